@@ -1,0 +1,51 @@
+//! Everything this project knows of AWS: the table, the queue, the recordings, the deployment's secret.
+//!
+//! [`sdk_config`] is asked for once, in `main`; the clients ([`store::Store`], [`queue::Queue`],
+//! [`recordings::Recordings`]) are made from it, cheap to clone and safe to share. What is written is
+//! decided in `domain`; how it is laid out in the table is said in [`store`]. This crate knows nothing
+//! of HTTP routes, carriers or providers.
+//!
+//! Every request ends: connecting takes at most 1 s, an attempt 3 s, a request with all its retries
+//! 10 s (recordings are bigger and say so themselves).
+
+mod failure;
+pub mod provider_keys;
+pub mod queue;
+pub mod recordings;
+pub mod store;
+pub mod system;
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+
+pub use failure::{Cause, ServiceError};
+
+/// Within a region a connection opens in a few milliseconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The table and the queue answer in some 10 ms; an attempt that takes this long is lost.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+/// With all retries; below every function's own time limit.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
+const ATTEMPTS: u32 = 3;
+
+/// What every client is made from: region and credentials as the SDK finds them, an endpoint from
+/// `AWS_ENDPOINT_URL`, our time-outs, standard retries.
+pub async fn sdk_config() -> SdkConfig {
+    loader().load().await
+}
+
+fn loader() -> ConfigLoader {
+    let client =
+        aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build();
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(client)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+}

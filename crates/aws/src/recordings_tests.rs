@@ -1,0 +1,149 @@
+//! Recordings against a server that speaks as much of S3's protocol as they need.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use domain::time::Timestamp;
+
+use super::*;
+use crate::store::testing;
+
+/// The objects of the bucket by their path.
+type Objects = Arc<Mutex<BTreeMap<String, Bytes>>>;
+
+struct World {
+    recordings: Recordings,
+    objects: Objects,
+    account: AccountId,
+    conversation: ConversationId,
+}
+
+impl World {
+    async fn new() -> Self {
+        let objects = Objects::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().fallback(answer).with_state(objects.clone());
+        tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
+        let at = Timestamp::from_millis(1_795_339_800_120);
+        Self {
+            recordings: Recordings::new(&testing::config(&url).await, "recordings".into()),
+            objects,
+            account: AccountId::new(at, 1),
+            conversation: ConversationId::new(at, 2),
+        }
+    }
+
+    async fn put(&self, index: u32, audio: &[u8]) {
+        self.recordings.put_piece(self.account, self.conversation, index, audio.to_vec()).await.unwrap();
+    }
+
+    async fn join(&self) -> bool {
+        self.recordings.join(self.account, self.conversation).await.unwrap()
+    }
+
+    async fn url(&self) -> Option<String> {
+        self.recordings.url(self.account, self.conversation, Duration::from_mins(1)).await.unwrap()
+    }
+
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
+        self.objects.lock().unwrap()
+    }
+
+    /// The one object there is.
+    fn file(&self) -> Bytes {
+        let objects = self.objects();
+        assert_eq!(objects.len(), 1, "{:?}", objects.keys());
+        assert!(objects.keys().all(|key| key.ends_with("/recording.wav")));
+        objects.values().next().unwrap().clone()
+    }
+}
+
+async fn answer(State(objects): State<Objects>, method: Method, uri: Uri, body: Bytes) -> Response {
+    let mut objects = objects.lock().unwrap();
+    let key = uri.path().strip_prefix("/recordings/").unwrap().to_owned();
+    let query = uri.query().unwrap_or_default();
+    match method {
+        Method::PUT => {
+            objects.insert(key, body);
+            StatusCode::OK.into_response()
+        }
+        Method::GET if query.contains("list-type=2") => {
+            let listed = objects.iter().filter(|(key, _)| key.contains("/pieces/"));
+            let contents = listed.fold(String::new(), |mut xml, (key, body)| {
+                write!(xml, "<Contents><Key>{key}</Key><Size>{}</Size></Contents>", body.len()).unwrap();
+                xml
+            });
+            format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>")
+                .into_response()
+        }
+        Method::POST => {
+            let xml = String::from_utf8(body.to_vec()).unwrap();
+            for key in xml.split("<Key>").skip(1) {
+                objects.remove(key.split_once("</Key>").unwrap().0);
+            }
+            "<DeleteResult/>".into_response()
+        }
+        _ => match objects.get(&key) {
+            Some(body) => body.clone().into_response(),
+            None => (
+                StatusCode::NOT_FOUND,
+                [(header::CONTENT_TYPE, "application/xml")],
+                "<Error><Code>NoSuchKey</Code></Error>",
+            )
+                .into_response(),
+        },
+    }
+}
+
+#[tokio::test]
+async fn pieces_become_one_file_in_which_a_missing_piece_is_silence() {
+    let world = World::new().await;
+    assert!(!world.join().await);
+    assert_eq!(world.url().await, None);
+    world.put(2, &[0x00; 2]).await;
+    world.put(0, &[0x80; 4]).await;
+    assert_eq!(world.url().await, None);
+    assert!(world.join().await);
+    let whole = [[0x80; 4], [recording::SILENCE; 4]].concat();
+    assert_eq!(world.file(), recording::wav(&[&whole[..], &[0x00; 2]].concat()));
+    let url = world.url().await.unwrap();
+    assert!(url.contains("/recordings/acc_") && url.contains("X-Amz-Expires=60"), "{url}");
+}
+
+#[tokio::test]
+async fn joining_again_changes_nothing_not_even_with_what_a_crash_left_over() {
+    let world = World::new().await;
+    world.put(0, &[0x80; 4]).await;
+    world.put(1, &[0x00; 4]).await;
+    assert!(world.join().await);
+    let file = world.file();
+    assert!(world.join().await);
+    // As if the first one had died before it deleted this piece.
+    world.put(1, &[0x00; 4]).await;
+    assert!(world.join().await);
+    assert_eq!(world.file(), file);
+}
+
+#[tokio::test]
+async fn several_at_once_make_the_same_file() {
+    let world = World::new().await;
+    let pieces: Vec<u8> = (0..40).collect();
+    for index in &pieces {
+        world.put(u32::from(*index), &[*index; 2]).await;
+    }
+    let (first, second, third) = tokio::join!(world.join(), world.join(), world.join());
+    assert!(first && second && third);
+    let audio: Vec<u8> = pieces.iter().flat_map(|index| [*index; 2]).collect();
+    assert_eq!(world.file(), recording::wav(&audio));
+}

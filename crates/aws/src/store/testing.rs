@@ -1,0 +1,90 @@
+//! A real store for tests: DynamoDB's protocol on a loopback port, in memory, gone with the test.
+//!
+//! Other crates' tests name it by `aws = { workspace = true, features = ["testing"] }` in their
+//! `[dev-dependencies]`; nothing deployed has it.
+
+use aws_config::{Region, SdkConfig};
+use aws_sdk_dynamodb::{
+    Client,
+    config::{Credentials, SharedCredentialsProvider},
+    types::{
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+        ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
+    },
+};
+
+use super::Store;
+
+const TABLE: &str = "switchboard";
+
+/// An empty store of its own. It ends with the test's runtime.
+///
+/// # Panics
+/// When it cannot be started: the test is not worth going on.
+pub async fn store() -> Store {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let database = dynoxide::Database::memory().expect("memory can be had");
+    // The runtime of the test owns it: each test has its own and ends what is in it.
+    tokio::runtime::Handle::current().spawn(dynoxide::server::serve_on(listener, database));
+    let config = config(&url).await;
+    create_table(&Client::new(&config)).await;
+    Store::new(&config, TABLE.to_owned())
+}
+
+/// The configuration that `main` uses, for a service at `url`, with made-up credentials.
+pub async fn config(url: &str) -> SdkConfig {
+    let credentials = Credentials::new("test", "test", None, None, "test");
+    crate::loader()
+        .region(Region::from_static("eu-central-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(url)
+        .load()
+        .await
+}
+
+/// The table as `template.yaml` has it.
+async fn create_table(client: &Client) {
+    let attribute = |name, kind| {
+        AttributeDefinition::builder()
+            .attribute_name(name)
+            .attribute_type(kind)
+            .build()
+            .expect("both are given")
+    };
+    let key = |name, kind| {
+        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("both are given")
+    };
+    let index = |name, hash, range, projection| {
+        GlobalSecondaryIndex::builder()
+            .index_name(name)
+            .key_schema(key(hash, KeyType::Hash))
+            .key_schema(key(range, KeyType::Range))
+            .projection(Projection::builder().projection_type(projection).build())
+            .build()
+            .expect("all is given")
+    };
+    let stream = StreamSpecification::builder()
+        .stream_enabled(true)
+        .stream_view_type(StreamViewType::NewImage)
+        .build()
+        .expect("all is given");
+    client
+        .create_table()
+        .table_name(TABLE)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(attribute("pk", ScalarAttributeType::S))
+        .attribute_definitions(attribute("sk", ScalarAttributeType::S))
+        .attribute_definitions(attribute("account_pk", ScalarAttributeType::S))
+        .attribute_definitions(attribute("account_sk", ScalarAttributeType::S))
+        .attribute_definitions(attribute("due_pk", ScalarAttributeType::S))
+        .attribute_definitions(attribute("due_at", ScalarAttributeType::N))
+        .key_schema(key("pk", KeyType::Hash))
+        .key_schema(key("sk", KeyType::Range))
+        .global_secondary_indexes(index("account", "account_pk", "account_sk", ProjectionType::All))
+        .global_secondary_indexes(index("due", "due_pk", "due_at", ProjectionType::KeysOnly))
+        .stream_specification(stream)
+        .send()
+        .await
+        .expect("the table is well-formed");
+}

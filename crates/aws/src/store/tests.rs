@@ -1,0 +1,420 @@
+//! The store against a server that speaks DynamoDB's protocol.
+
+use std::collections::BTreeSet;
+
+use domain::{
+    accounts::{Account, Token},
+    agents::{AgentConfig, Function, LanguageModel, ModelSettings, Tool, ToolKind},
+    conversations::{Conversation, EndedReason, Entry, Notes, RejectReason, Snapshot, State},
+    costs::{CharacterCost, CostBreakdown, Prices, TimedCost, TokenCost, Usage, Usd},
+    events::EventName,
+    ids::{AccountId, AgentId, ConversationId, PhoneNumberId},
+    messages::{Message, Role},
+    phone_numbers::E164,
+    time::Timestamp,
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+};
+
+use super::{MAX_ITEMS, Outcome, Store, StoreError, conversation_of_key, testing};
+use crate::system;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_795_339_800_120 + seconds * 1_000)
+}
+
+fn account() -> AccountId {
+    AccountId::new(at(0), system::random_u128())
+}
+
+fn number(text: &str) -> E164 {
+    text.parse().unwrap()
+}
+
+fn queued(account: AccountId) -> Snapshot {
+    let id = ConversationId::new(at(0), system::random_u128());
+    let (to, from) = (number("+14155550100"), number("+14155550199"));
+    Snapshot {
+        conversation: Conversation::outbound(id, account, None, to, from, at(0)),
+        agent: AgentConfig::default(),
+    }
+}
+
+/// A stored conversation whose media flows.
+async fn started(store: &Store) -> Snapshot {
+    let mut snapshot = queued(account());
+    snapshot.conversation.state = State::Started { answered_at: at(1), started_at: at(2) };
+    store.create_conversation(&snapshot).await.unwrap();
+    snapshot
+}
+
+fn said(text: &str) -> Entry {
+    let message = Message {
+        role: Role::User,
+        content: text.to_owned(),
+        started_at: at(3),
+        ended_at: at(4),
+        interrupted: false,
+    };
+    Entry { at: at(4), name: EventName::MessageSent, data: Value::Null, message: Some(message) }
+}
+
+fn usd(text: &str) -> Usd {
+    serde_json::from_value(json!(text)).unwrap()
+}
+
+fn cost() -> CostBreakdown {
+    let timed = |provider: &str, cost| TimedCost {
+        provider: provider.into(),
+        cost: usd(cost),
+        ms: u64::from(u32::MAX),
+    };
+    CostBreakdown {
+        total: usd("12345678.000001"),
+        agent: timed("voiceos", "0"),
+        language_model: TokenCost {
+            provider: "openai".into(),
+            cost: usd("0.1"),
+            input_tokens: 9_007_199_254_740_993,
+            output_tokens: 0,
+        },
+        transcriber: timed("deepgram", "0.000001"),
+        voice: CharacterCost { provider: "deepgram".into(), cost: usd("0.3"), characters: 7 },
+        telephony: None,
+    }
+}
+
+#[tokio::test]
+async fn every_state_reads_back_as_it_was_written() {
+    let store = testing::store().await;
+    let ended = |answered_at, started_at, ended_reason, telephony| State::Ended {
+        answered_at,
+        started_at,
+        ended_at: at(9),
+        ended_reason,
+        cost: CostBreakdown { telephony, ..cost() },
+    };
+    let carrier = TimedCost { provider: "twilio".into(), cost: usd("0.014"), ms: 1 };
+    let states = [
+        State::Queued,
+        State::Dialing,
+        State::Ringing,
+        State::Answered { answered_at: at(1) },
+        State::Started { answered_at: at(1), started_at: at(2) },
+        ended(None, None, EndedReason::Unknown, None),
+        ended(Some(at(1)), None, EndedReason::UserEnded, Some(carrier.clone())),
+        ended(Some(at(1)), Some(at(2)), EndedReason::AgentEnded, Some(carrier)),
+    ];
+    for state in states {
+        let mut bare = queued(account());
+        bare.conversation.state = state;
+        let mut full = queued(account());
+        full.conversation.state = bare.conversation.state.clone();
+        full.conversation.agent_id = Some(AgentId::new(at(0), 5));
+        full.conversation.phone_call.as_mut().unwrap().answered_by = Some("human".into());
+        full.conversation.carrier_call_id = Some("CA1".into());
+        full.conversation.media_token_sha256 = Some("00ff".into());
+        full.conversation.notes = Notes { carrier_ended_at: Some(at(8)), carrier_seconds: Some(7) };
+        full.conversation.usage =
+            Usage { input_tokens: u64::MAX, tokens_estimated: true, ..Usage::default() };
+        bare.conversation.phone_call = None;
+        for snapshot in [bare, full] {
+            store.create_conversation(&snapshot).await.unwrap();
+            let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
+            assert_eq!(store.conversation(account, id).await.unwrap(), Some(snapshot));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_agent_reads_back_with_numbers_and_depths_that_attributes_do_not_know() {
+    let store = testing::store().await;
+    let mut deep = json!({ "maximum": 1e300, "minimum": -0.1, "": "" });
+    for _ in 0..40 {
+        deep = json!({ "properties": deep });
+    }
+    let function =
+        Function { name: "f".into(), description: None, parameters: Some(deep.as_object().unwrap().clone()) };
+    let tools = vec![Tool { kind: ToolKind::Function, function }];
+    let settings = ModelSettings { tools, temperature: 0.1, ..ModelSettings::default() };
+    let config = AgentConfig { language_model: LanguageModel::Openai(settings), ..AgentConfig::default() };
+    let (owner, id) = (account(), AgentId::new(at(0), 1));
+
+    store.put_agent(owner, id, &AgentConfig::default(), at(0)).await.unwrap();
+    store.put_agent(owner, id, &config, at(1)).await.unwrap();
+    assert_eq!(store.agent(owner, id).await.unwrap(), Some(config.clone()));
+    assert_eq!(store.agent(account(), id).await.unwrap(), None);
+
+    let snapshot = Snapshot { agent: config, ..queued(owner) };
+    store.create_conversation(&snapshot).await.unwrap();
+    let read = store.conversation(owner, snapshot.conversation.id).await.unwrap();
+    assert_eq!(read, Some(snapshot));
+}
+
+#[tokio::test]
+async fn an_event_keeps_whatever_a_model_sent() {
+    let store = testing::store().await;
+    let before = started(&store).await;
+    let data = json!({ "name": "f", "arguments": { "": [1e300, null, "", "é🎂"] } });
+    let entry =
+        Entry { at: at(3), name: EventName::FunctionCallTriggered, data: data.clone(), message: None };
+    let appended = before.conversation.append(&before.agent, &[entry], &Usage::default()).unwrap();
+    store.commit(&before.conversation, &appended).await.unwrap();
+    let (account, id) = (before.conversation.account_id, before.conversation.id);
+    let (events, _) = store.events(account, id, 0, 10).await.unwrap();
+    assert_eq!(events, appended.events);
+    assert_eq!(events[0].data, data);
+}
+
+#[tokio::test]
+async fn a_token_opens_its_account_only() {
+    let store = testing::store().await;
+    let account =
+        Account { id: account(), name: "Bakery".into(), created_at: at(0), signing_secret: "whsec_".into() };
+    let token = Token::new([1; 32]);
+    store.create_account(&account, &token).await.unwrap();
+    assert_eq!(store.account_of_token(&token).await.unwrap(), Some(account.id));
+    assert_eq!(store.account_of_token(&Token::new([2; 32])).await.unwrap(), None);
+    let again = store.create_account(&account, &Token::new([3; 32])).await;
+    assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
+    assert_eq!(
+        store.account_of_token(&Token::new([3; 32])).await.unwrap(),
+        None,
+        "nothing is written by halves"
+    );
+}
+
+#[tokio::test]
+async fn a_number_has_one_owner() {
+    let store = testing::store().await;
+    let (first, second, ours) = (account(), account(), number("+14155550199"));
+    store.add_phone_number(first, PhoneNumberId::new(at(0), 1), &ours, at(0)).await.unwrap();
+    for account in [first, second] {
+        let again = store.add_phone_number(account, PhoneNumberId::new(at(0), 2), &ours, at(0)).await;
+        assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
+    }
+    assert!(store.owns_phone_number(first, &ours).await.unwrap());
+    assert!(!store.owns_phone_number(second, &ours).await.unwrap());
+    assert!(!store.owns_phone_number(first, &number("+14155550198")).await.unwrap());
+}
+
+#[tokio::test]
+async fn another_account_sees_nothing_of_a_conversation() {
+    let store = testing::store().await;
+    let before = started(&store).await;
+    let entries = [said("Hello")];
+    let appended = before.conversation.append(&before.agent, &entries, &Usage::default()).unwrap();
+    store.commit(&before.conversation, &appended).await.unwrap();
+    let (stranger, id) = (account(), before.conversation.id);
+    assert_eq!(store.conversation(stranger, id).await.unwrap(), None);
+    assert_eq!(store.messages(stranger, id).await.unwrap(), []);
+    assert_eq!(store.events(stranger, id, 0, 10).await.unwrap(), (vec![], false));
+    let outcome =
+        store.transition(stranger, id, |_| unreachable!("there is nothing to change")).await.unwrap();
+    assert_eq!(outcome, Outcome::NotFound);
+}
+
+#[tokio::test]
+async fn who_writes_second_from_the_same_state_has_a_conflict_and_writes_nothing() {
+    let store = testing::store().await;
+    let before = started(&store).await;
+    let (account, id) = (before.conversation.account_id, before.conversation.id);
+    let change = |text| before.conversation.append(&before.agent, &[said(text)], &Usage::default()).unwrap();
+    store.commit(&before.conversation, &change("first")).await.unwrap();
+    let second = store.commit(&before.conversation, &change("second")).await;
+    assert!(matches!(second, Err(StoreError::Conflict)), "{second:?}");
+    let messages = store.messages(account, id).await.unwrap();
+    assert_eq!(messages.iter().map(|message| message.content.as_str()).collect::<Vec<_>>(), ["first"]);
+}
+
+#[tokio::test]
+async fn a_change_that_is_past_leaves_the_conversation_as_it_is() {
+    let store = testing::store().await;
+    let before = started(&store).await;
+    let (account, id) = (before.conversation.account_id, before.conversation.id);
+    let outcome = store
+        .transition(account, id, |now| {
+            now.conversation.rejected(&now.agent, RejectReason::Busy, &Prices::default(), at(9))
+        })
+        .await
+        .unwrap();
+    assert_eq!(outcome, Outcome::Unchanged(before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_writers_at_once_lose_nothing_and_number_without_gaps() {
+    let store = testing::store().await;
+    let before = started(&store).await;
+    let (account, id) = (before.conversation.account_id, before.conversation.id);
+    let mut writers = JoinSet::new();
+    for writer in 0..20 {
+        let store = store.clone();
+        writers.spawn(async move {
+            let entry = said(&writer.to_string());
+            let outcome = store
+                .transition(account, id, |now| {
+                    now.conversation.append(&now.agent, std::slice::from_ref(&entry), &now.conversation.usage)
+                })
+                .await;
+            assert!(matches!(outcome, Ok(Outcome::Changed(_))), "{outcome:?}");
+        });
+    }
+    while let Some(written) = writers.join_next().await {
+        written.unwrap();
+    }
+    let (events, has_more) = store.events(account, id, 0, 100).await.unwrap();
+    assert!(!has_more);
+    assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+    let messages = store.messages(account, id).await.unwrap();
+    let heard: BTreeSet<String> = messages.into_iter().map(|message| message.content).collect();
+    assert_eq!(heard, (0..20).map(|writer| writer.to_string()).collect());
+    let after = store.conversation(account, id).await.unwrap().unwrap().conversation;
+    assert_eq!(
+        (after.next_sequence, after.next_message, after.version),
+        (21, 21, before.conversation.version + 20)
+    );
+}
+
+#[tokio::test]
+async fn events_come_in_pages_of_any_size() {
+    let store = testing::store().await;
+    let before = started(&store).await;
+    let (account, id) = (before.conversation.account_id, before.conversation.id);
+    let entries: Vec<Entry> = (0..25)
+        .map(|_| Entry { at: at(3), name: EventName::SpeechStarted, data: Value::Null, message: None })
+        .collect();
+    let appended = before.conversation.append(&before.agent, &entries, &Usage::default()).unwrap();
+    store.commit(&before.conversation, &appended).await.unwrap();
+    for (offset, limit, first, last, more) in
+        [(0, 10, 1, 10, true), (10, 10, 11, 20, true), (20, 10, 21, 25, false), (15, 10, 16, 25, false)]
+    {
+        let (events, has_more) = store.events(account, id, offset, limit).await.unwrap();
+        let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
+        assert_eq!((sequences, has_more), ((first..=last).collect(), more), "{offset}+{limit}");
+    }
+    assert_eq!(store.events(account, id, 25, 10).await.unwrap(), (vec![], false));
+    assert_eq!(store.events(account, id, u64::MAX, 10).await.unwrap(), (vec![], false));
+}
+
+#[tokio::test]
+async fn messages_beyond_one_page_of_the_table_all_come() {
+    let store = testing::store().await;
+    let mut before = started(&store).await;
+    let (account, id) = (before.conversation.account_id, before.conversation.id);
+    // A page holds 1 MB; a message is stored in its event too.
+    let long = "word ".repeat(30_000);
+    for _ in 0..9 {
+        let appended = before.conversation.append(&before.agent, &[said(&long)], &Usage::default()).unwrap();
+        store.commit(&before.conversation, &appended).await.unwrap();
+        before.conversation = appended.conversation;
+    }
+    assert_eq!(store.messages(account, id).await.unwrap().len(), 9);
+    let (events, has_more) = store.events(account, id, 0, 8).await.unwrap();
+    assert_eq!((events.len(), has_more), (8, true));
+}
+
+#[tokio::test]
+async fn a_transaction_of_a_hundred_items_is_written_and_a_bigger_one_refused() {
+    let store = testing::store().await;
+    let before = started(&store).await;
+    let (account, id) = (before.conversation.account_id, before.conversation.id);
+    let change = |events: usize| {
+        let entry = Entry { at: at(3), name: EventName::SpeechStarted, data: Value::Null, message: None };
+        before.conversation.append(&before.agent, &vec![entry; events], &Usage::default()).unwrap()
+    };
+    let refused = store.commit(&before.conversation, &change(MAX_ITEMS)).await;
+    assert!(matches!(refused, Err(StoreError::TooLarge)), "{refused:?}");
+    assert_eq!(store.events(account, id, 0, 10).await.unwrap(), (vec![], false));
+    store.commit(&before.conversation, &change(MAX_ITEMS - 1)).await.unwrap();
+    assert_eq!(store.events(account, id, 0, 200).await.unwrap().0.len(), MAX_ITEMS - 1);
+}
+
+#[tokio::test]
+async fn an_item_above_the_limit_of_the_table_is_too_large() {
+    let store = testing::store().await;
+    let before = started(&store).await;
+    let change = before
+        .conversation
+        .append(&before.agent, &[said(&"x".repeat(410 * 1024))], &Usage::default())
+        .unwrap();
+    let refused = store.commit(&before.conversation, &change).await;
+    assert!(matches!(refused, Err(StoreError::TooLarge)), "{refused:?}");
+    let agent = AgentConfig { prompt: Some("x".repeat(410 * 1024)), ..AgentConfig::default() };
+    let refused = store.put_agent(account(), AgentId::new(at(0), 1), &agent, at(0)).await;
+    assert!(matches!(refused, Err(StoreError::TooLarge)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_table_that_throttles_or_is_away_is_told_apart() {
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let store = Store::new(&testing::config(&url).await, "switchboard".into());
+    let away = store.owns_phone_number(account(), &number("+14155550199")).await;
+    assert!(matches!(away, Err(StoreError::Unavailable(_))), "{away:?}");
+
+    let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"slow down"}"#;
+    let store = Store::new(&testing::config(&answering(400, body).await).await, "switchboard".into());
+    let throttled = store.owns_phone_number(account(), &number("+14155550199")).await;
+    assert!(matches!(throttled, Err(StoreError::Throttled(_))), "{throttled:?}");
+    let throttled = store.create_conversation(&queued(account())).await;
+    assert!(matches!(throttled, Err(StoreError::Throttled(_))), "{throttled:?}");
+
+    let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#AccessDeniedException","message":"no"}"#;
+    let store = Store::new(&testing::config(&answering(400, body).await).await, "switchboard".into());
+    let refused = store.create_conversation(&queued(account())).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_cancelled_transaction_is_understood_by_its_reasons() {
+    for (code, expected) in [
+        ("ConditionalCheckFailed", "Conflict"),
+        ("TransactionConflict", "Conflict"),
+        ("ThrottlingError", "Throttled"),
+        ("ValidationError", "Refused"),
+    ] {
+        let body = json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+            "Message": "Transaction cancelled",
+            "CancellationReasons": [{ "Code": "None" }, { "Code": code, "Message": "because" }],
+        });
+        let url = answering(400, &body.to_string()).await;
+        let store = Store::new(&testing::config(&url).await, "switchboard".into());
+        let error = store.create_conversation(&queued(account())).await.unwrap_err();
+        assert!(format!("{error:?}").starts_with(expected), "{code}: {error:?}");
+    }
+}
+
+#[test]
+fn a_key_of_the_stream_names_its_conversation() {
+    let snapshot = queued(account());
+    let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
+    assert_eq!(conversation_of_key(&format!("{account}#{id}")), Some((account, id)));
+    for other in ["", "acc_1#cnv_1", &account.to_string(), &format!("{id}#{account}")] {
+        assert_eq!(conversation_of_key(other), None, "{other}");
+    }
+}
+
+/// A service that gives the same answer to every request.
+async fn answering(status: u16, body: &str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = format!(
+        "HTTP/1.1 {status} Answer\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    tokio::runtime::Handle::current().spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut request = vec![0; 64 * 1024];
+            // The requests of these tests fit into one segment on loopback.
+            let _ = socket.read(&mut request).await;
+            let _ = socket.write_all(answer.as_bytes()).await;
+            let _ = socket.shutdown().await;
+        }
+    });
+    url
+}

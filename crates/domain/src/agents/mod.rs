@@ -1,0 +1,368 @@
+//! How an agent is configured: what it says, thinks and hears with, and who is told.
+//!
+//! These types are the snapshot a conversation keeps: every default is filled in. They are made
+//! from a request's JSON by [`AgentConfig::parse`](crate::agents::AgentConfig), which reports every
+//! wrong field at once, and are shown and stored as they serialize.
+
+mod parse;
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use self::parse::{MAX_CONFIG_BYTES, WebhookUrls};
+use crate::{events::EventName, ids::CredentialId};
+
+/// The longest a conversation lasts when nothing else is asked for.
+pub const DEFAULT_MAX_DURATION_SECONDS: u64 = 600;
+
+/// Everything an agent needs to hold a conversation.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentConfig {
+    /// What the agent says first; none: it waits for the user.
+    pub initial_message: Option<String>,
+    /// Instructions for the language model.
+    pub prompt: Option<String>,
+    /// What it speaks with.
+    pub voice: Voice,
+    /// What it thinks with.
+    pub language_model: LanguageModel,
+    /// What it hears with.
+    pub transcriber: Transcriber,
+    /// Seconds after which the agent ends the conversation; none: no limit of ours.
+    pub max_duration_seconds: Option<u64>,
+    /// Who is told of which events.
+    pub webhooks: Vec<Webhook>,
+    /// What is done on which events.
+    pub hooks: Vec<Hook>,
+    /// The customer's own labels.
+    pub metadata: BTreeMap<String, String>,
+    /// Whether the conversation is recorded.
+    pub recording: bool,
+}
+
+impl fmt::Debug for AgentConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AgentConfig([redacted])")
+    }
+}
+
+/// A language model and its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "provider", rename_all = "lowercase")]
+pub enum LanguageModel {
+    /// OpenAI, or a server that speaks its protocol.
+    Openai(ModelSettings),
+    /// Google Gemini.
+    Google(ModelSettings),
+}
+
+/// What both language model providers take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelSettings {
+    /// The vendor's name of the model.
+    pub model: String,
+    /// What the model may call.
+    pub tools: Vec<Tool>,
+    /// 0 to 2; 0 is the most predictable.
+    pub temperature: f64,
+    /// The longest answer, in tokens.
+    pub max_tokens: u64,
+    /// The customer's own key; none: the deployment's.
+    pub credential_id: Option<CredentialId>,
+}
+
+/// A function the model may call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tool {
+    /// Always a function.
+    #[serde(rename = "type")]
+    pub kind: ToolKind,
+    /// Its name, purpose and parameters.
+    pub function: Function,
+}
+
+/// The kinds of tool; the field's vocabulary has only one so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolKind {
+    /// A function with named parameters.
+    Function,
+}
+
+/// A function as the model sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Function {
+    /// `[A-Za-z0-9_]`, 1 to 63 characters.
+    pub name: String,
+    /// When and why to call it.
+    pub description: Option<String>,
+    /// A JSON Schema object; none: no parameters.
+    pub parameters: Option<Map<String, Value>>,
+}
+
+/// A transcriber and its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "provider", rename_all = "lowercase")]
+pub enum Transcriber {
+    /// Deepgram live transcription.
+    Deepgram {
+        /// Such as `nova-3`.
+        model: String,
+        /// BCP-47, such as `en`.
+        language: String,
+        /// Words to listen for.
+        keywords: Vec<String>,
+        /// The customer's own key; none: the deployment's.
+        credential_id: Option<CredentialId>,
+    },
+    /// Azure real-time speech to text.
+    Azure {
+        /// Locales, such as `en-US`; at least one.
+        languages: Vec<String>,
+        /// The customer's own key; none: the deployment's.
+        credential_id: Option<CredentialId>,
+    },
+}
+
+/// A voice and its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "provider", rename_all = "lowercase")]
+pub enum Voice {
+    /// PlayHT (its service ended in 2025: served by a substitute).
+    Playht {
+        /// A name such as `susan`, or a voice id.
+        model: String,
+        /// 0 < speed <= 5.
+        speed: f64,
+        /// 0 to 2.
+        temperature: Option<f64>,
+        /// 1 to 2.
+        text_guidance: Option<f64>,
+        /// 1 to 30.
+        style_guidance: Option<f64>,
+        /// The customer's own key; none: the deployment's.
+        credential_id: Option<CredentialId>,
+    },
+    /// ElevenLabs.
+    Elevenlabs {
+        /// A name such as `rachel`, or a voice id.
+        voice_id: String,
+        /// Such as `eleven_turbo_v2`.
+        model_id: String,
+        /// 0 to 4.
+        optimize_latency: u8,
+        /// Costs latency.
+        use_speaker_boost: bool,
+        /// 0 to 1.
+        similarity_boost: f64,
+        /// 0 to 1.
+        stability: f64,
+        /// The customer's own key; none: the deployment's.
+        credential_id: Option<CredentialId>,
+    },
+    /// Azure neural voices.
+    Azure {
+        /// Such as `en-US-AvaMultilingualNeural`.
+        model: String,
+        /// -20 to 20, per cent.
+        pitch: i8,
+        /// -50 to 50, per cent.
+        rate: i8,
+        /// The customer's own key; none: the deployment's.
+        credential_id: Option<CredentialId>,
+    },
+    /// Rime, by the name the API's documentation gives it.
+    Rimeai(RimeVoice),
+    /// Rime, by the name the official client gives it.
+    Rime(RimeVoice),
+    /// Deepgram Aura.
+    Deepgram {
+        /// Such as `aura-2-thalia-en`.
+        model: String,
+        /// The customer's own key; none: the deployment's.
+        credential_id: Option<CredentialId>,
+    },
+}
+
+/// The settings of a Rime voice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RimeVoice {
+    /// Such as `lyra`.
+    pub speaker: String,
+    /// 0.5 to 2.
+    pub speed_alpha: f64,
+    /// Trades quality for speed.
+    pub reduce_latency: bool,
+    /// The customer's own key; none: the deployment's.
+    pub credential_id: Option<CredentialId>,
+}
+
+impl Default for LanguageModel {
+    fn default() -> Self {
+        Self::Openai(ModelSettings::default())
+    }
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            model: "gpt-6-luna".into(),
+            tools: vec![],
+            temperature: 0.0,
+            max_tokens: 300,
+            credential_id: None,
+        }
+    }
+}
+
+impl Default for Transcriber {
+    fn default() -> Self {
+        Self::Deepgram {
+            model: "nova-3".into(),
+            language: "en".into(),
+            keywords: vec![],
+            credential_id: None,
+        }
+    }
+}
+
+impl Default for Voice {
+    fn default() -> Self {
+        Self::Deepgram { model: "aura-2-thalia-en".into(), credential_id: None }
+    }
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            initial_message: None,
+            prompt: None,
+            voice: Voice::default(),
+            language_model: LanguageModel::default(),
+            transcriber: Transcriber::default(),
+            max_duration_seconds: Some(DEFAULT_MAX_DURATION_SECONDS),
+            webhooks: vec![],
+            hooks: vec![],
+            metadata: BTreeMap::new(),
+            recording: true,
+        }
+    }
+}
+
+impl LanguageModel {
+    /// The settings, whoever the provider is.
+    #[must_use]
+    pub fn settings(&self) -> &ModelSettings {
+        match self {
+            Self::Openai(settings) | Self::Google(settings) => settings,
+        }
+    }
+
+    /// The provider's name on the wire.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        match self {
+            Self::Openai(_) => "openai",
+            Self::Google(_) => "google",
+        }
+    }
+}
+
+impl Transcriber {
+    /// The provider's name on the wire.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        match self {
+            Self::Deepgram { .. } => "deepgram",
+            Self::Azure { .. } => "azure",
+        }
+    }
+
+    /// The customer's own key, if the customer pays.
+    #[must_use]
+    pub fn credential_id(&self) -> Option<CredentialId> {
+        match self {
+            Self::Deepgram { credential_id, .. } | Self::Azure { credential_id, .. } => *credential_id,
+        }
+    }
+}
+
+impl Voice {
+    /// The provider's name on the wire.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        match self {
+            Self::Playht { .. } => "playht",
+            Self::Elevenlabs { .. } => "elevenlabs",
+            Self::Azure { .. } => "azure",
+            Self::Rimeai(_) => "rimeai",
+            Self::Rime(_) => "rime",
+            Self::Deepgram { .. } => "deepgram",
+        }
+    }
+
+    /// The customer's own key, if the customer pays.
+    #[must_use]
+    pub fn credential_id(&self) -> Option<CredentialId> {
+        match self {
+            Self::Playht { credential_id, .. }
+            | Self::Elevenlabs { credential_id, .. }
+            | Self::Azure { credential_id, .. }
+            | Self::Deepgram { credential_id, .. }
+            | Self::Rimeai(RimeVoice { credential_id, .. })
+            | Self::Rime(RimeVoice { credential_id, .. }) => *credential_id,
+        }
+    }
+}
+
+/// Somebody's endpoint that is told of events.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// Which events; at least one.
+    pub events: Vec<EventName>,
+    /// Where.
+    pub url: String,
+    /// How.
+    pub method: WebhookMethod,
+    /// Sent along; may hold the customer's secrets.
+    pub headers: Option<BTreeMap<String, String>>,
+    /// Always none so far: filters are refused until they are supported.
+    pub filter: Option<String>,
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook").field("events", &self.events).finish_non_exhaustive()
+    }
+}
+
+/// How a webhook is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum WebhookMethod {
+    /// The event flattened into query parameters.
+    Get,
+    /// The event as a JSON body.
+    Post,
+}
+
+/// Something the conversation does by itself when an event happens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Which events; at least one.
+    pub events: Vec<EventName>,
+    /// Always none so far: filters are refused until they are supported.
+    pub filter: Option<String>,
+    /// What to do, in this order.
+    pub instructions: Vec<Instruction>,
+}
+
+/// What a hook can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "instruction", rename_all = "snake_case")]
+pub enum Instruction {
+    /// End the conversation.
+    HangUp,
+}

@@ -1,0 +1,369 @@
+//! From a request's JSON to an [`AgentConfig`] with every default filled in.
+//!
+//! An absent field has its default, and so has a null one; only `max_duration_seconds` knows the
+//! difference (null: no limit). A block that is absent has the defaults of [`Default`]; a block that
+//! is there but names no provider has the provider the API had first.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
+
+use serde_json::{Map, Value};
+
+use super::{
+    AgentConfig, DEFAULT_MAX_DURATION_SECONDS, Function, Hook, Instruction, LanguageModel, ModelSettings,
+    RimeVoice, Tool, ToolKind, Transcriber, Voice, Webhook, WebhookMethod,
+};
+use crate::{
+    events::EventName,
+    ids::CredentialId,
+    validation::{Field, Object, POSITIVE, Read, Reference},
+};
+
+/// The largest `agent_config`, as compact JSON. It must fit into one table item with room to spare.
+pub const MAX_CONFIG_BYTES: usize = 40 * 1024;
+
+/// The deepest `parameters` of a tool: levels of nested objects and lists, its own included. Vendors
+/// allow no more than ten nested objects, which are twenty levels.
+const MAX_PARAMETERS_DEPTH: usize = 32;
+
+/// The longest URL we call; common servers accept no longer ones.
+const MAX_URL_BYTES: usize = 2_083;
+
+/// Which URLs a webhook may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookUrls {
+    /// `https://` only: every deployment.
+    HttpsOnly,
+    /// `http://` too: a stack on the developer's own machine.
+    HttpToo,
+}
+
+impl AgentConfig {
+    /// Reads the `agent_config` of a request. Credentials it names are noted in the field's
+    /// [`Checks`](crate::validation::Checks), to be looked up.
+    pub fn parse(field: &Field<'_>, urls: WebhookUrls) -> Read<Self> {
+        let object = field.object()?;
+        let small = match field.value().to_string().len() {
+            0..=MAX_CONFIG_BYTES => Ok(()),
+            _ => field.fail("too_long", "agent_config should be at most 40 KiB of JSON"),
+        };
+        let initial_message = object.optional("initial_message", Field::string);
+        let prompt = object.optional("prompt", Field::string);
+        let voice = object.or("voice", Voice::default(), Voice::parse);
+        let language_model = object.or("language_model", LanguageModel::default(), LanguageModel::parse);
+        let transcriber = object.or("transcriber", Transcriber::default(), Transcriber::parse);
+        let max_duration_seconds = match object.member("max_duration_seconds") {
+            None => Ok(Some(DEFAULT_MAX_DURATION_SECONDS)),
+            Some(_) => object.optional("max_duration_seconds", |field| field.integer(POSITIVE)),
+        };
+        let webhooks =
+            object.or("webhooks", vec![], |field| field.list(0, |item| Webhook::parse(item, urls)));
+        let hooks = object.or("hooks", vec![], |field| field.list(0, Hook::parse));
+        let metadata = object.or("metadata", BTreeMap::new(), |field| field.map(|_, value| value.string()));
+        let recording = object.or("recording", true, Field::boolean);
+        small?;
+        Ok(Self {
+            initial_message: initial_message?,
+            prompt: prompt?,
+            voice: voice?,
+            language_model: language_model?,
+            transcriber: transcriber?,
+            max_duration_seconds: max_duration_seconds?,
+            webhooks: webhooks?,
+            hooks: hooks?,
+            metadata: metadata?,
+            recording: recording?,
+        })
+    }
+}
+
+impl LanguageModel {
+    fn parse(field: &Field<'_>) -> Read<Self> {
+        let object = field.object()?;
+        let provider = object.provider("openai", &["openai", "google"]);
+        let default = match provider {
+            Ok("google") => "gemini-3.8-flash".into(),
+            _ => ModelSettings::default().model,
+        };
+        let settings = ModelSettings::parse(&object, default);
+        Ok(if provider? == "google" { Self::Google(settings?) } else { Self::Openai(settings?) })
+    }
+}
+
+impl ModelSettings {
+    fn parse(object: &Object<'_>, default_model: String) -> Read<Self> {
+        let default = Self::default();
+        let model = object.or("model", default_model, Field::name);
+        let tools = object.or("tools", default.tools, tools);
+        let temperature = object.or("temperature", default.temperature, |field| field.number(0.0..=2.0));
+        let max_tokens = object.or("max_tokens", default.max_tokens, |field| field.integer(POSITIVE));
+        let credential_id = credential_id(object);
+        Ok(Self {
+            model: model?,
+            tools: tools?,
+            temperature: temperature?,
+            max_tokens: max_tokens?,
+            credential_id: credential_id?,
+        })
+    }
+}
+
+/// A model could not tell two tools of one name apart.
+fn tools(field: &Field<'_>) -> Read<Vec<Tool>> {
+    let names = std::cell::RefCell::new(BTreeSet::new());
+    field.list(0, |item| {
+        let object = item.object()?;
+        let kind = object.required("type", |field| field.choice(&[("function", ToolKind::Function)]));
+        let function = object.required("function", |field| Function::parse(field, &mut names.borrow_mut()));
+        Ok(Tool { kind: kind?, function: function? })
+    })
+}
+
+impl Function {
+    fn parse<'a>(field: &Field<'a>, names: &mut BTreeSet<&'a str>) -> Read<Self> {
+        let object = field.object()?;
+        let name = object.required("name", |field| {
+            let name = field.str()?;
+            let valid = (1..=63).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if !valid {
+                return field
+                    .fail("string_pattern_mismatch", "String should match pattern '^[A-Za-z0-9_]{1,63}$'");
+            }
+            if !names.insert(name) {
+                return field.fail("value_error", "Another tool has this name");
+            }
+            Ok(name.to_owned())
+        });
+        let description = object.optional("description", Field::string);
+        let parameters = object.optional("parameters", parameters);
+        Ok(Self { name: name?, description: description?, parameters: parameters? })
+    }
+}
+
+fn parameters(field: &Field<'_>) -> Read<Map<String, Value>> {
+    match field.value() {
+        value if depth(value) > MAX_PARAMETERS_DEPTH => {
+            field.fail("value_error", "Should be nested at most 32 levels deep")
+        }
+        Value::Object(schema) => Ok(schema.clone()),
+        _ => field.fail("dict_type", "Input should be an object"),
+    }
+}
+
+/// Levels of nested objects and lists. The reader of the request's text has bounded them already, so
+/// the recursion is bounded too.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+impl Transcriber {
+    fn parse(field: &Field<'_>) -> Read<Self> {
+        let object = field.object()?;
+        let provider = object.provider("deepgram", &["deepgram", "azure"]);
+        let credential_id = credential_id(&object);
+        if provider? == "azure" {
+            let languages = object.or("languages", vec!["en-US".into()], |field| field.list(1, Field::name));
+            return Ok(Self::Azure { languages: languages?, credential_id: credential_id? });
+        }
+        let model = object.or("model", "nova-3".into(), Field::name);
+        let language = object.or("language", "en".into(), Field::name);
+        let keywords = object.or("keywords", vec![], |field| field.list(0, Field::string));
+        Ok(Self::Deepgram {
+            model: model?,
+            language: language?,
+            keywords: keywords?,
+            credential_id: credential_id?,
+        })
+    }
+}
+
+impl Voice {
+    fn parse(field: &Field<'_>) -> Read<Self> {
+        let known = ["playht", "elevenlabs", "azure", "rimeai", "rime", "deepgram"];
+        let object = field.object()?;
+        let provider = object.provider("playht", &known);
+        // Every provider takes it, so it is checked even when the provider is wrong.
+        let credential_id = credential_id(&object);
+        match provider? {
+            "elevenlabs" => elevenlabs(&object, credential_id),
+            "azure" => azure_voice(&object, credential_id),
+            "rimeai" => rime(&object, credential_id).map(Self::Rimeai),
+            "rime" => rime(&object, credential_id).map(Self::Rime),
+            "deepgram" => {
+                let model = object.or("model", "aura-2-thalia-en".into(), Field::name);
+                Ok(Self::Deepgram { model: model?, credential_id: credential_id? })
+            }
+            _ => playht(&object, credential_id),
+        }
+    }
+}
+
+fn playht(object: &Object<'_>, credential_id: Read<Option<CredentialId>>) -> Read<Voice> {
+    let model = object.or("model", "susan".into(), Field::name);
+    let speed = object.or("speed", 1.0, |field| field.number((Bound::Excluded(0.0), Bound::Included(5.0))));
+    let temperature = object.optional("temperature", |field| field.number(0.0..=2.0));
+    let text_guidance = object.optional("text_guidance", |field| field.number(1.0..=2.0));
+    let style_guidance = object.optional("style_guidance", |field| field.number(1.0..=30.0));
+    Ok(Voice::Playht {
+        model: model?,
+        speed: speed?,
+        temperature: temperature?,
+        text_guidance: text_guidance?,
+        style_guidance: style_guidance?,
+        credential_id: credential_id?,
+    })
+}
+
+fn elevenlabs(object: &Object<'_>, credential_id: Read<Option<CredentialId>>) -> Read<Voice> {
+    let voice_id = object.or("voice_id", "rachel".into(), Field::name);
+    let model_id = object.or("model_id", "eleven_turbo_v2".into(), Field::name);
+    let optimize_latency = object.or("optimize_latency", 3, |field| field.integer(0..=4));
+    let use_speaker_boost = object.or("use_speaker_boost", false, Field::boolean);
+    let similarity_boost = object.or("similarity_boost", 0.5, |field| field.number(0.0..=1.0));
+    let stability = object.or("stability", 0.5, |field| field.number(0.0..=1.0));
+    Ok(Voice::Elevenlabs {
+        voice_id: voice_id?,
+        model_id: model_id?,
+        optimize_latency: optimize_latency?,
+        use_speaker_boost: use_speaker_boost?,
+        similarity_boost: similarity_boost?,
+        stability: stability?,
+        credential_id: credential_id?,
+    })
+}
+
+fn azure_voice(object: &Object<'_>, credential_id: Read<Option<CredentialId>>) -> Read<Voice> {
+    let model = object.or("model", "en-US-AvaMultilingualNeural".into(), Field::name);
+    let pitch = object.or("pitch", 0, |field| field.integer(-20..=20));
+    let rate = object.or("rate", 0, |field| field.integer(-50..=50));
+    Ok(Voice::Azure { model: model?, pitch: pitch?, rate: rate?, credential_id: credential_id? })
+}
+
+fn rime(object: &Object<'_>, credential_id: Read<Option<CredentialId>>) -> Read<RimeVoice> {
+    let speaker = object.or("speaker", "lyra".into(), Field::name);
+    let speed_alpha = object.or("speed_alpha", 1.0, |field| field.number(0.5..=2.0));
+    let reduce_latency = object.or("reduce_latency", false, Field::boolean);
+    Ok(RimeVoice {
+        speaker: speaker?,
+        speed_alpha: speed_alpha?,
+        reduce_latency: reduce_latency?,
+        credential_id: credential_id?,
+    })
+}
+
+fn credential_id(object: &Object<'_>) -> Read<Option<CredentialId>> {
+    object.optional("credential_id", |field| {
+        let id = field.id()?;
+        field.refer(Reference::Credential(id));
+        Ok(id)
+    })
+}
+
+impl Webhook {
+    fn parse(field: &Field<'_>, urls: WebhookUrls) -> Read<Self> {
+        const METHODS: [(&str, WebhookMethod); 2] =
+            [("GET", WebhookMethod::Get), ("POST", WebhookMethod::Post)];
+        let object = field.object()?;
+        let events = object.required("events", events);
+        let url = object.required("url", |field| url(field, urls));
+        let method = object.required("method", |field| field.choice(&METHODS));
+        let headers = object.optional("headers", |field| field.map(header));
+        let filter = no_filter(&object);
+        Ok(Self { events: events?, url: url?, method: method?, headers: headers?, filter: filter? })
+    }
+}
+
+impl Hook {
+    fn parse(field: &Field<'_>) -> Read<Self> {
+        let object = field.object()?;
+        let events = object.required("events", events);
+        let filter = no_filter(&object);
+        let instructions = object.required("instructions", |field| {
+            field.list(0, |item| {
+                item.object()?
+                    .required("instruction", |field| field.choice(&[("hang_up", Instruction::HangUp)]))
+            })
+        });
+        Ok(Self { events: events?, filter: filter?, instructions: instructions? })
+    }
+}
+
+fn events(field: &Field<'_>) -> Read<Vec<EventName>> {
+    let names = EventName::ALL.map(|name| (name.as_str(), name));
+    field.list(1, |item| item.choice(&names))
+}
+
+/// A filter that we would not heed must not look as if we did.
+fn no_filter(object: &Object<'_>) -> Read<Option<String>> {
+    object.optional("filter", |field| field.fail("value_error", "filters are not supported yet"))
+}
+
+fn url(field: &Field<'_>, urls: WebhookUrls) -> Read<String> {
+    let text = field.str()?;
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return field.fail("url_parsing", "Input should be a valid URL, such as https://example.com/events");
+    };
+    let https = scheme.eq_ignore_ascii_case("https");
+    if !https && urls == WebhookUrls::HttpsOnly {
+        return field.fail("url_scheme", "URL scheme should be 'https'");
+    }
+    if !https && !scheme.eq_ignore_ascii_case("http") {
+        return field.fail("url_scheme", "URL scheme should be 'http' or 'https'");
+    }
+    if text.len() > MAX_URL_BYTES {
+        return field.fail("url_too_long", format!("URL should have at most {MAX_URL_BYTES} characters"));
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if !visible || !is_authority(authority) {
+        return field.fail("url_parsing", "Input should be a valid URL, such as https://example.com/events");
+    }
+    Ok(text.into())
+}
+
+/// `user:password@host:port`, all but the host optional. Whether the host may be called is decided
+/// where it is called, on the address it has then.
+fn is_authority(authority: &str) -> bool {
+    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (host, port) = match host_and_port.rsplit_once(':') {
+        // A colon inside brackets belongs to an IPv6 address.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (host_and_port, None),
+    };
+    let host_is_valid = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        }
+    };
+    host_is_valid && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+/// One header of a webhook: a name and a value that HTTP can carry (RFC 9110, section 5).
+fn header(name: &str, field: &Field<'_>) -> Read<String> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let value = field.str()?;
+    if name.is_empty() || !name.bytes().all(token) {
+        return field.fail("value_error", "Not a valid header name");
+    }
+    if value.chars().any(|character| character.is_control() && character != '\t') {
+        return field.fail("value_error", "A header's value has no control characters");
+    }
+    Ok(value.into())
+}
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "parse_properties.rs"]
+mod properties;

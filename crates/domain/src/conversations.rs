@@ -1,0 +1,238 @@
+//! The life of a conversation: `queued -> dialing -> ringing -> answered -> started -> ended`.
+//!
+//! Whoever learns something (the dialer, a callback, the worker) reads the [`Conversation`], asks
+//! for the matching transition here and writes the [`Transition`] in one conditional transaction.
+//! A transition that is not possible any more is [`NotPossible`]: a callback that came twice or
+//! late changes nothing. Every transition that is possible is listed in `transitions.rs`.
+
+mod transitions;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::transitions::{Entry, NotPossible, RejectReason, Transition};
+use crate::{
+    agents::AgentConfig,
+    costs::{CostBreakdown, Usage},
+    ids::{AccountId, AgentId, ConversationId},
+    phone_numbers::E164,
+    time::Timestamp,
+};
+
+/// How a conversation came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConversationType {
+    /// Somebody called one of our numbers.
+    InboundPhoneCall,
+    /// We called somebody.
+    OutboundPhoneCall,
+    /// A browser.
+    WebCall,
+}
+
+/// Where a conversation stands, with the facts that are true there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// Stored, not yet handed to the carrier.
+    Queued,
+    /// Handed to the carrier, perhaps without having heard its answer.
+    Dialing,
+    /// The other side's phone rings.
+    Ringing,
+    /// The other side answered.
+    Answered {
+        /// When it did.
+        answered_at: Timestamp,
+    },
+    /// Media flows: agent and user talk.
+    Started {
+        /// When the other side answered.
+        answered_at: Timestamp,
+        /// When media began to flow.
+        started_at: Timestamp,
+    },
+    /// Over. Nothing changes any more.
+    Ended {
+        /// When the other side answered, if it did.
+        answered_at: Option<Timestamp>,
+        /// When media began to flow, if it did.
+        started_at: Option<Timestamp>,
+        /// When it ended.
+        ended_at: Timestamp,
+        /// Why.
+        ended_reason: EndedReason,
+        /// What it cost.
+        cost: CostBreakdown,
+    },
+}
+
+/// Who or what ended a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedReason {
+    /// A hook's `hang_up`, the end route, the maximum duration.
+    AgentEnded,
+    /// The other side hung up or declined.
+    UserEnded,
+    /// Anything else: no answer, a carrier's failure, a lost worker.
+    Unknown,
+}
+
+/// What the API shows of [`State`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Not started yet.
+    Queued,
+    /// Media flows.
+    Started,
+    /// Over.
+    Ended,
+}
+
+/// The telephone side of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhoneCall {
+    /// Who is called.
+    pub to_number: E164,
+    /// Who calls.
+    pub from_number: E164,
+    /// The carrier's verdict (`human`, `machine_start`, ...), when it gave one.
+    pub answered_by: Option<String>,
+}
+
+/// What other parties learnt while the worker holds the conversation; the worker reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notes {
+    /// When the carrier said that the call was over.
+    pub carrier_ended_at: Option<Timestamp>,
+    /// How long it lasted by the carrier's own count, in seconds from the answer.
+    pub carrier_seconds: Option<u64>,
+}
+
+/// The state of a conversation: small, rewritten by every transition. The agent's configuration,
+/// the messages and the events are stored beside it.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// Its id.
+    pub id: ConversationId,
+    /// Whose it is.
+    pub account_id: AccountId,
+    /// How it came to be.
+    #[serde(rename = "type")]
+    pub kind: ConversationType,
+    /// The stored agent that was named, if the configuration did not come with the request.
+    pub agent_id: Option<AgentId>,
+    /// Its telephone side; none on the web.
+    pub phone_call: Option<PhoneCall>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub state: State,
+    /// The carrier's id of the call, once it is known.
+    pub carrier_call_id: Option<String>,
+    /// SHA-256 of the one-use token that connects the media stream; none once it was used.
+    pub media_token_sha256: Option<String>,
+    /// What others learnt while it was live.
+    pub notes: Notes,
+    /// What the providers did so far.
+    pub usage: Usage,
+    /// The sequence of the next event, from 1.
+    pub next_sequence: u64,
+    /// The place of the next message, from 1.
+    pub next_message: u64,
+    /// Grows by one with every write: a write is on condition that nobody else wrote meanwhile.
+    pub version: u64,
+}
+
+impl fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conversation")
+            .field("id", &self.id)
+            .field("state", &self.state)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Conversation {
+    /// A new outbound call, waiting to be dialled.
+    #[must_use]
+    pub fn outbound(
+        id: ConversationId,
+        account_id: AccountId,
+        agent_id: Option<AgentId>,
+        to_number: E164,
+        from_number: E164,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            account_id,
+            kind: ConversationType::OutboundPhoneCall,
+            agent_id,
+            phone_call: Some(PhoneCall { to_number, from_number, answered_by: None }),
+            created_at: now,
+            state: State::Queued,
+            carrier_call_id: None,
+            media_token_sha256: None,
+            notes: Notes::default(),
+            usage: Usage::default(),
+            next_sequence: 1,
+            next_message: 1,
+            version: 1,
+        }
+    }
+
+    /// What the API calls the state.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self.state {
+            State::Queued | State::Dialing | State::Ringing | State::Answered { .. } => Status::Queued,
+            State::Started { .. } => Status::Started,
+            State::Ended { .. } => Status::Ended,
+        }
+    }
+
+    /// When the other side answered, if it did.
+    #[must_use]
+    pub fn answered_at(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Queued | State::Dialing | State::Ringing => None,
+            State::Answered { answered_at } | State::Started { answered_at, .. } => Some(answered_at),
+            State::Ended { answered_at, .. } => answered_at,
+        }
+    }
+
+    /// When media began to flow, if it did.
+    #[must_use]
+    pub fn started_at(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Started { started_at, .. } => Some(started_at),
+            State::Ended { started_at, .. } => started_at,
+            _ => None,
+        }
+    }
+
+    /// When it ended, why, and what it cost; none while it goes on.
+    #[must_use]
+    pub fn ended(&self) -> Option<(Timestamp, EndedReason, &CostBreakdown)> {
+        match &self.state {
+            State::Ended { ended_at, ended_reason, cost, .. } => Some((*ended_at, *ended_reason, cost)),
+            _ => None,
+        }
+    }
+}
+
+/// A conversation together with the configuration it was started with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// Its state.
+    pub conversation: Conversation,
+    /// How its agent is configured; written once.
+    pub agent: AgentConfig,
+}

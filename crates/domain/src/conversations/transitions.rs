@@ -1,0 +1,277 @@
+//! Every change a conversation can make, each a pure function to the new state and its events.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Conversation, EndedReason, State};
+use crate::{
+    agents::AgentConfig,
+    costs::{self, Prices, Usage},
+    events::{self, Event, EventName},
+    messages::Message,
+    time::Timestamp,
+};
+
+/// The conversation is not (or no longer) where this change could happen; nothing is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the conversation is past this change")]
+pub struct NotPossible;
+
+/// What one change writes, all of it or nothing: the new state, its events and messages.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct Transition {
+    /// The state after the change; its `version` is one more than before.
+    pub conversation: Conversation,
+    /// New events, in order, numbered without gaps.
+    pub events: Vec<Event>,
+    /// New messages and their place in the conversation, from 1.
+    pub messages: Vec<(u64, Message)>,
+}
+
+/// Something the worker noticed while the conversation was live.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub name: EventName,
+    /// What the event carries besides the message.
+    pub data: Value,
+    /// The message that entered the conversation with it.
+    pub message: Option<Message>,
+}
+
+/// Why a call was not taken, as `phone_call:rejected` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectReason {
+    /// The line was busy, or the other side declined.
+    Busy,
+    /// Nobody answered in time.
+    NoAnswer,
+    /// The carrier could not or would not place the call.
+    Failed,
+    /// It was cancelled before anybody answered.
+    Canceled,
+    /// A hook hung up.
+    HungUp,
+}
+
+impl RejectReason {
+    fn ended_reason(self) -> EndedReason {
+        match self {
+            Self::Busy => EndedReason::UserEnded,
+            Self::HungUp | Self::Canceled => EndedReason::AgentEnded,
+            Self::NoAnswer | Self::Failed => EndedReason::Unknown,
+        }
+    }
+}
+
+impl Conversation {
+    /// The dialer hands a queued call to the carrier. From here on it counts as dialled, so that no
+    /// second call is ever placed. The stream will be let in with the token of this hash.
+    pub fn dial(
+        &self,
+        agent: &AgentConfig,
+        media_token_sha256: String,
+        now: Timestamp,
+    ) -> Result<Transition, NotPossible> {
+        let State::Queued = self.state else { return Err(NotPossible) };
+        let mut next = self.changed(State::Dialing);
+        next.conversation.media_token_sha256 = Some(media_token_sha256);
+        next.emit(agent, now, EventName::ConnectionRequested, json!({ "phone_call": self.phone_call }));
+        Ok(next)
+    }
+
+    /// The carrier certainly did not take the call (it asked to come back later, or the connection to
+    /// it never opened): the call waits again. Its `connection_requested` stays in the log.
+    pub fn undial(&self) -> Result<Transition, NotPossible> {
+        if !matches!(self.state, State::Dialing) || self.carrier_call_id.is_some() {
+            return Err(NotPossible);
+        }
+        Ok(self.changed(State::Queued))
+    }
+
+    /// The carrier took the call and named it.
+    pub fn placed(&self, carrier_call_id: &str) -> Result<Transition, NotPossible> {
+        if matches!(self.state, State::Queued | State::Ended { .. }) || self.carrier_call_id.is_some() {
+            return Err(NotPossible);
+        }
+        let mut next = self.changed(self.state.clone());
+        next.conversation.carrier_call_id = Some(carrier_call_id.to_owned());
+        Ok(next)
+    }
+
+    /// The other side's phone rings.
+    pub fn ringing(&self, carrier_call_id: &str) -> Result<Transition, NotPossible> {
+        let State::Dialing = self.state else { return Err(NotPossible) };
+        Ok(self.changed(State::Ringing).on_call(carrier_call_id))
+    }
+
+    /// The other side answered.
+    pub fn answered(
+        &self,
+        agent: &AgentConfig,
+        carrier_call_id: &str,
+        now: Timestamp,
+    ) -> Result<Transition, NotPossible> {
+        let (State::Dialing | State::Ringing) = self.state else { return Err(NotPossible) };
+        let mut next = self.changed(State::Answered { answered_at: now }).on_call(carrier_call_id);
+        next.emit(agent, now, EventName::Accepted, json!({ "phone_call": self.phone_call }));
+        Ok(next)
+    }
+
+    /// Media flows. The stream may be faster than the callback that tells of the answer: then this is
+    /// how we learn of it, and `phone_call:accepted` still comes first.
+    pub fn started(
+        &self,
+        agent: &AgentConfig,
+        carrier_call_id: &str,
+        now: Timestamp,
+    ) -> Result<Transition, NotPossible> {
+        let answered_at = match self.state {
+            State::Dialing | State::Ringing => now,
+            State::Answered { answered_at } => answered_at,
+            _ => return Err(NotPossible),
+        };
+        let mut next = self.changed(State::Started { answered_at, started_at: now }).on_call(carrier_call_id);
+        next.conversation.media_token_sha256 = None;
+        if self.answered_at().is_none() {
+            next.emit(agent, now, EventName::Accepted, json!({ "phone_call": self.phone_call }));
+        }
+        next.emit(agent, now, EventName::Started, Value::Null);
+        Ok(next)
+    }
+
+    /// The worker stores what happened since it last did.
+    pub fn append(
+        &self,
+        agent: &AgentConfig,
+        entries: &[Entry],
+        usage: &Usage,
+    ) -> Result<Transition, NotPossible> {
+        let State::Started { .. } = self.state else { return Err(NotPossible) };
+        let mut next = self.changed(self.state.clone());
+        next.conversation.usage = usage.clone();
+        next.add(agent, entries);
+        Ok(next)
+    }
+
+    /// The carrier says that a call is over whose media a worker holds: a note for that worker.
+    pub fn carrier_ended(&self, seconds: Option<u64>, now: Timestamp) -> Result<Transition, NotPossible> {
+        if !matches!(self.state, State::Started { .. }) || self.notes.carrier_ended_at.is_some() {
+            return Err(NotPossible);
+        }
+        let mut next = self.changed(self.state.clone());
+        next.conversation.notes.carrier_ended_at = Some(now);
+        next.conversation.notes.carrier_seconds = seconds;
+        Ok(next)
+    }
+
+    /// The call was never taken: one `phone_call:rejected`, then the end.
+    pub fn rejected(
+        &self,
+        agent: &AgentConfig,
+        reason: RejectReason,
+        prices: &Prices,
+        now: Timestamp,
+    ) -> Result<Transition, NotPossible> {
+        if self.answered_at().is_some() || self.ended().is_some() {
+            return Err(NotPossible);
+        }
+        Ok(self.close(agent, Some(reason), reason.ended_reason(), &[], prices, now))
+    }
+
+    /// The conversation is over, with the last `entries` and the final `usage` of whoever held it.
+    /// Before the answer this is a rejection (somebody cancelled).
+    pub fn end(
+        &self,
+        agent: &AgentConfig,
+        reason: EndedReason,
+        entries: &[Entry],
+        usage: &Usage,
+        prices: &Prices,
+        now: Timestamp,
+    ) -> Result<Transition, NotPossible> {
+        if self.ended().is_some() {
+            return Err(NotPossible);
+        }
+        let rejected = self.answered_at().is_none().then_some(match reason {
+            EndedReason::AgentEnded => RejectReason::Canceled,
+            EndedReason::UserEnded => RejectReason::Busy,
+            EndedReason::Unknown => RejectReason::Failed,
+        });
+        let mut ending = self.clone();
+        ending.usage = usage.clone();
+        Ok(ending.close(agent, rejected, reason, entries, prices, now))
+    }
+
+    fn close(
+        &self,
+        agent: &AgentConfig,
+        rejected: Option<RejectReason>,
+        ended_reason: EndedReason,
+        entries: &[Entry],
+        prices: &Prices,
+        now: Timestamp,
+    ) -> Transition {
+        let cost = costs::breakdown(self, agent, prices, now);
+        let mut next = self.changed(State::Ended {
+            answered_at: self.answered_at(),
+            started_at: self.started_at(),
+            ended_at: now,
+            ended_reason,
+            cost,
+        });
+        next.conversation.media_token_sha256 = None;
+        next.add(agent, entries);
+        if let Some(reason) = rejected {
+            let data = json!({ "phone_call": self.phone_call, "reason": reason });
+            next.emit(agent, now, EventName::Rejected, data);
+        }
+        next.emit(agent, now, EventName::Ended, json!({ "ended_reason": ended_reason }));
+        next
+    }
+
+    fn changed(&self, state: State) -> Transition {
+        let conversation = Self { state, version: self.version + 1, ..self.clone() };
+        Transition { conversation, events: vec![], messages: vec![] }
+    }
+}
+
+impl Transition {
+    /// A callback may name the call before the answer to our own request does.
+    fn on_call(mut self, carrier_call_id: &str) -> Self {
+        self.conversation.carrier_call_id.get_or_insert_with(|| carrier_call_id.to_owned());
+        self
+    }
+
+    fn add(&mut self, agent: &AgentConfig, entries: &[Entry]) {
+        for entry in entries {
+            let mut data = entry.data.clone();
+            if let Some(message) = &entry.message {
+                self.messages.push((self.conversation.next_message, message.clone()));
+                self.conversation.next_message += 1;
+                if data.is_null() {
+                    data = json!({});
+                }
+                data["message"] = json!(message);
+            }
+            self.emit(agent, entry.at, entry.name, data);
+        }
+    }
+
+    fn emit(&mut self, agent: &AgentConfig, at: Timestamp, name: EventName, data: Value) {
+        if !events::is_stored(agent, name) {
+            return;
+        }
+        let sequence = self.conversation.next_sequence;
+        self.events.push(Event::new(self.conversation.id, sequence, at, name, data, agent));
+        self.conversation.next_sequence += 1;
+    }
+}
+
+#[cfg(test)]
+#[path = "transitions_tests.rs"]
+mod tests;

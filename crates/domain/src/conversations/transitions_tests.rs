@@ -1,0 +1,269 @@
+use super::*;
+use crate::{
+    agents::{Hook, Instruction, Webhook, WebhookMethod},
+    conversations::{Conversation, Status},
+    ids::{AccountId, ConversationId},
+    messages::Role,
+};
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millis(1_795_339_800_000 + ms)
+}
+
+fn queued() -> Conversation {
+    let (id, account) = (ConversationId::new(at(0), 1), AccountId::new(at(0), 2));
+    Conversation::outbound(
+        id,
+        account,
+        None,
+        "+14155550100".parse().unwrap(),
+        "+14155550199".parse().unwrap(),
+        at(0),
+    )
+}
+
+fn agent() -> AgentConfig {
+    AgentConfig::default()
+}
+
+/// Makes a change that must be possible, and checks what every change owes.
+fn after(
+    before: &Conversation,
+    change: Result<Transition, NotPossible>,
+    names: &[EventName],
+) -> Conversation {
+    let next = change.expect("possible here");
+    assert_eq!(next.conversation.version, before.version + 1, "every write moves the version");
+    assert_eq!(next.events.iter().map(|event| event.name).collect::<Vec<_>>(), names);
+    let sequences: Vec<_> = next.events.iter().map(|event| event.sequence).collect();
+    let expected: Vec<_> = (before.next_sequence..next.conversation.next_sequence).collect();
+    assert_eq!(sequences, expected, "sequences have no gap");
+    next.conversation
+}
+
+fn dialing() -> Conversation {
+    let conversation = queued();
+    after(
+        &conversation,
+        conversation.dial(&agent(), "hash".into(), at(10)),
+        &[EventName::ConnectionRequested],
+    )
+}
+
+fn ringing() -> Conversation {
+    let conversation = dialing();
+    after(&conversation, conversation.ringing("CA1"), &[])
+}
+
+fn answered() -> Conversation {
+    let conversation = ringing();
+    after(&conversation, conversation.answered(&agent(), "CA1", at(3_000)), &[EventName::Accepted])
+}
+
+fn started() -> Conversation {
+    let conversation = answered();
+    after(&conversation, conversation.started(&agent(), "CA1", at(3_200)), &[EventName::Started])
+}
+
+fn ended() -> Conversation {
+    let conversation = started();
+    let end = conversation.end(
+        &agent(),
+        EndedReason::UserEnded,
+        &[],
+        &Usage::default(),
+        &Prices::default(),
+        at(9_000),
+    );
+    after(&conversation, end, &[EventName::Ended])
+}
+
+/// Every change there is, tried on one conversation: the names of those that are possible.
+fn possible(conversation: &Conversation) -> Vec<&'static str> {
+    let (agent, prices, usage) = (agent(), Prices::default(), Usage::default());
+    let changes = [
+        ("dial", conversation.dial(&agent, "hash".into(), at(1))),
+        ("undial", conversation.undial()),
+        ("placed", conversation.placed("CA2")),
+        ("ringing", conversation.ringing("CA2")),
+        ("answered", conversation.answered(&agent, "CA2", at(1))),
+        ("started", conversation.started(&agent, "CA2", at(1))),
+        ("append", conversation.append(&agent, &[], &usage)),
+        ("carrier_ended", conversation.carrier_ended(Some(6), at(1))),
+        ("rejected", conversation.rejected(&agent, RejectReason::Busy, &prices, at(1))),
+        ("end", conversation.end(&agent, EndedReason::Unknown, &[], &usage, &prices, at(1))),
+    ];
+    changes.into_iter().filter(|(_, change)| change.is_ok()).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn each_state_allows_exactly_its_changes() {
+    assert_eq!(possible(&queued()), ["dial", "rejected", "end"]);
+    assert_eq!(
+        possible(&dialing()),
+        ["undial", "placed", "ringing", "answered", "started", "rejected", "end"]
+    );
+    assert_eq!(possible(&ringing()), ["answered", "started", "rejected", "end"]);
+    assert_eq!(possible(&answered()), ["started", "end"]);
+    assert_eq!(possible(&started()), ["append", "carrier_ended", "end"]);
+    assert_eq!(possible(&ended()), Vec::<&str>::new(), "an ended conversation never changes");
+}
+
+#[test]
+fn the_api_sees_three_states() {
+    for waiting in [queued(), dialing(), ringing(), answered()] {
+        assert_eq!(waiting.status(), Status::Queued);
+    }
+    assert_eq!(started().status(), Status::Started);
+    assert_eq!(ended().status(), Status::Ended);
+}
+
+#[test]
+fn a_stream_that_is_faster_than_the_callback_still_has_accepted_before_started() {
+    let conversation = dialing();
+    let next = conversation.started(&agent(), "CA1", at(3_000));
+    let conversation = after(&conversation, next, &[EventName::Accepted, EventName::Started]);
+    assert_eq!(conversation.answered_at(), Some(at(3_000)));
+    assert_eq!(
+        conversation.answered(&agent(), "CA1", at(3_100)),
+        Err(NotPossible),
+        "the late callback changes nothing"
+    );
+}
+
+#[test]
+fn the_stream_token_works_once() {
+    assert_eq!(answered().media_token_sha256.as_deref(), Some("hash"));
+    assert_eq!(started().media_token_sha256, None);
+}
+
+#[test]
+fn a_call_that_was_placed_cannot_be_undialled() {
+    let conversation = dialing();
+    let conversation = after(&conversation, conversation.placed("CA1"), &[]);
+    assert_eq!(conversation.undial(), Err(NotPossible));
+}
+
+#[test]
+fn a_call_that_was_not_taken_is_dialled_again() {
+    let conversation = dialing();
+    let conversation = after(&conversation, conversation.undial(), &[]);
+    assert_eq!(possible(&conversation), ["dial", "rejected", "end"]);
+}
+
+#[test]
+fn a_rejected_call_has_rejected_then_ended_and_costs_nothing() {
+    for (reason, ended_reason) in [
+        (RejectReason::Busy, EndedReason::UserEnded),
+        (RejectReason::NoAnswer, EndedReason::Unknown),
+        (RejectReason::Failed, EndedReason::Unknown),
+        (RejectReason::HungUp, EndedReason::AgentEnded),
+        (RejectReason::Canceled, EndedReason::AgentEnded),
+    ] {
+        let conversation = ringing();
+        let next = conversation.rejected(&agent(), reason, &Prices::default(), at(5_000)).unwrap();
+        assert_eq!(next.events[0].data["reason"], serde_json::to_value(reason).unwrap());
+        let conversation = after(&conversation, Ok(next), &[EventName::Rejected, EventName::Ended]);
+        let (ended_at, reason, cost) = conversation.ended().unwrap();
+        assert_eq!((ended_at, reason), (at(5_000), ended_reason));
+        assert_eq!(cost.total, crate::costs::Usd::ZERO);
+        assert_eq!(conversation.started_at(), None);
+    }
+}
+
+#[test]
+fn ending_before_the_answer_is_a_rejection_too() {
+    let conversation = ringing();
+    let end = conversation.end(
+        &agent(),
+        EndedReason::AgentEnded,
+        &[],
+        &Usage::default(),
+        &Prices::default(),
+        at(1),
+    );
+    after(&conversation, end, &[EventName::Rejected, EventName::Ended]);
+}
+
+fn said(text: &str, ms: i64) -> Entry {
+    let message = Message {
+        role: Role::User,
+        content: text.into(),
+        started_at: at(ms),
+        ended_at: at(ms + 500),
+        interrupted: false,
+    };
+    Entry { at: at(ms + 500), name: EventName::MessageSent, data: Value::Null, message: Some(message) }
+}
+
+#[test]
+fn messages_are_numbered_and_travel_with_their_events() {
+    let conversation = started();
+    let first =
+        conversation.append(&agent(), &[said("one", 4_000), said("two", 5_000)], &Usage::default()).unwrap();
+    assert_eq!(first.messages.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(first.events[1].data["message"]["content"], "two");
+    let second = first.conversation.append(&agent(), &[said("three", 6_000)], &Usage::default()).unwrap();
+    assert_eq!(second.messages[0].0, 3);
+}
+
+#[test]
+fn the_last_words_come_before_the_end_and_usage_is_in_the_cost() {
+    let conversation = started();
+    let usage = Usage { characters: 1_000, ..Usage::default() };
+    let end = conversation.end(
+        &agent(),
+        EndedReason::AgentEnded,
+        &[said("bye", 8_000)],
+        &usage,
+        &Prices::default(),
+        at(9_000),
+    );
+    let conversation = after(&conversation, end, &[EventName::MessageSent, EventName::Ended]);
+    assert_eq!(conversation.ended().unwrap().2.voice.characters, 1_000);
+}
+
+#[test]
+fn a_second_is_only_stored_where_somebody_asked_for_it() {
+    let second =
+        Entry { at: at(4_000), name: EventName::Duration, data: json!({"duration": 1}), message: None };
+    let conversation = started();
+    let next = conversation.append(&agent(), std::slice::from_ref(&second), &Usage::default()).unwrap();
+    assert!(next.events.is_empty());
+    assert_eq!(next.conversation.next_sequence, conversation.next_sequence, "it takes no number");
+
+    let mut listening = agent();
+    listening.webhooks = ["https://a.example/", "https://b.example/"]
+        .into_iter()
+        .zip([EventName::Ended, EventName::Duration])
+        .map(|(url, name)| Webhook {
+            events: vec![name],
+            url: url.into(),
+            method: WebhookMethod::Post,
+            headers: None,
+            filter: None,
+        })
+        .collect();
+    let next = conversation.append(&listening, &[second], &Usage::default()).unwrap();
+    assert_eq!(next.events[0].webhooks, [1]);
+}
+
+#[test]
+fn a_hook_hangs_up_on_its_own_events_only() {
+    let mut agent = agent();
+    agent.hooks = vec![Hook {
+        events: vec![EventName::FunctionCallTriggered],
+        filter: None,
+        instructions: vec![Instruction::HangUp],
+    }];
+    assert!(events::hangs_up(&agent, EventName::FunctionCallTriggered));
+    assert!(!events::hangs_up(&agent, EventName::MessageSent));
+}
+
+#[test]
+fn a_state_reads_back_from_what_is_stored() {
+    for conversation in [queued(), dialing(), ringing(), answered(), started(), ended()] {
+        let stored = serde_json::to_string(&conversation).unwrap();
+        assert_eq!(serde_json::from_str::<Conversation>(&stored).unwrap(), conversation);
+    }
+}

@@ -1,0 +1,115 @@
+use super::*;
+use crate::{
+    agents::{LanguageModel, Transcriber, Voice},
+    conversations::{Conversation, EndedReason},
+    ids::{AccountId, ConversationId, CredentialId},
+};
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millis(1_795_339_800_000 + ms)
+}
+
+/// A call to the United States, answered after 3 s, its media flowing half a second later.
+fn started(agent: &AgentConfig) -> Conversation {
+    let (id, account) = (ConversationId::new(at(0), 1), AccountId::new(at(0), 2));
+    let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
+    let conversation = Conversation::outbound(id, account, None, to, from, at(0));
+    let conversation = conversation.dial(agent, String::new(), at(0)).unwrap().conversation;
+    let conversation = conversation.answered(agent, "CA1", at(3_000)).unwrap().conversation;
+    conversation.started(agent, "CA1", at(3_500)).unwrap().conversation
+}
+
+fn cost(agent: &AgentConfig, usage: &Usage, prices: &Prices, ended_at: Timestamp) -> CostBreakdown {
+    let end = started(agent).end(agent, EndedReason::AgentEnded, &[], usage, prices, ended_at).unwrap();
+    end.conversation.ended().unwrap().2.clone()
+}
+
+const USAGE: Usage = Usage {
+    input_tokens: 3_000,
+    cached_input_tokens: 1_000,
+    output_tokens: 400,
+    tokens_estimated: false,
+    transcriber_ms: 61_000,
+    characters: 500,
+};
+
+#[test]
+fn every_part_is_priced_by_its_own_measure() {
+    let prices = Prices { agent_per_minute: Decimal::new(6, 2) };
+    let cost = cost(&AgentConfig::default(), &USAGE, &prices, at(63_500));
+    // 60 s of conversation at 0.06 a minute
+    assert_eq!((cost.agent.ms, cost.agent.cost.to_string().as_str()), (60_000, "0.060000"));
+    // 2,000 at 0.10, 1,000 cached at 0.01, 400 out at 0.50, each a million
+    assert_eq!(cost.language_model.cost.to_string(), "0.000410");
+    // 61 s at 0.0048 a minute
+    assert_eq!(cost.transcriber.cost.to_string(), "0.004880");
+    // 500 characters at 0.03 a thousand
+    assert_eq!(cost.voice.cost.to_string(), "0.015000");
+    // 60.5 s from the answer are two started minutes at 0.014 + 0.004
+    let telephony = cost.telephony.unwrap();
+    assert_eq!((telephony.ms, telephony.cost.to_string().as_str()), (60_500, "0.036000"));
+    assert_eq!(cost.total.to_string(), "0.116290");
+}
+
+#[test]
+fn the_total_is_the_exact_sum_of_the_rounded_parts() {
+    for characters in 0..200 {
+        let usage =
+            Usage { characters, input_tokens: characters * 7, transcriber_ms: characters * 333, ..USAGE };
+        let cost = cost(
+            &AgentConfig::default(),
+            &usage,
+            &Prices::default(),
+            at(4_000 + 31 * characters.cast_signed()),
+        );
+        let parts = [
+            cost.agent.cost,
+            cost.language_model.cost,
+            cost.transcriber.cost,
+            cost.voice.cost,
+            cost.telephony.unwrap().cost,
+        ];
+        assert_eq!(cost.total, parts.into_iter().fold(Usd::ZERO, Usd::add));
+    }
+}
+
+#[test]
+fn parts_are_rounded_half_up_to_a_millionth() {
+    assert_eq!(Usd::rounded(Decimal::new(15, 7)).to_string(), "0.000002");
+    assert_eq!(Usd::rounded(Decimal::new(14, 7)).to_string(), "0.000001");
+}
+
+#[test]
+fn a_provider_with_the_customers_own_key_costs_nothing_but_is_still_measured() {
+    let credential_id = Some(CredentialId::new(at(0), 3));
+    let mut agent = AgentConfig::default();
+    agent.voice = Voice::Deepgram { model: "aura-2-thalia-en".into(), credential_id };
+    agent.transcriber = Transcriber::Deepgram {
+        model: "nova-3".into(),
+        language: "en".into(),
+        keywords: vec![],
+        credential_id,
+    };
+    let mut settings = agent.language_model.settings().clone();
+    settings.credential_id = credential_id;
+    agent.language_model = LanguageModel::Openai(settings);
+    let cost = cost(&agent, &USAGE, &Prices::default(), at(10_000));
+    assert_eq!((cost.language_model.cost, cost.language_model.input_tokens), (Usd::ZERO, 3_000));
+    assert_eq!((cost.transcriber.cost, cost.transcriber.ms), (Usd::ZERO, 61_000));
+    assert_eq!((cost.voice.cost, cost.voice.characters), (Usd::ZERO, 500));
+}
+
+#[test]
+fn the_cost_names_who_served_not_who_was_asked() {
+    let mut agent = AgentConfig::default();
+    agent.transcriber = Transcriber::Azure { languages: vec!["en-US".into()], credential_id: None };
+    let cost = cost(&agent, &USAGE, &Prices::default(), at(10_000));
+    assert_eq!(cost.transcriber.provider, "deepgram");
+}
+
+#[test]
+fn dollars_are_stored_as_text_and_shown_as_a_number() {
+    let usd = Usd::rounded(Decimal::new(116_290, 6));
+    assert_eq!(serde_json::to_string(&usd).unwrap(), "\"0.11629\"");
+    assert!((usd.to_f64() - 0.116_29).abs() < f64::EPSILON);
+}

@@ -1,0 +1,334 @@
+//! The engine: takes in what happens, and lets the parts decide.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    CallTime, Happening, Input, Line, Output, Settings,
+    answering::Answer,
+    endpointing::{Fresh, Turn},
+    history::History,
+    playback::{Heard, Playback},
+};
+use crate::{conversations::EndedReason, messages::Role};
+
+/// How long the agent may finish what it is saying when somebody asks it to end the conversation.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// A second; each one of a conversation is an event.
+const SECOND: Duration = Duration::from_secs(1);
+/// After a driver slept for longer, older seconds are left out.
+const SECONDS_AT_ONCE: u64 = 60;
+
+/// Decides who speaks when in one conversation.
+#[derive(Default)]
+pub struct Engine {
+    settings: Settings,
+    now: CallTime,
+    started_at: Option<CallTime>,
+    /// Whole seconds told so far.
+    seconds: u64,
+    pub(super) turn: Turn,
+    /// What the agent does with the floor; none while the user has it.
+    pub(super) answer: Option<Answer>,
+    pub(super) playback: Playback,
+    pub(super) history: History,
+    pub(super) requests: u32,
+    /// Turns in a row without an answer.
+    pub(super) failed_turns: u32,
+    pub(super) ending: Option<Ending>,
+    ended: bool,
+}
+
+/// The conversation ends as soon as the agent has said what it is saying.
+#[derive(Clone, Copy)]
+pub(super) struct Ending {
+    pub(super) reason: EndedReason,
+    pub(super) by: CallTime,
+}
+
+impl Engine {
+    /// A call that has not started.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// Takes in what happened at `at`, and appends what is to be done to `out`, which the caller
+    /// empties. An `at` before an earlier one counts as that one. After [`Output::End`] nothing
+    /// follows, whatever happens.
+    pub fn on(&mut self, at: CallTime, input: Input, out: &mut Vec<Output>) {
+        if self.ended {
+            return;
+        }
+        let at = at.max(self.now);
+        self.now = at;
+        // What happened goes before what is due: a word beats the timer that waited for it.
+        match input {
+            Input::Started => self.start(at),
+            Input::SpeechBegan => self.user_begins(at, out),
+            Input::Words { text, is_final, spoken_until } => {
+                self.user_says(at, text.trim(), is_final, spoken_until, out);
+            }
+            Input::TurnEnded => {
+                if self.turn.signal(at) {
+                    out.push(Output::Event(Happening::SpeechEnded(Role::User)));
+                }
+            }
+            Input::ModelText { request, text } => self.model_text(at, request, &text),
+            Input::ModelToolCall { request, call } => self.model_calls(at, request, call),
+            Input::ModelFinished { request } => self.model_finished(at, request, out),
+            Input::ModelFailed { request } => self.model_failed(at, request, out),
+            Input::VoiceAudio { clause, bytes } => self.playback.audio(at, clause, bytes),
+            Input::VoiceFinished { clause } => self.playback.voice_finished(at, clause),
+            Input::VoiceFailed { clause } => self.playback.voice_failed(at, clause),
+            Input::Played { mark } => self.playback.played(at, mark),
+            Input::ToolResult { call, content } => self.tool_answered(at, &call, content, out),
+            Input::HangUp => self.hang_up(at, out),
+            Input::Closed => return self.end(at, EndedReason::UserEnded, out),
+            Input::Wake => {}
+        }
+        self.tell_seconds(at, out);
+        self.check_timers(at, out);
+        self.go_on(at, out);
+    }
+
+    /// When [`Input::Wake`] is due, if nothing happens before; always after the last input.
+    #[must_use]
+    pub fn deadline(&self) -> Option<CallTime> {
+        if self.ended {
+            return None;
+        }
+        let second = self.started_at.map(|at| at + SECOND.saturating_mul(clamped(self.seconds + 1)));
+        let due = [
+            second,
+            self.longest(),
+            self.ending.map(|ending| ending.by),
+            self.turn.due(),
+            self.model_due(),
+            self.playback.deadline(self.now),
+        ];
+        due.into_iter().flatten().filter(|due| *due > self.now).min()
+    }
+
+    /// What the model is to be told of the conversation: what the user said and the agent was heard
+    /// saying, or is still to say. Every call of a function is followed by a result.
+    #[must_use]
+    pub fn history(&self) -> Vec<Line> {
+        self.history.lines()
+    }
+
+    fn start(&mut self, at: CallTime) {
+        if self.started_at.is_some() {
+            return;
+        }
+        self.started_at = Some(at);
+        if let Some(greeting) = self.settings.greeting.take() {
+            if self.answer.is_none() && self.ending.is_none() {
+                self.answer = Some(Answer::greeting());
+                self.say(&greeting);
+            }
+        }
+    }
+
+    fn user_begins(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        if !self.turn.is_open() {
+            out.push(Output::Event(Happening::SpeechStarted(Role::User)));
+        }
+        self.turn.begin(at);
+    }
+
+    /// Words of the user take the floor from the agent. If nothing of an answer was heard they belong
+    /// to the turn it was meant for; the history then joins them to what was said before.
+    fn user_says(
+        &mut self,
+        at: CallTime,
+        text: &str,
+        is_final: bool,
+        spoken_until: Option<CallTime>,
+        out: &mut Vec<Output>,
+    ) {
+        if text.is_empty() {
+            return;
+        }
+        let unheard =
+            self.answer.as_ref().is_some_and(|answer| answer.is_unheard()) && !self.playback.any_heard(at);
+        let (text, wrong) = match self.turn.fresh(at, text, is_final) {
+            Fresh::Nothing => return,
+            Fresh::Words(text) => (text, None),
+            Fresh::Corrected { counted, text, .. } if unheard => (text, Some(counted)),
+            // Words that are being answered already are not worth cutting the agent off.
+            Fresh::Corrected { more: "", .. } => return,
+            Fresh::Corrected { more, .. } => (more, None),
+        };
+        // The transcriber settles words of the turn it has ended, rather than new ones.
+        let is_late = is_final && unheard && !self.turn.is_open();
+        if !self.turn.is_open() {
+            out.push(Output::Event(Happening::SpeechStarted(Role::User)));
+        }
+        if self.ending.is_none() {
+            self.interrupt(at, out);
+        }
+        if let Some(wrong) = wrong {
+            self.history.user_did_not_say(&wrong);
+        }
+        self.turn.hear(at, text, is_final, spoken_until);
+        if is_late && self.ending.is_none() {
+            self.turn.signal(at);
+        }
+    }
+
+    /// Takes the floor from the agent: nothing more is asked, spoken or sent.
+    fn interrupt(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        let Some(answer) = self.answer.take() else { return };
+        if self.playback.is_playing(at) {
+            out.push(Output::Clear);
+            self.playback.cleared();
+        }
+        if let Some(request) = answer.asked() {
+            out.push(Output::CancelAsk { request });
+        }
+        if self.playback.is_speaking() {
+            out.push(Output::CancelSpeech);
+        }
+        for heard in self.playback.stop(at) {
+            if !heard.text.is_empty() && answer.is_to_user() {
+                self.failed_turns = 0;
+            }
+            self.tell_heard(heard, out);
+        }
+    }
+
+    /// The user's turn is over: the words enter the conversation; whether there were any.
+    fn end_turn(&mut self, at: CallTime, out: &mut Vec<Output>) -> Option<CallTime> {
+        let spoken = self.turn.take(at)?;
+        self.history.user_said(spoken.text.clone());
+        out.push(Output::Event(Happening::SpeechEnded(Role::User)));
+        out.push(Output::Event(Happening::MessageSent {
+            role: Role::User,
+            content: spoken.text,
+            started_at: spoken.started_at,
+            ended_at: spoken.ended_at,
+            interrupted: false,
+            latency: None,
+        }));
+        Some(spoken.ended_at)
+    }
+
+    /// An utterance of the agent is over: what was heard of it enters the conversation.
+    fn tell_heard(&mut self, heard: Heard, out: &mut Vec<Output>) {
+        self.history.agent_was_heard(heard.id, &heard.text);
+        let Some(started_at) = heard.started_at.filter(|_| heard.began_told || !heard.text.is_empty()) else {
+            return;
+        };
+        if !heard.began_told {
+            out.push(Output::Event(Happening::SpeechStarted(Role::Agent)));
+        }
+        out.push(Output::Event(Happening::SpeechEnded(Role::Agent)));
+        if !heard.text.is_empty() {
+            out.push(Output::Event(Happening::MessageSent {
+                role: Role::Agent,
+                content: heard.text,
+                started_at,
+                ended_at: heard.ended_at,
+                interrupted: heard.interrupted,
+                latency: heard.latency,
+            }));
+        }
+    }
+
+    fn longest(&self) -> Option<CallTime> {
+        Some(self.started_at? + self.settings.max_duration?)
+    }
+
+    fn tell_seconds(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        let Some(started_at) = self.started_at else { return };
+        let passed = at.since(started_at).as_secs();
+        for seconds in (self.seconds + 1).max(passed.saturating_sub(SECONDS_AT_ONCE))..=passed {
+            out.push(Output::Event(Happening::Duration { seconds }));
+        }
+        self.seconds = passed;
+    }
+
+    fn check_timers(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        let is_due = |due: Option<CallTime>| due.is_some_and(|due| due <= at);
+        if is_due(self.longest()) {
+            self.hang_up(at, out);
+        }
+        if is_due(self.model_due()) {
+            self.model_is_late(at, out);
+        }
+        self.playback.watch_voice(at);
+        if is_due(self.turn.due()) {
+            let spoken_until = self.end_turn(at, out);
+            if let (Some(spoken_until), None) = (spoken_until, self.ending) {
+                self.answer(at, spoken_until, out);
+            }
+        }
+    }
+
+    /// Speaks and sends what can be, takes note of what is over, and ends if that was the last of it.
+    fn go_on(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        loop {
+            self.playback.send(at, out);
+            self.playback.speak(at, out);
+            self.tell_speech(at, out);
+            if !self.close_answer(at) {
+                break;
+            }
+        }
+        if let Some(ending) = self.ending {
+            if self.playback.is_idle() || ending.by <= at {
+                self.end(at, ending.reason, out);
+            }
+        }
+    }
+
+    /// Tells which utterances have begun and which are over.
+    fn tell_speech(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        loop {
+            if let Some(began) = self.playback.began() {
+                if let Some(answer) = &mut self.answer {
+                    *began.latency = answer.speaks(at, began.first_audio_at);
+                }
+                out.push(Output::Event(Happening::SpeechStarted(Role::Agent)));
+            }
+            let Some(heard) = self.playback.finished(at) else { return };
+            if let Some(answer) = &mut self.answer {
+                answer.was_heard(&heard);
+            }
+            self.tell_heard(heard, out);
+        }
+    }
+
+    /// Ends the conversation when what is being said is said.
+    fn hang_up(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.ending = Some(Ending { reason: EndedReason::AgentEnded, by: at + LAST_WORDS });
+        self.stop_asking(out);
+    }
+
+    /// Ends the conversation, keeping what was said until now. A reason that was there before stays.
+    fn end(&mut self, at: CallTime, reason: EndedReason, out: &mut Vec<Output>) {
+        self.ended = true;
+        for heard in self.playback.stop(at) {
+            self.tell_heard(heard, out);
+        }
+        if self.turn.is_open() && self.end_turn(at, out).is_none() {
+            out.push(Output::Event(Happening::SpeechEnded(Role::User)));
+        }
+        let reason = self.ending.map_or(reason, |ending| ending.reason);
+        out.push(Output::End { reason });
+    }
+}
+
+impl fmt::Debug for Engine {
+    /// Without what was said.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("now", &self.now).field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+fn clamped(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,171 @@
+//! What was said and called so far, as the model is told it.
+
+use super::{Line, ToolCall};
+
+/// Stands for a result that is not there yet: a model refuses a call without one.
+pub(super) const UNANSWERED: &str = "no result yet: the conversation went on before the function answered";
+
+/// One utterance of the agent; numbers are never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UtteranceId(pub(super) u32);
+
+/// Functions called together; numbers are never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Batch(usize);
+
+#[derive(Default)]
+pub(super) struct History {
+    entries: Vec<Entry>,
+    batches: usize,
+}
+
+enum Entry {
+    User(String),
+    /// Until the utterance is over, all of it; then what was heard.
+    Agent(UtteranceId, String),
+    Tools(Batch, Vec<(ToolCall, Option<String>)>),
+}
+
+impl History {
+    pub(super) fn user_said(&mut self, text: String) {
+        self.entries.push(Entry::User(text));
+    }
+
+    /// Takes back words at the end of what the user said last, unless something followed it.
+    pub(super) fn user_did_not_say(&mut self, words: &str) {
+        if let Some(Entry::User(text)) = self.entries.last_mut() {
+            if let Some(before) = text.strip_suffix(words) {
+                text.truncate(before.trim_end().len());
+                if text.is_empty() {
+                    self.entries.pop();
+                }
+            }
+        }
+    }
+
+    /// The agent is going to say one more clause.
+    pub(super) fn agent_says(&mut self, utterance: UtteranceId, clause: &str) {
+        match self.agent(utterance) {
+            Some(index) => {
+                if let Entry::Agent(_, text) = &mut self.entries[index] {
+                    text.push(' ');
+                    text.push_str(clause);
+                }
+            }
+            None => self.entries.push(Entry::Agent(utterance, clause.to_owned())),
+        }
+    }
+
+    /// This much of the utterance was heard.
+    pub(super) fn agent_was_heard(&mut self, utterance: UtteranceId, heard: &str) {
+        let Some(index) = self.agent(utterance) else { return };
+        if heard.is_empty() {
+            self.entries.remove(index);
+        } else {
+            self.entries[index] = Entry::Agent(utterance, heard.to_owned());
+        }
+    }
+
+    fn agent(&self, utterance: UtteranceId) -> Option<usize> {
+        self.entries.iter().rposition(|entry| matches!(entry, Entry::Agent(id, _) if *id == utterance))
+    }
+
+    /// Functions were called.
+    pub(super) fn called(&mut self, calls: &[ToolCall]) -> Batch {
+        let batch = Batch(self.batches);
+        self.batches += 1;
+        self.entries.push(Entry::Tools(batch, calls.iter().map(|call| (call.clone(), None)).collect()));
+        batch
+    }
+
+    /// A function answered; the batch is returned when this was its last answer. Models use an id
+    /// again now and then: the oldest call without an answer is meant.
+    pub(super) fn answered(&mut self, id: &str, content: String) -> Option<Batch> {
+        for entry in &mut self.entries {
+            let Entry::Tools(batch, calls) = entry else { continue };
+            if let Some((_, result)) =
+                calls.iter_mut().find(|(call, result)| call.id == id && result.is_none())
+            {
+                *result = Some(content);
+                return calls.iter().all(|(_, result)| result.is_some()).then_some(*batch);
+            }
+        }
+        None
+    }
+
+    /// All of it, in order. Texts of one side that follow each other are one line.
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let mut lines = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            match (entry, lines.last_mut()) {
+                (Entry::User(more), Some(Line::User(text)))
+                | (Entry::Agent(_, more), Some(Line::Agent(text))) => {
+                    text.push(' ');
+                    text.push_str(more);
+                }
+                (Entry::User(text), _) => lines.push(Line::User(text.clone())),
+                (Entry::Agent(_, text), _) => lines.push(Line::Agent(text.clone())),
+                (Entry::Tools(_, calls), _) => {
+                    lines.push(Line::ToolCalls(calls.iter().map(|(call, _)| call.clone()).collect()));
+                    lines.extend(calls.iter().map(|(call, result)| Line::ToolResult {
+                        call: call.id.clone(),
+                        content: result.clone().unwrap_or_else(|| UNANSWERED.to_owned()),
+                    }));
+                }
+            }
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(id: &str) -> ToolCall {
+        ToolCall { id: id.into(), name: "look".into(), arguments: "{}".into() }
+    }
+
+    #[test]
+    fn texts_of_one_side_are_one_line_and_what_was_not_heard_is_none() {
+        let mut history = History::default();
+        history.user_said("I would like".into());
+        history.agent_says(UtteranceId(1), "Of course.");
+        history.agent_was_heard(UtteranceId(1), "");
+        history.user_said("two cakes".into());
+        history.agent_says(UtteranceId(2), "Two cakes.");
+        history.agent_says(UtteranceId(2), "Anything else?");
+        history.agent_was_heard(UtteranceId(2), "Two cakes.");
+        assert_eq!(
+            history.lines(),
+            [Line::User("I would like two cakes".into()), Line::Agent("Two cakes.".into())]
+        );
+    }
+
+    #[test]
+    fn every_call_has_a_result_behind_it() {
+        let mut history = History::default();
+        let batch = history.called(&[call("a"), call("b")]);
+        history.user_said("Hurry!".into());
+        assert_eq!(history.answered("x", "?".into()), None);
+        assert_eq!(history.answered("b", "late".into()), None);
+        let result =
+            |call: &str, content: &str| Line::ToolResult { call: call.into(), content: content.into() };
+        assert_eq!(history.lines()[1..3], [result("a", UNANSWERED), result("b", "late")]);
+        assert_eq!(history.answered("a", "later".into()), Some(batch));
+        assert_eq!(history.answered("a", "again".into()), None);
+        assert_eq!(history.lines()[1], result("a", "later"));
+        assert_eq!(history.lines()[3], Line::User("Hurry!".into()));
+    }
+
+    #[test]
+    fn a_misunderstood_ending_is_taken_back() {
+        let mut history = History::default();
+        history.user_said("call five five".into());
+        history.user_did_not_say("six");
+        history.user_did_not_say("five five");
+        assert_eq!(history.lines(), [Line::User("call".into())]);
+        history.user_did_not_say("call");
+        assert_eq!(history.lines(), []);
+    }
+}

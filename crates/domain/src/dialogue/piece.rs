@@ -1,0 +1,107 @@
+//! One clause on its way from the text to the ear.
+
+use std::time::Duration;
+
+use super::{CallTime, Clause};
+
+/// Telephone audio: 8,000 bytes a second.
+pub(super) const MICROS_PER_BYTE: u64 = 125;
+/// 20 ms.
+pub(super) const FRAME_BYTES: u64 = 160;
+/// A mark that is not back this long after its audio should have been played never comes.
+pub(super) const MARK_LOST: Duration = Duration::from_secs(2);
+/// About 15 characters a second: how long a clause will be while its audio is not complete.
+const BYTES_PER_CHARACTER: u64 = 530;
+
+/// A clause on its way.
+#[derive(Default)]
+pub(super) struct Piece {
+    pub(super) text: String,
+    /// None while it waits to be asked for.
+    pub(super) clause: Option<Clause>,
+    pub(super) asked_at: CallTime,
+    pub(super) failed_once: bool,
+    /// The voice could not speak it.
+    pub(super) dropped: bool,
+    pub(super) received: u64,
+    pub(super) first_audio_at: CallTime,
+    pub(super) last_audio_at: CallTime,
+    /// No more audio comes.
+    pub(super) complete: bool,
+    /// The voice failed before the end.
+    pub(super) cut_short: bool,
+    pub(super) sent: u64,
+    pub(super) plays_until: CallTime,
+    pub(super) mark: Option<u32>,
+    pub(super) marked_at: Option<CallTime>,
+}
+
+impl Piece {
+    pub(super) fn new(text: String) -> Self {
+        Self { text, ..Self::default() }
+    }
+
+    /// Whether audio of it is awaited.
+    pub(super) fn at_voice(&self) -> bool {
+        self.clause.is_some() && !self.dropped && !self.complete
+    }
+
+    /// Whether it was asked for, and nothing of it was sent yet.
+    pub(super) fn is_asked_only(&self) -> bool {
+        self.clause.is_some() && !self.dropped && self.sent == 0
+    }
+
+    /// Whether all of it was sent.
+    pub(super) fn is_sent(&self) -> bool {
+        self.complete && self.sent == self.received
+    }
+
+    /// How many bytes can be sent if they may play for so long: whole frames, but for its end.
+    pub(super) fn sendable(&self, room: Duration) -> u64 {
+        let room = u64::try_from(room.as_micros()).unwrap_or(u64::MAX) / MICROS_PER_BYTE;
+        let available = self.received - self.sent;
+        if self.complete && available <= room {
+            available
+        } else {
+            available.min(room) / FRAME_BYTES * FRAME_BYTES
+        }
+    }
+
+    /// When it is sure that all of it was played, as far as is known now; it was sent.
+    pub(super) fn over_at(&self) -> CallTime {
+        let wait = if self.marked_at.is_some() { Duration::ZERO } else { MARK_LOST };
+        self.plays_until + wait
+    }
+
+    /// Whether nothing more is to be done for it.
+    pub(super) fn is_over(&self, at: CallTime) -> bool {
+        self.dropped || (self.is_sent() && self.over_at() <= at)
+    }
+
+    /// The words that end within so many bytes of its audio.
+    pub(super) fn words(&self, bytes: u64) -> &str {
+        let characters = self.text.chars().count() as u64;
+        let estimate = characters * BYTES_PER_CHARACTER;
+        let total =
+            if self.complete && !self.cut_short { self.received } else { self.received.max(estimate) };
+        if bytes >= total {
+            return if bytes == 0 { "" } else { &self.text };
+        }
+        let heard = u128::from(characters) * u128::from(bytes) / u128::from(total.max(1));
+        let mut end = 0;
+        for (length, (index, c)) in self.text.char_indices().enumerate() {
+            if length as u128 > heard {
+                break;
+            }
+            if c.is_whitespace() {
+                end = index;
+            }
+        }
+        &self.text[..end]
+    }
+}
+
+/// How long so many bytes play.
+pub(super) fn playing_time(bytes: u64) -> Duration {
+    Duration::from_micros(bytes.saturating_mul(MICROS_PER_BYTE))
+}

@@ -1,0 +1,135 @@
+//! How a conversation ends.
+
+use super::*;
+
+#[test]
+fn a_hang_up_lets_the_agent_finish_what_it_says() {
+    let mut call = Call::asked("Goodbye.");
+    call.answers(0, "Thank you for calling. Have a nice day. Goodbye.");
+    call.feed(Input::HangUp);
+    call.feed(Input::HangUp);
+    call.advance(10_000);
+    let story = call.story();
+    assert_eq!(
+        story[story.len() - 2..],
+        ["agent: Thank you for calling. Have a nice day. Goodbye.", "end: AgentEnded"]
+    );
+    // 46 characters and no spaces between the clauses.
+    assert_eq!(call.done.last().unwrap().0, ms(100 + 46 * 50));
+}
+
+#[test]
+fn a_hang_up_waits_at_most_five_seconds() {
+    let mut call = Call::asked("Tell me all.");
+    call.answers(0, &"This is one of many sentences. ".repeat(20));
+    call.advance(1000);
+    call.feed(Input::HangUp);
+    call.advance(10_000);
+    let story = call.story();
+    assert!(story[story.len() - 2].starts_with("agent, cut off: This is one of many sentences. This is"));
+    assert_eq!(*call.done.last().unwrap(), (ms(6000), Output::End { reason: EndedReason::AgentEnded }));
+}
+
+#[test]
+fn a_hang_up_in_silence_is_immediate() {
+    let mut call = Call::begun();
+    call.hears("Hello");
+    call.feed(Input::HangUp);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: Hello", "end: AgentEnded"]);
+    let mut call = Call::asked("Hello.");
+    call.feed(Input::HangUp);
+    assert_eq!(call.story(), ["cancel ask 0", "end: AgentEnded"]);
+}
+
+#[test]
+fn a_hang_up_stops_the_model_but_not_the_clauses_it_has_written() {
+    let mut call = Call::asked("Tell me all.");
+    call.writes(0, "We have bread. We have fresh cakes. We have rolls. We have t");
+    call.feed(Input::HangUp);
+    call.writes(0, "ea as well. ");
+    call.finishes(0);
+    call.advance(10_000);
+    let story = call.story();
+    assert!(story.contains(&"cancel ask 0".to_owned()));
+    assert_eq!(
+        story[story.len() - 2..],
+        ["agent: We have bread. We have fresh cakes. We have rolls.", "end: AgentEnded",]
+    );
+}
+
+#[test]
+fn nothing_new_is_asked_while_the_conversation_ends() {
+    let mut call = Call::asked("Goodbye.");
+    call.answers(0, "Thank you for calling. Goodbye.");
+    call.advance(500);
+    call.feed(Input::HangUp);
+    call.says("Bye.");
+    call.advance(10_000);
+    assert_eq!(
+        call.story()[3..],
+        [
+            "agent starts",
+            "user starts",
+            "user stops",
+            "user: Bye.",
+            "agent stops",
+            "agent: Thank you for calling. Goodbye.",
+            "end: AgentEnded",
+        ]
+    );
+}
+
+#[test]
+fn the_longest_duration_hangs_up() {
+    let settings = Settings { greeting: None, max_duration: Some(Duration::from_secs(3)) };
+    let mut call = Call::with(settings);
+    call.now = ms(500);
+    call.feed(Input::Started);
+    call.advance(10_000);
+    assert_eq!(call.story(), ["end: AgentEnded"]);
+    assert_eq!(call.done.last().unwrap().0, ms(3500));
+    assert_eq!(call.done.len(), 4, "three seconds and the end");
+}
+
+#[test]
+fn when_the_other_side_is_gone_what_was_said_is_kept() {
+    let mut call = Call::asked("When do you close?");
+    call.answers(0, "We close at six in the evening.");
+    call.advance(100 + 620);
+    call.story();
+    call.feed(Input::Closed);
+    assert_eq!(call.story(), ["agent stops", "agent, cut off: We close at", "end: UserEnded"]);
+
+    let mut call = Call::begun();
+    call.guesses("I have to");
+    call.feed(Input::Closed);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: I have to", "end: UserEnded"]);
+
+    let mut call = Call::begun();
+    call.feed(Input::SpeechBegan);
+    call.feed(Input::Closed);
+    assert_eq!(call.story(), ["user starts", "user stops", "end: UserEnded"]);
+}
+
+#[test]
+fn who_hangs_up_first_ends_the_conversation() {
+    let mut call = Call::asked("Goodbye.");
+    call.answers(0, "Thank you for calling. Goodbye.");
+    call.advance(500);
+    call.feed(Input::HangUp);
+    call.feed(Input::Closed);
+    assert_eq!(call.story().last().unwrap(), "end: AgentEnded");
+}
+
+#[test]
+fn nothing_follows_the_end() {
+    let mut call = Call::new(Some("Hello, this is Ada."));
+    call.feed(Input::Closed);
+    assert_eq!(call.story(), ["end: UserEnded"]);
+    call.feed(Input::Started);
+    call.says("Hello?");
+    call.feed(Input::HangUp);
+    call.feed(Input::Closed);
+    assert_eq!(call.story(), [""; 0]);
+    assert_eq!(call.engine.deadline(), None);
+}

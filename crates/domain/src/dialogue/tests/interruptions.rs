@@ -1,0 +1,167 @@
+//! The user speaks while the agent does.
+
+use super::*;
+
+/// 25 characters: they play for 1,250 ms, from 100 ms on.
+const ANSWER: &str = "We close at six as always";
+
+/// A call in which this is spoken as one clause.
+fn speaking() -> Call {
+    let mut call = Call::asked("When do you close?");
+    call.answers(0, ANSWER);
+    assert_eq!(call.story(), [format!("generated: {ANSWER}"), format!("speak 0: {ANSWER}")]);
+    call
+}
+
+#[test]
+fn words_stop_the_agent_and_what_was_heard_is_kept_to_the_word() {
+    let mut call = speaking();
+    call.advance(100 + 500);
+    assert_eq!(call.story(), ["agent starts"]);
+    call.guesses("wait");
+    // Ten characters were played, and half of a word is none.
+    assert_eq!(
+        call.story(),
+        ["user starts", "clear", "cancel speech", "agent stops", "agent, cut off: We close",]
+    );
+    assert_eq!(call.history(), ["user: When do you close?", "agent: We close"]);
+    call.hears("Wait, tomorrow?");
+    call.feed(Input::TurnEnded);
+    assert_eq!(call.story(), ["user stops", "user: Wait, tomorrow?", "ask 1"]);
+    assert_eq!(call.history()[2..], ["user: Wait, tomorrow?"]);
+}
+
+#[test]
+fn an_interrupted_message_ended_when_it_was_cut() {
+    let mut call = speaking();
+    call.advance(600);
+    call.guesses("wait");
+    assert_eq!(call.messages().last(), Some(&(600, 100, 600)));
+}
+
+#[test]
+fn an_answer_nobody_heard_is_no_message() {
+    let mut call = speaking();
+    call.advance(150);
+    call.feed(Input::SpeechBegan);
+    call.guesses("and tomorrow");
+    assert_eq!(call.story(), ["agent starts", "user starts", "clear", "cancel speech", "agent stops"]);
+    assert_eq!(call.history(), ["user: When do you close?"]);
+    call.hears("and tomorrow?");
+    call.feed(Input::TurnEnded);
+    assert_eq!(call.history(), ["user: When do you close? and tomorrow?"]);
+}
+
+#[test]
+fn the_greeting_can_be_interrupted() {
+    let mut call = Call::new(Some("Hello, this is Ada. Do you have any questions?"));
+    call.feed(Input::Started);
+    call.advance(1000);
+    call.says("Who is this?");
+    assert_eq!(
+        call.story()[3..],
+        [
+            "user starts",
+            "clear",
+            "cancel speech",
+            "agent stops",
+            "agent, cut off: Hello, this is",
+            "user stops",
+            "user: Who is this?",
+            "ask 0",
+        ]
+    );
+}
+
+#[test]
+fn speech_without_words_does_not_interrupt() {
+    let mut call = speaking();
+    call.advance(500);
+    call.feed(Input::SpeechBegan);
+    call.advance(200);
+    call.feed(Input::TurnEnded);
+    call.advance(2000);
+    assert_eq!(
+        call.story(),
+        ["agent starts", "user starts", "user stops", "agent stops", &format!("agent: {ANSWER}"),]
+    );
+}
+
+#[test]
+fn nothing_is_cleared_when_nothing_was_sent() {
+    let mut call = speaking();
+    call.advance(50);
+    call.guesses("and");
+    assert_eq!(call.story(), ["user starts", "cancel speech"]);
+}
+
+#[test]
+fn marks_of_cleared_audio_prove_nothing() {
+    let mut call = speaking();
+    call.advance(500);
+    call.guesses("wait");
+    call.feed(Input::TurnEnded);
+    call.advance(10);
+    call.answers(1, "We close at seven tomorrow.");
+    call.advance(300);
+    let old = Mark { generation: 0, number: 0 };
+    call.feed(Input::Played { mark: old });
+    call.advance(3000);
+    assert_eq!(call.marks(), [(1, 0)]);
+    assert_eq!(call.story().last().unwrap(), "agent: We close at seven tomorrow.");
+}
+
+#[test]
+fn audio_behind_a_mark_that_is_not_back_was_not_heard() {
+    let mut call = Call::asked("When do you close?");
+    call.carrier = None;
+    call.answers(0, "We close at six today. Tomorrow we close at seven.");
+    // By the clock the second clause is half over.
+    call.advance(100 + 1100 + 700);
+    call.guesses("wait");
+    assert_eq!(call.story().last().unwrap(), "agent, cut off: We close at six today.");
+}
+
+#[test]
+fn a_message_that_was_heard_to_its_end_was_not_interrupted() {
+    let mut call = Call::asked("When do you close?");
+    call.carrier = Some(Duration::from_millis(100));
+    call.answers(0, "We close at six.");
+    call.advance(100 + 800 + 50);
+    call.hears("Thank you.");
+    assert_eq!(call.story().last().unwrap(), "agent: We close at six.");
+}
+
+#[test]
+fn an_answer_the_model_has_not_finished_was_interrupted() {
+    let mut call = Call::asked("When do you close?");
+    call.writes(0, "We close at six today. But ");
+    call.advance(2000);
+    call.guesses("wait");
+    assert_eq!(
+        call.story()[1..],
+        [
+            "agent starts",
+            "user starts",
+            "cancel ask 0",
+            "agent stops",
+            "agent, cut off: We close at six today.",
+        ]
+    );
+    call.writes(0, "this is not wanted any more.");
+    call.finishes(0);
+    call.advance(500);
+    assert_eq!(call.story(), [""; 0]);
+}
+
+#[test]
+fn the_clock_estimates_a_clause_whose_audio_is_not_complete() {
+    let mut call = Call::asked("When do you close?");
+    call.voice = None;
+    call.answers(0, "We close at six o'clock in the evening.");
+    call.delivers(0, 1000);
+    call.advance(990);
+    call.guesses("wait");
+    // A second of speech has about 15 characters.
+    assert_eq!(call.story().last().unwrap(), "agent, cut off: We close at");
+}

@@ -1,0 +1,283 @@
+//! Whole calls in virtual time.
+//!
+//! [`Call`] is a driver as the worker is one: it wakes the engine at its deadlines, and plays the
+//! carrier and, unless a test does it itself, the voice. What the engine decided reads as a story.
+
+mod endings;
+mod failures;
+mod interruptions;
+mod latency;
+mod properties;
+mod speaking;
+mod tools;
+mod turns;
+
+use std::time::Duration;
+
+use super::*;
+
+/// The test voice speaks 20 characters a second.
+const BYTES_PER_CHARACTER: u32 = 400;
+
+fn ms(ms: u64) -> CallTime {
+    CallTime(ms * 1000)
+}
+
+struct Call {
+    engine: Engine,
+    now: CallTime,
+    /// What will happen by itself, and when.
+    coming: Vec<(CallTime, Input)>,
+    /// What was decided, and when.
+    done: Vec<(CallTime, Output)>,
+    told: usize,
+    /// Until the voice's first audio; none: the test is the voice.
+    voice: Option<Duration>,
+    /// The way of a mark back from the carrier; none: it never comes.
+    carrier: Option<Duration>,
+    plays_until: CallTime,
+}
+
+impl Call {
+    fn new(greeting: Option<&str>) -> Self {
+        Self::with(Settings { greeting: greeting.map(str::to_owned), max_duration: None })
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self {
+            engine: Engine::new(settings),
+            now: CallTime::default(),
+            coming: vec![],
+            done: vec![],
+            told: 0,
+            voice: Some(Duration::from_millis(100)),
+            carrier: Some(Duration::ZERO),
+            plays_until: CallTime::default(),
+        }
+    }
+
+    /// A call without a greeting that has begun.
+    fn begun() -> Self {
+        let mut call = Self::new(None);
+        call.feed(Input::Started);
+        call
+    }
+
+    /// A call in which the user asked something and the model is working on request 0.
+    fn asked(question: &str) -> Self {
+        let mut call = Self::begun();
+        call.says(question);
+        assert_eq!(call.story(), ["user starts", "user stops", &format!("user: {question}"), "ask 0"]);
+        call
+    }
+
+    fn feed(&mut self, input: Input) {
+        let mut out = vec![];
+        self.engine.on(self.now, input, &mut out);
+        for output in out {
+            self.perform(&output);
+            self.done.push((self.now, output));
+        }
+        assert!(self.engine.deadline().is_none_or(|at| at > self.now), "a deadline in the past");
+    }
+
+    fn perform(&mut self, output: &Output) {
+        match output {
+            Output::Speak { clause, text } => {
+                if let Some(delay) = self.voice {
+                    let bytes = u32::try_from(text.chars().count()).unwrap() * BYTES_PER_CHARACTER;
+                    let clause = *clause;
+                    self.coming.push((self.now + delay, Input::VoiceAudio { clause, bytes }));
+                    self.coming.push((self.now + delay, Input::VoiceFinished { clause }));
+                }
+            }
+            Output::CancelSpeech => {
+                self.coming.retain(|(_, input)| !matches!(input, Input::VoiceAudio { .. }))
+            }
+            Output::Send { bytes, .. } => {
+                let playing = Duration::from_micros(u64::from(*bytes) * 125);
+                self.plays_until = self.plays_until.max(self.now) + playing;
+            }
+            Output::Mark(mark) => {
+                if let Some(way) = self.carrier {
+                    let at = self.plays_until.max(self.now) + way;
+                    self.coming.push((at, Input::Played { mark: *mark }));
+                }
+            }
+            Output::Clear => {
+                self.plays_until = self.now;
+                for (at, input) in &mut self.coming {
+                    if matches!(input, Input::Played { .. }) {
+                        *at = self.now;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets time pass.
+    fn advance(&mut self, by_ms: u64) {
+        let until = self.now + Duration::from_millis(by_ms);
+        loop {
+            let coming =
+                self.coming.iter().enumerate().min_by_key(|(_, (at, _))| *at).map(|(i, (at, _))| (*at, i));
+            let deadline = self.engine.deadline();
+            match (coming, deadline) {
+                (Some((at, index)), _) if at <= until && deadline.is_none_or(|due| at <= due) => {
+                    let (_, input) = self.coming.remove(index);
+                    self.now = self.now.max(at);
+                    self.feed(input);
+                }
+                (_, Some(due)) if due <= until => {
+                    self.now = due;
+                    self.feed(Input::Wake);
+                }
+                _ => break,
+            }
+        }
+        self.now = until;
+    }
+
+    /// The transcriber understands settled words.
+    fn hears(&mut self, text: &str) {
+        self.feed(Input::Words { text: text.into(), is_final: true, spoken_until: None });
+    }
+
+    /// The transcriber understands words that may still change.
+    fn guesses(&mut self, text: &str) {
+        self.feed(Input::Words { text: text.into(), is_final: false, spoken_until: None });
+    }
+
+    /// The user says something, and that was it.
+    fn says(&mut self, text: &str) {
+        self.hears(text);
+        self.feed(Input::TurnEnded);
+    }
+
+    /// The model writes.
+    fn writes(&mut self, request: u32, text: &str) {
+        self.feed(Input::ModelText { request: Request(request), text: text.into() });
+    }
+
+    /// The model has written everything.
+    fn finishes(&mut self, request: u32) {
+        self.feed(Input::ModelFinished { request: Request(request) });
+    }
+
+    fn fails(&mut self, request: u32) {
+        self.feed(Input::ModelFailed { request: Request(request) });
+    }
+
+    /// The model answers, all at once.
+    fn answers(&mut self, request: u32, text: &str) {
+        self.writes(request, text);
+        self.finishes(request);
+    }
+
+    fn calls(&mut self, request: u32, id: &str) {
+        self.feed(Input::ModelToolCall { request: Request(request), call: tool(id) });
+    }
+
+    fn tool_answers(&mut self, id: &str, content: &str) {
+        self.feed(Input::ToolResult { call: id.into(), content: content.into() });
+    }
+
+    /// The voice delivers so much audio.
+    fn delivers(&mut self, clause: u32, for_ms: u32) {
+        self.feed(Input::VoiceAudio { clause: Clause(clause), bytes: for_ms * 8 });
+    }
+
+    fn spoke(&mut self, clause: u32) {
+        self.feed(Input::VoiceFinished { clause: Clause(clause) });
+    }
+
+    fn voice_fails(&mut self, clause: u32) {
+        self.feed(Input::VoiceFailed { clause: Clause(clause) });
+    }
+
+    /// What was decided since the last time, without the audio and the seconds.
+    fn story(&mut self) -> Vec<String> {
+        let story = self.done[self.told..].iter().filter_map(|(_, output)| told(output)).collect();
+        self.told = self.done.len();
+        story
+    }
+
+    /// When (in ms) how many bytes were sent.
+    fn sent(&self) -> Vec<(u64, u32)> {
+        let sent = |(at, output): &(CallTime, Output)| match output {
+            Output::Send { bytes, .. } => Some((at.0 / 1000, *bytes)),
+            _ => None,
+        };
+        self.done.iter().filter_map(sent).collect()
+    }
+
+    /// The events, and when (in ms) they were told.
+    fn happened(&self) -> impl Iterator<Item = (u64, &Happening)> {
+        self.done.iter().filter_map(|(at, output)| match output {
+            Output::Event(event) => Some((at.0 / 1000, event)),
+            _ => None,
+        })
+    }
+
+    /// When each message was told, began and ended, in ms.
+    fn messages(&self) -> Vec<(u64, u64, u64)> {
+        let times = |(at, event): (u64, &Happening)| match event {
+            Happening::MessageSent { started_at, ended_at, .. } => {
+                Some((at, started_at.0 / 1000, ended_at.0 / 1000))
+            }
+            _ => None,
+        };
+        self.happened().filter_map(times).collect()
+    }
+
+    /// Generation and number of each mark.
+    fn marks(&self) -> Vec<(u32, u32)> {
+        let mark = |(_, output): &(CallTime, Output)| match output {
+            Output::Mark(mark) => Some((mark.generation, mark.number)),
+            _ => None,
+        };
+        self.done.iter().filter_map(mark).collect()
+    }
+
+    fn history(&self) -> Vec<String> {
+        let line = |line| match line {
+            Line::User(text) => format!("user: {text}"),
+            Line::Agent(text) => format!("agent: {text}"),
+            Line::ToolCalls(calls) => {
+                format!("calls {}", calls.iter().map(|call| call.id.as_str()).collect::<Vec<_>>().join(", "))
+            }
+            Line::ToolResult { call, content } => format!("{call} = {content}"),
+        };
+        self.engine.history().into_iter().map(line).collect()
+    }
+}
+
+fn tool(id: &str) -> ToolCall {
+    ToolCall { id: id.into(), name: "look".into(), arguments: "{}".into() }
+}
+
+/// An output as a line of the story.
+fn told(output: &Output) -> Option<String> {
+    let side = |role: &Role| if *role == Role::Agent { "agent" } else { "user" };
+    Some(match output {
+        Output::Ask { request } => format!("ask {}", request.0),
+        Output::CancelAsk { request } => format!("cancel ask {}", request.0),
+        Output::Speak { clause, text } => format!("speak {}: {text}", clause.0),
+        Output::CancelSpeech => "cancel speech".into(),
+        Output::Clear => "clear".into(),
+        Output::CallTool(call) => format!("call {}", call.id),
+        Output::End { reason } => format!("end: {reason:?}"),
+        Output::Event(Happening::SpeechStarted(role)) => format!("{} starts", side(role)),
+        Output::Event(Happening::SpeechEnded(role)) => format!("{} stops", side(role)),
+        Output::Event(Happening::MessageGenerated { content }) => format!("generated: {content}"),
+        Output::Event(Happening::MessageSent { role, content, interrupted: false, .. }) => {
+            format!("{}: {content}", side(role))
+        }
+        Output::Event(Happening::MessageSent { role, content, .. }) => {
+            format!("{}, cut off: {content}", side(role))
+        }
+        Output::Event(Happening::FunctionCall(call)) => format!("function {}", call.id),
+        Output::Send { .. } | Output::Mark(_) | Output::Event(Happening::Duration { .. }) => return None,
+    })
+}

@@ -1,0 +1,334 @@
+//! Whatever happens, in whatever order: the call stays legal, and it ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Texts of the two sides share no letter, so that nobody's words can pass for the other's.
+fn user_text() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["", " ", "uu", "uu vv", "uu vv ww and", "xx 5", "vv ww.", "uu vv ww"])
+        .prop_map(str::to_owned)
+}
+
+fn model_text() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        "",
+        "aa",
+        " bb cc",
+        ". ",
+        "aa bb, cc dd ee. ",
+        "Dd aa bb cc dd ee ff. Gg ",
+        "**",
+        "\n",
+    ])
+    .prop_map(str::to_owned)
+}
+
+/// Small numbers, so that most of them mean something.
+fn input() -> impl Strategy<Value = Input> {
+    let request = (0u32..6).prop_map(Request);
+    let clause = (0u32..12).prop_map(Clause);
+    let id = || prop::sample::select(vec!["a", "b"]).prop_map(str::to_owned);
+    let bytes = prop_oneof![4 => 0u32..20_000, 1 => Just(u32::MAX)];
+    let spoken_until = prop::option::of((0u64..20_000_000).prop_map(CallTime));
+    prop_oneof![
+        1 => Just(Input::Started),
+        2 => Just(Input::SpeechBegan),
+        4 => (user_text(), any::<bool>(), spoken_until)
+            .prop_map(|(text, is_final, spoken_until)| Input::Words { text, is_final, spoken_until }),
+        4 => Just(Input::TurnEnded),
+        8 => (request.clone(), model_text()).prop_map(|(request, text)| Input::ModelText { request, text }),
+        2 => (request.clone(), id()).prop_map(|(request, id)| Input::ModelToolCall { request, call: tool(&id) }),
+        3 => request.clone().prop_map(|request| Input::ModelFinished { request }),
+        1 => request.prop_map(|request| Input::ModelFailed { request }),
+        12 => (clause.clone(), bytes).prop_map(|(clause, bytes)| Input::VoiceAudio { clause, bytes }),
+        5 => clause.clone().prop_map(|clause| Input::VoiceFinished { clause }),
+        1 => clause.prop_map(|clause| Input::VoiceFailed { clause }),
+        4 => (0u32..3, 0u32..6).prop_map(|(generation, number)| Input::Played { mark: Mark { generation, number } }),
+        2 => id().prop_map(|call| Input::ToolResult { call, content: "zz".into() }),
+        1 => prop_oneof![9 => Just(Input::Wake), 1 => Just(Input::HangUp)],
+        8 => Just(Input::Wake),
+    ]
+}
+
+/// Inputs and how long after the one before, in µs; zero also stands for a time in the past.
+fn inputs() -> impl Strategy<Value = Vec<(u64, Input)>> {
+    let after = prop_oneof![6 => 0u64..100_000, 3 => 0u64..3_000_000, 1 => Just(0), 1 => 0u64..1 << 40];
+    prop::collection::vec((after, input()), 0..80)
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let greeting = prop::option::of(model_text());
+    let longest = prop::option::of((0u64..60).prop_map(Duration::from_secs));
+    (greeting, longest).prop_map(|(greeting, max_duration)| Settings { greeting, max_duration })
+}
+
+/// What every driver may rely on, checked output by output.
+#[derive(Default)]
+struct Law {
+    ended: bool,
+    closed: bool,
+    spoken: BTreeSet<Clause>,
+    asked: BTreeSet<Request>,
+    /// Delivered and not yet sent.
+    unsent: BTreeMap<Clause, u64>,
+    sending: Option<Clause>,
+    /// In the current generation: when the first audio was sent, and how much was.
+    first_sent_at: Option<CallTime>,
+    sent: u64,
+    generation: u32,
+    last_mark: Option<u32>,
+    generated: BTreeSet<String>,
+    agent_speaks: bool,
+    user_speaks: bool,
+}
+
+impl Law {
+    fn takes_in(&mut self, input: &Input) {
+        match input {
+            Input::VoiceAudio { clause, bytes } if self.spoken.contains(clause) => {
+                *self.unsent.entry(*clause).or_default() += u64::from(*bytes);
+            }
+            Input::ModelText { text, .. } => self.learns(text),
+            _ => {}
+        }
+        self.closed |= *input == Input::Closed;
+    }
+
+    fn learns(&mut self, text: &str) {
+        self.generated.extend(letters(text));
+    }
+
+    fn allows(&mut self, at: CallTime, output: &Output) -> Result<(), TestCaseError> {
+        prop_assert!(!self.ended, "{output:?} after the end");
+        match output {
+            Output::Ask { request } => {
+                prop_assert!(!self.closed);
+                prop_assert!(self.asked.insert(*request), "a number twice");
+            }
+            Output::CancelAsk { request } => prop_assert!(self.asked.contains(request)),
+            Output::Speak { clause, text } => {
+                prop_assert!(self.spoken.last().is_none_or(|last| last < clause), "numbers grow");
+                prop_assert!(text.contains(char::is_alphanumeric));
+                self.spoken.insert(*clause);
+            }
+            Output::CancelSpeech => {
+                self.unsent.clear();
+                self.spoken.clear();
+            }
+            Output::Send { clause, bytes } => {
+                prop_assert!(*bytes > 0);
+                prop_assert!(self.spoken.contains(clause), "not asked for, or cancelled");
+                let unsent = self.unsent.entry(*clause).or_default();
+                prop_assert!(u64::from(*bytes) <= *unsent, "more than the voice delivered");
+                *unsent -= u64::from(*bytes);
+                self.sending = Some(*clause);
+                self.sent += u64::from(*bytes);
+                let elapsed = at.since(*self.first_sent_at.get_or_insert(at));
+                let allowed = Duration::from_millis(400) + elapsed;
+                prop_assert!(u128::from(self.sent) * 125 <= allowed.as_micros(), "more than 400 ms ahead");
+            }
+            Output::Mark(mark) => {
+                prop_assert!(self.sending.is_some(), "a mark behind nothing");
+                prop_assert_eq!(mark.generation, self.generation);
+                prop_assert!(self.last_mark.is_none_or(|last| last < mark.number));
+                self.last_mark = Some(mark.number);
+            }
+            Output::Clear => {
+                prop_assert!(self.first_sent_at.is_some(), "nothing to clear");
+                self.generation += 1;
+                self.first_sent_at = None;
+                self.sent = 0;
+            }
+            Output::CallTool(_) => {}
+            Output::Event(event) => self.allows_event(event)?,
+            Output::End { .. } => self.ended = true,
+        }
+        Ok(())
+    }
+
+    fn allows_event(&mut self, event: &Happening) -> Result<(), TestCaseError> {
+        match event {
+            Happening::SpeechStarted(role) => {
+                let speaks =
+                    if *role == Role::Agent { &mut self.agent_speaks } else { &mut self.user_speaks };
+                prop_assert!(!std::mem::replace(speaks, true), "{role:?} started twice");
+            }
+            Happening::SpeechEnded(role) => {
+                let speaks =
+                    if *role == Role::Agent { &mut self.agent_speaks } else { &mut self.user_speaks };
+                prop_assert!(std::mem::replace(speaks, false), "{role:?} stopped without starting");
+            }
+            Happening::MessageSent { role, content, started_at, ended_at, latency, .. } => {
+                prop_assert!(started_at <= ended_at);
+                prop_assert!(!content.trim().is_empty());
+                prop_assert!(*role == Role::Agent || latency.is_none());
+                if *role == Role::Agent {
+                    for word in letters(content) {
+                        prop_assert!(
+                            self.generated.iter().any(|known| word.contains(known)),
+                            "made up: {word}"
+                        );
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn letters(text: &str) -> impl Iterator<Item = String> {
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_owned)
+}
+
+/// Feeds a call and checks every output of it.
+struct Trial {
+    engine: Engine,
+    law: Law,
+    at: CallTime,
+    outputs: Vec<Output>,
+}
+
+impl Trial {
+    fn new(settings: Settings) -> Self {
+        let mut law = Law::default();
+        law.learns(settings.greeting.as_deref().unwrap_or_default());
+        law.learns(super::super::answering::APOLOGY);
+        law.learns(super::super::answering::GOODBYE);
+        Self { engine: Engine::new(settings), law, at: CallTime::default(), outputs: vec![] }
+    }
+
+    fn feed(&mut self, input: Input) -> Result<(), TestCaseError> {
+        self.law.takes_in(&input);
+        let mut out = vec![];
+        self.engine.on(self.at, input, &mut out);
+        for output in &out {
+            self.law.allows(self.at, output)?;
+        }
+        self.outputs.extend(out);
+        prop_assert!(self.engine.deadline().is_none_or(|due| due > self.at), "a wake-up in the past");
+        prop_assert!(!self.law.ended || self.engine.deadline().is_none());
+        self.history_is_legal()
+    }
+
+    /// Wakes the engine at its deadlines until `until`.
+    fn wake(&mut self, until: CallTime) -> Result<(), TestCaseError> {
+        let mut wakes = 0;
+        while let Some(due) = self.engine.deadline().filter(|due| *due <= until) {
+            self.at = due;
+            self.feed(Input::Wake)?;
+            wakes += 1;
+            // Fifty frames a second for two minutes, and the seconds.
+            prop_assert!(wakes <= 52 * 120, "a storm of wake-ups");
+        }
+        Ok(())
+    }
+
+    fn history_is_legal(&self) -> Result<(), TestCaseError> {
+        let mut due: Vec<String> = vec![];
+        let mut before = None;
+        for line in self.engine.history() {
+            if let Line::ToolResult { call, .. } = &line {
+                let index = due.iter().position(|id| id == call);
+                prop_assert!(index.is_some(), "a result without a call");
+                due.remove(index.unwrap());
+            } else {
+                prop_assert!(due.is_empty(), "calls without results");
+            }
+            match &line {
+                Line::ToolCalls(calls) => due.extend(calls.iter().map(|call| call.id.clone())),
+                Line::User(text) | Line::Agent(text) => prop_assert!(!text.trim().is_empty()),
+                Line::ToolResult { .. } => {}
+            }
+            let kind = std::mem::discriminant(&line);
+            prop_assert!(
+                before != Some(kind) || matches!(line, Line::ToolResult { .. } | Line::ToolCalls(_)),
+                "two lines of one side"
+            );
+            before = Some(kind);
+        }
+        prop_assert!(due.is_empty(), "calls without results");
+        Ok(())
+    }
+}
+
+/// Feeds everything; a driver that is `prompt` wakes at every deadline in between.
+fn run(settings: Settings, inputs: &[(u64, Input)], prompt: bool) -> Result<Trial, TestCaseError> {
+    let mut trial = Trial::new(settings);
+    for (after, input) in inputs {
+        let at = trial.at + Duration::from_micros(*after);
+        // A long sleep is a late driver: it would wake every second.
+        if prompt && *after < 5_000_000 {
+            trial.wake(at)?;
+        }
+        trial.at = at;
+        trial.feed(input.clone())?;
+    }
+    Ok(trial)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_sequence_is_legal_and_closing_ends_it(settings in settings(), inputs in inputs(), prompt in any::<bool>()) {
+        let mut trial = run(settings, &inputs, prompt)?;
+        trial.feed(Input::Closed)?;
+        prop_assert!(trial.law.ended);
+        prop_assert!(!trial.law.user_speaks && !trial.law.agent_speaks, "somebody speaks after the end");
+        trial.feed(Input::Started)?;
+        trial.feed(Input::HangUp)?;
+    }
+
+    #[test]
+    fn after_a_hang_up_waking_alone_ends_the_call_in_time(settings in settings(), inputs in inputs(), prompt in any::<bool>()) {
+        let mut trial = run(settings, &inputs, prompt)?;
+        let was_ended = trial.law.ended;
+        trial.feed(Input::HangUp)?;
+        let asked_at = trial.at;
+        trial.wake(asked_at + Duration::from_secs(10))?;
+        prop_assert!(trial.law.ended);
+        prop_assert!(was_ended || trial.at.since(asked_at) <= Duration::from_secs(10));
+    }
+
+    #[test]
+    fn left_alone_every_call_comes_to_rest(inputs in inputs()) {
+        let short = |(after, input): (u64, Input)| match input {
+            Input::VoiceAudio { clause, bytes } => (after, Input::VoiceAudio { clause, bytes: bytes.min(4000) }),
+            input => (after, input),
+        };
+        let inputs: Vec<_> = inputs.into_iter().map(short).collect();
+        let mut trial = run(Settings::default(), &inputs, true)?;
+        // Providers are silent from now on: after the excuses only the seconds are left.
+        let from = trial.at;
+        trial.wake(from + Duration::from_secs(120))?;
+        let before = trial.outputs.len();
+        trial.wake(from + Duration::from_secs(240))?;
+        let seconds = |output: &Output| matches!(output, Output::Event(Happening::Duration { .. }));
+        prop_assert!(trial.outputs[before..].iter().all(seconds), "{:?}", &trial.outputs[before..]);
+    }
+
+    #[test]
+    fn the_same_inputs_decide_the_same(settings in settings(), inputs in inputs()) {
+        let (one, other) = (run(settings.clone(), &inputs, true)?, run(settings, &inputs, true)?);
+        prop_assert_eq!(one.outputs, other.outputs);
+        prop_assert_eq!(one.engine.history(), other.engine.history());
+    }
+
+    #[test]
+    fn no_time_is_too_large(times in prop::collection::vec((any::<u64>(), input()), 0..30)) {
+        let mut trial = Trial::new(Settings { greeting: Some("Aa bb.".into()), max_duration: None });
+        for (at, input) in times {
+            trial.at = trial.at.max(CallTime(at));
+            trial.feed(input)?;
+        }
+        trial.at = CallTime(u64::MAX);
+        trial.feed(Input::Wake)?;
+        trial.feed(Input::Closed)?;
+        prop_assert!(trial.law.ended);
+    }
+}

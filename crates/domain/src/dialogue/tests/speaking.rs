@@ -1,0 +1,153 @@
+//! How the agent speaks.
+
+use super::*;
+
+const LONG: &str = "We have fresh bread every day. We have cakes on Saturday. We have rolls in the morning. \
+                    We have tea in the evening.";
+
+#[test]
+fn clauses_are_spoken_while_the_model_writes_and_few_are_ahead() {
+    let mut call = Call::asked("What do you have?");
+    call.voice = None;
+    call.writes(0, "We have fresh");
+    assert_eq!(call.story(), [""; 0]);
+    call.writes(0, " bread every day. We have cakes on Saturday. We have rolls in the morning. We");
+    assert_eq!(
+        call.story(),
+        ["speak 0: We have fresh bread every day.", "speak 1: We have cakes on Saturday."]
+    );
+    call.delivers(0, 100);
+    assert_eq!(call.story(), ["speak 2: We have rolls in the morning.", "agent starts"]);
+    call.writes(0, " have tea in the evening. And");
+    call.spoke(0);
+    call.advance(500);
+    assert_eq!(call.story(), [""; 0], "two are ahead");
+    call.delivers(1, 100);
+    assert_eq!(call.story(), ["speak 3: We have tea in the evening."]);
+}
+
+#[test]
+fn audio_goes_out_in_frames_and_at_most_400_ms_ahead() {
+    let mut call = Call::asked("What do you have?");
+    call.voice = None;
+    call.answers(0, "Bread and cake.");
+    call.feed(Input::VoiceAudio { clause: Clause(0), bytes: 4000 });
+    call.feed(Input::VoiceFinished { clause: Clause(0) });
+    call.advance(1000);
+    // 400 ms at once, then a frame every 20 ms, and what is left.
+    assert_eq!(call.sent(), [(0, 3200), (20, 160), (40, 160), (60, 160), (80, 160), (100, 160)]);
+
+    let mut call = Call::asked("What do you have?");
+    call.voice = None;
+    call.answers(0, "Bread and cake.");
+    for _ in 0..3 {
+        call.feed(Input::VoiceAudio { clause: Clause(0), bytes: 100 });
+    }
+    call.feed(Input::VoiceFinished { clause: Clause(0) });
+    assert_eq!(call.sent(), [(0, 160), (0, 140)], "whole frames, but for the last one");
+}
+
+#[test]
+fn a_late_driver_sends_several_frames_at_once() {
+    let mut call = Call::asked("What do you have?");
+    call.voice = None;
+    call.answers(0, "Bread and cake.");
+    call.delivers(0, 5000);
+    call.now = ms(70);
+    call.feed(Input::Wake);
+    assert_eq!(call.sent(), [(0, 3200), (70, 480)]);
+    assert_eq!(call.engine.deadline(), Some(ms(80)));
+    call.now = ms(10_000);
+    call.feed(Input::Wake);
+    assert_eq!(call.sent()[2..], [(10_000, 3200)], "never more than what may be ahead");
+}
+
+#[test]
+fn no_wake_ups_are_wanted_while_nothing_is_to_be_sent() {
+    let mut call = Call::asked("What do you have?");
+    call.voice = None;
+    call.answers(0, "Bread and cake.");
+    call.delivers(0, 300);
+    call.advance(100);
+    assert_eq!(call.engine.deadline(), Some(ms(1000)), "the next second of the conversation");
+}
+
+#[test]
+fn a_message_is_over_when_its_last_mark_is_back_and_not_before_it_can_have_been_played() {
+    let mut call = Call::asked("What do you have?");
+    call.carrier = None;
+    call.answers(0, "Bread and cake.");
+    call.advance(150);
+    // 15 characters play for 750 ms, from 100 ms on.
+    call.advance(500);
+    let mark = Mark { generation: 0, number: 0 };
+    assert!(call.done.iter().any(|(at, output)| *output == Output::Mark(mark) && *at == ms(450)));
+    call.feed(Input::Played { mark });
+    call.feed(Input::Played { mark: Mark { generation: 0, number: 99 } });
+    call.feed(Input::Played { mark: Mark { generation: 7, number: 0 } });
+    assert!(!call.story().contains(&"agent stops".to_owned()));
+    call.advance(200);
+    assert_eq!(call.story(), ["agent stops", "agent: Bread and cake."]);
+}
+
+#[test]
+fn a_mark_that_never_comes_back_is_waited_for_two_seconds() {
+    let mut call = Call::asked("What do you have?");
+    call.carrier = None;
+    call.answers(0, "Bread and cake.");
+    call.advance(2849);
+    assert!(!call.story().contains(&"agent stops".to_owned()));
+    call.advance(1);
+    assert_eq!(call.story(), ["agent stops", "agent: Bread and cake."]);
+}
+
+#[test]
+fn there_is_a_mark_behind_each_clause() {
+    let mut call = Call::asked("What do you have?");
+    call.answers(0, LONG);
+    call.advance(10_000);
+    assert_eq!(call.marks(), [(0, 0), (0, 1), (0, 2), (0, 3)]);
+    assert_eq!(call.history()[1], format!("agent: {LONG}"));
+}
+
+#[test]
+fn what_cannot_be_said_is_not_spoken() {
+    let mut call = Call::asked("What do you have?");
+    call.answers(0, "**Bread** and cake. \u{1f370}\u{1f370}\u{1f370}\u{1f370}\n\n---\n\n");
+    call.advance(3000);
+    let story = call.story();
+    assert_eq!(story[0], "speak 0: Bread and cake.");
+    assert_eq!(story.iter().filter(|line| line.starts_with("speak")).count(), 1);
+    assert_eq!(story.last().unwrap(), "agent: Bread and cake.");
+}
+
+#[test]
+fn a_voice_that_is_slower_than_speech_makes_pauses_but_loses_nothing() {
+    let mut call = Call::asked("What do you have?");
+    call.voice = None;
+    call.answers(0, "Bread and cake.");
+    for _ in 0..5 {
+        call.delivers(0, 100);
+        call.advance(300);
+    }
+    call.spoke(0);
+    call.advance(500);
+    assert_eq!(call.sent().iter().map(|(_, bytes)| bytes).sum::<u32>(), 4000);
+    assert_eq!(call.story().last().unwrap(), "agent: Bread and cake.");
+    let times = call.messages().last().map(|(_, started, ended)| (*started, *ended));
+    assert_eq!(times, Some((0, 1500)), "the mark came behind the last audio");
+}
+
+#[test]
+fn inputs_of_unknown_clauses_and_requests_are_ignored() {
+    let mut call = Call::asked("What do you have?");
+    call.writes(7, "This is not an answer to anything. ");
+    call.finishes(7);
+    call.fails(7);
+    call.calls(7, "a");
+    call.delivers(7, 100);
+    call.spoke(7);
+    call.voice_fails(7);
+    call.tool_answers("a", "{}");
+    assert_eq!(call.story(), [""; 0]);
+}

@@ -1,0 +1,213 @@
+//! Whose turn it is.
+
+use super::*;
+
+#[test]
+fn the_greeting_is_spoken_as_soon_as_media_flows() {
+    let mut call = Call::new(Some("Hello, this is Ada. Do you have any questions?"));
+    assert_eq!(call.engine.deadline(), None);
+    call.feed(Input::Started);
+    call.advance(10_000);
+    assert_eq!(
+        call.story(),
+        [
+            "speak 0: Hello, this is Ada.",
+            "speak 1: Do you have any questions?",
+            "agent starts",
+            "agent stops",
+            "agent: Hello, this is Ada. Do you have any questions?",
+        ]
+    );
+    assert_eq!(call.history(), ["agent: Hello, this is Ada. Do you have any questions?"]);
+}
+
+#[test]
+fn without_a_greeting_the_agent_waits() {
+    let mut call = Call::begun();
+    call.advance(60_000);
+    assert_eq!(call.story(), [""; 0]);
+    assert_eq!(call.history(), [""; 0]);
+}
+
+#[test]
+fn a_question_is_answered() {
+    let mut call = Call::begun();
+    call.feed(Input::SpeechBegan);
+    call.advance(300);
+    call.guesses("what time");
+    call.advance(300);
+    call.hears("What time do you close?");
+    call.advance(100);
+    call.feed(Input::TurnEnded);
+    call.answers(0, "We close at six. Can I help you?");
+    call.advance(5000);
+    assert_eq!(
+        call.story(),
+        [
+            "user starts",
+            "user stops",
+            "user: What time do you close?",
+            "ask 0",
+            "speak 0: We close at six.",
+            "generated: We close at six. Can I help you?",
+            "speak 1: Can I help you?",
+            "agent starts",
+            "agent stops",
+            "agent: We close at six. Can I help you?",
+        ]
+    );
+    assert_eq!(call.history(), ["user: What time do you close?", "agent: We close at six. Can I help you?"]);
+}
+
+#[test]
+fn messages_know_when_they_were_said() {
+    let mut call = Call::begun();
+    call.advance(1000);
+    call.feed(Input::SpeechBegan);
+    call.advance(1000);
+    call.feed(Input::Words { text: "Hello?".into(), is_final: true, spoken_until: Some(ms(1800)) });
+    call.feed(Input::TurnEnded);
+    call.answers(0, "Good morning.");
+    call.advance(5000);
+    // 13 characters of the agent play for 650 ms.
+    assert_eq!(call.messages(), [(2000, 1000, 1800), (2750, 2100, 2750)]);
+}
+
+#[test]
+fn a_turn_without_words_is_ignored() {
+    let mut call = Call::begun();
+    call.feed(Input::TurnEnded);
+    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechBegan);
+    call.feed(Input::Words { text: "  ".into(), is_final: true, spoken_until: None });
+    call.feed(Input::TurnEnded);
+    call.feed(Input::TurnEnded);
+    call.advance(10_000);
+    assert_eq!(call.story(), ["user starts", "user stops"]);
+}
+
+#[test]
+fn a_stream_that_never_finalises_ends_three_seconds_after_the_last_words() {
+    let mut call = Call::begun();
+    call.guesses("five five");
+    call.advance(2000);
+    call.guesses("five five five");
+    call.advance(2999);
+    assert_eq!(call.story(), ["user starts"]);
+    call.advance(1);
+    assert_eq!(call.story(), ["user stops", "user: five five five", "ask 0"]);
+}
+
+#[test]
+fn an_unfinished_sentence_waits_half_a_second_longer() {
+    let mut call = Call::begun();
+    call.says("I would like two cakes and");
+    call.advance(499);
+    assert_eq!(call.story(), ["user starts"]);
+    call.hears("a bread.");
+    call.advance(499);
+    assert_eq!(call.story(), [""; 0]);
+    call.feed(Input::TurnEnded);
+    assert_eq!(call.story(), ["user stops", "user: I would like two cakes and a bread.", "ask 0"]);
+    let mut call = Call::begun();
+    call.says("My number is 415");
+    call.advance(500);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: My number is 415", "ask 0"]);
+}
+
+#[test]
+fn interim_words_count_when_the_turn_ends_without_a_final() {
+    let mut call = Call::begun();
+    call.hears("Hello.");
+    call.guesses("is anybody there");
+    call.feed(Input::TurnEnded);
+    assert_eq!(call.story()[2..], ["user: Hello. is anybody there", "ask 0"]);
+    call.hears("Is anybody there?");
+    call.feed(Input::TurnEnded);
+    assert_eq!(call.story(), [""; 0], "their final says nothing new");
+    assert_eq!(call.history(), ["user: Hello. is anybody there"]);
+}
+
+#[test]
+fn interim_words_that_were_wrong_are_replaced_and_the_model_is_asked_again() {
+    let mut call = Call::begun();
+    call.guesses("two kicks");
+    call.feed(Input::TurnEnded);
+    call.writes(0, "Two what, please? I am");
+    call.hears("Two cakes.");
+    assert_eq!(
+        call.story()[3..],
+        [
+            "ask 0",
+            "speak 0: Two what, please?",
+            "user starts",
+            "cancel ask 0",
+            "cancel speech",
+            "user stops",
+            "user: Two cakes.",
+            "ask 1",
+        ]
+    );
+    assert_eq!(call.history(), ["user: Two cakes."]);
+}
+
+#[test]
+fn a_late_final_is_appended_and_the_model_asked_again() {
+    let mut call = Call::asked("I would like");
+    call.writes(0, "What would you like? Well");
+    call.advance(50);
+    call.hears("two cakes.");
+    assert_eq!(
+        call.story(),
+        [
+            "speak 0: What would you like?",
+            "user starts",
+            "cancel ask 0",
+            "cancel speech",
+            "user stops",
+            "user: two cakes.",
+            "ask 1",
+        ]
+    );
+    assert_eq!(call.history(), ["user: I would like two cakes."]);
+    call.feed(Input::TurnEnded);
+    call.writes(0, "too late for that, and this.");
+    call.answers(1, "Two cakes it is.");
+    assert_eq!(call.story(), ["generated: Two cakes it is.", "speak 1: Two cakes it is."]);
+}
+
+#[test]
+fn a_user_who_goes_on_before_the_answer_is_heard_keeps_the_turn() {
+    let mut call = Call::asked("I would like");
+    call.advance(200);
+    call.feed(Input::SpeechBegan);
+    assert_eq!(call.story(), ["user starts"], "speech without words interrupts nothing");
+    call.guesses("two");
+    assert_eq!(call.story(), ["cancel ask 0"]);
+    call.hears("two cakes.");
+    call.advance(700);
+    assert_eq!(call.story(), [""; 0], "the user has the floor until the turn ends");
+    call.feed(Input::TurnEnded);
+    assert_eq!(call.story(), ["user stops", "user: two cakes.", "ask 1"]);
+    assert_eq!(call.history(), ["user: I would like two cakes."]);
+}
+
+#[test]
+fn every_whole_second_is_told() {
+    let mut call = Call::new(None);
+    call.now = ms(500);
+    call.feed(Input::Started);
+    call.advance(3400);
+    let seconds: Vec<_> = call.happened().map(|(at, event)| (at, event.clone())).collect();
+    assert_eq!(seconds, [1, 2, 3].map(|seconds| (500 + seconds * 1000, Happening::Duration { seconds })));
+    assert_eq!(call.engine.deadline(), Some(ms(4500)));
+}
+
+#[test]
+fn time_never_runs_backwards() {
+    let mut call = Call::begun();
+    call.advance(5000);
+    call.now = ms(1000);
+    call.says("Hello there.");
+    assert_eq!(call.messages()[0].1..=call.messages()[0].2, 5000..=5000);
+}

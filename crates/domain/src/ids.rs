@@ -1,0 +1,117 @@
+//! Identifiers: a prefix that says what they name, then a ULID (26 characters, sortable by time).
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest, Sha256};
+use ulid::Ulid;
+
+use crate::time::Timestamp;
+
+/// The text is not an id of the kind that was expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an id of this kind")]
+pub struct InvalidId;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Ulid);
+
+        impl $name {
+            /// What every id of this kind starts with.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// A new id: when it was made, and 80 random bits (the upper 48 of `random` are not used).
+            #[must_use]
+            pub fn new(at: Timestamp, random: u128) -> Self {
+                Self(Ulid::from_parts(u64::try_from(at.as_millis()).unwrap_or(0), random))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let ulid = text.strip_prefix($prefix).ok_or(InvalidId)?;
+                // `Ulid` also reads lower case and look-alike letters: one thing has one id.
+                Ulid::from_string(ulid).ok().map(Self).filter(|id| id.to_string() == text).ok_or(InvalidId)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// A customer of this deployment; everything belongs to one.
+    AccountId = "acc_";
+    /// A stored agent.
+    AgentId = "agt_";
+    /// A conversation: one phone or web call.
+    ConversationId = "cnv_";
+    /// A phone number the account owns.
+    PhoneNumberId = "num_";
+    /// A customer's own provider key.
+    CredentialId = "crd_";
+    /// One event of one conversation.
+    EventId = "evt_";
+}
+
+impl EventId {
+    /// The id of the `sequence`-th event of a conversation. Derived, so that writing the same event
+    /// again (a retry after a lost answer) is visibly the same event.
+    #[must_use]
+    pub fn of(conversation: ConversationId, sequence: u64, at: Timestamp) -> Self {
+        let digest = Sha256::digest(format!("{conversation}/{sequence}"));
+        let random = digest.iter().take(10).fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
+        Self::new(at, random)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_as_itself_and_as_nothing_else() {
+        let id = ConversationId::new(Timestamp::from_millis(1_795_339_800_120), 42);
+        let text = id.to_string();
+        assert_eq!(text.len(), 30);
+        assert_eq!(text.parse(), Ok(id));
+        assert_eq!(text.parse::<AgentId>(), Err(InvalidId));
+        assert_eq!(text.to_lowercase().parse::<ConversationId>(), Err(InvalidId));
+        assert_eq!("cnv_".parse::<ConversationId>(), Err(InvalidId));
+    }
+
+    #[test]
+    fn ids_sort_by_the_time_they_were_made() {
+        let at = |ms| ConversationId::new(Timestamp::from_millis(ms), u128::MAX).to_string();
+        assert!(at(1_000) < at(1_001));
+    }
+
+    #[test]
+    fn an_event_keeps_its_id_when_it_is_made_again() {
+        let at = Timestamp::from_millis(5);
+        let conversation = ConversationId::new(at, 7);
+        assert_eq!(EventId::of(conversation, 1, at), EventId::of(conversation, 1, at));
+        assert_ne!(EventId::of(conversation, 1, at), EventId::of(conversation, 2, at));
+    }
+}

@@ -1,0 +1,24 @@
+//! The pure core of Switchboard: what a conversation is and what happens next.
+//!
+//! Everything here is a function of its arguments. Time and randomness are parameters; there is no
+//! IO, no async runtime, no AWS and no vendor's wire format. What moves bytes lives in the crates
+//! that depend on this one.
+//!
+//! Start with [`conversations`] (the life of a call), then [`agents`] (how it is configured) and
+//! [`dialogue`] (who speaks when).
+
+pub mod accounts;
+pub mod agents;
+pub mod conversations;
+pub mod costs;
+pub mod dialogue;
+pub mod events;
+pub mod ids;
+pub mod messages;
+pub mod phone_numbers;
+pub mod prices;
+pub mod recording;
+pub mod requests;
+pub mod substitutions;
+pub mod time;
+pub mod validation;

@@ -1,0 +1,89 @@
+//! Telephone numbers in E.164 form.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A telephone number with its country code: `+`, then 7 to 15 digits, the first not 0 (ITU-T E.164).
+/// It is personal: `Debug` shows only the first digits.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct E164(String);
+
+/// The text is not an E.164 number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a phone number in E.164 form, such as +14155550100")]
+pub struct InvalidE164;
+
+impl E164 {
+    /// The number as it is written: `+14155550100`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for E164 {
+    type Err = InvalidE164;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix('+').ok_or(InvalidE164)?;
+        let valid = (7..=15).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && !digits.starts_with('0');
+        if valid { Ok(Self(text.to_owned())) } else { Err(InvalidE164) }
+    }
+}
+
+impl fmt::Display for E164 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for E164 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[redacted]", &self.0[..3])
+    }
+}
+
+impl Serialize for E164 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for E164 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_need_a_plus_a_country_code_and_a_sensible_length() {
+        for good in ["+14155550100", "+4930901820", "+442079460000", "+1234567", "+123456789012345"] {
+            assert_eq!(good.parse::<E164>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "+",
+            "14155550100",
+            "+04155550100",
+            "+123456",
+            "+1234567890123456",
+            "+1415555010a",
+            "+1 415 555 0100",
+            "+１４１５５５５",
+        ] {
+            assert_eq!(bad.parse::<E164>(), Err(InvalidE164), "{bad}");
+        }
+    }
+
+    #[test]
+    fn debug_output_hides_the_number() {
+        assert_eq!(format!("{:?}", "+14155550100".parse::<E164>().unwrap()), "+14[redacted]");
+    }
+}

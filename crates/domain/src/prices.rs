@@ -1,0 +1,146 @@
+//! What vendors charge: list prices in USD, pay as you go, as published in November 2026.
+//!
+//! Prices change: this file is the only place that knows them, and each row says its unit. What is
+//! not listed is priced like the row that its table names as the usual one.
+
+use rust_decimal::Decimal;
+
+use crate::phone_numbers::E164;
+
+/// Prices of a language model, per million tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenPrices {
+    /// What goes in.
+    pub input: Decimal,
+    /// The part of the input that the vendor had cached.
+    pub cached_input: Decimal,
+    /// What comes out, reasoning included.
+    pub output: Decimal,
+}
+
+/// `units` times ten to the minus `scale`.
+const fn usd(units: u32, scale: u32) -> Decimal {
+    Decimal::from_parts(units, 0, 0, false, scale)
+}
+
+/// Model name prefix, input, cached input, output: USD per million tokens, times 1,000.
+/// The first matching row counts, so longer names come first; the last row is the usual one.
+const LANGUAGE_MODELS: &[(&str, u32, u32, u32)] = &[
+    ("gpt-6-sol", 2_000, 200, 10_000),
+    ("gpt-6.1-sol", 2_000, 100, 10_000),
+    ("gpt-6.1-terra", 1_000, 50, 5_000),
+    ("gpt-5.6-luna", 200, 20, 1_200),
+    ("gpt-5.6-terra", 2_000, 200, 12_000),
+    ("gpt-4o-mini", 150, 75, 600),
+    ("gpt-4o", 2_500, 1_250, 10_000),
+    ("gpt-4.1-mini", 400, 100, 1_600),
+    ("gpt-4.1", 2_000, 500, 8_000),
+    ("gpt-4-turbo", 10_000, 10_000, 30_000),
+    ("gpt-4", 30_000, 30_000, 60_000),
+    ("gpt-3.5-turbo", 500, 500, 1_500),
+    ("gemini-3.5-flash-lite", 300, 30, 2_500),
+    ("gemini-3.1-flash-lite", 250, 25, 1_500),
+    ("gemini", 750, 75, 3_750),
+    ("", 100, 10, 500), // gpt-6-luna
+];
+
+/// Provider and model prefix, USD per minute of audio, times 10,000. The last row is the usual one.
+const TRANSCRIBERS: &[(&str, &str, u32)] = &[
+    ("deepgram", "flux-general-multi", 78),
+    ("deepgram", "flux", 65),
+    ("deepgram", "nova-2", 58),
+    ("azure", "", 167),
+    ("", "", 48),
+];
+
+/// Provider and model prefix, USD per 1,000 characters, times 1,000. The last row is the usual one.
+const VOICES: &[(&str, &str, u32)] = &[
+    ("elevenlabs", "eleven_multilingual", 100),
+    ("elevenlabs", "", 50),
+    ("azure", "", 16),
+    ("rimeai", "", 50),
+    ("rime", "", 50),
+    ("playht", "", 0),
+    ("deepgram", "aura-2", 30),
+    ("deepgram", "aura-", 15),
+    ("", "", 30),
+];
+
+/// Calling code, USD per started minute of an outbound voice call, times 10,000. The longest
+/// matching code counts; the empty one stands for everywhere else.
+const OUTBOUND_CALLS: &[(&str, u32)] = &[("+1", 140), ("+44", 158), ("+49", 187), ("+33", 187), ("", 500)];
+
+/// Media streams, USD per started minute, times 10,000.
+const MEDIA_STREAMS_PER_MINUTE: u32 = 40;
+
+/// What a million tokens of `model` cost.
+#[must_use]
+pub fn language_model(model: &str) -> TokenPrices {
+    let (_, input, cached_input, output) = LANGUAGE_MODELS
+        .iter()
+        .find(|(prefix, ..)| model.starts_with(prefix))
+        .expect("the last row matches all");
+    TokenPrices { input: usd(*input, 3), cached_input: usd(*cached_input, 3), output: usd(*output, 3) }
+}
+
+/// What a minute of audio costs to transcribe.
+#[must_use]
+pub fn transcriber_per_minute(provider: &str, model: &str) -> Decimal {
+    usd(find(TRANSCRIBERS, provider, model), 4)
+}
+
+/// What a thousand characters cost to speak.
+#[must_use]
+pub fn voice_per_thousand_characters(provider: &str, model: &str) -> Decimal {
+    usd(find(VOICES, provider, model), 3)
+}
+
+/// What a started minute of an outbound call to `to` costs, its media stream included.
+#[must_use]
+pub fn outbound_call_per_minute(to: &E164) -> Decimal {
+    let (_, call) = OUTBOUND_CALLS
+        .iter()
+        .filter(|(code, _)| to.as_str().starts_with(code))
+        .max_by_key(|(code, _)| code.len())
+        .expect("the empty code matches all");
+    usd(call + MEDIA_STREAMS_PER_MINUTE, 4)
+}
+
+fn find(table: &[(&str, &str, u32)], provider: &str, model: &str) -> u32 {
+    let row = table.iter().find(|row| (row.0.is_empty() || row.0 == provider) && model.starts_with(row.1));
+    row.expect("the last row matches all").2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_name_wins_and_unknown_models_cost_the_usual() {
+        assert_eq!(language_model("gpt-4o-mini").input.to_string(), "0.150");
+        assert_eq!(language_model("gpt-4o-2024-08-06").output.to_string(), "10.000");
+        assert_eq!(language_model("gpt-6-luna"), language_model("something-new"));
+    }
+
+    #[test]
+    fn every_row_is_reachable() {
+        for (index, (prefix, ..)) in LANGUAGE_MODELS.iter().enumerate() {
+            let first = LANGUAGE_MODELS.iter().position(|(other, ..)| prefix.starts_with(other));
+            assert_eq!(first, Some(index), "{prefix} is hidden by an earlier row");
+        }
+        for table in [TRANSCRIBERS, VOICES] {
+            for (index, row) in table.iter().enumerate() {
+                let first =
+                    table.iter().position(|o| (o.0.is_empty() || o.0 == row.0) && row.1.starts_with(o.1));
+                assert_eq!(first, Some(index), "{row:?} is hidden by an earlier row");
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_is_priced_by_the_country_it_goes_to() {
+        assert_eq!(outbound_call_per_minute(&"+14155550100".parse().unwrap()).to_string(), "0.0180");
+        assert_eq!(outbound_call_per_minute(&"+442079460000".parse().unwrap()).to_string(), "0.0198");
+        assert_eq!(outbound_call_per_minute(&"+8613800000000".parse().unwrap()).to_string(), "0.0540");
+    }
+}

@@ -1,0 +1,80 @@
+//! Joins a conversation's recorded pieces into one file.
+//!
+//! While a call goes on, its audio is kept as pieces of interleaved telephone audio: one byte of the
+//! caller, one byte of the agent, 8,000 pairs a second, each byte mu-law (ITU-T G.711).
+
+/// Pairs of samples per second.
+pub const SAMPLE_RATE: u32 = 8_000;
+/// The mu-law byte of silence.
+pub const SILENCE: u8 = 0xFF;
+
+const HEADER_BYTES: u32 = 44;
+const CHANNELS: u16 = 2;
+const BITS: u16 = 16;
+
+/// One stereo 16-bit WAV file: the caller left, the agent right as it was heard. Audio beyond the
+/// four gigabytes that a WAV can hold (37 hours) is left out.
+#[must_use]
+pub fn wav(interleaved_mu_law: &[u8]) -> Vec<u8> {
+    let block = CHANNELS * BITS / 8;
+    let whole_pairs = interleaved_mu_law.len() / 2 * 2;
+    let data_bytes = u32::try_from(whole_pairs * 2).unwrap_or(u32::MAX - HEADER_BYTES);
+    let samples = &interleaved_mu_law[..data_bytes as usize / 2];
+
+    let mut wav = Vec::with_capacity(samples.len() * 2 + HEADER_BYTES as usize);
+    wav.extend_from_slice(b"RIFF");
+    wav.extend_from_slice(&(HEADER_BYTES - 8 + data_bytes).to_le_bytes());
+    wav.extend_from_slice(b"WAVEfmt ");
+    wav.extend_from_slice(&16_u32.to_le_bytes());
+    wav.extend_from_slice(&1_u16.to_le_bytes()); // PCM
+    wav.extend_from_slice(&CHANNELS.to_le_bytes());
+    wav.extend_from_slice(&SAMPLE_RATE.to_le_bytes());
+    wav.extend_from_slice(&(SAMPLE_RATE * u32::from(block)).to_le_bytes());
+    wav.extend_from_slice(&block.to_le_bytes());
+    wav.extend_from_slice(&BITS.to_le_bytes());
+    wav.extend_from_slice(b"data");
+    wav.extend_from_slice(&data_bytes.to_le_bytes());
+    wav.extend(samples.iter().flat_map(|byte| decode(*byte).to_le_bytes()));
+    wav
+}
+
+/// One mu-law byte as a linear sample (G.711: inverted bits; sign, three bits of exponent, four of
+/// mantissa; bias 132).
+#[must_use]
+pub fn decode(mu_law: u8) -> i16 {
+    let bits = !mu_law;
+    let magnitude = ((i16::from(bits & 0x0F) << 3) + 132) << ((bits & 0x70) >> 4);
+    if bits & 0x80 == 0 { magnitude - 132 } else { 132 - magnitude }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decoding_agrees_with_the_standards_table() {
+        for (byte, sample) in
+            [(0xFF, 0), (0x7F, 0), (0x80, 32_124), (0x00, -32_124), (0xFE, 8), (0xF0, 120), (0x8F, 16_764)]
+        {
+            assert_eq!(decode(byte), sample, "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn the_caller_is_left_and_the_agent_right() {
+        let wav = wav(&[0x80, SILENCE, 0x00, SILENCE]);
+        assert_eq!(wav.len(), 44 + 8);
+        assert_eq!(&wav[..4], b"RIFF");
+        assert_eq!(wav[4..8], (36_u32 + 8).to_le_bytes());
+        assert_eq!(wav[22..24], 2_u16.to_le_bytes());
+        assert_eq!(wav[24..28], 8_000_u32.to_le_bytes());
+        assert_eq!(wav[44..46], 32_124_i16.to_le_bytes());
+        assert_eq!(wav[46..48], [0, 0]);
+        assert_eq!(wav[48..50], (-32_124_i16).to_le_bytes());
+    }
+
+    #[test]
+    fn an_odd_byte_at_the_end_is_left_out() {
+        assert_eq!(wav(&[SILENCE; 3]).len(), 44 + 4);
+    }
+}

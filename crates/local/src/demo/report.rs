@@ -1,0 +1,300 @@
+//! What a demo shows: the call as it happens, then what became of it.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    api::{SandboxCall, Words},
+    wav::Sides,
+    wer::Errors,
+};
+
+/// More wrong words than this, and the two sides did not understand each other.
+const MAX_WER: f64 = 0.15;
+/// Fewer messages than this on either side are no conversation.
+const MIN_MESSAGES: usize = 2;
+/// The parts of a cost.
+const PARTS: [&str; 5] = ["agent", "language_model", "transcriber", "voice", "telephony"];
+
+/// The recording as it was fetched.
+pub(super) struct Recording {
+    pub(super) path: PathBuf,
+    pub(super) sides: Sides,
+}
+
+/// One finished call.
+pub(super) struct Report {
+    conversation: Value,
+    events: Vec<Value>,
+    recording: Recording,
+    /// What the caller said against what the agent heard.
+    caller: Compared,
+    /// What the agent said against what the caller heard.
+    agent: Compared,
+}
+
+struct Compared {
+    said: String,
+    heard: String,
+    errors: Errors,
+}
+
+impl Compared {
+    fn new(said: String, heard: String) -> Self {
+        let errors = Errors::between(&said, &heard);
+        Self { said, heard, errors }
+    }
+}
+
+/// Announces the call.
+pub(super) fn calling(to: &str, from: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "\nCalling {to} from {from}. Hearing and speaking are real (offline engines); the")?;
+    writeln!(out, "language model and the person are scripted.\n")
+}
+
+/// Shows an event that a reader cares for.
+pub(super) fn event(elapsed: Duration, event: &Value) -> io::Result<()> {
+    let data = &event["data"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let line = match event["event"].as_str().unwrap_or_default() {
+        "phone_call:connection_requested" => "  the carrier dials".to_owned(),
+        "phone_call:accepted" => "  the person picks up".to_owned(),
+        "phone_call:rejected" => format!("  the call was not taken: {}", text(&data["reason"])),
+        "function_call:triggered" => format!("  the agent calls {}()", text(&data["function"]["name"])),
+        "conversation:ended" => format!("  the call is over: {}", text(&data["ended_reason"])),
+        "message:sent" => message(data),
+        _ => return Ok(()),
+    };
+    writeln!(io::stdout().lock(), "{:6.1} s  {line}", elapsed.as_secs_f64())
+}
+
+fn message(data: &Value) -> String {
+    let message = &data["message"];
+    let who = if message["role"] == "agent" { "agent " } else { "person" };
+    let cut = if message["interrupted"] == true { " [interrupted]" } else { "" };
+    let mut line = format!("{who}  {}{cut}", message["content"].as_str().unwrap_or_default());
+    if let Some(latency) = data["latency"].as_object() {
+        let ms = |stage: &str| latency.get(stage).and_then(Value::as_u64).unwrap_or_default();
+        line += &format!(
+            "\n                  answered in {} ms: transcript {}, model {}, voice {}, sending {}",
+            ms("response_ms"),
+            ms("transcript_ms"),
+            ms("model_ms"),
+            ms("voice_ms"),
+            ms("send_ms")
+        );
+    }
+    line
+}
+
+impl Report {
+    pub(super) fn new(
+        conversation: Value,
+        events: Vec<Value>,
+        recording: Recording,
+        call: &SandboxCall,
+    ) -> Self {
+        let of = |role: &str| {
+            let messages = conversation["messages"].as_array().into_iter().flatten();
+            let texts =
+                messages.filter(|message| message["role"] == role).filter_map(|m| m["content"].as_str());
+            texts.collect::<Vec<_>>().join(" ")
+        };
+        let joined =
+            |words: &[Words]| words.iter().map(|words| words.text.as_str()).collect::<Vec<_>>().join(" ");
+        let caller = Compared::new(joined(&call.said), of("user"));
+        let agent = Compared::new(of("agent"), joined(&call.heard));
+        Self { conversation, events, recording, caller, agent }
+    }
+
+    /// What is wrong with the call; nothing, if it truly went through.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let mut faults = vec![];
+        for (field, expected) in [("status", "ended"), ("ended_reason", "agent_ended")] {
+            if self.conversation[field] != expected {
+                faults.push(format!("{field} is {}, not {expected}", self.conversation[field]));
+            }
+        }
+        for role in ["agent", "user"] {
+            let messages = self.messages().filter(|message| message["role"] == role).count();
+            if messages < MIN_MESSAGES {
+                faults.push(format!("{messages} messages of the {role}"));
+            }
+        }
+        if self.wer() > MAX_WER {
+            faults.push(format!("a word error rate of {:.0} %", self.wer() * 100.0));
+        }
+        if !self.recording.sides.are_audible() {
+            faults.push("a silent side in the recording".to_owned());
+        }
+        let cost = &self.conversation["cost_breakdown"];
+        let parts: f64 = PARTS.iter().filter_map(|part| cost[part]["cost"].as_f64()).sum();
+        // Each part has at most six decimals, so half of one is below any true difference.
+        if cost["total"].as_f64().is_none_or(|total| (total - parts).abs() > 5e-7) {
+            faults.push("a total that is not the sum of its parts".to_owned());
+        }
+        faults
+    }
+
+    /// Everything, for machines.
+    pub(super) fn json(&self) -> Value {
+        let Sides { seconds, caller, agent } = self.recording.sides;
+        let side = |compared: &Compared| json!({ "said": compared.said, "heard": compared.heard, "wer": compared.errors.rate() });
+        json!({
+            "conversation": self.conversation,
+            "events": self.events,
+            "turns": self.turns(),
+            "recording_path": self.recording.path,
+            "recording": { "seconds": seconds, "caller_level": caller, "agent_level": agent },
+            "wer": self.wer(),
+            "caller": side(&self.caller),
+            "agent": side(&self.agent),
+        })
+    }
+
+    /// Shows what became of the call.
+    pub(super) fn print(&self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        let text = |field: &str| self.conversation[field].as_str().unwrap_or("-").to_owned();
+        writeln!(out, "\nConversation {}", text("id"))?;
+        writeln!(out, "  status         {} ({})", text("status"), text("ended_reason"))?;
+        writeln!(out, "  messages       {}", self.messages().count())?;
+        writeln!(out, "  events         {}", self.events.len())?;
+        for turn in self.turns().as_array().into_iter().flatten() {
+            writeln!(out, "  answered in    {:>5} ms", turn["response_ms"])?;
+        }
+        self.print_costs(&mut out)?;
+        let Sides { seconds, .. } = self.recording.sides;
+        writeln!(
+            out,
+            "\nRecording ({seconds:.1} s, caller left, agent right)\n  {}",
+            self.recording.path.display()
+        )?;
+        writeln!(out, "\nSaid and heard (word error rate {:.1} %)", self.wer() * 100.0)?;
+        for (who, compared) in [("person", &self.caller), ("agent", &self.agent)] {
+            writeln!(out, "  {who:<6} said   {}", compared.said)?;
+            writeln!(out, "         heard  {}  ({:.1} %)", compared.heard, compared.errors.rate() * 100.0)?;
+        }
+        Ok(())
+    }
+
+    fn print_costs(&self, out: &mut impl Write) -> io::Result<()> {
+        let cost = &self.conversation["cost_breakdown"];
+        writeln!(out, "\nCost (USD, list prices of the providers that this would have used)")?;
+        for part in PARTS {
+            let part_cost = &cost[part];
+            let measure = ["seconds", "characters"].iter().find_map(|unit| {
+                part_cost[unit].as_f64().map(|amount| format!("{} {unit}", (amount * 10.0).round() / 10.0))
+            });
+            let tokens = || format!("{} + {} tokens", part_cost["input_tokens"], part_cost["output_tokens"]);
+            writeln!(
+                out,
+                "  {part:<14} {:<9} {:>18} {:>10.6}",
+                part_cost["provider"].as_str().unwrap_or("-"),
+                measure.unwrap_or_else(tokens),
+                part_cost["cost"].as_f64().unwrap_or_default()
+            )?;
+        }
+        writeln!(out, "  {:<43} {:>10.6}", "total", cost["total"].as_f64().unwrap_or_default())
+    }
+
+    /// The agent's answers with what they answered and where the time went.
+    fn turns(&self) -> Value {
+        let mut user = Value::Null;
+        let mut turns = vec![];
+        for event in self.events.iter().filter(|event| event["event"] == "message:sent") {
+            let (message, latency) = (&event["data"]["message"], &event["data"]["latency"]);
+            if message["role"] == "user" {
+                user = message["content"].clone();
+            } else if latency.is_object() {
+                let mut turn = latency.clone();
+                turn["user"] = user.take();
+                turn["agent"] = message["content"].clone();
+                turns.push(turn);
+            }
+        }
+        Value::Array(turns)
+    }
+
+    fn messages(&self) -> impl Iterator<Item = &Value> {
+        self.conversation["messages"].as_array().into_iter().flatten()
+    }
+
+    fn wer(&self) -> f64 {
+        self.caller.errors.and(self.agent.errors).rate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(edit: impl FnOnce(&mut Value, &mut Sides, &mut SandboxCall)) -> Report {
+        let mut conversation = json!({
+            "status": "ended",
+            "ended_reason": "agent_ended",
+            "messages": [
+                { "role": "agent", "content": "Hello there." },
+                { "role": "user", "content": "What time?" },
+                { "role": "agent", "content": "At six." },
+                { "role": "user", "content": "Goodbye." },
+            ],
+            "cost_breakdown": {
+                "total": 0.3,
+                "agent": { "cost": 0.1 }, "language_model": { "cost": 0.2 }, "transcriber": { "cost": 0.0 },
+                "voice": { "cost": 0.0 }, "telephony": null,
+            },
+        });
+        let mut sides = Sides { seconds: 9.0, caller: 0.2, agent: 0.2 };
+        let words = |text: &str| vec![Words { text: text.into() }];
+        let mut call = SandboxCall {
+            to: String::new(),
+            settled: true,
+            said: words("What time? Goodbye."),
+            heard: words("hello there at 6"),
+        };
+        edit(&mut conversation, &mut sides, &mut call);
+        let latency = json!({ "response_ms": 700 });
+        let sent = |role: &str, content: &str, latency: Value| json!({ "event": "message:sent", "data": { "message": { "role": role, "content": content }, "latency": latency } });
+        let events = vec![
+            sent("agent", "Hello there.", Value::Null),
+            sent("user", "What time?", Value::Null),
+            sent("agent", "At six.", latency),
+        ];
+        Report::new(conversation, events, Recording { path: "x.wav".into(), sides }, &call)
+    }
+
+    #[test]
+    fn a_good_call_has_no_faults_and_its_turns_say_what_they_answered() {
+        let report = report(|_, _, _| {});
+        assert_eq!(report.faults(), Vec::<String>::new());
+        let json = report.json();
+        assert_eq!(json["turns"], json!([{ "response_ms": 700, "user": "What time?", "agent": "At six." }]));
+        assert!(json["wer"].as_f64().unwrap() < 1e-9);
+    }
+
+    #[test]
+    fn each_thing_that_can_be_wrong_with_a_call_is_a_fault() {
+        let faults = |edit: fn(&mut Value, &mut Sides, &mut SandboxCall)| report(edit).faults().len();
+        assert_eq!(faults(|conversation, _, _| conversation["status"] = json!("started")), 1);
+        assert_eq!(faults(|conversation, _, _| conversation["ended_reason"] = json!("unknown")), 1);
+        assert_eq!(
+            faults(|conversation, _, _| conversation["cost_breakdown"]["total"] = json!(0.300_001)),
+            1
+        );
+        assert_eq!(faults(|_, sides, _| sides.agent = 0.0), 1);
+        assert_eq!(faults(|_, _, call| call.heard[0].text = "mumble".into()), 1);
+        assert_eq!(
+            faults(|conversation, _, _| {
+                conversation["messages"].as_array_mut().unwrap().pop();
+            }),
+            1
+        );
+    }
+}

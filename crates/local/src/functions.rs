@@ -1,0 +1,116 @@
+//! Builds what is deployed: one cargo invocation, the same profile and target directory as this command.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use crate::processes::{self, Directories};
+use crate::progress::Progress;
+
+/// The Lambda functions; each is a package, its binary, and a folder below `functions/`.
+pub(crate) const LAMBDAS: [&str; 4] = ["api", "twilio", "dialer", "relay"];
+
+/// The media worker: package and binary.
+pub(crate) const MEDIA: &str = "media";
+
+/// Executables by name.
+pub(crate) type Executables = BTreeMap<String, PathBuf>;
+
+/// The members of cargo's messages that matter here (The Cargo Book, "External tools").
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(default)]
+    fresh: bool,
+    executable: Option<PathBuf>,
+    target: Option<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Builds them; quick when nothing changed.
+///
+/// # Errors
+///
+/// If cargo is missing or the build fails; with the end of what it said.
+pub(crate) async fn build(
+    directories: &Directories,
+    workspace: &Path,
+    progress: &Progress,
+) -> anyhow::Result<Executables> {
+    let step = progress.step("building the functions");
+    let log = directories.log("build");
+    let errors = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+    let mut cargo = processes::guarded(directories, Path::new("cargo"));
+    cargo.args(["build", "--message-format=json-render-diagnostics"]).args(profile_arguments());
+    // `local` is named so that dependencies get the features they have under `cargo run`, and are not
+    // built a second time with others; of it nothing is built, since its binary is not named.
+    cargo.args(["--package", "local"]);
+    for name in LAMBDAS.iter().chain([&MEDIA]) {
+        cargo.args(["--package", name, "--bin", name]);
+    }
+    cargo.current_dir(workspace).env("CARGO_TERM_PROGRESS_WHEN", "never").env("CARGO_TERM_COLOR", "never");
+    let mut cargo = cargo.stdout(Stdio::piped()).stderr(errors).spawn().context("starting cargo")?;
+    let _lifeline = cargo.stdin.take();
+    let mut lines = BufReader::new(cargo.stdout.take().context("no output")?).lines();
+
+    let mut executables = Executables::new();
+    let mut compiled = 0_u32;
+    // A build takes as long as it takes; the guard ends it with its owner.
+    while let Some(line) = lines.next_line().await? {
+        let Ok(Message { reason, fresh, executable, target: Some(target) }) = serde_json::from_str(&line)
+        else {
+            continue;
+        };
+        if reason != "compiler-artifact" {
+            continue;
+        }
+        if !fresh {
+            compiled += 1;
+            step.note(&format!("{compiled} compiled, {}", target.name));
+        }
+        if let Some(executable) = executable {
+            executables.insert(target.name, executable);
+        }
+    }
+    if !cargo.wait().await?.success() {
+        bail!(
+            "the functions could not be built. Run `cargo build --workspace` to see all of it; the end of {}:\n{}",
+            log.display(),
+            processes::last_lines(&log)
+        );
+    }
+    for name in LAMBDAS.iter().chain([&MEDIA]) {
+        if !executables.contains_key(*name) {
+            bail!("cargo built no executable `{name}`");
+        }
+    }
+    step.done(&if compiled == 0 { "unchanged".to_owned() } else { format!("{compiled} crates compiled") });
+    Ok(executables)
+}
+
+/// `--profile` and `--target-dir` of this very executable, if it lies in a cargo target directory.
+fn profile_arguments() -> Vec<String> {
+    let executable = std::env::current_exe().unwrap_or_default();
+    let Some((target, profile)) = executable.parent().and_then(|profile| Some((profile.parent()?, profile)))
+    else {
+        return Vec::new();
+    };
+    // Cargo marks its target directories with this file.
+    let (true, Some(profile)) = (target.join("CACHEDIR.TAG").is_file(), profile.file_name()) else {
+        return Vec::new();
+    };
+    let profile = match profile.to_string_lossy() {
+        name if name == "debug" => "dev".to_owned(),
+        name => name.into_owned(),
+    };
+    vec!["--profile".to_owned(), profile, "--target-dir".to_owned(), target.display().to_string()]
+}

@@ -1,0 +1,254 @@
+//! The `switchboard` command: the whole system on one machine, real but for the world around it.
+//!
+//! The AWS part runs in an emulator, the carrier, the callers and the providers are the `sandbox`; what
+//! lies between is what is deployed. Start reading at [`stack`]: it assembles everything else.
+
+mod demo;
+mod deployment;
+mod emulator;
+mod environment;
+mod functions;
+mod guard;
+mod processes;
+mod progress;
+mod providers;
+mod proxy;
+mod requirements;
+mod seed;
+mod stack;
+mod system;
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use aws::system::Vars;
+use clap::{Parser, Subcommand};
+use processes::Directories;
+use progress::Progress;
+use serde_json::json;
+use stack::{Addresses, Checked, Options, Stack};
+use system::System;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// What a shell calls a program that Ctrl-C ended: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// A phone switchboard for voice agents, on this machine: no account, no key, no container.
+#[derive(Parser)]
+#[command(name = "switchboard", version)]
+struct Arguments {
+    /// Where state and logs are kept [default: .switchboard in the checkout].
+    #[arg(long, global = true, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Port of the API on 127.0.0.1 [default: 8787, or the next free one].
+    #[arg(long, global = true, value_name = "PORT")]
+    port: Option<u16>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything until Ctrl-C (the default).
+    Serve,
+    /// Place one phone call to a simulated person, show it as it happens, and stop.
+    Demo {
+        /// Also write everything about the call to this file, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Run a command whose whole tree ends when stdin does.
+    #[command(hide = true)]
+    Guard(guard::Args),
+    /// Store the account of local mode.
+    #[command(hide = true)]
+    Seed(seed::Args),
+    /// Become a command that ends with its guard.
+    #[command(hide = true)]
+    Tied(guard::TiedArgs),
+}
+
+fn main() -> ExitCode {
+    let Arguments { state, port, command } = Arguments::parse();
+    let outcome = match command {
+        Some(Command::Tied(tied)) => Err(guard::become_tied(&tied)),
+        Some(Command::Guard(guard)) => run_guard(guard),
+        Some(Command::Seed(seed)) => run_seed(seed),
+        Some(Command::Demo { json }) => run(state, port, &Mode::Demo { json }),
+        Some(Command::Serve) | None => run(state, port, &Mode::Serve),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("switchboard: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// What a running stack is used for.
+enum Mode {
+    Serve,
+    Demo { json: Option<PathBuf> },
+}
+
+impl Mode {
+    /// Uses the stack until done.
+    async fn act(&self, addresses: &Addresses) -> anyhow::Result<()> {
+        match self {
+            Self::Demo { json } => demo::run(addresses, json.as_deref()).await,
+            Self::Serve => {
+                banner(addresses)?;
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Ctrl-C is how serving ends well; a demo that is interrupted has shown nothing.
+    fn interrupted(&self) -> ExitCode {
+        match self {
+            Self::Serve => ExitCode::SUCCESS,
+            Self::Demo { .. } => ExitCode::from(INTERRUPTED),
+        }
+    }
+}
+
+/// One thread: the kernel ties the child to the thread that started it.
+fn run_guard(arguments: guard::Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(guard::run(arguments));
+    // The thread that reads stdin may still wait for it.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Prints what it stored, for the process that started this one.
+fn run_seed(arguments: seed::Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let seeded = runtime.block_on(seed::store(arguments))?;
+    serde_json::to_writer(std::io::stdout(), &seeded)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run(state: Option<PathBuf>, port: Option<u16>, mode: &Mode) -> anyhow::Result<ExitCode> {
+    // Only fails if there is one already, which is then just as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let options = Options { state, port, system: System::read(&Vars::from_env()) };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(supervise(options, mode));
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Starts the stack, uses it until that is done, a child dies or a signal comes, and stops it.
+async fn supervise(options: Options, mode: &Mode) -> anyhow::Result<ExitCode> {
+    let progress = Progress::stderr();
+    let mut interrupts = Interrupts::new()?;
+    let (state, checked) = tokio::select! {
+        checked = stack::check(options, &progress) => checked?,
+        () = interrupts.next() => return Ok(ExitCode::from(INTERRUPTED)),
+    };
+    log_to(&state.directories.log("switchboard"))?;
+    let outcome = run_stack(checked, &progress, &mut interrupts, mode).await;
+    progress.say("stopping");
+    tokio::select! {
+        outcome = stop(outcome, &state.directories) => outcome,
+        // At once: what is left ends by itself, since its guards see this process go.
+        () = interrupts.next() => Ok(ExitCode::from(INTERRUPTED)),
+    }
+}
+
+/// What came of it, and the stack if it is still to be stopped.
+type Outcome = (anyhow::Result<ExitCode>, Option<Stack>);
+
+async fn run_stack(
+    checked: Checked,
+    progress: &Progress,
+    interrupts: &mut Interrupts,
+    mode: &Mode,
+) -> Outcome {
+    let started = Instant::now();
+    // Boxed: it holds everything that is under way.
+    let mut stack = tokio::select! {
+        stack = Box::pin(Stack::start(checked, progress)) => match stack {
+            Ok(stack) => stack,
+            Err(error) => return (Err(error), None),
+        },
+        () = interrupts.next() => return (Ok(ExitCode::from(INTERRUPTED)), None),
+    };
+    progress.say(&format!("{:6.1} s  ready", started.elapsed().as_secs_f64()));
+    let result = tokio::select! {
+        result = mode.act(&stack.addresses) => result.map(|()| ExitCode::SUCCESS),
+        death = stack.parts.failure() => Err(anyhow::anyhow!(death)),
+        () = interrupts.next() => Ok(mode.interrupted()),
+    };
+    (result, Some(stack))
+}
+
+/// Stops what runs and waits until no child is left; the first error counts.
+async fn stop((result, stack): Outcome, directories: &Directories) -> anyhow::Result<ExitCode> {
+    let stopped = match stack {
+        Some(stack) => stack.stop().await,
+        None => Ok(()),
+    };
+    let settled = stack::settle(directories).await;
+    let code = result?;
+    stopped.and(settled).map(|()| code)
+}
+
+/// Our own log goes to a file: the screen is for people.
+fn log_to(path: &Path) -> anyhow::Result<()> {
+    let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // Only fails if there is a subscriber already, which then gets the lines.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(Mutex::new(file))
+        .try_init();
+    Ok(())
+}
+
+/// What somebody needs to place a call by hand.
+fn banner(addresses: &Addresses) -> anyhow::Result<()> {
+    let Addresses { api_url, token, from_number, state, .. } = addresses;
+    let state = state.display();
+    let body = json!({
+        "from_number": from_number,
+        "to_number": "+14155550100",
+        "agent_config": { "initial_message": "Hello, this is Ada from the corner bakery. How can I help you?" },
+    });
+    writeln!(
+        std::io::stdout(),
+        "\nAPI    {api_url}\nToken  {token}\nAll addresses: {state}/local.json; logs: {state}/logs\n\n\
+         Place a call:\n\n  curl -sS {api_url}/conversations/create_phone_call \\\n    \
+         -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \\\n    -d '{body}'\n\n\
+         Ctrl-C stops everything."
+    )?;
+    Ok(())
+}
+
+/// SIGINT, SIGTERM and SIGHUP, which all mean: stop in order. The second means: at once.
+struct Interrupts([Signal; 3]);
+
+impl Interrupts {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! The whole system on one machine: what is started, in which order, and how it ends.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use sandbox::Sandbox;
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use crate::deployment::{self, Deployment, Plan};
+use crate::emulator::{self, Emulator};
+use crate::environment::{Environment, Python};
+use crate::functions::{self, Executables, MEDIA};
+use crate::processes::{self, Child, Directories, Program};
+use crate::progress::Progress;
+use crate::providers::{self, Providers};
+use crate::proxy::Proxy;
+use crate::requirements::{self, SystemPython};
+use crate::seed;
+use crate::system::System;
+
+/// Two models are loaded, on a machine that may compile at the same time.
+const SPEECH_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The worker only binds a socket and reads a secret.
+const MEDIA_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long what an earlier run left behind may take to end.
+const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the addresses are written, inside the state directory.
+const ADDRESSES_FILE: &str = "local.json";
+
+/// What to start.
+pub(crate) struct Options {
+    /// The state directory; null: `.switchboard` in the workspace root.
+    pub(crate) state: Option<PathBuf>,
+    /// The API's port; null: 8787 or the next free one.
+    pub(crate) port: Option<u16>,
+    /// What the environment gives.
+    pub(crate) system: System,
+}
+
+/// Everything was checked, nothing is built or fetched yet.
+pub(crate) struct Checked {
+    system: System,
+    directories: Directories,
+    workspace: PathBuf,
+    python: SystemPython,
+    environment: Environment,
+    listener: TcpListener,
+}
+
+/// A state directory that belongs to this process, as long as this lives.
+pub(crate) struct State {
+    /// Its parts.
+    pub(crate) directories: Directories,
+    _lock: File,
+}
+
+/// A running system.
+pub(crate) struct Stack {
+    /// How to reach it, as in `local.json`.
+    pub(crate) addresses: Addresses,
+    /// What runs.
+    pub(crate) parts: Parts,
+    file: PathBuf,
+}
+
+/// The running parts.
+pub(crate) struct Parts {
+    proxy: Proxy,
+    media: Child,
+    sandbox: Sandbox,
+    emulator: Emulator,
+    speech: Child,
+}
+
+/// How to reach a running system; `<state>/local.json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Addresses {
+    pub(crate) api_url: String,
+    pub(crate) token: String,
+    pub(crate) account_id: String,
+    pub(crate) from_number: String,
+    pub(crate) webhook_secret: String,
+    pub(crate) console_url: Option<String>,
+    pub(crate) emulator_url: String,
+    pub(crate) twilio_api_url: String,
+    pub(crate) deepgram_api_url: String,
+    pub(crate) openai_api_url: String,
+    pub(crate) media_url: String,
+    pub(crate) table_name: String,
+    /// Process id of `switchboard`.
+    pub(crate) pid: u32,
+    /// The state directory.
+    #[serde(skip)]
+    pub(crate) state: PathBuf,
+}
+
+/// Checks everything that can be checked before something is built or fetched.
+///
+/// # Errors
+///
+/// Each saying what to do next.
+pub(crate) async fn check(options: Options, progress: &Progress) -> anyhow::Result<(State, Checked)> {
+    let workspace = requirements::workspace()?;
+    let state = options.state.unwrap_or_else(|| workspace.join(".switchboard"));
+    let logs = state.join("logs");
+    std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
+    let state = state.canonicalize()?;
+    let directories = Directories { state };
+    let python = requirements::python().await?;
+    let environment = Environment::of(&workspace, &python);
+    requirements::disk(&workspace, environment.is_complete())?;
+    requirements::disk(&directories.state, true)?;
+    let lock = lock(&directories, progress).await?;
+    let listener = requirements::listen(options.port).await?;
+    let state = State { directories: directories.clone(), _lock: lock };
+    Ok((state, Checked { system: options.system, directories, workspace, python, environment, listener }))
+}
+
+/// Takes the state directory for this process alone.
+async fn lock(directories: &Directories, progress: &Progress) -> anyhow::Result<File> {
+    let path = directories.state.join("lock");
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("opening {}", path.display()))?;
+    if file.try_lock().is_err() {
+        let mut owner = String::new();
+        file.read_to_string(&mut owner)?;
+        bail!(
+            "another switchboard (process {}) is running on {}. Stop it (Ctrl-C where it runs), or use \
+             another directory with `--state DIR`.",
+            owner.trim(),
+            directories.state.display()
+        );
+    }
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())?;
+    // Of a run that was killed; whoever waits for the file shall see this run's.
+    let _ = std::fs::remove_file(directories.state.join(ADDRESSES_FILE));
+    if !processes::all_gone(directories, Duration::ZERO).await? {
+        let step = progress.step("waiting for what an earlier run left behind to end");
+        if !processes::all_gone(directories, LEFTOVERS_TIMEOUT).await? {
+            bail!(
+                "processes of an earlier run still hold {}; find them with `fuser {}` and end them.",
+                directories.guards_lock().display(),
+                directories.guards_lock().display()
+            );
+        }
+        step.done("");
+    }
+    Ok(file)
+}
+
+/// Waits until no child of this run is left, for those that were told to end but not waited for.
+pub(crate) async fn settle(directories: &Directories) -> anyhow::Result<()> {
+    if !processes::all_gone(directories, LEFTOVERS_TIMEOUT).await? {
+        bail!("some processes did not end; see `fuser {}`", directories.guards_lock().display());
+    }
+    Ok(())
+}
+
+impl Stack {
+    /// Builds, fetches and starts everything; returns when a call can be placed.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong first. Everything started until then is told to end.
+    pub(crate) async fn start(checked: Checked, progress: &Progress) -> anyhow::Result<Self> {
+        let Checked { system, directories, workspace, python, environment, listener } = checked;
+        empty(&directories.temporary())?;
+        let children = async {
+            let python = environment.prepare(&directories, &python, progress).await?;
+            let (speech, emulator) = tokio::try_join!(
+                start_speech(&directories, &system, &python, progress),
+                start_emulator(&directories, &system, &python, progress)
+            )?;
+            Ok((python, speech, emulator))
+        };
+        let build = functions::build(&directories, &workspace, progress);
+        let ((python, (speech, speech_url), emulator), executables) = tokio::try_join!(children, build)?;
+
+        let sandbox = Sandbox::start(providers::sandbox_config(&speech_url)).await?;
+        let providers = Providers::of(&sandbox, &system);
+        let api_url = format!("http://{}", listener.local_addr()?);
+        let media_address = format!("127.0.0.1:{}", emulator::free_port().await?);
+        let media_url = format!("ws://{media_address}/media");
+        let plan = Plan {
+            workspace: &workspace,
+            public_url: &api_url,
+            media_url: &media_url,
+            providers: &providers,
+            executables: &executables,
+        };
+        let deployment =
+            deployment::deploy(&directories, &system, &python, &emulator, &plan, progress).await?;
+        let table_name = deployment.outputs.table_name.clone();
+        let (media, seeded) = tokio::try_join!(
+            start_media(&directories, &emulator.url, &media_address, &deployment, &providers, &executables),
+            seed::seed(&emulator.url, &table_name)
+        )?;
+        let proxy = Proxy::start(listener, &emulator.url, &deployment.api_prefix)?;
+
+        let addresses = Addresses {
+            api_url,
+            token: seeded.token,
+            account_id: seeded.account_id,
+            from_number: seeded.from_number,
+            webhook_secret: seeded.webhook_secret,
+            console_url: None,
+            emulator_url: emulator.url.clone(),
+            twilio_api_url: providers.twilio_url,
+            deepgram_api_url: providers.deepgram_url,
+            openai_api_url: providers.openai_url,
+            media_url,
+            table_name,
+            pid: std::process::id(),
+            state: directories.state.clone(),
+        };
+        let file = directories.state.join(ADDRESSES_FILE);
+        write_private(&file, &serde_json::to_vec_pretty(&addresses)?)?;
+        let parts = Parts { proxy, media, sandbox, emulator, speech };
+        Ok(Self { addresses, parts, file })
+    }
+
+    /// Stops everything, what others depend on last.
+    ///
+    /// # Errors
+    ///
+    /// If something does not end; everything else is stopped nevertheless.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        let _ = std::fs::remove_file(&self.file);
+        let Parts { proxy, media, sandbox, emulator, speech } = self.parts;
+        proxy.stop().await;
+        let media = media.stop().await;
+        let (emulator, speech, ()) = tokio::join!(emulator.child.stop(), speech.stop(), sandbox.stop());
+        media.and(emulator).and(speech).map(drop)
+    }
+}
+
+impl Parts {
+    /// Waits until one of the children ends, which none should; says which, with the end of its log.
+    pub(crate) async fn failure(&mut self) -> String {
+        tokio::select! {
+            death = self.media.death() => death,
+            death = self.emulator.child.death() => death,
+            death = self.speech.death() => death,
+        }
+    }
+}
+
+async fn start_speech(
+    directories: &Directories,
+    system: &System,
+    python: &Python,
+    progress: &Progress,
+) -> anyhow::Result<(Child, String)> {
+    let step = progress.step("loading the offline speech engines");
+    let program = directories.state.join("speech_service.py");
+    std::fs::write(&program, sandbox::speech::SPEECH_SERVICE)?;
+    let mut child = Child::start(
+        directories,
+        Program {
+            name: "speech",
+            executable: python.executable.clone(),
+            arguments: vec![program.into()],
+            environment: vec![
+                ("PATH".to_owned(), system.path.clone()),
+                ("HOME".to_owned(), system.home.clone()),
+                ("TMPDIR".to_owned(), directories.temporary().into()),
+                ("PYTHONUNBUFFERED".to_owned(), "1".into()),
+            ],
+        },
+    )?;
+    let log = child.log().to_owned();
+    let url = child.ready(SPEECH_TIMEOUT, async || announced_url(&log)).await?;
+    step.done("");
+    Ok((child, url))
+}
+
+/// Finds the line `{"url": "..."}` that the service prints when it is ready.
+fn announced_url(log: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(log).ok()?;
+    text.lines().find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(line.get("url")?.as_str()?.to_owned())
+    })
+}
+
+async fn start_emulator(
+    directories: &Directories,
+    system: &System,
+    python: &Python,
+    progress: &Progress,
+) -> anyhow::Result<Emulator> {
+    let step = progress.step("starting the AWS emulator");
+    let emulator = Emulator::start(directories, system, python).await?;
+    step.done("");
+    Ok(emulator)
+}
+
+async fn start_media(
+    directories: &Directories,
+    emulator_url: &str,
+    address: &str,
+    deployment: &Deployment,
+    providers: &Providers,
+    executables: &Executables,
+) -> anyhow::Result<Child> {
+    let mut environment = emulator::aws_environment(emulator_url);
+    environment.extend(
+        [
+            ("LISTEN", address),
+            ("TABLE_NAME", &deployment.outputs.table_name),
+            ("RECORDINGS_BUCKET", &deployment.outputs.bucket_name),
+            ("PROVIDER_KEYS_SECRET", deployment::SECRET),
+            ("TWILIO_API_URL", &providers.twilio_url),
+            ("OPENAI_API_URL", &providers.openai_url),
+            ("DEEPGRAM_API_URL", &providers.deepgram_url),
+            ("RUST_LOG", "info"),
+            ("RUST_BACKTRACE", "1"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.into())),
+    );
+    let executable = executables.get(MEDIA).context("no media worker was built")?.clone();
+    let mut child =
+        Child::start(directories, Program { name: MEDIA, executable, arguments: Vec::new(), environment })?;
+    let health = format!("http://{address}/health");
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).no_proxy().build()?;
+    child
+        .ready(MEDIA_TIMEOUT, async || {
+            client.get(&health).send().await.ok()?.error_for_status().ok().map(drop)
+        })
+        .await?;
+    Ok(child)
+}
+
+/// Empties a directory, or makes it.
+fn empty(directory: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("emptying {}", directory.display()));
+        }
+        _ => {}
+    }
+    std::fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))
+}
+
+/// Writes a file that only its owner can read, all at once.
+fn write_private(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let _ = std::fs::remove_file(&temporary);
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .with_context(|| format!("creating {}", temporary.display()))?;
+    file.write_all(contents)?;
+    std::fs::rename(&temporary, path).with_context(|| format!("writing {}", path.display()))
+}

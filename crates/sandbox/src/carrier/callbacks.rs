@@ -1,0 +1,148 @@
+//! Webhooks of the carrier: signing them, sending them.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use axum::http::HeaderValue;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha1::Sha1;
+use tokio::{sync::mpsc, time::timeout};
+
+use super::{Carrier, records::Call};
+
+/// Twilio's default limit for a webhook, its retry included.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
+/// Most of an answer that is read: far more than any document.
+const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// Callbacks of one call that wait to be sent. When it is full the call waits.
+pub(super) const QUEUE: usize = 32;
+
+/// Names and values of a form, in the order they are sent.
+pub(super) type Form = Vec<(&'static str, String)>;
+
+/// One callback to be sent.
+#[derive(Debug)]
+pub(super) struct Callback {
+    pub(super) url: String,
+    /// What it reports: a call's status or a stream's event.
+    pub(super) status: &'static str,
+    pub(super) form: Form,
+}
+
+/// `X-Twilio-Signature` of a request to this URL with these form parameters: HMAC-SHA1 over the URL followed
+/// by every distinct name and value in byte order.
+pub(super) fn signature<N: AsRef<str>, V: AsRef<str>>(token: &str, url: &str, form: &[(N, V)]) -> String {
+    let mut mac = Hmac::<Sha1>::new_from_slice(token.as_bytes()).expect("HMAC takes a key of any length");
+    mac.update(url.as_bytes());
+    let sorted: BTreeSet<_> = form.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
+    for (name, value) in sorted {
+        mac.update(name.as_bytes());
+        mac.update(value.as_bytes());
+    }
+    BASE64_STANDARD.encode(mac.finalize().into_bytes())
+}
+
+/// Sends a call's callbacks one after the other until nothing can come any more, and records the answers.
+pub(super) async fn deliver(carrier: &Carrier, call: &Arc<Call>, mut queue: mpsc::Receiver<Callback>) {
+    while let Some(callback) = queue.recv().await {
+        let answer = tokio::select! {
+            biased;
+            () = carrier.stop.cancelled() => return,
+            answer = request(carrier, &callback.url, false, &callback.form) => answer,
+        };
+        if let Err(error) = &answer {
+            tracing::warn!(call.sid, callback.status, error, "a callback was not delivered");
+        }
+        call.record_callback(callback.status, answer.ok().map(|answer| answer.status));
+    }
+}
+
+/// What a webhook answered.
+pub(super) struct Answer {
+    /// HTTP status.
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+/// Sends one signed request: POST with a form, or GET with it in the query.
+///
+/// Tried once more if the connection fails, and only then: so says Twilio's default (`#rc=1&rp=ct`).
+pub(super) async fn request(carrier: &Carrier, url: &str, get: bool, form: &Form) -> Result<Answer, String> {
+    let exchange = async {
+        match attempt(carrier, url, get, form).await {
+            Err(error) if error.is_connect() => attempt(carrier, url, get, form).await,
+            other => other,
+        }
+    };
+    match timeout(WEBHOOK_TIMEOUT, exchange).await {
+        Ok(answer) => answer.map_err(|error| error.without_url().to_string()),
+        Err(_) => Err(format!("no answer in {} s", WEBHOOK_TIMEOUT.as_secs())),
+    }
+}
+
+async fn attempt(carrier: &Carrier, url: &str, get: bool, form: &Form) -> Result<Answer, reqwest::Error> {
+    // A fragment is for Twilio (connection overrides): neither sent nor signed.
+    let url = url.split('#').next().unwrap_or(url);
+    let token = &carrier.account.auth_token;
+    let mut request = if get { carrier.http.get(url).query(form) } else { carrier.http.post(url).form(form) };
+    request = request.header("User-Agent", "TwilioProxy/1.1");
+    let mut request = request.build()?;
+    let signed = if get {
+        signature::<&str, &str>(token, request.url().as_str(), &[])
+    } else {
+        signature(token, url, form)
+    };
+    let signed = HeaderValue::try_from(signed).expect("base64 is ASCII");
+    request.headers_mut().insert("X-Twilio-Signature", signed);
+    let mut response = carrier.http.execute(request).await?;
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ANSWER_LIMIT {
+            break;
+        }
+    }
+    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "test_auth_token_000";
+    const FORM: [(&str, &str); 5] = [
+        ("CallSid", "CA00000000000000000000000000000001"),
+        ("CallStatus", "completed"),
+        ("From", "+15005550006"),
+        ("To", "+15005550001"),
+        ("CallDuration", "42"),
+    ];
+
+    #[test]
+    fn a_form_is_signed_as_twilio_does() {
+        let url = "https://voice.example.com/twilio/status?tenant=t1";
+        assert_eq!(signature(TOKEN, url, &FORM), "pSqB5dvXEpgO2dPCa/P7Zg4vsMo=");
+        let url = "https://voice.example.com:443/twilio/status?tenant=t1";
+        assert_eq!(signature(TOKEN, url, &FORM), "+HMrYVBfHLjWYpWo1hVDbSZ1Css=");
+    }
+
+    #[test]
+    fn the_order_of_a_form_and_its_repetitions_do_not_change_the_signature() {
+        let url = "https://voice.example.com/twilio/status?tenant=t1";
+        let mut form = FORM.to_vec();
+        form.reverse();
+        form.push(("CallDuration", "42"));
+        assert_eq!(signature(TOKEN, url, &form), "pSqB5dvXEpgO2dPCa/P7Zg4vsMo=");
+    }
+
+    #[test]
+    fn a_websocket_and_a_get_are_signed_by_their_url_alone() {
+        let sign = |url| signature::<&str, &str>(TOKEN, url, &[]);
+        assert_eq!(sign("wss://voice.example.com/media"), "WC7Vw87xkVnTtq/IgVxelSQQAoQ=");
+        assert_eq!(sign("wss://voice.example.com/media/"), "hUhUi4CxvPanfMe2JaUZ9j08il8=");
+        let url = "https://voice.example.com/twilio/answer?CallSid=CA1&From=%2B15005550006";
+        assert_eq!(sign(url), "nKx3cMr+868CTI08ujIalwY40lw=");
+    }
+}

@@ -1,0 +1,433 @@
+//! What one call goes through: dialled, ringing, answered, instructed, ended; each reported as asked.
+//!
+//! One task per call owns its life, and a second future in the same task sends its callbacks in order, so
+//! that a slow receiver never holds up the call.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Carrier,
+    callbacks::{self, Callback, Form},
+    media_stream,
+    party::Party,
+    records::{Call, CallError, Command, EndedBy, Instructions, Status, StatusEvent},
+    rest::rfc_2822,
+    twiml::{self, Verb},
+};
+
+const BUSY: &str = "+14155550150";
+const NO_ANSWER: &str = "+14155550151";
+
+/// How long it takes to learn that a line is busy.
+const BUSY_AFTER: Duration = Duration::from_millis(500);
+/// How long a person lets it ring.
+const RING: Duration = Duration::from_secs(1);
+/// A call nobody answers is given up after this, if not sooner by its own `Timeout`. The usual minute
+/// would only make tests and demonstrations slow; nothing depends on its length.
+const NO_ANSWER_AFTER: Duration = Duration::from_secs(5);
+/// Documents a call may be sent to: a loop of redirects ends here.
+const DOCUMENTS_LIMIT: usize = 1000;
+
+/// How a call ended.
+struct Ending {
+    status: Status,
+    by: EndedBy,
+    /// What the far end answered in the end.
+    sip: u16,
+}
+
+impl Ending {
+    fn completed(by: EndedBy) -> Self {
+        Self { status: Status::Completed, by, sip: 200 }
+    }
+
+    fn unanswered(status: Status, by: EndedBy, sip: u16) -> Self {
+        Self { status, by, sip }
+    }
+}
+
+/// What comes after a document, or a part of it.
+enum Next {
+    Document(Instructions),
+    End(Ending),
+}
+
+/// A call and its way to report.
+pub(super) struct Line<'a> {
+    pub(super) carrier: &'a Carrier,
+    pub(super) call: &'a Arc<Call>,
+    reports: mpsc::Sender<Callback>,
+    /// Of the next status callback.
+    sequence: u32,
+}
+
+/// Takes a call from dialling to its end, and until its last callback is sent and its last word recognised.
+pub(super) async fn run(carrier: Arc<Carrier>, call: Arc<Call>, commands: mpsc::Receiver<Command>) {
+    let (reports, queue) = mpsc::channel(callbacks::QUEUE);
+    let line = Line { carrier: &carrier, call: &call, reports, sequence: 0 };
+    tokio::join!(live(line, commands), callbacks::deliver(&carrier, &call, queue));
+    call.state().settled = true;
+    carrier.calls().finish(&call.sid);
+}
+
+async fn live(mut line: Line<'_>, mut commands: mpsc::Receiver<Command>) {
+    let mut party = None;
+    let ending = line.dial(&mut commands, &mut party).await;
+    line.end(&ending).await;
+    let stop = line.carrier.stop.clone();
+    // Nothing is reported or commanded any more.
+    drop((line, commands));
+    if let Some(party) = party {
+        stop.run_until_cancelled(party.settle()).await;
+    }
+}
+
+impl Line<'_> {
+    async fn dial(&mut self, commands: &mut mpsc::Receiver<Command>, party: &mut Option<Party>) -> Ending {
+        self.report(StatusEvent::Initiated, "initiated", vec![]).await;
+        if self.call.request.to == BUSY {
+            let busy = async {
+                sleep(BUSY_AFTER).await;
+                Ending::unanswered(Status::Busy, EndedBy::Carrier, 486)
+            };
+            return self.unless_canceled(commands, busy).await.unwrap_or_else(|canceled| canceled);
+        }
+        self.enter(Status::Ringing);
+        self.report(StatusEvent::Ringing, "ringing", vec![]).await;
+        let part = match self.unless_canceled(commands, self.pick_up()).await {
+            Ok(Ok(part)) => part,
+            Ok(Err(ending)) | Err(ending) => return ending,
+        };
+        let answered = Instant::now();
+        self.enter(Status::InProgress);
+        self.report(StatusEvent::Answered, "in-progress", vec![]).await;
+        let speech = self.carrier.callers.speech().clone();
+        let party = party.insert(Party::new(part, speech, self.call.clone(), answered));
+        let ending = self.talk(party, commands, answered).await;
+        // Twilio's durations are whole seconds; a call of any length lasts one.
+        self.call.state().duration =
+            Some(answered.elapsed().as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+        ending
+    }
+
+    /// Waits for something before the call is answered; a command given meanwhile cancels the call.
+    async fn unless_canceled<T>(
+        &self,
+        commands: &mut mpsc::Receiver<Command>,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Ending> {
+        tokio::select! {
+            biased;
+            () = self.carrier.stop.cancelled() => Err(Ending::unanswered(Status::Failed, EndedBy::Carrier, 503)),
+            Some(_) = commands.recv() => Err(Ending::unanswered(Status::Canceled, EndedBy::Agent, 487)),
+            value = future => Ok(value),
+        }
+    }
+
+    /// Rings until the person answers, ready to speak.
+    async fn pick_up(&self) -> Result<crate::caller::Part, Ending> {
+        let request = &self.call.request;
+        let no_answer = Ending::unanswered(Status::NoAnswer, EndedBy::Carrier, 487);
+        if request.to == NO_ANSWER {
+            sleep(request.timeout.min(NO_ANSWER_AFTER)).await;
+            return Err(no_answer);
+        }
+        let answer = async {
+            let ring = sleep(RING);
+            // The lines are spoken now, so that they are at hand when they are due.
+            let part = self.carrier.callers.part(&request.to).await;
+            ring.await;
+            part
+        };
+        match timeout(request.timeout, answer).await {
+            Ok(Ok(part)) => Ok(part),
+            Ok(Err(error)) => {
+                // 13225: the nearest to "the far end is broken".
+                self.call.record_error(13225, format!("the simulated person has no voice: {error:#}"));
+                Err(Ending::unanswered(Status::Failed, EndedBy::Carrier, 503))
+            }
+            Err(_) => Err(no_answer),
+        }
+    }
+
+    /// Follows the call's instructions until it ends.
+    async fn talk(
+        &self,
+        party: &mut Party,
+        commands: &mut mpsc::Receiver<Command>,
+        answered: Instant,
+    ) -> Ending {
+        let limit = answered + self.call.request.time_limit;
+        let mut instructions = self.call.request.instructions.clone();
+        for _ in 0..DOCUMENTS_LIMIT {
+            // Whatever the document is at then winds up what it has open, and returns.
+            let interrupt = self.carrier.stop.child_token();
+            let document = self.follow(&instructions, party, &interrupt);
+            let interruption = async {
+                tokio::select! {
+                    Some(command) = commands.recv() => match command {
+                        Command::End => Next::End(Ending::completed(EndedBy::Agent)),
+                        Command::Redirect(instructions) => Next::Document(instructions),
+                    },
+                    () = sleep_until(limit) => Next::End(Ending::completed(EndedBy::Carrier)),
+                }
+            };
+            let next = wind_up(document, &interrupt, interruption).await;
+            match next {
+                Next::Document(next) => instructions = next,
+                Next::End(ending) => return ending,
+            }
+        }
+        self.call.record_error(11200, "too many redirects");
+        Ending::completed(EndedBy::Carrier)
+    }
+
+    async fn follow(
+        &self,
+        instructions: &Instructions,
+        party: &mut Party,
+        interrupt: &CancellationToken,
+    ) -> Next {
+        let interrupted = || Next::End(Ending::completed(EndedBy::Carrier));
+        let Some(verbs) = interrupt.run_until_cancelled(self.verbs(instructions)).await else {
+            return interrupted();
+        };
+        let verbs = match verbs {
+            Ok(verbs) => verbs,
+            Err(CallError { code, message }) => {
+                self.call.record_error(code, message);
+                return Next::End(Ending::completed(EndedBy::Carrier));
+            }
+        };
+        for verb in verbs {
+            match verb {
+                Verb::Connect(stream) => match Box::pin(media_stream::run(self, &stream, party, interrupt))
+                    .await
+                {
+                    media_stream::End::Closed => {}
+                    media_stream::End::PersonHungUp => return Next::End(Ending::completed(EndedBy::Caller)),
+                    media_stream::End::Interrupted => return interrupted(),
+                },
+                Verb::Pause(length) => {
+                    if interrupt.run_until_cancelled(sleep(length)).await.is_none() {
+                        return interrupted();
+                    }
+                }
+                Verb::Redirect { url, get } => {
+                    if let Some(url) = absolute(instructions, &url) {
+                        return Next::Document(Instructions::At { url, get });
+                    }
+                    self.call.record_error(11100, format!("invalid URL to redirect to: {url}"));
+                    return Next::End(Ending::completed(EndedBy::Carrier));
+                }
+                Verb::Hangup => break,
+            }
+        }
+        Next::End(Ending::completed(EndedBy::Agent))
+    }
+
+    async fn verbs(&self, instructions: &Instructions) -> Result<Vec<Verb>, CallError> {
+        let fetched;
+        let document = match instructions {
+            Instructions::Inline(document) => document,
+            Instructions::At { url, get } => {
+                let failed = |message| CallError { code: 11200, message };
+                let form = self.identity(Status::InProgress.as_str());
+                let answer = callbacks::request(self.carrier, url, *get, &form).await.map_err(failed)?;
+                if !(200..300).contains(&answer.status) {
+                    return Err(failed(format!("the document's server answered {}", answer.status)));
+                }
+                fetched = answer.body;
+                &fetched
+            }
+        };
+        twiml::parse(document).map_err(|error| CallError { code: error.code(), message: error.to_string() })
+    }
+
+    fn enter(&self, status: Status) {
+        let now = crate::now();
+        let mut state = self.call.state();
+        state.status = status;
+        state.updated = now;
+        if status == Status::InProgress {
+            state.answered = Some(now);
+        }
+        if status.is_final() {
+            state.ended = Some(now);
+        }
+    }
+
+    async fn end(&mut self, ending: &Ending) {
+        self.enter(ending.status);
+        let seconds = {
+            let mut state = self.call.state();
+            state.ended_by = Some(ending.by);
+            state.duration.unwrap_or(0)
+        };
+        let form = vec![
+            ("CallDuration", seconds.to_string()),
+            ("Duration", seconds.div_ceil(60).to_string()),
+            ("SipResponseCode", ending.sip.to_string()),
+        ];
+        self.report(StatusEvent::Completed, ending.status.as_str(), form).await;
+    }
+
+    /// What every webhook about the call says of it.
+    fn identity(&self, status: &str) -> Form {
+        let request = &self.call.request;
+        let mut form = vec![
+            ("CallSid", self.call.sid.clone()),
+            ("AccountSid", self.carrier.account.sid.clone()),
+            ("ApiVersion", "2010-04-01".to_owned()),
+            ("CallStatus", status.to_owned()),
+            ("Direction", "outbound-api".to_owned()),
+            ("From", request.from.clone()),
+            ("Caller", request.from.clone()),
+            ("To", request.to.clone()),
+            ("Called", request.to.clone()),
+        ];
+        // Where the carrier knows nothing it sends empty fields; they are signed too.
+        let places = [
+            ("FromCountry", "US"),
+            ("FromState", "CA"),
+            ("FromCity", "SAN FRANCISCO"),
+            ("FromZip", ""),
+            ("ToCountry", "US"),
+            ("ToState", "CA"),
+            ("ToCity", ""),
+            ("ToZip", ""),
+        ];
+        form.extend(places.map(|(name, value)| (name, value.to_owned())));
+        form
+    }
+
+    async fn report(&mut self, event: StatusEvent, status: &'static str, more: Form) {
+        let request = &self.call.request;
+        let Some(url) = request.status_callback.clone().filter(|_| request.events.contains(&event)) else {
+            return;
+        };
+        let mut form = self.identity(status);
+        form.extend([
+            ("CallbackSource", "call-progress-events".to_owned()),
+            ("Timestamp", rfc_2822(crate::now())),
+            ("SequenceNumber", self.sequence.to_string()),
+        ]);
+        form.extend(more);
+        self.sequence += 1;
+        self.send(Callback { url, status, form }).await;
+    }
+
+    /// Reports an event of a media stream, if the stream asked for that.
+    pub(super) async fn report_stream(
+        &self,
+        stream: &twiml::Stream,
+        stream_sid: &str,
+        event: &'static str,
+        error: Option<String>,
+    ) {
+        let Some(url) = stream.status_callback.clone() else { return };
+        let mut form = vec![
+            ("CallSid", self.call.sid.clone()),
+            ("AccountSid", self.carrier.account.sid.clone()),
+            ("StreamSid", stream_sid.to_owned()),
+            ("StreamName", stream.name.clone().unwrap_or_else(|| stream_sid.to_owned())),
+            ("StreamEvent", event.to_owned()),
+            ("Timestamp", crate::now().to_string()),
+        ];
+        form.extend(error.map(|error| ("StreamError", error)));
+        self.send(Callback { url, status: event, form }).await;
+    }
+
+    async fn send(&self, callback: Callback) {
+        // It can only be closed when the sandbox is being stopped.
+        let _ = self.reports.send(callback).await;
+    }
+}
+
+/// Runs a document until it is over, or until something interrupts it and it has wound up.
+async fn wind_up(
+    document: impl Future<Output = Next>,
+    interrupt: &CancellationToken,
+    interruption: impl Future<Output = Next>,
+) -> Next {
+    tokio::pin!(document);
+    tokio::select! {
+        biased;
+        next = interruption => {
+            interrupt.cancel();
+            document.await;
+            next
+        }
+        next = &mut document => next,
+    }
+}
+
+/// A URL relative to the document it stands in.
+fn absolute(document: &Instructions, url: &str) -> Option<String> {
+    let url = match document {
+        Instructions::At { url: base, .. } => reqwest::Url::parse(base).ok()?.join(url),
+        Instructions::Inline(_) => reqwest::Url::parse(url),
+    };
+    url.ok().map(String::from)
+}
+
+#[cfg(test)]
+mod virtual_time {
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::{
+        carrier::{OWNED_NUMBER, records::Request, tests},
+        speech::local_client,
+    };
+
+    /// Runs a call with nobody to report to, in virtual time; its final status and how long it took.
+    async fn lone_call(to: &str, timeout: Duration) -> (String, Duration) {
+        let carrier = Carrier {
+            account: tests::account(),
+            callers: tests::callers(),
+            http: local_client(Duration::from_secs(10)).unwrap(),
+            calls: std::sync::Mutex::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        let request = Request {
+            to: to.to_owned(),
+            from: OWNED_NUMBER.to_owned(),
+            instructions: Instructions::Inline(r#"<Response><Pause length="60"/></Response>"#.to_owned()),
+            status_callback: None,
+            events: vec![],
+            timeout,
+            time_limit: Duration::from_secs(30),
+        };
+        let (call, commands) = carrier.calls().create(request, jiff::Timestamp::UNIX_EPOCH);
+        let begun = Instant::now();
+        run(Arc::new(carrier), call.clone(), commands).await;
+        let call = call.inspection();
+        assert_eq!(call["settled"], true);
+        (call["status"].as_str().unwrap().to_owned(), begun.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unanswered_call_is_given_up_after_five_seconds_or_its_own_timeout() {
+        let minute = Duration::from_mins(1);
+        for (timeout, seconds) in [(minute, 5), (Duration::from_secs(2), 2)] {
+            let (status, took) = lone_call("+14155550151", timeout).await;
+            assert_eq!((&*status, took.as_secs()), ("no-answer", seconds));
+        }
+        let (status, took) = lone_call("+14155550150", minute).await;
+        assert_eq!((&*status, took.as_millis()), ("busy", 500));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_lasts_no_longer_than_its_time_limit() {
+        let (status, took) = lone_call("+14155550100", Duration::from_mins(1)).await;
+        assert_eq!((&*status, took.as_secs()), ("completed", 31), "a second of ringing, then 30");
+    }
+}

@@ -1,0 +1,383 @@
+//! The carrier's end of a bidirectional media stream: a websocket client in real time.
+//!
+//! Every 20 ms one frame of the person goes out, silence included, and one frame of what was queued is
+//! played to them. [`Playback`] has the rules of the queue, [`Party`] the person.
+
+use std::{borrow::Cow, fmt::Write as _, time::Duration};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    tungstenite::{
+        self, Message,
+        client::IntoClientRequest as _,
+        http::HeaderValue,
+        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    callbacks,
+    calls::Line,
+    party::Party,
+    playback::{Full, Playback},
+    twiml,
+};
+use crate::audio::{FRAME_BYTES, SILENCE};
+
+/// One step: a frame each way.
+const STEP: Duration = Duration::from_millis(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server that reads nothing for this long is taken to be gone.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the server may take to answer the close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Largest message taken: half an hour of audio would not be sent in one.
+const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// How a stream ended, as far as the call is concerned.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Closed or lost by the server, or never open: the next verb's turn.
+    Closed,
+    PersonHungUp,
+    /// The call was ended or sent elsewhere.
+    Interrupted,
+}
+
+/// Why a stream failed, with Twilio's number for it.
+#[derive(Debug)]
+struct Failure {
+    code: u32,
+    message: String,
+}
+
+impl Failure {
+    fn new(code: u32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl From<Full> for Failure {
+    fn from(_: Full) -> Self {
+        Self::new(31951, "more audio or marks than can be queued")
+    }
+}
+
+/// A message of the server.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Incoming<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow)]
+    stream_sid: Cow<'a, str>,
+    #[serde(borrow)]
+    media: Option<Payload<'a>>,
+    mark: Option<Mark>,
+}
+
+#[derive(Deserialize)]
+struct Payload<'a> {
+    #[serde(borrow)]
+    payload: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Mark {
+    name: Option<String>,
+}
+
+/// Connects the call to a server until either side, or the person, has enough.
+pub(super) async fn run(
+    line: &Line<'_>,
+    stream: &twiml::Stream,
+    party: &mut Party,
+    interrupt: &CancellationToken,
+) -> End {
+    let sid = crate::sid("MZ");
+    let connecting = Box::pin(connect(line, &stream.url));
+    let result = match interrupt.run_until_cancelled(connecting).await {
+        None => return End::Interrupted,
+        Some(Err(failure)) => Err(failure),
+        Some(Ok(socket)) => {
+            line.call.state().media.streams += 1;
+            line.report_stream(stream, &sid, "stream-started", None).await;
+            let mut session = Session::new(line, &sid, socket);
+            let end = session.run(&stream.parameters, party, interrupt).await;
+            let hung_up = matches!(end, Ok(End::PersonHungUp | End::Interrupted));
+            session.close(hung_up, end.as_ref().err()).await;
+            end
+        }
+    };
+    match result {
+        Ok(end) => {
+            line.report_stream(stream, &sid, "stream-stopped", None).await;
+            end
+        }
+        Err(Failure { code, message }) => {
+            line.report_stream(stream, &sid, "stream-error", Some(format!("{code} {message}"))).await;
+            line.call.record_error(code, message);
+            End::Closed
+        }
+    }
+}
+
+async fn connect(line: &Line<'_>, url: &str) -> Result<Socket, Failure> {
+    // Twilio does not support a query, and says nothing: it is simply not there.
+    let url = url.split(['?', '#']).next().unwrap_or(url);
+    if !url.starts_with("wss://") && !url.starts_with("ws://") {
+        return Err(Failure::new(31922, "the URL's scheme is not wss"));
+    }
+    let mut request = url.into_client_request().map_err(|error| Failure::new(31923, error.to_string()))?;
+    let signature = callbacks::signature::<&str, &str>(&line.carrier.account.auth_token, url, &[]);
+    let signature = HeaderValue::try_from(signature).expect("base64 is ASCII");
+    request.headers_mut().insert("x-twilio-signature", signature);
+    request.headers_mut().insert("user-agent", HeaderValue::from_static("Twilio.TmeWs/1.0"));
+    let config =
+        WebSocketConfig::default().max_message_size(Some(MESSAGE_LIMIT)).max_frame_size(Some(MESSAGE_LIMIT));
+    // Nagle's algorithm would hold back frames.
+    let connected = timeout(CONNECT_TIMEOUT, connect_async_with_config(request, Some(config), true)).await;
+    match connected {
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(tungstenite::Error::Http(response))) => {
+            Err(Failure::new(31920, format!("the handshake was answered {}", response.status())))
+        }
+        Ok(Err(tungstenite::Error::Tls(error))) => Err(Failure::new(31910, error.to_string())),
+        Ok(Err(error)) => Err(Failure::new(31902, error.to_string())),
+        Err(_) => Err(Failure::new(31901, "connect timeout")),
+    }
+}
+
+/// One connected stream.
+struct Session<'a> {
+    line: &'a Line<'a>,
+    sid: &'a str,
+    socket: Socket,
+    playback: Playback,
+    /// Of the next message, `connected` not counted.
+    sequence: u64,
+    /// Media messages sent.
+    chunks: u64,
+    /// Media payload of silence, encoded once.
+    silence: String,
+    /// Audio decoded, kept for its memory.
+    decoded: Vec<u8>,
+}
+
+impl<'a> Session<'a> {
+    fn new(line: &'a Line<'a>, sid: &'a str, socket: Socket) -> Self {
+        Self {
+            line,
+            sid,
+            socket,
+            playback: Playback::default(),
+            sequence: 1,
+            chunks: 0,
+            silence: BASE64_STANDARD.encode([SILENCE; FRAME_BYTES]),
+            decoded: Vec::new(),
+        }
+    }
+
+    async fn run(
+        &mut self,
+        parameters: &[(String, String)],
+        party: &mut Party,
+        interrupt: &CancellationToken,
+    ) -> Result<End, Failure> {
+        self.send(json!({ "event": "connected", "protocol": "Call", "version": "1.0.0" }).to_string())
+            .await?;
+        let parameters: Map<_, _> =
+            parameters.iter().map(|(k, v)| (k.clone(), Value::from(v.as_str()))).collect();
+        let start = json!({
+            "accountSid": self.line.carrier.account.sid,
+            "callSid": self.line.call.sid,
+            "streamSid": self.sid,
+            "tracks": ["inbound"],
+            "mediaFormat": { "encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1 },
+            "customParameters": parameters,
+        });
+        let start = self.event("start", &start);
+        self.send(start).await?;
+        let mut steps = interval(STEP);
+        // Real time does not wait: what was missed is caught up at once.
+        steps.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        loop {
+            tokio::select! {
+                biased;
+                () = interrupt.cancelled() => return Ok(End::Interrupted),
+                now = steps.tick() => {
+                    if self.step(now, party).await? {
+                        return Ok(End::PersonHungUp);
+                    }
+                }
+                () = party.recognised() => {}
+                message = self.socket.next() => {
+                    if let Some(end) = self.receive(message).await? {
+                        return Ok(end);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lives through 20 ms. True: the person has hung up.
+    async fn step(&mut self, now: Instant, party: &mut Party) -> Result<bool, Failure> {
+        let (mut heard, mut said) = ([SILENCE; FRAME_BYTES], [SILENCE; FRAME_BYTES]);
+        let marks: Vec<_> = self.playback.step(&mut heard).collect();
+        let hung_up = party.step(now, &heard, &mut said);
+        let media = self.media(&said);
+        self.line.call.state().media.frames_sent += 1;
+        let marks: Vec<_> = marks.into_iter().map(|name| self.mark(&name)).collect();
+        let socket = &mut self.socket;
+        in_time(async {
+            socket.feed(Message::text(media)).await?;
+            for mark in marks {
+                socket.feed(Message::text(mark)).await?;
+            }
+            socket.flush().await
+        })
+        .await?;
+        Ok(hung_up)
+    }
+
+    /// Written by hand: fifty of these a second and call.
+    fn media(&mut self, said: &[u8; FRAME_BYTES]) -> String {
+        self.chunks += 1;
+        let timestamp = self.chunks * 20;
+        let (sequence, stream, chunk) = (self.sequence, self.sid, self.chunks);
+        self.sequence += 1;
+        let mut text = String::with_capacity(420);
+        write!(
+            text,
+            r#"{{"event":"media","sequenceNumber":"{sequence}","streamSid":"{stream}","media":{{"track":"inbound","chunk":"{chunk}","timestamp":"{timestamp}","payload":""#
+        )
+        .expect("a string can always be written to");
+        if said == &[SILENCE; FRAME_BYTES] {
+            text.push_str(&self.silence);
+        } else {
+            BASE64_STANDARD.encode_string(said, &mut text);
+        }
+        text.push_str("\"}}");
+        text
+    }
+
+    fn mark(&mut self, name: &str) -> String {
+        self.event("mark", &json!({ "name": name }))
+    }
+
+    /// A message of any kind but `connected`; its body stands under the event's name.
+    fn event(&mut self, event: &str, body: &Value) -> String {
+        let sequence = self.sequence.to_string();
+        self.sequence += 1;
+        json!({ "event": event, "sequenceNumber": sequence, "streamSid": self.sid, event: body }).to_string()
+    }
+
+    async fn receive(
+        &mut self,
+        message: Option<Result<Message, tungstenite::Error>>,
+    ) -> Result<Option<End>, Failure> {
+        match message {
+            Some(Ok(Message::Text(text))) => self.obey(&text).await.map(|()| None),
+            Some(Ok(Message::Binary(_))) => Err(Failure::new(31950, "a binary message")),
+            Some(Ok(Message::Close(_))) => Ok(Some(End::Closed)),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
+            Some(Err(error @ (tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)))) => {
+                // A connection that ends without a close is reported as a protocol error, too.
+                let reset = tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
+                let lost = matches!(&error, tungstenite::Error::Protocol(why) if *why == reset);
+                Err(Failure::new(if lost { 31903 } else { 31924 }, error.to_string()))
+            }
+            Some(Err(error)) => Err(Failure::new(31903, error.to_string())),
+            None => Err(Failure::new(31903, "the connection was lost")),
+        }
+    }
+
+    /// Twilio only warns of a message it cannot understand, once. Here it ends the stream, to be noticed.
+    async fn obey(&mut self, text: &str) -> Result<(), Failure> {
+        let invalid = |why: &str| Failure::new(31951, format!("invalid message: {why}"));
+        let message: Incoming<'_> =
+            serde_json::from_str(text).map_err(|error| invalid(&error.to_string()))?;
+        if message.stream_sid != self.sid {
+            return Err(invalid("another stream's streamSid"));
+        }
+        match &*message.event {
+            "media" => {
+                let media = message.media.ok_or_else(|| invalid("no media.payload"))?;
+                self.decoded.clear();
+                let decoded = BASE64_STANDARD.decode_vec(media.payload.as_bytes(), &mut self.decoded);
+                decoded.map_err(|_| invalid("media.payload is not base64"))?;
+                self.playback.queue(&self.decoded)?;
+                let mut state = self.line.call.state();
+                state.media.frames_received += 1;
+                state.media.bytes_received += self.decoded.len() as u64;
+            }
+            "mark" => {
+                self.line.call.state().media.marks += 1;
+                // Without a name there is nothing to give back: ignored, as by Twilio.
+                let Some(name) = message.mark.and_then(|mark| mark.name) else { return Ok(()) };
+                if let Some(name) = self.playback.mark(name)? {
+                    let mark = self.mark(&name);
+                    self.send(mark).await?;
+                }
+            }
+            "clear" => {
+                self.line.call.state().media.clears += 1;
+                let marks: Vec<_> = self.playback.clear().collect();
+                for name in marks {
+                    let mark = self.mark(&name);
+                    self.send(mark).await?;
+                }
+            }
+            other => return Err(invalid(&format!("unknown event {other}"))),
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, text: String) -> Result<(), Failure> {
+        in_time(self.socket.send(Message::text(text))).await
+    }
+
+    /// Says `stop` if the call has ended or moved on, closes, and leaves the rest to a task of its own:
+    /// a server slow to answer must not hold up the call.
+    async fn close(mut self, hung_up: bool, failure: Option<&Failure>) {
+        if hung_up {
+            let stop = json!({ "accountSid": self.line.carrier.account.sid, "callSid": self.line.call.sid });
+            let stop = self.event("stop", &stop);
+            // A server that is gone needs not be told.
+            let _ = self.send(stop).await;
+        }
+        let mut socket = self.socket;
+        let frame = match failure {
+            Some(Failure { code: 31950 | 31951 | 31924, message }) => {
+                // A close frame has room for 123 bytes.
+                let reason: String = message.chars().take(30).collect();
+                CloseFrame { code: CloseCode::Protocol, reason: reason.into() }
+            }
+            _ => CloseFrame { code: CloseCode::Normal, reason: "".into() },
+        };
+        let closing = async move {
+            let _ = socket.close(Some(frame)).await;
+            while let Some(Ok(_)) = socket.next().await {}
+        };
+        self.line.carrier.tasks.spawn(timeout(CLOSE_TIMEOUT, closing));
+    }
+}
+
+async fn in_time(sending: impl Future<Output = Result<(), tungstenite::Error>>) -> Result<(), Failure> {
+    match timeout(SEND_TIMEOUT, sending).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Failure::new(31903, error.to_string())),
+        Err(_) => Err(Failure::new(31903, "the server reads nothing")),
+    }
+}

@@ -1,0 +1,110 @@
+//! The person on the line of one call: their part, their ears, and the record of both.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+
+use super::records::{self, Call};
+use crate::{
+    audio::FRAME_BYTES,
+    caller::{Action, Part, Person, Utterance},
+    speech::Speech,
+};
+
+/// How long the last words may take to be recognised once the call is over.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A person who has picked up.
+pub(super) struct Party {
+    person: Person,
+    speech: Speech,
+    call: Arc<Call>,
+    answered: Instant,
+    /// Recognition runs beside the audio. The person bounds how much of it.
+    hearing: JoinSet<(Utterance, anyhow::Result<String>)>,
+}
+
+impl Party {
+    pub(super) fn new(part: Part, speech: Speech, call: Arc<Call>, answered: Instant) -> Self {
+        Self { person: Person::new(part), speech, call, answered, hearing: JoinSet::new() }
+    }
+
+    /// Lives through 20 ms. True: the person has hung up.
+    pub(super) fn step(&mut self, now: Instant, heard: &[u8], said: &mut [u8; FRAME_BYTES]) -> bool {
+        let mut hung_up = false;
+        for action in self.person.step(now.saturating_duration_since(self.answered), heard, said) {
+            match action {
+                Action::Recognise(utterance) => self.recognise(utterance),
+                Action::Say { text, start, end } => {
+                    self.call.record_said(records::Speech { at_ms: ms(start), until_ms: ms(end), text });
+                }
+                Action::HangUp => hung_up = true,
+            }
+        }
+        hung_up
+    }
+
+    /// Waits until something has been recognised, and tells the person. Never returns while nothing is
+    /// being recognised. Cancel-safe.
+    pub(super) async fn recognised(&mut self) {
+        match self.hearing.join_next().await {
+            Some(Ok(result)) => {
+                let text = self.record(result);
+                self.person.understood(text.as_deref());
+            }
+            Some(Err(error)) => {
+                tracing::error!(%error, "recognition failed");
+                self.person.understood(None);
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The call is over: recognises the last words and records them.
+    pub(super) async fn settle(mut self) {
+        if let Some(utterance) = self.person.leave(self.answered.elapsed()) {
+            self.recognise(utterance);
+        }
+        let rest = async {
+            while let Some(result) = self.hearing.join_next().await {
+                if let Ok(result) = result {
+                    self.record(result);
+                }
+            }
+        };
+        if timeout(SETTLE_TIMEOUT, rest).await.is_err() {
+            tracing::warn!("the last words of a call were not recognised in {SETTLE_TIMEOUT:?}");
+        }
+    }
+
+    fn recognise(&mut self, utterance: Utterance) {
+        let speech = self.speech.clone();
+        self.hearing.spawn(async move {
+            let text = speech.transcribe(&utterance.audio).await;
+            (utterance, text)
+        });
+    }
+
+    fn record(&self, (utterance, text): (Utterance, anyhow::Result<String>)) -> Option<String> {
+        match text {
+            Ok(text) => {
+                if !text.trim().is_empty() {
+                    let (at_ms, until_ms) = (ms(utterance.start), ms(utterance.end));
+                    self.call.record_heard(records::Speech { at_ms, until_ms, text: text.clone() });
+                }
+                Some(text)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the simulated caller could not recognise what it heard");
+                None
+            }
+        }
+    }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,345 @@
+//! What the carrier knows of its calls: one record each, shared by its call's task and the servers.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+/// Finished calls that are remembered; older ones are forgotten.
+const FINISHED_LIMIT: usize = 1000;
+
+/// A call's status, as the REST API has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Queued,
+    Ringing,
+    InProgress,
+    Completed,
+    Busy,
+    Failed,
+    NoAnswer,
+    Canceled,
+}
+
+impl Status {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Ringing => "ringing",
+            Self::InProgress => "in-progress",
+            Self::Completed => "completed",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+            Self::NoAnswer => "no-answer",
+            Self::Canceled => "canceled",
+        }
+    }
+
+    pub(super) fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Ringing | Self::InProgress)
+    }
+}
+
+/// Who ended a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum EndedBy {
+    /// Our side: over REST, by its `TwiML`, or because that came to its end.
+    Agent,
+    /// The person.
+    Caller,
+    /// The carrier: not reached, over its time limit, or in error.
+    Carrier,
+}
+
+/// Events a status callback can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StatusEvent {
+    Initiated,
+    Ringing,
+    Answered,
+    /// Any final status.
+    Completed,
+}
+
+impl StatusEvent {
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        match name {
+            "initiated" => Some(Self::Initiated),
+            "ringing" => Some(Self::Ringing),
+            "answered" => Some(Self::Answered),
+            "completed" => Some(Self::Completed),
+            _ => None,
+        }
+    }
+}
+
+/// Where the next `TwiML` document is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Instructions {
+    Inline(String),
+    At { url: String, get: bool },
+}
+
+/// What a call was asked for, validated.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub(super) to: String,
+    pub(super) from: String,
+    pub(super) instructions: Instructions,
+    pub(super) status_callback: Option<String>,
+    pub(super) events: Vec<StatusEvent>,
+    /// How long it may ring.
+    pub(super) timeout: Duration,
+    /// How long it may last once answered.
+    pub(super) time_limit: Duration,
+}
+
+/// What the REST API asks of a live call.
+#[derive(Debug)]
+pub(super) enum Command {
+    End,
+    Redirect(Instructions),
+}
+
+/// Something that went wrong, with Twilio's number for it.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub(super) struct CallError {
+    pub(super) code: u32,
+    pub(super) message: String,
+}
+
+/// A stretch of speech, in milliseconds since the call was answered.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub(super) struct Speech {
+    pub(super) at_ms: u64,
+    pub(super) until_ms: u64,
+    pub(super) text: String,
+}
+
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub(super) struct CallbackRecord {
+    pub(super) status: &'static str,
+    /// Null: no answer.
+    pub(super) http_status: Option<u16>,
+}
+
+/// What came over a call's media streams.
+#[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
+pub(super) struct Media {
+    /// Streams connected.
+    pub(super) streams: u64,
+    /// `media` messages received from the agent.
+    pub(super) frames_received: u64,
+    /// Bytes of audio in them.
+    pub(super) bytes_received: u64,
+    /// `media` messages sent to the agent.
+    pub(super) frames_sent: u64,
+    pub(super) clears: u64,
+    /// `mark` messages received.
+    pub(super) marks: u64,
+}
+
+/// The changing part of a record.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) status: Status,
+    pub(super) updated: Timestamp,
+    pub(super) answered: Option<Timestamp>,
+    pub(super) ended: Option<Timestamp>,
+    /// Whole seconds, known once it has ended.
+    pub(super) duration: Option<u64>,
+    pub(super) ended_by: Option<EndedBy>,
+    pub(super) error: Option<CallError>,
+    pub(super) callbacks: Vec<CallbackRecord>,
+    pub(super) said: Vec<Speech>,
+    /// By time.
+    pub(super) heard: Vec<Speech>,
+    pub(super) media: Media,
+    /// Nothing about the call will change any more.
+    pub(super) settled: bool,
+}
+
+/// One call.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// `CA` and 32 hexadecimal digits.
+    pub(super) sid: String,
+    /// Order of creation.
+    number: u64,
+    pub(super) request: Request,
+    pub(super) created: Timestamp,
+    /// To the call's task.
+    pub(super) commands: mpsc::Sender<Command>,
+    state: Mutex<State>,
+}
+
+impl Call {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock, and a record half written is still worth reading.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn record_callback(&self, status: &'static str, http_status: Option<u16>) {
+        self.state().callbacks.push(CallbackRecord { status, http_status });
+    }
+
+    pub(super) fn record_said(&self, speech: Speech) {
+        self.state().said.push(speech);
+    }
+
+    /// Recognition may finish out of order.
+    pub(super) fn record_heard(&self, speech: Speech) {
+        let mut state = self.state();
+        let place = state.heard.partition_point(|other| other.at_ms <= speech.at_ms);
+        state.heard.insert(place, speech);
+    }
+
+    /// Keeps the first error: what follows is its consequence.
+    pub(super) fn record_error(&self, code: u32, message: impl Into<String>) {
+        let mut state = self.state();
+        if state.error.is_none() {
+            state.error = Some(CallError { code, message: message.into() });
+        }
+    }
+
+    /// What tests and reports may know of a call, also what no customer of a carrier could.
+    pub(super) fn inspection(&self) -> Value {
+        let state = self.state();
+        let millisecond = |time: Option<Timestamp>| time.map(Timestamp::as_millisecond);
+        json!({
+            "sid": self.sid,
+            "to": self.request.to,
+            "from": self.request.from,
+            "status": state.status.as_str(),
+            "ended_by": state.ended_by,
+            "error": state.error,
+            "dialled_at_ms": self.created.as_millisecond(),
+            "answered_at_ms": millisecond(state.answered),
+            "ended_at_ms": millisecond(state.ended),
+            "said": state.said,
+            "heard": state.heard,
+            "callbacks": state.callbacks,
+            "media": state.media,
+            "settled": state.settled,
+        })
+    }
+}
+
+/// All calls the carrier remembers.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    by_sid: HashMap<String, Arc<Call>>,
+    /// Oldest first.
+    finished: VecDeque<String>,
+    created: u64,
+}
+
+impl Calls {
+    /// Opens a record; commands to the call come out of the returned channel.
+    pub(super) fn create(
+        &mut self,
+        request: Request,
+        now: Timestamp,
+    ) -> (Arc<Call>, mpsc::Receiver<Command>) {
+        // Two: whoever ends a call twice in a row is told so, and waits for nothing.
+        let (commands, receiver) = mpsc::channel(2);
+        self.created += 1;
+        let state = State {
+            status: Status::Queued,
+            updated: now,
+            answered: None,
+            ended: None,
+            duration: None,
+            ended_by: None,
+            error: None,
+            callbacks: Vec::new(),
+            said: Vec::new(),
+            heard: Vec::new(),
+            media: Media::default(),
+            settled: false,
+        };
+        let call = Arc::new(Call {
+            sid: crate::sid("CA"),
+            number: self.created,
+            request,
+            created: now,
+            commands,
+            state: Mutex::new(state),
+        });
+        self.by_sid.insert(call.sid.clone(), call.clone());
+        (call, receiver)
+    }
+
+    pub(super) fn get(&self, sid: &str) -> Option<Arc<Call>> {
+        self.by_sid.get(sid).cloned()
+    }
+
+    /// Newest first.
+    pub(super) fn all(&self) -> Vec<Arc<Call>> {
+        let mut calls: Vec<_> = self.by_sid.values().cloned().collect();
+        calls.sort_by_key(|call| std::cmp::Reverse(call.number));
+        calls
+    }
+
+    /// Keeps a finished call until there are too many younger ones.
+    pub(super) fn finish(&mut self, sid: &str) {
+        self.finished.push_back(sid.to_owned());
+        if self.finished.len() > FINISHED_LIMIT
+            && let Some(oldest) = self.finished.pop_front()
+        {
+            self.by_sid.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request {
+            to: "+14155550100".to_owned(),
+            from: "+14155550199".to_owned(),
+            instructions: Instructions::Inline("<Response/>".to_owned()),
+            status_callback: None,
+            events: vec![],
+            timeout: Duration::from_mins(1),
+            time_limit: Duration::from_mins(1),
+        }
+    }
+
+    #[test]
+    fn the_oldest_finished_calls_are_forgotten_and_live_ones_never() {
+        let mut calls = Calls::default();
+        let (live, _commands) = calls.create(request(), Timestamp::UNIX_EPOCH);
+        let finished: Vec<_> = (0..=FINISHED_LIMIT)
+            .map(|_| calls.create(request(), Timestamp::UNIX_EPOCH).0)
+            .inspect(|call| assert_eq!(call.state().status, Status::Queued))
+            .collect();
+        for call in &finished {
+            calls.finish(&call.sid);
+        }
+        assert!(calls.get(&live.sid).is_some());
+        assert!(calls.get(&finished[0].sid).is_none());
+        assert!(calls.get(&finished[1].sid).is_some());
+        assert_eq!(calls.all().len(), 1 + FINISHED_LIMIT);
+        assert_eq!(calls.all().last().map(|call| call.sid.clone()), Some(live.sid.clone()), "newest first");
+    }
+
+    #[test]
+    fn what_was_heard_is_in_the_order_of_speech_whatever_was_recognised_first() {
+        let (call, _commands) = Calls::default().create(request(), Timestamp::UNIX_EPOCH);
+        for at_ms in [20, 10, 30] {
+            call.record_heard(Speech { at_ms, until_ms: at_ms + 5, text: String::new() });
+        }
+        let order: Vec<_> = call.state().heard.iter().map(|speech| speech.at_ms).collect();
+        assert_eq!(order, [10, 20, 30]);
+    }
+}

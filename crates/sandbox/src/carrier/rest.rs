@@ -1,0 +1,392 @@
+//! The REST API under `/2010-04-01/Accounts/{AccountSid}/`.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{Form, Path, Query, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header::AUTHORIZATION},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
+use reqwest::Url;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::{
+    Carrier, OWNED_NUMBER, calls,
+    records::{self, Call, Command, Instructions, Status, StatusEvent},
+};
+
+const API_VERSION: &str = "2010-04-01";
+/// The number whose calls the carrier refuses to make.
+const REFUSED: &str = "+14155550152";
+/// Longest `Twiml` parameter, in characters.
+const TWIML_LIMIT: usize = 4000;
+/// How long a call rings if nothing is said.
+const TIMEOUT_DEFAULT: Duration = Duration::from_mins(1);
+/// How long a call may last if nothing is said, and at most.
+const TIME_LIMIT_DEFAULT: Duration = Duration::from_hours(4);
+const TIME_LIMIT_MAX: Duration = Duration::from_hours(24);
+const PAGE_SIZE: usize = 50;
+const PAGE_SIZE_MAX: usize = 1000;
+
+/// Names and values of a form or a query, in order, names perhaps repeated.
+type Fields = Vec<(String, String)>;
+type Answer = Result<(StatusCode, Json<Value>), Refusal>;
+
+/// An error in Twilio's form.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    code: u32,
+    message: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    fn invalid(code: u32, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    fn not_found(path: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, 20404, format!("The requested resource {path} was not found"))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self { status, code, message } = self;
+        let more_info = format!("https://www.twilio.com/docs/errors/{code}");
+        let body =
+            json!({ "code": code, "message": message, "more_info": more_info, "status": status.as_u16() });
+        (status, Json(body)).into_response()
+    }
+}
+
+/// The routes, behind authentication.
+pub(super) fn router(carrier: Arc<Carrier>) -> Router<Arc<Carrier>> {
+    let account = "/2010-04-01/Accounts/{account}";
+    Router::new()
+        .route(&format!("{account}/Calls.json"), get(list).post(create))
+        // The last segment is the sid with `.json`: a route can only match whole segments.
+        .route(&format!("{account}/Calls/{{call}}"), get(fetch).post(update))
+        .route(&format!("{account}/IncomingPhoneNumbers.json"), get(numbers))
+        .fallback(|request: Request| async move { Refusal::not_found(request.uri().path()) })
+        .layer(middleware::from_fn_with_state(carrier, authenticate))
+}
+
+/// Checks the account and its password, and stamps the answer.
+async fn authenticate(State(carrier): State<Arc<Carrier>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let known =
+        path.strip_prefix("/2010-04-01/Accounts/").and_then(|rest| rest.strip_prefix(&*carrier.account.sid));
+    let mut response = if !authorized(&carrier, request.headers()) {
+        let refusal = Refusal::new(StatusCode::UNAUTHORIZED, 20003, "Authenticate");
+        let mut response = refusal.into_response();
+        response
+            .headers_mut()
+            .insert("WWW-Authenticate", HeaderValue::from_static("Basic realm=\"Twilio API\""));
+        response
+    } else if known.is_some_and(|rest| rest.starts_with('/')) {
+        next.run(request).await
+    } else {
+        Refusal::not_found(path).into_response()
+    };
+    let id = HeaderValue::try_from(crate::sid("RQ")).expect("a sid is made of letters and digits");
+    response.headers_mut().insert("Twilio-Request-Id", id);
+    response
+}
+
+fn authorized(carrier: &Carrier, headers: &HeaderMap) -> bool {
+    let account = &carrier.account;
+    let expected = BASE64_STANDARD.encode(format!("{}:{}", account.sid, account.auth_token));
+    let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    given.and_then(|value| value.strip_prefix("Basic ")) == Some(&*expected)
+}
+
+async fn create(State(carrier): State<Arc<Carrier>>, Form(fields): Form<Fields>) -> Answer {
+    let request = validate(&fields)?;
+    let (call, commands) = carrier.calls().create(request, crate::now());
+    let body = resource(&carrier, &call);
+    carrier.tasks.spawn(calls::run(carrier.clone(), call, commands));
+    Ok((StatusCode::CREATED, Json(body)))
+}
+
+async fn fetch(State(carrier): State<Arc<Carrier>>, Path((_, call)): Path<(String, String)>) -> Answer {
+    let call = find(&carrier, &call)?;
+    Ok((StatusCode::OK, Json(resource(&carrier, &call))))
+}
+
+async fn update(
+    State(carrier): State<Arc<Carrier>>,
+    Path((_, call)): Path<(String, String)>,
+    Form(fields): Form<Fields>,
+) -> Answer {
+    let call = find(&carrier, &call)?;
+    let status = call.state().status;
+    let command = match field(&fields, "Status") {
+        Some("completed") if !status.is_final() => Command::End,
+        Some("canceled") if matches!(status, Status::Queued | Status::Ringing) => Command::End,
+        Some(asked @ ("completed" | "canceled")) => {
+            let message = format!("Call is {}, it cannot become {asked}.", status.as_str());
+            return Err(Refusal::invalid(21220, message));
+        }
+        Some(other) => {
+            return Err(Refusal::invalid(20001, format!("Status {other} is not completed or canceled")));
+        }
+        None if status == Status::InProgress => Command::Redirect(instructions(&fields)?),
+        None => return Err(Refusal::invalid(21220, "Call is not in-progress. Cannot redirect.")),
+    };
+    match call.commands.try_send(command) {
+        Ok(()) => Ok((StatusCode::OK, Json(resource(&carrier, &call)))),
+        // The task has ended since, or is about to.
+        Err(TrySendError::Closed(_) | TrySendError::Full(_)) => {
+            Err(Refusal::invalid(21220, "Call is already being changed."))
+        }
+    }
+}
+
+async fn list(State(carrier): State<Arc<Carrier>>, Query(fields): Query<Fields>) -> Answer {
+    let number =
+        |name: &str, default| field(&fields, name).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let (page, size) = (number("Page", 0), number("PageSize", PAGE_SIZE).clamp(1, PAGE_SIZE_MAX));
+    let mut calls = carrier.calls().all();
+    calls.retain(|call| {
+        let wanted = |name: &str, value: &str| field(&fields, name).is_none_or(|wanted| wanted == value);
+        let status = call.state().status.as_str();
+        wanted("To", &call.request.to) && wanted("From", &call.request.from) && wanted("Status", status)
+    });
+    let start = page.saturating_mul(size).min(calls.len());
+    let end = start.saturating_add(size).min(calls.len());
+    let uri = |page: usize| {
+        let mut query = Url::parse("http://carrier/").expect("this is a URL");
+        let kept = fields.iter().filter(|(name, _)| !matches!(&**name, "Page" | "PageSize"));
+        query.query_pairs_mut().extend_pairs(kept).extend_pairs(
+            [("PageSize", size), ("Page", page)].map(|(name, value)| (name, value.to_string())),
+        );
+        format!("{}?{}", path(&carrier, "Calls.json"), query.query().unwrap_or_default())
+    };
+    let resources: Vec<_> = calls[start..end].iter().map(|call| resource(&carrier, call)).collect();
+    let body = json!({
+        "calls": resources,
+        "page": page,
+        "page_size": size,
+        "start": start,
+        "end": end.saturating_sub(1),
+        "uri": uri(page),
+        "first_page_uri": uri(0),
+        "previous_page_uri": page.checked_sub(1).map(uri),
+        "next_page_uri": (end < calls.len()).then(|| uri(page + 1)),
+    });
+    Ok((StatusCode::OK, Json(body)))
+}
+
+async fn numbers(State(carrier): State<Arc<Carrier>>, Query(fields): Query<Fields>) -> Answer {
+    let wanted = field(&fields, "PhoneNumber").is_none_or(|number| OWNED_NUMBER.contains(number));
+    let sid = owned_number_sid();
+    let number = json!({
+        "sid": sid,
+        "account_sid": carrier.account.sid,
+        "phone_number": OWNED_NUMBER,
+        "friendly_name": national(OWNED_NUMBER),
+        "api_version": API_VERSION,
+        "capabilities": { "voice": true, "sms": false, "mms": false, "fax": false },
+        "beta": false,
+        "origin": "twilio",
+        "status": "in-use",
+        "voice_url": null,
+        "voice_method": "POST",
+        "voice_fallback_url": null,
+        "voice_fallback_method": "POST",
+        "voice_application_sid": null,
+        "voice_caller_id_lookup": false,
+        "status_callback": null,
+        "status_callback_method": "POST",
+        "trunk_sid": null,
+        "address_requirements": "none",
+        "uri": path(&carrier, &format!("IncomingPhoneNumbers/{sid}.json")),
+    });
+    let uri = path(&carrier, "IncomingPhoneNumbers.json");
+    let numbers: Vec<_> = wanted.then_some(number).into_iter().collect();
+    let body = json!({
+        "end": numbers.len().saturating_sub(1),
+        "incoming_phone_numbers": numbers,
+        "page": 0,
+        "page_size": PAGE_SIZE,
+        "start": 0,
+        "uri": uri,
+        "first_page_uri": uri,
+        "previous_page_uri": null,
+        "next_page_uri": null,
+    });
+    Ok((StatusCode::OK, Json(body)))
+}
+
+fn find(carrier: &Carrier, file: &str) -> Result<Arc<Call>, Refusal> {
+    let call = file.strip_suffix(".json").and_then(|sid| carrier.calls().get(sid));
+    call.ok_or_else(|| Refusal::not_found(&path(carrier, &format!("Calls/{file}"))))
+}
+
+fn path(carrier: &Carrier, resource: &str) -> String {
+    format!("/{API_VERSION}/Accounts/{}/{resource}", carrier.account.sid)
+}
+
+/// The first value of a field, if it is not empty.
+fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
+    fields.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+}
+
+fn validate(fields: &Fields) -> Result<records::Request, Refusal> {
+    let to = field(fields, "To").ok_or_else(|| Refusal::invalid(21201, "No 'To' number is specified"))?;
+    let from =
+        field(fields, "From").ok_or_else(|| Refusal::invalid(21213, "Caller phone number is required"))?;
+    if !is_e164(to) {
+        return Err(Refusal::invalid(
+            21211,
+            format!("The phone number you are attempting to call, {to}, is not valid."),
+        ));
+    }
+    if !is_e164(from) {
+        return Err(Refusal::invalid(
+            21212,
+            format!("The source phone number provided, {from}, is not valid."),
+        ));
+    }
+    if from != OWNED_NUMBER {
+        let message =
+            format!("The source phone number provided, {from}, is not yet verified for your account.");
+        return Err(Refusal::invalid(21210, message));
+    }
+    let instructions = instructions(fields)?;
+    let status_callback = field(fields, "StatusCallback");
+    if status_callback.is_some_and(|url| !is_web_url(url)) {
+        return Err(Refusal::invalid(21609, "The StatusCallback URL is not a valid URL."));
+    }
+    if to == REFUSED {
+        // The nearest to "the carrier will not make this call": the destination is blocked.
+        return Err(Refusal::invalid(21216, format!("Account not allowed to call {to}")));
+    }
+    Ok(records::Request {
+        to: to.to_owned(),
+        from: from.to_owned(),
+        instructions,
+        status_callback: status_callback.map(str::to_owned),
+        events: events(fields)?,
+        timeout: seconds(fields, "Timeout")?.unwrap_or(TIMEOUT_DEFAULT),
+        time_limit: seconds(fields, "TimeLimit")?.unwrap_or(TIME_LIMIT_DEFAULT).min(TIME_LIMIT_MAX),
+    })
+}
+
+/// `Url` wins over `Twiml`, as Twilio has it.
+fn instructions(fields: &Fields) -> Result<Instructions, Refusal> {
+    match (field(fields, "Url"), field(fields, "Twiml")) {
+        (Some(url), _) if is_web_url(url) => {
+            Ok(Instructions::At { url: url.to_owned(), get: field(fields, "Method") == Some("GET") })
+        }
+        (Some(url), _) => Err(Refusal::invalid(21205, format!("Url is not a valid URL: {url}"))),
+        (None, Some(twiml)) if twiml.chars().count() <= TWIML_LIMIT => {
+            Ok(Instructions::Inline(twiml.to_owned()))
+        }
+        (None, Some(_)) => Err(Refusal::invalid(20001, format!("Twiml has over {TWIML_LIMIT} characters"))),
+        (None, None) => Err(Refusal::invalid(21205, "Url parameter is required.")),
+    }
+}
+
+/// The callbacks asked for; `completed` if none are named. Several names in one value are one unknown name.
+fn events(fields: &Fields) -> Result<Vec<StatusEvent>, Refusal> {
+    let names = fields.iter().filter(|(key, _)| key == "StatusCallbackEvent").map(|(_, value)| value);
+    let events: Option<Vec<_>> = names.map(|name| StatusEvent::parse(name)).collect();
+    match events {
+        Some(events) if events.is_empty() => Ok(vec![StatusEvent::Completed]),
+        Some(events) => Ok(events),
+        None => Err(Refusal::invalid(21626, "Invalid StatusCallbackEvents specified")),
+    }
+}
+
+fn seconds(fields: &Fields, name: &str) -> Result<Option<Duration>, Refusal> {
+    let number = field(fields, name).map(str::parse).transpose();
+    let number =
+        number.map_err(|_| Refusal::invalid(20001, format!("{name} must be a number of seconds")))?;
+    Ok(number.map(Duration::from_secs))
+}
+
+fn is_e164(number: &str) -> bool {
+    number.strip_prefix('+').is_some_and(|digits| {
+        (8..=15).contains(&digits.len())
+            && !digits.starts_with('0')
+            && digits.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+/// Absolute, HTTP, and no underscore in the host.
+fn is_web_url(text: &str) -> bool {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.is_some_and(|url| url.host_str().is_some_and(|host| !host.contains('_')))
+}
+
+/// The call resource.
+fn resource(carrier: &Carrier, call: &Call) -> Value {
+    let state = call.state();
+    let uri = |file: String| path(carrier, &format!("Calls/{}{file}", call.sid));
+    let parts = ["notifications", "recordings", "streams", "events"];
+    let parts: serde_json::Map<_, _> = parts
+        .into_iter()
+        .map(|name| {
+            (name.to_owned(), uri(format!("/{}{}.json", name[..1].to_uppercase(), &name[1..])).into())
+        })
+        .collect();
+    json!({
+        "sid": call.sid,
+        "account_sid": carrier.account.sid,
+        "api_version": API_VERSION,
+        "to": call.request.to,
+        "to_formatted": national(&call.request.to),
+        "from": call.request.from,
+        "from_formatted": national(&call.request.from),
+        "phone_number_sid": owned_number_sid(),
+        "parent_call_sid": null,
+        "status": state.status.as_str(),
+        "direction": "outbound-api",
+        "date_created": rfc_2822(call.created),
+        "date_updated": rfc_2822(state.updated),
+        "start_time": state.answered.map(rfc_2822),
+        "end_time": state.ended.map(rfc_2822),
+        "duration": state.duration.map(|seconds| seconds.to_string()),
+        // Rated minutes after a real call; here never.
+        "price": null,
+        "price_unit": "USD",
+        "answered_by": null,
+        "annotation": null,
+        "caller_name": null,
+        "forwarded_from": null,
+        "group_sid": null,
+        "queue_time": "0",
+        "trunk_sid": null,
+        "uri": uri(".json".to_owned()),
+        "subresource_uris": parts,
+    })
+}
+
+/// `Mon, 02 Nov 2026 08:00:00 +0000`.
+pub(super) fn rfc_2822(time: Timestamp) -> String {
+    time.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+}
+
+fn owned_number_sid() -> String {
+    format!("PN{:0>32}", &OWNED_NUMBER[1..])
+}
+
+/// `(415) 555-0100` for a North American number, else the number as it is.
+fn national(number: &str) -> String {
+    match number.strip_prefix("+1").filter(|rest| rest.len() == 10) {
+        Some(rest) => format!("({}) {}-{}", &rest[..3], &rest[3..6], &rest[6..]),
+        None => number.to_owned(),
+    }
+}

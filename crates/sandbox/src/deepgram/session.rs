@@ -1,0 +1,307 @@
+//! One live transcription, without IO: audio, control messages and decoded texts in; messages and audio to
+//! decode out. It has no clock: all times are positions in the stream of audio.
+//!
+//! At most one piece of audio is decoded at a time, in the order of the speech. A final is usually ready
+//! the moment the silence is long enough, because its decoding starts when the silence starts and is
+//! thrown away only if the speech goes on.
+
+use std::{collections::VecDeque, time::Duration};
+
+use serde_json::Value;
+
+use super::{
+    listen::{Encoding, Options},
+    messages::{self, Final, Span},
+};
+use crate::audio::{self, FRAME_BYTES, Segment, Segmenter};
+
+/// Silence after which an utterance is decoded ahead of its end; pauses inside of words are shorter.
+const AHEAD: Duration = Duration::from_millis(120);
+
+/// Speech between two interim results.
+const INTERIM_EVERY: Duration = Duration::from_millis(700);
+
+/// Silence that makes a piece final when endpointing is off.
+const PIECE_SILENCE: Duration = Duration::from_secs(1);
+
+/// Bytes of speech (20 s) at which a piece is final though the speech goes on.
+const LONGEST_PIECE: usize = 20 * 8000;
+
+/// A stream without speech gets an empty final this often.
+const EMPTY_FINAL_EVERY: Duration = Duration::from_secs(5);
+
+/// What the session wants done, in order.
+#[derive(Debug, PartialEq)]
+pub(super) enum Output {
+    /// Send this message.
+    Send(Value),
+    /// Transcribe this mu-law audio and give the text to [`Session::decoded`].
+    Decode(Vec<u8>),
+    /// Close normally: everything is said.
+    Close,
+}
+
+/// The state of one live transcription.
+pub(super) struct Session {
+    options: Options,
+    request_id: String,
+    segmenter: Segmenter,
+    /// A sample cut in two by a message's end.
+    half: Option<u8>,
+    /// Bytes of mu-law received.
+    received: usize,
+    /// Where the last final ended: finals tile the stream.
+    covered: Duration,
+    /// What is to be decoded; the first one is being decoded if `decoding`.
+    jobs: VecDeque<Job>,
+    decoding: bool,
+    /// The text of the utterance, decoded when its silence began.
+    ahead: Option<String>,
+    /// Where the utterance that goes on began.
+    start: Duration,
+    /// Where its last interim was asked for.
+    interim_at: Duration,
+    /// End of the last word that no `UtteranceEnd` has followed yet.
+    last_word_end: Option<Duration>,
+    closing: bool,
+}
+
+/// A piece of speech to decode.
+struct Job {
+    kind: Kind,
+    /// Where the speech begins and ends.
+    speech: Span,
+    /// The position up to which its result covers the stream.
+    until: Duration,
+    input: Input,
+}
+
+/// What a job has.
+enum Input {
+    /// Audio; empty while it is being decoded.
+    Audio(Vec<u8>),
+    /// The text is known already; the job only waits for its turn.
+    Text(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Interim,
+    /// Becomes final if the speech does not go on.
+    Ahead,
+    Final(Final),
+}
+
+impl Session {
+    pub(super) fn new(options: Options, request_id: String) -> Self {
+        let segmenter = Segmenter::new(options.endpointing.unwrap_or(PIECE_SILENCE));
+        Self {
+            options,
+            request_id,
+            segmenter,
+            half: None,
+            received: 0,
+            covered: Duration::ZERO,
+            jobs: VecDeque::new(),
+            decoding: false,
+            ahead: None,
+            start: Duration::ZERO,
+            interim_at: Duration::ZERO,
+            last_word_end: None,
+            closing: false,
+        }
+    }
+
+    /// Takes audio as the client sent it.
+    pub(super) fn audio(&mut self, bytes: &[u8], out: &mut Vec<Output>) {
+        if self.closing {
+            return;
+        }
+        let mulaw = match self.options.encoding {
+            Encoding::Mulaw => bytes.to_vec(),
+            Encoding::Linear16 => self.linear(bytes),
+        };
+        // Frame by frame, so that a client's long messages decide the same as its short ones.
+        for piece in mulaw.chunks(FRAME_BYTES) {
+            self.piece(piece, out);
+        }
+    }
+
+    /// The client asks for the final of what it has sent.
+    pub(super) fn finalize(&mut self, out: &mut Vec<Output>) {
+        let finalized = Final { speech_final: true, from_finalize: true };
+        self.flush(finalized);
+        let pending = self.jobs.iter().any(|job| matches!(job.kind, Kind::Final(how) if how.from_finalize));
+        let position = self.position();
+        if !pending && position > self.covered {
+            let speech = (position, position);
+            let input = Input::Text(String::new());
+            self.jobs.push_back(Job { kind: Kind::Final(finalized), speech, until: position, input });
+        }
+        self.advance(out);
+    }
+
+    /// The client will send no more audio: finals, metadata and the close follow.
+    pub(super) fn close(&mut self, out: &mut Vec<Output>) {
+        self.flush(Final { speech_final: true, from_finalize: false });
+        self.closing = true;
+        self.advance(out);
+    }
+
+    /// The text of the last [`Output::Decode`].
+    pub(super) fn decoded(&mut self, text: String, out: &mut Vec<Output>) {
+        self.decoding = false;
+        let Some(job) = self.jobs.pop_front() else { return };
+        match job.kind {
+            Kind::Final(how) => self.send_final(&text, job.speech, job.until, how, out),
+            Kind::Interim | Kind::Ahead => {
+                if self.options.interim_results && !text.is_empty() {
+                    out.push(Output::Send(self.results(&text, job.speech, job.until, None)));
+                }
+                if job.kind == Kind::Ahead {
+                    self.ahead = Some(text);
+                }
+            }
+        }
+        self.advance(out);
+    }
+
+    /// How much audio has come.
+    fn position(&self) -> Duration {
+        audio::duration(self.received)
+    }
+
+    /// Linear samples as mu-law.
+    fn linear(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let bytes: Vec<u8> = self.half.take().into_iter().chain(bytes.iter().copied()).collect();
+        let (samples, rest) = bytes.as_chunks();
+        self.half = rest.first().copied();
+        samples.iter().map(|sample| audio::encode(i16::from_le_bytes(*sample))).collect()
+    }
+
+    fn piece(&mut self, mulaw: &[u8], out: &mut Vec<Output>) {
+        self.received += mulaw.len();
+        for segment in self.segmenter.push(mulaw) {
+            match segment {
+                Segment::Started { at } => {
+                    (self.start, self.interim_at) = (at, at);
+                    if self.options.vad_events {
+                        out.push(Output::Send(messages::speech_started(at)));
+                    }
+                }
+                Segment::Ended { start, end, audio } => {
+                    let how =
+                        Final { speech_final: self.options.endpointing.is_some(), from_finalize: false };
+                    self.ended((start, end), audio, how);
+                }
+            }
+        }
+        self.watch();
+        self.advance(out);
+    }
+
+    /// Decides whether the utterance that goes on is to be decoded now.
+    fn watch(&mut self) {
+        let position = self.position();
+        let silent_for = self.segmenter.silent_for();
+        if silent_for.is_zero() {
+            self.ahead = None;
+            // What is being decoded cannot be stopped, but it is only an interim now.
+            self.jobs
+                .iter_mut()
+                .filter(|job| job.kind == Kind::Ahead)
+                .for_each(|job| job.kind = Kind::Interim);
+        }
+        let Some(current) = self.segmenter.current() else { return };
+        if current.len() >= LONGEST_PIECE {
+            self.flush(Final::default());
+            return;
+        }
+        let speech = (self.start, position.saturating_sub(silent_for));
+        let known = self.ahead.is_some() || self.jobs.iter().any(|job| job.kind == Kind::Ahead);
+        let kind = if silent_for >= AHEAD {
+            (!known).then_some(Kind::Ahead)
+        } else {
+            // Not in a silence: the interim would keep the engine from the final.
+            let due = self.options.interim_results && silent_for.is_zero() && self.jobs.is_empty();
+            (due && position >= self.interim_at + INTERIM_EVERY).then_some(Kind::Interim)
+        };
+        if let Some(kind) = kind {
+            let input = Input::Audio(current.to_vec());
+            self.interim_at = position;
+            self.jobs.push_back(Job { kind, speech, until: position, input });
+        }
+    }
+
+    fn flush(&mut self, how: Final) {
+        if let Some(Segment::Ended { start, end, audio }) = self.segmenter.flush() {
+            self.ended((start, end), audio, how);
+        }
+    }
+
+    /// An utterance is over: its text is known, or being decoded, or to be decoded.
+    fn ended(&mut self, speech: Span, audio: Vec<u8>, how: Final) {
+        let (kind, until) = (Kind::Final(how), self.position());
+        if let Some(job) = self.jobs.iter_mut().find(|job| job.kind == Kind::Ahead) {
+            (job.kind, job.speech, job.until) = (kind, speech, until);
+        } else {
+            let input = self.ahead.take().map_or(Input::Audio(audio), Input::Text);
+            self.jobs.push_back(Job { kind, speech, until, input });
+        }
+    }
+
+    /// Starts what can be started and says what is due.
+    fn advance(&mut self, out: &mut Vec<Output>) {
+        while !self.decoding
+            && let Some(job) = self.jobs.front_mut()
+        {
+            match (job.kind, &mut job.input) {
+                (Kind::Final(how), Input::Text(text)) => {
+                    let (text, speech, until) = (std::mem::take(text), job.speech, job.until);
+                    self.jobs.pop_front();
+                    self.send_final(&text, speech, until, how, out);
+                }
+                (_, Input::Audio(audio)) => {
+                    self.decoding = true;
+                    out.push(Output::Decode(std::mem::take(audio)));
+                }
+                (_, Input::Text(_)) => drop(self.jobs.pop_front()),
+            }
+        }
+        if !self.jobs.is_empty() {
+            return;
+        }
+        let position = self.position();
+        if self.closing {
+            let created = crate::now().to_string();
+            out.push(Output::Send(messages::metadata(&self.request_id, &created, position)));
+            out.push(Output::Close);
+        } else if self.segmenter.current().is_none() {
+            if let (Some(gap), Some(end)) = (self.options.utterance_end, self.last_word_end)
+                && position >= end + gap
+            {
+                self.last_word_end = None;
+                out.push(Output::Send(messages::utterance_end(end)));
+            }
+            if position >= self.covered + EMPTY_FINAL_EVERY {
+                self.send_final("", (position, position), position, Final::default(), out);
+            }
+        }
+    }
+
+    fn send_final(&mut self, text: &str, speech: Span, until: Duration, how: Final, out: &mut Vec<Output>) {
+        out.push(Output::Send(self.results(text, speech, until, Some(how))));
+        self.covered = until;
+        if !text.is_empty() {
+            self.last_word_end = Some(speech.1);
+        }
+    }
+
+    fn results(&self, text: &str, speech: Span, until: Duration, how: Option<Final>) -> Value {
+        let words = messages::words(text, speech, self.options.punctuate);
+        messages::results(&self.request_id, (self.covered, until), &words, how)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! The world around a phone agent, simulated on real sockets: a carrier with people on its lines, and the
+//! providers that hear, think and speak.
+//!
+//! Everything here speaks the true wire protocols and knows nothing of the system that is connected to it:
+//! no code is shared with the adapters, so that an error in them shows. Start reading at [`Sandbox::start`];
+//! the carrier is in `carrier`, the people in `caller`.
+
+pub mod audio;
+mod caller;
+mod carrier;
+mod deepgram;
+mod openai;
+pub mod speech;
+
+use std::{
+    collections::hash_map::RandomState,
+    future::IntoFuture as _,
+    hash::{BuildHasher as _, Hasher as _},
+    net::Ipv4Addr,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use axum::Router;
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+pub use carrier::OWNED_NUMBER;
+
+/// How long [`Sandbox::stop`] waits for calls and connections to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the sandbox needs to know of its surroundings.
+///
+/// Not `Debug`: it holds keys.
+#[derive(Clone)]
+pub struct Config {
+    /// Base URL of the speech service (see [`speech`]).
+    pub speech_url: String,
+    /// The carrier's one account: `AC` and 32 hexadecimal digits.
+    pub twilio_account_sid: String,
+    /// The account's secret: password of its REST requests, key of its signatures.
+    pub twilio_auth_token: String,
+    /// The key the Deepgram server accepts.
+    pub deepgram_api_key: String,
+    /// The key the OpenAI server accepts.
+    pub openai_api_key: String,
+}
+
+/// The running servers, each on a loopback port of its own. Dropping it stops them without waiting.
+pub struct Sandbox {
+    /// Base URL of the carrier: Twilio's REST API, and the inspection at `/sandbox/calls`.
+    pub twilio_url: String,
+    /// Base URL of the Deepgram server.
+    pub deepgram_url: String,
+    /// Base URL of the OpenAI server; ends in `/v1`.
+    pub openai_url: String,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+impl Sandbox {
+    /// Binds and serves every server. The speech service is first asked when a call rings.
+    ///
+    /// # Errors
+    /// If no loopback port can be bound, or an HTTP client cannot be built.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let stop_on_drop = stop.clone().drop_guard();
+        let speech = speech::Speech::connect(&config.speech_url)?;
+        let account =
+            carrier::Account { sid: config.twilio_account_sid, auth_token: config.twilio_auth_token };
+        let callers = caller::Callers::new(speech.clone())?;
+        let carrier = carrier::router(account, callers, tasks.clone(), stop.clone())?;
+        let deepgram = deepgram::router(speech, config.deepgram_api_key);
+        let openai = openai::router(config.openai_api_key);
+        Ok(Self {
+            twilio_url: serve(carrier, &tasks, &stop).await?,
+            deepgram_url: serve(deepgram, &tasks, &stop).await?,
+            openai_url: serve(openai, &tasks, &stop).await? + "/v1",
+            tasks,
+            stop,
+            _stop_on_drop: stop_on_drop,
+        })
+    }
+
+    /// Ends all calls and servers, and waits for them, at most five seconds.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if timeout(STOP_TIMEOUT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("sandbox tasks still ran after {STOP_TIMEOUT:?}");
+        }
+    }
+}
+
+/// Serves on a free loopback port until the token is cancelled; the server's base URL.
+async fn serve(router: Router, tasks: &TaskTracker, stop: &CancellationToken) -> anyhow::Result<String> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no loopback port can be bound")?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let stopped = stop.clone().cancelled_owned();
+    let server = axum::serve(listener, router).with_graceful_shutdown(stopped).into_future();
+    tasks.spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "a sandbox server failed");
+        }
+    });
+    Ok(url)
+}
+
+/// The time of day: the simulated carrier stamps what it does, as a real one would.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a server that stands in for the outside world has its own clock"
+)]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+/// An identifier in Twilio's form: two letters and 32 hexadecimal digits. Unique, not secret.
+fn sid(prefix: &str) -> String {
+    // The standard library seeds every `RandomState` differently, from the system's randomness.
+    let random = || RandomState::new().build_hasher().finish();
+    format!("{prefix}{:016x}{:016x}", random(), random())
+}

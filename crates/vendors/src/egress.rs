@@ -1,0 +1,171 @@
+//! The one place that opens connections: which certificates are trusted, what is pooled, how long
+//! connecting may take.
+//!
+//! HTTP and websockets share one trust store (Mozilla's roots) and one cryptography provider (ring).
+//! No proxy is used and no redirect is followed: a vendor's address is what the configuration says.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use http::{HeaderMap, StatusCode, header};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+    tungstenite::{self, handshake::client, protocol::WebSocketConfig},
+};
+
+/// Opening a connection within a region takes some 10 ms, across an ocean some 300 ms; a caller
+/// who waits longer hears silence.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Some web application firewalls turn away clients without a name.
+pub(crate) const USER_AGENT: &str = concat!("switchboard/", env!("CARGO_PKG_VERSION"));
+
+/// A websocket is open once it is connected and its upgrade was answered.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The longest message a vendor may send on a websocket.
+const MAX_MESSAGE_BYTES: usize = 1 << 20;
+
+/// How much of an error's body is read.
+const MAX_ERROR_BYTES: usize = 16 * 1024;
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(crate) type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+static TLS: LazyLock<ClientConfig> = LazyLock::new(|| {
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring supports the default TLS versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+});
+
+/// A client whose connections are kept and shared: clone it, do not make many.
+///
+/// # Panics
+/// Never: everything it is built from is fixed here.
+#[must_use]
+pub fn client() -> reqwest::Client {
+    builder()
+        // Calls come in bursts; a connection that waits through a lull saves a handshake of 100 ms.
+        .pool_idle_timeout(Duration::from_secs(90))
+        // A kept connection that died silently is noticed before the next sentence needs it.
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .http2_keep_alive_timeout(Duration::from_secs(5))
+        .http2_keep_alive_while_idle(true)
+        .build()
+        .expect("a client without files or names to look up always builds")
+}
+
+/// A client that opens a new connection for every request and never sends one twice. For requests
+/// that must not be repeated: a kept connection can be closed just as it is used, and then nobody
+/// knows whether the request arrived.
+///
+/// # Panics
+/// Never: everything it is built from is fixed here.
+#[must_use]
+pub fn single_use_client() -> reqwest::Client {
+    builder()
+        .pool_max_idle_per_host(0)
+        .retry(reqwest::retry::never())
+        .build()
+        .expect("a client without files or names to look up always builds")
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    let mut tls = TLS.clone();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .tcp_nodelay(true)
+        .user_agent(USER_AGENT)
+}
+
+/// Opens a websocket; `wss` with the same trust as HTTPS.
+pub(crate) async fn connect(request: client::Request) -> Result<WebSocket, tungstenite::Error> {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(16 * 1024)
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
+    let connector = Connector::Rustls(Arc::new(TLS.clone()));
+    let connecting = connect_async_tls_with_config(request, Some(config), true, Some(connector));
+    match timeout(UPGRADE_TIMEOUT, Box::pin(connecting)).await {
+        Ok(connected) => connected.map(|(socket, _)| socket),
+        Err(elapsed) => Err(tungstenite::Error::Io(elapsed.into())),
+    }
+}
+
+/// The beginning of an error's body. What does not come in time is left out.
+pub(crate) async fn error_body(mut response: reqwest::Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    let reading = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = MAX_ERROR_BYTES - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if body.len() == MAX_ERROR_BYTES {
+                break;
+            }
+        }
+    };
+    // Half a body still says more than none.
+    let _ = timeout(ERROR_BODY_TIMEOUT, reading).await;
+    body
+}
+
+/// How long the server asks to be left alone: `retry-after-ms`, else `retry-after` in seconds; at
+/// most an hour is believed.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms")
+        .map(|millis| millis / 1000.0)
+        .or_else(|| number(header::RETRY_AFTER.as_str()))?;
+    Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(Duration::from_hours(1)))
+}
+
+/// Statuses after which the same request may succeed.
+pub(crate) fn is_transient(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_clients_build_and_can_be_built_again() {
+        for _ in 0..2 {
+            drop((client(), single_use_client()));
+        }
+    }
+
+    #[test]
+    fn a_wait_is_read_in_milliseconds_first_then_seconds_and_never_negative() {
+        let wait = |pairs: &[(&'static str, &str)]| {
+            let headers = pairs.iter().map(|(name, value)| {
+                (http::HeaderName::from_static(name), value.parse::<http::HeaderValue>().unwrap())
+            });
+            retry_after(&headers.collect())
+        };
+        assert_eq!(
+            wait(&[("retry-after", "2"), ("retry-after-ms", "150")]),
+            Some(Duration::from_millis(150))
+        );
+        assert_eq!(wait(&[("retry-after", "2")]), Some(Duration::from_secs(2)));
+        assert_eq!(wait(&[("retry-after", "-2")]), None);
+        assert_eq!(wait(&[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")]), None);
+        assert_eq!(wait(&[("retry-after", "1e30")]), None);
+        assert_eq!(wait(&[("retry-after", "999999")]), Some(Duration::from_hours(1)));
+    }
+}

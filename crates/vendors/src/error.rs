@@ -1,0 +1,68 @@
+use std::{error, fmt, time::Duration};
+
+/// Why a transcriber, language model or voice did not do what was asked. The variants say what the
+/// caller can do. Texts come from the vendor, shortened; they hold no key and nothing that was said.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Asking again the same way will fail again: a bad key, an unknown model, no credit left.
+    #[error("{vendor} refused the request ({code}): {message}")]
+    Rejected {
+        /// Who.
+        vendor: &'static str,
+        /// The vendor's own code, else the HTTP status or close code.
+        code: String,
+        /// The vendor's explanation.
+        message: String,
+    },
+    /// Asking again may help: it could not be reached, stayed silent, or failed on its side.
+    #[error("{vendor} is unavailable: {reason}")]
+    Unavailable {
+        /// Who.
+        vendor: &'static str,
+        /// What happened.
+        reason: String,
+        /// When the vendor asked to be left alone for a while.
+        retry_after: Option<Duration>,
+        /// What lies beneath, if anything does.
+        #[source]
+        source: Option<Box<dyn error::Error + Send + Sync>>,
+    },
+}
+
+impl Error {
+    /// Whether asking again the same way may help.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
+    pub(crate) fn rejected(vendor: &'static str, code: impl fmt::Display, message: &str) -> Self {
+        Self::Rejected { vendor, code: shorten(&code.to_string()), message: shorten(message) }
+    }
+
+    pub(crate) fn unavailable(vendor: &'static str, reason: &str) -> Self {
+        Self::Unavailable { vendor, reason: shorten(reason), retry_after: None, source: None }
+    }
+
+    pub(crate) fn broken(
+        vendor: &'static str,
+        reason: &str,
+        source: impl error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Unavailable {
+            vendor,
+            reason: shorten(reason),
+            retry_after: None,
+            source: Some(Box::new(source)),
+        }
+    }
+
+    pub(crate) fn silent(vendor: &'static str, waited: Duration) -> Self {
+        Self::unavailable(vendor, &format!("it sent nothing for {} ms", waited.as_millis()))
+    }
+}
+
+/// A vendor's text, bounded and on one line.
+pub(crate) fn shorten(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+}

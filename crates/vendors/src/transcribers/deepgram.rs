@@ -1,0 +1,374 @@
+//! Deepgram live transcription, `wss .../v1/listen`.
+
+mod turn;
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt, stream};
+use http::{HeaderValue, StatusCode, header};
+use reqwest::Url;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest, protocol::CloseFrame};
+
+use self::turn::{ServerMessage, Turn, Wanted};
+use super::{AudioSink, Hearing, HearingEvent};
+use crate::{
+    Error, Providers,
+    egress::{self, WebSocket},
+    endpoints::join,
+};
+
+const VENDOR: &str = "deepgram";
+
+/// Bytes of mu-law audio per second.
+const BYTES_PER_SECOND: u64 = 8_000;
+
+/// Pauses shorter than this are within a sentence.
+const ENDPOINTING_MS: &str = "300";
+
+/// The net below endpointing, which noise can defeat; Deepgram takes no less.
+const UTTERANCE_END_MS: &str = "1000";
+
+/// What the agent's configuration says.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    /// Such as `nova-3`.
+    pub model: &'a str,
+    /// BCP-47, or `multi`.
+    pub language: &'a str,
+    /// Words to listen for, for nova-2 and older optionally with a weight: `word:2`.
+    pub keywords: &'a [String],
+}
+
+/// How long the session waits for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// After so long without audio it says that it is still there; Deepgram closes after 10 s.
+    pub keep_alive: Duration,
+    /// A message must be written within this.
+    pub write: Duration,
+    /// After half of this without a word from the server it is pinged; after all of it, given up.
+    pub silence: Duration,
+    /// After the last audio, the last words must be here within this.
+    pub finish: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            keep_alive: Duration::from_secs(4),
+            write: Duration::from_secs(2),
+            silence: Duration::from_secs(10),
+            finish: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Opens a session.
+pub async fn connect(
+    providers: &Providers,
+    settings: &Settings<'_>,
+    timing: Timing,
+) -> Result<(AudioSink, Hearing), Error> {
+    let url = listen_url(&providers.endpoints.deepgram, settings);
+    let mut request = url
+        .as_str()
+        .into_client_request()
+        .map_err(|error| Error::rejected(VENDOR, "bad_request", &error.to_string()))?;
+    let key = format!("Token {}", providers.keys.deepgram_api_key.reveal());
+    let mut key = HeaderValue::try_from(key).map_err(|_| {
+        Error::rejected(VENDOR, "bad_key", "the key holds characters that no header can carry")
+    })?;
+    key.set_sensitive(true);
+    request.headers_mut().insert(header::AUTHORIZATION, key);
+    request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(egress::USER_AGENT));
+
+    let socket = egress::connect(request).await.map_err(refusal)?;
+    let (sink, audio) = AudioSink::new(VENDOR);
+    let now = Instant::now();
+    let session = Session {
+        socket,
+        audio,
+        timing,
+        turn: Turn::default(),
+        last_sent: now,
+        last_received: now,
+        pinged: false,
+        bytes_sent: 0,
+        finish_by: None,
+        charged: false,
+        ready: VecDeque::new(),
+        over: false,
+    };
+    Ok((sink, session.into_stream()))
+}
+
+/// The handshake failed.
+fn refusal(error: tungstenite::Error) -> Error {
+    let tungstenite::Error::Http(response) = &error else {
+        return Error::broken(VENDOR, "no connection", error);
+    };
+    let status = response.status();
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    if status.is_client_error() && !egress::is_transient(status) {
+        return Error::rejected(VENDOR, status.as_str(), header("dg-error").unwrap_or("no explanation"));
+    }
+    let reason = match status {
+        StatusCode::TOO_MANY_REQUESTS => "too many sessions at once".to_owned(),
+        _ => format!("it answered the handshake with {}", status.as_u16()),
+    };
+    Error::Unavailable {
+        vendor: VENDOR,
+        reason,
+        retry_after: egress::retry_after(response.headers()),
+        source: None,
+    }
+}
+
+fn listen_url(base: &Url, settings: &Settings<'_>) -> Url {
+    let mut url = join(base, "/v1/listen");
+    let scheme = if url.scheme() == "http" { "ws" } else { "wss" };
+    url.set_scheme(scheme).expect("http and ws are of one kind, so the scheme can be changed");
+
+    let (model, language) = served_model(settings.model, settings.language);
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs([
+        ("encoding", "mulaw"),
+        ("sample_rate", "8000"),
+        ("channels", "1"),
+        ("model", model),
+        ("language", language),
+        ("interim_results", "true"),
+        ("endpointing", ENDPOINTING_MS),
+        ("utterance_end_ms", UTTERANCE_END_MS),
+        ("vad_events", "true"),
+        ("punctuate", "true"),
+        ("smart_format", "true"),
+    ]);
+    let takes_weights = !model.starts_with("nova-3");
+    for keyword in
+        settings.keywords.iter().map(|keyword| keyword.trim()).filter(|keyword| !keyword.is_empty())
+    {
+        if takes_weights {
+            query.append_pair("keywords", keyword);
+        } else {
+            query.append_pair("keyterm", without_weight(keyword));
+        }
+    }
+    // Key terms of several words want %20; a plus sign in them is already %2B.
+    url.set_query(Some(&query.finish().replace('+', "%20")));
+    url
+}
+
+/// Models that this protocol, or their language, cannot serve are served by their nearest kin: a
+/// call never fails for it.
+fn served_model<'a>(model: &'a str, language: &'a str) -> (&'a str, &'a str) {
+    let english = language == "en" || language.starts_with("en-");
+    match model {
+        "flux-general-multi" => ("nova-3", "multi"),
+        _ if model.starts_with("flux") => ("nova-3", language),
+        // The models for a trade are trained on English alone.
+        _ if !english && model != "nova-2-general" && model.starts_with("nova-2-") => ("nova-2", language),
+        _ if !english && model == "nova-3-medical" => ("nova-3", language),
+        _ => (model, language),
+    }
+}
+
+/// `espresso:2` is `espresso`; `terms: of use` stays.
+fn without_weight(keyword: &str) -> &str {
+    match keyword.rsplit_once(':') {
+        Some((word, weight)) if !word.is_empty() && weight.parse::<f32>().is_ok() => word,
+        _ => keyword,
+    }
+}
+
+/// A session; polling its stream is what moves it.
+struct Session {
+    socket: WebSocket,
+    audio: mpsc::Receiver<Bytes>,
+    timing: Timing,
+    turn: Turn,
+    /// When audio or a sign of life was last sent.
+    last_sent: Instant,
+    last_received: Instant,
+    /// Since the last message came.
+    pinged: bool,
+    bytes_sent: u64,
+    /// Set once the audio is over.
+    finish_by: Option<Instant>,
+    /// The usage was reported.
+    charged: bool,
+    ready: VecDeque<Result<HearingEvent, Error>>,
+    over: bool,
+}
+
+impl Session {
+    fn into_stream(self) -> Hearing {
+        stream::unfold(self, |mut session| async {
+            loop {
+                if let Some(event) = session.ready.pop_front() {
+                    return Some((event, session));
+                }
+                if session.over {
+                    return None;
+                }
+                if let Err(error) = session.step().await {
+                    session.end(Some(error));
+                }
+            }
+        })
+        .boxed()
+    }
+
+    /// Moves one message in either direction.
+    async fn step(&mut self) -> Result<(), Error> {
+        let keep_alive_at = self.last_sent + self.timing.keep_alive;
+        let silence = if self.pinged { self.timing.silence } else { self.timing.silence / 2 };
+        let silent_at = self.last_received + silence;
+        let finish_by = self.finish_by;
+        tokio::select! {
+            biased;
+            frame = self.audio.recv(), if finish_by.is_none() => if let Some(frame) = frame {
+                self.bytes_sent += u64::try_from(frame.len()).unwrap_or(0);
+                self.last_sent = Instant::now();
+                self.write(Message::Binary(frame)).await
+            } else {
+                self.finish_by = Some(Instant::now() + self.timing.finish);
+                self.write(Message::text(r#"{"type":"CloseStream"}"#)).await
+            },
+            message = self.socket.next() => {
+                self.last_received = Instant::now();
+                self.pinged = false;
+                self.receive(message).await
+            }
+            () = sleep_until(keep_alive_at), if finish_by.is_none() => {
+                self.last_sent = Instant::now();
+                self.write(Message::text(r#"{"type":"KeepAlive"}"#)).await
+            }
+            () = sleep_until(silent_at) => {
+                if self.pinged {
+                    return Err(Error::silent(VENDOR, self.timing.silence));
+                }
+                self.pinged = true;
+                self.write(Message::Ping(Bytes::new())).await
+            }
+            () = sleep_until(finish_by.unwrap_or(silent_at)), if finish_by.is_some() => {
+                // Whatever was heard has been passed on.
+                self.end(None);
+                Ok(())
+            }
+        }
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), Error> {
+        match timeout(self.timing.write, self.socket.send(message)).await {
+            // Of a closed connection, the reason is in the close frame that is still to be read.
+            Ok(Ok(()) | Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed)) => {
+                Ok(())
+            }
+            Ok(Err(error)) => Err(Error::broken(VENDOR, "the connection was lost", error)),
+            Err(_) => Err(Error::unavailable(VENDOR, "it does not read")),
+        }
+    }
+
+    async fn receive(&mut self, message: Option<Result<Message, tungstenite::Error>>) -> Result<(), Error> {
+        match message {
+            Some(Ok(Message::Text(text))) => {
+                // What is unknown, now or in a later version, says nothing about words.
+                let message = serde_json::from_str(&text).unwrap_or(ServerMessage::Unknown);
+                let mut events = Vec::new();
+                let wanted = self.turn.on(message, &mut events)?;
+                self.charged |= events.iter().any(|event| matches!(event, HearingEvent::Usage { .. }));
+                self.ready.extend(events.into_iter().map(Ok));
+                match wanted {
+                    Wanted::Nothing => Ok(()),
+                    Wanted::Finalize => self.write(Message::text(r#"{"type":"Finalize"}"#)).await,
+                }
+            }
+            Some(Ok(Message::Close(frame))) => match frame {
+                Some(frame) if !is_normal(&frame) => Err(closed(&frame)),
+                _ => self.end_of_connection(),
+            },
+            Some(Ok(_)) => Ok(()),
+            None | Some(Err(tungstenite::Error::ConnectionClosed)) => self.end_of_connection(),
+            // After the last audio a connection that just breaks off has ended too.
+            Some(Err(_)) if self.finish_by.is_some() => self.end_of_connection(),
+            Some(Err(error)) => Err(Error::broken(VENDOR, "the connection was lost", error)),
+        }
+    }
+
+    fn end_of_connection(&mut self) -> Result<(), Error> {
+        if self.finish_by.is_none() {
+            return Err(Error::unavailable(VENDOR, "it ended the session"));
+        }
+        self.end(None);
+        Ok(())
+    }
+
+    fn end(&mut self, error: Option<Error>) {
+        if !self.charged {
+            let audio = Duration::from_millis(self.bytes_sent * 1000 / BYTES_PER_SECOND);
+            self.ready.push_back(Ok(HearingEvent::Usage { audio, estimated: true }));
+        }
+        self.ready.extend(error.map(Err));
+        self.over = true;
+    }
+}
+
+fn is_normal(frame: &CloseFrame) -> bool {
+    matches!(u16::from(frame.code), 1000 | 1001 | 1005)
+}
+
+/// 1008 means that our audio or our request is wrong; 1011 that something failed there.
+fn closed(frame: &CloseFrame) -> Error {
+    let code = u16::from(frame.code);
+    match code {
+        1008 => Error::rejected(VENDOR, code, &frame.reason),
+        _ => Error::unavailable(VENDOR, &format!("it closed with {code}: {}", frame.reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(model: &str, language: &str, keywords: &[&str]) -> String {
+        let keywords: Vec<String> = keywords.iter().map(ToString::to_string).collect();
+        let base = Url::parse("https://api.deepgram.com").unwrap();
+        let url = listen_url(&base, &Settings { model, language, keywords: &keywords });
+        let (address, query) = url.as_str().split_once('?').unwrap();
+        assert_eq!(address, "wss://api.deepgram.com/v1/listen");
+        query.to_owned()
+    }
+
+    #[test]
+    fn nova_3_takes_key_terms_without_weights() {
+        assert_eq!(
+            query("nova-3", "en", &["Ada:2", "corner bakery", "a+b", "terms: of use", " "]),
+            "encoding=mulaw&sample_rate=8000&channels=1&model=nova-3&language=en&interim_results=true\
+             &endpointing=300&utterance_end_ms=1000&vad_events=true&punctuate=true&smart_format=true\
+             &keyterm=Ada&keyterm=corner%20bakery&keyterm=a%2Bb&keyterm=terms%3A%20of%20use"
+        );
+    }
+
+    #[test]
+    fn older_models_take_keywords_with_their_weights() {
+        let query = query("nova-2-phonecall", "en-GB", &["Ada:2"]);
+        assert!(query.contains("model=nova-2-phonecall&language=en-GB&"), "{query}");
+        assert!(query.ends_with("&keywords=Ada%3A2"), "{query}");
+    }
+
+    #[test]
+    fn models_that_cannot_serve_are_served_by_their_kin() {
+        assert_eq!(served_model("nova-2-meeting", "fr"), ("nova-2", "fr"));
+        assert_eq!(served_model("nova-2-meeting", "en-US"), ("nova-2-meeting", "en-US"));
+        assert_eq!(served_model("nova-2-general", "fr"), ("nova-2-general", "fr"));
+        assert_eq!(served_model("nova-3-medical", "de"), ("nova-3", "de"));
+        assert_eq!(served_model("flux-general-en", "en"), ("nova-3", "en"));
+        assert_eq!(served_model("flux-general-multi", "en"), ("nova-3", "multi"));
+    }
+}

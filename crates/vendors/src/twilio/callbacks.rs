@@ -1,0 +1,142 @@
+//! What the carrier reports of a call, as forms.
+//!
+//! Reports come late, twice, out of order or never: order them by [`StatusCallback::sequence_number`].
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use domain::time::Timestamp;
+
+use super::{CallSid, CallStatus};
+
+/// The decoded parameters of a form.
+pub type Form<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// The carrier sends some 30; more is not a callback.
+const MAX_PARAMETERS: usize = 200;
+
+/// Decodes `application/x-www-form-urlencoded`; what lies beyond 200 parameters is dropped (and
+/// the signature then does not match).
+#[must_use]
+pub fn parse_form(body: &[u8]) -> Form<'_> {
+    form_urlencoded::parse(body).take(MAX_PARAMETERS).collect()
+}
+
+/// A call reached a new status.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StatusCallback {
+    /// Which call.
+    pub call_sid: CallSid,
+    /// Its status.
+    pub status: CallStatus,
+    /// Counts a call's reports from 0; not sent by every kind of report.
+    pub sequence_number: Option<u64>,
+    /// From the answer to the end; sent with the end.
+    pub duration: Option<Duration>,
+    /// When the carrier saw it, to the second.
+    pub timestamp: Option<Timestamp>,
+    /// The verdict of machine detection (`human`, `machine_start`, ...), if it ran.
+    pub answered_by: Option<String>,
+    /// The far network's answer, such as 486 for busy, 603 for declined.
+    pub sip_code: Option<u16>,
+    /// The carrier's error, such as 13227, when the call failed.
+    pub error_code: Option<u32>,
+}
+
+/// The form is not a status callback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the callback has no usable {0}")]
+pub struct NotAStatus(&'static str);
+
+impl StatusCallback {
+    /// Reads a form. Optional parameters that cannot be read count as not sent.
+    pub fn read(form: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<Self, NotAStatus> {
+        let text = |name: &str| {
+            let found = form.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
+            found.filter(|value| !value.is_empty())
+        };
+        let call_sid = text("CallSid").and_then(|sid| sid.parse().ok()).ok_or(NotAStatus("CallSid"))?;
+        let status = text("CallStatus").map(CallStatus::read).ok_or(NotAStatus("CallStatus"))?;
+        Ok(Self {
+            call_sid,
+            status,
+            sequence_number: text("SequenceNumber").and_then(|number| number.parse().ok()),
+            duration: text("CallDuration").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs),
+            timestamp: text("Timestamp").and_then(rfc2822),
+            answered_by: text("AnsweredBy").map(str::to_owned),
+            sip_code: text("SipResponseCode").and_then(|code| code.parse().ok()),
+            error_code: text("ErrorCode").and_then(|code| code.parse().ok()),
+        })
+    }
+}
+
+impl fmt::Debug for StatusCallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusCallback")
+            .field("call_sid", &self.call_sid.as_str())
+            .field("status", &self.status)
+            .field("sequence_number", &self.sequence_number)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) fn rfc2822(text: &str) -> Option<Timestamp> {
+    let time = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(Timestamp::from_millis(time.timestamp().as_millisecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SID: &str = "CA00000000000000000000000000000001";
+
+    #[test]
+    fn a_completed_call_is_read_whole() {
+        let body = format!(
+            "CallSid={SID}&AccountSid=AC1&CallStatus=completed&CallDuration=42&Duration=1&SequenceNumber=3\
+             &Timestamp=Sun%2C+22+Nov+2026+09%3A30%3A00+%2B0000&AnsweredBy=human&SipResponseCode=200&From=%2B1500"
+        );
+        let callback = StatusCallback::read(&parse_form(body.as_bytes())).unwrap();
+        assert_eq!(callback.call_sid.as_str(), SID);
+        assert_eq!(callback.status, CallStatus::Completed);
+        assert_eq!(callback.sequence_number, Some(3));
+        assert_eq!(callback.duration, Some(Duration::from_secs(42)));
+        assert_eq!(callback.timestamp.unwrap().to_string(), "2026-11-22T09:30:00.000Z");
+        assert_eq!(callback.answered_by.as_deref(), Some("human"));
+        assert_eq!(callback.sip_code, Some(200));
+        assert_eq!(callback.error_code, None);
+    }
+
+    #[test]
+    fn an_unknown_status_and_unreadable_details_do_not_lose_the_report() {
+        let body =
+            format!("CallSid={SID}&CallStatus=parked&SequenceNumber=x&Timestamp=soon&CallDuration=&Future=1");
+        let callback = StatusCallback::read(&parse_form(body.as_bytes())).unwrap();
+        assert_eq!(callback.status, CallStatus::Unknown);
+        assert!(!callback.status.is_terminal());
+        assert_eq!((callback.sequence_number, callback.duration, callback.timestamp), (None, None, None));
+    }
+
+    #[test]
+    fn a_form_without_its_call_or_status_is_refused() {
+        let read = |body: &str| StatusCallback::read(&parse_form(body.as_bytes())).unwrap_err().to_string();
+        assert_eq!(read("CallStatus=busy"), "the callback has no usable CallSid");
+        assert_eq!(read("CallSid=../x&CallStatus=busy"), "the callback has no usable CallSid");
+        assert_eq!(read(&format!("CallSid={SID}")), "the callback has no usable CallStatus");
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_forms_never_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = StatusCallback::read(&parse_form(&body));
+        }
+
+        #[test]
+        fn hostile_values_never_panic(value in "[-+0-9a-zA-Z, :%&=]{0,40}") {
+            let body = format!("CallSid={SID}&CallStatus={value}&Timestamp={value}&CallDuration={value}&SequenceNumber={value}");
+            let _ = StatusCallback::read(&parse_form(body.as_bytes()));
+        }
+    }
+}

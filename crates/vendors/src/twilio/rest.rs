@@ -1,0 +1,290 @@
+//! Placing, watching and ending calls over REST.
+
+use std::{fmt, time::Duration};
+
+use domain::time::Timestamp;
+use http::StatusCode;
+use reqwest::Url;
+use serde::{Deserialize, Deserializer};
+
+use super::{CallSid, CallStatus, callbacks::rfc2822};
+use crate::{Error, Providers, Secret, egress, endpoints::join, error::shorten};
+
+const VENDOR: &str = "twilio";
+
+/// The carrier's own answer takes some 200 ms; placing a call may take it seconds when it is busy.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// "Not found": an id that never was, or a call purged long ago.
+const NOT_FOUND: u32 = 20404;
+
+/// "Call is not in-progress": there is nothing left to end.
+const NOT_IN_PROGRESS: u32 = 21220;
+
+/// Calls of one carrier account.
+#[derive(Debug, Clone)]
+pub struct Calls {
+    /// Placing a call must not be repeated unknowingly, so connections are not reused.
+    http: reqwest::Client,
+    url: Url,
+    account_sid: Secret,
+    auth_token: Secret,
+    timeout: Duration,
+}
+
+/// A call to place.
+#[derive(Clone, Copy)]
+pub struct CreateCall<'a> {
+    /// Whom to call, E.164.
+    pub to: &'a str,
+    /// The caller's number, E.164; must belong to the account.
+    pub from: &'a str,
+    /// What to do once answered, at most 4,000 characters.
+    pub twiml: &'a str,
+    /// Where every change of status is reported.
+    pub status_callback: &'a str,
+    /// How long it may ring; whole seconds, at most 600. The carrier may take 5 s more.
+    pub ring_timeout: Duration,
+    /// How long it may last from the answer; whole seconds. None: the carrier's 4 h.
+    pub time_limit: Option<Duration>,
+}
+
+impl fmt::Debug for CreateCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CreateCall([redacted])")
+    }
+}
+
+/// Why there is no call, as far as that is known.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// The carrier will not place this call, now or later.
+    #[error("the carrier refused the call ({code}): {message}")]
+    Refused {
+        /// The carrier's code, such as 21211 for a number that cannot be; the HTTP status if it gave none.
+        code: u32,
+        /// Its explanation.
+        message: String,
+    },
+    /// The carrier did not look at it; try later.
+    #[error("the carrier takes no more requests for now")]
+    TooManyRequests {
+        /// When it said.
+        retry_after: Option<Duration>,
+    },
+    /// The request never left; try later.
+    #[error("the carrier could not be reached")]
+    NotSent(#[source] reqwest::Error),
+    /// It may have been placed: its answer was lost or cannot be understood. Trying again might dial twice.
+    #[error("whether the call was placed is unknown: {reason}")]
+    Unknown {
+        /// What is known.
+        reason: String,
+        /// What lies beneath, if anything does.
+        #[source]
+        source: Option<reqwest::Error>,
+    },
+}
+
+/// What the carrier knows of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallState {
+    /// Where it stands.
+    pub status: CallStatus,
+    /// From the answer to the end; none before the end.
+    pub duration: Option<Duration>,
+    /// When it was answered.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// The verdict of machine detection (`human`, `machine_start`, ...), if it ran.
+    pub answered_by: Option<String>,
+}
+
+impl Calls {
+    /// The deployment's own account.
+    #[must_use]
+    pub fn new(providers: &Providers) -> Self {
+        Self::with_timeout(providers, TIMEOUT)
+    }
+
+    /// The same with another patience; connecting is always limited to [`egress::CONNECT_TIMEOUT`].
+    #[must_use]
+    pub fn with_timeout(providers: &Providers, timeout: Duration) -> Self {
+        let account_sid = providers.keys.twilio_account_sid.clone();
+        let path = format!("/2010-04-01/Accounts/{}/Calls", account_sid.reveal());
+        Self {
+            http: egress::single_use_client(),
+            url: join(&providers.endpoints.twilio, &path),
+            account_sid,
+            auth_token: providers.keys.twilio_auth_token.clone(),
+            timeout,
+        }
+    }
+
+    /// Places a call. It exists, and will be reported to the status callback, from before this returns.
+    pub async fn create(&self, call: CreateCall<'_>) -> Result<CallSid, CreateError> {
+        let ring_timeout = call.ring_timeout.as_secs().to_string();
+        let time_limit = call.time_limit.map(|limit| limit.as_secs().to_string());
+        let mut form = vec![
+            ("To", call.to),
+            ("From", call.from),
+            ("Twiml", call.twiml),
+            ("Timeout", &ring_timeout),
+            ("StatusCallback", call.status_callback),
+        ];
+        form.extend(
+            ["initiated", "ringing", "answered", "completed"].map(|event| ("StatusCallbackEvent", event)),
+        );
+        form.extend(time_limit.as_deref().map(|limit| ("TimeLimit", limit)));
+
+        let response =
+            self.request(http::Method::POST, ".json").form(&form).send().await.map_err(|error| {
+                let error = error.without_url();
+                if error.is_connect() {
+                    return CreateError::NotSent(error);
+                }
+                CreateError::Unknown { reason: "the answer was lost".to_owned(), source: Some(error) }
+            })?;
+        let status = response.status();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(CreateError::TooManyRequests {
+                retry_after: egress::retry_after(response.headers()),
+            });
+        }
+        if status.is_client_error() {
+            let Described { code, message } = described(response).await;
+            return Err(CreateError::Refused { code, message });
+        }
+        if !status.is_success() {
+            let reason = format!("the carrier answered with {}", status.as_u16());
+            return Err(CreateError::Unknown { reason, source: None });
+        }
+        let resource: CallResource = response.json().await.map_err(|error| CreateError::Unknown {
+            reason: "the answer cannot be read".to_owned(),
+            source: Some(error.without_url()),
+        })?;
+        resource
+            .sid
+            .parse()
+            .map_err(|_| CreateError::Unknown { reason: "the answer names no call".to_owned(), source: None })
+    }
+
+    /// Ends a call, whatever its state. One that is over already, or unknown, counts as ended.
+    pub async fn hang_up(&self, sid: &CallSid) -> Result<(), Error> {
+        self.update(sid, "completed").await.map(drop)
+    }
+
+    /// Withdraws a call that nobody has answered yet. False if it was answered or is over already.
+    pub async fn cancel(&self, sid: &CallSid) -> Result<bool, Error> {
+        self.update(sid, "canceled").await
+    }
+
+    /// What the carrier knows of a call; none: it does not know it.
+    pub async fn fetch(&self, sid: &CallSid) -> Result<Option<CallState>, Error> {
+        let response = self.request(http::Method::GET, &format!("/{sid}.json")).send().await.map_err(lost)?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if !response.status().is_success() {
+            return Err(refusal(response).await.0);
+        }
+        let resource: CallResource = response.json().await.map_err(lost)?;
+        Ok(Some(CallState {
+            status: CallStatus::read(&resource.status),
+            duration: resource.duration.parse().ok().map(Duration::from_secs),
+            started_at: rfc2822(&resource.start_time),
+            ended_at: rfc2822(&resource.end_time),
+            answered_by: Some(resource.answered_by).filter(|verdict| !verdict.is_empty()),
+        }))
+    }
+
+    /// Whether it made a difference.
+    async fn update(&self, sid: &CallSid, status: &str) -> Result<bool, Error> {
+        let request = self.request(http::Method::POST, &format!("/{sid}.json")).form(&[("Status", status)]);
+        let response = request.send().await.map_err(lost)?;
+        if response.status().is_success() {
+            return Ok(true);
+        }
+        match refusal(response).await {
+            (_, NOT_FOUND | NOT_IN_PROGRESS) => Ok(false),
+            (error, _) => Err(error),
+        }
+    }
+
+    fn request(&self, method: http::Method, suffix: &str) -> reqwest::RequestBuilder {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}{suffix}", self.url.path()));
+        self.http
+            .request(method, url)
+            .basic_auth(self.account_sid.reveal(), Some(self.auth_token.reveal()))
+            .timeout(self.timeout)
+    }
+}
+
+fn lost(error: reqwest::Error) -> Error {
+    let reason = if error.is_connect() { "no connection" } else { "the answer was lost" };
+    Error::broken(VENDOR, reason, error.without_url())
+}
+
+async fn refusal(response: reqwest::Response) -> (Error, u32) {
+    let status = response.status();
+    let retry_after = egress::retry_after(response.headers());
+    let Described { code, message } = described(response).await;
+    let error = if egress::is_transient(status) {
+        Error::Unavailable {
+            vendor: VENDOR,
+            reason: format!("{} ({code})", status.as_u16()),
+            retry_after,
+            source: None,
+        }
+    } else {
+        Error::rejected(VENDOR, code, &message)
+    };
+    (error, code)
+}
+
+/// `{"code", "message", "more_info", "status"}`.
+#[derive(Deserialize)]
+struct Described {
+    code: u32,
+    message: String,
+}
+
+/// The carrier's explanation. Its texts quote numbers, which must not reach a log, so digits are masked.
+async fn described(response: reqwest::Response) -> Described {
+    let status = response.status();
+    let body = egress::error_body(response).await;
+    let found = serde_json::from_slice(&body).unwrap_or_else(|_| match status {
+        StatusCode::NOT_FOUND => Described { code: NOT_FOUND, message: "not found".to_owned() },
+        _ => Described { code: u32::from(status.as_u16()), message: "no explanation".to_owned() },
+    });
+    let masked: String = found.message.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
+    Described { code: found.code, message: shorten(&masked) }
+}
+
+/// A call as the carrier shows it; what is not known yet is null.
+#[derive(Deserialize)]
+struct CallResource {
+    #[serde(default, deserialize_with = "text")]
+    sid: String,
+    #[serde(default, deserialize_with = "text")]
+    status: String,
+    #[serde(default, deserialize_with = "text")]
+    duration: String,
+    #[serde(default, deserialize_with = "text")]
+    start_time: String,
+    #[serde(default, deserialize_with = "text")]
+    end_time: String,
+    #[serde(default, deserialize_with = "text")]
+    answered_by: String,
+}
+
+/// A string; anything else counts as empty.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::String(text) => text,
+        serde_json::Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    })
+}

@@ -1,0 +1,12 @@
+//! The adapters against servers on real sockets that speak, or break, the vendors' protocols.
+
+#[cfg(test)]
+mod language_models;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod transcribers;
+#[cfg(test)]
+mod twilio;
+#[cfg(test)]
+mod voices;

@@ -1,0 +1,133 @@
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::RawQuery,
+    http::{HeaderMap, StatusCode, header},
+    response::IntoResponse,
+    routing::post,
+};
+use domain::agents::Voice;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, sync::Notify, time::timeout};
+use vendors::{
+    Error, Patience, Providers,
+    voices::{SpeechEvent, Synthesizer, deepgram},
+};
+
+use crate::support::{CHUNKED, IMPATIENT, PATIENT, SHORT, Server, nowhere, until_closed, write_chunk};
+
+fn synthesizer(providers: &Providers, patience: Patience) -> Synthesizer {
+    Synthesizer::Deepgram(deepgram::Synthesizer::new(providers, "aura-2-thalia-en", patience))
+}
+
+async fn speech(providers: &Providers, patience: Patience, text: &str) -> Vec<Result<SpeechEvent, Error>> {
+    synthesizer(providers, patience).speak(text).collect().await
+}
+
+async fn failure(answer: impl IntoResponse + Clone + Send + Sync + 'static) -> Error {
+    let server = Server::http(Router::new().route("/v1/speak", post(async move || answer))).await;
+    speech(&server.providers(), PATIENT, "Hello.").await.pop().unwrap().unwrap_err()
+}
+
+#[tokio::test]
+async fn a_sentence_is_spoken_and_its_characters_are_reported() {
+    let router = Router::new().route(
+        "/v1/speak",
+        post(async |RawQuery(query): RawQuery, headers: HeaderMap, Json(body): Json<Value>| {
+            let query = query.unwrap();
+            assert_eq!(query, "model=aura-2-thalia-en&encoding=mulaw&sample_rate=8000&container=none");
+            assert_eq!(headers[header::AUTHORIZATION], "Token dg-1");
+            assert_eq!(body, json!({"text": "Hello."}));
+            ([("dg-char-count", "6")], vec![0xFF; 400])
+        }),
+    );
+    let server = Server::http(router).await;
+    let mut speech = speech(&server.providers(), PATIENT, "Hello.").await.into_iter().map(Result::unwrap);
+    assert_eq!(speech.next(), Some(SpeechEvent::Characters { count: 6, estimated: false }));
+    let bytes: usize = speech
+        .map(|event| match event {
+            SpeechEvent::Audio(audio) => audio.len(),
+            SpeechEvent::Characters { .. } => panic!("characters are reported once"),
+        })
+        .sum();
+    assert_eq!(bytes, 400);
+}
+
+#[tokio::test]
+async fn characters_are_counted_where_the_vendor_does_not_say() {
+    let server = Server::http(Router::new().route("/v1/speak", post(async || vec![1_u8; 8]))).await;
+    let speech = speech(&server.providers(), PATIENT, "Grüße.").await;
+    assert!(matches!(speech[0], Ok(SpeechEvent::Characters { count: 6, estimated: true })), "{speech:?}");
+}
+
+#[tokio::test]
+async fn text_that_cannot_be_spoken_is_silence() {
+    assert!(speech(&nowhere().await, PATIENT, " ... 🎂 ").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_voice_that_stays_silent_fails() {
+    let mute = Server::raw(|mut socket| async move { until_closed(&mut socket).await }).await;
+    let events = speech(&mute.providers(), IMPATIENT, "Hello.").await;
+    assert!(matches!(&events[..], [Err(error)] if error.is_retryable()), "{events:?}");
+
+    let breaking_off = Server::raw(|mut socket| async move {
+        socket.write_all(CHUNKED.as_bytes()).await.unwrap();
+        write_chunk(&mut socket, &[1; 160]).await;
+        until_closed(&mut socket).await;
+    })
+    .await;
+    let events = speech(&breaking_off.providers(), Patience { idle: SHORT, ..PATIENT }, "Hello.").await;
+    assert!(
+        matches!(&events[..], [Ok(_), Ok(SpeechEvent::Audio(_)), Err(error)] if error.is_retryable()),
+        "{events:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_without_audio_fails() {
+    assert!(failure("").await.is_retryable());
+    assert!(failure(([(header::CONTENT_TYPE, "application/json")], "{}")).await.is_retryable());
+}
+
+#[tokio::test]
+async fn failures_say_whether_to_try_again() {
+    let body = r#"{"err_code":"INVALID_AUTH","err_msg":"Invalid credentials.","request_id":"x"}"#;
+    let error = failure((StatusCode::UNAUTHORIZED, body)).await;
+    assert_eq!(error.to_string(), "deepgram refused the request (INVALID_AUTH): Invalid credentials.");
+    assert!(!failure(StatusCode::PAYMENT_REQUIRED).await.is_retryable());
+    assert!(failure(StatusCode::TOO_MANY_REQUESTS).await.is_retryable());
+    assert!(failure(StatusCode::BAD_GATEWAY).await.is_retryable());
+    let unreachable = speech(&nowhere().await, PATIENT, "Hello.").await;
+    assert!(matches!(&unreachable[..], [Err(error)] if error.is_retryable()));
+}
+
+#[tokio::test]
+async fn dropping_a_speech_closes_its_connection() {
+    let closed = Arc::new(Notify::new());
+    let notify = closed.clone();
+    let server = Server::raw(move |mut socket| {
+        let notify = notify.clone();
+        async move {
+            socket.write_all(CHUNKED.as_bytes()).await.unwrap();
+            write_chunk(&mut socket, &[1; 160]).await;
+            until_closed(&mut socket).await;
+            notify.notify_one();
+        }
+    })
+    .await;
+    let mut speech = synthesizer(&server.providers(), PATIENT).speak("Hello.");
+    speech.next().await.unwrap().unwrap();
+    drop(speech);
+    timeout(Duration::from_secs(10), closed.notified()).await.expect("the connection is closed");
+}
+
+#[tokio::test]
+async fn only_voices_with_an_adapter_can_be_made() {
+    let providers = nowhere().await;
+    assert!(Synthesizer::new(&providers, &Voice::default()).is_ok());
+    let azure = Voice::Azure { model: "x".into(), pitch: 0, rate: 0, credential_id: None };
+    assert!(!Synthesizer::new(&providers, &azure).unwrap_err().is_retryable());
+}

@@ -1,0 +1,115 @@
+//! Whatever goes wrong, as the API's documentation says it: the only place where an error becomes a
+//! status and a body. What lies beneath a 5xx is logged here, once, and never shown.
+
+use std::error::Error;
+
+use aws::{ServiceError, store::StoreError};
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use domain::validation::FieldError;
+use serde::Serialize;
+
+/// Why a request is not answered as hoped.
+#[derive(Debug)]
+pub(crate) enum ApiError {
+    /// 400: the body is not JSON.
+    NotJson,
+    /// 401: no, a malformed or an unknown token.
+    Unauthorized,
+    /// 404: the account has no such thing. Unknown, foreign and malformed ids look the same.
+    NotFound,
+    /// 405: the path exists, the method does not.
+    MethodNotAllowed,
+    /// 413: the body is larger than [`MAX_BODY_BYTES`](crate::MAX_BODY_BYTES).
+    TooLarge,
+    /// 415: the body is not `application/json`.
+    UnsupportedMediaType,
+    /// 422: these fields are wrong.
+    Invalid(Vec<FieldError>),
+    /// 503: the table or the bucket cannot answer now.
+    Unavailable(Box<dyn Error + Send + Sync>),
+    /// 500: a defect of ours.
+    Internal(Box<dyn Error + Send + Sync>),
+}
+
+#[derive(Serialize)]
+struct Body<D> {
+    detail: D,
+}
+
+impl ApiError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotJson => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn detail(&self) -> &'static str {
+        match self {
+            Self::NotJson => "The body is not JSON",
+            Self::Unauthorized => "Not authenticated",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::TooLarge => "The body is larger than 256 KiB",
+            Self::UnsupportedMediaType => "The body should be application/json",
+            Self::Invalid(_) => "Some fields are wrong",
+            Self::Unavailable(_) => "The service is not available now; try again",
+            Self::Internal(_) => "Internal server error",
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let detail = self.detail();
+        match self {
+            Self::Invalid(detail) => return (status, Json(Body { detail })).into_response(),
+            Self::Unavailable(cause) | Self::Internal(cause) => {
+                tracing::error!(status = status.as_u16(), error = chain(&*cause), "request failed");
+            }
+            _ => {}
+        }
+        let mut response = (status, Json(Body { detail })).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// An error and what lies beneath it, in one line.
+fn chain(error: &dyn Error) -> String {
+    let beneath = std::iter::successors(error.source(), |error| (*error).source());
+    beneath.fold(error.to_string(), |text, error| format!("{text}: {error}"))
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict | StoreError::Throttled(_) | StoreError::Unavailable(_) => {
+                Self::Unavailable(error.into())
+            }
+            StoreError::TooLarge | StoreError::Corrupt(_) | StoreError::Refused(_) => {
+                Self::Internal(error.into())
+            }
+        }
+    }
+}
+
+impl From<ServiceError> for ApiError {
+    fn from(error: ServiceError) -> Self {
+        StoreError::from(error).into()
+    }
+}

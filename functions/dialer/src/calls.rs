@@ -1,0 +1,227 @@
+//! One call: decide, mark, ask the carrier, store what it said.
+
+use std::{fmt::Write as _, future::Future, time::Duration};
+
+use anyhow::Context as _;
+use aws::{
+    provider_keys::ProviderKeys,
+    queue::{CallJob, Queue},
+    store::{Outcome, Store, StoreError},
+    system,
+};
+use domain::{
+    accounts::sha256_hex,
+    conversations::{Conversation, NotPossible, RejectReason, Snapshot, State, Transition},
+    costs::Prices,
+    events::{self, EventName},
+    time::Timestamp,
+};
+use tokio::time::timeout;
+use vendors::{
+    Providers, egress,
+    keys::Keys,
+    twilio::{Calls, CreateCall, CreateError, twiml},
+};
+
+use crate::{Config, Verdict, backoff};
+
+/// A call that could not be placed for this long is given up.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+/// How long it rings; some six rings, a little less than most answering machines.
+const RING: Duration = Duration::from_mins(1);
+/// Beyond the conversation's own limit, which the worker keeps: a net under it.
+const TIME_LIMIT_MARGIN: Duration = Duration::from_mins(1);
+/// The carrier's own limit and the longest that can be asked for (Twilio, `TimeLimit`).
+const LONGEST_CALL: Duration = Duration::from_hours(4);
+
+/// Each step's time; with the carrier's own 10 s they stay below the function's limit of 30 s.
+const MARK_TIMEOUT: Duration = Duration::from_secs(10);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Dials calls. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Dialer {
+    /// Where conversations are.
+    pub store: Store,
+    /// Where calls wait that are to be tried later.
+    pub queue: Queue,
+    /// The carrier.
+    pub calls: Calls,
+    /// Base of the callbacks.
+    pub public_url: String,
+    /// The websocket that talks.
+    pub media_url: String,
+}
+
+impl Dialer {
+    /// Makes the clients and fetches the carrier's key.
+    pub async fn connect(config: Config) -> anyhow::Result<Self> {
+        let sdk = aws::sdk_config().await;
+        let keys = ProviderKeys::load(&sdk, &config.keys_secret).await.context("PROVIDER_KEYS_SECRET")?;
+        let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
+        let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
+        Ok(Self {
+            store: Store::new(&sdk, config.table),
+            queue: Queue::new(&sdk, config.queue_url),
+            calls: Calls::new(&providers),
+            public_url: config.public_url,
+            media_url: config.media_url,
+        })
+    }
+
+    /// Dials a queued call, or ends it, or puts it off; a call that is not queued any more is left alone.
+    pub async fn dial(&self, job: CallJob) -> Verdict {
+        let CallJob { account_id, conversation_id } = job;
+        let token = one_use_token();
+        let token_sha256 = sha256_hex(&token);
+        let now = system::now();
+        let marking =
+            self.store.transition(account_id, conversation_id, |snapshot| mark(snapshot, &token_sha256, now));
+        let marked = match in_time(MARK_TIMEOUT, marking).await {
+            Ok(Outcome::Changed(snapshot)) if snapshot.conversation.ended().is_none() => snapshot,
+            Ok(Outcome::Changed(_)) => {
+                tracing::info!(%conversation_id, "ended without being dialled");
+                return Verdict::Done;
+            }
+            Ok(Outcome::Unchanged(_) | Outcome::NotFound) => {
+                tracing::info!(%conversation_id, "not queued any more: dropped");
+                return Verdict::Done;
+            }
+            // If the mark was written nevertheless, the message is dropped when it comes again.
+            Err(error) => {
+                tracing::warn!(%conversation_id, %error, "not marked: tried again");
+                return Verdict::Retry;
+            }
+        };
+
+        let created = self.create(&marked, &token).await;
+        let settled = match created {
+            Ok(sid) => {
+                tracing::info!(%conversation_id, carrier_call_id = %sid, "dialled");
+                // A callback may have been faster, and if this is not written, one will bring it.
+                let placing = self.change(job, |snapshot| snapshot.conversation.placed(sid.as_str()));
+                in_time(SETTLE_TIMEOUT, placing).await
+            }
+            Err(error @ CreateError::Refused { .. }) => {
+                tracing::warn!(%conversation_id, %error, "refused by the carrier");
+                let ending =
+                    self.change(job, |snapshot| reject(snapshot, RejectReason::Failed, system::now()));
+                in_time(SETTLE_TIMEOUT, ending).await
+            }
+            Err(error @ CreateError::Unknown { .. }) => {
+                tracing::error!(%conversation_id, %error, "perhaps dialled: left to the carrier's callbacks");
+                return Verdict::Done;
+            }
+            Err(CreateError::TooManyRequests { retry_after }) => {
+                tracing::warn!(%conversation_id, "the carrier takes no more calls for now");
+                return self.put_off(job, &marked.conversation, retry_after).await;
+            }
+            Err(error @ CreateError::NotSent(_)) => {
+                tracing::warn!(%conversation_id, %error, "not dialled");
+                return self.put_off(job, &marked.conversation, None).await;
+            }
+        };
+        // The message coming again could not mend this: it would find the call marked.
+        if let Err(error) = settled {
+            tracing::error!(%conversation_id, %error, "what the carrier said could not be stored");
+        }
+        Verdict::Done
+    }
+
+    async fn create(&self, marked: &Snapshot, token: &str) -> Result<vendors::twilio::CallSid, CreateError> {
+        let Conversation { id, account_id, phone_call, .. } = &marked.conversation;
+        let Some(phone_call) = phone_call else {
+            // A web call is never marked.
+            return Err(CreateError::Refused { code: 0, message: "not a phone call".to_owned() });
+        };
+        let (id, account_id) = (id.to_string(), account_id.to_string());
+        let parameters = [("account_id", &*account_id), ("conversation_id", &*id), ("token", token)];
+        let limit = marked.agent.max_duration_seconds.map(Duration::from_secs);
+        self.calls
+            .create(CreateCall {
+                to: phone_call.to_number.as_str(),
+                from: phone_call.from_number.as_str(),
+                twiml: &twiml::connect_stream(&self.media_url, &parameters),
+                status_callback: &format!("{}/twilio/{account_id}/{id}/status", self.public_url),
+                ring_timeout: RING,
+                time_limit: limit.map(|limit| limit.saturating_add(TIME_LIMIT_MARGIN).min(LONGEST_CALL)),
+            })
+            .await
+    }
+
+    /// The call certainly was not placed: takes the mark away and has it tried later.
+    async fn put_off(&self, job: CallJob, marked: &Conversation, retry_after: Option<Duration>) -> Verdict {
+        let conversation_id = job.conversation_id;
+        let delay = backoff(system::now().since(marked.created_at), retry_after, system::random::<1>()[0]);
+        let later = async {
+            let outcome = self.change(job, |snapshot| snapshot.conversation.undial()).await?;
+            // Not possible: somebody ended it meanwhile, so it is not to be dialled either.
+            if let Outcome::Changed(_) = outcome {
+                self.queue.send_call(&job, delay).await.map_err(StoreError::from)?;
+            }
+            Ok(())
+        };
+        match in_time(SETTLE_TIMEOUT, later).await {
+            Ok(()) => Verdict::Done,
+            // Without a mark it is dialled when this message comes again. If the mark is still there,
+            // the message is dropped, though the call was never placed: it ends at its deadline.
+            Err(error) => {
+                tracing::error!(%conversation_id, %error, "not put off: left to this message");
+                Verdict::Retry
+            }
+        }
+    }
+
+    async fn change(
+        &self,
+        job: CallJob,
+        change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+    ) -> Result<Outcome, StoreError> {
+        self.store.transition(job.account_id, job.conversation_id, change).await
+    }
+}
+
+/// What happens to a call whose turn has come: it is marked as dialled, or it ends at once.
+fn mark(snapshot: &Snapshot, token_sha256: &str, now: Timestamp) -> Result<Transition, NotPossible> {
+    let Snapshot { conversation, agent } = snapshot;
+    if !matches!(conversation.state, State::Queued) || conversation.phone_call.is_none() {
+        return Err(NotPossible);
+    }
+    if now.since(conversation.created_at) > LONGEST_WAIT {
+        return reject(snapshot, RejectReason::Failed, now);
+    }
+    if events::hangs_up(agent, EventName::ConnectionRequested) {
+        return reject(snapshot, RejectReason::HungUp, now);
+    }
+    conversation.dial(agent, token_sha256.to_owned(), now)
+}
+
+fn reject(snapshot: &Snapshot, reason: RejectReason, now: Timestamp) -> Result<Transition, NotPossible> {
+    // Nothing was used before the answer, so it costs nothing at any price.
+    snapshot.conversation.rejected(&snapshot.agent, reason, &Prices::default(), now)
+}
+
+/// 32 random bytes in hexadecimal. It exists in the TwiML alone; the table has its hash.
+fn one_use_token() -> String {
+    system::random::<32>().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// What took too long, or what the store said.
+#[derive(Debug, thiserror::Error)]
+enum NotDone {
+    #[error("took longer than {} s", .0.as_secs())]
+    Late(Duration),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, NotDone> {
+    timeout(limit, work).await.map_err(|_| NotDone::Late(limit))?.map_err(NotDone::Store)
+}

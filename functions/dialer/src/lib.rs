@@ -1,0 +1,99 @@
+//! Dials what was queued, at most once.
+//!
+//! A message of the queue names a stored conversation; it may come twice, late, or after a crash. What
+//! makes it one call is the order of writes: a call is marked as dialled *before* the carrier is asked,
+//! and only a certain "no" of the carrier takes the mark away again. What a crash leaves behind:
+//!
+//! 1. before the mark: nothing happened; the message comes again.
+//! 2. after the mark, before the request: marked, never dialled. The message comes again and is
+//!    dropped. Silence is the price of never ringing twice; nobody can tell this from 3.
+//! 3. during the request, or its answer is lost: perhaps dialled. Dropped likewise; the carrier's
+//!    callbacks, which know the conversation from their path, go on from there.
+//! 4. after the carrier took it, before its id is stored: the callbacks bring the id.
+//! 5. after a certain "not now", before the mark is gone: as 2.
+//! 6. the mark gone, the later message not sent: the old message comes again and dials.
+//! 7. the later message sent, the old one not acknowledged: both come; the first one marks.
+//! 8. after a refusal, before the end is stored: as 2.
+//!
+//! Whatever stays marked without a callback (2, 5, 8) is past its deadline a minute or two later, by
+//! which it can be found and ended; that is not this function's task.
+
+mod calls;
+mod config;
+
+use std::time::Duration;
+
+use aws::queue::CallJob;
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use tokio::task::JoinSet;
+
+pub use self::{calls::Dialer, config::Config};
+
+/// What is to become of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// It is done with, or will never be of use.
+    Done,
+    /// The queue is to show it again.
+    Retry,
+}
+
+/// Works on a batch, all messages at the same time, so that one slow answer holds up no other call.
+pub async fn handle(dialer: &Dialer, event: SqsEvent) -> SqsBatchResponse {
+    let mut tasks = JoinSet::new();
+    let mut open: Vec<String> = Vec::new();
+    for message in event.records {
+        let id = message.message_id.clone().unwrap_or_default();
+        open.push(id.clone());
+        let dialer = dialer.clone();
+        tasks.spawn(async move { (id, one(&dialer, &message).await) });
+    }
+    // A task that panicked never says that it is done: its message is shown again.
+    while let Some(finished) = tasks.join_next().await {
+        if let Ok((id, Verdict::Done)) = finished {
+            open.retain(|other| *other != id);
+        }
+    }
+    let mut response = SqsBatchResponse::default();
+    response.set_failures(open);
+    response
+}
+
+async fn one(dialer: &Dialer, message: &SqsMessage) -> Verdict {
+    let Some(job) = message.body.as_deref().and_then(CallJob::from_body) else {
+        tracing::error!(message_id = message.message_id, "a message that is not a call: dropped");
+        return Verdict::Done;
+    };
+    dialer.dial(job).await
+}
+
+/// How long a call waits before it is tried again: as long as the carrier said, else half as long as
+/// it has waited already, with up to a fifth added by `random`; 5 s to a minute.
+#[must_use]
+fn backoff(waited: Duration, retry_after: Option<Duration>, random: u8) -> Duration {
+    const SHORTEST: Duration = Duration::from_secs(5);
+    const LONGEST: Duration = Duration::from_mins(1);
+    let wait = retry_after.unwrap_or(waited / 2).clamp(SHORTEST, LONGEST);
+    (wait + wait * u32::from(random) / (5 * 256)).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_tried_again_after_five_seconds_to_a_minute_and_not_before_the_carrier_wants() {
+        let seconds = Duration::from_secs;
+        for random in [0, 100, 255] {
+            let after = |waited, said: Option<u64>| backoff(seconds(waited), said.map(seconds), random);
+            assert!((5..=6).contains(&after(0, None).as_secs()));
+            assert!((20..=24).contains(&after(40, None).as_secs()));
+            assert_eq!(after(3_000, None), seconds(60));
+            assert!((30..=36).contains(&after(0, Some(30)).as_secs()));
+            assert!(after(0, Some(30)) >= seconds(30));
+            assert_eq!(after(0, Some(3_600)), seconds(60));
+        }
+        assert_ne!(backoff(seconds(40), None, 0), backoff(seconds(40), None, 255));
+    }
+}

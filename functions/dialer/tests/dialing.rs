@@ -1,0 +1,200 @@
+//! Messages of the queue, from the sample event to what the carrier and the table see.
+
+#![cfg(test)]
+
+mod world;
+
+use std::time::Duration;
+
+use aws::store::{Store, testing};
+use domain::{
+    accounts::sha256_hex,
+    agents::{AgentConfig, Hook, Instruction},
+    conversations::{EndedReason, State},
+    events::EventName,
+};
+use serde_json::json;
+use tokio::task::JoinSet;
+use world::{Answer, SID, World, carrier, event, failures, nobody, sample};
+
+const MESSAGE: &str = "2e1424d4-f796-459a-8184-9c92662be6da";
+
+#[tokio::test]
+async fn a_queued_call_is_placed_once_with_everything_the_carrier_needs() {
+    let world = World::new(AgentConfig { max_duration_seconds: Some(90), ..AgentConfig::default() }).await;
+    assert!(world.deliver().await.is_empty());
+
+    let call = world.seen().calls[0].clone();
+    let field = |name: &str| call.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    assert_eq!(field("To"), Some("+14155550100"));
+    assert_eq!(field("From"), Some("+14155550199"));
+    assert_eq!(field("Timeout"), Some("60"));
+    assert_eq!(field("TimeLimit"), Some("150"));
+    assert_eq!(
+        field("StatusCallback"),
+        Some(
+            "https://voice.example.com/twilio/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0/status"
+        )
+    );
+    let events = call.iter().filter(|(key, _)| key == "StatusCallbackEvent").map(|(_, value)| value.as_str());
+    assert_eq!(events.collect::<Vec<_>>(), ["initiated", "ringing", "answered", "completed"]);
+
+    let twiml = field("Twiml").unwrap();
+    let (before, rest) = twiml.split_once(r#"<Parameter name="token" value=""#).unwrap();
+    let (token, after) = rest.split_once('"').unwrap();
+    assert_eq!(
+        before,
+        "<Response><Connect><Stream url=\"wss://media.example.com/media\">\
+         <Parameter name=\"account_id\" value=\"acc_01JD8Q2M7X4T6R9V1B3C5D7E9F\"/>\
+         <Parameter name=\"conversation_id\" value=\"cnv_01JD8QA1B2C3D4E5F6G7H8J9K0\"/>"
+    );
+    assert_eq!(after, "/></Stream></Connect></Response>");
+
+    let conversation = world.conversation().await;
+    assert_eq!(conversation.state, State::Dialing);
+    assert_eq!(conversation.carrier_call_id.as_deref(), Some(SID));
+    assert_eq!(token.len(), 64);
+    assert_eq!(conversation.media_token_sha256, Some(sha256_hex(token)));
+    assert_eq!(world.event_names().await, ["phone_call:connection_requested"]);
+    assert_eq!(world.seen().messages.len(), 0);
+}
+
+#[tokio::test]
+async fn a_call_without_a_limit_leaves_it_to_the_carrier() {
+    let world = World::new(AgentConfig { max_duration_seconds: None, ..AgentConfig::default() }).await;
+    world.deliver().await;
+    assert!(!world.seen().calls[0].iter().any(|(key, _)| key == "TimeLimit"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_equal_messages_make_one_call() {
+    let world = World::new(AgentConfig::default()).await;
+    let mut deliveries = JoinSet::new();
+    for _ in 0..20 {
+        let dialer = world.dialer.clone();
+        deliveries.spawn(async move { failures(&dialer::handle(&dialer, event(&sample())).await) });
+    }
+    while let Some(failed) = deliveries.join_next().await {
+        assert!(failed.unwrap().is_empty());
+    }
+    assert_eq!(world.seen().calls.len(), 1);
+    assert_eq!(world.event_names().await, ["phone_call:connection_requested"]);
+}
+
+#[tokio::test]
+async fn a_refused_call_is_rejected_and_over() {
+    let world = World::new(AgentConfig::default()).await;
+    world.next_answer(Answer::Status(400));
+    assert!(world.deliver().await.is_empty());
+    assert!(world.deliver().await.is_empty());
+    let (_, reason, _) = world.conversation().await.ended().unwrap();
+    assert_eq!(reason, EndedReason::Unknown);
+    let events = world.events().await;
+    assert_eq!(events[1].data["reason"], "failed");
+    assert_eq!(
+        world.event_names().await,
+        ["phone_call:connection_requested", "phone_call:rejected", "conversation:ended"]
+    );
+    assert_eq!(world.seen().calls.len(), 1);
+}
+
+#[tokio::test]
+async fn a_busy_carrier_gets_the_call_later() {
+    let world = World::new(AgentConfig::default()).await;
+    world.next_answer(Answer::Status(429));
+    assert!(world.deliver().await.is_empty());
+    assert_eq!(world.conversation().await.state, State::Queued);
+    let messages = world.seen().messages.clone();
+    assert_eq!(messages.len(), 1);
+    assert_eq!(messages[0]["MessageBody"], sample()["Records"][0]["body"]);
+    assert!((5..=60).contains(&messages[0]["DelaySeconds"].as_i64().unwrap()), "{messages:?}");
+
+    assert!(world.deliver().await.is_empty());
+    assert_eq!(world.seen().calls.len(), 2);
+    let conversation = world.conversation().await;
+    assert_eq!((conversation.state, conversation.carrier_call_id.as_deref()), (State::Dialing, Some(SID)));
+}
+
+#[tokio::test]
+async fn a_carrier_that_cannot_be_reached_gets_the_call_later() {
+    let mut world = World::new(AgentConfig::default()).await;
+    world.dialer.calls = carrier(&nobody().await);
+    assert!(world.deliver().await.is_empty());
+    assert_eq!(world.conversation().await.state, State::Queued);
+    assert_eq!(world.seen().messages.len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_was_perhaps_placed_is_never_placed_again() {
+    for answer in [Answer::Status(500), Answer::Status(503), Answer::Garbled] {
+        let world = World::new(AgentConfig::default()).await;
+        world.next_answer(answer);
+        assert!(world.deliver().await.is_empty());
+        assert!(world.deliver().await.is_empty());
+        let conversation = world.conversation().await;
+        assert_eq!((conversation.state, conversation.carrier_call_id), (State::Dialing, None), "{answer:?}");
+        let seen = world.seen();
+        assert_eq!((seen.calls.len(), seen.messages.len()), (1, 0), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_put_off_in_the_queue_comes_again_with_its_own_message() {
+    let world = World::new(AgentConfig::default()).await;
+    world.next_answer(Answer::Status(429));
+    world.seen().queue_is_away = true;
+    assert_eq!(world.deliver().await, [MESSAGE]);
+    assert_eq!(world.conversation().await.state, State::Queued);
+    assert!(world.deliver().await.is_empty());
+    assert_eq!(world.conversation().await.carrier_call_id.as_deref(), Some(SID));
+}
+
+#[tokio::test]
+async fn a_hook_that_hangs_up_ends_the_call_before_it_is_dialled() {
+    let hook = Hook {
+        events: vec![EventName::ConnectionRequested],
+        filter: None,
+        instructions: vec![Instruction::HangUp],
+    };
+    let world = World::new(AgentConfig { hooks: vec![hook], ..AgentConfig::default() }).await;
+    assert!(world.deliver().await.is_empty());
+    let (_, reason, _) = world.conversation().await.ended().unwrap();
+    assert_eq!(reason, EndedReason::AgentEnded);
+    assert_eq!(world.events().await[0].data["reason"], "hung_up");
+    assert_eq!(world.seen().calls.len(), 0);
+}
+
+#[tokio::test]
+async fn a_call_that_waited_for_more_than_an_hour_is_given_up() {
+    let world = World::with_call(AgentConfig::default(), Duration::from_secs(3_601)).await;
+    assert!(world.deliver().await.is_empty());
+    assert_eq!(world.event_names().await, ["phone_call:rejected", "conversation:ended"]);
+    assert_eq!(world.seen().calls.len(), 0);
+
+    let world = World::with_call(AgentConfig::default(), Duration::from_mins(50)).await;
+    assert!(world.deliver().await.is_empty());
+    assert_eq!(world.seen().calls.len(), 1);
+}
+
+#[tokio::test]
+async fn one_bad_message_holds_up_no_other_and_an_unknown_call_is_dropped() {
+    let world = World::new(AgentConfig::default()).await;
+    let mut batch = sample();
+    let good = batch["Records"][0].clone();
+    let (mut bad, mut unknown) = (good.clone(), good.clone());
+    bad["messageId"] = json!("bad");
+    bad["body"] = json!("not a call");
+    unknown["messageId"] = json!("unknown");
+    unknown["body"] = json!(good["body"].as_str().unwrap().replace("K0\"", "K1\""));
+    batch["Records"] = json!([bad, unknown, good]);
+    assert!(failures(&dialer::handle(&world.dialer, event(&batch)).await).is_empty());
+    assert_eq!(world.seen().calls.len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_dialled_that_cannot_be_marked() {
+    let mut world = World::new(AgentConfig::default()).await;
+    world.dialer.store = Store::new(&testing::config(&nobody().await).await, "switchboard".to_owned());
+    assert_eq!(world.deliver().await, [MESSAGE]);
+    assert_eq!(world.seen().calls.len(), 0);
+}

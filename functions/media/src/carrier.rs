@@ -1,0 +1,174 @@
+//! The carrier's websocket: frames in as facts and bytes, audio and marks out.
+
+use std::time::Duration;
+
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
+use bytes::Bytes;
+use domain::{
+    dialogue::{CallTime, Mark},
+    ids::{AccountId, ConversationId},
+};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use vendors::twilio::{
+    CallSid,
+    media_stream::{self, Frames, Inbound},
+};
+
+/// Frames waiting to be written: the 400 ms that are sent ahead, marks between them, and room for the
+/// socket to catch its breath. When it is full the other side has stopped reading.
+const WAITING: usize = 128;
+/// How long one frame may take to be written, and the socket to be closed.
+const WRITE: Duration = Duration::from_secs(5);
+
+/// One call's stream.
+#[derive(Debug)]
+pub(crate) struct Carrier {
+    incoming: SplitStream<WebSocket>,
+    outgoing: mpsc::Sender<Utf8Bytes>,
+    writer: JoinSet<()>,
+    frames: Frames,
+    audio: Vec<u8>,
+}
+
+/// Which call a stream belongs to, as the carrier was told when the call was placed.
+pub(crate) struct StreamStart {
+    pub(crate) account: AccountId,
+    pub(crate) conversation: ConversationId,
+    pub(crate) token: String,
+    pub(crate) call: CallSid,
+}
+
+/// What the carrier sends.
+#[derive(Debug)]
+pub(crate) enum FromCarrier {
+    /// The caller's audio and where it lies on the stream's own time line.
+    Media { at: CallTime, audio: Bytes },
+    /// Everything before this mark was played, or thrown away.
+    Played(Mark),
+    /// A key was pressed.
+    Dtmf,
+    /// The stream is over, whoever ended it.
+    Stopped,
+}
+
+impl Carrier {
+    /// Reads up to the stream's start; none if what comes is no stream of ours.
+    pub(crate) async fn accept(socket: WebSocket) -> Option<(Self, StreamStart)> {
+        let (sink, mut incoming) = socket.split();
+        let start = loop {
+            match incoming.next().await?.ok()? {
+                Message::Text(text) => match media_stream::parse(&text).ok()? {
+                    Inbound::Start(start) => break start,
+                    Inbound::Connected | Inbound::Unknown => {}
+                    _ => return None,
+                },
+                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Binary(_) | Message::Close(_) => return None,
+            }
+        };
+        let parameter = |name: &str| start.custom_parameters.get(name);
+        let stream = StreamStart {
+            account: parameter("account_id")?.parse().ok()?,
+            conversation: parameter("conversation_id")?.parse().ok()?,
+            token: parameter("token")?.clone(),
+            call: start.call_sid.parse().ok()?,
+        };
+        let (outgoing, waiting) = mpsc::channel(WAITING);
+        let mut writer = JoinSet::new();
+        writer.spawn(write(sink, waiting));
+        let frames = Frames::new(&start.stream_sid);
+        Some((Self { incoming, outgoing, writer, frames, audio: vec![] }, stream))
+    }
+
+    /// The next thing that matters. Safe to cancel.
+    pub(crate) async fn next(&mut self) -> FromCarrier {
+        loop {
+            let Some(Ok(message)) = self.incoming.next().await else { return FromCarrier::Stopped };
+            let text = match message {
+                Message::Text(text) => text,
+                Message::Close(_) => return FromCarrier::Stopped,
+                // Pings are answered by the library.
+                Message::Binary(_) | Message::Ping(_) | Message::Pong(_) => continue,
+            };
+            match media_stream::parse(&text) {
+                Ok(Inbound::Media { timestamp, payload }) => {
+                    if media_stream::decode(&payload, &mut self.audio).is_ok() {
+                        let at = CallTime(u64::try_from(timestamp.as_micros()).unwrap_or(u64::MAX));
+                        return FromCarrier::Media { at, audio: Bytes::copy_from_slice(&self.audio) };
+                    }
+                }
+                Ok(Inbound::Mark { name }) => {
+                    if let Some(mark) = read_mark(&name) {
+                        return FromCarrier::Played(mark);
+                    }
+                }
+                Ok(Inbound::Dtmf { .. }) => return FromCarrier::Dtmf,
+                Ok(Inbound::Stop) => return FromCarrier::Stopped,
+                Ok(Inbound::Connected | Inbound::Start(_) | Inbound::Unknown) => {}
+                Err(error) => tracing::warn!(%error, "a frame of the carrier could not be read"),
+            }
+        }
+    }
+
+    /// Has the carrier play audio behind what it holds. False if it takes no more.
+    #[must_use]
+    pub(crate) fn media(&mut self, mulaw: &[u8]) -> bool {
+        let frame = Utf8Bytes::from(self.frames.media(mulaw));
+        self.outgoing.try_send(frame).is_ok()
+    }
+
+    /// Has the carrier say when it has played what it holds. False if it takes no more.
+    #[must_use]
+    pub(crate) fn mark(&mut self, mark: Mark) -> bool {
+        let frame = Utf8Bytes::from(self.frames.mark(&format!("{}:{}", mark.generation, mark.number)));
+        self.outgoing.try_send(frame).is_ok()
+    }
+
+    /// Has the carrier throw away what it holds. False if it takes no more.
+    #[must_use]
+    pub(crate) fn clear(&mut self) -> bool {
+        let frame = Utf8Bytes::from(self.frames.clear());
+        self.outgoing.try_send(frame).is_ok()
+    }
+
+    /// Writes what waits and closes the socket.
+    pub(crate) async fn close(self) {
+        let Self { outgoing, mut writer, .. } = self;
+        drop(outgoing);
+        // The writer bounds each of its writes; this bounds all of them.
+        if timeout(WRITE, writer.join_next()).await.is_err() {
+            tracing::warn!("the carrier's socket did not close");
+        }
+    }
+}
+
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut waiting: mpsc::Receiver<Utf8Bytes>) {
+    while let Some(frame) = waiting.recv().await {
+        if !matches!(timeout(WRITE, sink.send(Message::Text(frame))).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+    let _ = timeout(WRITE, sink.close()).await;
+}
+
+fn read_mark(name: &str) -> Option<Mark> {
+    let (generation, number) = name.split_once(':')?;
+    Some(Mark { generation: generation.parse().ok()?, number: number.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_read_from_its_name_and_foreign_names_are_none() {
+        assert_eq!(read_mark("2:17"), Some(Mark { generation: 2, number: 17 }));
+        for foreign in ["", "17", "a:b", "1:", "1:-2"] {
+            assert_eq!(read_mark(foreign), None, "{foreign}");
+        }
+    }
+}

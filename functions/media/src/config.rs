@@ -1,0 +1,86 @@
+//! What the worker reads from its environment, once.
+
+use std::net::SocketAddr;
+
+use aws::system::{ConfigError, Vars};
+use domain::costs::Prices;
+use vendors::endpoints::Endpoints;
+
+/// Calls at once, unless `MAX_CALLS` says otherwise.
+const MAX_CALLS: usize = 100;
+
+/// The worker's configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `LISTEN`: where the carrier's streams come in.
+    pub listen: SocketAddr,
+    /// `MAX_CALLS`: how many are let in at once.
+    pub max_calls: usize,
+    /// `TABLE_NAME`: the table.
+    pub table: String,
+    /// `RECORDINGS_BUCKET`: where recordings are kept.
+    pub bucket: String,
+    /// `PROVIDER_KEYS_SECRET`: name or ARN of the deployment's own keys.
+    pub keys_secret: String,
+    /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
+    pub prices: Prices,
+    /// `TWILIO_API_URL`, `OPENAI_API_URL`, `DEEPGRAM_API_URL`: the vendors' own unless set.
+    pub endpoints: Endpoints,
+}
+
+impl Config {
+    /// Reads and checks all variables.
+    ///
+    /// # Errors
+    /// Every variable that is missing or cannot be read.
+    pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
+        let endpoints = Endpoints::from_vars(&|name| vars.get(name));
+        if let Err(bad) = &endpoints {
+            bad.iter().for_each(|bad| vars.reject(bad));
+        }
+        let listen = vars.parsed("LISTEN", SocketAddr::from(([0, 0, 0, 0], 8080)));
+        let max_calls = vars.parsed("MAX_CALLS", MAX_CALLS);
+        let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
+        let (table, bucket) = (vars.required("TABLE_NAME"), vars.required("RECORDINGS_BUCKET"));
+        let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
+        vars.finish()?;
+        Ok(Self {
+            listen,
+            max_calls,
+            table,
+            bucket,
+            keys_secret,
+            prices: Prices { agent_per_minute },
+            endpoints: endpoints.expect("bad ones were rejected above"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let vars = Vars::from([
+            ("LISTEN", "nowhere"),
+            ("MAX_CALLS", "-1"),
+            ("TABLE_NAME", "t"),
+            ("OPENAI_API_URL", "?"),
+        ]);
+        let error = Config::from_vars(vars).unwrap_err().to_string();
+        for name in ["LISTEN", "MAX_CALLS", "RECORDINGS_BUCKET", "PROVIDER_KEYS_SECRET", "OPENAI_API_URL"] {
+            assert!(error.contains(name), "{name} is missing in: {error}");
+        }
+        assert!(!error.contains("TABLE_NAME"));
+    }
+
+    #[test]
+    fn the_usual_values_need_not_be_set() {
+        let vars =
+            Vars::from([("TABLE_NAME", "t"), ("RECORDINGS_BUCKET", "b"), ("PROVIDER_KEYS_SECRET", "s")]);
+        let config = Config::from_vars(vars).unwrap();
+        assert_eq!((config.listen.port(), config.max_calls), (8080, MAX_CALLS));
+        assert_eq!(config.endpoints.deepgram.as_str(), "https://api.deepgram.com/");
+    }
+}

@@ -1,0 +1,80 @@
+//! What the conversation's log is told, in the words of the API.
+
+use domain::{
+    conversations::Entry,
+    dialogue::{CallTime, Happening, ToolCall},
+    events::EventName,
+    messages::{Message, Role},
+    time::Timestamp,
+};
+use serde_json::{Value, json};
+
+/// The entry for something that happened `now` in a call that began at `began_at`.
+pub(crate) fn entry(happening: Happening, began_at: Timestamp, now: CallTime) -> Entry {
+    let time = |at: CallTime| began_at.after(std::time::Duration::from_micros(at.0));
+    let mut message = None;
+    let (name, data) = match happening {
+        Happening::SpeechStarted(role) => (EventName::SpeechStarted, json!({ "role": role })),
+        Happening::SpeechEnded(role) => (EventName::SpeechEnded, json!({ "role": role })),
+        Happening::MessageGenerated { content } => {
+            (EventName::MessageGenerated, json!({ "message": { "role": Role::Agent, "content": content } }))
+        }
+        Happening::MessageSent { role, content, started_at, ended_at, interrupted, latency } => {
+            let (started_at, ended_at) = (time(started_at), time(ended_at));
+            message = Some(Message { role, content, started_at, ended_at, interrupted });
+            let latency = latency.map(|latency| {
+                let mut stages = json!(latency);
+                stages["response_ms"] = json!(latency.response_ms());
+                json!({ "latency": stages })
+            });
+            (EventName::MessageSent, latency.unwrap_or(Value::Null))
+        }
+        Happening::FunctionCall(ToolCall { id, name, arguments }) => {
+            // A model may write arguments that are no JSON: they are passed on as it wrote them.
+            let arguments = serde_json::from_str(&arguments).unwrap_or(Value::String(arguments));
+            let function = json!({ "id": id, "name": name, "arguments": arguments });
+            (EventName::FunctionCallTriggered, json!({ "function": function }))
+        }
+        Happening::Duration { seconds } => (EventName::Duration, json!({ "duration": seconds })),
+    };
+    Entry { at: time(now), name, data, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::dialogue::Latency;
+
+    use super::*;
+
+    #[test]
+    fn a_message_carries_its_times_and_how_long_the_user_waited() {
+        let latency = Latency { transcript_ms: 400, model_ms: 300, voice_ms: 150, send_ms: 5 };
+        let happening = Happening::MessageSent {
+            role: Role::Agent,
+            content: "At six.".into(),
+            started_at: CallTime(2_000_000),
+            ended_at: CallTime(3_500_000),
+            interrupted: false,
+            latency: Some(latency),
+        };
+        let entry = entry(happening, Timestamp::from_millis(10_000), CallTime(3_600_000));
+        assert_eq!(entry.at, Timestamp::from_millis(13_600));
+        let message = entry.message.unwrap();
+        assert_eq!(
+            (message.started_at, message.ended_at),
+            (Timestamp::from_millis(12_000), Timestamp::from_millis(13_500))
+        );
+        assert_eq!(entry.data["latency"]["response_ms"], 855);
+        assert_eq!(entry.data["latency"]["voice_ms"], 150);
+    }
+
+    #[test]
+    fn arguments_are_shown_as_json_where_they_are_json() {
+        let call = |arguments: &str| {
+            let call = ToolCall { id: "a".into(), name: "f".into(), arguments: arguments.into() };
+            entry(Happening::FunctionCall(call), Timestamp::from_millis(0), CallTime(0)).data["function"]["arguments"].clone()
+        };
+        assert_eq!(call(r#"{"q": 1}"#), json!({ "q": 1 }));
+        assert_eq!(call("{broken"), json!("{broken"));
+    }
+}

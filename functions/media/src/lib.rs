@@ -1,0 +1,131 @@
+//! The media worker: holds the realtime side of calls, one task per call.
+//!
+//! The carrier opens a websocket per call at `/media` and sends the caller's audio; the worker sends
+//! the agent's. Start at [`serve`], then `call.rs`: the loop of one call. What is said and when is
+//! decided by [`domain::dialogue`]; the files here move bytes between it and the sockets.
+//!
+//! - `carrier.rs`: the carrier's side of the socket
+//! - `hearing.rs`: the transcriber, kept connected
+//! - `estimate.rs`: tokens nobody else counted
+//! - `journal.rs`, `conversation_log.rs`: what is written down
+//! - `recorder.rs`, `keeper.rs`: the recording
+
+mod call;
+mod carrier;
+mod config;
+mod conversation_log;
+mod estimate;
+mod hearing;
+mod journal;
+mod keeper;
+mod recorder;
+
+use std::{sync::Arc, time::Duration};
+
+use aws::{provider_keys::ProviderKeys, recordings::Recordings, store::Store};
+use axum::{
+    Router,
+    extract::{State, WebSocketUpgrade},
+    http::StatusCode,
+    response::Response,
+    routing::get,
+};
+use domain::costs::Prices;
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use vendors::{
+    Providers,
+    keys::Keys,
+    twilio::{Calls, media_stream::MAX_FRAME_BYTES},
+};
+
+pub use self::config::Config;
+
+/// How long calls may take to come to an end when the worker is told to stop.
+const DRAIN: Duration = Duration::from_secs(100);
+
+/// What all calls share.
+#[derive(Debug)]
+pub struct Worker {
+    store: Store,
+    recordings: Recordings,
+    providers: Providers,
+    calls: Calls,
+    prices: Prices,
+    /// One permit per call that may still be let in.
+    room: Arc<Semaphore>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Worker {
+    /// Makes the clients and reads the deployment's provider keys.
+    ///
+    /// # Errors
+    /// The keys cannot be read.
+    pub async fn new(config: &Config) -> anyhow::Result<Self> {
+        let sdk = aws::sdk_config().await;
+        let keys = Keys::parse(ProviderKeys::load(&sdk, &config.keys_secret).await?.json())?;
+        let http = vendors::egress::client();
+        let providers = Providers { http, endpoints: config.endpoints.clone(), keys };
+        Ok(Self {
+            store: Store::new(&sdk, config.table.clone()),
+            recordings: Recordings::new(&sdk, config.bucket.clone()),
+            calls: Calls::new(&providers),
+            providers,
+            prices: config.prices.clone(),
+            room: Arc::new(Semaphore::new(config.max_calls)),
+            tasks: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+        })
+    }
+}
+
+/// Serves streams until `stop` resolves, then lets every call say its last sentence and end.
+///
+/// # Errors
+/// The socket failed, or calls were still live after [`DRAIN`].
+pub async fn serve(
+    listener: TcpListener,
+    worker: Worker,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let worker = Arc::new(worker);
+    let router = Router::new()
+        .route("/health", get(health))
+        .route("/media", get(media))
+        .with_state(Arc::clone(&worker));
+    let shutdown = worker.shutdown.clone();
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move {
+            stop.await;
+            shutdown.cancel();
+        })
+        .await?;
+    worker.tasks.close();
+    timeout(DRAIN, worker.tasks.wait())
+        .await
+        .map_err(|_| anyhow::anyhow!("calls were still live after {DRAIN:?}"))
+}
+
+/// Alive. A worker without room is healthy all the same: whoever watches would replace it, and cut
+/// the calls it holds.
+async fn health() -> StatusCode {
+    StatusCode::OK
+}
+
+/// A stream of the carrier. Without room it is accepted and closed at once, so that the carrier goes
+/// on with its instructions; refusing it would be an error to the carrier, and end the call.
+async fn media(State(worker): State<Arc<Worker>>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES).on_upgrade(
+        async move |socket| {
+            let Ok(permit) = Arc::clone(&worker.room).try_acquire_owned() else {
+                tracing::warn!("no room for another call");
+                return;
+            };
+            let (tasks, shutdown) = (worker.tasks.clone(), worker.shutdown.clone());
+            tasks.track_future(call::serve(worker, socket, shutdown)).await;
+            drop(permit);
+        },
+    )
+}

@@ -1,0 +1,184 @@
+//! The recording of a call as it goes on: what the caller said beside what the agent was heard saying.
+//!
+//! Both sides are laid on one time line, counted in samples since media began (8,000 a second). The
+//! agent's audio is sent ahead of time and may be thrown away by a `clear`, so only what lies in the
+//! past is settled; settled audio leaves in pieces of ten seconds, so that a crash loses no more.
+
+use domain::{dialogue::CallTime, recording::SILENCE};
+
+/// Samples in a piece: 10 s.
+const PIECE: usize = 80_000;
+/// How far behind the clock a frame of the caller may still arrive: 1 s.
+const LATE: usize = 8_000;
+
+/// One call's recording in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    /// Both sides from `taken` on; each is silent where nothing was laid.
+    caller: Vec<u8>,
+    agent: Vec<u8>,
+    /// Samples that left in pieces.
+    taken: usize,
+    /// How many pieces left.
+    pieces: u32,
+}
+
+/// Interleaved mu-law audio (caller, agent, caller, ...) and its place among the pieces, from 0.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) index: u32,
+    pub(crate) audio: Vec<u8>,
+}
+
+impl Recorder {
+    /// The caller's audio, by the carrier's own time stamp. What claims to lie in the future or was
+    /// already taken is left out.
+    pub(crate) fn heard(&mut self, now: CallTime, at: CallTime, audio: &[u8]) {
+        let (now, at) = (samples(now), samples(at));
+        if at <= now + LATE {
+            lay(&mut self.caller, at, self.taken, audio);
+        }
+    }
+
+    /// The agent's audio as it is sent: it plays when all that was sent before has played.
+    pub(crate) fn sent(&mut self, now: CallTime, audio: &[u8]) {
+        let at = samples(now).max(self.taken + self.agent.len());
+        lay(&mut self.agent, at, self.taken, audio);
+    }
+
+    /// What was sent and has not played is thrown away.
+    pub(crate) fn cleared(&mut self, now: CallTime) {
+        self.agent.truncate(samples(now).saturating_sub(self.taken));
+    }
+
+    /// The next piece, once nothing in it can change any more.
+    pub(crate) fn piece(&mut self, now: CallTime) -> Option<Piece> {
+        (samples(now) >= self.taken + PIECE + LATE).then(|| self.take(PIECE))
+    }
+
+    /// What is left when the call is over.
+    pub(crate) fn finish(mut self, now: CallTime) -> Vec<Piece> {
+        self.cleared(now);
+        let mut left = self.caller.len().max(self.agent.len());
+        let mut pieces = vec![];
+        while left > 0 {
+            let length = left.min(PIECE);
+            pieces.push(self.take(length));
+            left -= length;
+        }
+        pieces
+    }
+
+    fn take(&mut self, length: usize) -> Piece {
+        let side = |side: &mut Vec<u8>| {
+            side.resize(side.len().max(length), SILENCE);
+            side.drain(..length).collect::<Vec<_>>()
+        };
+        let (caller, agent) = (side(&mut self.caller), side(&mut self.agent));
+        let piece = Piece {
+            index: self.pieces,
+            audio: caller.into_iter().zip(agent).flat_map(<[u8; 2]>::from).collect(),
+        };
+        self.taken += length;
+        self.pieces += 1;
+        piece
+    }
+}
+
+/// Writes `audio` at sample `at` of a side that begins at sample `taken`.
+fn lay(side: &mut Vec<u8>, at: usize, taken: usize, audio: &[u8]) {
+    let skipped = taken.saturating_sub(at).min(audio.len());
+    let (audio, start) = (&audio[skipped..], at.max(taken) - taken);
+    let end = start + audio.len();
+    side.resize(side.len().max(end), SILENCE);
+    side[start..end].copy_from_slice(audio);
+}
+
+fn samples(at: CallTime) -> usize {
+    usize::try_from(at.0 / 125).unwrap_or(usize::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> CallTime {
+        CallTime(ms * 1_000)
+    }
+
+    /// The two sides of all pieces together.
+    fn sides(pieces: &[Piece]) -> (Vec<u8>, Vec<u8>) {
+        let audio: Vec<u8> = pieces.iter().flat_map(|piece| piece.audio.clone()).collect();
+        audio.chunks(2).map(|pair| (pair[0], pair[1])).unzip()
+    }
+
+    #[test]
+    fn gaps_are_silent_and_both_sides_keep_their_time() {
+        let mut recorder = Recorder::default();
+        recorder.heard(ms(20), ms(0), &[1; 160]);
+        recorder.heard(ms(60), ms(40), &[2; 160]);
+        recorder.sent(ms(20), &[9; 160]);
+        let (caller, agent) = sides(&recorder.finish(ms(60)));
+        assert_eq!(caller, [[1; 160], [SILENCE; 160], [2; 160]].concat());
+        assert_eq!(agent, [[SILENCE; 160], [9; 160], [SILENCE; 160]].concat());
+    }
+
+    #[test]
+    fn audio_sent_ahead_plays_one_after_the_other_and_a_clear_takes_back_what_was_not_heard() {
+        let mut recorder = Recorder::default();
+        recorder.sent(ms(0), &[1; 1_600]);
+        recorder.sent(ms(20), &[2; 1_600]);
+        recorder.cleared(ms(250));
+        recorder.sent(ms(300), &[3; 160]);
+        let (_, agent) = sides(&recorder.finish(ms(320)));
+        assert_eq!(agent, [vec![1; 1_600], vec![2; 400], vec![SILENCE; 400], vec![3; 160]].concat());
+    }
+
+    #[test]
+    fn what_never_played_is_not_in_the_recording() {
+        let mut recorder = Recorder::default();
+        recorder.sent(ms(0), &[1; 3_200]);
+        let (_, agent) = sides(&recorder.finish(ms(100)));
+        assert_eq!(agent, [1; 800]);
+    }
+
+    #[test]
+    fn pieces_leave_only_when_settled_and_join_without_a_seam() {
+        let mut recorder = Recorder::default();
+        let mut pieces = vec![];
+        for frame in 0..1_200_u64 {
+            recorder.heard(ms(frame * 20 + 20), ms(frame * 20), &[u8::try_from(frame % 250).unwrap(); 160]);
+            pieces.extend(recorder.piece(ms(frame * 20 + 20)));
+        }
+        assert_eq!(pieces.len(), 2, "24 s hold two settled pieces");
+        pieces.extend(recorder.finish(ms(24_000)));
+        assert_eq!(pieces.iter().map(|piece| piece.index).collect::<Vec<_>>(), [0, 1, 2]);
+        let (caller, agent) = sides(&pieces);
+        assert_eq!(caller.len(), 24 * 8_000);
+        assert!(
+            caller
+                .chunks(160)
+                .enumerate()
+                .all(|(frame, audio)| audio.iter().all(|b| usize::from(*b) == frame % 250))
+        );
+        assert!(agent.iter().all(|byte| *byte == SILENCE));
+    }
+
+    #[test]
+    fn frames_with_impossible_times_neither_grow_the_recording_nor_break_it() {
+        let mut recorder = Recorder::default();
+        recorder.heard(ms(20), CallTime(u64::MAX), &[1; 160]);
+        recorder.heard(ms(20), ms(60_000), &[1; 160]);
+        assert_eq!(recorder.finish(ms(20)), []);
+    }
+
+    #[test]
+    fn a_frame_for_a_piece_that_already_left_is_dropped_where_it_overlaps() {
+        let mut recorder = Recorder::default();
+        recorder.heard(ms(20), ms(0), &[1; 160]);
+        assert!(recorder.piece(ms(11_000)).is_some());
+        recorder.heard(ms(11_000), ms(9_990), &[7; 160]);
+        let (caller, _) = sides(&recorder.finish(ms(11_000)));
+        assert_eq!(caller, [7; 80]);
+    }
+}

@@ -1,0 +1,30 @@
+//! The `switchboard` command, built once.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// The root of the checkout.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the workspace")
+}
+
+/// The command with `arguments`, ready to be started from the root of the checkout.
+///
+/// # Panics
+/// It does not build.
+pub fn switchboard(arguments: &[&str]) -> Command {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        let build = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "local"]).current_dir(workspace()).status();
+        assert!(build.is_ok_and(|status| status.success()), "switchboard builds");
+        // This is target/debug/deps/promises-...; the command is two levels up.
+        let tests = std::env::current_exe().expect("a process knows its program");
+        tests.ancestors().nth(2).expect("tests are built into target/debug/deps").join("switchboard")
+    });
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(workspace());
+    command
+}
