@@ -18,7 +18,10 @@ pub fn workspace() -> &'static Path {
 pub fn switchboard(arguments: &[&str]) -> Command {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| {
-        let build = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "local"]).current_dir(workspace()).status();
+        let build = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "local"])
+            .current_dir(workspace())
+            .status();
         assert!(build.is_ok_and(|status| status.success()), "switchboard builds");
         // This is target/debug/deps/promises-...; the command is two levels up.
         let tests = std::env::current_exe().expect("a process knows its program");

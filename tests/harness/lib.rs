@@ -110,7 +110,8 @@ impl Stack {
         path: &str,
         body: Option<Value>,
     ) -> anyhow::Result<Answer> {
-        let mut request = self.http.request(method, format!("{}{path}", self.address("api_url"))).bearer_auth(token);
+        let mut request =
+            self.http.request(method, format!("{}{path}", self.address("api_url"))).bearer_auth(token);
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -124,7 +125,8 @@ impl Stack {
     /// # Errors
     /// The API refuses.
     pub async fn call(&self, to: &str, agent: Value) -> anyhow::Result<String> {
-        let body = json!({ "from_number": self.address("from_number"), "to_number": to, "agent_config": agent });
+        let body =
+            json!({ "from_number": self.address("from_number"), "to_number": to, "agent_config": agent });
         let answer = self.send(Method::POST, "/conversations/create_phone_call", Some(body)).await?;
         if answer.status != StatusCode::OK {
             bail!("{}: {}", answer.status, answer.body);

@@ -15,12 +15,18 @@ pub fn alive_on(state: &Path) -> Vec<String> {
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|process| process.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok()))
-        .filter(|process| process.file_name().is_some_and(|name| name.to_string_lossy() != std::process::id().to_string()))
+        .filter(|process| {
+            process.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok())
+        })
+        .filter(|process| {
+            process.file_name().is_some_and(|name| name.to_string_lossy() != std::process::id().to_string())
+        })
         .filter_map(|process| {
             let command = names(&process, "cmdline");
             let directory = fs::read_link(process.join("cwd")).unwrap_or_default();
-            let ours = command.contains(&needle) || names(&process, "environ").contains(&needle) || directory.starts_with(state);
+            let ours = command.contains(&needle)
+                || names(&process, "environ").contains(&needle)
+                || directory.starts_with(state);
             ours.then(|| format!("{} {command}", process.display()))
         })
         .collect()

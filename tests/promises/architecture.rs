@@ -24,7 +24,10 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let ours: BTreeSet<String> = packages.iter().map(name).collect();
     let depends = |package: &Value| {
         let all = package["dependencies"].as_array().unwrap().iter();
-        all.filter(|dependency| dependency["kind"] != "dev").map(name).filter(|name| ours.contains(name)).collect()
+        all.filter(|dependency| dependency["kind"] != "dev")
+            .map(name)
+            .filter(|name| ours.contains(name))
+            .collect()
     };
     packages.iter().map(|package| (name(package), depends(package))).collect()
 }
@@ -47,12 +50,19 @@ fn every_package_depends_only_on_what_lies_inward() {
     }
     assert!(dependencies["local"].is_subset(&set(&["aws", "domain", "sandbox"])));
     let named = FUNCTIONS.iter().chain(&["acceptance", "aws", "domain", "local", "sandbox", "vendors"]);
-    assert_eq!(dependencies.into_keys().collect::<BTreeSet<_>>(), named.map(|name| (*name).to_owned()).collect());
+    assert_eq!(
+        dependencies.into_keys().collect::<BTreeSet<_>>(),
+        named.map(|name| (*name).to_owned()).collect()
+    );
 }
 
 #[test]
 fn only_the_adapter_names_aws() {
-    for package in ["domain", "vendors", "sandbox", "local"].map(|name| format!("crates/{name}")).into_iter().chain(FUNCTIONS.map(|name| format!("functions/{name}"))) {
+    for package in ["domain", "vendors", "sandbox", "local"]
+        .map(|name| format!("crates/{name}"))
+        .into_iter()
+        .chain(FUNCTIONS.map(|name| format!("functions/{name}")))
+    {
         let manifest = std::fs::read_to_string(workspace().join(&package).join("Cargo.toml")).unwrap();
         assert!(!manifest.contains("aws-sdk") && !manifest.contains("aws-config"), "{package}");
     }

@@ -47,7 +47,12 @@ fn the_demo_makes_a_whole_phone_call() {
     let sequences: Vec<_> = events.iter().map(|event| event["sequence"].as_u64().unwrap()).collect();
     assert_eq!(sequences, (1..=events.len() as u64).collect::<Vec<_>>());
     let count = |name: &str| events.iter().filter(|event| event["event"] == name).count();
-    for name in ["phone_call:connection_requested", "phone_call:accepted", "conversation:started", "function_call:triggered"] {
+    for name in [
+        "phone_call:connection_requested",
+        "phone_call:accepted",
+        "conversation:started",
+        "function_call:triggered",
+    ] {
         assert_eq!(count(name), 1, "{name}");
     }
     assert_eq!(count("message:sent"), messages.len());
@@ -61,13 +66,17 @@ fn the_demo_makes_a_whole_phone_call() {
         let stage = |name: &str| turn[name].as_u64().unwrap();
         let sum: u64 = ["transcript_ms", "model_ms", "voice_ms", "send_ms"].map(stage).into_iter().sum();
         assert_eq!(sum, stage("response_ms"));
-        assert!(stage("transcript_ms") > 0 && stage("voice_ms") > 0, "hearing and speaking take time: {turn}");
+        assert!(
+            stage("transcript_ms") > 0 && stage("voice_ms") > 0,
+            "hearing and speaking take time: {turn}"
+        );
     }
 
     // Everybody who worked is paid.
     let cost = &conversation["cost_breakdown"];
     let part = |name: &str| cost[name]["cost"].as_f64().unwrap();
-    let sum: f64 = ["agent", "language_model", "transcriber", "voice", "telephony"].map(part).into_iter().sum();
+    let sum: f64 =
+        ["agent", "language_model", "transcriber", "voice", "telephony"].map(part).into_iter().sum();
     assert!((cost["total"].as_f64().unwrap() - sum).abs() < 5e-7);
     for name in ["language_model", "transcriber", "voice", "telephony"] {
         assert!(part(name) > 0.0, "{name} cost nothing");

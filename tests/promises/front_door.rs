@@ -36,7 +36,8 @@ async fn every_wrong_field_is_said_at_once() {
     });
     let answer = shared().send(Method::POST, "/conversations/create_phone_call", Some(body)).await.unwrap();
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
-    let places: Vec<Value> = answer.body["detail"].as_array().unwrap().iter().map(|error| error["loc"].clone()).collect();
+    let places: Vec<Value> =
+        answer.body["detail"].as_array().unwrap().iter().map(|error| error["loc"].clone()).collect();
     for place in [
         json!(["body", "to_number"]),
         json!(["body", "agent_config", "language_model", "temperature"]),

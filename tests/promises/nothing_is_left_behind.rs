@@ -39,7 +39,9 @@ fn after_a_kill_no_process_is_left_and_the_next_run_works() {
     // The state directory of the killed run does not stand in the next one's way.
     let mut next = switchboard(&["--state"]).arg(&state).stdin(Stdio::null()).spawn().unwrap();
     let asked = Instant::now();
-    while !state.join("local.json").exists() || !std::fs::read_to_string(state.join("local.json")).unwrap().contains(&format!(": {}", next.id())) {
+    while !state.join("local.json").exists()
+        || !std::fs::read_to_string(state.join("local.json")).unwrap().contains(&format!(": {}", next.id()))
+    {
         assert!(next.try_wait().unwrap().is_none(), "the next run ended at once");
         assert!(asked.elapsed() < Duration::from_secs(60), "the next run is not ready");
         sleep(Duration::from_millis(100));

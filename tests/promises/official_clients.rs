@@ -24,7 +24,15 @@ fn python() -> &'static Path {
             let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
             run(Command::new("python3").args(["-m", "venv"]).arg(&directory));
             run(Command::new(&python)
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r"])
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "--require-hashes",
+                    "-r",
+                ])
                 .arg(&requirements));
             fs::write(&stamp, wanted).unwrap();
         }

@@ -65,7 +65,7 @@ pub enum State {
         /// Why.
         ended_reason: EndedReason,
         /// What it cost.
-        cost: CostBreakdown,
+        cost: Box<CostBreakdown>,
     },
 }
 
@@ -222,7 +222,7 @@ impl Conversation {
     #[must_use]
     pub fn ended(&self) -> Option<(Timestamp, EndedReason, &CostBreakdown)> {
         match &self.state {
-            State::Ended { ended_at, ended_reason, cost, .. } => Some((*ended_at, *ended_reason, cost)),
+            State::Ended { ended_at, ended_reason, cost, .. } => Some((*ended_at, *ended_reason, &**cost)),
             _ => None,
         }
     }

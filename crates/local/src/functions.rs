@@ -18,6 +18,27 @@ pub(crate) const LAMBDAS: [&str; 4] = ["api", "twilio", "dialer", "relay"];
 /// The media worker: package and binary.
 pub(crate) const MEDIA: &str = "media";
 
+/// What `cargo run` and `cargo test` set for the program they run. Build scripts watch some of them: with
+/// them, dependencies would be built again, and once more by the next cargo without them.
+const SET_BY_CARGO: [&str; 16] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_PKG_AUTHORS",
+    "CARGO_PKG_DESCRIPTION",
+    "CARGO_PKG_HOMEPAGE",
+    "CARGO_PKG_LICENSE",
+    "CARGO_PKG_LICENSE_FILE",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_README",
+    "CARGO_PKG_REPOSITORY",
+    "CARGO_PKG_RUST_VERSION",
+    "CARGO_PKG_VERSION",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+];
+
 /// Executables by name.
 pub(crate) type Executables = BTreeMap<String, PathBuf>;
 
@@ -58,6 +79,9 @@ pub(crate) async fn build(
         cargo.args(["--package", name, "--bin", name]);
     }
     cargo.current_dir(workspace).env("CARGO_TERM_PROGRESS_WHEN", "never").env("CARGO_TERM_COLOR", "never");
+    for name in SET_BY_CARGO {
+        cargo.env_remove(name);
+    }
     let mut cargo = cargo.stdout(Stdio::piped()).stderr(errors).spawn().context("starting cargo")?;
     let _lifeline = cargo.stdin.take();
     let mut lines = BufReader::new(cargo.stdout.take().context("no output")?).lines();

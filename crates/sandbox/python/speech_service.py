@@ -21,7 +21,11 @@ from moonshine_voice.moonshine_api import ModelArch
 from moonshine_voice.transcriber import Transcriber
 from moonshine_voice.utils import get_model_path
 
+SPOKEN_RATE = 24_000
 HEARD_RATE = 16_000
+# Quieter than this (-46 dB of full scale) is silence; what of it is left around a sentence, in seconds.
+SILENCE = 0.005
+BREATH, PAUSE = 0.04, 0.25
 MAX_TEXT_BYTES = 16_384
 MAX_AUDIO_BYTES = 60 * HEARD_RATE * 2
 
@@ -62,7 +66,7 @@ class Engines:
         with self.voice_lock:
             # The seed makes the same text sound the same every time.
             audio = self.voice(speakable(text), speed=speed, seed=0)
-        return (np.clip(audio, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
+        return (np.clip(trimmed(audio), -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
 
     def transcribe(self, pcm):
         samples = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768.0
@@ -70,6 +74,19 @@ class Engines:
             lines = self.ears.transcribe_without_streaming(samples.tolist(), HEARD_RATE).lines
         text = " ".join(line.text.strip() for line in lines).strip()
         return GOODBYE.sub(r"\1oodbye", text)
+
+
+def trimmed(audio):
+    """The speech without the near second of silence that the engine puts around every sentence.
+
+    Said one after the other, sentences would stand further apart than people's turns do. What stays
+    is a short breath before and the usual pause after a sentence.
+    """
+    loud = np.flatnonzero(np.abs(audio) > SILENCE)
+    if not loud.size:
+        return audio
+    start = max(0, loud[0] - int(BREATH * SPOKEN_RATE))
+    return audio[start : loud[-1] + int(PAUSE * SPOKEN_RATE)]
 
 
 class Refused(Exception):

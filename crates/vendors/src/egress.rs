@@ -36,14 +36,16 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-static TLS: LazyLock<ClientConfig> = LazyLock::new(|| {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+static TLS: LazyLock<ClientConfig> =
+    LazyLock::new(|| trusting(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }));
+
+fn trusting(roots: RootCertStore) -> ClientConfig {
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring supports the default TLS versions")
         .with_root_certificates(roots)
         .with_no_client_auth()
-});
+}
 
 /// A client whose connections are kept and shared: clone it, do not make many.
 ///
@@ -51,7 +53,7 @@ static TLS: LazyLock<ClientConfig> = LazyLock::new(|| {
 /// Never: everything it is built from is fixed here.
 #[must_use]
 pub fn client() -> reqwest::Client {
-    builder()
+    builder(TLS.clone())
         // Calls come in bursts; a connection that waits through a lull saves a handshake of 100 ms.
         .pool_idle_timeout(Duration::from_secs(90))
         // A kept connection that died silently is noticed before the next sentence needs it.
@@ -70,15 +72,14 @@ pub fn client() -> reqwest::Client {
 /// Never: everything it is built from is fixed here.
 #[must_use]
 pub fn single_use_client() -> reqwest::Client {
-    builder()
+    builder(TLS.clone())
         .pool_max_idle_per_host(0)
         .retry(reqwest::retry::never())
         .build()
         .expect("a client without files or names to look up always builds")
 }
 
-fn builder() -> reqwest::ClientBuilder {
-    let mut tls = TLS.clone();
+fn builder(mut tls: ClientConfig) -> reqwest::ClientBuilder {
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
@@ -91,11 +92,15 @@ fn builder() -> reqwest::ClientBuilder {
 
 /// Opens a websocket; `wss` with the same trust as HTTPS.
 pub(crate) async fn connect(request: client::Request) -> Result<WebSocket, tungstenite::Error> {
+    connect_with(TLS.clone(), request).await
+}
+
+async fn connect_with(tls: ClientConfig, request: client::Request) -> Result<WebSocket, tungstenite::Error> {
     let config = WebSocketConfig::default()
         .read_buffer_size(16 * 1024)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
-    let connector = Connector::Rustls(Arc::new(TLS.clone()));
+    let connector = Connector::Rustls(Arc::new(tls));
     let connecting = connect_async_tls_with_config(request, Some(config), true, Some(connector));
     match timeout(UPGRADE_TIMEOUT, Box::pin(connecting)).await {
         Ok(connected) => connected.map(|(socket, _)| socket),
@@ -141,7 +146,87 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read, Write},
+        net::{SocketAddr, TcpListener, TcpStream},
+        thread,
+    };
+
+    use futures_util::StreamExt;
+    use rustls::{
+        ServerConfig, ServerConnection, StreamOwned,
+        pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    };
+    use tungstenite::{Message, client::IntoClientRequest};
+
     use super::*;
+
+    const CERTIFICATE: &[u8] = include_bytes!("../tests/certificates/localhost.der");
+    const KEY: &[u8] = include_bytes!("../tests/certificates/localhost.key.der");
+
+    type TlsStream = StreamOwned<ServerConnection, TcpStream>;
+
+    /// A TLS server with a certificate of its own, for one connection.
+    fn serve_once(answer: impl FnOnce(TlsStream) + Send + 'static) -> (SocketAddr, thread::JoinHandle<()>) {
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(KEY));
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![CertificateDer::from(CERTIFICATE)], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let thread = thread::spawn(move || {
+            let (socket, _) = listener.accept().unwrap();
+            answer(StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), socket));
+        });
+        (address, thread)
+    }
+
+    fn trusting_the_test() -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(CERTIFICATE)).unwrap();
+        trusting(roots)
+    }
+
+    fn answer_http(mut stream: TlsStream) {
+        let mut request = [0; 1024];
+        if stream.read(&mut request).is_ok() {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").unwrap();
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn https_works_with_a_trusted_certificate_and_with_no_other() {
+        let (address, thread) = serve_once(answer_http);
+        let http = builder(trusting_the_test()).build().unwrap();
+        let answer = http.get(format!("https://{address}")).send().await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "hi");
+        thread.join().unwrap();
+
+        let (address, thread) = serve_once(answer_http);
+        assert!(client().get(format!("https://{address}")).send().await.unwrap_err().is_connect());
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn wss_works_with_a_trusted_certificate_and_with_no_other() {
+        let request = |address| format!("wss://{address}").into_client_request().unwrap();
+        let (address, thread) = serve_once(|stream| {
+            let mut socket = tungstenite::accept(stream).unwrap();
+            socket.send(Message::text("hi")).unwrap();
+        });
+        let mut socket = connect_with(trusting_the_test(), request(address)).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("hi"));
+        thread.join().unwrap();
+
+        let (address, thread) = serve_once(|stream| assert!(tungstenite::accept(stream).is_err()));
+        assert!(connect(request(address)).await.is_err());
+        thread.join().unwrap();
+    }
 
     #[test]
     fn both_clients_build_and_can_be_built_again() {

@@ -160,7 +160,9 @@ async fn a_hook_that_hangs_up_ends_the_call_before_it_is_dialled() {
     assert!(world.deliver().await.is_empty());
     let (_, reason, _) = world.conversation().await.ended().unwrap();
     assert_eq!(reason, EndedReason::AgentEnded);
-    assert_eq!(world.events().await[0].data["reason"], "hung_up");
+    let names = ["phone_call:connection_requested", "phone_call:rejected", "conversation:ended"];
+    assert_eq!(world.event_names().await, names);
+    assert_eq!(world.events().await[1].data["reason"], "hung_up");
     assert_eq!(world.seen().calls.len(), 0);
 }
 

@@ -4,7 +4,11 @@
 //! One task owns everything here. It never waits for a provider or the table: their work comes back
 //! as inputs, and what cannot be taken at once is dropped or ends the call.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use aws::{store::Outcome, system};
 use axum::extract::ws::WebSocket;
@@ -53,11 +57,11 @@ pub(crate) async fn serve(worker: Arc<Worker>, socket: WebSocket, shutdown: Canc
         return;
     };
     let address = Address { account: start.account, conversation: start.conversation };
-    let began = Instant::now();
+    let (began, began_at) = (Instant::now(), system::now());
     match admit(&worker, &start).await {
         Some(snapshot) => {
             tracing::info!(conversation = %address.conversation, "media flows");
-            let call = Call::new(&worker, address, &snapshot.agent, carrier, began);
+            let call = Call::new(&worker, address, &snapshot, carrier, (began, began_at));
             call.run(&start.call, &shutdown).await;
             tracing::info!(conversation = %address.conversation, "ended");
         }
@@ -129,8 +133,9 @@ struct Call<'a> {
     asking: Option<Asking>,
     voice: Option<Synthesizer>,
     speaking: SelectAll<Speaking>,
-    /// Audio the voice delivered and the engine has not sent, oldest clause first.
-    unsent: VecDeque<(Clause, BytesMut)>,
+    /// Audio the voice delivered and the engine has not sent. Clauses are spoken at the same time, so
+    /// a later one may be here before an earlier one.
+    unsent: BTreeMap<Clause, BytesMut>,
     journal: Journal,
     recording: Option<(Recorder, Keeper)>,
     usage: Usage,
@@ -141,10 +146,11 @@ impl<'a> Call<'a> {
     fn new(
         worker: &'a Worker,
         address: Address,
-        agent: &'a AgentConfig,
+        snapshot: &'a Snapshot,
         carrier: Carrier,
-        began: Instant,
+        (began, began_at): (Instant, Timestamp),
     ) -> Self {
+        let Snapshot { conversation, agent } = snapshot;
         let serving = substitutions::serving(agent);
         let voice = Synthesizer::new(&worker.providers, &serving.voice)
             .inspect_err(|error| tracing::error!(%error, "no voice"))
@@ -159,14 +165,19 @@ impl<'a> Call<'a> {
             agent,
             carrier,
             began,
-            began_at: system::now(),
+            began_at,
             engine: Engine::new(settings),
             ears: Ears::open(worker.providers.clone(), serving.transcriber.clone()),
             asking: None,
             voice,
             speaking: SelectAll::new(),
-            unsent: VecDeque::new(),
-            journal: Journal::open(worker.store.clone(), worker.prices.clone(), address),
+            unsent: BTreeMap::new(),
+            journal: Journal::open(
+                worker.store.clone(),
+                worker.prices.clone(),
+                address,
+                conversation.next_sequence,
+            ),
             recording: agent
                 .recording
                 .then(|| (Recorder::default(), Keeper::open(worker.recordings.clone(), address))),
@@ -280,10 +291,7 @@ impl<'a> Call<'a> {
             Spoken::Characters(count) => self.usage.characters += count,
             Spoken::Audio(audio) => {
                 let bytes = u32::try_from(audio.len()).unwrap_or(u32::MAX);
-                match self.unsent.iter_mut().find(|(of, _)| *of == clause) {
-                    Some((_, unsent)) => unsent.extend_from_slice(&audio),
-                    None => self.unsent.push_back((clause, BytesMut::from(audio.as_ref()))),
-                }
+                self.unsent.entry(clause).or_default().extend_from_slice(&audio);
                 self.feed(Input::VoiceAudio { clause, bytes });
             }
             Spoken::Finished => self.feed(Input::VoiceFinished { clause }),
@@ -369,11 +377,11 @@ impl<'a> Call<'a> {
     }
 
     fn send(&mut self, clause: Clause, bytes: u32, inputs: &mut VecDeque<Input>) {
-        // Clauses are sent one after the other: what is before this one is not wanted any more.
-        while self.unsent.front().is_some_and(|(of, _)| *of != clause) {
-            self.unsent.pop_front();
+        // Clauses are sent one after the other: what is left of those before is not wanted any more.
+        while self.unsent.first_entry().is_some_and(|first| *first.key() < clause) {
+            self.unsent.pop_first();
         }
-        let Some((_, unsent)) = self.unsent.front_mut() else { return };
+        let Some(unsent) = self.unsent.get_mut(&clause) else { return };
         let audio = unsent.split_to(unsent.len().min(bytes as usize)).freeze();
         let now = self.now();
         if let Some((recorder, _)) = &mut self.recording {
@@ -404,7 +412,8 @@ impl<'a> Call<'a> {
     /// The call is over: hang up, keep the recording, write the end.
     async fn close(mut self, carrier_call: &CallSid) {
         let reason = self.ended.unwrap_or(EndedReason::Unknown);
-        let (now, at) = (self.now(), system::now());
+        let now = self.now();
+        let at = self.began_at.after(Duration::from_micros(now.0));
         self.stop_asking();
         if reason != EndedReason::UserEnded {
             match timeout(HANG_UP, self.worker.calls.hang_up(carrier_call)).await {

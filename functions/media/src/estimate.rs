@@ -18,7 +18,9 @@ impl Estimate {
     pub(crate) fn of(agent: &AgentConfig, lines: &[Line]) -> Self {
         let characters = |line: &Line| match line {
             Line::User(text) | Line::Agent(text) | Line::ToolResult { content: text, .. } => count(text),
-            Line::ToolCalls(calls) => calls.iter().map(|call| count(&call.name) + count(&call.arguments)).sum(),
+            Line::ToolCalls(calls) => {
+                calls.iter().map(|call| count(&call.name) + count(&call.arguments)).sum()
+            }
         };
         let prompt = agent.prompt.as_deref().map_or(0, count);
         Self { sent_characters: prompt + lines.iter().map(characters).sum::<u64>(), ..Self::default() }

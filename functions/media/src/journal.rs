@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws::store::{Outcome, Store};
 use domain::{
-    conversations::{EndedReason, Entry},
+    conversations::{EndedReason, Entry, NotPossible, Snapshot, Transition},
     costs::{Prices, Usage},
     ids::{AccountId, ConversationId},
     time::Timestamp,
@@ -52,15 +52,17 @@ pub(crate) struct Ending {
 
 impl Journal {
     /// Ready to write.
-    pub(crate) fn open(store: Store, prices: Prices, address: Address) -> Self {
+    ///
+    /// `next_sequence` is the conversation's when media began: nobody else adds events until it ends.
+    pub(crate) fn open(store: Store, prices: Prices, address: Address, next_sequence: u64) -> Self {
         let (entries, waiting) = mpsc::channel(WAITING);
         let (end, ending) = oneshot::channel();
         let mut task = JoinSet::new();
-        task.spawn(write(store, prices, address, waiting, ending));
+        task.spawn(write(store, prices, address, next_sequence, waiting, ending));
         Self { entries, end, task }
     }
 
-    /// Notes something, and what was used so far. Never waits; false when there is no room left,
+    /// Notes something that is stored ([`domain::events::is_stored`]), and what was used so far. Never waits; false when there is no room left,
     /// that is, when nothing could be stored for minutes.
     #[must_use]
     pub(crate) fn note(&self, entry: Entry, usage: &Usage) -> bool {
@@ -82,6 +84,7 @@ async fn write(
     store: Store,
     prices: Prices,
     address: Address,
+    mut next_sequence: u64,
     mut waiting: mpsc::Receiver<(Entry, Usage)>,
     ending: oneshot::Receiver<Ending>,
 ) {
@@ -101,22 +104,16 @@ async fn write(
     .await;
 }
 
-/// Makes a change, for as long as it takes. A change that is not possible any more is dropped: the
-/// conversation has ended without us.
+/// Makes a change, for as long as it takes. One that is not possible any more was made already, or
+/// the conversation has ended without us.
 async fn persist(
     store: &Store,
     address: Address,
-    mut change: impl FnMut(
-        &domain::conversations::Snapshot,
-    ) -> Result<domain::conversations::Transition, domain::conversations::NotPossible>,
+    mut change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
 ) {
     loop {
         match store.transition(address.account, address.conversation, &mut change).await {
-            Ok(Outcome::Changed(_)) => return,
-            Ok(Outcome::Unchanged(_) | Outcome::NotFound) => {
-                tracing::warn!("the conversation ended elsewhere");
-                return;
-            }
+            Ok(Outcome::Changed(_) | Outcome::Unchanged(_) | Outcome::NotFound) => return,
             Err(error) => tracing::warn!(%error, "not stored yet"),
         }
         sleep(RETRY).await;

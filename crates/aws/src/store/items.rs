@@ -42,7 +42,7 @@ impl Item {
     /// `value`'s fields as attributes, under a key.
     pub(super) fn new(pk: String, sk: impl Into<String>, value: &impl Serialize) -> Result<Self, StoreError> {
         let item: serde_dynamo::Item =
-            serde_dynamo::to_item(value).map_err(|_| StoreError::Corrupt("that was to be written"))?;
+            serde_dynamo::to_item(value).map_err(|_| StoreError::Corrupt("NEW"))?;
         Ok(Self(item.into()).with("pk", pk).with("sk", sk.into()))
     }
 
@@ -120,8 +120,7 @@ pub(super) struct StoredConfig {
 
 impl StoredConfig {
     pub(super) fn new(agent: &AgentConfig) -> Result<Self, StoreError> {
-        let agent =
-            serde_json::to_string(agent).map_err(|_| StoreError::Corrupt("that was to be written"))?;
+        let agent = serde_json::to_string(agent).map_err(|_| StoreError::Corrupt("NEW"))?;
         Ok(Self { agent })
     }
 

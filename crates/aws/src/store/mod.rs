@@ -66,9 +66,9 @@ pub enum StoreError {
     /// More than [`MAX_ITEMS`] items in one transaction, or an item above 400 KB: write less at once.
     #[error("too much for one write")]
     TooLarge,
-    /// What is stored cannot be read: a defect, or an item of a newer version. Asking again does not
-    /// help. Says which kind of item; never what is in it.
-    #[error("a stored item of kind {0} cannot be read")]
+    /// What is stored cannot be read (or what is to be stored cannot be written): a defect, or an item
+    /// of a newer version. Asking again does not help. Says which kind of item; never what is in it.
+    #[error("an item of kind {0} does not fit its stored form")]
     Corrupt(&'static str),
     /// Asked too often, even after retries: ask again later. Nothing was written.
     #[error("the table throttles: {0}")]

@@ -95,7 +95,7 @@ async fn every_state_reads_back_as_it_was_written() {
         started_at,
         ended_at: at(9),
         ended_reason,
-        cost: CostBreakdown { telephony, ..cost() },
+        cost: Box::new(CostBreakdown { telephony, ..cost() }),
     };
     let carrier = TimedCost { provider: "twilio".into(), cost: usd("0.014"), ms: 1 };
     let states = [

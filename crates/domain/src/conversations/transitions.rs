@@ -222,10 +222,15 @@ impl Conversation {
             started_at: self.started_at(),
             ended_at: now,
             ended_reason,
-            cost,
+            cost: Box::new(cost),
         });
         next.conversation.media_token_sha256 = None;
         next.add(agent, entries);
+        if rejected == Some(RejectReason::HungUp) && matches!(self.state, State::Queued) {
+            // The event that the hook acted on: it would have been the dialling's.
+            let data = json!({ "phone_call": self.phone_call });
+            next.emit(agent, now, EventName::ConnectionRequested, data);
+        }
         if let Some(reason) = rejected {
             let data = json!({ "phone_call": self.phone_call, "reason": reason });
             next.emit(agent, now, EventName::Rejected, data);

@@ -172,6 +172,14 @@ fn a_rejected_call_has_rejected_then_ended_and_costs_nothing() {
 }
 
 #[test]
+fn a_hook_on_the_request_itself_leaves_it_in_the_log() {
+    let conversation = queued();
+    let next = conversation.rejected(&agent(), RejectReason::HungUp, &Prices::default(), at(1));
+    let names = [EventName::ConnectionRequested, EventName::Rejected, EventName::Ended];
+    after(&conversation, next, &names);
+}
+
+#[test]
 fn ending_before_the_answer_is_a_rejection_too() {
     let conversation = ringing();
     let end = conversation.end(

@@ -37,12 +37,7 @@ pub(super) struct Answer {
     calling: Option<Batch>,
     rounds: u32,
     failed_once: bool,
-    /// There is something to be said, or it was said.
-    has_words: bool,
-    /// Audio of it was sent.
-    spoke: bool,
-    /// An utterance of it was heard to the end.
-    heard: bool,
+    reached: Reached,
     spoken_until: CallTime,
     decided_at: CallTime,
     first_words_at: Option<CallTime>,
@@ -54,6 +49,18 @@ enum Kind {
     ToUser,
     /// Our own words, for want of an answer.
     Excuse,
+}
+
+/// How far it has come; its later utterances do not take it back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    Nothing,
+    /// There are words to be spoken.
+    Words,
+    /// Audio was sent.
+    Audio,
+    /// An utterance was heard to its end.
+    Ear,
 }
 
 /// A request the model is working on.
@@ -76,9 +83,7 @@ impl Answer {
             calling: None,
             rounds: 0,
             failed_once: false,
-            has_words: false,
-            spoke: false,
-            heard: false,
+            reached: Reached::Nothing,
             spoken_until,
             decided_at,
             first_words_at: None,
@@ -97,7 +102,7 @@ impl Answer {
 
     /// Whether it answers the user, who has not heard a whole utterance of it.
     pub(super) fn is_unheard(&self) -> bool {
-        self.kind != Kind::Greeting && !self.heard
+        self.kind != Kind::Greeting && self.reached < Reached::Ear
     }
 
     /// The request the model is working on.
@@ -107,7 +112,8 @@ impl Answer {
 
     /// An utterance of it begins to be sent; how long the user waited, if it is the first.
     pub(super) fn speaks(&mut self, at: CallTime, first_audio_at: CallTime) -> Option<Latency> {
-        let is_first = !std::mem::replace(&mut self.spoke, true);
+        let is_first = self.reached < Reached::Audio;
+        self.reached = self.reached.max(Reached::Audio);
         (is_first && self.kind != Kind::Greeting).then(|| {
             let words_at = self.first_words_at.unwrap_or(first_audio_at);
             waited([self.spoken_until, self.decided_at, words_at, first_audio_at, at])
@@ -116,7 +122,9 @@ impl Answer {
 
     /// An utterance of it is over.
     pub(super) fn was_heard(&mut self, heard: &Heard) {
-        self.heard |= !heard.text.is_empty();
+        if !heard.text.is_empty() {
+            self.reached = Reached::Ear;
+        }
     }
 }
 
@@ -185,7 +193,7 @@ impl Engine {
             ask.cutter.next_clause().or_else(|| is_complete.then(|| ask.cutter.rest()).flatten())
         {
             let Some(clause) = speech::speakable(&clause) else { continue };
-            answer.has_words = true;
+            answer.reached = answer.reached.max(Reached::Words);
             let utterance = *ask.utterance.get_or_insert_with(|| self.playback.begin());
             self.history.agent_says(utterance, &clause);
             self.playback.add(utterance, clause);
@@ -235,7 +243,7 @@ impl Engine {
                 out.push(Output::Event(Happening::FunctionCall(call.clone())));
                 out.push(Output::CallTool(call));
             }
-        } else if !answer.has_words {
+        } else if answer.reached < Reached::Words {
             self.try_again(at, out);
         }
     }
@@ -319,7 +327,7 @@ impl Engine {
             return false;
         }
         if answer.is_to_user() && self.ending.is_none() {
-            if !answer.spoke {
+            if answer.reached < Reached::Audio {
                 self.excuse(at);
                 return true;
             }

@@ -121,11 +121,9 @@ impl Engine {
             return;
         }
         self.started_at = Some(at);
-        if let Some(greeting) = self.settings.greeting.take() {
-            if self.answer.is_none() && self.ending.is_none() {
-                self.answer = Some(Answer::greeting());
-                self.say(&greeting);
-            }
+        if let (Some(greeting), None) = (self.settings.greeting.take(), &self.answer) {
+            self.answer = Some(Answer::greeting());
+            self.say(&greeting);
         }
     }
 
@@ -149,14 +147,12 @@ impl Engine {
         if text.is_empty() {
             return;
         }
-        let unheard =
-            self.answer.as_ref().is_some_and(|answer| answer.is_unheard()) && !self.playback.any_heard(at);
+        let unheard = self.answer.as_ref().is_some_and(Answer::is_unheard) && !self.playback.any_heard(at);
         let (text, wrong) = match self.turn.fresh(at, text, is_final) {
-            Fresh::Nothing => return,
             Fresh::Words(text) => (text, None),
             Fresh::Corrected { counted, text, .. } if unheard => (text, Some(counted)),
             // Words that are being answered already are not worth cutting the agent off.
-            Fresh::Corrected { more: "", .. } => return,
+            Fresh::Nothing | Fresh::Corrected { more: "", .. } => return,
             Fresh::Corrected { more, .. } => (more, None),
         };
         // The transcriber settles words of the turn it has ended, rather than new ones.
@@ -197,7 +193,7 @@ impl Engine {
         }
     }
 
-    /// The user's turn is over: the words enter the conversation; whether there were any.
+    /// The user's turn is over: the words enter the conversation. When they ended, if there were any.
     fn end_turn(&mut self, at: CallTime, out: &mut Vec<Output>) -> Option<CallTime> {
         let spoken = self.turn.take(at)?;
         self.history.user_said(spoken.text.clone());
@@ -275,10 +271,9 @@ impl Engine {
                 break;
             }
         }
-        if let Some(ending) = self.ending {
-            if self.playback.is_idle() || ending.by <= at {
-                self.end(at, ending.reason, out);
-            }
+        let ready = |ending: &Ending| self.playback.is_idle() || ending.by <= at;
+        if let Some(Ending { reason, .. }) = self.ending.filter(ready) {
+            self.end(at, reason, out);
         }
     }
 

@@ -33,13 +33,11 @@ impl History {
 
     /// Takes back words at the end of what the user said last, unless something followed it.
     pub(super) fn user_did_not_say(&mut self, words: &str) {
-        if let Some(Entry::User(text)) = self.entries.last_mut() {
-            if let Some(before) = text.strip_suffix(words) {
-                text.truncate(before.trim_end().len());
-                if text.is_empty() {
-                    self.entries.pop();
-                }
-            }
+        let Some(Entry::User(text)) = self.entries.last_mut() else { return };
+        let Some(before) = text.strip_suffix(words) else { return };
+        text.truncate(before.trim_end().len());
+        if text.is_empty() {
+            self.entries.pop();
         }
     }
 

@@ -187,7 +187,8 @@ pub enum Output {
     CancelSpeech,
     /// Send the next bytes of a clause to the carrier.
     Send {
-        /// Which clause; clauses are sent one after the other.
+        /// Which clause; clauses are sent one after the other, but not always in the order of their
+        /// numbers: one that is asked for again keeps its place.
         clause: Clause,
         /// How many of the bytes that were not sent yet.
         bytes: u32,

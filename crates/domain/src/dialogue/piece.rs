@@ -17,23 +17,33 @@ const BYTES_PER_CHARACTER: u64 = 530;
 #[derive(Default)]
 pub(super) struct Piece {
     pub(super) text: String,
-    /// None while it waits to be asked for.
-    pub(super) clause: Option<Clause>,
+    pub(super) stage: Stage,
     pub(super) asked_at: CallTime,
     pub(super) failed_once: bool,
-    /// The voice could not speak it.
-    pub(super) dropped: bool,
+    /// Bytes the voice delivered.
     pub(super) received: u64,
     pub(super) first_audio_at: CallTime,
     pub(super) last_audio_at: CallTime,
-    /// No more audio comes.
-    pub(super) complete: bool,
-    /// The voice failed before the end.
-    pub(super) cut_short: bool,
     pub(super) sent: u64,
     pub(super) plays_until: CallTime,
     pub(super) mark: Option<u32>,
     pub(super) marked_at: Option<CallTime>,
+}
+
+/// What the voice does with a clause.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It was not asked yet.
+    #[default]
+    Waiting,
+    /// It was asked; audio may come.
+    AtVoice(Clause),
+    /// It delivered everything.
+    Spoken(Clause),
+    /// It broke off after some audio.
+    CutShort(Clause),
+    /// It could not speak it.
+    Dropped,
 }
 
 impl Piece {
@@ -41,26 +51,34 @@ impl Piece {
         Self { text, ..Self::default() }
     }
 
-    /// Whether audio of it is awaited.
-    pub(super) fn at_voice(&self) -> bool {
-        self.clause.is_some() && !self.dropped && !self.complete
+    /// Its number, if audio of it may be sent.
+    pub(super) fn clause(&self) -> Option<Clause> {
+        match self.stage {
+            Stage::AtVoice(clause) | Stage::Spoken(clause) | Stage::CutShort(clause) => Some(clause),
+            Stage::Waiting | Stage::Dropped => None,
+        }
+    }
+
+    /// Whether the voice has delivered what it will deliver.
+    fn is_complete(&self) -> bool {
+        matches!(self.stage, Stage::Spoken(_) | Stage::CutShort(_))
     }
 
     /// Whether it was asked for, and nothing of it was sent yet.
-    pub(super) fn is_asked_only(&self) -> bool {
-        self.clause.is_some() && !self.dropped && self.sent == 0
+    pub(super) fn is_ahead(&self) -> bool {
+        self.clause().is_some() && self.sent == 0
     }
 
     /// Whether all of it was sent.
     pub(super) fn is_sent(&self) -> bool {
-        self.complete && self.sent == self.received
+        self.is_complete() && self.sent == self.received
     }
 
     /// How many bytes can be sent if they may play for so long: whole frames, but for its end.
     pub(super) fn sendable(&self, room: Duration) -> u64 {
         let room = u64::try_from(room.as_micros()).unwrap_or(u64::MAX) / MICROS_PER_BYTE;
         let available = self.received - self.sent;
-        if self.complete && available <= room {
+        if self.is_complete() && available <= room {
             available
         } else {
             available.min(room) / FRAME_BYTES * FRAME_BYTES
@@ -75,15 +93,15 @@ impl Piece {
 
     /// Whether nothing more is to be done for it.
     pub(super) fn is_over(&self, at: CallTime) -> bool {
-        self.dropped || (self.is_sent() && self.over_at() <= at)
+        self.stage == Stage::Dropped || (self.is_sent() && self.over_at() <= at)
     }
 
     /// The words that end within so many bytes of its audio.
     pub(super) fn words(&self, bytes: u64) -> &str {
         let characters = self.text.chars().count() as u64;
         let estimate = characters * BYTES_PER_CHARACTER;
-        let total =
-            if self.complete && !self.cut_short { self.received } else { self.received.max(estimate) };
+        let is_whole = matches!(self.stage, Stage::Spoken(_));
+        let total = if is_whole { self.received } else { self.received.max(estimate) };
         if bytes >= total {
             return if bytes == 0 { "" } else { &self.text };
         }

@@ -10,7 +10,7 @@ use std::{collections::VecDeque, time::Duration};
 use super::{
     CallTime, Clause, Latency, Mark, Output,
     history::UtteranceId,
-    piece::{FRAME_BYTES, MICROS_PER_BYTE, Piece, playing_time},
+    piece::{FRAME_BYTES, MICROS_PER_BYTE, Piece, Stage, playing_time},
 };
 
 /// How far audio is sent ahead of real time: enough for a busy network, little to throw away.
@@ -122,7 +122,7 @@ impl Playback {
         match self.at_voice(clause) {
             Some(piece) if piece.received == 0 => self.voice_failed(at, clause),
             Some(piece) => {
-                piece.complete = true;
+                piece.stage = Stage::Spoken(clause);
                 self.voice_free_at = at;
             }
             None => {}
@@ -133,55 +133,51 @@ impl Playback {
     /// there is of it.
     pub(super) fn voice_failed(&mut self, at: CallTime, clause: Clause) {
         let Some(piece) = self.at_voice(clause) else { return };
-        if piece.received > 0 {
-            piece.complete = true;
-            piece.cut_short = true;
-        } else if piece.failed_once {
-            piece.dropped = true;
-        } else {
-            piece.failed_once = true;
-            piece.clause = None;
-        }
+        piece.stage = match (piece.received > 0, piece.failed_once) {
+            (true, _) => Stage::CutShort(clause),
+            (false, true) => Stage::Dropped,
+            (false, false) => Stage::Waiting,
+        };
+        piece.failed_once = true;
         self.voice_free_at = at;
     }
 
     /// Fails or finishes the clause for which the voice has taken too long.
     pub(super) fn watch_voice(&mut self, at: CallTime) {
         while let Some((clause, _)) = self.voice_due().filter(|(_, due)| *due <= at) {
-            match self.at_voice(clause) {
-                Some(piece) if piece.received > 0 => self.voice_finished(at, clause),
-                _ => self.voice_failed(at, clause),
-            }
+            self.voice_finished(at, clause);
         }
     }
 
     fn at_voice(&mut self, clause: Clause) -> Option<&mut Piece> {
-        self.pieces_mut().find(|piece| piece.clause == Some(clause) && piece.at_voice())
+        self.pieces_mut().find(|piece| piece.stage == Stage::AtVoice(clause))
     }
 
     /// The clause the voice works on (it takes them in turn), and when it has taken too long.
     fn voice_due(&self) -> Option<(Clause, CallTime)> {
-        let piece = self.pieces().find(|piece| piece.at_voice())?;
-        let due = if piece.received > 0 {
-            piece.last_audio_at + STALLED
-        } else {
-            piece.asked_at.max(self.voice_free_at) + NO_AUDIO
-        };
-        piece.clause.map(|clause| (clause, due))
+        self.pieces().find_map(|piece| {
+            let Stage::AtVoice(clause) = piece.stage else { return None };
+            let due = if piece.received > 0 {
+                piece.last_audio_at + STALLED
+            } else {
+                piece.asked_at.max(self.voice_free_at) + NO_AUDIO
+            };
+            Some((clause, due))
+        })
     }
 
     /// Asks the voice for clauses that wait.
     pub(super) fn speak(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        let mut ahead = self.pieces().filter(|piece| piece.is_asked_only()).count();
+        let mut ahead = self.pieces().filter(|piece| piece.is_ahead()).count();
         let next = &mut self.clauses;
         for piece in self.utterances.iter_mut().flat_map(|utterance| &mut utterance.pieces) {
             if ahead >= CLAUSES_AHEAD {
                 break;
             }
-            if piece.clause.is_none() {
+            if piece.stage == Stage::Waiting {
                 let clause = Clause(*next);
                 *next = next.saturating_add(1);
-                piece.clause = Some(clause);
+                piece.stage = Stage::AtVoice(clause);
                 piece.asked_at = at;
                 out.push(Output::Speak { clause, text: piece.text.clone() });
                 ahead += 1;
@@ -194,10 +190,10 @@ impl Playback {
         let (generation, marks, plays_until) = (self.generation, &mut self.marks, &mut self.plays_until);
         for utterance in &mut self.utterances {
             for piece in &mut utterance.pieces {
-                if piece.dropped {
+                if piece.stage == Stage::Dropped {
                     continue;
                 }
-                let Some(clause) = piece.clause else { return };
+                let Some(clause) = piece.clause() else { return };
                 let starts = (*plays_until).max(at);
                 let bytes = piece.sendable((at + AHEAD).since(starts));
                 if bytes > 0 {
@@ -272,7 +268,7 @@ impl Playback {
 
     /// Whether the voice still works, or has delivered what is not sent.
     pub(super) fn is_speaking(&self) -> bool {
-        self.pieces().any(|piece| piece.clause.is_some() && !piece.dropped && !piece.is_sent())
+        self.pieces().any(|piece| piece.clause().is_some() && !piece.is_sent())
     }
 
     /// Drops everything, and tells what was heard of it. Audio that was sent must be cleared.
@@ -289,7 +285,7 @@ impl Playback {
         let mut all: Vec<_> = self.utterances.iter().map(over).collect();
         for (index, piece, words) in self.heard(at) {
             append(&mut all[index].text, words);
-            all[index].interrupted |= !piece.dropped && words.len() < piece.text.len();
+            all[index].interrupted |= piece.stage != Stage::Dropped && words.len() < piece.text.len();
         }
         self.utterances.clear();
         self.plays_until = at;
@@ -323,11 +319,12 @@ impl Playback {
     /// When something is due: audio, a mark that is late, a voice that is late.
     pub(super) fn deadline(&self, now: CallTime) -> Option<CallTime> {
         let voice = self.voice_due().map(|(_, due)| due);
-        let audio = self.pieces().find(|piece| !piece.dropped && !piece.is_sent()).and_then(|piece| {
-            let next = piece.sendable(playing_time(FRAME_BYTES));
-            // A frame is sent as soon as it ends within what may be sent ahead.
-            (next > 0).then(|| before(self.plays_until + playing_time(next), AHEAD))
-        });
+        let audio =
+            self.pieces().find(|piece| piece.stage != Stage::Dropped && !piece.is_sent()).and_then(|piece| {
+                let next = piece.sendable(playing_time(FRAME_BYTES));
+                // A frame is sent as soon as it ends within what may be sent ahead.
+                (next > 0).then(|| before(self.plays_until + playing_time(next), AHEAD))
+            });
         let marks =
             self.pieces().filter(|piece| piece.is_sent()).map(Piece::over_at).filter(|due| *due > now).min();
         [voice, audio, marks].into_iter().flatten().min()

@@ -4,9 +4,6 @@ use std::{fmt, io};
 
 use quick_xml::{Writer, writer::ElementWriter};
 
-/// What may be longest in a `<Parameter>`, name and value together, in characters.
-pub const MAX_PARAMETER_LENGTH: usize = 500;
-
 /// Why a call is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectReason {
@@ -27,7 +24,7 @@ impl fmt::Display for RejectReason {
 
 /// Connects the call's audio to the websocket at `url`, until that closes it; then the call ends.
 /// A query in `url` would be dropped by the carrier: use `parameters`, which arrive with the stream's
-/// start.
+/// start; name and value of each may be 500 characters together.
 #[must_use]
 pub fn connect_stream(url: &str, parameters: &[(&str, &str)]) -> String {
     response(|writer| {

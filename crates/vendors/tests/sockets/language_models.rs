@@ -224,7 +224,7 @@ async fn an_error_inside_the_stream_fails_the_answer() {
 
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_may_be_tried_again() {
-    let events = answer(&nowhere().await, PATIENT).await;
+    let events = answer(&nowhere().providers, PATIENT).await;
     assert!(
         matches!(&events[..], [Err(error)] if error.to_string() == "openai is unavailable: no connection")
     );
@@ -233,6 +233,6 @@ async fn a_server_that_cannot_be_reached_may_be_tried_again() {
 #[tokio::test]
 async fn a_vendor_without_an_adapter_is_rejected() {
     let model = LanguageModel::Google(ModelSettings::default());
-    let events: Vec<_> = language_models::ask(&nowhere().await, &model, None, &[]).collect().await;
+    let events: Vec<_> = language_models::ask(&nowhere().providers, &model, None, &[]).collect().await;
     assert!(matches!(&events[..], [Err(error)] if !error.is_retryable()));
 }

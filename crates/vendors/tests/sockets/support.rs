@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, time::Duration};
 use axum::Router;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
 };
 use vendors::{Patience, Providers, egress, endpoints::Endpoints, keys::Keys};
@@ -35,7 +35,7 @@ impl Server {
         Self { address, _tasks: tasks }
     }
 
-    /// Reads the head of each connection's request and leaves the rest to `answer`.
+    /// Reads one request of each connection and leaves the rest to `answer`.
     pub(crate) async fn raw<F>(answer: impl Fn(TcpStream) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -47,12 +47,7 @@ impl Server {
             let mut connections = JoinSet::new();
             loop {
                 let (mut socket, _) = listener.accept().await.unwrap();
-                let mut head = Vec::new();
-                while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-                    if socket.read_buf(&mut head).await.unwrap_or(0) == 0 {
-                        break;
-                    }
-                }
+                read_request(&mut socket).await;
                 connections.spawn(answer(socket));
             }
         });
@@ -64,10 +59,37 @@ impl Server {
     }
 }
 
-/// An address that nobody listens on.
-pub(crate) async fn nowhere() -> Providers {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    providers(&format!("http://{}", listener.local_addr().unwrap()))
+/// All of it: to close a connection with something unread resets it, and the answer is lost.
+async fn read_request(socket: &mut TcpStream) {
+    let mut request = Vec::new();
+    while socket.read_buf(&mut request).await.unwrap_or(0) > 0 {
+        // The hello of a TLS client.
+        if request[0] == 0x16 {
+            return;
+        }
+        let Some(head) = request.windows(4).position(|end| end == b"\r\n\r\n") else { continue };
+        let length = String::from_utf8_lossy(&request[..head])
+            .to_lowercase()
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
+            .unwrap_or(0);
+        if request.len() >= head + 4 + length {
+            return;
+        }
+    }
+}
+
+/// An address that nobody listens on, and nobody else can take meanwhile.
+pub(crate) struct Nowhere {
+    pub(crate) providers: Providers,
+    _reserved: TcpSocket,
+}
+
+pub(crate) fn nowhere() -> Nowhere {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    Nowhere { providers: providers(&url), _reserved: socket }
 }
 
 pub(crate) fn providers(url: &str) -> Providers {

@@ -13,6 +13,7 @@ use axum::{
 use bytes::Bytes;
 use domain::agents::Transcriber;
 use futures_util::{StreamExt, future::pending};
+use tokio::io::AsyncWriteExt;
 use vendors::{
     Error, Providers,
     transcribers::{
@@ -21,7 +22,7 @@ use vendors::{
     },
 };
 
-use crate::support::{SHORT, Server, nowhere, until_closed};
+use crate::support::{SHORT, Server, nowhere};
 
 const FRAME: Bytes = Bytes::from_static(&[0xFF; 160]);
 const FINAL: &str = r#"{"type":"Results","is_final":true,"speech_final":true,"channel":{"alternatives":[
@@ -173,7 +174,7 @@ async fn a_refused_handshake_says_whether_to_try_again() {
     assert!(answered(StatusCode::TOO_MANY_REQUESTS).await.is_retryable());
     assert!(answered(StatusCode::SERVICE_UNAVAILABLE).await.is_retryable());
     assert!(answered(StatusCode::OK).await.is_retryable());
-    assert!(refused(&nowhere().await).await.is_retryable());
+    assert!(refused(&nowhere().providers).await.is_retryable());
 }
 
 #[tokio::test]
@@ -265,7 +266,10 @@ async fn a_session_that_falls_behind_refuses_audio_instead_of_piling_it_up() {
 
 #[tokio::test]
 async fn a_failed_tls_handshake_is_an_error_and_no_panic() {
-    let server = Server::raw(|mut socket| async move { until_closed(&mut socket).await }).await;
+    let server = Server::raw(|mut socket| async move {
+        let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    })
+    .await;
     let providers = crate::support::providers(&format!("https://{}", server.address));
     assert!(refused(&providers).await.is_retryable());
 }

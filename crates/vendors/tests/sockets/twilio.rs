@@ -85,7 +85,7 @@ async fn a_call_is_placed_with_what_the_carrier_wants_to_know() {
 
 #[tokio::test]
 async fn a_carrier_that_cannot_be_reached_was_not_sent_the_call() {
-    assert!(matches!(create(&nowhere().await).await, Err(CreateError::NotSent(_))));
+    assert!(matches!(create(&nowhere().providers).await, Err(CreateError::NotSent(_))));
 }
 
 #[tokio::test]

@@ -16,7 +16,9 @@ use vendors::{
     voices::{SpeechEvent, Synthesizer, deepgram},
 };
 
-use crate::support::{CHUNKED, IMPATIENT, PATIENT, SHORT, Server, nowhere, until_closed, write_chunk};
+use crate::support::{
+    CHUNKED, IMPATIENT, Nowhere, PATIENT, SHORT, Server, nowhere, until_closed, write_chunk,
+};
 
 fn synthesizer(providers: &Providers, patience: Patience) -> Synthesizer {
     Synthesizer::Deepgram(deepgram::Synthesizer::new(providers, "aura-2-thalia-en", patience))
@@ -64,7 +66,7 @@ async fn characters_are_counted_where_the_vendor_does_not_say() {
 
 #[tokio::test]
 async fn text_that_cannot_be_spoken_is_silence() {
-    assert!(speech(&nowhere().await, PATIENT, " ... 🎂 ").await.is_empty());
+    assert!(speech(&nowhere().providers, PATIENT, " ... 🎂 ").await.is_empty());
 }
 
 #[tokio::test]
@@ -100,7 +102,7 @@ async fn failures_say_whether_to_try_again() {
     assert!(!failure(StatusCode::PAYMENT_REQUIRED).await.is_retryable());
     assert!(failure(StatusCode::TOO_MANY_REQUESTS).await.is_retryable());
     assert!(failure(StatusCode::BAD_GATEWAY).await.is_retryable());
-    let unreachable = speech(&nowhere().await, PATIENT, "Hello.").await;
+    let unreachable = speech(&nowhere().providers, PATIENT, "Hello.").await;
     assert!(matches!(&unreachable[..], [Err(error)] if error.is_retryable()));
 }
 
@@ -126,7 +128,7 @@ async fn dropping_a_speech_closes_its_connection() {
 
 #[tokio::test]
 async fn only_voices_with_an_adapter_can_be_made() {
-    let providers = nowhere().await;
+    let Nowhere { providers, .. } = nowhere();
     assert!(Synthesizer::new(&providers, &Voice::default()).is_ok());
     let azure = Voice::Azure { model: "x".into(), pitch: 0, rate: 0, credential_id: None };
     assert!(!Synthesizer::new(&providers, &azure).unwrap_err().is_retryable());

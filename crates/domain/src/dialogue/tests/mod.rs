@@ -92,7 +92,7 @@ impl Call {
                 }
             }
             Output::CancelSpeech => {
-                self.coming.retain(|(_, input)| !matches!(input, Input::VoiceAudio { .. }))
+                self.coming.retain(|(_, input)| !matches!(input, Input::VoiceAudio { .. }));
             }
             Output::Send { bytes, .. } => {
                 let playing = Duration::from_micros(u64::from(*bytes) * 125);
