@@ -7,6 +7,9 @@ use std::{
 };
 
 /// The root of the checkout.
+///
+/// # Panics
+/// Never: this package is a folder of it.
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the workspace")
 }

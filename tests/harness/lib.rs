@@ -25,9 +25,9 @@ pub use self::{
 };
 
 /// A cold start builds and fetches.
-const START: Duration = Duration::from_secs(900);
+const START: Duration = Duration::from_mins(15);
 /// The longest call of a test.
-const CALL: Duration = Duration::from_secs(120);
+const CALL: Duration = Duration::from_mins(2);
 /// Between two looks at something that is awaited.
 const LOOK: Duration = Duration::from_millis(100);
 

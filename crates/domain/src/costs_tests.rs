@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    agents::{LanguageModel, Transcriber, Voice},
+    agents::{LanguageModel, ModelSettings, Transcriber, Voice},
     conversations::{Conversation, EndedReason},
     ids::{AccountId, ConversationId, CredentialId},
 };
@@ -101,8 +101,8 @@ fn a_provider_with_the_customers_own_key_costs_nothing_but_is_still_measured() {
 
 #[test]
 fn the_cost_names_who_served_not_who_was_asked() {
-    let mut agent = AgentConfig::default();
-    agent.transcriber = Transcriber::Azure { languages: vec!["en-US".into()], credential_id: None };
+    let transcriber = Transcriber::Azure { languages: vec!["en-US".into()], credential_id: None };
+    let agent = AgentConfig { transcriber, ..AgentConfig::default() };
     let cost = cost(&agent, &USAGE, &Prices::default(), at(10_000));
     assert_eq!(cost.transcriber.provider, "deepgram");
 }

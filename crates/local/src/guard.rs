@@ -18,8 +18,9 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-/// How long a tree may take to end by itself after SIGTERM.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long a tree may take to end by itself after SIGTERM; two such waits fit the ten seconds in which
+/// a whole stack stops.
+const GRACE: Duration = Duration::from_secs(4);
 
 /// How long what the child left behind may take once the child is gone.
 const GRACE_OF_LEFTOVERS: Duration = Duration::from_secs(1);

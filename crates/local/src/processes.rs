@@ -16,7 +16,7 @@ use crate::guard;
 /// How often a child that is not ready yet is asked again.
 const POLL: Duration = Duration::from_millis(25);
 
-/// A guard gives its tree 5 s and then kills it; past this it is itself killed.
+/// A guard gives its tree 4 s and then kills it; past this it is itself killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How many lines of a dead child's log are shown.

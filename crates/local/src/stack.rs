@@ -37,9 +37,9 @@ const ADDRESSES_FILE: &str = "local.json";
 
 /// What to start.
 pub(crate) struct Options {
-    /// The state directory; null: `.switchboard` in the workspace root.
+    /// The state directory; none: `.switchboard` in the workspace root.
     pub(crate) state: Option<PathBuf>,
-    /// The API's port; null: 8787 or the next free one.
+    /// The API's port; none: 8787 or the next free one.
     pub(crate) port: Option<u16>,
     /// What the environment gives.
     pub(crate) system: System,
@@ -241,9 +241,10 @@ impl Stack {
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         let _ = std::fs::remove_file(&self.file);
         let Parts { proxy, media, sandbox, emulator, speech } = self.parts;
-        proxy.stop().await;
+        // First, while everything that a call's end needs is still there.
         let media = media.stop().await;
-        let (emulator, speech, ()) = tokio::join!(emulator.child.stop(), speech.stop(), sandbox.stop());
+        let (emulator, speech, (), ()) =
+            tokio::join!(emulator.child.stop(), speech.stop(), sandbox.stop(), proxy.stop());
         media.and(emulator).and(speech).map(drop)
     }
 }

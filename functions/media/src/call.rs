@@ -5,7 +5,7 @@
 //! as inputs, and what cannot be taken at once is dropped or ends the call.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -58,18 +58,14 @@ pub(crate) async fn serve(worker: Arc<Worker>, socket: WebSocket, shutdown: Canc
     };
     let address = Address { account: start.account, conversation: start.conversation };
     let (began, began_at) = (Instant::now(), system::now());
-    match admit(&worker, &start).await {
-        Some(snapshot) => {
-            tracing::info!(conversation = %address.conversation, "media flows");
-            let call = Call::new(&worker, address, &snapshot, carrier, (began, began_at));
-            call.run(&start.call, &shutdown).await;
-            tracing::info!(conversation = %address.conversation, "ended");
-        }
-        None => {
-            tracing::warn!(conversation = %address.conversation, "a stream was not let in");
-            carrier.close().await;
-        }
-    }
+    let Some(snapshot) = admit(&worker, &start).await else {
+        tracing::warn!(conversation = %address.conversation, "a stream was not let in");
+        return carrier.close().await;
+    };
+    tracing::info!(conversation = %address.conversation, "media flows");
+    let call = Call::new(&worker, address, &snapshot, carrier, (began, began_at));
+    call.run(&start.call, &shutdown).await;
+    tracing::info!(conversation = %address.conversation, "ended");
 }
 
 /// Checks the stream's one-use token and marks the conversation as started, in one conditional
@@ -133,8 +129,8 @@ struct Call<'a> {
     asking: Option<Asking>,
     voice: Option<Synthesizer>,
     speaking: SelectAll<Speaking>,
-    /// Audio the voice delivered and the engine has not sent. Clauses are spoken at the same time, so
-    /// a later one may be here before an earlier one.
+    /// Audio the voice delivered and the engine has not sent. Clauses are spoken at the same time and
+    /// may be asked for again, so they neither come nor are sent in the order of their numbers.
     unsent: BTreeMap<Clause, BytesMut>,
     journal: Journal,
     recording: Option<(Recorder, Keeper)>,
@@ -225,15 +221,15 @@ impl<'a> Call<'a> {
         match woken {
             Woken::Shutdown => self.feed(Input::HangUp),
             Woken::Deadline => self.feed(Input::Wake),
-            Woken::Carrier(message) => self.from_carrier(message),
+            Woken::Carrier(message) => self.carrier_says(message),
             Woken::Heard(Heard::Input(input)) => self.feed(input),
             Woken::Heard(Heard::Usage(audio)) => self.usage.transcriber_ms += millis(audio),
-            Woken::Model(event) => self.from_model(event),
-            Woken::Voice(clause, spoken) => self.from_voice(clause, spoken),
+            Woken::Model(event) => self.model_says(event),
+            Woken::Voice(clause, spoken) => self.voice_says(clause, spoken),
         }
     }
 
-    fn from_carrier(&mut self, message: FromCarrier) {
+    fn carrier_says(&mut self, message: FromCarrier) {
         match message {
             FromCarrier::Media { at, audio } => {
                 let now = self.now();
@@ -252,7 +248,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn from_model(&mut self, event: Option<Result<ModelEvent, vendors::Error>>) {
+    fn model_says(&mut self, event: Option<Result<ModelEvent, vendors::Error>>) {
         let Some(asking) = &mut self.asking else { return };
         let request = asking.request;
         match event {
@@ -286,7 +282,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn from_voice(&mut self, clause: Clause, spoken: Spoken) {
+    fn voice_says(&mut self, clause: Clause, spoken: Spoken) {
         match spoken {
             Spoken::Characters(count) => self.usage.characters += count,
             Spoken::Audio(audio) => {
@@ -328,13 +324,13 @@ impl<'a> Call<'a> {
                 self.unsent.clear();
             }
             Output::Send { clause, bytes } => self.send(clause, bytes, inputs),
-            Output::Mark(mark) => self.to_carrier(|carrier| carrier.mark(mark), inputs),
+            Output::Mark(mark) => self.tell_carrier(|carrier| carrier.mark(mark), inputs),
             Output::Clear => {
                 let now = self.now();
                 if let Some((recorder, _)) = &mut self.recording {
                     recorder.cleared(now);
                 }
-                self.to_carrier(Carrier::clear, inputs);
+                self.tell_carrier(Carrier::clear, inputs);
             }
             // The first matching webhook's answer will be the result; without one the call just succeeded.
             Output::CallTool(call) => {
@@ -377,20 +373,20 @@ impl<'a> Call<'a> {
     }
 
     fn send(&mut self, clause: Clause, bytes: u32, inputs: &mut VecDeque<Input>) {
-        // Clauses are sent one after the other: what is left of those before is not wanted any more.
-        while self.unsent.first_entry().is_some_and(|first| *first.key() < clause) {
-            self.unsent.pop_first();
+        let Entry::Occupied(mut unsent) = self.unsent.entry(clause) else { return };
+        let left = unsent.get().len();
+        let audio = unsent.get_mut().split_to(left.min(bytes as usize)).freeze();
+        if audio.len() == left {
+            unsent.remove();
         }
-        let Some(unsent) = self.unsent.get_mut(&clause) else { return };
-        let audio = unsent.split_to(unsent.len().min(bytes as usize)).freeze();
         let now = self.now();
         if let Some((recorder, _)) = &mut self.recording {
             recorder.sent(now, &audio);
         }
-        self.to_carrier(|carrier| carrier.media(&audio), inputs);
+        self.tell_carrier(|carrier| carrier.media(&audio), inputs);
     }
 
-    fn to_carrier(&mut self, message: impl FnOnce(&mut Carrier) -> bool, inputs: &mut VecDeque<Input>) {
+    fn tell_carrier(&mut self, message: impl FnOnce(&mut Carrier) -> bool, inputs: &mut VecDeque<Input>) {
         if !message(&mut self.carrier) {
             tracing::warn!(conversation = %self.address.conversation, "the carrier takes no more audio");
             inputs.push_back(Input::Closed);
@@ -425,10 +421,9 @@ impl<'a> Call<'a> {
         }
         let Self { address, carrier, ears, recording, journal, mut usage, .. } = self;
         let recording = async {
-            if let Some((recorder, keeper)) = recording {
-                if timeout(RECORDING, keeper.finish(recorder.finish(now))).await.is_err() {
-                    tracing::warn!(conversation = %address.conversation, "the recording is not joined yet");
-                }
+            let Some((recorder, keeper)) = recording else { return };
+            if timeout(RECORDING, keeper.finish(recorder.finish(now))).await.is_err() {
+                tracing::warn!(conversation = %address.conversation, "the recording is not joined yet");
             }
         };
         let ((), heard, ()) = tokio::join!(carrier.close(), ears.finish(), recording);

@@ -34,15 +34,15 @@ impl Config {
     /// # Errors
     /// Every variable that is missing or cannot be read.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
-        let endpoints = Endpoints::from_vars(&|name| vars.get(name));
-        if let Err(bad) = &endpoints {
-            bad.iter().for_each(|bad| vars.reject(bad));
-        }
         let listen = vars.parsed("LISTEN", SocketAddr::from(([0, 0, 0, 0], 8080)));
         let max_calls = vars.parsed("MAX_CALLS", MAX_CALLS);
         let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
         let (table, bucket) = (vars.required("TABLE_NAME"), vars.required("RECORDINGS_BUCKET"));
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
+        let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
+            Ok(endpoints) => endpoints,
+            Err(bad) => return Err(vars.rejected(bad)),
+        };
         vars.finish()?;
         Ok(Self {
             listen,
@@ -51,7 +51,7 @@ impl Config {
             bucket,
             keys_secret,
             prices: Prices { agent_per_minute },
-            endpoints: endpoints.expect("bad ones were rejected above"),
+            endpoints,
         })
     }
 }

@@ -134,7 +134,7 @@ async fn session(
                 if matches!(event, HearingEvent::Words { .. }) {
                     *failures = 0;
                 }
-                if let Some(heard) = neutral(event, began) && events.send(heard).await.is_err() {
+                if events.send(neutral(event, began)).await.is_err() {
                     return Ok(());
                 }
             }
@@ -149,8 +149,8 @@ async fn session(
     }
 }
 
-fn neutral(event: HearingEvent, began: Option<CallTime>) -> Option<Heard> {
-    Some(match event {
+fn neutral(event: HearingEvent, began: Option<CallTime>) -> Heard {
+    match event {
         HearingEvent::SpeechStarted => Heard::Input(Input::SpeechBegan),
         HearingEvent::Words { text, is_final, words_end } => {
             let spoken_until = began.zip(words_end).map(|(began, end)| began + end);
@@ -158,7 +158,7 @@ fn neutral(event: HearingEvent, began: Option<CallTime>) -> Option<Heard> {
         }
         HearingEvent::TurnEnded => Heard::Input(Input::TurnEnded),
         HearingEvent::Usage { audio, .. } => Heard::Usage(audio),
-    })
+    }
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -25,7 +25,7 @@ const BATCH: usize = 45;
 /// Between two tries while the table cannot be reached.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long the end of a call may take to be written, once the call is over.
-const LAST_WRITE: Duration = Duration::from_secs(60);
+const LAST_WRITE: Duration = Duration::from_mins(1);
 
 /// Which conversation is written.
 #[derive(Debug, Clone, Copy)]
@@ -93,8 +93,15 @@ async fn write(
         let Some((_, usage)) = taken.last() else { continue };
         let usage = usage.clone();
         let entries: Vec<Entry> = taken.drain(..).map(|(entry, _)| entry).collect();
-        persist(&store, address, |snapshot| snapshot.conversation.append(&snapshot.agent, &entries, &usage))
-            .await;
+        persist(&store, address, |snapshot| {
+            // A write whose answer was lost may have happened: then these events are already there.
+            if snapshot.conversation.next_sequence > next_sequence {
+                return Err(NotPossible);
+            }
+            snapshot.conversation.append(&snapshot.agent, &entries, &usage)
+        })
+        .await;
+        next_sequence += entries.len() as u64;
     }
     // The call was dropped without an end only if its task panicked; its supervisor ends it then.
     let Ok(Ending { reason, usage, at }) = ending.await else { return };

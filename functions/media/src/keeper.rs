@@ -64,7 +64,7 @@ async fn store(recordings: &Recordings, address: Address, piece: Piece) {
         match put.await {
             Ok(()) => return,
             Err(error) => {
-                tracing::warn!(conversation = %address.conversation, %error, attempt, "a piece was not stored")
+                tracing::warn!(conversation = %address.conversation, %error, attempt, "a piece was not stored");
             }
         }
         sleep(RETRY).await;

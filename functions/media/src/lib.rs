@@ -124,7 +124,7 @@ async fn media(State(worker): State<Arc<Worker>>, upgrade: WebSocketUpgrade) -> 
                 return;
             };
             let (tasks, shutdown) = (worker.tasks.clone(), worker.shutdown.clone());
-            tasks.track_future(call::serve(worker, socket, shutdown)).await;
+            tasks.track_future(Box::pin(call::serve(worker, socket, shutdown))).await;
             drop(permit);
         },
     )
