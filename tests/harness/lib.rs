@@ -65,9 +65,17 @@ impl Stack {
     /// # Errors
     /// It ended, or was not ready in time.
     pub fn start() -> anyhow::Result<Self> {
-        let state = tempfile::tempdir()?;
-        let mut command = switchboard(&["guard", "--"]);
-        command.arg(switchboard(&[]).get_program()).arg("--state").arg(state.path());
+        // Inside target/, since the shared stack's is never dropped.
+        let directory = workspace().join("target/acceptance");
+        fs::create_dir_all(&directory)?;
+        let state = tempfile::tempdir_in(directory)?;
+        let mut command = switchboard(&["guard", "--lock"]);
+        command
+            .arg(state.path().join("test.lock"))
+            .arg("--")
+            .arg(switchboard(&[]).get_program())
+            .arg("--state")
+            .arg(state.path());
         let mut guard = command.stdin(Stdio::piped()).spawn().context("starting switchboard")?;
         let addresses = ready(&mut guard, state.path())?;
         // Only fails if there is one already, which is then just as good.
