@@ -80,7 +80,12 @@ impl Stack {
         let addresses = ready(&mut guard, state.path())?;
         // Only fails if there is one already, which is then just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build()?;
+        // Every test has a runtime of its own, and a connection lives in the one it was opened in.
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(30))
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .build()?;
         Ok(Self { addresses, http, guard, state })
     }
 

@@ -89,6 +89,7 @@ async fn a_callback_with_a_forged_signature_changes_nothing() {
         .await
         .unwrap();
     assert_eq!(forged.status(), StatusCode::FORBIDDEN);
-    let conversation = stack.ended(&id).await.unwrap();
-    assert_eq!(conversation["ended_reason"], "unknown", "it rang on until nobody answered");
+    stack.ended(&id).await.unwrap();
+    let events = stack.events(&id).await.unwrap();
+    assert_eq!(events[1]["data"]["reason"], "no_answer", "it rang on until nobody answered");
 }

@@ -82,17 +82,18 @@ fn parts_are_rounded_half_up_to_a_millionth() {
 #[test]
 fn a_provider_with_the_customers_own_key_costs_nothing_but_is_still_measured() {
     let credential_id = Some(CredentialId::new(at(0), 3));
-    let mut agent = AgentConfig::default();
-    agent.voice = Voice::Deepgram { model: "aura-2-thalia-en".into(), credential_id };
-    agent.transcriber = Transcriber::Deepgram {
-        model: "nova-3".into(),
-        language: "en".into(),
-        keywords: vec![],
-        credential_id,
+    let keywords = vec![];
+    let agent = AgentConfig {
+        voice: Voice::Deepgram { model: "aura-2-thalia-en".into(), credential_id },
+        transcriber: Transcriber::Deepgram {
+            model: "nova-3".into(),
+            language: "en".into(),
+            keywords,
+            credential_id,
+        },
+        language_model: LanguageModel::Openai(ModelSettings { credential_id, ..ModelSettings::default() }),
+        ..AgentConfig::default()
     };
-    let mut settings = agent.language_model.settings().clone();
-    settings.credential_id = credential_id;
-    agent.language_model = LanguageModel::Openai(settings);
     let cost = cost(&agent, &USAGE, &Prices::default(), at(10_000));
     assert_eq!((cost.language_model.cost, cost.language_model.input_tokens), (Usd::ZERO, 3_000));
     assert_eq!((cost.transcriber.cost, cost.transcriber.ms), (Usd::ZERO, 61_000));

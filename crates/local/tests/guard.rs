@@ -88,7 +88,7 @@ fn a_whole_tree_ends_when_its_owner_is_killed() {
 }
 
 #[test]
-fn the_childs_exit_code_is_passed_on_after_what_it_left_was_ended() {
+fn the_exit_code_of_the_child_is_passed_on_after_what_it_left_was_ended() {
     let directory = tempfile::tempdir().unwrap();
     let script =
         r#"setsid sh -c 'echo $$ >> "$PIDS"; exec sleep 1000' & until [ -s "$PIDS" ]; do :; done; exit 7"#;

@@ -62,7 +62,36 @@ impl Error {
     }
 }
 
-/// A vendor's text, bounded and on one line.
+/// A vendor's text, bounded and on one line. What it quotes may be what somebody said, unless it looks
+/// like the name of a field or a model.
 pub(crate) fn shorten(text: &str) -> String {
+    let mut quoted = false;
+    let parts = text.split(['"', '\'', '`']).map(|part| {
+        let hidden =
+            quoted && !part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]/:".contains(&byte));
+        quoted = !quoted;
+        if hidden { "..." } else { part }
+    });
+    let text = parts.collect::<Vec<_>>().join("'");
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_vendor_quotes_is_hidden_unless_it_is_a_name() {
+        assert_eq!(shorten("Unsupported 'max_tokens' for \"gpt-6\""), "Unsupported 'max_tokens' for 'gpt-6'");
+        assert_eq!(shorten("cannot read 'my card is 4111'\nhere"), "cannot read '...' here");
+        assert_eq!(
+            shorten("it's broken: my secret"),
+            "it's broken: my secret".replace("s broken: my secret", "...")
+        );
+    }
+
+    #[test]
+    fn a_long_text_is_cut() {
+        assert_eq!(shorten(&"x".repeat(500)).len(), 200);
+    }
 }

@@ -22,9 +22,10 @@ impl Config {
             table_name: vars.required("TABLE_NAME"),
             recordings_bucket: vars.required("RECORDINGS_BUCKET"),
             public_url: vars.required("PUBLIC_URL").trim_end_matches('/').to_owned(),
-            webhook_urls: match vars.parsed("ALLOW_HTTP_WEBHOOKS", false) {
-                true => WebhookUrls::HttpToo,
-                false => WebhookUrls::HttpsOnly,
+            webhook_urls: if vars.parsed("ALLOW_HTTP_WEBHOOKS", false) {
+                WebhookUrls::HttpToo
+            } else {
+                WebhookUrls::HttpsOnly
             },
         };
         vars.finish().map(|()| config)

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long a link to a recording works.
-const LINK: Duration = Duration::from_secs(3_600);
+const LINK: Duration = Duration::from_hours(1);
 
 /// What a request's body says, and what is still to be looked up.
 struct Checked {
@@ -114,11 +114,19 @@ pub(crate) async fn events(
     Caller(account): Caller,
     State(api): State<Api>,
     Named(id): Named,
-    page: Page,
+    page: Result<Page, ApiError>,
 ) -> Result<Json<PageView<EventView>>, ApiError> {
     let snapshot = find(&api.store, account, id).await?;
+    // Only now: whoever asks for a page that cannot be must not learn from the answer whether the id exists.
+    let page = page?;
     let (events, has_more) = api.store.events(account, id, page.offset(), page.limit).await?;
-    let items = events.into_iter().map(|event| EventView::new(event, &snapshot.agent)).collect();
+    let mut items: Vec<_> = events.into_iter().map(|event| EventView::new(event, &snapshot.agent)).collect();
+    if let Some(ended) = items.last_mut().filter(|event| event.is_end()) {
+        // Read again: the call may have ended between the two reads above.
+        let snapshot = find(&api.store, account, id).await?;
+        let messages = api.store.messages(account, id).await?;
+        ended.show_conversation(ConversationView::new(&api.public_url, snapshot, messages))?;
+    }
     Ok(Json(PageView { items, index: page.index, has_more }))
 }
 

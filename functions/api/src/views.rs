@@ -2,7 +2,7 @@
 
 use domain::{
     agents::AgentConfig,
-    conversations::{Conversation, ConversationType, EndedReason, Snapshot, Status},
+    conversations::{Conversation, ConversationType, EndedReason, PhoneCall, Snapshot, Status},
     costs::{CharacterCost, CostBreakdown, TimedCost, TokenCost},
     events::{Event, EventName},
     ids::{AccountId, AgentId, ConversationId, EventId},
@@ -10,8 +10,10 @@ use domain::{
     phone_numbers::E164,
     time::Timestamp,
 };
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::errors::ApiError;
 
 /// A conversation.
 #[derive(Serialize)]
@@ -130,14 +132,15 @@ impl ConversationView {
             agent_id,
             agent_config: agent,
             messages,
-            phone_call: phone_call.map(|call| PhoneCallView {
-                provider: "twilio",
-                to_number: call.to_number,
-                from_number: call.from_number,
-                answered_by: call.answered_by,
-            }),
+            phone_call: phone_call.map(PhoneCallView::from),
             cost_breakdown,
         }
+    }
+}
+
+impl From<PhoneCall> for PhoneCallView {
+    fn from(PhoneCall { to_number, from_number, answered_by }: PhoneCall) -> Self {
+        Self { provider: "twilio", to_number, from_number, answered_by }
     }
 }
 
@@ -189,6 +192,37 @@ impl EventView {
                 attempts: [],
             })
         });
-        Self { id, event: name, sequence, created_at, data, deliveries: deliveries.collect() }
+        let deliveries = deliveries.collect();
+        Self { id, event: name, sequence, created_at, data: shown(data), deliveries }
     }
+
+    /// Whether it is `conversation:ended`, the last of a conversation.
+    pub(crate) fn is_end(&self) -> bool {
+        self.event == EventName::Ended
+    }
+
+    /// Adds the conversation as it ended, which is not stored twice. It goes to receivers that the
+    /// headers of the others' webhooks, which may hold secrets, are not meant for.
+    pub(crate) fn show_conversation(&mut self, mut conversation: ConversationView) -> Result<(), ApiError> {
+        for webhook in &mut conversation.agent_config.webhooks {
+            webhook.headers = None;
+        }
+        let conversation =
+            serde_json::to_value(conversation).map_err(|error| ApiError::Internal(error.into()))?;
+        match &mut self.data {
+            Value::Object(data) => _ = data.insert("conversation".into(), conversation),
+            data => *data = json!({ "conversation": conversation }),
+        }
+        Ok(())
+    }
+}
+
+/// What an event carries, as the API shows it: a call is stored without what all calls have in common.
+fn shown(mut data: Value) -> Value {
+    if let Some(stored) = data.get_mut("phone_call")
+        && let Ok(call) = PhoneCall::deserialize(&*stored)
+    {
+        *stored = json!(PhoneCallView::from(call));
+    }
+    data
 }

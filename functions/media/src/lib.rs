@@ -84,7 +84,7 @@ impl Worker {
 /// Serves streams until `stop` resolves, then lets every call say its last sentence and end.
 ///
 /// # Errors
-/// The socket failed, or calls were still live after [`DRAIN`].
+/// The socket failed, or calls were still live when the time to drain was over.
 pub async fn serve(
     listener: TcpListener,
     worker: Worker,

@@ -8,7 +8,7 @@ mod parse;
 
 use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 pub use self::parse::{MAX_CONFIG_BYTES, WebhookUrls};
@@ -156,8 +156,10 @@ pub enum Voice {
         /// Costs latency.
         use_speaker_boost: bool,
         /// 0 to 1.
+        #[serde(serialize_with = "shortest")]
         similarity_boost: f64,
         /// 0 to 1.
+        #[serde(serialize_with = "shortest")]
         stability: f64,
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
@@ -184,6 +186,16 @@ pub enum Voice {
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
     },
+}
+
+/// Whole numbers as integers: a client that only reads integers here reads what it sent.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn shortest<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    match *number {
+        0.0 => serializer.serialize_u8(0),
+        1.0 => serializer.serialize_u8(1),
+        number => serializer.serialize_f64(number),
+    }
 }
 
 /// The settings of a Rime voice.
@@ -365,4 +377,28 @@ pub struct Hook {
 pub enum Instruction {
     /// End the conversation.
     HangUp,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whole_settings_of_an_elevenlabs_voice_are_shown_as_integers() {
+        for (setting, shown) in [(0.0, "0"), (-0.0, "0"), (1.0, "1"), (0.5, "0.5")] {
+            let voice = json!(Voice::Elevenlabs {
+                voice_id: "rachel".into(),
+                model_id: "eleven_turbo_v2".into(),
+                optimize_latency: 3,
+                use_speaker_boost: false,
+                similarity_boost: setting,
+                stability: setting,
+                credential_id: None,
+            });
+            assert_eq!(voice["similarity_boost"].to_string(), shown);
+            assert_eq!(voice["stability"].to_string(), shown);
+        }
+    }
 }

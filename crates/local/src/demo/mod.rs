@@ -24,7 +24,7 @@ const PERSON: &str = "+14155550100";
 const AGENT: &str = include_str!("../../demo/agent.json");
 
 /// The call is over within a minute; the agent itself ends it after two.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 /// How often the conversation is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 /// The recording is there shortly before the conversation's end; after a slow join, shortly after.

@@ -78,19 +78,17 @@ fn message(data: &Value) -> String {
     let message = &data["message"];
     let who = if message["role"] == "agent" { "agent " } else { "person" };
     let cut = if message["interrupted"] == true { " [interrupted]" } else { "" };
-    let mut line = format!("{who}  {}{cut}", message["content"].as_str().unwrap_or_default());
-    if let Some(latency) = data["latency"].as_object() {
-        let ms = |stage: &str| latency.get(stage).and_then(Value::as_u64).unwrap_or_default();
-        line += &format!(
-            "\n                  answered in {} ms: transcript {}, model {}, voice {}, sending {}",
-            ms("response_ms"),
-            ms("transcript_ms"),
-            ms("model_ms"),
-            ms("voice_ms"),
-            ms("send_ms")
-        );
-    }
-    line
+    let line = format!("{who}  {}{cut}", message["content"].as_str().unwrap_or_default());
+    let Some(latency) = data["latency"].as_object() else { return line };
+    let ms = |stage: &str| latency.get(stage).and_then(Value::as_u64).unwrap_or_default();
+    format!(
+        "{line}\n                  answered in {} ms: transcript {}, model {}, voice {}, sending {}",
+        ms("response_ms"),
+        ms("transcript_ms"),
+        ms("model_ms"),
+        ms("voice_ms"),
+        ms("send_ms")
+    )
 }
 
 impl Report {

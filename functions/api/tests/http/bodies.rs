@@ -1,0 +1,103 @@
+use serde_json::{Value, json};
+
+use crate::world::{CALLED, Event, NUMBER, World};
+
+/// The largest body, in bytes.
+const LARGEST: usize = 256 * 1024;
+
+fn valid() -> Value {
+    json!({ "from_number": NUMBER, "to_number": CALLED, "agent_config": {} })
+}
+
+#[tokio::test]
+async fn what_is_not_json_is_refused() {
+    let world = World::new().await;
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let mut events = vec![
+        Event::create_from_bytes(b""),
+        Event::create_from_bytes(b"{\"to_number\":\"\xFF\"}"),
+        Event::create_from_bytes(b"\xFF\xFE{\0}\0"),
+        Event::create_from_bytes(&[0x1F, 0x8B, 0x08, 0x00]).with("content-encoding", "gzip"),
+    ];
+    for body in [
+        "",
+        " ",
+        "{",
+        "{} {}",
+        "{'a': 1}",
+        "{\"a\": NaN}",
+        "from_number=%2B14155550199",
+        "\"\\ud800\"",
+        &deep(129),
+        &deep(100_000),
+    ] {
+        events.push(Event::create(body));
+    }
+    for event in events {
+        let answer = world.send(event).await;
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(answer.line(), @r#"400 {"detail":"The body is not JSON"}"#);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_may_come_as_base64_and_may_be_nested_deeply() {
+    let world = World::new().await;
+    let mut nested = json!(1);
+    for _ in 0..100 {
+        nested = json!([nested]);
+    }
+    let mut body = valid();
+    body["agent_config"]["unknown"] = nested.clone();
+    let answer = world.send(Event::create_from_bytes(body.to_string().as_bytes())).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    body["agent_config"]["language_model"] = json!({
+        "tools": [{ "type": "function", "function": { "name": "order", "parameters": { "properties": nested } } }],
+    });
+    let answer = world.create(&body).await;
+    insta::assert_snapshot!(answer.line(), @r#"422 {"detail":[{"loc":["body","agent_config","language_model","tools",0,"function","parameters"],"msg":"Should be nested at most 32 levels deep","type":"value_error"}]}"#);
+}
+
+#[tokio::test]
+async fn a_body_is_as_large_as_it_may_be_and_not_larger() {
+    let world = World::new().await;
+    let padded = |bytes: usize| {
+        let body = valid().to_string();
+        format!("{body}{}", " ".repeat(bytes - body.len()))
+    };
+    assert_eq!(world.send(Event::create(&padded(LARGEST))).await.status, 200);
+    for event in [
+        Event::create(&padded(LARGEST + 1)),
+        Event::create(&padded(257 * 1024)),
+        Event::create_from_bytes(padded(LARGEST + 1).as_bytes()),
+        // What else is wrong with it is not looked at.
+        Event::create_from_bytes(&vec![0xFF; 1_000_000]).with("content-type", "text/plain"),
+    ] {
+        let answer = world.send(event).await;
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(answer.line(), @r#"413 {"detail":"The body is larger than 256 KiB"}"#);
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_a_body_that_says_it_is_json_is_read() {
+    let world = World::new().await;
+    let event = Event::create(&valid().to_string());
+    let mut events = vec![event.clone().without("content-type")];
+    for media_type in
+        ["", "text/plain", "text/json", "application/jsonp", "application/x-www-form-urlencoded", "*/*"]
+    {
+        events.push(event.clone().with("content-type", media_type));
+    }
+    events.push(Event::create("not json").with("content-type", "text/plain"));
+    for event in events {
+        let answer = world.send(event).await;
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(answer.line(), @r#"415 {"detail":"The body should be application/json"}"#);
+        }
+    }
+    let charset = event.with("content-type", "Application/JSON; charset=utf-8");
+    assert_eq!(world.send(charset).await.status, 200);
+}

@@ -1,0 +1,134 @@
+use serde_json::{Value, json};
+
+use crate::world::{Answer, CONVERSATION, World};
+
+async fn page(world: &World, query: &str) -> Answer {
+    world.get(&format!("/conversations/{CONVERSATION}/events{query}")).await
+}
+
+fn sequences(page: &Answer) -> Vec<u64> {
+    let page = page.json();
+    let items = page["items"].as_array().unwrap();
+    items.iter().map(|item| item["sequence"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_log_has_every_event_oldest_first_with_what_it_carries() {
+    let world = World::new().await;
+    world.ended_call().await;
+    let log = page(&world, "").await.json();
+    assert_eq!((&log["index"], &log["has_more"]), (&json!(1), &json!(false)));
+    let items = log["items"].as_array().unwrap();
+    let names: Vec<&str> = items.iter().map(|item| item["event"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "phone_call:connection_requested",
+            "phone_call:accepted",
+            "conversation:started",
+            "message:sent",
+            "message:sent",
+            "conversation:ended"
+        ]
+    );
+    assert!(items[2]["data"].is_null());
+    assert_eq!(items[3]["data"]["message"]["interrupted"], true);
+    insta::assert_json_snapshot!(items[1], @r#"
+    {
+      "created_at": "2026-11-22T15:04:10.123Z",
+      "data": {
+        "phone_call": {
+          "from_number": "+14155550199",
+          "provider": "twilio",
+          "to_number": "+14155550100"
+        }
+      },
+      "deliveries": [
+        {
+          "attempts": [],
+          "method": "POST",
+          "next_attempt_at": null,
+          "status": "pending",
+          "url": "https://bakery.example.com/calls",
+          "webhook": 0
+        }
+      ],
+      "event": "phone_call:accepted",
+      "id": "evt_01M81WJFMBY4YFE2QMMDP89T55",
+      "sequence": 2
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn the_last_event_carries_the_conversation_without_the_headers_of_webhooks() {
+    let world = World::new().await;
+    world.ended_call().await;
+    let data = page(&world, "").await.json()["items"][5]["data"].take();
+    assert_eq!(data["ended_reason"], "user_ended");
+    let mut shown = world.get(&format!("/conversations/{CONVERSATION}")).await.json();
+    let headers = shown["agent_config"]["webhooks"][0]["headers"].take();
+    assert_eq!(headers, json!({ "authorization": "Basic c2VjcmV0" }));
+    assert_eq!(data["conversation"], shown);
+}
+
+#[tokio::test]
+async fn a_queued_call_has_no_events() {
+    let world = World::new().await;
+    world.queued_call().await;
+    insta::assert_snapshot!(page(&world, "").await.line(), @r#"200 {"items":[],"index":1,"has_more":false}"#);
+}
+
+#[tokio::test]
+async fn the_log_is_read_page_by_page() {
+    let world = World::new().await;
+    world.ended_call().await;
+    for (query, found, has_more) in [
+        ("?limit=4", vec![1, 2, 3, 4], true),
+        ("?limit=4&index=1", vec![1, 2, 3, 4], true),
+        ("?index=2&limit=4", vec![5, 6], false),
+        ("?index=3&limit=4", vec![], false),
+        // The last page may be a full one.
+        ("?index=2&limit=3", vec![4, 5, 6], false),
+        ("?limit=6", vec![1, 2, 3, 4, 5, 6], false),
+        ("?index=6&limit=1", vec![6], false),
+        ("?index=100&limit=100", vec![], false),
+        ("?index=10000&limit=1", vec![], false),
+        ("?unknown=1", vec![1, 2, 3, 4, 5, 6], false),
+    ] {
+        let page = page(&world, query).await;
+        assert_eq!(page.status, 200, "{query}: {}", page.body);
+        assert_eq!(sequences(&page), found, "{query}");
+        assert_eq!(page.json()["has_more"], has_more, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_cannot_be_is_refused_with_every_wrong_parameter() {
+    let world = World::new().await;
+    world.ended_call().await;
+    for (query, wrong) in [
+        ("?limit=0", vec!["limit"]),
+        ("?limit=101", vec!["limit"]),
+        ("?limit=-1", vec!["limit"]),
+        ("?limit=many", vec!["limit"]),
+        ("?limit=", vec!["limit"]),
+        ("?limit=1.5", vec!["limit"]),
+        ("?limit=99999999999999999999", vec!["limit"]),
+        ("?index=0", vec!["index"]),
+        ("?index=101", vec!["index"]),
+        ("?index=5001&limit=2", vec!["index"]),
+        ("?index=9223372036854775807&limit=100", vec!["index"]),
+        ("?index=0&limit=0", vec!["index", "limit"]),
+    ] {
+        let answer = page(&world, query).await;
+        assert_eq!(answer.status, 422, "{query}: {}", answer.body);
+        let body = answer.json();
+        let locs: Vec<&Value> =
+            body["detail"].as_array().unwrap().iter().map(|error| &error["loc"]).collect();
+        let wrong: Vec<Value> = wrong.iter().map(|name| json!(["query", name])).collect();
+        assert_eq!(locs, wrong.iter().collect::<Vec<_>>(), "{query}");
+    }
+    insta::assert_snapshot!(page(&world, "?limit=101").await.line(), @r#"422 {"detail":[{"loc":["query","limit"],"msg":"Input should be less than or equal to 100","type":"less_than_equal"}]}"#);
+    insta::assert_snapshot!(page(&world, "?index=101").await.line(), @r#"422 {"detail":[{"loc":["query","index"],"msg":"index * limit should be at most 10000","type":"less_than_equal"}]}"#);
+}

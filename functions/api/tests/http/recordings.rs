@@ -1,0 +1,52 @@
+use domain::recording;
+
+use crate::world::{CONVERSATION, Event, World};
+
+const RECORDING: &str = include_str!("../../../../events/http_get_recording.json");
+
+impl World {
+    fn key(&self, name: &str) -> String {
+        format!("{}/{CONVERSATION}/{name}", self.account)
+    }
+
+    fn store_object(&self, name: &str, bytes: &'static [u8]) {
+        self.objects.lock().unwrap().insert(self.key(name), bytes.into());
+    }
+}
+
+#[tokio::test]
+async fn there_is_no_recording_until_there_is_one() {
+    let world = World::new().await;
+    world.ended_call().await;
+    insta::assert_snapshot!(world.send(Event::sample(RECORDING)).await.line(), @r#"404 {"detail":"Not found"}"#);
+    world.store_object("recording.wav", b"RIFF");
+    let answer = world.send(Event::sample(RECORDING)).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let body = answer.json();
+    assert_eq!(body.as_object().unwrap().len(), 1, "{body}");
+    let url = body["recording_url"].as_str().unwrap();
+    assert!(url.contains(&world.key("recording.wav")), "{url}");
+    assert!(url.contains("X-Amz-Expires=3600") && url.contains("X-Amz-Signature="), "{url}");
+}
+
+#[tokio::test]
+async fn a_live_call_has_no_recording_yet_and_its_pieces_are_left_alone() {
+    let world = World::new().await;
+    world.started_call().await;
+    world.store_object("pieces/000000", &[0x80; 4]);
+    assert_eq!(world.send(Event::sample(RECORDING)).await.status, 404);
+    let keys: Vec<String> = world.objects.lock().unwrap().keys().cloned().collect();
+    assert_eq!(keys, [world.key("pieces/000000")]);
+}
+
+#[tokio::test]
+async fn pieces_that_a_lost_worker_left_are_joined_when_the_recording_is_asked_for() {
+    let world = World::new().await;
+    world.ended_call().await;
+    world.store_object("pieces/000000", &[0x80; 4]);
+    world.store_object("pieces/000001", &[0x00; 4]);
+    let answer = world.send(Event::sample(RECORDING)).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let whole = recording::wav(&[[0x80; 4], [0x00; 4]].concat());
+    assert_eq!(world.objects.lock().unwrap().get(&world.key("recording.wav")).unwrap(), &whole);
+}

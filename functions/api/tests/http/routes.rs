@@ -1,0 +1,76 @@
+use serde_json::json;
+
+use crate::world::{CONVERSATION, Event, World};
+
+#[tokio::test]
+async fn the_service_document_needs_no_token() {
+    let world = World::new().await;
+    let answer = world.send(Event::get("/").without("authorization")).await;
+    assert_eq!(answer.status, 200);
+    let document = answer.json();
+    assert_eq!(document["name"], "switchboard");
+    assert_eq!(document["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        document["links"],
+        json!({
+            "self": "https://api.example.com/",
+            "create_phone_call": "https://api.example.com/conversations/create_phone_call",
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_path_that_is_none_is_not_found() {
+    let world = World::new().await;
+    world.ended_call().await;
+    for path in [
+        "/openapi.json".to_owned(),
+        "/conversation".to_owned(),
+        "/conversations/".to_owned(),
+        format!("/conversations/{CONVERSATION}/"),
+        format!("/conversations/{CONVERSATION}/transcript"),
+    ] {
+        let answer = world.get(&path).await;
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(answer.line(), @r#"404 {"detail":"Not found"}"#);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_have_is_named_together_with_those_it_has() {
+    let world = World::new().await;
+    world.ended_call().await;
+    for (method, path, allowed) in [
+        ("POST", "/".to_owned(), "GET,HEAD"),
+        ("GET", "/conversations/create_phone_call".to_owned(), "POST"),
+        ("PUT", format!("/conversations/{CONVERSATION}"), "GET,HEAD"),
+        ("POST", format!("/conversations/{CONVERSATION}/recording"), "GET,HEAD"),
+        ("OPTIONS", format!("/conversations/{CONVERSATION}/events"), "GET,HEAD"),
+    ] {
+        let answer = world.send(Event::of(method, &path)).await;
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(answer.line(), @r#"405 {"detail":"Method not allowed"}"#);
+        }
+        assert_eq!(answer.header("allow"), Some(allowed), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_has_the_id_that_the_gateway_gave_the_request() {
+    let world = World::new().await;
+    world.ended_call().await;
+    for (event, status) in [
+        (Event::get("/"), 200),
+        (Event::create("{}"), 422),
+        (Event::create("{"), 400),
+        (Event::get("/conversations/nonsense"), 404),
+        (Event::get("/nowhere"), 404),
+        (Event::of("DELETE", "/"), 405),
+        (Event::get("/conversations/nonsense").without("authorization"), 401),
+    ] {
+        let answer = world.send(event).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("x-request-id"), Some("FzQx1hKpIAMEV9A="), "{status}");
+    }
+}

@@ -1,0 +1,105 @@
+use serde_json::{Value, json};
+
+use crate::world::{CONVERSATION, Event, World};
+
+const SHOW: &str = include_str!("../../../../events/http_get_conversation.json");
+
+#[tokio::test]
+async fn an_ended_conversation_has_its_messages_and_its_cost() {
+    let world = World::new().await;
+    world.ended_call().await;
+    let answer = world.send(Event::sample(SHOW)).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let mut conversation = answer.json();
+    // As it was when the conversation was created; see there.
+    let agent = conversation.as_object_mut().unwrap().remove("agent_config").unwrap();
+    assert_eq!(agent["webhooks"][0]["headers"], json!({ "authorization": "Basic c2VjcmV0" }));
+    insta::assert_json_snapshot!(conversation, @r#"
+    {
+      "account_id": "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F",
+      "agent_id": null,
+      "cost_breakdown": {
+        "agent": {
+          "cost": 0.075,
+          "provider": "voiceos",
+          "seconds": 90.0
+        },
+        "language_model": {
+          "cost": 0.000151,
+          "input_tokens": 1234,
+          "output_tokens": 56,
+          "provider": "openai"
+        },
+        "telephony": {
+          "cost": 0.036,
+          "provider": "twilio",
+          "seconds": 91.0
+        },
+        "total": 0.120689,
+        "transcriber": {
+          "cost": 0.007198,
+          "provider": "deepgram",
+          "seconds": 89.98
+        },
+        "voice": {
+          "characters": 78,
+          "cost": 0.00234,
+          "provider": "deepgram"
+        }
+      },
+      "created_at": "2026-11-22T15:04:05.123Z",
+      "ended_at": "2026-11-22T15:05:41.123Z",
+      "ended_reason": "user_ended",
+      "id": "cnv_01JD8QA1B2C3D4E5F6G7H8J9K0",
+      "messages": [
+        {
+          "content": "Hello, this is Ada. Your cake is",
+          "ended_at": "2026-11-22T15:04:14.123Z",
+          "interrupted": true,
+          "role": "agent",
+          "started_at": "2026-11-22T15:04:12.123Z"
+        },
+        {
+          "content": "Great, thank you. Goodbye.",
+          "ended_at": "2026-11-22T15:04:17.123Z",
+          "interrupted": false,
+          "role": "user",
+          "started_at": "2026-11-22T15:04:15.123Z"
+        }
+      ],
+      "phone_call": {
+        "from_number": "+14155550199",
+        "provider": "twilio",
+        "to_number": "+14155550100"
+      },
+      "started_at": "2026-11-22T15:04:11.123Z",
+      "status": "ended",
+      "type": "outbound_phone_call",
+      "uri": "https://api.example.com/conversations/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0"
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn a_live_conversation_has_its_messages_and_no_end_yet() {
+    let world = World::new().await;
+    world.started_call().await;
+    let conversation = world.send(Event::sample(SHOW)).await.json();
+    assert_eq!(conversation["status"], "started");
+    assert_eq!(conversation["started_at"], "2026-11-22T15:04:11.123Z");
+    assert_eq!(conversation["messages"].as_array().unwrap().len(), 2);
+    for name in ["ended_at", "ended_reason", "cost_breakdown"] {
+        assert!(conversation.as_object().unwrap()[name].is_null(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_parts_of_a_cost_are_its_total() {
+    let world = World::new().await;
+    world.ended_call().await;
+    let cost = world.get(&format!("/conversations/{CONVERSATION}")).await.json()["cost_breakdown"].take();
+    let parts = ["agent", "language_model", "transcriber", "voice", "telephony"];
+    let millionths = |dollars: &Value| (dollars.as_f64().unwrap() * 1e6).round();
+    let sum: f64 = parts.iter().map(|part| millionths(&cost[part]["cost"])).sum();
+    assert!((sum - millionths(&cost["total"])).abs() < 0.5, "{cost}");
+}

@@ -1,0 +1,135 @@
+//! Two accounts, their table and their bucket; what the gateway sends and what it gets back.
+
+mod bucket;
+mod calls;
+mod gateway;
+
+use api::{Api, router};
+use aws::{
+    recordings::Recordings,
+    store::{Store, testing},
+};
+use axum::{Router, body::to_bytes, http::HeaderMap};
+use domain::{
+    accounts::{Account, Token},
+    agents::WebhookUrls,
+    ids::{AccountId, AgentId, ConversationId, PhoneNumberId},
+    time::Timestamp,
+};
+use serde_json::Value;
+use tower::ServiceExt;
+
+pub(crate) use self::{bucket::Objects, gateway::Event};
+
+/// The token of the sample events; it opens [`World::account`].
+pub(crate) const TOKEN: &str = "sk_0123456789abcdefghijklmnopqrstuv";
+/// The token of another account.
+pub(crate) const STRANGERS_TOKEN: &str = "sk_vutsrqponmlkjihgfedcba9876543210";
+/// The number of [`World::account`].
+pub(crate) const NUMBER: &str = "+14155550199";
+/// The number of that other account.
+pub(crate) const STRANGERS_NUMBER: &str = "+14155550198";
+/// Whoever is called.
+pub(crate) const CALLED: &str = "+14155550100";
+/// The conversation of the sample events.
+pub(crate) const CONVERSATION: &str = "cnv_01JD8QA1B2C3D4E5F6G7H8J9K0";
+/// An agent that is stored by [`World::put_agent`].
+pub(crate) const AGENT: &str = "agt_01JD9XQ4T0000000000000000A";
+
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) objects: Objects,
+    pub(crate) account: AccountId,
+    router: Router,
+}
+
+/// What the gateway gets back.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let store = testing::store().await;
+        let account: AccountId = "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F".parse().unwrap();
+        let stranger: AccountId = "acc_01JD8Q2M7X4T6R9V1B3C5D7E9G".parse().unwrap();
+        for (random, id, token, number) in
+            [(1, account, TOKEN, NUMBER), (2, stranger, STRANGERS_TOKEN, STRANGERS_NUMBER)]
+        {
+            let name = "Corner bakery".to_owned();
+            let account = Account { id, name, created_at: at(0), signing_secret: "whsec_AAAA".to_owned() };
+            let token = Token::from_authorization(&format!("Bearer {token}")).unwrap();
+            store.create_account(&account, &token).await.unwrap();
+            let number_id = PhoneNumberId::new(at(0), random);
+            store.add_phone_number(id, number_id, &number.parse().unwrap(), at(0)).await.unwrap();
+        }
+        let (url, objects) = bucket::serve().await;
+        let router = router(api(store.clone(), &url).await);
+        Self { store, objects, account, router }
+    }
+
+    pub(crate) async fn send(&self, event: Event) -> Answer {
+        send(&self.router, event).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Event::get(path)).await
+    }
+
+    pub(crate) async fn create(&self, body: &Value) -> Answer {
+        self.send(Event::create(&body.to_string())).await
+    }
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Status and body, as far as one line can say it.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.status, self.body)
+    }
+}
+
+/// The API over a store and the bucket at `url`. Its clock stands still, and its dice fall on 1.
+pub(crate) async fn api(store: Store, url: &str) -> Api {
+    Api {
+        store,
+        recordings: Recordings::new(&testing::config(url).await, bucket::NAME.to_owned()),
+        public_url: "https://api.example.com".to_owned(),
+        webhook_urls: WebhookUrls::HttpsOnly,
+        now: || at(0),
+        random: || 1,
+    }
+}
+
+/// Hands an event to the function as its runtime does.
+pub(crate) async fn send(router: &Router, event: Event) -> Answer {
+    let request = lambda_http::request::from_str(&event.to_string()).unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+}
+
+/// Seconds after the sample events arrived.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_795_359_845_123 + seconds * 1_000)
+}
+
+pub(crate) fn conversation_id() -> ConversationId {
+    CONVERSATION.parse().unwrap()
+}
+
+pub(crate) fn agent_id() -> AgentId {
+    AGENT.parse().unwrap()
+}

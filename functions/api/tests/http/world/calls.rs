@@ -1,0 +1,87 @@
+//! Calls that the account had, and agents it stored.
+
+use aws::store::Outcome;
+use domain::{
+    agents::{AgentConfig, Webhook, WebhookMethod},
+    conversations::{Conversation, EndedReason, Entry, NotPossible, Snapshot, Transition},
+    costs::{Prices, Usage},
+    events::EventName,
+    messages::{Message, Role},
+};
+use serde_json::Value;
+
+use super::{CALLED, NUMBER, World, agent_id, at, conversation_id};
+
+impl World {
+    /// Stores an agent of the account's.
+    pub(crate) async fn put_agent(&self, agent: &AgentConfig) {
+        self.store.put_agent(self.account, agent_id(), agent, at(0)).await.unwrap();
+    }
+
+    /// The sample's conversation, just stored.
+    pub(crate) async fn queued_call(&self) {
+        let (to, from) = (CALLED.parse().unwrap(), NUMBER.parse().unwrap());
+        let conversation = Conversation::outbound(conversation_id(), self.account, None, to, from, at(0));
+        let snapshot = Snapshot { conversation, agent: agent() };
+        self.store.create_conversation(&snapshot).await.unwrap();
+    }
+
+    /// The sample's conversation, in which each side has said something.
+    pub(crate) async fn started_call(&self) {
+        self.queued_call().await;
+        self.change(|call| call.conversation.dial(&call.agent, "00".repeat(32), at(1))).await;
+        self.change(|call| call.conversation.answered(&call.agent, "CA1", at(5))).await;
+        self.change(|call| call.conversation.started(&call.agent, "CA1", at(6))).await;
+        let said = [
+            said(Role::Agent, "Hello, this is Ada. Your cake is", 7, true),
+            said(Role::User, "Great, thank you. Goodbye.", 10, false),
+        ];
+        self.change(|call| call.conversation.append(&call.agent, &said, &usage())).await;
+    }
+
+    /// The sample's conversation, over after a minute and a half of talk.
+    pub(crate) async fn ended_call(&self) {
+        self.started_call().await;
+        let prices = Prices { agent_per_minute: "0.05".parse().unwrap() };
+        self.change(|call| {
+            let Snapshot { conversation, agent } = call;
+            conversation.end(agent, EndedReason::UserEnded, &[], &usage(), &prices, at(96))
+        })
+        .await;
+    }
+
+    async fn change(&self, change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>) {
+        let outcome = self.store.transition(self.account, conversation_id(), change).await.unwrap();
+        assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
+    }
+}
+
+/// All defaults, and a webhook with a secret.
+fn agent() -> AgentConfig {
+    let headers = [("authorization".to_owned(), "Basic c2VjcmV0".to_owned())];
+    let webhook = Webhook {
+        events: vec![EventName::Accepted, EventName::Ended],
+        url: "https://bakery.example.com/calls".to_owned(),
+        method: WebhookMethod::Post,
+        headers: Some(headers.into()),
+        filter: None,
+    };
+    AgentConfig { webhooks: vec![webhook], ..AgentConfig::default() }
+}
+
+fn usage() -> Usage {
+    Usage {
+        input_tokens: 1_234,
+        cached_input_tokens: 0,
+        output_tokens: 56,
+        tokens_estimated: false,
+        transcriber_ms: 89_980,
+        characters: 78,
+    }
+}
+
+fn said(role: Role, content: &str, second: i64, interrupted: bool) -> Entry {
+    let content = content.to_owned();
+    let message = Message { role, content, started_at: at(second), ended_at: at(second + 2), interrupted };
+    Entry { at: at(second + 2), name: EventName::MessageSent, data: Value::Null, message: Some(message) }
+}
