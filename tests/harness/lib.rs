@@ -5,6 +5,7 @@
 
 mod command;
 mod processes;
+mod words;
 
 use std::{
     fs,
@@ -18,18 +19,33 @@ use anyhow::{Context as _, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
 
 pub use self::{
     command::{switchboard, workspace},
-    processes::alive_on,
+    processes::{alive_on, signal},
+    words::{heard_twice, texts, word_errors},
 };
 
 /// A cold start builds and fetches.
 const START: Duration = Duration::from_mins(15);
 /// The longest call of a test.
 const CALL: Duration = Duration::from_mins(2);
+/// How long the carrier may take to be asked for a call.
+const START_OF_A_CALL: Duration = Duration::from_secs(20);
+/// How long after the end of a call its recording may come.
+const RECORDING: Duration = Duration::from_secs(20);
 /// Between two looks at something that is awaited.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// A media worker as `local.json` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worker {
+    /// Its process id.
+    pub pid: u32,
+    /// The calls it holds.
+    pub streams: u64,
+}
 
 /// A running system with its own state.
 #[derive(Debug)]
@@ -50,6 +66,21 @@ pub struct Answer {
     pub body: Value,
 }
 
+/// An agent who knows what the sandbox's people ask for, and hangs up after saying goodbye.
+pub fn baker() -> Value {
+    json!({
+        "initial_message":
+            "Hello, this is Ada from the corner bakery. Your cake is ready. Do you have any questions?",
+        "prompt": "You are Ada, who works at the corner bakery.",
+        "language_model": {
+            "provider": "openai",
+            "model": "gpt-6-luna",
+            "tools": [{ "type": "function", "function": { "name": "end_call" } }],
+        },
+        "hooks": [{ "events": ["function_call:triggered"], "instructions": [{ "instruction": "hang_up" }] }],
+    })
+}
+
 /// The stack that tests share; started by the first of them.
 ///
 /// # Panics
@@ -57,6 +88,15 @@ pub struct Answer {
 pub fn shared() -> &'static Stack {
     static STACK: OnceLock<Stack> = OnceLock::new();
     STACK.get_or_init(|| Stack::start().expect("the local stack starts"))
+}
+
+/// A second stack, whose workers may be killed; one test at a time has it.
+///
+/// # Panics
+/// The stack does not start; its output says why.
+pub async fn restless() -> MutexGuard<'static, Stack> {
+    static STACK: OnceLock<Mutex<Stack>> = OnceLock::new();
+    STACK.get_or_init(|| Mutex::new(Stack::start().expect("the local stack starts"))).lock().await
 }
 
 impl Stack {
@@ -147,22 +187,67 @@ impl Stack {
         Ok(answer.body["id"].as_str().context("no id")?.to_owned())
     }
 
+    /// A conversation as the API shows it.
+    ///
+    /// # Errors
+    /// The API does not answer.
+    pub async fn conversation(&self, id: &str) -> anyhow::Result<Value> {
+        Ok(self.send(Method::GET, &format!("/conversations/{id}"), None).await?.body)
+    }
+
     /// Waits until a conversation is over, and gives it as the API shows it.
     ///
     /// # Errors
-    /// It is not over in time.
+    /// It is not over in the time of the longest call.
     pub async fn ended(&self, id: &str) -> anyhow::Result<Value> {
+        self.ended_within(id, CALL).await
+    }
+
+    /// The same with another patience.
+    ///
+    /// # Errors
+    /// It is not over in time.
+    pub async fn ended_within(&self, id: &str, limit: Duration) -> anyhow::Result<Value> {
+        let over = async |stack: &Self| {
+            let conversation = stack.conversation(id).await?;
+            Ok((conversation["status"] == "ended").then_some(conversation))
+        };
+        self.wait(limit, "the conversation is not over", over).await
+    }
+
+    /// Waits until there is something to be seen.
+    ///
+    /// # Errors
+    /// There is not, in time: `missing` says what; or it cannot be looked at.
+    pub async fn wait<T>(
+        &self,
+        limit: Duration,
+        missing: &str,
+        look: impl AsyncFn(&Self) -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
         let asked = Instant::now();
         loop {
-            let conversation = self.send(Method::GET, &format!("/conversations/{id}"), None).await?.body;
-            if conversation["status"] == "ended" {
-                return Ok(conversation);
+            if let Some(seen) = look(self).await? {
+                return Ok(seen);
             }
-            if asked.elapsed() > CALL {
-                bail!("still {} after {CALL:?}", conversation["status"]);
+            if asked.elapsed() > limit {
+                bail!("{missing} after {limit:?}");
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// The recording of a conversation that is over: a WAV.
+    ///
+    /// # Errors
+    /// There is none in time.
+    pub async fn recording(&self, id: &str) -> anyhow::Result<Vec<u8>> {
+        let link = async |stack: &Self| {
+            let answer = stack.send(Method::GET, &format!("/conversations/{id}/recording"), None).await?;
+            Ok(answer.body["recording_url"].as_str().map(str::to_owned))
+        };
+        let link = self.wait(RECORDING, "there is no recording", link).await?;
+        Ok(self.http.get(link).send().await?.error_for_status()?.bytes().await?.to_vec())
     }
 
     /// The event log of a conversation, oldest first.
@@ -192,6 +277,59 @@ impl Stack {
         let answer: Value = self.http.get(url).send().await?.json().await?;
         let calls = answer["calls"].as_array().context("no calls")?;
         Ok(calls.iter().filter(|call| call["to"] == to).cloned().collect())
+    }
+}
+
+impl Stack {
+    /// The sandbox's one call to a number.
+    ///
+    /// # Errors
+    /// There are several, or none in time.
+    pub async fn carrier_call(&self, to: &str) -> anyhow::Result<Value> {
+        let one = async |stack: &Self| Ok(stack.carrier_calls(to).await?.pop());
+        let call = self.wait(START_OF_A_CALL, "the carrier has no such call", one).await?;
+        if self.carrier_calls(to).await?.len() > 1 {
+            bail!("{to} was dialled more than once");
+        }
+        Ok(call)
+    }
+
+    /// The sandbox's one call to a number, when nothing about it will change any more.
+    ///
+    /// # Errors
+    /// There are several, or it is not over in time.
+    pub async fn settled_call(&self, to: &str) -> anyhow::Result<Value> {
+        let settled = async |stack: &Self| {
+            Ok(Some(stack.carrier_call(to).await?).filter(|call| call["settled"] == true))
+        };
+        self.wait(CALL, "the carrier's call is not over", settled).await
+    }
+
+    /// The media workers that run now, those that hold most calls first.
+    ///
+    /// # Errors
+    /// `local.json` cannot be read.
+    pub fn workers(&self) -> anyhow::Result<Vec<Worker>> {
+        let addresses: Value = serde_json::from_slice(&fs::read(self.state().join("local.json"))?)?;
+        let workers = addresses["media_workers"].as_array().context("no media_workers")?.iter();
+        let worker = |worker: &Value| {
+            let pid = u32::try_from(worker["pid"].as_u64()?).ok()?;
+            Some(Worker { pid, streams: worker["streams"].as_u64()? })
+        };
+        let mut workers: Vec<_> = workers.map(worker).collect::<Option<_>>().context("not a worker")?;
+        workers.sort_by_key(|worker| std::cmp::Reverse(worker.streams));
+        Ok(workers)
+    }
+
+    /// How a media worker ended: its exit code, or 128 and the number of its signal. None while it runs.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn exit_code(&self, worker: u32) -> anyhow::Result<Option<i32>> {
+        let log = fs::read_to_string(self.state().join("logs/switchboard.log"))?;
+        let end = format!("a media worker ended pid={worker} code=");
+        let code = log.lines().find_map(|line| line.split_once(&end)?.1.parse().ok());
+        Ok(code)
     }
 }
 

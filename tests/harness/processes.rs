@@ -1,6 +1,6 @@
 //! Which processes of a stack are alive.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 /// Process ids and command lines of all processes that were started on this state directory: it is in
 /// their arguments, their environment or their working directory.
@@ -30,4 +30,13 @@ pub fn alive_on(state: &Path) -> Vec<String> {
             ours.then(|| format!("{} {command}", process.display()))
         })
         .collect()
+}
+
+/// Sends a signal (`-KILL`) to a process.
+///
+/// # Panics
+/// There is no such process.
+pub fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "kill {name} {pid}");
 }

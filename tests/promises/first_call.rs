@@ -1,16 +1,23 @@
 //! `switchboard demo` makes a whole phone call: both sides speak, hear and understand each other.
 
-use std::process::Stdio;
+use std::{
+    process::Stdio,
+    sync::{Mutex, PoisonError},
+};
 
 use harness::switchboard;
 use serde_json::Value;
 
-/// Runs the demo on a state directory of its own; what it wrote as JSON.
-fn demo() -> Value {
+/// Runs the demo on a state directory of its own; what it wrote as JSON, and the recording.
+pub(crate) fn demo(arguments: &[&str]) -> (Value, Vec<u8>) {
+    // Calls happen in real time: two demos at once would only make each other slow.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     let json = directory.path().join("call.json");
     let status = switchboard(&["demo", "--json"])
         .arg(&json)
+        .args(arguments)
         .arg("--state")
         .arg(directory.path().join("state"))
         .stdin(Stdio::null())
@@ -20,12 +27,12 @@ fn demo() -> Value {
     let call: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     let wav = std::fs::read(call["recording_path"].as_str().unwrap()).unwrap();
     assert_eq!(&wav[..4], b"RIFF", "the recording is where it is said to be");
-    call
+    (call, wav)
 }
 
 #[test]
 fn the_demo_makes_a_whole_phone_call() {
-    let call = demo();
+    let (call, _) = demo(&[]);
     let conversation = &call["conversation"];
     assert_eq!(conversation["status"], "ended");
     assert_eq!(conversation["ended_reason"], "agent_ended");

@@ -4,7 +4,9 @@
 
 mod architecture;
 mod callers_who_do_not_answer;
+mod every_call_ends;
 mod first_call;
 mod front_door;
 mod nothing_is_left_behind;
 mod official_clients;
+mod outliving_a_worker;

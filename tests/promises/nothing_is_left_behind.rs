@@ -1,12 +1,12 @@
 //! However the command ends, none of its processes stays, and the next run works.
 
 use std::{
-    process::{Command, Stdio},
+    process::Stdio,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use harness::{Stack, alive_on, switchboard};
+use harness::{Stack, alive_on, signal, switchboard};
 
 /// Guards give their children five seconds to end in order before they kill them.
 const GONE: Duration = Duration::from_secs(20);
@@ -21,11 +21,6 @@ fn assert_all_gone(stack_state: &std::path::Path) {
         assert!(asked.elapsed() < GONE, "still alive: {alive:#?}");
         sleep(Duration::from_millis(100));
     }
-}
-
-fn signal(name: &str, pid: u32) {
-    let sent = Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
-    assert!(sent.success());
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Recordings: pieces while the call goes on, then one file.
 //!
-//! Objects: `{account}/{conversation}/pieces/{index}` (interleaved telephone audio, see
-//! [`domain::recording`]) and `{account}/{conversation}/recording.wav`. The bucket deletes both after
-//! the deployment's retention.
+//! Objects: `{account}/{conversation}/pieces/{start}` (interleaved telephone audio, see
+//! [`domain::recording`]) and `{account}/{conversation}/recording.wav`. A piece is named by where it
+//! begins on the conversation's time line, in samples since its `started_at`, so that the pieces of
+//! every worker that had the call find their place. The bucket deletes both after the deployment's
+//! retention.
 
 use std::time::Duration;
 
@@ -24,6 +26,11 @@ use crate::failure::{Cause, ServiceError};
 /// Ten minutes of recording are 19 MB; at 10 MB/s they take two seconds, four hours a minute.
 const UPLOAD_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(90);
 const UPLOAD_TIMEOUT: Duration = Duration::from_mins(3);
+/// The most that a recording holds, in samples: four hours, when the carrier ends every call. Joining
+/// keeps it in memory (six bytes a sample), so no piece may claim to lie days ahead.
+const LONGEST: usize = 4 * 60 * 60 * recording::SAMPLE_RATE as usize;
+/// Bytes of a sample: the caller's and the agent's.
+const SIDES: usize = 2;
 /// As many as one request may delete (S3, `DeleteObjects`); also the size of a page of a listing.
 const BATCH: usize = 1_000;
 
@@ -32,12 +39,6 @@ const BATCH: usize = 1_000;
 pub struct Recordings {
     client: Client,
     bucket: String,
-}
-
-/// A stored piece: its place in the recording and its length in bytes.
-struct Piece {
-    index: u32,
-    bytes: usize,
 }
 
 impl Recordings {
@@ -49,19 +50,19 @@ impl Recordings {
         Self { client: Client::from_conf(s3), bucket }
     }
 
-    /// Stores one piece of interleaved telephone audio. `index` counts from 0; all pieces but the last
-    /// are equally long. The same index again replaces it.
+    /// Stores one piece of interleaved telephone audio, of any length. `start_sample` is where it begins,
+    /// in samples since the conversation's `started_at`. The same start again replaces it.
     pub async fn put_piece(
         &self,
         account: AccountId,
         conversation: ConversationId,
-        index: u32,
+        start_sample: u64,
         interleaved_mu_law: Vec<u8>,
     ) -> Result<(), ServiceError> {
         self.client
             .put_object()
             .bucket(&self.bucket)
-            .key(piece_key(account, conversation, index))
+            .key(piece_key(account, conversation, start_sample))
             .body(interleaved_mu_law.into())
             .send()
             .await
@@ -69,9 +70,10 @@ impl Recordings {
         Ok(())
     }
 
-    /// Makes one WAV file of the pieces and deletes them; a piece that is missing is silence. To be
-    /// called when the last piece is stored: what comes later is dropped. Returns whether there is a
-    /// recording now. It may be called again and by several at once, also after it failed half-way.
+    /// Makes one WAV file of the pieces, each in its place, and deletes them. Between them it is silent;
+    /// where two overlap, the one that begins later is heard; what lies beyond four hours is left out.
+    /// To be called when the last piece is stored: what comes later is dropped. Returns whether there
+    /// is a recording now. It may be called again and by several at once, also after it failed half-way.
     pub async fn join(&self, account: AccountId, conversation: ConversationId) -> Result<bool, ServiceError> {
         // In this order: pieces go only after the file is there, so whoever sees some of them gone
         // also sees the file, and nobody makes a file of what others left over.
@@ -80,7 +82,7 @@ impl Recordings {
         if !joined && !pieces.is_empty() {
             // None: another one was faster.
             if let Some(audio) = self.audio(account, conversation, &pieces).await? {
-                self.put_wav(account, conversation, &audio).await?;
+                self.put_wav(account, conversation, audio).await?;
             }
             joined = true;
         }
@@ -128,42 +130,38 @@ impl Recordings {
         }
     }
 
+    /// Where the stored pieces begin, in order.
     async fn pieces(
         &self,
         account: AccountId,
         conversation: ConversationId,
-    ) -> Result<Vec<Piece>, ServiceError> {
+    ) -> Result<Vec<u64>, ServiceError> {
         let prefix = pieces_prefix(account, conversation);
         let mut pages =
             self.client.list_objects_v2().bucket(&self.bucket).prefix(&prefix).into_paginator().send();
         let mut pieces = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| ServiceError::of("ListObjectsV2", &error))?;
-            pieces.extend(page.contents().iter().filter_map(|object| {
-                let index = object.key()?.strip_prefix(&prefix)?.parse().ok()?;
-                Some(Piece { index, bytes: usize::try_from(object.size()?).ok()? })
-            }));
+            let starts = page.contents().iter().filter_map(|object| object.key()?.strip_prefix(&prefix));
+            pieces.extend(starts.filter_map(|start| start.parse::<u64>().ok()));
         }
-        pieces.sort_unstable_by_key(|piece| piece.index);
+        pieces.sort_unstable();
         Ok(pieces)
     }
 
-    /// The pieces behind one another; none if one of them is gone meanwhile.
+    /// The pieces on one time line; none if one of them is gone meanwhile.
     async fn audio(
         &self,
         account: AccountId,
         conversation: ConversationId,
-        pieces: &[Piece],
+        pieces: &[u64],
     ) -> Result<Option<Vec<u8>>, ServiceError> {
-        let full = pieces.iter().map(|piece| piece.bytes).max().unwrap_or(0);
-        let mut audio = Vec::with_capacity(full * pieces.len());
-        let mut next = 0;
-        for piece in pieces {
-            for _missing in next..piece.index {
-                audio.resize(audio.len() + full, recording::SILENCE);
-            }
-            next = piece.index.saturating_add(1);
-            let key = piece_key(account, conversation, piece.index);
+        let mut audio = Vec::new();
+        for start in pieces {
+            let Some(start_sample) = usize::try_from(*start).ok().filter(|start| *start < LONGEST) else {
+                break;
+            };
+            let key = piece_key(account, conversation, *start);
             let got = self.client.get_object().bucket(&self.bucket).key(key).send().await;
             let body = match got {
                 Ok(object) => object.body,
@@ -176,7 +174,7 @@ impl Recordings {
                 .await
                 .map_err(|_| ServiceError::Unavailable(Cause::new("GetObject: the body took too long")))?
                 .map_err(|error| ServiceError::Unavailable(Cause::new(format!("GetObject: {error}"))))?;
-            audio.extend_from_slice(&bytes.into_bytes());
+            lay(&mut audio, start_sample, &bytes.into_bytes());
         }
         Ok(Some(audio))
     }
@@ -185,18 +183,20 @@ impl Recordings {
         &self,
         account: AccountId,
         conversation: ConversationId,
-        interleaved_mu_law: &[u8],
+        interleaved_mu_law: Vec<u8>,
     ) -> Result<(), ServiceError> {
         let timeouts = TimeoutConfig::builder()
             .operation_attempt_timeout(UPLOAD_ATTEMPT_TIMEOUT)
             .operation_timeout(UPLOAD_TIMEOUT)
             .build();
+        let wav = recording::wav(&interleaved_mu_law);
+        drop(interleaved_mu_law);
         self.client
             .put_object()
             .bucket(&self.bucket)
             .key(wav_key(account, conversation))
             .content_type("audio/wav")
-            .body(recording::wav(interleaved_mu_law).into())
+            .body(wav.into())
             .customize()
             .config_override(aws_sdk_s3::Config::builder().timeout_config(timeouts))
             .send()
@@ -209,13 +209,13 @@ impl Recordings {
         &self,
         account: AccountId,
         conversation: ConversationId,
-        pieces: &[Piece],
+        pieces: &[u64],
     ) -> Result<(), ServiceError> {
         for batch in pieces.chunks(BATCH) {
             let objects = batch
                 .iter()
-                .map(|piece| {
-                    ObjectIdentifier::builder().key(piece_key(account, conversation, piece.index)).build()
+                .map(|start| {
+                    ObjectIdentifier::builder().key(piece_key(account, conversation, *start)).build()
                 })
                 .collect::<Result<Vec<_>, _>>()
                 .and_then(|objects| Delete::builder().set_objects(Some(objects)).quiet(true).build())
@@ -232,12 +232,21 @@ impl Recordings {
     }
 }
 
+/// Writes a piece, which begins at sample `start`, over what is there.
+fn lay(audio: &mut Vec<u8>, start: usize, piece: &[u8]) {
+    let samples = (piece.len() / SIDES).min(LONGEST.saturating_sub(start));
+    let (from, to) = (start * SIDES, (start + samples) * SIDES);
+    audio.resize(audio.len().max(to), recording::SILENCE);
+    audio[from..to].copy_from_slice(&piece[..samples * SIDES]);
+}
+
 fn pieces_prefix(account: AccountId, conversation: ConversationId) -> String {
     format!("{account}/{conversation}/pieces/")
 }
 
-fn piece_key(account: AccountId, conversation: ConversationId, index: u32) -> String {
-    format!("{}{index:06}", pieces_prefix(account, conversation))
+/// Twelve digits sort as text up to four years.
+fn piece_key(account: AccountId, conversation: ConversationId, start_sample: u64) -> String {
+    format!("{}{start_sample:012}", pieces_prefix(account, conversation))
 }
 
 fn wav_key(account: AccountId, conversation: ConversationId) -> String {

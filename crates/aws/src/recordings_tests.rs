@@ -44,8 +44,11 @@ impl World {
         }
     }
 
-    async fn put(&self, index: u32, audio: &[u8]) {
-        self.recordings.put_piece(self.account, self.conversation, index, audio.to_vec()).await.unwrap();
+    async fn put(&self, start_sample: u64, audio: &[u8]) {
+        self.recordings
+            .put_piece(self.account, self.conversation, start_sample, audio.to_vec())
+            .await
+            .unwrap();
     }
 
     async fn join(&self) -> bool {
@@ -107,30 +110,70 @@ async fn answer(State(objects): State<Objects>, method: Method, uri: Uri, body: 
 }
 
 #[tokio::test]
-async fn pieces_become_one_file_in_which_a_missing_piece_is_silence() {
+async fn pieces_become_one_file_with_each_in_its_place_and_silence_between() {
     let world = World::new().await;
     assert!(!world.join().await);
     assert_eq!(world.url().await, None);
-    world.put(2, &[0x00; 2]).await;
-    world.put(0, &[0x80; 4]).await;
+    world.put(7, &[0x00; 2]).await;
+    world.put(1, &[0x80; 4]).await;
     assert_eq!(world.url().await, None);
     assert!(world.join().await);
-    let whole = [[0x80; 4], [recording::SILENCE; 4]].concat();
-    assert_eq!(world.file(), recording::wav(&[&whole[..], &[0x00; 2]].concat()));
+    let gaps = [recording::SILENCE; 8];
+    let whole = [&gaps[..2], &[0x80; 4], &gaps, &[0x00; 2]].concat();
+    assert_eq!(world.file(), recording::wav(&whole));
     let url = world.url().await.unwrap();
     assert!(url.contains("/recordings/acc_") && url.contains("X-Amz-Expires=60"), "{url}");
+}
+
+#[tokio::test]
+async fn where_the_pieces_of_two_workers_overlap_the_later_one_is_heard() {
+    let world = World::new().await;
+    // A part of a sample at the end of a piece moves nothing that comes after it.
+    world.put(9, &[3; 5]).await;
+    world.put(0, &[1; 12]).await;
+    world.put(4, &[2; 4]).await;
+    world.put(10, &[4; 4]).await;
+    assert!(world.join().await);
+    let whole = [&[1; 8][..], &[2; 4], &[recording::SILENCE; 6], &[3; 2], &[4; 4]].concat();
+    assert_eq!(world.file(), recording::wav(&whole));
+}
+
+#[tokio::test]
+async fn a_long_piece_is_heard_around_a_short_one_inside_it() {
+    let world = World::new().await;
+    world.put(0, &[1; 12]).await;
+    world.put(2, &[2; 2]).await;
+    assert!(world.join().await);
+    assert_eq!(world.file(), recording::wav(&[&[1; 4][..], &[2; 2], &[1; 6]].concat()));
+}
+
+#[tokio::test]
+async fn a_piece_that_claims_to_lie_days_ahead_does_not_grow_the_recording() {
+    let world = World::new().await;
+    world.put(0, &[1; 4]).await;
+    world.put(u64::MAX, &[2; 4]).await;
+    assert!(world.join().await);
+    assert_eq!(world.file(), recording::wav(&[1; 4]));
+}
+
+#[test]
+fn audio_beyond_the_longest_recording_is_cut_off() {
+    let mut audio = vec![0; (LONGEST - 1) * SIDES];
+    lay(&mut audio, LONGEST - 1, &[1; 6]);
+    assert_eq!(audio.len(), LONGEST * SIDES);
+    assert_eq!(audio[(LONGEST - 1) * SIDES..], [1; SIDES]);
 }
 
 #[tokio::test]
 async fn joining_again_changes_nothing_not_even_with_what_a_crash_left_over() {
     let world = World::new().await;
     world.put(0, &[0x80; 4]).await;
-    world.put(1, &[0x00; 4]).await;
+    world.put(2, &[0x00; 4]).await;
     assert!(world.join().await);
     let file = world.file();
     assert!(world.join().await);
     // As if the first one had died before it deleted this piece.
-    world.put(1, &[0x00; 4]).await;
+    world.put(2, &[0x00; 4]).await;
     assert!(world.join().await);
     assert_eq!(world.file(), file);
 }
@@ -140,7 +183,7 @@ async fn several_at_once_make_the_same_file() {
     let world = World::new().await;
     let pieces: Vec<u8> = (0..40).collect();
     for index in &pieces {
-        world.put(u32::from(*index), &[*index; 2]).await;
+        world.put(u64::from(*index), &[*index; 2]).await;
     }
     let (first, second, third) = tokio::join!(world.join(), world.join(), world.join());
     assert!(first && second && third);

@@ -1,6 +1,9 @@
 //! The clock, randomness and the environment: the only place that reads them.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
 use domain::time::Timestamp;
 
@@ -27,6 +30,16 @@ pub fn random<const N: usize>() -> [u8; N] {
 #[must_use]
 pub fn random_u128() -> u128 {
     u128::from_ne_bytes(random())
+}
+
+/// `N` bytes from the operating system's generator as `2 * N` lower-case hexadecimal digits: tokens, names.
+#[must_use]
+pub fn random_hex<const N: usize>() -> String {
+    random::<N>().iter().fold(String::with_capacity(2 * N), |mut hex, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Environment variables, and what is wrong with them. All of it is reported at once.
@@ -163,5 +176,13 @@ mod tests {
     fn randomness_differs_each_time() {
         assert_ne!(random::<32>(), random::<32>());
         assert_ne!(random_u128(), random_u128());
+        assert_ne!(random_hex::<32>(), random_hex::<32>());
+    }
+
+    #[test]
+    fn random_digits_are_hexadecimal_and_two_to_a_byte() {
+        let digits = random_hex::<32>();
+        assert_eq!(digits.len(), 64);
+        assert!(digits.chars().all(|digit| matches!(digit, '0'..='9' | 'a'..='f')), "{digits}");
     }
 }

@@ -5,12 +5,14 @@
 //! A transition that is not possible any more is [`NotPossible`]: a callback that came twice or
 //! late changes nothing. Every transition that is possible is listed in `transitions.rs`.
 
+mod lease;
 mod transitions;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::lease::{Lease, Speaking};
 pub use self::transitions::{Entry, NotPossible, RejectReason, Transition};
 use crate::{
     agents::AgentConfig,
@@ -19,6 +21,19 @@ use crate::{
     phone_numbers::E164,
     time::Timestamp,
 };
+
+/// How long a call may wait to be dialled.
+pub const QUEUED: Duration = Duration::from_hours(1);
+/// How long the other side's phone may ring: the carrier is told so, and gives up by itself.
+pub const RING: Duration = Duration::from_mins(1);
+/// From dialling to the answer at the latest: ringing, and a minute for the carrier to say what became of it.
+const DIALED: Duration = Duration::from_mins(2);
+/// From the answer to media at the latest: the carrier connects the stream in a second.
+const ANSWERED: Duration = Duration::from_mins(1);
+/// How long the worker has to end a conversation whose call the carrier has reported as over.
+const CARRIER_ENDED: Duration = Duration::from_secs(20);
+/// How often a call may be connected to another worker: more is a fault that would go on for ever.
+pub const MAX_RESUMES: u32 = 5;
 
 /// How a conversation came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +54,15 @@ pub enum State {
     /// Stored, not yet handed to the carrier.
     Queued,
     /// Handed to the carrier, perhaps without having heard its answer.
-    Dialing,
+    Dialing {
+        /// When it was.
+        dialed_at: Timestamp,
+    },
     /// The other side's phone rings.
-    Ringing,
+    Ringing {
+        /// When the call was handed to the carrier.
+        dialed_at: Timestamp,
+    },
     /// The other side answered.
     Answered {
         /// When it did.
@@ -107,6 +128,8 @@ pub struct PhoneCall {
 /// What other parties learnt while the worker holds the conversation; the worker reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notes {
+    /// When somebody asked for the end.
+    pub end_requested_at: Option<Timestamp>,
     /// When the carrier said that the call was over.
     pub carrier_ended_at: Option<Timestamp>,
     /// How long it lasted by the carrier's own count, in seconds from the answer.
@@ -137,6 +160,8 @@ pub struct Conversation {
     pub carrier_call_id: Option<String>,
     /// SHA-256 of the one-use token that connects the media stream; none once it was used.
     pub media_token_sha256: Option<String>,
+    /// How often the call was connected to another worker.
+    pub resumes: u32,
     /// What others learnt while it was live.
     pub notes: Notes,
     /// What the providers did so far.
@@ -180,6 +205,7 @@ impl Conversation {
             state: State::Queued,
             carrier_call_id: None,
             media_token_sha256: None,
+            resumes: 0,
             notes: Notes::default(),
             usage: Usage::default(),
             next_sequence: 1,
@@ -192,7 +218,9 @@ impl Conversation {
     #[must_use]
     pub fn status(&self) -> Status {
         match self.state {
-            State::Queued | State::Dialing | State::Ringing | State::Answered { .. } => Status::Queued,
+            State::Queued | State::Dialing { .. } | State::Ringing { .. } | State::Answered { .. } => {
+                Status::Queued
+            }
             State::Started { .. } => Status::Started,
             State::Ended { .. } => Status::Ended,
         }
@@ -202,7 +230,7 @@ impl Conversation {
     #[must_use]
     pub fn answered_at(&self) -> Option<Timestamp> {
         match self.state {
-            State::Queued | State::Dialing | State::Ringing => None,
+            State::Queued | State::Dialing { .. } | State::Ringing { .. } => None,
             State::Answered { answered_at } | State::Started { answered_at, .. } => Some(answered_at),
             State::Ended { answered_at, .. } => answered_at,
         }
@@ -215,6 +243,19 @@ impl Conversation {
             State::Started { started_at, .. } => Some(started_at),
             State::Ended { started_at, .. } => started_at,
             _ => None,
+        }
+    }
+
+    /// When somebody must look after it if nothing has changed by then; none while a worker's
+    /// [`Lease`] says so instead, and once it ended.
+    #[must_use]
+    pub fn due_at(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Queued => Some(self.created_at.after(QUEUED)),
+            State::Dialing { dialed_at } | State::Ringing { dialed_at } => Some(dialed_at.after(DIALED)),
+            State::Answered { answered_at } => Some(answered_at.after(ANSWERED)),
+            State::Started { .. } => self.notes.carrier_ended_at.map(|at| at.after(CARRIER_ENDED)),
+            State::Ended { .. } => None,
         }
     }
 

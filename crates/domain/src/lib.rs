@@ -20,5 +20,6 @@ pub mod prices;
 pub mod recording;
 pub mod requests;
 pub mod substitutions;
+pub mod sweep;
 pub mod time;
 pub mod validation;

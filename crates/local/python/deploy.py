@@ -8,8 +8,8 @@ value is read from FILE, or from standard input if FILE is `-`; it never stands 
 
 Progress goes to standard error. Standard output gets one JSON object: the stack's `outputs`, and
 `api_prefix`, the path under which the emulator serves the HTTP API. Exit code 0 only if the stack is
-complete, the API has its routes and every event source is enabled: the emulator reports success
-without them too.
+complete, the API has its routes, and every event source and schedule is enabled: the emulator reports
+success without them too.
 """
 
 import argparse
@@ -108,6 +108,7 @@ class Deployment:
         self.stacks = client("cloudformation")
         self.apis = client("apigatewayv2")
         self.functions = client("lambda")
+        self.schedules = client("events")
 
     def run(self, arguments):
         for name, file in arguments.secret:
@@ -193,7 +194,17 @@ class Deployment:
             mapping = self.functions.get_event_source_mapping(UUID=source["PhysicalResourceId"])
             if mapping["State"] != "Enabled":
                 raise DeployError(f"event source {source['LogicalResourceId']} is {mapping['State']}")
-        say(f"checked {len(routes)} routes and {len(sources)} event sources")
+        rules = of_type("AWS::Events::Rule")
+        if not rules:
+            raise DeployError("the stack has no schedule: what is overdue would never be ended")
+        for resource in rules:
+            name = resource["PhysicalResourceId"]
+            rule = self.schedules.describe_rule(Name=name)
+            if rule["State"] != "ENABLED" or not rule.get("ScheduleExpression"):
+                raise DeployError(f"schedule {resource['LogicalResourceId']} is {rule['State']} and without a time")
+            if not self.schedules.list_targets_by_rule(Rule=name)["Targets"]:
+                raise DeployError(f"schedule {resource['LogicalResourceId']} starts nothing")
+        say(f"checked {len(routes)} routes, {len(sources)} event sources and {len(rules)} schedules")
 
 
 def archive(binary):

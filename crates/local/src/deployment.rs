@@ -80,6 +80,7 @@ pub(crate) async fn deploy(
     for (name, value) in [
         ("Architecture", architecture),
         ("PublicUrl", plan.public_url),
+        ("AllowHttpWebhooks", "true"),
         ("MediaUrl", plan.media_url),
         ("ProviderKeysSecret", SECRET),
         ("TwilioApiUrl", &plan.providers.twilio_url),

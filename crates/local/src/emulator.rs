@@ -85,7 +85,7 @@ impl Emulator {
         let mut child = Child::start(
             directories,
             Program {
-                name: "emulator",
+                name: "emulator".to_owned(),
                 executable: python.executable.clone(),
                 arguments: vec!["-m".into(), "ministack".into()],
                 environment,
@@ -95,7 +95,7 @@ impl Emulator {
         let guard = guard.context("the emulator's guard has no process id")?;
         let address = format!("127.0.0.1:{port}");
         child
-            .ready(START_TIMEOUT, async || {
+            .ready(START_TIMEOUT, || async {
                 tokio::net::TcpStream::connect(&address).await.ok()?;
                 owns_listener(guard, port).then_some(())
             })

@@ -3,6 +3,7 @@
 //! The AWS part runs in an emulator, the carrier, the callers and the providers are the `sandbox`; what
 //! lies between is what is deployed. Start reading at [`stack`]: it assembles everything else.
 
+mod balancer;
 mod demo;
 mod deployment;
 mod emulator;
@@ -17,6 +18,7 @@ mod requirements;
 mod seed;
 mod stack;
 mod system;
+mod workers;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -27,6 +29,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use aws::system::Vars;
+use balancer::Pool;
 use clap::{Parser, Subcommand};
 use processes::Directories;
 use progress::Progress;
@@ -62,6 +65,9 @@ enum Command {
         /// Also write everything about the call to this file, as JSON.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        /// Kill the media worker that holds the call in the middle of a sentence.
+        #[arg(long)]
+        kill_worker: bool,
     },
     /// Run a command whose whole tree ends when stdin does.
     #[command(hide = true)]
@@ -80,7 +86,9 @@ fn main() -> ExitCode {
         Some(Command::Tied(tied)) => Err(guard::become_tied(&tied)),
         Some(Command::Guard(guard)) => run_guard(guard),
         Some(Command::Seed(seed)) => run_seed(seed),
-        Some(Command::Demo { json }) => run(state, port, &Mode::Demo { json }),
+        Some(Command::Demo { json, kill_worker }) => {
+            run(state, port, &Mode::Demo(demo::Options { json, kill_worker }))
+        }
         Some(Command::Serve) | None => run(state, port, &Mode::Serve),
     };
     outcome.unwrap_or_else(|error| {
@@ -92,14 +100,14 @@ fn main() -> ExitCode {
 /// What a running stack is used for.
 enum Mode {
     Serve,
-    Demo { json: Option<PathBuf> },
+    Demo(demo::Options),
 }
 
 impl Mode {
     /// Uses the stack until done.
-    async fn act(&self, addresses: &Addresses) -> anyhow::Result<()> {
+    async fn act(&self, addresses: &Addresses, pool: &Pool) -> anyhow::Result<()> {
         match self {
-            Self::Demo { json } => demo::run(addresses, json.as_deref()).await,
+            Self::Demo(options) => demo::run(addresses, pool, options).await,
             Self::Serve => {
                 banner(addresses)?;
                 std::future::pending().await
@@ -111,7 +119,7 @@ impl Mode {
     fn interrupted(&self) -> ExitCode {
         match self {
             Self::Serve => ExitCode::SUCCESS,
-            Self::Demo { .. } => ExitCode::from(INTERRUPTED),
+            Self::Demo(_) => ExitCode::from(INTERRUPTED),
         }
     }
 }
@@ -181,7 +189,7 @@ async fn run_stack(
     };
     progress.say(&format!("{:6.1} s  ready", started.elapsed().as_secs_f64()));
     let result = tokio::select! {
-        result = mode.act(&stack.addresses) => result.map(|()| ExitCode::SUCCESS),
+        result = mode.act(&stack.addresses, &stack.pool) => result.map(|()| ExitCode::SUCCESS),
         death = stack.parts.failure() => Err(anyhow::anyhow!(death)),
         () = interrupts.next() => Ok(mode.interrupted()),
     };

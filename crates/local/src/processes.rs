@@ -1,7 +1,7 @@
 //! Child processes under a guard: a clean environment, a log file, a death that is noticed.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -49,8 +49,8 @@ impl Directories {
 
 /// What to run.
 pub(crate) struct Program {
-    /// Name for people and for the log file ("media worker" would be `media`).
-    pub(crate) name: &'static str,
+    /// Name for people and for the log file.
+    pub(crate) name: String,
     /// The executable.
     pub(crate) executable: PathBuf,
     /// Its arguments.
@@ -61,7 +61,7 @@ pub(crate) struct Program {
 
 /// A running child. Dropped, its tree is told to end, but not waited for.
 pub(crate) struct Child {
-    name: &'static str,
+    name: String,
     guard: tokio::process::Child,
     /// Closing it is the order to stop.
     lifeline: Option<ChildStdin>,
@@ -80,8 +80,22 @@ pub(crate) fn guarded(directories: &Directories, program: &Path) -> Command {
 impl Child {
     /// Starts a program; what it prints goes to its log file, which is begun anew.
     pub(crate) fn start(directories: &Directories, program: Program) -> anyhow::Result<Self> {
-        let log = directories.log(program.name);
-        let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        Self::start_logging(directories, program, OpenOptions::new().write(true).truncate(true))
+    }
+
+    /// Starts a program once more; what it prints is appended to the log of those before it.
+    pub(crate) fn again(directories: &Directories, program: Program) -> anyhow::Result<Self> {
+        Self::start_logging(directories, program, OpenOptions::new().append(true))
+    }
+
+    fn start_logging(
+        directories: &Directories,
+        program: Program,
+        options: &mut OpenOptions,
+    ) -> anyhow::Result<Self> {
+        let log = directories.log(&program.name);
+        let output =
+            options.create(true).open(&log).with_context(|| format!("creating {}", log.display()))?;
         let mut guard = guarded(directories, &program.executable)
             .args(program.arguments)
             .env_clear()
@@ -109,10 +123,10 @@ impl Child {
     /// # Errors
     ///
     /// If the child ends first or does not answer in time; with the last lines of its log.
-    pub(crate) async fn ready<T>(
+    pub(crate) async fn ready<T, Answer: Future<Output = Option<T>>>(
         &mut self,
         timeout: Duration,
-        mut probe: impl AsyncFnMut() -> Option<T>,
+        mut probe: impl FnMut() -> Answer,
     ) -> anyhow::Result<T> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -129,6 +143,11 @@ impl Child {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Waits until the child ends by itself. Cancel-safe.
+    pub(crate) async fn ended(&mut self) -> std::io::Result<ExitStatus> {
+        self.guard.wait().await
     }
 
     /// Waits until the child ends by itself and describes that, with the last lines of its log.

@@ -10,7 +10,9 @@ use anyhow::{Context as _, bail};
 use sandbox::Sandbox;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
+use crate::balancer::{Balancer, Pool, Worker};
 use crate::deployment::{self, Deployment, Plan};
 use crate::emulator::{self, Emulator};
 use crate::environment::{Environment, Python};
@@ -22,12 +24,10 @@ use crate::proxy::Proxy;
 use crate::requirements::{self, SystemPython};
 use crate::seed;
 use crate::system::System;
+use crate::workers::{Recipe, Workers};
 
 /// Two models are loaded, on a machine that may compile at the same time.
 const SPEECH_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// The worker only binds a socket and reads a secret.
-const MEDIA_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long what an earlier run left behind may take to end.
 const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,22 +66,27 @@ pub(crate) struct State {
 pub(crate) struct Stack {
     /// How to reach it, as in `local.json`.
     pub(crate) addresses: Addresses,
+    /// The media workers that run now.
+    pub(crate) pool: Pool,
     /// What runs.
     pub(crate) parts: Parts,
     file: PathBuf,
+    /// Keeps the file up to date.
+    writer: JoinSet<()>,
 }
 
 /// The running parts.
 pub(crate) struct Parts {
     proxy: Proxy,
-    media: Child,
+    balancer: Balancer,
+    workers: Workers,
     sandbox: Sandbox,
     emulator: Emulator,
     speech: Child,
 }
 
 /// How to reach a running system; `<state>/local.json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Addresses {
     pub(crate) api_url: String,
     pub(crate) token: String,
@@ -94,6 +99,8 @@ pub(crate) struct Addresses {
     pub(crate) deepgram_api_url: String,
     pub(crate) openai_api_url: String,
     pub(crate) media_url: String,
+    /// Those behind `media_url` that run at the time of writing.
+    pub(crate) media_workers: Vec<Worker>,
     pub(crate) table_name: String,
     /// Process id of `switchboard`.
     pub(crate) pid: u32,
@@ -193,8 +200,8 @@ impl Stack {
         let sandbox = Sandbox::start(providers::sandbox_config(&speech_url)).await?;
         let providers = Providers::of(&sandbox, &system);
         let api_url = format!("http://{}", listener.local_addr()?);
-        let media_address = format!("127.0.0.1:{}", emulator::free_port().await?);
-        let media_url = format!("ws://{media_address}/media");
+        let media_listener = TcpListener::bind("127.0.0.1:0").await.context("a port for media")?;
+        let media_url = format!("ws://{}/media", media_listener.local_addr()?);
         let plan = Plan {
             workspace: &workspace,
             public_url: &api_url,
@@ -205,10 +212,13 @@ impl Stack {
         let deployment =
             deployment::deploy(&directories, &system, &python, &emulator, &plan, progress).await?;
         let table_name = deployment.outputs.table_name.clone();
-        let (media, seeded) = tokio::try_join!(
-            start_media(&directories, &emulator.url, &media_address, &deployment, &providers, &executables),
+        let recipe = media_recipe(&directories, &emulator.url, &deployment, &providers, &executables)?;
+        let pool = Pool::new();
+        let (workers, seeded) = tokio::try_join!(
+            Workers::start(recipe, &pool, progress),
             seed::seed(&emulator.url, &table_name)
         )?;
+        let balancer = Balancer::start(media_listener, pool.clone())?;
         let proxy = Proxy::start(listener, &emulator.url, &deployment.api_prefix)?;
 
         let addresses = Addresses {
@@ -223,14 +233,17 @@ impl Stack {
             deepgram_api_url: providers.deepgram_url,
             openai_api_url: providers.openai_url,
             media_url,
+            media_workers: pool.workers(),
             table_name,
             pid: std::process::id(),
             state: directories.state.clone(),
         };
         let file = directories.state.join(ADDRESSES_FILE);
         write_private(&file, &serde_json::to_vec_pretty(&addresses)?)?;
-        let parts = Parts { proxy, media, sandbox, emulator, speech };
-        Ok(Self { addresses, parts, file })
+        let mut writer = JoinSet::new();
+        writer.spawn(keep_up_to_date(file.clone(), addresses.clone(), pool.clone()));
+        let parts = Parts { proxy, balancer, workers, sandbox, emulator, speech };
+        Ok(Self { addresses, pool, parts, file, writer })
     }
 
     /// Stops everything, what others depend on last.
@@ -238,11 +251,13 @@ impl Stack {
     /// # Errors
     ///
     /// If something does not end; everything else is stopped nevertheless.
-    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.writer.shutdown().await;
         let _ = std::fs::remove_file(&self.file);
-        let Parts { proxy, media, sandbox, emulator, speech } = self.parts;
+        let Parts { proxy, balancer, workers, sandbox, emulator, speech } = self.parts;
         // First, while everything that a call's end needs is still there.
-        let media = media.stop().await;
+        let media = workers.stop().await;
+        drop(balancer);
         let (emulator, speech, (), ()) =
             tokio::join!(emulator.child.stop(), speech.stop(), sandbox.stop(), proxy.stop());
         media.and(emulator).and(speech).map(drop)
@@ -250,10 +265,9 @@ impl Stack {
 }
 
 impl Parts {
-    /// Waits until one of the children ends, which none should; says which, with the end of its log.
+    /// Waits until one of the children ends that none should replace; says which, with the end of its log.
     pub(crate) async fn failure(&mut self) -> String {
         tokio::select! {
-            death = self.media.death() => death,
             death = self.emulator.child.death() => death,
             death = self.speech.death() => death,
         }
@@ -272,7 +286,7 @@ async fn start_speech(
     let mut child = Child::start(
         directories,
         Program {
-            name: "speech",
+            name: "speech".to_owned(),
             executable: python.executable.clone(),
             arguments: vec![program.into()],
             environment: vec![
@@ -284,7 +298,7 @@ async fn start_speech(
         },
     )?;
     let log = child.log().to_owned();
-    let url = child.ready(SPEECH_TIMEOUT, async || announced_url(&log)).await?;
+    let url = child.ready(SPEECH_TIMEOUT, || async { announced_url(&log) }).await?;
     step.done("");
     Ok((child, url))
 }
@@ -310,19 +324,17 @@ async fn start_emulator(
     Ok(emulator)
 }
 
-async fn start_media(
+fn media_recipe(
     directories: &Directories,
     emulator_url: &str,
-    address: &str,
     deployment: &Deployment,
     providers: &Providers,
     executables: &Executables,
-) -> anyhow::Result<Child> {
+) -> anyhow::Result<Recipe> {
     let mut environment = emulator::aws_environment(emulator_url);
     environment.extend(
         [
-            ("LISTEN", address),
-            ("TABLE_NAME", &deployment.outputs.table_name),
+            ("TABLE_NAME", &*deployment.outputs.table_name),
             ("RECORDINGS_BUCKET", &deployment.outputs.bucket_name),
             ("PROVIDER_KEYS_SECRET", deployment::SECRET),
             ("TWILIO_API_URL", &providers.twilio_url),
@@ -334,16 +346,23 @@ async fn start_media(
         .map(|(name, value)| (name.to_owned(), value.into())),
     );
     let executable = executables.get(MEDIA).context("no media worker was built")?.clone();
-    let mut child =
-        Child::start(directories, Program { name: MEDIA, executable, arguments: Vec::new(), environment })?;
-    let health = format!("http://{address}/health");
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).no_proxy().build()?;
-    child
-        .ready(MEDIA_TIMEOUT, async || {
-            client.get(&health).send().await.ok()?.error_for_status().ok().map(drop)
-        })
-        .await?;
-    Ok(child)
+    Ok(Recipe { directories: directories.clone(), executable, environment })
+}
+
+/// Writes the addresses anew whenever the workers change.
+async fn keep_up_to_date(file: PathBuf, mut addresses: Addresses, pool: Pool) {
+    let mut changes = pool.watch();
+    // Whatever changed before this began is written, too.
+    changes.mark_changed();
+    while changes.changed().await.is_ok() {
+        addresses.media_workers.clone_from(&changes.borrow_and_update());
+        let written = serde_json::to_vec_pretty(&addresses)
+            .map_err(anyhow::Error::from)
+            .and_then(|text| write_private(&file, &text));
+        if let Err(error) = written {
+            tracing::warn!(error = format!("{error:#}"), "the addresses were not written");
+        }
+    }
 }
 
 /// Empties a directory, or makes it.

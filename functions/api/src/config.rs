@@ -1,8 +1,17 @@
-use aws::system::{ConfigError, Vars};
-use domain::agents::WebhookUrls;
+use anyhow::Context as _;
+use aws::{
+    provider_keys::ProviderKeys,
+    recordings::Recordings,
+    store::Store,
+    system::{self, ConfigError, Vars},
+};
+use domain::{agents::WebhookUrls, costs::Prices};
+use vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
+
+use crate::Api;
 
 /// What this function is told by its environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// `TABLE_NAME`: the table.
     pub table_name: String,
@@ -10,6 +19,12 @@ pub struct Config {
     pub recordings_bucket: String,
     /// `PUBLIC_URL`: the base URL of the API as the world sees it.
     pub public_url: String,
+    /// `PROVIDER_KEYS_SECRET`: name or ARN of the deployment's own keys.
+    pub keys_secret: String,
+    /// `TWILIO_API_URL` and its like.
+    pub endpoints: Endpoints,
+    /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
+    pub prices: Prices,
     /// `ALLOW_HTTP_WEBHOOKS` (`true`; a stack on the developer's own machine, never a deployed one):
     /// whether webhooks may be `http://` too.
     pub webhook_urls: WebhookUrls,
@@ -18,17 +33,43 @@ pub struct Config {
 impl Config {
     /// Reads the environment. The error lists every variable that is missing or wrong.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
-        let config = Self {
-            table_name: vars.required("TABLE_NAME"),
-            recordings_bucket: vars.required("RECORDINGS_BUCKET"),
-            public_url: vars.required("PUBLIC_URL").trim_end_matches('/').to_owned(),
-            webhook_urls: if vars.parsed("ALLOW_HTTP_WEBHOOKS", false) {
-                WebhookUrls::HttpToo
-            } else {
-                WebhookUrls::HttpsOnly
-            },
+        let table_name = vars.required("TABLE_NAME");
+        let recordings_bucket = vars.required("RECORDINGS_BUCKET");
+        let public_url = vars.required("PUBLIC_URL").trim_end_matches('/').to_owned();
+        let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
+        let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
+        let webhook_urls = if vars.parsed("ALLOW_HTTP_WEBHOOKS", false) {
+            WebhookUrls::HttpToo
+        } else {
+            WebhookUrls::HttpsOnly
         };
-        vars.finish().map(|()| config)
+        let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
+            Ok(endpoints) => endpoints,
+            Err(bad) => return Err(vars.rejected(bad)),
+        };
+        vars.finish()?;
+        let prices = Prices { agent_per_minute };
+        Ok(Self { table_name, recordings_bucket, public_url, keys_secret, endpoints, prices, webhook_urls })
+    }
+}
+
+impl Api {
+    /// Makes the clients and fetches the carrier's key.
+    pub async fn connect(config: Config) -> anyhow::Result<Self> {
+        let sdk = aws::sdk_config().await;
+        let keys = ProviderKeys::load(&sdk, &config.keys_secret).await.context("PROVIDER_KEYS_SECRET")?;
+        let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
+        let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
+        Ok(Self {
+            store: Store::new(&sdk, config.table_name),
+            recordings: Recordings::new(&sdk, config.recordings_bucket),
+            calls: Calls::new(&providers),
+            prices: config.prices,
+            public_url: config.public_url,
+            webhook_urls: config.webhook_urls,
+            now: system::now,
+            random: system::random_u128,
+        })
     }
 }
 
@@ -42,6 +83,7 @@ mod tests {
             ("TABLE_NAME", "table"),
             ("RECORDINGS_BUCKET", "bucket"),
             ("PUBLIC_URL", "https://api.example.com/"),
+            ("PROVIDER_KEYS_SECRET", "secret"),
         ];
         let config = Config::from_vars(Vars::from(vars)).unwrap();
         assert_eq!(config.public_url, "https://api.example.com");
@@ -50,7 +92,9 @@ mod tests {
 
     #[test]
     fn everything_that_is_missing_or_wrong_is_named_at_once() {
-        let error = Config::from_vars(Vars::from([("ALLOW_HTTP_WEBHOOKS", "yes")])).unwrap_err();
-        assert_eq!(error.0.len(), 4, "{error}");
+        let vars =
+            [("ALLOW_HTTP_WEBHOOKS", "yes"), ("AGENT_PRICE_PER_MINUTE", "cheap"), ("TWILIO_API_URL", "x")];
+        let error = Config::from_vars(Vars::from(vars)).unwrap_err();
+        assert_eq!(error.0.len(), 7, "{error}");
     }
 }

@@ -5,11 +5,12 @@
 //! asks the table and answers with a view (`views`). Whatever goes wrong becomes an answer in
 //! `errors`, and only there. What is a valid request is decided in [`domain::requests`].
 //!
-//! It knows nothing of carriers, providers and queues: a call that is stored is picked up from the
-//! table's stream.
+//! It knows nothing of providers and queues: a call that is stored is picked up from the table's stream.
+//! Of the carrier it knows only how to hang up.
 
 mod config;
 mod conversations;
+mod end;
 mod errors;
 mod extract;
 mod request_id;
@@ -21,7 +22,8 @@ use axum::{
     Router, middleware,
     routing::{get, post},
 };
-use domain::{agents::WebhookUrls, time::Timestamp};
+use domain::{agents::WebhookUrls, costs::Prices, time::Timestamp};
+use vendors::twilio::Calls;
 
 pub use self::config::Config;
 use self::errors::ApiError;
@@ -36,6 +38,10 @@ pub struct Api {
     pub store: Store,
     /// The bucket of recordings.
     pub recordings: Recordings,
+    /// The carrier, to hang up.
+    pub calls: Calls,
+    /// The deployment's own.
+    pub prices: Prices,
     /// The base URL of this API as the world sees it, without a slash at the end.
     pub public_url: String,
     /// Which webhooks are accepted.
@@ -52,6 +58,7 @@ pub fn router(api: Api) -> Router {
         .route("/", get(service::document))
         .route("/conversations/create_phone_call", post(conversations::create_phone_call))
         .route("/conversations/{id}", get(conversations::show))
+        .route("/conversations/{id}/end", post(end::end))
         .route("/conversations/{id}/recording", get(conversations::recording))
         .route("/conversations/{id}/events", get(conversations::events))
         .fallback(async || ApiError::NotFound)

@@ -3,11 +3,7 @@
 use std::process::ExitCode;
 
 use api::{Api, Config};
-use aws::{
-    recordings::Recordings,
-    store::Store,
-    system::{self, ConfigError, Vars},
-};
+use aws::system::{ConfigError, Vars};
 use lambda_http::tracing;
 
 #[tokio::main(flavor = "current_thread")]
@@ -20,20 +16,16 @@ async fn main() -> ExitCode {
             return ExitCode::from(ConfigError::EXIT_CODE);
         }
     };
-    let sdk = aws::sdk_config().await;
-    let router = api::router(Api {
-        store: Store::new(&sdk, config.table_name),
-        recordings: Recordings::new(&sdk, config.recordings_bucket),
-        public_url: config.public_url,
-        webhook_urls: config.webhook_urls,
-        now: system::now,
-        random: system::random_u128,
-    });
-    match lambda_http::run(router).await {
+    match serve(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "the runtime ended");
+            tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let api = Api::connect(config).await?;
+    lambda_http::run(api::router(api)).await.map_err(anyhow::Error::from_boxed)
 }

@@ -1,6 +1,6 @@
 //! One call: decide, mark, ask the carrier, store what it said.
 
-use std::{fmt::Write as _, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use anyhow::Context as _;
 use aws::{
@@ -11,7 +11,7 @@ use aws::{
 };
 use domain::{
     accounts::sha256_hex,
-    conversations::{Conversation, NotPossible, RejectReason, Snapshot, State, Transition},
+    conversations::{Conversation, NotPossible, QUEUED, RING, RejectReason, Snapshot, State, Transition},
     costs::Prices,
     events::{self, EventName},
     time::Timestamp,
@@ -20,15 +20,14 @@ use tokio::time::timeout;
 use vendors::{
     Providers, egress,
     keys::Keys,
-    twilio::{Calls, CreateCall, CreateError, twiml},
+    twilio::{
+        CallSid, Calls, CreateCall, CreateError,
+        twiml::{self, ConnectStream},
+    },
 };
 
 use crate::{Config, Verdict, backoff};
 
-/// A call that could not be placed for this long is given up.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
-/// How long it rings; some six rings, a little less than most answering machines.
-const RING: Duration = Duration::from_mins(1);
 /// Beyond the conversation's own limit, which the worker keeps: a net under it.
 const TIME_LIMIT_MARGIN: Duration = Duration::from_mins(1);
 /// The carrier's own limit and the longest that can be asked for (Twilio, `TimeLimit`).
@@ -36,7 +35,8 @@ const LONGEST_CALL: Duration = Duration::from_hours(4);
 
 /// Each step's time; with the carrier's own 10 s they stay below the function's limit of 30 s.
 const MARK_TIMEOUT: Duration = Duration::from_secs(10);
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(8);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+const HANG_UP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Dials calls. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -72,7 +72,8 @@ impl Dialer {
     /// Dials a queued call, or ends it, or puts it off; a call that is not queued any more is left alone.
     pub async fn dial(&self, job: CallJob) -> Verdict {
         let CallJob { account_id, conversation_id } = job;
-        let token = one_use_token();
+        // It exists in the TwiML alone; the table has its hash.
+        let token = system::random_hex::<32>();
         let token_sha256 = sha256_hex(&token);
         let now = system::now();
         let marking =
@@ -83,7 +84,7 @@ impl Dialer {
                 tracing::info!(%conversation_id, "ended without being dialled");
                 return Verdict::Done;
             }
-            Ok(Outcome::Unchanged(_) | Outcome::NotFound) => {
+            Ok(Outcome::Unchanged(_) | Outcome::LostLease | Outcome::NotFound) => {
                 tracing::info!(%conversation_id, "not queued any more: dropped");
                 return Verdict::Done;
             }
@@ -100,7 +101,13 @@ impl Dialer {
                 tracing::info!(%conversation_id, carrier_call_id = %sid, "dialled");
                 // A callback may have been faster, and if this is not written, one will bring it.
                 let placing = self.change(job, |snapshot| snapshot.conversation.placed(sid.as_str()));
-                in_time(SETTLE_TIMEOUT, placing).await
+                let placed = in_time(SETTLE_TIMEOUT, placing).await;
+                if let Ok(Outcome::Unchanged(snapshot)) = &placed
+                    && snapshot.conversation.ended().is_some()
+                {
+                    self.hang_up(job, &sid).await;
+                }
+                placed
             }
             Err(error @ CreateError::Refused { .. }) => {
                 tracing::warn!(%conversation_id, %error, "refused by the carrier");
@@ -128,7 +135,18 @@ impl Dialer {
         Verdict::Done
     }
 
-    async fn create(&self, marked: &Snapshot, token: &str) -> Result<vendors::twilio::CallSid, CreateError> {
+    /// The conversation was ended while the call was being placed, by somebody who did not know its id.
+    async fn hang_up(&self, job: CallJob, call: &CallSid) {
+        let conversation_id = job.conversation_id;
+        match timeout(HANG_UP_TIMEOUT, self.calls.hang_up(call)).await {
+            Ok(Ok(())) => tracing::info!(%conversation_id, "ended meanwhile: hung up"),
+            // Its next report finds the conversation ended, and it is hung up then.
+            Ok(Err(error)) => tracing::error!(%conversation_id, %error, "ended meanwhile, but not hung up"),
+            Err(_elapsed) => tracing::error!(%conversation_id, "ended meanwhile, but not hung up in time"),
+        }
+    }
+
+    async fn create(&self, marked: &Snapshot, token: &str) -> Result<CallSid, CreateError> {
         let Conversation { id, account_id, phone_call, .. } = &marked.conversation;
         let Some(phone_call) = phone_call else {
             // A web call is never marked.
@@ -136,13 +154,20 @@ impl Dialer {
         };
         let (id, account_id) = (id.to_string(), account_id.to_string());
         let parameters = [("account_id", &*account_id), ("conversation_id", &*id), ("token", token)];
+        let base = format!("{}/twilio/{account_id}/{id}", self.public_url);
+        let twiml = twiml::connect_stream(&ConnectStream {
+            url: &self.media_url,
+            parameters: &parameters,
+            status_callback: &format!("{base}/stream"),
+            then: &format!("{base}/resume"),
+        });
         let limit = marked.agent.max_duration_seconds.map(Duration::from_secs);
         self.calls
             .create(CreateCall {
                 to: phone_call.to_number.as_str(),
                 from: phone_call.from_number.as_str(),
-                twiml: &twiml::connect_stream(&self.media_url, &parameters),
-                status_callback: &format!("{}/twilio/{account_id}/{id}/status", self.public_url),
+                twiml: &twiml,
+                status_callback: &format!("{base}/status"),
                 ring_timeout: RING,
                 time_limit: limit.map(|limit| limit.saturating_add(TIME_LIMIT_MARGIN).min(LONGEST_CALL)),
             })
@@ -187,7 +212,7 @@ fn mark(snapshot: &Snapshot, token_sha256: &str, now: Timestamp) -> Result<Trans
     if !matches!(conversation.state, State::Queued) || conversation.phone_call.is_none() {
         return Err(NotPossible);
     }
-    if now.since(conversation.created_at) > LONGEST_WAIT {
+    if now.since(conversation.created_at) > QUEUED {
         return reject(snapshot, RejectReason::Failed, now);
     }
     if events::hangs_up(agent, EventName::ConnectionRequested) {
@@ -199,15 +224,6 @@ fn mark(snapshot: &Snapshot, token_sha256: &str, now: Timestamp) -> Result<Trans
 fn reject(snapshot: &Snapshot, reason: RejectReason, now: Timestamp) -> Result<Transition, NotPossible> {
     // Nothing was used before the answer, so it costs nothing at any price.
     snapshot.conversation.rejected(&snapshot.agent, reason, &Prices::default(), now)
-}
-
-/// 32 random bytes in hexadecimal. It exists in the TwiML alone; the table has its hash.
-fn one_use_token() -> String {
-    system::random::<32>().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 /// What took too long, or what the store said.

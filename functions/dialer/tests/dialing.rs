@@ -6,11 +6,15 @@ mod world;
 
 use std::time::Duration;
 
-use aws::store::{Store, testing};
+use aws::{
+    store::{Store, testing},
+    system,
+};
 use domain::{
     accounts::sha256_hex,
     agents::{AgentConfig, Hook, Instruction},
     conversations::{EndedReason, State},
+    costs::Prices,
     events::EventName,
 };
 use serde_json::json;
@@ -44,14 +48,20 @@ async fn a_queued_call_is_placed_once_with_everything_the_carrier_needs() {
     let (token, after) = rest.split_once('"').unwrap();
     assert_eq!(
         before,
-        "<Response><Connect><Stream url=\"wss://media.example.com/media\">\
+        "<Response><Connect><Stream url=\"wss://media.example.com/media\" \
+         statusCallback=\"https://voice.example.com/twilio/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0/stream\">\
          <Parameter name=\"account_id\" value=\"acc_01JD8Q2M7X4T6R9V1B3C5D7E9F\"/>\
          <Parameter name=\"conversation_id\" value=\"cnv_01JD8QA1B2C3D4E5F6G7H8J9K0\"/>"
     );
-    assert_eq!(after, "/></Stream></Connect></Response>");
+    assert_eq!(
+        after,
+        "/></Stream></Connect><Redirect method=\"POST\">\
+         https://voice.example.com/twilio/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0/resume\
+         </Redirect></Response>"
+    );
 
     let conversation = world.conversation().await;
-    assert_eq!(conversation.state, State::Dialing);
+    assert!(matches!(conversation.state, State::Dialing { .. }), "{conversation:?}");
     assert_eq!(conversation.carrier_call_id.as_deref(), Some(SID));
     assert_eq!(token.len(), 64);
     assert_eq!(conversation.media_token_sha256, Some(sha256_hex(token)));
@@ -112,7 +122,8 @@ async fn a_busy_carrier_gets_the_call_later() {
     assert!(world.deliver().await.is_empty());
     assert_eq!(world.seen().calls.len(), 2);
     let conversation = world.conversation().await;
-    assert_eq!((conversation.state, conversation.carrier_call_id.as_deref()), (State::Dialing, Some(SID)));
+    assert!(matches!(conversation.state, State::Dialing { .. }), "{conversation:?}");
+    assert_eq!(conversation.carrier_call_id.as_deref(), Some(SID));
 }
 
 #[tokio::test]
@@ -132,10 +143,58 @@ async fn a_call_that_was_perhaps_placed_is_never_placed_again() {
         assert!(world.deliver().await.is_empty());
         assert!(world.deliver().await.is_empty());
         let conversation = world.conversation().await;
-        assert_eq!((conversation.state, conversation.carrier_call_id), (State::Dialing, None), "{answer:?}");
+        assert!(matches!(conversation.state, State::Dialing { .. }), "{answer:?}: {conversation:?}");
+        assert_eq!(conversation.carrier_call_id, None, "{answer:?}");
         let seen = world.seen();
         assert_eq!((seen.calls.len(), seen.messages.len()), (1, 0), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_call_whose_answer_was_lost_goes_on_by_what_the_callback_says_and_is_never_placed_again() {
+    let world = World::new(AgentConfig::default()).await;
+    world.next_answer(Answer::Dropped);
+    assert!(world.deliver().await.is_empty());
+    assert_eq!(world.conversation().await.carrier_call_id, None);
+    world.change(|now| now.conversation.ringing(SID)).await;
+    assert!(world.deliver().await.is_empty());
+    world.change(|now| now.conversation.answered(&now.agent, "CA2", system::now())).await;
+    assert_eq!(world.conversation().await.carrier_call_id.as_deref(), Some(SID));
+    let (calls, messages) = {
+        let seen = world.seen();
+        (seen.calls.len(), seen.messages.len())
+    };
+    assert_eq!((calls, messages), (1, 0));
+    assert_eq!(world.event_names().await, ["phone_call:connection_requested", "phone_call:accepted"]);
+}
+
+#[tokio::test]
+async fn a_call_that_is_ended_while_it_is_placed_is_hung_up() {
+    let world = World::new(AgentConfig::default()).await;
+    world.next_answer(Answer::WaitsForTheEnd);
+    let ending = async {
+        world.asked().await;
+        world
+            .change(|now| {
+                let (usage, prices) = (&now.conversation.usage, Prices::default());
+                now.conversation.end(&now.agent, EndedReason::AgentEnded, &[], usage, &prices, system::now())
+            })
+            .await;
+        world.answer_now();
+    };
+    let (failures, ()) = tokio::join!(world.deliver(), ending);
+    assert!(failures.is_empty());
+    assert_eq!(world.seen().updates, [format!("/2010-04-01/Accounts/AC1/Calls/{SID}.json Status=completed")]);
+    assert_eq!(world.event_names().await.last().copied(), Some("conversation:ended"));
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_ended_meanwhile_is_not_hung_up() {
+    let world = World::new(AgentConfig::default()).await;
+    world.deliver().await;
+    world.change(|now| now.conversation.ringing("CA2")).await;
+    world.deliver().await;
+    assert!(world.seen().updates.is_empty());
 }
 
 #[tokio::test]

@@ -1,22 +1,18 @@
-//! One call: lets the carrier's stream in, then moves bytes between it, the providers and the
-//! dialogue engine until the engine says that it is over.
+//! One call: moves bytes between the carrier's stream, the providers and the dialogue engine until the
+//! engine says that it is over, or that another worker is to go on.
 //!
 //! One task owns everything here. It never waits for a provider or the table: their work comes back
 //! as inputs, and what cannot be taken at once is dropped or ends the call.
 
 use std::{
-    collections::{BTreeMap, VecDeque, btree_map::Entry},
-    sync::Arc,
+    collections::{BTreeMap, VecDeque, btree_map},
     time::Duration,
 };
 
-use aws::{store::Outcome, system};
-use axum::extract::ws::WebSocket;
 use bytes::{Bytes, BytesMut};
 use domain::{
-    accounts::sha256_hex,
     agents::AgentConfig,
-    conversations::{EndedReason, NotPossible, Snapshot},
+    conversations::{EndedReason, Entry, Snapshot, Speaking},
     costs::Usage,
     dialogue::{CallTime, Clause, Engine, Happening, Input, Output, Request, Settings},
     events::{self, EventName},
@@ -24,72 +20,36 @@ use domain::{
     time::Timestamp,
 };
 use futures_util::{Stream, StreamExt, stream::SelectAll};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Interval, interval, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 use vendors::{
     language_models::{self, Answer, ModelEvent},
-    twilio::CallSid,
     voices::{SpeechEvent, Synthesizer},
 };
 
 use crate::{
     Worker,
-    carrier::{Carrier, FromCarrier, StreamStart},
+    address::Address,
+    admission::Admitted,
+    carrier::{Carrier, FromCarrier},
+    closing::Finished,
     conversation_log,
     estimate::Estimate,
     hearing::{Ears, Heard},
-    journal::{Address, Ending, Journal},
+    holding::Hold,
+    journal::Journal,
     keeper::Keeper,
+    notes::Note,
     recorder::Recorder,
 };
 
-/// How long the carrier may take to say which call a stream belongs to.
-const START: Duration = Duration::from_secs(10);
-/// How long the carrier may take to hang up.
-const HANG_UP: Duration = Duration::from_secs(5);
-/// How long the recording may hold up the conversation's end.
-const RECORDING: Duration = Duration::from_secs(15);
+/// How often what the agent is saying is noted for a worker that might take over.
+const CHECKPOINT: Duration = Duration::from_secs(1);
 
-/// Serves one stream of the carrier, from its first message to the end of its conversation.
-pub(crate) async fn serve(worker: Arc<Worker>, socket: WebSocket, shutdown: CancellationToken) {
-    let Ok(Some((carrier, start))) = timeout(START, Carrier::accept(socket)).await else {
-        tracing::warn!("a stream did not say which call it is");
-        return;
-    };
-    let address = Address { account: start.account, conversation: start.conversation };
-    let (began, began_at) = (Instant::now(), system::now());
-    let Some(snapshot) = admit(&worker, &start).await else {
-        tracing::warn!(conversation = %address.conversation, "a stream was not let in");
-        return carrier.close().await;
-    };
-    tracing::info!(conversation = %address.conversation, "media flows");
-    let call = Call::new(&worker, address, &snapshot, carrier, (began, began_at));
-    call.run(&start.call, &shutdown).await;
-    tracing::info!(conversation = %address.conversation, "ended");
-}
-
-/// Checks the stream's one-use token and marks the conversation as started, in one conditional
-/// write: of two streams with the same token one is let in.
-async fn admit(worker: &Worker, start: &StreamStart) -> Option<Snapshot> {
-    let token = sha256_hex(&start.token);
-    let changed = worker.store.transition(start.account, start.conversation, |snapshot| {
-        // Both are hashes, so comparing them in variable time tells nothing of the token.
-        if snapshot.conversation.media_token_sha256.as_ref() != Some(&token) {
-            return Err(NotPossible);
-        }
-        snapshot.conversation.started(&snapshot.agent, start.call.as_str(), system::now())
-    });
-    match changed.await {
-        Ok(Outcome::Changed(snapshot)) => Some(snapshot),
-        Ok(Outcome::Unchanged(_) | Outcome::NotFound) => None,
-        Err(error) => {
-            tracing::error!(%error, "the conversation could not be started");
-            None
-        }
-    }
-}
-
-type Speaking = std::pin::Pin<Box<dyn Stream<Item = (Clause, Spoken)> + Send>>;
+type Speeches = std::pin::Pin<Box<dyn Stream<Item = (Clause, Spoken)> + Send>>;
 
 enum Spoken {
     Audio(Bytes),
@@ -113,12 +73,28 @@ enum Woken {
     Model(Option<Result<ModelEvent, vendors::Error>>),
     Voice(Clause, Spoken),
     Deadline,
+    Checkpoint,
+    Noted(Note),
+    LostLease,
     Shutdown,
 }
 
-struct Call<'a> {
+/// How a call is over for this worker.
+pub(crate) enum Over {
+    /// The conversation is over.
+    Ended(EndedReason),
+    /// Another worker goes on with it, and says this first.
+    Handed(Option<String>),
+    /// Another worker already has it.
+    Lost,
+}
+
+pub(crate) struct Call<'a> {
     worker: &'a Worker,
     address: Address,
+    hold: Hold,
+    notes: mpsc::Receiver<Note>,
+    checkpoint: Interval,
     agent: &'a AgentConfig,
     serving: Serving,
     carrier: Carrier,
@@ -128,24 +104,25 @@ struct Call<'a> {
     ears: Ears,
     asking: Option<Asking>,
     voice: Option<Synthesizer>,
-    speaking: SelectAll<Speaking>,
+    speaking: SelectAll<Speeches>,
     /// Audio the voice delivered and the engine has not sent. Clauses are spoken at the same time and
     /// may be asked for again, so they neither come nor are sent in the order of their numbers.
     unsent: BTreeMap<Clause, BytesMut>,
     journal: Journal,
     recording: Option<(Recorder, Keeper)>,
+    /// What was used, but for what the transcriber of this worker heard.
     usage: Usage,
-    ended: Option<EndedReason>,
+    /// Audio the transcriber has counted itself so far.
+    counted: Duration,
+    /// Something failed that ends the call: nobody wanted its end.
+    failed: bool,
+    over: Option<Over>,
 }
 
 impl<'a> Call<'a> {
-    fn new(
-        worker: &'a Worker,
-        address: Address,
-        snapshot: &'a Snapshot,
-        carrier: Carrier,
-        (began, began_at): (Instant, Timestamp),
-    ) -> Self {
+    /// Begins to connect the providers; nothing is said before [`Call::run`].
+    pub(crate) fn new(worker: &'a Worker, admitted: &'a Admitted, carrier: Carrier, hold: Hold) -> Self {
+        let Admitted { address, snapshot, began, began_at, elapsed, resumed } = admitted;
         let Snapshot { conversation, agent } = snapshot;
         let serving = substitutions::serving(agent);
         let voice = Synthesizer::new(&worker.providers, &serving.voice)
@@ -154,37 +131,45 @@ impl<'a> Call<'a> {
         let settings = Settings {
             greeting: agent.initial_message.clone(),
             max_duration: agent.max_duration_seconds.map(Duration::from_secs),
+            resumed: resumed.clone(),
         };
+        let (store, prices) = (worker.store.clone(), worker.prices.clone());
+        let journal = Journal::open(store, prices, *address, &hold, conversation.next_sequence);
+        let recording = agent
+            .recording
+            .then(|| (Recorder::beginning_at(*elapsed), Keeper::open(worker.recordings.clone(), *address)));
         Self {
             worker,
-            address,
+            address: *address,
+            hold,
+            notes: worker.notes.subscribe(*address),
+            checkpoint: interval(CHECKPOINT),
             agent,
             carrier,
-            began,
-            began_at,
+            began: *began,
+            began_at: *began_at,
             engine: Engine::new(settings),
             ears: Ears::open(worker.providers.clone(), serving.transcriber.clone()),
             asking: None,
             voice,
             speaking: SelectAll::new(),
             unsent: BTreeMap::new(),
-            journal: Journal::open(
-                worker.store.clone(),
-                worker.prices.clone(),
-                address,
-                conversation.next_sequence,
-            ),
-            recording: agent
-                .recording
-                .then(|| (Recorder::default(), Keeper::open(worker.recordings.clone(), address))),
-            usage: Usage::default(),
+            journal,
+            recording,
+            usage: conversation.usage.clone(),
+            counted: Duration::ZERO,
+            failed: false,
             serving,
-            ended: None,
+            over: None,
         }
     }
 
-    async fn run(mut self, carrier_call: &CallSid, shutdown: &CancellationToken) {
+    /// Talks until the call is over for this worker.
+    pub(crate) async fn run(mut self, first_words: Option<Entry>, shutdown: &CancellationToken) -> Finished {
         let mut draining = false;
+        if let Some(entry) = first_words {
+            self.note(entry);
+        }
         self.feed(Input::Started);
         // A hook may hang up on what happened before media flowed.
         if [EventName::Accepted, EventName::Started]
@@ -193,12 +178,30 @@ impl<'a> Call<'a> {
         {
             self.feed(Input::HangUp);
         }
-        while self.ended.is_none() {
+        loop {
+            if let Some(over) = self.over.take() {
+                return self.finished(over);
+            }
             let woken = self.woken(shutdown, draining).await;
             draining |= matches!(woken, Woken::Shutdown);
             self.handle(woken);
         }
-        self.close(carrier_call).await;
+    }
+
+    fn finished(mut self, over: Over) -> Finished {
+        self.stop_asking();
+        let now = self.now();
+        Finished {
+            over,
+            at: self.began_at.after(Duration::from_micros(now.0)),
+            carrier: self.carrier,
+            ears: self.ears,
+            counted: self.counted,
+            hold: self.hold,
+            journal: self.journal,
+            recording: self.recording.map(|(recorder, keeper)| (recorder.finish(now), keeper)),
+            usage: self.usage,
+        }
     }
 
     /// Waits for the next thing to do. Cancel-safe: each branch either takes a whole item or nothing.
@@ -207,10 +210,13 @@ impl<'a> Call<'a> {
         let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
         tokio::select! {
             biased;
+            () = self.hold.lost() => Woken::LostLease,
             () = shutdown.cancelled(), if !draining => Woken::Shutdown,
+            Some(note) = self.notes.recv() => Woken::Noted(note),
             message = self.carrier.next() => Woken::Carrier(message),
             // Audio that is due goes out before more is taken in.
             () = sleep_until(deadline) => Woken::Deadline,
+            _ = self.checkpoint.tick() => Woken::Checkpoint,
             heard = self.ears.next() => Woken::Heard(heard),
             event = next_of(&mut self.asking) => Woken::Model(event),
             Some((clause, spoken)) = self.speaking.next() => Woken::Voice(clause, spoken),
@@ -219,11 +225,17 @@ impl<'a> Call<'a> {
 
     fn handle(&mut self, woken: Woken) {
         match woken {
-            Woken::Shutdown => self.feed(Input::HangUp),
+            Woken::LostLease | Woken::Noted(Note::Ended) => self.over = Some(Over::Lost),
+            Woken::Noted(Note::EndRequested) => self.feed(Input::HangUp),
+            Woken::Noted(Note::CarrierEnded) => self.feed(Input::Closed),
+            Woken::Shutdown => self.feed(Input::Drain),
             Woken::Deadline => self.feed(Input::Wake),
+            Woken::Checkpoint => self.hold.note(self.speaking()),
             Woken::Carrier(message) => self.carrier_says(message),
             Woken::Heard(Heard::Input(input)) => self.feed(input),
-            Woken::Heard(Heard::Usage(audio)) => self.usage.transcriber_ms += millis(audio),
+            Woken::Heard(Heard::Usage(audio)) => self.counted += audio,
+            // Nobody can be answered who is not heard.
+            Woken::Heard(Heard::Lost) => self.fail(),
             Woken::Model(event) => self.model_says(event),
             Woken::Voice(clause, spoken) => self.voice_says(clause, spoken),
         }
@@ -245,6 +257,8 @@ impl<'a> Call<'a> {
             // Keys become words later.
             FromCarrier::Dtmf => {}
             FromCarrier::Stopped => self.feed(Input::Closed),
+            // The call may live on: the carrier connects it again.
+            FromCarrier::Lost => self.feed(Input::Lost),
         }
     }
 
@@ -337,7 +351,9 @@ impl<'a> Call<'a> {
                 inputs.push_back(Input::ToolResult { call: call.id, content: r#"{"ok": true}"#.into() });
             }
             Output::Event(happening) => self.log(happening, inputs),
-            Output::End { reason } => self.ended = Some(reason),
+            Output::End { .. } if self.failed => self.over = Some(Over::Ended(EndedReason::Unknown)),
+            Output::End { reason } => self.over = Some(Over::Ended(reason)),
+            Output::HandOver { unsaid } => self.over = Some(Over::Handed(unsaid)),
         }
     }
 
@@ -373,7 +389,7 @@ impl<'a> Call<'a> {
     }
 
     fn send(&mut self, clause: Clause, bytes: u32, inputs: &mut VecDeque<Input>) {
-        let Entry::Occupied(mut unsent) = self.unsent.entry(clause) else { return };
+        let btree_map::Entry::Occupied(mut unsent) = self.unsent.entry(clause) else { return };
         let left = unsent.get().len();
         let audio = unsent.get_mut().split_to(left.min(bytes as usize)).freeze();
         if audio.len() == left {
@@ -389,46 +405,40 @@ impl<'a> Call<'a> {
     fn tell_carrier(&mut self, message: impl FnOnce(&mut Carrier) -> bool, inputs: &mut VecDeque<Input>) {
         if !message(&mut self.carrier) {
             tracing::warn!(conversation = %self.address.conversation, "the carrier takes no more audio");
-            inputs.push_back(Input::Closed);
+            inputs.push_back(Input::Lost);
         }
     }
 
     fn log(&mut self, happening: Happening, inputs: &mut VecDeque<Input>) {
-        let now = self.now();
-        let entry = conversation_log::entry(happening, self.began_at, now);
+        let entry = conversation_log::entry(happening, self.began_at, self.now());
         if events::hangs_up(self.agent, entry.name) {
             inputs.push_back(Input::HangUp);
         }
-        if events::is_stored(self.agent, entry.name) && !self.journal.note(entry, &self.usage) {
+        if !self.note(entry) {
             tracing::error!(conversation = %self.address.conversation, "nothing could be stored for minutes");
+            self.failed = true;
             inputs.push_back(Input::HangUp);
         }
     }
 
-    /// The call is over: hang up, keep the recording, write the end.
-    async fn close(mut self, carrier_call: &CallSid) {
-        let reason = self.ended.unwrap_or(EndedReason::Unknown);
-        let now = self.now();
-        let at = self.began_at.after(Duration::from_micros(now.0));
-        self.stop_asking();
-        if reason != EndedReason::UserEnded {
-            match timeout(HANG_UP, self.worker.calls.hang_up(carrier_call)).await {
-                Ok(Ok(())) => {}
-                // Closing the stream ends the call as well: nothing follows it in its TwiML.
-                Ok(Err(error)) => tracing::warn!(%error, "the carrier did not hang up"),
-                Err(_) => tracing::warn!("the carrier took too long to hang up"),
-            }
-        }
-        let Self { address, carrier, ears, recording, journal, mut usage, .. } = self;
-        let recording = async {
-            let Some((recorder, keeper)) = recording else { return };
-            if timeout(RECORDING, keeper.finish(recorder.finish(now))).await.is_err() {
-                tracing::warn!(conversation = %address.conversation, "the recording is not joined yet");
-            }
-        };
-        let ((), heard, ()) = tokio::join!(carrier.close(), ears.finish(), recording);
-        usage.transcriber_ms += millis(heard);
-        journal.finish(Ending { reason, usage, at }).await;
+    /// Has something stored; false when there is no room left for it.
+    fn note(&self, entry: Entry) -> bool {
+        let mut usage = self.usage.clone();
+        usage.transcriber_ms += self.ears.audio_ms();
+        !events::is_stored(self.agent, entry.name) || self.journal.note(entry, &usage)
+    }
+
+    /// Ends a call that cannot go on.
+    fn fail(&mut self) {
+        self.failed = true;
+        self.feed(Input::HangUp);
+    }
+
+    /// What the agent is saying now.
+    fn speaking(&self) -> Option<Speaking> {
+        let (heard, unheard, started_at) = self.engine.speaking(self.now())?;
+        let started_at = self.began_at.after(Duration::from_micros(started_at.0));
+        Some(Speaking { heard, unheard, started_at })
     }
 
     fn now(&self) -> CallTime {
@@ -442,8 +452,4 @@ async fn next_of(asking: &mut Option<Asking>) -> Option<Result<ModelEvent, vendo
         Some(asking) => asking.answer.next().await,
         None => std::future::pending().await,
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

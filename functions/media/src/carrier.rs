@@ -12,7 +12,11 @@ use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
 use vendors::twilio::{
     CallSid,
     media_stream::{self, Frames, Inbound},
@@ -21,6 +25,8 @@ use vendors::twilio::{
 /// Frames waiting to be written: the 400 ms that are sent ahead, marks between them, and room for the
 /// socket to catch its breath. When it is full the other side has stopped reading.
 const WAITING: usize = 128;
+/// The carrier sends 50 frames a second, silence included: after this long without any it is gone.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How long one frame may take to be written, and the socket to be closed.
 const WRITE: Duration = Duration::from_secs(5);
 
@@ -32,6 +38,8 @@ pub(crate) struct Carrier {
     writer: JoinSet<()>,
     frames: Frames,
     audio: Vec<u8>,
+    /// When the last message came.
+    heard_at: Instant,
 }
 
 /// Which call a stream belongs to, as the carrier was told when the call was placed.
@@ -51,46 +59,39 @@ pub(crate) enum FromCarrier {
     Played(Mark),
     /// A key was pressed.
     Dtmf,
-    /// The stream is over, whoever ended it.
+    /// The carrier says that the stream is over: the other side hung up, or we did.
     Stopped,
+    /// The socket broke, or nothing came for too long.
+    Lost,
 }
 
 impl Carrier {
-    /// Reads up to the stream's start; none if what comes is no stream of ours.
-    pub(crate) async fn accept(socket: WebSocket) -> Option<(Self, StreamStart)> {
-        let (sink, mut incoming) = socket.split();
-        let start = loop {
-            match incoming.next().await?.ok()? {
-                Message::Text(text) => match media_stream::parse(&text).ok()? {
-                    Inbound::Start(start) => break start,
-                    Inbound::Connected | Inbound::Unknown => {}
-                    _ => return None,
-                },
-                Message::Ping(_) | Message::Pong(_) => {}
-                Message::Binary(_) | Message::Close(_) => return None,
-            }
+    /// Reads up to the stream's start, within `patience`; gives the socket back if what comes is no
+    /// stream of ours.
+    pub(crate) async fn accept(
+        mut socket: WebSocket,
+        patience: Duration,
+    ) -> Result<(Self, StreamStart), Box<WebSocket>> {
+        let Ok(Some((stream_sid, stream))) = timeout(patience, read_start(&mut socket)).await else {
+            return Err(Box::new(socket));
         };
-        let parameter = |name: &str| start.custom_parameters.get(name);
-        let stream = StreamStart {
-            account: parameter("account_id")?.parse().ok()?,
-            conversation: parameter("conversation_id")?.parse().ok()?,
-            token: parameter("token")?.clone(),
-            call: start.call_sid.parse().ok()?,
-        };
+        let (sink, incoming) = socket.split();
         let (outgoing, waiting) = mpsc::channel(WAITING);
         let mut writer = JoinSet::new();
         writer.spawn(write(sink, waiting));
-        let frames = Frames::new(&start.stream_sid);
-        Some((Self { incoming, outgoing, writer, frames, audio: vec![] }, stream))
+        let frames = Frames::new(&stream_sid);
+        Ok((Self { incoming, outgoing, writer, frames, audio: vec![], heard_at: Instant::now() }, stream))
     }
 
     /// The next thing that matters. Safe to cancel.
     pub(crate) async fn next(&mut self) -> FromCarrier {
         loop {
-            let Some(Ok(message)) = self.incoming.next().await else { return FromCarrier::Stopped };
+            let next = timeout_at(self.heard_at + SILENCE, self.incoming.next());
+            let Ok(Some(Ok(message))) = next.await else { return FromCarrier::Lost };
+            self.heard_at = Instant::now();
             let text = match message {
                 Message::Text(text) => text,
-                Message::Close(_) => return FromCarrier::Stopped,
+                Message::Close(_) => return FromCarrier::Lost,
                 // Pings are answered by the library.
                 Message::Binary(_) | Message::Ping(_) | Message::Pong(_) => continue,
             };
@@ -143,6 +144,42 @@ impl Carrier {
         if timeout(WRITE, writer.join_next()).await.is_err() {
             tracing::warn!("the carrier's socket did not close");
         }
+    }
+}
+
+/// The id of a stream and the call it belongs to; none if it does not begin as one of ours does.
+async fn read_start(socket: &mut WebSocket) -> Option<(String, StreamStart)> {
+    let start = loop {
+        match socket.recv().await?.ok()? {
+            Message::Text(text) => match media_stream::parse(&text).ok()? {
+                Inbound::Start(start) => break start,
+                Inbound::Connected | Inbound::Unknown => {}
+                _ => return None,
+            },
+            Message::Ping(_) | Message::Pong(_) => {}
+            Message::Binary(_) | Message::Close(_) => return None,
+        }
+    };
+    let parameter = |name: &str| start.custom_parameters.get(name);
+    let stream = StreamStart {
+        account: parameter("account_id")?.parse().ok()?,
+        conversation: parameter("conversation_id")?.parse().ok()?,
+        token: parameter("token")?.clone(),
+        call: start.call_sid.parse().ok()?,
+    };
+    Some((start.stream_sid, stream))
+}
+
+/// Closes a stream that is not let in, in order: the carrier then goes on with its instructions.
+pub(crate) async fn turn_away(mut socket: WebSocket) {
+    let close = async {
+        socket.send(Message::Close(None)).await?;
+        // Until the carrier closes too: with frames of it unread, ours would be a broken connection.
+        while socket.recv().await.transpose()?.is_some() {}
+        Ok::<_, axum::Error>(())
+    };
+    if !matches!(timeout(WRITE, close).await, Ok(Ok(()))) {
+        tracing::warn!("a stream that was turned away did not close");
     }
 }
 

@@ -25,11 +25,13 @@ use vendors::{
 const WAITING_FRAMES: usize = 250;
 /// Events waiting for the call's loop, which takes them at once.
 const WAITING_EVENTS: usize = 64;
-/// Waits before connecting again; after the last one the call goes on without hearing.
+/// Waits before connecting again; after the last one the transcriber is lost.
 const RETRIES: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
-/// How long the last words and the usage may take after the call.
+/// How long the transcriber may take, after the call, to say what will be paid for.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Telephone audio.
+const BYTES_PER_MS: u64 = 8;
 /// Length of a frame of the carrier.
 const FRAME: Duration = Duration::from_millis(20);
 
@@ -38,6 +40,8 @@ const FRAME: Duration = Duration::from_millis(20);
 pub(crate) struct Ears {
     frames: mpsc::Sender<(CallTime, Bytes)>,
     events: mpsc::Receiver<Heard>,
+    /// Bytes of audio handed over so far; the transcriber's own count comes at its end, if at all.
+    handed_over: u64,
     /// Ends the session when the call is dropped.
     task: JoinSet<()>,
 }
@@ -49,6 +53,8 @@ pub(crate) enum Heard {
     Input(Input),
     /// Audio that will be paid for.
     Usage(Duration),
+    /// The transcriber is gone for good.
+    Lost,
 }
 
 impl Ears {
@@ -58,16 +64,24 @@ impl Ears {
         let (sender, events) = mpsc::channel(WAITING_EVENTS);
         let mut task = JoinSet::new();
         task.spawn(keep_connected(providers, transcriber, audio, sender));
-        Self { frames, events, task }
+        Self { frames, events, handed_over: 0, task }
     }
 
     /// A frame that arrived at `at`. Never waits.
-    pub(crate) fn hear(&self, at: CallTime, mulaw: Bytes) {
+    pub(crate) fn hear(&mut self, at: CallTime, mulaw: Bytes) {
+        let bytes = mulaw.len() as u64;
         // Full: the transcriber has been gone for five seconds, and newer audio is no use without the older.
-        let _ = self.frames.try_send((at, mulaw));
+        if self.frames.try_send((at, mulaw)).is_ok() {
+            self.handed_over += bytes;
+        }
     }
 
-    /// The next thing heard; never, once hearing is lost. Safe to cancel.
+    /// How much audio was handed over so far, in milliseconds.
+    pub(crate) fn audio_ms(&self) -> u64 {
+        self.handed_over / BYTES_PER_MS
+    }
+
+    /// The next thing heard; nothing comes after [`Heard::Lost`]. Safe to cancel.
     pub(crate) async fn next(&mut self) -> Heard {
         match self.events.recv().await {
             Some(heard) => heard,
@@ -75,21 +89,25 @@ impl Ears {
         }
     }
 
-    /// No more audio comes: waits shortly for what will be paid for.
-    pub(crate) async fn finish(self) -> Duration {
-        let Self { frames, mut events, mut task } = self;
+    /// No more audio comes: how many milliseconds will be paid for, by the transcriber's count if it
+    /// gives one in time, else by ours. `reported` is what it said before.
+    pub(crate) async fn finish(self, reported: Duration) -> u64 {
+        let audio_ms = self.audio_ms();
+        let Self { frames, mut events, mut task, .. } = self;
         drop(frames);
-        let mut used = Duration::ZERO;
-        let _ = timeout(LAST_WORDS, async {
-            while let Some(heard) = events.recv().await {
-                if let Heard::Usage(audio) = heard {
-                    used += audio;
+        let mut reported = reported;
+        let last = timeout(LAST_WORDS, async {
+            loop {
+                match events.recv().await {
+                    Some(Heard::Usage(audio)) => reported += audio,
+                    Some(Heard::Lost) | None => return,
+                    Some(Heard::Input(_)) => {}
                 }
             }
-        })
-        .await;
+        });
+        let complete = last.await.is_ok() && reported > Duration::ZERO;
         task.shutdown().await;
-        used
+        if complete { u64::try_from(reported.as_millis()).unwrap_or(u64::MAX) } else { audio_ms }
     }
 }
 
@@ -109,7 +127,11 @@ async fn keep_connected(
         let wait = RETRIES.get(failures).copied().filter(|_| error.is_retryable());
         failures += 1;
         tracing::warn!(%error, again = wait.is_some(), "the transcriber is gone");
-        let Some(wait) = wait else { return };
+        let Some(wait) = wait else {
+            // Fails only if the call is over.
+            let _ = events.send(Heard::Lost).await;
+            return;
+        };
         sleep(wait).await;
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws::recordings::Recordings;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 
-use crate::{journal::Address, recorder::Piece};
+use crate::{address::Address, recorder::Piece};
 
 /// Pieces waiting to be stored: a minute and a half of a call.
 const WAITING: usize = 9;
@@ -16,7 +16,6 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Stores one call's pieces one after the other.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    recordings: Recordings,
     address: Address,
     pieces: mpsc::Sender<Piece>,
     task: JoinSet<()>,
@@ -27,13 +26,12 @@ impl Keeper {
     pub(crate) fn open(recordings: Recordings, address: Address) -> Self {
         let (pieces, mut waiting) = mpsc::channel(WAITING);
         let mut task = JoinSet::new();
-        let stored = recordings.clone();
         task.spawn(async move {
             while let Some(piece) = waiting.recv().await {
-                store(&stored, address, piece).await;
+                store(&recordings, address, piece).await;
             }
         });
-        Self { recordings, address, pieces, task }
+        Self { address, pieces, task }
     }
 
     /// Stores a piece soon. Never waits; a piece is lost (and silent) when storing lags a minute behind.
@@ -43,24 +41,21 @@ impl Keeper {
         }
     }
 
-    /// Stores the last pieces and joins all of them into the recording.
+    /// Stores the last pieces.
     pub(crate) async fn finish(mut self, last: Vec<Piece>) {
         for piece in last {
-            // Fails only if the task is gone, and then nothing is joined either.
+            // Fails only if the task is gone.
             let _ = self.pieces.send(piece).await;
         }
         drop(self.pieces);
         self.task.join_next().await;
-        if let Err(error) = self.recordings.join(self.address.account, self.address.conversation).await {
-            tracing::warn!(conversation = %self.address.conversation, %error, "the recording is not joined yet");
-        }
     }
 }
 
 async fn store(recordings: &Recordings, address: Address, piece: Piece) {
     for attempt in 1..=TRIES {
         let put =
-            recordings.put_piece(address.account, address.conversation, piece.index, piece.audio.clone());
+            recordings.put_piece(address.account, address.conversation, piece.start, piece.audio.clone());
         match put.await {
             Ok(()) => return,
             Err(error) => {

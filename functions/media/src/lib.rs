@@ -4,20 +4,30 @@
 //! the agent's. Start at [`serve`], then `call.rs`: the loop of one call. What is said and when is
 //! decided by [`domain::dialogue`]; the files here move bytes between it and the sockets.
 //!
+//! A call outlives its worker: one that stops hands its calls over, one that dies leaves a lease that
+//! says what it was saying, and the carrier connects the call to another.
+//!
+//! - `admission.rs`, `closing.rs`: the beginning and the end of a stream
 //! - `carrier.rs`: the carrier's side of the socket
 //! - `hearing.rs`: the transcriber, kept connected
 //! - `estimate.rs`: tokens nobody else counted
 //! - `journal.rs`, `conversation_log.rs`: what is written down
+//! - `holding.rs`, `notes.rs`: whose call it is, and what others want of it
 //! - `recorder.rs`, `keeper.rs`: the recording
 
+mod address;
+mod admission;
 mod call;
 mod carrier;
+mod closing;
 mod config;
 mod conversation_log;
 mod estimate;
 mod hearing;
+mod holding;
 mod journal;
 mod keeper;
+mod notes;
 mod recorder;
 
 use std::{sync::Arc, time::Duration};
@@ -31,7 +41,7 @@ use axum::{
     routing::get,
 };
 use domain::costs::Prices;
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vendors::{
     Providers,
@@ -40,6 +50,7 @@ use vendors::{
 };
 
 pub use self::config::Config;
+use self::notes::Notes;
 
 /// How long calls may take to come to an end when the worker is told to stop.
 const DRAIN: Duration = Duration::from_secs(100);
@@ -52,6 +63,7 @@ pub struct Worker {
     providers: Providers,
     calls: Calls,
     prices: Prices,
+    notes: Notes,
     /// One permit per call that may still be let in.
     room: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -68,20 +80,36 @@ impl Worker {
         let keys = Keys::parse(ProviderKeys::load(&sdk, &config.keys_secret).await?.json())?;
         let http = vendors::egress::client();
         let providers = Providers { http, endpoints: config.endpoints.clone(), keys };
-        Ok(Self {
-            store: Store::new(&sdk, config.table.clone()),
-            recordings: Recordings::new(&sdk, config.bucket.clone()),
+        let store = Store::new(&sdk, config.table.clone());
+        let recordings = Recordings::new(&sdk, config.bucket.clone());
+        Ok(Self::from_parts(store, recordings, providers, config.prices.clone(), config.max_calls))
+    }
+
+    /// A worker over clients that are made already, which lets in at most `max_calls` at once.
+    #[must_use]
+    pub fn from_parts(
+        store: Store,
+        recordings: Recordings,
+        providers: Providers,
+        prices: Prices,
+        max_calls: usize,
+    ) -> Self {
+        Self {
+            store,
+            recordings,
             calls: Calls::new(&providers),
             providers,
-            prices: config.prices.clone(),
-            room: Arc::new(Semaphore::new(config.max_calls)),
+            prices,
+            notes: Notes::default(),
+            room: Arc::new(Semaphore::new(max_calls)),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
-        })
+        }
     }
 }
 
-/// Serves streams until `stop` resolves, then lets every call say its last sentence and end.
+/// Serves streams until `stop` resolves, then hands every call over: the word being said is finished,
+/// and the carrier connects the call to another worker.
 ///
 /// # Errors
 /// The socket failed, or calls were still live when the time to drain was over.
@@ -95,6 +123,9 @@ pub async fn serve(
         .route("/health", get(health))
         .route("/media", get(media))
         .with_state(Arc::clone(&worker));
+    let mut watching = JoinSet::new();
+    let watched = Arc::clone(&worker);
+    watching.spawn(async move { watched.notes.watch(&watched.store).await });
     let shutdown = worker.shutdown.clone();
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
@@ -121,10 +152,10 @@ async fn media(State(worker): State<Arc<Worker>>, upgrade: WebSocketUpgrade) -> 
         async move |socket| {
             let Ok(permit) = Arc::clone(&worker.room).try_acquire_owned() else {
                 tracing::warn!("no room for another call");
-                return;
+                return worker.tasks.track_future(carrier::turn_away(socket)).await;
             };
             let (tasks, shutdown) = (worker.tasks.clone(), worker.shutdown.clone());
-            tasks.track_future(Box::pin(call::serve(worker, socket, shutdown))).await;
+            tasks.track_future(Box::pin(admission::serve(worker, socket, shutdown))).await;
             drop(permit);
         },
     )

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use aws::system::{ConfigError, Vars};
 use media::{Config, Worker};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -34,8 +35,11 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let worker = Worker::new(config).await?;
     let listener = TcpListener::bind(config.listen).await.context("LISTEN cannot be bound")?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let stop = async move {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-    };
-    media::serve(listener, worker, stop).await
+    let mut signals = async move || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
+    let (stop, stopped) = oneshot::channel::<()>();
+    tokio::select! {
+        served = media::serve(listener, worker, async { drop(stopped.await) }) => served,
+        // The first signal hands the calls over, the second cuts them off.
+        () = async { signals().await; drop(stop); signals().await } => bail!("told to stop at once"),
+    }
 }

@@ -4,6 +4,8 @@
 //! agent's audio is sent ahead of time and may be thrown away by a `clear`, so only what lies in the
 //! past is settled; settled audio leaves in pieces of ten seconds, so that a crash loses no more.
 
+use std::time::Duration;
+
 use domain::{dialogue::CallTime, recording::SILENCE};
 
 /// Samples in a piece: 10 s.
@@ -19,18 +21,25 @@ pub(crate) struct Recorder {
     agent: Vec<u8>,
     /// Samples that left in pieces.
     taken: usize,
-    /// How many pieces left.
-    pieces: u32,
+    /// Where this stream's media began on the conversation's own time line, in samples.
+    offset: u64,
 }
 
-/// Interleaved mu-law audio (caller, agent, caller, ...) and its place among the pieces, from 0.
+/// Interleaved mu-law audio (caller, agent, caller, ...) and where it begins on the conversation's own
+/// time line, in samples.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
-    pub(crate) index: u32,
+    pub(crate) start: u64,
     pub(crate) audio: Vec<u8>,
 }
 
 impl Recorder {
+    /// For a stream that begins this long after the conversation did.
+    pub(crate) fn beginning_at(elapsed: Duration) -> Self {
+        let offset = samples(CallTime::default() + elapsed) as u64;
+        Self { offset, ..Self::default() }
+    }
+
     /// The caller's audio, by the carrier's own time stamp. What claims to lie in the future or was
     /// already taken is left out.
     pub(crate) fn heard(&mut self, now: CallTime, at: CallTime, audio: &[u8]) {
@@ -76,11 +85,10 @@ impl Recorder {
         };
         let (caller, agent) = (side(&mut self.caller), side(&mut self.agent));
         let piece = Piece {
-            index: self.pieces,
+            start: self.offset + self.taken as u64,
             audio: caller.into_iter().zip(agent).flat_map(<[u8; 2]>::from).collect(),
         };
         self.taken += length;
-        self.pieces += 1;
         piece
     }
 }
@@ -152,7 +160,7 @@ mod tests {
         }
         assert_eq!(pieces.len(), 2, "24 s hold two settled pieces");
         pieces.extend(recorder.finish(ms(24_000)));
-        assert_eq!(pieces.iter().map(|piece| piece.index).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(pieces.iter().map(|piece| piece.start).collect::<Vec<_>>(), [0, 80_000, 160_000]);
         let (caller, agent) = sides(&pieces);
         assert_eq!(caller.len(), 24 * 8_000);
         assert!(
@@ -162,6 +170,13 @@ mod tests {
                 .all(|(frame, audio)| audio.iter().all(|b| usize::from(*b) == frame % 250))
         );
         assert!(agent.iter().all(|byte| *byte == SILENCE));
+    }
+
+    #[test]
+    fn a_later_stream_of_the_same_call_has_its_own_place() {
+        let mut recorder = Recorder::beginning_at(Duration::from_millis(12_500));
+        recorder.heard(ms(20), ms(0), &[1; 160]);
+        assert_eq!(recorder.finish(ms(20))[0].start, 100_000);
     }
 
     #[test]

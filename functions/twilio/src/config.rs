@@ -6,35 +6,52 @@ use aws::{
     store::Store,
     system::{ConfigError, Vars},
 };
-use vendors::keys::Keys;
+use domain::costs::Prices;
+use vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
 
 use crate::Callbacks;
 
 /// The function's environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// `TABLE_NAME`.
     pub table: String,
     /// `PUBLIC_URL`: base of the callbacks, without a slash at its end.
     pub public_url: String,
+    /// `MEDIA_URL`: the websocket that talks.
+    pub media_url: String,
     /// `PROVIDER_KEYS_SECRET`.
     pub keys_secret: String,
+    /// `TWILIO_API_URL` and its like.
+    pub endpoints: Endpoints,
+    /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
+    pub prices: Prices,
 }
 
 impl Config {
     /// Reads the variables; all that is wrong is reported.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let table = vars.required("TABLE_NAME");
-        let public_url = vars.required("PUBLIC_URL");
-        if !public_url.is_empty()
-            && !["https://", "http://"].iter().any(|scheme| public_url.starts_with(scheme))
-        {
-            vars.reject("PUBLIC_URL: must begin with https:// or http://");
-        }
+        let public_url = url(&mut vars, "PUBLIC_URL", ["https://", "http://"]);
+        let media_url = url(&mut vars, "MEDIA_URL", ["wss://", "ws://"]);
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
+        let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
+        let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
+            Ok(endpoints) => endpoints,
+            Err(bad) => return Err(vars.rejected(bad)),
+        };
         vars.finish()?;
-        Ok(Self { table, public_url: public_url.trim_end_matches('/').to_owned(), keys_secret })
+        let prices = Prices { agent_per_minute };
+        Ok(Self { table, public_url, media_url, keys_secret, endpoints, prices })
     }
+}
+
+fn url(vars: &mut Vars, name: &str, schemes: [&str; 2]) -> String {
+    let url = vars.required(name);
+    if !url.is_empty() && !schemes.iter().any(|scheme| url.starts_with(scheme)) {
+        vars.reject(format!("{name}: must begin with {} or {}", schemes[0], schemes[1]));
+    }
+    url.trim_end_matches('/').to_owned()
 }
 
 impl Callbacks {
@@ -43,10 +60,15 @@ impl Callbacks {
         let sdk = aws::sdk_config().await;
         let keys = ProviderKeys::load(&sdk, &config.keys_secret).await.context("PROVIDER_KEYS_SECRET")?;
         let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
+        let auth_token = keys.twilio_auth_token.clone();
+        let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
         Ok(Self {
             store: Store::new(&sdk, config.table),
-            auth_token: keys.twilio_auth_token,
+            calls: Calls::new(&providers),
+            auth_token,
             public_url: config.public_url,
+            media_url: config.media_url,
+            prices: config.prices,
         })
     }
 }
@@ -57,14 +79,23 @@ mod tests {
 
     #[test]
     fn every_bad_variable_is_reported() {
-        let bad = Config::from_vars(Vars::from([("PUBLIC_URL", "example.com")])).unwrap_err().0;
-        assert_eq!(
-            bad,
-            [
-                "TABLE_NAME is not set",
-                "PUBLIC_URL: must begin with https:// or http://",
-                "PROVIDER_KEYS_SECRET is not set"
-            ]
-        );
+        let vars = [
+            ("PUBLIC_URL", "example.com"),
+            ("MEDIA_URL", "https://x"),
+            ("TWILIO_API_URL", "x"),
+            ("AGENT_PRICE_PER_MINUTE", "cheap"),
+        ];
+        let bad = Config::from_vars(Vars::from(vars)).unwrap_err().0;
+        for name in [
+            "TABLE_NAME",
+            "PUBLIC_URL",
+            "MEDIA_URL",
+            "PROVIDER_KEYS_SECRET",
+            "TWILIO_API_URL",
+            "AGENT_PRICE_PER_MINUTE",
+        ] {
+            assert_eq!(bad.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {bad:?}");
+        }
+        assert_eq!(bad.len(), 6, "{bad:?}");
     }
 }

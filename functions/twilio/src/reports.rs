@@ -5,6 +5,7 @@ use std::time::Duration;
 use domain::{
     conversations::{EndedReason, NotPossible, RejectReason, Snapshot, State, Transition},
     costs::Prices,
+    sweep::end_answered,
     time::Timestamp,
 };
 use vendors::twilio::{CallStatus, callbacks::StatusCallback};
@@ -35,6 +36,20 @@ pub fn change(
     }
 }
 
+/// Whether a call goes on that nobody wants any more: its conversation was ended while its id was not
+/// known, so that it could not be hung up.
+#[must_use]
+pub fn is_unwanted(snapshot: &Snapshot, report: &StatusCallback) -> bool {
+    let conversation = &snapshot.conversation;
+    let goes_on = matches!(
+        report.status,
+        CallStatus::Queued | CallStatus::Initiated | CallStatus::Ringing | CallStatus::InProgress
+    );
+    let is_another =
+        conversation.carrier_call_id.as_ref().is_some_and(|known| known != report.call_sid.as_str());
+    conversation.ended().is_some() && goes_on && !is_another
+}
+
 /// The call is over. While a worker holds it, only that worker has its last words: it is told.
 fn completed(
     snapshot: &Snapshot,
@@ -42,35 +57,24 @@ fn completed(
     now: Timestamp,
 ) -> Result<Transition, NotPossible> {
     let Snapshot { conversation, agent } = snapshot;
-    let seconds = report.duration.map(|duration| duration.as_secs());
+    let call = report.call_sid.as_str();
+    let hung_up = |answered_at| end_answered(snapshot, call, answered_at, EndedReason::UserEnded, now);
     match conversation.state {
-        State::Started { .. } => conversation.carrier_ended(seconds, now),
-        State::Answered { .. } => hung_up(snapshot, now),
-        // The report of the answer is lost or still to come, but there was one: somebody talked.
-        State::Dialing | State::Ringing if seconds.is_some_and(|seconds| seconds > 0) => {
-            let answered_at = before(now, report.duration.unwrap_or_default());
-            let answered = conversation.answered(agent, report.call_sid.as_str(), answered_at)?;
-            let between = Snapshot { conversation: answered.conversation.clone(), agent: agent.clone() };
-            Ok(together(answered, hung_up(&between, now)?))
+        State::Started { .. } => {
+            conversation.carrier_ended(report.duration.map(|duration| duration.as_secs()), now)
         }
-        State::Queued | State::Dialing | State::Ringing => {
+        State::Answered { answered_at } => hung_up(answered_at),
+        // The report of the answer is lost or still to come, but there was one: somebody talked.
+        State::Dialing { .. } | State::Ringing { .. }
+            if report.duration.is_some_and(|talked| !talked.is_zero()) =>
+        {
+            hung_up(before(now, report.duration.unwrap_or_default()))
+        }
+        State::Queued | State::Dialing { .. } | State::Ringing { .. } => {
             conversation.rejected(agent, RejectReason::Failed, &Prices::default(), now)
         }
         State::Ended { .. } => Err(NotPossible),
     }
-}
-
-/// Answered, but over before media flowed: nothing was used that a price of ours could be for.
-fn hung_up(snapshot: &Snapshot, now: Timestamp) -> Result<Transition, NotPossible> {
-    let Snapshot { conversation, agent } = snapshot;
-    conversation.end(agent, EndedReason::UserEnded, &[], &conversation.usage, &Prices::default(), now)
-}
-
-/// Two changes as one write.
-fn together(first: Transition, second: Transition) -> Transition {
-    let events = first.events.into_iter().chain(second.events).collect();
-    let messages = first.messages.into_iter().chain(second.messages).collect();
-    Transition { conversation: second.conversation, events, messages }
 }
 
 fn before(now: Timestamp, duration: Duration) -> Timestamp {

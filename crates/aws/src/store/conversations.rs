@@ -1,27 +1,24 @@
 //! Conversations: their state, messages and events.
 
-use std::time::Duration;
+use std::collections::{BTreeSet, HashMap};
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use domain::{
-    conversations::{Conversation, NotPossible, Snapshot, Transition},
+    conversations::{Conversation, Lease, NotPossible, Snapshot, Transition},
     events::Event,
     ids::{AccountId, ConversationId},
     messages::Message,
 };
 
 use super::{
-    Store, StoreError,
-    items::{self, CONFIG, EVENT, Item, MESSAGE, STATE, StoredConfig},
+    ATTEMPTS, Condition, Store, StoreError, Write, back_off,
+    items::{self, CONFIG, EVENT, Item, LEASE, MESSAGE, STATE, StoredConfig},
     read_error,
 };
-use crate::system;
+use crate::failure::{Cause, ServiceError};
 
-/// How often a change is tried when others write at the same time.
-const ATTEMPTS: u32 = 10;
-/// The longest wait after the first conflict; a transaction takes some 10 ms. It doubles each time.
-const FIRST_WAIT: Duration = Duration::from_millis(20);
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// As many items as one request may read (DynamoDB, `BatchGetItem`).
+const BATCH: usize = 100;
 
 /// What became of a change.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,8 +28,22 @@ pub enum Outcome {
     Changed(Snapshot),
     /// It was not possible (any more); this is the conversation as it is.
     Unchanged(Snapshot),
+    /// Somebody else holds the conversation, and nothing was written: the caller's own lease is lost
+    /// ([`Store::transition_as`]), or it has none and wanted to end what a live lease protects.
+    LostLease,
     /// The account has no such conversation.
     NotFound,
+}
+
+/// Whose change it is.
+#[derive(Clone, Copy)]
+enum Author<'a> {
+    /// Of somebody without a lease.
+    Other,
+    /// Of the lease's holder.
+    Holder(&'a str),
+    /// Of who takes the lease with it.
+    Taker(&'a Lease),
 }
 
 impl Store {
@@ -86,29 +97,147 @@ impl Store {
         Ok((events, has_more))
     }
 
-    /// Writes a transition from `before`: state, events and messages, all or nothing.
+    /// The states of many conversations at once, for who watches them; in no order. What is not there
+    /// is left out, and so is what cannot be read: one bad item does not blind the reader to the others.
+    pub async fn states(
+        &self,
+        conversations: &[(AccountId, ConversationId)],
+    ) -> Result<Vec<Conversation>, StoreError> {
+        // A key that is asked for twice fails the whole request.
+        let distinct: BTreeSet<_> = conversations.iter().collect();
+        let keys: Vec<_> = distinct
+            .into_iter()
+            .map(|(account, id)| items::key(items::conversation_pk(*account, *id), STATE))
+            .collect();
+        let mut found = Vec::with_capacity(keys.len());
+        for batch in keys.chunks(BATCH) {
+            found.extend(self.batch(batch.to_vec()).await?);
+        }
+        Ok(found.into_iter().filter_map(|item| item.read(STATE).ok()).collect())
+    }
+
+    /// Items by their keys, at most [`BATCH`]. The table may leave some for later, when it is busy.
+    async fn batch(&self, mut keys: Vec<HashMap<String, AttributeValue>>) -> Result<Vec<Item>, StoreError> {
+        let mut found = Vec::with_capacity(keys.len());
+        for attempt in 0..ATTEMPTS {
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(keys))
+                .consistent_read(true)
+                .build()
+                .map_err(|error| StoreError::Refused(Cause::new(error.to_string())))?;
+            let asked = self.client.batch_get_item().request_items(&self.table, wanted).send();
+            let got = Box::pin(asked).await.map_err(|error| read_error("BatchGetItem", &error))?;
+            found.extend(got.responses.into_iter().flatten().flat_map(|(_, items)| items).map(Item::from));
+            keys = got.unprocessed_keys.into_iter().flatten().flat_map(|(_, left)| left.keys).collect();
+            if keys.is_empty() {
+                return Ok(found);
+            }
+            back_off(attempt).await;
+        }
+        Err(ServiceError::Throttled(Cause::new("BatchGetItem: keys were left unprocessed")).into())
+    }
+
+    /// Writes a transition from `before`: state, events and messages, all or nothing. The one that ends
+    /// a conversation takes its lease away, and is refused while the lease is live: only its holder
+    /// ends it then.
     ///
-    /// [`StoreError::Conflict`] if the conversation is not as `before` any more;
-    /// [`StoreError::TooLarge`] if it is more than [`MAX_ITEMS`](super::MAX_ITEMS) items, the state
-    /// among them: it is never split, since half a change is none.
+    /// [`StoreError::Conflict`] if the conversation is not as `before` any more or its lease is live;
+    /// [`StoreError::TooLarge`] if it is more than [`MAX_ITEMS`](super::MAX_ITEMS) items, the state and
+    /// a lease among them: it is never split, since half a change is none.
     pub async fn commit(&self, before: &Conversation, transition: &Transition) -> Result<(), StoreError> {
+        self.write(self.writes(before, transition, Author::Other)?).await
+    }
+
+    fn writes(
+        &self,
+        before: &Conversation,
+        transition: &Transition,
+        author: Author<'_>,
+    ) -> Result<Vec<Write>, StoreError> {
         let after = &transition.conversation;
         let pk = items::conversation_pk(before.account_id, before.id);
-        let version = (":before", AttributeValue::N(before.version.to_string()));
-        let mut writes = vec![self.put_if(items::state_item(after)?, "version = :before", Some(version))];
+        let unchanged = Condition::new("version = :before")
+            .value(":before", AttributeValue::N(before.version.to_string()));
+        let mut writes = vec![self.put_if(items::state_item(after)?, &unchanged)];
+        writes.extend(self.lease_write(&pk, after, author)?);
         for event in &transition.events {
             writes.push(self.put_new(items::event_item(pk.clone(), event)?));
         }
         for (number, message) in &transition.messages {
             writes.push(self.put_new(items::message_item(pk.clone(), *number, message)?));
         }
-        self.write(writes).await
+        Ok(writes)
+    }
+
+    /// What a change means for the lease.
+    fn lease_write(
+        &self,
+        pk: &str,
+        after: &Conversation,
+        author: Author<'_>,
+    ) -> Result<Option<Write>, StoreError> {
+        let held = |holder: &str| Condition::new("holder = :holder").text(":holder", &holder);
+        Ok(match (author, after.ended()) {
+            (Author::Holder(holder), Some(_)) => {
+                Some(self.delete_if(pk.to_owned(), LEASE, &held(holder)).guard())
+            }
+            (Author::Holder(holder), None) => Some(self.check(pk.to_owned(), LEASE, &held(holder)).guard()),
+            (Author::Taker(lease), None) => Some(self.put(items::lease_item(pk.to_owned(), lease)?)),
+            (Author::Other | Author::Taker(_), Some((ended_at, ..))) => {
+                // Times of the same form sort as text.
+                let free = Condition::new("attribute_not_exists(pk) OR #until <= :ended_at")
+                    .name("#until", "until")
+                    .text(":ended_at", &ended_at);
+                Some(self.delete_if(pk.to_owned(), LEASE, &free).guard())
+            }
+            (Author::Other, None) => None,
+        })
     }
 
     /// Reads the conversation, asks `change` what to write, and writes it; again from the start, at
     /// most ten times, when somebody else wrote meanwhile. So `change` is asked more than once.
+    ///
+    /// A change that ends the conversation is refused ([`Outcome::LostLease`]) if a worker's lease is
+    /// live at that time: then leave the worker a note instead.
     pub async fn transition(
         &self,
+        account: AccountId,
+        id: ConversationId,
+        change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+    ) -> Result<Outcome, StoreError> {
+        self.change(Author::Other, account, id, change).await
+    }
+
+    /// Like [`transition`](Self::transition), by the lease's holder: [`Outcome::LostLease`] if the lease
+    /// is another's by now, or gone. After [`StoreError::Unavailable`] the write may have happened:
+    /// whoever tries again sees it in the snapshot, by the numbers of the next event and message, which
+    /// only the holder moves.
+    pub async fn transition_as(
+        &self,
+        holder: &str,
+        account: AccountId,
+        id: ConversationId,
+        change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+    ) -> Result<Outcome, StoreError> {
+        self.change(Author::Holder(holder), account, id, change).await
+    }
+
+    /// Like [`transition`](Self::transition), by who is let in with the one-use token: the lease is
+    /// theirs from the same write on. So there is no moment in which a live conversation has neither
+    /// holder nor deadline, and no late taker that gets in between.
+    pub async fn transition_taking(
+        &self,
+        lease: &Lease,
+        account: AccountId,
+        id: ConversationId,
+        change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+    ) -> Result<Outcome, StoreError> {
+        self.change(Author::Taker(lease), account, id, change).await
+    }
+
+    async fn change(
+        &self,
+        author: Author<'_>,
         account: AccountId,
         id: ConversationId,
         mut change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
@@ -116,12 +245,14 @@ impl Store {
         for attempt in 0..ATTEMPTS {
             let Some(snapshot) = self.conversation(account, id).await? else { return Ok(Outcome::NotFound) };
             let Ok(transition) = change(&snapshot) else { return Ok(Outcome::Unchanged(snapshot)) };
-            match self.commit(&snapshot.conversation, &transition).await {
-                Ok(()) => {
+            let writes = self.writes(&snapshot.conversation, &transition, author)?;
+            match self.write_guarded(writes).await {
+                Ok(true) => {
                     let conversation = transition.conversation;
                     return Ok(Outcome::Changed(Snapshot { conversation, ..snapshot }));
                 }
-                Err(StoreError::Conflict) => tokio::time::sleep(wait(attempt)).await,
+                Ok(false) => return Ok(Outcome::LostLease),
+                Err(StoreError::Conflict) => back_off(attempt).await,
                 Err(error) => return Err(error),
             }
         }
@@ -161,10 +292,4 @@ impl Store {
             }
         }
     }
-}
-
-/// Anything up to twice as long each time: writers that met do not meet again.
-fn wait(attempt: u32) -> Duration {
-    let longest = (FIRST_WAIT * 2_u32.saturating_pow(attempt)).min(LONGEST_WAIT);
-    longest * u32::from(u16::from_ne_bytes(system::random())) / u32::from(u16::MAX)
 }

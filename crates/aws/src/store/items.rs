@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     accounts::Token,
     agents::AgentConfig,
-    conversations::Conversation,
+    conversations::{Conversation, Lease},
     events::{Event, EventName},
     ids::{AccountId, AgentId, ConversationId, EventId},
     messages::Message,
@@ -22,8 +22,12 @@ pub(super) const TOKEN: &str = "TOKEN";
 pub(super) const OWNER: &str = "OWNER";
 pub(super) const STATE: &str = "STATE";
 pub(super) const CONFIG: &str = "CONFIG";
+pub(super) const LEASE: &str = "LEASE";
 pub(super) const MESSAGE: &str = "MSG#";
 pub(super) const EVENT: &str = "EVT#";
+
+/// The one `due_pk`: whatever is due at a time is in one line, oldest first.
+pub(super) const DUE: &str = "DUE";
 
 /// An item as the table has it.
 pub(super) struct Item(HashMap<String, AttributeValue>);
@@ -49,6 +53,19 @@ impl Item {
     pub(super) fn with(mut self, name: &str, text: String) -> Self {
         self.0.insert(name.to_owned(), AttributeValue::S(text));
         self
+    }
+
+    /// Puts the item on the index of what is due.
+    fn due(mut self, at: Timestamp) -> Self {
+        self.0.insert("due_at".to_owned(), millis(at));
+        self.with("due_pk", DUE.to_owned())
+    }
+
+    /// Where the index of what is due says that this item is, and since when.
+    pub(super) fn due_key(&self) -> Option<(&str, Timestamp)> {
+        let pk = self.0.get("pk")?.as_s().ok()?;
+        let at = self.0.get("due_at")?.as_n().ok()?.parse().ok()?;
+        Some((pk, Timestamp::from_millis(at)))
     }
 
     /// Reads the attributes back; keys are left over. The parser's own message could quote what is
@@ -83,6 +100,13 @@ pub(super) fn agent_sk(agent: AgentId) -> String {
 
 pub(super) fn conversation_pk(account: AccountId, conversation: ConversationId) -> String {
     format!("{account}#{conversation}")
+}
+
+pub(super) fn key(pk: String, sk: &str) -> HashMap<String, AttributeValue> {
+    HashMap::from([
+        ("pk".to_owned(), AttributeValue::S(pk)),
+        ("sk".to_owned(), AttributeValue::S(sk.to_owned())),
+    ])
 }
 
 /// Whose and which conversation an item with this `pk` belongs to, for readers of the table's stream.
@@ -140,11 +164,24 @@ struct StoredEvent {
     webhooks: Vec<usize>,
 }
 
+/// A time as the index of what is due sorts it: a number of milliseconds.
+pub(super) fn millis(at: Timestamp) -> AttributeValue {
+    AttributeValue::N(at.as_millis().to_string())
+}
+
 pub(super) fn state_item(conversation: &Conversation) -> Result<Item, StoreError> {
     let pk = conversation_pk(conversation.account_id, conversation.id);
-    Ok(Item::new(pk, STATE, conversation)?
+    let item = Item::new(pk, STATE, conversation)?
         .with("account_pk", format!("{}#conversations", conversation.account_id))
-        .with("account_sk", conversation.created_at.to_string()))
+        .with("account_sk", conversation.created_at.to_string());
+    Ok(match conversation.due_at() {
+        Some(at) => item.due(at),
+        None => item,
+    })
+}
+
+pub(super) fn lease_item(pk: String, lease: &Lease) -> Result<Item, StoreError> {
+    Ok(Item::new(pk, LEASE, lease)?.due(lease.until))
 }
 
 pub(super) fn event_item(pk: String, event: &Event) -> Result<Item, StoreError> {

@@ -11,37 +11,46 @@
 //! | agent | `acc_..` | `AGENT#agt_..` |
 //! | state of a conversation | `acc_..#cnv_..` | `STATE` |
 //! | its configuration, written once | `acc_..#cnv_..` | `CONFIG` |
+//! | who holds it while it is live | `acc_..#cnv_..` | `LEASE` |
 //! | a message | `acc_..#cnv_..` | `MSG#000001` |
 //! | an event | `acc_..#cnv_..` | `EVT#000001` |
 //!
 //! Whatever a customer can ask for has the account in its `pk`: another account's id is simply not
-//! there. The index `account` (`account_pk`, `account_sk`) lists an account's conversations by time.
-//! Reads are consistent. What is stored and when it may change is decided in [`domain`]; this module
-//! knows how it is laid out, and that a write happens wholly or not at all.
+//! there. The index `account` (`account_pk`, `account_sk`) lists an account's conversations by time. The
+//! sparse index `due` (`due_pk`, `due_at` in milliseconds) lists what somebody must look after at a time:
+//! states with a deadline, and leases; what ended is not on it. Reads of items are consistent, the indexes
+//! lag a little. What is stored and when it may change is decided in [`domain`]; this module knows how it
+//! is laid out, and that a write happens wholly or not at all.
 //!
 //! Start with [`Store::transition`].
 
 mod accounts;
 mod conversations;
+mod due;
 mod items;
+mod leases;
+#[cfg(test)]
+mod leases_tests;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{collections::HashMap, fmt, time::Duration};
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
     config::http::HttpResponse,
-    error::{ProvideErrorMetadata, SdkError},
+    error::{BuildError, ProvideErrorMetadata, SdkError},
     operation::transact_write_items::TransactWriteItemsError,
-    types::{AttributeValue, Put, TransactWriteItem},
+    types::{
+        AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, builders::TransactWriteItemBuilder,
+    },
 };
 
 use self::items::Item;
-pub use self::{conversations::Outcome, items::conversation_of_key};
+pub use self::{conversations::Outcome, due::DueItem, items::conversation_of_key};
 use crate::{
     failure::{Cause, ServiceError, is_throttling},
     system,
@@ -49,6 +58,12 @@ use crate::{
 
 /// As many items as one transaction may write (DynamoDB, `TransactWriteItems`).
 pub const MAX_ITEMS: usize = 100;
+
+/// How often a request is tried when others write the same items at the same time.
+const ATTEMPTS: u32 = 10;
+/// The longest wait after the first conflict; a transaction takes some 10 ms. It doubles each time.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// The table. Cheap to clone; clones share connections.
 #[derive(Clone)]
@@ -80,6 +95,15 @@ pub enum StoreError {
     /// Asking again the same way will fail again: a missing permission, a wrong table.
     #[error("the table refused: {0}")]
     Refused(Cause),
+}
+
+impl StoreError {
+    /// Whether the same may well succeed later: the caller keeps what it has and tries again. After
+    /// [`StoreError::Unavailable`] it must read first, since the write may have happened.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Conflict | Self::Throttled(_) | Self::Unavailable(_))
+    }
 }
 
 impl From<ServiceError> for StoreError {
@@ -121,31 +145,63 @@ impl Store {
 
     /// A write of an item that must not exist yet.
     fn put_new(&self, item: Item) -> Write {
-        self.put_if(item, "attribute_not_exists(pk)", None)
+        self.put_if(item, &Condition::new("attribute_not_exists(pk)"))
     }
 
-    fn put_if(&self, item: Item, condition: &str, value: Option<(&str, AttributeValue)>) -> Write {
+    fn put_if(&self, item: Item, condition: &Condition) -> Write {
         let put = Put::builder()
             .table_name(&self.table)
             .set_item(Some(item.into_attributes()))
-            .condition_expression(condition);
-        let put = match value {
-            Some((name, value)) => put.expression_attribute_values(name, value),
-            None => put,
-        };
-        Write(put)
+            .condition_expression(condition.expression)
+            .set_expression_attribute_values(condition.values())
+            .build();
+        Write::new(put.map(|put| TransactWriteItem::builder().put(put)))
     }
 
-    /// Writes all or nothing. The SDK's own retries carry one token, so a write whose answer was lost
-    /// is not taken for somebody else's.
+    fn put(&self, item: Item) -> Write {
+        let put = Put::builder().table_name(&self.table).set_item(Some(item.into_attributes())).build();
+        Write::new(put.map(|put| TransactWriteItem::builder().put(put)))
+    }
+
+    fn delete_if(&self, pk: String, sk: &str, condition: &Condition) -> Write {
+        let delete = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(items::key(pk, sk)))
+            .condition_expression(condition.expression)
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values())
+            .build();
+        Write::new(delete.map(|delete| TransactWriteItem::builder().delete(delete)))
+    }
+
+    fn check(&self, pk: String, sk: &str, condition: &Condition) -> Write {
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(items::key(pk, sk)))
+            .condition_expression(condition.expression)
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values())
+            .build();
+        Write::new(check.map(|check| TransactWriteItem::builder().condition_check(check)))
+    }
+
+    /// Writes all or nothing; none of the writes is a guard.
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        if self.write_guarded(writes).await? { Ok(()) } else { Err(StoreError::Conflict) }
+    }
+
+    /// Writes all or nothing; false if a guard refused it. The SDK's own retries carry one token, so a
+    /// write whose answer was lost is not taken for somebody else's.
+    async fn write_guarded(&self, writes: Vec<Write>) -> Result<bool, StoreError> {
         if writes.len() > MAX_ITEMS {
             return Err(StoreError::TooLarge);
         }
+        // A cancelled transaction gives its reasons in the order of its items.
+        let guards: Vec<bool> = writes.iter().map(|write| write.is_guard).collect();
         let items = writes
             .into_iter()
-            .map(|Write(put)| Ok(TransactWriteItem::builder().put(put.build()?).build()))
-            .collect::<Result<Vec<_>, aws_sdk_dynamodb::error::BuildError>>()
+            .map(|write| Ok(write.item?.build()))
+            .collect::<Result<Vec<_>, BuildError>>()
             .map_err(|error| StoreError::Refused(Cause::new(error.to_string())))?;
         let token = format!("{:032x}", system::random_u128());
         let asked = self
@@ -154,19 +210,86 @@ impl Store {
             .set_transact_items(Some(items))
             .client_request_token(token)
             .send();
-        Box::pin(asked).await.map_err(|error| write_error(&error))?;
-        Ok(())
+        match Box::pin(asked).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_guarded(&error, &guards) => Ok(false),
+            Err(error) => Err(write_error(&error)),
+        }
     }
 }
 
 /// One item of a transaction.
-struct Write(aws_sdk_dynamodb::types::builders::PutBuilder);
+struct Write {
+    item: Result<TransactWriteItemBuilder, BuildError>,
+    /// Its condition is that the lease allows the transaction, not that nobody else wrote.
+    is_guard: bool,
+}
+
+impl Write {
+    fn new(item: Result<TransactWriteItemBuilder, BuildError>) -> Self {
+        Self { item, is_guard: false }
+    }
+
+    fn guard(self) -> Self {
+        Self { is_guard: true, ..self }
+    }
+}
+
+/// A condition on an item, with at most one name and one value.
+struct Condition {
+    expression: &'static str,
+    name: Option<(&'static str, &'static str)>,
+    value: Option<(&'static str, AttributeValue)>,
+}
+
+impl Condition {
+    fn new(expression: &'static str) -> Self {
+        Self { expression, name: None, value: None }
+    }
+
+    /// What `placeholder` in the expression stands for: an attribute whose name is a reserved word.
+    fn name(self, placeholder: &'static str, attribute: &'static str) -> Self {
+        Self { name: Some((placeholder, attribute)), ..self }
+    }
+
+    fn value(self, placeholder: &'static str, value: AttributeValue) -> Self {
+        Self { value: Some((placeholder, value)), ..self }
+    }
+
+    fn text(self, placeholder: &'static str, value: &impl ToString) -> Self {
+        self.value(placeholder, AttributeValue::S(value.to_string()))
+    }
+
+    fn names(&self) -> Option<HashMap<String, String>> {
+        self.name.map(|(name, attribute)| HashMap::from([(name.to_owned(), attribute.to_owned())]))
+    }
+
+    fn values(&self) -> Option<HashMap<String, AttributeValue>> {
+        self.value.as_ref().map(|(name, value)| HashMap::from([((*name).to_owned(), value.clone())]))
+    }
+}
+
+/// Waits after a conflict, anything up to twice as long each time: writers that met do not meet again.
+async fn back_off(attempt: u32) {
+    let longest = (FIRST_WAIT * 2_u32.saturating_pow(attempt)).min(LONGEST_WAIT);
+    let part = u32::from(u16::from_ne_bytes(system::random()));
+    tokio::time::sleep(longest * part / u32::from(u16::MAX)).await;
+}
 
 fn read_error<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> StoreError
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
     ServiceError::of(operation, error).into()
+}
+
+fn is_guarded(error: &SdkError<TransactWriteItemsError, HttpResponse>, guards: &[bool]) -> bool {
+    let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error()
+    else {
+        return false;
+    };
+    let mut reasons = canceled.cancellation_reasons().iter().zip(guards);
+    reasons.any(|(reason, guard)| *guard && reason.code() == Some("ConditionalCheckFailed"))
 }
 
 fn write_error(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> StoreError {

@@ -22,11 +22,11 @@ use tokio::{
 use super::{MAX_ITEMS, Outcome, Store, StoreError, conversation_of_key, testing};
 use crate::system;
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_795_339_800_120 + seconds * 1_000)
 }
 
-fn account() -> AccountId {
+pub(super) fn account() -> AccountId {
     AccountId::new(at(0), system::random_u128())
 }
 
@@ -34,7 +34,7 @@ fn number(text: &str) -> E164 {
     text.parse().unwrap()
 }
 
-fn queued(account: AccountId) -> Snapshot {
+pub(super) fn queued(account: AccountId) -> Snapshot {
     let id = ConversationId::new(at(0), system::random_u128());
     let (to, from) = (number("+14155550100"), number("+14155550199"));
     Snapshot {
@@ -44,14 +44,14 @@ fn queued(account: AccountId) -> Snapshot {
 }
 
 /// A stored conversation whose media flows.
-async fn started(store: &Store) -> Snapshot {
+pub(super) async fn started(store: &Store) -> Snapshot {
     let mut snapshot = queued(account());
     snapshot.conversation.state = State::Started { answered_at: at(1), started_at: at(2) };
     store.create_conversation(&snapshot).await.unwrap();
     snapshot
 }
 
-fn said(text: &str) -> Entry {
+pub(super) fn said(text: &str) -> Entry {
     let message = Message {
         role: Role::User,
         content: text.to_owned(),
@@ -100,8 +100,8 @@ async fn every_state_reads_back_as_it_was_written() {
     let carrier = TimedCost { provider: "twilio".into(), cost: usd("0.014"), ms: 1 };
     let states = [
         State::Queued,
-        State::Dialing,
-        State::Ringing,
+        State::Dialing { dialed_at: at(1) },
+        State::Ringing { dialed_at: at(1) },
         State::Answered { answered_at: at(1) },
         State::Started { answered_at: at(1), started_at: at(2) },
         ended(None, None, EndedReason::Unknown, None),
@@ -117,7 +117,9 @@ async fn every_state_reads_back_as_it_was_written() {
         full.conversation.phone_call.as_mut().unwrap().answered_by = Some("human".into());
         full.conversation.carrier_call_id = Some("CA1".into());
         full.conversation.media_token_sha256 = Some("00ff".into());
-        full.conversation.notes = Notes { carrier_ended_at: Some(at(8)), carrier_seconds: Some(7) };
+        full.conversation.resumes = 2;
+        full.conversation.notes =
+            Notes { end_requested_at: Some(at(7)), carrier_ended_at: Some(at(8)), carrier_seconds: Some(7) };
         full.conversation.usage =
             Usage { input_tokens: u64::MAX, tokens_estimated: true, ..Usage::default() };
         bare.conversation.phone_call = None;
@@ -400,7 +402,7 @@ fn a_key_of_the_stream_names_its_conversation() {
 }
 
 /// A service that gives the same answer to every request.
-async fn answering(status: u16, body: &str) -> String {
+pub(super) async fn answering(status: u16, body: &str) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let answer = format!(

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Conversation, EndedReason, State};
+use super::{Conversation, EndedReason, MAX_RESUMES, State};
 use crate::{
     agents::AgentConfig,
     costs::{self, Prices, Usage},
@@ -78,7 +78,7 @@ impl Conversation {
         now: Timestamp,
     ) -> Result<Transition, NotPossible> {
         let State::Queued = self.state else { return Err(NotPossible) };
-        let mut next = self.changed(State::Dialing);
+        let mut next = self.changed(State::Dialing { dialed_at: now });
         next.conversation.media_token_sha256 = Some(media_token_sha256);
         next.emit(agent, now, EventName::ConnectionRequested, json!({ "phone_call": self.phone_call }));
         Ok(next)
@@ -87,7 +87,7 @@ impl Conversation {
     /// The carrier certainly did not take the call (it asked to come back later, or the connection to
     /// it never opened): the call waits again. Its `connection_requested` stays in the log.
     pub fn undial(&self) -> Result<Transition, NotPossible> {
-        if !matches!(self.state, State::Dialing) || self.carrier_call_id.is_some() {
+        if !matches!(self.state, State::Dialing { .. }) || self.carrier_call_id.is_some() {
             return Err(NotPossible);
         }
         Ok(self.changed(State::Queued))
@@ -105,8 +105,8 @@ impl Conversation {
 
     /// The other side's phone rings.
     pub fn ringing(&self, carrier_call_id: &str) -> Result<Transition, NotPossible> {
-        let State::Dialing = self.state else { return Err(NotPossible) };
-        Ok(self.changed(State::Ringing).on_call(carrier_call_id))
+        let State::Dialing { dialed_at } = self.state else { return Err(NotPossible) };
+        Ok(self.changed(State::Ringing { dialed_at }).on_call(carrier_call_id))
     }
 
     /// The other side answered.
@@ -116,7 +116,7 @@ impl Conversation {
         carrier_call_id: &str,
         now: Timestamp,
     ) -> Result<Transition, NotPossible> {
-        let (State::Dialing | State::Ringing) = self.state else { return Err(NotPossible) };
+        let (State::Dialing { .. } | State::Ringing { .. }) = self.state else { return Err(NotPossible) };
         let mut next = self.changed(State::Answered { answered_at: now }).on_call(carrier_call_id);
         next.emit(agent, now, EventName::Accepted, json!({ "phone_call": self.phone_call }));
         Ok(next)
@@ -131,7 +131,7 @@ impl Conversation {
         now: Timestamp,
     ) -> Result<Transition, NotPossible> {
         let answered_at = match self.state {
-            State::Dialing | State::Ringing => now,
+            State::Dialing { .. } | State::Ringing { .. } => now,
             State::Answered { answered_at } => answered_at,
             _ => return Err(NotPossible),
         };
@@ -141,6 +141,38 @@ impl Conversation {
             next.emit(agent, now, EventName::Accepted, json!({ "phone_call": self.phone_call }));
         }
         next.emit(agent, now, EventName::Started, Value::Null);
+        Ok(next)
+    }
+
+    /// The carrier asks how a live call goes on, since its stream closed: it is to connect another one,
+    /// which will be let in with the token of this hash.
+    pub fn resume(&self, media_token_sha256: String) -> Result<Transition, NotPossible> {
+        if !matches!(self.state, State::Started { .. }) || self.resumes >= MAX_RESUMES {
+            return Err(NotPossible);
+        }
+        let mut next = self.changed(self.state.clone());
+        next.conversation.resumes += 1;
+        next.conversation.media_token_sha256 = Some(media_token_sha256);
+        Ok(next)
+    }
+
+    /// Another stream of a live call was let in; the token is used up.
+    pub fn resumed(&self) -> Result<Transition, NotPossible> {
+        if !matches!(self.state, State::Started { .. }) || self.media_token_sha256.is_none() {
+            return Err(NotPossible);
+        }
+        let mut next = self.changed(self.state.clone());
+        next.conversation.media_token_sha256 = None;
+        Ok(next)
+    }
+
+    /// Somebody wants the end of a conversation whose media a worker holds: a note for that worker.
+    pub fn request_end(&self, now: Timestamp) -> Result<Transition, NotPossible> {
+        if !matches!(self.state, State::Started { .. }) || self.notes.end_requested_at.is_some() {
+            return Err(NotPossible);
+        }
+        let mut next = self.changed(self.state.clone());
+        next.conversation.notes.end_requested_at = Some(now);
         Ok(next)
     }
 

@@ -88,6 +88,9 @@ fn possible(conversation: &Conversation) -> Vec<&'static str> {
         ("ringing", conversation.ringing("CA2")),
         ("answered", conversation.answered(&agent, "CA2", at(1))),
         ("started", conversation.started(&agent, "CA2", at(1))),
+        ("resume", conversation.resume("hash".into())),
+        ("resumed", conversation.resumed()),
+        ("request_end", conversation.request_end(at(1))),
         ("append", conversation.append(&agent, &[], &usage)),
         ("carrier_ended", conversation.carrier_ended(Some(6), at(1))),
         ("rejected", conversation.rejected(&agent, RejectReason::Busy, &prices, at(1))),
@@ -105,7 +108,7 @@ fn each_state_allows_exactly_its_changes() {
     );
     assert_eq!(possible(&ringing()), ["answered", "started", "rejected", "end"]);
     assert_eq!(possible(&answered()), ["started", "end"]);
-    assert_eq!(possible(&started()), ["append", "carrier_ended", "end"]);
+    assert_eq!(possible(&started()), ["resume", "request_end", "append", "carrier_ended", "end"]);
     assert_eq!(possible(&ended()), Vec::<&str>::new(), "an ended conversation never changes");
 }
 
@@ -135,6 +138,38 @@ fn a_stream_that_is_faster_than_the_callback_still_has_accepted_before_started()
 fn the_stream_token_works_once() {
     assert_eq!(answered().media_token_sha256.as_deref(), Some("hash"));
     assert_eq!(started().media_token_sha256, None);
+}
+
+#[test]
+fn a_call_is_connected_to_another_worker_five_times_at_most() {
+    let mut conversation = started();
+    for _ in 0..5 {
+        conversation = after(&conversation, conversation.resume("next".into()), &[]);
+        assert_eq!(conversation.media_token_sha256.as_deref(), Some("next"));
+        conversation = after(&conversation, conversation.resumed(), &[]);
+        assert_eq!(conversation.resumed(), Err(NotPossible), "each token lets one stream in");
+    }
+    assert_eq!(conversation.resume("again".into()), Err(NotPossible));
+}
+
+#[test]
+fn every_state_has_a_deadline_until_the_end() {
+    assert_eq!(queued().due_at(), Some(at(3_600_000)));
+    assert_eq!(dialing().due_at(), Some(at(10 + 120_000)));
+    assert_eq!(ringing().due_at(), Some(at(10 + 120_000)), "ringing does not begin anew");
+    assert_eq!(answered().due_at(), Some(at(63_000)));
+    assert_eq!(started().due_at(), None, "its deadline is the lease");
+    let over = started().carrier_ended(Some(6), at(9_000)).unwrap().conversation;
+    assert_eq!(over.due_at(), Some(at(29_000)));
+    assert_eq!(ended().due_at(), None);
+}
+
+#[test]
+fn the_end_is_asked_for_once() {
+    let conversation = started();
+    let conversation = after(&conversation, conversation.request_end(at(5_000)), &[]);
+    assert_eq!(conversation.notes.end_requested_at, Some(at(5_000)));
+    assert_eq!(conversation.request_end(at(6_000)), Err(NotPossible));
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Answer {
         }
     }
 
-    /// The first words of the conversation are not the model's.
+    /// The first words of the conversation are not the model's, nor what another worker left unsaid.
     pub(super) fn greeting() -> Self {
         Self::new(Kind::Greeting, CallTime::default(), CallTime::default())
     }
@@ -103,6 +103,16 @@ impl Answer {
     /// Whether it answers the user, who has not heard a whole utterance of it.
     pub(super) fn is_unheard(&self) -> bool {
         self.kind != Kind::Greeting && self.reached < Reached::Ear
+    }
+
+    /// Whether the model or a function is still to say what comes next.
+    pub(super) fn is_unwritten(&self) -> bool {
+        self.ask.is_some() || self.calling.is_some()
+    }
+
+    /// The user has heard something of it from another worker, so it need not say more.
+    pub(super) fn was_heard_before(&mut self) {
+        self.reached = Reached::Ear;
     }
 
     /// The request the model is working on.
@@ -323,7 +333,7 @@ impl Engine {
     /// nothing was: an answer nobody heard is none.
     pub(super) fn close_answer(&mut self, at: CallTime) -> bool {
         let Some(answer) = &self.answer else { return false };
-        if answer.ask.is_some() || answer.calling.is_some() || !self.playback.is_idle() {
+        if answer.is_unwritten() || !self.playback.is_idle() {
             return false;
         }
         if answer.is_to_user() && self.ending.is_none() {

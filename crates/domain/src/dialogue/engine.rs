@@ -8,24 +8,25 @@ use super::{
     endpointing::{Fresh, Turn},
     history::History,
     playback::{Heard, Playback},
+    takeover::Unsaid,
 };
 use crate::{conversations::EndedReason, messages::Role};
 
 /// How long the agent may finish what it is saying when somebody asks it to end the conversation.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// A second; each one of a conversation is an event.
-const SECOND: Duration = Duration::from_secs(1);
 /// After a driver slept for longer, older seconds are left out.
 const SECONDS_AT_ONCE: u64 = 60;
 
 /// Decides who speaks when in one conversation.
 #[derive(Default)]
 pub struct Engine {
-    settings: Settings,
-    now: CallTime,
+    pub(super) settings: Settings,
+    pub(super) now: CallTime,
     started_at: Option<CallTime>,
-    /// Whole seconds told so far.
-    seconds: u64,
+    /// How long the conversation had lasted when this engine was started.
+    pub(super) elapsed: Duration,
+    /// Whole seconds told so far, or left out.
+    pub(super) seconds: u64,
     pub(super) turn: Turn,
     /// What the agent does with the floor; none while the user has it.
     pub(super) answer: Option<Answer>,
@@ -35,7 +36,11 @@ pub struct Engine {
     /// Turns in a row without an answer.
     pub(super) failed_turns: u32,
     pub(super) ending: Option<Ending>,
-    ended: bool,
+    /// What the worker before was cut off from saying, until it is said or the user speaks.
+    pub(super) unsaid: Option<Unsaid>,
+    /// When the word ends after which the call is handed over.
+    pub(super) draining: Option<CallTime>,
+    pub(super) ended: bool,
 }
 
 /// The conversation ends as soon as the agent has said what it is saying.
@@ -46,15 +51,17 @@ pub(super) struct Ending {
 }
 
 impl Engine {
-    /// A call that has not started.
+    /// A call that has not started, or not here.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, ..Self::default() }
+        let mut engine = Self { settings, ..Self::default() };
+        engine.take_in_what_was();
+        engine
     }
 
     /// Takes in what happened at `at`, and appends what is to be done to `out`, which the caller
-    /// empties. An `at` before an earlier one counts as that one. After [`Output::End`] nothing
-    /// follows, whatever happens.
+    /// empties. An `at` before an earlier one counts as that one. After [`Output::End`] or
+    /// [`Output::HandOver`] nothing follows, whatever happens.
     pub fn on(&mut self, at: CallTime, input: Input, out: &mut Vec<Output>) {
         if self.ended {
             return;
@@ -63,7 +70,7 @@ impl Engine {
         self.now = at;
         // What happened goes before what is due: a word beats the timer that waited for it.
         match input {
-            Input::Started => self.start(at),
+            Input::Started => self.start(at, out),
             Input::SpeechBegan => self.user_begins(at, out),
             Input::Words { text, is_final, spoken_until } => {
                 self.user_says(at, text.trim(), is_final, spoken_until, out);
@@ -83,6 +90,8 @@ impl Engine {
             Input::Played { mark } => self.playback.played(at, mark),
             Input::ToolResult { call, content } => self.tool_answered(at, &call, content, out),
             Input::HangUp => self.hang_up(at, out),
+            Input::Drain => self.drain(at),
+            Input::Lost => return self.lost(at, out),
             Input::Closed => return self.end(at, EndedReason::UserEnded, out),
             Input::Wake => {}
         }
@@ -97,10 +106,11 @@ impl Engine {
         if self.ended {
             return None;
         }
-        let second = self.started_at.map(|at| at + SECOND.saturating_mul(clamped(self.seconds + 1)));
         let due = [
-            second,
+            self.lasted(Duration::from_secs(self.seconds.saturating_add(1))),
             self.longest(),
+            self.unsaid_due(),
+            self.draining,
             self.ending.map(|ending| ending.by),
             self.turn.due(),
             self.model_due(),
@@ -116,11 +126,14 @@ impl Engine {
         self.history.lines()
     }
 
-    fn start(&mut self, at: CallTime) {
+    fn start(&mut self, at: CallTime, out: &mut Vec<Output>) {
         if self.started_at.is_some() {
             return;
         }
         self.started_at = Some(at);
+        if self.settings.resumed.is_some() {
+            return self.take_over(at, out);
+        }
         if let (Some(greeting), None) = (self.settings.greeting.take(), &self.answer) {
             self.answer = Some(Answer::greeting());
             self.say(&greeting);
@@ -132,6 +145,7 @@ impl Engine {
             out.push(Output::Event(Happening::SpeechStarted(Role::User)));
         }
         self.turn.begin(at);
+        self.put_off_unsaid(at);
     }
 
     /// Words of the user take the floor from the agent. If nothing of an answer was heard they belong
@@ -155,6 +169,7 @@ impl Engine {
             Fresh::Nothing | Fresh::Corrected { more: "", .. } => return,
             Fresh::Corrected { more, .. } => (more, None),
         };
+        self.unsaid = None;
         // The transcriber settles words of the turn it has ended, rather than new ones.
         let is_late = is_final && unheard && !self.turn.is_open();
         if !self.turn.is_open() {
@@ -173,7 +188,7 @@ impl Engine {
     }
 
     /// Takes the floor from the agent: nothing more is asked, spoken or sent.
-    fn interrupt(&mut self, at: CallTime, out: &mut Vec<Output>) {
+    pub(super) fn interrupt(&mut self, at: CallTime, out: &mut Vec<Output>) {
         let Some(answer) = self.answer.take() else { return };
         if self.playback.is_playing(at) {
             out.push(Output::Clear);
@@ -209,6 +224,18 @@ impl Engine {
         Some(spoken.ended_at)
     }
 
+    /// Whatever the user was saying is over, for this engine. Whether there were words.
+    pub(super) fn end_open_turn(&mut self, at: CallTime, out: &mut Vec<Output>) -> bool {
+        if !self.turn.is_open() {
+            return false;
+        }
+        let has_words = self.end_turn(at, out).is_some();
+        if !has_words {
+            out.push(Output::Event(Happening::SpeechEnded(Role::User)));
+        }
+        has_words
+    }
+
     /// An utterance of the agent is over: what was heard of it enters the conversation.
     fn tell_heard(&mut self, heard: Heard, out: &mut Vec<Output>) {
         self.history.agent_was_heard(heard.id, &heard.text);
@@ -231,13 +258,21 @@ impl Engine {
         }
     }
 
+    /// When the conversation has lasted this long; none before it has started.
+    fn lasted(&self, duration: Duration) -> Option<CallTime> {
+        Some(self.started_at? + duration.saturating_sub(self.elapsed))
+    }
+
     fn longest(&self) -> Option<CallTime> {
-        Some(self.started_at? + self.settings.max_duration?)
+        self.lasted(self.settings.max_duration?)
     }
 
     fn tell_seconds(&mut self, at: CallTime, out: &mut Vec<Output>) {
         let Some(started_at) = self.started_at else { return };
-        let passed = at.since(started_at).as_secs();
+        let passed = self.elapsed.saturating_add(at.since(started_at)).as_secs();
+        if passed <= self.seconds {
+            return;
+        }
         for seconds in (self.seconds + 1).max(passed.saturating_sub(SECONDS_AT_ONCE))..=passed {
             out.push(Output::Event(Happening::Duration { seconds }));
         }
@@ -259,10 +294,16 @@ impl Engine {
                 self.answer(at, spoken_until, out);
             }
         }
+        if is_due(self.unsaid_due()) {
+            self.say_unsaid();
+        }
     }
 
     /// Speaks and sends what can be, takes note of what is over, and ends if that was the last of it.
     fn go_on(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        if self.is_drained(at) {
+            return self.hand_over(at, out);
+        }
         loop {
             self.playback.send(at, out);
             self.playback.speak(at, out);
@@ -304,14 +345,12 @@ impl Engine {
     }
 
     /// Ends the conversation, keeping what was said until now. A reason that was there before stays.
-    fn end(&mut self, at: CallTime, reason: EndedReason, out: &mut Vec<Output>) {
+    pub(super) fn end(&mut self, at: CallTime, reason: EndedReason, out: &mut Vec<Output>) {
         self.ended = true;
         for heard in self.playback.stop(at) {
             self.tell_heard(heard, out);
         }
-        if self.turn.is_open() && self.end_turn(at, out).is_none() {
-            out.push(Output::Event(Happening::SpeechEnded(Role::User)));
-        }
+        self.end_open_turn(at, out);
         let reason = self.ending.map_or(reason, |ending| ending.reason);
         out.push(Output::End { reason });
     }
@@ -322,8 +361,4 @@ impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("now", &self.now).field("ended", &self.ended).finish_non_exhaustive()
     }
-}
-
-fn clamped(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }

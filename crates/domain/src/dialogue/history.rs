@@ -21,12 +21,65 @@ pub(super) struct History {
 
 enum Entry {
     User(String),
-    /// Until the utterance is over, all of it; then what was heard.
-    Agent(UtteranceId, String),
+    /// Until the utterance is over, all of it; then what was heard. None: another worker's.
+    Agent(Option<UtteranceId>, String),
     Tools(Batch, Vec<(ToolCall, Option<String>)>),
 }
 
 impl History {
+    /// What was said and called before, made legal: every call gets a result, every result has a call.
+    pub(super) fn resumed(lines: Vec<Line>) -> Self {
+        let mut history = Self::default();
+        for line in lines {
+            match line {
+                Line::User(text) if !text.trim().is_empty() => history.entries.push(Entry::User(text)),
+                Line::Agent(text) if !text.trim().is_empty() => {
+                    history.entries.push(Entry::Agent(None, text));
+                }
+                Line::ToolCalls(calls) if !calls.is_empty() => {
+                    history.called(&calls);
+                }
+                Line::ToolResult { call, content } => {
+                    let mut calls = history.tools_mut().rev().flatten();
+                    if let Some((_, result)) =
+                        calls.find(|(known, result)| known.id == call && result.is_none())
+                    {
+                        *result = Some(content);
+                    }
+                }
+                Line::User(_) | Line::Agent(_) | Line::ToolCalls(_) => {}
+            }
+        }
+        // Nobody works on these any more, and a new call may have the same id.
+        for (_, result) in history.tools_mut().flatten() {
+            result.get_or_insert_with(|| UNANSWERED.to_owned());
+        }
+        history
+    }
+
+    fn tools_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Vec<(ToolCall, Option<String>)>> {
+        self.entries.iter_mut().filter_map(|entry| match entry {
+            Entry::Tools(_, calls) => Some(calls),
+            Entry::User(_) | Entry::Agent(..) => None,
+        })
+    }
+
+    /// Whether functions were called last, so that the model is to go on.
+    pub(super) fn ends_with_tools(&self) -> bool {
+        matches!(self.entries.last(), Some(Entry::Tools(..)))
+    }
+
+    /// Whether the user spoke last.
+    pub(super) fn ends_with_user(&self) -> bool {
+        matches!(self.entries.last(), Some(Entry::User(_)))
+    }
+
+    /// Whether the agent was heard since the user spoke.
+    pub(super) fn agent_has_answered(&self) -> bool {
+        let text = self.entries.iter().rfind(|entry| !matches!(entry, Entry::Tools(..)));
+        matches!(text, Some(Entry::Agent(..)))
+    }
+
     pub(super) fn user_said(&mut self, text: String) {
         self.entries.push(Entry::User(text));
     }
@@ -50,7 +103,7 @@ impl History {
                     text.push_str(clause);
                 }
             }
-            None => self.entries.push(Entry::Agent(utterance, clause.to_owned())),
+            None => self.entries.push(Entry::Agent(Some(utterance), clause.to_owned())),
         }
     }
 
@@ -60,12 +113,12 @@ impl History {
         if heard.is_empty() {
             self.entries.remove(index);
         } else {
-            self.entries[index] = Entry::Agent(utterance, heard.to_owned());
+            self.entries[index] = Entry::Agent(Some(utterance), heard.to_owned());
         }
     }
 
     fn agent(&self, utterance: UtteranceId) -> Option<usize> {
-        self.entries.iter().rposition(|entry| matches!(entry, Entry::Agent(id, _) if *id == utterance))
+        self.entries.iter().rposition(|entry| matches!(entry, Entry::Agent(id, _) if *id == Some(utterance)))
     }
 
     /// Functions were called.

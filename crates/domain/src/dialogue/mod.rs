@@ -7,7 +7,8 @@
 //!
 //! One file per decision: `endpointing` (is the user's turn over), `answering` (the model, its tools
 //! and their failures), `speech` (where text is cut into clauses), `playback` (what is being sent, and
-//! what was heard), `history` (what the model is told), `engine` (the rest, and the glue).
+//! what was heard), `history` (what the model is told), `takeover` (a call that changes workers),
+//! `engine` (the rest, and the glue).
 
 mod answering;
 mod endpointing;
@@ -16,6 +17,7 @@ mod history;
 mod piece;
 mod playback;
 mod speech;
+mod takeover;
 #[cfg(test)]
 mod tests;
 
@@ -46,13 +48,33 @@ impl Add<Duration> for CallTime {
     }
 }
 
-/// What the engine needs to know of the agent.
+/// What the engine needs to know of the agent, and of the call so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Said as soon as media flows; none: the agent waits for the user.
     pub greeting: Option<String>,
     /// After this the agent ends the conversation; none: it does not.
     pub max_duration: Option<Duration>,
+    /// What another worker began; none: a new call. A call that is taken over is not greeted.
+    pub resumed: Option<Resumed>,
+}
+
+/// A call that is taken over from another worker.
+///
+/// A history that ends with the user, or with functions, is waiting for the agent: unless something
+/// is `unsaid`, the model is asked as soon as media flows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resumed {
+    /// The conversation so far. It need not be tidy: a call without a result gets one that says so,
+    /// results without a call and empty lines are left out.
+    pub history: Vec<Line>,
+    /// What the agent was cut off from saying. It is said if the caller says nothing first. A greeting
+    /// of which nothing was heard belongs here: [`Settings::greeting`] is not said again.
+    pub unsaid: Option<String>,
+    /// How long the conversation had lasted at [`CallTime`] zero. The longest duration counts from its
+    /// beginning. So do the seconds: the next whole one is told next. Those before it were told or
+    /// passed while nobody held the call, which cannot be known here, and none is told twice.
+    pub elapsed: Duration,
 }
 
 /// One request to the language model; numbers are never used again.
@@ -157,6 +179,12 @@ pub enum Input {
     },
     /// Somebody asks the agent to end the conversation: a hook, the end route.
     HangUp,
+    /// The worker is going to stop, and another one takes the call over. The word being said is
+    /// finished, then comes [`Output::HandOver`], within half a second; when the user is speaking, they
+    /// finish first, within five seconds. A conversation that is ending already ends instead.
+    Drain,
+    /// The stream broke, but the call may live on in another one: [`Output::HandOver`] comes at once.
+    Lost,
     /// The other side is gone.
     Closed,
     /// The deadline has come.
@@ -205,6 +233,12 @@ pub enum Output {
     End {
         /// Why.
         reason: EndedReason,
+    },
+    /// The conversation goes on elsewhere: the last output there is. What was said and heard until now
+    /// was told before; if [`Engine::history`] then waits for the agent, the next one answers.
+    HandOver {
+        /// For [`Resumed::unsaid`]: what the agent would have gone on to say.
+        unsaid: Option<String>,
     },
 }
 

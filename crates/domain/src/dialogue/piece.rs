@@ -96,12 +96,33 @@ impl Piece {
         self.stage == Stage::Dropped || (self.is_sent() && self.over_at() <= at)
     }
 
-    /// The words that end within so many bytes of its audio.
-    pub(super) fn words(&self, bytes: u64) -> &str {
+    /// How many characters it has, and how many bytes of audio they take, as far as is known now.
+    fn extent(&self) -> (u64, u64) {
         let characters = self.text.chars().count() as u64;
         let estimate = characters * BYTES_PER_CHARACTER;
         let is_whole = matches!(self.stage, Stage::Spoken(_));
-        let total = if is_whole { self.received } else { self.received.max(estimate) };
+        (characters, if is_whole { self.received } else { self.received.max(estimate) })
+    }
+
+    /// Where in its audio the word ends that is being said at `bytes`; there, between two words.
+    pub(super) fn word_end(&self, bytes: u64) -> u64 {
+        let (characters, total) = self.extent();
+        if bytes == 0 || bytes >= total || characters == 0 {
+            return bytes;
+        }
+        // Where the character with this number begins.
+        let place = |length: usize| {
+            let place = (length as u128 * u128::from(total)).div_ceil(u128::from(characters));
+            u64::try_from(place).unwrap_or(u64::MAX)
+        };
+        let spaces = self.text.chars().enumerate().filter(|(_, c)| c.is_whitespace());
+        let next = spaces.map(|(length, _)| length).find(|length| place(length + 1) >= bytes);
+        next.map_or(total, place).max(bytes)
+    }
+
+    /// The words that end within so many bytes of its audio.
+    pub(super) fn words(&self, bytes: u64) -> &str {
+        let (characters, total) = self.extent();
         if bytes >= total {
             return if bytes == 0 { "" } else { &self.text };
         }

@@ -256,6 +256,53 @@ impl Playback {
         Some(Heard { id, text, started_at, began_told, ended_at, interrupted: false, latency })
     }
 
+    /// When the word ends that the user hears now; none in silence. If the voice has not delivered all
+    /// of the clause this is a guess, and too late if the voice is slower than speech.
+    pub(super) fn word_ends(&self, at: CallTime) -> Option<CallTime> {
+        let unplayed = self.plays_until.since(at);
+        if unplayed.is_zero() {
+            return None;
+        }
+        let sent: u64 = self.pieces().map(|piece| piece.sent).sum();
+        let mut played = sent.saturating_sub(bytes_unplayed(unplayed));
+        let playing = self.pieces().find(|piece| {
+            let is_playing = played < piece.sent;
+            if !is_playing {
+                played -= piece.sent;
+            }
+            is_playing
+        })?;
+        Some(at + playing_time(playing.word_end(played) - played))
+    }
+
+    /// Whether the user hears something.
+    pub(super) fn is_audible(&self, at: CallTime) -> bool {
+        self.plays_until > at
+    }
+
+    /// What the user has not heard of all that is said or going to be said: the text behind the last
+    /// word that was heard.
+    pub(super) fn unheard(&self, at: CallTime) -> String {
+        let pieces: Vec<_> = self.heard(at).collect();
+        let from = pieces.iter().rposition(|(_, _, words)| !words.is_empty()).unwrap_or(0);
+        let mut rest = String::new();
+        for (_, piece, words) in &pieces[from..] {
+            append(&mut rest, piece.text[words.len()..].trim());
+        }
+        rest
+    }
+
+    /// What was heard of the utterance that is being heard, and when it began; none before its first
+    /// word ends.
+    pub(super) fn in_progress(&self, at: CallTime) -> Option<(String, CallTime)> {
+        let started_at = self.utterances.front()?.started_at?;
+        let mut text = String::new();
+        for (_, _, words) in self.heard(at).take_while(|(index, _, _)| *index == 0) {
+            append(&mut text, words);
+        }
+        (!text.is_empty()).then_some((text, started_at))
+    }
+
     /// Whether a word of what is being said was heard.
     pub(super) fn any_heard(&self, at: CallTime) -> bool {
         self.heard(at).any(|(_, _, words)| !words.is_empty())

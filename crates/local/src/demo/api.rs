@@ -30,6 +30,18 @@ pub(super) struct SandboxCall {
     pub(super) settled: bool,
     pub(super) said: Vec<Words>,
     pub(super) heard: Vec<Words>,
+    pub(super) media: Media,
+}
+
+/// What came over the call's media streams.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Media {
+    /// Streams connected, one after the other.
+    pub(super) streams: u64,
+    /// Bytes of the agent's audio.
+    pub(super) bytes_received: u64,
+    /// How long nobody was heard around a change of streams, at most; 0 without any.
+    pub(super) longest_silence_ms: u64,
 }
 
 /// One utterance.
@@ -85,24 +97,25 @@ impl Client {
         Ok(Some(self.http.get(url).send().await?.error_for_status()?.bytes().await?.to_vec()))
     }
 
-    /// The sandbox's side of a conversation: the last call to its number. The person's last words are
-    /// still being understood when the call ends.
-    pub(super) async fn sandbox_call(&self, conversation: &Value) -> anyhow::Result<SandboxCall> {
-        let to = conversation["phone_call"]["to_number"].as_str().unwrap_or_default();
+    /// The sandbox's side of its last call to a number. The person's last words are still being
+    /// understood when the call ends.
+    pub(super) async fn sandbox_call(&self, to: &str) -> anyhow::Result<SandboxCall> {
         let asked = Instant::now();
         loop {
-            let calls = answer(self.http.get(format!("{}/sandbox/calls", self.sandbox_url))).await?;
-            let calls: Vec<SandboxCall> = serde_json::from_value(calls["calls"].clone())?;
-            match calls
-                .into_iter()
-                .rfind(|call| call.to == to)
-                .context("the sandbox knows of no such call")?
-            {
+            match self.calls_to(to).await?.pop().context("the sandbox knows of no such call")? {
                 call if call.settled => return Ok(call),
                 _ if asked.elapsed() > TIMEOUT => bail!("the person still listens after the call"),
                 _ => tokio::time::sleep(super::LOOK).await,
             }
         }
+    }
+
+    /// The sandbox's calls to a number so far, oldest first.
+    pub(super) async fn calls_to(&self, to: &str) -> anyhow::Result<Vec<SandboxCall>> {
+        let mut calls = answer(self.http.get(format!("{}/sandbox/calls", self.sandbox_url))).await?;
+        let mut calls: Vec<SandboxCall> = serde_json::from_value(calls["calls"].take())?;
+        calls.retain(|call| call.to == to);
+        Ok(calls)
     }
 
     fn get(&self, path: &str) -> RequestBuilder {

@@ -2,13 +2,15 @@
 //! end, then checked: it counts only if both sides truly heard each other.
 
 mod api;
+mod killing;
+mod repeats;
 mod report;
 mod wav;
 mod wer;
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -16,7 +18,7 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use self::{api::Client, report::Report};
-use crate::stack::Addresses;
+use crate::{balancer::Pool, stack::Addresses};
 
 /// A simulated person with a short script: asks, hears the answer, says goodbye.
 const PERSON: &str = "+14155550100";
@@ -30,29 +32,48 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The recording is there shortly before the conversation's end; after a slow join, shortly after.
 const RECORDING: Duration = Duration::from_secs(15);
 
-/// Places the call, shows it, and writes everything about it to `json` if that is given.
+/// What a demo is asked for.
+pub(crate) struct Options {
+    /// Where everything about the call is written to.
+    pub(crate) json: Option<PathBuf>,
+    /// Whether the worker that holds the call is killed while the agent speaks.
+    pub(crate) kill_worker: bool,
+}
+
+/// Places the call, shows it, and writes everything about it to a file if that is asked for.
 ///
 /// # Errors
 ///
 /// The call did not go through: what was wrong with it is said.
-pub(crate) async fn run(addresses: &Addresses, json: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &Options) -> anyhow::Result<()> {
     let client = Client::new(addresses)?;
     let agent: Value = serde_json::from_str(AGENT).context("demo/agent.json")?;
     report::calling(PERSON, &addresses.from_number)?;
+    let placed = Instant::now();
     let id = client.create_phone_call(&addresses.from_number, PERSON, &agent).await?;
 
-    let events = watch(&client, &id).await?;
+    let kill = async {
+        if options.kill_worker {
+            killing::in_mid_sentence(&client, PERSON, pool, placed).await
+        } else {
+            Ok(None)
+        }
+    };
+    let (events, killed) = tokio::try_join!(watch(&client, &id, placed), kill)?;
     let conversation = client.conversation(&id).await?;
     let recording = recording(&client, &id, &addresses.state).await?;
-    let call = client.sandbox_call(&conversation).await?;
+    let call = client.sandbox_call(PERSON).await?;
 
-    let report = Report::new(conversation, events, recording, &call);
+    let report = Report::new(conversation, events, recording, &call, killed);
     report.print()?;
-    if let Some(file) = json {
+    if let Some(file) = &options.json {
         let everything = serde_json::to_vec_pretty(&report.json())?;
         fs::write(file, everything).with_context(|| format!("writing {}", file.display()))?;
     }
-    let faults = report.faults();
+    let mut faults = report.faults();
+    if options.kill_worker {
+        faults.extend(report.faults_of_moving());
+    }
     if !faults.is_empty() {
         bail!(
             "the call did not go through: {}. The logs are in {}/logs.",
@@ -64,8 +85,7 @@ pub(crate) async fn run(addresses: &Addresses, json: Option<&Path>) -> anyhow::R
 }
 
 /// Shows each event as it is stored, until the conversation is over.
-async fn watch(client: &Client, id: &str) -> anyhow::Result<Vec<Value>> {
-    let placed = Instant::now();
+async fn watch(client: &Client, id: &str, placed: Instant) -> anyhow::Result<Vec<Value>> {
     let mut events = vec![];
     loop {
         for event in client.events_after(id, events.len()).await? {
@@ -82,15 +102,13 @@ async fn watch(client: &Client, id: &str) -> anyhow::Result<Vec<Value>> {
     }
 }
 
-/// Fetches the recording into the state directory.
-async fn recording(client: &Client, id: &str, state: &Path) -> anyhow::Result<report::Recording> {
+/// Fetches the recording into the state directory; none if there is none in time.
+async fn recording(client: &Client, id: &str, state: &Path) -> anyhow::Result<Option<report::Recording>> {
     let asked = Instant::now();
     let wav = loop {
         match client.recording(id).await? {
             Some(wav) => break wav,
-            None if asked.elapsed() > RECORDING => {
-                bail!("there is no recording after {} s", RECORDING.as_secs())
-            }
+            None if asked.elapsed() > RECORDING => return Ok(None),
             None => tokio::time::sleep(LOOK).await,
         }
     };
@@ -99,5 +117,5 @@ async fn recording(client: &Client, id: &str, state: &Path) -> anyhow::Result<re
     let path = directory.join(format!("{id}.wav"));
     fs::write(&path, &wav).with_context(|| format!("writing {}", path.display()))?;
     let sides = wav::Sides::read(&wav).context("the recording is not the stereo WAV it should be")?;
-    Ok(report::Recording { path, sides })
+    Ok(Some(report::Recording { path, sides }))
 }

@@ -10,11 +10,13 @@ use serde_json::{Value, json};
 
 use super::{
     api::{SandboxCall, Words},
+    killing::Killed,
+    repeats,
     wav::Sides,
     wer::Errors,
 };
 
-/// More wrong words than this, and the two sides did not understand each other.
+/// With so many wrong words on a side, the other one did not understand it.
 const MAX_WER: f64 = 0.15;
 /// Fewer messages than this on either side are no conversation.
 const MIN_MESSAGES: usize = 2;
@@ -31,11 +33,14 @@ pub(super) struct Recording {
 pub(super) struct Report {
     conversation: Value,
     events: Vec<Value>,
-    recording: Recording,
+    recording: Option<Recording>,
     /// What the caller said against what the agent heard.
     caller: Compared,
     /// What the agent said against what the caller heard.
     agent: Compared,
+    /// Media streams of the call.
+    streams: u64,
+    killed: Option<Killed>,
 }
 
 struct Compared {
@@ -74,6 +79,18 @@ pub(super) fn event(elapsed: Duration, event: &Value) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{:6.1} s  {line}", elapsed.as_secs_f64())
 }
 
+/// Shows which worker was killed.
+pub(super) fn killed(elapsed: Duration, pid: u32) -> io::Result<()> {
+    let line = format!("  kill -9 {pid}: the media worker that holds this call is gone");
+    writeln!(io::stdout().lock(), "{:6.1} s  {line}", elapsed.as_secs_f64())
+}
+
+/// Shows that the call goes on.
+pub(super) fn back(elapsed: Duration, silence_ms: u64) -> io::Result<()> {
+    let line = format!("  the call goes on on another worker, after {silence_ms} ms of silence");
+    writeln!(io::stdout().lock(), "{:6.1} s  {line}", elapsed.as_secs_f64())
+}
+
 fn message(data: &Value) -> String {
     let message = &data["message"];
     let who = if message["role"] == "agent" { "agent " } else { "person" };
@@ -95,8 +112,9 @@ impl Report {
     pub(super) fn new(
         conversation: Value,
         events: Vec<Value>,
-        recording: Recording,
+        recording: Option<Recording>,
         call: &SandboxCall,
+        killed: Option<Killed>,
     ) -> Self {
         let of = |role: &str| {
             let messages = conversation["messages"].as_array().into_iter().flatten();
@@ -108,7 +126,7 @@ impl Report {
             |words: &[Words]| words.iter().map(|words| words.text.as_str()).collect::<Vec<_>>().join(" ");
         let caller = Compared::new(joined(&call.said), of("user"));
         let agent = Compared::new(of("agent"), joined(&call.heard));
-        Self { conversation, events, recording, caller, agent }
+        Self { conversation, events, recording, caller, agent, streams: call.media.streams, killed }
     }
 
     /// What is wrong with the call; nothing, if it truly went through.
@@ -125,11 +143,18 @@ impl Report {
                 faults.push(format!("{messages} messages of the {role}"));
             }
         }
-        if self.wer() > MAX_WER {
-            faults.push(format!("a word error rate of {:.0} %", self.wer() * 100.0));
+        for (who, compared) in [("person", &self.caller), ("agent", &self.agent)] {
+            let rate = compared.errors.rate();
+            if rate >= MAX_WER {
+                faults.push(format!("{:.0} % of the {who}'s words misunderstood", rate * 100.0));
+            }
         }
-        if !self.recording.sides.are_audible() {
-            faults.push("a silent side in the recording".to_owned());
+        match &self.recording {
+            None => faults.push("no recording".to_owned()),
+            Some(recording) if !recording.sides.are_audible() => {
+                faults.push("a silent side in the recording".to_owned());
+            }
+            Some(_) => {}
         }
         let cost = &self.conversation["cost_breakdown"];
         let parts: f64 = PARTS.iter().filter_map(|part| cost[part]["cost"].as_f64()).sum();
@@ -140,17 +165,36 @@ impl Report {
         faults
     }
 
+    /// What is wrong with a call whose worker should have been killed; nothing, if it went on elsewhere.
+    pub(super) fn faults_of_moving(&self) -> Vec<String> {
+        let mut faults = vec![];
+        match self.killed {
+            None => faults.push("its worker was not killed".to_owned()),
+            Some(_) if self.streams < 2 => faults.push("no other worker took it over".to_owned()),
+            Some(Killed { silence_ms: None, .. }) => faults.push("nobody was heard any more".to_owned()),
+            Some(_) => {}
+        }
+        if let Some(words) = repeats::first(&self.agent.heard) {
+            faults.push(format!("the caller heard twice: {words}"));
+        }
+        faults
+    }
+
     /// Everything, for machines.
     pub(super) fn json(&self) -> Value {
-        let Sides { seconds, caller, agent } = self.recording.sides;
+        let recording = self.recording.as_ref().map(|Recording { sides, .. }| {
+            let Sides { seconds, caller, agent } = sides;
+            json!({ "seconds": seconds, "caller_level": caller, "agent_level": agent })
+        });
         let side = |compared: &Compared| json!({ "said": compared.said, "heard": compared.heard, "wer": compared.errors.rate() });
         json!({
             "conversation": self.conversation,
             "events": self.events,
             "turns": self.turns(),
-            "recording_path": self.recording.path,
-            "recording": { "seconds": seconds, "caller_level": caller, "agent_level": agent },
+            "recording_path": self.recording.as_ref().map(|recording| &recording.path),
+            "recording": recording,
             "wer": self.wer(),
+            "killed_worker": self.killed.map(|Killed { pid, silence_ms }| json!({ "pid": pid, "silence_ms": silence_ms })),
             "caller": side(&self.caller),
             "agent": side(&self.agent),
         })
@@ -164,16 +208,18 @@ impl Report {
         writeln!(out, "  status         {} ({})", text("status"), text("ended_reason"))?;
         writeln!(out, "  messages       {}", self.messages().count())?;
         writeln!(out, "  events         {}", self.events.len())?;
+        if let Some(Killed { pid, silence_ms }) = self.killed {
+            let silence = silence_ms.map_or("for ever".to_owned(), |ms| format!("for {ms} ms"));
+            writeln!(out, "  killed worker  {pid}; the caller heard silence {silence}")?;
+        }
         for turn in self.turns().as_array().into_iter().flatten() {
             writeln!(out, "  answered in    {:>5} ms", turn["response_ms"])?;
         }
         self.print_costs(&mut out)?;
-        let Sides { seconds, .. } = self.recording.sides;
-        writeln!(
-            out,
-            "\nRecording ({seconds:.1} s, caller left, agent right)\n  {}",
-            self.recording.path.display()
-        )?;
+        if let Some(Recording { path, sides }) = &self.recording {
+            let Sides { seconds, .. } = sides;
+            writeln!(out, "\nRecording ({seconds:.1} s, caller left, agent right)\n  {}", path.display())?;
+        }
         writeln!(out, "\nSaid and heard (word error rate {:.1} %)", self.wer() * 100.0)?;
         for (who, compared) in [("person", &self.caller), ("agent", &self.agent)] {
             writeln!(out, "  {who:<6} said   {}", compared.said)?;
@@ -231,7 +277,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::api::Media, *};
 
     fn report(edit: impl FnOnce(&mut Value, &mut Sides, &mut SandboxCall)) -> Report {
         let mut conversation = json!({
@@ -256,6 +302,7 @@ mod tests {
             settled: true,
             said: words("What time? Goodbye."),
             heard: words("hello there at 6"),
+            media: Media { streams: 2, ..Media::default() },
         };
         edit(&mut conversation, &mut sides, &mut call);
         let latency = json!({ "response_ms": 700 });
@@ -265,7 +312,9 @@ mod tests {
             sent("user", "What time?", Value::Null),
             sent("agent", "At six.", latency),
         ];
-        Report::new(conversation, events, Recording { path: "x.wav".into(), sides }, &call)
+        let recording = Some(Recording { path: "x.wav".into(), sides });
+        let killed = Some(Killed { pid: 7, silence_ms: Some(900) });
+        Report::new(conversation, events, recording, &call, killed)
     }
 
     #[test]
@@ -275,6 +324,7 @@ mod tests {
         let json = report.json();
         assert_eq!(json["turns"], json!([{ "response_ms": 700, "user": "What time?", "agent": "At six." }]));
         assert!(json["wer"].as_f64().unwrap() < 1e-9);
+        assert_eq!(json["killed_worker"], json!({ "pid": 7, "silence_ms": 900 }));
     }
 
     #[test]
@@ -290,9 +340,23 @@ mod tests {
         assert_eq!(faults(|_, _, call| call.heard[0].text = "mumble".into()), 1);
         assert_eq!(
             faults(|conversation, _, _| {
+                // Both sentences of the person in one message.
+                conversation["messages"][1]["content"] = json!("What time? Goodbye.");
                 conversation["messages"].as_array_mut().unwrap().pop();
             }),
             1
         );
+    }
+
+    #[test]
+    fn a_call_that_goes_on_elsewhere_without_a_repetition_has_moved_well() {
+        assert_eq!(report(|_, _, _| {}).faults_of_moving(), Vec::<String>::new());
+        let same = report(|_, _, call| call.media.streams = 1);
+        assert_eq!(same.faults_of_moving(), ["no other worker took it over"]);
+        let twice = report(|_, _, call| call.heard[0].text = "we close at six we close at six".into());
+        assert_eq!(twice.faults_of_moving(), ["the caller heard twice: we close at six"]);
+        let mut never = report(|_, _, _| {});
+        never.killed = None;
+        assert_eq!(never.faults_of_moving(), ["its worker was not killed"]);
     }
 }

@@ -29,7 +29,8 @@ impl Errors {
     }
 }
 
-fn words(text: &str) -> Vec<String> {
+/// The words of a text, without case and punctuation, numbers up to twelve spelt out.
+pub(super) fn words(text: &str) -> Vec<String> {
     const NUMBERS: [&str; 13] = [
         "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
         "twelve",

@@ -23,6 +23,8 @@ use super::{
 
 const BUSY: &str = "+14155550150";
 const NO_ANSWER: &str = "+14155550151";
+/// Taken, but then nothing is ever heard of it.
+const LOST: &str = "+14155550161";
 
 /// How long it takes to learn that a line is busy.
 const BUSY_AFTER: Duration = Duration::from_millis(500);
@@ -97,6 +99,11 @@ impl Line<'_> {
                 Ending::unanswered(Status::Busy, EndedBy::Carrier, 486)
             };
             return self.unless_canceled(commands, busy).await.unwrap_or_else(|canceled| canceled);
+        }
+        if self.call.request.to == LOST {
+            self.enter(Status::Ringing);
+            let never = std::future::pending::<Ending>();
+            return self.unless_canceled(commands, never).await.unwrap_or_else(|canceled| canceled);
         }
         self.enter(Status::Ringing);
         self.report(StatusEvent::Ringing, "ringing", vec![]).await;
@@ -309,7 +316,8 @@ impl Line<'_> {
 
     async fn report(&mut self, event: StatusEvent, status: &'static str, more: Form) {
         let request = &self.call.request;
-        let Some(url) = request.status_callback.clone().filter(|_| request.events.contains(&event)) else {
+        let wanted = request.to != LOST && request.events.contains(&event);
+        let Some(url) = request.status_callback.clone().filter(|_| wanted) else {
             return;
         };
         let mut form = self.identity(status);

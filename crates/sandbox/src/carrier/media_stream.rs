@@ -113,6 +113,7 @@ pub(super) async fn run(
         Some(Ok(socket)) => {
             line.call.state().media.streams += 1;
             line.report_stream(stream, &sid, "stream-started", None).await;
+            party.connected();
             let mut session = Session::new(line, &sid, socket);
             let end = session.run(&stream.parameters, party, interrupt).await;
             let hung_up = matches!(end, Ok(End::PersonHungUp | End::Interrupted));

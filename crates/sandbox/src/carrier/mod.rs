@@ -5,13 +5,17 @@
 //! - [`party`]: the person on the line; - [`callbacks`]: what it reports; - [`records`]: what is known of it.
 //!
 //! What happens depends on the number, in the range reserved for fiction: +1 415 555 0150 is busy, 0151
-//! never answers, 0152 is refused at create; all others are people who answer. Calls are dialled at once:
-//! the one call per second of a real account is not simulated.
+//! never answers, 0152 is refused at create. Two are faults of the carrier: 0160 is dialled, and answers,
+//! but the request that created the call gets no answer; 0161 is accepted, and then rings until somebody
+//! cancels it, without a single callback. All others are people who answer. Calls are dialled at once: the
+//! one call per second of a real account is not simulated.
 //!
 //! `GET /sandbox/calls` and `/sandbox/calls/{sid}` are for tests and reports, no part of Twilio.
 
 mod callbacks;
 mod calls;
+#[cfg(test)]
+mod fault_tests;
 mod media_stream;
 mod party;
 mod playback;

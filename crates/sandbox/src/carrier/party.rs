@@ -9,7 +9,7 @@ use tokio::{
 
 use super::records::{self, Call};
 use crate::{
-    audio::FRAME_BYTES,
+    audio::{FRAME_BYTES, SILENCE},
     caller::{Action, Part, Person, Utterance},
     speech::Speech,
 };
@@ -25,11 +25,28 @@ pub(super) struct Party {
     answered: Instant,
     /// Recognition runs beside the audio. The person bounds how much of it.
     hearing: JoinSet<(Utterance, anyhow::Result<String>)>,
+    /// When somebody was last heard on the line, either side.
+    last_sound: Option<Instant>,
+    /// The same as it was when the stream changed, until somebody is heard on the new one.
+    silent_since: Option<Instant>,
 }
 
 impl Party {
     pub(super) fn new(part: Part, speech: Speech, call: Arc<Call>, answered: Instant) -> Self {
-        Self { person: Person::new(part), speech, call, answered, hearing: JoinSet::new() }
+        Self {
+            person: Person::new(part),
+            speech,
+            call,
+            answered,
+            hearing: JoinSet::new(),
+            last_sound: None,
+            silent_since: None,
+        }
+    }
+
+    /// A stream is connected, perhaps not the first one.
+    pub(super) fn connected(&mut self) {
+        self.silent_since = self.silent_since.or(self.last_sound);
     }
 
     /// Lives through 20 ms. True: the person has hung up.
@@ -42,6 +59,15 @@ impl Party {
                     self.call.record_said(records::Speech { at_ms: ms(start), until_ms: ms(end), text });
                 }
                 Action::HangUp => hung_up = true,
+            }
+        }
+        let sound = |frame: &[u8]| frame.iter().any(|&byte| byte != SILENCE);
+        if sound(heard) || sound(said) {
+            self.last_sound = Some(now);
+            if let Some(since) = self.silent_since.take() {
+                let silence = ms(now.saturating_duration_since(since));
+                let longest = &mut self.call.state().media.longest_silence_ms;
+                *longest = silence.max(*longest);
             }
         }
         hung_up

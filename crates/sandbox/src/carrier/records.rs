@@ -144,6 +144,9 @@ pub(super) struct Media {
     pub(super) clears: u64,
     /// `mark` messages received.
     pub(super) marks: u64,
+    /// Around a change of streams: from the last sound of either side on the one to the first on the
+    /// other, the longest of them all; 0 while there was none.
+    pub(super) longest_silence_ms: u64,
 }
 
 /// The changing part of a record.

@@ -14,7 +14,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use reqwest::Url;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::error::TrySendError;
+use tokio::{sync::mpsc::error::TrySendError, time::timeout};
 
 use super::{
     Carrier, OWNED_NUMBER, calls,
@@ -24,6 +24,10 @@ use super::{
 const API_VERSION: &str = "2010-04-01";
 /// The number whose calls the carrier refuses to make.
 const REFUSED: &str = "+14155550152";
+/// The number that is dialled without the request for it ever being answered.
+const UNANSWERED: &str = "+14155550160";
+/// How long a client may wait for an answer that does not come; none waits that long.
+const UNANSWERED_FOR: Duration = Duration::from_mins(1);
 /// Longest `Twiml` parameter, in characters.
 const TWIML_LIMIT: usize = 4000;
 /// How long a call rings if nothing is said.
@@ -115,7 +119,11 @@ async fn create(State(carrier): State<Arc<Carrier>>, Form(fields): Form<Fields>)
     let request = validate(&fields)?;
     let (call, commands) = carrier.calls().create(request, crate::now());
     let body = resource(&carrier, &call);
-    carrier.tasks.spawn(calls::run(carrier.clone(), call, commands));
+    carrier.tasks.spawn(calls::run(carrier.clone(), call.clone(), commands));
+    if call.request.to == UNANSWERED {
+        let _ = timeout(UNANSWERED_FOR, carrier.stop.cancelled()).await;
+        return Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, 20504, "the answer was lost"));
+    }
     Ok((StatusCode::CREATED, Json(body)))
 }
 

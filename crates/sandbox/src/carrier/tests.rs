@@ -26,20 +26,20 @@ use crate::{
     speech::{Speech, local_client},
 };
 
-const ACCOUNT: &str = "AC00000000000000000000000000000001";
+pub(super) const ACCOUNT: &str = "AC00000000000000000000000000000001";
 const TOKEN: &str = "token";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A webhook as the application got it.
 #[derive(Debug)]
-struct Webhook {
+pub(super) struct Webhook {
     path: String,
     form: Vec<(String, String)>,
     signature: String,
 }
 
 impl Webhook {
-    fn field(&self, name: &str) -> &str {
+    pub(super) fn field(&self, name: &str) -> &str {
         self.form.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 }
@@ -51,12 +51,12 @@ struct Application {
 }
 
 /// A carrier, and an application it calls.
-struct World {
-    carrier_url: String,
-    application_url: String,
-    webhooks: mpsc::Receiver<Webhook>,
+pub(super) struct World {
+    pub(super) carrier_url: String,
+    pub(super) application_url: String,
+    pub(super) webhooks: mpsc::Receiver<Webhook>,
     streams: mpsc::Receiver<(HeaderMap, WebSocket)>,
-    client: reqwest::Client,
+    pub(super) client: reqwest::Client,
     stop: CancellationToken,
 }
 
@@ -101,7 +101,7 @@ async fn media(
 }
 
 impl World {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let carrier = super::router(account(), callers(), tasks.clone(), stop.clone()).unwrap();
         let (webhooks_in, webhooks) = mpsc::channel(100);
@@ -122,19 +122,19 @@ impl World {
         }
     }
 
-    async fn post(&self, resource: &str, form: &[(&str, &str)]) -> (StatusCode, Value) {
+    pub(super) async fn post(&self, resource: &str, form: &[(&str, &str)]) -> (StatusCode, Value) {
         let url = format!("{}/2010-04-01/Accounts/{ACCOUNT}/{resource}", self.carrier_url);
         let answer = self.client.post(url).basic_auth(ACCOUNT, Some(TOKEN)).form(form).send().await.unwrap();
         (answer.status(), answer.json().await.unwrap())
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(super) async fn get(&self, path: &str) -> Value {
         let request = self.client.get(format!("{}{path}", self.carrier_url));
         request.basic_auth(ACCOUNT, Some(TOKEN)).send().await.unwrap().json().await.unwrap()
     }
 
     /// Dials, with every status callback; the call's sid.
-    async fn dial(&self, to: &str, twiml: &str) -> String {
+    pub(super) async fn dial(&self, to: &str, twiml: &str) -> String {
         let callback = format!("{}/status", self.application_url);
         let mut form =
             vec![("To", to), ("From", OWNED_NUMBER), ("Twiml", twiml), ("StatusCallback", &callback)];
@@ -148,7 +148,7 @@ impl World {
     }
 
     /// `TwiML` that connects to the application, then asks it how to go on.
-    fn twiml(&self) -> String {
+    pub(super) fn twiml(&self) -> String {
         let url = &self.application_url;
         let media = url.replace("http://", "ws://");
         format!(
@@ -157,7 +157,7 @@ impl World {
         )
     }
 
-    async fn webhook(&mut self) -> Webhook {
+    pub(super) async fn webhook(&mut self) -> Webhook {
         let webhook = timeout(PATIENCE, self.webhooks.recv()).await.expect("a webhook in time").unwrap();
         let url = format!("{}{}", self.application_url, webhook.path);
         assert_eq!(webhook.signature, signature(TOKEN, &url, &webhook.form), "{webhook:?}");
@@ -165,7 +165,7 @@ impl World {
     }
 
     /// The next webhooks, each as its path and what it reports.
-    async fn reports<const N: usize>(&mut self) -> [String; N] {
+    pub(super) async fn reports<const N: usize>(&mut self) -> [String; N] {
         let mut reports = [const { String::new() }; N];
         for report in &mut reports {
             let webhook = self.webhook().await;
@@ -177,7 +177,7 @@ impl World {
     }
 
     /// A live call's media stream, after its `start`.
-    async fn stream(&mut self) -> Stream {
+    pub(super) async fn stream(&mut self) -> Stream {
         let (headers, socket) =
             timeout(PATIENCE, self.streams.recv()).await.expect("a stream in time").unwrap();
         let mut stream = Stream { socket, headers, start: Value::Null };
@@ -189,7 +189,7 @@ impl World {
     }
 }
 
-struct Stream {
+pub(super) struct Stream {
     socket: WebSocket,
     headers: HeaderMap,
     start: Value,
@@ -206,7 +206,7 @@ impl Stream {
     }
 
     /// The next message that is not `media`, and the number of media messages before it.
-    async fn next_event(&mut self) -> (usize, Value) {
+    pub(super) async fn next_event(&mut self) -> (usize, Value) {
         let mut frames = 0;
         loop {
             let message = self.next().await;
@@ -222,12 +222,24 @@ impl Stream {
         self.socket.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    async fn play(&mut self, bytes: usize) {
-        let payload = BASE64_STANDARD.encode(vec![SILENCE; bytes]);
+    pub(super) async fn play(&mut self, bytes: usize) {
+        self.send_audio(&vec![SILENCE; bytes]).await;
+    }
+
+    pub(super) async fn speak(&mut self, bytes: usize) {
+        self.send_audio(&vec![0x80; bytes]).await;
+    }
+
+    async fn send_audio(&mut self, audio: &[u8]) {
+        let payload = BASE64_STANDARD.encode(audio);
         self.send(json!({ "event": "media", "media": { "payload": payload } })).await;
     }
 
-    async fn mark(&mut self, name: &str) {
+    pub(super) async fn close(&mut self) {
+        self.socket.send(Message::Close(None)).await.unwrap();
+    }
+
+    pub(super) async fn mark(&mut self, name: &str) {
         self.send(json!({ "event": "mark", "mark": { "name": name } })).await;
     }
 }

@@ -42,19 +42,75 @@ pub struct StatusCallback {
     pub error_code: Option<u32>,
 }
 
-/// The form is not a status callback.
+/// What happened to a media stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamEvent {
+    /// Its websocket is open.
+    Started,
+    /// It was closed, by its server or since the call ended or went on elsewhere.
+    Stopped,
+    /// It could not be opened, or broke.
+    Error,
+    /// An event this version does not know.
+    Unknown,
+}
+
+/// A media stream began, ended or failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamCallback {
+    /// Of which call.
+    pub call_sid: CallSid,
+    /// What happened.
+    pub event: StreamEvent,
+    /// When.
+    pub timestamp: Option<Timestamp>,
+    /// The carrier's number of the error, such as 31921, where its text begins with one.
+    pub error_code: Option<u32>,
+}
+
+/// The form is not the callback that was to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the callback has no usable {0}")]
 pub struct NotAStatus(&'static str);
 
+/// A parameter that was sent and is not empty.
+fn text<'a>(form: &'a [(Cow<'_, str>, Cow<'_, str>)], name: &str) -> Option<&'a str> {
+    let found = form.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
+    found.filter(|value| !value.is_empty())
+}
+
+/// Which call a callback, or a question how a call is to go on, is about.
+pub fn call_sid(form: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<CallSid, NotAStatus> {
+    text(form, "CallSid").and_then(|sid| sid.parse().ok()).ok_or(NotAStatus("CallSid"))
+}
+
+impl StreamCallback {
+    /// Reads a form. Optional parameters that cannot be read count as not sent.
+    pub fn read(form: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<Self, NotAStatus> {
+        let event = match text(form, "StreamEvent").ok_or(NotAStatus("StreamEvent"))? {
+            "stream-started" => StreamEvent::Started,
+            "stream-stopped" => StreamEvent::Stopped,
+            "stream-error" => StreamEvent::Error,
+            _ => StreamEvent::Unknown,
+        };
+        let number = |error: &str| {
+            error.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty())?.parse().ok()
+        };
+        Ok(Self {
+            call_sid: call_sid(form)?,
+            event,
+            // The carrier's streams say it in one form, its calls in another.
+            timestamp: text(form, "Timestamp").and_then(|time| time.parse().ok().or_else(|| rfc2822(time))),
+            error_code: text(form, "StreamError").and_then(number),
+        })
+    }
+}
+
 impl StatusCallback {
     /// Reads a form. Optional parameters that cannot be read count as not sent.
     pub fn read(form: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<Self, NotAStatus> {
-        let text = |name: &str| {
-            let found = form.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
-            found.filter(|value| !value.is_empty())
-        };
-        let call_sid = text("CallSid").and_then(|sid| sid.parse().ok()).ok_or(NotAStatus("CallSid"))?;
+        let text = |name| text(form, name);
+        let call_sid = call_sid(form)?;
         let status = text("CallStatus").map(CallStatus::read).ok_or(NotAStatus("CallStatus"))?;
         Ok(Self {
             call_sid,
@@ -127,16 +183,37 @@ mod tests {
         assert_eq!(read(&format!("CallSid={SID}")), "the callback has no usable CallStatus");
     }
 
+    #[test]
+    fn a_broken_stream_is_read_whole() {
+        let read = |body: &str| StreamCallback::read(&parse_form(format!("CallSid={SID}{body}").as_bytes()));
+        let broken = read(
+            "&StreamSid=MZ1&StreamEvent=stream-error&StreamError=31921+closed&Timestamp=2026-11-22T09:30:00.5Z",
+        );
+        let broken = broken.unwrap();
+        assert_eq!((broken.event, broken.error_code), (StreamEvent::Error, Some(31921)));
+        assert_eq!(broken.timestamp.unwrap().to_string(), "2026-11-22T09:30:00.500Z");
+        let stopped = read("&StreamEvent=stream-stopped&Timestamp=Sun%2C+22+Nov+2026+09%3A30%3A00+%2B0000");
+        let stopped = stopped.unwrap();
+        assert_eq!((stopped.event, stopped.error_code), (StreamEvent::Stopped, None));
+        assert_eq!(stopped.timestamp.unwrap().to_string(), "2026-11-22T09:30:00.000Z");
+        assert_eq!(read("&StreamEvent=stream-started").unwrap().event, StreamEvent::Started);
+        assert_eq!(read("&StreamEvent=stream-paused").unwrap().event, StreamEvent::Unknown);
+        assert_eq!(read("").unwrap_err().to_string(), "the callback has no usable StreamEvent");
+    }
+
     proptest! {
         #[test]
         fn hostile_forms_never_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = StatusCallback::read(&parse_form(&body));
+            let _ = StreamCallback::read(&parse_form(&body));
         }
 
         #[test]
         fn hostile_values_never_panic(value in "[-+0-9a-zA-Z, :%&=]{0,40}") {
             let body = format!("CallSid={SID}&CallStatus={value}&Timestamp={value}&CallDuration={value}&SequenceNumber={value}");
             let _ = StatusCallback::read(&parse_form(body.as_bytes()));
+            let body = format!("CallSid={SID}&StreamEvent={value}&Timestamp={value}&StreamError={value}");
+            let _ = StreamCallback::read(&parse_form(body.as_bytes()));
         }
     }
 }

@@ -21,6 +21,12 @@ const NOT_FOUND: u32 = 20404;
 /// "Call is not in-progress": there is nothing left to end.
 const NOT_IN_PROGRESS: u32 = 21220;
 
+/// How long after it was asked for a call may have been placed: the request's own patience, with a margin.
+const PLACED_WITHIN: Duration = Duration::from_secs(30);
+
+/// How far the carrier's clock may be behind ours, its fractions of seconds included.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(3);
+
 /// Calls of one carrier account.
 #[derive(Debug, Clone)]
 pub struct Calls {
@@ -172,12 +178,46 @@ impl Calls {
 
     /// Ends a call, whatever its state. One that is over already, or unknown, counts as ended.
     pub async fn hang_up(&self, sid: &CallSid) -> Result<(), Error> {
-        self.update(sid, "completed").await.map(drop)
+        self.update(sid, &[("Status", "completed")]).await.map(drop)
     }
 
     /// Withdraws a call that nobody has answered yet. False if it was answered or is over already.
     pub async fn cancel(&self, sid: &CallSid) -> Result<bool, Error> {
-        self.update(sid, "canceled").await
+        self.update(sid, &[("Status", "canceled")]).await
+    }
+
+    /// Sends a live call to the instructions that `url` answers with, from whatever it is doing. False if
+    /// it was not answered yet or is over already, or is unknown.
+    pub async fn redirect(&self, sid: &CallSid, url: &str) -> Result<bool, Error> {
+        self.update(sid, &[("Url", url), ("Method", "POST")]).await
+    }
+
+    /// The calls between two numbers that were placed at `since` or within half a minute after: those that
+    /// a request whose answer was lost may have placed. More than one: nobody can tell which.
+    pub async fn find(
+        &self,
+        to: &str,
+        from: &str,
+        since: Timestamp,
+    ) -> Result<Vec<(CallSid, CallState)>, Error> {
+        // Newest first. The filter knows whole days only, and a call that has not begun has none: so the
+        // page is as long as it may be, and the time is looked at here.
+        let query = [("To", to), ("From", from), ("PageSize", "1000")];
+        let response = self.request(http::Method::GET, ".json").query(&query).send().await.map_err(lost)?;
+        if !response.status().is_success() {
+            return Err(refusal(response).await.0);
+        }
+        let list: CallList = response.json().await.map_err(lost)?;
+        // The carrier says seconds, and its clock is not ours.
+        let is_candidate = |created: Timestamp| {
+            created.after(CLOCKS_DIFFER) >= since && created <= since.after(PLACED_WITHIN)
+        };
+        let found = list.calls.into_iter().filter_map(|call| {
+            let created = rfc2822(&call.date_created)?;
+            let sid = call.sid.parse().ok()?;
+            is_candidate(created).then(|| (sid, call.into()))
+        });
+        Ok(found.collect())
     }
 
     /// What the carrier knows of a call; none: it does not know it.
@@ -190,18 +230,12 @@ impl Calls {
             return Err(refusal(response).await.0);
         }
         let resource: CallResource = response.json().await.map_err(lost)?;
-        Ok(Some(CallState {
-            status: CallStatus::read(&resource.status),
-            duration: resource.duration.parse().ok().map(Duration::from_secs),
-            started_at: rfc2822(&resource.start_time),
-            ended_at: rfc2822(&resource.end_time),
-            answered_by: Some(resource.answered_by).filter(|verdict| !verdict.is_empty()),
-        }))
+        Ok(Some(resource.into()))
     }
 
     /// Whether it made a difference.
-    async fn update(&self, sid: &CallSid, status: &str) -> Result<bool, Error> {
-        let request = self.request(http::Method::POST, &format!("/{sid}.json")).form(&[("Status", status)]);
+    async fn update(&self, sid: &CallSid, form: &[(&str, &str)]) -> Result<bool, Error> {
+        let request = self.request(http::Method::POST, &format!("/{sid}.json")).form(form);
         let response = request.send().await.map_err(lost)?;
         if response.status().is_success() {
             return Ok(true);
@@ -277,7 +311,27 @@ struct CallResource {
     #[serde(default, deserialize_with = "text")]
     end_time: String,
     #[serde(default, deserialize_with = "text")]
+    date_created: String,
+    #[serde(default, deserialize_with = "text")]
     answered_by: String,
+}
+
+/// A page of calls, newest first.
+#[derive(Deserialize)]
+struct CallList {
+    calls: Vec<CallResource>,
+}
+
+impl From<CallResource> for CallState {
+    fn from(call: CallResource) -> Self {
+        Self {
+            status: CallStatus::read(&call.status),
+            duration: call.duration.parse().ok().map(Duration::from_secs),
+            started_at: rfc2822(&call.start_time),
+            ended_at: rfc2822(&call.end_time),
+            answered_by: Some(call.answered_by).filter(|verdict| !verdict.is_empty()),
+        }
+    }
 }
 
 /// A string; anything else counts as empty.

@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use quick_xml::{Writer, writer::ElementWriter};
+use quick_xml::{Writer, events::BytesText, writer::ElementWriter};
 
 /// Why a call is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,16 +22,40 @@ impl fmt::Display for RejectReason {
     }
 }
 
-/// Connects the call's audio to the websocket at `url`, until that closes it; then the call ends.
-/// A query in `url` would be dropped by the carrier: use `parameters`, which arrive with the stream's
-/// start; name and value of each may be 500 characters together.
+/// A media stream, and what comes after it.
+#[derive(Clone, Copy)]
+pub struct ConnectStream<'a> {
+    /// The websocket. A query would be dropped by the carrier: use `parameters`.
+    pub url: &'a str,
+    /// They arrive with the stream's start; name and value of each may be 500 characters together.
+    pub parameters: &'a [(&'a str, &'a str)],
+    /// Where the stream's beginning, end and failure are reported.
+    pub status_callback: &'a str,
+    /// Where the carrier asks what to do with the call once the websocket is closed.
+    pub then: &'a str,
+}
+
+impl fmt::Debug for ConnectStream<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConnectStream([redacted])")
+    }
+}
+
+/// Connects the call's audio to a websocket until that is closed by its server; then asks how to go on.
 #[must_use]
-pub fn connect_stream(url: &str, parameters: &[(&str, &str)]) -> String {
+pub fn connect_stream(connect: &ConnectStream<'_>) -> String {
     response(|writer| {
         writer.create_element("Connect").write_inner_content(|writer| {
-            let stream = writer.create_element("Stream").with_attribute(("url", url));
-            write_parameters(stream, parameters)
+            let stream = writer
+                .create_element("Stream")
+                .with_attribute(("url", connect.url))
+                .with_attribute(("statusCallback", connect.status_callback));
+            write_parameters(stream, connect.parameters)
         })?;
+        writer
+            .create_element("Redirect")
+            .with_attribute(("method", "POST"))
+            .write_text_content(BytesText::new(connect.then))?;
         Ok(())
     })
 }
@@ -81,17 +105,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_is_connected_with_its_parameters_escaped() {
+    fn a_stream_is_connected_with_its_parameters_and_what_comes_after_it_escaped() {
+        let connect = ConnectStream {
+            url: "wss://media.example.com/media",
+            parameters: &[("token", "a\"<&>b"), ("id", "cnv_1")],
+            status_callback: "https://voice.example.com/stream?a=1&b=2",
+            then: "https://voice.example.com/resume?a=1&b=<2>",
+        };
         assert_eq!(
-            connect_stream("wss://media.example.com/media", &[("token", "a\"<&>b"), ("id", "cnv_1")]),
-            "<Response><Connect><Stream url=\"wss://media.example.com/media\">\
+            connect_stream(&connect),
+            "<Response><Connect><Stream url=\"wss://media.example.com/media\" \
+             statusCallback=\"https://voice.example.com/stream?a=1&amp;b=2\">\
              <Parameter name=\"token\" value=\"a&quot;&lt;&amp;&gt;b\"/><Parameter name=\"id\" value=\"cnv_1\"/>\
-             </Stream></Connect></Response>"
+             </Stream></Connect>\
+             <Redirect method=\"POST\">https://voice.example.com/resume?a=1&amp;b=&lt;2&gt;</Redirect></Response>"
         );
-        assert_eq!(
-            connect_stream("wss://m.example", &[]),
-            "<Response><Connect><Stream url=\"wss://m.example\"/></Connect></Response>"
-        );
+        let bare = connect_stream(&ConnectStream { parameters: &[], ..connect });
+        assert!(bare.contains("b=2\"/></Connect>"), "{bare}");
+        assert_eq!(format!("{connect:?}"), "ConnectStream([redacted])", "the token is a secret");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 
 use axum::{
     Form, Router,
+    extract::Query,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -211,4 +212,66 @@ async fn the_carrier_is_asked_for_a_call() {
 
     let empty = answering(StatusCode::NOT_FOUND, "").await;
     assert_eq!(Calls::new(&empty.providers()).fetch(&sid()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_live_call_is_sent_elsewhere_and_one_that_is_over_is_not() {
+    let router = Router::new().route(
+        CALL,
+        post(async |Form(form): Form<Vec<(String, String)>>| -> Response {
+            let form: Vec<_> = form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            assert_eq!(form, [("Url", "https://voice.example.com/resume"), ("Method", "POST")]);
+            r#"{"sid":"x","status":"in-progress"}"#.into_response()
+        }),
+    );
+    let live = Server::http(router).await;
+    let redirect = async |server: &Server| {
+        Calls::new(&server.providers()).redirect(&sid(), "https://voice.example.com/resume").await
+    };
+    assert!(redirect(&live).await.unwrap());
+    for (status, code) in [(StatusCode::NOT_FOUND, "20404"), (StatusCode::BAD_REQUEST, "21220")] {
+        let body = if code == "20404" {
+            r#"{"code":20404,"message":"no"}"#
+        } else {
+            r#"{"code":21220,"message":"no"}"#
+        };
+        assert!(!redirect(&answering(status, body).await).await.unwrap(), "{code}");
+    }
+    assert!(redirect(&answering(StatusCode::UNAUTHORIZED, "").await).await.is_err());
+}
+
+#[tokio::test]
+async fn calls_that_a_lost_answer_may_be_about_are_found_by_numbers_and_time() {
+    let call = |n: u32, created: &str| {
+        format!(r#"{{"sid":"CA{n:032}","status":"ringing","duration":null,"date_created":"{created}"}}"#)
+    };
+    let calls = [
+        call(4, "Sun, 22 Nov 2026 09:30:31 +0000"),
+        call(3, "Sun, 22 Nov 2026 09:30:05 +0000"),
+        call(2, "Sun, 22 Nov 2026 09:29:58 +0000"),
+        call(1, "Sun, 22 Nov 2026 09:29:50 +0000"),
+        r#"{"sid":"../x","date_created":"Sun, 22 Nov 2026 09:30:05 +0000"}"#.to_owned(),
+    ];
+    let body = format!(r#"{{"calls":[{}],"page":0}}"#, calls.join(","));
+    let router = Router::new().route(
+        CREATE,
+        get(async move |Query(query): Query<Vec<(String, String)>>| {
+            let query: Vec<_> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            assert_eq!(query, [("To", "+14155550100"), ("From", "+14155550199"), ("PageSize", "1000")]);
+            body
+        }),
+    );
+    let server = Server::http(router).await;
+    let find = async |providers: &Providers| {
+        let since = "2026-11-22T09:30:00.400Z".parse().unwrap();
+        Calls::new(providers).find("+14155550100", "+14155550199", since).await
+    };
+    let found = find(&server.providers()).await.unwrap();
+    let sids: Vec<_> = found.iter().map(|(sid, _)| sid.as_str()[32..].to_owned()).collect();
+    assert_eq!(sids, ["03", "02"]);
+    assert_eq!(found[0].1.status, CallStatus::Ringing);
+
+    assert!(find(&nowhere().providers).await.unwrap_err().is_retryable());
+    let strange = answering(StatusCode::INTERNAL_SERVER_ERROR, "").await;
+    assert!(find(&strange.providers()).await.is_err());
 }

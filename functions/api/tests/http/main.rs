@@ -5,6 +5,7 @@
 
 mod bodies;
 mod creating;
+mod ending;
 mod events;
 mod failures;
 mod isolation;

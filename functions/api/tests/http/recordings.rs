@@ -33,18 +33,19 @@ async fn there_is_no_recording_until_there_is_one() {
 async fn a_live_call_has_no_recording_yet_and_its_pieces_are_left_alone() {
     let world = World::new().await;
     world.started_call().await;
-    world.store_object("pieces/000000", &[0x80; 4]);
+    world.store_object("pieces/000000000000", &[0x80; 4]);
     assert_eq!(world.send(Event::sample(RECORDING)).await.status, 404);
     let keys: Vec<String> = world.objects.lock().unwrap().keys().cloned().collect();
-    assert_eq!(keys, [world.key("pieces/000000")]);
+    assert_eq!(keys, [world.key("pieces/000000000000")]);
 }
 
 #[tokio::test]
 async fn pieces_that_a_lost_worker_left_are_joined_when_the_recording_is_asked_for() {
     let world = World::new().await;
     world.ended_call().await;
-    world.store_object("pieces/000000", &[0x80; 4]);
-    world.store_object("pieces/000001", &[0x00; 4]);
+    world.store_object("pieces/000000000000", &[0x80; 4]);
+    // Two samples of each side later.
+    world.store_object("pieces/000000000002", &[0x00; 4]);
     let answer = world.send(Event::sample(RECORDING)).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let whole = recording::wav(&[[0x80; 4], [0x00; 4]].concat());

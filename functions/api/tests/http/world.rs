@@ -2,6 +2,7 @@
 
 mod bucket;
 mod calls;
+mod carrier;
 mod gateway;
 
 use api::{Api, router};
@@ -13,13 +14,14 @@ use axum::{Router, body::to_bytes, http::HeaderMap};
 use domain::{
     accounts::{Account, Token},
     agents::WebhookUrls,
+    costs::Prices,
     ids::{AccountId, AgentId, ConversationId, PhoneNumberId},
     time::Timestamp,
 };
 use serde_json::Value;
 use tower::ServiceExt;
 
-pub(crate) use self::{bucket::Objects, gateway::Event};
+pub(crate) use self::{bucket::Objects, carrier::Told, gateway::Event};
 
 /// The token of the sample events; it opens [`World::account`].
 pub(crate) const TOKEN: &str = "sk_0123456789abcdefghijklmnopqrstuv";
@@ -39,6 +41,7 @@ pub(crate) const AGENT: &str = "agt_01JD9XQ4T0000000000000000A";
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) objects: Objects,
+    pub(crate) told: Told,
     pub(crate) account: AccountId,
     router: Router,
 }
@@ -67,8 +70,10 @@ impl World {
             store.add_phone_number(id, number_id, &number.parse().unwrap(), at(0)).await.unwrap();
         }
         let (url, objects) = bucket::serve().await;
-        let router = router(api(store.clone(), &url).await);
-        Self { store, objects, account, router }
+        let (carrier, told) = carrier::serve().await;
+        let calls = carrier::client(&carrier);
+        let router = router(Api { calls, ..api(store.clone(), &url).await });
+        Self { store, objects, told, account, router }
     }
 
     pub(crate) async fn send(&self, event: Event) -> Answer {
@@ -104,6 +109,8 @@ pub(crate) async fn api(store: Store, url: &str) -> Api {
     Api {
         store,
         recordings: Recordings::new(&testing::config(url).await, bucket::NAME.to_owned()),
+        calls: carrier::client(url),
+        prices: Prices::default(),
         public_url: "https://api.example.com".to_owned(),
         webhook_urls: WebhookUrls::HttpsOnly,
         now: || at(0),

@@ -8,13 +8,13 @@ use std::{
 
 use aws::{
     queue::{CallJob, Queue},
-    store::{Store, testing},
+    store::{Outcome, Store, testing},
     system,
 };
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::State,
     http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
@@ -22,10 +22,12 @@ use axum::{
 use dialer::Dialer;
 use domain::{
     agents::AgentConfig,
-    conversations::{Conversation, Snapshot},
+    conversations::{Conversation, NotPossible, Snapshot, Transition},
     events::Event,
 };
+use futures_util::stream;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
 
 pub(crate) const SAMPLE: &str = include_str!("../../../../events/sqs_calls.json");
@@ -38,6 +40,10 @@ pub(crate) enum Answer {
     Status(u16),
     /// Created, but the answer does not say so.
     Garbled,
+    /// Created, and the answer is lost.
+    Dropped,
+    /// Created, and the answer waits for [`World::answer_now`].
+    WaitsForTheEnd,
 }
 
 /// What arrived, and what the carrier is to answer next; after that it creates calls.
@@ -45,6 +51,8 @@ pub(crate) enum Answer {
 pub(crate) struct Seen {
     pub(crate) calls: Vec<Vec<(String, String)>>,
     pub(crate) answers: VecDeque<Answer>,
+    /// What calls were told: path and form.
+    pub(crate) updates: Vec<String>,
     pub(crate) messages: Vec<Value>,
     pub(crate) queue_is_away: bool,
 }
@@ -53,7 +61,22 @@ pub(crate) struct World {
     pub(crate) dialer: Dialer,
     pub(crate) store: Store,
     seen: Arc<Mutex<Seen>>,
+    meeting: Arc<Meeting>,
     job: CallJob,
+}
+
+/// Where a request for a call and the test wait for each other.
+#[derive(Default)]
+struct Meeting {
+    asked: Notify,
+    answered: Notify,
+}
+
+/// What the server needs.
+#[derive(Clone)]
+struct Served {
+    seen: Arc<Mutex<Seen>>,
+    meeting: Arc<Meeting>,
 }
 
 impl World {
@@ -65,7 +88,8 @@ impl World {
     /// The call was made `ago`.
     pub(crate) async fn with_call(agent: AgentConfig, ago: Duration) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
-        let url = serve(seen.clone()).await;
+        let meeting = Arc::<Meeting>::default();
+        let url = serve(Served { seen: seen.clone(), meeting: meeting.clone() }).await;
         let store = testing::store().await;
         let job = CallJob::from_body(sample()["Records"][0]["body"].as_str().unwrap()).unwrap();
         let created_at = domain::time::Timestamp::from_millis(
@@ -82,7 +106,7 @@ impl World {
             public_url: "https://voice.example.com".to_owned(),
             media_url: "wss://media.example.com/media".to_owned(),
         };
-        Self { dialer, store, seen, job }
+        Self { dialer, store, seen, meeting, job }
     }
 
     pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -91,6 +115,22 @@ impl World {
 
     pub(crate) fn next_answer(&self, answer: Answer) {
         self.seen().answers.push_back(answer);
+    }
+
+    /// Resolves when a call is asked for that waits for [`Self::answer_now`].
+    pub(crate) async fn asked(&self) {
+        self.meeting.asked.notified().await;
+    }
+
+    pub(crate) fn answer_now(&self) {
+        self.meeting.answered.notify_one();
+    }
+
+    /// Writes what a callback or a client changes.
+    pub(crate) async fn change(&self, change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>) {
+        let (account, id) = (self.job.account_id, self.job.conversation_id);
+        let outcome = self.store.transition(account, id, change).await.unwrap();
+        assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }
 
     /// Hands the sample event to the function; the ids of the messages that are to come again.
@@ -142,34 +182,54 @@ pub(crate) async fn nobody() -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-async fn serve(seen: Arc<Mutex<Seen>>) -> String {
+async fn serve(served: Served) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().fallback(take).with_state(seen);
+    let router = Router::new().fallback(take).with_state(served);
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
     url
 }
 
-async fn take(State(seen): State<Arc<Mutex<Seen>>>, uri: Uri, body: Bytes) -> Response {
+async fn take(State(served): State<Served>, uri: Uri, body: Bytes) -> Response {
     let json = [(header::CONTENT_TYPE, "application/json")];
-    let mut seen = seen.lock().unwrap();
-    if uri.path() != "/2010-04-01/Accounts/AC1/Calls.json" {
-        if seen.queue_is_away {
-            return (StatusCode::FORBIDDEN, json, r#"{"__type":"com.amazonaws.sqs#AccessDenied"}"#)
-                .into_response();
+    let created = || {
+        let body = json!({ "sid": SID, "status": "queued" }).to_string();
+        (StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    };
+    let answer = {
+        let mut seen = served.seen.lock().unwrap();
+        if let Some(call) = uri.path().strip_prefix("/2010-04-01/Accounts/AC1/Calls/") {
+            let form = String::from_utf8(body.to_vec()).unwrap();
+            seen.updates.push(format!("/2010-04-01/Accounts/AC1/Calls/{call} {form}"));
+            return (json, json!({ "sid": SID }).to_string()).into_response();
         }
-        seen.messages.push(serde_json::from_slice(&body).unwrap());
-        return (json, json!({ "MessageId": "1", "MD5OfMessageBody": "" }).to_string()).into_response();
-    }
-    seen.calls.push(form_urlencoded::parse(&body).into_owned().collect());
-    match seen.answers.pop_front().unwrap_or(Answer::Created) {
-        Answer::Created => {
-            (StatusCode::CREATED, json, json!({ "sid": SID, "status": "queued" }).to_string()).into_response()
+        if uri.path() != "/2010-04-01/Accounts/AC1/Calls.json" {
+            if seen.queue_is_away {
+                return (StatusCode::FORBIDDEN, json, r#"{"__type":"com.amazonaws.sqs#AccessDenied"}"#)
+                    .into_response();
+            }
+            seen.messages.push(serde_json::from_slice(&body).unwrap());
+            return (json, json!({ "MessageId": "1", "MD5OfMessageBody": "" }).to_string()).into_response();
         }
+        seen.calls.push(form_urlencoded::parse(&body).into_owned().collect());
+        seen.answers.pop_front().unwrap_or(Answer::Created)
+    };
+    match answer {
+        Answer::Created => created(),
         Answer::Status(status) => {
             let status = StatusCode::from_u16(status).unwrap();
             (status, json, json!({ "code": 21_211, "message": "no" }).to_string()).into_response()
         }
         Answer::Garbled => (StatusCode::CREATED, "<html>").into_response(),
+        // The connection breaks while the body is sent.
+        Answer::Dropped => {
+            let broken = [Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("cut"))];
+            (StatusCode::CREATED, json, Body::from_stream(stream::iter(broken))).into_response()
+        }
+        Answer::WaitsForTheEnd => {
+            served.meeting.asked.notify_one();
+            served.meeting.answered.notified().await;
+            created()
+        }
     }
 }

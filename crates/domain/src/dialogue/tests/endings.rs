@@ -81,7 +81,7 @@ fn nothing_new_is_asked_while_the_conversation_ends() {
 
 #[test]
 fn the_longest_duration_hangs_up() {
-    let settings = Settings { greeting: None, max_duration: Some(Duration::from_secs(3)) };
+    let settings = Settings { max_duration: Some(Duration::from_secs(3)), ..Settings::default() };
     let mut call = Call::with(settings);
     call.now = ms(500);
     call.feed(Input::Started);

@@ -9,6 +9,7 @@ mod interruptions;
 mod latency;
 mod properties;
 mod speaking;
+mod takeover;
 mod tools;
 mod turns;
 
@@ -40,7 +41,7 @@ struct Call {
 
 impl Call {
     fn new(greeting: Option<&str>) -> Self {
-        Self::with(Settings { greeting: greeting.map(str::to_owned), max_duration: None })
+        Self::with(Settings { greeting: greeting.map(str::to_owned), ..Settings::default() })
     }
 
     fn with(settings: Settings) -> Self {
@@ -268,6 +269,8 @@ fn told(output: &Output) -> Option<String> {
         Output::Clear => "clear".into(),
         Output::CallTool(call) => format!("call {}", call.id),
         Output::End { reason } => format!("end: {reason:?}"),
+        Output::HandOver { unsaid: None } => "hand over".into(),
+        Output::HandOver { unsaid: Some(unsaid) } => format!("hand over: {unsaid}"),
         Output::Event(Happening::SpeechStarted(role)) => format!("{} starts", side(role)),
         Output::Event(Happening::SpeechEnded(role)) => format!("{} stops", side(role)),
         Output::Event(Happening::MessageGenerated { content }) => format!("generated: {content}"),

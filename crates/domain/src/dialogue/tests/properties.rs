@@ -48,7 +48,7 @@ fn input() -> impl Strategy<Value = Input> {
         1 => clause.prop_map(|clause| Input::VoiceFailed { clause }),
         4 => (0u32..3, 0u32..6).prop_map(|(generation, number)| Input::Played { mark: Mark { generation, number } }),
         2 => id().prop_map(|call| Input::ToolResult { call, content: "zz".into() }),
-        1 => prop_oneof![9 => Just(Input::Wake), 1 => Just(Input::HangUp)],
+        1 => prop_oneof![9 => Just(Input::Wake), 1 => Just(Input::HangUp), 1 => Just(Input::Drain)],
         8 => Just(Input::Wake),
     ]
 }
@@ -62,7 +62,25 @@ fn inputs() -> impl Strategy<Value = Vec<(u64, Input)>> {
 fn settings() -> impl Strategy<Value = Settings> {
     let greeting = prop::option::of(model_text());
     let longest = prop::option::of((0u64..60).prop_map(Duration::from_secs));
-    (greeting, longest).prop_map(|(greeting, max_duration)| Settings { greeting, max_duration })
+    (greeting, longest, prop::option::of(resumed())).prop_map(|(greeting, max_duration, resumed)| Settings {
+        greeting,
+        max_duration,
+        resumed,
+    })
+}
+
+/// What a worker may find of a call that another one held: not always tidy.
+fn resumed() -> impl Strategy<Value = Resumed> {
+    let id = || prop::sample::select(vec!["a", "b", "c"]).prop_map(str::to_owned);
+    let line = prop_oneof![
+        3 => user_text().prop_map(Line::User),
+        3 => model_text().prop_map(Line::Agent),
+        1 => prop::collection::vec(id().prop_map(|id| tool(&id)), 0..3).prop_map(Line::ToolCalls),
+        1 => id().prop_map(|call| Line::ToolResult { call, content: "zz".into() }),
+    ];
+    let elapsed = prop_oneof![9 => 0u64..100_000, 1 => any::<u64>()].prop_map(Duration::from_millis);
+    (prop::collection::vec(line, 0..8), prop::option::of(model_text()), elapsed)
+        .prop_map(|(history, unsaid, elapsed)| Resumed { history, unsaid, elapsed })
 }
 
 /// What every driver may rely on, checked output by output.
@@ -82,6 +100,9 @@ struct Law {
     last_mark: Option<u32>,
     generated: BTreeSet<String>,
     speaking: Vec<Role>,
+    /// Seconds told.
+    seconds: u64,
+    handed_over_at: Option<CallTime>,
 }
 
 impl Law {
@@ -144,6 +165,15 @@ impl Law {
             Output::CallTool(_) => {}
             Output::Event(event) => self.allows_event(event)?,
             Output::End { .. } => self.ended = true,
+            Output::HandOver { unsaid } => {
+                self.ended = true;
+                self.handed_over_at = Some(at);
+                prop_assert!(!self.closed);
+                prop_assert!(self.speaking.is_empty(), "somebody speaks after the hand-over");
+                for word in unsaid.iter().flat_map(|unsaid| letters(unsaid)) {
+                    prop_assert!(self.generated.iter().any(|known| word.contains(known)), "made up: {word}");
+                }
+            }
         }
         Ok(())
     }
@@ -153,6 +183,10 @@ impl Law {
             Happening::SpeechStarted(role) => {
                 prop_assert!(!self.speaking.contains(role), "{role:?} started twice");
                 self.speaking.push(*role);
+            }
+            Happening::Duration { seconds } => {
+                prop_assert!(*seconds > self.seconds, "a second twice");
+                self.seconds = *seconds;
             }
             Happening::SpeechEnded(role) => {
                 prop_assert!(self.speaking.contains(role), "{role:?} stopped without starting");
@@ -194,6 +228,10 @@ impl Trial {
     fn new(settings: Settings) -> Self {
         let mut law = Law::default();
         law.learns(settings.greeting.as_deref().unwrap_or_default());
+        if let Some(resumed) = &settings.resumed {
+            law.learns(resumed.unsaid.as_deref().unwrap_or_default());
+            law.seconds = resumed.elapsed.as_secs();
+        }
         law.learns(super::super::answering::APOLOGY);
         law.learns(super::super::answering::GOODBYE);
         Self { engine: Engine::new(settings), law, at: CallTime::default(), outputs: vec![] }
@@ -291,13 +329,51 @@ proptest! {
     }
 
     #[test]
-    fn left_alone_every_call_comes_to_rest(inputs in inputs()) {
+    fn after_a_drain_waking_alone_hands_the_call_over_in_time(settings in settings(), inputs in inputs(), prompt in any::<bool>()) {
+        let settings = Settings { max_duration: None, ..settings };
+        let mut trial = run(settings, &inputs, prompt)?;
+        let (was_ended, was_ending) = (trial.law.ended, inputs.iter().any(|(_, input)| *input == Input::HangUp));
+        trial.feed(Input::Drain)?;
+        let asked_at = trial.at;
+        trial.wake(asked_at + Duration::from_secs(20))?;
+        prop_assert!(trial.law.ended);
+        let is_goodbye = trial.outputs.iter().any(|output| matches!(output, Output::End { .. }));
+        match trial.law.handed_over_at {
+            Some(at) => prop_assert!(was_ended || at.since(asked_at) <= Duration::from_secs(5)),
+            None => prop_assert!(was_ended || was_ending || is_goodbye),
+        }
+        let is_last = |output: &Output| matches!(output, Output::End { .. } | Output::HandOver { .. });
+        prop_assert_eq!(trial.outputs.iter().filter(|output| is_last(output)).count(), 1);
+        prop_assert!(trial.outputs.last().is_some_and(is_last));
+    }
+
+    #[test]
+    fn what_is_being_said_is_what_would_be_told_of_it(settings in settings(), inputs in inputs()) {
+        let mut trial = run(settings, &inputs, true)?;
+        if trial.law.ended {
+            prop_assert_eq!(trial.engine.speaking(trial.at), None);
+            return Ok(());
+        }
+        let speaking = trial.engine.speaking(trial.at);
+        let before = trial.outputs.len();
+        trial.feed(Input::Closed)?;
+        let told = trial.outputs[before..].iter().find_map(|output| match output {
+            Output::Event(Happening::MessageSent { role: Role::Agent, content, started_at, .. }) => {
+                Some((content.clone(), *started_at))
+            }
+            _ => None,
+        });
+        prop_assert_eq!(speaking.map(|(heard, _, started_at)| (heard, started_at)), told);
+    }
+
+    #[test]
+    fn left_alone_every_call_comes_to_rest(resumed in prop::option::of(resumed()), inputs in inputs()) {
         let short = |(after, input): (u64, Input)| match input {
             Input::VoiceAudio { clause, bytes } => (after, Input::VoiceAudio { clause, bytes: bytes.min(4000) }),
             input => (after, input),
         };
         let inputs: Vec<_> = inputs.into_iter().map(short).collect();
-        let mut trial = run(Settings::default(), &inputs, true)?;
+        let mut trial = run(Settings { resumed, ..Settings::default() }, &inputs, true)?;
         // Providers are silent from now on: after the excuses only the seconds are left.
         let from = trial.at;
         trial.wake(from + Duration::from_mins(2))?;
@@ -315,8 +391,12 @@ proptest! {
     }
 
     #[test]
-    fn no_time_is_too_large(times in prop::collection::vec((any::<u64>(), input()), 0..30)) {
-        let mut trial = Trial::new(Settings { greeting: Some("Aa bb.".into()), max_duration: None });
+    fn no_time_is_too_large(elapsed in prop::option::of(any::<u64>()), times in prop::collection::vec((any::<u64>(), input()), 0..30)) {
+        let resumed = elapsed.map(|seconds| Resumed {
+            elapsed: Duration::from_secs(seconds),
+            ..Resumed::default()
+        });
+        let mut trial = Trial::new(Settings { greeting: Some("Aa bb.".into()), max_duration: None, resumed });
         for (at, input) in times {
             trial.at = trial.at.max(CallTime(at));
             trial.feed(input)?;

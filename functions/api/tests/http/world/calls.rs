@@ -50,7 +50,7 @@ impl World {
         .await;
     }
 
-    async fn change(&self, change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>) {
+    pub(crate) async fn change(&self, change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>) {
         let outcome = self.store.transition(self.account, conversation_id(), change).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }

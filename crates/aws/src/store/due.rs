@@ -1,0 +1,112 @@
+//! What is due: conversations past their deadline, leases that ran out.
+//!
+//! The index lags the table by some milliseconds and says only where to look: read again, then act.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{
+    ids::{AccountId, ConversationId},
+    time::Timestamp,
+};
+
+use super::{
+    ATTEMPTS, Store, StoreError, back_off,
+    items::{self, DUE, Item, LEASE, STATE},
+    leases::{Refusal, refusal},
+    read_error,
+};
+
+/// As many items of one conversation as can be due: its state and its lease.
+const ITEMS: usize = 2;
+
+/// A conversation that somebody must look after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueItem {
+    /// Whose it is.
+    pub account: AccountId,
+    /// Which.
+    pub conversation: ConversationId,
+    /// Since when.
+    pub due_at: Timestamp,
+}
+
+impl Store {
+    /// At most `limit` conversations that are due at `now`, each once, the longest overdue first.
+    pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DueItem>, StoreError> {
+        let mut found: Vec<DueItem> = Vec::new();
+        let mut start: Option<HashMap<String, AttributeValue>> = None;
+        loop {
+            let page = limit.saturating_sub(found.len()).saturating_mul(ITEMS);
+            if page == 0 {
+                return Ok(found);
+            }
+            let asked = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name("due")
+                .key_condition_expression("due_pk = :due AND due_at <= :now")
+                .expression_attribute_values(":due", AttributeValue::S(DUE.to_owned()))
+                .expression_attribute_values(":now", items::millis(now))
+                .limit(i32::try_from(page).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start)
+                .send();
+            let page = Box::pin(asked).await.map_err(|error| read_error("Query", &error))?;
+            for item in page.items.unwrap_or_default().into_iter().map(Item::from) {
+                let Some(((account, conversation), due_at)) =
+                    item.due_key().and_then(|(pk, due_at)| Some((items::conversation_of_key(pk)?, due_at)))
+                else {
+                    continue;
+                };
+                let is_known =
+                    found.iter().any(|known| (known.account, known.conversation) == (account, conversation));
+                if !is_known && found.len() < limit {
+                    found.push(DueItem { account, conversation, due_at });
+                }
+            }
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Has a conversation come up again at `until`, so that one that cannot be dealt with does not stand
+    /// before the others. The next change or heartbeat sets the time anew.
+    pub async fn postpone(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        for sk in [STATE, LEASE] {
+            self.postpone_item(items::conversation_pk(account, conversation), sk, until).await?;
+        }
+        Ok(())
+    }
+
+    async fn postpone_item(&self, pk: String, sk: &str, until: Timestamp) -> Result<(), StoreError> {
+        for attempt in 0..ATTEMPTS {
+            let asked = self
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(items::key(pk.clone(), sk)))
+                // Without a deadline (or an item) the comparison does not hold.
+                .condition_expression("due_at < :until")
+                .update_expression("SET due_at = :until")
+                .expression_attribute_values(":until", items::millis(until))
+                .send();
+            match Box::pin(asked).await {
+                Ok(_) => return Ok(()),
+                Err(error) => match refusal(&error) {
+                    Some(Refusal::Condition) => return Ok(()),
+                    Some(Refusal::Meanwhile) => back_off(attempt).await,
+                    None => return Err(read_error("UpdateItem", &error)),
+                },
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+}

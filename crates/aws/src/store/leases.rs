@@ -1,0 +1,122 @@
+//! Leases: who holds a live conversation.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
+use domain::{
+    conversations::Lease,
+    ids::{AccountId, ConversationId},
+};
+
+use super::{
+    ATTEMPTS, Condition, Store, StoreError, back_off,
+    items::{self, LEASE, STATE},
+    read_error,
+};
+use crate::system;
+
+/// How long a lease that was given back lives on: the carrier connects a draining worker's call to
+/// another one in a second or two, and until then nobody else is to end it.
+const GRACE: Duration = Duration::from_secs(20);
+
+impl Store {
+    /// Takes the lease from whoever has it. False, and nothing is written, if the conversation is over
+    /// or was never there. Who has a change to write with it uses [`Store::transition_taking`].
+    pub async fn take_lease(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        lease: &Lease,
+    ) -> Result<bool, StoreError> {
+        let pk = items::conversation_pk(account, conversation);
+        for attempt in 0..ATTEMPTS {
+            let goes_on = Condition::new("attribute_exists(pk) AND #state <> :ended")
+                .name("#state", "state")
+                .text(":ended", &"ended");
+            let writes = vec![
+                self.check(pk.clone(), STATE, &goes_on).guard(),
+                self.put(items::lease_item(pk.clone(), lease)?),
+            ];
+            match self.write_guarded(writes).await {
+                // The worker that held it until now may be writing.
+                Err(StoreError::Conflict) => back_off(attempt).await,
+                done => return done,
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Stores `lease`, longer or with other words, for its holder. False if it is another's by now or
+    /// gone: then the holder must fall silent.
+    pub async fn renew_lease(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        lease: &Lease,
+    ) -> Result<bool, StoreError> {
+        for attempt in 0..ATTEMPTS {
+            let pk = items::conversation_pk(account, conversation);
+            let item = items::lease_item(pk, lease)?;
+            let held = Condition::new("holder = :holder").text(":holder", &lease.holder);
+            let asked = self
+                .client
+                .put_item()
+                .table_name(&self.table)
+                .set_item(Some(item.into_attributes()))
+                .condition_expression(held.expression)
+                .set_expression_attribute_values(held.values())
+                .send();
+            match Box::pin(asked).await {
+                Ok(_) => return Ok(true),
+                Err(error) => match refusal(&error) {
+                    Some(Refusal::Condition) => return Ok(false),
+                    Some(Refusal::Meanwhile) => back_off(attempt).await,
+                    None => return Err(read_error("PutItem", &error)),
+                },
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Gives the lease back, for a worker that hands the call on: it lives for 20 s more, with the words
+    /// that `lease` has, and is found due then if nobody took it. Nothing happens if it was lost.
+    pub async fn release_lease(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        lease: &Lease,
+    ) -> Result<(), StoreError> {
+        let released = Lease { until: system::now().after(GRACE), ..lease.clone() };
+        self.renew_lease(account, conversation, &released).await?;
+        Ok(())
+    }
+
+    /// The lease as it is now, live or not; none if the conversation is over or never had one.
+    pub async fn lease(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+    ) -> Result<Option<Lease>, StoreError> {
+        let item = self.get(items::conversation_pk(account, conversation), LEASE).await?;
+        item.map(|item| item.read(LEASE)).transpose()
+    }
+}
+
+/// Why a write of one item was refused without being wrong.
+pub(super) enum Refusal {
+    /// Its condition does not hold.
+    Condition,
+    /// A transaction on the same item is under way.
+    Meanwhile,
+}
+
+pub(super) fn refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<Refusal> {
+    match error.as_service_error()?.meta().code()? {
+        "ConditionalCheckFailedException" => Some(Refusal::Condition),
+        "TransactionConflictException" => Some(Refusal::Meanwhile),
+        _ => None,
+    }
+}

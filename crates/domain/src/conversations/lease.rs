@@ -1,0 +1,123 @@
+//! Who holds a live conversation: the worker that has its media.
+//!
+//! While a lease is live only its holder ends the conversation, since only it has the last words and
+//! the usage; everybody else leaves a note. A worker that dies lets its lease run out.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// Characters a second of unhurried speech.
+const PACE: usize = 16;
+
+/// A worker's hold on a conversation; stored apart from it, so that heartbeats touch nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The stream that holds it: drawn at random when it is let in, so that a later stream of the same
+    /// call is another holder, also in the same worker.
+    pub holder: String,
+    /// It ends by itself then, unless it is renewed.
+    pub until: Timestamp,
+    /// What the agent was saying at the last heartbeat; none while it was silent.
+    pub speaking: Option<Speaking>,
+}
+
+/// A message of the agent that is being heard.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Speaking {
+    /// What was heard of it so far.
+    pub heard: String,
+    /// What was not heard yet.
+    pub unheard: String,
+    /// When its first word began.
+    pub started_at: Timestamp,
+}
+
+impl Lease {
+    /// How long a lease lasts; it outlives three failed heartbeats.
+    pub const DURATION: Duration = Duration::from_mins(1);
+    /// How often it is renewed.
+    pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
+    /// A lease from `now` on.
+    #[must_use]
+    pub fn new(holder: String, now: Timestamp) -> Self {
+        Self { holder, until: now.after(Self::DURATION), speaking: None }
+    }
+
+    /// When it was taken or renewed the last time.
+    #[must_use]
+    pub fn noted_at(&self) -> Timestamp {
+        let duration = i64::try_from(Self::DURATION.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(self.until.as_millis().saturating_sub(duration))
+    }
+
+    /// Whether its holder may still be counted on.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        now < self.until
+    }
+}
+
+impl Speaking {
+    /// The same message `later`, if the voice went on: words at the pace of speech have moved from what
+    /// was not heard to what was. Rather a word too many, which is then missing, than one said twice.
+    #[must_use]
+    pub fn gone_on(mut self, later: Duration) -> Self {
+        let spoken = usize::try_from(later.as_millis()).unwrap_or(usize::MAX).saturating_mul(PACE) / 1_000;
+        let mut end = 0;
+        for (at, _) in self.unheard.match_indices(char::is_whitespace) {
+            if end >= spoken {
+                break;
+            }
+            end = at;
+        }
+        if end < spoken {
+            end = self.unheard.len();
+        }
+        let rest = self.unheard.split_off(end).trim_start().to_owned();
+        if !self.heard.is_empty() && !self.unheard.is_empty() {
+            self.heard.push(' ');
+        }
+        self.heard.push_str(self.unheard.trim());
+        Self { unheard: rest, ..self }
+    }
+}
+
+impl fmt::Debug for Speaking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Speaking([redacted])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_voice_that_went_on_has_said_whole_words_more_and_lost_none() {
+        let before = || Speaking {
+            heard: "On Saturday".into(),
+            unheard: "we close at six in the evening.".into(),
+            started_at: Timestamp::from_millis(0),
+        };
+        for ms in (0..4_000).step_by(50) {
+            let after = before().gone_on(Duration::from_millis(ms));
+            let whole = format!("{} {}", after.heard, after.unheard);
+            assert_eq!(whole.trim_end(), "On Saturday we close at six in the evening.", "{ms} ms");
+        }
+        assert_eq!(before().gone_on(Duration::ZERO), before());
+        assert_eq!(before().gone_on(Duration::from_millis(500)).heard, "On Saturday we close");
+        assert_eq!(before().gone_on(Duration::from_secs(9)).unheard, "");
+    }
+
+    #[test]
+    fn a_lease_outlives_three_missed_heartbeats() {
+        let now = Timestamp::from_millis(1_000_000);
+        let lease = Lease::new("a".into(), now);
+        assert!(lease.is_live(now.after(Lease::HEARTBEAT * 3)));
+        assert!(!lease.is_live(now.after(Lease::DURATION)));
+    }
+}

@@ -1,0 +1,235 @@
+//! What becomes of a conversation that is past its deadline.
+//!
+//! A deadline is only the moment to look: the carrier is asked what became of the call before anything
+//! ends, since a callback may be lost and a worker may be dead while the caller still holds the line.
+//! [`Case::verdict`] is asked twice, without the carrier's answer and with it. While a worker's lease is
+//! live nobody else ends its conversation, whatever is due.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{
+    conversations::{
+        EndedReason, Entry, Lease, MAX_RESUMES, NotPossible, RejectReason, Snapshot, State, Transition,
+    },
+    costs::Prices,
+    events::EventName,
+    messages::{Message, Role},
+    time::Timestamp,
+};
+
+/// How long a carrier that does not answer is left alone.
+const ASK_AGAIN: Duration = Duration::from_mins(1);
+/// How long past its deadline a conversation waits for the carrier's answer, and is then ended without:
+/// a revoked key must not keep conversations alive for ever.
+const GIVE_UP: Duration = Duration::from_hours(1);
+
+/// What the carrier says of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Carrier {
+    /// Nothing: it could not be reached, or refused to say.
+    Silent,
+    /// It has no such call, or none that is certainly this one.
+    Unknown,
+    /// The call goes on, and nobody has answered it.
+    Rings,
+    /// The call goes on, and was answered.
+    Talks {
+        /// Its id of the call.
+        call: String,
+        /// When it was answered, as far as the carrier says.
+        answered_at: Option<Timestamp>,
+    },
+    /// It is over, and was never answered.
+    Rejected(RejectReason),
+    /// It is over, and was answered.
+    Over {
+        /// Its id of the call.
+        call: String,
+        /// From the answer to the end.
+        talked: Duration,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub enum Verdict {
+    /// Nothing: it is not due (any more).
+    Nothing,
+    /// It is due, but nothing can be done before this time.
+    Wait(Timestamp),
+    /// The carrier is to be asked first.
+    Ask,
+    /// It is over.
+    End {
+        /// The carrier's call is still live: hang up before the end is written.
+        hang_up: bool,
+        /// What is to be written.
+        change: Box<Transition>,
+    },
+}
+
+/// A conversation that may be past its deadline, and what is known of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// As it is stored.
+    pub snapshot: &'a Snapshot,
+    /// Who holds it, or did.
+    pub lease: Option<&'a Lease>,
+    /// What was said, as far as it is stored. Needed only where the lease says that the agent spoke.
+    pub messages: &'a [Message],
+    /// What the carrier says; none before it was asked.
+    pub carrier: Option<&'a Carrier>,
+    /// The deployment's prices.
+    pub prices: &'a Prices,
+}
+
+impl Case<'_> {
+    /// What is to be done at `now`.
+    pub fn verdict(&self, now: Timestamp) -> Verdict {
+        let conversation = &self.snapshot.conversation;
+        if conversation.ended().is_some() {
+            return Verdict::Nothing;
+        }
+        if let Some(lease) = self.lease.filter(|lease| lease.is_live(now)) {
+            let is_due = conversation.due_at().is_some_and(|due| due <= now);
+            return if is_due { Verdict::Wait(lease.until) } else { Verdict::Nothing };
+        }
+        let Some(due) = self.due_at() else { return Verdict::Nothing };
+        if now < due {
+            // It was found by a lease that ran out before the state's own deadline.
+            return if self.lease.is_some() { Verdict::Wait(due) } else { Verdict::Nothing };
+        }
+        let carrier = match (&conversation.state, self.carrier) {
+            // Never dialled, so there is no call; or the carrier has said that it is over.
+            (State::Queued, _) => &Carrier::Unknown,
+            (State::Started { .. }, _) if conversation.notes.carrier_ended_at.is_some() => &Carrier::Unknown,
+            (_, None) => return Verdict::Ask,
+            (_, Some(Carrier::Silent)) if now < due.after(GIVE_UP) => {
+                return Verdict::Wait(now.after(ASK_AGAIN));
+            }
+            (_, Some(carrier)) => carrier,
+        };
+        match self.end(carrier, now) {
+            Ok(change) => Verdict::End {
+                hang_up: matches!(carrier, Carrier::Rings | Carrier::Talks { .. }),
+                change: Box::new(change),
+            },
+            Err(NotPossible) => Verdict::Nothing,
+        }
+    }
+
+    /// The deadline, without a live lease.
+    fn due_at(&self) -> Option<Timestamp> {
+        let conversation = &self.snapshot.conversation;
+        let held_until = match conversation.state {
+            State::Started { started_at, .. } => {
+                Some(self.lease.map_or_else(|| started_at.after(Lease::DURATION), |lease| lease.until))
+            }
+            _ => None,
+        };
+        [conversation.due_at(), held_until].into_iter().flatten().min()
+    }
+
+    fn end(&self, carrier: &Carrier, now: Timestamp) -> Result<Transition, NotPossible> {
+        let Snapshot { conversation, agent } = self.snapshot;
+        let rejected = |reason| conversation.rejected(agent, reason, self.prices, now);
+        let end = |reason, words: &[Entry]| {
+            conversation.end(agent, reason, words, &conversation.usage, self.prices, now)
+        };
+        match conversation.state {
+            State::Queued => rejected(RejectReason::Failed),
+            State::Dialing { dialed_at } | State::Ringing { dialed_at } => match carrier {
+                Carrier::Rings => rejected(RejectReason::NoAnswer),
+                Carrier::Talks { call, answered_at } => {
+                    let answered_at = answered_at.unwrap_or(now).clamp(dialed_at.min(now), now);
+                    end_answered(self.snapshot, call, answered_at, EndedReason::Unknown, now)
+                }
+                Carrier::Rejected(reason) => rejected(*reason),
+                Carrier::Over { call, talked } if !talked.is_zero() => {
+                    let answered_at = before(now, *talked).clamp(dialed_at.min(now), now);
+                    end_answered(self.snapshot, call, answered_at, EndedReason::UserEnded, now)
+                }
+                Carrier::Over { .. } | Carrier::Unknown | Carrier::Silent => rejected(RejectReason::Failed),
+            },
+            State::Answered { .. } => match carrier {
+                Carrier::Over { .. } => end(EndedReason::UserEnded, &[]),
+                _ => end(EndedReason::Unknown, &[]),
+            },
+            State::Started { .. } => end(self.reason(), self.last_words().as_slice()),
+            State::Ended { .. } => Err(NotPossible),
+        }
+    }
+
+    /// Why a conversation ended whose worker is gone, as far as the notes say.
+    fn reason(&self) -> EndedReason {
+        let conversation = &self.snapshot.conversation;
+        // Nobody could talk any more when the call ended: it ended because of that.
+        let was_lost = conversation.media_token_sha256.is_some() || conversation.resumes >= MAX_RESUMES;
+        if conversation.notes.end_requested_at.is_some() {
+            EndedReason::AgentEnded
+        } else if conversation.notes.carrier_ended_at.is_some() && !was_lost {
+            EndedReason::UserEnded
+        } else {
+            EndedReason::Unknown
+        }
+    }
+
+    /// What the agent was saying when its worker was last heard of, unless it is stored already.
+    fn last_words(&self) -> Option<Entry> {
+        let lease = self.lease?;
+        let speaking = lease.speaking.as_ref().filter(|speaking| !speaking.heard.is_empty())?;
+        let is_stored =
+            |message: &Message| message.role == Role::Agent && message.started_at >= speaking.started_at;
+        if self.messages.iter().any(is_stored) {
+            return None;
+        }
+        let at = lease.noted_at().max(speaking.started_at);
+        let message = Message {
+            role: Role::Agent,
+            content: speaking.heard.clone(),
+            started_at: speaking.started_at,
+            ended_at: at,
+            interrupted: true,
+        };
+        Some(Entry { at, name: EventName::MessageSent, data: Value::Null, message: Some(message) })
+    }
+}
+
+/// The end of a call that was answered, as we perhaps only learn now, and over before media flowed:
+/// nothing was used that a price of the deployment's own could be for.
+pub fn end_answered(
+    snapshot: &Snapshot,
+    carrier_call_id: &str,
+    answered_at: Timestamp,
+    reason: EndedReason,
+    now: Timestamp,
+) -> Result<Transition, NotPossible> {
+    let Snapshot { conversation, agent } = snapshot;
+    let first = match conversation.state {
+        State::Dialing { .. } | State::Ringing { .. } => {
+            Some(conversation.answered(agent, carrier_call_id, answered_at)?)
+        }
+        State::Answered { .. } => None,
+        _ => return Err(NotPossible),
+    };
+    let answered = first.as_ref().map_or(conversation, |first| &first.conversation);
+    let end = answered.end(agent, reason, &[], &answered.usage, &Prices::default(), now)?;
+    let Some(first) = first else { return Ok(end) };
+    let events = first.events.into_iter().chain(end.events).collect();
+    let mut both = Transition { events, ..end };
+    // One write, so one version more.
+    both.conversation.version = conversation.version + 1;
+    Ok(both)
+}
+
+fn before(now: Timestamp, by: Duration) -> Timestamp {
+    let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(now.as_millis().saturating_sub(millis))
+}
+
+#[cfg(test)]
+#[path = "sweep_tests.rs"]
+mod tests;

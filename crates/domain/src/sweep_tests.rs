@@ -1,0 +1,330 @@
+use super::*;
+use crate::{
+    agents::AgentConfig,
+    conversations::{Conversation, Speaking},
+    costs::Usage,
+    ids::{AccountId, ConversationId},
+};
+
+const CALL: &str = "CA1";
+/// Past every deadline of the calls below, whatever their state.
+const LATE: i64 = 3_700;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_795_339_800_000 + seconds * 1_000)
+}
+
+fn queued() -> Conversation {
+    let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
+    Conversation::outbound(ConversationId::new(at(0), 1), AccountId::new(at(0), 2), None, to, from, at(0))
+}
+
+fn dialing() -> Conversation {
+    queued().dial(&AgentConfig::default(), "hash".into(), at(10)).unwrap().conversation
+}
+
+fn ringing() -> Conversation {
+    dialing().ringing(CALL).unwrap().conversation
+}
+
+fn answered() -> Conversation {
+    ringing().answered(&AgentConfig::default(), CALL, at(20)).unwrap().conversation
+}
+
+fn started() -> Conversation {
+    let usage = Usage { characters: 1_000, ..Usage::default() };
+    let agent = AgentConfig::default();
+    let started = answered().started(&agent, CALL, at(21)).unwrap().conversation;
+    started.append(&agent, &[], &usage).unwrap().conversation
+}
+
+fn over() -> Conversation {
+    started().carrier_ended(Some(9), at(30)).unwrap().conversation
+}
+
+fn ended() -> Conversation {
+    let agent = AgentConfig::default();
+    let usage = Usage::default();
+    let end = over().end(&agent, EndedReason::UserEnded, &[], &usage, &Prices::default(), at(31));
+    end.unwrap().conversation
+}
+
+/// One second before and after its own deadline (that of its lease, where the lease is the deadline).
+const LIVES: [(fn() -> Conversation, i64); 7] =
+    [(queued, 3_600), (dialing, 130), (ringing, 130), (answered, 80), (started, 81), (over, 50), (ended, 31)];
+
+fn lease(until: i64) -> Lease {
+    Lease { holder: "a".into(), until: at(until), speaking: None }
+}
+
+fn answers() -> Vec<Carrier> {
+    let mut all = vec![
+        Carrier::Silent,
+        Carrier::Unknown,
+        Carrier::Rings,
+        Carrier::Talks { call: CALL.into(), answered_at: None },
+        Carrier::Talks { call: CALL.into(), answered_at: Some(at(15)) },
+        Carrier::Over { call: CALL.into(), talked: Duration::ZERO },
+        Carrier::Over { call: CALL.into(), talked: Duration::from_secs(42) },
+    ];
+    all.extend(
+        [
+            RejectReason::Busy,
+            RejectReason::NoAnswer,
+            RejectReason::Failed,
+            RejectReason::Canceled,
+            RejectReason::HungUp,
+        ]
+        .map(Carrier::Rejected),
+    );
+    all
+}
+
+fn judge(
+    conversation: Conversation,
+    lease: Option<&Lease>,
+    messages: &[Message],
+    carrier: Option<&Carrier>,
+    now: Timestamp,
+) -> Verdict {
+    let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
+    Case { snapshot: &snapshot, lease, messages, carrier, prices: &Prices::default() }.verdict(now)
+}
+
+/// The events of the end, why it ended, and whether the carrier's call is hung up first.
+fn end_of(verdict: Verdict) -> (Vec<&'static str>, EndedReason, bool) {
+    let Verdict::End { hang_up, change } = verdict else { panic!("not an end: {verdict:?}") };
+    let names = change.events.iter().map(|event| event.name.as_str()).collect();
+    (names, change.conversation.ended().unwrap().1, hang_up)
+}
+
+#[test]
+fn whatever_is_known_the_verdict_is_legal() {
+    let leases = [None, Some(lease(25)), Some(lease(60)), Some(lease(LATE + 60))];
+    let asked: Vec<_> = std::iter::once(None).chain(answers().into_iter().map(Some)).collect();
+    let times = [0, 24, 25, 26, 49, 50, 51, 79, 80, 81, 129, 130, 131, 3_599, 3_600, LATE, 8_000];
+    for (conversation, _) in LIVES {
+        for (lease, carrier, now) in leases
+            .iter()
+            .flat_map(|lease| asked.iter().map(move |carrier| (lease, carrier)))
+            .flat_map(|(lease, carrier)| times.map(|now| (lease.as_ref(), carrier.as_ref(), at(now))))
+        {
+            let before = conversation();
+            let case = format!("{:?} {lease:?} {carrier:?} {now}", before.state);
+            let is_held = lease.is_some_and(|lease| lease.is_live(now));
+            let live = matches!(carrier, Some(Carrier::Rings | Carrier::Talks { .. }));
+            match judge(before.clone(), lease, &[], carrier, now) {
+                Verdict::End { hang_up, change } => {
+                    assert!(!is_held, "only its worker ends it: {case}");
+                    assert!(!hang_up || live, "only a live call is hung up: {case}");
+                    let is_started = matches!(before.state, State::Started { .. });
+                    let untold = before.notes.carrier_ended_at.is_none();
+                    assert!(hang_up == live || !untold || before.state == State::Queued, "{case}");
+                    if before.state != State::Queued && untold {
+                        assert!(carrier.is_some(), "the carrier is asked first: {case}");
+                    }
+                    if !is_started {
+                        assert!(before.due_at().unwrap() <= now, "not before its deadline: {case}");
+                    }
+                    let after = &change.conversation;
+                    assert_eq!(after.version, before.version + 1, "{case}");
+                    assert_eq!(after.due_at(), None, "{case}");
+                    assert_eq!(after.usage, before.usage, "the last checkpoint's: {case}");
+                    let sequences: Vec<_> = change.events.iter().map(|event| event.sequence).collect();
+                    let expected: Vec<_> = (before.next_sequence..after.next_sequence).collect();
+                    assert_eq!(sequences, expected, "{case}");
+                    let ends = change.events.iter().filter(|event| event.name == EventName::Ended);
+                    assert_eq!(ends.count(), 1, "{case}");
+                    assert_eq!(change.events.last().unwrap().name, EventName::Ended, "{case}");
+                    let (ended_at, ..) = after.ended().unwrap();
+                    assert_eq!(ended_at, now, "{case}");
+                    assert!(after.answered_at().is_none_or(|at| at <= now), "{case}");
+                }
+                Verdict::Ask => {
+                    assert!(carrier.is_none() && !is_held, "asked once: {case}");
+                }
+                Verdict::Wait(until) => assert!(until > now, "time moves: {case}"),
+                Verdict::Nothing => {
+                    let is_over = before.ended().is_some();
+                    assert!(is_over || is_held || before.due_at().is_none_or(|due| now < due), "{case}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_overdue_without_a_lease_for_ever() {
+    for (conversation, due) in LIVES.into_iter().filter(|(life, _)| life().ended().is_none()) {
+        for carrier in answers() {
+            let verdict = |now| judge(conversation(), None, &[], Some(&carrier), at(now));
+            assert_eq!(verdict(due - 1), Verdict::Nothing, "{carrier:?}");
+            let is_silence = carrier == Carrier::Silent && conversation().state != State::Queued && due != 50;
+            if is_silence {
+                assert_eq!(verdict(due), Verdict::Wait(at(due + 60)));
+                assert_eq!(verdict(due + 3_599), Verdict::Wait(at(due + 3_659)));
+                assert!(matches!(verdict(due + 3_600), Verdict::End { hang_up: false, .. }));
+            } else {
+                assert!(matches!(verdict(due), Verdict::End { .. }), "{due} {carrier:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_carrier_is_asked_before_anything_ends_that_it_may_know_of() {
+    for (conversation, due, asks) in [
+        (queued as fn() -> Conversation, 3_600, false),
+        (dialing, 130, true),
+        (ringing, 130, true),
+        (answered, 80, true),
+        (started, 81, true),
+        (over, 50, false),
+    ] {
+        let verdict = judge(conversation(), None, &[], None, at(due));
+        assert_eq!(verdict == Verdict::Ask, asks, "{:?}", conversation().state);
+    }
+}
+
+#[test]
+fn a_call_that_was_never_dialled_in_time_has_failed() {
+    let end = end_of(judge(queued(), None, &[], None, at(3_600)));
+    assert_eq!(end, (vec!["phone_call:rejected", "conversation:ended"], EndedReason::Unknown, false));
+}
+
+#[test]
+fn a_call_without_news_ends_as_the_carrier_says() {
+    let rejected = || vec!["phone_call:rejected", "conversation:ended"];
+    let accepted = || vec!["phone_call:accepted", "conversation:ended"];
+    for conversation in [dialing, ringing] {
+        for (carrier, expected) in [
+            (Carrier::Unknown, (rejected(), EndedReason::Unknown, false)),
+            (Carrier::Rings, (rejected(), EndedReason::Unknown, true)),
+            (
+                Carrier::Talks { call: CALL.into(), answered_at: Some(at(15)) },
+                (accepted(), EndedReason::Unknown, true),
+            ),
+            (Carrier::Rejected(RejectReason::Busy), (rejected(), EndedReason::UserEnded, false)),
+            (Carrier::Rejected(RejectReason::NoAnswer), (rejected(), EndedReason::Unknown, false)),
+            (Carrier::Rejected(RejectReason::Canceled), (rejected(), EndedReason::AgentEnded, false)),
+            (
+                Carrier::Over { call: CALL.into(), talked: Duration::ZERO },
+                (rejected(), EndedReason::Unknown, false),
+            ),
+            (
+                Carrier::Over { call: CALL.into(), talked: Duration::from_secs(42) },
+                (accepted(), EndedReason::UserEnded, false),
+            ),
+        ] {
+            let end = end_of(judge(conversation(), None, &[], Some(&carrier), at(130)));
+            assert_eq!(end, expected, "{carrier:?}");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_rang_too_long_was_not_answered() {
+    let Verdict::End { change, .. } = judge(ringing(), None, &[], Some(&Carrier::Rings), at(130)) else {
+        panic!("it rings for two minutes")
+    };
+    assert_eq!(change.events[0].data["reason"], "no_answer");
+}
+
+#[test]
+fn a_call_that_was_answered_unheard_of_is_paid_for_and_named() {
+    let carrier = Carrier::Over { call: "CA7".into(), talked: Duration::from_secs(42) };
+    let Verdict::End { change, .. } = judge(dialing(), None, &[], Some(&carrier), at(130)) else {
+        panic!("it is over")
+    };
+    assert_eq!(change.conversation.answered_at(), Some(at(88)));
+    assert_eq!(change.conversation.carrier_call_id.as_deref(), Some("CA7"));
+    assert_eq!(change.conversation.ended().unwrap().2.telephony.as_ref().unwrap().ms, 42_000);
+}
+
+#[test]
+fn a_call_that_nobody_talked_on_ends() {
+    let ended = || vec!["conversation:ended"];
+    let talks = Carrier::Talks { call: CALL.into(), answered_at: None };
+    let end = end_of(judge(answered(), None, &[], Some(&talks), at(80)));
+    assert_eq!(end, (ended(), EndedReason::Unknown, true));
+    let end = end_of(judge(answered(), None, &[], Some(&Carrier::Unknown), at(80)));
+    assert_eq!(end, (ended(), EndedReason::Unknown, false));
+    let over = Carrier::Over { call: CALL.into(), talked: Duration::from_secs(3) };
+    assert_eq!(end_of(judge(answered(), None, &[], Some(&over), at(80))).1, EndedReason::UserEnded);
+}
+
+#[test]
+fn a_call_whose_worker_is_gone_ends_when_its_lease_does() {
+    let lease = lease(60);
+    let talks = Carrier::Talks { call: CALL.into(), answered_at: None };
+    assert_eq!(judge(started(), Some(&lease), &[], Some(&talks), at(59)), Verdict::Nothing);
+    let end = judge(started(), Some(&lease), &[], Some(&talks), at(60));
+    let Verdict::End { change, .. } = &end else { panic!("{end:?}") };
+    assert_eq!(change.conversation.ended().unwrap().2.voice.characters, 1_000);
+    assert_eq!(end_of(end), (vec!["conversation:ended"], EndedReason::Unknown, true));
+}
+
+#[test]
+fn a_worker_that_lives_is_left_to_end_what_the_carrier_reported_as_over() {
+    let late = lease(65);
+    assert_eq!(judge(over(), Some(&late), &[], None, at(50)), Verdict::Wait(at(65)));
+    assert_eq!(end_of(judge(over(), Some(&late), &[], None, at(65))).1, EndedReason::UserEnded);
+}
+
+#[test]
+fn a_lease_that_ran_out_before_media_flowed_waits_for_the_states_own_deadline() {
+    assert_eq!(judge(answered(), Some(&lease(25)), &[], None, at(30)), Verdict::Wait(at(80)));
+}
+
+#[test]
+fn the_notes_say_why_a_conversation_ended_whose_worker_is_gone() {
+    let reason = |conversation| end_of(judge(conversation, None, &[], Some(&Carrier::Unknown), at(LATE))).1;
+    assert_eq!(reason(started()), EndedReason::Unknown);
+    assert_eq!(reason(over()), EndedReason::UserEnded);
+    let asked = started().request_end(at(25)).unwrap().conversation;
+    assert_eq!(reason(asked.clone()), EndedReason::AgentEnded);
+    assert_eq!(reason(asked.carrier_ended(None, at(26)).unwrap().conversation), EndedReason::AgentEnded);
+    // The call was to go on elsewhere, and nobody was there.
+    let waiting = started().resume("next".into()).unwrap().conversation;
+    assert_eq!(reason(waiting.carrier_ended(None, at(26)).unwrap().conversation), EndedReason::Unknown);
+    let mut worn = started();
+    for _ in 0..MAX_RESUMES {
+        worn = worn.resume("next".into()).unwrap().conversation.resumed().unwrap().conversation;
+    }
+    assert_eq!(reason(worn.carrier_ended(None, at(26)).unwrap().conversation), EndedReason::Unknown);
+}
+
+#[test]
+fn the_agents_last_words_are_kept_once() {
+    let speaking = Speaking { heard: "Your cake is".into(), unheard: "ready.".into(), started_at: at(22) };
+    let held = Lease { speaking: Some(speaking), ..lease(88) };
+    let words = |messages: &[Message]| {
+        let Verdict::End { change, .. } =
+            judge(started(), Some(&held), messages, Some(&Carrier::Unknown), at(90))
+        else {
+            panic!("its lease ran out")
+        };
+        change.messages
+    };
+    let message = Message {
+        role: Role::Agent,
+        content: "Your cake is".into(),
+        started_at: at(22),
+        ended_at: at(28),
+        interrupted: true,
+    };
+    assert_eq!(words(&[]), [(1, message.clone())]);
+    let earlier = Message { started_at: at(21), ..message.clone() };
+    let users = Message { role: Role::User, started_at: at(24), ..message.clone() };
+    assert_eq!(words(&[earlier, users]).len(), 1);
+    // The heartbeat was older than the message that the worker stored before it died.
+    let whole = Message { content: "Your cake is ready.".into(), interrupted: false, ..message };
+    assert_eq!(words(&[whole]), []);
+
+    let silent = Lease {
+        speaking: Some(Speaking { heard: String::new(), unheard: "ready.".into(), started_at: at(22) }),
+        ..lease(88)
+    };
+    let end = judge(started(), Some(&silent), &[], Some(&Carrier::Unknown), at(90));
+    assert_eq!(end_of(end).0, ["conversation:ended"], "what nobody heard is not said");
+}

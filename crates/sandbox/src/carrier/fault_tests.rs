@@ -1,0 +1,108 @@
+//! What the carrier does when something fails: a stream that is closed or lost, an answer or a callback
+//! that never comes.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::{
+    OWNED_NUMBER,
+    tests::{ACCOUNT, World},
+};
+
+/// Longer than a call to anybody else takes to be answered.
+const LONG: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn a_stream_the_server_closes_is_stopped_and_the_next_verb_follows() {
+    let mut world = World::start().await;
+    let twiml = world.twiml();
+    let sid = world.dial("+14155550100", &twiml).await;
+    let mut stream = world.stream().await;
+    stream.close().await;
+    let mut reports: Vec<_> = world.reports::<7>().await.into();
+    // The document is fetched beside the callbacks: its place among them is not fixed.
+    let resumed = reports.iter().position(|report| report == "/resume in-progress").unwrap();
+    reports.remove(resumed);
+    assert_eq!(reports[3..], ["/stream stream-started", "/stream stream-stopped", "/status completed"]);
+    let call = world.get(&format!("/sandbox/calls/{sid}")).await;
+    assert_eq!(call["error"], json!(null));
+}
+
+#[tokio::test]
+async fn a_stream_whose_server_dies_is_an_error_and_the_next_verb_follows() {
+    let mut world = World::start().await;
+    let twiml = world.twiml();
+    let sid = world.dial("+14155550100", &twiml).await;
+    // Without a close: as when its process is killed.
+    drop(world.stream().await);
+    let mut reports: Vec<_> = world.reports::<7>().await.into();
+    let resumed = reports.iter().position(|report| report == "/resume in-progress").unwrap();
+    reports.remove(resumed);
+    assert_eq!(reports[3..], ["/stream stream-started", "/stream stream-error", "/status completed"]);
+    let call = world.get(&format!("/sandbox/calls/{sid}")).await;
+    assert_eq!((&call["error"]["code"], &call["ended_by"]), (&json!(31903), &json!("agent")));
+}
+
+#[tokio::test]
+async fn the_silence_around_a_change_of_streams_is_measured() {
+    let mut world = World::start().await;
+    let twiml = world.twiml();
+    let sid = world.dial("+14155550100", &twiml).await;
+    let silence = async |world: &World| {
+        let call = world.get(&format!("/sandbox/calls/{sid}")).await;
+        call["media"]["longest_silence_ms"].as_u64().unwrap()
+    };
+    let mut first = world.stream().await;
+    first.speak(1600).await;
+    first.mark("heard").await;
+    first.next_event().await;
+    assert_eq!(silence(&world).await, 0, "one stream is no change");
+    let (status, _) = world.post(&format!("Calls/{sid}.json"), &[("Twiml", &twiml)]).await;
+    assert_eq!(status, StatusCode::OK);
+    let mut second = world.stream().await;
+    second.play(4000).await;
+    second.speak(160).await;
+    second.mark("heard").await;
+    second.next_event().await;
+    let silence = silence(&world).await;
+    assert!((480..3000).contains(&silence), "{silence} ms, of which 500 were played");
+}
+
+#[tokio::test]
+async fn a_call_whose_answer_is_lost_is_dialled_and_answered_all_the_same() {
+    let mut world = World::start().await;
+    let callback = format!("{}/status", world.application_url);
+    let twiml = world.twiml();
+    let form = [
+        ("To", "+14155550160"),
+        ("From", OWNED_NUMBER),
+        ("Twiml", &*twiml),
+        ("StatusCallback", &*callback),
+        ("StatusCallbackEvent", "answered"),
+    ];
+    let url = format!("{}/2010-04-01/Accounts/{ACCOUNT}/Calls.json", world.carrier_url);
+    let request = world.client.post(url).basic_auth(ACCOUNT, Some("token")).form(&form);
+    assert!(request.timeout(Duration::from_millis(500)).send().await.unwrap_err().is_timeout());
+    assert_eq!(world.webhook().await.field("CallStatus"), "in-progress");
+    world.stream().await;
+    let calls = world.get("/sandbox/calls").await;
+    assert_eq!(calls["calls"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_call_rings_without_a_callback_until_it_is_canceled() {
+    let mut world = World::start().await;
+    let sid = world.dial("+14155550161", "<Response/>").await;
+    let path = format!("/2010-04-01/Accounts/{ACCOUNT}/Calls/{sid}.json");
+    assert!(timeout(LONG, world.webhooks.recv()).await.is_err(), "nothing is reported");
+    assert_eq!(world.get(&path).await["status"], "ringing");
+    let (status, _) = world.post(&format!("Calls/{sid}.json"), &[("Status", "canceled")]).await;
+    assert_eq!(status, StatusCode::OK);
+    let settled = async { while world.get(&format!("/sandbox/calls/{sid}")).await["settled"] != true {} };
+    timeout(LONG, settled).await.unwrap();
+    assert_eq!(world.get(&path).await["status"], "canceled");
+    assert!(world.webhooks.try_recv().is_err(), "not even its end");
+}

@@ -1,0 +1,10 @@
+//! Which conversation it is about.
+
+use domain::ids::{AccountId, ConversationId};
+
+/// A conversation's place in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Address {
+    pub(crate) account: AccountId,
+    pub(crate) conversation: ConversationId,
+}

@@ -1,0 +1,85 @@
+//! What others learn about the calls of this worker while it holds them: read for all of them at once.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use aws::store::Store;
+use domain::conversations::{Conversation, State};
+use tokio::{sync::mpsc, time::sleep};
+
+use crate::address::Address;
+
+/// How often the conversations are looked at: so long may the end route take to be heard.
+const LOOK: Duration = Duration::from_secs(1);
+/// Notes waiting for a call's loop; the same ones come again a second later.
+const WAITING: usize = 4;
+
+/// Something a call should know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Note {
+    /// Somebody asked for the end.
+    EndRequested,
+    /// The carrier says that the call is over.
+    CarrierEnded,
+    /// The conversation has ended without us.
+    Ended,
+}
+
+/// The live calls of this worker.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    calls: Mutex<HashMap<Address, mpsc::Sender<Note>>>,
+}
+
+impl Notes {
+    /// Begins to look after a call; ends when the receiver is dropped.
+    pub(crate) fn subscribe(&self, address: Address) -> mpsc::Receiver<Note> {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        self.lock().insert(address, sender);
+        receiver
+    }
+
+    /// Looks at all calls, for ever.
+    pub(crate) async fn watch(&self, store: &Store) {
+        loop {
+            sleep(LOOK).await;
+            let addresses: Vec<_> = {
+                let mut calls = self.lock();
+                calls.retain(|_, call| !call.is_closed());
+                calls.keys().map(|address| (address.account, address.conversation)).collect()
+            };
+            if addresses.is_empty() {
+                continue;
+            }
+            match store.states(&addresses).await {
+                Ok(conversations) => conversations.iter().for_each(|conversation| self.tell(conversation)),
+                Err(error) => tracing::warn!(%error, "the notes could not be read"),
+            }
+        }
+    }
+
+    fn tell(&self, conversation: &Conversation) {
+        let address = Address { account: conversation.account_id, conversation: conversation.id };
+        let calls = self.lock();
+        let (Some(note), Some(call)) = (note(conversation), calls.get(&address)) else { return };
+        // A full channel has the same note in it already.
+        let _ = call.try_send(note);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Address, mpsc::Sender<Note>>> {
+        // Nothing that is done under the lock can leave the map half changed.
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The most important thing a call should know of its conversation.
+fn note(conversation: &Conversation) -> Option<Note> {
+    if let State::Ended { .. } = conversation.state {
+        return Some(Note::Ended);
+    }
+    let carrier = conversation.notes.carrier_ended_at.map(|_| Note::CarrierEnded);
+    carrier.or(conversation.notes.end_requested_at.map(|_| Note::EndRequested))
+}

@@ -1,0 +1,242 @@
+//! A conversation that was answered, the vendors that serve it, and workers that hold it.
+
+mod bucket;
+mod phone;
+mod table;
+mod vendors;
+
+use std::{net::SocketAddr, time::Duration};
+
+use ::vendors::{Providers, egress, endpoints::Endpoints, keys::Keys};
+use aws::{
+    recordings::Recordings,
+    store::{Outcome, Store, testing},
+    system,
+};
+use domain::{
+    accounts::sha256_hex,
+    agents::{AgentConfig, Function, Hook, Instruction, LanguageModel, ModelSettings, Tool, ToolKind},
+    conversations::{Conversation, EndedReason, NotPossible, Snapshot, Speaking, State, Transition},
+    costs::Prices,
+    events::{Event, EventName},
+    ids::{AccountId, ConversationId},
+    messages::Message,
+    time::Timestamp,
+};
+use media::Worker;
+use serde_json::Value;
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::{
+    bucket::Objects,
+    phone::{Closing, Frame, MEDIA, Phone, START, STOP},
+    table::{Gate, Way},
+    vendors::{Answer, PATIENCE, Vendors, tone},
+};
+
+/// A voice of 25 characters a second: somewhat faster than people speak.
+pub(crate) const UNHURRIED: usize = 320;
+/// One of 100, where the test waits for nothing that is said.
+pub(crate) const FAST: usize = 80;
+
+pub(crate) struct World {
+    /// The table, as everybody but the worker sees it.
+    pub(crate) store: Store,
+    /// Between a worker and the table.
+    pub(crate) gate: Gate,
+    pub(crate) vendors: Vendors,
+    pub(crate) objects: Objects,
+    pub(crate) account: AccountId,
+    pub(crate) id: ConversationId,
+    bucket_url: String,
+}
+
+/// A worker that serves.
+pub(crate) struct Serving {
+    pub(crate) address: SocketAddr,
+    stop: CancellationToken,
+    served: JoinHandle<anyhow::Result<()>>,
+    /// Of its own, so that it can die; none once it has.
+    runtime: Option<Runtime>,
+}
+
+impl World {
+    /// The conversation that the sample's stream belongs to, answered and waiting for it.
+    pub(crate) async fn new(agent: AgentConfig, bytes_per_character: usize) -> Self {
+        let (store, gate) = table::open().await;
+        let (bucket_url, objects) = bucket::serve().await;
+        let start: Value = serde_json::from_str(START).unwrap();
+        let parameter = |name: &str| start["start"]["customParameters"][name].as_str().unwrap();
+        let (account, id) =
+            (parameter("account_id").parse().unwrap(), parameter("conversation_id").parse().unwrap());
+        let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
+        let conversation = Conversation::outbound(id, account, None, to, from, now());
+        store.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
+        let vendors = Vendors::start(bytes_per_character).await;
+        let world = Self { store, gate, vendors, objects, account, id, bucket_url };
+        let (token, call) = (parameter("token"), start["start"]["callSid"].as_str().unwrap());
+        world.change(|before| before.conversation.dial(&before.agent, sha256_hex(token), now())).await;
+        world.change(|before| before.conversation.answered(&before.agent, call, now())).await;
+        world
+    }
+
+    /// Starts a worker that lets so many calls in.
+    pub(crate) async fn worker_for(&self, calls: usize) -> Serving {
+        let url = &self.vendors.url;
+        let keys = r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
+        let endpoint =
+            |name: &str| Some(if name == "OPENAI_API_URL" { format!("{url}/v1") } else { url.clone() });
+        let providers = Providers {
+            http: egress::client(),
+            endpoints: Endpoints::from_vars(&endpoint).unwrap(),
+            keys: Keys::parse(keys).unwrap(),
+        };
+        let prices = Prices { agent_per_minute: "0.06".parse().unwrap() };
+        let recordings = Recordings::new(&testing::config(&self.bucket_url).await, bucket::NAME.to_owned());
+        let worker = Worker::from_parts(self.gate.store().await, recordings, providers, prices, calls);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let served = runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            media::serve(listener, worker, stopped).await
+        });
+        Serving { address, stop, served, runtime: Some(runtime) }
+    }
+
+    pub(crate) async fn worker(&self) -> Serving {
+        self.worker_for(10).await
+    }
+
+    /// What somebody else changes.
+    pub(crate) async fn change(&self, change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>) {
+        let outcome = self.store.transition(self.account, self.id, change).await.unwrap();
+        assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
+    }
+
+    pub(crate) async fn conversation(&self) -> Conversation {
+        self.store.conversation(self.account, self.id).await.unwrap().unwrap().conversation
+    }
+
+    pub(crate) async fn messages(&self) -> Vec<Message> {
+        self.store.messages(self.account, self.id).await.unwrap()
+    }
+
+    /// All events; their numbers are proved to have no gaps.
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        let (events, has_more) = self.store.events(self.account, self.id, 0, 1_000).await.unwrap();
+        assert!(!has_more);
+        let sequence: Vec<_> = events.iter().map(|event| event.sequence).collect();
+        assert_eq!(sequence, (1..=events.len() as u64).collect::<Vec<_>>());
+        events
+    }
+
+    /// Waits until the conversation is as expected.
+    pub(crate) async fn until(
+        &self,
+        expected: &str,
+        mut is_so: impl FnMut(&Conversation) -> bool,
+    ) -> Conversation {
+        let by = Instant::now() + PATIENCE;
+        loop {
+            let conversation = self.conversation().await;
+            if is_so(&conversation) {
+                return conversation;
+            }
+            assert!(Instant::now() < by, "never {expected}: {conversation:?}");
+            // There is nobody who would tell.
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) async fn started(&self) -> Conversation {
+        self.until("started", |conversation| matches!(conversation.state, State::Started { .. })).await
+    }
+
+    /// Waits for the end, and why it was.
+    pub(crate) async fn ended(&self) -> (Conversation, EndedReason) {
+        let conversation = self.until("ended", |conversation| conversation.ended().is_some()).await;
+        let (_, reason, _) = conversation.ended().unwrap();
+        (conversation, reason)
+    }
+
+    /// Waits until the lease tells that the agent is saying what is expected.
+    pub(crate) async fn until_speaking(&self, is_so: impl Fn(&Speaking) -> bool) {
+        let by = Instant::now() + PATIENCE;
+        loop {
+            let lease = self.store.lease(self.account, self.id).await.unwrap();
+            if lease.and_then(|lease| lease.speaking).is_some_and(|speaking| is_so(&speaking)) {
+                return;
+            }
+            assert!(Instant::now() < by, "the agent is never said to speak");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until so many messages are stored.
+    pub(crate) async fn until_messages(&self, count: u64) -> Vec<Message> {
+        self.until("said", |conversation| conversation.next_message > count).await;
+        self.messages().await
+    }
+}
+
+impl Serving {
+    /// Tells the worker to stop, and waits until it has.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        let served = timeout(PATIENCE, &mut self.served).await;
+        served.expect("the worker stops in time").unwrap()
+    }
+
+    /// Ends the worker without a word.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // Waiting for its tasks is not possible here, and they need not end well.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+pub(crate) fn now() -> Timestamp {
+    system::now()
+}
+
+/// An agent that says this first.
+pub(crate) fn greeting(text: &str) -> AgentConfig {
+    AgentConfig { initial_message: Some(text.to_owned()), ..quiet() }
+}
+
+/// An agent that waits for the caller, and hangs up with `end_call`.
+pub(crate) fn quiet() -> AgentConfig {
+    let function = Function { name: "end_call".to_owned(), description: None, parameters: None };
+    let settings = ModelSettings {
+        tools: vec![Tool { kind: ToolKind::Function, function }],
+        ..ModelSettings::default()
+    };
+    let hook = Hook {
+        events: vec![EventName::FunctionCallTriggered],
+        filter: None,
+        instructions: vec![Instruction::HangUp],
+    };
+    AgentConfig {
+        prompt: Some("You are Ada.".to_owned()),
+        language_model: LanguageModel::Openai(settings),
+        hooks: vec![hook],
+        ..AgentConfig::default()
+    }
+}

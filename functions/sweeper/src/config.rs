@@ -1,0 +1,70 @@
+//! How the function is configured.
+
+use anyhow::Context as _;
+use aws::{
+    provider_keys::ProviderKeys,
+    store::Store,
+    system::{ConfigError, Vars},
+};
+use domain::costs::Prices;
+use vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
+
+use crate::Sweeper;
+
+/// The function's environment.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `TABLE_NAME`.
+    pub table: String,
+    /// `PROVIDER_KEYS_SECRET`.
+    pub keys_secret: String,
+    /// `TWILIO_API_URL` and its like.
+    pub endpoints: Endpoints,
+    /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
+    pub prices: Prices,
+}
+
+impl Config {
+    /// Reads the variables; all that is wrong is reported.
+    pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
+        let table = vars.required("TABLE_NAME");
+        let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
+        let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
+        let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
+            Ok(endpoints) => endpoints,
+            Err(bad) => return Err(vars.rejected(bad)),
+        };
+        vars.finish()?;
+        Ok(Self { table, keys_secret, endpoints, prices: Prices { agent_per_minute } })
+    }
+}
+
+impl Sweeper {
+    /// Makes the clients and fetches the carrier's key.
+    pub async fn connect(config: Config) -> anyhow::Result<Self> {
+        let sdk = aws::sdk_config().await;
+        let keys = ProviderKeys::load(&sdk, &config.keys_secret).await.context("PROVIDER_KEYS_SECRET")?;
+        let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
+        let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
+        Ok(Self {
+            store: Store::new(&sdk, config.table),
+            calls: Calls::new(&providers),
+            prices: config.prices,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bad_variable_is_reported() {
+        let vars = Vars::from([("TWILIO_API_URL", "x"), ("AGENT_PRICE_PER_MINUTE", "cheap")]);
+        let bad = Config::from_vars(vars).unwrap_err().0;
+        for name in ["TABLE_NAME", "PROVIDER_KEYS_SECRET", "AGENT_PRICE_PER_MINUTE", "TWILIO_API_URL"] {
+            assert_eq!(bad.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {bad:?}");
+        }
+        assert_eq!(bad.len(), 4, "{bad:?}");
+    }
+}

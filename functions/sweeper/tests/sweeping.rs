@@ -1,0 +1,206 @@
+//! A sweep, from the sample event to what the carrier and the table see.
+
+#![cfg(test)]
+
+mod world;
+
+use std::time::Duration;
+
+use aws::{store::StoreError, system};
+use domain::{
+    conversations::{EndedReason, Lease, Speaking},
+    costs::{Prices, Usage},
+};
+use lambda_runtime::LambdaEvent;
+use serde_json::Value;
+use sweeper::Swept;
+use world::{World, ago, sid};
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 3_600;
+
+#[test]
+fn the_sample_of_the_schedule_is_what_the_function_takes() {
+    let sample = include_str!("../../../events/schedule_sweep.json");
+    let payload: Value = serde_json::from_str(sample).unwrap();
+    assert_eq!(payload["detail-type"], "Scheduled Event");
+    // What it says does not matter: the clock is what is due.
+    let _: LambdaEvent<Value> = LambdaEvent::new(payload, lambda_runtime::Context::default());
+}
+
+#[tokio::test]
+async fn nothing_that_is_not_due_is_looked_at() {
+    let world = World::new().await;
+    world.queued(1, MINUTE).await;
+    world.dialing(2, MINUTE, None).await;
+    world.started(3, 10 * MINUTE, &Lease::new("a".into(), system::now())).await;
+    assert_eq!(world.sweep().await, Swept::default());
+    assert!(world.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_call_that_was_never_dialled_is_over_without_asking_anybody() {
+    let world = World::new().await;
+    world.queued(1, HOUR + 30).await;
+    let swept = world.sweep().await;
+    assert_eq!((swept.looked_at, swept.ended, swept.failed), (1, 1, 0));
+    assert!((30..60).contains(&swept.lag.as_secs()), "{swept:?}");
+    assert_eq!(world.events(1).await, ["phone_call:rejected", "conversation:ended"]);
+    assert!(world.asked().is_empty());
+    assert_eq!(world.sweep().await, Swept::default(), "it is not due any more");
+}
+
+#[tokio::test]
+async fn a_call_without_news_ends_as_the_carrier_says_and_is_hung_up_while_it_lives() {
+    for (status, duration, names, reason, hung_up) in [
+        ("busy", "", ["phone_call:rejected", "conversation:ended"], EndedReason::UserEnded, false),
+        ("no-answer", "", ["phone_call:rejected", "conversation:ended"], EndedReason::Unknown, false),
+        ("ringing", "", ["phone_call:rejected", "conversation:ended"], EndedReason::Unknown, true),
+        ("in-progress", "", ["phone_call:accepted", "conversation:ended"], EndedReason::Unknown, true),
+        ("completed", "42", ["phone_call:accepted", "conversation:ended"], EndedReason::UserEnded, false),
+    ] {
+        let world = World::new().await;
+        world.dialing(1, 3 * MINUTE, Some(&sid(1))).await;
+        world.carrier().calls.insert(sid(1), (status.to_owned(), duration.to_owned()));
+        assert_eq!(world.sweep().await.ended, 1, "{status}");
+        assert_eq!(world.events(1).await[1..], names, "{status}");
+        assert_eq!(world.conversation(1).await.ended().unwrap().1, reason, "{status}");
+        assert_eq!(world.carrier().hung_up.contains(&sid(1)), hung_up, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_the_carrier_does_not_know_has_failed() {
+    let world = World::new().await;
+    world.dialing(1, 3 * MINUTE, Some(&sid(1))).await;
+    assert_eq!(world.sweep().await.ended, 1);
+    assert_eq!(world.events(1).await[1..], ["phone_call:rejected", "conversation:ended"]);
+}
+
+#[tokio::test]
+async fn a_call_whose_id_was_lost_is_looked_for_by_its_numbers_and_never_hung_up() {
+    for (placed, answered) in [(0, false), (1, true), (2, false)] {
+        let world = World::new().await;
+        world.dialing(1, 3 * MINUTE, None).await;
+        for n in 1..=placed {
+            world.carrier().calls.insert(sid(n), ("in-progress".to_owned(), String::new()));
+        }
+        assert_eq!(world.sweep().await.ended, 1);
+        let first = if answered { "phone_call:accepted" } else { "phone_call:rejected" };
+        assert_eq!(world.events(1).await[1], first, "{placed} calls");
+        assert!(world.carrier().hung_up.is_empty(), "it may be another conversation's");
+        let known = world.conversation(1).await.carrier_call_id;
+        assert_eq!(known, answered.then(|| sid(1)), "{placed} calls");
+    }
+}
+
+#[tokio::test]
+async fn a_call_whose_worker_is_gone_ends_with_its_last_words_and_what_it_used() {
+    let mut world = World::new().await;
+    world.sweeper.prices = Prices { agent_per_minute: "0.05".parse().unwrap() };
+    let speaking =
+        Speaking { heard: "Your cake is".into(), unheard: "ready.".into(), started_at: ago(2 * MINUTE) };
+    let lease = Lease { speaking: Some(speaking), ..Lease::new("a".into(), ago(90)) };
+    world.started(1, 5 * MINUTE, &lease).await;
+    world.carrier().calls.insert(sid(1), ("in-progress".to_owned(), String::new()));
+
+    let swept = world.sweep().await;
+    assert_eq!((swept.ended, swept.failed), (1, 0));
+    assert!((30..35).contains(&swept.lag.as_secs()), "{swept:?}");
+    assert_eq!(world.carrier().hung_up, [sid(1)]);
+    assert_eq!(world.events(1).await[3..], ["message:sent", "conversation:ended"]);
+    let messages = world.messages(1).await;
+    assert_eq!((messages[0].content.as_str(), messages[0].interrupted), ("Your cake is", true));
+    let conversation = world.conversation(1).await;
+    let (_, reason, cost) = conversation.ended().unwrap();
+    assert_eq!((reason, cost.voice.characters), (EndedReason::Unknown, 1_000));
+    assert!((0.24..0.27).contains(&cost.agent.cost.to_f64()), "five minutes: {cost:?}");
+    assert_eq!(world.sweep().await, Swept::default(), "its lease is gone");
+}
+
+#[tokio::test]
+async fn a_worker_that_lives_is_left_alone_whatever_the_carrier_reported() {
+    let world = World::new().await;
+    world.started(1, 5 * MINUTE, &Lease::new("a".into(), ago(10))).await;
+    world.change(1, |snapshot| snapshot.conversation.carrier_ended(Some(9), ago(30))).await;
+    assert_eq!((world.sweep().await.looked_at, world.sweep().await.looked_at), (1, 0), "once, then put off");
+    assert!(world.conversation(1).await.ended().is_none());
+}
+
+#[tokio::test]
+async fn what_cannot_be_dealt_with_is_put_off_and_stops_nothing_else() {
+    let world = World::new().await;
+    world.dialing(1, 5 * MINUTE, Some("no id")).await;
+    world.dialing(2, 4 * MINUTE, Some(&sid(2))).await;
+    world.carrier().calls.insert(sid(2), ("ringing".to_owned(), String::new()));
+    world.carrier().stubborn = true;
+    world.queued(3, HOUR + 1).await;
+    let swept = world.sweep().await;
+    assert_eq!((swept.looked_at, swept.ended, swept.failed), (3, 1, 2));
+    assert!(world.conversation(3).await.ended().is_some());
+    assert_eq!(world.sweep().await, Swept::default(), "they are put off");
+}
+
+#[tokio::test]
+async fn nothing_that_may_live_ends_while_the_carrier_is_silent_except_after_an_hour() {
+    let world = World::new().await;
+    world.carrier().away = true;
+    world.dialing(1, 3 * MINUTE, Some(&sid(1))).await;
+    world.dialing(2, HOUR + 3 * MINUTE, Some(&sid(2))).await;
+    let swept = world.sweep().await;
+    assert_eq!((swept.looked_at, swept.ended, swept.failed), (2, 1, 1));
+    assert!(world.conversation(1).await.ended().is_none());
+    assert_eq!(world.events(2).await[1..], ["phone_call:rejected", "conversation:ended"]);
+}
+
+#[tokio::test]
+async fn a_table_that_cannot_be_read_fails_the_sweep() {
+    let mut world = World::new().await;
+    world.sweeper.store = world::no_store().await;
+    assert!(matches!(world.sweeper.sweep().await, Err(StoreError::Unavailable(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_a_page_is_swept_at_once_by_two_sweeps_and_each_ends_once() {
+    let world = World::new().await;
+    for n in 0..230 {
+        world.queued(n, HOUR + 1 + i64::from(n)).await;
+    }
+    let (one, two) = tokio::join!(world.sweep(), world.sweep());
+    assert_eq!((one.ended + two.ended, one.failed + two.failed), (230, 0));
+    for n in 0..230 {
+        assert_eq!(world.events(n).await, ["phone_call:rejected", "conversation:ended"], "{n}");
+    }
+    assert_eq!(world.sweep().await, Swept::default());
+}
+
+/// Worker, report and sweep want the same end: who writes first has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn worker_report_and_sweep_at_once_make_one_end() {
+    let world = World::new().await;
+    for n in 0..50 {
+        let lease = Lease { until: ago(1), ..Lease::new("a".into(), ago(90)) };
+        world.started(n, 5 * MINUTE, &lease).await;
+        world.carrier().calls.insert(sid(n), ("in-progress".to_owned(), String::new()));
+        let (account, id) = World::ids(n);
+        let store = &world.sweeper.store;
+        let used = Usage { characters: 2_000, ..Usage::default() };
+        let worker = store.transition_as("a", account, id, |now| {
+            let (agent, prices) = (&now.agent, Prices::default());
+            now.conversation.end(agent, EndedReason::AgentEnded, &[], &used, &prices, system::now())
+        });
+        let report =
+            store.transition(account, id, |now| now.conversation.carrier_ended(Some(9), system::now()));
+        let (swept, worker, report) = tokio::join!(world.sweep(), worker, report);
+        let (_, _) = (worker.unwrap(), report.unwrap());
+        let names = world.events(n).await;
+        let ends = names.iter().filter(|name| **name == "conversation:ended").count();
+        assert_eq!((ends, names.last().copied()), (1, Some("conversation:ended")), "{names:?}");
+        let conversation = world.conversation(n).await;
+        let (_, reason, cost) = conversation.ended().unwrap();
+        let expected = if reason == EndedReason::AgentEnded { 2_000 } else { 1_000 };
+        assert_eq!(cost.voice.characters, expected, "round {n}: {swept:?}");
+        assert!(world.sweeper.store.lease(account, id).await.unwrap().is_none());
+    }
+    assert_eq!(world.sweep().await.lag, Duration::ZERO);
+}

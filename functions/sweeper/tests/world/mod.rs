@@ -1,0 +1,199 @@
+//! A sweeper with a real store, and a carrier of its own on a loopback socket.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use aws::{
+    store::{Outcome, Store, testing},
+    system,
+};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{Method, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use domain::{
+    agents::AgentConfig,
+    conversations::{Conversation, Lease, NotPossible, Snapshot, Transition},
+    costs::{Prices, Usage},
+    ids::{AccountId, ConversationId},
+    messages::Message,
+    time::Timestamp,
+};
+use serde_json::json;
+use sweeper::{Sweeper, Swept};
+use vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
+
+/// The carrier's calls by id, with status and duration; all were placed three minutes ago.
+#[derive(Default)]
+pub(crate) struct Carrier {
+    pub(crate) calls: BTreeMap<String, (String, String)>,
+    pub(crate) hung_up: Vec<String>,
+    /// Everything that was asked for.
+    pub(crate) asked: Vec<String>,
+    /// It hangs up nothing.
+    pub(crate) stubborn: bool,
+    /// It answers nothing.
+    pub(crate) away: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) sweeper: Sweeper,
+    carrier: Arc<Mutex<Carrier>>,
+}
+
+/// This many seconds ago.
+pub(crate) fn ago(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(system::now().as_millis() - seconds * 1_000)
+}
+
+/// The id of a conversation's call.
+pub(crate) fn sid(n: u32) -> String {
+    format!("CA{n:032}")
+}
+
+/// A store where nobody listens.
+pub(crate) async fn no_store() -> Store {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    Store::new(&testing::config(&url).await, "switchboard".to_owned())
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let carrier = Arc::<Mutex<Carrier>>::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().fallback(answer).with_state(carrier.clone());
+        tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
+        let keys = r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
+        let endpoints =
+            Endpoints::from_vars(&|name| (name == "TWILIO_API_URL").then(|| url.clone())).unwrap();
+        let providers = Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() };
+        let store = testing::store().await;
+        let sweeper = Sweeper { store, calls: Calls::new(&providers), prices: Prices::default() };
+        Self { sweeper, carrier }
+    }
+
+    pub(crate) fn carrier(&self) -> MutexGuard<'_, Carrier> {
+        self.carrier.lock().unwrap()
+    }
+
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.carrier().asked.clone()
+    }
+
+    pub(crate) async fn sweep(&self) -> Swept {
+        self.sweeper.sweep().await.unwrap()
+    }
+
+    pub(crate) fn ids(n: u32) -> (AccountId, ConversationId) {
+        let at = Timestamp::from_millis(1_795_339_800_000);
+        (AccountId::new(at, 1), ConversationId::new(at, u128::from(n)))
+    }
+
+    /// A call that was asked for this many seconds ago.
+    pub(crate) async fn queued(&self, n: u32, seconds: i64) {
+        let (account, id) = Self::ids(n);
+        let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
+        let conversation = Conversation::outbound(id, account, None, to, from, ago(seconds));
+        let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
+        self.sweeper.store.create_conversation(&snapshot).await.unwrap();
+    }
+
+    /// One that was dialled this many seconds ago.
+    pub(crate) async fn dialing(&self, n: u32, seconds: i64, call: Option<&str>) {
+        self.queued(n, seconds).await;
+        self.change(n, |now| now.conversation.dial(&now.agent, "hash".into(), ago(seconds))).await;
+        if let Some(call) = call {
+            self.change(n, |now| now.conversation.placed(call)).await;
+        }
+    }
+
+    /// One that began this many seconds ago.
+    pub(crate) async fn started(&self, n: u32, seconds: i64, lease: &Lease) {
+        self.dialing(n, seconds, Some(&sid(n))).await;
+        let (account, id) = Self::ids(n);
+        let taken = self.sweeper.store.transition_taking(lease, account, id, |now| {
+            now.conversation.started(&now.agent, &sid(n), ago(seconds))
+        });
+        assert!(matches!(taken.await.unwrap(), Outcome::Changed(_)));
+        let usage = Usage { characters: 1_000, ..Usage::default() };
+        self.change(n, |now| now.conversation.append(&now.agent, &[], &usage)).await;
+    }
+
+    pub(crate) async fn change(
+        &self,
+        n: u32,
+        change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+    ) {
+        let (account, id) = Self::ids(n);
+        let outcome = self.sweeper.store.transition(account, id, change).await.unwrap();
+        assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
+    }
+
+    pub(crate) async fn conversation(&self, n: u32) -> Conversation {
+        let (account, id) = Self::ids(n);
+        self.sweeper.store.conversation(account, id).await.unwrap().unwrap().conversation
+    }
+
+    pub(crate) async fn messages(&self, n: u32) -> Vec<Message> {
+        let (account, id) = Self::ids(n);
+        self.sweeper.store.messages(account, id).await.unwrap()
+    }
+
+    pub(crate) async fn events(&self, n: u32) -> Vec<&'static str> {
+        let (account, id) = Self::ids(n);
+        let (events, _) = self.sweeper.store.events(account, id, 0, 100).await.unwrap();
+        events.iter().map(|event| event.name.as_str()).collect()
+    }
+}
+
+async fn answer(
+    State(carrier): State<Arc<Mutex<Carrier>>>,
+    method: Method,
+    uri: Uri,
+    body: Bytes,
+) -> Response {
+    let mut carrier = carrier.lock().unwrap();
+    carrier.asked.push(format!("{method} {uri}"));
+    if carrier.away {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let created = {
+        let at = carriers_time(ago(3 * 60));
+        move |sid: &str, (status, duration): &(String, String)| json!({ "sid": sid, "status": status, "duration": duration, "start_time": at, "date_created": at })
+    };
+    let leaf = uri.path().rsplit('/').next().unwrap_or_default().trim_end_matches(".json").to_owned();
+    if leaf == "Calls" {
+        let calls: Vec<_> = carrier.calls.iter().map(|(sid, call)| created(sid, call)).collect();
+        return json!({ "calls": calls }).to_string().into_response();
+    }
+    match carrier.calls.get(&leaf).cloned() {
+        None => StatusCode::NOT_FOUND.into_response(),
+        Some(_) if method == Method::POST && carrier.stubborn => StatusCode::BAD_GATEWAY.into_response(),
+        Some(call) => {
+            if method == Method::POST {
+                assert_eq!(&*body, b"Status=completed");
+                carrier.hung_up.push(leaf.clone());
+            }
+            created(&leaf, &call).to_string().into_response()
+        }
+    }
+}
+
+/// A time as the carrier writes it.
+fn carriers_time(at: Timestamp) -> String {
+    let text = at.to_string();
+    let (date, time) = text.split_once('T').unwrap();
+    let (year, rest) = date.split_once('-').unwrap();
+    let (month, day) = rest.split_once('-').unwrap();
+    let names = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let month = names[month.parse::<usize>().unwrap() - 1];
+    format!("{day} {month} {year} {} +0000", &time[..8])
+}

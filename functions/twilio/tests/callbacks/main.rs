@@ -1,0 +1,8 @@
+//! The carrier's callbacks, from the sample events to the stored conversation.
+
+#![cfg(test)]
+
+mod lives;
+mod reports;
+mod resuming;
+mod world;

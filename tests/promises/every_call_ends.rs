@@ -1,0 +1,152 @@
+//! Every conversation ends, once, whoever fails: the carrier, its callbacks, or all of our workers.
+
+use std::time::{Duration, Instant};
+
+use harness::{Stack, baker, restless, shared};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+/// How long after a crash a conversation may live on at worst.
+const CRASH: Duration = Duration::from_secs(150);
+/// A call that nobody hears of: a minute to ring, one for the carrier to say so, and the sweep after that.
+const UNHEARD_OF: Duration = Duration::from_secs(210);
+/// How long it may take to reach a state that is on its way.
+const SOON: Duration = Duration::from_secs(30);
+
+async fn status(stack: &Stack, id: &str, wanted: &str) {
+    let reached = async |stack: &Stack| Ok((stack.conversation(id).await?["status"] == wanted).then_some(()));
+    stack.wait(SOON, "the conversation does not get there", reached).await.unwrap();
+}
+
+async fn assert_one_end(stack: &Stack, id: &str) {
+    let names = stack.event_names(id).await.unwrap();
+    assert_eq!(names.iter().filter(|name| *name == "conversation:ended").count(), 1, "{names:?}");
+    assert_eq!(names.last().unwrap(), "conversation:ended");
+}
+
+async fn end(stack: &Stack, id: &str) -> Value {
+    let answer = stack.send(Method::POST, &format!("/conversations/{id}/end"), None).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(answer.body["id"], id);
+    answer.body
+}
+
+#[tokio::test]
+async fn a_call_whose_answer_the_carrier_lost_is_dialled_once_and_goes_on() {
+    let (stack, to) = (shared(), "+14155550160");
+    let id = stack.call(to, baker()).await.unwrap();
+    let conversation = stack.ended(&id).await.unwrap();
+    assert_eq!(conversation["ended_reason"], "agent_ended");
+    assert!(conversation["messages"].as_array().unwrap().len() >= 4, "{}", conversation["messages"]);
+    assert_one_end(stack, &id).await;
+    // Fails if there is a second call.
+    let call = stack.settled_call(to).await.unwrap();
+    assert_eq!(call["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_call_the_carrier_never_says_anything_of_ends() {
+    let (stack, to) = (shared(), "+14155550161");
+    let id = stack.call(to, baker()).await.unwrap();
+    let conversation = stack.ended_within(&id, UNHEARD_OF).await.unwrap();
+    assert_eq!(conversation["started_at"], json!(null));
+    assert_eq!(
+        stack.event_names(&id).await.unwrap(),
+        ["phone_call:connection_requested", "phone_call:rejected", "conversation:ended"]
+    );
+    assert_eq!(stack.events(&id).await.unwrap()[1]["data"]["reason"], "no_answer");
+    let call = stack.settled_call(to).await.unwrap();
+    assert_eq!(call["status"], "canceled", "the phone does not ring on");
+}
+
+#[tokio::test]
+async fn with_no_worker_left_a_call_ends_with_what_was_known_of_it() {
+    let (stack, to) = (restless().await, "+14155550171");
+    let id = stack.call(to, baker()).await.unwrap();
+    let answered = async |stack: &Stack| {
+        let conversation = stack.conversation(&id).await?;
+        Ok((conversation["messages"].as_array().is_some_and(|messages| messages.len() >= 2)).then_some(()))
+    };
+    stack.wait(SOON, "nobody spoke", answered).await.unwrap();
+
+    // No worker that is started again may take the call: none lives until the carrier has given it up.
+    let crashed = Instant::now();
+    let gone = async |stack: &Stack| {
+        for worker in stack.workers()? {
+            if stack.exit_code(worker.pid)?.is_none() {
+                let _ = std::process::Command::new("kill").args(["-KILL", &worker.pid.to_string()]).output();
+            }
+        }
+        Ok(stack.carrier_calls(to).await?.pop().filter(|call| call["ended_at_ms"] != json!(null)))
+    };
+    let call = stack.wait(CRASH, "the carrier still holds the call", gone).await.unwrap();
+    assert_eq!(call["status"], "completed");
+    let conversation = stack.ended_within(&id, CRASH.saturating_sub(crashed.elapsed())).await.unwrap();
+    assert_eq!(conversation["ended_reason"], "unknown");
+    assert_one_end(&stack, &id).await;
+    let cost = &conversation["cost_breakdown"];
+    for part in ["voice", "transcriber", "telephony"] {
+        assert!(cost[part]["cost"].as_f64().unwrap() > 0.0, "what was used is paid: {part} in {cost}");
+    }
+    let both = async |stack: &Stack| Ok((stack.workers()?.len() == 2).then_some(()));
+    stack.wait(Duration::from_mins(1), "the workers do not come back", both).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_can_be_ended_before_it_is_dialled() {
+    let (stack, to) = (shared(), "+14155550172");
+    let id = stack.call(to, baker()).await.unwrap();
+    let conversation = end(stack, &id).await;
+    assert_eq!(
+        (&conversation["status"], &conversation["ended_reason"]),
+        (&json!("ended"), &json!("agent_ended"))
+    );
+    assert_one_end(stack, &id).await;
+    // It may have been on its way to the carrier; then it is taken back.
+    for _ in stack.carrier_calls(to).await.unwrap() {
+        let call = stack.settled_call(to).await.unwrap();
+        assert_eq!(call["media"]["streams"], 0);
+    }
+    assert_eq!(end(stack, &id).await, conversation, "ending it again changes nothing");
+}
+
+#[tokio::test]
+async fn a_call_can_be_ended_while_it_rings() {
+    // Rings for five seconds; on this stack nobody else calls it.
+    let (stack, to) = (restless().await, "+14155550151");
+    let id = stack.call(to, baker()).await.unwrap();
+    let ringing = async |stack: &Stack| {
+        Ok(Some(stack.carrier_call(to).await?).filter(|call| call["status"] == "ringing"))
+    };
+    stack.wait(SOON, "it does not ring", ringing).await.unwrap();
+    let conversation = end(&stack, &id).await;
+    assert_eq!(
+        (&conversation["status"], &conversation["ended_reason"]),
+        (&json!("ended"), &json!("agent_ended"))
+    );
+    let call = stack.settled_call(to).await.unwrap();
+    assert_eq!(call["status"], "canceled", "the phone does not ring on");
+    assert_one_end(&stack, &id).await;
+}
+
+#[tokio::test]
+async fn a_live_call_can_be_ended_and_its_worker_does_so() {
+    let (stack, to) = (shared(), "+14155550173");
+    let id = stack.call(to, baker()).await.unwrap();
+    status(stack, &id, "started").await;
+    end(stack, &id).await;
+    let asked = Instant::now();
+    let conversation = stack.ended(&id).await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(15), "it took {:?}", asked.elapsed());
+    assert_eq!(conversation["ended_reason"], "agent_ended");
+    assert_one_end(stack, &id).await;
+    let call = stack.settled_call(to).await.unwrap();
+    assert_eq!((&call["status"], &call["ended_by"]), (&json!("completed"), &json!("agent")));
+}
+
+#[tokio::test]
+async fn a_conversation_nobody_knows_cannot_be_ended() {
+    let path = "/conversations/conv_00000000000000000000000000/end";
+    let answer = shared().send(Method::POST, path, None).await.unwrap();
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+}
