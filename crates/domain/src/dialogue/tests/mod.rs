@@ -5,6 +5,7 @@
 
 mod endings;
 mod failures;
+mod handover;
 mod interruptions;
 mod latency;
 mod properties;

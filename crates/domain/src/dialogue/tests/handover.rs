@@ -1,0 +1,246 @@
+//! A call that is handed to another worker.
+
+use super::{
+    super::history::UNANSWERED,
+    takeover::{ANSWER, GREETING, agent, answered, handed_over, resumed},
+    *,
+};
+
+#[test]
+fn a_drain_finishes_the_word_and_hands_over_the_rest() {
+    let mut call = answered();
+    // Five characters were played: "We cl".
+    call.advance(100 + 250);
+    call.story();
+    call.feed(Input::Drain);
+    call.advance(149);
+    assert_eq!(call.story(), [""; 0]);
+    call.advance(1);
+    assert_eq!(
+        call.story(),
+        [
+            "clear",
+            "cancel speech",
+            "agent stops",
+            "agent, cut off: We close",
+            "hand over: at six today. Tomorrow we close at seven.",
+        ]
+    );
+    assert_eq!(call.history(), ["user: When do you close?", "agent: We close"]);
+    assert_eq!(call.messages().last(), Some(&(500, 100, 500)));
+}
+
+#[test]
+fn a_drain_between_two_words_need_not_wait() {
+    for after in [400, 420, 450] {
+        let mut call = answered();
+        call.advance(100 + after);
+        call.feed(Input::Drain);
+        let unsaid = "at six today. Tomorrow we close at seven.".to_owned();
+        assert_eq!(handed_over(&call), Some((100 + after, Some(unsaid))));
+    }
+}
+
+#[test]
+fn a_word_that_takes_too_long_is_cut_after_half_a_second() {
+    let mut call = Call::asked("What is it?");
+    call.answers(0, "It is a Donaudampfschifffahrtsgesellschaft.");
+    call.advance(100 + 450);
+    call.feed(Input::Drain);
+    call.advance(5000);
+    let unsaid = Some("Donaudampfschifffahrtsgesellschaft.".to_owned());
+    assert_eq!(handed_over(&call), Some((550 + 500, unsaid)));
+}
+
+#[test]
+fn a_drain_after_the_last_word_leaves_nothing_unsaid() {
+    let mut call = Call::asked("When do you close?");
+    call.answers(0, "We close at six.");
+    call.advance(100 + 700);
+    call.story();
+    call.feed(Input::Drain);
+    call.advance(5000);
+    assert_eq!(
+        call.story(),
+        ["agent stops", "agent: We close at six.", "hand over"].map(str::to_owned),
+        "it was heard to its end"
+    );
+    assert_eq!(handed_over(&call), Some((900, None)));
+}
+
+#[test]
+fn a_drain_in_silence_hands_over_at_once() {
+    let mut call = Call::begun();
+    call.feed(Input::Drain);
+    assert_eq!(call.story(), ["hand over"]);
+    assert_eq!(call.engine.deadline(), None);
+    call.says("Hello?");
+    call.feed(Input::Closed);
+    assert_eq!(call.story(), [""; 0], "nothing follows");
+}
+
+#[test]
+fn a_user_who_is_speaking_finishes_before_the_call_is_handed_over() {
+    let mut call = Call::begun();
+    call.feed(Input::SpeechBegan);
+    call.feed(Input::Drain);
+    call.advance(1_000);
+    assert_eq!(handed_over(&call), None);
+    call.says("When do you close?");
+    call.feed(Input::TurnEnded);
+    assert_eq!(handed_over(&call).map(|(_, unsaid)| unsaid), Some(None));
+    assert_eq!(call.history(), ["user: When do you close?"]);
+}
+
+#[test]
+fn a_user_who_never_finishes_does_not_keep_a_worker() {
+    let mut call = Call::begun();
+    call.feed(Input::SpeechBegan);
+    call.feed(Input::Drain);
+    call.advance(5_000);
+    assert!(handed_over(&call).is_some());
+}
+
+#[test]
+fn a_broken_stream_is_handed_over_at_once() {
+    let mut call = Call::begun();
+    call.feed(Input::SpeechBegan);
+    call.feed(Input::Lost);
+    assert!(handed_over(&call).is_some());
+}
+
+#[test]
+fn an_answer_nobody_heard_is_left_to_the_next_worker() {
+    let asked = Call::asked("When do you close?");
+    let mut written = answered();
+    written.advance(50);
+    let mut begun = Call::asked("When do you close?");
+    begun.answers(0, "Donaudampfschifffahrtsgesellschaft.");
+    begun.advance(500);
+    let mut failing = Call::asked("When do you close?");
+    failing.fails(0);
+    failing.fails(1);
+    for mut call in [asked, written, begun, failing] {
+        call.story();
+        call.feed(Input::Drain);
+        call.advance(500);
+        assert!(!call.story().iter().any(|line| line.starts_with("agent, cut off")));
+        assert_eq!(handed_over(&call).map(|(_, unsaid)| unsaid), Some(None));
+        assert_eq!(call.history(), ["user: When do you close?"]);
+        let mut next = resumed(call.engine.history(), None);
+        assert_eq!(next.story(), ["ask 0"]);
+    }
+}
+
+#[test]
+fn a_greeting_nobody_heard_is_said_by_the_next_worker() {
+    let mut call = Call::new(Some(GREETING));
+    call.feed(Input::Drain);
+    assert_eq!(call.story(), [format!("hand over: {GREETING}")]);
+    let mut call = Call::new(Some(GREETING));
+    call.hears("Hello?");
+    call.feed(Input::Lost);
+    assert_eq!(call.story().last().unwrap(), "hand over", "the caller is answered instead");
+    let mut call = Call::new(Some(GREETING));
+    call.feed(Input::Started);
+    call.advance(50);
+    call.feed(Input::Drain);
+    assert_eq!(call.story()[2..], ["cancel speech".to_owned(), format!("hand over: {GREETING}")]);
+    assert_eq!(call.history(), [""; 0]);
+}
+
+#[test]
+fn what_was_not_said_yet_is_handed_on() {
+    let mut call = resumed(vec![agent("We close")], Some("at six today."));
+    call.advance(500);
+    call.feed(Input::SpeechBegan);
+    call.feed(Input::Lost);
+    assert_eq!(call.story(), ["user starts", "user stops", "hand over: at six today."]);
+}
+
+#[test]
+fn words_of_the_user_are_kept_and_left_to_the_next_worker() {
+    let mut call = Call::begun();
+    call.hears("I would like");
+    call.guesses("two");
+    call.feed(Input::Lost);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: I would like two", "hand over"]);
+    assert_eq!(call.history(), ["user: I would like two"]);
+}
+
+#[test]
+fn a_user_who_speaks_while_the_word_is_finished_has_the_floor() {
+    let mut call = answered();
+    call.advance(100 + 620);
+    call.story();
+    call.feed(Input::Drain);
+    call.hears("Wait!");
+    call.advance(500);
+    assert_eq!(
+        call.story(),
+        [
+            "user starts",
+            "clear",
+            "cancel speech",
+            "agent stops",
+            "agent, cut off: We close at",
+            "user stops",
+            "user: Wait!",
+            "hand over",
+        ]
+    );
+}
+
+#[test]
+fn clauses_the_model_has_written_are_handed_over_and_the_rest_is_not_wanted() {
+    let mut call = Call::asked("What do you have?");
+    call.writes(0, "We have bread. We have fresh cakes. We have rolls. We have t");
+    call.advance(100 + 400);
+    call.story();
+    call.feed(Input::Drain);
+    call.advance(1000);
+    assert_eq!(
+        call.story(),
+        [
+            "clear",
+            "cancel ask 0",
+            "cancel speech",
+            "agent stops",
+            "agent, cut off: We have",
+            "hand over: bread. We have fresh cakes. We have rolls.",
+        ]
+    );
+}
+
+#[test]
+fn functions_that_are_running_are_left_to_the_next_answer() {
+    let mut call = Call::asked("Is the cake ready?");
+    call.writes(0, "Let me have a look.");
+    call.calls(0, "a");
+    call.finishes(0);
+    call.advance(100 + 250);
+    call.feed(Input::Drain);
+    call.advance(1000);
+    assert_eq!(call.story().last().unwrap(), "hand over");
+    let history = ["user: Is the cake ready?", "agent: Let me", "calls a", &format!("a = {UNANSWERED}")];
+    assert_eq!(call.history(), history);
+    assert_eq!(resumed(call.engine.history(), None).story(), ["ask 0"]);
+}
+
+#[test]
+fn a_conversation_that_is_ending_ends_although_the_worker_stops() {
+    for (first, second) in [(Input::HangUp, Input::Drain), (Input::Drain, Input::HangUp)] {
+        let mut call = answered();
+        call.advance(720);
+        call.feed(first);
+        call.feed(second);
+        call.advance(10_000);
+        let story = call.story();
+        assert_eq!(story[story.len() - 2..], [format!("agent: {ANSWER}"), "end: AgentEnded".into()]);
+    }
+    let mut call = answered();
+    call.advance(720);
+    call.feed(Input::Drain);
+    call.feed(Input::Closed);
+    assert_eq!(call.story().last().unwrap(), "end: UserEnded");
+}
