@@ -20,6 +20,24 @@ impl E164 {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The plus and the country calling code: `+1`, `+44`, `+351`. Countries that share one (the United
+    /// States and its neighbours, Russia and Kazakhstan) are not told apart.
+    #[must_use]
+    pub fn calling_code(&self) -> &str {
+        // ITU-T E.164, list of assigned codes: 1 and 7 stand alone, these have two digits, all others three.
+        const TWO_DIGITS: [&str; 44] = [
+            "20", "27", "30", "31", "32", "33", "34", "36", "39", "40", "41", "43", "44", "45", "46", "47",
+            "48", "49", "51", "52", "53", "54", "55", "56", "57", "58", "60", "61", "62", "63", "64", "65",
+            "66", "81", "82", "84", "86", "90", "91", "92", "93", "94", "95", "98",
+        ];
+        let digits = match &self.0[1..3] {
+            code if code.starts_with(['1', '7']) => 1,
+            code if TWO_DIGITS.contains(&code) => 2,
+            _ => 3,
+        };
+        &self.0[..=digits]
+    }
 }
 
 impl FromStr for E164 {
@@ -79,6 +97,21 @@ mod tests {
             "+１４１５５５５",
         ] {
             assert_eq!(bad.parse::<E164>(), Err(InvalidE164), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_calling_code_has_one_to_three_digits() {
+        for (number, code) in [
+            ("+14155550100", "+1"),
+            ("+79161234567", "+7"),
+            ("+442079460000", "+44"),
+            ("+4930901820", "+49"),
+            ("+989121234567", "+98"),
+            ("+351211234567", "+351"),
+            ("+97143210000", "+971"),
+        ] {
+            assert_eq!(number.parse::<E164>().unwrap().calling_code(), code);
         }
     }
 

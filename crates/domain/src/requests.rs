@@ -38,7 +38,11 @@ impl CreatePhoneCall {
             field.refer(Reference::PhoneNumber(number.clone()));
             Ok(number)
         });
-        let to_number = object.required("to_number", Field::parsed);
+        let to_number = object.required("to_number", |field| {
+            let number: E164 = field.parsed()?;
+            field.refer(Reference::Destination(number.clone()));
+            Ok(number)
+        });
         let agent_id = object.optional("agent_id", |field| {
             let id = field.id()?;
             field.refer(Reference::Agent(id));

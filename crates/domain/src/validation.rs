@@ -61,6 +61,13 @@ impl FieldError {
     pub fn not_found(loc: Loc) -> Self {
         Self { loc, msg: "Does not exist in this account".into(), kind: "not_found" }
     }
+
+    /// The account may not call the country of the number at `loc`.
+    #[must_use]
+    pub fn country_not_allowed(loc: Loc) -> Self {
+        let msg = "This account may only call countries in which it has a phone number".into();
+        Self { loc, msg, kind: "country_not_allowed" }
+    }
 }
 
 /// Something of the account's that a request names. Only the table knows whether it exists.
@@ -68,6 +75,8 @@ impl FieldError {
 pub enum Reference {
     /// One of its phone numbers.
     PhoneNumber(E164),
+    /// A number it wants to call: in a country where it has a number itself.
+    Destination(E164),
     /// One of its agents.
     Agent(AgentId),
     /// One of its credentials.

@@ -41,6 +41,12 @@ pub(crate) async fn create_phone_call(
     let mut stored_agent = None;
     for (loc, reference) in references {
         let exists = match reference {
+            Reference::Destination(number) => {
+                if !api.store.has_number_in(account, number.calling_code()).await? {
+                    errors.push(FieldError::country_not_allowed(loc));
+                }
+                continue;
+            }
             Reference::PhoneNumber(number) => api.store.owns_phone_number(account, &number).await?,
             Reference::Agent(id) => {
                 stored_agent = api.store.agent(account, id).await?.map(|agent| (id, agent));

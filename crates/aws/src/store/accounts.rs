@@ -54,6 +54,13 @@ impl Store {
         Ok(item.is_some())
     }
 
+    /// Whether the account has a number in a country of this calling code, such as `+44`.
+    pub async fn has_number_in(&self, account: AccountId, calling_code: &str) -> Result<bool, StoreError> {
+        let from = format!("NUMBER#{calling_code}");
+        let to = format!("{from}~");
+        Ok(!self.range(items::account_pk(account), from, to, 1).await?.is_empty())
+    }
+
     /// Stores an agent, in place of what it was before.
     pub async fn put_agent(
         &self,

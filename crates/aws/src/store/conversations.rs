@@ -76,7 +76,9 @@ impl Store {
     /// Everything that was said, in order.
     pub async fn messages(&self, account: AccountId, id: ConversationId) -> Result<Vec<Message>, StoreError> {
         // Sorted by key, no number is beyond a tilde.
-        let items = self.range(account, id, MESSAGE.into(), format!("{MESSAGE}~"), usize::MAX).await?;
+        let items = self
+            .range(items::conversation_pk(account, id), MESSAGE.into(), format!("{MESSAGE}~"), usize::MAX)
+            .await?;
         items.into_iter().map(|item| item.read(MESSAGE)).collect()
     }
 
@@ -90,7 +92,9 @@ impl Store {
     ) -> Result<(Vec<Event>, bool), StoreError> {
         // Events are numbered from 1 without gaps, so an offset is a number.
         let from = items::numbered_sk(EVENT, offset.saturating_add(1));
-        let mut items = self.range(account, id, from, format!("{EVENT}~"), limit.saturating_add(1)).await?;
+        let mut items = self
+            .range(items::conversation_pk(account, id), from, format!("{EVENT}~"), limit.saturating_add(1))
+            .await?;
         let has_more = items.len() > limit;
         items.truncate(limit);
         let events = items.into_iter().map(items::read_event).collect::<Result<_, _>>()?;
@@ -259,11 +263,10 @@ impl Store {
         Err(StoreError::Conflict)
     }
 
-    /// The first `limit` items of a conversation whose `sk` is in a range, bounds included.
-    async fn range(
+    /// The first `limit` items under `pk` whose `sk` is in a range, bounds included.
+    pub(super) async fn range(
         &self,
-        account: AccountId,
-        id: ConversationId,
+        pk: String,
         from: String,
         to: String,
         limit: usize,
@@ -277,7 +280,7 @@ impl Store {
                 .query()
                 .table_name(&self.table)
                 .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
-                .expression_attribute_values(":pk", AttributeValue::S(items::conversation_pk(account, id)))
+                .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
                 .expression_attribute_values(":from", AttributeValue::S(from.clone()))
                 .expression_attribute_values(":to", AttributeValue::S(to.clone()))
                 .consistent_read(true)

@@ -224,3 +224,20 @@ fn lines(body: &Value) -> String {
     let line = |error: &Value| format!("{} {} {}\n", error["loc"], error["type"], error["msg"]);
     body["detail"].as_array().unwrap().iter().map(line).collect()
 }
+
+#[tokio::test]
+async fn only_countries_of_ones_own_numbers_are_called() {
+    let world = World::new().await;
+    for (to_number, status) in [("+12025550143", 200), ("+442079460000", 422), ("+8821612345678", 422)] {
+        let body = json!({ "from_number": NUMBER, "to_number": to_number, "agent_config": {} });
+        let answer = world.send(Event::create(&body.to_string())).await;
+        assert_eq!(answer.status, status, "{to_number}: {}", answer.body);
+        if status == 422 {
+            let error = &answer.json()["detail"][0];
+            assert_eq!(
+                (&error["loc"], &error["type"]),
+                (&json!(["body", "to_number"]), &json!("country_not_allowed"))
+            );
+        }
+    }
+}
