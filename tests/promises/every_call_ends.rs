@@ -146,7 +146,7 @@ async fn a_live_call_can_be_ended_and_its_worker_does_so() {
 
 #[tokio::test]
 async fn a_conversation_nobody_knows_cannot_be_ended() {
-    let path = "/conversations/conv_00000000000000000000000000/end";
+    let path = "/conversations/cnv_01ARZ3NDEKTSV4RRFFQ69G5FAV/end";
     let answer = shared().send(Method::POST, path, None).await.unwrap();
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
 }

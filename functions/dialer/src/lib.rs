@@ -15,8 +15,8 @@
 //! 7. the later message sent, the old one not acknowledged: both come; the first one marks.
 //! 8. after a refusal, before the end is stored: as 2.
 //!
-//! Whatever stays marked without a callback (2, 5, 8) is past its deadline a minute or two later, by
-//! which it can be found and ended; that is not this function's task.
+//! Whatever stays marked without a callback (2, 5, 8) is past its deadline two minutes later: the
+//! sweeper then asks the carrier and ends it.
 
 mod calls;
 mod config;

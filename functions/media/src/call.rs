@@ -423,9 +423,12 @@ impl<'a> Call<'a> {
 
     /// Has something stored; false when there is no room left for it.
     fn note(&self, entry: Entry) -> bool {
+        if !events::is_stored(self.agent, entry.name) {
+            return true;
+        }
         let mut usage = self.usage.clone();
         usage.transcriber_ms += self.ears.audio_ms();
-        !events::is_stored(self.agent, entry.name) || self.journal.note(entry, &usage)
+        self.journal.note(entry, &usage)
     }
 
     /// Ends a call that cannot go on.
