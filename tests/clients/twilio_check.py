@@ -18,6 +18,9 @@ from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
 BUSY, NO_ANSWER, REFUSED = "+14155550150", "+14155550151", "+14155550152"
+OWNED, ON_SALE = "+14155550199", "+14155550290"
+CUSTOMER, CUSTOMER_TOKEN = "AC" + "1" * 32, "sandbox-customer-token"
+CUSTOMER_NUMBER = "+14155550190"
 TWIML = "<Response><Hangup/></Response>"
 EVENTS = ["initiated", "ringing", "answered", "completed"]
 SECONDS = 10
@@ -87,15 +90,41 @@ def refused(code, attempt):
 def main(base, account, token):
     client = Client(account, token, http_client=Rewriting(base))
     receiver = Receiver(token)
-    owned = client.incoming_phone_numbers.list()
+    # Others may buy numbers at the same time.
+    owned = client.incoming_phone_numbers.list(phone_number=OWNED)
     number = owned[0].phone_number
     calls = {}
 
     def create(to, **more):
         return client.calls.create(to=to, from_=number, twiml=TWIML, **more)
 
-    def owns_one_number():
-        assert len(owned) == 1 and owned[0].capabilities["voice"] is True
+    def owns_its_number():
+        assert len(owned) == 1 and owned[0].capabilities["voice"] is True and owned[0].phone_number == OWNED
+
+    def numbers_are_on_sale():
+        found = client.available_phone_numbers("US").local.list(contains="555*29", voice_enabled=True, limit=3)
+        assert ON_SALE in [offer.phone_number for offer in found], found
+        assert found[0].iso_country == "US" and found[0].capabilities["voice"] is True and found[0].postal_code
+
+    def a_number_is_bought_wired_and_released():
+        bought = client.incoming_phone_numbers.create(
+            phone_number=ON_SALE, friendly_name="mine", voice_url=receiver.url, status_callback=receiver.url
+        )
+        calls["number"] = bought.sid
+        assert bought.sid.startswith("PN") and bought.voice_url == receiver.url, bought
+        assert bought.date_created is not None and bought.account_sid == account
+        refused(21422, lambda: client.incoming_phone_numbers.create(phone_number=ON_SALE))
+        changed = client.incoming_phone_numbers(bought.sid).update(voice_url="", status_callback="")
+        assert (changed.voice_url, changed.friendly_name) == ("", "mine")
+        assert client.incoming_phone_numbers(bought.sid).fetch().phone_number == ON_SALE
+        assert client.incoming_phone_numbers(bought.sid).delete() is True
+        refused(20404, lambda: client.incoming_phone_numbers(bought.sid).fetch())
+
+    def the_customers_account_is_another():
+        customer = Client(CUSTOMER, CUSTOMER_TOKEN, http_client=Rewriting(base))
+        assert [each.phone_number for each in customer.incoming_phone_numbers.list()] == [CUSTOMER_NUMBER]
+        refused(20404, lambda: customer.calls(calls["busy"]).fetch())
+        refused(21210, lambda: customer.calls.create(to=BUSY, from_=number, twiml=TWIML))
 
     def busy_is_reported():
         call = create(BUSY, status_callback=receiver.url, status_callback_event=EVENTS)
@@ -142,7 +171,9 @@ def main(base, account, token):
 
     results = {}
     for check in (
-        owns_one_number,
+        owns_its_number,
+        numbers_are_on_sale,
+        a_number_is_bought_wired_and_released,
         busy_is_reported,
         busy_is_fetched,
         refusal_has_its_code,
@@ -150,6 +181,7 @@ def main(base, account, token):
         live_is_not_redirected_before_it_lives,
         calls_are_listed,
         unknown_is_404,
+        the_customers_account_is_another,
         wrong_token_is_401,
     ):
         try:

@@ -3,7 +3,9 @@
 //! Start with [`shared`]: the one stack that most promises are proved against. Whatever is started
 //! here ends with the test process, also when that is killed: it runs under `switchboard guard`.
 
+mod clients;
 mod command;
+mod emulator;
 mod processes;
 mod words;
 
@@ -19,22 +21,23 @@ use anyhow::{Context as _, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use self::{
+    clients::client,
     command::{switchboard, workspace},
-    processes::{alive_on, signal},
+    processes::{alive_on, kill, signal},
     words::{heard_twice, texts, word_errors},
 };
 
 /// A cold start builds and fetches.
 const START: Duration = Duration::from_mins(15);
-/// The longest call of a test.
-const CALL: Duration = Duration::from_mins(2);
+/// The longest call of a test: a minute, on a machine that has much else to do.
+const CALL: Duration = Duration::from_mins(4);
 /// How long the carrier may take to be asked for a call.
-const START_OF_A_CALL: Duration = Duration::from_secs(20);
+const START_OF_A_CALL: Duration = Duration::from_mins(1);
 /// How long after the end of a call its recording may come.
-const RECORDING: Duration = Duration::from_secs(20);
+const RECORDING: Duration = Duration::from_mins(1);
 /// Between two looks at something that is awaited.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -99,6 +102,24 @@ pub async fn restless() -> MutexGuard<'static, Stack> {
     STACK.get_or_init(|| Mutex::new(Stack::start().expect("the local stack starts"))).lock().await
 }
 
+/// Held by whoever loads the machine (exclusively), or hears and speaks in real time (together).
+static PEACE: RwLock<()> = RwLock::const_new(());
+
+/// For a test in which people talk: while this is held nobody loads the machine on purpose.
+pub async fn peace() -> RwLockReadGuard<'static, ()> {
+    PEACE.read().await
+}
+
+/// The same for a test without a runtime.
+pub fn peace_for_demos() -> RwLockReadGuard<'static, ()> {
+    PEACE.blocking_read()
+}
+
+/// For a test that loads the machine on purpose: while this is held nobody talks.
+pub async fn storm() -> RwLockWriteGuard<'static, ()> {
+    PEACE.write().await
+}
+
 impl Stack {
     /// Starts `switchboard serve` on a state directory of its own, and waits until it is ready.
     ///
@@ -106,8 +127,13 @@ impl Stack {
     /// It ended, or was not ready in time.
     pub fn start() -> anyhow::Result<Self> {
         // Inside target/, since the shared stack's is never dropped.
-        let directory = workspace().join("target/acceptance");
-        fs::create_dir_all(&directory)?;
+        static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+        let directory = DIRECTORY.get_or_init(|| {
+            let directory = workspace().join("target/acceptance");
+            tidy(&directory);
+            directory
+        });
+        fs::create_dir_all(directory)?;
         let state = tempfile::tempdir_in(directory)?;
         let mut command = switchboard(&["guard", "--lock"]);
         command
@@ -273,10 +299,19 @@ impl Stack {
     /// # Errors
     /// The sandbox does not answer.
     pub async fn carrier_calls(&self, to: &str) -> anyhow::Result<Vec<Value>> {
+        let mut calls = self.all_carrier_calls().await?;
+        calls.retain(|call| call["to"] == to);
+        Ok(calls)
+    }
+
+    /// All of the sandbox's calls, oldest first.
+    ///
+    /// # Errors
+    /// The sandbox does not answer.
+    pub async fn all_carrier_calls(&self) -> anyhow::Result<Vec<Value>> {
         let url = format!("{}/sandbox/calls", self.address("twilio_api_url"));
         let answer: Value = self.http.get(url).send().await?.json().await?;
-        let calls = answer["calls"].as_array().context("no calls")?;
-        Ok(calls.iter().filter(|call| call["to"] == to).cloned().collect())
+        Ok(answer["calls"].as_array().context("no calls")?.clone())
     }
 }
 
@@ -321,6 +356,22 @@ impl Stack {
         Ok(workers)
     }
 
+    /// Whether a media worker says that it held this conversation to its end.
+    ///
+    /// # Errors
+    /// The logs cannot be read.
+    pub fn was_held_to_its_end(&self, id: &str) -> anyhow::Result<bool> {
+        for log in fs::read_dir(self.state().join("logs"))? {
+            let log = log?.path();
+            let is_workers = log.file_name().is_some_and(|name| name.to_string_lossy().starts_with("media"));
+            let ended = |line: &str| line.contains("media ended") && line.contains(id);
+            if is_workers && fs::read_to_string(log)?.lines().any(ended) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// How a media worker ended: its exit code, or 128 and the number of its signal. None while it runs.
     ///
     /// # Errors
@@ -338,6 +389,17 @@ impl Drop for Stack {
         // The guard ends everything below it once its stdin is closed.
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
+    }
+}
+
+/// Removes the state of earlier runs, of which some is never dropped: a gigabyte each.
+fn tidy(directory: &Path) {
+    for state in fs::read_dir(directory).into_iter().flatten().flatten() {
+        // The guards of a run that goes on hold it.
+        let lock = fs::File::open(state.path().join("test.lock"));
+        if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(state.path());
+        }
     }
 }
 

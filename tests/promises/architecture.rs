@@ -9,7 +9,7 @@ use std::{
 use harness::workspace;
 use serde_json::Value;
 
-const FUNCTIONS: [&str; 6] = ["api", "dialer", "media", "relay", "sweeper", "twilio"];
+const FUNCTIONS: [&str; 7] = ["api", "dialer", "media", "relay", "sweeper", "twilio", "webhooks"];
 
 /// Our packages, each with those of ours that it depends on when it is built (not only tested).
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use harness::switchboard;
+use harness::{peace_for_demos, switchboard};
 use serde_json::Value;
 
 /// Runs the demo on a state directory of its own; what it wrote as JSON, and the recording.
@@ -13,6 +13,7 @@ pub(crate) fn demo(arguments: &[&str]) -> (Value, Vec<u8>) {
     // Calls happen in real time: two demos at once would only make each other slow.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _peace = peace_for_demos();
     let directory = tempfile::tempdir().unwrap();
     let json = directory.path().join("call.json");
     let status = switchboard(&["demo", "--json"])
@@ -27,6 +28,12 @@ pub(crate) fn demo(arguments: &[&str]) -> (Value, Vec<u8>) {
     let call: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     let wav = std::fs::read(call["recording_path"].as_str().unwrap()).unwrap();
     assert_eq!(&wav[..4], b"RIFF", "the recording is where it is said to be");
+    let replays = call["replay_paths"].as_array().unwrap();
+    assert!(!replays.is_empty(), "every worker leaves a log");
+    for log in replays {
+        let replayed = switchboard(&["replay", "--quiet", log.as_str().unwrap()]).output().unwrap();
+        assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+    }
     (call, wav)
 }
 

@@ -31,7 +31,7 @@ async fn every_wrong_field_is_said_at_once() {
         "to_number": "0100",
         "agent_config": {
             "language_model": { "temperature": 3 },
-            "webhooks": [{ "events": ["conversation:ended"], "url": "https://example.com", "method": "POST", "filter": "true" }],
+            "webhooks": [{ "events": ["conversation:ended"], "url": "https://example.com", "method": "POST", "filter": "duration = 1" }],
         },
     });
     let answer = shared().send(Method::POST, "/conversations/create_phone_call", Some(body)).await.unwrap();

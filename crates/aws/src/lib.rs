@@ -1,7 +1,7 @@
 //! Everything this project knows of AWS: the table, the queue, the recordings, the deployment's secret.
 //!
 //! [`sdk_config`] is asked for once, in `main`; the clients ([`store::Store`], [`queue::Queue`],
-//! [`recordings::Recordings`]) are made from it, cheap to clone and safe to share. What is written is
+//! [`recordings::Recordings`], [`sealing::Sealer`]) are made from it, cheap to clone and safe to share. What is written is
 //! decided in `domain`; how it is laid out in the table is said in [`store`]. This crate knows nothing
 //! of HTTP routes, carriers or providers.
 //!
@@ -12,12 +12,18 @@ mod failure;
 pub mod provider_keys;
 pub mod queue;
 pub mod recordings;
+pub mod sealing;
+#[cfg(feature = "stacks")]
+pub mod stacks;
 pub mod store;
 pub mod system;
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, ConfigLoader, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig,
+};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 pub use failure::{Cause, ServiceError};
@@ -36,16 +42,41 @@ pub async fn sdk_config() -> SdkConfig {
     loader().load().await
 }
 
+/// The same for an emulator at `url`, whatever environment and configuration files say: it takes any
+/// region, and any credentials.
+#[must_use]
+pub fn emulator_config(url: &str, region: &'static str) -> SdkConfig {
+    let credentials = Credentials::new("test", "test", None, None, "emulator");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static(region))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(url)
+        .http_client(http_client())
+        .timeout_config(timeouts())
+        .retry_config(retries())
+        .build()
+}
+
 fn loader() -> ConfigLoader {
-    let client =
-        aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    let timeouts = TimeoutConfig::builder()
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client())
+        .timeout_config(timeouts())
+        .retry_config(retries())
+}
+
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT)
-        .build();
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(client)
-        .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .build()
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(ATTEMPTS)
 }

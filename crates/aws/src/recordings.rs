@@ -1,38 +1,49 @@
 //! Recordings: pieces while the call goes on, then one file.
 //!
 //! Objects: `{account}/{conversation}/pieces/{start}` (interleaved telephone audio, see
-//! [`domain::recording`]) and `{account}/{conversation}/recording.wav`. A piece is named by where it
+//! [`domain::recording`]), `{account}/{conversation}/recording.wav`, and the parts of the replay log of each
+//! worker that had the call, `{account}/{conversation}/replay/{began}-{part}.jsonl`. A piece is named by where it
 //! begins on the conversation's time line, in samples since its `started_at`, so that the pieces of
 //! every worker that had the call find their place. The bucket deletes both after the deployment's
 //! retention.
 
-use std::time::Duration;
+mod joining;
+mod upload;
 
-use aws_config::{SdkConfig, timeout::TimeoutConfig};
+use std::{collections::BTreeMap, time::Duration};
+
+use aws_config::SdkConfig;
 use aws_sdk_s3::{
     Client,
     config::Builder,
-    operation::{get_object::GetObjectError, head_object::HeadObjectError},
+    operation::head_object::HeadObjectError,
     presigning::PresigningConfig,
-    types::{Delete, ObjectIdentifier},
+    types::{Delete, Object, ObjectIdentifier},
 };
 use domain::{
     ids::{AccountId, ConversationId},
     recording,
+    time::Timestamp,
 };
 
 use crate::failure::{Cause, ServiceError};
 
-/// Ten minutes of recording are 19 MB; at 10 MB/s they take two seconds, four hours a minute.
-const UPLOAD_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(90);
-const UPLOAD_TIMEOUT: Duration = Duration::from_mins(3);
-/// The most that a recording holds, in samples: four hours, when the carrier ends every call. Joining
-/// keeps it in memory (six bytes a sample), so no piece may claim to lie days ahead.
+/// The most that a recording holds, in samples: four hours, when the carrier ends every call. No piece may
+/// claim to lie days ahead.
 const LONGEST: usize = 4 * 60 * 60 * recording::SAMPLE_RATE as usize;
 /// Bytes of a sample: the caller's and the agent's.
 const SIDES: usize = 2;
 /// As many as one request may delete (S3, `DeleteObjects`); also the size of a page of a listing.
 const BATCH: usize = 1_000;
+
+/// A stored piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Piece {
+    /// Where it begins, in samples since the conversation's `started_at`.
+    start: u64,
+    /// How long it is.
+    bytes: usize,
+}
 
 /// The bucket of recordings.
 #[derive(Debug, Clone)]
@@ -72,6 +83,8 @@ impl Recordings {
 
     /// Makes one WAV file of the pieces, each in its place, and deletes them. Between them it is silent;
     /// where two overlap, the one that begins later is heard; what lies beyond four hours is left out.
+    /// However long it is, a few megabytes of it are in memory at a time.
+    ///
     /// To be called when the last piece is stored: what comes later is dropped. Returns whether there
     /// is a recording now. It may be called again and by several at once, also after it failed half-way.
     pub async fn join(&self, account: AccountId, conversation: ConversationId) -> Result<bool, ServiceError> {
@@ -80,14 +93,13 @@ impl Recordings {
         let pieces = self.pieces(account, conversation).await?;
         let mut joined = self.is_joined(account, conversation).await?;
         if !joined && !pieces.is_empty() {
-            // None: another one was faster.
-            if let Some(audio) = self.audio(account, conversation, &pieces).await? {
-                self.put_wav(account, conversation, audio).await?;
-            }
+            // If a piece is gone meanwhile, another one was faster.
+            self.put_wav(account, conversation, &pieces).await?;
             joined = true;
         }
         if joined {
-            self.delete(account, conversation, &pieces).await?;
+            let keys = pieces.iter().map(|piece| piece_key(account, conversation, piece.start));
+            self.delete(keys).await?;
         }
         Ok(joined)
     }
@@ -116,6 +128,62 @@ impl Recordings {
         Ok(Some(request.uri().to_owned()))
     }
 
+    /// Deletes whatever is stored of a conversation. It may be called again, also after it failed half-way.
+    pub async fn remove(&self, account: AccountId, conversation: ConversationId) -> Result<(), ServiceError> {
+        let prefix = prefix(account, conversation);
+        let mut pages =
+            self.client.list_objects_v2().bucket(&self.bucket).prefix(&prefix).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| ServiceError::of("ListObjectsV2", &error))?;
+            self.delete(page.contents().iter().filter_map(|object| Some(object.key()?.to_owned()))).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores one part of a replay log (see [`domain::dialogue::replay`]). `place` is when the worker's media
+    /// began and the part's number, from 0.
+    pub async fn put_replay_part(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        (began_at, part): (Timestamp, u32),
+        text: Vec<u8>,
+    ) -> Result<(), ServiceError> {
+        let began = began_at.as_millis();
+        let key = format!("{}{began:015}-{part:04}.jsonl", replay_prefix(account, conversation));
+        self.client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .body(text.into())
+            .send()
+            .await
+            .map_err(|error| ServiceError::of("PutObject", &error))?;
+        Ok(())
+    }
+
+    /// The replay logs of a conversation, one per worker that had the call, in order.
+    pub async fn replay_logs(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+    ) -> Result<Vec<Vec<u8>>, ServiceError> {
+        let prefix = replay_prefix(account, conversation);
+        let mut pages =
+            self.client.list_objects_v2().bucket(&self.bucket).prefix(&prefix).into_paginator().send();
+        let mut logs = BTreeMap::<String, Vec<u8>>::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| ServiceError::of("ListObjectsV2", &error))?;
+            for key in page.contents().iter().filter_map(Object::key) {
+                let worker = key.rsplit_once('-').map_or(key, |(worker, _)| worker);
+                logs.entry(worker.to_owned())
+                    .or_default()
+                    .extend(self.object(key).await?.unwrap_or_default());
+            }
+        }
+        Ok(logs.into_values().collect())
+    }
+
     async fn is_joined(
         &self,
         account: AccountId,
@@ -130,93 +198,34 @@ impl Recordings {
         }
     }
 
-    /// Where the stored pieces begin, in order.
+    /// The stored pieces, in the order in which they begin.
     async fn pieces(
         &self,
         account: AccountId,
         conversation: ConversationId,
-    ) -> Result<Vec<u64>, ServiceError> {
+    ) -> Result<Vec<Piece>, ServiceError> {
         let prefix = pieces_prefix(account, conversation);
         let mut pages =
             self.client.list_objects_v2().bucket(&self.bucket).prefix(&prefix).into_paginator().send();
         let mut pieces = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| ServiceError::of("ListObjectsV2", &error))?;
-            let starts = page.contents().iter().filter_map(|object| object.key()?.strip_prefix(&prefix));
-            pieces.extend(starts.filter_map(|start| start.parse::<u64>().ok()));
+            let piece = |object: &Object| {
+                let start = object.key()?.strip_prefix(&prefix)?.parse().ok()?;
+                Some(Piece { start, bytes: usize::try_from(object.size()?).ok()? })
+            };
+            pieces.extend(page.contents().iter().filter_map(piece));
         }
         pieces.sort_unstable();
         Ok(pieces)
     }
 
-    /// The pieces on one time line; none if one of them is gone meanwhile.
-    async fn audio(
-        &self,
-        account: AccountId,
-        conversation: ConversationId,
-        pieces: &[u64],
-    ) -> Result<Option<Vec<u8>>, ServiceError> {
-        let mut audio = Vec::new();
-        for start in pieces {
-            let Some(start_sample) = usize::try_from(*start).ok().filter(|start| *start < LONGEST) else {
-                break;
-            };
-            let key = piece_key(account, conversation, *start);
-            let got = self.client.get_object().bucket(&self.bucket).key(key).send().await;
-            let body = match got {
-                Ok(object) => object.body,
-                Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => {
-                    return Ok(None);
-                }
-                Err(error) => return Err(ServiceError::of("GetObject", &error)),
-            };
-            let bytes = tokio::time::timeout(crate::OPERATION_TIMEOUT, body.collect())
-                .await
-                .map_err(|_| ServiceError::Unavailable(Cause::new("GetObject: the body took too long")))?
-                .map_err(|error| ServiceError::Unavailable(Cause::new(format!("GetObject: {error}"))))?;
-            lay(&mut audio, start_sample, &bytes.into_bytes());
-        }
-        Ok(Some(audio))
-    }
-
-    async fn put_wav(
-        &self,
-        account: AccountId,
-        conversation: ConversationId,
-        interleaved_mu_law: Vec<u8>,
-    ) -> Result<(), ServiceError> {
-        let timeouts = TimeoutConfig::builder()
-            .operation_attempt_timeout(UPLOAD_ATTEMPT_TIMEOUT)
-            .operation_timeout(UPLOAD_TIMEOUT)
-            .build();
-        let wav = recording::wav(&interleaved_mu_law);
-        drop(interleaved_mu_law);
-        self.client
-            .put_object()
-            .bucket(&self.bucket)
-            .key(wav_key(account, conversation))
-            .content_type("audio/wav")
-            .body(wav.into())
-            .customize()
-            .config_override(aws_sdk_s3::Config::builder().timeout_config(timeouts))
-            .send()
-            .await
-            .map_err(|error| ServiceError::of("PutObject", &error))?;
-        Ok(())
-    }
-
-    async fn delete(
-        &self,
-        account: AccountId,
-        conversation: ConversationId,
-        pieces: &[u64],
-    ) -> Result<(), ServiceError> {
-        for batch in pieces.chunks(BATCH) {
+    async fn delete(&self, keys: impl Iterator<Item = String>) -> Result<(), ServiceError> {
+        let keys: Vec<_> = keys.collect();
+        for batch in keys.chunks(BATCH) {
             let objects = batch
                 .iter()
-                .map(|start| {
-                    ObjectIdentifier::builder().key(piece_key(account, conversation, *start)).build()
-                })
+                .map(|key| ObjectIdentifier::builder().key(key).build())
                 .collect::<Result<Vec<_>, _>>()
                 .and_then(|objects| Delete::builder().set_objects(Some(objects)).quiet(true).build())
                 .map_err(|error| ServiceError::Refused(Cause::new(error.to_string())))?;
@@ -232,16 +241,17 @@ impl Recordings {
     }
 }
 
-/// Writes a piece, which begins at sample `start`, over what is there.
-fn lay(audio: &mut Vec<u8>, start: usize, piece: &[u8]) {
-    let samples = (piece.len() / SIDES).min(LONGEST.saturating_sub(start));
-    let (from, to) = (start * SIDES, (start + samples) * SIDES);
-    audio.resize(audio.len().max(to), recording::SILENCE);
-    audio[from..to].copy_from_slice(&piece[..samples * SIDES]);
+/// With the slash: no id begins with another.
+fn prefix(account: AccountId, conversation: ConversationId) -> String {
+    format!("{account}/{conversation}/")
+}
+
+fn replay_prefix(account: AccountId, conversation: ConversationId) -> String {
+    format!("{}replay/", prefix(account, conversation))
 }
 
 fn pieces_prefix(account: AccountId, conversation: ConversationId) -> String {
-    format!("{account}/{conversation}/pieces/")
+    format!("{}pieces/", prefix(account, conversation))
 }
 
 /// Twelve digits sort as text up to four years.
@@ -250,7 +260,7 @@ fn piece_key(account: AccountId, conversation: ConversationId, start_sample: u64
 }
 
 fn wav_key(account: AccountId, conversation: ConversationId) -> String {
-    format!("{account}/{conversation}/recording.wav")
+    format!("{}recording.wav", prefix(account, conversation))
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
-//! Accounts and the tokens that open them.
+//! Accounts, the tokens that open them, and the secrets that sign their webhooks.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{ids::AccountId, time::Timestamp};
+
+/// How long a signing secret that was replaced goes on signing: a day for every receiver to learn the new one.
+pub const ROTATION: Duration = Duration::from_hours(24);
 
 /// One customer of this deployment.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,12 +22,113 @@ pub struct Account {
     pub created_at: Timestamp,
     /// Signs its webhooks (Standard Webhooks: `whsec_` and 32 random bytes in base64).
     pub signing_secret: String,
+    /// Signed them before that, and still does for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_signing_secret: Option<PreviousSecret>,
+    /// What it may use of the deployment.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// A signing secret that was replaced.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousSecret {
+    /// As [`Account::signing_secret`].
+    pub secret: String,
+    /// The first moment at which it no longer signs.
+    pub until: Timestamp,
+}
+
+/// What one account may use of the deployment, so that it leaves something for the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Calls at the same time; what is over it waits as `queued`.
+    pub live_calls: u32,
+    /// Calls started per second; what is over it waits as `queued`.
+    pub calls_per_second: u32,
+    /// Requests to the API per second, over a while; twice as many in one second.
+    pub requests_per_second: u32,
+    /// Calling codes (`+44`) of the countries it may call. None: those of its own numbers.
+    pub destination_countries: Option<Vec<String>>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { live_calls: 10, calls_per_second: 1, requests_per_second: 20, destination_countries: None }
+    }
+}
+
+impl Account {
+    /// A new account with the default limits.
+    #[must_use]
+    pub fn new(id: AccountId, name: String, created_at: Timestamp, signing_secret: String) -> Self {
+        Self {
+            id,
+            name,
+            created_at,
+            signing_secret,
+            previous_signing_secret: None,
+            limits: Limits::default(),
+        }
+    }
+
+    /// The secrets that sign a webhook sent now: the current one, then the one it replaced for as long as
+    /// that still signs.
+    pub fn signing_secrets(&self, now: Timestamp) -> impl Iterator<Item = &str> {
+        let previous = self.previous_signing_secret.iter().filter(move |previous| now < previous.until);
+        std::iter::once(&*self.signing_secret).chain(previous.map(|previous| &*previous.secret))
+    }
+
+    /// The same account with another signing secret; the one it has goes on signing for [`ROTATION`]. Of
+    /// several rotations within that time only the last two secrets sign.
+    #[must_use]
+    pub fn rotate(self, new_secret: String, now: Timestamp) -> Self {
+        let previous = PreviousSecret { secret: self.signing_secret, until: now.after(ROTATION) };
+        Self { signing_secret: new_secret, previous_signing_secret: Some(previous), ..self }
+    }
+}
+
+/// A signing secret from 32 random bytes, as Standard Webhooks writes it.
+#[must_use]
+pub fn signing_secret(random: [u8; 32]) -> String {
+    format!("whsec_{}", STANDARD.encode(random))
+}
+
+/// An account as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedAccount {
+    /// Its id.
+    pub id: AccountId,
+    /// What people call it.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
 }
 
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Account").field("id", &self.id).finish_non_exhaustive()
     }
+}
+
+impl fmt::Debug for PreviousSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PreviousSecret").field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+/// A token as its account sees it in a list: enough to recognize it and to take it back, not to use it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedToken {
+    /// The hash that stands for it (64 hexadecimal digits).
+    pub sha256: String,
+    /// What people call it.
+    pub name: String,
+    /// Its last four characters.
+    pub last4: String,
+    /// When it was made.
+    pub created_at: Timestamp,
 }
 
 /// A bearer token: `sk_` and 32 characters. Shown once when it is made; only its hash is stored.
@@ -43,10 +148,14 @@ impl Token {
     #[must_use]
     pub fn from_authorization(header: &str) -> Option<Self> {
         let (scheme, token) = header.split_once(' ')?;
+        if scheme.eq_ignore_ascii_case("bearer") { Self::parse(token) } else { None }
+    }
+
+    /// Reads a token; none if it is not well-formed.
+    #[must_use]
+    pub fn parse(token: &str) -> Option<Self> {
         let letters = token.strip_prefix("sk_")?;
-        let valid = scheme.eq_ignore_ascii_case("bearer")
-            && letters.len() == 32
-            && letters.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let valid = letters.len() == 32 && letters.bytes().all(|byte| byte.is_ascii_alphanumeric());
         valid.then(|| Self(token.to_owned()))
     }
 
@@ -54,6 +163,14 @@ impl Token {
     #[must_use]
     pub fn sha256(&self) -> String {
         sha256_hex(&self.0)
+    }
+
+    /// How it is listed from now on.
+    #[must_use]
+    pub fn issued(&self, name: String, created_at: Timestamp) -> IssuedToken {
+        // Both ways to make a token give ASCII of fixed length.
+        let last4 = self.0[self.0.len() - 4..].to_owned();
+        IssuedToken { sha256: self.sha256(), name, last4, created_at }
     }
 
     /// The token itself, to be shown once to its owner.
@@ -71,7 +188,7 @@ impl fmt::Debug for Token {
 
 /// SHA-256 of a secret, as 64 hexadecimal digits.
 #[must_use]
-pub fn sha256_hex(secret: &str) -> String {
+pub fn sha256_hex(secret: impl AsRef<[u8]>) -> String {
     use fmt::Write as _;
     Sha256::digest(secret).iter().fold(String::with_capacity(64), |mut hex, byte| {
         // Writing to a String cannot fail.
@@ -106,5 +223,63 @@ mod tests {
         ] {
             assert_eq!(Token::from_authorization(bad), None, "{bad}");
         }
+    }
+
+    fn account() -> Account {
+        let id = AccountId::new(at(0), 1);
+        Account::new(id, "Bakery".into(), at(0), signing_secret([1; 32]))
+    }
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::from_millis(hours * 3_600_000)
+    }
+
+    fn secrets(account: &Account, now: Timestamp) -> Vec<&str> {
+        account.signing_secrets(now).collect()
+    }
+
+    #[test]
+    fn a_replaced_secret_signs_for_a_day_after_the_new_one() {
+        let account = account();
+        assert_eq!(secrets(&account, at(0)), [signing_secret([1; 32])]);
+        let rotated = account.rotate("whsec_b".into(), at(1));
+        assert_eq!(secrets(&rotated, at(1)), ["whsec_b", &signing_secret([1; 32])]);
+        let last = Timestamp::from_millis(at(25).as_millis() - 1);
+        assert_eq!(secrets(&rotated, last).len(), 2);
+        assert_eq!(secrets(&rotated, at(25)), ["whsec_b"]);
+    }
+
+    #[test]
+    fn of_two_rotations_within_a_day_the_last_two_secrets_sign() {
+        let rotated = account().rotate("whsec_b".into(), at(1)).rotate("whsec_c".into(), at(2));
+        assert_eq!(secrets(&rotated, at(2)), ["whsec_c", "whsec_b"]);
+        assert_eq!(secrets(&rotated, at(26)), ["whsec_c"]);
+    }
+
+    #[test]
+    fn an_account_stored_before_there_were_limits_has_the_default_ones() {
+        let stored = serde_json::json!({
+            "id": account().id, "name": "Bakery", "created_at": at(0), "signing_secret": "whsec_a",
+            "limits": { "live_calls": 2 },
+        });
+        let account: Account = serde_json::from_value(stored).unwrap();
+        assert_eq!(account.limits, Limits { live_calls: 2, ..Limits::default() });
+        assert_eq!(account.previous_signing_secret, None);
+    }
+
+    #[test]
+    fn no_secret_of_an_account_is_printed() {
+        let account = account().rotate("whsec_b".into(), at(1));
+        let printed = format!("{account:?} {:?}", account.previous_signing_secret);
+        assert!(!printed.contains("whsec_"), "{printed}");
+    }
+
+    #[test]
+    fn an_issued_token_shows_its_end_and_its_hash() {
+        let token = Token::new([5; 32]);
+        let issued = token.issued("ci".into(), at(0));
+        assert!(token.reveal().ends_with(&issued.last4));
+        assert_eq!((issued.last4.len(), issued.sha256), (4, token.sha256()));
+        assert_eq!(Token::parse(token.reveal()), Some(token));
     }
 }

@@ -8,8 +8,9 @@
 mod lease;
 mod transitions;
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::lease::{Lease, Speaking};
@@ -18,6 +19,7 @@ use crate::{
     agents::AgentConfig,
     costs::{CostBreakdown, Usage},
     ids::{AccountId, AgentId, ConversationId},
+    limits::Slot,
     phone_numbers::E164,
     time::Timestamp,
 };
@@ -36,7 +38,7 @@ const CARRIER_ENDED: Duration = Duration::from_secs(20);
 pub const MAX_RESUMES: u32 = 5;
 
 /// How a conversation came to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConversationType {
     /// Somebody called one of our numbers.
@@ -91,7 +93,7 @@ pub enum State {
 }
 
 /// Who or what ended a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndedReason {
     /// A hook's `hang_up`, the end route, the maximum duration.
@@ -103,7 +105,7 @@ pub enum EndedReason {
 }
 
 /// What the API shows of [`State`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Not started yet.
@@ -112,6 +114,21 @@ pub enum Status {
     Started,
     /// Over.
     Ended,
+}
+
+impl Status {
+    /// Each of them, in the order of a conversation's life.
+    pub const ALL: [Self; 3] = [Self::Queued, Self::Started, Self::Ended];
+
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Started => "started",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 /// The telephone side of a conversation.
@@ -123,6 +140,9 @@ pub struct PhoneCall {
     pub from_number: E164,
     /// The carrier's verdict (`human`, `machine_start`, ...), when it gave one.
     pub answered_by: Option<String>,
+    /// It goes through the customer's own account at the carrier: our number was imported from there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub imported: bool,
 }
 
 /// What other parties learnt while the worker holds the conversation; the worker reads it.
@@ -153,9 +173,16 @@ pub struct Conversation {
     pub phone_call: Option<PhoneCall>,
     /// When it was asked for.
     pub created_at: Timestamp,
+    /// When it is forgotten, with all that belongs to it; none: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
     /// Where it stands.
     #[serde(flatten)]
     pub state: State,
+    /// What it counts as among the account's calls. Whatever writes it changes the account's counters in
+    /// the same transaction, so every slot is given back, and once.
+    #[serde(default)]
+    pub slot: Slot,
     /// The carrier's id of the call, once it is known.
     pub carrier_call_id: Option<String>,
     /// SHA-256 of the one-use token that connects the media stream; none once it was used.
@@ -166,6 +193,9 @@ pub struct Conversation {
     pub notes: Notes,
     /// What the providers did so far.
     pub usage: Usage,
+    /// Which filters failed so far, by whose they are: each is noted once.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub failed_filters: BTreeSet<String>,
     /// The sequence of the next event, from 1.
     pub next_sequence: u64,
     /// The place of the next message, from 1.
@@ -200,18 +230,72 @@ impl Conversation {
             account_id,
             kind: ConversationType::OutboundPhoneCall,
             agent_id,
-            phone_call: Some(PhoneCall { to_number, from_number, answered_by: None }),
+            phone_call: Some(PhoneCall { to_number, from_number, answered_by: None, imported: false }),
             created_at: now,
+            expires_at: None,
             state: State::Queued,
+            slot: Slot::Waiting,
             carrier_call_id: None,
             media_token_sha256: None,
             resumes: 0,
             notes: Notes::default(),
             usage: Usage::default(),
+            failed_filters: BTreeSet::new(),
             next_sequence: 1,
             next_message: 1,
             version: 1,
         }
+    }
+
+    /// A call that comes in: `to_number` is ours, and rings.
+    #[must_use]
+    pub fn inbound(
+        id: ConversationId,
+        account_id: AccountId,
+        to_number: E164,
+        from_number: E164,
+        carrier_call_id: String,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            kind: ConversationType::InboundPhoneCall,
+            state: State::Ringing { dialed_at: now },
+            slot: Slot::Live,
+            carrier_call_id: Some(carrier_call_id),
+            ..Self::outbound(id, account_id, None, to_number, from_number, now)
+        }
+    }
+
+    /// The same conversation, whose call goes through the customer's own account at the carrier if our
+    /// number was imported from there.
+    #[must_use]
+    pub fn through_own_carrier(mut self, imported: bool) -> Self {
+        if let Some(call) = &mut self.phone_call {
+            call.imported = imported;
+        }
+        self
+    }
+
+    /// Our number in a phone call.
+    #[must_use]
+    pub fn own_number(&self) -> Option<&E164> {
+        let call = self.phone_call.as_ref()?;
+        Some(match self.kind {
+            ConversationType::InboundPhoneCall => &call.to_number,
+            ConversationType::OutboundPhoneCall | ConversationType::WebCall => &call.from_number,
+        })
+    }
+
+    /// The same conversation, to be forgotten when this time has passed since it was asked for.
+    #[must_use]
+    pub fn kept_for(self, retention: Duration) -> Self {
+        Self { expires_at: Some(self.created_at.after(retention)), ..self }
+    }
+
+    /// Whether it is forgotten. The table takes it away some time later; until then nobody shows it.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
     }
 
     /// What the API calls the state.

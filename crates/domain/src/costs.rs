@@ -5,7 +5,12 @@ use std::{fmt, ops::Add};
 use rust_decimal::{Decimal, RoundingStrategy, prelude::ToPrimitive};
 use serde::{Deserialize, Serialize};
 
-use crate::{agents::AgentConfig, conversations::Conversation, prices, substitutions, time::Timestamp};
+use crate::{
+    agents::AgentConfig,
+    conversations::{Conversation, ConversationType},
+    prices, substitutions,
+    time::Timestamp,
+};
 
 /// Dollars, exact. JSON shows them as a number ([`Usd::to_f64`]); they are stored as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -120,7 +125,7 @@ pub struct Prices {
 }
 
 /// What `conversation` cost if it ends at `ended_at`. A provider that is used with the customer's
-/// own key costs 0.
+/// own key, or account, costs 0.
 #[must_use]
 pub fn breakdown(
     conversation: &Conversation,
@@ -175,7 +180,13 @@ pub fn breakdown(
     let telephony = conversation.phone_call.as_ref().map(|call| {
         let ms = millis(conversation.answered_at());
         let minutes = Decimal::from(ms.div_ceil(60_000));
-        let cost = Usd::rounded(prices::outbound_call_per_minute(&call.to_number) * minutes);
+        let per_minute = match conversation.kind {
+            ConversationType::InboundPhoneCall => prices::inbound_call_per_minute(&call.to_number),
+            ConversationType::OutboundPhoneCall | ConversationType::WebCall => {
+                prices::outbound_call_per_minute(&call.to_number)
+            }
+        };
+        let cost = unless_own_key(call.imported, per_minute * minutes);
         TimedCost { provider: "twilio".into(), cost, ms }
     });
 

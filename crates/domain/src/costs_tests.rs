@@ -109,8 +109,41 @@ fn the_cost_names_who_served_not_who_was_asked() {
 }
 
 #[test]
+fn who_serves_in_anothers_place_is_paid_since_the_customers_key_is_not_for_them() {
+    let credential_id = Some(CredentialId::new(at(0), 3));
+    let agent = AgentConfig {
+        transcriber: Transcriber::Azure { languages: vec!["en-US".into()], credential_id },
+        language_model: LanguageModel::Google(ModelSettings { credential_id, ..ModelSettings::default() }),
+        ..AgentConfig::default()
+    };
+    let substituted = cost(&agent, &USAGE, &Prices::default(), at(10_000));
+    let usual = cost(&AgentConfig::default(), &USAGE, &Prices::default(), at(10_000));
+    assert!(usual.language_model.cost > Usd::ZERO && usual.transcriber.cost > Usd::ZERO);
+    assert_eq!(substituted.language_model, usual.language_model);
+    assert_eq!(substituted.transcriber, usual.transcriber);
+    // A retired model of the same vendor is served with the same key.
+    let retired = ModelSettings { model: "gpt-4".into(), credential_id, ..ModelSettings::default() };
+    let agent = AgentConfig { language_model: LanguageModel::Openai(retired), ..AgentConfig::default() };
+    assert_eq!(cost(&agent, &USAGE, &Prices::default(), at(10_000)).language_model.cost, Usd::ZERO);
+}
+
+#[test]
 fn dollars_are_stored_as_text_and_shown_as_a_number() {
     let usd = Usd::rounded(Decimal::new(116_290, 6));
     assert_eq!(serde_json::to_string(&usd).unwrap(), "\"0.11629\"");
     assert!((usd.to_f64() - 0.116_29).abs() < f64::EPSILON);
+}
+
+#[test]
+fn a_call_that_came_in_is_priced_by_our_number_and_one_of_an_imported_number_not_at_all() {
+    let agent = AgentConfig::default();
+    let (id, account) = (ConversationId::new(at(0), 1), AccountId::new(at(0), 2));
+    let (to, from) = ("+14155550199".parse().unwrap(), "+14155550100".parse().unwrap());
+    let ringing = Conversation::inbound(id, account, to, from, "CA1".into(), at(0));
+    for (imported, cost) in [(false, "0.025000"), (true, "0.000000")] {
+        let call = ringing.clone().through_own_carrier(imported);
+        let taken = call.take(&agent, String::new(), vec![], vec![], at(0)).unwrap().conversation;
+        let telephony = breakdown(&taken, &agent, &Prices::default(), at(60_500)).telephony.unwrap();
+        assert_eq!((telephony.ms, telephony.cost.to_string().as_str()), (60_500, cost));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
@@ -16,7 +17,8 @@ pub struct InvalidId;
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+        #[schemars(with = "String", extend("pattern" = concat!("^", $prefix, "[0-7][0-9A-HJKMNP-TV-Z]{25}$")))]
         pub struct $name(Ulid);
 
         impl $name {
@@ -27,6 +29,12 @@ macro_rules! ids {
             #[must_use]
             pub fn new(at: Timestamp, random: u128) -> Self {
                 Self(Ulid::from_parts(u64::try_from(at.as_millis()).unwrap_or(0), random))
+            }
+
+            /// The id of what a request makes: made again, it is the same.
+            #[must_use]
+            pub fn of_request(RequestId(ulid): RequestId) -> Self {
+                Self(ulid)
             }
         }
 
@@ -73,6 +81,18 @@ ids! {
     CredentialId = "crd_";
     /// One event of one conversation.
     EventId = "evt_";
+    /// A request that makes something. It is nobody's to see.
+    RequestId = "req_";
+}
+
+impl ConversationId {
+    /// The id of a call that came in, by the carrier's id of it: however often the carrier tells of it, it is
+    /// one conversation. Unlike in other ids there is no time in it.
+    #[must_use]
+    pub fn of_call(account: AccountId, carrier_call_id: &str) -> Self {
+        let digest = Sha256::digest(format!("{account}/{carrier_call_id}"));
+        Self(Ulid(digest.iter().take(16).fold(0, |bits, byte| bits << 8 | u128::from(*byte))))
+    }
 }
 
 impl EventId {
@@ -83,6 +103,14 @@ impl EventId {
         let digest = Sha256::digest(format!("{conversation}/{sequence}"));
         let random = digest.iter().take(10).fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
         Self::new(at, random)
+    }
+
+    /// Which event of a conversation this is, if it is one of those before the `next`. No index is needed:
+    /// a long call has a few thousand, of which each takes less than a microsecond.
+    #[must_use]
+    pub fn sequence_in(self, conversation: ConversationId, next: u64) -> Option<u64> {
+        let at = Timestamp::from_millis(i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX));
+        (1..next).find(|sequence| Self::of(conversation, *sequence, at) == self)
     }
 }
 
@@ -102,6 +130,16 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_came_in_has_one_id_per_account() {
+        let account = |random| AccountId::new(Timestamp::from_millis(5), random);
+        let id = ConversationId::of_call(account(1), "CA1");
+        assert_eq!(id, ConversationId::of_call(account(1), "CA1"));
+        assert_ne!(id, ConversationId::of_call(account(2), "CA1"));
+        assert_ne!(id, ConversationId::of_call(account(1), "CA2"));
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
     fn ids_sort_by_the_time_they_were_made() {
         let at = |ms| ConversationId::new(Timestamp::from_millis(ms), u128::MAX).to_string();
         assert!(at(1_000) < at(1_001));
@@ -113,5 +151,15 @@ mod tests {
         let conversation = ConversationId::new(at, 7);
         assert_eq!(EventId::of(conversation, 1, at), EventId::of(conversation, 1, at));
         assert_ne!(EventId::of(conversation, 1, at), EventId::of(conversation, 2, at));
+    }
+
+    #[test]
+    fn an_events_id_tells_which_one_it_is_in_its_own_conversation_only() {
+        let at = Timestamp::from_millis(1_795_339_800_120);
+        let (conversation, other) = (ConversationId::new(at, 7), ConversationId::new(at, 8));
+        let id = EventId::of(conversation, 40, Timestamp::from_millis(1_795_339_811_003));
+        assert_eq!(id.sequence_in(conversation, 41), Some(40));
+        assert_eq!(id.sequence_in(conversation, 40), None);
+        assert_eq!(id.sequence_in(other, 1_000), None);
     }
 }

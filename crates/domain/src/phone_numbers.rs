@@ -1,12 +1,22 @@
-//! Telephone numbers in E.164 form.
+//! Telephone numbers: how they are written ([`E164`]), and those that accounts have ([`PhoneNumber`]).
+
+mod number;
+mod requests;
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+pub use self::{
+    number::{CallAccount, Carrier, CarrierAccount, OwnAccount, PhoneNumber, SETTLED_WITHIN, Standing},
+    requests::{BuyNumber, ImportNumber, MAX_ON_SALE, SearchNumbers, USUAL_ON_SALE},
+};
 
 /// A telephone number with its country code: `+`, then 7 to 15 digits, the first not 0 (ITU-T E.164).
 /// It is personal: `Debug` shows only the first digits.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
+#[schemars(extend("pattern" = r"^\+[1-9][0-9]{6,14}$", "examples" = ["+14155550100"]))]
 pub struct E164(String);
 
 /// The text is not an E.164 number.

@@ -76,6 +76,21 @@ const OUTBOUND_CALLS: &[(&str, u32)] = &[("+1", 140)];
 /// countries. The carrier's pricing API has each account's own prices.
 const USUAL_OUTBOUND_CALL: u32 = 140;
 
+/// Inbound voice call, USD per started minute, times 10,000, by the beginning of the number that is
+/// called; the longest match counts. The longer ones of the United States are toll-free: who is called pays.
+const INBOUND_CALLS: &[(&str, u32)] = &[
+    ("+1", 85),
+    ("+1800", 220),
+    ("+1833", 220),
+    ("+1844", 220),
+    ("+1855", 220),
+    ("+1866", 220),
+    ("+1877", 220),
+    ("+1888", 220),
+];
+/// Where no price is listed here the call is counted like one to a number in the United States.
+const USUAL_INBOUND_CALL: u32 = 85;
+
 /// Media streams, USD per started minute, times 10,000.
 const MEDIA_STREAMS_PER_MINUTE: u32 = 40;
 
@@ -102,9 +117,18 @@ pub fn voice_per_thousand_characters(provider: &str, model: &str) -> Decimal {
 /// What a started minute of an outbound call to `to` costs, its media stream included.
 #[must_use]
 pub fn outbound_call_per_minute(to: &E164) -> Decimal {
-    let listed = OUTBOUND_CALLS.iter().filter(|(code, _)| to.as_str().starts_with(code));
-    let call = listed.max_by_key(|(code, _)| code.len()).map_or(USUAL_OUTBOUND_CALL, |(_, price)| *price);
-    usd(call + MEDIA_STREAMS_PER_MINUTE, 4)
+    usd(of_number(OUTBOUND_CALLS, to).unwrap_or(USUAL_OUTBOUND_CALL) + MEDIA_STREAMS_PER_MINUTE, 4)
+}
+
+/// What a started minute of a call to our number `to` costs, its media stream included.
+#[must_use]
+pub fn inbound_call_per_minute(to: &E164) -> Decimal {
+    usd(of_number(INBOUND_CALLS, to).unwrap_or(USUAL_INBOUND_CALL) + MEDIA_STREAMS_PER_MINUTE, 4)
+}
+
+fn of_number(table: &[(&str, u32)], number: &E164) -> Option<u32> {
+    let listed = table.iter().filter(|(beginning, _)| number.as_str().starts_with(beginning));
+    listed.max_by_key(|(beginning, _)| beginning.len()).map(|(_, price)| *price)
 }
 
 fn find(table: &[(&str, &str, u32)], provider: &str, model: &str) -> Option<u32> {
@@ -139,5 +163,7 @@ mod tests {
     #[test]
     fn a_call_includes_its_media_stream() {
         assert_eq!(outbound_call_per_minute(&"+14155550100".parse().unwrap()).to_string(), "0.0180");
+        assert_eq!(inbound_call_per_minute(&"+14155550199".parse().unwrap()).to_string(), "0.0125");
+        assert_eq!(inbound_call_per_minute(&"+18885550199".parse().unwrap()).to_string(), "0.0260");
     }
 }

@@ -12,30 +12,43 @@ const HEADER_BYTES: u32 = 44;
 const CHANNELS: u16 = 2;
 const BITS: u16 = 16;
 
-/// One stereo 16-bit WAV file: the caller left, the agent right as it was heard. Audio beyond the
-/// four gigabytes that a WAV can hold (37 hours) is left out.
+/// One stereo 16-bit WAV file: the caller left, the agent right as it was heard.
 #[must_use]
 pub fn wav(interleaved_mu_law: &[u8]) -> Vec<u8> {
-    let block = CHANNELS * BITS / 8;
-    let whole_pairs = interleaved_mu_law.len() / 2 * 2;
-    let data_bytes = u32::try_from(whole_pairs * 2).unwrap_or(u32::MAX - HEADER_BYTES);
-    let samples = &interleaved_mu_law[..data_bytes as usize / 2];
-
-    let mut wav = Vec::with_capacity(samples.len() * 2 + HEADER_BYTES as usize);
-    wav.extend_from_slice(b"RIFF");
-    wav.extend_from_slice(&(HEADER_BYTES - 8 + data_bytes).to_le_bytes());
-    wav.extend_from_slice(b"WAVEfmt ");
-    wav.extend_from_slice(&16_u32.to_le_bytes());
-    wav.extend_from_slice(&1_u16.to_le_bytes()); // PCM
-    wav.extend_from_slice(&CHANNELS.to_le_bytes());
-    wav.extend_from_slice(&SAMPLE_RATE.to_le_bytes());
-    wav.extend_from_slice(&(SAMPLE_RATE * u32::from(block)).to_le_bytes());
-    wav.extend_from_slice(&block.to_le_bytes());
-    wav.extend_from_slice(&BITS.to_le_bytes());
-    wav.extend_from_slice(b"data");
-    wav.extend_from_slice(&data_bytes.to_le_bytes());
-    wav.extend(samples.iter().flat_map(|byte| decode(*byte).to_le_bytes()));
+    let pairs = interleaved_mu_law.len() / 2;
+    let mut wav = wav_header(pairs).to_vec();
+    wav.extend(wav_samples(&interleaved_mu_law[..pairs * 2]));
     wav
+}
+
+/// How such a file with so many pairs of samples begins; [`wav_samples`] follow. A WAV holds four
+/// gigabytes, which are 37 hours.
+#[must_use]
+pub fn wav_header(pairs: usize) -> [u8; HEADER_BYTES as usize] {
+    let block = CHANNELS * BITS / 8;
+    let data_bytes = u32::try_from(pairs.saturating_mul(block.into())).unwrap_or(u32::MAX);
+    let data_bytes = data_bytes.min(u32::MAX - HEADER_BYTES);
+    let mut header = [0; HEADER_BYTES as usize];
+    let fields: [&[u8]; 11] = [
+        b"RIFF",
+        &(HEADER_BYTES - 8 + data_bytes).to_le_bytes(),
+        b"WAVEfmt ",
+        &16_u32.to_le_bytes(),
+        &[1_u16.to_le_bytes(), CHANNELS.to_le_bytes()].concat(), // PCM
+        &SAMPLE_RATE.to_le_bytes(),
+        &(SAMPLE_RATE * u32::from(block)).to_le_bytes(),
+        &block.to_le_bytes(),
+        &BITS.to_le_bytes(),
+        b"data",
+        &data_bytes.to_le_bytes(),
+    ];
+    header.copy_from_slice(&fields.concat());
+    header
+}
+
+/// The bytes of a WAV file for these bytes of interleaved telephone audio, two for one.
+pub fn wav_samples(interleaved_mu_law: &[u8]) -> impl Iterator<Item = u8> {
+    interleaved_mu_law.iter().flat_map(|byte| decode(*byte).to_le_bytes())
 }
 
 /// One mu-law byte as a linear sample (G.711: inverted bits; sign, three bits of exponent, four of

@@ -1,10 +1,11 @@
 //! What the API's clients send, read and checked as a whole.
 
 use crate::{
-    agents::{AgentConfig, WebhookUrls},
+    agents::AgentConfig,
     ids::AgentId,
     phone_numbers::E164,
-    validation::{Field, Read, Reference},
+    receivers::Receivers,
+    validation::{Field, Object, Read, Reference},
 };
 
 /// The body of `POST /conversations/create_phone_call`.
@@ -27,11 +28,36 @@ pub enum ChosenAgent {
     Stored(AgentId),
 }
 
+impl ChosenAgent {
+    /// Reads what a phone number's webhook answers about a call that comes in; none if it chooses nobody. All
+    /// that it names is to be looked up.
+    pub fn parse(answer: &Field<'_>, receivers: Receivers) -> Read<Option<Self>> {
+        if answer.value().is_null() {
+            return Ok(None);
+        }
+        Self::of(&answer.object()?, receivers)
+    }
+
+    fn of(object: &Object<'_>, receivers: Receivers) -> Read<Option<Self>> {
+        let agent_id = object.optional("agent_id", |field| {
+            let id = field.id()?;
+            field.refer(Reference::Agent(id));
+            Ok(id)
+        });
+        let agent_config = object.optional("agent_config", |field| AgentConfig::parse(field, receivers));
+        Ok(match (agent_id?, agent_config?) {
+            (_, Some(config)) => Some(Self::Given(Box::new(config))),
+            (Some(id), None) => Some(Self::Stored(id)),
+            (None, None) => None,
+        })
+    }
+}
+
 impl CreatePhoneCall {
     /// Reads the body. All that it names is noted in the field's
     /// [`Checks`](crate::validation::Checks): the number, the agent and the credentials are to be
     /// looked up, whatever else is wrong.
-    pub fn parse(body: &Field<'_>, urls: WebhookUrls) -> Read<Self> {
+    pub fn parse(body: &Field<'_>, receivers: Receivers) -> Read<Self> {
         let object = body.object()?;
         let from_number = object.required("from_number", |field| {
             let number: E164 = field.parsed()?;
@@ -43,16 +69,9 @@ impl CreatePhoneCall {
             field.refer(Reference::Destination(number.clone()));
             Ok(number)
         });
-        let agent_id = object.optional("agent_id", |field| {
-            let id = field.id()?;
-            field.refer(Reference::Agent(id));
-            Ok(id)
-        });
-        let agent_config = object.optional("agent_config", |field| AgentConfig::parse(field, urls));
-        let agent = match (agent_id?, agent_config?) {
-            (_, Some(config)) => Ok(ChosenAgent::Given(Box::new(config))),
-            (Some(id), None) => Ok(ChosenAgent::Stored(id)),
-            (None, None) => object.missing("agent_config", "Either agent_config or agent_id is required"),
+        let agent = match ChosenAgent::of(&object, receivers)? {
+            Some(agent) => Ok(agent),
+            None => object.missing("agent_config", "Either agent_config or agent_id is required"),
         };
         Ok(Self { from_number: from_number?, to_number: to_number?, agent: agent? })
     }
@@ -67,7 +86,7 @@ mod tests {
 
     fn parse(body: &Value) -> (Option<CreatePhoneCall>, Vec<String>, usize) {
         let checks = Checks::default();
-        let call = CreatePhoneCall::parse(&Field::body(body, &checks), WebhookUrls::HttpsOnly).ok();
+        let call = CreatePhoneCall::parse(&Field::body(body, &checks), Receivers::PublicOnly).ok();
         let references = checks.references().len();
         let errors = checks.into_errors().into_iter().map(|error| {
             let loc: Vec<_> = error
@@ -140,6 +159,25 @@ mod tests {
             let (call, found, _) = parse(&body);
             assert_eq!(found, errors, "{body}");
             assert_eq!(call.is_some(), errors.is_empty(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_webhook_chooses_an_agent_or_nobody() {
+        let chosen = |answer: &Value| {
+            let checks = Checks::default();
+            let read = ChosenAgent::parse(&Field::body(answer, &checks), Receivers::PublicOnly);
+            (read.ok(), checks.references().len())
+        };
+        for nobody in [json!(null), json!({}), json!({ "agent_id": null }), json!({ "unknown": 1 })] {
+            assert_eq!(chosen(&nobody), (Some(None), 0), "{nobody}");
+        }
+        let stored = ChosenAgent::Stored(AGENT.parse().unwrap());
+        assert_eq!(chosen(&json!({ "agent_id": AGENT })), (Some(Some(stored)), 1));
+        let given = Some(Some(ChosenAgent::Given(Box::default())));
+        assert_eq!(chosen(&json!({ "agent_config": {} })), (given, 0));
+        for bad in [json!([]), json!("text"), json!({ "agent_id": 7 }), json!({ "agent_config": [] })] {
+            assert_eq!(chosen(&bad).0, None, "{bad}");
         }
     }
 

@@ -4,6 +4,11 @@
 //! ends, since a callback may be lost and a worker may be dead while the caller still holds the line.
 //! [`Case::verdict`] is asked twice, without the carrier's answer and with it. While a worker's lease is
 //! live nobody else ends its conversation, whatever is due.
+//!
+//! Nobody pays for our waiting: what ends here ended when the carrier says that the call was over, by its
+//! report or by its own count of the seconds. Where it says nothing, or we hang up ourselves on a call
+//! that nobody of ours was on any more, it ended with its last sign of life: the worker's last heartbeat,
+//! or the last message if that was heard later. The events say when we noticed.
 
 use std::time::Duration;
 
@@ -78,7 +83,7 @@ pub struct Case<'a> {
     pub snapshot: &'a Snapshot,
     /// Who holds it, or did.
     pub lease: Option<&'a Lease>,
-    /// What was said, as far as it is stored. Needed only where the lease says that the agent spoke.
+    /// What was said, as far as it is stored. Needed only of a conversation whose media flowed.
     pub messages: &'a [Message],
     /// What the carrier says; none before it was asked.
     pub carrier: Option<&'a Carrier>,
@@ -137,7 +142,8 @@ impl Case<'_> {
         let Snapshot { conversation, agent } = self.snapshot;
         let rejected = |reason| conversation.rejected(agent, reason, self.prices, now);
         let end = |reason, words: &[Entry]| {
-            conversation.end(agent, reason, words, &conversation.usage, self.prices, now)
+            let end = conversation.end(agent, reason, words, &conversation.usage, self.prices, now)?;
+            Ok(end.over_since(agent, self.prices, self.over_at(carrier, now)))
         };
         match conversation.state {
             State::Queued => rejected(RejectReason::Failed),
@@ -145,7 +151,9 @@ impl Case<'_> {
                 Carrier::Rings => rejected(RejectReason::NoAnswer),
                 Carrier::Talks { call, answered_at } => {
                     let answered_at = answered_at.unwrap_or(now).clamp(dialed_at.min(now), now);
-                    end_answered(self.snapshot, call, answered_at, EndedReason::Unknown, now)
+                    let end = end_answered(self.snapshot, call, answered_at, EndedReason::Unknown, now)?;
+                    // No media ever came.
+                    Ok(end.over_since(agent, self.prices, answered_at))
                 }
                 Carrier::Rejected(reason) => rejected(*reason),
                 Carrier::Over { call, talked } if !talked.is_zero() => {
@@ -161,6 +169,28 @@ impl Case<'_> {
             State::Started { .. } => end(self.reason(), self.last_words().as_slice()),
             State::Ended { .. } => Err(NotPossible),
         }
+    }
+
+    /// When a call that was answered was over, as far as anybody can say.
+    fn over_at(&self, carrier: &Carrier, now: Timestamp) -> Timestamp {
+        let conversation = &self.snapshot.conversation;
+        let Some(answered_at) = conversation.answered_at() else { return now };
+        let notes = &conversation.notes;
+        let told = match (notes.carrier_ended_at, carrier) {
+            (Some(told_at), _) => {
+                let counted =
+                    notes.carrier_seconds.map(|seconds| answered_at.after(Duration::from_secs(seconds)));
+                // The report may have come late.
+                Some(counted.map_or(told_at, |counted| counted.min(told_at)))
+            }
+            (None, Carrier::Over { talked, .. }) => Some(answered_at.after(*talked)),
+            (None, _) => self.lease.map(|lease| lease.noted_at),
+        };
+        let last_words = self.last_words().map(|words| words.at);
+        let heard_until = self.messages.last().map(|message| message.ended_at);
+        let lived_until =
+            [conversation.started_at(), heard_until, last_words, told].into_iter().flatten().max();
+        lived_until.map_or(answered_at, |at| at.max(answered_at)).min(now)
     }
 
     /// Why a conversation ended whose worker is gone, as far as the notes say.
@@ -186,7 +216,7 @@ impl Case<'_> {
         if self.messages.iter().any(is_stored) {
             return None;
         }
-        let at = lease.noted_at().max(speaking.started_at);
+        let at = lease.noted_at.max(speaking.started_at);
         let message = Message {
             role: Role::Agent,
             content: speaking.heard.clone(),

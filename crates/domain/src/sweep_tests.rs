@@ -39,7 +39,12 @@ fn started() -> Conversation {
 }
 
 fn over() -> Conversation {
-    started().carrier_ended(Some(9), at(30)).unwrap().conversation
+    over_told(Some(9))
+}
+
+/// The carrier said at second 30 that the call was over.
+fn over_told(seconds: Option<u64>) -> Conversation {
+    started().carrier_ended(seconds, at(30)).unwrap().conversation
 }
 
 fn ended() -> Conversation {
@@ -54,7 +59,7 @@ const LIVES: [(fn() -> Conversation, i64); 7] =
     [(queued, 3_600), (dialing, 130), (ringing, 130), (answered, 80), (started, 81), (over, 50), (ended, 31)];
 
 fn lease(until: i64) -> Lease {
-    Lease { holder: "a".into(), until: at(until), speaking: None }
+    Lease { until: at(until), ..Lease::new("a".into(), at(until - 60)) }
 }
 
 fn answers() -> Vec<Carrier> {
@@ -136,8 +141,11 @@ fn whatever_is_known_the_verdict_is_legal() {
                     let ends = change.events.iter().filter(|event| event.name == EventName::Ended);
                     assert_eq!(ends.count(), 1, "{case}");
                     assert_eq!(change.events.last().unwrap().name, EventName::Ended, "{case}");
+                    assert_eq!(change.events.last().unwrap().created_at, now, "when it was noticed: {case}");
                     let (ended_at, ..) = after.ended().unwrap();
-                    assert_eq!(ended_at, now, "{case}");
+                    assert!(ended_at <= now, "{case}");
+                    let is_in_order = [after.answered_at(), after.started_at(), Some(ended_at)];
+                    assert!(is_in_order.into_iter().flatten().is_sorted(), "{case}");
                     assert!(after.answered_at().is_none_or(|at| at <= now), "{case}");
                 }
                 Verdict::Ask => {
@@ -327,4 +335,55 @@ fn the_agents_last_words_are_kept_once() {
     };
     let end = judge(started(), Some(&silent), &[], Some(&Carrier::Unknown), at(90));
     assert_eq!(end_of(end).0, ["conversation:ended"], "what nobody heard is not said");
+}
+
+/// When a conversation was over, and the seconds of the call and of the agent that are paid for.
+fn paid(verdict: Verdict) -> (Timestamp, u64, u64) {
+    let Verdict::End { change, .. } = verdict else { panic!("not an end: {verdict:?}") };
+    let (ended_at, _, cost) = change.conversation.ended().unwrap();
+    (ended_at, cost.telephony.as_ref().unwrap().ms / 1_000, cost.agent.ms / 1_000)
+}
+
+#[test]
+fn nobody_pays_for_the_time_until_a_dead_workers_call_was_noticed() {
+    // Heard of the last time at second 30; answered at 20, and media flowed at 21.
+    let held = lease(90);
+    let talks = Carrier::Talks { call: CALL.into(), answered_at: None };
+    for carrier in [&talks, &Carrier::Unknown] {
+        let verdict = judge(started(), Some(&held), &[], Some(carrier), at(150));
+        assert_eq!(paid(verdict), (at(30), 10, 9), "{carrier:?}");
+    }
+    let message = |until| Message {
+        role: Role::User,
+        content: "Hello?".into(),
+        started_at: at(25),
+        ended_at: at(until),
+        interrupted: false,
+    };
+    for (until, expected) in [(28, 30), (33, 33), (999, 150)] {
+        let verdict = judge(started(), Some(&held), &[message(until)], Some(&talks), at(150));
+        assert_eq!(paid(verdict).0, at(expected), "it lived while somebody was heard");
+    }
+    let verdict = judge(started(), None, &[], Some(&talks), at(150));
+    assert_eq!(paid(verdict), (at(21), 1, 0), "nobody was ever heard of");
+}
+
+#[test]
+fn a_call_was_over_when_the_carrier_says_so() {
+    let held = lease(80);
+    let over = Carrier::Over { call: CALL.into(), talked: Duration::from_secs(42) };
+    assert_eq!(paid(judge(started(), Some(&held), &[], Some(&over), at(150))), (at(62), 42, 41));
+    // Its report came at second 30, and counts nine seconds from the answer at 20.
+    assert_eq!(paid(judge(over_told(Some(9)), Some(&held), &[], None, at(150))), (at(29), 9, 8));
+    assert_eq!(paid(judge(over_told(None), Some(&held), &[], None, at(150))), (at(30), 10, 9));
+    assert_eq!(paid(judge(over_told(Some(99)), Some(&held), &[], None, at(150))), (at(30), 10, 9));
+}
+
+#[test]
+fn a_call_that_nobody_of_ours_was_ever_on_costs_no_waiting() {
+    let talks = |answered_at| Carrier::Talks { call: CALL.into(), answered_at };
+    assert_eq!(paid(judge(answered(), None, &[], Some(&talks(None)), at(150))), (at(20), 0, 0));
+    assert_eq!(paid(judge(ringing(), None, &[], Some(&talks(Some(at(15)))), at(150))), (at(15), 0, 0));
+    let over = Carrier::Over { call: CALL.into(), talked: Duration::from_secs(3) };
+    assert_eq!(paid(judge(answered(), None, &[], Some(&over), at(150))), (at(23), 3, 0));
 }

@@ -2,10 +2,12 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A point in time, to the millisecond. `2026-11-22T09:30:00.000Z`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+#[schemars(with = "String", extend("format" = "date-time", "examples" = ["2026-11-22T09:30:00.000Z"]))]
 pub struct Timestamp(jiff::Timestamp);
 
 /// The text was not an RFC 3339 time.
@@ -40,6 +42,20 @@ impl Timestamp {
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
         Self::from_millis(self.as_millis().saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Timestamp {
+    /// Reads ISO 8601 as clients write it: a date, or a date and a time, the offset as `Z`, `+01:00` or
+    /// `+0100`; without an offset it is UTC.
+    pub fn from_iso8601(text: &str) -> Result<Self, InvalidTimestamp> {
+        // In a query a plus that was not escaped has become a space.
+        let text = if text.contains('T') { text.replace(' ', "+") } else { text.to_owned() };
+        text.parse().or_else(|_| {
+            let civil: jiff::civil::DateTime = text.parse().map_err(InvalidTimestamp)?;
+            let time = jiff::tz::Offset::UTC.to_timestamp(civil).map_err(InvalidTimestamp)?;
+            Ok(Self::from_millis(time.as_millisecond()))
+        })
     }
 }
 
@@ -85,6 +101,35 @@ mod tests {
         let time: Timestamp = "2026-11-22T10:30:00.1239+01:00".parse().unwrap();
         assert_eq!(time.to_string(), "2026-11-22T09:30:00.123Z");
         assert_eq!(time.to_string().parse::<Timestamp>().unwrap(), time);
+    }
+
+    #[test]
+    fn clients_write_the_same_time_in_many_ways() {
+        let time = Timestamp::from_millis(1_795_339_800_000);
+        for text in [
+            "2026-11-22T09:30:00Z",
+            "2026-11-22T09:30:00z",
+            "2026-11-22T09:30Z",
+            "2026-11-22T09:30:00.000Z",
+            "2026-11-22T09:30:00.000000+00:00",
+            "2026-11-22T09:30:00.000000+0000",
+            "2026-11-22T09:30:00+00",
+            "2026-11-22T09:30:00 0000",
+            "2026-11-22T09:30:00",
+            "2026-11-22T09:30",
+            "2026-11-22 09:30:00",
+            "2026-11-22T10:30:00+0100",
+            "2026-11-22T01:30:00-08:00",
+        ] {
+            assert_eq!(Timestamp::from_iso8601(text).unwrap(), time, "{text}");
+        }
+        let midnight = Timestamp::from_iso8601("2026-11-22").unwrap();
+        assert_eq!(midnight.to_string(), "2026-11-22T00:00:00.000Z");
+        for text in
+            ["", "now", "22.11.2026", "2026-13-01", "2026-11-22T25:00:00Z", "1795339800", "99999-01-01"]
+        {
+            assert!(Timestamp::from_iso8601(text).is_err(), "{text}");
+        }
     }
 
     #[test]

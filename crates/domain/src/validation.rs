@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use crate::{
     ids::{AgentId, CredentialId},
     phone_numbers::E164,
+    time::Timestamp,
 };
 
 /// The largest integer that every JSON reader holds exactly (RFC 8259, section 6).
@@ -62,10 +63,16 @@ impl FieldError {
         Self { loc, msg: "Does not exist in this account".into(), kind: "not_found" }
     }
 
+    /// The credential at `loc` is of a provider that the block around it is not of.
+    #[must_use]
+    pub fn other_provider(loc: Loc, wanted: &str) -> Self {
+        Self { loc, msg: format!("Should be a credential of '{wanted}'"), kind: "value_error" }
+    }
+
     /// The account may not call the country of the number at `loc`.
     #[must_use]
     pub fn country_not_allowed(loc: Loc) -> Self {
-        let msg = "This account may only call countries in which it has a phone number".into();
+        let msg = "This account may not call numbers of this country".into();
         Self { loc, msg, kind: "country_not_allowed" }
     }
 }
@@ -80,7 +87,12 @@ pub enum Reference {
     /// One of its agents.
     Agent(AgentId),
     /// One of its credentials.
-    Credential(CredentialId),
+    Credential {
+        /// Which.
+        id: CredentialId,
+        /// The provider that it is to serve; none if that is wrong itself.
+        provider: Option<&'static str>,
+    },
 }
 
 /// What reading a request found out.
@@ -288,6 +300,14 @@ impl<'a> Field<'a> {
         self.str()?.parse().map_err(|error: T::Err| self.note("value_error", error.to_string()))
     }
 
+    /// A point in time, ISO 8601; without an offset it is UTC.
+    pub fn datetime(&self) -> Read<Timestamp> {
+        let time = self.value.as_str().and_then(|text| Timestamp::from_iso8601(text).ok());
+        time.ok_or_else(|| {
+            self.note("datetime_parsing", "Input should be a valid datetime, such as 2026-11-22T09:30:00Z")
+        })
+    }
+
     /// The id of something of the account's. A malformed one is one that does not exist.
     pub fn id<T: FromStr>(&self) -> Read<T> {
         self.str()?.parse().or_else(|_| self.not_found())
@@ -348,7 +368,12 @@ impl<'a> Object<'a> {
 
     /// Notes that the member `name` is not there but should be.
     pub fn missing<T>(&self, name: &str, msg: &str) -> Read<T> {
-        self.field.step(&Value::Null, Step::Field(name.into())).fail("missing", msg)
+        self.wrong(name, "missing", msg)
+    }
+
+    /// Notes what is wrong with the member `name`, beyond what it is by itself.
+    pub fn wrong<T>(&self, name: &str, kind: &'static str, msg: impl Into<String>) -> Read<T> {
+        self.field.step(&Value::Null, Step::Field(name.into())).fail(kind, msg)
     }
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct Outputs {
     pub(crate) table_name: String,
     /// Bucket of the recordings.
     pub(crate) bucket_name: String,
+    /// Key of the customers' secrets.
+    pub(crate) sealing_key_id: String,
 }
 
 /// Deploys and waits until it is done.

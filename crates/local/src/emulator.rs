@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use aws::{recordings::Recordings, store::Store};
 use rustix::process::Pid;
 use tokio::net::TcpListener;
 
@@ -42,6 +43,16 @@ pub(crate) fn aws_environment(url: &str) -> Vec<(String, std::ffi::OsString)> {
     ]
     .map(|(name, value)| (name.to_owned(), value.into()))
     .to_vec()
+}
+
+/// A table in the emulator.
+pub(crate) fn store(url: &str, table: &str) -> Store {
+    Store::new(&aws::emulator_config(url, REGION), table.to_owned())
+}
+
+/// A bucket in the emulator.
+pub(crate) fn recordings(url: &str, bucket: &str) -> Recordings {
+    Recordings::new(&aws::emulator_config(url, REGION), bucket.to_owned())
 }
 
 impl Emulator {

@@ -42,7 +42,7 @@ impl Environment {
     /// Names it; nothing is made yet. `workspace` is the checkout.
     pub(crate) fn of(workspace: &Path, python: &SystemPython) -> Self {
         let home = workspace.join(".switchboard");
-        let mut hash = sha256_hex(&format!("{REQUIREMENTS}{}", python.identity()));
+        let mut hash = sha256_hex(format!("{REQUIREMENTS}{}", python.identity()));
         hash.truncate(12);
         Self { directory: home.join(format!("python-{hash}")), home }
     }

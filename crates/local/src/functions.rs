@@ -13,7 +13,7 @@ use crate::processes::{self, Directories};
 use crate::progress::Progress;
 
 /// The Lambda functions; each is a package, its binary, and a folder below `functions/`.
-pub(crate) const LAMBDAS: [&str; 5] = ["api", "twilio", "dialer", "relay", "sweeper"];
+pub(crate) const LAMBDAS: [&str; 6] = ["api", "twilio", "dialer", "relay", "webhooks", "sweeper"];
 
 /// The media worker: package and binary.
 pub(crate) const MEDIA: &str = "media";

@@ -3,6 +3,7 @@
 //! The AWS part runs in an emulator, the carrier, the callers and the providers are the `sandbox`; what
 //! lies between is what is deployed. Start reading at [`stack`]: it assembles everything else.
 
+mod accounts;
 mod balancer;
 mod demo;
 mod deployment;
@@ -10,10 +11,12 @@ mod emulator;
 mod environment;
 mod functions;
 mod guard;
+mod listen;
 mod processes;
 mod progress;
 mod providers;
 mod proxy;
+mod replay;
 mod requirements;
 mod seed;
 mod stack;
@@ -43,25 +46,39 @@ use tracing_subscriber::EnvFilter;
 const INTERRUPTED: u8 = 130;
 
 /// A phone switchboard for voice agents, on this machine: no account, no key, no container.
+///
+/// Without a command it runs everything until Ctrl-C. `accounts`, `tokens` and `secrets` also work on a stack
+/// that is deployed in AWS.
 #[derive(Parser)]
 #[command(name = "switchboard", version)]
 struct Arguments {
-    /// Where state and logs are kept [default: .switchboard in the checkout].
+    /// Where the local stack keeps its state and logs [default: .switchboard in the checkout].
     #[arg(long, global = true, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Port of the API on 127.0.0.1 [default: 8787, or the next free one].
-    #[arg(long, global = true, value_name = "PORT")]
-    port: Option<u16>,
+    #[command(flatten)]
+    api: ApiPort,
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+#[derive(clap::Args)]
+struct ApiPort {
+    /// Port of the API on 127.0.0.1 [default: 8787, or the next free one].
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Run everything until Ctrl-C (the default).
-    Serve,
+    Serve {
+        #[command(flatten)]
+        api: ApiPort,
+    },
     /// Place one phone call to a simulated person, show it as it happens, and stop.
     Demo {
+        #[command(flatten)]
+        api: ApiPort,
         /// Also write everything about the call to this file, as JSON.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -69,27 +86,45 @@ enum Command {
         #[arg(long)]
         kill_worker: bool,
     },
+    /// Make and list accounts.
+    #[command(subcommand)]
+    Accounts(accounts::Accounts),
+    /// Make, list and revoke the tokens that open an account.
+    #[command(subcommand)]
+    Tokens(accounts::Tokens),
+    /// Show and rotate the secret that signs an account's webhooks.
+    #[command(subcommand)]
+    Secrets(accounts::Secrets),
+    /// Receive webhooks and show them as they arrive.
+    ///
+    /// Prints the URL and what to put into an agent's configuration, then every webhook: its time, event,
+    /// sequence and conversation, whether its signature holds, whether it came before, and what it says.
+    Listen(listen::Args),
+    /// Show a call step by step from its replay log, and check that today's engine decides the same.
+    Replay(replay::Args),
     /// Run a command whose whole tree ends when stdin does.
     #[command(hide = true)]
     Guard(guard::Args),
-    /// Store the account of local mode.
-    #[command(hide = true)]
-    Seed(seed::Args),
     /// Become a command that ends with its guard.
     #[command(hide = true)]
     Tied(guard::TiedArgs),
 }
 
 fn main() -> ExitCode {
-    let Arguments { state, port, command } = Arguments::parse();
+    let Arguments { state, api, command } = Arguments::parse();
     let outcome = match command {
         Some(Command::Tied(tied)) => Err(guard::become_tied(&tied)),
         Some(Command::Guard(guard)) => run_guard(guard),
-        Some(Command::Seed(seed)) => run_seed(seed),
-        Some(Command::Demo { json, kill_worker }) => {
-            run(state, port, &Mode::Demo(demo::Options { json, kill_worker }))
+        Some(Command::Accounts(command)) => accounts::run(accounts::Command::Accounts(command), state),
+        Some(Command::Tokens(command)) => accounts::run(accounts::Command::Tokens(command), state),
+        Some(Command::Secrets(command)) => accounts::run(accounts::Command::Secrets(command), state),
+        Some(Command::Listen(arguments)) => listen::run(arguments, state),
+        Some(Command::Replay(arguments)) => replay::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Some(Command::Demo { api: its, json, kill_worker }) => {
+            run(state, its.port.or(api.port), &Mode::Demo(demo::Options { json, kill_worker }))
         }
-        Some(Command::Serve) | None => run(state, port, &Mode::Serve),
+        Some(Command::Serve { api: its }) => run(state, its.port.or(api.port), &Mode::Serve),
+        None => run(state, api.port, &Mode::Serve),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("switchboard: {error:#}");
@@ -131,14 +166,6 @@ fn run_guard(arguments: guard::Args) -> anyhow::Result<ExitCode> {
     // The thread that reads stdin may still wait for it.
     runtime.shutdown_background();
     outcome
-}
-
-/// Prints what it stored, for the process that started this one.
-fn run_seed(arguments: seed::Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let seeded = runtime.block_on(seed::store(arguments))?;
-    serde_json::to_writer(std::io::stdout(), &seeded)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn run(state: Option<PathBuf>, port: Option<u16>, mode: &Mode) -> anyhow::Result<ExitCode> {

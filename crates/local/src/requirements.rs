@@ -10,10 +10,7 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-/// Where the API is served unless `--port` says otherwise.
-const DEFAULT_PORT: u16 = 8787;
-
-/// How many ports are tried from the default on.
+/// How many ports are tried.
 const PORTS_TRIED: u16 = 100;
 
 /// The oldest Python for which the packages have wheels.
@@ -177,12 +174,12 @@ pub(crate) fn disk(path: &Path, prepared: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes the port of the API: the one asked for, else the first free one from 8787 on.
+/// Takes a port: the one asked for, else the first free one from `first` on.
 ///
 /// # Errors
 ///
 /// If the one asked for is taken, or all are.
-pub(crate) async fn listen(port: Option<u16>) -> anyhow::Result<TcpListener> {
+pub(crate) async fn listen(port: Option<u16>, first: u16) -> anyhow::Result<TcpListener> {
     if let Some(port) = port {
         return TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| match error.kind() {
             ErrorKind::AddrInUse => anyhow::anyhow!(
@@ -195,13 +192,13 @@ pub(crate) async fn listen(port: Option<u16>) -> anyhow::Result<TcpListener> {
             _ => anyhow::Error::new(error).context(format!("opening port {port}")),
         });
     }
-    for port in DEFAULT_PORT..DEFAULT_PORT + PORTS_TRIED {
+    for port in first..first + PORTS_TRIED {
         match TcpListener::bind(("127.0.0.1", port)).await {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
             listener => return listener.with_context(|| format!("opening port {port}")),
         }
     }
-    bail!("no port from {DEFAULT_PORT} on is free. Choose one with `--port`.")
+    bail!("no port from {first} on is free. Choose one with `--port`.")
 }
 
 #[cfg(test)]
@@ -212,7 +209,7 @@ mod tests {
     async fn an_asked_for_port_that_is_taken_is_an_error_that_names_it() {
         let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = listen(Some(port)).await.unwrap_err().to_string();
+        let error = listen(Some(port), 0).await.unwrap_err().to_string();
         assert!(error.contains(&port.to_string()), "{error}");
         assert!(error.contains("--port"), "{error}");
     }

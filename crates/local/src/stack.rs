@@ -1,14 +1,15 @@
 //! The whole system on one machine: what is started, in which order, and how it ends.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, test_kill_process};
 use sandbox::Sandbox;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -25,6 +26,9 @@ use crate::requirements::{self, SystemPython};
 use crate::seed;
 use crate::system::System;
 use crate::workers::{Recipe, Workers};
+
+/// Where the API is served unless `--port` says otherwise.
+const API_PORT: u16 = 8787;
 
 /// Two models are loaded, on a machine that may compile at the same time.
 const SPEECH_TIMEOUT: Duration = Duration::from_secs(90);
@@ -86,7 +90,7 @@ pub(crate) struct Parts {
 }
 
 /// How to reach a running system; `<state>/local.json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Addresses {
     pub(crate) api_url: String,
     pub(crate) token: String,
@@ -102,6 +106,9 @@ pub(crate) struct Addresses {
     /// Those behind `media_url` that run at the time of writing.
     pub(crate) media_workers: Vec<Worker>,
     pub(crate) table_name: String,
+    pub(crate) bucket_name: String,
+    /// An account at the carrier that stands for a customer's own, with a number to import.
+    pub(crate) customers_carrier: CarrierHint,
     /// Process id of `switchboard`.
     pub(crate) pid: u32,
     /// The state directory.
@@ -126,7 +133,7 @@ pub(crate) async fn check(options: Options, progress: &Progress) -> anyhow::Resu
     requirements::disk(&workspace, environment.is_complete())?;
     requirements::disk(&directories.state, true)?;
     let lock = lock(&directories, progress).await?;
-    let listener = requirements::listen(options.port).await?;
+    let listener = requirements::listen(options.port, API_PORT).await?;
     let state = State { directories: directories.clone(), _lock: lock };
     Ok((state, Checked { system: options.system, directories, workspace, python, environment, listener }))
 }
@@ -216,7 +223,7 @@ impl Stack {
         let pool = Pool::new();
         let (workers, seeded) = tokio::try_join!(
             Workers::start(recipe, &pool, progress),
-            seed::seed(&emulator.url, &table_name)
+            seed::seed(&emulator.url, &table_name, &api_url, &sandbox)
         )?;
         let balancer = Balancer::start(media_listener, pool.clone())?;
         let proxy = Proxy::start(listener, &emulator.url, &deployment.api_prefix)?;
@@ -235,6 +242,12 @@ impl Stack {
             media_url,
             media_workers: pool.workers(),
             table_name,
+            bucket_name: deployment.outputs.bucket_name.clone(),
+            customers_carrier: CarrierHint {
+                phone_number: sandbox::CUSTOMER_NUMBER.to_owned(),
+                account_sid: sandbox::CUSTOMER_ACCOUNT_SID.to_owned(),
+                auth_token: sandbox::CUSTOMER_AUTH_TOKEN.to_owned(),
+            },
             pid: std::process::id(),
             state: directories.state.clone(),
         };
@@ -261,6 +274,36 @@ impl Stack {
         let (emulator, speech, (), ()) =
             tokio::join!(emulator.child.stop(), speech.stop(), sandbox.stop(), proxy.stop());
         media.and(emulator).and(speech).map(drop)
+    }
+}
+
+/// What `POST /phone_numbers/import` takes. Not secrets: they open nothing but a loopback server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CarrierHint {
+    pub(crate) phone_number: String,
+    pub(crate) account_sid: String,
+    pub(crate) auth_token: String,
+}
+
+impl Addresses {
+    /// Those of the system that runs on a state directory, if one does.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub(crate) fn of_running(state: &Path) -> anyhow::Result<Option<Self>> {
+        let file = state.join(ADDRESSES_FILE);
+        let text = match std::fs::read(&file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            text => text.with_context(|| format!("reading {}", file.display()))?,
+        };
+        let addresses: Self = serde_json::from_slice(&text).with_context(|| {
+            format!("{} is of another version of switchboard; start that again", file.display())
+        })?;
+        // Who was killed leaves the file behind.
+        let pid = i32::try_from(addresses.pid).ok().and_then(Pid::from_raw);
+        let runs = pid.is_some_and(|pid| test_kill_process(pid).is_ok());
+        Ok(runs.then(|| Self { state: state.to_owned(), ..addresses }))
     }
 }
 
@@ -337,9 +380,11 @@ fn media_recipe(
             ("TABLE_NAME", &*deployment.outputs.table_name),
             ("RECORDINGS_BUCKET", &deployment.outputs.bucket_name),
             ("PROVIDER_KEYS_SECRET", deployment::SECRET),
+            ("SEALING_KEY_ID", &deployment.outputs.sealing_key_id),
             ("TWILIO_API_URL", &providers.twilio_url),
             ("OPENAI_API_URL", &providers.openai_url),
             ("DEEPGRAM_API_URL", &providers.deepgram_url),
+            ("ALLOW_HTTP_WEBHOOKS", "true"),
             ("RUST_LOG", "info"),
             ("RUST_BACKTRACE", "1"),
         ]
@@ -368,7 +413,7 @@ async fn keep_up_to_date(file: PathBuf, mut addresses: Addresses, pool: Pool) {
 /// Empties a directory, or makes it.
 fn empty(directory: &Path) -> anyhow::Result<()> {
     match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("emptying {}", directory.display()));
         }
         _ => {}

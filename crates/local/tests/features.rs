@@ -33,8 +33,9 @@ fn features(selection: &[&str]) -> Features {
 #[test]
 fn every_dependency_has_the_same_features_in_every_build() {
     let run = features(&["--package", "local", "--edges", "normal,build"]);
-    let lambdas =
-        ["api", "twilio", "dialer", "relay", "sweeper", "media"].map(|name| ["--package", name]).concat();
+    let lambdas = ["api", "twilio", "dialer", "relay", "webhooks", "sweeper", "media"]
+        .map(|name| ["--package", name])
+        .concat();
     let functions = features(&[&["--package", "local", "--edges", "normal,build"], &*lambdas].concat());
     let tests = features(&["--workspace", "--edges", "normal,build,dev"]);
     let mut different = Vec::new();

@@ -8,11 +8,14 @@ Loads both engines, then prints one line {"url": "http://127.0.0.1:PORT"}; ends 
 Needs hibari-tts (speaks, Apache-2.0) and moonshine-voice 0.0.49 (hears, MIT; the version whose wheel has the weights).
 """
 
+import heapq
+import itertools
 import json
 import os
 import re
 import sys
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -51,26 +54,51 @@ def speakable(text):
     return ROW.sub(lambda match: digits(match.group().lstrip("+")), text)
 
 
+class ShortestFirst:
+    """A lock that goes to whoever has the least to do: a short answer is not stuck behind long speeches."""
+
+    def __init__(self):
+        self.changed = threading.Condition()
+        self.tickets = itertools.count()
+        self.waiting = []
+        self.taken = False
+
+    @contextmanager
+    def turn(self, length):
+        ticket = (length, next(self.tickets))
+        with self.changed:
+            heapq.heappush(self.waiting, ticket)
+            self.changed.wait_for(lambda: not self.taken and self.waiting[0] == ticket)
+            heapq.heappop(self.waiting)
+            self.taken = True
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.taken = False
+                self.changed.notify_all()
+
+
 class Engines:
     """The two engines, each used by one request at a time."""
 
     def __init__(self):
         self.voice = Hibari(threads=1)
-        self.voice_lock = threading.Lock()
+        self.voice_turns = ShortestFirst()
         # The caller cuts utterances; the recogniser's own cutting would only cost time and split sentences.
         options = {"vad_threshold": 0.0, "return_audio_data": "false"}
         self.ears = Transcriber(str(get_model_path("tiny-en")), ModelArch.TINY, options=options)
-        self.ears_lock = threading.Lock()
+        self.ears_turns = ShortestFirst()
 
     def synthesize(self, text, speed):
-        with self.voice_lock:
+        with self.voice_turns.turn(len(text)):
             # The seed makes the same text sound the same every time.
             audio = self.voice(speakable(text), speed=speed, seed=0)
         return (np.clip(trimmed(audio), -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
 
     def transcribe(self, pcm):
         samples = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768.0
-        with self.ears_lock:
+        with self.ears_turns.turn(len(samples)):
             lines = self.ears.transcribe_without_streaming(samples.tolist(), HEARD_RATE).lines
         text = " ".join(line.text.strip() for line in lines).strip()
         return GOODBYE.sub(r"\1oodbye", text)

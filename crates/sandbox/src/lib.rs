@@ -17,6 +17,7 @@ use std::{
     future::IntoFuture as _,
     hash::{BuildHasher as _, Hasher as _},
     net::Ipv4Addr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -28,7 +29,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-pub use carrier::OWNED_NUMBER;
+pub use carrier::{CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWNED_NUMBER};
 
 /// How long [`Sandbox::stop`] waits for calls and connections to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,6 +59,7 @@ pub struct Sandbox {
     pub deepgram_url: String,
     /// Base URL of the OpenAI server; ends in `/v1`.
     pub openai_url: String,
+    carrier: Arc<carrier::Carrier>,
     tasks: TaskTracker,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
@@ -76,17 +78,25 @@ impl Sandbox {
         let account =
             carrier::Account { sid: config.twilio_account_sid, auth_token: config.twilio_auth_token };
         let callers = caller::Callers::new(speech.clone())?;
-        let carrier = carrier::router(account, callers, tasks.clone(), stop.clone())?;
+        let carrier = Arc::new(carrier::Carrier::new(account, callers, tasks.clone(), stop.clone())?);
         let deepgram = deepgram::router(speech, config.deepgram_api_key);
         let openai = openai::router(config.openai_api_key);
         Ok(Self {
-            twilio_url: serve(carrier, &tasks, &stop).await?,
+            twilio_url: serve(carrier::router(&carrier), &tasks, &stop).await?,
             deepgram_url: serve(deepgram, &tasks, &stop).await?,
             openai_url: serve(openai, &tasks, &stop).await? + "/v1",
+            carrier,
             tasks,
             stop,
             _stop_on_drop: stop_on_drop,
         })
+    }
+
+    /// Says what the carrier asks, and where it tells of the end, when somebody calls a number that an account
+    /// owns; the carrier's id of it. None if nobody owns it.
+    #[must_use]
+    pub fn wire(&self, number: &str, voice_url: &str, status_callback: &str) -> Option<String> {
+        self.carrier.wire(number, voice_url, status_callback)
     }
 
     /// Ends all calls and servers, and waits for them, at most five seconds.

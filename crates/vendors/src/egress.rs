@@ -3,13 +3,17 @@
 //!
 //! HTTP and websockets share one trust store (Mozilla's roots) and one cryptography provider (ring).
 //! No proxy is used and no redirect is followed: a vendor's address is what the configuration says.
+//! A customer's URL may say anything: `guard.rs` stands before those.
+
+mod guard;
 
 use std::{
     sync::{Arc, LazyLock},
     time::Duration,
 };
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
+use jiff::fmt::rfc2822;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
@@ -30,9 +34,13 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(4);
 /// The longest message a vendor may send on a websocket.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
-/// How much of an error's body is read.
-const MAX_ERROR_BYTES: usize = 16 * 1024;
+/// How much of a body is read that is only looked at: a vendor's error, a receiver's answer.
+pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024;
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+pub(crate) use self::guard::{Lookup, guarded};
+pub(crate) use self::guard::{Refused, Unresolved, guarded_client};
 
 pub(crate) type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -53,7 +61,7 @@ fn trusting(roots: RootCertStore) -> ClientConfig {
 /// Never: everything it is built from is fixed here.
 #[must_use]
 pub fn client() -> reqwest::Client {
-    builder(TLS.clone())
+    builder(TLS.clone(), &[b"h2", b"http/1.1"])
         // Calls come in bursts; a connection that waits through a lull saves a handshake of 100 ms.
         .pool_idle_timeout(Duration::from_secs(90))
         // A kept connection that died silently is noticed before the next sentence needs it.
@@ -72,15 +80,15 @@ pub fn client() -> reqwest::Client {
 /// Never: everything it is built from is fixed here.
 #[must_use]
 pub fn single_use_client() -> reqwest::Client {
-    builder(TLS.clone())
+    builder(TLS.clone(), &[b"h2", b"http/1.1"])
         .pool_max_idle_per_host(0)
         .retry(reqwest::retry::never())
         .build()
         .expect("a client without files or names to look up always builds")
 }
 
-fn builder(mut tls: ClientConfig) -> reqwest::ClientBuilder {
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+fn builder(mut tls: ClientConfig, protocols: &[&[u8]]) -> reqwest::ClientBuilder {
+    tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .connect_timeout(CONNECT_TIMEOUT)
@@ -111,28 +119,41 @@ async fn connect_with(tls: ClientConfig, request: client::Request) -> Result<Web
 /// The beginning of an error's body. What does not come in time is left out.
 pub(crate) async fn error_body(mut response: reqwest::Response) -> Vec<u8> {
     let mut body = Vec::new();
-    let reading = async {
-        while let Ok(Some(chunk)) = response.chunk().await {
-            let room = MAX_ERROR_BYTES - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if body.len() == MAX_ERROR_BYTES {
-                break;
-            }
-        }
-    };
     // Half a body still says more than none.
-    let _ = timeout(ERROR_BODY_TIMEOUT, reading).await;
+    let _ = timeout(ERROR_BODY_TIMEOUT, read_beginning(&mut response, &mut body)).await;
     body
 }
 
-/// How long the server asks to be left alone: `retry-after-ms`, else `retry-after` in seconds; at
-/// most an hour is believed.
+/// Reads at most [`MAX_BODY_BYTES`]; what follows is never asked for once the response is dropped.
+pub(crate) async fn read_beginning(
+    response: &mut reqwest::Response,
+    body: &mut Vec<u8>,
+) -> reqwest::Result<()> {
+    while body.len() < MAX_BODY_BYTES
+        && let Some(chunk) = response.chunk().await?
+    {
+        let room = MAX_BODY_BYTES - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+    }
+    Ok(())
+}
+
+/// How long a vendor asks to be left alone; at most an hour is believed.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms")
-        .map(|millis| millis / 1000.0)
-        .or_else(|| number(header::RETRY_AFTER.as_str()))?;
-    Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(Duration::from_hours(1)))
+    asked_wait(headers).map(|wait| wait.min(Duration::from_hours(1)))
+}
+
+/// How long a server asks to be left alone: `retry-after-ms`, else `retry-after`, in seconds or until a
+/// time by the server's own clock.
+pub(crate) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let number = |name| text(name)?.trim().parse::<f64>().ok();
+    let date = |name| Some(rfc2822::parse(text(name)?).ok()?.timestamp());
+    let seconds = number("retry-after-ms").map(|millis| millis / 1000.0).or_else(|| number("retry-after"));
+    match seconds {
+        Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        None => date("retry-after")?.duration_since(date("date")?).try_into().ok(),
+    }
 }
 
 /// Statuses after which the same request may succeed.
@@ -145,7 +166,7 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{
         io::{Read, Write},
         net::{SocketAddr, TcpListener, TcpStream},
@@ -164,10 +185,12 @@ mod tests {
     const CERTIFICATE: &[u8] = include_bytes!("../tests/certificates/localhost.der");
     const KEY: &[u8] = include_bytes!("../tests/certificates/localhost.key.der");
 
-    type TlsStream = StreamOwned<ServerConnection, TcpStream>;
+    pub(crate) type TlsStream = StreamOwned<ServerConnection, TcpStream>;
 
     /// A TLS server with a certificate of its own, for one connection.
-    fn serve_once(answer: impl FnOnce(TlsStream) + Send + 'static) -> (SocketAddr, thread::JoinHandle<()>) {
+    pub(crate) fn serve_once(
+        answer: impl FnOnce(TlsStream) + Send + 'static,
+    ) -> (SocketAddr, thread::JoinHandle<()>) {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(KEY));
         let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -184,13 +207,13 @@ mod tests {
         (address, thread)
     }
 
-    fn trusting_the_test() -> ClientConfig {
+    pub(crate) fn trusting_the_test() -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(CERTIFICATE)).unwrap();
         trusting(roots)
     }
 
-    fn answer_http(mut stream: TlsStream) {
+    pub(crate) fn answer_http(mut stream: TlsStream) {
         let mut request = [0; 1024];
         if stream.read(&mut request).is_ok() {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").unwrap();
@@ -202,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn https_works_with_a_trusted_certificate_and_with_no_other() {
         let (address, thread) = serve_once(answer_http);
-        let http = builder(trusting_the_test()).build().unwrap();
+        let http = builder(trusting_the_test(), &[b"http/1.1"]).build().unwrap();
         let answer = http.get(format!("https://{address}")).send().await.unwrap();
         assert_eq!(answer.text().await.unwrap(), "hi");
         thread.join().unwrap();
@@ -249,7 +272,13 @@ mod tests {
         );
         assert_eq!(wait(&[("retry-after", "2")]), Some(Duration::from_secs(2)));
         assert_eq!(wait(&[("retry-after", "-2")]), None);
-        assert_eq!(wait(&[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")]), None);
+        let date = "Wed, 21 Oct 2026 07:28:00 GMT";
+        assert_eq!(wait(&[("retry-after", date)]), None);
+        assert_eq!(
+            wait(&[("retry-after", date), ("date", "Wed, 21 Oct 2026 07:27:30 GMT")]),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(wait(&[("retry-after", date), ("date", "Wed, 21 Oct 2026 07:28:30 GMT")]), None);
         assert_eq!(wait(&[("retry-after", "1e30")]), None);
         assert_eq!(wait(&[("retry-after", "999999")]), Some(Duration::from_hours(1)));
     }

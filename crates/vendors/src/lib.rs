@@ -7,6 +7,8 @@
 //! - [`language_models`]: what to say, one streamed answer per question.
 //! - [`voices`]: text to speech, one stream of audio per sentence.
 //!
+//! Customers' endpoints are nobody's vendor, but are called under the same roof: [`webhooks`].
+//!
 //! Sessions are streams one polls: nothing runs in the background, so dropping a stream cancels the
 //! work, and a vendor that is slow or silent shows as an [`Error`] after a time-out. Audio is always
 //! telephone audio: mu-law, 8 kHz, mono, one byte per sample.
@@ -14,21 +16,22 @@
 //! This crate knows nothing of conversations, storage or retries: it reports whether trying again can
 //! help, and leaves the decision to its caller. Start with [`Providers`], which every role takes.
 
+pub mod credentials;
 pub mod egress;
 pub mod endpoints;
 mod error;
 pub mod keys;
 pub mod language_models;
-mod secret;
 mod sse;
 pub mod transcribers;
 pub mod twilio;
 pub mod voices;
+pub mod webhooks;
 
 use std::time::Duration;
 
+pub use domain::secrets::Secret;
 pub use error::Error;
-pub use secret::Secret;
 
 /// What it takes to talk to the vendors; made once per process and cheap to clone.
 #[derive(Debug, Clone)]

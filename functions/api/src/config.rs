@@ -1,12 +1,20 @@
+use std::time::Duration;
+
 use anyhow::Context as _;
 use aws::{
     provider_keys::ProviderKeys,
     recordings::Recordings,
+    sealing::Sealer,
     store::Store,
     system::{self, ConfigError, Vars},
 };
-use domain::{agents::WebhookUrls, costs::Prices};
-use vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
+use domain::{costs::Prices, receivers::Receivers};
+use vendors::{
+    Providers, egress,
+    endpoints::Endpoints,
+    keys::Keys,
+    twilio::{Calls, Numbers},
+};
 
 use crate::Api;
 
@@ -21,13 +29,17 @@ pub struct Config {
     pub public_url: String,
     /// `PROVIDER_KEYS_SECRET`: name or ARN of the deployment's own keys.
     pub keys_secret: String,
+    /// `SEALING_KEY_ID`: id or ARN of the KMS key that customers' secrets are sealed with.
+    pub sealing_key: String,
     /// `TWILIO_API_URL` and its like.
     pub endpoints: Endpoints,
     /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
     pub prices: Prices,
+    /// `RETENTION_DAYS`: how long a conversation is kept, 90 unless set.
+    pub retention: Duration,
     /// `ALLOW_HTTP_WEBHOOKS` (`true`; a stack on the developer's own machine, never a deployed one):
-    /// whether webhooks may be `http://` too.
-    pub webhook_urls: WebhookUrls,
+    /// whether webhooks may be on this machine, and `http://`.
+    pub receivers: Receivers,
 }
 
 impl Config {
@@ -37,19 +49,28 @@ impl Config {
         let recordings_bucket = vars.required("RECORDINGS_BUCKET");
         let public_url = vars.required("PUBLIC_URL").trim_end_matches('/').to_owned();
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
+        let sealing_key = vars.required("SEALING_KEY_ID");
         let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
-        let webhook_urls = if vars.parsed("ALLOW_HTTP_WEBHOOKS", false) {
-            WebhookUrls::HttpToo
-        } else {
-            WebhookUrls::HttpsOnly
-        };
+        let receivers = vars.parsed("ALLOW_HTTP_WEBHOOKS", Receivers::PublicOnly);
+        let days: u32 = vars.parsed("RETENTION_DAYS", 90);
         let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
             Ok(endpoints) => endpoints,
             Err(bad) => return Err(vars.rejected(bad)),
         };
         vars.finish()?;
         let prices = Prices { agent_per_minute };
-        Ok(Self { table_name, recordings_bucket, public_url, keys_secret, endpoints, prices, webhook_urls })
+        let retention = Duration::from_hours(24 * u64::from(days));
+        Ok(Self {
+            table_name,
+            recordings_bucket,
+            public_url,
+            keys_secret,
+            sealing_key,
+            endpoints,
+            prices,
+            retention,
+            receivers,
+        })
     }
 }
 
@@ -63,10 +84,13 @@ impl Api {
         Ok(Self {
             store: Store::new(&sdk, config.table_name),
             recordings: Recordings::new(&sdk, config.recordings_bucket),
+            sealer: Sealer::new(&sdk, config.sealing_key),
             calls: Calls::new(&providers),
+            numbers: Numbers::new(&providers),
             prices: config.prices,
             public_url: config.public_url,
-            webhook_urls: config.webhook_urls,
+            receivers: config.receivers,
+            retention: config.retention,
             now: system::now,
             random: system::random_u128,
         })
@@ -84,10 +108,12 @@ mod tests {
             ("RECORDINGS_BUCKET", "bucket"),
             ("PUBLIC_URL", "https://api.example.com/"),
             ("PROVIDER_KEYS_SECRET", "secret"),
+            ("SEALING_KEY_ID", "key"),
         ];
         let config = Config::from_vars(Vars::from(vars)).unwrap();
         assert_eq!(config.public_url, "https://api.example.com");
-        assert_eq!(config.webhook_urls, WebhookUrls::HttpsOnly);
+        assert_eq!(config.receivers, Receivers::PublicOnly);
+        assert_eq!(config.retention, Duration::from_hours(90 * 24));
     }
 
     #[test]
@@ -95,6 +121,6 @@ mod tests {
         let vars =
             [("ALLOW_HTTP_WEBHOOKS", "yes"), ("AGENT_PRICE_PER_MINUTE", "cheap"), ("TWILIO_API_URL", "x")];
         let error = Config::from_vars(Vars::from(vars)).unwrap_err();
-        assert_eq!(error.0.len(), 7, "{error}");
+        assert_eq!(error.0.len(), 8, "{error}");
     }
 }

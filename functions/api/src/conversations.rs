@@ -2,85 +2,75 @@
 
 use std::time::Duration;
 
-use aws::store::Store;
+use aws::store::{Queued, StoreError};
 use axum::{Json, extract::State};
 use domain::{
-    agents::{AgentConfig, WebhookUrls},
+    agents::{Agent, AgentConfig},
     conversations::{Conversation, Snapshot},
     ids::{AccountId, AgentId, ConversationId},
+    lists::ListConversations,
     requests::{ChosenAgent, CreatePhoneCall},
-    validation::{Checks, Field, FieldError, Loc, Reference},
+    views::ConversationView,
 };
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::{
     Api,
     errors::ApiError,
-    extract::{Caller, JsonBody, Named, Page},
-    views::{ConversationView, EventView, PageView},
+    extract::{Caller, JsonBody, Named, Parameters},
+    idempotency::Fresh,
+    references::{self, Checked},
+    views::PageView,
 };
 
 /// How long a link to a recording works.
 const LINK: Duration = Duration::from_hours(1);
 
-/// What a request's body says, and what is still to be looked up.
-struct Checked {
-    call: Option<CreatePhoneCall>,
-    references: Vec<(Loc, Reference)>,
-    errors: Vec<FieldError>,
-}
-
 /// `POST /conversations/create_phone_call`: stores the call; the table's stream brings it to the dialer.
 pub(crate) async fn create_phone_call(
     Caller(account): Caller,
     State(api): State<Api>,
+    fresh: Fresh,
     JsonBody(body): JsonBody,
 ) -> Result<Json<ConversationView>, ApiError> {
-    let Checked { call, references, mut errors } = check(&body, api.webhook_urls);
-    let mut stored_agent = None;
-    for (loc, reference) in references {
-        let exists = match reference {
-            Reference::Destination(number) => {
-                if !api.store.has_number_in(account, number.calling_code()).await? {
-                    errors.push(FieldError::country_not_allowed(loc));
-                }
-                continue;
-            }
-            Reference::PhoneNumber(number) => api.store.owns_phone_number(account, &number).await?,
-            Reference::Agent(id) => {
-                stored_agent = api.store.agent(account, id).await?.map(|agent| (id, agent));
-                stored_agent.is_some()
-            }
-            // Nobody can store one yet.
-            Reference::Credential(_) => false,
-        };
-        if !exists {
-            errors.push(FieldError::not_found(loc));
-        }
-    }
-    let (Some(call), true) = (call, errors.is_empty()) else { return Err(ApiError::Invalid(errors)) };
-    let (agent_id, agent): (Option<AgentId>, AgentConfig) = match (call.agent, stored_agent) {
+    let checked = Checked::read(&body, |field| CreatePhoneCall::parse(field, api.receivers));
+    let (call, found) = references::look_up(&api, account, checked).await?;
+    let (agent_id, agent): (Option<AgentId>, AgentConfig) = match (call.agent, found.agent) {
         (ChosenAgent::Given(agent), _) => (None, *agent),
-        (ChosenAgent::Stored(_), Some((id, agent))) => (Some(id), agent),
+        (ChosenAgent::Stored(_), Some(Agent { id, config, .. })) => (Some(id), config),
         (ChosenAgent::Stored(_), None) => {
             return Err(ApiError::Internal("a stored agent was not looked up".into()));
         }
     };
-    let now = (api.now)();
-    let id = ConversationId::new(now, (api.random)());
+    let (id, now) = (ConversationId::of_request(fresh.id), (api.now)());
     let conversation = Conversation::outbound(id, account, agent_id, call.to_number, call.from_number, now);
+    let is_imported = found.number.is_some_and(|number| number.is_imported());
+    let conversation = conversation.through_own_carrier(is_imported).kept_for(api.retention);
     let snapshot = Snapshot { conversation, agent };
-    api.store.create_conversation(&snapshot).await?;
+    match api.store.queue_call(&snapshot).await? {
+        Queued::Stored => {}
+        // By a request with the same key that died before it could say so.
+        Queued::Exists if fresh.again => return show(Caller(account), State(api), Named(id)).await,
+        Queued::Exists => return Err(StoreError::Conflict.into()),
+        Queued::TooMany => return Err(ApiError::TooManyWaiting),
+    }
     tracing::info!(account = %account, conversation = %id, "queued");
-    Ok(Json(ConversationView::new(&api.public_url, snapshot, vec![])))
+    Ok(Json(ConversationView::new(&api.public_url, snapshot, Some(vec![]))))
 }
 
-/// Reads the body; apart from the handler, since what notes the errors must not wait for the table.
-fn check(body: &Value, urls: WebhookUrls) -> Checked {
-    let checks = Checks::default();
-    let call = CreatePhoneCall::parse(&Field::body(body, &checks), urls).ok();
-    Checked { call, references: checks.references(), errors: checks.into_errors() }
+/// `GET /conversations`: newest first, without their messages.
+pub(crate) async fn list(
+    Caller(account): Caller,
+    State(api): State<Api>,
+    parameters: Parameters,
+) -> Result<PageView<ConversationView>, ApiError> {
+    let ListConversations { status, listing } = parameters.read(ListConversations::parse)?;
+    let (mut found, has_more) = api.store.conversations(account, status, listing).await?;
+    let now = (api.now)();
+    found.retain(|snapshot| !snapshot.conversation.is_expired(now));
+    let items =
+        found.into_iter().map(|snapshot| ConversationView::new(&api.public_url, snapshot, None)).collect();
+    Ok(PageView { items, index: listing.page.index, has_more })
 }
 
 /// `GET /conversations/{id}`
@@ -89,9 +79,30 @@ pub(crate) async fn show(
     State(api): State<Api>,
     Named(id): Named,
 ) -> Result<Json<ConversationView>, ApiError> {
-    let snapshot = find(&api.store, account, id).await?;
+    let snapshot = find(&api, account, id).await?;
     let messages = api.store.messages(account, id).await?;
-    Ok(Json(ConversationView::new(&api.public_url, snapshot, messages)))
+    Ok(Json(ConversationView::new(&api.public_url, snapshot, Some(messages))))
+}
+
+/// `DELETE /conversations/{id}`: takes away everything there is of it. One that was cut short is finished
+/// by asking again; the answer then has what was left.
+pub(crate) async fn delete(
+    Caller(account): Caller,
+    State(api): State<Api>,
+    Named(id): Named,
+) -> Result<Json<ConversationView>, ApiError> {
+    let snapshot = find(&api, account, id).await?;
+    if snapshot.conversation.ended().is_none() {
+        return Err(ApiError::Conflict("Only a conversation that has ended can be deleted: end it first"));
+    }
+    let messages = api.store.messages(account, id).await?;
+    api.recordings.remove(account, id).await?;
+    api.store.delete_conversation(account, id).await?;
+    // Once more: it may have been joined meanwhile. Who joins later finds no conversation any more, and
+    // removes it.
+    api.recordings.remove(account, id).await?;
+    tracing::info!(account = %account, conversation = %id, "deleted");
+    Ok(Json(ConversationView::new(&api.public_url, snapshot, Some(messages))))
 }
 
 /// A link to a recording.
@@ -106,36 +117,23 @@ pub(crate) async fn recording(
     State(api): State<Api>,
     Named(id): Named,
 ) -> Result<Json<RecordingView>, ApiError> {
-    let snapshot = find(&api.store, account, id).await?;
+    let snapshot = find(&api, account, id).await?;
     let mut link = api.recordings.url(account, id, LINK).await?;
     // The worker that should have joined the pieces may be gone; of a live call there is no recording yet.
     if link.is_none() && snapshot.conversation.ended().is_some() && api.recordings.join(account, id).await? {
+        // Somebody may have deleted the conversation meanwhile.
+        if api.store.conversation(account, id).await?.is_none() {
+            api.recordings.remove(account, id).await?;
+            return Err(ApiError::NotFound);
+        }
         link = api.recordings.url(account, id, LINK).await?;
     }
     link.map(|recording_url| Json(RecordingView { recording_url })).ok_or(ApiError::NotFound)
 }
 
-/// `GET /conversations/{id}/events`: the event log, oldest first.
-pub(crate) async fn events(
-    Caller(account): Caller,
-    State(api): State<Api>,
-    Named(id): Named,
-    page: Result<Page, ApiError>,
-) -> Result<Json<PageView<EventView>>, ApiError> {
-    let snapshot = find(&api.store, account, id).await?;
-    // Only now: whoever asks for a page that cannot be must not learn from the answer whether the id exists.
-    let page = page?;
-    let (events, has_more) = api.store.events(account, id, page.offset(), page.limit).await?;
-    let mut items: Vec<_> = events.into_iter().map(|event| EventView::new(event, &snapshot.agent)).collect();
-    if let Some(ended) = items.last_mut().filter(|event| event.is_end()) {
-        // Read again: the call may have ended between the two reads above.
-        let snapshot = find(&api.store, account, id).await?;
-        let messages = api.store.messages(account, id).await?;
-        ended.show_conversation(ConversationView::new(&api.public_url, snapshot, messages))?;
-    }
-    Ok(Json(PageView { items, index: page.index, has_more }))
-}
-
-async fn find(store: &Store, account: AccountId, id: ConversationId) -> Result<Snapshot, ApiError> {
-    store.conversation(account, id).await?.ok_or(ApiError::NotFound)
+/// A conversation of the account's that is not forgotten yet.
+pub(crate) async fn find(api: &Api, account: AccountId, id: ConversationId) -> Result<Snapshot, ApiError> {
+    let found = api.store.conversation(account, id).await?;
+    let now = (api.now)();
+    found.filter(|snapshot| !snapshot.conversation.is_expired(now)).ok_or(ApiError::NotFound)
 }

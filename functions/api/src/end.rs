@@ -8,14 +8,14 @@ use domain::{
     conversations::{Conversation, EndedReason, NotPossible, Snapshot, State as Standing},
     ids::{AccountId, ConversationId},
     sweep::{Carrier, Case, Verdict},
+    views::ConversationView,
 };
 use tokio::time::timeout;
 
 use crate::{
-    Api,
+    Api, conversations,
     errors::ApiError,
     extract::{Caller, Named},
-    views::ConversationView,
 };
 
 /// How long the carrier may take to hang up, so that there is time left to answer.
@@ -46,9 +46,9 @@ pub(crate) async fn end(
             }
         }
     }
-    let snapshot = api.store.conversation(account, id).await?.ok_or(ApiError::NotFound)?;
+    let snapshot = conversations::find(&api, account, id).await?;
     let messages = api.store.messages(account, id).await?;
-    Ok(Json(ConversationView::new(&api.public_url, snapshot, messages)))
+    Ok(Json(ConversationView::new(&api.public_url, snapshot, Some(messages))))
 }
 
 impl Api {
@@ -98,7 +98,14 @@ impl Api {
         let Some(call) = conversation.carrier_call_id.as_ref().and_then(|call| call.parse().ok()) else {
             return;
         };
-        match timeout(HANG_UP, self.calls.hang_up(&call)).await {
+        let hanging_up = async {
+            let account = self.store.call_account(&self.sealer, conversation).await?;
+            match self.calls.through(&account) {
+                Some(calls) => Ok::<_, anyhow::Error>(calls.hang_up(&call).await?),
+                None => Ok(()),
+            }
+        };
+        match timeout(HANG_UP, hanging_up).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::error!(conversation = %conversation.id, %error, "not hung up");

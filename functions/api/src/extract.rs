@@ -10,35 +10,41 @@ use axum::{
 use domain::{
     accounts::Token,
     ids::{AccountId, ConversationId},
-    validation::{Checks, Field, FieldError, Noted, Read, Step},
+    validation::{Checks, Field, Noted, Read},
 };
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Api, MAX_BODY_BYTES, errors::ApiError};
-
-/// The most items of one page.
-const MAX_LIMIT: i64 = 100;
-/// The last item that can be reached by paging.
-const MAX_DEPTH: i64 = 10_000;
+use crate::{Api, MAX_BODY_BYTES, errors::ApiError, throttle::Awaited};
 
 /// The account whose token came with the request. The first argument of every handler but the
 /// service document's: nothing else is looked at before.
+#[derive(Clone, Copy)]
 pub(crate) struct Caller(pub(crate) AccountId);
 
 impl FromRequestParts<Api> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        if let Some(caller) = parts.extensions.get() {
+            return Ok(*caller);
+        }
         let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(Token::from_authorization).ok_or(ApiError::Unauthorized)?;
-        api.store.account_of_token(&token).await?.map(Self).ok_or(ApiError::Unauthorized)
+        let account = api.store.account_of_token(&token).await?.ok_or(ApiError::Unauthorized)?;
+        // A request that only reads is counted while it is answered.
+        if !parts.extensions.get::<Awaited>().is_some_and(|awaited| awaited.say(account)) {
+            api.count(account).await?;
+        }
+        parts.extensions.insert(Self(account));
+        Ok(Self(account))
     }
 }
 
-/// The id in the path. A malformed one is one that does not exist.
-pub(crate) struct Named(pub(crate) ConversationId);
+/// The id in the path, or the ids as a tuple. A malformed one is one that does not exist.
+pub(crate) struct Named<T = ConversationId>(pub(crate) T);
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
@@ -72,48 +78,29 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Which page of a list is asked for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Page {
-    /// From 1.
-    pub(crate) index: u64,
-    /// How many items it has at most, 1 to 100.
-    pub(crate) limit: usize,
-}
+/// The parameters of the query, as they came.
+pub(crate) struct Parameters(Value);
 
-impl Page {
-    /// How many items come before it.
-    pub(crate) fn offset(self) -> u64 {
-        (self.index - 1).saturating_mul(self.limit as u64)
-    }
-
-    fn parse(query: &Field<'_>) -> Read<Self> {
-        let object = query.object()?;
-        let index = object.or("index", 1, |field| field.integer(1..=MAX_DEPTH));
-        let limit = object.or("limit", MAX_LIMIT, |field| field.integer(1..=MAX_LIMIT));
-        let (index, limit): (i64, i64) = (index?, limit?);
-        Ok(Self { index: index.unsigned_abs(), limit: usize::try_from(limit).unwrap_or(1) })
+impl Parameters {
+    /// Reads them; the error names all that are wrong.
+    pub(crate) fn read<T>(&self, parse: impl FnOnce(&Field<'_>) -> Read<T>) -> Result<T, ApiError> {
+        let checks = Checks::default();
+        let read = parse(&Field::query(&self.0, &checks));
+        read.map_err(|Noted| ApiError::Invalid(checks.into_errors()))
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Page {
+impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let given = Query::<BTreeMap<String, String>>::from_request_parts(parts, state).await;
         let given = given.map_or_else(|_| BTreeMap::new(), |Query(given)| given);
-        // Numbers come as text; what is none is reported as it came.
-        let typed = |text: String| text.parse::<i64>().map_or(Value::String(text), Value::from);
-        let query = Value::Object(given.into_iter().map(|(name, text)| (name, typed(text))).collect());
-        let checks = Checks::default();
-        match Self::parse(&Field::query(&query, &checks)) {
-            Ok(page) if page.index.saturating_mul(page.limit as u64) > MAX_DEPTH.unsigned_abs() => {
-                let loc = ["query", "index"].map(|step| Step::Field(step.into())).into();
-                let msg = format!("index * limit should be at most {MAX_DEPTH}");
-                Err(ApiError::Invalid(vec![FieldError { loc, msg, kind: "less_than_equal" }]))
-            }
-            Ok(page) => Ok(page),
-            Err(Noted) => Err(ApiError::Invalid(checks.into_errors())),
-        }
+        // Numbers come as text; what is none, or begins with a zero as digits do, stays as it came.
+        let typed = |text: String| match text.parse::<i64>() {
+            Ok(number) if number.to_string() == text => Value::from(number),
+            _ => Value::String(text),
+        };
+        Ok(Self(Value::Object(given.into_iter().map(|(name, text)| (name, typed(text))).collect())))
     }
 }

@@ -6,14 +6,15 @@ use anyhow::Context as _;
 use aws::{
     provider_keys::ProviderKeys,
     queue::{CallJob, Queue},
-    store::{Outcome, Store, StoreError},
+    sealing::Sealer,
+    store::{Admission, Outcome, Store, StoreError},
     system,
 };
 use domain::{
     accounts::sha256_hex,
     conversations::{Conversation, NotPossible, QUEUED, RING, RejectReason, Snapshot, State, Transition},
     costs::Prices,
-    events::{self, EventName},
+    events::EventName,
     time::Timestamp,
 };
 use tokio::time::timeout;
@@ -44,7 +45,9 @@ pub struct Dialer {
     /// Where conversations are.
     pub store: Store,
     /// Where calls wait that are to be tried later.
-    pub queue: Queue,
+    pub queue: Queue<CallJob>,
+    /// Opens the customers' secrets.
+    pub sealer: Sealer,
     /// The carrier.
     pub calls: Calls,
     /// Base of the callbacks.
@@ -63,6 +66,7 @@ impl Dialer {
         Ok(Self {
             store: Store::new(&sdk, config.table),
             queue: Queue::new(&sdk, config.queue_url),
+            sealer: Sealer::new(&sdk, config.sealing_key),
             calls: Calls::new(&providers),
             public_url: config.public_url,
             media_url: config.media_url,
@@ -71,31 +75,25 @@ impl Dialer {
 
     /// Dials a queued call, or ends it, or puts it off; a call that is not queued any more is left alone.
     pub async fn dial(&self, job: CallJob) -> Verdict {
-        let CallJob { account_id, conversation_id } = job;
+        let conversation_id = job.conversation_id;
         // It exists in the TwiML alone; the table has its hash.
         let token = system::random_hex::<32>();
-        let token_sha256 = sha256_hex(&token);
-        let now = system::now();
-        let marking =
-            self.store.transition(account_id, conversation_id, |snapshot| mark(snapshot, &token_sha256, now));
-        let marked = match in_time(MARK_TIMEOUT, marking).await {
-            Ok(Outcome::Changed(snapshot)) if snapshot.conversation.ended().is_none() => snapshot,
-            Ok(Outcome::Changed(_)) => {
-                tracing::info!(%conversation_id, "ended without being dialled");
-                return Verdict::Done;
-            }
-            Ok(Outcome::Unchanged(_) | Outcome::LostLease | Outcome::NotFound) => {
-                tracing::info!(%conversation_id, "not queued any more: dropped");
-                return Verdict::Done;
-            }
-            // If the mark was written nevertheless, the message is dropped when it comes again.
+        let marked = match self.mark(job, &sha256_hex(&token)).await {
+            Ok(marked) => marked,
+            Err(verdict) => return verdict,
+        };
+        let opening = self.store.call_account(&self.sealer, &marked.conversation);
+        let calls = match in_time(SETTLE_TIMEOUT, opening).await {
+            Ok(account) => self.calls.through(&account),
             Err(error) => {
-                tracing::warn!(%conversation_id, %error, "not marked: tried again");
-                return Verdict::Retry;
+                tracing::warn!(%conversation_id, %error, "the customer's account at the carrier was not opened");
+                return self.put_off(job, &marked.conversation, None).await;
             }
         };
-
-        let created = self.create(&marked, &token).await;
+        let created = match &calls {
+            Some(calls) => self.create(calls, &marked, &token).await,
+            None => Err(CreateError::Refused { code: 0, message: "the number was released".to_owned() }),
+        };
         let settled = match created {
             Ok(sid) => {
                 tracing::info!(%conversation_id, carrier_call_id = %sid, "dialled");
@@ -104,8 +102,9 @@ impl Dialer {
                 let placed = in_time(SETTLE_TIMEOUT, placing).await;
                 if let Ok(Outcome::Unchanged(snapshot)) = &placed
                     && snapshot.conversation.ended().is_some()
+                    && let Some(calls) = &calls
                 {
-                    self.hang_up(job, &sid).await;
+                    hang_up(calls, job, &sid).await;
                 }
                 placed
             }
@@ -135,18 +134,48 @@ impl Dialer {
         Verdict::Done
     }
 
-    /// The conversation was ended while the call was being placed, by somebody who did not know its id.
-    async fn hang_up(&self, job: CallJob, call: &CallSid) {
-        let conversation_id = job.conversation_id;
-        match timeout(HANG_UP_TIMEOUT, self.calls.hang_up(call)).await {
-            Ok(Ok(())) => tracing::info!(%conversation_id, "ended meanwhile: hung up"),
-            // Its next report finds the conversation ended, and it is hung up then.
-            Ok(Err(error)) => tracing::error!(%conversation_id, %error, "ended meanwhile, but not hung up"),
-            Err(_elapsed) => tracing::error!(%conversation_id, "ended meanwhile, but not hung up in time"),
+    /// Marks a call as dialled whose turn has come; of all others, what is to become of the message.
+    async fn mark(&self, job: CallJob, token_sha256: &str) -> Result<Snapshot, Verdict> {
+        let CallJob { account_id, conversation_id } = job;
+        let now = system::now();
+        let marking = async {
+            let limits = self.store.limits(account_id).await?;
+            let change = |snapshot: &Snapshot| mark(snapshot, token_sha256, now);
+            Ok((self.store.dial(&limits, now, account_id, conversation_id, change).await?, limits))
+        };
+        let outcome = match in_time(MARK_TIMEOUT, marking).await {
+            Ok((Admission::Admitted(outcome), _)) => *outcome,
+            Ok((Admission::MustWait(calls), limits)) => {
+                tracing::info!(%conversation_id, calls.live, calls.waiting, "waits for its turn");
+                let delay = calls.try_again_after(&limits, system::random::<1>()[0]);
+                return Err(self.wait(job, delay).await);
+            }
+            // So many others are dialled at this moment that its turn does not come; nothing is written.
+            Err(NotDone::Store(StoreError::Conflict)) => {
+                tracing::warn!(%conversation_id, "not marked, among many others: waits for its turn");
+                let delay = backoff(Duration::ZERO, None, system::random::<1>()[0]);
+                return Err(self.wait(job, delay).await);
+            }
+            // If the mark was written nevertheless, the message is dropped when it comes again.
+            Err(error) => {
+                tracing::warn!(%conversation_id, %error, "not marked: tried again");
+                return Err(Verdict::Retry);
+            }
+        };
+        match outcome {
+            Outcome::Changed(snapshot) if snapshot.conversation.ended().is_none() => Ok(snapshot),
+            Outcome::Changed(_) => {
+                tracing::info!(%conversation_id, "ended without being dialled");
+                Err(Verdict::Done)
+            }
+            Outcome::Unchanged(_) | Outcome::LostLease | Outcome::NotFound => {
+                tracing::info!(%conversation_id, "not queued any more: dropped");
+                Err(Verdict::Done)
+            }
         }
     }
 
-    async fn create(&self, marked: &Snapshot, token: &str) -> Result<CallSid, CreateError> {
+    async fn create(&self, calls: &Calls, marked: &Snapshot, token: &str) -> Result<CallSid, CreateError> {
         let Conversation { id, account_id, phone_call, .. } = &marked.conversation;
         let Some(phone_call) = phone_call else {
             // A web call is never marked.
@@ -162,7 +191,7 @@ impl Dialer {
             then: &format!("{base}/resume"),
         });
         let limit = marked.agent.max_duration_seconds.map(Duration::from_secs);
-        self.calls
+        calls
             .create(CreateCall {
                 to: phone_call.to_number.as_str(),
                 from: phone_call.from_number.as_str(),
@@ -174,6 +203,19 @@ impl Dialer {
             .await
     }
 
+    /// Has a call that is still queued tried again. Its deadline goes on: it does not wait for ever.
+    async fn wait(&self, job: CallJob, delay: Duration) -> Verdict {
+        let later = async { self.queue.send(&job, delay).await.map_err(StoreError::from) };
+        match in_time(SETTLE_TIMEOUT, later).await {
+            Ok(()) => Verdict::Done,
+            Err(error) => {
+                let conversation_id = job.conversation_id;
+                tracing::error!(%conversation_id, %error, "not put off: left to this message");
+                Verdict::Retry
+            }
+        }
+    }
+
     /// The call certainly was not placed: takes the mark away and has it tried later.
     async fn put_off(&self, job: CallJob, marked: &Conversation, retry_after: Option<Duration>) -> Verdict {
         let conversation_id = job.conversation_id;
@@ -182,7 +224,7 @@ impl Dialer {
             let outcome = self.change(job, |snapshot| snapshot.conversation.undial()).await?;
             // Not possible: somebody ended it meanwhile, so it is not to be dialled either.
             if let Outcome::Changed(_) = outcome {
-                self.queue.send_call(&job, delay).await.map_err(StoreError::from)?;
+                self.queue.send(&job, delay).await.map_err(StoreError::from)?;
             }
             Ok(())
         };
@@ -206,6 +248,17 @@ impl Dialer {
     }
 }
 
+/// The conversation was ended while the call was being placed, by somebody who did not know its id.
+async fn hang_up(calls: &Calls, job: CallJob, call: &CallSid) {
+    let conversation_id = job.conversation_id;
+    match timeout(HANG_UP_TIMEOUT, calls.hang_up(call)).await {
+        Ok(Ok(())) => tracing::info!(%conversation_id, "ended meanwhile: hung up"),
+        // Its next report finds the conversation ended, and it is hung up then.
+        Ok(Err(error)) => tracing::error!(%conversation_id, %error, "ended meanwhile, but not hung up"),
+        Err(_elapsed) => tracing::error!(%conversation_id, "ended meanwhile, but not hung up in time"),
+    }
+}
+
 /// What happens to a call whose turn has come: it is marked as dialled, or it ends at once.
 fn mark(snapshot: &Snapshot, token_sha256: &str, now: Timestamp) -> Result<Transition, NotPossible> {
     let Snapshot { conversation, agent } = snapshot;
@@ -215,7 +268,7 @@ fn mark(snapshot: &Snapshot, token_sha256: &str, now: Timestamp) -> Result<Trans
     if now.since(conversation.created_at) > QUEUED {
         return reject(snapshot, RejectReason::Failed, now);
     }
-    if events::hangs_up(agent, EventName::ConnectionRequested) {
+    if conversation.hangs_up_on(agent, EventName::ConnectionRequested) {
         return reject(snapshot, RejectReason::HungUp, now);
     }
     conversation.dial(agent, token_sha256.to_owned(), now)

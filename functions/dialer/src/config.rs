@@ -16,6 +16,8 @@ pub struct Config {
     pub media_url: String,
     /// `PROVIDER_KEYS_SECRET`.
     pub keys_secret: String,
+    /// `SEALING_KEY_ID`: id or ARN of the KMS key that customers' secrets are sealed with.
+    pub sealing_key: String,
     /// `TWILIO_API_URL` and its like.
     pub endpoints: Endpoints,
 }
@@ -28,12 +30,13 @@ impl Config {
         let public_url = url(&mut vars, "PUBLIC_URL", ["https://", "http://"]);
         let media_url = url(&mut vars, "MEDIA_URL", ["wss://", "ws://"]);
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
+        let sealing_key = vars.required("SEALING_KEY_ID");
         let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
             Ok(endpoints) => endpoints,
             Err(bad) => return Err(vars.rejected(bad)),
         };
         vars.finish()?;
-        Ok(Self { table, queue_url, public_url, media_url, keys_secret, endpoints })
+        Ok(Self { table, queue_url, public_url, media_url, keys_secret, sealing_key, endpoints })
     }
 }
 
@@ -54,13 +57,14 @@ mod tests {
         let vars =
             Vars::from([("PUBLIC_URL", "example.com"), ("MEDIA_URL", "https://x"), ("TWILIO_API_URL", "x")]);
         let bad = Config::from_vars(vars).unwrap_err().0;
-        assert_eq!(bad.len(), 6, "{bad:?}");
+        assert_eq!(bad.len(), 7, "{bad:?}");
         for name in [
             "TABLE_NAME",
             "CALLS_QUEUE_URL",
             "PUBLIC_URL",
             "MEDIA_URL",
             "PROVIDER_KEYS_SECRET",
+            "SEALING_KEY_ID",
             "TWILIO_API_URL",
         ] {
             assert_eq!(bad.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {bad:?}");

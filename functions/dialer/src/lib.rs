@@ -15,6 +15,11 @@
 //! 7. the later message sent, the old one not acknowledged: both come; the first one marks.
 //! 8. after a refusal, before the end is stored: as 2.
 //!
+//! A call that may not be dialled yet, since its account has as many live calls or has started as many in
+//! this second as it may, stays as it is: a new message, seen some seconds later, takes the place of the
+//! old one. The slot for a live call is taken by the write that marks, and given back by the one that ends
+//! the conversation or takes the mark away.
+//!
 //! Whatever stays marked without a callback (2, 5, 8) is past its deadline two minutes later: the
 //! sweeper then asks the carrier and ends it.
 

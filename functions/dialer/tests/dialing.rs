@@ -7,15 +7,18 @@ mod world;
 use std::time::Duration;
 
 use aws::{
-    store::{Store, testing},
+    store::{Outcome, Store, testing},
     system,
 };
 use domain::{
-    accounts::sha256_hex,
+    accounts::{Limits, sha256_hex},
     agents::{AgentConfig, Hook, Instruction},
-    conversations::{EndedReason, State},
+    conversations::{Conversation, EndedReason, Snapshot, State},
     costs::Prices,
     events::EventName,
+    filters::Filter,
+    ids::ConversationId,
+    limits::Slot,
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -226,6 +229,22 @@ async fn a_hook_that_hangs_up_ends_the_call_before_it_is_dialled() {
 }
 
 #[tokio::test]
+async fn a_hook_hangs_up_only_where_its_filter_matches() {
+    for (filter, calls) in
+        [("phone_call.to_number.startsWith('+1415')", 0), ("phone_call.to_number.startsWith('+49')", 1)]
+    {
+        let hook = Hook {
+            events: vec![EventName::ConnectionRequested],
+            filter: Some(Filter::parse(filter).unwrap()),
+            instructions: vec![Instruction::HangUp],
+        };
+        let world = World::new(AgentConfig { hooks: vec![hook], ..AgentConfig::default() }).await;
+        assert!(world.deliver().await.is_empty());
+        assert_eq!(world.seen().calls.len(), calls, "{filter}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_waited_for_more_than_an_hour_is_given_up() {
     let world = World::with_call(AgentConfig::default(), Duration::from_secs(3_601)).await;
     assert!(world.deliver().await.is_empty());
@@ -258,4 +277,50 @@ async fn nothing_is_dialled_that_cannot_be_marked() {
     world.dialer.store = Store::new(&testing::config(&nobody().await).await, "switchboard".to_owned());
     assert_eq!(world.deliver().await, [MESSAGE]);
     assert_eq!(world.seen().calls.len(), 0);
+}
+
+#[tokio::test]
+async fn a_call_without_a_slot_waits_until_one_is_given_back() {
+    let world = World::new(AgentConfig::default()).await;
+    let waiting = world.conversation().await;
+    let limits = Limits { live_calls: 1, ..world.store.limits(waiting.account_id).await.unwrap() };
+    assert!(world.store.set_limits(waiting.account_id, &limits).await.unwrap());
+    // Another call of the account, which is live.
+    let id = ConversationId::new(system::now(), system::random_u128());
+    let state = State::Answered { answered_at: system::now() };
+    let conversation = Conversation { id, state, slot: Slot::Live, ..waiting.clone() };
+    let other = Snapshot { conversation, agent: AgentConfig::default() };
+    world.store.create_conversation(&other).await.unwrap();
+
+    assert!(world.deliver().await.is_empty());
+    assert_eq!(world.conversation().await, waiting, "nothing is written");
+    {
+        let seen = world.seen();
+        assert_eq!((seen.calls.len(), seen.messages.len()), (0, 1));
+        let delay = seen.messages[0]["DelaySeconds"].as_u64().unwrap();
+        assert!((1..=3).contains(&delay), "{delay}");
+    }
+    world.seen().queue_is_away = true;
+    assert_eq!(world.deliver().await, [MESSAGE], "it comes again with its own message");
+
+    let end = |now: &Snapshot| {
+        let (usage, prices) = (&now.conversation.usage, Prices::default());
+        now.conversation.end(&now.agent, EndedReason::UserEnded, &[], usage, &prices, system::now())
+    };
+    let ended = world.store.transition(waiting.account_id, id, end).await.unwrap();
+    assert!(matches!(ended, Outcome::Changed(_)), "{ended:?}");
+    assert!(world.deliver().await.is_empty());
+    assert_eq!(world.seen().calls.len(), 1);
+    assert_eq!(world.counted().await, (0, 1));
+}
+
+#[tokio::test]
+async fn a_call_that_the_carrier_puts_off_or_refuses_gives_its_slot_back() {
+    for (answer, counted) in [(429, (1, 0)), (400, (0, 0))] {
+        let world = World::new(AgentConfig::default()).await;
+        assert_eq!(world.counted().await, (1, 0));
+        world.next_answer(Answer::Status(answer));
+        assert!(world.deliver().await.is_empty());
+        assert_eq!(world.counted().await, counted, "{answer}");
+    }
 }

@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use aws::{store::Outcome, system};
 use axum::extract::ws::WebSocket;
 use domain::{
-    accounts::sha256_hex,
+    accounts::{Account, sha256_hex},
     conversations::{EndedReason, Entry, Lease, NotPossible, Snapshot, Speaking, State},
     dialogue::{Line, Resumed},
     events::EventName,
@@ -24,6 +24,7 @@ use crate::{
     carrier::{self, Carrier, StreamStart},
     closing,
     holding::Hold,
+    providing::Providing,
 };
 
 /// How long the carrier may take to say which call a stream belongs to.
@@ -33,6 +34,10 @@ const START: Duration = Duration::from_secs(10);
 pub(crate) struct Admitted {
     pub(crate) address: Address,
     pub(crate) snapshot: Snapshot,
+    /// Who serves it.
+    pub(crate) providing: Providing,
+    /// Whose secrets sign what the call sends.
+    pub(crate) account: Option<Account>,
     /// When the stream began, by both clocks.
     pub(crate) began: Instant,
     pub(crate) began_at: Timestamp,
@@ -67,9 +72,11 @@ pub(crate) async fn serve(worker: Arc<Worker>, socket: WebSocket, shutdown: Canc
     let holder = hold.holder().to_owned();
     let call = Call::new(&worker, &admitted, carrier, hold);
     // A panic ends this call alone.
-    match AssertUnwindSafe(call.run(first_words, &shutdown)).catch_unwind().await {
-        Ok(finished) => closing::close(&worker, address, &start.call, finished).await,
-        Err(_) => end_after_panic(&worker, address, &start, &holder).await,
+    if let Ok(finished) = AssertUnwindSafe(call.run(first_words, &shutdown)).catch_unwind().await {
+        closing::close(&worker, address, &start.call, finished).await;
+    } else {
+        tracing::error!(conversation = %address.conversation, "the call panicked");
+        end(&worker, address, &start, &holder).await;
     }
     tracing::info!(conversation = %address.conversation, "media ended");
 }
@@ -83,9 +90,13 @@ async fn admit(
 ) -> Result<Option<(Admitted, Option<Entry>, Hold)>, aws::store::StoreError> {
     let (began, began_at) = (Instant::now(), system::now());
     let token = sha256_hex(&start.token);
-    // Read before it is taken over.
-    let left = worker.store.lease(address.account, address.conversation).await?;
-    let lease = Lease::new(system::random_hex::<16>(), began_at);
+    // The lease is read before it is taken over.
+    let (left, account) = tokio::try_join!(
+        worker.store.lease(address.account, address.conversation),
+        worker.store.account(address.account),
+    )?;
+    let stream = Some(start.sid.clone());
+    let lease = Lease { stream, ..Lease::new(system::random_hex::<16>(), began_at) };
     let changed = worker.store.transition_taking(&lease, start.account, start.conversation, |snapshot| {
         let Snapshot { conversation, agent } = snapshot;
         // Both are hashes, so comparing them in variable time tells nothing of the token.
@@ -100,13 +111,30 @@ async fn admit(
     let Outcome::Changed(snapshot) = changed.await? else { return Ok(None) };
     let hold = Hold::keep(worker.store.clone(), address, lease);
     let elapsed = snapshot.conversation.started_at().map_or(Duration::ZERO, |at| began_at.since(at));
-    let (resumed, first_words) = if snapshot.conversation.resumes > 0 {
-        let messages = worker.store.messages(address.account, address.conversation).await?;
-        taken_over(snapshot.agent.initial_message.as_deref(), messages, left, elapsed, began_at)
-    } else {
-        (None, None)
+    let before = async {
+        match snapshot.conversation.resumes {
+            0 => Ok(None),
+            _ => worker.store.messages(address.account, address.conversation).await.map(Some),
+        }
     };
-    Ok(Some((Admitted { address, snapshot, began, began_at, elapsed, resumed }, first_words, hold)))
+    let (messages, providing) =
+        tokio::join!(before, Providing::load(worker, address.account, &snapshot.agent));
+    let providing = match providing {
+        Ok(providing) => providing,
+        Err(error) => {
+            tracing::error!(conversation = %address.conversation, error = format!("{error:#}"), "no keys");
+            end(worker, address, start, hold.holder()).await;
+            return Ok(None);
+        }
+    };
+    let (resumed, first_words) = match messages? {
+        Some(messages) => {
+            taken_over(snapshot.agent.initial_message.as_deref(), messages, left, elapsed, began_at)
+        }
+        None => (None, None),
+    };
+    let admitted = Admitted { address, snapshot, providing, account, began, began_at, elapsed, resumed };
+    Ok(Some((admitted, first_words, hold)))
 }
 
 /// What another worker left: the conversation so far, and the message it was saying. What of that was
@@ -118,7 +146,7 @@ fn taken_over(
     elapsed: Duration,
     now: Timestamp,
 ) -> (Option<Resumed>, Option<Entry>) {
-    let left = left.and_then(|lease| Some((lease.noted_at(), lease.speaking?)));
+    let left = left.and_then(|lease| Some((lease.noted_at, lease.speaking?)));
     // The message may have been stored after it was noted for the last time.
     let left = left.filter(|(_, speaking)| {
         let stored =
@@ -157,10 +185,10 @@ fn line(message: Message) -> Line {
     }
 }
 
-/// What the call knew is lost; what it had stored is not.
-async fn end_after_panic(worker: &Worker, address: Address, start: &StreamStart, holder: &str) {
-    tracing::error!(conversation = %address.conversation, "the call panicked");
-    closing::hang_up(worker, &start.call).await;
+/// Ends a conversation whose call panicked, or could not begin. What the call knew is lost; what it had
+/// stored is not.
+async fn end(worker: &Worker, address: Address, start: &StreamStart, holder: &str) {
+    closing::hang_up(worker, address, &start.call).await;
     let ended = worker.store.transition_as(holder, address.account, address.conversation, |snapshot| {
         let Snapshot { conversation, agent } = snapshot;
         let (usage, now) = (&conversation.usage, system::now());

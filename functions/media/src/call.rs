@@ -4,19 +4,15 @@
 //! One task owns everything here. It never waits for a provider or the table: their work comes back
 //! as inputs, and what cannot be taken at once is dropped or ends the call.
 
-use std::{
-    collections::{BTreeMap, VecDeque, btree_map},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use domain::{
     agents::AgentConfig,
-    conversations::{EndedReason, Entry, Snapshot, Speaking},
+    conversations::{Conversation, EndedReason, Entry, Snapshot, Speaking},
     costs::Usage,
-    dialogue::{CallTime, Clause, Engine, Happening, Input, Output, Request, Settings},
-    events::{self, EventName},
-    substitutions::{self, Serving},
+    dialogue::{CallTime, Clause, Happening, Input, Output, Request, Settings},
+    events::{self, EventName, Matches, Scope},
     time::Timestamp,
 };
 use futures_util::{Stream, StreamExt, stream::SelectAll};
@@ -37,13 +33,18 @@ use crate::{
     carrier::{Carrier, FromCarrier},
     closing::Finished,
     conversation_log,
+    dialogue::Dialogue,
     estimate::Estimate,
     hearing::{Ears, Heard},
     holding::Hold,
     journal::Journal,
-    keeper::Keeper,
+    keeper::{Keeper, Kept},
     notes::Note,
+    outgoing::Outgoing,
+    providing::Providing,
     recorder::Recorder,
+    tools::{Answered, Tools},
+    voice_activity::VoiceActivity,
 };
 
 /// How often what the agent is saying is noted for a worker that might take over.
@@ -72,6 +73,7 @@ enum Woken {
     Heard(Heard),
     Model(Option<Result<ModelEvent, vendors::Error>>),
     Voice(Clause, Spoken),
+    Tool(Answered),
     Deadline,
     Checkpoint,
     Noted(Note),
@@ -90,26 +92,28 @@ pub(crate) enum Over {
 }
 
 pub(crate) struct Call<'a> {
-    worker: &'a Worker,
     address: Address,
     hold: Hold,
     notes: mpsc::Receiver<Note>,
     checkpoint: Interval,
+    /// As it was when media began; of what came later it knows which filters failed.
+    conversation: Conversation,
     agent: &'a AgentConfig,
-    serving: Serving,
+    providing: &'a Providing,
     carrier: Carrier,
     began: Instant,
     began_at: Timestamp,
-    engine: Engine,
+    dialogue: Dialogue,
     ears: Ears,
     asking: Option<Asking>,
     voice: Option<Synthesizer>,
     speaking: SelectAll<Speeches>,
-    /// Audio the voice delivered and the engine has not sent. Clauses are spoken at the same time and
-    /// may be asked for again, so they neither come nor are sent in the order of their numbers.
-    unsent: BTreeMap<Clause, BytesMut>,
+    outgoing: Outgoing,
+    voice_activity: VoiceActivity,
     journal: Journal,
-    recording: Option<(Recorder, Keeper)>,
+    tools: Tools<'a>,
+    recorder: Option<Recorder>,
+    keeper: Keeper,
     /// What was used, but for what the transcriber of this worker heard.
     usage: Usage,
     /// Audio the transcriber has counted itself so far.
@@ -122,44 +126,45 @@ pub(crate) struct Call<'a> {
 impl<'a> Call<'a> {
     /// Begins to connect the providers; nothing is said before [`Call::run`].
     pub(crate) fn new(worker: &'a Worker, admitted: &'a Admitted, carrier: Carrier, hold: Hold) -> Self {
-        let Admitted { address, snapshot, began, began_at, elapsed, resumed } = admitted;
+        let Admitted { address, snapshot, providing, account, began, began_at, elapsed, resumed } = admitted;
         let Snapshot { conversation, agent } = snapshot;
-        let serving = substitutions::serving(agent);
-        let voice = Synthesizer::new(&worker.providers, &serving.voice)
+        let serving = &providing.serving;
+        let voice = Synthesizer::new(&providing.voice, &serving.voice)
             .inspect_err(|error| tracing::error!(%error, "no voice"))
             .ok();
         let settings = Settings {
             greeting: agent.initial_message.clone(),
             max_duration: agent.max_duration_seconds.map(Duration::from_secs),
+            language: serving.transcriber.language().to_owned(),
             resumed: resumed.clone(),
         };
         let (store, prices) = (worker.store.clone(), worker.prices.clone());
-        let journal = Journal::open(store, prices, *address, &hold, conversation.next_sequence);
-        let recording = agent
-            .recording
-            .then(|| (Recorder::beginning_at(*elapsed), Keeper::open(worker.recordings.clone(), *address)));
+        let journal = Journal::open(store, prices, snapshot.clone(), &hold);
         Self {
-            worker,
             address: *address,
             hold,
             notes: worker.notes.subscribe(*address),
             checkpoint: interval(CHECKPOINT),
+            conversation: conversation.clone(),
             agent,
             carrier,
             began: *began,
             began_at: *began_at,
-            engine: Engine::new(settings),
-            ears: Ears::open(worker.providers.clone(), serving.transcriber.clone()),
+            dialogue: Dialogue::new(settings),
+            ears: Ears::open(providing.transcriber.clone(), serving.transcriber.clone()),
             asking: None,
             voice,
             speaking: SelectAll::new(),
-            unsent: BTreeMap::new(),
+            outgoing: Outgoing::default(),
+            voice_activity: VoiceActivity::new(),
             journal,
-            recording,
+            tools: Tools::new(&worker.sender, account.as_ref(), snapshot),
+            recorder: agent.recording.then(|| Recorder::beginning_at(*elapsed)),
+            keeper: Keeper::open(worker.recordings.clone(), *address, *began_at),
             usage: conversation.usage.clone(),
             counted: Duration::ZERO,
             failed: false,
-            serving,
+            providing,
             over: None,
         }
     }
@@ -167,20 +172,22 @@ impl<'a> Call<'a> {
     /// Talks until the call is over for this worker.
     pub(crate) async fn run(mut self, first_words: Option<Entry>, shutdown: &CancellationToken) -> Finished {
         let mut draining = false;
+        // A hook may hang up on what happened before media flowed.
+        let mut hangs_up = [EventName::Accepted, EventName::Started]
+            .into_iter()
+            .any(|name| self.conversation.hangs_up_on(self.agent, name));
         if let Some(entry) = first_words {
-            self.note(entry);
+            let matches = self.matching(&entry);
+            hangs_up |= matches.hangs_up;
+            self.note(entry, matches);
         }
         self.feed(Input::Started);
-        // A hook may hang up on what happened before media flowed.
-        if [EventName::Accepted, EventName::Started]
-            .into_iter()
-            .any(|name| events::hangs_up(self.agent, name))
-        {
+        if hangs_up {
             self.feed(Input::HangUp);
         }
         loop {
             if let Some(over) = self.over.take() {
-                return self.finished(over);
+                return self.finished(over).await;
             }
             let woken = self.woken(shutdown, draining).await;
             draining |= matches!(woken, Woken::Shutdown);
@@ -188,9 +195,15 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn finished(mut self, over: Over) -> Finished {
+    async fn finished(mut self, over: Over) -> Finished {
         self.stop_asking();
+        for delivery in self.tools.stop().await {
+            self.journal.answered(delivery);
+        }
         let now = self.now();
+        let recording = self.recorder.is_some();
+        let pieces = self.recorder.into_iter().flat_map(|recorder| recorder.finish(now)).map(Kept::Recording);
+        let left = pieces.chain([Kept::Log(self.dialogue.finish())]).collect();
         Finished {
             over,
             at: self.began_at.after(Duration::from_micros(now.0)),
@@ -199,14 +212,15 @@ impl<'a> Call<'a> {
             counted: self.counted,
             hold: self.hold,
             journal: self.journal,
-            recording: self.recording.map(|(recorder, keeper)| (recorder.finish(now), keeper)),
+            recording,
+            kept: (left, self.keeper),
             usage: self.usage,
         }
     }
 
     /// Waits for the next thing to do. Cancel-safe: each branch either takes a whole item or nothing.
     async fn woken(&mut self, shutdown: &CancellationToken, draining: bool) -> Woken {
-        let deadline = self.engine.deadline().map(|at| self.began + Duration::from_micros(at.0));
+        let deadline = self.dialogue.deadline().map(|at| self.began + Duration::from_micros(at.0));
         let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
         tokio::select! {
             biased;
@@ -220,6 +234,7 @@ impl<'a> Call<'a> {
             heard = self.ears.next() => Woken::Heard(heard),
             event = next_of(&mut self.asking) => Woken::Model(event),
             Some((clause, spoken)) = self.speaking.next() => Woken::Voice(clause, spoken),
+            Some(answered) = self.tools.next() => Woken::Tool(answered),
         }
     }
 
@@ -238,6 +253,12 @@ impl<'a> Call<'a> {
             Woken::Heard(Heard::Lost) => self.fail(),
             Woken::Model(event) => self.model_says(event),
             Woken::Voice(clause, spoken) => self.voice_says(clause, spoken),
+            Woken::Tool(Answered { call, content, delivery }) => {
+                if let Some(delivery) = delivery {
+                    self.journal.answered(delivery);
+                }
+                self.feed(Input::ToolResult { call, content });
+            }
         }
     }
 
@@ -245,17 +266,24 @@ impl<'a> Call<'a> {
         match message {
             FromCarrier::Media { at, audio } => {
                 let now = self.now();
-                if let Some((recorder, keeper)) = &mut self.recording {
+                if let Some(recorder) = &mut self.recorder {
                     recorder.heard(now, at, &audio);
                     if let Some(piece) = recorder.piece(now) {
-                        keeper.keep(piece);
+                        self.keeper.keep(Kept::Recording(piece));
                     }
+                }
+                if let Some(part) = self.dialogue.part() {
+                    self.keeper.keep(Kept::Log(part));
+                }
+                // Only an agent who is speaking can be stopped by a sound.
+                if self.dialogue.is_audible(now) {
+                    let frame = self.voice_activity.frame(now, &audio);
+                    self.feed(frame);
                 }
                 self.ears.hear(now, audio);
             }
             FromCarrier::Played(mark) => self.feed(Input::Played { mark }),
-            // Keys become words later.
-            FromCarrier::Dtmf => {}
+            FromCarrier::Key(key) => self.feed(Input::Key(key)),
             FromCarrier::Stopped => self.feed(Input::Closed),
             // The call may live on: the carrier connects it again.
             FromCarrier::Lost => self.feed(Input::Lost),
@@ -301,7 +329,7 @@ impl<'a> Call<'a> {
             Spoken::Characters(count) => self.usage.characters += count,
             Spoken::Audio(audio) => {
                 let bytes = u32::try_from(audio.len()).unwrap_or(u32::MAX);
-                self.unsent.entry(clause).or_default().extend_from_slice(&audio);
+                self.outgoing.add(clause, &audio);
                 self.feed(Input::VoiceAudio { clause, bytes });
             }
             Spoken::Finished => self.feed(Input::VoiceFinished { clause }),
@@ -317,7 +345,7 @@ impl<'a> Call<'a> {
         let mut inputs = VecDeque::from([input]);
         let mut outputs = vec![];
         while let Some(input) = inputs.pop_front() {
-            self.engine.on(self.now(), input, &mut outputs);
+            self.dialogue.on(self.now(), input, &mut outputs);
             for output in outputs.drain(..) {
                 self.perform(output, &mut inputs);
             }
@@ -335,21 +363,19 @@ impl<'a> Call<'a> {
             Output::Speak { clause, text } => self.speak(clause, &text, inputs),
             Output::CancelSpeech => {
                 self.speaking.clear();
-                self.unsent.clear();
+                self.outgoing.clear();
             }
             Output::Send { clause, bytes } => self.send(clause, bytes, inputs),
+            Output::Rewind { clause, bytes } => self.outgoing.take_back(clause, bytes),
             Output::Mark(mark) => self.tell_carrier(|carrier| carrier.mark(mark), inputs),
             Output::Clear => {
                 let now = self.now();
-                if let Some((recorder, _)) = &mut self.recording {
+                if let Some(recorder) = &mut self.recorder {
                     recorder.cleared(now);
                 }
                 self.tell_carrier(Carrier::clear, inputs);
             }
-            // The first matching webhook's answer will be the result; without one the call just succeeded.
-            Output::CallTool(call) => {
-                inputs.push_back(Input::ToolResult { call: call.id, content: r#"{"ok": true}"#.into() });
-            }
+            Output::CallTool(call) => inputs.extend(self.tools.call(call.id)),
             Output::Event(happening) => self.log(happening, inputs),
             Output::End { .. } if self.failed => self.over = Some(Over::Ended(EndedReason::Unknown)),
             Output::End { reason } => self.over = Some(Over::Ended(reason)),
@@ -359,10 +385,11 @@ impl<'a> Call<'a> {
 
     fn ask(&mut self, request: Request) {
         self.stop_asking();
-        let lines = self.engine.history();
+        let lines = self.dialogue.history();
         let estimate = Estimate::of(self.agent, &lines);
-        let (model, prompt) = (&self.serving.language_model, self.agent.prompt.as_deref());
-        let answer = language_models::ask(&self.worker.providers, model, prompt, &lines);
+        let Providing { serving, language_model: providers, .. } = self.providing;
+        let (model, prompt) = (&serving.language_model, self.agent.prompt.as_deref());
+        let answer = language_models::ask(providers, model, prompt, &lines);
         self.asking = Some(Asking { request, answer, estimate });
     }
 
@@ -389,46 +416,60 @@ impl<'a> Call<'a> {
     }
 
     fn send(&mut self, clause: Clause, bytes: u32, inputs: &mut VecDeque<Input>) {
-        let btree_map::Entry::Occupied(mut unsent) = self.unsent.entry(clause) else { return };
-        let left = unsent.get().len();
-        let audio = unsent.get_mut().split_to(left.min(bytes as usize)).freeze();
-        if audio.len() == left {
-            unsent.remove();
-        }
         let now = self.now();
-        if let Some((recorder, _)) = &mut self.recording {
-            recorder.sent(now, &audio);
+        let audio = self.outgoing.take(clause, bytes);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.sent(now, audio);
         }
-        self.tell_carrier(|carrier| carrier.media(&audio), inputs);
+        self.voice_activity.sent(now, audio);
+        if !self.carrier.media(audio) {
+            inputs.push_back(self.carrier_is_full());
+        }
     }
 
     fn tell_carrier(&mut self, message: impl FnOnce(&mut Carrier) -> bool, inputs: &mut VecDeque<Input>) {
         if !message(&mut self.carrier) {
-            tracing::warn!(conversation = %self.address.conversation, "the carrier takes no more audio");
-            inputs.push_back(Input::Lost);
+            inputs.push_back(self.carrier_is_full());
         }
+    }
+
+    fn carrier_is_full(&self) -> Input {
+        tracing::warn!(conversation = %self.address.conversation, "the carrier takes no more audio");
+        Input::Lost
     }
 
     fn log(&mut self, happening: Happening, inputs: &mut VecDeque<Input>) {
         let entry = conversation_log::entry(happening, self.began_at, self.now());
-        if events::hangs_up(self.agent, entry.name) {
+        let matches = self.matching(&entry);
+        if matches.hangs_up {
             inputs.push_back(Input::HangUp);
         }
-        if !self.note(entry) {
+        if !self.note(entry, matches) {
             tracing::error!(conversation = %self.address.conversation, "nothing could be stored for minutes");
             self.failed = true;
             inputs.push_back(Input::HangUp);
         }
     }
 
+    fn matching(&self, entry: &Entry) -> Matches {
+        let (conversation, agent, name) = (&self.conversation, self.agent, entry.name);
+        events::matching(&Scope { conversation, agent, name, data: &entry.event_data() })
+    }
+
     /// Has something stored; false when there is no room left for it.
-    fn note(&self, entry: Entry) -> bool {
-        if !events::is_stored(self.agent, entry.name) {
+    fn note(&mut self, entry: Entry, matches: Matches) -> bool {
+        if !matches.stores(entry.name) {
             return true;
         }
+        self.conversation.remember(matches.failures);
         let mut usage = self.usage.clone();
         usage.transcriber_ms += self.ears.audio_ms();
-        self.journal.note(entry, &usage)
+        if entry.name != EventName::FunctionCallTriggered {
+            return self.journal.note(entry, &usage);
+        }
+        let (noted, stored) = self.journal.note_call(entry, &usage);
+        self.tools.announce((!matches.webhooks.is_empty()).then_some(stored));
+        noted
     }
 
     /// Ends a call that cannot go on.
@@ -439,7 +480,7 @@ impl<'a> Call<'a> {
 
     /// What the agent is saying now.
     fn speaking(&self) -> Option<Speaking> {
-        let (heard, unheard, started_at) = self.engine.speaking(self.now())?;
+        let (heard, unheard, started_at) = self.dialogue.speaking(self.now())?;
         let started_at = self.began_at.after(Duration::from_micros(started_at.0));
         Some(Speaking { heard, unheard, started_at })
     }

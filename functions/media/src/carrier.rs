@@ -48,6 +48,8 @@ pub(crate) struct StreamStart {
     pub(crate) conversation: ConversationId,
     pub(crate) token: String,
     pub(crate) call: CallSid,
+    /// The stream itself.
+    pub(crate) sid: String,
 }
 
 /// What the carrier sends.
@@ -58,7 +60,7 @@ pub(crate) enum FromCarrier {
     /// Everything before this mark was played, or thrown away.
     Played(Mark),
     /// A key was pressed.
-    Dtmf,
+    Key(char),
     /// The carrier says that the stream is over: the other side hung up, or we did.
     Stopped,
     /// The socket broke, or nothing came for too long.
@@ -72,14 +74,14 @@ impl Carrier {
         mut socket: WebSocket,
         patience: Duration,
     ) -> Result<(Self, StreamStart), Box<WebSocket>> {
-        let Ok(Some((stream_sid, stream))) = timeout(patience, read_start(&mut socket)).await else {
+        let Ok(Some(stream)) = timeout(patience, read_start(&mut socket)).await else {
             return Err(Box::new(socket));
         };
         let (sink, incoming) = socket.split();
         let (outgoing, waiting) = mpsc::channel(WAITING);
         let mut writer = JoinSet::new();
         writer.spawn(write(sink, waiting));
-        let frames = Frames::new(&stream_sid);
+        let frames = Frames::new(&stream.sid);
         Ok((Self { incoming, outgoing, writer, frames, audio: vec![], heard_at: Instant::now() }, stream))
     }
 
@@ -107,7 +109,11 @@ impl Carrier {
                         return FromCarrier::Played(mark);
                     }
                 }
-                Ok(Inbound::Dtmf { .. }) => return FromCarrier::Dtmf,
+                Ok(Inbound::Dtmf { digit }) => {
+                    if let Some(key) = digit.chars().next() {
+                        return FromCarrier::Key(key);
+                    }
+                }
                 Ok(Inbound::Stop) => return FromCarrier::Stopped,
                 Ok(Inbound::Connected | Inbound::Start(_) | Inbound::Unknown) => {}
                 Err(error) => tracing::warn!(%error, "a frame of the carrier could not be read"),
@@ -147,8 +153,8 @@ impl Carrier {
     }
 }
 
-/// The id of a stream and the call it belongs to; none if it does not begin as one of ours does.
-async fn read_start(socket: &mut WebSocket) -> Option<(String, StreamStart)> {
+/// A stream and the call it belongs to; none if it does not begin as one of ours does.
+async fn read_start(socket: &mut WebSocket) -> Option<StreamStart> {
     let start = loop {
         match socket.recv().await?.ok()? {
             Message::Text(text) => match media_stream::parse(&text).ok()? {
@@ -161,13 +167,13 @@ async fn read_start(socket: &mut WebSocket) -> Option<(String, StreamStart)> {
         }
     };
     let parameter = |name: &str| start.custom_parameters.get(name);
-    let stream = StreamStart {
+    Some(StreamStart {
         account: parameter("account_id")?.parse().ok()?,
         conversation: parameter("conversation_id")?.parse().ok()?,
         token: parameter("token")?.clone(),
         call: start.call_sid.parse().ok()?,
-    };
-    Some((start.stream_sid, stream))
+        sid: start.stream_sid,
+    })
 }
 
 /// Closes a stream that is not let in, in order: the carrier then goes on with its instructions.

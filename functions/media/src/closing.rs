@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+use aws::store::StoreError;
 use domain::{
     conversations::{EndedReason, Speaking},
     costs::Usage,
+    phone_numbers::CallAccount,
     time::Timestamp,
 };
 use tokio::time::timeout;
@@ -18,8 +21,7 @@ use crate::{
     hearing::Ears,
     holding::Hold,
     journal::{Journal, Last},
-    keeper::Keeper,
-    recorder::Piece,
+    keeper::{Keeper, Kept},
 };
 
 /// How long the carrier may take to hang up.
@@ -39,7 +41,10 @@ pub(crate) struct Finished {
     pub(crate) counted: Duration,
     pub(crate) hold: Hold,
     pub(crate) journal: Journal,
-    pub(crate) recording: Option<(Vec<Piece>, Keeper)>,
+    /// Whether the call was recorded.
+    pub(crate) recording: bool,
+    /// What is still to be kept.
+    pub(crate) kept: (Vec<Kept>, Keeper),
     /// All that was used, but for what the transcriber heard in this worker.
     pub(crate) usage: Usage,
 }
@@ -50,20 +55,19 @@ pub(crate) struct Finished {
 /// then asks how the call goes on; and after the last piece of the recording is stored, since from then
 /// on anybody may join it.
 pub(crate) async fn close(worker: &Worker, address: Address, call: &CallSid, finished: Finished) {
-    let Finished { over, at, carrier, ears, counted, hold, journal, recording, mut usage } = finished;
+    let Finished { over, at, carrier, ears, counted, hold, journal, recording, kept, mut usage } = finished;
     if let Over::Lost = over {
         // Silence: another worker has the call, and nothing more is written in this one's name.
         return carrier.close().await;
     }
     let hang_up = async {
         if matches!(over, Over::Ended(EndedReason::AgentEnded | EndedReason::Unknown)) {
-            self::hang_up(worker, call).await;
+            self::hang_up(worker, address, call).await;
         }
     };
-    let recorded = recording.is_some();
     let pieces = async {
-        let Some((pieces, keeper)) = recording else { return };
-        if timeout(LAST_PIECES, keeper.finish(pieces)).await.is_err() {
+        let (left, keeper) = kept;
+        if timeout(LAST_PIECES, keeper.finish(left)).await.is_err() {
             tracing::warn!(conversation = %address.conversation, "the end of the recording was not stored");
         }
     };
@@ -73,7 +77,7 @@ pub(crate) async fn close(worker: &Worker, address: Address, call: &CallSid, fin
         Over::Ended(reason) => {
             journal.finish(Last { usage, end: Some((reason, at)) }).await;
             carrier.close().await;
-            if recorded {
+            if recording {
                 join(worker, address).await;
             }
         }
@@ -89,18 +93,27 @@ pub(crate) async fn close(worker: &Worker, address: Address, call: &CallSid, fin
 
 /// Ends the carrier's call. Where that fails, closing the stream does: the carrier asks how the call
 /// goes on, and is told that it does not.
-pub(crate) async fn hang_up(worker: &Worker, call: &CallSid) {
-    match timeout(HANG_UP, worker.calls.hang_up(call)).await {
+pub(crate) async fn hang_up(worker: &Worker, address: Address, call: &CallSid) {
+    match timeout(HANG_UP, try_to_hang_up(worker, address, call)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "the carrier did not hang up"),
         Err(_) => tracing::warn!("the carrier took too long to hang up"),
     }
 }
 
+async fn try_to_hang_up(worker: &Worker, address: Address, call: &CallSid) -> anyhow::Result<()> {
+    let found = worker.store.conversation(address.account, address.conversation).await?;
+    let account = match &found {
+        Some(snapshot) => worker.store.call_account(&worker.sealer, &snapshot.conversation).await?,
+        None => CallAccount::Deployments,
+    };
+    let calls = worker.calls.through(&account);
+    Ok(calls.context("its number was released")?.hang_up(call).await?)
+}
+
 async fn join(worker: &Worker, address: Address) {
-    let joined = worker.recordings.join(address.account, address.conversation);
-    match timeout(JOIN, joined).await {
-        Ok(Ok(_)) => {}
+    match timeout(JOIN, join_if_kept(worker, address)).await {
+        Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::warn!(conversation = %address.conversation, %error, "the recording is not joined yet");
         }
@@ -108,4 +121,13 @@ async fn join(worker: &Worker, address: Address) {
             tracing::warn!(conversation = %address.conversation, "joining the recording takes too long");
         }
     }
+}
+
+/// Joins the recording; of a conversation that was deleted meanwhile nothing stays.
+async fn join_if_kept(worker: &Worker, Address { account, conversation }: Address) -> Result<(), StoreError> {
+    worker.recordings.join(account, conversation).await?;
+    if worker.store.conversation(account, conversation).await?.is_none() {
+        worker.recordings.remove(account, conversation).await?;
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use aws::system::{ConfigError, Vars};
-use domain::costs::Prices;
+use domain::{costs::Prices, receivers::Receivers};
 use vendors::endpoints::Endpoints;
 
 /// Calls at once, unless `MAX_CALLS` says otherwise.
@@ -22,10 +22,15 @@ pub struct Config {
     pub bucket: String,
     /// `PROVIDER_KEYS_SECRET`: name or ARN of the deployment's own keys.
     pub keys_secret: String,
+    /// `SEALING_KEY_ID`: id or ARN of the KMS key that customers' secrets are sealed with.
+    pub sealing_key: String,
     /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
     pub prices: Prices,
     /// `TWILIO_API_URL`, `OPENAI_API_URL`, `DEEPGRAM_API_URL`: the vendors' own unless set.
     pub endpoints: Endpoints,
+    /// `ALLOW_HTTP_WEBHOOKS` (`true`; a stack on the developer's own machine, never a deployed one):
+    /// whether webhooks may be on this machine, and `http://`.
+    pub receivers: Receivers,
 }
 
 impl Config {
@@ -37,8 +42,10 @@ impl Config {
         let listen = vars.parsed("LISTEN", SocketAddr::from(([0, 0, 0, 0], 8080)));
         let max_calls = vars.parsed("MAX_CALLS", MAX_CALLS);
         let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
+        let receivers = vars.parsed("ALLOW_HTTP_WEBHOOKS", Receivers::PublicOnly);
         let (table, bucket) = (vars.required("TABLE_NAME"), vars.required("RECORDINGS_BUCKET"));
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
+        let sealing_key = vars.required("SEALING_KEY_ID");
         let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
             Ok(endpoints) => endpoints,
             Err(bad) => return Err(vars.rejected(bad)),
@@ -50,8 +57,10 @@ impl Config {
             table,
             bucket,
             keys_secret,
+            sealing_key,
             prices: Prices { agent_per_minute },
             endpoints,
+            receivers,
         })
     }
 }
@@ -67,9 +76,18 @@ mod tests {
             ("MAX_CALLS", "-1"),
             ("TABLE_NAME", "t"),
             ("OPENAI_API_URL", "?"),
+            ("ALLOW_HTTP_WEBHOOKS", "yes"),
         ]);
         let error = Config::from_vars(vars).unwrap_err().to_string();
-        for name in ["LISTEN", "MAX_CALLS", "RECORDINGS_BUCKET", "PROVIDER_KEYS_SECRET", "OPENAI_API_URL"] {
+        for name in [
+            "LISTEN",
+            "MAX_CALLS",
+            "RECORDINGS_BUCKET",
+            "PROVIDER_KEYS_SECRET",
+            "SEALING_KEY_ID",
+            "OPENAI_API_URL",
+            "ALLOW_HTTP_WEBHOOKS",
+        ] {
             assert!(error.contains(name), "{name} is missing in: {error}");
         }
         assert!(!error.contains("TABLE_NAME"));
@@ -77,10 +95,15 @@ mod tests {
 
     #[test]
     fn the_usual_values_need_not_be_set() {
-        let vars =
-            Vars::from([("TABLE_NAME", "t"), ("RECORDINGS_BUCKET", "b"), ("PROVIDER_KEYS_SECRET", "s")]);
+        let vars = Vars::from([
+            ("TABLE_NAME", "t"),
+            ("RECORDINGS_BUCKET", "b"),
+            ("PROVIDER_KEYS_SECRET", "s"),
+            ("SEALING_KEY_ID", "k"),
+        ]);
         let config = Config::from_vars(vars).unwrap();
         assert_eq!((config.listen.port(), config.max_calls), (8080, MAX_CALLS));
+        assert_eq!(config.receivers, Receivers::PublicOnly);
         assert_eq!(config.endpoints.deepgram.as_str(), "https://api.deepgram.com/");
     }
 }

@@ -18,6 +18,7 @@ impl Estimate {
     pub(crate) fn of(agent: &AgentConfig, lines: &[Line]) -> Self {
         let characters = |line: &Line| match line {
             Line::User(text) | Line::Agent(text) | Line::ToolResult { content: text, .. } => count(text),
+            Line::Note(note) => count(note),
             Line::ToolCalls(calls) => {
                 calls.iter().map(|call| count(&call.name) + count(&call.arguments)).sum()
             }

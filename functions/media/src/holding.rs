@@ -23,7 +23,8 @@ const RELEASE: Duration = Duration::from_secs(5);
 pub(crate) struct Hold {
     store: Store,
     address: Address,
-    holder: String,
+    /// As it was taken.
+    lease: Lease,
     speaking: watch::Sender<Option<Speaking>>,
     lost: CancellationToken,
     task: JoinSet<()>,
@@ -32,16 +33,16 @@ pub(crate) struct Hold {
 impl Hold {
     /// Keeps a lease that was just taken.
     pub(crate) fn keep(store: Store, address: Address, lease: Lease) -> Self {
-        let (holder, lost) = (lease.holder.clone(), CancellationToken::new());
+        let lost = CancellationToken::new();
         let (speaking, said) = watch::channel(None);
         let mut task = JoinSet::new();
-        task.spawn(renew(store.clone(), address, lease, said, lost.clone()));
-        Self { store, address, holder, speaking, lost, task }
+        task.spawn(renew(store.clone(), address, lease.clone(), said, lost.clone()));
+        Self { store, address, lease, speaking, lost, task }
     }
 
     /// Who holds it: writes are made in this name.
     pub(crate) fn holder(&self) -> &str {
-        &self.holder
+        &self.lease.holder
     }
 
     /// What the agent is saying now, for the worker that takes over if this one dies.
@@ -66,7 +67,7 @@ impl Hold {
     /// Gives it back, with what is left to say.
     pub(crate) async fn release(mut self, unsaid: Option<Speaking>) {
         self.task.shutdown().await;
-        let lease = Lease { speaking: unsaid, ..Lease::new(self.holder.clone(), system::now()) };
+        let lease = self.lease.clone().renewed(system::now(), unsaid);
         let released = self.store.release_lease(self.address.account, self.address.conversation, &lease);
         match timeout(RELEASE, released).await {
             Ok(Ok(())) => {}
@@ -91,10 +92,7 @@ async fn renew(
             () = sleep(wait.saturating_sub(PACE)) => {}
             changed = speaking.changed() => if changed.is_err() { return },
         }
-        lease = Lease {
-            speaking: speaking.borrow_and_update().clone(),
-            ..Lease::new(lease.holder, system::now())
-        };
+        lease = lease.renewed(system::now(), speaking.borrow_and_update().clone());
         wait = match store.renew_lease(address.account, address.conversation, &lease).await {
             Ok(true) => Lease::HEARTBEAT,
             Ok(false) => return lost.cancel(),

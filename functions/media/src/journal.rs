@@ -5,10 +5,13 @@
 
 use std::time::Duration;
 
-use aws::store::{Outcome, Store};
+use aws::store::{Outcome, Store, StoreError};
 use domain::{
-    conversations::{EndedReason, Entry, NotPossible, Snapshot, Transition},
+    agents::AgentConfig,
+    conversations::{Conversation, EndedReason, Entry, NotPossible, Snapshot, Transition},
     costs::{Prices, Usage},
+    deliveries::Delivery,
+    events::{Event, EventName},
     time::Timestamp,
 };
 use tokio::{
@@ -22,7 +25,7 @@ use tokio::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{address::Address, holding::Hold};
+use crate::{holding::Hold, tools};
 
 /// Entries waiting to be stored: minutes of a lively conversation.
 const WAITING: usize = 1_024;
@@ -37,17 +40,29 @@ const LAST_WRITE: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone)]
 struct Writer {
     store: Store,
-    address: Address,
+    /// As it was when media began.
+    conversation: Conversation,
+    /// The call's own, whose filters are compiled.
+    agent: AgentConfig,
     /// The lease's: when it is lost, nothing more is written.
     holder: String,
     /// Tells the call that it is lost.
     lost: CancellationToken,
 }
 
+/// Something to be written down.
+#[derive(Debug)]
+enum Item {
+    /// What happened, what was used so far, and who waits for the event if it is a function call.
+    Happened(Entry, Usage, Option<oneshot::Sender<Event>>),
+    /// What became of a function call whose event is stored.
+    Answered(Delivery),
+}
+
 /// The call's end of its journal.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    entries: mpsc::Sender<(Entry, Usage)>,
+    items: mpsc::Sender<Item>,
     last: oneshot::Sender<Last>,
     task: JoinSet<()>,
 }
@@ -62,39 +77,50 @@ pub(crate) struct Last {
 }
 
 impl Journal {
-    /// Ready to write.
-    ///
-    /// `next_sequence` is the conversation's when media began: nobody else adds events until it ends.
-    pub(crate) fn open(
-        store: Store,
-        prices: Prices,
-        address: Address,
-        hold: &Hold,
-        next_sequence: u64,
-    ) -> Self {
-        let (entries, waiting) = mpsc::channel(WAITING);
+    /// Ready to write, from where the conversation was when media began: nobody else adds events until
+    /// it ends.
+    pub(crate) fn open(store: Store, prices: Prices, snapshot: Snapshot, hold: &Hold) -> Self {
+        let Snapshot { conversation, agent } = snapshot;
+        let (items, waiting) = mpsc::channel(WAITING);
         let (end, ending) = oneshot::channel();
         let mut task = JoinSet::new();
         let (holder, lost) = (hold.holder().to_owned(), hold.lost_token());
-        let writer = Writer { store, address, holder, lost };
-        task.spawn(write(writer, prices, next_sequence, waiting, ending));
-        Self { entries, last: end, task }
+        let writer = Writer { store, conversation, agent, holder, lost };
+        task.spawn(write(writer, prices, waiting, ending));
+        Self { items, last: end, task }
     }
 
-    /// Notes something that is stored ([`domain::events::is_stored`]), and what was used so far. Never waits; false when there is no room left,
-    /// that is, when nothing could be stored for minutes.
+    /// Notes something that is stored ([`domain::events::Matches::stores`]), and what was used so far.
+    /// Never waits; false when there is no room left, that is, when nothing could be stored for minutes.
     #[must_use]
     pub(crate) fn note(&self, entry: Entry, usage: &Usage) -> bool {
-        let noted = self.entries.try_send((entry, usage.clone()));
+        self.take(Item::Happened(entry, usage.clone(), None))
+    }
+
+    /// Like [`note`](Self::note), of a function call; the event comes back once it is stored.
+    #[must_use]
+    pub(crate) fn note_call(&self, entry: Entry, usage: &Usage) -> (bool, oneshot::Receiver<Event>) {
+        let (tell, stored) = oneshot::channel();
+        (self.take(Item::Happened(entry, usage.clone(), Some(tell))), stored)
+    }
+
+    /// Notes what became of a function call. Never waits.
+    pub(crate) fn answered(&self, delivery: Delivery) {
+        if !self.take(Item::Answered(delivery)) {
+            tracing::error!("what became of a function call is not stored");
+        }
+    }
+
+    fn take(&self, item: Item) -> bool {
         // Closed: the lease is lost, and the call is told so.
-        !matches!(noted, Err(TrySendError::Full(_)))
+        !matches!(self.items.try_send(item), Err(TrySendError::Full(_)))
     }
 
     /// Writes what waits and the last, and returns when that is done or can wait no longer.
     pub(crate) async fn finish(mut self, last: Last) {
         // The task waits for this before it ends, unless it lost the lease.
         let _ = self.last.send(last);
-        drop(self.entries);
+        drop(self.items);
         if timeout(LAST_WRITE, self.task.join_next()).await.is_err() {
             tracing::error!("the end of the conversation could not be written");
         }
@@ -104,37 +130,61 @@ impl Journal {
 async fn write(
     writer: Writer,
     prices: Prices,
-    mut next_sequence: u64,
-    mut waiting: mpsc::Receiver<(Entry, Usage)>,
+    mut waiting: mpsc::Receiver<Item>,
     ending: oneshot::Receiver<Last>,
 ) {
+    let mut next_sequence = writer.conversation.next_sequence;
     let mut taken = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut taken, BATCH).await > 0 {
-        let Some((_, usage)) = taken.last() else { continue };
-        let usage = usage.clone();
-        let entries: Vec<Entry> = taken.drain(..).map(|(entry, _)| entry).collect();
-        let persisted = writer
-            .persist(|snapshot| {
-                // A write whose answer was lost may have happened: then these events are already there.
-                if snapshot.conversation.next_sequence > next_sequence {
-                    return Err(NotPossible);
+        let (mut entries, mut listeners, mut deliveries) = (vec![], vec![], vec![]);
+        let mut usage = Usage::default();
+        for item in taken.drain(..) {
+            match item {
+                Item::Happened(entry, used, listener) => {
+                    entries.push(entry);
+                    listeners.extend(listener);
+                    usage = used;
                 }
-                snapshot.conversation.append(&snapshot.agent, &entries, &usage)
-            })
-            .await;
-        match persisted {
-            Persisted::Stored => next_sequence += entries.len() as u64,
-            Persisted::Refused => {}
-            Persisted::Lost => return writer.lost.cancel(),
+                Item::Answered(delivery) => deliveries.push(delivery),
+            }
+        }
+        let mut events = vec![];
+        if !entries.is_empty() {
+            let persisted = writer
+                .persist(|snapshot| {
+                    // A write whose answer was lost may have happened: then these events are already there.
+                    if snapshot.conversation.next_sequence > next_sequence {
+                        return Err(NotPossible);
+                    }
+                    events.clear();
+                    let transition = snapshot.conversation.append(&writer.agent, &entries, &usage)?;
+                    events.clone_from(&transition.events);
+                    Ok(transition)
+                })
+                .await;
+            match persisted {
+                Persisted::Stored => next_sequence += events.len() as u64,
+                Persisted::Refused => events.clear(),
+                Persisted::Lost => return writer.lost.cancel(),
+            }
+        }
+        // All function calls have a listener, so they are in the same order.
+        let calls = events.into_iter().filter(|event| event.name == EventName::FunctionCallTriggered);
+        for (event, listener) in calls.zip(listeners) {
+            // Nobody listens any more.
+            deliveries.extend(listener.send(event).err().and_then(|event| tools::not_called(&event)));
+        }
+        for delivery in &deliveries {
+            writer.record(delivery).await;
         }
     }
     // The call was dropped without a last word only if its task panicked; its supervisor ends it then.
     let Ok(Last { usage, end }) = ending.await else { return };
     writer
-        .persist(|Snapshot { conversation, agent }| match end {
-            Some((reason, at)) => conversation.end(agent, reason, &[], &usage, &prices, at),
+        .persist(|Snapshot { conversation, .. }| match end {
+            Some((reason, at)) => conversation.end(&writer.agent, reason, &[], &usage, &prices, at),
             None if conversation.usage == usage => Err(NotPossible),
-            None => conversation.append(agent, &[], &usage),
+            None => conversation.append(&writer.agent, &[], &usage),
         })
         .await;
 }
@@ -156,7 +206,7 @@ impl Writer {
         &self,
         mut change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
     ) -> Persisted {
-        let Address { account, conversation } = self.address;
+        let (account, conversation) = (self.conversation.account_id, self.conversation.id);
         loop {
             match self.store.transition_as(&self.holder, account, conversation, &mut change).await {
                 Ok(Outcome::Changed(_) | Outcome::Unchanged(_)) => return Persisted::Stored,
@@ -172,5 +222,57 @@ impl Writer {
             }
             sleep(RETRY).await;
         }
+    }
+
+    /// Stores what became of a function call, for as long as it takes.
+    async fn record(&self, delivery: &Delivery) {
+        let conversation = self.conversation.id;
+        loop {
+            match self.store.record_delivery(&self.conversation, None, delivery).await {
+                // Somebody has asked for it again meanwhile.
+                Ok(()) | Err(StoreError::Conflict) => return,
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%conversation, %error, "what became of a function call is not stored yet");
+                }
+                Err(error) => {
+                    return tracing::error!(%conversation, %error, "what became of a function call is not stored");
+                }
+            }
+            sleep(RETRY).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws::{store::testing, system};
+    use domain::{
+        conversations::Lease,
+        ids::{AccountId, ConversationId},
+        phone_numbers::E164,
+    };
+    use serde_json::Value;
+
+    use super::*;
+    use crate::address::Address;
+
+    #[tokio::test]
+    async fn what_cannot_be_stored_waits_within_a_bound_and_the_call_is_told() {
+        // Nobody listens there.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let store = Store::new(&testing::config(&url).await, "switchboard".to_owned());
+        let at = system::now();
+        let (account, id, number) = (AccountId::new(at, 1), ConversationId::new(at, 2), "+14155550100");
+        let number: E164 = number.parse().unwrap();
+        let conversation = Conversation::outbound(id, account, None, number.clone(), number, at);
+        let hold =
+            Hold::keep(store.clone(), Address { account, conversation: id }, Lease::new("a".into(), at));
+        let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
+        let journal = Journal::open(store, Prices::default(), snapshot, &hold);
+        let entry = Entry { at, name: EventName::SpeechStarted, data: Value::Null, message: None };
+        let noted = (0..10 * WAITING).take_while(|_| journal.note(entry.clone(), &Usage::default())).count();
+        assert!((WAITING..=WAITING + BATCH).contains(&noted), "{noted}");
     }
 }

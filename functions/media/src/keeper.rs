@@ -1,8 +1,9 @@
-//! Keeps the pieces of a call's recording, off the audio path.
+//! Keeps what a call leaves in the bucket, off the audio path: its recording and its replay log.
 
 use std::time::Duration;
 
 use aws::recordings::Recordings;
+use domain::time::Timestamp;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 
 use crate::{address::Address, recorder::Piece};
@@ -13,55 +14,90 @@ const WAITING: usize = 9;
 const TRIES: usize = 3;
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Something to be kept.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// A piece of the recording.
+    Recording(Piece),
+    /// A part of the replay log.
+    Log(Vec<u8>),
+}
+
+/// Where one worker's part of a call is kept.
+struct Place {
+    recordings: Recordings,
+    address: Address,
+    /// When this worker began: each has a log of its own.
+    began_at: Timestamp,
+    /// Parts of the log so far.
+    parts: u32,
+}
+
 /// Stores one call's pieces one after the other.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     address: Address,
-    pieces: mpsc::Sender<Piece>,
+    pieces: mpsc::Sender<Kept>,
     task: JoinSet<()>,
 }
 
 impl Keeper {
     /// Ready to store.
-    pub(crate) fn open(recordings: Recordings, address: Address) -> Self {
+    pub(crate) fn open(recordings: Recordings, address: Address, began_at: Timestamp) -> Self {
         let (pieces, mut waiting) = mpsc::channel(WAITING);
         let mut task = JoinSet::new();
+        let mut place = Place { recordings, address, began_at, parts: 0 };
         task.spawn(async move {
-            while let Some(piece) = waiting.recv().await {
-                store(&recordings, address, piece).await;
+            while let Some(kept) = waiting.recv().await {
+                place.store(kept).await;
             }
         });
         Self { address, pieces, task }
     }
 
     /// Stores a piece soon. Never waits; a piece is lost (and silent) when storing lags a minute behind.
-    pub(crate) fn keep(&self, piece: Piece) {
-        if self.pieces.try_send(piece).is_err() {
+    pub(crate) fn keep(&self, kept: Kept) {
+        if self.pieces.try_send(kept).is_err() {
             tracing::error!(conversation = %self.address.conversation, "a piece of the recording was lost");
         }
     }
 
     /// Stores the last pieces.
-    pub(crate) async fn finish(mut self, last: Vec<Piece>) {
-        for piece in last {
+    pub(crate) async fn finish(mut self, last: Vec<Kept>) {
+        for kept in last {
             // Fails only if the task is gone.
-            let _ = self.pieces.send(piece).await;
+            let _ = self.pieces.send(kept).await;
         }
         drop(self.pieces);
         self.task.join_next().await;
     }
 }
 
-async fn store(recordings: &Recordings, address: Address, piece: Piece) {
-    for attempt in 1..=TRIES {
-        let put =
-            recordings.put_piece(address.account, address.conversation, piece.start, piece.audio.clone());
-        match put.await {
-            Ok(()) => return,
-            Err(error) => {
-                tracing::warn!(conversation = %address.conversation, %error, attempt, "a piece was not stored");
+impl Place {
+    async fn store(&mut self, kept: Kept) {
+        for attempt in 1..=TRIES {
+            match self.put(&kept).await {
+                Ok(()) => break,
+                Err(error) => {
+                    let conversation = self.address.conversation;
+                    tracing::warn!(%conversation, %error, attempt, "a piece was not stored");
+                }
+            }
+            sleep(RETRY).await;
+        }
+        self.parts += u32::from(matches!(kept, Kept::Log(_)));
+    }
+
+    async fn put(&self, kept: &Kept) -> Result<(), aws::ServiceError> {
+        let Address { account, conversation } = self.address;
+        match kept {
+            Kept::Recording(Piece { start, audio }) => {
+                self.recordings.put_piece(account, conversation, *start, audio.clone()).await
+            }
+            Kept::Log(part) => {
+                let place = (self.began_at, self.parts);
+                self.recordings.put_replay_part(account, conversation, place, part.clone()).await
             }
         }
-        sleep(RETRY).await;
     }
 }

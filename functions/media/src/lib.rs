@@ -8,8 +8,10 @@
 //! says what it was saying, and the carrier connects the call to another.
 //!
 //! - `admission.rs`, `closing.rs`: the beginning and the end of a stream
+//! - `providing.rs`: with whose keys the providers are used
 //! - `carrier.rs`: the carrier's side of the socket
 //! - `hearing.rs`: the transcriber, kept connected
+//! - `tools.rs`: functions that the model calls
 //! - `estimate.rs`: tokens nobody else counted
 //! - `journal.rs`, `conversation_log.rs`: what is written down
 //! - `holding.rs`, `notes.rs`: whose call it is, and what others want of it
@@ -22,17 +24,23 @@ mod carrier;
 mod closing;
 mod config;
 mod conversation_log;
+mod dialogue;
 mod estimate;
 mod hearing;
 mod holding;
 mod journal;
 mod keeper;
 mod notes;
+mod outgoing;
+mod providing;
 mod recorder;
+mod tools;
+mod voice_activity;
 
 use std::{sync::Arc, time::Duration};
 
-use aws::{provider_keys::ProviderKeys, recordings::Recordings, store::Store};
+use anyhow::bail;
+use aws::{provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, store::Store};
 use axum::{
     Router,
     extract::{State, WebSocketUpgrade},
@@ -41,27 +49,33 @@ use axum::{
     routing::get,
 };
 use domain::costs::Prices;
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::timeout};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vendors::{
     Providers,
     keys::Keys,
     twilio::{Calls, media_stream::MAX_FRAME_BYTES},
+    webhooks::Sender,
 };
 
 pub use self::config::Config;
 use self::notes::Notes;
 
-/// How long calls may take to come to an end when the worker is told to stop.
-const DRAIN: Duration = Duration::from_secs(100);
+/// How long calls may take to be handed over when the worker is told to stop; whoever runs it ends it by
+/// force 20 s later (`StopTimeout` in the template).
+pub const DRAIN: Duration = Duration::from_secs(100);
 
 /// What all calls share.
 #[derive(Debug)]
 pub struct Worker {
     store: Store,
     recordings: Recordings,
+    /// Opens the customers' secrets.
+    sealer: Sealer,
     providers: Providers,
     calls: Calls,
+    /// To the customers' endpoints.
+    sender: Sender,
     prices: Prices,
     notes: Notes,
     /// One permit per call that may still be let in.
@@ -82,7 +96,17 @@ impl Worker {
         let providers = Providers { http, endpoints: config.endpoints.clone(), keys };
         let store = Store::new(&sdk, config.table.clone());
         let recordings = Recordings::new(&sdk, config.bucket.clone());
-        Ok(Self::from_parts(store, recordings, providers, config.prices.clone(), config.max_calls))
+        let sealer = Sealer::new(&sdk, config.sealing_key.clone());
+        let sender = Sender::new(config.receivers);
+        Ok(Self::from_parts(
+            store,
+            recordings,
+            sealer,
+            providers,
+            sender,
+            config.prices.clone(),
+            config.max_calls,
+        ))
     }
 
     /// A worker over clients that are made already, which lets in at most `max_calls` at once.
@@ -90,15 +114,19 @@ impl Worker {
     pub fn from_parts(
         store: Store,
         recordings: Recordings,
+        sealer: Sealer,
         providers: Providers,
+        sender: Sender,
         prices: Prices,
         max_calls: usize,
     ) -> Self {
         Self {
             store,
             recordings,
+            sealer,
             calls: Calls::new(&providers),
             providers,
+            sender,
             prices,
             notes: Notes::default(),
             room: Arc::new(Semaphore::new(max_calls)),
@@ -108,8 +136,8 @@ impl Worker {
     }
 }
 
-/// Serves streams until `stop` resolves, then hands every call over: the word being said is finished,
-/// and the carrier connects the call to another worker.
+/// Serves streams until `stop` resolves, then hands every call over, within `drain`: the word being said
+/// is finished, and the carrier connects the call to another worker.
 ///
 /// # Errors
 /// The socket failed, or calls were still live when the time to drain was over.
@@ -117,6 +145,7 @@ pub async fn serve(
     listener: TcpListener,
     worker: Worker,
     stop: impl Future<Output = ()> + Send + 'static,
+    drain: Duration,
 ) -> anyhow::Result<()> {
     let worker = Arc::new(worker);
     let router = Router::new()
@@ -127,16 +156,25 @@ pub async fn serve(
     let watched = Arc::clone(&worker);
     watching.spawn(async move { watched.notes.watch(&watched.store).await });
     let shutdown = worker.shutdown.clone();
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move {
-            stop.await;
-            shutdown.cancel();
-        })
-        .await?;
-    worker.tasks.close();
-    timeout(DRAIN, worker.tasks.wait())
-        .await
-        .map_err(|_| anyhow::anyhow!("calls were still live after {DRAIN:?}"))
+    let stopping = async move {
+        stop.await;
+        shutdown.cancel();
+    };
+    let serving = async {
+        // Also waits for connections that are no streams, or not yet.
+        axum::serve(listener, router).with_graceful_shutdown(stopping).await?;
+        worker.tasks.close();
+        worker.tasks.wait().await;
+        Ok(())
+    };
+    let too_late = async {
+        worker.shutdown.cancelled().await;
+        sleep(drain).await;
+    };
+    tokio::select! {
+        served = serving => served,
+        () = too_late => bail!("calls were still live after {drain:?}"),
+    }
 }
 
 /// Alive. A worker without room is healthy all the same: whoever watches would replace it, and cut

@@ -1,21 +1,22 @@
-//! Queues what the table's stream says was stored: calls that wait to be dialled.
+//! Queues what the table's stream says was stored: calls that wait to be dialled, events that webhooks
+//! asked for, deliveries that were asked for again.
 //!
-//! What is sent is already stored, so a message may be sent twice and late, but is never lost: if the
+//! What is sent is already stored, so a message may be sent twice and late, but is never lost: if a
 //! queue cannot be reached, the stream gives the same records again. This function reads no table and
-//! decides nothing about a call; the dialer does.
+//! decides nothing about a call or a delivery; the dialer and the webhooks function do.
 
 use std::time::Duration;
 
 use aws::{
-    queue::{CallJob, Queue},
-    store::conversation_of_key,
+    queue::{self, CallJob, DeliveryJob, Queue},
+    store::{conversation_of_key, delivery_of_key},
     system::{ConfigError, Vars},
 };
 use aws_lambda_events::{
     dynamodb::{Event, EventRecord},
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
 /// For a whole batch; below the function's own limit of 15 s, so that what was sent is reported as sent.
@@ -25,13 +26,18 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(12);
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `CALLS_QUEUE_URL`.
-    pub queue_url: String,
+    pub calls_queue_url: String,
+    /// `DELIVERIES_QUEUE_URL`.
+    pub deliveries_queue_url: String,
 }
 
 impl Config {
     /// Reads the variables; all that is wrong is reported.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
-        let config = Self { queue_url: vars.required("CALLS_QUEUE_URL") };
+        let config = Self {
+            calls_queue_url: vars.required("CALLS_QUEUE_URL"),
+            deliveries_queue_url: vars.required("DELIVERIES_QUEUE_URL"),
+        };
         vars.finish().map(|()| config)
     }
 }
@@ -40,76 +46,147 @@ impl Config {
 #[derive(Debug, Clone)]
 pub struct Relay {
     /// Where calls are queued.
-    pub queue: Queue,
+    pub calls: Queue<CallJob>,
+    /// Where deliveries are queued.
+    pub deliveries: Queue<DeliveryJob>,
 }
 
-/// The part of a conversation's state that matters here.
+/// The part of an item that says what it is.
 #[derive(Deserialize)]
 struct Stored {
     pk: String,
     sk: String,
-    state: String,
+    state: Option<String>,
+    outbox: Option<String>,
+}
+
+/// The part of an event that matters here.
+#[derive(Deserialize)]
+struct StoredEvent {
+    sequence: u64,
+    webhooks: Vec<usize>,
+}
+
+/// The part of a delivery that matters here.
+#[derive(Deserialize)]
+struct StoredDelivery {
+    attempt: u32,
 }
 
 /// What a record of the stream asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Record {
+enum Asked {
     /// A call was stored and waits to be dialled.
     Call(CallJob),
+    /// An event was stored that webhooks asked for, or a delivery was asked for again.
+    Deliveries(Vec<DeliveryJob>),
     /// Nothing to do.
-    Other,
-    /// It should be a conversation, but cannot be read. Reading it again will not help.
+    Nothing,
+    /// It should be one of these, but cannot be read. Reading it again will not help.
     Unreadable,
 }
 
+/// Jobs, each with the place of its record in the batch.
+type Jobs<J> = Vec<(usize, J)>;
+
 impl Relay {
-    /// Sends what a batch of records asks for, in their order. A stream goes on from the first record
-    /// that is reported as failed, so nothing behind it is tried.
+    /// Sends what a batch of records asks for. A stream goes on from the first record that is reported as
+    /// failed, so what was sent of those behind it is sent twice.
     pub async fn handle(&self, event: Event) -> DynamoDbEventResponse {
         let deadline = Instant::now() + BATCH_TIMEOUT;
-        let mut response = DynamoDbEventResponse::default();
-        for record in event.records {
-            let job = match read(&record) {
-                Record::Call(job) => job,
-                Record::Other => continue,
-                Record::Unreadable => {
+        let (mut calls, mut deliveries) = (Jobs::new(), Jobs::new());
+        for (place, record) in event.records.iter().enumerate() {
+            match read(record) {
+                Asked::Call(job) => calls.push((place, job)),
+                Asked::Deliveries(jobs) => deliveries.extend(jobs.into_iter().map(|job| (place, job))),
+                Asked::Nothing => {}
+                Asked::Unreadable => {
                     tracing::error!(
                         event_id = record.event_id,
-                        "a conversation of the stream cannot be read: dropped"
+                        "a record of the stream cannot be read: dropped"
                     );
-                    continue;
                 }
-            };
-            let conversation_id = job.conversation_id;
-            if let Err(error) = self.send(&job, deadline).await {
-                tracing::warn!(%conversation_id, %error, "not queued: the stream will ask again");
-                let mut failure = DynamoDbBatchItemFailure::default();
-                failure.item_identifier = record.change.sequence_number;
-                response.batch_item_failures.push(failure);
-                break;
             }
-            tracing::info!(%conversation_id, "queued");
+        }
+        let (calls, deliveries) = tokio::join!(
+            send_all(&self.calls, "calls", calls, deadline),
+            send_all(&self.deliveries, "deliveries", deliveries, deadline),
+        );
+        let mut response = DynamoDbEventResponse::default();
+        let first = calls.into_iter().chain(deliveries).min();
+        if let Some(record) = first.and_then(|place| event.records.into_iter().nth(place)) {
+            let mut failure = DynamoDbBatchItemFailure::default();
+            failure.item_identifier = record.change.sequence_number;
+            response.batch_item_failures.push(failure);
         }
         response
     }
-
-    async fn send(&self, job: &CallJob, deadline: Instant) -> Result<(), lambda_runtime::Error> {
-        timeout_at(deadline, self.queue.send_call(job, Duration::ZERO)).await??;
-        Ok(())
-    }
 }
 
-fn read(record: &EventRecord) -> Record {
-    // The stream's filter lets only queued calls pass; it is not relied upon.
-    if record.event_name != "INSERT" {
-        return Record::Other;
+/// Queues jobs in their order; the place of the first record that was not, or not wholly.
+async fn send_all<J: Serialize + Copy>(
+    queue: &Queue<J>,
+    name: &'static str,
+    jobs: Jobs<J>,
+    deadline: Instant,
+) -> Option<usize> {
+    let mut queued = 0;
+    for batch in jobs.chunks(queue::BATCH) {
+        let (places, batch): (Vec<_>, Vec<_>) = batch.iter().copied().unzip();
+        let left = match timeout_at(deadline, queue.send_batch(&batch)).await {
+            Ok(Ok(left)) => left.into_iter().min(),
+            Ok(Err(error)) => {
+                tracing::warn!(queue = name, %error, "the queue took nothing");
+                Some(0)
+            }
+            Err(_elapsed) => {
+                tracing::warn!(queue = name, "the queue did not answer in time");
+                Some(0)
+            }
+        };
+        if let Some(left) = left {
+            tracing::warn!(queue = name, queued, "not all was queued: the stream will ask again");
+            return places.get(left).copied();
+        }
+        queued += batch.len();
     }
-    let Ok(stored) = serde_dynamo::from_item::<_, Stored>(record.change.new_image.clone()) else {
-        return Record::Other;
+    if queued > 0 {
+        tracing::info!(queue = name, queued, "queued");
+    }
+    None
+}
+
+fn read(record: &EventRecord) -> Asked {
+    // The stream's filters let only these pass; they are not relied upon.
+    let image = || record.change.new_image.clone();
+    let Ok(stored) = serde_dynamo::from_item::<_, Stored>(image()) else { return Asked::Nothing };
+    let is_new = record.event_name == "INSERT";
+    let asked = match (stored.sk.as_str(), stored.state.as_deref(), stored.outbox.as_deref()) {
+        ("STATE", Some("queued"), _) if is_new => conversation_of_key(&stored.pk)
+            .map(|(account_id, conversation_id)| Asked::Call(CallJob { account_id, conversation_id })),
+        (_, _, Some("webhooks")) if is_new => new_event(&stored, serde_dynamo::from_item(image()).ok()),
+        (_, _, Some("redelivery")) if record.event_name != "REMOVE" => {
+            asked_again(&stored, serde_dynamo::from_item(image()).ok())
+        }
+        _ => return Asked::Nothing,
     };
-    match conversation_of_key(&stored.pk) {
-        _ if stored.sk != "STATE" || stored.state != "queued" => Record::Other,
-        Some((account_id, conversation_id)) => Record::Call(CallJob { account_id, conversation_id }),
-        None => Record::Unreadable,
-    }
+    asked.unwrap_or(Asked::Unreadable)
+}
+
+fn new_event(stored: &Stored, event: Option<StoredEvent>) -> Option<Asked> {
+    let (account_id, conversation_id) = conversation_of_key(&stored.pk)?;
+    let StoredEvent { sequence, webhooks } = event?;
+    let job = |webhook| DeliveryJob { account_id, conversation_id, sequence, webhook, attempt: 1 };
+    Some(Asked::Deliveries(webhooks.into_iter().map(job).collect()))
+}
+
+fn asked_again(stored: &Stored, delivery: Option<StoredDelivery>) -> Option<Asked> {
+    let key = delivery_of_key(&stored.pk, &stored.sk)?;
+    Some(Asked::Deliveries(vec![DeliveryJob {
+        account_id: key.account,
+        conversation_id: key.conversation,
+        sequence: key.sequence,
+        webhook: key.webhook,
+        attempt: delivery?.attempt,
+    }]))
 }

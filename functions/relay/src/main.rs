@@ -19,7 +19,11 @@ async fn main() -> ExitCode {
             return ExitCode::from(ConfigError::EXIT_CODE);
         }
     };
-    let relay = &Relay { queue: Queue::new(&aws::sdk_config().await, config.queue_url) };
+    let sdk = aws::sdk_config().await;
+    let relay = &Relay {
+        calls: Queue::new(&sdk, config.calls_queue_url),
+        deliveries: Queue::new(&sdk, config.deliveries_queue_url),
+    };
     let handler =
         service_fn(|event: LambdaEvent<_>| async { Ok::<_, Error>(relay.handle(event.payload).await) });
     match lambda_runtime::run(handler).await {

@@ -12,42 +12,64 @@ use serde_json::{Value, json};
 
 const SAMPLE: &str = include_str!("../../../events/dynamodb_stream_conversation.json");
 
-/// What was sent to the queue, and how many more messages it takes.
-#[derive(Clone)]
-struct Calls(Arc<Mutex<(Vec<Value>, usize)>>);
+/// What was sent to the queues: the queue's URL and the message; and how many more messages they take.
+#[derive(Default)]
+struct Queues {
+    sent: Vec<(String, Value)>,
+    room: usize,
+}
 
-impl Calls {
-    fn locked(&self) -> MutexGuard<'_, (Vec<Value>, usize)> {
+#[derive(Clone)]
+struct Sent(Arc<Mutex<Queues>>);
+
+impl Sent {
+    fn locked(&self) -> MutexGuard<'_, Queues> {
         self.0.lock().unwrap()
     }
 
-    fn bodies(&self) -> Vec<Value> {
-        self.locked()
-            .0
-            .iter()
-            .map(|sent| serde_json::from_str(sent["MessageBody"].as_str().unwrap()).unwrap())
-            .collect()
+    /// What one queue got.
+    fn to(&self, queue: &str) -> Vec<Value> {
+        let queues = self.locked();
+        queues.sent.iter().filter(|(url, _)| url.ends_with(queue)).map(|(_, body)| body.clone()).collect()
     }
 }
 
-async fn send(State(calls): State<Calls>, message: Bytes) -> (StatusCode, Json<Value>) {
-    let mut calls = calls.locked();
-    if calls.0.len() == calls.1 {
+async fn send(State(sent): State<Sent>, request: Bytes) -> (StatusCode, Json<Value>) {
+    let mut sent = sent.locked();
+    let request: Value = serde_json::from_slice(&request).unwrap();
+    let entries = request["Entries"].as_array().unwrap();
+    assert!((1..=10).contains(&entries.len()), "{}", entries.len());
+    if sent.room == 0 {
         return (StatusCode::BAD_REQUEST, Json(json!({ "__type": "com.amazonaws.sqs#AccessDenied" })));
     }
-    calls.0.push(serde_json::from_slice(&message).unwrap());
-    (StatusCode::OK, Json(json!({ "MessageId": "1", "MD5OfMessageBody": "" })))
+    let (mut successful, mut failed) = (vec![], vec![]);
+    for entry in entries {
+        let id = &entry["Id"];
+        if sent.room == 0 {
+            failed.push(json!({ "Id": id, "SenderFault": false, "Code": "InternalError" }));
+            continue;
+        }
+        sent.room -= 1;
+        successful.push(json!({ "Id": id, "MessageId": "1", "MD5OfMessageBody": "" }));
+        let body = serde_json::from_str(entry["MessageBody"].as_str().unwrap()).unwrap();
+        sent.sent.push((request["QueueUrl"].as_str().unwrap().to_owned(), body));
+    }
+    (StatusCode::OK, Json(json!({ "Successful": successful, "Failed": failed })))
 }
 
-/// A relay and the queue behind it, which takes `room` messages.
-async fn relay(room: usize) -> (Relay, Calls) {
-    let calls = Calls(Arc::new(Mutex::new((vec![], room))));
+/// A relay and the queues behind it, which take `room` messages.
+async fn relay(room: usize) -> (Relay, Sent) {
+    let sent = Sent(Arc::new(Mutex::new(Queues { room, ..Queues::default() })));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/", post(send)).with_state(calls.clone());
+    let router = Router::new().route("/", post(send)).with_state(sent.clone());
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
-    let queue = Queue::new(&testing::config(&url).await, format!("{url}/000000000000/calls"));
-    (Relay { queue }, calls)
+    let config = testing::config(&url).await;
+    let relay = Relay {
+        calls: Queue::new(&config, format!("{url}/000000000000/calls")),
+        deliveries: Queue::new(&config, format!("{url}/000000000000/deliveries")),
+    };
+    (relay, sent)
 }
 
 /// The sample as often as `count` says, record `n` changed by `change`.
@@ -70,20 +92,20 @@ fn failed(response: &DynamoDbEventResponse) -> Value {
 
 #[tokio::test]
 async fn a_stored_call_is_queued() {
-    let (relay, calls) = relay(10).await;
+    let (relay, sent) = relay(10).await;
     let response = relay.handle(serde_json::from_str(SAMPLE).unwrap()).await;
     assert_eq!(failed(&response), json!({ "batchItemFailures": [] }));
     let job = json!({
         "account_id": "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F",
         "conversation_id": "cnv_01JD8QA1B2C3D4E5F6G7H8J9K0",
     });
-    assert_eq!(calls.bodies(), [job]);
-    assert_eq!(calls.locked().0[0]["DelaySeconds"], 0);
+    assert_eq!(sent.to("/calls"), [job]);
+    assert_eq!(sent.to("/deliveries"), [json!(null); 0]);
 }
 
 #[tokio::test]
 async fn anything_but_a_new_queued_call_is_passed_over() {
-    let (relay, calls) = relay(10).await;
+    let (relay, sent) = relay(10).await;
     let event = batch(5, |n, record| match n {
         0 => record["eventName"] = json!("MODIFY"),
         1 => record["dynamodb"]["NewImage"]["sk"] = json!({ "S": "EVT#000001" }),
@@ -93,12 +115,58 @@ async fn anything_but_a_new_queued_call_is_passed_over() {
     });
     let response = relay.handle(event).await;
     assert_eq!(failed(&response), json!({ "batchItemFailures": [] }));
-    assert_eq!(calls.bodies().len(), 0);
+    assert_eq!(sent.locked().sent.len(), 0);
+}
+
+#[tokio::test]
+async fn an_event_is_queued_once_for_every_webhook_that_asked_for_it() {
+    let (relay, sent) = relay(10).await;
+    let event = serde_json::from_str(include_str!("../../../events/dynamodb_stream_event.json")).unwrap();
+    let response = relay.handle(event).await;
+    assert_eq!(failed(&response), json!({ "batchItemFailures": [] }));
+    let job = |webhook| {
+        json!({
+            "account_id": "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F",
+            "conversation_id": "cnv_01JD8QA1B2C3D4E5F6G7H8J9K0",
+            "sequence": 3,
+            "webhook": webhook,
+            "attempt": 1,
+        })
+    };
+    assert_eq!(sent.to("/deliveries"), [job(0), job(2)]);
+    assert_eq!(sent.to("/calls"), [json!(null); 0]);
+}
+
+#[tokio::test]
+async fn a_delivery_that_was_asked_for_again_is_queued() {
+    let (relay, sent) = relay(10).await;
+    let event =
+        serde_json::from_str(include_str!("../../../events/dynamodb_stream_redelivery.json")).unwrap();
+    let response = relay.handle(event).await;
+    assert_eq!(failed(&response), json!({ "batchItemFailures": [] }));
+    let job = json!({
+        "account_id": "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F",
+        "conversation_id": "cnv_01JD8QA1B2C3D4E5F6G7H8J9K0",
+        "sequence": 3,
+        "webhook": 2,
+        "attempt": 13,
+    });
+    assert_eq!(sent.to("/deliveries"), [job]);
+}
+
+#[tokio::test]
+async fn an_event_of_which_one_message_was_not_taken_is_asked_for_again_as_a_whole() {
+    let (relay, sent) = relay(1).await;
+    let event = serde_json::from_str(include_str!("../../../events/dynamodb_stream_event.json")).unwrap();
+    let response = relay.handle(event).await;
+    let number = "4421584500000000017450439092";
+    assert_eq!(failed(&response), json!({ "batchItemFailures": [{ "itemIdentifier": number }] }));
+    assert_eq!(sent.to("/deliveries").len(), 1);
 }
 
 #[tokio::test]
 async fn a_record_that_cannot_be_read_holds_nothing_up() {
-    let (relay, calls) = relay(10).await;
+    let (relay, sent) = relay(10).await;
     let event = batch(2, |n, record| {
         if n == 0 {
             record["dynamodb"]["NewImage"]["pk"] = json!({ "S": "acc_?#cnv_?" });
@@ -106,19 +174,21 @@ async fn a_record_that_cannot_be_read_holds_nothing_up() {
     });
     let response = relay.handle(event).await;
     assert_eq!(failed(&response), json!({ "batchItemFailures": [] }));
-    assert_eq!(calls.bodies().len(), 1);
+    assert_eq!(sent.locked().sent.len(), 1);
 }
 
 #[tokio::test]
 async fn the_stream_goes_on_from_the_first_record_that_was_not_queued() {
-    let (relay, calls) = relay(2).await;
-    let response = relay.handle(batch(5, |_, _| {})).await;
-    assert_eq!(failed(&response), json!({ "batchItemFailures": [{ "itemIdentifier": "2" }] }));
-    assert_eq!(calls.bodies().len(), 2);
+    for (room, first) in [(0, "0"), (2, "2"), (9, "9"), (10, "10"), (24, "24")] {
+        let (relay, sent) = relay(room).await;
+        let response = relay.handle(batch(25, |_, _| {})).await;
+        assert_eq!(failed(&response), json!({ "batchItemFailures": [{ "itemIdentifier": first }] }));
+        assert_eq!(sent.locked().sent.len(), room);
+    }
 }
 
 #[test]
 fn without_a_queue_the_function_does_not_start() {
     let error = Config::from_vars(aws::system::Vars::default()).unwrap_err();
-    assert_eq!(error.0, ["CALLS_QUEUE_URL is not set"]);
+    assert_eq!(error.0, ["CALLS_QUEUE_URL is not set", "DELIVERIES_QUEUE_URL is not set"]);
 }

@@ -3,11 +3,18 @@
 use anyhow::Context as _;
 use aws::{
     provider_keys::ProviderKeys,
+    queue::Queue,
+    sealing::Sealer,
     store::Store,
     system::{ConfigError, Vars},
 };
 use domain::costs::Prices;
-use vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
+use vendors::{
+    Providers, egress,
+    endpoints::Endpoints,
+    keys::Keys,
+    twilio::{Calls, Numbers},
+};
 
 use crate::Sweeper;
 
@@ -16,8 +23,12 @@ use crate::Sweeper;
 pub struct Config {
     /// `TABLE_NAME`.
     pub table: String,
+    /// `DELIVERIES_QUEUE_URL`.
+    pub queue_url: String,
     /// `PROVIDER_KEYS_SECRET`.
     pub keys_secret: String,
+    /// `SEALING_KEY_ID`: id or ARN of the KMS key that customers' secrets are sealed with.
+    pub sealing_key: String,
     /// `TWILIO_API_URL` and its like.
     pub endpoints: Endpoints,
     /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
@@ -28,14 +39,17 @@ impl Config {
     /// Reads the variables; all that is wrong is reported.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let table = vars.required("TABLE_NAME");
+        let queue_url = vars.required("DELIVERIES_QUEUE_URL");
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
+        let sealing_key = vars.required("SEALING_KEY_ID");
         let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
         let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
             Ok(endpoints) => endpoints,
             Err(bad) => return Err(vars.rejected(bad)),
         };
         vars.finish()?;
-        Ok(Self { table, keys_secret, endpoints, prices: Prices { agent_per_minute } })
+        let prices = Prices { agent_per_minute };
+        Ok(Self { table, queue_url, keys_secret, sealing_key, endpoints, prices })
     }
 }
 
@@ -48,7 +62,10 @@ impl Sweeper {
         let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
         Ok(Self {
             store: Store::new(&sdk, config.table),
+            queue: Queue::new(&sdk, config.queue_url),
+            sealer: Sealer::new(&sdk, config.sealing_key),
             calls: Calls::new(&providers),
+            numbers: Numbers::new(&providers),
             prices: config.prices,
         })
     }
@@ -62,9 +79,16 @@ mod tests {
     fn every_bad_variable_is_reported() {
         let vars = Vars::from([("TWILIO_API_URL", "x"), ("AGENT_PRICE_PER_MINUTE", "cheap")]);
         let bad = Config::from_vars(vars).unwrap_err().0;
-        for name in ["TABLE_NAME", "PROVIDER_KEYS_SECRET", "AGENT_PRICE_PER_MINUTE", "TWILIO_API_URL"] {
+        for name in [
+            "TABLE_NAME",
+            "DELIVERIES_QUEUE_URL",
+            "PROVIDER_KEYS_SECRET",
+            "SEALING_KEY_ID",
+            "AGENT_PRICE_PER_MINUTE",
+            "TWILIO_API_URL",
+        ] {
             assert_eq!(bad.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {bad:?}");
         }
-        assert_eq!(bad.len(), 4, "{bad:?}");
+        assert_eq!(bad.len(), 6, "{bad:?}");
     }
 }

@@ -1,5 +1,6 @@
-//! Ends what is past its deadline: calls that nobody dialled, answered or reported on, and those whose
-//! worker is gone.
+//! Looks after what is due: ends calls that nobody dialled, answered or reported on, and those whose worker
+//! is gone; queues deliveries whose next attempt is further away than a queue can wait (`deliveries`);
+//! clears away phone numbers whose purchase was cut short (`numbers`).
 //!
 //! Once a minute it reads what is due, the longest overdue first, and looks at each conversation by
 //! itself: [`domain::sweep`] decides, the carrier is asked before anything ends, and one that cannot be
@@ -7,11 +8,15 @@
 //! same time: one write wins, and who lost it looks again.
 
 mod config;
+mod deliveries;
 pub mod metrics;
+mod numbers;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use aws::{
+    queue::{DeliveryJob, Queue},
+    sealing::Sealer,
     store::{DueItem, Store, StoreError},
     system,
 };
@@ -24,11 +29,11 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
-use vendors::twilio::{CallSid, CallState, CallStatus, Calls};
+use vendors::twilio::{CallSid, CallState, CallStatus, Calls, Numbers};
 
 pub use self::config::Config;
 
-/// As many conversations as are read from the index at once, and how often in one sweep. What is left
+/// As many conversations, or deliveries, as are read from the index at once, and how often in one sweep. What is left
 /// is the next sweep's.
 const PAGE: usize = 100;
 const PAGES: usize = 10;
@@ -45,13 +50,19 @@ const PUT_OFF: Duration = Duration::from_mins(2);
 /// How often it looks again after somebody else wrote first.
 const LOOKS: usize = 4;
 
-/// Ends what is overdue. Cheap to clone.
+/// Looks after what is due. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Sweeper {
     /// Where conversations are.
     pub store: Store,
+    /// Where attempts to deliver events are queued.
+    pub queue: Queue<DeliveryJob>,
+    /// Opens the customers' secrets.
+    pub sealer: Sealer,
     /// The carrier.
     pub calls: Calls,
+    /// The carrier's numbers.
+    pub numbers: Numbers,
     /// The deployment's own.
     pub prices: Prices,
 }
@@ -67,6 +78,10 @@ pub struct Swept {
     pub failed: usize,
     /// How long the oldest was overdue.
     pub lag: Duration,
+    /// Deliveries that were due and are queued now.
+    pub queued: usize,
+    /// Phone numbers whose purchase or release was cut short, and that are cleared away now.
+    pub cleared: usize,
 }
 
 /// What became of one conversation.
@@ -92,9 +107,19 @@ impl Sweeper {
     /// Looks at everything that is due, within bounds.
     ///
     /// # Errors
-    /// The index cannot be read. What is wrong with one conversation is logged, and it is put off.
+    /// The index cannot be read. What is wrong with one conversation or delivery is logged, and it is put
+    /// off.
     pub async fn sweep(&self) -> Result<Swept, StoreError> {
         let deadline = Instant::now() + SWEEP_TIMEOUT;
+        let (swept, queued, cleared) =
+            tokio::join!(self.conversations(deadline), self.deliveries(deadline), self.numbers(deadline));
+        let swept = Swept { queued: queued?, cleared: cleared?, ..swept? };
+        let Swept { looked_at, ended, failed, lag, queued, cleared } = &swept;
+        tracing::info!(looked_at, ended, failed, lag_s = lag.as_secs(), queued, cleared, "swept");
+        Ok(swept)
+    }
+
+    async fn conversations(&self, deadline: Instant) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         let mut seen = BTreeSet::new();
         for _ in 0..PAGES {
@@ -116,8 +141,6 @@ impl Sweeper {
                 break;
             }
         }
-        let Swept { looked_at, ended, failed, lag } = &swept;
-        tracing::info!(looked_at, ended, failed, lag_s = lag.as_secs(), "swept");
         Ok(swept)
     }
 
@@ -172,8 +195,8 @@ impl Sweeper {
         for _ in 0..LOOKS {
             let Some(snapshot) = self.store.conversation(account, id).await? else { return Ok(Done::Left) };
             let lease = self.store.lease(account, id).await?;
-            let spoke = lease.as_ref().is_some_and(|lease| lease.speaking.is_some());
-            let messages = if spoke { self.store.messages(account, id).await? } else { vec![] };
+            let has_begun = snapshot.conversation.started_at().is_some();
+            let messages = if has_begun { self.store.messages(account, id).await? } else { vec![] };
             let case = Case {
                 snapshot: &snapshot,
                 lease: lease.as_ref(),
@@ -191,7 +214,10 @@ impl Sweeper {
                 Verdict::Ask => answer = Some(self.ask(&snapshot.conversation).await?),
                 Verdict::End { hang_up, change } => {
                     if let (true, Some((Some(call), _))) = (hang_up, &answer) {
-                        self.calls.hang_up(call).await?;
+                        // Who could be asked can be told.
+                        if let Some(calls) = self.calls(&snapshot.conversation).await? {
+                            calls.hang_up(call).await?;
+                        }
                     }
                     match self.store.commit(&snapshot.conversation, &change).await {
                         Ok(()) => {
@@ -208,12 +234,26 @@ impl Sweeper {
         Err(StoreError::Conflict.into())
     }
 
+    /// The calls of the account at the carrier that a conversation's call goes through.
+    async fn calls(&self, conversation: &Conversation) -> Result<Option<Calls>, StoreError> {
+        Ok(self.calls.through(&self.store.call_account(&self.sealer, conversation).await?))
+    }
+
     /// What the carrier says of a conversation's call, and which it is if that is certain.
     async fn ask(&self, conversation: &Conversation) -> Result<(Option<CallSid>, Carrier), NotDone> {
+        // Of a number that was released nobody can ask any more.
+        let calls = match self.calls(conversation).await {
+            Ok(Some(calls)) => calls,
+            Ok(None) => return Ok((None, Carrier::Unknown)),
+            Err(error) => {
+                tracing::warn!(conversation = %conversation.id, %error, "the carrier cannot be asked");
+                return Ok((None, Carrier::Silent));
+            }
+        };
         let asked = match (&conversation.carrier_call_id, &conversation.phone_call) {
             (Some(call), _) => {
                 let call: CallSid = call.parse().map_err(|_| NotDone::BadCallId)?;
-                self.calls.fetch(&call).await.map(|state| state.map(|state| (call, state)))
+                calls.fetch(&call).await.map(|state| state.map(|state| (call, state)))
             }
             // The answer to our request was lost, and so was every report.
             (None, Some(phone_call)) => {
@@ -222,7 +262,7 @@ impl Sweeper {
                     State::Dialing { dialed_at } | State::Ringing { dialed_at } => dialed_at,
                     _ => conversation.created_at,
                 };
-                let found = self.calls.find(to.as_str(), from.as_str(), since).await;
+                let found = calls.find(to.as_str(), from.as_str(), since).await;
                 // Of several nobody can tell which.
                 found.map(|mut found| if found.len() == 1 { found.pop() } else { None })
             }

@@ -30,12 +30,14 @@ pub fn line(swept: &Swept, now: Timestamp) -> String {
                     metric("SweepLag", "Seconds"),
                     metric("SweepEnded", "Count"),
                     metric("SweepFailed", "Count"),
+                    metric("DeliveriesQueued", "Count"),
                 ],
             }],
         },
         "SweepLag": swept.lag.as_secs(),
         "SweepEnded": swept.ended,
         "SweepFailed": swept.failed,
+        "DeliveriesQueued": swept.queued,
     })
     .to_string()
 }
@@ -50,7 +52,14 @@ mod tests {
 
     #[test]
     fn every_metric_that_is_announced_is_there() {
-        let swept = Swept { looked_at: 9, ended: 3, failed: 1, lag: Duration::from_millis(61_900) };
+        let swept = Swept {
+            looked_at: 9,
+            ended: 3,
+            failed: 1,
+            lag: Duration::from_millis(61_900),
+            queued: 7,
+            cleared: 0,
+        };
         let line = line(&swept, Timestamp::from_millis(1_795_339_800_120));
         assert!(!line.contains('\n'));
         let line: Value = serde_json::from_str(&line).unwrap();
@@ -58,6 +67,6 @@ mod tests {
         let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap().iter();
         let values: Vec<_> =
             metrics.map(|metric| line[metric["Name"].as_str().unwrap()].as_u64().unwrap()).collect();
-        assert_eq!(values, [61, 3, 1]);
+        assert_eq!(values, [61, 3, 1, 7]);
     }
 }

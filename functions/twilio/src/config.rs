@@ -1,13 +1,16 @@
 //! How the function is configured.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use aws::{
     provider_keys::ProviderKeys,
+    sealing::Sealer,
     store::Store,
     system::{ConfigError, Vars},
 };
-use domain::costs::Prices;
-use vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
+use domain::{costs::Prices, receivers::Receivers};
+use vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls, webhooks::Sender};
 
 use crate::Callbacks;
 
@@ -22,10 +25,17 @@ pub struct Config {
     pub media_url: String,
     /// `PROVIDER_KEYS_SECRET`.
     pub keys_secret: String,
+    /// `SEALING_KEY_ID`: id or ARN of the KMS key that customers' secrets are sealed with.
+    pub sealing_key: String,
     /// `TWILIO_API_URL` and its like.
     pub endpoints: Endpoints,
     /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
     pub prices: Prices,
+    /// `RETENTION_DAYS`: how long a conversation is kept, 90 unless set.
+    pub retention: Duration,
+    /// `ALLOW_HTTP_WEBHOOKS` (`true`; a stack on the developer's own machine, never a deployed one):
+    /// whether webhooks may be on this machine, and `http://`.
+    pub receivers: Receivers,
 }
 
 impl Config {
@@ -35,6 +45,9 @@ impl Config {
         let public_url = url(&mut vars, "PUBLIC_URL", ["https://", "http://"]);
         let media_url = url(&mut vars, "MEDIA_URL", ["wss://", "ws://"]);
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
+        let sealing_key = vars.required("SEALING_KEY_ID");
+        let receivers = vars.parsed("ALLOW_HTTP_WEBHOOKS", Receivers::PublicOnly);
+        let days: u32 = vars.parsed("RETENTION_DAYS", 90);
         let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
         let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
             Ok(endpoints) => endpoints,
@@ -42,7 +55,18 @@ impl Config {
         };
         vars.finish()?;
         let prices = Prices { agent_per_minute };
-        Ok(Self { table, public_url, media_url, keys_secret, endpoints, prices })
+        let retention = Duration::from_hours(24 * u64::from(days));
+        Ok(Self {
+            table,
+            public_url,
+            media_url,
+            keys_secret,
+            sealing_key,
+            endpoints,
+            prices,
+            retention,
+            receivers,
+        })
     }
 }
 
@@ -64,7 +88,11 @@ impl Callbacks {
         let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
         Ok(Self {
             store: Store::new(&sdk, config.table),
+            sealer: Sealer::new(&sdk, config.sealing_key),
             calls: Calls::new(&providers),
+            sender: Sender::new(config.receivers),
+            receivers: config.receivers,
+            retention: config.retention,
             auth_token,
             public_url: config.public_url,
             media_url: config.media_url,
@@ -84,6 +112,8 @@ mod tests {
             ("MEDIA_URL", "https://x"),
             ("TWILIO_API_URL", "x"),
             ("AGENT_PRICE_PER_MINUTE", "cheap"),
+            ("ALLOW_HTTP_WEBHOOKS", "yes"),
+            ("RETENTION_DAYS", "-1"),
         ];
         let bad = Config::from_vars(Vars::from(vars)).unwrap_err().0;
         for name in [
@@ -91,11 +121,14 @@ mod tests {
             "PUBLIC_URL",
             "MEDIA_URL",
             "PROVIDER_KEYS_SECRET",
+            "SEALING_KEY_ID",
+            "ALLOW_HTTP_WEBHOOKS",
+            "RETENTION_DAYS",
             "TWILIO_API_URL",
             "AGENT_PRICE_PER_MINUTE",
         ] {
             assert_eq!(bad.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {bad:?}");
         }
-        assert_eq!(bad.len(), 6, "{bad:?}");
+        assert_eq!(bad.len(), 9, "{bad:?}");
     }
 }

@@ -1,7 +1,8 @@
 //! The carrier's callbacks: what it reports of a call moves the conversation.
 //!
 //! Below `/twilio/{account_id}/{conversation_id}`, all POST, forms signed with the carrier account's auth
-//! token. Without a valid signature, or for a conversation that does not exist, the answer is a 403.
+//! token (`genuine.rs`). Without a valid signature, or for a conversation that does not exist, the answer is a
+//! 403.
 //!
 //! - `/status`: a call's progress. Reports come twice, late and in any order; one that says nothing new
 //!   changes nothing and is a 200 like the first. Which report means which change is [`reports::change`].
@@ -9,33 +10,41 @@
 //! - `/stream`: a stream's fate. When one broke and the carrier does not ask how to go on, it is told to.
 //!   [`resuming`] decides about both.
 //!
+//! Below `/twilio/{account_id}`, for calls to the account's numbers, of which the carrier knows no conversation:
+//!
+//! - `/inbound`: somebody calls; the answer is TwiML, a stream or a rejection. `inbound.rs` decides.
+//! - `/status`: the end of such a call.
+//!
 //! What cannot be stored is a 5xx. The carrier repeats a report only if its connection fails or the
 //! callback's URL asks for more, so this counts on later reports: each of them alone is enough to move
 //! on from any earlier state. What no report brings to an end is ended at its deadline, elsewhere.
 
 mod config;
+mod genuine;
+mod inbound;
 pub mod reports;
 pub mod resuming;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use aws::{
+    sealing::Sealer,
     store::{Outcome, Store, StoreError},
     system,
 };
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, OriginalUri, Path, Request, State},
+    extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
 use domain::{
     accounts::sha256_hex,
-    conversations::{Snapshot, State as Standing},
+    conversations::{Conversation, Snapshot, State as Standing},
     costs::Prices,
     ids::{AccountId, ConversationId},
+    receivers::Receivers,
     sweep::{Carrier, Case, Verdict},
 };
 use serde_json::json;
@@ -44,14 +53,17 @@ use vendors::{
     Secret,
     twilio::{
         CallSid, Calls,
-        callbacks::{self, StatusCallback, StreamCallback, parse_form},
-        signature::{self, Signed},
+        callbacks::{self, IncomingCall, StatusCallback, StreamCallback, parse_form},
         twiml::{self, ConnectStream},
     },
+    webhooks::Sender,
 };
 
 pub use self::config::Config;
-use self::resuming::Stranded;
+use self::{
+    genuine::{Genuine, GenuineOfNumber},
+    resuming::Stranded,
+};
 
 /// A report has some 30 short parameters.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -67,8 +79,16 @@ const STREAM_TIMEOUT: Duration = Duration::from_secs(12);
 pub struct Callbacks {
     /// Where conversations are.
     pub store: Store,
+    /// Opens the customers' secrets.
+    pub sealer: Sealer,
     /// The carrier, to be told how a call goes on.
     pub calls: Calls,
+    /// To the customers' endpoints.
+    pub sender: Sender,
+    /// Which of them may be named.
+    pub receivers: Receivers,
+    /// How long a conversation is kept, from when it began.
+    pub retention: Duration,
     /// The carrier account's, which signs.
     pub auth_token: Secret,
     /// Base of the URLs that the carrier was given and signs.
@@ -85,40 +105,11 @@ pub fn router(callbacks: Callbacks) -> Router {
         .route("/twilio/{account_id}/{conversation_id}/status", post(status))
         .route("/twilio/{account_id}/{conversation_id}/resume", post(resume))
         .route("/twilio/{account_id}/{conversation_id}/stream", post(stream))
+        .route("/twilio/{account_id}/inbound", post(call_in))
+        .route("/twilio/{account_id}/status", post(call_in_status))
         .fallback(|| async { answer(StatusCode::NOT_FOUND) })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(Arc::new(callbacks))
-}
-
-/// What the carrier sent, proven to come from it.
-struct Genuine {
-    account_id: AccountId,
-    conversation_id: ConversationId,
-    body: Bytes,
-}
-
-impl FromRequest<Arc<Callbacks>> for Genuine {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, callbacks: &Arc<Callbacks>) -> Result<Self, Response> {
-        let (mut parts, body) = request.into_parts();
-        let Ok(OriginalUri(uri)) = OriginalUri::from_request_parts(&mut parts, callbacks).await;
-        let ids = Path::<(AccountId, ConversationId)>::from_request_parts(&mut parts, callbacks).await;
-        let headers = parts.headers.clone();
-        let body = Bytes::from_request(Request::from_parts(parts, body), callbacks)
-            .await
-            .map_err(IntoResponse::into_response)?;
-        let signature =
-            headers.get(signature::HEADER).and_then(|header| header.to_str().ok()).unwrap_or_default();
-        let path = uri.path_and_query().map_or("", |path| path.as_str());
-        let url = format!("{}{path}", callbacks.public_url);
-        if !signature::verify(&callbacks.auth_token, &url, Signed::Form(&parse_form(&body)), signature) {
-            tracing::warn!("a report without a valid signature: refused");
-            return Err(answer(StatusCode::FORBIDDEN));
-        }
-        let Ok(Path((account_id, conversation_id))) = ids else { return Err(answer(StatusCode::FORBIDDEN)) };
-        Ok(Self { account_id, conversation_id, body })
-    }
 }
 
 async fn status(State(callbacks): State<Arc<Callbacks>>, sent: Genuine) -> Response {
@@ -127,6 +118,29 @@ async fn status(State(callbacks): State<Arc<Callbacks>>, sent: Genuine) -> Respo
         Err(error) => return unreadable(&sent, &error),
     };
     callbacks.take(sent.account_id, sent.conversation_id, &report).await
+}
+
+async fn call_in(State(callbacks): State<Arc<Callbacks>>, sent: GenuineOfNumber) -> Response {
+    match IncomingCall::read(&parse_form(&sent.body)) {
+        Ok(call) => callbacks.answer_call(sent.account_id, sent.number, call).await,
+        Err(error) => {
+            tracing::warn!(account = %sent.account_id, %error, "a call that cannot be read");
+            answer(StatusCode::BAD_REQUEST)
+        }
+    }
+}
+
+async fn call_in_status(State(callbacks): State<Arc<Callbacks>>, sent: GenuineOfNumber) -> Response {
+    match StatusCallback::read(&parse_form(&sent.body)) {
+        Ok(report) => {
+            let id = ConversationId::of_call(sent.account_id, report.call_sid.as_str());
+            callbacks.take(sent.account_id, id, &report).await
+        }
+        Err(error) => {
+            tracing::warn!(account = %sent.account_id, %error, "a report that cannot be read: ignored");
+            answer(StatusCode::BAD_REQUEST)
+        }
+    }
 }
 
 async fn resume(State(callbacks): State<Arc<Callbacks>>, sent: Genuine) -> Response {
@@ -169,7 +183,7 @@ impl Callbacks {
             }
             Ok(Outcome::Unchanged(snapshot)) if reports::is_unwanted(&snapshot, report) => {
                 tracing::warn!(%conversation_id, ?status, "a call of a conversation that is over");
-                self.hang_up(conversation_id, &report.call_sid).await
+                self.hang_up(&snapshot.conversation, &report.call_sid).await
             }
             Ok(Outcome::Unchanged(_) | Outcome::LostLease) => {
                 tracing::info!(%conversation_id, ?status, "nothing new");
@@ -183,8 +197,17 @@ impl Callbacks {
         }
     }
 
-    async fn hang_up(&self, conversation_id: ConversationId, call: &CallSid) -> Response {
-        match timeout(HANG_UP_TIMEOUT, self.calls.hang_up(call)).await {
+    /// The calls of the account at the carrier that a conversation's call goes through; none if it cannot be
+    /// reached.
+    async fn calls(&self, conversation: &Conversation) -> Option<Calls> {
+        let account = in_time(self.store.call_account(&self.sealer, conversation)).await.ok()?;
+        self.calls.through(&account)
+    }
+
+    async fn hang_up(&self, conversation: &Conversation, call: &CallSid) -> Response {
+        let conversation_id = conversation.id;
+        let Some(calls) = self.calls(conversation).await else { return answer(StatusCode::BAD_GATEWAY) };
+        match timeout(HANG_UP_TIMEOUT, calls.hang_up(call)).await {
             Ok(Ok(())) => StatusCode::OK.into_response(),
             // Whoever answers it is hung up on, since no stream is let in.
             Ok(Err(error)) => {
@@ -277,21 +300,23 @@ impl Callbacks {
                 return Ok(Err(StatusCode::FORBIDDEN));
             };
             let lease = self.store.lease(account_id, conversation_id).await?;
-            Ok::<_, StoreError>(Ok(Stranded::find(&snapshot, lease.as_ref(), report)))
+            let stranded = Stranded::find(&snapshot, lease.as_ref(), report);
+            Ok::<_, StoreError>(Ok(stranded.map(|stranded| (stranded, snapshot.conversation))))
         };
         let first = match in_time(look()).await {
-            Ok(Ok(Some(first))) => first,
+            Ok(Ok(Some((first, _)))) => first,
             Ok(Ok(None)) => return StatusCode::OK.into_response(),
             Ok(Err(code)) | Err(code) => return answer(code),
         };
         sleep(first.patience()).await;
-        match in_time(look()).await {
-            Ok(Ok(Some(second))) if second == first => {}
+        let conversation = match in_time(look()).await {
+            Ok(Ok(Some((second, conversation)))) if second == first => conversation,
             Ok(_) => return StatusCode::OK.into_response(),
             Err(code) => return answer(code),
-        }
+        };
+        let Some(calls) = self.calls(&conversation).await else { return answer(StatusCode::BAD_GATEWAY) };
         let url = format!("{}/twilio/{account_id}/{conversation_id}/resume", self.public_url);
-        match self.calls.redirect(&report.call_sid, &url).await {
+        match calls.redirect(&report.call_sid, &url).await {
             Ok(redirected) => {
                 tracing::warn!(%conversation_id, redirected, "a call without a stream");
                 StatusCode::OK.into_response()

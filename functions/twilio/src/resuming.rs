@@ -18,8 +18,6 @@ use vendors::twilio::{
 const ASKS_BY_ITSELF: Duration = Duration::from_millis(500);
 /// How long it may take to connect the stream of an answer that it was given.
 const CONNECTS: Duration = Duration::from_secs(2);
-/// The carrier's clock, whole seconds included, may be this far behind ours.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(1);
 
 /// The carrier asks how `call` goes on: with another stream, which is let in with the token of this
 /// hash. A call that never came to talking is over. Not possible: it is to be hung up.
@@ -64,10 +62,9 @@ impl Stranded {
         if report.event != StreamEvent::Error || !is_live || !is_of(snapshot, &report.call_sid) {
             return None;
         }
-        // The broken stream's worker was not heard of any more, so this is another's.
-        let is_held_since =
-            |broke_at: Timestamp| lease.is_some_and(|lease| lease.noted_at() > broke_at.after(CLOCKS_DIFFER));
-        if report.timestamp.is_some_and(is_held_since) {
+        // Without a token that waits to be used, the stream that was let in last is the call's.
+        let held = lease.and_then(|lease| lease.stream.as_ref()).zip(report.stream_sid.as_ref());
+        if conversation.media_token_sha256.is_none() && held.is_some_and(|(held, broke)| held != broke) {
             return None;
         }
         Some(Self {

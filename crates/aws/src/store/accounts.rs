@@ -1,102 +1,126 @@
-//! Accounts, their tokens, phone numbers and agents.
+//! Accounts and their tokens.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use domain::{
-    accounts::{Account, Token},
-    agents::AgentConfig,
-    ids::{AccountId, AgentId, PhoneNumberId},
-    phone_numbers::E164,
+    accounts::{Account, IssuedToken, ListedAccount, Token},
+    ids::AccountId,
     time::Timestamp,
 };
 
 use super::{
-    Store, StoreError,
-    items::{self, ACCOUNT, Item, OWNER, Owned, OwnedNumber, StoredConfig, TOKEN},
-    read_error,
+    Condition, Store, StoreError, Write,
+    items::{self, ACCOUNT, ACCOUNTS, ISSUED, Item, Owned, TOKEN},
 };
 
+/// What the token is called that an account begins with.
+pub const FIRST_TOKEN: &str = "first";
+
 impl Store {
-    /// Stores a new account and the token that opens it. [`StoreError::Conflict`] if either exists.
+    /// Stores a new account and the token that opens it, listed under the name [`FIRST_TOKEN`].
+    /// [`StoreError::Conflict`] if either exists.
     pub async fn create_account(&self, account: &Account, token: &Token) -> Result<(), StoreError> {
-        self.write(vec![
-            self.put_new(Item::new(items::account_pk(account.id), ACCOUNT, account)?),
-            self.put_new(Item::new(items::token_pk(token), TOKEN, &Owned { account_id: account.id })?),
+        let Account { id, ref name, created_at, .. } = *account;
+        let listed = ListedAccount { id, name: name.clone(), created_at };
+        let issued = token.issued(FIRST_TOKEN.to_owned(), created_at);
+        let mut writes = vec![
+            self.put_new(Item::new(items::account_pk(id), ACCOUNT, account)?),
+            self.put_new(Item::new(ACCOUNTS.to_owned(), id.to_string(), &listed)?),
+        ];
+        writes.extend(self.put_token(id, &issued)?);
+        self.write(writes).await
+    }
+
+    /// An account, if there is one of this id.
+    pub async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        let item = self.get(items::account_pk(id), ACCOUNT).await?;
+        item.map(|item| item.read(ACCOUNT)).transpose()
+    }
+
+    /// All accounts, oldest first.
+    pub async fn accounts(&self) -> Result<Vec<ListedAccount>, StoreError> {
+        // Ids sort by time.
+        let items = self.range(ACCOUNTS.to_owned(), "acc_".into(), "acc_~".into(), usize::MAX).await?;
+        items.into_iter().map(|item| item.read(ACCOUNTS)).collect()
+    }
+
+    /// Gives an account another signing secret ([`Account::rotate`]); the account as it is then, none if
+    /// there is no such account. [`StoreError::Conflict`] if somebody else rotated at the same moment.
+    pub async fn rotate_signing_secret(
+        &self,
+        id: AccountId,
+        new_secret: String,
+        now: Timestamp,
+    ) -> Result<Option<Account>, StoreError> {
+        let Some(before) = self.account(id).await? else { return Ok(None) };
+        let old = before.signing_secret.clone();
+        let after = before.rotate(new_secret, now);
+        let previous: AttributeValue = serde_dynamo::to_attribute_value(&after.previous_signing_secret)
+            .map_err(|_| StoreError::Corrupt("NEW"))?;
+        // Only the secrets, whatever else of the account changes at the same time.
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(items::key(items::account_pk(id), ACCOUNT)))
+            .update_expression("SET signing_secret = :new, previous_signing_secret = :previous")
+            .condition_expression("signing_secret = :old")
+            .expression_attribute_values(":new", AttributeValue::S(after.signing_secret.clone()))
+            .expression_attribute_values(":previous", previous)
+            .expression_attribute_values(":old", AttributeValue::S(old))
+            .build();
+        self.write(vec![Write::new(update.map(|update| TransactWriteItem::builder().update(update)))])
+            .await?;
+        Ok(Some(after))
+    }
+
+    /// Lets `token` open an account. [`StoreError::Conflict`] if there is no such account, or the token
+    /// opens one already.
+    pub async fn create_token(
+        &self,
+        account: AccountId,
+        token: &Token,
+        name: String,
+        now: Timestamp,
+    ) -> Result<IssuedToken, StoreError> {
+        let issued = token.issued(name, now);
+        let exists = Condition::new("attribute_exists(pk)");
+        let mut writes = vec![self.check(items::account_pk(account), ACCOUNT, &exists)];
+        writes.extend(self.put_token(account, &issued)?);
+        self.write(writes).await?;
+        Ok(issued)
+    }
+
+    fn put_token(&self, account: AccountId, issued: &IssuedToken) -> Result<[Write; 2], StoreError> {
+        let key = items::token_key(&issued.sha256);
+        Ok([
+            self.put_new(Item::new(key.clone(), TOKEN, &Owned { account_id: account })?),
+            self.put_new(Item::new(items::account_pk(account), key, issued)?),
+        ])
+    }
+
+    /// The tokens that open an account, oldest first.
+    pub async fn tokens(&self, account: AccountId) -> Result<Vec<IssuedToken>, StoreError> {
+        let (pk, from) = (items::account_pk(account), ISSUED.to_owned());
+        let items = self.range(pk, from, format!("{ISSUED}~"), usize::MAX).await?;
+        let mut tokens: Vec<IssuedToken> =
+            items.into_iter().map(|item| item.read(ISSUED)).collect::<Result<_, _>>()?;
+        tokens.sort_by_key(|token| token.created_at);
+        Ok(tokens)
+    }
+
+    /// Takes a token back: from now on it opens nothing. False if the account has no token of this hash.
+    pub async fn revoke_token(&self, account: AccountId, sha256: &str) -> Result<bool, StoreError> {
+        let key = items::token_key(sha256);
+        let listed = Condition::new("attribute_exists(pk)");
+        let opens = Condition::new("account_id = :account").text(":account", &account);
+        self.write_guarded(vec![
+            self.delete_if(items::account_pk(account), &key, &listed).guard(),
+            self.delete_if(key, TOKEN, &opens),
         ])
         .await
     }
 
     /// The account that `token` opens, if any.
     pub async fn account_of_token(&self, token: &Token) -> Result<Option<AccountId>, StoreError> {
-        let Some(item) = self.get(items::token_pk(token), TOKEN).await? else { return Ok(None) };
+        let Some(item) = self.get(items::token_key(&token.sha256()), TOKEN).await? else { return Ok(None) };
         Ok(Some(item.read::<Owned>(TOKEN)?.account_id))
-    }
-
-    /// Gives `number` to an account. [`StoreError::Conflict`] if any account has it, this one included.
-    pub async fn add_phone_number(
-        &self,
-        account: AccountId,
-        id: PhoneNumberId,
-        number: &E164,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let key = items::number_key(number);
-        let owned = OwnedNumber { id, phone_number: number.clone(), created_at: now };
-        self.write(vec![
-            self.put_new(Item::new(items::account_pk(account), key.clone(), &owned)?),
-            self.put_new(Item::new(key, OWNER, &Owned { account_id: account })?),
-        ])
-        .await
-    }
-
-    /// Whether `number` is the account's.
-    pub async fn owns_phone_number(&self, account: AccountId, number: &E164) -> Result<bool, StoreError> {
-        let item = self.get(items::account_pk(account), items::number_key(number)).await?;
-        Ok(item.is_some())
-    }
-
-    /// Whether the account has a number in a country of this calling code, such as `+44`.
-    pub async fn has_number_in(&self, account: AccountId, calling_code: &str) -> Result<bool, StoreError> {
-        let from = format!("NUMBER#{calling_code}");
-        let to = format!("{from}~");
-        Ok(!self.range(items::account_pk(account), from, to, 1).await?.is_empty())
-    }
-
-    /// Stores an agent, in place of what it was before.
-    pub async fn put_agent(
-        &self,
-        account: AccountId,
-        id: AgentId,
-        config: &AgentConfig,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let now = AttributeValue::S(now.to_string());
-        self.client
-            .update_item()
-            .table_name(&self.table)
-            .key("pk", AttributeValue::S(items::account_pk(account)))
-            .key("sk", AttributeValue::S(items::agent_sk(id)))
-            .update_expression(
-                "SET id = :id, #agent = :agent, updated_at = :now, created_at = if_not_exists(created_at, :now)",
-            )
-            // A reserved word of the expression language.
-            .expression_attribute_names("#agent", "agent")
-            .expression_attribute_values(":id", AttributeValue::S(id.to_string()))
-            .expression_attribute_values(":agent", AttributeValue::S(StoredConfig::new(config)?.agent))
-            .expression_attribute_values(":now", now)
-            .send()
-            .await
-            .map_err(|error| match error.as_service_error().and_then(|error| error.meta().message()) {
-                Some(message) if super::is_about_size(message) => StoreError::TooLarge,
-                _ => read_error("UpdateItem", &error),
-            })?;
-        Ok(())
-    }
-
-    /// A stored agent, if the account has it.
-    pub async fn agent(&self, account: AccountId, id: AgentId) -> Result<Option<AgentConfig>, StoreError> {
-        let Some(item) = self.get(items::account_pk(account), items::agent_sk(id)).await? else {
-            return Ok(None);
-        };
-        item.read::<StoredConfig>("AGENT")?.agent().map(Some)
     }
 }

@@ -4,21 +4,26 @@ use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use domain::{
+    accounts::Limits,
+    agents::AgentConfig,
     conversations::{Conversation, Lease, NotPossible, Snapshot, Transition},
     events::Event,
     ids::{AccountId, ConversationId},
+    limits::{Counters, Slot},
     messages::Message,
+    time::Timestamp,
 };
 
 use super::{
-    ATTEMPTS, Condition, Store, StoreError, Write, back_off,
+    ATTEMPTS, Condition, Guard, Store, StoreError, Write, back_off,
     items::{self, CONFIG, EVENT, Item, LEASE, MESSAGE, STATE, StoredConfig},
+    limits::Room,
     read_error,
 };
 use crate::failure::{Cause, ServiceError};
 
 /// As many items as one request may read (DynamoDB, `BatchGetItem`).
-const BATCH: usize = 100;
+pub(super) const BATCH: usize = 100;
 
 /// What became of a change.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +40,29 @@ pub enum Outcome {
     NotFound,
 }
 
+/// What became of a change that takes a slot for a live call.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub enum Admission {
+    /// It was tried; a change that takes no slot always is.
+    Admitted(Box<Outcome>),
+    /// The account has as many live calls, or has started as many in this second, as it may: nothing was
+    /// written. These are its calls now.
+    MustWait(Counters),
+}
+
+/// What became of a call that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Queued {
+    /// It is stored, and waits to be dialled.
+    Stored,
+    /// There is a conversation of this id already. Nothing was written.
+    Exists,
+    /// [`MAX_WAITING`](domain::limits::MAX_WAITING) calls of the account wait. Nothing was written.
+    TooMany,
+}
+
 /// Whose change it is.
 #[derive(Clone, Copy)]
 enum Author<'a> {
@@ -44,21 +72,67 @@ enum Author<'a> {
     Holder(&'a str),
     /// Of who takes the lease with it.
     Taker(&'a Lease),
+    /// Of who dials, and keeps to these limits at this time.
+    Dialer(&'a Limits, Timestamp),
 }
 
 impl Store {
-    /// Stores a new conversation, state and configuration together.
+    /// Stores a new conversation, state and configuration together. It counts among the account's calls
+    /// as its slot says, however many there are: an inbound call is not refused. [`StoreError::Conflict`]
+    /// if there is one of this id.
     pub async fn create_conversation(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let conversation = &snapshot.conversation;
-        let pk = items::conversation_pk(conversation.account_id, conversation.id);
-        self.write(vec![
-            self.put_new(items::state_item(conversation)?),
-            self.put_new(Item::new(pk, CONFIG, &StoredConfig::new(&snapshot.agent)?)?),
-        ])
-        .await
+        match self.insert(snapshot, None).await? {
+            None => Ok(()),
+            Some(_) => Err(StoreError::Conflict),
+        }
     }
 
-    /// A conversation of the account, as it is now.
+    /// Stores a new call that waits to be dialled, unless too many of the account's do.
+    pub async fn queue_call(&self, snapshot: &Snapshot) -> Result<Queued, StoreError> {
+        Ok(match self.insert(snapshot, Some(Room::Waiting)).await? {
+            None => Queued::Stored,
+            Some(Guard::Full) => Queued::TooMany,
+            Some(Guard::Exists | Guard::NotAllowed) => Queued::Exists,
+        })
+    }
+
+    async fn insert(&self, snapshot: &Snapshot, room: Option<Room>) -> Result<Option<Guard>, StoreError> {
+        self.refused(self.insertion(&snapshot.conversation, &snapshot.agent, room)?).await
+    }
+
+    fn insertion(
+        &self,
+        conversation: &Conversation,
+        agent: &AgentConfig,
+        room: Option<Room>,
+    ) -> Result<Vec<Write>, StoreError> {
+        let pk = items::conversation_pk(conversation.account_id, conversation.id);
+        let mut writes = vec![
+            self.put_new(items::state_item(conversation)?).guarding(Guard::Exists),
+            self.put_new(
+                Item::new(pk, CONFIG, &StoredConfig::new(agent)?)?.expiring(conversation.expires_at),
+            ),
+        ];
+        writes.extend(self.count(conversation.account_id, Slot::None.change(conversation.slot), room));
+        Ok(writes)
+    }
+
+    /// Stores a conversation whose first write is a change already, a call that came in: state, configuration
+    /// and events together. It counts like that of [`Store::create_conversation`]. False if there is one of
+    /// this id: then nothing was written.
+    pub async fn begin(&self, change: &Transition, agent: &AgentConfig) -> Result<bool, StoreError> {
+        let conversation = &change.conversation;
+        let mut writes = self.insertion(conversation, agent, None)?;
+        let pk = items::conversation_pk(conversation.account_id, conversation.id);
+        for event in &change.events {
+            writes
+                .push(self.put_new(items::event_item(pk.clone(), event)?.expiring(conversation.expires_at)));
+        }
+        Ok(self.refused(writes).await?.is_none())
+    }
+
+    /// A conversation of the account, as it is now; none if it is not whole any more, since it is being
+    /// taken away.
     pub async fn conversation(
         &self,
         account: AccountId,
@@ -66,7 +140,7 @@ impl Store {
     ) -> Result<Option<Snapshot>, StoreError> {
         let pk = items::conversation_pk(account, id);
         let Some(state) = self.get(pk.clone(), STATE).await? else { return Ok(None) };
-        let config = self.get(pk, CONFIG).await?.ok_or(StoreError::Corrupt(CONFIG))?;
+        let Some(config) = self.get(pk, CONFIG).await? else { return Ok(None) };
         Ok(Some(Snapshot {
             conversation: state.read(STATE)?,
             agent: config.read::<StoredConfig>(CONFIG)?.agent()?,
@@ -121,7 +195,10 @@ impl Store {
     }
 
     /// Items by their keys, at most [`BATCH`]. The table may leave some for later, when it is busy.
-    async fn batch(&self, mut keys: Vec<HashMap<String, AttributeValue>>) -> Result<Vec<Item>, StoreError> {
+    pub(super) async fn batch(
+        &self,
+        mut keys: Vec<HashMap<String, AttributeValue>>,
+    ) -> Result<Vec<Item>, StoreError> {
         let mut found = Vec::with_capacity(keys.len());
         for attempt in 0..ATTEMPTS {
             let wanted = KeysAndAttributes::builder()
@@ -149,7 +226,7 @@ impl Store {
     /// [`StoreError::TooLarge`] if it is more than [`MAX_ITEMS`](super::MAX_ITEMS) items, the state and
     /// a lease among them: it is never split, since half a change is none.
     pub async fn commit(&self, before: &Conversation, transition: &Transition) -> Result<(), StoreError> {
-        self.write(self.writes(before, transition, Author::Other)?).await
+        self.write(self.writes(before, transition, Author::Other, None)?).await
     }
 
     fn writes(
@@ -157,44 +234,51 @@ impl Store {
         before: &Conversation,
         transition: &Transition,
         author: Author<'_>,
+        room: Option<Room>,
     ) -> Result<Vec<Write>, StoreError> {
         let after = &transition.conversation;
         let pk = items::conversation_pk(before.account_id, before.id);
         let unchanged = Condition::new("version = :before")
             .value(":before", AttributeValue::N(before.version.to_string()));
         let mut writes = vec![self.put_if(items::state_item(after)?, &unchanged)];
-        writes.extend(self.lease_write(&pk, after, author)?);
+        // An end may be of an earlier time than its event: that says when it was written.
+        let now = after
+            .ended()
+            .map(|(ended_at, ..)| transition.events.last().map_or(ended_at, |last| last.created_at));
+        writes.extend(self.lease_write(&pk, now, author)?);
+        writes.extend(self.count(before.account_id, before.slot.change(after.slot), room));
         for event in &transition.events {
-            writes.push(self.put_new(items::event_item(pk.clone(), event)?));
+            writes.push(self.put_new(items::event_item(pk.clone(), event)?.expiring(after.expires_at)));
         }
         for (number, message) in &transition.messages {
-            writes.push(self.put_new(items::message_item(pk.clone(), *number, message)?));
+            let item = items::message_item(pk.clone(), *number, message)?;
+            writes.push(self.put_new(item.expiring(after.expires_at)));
         }
         Ok(writes)
     }
 
-    /// What a change means for the lease.
+    /// What a change means for the lease; `ended` is when the conversation was ended by it, if it was.
     fn lease_write(
         &self,
         pk: &str,
-        after: &Conversation,
+        ended: Option<Timestamp>,
         author: Author<'_>,
     ) -> Result<Option<Write>, StoreError> {
         let held = |holder: &str| Condition::new("holder = :holder").text(":holder", &holder);
-        Ok(match (author, after.ended()) {
+        Ok(match (author, ended) {
             (Author::Holder(holder), Some(_)) => {
                 Some(self.delete_if(pk.to_owned(), LEASE, &held(holder)).guard())
             }
             (Author::Holder(holder), None) => Some(self.check(pk.to_owned(), LEASE, &held(holder)).guard()),
             (Author::Taker(lease), None) => Some(self.put(items::lease_item(pk.to_owned(), lease)?)),
-            (Author::Other | Author::Taker(_), Some((ended_at, ..))) => {
+            (Author::Other | Author::Taker(_) | Author::Dialer(..), Some(now)) => {
                 // Times of the same form sort as text.
-                let free = Condition::new("attribute_not_exists(pk) OR #until <= :ended_at")
+                let free = Condition::new("attribute_not_exists(pk) OR #until <= :now")
                     .name("#until", "until")
-                    .text(":ended_at", &ended_at);
+                    .text(":now", &now);
                 Some(self.delete_if(pk.to_owned(), LEASE, &free).guard())
             }
-            (Author::Other, None) => None,
+            (Author::Other | Author::Dialer(..), None) => None,
         })
     }
 
@@ -209,7 +293,7 @@ impl Store {
         id: ConversationId,
         change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
     ) -> Result<Outcome, StoreError> {
-        self.change(Author::Other, account, id, change).await
+        admitted(self.change(Author::Other, account, id, change).await?)
     }
 
     /// Like [`transition`](Self::transition), by the lease's holder: [`Outcome::LostLease`] if the lease
@@ -223,7 +307,7 @@ impl Store {
         id: ConversationId,
         change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
     ) -> Result<Outcome, StoreError> {
-        self.change(Author::Holder(holder), account, id, change).await
+        admitted(self.change(Author::Holder(holder), account, id, change).await?)
     }
 
     /// Like [`transition`](Self::transition), by who is let in with the one-use token: the lease is
@@ -236,7 +320,20 @@ impl Store {
         id: ConversationId,
         change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
     ) -> Result<Outcome, StoreError> {
-        self.change(Author::Taker(lease), account, id, change).await
+        admitted(self.change(Author::Taker(lease), account, id, change).await?)
+    }
+
+    /// Like [`transition`](Self::transition), by who dials: a change that takes a slot for a live call
+    /// happens only within the account's limits, and takes from its calls per second at `now`.
+    pub async fn dial(
+        &self,
+        limits: &Limits,
+        now: Timestamp,
+        account: AccountId,
+        id: ConversationId,
+        change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+    ) -> Result<Admission, StoreError> {
+        self.change(Author::Dialer(limits, now), account, id, change).await
     }
 
     async fn change(
@@ -245,18 +342,32 @@ impl Store {
         account: AccountId,
         id: ConversationId,
         mut change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<Admission, StoreError> {
+        let done = |outcome| Ok(Admission::Admitted(Box::new(outcome)));
         for attempt in 0..ATTEMPTS {
-            let Some(snapshot) = self.conversation(account, id).await? else { return Ok(Outcome::NotFound) };
-            let Ok(transition) = change(&snapshot) else { return Ok(Outcome::Unchanged(snapshot)) };
-            let writes = self.writes(&snapshot.conversation, &transition, author)?;
-            match self.write_guarded(writes).await {
-                Ok(true) => {
-                    let conversation = transition.conversation;
-                    return Ok(Outcome::Changed(Snapshot { conversation, ..snapshot }));
+            let Some(snapshot) = self.conversation(account, id).await? else {
+                return done(Outcome::NotFound);
+            };
+            let Ok(transition) = change(&snapshot) else { return done(Outcome::Unchanged(snapshot)) };
+            let before = &snapshot.conversation;
+            let room = match author {
+                Author::Dialer(limits, now) if before.slot.change(transition.conversation.slot).live > 0 => {
+                    let counters = self.counters(account).await?;
+                    let Some(take) = counters.admit(limits, now) else {
+                        return Ok(Admission::MustWait(counters));
+                    };
+                    Some(Room::Live { most: limits.live_calls, take })
                 }
-                Ok(false) => return Ok(Outcome::LostLease),
-                Err(StoreError::Conflict) => back_off(attempt).await,
+                _ => None,
+            };
+            match self.refused(self.writes(before, &transition, author, room)?).await {
+                Ok(None) => {
+                    let conversation = transition.conversation;
+                    return done(Outcome::Changed(Snapshot { conversation, ..snapshot }));
+                }
+                // Another call took the last slot or token, as its counters say now.
+                Ok(Some(Guard::Full)) | Err(StoreError::Conflict) => back_off(attempt).await,
+                Ok(Some(Guard::NotAllowed | Guard::Exists)) => return done(Outcome::LostLease),
                 Err(error) => return Err(error),
             }
         }
@@ -294,5 +405,13 @@ impl Store {
                 return Ok(found);
             }
         }
+    }
+}
+
+/// Only who dials has to wait.
+fn admitted(admission: Admission) -> Result<Outcome, StoreError> {
+    match admission {
+        Admission::Admitted(outcome) => Ok(*outcome),
+        Admission::MustWait(_) => Err(StoreError::Conflict),
     }
 }

@@ -86,7 +86,12 @@ impl Store {
         Ok(())
     }
 
-    async fn postpone_item(&self, pk: String, sk: &str, until: Timestamp) -> Result<(), StoreError> {
+    pub(super) async fn postpone_item(
+        &self,
+        pk: String,
+        sk: &str,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
         for attempt in 0..ATTEMPTS {
             let asked = self
                 .client
@@ -95,7 +100,7 @@ impl Store {
                 .set_key(Some(items::key(pk.clone(), sk)))
                 // Without a deadline (or an item) the comparison does not hold.
                 .condition_expression("due_at < :until")
-                .update_expression("SET due_at = :until")
+                .update_expression("SET due_at = :until REMOVE outbox")
                 .expression_attribute_values(":until", items::millis(until))
                 .send();
             match Box::pin(asked).await {

@@ -4,11 +4,11 @@ use std::{collections::HashMap, fmt};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    accounts::Token,
     agents::AgentConfig,
-    conversations::{Conversation, Lease},
-    events::{Event, EventName},
-    ids::{AccountId, AgentId, ConversationId, EventId},
+    conversations::{Conversation, Lease, Status},
+    deliveries::Delivery,
+    events::{Asked, Event, EventName},
+    ids::{AccountId, AgentId, ConversationId, CredentialId, EventId},
     messages::Message,
     phone_numbers::E164,
     time::Timestamp,
@@ -19,15 +19,32 @@ use super::StoreError;
 
 pub(super) const ACCOUNT: &str = "ACCOUNT";
 pub(super) const TOKEN: &str = "TOKEN";
+pub(super) const ISSUED: &str = "TOKEN#";
 pub(super) const OWNER: &str = "OWNER";
 pub(super) const STATE: &str = "STATE";
 pub(super) const CONFIG: &str = "CONFIG";
 pub(super) const LEASE: &str = "LEASE";
+pub(super) const LIVE: &str = "LIVE";
+pub(super) const REQUESTS: &str = "REQUESTS";
+pub(super) const CLAIM: &str = "CLAIM#";
 pub(super) const MESSAGE: &str = "MSG#";
 pub(super) const EVENT: &str = "EVT#";
+pub(super) const DELIVERY: &str = "DLV#";
+
+/// The `pk` of the list of all accounts.
+pub(super) const ACCOUNTS: &str = "ACCOUNTS";
 
 /// The one `due_pk`: whatever is due at a time is in one line, oldest first.
 pub(super) const DUE: &str = "DUE";
+/// Deliveries have a line of their own: many that are due at once do not hold up the conversations.
+pub(super) const DUE_DELIVERIES: &str = "DUE#DELIVERIES";
+/// And so have phone numbers whose purchase or release was cut short.
+pub(super) const DUE_NUMBERS: &str = "DUE#NUMBERS";
+
+/// What makes the table's stream speak to the relay, and what it then says.
+pub(super) const OUTBOX: &str = "outbox";
+const WEBHOOKS: &str = "webhooks";
+pub(super) const REDELIVERY: &str = "redelivery";
 
 /// An item as the table has it.
 pub(super) struct Item(HashMap<String, AttributeValue>);
@@ -55,10 +72,44 @@ impl Item {
         self
     }
 
+    /// An item that only is there.
+    pub(super) fn empty(pk: String, sk: &str) -> Self {
+        Self(key(pk, sk))
+    }
+
+    /// Its `sk`.
+    pub(super) fn sk(&self) -> Option<&str> {
+        self.0.get("sk")?.as_s().ok().map(String::as_str)
+    }
+
+    /// Its `pk`.
+    pub(super) fn pk(&self) -> Option<&str> {
+        self.0.get("pk")?.as_s().ok().map(String::as_str)
+    }
+
+    /// Puts the item on the index `account`: on a list, by the time it was made; the id tells those of one
+    /// millisecond apart.
+    pub(super) fn listed(self, list: String, created_at: Timestamp, id: &impl fmt::Display) -> Self {
+        self.with("account_pk", list).with("account_sk", format!("{created_at}#{id}"))
+    }
+
+    /// Has the table take the item away some time (hours, at worst days) after `at`.
+    pub(super) fn expiring(mut self, at: Option<Timestamp>) -> Self {
+        if let Some(at) = at {
+            let seconds = at.as_millis().div_euclid(1_000);
+            self.0.insert("ttl".to_owned(), AttributeValue::N(seconds.to_string()));
+        }
+        self
+    }
+
     /// Puts the item on the index of what is due.
-    fn due(mut self, at: Timestamp) -> Self {
+    fn due(self, at: Timestamp) -> Self {
+        self.due_in(DUE, at)
+    }
+
+    pub(super) fn due_in(mut self, line: &str, at: Timestamp) -> Self {
         self.0.insert("due_at".to_owned(), millis(at));
-        self.with("due_pk", DUE.to_owned())
+        self.with("due_pk", line.to_owned())
     }
 
     /// Where the index of what is due says that this item is, and since when.
@@ -85,8 +136,9 @@ pub(super) fn account_pk(account: AccountId) -> String {
     account.to_string()
 }
 
-pub(super) fn token_pk(token: &Token) -> String {
-    format!("TOKEN#{}", token.sha256())
+/// Both the `sk` of an account's token and the `pk` of a token's account.
+pub(super) fn token_key(sha256: &str) -> String {
+    format!("{ISSUED}{sha256}")
 }
 
 /// Both the `sk` of an account's number and the `pk` of a number's owner.
@@ -94,8 +146,36 @@ pub(super) fn number_key(number: &E164) -> String {
     format!("NUMBER#{number}")
 }
 
+pub(super) fn claim_sk(key_sha256: &str) -> String {
+    format!("{CLAIM}{key_sha256}")
+}
+
 pub(super) fn agent_sk(agent: AgentId) -> String {
     format!("AGENT#{agent}")
+}
+
+/// The list of an account's phone numbers.
+pub(super) fn numbers_pk(account: AccountId) -> String {
+    format!("{account}#numbers")
+}
+
+/// The list of an account's agents.
+pub(super) fn agents_pk(account: AccountId) -> String {
+    format!("{account}#agents")
+}
+
+pub(super) fn credential_sk(credential: CredentialId) -> String {
+    format!("CREDENTIAL#{credential}")
+}
+
+/// The list of an account's credentials.
+pub(super) fn credentials_pk(account: AccountId) -> String {
+    format!("{account}#credentials")
+}
+
+/// The list of an account's conversations that stand at `status`.
+pub(super) fn conversations_pk(account: AccountId, status: Status) -> String {
+    format!("{account}#{}", status.as_str())
 }
 
 pub(super) fn conversation_pk(account: AccountId, conversation: ConversationId) -> String {
@@ -121,18 +201,25 @@ pub(super) fn numbered_sk(prefix: &str, number: u64) -> String {
     format!("{prefix}{number:06}")
 }
 
+/// Two digits sort as text up to a hundred webhooks of one agent.
+pub(super) fn delivery_sk(sequence: u64, webhook: usize) -> String {
+    format!("{}#{webhook:02}", numbered_sk(DELIVERY, sequence))
+}
+
+/// What says that a webhook is sent nothing more.
+pub(super) fn stop_sk(webhook: usize) -> String {
+    format!("STOP#{webhook:02}")
+}
+
+/// One of the hosts of an account's webhooks.
+pub(super) fn host_sk(host: &str) -> String {
+    format!("HOST#{host}")
+}
+
 /// Who an item names.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Owned {
     pub(super) account_id: AccountId,
-}
-
-/// A number of an account.
-#[derive(Serialize, Deserialize)]
-pub(super) struct OwnedNumber {
-    pub(super) id: domain::ids::PhoneNumberId,
-    pub(super) phone_number: E164,
-    pub(super) created_at: Timestamp,
 }
 
 /// An agent's configuration. It is one JSON text: it is always read and written as a whole, and JSON
@@ -162,6 +249,12 @@ struct StoredEvent {
     created_at: Timestamp,
     data: String,
     webhooks: Vec<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    synchronous: Option<usize>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    asked: Vec<Asked>,
 }
 
 /// A time as the index of what is due sorts it: a number of milliseconds.
@@ -171,9 +264,10 @@ pub(super) fn millis(at: Timestamp) -> AttributeValue {
 
 pub(super) fn state_item(conversation: &Conversation) -> Result<Item, StoreError> {
     let pk = conversation_pk(conversation.account_id, conversation.id);
+    let list = conversations_pk(conversation.account_id, conversation.status());
     let item = Item::new(pk, STATE, conversation)?
-        .with("account_pk", format!("{}#conversations", conversation.account_id))
-        .with("account_sk", conversation.created_at.to_string());
+        .listed(list, conversation.created_at, &conversation.id)
+        .expiring(conversation.expires_at);
     Ok(match conversation.due_at() {
         Some(at) => item.due(at),
         None => item,
@@ -192,16 +286,31 @@ pub(super) fn event_item(pk: String, event: &Event) -> Result<Item, StoreError> 
         created_at: event.created_at,
         data: event.data.to_string(),
         webhooks: event.webhooks.clone(),
+        synchronous: event.synchronous,
+        notes: event.notes.clone(),
+        asked: event.asked.clone(),
     };
-    Item::new(pk, numbered_sk(EVENT, event.sequence), &stored)
+    let item = Item::new(pk, numbered_sk(EVENT, event.sequence), &stored)?;
+    Ok(if event.webhooks.is_empty() { item } else { item.with(OUTBOX, WEBHOOKS.to_owned()) })
 }
 
 pub(super) fn read_event(item: Item) -> Result<Event, StoreError> {
-    let StoredEvent { id, event, sequence, created_at, data, webhooks } = item.read(EVENT)?;
+    let StoredEvent { id, event, sequence, created_at, data, webhooks, synchronous, notes, asked } =
+        item.read(EVENT)?;
     let data = serde_json::from_str(&data).map_err(|_| StoreError::Corrupt(EVENT))?;
-    Ok(Event { id, name: event, sequence, created_at, data, webhooks })
+    Ok(Event { id, name: event, sequence, created_at, data, webhooks, synchronous, asked, notes })
 }
 
 pub(super) fn message_item(pk: String, number: u64, message: &Message) -> Result<Item, StoreError> {
     Item::new(pk, numbered_sk(MESSAGE, number), message)
+}
+
+pub(super) fn delivery_item(conversation: &Conversation, delivery: &Delivery) -> Result<Item, StoreError> {
+    let pk = conversation_pk(conversation.account_id, conversation.id);
+    let item = Item::new(pk, delivery_sk(delivery.sequence, delivery.webhook), delivery)?
+        .expiring(conversation.expires_at);
+    Ok(match delivery.due_at() {
+        Some(at) => item.due_in(DUE_DELIVERIES, at),
+        None => item,
+    })
 }

@@ -5,32 +5,59 @@
 //! | item | `pk` | `sk` |
 //! |---|---|---|
 //! | account | `acc_..` | `ACCOUNT` |
+//! | its line in the list of all accounts | `ACCOUNTS` | `acc_..` |
 //! | token | `TOKEN#<sha256>` | `TOKEN` |
+//! | token of an account, to be listed | `acc_..` | `TOKEN#<sha256>` |
 //! | phone number of an account | `acc_..` | `NUMBER#+1..` |
 //! | owner of a phone number | `NUMBER#+1..` | `OWNER` |
 //! | agent | `acc_..` | `AGENT#agt_..` |
+//! | credential, its key sealed | `acc_..` | `CREDENTIAL#crd_..` |
+//! | how many calls of an account go on | `acc_..` | `LIVE` |
+//! | its bucket of requests per second | `acc_..` | `REQUESTS` |
+//! | a request with an idempotency key, and its answer | `acc_..` | `CLAIM#<sha256>` |
 //! | state of a conversation | `acc_..#cnv_..` | `STATE` |
 //! | its configuration, written once | `acc_..#cnv_..` | `CONFIG` |
 //! | who holds it while it is live | `acc_..#cnv_..` | `LEASE` |
 //! | a message | `acc_..#cnv_..` | `MSG#000001` |
 //! | an event | `acc_..#cnv_..` | `EVT#000001` |
+//! | its delivery to the agent's first webhook | `acc_..#cnv_..` | `DLV#000001#00` |
+//! | that webhook is sent nothing more | `acc_..#cnv_..` | `STOP#00` |
+//! | a host of an account's webhooks | `acc_..` | `HOST#example.com:443` |
 //!
 //! Whatever a customer can ask for has the account in its `pk`: another account's id is simply not
-//! there. The index `account` (`account_pk`, `account_sk`) lists an account's conversations by time. The
-//! sparse index `due` (`due_pk`, `due_at` in milliseconds) lists what somebody must look after at a time:
-//! states with a deadline, and leases; what ended is not on it. Reads of items are consistent, the indexes
-//! lag a little. What is stored and when it may change is decided in [`domain`]; this module knows how it
-//! is laid out, and that a write happens wholly or not at all.
+//! there. The index `account` (`account_pk`, `account_sk`) lists by time an account's agents and
+//! credentials, and its conversations, those of each status on a list of their own. The sparse index `due`
+//! (`due_pk`, `due_at` in milliseconds) lists what somebody must look after at a time: states with a
+//! deadline, and leases; deliveries, and phone numbers that are not owned yet or any more, on lines of their
+//! own. What is over is not on it. Reads of items are
+//! consistent, the indexes lag a little. What is stored and when it may change is decided in [`domain`];
+//! this module knows how it is laid out, and that a write happens wholly or not at all.
 //!
 //! Start with [`Store::transition`].
 
 mod accounts;
+#[cfg(test)]
+mod accounts_tests;
+mod agents;
+mod claims;
 mod conversations;
+mod credentials;
+mod deletion;
+mod deliveries;
+#[cfg(test)]
+mod deliveries_tests;
 mod due;
 mod items;
 mod leases;
 #[cfg(test)]
 mod leases_tests;
+mod limits;
+#[cfg(test)]
+mod limits_tests;
+mod lists;
+#[cfg(test)]
+mod lists_tests;
+mod numbers;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -45,12 +72,20 @@ use aws_sdk_dynamodb::{
     error::{BuildError, ProvideErrorMetadata, SdkError},
     operation::transact_write_items::TransactWriteItemsError,
     types::{
-        AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, builders::TransactWriteItemBuilder,
+        AttributeValue, CancellationReason, ConditionCheck, Delete, Put, TransactWriteItem,
+        builders::TransactWriteItemBuilder,
     },
 };
 
 use self::items::Item;
-pub use self::{conversations::Outcome, due::DueItem, items::conversation_of_key};
+pub use self::{
+    accounts::FIRST_TOKEN,
+    claims::Claimed,
+    conversations::{Admission, Outcome, Queued},
+    deliveries::{DueDelivery, Outgoing, delivery_of_key},
+    due::DueItem,
+    items::conversation_of_key,
+};
 use crate::{
     failure::{Cause, ServiceError, is_throttling},
     system,
@@ -61,6 +96,9 @@ pub const MAX_ITEMS: usize = 100;
 
 /// How often a request is tried when others write the same items at the same time.
 const ATTEMPTS: u32 = 10;
+/// How often a transaction is tried that meets others on the same items, before what it is about is read
+/// again.
+const MEETINGS: u32 = 6;
 /// The longest wait after the first conflict; a transaction takes some 10 ms. It doubles each time.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -153,6 +191,7 @@ impl Store {
             .table_name(&self.table)
             .set_item(Some(item.into_attributes()))
             .condition_expression(condition.expression)
+            .set_expression_attribute_names(condition.names())
             .set_expression_attribute_values(condition.values())
             .build();
         Write::new(put.map(|put| TransactWriteItem::builder().put(put)))
@@ -161,6 +200,11 @@ impl Store {
     fn put(&self, item: Item) -> Write {
         let put = Put::builder().table_name(&self.table).set_item(Some(item.into_attributes())).build();
         Write::new(put.map(|put| TransactWriteItem::builder().put(put)))
+    }
+
+    fn delete(&self, pk: String, sk: &str) -> Write {
+        let delete = Delete::builder().table_name(&self.table).set_key(Some(items::key(pk, sk))).build();
+        Write::new(delete.map(|delete| TransactWriteItem::builder().delete(delete)))
     }
 
     fn delete_if(&self, pk: String, sk: &str, condition: &Condition) -> Write {
@@ -190,30 +234,42 @@ impl Store {
         if self.write_guarded(writes).await? { Ok(()) } else { Err(StoreError::Conflict) }
     }
 
-    /// Writes all or nothing; false if a guard refused it. The SDK's own retries carry one token, so a
-    /// write whose answer was lost is not taken for somebody else's.
+    /// Writes all or nothing; false if a guard refused it.
     async fn write_guarded(&self, writes: Vec<Write>) -> Result<bool, StoreError> {
+        Ok(self.refused(writes).await?.is_none())
+    }
+
+    /// Writes all or nothing; the first guard that refused it, none if it is written. The SDK's own
+    /// retries carry one token, so a write whose answer was lost is not taken for somebody else's.
+    async fn refused(&self, writes: Vec<Write>) -> Result<Option<Guard>, StoreError> {
         if writes.len() > MAX_ITEMS {
             return Err(StoreError::TooLarge);
         }
         // A cancelled transaction gives its reasons in the order of its items.
-        let guards: Vec<bool> = writes.iter().map(|write| write.is_guard).collect();
+        let guards: Vec<Option<Guard>> = writes.iter().map(|write| write.guard).collect();
         let items = writes
             .into_iter()
             .map(|write| Ok(write.item?.build()))
             .collect::<Result<Vec<_>, BuildError>>()
             .map_err(|error| StoreError::Refused(Cause::new(error.to_string())))?;
-        let token = format!("{:032x}", system::random_u128());
-        let asked = self
-            .client
-            .transact_write_items()
-            .set_transact_items(Some(items))
-            .client_request_token(token)
-            .send();
-        match Box::pin(asked).await {
-            Ok(_) => Ok(true),
-            Err(error) if is_guarded(&error, &guards) => Ok(false),
-            Err(error) => Err(write_error(&error)),
+        let mut attempt = 0;
+        loop {
+            let token = format!("{:032x}", system::random_u128());
+            let asked = self
+                .client
+                .transact_write_items()
+                .set_transact_items(Some(items.clone()))
+                .client_request_token(token)
+                .send();
+            let Err(error) = Box::pin(asked).await else { return Ok(None) };
+            if let Some(guard) = refusing(&error, &guards) {
+                return Ok(Some(guard));
+            }
+            attempt += 1;
+            if attempt == MEETINGS || !is_meeting(&error) {
+                return Err(write_error(&error));
+            }
+            back_off(attempt).await;
         }
     }
 }
@@ -221,17 +277,32 @@ impl Store {
 /// One item of a transaction.
 struct Write {
     item: Result<TransactWriteItemBuilder, BuildError>,
-    /// Its condition is that the lease allows the transaction, not that nobody else wrote.
-    is_guard: bool,
+    /// What it means if its condition does not hold; none: that somebody else wrote.
+    guard: Option<Guard>,
+}
+
+/// Why a transaction may not happen, whoever else writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guard {
+    /// It is not for the caller to write.
+    NotAllowed,
+    /// What is to be new exists.
+    Exists,
+    /// The account's calls are as many as may be.
+    Full,
 }
 
 impl Write {
     fn new(item: Result<TransactWriteItemBuilder, BuildError>) -> Self {
-        Self { item, is_guard: false }
+        Self { item, guard: None }
     }
 
     fn guard(self) -> Self {
-        Self { is_guard: true, ..self }
+        self.guarding(Guard::NotAllowed)
+    }
+
+    fn guarding(self, guard: Guard) -> Self {
+        Self { guard: Some(guard), ..self }
     }
 }
 
@@ -283,13 +354,28 @@ where
     ServiceError::of(operation, error).into()
 }
 
-fn is_guarded(error: &SdkError<TransactWriteItemsError, HttpResponse>, guards: &[bool]) -> bool {
-    let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error()
-    else {
-        return false;
-    };
-    let mut reasons = canceled.cancellation_reasons().iter().zip(guards);
-    reasons.any(|(reason, guard)| *guard && reason.code() == Some("ConditionalCheckFailed"))
+fn refusing(
+    error: &SdkError<TransactWriteItemsError, HttpResponse>,
+    guards: &[Option<Guard>],
+) -> Option<Guard> {
+    let mut reasons = reasons(error).iter().zip(guards);
+    reasons.find_map(|(reason, guard)| guard.filter(|_guard| reason.code() == Some("ConditionalCheckFailed")))
+}
+
+/// Whether other transactions on the same items are under way, and nothing else is the matter. Most
+/// often they meet on an account's counters, and then nothing has to be read again.
+fn is_meeting(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> bool {
+    let mut codes = reasons(error).iter().filter_map(CancellationReason::code).filter(|code| *code != "None");
+    codes.next() == Some("TransactionConflict") && codes.all(|code| code == "TransactionConflict")
+}
+
+fn reasons(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> &[CancellationReason] {
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
+            canceled.cancellation_reasons()
+        }
+        _ => &[],
+    }
 }
 
 fn write_error(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> StoreError {

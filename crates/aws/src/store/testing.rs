@@ -13,7 +13,12 @@ use aws_sdk_dynamodb::{
     },
 };
 
-use super::Store;
+use domain::{ids::AccountId, limits::Counters};
+
+use super::{
+    Store,
+    items::{self, Item, LIVE, REQUESTS},
+};
 
 const TABLE: &str = "switchboard";
 
@@ -22,14 +27,44 @@ const TABLE: &str = "switchboard";
 /// # Panics
 /// When it cannot be started: the test is not worth going on.
 pub async fn store() -> Store {
+    store_at(&database().await).await
+}
+
+/// The address of an empty database.
+pub(super) async fn database() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     let database = dynoxide::Database::memory().expect("memory can be had");
     // The runtime of the test owns it: each test has its own and ends what is in it.
     tokio::runtime::Handle::current().spawn(dynoxide::server::serve_on(listener, database));
-    let config = config(&url).await;
+    url
+}
+
+/// An empty store in the database at `url`.
+pub(super) async fn store_at(url: &str) -> Store {
+    let config = config(url).await;
     create_table(&Client::new(&config)).await;
     Store::new(&config, TABLE.to_owned())
+}
+
+/// Has an account's counters say that so many of its calls wait.
+///
+/// # Panics
+/// When it cannot be written.
+pub async fn set_waiting(store: &Store, account: AccountId, waiting: i64) {
+    let counters = Counters { waiting, ..Counters::default() };
+    let item = Item::new(items::account_pk(account), LIVE, &counters).expect("numbers can be stored");
+    store.write(vec![store.put(item)]).await.expect("the store is there");
+}
+
+/// Spoils what counts an account's requests.
+///
+/// # Panics
+/// When it cannot be written.
+pub async fn spoil_requests(store: &Store, account: AccountId) {
+    let item = Item::new(items::account_pk(account), REQUESTS, &Counters::default());
+    let item = item.expect("numbers can be stored").with("full_at", "tomorrow".to_owned());
+    store.write(vec![store.put(item)]).await.expect("the store is there");
 }
 
 /// The configuration that `main` uses, for a service at `url`, with made-up credentials.
@@ -81,7 +116,7 @@ async fn create_table(client: &Client) {
         .attribute_definitions(attribute("due_at", ScalarAttributeType::N))
         .key_schema(key("pk", KeyType::Hash))
         .key_schema(key("sk", KeyType::Range))
-        .global_secondary_indexes(index("account", "account_pk", "account_sk", ProjectionType::All))
+        .global_secondary_indexes(index("account", "account_pk", "account_sk", ProjectionType::KeysOnly))
         .global_secondary_indexes(index("due", "due_pk", "due_at", ProjectionType::KeysOnly))
         .stream_specification(stream)
         .send()

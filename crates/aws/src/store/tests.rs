@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use domain::{
     accounts::{Account, Token},
-    agents::{AgentConfig, Function, LanguageModel, ModelSettings, Tool, ToolKind},
+    agents::{Agent, AgentConfig, Function, LanguageModel, ModelSettings, Tool, ToolKind},
     conversations::{Conversation, EndedReason, Entry, Notes, RejectReason, Snapshot, State},
     costs::{CharacterCost, CostBreakdown, Prices, TimedCost, TokenCost, Usage, Usd},
     events::EventName,
     ids::{AccountId, AgentId, ConversationId, PhoneNumberId},
     messages::{Message, Role},
-    phone_numbers::E164,
+    phone_numbers::{E164, PhoneNumber},
     time::Timestamp,
 };
 use serde_json::{Value, json};
@@ -145,9 +145,9 @@ async fn an_agent_reads_back_with_numbers_and_depths_that_attributes_do_not_know
     let config = AgentConfig { language_model: LanguageModel::Openai(settings), ..AgentConfig::default() };
     let (owner, id) = (account(), AgentId::new(at(0), 1));
 
-    store.put_agent(owner, id, &AgentConfig::default(), at(0)).await.unwrap();
-    store.put_agent(owner, id, &config, at(1)).await.unwrap();
-    assert_eq!(store.agent(owner, id).await.unwrap(), Some(config.clone()));
+    let agent = Agent::new(id, owner, config.clone(), at(0));
+    store.create_agent(&agent).await.unwrap();
+    assert_eq!(store.agent(owner, id).await.unwrap(), Some(agent));
     assert_eq!(store.agent(account(), id).await.unwrap(), None);
 
     let snapshot = Snapshot { agent: config, ..queued(owner) };
@@ -174,8 +174,7 @@ async fn an_event_keeps_whatever_a_model_sent() {
 #[tokio::test]
 async fn a_token_opens_its_account_only() {
     let store = testing::store().await;
-    let account =
-        Account { id: account(), name: "Bakery".into(), created_at: at(0), signing_secret: "whsec_".into() };
+    let account = Account::new(account(), "Bakery".into(), at(0), "whsec_".into());
     let token = Token::new([1; 32]);
     store.create_account(&account, &token).await.unwrap();
     assert_eq!(store.account_of_token(&token).await.unwrap(), Some(account.id));
@@ -193,9 +192,13 @@ async fn a_token_opens_its_account_only() {
 async fn a_number_has_one_owner() {
     let store = testing::store().await;
     let (first, second, ours) = (account(), account(), number("+14155550199"));
-    store.add_phone_number(first, PhoneNumberId::new(at(0), 1), &ours, at(0)).await.unwrap();
+    let owned = |random, account| {
+        let id = PhoneNumberId::new(at(0), random);
+        PhoneNumber::coming(id, account, ours.clone(), None, at(0)).arrived("PN1".into())
+    };
+    store.add_phone_number(&owned(1, first)).await.unwrap();
     for account in [first, second] {
-        let again = store.add_phone_number(account, PhoneNumberId::new(at(0), 2), &ours, at(0)).await;
+        let again = store.add_phone_number(&owned(2, account)).await;
         assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
     }
     assert!(store.owns_phone_number(first, &ours).await.unwrap());
@@ -344,8 +347,9 @@ async fn an_item_above_the_limit_of_the_table_is_too_large() {
         .unwrap();
     let refused = store.commit(&before.conversation, &change).await;
     assert!(matches!(refused, Err(StoreError::TooLarge)), "{refused:?}");
-    let agent = AgentConfig { prompt: Some("x".repeat(410 * 1024)), ..AgentConfig::default() };
-    let refused = store.put_agent(account(), AgentId::new(at(0), 1), &agent, at(0)).await;
+    let config = AgentConfig { prompt: Some("x".repeat(410 * 1024)), ..AgentConfig::default() };
+    let agent = Agent::new(AgentId::new(at(0), 1), account(), config, at(0));
+    let refused = store.create_agent(&agent).await;
     assert!(matches!(refused, Err(StoreError::TooLarge)), "{refused:?}");
 }
 

@@ -5,20 +5,24 @@
 //! wrong field at once, and are shown and stored as they serialize.
 
 mod parse;
+mod stored;
 
 use std::{collections::BTreeMap, fmt};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-pub use self::parse::{MAX_CONFIG_BYTES, WebhookUrls};
-use crate::{events::EventName, ids::CredentialId};
+pub(crate) use self::parse::webhooks;
+pub use self::{parse::MAX_CONFIG_BYTES, stored::Agent};
+use crate::{events::EventName, filters::Filter, ids::CredentialId, validation::MAX_INTEGER};
 
 /// The longest a conversation lasts when nothing else is asked for.
 pub const DEFAULT_MAX_DURATION_SECONDS: u64 = 600;
 
 /// Everything an agent needs to hold a conversation.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(default)]
 pub struct AgentConfig {
     /// What the agent says first; none: it waits for the user.
     pub initial_message: Option<String>,
@@ -31,6 +35,7 @@ pub struct AgentConfig {
     /// What it hears with.
     pub transcriber: Transcriber,
     /// Seconds after which the agent ends the conversation; none: no limit of ours.
+    #[schemars(range(min = 1, max = MAX_INTEGER))]
     pub max_duration_seconds: Option<u64>,
     /// Who is told of which events.
     pub webhooks: Vec<Webhook>,
@@ -49,7 +54,7 @@ impl fmt::Debug for AgentConfig {
 }
 
 /// A language model and its settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "provider", rename_all = "lowercase")]
 pub enum LanguageModel {
     /// OpenAI, or a server that speaks its protocol.
@@ -59,22 +64,26 @@ pub enum LanguageModel {
 }
 
 /// What both language model providers take.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(default)]
 pub struct ModelSettings {
     /// The vendor's name of the model.
+    #[schemars(length(min = 1))]
     pub model: String,
     /// What the model may call.
     pub tools: Vec<Tool>,
     /// 0 to 2; 0 is the most predictable.
+    #[schemars(range(min = 0.0, max = 2.0))]
     pub temperature: f64,
     /// The longest answer, in tokens.
+    #[schemars(range(min = 1, max = MAX_INTEGER))]
     pub max_tokens: u64,
     /// The customer's own key; none: the deployment's.
     pub credential_id: Option<CredentialId>,
 }
 
 /// A function the model may call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tool {
     /// Always a function.
     #[serde(rename = "type")]
@@ -84,7 +93,7 @@ pub struct Tool {
 }
 
 /// The kinds of tool; the field's vocabulary has only one so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ToolKind {
     /// A function with named parameters.
@@ -92,9 +101,10 @@ pub enum ToolKind {
 }
 
 /// A function as the model sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Function {
-    /// `[A-Za-z0-9_]`, 1 to 63 characters.
+    /// `[A-Za-z0-9_]`, 1 to 63 characters; no two tools of an agent have the same.
+    #[schemars(extend("pattern" = "^[A-Za-z0-9_]{1,63}$"))]
     pub name: String,
     /// When and why to call it.
     pub description: Option<String>,
@@ -103,16 +113,19 @@ pub struct Function {
 }
 
 /// A transcriber and its settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "provider", rename_all = "lowercase")]
 pub enum Transcriber {
     /// Deepgram live transcription.
     Deepgram {
         /// Such as `nova-3`.
+        #[schemars(length(min = 1), extend("default" = "nova-3"))]
         model: String,
         /// BCP-47, such as `en`.
+        #[schemars(length(min = 1), extend("default" = "en"))]
         language: String,
         /// Words to listen for.
+        #[schemars(extend("default" = []))]
         keywords: Vec<String>,
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
@@ -120,6 +133,7 @@ pub enum Transcriber {
     /// Azure real-time speech to text.
     Azure {
         /// Locales, such as `en-US`; at least one.
+        #[schemars(length(min = 1), inner(length(min = 1)), extend("default" = ["en-US"]))]
         languages: Vec<String>,
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
@@ -127,20 +141,25 @@ pub enum Transcriber {
 }
 
 /// A voice and its settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "provider", rename_all = "lowercase")]
 pub enum Voice {
     /// PlayHT (its service ended in 2025: served by a substitute).
     Playht {
         /// A name such as `susan`, or a voice id.
+        #[schemars(length(min = 1), extend("default" = "susan"))]
         model: String,
         /// 0 < speed <= 5.
+        #[schemars(range(max = 5.0), extend("exclusiveMinimum" = 0.0, "default" = 1.0))]
         speed: f64,
         /// 0 to 2.
+        #[schemars(range(min = 0.0, max = 2.0))]
         temperature: Option<f64>,
         /// 1 to 2.
+        #[schemars(range(min = 1.0, max = 2.0))]
         text_guidance: Option<f64>,
         /// 1 to 30.
+        #[schemars(range(min = 1.0, max = 30.0))]
         style_guidance: Option<f64>,
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
@@ -148,18 +167,24 @@ pub enum Voice {
     /// ElevenLabs.
     Elevenlabs {
         /// A name such as `rachel`, or a voice id.
+        #[schemars(length(min = 1), extend("default" = "rachel"))]
         voice_id: String,
         /// Such as `eleven_turbo_v2`.
+        #[schemars(length(min = 1), extend("default" = "eleven_turbo_v2"))]
         model_id: String,
         /// 0 to 4.
+        #[schemars(range(min = 0, max = 4), extend("default" = 3))]
         optimize_latency: u8,
         /// Costs latency.
+        #[schemars(extend("default" = false))]
         use_speaker_boost: bool,
         /// 0 to 1.
         #[serde(serialize_with = "shortest")]
+        #[schemars(with = "f64", range(min = 0.0, max = 1.0), extend("default" = 0.5))]
         similarity_boost: f64,
         /// 0 to 1.
         #[serde(serialize_with = "shortest")]
+        #[schemars(with = "f64", range(min = 0.0, max = 1.0), extend("default" = 0.5))]
         stability: f64,
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
@@ -167,10 +192,13 @@ pub enum Voice {
     /// Azure neural voices.
     Azure {
         /// Such as `en-US-AvaMultilingualNeural`.
+        #[schemars(length(min = 1), extend("default" = "en-US-AvaMultilingualNeural"))]
         model: String,
         /// -20 to 20, per cent.
+        #[schemars(range(min = -20, max = 20), extend("default" = 0))]
         pitch: i8,
         /// -50 to 50, per cent.
+        #[schemars(range(min = -50, max = 50), extend("default" = 0))]
         rate: i8,
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
@@ -182,6 +210,7 @@ pub enum Voice {
     /// Deepgram Aura.
     Deepgram {
         /// Such as `aura-2-thalia-en`.
+        #[schemars(length(min = 1), extend("default" = "aura-2-thalia-en"))]
         model: String,
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
@@ -199,13 +228,16 @@ fn shortest<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Erro
 }
 
 /// The settings of a Rime voice.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RimeVoice {
     /// Such as `lyra`.
+    #[schemars(length(min = 1), extend("default" = "lyra"))]
     pub speaker: String,
     /// 0.5 to 2.
+    #[schemars(range(min = 0.5, max = 2.0), extend("default" = 1.0))]
     pub speed_alpha: f64,
     /// Trades quality for speed.
+    #[schemars(extend("default" = false))]
     pub reduce_latency: bool,
     /// The customer's own key; none: the deployment's.
     pub credential_id: Option<CredentialId>,
@@ -283,6 +315,15 @@ impl LanguageModel {
 }
 
 impl Transcriber {
+    /// The language that is spoken, or the first of them: a BCP-47 tag.
+    #[must_use]
+    pub fn language(&self) -> &str {
+        match self {
+            Self::Deepgram { language, .. } => language,
+            Self::Azure { languages, .. } => languages.first().map_or("", String::as_str),
+        }
+    }
+
     /// The provider's name on the wire.
     #[must_use]
     pub fn provider(&self) -> &'static str {
@@ -330,18 +371,24 @@ impl Voice {
 }
 
 /// Somebody's endpoint that is told of events.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Webhook {
     /// Which events; at least one.
+    #[schemars(length(min = 1))]
     pub events: Vec<EventName>,
-    /// Where.
+    /// Where; no user info, and no host that can only be private.
+    #[schemars(length(max = 2083), extend("format" = "uri"))]
     pub url: String,
     /// How.
     pub method: WebhookMethod,
     /// Sent along; may hold the customer's secrets.
+    #[schemars(extend(
+        "propertyNames" = { "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" },
+        "additionalProperties" = { "type": "string", "pattern": r"^[^\u0000-\u0008\u000A-\u001F\u007F-\u009F]*$" },
+    ))]
     pub headers: Option<BTreeMap<String, String>>,
-    /// Always none so far: filters are refused until they are supported.
-    pub filter: Option<String>,
+    /// Which of them: all, if there is none.
+    pub filter: Option<Filter>,
 }
 
 impl fmt::Debug for Webhook {
@@ -351,7 +398,7 @@ impl fmt::Debug for Webhook {
 }
 
 /// How a webhook is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum WebhookMethod {
     /// The event flattened into query parameters.
@@ -361,18 +408,19 @@ pub enum WebhookMethod {
 }
 
 /// Something the conversation does by itself when an event happens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hook {
     /// Which events; at least one.
+    #[schemars(length(min = 1))]
     pub events: Vec<EventName>,
-    /// Always none so far: filters are refused until they are supported.
-    pub filter: Option<String>,
+    /// Which of them: all, if there is none.
+    pub filter: Option<Filter>,
     /// What to do, in this order.
     pub instructions: Vec<Instruction>,
 }
 
 /// What a hook can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "instruction", rename_all = "snake_case")]
 pub enum Instruction {
     /// End the conversation.

@@ -1,10 +1,11 @@
 //! From a request's JSON to an [`AgentConfig`] with every default filled in.
 //!
 //! An absent field has its default, and so has a null one; only `max_duration_seconds` knows the
-//! difference (null: no limit). A block that is absent has the defaults of [`Default`]; a block that
+//! difference (null: no limit). When a stored agent is changed, an absent field stays as it is. A block that is absent has the defaults of [`Default`]; a block that
 //! is there but names no provider has the provider the API had first.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
 };
@@ -12,12 +13,14 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    AgentConfig, DEFAULT_MAX_DURATION_SECONDS, Function, Hook, Instruction, LanguageModel, ModelSettings,
-    RimeVoice, Tool, ToolKind, Transcriber, Voice, Webhook, WebhookMethod,
+    AgentConfig, Function, Hook, Instruction, LanguageModel, ModelSettings, RimeVoice, Tool, ToolKind,
+    Transcriber, Voice, Webhook, WebhookMethod,
 };
 use crate::{
     events::EventName,
+    filters::{Filter, MAX_FILTERS},
     ids::CredentialId,
+    receivers::{BadUrl, Receivers},
     validation::{Field, Object, POSITIVE, Read, Reference},
 };
 
@@ -31,39 +34,62 @@ const MAX_PARAMETERS_DEPTH: usize = 32;
 /// The longest URL we call; common servers accept no longer ones.
 const MAX_URL_BYTES: usize = 2_083;
 
-/// Which URLs a webhook may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WebhookUrls {
-    /// `https://` only: every deployment.
-    HttpsOnly,
-    /// `http://` too: a stack on the developer's own machine.
-    HttpToo,
-}
-
 impl AgentConfig {
     /// Reads the `agent_config` of a request. Credentials it names are noted in the field's
     /// [`Checks`](crate::validation::Checks), to be looked up.
-    pub fn parse(field: &Field<'_>, urls: WebhookUrls) -> Read<Self> {
+    pub fn parse(field: &Field<'_>, receivers: Receivers) -> Read<Self> {
         let object = field.object()?;
-        let small = match field.value().to_string().len() {
-            0..=MAX_CONFIG_BYTES => Ok(()),
-            _ => field.fail("too_long", "agent_config should be at most 40 KiB of JSON"),
-        };
-        let initial_message = object.optional("initial_message", Field::string);
-        let prompt = object.optional("prompt", Field::string);
-        let voice = object.or("voice", Voice::default(), Voice::parse);
-        let language_model = object.or("language_model", LanguageModel::default(), LanguageModel::parse);
-        let transcriber = object.or("transcriber", Transcriber::default(), Transcriber::parse);
-        let max_duration_seconds = match object.member("max_duration_seconds") {
-            None => Ok(Some(DEFAULT_MAX_DURATION_SECONDS)),
-            Some(_) => object.optional("max_duration_seconds", |field| field.integer(POSITIVE)),
-        };
-        let webhooks =
-            object.or("webhooks", vec![], |field| field.list(0, |item| Webhook::parse(item, urls)));
-        let hooks = object.or("hooks", vec![], |field| field.list(0, Hook::parse));
-        let metadata = object.or("metadata", BTreeMap::new(), |field| field.map(|_, value| value.string()));
-        let recording = object.or("recording", true, Field::boolean);
+        let small = fits(field, field.value().to_string().len(), MAX_CONFIG_BYTES);
+        let config = Self::default().with(&object, receivers);
         small?;
+        config
+    }
+
+    /// This configuration, changed by a request: a field that is present has its new value, or its default
+    /// if it is null; an absent one stays as it is, and what it names is not looked up again. A block
+    /// (`voice`, a list, `metadata`) is replaced as a whole.
+    pub fn patched(&self, field: &Field<'_>, receivers: Receivers) -> Read<Self> {
+        let config = self.clone().with(&field.object()?, receivers)?;
+        let size = |config: &Self| serde_json::to_string(config).map_or(0, |json| json.len());
+        // With its defaults filled in it may have been larger before: then it may stay so, but not grow.
+        fits(field, size(&config), MAX_CONFIG_BYTES.max(size(self)))?;
+        Ok(config)
+    }
+
+    /// The members of `object`; where it has none, what is there already.
+    fn with(self, object: &Object<'_>, receivers: Receivers) -> Read<Self> {
+        let text = |field: &Field<'_>| field.string().map(Some);
+        let initial_message = changed(object, "initial_message", self.initial_message, None, text);
+        let prompt = changed(object, "prompt", self.prompt, None, text);
+        let voice = changed(object, "voice", self.voice, Voice::default(), Voice::parse);
+        let language_model = changed(
+            object,
+            "language_model",
+            self.language_model,
+            LanguageModel::default(),
+            LanguageModel::parse,
+        );
+        let transcriber =
+            changed(object, "transcriber", self.transcriber, Transcriber::default(), Transcriber::parse);
+        let max_duration_seconds =
+            changed(object, "max_duration_seconds", self.max_duration_seconds, None, |field| {
+                field.integer(POSITIVE).map(Some)
+            });
+        let kept = |name: &str| object.member(name).is_none();
+        let filters = Filters::default();
+        filters
+            .add(self.webhooks.iter().filter(|webhook| kept("webhooks") && webhook.filter.is_some()).count());
+        filters.add(self.hooks.iter().filter(|hook| kept("hooks") && hook.filter.is_some()).count());
+        let webhooks = changed(object, "webhooks", self.webhooks, vec![], |field| {
+            field.list(0, |item| Webhook::parse(item, &event_names(), receivers, &filters))
+        });
+        let hooks = changed(object, "hooks", self.hooks, vec![], |field| {
+            field.list(0, |item| Hook::parse(item, &filters))
+        });
+        let metadata = changed(object, "metadata", self.metadata, BTreeMap::new(), |field| {
+            field.map(|_, value| value.string())
+        });
+        let recording = changed(object, "recording", self.recording, true, Field::boolean);
         Ok(Self {
             initial_message: initial_message?,
             prompt: prompt?,
@@ -79,6 +105,28 @@ impl AgentConfig {
     }
 }
 
+fn fits(field: &Field<'_>, bytes: usize, most: usize) -> Read<()> {
+    if bytes <= most {
+        return Ok(());
+    }
+    field.fail("too_long", "agent_config should be at most 40 KiB of JSON")
+}
+
+/// A member that keeps its `current` value if it is absent, and has its `default` if it is null.
+fn changed<'a, T>(
+    object: &Object<'a>,
+    name: &str,
+    current: T,
+    default: T,
+    read: impl FnOnce(&Field<'a>) -> Read<T>,
+) -> Read<T> {
+    match object.member(name) {
+        None => Ok(current),
+        Some(field) if field.value().is_null() => Ok(default),
+        Some(field) => read(&field),
+    }
+}
+
 impl LanguageModel {
     fn parse(field: &Field<'_>) -> Read<Self> {
         let object = field.object()?;
@@ -87,19 +135,19 @@ impl LanguageModel {
             Ok("google") => "gemini-3.8-flash".into(),
             _ => ModelSettings::default().model,
         };
-        let settings = ModelSettings::parse(&object, default);
+        let settings = ModelSettings::parse(&object, default, provider);
         Ok(if provider? == "google" { Self::Google(settings?) } else { Self::Openai(settings?) })
     }
 }
 
 impl ModelSettings {
-    fn parse(object: &Object<'_>, default_model: String) -> Read<Self> {
+    fn parse(object: &Object<'_>, default_model: String, provider: Read<&'static str>) -> Read<Self> {
         let default = Self::default();
         let model = object.or("model", default_model, Field::name);
         let tools = object.or("tools", default.tools, tools);
         let temperature = object.or("temperature", default.temperature, |field| field.number(0.0..=2.0));
         let max_tokens = object.or("max_tokens", default.max_tokens, |field| field.integer(POSITIVE));
-        let credential_id = credential_id(object);
+        let credential_id = credential_id(object, provider);
         Ok(Self {
             model: model?,
             tools: tools?,
@@ -167,7 +215,7 @@ impl Transcriber {
     fn parse(field: &Field<'_>) -> Read<Self> {
         let object = field.object()?;
         let provider = object.provider("deepgram", &["deepgram", "azure"]);
-        let credential_id = credential_id(&object);
+        let credential_id = credential_id(&object, provider);
         if provider? == "azure" {
             let languages = object.or("languages", vec!["en-US".into()], |field| field.list(1, Field::name));
             return Ok(Self::Azure { languages: languages?, credential_id: credential_id? });
@@ -190,7 +238,7 @@ impl Voice {
         let object = field.object()?;
         let provider = object.provider("playht", &known);
         // Every provider takes it, so it is checked even when the provider is wrong.
-        let credential_id = credential_id(&object);
+        let credential_id = credential_id(&object, provider);
         match provider? {
             "elevenlabs" => elevenlabs(&object, credential_id),
             "azure" => azure_voice(&object, credential_id),
@@ -258,33 +306,48 @@ fn rime(object: &Object<'_>, credential_id: Read<Option<CredentialId>>) -> Read<
     })
 }
 
-fn credential_id(object: &Object<'_>) -> Read<Option<CredentialId>> {
+fn credential_id(object: &Object<'_>, provider: Read<&'static str>) -> Read<Option<CredentialId>> {
     object.optional("credential_id", |field| {
         let id = field.id()?;
-        field.refer(Reference::Credential(id));
+        field.refer(Reference::Credential { id, provider: provider.ok() });
         Ok(id)
     })
 }
 
+/// Webhooks that are not an agent's, and may hear of these events only.
+pub(crate) fn webhooks(
+    field: &Field<'_>,
+    events: &[(&str, EventName)],
+    receivers: Receivers,
+) -> Read<Vec<Webhook>> {
+    let filters = Filters::default();
+    field.list(0, |item| Webhook::parse(item, events, receivers, &filters))
+}
+
 impl Webhook {
-    fn parse(field: &Field<'_>, urls: WebhookUrls) -> Read<Self> {
+    fn parse(
+        field: &Field<'_>,
+        names: &[(&str, EventName)],
+        receivers: Receivers,
+        filters: &Filters,
+    ) -> Read<Self> {
         const METHODS: [(&str, WebhookMethod); 2] =
             [("GET", WebhookMethod::Get), ("POST", WebhookMethod::Post)];
         let object = field.object()?;
-        let events = object.required("events", events);
-        let url = object.required("url", |field| url(field, urls));
+        let events = object.required("events", |field| field.list(1, |item| item.choice(names)));
+        let url = object.required("url", |field| url(field, receivers));
         let method = object.required("method", |field| field.choice(&METHODS));
         let headers = object.optional("headers", |field| field.map(header));
-        let filter = no_filter(&object);
+        let filter = object.optional("filter", |field| filters.parse(field));
         Ok(Self { events: events?, url: url?, method: method?, headers: headers?, filter: filter? })
     }
 }
 
 impl Hook {
-    fn parse(field: &Field<'_>) -> Read<Self> {
+    fn parse(field: &Field<'_>, filters: &Filters) -> Read<Self> {
         let object = field.object()?;
         let events = object.required("events", events);
-        let filter = no_filter(&object);
+        let filter = object.optional("filter", |field| filters.parse(field));
         let instructions = object.required("instructions", |field| {
             field.list(0, |item| {
                 item.object()?
@@ -295,56 +358,44 @@ impl Hook {
     }
 }
 
+fn event_names() -> [(&'static str, EventName); 11] {
+    EventName::ALL.map(|name| (name.as_str(), name))
+}
+
 fn events(field: &Field<'_>) -> Read<Vec<EventName>> {
-    let names = EventName::ALL.map(|name| (name.as_str(), name));
-    field.list(1, |item| item.choice(&names))
+    field.list(1, |item| item.choice(&event_names()))
 }
 
-/// A filter that we would not heed must not look as if we did.
-fn no_filter(object: &Object<'_>) -> Read<Option<String>> {
-    object.optional("filter", |field| field.fail("value_error", "filters are not supported yet"))
+/// How many filters there are so far; those beyond the limit are not even compiled.
+#[derive(Default)]
+struct Filters(Cell<usize>);
+
+impl Filters {
+    fn add(&self, count: usize) {
+        self.0.set(self.0.get() + count);
+    }
+
+    fn parse(&self, field: &Field<'_>) -> Read<Filter> {
+        let text = field.str()?;
+        self.add(1);
+        if self.0.get() > MAX_FILTERS {
+            return field.fail("too_long", format!("There should be at most {MAX_FILTERS} filters"));
+        }
+        Filter::parse(text).map_err(|error| field.note("value_error", error.to_string()))
+    }
 }
 
-fn url(field: &Field<'_>, urls: WebhookUrls) -> Read<String> {
+fn url(field: &Field<'_>, receivers: Receivers) -> Read<String> {
     let text = field.str()?;
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return field.fail("url_parsing", "Input should be a valid URL, such as https://example.com/events");
-    };
-    let https = scheme.eq_ignore_ascii_case("https");
-    if !https && urls == WebhookUrls::HttpsOnly {
-        return field.fail("url_scheme", "URL scheme should be 'https'");
-    }
-    if !https && !scheme.eq_ignore_ascii_case("http") {
-        return field.fail("url_scheme", "URL scheme should be 'http' or 'https'");
-    }
     if text.len() > MAX_URL_BYTES {
         return field.fail("url_too_long", format!("URL should have at most {MAX_URL_BYTES} characters"));
     }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    if !visible || !is_authority(authority) {
-        return field.fail("url_parsing", "Input should be a valid URL, such as https://example.com/events");
+    match receivers.url(text) {
+        Ok(_) => Ok(text.into()),
+        Err(bad @ BadUrl::Malformed) => field.fail("url_parsing", bad.to_string()),
+        Err(bad @ BadUrl::Scheme(_)) => field.fail("url_scheme", bad.to_string()),
+        Err(bad @ (BadUrl::UserInfo | BadUrl::NotPublic)) => field.fail("value_error", bad.to_string()),
     }
-    Ok(text.into())
-}
-
-/// `user:password@host:port`, all but the host optional. Whether the host may be called is decided
-/// where it is called, on the address it has then.
-fn is_authority(authority: &str) -> bool {
-    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let (host, port) = match host_and_port.rsplit_once(':') {
-        // A colon inside brackets belongs to an IPv6 address.
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (host_and_port, None),
-    };
-    let host_is_valid = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty()
-                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
-        }
-    };
-    host_is_valid && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 /// One header of a webhook: a name and a value that HTTP can carry (RFC 9110, section 5).
@@ -363,6 +414,14 @@ fn header(name: &str, field: &Field<'_>) -> Read<String> {
 #[cfg(test)]
 #[path = "parse_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "webhook_tests.rs"]
+mod webhook_tests;
+
+#[cfg(test)]
+#[path = "patch_tests.rs"]
+mod patch_tests;
 
 #[cfg(test)]
 #[path = "parse_properties.rs"]

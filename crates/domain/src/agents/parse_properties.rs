@@ -5,6 +5,10 @@ use super::{
     AgentConfig,
     tests::{CREDENTIAL, parse},
 };
+use crate::{
+    receivers::Receivers,
+    validation::{Checks, Field},
+};
 
 /// A configuration that uses every field.
 fn full() -> Value {
@@ -103,6 +107,9 @@ proptest! {
         }
         if let Ok(parsed) = parse(&config) {
             let shown = json!(parsed);
+            let checks = Checks::default();
+            let patched = parsed.patched(&Field::body(&shown, &checks), Receivers::PublicOnly);
+            prop_assert_eq!(patched, Ok(parsed.clone()), "{}", shown);
             prop_assert_eq!(parse(&shown), Ok(parsed.clone()), "{}", config);
             // The table keeps the same text.
             prop_assert_eq!(serde_json::from_value::<AgentConfig>(shown).unwrap(), parsed);

@@ -7,9 +7,9 @@ use crate::validation::{Checks, Noted, Step};
 
 pub(super) const CREDENTIAL: &str = "crd_01JD9XQ4T0000000000000000A";
 
-fn parse_with(config: &Value, urls: WebhookUrls) -> Result<AgentConfig, Vec<String>> {
+pub(super) fn parse_with(config: &Value, receivers: Receivers) -> Result<AgentConfig, Vec<String>> {
     let checks = Checks::default();
-    let parsed = AgentConfig::parse(&Field::body(config, &checks), urls).ok();
+    let parsed = AgentConfig::parse(&Field::body(config, &checks), receivers).ok();
     let errors: Vec<_> = checks.into_errors();
     let described = errors.iter().map(|error| {
         let mut text = String::new();
@@ -28,11 +28,11 @@ fn parse_with(config: &Value, urls: WebhookUrls) -> Result<AgentConfig, Vec<Stri
 }
 
 pub(super) fn parse(config: &Value) -> Result<AgentConfig, Vec<String>> {
-    parse_with(config, WebhookUrls::HttpsOnly)
+    parse_with(config, Receivers::PublicOnly)
 }
 
 /// Checks rows of (configuration, the wrong fields and what is wrong with them).
-fn check<const N: usize>(rows: [(Value, &[&str]); N]) {
+pub(super) fn check<const N: usize>(rows: [(Value, &[&str]); N]) {
     for (config, errors) in rows {
         assert_eq!(parse(&config).err().unwrap_or_default(), errors, "{config}");
     }
@@ -172,7 +172,7 @@ fn an_unknown_provider_is_refused_with_the_known_ones() {
     ]);
     let checks = Checks::default();
     let config = json!({ "transcriber": { "provider": "nobody" } });
-    assert_eq!(AgentConfig::parse(&Field::body(&config, &checks), WebhookUrls::HttpsOnly), Err(Noted));
+    assert_eq!(AgentConfig::parse(&Field::body(&config, &checks), Receivers::PublicOnly), Err(Noted));
     assert_eq!(checks.into_errors()[0].msg, "Unknown provider: should be 'deepgram' or 'azure'");
 }
 
@@ -322,120 +322,24 @@ fn both_names_of_rime_are_echoed_as_they_were_given() {
 }
 
 #[test]
-fn webhooks_are_checked() {
-    let good =
-        json!({ "events": ["conversation:ended"], "url": "https://example.com/hook", "method": "POST" });
-    let webhook = |changes: Value| {
-        let mut webhook = good.clone();
-        for (name, value) in changes.as_object().unwrap() {
-            webhook[name] = value.clone();
-        }
-        json!({ "webhooks": [good, webhook] })
-    };
+fn an_agent_has_at_most_twenty_filters() {
+    let webhook = json!({ "events": ["message:sent"], "method": "GET", "url": "https://example.com",
+        "filter": "true" });
+    let hook = |filter: Value| json!({ "events": ["message:sent"], "instructions": [], "filter": filter });
+    let hooks = |count: usize, filter: Value| json!({ "webhooks": vec![webhook.clone(); 15], "hooks": vec![hook(filter); count] });
     check([
-        (webhook(json!({})), &[]),
-        (webhook(json!({ "method": "GET", "headers": { "Authorization": "Bearer x", "x-a": "" } })), &[]),
-        (webhook(json!({ "headers": null, "filter": null })), &[]),
-        (webhook(json!({ "events": EventName::ALL })), &[]),
-        (webhook(json!({ "events": [] })), &["webhooks.1.events too_short"]),
-        (webhook(json!({ "events": null })), &["webhooks.1.events list_type"]),
-        (webhook(json!({ "events": "conversation:ended" })), &["webhooks.1.events list_type"]),
-        (
-            webhook(json!({ "events": ["conversation:ended", "nothing", 5] })),
-            &["webhooks.1.events.1 enum", "webhooks.1.events.2 enum"],
-        ),
-        (webhook(json!({ "method": "PUT" })), &["webhooks.1.method enum"]),
-        (webhook(json!({ "method": "post" })), &["webhooks.1.method enum"]),
-        (webhook(json!({ "method": null })), &["webhooks.1.method enum"]),
-        (webhook(json!({ "headers": ["a"] })), &["webhooks.1.headers dict_type"]),
-        (webhook(json!({ "headers": { "x-a": 1 } })), &["webhooks.1.headers.x-a string_type"]),
-        (webhook(json!({ "headers": { "x a": "b" } })), &["webhooks.1.headers.x a value_error"]),
-        (webhook(json!({ "headers": { "x-a": "b\r\nx-c: d" } })), &["webhooks.1.headers.x-a value_error"]),
-        (webhook(json!({ "filter": "duration == 300" })), &["webhooks.1.filter value_error"]),
-        (webhook(json!({ "filter": "" })), &["webhooks.1.filter value_error"]),
-        (json!({ "webhooks": {} }), &["webhooks list_type"]),
-        (json!({ "webhooks": [null] }), &["webhooks.0 model_attributes_type"]),
-        (
-            json!({ "webhooks": [{}] }),
-            &["webhooks.0.events missing", "webhooks.0.url missing", "webhooks.0.method missing"],
-        ),
+        (hooks(5, json!("true")), &[]),
+        (hooks(100, Value::Null), &[]),
+        (hooks(7, json!("true")), &["hooks.5.filter too_long", "hooks.6.filter too_long"]),
     ]);
-}
-
-#[test]
-fn a_webhook_url_is_https_and_complete() {
-    let check = |urls: WebhookUrls, url: &str| {
-        let webhook = json!({ "events": ["conversation:ended"], "method": "POST", "url": url });
-        match parse_with(&json!({ "webhooks": [webhook] }), urls) {
-            Ok(_) => "ok".to_owned(),
-            Err(errors) => errors.join(",").replace("webhooks.0.url ", ""),
-        }
+    let agent = parse(&hooks(5, json!("true"))).unwrap();
+    let patch = |change: Value| {
+        let checks = Checks::default();
+        let patched = agent.patched(&Field::body(&change, &checks), Receivers::PublicOnly).is_ok();
+        (patched, checks.into_errors().len())
     };
-    for (url, deployed, local) in [
-        ("https://example.com", "ok", "ok"),
-        ("HTTPS://example.com:8443/a?b=c#d", "ok", "ok"),
-        ("https://user:secret@example.com/", "ok", "ok"),
-        ("https://192.0.2.1/a", "ok", "ok"),
-        ("https://[2001:db8::1]:8443/a", "ok", "ok"),
-        ("https://xn--bcher-kva.example/a", "ok", "ok"),
-        ("http://localhost:8080/hook", "url_scheme", "ok"),
-        ("ftp://example.com", "url_scheme", "url_scheme"),
-        ("javascript:alert(1)", "url_parsing", "url_parsing"),
-        ("example.com/hook", "url_parsing", "url_parsing"),
-        ("", "url_parsing", "url_parsing"),
-        ("https://", "url_parsing", "url_parsing"),
-        ("https:///hook", "url_parsing", "url_parsing"),
-        ("https://user@/hook", "url_parsing", "url_parsing"),
-        ("https://example.com:0/", "url_parsing", "url_parsing"),
-        ("https://example.com:99999/", "url_parsing", "url_parsing"),
-        ("https://[::1/", "url_parsing", "url_parsing"),
-        ("https://exa mple.com/", "url_parsing", "url_parsing"),
-        ("https://example.com/a b", "url_parsing", "url_parsing"),
-        ("https://example.com\\@internal/", "url_parsing", "url_parsing"),
-        ("https://example.com/\r\nHost: internal", "url_parsing", "url_parsing"),
-    ] {
-        assert_eq!(check(WebhookUrls::HttpsOnly, url), deployed, "{url}");
-        assert_eq!(check(WebhookUrls::HttpToo, url), local, "{url} in local mode");
-    }
-    assert_eq!(check(WebhookUrls::HttpsOnly, &format!("https://example.com/{}", "a".repeat(2_063))), "ok");
-    assert_eq!(
-        check(WebhookUrls::HttpsOnly, &format!("https://example.com/{}", "a".repeat(2_064))),
-        "url_too_long"
-    );
-}
-
-#[test]
-fn hooks_are_checked_and_a_filter_is_refused_in_words() {
-    let hook = |hook: Value| json!({ "hooks": [hook] });
-    check([
-        (
-            hook(
-                json!({ "events": ["function_call:triggered"], "instructions": [{ "instruction": "hang_up" }] }),
-            ),
-            &[],
-        ),
-        (hook(json!({ "events": ["conversation:duration"], "instructions": [], "filter": null })), &[]),
-        (hook(json!({})), &["hooks.0.events missing", "hooks.0.instructions missing"]),
-        (
-            hook(json!({ "events": [], "instructions": [{ "instruction": "dance" }] })),
-            &["hooks.0.events too_short", "hooks.0.instructions.0.instruction enum"],
-        ),
-        (
-            hook(json!({ "events": ["speech:ended"], "instructions": [{}, "hang_up"] })),
-            &["hooks.0.instructions.0.instruction missing", "hooks.0.instructions.1 model_attributes_type"],
-        ),
-        (
-            hook(json!({ "events": ["speech:ended"], "instructions": { "instruction": "hang_up" } })),
-            &["hooks.0.instructions list_type"],
-        ),
-    ]);
-    let checks = Checks::default();
-    let filtered = hook(json!({ "events": ["speech:ended"], "instructions": [], "filter": "true" }));
-    assert_eq!(AgentConfig::parse(&Field::body(&filtered, &checks), WebhookUrls::HttpsOnly), Err(Noted));
-    assert_eq!(
-        json!(checks.into_errors()),
-        json!([{ "loc": ["body", "hooks", 0, "filter"], "msg": "filters are not supported yet", "type": "value_error" }])
-    );
+    assert_eq!(patch(json!({ "hooks": vec![hook(json!("true")); 6] })), (false, 1), "the webhooks stay");
+    assert_eq!(patch(json!({ "webhooks": null, "hooks": vec![hook(json!("true")); 20] })), (true, 0));
 }
 
 #[test]
@@ -446,14 +350,15 @@ fn credentials_are_noted_to_be_looked_up_and_malformed_ones_do_not_exist() {
         "transcriber": { "credential_id": null },
     });
     let checks = Checks::default();
-    assert!(AgentConfig::parse(&Field::body(&config, &checks), WebhookUrls::HttpsOnly).is_ok());
+    assert!(AgentConfig::parse(&Field::body(&config, &checks), Receivers::PublicOnly).is_ok());
     let loc = |role: &str| {
         [Step::Field("body".into()), Step::Field(role.into()), Step::Field("credential_id".into())]
     };
-    let reference = Reference::Credential(CREDENTIAL.parse().unwrap());
+    let id = CREDENTIAL.parse().unwrap();
+    let reference = |provider| Reference::Credential { id, provider: Some(provider) };
     assert_eq!(
         checks.references(),
-        [(loc("voice").to_vec(), reference.clone()), (loc("language_model").to_vec(), reference)]
+        [(loc("voice").to_vec(), reference("playht")), (loc("language_model").to_vec(), reference("openai"))]
     );
     check([
         (json!({ "voice": { "provider": "rime", "credential_id": "" } }), &["voice.credential_id not_found"]),

@@ -18,6 +18,11 @@ pub struct Lease {
     /// The stream that holds it: drawn at random when it is let in, so that a later stream of the same
     /// call is another holder, also in the same worker.
     pub holder: String,
+    /// The carrier's name for that stream, if it has one: so a report that another one broke is told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    /// When its holder was heard of the last time: when it was taken, renewed or given back.
+    pub noted_at: Timestamp,
     /// It ends by itself then, unless it is renewed.
     pub until: Timestamp,
     /// What the agent was saying at the last heartbeat; none while it was silent.
@@ -44,14 +49,13 @@ impl Lease {
     /// A lease from `now` on.
     #[must_use]
     pub fn new(holder: String, now: Timestamp) -> Self {
-        Self { holder, until: now.after(Self::DURATION), speaking: None }
+        Self { holder, stream: None, noted_at: now, until: now.after(Self::DURATION), speaking: None }
     }
 
-    /// When it was taken or renewed the last time.
+    /// The same, renewed at `now`, with what the agent is saying then.
     #[must_use]
-    pub fn noted_at(&self) -> Timestamp {
-        let duration = i64::try_from(Self::DURATION.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(self.until.as_millis().saturating_sub(duration))
+    pub fn renewed(self, now: Timestamp, speaking: Option<Speaking>) -> Self {
+        Self { stream: self.stream, speaking, ..Self::new(self.holder, now) }
     }
 
     /// Whether its holder may still be counted on.

@@ -1,5 +1,7 @@
 //! Every change a conversation can make, each a pure function to the new state and its events.
 
+mod inbound;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -7,7 +9,9 @@ use super::{Conversation, EndedReason, MAX_RESUMES, State};
 use crate::{
     agents::AgentConfig,
     costs::{self, Prices, Usage},
-    events::{self, Event, EventName},
+    events::{self, Event, EventName, FailedFilter, Scope},
+    ids::EventId,
+    limits::Slot,
     messages::Message,
     time::Timestamp,
 };
@@ -58,6 +62,21 @@ pub enum RejectReason {
     HungUp,
 }
 
+impl Entry {
+    /// What its event carries, the message included.
+    #[must_use]
+    pub fn event_data(&self) -> Value {
+        let mut data = self.data.clone();
+        if let Some(message) = &self.message {
+            if data.is_null() {
+                data = json!({});
+            }
+            data["message"] = json!(message);
+        }
+        data
+    }
+}
+
 impl RejectReason {
     fn ended_reason(self) -> EndedReason {
         match self {
@@ -79,6 +98,7 @@ impl Conversation {
     ) -> Result<Transition, NotPossible> {
         let State::Queued = self.state else { return Err(NotPossible) };
         let mut next = self.changed(State::Dialing { dialed_at: now });
+        next.conversation.slot = Slot::Live;
         next.conversation.media_token_sha256 = Some(media_token_sha256);
         next.emit(agent, now, EventName::ConnectionRequested, json!({ "phone_call": self.phone_call }));
         Ok(next)
@@ -90,7 +110,9 @@ impl Conversation {
         if !matches!(self.state, State::Dialing { .. }) || self.carrier_call_id.is_some() {
             return Err(NotPossible);
         }
-        Ok(self.changed(State::Queued))
+        let mut next = self.changed(State::Queued);
+        next.conversation.slot = Slot::Waiting;
+        Ok(next)
     }
 
     /// The carrier took the call and named it.
@@ -256,6 +278,7 @@ impl Conversation {
             ended_reason,
             cost: Box::new(cost),
         });
+        next.conversation.slot = Slot::None;
         next.conversation.media_token_sha256 = None;
         next.add(agent, entries);
         if rejected == Some(RejectReason::HungUp) && matches!(self.state, State::Queued) {
@@ -271,6 +294,19 @@ impl Conversation {
         next
     }
 
+    /// Whether a hook hangs up on an event that carries nothing but the call: before the answer
+    /// `phone_call:connection_requested`, later `phone_call:accepted` and `conversation:started`.
+    #[must_use]
+    pub fn hangs_up_on(&self, agent: &AgentConfig, name: EventName) -> bool {
+        events::matching(&Scope { conversation: self, agent, name, data: &Value::Null }).hangs_up
+    }
+
+    /// Remembers which filters failed, so that each is noted once. Returns what the log says of them.
+    pub fn remember(&mut self, failures: Vec<FailedFilter>) -> Vec<String> {
+        let note = |FailedFilter { owner, note }| self.failed_filters.insert(owner).then_some(note);
+        failures.into_iter().filter_map(note).collect()
+    }
+
     fn changed(&self, state: State) -> Transition {
         let conversation = Self { state, version: self.version + 1, ..self.clone() };
         Transition { conversation, events: vec![], messages: vec![] }
@@ -278,6 +314,17 @@ impl Conversation {
 }
 
 impl Transition {
+    /// The same end, noticed only now, of a conversation that was over at `ended_at`: how long it lasted
+    /// and what it cost is counted to then. Nothing else is changed.
+    pub fn over_since(mut self, agent: &AgentConfig, prices: &Prices, ended_at: Timestamp) -> Self {
+        let counted = costs::breakdown(&self.conversation, agent, prices, ended_at);
+        if let State::Ended { ended_at: at, cost, .. } = &mut self.conversation.state {
+            *at = ended_at;
+            **cost = counted;
+        }
+        self
+    }
+
     /// A callback may name the call before the answer to our own request does.
     fn on_call(mut self, carrier_call_id: &str) -> Self {
         self.conversation.carrier_call_id.get_or_insert_with(|| carrier_call_id.to_owned());
@@ -286,26 +333,39 @@ impl Transition {
 
     fn add(&mut self, agent: &AgentConfig, entries: &[Entry]) {
         for entry in entries {
-            let mut data = entry.data.clone();
             if let Some(message) = &entry.message {
                 self.messages.push((self.conversation.next_message, message.clone()));
                 self.conversation.next_message += 1;
-                if data.is_null() {
-                    data = json!({});
-                }
-                data["message"] = json!(message);
             }
-            self.emit(agent, entry.at, entry.name, data);
+            self.emit(agent, entry.at, entry.name, entry.event_data());
         }
     }
 
     fn emit(&mut self, agent: &AgentConfig, at: Timestamp, name: EventName, data: Value) {
-        if !events::is_stored(agent, name) {
+        let conversation = &mut self.conversation;
+        let matches = events::matching(&Scope { conversation, agent, name, data: &data });
+        if !matches.stores(name) {
             return;
         }
-        let sequence = self.conversation.next_sequence;
-        self.events.push(Event::new(self.conversation.id, sequence, at, name, data, agent));
-        self.conversation.next_sequence += 1;
+        let sequence = conversation.next_sequence;
+        conversation.next_sequence += 1;
+        let notes = conversation.remember(matches.failures);
+        let id = EventId::of(conversation.id, sequence, at);
+        let mut webhooks = matches.webhooks;
+        let synchronous =
+            (name == EventName::FunctionCallTriggered && !webhooks.is_empty()).then(|| webhooks.remove(0));
+        let asked = vec![];
+        self.events.push(Event {
+            id,
+            name,
+            sequence,
+            created_at: at,
+            data,
+            webhooks,
+            synchronous,
+            asked,
+            notes,
+        });
     }
 }
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     agents::{Hook, Instruction, Webhook, WebhookMethod},
     conversations::{Conversation, Status},
+    filters::Filter,
     ids::{AccountId, ConversationId},
     messages::Role,
 };
@@ -26,6 +27,15 @@ fn agent() -> AgentConfig {
     AgentConfig::default()
 }
 
+/// What a call counts as among its account's, in each state.
+fn counts_as(state: &State) -> Slot {
+    match state {
+        State::Queued => Slot::Waiting,
+        State::Ended { .. } => Slot::None,
+        _ => Slot::Live,
+    }
+}
+
 /// Makes a change that must be possible, and checks what every change owes.
 fn after(
     before: &Conversation,
@@ -34,6 +44,7 @@ fn after(
 ) -> Conversation {
     let next = change.expect("possible here");
     assert_eq!(next.conversation.version, before.version + 1, "every write moves the version");
+    assert_eq!(next.conversation.slot, counts_as(&next.conversation.state));
     assert_eq!(next.events.iter().map(|event| event.name).collect::<Vec<_>>(), names);
     let sequences: Vec<_> = next.events.iter().map(|event| event.sequence).collect();
     let expected: Vec<_> = (before.next_sequence..next.conversation.next_sequence).collect();
@@ -299,8 +310,72 @@ fn a_hook_hangs_up_on_its_own_events_only() {
         filter: None,
         instructions: vec![Instruction::HangUp],
     }];
-    assert!(events::hangs_up(&agent, EventName::FunctionCallTriggered));
-    assert!(!events::hangs_up(&agent, EventName::MessageSent));
+    let conversation = started();
+    assert!(conversation.hangs_up_on(&agent, EventName::FunctionCallTriggered));
+    assert!(!conversation.hangs_up_on(&agent, EventName::MessageSent));
+}
+
+#[test]
+fn a_filter_that_fails_is_noted_once_in_a_conversation() {
+    let filter = |text: &str| Some(Filter::parse(text).unwrap());
+    let webhook = |text: &str| Webhook {
+        events: vec![EventName::MessageSent, EventName::Duration],
+        url: "https://a.example/".into(),
+        method: WebhookMethod::Post,
+        headers: None,
+        filter: filter(text),
+    };
+    let hook = Hook {
+        events: vec![EventName::Duration],
+        filter: filter("message.content"),
+        instructions: vec![Instruction::HangUp],
+    };
+    let agent = AgentConfig {
+        webhooks: vec![webhook("message.role == 'agent'"), webhook("message.content.contains('Hello')")],
+        hooks: vec![hook],
+        ..agent()
+    };
+    let second = |number: u64| Entry {
+        at: at(4_000),
+        name: EventName::Duration,
+        data: json!({ "duration": number }),
+        message: None,
+    };
+    let conversation = started();
+    let entries = [said("Hello.", 3_500), second(1), second(2)];
+    let next = conversation.append(&agent, &entries, &Usage::default()).unwrap();
+    let notes: Vec<_> =
+        next.events.iter().map(|event| (event.webhooks.clone(), event.notes.clone())).collect();
+    let failed = [
+        "webhooks.1.filter failed and did not match: 'contains' does not take (null, string)",
+        "hooks.0.filter failed and did not match: the result is null, neither true nor false",
+    ];
+    assert_eq!(notes, [(vec![1], vec![]), (vec![], failed.map(str::to_owned).to_vec())]);
+    assert_eq!(
+        next.events[1].sequence + 1,
+        next.conversation.next_sequence,
+        "the next second takes no number"
+    );
+
+    // It is remembered with the conversation, whoever writes next.
+    let stored = serde_json::to_string(&next.conversation).unwrap();
+    let conversation: Conversation = serde_json::from_str(&stored).unwrap();
+    let next = conversation.append(&agent, &[second(3)], &Usage::default()).unwrap();
+    assert_eq!(next.events, []);
+}
+
+#[test]
+fn a_hook_with_a_filter_hangs_up_before_the_answer() {
+    let mut agent = agent();
+    agent.metadata.insert("blocked".into(), "+14155550100".into());
+    agent.hooks = vec![Hook {
+        events: vec![EventName::ConnectionRequested],
+        filter: Some(Filter::parse("phone_call.to_number == metadata.blocked").unwrap()),
+        instructions: vec![Instruction::HangUp],
+    }];
+    assert!(queued().hangs_up_on(&agent, EventName::ConnectionRequested));
+    agent.metadata.clear();
+    assert!(!queued().hangs_up_on(&agent, EventName::ConnectionRequested));
 }
 
 #[test]

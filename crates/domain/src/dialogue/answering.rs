@@ -161,6 +161,12 @@ impl Engine {
         self.ask(at, out);
     }
 
+    /// Nobody has spoken for a while: the model says something that nobody asked for.
+    pub(super) fn remind_by_model(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        self.answer = Some(Answer::new(Kind::Greeting, at, at));
+        self.ask(at, out);
+    }
+
     fn ask(&mut self, at: CallTime, out: &mut Vec<Output>) {
         let Some(answer) = &mut self.answer else { return };
         let request = Request(self.requests);
@@ -279,9 +285,9 @@ impl Engine {
         }
     }
 
-    /// There is no answer to this turn.
+    /// There is no answer to this turn. Where there was no turn, nobody waits for one.
     fn excuse(&mut self, at: CallTime) {
-        let Some(answer) = &mut self.answer else { return };
+        let Some(answer) = self.answer.as_mut().filter(|answer| answer.is_to_user()) else { return };
         answer.kind = Kind::Excuse;
         answer.first_words_at.get_or_insert(at);
         self.failed_turns = self.failed_turns.saturating_add(1);
@@ -344,6 +350,7 @@ impl Engine {
             self.failed_turns = 0;
         }
         self.answer = None;
+        self.quiet_since = at;
         false
     }
 }

@@ -142,6 +142,21 @@ impl Turn {
         self.began_at.take().is_some()
     }
 
+    /// The turn is over, whatever it sounds like.
+    pub(super) fn is_complete(&mut self, at: CallTime) {
+        self.signalled = Some(at);
+    }
+
+    /// What the turn's words would be with this text.
+    pub(super) fn with(&self, text: &str) -> String {
+        format!("{} {text}", self.finals)
+    }
+
+    /// What was said in it so far.
+    pub(super) fn text(&self) -> String {
+        self.with(&self.interim)
+    }
+
     /// When the turn ends, if nothing more happens.
     pub(super) fn due(&self) -> Option<CallTime> {
         let silence = self.has_words().then(|| self.last_words_at + SILENCE)?;
@@ -180,7 +195,7 @@ fn sounds_unfinished(text: &str) -> bool {
 }
 
 /// The words without case and punctuation, which a final often adds to its interim.
-fn plain_words(text: &str) -> Vec<String> {
+pub(super) fn plain_words(text: &str) -> Vec<String> {
     let plain =
         |word: &str| word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     text.split_whitespace().map(plain).filter(|word: &String| !word.is_empty()).collect()

@@ -6,7 +6,9 @@ use super::{
     CallTime, Happening, Input, Line, Output, Settings,
     answering::Answer,
     endpointing::{Fresh, Turn},
+    floor::Floor,
     history::History,
+    keypad::Keypad,
     playback::{Heard, Playback},
     takeover::Unsaid,
 };
@@ -28,6 +30,12 @@ pub struct Engine {
     /// Whole seconds told so far, or left out.
     pub(super) seconds: u64,
     pub(super) turn: Turn,
+    pub(super) floor: Floor,
+    pub(super) keypad: Keypad,
+    /// Since when nobody speaks, when nobody does.
+    pub(super) quiet_since: CallTime,
+    /// How often in a row the agent spoke because nobody did.
+    pub(super) reminders: u32,
     /// What the agent does with the floor; none while the user has it.
     pub(super) answer: Option<Answer>,
     pub(super) playback: Playback,
@@ -71,11 +79,16 @@ impl Engine {
         // What happened goes before what is due: a word beats the timer that waited for it.
         match input {
             Input::Started => self.start(at, out),
+            Input::Frame { is_speech, level_db, agent_level_db } => {
+                self.hears_frame(at, is_speech, level_db, agent_level_db, out);
+            }
+            Input::Key(key) => self.key(at, key, out),
             Input::SpeechBegan => self.user_begins(at, out),
             Input::Words { text, is_final, spoken_until } => {
                 self.user_says(at, text.trim(), is_final, spoken_until, out);
             }
             Input::TurnEnded => {
+                self.quiet_since = at;
                 if self.turn.signal(at) {
                     out.push(Output::Event(Happening::SpeechEnded(Role::User)));
                 }
@@ -113,6 +126,9 @@ impl Engine {
             self.draining,
             self.ending.map(|ending| ending.by),
             self.turn.due(),
+            self.floor.due(),
+            self.keypad.due(),
+            self.idle_due(),
             self.model_due(),
             self.playback.deadline(self.now),
         ];
@@ -126,11 +142,16 @@ impl Engine {
         self.history.lines()
     }
 
+    pub(super) fn is_started(&self) -> bool {
+        self.started_at.is_some()
+    }
+
     fn start(&mut self, at: CallTime, out: &mut Vec<Output>) {
         if self.started_at.is_some() {
             return;
         }
         self.started_at = Some(at);
+        self.quiet_since = at;
         if self.settings.resumed.is_some() {
             return self.take_over(at, out);
         }
@@ -140,16 +161,22 @@ impl Engine {
         }
     }
 
-    fn user_begins(&mut self, at: CallTime, out: &mut Vec<Output>) {
+    /// Tells that the user speaks, if that is news.
+    pub(super) fn begin_turn(&mut self, out: &mut Vec<Output>) {
         if !self.turn.is_open() {
             out.push(Output::Event(Happening::SpeechStarted(Role::User)));
         }
+    }
+
+    fn user_begins(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        self.begin_turn(out);
         self.turn.begin(at);
         self.put_off_unsaid(at);
     }
 
-    /// Words of the user take the floor from the agent. If nothing of an answer was heard they belong
-    /// to the turn it was meant for; the history then joins them to what was said before.
+    /// Words of the user take the floor from the agent, unless they only show that somebody listens. If
+    /// nothing of an answer was heard they belong to the turn it was meant for; the history then joins
+    /// them to what was said before.
     fn user_says(
         &mut self,
         at: CallTime,
@@ -170,12 +197,15 @@ impl Engine {
             Fresh::Corrected { more, .. } => (more, None),
         };
         self.unsaid = None;
+        self.reminders = 0;
         // The transcriber settles words of the turn it has ended, rather than new ones.
         let is_late = is_final && unheard && !self.turn.is_open();
-        if !self.turn.is_open() {
-            out.push(Output::Event(Happening::SpeechStarted(Role::User)));
+        self.begin_turn(out);
+        let is_mere = self.is_listened_to(at) && self.is_backchannel(&self.turn.with(text));
+        if is_mere && is_final {
+            self.go_on_speaking();
         }
-        if self.ending.is_none() {
+        if !is_mere && self.ending.is_none() {
             self.interrupt(at, out);
         }
         if let Some(wrong) = wrong {
@@ -190,7 +220,8 @@ impl Engine {
     /// Takes the floor from the agent: nothing more is asked, spoken or sent.
     pub(super) fn interrupt(&mut self, at: CallTime, out: &mut Vec<Output>) {
         let Some(answer) = self.answer.take() else { return };
-        if self.playback.is_playing(at) {
+        // An agent that has stopped already has nothing more to clear.
+        if !self.floor.leave() && self.playback.is_playing(at) {
             out.push(Output::Clear);
             self.playback.cleared();
         }
@@ -288,7 +319,18 @@ impl Engine {
             self.model_is_late(at, out);
         }
         self.playback.watch_voice(at);
-        if is_due(self.turn.due()) {
+        if is_due(self.floor.due()) {
+            self.go_on_speaking();
+        }
+        if is_due(self.keypad.due()) {
+            self.keyed(at, out);
+        }
+        if is_due(self.turn.due()) && self.is_listened_to(at) && self.is_backchannel(&self.turn.text()) {
+            // The agent goes on, and nobody has said anything.
+            self.turn.take(at);
+            self.quiet_since = at;
+            out.push(Output::Event(Happening::SpeechEnded(Role::User)));
+        } else if is_due(self.turn.due()) {
             let spoken_until = self.end_turn(at, out);
             if let (Some(spoken_until), None) = (spoken_until, self.ending) {
                 self.answer(at, spoken_until, out);
@@ -296,6 +338,9 @@ impl Engine {
         }
         if is_due(self.unsaid_due()) {
             self.say_unsaid();
+        }
+        if is_due(self.idle_due()) {
+            self.remind(at, out);
         }
     }
 

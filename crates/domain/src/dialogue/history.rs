@@ -24,6 +24,7 @@ enum Entry {
     /// Until the utterance is over, all of it; then what was heard. None: another worker's.
     Agent(Option<UtteranceId>, String),
     Tools(Batch, Vec<(ToolCall, Option<String>)>),
+    Note(&'static str),
 }
 
 impl History {
@@ -47,7 +48,7 @@ impl History {
                         *result = Some(content);
                     }
                 }
-                Line::User(_) | Line::Agent(_) | Line::ToolCalls(_) => {}
+                Line::User(_) | Line::Agent(_) | Line::Note(_) | Line::ToolCalls(_) => {}
             }
         }
         // Nobody works on these any more, and a new call may have the same id.
@@ -60,7 +61,7 @@ impl History {
     fn tools_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Vec<(ToolCall, Option<String>)>> {
         self.entries.iter_mut().filter_map(|entry| match entry {
             Entry::Tools(_, calls) => Some(calls),
-            Entry::User(_) | Entry::Agent(..) => None,
+            Entry::User(_) | Entry::Agent(..) | Entry::Note(_) => None,
         })
     }
 
@@ -78,6 +79,13 @@ impl History {
     pub(super) fn agent_has_answered(&self) -> bool {
         let text = self.entries.iter().rfind(|entry| !matches!(entry, Entry::Tools(..)));
         matches!(text, Some(Entry::Agent(..)))
+    }
+
+    /// Something the model should know now. It is told once, however often it is noted in a row.
+    pub(super) fn note(&mut self, note: &'static str) {
+        if !matches!(self.entries.last(), Some(Entry::Note(_))) {
+            self.entries.push(Entry::Note(note));
+        }
     }
 
     pub(super) fn user_said(&mut self, text: String) {
@@ -156,6 +164,7 @@ impl History {
                 }
                 (Entry::User(text), _) => lines.push(Line::User(text.clone())),
                 (Entry::Agent(_, text), _) => lines.push(Line::Agent(text.clone())),
+                (Entry::Note(note), _) => lines.push(Line::Note((*note).to_owned())),
                 (Entry::Tools(_, calls), _) => {
                     lines.push(Line::ToolCalls(calls.iter().map(|(call, _)| call.clone()).collect()));
                     lines.extend(calls.iter().map(|(call, result)| Line::ToolResult {

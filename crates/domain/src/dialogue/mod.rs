@@ -5,17 +5,23 @@
 //! replay to the same outputs. The audio bytes themselves never pass through: the engine decides
 //! over lengths, the worker keeps the bytes of each [`Clause`] and sends as many as it is told.
 //!
-//! One file per decision: `endpointing` (is the user's turn over), `answering` (the model, its tools
-//! and their failures), `speech` (where text is cut into clauses), `playback` (what is being sent, and
-//! what was heard), `history` (what the model is told), `takeover` (a call that changes workers),
-//! `engine` (the rest, and the glue).
+//! One file per decision: `endpointing` (is the user's turn over), `floor` and `backchannel` (does the
+//! user interrupt), `answering` (the model, its tools and their failures), `speech` (where text is cut
+//! into clauses), `playback` (what is being sent, and what was heard), `keypad` (digits), `idle` (nobody
+//! speaks), `history` (what the model is told), `takeover` (a call that changes workers), `replay` (the
+//! log of all that), `engine` (the rest, and the glue).
 
 mod answering;
+mod backchannel;
 mod endpointing;
 mod engine;
+mod floor;
 mod history;
+mod idle;
+mod keypad;
 mod piece;
 mod playback;
+pub mod replay;
 mod speech;
 mod takeover;
 #[cfg(test)]
@@ -49,12 +55,14 @@ impl Add<Duration> for CallTime {
 }
 
 /// What the engine needs to know of the agent, and of the call so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Said as soon as media flows; none: the agent waits for the user.
     pub greeting: Option<String>,
     /// After this the agent ends the conversation; none: it does not.
     pub max_duration: Option<Duration>,
+    /// What the user speaks, as a BCP-47 tag: which words only show that somebody listens depends on it.
+    pub language: String,
     /// What another worker began; none: a new call. A call that is taken over is not greeted.
     pub resumed: Option<Resumed>,
 }
@@ -63,7 +71,7 @@ pub struct Settings {
 ///
 /// A history that ends with the user, or with functions, is waiting for the agent: unless something
 /// is `unsaid`, the model is asked as soon as media flows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resumed {
     /// The conversation so far. It need not be tidy: a call without a result gets one that says so,
     /// results without a call and empty lines are left out.
@@ -111,6 +119,17 @@ pub struct ToolCall {
 pub enum Input {
     /// Media flows: the first input of a call.
     Started,
+    /// The next 20 ms of the caller's audio.
+    Frame {
+        /// Whether it is speech, as far as can be told without words.
+        is_speech: bool,
+        /// How loud it is, in dB relative to full scale.
+        level_db: i16,
+        /// How loud the agent was lately, in dB relative to full scale: its echo may be in the frame.
+        agent_level_db: i16,
+    },
+    /// The caller pressed a key: a digit, `*`, `#`, or `A` to `D`.
+    Key(char),
     /// The transcriber heard the beginning of speech.
     SpeechBegan,
     /// The transcriber understood words.
@@ -221,6 +240,14 @@ pub enum Output {
         /// How many of the bytes that were not sent yet.
         bytes: u32,
     },
+    /// Take back the last bytes of a clause that were sent: they are to be sent again, first of the
+    /// clause. At most the audio that was not played, and the word it began in.
+    Rewind {
+        /// Which clause.
+        clause: Clause,
+        /// How many bytes.
+        bytes: u32,
+    },
     /// Send a mark to the carrier.
     Mark(Mark),
     /// Have the carrier throw away what it has not played.
@@ -300,12 +327,14 @@ impl Latency {
 }
 
 /// One line of what the model is told of the conversation so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Line {
     /// What the user said.
     User(String),
     /// What the agent said and was heard saying.
     Agent(String),
+    /// What the model should know beside what was said.
+    Note(String),
     /// Functions the model called.
     ToolCalls(Vec<ToolCall>),
     /// What one of them answered; always after its call.

@@ -120,6 +120,18 @@ impl Piece {
         next.map_or(total, place).max(bytes)
     }
 
+    /// Where in its audio the word begins that is being said at `bytes`; there, between two words.
+    pub(super) fn word_start(&self, bytes: u64) -> u64 {
+        let words = self.words(bytes).chars().count() as u64;
+        let (characters, total) = self.extent();
+        if words == 0 || characters == 0 {
+            return 0;
+        }
+        // Behind the space; in whole frames, as they were sent.
+        let start = u128::from(words + 1) * u128::from(total) / u128::from(characters);
+        (u64::try_from(start).unwrap_or(u64::MAX) / FRAME_BYTES * FRAME_BYTES).min(bytes)
+    }
+
     /// The words that end within so many bytes of its audio.
     pub(super) fn words(&self, bytes: u64) -> &str {
         let (characters, total) = self.extent();

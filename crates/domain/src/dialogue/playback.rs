@@ -27,6 +27,8 @@ pub(super) const CLAUSES_AHEAD: usize = 2;
 pub(super) struct Playback {
     /// Oldest first; those that are over are taken out.
     utterances: VecDeque<Utterance>,
+    /// Nothing is sent for now.
+    pub(super) is_paused: bool,
     /// When everything that was sent will have been played.
     plays_until: CallTime,
     /// When the voice had done with the clause before the one it works on.
@@ -187,6 +189,9 @@ impl Playback {
 
     /// Sends what is due, and marks.
     pub(super) fn send(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        if self.is_paused {
+            return;
+        }
         let (generation, marks, plays_until) = (self.generation, &mut self.marks, &mut self.plays_until);
         for utterance in &mut self.utterances {
             for piece in &mut utterance.pieces {
@@ -335,9 +340,33 @@ impl Playback {
             all[index].interrupted |= piece.stage != Stage::Dropped && words.len() < piece.text.len();
         }
         self.utterances.clear();
+        self.is_paused = false;
         self.plays_until = at;
         self.voice_free_at = at;
         all
+    }
+
+    /// Takes back what was sent and not played, from the beginning of the word that is being said.
+    pub(super) fn rewind(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        let mut unplayed = bytes_unplayed(self.plays_until.since(at));
+        for piece in self.utterances.iter_mut().rev().flat_map(|utterance| utterance.pieces.iter_mut().rev())
+        {
+            let (Some(clause), true) = (piece.clause(), unplayed > 0) else { continue };
+            let back = piece.sent.min(unplayed);
+            unplayed -= back;
+            let played = piece.sent - back;
+            let kept = if unplayed == 0 { piece.word_start(played) } else { played };
+            if kept < piece.sent {
+                out.push(Output::Rewind {
+                    clause,
+                    bytes: u32::try_from(piece.sent - kept).unwrap_or(u32::MAX),
+                });
+                piece.sent = kept;
+                piece.mark = None;
+                piece.marked_at = None;
+            }
+        }
+        self.plays_until = at;
     }
 
     /// Audio was cleared: marks sent so far prove nothing any more.
@@ -366,8 +395,11 @@ impl Playback {
     /// When something is due: audio, a mark that is late, a voice that is late.
     pub(super) fn deadline(&self, now: CallTime) -> Option<CallTime> {
         let voice = self.voice_due().map(|(_, due)| due);
-        let audio =
-            self.pieces().find(|piece| piece.stage != Stage::Dropped && !piece.is_sent()).and_then(|piece| {
+        let audio = self
+            .pieces()
+            .filter(|_| !self.is_paused)
+            .find(|piece| piece.stage != Stage::Dropped && !piece.is_sent())
+            .and_then(|piece| {
                 let next = piece.sendable(playing_time(FRAME_BYTES));
                 // A frame is sent as soon as it ends within what may be sent ahead.
                 (next > 0).then(|| before(self.plays_until + playing_time(next), AHEAD))

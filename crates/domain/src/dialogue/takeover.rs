@@ -3,6 +3,11 @@
 //! Nothing that was heard is said again, and nothing is asked twice of the caller: a turn that nobody
 //! has answered is answered by the next worker, and what the agent was cut off from saying is said
 //! there, unless the caller has something to say first.
+//!
+//! Calls of tools are not in what a worker leaves behind. One that it had made and not yet used is asked
+//! for again by the model, of the next worker: a tool may run twice where a worker dies in between. That
+//! is the safe side of two: a caller who never hears whether the table is booked is worse off than an
+//! owner of tools who must know a repeated order by its conversation and arguments.
 
 use std::time::Duration;
 
@@ -36,6 +41,13 @@ impl Engine {
         let at = at.max(self.now);
         let (heard, started_at) = self.playback.in_progress(at)?;
         Some((heard, self.playback.unheard(at), started_at))
+    }
+
+    /// Whether the caller hears the agent, or the agent has stopped and may go on: only then frames of the
+    /// caller's audio decide anything.
+    #[must_use]
+    pub fn is_audible(&self, at: CallTime) -> bool {
+        self.floor.is_paused() || self.playback.is_audible(at.max(self.now))
     }
 
     /// Takes in what another worker left, if there is any.

@@ -6,6 +6,7 @@ mod killing;
 mod repeats;
 mod report;
 mod wav;
+mod webhooks;
 mod wer;
 
 use std::{
@@ -15,10 +16,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::{api::Client, report::Report};
-use crate::{balancer::Pool, stack::Addresses};
+use crate::{balancer::Pool, emulator, stack::Addresses};
 
 /// A simulated person with a short script: asks, hears the answer, says goodbye.
 const PERSON: &str = "+14155550100";
@@ -47,7 +48,9 @@ pub(crate) struct Options {
 /// The call did not go through: what was wrong with it is said.
 pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &Options) -> anyhow::Result<()> {
     let client = Client::new(addresses)?;
-    let agent: Value = serde_json::from_str(AGENT).context("demo/agent.json")?;
+    let mut agent: Value = serde_json::from_str(AGENT).context("demo/agent.json")?;
+    let receiver = webhooks::Receiver::start(&addresses.webhook_secret).await?;
+    agent["webhooks"] = json!([receiver.webhook()]);
     report::calling(PERSON, &addresses.from_number)?;
     let placed = Instant::now();
     let id = client.create_phone_call(&addresses.from_number, PERSON, &agent).await?;
@@ -62,9 +65,11 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &Options) -
     let (events, killed) = tokio::try_join!(watch(&client, &id, placed), kill)?;
     let conversation = client.conversation(&id).await?;
     let recording = recording(&client, &id, &addresses.state).await?;
+    let replays = replays(addresses, &id).await?;
     let call = client.sandbox_call(PERSON).await?;
+    let deliveries = receiver.told_of(&events).await;
 
-    let report = Report::new(conversation, events, recording, &call, killed);
+    let report = Report::new(conversation, events, deliveries, recording, replays, &call, killed);
     report.print()?;
     if let Some(file) = &options.json {
         let everything = serde_json::to_vec_pretty(&report.json())?;
@@ -100,6 +105,20 @@ async fn watch(client: &Client, id: &str, placed: Instant) -> anyhow::Result<Vec
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Fetches the replay logs into the state directory, one per worker that had the call.
+async fn replays(addresses: &Addresses, id: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let recordings = emulator::recordings(&addresses.emulator_url, &addresses.bucket_name);
+    let logs = recordings.replay_logs(addresses.account_id.parse()?, id.parse()?).await?;
+    let directory = addresses.state.join("replays");
+    fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+    let write = |(number, log): (usize, Vec<u8>)| {
+        let path = directory.join(format!("{id}-{}.jsonl", number + 1));
+        fs::write(&path, log).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    };
+    logs.into_iter().enumerate().map(write).collect()
 }
 
 /// Fetches the recording into the state directory; none if there is none in time.

@@ -13,6 +13,7 @@ use super::{
     killing::Killed,
     repeats,
     wav::Sides,
+    webhooks::Deliveries,
     wer::Errors,
 };
 
@@ -33,7 +34,11 @@ pub(super) struct Recording {
 pub(super) struct Report {
     conversation: Value,
     events: Vec<Value>,
+    /// What of the events came to who was to be told.
+    deliveries: Deliveries,
     recording: Option<Recording>,
+    /// Where the replay logs are.
+    replays: Vec<PathBuf>,
     /// What the caller said against what the agent heard.
     caller: Compared,
     /// What the agent said against what the caller heard.
@@ -112,7 +117,9 @@ impl Report {
     pub(super) fn new(
         conversation: Value,
         events: Vec<Value>,
+        deliveries: Deliveries,
         recording: Option<Recording>,
+        replays: Vec<PathBuf>,
         call: &SandboxCall,
         killed: Option<Killed>,
     ) -> Self {
@@ -126,7 +133,8 @@ impl Report {
             |words: &[Words]| words.iter().map(|words| words.text.as_str()).collect::<Vec<_>>().join(" ");
         let caller = Compared::new(joined(&call.said), of("user"));
         let agent = Compared::new(of("agent"), joined(&call.heard));
-        Self { conversation, events, recording, caller, agent, streams: call.media.streams, killed }
+        let streams = call.media.streams;
+        Self { conversation, events, deliveries, recording, replays, caller, agent, streams, killed }
     }
 
     /// What is wrong with the call; nothing, if it truly went through.
@@ -156,6 +164,7 @@ impl Report {
             }
             Some(_) => {}
         }
+        faults.extend(self.deliveries.fault());
         let cost = &self.conversation["cost_breakdown"];
         let parts: f64 = PARTS.iter().filter_map(|part| cost[part]["cost"].as_f64()).sum();
         // Each part has at most six decimals, so half of one is below any true difference.
@@ -190,9 +199,11 @@ impl Report {
         json!({
             "conversation": self.conversation,
             "events": self.events,
+            "webhooks": self.deliveries.json(),
             "turns": self.turns(),
             "recording_path": self.recording.as_ref().map(|recording| &recording.path),
             "recording": recording,
+            "replay_paths": self.replays,
             "wer": self.wer(),
             "killed_worker": self.killed.map(|Killed { pid, silence_ms }| json!({ "pid": pid, "silence_ms": silence_ms })),
             "caller": side(&self.caller),
@@ -208,6 +219,7 @@ impl Report {
         writeln!(out, "  status         {} ({})", text("status"), text("ended_reason"))?;
         writeln!(out, "  messages       {}", self.messages().count())?;
         writeln!(out, "  events         {}", self.events.len())?;
+        writeln!(out, "  webhooks       {}", self.deliveries.line())?;
         if let Some(Killed { pid, silence_ms }) = self.killed {
             let silence = silence_ms.map_or("for ever".to_owned(), |ms| format!("for {ms} ms"));
             writeln!(out, "  killed worker  {pid}; the caller heard silence {silence}")?;
@@ -219,6 +231,9 @@ impl Report {
         if let Some(Recording { path, sides }) = &self.recording {
             let Sides { seconds, .. } = sides;
             writeln!(out, "\nRecording ({seconds:.1} s, caller left, agent right)\n  {}", path.display())?;
+        }
+        for path in &self.replays {
+            writeln!(out, "\nEvery decision (`cargo run -- replay FILE` shows them)\n  {}", path.display())?;
         }
         writeln!(out, "\nSaid and heard (word error rate {:.1} %)", self.wer() * 100.0)?;
         for (who, compared) in [("person", &self.caller), ("agent", &self.agent)] {
@@ -314,7 +329,7 @@ mod tests {
         ];
         let recording = Some(Recording { path: "x.wav".into(), sides });
         let killed = Some(Killed { pid: 7, silence_ms: Some(900) });
-        Report::new(conversation, events, recording, &call, killed)
+        Report::new(conversation, events, Deliveries::default(), recording, vec![], &call, killed)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{Carrier, records::Call};
+use super::{Account, Carrier, records::Call};
 
 /// Twilio's default limit for a webhook, its retry included.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
@@ -49,7 +49,7 @@ pub(super) async fn deliver(carrier: &Carrier, call: &Arc<Call>, mut queue: mpsc
         let answer = tokio::select! {
             biased;
             () = carrier.stop.cancelled() => return,
-            answer = request(carrier, &callback.url, false, &callback.form) => answer,
+            answer = request(carrier, &call.account, &callback.url, false, &callback.form) => answer,
         };
         if let Err(error) = &answer {
             tracing::warn!(call.sid, callback.status, error, "a callback was not delivered");
@@ -65,13 +65,19 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
-/// Sends one signed request: POST with a form, or GET with it in the query.
+/// Sends one request signed for an account: POST with a form, or GET with it in the query.
 ///
 /// Tried once more if the connection fails, and only then: so says Twilio's default (`#rc=1&rp=ct`).
-pub(super) async fn request(carrier: &Carrier, url: &str, get: bool, form: &Form) -> Result<Answer, String> {
+pub(super) async fn request(
+    carrier: &Carrier,
+    account: &Account,
+    url: &str,
+    get: bool,
+    form: &Form,
+) -> Result<Answer, String> {
     let exchange = async {
-        match attempt(carrier, url, get, form).await {
-            Err(error) if error.is_connect() => attempt(carrier, url, get, form).await,
+        match attempt(carrier, account, url, get, form).await {
+            Err(error) if error.is_connect() => attempt(carrier, account, url, get, form).await,
             other => other,
         }
     };
@@ -81,10 +87,16 @@ pub(super) async fn request(carrier: &Carrier, url: &str, get: bool, form: &Form
     }
 }
 
-async fn attempt(carrier: &Carrier, url: &str, get: bool, form: &Form) -> Result<Answer, reqwest::Error> {
+async fn attempt(
+    carrier: &Carrier,
+    account: &Account,
+    url: &str,
+    get: bool,
+    form: &Form,
+) -> Result<Answer, reqwest::Error> {
     // A fragment is for Twilio (connection overrides): neither sent nor signed.
     let url = url.split('#').next().unwrap_or(url);
-    let token = &carrier.account.auth_token;
+    let token = &account.auth_token;
     let mut request = if get { carrier.http.get(url).query(form) } else { carrier.http.post(url).form(form) };
     request = request.header("User-Agent", "TwilioProxy/1.1");
     let mut request = request.build()?;

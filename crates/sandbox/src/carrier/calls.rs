@@ -16,7 +16,7 @@ use super::{
     callbacks::{self, Callback, Form},
     media_stream,
     party::Party,
-    records::{Call, CallError, Command, EndedBy, Instructions, Status, StatusEvent},
+    records::{Call, CallError, Command, Direction, EndedBy, Instructions, Status, StatusEvent},
     rest::rfc_2822,
     twiml::{self, Verb},
 };
@@ -92,6 +92,9 @@ async fn live(mut line: Line<'_>, mut commands: mpsc::Receiver<Command>) {
 
 impl Line<'_> {
     async fn dial(&mut self, commands: &mut mpsc::Receiver<Command>, party: &mut Option<Party>) -> Ending {
+        if self.call.direction == Direction::Inbound {
+            return self.ask(commands, party).await;
+        }
         self.report(StatusEvent::Initiated, "initiated", vec![]).await;
         if self.call.request.to == BUSY {
             let busy = async {
@@ -111,12 +114,53 @@ impl Line<'_> {
             Ok(Ok(part)) => part,
             Ok(Err(ending)) | Err(ending) => return ending,
         };
+        let instructions = self.call.request.instructions.clone();
+        self.answer(part, instructions, commands, party).await
+    }
+
+    /// A person calls one of the account's numbers: its document says what becomes of the call.
+    async fn ask(&mut self, commands: &mut mpsc::Receiver<Command>, party: &mut Option<Party>) -> Ending {
+        self.enter(Status::Ringing);
+        let asking = async {
+            let part = self.carrier.callers.part(&self.call.request.from).await;
+            let part = part.map_err(|error| CallError { code: 13225, message: format!("{error:#}") })?;
+            let instructions = self.fetched(&self.call.request.instructions).await?;
+            let verbs = self.verbs(&instructions).await?;
+            Ok::<_, CallError>((part, instructions, verbs.into_iter().next()))
+        };
+        let told = match self.unless_canceled(commands, asking).await {
+            Ok(told) => told,
+            Err(ending) => return ending,
+        };
+        match told {
+            Ok((_, _, Some(Verb::Reject { busy: true }))) => {
+                Ending::unanswered(Status::Busy, EndedBy::Agent, 486)
+            }
+            Ok((_, _, Some(Verb::Reject { busy: false }))) => {
+                Ending::unanswered(Status::NoAnswer, EndedBy::Agent, 603)
+            }
+            Ok((part, instructions, _)) => self.answer(part, instructions, commands, party).await,
+            Err(CallError { code, message }) => {
+                self.call.record_error(code, message);
+                Ending::unanswered(Status::Failed, EndedBy::Carrier, 503)
+            }
+        }
+    }
+
+    /// The two are connected.
+    async fn answer(
+        &mut self,
+        part: crate::caller::Part,
+        instructions: Instructions,
+        commands: &mut mpsc::Receiver<Command>,
+        party: &mut Option<Party>,
+    ) -> Ending {
         let answered = Instant::now();
         self.enter(Status::InProgress);
         self.report(StatusEvent::Answered, "in-progress", vec![]).await;
         let speech = self.carrier.callers.speech().clone();
         let party = party.insert(Party::new(part, speech, self.call.clone(), answered));
-        let ending = self.talk(party, commands, answered).await;
+        let ending = self.talk(instructions, party, commands, answered).await;
         // Twilio's durations are whole seconds; a call of any length lasts one.
         self.call.state().duration =
             Some(answered.elapsed().as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
@@ -166,12 +210,12 @@ impl Line<'_> {
     /// Follows the call's instructions until it ends.
     async fn talk(
         &self,
+        mut instructions: Instructions,
         party: &mut Party,
         commands: &mut mpsc::Receiver<Command>,
         answered: Instant,
     ) -> Ending {
         let limit = answered + self.call.request.time_limit;
-        let mut instructions = self.call.request.instructions.clone();
         for _ in 0..DOCUMENTS_LIMIT {
             // Whatever the document is at then winds up what it has open, and returns.
             let interrupt = self.carrier.stop.child_token();
@@ -233,28 +277,32 @@ impl Line<'_> {
                     self.call.record_error(11100, format!("invalid URL to redirect to: {url}"));
                     return Next::End(Ending::completed(EndedBy::Carrier));
                 }
-                Verb::Hangup => break,
+                Verb::Hangup | Verb::Reject { .. } => break,
             }
         }
         Next::End(Ending::completed(EndedBy::Agent))
     }
 
     async fn verbs(&self, instructions: &Instructions) -> Result<Vec<Verb>, CallError> {
-        let fetched;
-        let document = match instructions {
-            Instructions::Inline(document) => document,
-            Instructions::At { url, get } => {
-                let failed = |message| CallError { code: 11200, message };
-                let form = self.identity(Status::InProgress.as_str());
-                let answer = callbacks::request(self.carrier, url, *get, &form).await.map_err(failed)?;
-                if !(200..300).contains(&answer.status) {
-                    return Err(failed(format!("the document's server answered {}", answer.status)));
-                }
-                fetched = answer.body;
-                &fetched
-            }
+        let fetched = self.fetched(instructions).await?;
+        let (Instructions::Inline(document) | Instructions::Fetched { document, .. }) = &fetched else {
+            return Ok(vec![]);
         };
         twiml::parse(document).map_err(|error| CallError { code: error.code(), message: error.to_string() })
+    }
+
+    /// Instructions whose document is at hand.
+    async fn fetched(&self, instructions: &Instructions) -> Result<Instructions, CallError> {
+        let Instructions::At { url, get } = instructions else { return Ok(instructions.clone()) };
+        let failed = |message| CallError { code: 11200, message };
+        let status = self.call.state().status.as_str();
+        let account = &self.call.account;
+        let answer = callbacks::request(self.carrier, account, url, *get, &self.identity(status)).await;
+        let answer = answer.map_err(failed)?;
+        if !(200..300).contains(&answer.status) {
+            return Err(failed(format!("the document's server answered {}", answer.status)));
+        }
+        Ok(Instructions::Fetched { url: url.clone(), document: answer.body })
     }
 
     fn enter(&self, status: Status) {
@@ -290,10 +338,10 @@ impl Line<'_> {
         let request = &self.call.request;
         let mut form = vec![
             ("CallSid", self.call.sid.clone()),
-            ("AccountSid", self.carrier.account.sid.clone()),
+            ("AccountSid", self.call.account.sid.clone()),
             ("ApiVersion", "2010-04-01".to_owned()),
             ("CallStatus", status.to_owned()),
-            ("Direction", "outbound-api".to_owned()),
+            ("Direction", self.call.direction.as_str().to_owned()),
             ("From", request.from.clone()),
             ("Caller", request.from.clone()),
             ("To", request.to.clone()),
@@ -342,7 +390,7 @@ impl Line<'_> {
         let Some(url) = stream.status_callback.clone() else { return };
         let mut form = vec![
             ("CallSid", self.call.sid.clone()),
-            ("AccountSid", self.carrier.account.sid.clone()),
+            ("AccountSid", self.call.account.sid.clone()),
             ("StreamSid", stream_sid.to_owned()),
             ("StreamName", stream.name.clone().unwrap_or_else(|| stream_sid.to_owned())),
             ("StreamEvent", event.to_owned()),
@@ -379,7 +427,9 @@ async fn wind_up(
 /// A URL relative to the document it stands in.
 fn absolute(document: &Instructions, url: &str) -> Option<String> {
     let url = match document {
-        Instructions::At { url: base, .. } => reqwest::Url::parse(base).ok()?.join(url),
+        Instructions::At { url: base, .. } | Instructions::Fetched { url: base, .. } => {
+            reqwest::Url::parse(base).ok()?.join(url)
+        }
         Instructions::Inline(_) => reqwest::Url::parse(url),
     };
     url.ok().map(String::from)
@@ -390,21 +440,12 @@ mod virtual_time {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::{
-        carrier::{OWNED_NUMBER, records::Request, tests},
-        speech::local_client,
-    };
+    use crate::carrier::{OWNED_NUMBER, records::Request, tests};
 
     /// Runs a call with nobody to report to, in virtual time; its final status and how long it took.
     async fn lone_call(to: &str, timeout: Duration) -> (String, Duration) {
-        let carrier = Carrier {
-            account: tests::account(),
-            callers: tests::callers(),
-            http: local_client(Duration::from_secs(10)).unwrap(),
-            calls: std::sync::Mutex::default(),
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let carrier = Carrier::new(tests::account(), tests::callers(), tasks, stop).unwrap();
         let request = Request {
             to: to.to_owned(),
             from: OWNED_NUMBER.to_owned(),
@@ -414,7 +455,12 @@ mod virtual_time {
             timeout,
             time_limit: Duration::from_secs(30),
         };
-        let (call, commands) = carrier.calls().create(request, jiff::Timestamp::UNIX_EPOCH);
+        let (call, commands) = carrier.calls().create(
+            carrier.accounts[0].clone(),
+            Direction::Outbound,
+            request,
+            jiff::Timestamp::UNIX_EPOCH,
+        );
         let begun = Instant::now();
         run(Arc::new(carrier), call.clone(), commands).await;
         let call = call.inspection();

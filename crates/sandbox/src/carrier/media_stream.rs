@@ -141,7 +141,7 @@ async fn connect(line: &Line<'_>, url: &str) -> Result<Socket, Failure> {
         return Err(Failure::new(31922, "the URL's scheme is not wss"));
     }
     let mut request = url.into_client_request().map_err(|error| Failure::new(31923, error.to_string()))?;
-    let signature = callbacks::signature::<&str, &str>(&line.carrier.account.auth_token, url, &[]);
+    let signature = callbacks::signature::<&str, &str>(&line.call.account.auth_token, url, &[]);
     let signature = HeaderValue::try_from(signature).expect("base64 is ASCII");
     request.headers_mut().insert("x-twilio-signature", signature);
     request.headers_mut().insert("user-agent", HeaderValue::from_static("Twilio.TmeWs/1.0"));
@@ -201,7 +201,7 @@ impl<'a> Session<'a> {
         let parameters: Map<_, _> =
             parameters.iter().map(|(k, v)| (k.clone(), Value::from(v.as_str()))).collect();
         let start = json!({
-            "accountSid": self.line.carrier.account.sid,
+            "accountSid": self.line.call.account.sid,
             "callSid": self.line.call.sid,
             "streamSid": self.sid,
             "tracks": ["inbound"],
@@ -353,7 +353,7 @@ impl<'a> Session<'a> {
     /// a server slow to answer must not hold up the call.
     async fn close(mut self, hung_up: bool, failure: Option<&Failure>) {
         if hung_up {
-            let stop = json!({ "accountSid": self.line.carrier.account.sid, "callSid": self.line.call.sid });
+            let stop = json!({ "accountSid": self.line.call.account.sid, "callSid": self.line.call.sid });
             let stop = self.event("stop", &stop);
             // A server that is gone needs not be told.
             let _ = self.send(stop).await;

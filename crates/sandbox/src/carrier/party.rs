@@ -14,8 +14,8 @@ use crate::{
     speech::Speech,
 };
 
-/// How long the last words may take to be recognised once the call is over.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the last words may take to be recognised once the call is over: as long as recognition may.
+const SETTLE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// A person who has picked up.
 pub(super) struct Party {

@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::Account;
+
 /// Finished calls that are remembered; older ones are forgotten.
 const FINISHED_LIMIT: usize = 1000;
 
@@ -84,7 +86,15 @@ impl StatusEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Instructions {
     Inline(String),
-    At { url: String, get: bool },
+    At {
+        url: String,
+        get: bool,
+    },
+    /// It was fetched from there already.
+    Fetched {
+        url: String,
+        document: String,
+    },
 }
 
 /// What a call was asked for, validated.
@@ -169,11 +179,32 @@ pub(super) struct State {
     pub(super) settled: bool,
 }
 
+/// Which way a call goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// A person calls a number of the account's.
+    Inbound,
+    /// The account calls a person.
+    Outbound,
+}
+
+impl Direction {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound-api",
+        }
+    }
+}
+
 /// One call.
-#[derive(Debug)]
 pub(super) struct Call {
     /// `CA` and 32 hexadecimal digits.
     pub(super) sid: String,
+    /// Whose it is.
+    pub(super) account: Arc<Account>,
+    /// Which way it goes.
+    pub(super) direction: Direction,
     /// Order of creation.
     number: u64,
     pub(super) request: Request,
@@ -218,6 +249,8 @@ impl Call {
         let millisecond = |time: Option<Timestamp>| time.map(Timestamp::as_millisecond);
         json!({
             "sid": self.sid,
+            "account_sid": self.account.sid,
+            "direction": self.direction.as_str(),
             "to": self.request.to,
             "from": self.request.from,
             "status": state.status.as_str(),
@@ -236,7 +269,7 @@ impl Call {
 }
 
 /// All calls the carrier remembers.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Calls {
     by_sid: HashMap<String, Arc<Call>>,
     /// Oldest first.
@@ -248,6 +281,8 @@ impl Calls {
     /// Opens a record; commands to the call come out of the returned channel.
     pub(super) fn create(
         &mut self,
+        account: Arc<Account>,
+        direction: Direction,
         request: Request,
         now: Timestamp,
     ) -> (Arc<Call>, mpsc::Receiver<Command>) {
@@ -270,6 +305,8 @@ impl Calls {
         };
         let call = Arc::new(Call {
             sid: crate::sid("CA"),
+            account,
+            direction,
             number: self.created,
             request,
             created: now,
@@ -306,6 +343,11 @@ impl Calls {
 mod tests {
     use super::*;
 
+    fn create(calls: &mut Calls) -> (Arc<Call>, mpsc::Receiver<Command>) {
+        let account = Account { sid: "AC1".to_owned(), auth_token: "token".to_owned() };
+        calls.create(account.into(), Direction::Outbound, request(), Timestamp::UNIX_EPOCH)
+    }
+
     fn request() -> Request {
         Request {
             to: "+14155550100".to_owned(),
@@ -321,9 +363,9 @@ mod tests {
     #[test]
     fn the_oldest_finished_calls_are_forgotten_and_live_ones_never() {
         let mut calls = Calls::default();
-        let (live, _commands) = calls.create(request(), Timestamp::UNIX_EPOCH);
+        let (live, _commands) = create(&mut calls);
         let finished: Vec<_> = (0..=FINISHED_LIMIT)
-            .map(|_| calls.create(request(), Timestamp::UNIX_EPOCH).0)
+            .map(|_| create(&mut calls).0)
             .inspect(|call| assert_eq!(call.state().status, Status::Queued))
             .collect();
         for call in &finished {
@@ -338,7 +380,7 @@ mod tests {
 
     #[test]
     fn what_was_heard_is_in_the_order_of_speech_whatever_was_recognised_first() {
-        let (call, _commands) = Calls::default().create(request(), Timestamp::UNIX_EPOCH);
+        let (call, _commands) = create(&mut Calls::default());
         for at_ms in [20, 10, 30] {
             call.record_heard(Speech { at_ms, until_ms: at_ms + 5, text: String::new() });
         }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Form, Path, Query, Request, State},
+    extract::{Extension, Form, Path, Query, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header::AUTHORIZATION},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 use tokio::{sync::mpsc::error::TrySendError, time::timeout};
 
 use super::{
-    Carrier, OWNED_NUMBER, calls,
-    records::{self, Call, Command, Instructions, Status, StatusEvent},
+    Account, Carrier, calls, numbers,
+    records::{self, Call, Command, Direction, Instructions, Status, StatusEvent},
 };
 
-const API_VERSION: &str = "2010-04-01";
+pub(super) const API_VERSION: &str = "2010-04-01";
 /// The number whose calls the carrier refuses to make.
 const REFUSED: &str = "+14155550152";
 /// The number that is dialled without the request for it ever being answered.
@@ -31,20 +31,20 @@ const UNANSWERED_FOR: Duration = Duration::from_mins(1);
 /// Longest `Twiml` parameter, in characters.
 const TWIML_LIMIT: usize = 4000;
 /// How long a call rings if nothing is said.
-const TIMEOUT_DEFAULT: Duration = Duration::from_mins(1);
+pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_mins(1);
 /// How long a call may last if nothing is said, and at most.
-const TIME_LIMIT_DEFAULT: Duration = Duration::from_hours(4);
+pub(super) const TIME_LIMIT_DEFAULT: Duration = Duration::from_hours(4);
 const TIME_LIMIT_MAX: Duration = Duration::from_hours(24);
 const PAGE_SIZE: usize = 50;
 const PAGE_SIZE_MAX: usize = 1000;
 
 /// Names and values of a form or a query, in order, names perhaps repeated.
-type Fields = Vec<(String, String)>;
-type Answer = Result<(StatusCode, Json<Value>), Refusal>;
+pub(super) type Fields = Vec<(String, String)>;
+pub(super) type Answer = Result<(StatusCode, Json<Value>), Refusal>;
 
 /// An error in Twilio's form.
 #[derive(Debug)]
-struct Refusal {
+pub(super) struct Refusal {
     status: StatusCode,
     code: u32,
     message: String,
@@ -55,11 +55,11 @@ impl Refusal {
         Self { status, code, message: message.into() }
     }
 
-    fn invalid(code: u32, message: impl Into<String>) -> Self {
+    pub(super) fn invalid(code: u32, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
-    fn not_found(path: &str) -> Self {
+    pub(super) fn not_found(path: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, 20404, format!("The requested resource {path} was not found"))
     }
 }
@@ -81,43 +81,56 @@ pub(super) fn router(carrier: Arc<Carrier>) -> Router<Arc<Carrier>> {
         .route(&format!("{account}/Calls.json"), get(list).post(create))
         // The last segment is the sid with `.json`: a route can only match whole segments.
         .route(&format!("{account}/Calls/{{call}}"), get(fetch).post(update))
-        .route(&format!("{account}/IncomingPhoneNumbers.json"), get(numbers))
+        .route(&format!("{account}/AvailablePhoneNumbers/{{country}}/Local.json"), get(numbers::available))
+        .route(&format!("{account}/IncomingPhoneNumbers.json"), get(numbers::list).post(numbers::buy))
+        .route(
+            &format!("{account}/IncomingPhoneNumbers/{{number}}"),
+            get(numbers::fetch).post(numbers::update).delete(numbers::release),
+        )
         .fallback(|request: Request| async move { Refusal::not_found(request.uri().path()) })
         .layer(middleware::from_fn_with_state(carrier, authenticate))
 }
 
 /// Checks the account and its password, and stamps the answer.
-async fn authenticate(State(carrier): State<Arc<Carrier>>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let known =
-        path.strip_prefix("/2010-04-01/Accounts/").and_then(|rest| rest.strip_prefix(&*carrier.account.sid));
-    let mut response = if !authorized(&carrier, request.headers()) {
+async fn authenticate(State(carrier): State<Arc<Carrier>>, mut request: Request, next: Next) -> Response {
+    let mut response = if let Some(account) = authorized(&carrier, request.headers()) {
+        let path = request.uri().path();
+        let own =
+            path.strip_prefix("/2010-04-01/Accounts/").and_then(|rest| rest.strip_prefix(&*account.sid));
+        if own.is_some_and(|rest| rest.starts_with('/')) {
+            request.extensions_mut().insert(account);
+            next.run(request).await
+        } else {
+            Refusal::not_found(path).into_response()
+        }
+    } else {
         let refusal = Refusal::new(StatusCode::UNAUTHORIZED, 20003, "Authenticate");
         let mut response = refusal.into_response();
         response
             .headers_mut()
             .insert("WWW-Authenticate", HeaderValue::from_static("Basic realm=\"Twilio API\""));
         response
-    } else if known.is_some_and(|rest| rest.starts_with('/')) {
-        next.run(request).await
-    } else {
-        Refusal::not_found(path).into_response()
     };
     let id = HeaderValue::try_from(crate::sid("RQ")).expect("a sid is made of letters and digits");
     response.headers_mut().insert("Twilio-Request-Id", id);
     response
 }
 
-fn authorized(carrier: &Carrier, headers: &HeaderMap) -> bool {
-    let account = &carrier.account;
-    let expected = BASE64_STANDARD.encode(format!("{}:{}", account.sid, account.auth_token));
-    let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    given.and_then(|value| value.strip_prefix("Basic ")) == Some(&*expected)
+/// The account that a request is of.
+fn authorized(carrier: &Carrier, headers: &HeaderMap) -> Option<Arc<Account>> {
+    let given = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
+    let expected =
+        |account: &Account| BASE64_STANDARD.encode(format!("{}:{}", account.sid, account.auth_token));
+    carrier.accounts.iter().find(|account| expected(account) == given).cloned()
 }
 
-async fn create(State(carrier): State<Arc<Carrier>>, Form(fields): Form<Fields>) -> Answer {
-    let request = validate(&fields)?;
-    let (call, commands) = carrier.calls().create(request, crate::now());
+async fn create(
+    State(carrier): State<Arc<Carrier>>,
+    Extension(account): Extension<Arc<Account>>,
+    Form(fields): Form<Fields>,
+) -> Answer {
+    let request = validate(&carrier, &account, &fields)?;
+    let (call, commands) = carrier.calls().create(account, Direction::Outbound, request, crate::now());
     let body = resource(&carrier, &call);
     carrier.tasks.spawn(calls::run(carrier.clone(), call.clone(), commands));
     if call.request.to == UNANSWERED {
@@ -127,17 +140,22 @@ async fn create(State(carrier): State<Arc<Carrier>>, Form(fields): Form<Fields>)
     Ok((StatusCode::CREATED, Json(body)))
 }
 
-async fn fetch(State(carrier): State<Arc<Carrier>>, Path((_, call)): Path<(String, String)>) -> Answer {
-    let call = find(&carrier, &call)?;
+async fn fetch(
+    State(carrier): State<Arc<Carrier>>,
+    Extension(account): Extension<Arc<Account>>,
+    Path((_, call)): Path<(String, String)>,
+) -> Answer {
+    let call = find(&carrier, &account, &call)?;
     Ok((StatusCode::OK, Json(resource(&carrier, &call))))
 }
 
 async fn update(
     State(carrier): State<Arc<Carrier>>,
+    Extension(account): Extension<Arc<Account>>,
     Path((_, call)): Path<(String, String)>,
     Form(fields): Form<Fields>,
 ) -> Answer {
-    let call = find(&carrier, &call)?;
+    let call = find(&carrier, &account, &call)?;
     let status = call.state().status;
     let command = match field(&fields, "Status") {
         Some("completed") if !status.is_final() => Command::End,
@@ -161,7 +179,11 @@ async fn update(
     }
 }
 
-async fn list(State(carrier): State<Arc<Carrier>>, Query(fields): Query<Fields>) -> Answer {
+async fn list(
+    State(carrier): State<Arc<Carrier>>,
+    Extension(account): Extension<Arc<Account>>,
+    Query(fields): Query<Fields>,
+) -> Answer {
     let number =
         |name: &str, default| field(&fields, name).and_then(|text| text.parse().ok()).unwrap_or(default);
     let (page, size) = (number("Page", 0), number("PageSize", PAGE_SIZE).clamp(1, PAGE_SIZE_MAX));
@@ -169,7 +191,10 @@ async fn list(State(carrier): State<Arc<Carrier>>, Query(fields): Query<Fields>)
     calls.retain(|call| {
         let wanted = |name: &str, value: &str| field(&fields, name).is_none_or(|wanted| wanted == value);
         let status = call.state().status.as_str();
-        wanted("To", &call.request.to) && wanted("From", &call.request.from) && wanted("Status", status)
+        call.account.sid == account.sid
+            && wanted("To", &call.request.to)
+            && wanted("From", &call.request.from)
+            && wanted("Status", status)
     });
     let start = page.saturating_mul(size).min(calls.len());
     let end = start.saturating_add(size).min(calls.len());
@@ -179,7 +204,7 @@ async fn list(State(carrier): State<Arc<Carrier>>, Query(fields): Query<Fields>)
         query.query_pairs_mut().extend_pairs(kept).extend_pairs(
             [("PageSize", size), ("Page", page)].map(|(name, value)| (name, value.to_string())),
         );
-        format!("{}?{}", path(&carrier, "Calls.json"), query.query().unwrap_or_default())
+        format!("{}?{}", path(&account, "Calls.json"), query.query().unwrap_or_default())
     };
     let resources: Vec<_> = calls[start..end].iter().map(|call| resource(&carrier, call)).collect();
     let body = json!({
@@ -196,62 +221,22 @@ async fn list(State(carrier): State<Arc<Carrier>>, Query(fields): Query<Fields>)
     Ok((StatusCode::OK, Json(body)))
 }
 
-async fn numbers(State(carrier): State<Arc<Carrier>>, Query(fields): Query<Fields>) -> Answer {
-    let wanted = field(&fields, "PhoneNumber").is_none_or(|number| OWNED_NUMBER.contains(number));
-    let sid = owned_number_sid();
-    let number = json!({
-        "sid": sid,
-        "account_sid": carrier.account.sid,
-        "phone_number": OWNED_NUMBER,
-        "friendly_name": national(OWNED_NUMBER),
-        "api_version": API_VERSION,
-        "capabilities": { "voice": true, "sms": false, "mms": false, "fax": false },
-        "beta": false,
-        "origin": "twilio",
-        "status": "in-use",
-        "voice_url": null,
-        "voice_method": "POST",
-        "voice_fallback_url": null,
-        "voice_fallback_method": "POST",
-        "voice_application_sid": null,
-        "voice_caller_id_lookup": false,
-        "status_callback": null,
-        "status_callback_method": "POST",
-        "trunk_sid": null,
-        "address_requirements": "none",
-        "uri": path(&carrier, &format!("IncomingPhoneNumbers/{sid}.json")),
-    });
-    let uri = path(&carrier, "IncomingPhoneNumbers.json");
-    let numbers: Vec<_> = wanted.then_some(number).into_iter().collect();
-    let body = json!({
-        "end": numbers.len().saturating_sub(1),
-        "incoming_phone_numbers": numbers,
-        "page": 0,
-        "page_size": PAGE_SIZE,
-        "start": 0,
-        "uri": uri,
-        "first_page_uri": uri,
-        "previous_page_uri": null,
-        "next_page_uri": null,
-    });
-    Ok((StatusCode::OK, Json(body)))
-}
-
-fn find(carrier: &Carrier, file: &str) -> Result<Arc<Call>, Refusal> {
+fn find(carrier: &Carrier, account: &Account, file: &str) -> Result<Arc<Call>, Refusal> {
     let call = file.strip_suffix(".json").and_then(|sid| carrier.calls().get(sid));
-    call.ok_or_else(|| Refusal::not_found(&path(carrier, &format!("Calls/{file}"))))
+    let own = call.filter(|call| call.account.sid == account.sid);
+    own.ok_or_else(|| Refusal::not_found(&path(account, &format!("Calls/{file}"))))
 }
 
-fn path(carrier: &Carrier, resource: &str) -> String {
-    format!("/{API_VERSION}/Accounts/{}/{resource}", carrier.account.sid)
+pub(super) fn path(account: &Account, resource: &str) -> String {
+    format!("/{API_VERSION}/Accounts/{}/{resource}", account.sid)
 }
 
 /// The first value of a field, if it is not empty.
-fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
+pub(super) fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     fields.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
 }
 
-fn validate(fields: &Fields) -> Result<records::Request, Refusal> {
+fn validate(carrier: &Carrier, account: &Account, fields: &Fields) -> Result<records::Request, Refusal> {
     let to = field(fields, "To").ok_or_else(|| Refusal::invalid(21201, "No 'To' number is specified"))?;
     let from =
         field(fields, "From").ok_or_else(|| Refusal::invalid(21213, "Caller phone number is required"))?;
@@ -267,7 +252,7 @@ fn validate(fields: &Fields) -> Result<records::Request, Refusal> {
             format!("The source phone number provided, {from}, is not valid."),
         ));
     }
-    if from != OWNED_NUMBER {
+    if carrier.numbers().owned(account, from).is_none() {
         let message =
             format!("The source phone number provided, {from}, is not yet verified for your account.");
         return Err(Refusal::invalid(21210, message));
@@ -325,7 +310,7 @@ fn seconds(fields: &Fields, name: &str) -> Result<Option<Duration>, Refusal> {
     Ok(number.map(Duration::from_secs))
 }
 
-fn is_e164(number: &str) -> bool {
+pub(super) fn is_e164(number: &str) -> bool {
     number.strip_prefix('+').is_some_and(|digits| {
         (8..=15).contains(&digits.len())
             && !digits.starts_with('0')
@@ -334,7 +319,7 @@ fn is_e164(number: &str) -> bool {
 }
 
 /// Absolute, HTTP, and no underscore in the host.
-fn is_web_url(text: &str) -> bool {
+pub(super) fn is_web_url(text: &str) -> bool {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     url.is_some_and(|url| url.host_str().is_some_and(|host| !host.contains('_')))
 }
@@ -342,7 +327,12 @@ fn is_web_url(text: &str) -> bool {
 /// The call resource.
 fn resource(carrier: &Carrier, call: &Call) -> Value {
     let state = call.state();
-    let uri = |file: String| path(carrier, &format!("Calls/{}{file}", call.sid));
+    let uri = |file: String| path(&call.account, &format!("Calls/{}{file}", call.sid));
+    let ours = match call.direction {
+        Direction::Inbound => &call.request.to,
+        Direction::Outbound => &call.request.from,
+    };
+    let phone_number_sid = carrier.numbers().get(ours).map(|number| number.sid.clone());
     let parts = ["notifications", "recordings", "streams", "events"];
     let parts: serde_json::Map<_, _> = parts
         .into_iter()
@@ -352,16 +342,16 @@ fn resource(carrier: &Carrier, call: &Call) -> Value {
         .collect();
     json!({
         "sid": call.sid,
-        "account_sid": carrier.account.sid,
+        "account_sid": call.account.sid,
         "api_version": API_VERSION,
         "to": call.request.to,
         "to_formatted": national(&call.request.to),
         "from": call.request.from,
         "from_formatted": national(&call.request.from),
-        "phone_number_sid": owned_number_sid(),
+        "phone_number_sid": phone_number_sid,
         "parent_call_sid": null,
         "status": state.status.as_str(),
-        "direction": "outbound-api",
+        "direction": call.direction.as_str(),
         "date_created": rfc_2822(call.created),
         "date_updated": rfc_2822(state.updated),
         "start_time": state.answered.map(rfc_2822),
@@ -387,12 +377,8 @@ pub(super) fn rfc_2822(time: Timestamp) -> String {
     time.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
 
-fn owned_number_sid() -> String {
-    format!("PN{:0>32}", &OWNED_NUMBER[1..])
-}
-
 /// `(415) 555-0100` for a North American number, else the number as it is.
-fn national(number: &str) -> String {
+pub(super) fn national(number: &str) -> String {
     match number.strip_prefix("+1").filter(|rest| rest.len() == 10) {
         Some(rest) => format!("({}) {}-{}", &rest[..3], &rest[3..6], &rest[6..]),
         None => number.to_owned(),

@@ -86,8 +86,10 @@ async fn webhook(
 ) -> &'static str {
     let signature = headers["X-Twilio-Signature"].to_str().unwrap().to_owned();
     let path = uri.path().to_owned();
+    let answer =
+        if path == "/reject" { "<Response><Reject/></Response>" } else { "<Response><Hangup/></Response>" };
     application.webhooks.send(Webhook { path, form, signature }).await.unwrap();
-    "<Response><Hangup/></Response>"
+    answer
 }
 
 async fn media(
@@ -103,13 +105,15 @@ async fn media(
 impl World {
     pub(super) async fn start() -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let carrier = super::router(account(), callers(), tasks.clone(), stop.clone()).unwrap();
+        let carrier = super::Carrier::new(account(), callers(), tasks.clone(), stop.clone()).unwrap();
+        let carrier = super::router(&std::sync::Arc::new(carrier));
         let (webhooks_in, webhooks) = mpsc::channel(100);
         let (streams_in, streams) = mpsc::channel(10);
         let application = Router::new()
             .route("/status", post(webhook))
             .route("/stream", post(webhook))
             .route("/resume", post(webhook))
+            .route("/reject", post(webhook))
             .route("/media", get(media))
             .with_state(Application { webhooks: webhooks_in, streams: streams_in });
         Self {

@@ -17,9 +17,15 @@ pub(super) enum Verb {
     /// `<Connect><Stream>`.
     Connect(Stream),
     /// `<Redirect method>url</Redirect>`: go on with the document at this URL, perhaps a relative one.
-    Redirect { url: String, get: bool },
-    /// `<Hangup>`, and `<Reject>` once the call is up.
+    Redirect {
+        url: String,
+        get: bool,
+    },
     Hangup,
+    /// `<Reject>`: a call that rings is not answered, one that is up is hung up.
+    Reject {
+        busy: bool,
+    },
     /// `<Pause length>`.
     Pause(Duration),
 }
@@ -89,7 +95,10 @@ fn verb(element: &Element) -> Result<Verb, TwimlError> {
             }
             Ok(Verb::Redirect { url, get: element.attribute("method") == Some("GET") })
         }
-        "Reject" => element.allow(&["reason"]).map(|()| Verb::Hangup),
+        "Reject" => {
+            element.allow(&["reason"])?;
+            Ok(Verb::Reject { busy: element.attribute("reason") == Some("busy") })
+        }
         "Hangup" => element.allow(&[]).map(|()| Verb::Hangup),
         "Pause" => {
             element.allow(&["length"])?;

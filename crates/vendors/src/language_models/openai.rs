@@ -307,6 +307,7 @@ fn wire_messages(prompt: Option<&str>, lines: &[Line]) -> Value {
         match line {
             Line::User(content) => messages.push(json!({"role": "user", "content": content})),
             Line::Agent(content) => messages.push(json!({"role": "assistant", "content": content})),
+            Line::Note(content) => messages.push(json!({"role": "system", "content": content})),
             Line::ToolCalls(calls) => {
                 let wire: Value = calls.iter().map(wire_call).collect();
                 let said_just_before = position > 0 && matches!(lines[position - 1], Line::Agent(_));

@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use domain::time::Timestamp;
+use domain::{phone_numbers::E164, time::Timestamp};
 
 use super::{CallSid, CallStatus};
 
@@ -42,6 +42,24 @@ pub struct StatusCallback {
     pub error_code: Option<u32>,
 }
 
+/// Somebody calls a number.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IncomingCall {
+    /// The carrier's id of the call.
+    pub call_sid: CallSid,
+    /// Who calls; [`ANONYMOUS`] if the caller, or the caller's network, does not say.
+    pub from_number: E164,
+}
+
+impl fmt::Debug for IncomingCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IncomingCall").field("call_sid", &self.call_sid.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// The number that the carrier shows in place of one that is withheld: "ANONYMOUS" on a keypad.
+pub const ANONYMOUS: &str = "+266696687";
+
 /// What happened to a media stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamEvent {
@@ -60,10 +78,10 @@ pub enum StreamEvent {
 pub struct StreamCallback {
     /// Of which call.
     pub call_sid: CallSid,
+    /// Which stream.
+    pub stream_sid: Option<String>,
     /// What happened.
     pub event: StreamEvent,
-    /// When.
-    pub timestamp: Option<Timestamp>,
     /// The carrier's number of the error, such as 31921, where its text begins with one.
     pub error_code: Option<u32>,
 }
@@ -84,6 +102,21 @@ pub fn call_sid(form: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<CallSid, NotASt
     text(form, "CallSid").and_then(|sid| sid.parse().ok()).ok_or(NotAStatus("CallSid"))
 }
 
+/// The number that is called, in any callback about a call.
+#[must_use]
+pub fn to_number(form: &[(Cow<'_, str>, Cow<'_, str>)]) -> Option<E164> {
+    text(form, "To")?.parse().ok()
+}
+
+impl IncomingCall {
+    /// Reads a form.
+    pub fn read(form: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<Self, NotAStatus> {
+        let from = text(form, "From").and_then(|from| from.parse().ok());
+        let from_number = from.or_else(|| ANONYMOUS.parse().ok()).ok_or(NotAStatus("From"))?;
+        Ok(Self { call_sid: call_sid(form)?, from_number })
+    }
+}
+
 impl StreamCallback {
     /// Reads a form. Optional parameters that cannot be read count as not sent.
     pub fn read(form: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<Self, NotAStatus> {
@@ -98,9 +131,8 @@ impl StreamCallback {
         };
         Ok(Self {
             call_sid: call_sid(form)?,
+            stream_sid: text(form, "StreamSid").map(str::to_owned),
             event,
-            // The carrier's streams say it in one form, its calls in another.
-            timestamp: text(form, "Timestamp").and_then(|time| time.parse().ok().or_else(|| rfc2822(time))),
             error_code: text(form, "StreamError").and_then(number),
         })
     }
@@ -184,6 +216,20 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_who_does_not_say_who_they_are_is_anonymous() {
+        let caller = |from: &str| {
+            let body = format!("CallSid={SID}&To=%2B14155550199&From={from}");
+            let form = parse_form(body.as_bytes());
+            assert_eq!(to_number(&form).unwrap().as_str(), "+14155550199");
+            IncomingCall::read(&form).unwrap().from_number.to_string()
+        };
+        assert_eq!(caller("%2B14155550100"), "+14155550100");
+        for hidden in ["", "Anonymous", "sip%3Aada%40example.com"] {
+            assert_eq!(caller(hidden), ANONYMOUS);
+        }
+    }
+
+    #[test]
     fn a_broken_stream_is_read_whole() {
         let read = |body: &str| StreamCallback::read(&parse_form(format!("CallSid={SID}{body}").as_bytes()));
         let broken = read(
@@ -191,11 +237,10 @@ mod tests {
         );
         let broken = broken.unwrap();
         assert_eq!((broken.event, broken.error_code), (StreamEvent::Error, Some(31921)));
-        assert_eq!(broken.timestamp.unwrap().to_string(), "2026-11-22T09:30:00.500Z");
-        let stopped = read("&StreamEvent=stream-stopped&Timestamp=Sun%2C+22+Nov+2026+09%3A30%3A00+%2B0000");
-        let stopped = stopped.unwrap();
+        assert_eq!(broken.stream_sid.as_deref(), Some("MZ1"));
+        let stopped = read("&StreamEvent=stream-stopped").unwrap();
         assert_eq!((stopped.event, stopped.error_code), (StreamEvent::Stopped, None));
-        assert_eq!(stopped.timestamp.unwrap().to_string(), "2026-11-22T09:30:00.000Z");
+        assert_eq!(stopped.stream_sid, None);
         assert_eq!(read("&StreamEvent=stream-started").unwrap().event, StreamEvent::Started);
         assert_eq!(read("&StreamEvent=stream-paused").unwrap().event, StreamEvent::Unknown);
         assert_eq!(read("").unwrap_err().to_string(), "the callback has no usable StreamEvent");

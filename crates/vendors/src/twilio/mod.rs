@@ -1,17 +1,19 @@
 //! The carrier: Twilio Programmable Voice.
 //!
-//! [`Calls`] places and ends calls over REST; [`twiml`] says what a call is to do; [`signature`] proves
+//! [`Calls`] places and ends calls over REST, [`numbers`] buys numbers; [`twiml`] says what a call is to do; [`signature`] proves
 //! that a request comes from the carrier; [`callbacks`] reads what it reports; [`media_stream`] is the
 //! websocket that carries a call's audio.
 
 pub mod callbacks;
 pub mod media_stream;
+pub mod numbers;
 mod rest;
 pub mod signature;
 pub mod twiml;
 
 use std::{fmt, str::FromStr};
 
+pub use numbers::Numbers;
 pub use rest::{CallState, Calls, CreateCall, CreateError};
 
 /// The carrier's id of a call: `CA` and 32 letters or digits.

@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use domain::time::Timestamp;
+use domain::{
+    phone_numbers::{CallAccount, CarrierAccount},
+    time::Timestamp,
+};
 use http::StatusCode;
 use reqwest::Url;
 use serde::{Deserialize, Deserializer};
@@ -10,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use super::{CallSid, CallStatus, callbacks::rfc2822};
 use crate::{Error, Providers, Secret, egress, endpoints::join, error::shorten};
 
-const VENDOR: &str = "twilio";
+pub(super) const VENDOR: &str = "twilio";
 
 /// The carrier's own answer takes some 200 ms; placing a call may take it seconds when it is busy.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,7 +35,7 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(3);
 pub struct Calls {
     /// Placing a call must not be repeated unknowingly, so connections are not reused.
     http: reqwest::Client,
-    url: Url,
+    twilio: Url,
     account_sid: Secret,
     auth_token: Secret,
     timeout: Duration,
@@ -117,14 +120,32 @@ impl Calls {
     /// The same with another patience; connecting is always limited to [`egress::CONNECT_TIMEOUT`].
     #[must_use]
     pub fn with_timeout(providers: &Providers, timeout: Duration) -> Self {
-        let account_sid = providers.keys.twilio_account_sid.clone();
-        let path = format!("/2010-04-01/Accounts/{}/Calls", account_sid.reveal());
         Self {
             http: egress::single_use_client(),
-            url: join(&providers.endpoints.twilio, &path),
-            account_sid,
+            twilio: providers.endpoints.twilio.clone(),
+            account_sid: providers.keys.twilio_account_sid.clone(),
             auth_token: providers.keys.twilio_auth_token.clone(),
             timeout,
+        }
+    }
+
+    /// Those of a customer's own account.
+    #[must_use]
+    pub fn of(&self, account: &CarrierAccount) -> Self {
+        Self {
+            account_sid: Secret::new(&account.account_sid),
+            auth_token: account.auth_token.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// Those of the account that a call goes through; none if nobody can reach that any more.
+    #[must_use]
+    pub fn through(&self, account: &CallAccount) -> Option<Self> {
+        match account {
+            CallAccount::Deployments => Some(self.clone()),
+            CallAccount::Customers(own) => Some(self.of(own)),
+            CallAccount::Gone => None,
         }
     }
 
@@ -247,21 +268,20 @@ impl Calls {
     }
 
     fn request(&self, method: http::Method, suffix: &str) -> reqwest::RequestBuilder {
-        let mut url = self.url.clone();
-        url.set_path(&format!("{}{suffix}", self.url.path()));
+        let path = format!("/2010-04-01/Accounts/{}/Calls{suffix}", self.account_sid.reveal());
         self.http
-            .request(method, url)
+            .request(method, join(&self.twilio, &path))
             .basic_auth(self.account_sid.reveal(), Some(self.auth_token.reveal()))
             .timeout(self.timeout)
     }
 }
 
-fn lost(error: reqwest::Error) -> Error {
+pub(super) fn lost(error: reqwest::Error) -> Error {
     let reason = if error.is_connect() { "no connection" } else { "the answer was lost" };
     Error::broken(VENDOR, reason, error.without_url())
 }
 
-async fn refusal(response: reqwest::Response) -> (Error, u32) {
+pub(super) async fn refusal(response: reqwest::Response) -> (Error, u32) {
     let status = response.status();
     let retry_after = egress::retry_after(response.headers());
     let Described { code, message } = described(response).await;
@@ -280,13 +300,13 @@ async fn refusal(response: reqwest::Response) -> (Error, u32) {
 
 /// `{"code", "message", "more_info", "status"}`.
 #[derive(Deserialize)]
-struct Described {
-    code: u32,
-    message: String,
+pub(super) struct Described {
+    pub(super) code: u32,
+    pub(super) message: String,
 }
 
 /// The carrier's explanation. Its texts quote numbers, which must not reach a log, so digits are masked.
-async fn described(response: reqwest::Response) -> Described {
+pub(super) async fn described(response: reqwest::Response) -> Described {
     let status = response.status();
     let body = egress::error_body(response).await;
     let found = serde_json::from_slice(&body).unwrap_or_else(|_| match status {

@@ -1,7 +1,11 @@
 //! The adapters against servers on real sockets that speak, or break, the vendors' protocols.
 
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod language_models;
+#[cfg(test)]
+mod numbers;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

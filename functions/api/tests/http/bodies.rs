@@ -101,3 +101,38 @@ async fn only_a_body_that_says_it_is_json_is_read() {
     let charset = event.with("content-type", "Application/JSON; charset=utf-8");
     assert_eq!(world.send(charset).await.status, 200);
 }
+
+#[tokio::test]
+async fn of_what_is_refused_nothing_is_stored() {
+    let world = World::new().await;
+    let mut deep = json!(1);
+    for _ in 0..100 {
+        deep = json!({ "properties": deep });
+    }
+    let tool = json!({ "type": "function", "function": { "name": "order", "parameters": deep } });
+    let agent = |config: Value| {
+        let mut body = valid();
+        body["agent_config"] = config;
+        Event::create(&body.to_string())
+    };
+    let mut not_utf8 = valid().to_string().into_bytes();
+    not_utf8.insert(2, 0xFF);
+    for (event, status) in [
+        (Event::create(&format!("{}{}", valid(), " ".repeat(257 * 1024))), 413),
+        (Event::create(&valid().to_string()).with("content-type", "text/plain"), 415),
+        (Event::create_from_bytes(&not_utf8), 400),
+        (Event::create(&format!("{}{}", "[".repeat(100), "]".repeat(100))), 422),
+        (agent(json!({ "language_model": { "tools": [tool] } })), 422),
+        (agent(json!({ "prompt": "a".repeat(41 * 1024) })), 422),
+    ] {
+        // A key is no way in either, and is free again afterwards.
+        for event in [event.clone().with("idempotency-key", "k"), event] {
+            let answer = world.send(event).await;
+            assert_eq!(answer.status, status, "{}", answer.body);
+        }
+    }
+    assert_eq!(world.get("/conversations").await.json()["items"], json!([]));
+    assert_eq!(world.store.counters(world.account).await.unwrap().waiting, 0);
+    let answer = world.send(Event::create(&valid().to_string()).with("idempotency-key", "k")).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}

@@ -153,7 +153,7 @@ async fn every_wrong_field_is_named_at_once_also_those_that_only_the_table_knows
                 "language_model": { "temperature": 2.5 },
                 "transcriber": { "provider": "nobody", "credential_id": "crd_1" },
                 "webhooks": [{ "events": [], "url": "http://example.com" }],
-                "hooks": [{ "events": ["speech:ended"], "filter": "true", "instructions": [] }],
+                "hooks": [{ "events": ["speech:ended"], "filter": "speech = 1", "instructions": [] }],
                 "metadata": { "order": 7 },
             },
         }))
@@ -170,7 +170,7 @@ async fn every_wrong_field_is_named_at_once_also_those_that_only_the_table_knows
     ["body","agent_config","webhooks",0,"events"] "too_short" "List should have at least 1 item, not 0"
     ["body","agent_config","webhooks",0,"url"] "url_scheme" "URL scheme should be 'https'"
     ["body","agent_config","webhooks",0,"method"] "missing" "Field required"
-    ["body","agent_config","hooks",0,"filter"] "value_error" "filters are not supported yet"
+    ["body","agent_config","hooks",0,"filter"] "value_error" "line 1, column 8: unexpected '= '"
     ["body","agent_config","metadata","order"] "string_type" "Input should be a valid string"
     ["body","from_number"] "not_found" "Does not exist in this account"
     ["body","agent_id"] "not_found" "Does not exist in this account"

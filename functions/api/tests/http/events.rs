@@ -1,6 +1,7 @@
+use domain::deliveries::{Attempt, Delivery};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, CONVERSATION, World};
+use crate::world::{Answer, CONVERSATION, Event, World, at, conversation_id};
 
 async fn page(world: &World, query: &str) -> Answer {
     world.get(&format!("/conversations/{CONVERSATION}/events{query}")).await
@@ -131,4 +132,89 @@ async fn a_page_that_cannot_be_is_refused_with_every_wrong_parameter() {
     }
     insta::assert_snapshot!(page(&world, "?limit=101").await.line(), @r#"422 {"detail":[{"loc":["query","limit"],"msg":"Input should be less than or equal to 100","type":"less_than_equal"}]}"#);
     insta::assert_snapshot!(page(&world, "?index=101").await.line(), @r#"422 {"detail":[{"loc":["query","index"],"msg":"index * limit should be at most 10000","type":"less_than_equal"}]}"#);
+}
+
+async fn redeliver(world: &World, event: &str) -> Answer {
+    let path = format!("/conversations/{CONVERSATION}/events/{event}/redeliver");
+    world.send(Event::of("POST", &path)).await
+}
+
+#[tokio::test]
+async fn the_log_has_every_attempt_that_was_made() {
+    let world = World::new().await;
+    world.ended_call().await;
+    let call = world.store.conversation(world.account, conversation_id()).await.unwrap().unwrap();
+    let (events, _) = world.store.events(world.account, conversation_id(), 0, 10).await.unwrap();
+    let event = &events[1];
+    let attempt = |second, status, answer: &str| Attempt {
+        at: at(second),
+        status,
+        latency_ms: 1_042,
+        answer: Some(answer.to_owned()),
+    };
+    let failed = Delivery::new(event.id, 2, 0, at(5)).after(attempt(5, None, "no answer"), None, 0);
+    world.store.record_delivery(&call.conversation, None, &failed).await.unwrap();
+    let middle = u32::MAX / 2 + 1;
+    let again = failed.clone().after(attempt(11, Some(503), "closed"), None, middle);
+    world.store.record_delivery(&call.conversation, Some(&failed), &again).await.unwrap();
+    let log = page(&world, "?limit=2").await.json();
+    insta::assert_json_snapshot!(log["items"][1]["deliveries"], @r#"
+    [
+      {
+        "attempts": [
+          {
+            "answer": "no answer",
+            "at": "2026-11-22T15:04:10.123Z",
+            "latency_ms": 1042,
+            "status": null
+          },
+          {
+            "answer": "closed",
+            "at": "2026-11-22T15:04:16.123Z",
+            "latency_ms": 1042,
+            "status": 503
+          }
+        ],
+        "method": "POST",
+        "next_attempt_at": "2026-11-22T15:04:47.165Z",
+        "status": "pending",
+        "url": "https://bakery.example.com/calls",
+        "webhook": 0
+      }
+    ]
+    "#);
+}
+
+#[tokio::test]
+async fn an_event_is_delivered_again_to_every_webhook_that_asked_for_it() {
+    let world = World::new().await;
+    world.ended_call().await;
+    let log = page(&world, "").await.json();
+    let id = log["items"][1]["id"].as_str().unwrap();
+    for attempt in [3, 5] {
+        let answer = redeliver(&world, id).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let item = answer.json();
+        assert_eq!(item["id"], id);
+        let delivery = &item["deliveries"][0];
+        assert_eq!((&delivery["status"], &delivery["next_attempt_at"]), (&json!("pending"), &json!(at(0))));
+        let stored = world.store.delivery(world.account, conversation_id(), 2, 0).await.unwrap().unwrap();
+        assert_eq!((stored.attempt, stored.first_attempt), (attempt, attempt));
+    }
+    // Nobody asked for this one, so nobody gets it.
+    let answer = redeliver(&world, log["items"][2]["id"].as_str().unwrap()).await.json();
+    assert_eq!(answer["deliveries"], json!([]));
+    let end = redeliver(&world, log["items"][5]["id"].as_str().unwrap()).await.json();
+    assert_eq!(end["data"], log["items"][5]["data"]);
+}
+
+#[tokio::test]
+async fn an_event_of_another_conversation_is_not_found() {
+    let world = World::new().await;
+    world.queued_call().await;
+    let not_found = world.get("/conversations/cnv_01JD8QA1B2C3D4E5F6G7H8J9K1").await;
+    for event in ["evt_01M81WJFMBY4YFE2QMMDP89T55", "evt_1", "x"] {
+        let answer = redeliver(&world, event).await;
+        assert_eq!((answer.status, &answer.body), (404, &not_found.body), "{event}");
+    }
 }

@@ -1,32 +1,137 @@
+//! What one account has, no other account can tell from what nobody has.
+
+use api::Route;
+use domain::{
+    agents::{Agent, AgentConfig},
+    credentials::Provider,
+};
 use serde_json::{Value, json};
 
 use crate::world::{
-    AGENT, Answer, CALLED, CONVERSATION, Event, NUMBER, STRANGERS_NUMBER, STRANGERS_TOKEN, World,
+    AGENT, Answer, CALLED, CONVERSATION, CREDENTIAL, Event, NUMBER, ON_SALE, OWN_ACCOUNT, OWN_NUMBER,
+    OWN_TOKEN, STRANGERS_NUMBER, STRANGERS_TOKEN, World, at, stranger,
 };
 
-/// Every route with an id in its path, and what may follow it.
-const ROUTES: [&str; 6] =
-    ["", "/recording", "/events", "/events?index=1&limit=1", "/events?limit=0", "/events?index=10000"];
+/// What stands in paths: the owner's, and what nobody has.
+const IN_PATHS: [(&str, &str, &str); 5] = [
+    ("/agents/{id}", AGENT, UNKNOWN_AGENT),
+    ("/credentials/{id}", CREDENTIAL, UNKNOWN_CREDENTIAL),
+    ("/phone_numbers/{phone_number}", NUMBER, "+14155550111"),
+    ("/conversations/{id}", CONVERSATION, "cnv_01JD8QA1B2C3D4E5F6G7H8J9K1"),
+    ("/events/{event_id}", "evt_01M81WJFMBY4YFE2QMMDP89T55", "evt_01M81WJFMBY4YFE2QMMDP89T56"),
+];
 
-#[tokio::test]
-async fn an_id_that_is_unknown_malformed_or_foreign_looks_the_same() {
+const STRANGERS_AGENT: &str = "agt_01JD9XQ4T0000000000000000S";
+const UNKNOWN_AGENT: &str = "agt_01JD9XQ4T0000000000000000B";
+const UNKNOWN_CREDENTIAL: &str = "crd_01JD9XQ4T0000000000000000B";
+
+/// A body that names something of an account: the owner's, what nobody has, and the body of a stranger
+/// who names it.
+type Naming = (&'static str, &'static str, fn(&str) -> Value);
+
+/// What a request of this route needs and may name: a body that its owner sends, and those that name
+/// something. Every route has its line here.
+fn case(method: &str, path: &str) -> (Option<Value>, Vec<Naming>) {
+    match (method, path) {
+        ("GET" | "DELETE", _)
+        | ("POST", "/conversations/{id}/end" | "/conversations/{id}/events/{event_id}/redeliver") => {
+            (None, vec![])
+        }
+        ("POST", "/agents") | ("PATCH", "/agents/{id}") => (
+            Some(json!({ "prompt": "Be brief." })),
+            vec![
+                (CREDENTIAL, UNKNOWN_CREDENTIAL, |id| json!({ "voice": { "credential_id": id } })),
+                (CREDENTIAL, UNKNOWN_CREDENTIAL, |id| json!({ "language_model": { "credential_id": id } })),
+                (CREDENTIAL, UNKNOWN_CREDENTIAL, |id| json!({ "transcriber": { "credential_id": id } })),
+            ],
+        ),
+        ("POST", "/phone_numbers/buy") => (Some(json!({ "phone_number": ON_SALE[0] })), vec![]),
+        ("POST", "/phone_numbers/import") => (
+            Some(json!({ "phone_number": OWN_NUMBER, "account_sid": OWN_ACCOUNT, "auth_token": OWN_TOKEN })),
+            vec![],
+        ),
+        ("PATCH", "/phone_numbers/{phone_number}") => (
+            Some(json!({ "webhooks": [] })),
+            vec![(AGENT, UNKNOWN_AGENT, |id| json!({ "inbound_agent_id": id }))],
+        ),
+        ("POST", "/credentials") => (Some(json!({ "provider": "openai", "api_key": "sk-1" })), vec![]),
+        ("POST", "/conversations/create_phone_call") => (
+            Some(json!({ "from_number": NUMBER, "to_number": CALLED, "agent_id": AGENT })),
+            vec![
+                (
+                    AGENT,
+                    UNKNOWN_AGENT,
+                    |id| json!({ "from_number": STRANGERS_NUMBER, "to_number": CALLED, "agent_id": id }),
+                ),
+                (
+                    NUMBER,
+                    "+14155550111",
+                    |number| json!({ "from_number": number, "to_number": CALLED, "agent_id": STRANGERS_AGENT }),
+                ),
+                (
+                    CREDENTIAL,
+                    UNKNOWN_CREDENTIAL,
+                    |id| json!({ "from_number": STRANGERS_NUMBER, "to_number": CALLED, "agent_config": { "voice": { "credential_id": id } } }),
+                ),
+            ],
+        ),
+        _ => panic!("{method} {path} has no case here"),
+    }
+}
+
+/// A world in which the owner has one of everything, and the stranger an agent.
+async fn world() -> World {
     let world = World::new().await;
     world.ended_call().await;
     let recording = format!("{}/{CONVERSATION}/recording.wav", world.account);
     world.objects.lock().unwrap().insert(recording, (&b"RIFF"[..]).into());
-    let unknown = world.get("/conversations/cnv_01JD8QA1B2C3D4E5F6G7H8J9K1").await;
-    insta::assert_snapshot!(unknown.line(), @r#"404 {"detail":"Not found"}"#);
-    for route in ROUTES {
-        let path = format!("/conversations/{CONVERSATION}{route}");
-        assert_ne!(world.get(&path).await.status, 404, "its owner sees {path}");
-        assert_eq!(world.send(Event::get(&path).by_token(STRANGERS_TOKEN)).await, unknown, "{path}");
+    world.put_agent(&AgentConfig::default()).await;
+    world.put_credential(Provider::Openai).await;
+    let theirs = Agent::new(STRANGERS_AGENT.parse().unwrap(), stranger(), AgentConfig::default(), at(0));
+    world.store.create_agent(&theirs).await.unwrap();
+    world
+}
+
+/// The path with what `choose` takes of each line of [`IN_PATHS`].
+fn filled(path: &str, choose: impl Fn(&(&'static str, &'static str, &'static str)) -> String) -> String {
+    let filled = IN_PATHS.iter().fold(path.to_owned(), |path, line| {
+        let (folder, _) = line.0.rsplit_once('/').unwrap();
+        path.replace(line.0, &format!("{folder}/{}", choose(line)))
+    });
+    assert!(!filled.contains('{'), "{path} names something that has no line in IN_PATHS");
+    filled
+}
+
+fn event(route: &Route, path: &str, body: Option<&Value>) -> Event {
+    let event = Event::of(route.method.as_str(), path);
+    match body {
+        Some(body) => event.with_body(body),
+        None => event,
+    }
+}
+
+#[tokio::test]
+async fn on_every_route_another_accounts_id_looks_like_one_that_nobody_has() {
+    for route in Route::all().iter().filter(|route| route.path.contains('{')) {
+        let world = world().await;
+        let (body, _) = case(route.method.as_str(), route.path);
+        let ask =
+            async |path: String, token| world.send(event(route, &path, body.as_ref()).by_token(token)).await;
+        let (theirs, nobodys) =
+            (filled(route.path, |line| line.1.into()), filled(route.path, |line| line.2.into()));
+        let unknown = ask(nobodys, crate::world::TOKEN).await;
+        assert_eq!(unknown.line(), r#"404 {"detail":"Not found"}"#, "{route:?}");
+        let foreign = ask(theirs.clone(), STRANGERS_TOKEN).await;
+        assert_eq!(foreign, unknown, "{route:?}");
+        for query in ["?index=1&limit=1", "?limit=0", "?index=10000"] {
+            assert_eq!(ask(format!("{theirs}{query}"), STRANGERS_TOKEN).await, unknown, "{route:?} {query}");
+        }
         for id in [
-            "cnv_01JD8QA1B2C3D4E5F6G7H8J9K1",
             "cnv_01jd8qa1b2c3d4e5f6g7h8j9k0",
             "cnv_01JD8QA1B2C3D4E5F6G7H8J9K00",
+            "agt_01JD8QA1B2C3D4E5F6G7H8J9K0",
             "cnv_",
             "01JD8QA1B2C3D4E5F6G7H8J9K0",
-            "agt_01JD8QA1B2C3D4E5F6G7H8J9K0",
             "nonsense",
             "%FF",
             // The gateway may pass on the path decoded.
@@ -35,35 +140,70 @@ async fn an_id_that_is_unknown_malformed_or_foreign_looks_the_same() {
             "<>",
             &"0".repeat(2_000),
         ] {
-            let path = format!("/conversations/{id}{route}");
-            assert_eq!(world.get(&path).await, unknown, "{path}");
+            for wrong in IN_PATHS.iter().filter(|line| route.path.contains(line.0)) {
+                for id in [id, wrong.2] {
+                    let path =
+                        filled(
+                            route.path,
+                            |line| if line == wrong { id.to_owned() } else { line.1.to_owned() },
+                        );
+                    assert_eq!(ask(path, crate::world::TOKEN).await, unknown, "{route:?} {id}");
+                }
+            }
+        }
+        let owners = ask(theirs, crate::world::TOKEN).await;
+        assert_eq!(owners.status, 200, "its owner sees it at {route:?}: {}", owners.body);
+    }
+}
+
+#[tokio::test]
+async fn on_every_route_what_a_body_names_must_be_the_accounts_own() {
+    let world = world().await;
+    for route in Route::all() {
+        let (body, namings) = case(route.method.as_str(), route.path);
+        let own = filled(route.path, |(_, owners, _)| match *owners {
+            AGENT => STRANGERS_AGENT.into(),
+            NUMBER => STRANGERS_NUMBER.into(),
+            owners => owners.into(),
+        });
+        for (owners, nobodys, naming) in namings {
+            let ask = async |name: &str| -> Answer {
+                world.send(event(&route, &own, Some(&naming(name))).by_token(STRANGERS_TOKEN)).await
+            };
+            let (foreign, unknown, malformed) =
+                (ask(owners).await, ask(nobodys).await, ask("nonsense").await);
+            assert_eq!(foreign, unknown, "{route:?}");
+            let error = foreign.json()["detail"][0].take();
+            assert_eq!(
+                (foreign.status, &error["type"]),
+                (422, &json!("not_found")),
+                "{route:?}: {}",
+                foreign.body
+            );
+            assert_eq!(error["msg"], "Does not exist in this account");
+            if owners.starts_with('+') {
+                continue;
+            }
+            assert_eq!(malformed, unknown, "{route:?}");
+        }
+        if let Some(body) = body.filter(|_| !route.path.contains('{')) {
+            let owners = world.send(event(&route, route.path, Some(&body))).await;
+            assert_eq!(owners.status, 200, "{route:?}: {}", owners.body);
         }
     }
 }
 
 #[tokio::test]
-async fn what_a_body_names_must_be_the_accounts_own() {
-    let world = World::new().await;
-    world.put_agent(&domain::agents::AgentConfig::default()).await;
-    let body =
-        |from: &str, agent: &str| json!({ "from_number": from, "to_number": CALLED, "agent_id": agent });
-    let ask =
-        async |token: &str, body: Value| world.send(Event::create(&body.to_string()).by_token(token)).await;
-    let mine = ask(crate::world::TOKEN, body(NUMBER, AGENT)).await;
-    assert_eq!(mine.status, 200, "{}", mine.body);
-
-    let agents: Vec<Answer> = vec![
-        ask(STRANGERS_TOKEN, body(STRANGERS_NUMBER, AGENT)).await,
-        ask(STRANGERS_TOKEN, body(STRANGERS_NUMBER, "agt_01JD9XQ4T0000000000000000B")).await,
-        ask(STRANGERS_TOKEN, body(STRANGERS_NUMBER, "nonsense")).await,
-    ];
-    for answer in agents {
-        insta::allow_duplicates! {
-            insta::assert_snapshot!(answer.line(), @r#"422 {"detail":[{"loc":["body","agent_id"],"msg":"Does not exist in this account","type":"not_found"}]}"#);
+async fn lists_hold_nothing_of_another_account() {
+    let world = world().await;
+    for route in Route::all().iter().filter(|route| route.method == "GET" && !route.path.contains('{')) {
+        let owners = world.get(route.path).await;
+        let strangers = world.send(Event::get(route.path).by_token(STRANGERS_TOKEN)).await;
+        assert_eq!((owners.status, strangers.status), (200, 200), "{route:?}");
+        for of_the_owner in
+            [world.account.to_string(), CONVERSATION.into(), AGENT.into(), CREDENTIAL.into(), NUMBER.into()]
+        {
+            assert!(!strangers.body.contains(&of_the_owner), "{route:?}: {}", strangers.body);
         }
     }
-    let given = |from: &str| json!({ "from_number": from, "to_number": CALLED, "agent_config": {} });
-    let foreign = ask(STRANGERS_TOKEN, given(NUMBER)).await;
-    insta::assert_snapshot!(foreign.line(), @r#"422 {"detail":[{"loc":["body","from_number"],"msg":"Does not exist in this account","type":"not_found"}]}"#);
-    assert_eq!(ask(STRANGERS_TOKEN, given("+14155550111")).await, foreign);
 }

@@ -3,12 +3,20 @@
 
 #![cfg(test)]
 
+mod agents;
 mod bodies;
 mod creating;
+mod credentials;
+mod deleting;
+mod described;
 mod ending;
 mod events;
 mod failures;
+mod idempotency;
 mod isolation;
+mod limits;
+mod listing;
+mod phone_numbers;
 mod recordings;
 mod routes;
 mod showing;

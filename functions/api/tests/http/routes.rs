@@ -14,6 +14,11 @@ async fn the_service_document_needs_no_token() {
         document["links"],
         json!({
             "self": "https://api.example.com/",
+            "openapi": "https://api.example.com/openapi.json",
+            "agents": "https://api.example.com/agents",
+            "conversations": "https://api.example.com/conversations",
+            "phone_numbers": "https://api.example.com/phone_numbers",
+            "credentials": "https://api.example.com/credentials",
             "create_phone_call": "https://api.example.com/conversations/create_phone_call",
         })
     );
@@ -24,8 +29,9 @@ async fn a_path_that_is_none_is_not_found() {
     let world = World::new().await;
     world.ended_call().await;
     for path in [
-        "/openapi.json".to_owned(),
+        "/openapi".to_owned(),
         "/conversation".to_owned(),
+        "/agents/".to_owned(),
         "/conversations/".to_owned(),
         format!("/conversations/{CONVERSATION}/"),
         format!("/conversations/{CONVERSATION}/transcript"),
@@ -44,7 +50,7 @@ async fn a_method_that_a_path_does_not_have_is_named_together_with_those_it_has(
     for (method, path, allowed) in [
         ("POST", "/".to_owned(), "GET,HEAD"),
         ("GET", "/conversations/create_phone_call".to_owned(), "POST"),
-        ("PUT", format!("/conversations/{CONVERSATION}"), "GET,HEAD"),
+        ("PUT", format!("/conversations/{CONVERSATION}"), "GET,HEAD,DELETE"),
         ("POST", format!("/conversations/{CONVERSATION}/recording"), "GET,HEAD"),
         ("OPTIONS", format!("/conversations/{CONVERSATION}/events"), "GET,HEAD"),
     ] {

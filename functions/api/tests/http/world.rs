@@ -5,23 +5,28 @@ mod calls;
 mod carrier;
 mod gateway;
 
+use std::time::Duration;
+
 use api::{Api, router};
 use aws::{
     recordings::Recordings,
+    sealing::{self, Sealer},
     store::{Store, testing},
 };
 use axum::{Router, body::to_bytes, http::HeaderMap};
 use domain::{
     accounts::{Account, Token},
-    agents::WebhookUrls,
     costs::Prices,
-    ids::{AccountId, AgentId, ConversationId, PhoneNumberId},
+    ids::{AccountId, AgentId, ConversationId, CredentialId, PhoneNumberId},
+    phone_numbers::PhoneNumber,
+    receivers::Receivers,
     time::Timestamp,
 };
 use serde_json::Value;
 use tower::ServiceExt;
 
-pub(crate) use self::{bucket::Objects, carrier::Told, gateway::Event};
+pub(crate) use self::carrier::{Carrier, Fault, ON_SALE, OWN_ACCOUNT, OWN_NUMBER, OWN_TOKEN, Told};
+pub(crate) use self::{bucket::Objects, gateway::Event};
 
 /// The token of the sample events; it opens [`World::account`].
 pub(crate) const TOKEN: &str = "sk_0123456789abcdefghijklmnopqrstuv";
@@ -38,8 +43,15 @@ pub(crate) const CONVERSATION: &str = "cnv_01JD8QA1B2C3D4E5F6G7H8J9K0";
 /// An agent that is stored by [`World::put_agent`].
 pub(crate) const AGENT: &str = "agt_01JD9XQ4T0000000000000000A";
 
+/// A credential that is stored by [`World::put_credential`].
+pub(crate) const CREDENTIAL: &str = "crd_01JD9XQ4T0000000000000000A";
+
+/// How long conversations are kept.
+pub(crate) const RETENTION_SECONDS: i64 = 90 * 24 * 60 * 60;
+
 pub(crate) struct World {
     pub(crate) store: Store,
+    pub(crate) sealer: Sealer,
     pub(crate) objects: Objects,
     pub(crate) told: Told,
     pub(crate) account: AccountId,
@@ -58,22 +70,51 @@ impl World {
     pub(crate) async fn new() -> Self {
         let store = testing::store().await;
         let account: AccountId = "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F".parse().unwrap();
-        let stranger: AccountId = "acc_01JD8Q2M7X4T6R9V1B3C5D7E9G".parse().unwrap();
         for (random, id, token, number) in
-            [(1, account, TOKEN, NUMBER), (2, stranger, STRANGERS_TOKEN, STRANGERS_NUMBER)]
+            [(1, account, TOKEN, NUMBER), (2, stranger(), STRANGERS_TOKEN, STRANGERS_NUMBER)]
         {
             let name = "Corner bakery".to_owned();
-            let account = Account { id, name, created_at: at(0), signing_secret: "whsec_AAAA".to_owned() };
+            let mut account = Account::new(id, name, at(0), "whsec_AAAA".to_owned());
+            // The clock stands still, so all requests come in the same second.
+            account.limits.requests_per_second = 1_000;
             let token = Token::from_authorization(&format!("Bearer {token}")).unwrap();
             store.create_account(&account, &token).await.unwrap();
-            let number_id = PhoneNumberId::new(at(0), random);
-            store.add_phone_number(id, number_id, &number.parse().unwrap(), at(0)).await.unwrap();
+            let number_id = PhoneNumberId::new(at(0), 100 + random);
+            let number = PhoneNumber::coming(number_id, id, number.parse().unwrap(), None, at(0));
+            store.add_phone_number(&number.arrived(format!("PN{random:032}"))).await.unwrap();
         }
         let (url, objects) = bucket::serve().await;
         let (carrier, told) = carrier::serve().await;
-        let calls = carrier::client(&carrier);
-        let router = router(Api { calls, ..api(store.clone(), &url).await });
-        Self { store, objects, told, account, router }
+        let (calls, numbers) = carrier::client(&carrier);
+        let api = Api { calls, numbers, ..api(store.clone(), &url).await };
+        let (sealer, router) = (api.sealer.clone(), router(api));
+        Self { store, sealer, objects, told, account, router }
+    }
+
+    /// Serves the same API on a socket, with a clock that goes and dice that fall; its URL.
+    pub(crate) async fn serve(&self) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (bucket, _) = bucket::serve().await;
+        let (carrier, _) = carrier::serve().await;
+        let (calls, numbers) = carrier::client(&carrier);
+        let sealer = self.sealer.clone();
+        let api = Api {
+            calls,
+            numbers,
+            sealer,
+            public_url: url.clone(),
+            now: aws::system::now,
+            random: aws::system::random_u128,
+            ..api(self.store.clone(), &bucket).await
+        };
+        // The runtime of the test owns it, and ends it.
+        tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router(api)).await });
+        url
+    }
+
+    pub(crate) fn carrier(&self) -> std::sync::MutexGuard<'_, Carrier> {
+        self.told.lock()
     }
 
     pub(crate) async fn send(&self, event: Event) -> Answer {
@@ -106,13 +147,17 @@ impl Answer {
 
 /// The API over a store and the bucket at `url`. Its clock stands still, and its dice fall on 1.
 pub(crate) async fn api(store: Store, url: &str) -> Api {
+    let (calls, numbers) = carrier::client(url);
     Api {
         store,
         recordings: Recordings::new(&testing::config(url).await, bucket::NAME.to_owned()),
-        calls: carrier::client(url),
+        sealer: sealing::testing::sealer().await,
+        calls,
+        numbers,
         prices: Prices::default(),
         public_url: "https://api.example.com".to_owned(),
-        webhook_urls: WebhookUrls::HttpsOnly,
+        receivers: Receivers::PublicOnly,
+        retention: Duration::from_secs(RETENTION_SECONDS.unsigned_abs()),
         now: || at(0),
         random: || 1,
     }
@@ -128,6 +173,11 @@ pub(crate) async fn send(router: &Router, event: Event) -> Answer {
     Answer { status: parts.status.as_u16(), headers: parts.headers, body }
 }
 
+/// The other account.
+pub(crate) fn stranger() -> AccountId {
+    "acc_01JD8Q2M7X4T6R9V1B3C5D7E9G".parse().unwrap()
+}
+
 /// Seconds after the sample events arrived.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_795_359_845_123 + seconds * 1_000)
@@ -135,6 +185,10 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 
 pub(crate) fn conversation_id() -> ConversationId {
     CONVERSATION.parse().unwrap()
+}
+
+pub(crate) fn credential_id() -> CredentialId {
+    CREDENTIAL.parse().unwrap()
 }
 
 pub(crate) fn agent_id() -> AgentId {

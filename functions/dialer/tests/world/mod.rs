@@ -8,6 +8,7 @@ use std::{
 
 use aws::{
     queue::{CallJob, Queue},
+    sealing,
     store::{Outcome, Store, testing},
     system,
 };
@@ -21,6 +22,7 @@ use axum::{
 };
 use dialer::Dialer;
 use domain::{
+    accounts::{Account, Token},
     agents::AgentConfig,
     conversations::{Conversation, NotPossible, Snapshot, Transition},
     events::Event,
@@ -95,6 +97,10 @@ impl World {
         let created_at = domain::time::Timestamp::from_millis(
             system::now().as_millis() - i64::try_from(ago.as_millis()).unwrap(),
         );
+        let mut account = Account::new(job.account_id, "Bakery".into(), system::now(), "whsec_".into());
+        // Tests do not wait for the next second.
+        account.limits.calls_per_second = 1_000;
+        store.create_account(&account, &Token::new([1; 32])).await.unwrap();
         let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
         let conversation =
             Conversation::outbound(job.conversation_id, job.account_id, None, to, from, created_at);
@@ -102,6 +108,7 @@ impl World {
         let dialer = Dialer {
             store: store.clone(),
             queue: Queue::new(&testing::config(&url).await, format!("{url}/000000000000/calls")),
+            sealer: sealing::testing::sealer().await,
             calls: carrier(&url),
             public_url: "https://voice.example.com".to_owned(),
             media_url: "wss://media.example.com/media".to_owned(),
@@ -145,6 +152,12 @@ impl World {
             .unwrap()
             .unwrap()
             .conversation
+    }
+
+    /// How many of the account's calls wait and are live.
+    pub(crate) async fn counted(&self) -> (i64, i64) {
+        let calls = self.store.counters(self.job.account_id).await.unwrap();
+        (calls.waiting, calls.live)
     }
 
     pub(crate) async fn events(&self) -> Vec<Event> {

@@ -4,8 +4,13 @@
 #![cfg(test)]
 
 mod beginning;
+mod breaking;
+mod calling;
+mod credentials;
 mod ending;
 mod failing;
+mod filtering;
 mod moving;
+mod sounding;
 mod talking;
 mod world;

@@ -6,6 +6,8 @@ use std::{
 };
 
 use aws::{
+    queue::{DeliveryJob, Queue},
+    sealing,
     store::{Outcome, Store, testing},
     system,
 };
@@ -26,7 +28,12 @@ use domain::{
 };
 use serde_json::json;
 use sweeper::{Sweeper, Swept};
-use vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
+use vendors::{
+    Providers, egress,
+    endpoints::Endpoints,
+    keys::Keys,
+    twilio::{Calls, Numbers},
+};
 
 /// The carrier's calls by id, with status and duration; all were placed three minutes ago.
 #[derive(Default)]
@@ -35,10 +42,16 @@ pub(crate) struct Carrier {
     pub(crate) hung_up: Vec<String>,
     /// Everything that was asked for.
     pub(crate) asked: Vec<String>,
+    /// Its numbers by id, each with its number and the name it was given.
+    pub(crate) numbers: BTreeMap<String, (String, String)>,
     /// It hangs up nothing.
     pub(crate) stubborn: bool,
     /// It answers nothing.
     pub(crate) away: bool,
+    /// What was put into the queue of deliveries, which is at the same address.
+    pub(crate) queued: Vec<DeliveryJob>,
+    /// Deliveries of such an event the queue does not take.
+    pub(crate) unqueued: Option<u64>,
 }
 
 pub(crate) struct World {
@@ -76,7 +89,15 @@ impl World {
             Endpoints::from_vars(&|name| (name == "TWILIO_API_URL").then(|| url.clone())).unwrap();
         let providers = Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() };
         let store = testing::store().await;
-        let sweeper = Sweeper { store, calls: Calls::new(&providers), prices: Prices::default() };
+        let queue = Queue::new(&testing::config(&url).await, format!("{url}/queue"));
+        let sweeper = Sweeper {
+            store,
+            queue,
+            sealer: sealing::testing::sealer().await,
+            calls: Calls::new(&providers),
+            numbers: Numbers::new(&providers),
+            prices: Prices::default(),
+        };
         Self { sweeper, carrier }
     }
 
@@ -161,6 +182,14 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let mut carrier = carrier.lock().unwrap();
+    if let Some(job) = sent(&body) {
+        if carrier.unqueued == Some(job.sequence) {
+            return (StatusCode::BAD_REQUEST, r#"{"__type":"com.amazonaws.sqs#AccessDenied"}"#)
+                .into_response();
+        }
+        carrier.queued.push(job);
+        return r#"{"MessageId":"1","MD5OfMessageBody":""}"#.into_response();
+    }
     carrier.asked.push(format!("{method} {uri}"));
     if carrier.away {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -170,6 +199,18 @@ async fn answer(
         move |sid: &str, (status, duration): &(String, String)| json!({ "sid": sid, "status": status, "duration": duration, "start_time": at, "date_created": at })
     };
     let leaf = uri.path().rsplit('/').next().unwrap_or_default().trim_end_matches(".json").to_owned();
+    if leaf == "IncomingPhoneNumbers" {
+        let resource = |(sid, (number, name)): (&String, &(String, String))| json!({ "sid": sid, "phone_number": number, "friendly_name": name });
+        let numbers: Vec<_> = carrier.numbers.iter().map(resource).collect();
+        return json!({ "incoming_phone_numbers": numbers }).to_string().into_response();
+    }
+    if leaf.starts_with("PN") {
+        return if method == Method::DELETE && carrier.numbers.remove(&leaf).is_some() {
+            StatusCode::NO_CONTENT.into_response()
+        } else {
+            StatusCode::NOT_FOUND.into_response()
+        };
+    }
     if leaf == "Calls" {
         let calls: Vec<_> = carrier.calls.iter().map(|(sid, call)| created(sid, call)).collect();
         return json!({ "calls": calls }).to_string().into_response();
@@ -185,6 +226,12 @@ async fn answer(
             created(&leaf, &call).to_string().into_response()
         }
     }
+}
+
+/// The message, if this is a request to the queue.
+fn sent(body: &[u8]) -> Option<DeliveryJob> {
+    let request: serde_json::Value = serde_json::from_slice(body).ok()?;
+    DeliveryJob::from_body(request["MessageBody"].as_str()?)
 }
 
 /// A time as the carrier writes it.

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod inbound;
 mod lives;
 mod reports;
 mod resuming;

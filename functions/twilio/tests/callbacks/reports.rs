@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use aws::store::{Store, testing};
+use aws::{
+    sealing,
+    store::{Store, testing},
+};
 use axum::{
     body::Body,
     http::{Request, StatusCode},
@@ -124,7 +127,8 @@ async fn a_report_that_cannot_be_stored_is_not_taken() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let away = router(Store::new(&testing::config(&url).await, "switchboard".to_owned()), &url);
+    let store = Store::new(&testing::config(&url).await, "switchboard".to_owned());
+    let away = router(store, sealing::testing::sealer().await, &url);
     let (status, body) = send(&away, signed(&path(ACCOUNT, CONVERSATION), &fields("ringing", ""))).await;
     assert_eq!(
         (status, body.as_str()),

@@ -5,12 +5,15 @@ use domain::{
     conversations::{EndedReason, Lease, MAX_RESUMES, Speaking, State},
 };
 
-use crate::world::{ACCOUNT, CONVERSATION, PUBLIC_URL, SID, World, at, fields, ids, request, send, signed};
+use crate::world::{
+    ACCOUNT, CONVERSATION, PUBLIC_URL, SID, World, at, fields, ids, lease, request, send, signed,
+};
 
 const HANG_UP: &str = "<Response><Hangup/></Response>";
 
-fn broken(second: i64) -> String {
-    format!("CallSid={SID}&StreamEvent=stream-error&StreamError=31921&Timestamp={}", at(second))
+/// The stream of a holder broke, or one that was never let in.
+fn broken(stream: &str) -> String {
+    format!("CallSid={SID}&StreamSid=MZ{stream}&StreamEvent=stream-error&StreamError=31921")
 }
 
 async fn resume(world: &World) -> String {
@@ -21,7 +24,7 @@ async fn resume(world: &World) -> String {
 
 async fn let_in(world: &World, holder: &str, second: i64) {
     let (account, id) = ids();
-    let lease = Lease::new(holder.to_owned(), at(second));
+    let lease = lease(holder, second);
     let taken = world.store.transition_taking(&lease, account, id, |now| now.conversation.resumed());
     assert!(matches!(taken.await.unwrap(), Outcome::Changed(_)));
 }
@@ -101,7 +104,7 @@ async fn a_call_is_moved_five_times_and_then_over_with_its_last_words() {
 
 #[tokio::test]
 async fn a_call_whose_stream_broke_is_sent_on_by_the_sample_of_the_report() {
-    let world = World::started("a", 5).await;
+    let world = World::started("0123456789abcdef0123456789abcdef", 5).await;
     let sample = include_str!("../../../../events/http_twilio_stream.json");
     assert_eq!(world.sample(sample).await, (StatusCode::OK, String::new()));
     let told = world.told.lock().unwrap().clone();
@@ -114,7 +117,7 @@ async fn a_call_whose_stream_broke_is_sent_on_by_the_sample_of_the_report() {
 #[tokio::test]
 async fn a_carrier_that_asks_by_itself_is_not_told_to() {
     let world = World::started("a", 5).await;
-    let broken = broken(6);
+    let broken = broken("a");
     let ((status, _), twiml) = tokio::join!(world.post("stream", &broken), resume(&world));
     assert_eq!(status, StatusCode::OK);
     assert!(twiml.contains("<Connect>"));
@@ -125,7 +128,19 @@ async fn a_carrier_that_asks_by_itself_is_not_told_to() {
 async fn a_call_whose_next_stream_fails_too_is_sent_on_again() {
     let world = World::started("a", 5).await;
     resume(&world).await;
-    assert_eq!(world.post("stream", &broken(6)).await.0, StatusCode::OK);
+    assert_eq!(world.post("stream", &broken("b")).await.0, StatusCode::OK);
+    assert_eq!(world.told.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_another_worker_took_at_once_is_left_alone_however_late_the_report_comes() {
+    let world = World::started("a", 5).await;
+    resume(&world).await;
+    let_in(&world, "b", 5).await;
+    assert_eq!(world.post("stream", &broken("a")).await, (StatusCode::OK, String::new()));
+    assert!(world.told.lock().unwrap().is_empty());
+    // Its own breaking is another matter.
+    assert_eq!(world.post("stream", &broken("b")).await.0, StatusCode::OK);
     assert_eq!(world.told.lock().unwrap().len(), 1);
 }
 
@@ -138,9 +153,9 @@ async fn a_stream_that_was_closed_or_replaced_or_whose_call_is_over_needs_no_hel
     }
     resume(&world).await;
     let_in(&world, "b", 10).await;
-    assert_eq!(world.post("stream", &broken(6)).await.0, StatusCode::OK, "late");
+    assert_eq!(world.post("stream", &broken("a")).await.0, StatusCode::OK, "late");
     world.report(&fields("completed", "")).await;
-    assert_eq!(world.post("stream", &broken(20)).await.0, StatusCode::OK);
+    assert_eq!(world.post("stream", &broken("b")).await.0, StatusCode::OK);
     assert!(matches!(world.conversation().await.state, State::Started { .. }));
     assert!(world.told.lock().unwrap().is_empty());
     assert_eq!(world.post("stream", "CallSid=CA1&StreamEvent=x").await.0, StatusCode::BAD_REQUEST);

@@ -1,8 +1,14 @@
 //! The function with a real store, and a carrier of its own on a loopback socket.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use aws::store::{Store, testing};
+use aws::{
+    sealing::{self, Sealer},
+    store::{Store, testing},
+};
 use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
@@ -16,13 +22,14 @@ use domain::{
     conversations::{Conversation, Lease, Snapshot},
     costs::Prices,
     ids::{AccountId, ConversationId},
+    receivers::Receivers,
     time::Timestamp,
 };
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use tower::ServiceExt;
 use twilio::Callbacks;
-use vendors::{Providers, Secret, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
+use vendors::{Providers, Secret, egress, endpoints::Endpoints, keys::Keys, twilio::Calls, webhooks::Sender};
 
 /// The samples are signed with this token, for this address.
 pub(crate) const TOKEN: &str = "test_auth_token_000";
@@ -44,13 +51,22 @@ pub(crate) fn dialled() -> Snapshot {
     Snapshot { conversation: queued.dial(&agent, "00".repeat(32), at(1)).unwrap().conversation, agent }
 }
 
+/// How long conversations are kept.
+pub(crate) const RETENTION: Duration = Duration::from_hours(24);
+
 /// What the carrier was told: path and form.
 pub(crate) type Told = Arc<Mutex<Vec<(String, String)>>>;
 
 pub(crate) struct World {
     pub(crate) router: Router,
     pub(crate) store: Store,
+    pub(crate) sealer: Sealer,
     pub(crate) told: Told,
+}
+
+/// The hold of a stream that was let in at this second.
+pub(crate) fn lease(holder: &str, second: i64) -> Lease {
+    Lease { stream: Some(format!("MZ{holder}")), ..Lease::new(holder.to_owned(), at(second)) }
 }
 
 impl World {
@@ -58,14 +74,15 @@ impl World {
         let store = testing::store().await;
         store.create_conversation(&dialled()).await.unwrap();
         let (url, told) = carrier().await;
-        Self { router: router(store.clone(), &url), store, told }
+        let sealer = sealing::testing::sealer().await;
+        Self { router: router(store.clone(), sealer.clone(), &url), store, sealer, told }
     }
 
     /// With the worker `holder` on it, from this second on.
     pub(crate) async fn started(holder: &str, second: i64) -> Self {
         let world = Self::new().await;
         let (account, id) = ids();
-        let lease = Lease::new(holder.to_owned(), at(second));
+        let lease = lease(holder, second);
         let started = world.store.transition_taking(&lease, account, id, |now| {
             now.conversation.started(&now.agent, SID, at(second))
         });
@@ -112,7 +129,7 @@ pub(crate) fn ids() -> (AccountId, ConversationId) {
     (ACCOUNT.parse().unwrap(), CONVERSATION.parse().unwrap())
 }
 
-pub(crate) fn router(store: Store, carrier: &str) -> Router {
+pub(crate) fn router(store: Store, sealer: Sealer, carrier: &str) -> Router {
     let keys =
         r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
     let endpoints =
@@ -120,7 +137,11 @@ pub(crate) fn router(store: Store, carrier: &str) -> Router {
     let providers = Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() };
     twilio::router(Callbacks {
         store,
+        sealer,
         calls: Calls::new(&providers),
+        sender: Sender::new(Receivers::Local),
+        receivers: Receivers::Local,
+        retention: RETENTION,
         auth_token: Secret::new(TOKEN),
         public_url: PUBLIC_URL.to_owned(),
         media_url: "wss://media.example.com/media".to_owned(),
@@ -147,10 +168,14 @@ pub(crate) fn path(account: &str, conversation: &str) -> String {
 }
 
 pub(crate) fn signed(path: &str, body: &str) -> Request<Body> {
+    signed_with(TOKEN, path, body)
+}
+
+pub(crate) fn signed_with(token: &str, path: &str, body: &str) -> Request<Body> {
     let mut parameters: Vec<(String, String)> =
         form_urlencoded::parse(body.as_bytes()).into_owned().collect();
     parameters.sort();
-    let mut mac = Hmac::<Sha1>::new_from_slice(TOKEN.as_bytes()).unwrap();
+    let mut mac = Hmac::<Sha1>::new_from_slice(token.as_bytes()).unwrap();
     mac.update(format!("{PUBLIC_URL}{path}").as_bytes());
     for (name, value) in parameters {
         mac.update(name.as_bytes());

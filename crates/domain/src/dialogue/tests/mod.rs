@@ -5,10 +5,14 @@
 
 mod endings;
 mod failures;
+mod floor;
 mod handover;
+mod idle;
 mod interruptions;
+mod keypad;
 mod latency;
 mod properties;
+mod replaying;
 mod speaking;
 mod takeover;
 mod tools;
@@ -47,7 +51,7 @@ impl Call {
 
     fn with(settings: Settings) -> Self {
         Self {
-            engine: Engine::new(settings),
+            engine: Engine::new(Settings { language: "en".into(), ..settings }),
             now: CallTime::default(),
             coming: vec![],
             done: vec![],
@@ -139,6 +143,22 @@ impl Call {
             }
         }
         self.now = until;
+    }
+
+    /// The caller's side sounds like speech, this loud, for so long.
+    fn sounds(&mut self, for_ms: u64, level_db: i16) {
+        for _ in 0..for_ms / 20 {
+            self.advance(20);
+            self.feed(Input::Frame { is_speech: true, level_db, agent_level_db: -20 });
+        }
+    }
+
+    /// The caller's side is silent for so long.
+    fn is_quiet(&mut self, for_ms: u64) {
+        for _ in 0..for_ms / 20 {
+            self.advance(20);
+            self.feed(Input::Frame { is_speech: false, level_db: -60, agent_level_db: -20 });
+        }
     }
 
     /// The transcriber understands settled words.
@@ -249,6 +269,7 @@ impl Call {
             Line::ToolCalls(calls) => {
                 format!("calls {}", calls.iter().map(|call| call.id.as_str()).collect::<Vec<_>>().join(", "))
             }
+            Line::Note(_) => "note".into(),
             Line::ToolResult { call, content } => format!("{call} = {content}"),
         };
         self.engine.history().into_iter().map(line).collect()
@@ -268,6 +289,7 @@ fn told(output: &Output) -> Option<String> {
         Output::Speak { clause, text } => format!("speak {}: {text}", clause.0),
         Output::CancelSpeech => "cancel speech".into(),
         Output::Clear => "clear".into(),
+        Output::Rewind { clause, bytes } => format!("rewind {} by {bytes}", clause.0),
         Output::CallTool(call) => format!("call {}", call.id),
         Output::End { reason } => format!("end: {reason:?}"),
         Output::HandOver { unsaid: None } => "hand over".into(),

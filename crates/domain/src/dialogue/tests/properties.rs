@@ -8,8 +8,19 @@ use super::*;
 
 /// Texts of the two sides share no letter, so that nobody's words can pass for the other's.
 fn user_text() -> impl Strategy<Value = String> {
-    prop::sample::select(vec!["", " ", "uu", "uu vv", "uu vv ww and", "xx 5", "vv ww.", "uu vv ww"])
-        .prop_map(str::to_owned)
+    prop::sample::select(vec![
+        "",
+        " ",
+        "uu",
+        "uu vv",
+        "uu vv ww and",
+        "okay",
+        "uh",
+        "xx 5",
+        "vv ww.",
+        "uu vv ww",
+    ])
+    .prop_map(str::to_owned)
 }
 
 fn model_text() -> impl Strategy<Value = String> {
@@ -35,6 +46,10 @@ fn input() -> impl Strategy<Value = Input> {
     let spoken_until = prop::option::of((0u64..20_000_000).prop_map(CallTime));
     prop_oneof![
         1 => Just(Input::Started),
+        6 => (any::<bool>(), 0i16..4).prop_map(|(is_speech, louder)| {
+            Input::Frame { is_speech, level_db: -22 + 4 * louder, agent_level_db: -18 }
+        }),
+        1 => prop::sample::select(vec!['1', '2', '#', 'x']).prop_map(Input::Key),
         2 => Just(Input::SpeechBegan),
         4 => (user_text(), any::<bool>(), spoken_until)
             .prop_map(|(text, is_final, spoken_until)| Input::Words { text, is_final, spoken_until }),
@@ -65,6 +80,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     (greeting, longest, prop::option::of(resumed())).prop_map(|(greeting, max_duration, resumed)| Settings {
         greeting,
         max_duration,
+        language: "en".into(),
         resumed,
     })
 }
@@ -150,6 +166,10 @@ impl Law {
                 let allowed = Duration::from_millis(400) + elapsed;
                 prop_assert!(u128::from(self.sent) * 125 <= allowed.as_micros(), "more than 400 ms ahead");
             }
+            Output::Rewind { clause, bytes } => {
+                prop_assert!(*bytes > 0 && self.spoken.contains(clause));
+                *self.unsent.entry(*clause).or_default() += u64::from(*bytes);
+            }
             Output::Mark(mark) => {
                 prop_assert!(self.sending.is_some(), "a mark behind nothing");
                 prop_assert_eq!(mark.generation, self.generation);
@@ -234,6 +254,7 @@ impl Trial {
         }
         law.learns(super::super::answering::APOLOGY);
         law.learns(super::super::answering::GOODBYE);
+        law.learns(super::super::idle::NOBODY);
         Self { engine: Engine::new(settings), law, at: CallTime::default(), outputs: vec![] }
     }
 
@@ -277,7 +298,7 @@ impl Trial {
             match &line {
                 Line::ToolCalls(calls) => due.extend(calls.iter().map(|call| call.id.clone())),
                 Line::User(text) | Line::Agent(text) => prop_assert!(!text.trim().is_empty()),
-                Line::ToolResult { .. } => {}
+                Line::Note(_) | Line::ToolResult { .. } => {}
             }
             let kind = std::mem::discriminant(&line);
             prop_assert!(
@@ -384,6 +405,24 @@ proptest! {
     }
 
     #[test]
+    fn a_log_that_was_written_and_read_replays_to_the_same_decisions(settings in settings(), inputs in inputs()) {
+        let mut engine = Engine::new(settings.clone());
+        let mut log = serde_json::to_string(&replay::Header { engine: replay::ENGINE_VERSION, settings }).unwrap();
+        let mut at = CallTime::default();
+        for (after, input) in inputs {
+            at = at + Duration::from_micros(after);
+            let mut outputs = vec![];
+            engine.on(at, input.clone(), &mut outputs);
+            log.push('\n');
+            log.push_str(&serde_json::to_string(&replay::Step { at, input, outputs }).unwrap());
+        }
+        let read = replay::Log::parse(&log).unwrap();
+        prop_assert_eq!(read.difference(), None);
+        let broken = replay::Log::parse(&log[..log.len() - 1]).map(|log| log.steps.len());
+        prop_assert!(read.steps.is_empty() || broken.unwrap() == read.steps.len() - 1);
+    }
+
+    #[test]
     fn the_same_inputs_decide_the_same(settings in settings(), inputs in inputs()) {
         let (one, other) = (run(settings.clone(), &inputs, true)?, run(settings, &inputs, true)?);
         prop_assert_eq!(one.outputs, other.outputs);
@@ -396,7 +435,7 @@ proptest! {
             elapsed: Duration::from_secs(seconds),
             ..Resumed::default()
         });
-        let mut trial = Trial::new(Settings { greeting: Some("Aa bb.".into()), max_duration: None, resumed });
+        let mut trial = Trial::new(Settings { greeting: Some("Aa bb.".into()), resumed, ..Settings::default() });
         for (at, input) in times {
             trial.at = trial.at.max(CallTime(at));
             trial.feed(input)?;

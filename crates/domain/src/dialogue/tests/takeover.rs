@@ -271,7 +271,7 @@ proptest! {
                     call.feed(Input::Drain);
                     call.advance(500);
                 }
-                None => call.advance(20_000),
+                None => call.advance(14_000),
             }
             heard.extend(call.story().iter().filter_map(|line| {
                 line.strip_prefix("agent: ").or_else(|| line.strip_prefix("agent, cut off: ")).map(str::to_owned)

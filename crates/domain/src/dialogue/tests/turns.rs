@@ -24,7 +24,7 @@ fn the_greeting_is_spoken_as_soon_as_media_flows() {
 #[test]
 fn without_a_greeting_the_agent_waits() {
     let mut call = Call::begun();
-    call.advance(60_000);
+    call.advance(14_000);
     assert_eq!(call.story(), [""; 0]);
     assert_eq!(call.history(), [""; 0]);
 }

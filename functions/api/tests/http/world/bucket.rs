@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    extract::State,
+    extract::{Query, State},
     http::{Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -30,13 +30,19 @@ pub(crate) async fn serve() -> (String, Objects) {
     (url, objects)
 }
 
-async fn answer(State(objects): State<Objects>, method: Method, uri: Uri, body: Bytes) -> Response {
+async fn answer(
+    State(objects): State<Objects>,
+    Query(query): Query<BTreeMap<String, String>>,
+    method: Method,
+    uri: Uri,
+    body: Bytes,
+) -> Response {
     let mut objects = objects.lock().unwrap();
     let key = uri.path().trim_start_matches('/').trim_start_matches(NAME).trim_start_matches('/').to_owned();
     match method {
-        Method::GET if uri.query().unwrap_or_default().contains("list-type=2") => {
-            let pieces = objects.iter().filter(|(key, _)| key.contains("/pieces/"));
-            let contents = pieces.fold(String::new(), |mut xml, (key, body)| {
+        Method::GET if query.contains_key("list-type") => {
+            let listed = objects.iter().filter(|(key, _)| key.starts_with(&query["prefix"]));
+            let contents = listed.fold(String::new(), |mut xml, (key, body)| {
                 write!(xml, "<Contents><Key>{key}</Key><Size>{}</Size></Contents>", body.len()).unwrap();
                 xml
             });
@@ -48,7 +54,10 @@ async fn answer(State(objects): State<Objects>, method: Method, uri: Uri, body: 
             StatusCode::OK.into_response()
         }
         Method::POST => {
-            objects.retain(|key, _| !key.contains("/pieces/"));
+            let xml = String::from_utf8(body.to_vec()).unwrap();
+            for key in xml.split("<Key>").skip(1) {
+                objects.remove(key.split_once("</Key>").unwrap().0);
+            }
             "<DeleteResult/>".into_response()
         }
         _ if objects.contains_key(&key) => objects[&key].clone().into_response(),

@@ -2,20 +2,33 @@
 
 use aws::store::Outcome;
 use domain::{
-    agents::{AgentConfig, Webhook, WebhookMethod},
+    agents::{Agent, AgentConfig, Webhook, WebhookMethod},
     conversations::{Conversation, EndedReason, Entry, NotPossible, Snapshot, Transition},
     costs::{Prices, Usage},
+    credentials::{CreateCredential, Provider},
     events::EventName,
     messages::{Message, Role},
+    secrets::Secret,
 };
 use serde_json::Value;
 
-use super::{CALLED, NUMBER, World, agent_id, at, conversation_id};
+use super::{CALLED, NUMBER, World, agent_id, at, conversation_id, credential_id};
 
 impl World {
     /// Stores an agent of the account's.
     pub(crate) async fn put_agent(&self, agent: &AgentConfig) {
-        self.store.put_agent(self.account, agent_id(), agent, at(0)).await.unwrap();
+        let agent = Agent::new(agent_id(), self.account, agent.clone(), at(0));
+        // In place of what it was before.
+        self.store.delete_agent(self.account, agent.id).await.unwrap();
+        self.store.create_agent(&agent).await.unwrap();
+    }
+
+    /// Stores a credential of the account's.
+    pub(crate) async fn put_credential(&self, provider: Provider) {
+        let (id, api_key) = (credential_id(), Secret::new("sk-of-the-customer"));
+        let sealed = self.sealer.seal((self.account, &id.to_string()), &api_key).await.unwrap();
+        let new = CreateCredential { provider, api_key, region: None, user_id: None, base_url: None };
+        self.store.create_credential(&new.credential(id, self.account, at(0)), sealed).await.unwrap();
     }
 
     /// The sample's conversation, just stored.

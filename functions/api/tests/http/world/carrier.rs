@@ -1,33 +1,168 @@
-//! A carrier that does as it is told.
+//! A carrier that hangs up as it is told, and sells numbers.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
-use axum::{Router, body::Bytes, extract::State, http::Uri};
-use vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, Method, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::json;
+use vendors::{
+    Providers, egress,
+    endpoints::Endpoints,
+    keys::Keys,
+    twilio::{Calls, Numbers},
+};
 
-/// What it was told: the call and the form.
-pub(crate) type Told = Arc<Mutex<Vec<String>>>;
+/// A customer's own account there, and its number.
+pub(crate) const OWN_ACCOUNT: &str = "AC99999999999999999999999999999999";
+pub(crate) const OWN_TOKEN: &str = "token-of-the-customer";
+pub(crate) const OWN_NUMBER: &str = "+14155550190";
+/// What is on sale.
+pub(crate) const ON_SALE: [&str; 2] = ["+14155550200", "+14155550201"];
 
-/// Where it is served, and what it was told.
+/// What the carrier does wrong, with the next request that buys or finds a number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Sells the number, but the answer is lost.
+    AnswerLost,
+    /// The same, and finds nothing when it is asked for it.
+    AnswerLostAndBlind,
+    /// Does not sell it, nor say so.
+    Down,
+}
+
+/// Its state.
+#[derive(Default)]
+pub(crate) struct Carrier {
+    /// What it was told: the call, or the request about numbers, and the form.
+    pub(crate) told: Vec<String>,
+    /// Its numbers: each with its id, its name and its `VoiceUrl`.
+    pub(crate) numbers: BTreeMap<String, (String, String, String)>,
+    pub(crate) fault: Option<Fault>,
+}
+
+/// Shared with the server.
+#[derive(Clone, Default)]
+pub(crate) struct Told(Arc<Mutex<Carrier>>);
+
+impl Told {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Carrier> {
+        self.0.lock().unwrap()
+    }
+}
+
+/// Where it is served, and its state.
 pub(crate) async fn serve() -> (String, Told) {
     let told = Told::default();
+    let own = (format!("PN{:032}", 190), "mine".to_owned(), "https://customer.example.com".to_owned());
+    told.lock().numbers.insert(OWN_NUMBER.to_owned(), own);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let obey = async |State(told): State<Told>, uri: Uri, body: Bytes| {
-        let call = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-        told.lock().unwrap().push(format!("{call} {}", String::from_utf8_lossy(&body)));
-        "{}"
-    };
     let router = Router::new().fallback(obey).with_state(told.clone());
     // The runtime of the test owns it: each test has its own and ends what is in it.
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
     (url, told)
 }
 
-/// A client of the carrier at `url`.
-pub(crate) fn client(url: &str) -> Calls {
+async fn obey(
+    State(told): State<Told>,
+    method: Method,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Bytes,
+) -> Response {
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let (_, resource) = uri.path().split_once("/Accounts/").unwrap();
+    let (account, resource) = resource.split_once('/').unwrap();
+    let mut carrier = told.lock();
+    let Some(numbers) = resource.strip_prefix("IncomingPhoneNumbers") else {
+        if resource == "AvailablePhoneNumbers/US/Local.json" {
+            let free = ON_SALE.iter().filter(|number| !carrier.numbers.contains_key(**number));
+            let free: Vec<_> = free
+                .map(|number| json!({ "phone_number": number, "postal_code": "94102", "iso_country": "US" }))
+                .collect();
+            return Json(json!({ "available_phone_numbers": free })).into_response();
+        }
+        carrier.told.push(format!("{} {body}", resource.rsplit('/').next().unwrap()));
+        return "{}".into_response();
+    };
+    let own = format!("Basic {}", BASE64_STANDARD.encode(format!("{OWN_ACCOUNT}:{OWN_TOKEN}")));
+    if account == OWN_ACCOUNT && headers["authorization"] != own {
+        return refusal(StatusCode::UNAUTHORIZED, 20003);
+    }
+    carrier.told.push(format!("{account} {method} {} {body}", numbers.trim_matches('/')));
+    let form: BTreeMap<String, String> = serde_urlencoded(&body);
+    let query: BTreeMap<String, String> = serde_urlencoded(uri.query().unwrap_or_default());
+    let mine = |number: &str| (number == OWN_NUMBER) == (account == OWN_ACCOUNT);
+    match (method.as_str(), numbers) {
+        ("GET", _) => {
+            if carrier.fault == Some(Fault::AnswerLostAndBlind) {
+                return refusal(StatusCode::INTERNAL_SERVER_ERROR, 20500);
+            }
+            let found: Vec<_> = carrier
+                .numbers
+                .iter()
+                .filter(|(number, _)| mine(number) && query["PhoneNumber"] == **number)
+                .map(|(number, (sid, name, url))| {
+                    json!({ "sid": sid, "phone_number": number, "friendly_name": name, "voice_url": url })
+                })
+                .collect();
+            Json(json!({ "incoming_phone_numbers": found })).into_response()
+        }
+        ("POST", ".json") => {
+            let number = &form["PhoneNumber"];
+            let fault = carrier.fault;
+            if fault == Some(Fault::Down) {
+                return refusal(StatusCode::SERVICE_UNAVAILABLE, 20503);
+            }
+            if !ON_SALE.contains(&number.as_str()) || carrier.numbers.contains_key(number) {
+                return refusal(StatusCode::BAD_REQUEST, 21422);
+            }
+            let sid = format!("PN{:0>32}", &number[1..]);
+            let sold = (sid.clone(), form["FriendlyName"].clone(), form["VoiceUrl"].clone());
+            carrier.numbers.insert(number.clone(), sold);
+            if fault.is_some() {
+                return refusal(StatusCode::INTERNAL_SERVER_ERROR, 20500);
+            }
+            (StatusCode::CREATED, Json(json!({ "sid": sid, "phone_number": number }))).into_response()
+        }
+        (method, file) => {
+            let sid = file.trim_start_matches('/').trim_end_matches(".json");
+            let number = carrier.numbers.iter().find(|(number, kept)| mine(number) && kept.0 == sid);
+            let Some(number) = number.map(|(number, _)| number.clone()) else {
+                return refusal(StatusCode::NOT_FOUND, 20404);
+            };
+            if method == "DELETE" {
+                carrier.numbers.remove(&number);
+                return StatusCode::NO_CONTENT.into_response();
+            }
+            carrier.numbers.get_mut(&number).unwrap().2.clone_from(&form["VoiceUrl"]);
+            Json(json!({ "sid": sid, "phone_number": number })).into_response()
+        }
+    }
+}
+
+fn serde_urlencoded(text: &str) -> BTreeMap<String, String> {
+    form_urlencoded::parse(text.as_bytes()).into_owned().collect()
+}
+
+fn refusal(status: StatusCode, code: u32) -> Response {
+    (status, Json(json!({ "code": code, "message": "no", "status": status.as_u16() }))).into_response()
+}
+
+/// Clients of the carrier at `url`.
+pub(crate) fn client(url: &str) -> (Calls, Numbers) {
     let keys =
         r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
     let endpoints = Endpoints::from_vars(&|name| (name == "TWILIO_API_URL").then(|| url.to_owned())).unwrap();
-    Calls::new(&Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() })
+    let providers = Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() };
+    (Calls::new(&providers), Numbers::new(&providers))
 }

@@ -41,11 +41,9 @@ impl Event {
         Self::of("GET", path)
     }
 
-    /// The sample request for a call with another body, which comes as text.
+    /// The sample request for a call with another body, which comes as text, and without its key.
     pub(crate) fn create(body: &str) -> Self {
-        let Self(mut event) = Self::sample(CREATE);
-        event["body"] = json!(body);
-        Self(event)
+        Self::sample(CREATE).with_text(body).without("idempotency-key")
     }
 
     /// The same with bytes, which come as base64.
@@ -53,6 +51,17 @@ impl Event {
         let Self(mut event) = Self::create(&BASE64_STANDARD.encode(body));
         event["isBase64Encoded"] = json!(true);
         Self(event)
+    }
+
+    /// The same request with a body.
+    pub(crate) fn with_body(self, body: &Value) -> Self {
+        self.with("content-type", "application/json").with_text(&body.to_string())
+    }
+
+    /// The same request with a body that may be anything.
+    pub(crate) fn with_text(mut self, body: &str) -> Self {
+        self.0["body"] = json!(body);
+        self
     }
 
     pub(crate) fn with(mut self, header: &str, value: &str) -> Self {

@@ -2,25 +2,28 @@
 
 mod bucket;
 mod phone;
+mod receiver;
 mod table;
 mod vendors;
 
 use std::{net::SocketAddr, time::Duration};
 
-use ::vendors::{Providers, egress, endpoints::Endpoints, keys::Keys};
+use ::vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, webhooks::Sender};
 use aws::{
     recordings::Recordings,
+    sealing::{self, Sealer},
     store::{Outcome, Store, testing},
     system,
 };
 use domain::{
-    accounts::sha256_hex,
+    accounts::{Account, Token, sha256_hex},
     agents::{AgentConfig, Function, Hook, Instruction, LanguageModel, ModelSettings, Tool, ToolKind},
     conversations::{Conversation, EndedReason, NotPossible, Snapshot, Speaking, State, Transition},
     costs::Prices,
     events::{Event, EventName},
     ids::{AccountId, ConversationId},
     messages::Message,
+    receivers::Receivers,
     time::Timestamp,
 };
 use media::Worker;
@@ -36,7 +39,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::{
     bucket::Objects,
     phone::{Closing, Frame, MEDIA, Phone, START, STOP},
-    table::{Gate, Way},
+    receiver::{Receiver, webhook},
+    table::{Gate, TABLE, Way},
     vendors::{Answer, PATIENCE, Vendors, tone},
 };
 
@@ -44,6 +48,9 @@ pub(crate) use self::{
 pub(crate) const UNHURRIED: usize = 320;
 /// One of 100, where the test waits for nothing that is said.
 pub(crate) const FAST: usize = 80;
+
+/// The account's.
+pub(crate) const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 pub(crate) struct World {
     /// The table, as everybody but the worker sees it.
@@ -54,6 +61,7 @@ pub(crate) struct World {
     pub(crate) objects: Objects,
     pub(crate) account: AccountId,
     pub(crate) id: ConversationId,
+    pub(crate) sealer: Sealer,
     bucket_url: String,
 }
 
@@ -75,19 +83,38 @@ impl World {
         let parameter = |name: &str| start["start"]["customParameters"][name].as_str().unwrap();
         let (account, id) =
             (parameter("account_id").parse().unwrap(), parameter("conversation_id").parse().unwrap());
-        let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
-        let conversation = Conversation::outbound(id, account, None, to, from, now());
-        store.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
         let vendors = Vendors::start(bytes_per_character).await;
-        let world = Self { store, gate, vendors, objects, account, id, bucket_url };
-        let (token, call) = (parameter("token"), start["start"]["callSid"].as_str().unwrap());
-        world.change(|before| before.conversation.dial(&before.agent, sha256_hex(token), now())).await;
-        world.change(|before| before.conversation.answered(&before.agent, call, now())).await;
+        let sealer = sealing::testing::sealer().await;
+        let world = Self { store, gate, vendors, objects, account, id, sealer, bucket_url };
+        let owner = Account::new(account, "Bakery".to_owned(), now(), SIGNING_SECRET.to_owned());
+        world.store.create_account(&owner, &Token::new([7; 32])).await.unwrap();
+        world.call(id, agent).await;
         world
+    }
+
+    /// A conversation that was answered: its stream differs from the sample's by its id alone.
+    pub(crate) async fn call(&self, id: ConversationId, agent: AgentConfig) {
+        let start: Value = serde_json::from_str(START).unwrap();
+        let token = start["start"]["customParameters"]["token"].as_str().unwrap();
+        let call = start["start"]["callSid"].as_str().unwrap();
+        let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
+        let conversation = Conversation::outbound(id, self.account, None, to, from, now());
+        self.store.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
+        let dial = |before: &Snapshot| before.conversation.dial(&before.agent, sha256_hex(token), now());
+        let answer = |before: &Snapshot| before.conversation.answered(&before.agent, call, now());
+        for change in [&dial as &dyn Fn(&Snapshot) -> _, &answer] {
+            let outcome = self.store.transition(self.account, id, change).await.unwrap();
+            assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
+        }
     }
 
     /// Starts a worker that lets so many calls in.
     pub(crate) async fn worker_for(&self, calls: usize) -> Serving {
+        self.serving(calls, media::DRAIN, || {}).await
+    }
+
+    /// Starts a worker that has so long to hand its calls over; each of its threads begins with `begin`.
+    pub(crate) async fn serving(&self, calls: usize, drain: Duration, begin: fn()) -> Serving {
         let url = &self.vendors.url;
         let keys = r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
         let endpoint =
@@ -99,16 +126,19 @@ impl World {
         };
         let prices = Prices { agent_per_minute: "0.06".parse().unwrap() };
         let recordings = Recordings::new(&testing::config(&self.bucket_url).await, bucket::NAME.to_owned());
-        let worker = Worker::from_parts(self.gate.store().await, recordings, providers, prices, calls);
+        let (store, sealer) = (self.gate.store().await, self.sealer.clone());
+        let sender = Sender::new(Receivers::Local);
+        let worker = Worker::from_parts(store, recordings, sealer, providers, sender, prices, calls);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut runtime = Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).on_thread_start(begin).enable_all().build().unwrap();
         let served = runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
-            media::serve(listener, worker, stopped).await
+            media::serve(listener, worker, stopped, drain).await
         });
         Serving { address, stop, served, runtime: Some(runtime) }
     }
@@ -125,6 +155,12 @@ impl World {
 
     pub(crate) async fn conversation(&self) -> Conversation {
         self.store.conversation(self.account, self.id).await.unwrap().unwrap().conversation
+    }
+
+    /// What one object of the bucket holds.
+    pub(crate) fn object(&self, is_it: impl Fn(&str) -> bool) -> Vec<u8> {
+        let objects = self.objects.lock().unwrap();
+        objects.iter().find(|(key, _)| is_it(key)).expect("there is such an object").1.to_vec()
     }
 
     pub(crate) async fn messages(&self) -> Vec<Message> {

@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
 };
 
-const TABLE: &str = "switchboard";
+pub(crate) const TABLE: &str = "switchboard";
 
 /// What becomes of the requests that come to the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,11 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn set(&self, way: Way) {
         self.way.send_replace(way);
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// The table behind it, for one worker.

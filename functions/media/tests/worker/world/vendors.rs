@@ -1,7 +1,7 @@
 //! The vendors of one test: servers that speak their wires and do as they are told.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     fmt::Write as _,
     future::pending,
     sync::{Arc, Mutex, MutexGuard},
@@ -12,10 +12,11 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{
-        Path, State, WebSocketUpgrade,
+        Path, Request, State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
     },
     http::{StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -28,7 +29,7 @@ use tokio::{
 };
 
 /// How long anything may take that is expected.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the model does when it is asked.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub(crate) enum Answer {
     Words(&'static str),
     /// It says this, and calls a function without arguments.
     Call(&'static str, &'static str),
+    /// Like [`Answer::Call`], several functions.
+    Calls(&'static str, &'static [&'static str]),
     /// It thinks, for longer than anybody waits.
     Silence,
     /// It cannot.
@@ -56,6 +59,8 @@ pub(crate) struct Seen {
     pub(crate) heard: u64,
     /// Sessions of the transcriber that are open now.
     pub(crate) sessions: usize,
+    /// The keys that each path was asked with.
+    pub(crate) keys: BTreeSet<(String, String)>,
 }
 
 #[derive(Clone)]
@@ -89,6 +94,7 @@ impl Vendors {
             .route("/v1/listen", get(listen))
             .route("/v1/speak", post(speak))
             .route("/v1/chat/completions", post(answer))
+            .route_layer(middleware::from_fn_with_state(shared.clone(), note_key))
             .route("/2010-04-01/Accounts/AC1/Calls/{sid}", post(change))
             .with_state(shared.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -154,6 +160,15 @@ impl Shared {
 }
 
 type Wire = State<Arc<Shared>>;
+
+async fn note_key(State(shared): Wire, request: Request, next: Next) -> Response {
+    let key = request.headers().get(header::AUTHORIZATION).map_or("", |value| value.to_str().unwrap());
+    let shown = (request.uri().path().to_owned(), key.to_owned());
+    shared.seen.send_modify(|seen| {
+        seen.keys.insert(shown);
+    });
+    next.run(request).await
+}
 
 async fn listen(State(shared): Wire, upgrade: WebSocketUpgrade) -> Response {
     if !*shared.listening.borrow() {
@@ -223,9 +238,10 @@ async fn speak(State(shared): Wire, Json(body): Json<Value>) -> Response {
 async fn answer(State(shared): Wire, Json(body): Json<Value>) -> Response {
     shared.seen.send_modify(|seen| seen.asked.push(body));
     let answer = shared.answers().pop_front().unwrap_or(Answer::Failure);
-    let (words, call) = match answer {
-        Answer::Words(words) => (words, None),
-        Answer::Call(words, function) => (words, Some(function)),
+    let (words, functions) = match answer {
+        Answer::Words(words) => (words, vec![]),
+        Answer::Call(words, function) => (words, vec![function]),
+        Answer::Calls(words, functions) => (words, functions.to_vec()),
         Answer::Silence => pending().await,
         Answer::Failure => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     };
@@ -233,12 +249,13 @@ async fn answer(State(shared): Wire, Json(body): Json<Value>) -> Response {
         .split_inclusive(' ')
         .map(|word| json!({ "choices": [{ "delta": { "content": word } }] }))
         .collect();
-    if let Some(name) = call {
+    for (index, name) in functions.iter().enumerate() {
         let function = json!({ "name": name, "arguments": "{}" });
-        let calls = json!([{ "index": 0, "id": "call_1", "type": "function", "function": function }]);
+        let id = format!("call_{}", index + 1);
+        let calls = json!([{ "index": index, "id": id, "type": "function", "function": function }]);
         chunks.push(json!({ "choices": [{ "delta": { "tool_calls": calls } }] }));
     }
-    let reason = if call.is_some() { "tool_calls" } else { "stop" };
+    let reason = if functions.is_empty() { "stop" } else { "tool_calls" };
     chunks.push(json!({ "choices": [{ "delta": {}, "finish_reason": reason }] }));
     chunks.push(json!({ "choices": [], "usage": { "prompt_tokens": 100, "completion_tokens": 10 } }));
     let mut stream = chunks.iter().fold(String::new(), |mut stream, chunk| {

@@ -1,0 +1,159 @@
+//! Lays pieces on one time line, as they are read, and writes the file as it grows.
+
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use domain::{
+    ids::{AccountId, ConversationId},
+    recording,
+};
+use tokio::time::timeout;
+
+use super::{LONGEST, Piece, Recordings, SIDES, piece_key, upload::Upload, wav_key};
+use crate::failure::{Cause, ServiceError};
+
+/// Silence is written in strides of this many bytes: ten seconds.
+const STRIDE: usize = 160_000;
+
+impl Recordings {
+    /// Writes the file. Not, if a piece is gone: then another one has made it.
+    pub(super) async fn put_wav(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        pieces: &[Piece],
+    ) -> Result<(), ServiceError> {
+        let mut upload = Upload::new(&self.client, &self.bucket, wav_key(account, conversation));
+        match self.write_wav(account, conversation, pieces, &mut upload).await {
+            Ok(true) => upload.finish().await,
+            Ok(false) => {
+                upload.abandon().await;
+                Ok(())
+            }
+            Err(error) => {
+                upload.abandon().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// False: a piece is gone.
+    async fn write_wav(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        pieces: &[Piece],
+        upload: &mut Upload<'_>,
+    ) -> Result<bool, ServiceError> {
+        let placed: Vec<Placed> = pieces.iter().filter_map(Placed::of).collect();
+        let end = placed.iter().map(|piece| piece.start + piece.bytes).max().unwrap_or_default();
+        upload.write(recording::wav_header(end / SIDES)).await?;
+        let mut line = TimeLine::default();
+        for piece in placed {
+            let Some(mut audio) = self.object(&piece_key(account, conversation, piece.key)).await? else {
+                return Ok(false);
+            };
+            // The header has counted what was listed.
+            audio.resize(piece.bytes, recording::SILENCE);
+            // What comes later begins no earlier than this piece.
+            while let Some(settled) = line.settled(piece.start) {
+                upload.write(recording::wav_samples(&settled)).await?;
+            }
+            line.lay(piece.start, &audio);
+        }
+        while let Some(settled) = line.settled(end) {
+            upload.write(recording::wav_samples(&settled)).await?;
+        }
+        Ok(true)
+    }
+
+    /// What an object holds; none if it is gone.
+    pub(super) async fn object(&self, key: &str) -> Result<Option<Vec<u8>>, ServiceError> {
+        let got = self.client.get_object().bucket(&self.bucket).key(key).send().await;
+        let body = match got {
+            Ok(object) => object.body,
+            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(ServiceError::of("GetObject", &error)),
+        };
+        let bytes = timeout(crate::OPERATION_TIMEOUT, body.collect())
+            .await
+            .map_err(|_| ServiceError::Unavailable(Cause::new("GetObject: the body took too long")))?
+            .map_err(|error| ServiceError::Unavailable(Cause::new(format!("GetObject: {error}"))))?;
+        Ok(Some(bytes.to_vec()))
+    }
+}
+
+/// A piece in bytes of the time line, cut to what a recording holds.
+struct Placed {
+    key: u64,
+    start: usize,
+    bytes: usize,
+}
+
+impl Placed {
+    fn of(piece: &Piece) -> Option<Self> {
+        let start = usize::try_from(piece.start).ok().filter(|start| *start < LONGEST)?;
+        let samples = (piece.bytes / SIDES).min(LONGEST - start);
+        Some(Self { key: piece.start, start: start * SIDES, bytes: samples * SIDES })
+    }
+}
+
+/// What is laid and not written yet.
+#[derive(Debug, Default)]
+struct TimeLine {
+    /// Bytes that were written.
+    written: usize,
+    /// From there on; beyond its end it is silent.
+    pending: Vec<u8>,
+}
+
+impl TimeLine {
+    /// The next stretch before `end`, in which nothing can change any more; none at `end`.
+    fn settled(&mut self, end: usize) -> Option<Vec<u8>> {
+        let length = end.saturating_sub(self.written).min(STRIDE);
+        let mut stretch: Vec<u8> = self.pending.drain(..length.min(self.pending.len())).collect();
+        stretch.resize(length, recording::SILENCE);
+        self.written += length;
+        (length > 0).then_some(stretch)
+    }
+
+    /// Writes a piece over what is there. All before it is settled.
+    fn lay(&mut self, start: usize, audio: &[u8]) {
+        let from = start.saturating_sub(self.written);
+        let to = from + audio.len();
+        self.pending.resize(self.pending.len().max(to), recording::SILENCE);
+        self.pending[from..to].copy_from_slice(audio);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn audio_beyond_the_longest_recording_is_cut_off() {
+        let bytes = |start: usize, bytes| {
+            let placed = Placed::of(&Piece { start: start as u64, bytes })?;
+            assert_eq!(placed.start, start * SIDES);
+            Some(placed.bytes)
+        };
+        assert_eq!(bytes(LONGEST - 2, 100), Some(2 * SIDES));
+        assert_eq!(bytes(LONGEST - 50, 100), Some(100));
+        assert_eq!(bytes(LONGEST, 100), None);
+        assert_eq!(bytes(7, 101), Some(100), "half a sample is none");
+    }
+
+    #[test]
+    fn however_far_a_piece_lies_ahead_silence_is_written_in_strides() {
+        let mut line = TimeLine::default();
+        line.lay(0, &[1; 4]);
+        let (mut written, mut longest) = (0, 0);
+        while let Some(stretch) = line.settled(LONGEST * SIDES) {
+            longest = longest.max(stretch.len());
+            written += stretch.len();
+        }
+        assert_eq!((written, longest), (LONGEST * SIDES, STRIDE));
+        line.lay(LONGEST * SIDES, &[2; 4]);
+        assert_eq!(line.pending, [2; 4]);
+    }
+}

@@ -1,0 +1,150 @@
+//! Writes an object of any length, a few megabytes at a time.
+
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_s3::{
+    Client,
+    config::Builder,
+    types::{CompletedMultipartUpload, CompletedPart},
+};
+
+use crate::failure::{Cause, ServiceError};
+
+/// Bytes of a part. S3 takes no fewer than five MiB, except in the last one, and at most 10,000 parts: four
+/// hours are 56. What fits into one is put at once.
+pub(super) const PART: usize = 8 * 1024 * 1024;
+
+/// A part takes a second at 10 MB/s.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(40);
+
+/// An object that is being written. It is there only once it is finished; what was written of one that is
+/// neither finished nor abandoned the bucket deletes after a day.
+#[derive(Debug)]
+pub(super) struct Upload<'a> {
+    client: &'a Client,
+    bucket: &'a str,
+    key: String,
+    /// None while all of it fits into one part.
+    id: Option<String>,
+    parts: Vec<CompletedPart>,
+    /// Less than a part.
+    waiting: Vec<u8>,
+}
+
+impl<'a> Upload<'a> {
+    pub(super) fn new(client: &'a Client, bucket: &'a str, key: String) -> Self {
+        Self { client, bucket, key, id: None, parts: vec![], waiting: vec![] }
+    }
+
+    /// Adds bytes at the end; a few at a time, since they are all taken in first.
+    pub(super) async fn write(&mut self, bytes: impl IntoIterator<Item = u8>) -> Result<(), ServiceError> {
+        self.waiting.extend(bytes);
+        while self.waiting.len() >= PART {
+            let rest = self.waiting.split_off(PART);
+            let part = std::mem::replace(&mut self.waiting, rest);
+            self.send(part).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left.
+    pub(super) async fn finish(mut self) -> Result<(), ServiceError> {
+        let last = std::mem::take(&mut self.waiting);
+        if self.id.is_none() {
+            return self.put(last).await;
+        }
+        if !last.is_empty() {
+            self.send(last).await?;
+        }
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(self.parts)).build();
+        self.client
+            .complete_multipart_upload()
+            .bucket(self.bucket)
+            .key(self.key)
+            .set_upload_id(self.id)
+            .multipart_upload(parts)
+            .customize()
+            .config_override(patient())
+            .send()
+            .await
+            .map_err(|error| ServiceError::of("CompleteMultipartUpload", &error))?;
+        Ok(())
+    }
+
+    /// Forgets what was written.
+    pub(super) async fn abandon(self) {
+        let Some(id) = self.id else { return };
+        // What stays is deleted after a day.
+        let aborted = self.client.abort_multipart_upload().bucket(self.bucket).key(self.key).upload_id(id);
+        let _ = aborted.send().await;
+    }
+
+    async fn put(&self, whole: Vec<u8>) -> Result<(), ServiceError> {
+        self.client
+            .put_object()
+            .bucket(self.bucket)
+            .key(&self.key)
+            .content_type("audio/wav")
+            .body(whole.into())
+            .customize()
+            .config_override(patient())
+            .send()
+            .await
+            .map_err(|error| ServiceError::of("PutObject", &error))?;
+        Ok(())
+    }
+
+    async fn send(&mut self, part: Vec<u8>) -> Result<(), ServiceError> {
+        let id = self.id().await?;
+        let number = i32::try_from(self.parts.len() + 1).unwrap_or(i32::MAX);
+        let sent = self
+            .client
+            .upload_part()
+            .bucket(self.bucket)
+            .key(&self.key)
+            .upload_id(id)
+            .part_number(number)
+            .body(part.into())
+            .customize()
+            .config_override(patient())
+            .send()
+            .await
+            .map_err(|error| ServiceError::of("UploadPart", &error))?;
+        let part = CompletedPart::builder()
+            .part_number(number)
+            .set_e_tag(sent.e_tag)
+            .set_checksum_crc32(sent.checksum_crc32);
+        self.parts.push(part.build());
+        Ok(())
+    }
+
+    async fn id(&mut self) -> Result<String, ServiceError> {
+        if let Some(id) = &self.id {
+            return Ok(id.clone());
+        }
+        let created = self
+            .client
+            .create_multipart_upload()
+            .bucket(self.bucket)
+            .key(&self.key)
+            .content_type("audio/wav")
+            .send()
+            .await
+            .map_err(|error| ServiceError::of("CreateMultipartUpload", &error))?;
+        let id = created.upload_id.ok_or_else(|| {
+            ServiceError::Unavailable(Cause::new("CreateMultipartUpload: the answer has no id"))
+        })?;
+        self.id = Some(id.clone());
+        Ok(id)
+    }
+}
+
+fn patient() -> Builder {
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(TIMEOUT)
+        .build();
+    aws_sdk_s3::Config::builder().timeout_config(timeouts)
+}

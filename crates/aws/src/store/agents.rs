@@ -1,0 +1,116 @@
+//! Agents that accounts store.
+
+use aws_sdk_dynamodb::types::ReturnValue;
+use domain::{
+    agents::{Agent, AgentConfig},
+    ids::{AccountId, AgentId},
+    lists::Listing,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ATTEMPTS, Condition, Store, StoreError, back_off,
+    items::{self, Item, StoredConfig},
+    read_error,
+};
+
+const AGENT: &str = "AGENT";
+
+/// An agent as an item; whose it is says its key.
+#[derive(Serialize, Deserialize)]
+struct StoredAgent {
+    id: AgentId,
+    #[serde(flatten)]
+    config: StoredConfig,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl Store {
+    /// Stores a new agent. [`StoreError::Conflict`] if there is one of this id.
+    pub async fn create_agent(&self, agent: &Agent) -> Result<(), StoreError> {
+        self.write(vec![self.put_new(agent_item(agent)?)]).await
+    }
+
+    /// A stored agent, if the account has it.
+    pub async fn agent(&self, account: AccountId, id: AgentId) -> Result<Option<Agent>, StoreError> {
+        let item = self.get(items::account_pk(account), items::agent_sk(id)).await?;
+        item.map(|item| read_agent(account, item)).transpose()
+    }
+
+    /// One page of an account's agents, newest first; and whether there are more.
+    pub async fn agents(
+        &self,
+        account: AccountId,
+        listing: Listing,
+    ) -> Result<(Vec<Agent>, bool), StoreError> {
+        let (lines, has_more) = self.listed(vec![items::agents_pk(account)], listing).await?;
+        let items = self.batch_of(lines.iter().map(|line| (line.pk.clone(), line.sk.clone()))).await?;
+        let mut agents: Vec<_> =
+            items.into_iter().map(|item| read_agent(account, item)).collect::<Result<_, _>>()?;
+        // As the index sorts them.
+        agents.sort_unstable_by_key(|agent| std::cmp::Reverse((agent.created_at, agent.id)));
+        Ok((agents, has_more))
+    }
+
+    /// Reads an agent, asks `change` for its new configuration and writes it; again from the start when
+    /// somebody else changed it meanwhile, so that of two changes at once none is lost. None if the account
+    /// has no such agent; what `change` refuses is handed on.
+    pub async fn change_agent<E>(
+        &self,
+        account: AccountId,
+        id: AgentId,
+        now: Timestamp,
+        mut change: impl FnMut(&AgentConfig) -> Result<AgentConfig, E>,
+    ) -> Result<Option<Result<Agent, E>>, StoreError> {
+        for attempt in 0..ATTEMPTS {
+            let Some(before) = self.agent(account, id).await? else { return Ok(None) };
+            let config = match change(&before.config) {
+                Ok(config) => config,
+                Err(refused) => return Ok(Some(Err(refused))),
+            };
+            // What is stored is this text: the change is of what was read.
+            let unchanged = Condition::new("#agent = :before")
+                .name("#agent", "agent")
+                .text(":before", &StoredConfig::new(&before.config)?.agent);
+            let after = Agent { config, updated_at: now, ..before };
+            match self.write(vec![self.put_if(agent_item(&after)?, &unchanged)]).await {
+                Ok(()) => return Ok(Some(Ok(after))),
+                Err(StoreError::Conflict) => back_off(attempt).await,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Takes an agent away; the agent as it was, none if the account has no such agent.
+    pub async fn delete_agent(&self, account: AccountId, id: AgentId) -> Result<Option<Agent>, StoreError> {
+        let asked = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(items::key(items::account_pk(account), &items::agent_sk(id))))
+            .return_values(ReturnValue::AllOld)
+            .send();
+        let deleted = Box::pin(asked).await.map_err(|error| read_error("DeleteItem", &error))?;
+        deleted.attributes.map(|item| read_agent(account, item.into())).transpose()
+    }
+}
+
+fn agent_item(agent: &Agent) -> Result<Item, StoreError> {
+    let Agent { id, account_id, config, created_at, updated_at } = agent;
+    let stored = StoredAgent {
+        id: *id,
+        config: StoredConfig::new(config)?,
+        created_at: *created_at,
+        updated_at: *updated_at,
+    };
+    let item = Item::new(items::account_pk(*account_id), items::agent_sk(*id), &stored)?;
+    Ok(item.listed(items::agents_pk(*account_id), *created_at, id))
+}
+
+fn read_agent(account_id: AccountId, item: Item) -> Result<Agent, StoreError> {
+    let StoredAgent { id, config, created_at, updated_at } = item.read(AGENT)?;
+    Ok(Agent { id, account_id, config: config.agent()?, created_at, updated_at })
+}

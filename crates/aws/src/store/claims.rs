@@ -1,0 +1,141 @@
+//! Claims: which requests have been asked for already, and what was answered.
+
+use aws_sdk_dynamodb::{
+    operation::put_item::PutItemError,
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+use domain::{
+    idempotency::{Answer, Claim, RUNS, Verdict},
+    ids::AccountId,
+    time::Timestamp,
+};
+
+use super::{
+    Store, StoreError,
+    items::{self, CLAIM, Item},
+    leases::{Refusal, refusal},
+    read_error,
+};
+
+/// What became of a try to claim a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Claimed {
+    /// The caller has it, runs, and says what came of it.
+    New(Claim),
+    /// The caller has it, after another who perhaps made something, and did not say so.
+    Again(Claim),
+    /// Somebody runs now.
+    Running,
+    /// Somebody ran, and this was the answer.
+    Answered(Answer),
+    /// It was used with another body.
+    OtherBody,
+}
+
+impl Store {
+    /// Claims `key` (of a request to one route) for who runs `claim` from `now` on, unless it was claimed.
+    pub async fn claim(
+        &self,
+        account: AccountId,
+        key: &str,
+        claim: Claim,
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError> {
+        let item = Item::new(items::account_pk(account), items::claim_sk(key), &claim)?;
+        let asked = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item.into_attributes()))
+            // The table forgets what is past its time within days, not at once.
+            .condition_expression("attribute_not_exists(pk) OR #ttl <= :now")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":now", AttributeValue::N((now.as_millis() / 1_000).to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send();
+        let Err(error) = Box::pin(asked).await else { return Ok(Claimed::New(claim)) };
+        let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() else {
+            return Err(read_error("PutItem", &error));
+        };
+        let stored = failed.item().cloned().map(Item::from).ok_or(StoreError::Conflict)?;
+        let stored: Claim = stored.read(CLAIM)?;
+        match stored.verdict(&claim.body_sha256, now) {
+            Verdict::OtherBody => Ok(Claimed::OtherBody),
+            Verdict::Answered(answer) => Ok(Claimed::Answered(answer)),
+            Verdict::Running => Ok(Claimed::Running),
+            Verdict::Abandoned => {
+                let mine = Claim { holder: claim.holder, until: now.after(RUNS), ..stored.clone() };
+                let taken = self.change_claim(account, key, &stored.holder, &mine).await?;
+                Ok(if taken { Claimed::Again(mine) } else { Claimed::Running })
+            }
+        }
+    }
+
+    /// Stores what came of a claim. Whoever lost it meanwhile says nothing.
+    pub async fn answer_claim(
+        &self,
+        account: AccountId,
+        key: &str,
+        claim: &Claim,
+        answer: Answer,
+    ) -> Result<(), StoreError> {
+        let answered = Claim { answer: Some(answer), ..claim.clone() };
+        self.change_claim(account, key, &claim.holder, &answered).await?;
+        Ok(())
+    }
+
+    /// Lets the next request with this key run at once, under the same id: nobody knows what this one made.
+    pub async fn abandon_claim(
+        &self,
+        account: AccountId,
+        key: &str,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let abandoned = Claim { until: now, ..claim.clone() };
+        self.change_claim(account, key, &claim.holder, &abandoned).await?;
+        Ok(())
+    }
+
+    /// Forgets a claim whose request made nothing.
+    pub async fn forget_claim(&self, account: AccountId, key: &str, claim: &Claim) -> Result<(), StoreError> {
+        let asked = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(items::key(items::account_pk(account), &items::claim_sk(key))))
+            .condition_expression("holder = :holder")
+            .expression_attribute_values(":holder", AttributeValue::S(claim.holder.clone()))
+            .send();
+        match Box::pin(asked).await {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(refusal(&error), Some(Refusal::Condition)) => Ok(()),
+            Err(error) => Err(read_error("DeleteItem", &error)),
+        }
+    }
+
+    /// Writes a claim in place of the one that `holder` has. False if it is another's by now.
+    async fn change_claim(
+        &self,
+        account: AccountId,
+        key: &str,
+        holder: &str,
+        after: &Claim,
+    ) -> Result<bool, StoreError> {
+        let item = Item::new(items::account_pk(account), items::claim_sk(key), after)?;
+        let asked = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item.into_attributes()))
+            .condition_expression("holder = :holder")
+            .expression_attribute_values(":holder", AttributeValue::S(holder.to_owned()))
+            .send();
+        match Box::pin(asked).await {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(refusal(&error), Some(Refusal::Condition)) => Ok(false),
+            Err(error) => Err(read_error("PutItem", &error)),
+        }
+    }
+}

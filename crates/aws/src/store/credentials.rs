@@ -1,0 +1,189 @@
+//! Customers' own keys of their providers, sealed.
+
+use aws_sdk_dynamodb::types::ReturnValue;
+use domain::{
+    credentials::{Credential, Provider},
+    ids::{AccountId, CredentialId},
+    lists::Listing,
+    secrets::Sealed,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Store, StoreError,
+    items::{self, Item},
+    read_error,
+};
+
+const CREDENTIAL: &str = "CREDENTIAL";
+
+/// A credential as an item; whose it is says its key.
+#[derive(Serialize, Deserialize)]
+struct StoredCredential {
+    id: CredentialId,
+    provider: Provider,
+    api_key: Sealed,
+    last4: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_url: Option<String>,
+    created_at: Timestamp,
+}
+
+impl Store {
+    /// Stores a new credential with its sealed key. [`StoreError::Conflict`] if there is one of this id.
+    pub async fn create_credential(
+        &self,
+        credential: &Credential,
+        api_key: Sealed,
+    ) -> Result<(), StoreError> {
+        self.write(vec![self.put_new(credential_item(credential.clone(), api_key)?)]).await
+    }
+
+    /// A stored credential and its sealed key, if the account has it.
+    pub async fn credential(
+        &self,
+        account: AccountId,
+        id: CredentialId,
+    ) -> Result<Option<(Credential, Sealed)>, StoreError> {
+        let item = self.get(items::account_pk(account), items::credential_sk(id)).await?;
+        item.map(|item| read_credential(account, item)).transpose()
+    }
+
+    /// One page of an account's credentials, newest first; and whether there are more.
+    pub async fn credentials(
+        &self,
+        account: AccountId,
+        listing: Listing,
+    ) -> Result<(Vec<Credential>, bool), StoreError> {
+        let (lines, has_more) = self.listed(vec![items::credentials_pk(account)], listing).await?;
+        let items = self.batch_of(lines.iter().map(|line| (line.pk.clone(), line.sk.clone()))).await?;
+        let mut credentials = Vec::with_capacity(items.len());
+        for item in items {
+            credentials.push(read_credential(account, item)?.0);
+        }
+        // As the index sorts them.
+        credentials
+            .sort_unstable_by_key(|credential| std::cmp::Reverse((credential.created_at, credential.id)));
+        Ok((credentials, has_more))
+    }
+
+    /// Takes a credential away; the credential as it was, none if the account has no such credential.
+    pub async fn delete_credential(
+        &self,
+        account: AccountId,
+        id: CredentialId,
+    ) -> Result<Option<Credential>, StoreError> {
+        let asked = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(items::key(items::account_pk(account), &items::credential_sk(id))))
+            .return_values(ReturnValue::AllOld)
+            .send();
+        let deleted = Box::pin(asked).await.map_err(|error| read_error("DeleteItem", &error))?;
+        let read = |item| read_credential(account, Item::from(item)).map(|(credential, _)| credential);
+        deleted.attributes.map(read).transpose()
+    }
+}
+
+fn credential_item(credential: Credential, api_key: Sealed) -> Result<Item, StoreError> {
+    let Credential { id, account_id, provider, last4, region, user_id, base_url, created_at } = credential;
+    let stored = StoredCredential { id, provider, api_key, last4, region, user_id, base_url, created_at };
+    let item = Item::new(items::account_pk(account_id), items::credential_sk(id), &stored)?;
+    Ok(item.listed(items::credentials_pk(account_id), created_at, &id))
+}
+
+fn read_credential(account_id: AccountId, item: Item) -> Result<(Credential, Sealed), StoreError> {
+    let StoredCredential { id, provider, api_key, last4, region, user_id, base_url, created_at } =
+        item.read(CREDENTIAL)?;
+    let credential = Credential { id, account_id, provider, last4, region, user_id, base_url, created_at };
+    Ok((credential, api_key))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{
+        lists::{Created, Page},
+        secrets::Secret,
+    };
+
+    use super::*;
+    use crate::{
+        sealing,
+        store::{items::Item, testing::store},
+    };
+
+    const KEY: &str = "sk-of-the-customer";
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_795_359_845_123 + seconds * 1_000)
+    }
+
+    fn credential(account_id: AccountId, seconds: i64) -> Credential {
+        Credential {
+            id: CredentialId::new(at(seconds), 1),
+            account_id,
+            provider: Provider::Openai,
+            last4: "omer".into(),
+            region: None,
+            user_id: None,
+            base_url: Some("https://models.example.com/v1".into()),
+            created_at: at(seconds),
+        }
+    }
+
+    async fn sealed(credential: &Credential) -> (sealing::Sealer, Sealed) {
+        let service = sealing::testing::sealer().await;
+        let context = (credential.account_id, &*credential.id.to_string());
+        let sealed = service.seal(context, &Secret::new(KEY)).await.unwrap();
+        (service, sealed)
+    }
+
+    fn first(limit: usize) -> Listing {
+        Listing { created: Created::default(), page: Page { index: 1, limit } }
+    }
+
+    #[tokio::test]
+    async fn a_credential_comes_back_with_its_key_and_the_table_never_has_the_key_itself() {
+        let (store, account) = (store().await, AccountId::new(at(0), 1));
+        let stored = credential(account, 0);
+        let (service, key) = sealed(&stored).await;
+        store.create_credential(&stored, key.clone()).await.unwrap();
+        let (read, read_key) = store.credential(account, stored.id).await.unwrap().unwrap();
+        assert_eq!(read, stored);
+        let opened = service.open((account, &stored.id.to_string()), &read_key).await.unwrap();
+        assert_eq!(opened.reveal(), KEY);
+
+        let item: Option<Item> =
+            store.get(items::account_pk(account), items::credential_sk(stored.id)).await.unwrap();
+        let attributes = format!("{:?}", item.unwrap().into_attributes());
+        assert!(attributes.contains("omer") && !attributes.contains(KEY), "{attributes}");
+        assert!(matches!(store.create_credential(&stored, key).await, Err(StoreError::Conflict)));
+    }
+
+    #[tokio::test]
+    async fn credentials_are_listed_newest_first_to_their_account_only_until_they_are_deleted() {
+        let (store, account, other) = (store().await, AccountId::new(at(0), 1), AccountId::new(at(0), 2));
+        for seconds in 0..3 {
+            let new = credential(account, seconds);
+            let (_, key) = sealed(&new).await;
+            store.create_credential(&new, key).await.unwrap();
+        }
+        let [oldest, middle, newest] = [0, 1, 2].map(|seconds| credential(account, seconds));
+        let listed = store.credentials(account, first(2)).await.unwrap();
+        assert_eq!(listed, (vec![newest.clone(), middle.clone()], true));
+        assert_eq!(store.credentials(other, first(2)).await.unwrap(), (vec![], false));
+        assert!(store.credential(other, oldest.id).await.unwrap().is_none());
+        assert_eq!(store.delete_credential(other, oldest.id).await.unwrap(), None);
+
+        assert_eq!(store.delete_credential(account, middle.id).await.unwrap(), Some(middle.clone()));
+        assert_eq!(store.delete_credential(account, middle.id).await.unwrap(), None);
+        assert!(store.credential(account, middle.id).await.unwrap().is_none());
+        assert_eq!(store.credentials(account, first(100)).await.unwrap(), (vec![newest, oldest], false));
+    }
+}

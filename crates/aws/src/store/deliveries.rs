@@ -1,0 +1,330 @@
+//! Deliveries of events to webhooks, and the hosts they go to.
+//!
+//! A delivery has no item before its first attempt was made: the event says which webhooks it is for. It
+//! is written on condition that nobody else wrote meanwhile; every write has another number of the next
+//! attempt.
+
+use aws_sdk_dynamodb::{
+    operation::put_item::PutItemError,
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+use domain::{
+    accounts::Account,
+    conversations::{Conversation, Snapshot},
+    deliveries::{Admission, Delivery, Host},
+    events::Event,
+    ids::{AccountId, ConversationId},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use super::{
+    ATTEMPTS, Condition, Store, StoreError, back_off,
+    items::{self, ACCOUNT, CONFIG, DELIVERY, DUE_DELIVERIES, EVENT, Item, STATE, StoredConfig},
+    leases::{Refusal, refusal},
+    read_error,
+};
+
+/// How long what is known of a host is of use after its last attempt.
+const HOST_KEPT: Duration = Duration::from_hours(24);
+
+/// All that an attempt needs to know, as it is now.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Whose it is.
+    pub account: Account,
+    /// The conversation and its agent's configuration.
+    pub snapshot: Snapshot,
+    /// The event that is to be delivered.
+    pub event: Event,
+    /// What is known of its delivery; none before the first attempt was made.
+    pub delivery: Option<Delivery>,
+    /// Whether the receiver said that it is gone, in this conversation.
+    pub is_stopped: bool,
+}
+
+/// A delivery that is due: somebody must see that it is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DueDelivery {
+    /// Whose it is.
+    pub account: AccountId,
+    /// Of which conversation.
+    pub conversation: ConversationId,
+    /// The event's place in it.
+    pub sequence: u64,
+    /// The webhook's place in the agent's list.
+    pub webhook: usize,
+}
+
+/// A host as it is stored.
+#[derive(Default, Serialize, Deserialize)]
+struct StoredHost {
+    #[serde(flatten)]
+    host: Host,
+    /// Grows with every write.
+    version: u64,
+}
+
+impl Store {
+    /// What an attempt to deliver an event needs, in one read. None if the conversation, the event or the
+    /// account is not there (any more).
+    pub async fn outgoing(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        sequence: u64,
+        webhook: usize,
+    ) -> Result<Option<Outgoing>, StoreError> {
+        let pk = items::conversation_pk(account, conversation);
+        let event_sk = items::numbered_sk(EVENT, sequence);
+        let (delivery_sk, stop_sk) = (items::delivery_sk(sequence, webhook), items::stop_sk(webhook));
+        let sks = [STATE, CONFIG, &event_sk, &delivery_sk, &stop_sk];
+        let mut keys = Vec::from(sks.map(|sk| items::key(pk.clone(), sk)));
+        keys.push(items::key(items::account_pk(account), ACCOUNT));
+        let mut found = self.batch(keys).await?;
+        let mut take = |sk: &str| {
+            let at = found.iter().position(|item| item.sk() == Some(sk))?;
+            Some(found.swap_remove(at))
+        };
+        let (Some(state), Some(config), Some(event), Some(account)) =
+            (take(STATE), take(CONFIG), take(&event_sk), take(ACCOUNT))
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Outgoing {
+            account: account.read(ACCOUNT)?,
+            snapshot: Snapshot {
+                conversation: state.read(STATE)?,
+                agent: config.read::<StoredConfig>(CONFIG)?.agent()?,
+            },
+            event: items::read_event(event)?,
+            delivery: take(&delivery_sk).map(|item| item.read(DELIVERY)).transpose()?,
+            is_stopped: take(&stop_sk).is_some(),
+        }))
+    }
+
+    /// A delivery as it is now; none before its first attempt was made.
+    pub async fn delivery(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        sequence: u64,
+        webhook: usize,
+    ) -> Result<Option<Delivery>, StoreError> {
+        let pk = items::conversation_pk(account, conversation);
+        let item = self.get(pk, items::delivery_sk(sequence, webhook)).await?;
+        item.map(|item| item.read(DELIVERY)).transpose()
+    }
+
+    /// The deliveries of the events `first` to `last` of a conversation, in the order of the events.
+    pub async fn deliveries(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let pk = items::conversation_pk(account, conversation);
+        let from = items::numbered_sk(DELIVERY, first);
+        let to = format!("{}~", items::numbered_sk(DELIVERY, last));
+        let items = self.range(pk, from, to, usize::MAX).await?;
+        items.into_iter().map(|item| item.read(DELIVERY)).collect()
+    }
+
+    /// Writes what has become of a delivery; `before` is what was known of it. If its receiver said that
+    /// it is gone (410), this conversation sends it nothing more from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`]: somebody else wrote first, and what this attempt was is no longer asked.
+    pub async fn record_delivery(
+        &self,
+        conversation: &Conversation,
+        before: Option<&Delivery>,
+        after: &Delivery,
+    ) -> Result<(), StoreError> {
+        let is_gone = after.attempts.last().is_some_and(|last| last.status == Some(410));
+        if is_gone && after.next_attempt_at.is_none() {
+            let pk = items::conversation_pk(conversation.account_id, conversation.id);
+            let stop = Item::empty(pk, &items::stop_sk(after.webhook)).expiring(conversation.expires_at);
+            // First, so that what follows it finds it; it says nothing that is not so.
+            self.put_alone(stop).await?;
+        }
+        self.put_delivery(items::delivery_item(conversation, after)?, before, after).await
+    }
+
+    /// Writes a delivery that was asked for again, and has the table's stream say so.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`]: somebody else wrote first.
+    pub async fn redeliver(
+        &self,
+        conversation: &Conversation,
+        before: Option<&Delivery>,
+        after: &Delivery,
+    ) -> Result<(), StoreError> {
+        let item = items::delivery_item(conversation, after)?.with(items::OUTBOX, items::REDELIVERY.into());
+        self.put_delivery(item, before, after).await
+    }
+
+    /// Takes away what is left of a delivery whose conversation is gone.
+    pub async fn forget_delivery(&self, delivery: DueDelivery) -> Result<(), StoreError> {
+        let (pk, sk) = key(delivery);
+        let asked =
+            self.client.delete_item().table_name(&self.table).set_key(Some(items::key(pk, &sk))).send();
+        Box::pin(asked).await.map_err(|error| read_error("DeleteItem", &error))?;
+        Ok(())
+    }
+
+    async fn put_delivery(
+        &self,
+        item: Item,
+        before: Option<&Delivery>,
+        after: &Delivery,
+    ) -> Result<(), StoreError> {
+        let condition = match before {
+            None => Condition::new("attribute_not_exists(pk)"),
+            Some(before) => Condition::new("attempt = :attempt")
+                .value(":attempt", AttributeValue::N(before.attempt.to_string())),
+        };
+        let asked = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item.into_attributes()))
+            .condition_expression(condition.expression)
+            .set_expression_attribute_values(condition.values())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send();
+        let Err(error) = Box::pin(asked).await else { return Ok(()) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                // It may be this very write, whose answer was lost.
+                let there = failed.item().cloned().map(|item| Item::from(item).read::<Delivery>(DELIVERY));
+                if there.and_then(Result::ok).as_ref() == Some(after) {
+                    Ok(())
+                } else {
+                    Err(StoreError::Conflict)
+                }
+            }
+            _ => Err(read_error("PutItem", &error)),
+        }
+    }
+
+    async fn put_alone(&self, item: Item) -> Result<(), StoreError> {
+        let asked =
+            self.client.put_item().table_name(&self.table).set_item(Some(item.into_attributes())).send();
+        Box::pin(asked).await.map_err(|error| read_error("PutItem", &error))?;
+        Ok(())
+    }
+
+    /// At most `limit` deliveries that are due at `now`, the longest overdue first.
+    pub async fn due_deliveries(&self, now: Timestamp, limit: usize) -> Result<Vec<DueDelivery>, StoreError> {
+        let asked = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("due")
+            .key_condition_expression("due_pk = :due AND due_at <= :now")
+            .expression_attribute_values(":due", AttributeValue::S(DUE_DELIVERIES.to_owned()))
+            .expression_attribute_values(":now", items::millis(now))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .send();
+        let page = Box::pin(asked).await.map_err(|error| read_error("Query", &error))?;
+        let found = page.items.unwrap_or_default().into_iter().map(Item::from);
+        Ok(found.filter_map(|item| delivery_of_key(item.pk()?, item.sk()?)).collect())
+    }
+
+    /// Has a delivery come up again at `until`, unless something changes by then.
+    pub async fn postpone_delivery(&self, delivery: DueDelivery, until: Timestamp) -> Result<(), StoreError> {
+        let (pk, sk) = key(delivery);
+        self.postpone_item(pk, &sk, until).await
+    }
+
+    /// Asks for places at a host for some attempts, all at once. Who does not get one asks again later,
+    /// and so do all if too many others ask at the same moment.
+    pub async fn admit(
+        &self,
+        account: AccountId,
+        host: &str,
+        flights: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<Admission>, StoreError> {
+        let ask = |host: &mut Host| flights.iter().map(|flight| host.admit(flight, now)).collect::<Vec<_>>();
+        match self.change_host(account, host, now, ask).await {
+            Err(StoreError::Conflict) => Ok(vec![Admission::Full; flights.len()]),
+            asked => asked,
+        }
+    }
+
+    /// Gives the places of attempts back; each with whether the host gave an answer.
+    pub async fn leave(
+        &self,
+        account: AccountId,
+        host: &str,
+        flights: &[(String, bool)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let give_back = |host: &mut Host| {
+            for (flight, answered) in flights {
+                host.done(flight, *answered, now);
+            }
+        };
+        self.change_host(account, host, now, give_back).await
+    }
+
+    /// Changes what is known of a host. Nothing is written if nothing is changed.
+    async fn change_host<T>(
+        &self,
+        account: AccountId,
+        host: &str,
+        now: Timestamp,
+        mut change: impl FnMut(&mut Host) -> T,
+    ) -> Result<T, StoreError> {
+        let (pk, sk) = (items::account_pk(account), items::host_sk(host));
+        for attempt in 0..ATTEMPTS {
+            let stored = self.get(pk.clone(), sk.clone()).await?;
+            let before: StoredHost = stored.map(|item| item.read("HOST")).transpose()?.unwrap_or_default();
+            let mut after = before.host.clone();
+            let result = change(&mut after);
+            if after == before.host {
+                return Ok(result);
+            }
+            let version = before.version;
+            let item = Item::new(pk.clone(), sk.clone(), &StoredHost { host: after, version: version + 1 })?
+                .expiring(Some(now.after(HOST_KEPT)));
+            let condition = Condition::new("attribute_not_exists(pk) OR version = :version")
+                .value(":version", AttributeValue::N(version.to_string()));
+            let asked = self
+                .client
+                .put_item()
+                .table_name(&self.table)
+                .set_item(Some(item.into_attributes()))
+                .condition_expression(condition.expression)
+                .set_expression_attribute_values(condition.values())
+                .send();
+            match Box::pin(asked).await {
+                Ok(_) => return Ok(result),
+                Err(error) => match refusal(&error) {
+                    Some(Refusal::Condition | Refusal::Meanwhile) => back_off(attempt).await,
+                    None => return Err(read_error("PutItem", &error)),
+                },
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+}
+
+/// Which delivery an item is, for readers of the table's stream and of the index of what is due.
+#[must_use]
+pub fn delivery_of_key(pk: &str, sk: &str) -> Option<DueDelivery> {
+    let (account, conversation) = items::conversation_of_key(pk)?;
+    let (sequence, webhook) = sk.strip_prefix(DELIVERY)?.split_once('#')?;
+    let (sequence, webhook) = (sequence.parse().ok()?, webhook.parse().ok()?);
+    Some(DueDelivery { account, conversation, sequence, webhook })
+}
+
+fn key(delivery: DueDelivery) -> (String, String) {
+    let DueDelivery { account, conversation, sequence, webhook } = delivery;
+    (items::conversation_pk(account, conversation), items::delivery_sk(sequence, webhook))
+}

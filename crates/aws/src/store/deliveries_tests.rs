@@ -1,0 +1,241 @@
+//! Deliveries and hosts against a server that speaks DynamoDB's protocol.
+
+use std::time::Duration;
+
+use domain::{
+    accounts::{Account, Token},
+    agents::{AgentConfig, Webhook, WebhookMethod},
+    conversations::{Entry, Snapshot, State},
+    costs::Usage,
+    deliveries::{Admission, Attempt, Delivery, DeliveryStatus, MAX_IN_FLIGHT},
+    events::{Event, EventName},
+};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use super::{
+    DueDelivery, Outgoing, Store, StoreError, delivery_of_key, testing,
+    tests::{account, at, queued},
+};
+use crate::system;
+
+/// A conversation with some events of which its agent's webhooks are told, and an account.
+struct World {
+    store: Store,
+    snapshot: Snapshot,
+    events: Vec<Event>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let store = testing::store().await;
+        let owner = Account::new(account(), "Bakery".into(), at(0), "whsec_AAAA".into());
+        store.create_account(&owner, &Token::new(system::random())).await.unwrap();
+        let webhook = Webhook {
+            events: vec![EventName::SpeechStarted],
+            url: "https://example.com/".into(),
+            method: WebhookMethod::Post,
+            headers: None,
+            filter: None,
+        };
+        let agent = AgentConfig { webhooks: vec![webhook.clone(), webhook], ..AgentConfig::default() };
+        let mut snapshot = Snapshot { agent, ..queued(owner.id) };
+        snapshot.conversation.state = State::Started { answered_at: at(1), started_at: at(2) };
+        store.create_conversation(&snapshot).await.unwrap();
+        let entry = Entry { at: at(3), name: EventName::SpeechStarted, data: Value::Null, message: None };
+        let appended =
+            snapshot.conversation.append(&snapshot.agent, &vec![entry; 12], &Usage::default()).unwrap();
+        store.commit(&snapshot.conversation, &appended).await.unwrap();
+        snapshot.conversation = appended.conversation;
+        Self { store, snapshot, events: appended.events }
+    }
+
+    fn fresh(&self, sequence: u64, webhook: usize) -> Delivery {
+        let event = &self.events[usize::try_from(sequence).unwrap() - 1];
+        Delivery::new(event.id, sequence, webhook, event.created_at)
+    }
+
+    fn key(&self, sequence: u64, webhook: usize) -> DueDelivery {
+        let conversation = &self.snapshot.conversation;
+        DueDelivery { account: conversation.account_id, conversation: conversation.id, sequence, webhook }
+    }
+
+    async fn outgoing(&self, sequence: u64, webhook: usize) -> Option<Outgoing> {
+        let DueDelivery { account, conversation, .. } = self.key(0, 0);
+        self.store.outgoing(account, conversation, sequence, webhook).await.unwrap()
+    }
+
+    async fn record(&self, before: Option<&Delivery>, after: &Delivery) -> Result<(), StoreError> {
+        self.store.record_delivery(&self.snapshot.conversation, before, after).await
+    }
+
+    async fn due(&self, seconds: i64) -> Vec<DueDelivery> {
+        self.store.due_deliveries(at(seconds), 100).await.unwrap()
+    }
+}
+
+fn attempt(status: u16) -> Attempt {
+    Attempt { at: at(10), status: Some(status), latency_ms: 42, answer: Some("thanks".into()) }
+}
+
+#[tokio::test]
+async fn an_attempt_gets_all_it_needs_and_what_was_recorded_before() {
+    let world = World::new().await;
+    let outgoing = world.outgoing(2, 1).await.unwrap();
+    assert_eq!(outgoing.event, world.events[1]);
+    assert_eq!(outgoing.snapshot, world.snapshot);
+    assert_eq!(outgoing.account.id, world.snapshot.conversation.account_id);
+    assert_eq!((outgoing.delivery, outgoing.is_stopped), (None, false));
+
+    let failed = world.fresh(2, 1).after(attempt(500), None, 7);
+    world.record(None, &failed).await.unwrap();
+    let delivered = failed.clone().after(attempt(200), None, 7);
+    world.record(Some(&failed), &delivered).await.unwrap();
+    assert_eq!(world.outgoing(2, 1).await.unwrap().delivery, Some(delivered));
+    assert_eq!(world.outgoing(2, 0).await.unwrap().delivery, None, "the other webhook's");
+    assert!(world.outgoing(13, 0).await.is_none(), "there is no such event");
+}
+
+#[tokio::test]
+async fn who_records_second_has_a_conflict_unless_it_is_the_same_record() {
+    let world = World::new().await;
+    let failed = world.fresh(1, 0).after(attempt(500), None, 7);
+    world.record(None, &failed).await.unwrap();
+    // As after an answer of the table that was lost.
+    world.record(None, &failed).await.unwrap();
+    let other = world.fresh(1, 0).after(attempt(503), None, 7);
+    assert!(matches!(world.record(None, &other).await, Err(StoreError::Conflict)));
+    let delivered = failed.clone().after(attempt(200), None, 7);
+    world.record(Some(&failed), &delivered).await.unwrap();
+    let late = failed.clone().after(attempt(500), None, 7);
+    assert!(matches!(world.record(Some(&failed), &late).await, Err(StoreError::Conflict)));
+    assert_eq!(world.outgoing(1, 0).await.unwrap().delivery, Some(delivered));
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_is_remembered_for_this_conversation_and_webhook() {
+    let world = World::new().await;
+    let gone = world.fresh(1, 0).after(attempt(410), None, 7);
+    assert_eq!(gone.status, DeliveryStatus::Stopped);
+    world.record(None, &gone).await.unwrap();
+    assert!(world.outgoing(2, 0).await.unwrap().is_stopped);
+    assert!(!world.outgoing(2, 1).await.unwrap().is_stopped);
+}
+
+#[tokio::test]
+async fn the_deliveries_of_a_page_of_events_come_in_their_order() {
+    let world = World::new().await;
+    for (sequence, webhook) in [(11, 1), (2, 0), (2, 1), (10, 0), (12, 0), (1, 0)] {
+        let delivery = world.fresh(sequence, webhook).after(attempt(200), None, 7);
+        world.record(None, &delivery).await.unwrap();
+    }
+    let DueDelivery { account, conversation, .. } = world.key(0, 0);
+    let found = world.store.deliveries(account, conversation, 2, 11).await.unwrap();
+    let keys: Vec<_> = found.iter().map(|delivery| (delivery.sequence, delivery.webhook)).collect();
+    assert_eq!(keys, [(2, 0), (2, 1), (10, 0), (11, 1)]);
+    let one = world.store.delivery(account, conversation, 11, 1).await.unwrap();
+    assert_eq!(one.as_ref(), found.last());
+    assert_eq!(world.store.delivery(account, conversation, 11, 0).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_delivery_is_due_until_it_is_over_and_never_among_the_conversations() {
+    let world = World::new().await;
+    let mut delivery = world.fresh(3, 1);
+    let mut before = None;
+    for _ in 0..5 {
+        delivery = delivery.after(attempt(500), None, u32::MAX);
+        world.record(before.as_ref(), &delivery).await.unwrap();
+        before = Some(delivery.clone());
+    }
+    // Half an hour and a fifth after the attempt at 10 s.
+    assert_eq!(world.due(10 + 35 * 60).await, []);
+    assert_eq!(world.due(10 + 37 * 60).await, [world.key(3, 1)]);
+    assert_eq!(world.store.due(at(10 + 37 * 60), 100).await.unwrap(), []);
+    world.store.postpone_delivery(world.key(3, 1), at(10 + 50 * 60)).await.unwrap();
+    assert_eq!(world.due(10 + 49 * 60).await, []);
+    assert_eq!(world.due(10 + 51 * 60).await, [world.key(3, 1)]);
+    let delivered = delivery.clone().after(attempt(200), None, 0);
+    world.record(Some(&delivery), &delivered).await.unwrap();
+    assert_eq!(world.due(100_000).await, []);
+    world.store.postpone_delivery(world.key(3, 1), at(0)).await.unwrap();
+    world.store.forget_delivery(world.key(3, 1)).await.unwrap();
+    assert_eq!(world.outgoing(3, 1).await.unwrap().delivery, None);
+}
+
+#[tokio::test]
+async fn one_that_is_asked_for_again_is_due_too_lest_its_message_is_lost() {
+    let world = World::new().await;
+    let again = world.fresh(1, 0).again(at(20));
+    world.store.redeliver(&world.snapshot.conversation, None, &again).await.unwrap();
+    assert_eq!(world.outgoing(1, 0).await.unwrap().delivery, Some(again.clone()));
+    assert_eq!(world.due(20 + 16 * 60).await, [world.key(1, 0)]);
+    let twice = again.clone().again(at(21));
+    world.store.redeliver(&world.snapshot.conversation, Some(&again), &twice).await.unwrap();
+    let late = twice.again(at(22));
+    let refused = world.store.redeliver(&world.snapshot.conversation, Some(&again), &late).await;
+    assert!(matches!(refused, Err(StoreError::Conflict)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_that_ask_at_once_ten_are_admitted_at_a_host() {
+    let world = World::new().await;
+    let owner = world.snapshot.conversation.account_id;
+    let mut asking = JoinSet::new();
+    for asker in 0..8 {
+        let store = world.store.clone();
+        asking.spawn(async move {
+            let flights: Vec<_> = (0..3).map(|n| format!("{asker}/{n}")).collect();
+            let admissions = store.admit(owner, "example.com:443", &flights, at(0)).await.unwrap();
+            flights.into_iter().zip(admissions).collect::<Vec<_>>()
+        });
+    }
+    let answers: Vec<_> = asking.join_all().await.into_iter().flatten().collect();
+    let admitted: Vec<_> = answers
+        .iter()
+        .filter(|(_, admission)| *admission == Admission::Admitted)
+        .map(|(flight, _)| (flight.clone(), true))
+        .collect();
+    assert!(admitted.len() <= MAX_IN_FLIGHT && !admitted.is_empty(), "{answers:?}");
+    let ask = |host: &'static str, n: usize| {
+        let flights: Vec<_> = (0..n).map(|n| format!("more/{n}")).collect();
+        let store = world.store.clone();
+        async move {
+            let answers = store.admit(owner, host, &flights, at(1)).await.unwrap();
+            answers.iter().filter(|admission| **admission == Admission::Admitted).count()
+        }
+    };
+    assert_eq!(ask("example.org:443", 20).await, MAX_IN_FLIGHT, "another host has its own places");
+    assert_eq!(ask("example.com:443", 20).await, MAX_IN_FLIGHT - admitted.len());
+    world.store.leave(owner, "example.com:443", &admitted, at(1)).await.unwrap();
+    let more: Vec<_> = (20..40).map(|n| format!("more/{n}")).collect();
+    let answers = world.store.admit(owner, "example.com:443", &more, at(2)).await.unwrap();
+    let count = answers.iter().filter(|admission| **admission == Admission::Admitted).count();
+    assert_eq!(count, admitted.len());
+}
+
+#[tokio::test]
+async fn a_host_that_is_silent_is_left_alone_by_everybody_of_the_account() {
+    let world = World::new().await;
+    let owner = world.snapshot.conversation.account_id;
+    for n in 0..5 {
+        let flight = vec![n.to_string()];
+        assert_eq!(world.store.admit(owner, "h:1", &flight, at(n)).await.unwrap(), [Admission::Admitted]);
+        world.store.leave(owner, "h:1", &[(n.to_string(), false)], at(n)).await.unwrap();
+    }
+    let until = at(4).after(Duration::from_secs(30));
+    let flight = vec!["x".to_owned()];
+    assert_eq!(world.store.admit(owner, "h:1", &flight, at(5)).await.unwrap(), [Admission::Open(until)]);
+    assert_eq!(world.store.admit(account(), "h:1", &flight, at(5)).await.unwrap(), [Admission::Admitted]);
+}
+
+#[test]
+fn a_key_of_the_stream_names_its_delivery() {
+    let (account, conversation) = (account(), queued(account()).conversation.id);
+    let pk = format!("{account}#{conversation}");
+    let key = DueDelivery { account, conversation, sequence: 1_234_567, webhook: 19 };
+    assert_eq!(delivery_of_key(&pk, "DLV#1234567#19"), Some(key));
+    for (pk, sk) in [(&*pk, "DLV#1"), (&*pk, "EVT#000001"), (&*pk, "DLV#x#00"), ("acc_1", "DLV#000001#00")] {
+        assert_eq!(delivery_of_key(pk, sk), None, "{pk} {sk}");
+    }
+}

@@ -1,0 +1,177 @@
+//! What an account may use, and what it uses: its limits, the counters of its calls, the bucket of its
+//! requests.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update},
+};
+use domain::{
+    accounts::Limits,
+    ids::AccountId,
+    limits::{Change, Counters, MAX_WAITING, Rate, Take},
+    time::Timestamp,
+};
+
+use super::{
+    Guard, Store, StoreError, Write,
+    items::{self, ACCOUNT, Item, LIVE, REQUESTS},
+    leases::{Refusal, refusal},
+    read_error,
+};
+
+/// The room that a change of the counters needs; without, it happens in any case.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Room {
+    /// For one more call that waits.
+    Waiting,
+    /// For one more live call.
+    Live {
+        /// How many there may be.
+        most: u32,
+        /// What starting it takes out of the bucket of calls per second.
+        take: Take,
+    },
+}
+
+/// An expression's parts: what is set, on which condition, and the values of both.
+type Parts = (&'static str, &'static str, [(&'static str, i64); 2]);
+
+impl Store {
+    /// What an account may use; the default limits for one that is not stored.
+    pub async fn limits(&self, account: AccountId) -> Result<Limits, StoreError> {
+        Ok(self.account(account).await?.map(|account| account.limits).unwrap_or_default())
+    }
+
+    /// Changes what an account may use. False if there is no such account.
+    pub async fn set_limits(&self, account: AccountId, limits: &Limits) -> Result<bool, StoreError> {
+        let limits = serde_dynamo::to_attribute_value(limits).map_err(|_| StoreError::Corrupt("NEW"))?;
+        let asked = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(items::key(items::account_pk(account), ACCOUNT)))
+            .condition_expression("attribute_exists(pk)")
+            .update_expression("SET limits = :limits")
+            .expression_attribute_values(":limits", limits)
+            .send();
+        match Box::pin(asked).await {
+            Ok(_) => Ok(true),
+            Err(error) => match refusal(&error) {
+                Some(Refusal::Condition) => Ok(false),
+                Some(Refusal::Meanwhile) => Err(StoreError::Conflict),
+                None => Err(read_error("UpdateItem", &error)),
+            },
+        }
+    }
+
+    /// The calls of an account that go on.
+    pub async fn counters(&self, account: AccountId) -> Result<Counters, StoreError> {
+        let item = self.get(items::account_pk(account), LIVE).await?;
+        item.map_or(Ok(Counters::default()), |item| item.read(LIVE))
+    }
+
+    /// The write that keeps the counters right, for the transaction that changes a conversation's slot.
+    pub(super) fn count(&self, account: AccountId, change: Change, room: Option<Room>) -> Option<Write> {
+        if change == Change::default() {
+            return None;
+        }
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(items::key(items::account_pk(account), LIVE)))
+            .expression_attribute_values(":waiting", number(change.waiting))
+            .expression_attribute_values(":live", number(change.live));
+        let add = "ADD waiting :waiting, live :live";
+        let update = match room {
+            None => update.update_expression(add),
+            Some(Room::Waiting) => update
+                .update_expression(add)
+                .condition_expression("attribute_not_exists(waiting) OR waiting < :most")
+                .expression_attribute_values(":most", number(MAX_WAITING)),
+            Some(Room::Live { most, take }) => {
+                let (set, condition, values) = parts(take);
+                let mut update = update
+                    .update_expression(format!("{set} {add}"))
+                    .condition_expression(format!(
+                        "(attribute_not_exists(live) OR live < :most) AND ({condition})"
+                    ))
+                    .expression_attribute_values(":most", number(most));
+                for (name, value) in values {
+                    update = update.expression_attribute_values(name, number(value));
+                }
+                update
+            }
+        };
+        let write = Write::new(update.build().map(|update| TransactWriteItem::builder().update(update)));
+        Some(write.guarding(Guard::Full))
+    }
+
+    /// Counts one request of an account against its requests per second: none if it may go on, else how
+    /// long until another one may. One write for who asks now and then, two for who asks all the time.
+    pub async fn take_request(
+        &self,
+        account: AccountId,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, StoreError> {
+        let rate = Rate::requests(limits);
+        let mut bucket = None;
+        // The first try takes the bucket for full. The second knows how full it was, and others may have
+        // taken the last token meanwhile.
+        for _ in 0..2 {
+            let take = match rate.take(bucket, now) {
+                Ok(take) => take,
+                Err(wait) => return Ok(Some(wait)),
+            };
+            match self.take(account, take).await? {
+                None => return Ok(None),
+                Some(full_at) => bucket = Some(full_at),
+            }
+        }
+        Ok(rate.take(bucket, now).err())
+    }
+
+    /// Takes a token; the bucket as it is if that cannot be done this way.
+    async fn take(&self, account: AccountId, take: Take) -> Result<Option<i64>, StoreError> {
+        let (set, condition, values) = parts(take);
+        let mut asked = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(items::key(items::account_pk(account), REQUESTS)))
+            .update_expression(set)
+            .condition_expression(condition)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        for (name, value) in values {
+            asked = asked.expression_attribute_values(name, number(value));
+        }
+        let Err(error) = Box::pin(asked.send()).await else { return Ok(None) };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                let item = failed.item().cloned().map(Item::from).ok_or(StoreError::Conflict)?;
+                item.read::<Counters>(REQUESTS)?.full_at.map(Some).ok_or(StoreError::Corrupt(REQUESTS))
+            }
+            _ => Err(read_error("UpdateItem", &error)),
+        }
+    }
+}
+
+fn parts(take: Take) -> Parts {
+    match take {
+        Take::First { now, full_at } => (
+            "SET full_at = :full_at",
+            "attribute_not_exists(full_at) OR full_at <= :now",
+            [(":full_at", full_at), (":now", now)],
+        ),
+        Take::Next { latest, interval } => (
+            "SET full_at = full_at + :interval",
+            "full_at <= :latest",
+            [(":latest", latest), (":interval", interval)],
+        ),
+    }
+}
+
+fn number(value: impl Into<i64>) -> AttributeValue {
+    AttributeValue::N(value.into().to_string())
+}

@@ -1,0 +1,134 @@
+//! Lists of what an account has, newest first, page by page, by the index `account`.
+//!
+//! The index holds keys only: a change of a conversation that does not move it between lists costs
+//! nothing there, and skipping ten thousand lines reads some 2 MB. What is shown is read from the table.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{
+    conversations::{Conversation, Snapshot, Status},
+    ids::AccountId,
+    lists::{Created, Listing},
+};
+
+use super::{
+    Store, StoreError,
+    conversations::BATCH,
+    items::{self, CONFIG, Item, STATE, StoredConfig},
+    read_error,
+};
+
+/// A line of the index.
+pub(super) struct Line {
+    /// When the thing was made, and its id.
+    sort: String,
+    /// The key of its item.
+    pub(super) pk: String,
+    pub(super) sk: String,
+}
+
+impl Store {
+    /// One page of an account's conversations, newest first, of those that stand at `status` if one is
+    /// given; and whether there are more. What moves on or goes away while it is read may be missing.
+    pub async fn conversations(
+        &self,
+        account: AccountId,
+        status: Option<Status>,
+        listing: Listing,
+    ) -> Result<(Vec<Snapshot>, bool), StoreError> {
+        let statuses = Status::ALL.into_iter().filter(|each| status.is_none_or(|status| status == *each));
+        let lists = statuses.map(|status| items::conversations_pk(account, status)).collect();
+        let (lines, has_more) = self.listed(lists, listing).await?;
+        let items_of =
+            |sk: &'static str| self.batch_of(lines.iter().map(move |line| (line.pk.clone(), sk.into())));
+        let (found, configs) = tokio::try_join!(items_of(STATE), items_of(CONFIG))?;
+        let mut configs: HashMap<String, Item> =
+            configs.into_iter().filter_map(|item| Some((item.pk()?.to_owned(), item))).collect();
+        let mut snapshots = Vec::with_capacity(found.len());
+        for state in found {
+            let Some(config) = state.pk().and_then(|pk| configs.remove(pk)) else { continue };
+            let conversation: Conversation = state.read(STATE)?;
+            if status.is_none_or(|status| status == conversation.status()) {
+                let agent = config.read::<StoredConfig>(CONFIG)?.agent()?;
+                snapshots.push(Snapshot { conversation, agent });
+            }
+        }
+        // As the index sorts them.
+        let age = |Snapshot { conversation, .. }: &Snapshot| (conversation.created_at, conversation.id);
+        snapshots.sort_unstable_by_key(|snapshot| std::cmp::Reverse(age(snapshot)));
+        Ok((snapshots, has_more))
+    }
+
+    /// The lines of one page of these lists together, newest first; and whether there are more.
+    pub(super) async fn listed(
+        &self,
+        lists: Vec<String>,
+        Listing { created, page }: Listing,
+    ) -> Result<(Vec<Line>, bool), StoreError> {
+        let offset = usize::try_from(page.offset()).unwrap_or(usize::MAX);
+        let end = offset.saturating_add(page.limit);
+        let mut lines = Vec::new();
+        // One after the other, in the order of a conversation's life: one that moves on meanwhile is
+        // seen at least once.
+        for list in lists {
+            lines.extend(self.newest(list, created, end.saturating_add(1)).await?);
+        }
+        lines.sort_unstable_by(|a, b| b.sort.cmp(&a.sort));
+        lines.dedup_by(|a, b| a.sort == b.sort);
+        let has_more = lines.len() > end;
+        Ok((lines.into_iter().skip(offset).take(page.limit).collect(), has_more))
+    }
+
+    /// The newest lines of one list, at most `most`.
+    async fn newest(&self, list: String, created: Created, most: usize) -> Result<Vec<Line>, StoreError> {
+        // Between a time and the id behind it stands a `#`; all of them begin with a digit.
+        let from = created.after.map_or("0".to_owned(), |after| format!("{after}~"));
+        let to = created.before.map_or("~".to_owned(), |before| before.to_string());
+        let mut lines = Vec::new();
+        let mut start = None;
+        while from <= to && lines.len() < most {
+            let asked = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name("account")
+                .key_condition_expression("account_pk = :list AND account_sk BETWEEN :from AND :to")
+                .expression_attribute_values(":list", AttributeValue::S(list.clone()))
+                .expression_attribute_values(":from", AttributeValue::S(from.clone()))
+                .expression_attribute_values(":to", AttributeValue::S(to.clone()))
+                .scan_index_forward(false)
+                .limit(i32::try_from(most - lines.len()).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start)
+                .send();
+            let page = Box::pin(asked).await.map_err(|error| read_error("Query", &error))?;
+            lines.extend(page.items.unwrap_or_default().into_iter().filter_map(line));
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Items by their keys, in no order; what is not there is left out.
+    pub(super) async fn batch_of(
+        &self,
+        keys: impl Iterator<Item = (String, String)>,
+    ) -> Result<Vec<Item>, StoreError> {
+        let keys: Vec<_> = keys.map(|(pk, sk)| items::key(pk, &sk)).collect();
+        let mut found = Vec::with_capacity(keys.len());
+        for batch in keys.chunks(BATCH) {
+            found.extend(self.batch(batch.to_vec()).await?);
+        }
+        Ok(found)
+    }
+}
+
+fn line(mut attributes: HashMap<String, AttributeValue>) -> Option<Line> {
+    let mut text = |name| match attributes.remove(name) {
+        Some(AttributeValue::S(text)) => Some(text),
+        _ => None,
+    };
+    Some(Line { sort: text("account_sk")?, pk: text("pk")?, sk: text("sk")? })
+}

@@ -1,0 +1,278 @@
+//! Telephone numbers: whose they are, and how far they are from being so.
+//!
+//! A number has two items, written together: its owner's, which is there once for all accounts, and the
+//! account's own. It is on the account's list only while it is owned, and on the index of what is due only
+//! while it is not.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{
+    conversations::Conversation,
+    ids::{AccountId, AgentId, PhoneNumberId},
+    lists::Listing,
+    phone_numbers::{CallAccount, Carrier, CarrierAccount, E164, PhoneNumber, Standing},
+    secrets::Secret,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ATTEMPTS, Condition, Store, StoreError, back_off,
+    items::{self, DUE_NUMBERS, Item, OWNER, Owned},
+    read_error,
+};
+use crate::sealing::Sealer;
+
+const NUMBER: &str = "NUMBER#";
+
+/// A number as an item; whose it is says its key.
+#[derive(Serialize, Deserialize)]
+struct StoredNumber {
+    id: PhoneNumberId,
+    phone_number: E164,
+    inbound_agent_id: Option<AgentId>,
+    /// One JSON text, as in an agent's configuration.
+    webhooks: String,
+    #[serde(flatten)]
+    standing: Standing,
+    carrier: Carrier,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    version: u64,
+}
+
+impl Store {
+    /// Stores a new number. [`StoreError::Conflict`] if any account has it, this one included, wherever it
+    /// stands.
+    pub async fn add_phone_number(&self, number: &PhoneNumber) -> Result<(), StoreError> {
+        let owner = Owned { account_id: number.account_id };
+        self.write(vec![
+            self.put_new(number_item(number)?),
+            self.put_new(Item::new(items::number_key(&number.phone_number), OWNER, &owner)?),
+        ])
+        .await
+    }
+
+    /// A number of the account, wherever it stands.
+    pub async fn phone_number(
+        &self,
+        account: AccountId,
+        number: &E164,
+    ) -> Result<Option<PhoneNumber>, StoreError> {
+        let item = self.get(items::account_pk(account), items::number_key(number)).await?;
+        item.map(|item| read_number(account, item)).transpose()
+    }
+
+    /// One page of the numbers that an account owns, newest first; and whether there are more.
+    pub async fn phone_numbers(
+        &self,
+        account: AccountId,
+        listing: Listing,
+    ) -> Result<(Vec<PhoneNumber>, bool), StoreError> {
+        let (lines, has_more) = self.listed(vec![items::numbers_pk(account)], listing).await?;
+        let items = self.batch_of(lines.iter().map(|line| (line.pk.clone(), line.sk.clone()))).await?;
+        let mut numbers: Vec<_> =
+            items.into_iter().map(|item| read_number(account, item)).collect::<Result<_, _>>()?;
+        numbers.retain(PhoneNumber::is_owned);
+        // As the index sorts them.
+        numbers.sort_unstable_by_key(|number| std::cmp::Reverse((number.created_at, number.id)));
+        Ok((numbers, has_more))
+    }
+
+    /// Writes a number in place of `before`; the number as it is then. [`StoreError::Conflict`] if somebody
+    /// else wrote meanwhile.
+    pub async fn change_phone_number(
+        &self,
+        before: &PhoneNumber,
+        after: PhoneNumber,
+    ) -> Result<PhoneNumber, StoreError> {
+        let after = PhoneNumber { version: before.version + 1, ..after };
+        self.write(vec![self.put_if(number_item(&after)?, &unchanged(before))]).await?;
+        Ok(after)
+    }
+
+    /// Reads a number that the account owns, asks `change` what becomes of it and writes that; again from the
+    /// start when somebody else wrote meanwhile. None if the account owns no such number; what `change`
+    /// refuses is handed on.
+    pub async fn update_phone_number<E>(
+        &self,
+        account: AccountId,
+        number: &E164,
+        now: Timestamp,
+        mut change: impl FnMut(&PhoneNumber) -> Result<PhoneNumber, E>,
+    ) -> Result<Option<Result<PhoneNumber, E>>, StoreError> {
+        for attempt in 0..ATTEMPTS {
+            let before = self.phone_number(account, number).await?.filter(PhoneNumber::is_owned);
+            let Some(before) = before else { return Ok(None) };
+            let after = match change(&before) {
+                Ok(after) => PhoneNumber { updated_at: now, ..after },
+                Err(refused) => return Ok(Some(Err(refused))),
+            };
+            match self.change_phone_number(&before, after).await {
+                Err(StoreError::Conflict) => back_off(attempt).await,
+                changed => return Ok(Some(Ok(changed?))),
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// The number of the account that has this id, wherever it stands.
+    pub async fn phone_number_of(
+        &self,
+        account: AccountId,
+        id: PhoneNumberId,
+    ) -> Result<Option<PhoneNumber>, StoreError> {
+        let (pk, from, to) = (items::account_pk(account), NUMBER.to_owned(), format!("{NUMBER}~"));
+        for item in self.range(pk, from, to, usize::MAX).await? {
+            let number = read_number(account, item)?;
+            if number.id == id {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a number away: anybody can have it. [`StoreError::Conflict`] if it is not as `number` any more.
+    pub async fn remove_phone_number(&self, number: &PhoneNumber) -> Result<(), StoreError> {
+        let key = items::number_key(&number.phone_number);
+        let own = Condition::new("account_id = :account").text(":account", &number.account_id);
+        self.write(vec![
+            self.delete_if(items::account_pk(number.account_id), &key, &unchanged(number)),
+            self.delete_if(key, OWNER, &own),
+        ])
+        .await
+    }
+
+    /// Whether `number` is the account's, to be used.
+    pub async fn owns_phone_number(&self, account: AccountId, number: &E164) -> Result<bool, StoreError> {
+        Ok(self.phone_number(account, number).await?.is_some_and(|number| number.is_owned()))
+    }
+
+    /// Whether the account has a number in a country of this calling code, such as `+44`.
+    pub async fn has_number_in(&self, account: AccountId, calling_code: &str) -> Result<bool, StoreError> {
+        let from = format!("{NUMBER}{calling_code}");
+        let to = format!("{from}~");
+        for item in self.range(items::account_pk(account), from, to, usize::MAX).await? {
+            if read_number(account, item)?.is_owned() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// At most `limit` numbers whose purchase or release was cut short, the longest overdue at `now` first.
+    pub async fn due_phone_numbers(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(AccountId, E164)>, StoreError> {
+        let asked = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("due")
+            .key_condition_expression("due_pk = :due AND due_at <= :now")
+            .expression_attribute_values(":due", AttributeValue::S(DUE_NUMBERS.to_owned()))
+            .expression_attribute_values(":now", items::millis(now))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .send();
+        let page = Box::pin(asked).await.map_err(|error| read_error("Query", &error))?;
+        let key = |item: Item| {
+            let number = item.sk()?.strip_prefix(NUMBER)?;
+            Some((item.pk()?.parse().ok()?, number.parse().ok()?))
+        };
+        Ok(page.items.unwrap_or_default().into_iter().map(Item::from).filter_map(key).collect())
+    }
+
+    /// Has a number that could not be cleared away come up again at `until`.
+    pub async fn postpone_phone_number(
+        &self,
+        account: AccountId,
+        number: &E164,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.postpone_item(items::account_pk(account), &items::number_key(number), until).await
+    }
+
+    /// The account at the carrier that a conversation's call goes through.
+    pub async fn call_account(
+        &self,
+        sealer: &Sealer,
+        conversation: &Conversation,
+    ) -> Result<CallAccount, StoreError> {
+        let is_imported = conversation.phone_call.as_ref().is_some_and(|call| call.imported);
+        let Some(number) = conversation.own_number().filter(|_number| is_imported) else {
+            return Ok(CallAccount::Deployments);
+        };
+        match self.phone_number(conversation.account_id, number).await? {
+            Some(number) => self.carrier_account(sealer, &number).await,
+            None => Ok(CallAccount::Gone),
+        }
+    }
+
+    /// The account at the carrier that a number belongs to.
+    pub async fn carrier_account(
+        &self,
+        sealer: &Sealer,
+        number: &PhoneNumber,
+    ) -> Result<CallAccount, StoreError> {
+        let Some(own) = &number.carrier.own else { return Ok(CallAccount::Deployments) };
+        let id = number.id.to_string();
+        let auth_token: Secret = sealer.open((number.account_id, &id), &own.auth_token).await?;
+        Ok(CallAccount::Customers(CarrierAccount { account_sid: own.account_sid.clone(), auth_token }))
+    }
+}
+
+fn unchanged(number: &PhoneNumber) -> Condition {
+    Condition::new("version = :before").value(":before", AttributeValue::N(number.version.to_string()))
+}
+
+fn number_item(number: &PhoneNumber) -> Result<Item, StoreError> {
+    let stored = StoredNumber {
+        id: number.id,
+        phone_number: number.phone_number.clone(),
+        inbound_agent_id: number.inbound_agent_id,
+        webhooks: serde_json::to_string(&number.webhooks).map_err(|_| StoreError::Corrupt("NEW"))?,
+        standing: number.standing,
+        carrier: number.carrier.clone(),
+        created_at: number.created_at,
+        updated_at: number.updated_at,
+        version: number.version,
+    };
+    let (account, key) = (number.account_id, items::number_key(&number.phone_number));
+    let item = Item::new(items::account_pk(account), key, &stored)?;
+    Ok(match number.due_at() {
+        Some(at) => item.due_in(DUE_NUMBERS, at),
+        None => item.listed(items::numbers_pk(account), number.created_at, &number.id),
+    })
+}
+
+fn read_number(account_id: AccountId, item: Item) -> Result<PhoneNumber, StoreError> {
+    let StoredNumber {
+        id,
+        phone_number,
+        inbound_agent_id,
+        webhooks,
+        standing,
+        carrier,
+        created_at,
+        updated_at,
+        version,
+    } = item.read(NUMBER)?;
+    let webhooks = serde_json::from_str(&webhooks).map_err(|_| StoreError::Corrupt(NUMBER))?;
+    Ok(PhoneNumber {
+        id,
+        account_id,
+        phone_number,
+        inbound_agent_id,
+        webhooks,
+        standing,
+        carrier,
+        created_at,
+        updated_at,
+        version,
+    })
+}
+
+#[cfg(test)]
+#[path = "numbers_tests.rs"]
+mod tests;

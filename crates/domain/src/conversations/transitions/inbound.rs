@@ -1,0 +1,152 @@
+//! A call that comes in: it is stored when it is decided what becomes of it, so its first write is one of
+//! these two.
+
+use serde_json::json;
+
+use super::{Conversation, NotPossible, RejectReason, Transition};
+use crate::{
+    agents::AgentConfig,
+    conversations::State,
+    costs::Prices,
+    events::{Asked, EventName},
+    time::Timestamp,
+};
+
+impl Conversation {
+    /// An agent takes the call; the stream will be let in with the token of this hash. `asked` are the
+    /// number's webhooks that chose the agent, `notes` what else the log says of that.
+    pub fn take(
+        &self,
+        agent: &AgentConfig,
+        media_token_sha256: String,
+        asked: Vec<Asked>,
+        notes: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Transition, NotPossible> {
+        let mut next = self.arrived(agent, asked, notes)?;
+        next.conversation.state = State::Answered { answered_at: now };
+        next.conversation.media_token_sha256 = Some(media_token_sha256);
+        next.emit(agent, now, EventName::Accepted, json!({ "phone_call": self.phone_call }));
+        Ok(next)
+    }
+
+    /// The call is turned away; it is neither answered nor paid for.
+    pub fn turn_away(
+        &self,
+        agent: &AgentConfig,
+        reason: RejectReason,
+        asked: Vec<Asked>,
+        notes: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Transition, NotPossible> {
+        let arrived = self.arrived(agent, asked, notes)?;
+        let (conversation, prices) = (&arrived.conversation, Prices::default());
+        let ended = conversation.close(agent, Some(reason), reason.ended_reason(), &[], &prices, now);
+        let version = conversation.version;
+        let events = arrived.events.into_iter().chain(ended.events).collect();
+        let conversation = Self { version, ..ended.conversation };
+        Ok(Transition { conversation, events, messages: vec![] })
+    }
+
+    /// The call was connected, and the carrier asks again what to do with it, since our answer was lost:
+    /// the stream will be let in with the token of this hash, and with no earlier one.
+    pub fn taken_again(&self, media_token_sha256: String) -> Result<Transition, NotPossible> {
+        if !matches!(self.state, State::Answered { .. }) {
+            return Err(NotPossible);
+        }
+        let mut next = self.changed(self.state.clone());
+        next.conversation.media_token_sha256 = Some(media_token_sha256);
+        Ok(next)
+    }
+
+    fn arrived(
+        &self,
+        agent: &AgentConfig,
+        asked: Vec<Asked>,
+        notes: Vec<String>,
+    ) -> Result<Transition, NotPossible> {
+        let State::Ringing { .. } = self.state else { return Err(NotPossible) };
+        let mut next = self.changed(self.state.clone());
+        // It was told to those who were asked before anything was stored.
+        let data = json!({ "phone_call": self.phone_call });
+        next.emit(agent, self.created_at, EventName::ConnectionRequested, data);
+        if let Some(event) = next.events.last_mut() {
+            event.asked = asked;
+            event.notes.splice(0..0, notes);
+        }
+        Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        agents::{Hook, Instruction},
+        conversations::{ConversationType, EndedReason, Status},
+        ids::{AccountId, ConversationId},
+        limits::Slot,
+    };
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_795_339_800_000 + seconds * 1_000)
+    }
+
+    fn ringing() -> Conversation {
+        let (id, account) = (ConversationId::new(at(0), 1), AccountId::new(at(0), 2));
+        let (to, from) = ("+14155550199".parse().unwrap(), "+14155550100".parse().unwrap());
+        Conversation::inbound(id, account, to, from, "CA1".into(), at(0))
+    }
+
+    fn names(transition: &Transition) -> Vec<EventName> {
+        transition.events.iter().map(|event| event.name).collect()
+    }
+
+    #[test]
+    fn a_call_that_is_taken_waits_for_its_stream_and_counts_as_live() {
+        let agent = AgentConfig::default();
+        let taken = ringing().take(&agent, "hash".into(), vec![], vec!["a note".into()], at(2)).unwrap();
+        assert_eq!(names(&taken), [EventName::ConnectionRequested, EventName::Accepted]);
+        assert_eq!(taken.events[0].notes, ["a note"]);
+        let conversation = taken.conversation;
+        assert_eq!(conversation.kind, ConversationType::InboundPhoneCall);
+        assert_eq!((conversation.slot, conversation.status()), (Slot::Live, Status::Queued));
+        assert_eq!(conversation.answered_at(), Some(at(2)));
+        assert_eq!(conversation.due_at(), Some(at(62)));
+        let started = conversation.started(&agent, "CA1", at(3)).unwrap();
+        assert_eq!(names(&started), [EventName::Started]);
+        assert_eq!(conversation.take(&agent, "hash".into(), vec![], vec![], at(3)), Err(NotPossible));
+        let again = conversation.taken_again("other".into()).unwrap();
+        assert_eq!(again.conversation.media_token_sha256.as_deref(), Some("other"));
+        assert_eq!(started.conversation.taken_again("other".into()), Err(NotPossible));
+    }
+
+    #[test]
+    fn a_call_that_is_turned_away_is_over_with_its_first_write() {
+        let agent = AgentConfig::default();
+        for (reason, ended) in
+            [(RejectReason::HungUp, EndedReason::AgentEnded), (RejectReason::Failed, EndedReason::Unknown)]
+        {
+            let before = ringing();
+            let over = before.turn_away(&agent, reason, vec![], vec![], at(1)).unwrap();
+            let events = [EventName::ConnectionRequested, EventName::Rejected, EventName::Ended];
+            assert_eq!(names(&over), events);
+            assert_eq!(over.events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+            let (at_end, why, cost) = over.conversation.ended().unwrap();
+            assert_eq!((at_end, why, cost.total.to_f64()), (at(1), ended, 0.0));
+            assert_eq!((over.conversation.slot, over.conversation.version), (Slot::None, before.version + 1));
+            assert_eq!(over.conversation.next_sequence, 4);
+        }
+    }
+
+    #[test]
+    fn a_hook_may_hang_up_on_a_call_that_comes_in() {
+        let hook = Hook {
+            events: vec![EventName::ConnectionRequested],
+            filter: None,
+            instructions: vec![Instruction::HangUp],
+        };
+        let agent = AgentConfig { hooks: vec![hook], ..AgentConfig::default() };
+        assert!(ringing().hangs_up_on(&agent, EventName::ConnectionRequested));
+    }
+}

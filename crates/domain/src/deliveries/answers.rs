@@ -1,0 +1,75 @@
+//! What is kept of a receiver's answer.
+
+/// As much of an answer as is kept, in bytes.
+pub const MAX_ANSWER_BYTES: usize = 1024;
+
+const REDACTED: &str = "[redacted]";
+/// A shorter secret (`1`, `true`) is none, and would blacken every answer.
+const SHORTEST_SECRET: usize = 8;
+/// What our own secrets begin with, and how long they are at least without it.
+const OURS: [(&str, usize); 2] = [("sk_", 32), ("whsec_", 24)];
+
+/// The first KiB of an answer without secrets: those given (the values of the webhook's own headers, which
+/// a receiver may echo), also without the scheme that one begins with, and whatever looks like one of our
+/// tokens or signing secrets.
+#[must_use]
+pub fn kept<'a>(answer: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    let mut text = answer.to_owned();
+    let mut secrets: Vec<_> = secrets
+        .into_iter()
+        .flat_map(|secret| std::iter::once(secret).chain(secret.split_ascii_whitespace()))
+        .filter(|secret| secret.len() >= SHORTEST_SECRET)
+        .collect();
+    // One that contains another is replaced as a whole.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    for secret in secrets {
+        text = text.replace(secret, REDACTED);
+    }
+    for (prefix, length) in OURS {
+        text = without_tokens(&text, prefix, length);
+    }
+    text.truncate(text.floor_char_boundary(MAX_ANSWER_BYTES));
+    text
+}
+
+fn without_tokens(text: &str, prefix: &str, length: usize) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_');
+    let mut parts = text.split(prefix);
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(is_part);
+        if part.len() - rest.len() >= length {
+            clean.push_str(REDACTED);
+            clean.push_str(rest);
+        } else {
+            clean.push_str(prefix);
+            clean.push_str(part);
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_kept_wherever_they_stand() {
+        let token = format!("sk_{}", "a1".repeat(16));
+        let signing = format!("whsec_{}=", "Ab+/".repeat(10));
+        let answer = format!("[{token}] \"{signing}\" Bearer 0123456789, 0123456789 1 sk_short whsec_");
+        assert_eq!(
+            kept(&answer, ["Bearer 0123456789", "1"]),
+            "[[redacted]] \"[redacted]\" [redacted], [redacted] 1 sk_short whsec_"
+        );
+    }
+
+    #[test]
+    fn an_answer_is_cut_after_its_secrets_are_gone_and_never_inside_of_a_letter() {
+        let long = format!("{}{}", "x".repeat(MAX_ANSWER_BYTES - 4), "secret-0123456789");
+        let expected = format!("{}[red", "x".repeat(MAX_ANSWER_BYTES - 4));
+        assert_eq!(kept(&long, ["secret-0123456789"]), expected);
+        let letters = kept(&"é🎂".repeat(1_000), []);
+        assert!(letters.len() <= MAX_ANSWER_BYTES && letters.len() > MAX_ANSWER_BYTES - 4);
+    }
+}

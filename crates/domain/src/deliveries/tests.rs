@@ -1,0 +1,258 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// A movable clock.
+struct Clock(Timestamp);
+
+impl Clock {
+    fn new() -> Self {
+        Self(Timestamp::from_millis(1_795_339_800_000))
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.0 = self.0.after(by);
+    }
+
+    fn attempt(&self, status: u16) -> Attempt {
+        Attempt { at: self.0, status: Some(status), latency_ms: 100, answer: None }
+    }
+}
+
+fn conversation() -> ConversationId {
+    ConversationId::new(Clock::new().0, 1)
+}
+
+fn fresh(clock: &Clock) -> Delivery {
+    Delivery::new(EventId::of(conversation(), 1, clock.0), 1, 0, clock.0)
+}
+
+const MIDDLE: u32 = u32::MAX / 2 + 1;
+const HOUR: Duration = Duration::from_hours(1);
+
+#[test]
+fn ten_attempts_are_made_at_the_times_of_the_schedule_and_then_it_is_exhausted() {
+    let mut clock = Clock::new();
+    let began = clock.0;
+    let mut known = None;
+    let mut waits = vec![];
+    for number in 1..=10 {
+        // The message of the queue, or of the sweeper, that comes at the time.
+        let Step::Try(delivery) = step(known.take(), fresh(&clock), number, clock.0) else {
+            panic!("attempt {number} is not tried");
+        };
+        assert_eq!(delivery.attempt, number);
+        let after = delivery.after(clock.attempt(500), None, MIDDLE);
+        clock.advance(Duration::from_millis(100));
+        if let Some(next) = after.next_attempt_at {
+            assert_eq!(after.status, DeliveryStatus::Pending);
+            let wait = next.since(clock.0);
+            assert_eq!(after.queue_delay(clock.0).is_some(), wait <= MAX_QUEUED, "{wait:?}");
+            let due = after.due_at().unwrap();
+            assert_eq!(due, if wait <= MAX_QUEUED { next.after(MAX_QUEUED) } else { next });
+            // The message of the attempt that was just made, once more: its successor is perhaps lost.
+            let again = step(Some(after.clone()), fresh(&clock), number, clock.0);
+            let expected = if wait <= MAX_QUEUED { Step::SendAgain(after.clone()) } else { Step::Drop };
+            assert_eq!(again, expected, "after {number}");
+            waits.push(wait);
+            clock.advance(wait);
+        }
+        known = Some(after);
+    }
+    assert_eq!(waits, SCHEDULE);
+    let exhausted = known.unwrap();
+    assert_eq!((exhausted.status, exhausted.next_attempt_at), (DeliveryStatus::Exhausted, None));
+    assert_eq!(exhausted.attempts.len(), 10);
+    assert_eq!((exhausted.due_at(), exhausted.queue_delay(clock.0)), (None, None));
+    let took = clock.0.since(began);
+    assert!(took > HOUR * 22 && took < HOUR * 24, "about a day: {took:?}");
+    assert_eq!(step(Some(exhausted.clone()), fresh(&clock), 10, clock.0), Step::Bury);
+    assert_eq!(step(Some(exhausted), fresh(&clock), 9, clock.0), Step::Drop);
+}
+
+#[test]
+fn a_message_for_another_attempt_is_dropped() {
+    let clock = Clock::new();
+    assert_eq!(step(None, fresh(&clock), 2, clock.0), Step::Drop, "of what is gone");
+    let second = fresh(&clock).after(clock.attempt(500), None, 0);
+    assert_eq!(step(Some(second.clone()), fresh(&clock), 3, clock.0), Step::Drop, "too early");
+    let third = second.after(clock.attempt(500), None, 0);
+    assert_eq!(step(Some(third.clone()), fresh(&clock), 1, clock.0), Step::Drop, "too late");
+    let delivered = third.after(clock.attempt(204), None, 0);
+    assert_eq!((delivered.status, delivered.next_attempt_at), (DeliveryStatus::Delivered, None));
+    for number in 0..6 {
+        assert_eq!(step(Some(delivered.clone()), fresh(&clock), number, clock.0), Step::Drop);
+    }
+}
+
+#[test]
+fn every_answer_but_2xx_is_a_failure_and_410_the_last() {
+    let clock = Clock::new();
+    for status in [100, 199, 300, 301, 302, 304, 400, 404, 429, 500, 503, 599] {
+        let after = fresh(&clock).after(clock.attempt(status), None, 0);
+        assert_eq!(after.status, DeliveryStatus::Pending, "{status}");
+    }
+    for status in [200, 201, 202, 204, 299] {
+        let after = fresh(&clock).after(clock.attempt(status), None, 0);
+        assert_eq!(after.status, DeliveryStatus::Delivered, "{status}");
+    }
+    let none = Attempt { status: None, ..clock.attempt(0) };
+    assert_eq!(fresh(&clock).after(none, None, 0).status, DeliveryStatus::Pending);
+    let gone = fresh(&clock).after(clock.attempt(410), None, 0);
+    assert_eq!((gone.status, gone.next_attempt_at), (DeliveryStatus::Stopped, None));
+    let not_tried = fresh(&clock).stopped();
+    assert_eq!((not_tried.status, not_tried.attempts.len()), (DeliveryStatus::Stopped, 0));
+    assert_eq!(step(Some(not_tried), fresh(&clock), 1, clock.0), Step::Drop);
+}
+
+#[test]
+fn what_the_receiver_asks_for_is_honoured_up_to_twice_the_step() {
+    let clock = Clock::new();
+    for (asked, waited) in [(0, 5), (3, 5), (7, 7), (10, 10), (11, 10), (86_400, 10)] {
+        let after = fresh(&clock).after(clock.attempt(429), Some(Duration::from_secs(asked)), MIDDLE);
+        let wait = after.next_attempt_at.unwrap().since(clock.attempt(429).ended_at());
+        assert_eq!(wait, Duration::from_secs(waited), "asked for {asked} s");
+    }
+}
+
+#[test]
+fn asked_for_again_the_schedule_begins_anew_and_what_was_tried_is_kept() {
+    let mut clock = Clock::new();
+    let mut delivery = fresh(&clock);
+    for _ in 0..10 {
+        delivery = delivery.after(clock.attempt(500), None, 0);
+    }
+    clock.advance(HOUR);
+    assert!(!delivery.was_asked_for());
+    let stale = delivery.attempt;
+    let again = delivery.again(clock.0);
+    assert!(again.was_asked_for());
+    assert_eq!((again.status, again.queue_delay(clock.0)), (DeliveryStatus::Pending, Some(Duration::ZERO)));
+    assert_eq!(again.attempts.len(), 10);
+    assert_eq!(step(Some(again.clone()), fresh(&clock), stale, clock.0), Step::Drop);
+    let number = again.attempt;
+    assert_eq!(step(Some(again.clone()), fresh(&clock), number, clock.0), Step::Try(again.clone()));
+    let mut again = again.after(clock.attempt(500), None, MIDDLE);
+    assert_eq!(again.next_attempt_at.unwrap().since(clock.attempt(500).ended_at()), SCHEDULE[0]);
+    for _ in 0..100 {
+        again = again.again(clock.0).after(clock.attempt(503), None, 0);
+    }
+    assert_eq!(again.attempts.len(), MAX_ATTEMPTS_KEPT);
+}
+
+#[test]
+fn an_event_that_is_answered_at_once_is_tried_once() {
+    let clock = Clock::new();
+    let id = EventId::of(conversation(), 1, clock.0);
+    for (status, expected) in [(200, DeliveryStatus::Delivered), (500, DeliveryStatus::Failed)] {
+        let delivery = Delivery::at_once(id, 1, 0, clock.attempt(status));
+        assert_eq!((delivery.status, delivery.attempts.len()), (expected, 1));
+        assert_eq!(delivery.next_attempt_at, None);
+    }
+}
+
+#[test]
+fn at_most_ten_attempts_are_under_way_at_a_host_and_each_once() {
+    let mut clock = Clock::new();
+    let mut host = Host::default();
+    let flight = |n: usize| flight(conversation(), 1, n);
+    for n in 0..MAX_IN_FLIGHT {
+        assert_eq!(host.admit(&flight(n), clock.0), Admission::Admitted);
+    }
+    assert_eq!(host.admit(&flight(99), clock.0), Admission::Full);
+    host.done(&flight(0), true, clock.0);
+    assert_eq!(host.admit(&flight(1), clock.0), Admission::Full, "it is under way already");
+    assert_eq!(host.admit(&flight(99), clock.0), Admission::Admitted);
+    // Whoever made them is gone.
+    clock.advance(IN_FLIGHT);
+    assert_eq!(host.admit(&flight(100), clock.0), Admission::Admitted);
+    assert_eq!(host.in_flight.len(), 1);
+}
+
+#[test]
+fn a_host_that_gives_no_answers_is_left_alone_and_one_attempt_looks_again() {
+    let mut clock = Clock::new();
+    let mut host = Host::default();
+    for n in 0..BREAKER_FAILURES {
+        let flight = n.to_string();
+        assert_eq!(host.admit(&flight, clock.0), Admission::Admitted);
+        clock.advance(Duration::from_secs(15));
+        host.done(&flight, false, clock.0);
+    }
+    let open = Admission::Open(clock.0.after(BREAKER_OPEN));
+    assert_eq!(host.admit("a", clock.0), open);
+    clock.advance(BREAKER_OPEN);
+    assert_eq!(host.admit("a", clock.0), Admission::Admitted, "one looks");
+    assert_eq!(host.admit("b", clock.0), Admission::Open(clock.0.after(BREAKER_OPEN)), "the others wait");
+    clock.advance(Duration::from_secs(15));
+    host.done("a", false, clock.0);
+    assert_eq!(host.admit("b", clock.0), Admission::Open(clock.0.after(BREAKER_OPEN)));
+    clock.advance(BREAKER_OPEN);
+    assert_eq!(host.admit("b", clock.0), Admission::Admitted);
+    host.done("b", true, clock.0);
+    assert_eq!(host, Host::default(), "one answer and all is well");
+}
+
+#[test]
+fn one_that_was_held_back_asks_less_and_less_often_and_is_given_up_after_a_day() {
+    let now = Clock::new().0;
+    let open = Admission::Open(now.after(Duration::from_secs(20)));
+    let seconds = Duration::from_secs;
+    for (admission, waited, expected) in [
+        (Admission::Full, seconds(0), seconds(1)),
+        (Admission::Full, seconds(40), seconds(20)),
+        (Admission::Full, HOUR * 48, seconds(60)),
+        (open, seconds(0), seconds(20)),
+        (open, seconds(400), seconds(200)),
+        (open, HOUR * 24, seconds(900)),
+    ] {
+        assert_eq!(held_for(admission, waited, now, 0), Some(expected), "{admission:?} {waited:?}");
+        let longest = held_for(admission, waited, now, u32::MAX).unwrap();
+        assert_eq!(longest, expected.mul_f64(1.5));
+    }
+    assert_eq!(held_for(open, HOUR * 24 + seconds(1), now, 0), None);
+    let given_up = fresh(&Clock::new()).given_up(now);
+    assert_eq!((given_up.status, given_up.attempts.len()), (DeliveryStatus::Exhausted, 1));
+}
+
+#[test]
+fn a_host_is_a_name_and_a_port() {
+    for (url, host) in [
+        ("https://Example.com/a?b", "example.com:443"),
+        ("http://example.com", "example.com:80"),
+        ("http://127.0.0.1:8080/", "127.0.0.1:8080"),
+        ("https://[2606:4700::1]/", "[2606:4700::1]:443"),
+        ("nonsense", ""),
+    ] {
+        assert_eq!(host_of(url), host);
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_wait_is_within_a_fifth_of_its_step(step in 0..SCHEDULE.len(), random: u32) {
+        let step = SCHEDULE[step];
+        let wait = wait(step, None, random);
+        prop_assert!(wait >= step.mul_f64(0.8) && wait <= step.mul_f64(1.2), "{wait:?} of {step:?}");
+    }
+
+    #[test]
+    fn whatever_is_answered_a_delivery_that_is_pending_is_due_and_no_other(
+        statuses in prop::collection::vec(prop::option::of(0_u16..1_000), 0..40),
+        random: u32,
+    ) {
+        let clock = Clock::new();
+        let mut delivery = fresh(&clock);
+        for status in statuses {
+            if delivery.status != DeliveryStatus::Pending {
+                delivery = delivery.again(clock.0);
+            }
+            let before = delivery.attempt;
+            delivery = delivery.after(Attempt { status, ..clock.attempt(0) }, None, random);
+            prop_assert!(delivery.attempt > before);
+            let pending = delivery.status == DeliveryStatus::Pending;
+            prop_assert_eq!(pending, delivery.next_attempt_at.is_some());
+            prop_assert_eq!(pending, delivery.due_at().is_some());
+        }
+    }
+}

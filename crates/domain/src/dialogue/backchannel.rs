@@ -1,0 +1,71 @@
+//! Words by which somebody only shows that they listen: no reason to stop speaking.
+
+use super::endpointing::plain_words;
+
+/// More words than this are an answer, whatever they are.
+const MOST_WORDS: usize = 3;
+
+/// By language (the first part of a BCP-47 tag): words as a transcriber writes them, without case and
+/// punctuation. Not "no" or "stop", nor what can be a request.
+const WORDS: [(&str, &[&str]); 8] = [
+    (
+        "en",
+        &[
+            "uhhuh", "mhm", "mmhm", "mmhmm", "mm", "hm", "hmm", "uh", "um", "ah", "oh", "yeah", "yes", "yep",
+            "ok", "okay", "right", "sure", "alright", "great", "good", "cool", "i", "see", "got", "it",
+        ],
+    ),
+    (
+        "de",
+        &[
+            "mhm", "hm", "hmm", "äh", "ähm", "ah", "aha", "oh", "ja", "jaja", "ok", "okay", "genau", "gut",
+            "klar", "verstehe",
+        ],
+    ),
+    (
+        "fr",
+        &["mhm", "hm", "hmm", "euh", "ah", "oh", "oui", "ouais", "ok", "okay", "daccord", "bien", "voilà"],
+    ),
+    ("es", &["mhm", "hm", "hmm", "eh", "ah", "oh", "sí", "si", "ok", "okay", "vale", "ya", "claro", "bien"]),
+    ("it", &["mhm", "hm", "hmm", "eh", "ah", "oh", "sì", "si", "ok", "okay", "certo", "bene", "capito"]),
+    ("nl", &["mhm", "hm", "hmm", "eh", "ah", "oh", "ja", "ok", "okay", "oké", "goed", "precies"]),
+    ("pt", &["mhm", "hm", "hmm", "eh", "ah", "oh", "sim", "ok", "okay", "tá", "certo", "bem", "claro"]),
+    ("sv", &["mhm", "hm", "hmm", "eh", "ah", "oh", "ja", "jo", "ok", "okej", "okay", "precis", "bra"]),
+];
+
+/// Whether `text` is nothing but such words. Of a language that is not known here, nothing is.
+pub(super) fn is_mere(language: &str, text: &str) -> bool {
+    let primary = language.split('-').next().unwrap_or_default();
+    let Some((_, known)) = WORDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(primary)) else {
+        return false;
+    };
+    let words = plain_words(text);
+    (1..=MOST_WORDS).contains(&words.len()) && words.iter().all(|word| known.contains(&word.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_of_listening_are_told_from_words_that_want_something() {
+        for (language, text, is) in [
+            ("en", "Uh-huh.", true),
+            ("en-US", "Yeah, okay.", true),
+            ("en", "I see.", true),
+            ("en", "Got it, great", true),
+            ("en", "No.", false),
+            ("en", "Yes, but wait", false),
+            ("en", "yeah yeah yeah yeah", false),
+            ("en", "", false),
+            ("de", "Ja, genau.", true),
+            ("de", "Ja, morgen", false),
+            ("fr", "D'accord.", true),
+            ("es", "Sí, claro", true),
+            ("ja", "okay", false),
+            ("", "okay", false),
+        ] {
+            assert_eq!(is_mere(language, text), is, "{language}: {text}");
+        }
+    }
+}

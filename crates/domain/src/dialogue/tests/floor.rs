@@ -1,0 +1,194 @@
+//! The user makes a sound while the agent speaks.
+
+use super::*;
+
+/// 45 characters: they play for 2,250 ms, from 100 ms on.
+const ANSWER: &str = "On Saturdays we close at six in the afternoon";
+const LOUD: i16 = -15;
+
+/// A call in which this is being said for so long.
+fn speaking(for_ms: u64) -> Call {
+    let mut call = Call::asked("When do you close?");
+    call.answers(0, ANSWER);
+    call.advance(100 + for_ms);
+    assert_eq!(call.story()[2..], ["agent starts"]);
+    call
+}
+
+/// How many bytes were sent, without those that were taken back.
+fn sent(call: &Call) -> i64 {
+    let bytes = |(_, output): &(CallTime, Output)| match output {
+        Output::Send { bytes, .. } => i64::from(*bytes),
+        Output::Rewind { bytes, .. } => -i64::from(*bytes),
+        _ => 0,
+    };
+    call.done.iter().map(bytes).sum()
+}
+
+#[test]
+fn two_hundred_milliseconds_of_speech_stop_the_agent_in_the_frame_that_completes_them() {
+    let mut call = speaking(500);
+    call.sounds(180, LOUD);
+    assert_eq!(call.story(), [""; 0]);
+    call.sounds(20, LOUD);
+    let story = call.story();
+    assert_eq!(story[0], "clear");
+    assert!(story[1].starts_with("rewind 0 by "), "{story:?}");
+    assert_eq!(story.len(), 2);
+    assert_eq!(call.done.iter().find(|(_, output)| *output == Output::Clear).unwrap().0, ms(800));
+}
+
+#[test]
+fn a_cough_does_not_take_the_floor() {
+    let mut call = speaking(500);
+    call.sounds(300, LOUD);
+    call.story();
+    let before = call.sent().len();
+    call.is_quiet(980);
+    assert_eq!(call.sent().len(), before, "it waits for words");
+    call.advance(100);
+    assert!(call.sent().len() > before, "it goes on by itself");
+    call.advance(5000);
+    assert_eq!(call.story(), ["agent stops", &format!("agent: {ANSWER}")]);
+    assert_eq!(call.history(), ["user: When do you close?", &format!("agent: {ANSWER}")]);
+}
+
+#[test]
+fn the_agent_goes_on_with_the_word_it_stopped_in() {
+    let mut call = speaking(500);
+    // 700 ms are played: 14 characters, two into "we".
+    call.sounds(200, LOUD);
+    // "On Saturdays " has 13 characters, each of 50 ms; a frame has 20.
+    assert_eq!(sent(&call), 13 * 400 / 160 * 160);
+    call.advance(10_000);
+    assert_eq!(sent(&call), 45 * 400, "and to its end, nothing left out");
+}
+
+#[test]
+fn words_after_the_sound_take_the_floor_and_only_what_was_heard_is_kept() {
+    let mut call = speaking(500);
+    call.sounds(300, LOUD);
+    call.story();
+    call.guesses("wait a moment");
+    assert_eq!(
+        call.story(),
+        ["user starts", "cancel speech", "agent stops", "agent, cut off: On Saturdays"],
+        "the audio was cleared already"
+    );
+    call.advance(3000);
+    assert_eq!(call.story()[..2], ["user stops", "user: wait a moment"]);
+}
+
+#[test]
+fn words_that_only_show_listening_do_not_take_the_floor() {
+    let mut call = speaking(500);
+    call.sounds(300, LOUD);
+    call.story();
+    call.feed(Input::SpeechBegan);
+    call.guesses("uh");
+    assert_eq!(call.story(), ["user starts"]);
+    let before = call.sent().len();
+    call.hears("Uh-huh.");
+    assert!(call.sent().len() > before, "it goes on at once");
+    call.feed(Input::TurnEnded);
+    call.advance(5000);
+    assert_eq!(call.story(), ["user stops", "agent stops", &format!("agent: {ANSWER}")]);
+    assert_eq!(call.history().len(), 2);
+}
+
+#[test]
+fn a_yes_that_outlasts_the_agent_is_an_answer() {
+    let mut call = speaking(2100);
+    call.guesses("yes");
+    call.advance(300);
+    call.hears("Yes.");
+    call.feed(Input::TurnEnded);
+    let story = call.story();
+    assert_eq!(story[story.len() - 2..], ["user: Yes.", "ask 1"], "{story:?}");
+}
+
+#[test]
+fn a_sign_of_listening_that_goes_on_is_an_interruption() {
+    let mut call = speaking(1000);
+    call.guesses("yeah");
+    assert_eq!(call.story(), ["user starts"]);
+    call.guesses("yeah but tomorrow");
+    assert_eq!(call.story()[..2], ["clear", "cancel speech"]);
+}
+
+#[test]
+fn the_agents_own_echo_does_not_stop_it() {
+    let mut call = speaking(200);
+    call.sounds(1000, -26);
+    assert_eq!(call.story(), [""; 0]);
+}
+
+#[test]
+fn clicks_do_not_add_up_to_speech() {
+    let mut call = speaking(100);
+    for _ in 0..5 {
+        call.sounds(100, LOUD);
+        call.is_quiet(120);
+    }
+    assert_eq!(call.story(), [""; 0]);
+}
+
+#[test]
+fn a_short_gap_is_within_a_word() {
+    let mut call = speaking(100);
+    call.sounds(120, LOUD);
+    call.is_quiet(60);
+    call.sounds(80, LOUD);
+    assert_eq!(call.story()[0], "clear");
+}
+
+#[test]
+fn sound_that_goes_on_without_words_holds_the_agent_for_three_seconds_once() {
+    let mut call = speaking(100);
+    call.sounds(200, LOUD);
+    let stopped_at = call.now;
+    let before = call.sent().len();
+    call.sounds(8000, LOUD);
+    let went_on = call.sent()[before].0;
+    assert_eq!(went_on, (stopped_at + super::super::floor::LONGEST_PAUSE).0 / 1000);
+    assert_eq!(call.story().iter().filter(|line| *line == "clear").count(), 1);
+}
+
+#[test]
+fn nothing_is_stopped_when_nothing_is_audible() {
+    let mut call = Call::asked("When do you close?");
+    call.sounds(1000, LOUD);
+    assert_eq!(call.story(), [""; 0]);
+}
+
+#[test]
+fn an_agent_that_is_saying_its_last_words_is_not_stopped_by_a_sound() {
+    let mut call = speaking(500);
+    call.feed(Input::HangUp);
+    call.sounds(1000, LOUD);
+    assert_eq!(call.story(), [""; 0]);
+}
+
+#[test]
+fn a_call_that_is_handed_over_while_the_agent_waits_loses_no_word() {
+    let mut call = speaking(500);
+    call.sounds(300, LOUD);
+    call.story();
+    call.feed(Input::Drain);
+    call.advance(600);
+    let story = call.story();
+    assert!(story.contains(&"agent, cut off: On Saturdays".to_owned()), "{story:?}");
+    assert_eq!(story.last().unwrap(), "hand over: we close at six in the afternoon");
+}
+
+#[test]
+fn marks_from_before_the_pause_are_not_heard_words() {
+    let mut call = Call::asked("When do you close?");
+    call.carrier = None;
+    call.answers(0, "We close at six today. Tomorrow we close at seven.");
+    call.advance(100 + 600);
+    call.sounds(200, LOUD);
+    call.feed(Input::Played { mark: Mark { generation: 0, number: 0 } });
+    call.hears("Wait a moment.");
+    assert_eq!(call.story().last().unwrap(), "agent, cut off: We close at six");
+}

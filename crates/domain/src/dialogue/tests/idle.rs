@@ -1,0 +1,79 @@
+//! Nobody speaks.
+
+use super::{super::idle::NOBODY, *};
+
+#[test]
+fn after_fifteen_seconds_of_silence_the_model_is_asked_to_say_something() {
+    let mut call = Call::new(Some("Hello, this is Ada."));
+    call.feed(Input::Started);
+    // The greeting is heard from 100 to 1,050 ms.
+    call.advance(16_000);
+    assert_eq!(call.story().last().unwrap(), "agent: Hello, this is Ada.");
+    call.advance(100);
+    assert_eq!(call.story(), ["ask 0"]);
+    assert_eq!(call.history(), ["agent: Hello, this is Ada.", "note"]);
+    call.answers(0, "Are you still there?");
+    call.advance(2000);
+    assert_eq!(call.story().last().unwrap(), "agent: Are you still there?");
+    assert_eq!(call.history(), ["agent: Hello, this is Ada.", "note", "agent: Are you still there?"]);
+}
+
+#[test]
+fn after_three_reminders_the_agent_says_goodbye_and_ends() {
+    let mut call = Call::begun();
+    for request in 0..3 {
+        call.advance(15_000);
+        assert_eq!(call.story().last().unwrap(), &format!("ask {request}"));
+        call.answers(request, "Are you still there?");
+        call.advance(1100);
+    }
+    call.advance(20_000);
+    let story = call.story();
+    assert_eq!(story[story.len() - 2..], [format!("agent: {NOBODY}"), "end: AgentEnded".into()]);
+}
+
+#[test]
+fn words_start_the_count_anew() {
+    let mut call = Call::begun();
+    for request in [0, 2, 4] {
+        call.advance(15_000);
+        assert_eq!(call.story().last().unwrap(), &format!("ask {request}"));
+        call.answers(request, "Are you still there?");
+        call.advance(1100);
+        call.says("Just a moment please.");
+        call.answers(request + 1, "Take your time.");
+        call.advance(1100);
+    }
+    assert!(!call.story().iter().any(|line| line.starts_with("end")));
+}
+
+#[test]
+fn a_sound_puts_the_reminder_off() {
+    let mut call = Call::begun();
+    call.advance(14_000);
+    call.sounds(100, -15);
+    call.advance(14_900);
+    assert_eq!(call.story(), [""; 0]);
+    call.advance(100);
+    assert_eq!(call.story(), ["ask 0"]);
+}
+
+#[test]
+fn a_running_tool_is_no_silence() {
+    let mut call = Call::asked("Is there a table?");
+    call.calls(0, "a");
+    call.finishes(0);
+    call.story();
+    call.advance(60_000);
+    assert_eq!(call.story(), [""; 0]);
+}
+
+#[test]
+fn a_model_that_has_nothing_to_say_to_silence_is_no_failed_turn() {
+    let mut call = Call::begun();
+    call.advance(15_000);
+    call.fails(0);
+    call.fails(1);
+    call.advance(5000);
+    assert_eq!(call.story(), ["ask 0", "ask 1"]);
+}

@@ -1,0 +1,31 @@
+//! Logs that were tampered with, and engines that changed their mind.
+
+use super::{replay::Log, *};
+
+const LOG: &str = r#"{"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","resumed":null}}
+{"at":0,"input":"Started","outputs":[]}
+{"at":1000000,"input":{"Words":{"text":"Hello.","is_final":true,"spoken_until":null}},"outputs":[{"Event":{"Duration":{"seconds":1}}},{"Event":{"SpeechStarted":"user"}}]}
+"#;
+
+#[test]
+fn the_first_decision_that_is_made_otherwise_is_shown() {
+    let log = Log::parse(LOG).unwrap();
+    // What happened goes before the second that has passed.
+    let difference = log.difference().unwrap();
+    assert_eq!(difference.logged.at, ms(1000));
+    assert_eq!(
+        difference.decided,
+        [
+            Output::Event(Happening::SpeechStarted(Role::User)),
+            Output::Event(Happening::Duration { seconds: 1 })
+        ]
+    );
+}
+
+#[test]
+fn a_line_that_cannot_be_read_is_named() {
+    let broken = LOG.replace("Started", "Strated");
+    assert_eq!(Log::parse(&broken).unwrap_err().line, 2);
+    assert_eq!(Log::parse("").unwrap_err().line, 1);
+    assert_eq!(Log::parse(&LOG[..LOG.len() - 20]).unwrap().steps.len(), 1, "a last line that breaks off");
+}

@@ -1,0 +1,146 @@
+//! Asking twice for one thing: what an `Idempotency-Key` promises.
+//!
+//! Whoever comes first with a key stores a [`Claim`] on it before it does anything, and the answer in it
+//! afterwards. What the request makes takes its id from the claim: so when the first one dies between
+//! making a thing and storing its answer, the next one that comes with the key makes nothing new. It finds
+//! the very thing, by its id.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{accounts::sha256_hex, ids::RequestId, time::Timestamp};
+
+/// How long an answer is kept.
+pub const KEPT: Duration = Duration::from_hours(24);
+/// How long a request may run until it is taken for dead: longer than any does.
+pub const RUNS: Duration = Duration::from_mins(1);
+
+/// What a client calls a request, so that it can send it again: 1 to 255 visible ASCII characters. It is the
+/// client's own, and not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Key {
+    /// Reads the value of the header.
+    #[must_use]
+    pub fn parse(header: &[u8]) -> Option<Self> {
+        let is_valid = (1..=255).contains(&header.len()) && header.iter().all(u8::is_ascii_graphic);
+        is_valid.then(|| String::from_utf8(header.to_vec()).ok().map(Self)).flatten()
+    }
+
+    /// What is stored instead of the key, for requests to this path.
+    #[must_use]
+    pub fn sha256(&self, path: &str) -> String {
+        // No path holds a line feed.
+        sha256_hex(format!("{path}\n{}", self.0))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key([redacted])")
+    }
+}
+
+/// What was answered to the request that came first.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its JSON.
+    pub body: String,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// A key that a request has, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// SHA-256 of the request's body, byte by byte.
+    pub body_sha256: String,
+    /// What the request makes takes its id from this one.
+    pub request: RequestId,
+    /// Who runs it: drawn at random by each that does.
+    pub holder: String,
+    /// It is taken for dead then.
+    pub until: Timestamp,
+    /// What came of it; none before.
+    pub answer: Option<Answer>,
+    /// When all this is forgotten, in seconds since 1970.
+    pub ttl: i64,
+}
+
+/// What a stored claim means for another request with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The key was used for something else.
+    OtherBody,
+    /// This was the answer.
+    Answered(Answer),
+    /// The first one still runs.
+    Running,
+    /// Whoever had it died, or said that it failed: the request may run again, under the same id.
+    Abandoned,
+}
+
+impl Claim {
+    /// A claim of whoever comes first.
+    #[must_use]
+    pub fn new(request: RequestId, body_sha256: String, holder: String, now: Timestamp) -> Self {
+        let ttl = now.after(KEPT).as_millis() / 1_000;
+        Self { body_sha256, request, holder, until: now.after(RUNS), answer: None, ttl }
+    }
+
+    /// What it means for a request with this body that comes at `now`.
+    #[must_use]
+    pub fn verdict(&self, body_sha256: &str, now: Timestamp) -> Verdict {
+        match &self.answer {
+            _ if self.body_sha256 != body_sha256 => Verdict::OtherBody,
+            Some(answer) => Verdict::Answered(answer.clone()),
+            None if now < self.until => Verdict::Running,
+            None => Verdict::Abandoned,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_795_339_800_000 + seconds * 1_000)
+    }
+
+    #[test]
+    fn a_key_is_visible_ascii_of_at_most_255_characters() {
+        for good in ["k", "order-4711/1", "~!\"#", &"x".repeat(255)] {
+            assert!(Key::parse(good.as_bytes()).is_some(), "{good}");
+        }
+        for bad in ["", " ", "a b", "a\tb", "schlüssel", "\u{7f}", &"x".repeat(256)] {
+            assert!(Key::parse(bad.as_bytes()).is_none(), "{bad}");
+        }
+        let key = Key::parse(b"order-4711").unwrap();
+        assert_eq!(format!("{key:?}"), "Key([redacted])");
+        assert_ne!(key.sha256("/agents"), key.sha256("/credentials"), "each route has its own keys");
+    }
+
+    #[test]
+    fn a_claim_runs_for_a_minute_unless_it_is_answered() {
+        let claim = Claim::new(RequestId::new(at(0), 1), "a".into(), "me".into(), at(0));
+        assert_eq!(claim.verdict("a", at(59)), Verdict::Running);
+        assert_eq!(claim.verdict("a", at(60)), Verdict::Abandoned);
+        for now in [at(0), at(60)] {
+            assert_eq!(claim.verdict("b", now), Verdict::OtherBody);
+        }
+        let answer = Answer { status: 200, body: "{}".into() };
+        let answered = Claim { answer: Some(answer.clone()), ..claim };
+        assert_eq!(answered.verdict("a", at(0)), Verdict::Answered(answer));
+        assert_eq!(answered.verdict("b", at(3_600)), Verdict::OtherBody);
+        assert_eq!(answered.ttl, at(86_400).as_millis() / 1_000);
+    }
+}

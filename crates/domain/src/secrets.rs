@@ -1,0 +1,59 @@
+//! Secrets of customers and vendors: as plain text for the moment of their use, and as they are stored.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A key or token. It prints as `[redacted]` and does not serialize.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps the plain text.
+    #[must_use]
+    pub fn new(plain: impl Into<String>) -> Self {
+        Self(plain.into())
+    }
+
+    /// The plain text, for the one place that puts it on the wire.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// A secret as it is stored: encrypted with a key of its own, which is stored with it, encrypted too. All
+/// parts are base64. Only who sealed it can open it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// The key, encrypted by whoever keeps the keys.
+    pub key: String,
+    /// What was used once with that key.
+    pub nonce: String,
+    /// The secret, encrypted, and the proof that nobody changed it.
+    pub text: String,
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_never_prints_its_text() {
+        assert_eq!(format!("{:?}", Some(Secret::new("sk_live_123"))), "Some([redacted])");
+        let sealed = Sealed { key: "a".into(), nonce: "b".into(), text: "c".into() };
+        assert_eq!(format!("{sealed:?}"), "[redacted]");
+    }
+}

@@ -1,0 +1,41 @@
+//! The API is what `GET /openapi.json` says: held against it by Schemathesis, with every check.
+
+use harness::{client, workspace};
+use tokio::process::Command;
+
+use crate::world::{TOKEN, World};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_to_whatever_is_sent_is_as_described() {
+    let world = World::new().await;
+    let url = world.serve().await;
+    let described = workspace().join("tests/clients/openapi");
+    let config = described.join("schemathesis.toml");
+    let arguments =
+        ["--seed", "1", "--checks", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", "10"];
+    let output = Command::new(client("schemathesis"))
+        // It leaves its caches where it runs.
+        .current_dir(workspace().join("target"))
+        .env("PYTHONPATH", &described)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .arg("--config-file")
+        .arg(config)
+        .args([
+            "run",
+            &format!("{url}/openapi.json"),
+            "--no-color",
+            "--workers",
+            "1",
+            "--generation-database",
+            "none",
+        ])
+        .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
+        .args(arguments)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(printed.contains("Test cases:"), "{printed}");
+}

@@ -1,0 +1,217 @@
+//! Phone numbers: bought, brought along, changed, given back.
+
+use domain::phone_numbers::E164;
+use serde_json::{Value, json};
+
+use crate::world::{
+    AGENT, Answer, CALLED, Event, Fault, NUMBER, ON_SALE, OWN_ACCOUNT, OWN_NUMBER, OWN_TOKEN,
+    STRANGERS_NUMBER, STRANGERS_TOKEN, World,
+};
+
+async fn post(world: &World, path: &str, body: Value) -> Answer {
+    world.send(Event::of("POST", path).with_body(&body)).await
+}
+
+async fn buy(world: &World, number: &str) -> Answer {
+    post(world, "/phone_numbers/buy", json!({ "phone_number": number })).await
+}
+
+async fn import(world: &World, number: &str, token: &str) -> Answer {
+    let body = json!({ "phone_number": number, "account_sid": OWN_ACCOUNT, "auth_token": token });
+    let answer = post(world, "/phone_numbers/import", body).await;
+    assert!(!answer.body.contains(OWN_TOKEN), "{}", answer.body);
+    answer
+}
+
+fn path(number: &str) -> String {
+    format!("/phone_numbers/{}", number.replace('+', "%2B"))
+}
+
+async fn is_stored(world: &World, number: &str) -> bool {
+    let number: E164 = number.parse().unwrap();
+    world.store.phone_number(world.account, &number).await.unwrap().is_some()
+}
+
+#[tokio::test]
+async fn a_number_is_found_bought_shown_and_given_back() {
+    let world = World::new().await;
+    let found = world.get("/phone_numbers/buy?contains=415&limit=1").await;
+    assert_eq!(
+        found.json(),
+        json!([{ "provider": "twilio", "phone_number": ON_SALE[0], "postal_code": "94102", "iso_country": "US" }])
+    );
+    let bought = buy(&world, ON_SALE[0]).await;
+    assert_eq!(bought.status, 200, "{}", bought.body);
+    insta::assert_json_snapshot!(bought.json(), @r#"
+    {
+      "account_id": "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F",
+      "created_at": "2026-11-22T15:04:05.123Z",
+      "id": "num_01M81WJAR30000000000000001",
+      "inbound_agent_id": null,
+      "phone_number": "+14155550200",
+      "telephony": {
+        "account_sid": null,
+        "auth_token": null,
+        "phone_number_sid": "PN00000000000000000000014155550200",
+        "provider": "twilio"
+      },
+      "updated_at": "2026-11-22T15:04:05.123Z",
+      "uri": "https://api.example.com/phone_numbers/%2B14155550200",
+      "webhooks": []
+    }
+    "#);
+    let (sid, name, voice_url) = world.carrier().numbers[ON_SALE[0]].clone();
+    assert_eq!(sid, bought.json()["telephony"]["phone_number_sid"]);
+    assert!(name.contains(bought.json()["id"].as_str().unwrap()));
+    assert_eq!(voice_url, format!("https://api.example.com/twilio/{}/inbound", world.account));
+
+    // The gateway may pass on the path decoded.
+    for path in [path(ON_SALE[0]), format!("/phone_numbers/{}", ON_SALE[0])] {
+        assert_eq!(world.get(&path).await, bought);
+    }
+    let page = world.get("/phone_numbers").await.json();
+    let items = page["items"].as_array().unwrap();
+    let listed: Vec<_> = items.iter().map(|item| item["phone_number"].as_str().unwrap()).collect();
+    assert_eq!(listed, [NUMBER, ON_SALE[0]], "of the same moment, by their ids");
+
+    assert_eq!(world.send(Event::of("DELETE", &path(ON_SALE[0]))).await, bought);
+    assert!(!world.carrier().numbers.contains_key(ON_SALE[0]), "it is given back");
+    for method in ["GET", "DELETE"] {
+        assert_eq!(world.send(Event::of(method, &path(ON_SALE[0]))).await.status, 404);
+    }
+    assert_eq!(buy(&world, ON_SALE[0]).await.status, 200, "anybody can have it again");
+}
+
+#[tokio::test]
+async fn any_number_will_do_if_none_is_named_until_none_is_left() {
+    let world = World::new().await;
+    for expected in ON_SALE {
+        let bought = post(&world, "/phone_numbers/buy", json!({ "provider": "twilio" })).await;
+        assert_eq!((bought.status, bought.json()["phone_number"].clone()), (200, json!(expected)));
+    }
+    let sold_out = post(&world, "/phone_numbers/buy", json!({})).await;
+    assert_eq!((sold_out.status, sold_out.json()["detail"][0]["type"].clone()), (422, json!("not_on_sale")));
+}
+
+#[tokio::test]
+async fn what_cannot_be_bought_leaves_nothing_behind() {
+    let world = World::new().await;
+    for owned in [NUMBER, STRANGERS_NUMBER] {
+        let refused = buy(&world, owned).await;
+        assert_eq!(refused.line(), r#"409 {"detail":"This number is owned already"}"#);
+    }
+    let refused = buy(&world, "+14155550299").await;
+    assert_eq!(
+        (refused.status, refused.json()["detail"][0]["loc"].clone()),
+        (422, json!(["body", "phone_number"]))
+    );
+    assert!(!is_stored(&world, "+14155550299").await);
+
+    world.carrier().fault = Some(Fault::Down);
+    let key = |event: Event| event.with("idempotency-key", "one");
+    let event = Event::of("POST", "/phone_numbers/buy").with_body(&json!({ "phone_number": ON_SALE[0] }));
+    assert_eq!(world.send(key(event.clone())).await.status, 503);
+    world.carrier().fault = None;
+    let bought = world.send(key(event)).await;
+    assert_eq!(bought.status, 200, "{}", bought.body);
+}
+
+#[tokio::test]
+async fn a_purchase_whose_answer_is_lost_is_found_again() {
+    let world = World::new().await;
+    world.carrier().fault = Some(Fault::AnswerLost);
+    assert_eq!(buy(&world, ON_SALE[0]).await.status, 200);
+    assert!(is_stored(&world, ON_SALE[0]).await);
+
+    world.carrier().fault = Some(Fault::AnswerLostAndBlind);
+    let event = Event::of("POST", "/phone_numbers/buy").with_body(&json!({ "phone_number": ON_SALE[1] }));
+    let world_two = World::new().await;
+    world_two.carrier().fault = Some(Fault::AnswerLostAndBlind);
+    let event = event.with("idempotency-key", "two");
+    assert!((500..=503).contains(&world_two.send(event.clone()).await.status));
+    assert_eq!(world_two.get(&path(ON_SALE[1])).await.status, 404, "nobody can use it yet");
+    world_two.carrier().fault = None;
+    let bought = world_two.send(event.clone()).await;
+    assert_eq!(bought.status, 200, "{}", bought.body);
+    assert_eq!(world_two.send(event).await.body, bought.body);
+    let told = world_two.carrier().told.clone();
+    assert_eq!(told.iter().filter(|line| line.contains("POST .json")).count(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_change_keeps_what_is_absent_and_its_agent_must_exist() {
+    let world = World::new().await;
+    world.put_agent(&domain::agents::AgentConfig::default()).await;
+    let patch = async |body: Value| world.send(Event::of("PATCH", &path(NUMBER)).with_body(&body)).await;
+    let webhook = json!({
+        "events": ["phone_call:connection_requested"], "url": "https://bakery.example.com", "method": "POST",
+        "headers": { "authorization": "x" }, "filter": "phone_call.from_number != ''",
+    });
+    let changed = patch(json!({ "inbound_agent_id": AGENT, "webhooks": [webhook] })).await;
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    assert_eq!(changed.json()["inbound_agent_id"], AGENT);
+    assert_eq!(changed.json()["webhooks"], json!([webhook]));
+    assert_eq!(patch(json!({ "unknown": 1 })).await.json(), changed.json());
+    let cleared = patch(json!({ "inbound_agent_id": null })).await.json();
+    assert_eq!((&cleared["inbound_agent_id"], &cleared["webhooks"]), (&Value::Null, &json!([webhook])));
+    assert_eq!(patch(json!({ "webhooks": null })).await.json()["webhooks"], json!([]));
+    let wrong = patch(json!({
+        "inbound_agent_id": "agt_01JD9XQ4T0000000000000000B",
+        "webhooks": [{ "events": ["conversation:ended"], "url": "http://bakery.example.com", "method": "POST" }],
+    }));
+    let wrong = wrong.await;
+    let kinds: Vec<_> =
+        wrong.json()["detail"].as_array().unwrap().iter().map(|error| error["type"].clone()).collect();
+    assert_eq!((wrong.status, kinds), (422, vec![json!("enum"), json!("url_scheme"), json!("not_found")]));
+}
+
+#[tokio::test]
+async fn a_customers_own_number_is_checked_wired_and_never_given_back() {
+    let world = World::new().await;
+    for (number, token, field) in
+        [(OWN_NUMBER, "wrong", "auth_token"), ("+14155550191", OWN_TOKEN, "phone_number")]
+    {
+        let refused = import(&world, number, token).await;
+        assert_eq!((refused.status, refused.json()["detail"][0]["loc"][1].clone()), (422, json!(field)));
+        assert!(!is_stored(&world, number).await);
+    }
+    let imported = import(&world, OWN_NUMBER, OWN_TOKEN).await;
+    assert_eq!(imported.status, 200, "{}", imported.body);
+    let telephony = &imported.json()["telephony"];
+    assert_eq!((&telephony["account_sid"], &telephony["auth_token"]), (&json!(OWN_ACCOUNT), &Value::Null));
+    let voice_url = world.carrier().numbers[OWN_NUMBER].2.clone();
+    assert_eq!(voice_url, format!("https://api.example.com/twilio/{}/inbound", world.account));
+    assert_eq!(import(&world, OWN_NUMBER, OWN_TOKEN).await.status, 409);
+    let body = json!({ "phone_number": OWN_NUMBER, "account_sid": OWN_ACCOUNT, "auth_token": OWN_TOKEN });
+    let again = Event::of("POST", "/phone_numbers/import").with_body(&body).by_token(STRANGERS_TOKEN);
+    assert_eq!(world.send(again).await.status, 409, "nor for another account");
+
+    let call =
+        world.create(&json!({ "from_number": OWN_NUMBER, "to_number": CALLED, "agent_config": {} })).await;
+    assert_eq!(call.status, 200, "{}", call.body);
+    let id = call.json()["id"].as_str().unwrap().parse().unwrap();
+    let stored = world.store.conversation(world.account, id).await.unwrap().unwrap().conversation;
+    assert!(stored.phone_call.unwrap().imported);
+
+    assert_eq!(world.send(Event::of("DELETE", &path(OWN_NUMBER))).await.body, imported.body);
+    assert_eq!(world.carrier().numbers[OWN_NUMBER].2, "", "its wires are cut");
+    assert_eq!(world.get(&path(OWN_NUMBER)).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_number_may_be_taken_out_without_being_given_back() {
+    let world = World::new().await;
+    assert_eq!(buy(&world, ON_SALE[0]).await.status, 200);
+    let keeping = format!("{}?release_phone_number=false", path(ON_SALE[0]));
+    assert_eq!(world.send(Event::of("DELETE", &keeping)).await.status, 200);
+    assert_eq!(world.carrier().numbers[ON_SALE[0]].2, "");
+    assert!(!is_stored(&world, ON_SALE[0]).await);
+    let odd = format!("{}?release_phone_number=perhaps", path(NUMBER));
+    let odd = world.send(Event::of("DELETE", &odd)).await;
+    assert_eq!(
+        (odd.status, odd.json()["detail"][0]["loc"].clone()),
+        (422, json!(["query", "release_phone_number"]))
+    );
+    // The carrier never had this one.
+    assert_eq!(world.send(Event::of("DELETE", &path(NUMBER))).await.status, 200);
+}

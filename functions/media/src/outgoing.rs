@@ -1,0 +1,98 @@
+//! The agent's audio on its way to the carrier, by clause.
+//!
+//! Clauses are spoken at the same time and may be asked for again, so they neither come nor are sent in
+//! the order of their numbers. What was sent is kept for a while, since it may be taken back.
+
+use std::collections::BTreeMap;
+
+use domain::dialogue::Clause;
+
+/// How much of what was sent is kept, in bytes: what is sent ahead (400 ms) and the longest word, twice.
+const KEPT: usize = 16_000;
+
+/// Audio the voice delivered.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    clauses: BTreeMap<Clause, Track>,
+}
+
+#[derive(Debug, Default)]
+struct Track {
+    audio: Vec<u8>,
+    sent: usize,
+}
+
+impl Outgoing {
+    /// More audio of a clause.
+    pub(crate) fn add(&mut self, clause: Clause, audio: &[u8]) {
+        self.clauses.entry(clause).or_default().audio.extend_from_slice(audio);
+    }
+
+    /// The next bytes of a clause; fewer if there are no more.
+    pub(crate) fn take(&mut self, clause: Clause, bytes: u32) -> &[u8] {
+        self.forget_before(clause);
+        let Some(track) = self.clauses.get_mut(&clause) else { return &[] };
+        let start = track.sent;
+        track.sent = track.audio.len().min(start.saturating_add(bytes as usize));
+        &track.audio[start..track.sent]
+    }
+
+    /// The last bytes that were taken of a clause come again.
+    pub(crate) fn take_back(&mut self, clause: Clause, bytes: u32) {
+        if let Some(track) = self.clauses.get_mut(&clause) {
+            track.sent = track.sent.saturating_sub(bytes as usize);
+        }
+    }
+
+    /// Nothing of it is wanted any more.
+    pub(crate) fn clear(&mut self) {
+        self.clauses.clear();
+    }
+
+    /// Lets go of clauses that were sent wholly, once enough was sent after them.
+    fn forget_before(&mut self, clause: Clause) {
+        let mut kept = 0;
+        let is_old = |other: &Clause, track: &Track| *other != clause && track.sent == track.audio.len();
+        let old: Vec<_> = self
+            .clauses
+            .iter()
+            .rev()
+            .filter(|(other, track)| {
+                kept += track.sent;
+                is_old(other, track) && kept - track.sent >= KEPT
+            })
+            .map(|(other, _)| *other)
+            .collect();
+        for clause in old {
+            self.clauses.remove(&clause);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_can_be_taken_back_and_comes_again() {
+        let mut outgoing = Outgoing::default();
+        outgoing.add(Clause(0), &[1, 2, 3, 4]);
+        assert_eq!(outgoing.take(Clause(0), 3), [1, 2, 3]);
+        outgoing.take_back(Clause(0), 2);
+        outgoing.add(Clause(0), &[5]);
+        assert_eq!(outgoing.take(Clause(0), 9), [2, 3, 4, 5]);
+        assert_eq!(outgoing.take(Clause(0), 1), [0; 0]);
+        assert_eq!(outgoing.take(Clause(7), 1), [0; 0]);
+        outgoing.take_back(Clause(7), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_taken_back_any_more_is_not_kept() {
+        let mut outgoing = Outgoing::default();
+        for clause in 0..10 {
+            outgoing.add(Clause(clause), &[0; 10_000]);
+            assert_eq!(outgoing.take(Clause(clause), 10_000).len(), 10_000);
+        }
+        assert!(outgoing.clauses.len() <= 3, "{:?}", outgoing.clauses.keys());
+    }
+}

@@ -1,0 +1,155 @@
+//! Calls that are served with the customer's own keys.
+
+use domain::{
+    agents::{AgentConfig, LanguageModel, ModelSettings, Transcriber, Voice},
+    conversations::EndedReason,
+    costs::Usd,
+    credentials::{CreateCredential, Credential, Provider},
+    ids::CredentialId,
+    secrets::Secret,
+};
+
+use crate::world::{Answer, FAST, Phone, STOP, World, now, quiet};
+
+const MODEL: &str = "crd_01JD9XQ4T0000000000000000A";
+const TRANSCRIBER: &str = "crd_01JD9XQ4T0000000000000000B";
+const VOICE: &str = "crd_01JD9XQ4T0000000000000000C";
+
+fn id(text: &str) -> CredentialId {
+    text.parse().unwrap()
+}
+
+fn agent() -> AgentConfig {
+    let LanguageModel::Openai(settings) = quiet().language_model else { panic!("it is OpenAI's") };
+    AgentConfig {
+        initial_message: Some("Hello, this is Ada.".to_owned()),
+        language_model: LanguageModel::Openai(ModelSettings { credential_id: Some(id(MODEL)), ..settings }),
+        transcriber: Transcriber::Deepgram {
+            model: "nova-3".into(),
+            language: "en".into(),
+            keywords: vec![],
+            credential_id: Some(id(TRANSCRIBER)),
+        },
+        voice: Voice::Deepgram { model: "aura-2-thalia-en".into(), credential_id: Some(id(VOICE)) },
+        ..quiet()
+    }
+}
+
+async fn store(world: &World, text: &str, provider: Provider, key: &str, base_url: Option<String>) {
+    let sealed = world.sealer.seal((world.account, text), &Secret::new(key)).await.unwrap();
+    let (region, user_id) = (None, None);
+    let new = CreateCredential { provider, api_key: Secret::new(key), region, user_id, base_url };
+    let credential = new.credential(id(text), world.account, now());
+    world.store.create_credential(&credential, sealed).await.unwrap();
+}
+
+/// One turn, after which the caller hangs up.
+async fn talk(world: &World) {
+    let worker = world.worker().await;
+    let phone = Phone::connect(worker.address).await;
+    world.until_messages(1).await;
+    world.vendors.answer_with(Answer::Words("At six."));
+    world.vendors.hear("When do you close?").await;
+    let said = world.until_messages(3).await;
+    assert_eq!(said[2].content, "At six.");
+    phone.send(STOP).await;
+    phone.closed().await;
+    assert_eq!(world.ended().await.1, EndedReason::UserEnded);
+}
+
+#[tokio::test]
+async fn every_vendor_is_shown_the_customers_key_and_costs_nothing() {
+    let world = World::new(agent(), FAST).await;
+    store(&world, MODEL, Provider::Openai, "key-to-think", None).await;
+    store(&world, TRANSCRIBER, Provider::Deepgram, "key-to-hear", None).await;
+    store(&world, VOICE, Provider::Deepgram, "key-to-speak", None).await;
+    talk(&world).await;
+    let expected = [
+        ("/v1/chat/completions", "Bearer key-to-think"),
+        ("/v1/listen", "Token key-to-hear"),
+        ("/v1/speak", "Token key-to-speak"),
+    ];
+    let shown = world.vendors.seen().keys;
+    assert_eq!(shown, expected.map(|(path, key)| (path.to_owned(), key.to_owned())).into());
+    let (ended, _) = world.ended().await;
+    let (_, _, cost) = ended.ended().unwrap();
+    assert_eq!([cost.language_model.cost, cost.transcriber.cost, cost.voice.cost], [Usd::ZERO; 3]);
+    assert!(cost.language_model.input_tokens > 0 && cost.transcriber.ms > 0 && cost.voice.characters > 0);
+}
+
+#[tokio::test]
+async fn a_customers_own_server_is_asked_for_the_model_by_the_name_it_was_given() {
+    let LanguageModel::Openai(settings) = agent().language_model else { panic!("it is OpenAI's") };
+    let model = ModelSettings { model: "gpt-4".into(), ..settings };
+    let agent = AgentConfig { language_model: LanguageModel::Openai(model), ..quiet() };
+    let world = World::new(agent, FAST).await;
+    let url = format!("{}/v1", world.vendors.url);
+    store(&world, MODEL, Provider::Openai, "key-to-think", Some(url)).await;
+    let worker = world.worker().await;
+    let _phone = Phone::connect(worker.address).await;
+    world.vendors.answer_with(Answer::Words("At six."));
+    world.vendors.hear("When do you close?").await;
+    world.until_messages(2).await;
+    assert_eq!(world.vendors.seen().asked[0]["model"], "gpt-4", "and not what serves in its place elsewhere");
+}
+
+#[tokio::test]
+async fn who_serves_in_anothers_place_does_so_with_the_deployments_key_and_is_paid() {
+    let voice = Voice::Playht {
+        model: "susan".into(),
+        speed: 1.0,
+        temperature: None,
+        text_guidance: None,
+        style_guidance: None,
+        credential_id: Some(id(VOICE)),
+    };
+    let world = World::new(AgentConfig { voice, ..quiet() }, FAST).await;
+    store(&world, VOICE, Provider::Playht, "key-of-playht", None).await;
+    let worker = world.worker().await;
+    let phone = Phone::connect(worker.address).await;
+    world.vendors.answer_with(Answer::Words("At six."));
+    world.vendors.hear("When do you close?").await;
+    world.until_messages(2).await;
+    phone.send(STOP).await;
+    phone.closed().await;
+    let keys = world.vendors.seen().keys;
+    assert!(keys.contains(&("/v1/speak".to_owned(), "Token d".to_owned())), "{keys:?}");
+    assert!(keys.iter().all(|(_, key)| !key.contains("playht")), "{keys:?}");
+    let (ended, _) = world.ended().await;
+    let (_, _, cost) = ended.ended().unwrap();
+    assert_eq!(cost.voice.provider, "deepgram");
+    assert!(cost.voice.cost > Usd::ZERO);
+}
+
+#[tokio::test]
+async fn a_call_whose_credential_was_deleted_ends_and_nobody_is_shown_another_key() {
+    let world = World::new(agent(), FAST).await;
+    store(&world, MODEL, Provider::Openai, "key-to-think", None).await;
+    store(&world, TRANSCRIBER, Provider::Deepgram, "key-to-hear", None).await;
+    let worker = world.worker().await;
+    let phone = Phone::connect(worker.address).await;
+    phone.closed().await;
+    let (ended, reason) = world.ended().await;
+    assert_eq!(reason, EndedReason::Unknown);
+    let seen = world.vendors.seen();
+    assert_eq!(seen.changed[0].0, ended.carrier_call_id.unwrap(), "it was hung up");
+    assert_eq!(seen.keys, [].into());
+    let events = world.events().await;
+    assert_eq!(events.last().unwrap().name.as_str(), "conversation:ended");
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_was_sealed_for_something_else_is_not_used() {
+    let world = World::new(agent(), FAST).await;
+    store(&world, MODEL, Provider::Openai, "key-to-think", None).await;
+    store(&world, TRANSCRIBER, Provider::Deepgram, "key-to-hear", None).await;
+    let stored = world.store.credential(world.account, id(TRANSCRIBER)).await.unwrap();
+    let (other, sealed) = stored.unwrap();
+    let moved = Credential { id: id(VOICE), ..other };
+    world.store.create_credential(&moved, sealed).await.unwrap();
+    let worker = world.worker().await;
+    Phone::connect(worker.address).await.closed().await;
+    assert_eq!(world.ended().await.1, EndedReason::Unknown);
+    assert_eq!(world.vendors.seen().keys, [].into());
+}

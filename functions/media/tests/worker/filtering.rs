@@ -1,0 +1,74 @@
+//! Which events a hook or a webhook is for.
+
+use domain::{
+    agents::{AgentConfig, Hook, Instruction, Webhook},
+    conversations::EndedReason,
+    events::EventName,
+    filters::Filter,
+};
+
+use crate::world::{Answer, FAST, Phone, World, quiet, webhook};
+
+fn filter(text: &str) -> Filter {
+    Filter::parse(text).unwrap()
+}
+
+fn hanging_up(event: EventName, text: &str) -> AgentConfig {
+    let hook =
+        Hook { events: vec![event], filter: Some(filter(text)), instructions: vec![Instruction::HangUp] };
+    AgentConfig { hooks: vec![hook], ..quiet() }
+}
+
+#[tokio::test]
+async fn a_hook_hangs_up_on_the_message_that_its_filter_matches() {
+    let agent = hanging_up(
+        EventName::MessageSent,
+        "message.role == 'user' && message.content.lowerAscii().contains('goodbye')",
+    );
+    let world = World::new(agent, FAST).await;
+    let worker = world.worker().await;
+    let phone = Phone::connect(worker.address).await;
+    world.vendors.answer_with(Answer::Words("If you want to say goodbye, say it."));
+    world.vendors.hear("How do I end this?").await;
+    world.until_messages(2).await;
+    assert_eq!(world.conversation().await.ended(), None);
+    world.vendors.hear("Then goodbye.").await;
+    assert_eq!(world.ended().await.1, EndedReason::AgentEnded);
+    phone.closed().await;
+}
+
+#[tokio::test]
+async fn a_call_ends_at_the_second_that_a_hook_waits_for_and_no_other_second_is_stored() {
+    let mut agent = hanging_up(EventName::Duration, "duration == 2");
+    agent.webhooks = vec![Webhook {
+        events: vec![EventName::Duration, EventName::Started],
+        filter: Some(filter("duration == 1 || message.content.contains('x')")),
+        ..webhook("http://127.0.0.1:1/")
+    }];
+    let world = World::new(agent, FAST).await;
+    let worker = world.worker().await;
+    let phone = Phone::connect(worker.address).await;
+    assert_eq!(world.ended().await.1, EndedReason::AgentEnded);
+    phone.closed().await;
+    let events = world.events().await;
+    let started = events.iter().find(|event| event.name == EventName::Started).unwrap();
+    assert!(started.notes[0].starts_with("webhooks.0.filter failed"), "{:?}", started.notes);
+    let seconds: Vec<_> = events
+        .iter()
+        .filter(|event| event.name == EventName::Duration)
+        .map(|event| (event.data["duration"].clone(), &event.webhooks[..], event.notes.len()))
+        .collect();
+    assert_eq!(seconds, [(1.into(), &[0][..], 0), (2.into(), &[][..], 0)]);
+    let sequences: Vec<_> = events.iter().map(|event| event.sequence).collect();
+    assert_eq!(sequences, (1..).take(events.len()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_hook_hangs_up_on_what_happened_before_media_flowed() {
+    let robot = hanging_up(EventName::Accepted, "phone_call.answered_by == null && metadata.robots == null");
+    let world = World::new(robot, FAST).await;
+    let worker = world.worker().await;
+    let phone = Phone::connect(worker.address).await;
+    assert_eq!(world.ended().await.1, EndedReason::AgentEnded);
+    phone.closed().await;
+}

@@ -1,0 +1,68 @@
+//! Phone numbers whose purchase, import or release was cut short: they go, and nothing is left behind at the
+//! carrier that nobody knows of.
+
+use aws::{store::StoreError, system};
+use domain::{
+    ids::AccountId,
+    phone_numbers::{CallAccount, E164},
+};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::{ITEM_TIMEOUT, NotDone, PAGE, PUT_OFF, STORE_TIMEOUT, Sweeper};
+
+impl Sweeper {
+    /// Clears away what is due, within bounds; how many numbers it was.
+    ///
+    /// # Errors
+    /// The index cannot be read. What is wrong with one number is logged, and it is put off.
+    pub(crate) async fn numbers(&self, deadline: Instant) -> Result<usize, StoreError> {
+        let Ok(found) = timeout_at(deadline, self.store.due_phone_numbers(system::now(), PAGE)).await else {
+            return Ok(0);
+        };
+        let mut cleared = 0;
+        for (account, number) in found? {
+            if Instant::now() >= deadline {
+                break;
+            }
+            let why = match timeout(ITEM_TIMEOUT, self.clear(account, &number)).await {
+                Ok(Ok(was_due)) => {
+                    cleared += usize::from(was_due);
+                    continue;
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_elapsed) => format!("it took longer than {} s", ITEM_TIMEOUT.as_secs()),
+            };
+            tracing::error!(%account, error = why, "a number was not cleared away: put off");
+            let until = system::now().after(PUT_OFF);
+            let putting_off = self.store.postpone_phone_number(account, &number, until);
+            if !matches!(timeout(STORE_TIMEOUT, putting_off).await, Ok(Ok(()))) {
+                tracing::error!(%account, "not put off either");
+            }
+        }
+        Ok(cleared)
+    }
+
+    /// False: it is not due any more.
+    async fn clear(&self, account: AccountId, number: &E164) -> Result<bool, NotDone> {
+        let now = system::now();
+        let Some(number) = self.store.phone_number(account, number).await? else { return Ok(false) };
+        if number.due_at().is_none_or(|due| due > now) {
+            return Ok(false);
+        }
+        // Whoever is still at buying it does not get it any more.
+        let leaving = number.clone().leaving(now);
+        let leaving = self.store.change_phone_number(&number, leaving).await?;
+        match self.store.carrier_account(&self.sealer, &leaving).await? {
+            CallAccount::Customers(own) => match self.numbers.of(&own).cut(&leaving).await {
+                // Who has taken back their credentials cuts the wires themselves.
+                Ok(_) | Err(vendors::Error::Rejected { .. }) => {}
+                Err(error) => return Err(error.into()),
+            },
+            CallAccount::Deployments => _ = self.numbers.release(&leaving).await?,
+            CallAccount::Gone => {}
+        }
+        self.store.remove_phone_number(&leaving).await?;
+        tracing::warn!(%account, number = %leaving.id, "cleared away");
+        Ok(true)
+    }
+}

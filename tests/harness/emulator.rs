@@ -1,0 +1,63 @@
+//! The emulator's own doors: functions are invoked, and messages sent, as AWS does it.
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+use crate::Stack;
+
+/// What the schedule sends.
+const SWEEP: &str = include_str!("../../events/schedule_sweep.json");
+
+impl Stack {
+    /// Has the sweeper sweep now, beside its schedule.
+    ///
+    /// # Errors
+    /// The sweep failed.
+    pub async fn sweep(&self) -> anyhow::Result<()> {
+        let functions = format!("{}/2015-03-31/functions/", self.address("emulator_url"));
+        let listed: Value = self.http.get(&functions).send().await?.json().await?;
+        let names = listed["Functions"].as_array().context("no functions")?.iter();
+        let mut names = names.filter_map(|function| function["FunctionName"].as_str());
+        let name = names.find(|name| name.contains("Sweeper")).context("no sweeper")?;
+        let invocation = self.http.post(format!("{functions}{name}/invocations")).body(SWEEP).send().await?;
+        if invocation.headers().contains_key("x-amz-function-error") {
+            bail!("the sweep failed: {}", invocation.text().await?);
+        }
+        invocation.error_for_status()?;
+        Ok(())
+    }
+
+    /// Puts a conversation on the queue of calls once more: a queue may deliver a message twice.
+    ///
+    /// # Errors
+    /// The queue does not take it.
+    pub async fn queue_again(&self, id: &str) -> anyhow::Result<()> {
+        let queues = self.sqs("ListQueues", &json!({})).await?;
+        let urls = queues["QueueUrls"].as_array().context("no queues")?.iter();
+        let mut calls = urls
+            .filter_map(Value::as_str)
+            .filter(|url| url.contains("Calls") && !url.contains("CallsDeadLetters"));
+        let url = calls.next().context("no queue of calls")?;
+        let job = json!({ "account_id": self.address("account_id"), "conversation_id": id });
+        self.sqs("SendMessage", &json!({ "QueueUrl": url, "MessageBody": job.to_string() })).await?;
+        Ok(())
+    }
+
+    /// The name of the bucket of recordings.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn recordings_bucket(&self) -> anyhow::Result<String> {
+        let listed =
+            self.http.get(self.address("emulator_url")).send().await?.error_for_status()?.text().await?;
+        let names = listed.split("<Name>").filter_map(|rest| Some(rest.split_once("</Name>")?.0.to_owned()));
+        names.into_iter().find(|name| name.contains("recordings")).context("no bucket of recordings")
+    }
+
+    async fn sqs(&self, action: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.http.post(self.address("emulator_url"));
+        let request = request.header("x-amz-target", format!("AmazonSQS.{action}"));
+        let request = request.header("content-type", "application/x-amz-json-1.0").body(body.to_string());
+        Ok(request.send().await?.error_for_status()?.json().await?)
+    }
+}

@@ -1,0 +1,221 @@
+//! Whatever dies while calls are made, every one of them ends, once, and nothing is lost or done twice.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use aws::store::DueItem;
+use domain::{
+    accounts::Limits,
+    conversations::{Conversation, State},
+};
+use futures_util::future::join_all;
+use harness::{Stack, kill, storm};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::{sync::Mutex, time::sleep};
+
+use crate::table::Table;
+
+const CALLS: usize = 300;
+/// As many are asked for at the same time.
+const AT_ONCE: usize = 8;
+/// Something dies this often; one time in so many it is a media worker, else a function.
+const KILL_EVERY: Duration = Duration::from_millis(250);
+const WORKER: u64 = 25;
+/// Kills go on after the last call was asked for, since by then most are under way.
+const AFTERWARDS: Duration = Duration::from_secs(5);
+/// The order in which they die.
+const SEED: u64 = 0x5EED_CA11;
+/// How long the calls may take to come to an end once nothing dies any more.
+const CALM: Duration = Duration::from_mins(4);
+
+/// An agent who says nothing and hangs up after a few seconds: nothing need be spoken or understood.
+fn listener() -> Value {
+    json!({ "max_duration_seconds": 4, "recording": false })
+}
+
+/// A sequence that is the same in every run (xorshift64).
+struct Lots(u64);
+
+impl Lots {
+    fn draw(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+
+    fn one_of<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
+        let place = usize::try_from(self.draw(all.len().max(1) as u64)).unwrap();
+        all.get(place)
+    }
+}
+
+/// Asks for calls until so many were accepted; their ids. Whoever gets no answer asks for another number,
+/// since the first call may have been stored.
+async fn ask(stack: &Stack, numbers: &AtomicUsize, accepted: &Mutex<Vec<String>>) {
+    loop {
+        let to = format!("+1415555{:04}", 1_000 + numbers.fetch_add(1, Ordering::SeqCst));
+        let body = json!({
+            "from_number": stack.address("from_number"), "to_number": to, "agent_config": listener(),
+        });
+        let answer = stack.send(Method::POST, "/conversations/create_phone_call", Some(body)).await;
+        let mut accepted = accepted.lock().await;
+        if accepted.len() >= CALLS {
+            return;
+        }
+        if let Ok(answer) = answer.as_ref()
+            && answer.status == StatusCode::OK
+        {
+            accepted.push(answer.body["id"].as_str().unwrap().to_owned());
+        } else if let Ok(answer) = &answer {
+            assert!(answer.status.is_server_error(), "{}: {}", answer.status, answer.body);
+        }
+    }
+}
+
+/// Kills one after the other until it is told to stop; how many of which.
+async fn kill_around(stack: &Stack, stop: &AtomicBool) -> BTreeMap<String, usize> {
+    let (mut lots, mut killed) = (Lots(SEED), BTreeMap::new());
+    while !stop.load(Ordering::SeqCst) {
+        sleep(KILL_EVERY).await;
+        let victim = if lots.draw(WORKER) == 0 {
+            let workers = stack.workers().unwrap();
+            lots.one_of(&workers).map(|worker| ("media".to_owned(), worker.pid))
+        } else {
+            // First which function, so that those of which few run are not spared.
+            let processes = stack.function_processes();
+            let names: Vec<_> =
+                processes.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().into_iter().collect();
+            let name = lots.one_of(&names).map(|name| (*name).clone());
+            let of_it: Vec<_> = processes.iter().filter(|(other, _)| Some(other) == name.as_ref()).collect();
+            lots.one_of(&of_it).map(|process| (*process).clone())
+        };
+        if let Some((name, pid)) = victim
+            && kill(pid)
+        {
+            *killed.entry(name).or_default() += 1;
+        }
+    }
+    killed
+}
+
+/// Sweeps all the while, as if the minutes went by; a sweep that is killed is the next one's to make good.
+async fn sweep_around(stack: &Stack, stop: &AtomicBool) {
+    while !stop.load(Ordering::SeqCst) {
+        let _ = stack.sweep().await;
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn live_calls(stack: &Stack) -> usize {
+    let calls = stack.all_carrier_calls().await.unwrap();
+    calls.iter().filter(|call| call["settled"] != true).count()
+}
+
+async fn load(table: &Table, item: &DueItem) -> Conversation {
+    table.store.conversation(item.account, item.conversation).await.unwrap().unwrap().conversation
+}
+
+/// Lets everything come to its end. What a killed function held would come up again by itself, but only
+/// after minutes: a message of its queue when its visibility timeout is over, a call that was marked and
+/// perhaps never dialled at its deadline. So the queue delivers once more what still waits, and for what
+/// goes on by nobody's doing any more the time passes.
+async fn come_to_an_end(stack: &Stack, table: &Table, storm: impl Sized) {
+    let (calm, mut storm, mut again) = (Instant::now(), Some(storm), BTreeSet::new());
+    loop {
+        let due = table.due().await;
+        if due.is_empty() {
+            return;
+        }
+        assert!(calm.elapsed() < CALM, "not ended: {due:?}");
+        let is_quiet = live_calls(stack).await == 0;
+        if is_quiet {
+            drop(storm.take());
+        }
+        let conversations = join_all(due.iter().map(|item| load(table, item))).await;
+        let waiting: Vec<_> = conversations
+            .iter()
+            .filter(|conversation| matches!(conversation.state, State::Queued))
+            .map(|conversation| conversation.id)
+            .collect();
+        let new: Vec<_> = waiting.iter().filter(|id| again.insert(**id)).map(ToString::to_string).collect();
+        for queued in join_all(new.iter().map(|id| stack.queue_again(id))).await {
+            queued.unwrap();
+        }
+        if is_quiet && waiting.is_empty() {
+            join_all(due.iter().map(|item| table.time_passes(item.conversation))).await;
+            stack.sweep().await.unwrap();
+        } else {
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_calls_end_each_once_while_workers_and_functions_are_killed() {
+    let stack = &Stack::start().unwrap();
+    let table = Table::of(stack);
+    let limits = Limits {
+        live_calls: u32::MAX,
+        calls_per_second: 1_000,
+        requests_per_second: 1_000,
+        ..Limits::default()
+    };
+    assert!(table.store.set_limits(table.account, &limits).await.unwrap());
+    let storm = storm().await;
+    let begun = Instant::now();
+    let (numbers, accepted, stop) = (AtomicUsize::new(0), Mutex::default(), AtomicBool::new(false));
+    let asking = async {
+        join_all((0..AT_ONCE).map(|_| ask(stack, &numbers, &accepted))).await;
+        sleep(AFTERWARDS).await;
+        stop.store(true, Ordering::SeqCst);
+    };
+    let ((), killed, ()) = tokio::join!(asking, kill_around(stack, &stop), sweep_around(stack, &stop));
+    let accepted = accepted.into_inner();
+    let storm_lasted = begun.elapsed();
+    come_to_an_end(stack, &table, storm).await;
+    eprintln!(
+        "{} calls in {storm_lasted:?}, all over after {:?}; killed: {killed:?}",
+        accepted.len(),
+        begun.elapsed()
+    );
+
+    let counters = table.store.counters(table.account).await.unwrap();
+    assert_eq!((counters.waiting, counters.live), (0, 0), "whatever ended gave its place back");
+    // What died, died often enough to matter.
+    for name in ["Api", "Relay", "Dialer", "Twilio", "Sweeper", "media"] {
+        let times: usize = killed.iter().filter(|(other, _)| other.contains(name)).map(|(_, n)| n).sum();
+        assert!(times > 1, "{name} was killed {times} times: {killed:?}");
+    }
+    let mut started = 0;
+    for id in &accepted {
+        let id = id.parse().unwrap();
+        let conversation = table.store.conversation(table.account, id).await.unwrap().unwrap().conversation;
+        assert!(conversation.ended().is_some(), "{conversation:?}");
+        let (events, has_more) = table.store.events(table.account, id, 0, 100).await.unwrap();
+        assert!(!has_more);
+        let sequence: Vec<_> = events.iter().map(|event| event.sequence).collect();
+        assert_eq!(sequence, (1..conversation.next_sequence).collect::<Vec<_>>(), "none is missing");
+        let names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
+        for name in
+            ["conversation:ended", "conversation:started", "phone_call:accepted", "phone_call:rejected"]
+        {
+            let times = names.iter().filter(|other| **other == name).count();
+            assert!(times <= 1, "{name}: {names:?}");
+        }
+        assert_eq!(names.last(), Some(&"conversation:ended"));
+        started += usize::from(names.contains(&"conversation:started"));
+    }
+    assert!(started > CALLS / 2, "{started} calls came to talking");
+    let calls = stack.all_carrier_calls().await.unwrap();
+    let mut dialled: BTreeMap<&str, usize> = BTreeMap::new();
+    for call in &calls {
+        *dialled.entry(call["to"].as_str().unwrap()).or_default() += 1;
+    }
+    dialled.retain(|_, times| *times > 1);
+    assert_eq!(dialled, BTreeMap::new(), "dialled more than once");
+}

@@ -1,0 +1,43 @@
+//! A recording of any length is one file, although nobody ever has all of it in memory.
+
+use aws::{store::Outcome, system};
+use domain::{
+    agents::AgentConfig,
+    conversations::{Conversation, EndedReason, Snapshot, State},
+    costs::{Prices, Usage},
+    ids::ConversationId,
+    recording,
+};
+use harness::shared;
+
+use crate::table::{self, Table};
+
+/// Pieces of ten seconds: more than fits into two parts of an upload.
+const PIECES: u8 = 60;
+
+#[tokio::test]
+async fn what_a_crashed_worker_left_of_a_long_call_becomes_one_file_when_it_is_asked_for() {
+    let stack = shared();
+    let table = Table::of(stack);
+    let (account, id, at) =
+        (table.account, ConversationId::new(system::now(), system::random_u128()), system::now());
+    let (to, from) = ("+14155550174".parse().unwrap(), "+14155550199".parse().unwrap());
+    let mut conversation = Conversation::outbound(id, account, None, to, from, at);
+    conversation.state = State::Started { answered_at: at, started_at: at };
+    let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
+    table.store.create_conversation(&snapshot).await.unwrap();
+    let recordings = table::recordings(stack).await;
+    let mut whole = vec![];
+    for number in 0..PIECES {
+        let piece = [number.wrapping_mul(41), number.wrapping_mul(73)].repeat(80_000);
+        recordings.put_piece(account, id, whole.len() as u64 / 2, piece.clone()).await.unwrap();
+        whole.extend(piece);
+    }
+    let ended = table.store.transition(account, id, |now| {
+        let (reason, usage, prices) = (EndedReason::Unknown, Usage::default(), Prices::default());
+        now.conversation.end(&now.agent, reason, &[], &usage, &prices, system::now())
+    });
+    assert!(matches!(ended.await.unwrap(), Outcome::Changed(_)));
+    let file = stack.recording(&id.to_string()).await.unwrap();
+    assert!(file == recording::wav(&whole), "{} bytes", file.len());
+}

@@ -1,0 +1,80 @@
+//! The stack's table, for what is not seen from outside, and for letting time pass.
+
+use std::time::Duration;
+
+use aws::{
+    recordings::Recordings,
+    store::{DueItem, Outcome, Store},
+};
+use domain::{
+    conversations::{Lease, State, Transition},
+    ids::{AccountId, ConversationId},
+    time::Timestamp,
+};
+use harness::Stack;
+
+/// Longer than any deadline.
+const LONG_AGO: Duration = Duration::from_hours(2);
+
+/// Where everything is deployed.
+const REGION: &str = "us-east-1";
+
+/// The table of a stack, and its account.
+pub(crate) struct Table {
+    pub(crate) store: Store,
+    pub(crate) account: AccountId,
+}
+
+impl Table {
+    pub(crate) fn of(stack: &Stack) -> Self {
+        let config = aws::emulator_config(stack.address("emulator_url"), REGION);
+        let store = Store::new(&config, stack.address("table_name").to_owned());
+        Self { store, account: stack.address("account_id").parse().unwrap() }
+    }
+
+    /// Everything that somebody must look after at any time to come: whatever has not ended.
+    pub(crate) async fn due(&self) -> Vec<DueItem> {
+        self.store.due(Timestamp::from_millis(i64::MAX / 2), 1_000).await.unwrap()
+    }
+
+    /// As if a conversation had been left alone for longer than any of its deadlines.
+    pub(crate) async fn time_passes(&self, id: ConversationId) {
+        if let Some(lease) = self.store.lease(self.account, id).await.unwrap() {
+            let until = ago(lease.until);
+            let past = Lease { until, ..lease };
+            self.store.renew_lease(self.account, id, &past).await.unwrap();
+        }
+        let aged = self.store.transition(self.account, id, |snapshot| {
+            let mut conversation = snapshot.conversation.clone();
+            conversation.version += 1;
+            conversation.created_at = ago(conversation.created_at);
+            match &mut conversation.state {
+                State::Queued | State::Ended { .. } => {}
+                State::Dialing { dialed_at: at }
+                | State::Ringing { dialed_at: at }
+                | State::Answered { answered_at: at } => *at = ago(*at),
+                State::Started { answered_at, started_at } => {
+                    (*answered_at, *started_at) = (ago(*answered_at), ago(*started_at));
+                    let told_at = &mut conversation.notes.carrier_ended_at;
+                    *told_at = told_at.map(ago);
+                }
+            }
+            if conversation.ended().is_some() {
+                return Err(domain::conversations::NotPossible);
+            }
+            Ok(Transition { conversation, events: vec![], messages: vec![] })
+        });
+        assert!(matches!(aged.await.unwrap(), Outcome::Changed(_) | Outcome::Unchanged(_)));
+    }
+}
+
+/// The bucket of a stack.
+pub(crate) async fn recordings(stack: &Stack) -> Recordings {
+    let config = aws::emulator_config(stack.address("emulator_url"), REGION);
+    Recordings::new(&config, stack.recordings_bucket().await.unwrap())
+}
+
+fn ago(at: Timestamp) -> Timestamp {
+    let by = i64::try_from(LONG_AGO.as_millis()).unwrap();
+    Timestamp::from_millis(at.as_millis() - by)
+}

@@ -1,0 +1,153 @@
+//! Nothing is lost, and nobody waits for another, whoever dies or hangs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use aws::system;
+use domain::{agents::WebhookMethod, time::Timestamp};
+use harness::{Stack, kill, peace, shared, storm};
+use tokio::time::sleep;
+
+use super::{
+    receiver::{Got, Manner, Receiver},
+    source::Source,
+};
+
+/// As often as each function is killed.
+const KILLS: usize = 50;
+/// Events come this often.
+const EVERY: Duration = Duration::from_millis(200);
+/// How long a receiver takes to answer, so that a function is waiting for it most of the time.
+const SLOW: Duration = Duration::from_millis(250);
+/// How soon after it was started a process dies at the latest: somewhere in its first batch.
+const WITHIN_MS: u64 = 400;
+/// Between two looks for new processes.
+const LOOK: Duration = Duration::from_millis(20);
+/// What a killed function held is shown again after 45 s, and may then wait for a place at its host.
+const CALM: Duration = Duration::from_mins(4);
+/// How long a healthy receiver waits for an event at most, 99 times of 100.
+const HEALTHY: Duration = Duration::from_secs(5);
+
+/// Kills every process of some functions soon after it was started, which it is to work on a batch; each
+/// function until it has been killed so often.
+async fn kill_soon(stack: &Stack, functions: &[&str]) {
+    let mut killed: BTreeMap<&str, usize> = functions.iter().map(|function| (*function, 0)).collect();
+    let mut dying: BTreeMap<u32, Instant> = BTreeMap::new();
+    while killed.values().any(|times| *times < KILLS) {
+        for (name, pid) in stack.function_processes() {
+            let Some(times) = functions
+                .iter()
+                .find(|function| name.contains(**function))
+                .and_then(|function| killed.get_mut(function))
+                .filter(|times| **times < KILLS)
+            else {
+                continue;
+            };
+            let random = u64::from(u16::from_ne_bytes(system::random())) % WITHIN_MS;
+            let at = *dying.entry(pid).or_insert_with(|| Instant::now() + Duration::from_millis(random));
+            if Instant::now() >= at {
+                *times += usize::from(kill(pid));
+            }
+        }
+        sleep(LOOK).await;
+    }
+}
+
+fn ids(got: &[Got]) -> BTreeMap<String, usize> {
+    got.iter().fold(BTreeMap::new(), |mut ids, got| {
+        *ids.entry(got.header("webhook-id").to_owned()).or_default() += 1;
+        ids
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_arrives_though_relay_and_webhooks_are_killed_fifty_times_each() {
+    let stack = &Stack::start().unwrap();
+    let mut receivers = vec![];
+    for _ in 0..4 {
+        let slow = Manner::Answers(200, String::new(), "", SLOW);
+        receivers.push(Receiver::start(slow).await);
+    }
+    let urls: Vec<_> = receivers.iter().map(|one| (one.url.as_str(), WebhookMethod::Post)).collect();
+    let mut source = Source::new(stack, &urls).await;
+    let storm = storm().await;
+    let begun = Instant::now();
+    let stop = AtomicBool::new(false);
+    let events = async {
+        while !stop.load(Ordering::SeqCst) {
+            source.emit(1).await;
+            sleep(EVERY).await;
+        }
+        source.end().await
+    };
+    let kills = async {
+        kill_soon(stack, &["Relay", "Webhooks"]).await;
+        stop.store(true, Ordering::SeqCst);
+        begun.elapsed()
+    };
+    let (events, killed_for) = tokio::join!(events, kills);
+    drop(storm);
+    let expected = usize::try_from(events).unwrap();
+
+    let all = async |_: &Stack| {
+        let arrived = receivers.iter().all(|receiver| ids(&receiver.got()).len() >= expected);
+        Ok(arrived.then_some(()))
+    };
+    stack.wait(CALM, "events are missing", all).await.unwrap();
+    let mut repeated = 0;
+    for (webhook, receiver) in receivers.iter().enumerate() {
+        let got = receiver.got();
+        let ids = ids(&got);
+        assert_eq!(ids.len(), expected, "no event has two ids");
+        assert!(ids.keys().all(|id| id.ends_with(&format!("_{webhook}"))));
+        let sequences: BTreeSet<_> = got.iter().map(|got| got.json()["sequence"].as_u64().unwrap()).collect();
+        assert_eq!(sequences, (1..=events).collect());
+        repeated += got.len() - ids.len();
+    }
+    eprintln!(
+        "{events} events to 4 webhooks, {KILLS} kills each in {killed_for:?}, all there after {:?}, {repeated} twice",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_hangs_holds_up_no_other() {
+    let (stack, _peace) = (shared(), peace().await);
+    let (hanging, healthy) = (Receiver::start(Manner::Hangs).await, Receiver::answering(200).await);
+    let urls = [(hanging.url.as_str(), WebhookMethod::Post), (&healthy.url, WebhookMethod::Post)];
+    let mut source = Source::new(stack, &urls).await;
+    let begun = Instant::now();
+    let mut expected = 1;
+    // Long enough for the breaker to open and to let one through.
+    while begun.elapsed() < Duration::from_secs(50) {
+        source.emit(1).await;
+        expected += 1;
+        sleep(EVERY).await;
+    }
+    source.end().await;
+    let all = async |_: &Stack| Ok(Some(healthy.got()).filter(|got| ids(got).len() == expected));
+    let got = stack.wait(CALM, "events are missing", all).await.unwrap();
+    assert_eq!(got.len(), expected, "each came once");
+    let mut latencies: Vec<_> = got
+        .iter()
+        .map(|got| {
+            let happened: Timestamp = got.json()["created_at"].as_str().unwrap().parse().unwrap();
+            got.at.since(happened)
+        })
+        .collect();
+    latencies.sort();
+    let percentile = |share: usize| latencies[(latencies.len() - 1) * share / 100];
+    eprintln!(
+        "{expected} events beside a hanging receiver: p50 {:?}, p99 {:?}, at most {:?}; it was asked {} times",
+        percentile(50),
+        percentile(99),
+        percentile(100),
+        hanging.got().len()
+    );
+    assert!(percentile(99) < HEALTHY, "{:?}", percentile(99));
+    // At first as many as may be at once, then one by one.
+    assert!(hanging.got().len() < 20, "{}", hanging.got().len());
+}

@@ -1,0 +1,88 @@
+//! Conversations whose events are written straight into the table, as a worker does: nobody needs to speak.
+
+use aws::system;
+use domain::{
+    agents::{AgentConfig, Webhook, WebhookMethod},
+    conversations::{Conversation, EndedReason, Entry, Snapshot, State},
+    costs::{Prices, Usage},
+    events::EventName,
+    ids::ConversationId,
+};
+use harness::Stack;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::table::Table;
+
+/// A conversation that goes on until it is told to end.
+pub(crate) struct Source {
+    pub(crate) table: Table,
+    snapshot: Snapshot,
+}
+
+impl Source {
+    /// A started conversation of the stack's account.
+    pub(crate) async fn new(stack: &Stack, urls: &[(&str, WebhookMethod)]) -> Self {
+        Self::of(Table::of(stack), urls).await
+    }
+
+    /// One of the account that `table` names.
+    pub(crate) async fn of(table: Table, urls: &[(&str, WebhookMethod)]) -> Self {
+        let now = system::now();
+        let id = ConversationId::new(now, system::random_u128());
+        let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
+        let conversation = Conversation::outbound(id, table.account, None, to, from, now);
+        let state = State::Started { answered_at: now, started_at: now };
+        let webhook = |(url, method): &(&str, WebhookMethod)| Webhook {
+            events: EventName::ALL.to_vec(),
+            url: (*url).to_owned(),
+            method: *method,
+            headers: Some([("authorization".to_owned(), "Bearer customers-secret".to_owned())].into()),
+            filter: None,
+        };
+        let agent = AgentConfig { webhooks: urls.iter().map(webhook).collect(), ..AgentConfig::default() };
+        let snapshot = Snapshot { conversation: Conversation { state, ..conversation }, agent };
+        table.store.create_conversation(&snapshot).await.unwrap();
+        Self { table, snapshot }
+    }
+
+    pub(crate) fn id(&self) -> ConversationId {
+        self.snapshot.conversation.id
+    }
+
+    /// Somebody speaks: so many events, in one write.
+    pub(crate) async fn emit(&mut self, events: usize) {
+        let entry = Entry {
+            at: system::now(),
+            name: EventName::SpeechStarted,
+            data: json!({ "role": "user" }),
+            message: None,
+        };
+        let Snapshot { conversation, agent } = &self.snapshot;
+        let change = conversation.append(agent, &vec![entry; events], &Usage::default()).unwrap();
+        self.table.store.commit(conversation, &change).await.unwrap();
+        self.snapshot.conversation = change.conversation;
+    }
+
+    /// It is over; how many events it had.
+    pub(crate) async fn end(self) -> u64 {
+        let Snapshot { conversation, agent } = &self.snapshot;
+        let (usage, prices) = (Usage::default(), Prices::default());
+        let reason = EndedReason::UserEnded;
+        let change = conversation.end(agent, reason, &[], &usage, &prices, system::now()).unwrap();
+        self.table.store.commit(conversation, &change).await.unwrap();
+        change.conversation.next_sequence - 1
+    }
+}
+
+/// What the event log says of a delivery.
+pub(crate) async fn delivery(
+    stack: &Stack,
+    id: ConversationId,
+    sequence: u64,
+    webhook: usize,
+) -> anyhow::Result<Value> {
+    let path = format!("/conversations/{id}/events?limit=1&index={sequence}");
+    let log = stack.send(Method::GET, &path, None).await?.body;
+    Ok(log["items"][0]["deliveries"][webhook].clone())
+}
