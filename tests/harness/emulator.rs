@@ -31,7 +31,7 @@ impl Stack {
     ///
     /// # Errors
     /// The queue does not take it.
-    pub async fn queue_again(&self, id: &str) -> anyhow::Result<()> {
+    pub async fn queue_again(&self, id: String) -> anyhow::Result<()> {
         let queues = self.sqs("ListQueues", &json!({})).await?;
         let urls = queues["QueueUrls"].as_array().context("no queues")?.iter();
         let mut calls = urls

@@ -10,6 +10,7 @@ use aws::store::DueItem;
 use domain::{
     accounts::Limits,
     conversations::{Conversation, State},
+    ids::ConversationId,
 };
 use futures_util::future::join_all;
 use harness::{Stack, kill, storm};
@@ -29,6 +30,8 @@ const WORKER: u64 = 25;
 const AFTERWARDS: Duration = Duration::from_secs(5);
 /// The order in which they die.
 const SEED: u64 = 0x5EED_CA11;
+/// A message that a slow function gave back waits for minutes, too.
+const AGAIN_AFTER: Duration = Duration::from_secs(20);
 /// How long the calls may take to come to an end once nothing dies any more.
 const CALM: Duration = Duration::from_mins(4);
 
@@ -125,7 +128,7 @@ async fn load(table: &Table, item: &DueItem) -> Conversation {
 /// perhaps never dialled at its deadline. So the queue delivers once more what still waits, and for what
 /// goes on by nobody's doing any more the time passes.
 async fn come_to_an_end(stack: &Stack, table: &Table, storm: impl Sized) {
-    let (calm, mut storm, mut again) = (Instant::now(), Some(storm), BTreeSet::new());
+    let (calm, mut storm, mut again) = (Instant::now(), Some(storm), BTreeMap::<_, Instant>::new());
     loop {
         let due = table.due().await;
         if due.is_empty() {
@@ -142,8 +145,10 @@ async fn come_to_an_end(stack: &Stack, table: &Table, storm: impl Sized) {
             .filter(|conversation| matches!(conversation.state, State::Queued))
             .map(|conversation| conversation.id)
             .collect();
-        let new: Vec<_> = waiting.iter().filter(|id| again.insert(**id)).map(ToString::to_string).collect();
-        for queued in join_all(new.iter().map(|id| stack.queue_again(id))).await {
+        let is_due = |id: &&ConversationId| again.get(*id).is_none_or(|at| at.elapsed() > AGAIN_AFTER);
+        let late: Vec<_> = waiting.iter().filter(is_due).copied().collect();
+        again.extend(late.iter().map(|id| (*id, Instant::now())));
+        for queued in join_all(late.iter().map(|id| stack.queue_again(id.to_string()))).await {
             queued.unwrap();
         }
         if is_quiet && waiting.is_empty() {

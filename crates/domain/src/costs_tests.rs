@@ -109,7 +109,7 @@ fn the_cost_names_who_served_not_who_was_asked() {
 }
 
 #[test]
-fn who_serves_in_anothers_place_is_paid_since_the_customers_key_is_not_for_them() {
+fn who_serves_in_the_place_of_another_is_paid_since_the_customers_key_is_not_for_them() {
     let credential_id = Some(CredentialId::new(at(0), 3));
     let agent = AgentConfig {
         transcriber: Transcriber::Azure { languages: vec!["en-US".into()], credential_id },

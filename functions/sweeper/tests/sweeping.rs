@@ -272,16 +272,16 @@ fn coming(last: u32, seconds: i64) -> PhoneNumber {
 async fn a_purchase_or_release_that_was_cut_short_leaves_nothing_at_the_carrier() {
     let world = World::new().await;
     let sid = |n: u32| format!("PN{n:032}");
-    let (bought, not_sold, anothers) = (coming(200, 130), coming(201, 130), coming(202, 130));
+    let (bought, not_sold, taken) = (coming(200, 130), coming(201, 130), coming(202, 130));
     let released = coming(203, 3_000).arrived(sid(3)).leaving(ago(130));
     let (young, owned) = (coming(204, 60), coming(205, 3_000).arrived(sid(5)));
-    let numbers = [&bought, &not_sold, &anothers, &released, &young, &owned];
+    let numbers = [&bought, &not_sold, &taken, &released, &young, &owned];
     for number in numbers {
         world.sweeper.store.add_phone_number(number).await.unwrap();
     }
     for (n, number, name) in [
         (1, &bought, bought.friendly_name()),
-        (2, &anothers, "bought by somebody else".to_owned()),
+        (2, &taken, "bought by somebody else".to_owned()),
         (3, &released, released.friendly_name()),
         (4, &young, young.friendly_name()),
         (5, &owned, owned.friendly_name()),

@@ -4,6 +4,7 @@
 //! `schemas` reads the types.
 
 mod bodies;
+mod examples;
 mod operations;
 mod schemas;
 
@@ -212,6 +213,21 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn every_plain_field_of_a_body_has_an_example() {
+        let document = document("https://api.example.com", Receivers::PublicOnly);
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let lacking = schemas.iter().flat_map(|(name, schema)| {
+            let alternatives = schema["oneOf"].as_array().into_iter().flatten().chain([schema]);
+            let fields =
+                alternatives.flat_map(|schema| schema["properties"].as_object().into_iter().flatten());
+            fields
+                .filter(|(_, schema)| examples::wants(schema))
+                .map(move |(field, _)| format!("{name}.{field}"))
+        });
+        assert_eq!(lacking.collect::<Vec<_>>(), [""; 0]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use super::examples;
+
 /// Where the document keeps its schemas.
 const PLACE: &str = "#/components/schemas/";
 
@@ -47,7 +49,9 @@ impl Schemas {
     /// All of them, by name.
     pub(super) fn finish(mut self) -> Map<String, Value> {
         let shown = self.generator.take_definitions(true);
-        shown.into_iter().chain(self.inputs).collect()
+        let mut all: Map<String, Value> = shown.into_iter().chain(self.inputs).collect();
+        all.values_mut().for_each(examples::add);
+        all
     }
 
     /// Points every reference to an object at its lenient form.

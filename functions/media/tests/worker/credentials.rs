@@ -94,7 +94,7 @@ async fn a_customers_own_server_is_asked_for_the_model_by_the_name_it_was_given(
 }
 
 #[tokio::test]
-async fn who_serves_in_anothers_place_does_so_with_the_deployments_key_and_is_paid() {
+async fn who_serves_in_the_place_of_another_does_so_with_the_deployments_key_and_is_paid() {
     let voice = Voice::Playht {
         model: "susan".into(),
         speed: 1.0,

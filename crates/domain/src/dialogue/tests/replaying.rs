@@ -24,7 +24,7 @@ fn the_first_decision_that_is_made_otherwise_is_shown() {
 
 #[test]
 fn a_line_that_cannot_be_read_is_named() {
-    let broken = LOG.replace("Started", "Strated");
+    let broken = LOG.replace("Started", "Stopped");
     assert_eq!(Log::parse(&broken).unwrap_err().line, 2);
     assert_eq!(Log::parse("").unwrap_err().line, 1);
     assert_eq!(Log::parse(&LOG[..LOG.len() - 20]).unwrap().steps.len(), 1, "a last line that breaks off");

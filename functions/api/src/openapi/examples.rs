@@ -1,0 +1,82 @@
+//! An example for every field, by its name: the same word is the same thing everywhere.
+
+use serde_json::{Value, json};
+
+/// Adds an example to every plain field that has none: its default, else one by its name.
+pub(super) fn add(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(add),
+        Value::Object(members) => {
+            members.values_mut().for_each(add);
+            let Some(Value::Object(properties)) = members.get_mut("properties") else { return };
+            for (name, property) in properties {
+                if let (true, Value::Object(field)) = (wants(property), property) {
+                    let example = field.get("default").filter(|default| !default.is_null()).cloned();
+                    if let Some(example) = example.or_else(|| by_name(name)) {
+                        field.insert("examples".into(), json!([example]));
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether a field is a plain value that does not speak for itself.
+pub(super) fn wants(field: &Value) -> bool {
+    let speaks =
+        ["examples", "const", "enum", "$ref", "oneOf", "items", "properties", "additionalProperties"];
+    let is_reference =
+        field["anyOf"].as_array().into_iter().flatten().any(|schema| schema.get("$ref").is_some());
+    field.is_object() && !is_reference && speaks.iter().all(|name| field.get(name).is_none())
+}
+
+fn by_name(name: &str) -> Option<Value> {
+    Some(match name {
+        "account_sid" => json!("AC0123456789abcdef0123456789abcdef"),
+        "answer" => json!("{\"ok\": true}"),
+        "answered_by" => json!("human"),
+        "api_key" => json!("sk-0123456789"),
+        "attempts" => json!([]),
+        "auth_token" => json!("0123456789abcdef0123456789abcdef"),
+        "base_url" => json!("https://models.example.com/v1"),
+        "characters" => json!(412),
+        "content" => json!("On Saturday we close at six in the evening."),
+        "cost" | "total" => json!(0.0123),
+        "data" => json!({ "ended_reason": "agent_ended" }),
+        "description" => json!("Ends the call, once the user has said goodbye."),
+        "detail" => json!("Not found"),
+        "filter" => json!("message.role == 'user'"),
+        "initial_message" => json!("Hello, this is Ada from the corner bakery. How can I help you?"),
+        "input_tokens" => json!(1830),
+        "interrupted" => json!(false),
+        "iso_country" => json!("US"),
+        "keywords" => json!(["strudel"]),
+        "language" => json!("en"),
+        "last4" => json!("x7Qf"),
+        "latency_ms" => json!(143),
+        "max_duration_seconds" => json!(600),
+        "msg" => json!("Field required"),
+        "name" => json!("end_call"),
+        "output_tokens" => json!(96),
+        "phone_number" => json!("+14155550200"),
+        "phone_number_sid" => json!("PN0123456789abcdef0123456789abcdef"),
+        "postal_code" => json!("94107"),
+        "prompt" => json!("You are Ada, who works at the corner bakery."),
+        "provider" => json!("openai"),
+        "recording_url" => json!("https://recordings.s3.amazonaws.com/recording.wav?X-Amz-Signature=..."),
+        "region" => json!("westeurope"),
+        "seconds" => json!(63.2),
+        "sequence" => json!(7),
+        "status" => json!(200),
+        "style_guidance" => json!(20.0),
+        "temperature" => json!(1.0),
+        "text_guidance" => json!(1.5),
+        "type" => json!("missing"),
+        "uri" => json!("https://api.example.com/agents/agt_01JD9XQ4T0000000000000000A"),
+        "url" => json!("https://example.com/events"),
+        "user_id" => json!("u0123456789"),
+        "webhook" => json!(0),
+        _ => return None,
+    })
+}
