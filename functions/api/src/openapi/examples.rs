@@ -73,7 +73,7 @@ fn by_name(name: &str) -> Option<Value> {
         "temperature" => json!(1.0),
         "text_guidance" => json!(1.5),
         "type" => json!("missing"),
-        "uri" => json!("https://api.example.com/agents/agt_01JD9XQ4T0000000000000000A"),
+        "uri" => json!("https://api.example.com/agents/agt_01JDA2M7X4T6R9V1B3C5D7E9FG"),
         "url" => json!("https://example.com/events"),
         "user_id" => json!("u0123456789"),
         "webhook" => json!(0),
