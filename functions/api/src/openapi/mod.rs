@@ -160,7 +160,6 @@ fn reason(status: u16) -> &'static str {
         415 => "The body is not `application/json`.",
         422 => "Some fields are wrong; all of them are named.",
         429 => "More requests than the account may send, or more than 1,000 of its calls wait.",
-        502 => "The carrier did not do its part.",
         503 => "Not now; try again.",
         _ => "A defect of ours; `x-request-id` names it.",
     }
