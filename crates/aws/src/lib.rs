@@ -1,13 +1,14 @@
 //! Everything this project knows of AWS: the table, the queue, the recordings, the deployment's secret.
 //!
 //! [`sdk_config`] is asked for once, in `main`; the clients ([`store::Store`], [`queue::Queue`],
-//! [`recordings::Recordings`], [`sealing::Sealer`]) are made from it, cheap to clone and safe to share. What is written is
+//! [`recordings::Recordings`], [`clips::Clips`], [`sealing::Sealer`]) are made from it, cheap to clone and safe to share. What is written is
 //! decided in `domain`; how it is laid out in the table is said in [`store`]. This crate knows nothing
 //! of HTTP routes, carriers or providers.
 //!
 //! Every request ends: connecting takes at most 1 s, an attempt 3 s, a request with all its retries
 //! 10 s (recordings are bigger and say so themselves).
 
+pub mod clips;
 mod failure;
 pub mod provider_keys;
 pub mod queue;

@@ -18,8 +18,10 @@ use aws_sdk_s3::{
     config::Builder,
     operation::head_object::HeadObjectError,
     presigning::PresigningConfig,
+    primitives::ByteStream,
     types::{Delete, Object, ObjectIdentifier},
 };
+use bytes::Bytes;
 use domain::{
     ids::{AccountId, ConversationId},
     recording,
@@ -68,13 +70,13 @@ impl Recordings {
         account: AccountId,
         conversation: ConversationId,
         start_sample: u64,
-        interleaved_mu_law: Vec<u8>,
+        interleaved_mu_law: impl Into<Bytes>,
     ) -> Result<(), ServiceError> {
         self.client
             .put_object()
             .bucket(&self.bucket)
             .key(piece_key(account, conversation, start_sample))
-            .body(interleaved_mu_law.into())
+            .body(ByteStream::from(interleaved_mu_law.into()))
             .send()
             .await
             .map_err(|error| ServiceError::of("PutObject", &error))?;

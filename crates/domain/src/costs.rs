@@ -186,7 +186,13 @@ pub fn breakdown(
                 prices::outbound_call_per_minute(&call.to_number)
             }
         };
-        let cost = unless_own_key(call.imported, per_minute * minutes);
+        let detection = match conversation.kind {
+            ConversationType::OutboundPhoneCall if minutes > Decimal::ZERO && agent.asks_who_answered() => {
+                prices::machine_detection()
+            }
+            _ => Decimal::ZERO,
+        };
+        let cost = unless_own_key(call.imported, per_minute * minutes + detection);
         TimedCost { provider: "twilio".into(), cost, ms }
     });
 

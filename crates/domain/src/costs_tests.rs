@@ -1,7 +1,9 @@
 use super::*;
 use crate::{
-    agents::{LanguageModel, ModelSettings, Transcriber, Voice},
-    conversations::{Conversation, EndedReason},
+    agents::{Hook, LanguageModel, ModelSettings, Transcriber, Voice},
+    conversations::{Conversation, EndedReason, State},
+    events::EventName,
+    filters::Filter,
     ids::{AccountId, ConversationId, CredentialId},
 };
 
@@ -49,6 +51,31 @@ fn every_part_is_priced_by_its_own_measure() {
     let telephony = cost.telephony.unwrap();
     assert_eq!((telephony.ms, telephony.cost.to_string().as_str()), (60_500, "0.036000"));
     assert_eq!(cost.total.to_string(), "0.116290");
+}
+
+#[test]
+fn finding_out_who_answered_costs_extra_where_somebody_did_and_a_filter_asks() {
+    let hook = |filter: &str| Hook {
+        events: vec![EventName::Started],
+        filter: Some(Filter::parse(filter).unwrap()),
+        instructions: vec![],
+    };
+    let agent = |filter| AgentConfig { hooks: vec![hook(filter)], ..AgentConfig::default() };
+    let (asks, asks_not) = (agent("phone_call.answered_by == 'fax'"), agent("metadata.answered_by == 'fax'"));
+    let telephony = |agent| cost(agent, &USAGE, &Prices::default(), at(63_500)).telephony.unwrap().cost;
+    assert_eq!(telephony(&asks_not).to_string(), "0.036000");
+    assert_eq!(telephony(&asks).to_string(), "0.043500");
+    let mut own = started(&asks).through_own_carrier(true);
+    assert_eq!(breakdown(&own, &asks, &Prices::default(), at(63_500)).telephony.unwrap().cost, Usd::ZERO);
+    own = Conversation { kind: ConversationType::InboundPhoneCall, ..started(&asks) };
+    let inbound = breakdown(&own, &asks, &Prices::default(), at(63_500)).telephony.unwrap();
+    assert_eq!(
+        inbound.cost,
+        breakdown(&own, &asks_not, &Prices::default(), at(63_500)).telephony.unwrap().cost
+    );
+    own.state = State::Queued;
+    own.kind = ConversationType::OutboundPhoneCall;
+    assert_eq!(breakdown(&own, &asks, &Prices::default(), at(63_500)).telephony.unwrap().cost, Usd::ZERO);
 }
 
 #[test]

@@ -50,6 +50,7 @@
 mod brackets;
 mod compile;
 mod evaluate;
+mod mentions;
 mod program;
 mod reserved;
 mod values;
@@ -149,6 +150,12 @@ impl Filter {
             Ok(program) => program.evaluate(variables),
             Err(error) => Err(FilterFailure::Unreadable(error.clone())),
         }
+    }
+
+    /// Whether it may look at `phone_call.answered_by`, which is found out only for those who do.
+    #[must_use]
+    pub fn mentions_answered_by(&self) -> bool {
+        self.program().is_ok_and(Program::mentions_answered_by)
     }
 
     fn program(&self) -> Result<&Program, &FilterError> {

@@ -9,6 +9,7 @@
 
 pub mod accounts;
 pub mod agents;
+pub mod clips;
 pub mod conversations;
 pub mod costs;
 pub mod credentials;

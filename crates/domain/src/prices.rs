@@ -94,6 +94,15 @@ const USUAL_INBOUND_CALL: u32 = 85;
 /// Media streams, USD per started minute, times 10,000.
 const MEDIA_STREAMS_PER_MINUTE: u32 = 40;
 
+/// Whether a person or a machine answered, USD per call, times 10,000.
+const MACHINE_DETECTION: u32 = 75;
+
+/// What it costs to find out who answered a call.
+#[must_use]
+pub fn machine_detection() -> Decimal {
+    usd(MACHINE_DETECTION, 4)
+}
+
 /// What a million tokens of `model` cost.
 #[must_use]
 pub fn language_model(model: &str) -> TokenPrices {

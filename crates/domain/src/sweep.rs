@@ -224,7 +224,13 @@ impl Case<'_> {
             ended_at: at,
             interrupted: true,
         };
-        Some(Entry { at, name: EventName::MessageSent, data: Value::Null, message: Some(message) })
+        Some(Entry {
+            at,
+            name: EventName::MessageSent,
+            data: Value::Null,
+            message: Some(message),
+            notes: vec![],
+        })
     }
 }
 

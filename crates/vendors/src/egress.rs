@@ -116,6 +116,12 @@ async fn connect_with(tls: ClientConfig, request: client::Request) -> Result<Web
     }
 }
 
+/// Opens a connection that the next request finds in the pool: by a request that asks for nothing.
+pub(crate) async fn open_ahead(http: &reqwest::Client, base: &reqwest::Url) {
+    // What it is answered does not matter, nor whether it is: then the next request connects itself.
+    let _ = http.head(base.clone()).timeout(UPGRADE_TIMEOUT).send().await;
+}
+
 /// The beginning of an error's body. What does not come in time is left out.
 pub(crate) async fn error_body(mut response: reqwest::Response) -> Vec<u8> {
     let mut body = Vec::new();

@@ -1,9 +1,10 @@
 //! One call: decide, mark, ask the carrier, store what it said.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::pin, sync::atomic::AtomicU64, time::Duration};
 
 use anyhow::Context as _;
 use aws::{
+    clips::Clips,
     provider_keys::ProviderKeys,
     queue::{CallJob, Queue},
     sealing::Sealer,
@@ -17,7 +18,7 @@ use domain::{
     events::EventName,
     time::Timestamp,
 };
-use tokio::time::timeout;
+use tokio::{join, time::timeout};
 use vendors::{
     Providers, egress,
     keys::Keys,
@@ -27,7 +28,7 @@ use vendors::{
     },
 };
 
-use crate::{Config, Verdict, backoff};
+use crate::{Config, Verdict, backoff, preparing::Held};
 
 /// Beyond the conversation's own limit, which the worker keeps: a net under it.
 const TIME_LIMIT_MARGIN: Duration = Duration::from_mins(1);
@@ -50,6 +51,10 @@ pub struct Dialer {
     pub sealer: Sealer,
     /// The carrier.
     pub calls: Calls,
+    /// Where the first words of calls are kept.
+    pub clips: Clips,
+    /// The voices that speak them.
+    pub providers: Providers,
     /// Base of the callbacks.
     pub public_url: String,
     /// The websocket that talks.
@@ -68,6 +73,8 @@ impl Dialer {
             queue: Queue::new(&sdk, config.queue_url),
             sealer: Sealer::new(&sdk, config.sealing_key),
             calls: Calls::new(&providers),
+            clips: Clips::new(&sdk, config.bucket),
+            providers,
             public_url: config.public_url,
             media_url: config.media_url,
         })
@@ -82,16 +89,30 @@ impl Dialer {
             Ok(marked) => marked,
             Err(verdict) => return verdict,
         };
-        let opening = self.store.call_account(&self.sealer, &marked.conversation);
-        let calls = match in_time(SETTLE_TIMEOUT, opening).await {
+        let characters = AtomicU64::new(0);
+        let mut preparing = pin!(self.prepare(&marked, &characters));
+        let opening = in_time(SETTLE_TIMEOUT, self.store.call_account(&self.sealer, &marked.conversation));
+        let (opened, held) = join!(opening, self.hold_back(job, preparing.as_mut(), &characters));
+        if held == Held::Over {
+            tracing::info!(%conversation_id, "ended before it was dialled");
+            return Verdict::Done;
+        }
+        let calls = match opened {
             Ok(account) => self.calls.through(&account),
             Err(error) => {
                 tracing::warn!(%conversation_id, %error, "the customer's account at the carrier was not opened");
                 return self.put_off(job, &marked.conversation, None).await;
             }
         };
+        let placing = self.place(job, &marked, calls, &token);
+        if held == Held::Underway { join!(placing, preparing).0 } else { placing.await }
+    }
+
+    /// Asks the carrier for a marked call, and stores what it said.
+    async fn place(&self, job: CallJob, marked: &Snapshot, calls: Option<Calls>, token: &str) -> Verdict {
+        let conversation_id = job.conversation_id;
         let created = match &calls {
-            Some(calls) => self.create(calls, &marked, &token).await,
+            Some(calls) => self.create(calls, marked, token).await,
             None => Err(CreateError::Refused { code: 0, message: "the number was released".to_owned() }),
         };
         let settled = match created {
@@ -184,6 +205,7 @@ impl Dialer {
         let (id, account_id) = (id.to_string(), account_id.to_string());
         let parameters = [("account_id", &*account_id), ("conversation_id", &*id), ("token", token)];
         let base = format!("{}/twilio/{account_id}/{id}", self.public_url);
+        let detection = marked.agent.asks_who_answered().then(|| format!("{base}/amd"));
         let twiml = twiml::connect_stream(&ConnectStream {
             url: &self.media_url,
             parameters: &parameters,
@@ -197,6 +219,7 @@ impl Dialer {
                 from: phone_call.from_number.as_str(),
                 twiml: &twiml,
                 status_callback: &format!("{base}/status"),
+                detection_callback: detection.as_deref(),
                 ring_timeout: RING,
                 time_limit: limit.map(|limit| limit.saturating_add(TIME_LIMIT_MARGIN).min(LONGEST_CALL)),
             })
@@ -239,7 +262,7 @@ impl Dialer {
         }
     }
 
-    async fn change(
+    pub(crate) async fn change(
         &self,
         job: CallJob,
         change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
@@ -275,20 +298,20 @@ fn mark(snapshot: &Snapshot, token_sha256: &str, now: Timestamp) -> Result<Trans
 }
 
 fn reject(snapshot: &Snapshot, reason: RejectReason, now: Timestamp) -> Result<Transition, NotPossible> {
-    // Nothing was used before the answer, so it costs nothing at any price.
+    // It never began, so there are no minutes to be paid for at any price.
     snapshot.conversation.rejected(&snapshot.agent, reason, &Prices::default(), now)
 }
 
 /// What took too long, or what the store said.
 #[derive(Debug, thiserror::Error)]
-enum NotDone {
+pub(crate) enum NotDone {
     #[error("took longer than {} s", .0.as_secs())]
     Late(Duration),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-async fn in_time<T>(
+pub(crate) async fn in_time<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, NotDone> {

@@ -8,6 +8,8 @@ use vendors::endpoints::Endpoints;
 pub struct Config {
     /// `TABLE_NAME`.
     pub table: String,
+    /// `RECORDINGS_BUCKET`: keeps the first words of calls too.
+    pub bucket: String,
     /// `CALLS_QUEUE_URL`.
     pub queue_url: String,
     /// `PUBLIC_URL`: base of the callbacks, without a slash at its end.
@@ -26,6 +28,7 @@ impl Config {
     /// Reads the variables; all that is wrong is reported.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let table = vars.required("TABLE_NAME");
+        let bucket = vars.required("RECORDINGS_BUCKET");
         let queue_url = vars.required("CALLS_QUEUE_URL");
         let public_url = url(&mut vars, "PUBLIC_URL", ["https://", "http://"]);
         let media_url = url(&mut vars, "MEDIA_URL", ["wss://", "ws://"]);
@@ -36,7 +39,7 @@ impl Config {
             Err(bad) => return Err(vars.rejected(bad)),
         };
         vars.finish()?;
-        Ok(Self { table, queue_url, public_url, media_url, keys_secret, sealing_key, endpoints })
+        Ok(Self { table, bucket, queue_url, public_url, media_url, keys_secret, sealing_key, endpoints })
     }
 }
 
@@ -57,9 +60,10 @@ mod tests {
         let vars =
             Vars::from([("PUBLIC_URL", "example.com"), ("MEDIA_URL", "https://x"), ("TWILIO_API_URL", "x")]);
         let bad = Config::from_vars(vars).unwrap_err().0;
-        assert_eq!(bad.len(), 7, "{bad:?}");
+        assert_eq!(bad.len(), 8, "{bad:?}");
         for name in [
             "TABLE_NAME",
+            "RECORDINGS_BUCKET",
             "CALLS_QUEUE_URL",
             "PUBLIC_URL",
             "MEDIA_URL",

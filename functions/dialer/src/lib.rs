@@ -25,6 +25,7 @@
 
 mod calls;
 mod config;
+mod preparing;
 
 use std::time::Duration;
 

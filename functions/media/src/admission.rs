@@ -6,7 +6,7 @@ use aws::{store::Outcome, system};
 use axum::extract::ws::WebSocket;
 use domain::{
     accounts::{Account, sha256_hex},
-    conversations::{EndedReason, Entry, Lease, NotPossible, Snapshot, Speaking, State},
+    conversations::{Conversation, EndedReason, Entry, Lease, NotPossible, Snapshot, Speaking, State},
     dialogue::{Line, Resumed},
     events::EventName,
     messages::{Message, Role},
@@ -22,7 +22,9 @@ use crate::{
     address::Address,
     call::Call,
     carrier::{self, Carrier, StreamStart},
+    clips::Clips,
     closing,
+    hearing::Ears,
     holding::Hold,
     providing::Providing,
 };
@@ -36,6 +38,8 @@ pub(crate) struct Admitted {
     pub(crate) snapshot: Snapshot,
     /// Who serves it.
     pub(crate) providing: Providing,
+    /// What was spoken before.
+    pub(crate) clips: Clips,
     /// Whose secrets sign what the call sends.
     pub(crate) account: Option<Account>,
     /// When the stream began, by both clocks.
@@ -45,6 +49,14 @@ pub(crate) struct Admitted {
     pub(crate) elapsed: Duration,
     /// What another worker left; none for a new call.
     pub(crate) resumed: Option<Resumed>,
+}
+
+/// What a call that was let in holds, beside its stream.
+pub(crate) struct Held {
+    /// Its lease.
+    pub(crate) hold: Hold,
+    /// Its transcriber, being connected.
+    pub(crate) ears: Ears,
 }
 
 /// Serves one stream of the carrier, from its first message to its end.
@@ -57,7 +69,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, socket: WebSocket, shutdown: Canc
         }
     };
     let address = Address { account: start.account, conversation: start.conversation };
-    let (admitted, first_words, hold) = match admit(&worker, &start, address).await {
+    let (admitted, first_words, held) = match admit(&worker, &start, address).await {
         Ok(Some(admitted)) => admitted,
         Ok(None) => {
             tracing::warn!(conversation = %address.conversation, "a stream was not let in");
@@ -69,8 +81,8 @@ pub(crate) async fn serve(worker: Arc<Worker>, socket: WebSocket, shutdown: Canc
         }
     };
     tracing::info!(conversation = %address.conversation, resumed = admitted.resumed.is_some(), "media flows");
-    let holder = hold.holder().to_owned();
-    let call = Call::new(&worker, &admitted, carrier, hold);
+    let holder = held.hold.holder().to_owned();
+    let call = Call::new(&worker, &admitted, carrier, held);
     // A panic ends this call alone.
     if let Ok(finished) = AssertUnwindSafe(call.run(first_words, &shutdown)).catch_unwind().await {
         closing::close(&worker, address, &start.call, finished).await;
@@ -87,20 +99,32 @@ async fn admit(
     worker: &Worker,
     start: &StreamStart,
     address: Address,
-) -> Result<Option<(Admitted, Option<Entry>, Hold)>, aws::store::StoreError> {
+) -> Result<Option<(Admitted, Option<Entry>, Held)>, aws::store::StoreError> {
     let (began, began_at) = (Instant::now(), system::now());
     let token = sha256_hex(&start.token);
     // The lease is read before it is taken over.
-    let (left, account) = tokio::try_join!(
+    let (left, account, found) = tokio::try_join!(
         worker.store.lease(address.account, address.conversation),
         worker.store.account(address.account),
+        worker.store.conversation(address.account, address.conversation),
     )?;
+    // Here for what can be fetched meanwhile; what counts is the write below.
+    let invited = |conversation: &Conversation| {
+        // Both are hashes, so comparing them in variable time tells nothing of the token.
+        conversation.media_token_sha256.as_ref() == Some(&token)
+    };
+    let Some(found) = found.filter(|found| invited(&found.conversation)) else { return Ok(None) };
+    let fetching = async {
+        tokio::join!(
+            worker.clips.of(address, &found.agent),
+            Providing::load(worker, address.account, &found.agent),
+        )
+    };
     let stream = Some(start.sid.clone());
     let lease = Lease { stream, ..Lease::new(system::random_hex::<16>(), began_at) };
     let changed = worker.store.transition_taking(&lease, start.account, start.conversation, |snapshot| {
         let Snapshot { conversation, agent } = snapshot;
-        // Both are hashes, so comparing them in variable time tells nothing of the token.
-        if conversation.media_token_sha256.as_ref() != Some(&token) {
+        if !invited(conversation) {
             return Err(NotPossible);
         }
         match conversation.state {
@@ -108,33 +132,30 @@ async fn admit(
             _ => conversation.started(agent, start.call.as_str(), began_at),
         }
     });
-    let Outcome::Changed(snapshot) = changed.await? else { return Ok(None) };
+    let (changed, (clips, providing)) = tokio::join!(changed, fetching);
+    let Outcome::Changed(snapshot) = changed? else { return Ok(None) };
     let hold = Hold::keep(worker.store.clone(), address, lease);
     let elapsed = snapshot.conversation.started_at().map_or(Duration::ZERO, |at| began_at.since(at));
-    let before = async {
-        match snapshot.conversation.resumes {
-            0 => Ok(None),
-            _ => worker.store.messages(address.account, address.conversation).await.map(Some),
+    let (providing, ears) = match providing {
+        Ok(providing) => {
+            let ears = providing.connect(worker);
+            (providing, ears)
         }
-    };
-    let (messages, providing) =
-        tokio::join!(before, Providing::load(worker, address.account, &snapshot.agent));
-    let providing = match providing {
-        Ok(providing) => providing,
         Err(error) => {
             tracing::error!(conversation = %address.conversation, error = format!("{error:#}"), "no keys");
             end(worker, address, start, hold.holder()).await;
             return Ok(None);
         }
     };
-    let (resumed, first_words) = match messages? {
-        Some(messages) => {
-            taken_over(snapshot.agent.initial_message.as_deref(), messages, left, elapsed, began_at)
-        }
-        None => (None, None),
-    };
-    let admitted = Admitted { address, snapshot, providing, account, began, began_at, elapsed, resumed };
-    Ok(Some((admitted, first_words, hold)))
+    let (mut resumed, mut first_words) = (None, None);
+    if snapshot.conversation.resumes > 0 {
+        let messages = worker.store.messages(address.account, address.conversation).await?;
+        let greeting = snapshot.agent.initial_message.as_deref();
+        (resumed, first_words) = taken_over(greeting, messages, left, elapsed, began_at);
+    }
+    let admitted =
+        Admitted { address, snapshot, providing, clips, account, began, began_at, elapsed, resumed };
+    Ok(Some((admitted, first_words, Held { hold, ears })))
 }
 
 /// What another worker left: the conversation so far, and the message it was saying. What of that was
@@ -172,6 +193,7 @@ fn taken_over(
                 name: EventName::MessageSent,
                 data: Value::Null,
                 message: Some(message),
+                notes: vec![],
             });
         }
     }

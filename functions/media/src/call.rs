@@ -3,38 +3,48 @@
 //!
 //! One task owns everything here. It never waits for a provider or the table: their work comes back
 //! as inputs, and what cannot be taken at once is dropped or ends the call.
+//!
+//! Here is what wakes it. What the engine decides is done in `performing.rs`; `asking.rs` is the model's
+//! side, `speaking.rs` the voice's.
 
-use std::{collections::VecDeque, time::Duration};
+mod asking;
+mod performing;
+mod speaking;
 
-use bytes::Bytes;
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
 use domain::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, Entry, Snapshot, Speaking},
     costs::Usage,
-    dialogue::{CallTime, Clause, Happening, Input, Output, Request, Settings},
-    events::{self, EventName, Matches, Scope},
+    dialogue::{CallTime, Clause, Input, Output, Part, Settings},
+    events::EventName,
     time::Timestamp,
 };
-use futures_util::{Stream, StreamExt, stream::SelectAll};
+use futures_util::{StreamExt, stream::SelectAll};
 use tokio::{
     sync::mpsc,
     time::{Instant, Interval, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use vendors::{
-    language_models::{self, Answer, ModelEvent},
-    voices::{SpeechEvent, Synthesizer},
-};
+use vendors::{language_models::ModelEvent, voices::Synthesizer};
 
+use self::{
+    asking::{Asking, next_of},
+    speaking::{Speeches, Spoken},
+};
 use crate::{
     Worker,
     address::Address,
-    admission::Admitted,
+    admission::{Admitted, Held},
     carrier::{Carrier, FromCarrier},
+    clips::Clips,
     closing::Finished,
-    conversation_log,
     dialogue::Dialogue,
-    estimate::Estimate,
+    faults::Faults,
     hearing::{Ears, Heard},
     holding::Hold,
     journal::Journal,
@@ -44,28 +54,12 @@ use crate::{
     providing::Providing,
     recorder::Recorder,
     tools::{Answered, Tools},
-    voice_activity::VoiceActivity,
+    turns::Turns,
+    voice_activity::{Frame, VoiceActivity},
 };
 
 /// How often what the agent is saying is noted for a worker that might take over.
 const CHECKPOINT: Duration = Duration::from_secs(1);
-
-type Speeches = std::pin::Pin<Box<dyn Stream<Item = (Clause, Spoken)> + Send>>;
-
-enum Spoken {
-    Audio(Bytes),
-    Characters(u64),
-    Finished,
-    Failed(vendors::Error),
-}
-
-/// A question to the model that is still being answered.
-struct Asking {
-    request: Request,
-    answer: Answer,
-    /// What it would cost if the vendor never says, as it does not when we cancel.
-    estimate: Estimate,
-}
 
 /// What woke the call.
 enum Woken {
@@ -96,7 +90,7 @@ pub(crate) struct Call<'a> {
     hold: Hold,
     notes: mpsc::Receiver<Note>,
     checkpoint: Interval,
-    /// As it was when media began; of what came later it knows which filters failed.
+    /// As it was when media began; of what came later it knows which filters failed, and who answered.
     conversation: Conversation,
     agent: &'a AgentConfig,
     providing: &'a Providing,
@@ -108,8 +102,14 @@ pub(crate) struct Call<'a> {
     asking: Option<Asking>,
     voice: Option<Synthesizer>,
     speaking: SelectAll<Speeches>,
+    /// Clauses that the engine waits for.
+    at_voice: BTreeSet<Clause>,
+    /// What need not be spoken.
+    clips: &'a Clips,
     outgoing: Outgoing,
     voice_activity: VoiceActivity,
+    /// Whether the caller's last frame was speech.
+    heard_speech: bool,
     journal: Journal,
     tools: Tools<'a>,
     recorder: Option<Recorder>,
@@ -118,15 +118,28 @@ pub(crate) struct Call<'a> {
     usage: Usage,
     /// Audio the transcriber has counted itself so far.
     counted: Duration,
+    faults: Faults,
+    turns: Turns,
+    /// The greeting is still to begin.
+    greets: bool,
+    /// Room for what is fed to the engine, and for what it decides.
+    inputs: VecDeque<Input>,
+    outputs: Vec<Output>,
     /// Something failed that ends the call: nobody wanted its end.
     failed: bool,
     over: Option<Over>,
 }
 
 impl<'a> Call<'a> {
-    /// Begins to connect the providers; nothing is said before [`Call::run`].
-    pub(crate) fn new(worker: &'a Worker, admitted: &'a Admitted, carrier: Carrier, hold: Hold) -> Self {
-        let Admitted { address, snapshot, providing, account, began, began_at, elapsed, resumed } = admitted;
+    /// Nothing is said before [`Call::run`].
+    pub(crate) fn new(
+        worker: &'a Worker,
+        admitted: &'a Admitted,
+        carrier: Carrier,
+        Held { hold, ears }: Held,
+    ) -> Self {
+        let Admitted { address, snapshot, providing, clips, account, began, began_at, elapsed, resumed } =
+            admitted;
         let Snapshot { conversation, agent } = snapshot;
         let serving = &providing.serving;
         let voice = Synthesizer::new(&providing.voice, &serving.voice)
@@ -151,18 +164,26 @@ impl<'a> Call<'a> {
             began: *began,
             began_at: *began_at,
             dialogue: Dialogue::new(settings),
-            ears: Ears::open(providing.transcriber.clone(), serving.transcriber.clone()),
+            ears,
             asking: None,
             voice,
             speaking: SelectAll::new(),
+            at_voice: BTreeSet::new(),
+            clips,
             outgoing: Outgoing::default(),
             voice_activity: VoiceActivity::new(),
+            heard_speech: false,
             journal,
             tools: Tools::new(&worker.sender, account.as_ref(), snapshot),
             recorder: agent.recording.then(|| Recorder::beginning_at(*elapsed)),
             keeper: Keeper::open(worker.recordings.clone(), *address, *began_at),
             usage: conversation.usage.clone(),
             counted: Duration::ZERO,
+            faults: Faults::of(serving),
+            turns: Turns::default(),
+            greets: agent.initial_message.is_some() && resumed.is_none(),
+            inputs: VecDeque::new(),
+            outputs: vec![],
             failed: false,
             providing,
             over: None,
@@ -215,6 +236,8 @@ impl<'a> Call<'a> {
             recording,
             kept: (left, self.keeper),
             usage: self.usage,
+            notes: self.faults.take(),
+            turns: self.turns,
         }
     }
 
@@ -243,14 +266,17 @@ impl<'a> Call<'a> {
             Woken::LostLease | Woken::Noted(Note::Ended) => self.over = Some(Over::Lost),
             Woken::Noted(Note::EndRequested) => self.feed(Input::HangUp),
             Woken::Noted(Note::CarrierEnded) => self.feed(Input::Closed),
+            Woken::Noted(Note::AnsweredBy(verdict)) => {
+                self.tools.answered_by(verdict.clone());
+                if let Some(call) = &mut self.conversation.phone_call {
+                    call.answered_by = Some(verdict);
+                }
+            }
             Woken::Shutdown => self.feed(Input::Drain),
             Woken::Deadline => self.feed(Input::Wake),
             Woken::Checkpoint => self.hold.note(self.speaking()),
             Woken::Carrier(message) => self.carrier_says(message),
-            Woken::Heard(Heard::Input(input)) => self.feed(input),
-            Woken::Heard(Heard::Usage(audio)) => self.counted += audio,
-            // Nobody can be answered who is not heard.
-            Woken::Heard(Heard::Lost) => self.fail(),
+            Woken::Heard(heard) => self.heard(heard),
             Woken::Model(event) => self.model_says(event),
             Woken::Voice(clause, spoken) => self.voice_says(clause, spoken),
             Woken::Tool(Answered { call, content, delivery }) => {
@@ -275,11 +301,8 @@ impl<'a> Call<'a> {
                 if let Some(part) = self.dialogue.part() {
                     self.keeper.keep(Kept::Log(part));
                 }
-                // Only an agent who is speaking can be stopped by a sound.
-                if self.dialogue.is_audible(now) {
-                    let frame = self.voice_activity.frame(now, &audio);
-                    self.feed(frame);
-                }
+                let frame = self.voice_activity.frame(now, &audio);
+                self.hears(now, frame);
                 self.ears.hear(now, audio);
             }
             FromCarrier::Played(mark) => self.feed(Input::Played { mark }),
@@ -290,192 +313,32 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn model_says(&mut self, event: Option<Result<ModelEvent, vendors::Error>>) {
-        let Some(asking) = &mut self.asking else { return };
-        let request = asking.request;
-        match event {
-            Some(Ok(ModelEvent::Text(text))) => {
-                asking.estimate.received(&text);
-                self.feed(Input::ModelText { request, text });
+    /// A frame of the caller's. While the agent is silent its engine need not know of silence.
+    fn hears(&mut self, now: CallTime, frame: Frame) {
+        let matters = frame.is_speech || self.heard_speech || self.dialogue.is_audible(now);
+        self.heard_speech = frame.is_speech;
+        if matters {
+            self.feed(frame.into());
+        }
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Input(input) => self.feed(input),
+            Heard::Usage(audio) => self.counted += audio,
+            Heard::Failed(error) => {
+                self.faults.failed(Part::Transcriber, &error);
+                self.feed(Input::TranscriberFailed);
             }
-            Some(Ok(ModelEvent::ToolCall(call))) => {
-                asking.estimate.received(&call.arguments);
-                let call =
-                    domain::dialogue::ToolCall { id: call.id, name: call.name, arguments: call.arguments };
-                self.feed(Input::ModelToolCall { request, call });
+            Heard::Restored(after) => {
+                let after = format_args!("connected again after {} ms", after.as_millis());
+                self.faults.note(Part::Transcriber, after);
             }
-            Some(Ok(ModelEvent::Usage { input_tokens, output_tokens, cached_tokens })) => {
-                asking.estimate.reported();
-                self.usage.input_tokens += input_tokens;
-                self.usage.output_tokens += output_tokens;
-                self.usage.cached_input_tokens += cached_tokens;
-            }
-            Some(Ok(ModelEvent::Finished(_))) => {
-                self.stop_asking();
-                self.feed(Input::ModelFinished { request });
-            }
-            failed => {
-                if let Some(Err(error)) = failed {
-                    tracing::warn!(conversation = %self.address.conversation, %error, "the model failed");
-                }
-                self.stop_asking();
-                self.feed(Input::ModelFailed { request });
+            Heard::Lost(error) => {
+                self.faults.failed(Part::Transcriber, &error);
+                self.feed(Input::TranscriberLost);
             }
         }
-    }
-
-    fn voice_says(&mut self, clause: Clause, spoken: Spoken) {
-        match spoken {
-            Spoken::Characters(count) => self.usage.characters += count,
-            Spoken::Audio(audio) => {
-                let bytes = u32::try_from(audio.len()).unwrap_or(u32::MAX);
-                self.outgoing.add(clause, &audio);
-                self.feed(Input::VoiceAudio { clause, bytes });
-            }
-            Spoken::Finished => self.feed(Input::VoiceFinished { clause }),
-            Spoken::Failed(error) => {
-                tracing::warn!(conversation = %self.address.conversation, %error, "the voice failed");
-                self.feed(Input::VoiceFailed { clause });
-            }
-        }
-    }
-
-    /// Tells the engine what happened and does what it says, until nothing more follows.
-    fn feed(&mut self, input: Input) {
-        let mut inputs = VecDeque::from([input]);
-        let mut outputs = vec![];
-        while let Some(input) = inputs.pop_front() {
-            self.dialogue.on(self.now(), input, &mut outputs);
-            for output in outputs.drain(..) {
-                self.perform(output, &mut inputs);
-            }
-        }
-    }
-
-    fn perform(&mut self, output: Output, inputs: &mut VecDeque<Input>) {
-        match output {
-            Output::Ask { request } => self.ask(request),
-            Output::CancelAsk { request } => {
-                if self.asking.as_ref().is_some_and(|asking| asking.request == request) {
-                    self.stop_asking();
-                }
-            }
-            Output::Speak { clause, text } => self.speak(clause, &text, inputs),
-            Output::CancelSpeech => {
-                self.speaking.clear();
-                self.outgoing.clear();
-            }
-            Output::Send { clause, bytes } => self.send(clause, bytes, inputs),
-            Output::Rewind { clause, bytes } => self.outgoing.take_back(clause, bytes),
-            Output::Mark(mark) => self.tell_carrier(|carrier| carrier.mark(mark), inputs),
-            Output::Clear => {
-                let now = self.now();
-                if let Some(recorder) = &mut self.recorder {
-                    recorder.cleared(now);
-                }
-                self.tell_carrier(Carrier::clear, inputs);
-            }
-            Output::CallTool(call) => inputs.extend(self.tools.call(call.id)),
-            Output::Event(happening) => self.log(happening, inputs),
-            Output::End { .. } if self.failed => self.over = Some(Over::Ended(EndedReason::Unknown)),
-            Output::End { reason } => self.over = Some(Over::Ended(reason)),
-            Output::HandOver { unsaid } => self.over = Some(Over::Handed(unsaid)),
-        }
-    }
-
-    fn ask(&mut self, request: Request) {
-        self.stop_asking();
-        let lines = self.dialogue.history();
-        let estimate = Estimate::of(self.agent, &lines);
-        let Providing { serving, language_model: providers, .. } = self.providing;
-        let (model, prompt) = (&serving.language_model, self.agent.prompt.as_deref());
-        let answer = language_models::ask(providers, model, prompt, &lines);
-        self.asking = Some(Asking { request, answer, estimate });
-    }
-
-    /// Drops the current answer, and counts what the vendor did not.
-    fn stop_asking(&mut self) {
-        if let Some(asking) = self.asking.take() {
-            asking.estimate.count(&mut self.usage);
-        }
-    }
-
-    fn speak(&mut self, clause: Clause, text: &str, inputs: &mut VecDeque<Input>) {
-        let Some(voice) = &self.voice else {
-            inputs.push_back(Input::VoiceFailed { clause });
-            return;
-        };
-        let speech = voice.speak(text).map(move |event| match event {
-            Ok(SpeechEvent::Audio(audio)) => (clause, Spoken::Audio(audio)),
-            Ok(SpeechEvent::Characters { count, .. }) => (clause, Spoken::Characters(count)),
-            Err(error) => (clause, Spoken::Failed(error)),
-        });
-        // A failed speech ends with its error; the engine takes no more of that clause after it.
-        let finished = futures_util::stream::once(async move { (clause, Spoken::Finished) });
-        self.speaking.push(Box::pin(speech.chain(finished)));
-    }
-
-    fn send(&mut self, clause: Clause, bytes: u32, inputs: &mut VecDeque<Input>) {
-        let now = self.now();
-        let audio = self.outgoing.take(clause, bytes);
-        if let Some(recorder) = &mut self.recorder {
-            recorder.sent(now, audio);
-        }
-        self.voice_activity.sent(now, audio);
-        if !self.carrier.media(audio) {
-            inputs.push_back(self.carrier_is_full());
-        }
-    }
-
-    fn tell_carrier(&mut self, message: impl FnOnce(&mut Carrier) -> bool, inputs: &mut VecDeque<Input>) {
-        if !message(&mut self.carrier) {
-            inputs.push_back(self.carrier_is_full());
-        }
-    }
-
-    fn carrier_is_full(&self) -> Input {
-        tracing::warn!(conversation = %self.address.conversation, "the carrier takes no more audio");
-        Input::Lost
-    }
-
-    fn log(&mut self, happening: Happening, inputs: &mut VecDeque<Input>) {
-        let entry = conversation_log::entry(happening, self.began_at, self.now());
-        let matches = self.matching(&entry);
-        if matches.hangs_up {
-            inputs.push_back(Input::HangUp);
-        }
-        if !self.note(entry, matches) {
-            tracing::error!(conversation = %self.address.conversation, "nothing could be stored for minutes");
-            self.failed = true;
-            inputs.push_back(Input::HangUp);
-        }
-    }
-
-    fn matching(&self, entry: &Entry) -> Matches {
-        let (conversation, agent, name) = (&self.conversation, self.agent, entry.name);
-        events::matching(&Scope { conversation, agent, name, data: &entry.event_data() })
-    }
-
-    /// Has something stored; false when there is no room left for it.
-    fn note(&mut self, entry: Entry, matches: Matches) -> bool {
-        if !matches.stores(entry.name) {
-            return true;
-        }
-        self.conversation.remember(matches.failures);
-        let mut usage = self.usage.clone();
-        usage.transcriber_ms += self.ears.audio_ms();
-        if entry.name != EventName::FunctionCallTriggered {
-            return self.journal.note(entry, &usage);
-        }
-        let (noted, stored) = self.journal.note_call(entry, &usage);
-        self.tools.announce((!matches.webhooks.is_empty()).then_some(stored));
-        noted
-    }
-
-    /// Ends a call that cannot go on.
-    fn fail(&mut self) {
-        self.failed = true;
-        self.feed(Input::HangUp);
     }
 
     /// What the agent is saying now.
@@ -487,13 +350,5 @@ impl<'a> Call<'a> {
 
     fn now(&self) -> CallTime {
         CallTime(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX))
-    }
-}
-
-/// The next piece of the current answer; never, while nothing is asked.
-async fn next_of(asking: &mut Option<Asking>) -> Option<Result<ModelEvent, vendors::Error>> {
-    match asking {
-        Some(asking) => asking.answer.next().await,
-        None => std::future::pending().await,
     }
 }

@@ -20,8 +20,9 @@ use crate::{
     carrier::Carrier,
     hearing::Ears,
     holding::Hold,
-    journal::{Journal, Last},
+    journal::{End, Journal, Last},
     keeper::{Keeper, Kept},
+    turns::Turns,
 };
 
 /// How long the carrier may take to hang up.
@@ -47,6 +48,9 @@ pub(crate) struct Finished {
     pub(crate) kept: (Vec<Kept>, Keeper),
     /// All that was used, but for what the transcriber heard in this worker.
     pub(crate) usage: Usage,
+    /// What the log does not say yet.
+    pub(crate) notes: Vec<String>,
+    pub(crate) turns: Turns,
 }
 
 /// Closes a call.
@@ -55,7 +59,9 @@ pub(crate) struct Finished {
 /// then asks how the call goes on; and after the last piece of the recording is stored, since from then
 /// on anybody may join it.
 pub(crate) async fn close(worker: &Worker, address: Address, call: &CallSid, finished: Finished) {
-    let Finished { over, at, carrier, ears, counted, hold, journal, recording, kept, mut usage } = finished;
+    let Finished { over, at, carrier, ears, counted, hold, journal, recording, kept, .. } = finished;
+    let Finished { mut usage, mut notes, turns, .. } = finished;
+    turns.publish(address.conversation, at);
     if let Over::Lost = over {
         // Silence: another worker has the call, and nothing more is written in this one's name.
         return carrier.close().await;
@@ -75,7 +81,8 @@ pub(crate) async fn close(worker: &Worker, address: Address, call: &CallSid, fin
     usage.transcriber_ms += heard;
     match over {
         Over::Ended(reason) => {
-            journal.finish(Last { usage, end: Some((reason, at)) }).await;
+            notes.extend(turns.note());
+            journal.finish(Last { usage, end: Some(End { reason, at, notes }) }).await;
             carrier.close().await;
             if recording {
                 join(worker, address).await;

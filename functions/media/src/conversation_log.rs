@@ -9,8 +9,8 @@ use domain::{
 };
 use serde_json::{Value, json};
 
-/// The entry for something that happened `now` in a call that began at `began_at`.
-pub(crate) fn entry(happening: Happening, began_at: Timestamp, now: CallTime) -> Entry {
+/// The entry for something that happened `now` in a call that began at `began_at`; none for what is no event.
+pub(crate) fn entry(happening: Happening, began_at: Timestamp, now: CallTime) -> Option<Entry> {
     let time = |at: CallTime| began_at.after(std::time::Duration::from_micros(at.0));
     let mut message = None;
     let (name, data) = match happening {
@@ -36,8 +36,9 @@ pub(crate) fn entry(happening: Happening, began_at: Timestamp, now: CallTime) ->
             (EventName::FunctionCallTriggered, json!({ "function": function }))
         }
         Happening::Duration { seconds } => (EventName::Duration, json!({ "duration": seconds })),
+        Happening::Late(_) => return None,
     };
-    Entry { at: time(now), name, data, message }
+    Some(Entry { at: time(now), name, data, message, notes: vec![] })
 }
 
 #[cfg(test)]
@@ -57,7 +58,7 @@ mod tests {
             interrupted: false,
             latency: Some(latency),
         };
-        let entry = entry(happening, Timestamp::from_millis(10_000), CallTime(3_600_000));
+        let entry = entry(happening, Timestamp::from_millis(10_000), CallTime(3_600_000)).unwrap();
         assert_eq!(entry.at, Timestamp::from_millis(13_600));
         let message = entry.message.unwrap();
         assert_eq!(
@@ -72,7 +73,7 @@ mod tests {
     fn arguments_are_shown_as_json_where_they_are_json() {
         let call = |arguments: &str| {
             let call = ToolCall { id: "a".into(), name: "f".into(), arguments: arguments.into() };
-            entry(Happening::FunctionCall(call), Timestamp::from_millis(0), CallTime(0)).data["function"]["arguments"].clone()
+            entry(Happening::FunctionCall(call), Timestamp::from_millis(0), CallTime(0)).unwrap().data["function"]["arguments"].clone()
         };
         assert_eq!(call(r#"{"q": 1}"#), json!({ "q": 1 }));
         assert_eq!(call("{broken"), json!("{broken"));

@@ -10,8 +10,10 @@ use domain::dialogue::{
     replay::{ENGINE_VERSION, Header},
 };
 
-/// So much of the log leaves at once: a minute or two of lively talk.
-const PART: usize = 128 * 1024;
+/// So much of the log leaves at once: half a minute of lively talk.
+const PART: usize = 64 * 1024;
+/// A part, and what may be added to it before it is taken: a line is a few hundred bytes.
+const ROOM: usize = PART + 8 * 1024;
 
 /// The engine; what it is told and what it decides is written down.
 #[derive(Debug)]
@@ -23,7 +25,7 @@ pub(crate) struct Dialogue {
 impl Dialogue {
     pub(crate) fn new(settings: Settings) -> Self {
         let header = Header { engine: ENGINE_VERSION, settings };
-        let mut log = vec![];
+        let mut log = Vec::with_capacity(ROOM);
         // Writing to memory cannot fail, nor can these types' serialization; so below.
         let _ = serde_json::to_writer(&mut log, &header);
         log.push(b'\n');
@@ -42,7 +44,7 @@ impl Dialogue {
 
     /// The next part of the log, when there is enough of it.
     pub(crate) fn part(&mut self) -> Option<Vec<u8>> {
-        (self.log.len() >= PART).then(|| std::mem::take(&mut self.log))
+        (self.log.len() >= PART).then(|| std::mem::replace(&mut self.log, Vec::with_capacity(ROOM)))
     }
 
     /// The rest of the log.

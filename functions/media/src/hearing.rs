@@ -1,9 +1,20 @@
 //! The transcriber of one call: kept connected for as long as the call lasts.
 //!
-//! A task of its own connects while the greeting plays and connects again when the session breaks.
-//! Audio that comes meanwhile waits in the channel, up to five seconds of it; the call never waits.
+//! A task of its own connects while the greeting plays, and connects again when the session breaks or is
+//! deaf. What the session before did not understand to the end, up to five seconds, is heard again by the
+//! next one, faster than it was said; the call never waits.
 
-use std::time::Duration;
+mod kept;
+
+use std::{
+    mem,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use domain::{
@@ -14,36 +25,50 @@ use futures_util::StreamExt;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use vendors::{
     Error, Providers,
     transcribers::{self, AudioSink, Hearing, HearingEvent},
 };
 
-/// Audio waiting for a session: 250 frames = 5 s. When it is full the newest frame is lost.
-const WAITING_FRAMES: usize = 250;
+use self::kept::{Kept, Position};
+
+/// Audio on its way to the task, which takes it at once: 50 frames = 1 s. When it is full the newest frame
+/// is lost.
+const WAITING_FRAMES: usize = 50;
 /// Events waiting for the call's loop, which takes them at once.
 const WAITING_EVENTS: usize = 64;
 /// Waits before connecting again; after the last one the transcriber is lost.
 const RETRIES: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+/// So long a transcriber that asks to be left alone is.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// A session that lasted this long was none of a row of failures.
+const STABLE: Duration = Duration::from_secs(30);
 /// How long the transcriber may take, after the call, to say what will be paid for.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Telephone audio.
 const BYTES_PER_MS: u64 = 8;
-/// Length of a frame of the carrier.
-const FRAME: Duration = Duration::from_millis(20);
 
 /// The call's end of its transcriber.
 #[derive(Debug)]
 pub(crate) struct Ears {
-    frames: mpsc::Sender<(CallTime, Bytes)>,
+    orders: mpsc::Sender<Order>,
     events: mpsc::Receiver<Heard>,
-    /// Bytes of audio handed over so far; the transcriber's own count comes at its end, if at all.
-    handed_over: u64,
+    /// Bytes of audio that the sessions got; the transcriber's own count comes at their end, if at all.
+    sent: Arc<AtomicU64>,
     /// Ends the session when the call is dropped.
     task: JoinSet<()>,
+}
+
+/// What the call tells its transcriber.
+#[derive(Debug)]
+enum Order {
+    /// A frame that came at this time.
+    Hear(CallTime, Bytes),
+    /// The session hears nothing: another one.
+    Replace,
 }
 
 /// What the transcriber tells the call.
@@ -53,32 +78,48 @@ pub(crate) enum Heard {
     Input(Input),
     /// Audio that will be paid for.
     Usage(Duration),
+    /// The session broke, or could not be opened; another one is being opened.
+    Failed(Error),
+    /// It is open, after so long without.
+    Restored(Duration),
     /// The transcriber is gone for good.
-    Lost,
+    Lost(Error),
 }
 
 impl Ears {
     /// Begins to connect at once.
     pub(crate) fn open(providers: Providers, transcriber: Transcriber) -> Self {
-        let (frames, audio) = mpsc::channel(WAITING_FRAMES);
+        let (orders, waiting) = mpsc::channel(WAITING_FRAMES);
         let (sender, events) = mpsc::channel(WAITING_EVENTS);
+        let sent = Arc::new(AtomicU64::new(0));
+        let listener = Listener {
+            providers,
+            transcriber,
+            orders: waiting,
+            events: sender,
+            kept: Kept::default(),
+            sent: Arc::clone(&sent),
+        };
         let mut task = JoinSet::new();
-        task.spawn(keep_connected(providers, transcriber, audio, sender));
-        Self { frames, events, handed_over: 0, task }
+        task.spawn(listener.keep_connected());
+        Self { orders, events, sent, task }
     }
 
     /// A frame that arrived at `at`. Never waits.
     pub(crate) fn hear(&mut self, at: CallTime, mulaw: Bytes) {
-        let bytes = mulaw.len() as u64;
-        // Full: the transcriber has been gone for five seconds, and newer audio is no use without the older.
-        if self.frames.try_send((at, mulaw)).is_ok() {
-            self.handed_over += bytes;
-        }
+        // Full or closed: the task is stuck or the transcriber lost, and the call learns of both.
+        let _ = self.orders.try_send(Order::Hear(at, mulaw));
     }
 
-    /// How much audio was handed over so far, in milliseconds.
+    /// The session that is open hears nothing: another one is opened and hears the last seconds again.
+    pub(crate) fn replace(&mut self) {
+        // As above.
+        let _ = self.orders.try_send(Order::Replace);
+    }
+
+    /// How much audio the transcriber got so far, in milliseconds.
     pub(crate) fn audio_ms(&self) -> u64 {
-        self.handed_over / BYTES_PER_MS
+        self.sent.load(Ordering::Relaxed) / BYTES_PER_MS
     }
 
     /// The next thing heard; nothing comes after [`Heard::Lost`]. Safe to cancel.
@@ -92,97 +133,198 @@ impl Ears {
     /// No more audio comes: how many milliseconds will be paid for, by the transcriber's count if it
     /// gives one in time, else by ours. `reported` is what it said before.
     pub(crate) async fn finish(self, reported: Duration) -> u64 {
-        let audio_ms = self.audio_ms();
-        let Self { frames, mut events, mut task, .. } = self;
-        drop(frames);
+        let Self { orders, mut events, sent, mut task } = self;
+        drop(orders);
         let mut reported = reported;
         let last = timeout(LAST_WORDS, async {
             loop {
                 match events.recv().await {
                     Some(Heard::Usage(audio)) => reported += audio,
-                    Some(Heard::Lost) | None => return,
-                    Some(Heard::Input(_)) => {}
+                    Some(Heard::Lost(_)) | None => return,
+                    Some(Heard::Input(_) | Heard::Failed(_) | Heard::Restored(_)) => {}
                 }
             }
         });
         let complete = last.await.is_ok() && reported > Duration::ZERO;
         task.shutdown().await;
-        if complete { u64::try_from(reported.as_millis()).unwrap_or(u64::MAX) } else { audio_ms }
+        if complete {
+            u64::try_from(reported.as_millis()).unwrap_or(u64::MAX)
+        } else {
+            sent.load(Ordering::Relaxed) / BYTES_PER_MS
+        }
     }
 }
 
-async fn keep_connected(
+/// The task's side.
+struct Listener {
     providers: Providers,
     transcriber: Transcriber,
-    mut audio: mpsc::Receiver<(CallTime, Bytes)>,
+    orders: mpsc::Receiver<Order>,
     events: mpsc::Sender<Heard>,
-) {
-    let mut failures = 0;
-    loop {
-        let result = match transcribers::connect(&providers, &transcriber).await {
-            Ok((sink, hearing)) => session(sink, hearing, &mut audio, &events, &mut failures).await,
-            Err(error) => Err(error),
-        };
-        let Err(error) = result else { return };
-        let wait = RETRIES.get(failures).copied().filter(|_| error.is_retryable());
-        failures += 1;
-        tracing::warn!(%error, again = wait.is_some(), "the transcriber is gone");
-        let Some(wait) = wait else {
-            // Fails only if the call is over.
-            let _ = events.send(Heard::Lost).await;
-            return;
-        };
-        sleep(wait).await;
-    }
+    kept: Kept,
+    sent: Arc<AtomicU64>,
 }
 
-/// One session, until the call is over (`Ok`) or the session breaks.
-async fn session(
-    sink: AudioSink,
-    mut hearing: Hearing,
-    audio: &mut mpsc::Receiver<(CallTime, Bytes)>,
-    events: &mpsc::Sender<Heard>,
-    failures: &mut usize,
-) -> Result<(), Error> {
-    let mut sink = Some(sink);
-    // Where the session's first byte lies in the call.
-    let mut began = None;
-    loop {
-        tokio::select! {
-            biased;
-            event = hearing.next() => {
-                let Some(event) = event else { return Ok(()) };
-                let event = event?;
-                if matches!(event, HearingEvent::Words { .. }) {
-                    *failures = 0;
+/// How a session ended.
+enum Ended {
+    /// With the call.
+    Over,
+    /// The call wants another one.
+    Replaced,
+    Broken(Error),
+}
+
+impl Listener {
+    async fn keep_connected(mut self) {
+        // Failures in a row, since when there is no session, and whether the call knows that it failed.
+        let (mut failures, mut without, mut told) = (0, None, false);
+        loop {
+            let (providers, transcriber) = (self.providers.clone(), self.transcriber.clone());
+            let connecting = async move { transcribers::connect(&providers, &transcriber).await };
+            let ControlFlow::Continue(connected) = self.meanwhile(connecting).await else { return };
+            let ended = match connected {
+                Ok((sink, hearing)) => {
+                    told = false;
+                    let restored = without.take().map(|since: Instant| Heard::Restored(since.elapsed()));
+                    if let Some(restored) = restored
+                        && self.events.send(restored).await.is_err()
+                    {
+                        return;
+                    }
+                    let began = Instant::now();
+                    let ended = self.session(sink, hearing, &mut failures).await;
+                    if began.elapsed() > STABLE {
+                        failures = 0;
+                    }
+                    ended
                 }
-                if events.send(neutral(event, began)).await.is_err() {
-                    return Ok(());
+                Err(error) => Ended::Broken(error),
+            };
+            let error = match ended {
+                Ended::Over => return,
+                Ended::Replaced => {
+                    without.get_or_insert_with(Instant::now);
+                    continue;
                 }
+                Ended::Broken(error) => error,
+            };
+            let wait = RETRIES.get(failures).filter(|_| error.is_retryable());
+            failures += 1;
+            tracing::warn!(%error, again = wait.is_some(), "the transcriber is gone");
+            let Some(wait) = wait else {
+                // Fails only if the call is over.
+                let _ = self.events.send(Heard::Lost(error)).await;
+                return;
+            };
+            let wait = wait.max(&asked(&error)).min(&LONGEST_WAIT).to_owned();
+            without.get_or_insert_with(Instant::now);
+            if !mem::replace(&mut told, true) && self.events.send(Heard::Failed(error)).await.is_err() {
+                return;
             }
-            frame = audio.recv(), if sink.is_some() => match (frame, &mut sink) {
-                (Some((at, mulaw)), Some(sink)) => {
-                    began.get_or_insert(CallTime(at.0.saturating_sub(micros(FRAME))));
-                    sink.send(mulaw)?;
+            if self.meanwhile(sleep(wait)).await.is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for `what`, and keeps what is to be heard. Breaks off when the call is over.
+    async fn meanwhile<T>(&mut self, what: impl Future<Output = T>) -> ControlFlow<(), T> {
+        let mut what = std::pin::pin!(what);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut what => return ControlFlow::Continue(done),
+                order = self.orders.recv() => match order {
+                    Some(Order::Hear(at, mulaw)) => self.kept.push(at, mulaw),
+                    // That is being done.
+                    Some(Order::Replace) => {}
+                    None => return ControlFlow::Break(()),
+                },
+            }
+        }
+    }
+
+    /// One session, until the call is over or wants another one, or it breaks.
+    async fn session(&mut self, sink: AudioSink, mut hearing: Hearing, failures: &mut usize) -> Ended {
+        let mut sink = Some(sink);
+        // Where the session's first byte lies, and how many it got.
+        let (began, again) = self.kept.unsettled();
+        let mut bytes = 0;
+        for audio in again {
+            if let Err(error) = self.send(&mut sink, audio, &mut bytes) {
+                return self.abandoned(bytes, Ended::Broken(error)).await;
+            }
+        }
+        loop {
+            tokio::select! {
+                biased;
+                event = hearing.next() => {
+                    let event = match event {
+                        Some(Ok(event)) => event,
+                        Some(Err(error)) => return Ended::Broken(error),
+                        None => return Ended::Over,
+                    };
+                    if matches!(event, HearingEvent::Words { .. }) {
+                        *failures = 0;
+                    }
+                    let heard = self.neutral(event, began);
+                    if self.events.send(heard).await.is_err() {
+                        return Ended::Over;
+                    }
                 }
-                _ => sink = None,
-            },
+                order = self.orders.recv(), if sink.is_some() => match order {
+                    Some(Order::Hear(at, mulaw)) => {
+                        self.kept.push(at, mulaw.clone());
+                        if let Err(error) = self.send(&mut sink, mulaw, &mut bytes) {
+                            return self.abandoned(bytes, Ended::Broken(error)).await;
+                        }
+                    }
+                    Some(Order::Replace) => return self.abandoned(bytes, Ended::Replaced).await,
+                    None => sink = None,
+                },
+            }
+        }
+    }
+
+    /// A session that is not asked to finish does not say what it costs, so that is counted here.
+    async fn abandoned(&self, bytes: u64, ended: Ended) -> Ended {
+        match self.events.send(Heard::Usage(Duration::from_millis(bytes / BYTES_PER_MS))).await {
+            Ok(()) => ended,
+            Err(_) => Ended::Over,
+        }
+    }
+
+    fn send(&self, sink: &mut Option<AudioSink>, audio: Bytes, bytes: &mut u64) -> Result<(), Error> {
+        let length = audio.len() as u64;
+        if let Some(sink) = sink {
+            sink.send(audio)?;
+        }
+        *bytes += length;
+        self.sent.fetch_add(length, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn neutral(&mut self, event: HearingEvent, began: Position) -> Heard {
+        match event {
+            HearingEvent::SpeechStarted => Heard::Input(Input::SpeechBegan),
+            HearingEvent::Words { text, is_final, words_end } => {
+                let end = words_end.map(|end| began + u64::try_from(end.as_micros() / 125).unwrap_or(0));
+                if is_final {
+                    self.kept.settle(end);
+                }
+                let spoken_until = end.map(|end| self.kept.time(end));
+                Heard::Input(Input::Words { text, is_final, spoken_until })
+            }
+            HearingEvent::TurnEnded => Heard::Input(Input::TurnEnded),
+            HearingEvent::Usage { audio, .. } => Heard::Usage(audio),
         }
     }
 }
 
-fn neutral(event: HearingEvent, began: Option<CallTime>) -> Heard {
-    match event {
-        HearingEvent::SpeechStarted => Heard::Input(Input::SpeechBegan),
-        HearingEvent::Words { text, is_final, words_end } => {
-            let spoken_until = began.zip(words_end).map(|(began, end)| began + end);
-            Heard::Input(Input::Words { text, is_final, spoken_until })
-        }
-        HearingEvent::TurnEnded => Heard::Input(Input::TurnEnded),
-        HearingEvent::Usage { audio, .. } => Heard::Usage(audio),
+/// How long a transcriber asks to be left alone.
+fn asked(error: &Error) -> Duration {
+    match error {
+        Error::Unavailable { retry_after: Some(wait), .. } => *wait,
+        _ => Duration::ZERO,
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -20,7 +20,7 @@ use tokio::{
         oneshot,
     },
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,9 @@ use crate::{holding::Hold, tools};
 const WAITING: usize = 1_024;
 /// Entries in one transaction: each is an event and perhaps a message, and a transaction holds 100 items.
 const BATCH: usize = 45;
+/// What comes so soon after something is stored with it: most of what happens has company, and a write costs
+/// the processor as much as a second of the call's audio.
+const COMPANY: Duration = Duration::from_millis(200);
 /// Between two tries while the table cannot be reached.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long the end of a call may take to be written, once the call is over.
@@ -72,8 +75,17 @@ pub(crate) struct Journal {
 pub(crate) struct Last {
     /// All that was used.
     pub(crate) usage: Usage,
-    /// Why and when the conversation ended; none if another worker goes on with it.
-    pub(crate) end: Option<(EndedReason, Timestamp)>,
+    /// None if another worker goes on with it.
+    pub(crate) end: Option<End>,
+}
+
+/// How the conversation ended.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    pub(crate) reason: EndedReason,
+    pub(crate) at: Timestamp,
+    /// What the log says beside it.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Journal {
@@ -135,7 +147,7 @@ async fn write(
 ) {
     let mut next_sequence = writer.conversation.next_sequence;
     let mut taken = Vec::with_capacity(BATCH);
-    while waiting.recv_many(&mut taken, BATCH).await > 0 {
+    while gather(&mut waiting, &mut taken).await {
         let (mut entries, mut listeners, mut deliveries) = (vec![], vec![], vec![]);
         let mut usage = Usage::default();
         for item in taken.drain(..) {
@@ -181,12 +193,31 @@ async fn write(
     // The call was dropped without a last word only if its task panicked; its supervisor ends it then.
     let Ok(Last { usage, end }) = ending.await else { return };
     writer
-        .persist(|Snapshot { conversation, .. }| match end {
-            Some((reason, at)) => conversation.end(&writer.agent, reason, &[], &usage, &prices, at),
+        .persist(|Snapshot { conversation, .. }| match &end {
+            Some(End { reason, at, notes }) => {
+                let ended = conversation.end(&writer.agent, *reason, &[], &usage, &prices, *at);
+                Ok(ended?.noting(notes.clone()))
+            }
             None if conversation.usage == usage => Err(NotPossible),
             None => conversation.append(&writer.agent, &[], &usage),
         })
         .await;
+}
+
+/// Takes what waits, and what comes soon; false when nothing will come any more. A function call is waited
+/// for, and waits for nothing.
+async fn gather(waiting: &mut mpsc::Receiver<Item>, taken: &mut Vec<Item>) -> bool {
+    if waiting.recv_many(taken, BATCH).await == 0 {
+        return false;
+    }
+    let until = Instant::now() + COMPANY;
+    while taken.len() < BATCH && !taken.iter().any(|item| matches!(item, Item::Happened(_, _, Some(_)))) {
+        match timeout_at(until, waiting.recv()).await {
+            Ok(Some(item)) => taken.push(item),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    true
 }
 
 /// What became of a change.
@@ -271,7 +302,8 @@ mod tests {
             Hold::keep(store.clone(), Address { account, conversation: id }, Lease::new("a".into(), at));
         let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
         let journal = Journal::open(store, Prices::default(), snapshot, &hold);
-        let entry = Entry { at, name: EventName::SpeechStarted, data: Value::Null, message: None };
+        let entry =
+            Entry { at, name: EventName::SpeechStarted, data: Value::Null, message: None, notes: vec![] };
         let noted = (0..10 * WAITING).take_while(|_| journal.note(entry.clone(), &Usage::default())).count();
         assert!((WAITING..=WAITING + BATCH).contains(&noted), "{noted}");
     }

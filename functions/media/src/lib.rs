@@ -10,9 +10,12 @@
 //! - `admission.rs`, `closing.rs`: the beginning and the end of a stream
 //! - `providing.rs`: with whose keys the providers are used
 //! - `carrier.rs`: the carrier's side of the socket
+//! - `clips.rs`: what need not be spoken
 //! - `hearing.rs`: the transcriber, kept connected
 //! - `tools.rs`: functions that the model calls
+//! - `voice_activity.rs`: whether the caller makes a sound that is speech
 //! - `estimate.rs`: tokens nobody else counted
+//! - `faults.rs`, `turns.rs`: which providers failed, and how long the caller waited
 //! - `journal.rs`, `conversation_log.rs`: what is written down
 //! - `holding.rs`, `notes.rs`: whose call it is, and what others want of it
 //! - `recorder.rs`, `keeper.rs`: the recording
@@ -21,11 +24,13 @@ mod address;
 mod admission;
 mod call;
 mod carrier;
+mod clips;
 mod closing;
 mod config;
 mod conversation_log;
 mod dialogue;
 mod estimate;
+mod faults;
 mod hearing;
 mod holding;
 mod journal;
@@ -35,12 +40,13 @@ mod outgoing;
 mod providing;
 mod recorder;
 mod tools;
+mod turns;
 mod voice_activity;
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::bail;
-use aws::{provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, store::Store};
+use aws::{clips::Clips, provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, store::Store};
 use axum::{
     Router,
     extract::{State, WebSocketUpgrade},
@@ -59,17 +65,22 @@ use vendors::{
 };
 
 pub use self::config::Config;
-use self::notes::Notes;
+use self::{clips::Library, notes::Notes};
 
 /// How long calls may take to be handed over when the worker is told to stop; whoever runs it ends it by
 /// force 20 s later (`StopTimeout` in the template).
 pub const DRAIN: Duration = Duration::from_secs(100);
+
+/// Of a carrier's socket, in bytes: eight frames.
+const READ_BUFFER: usize = 4 * 1024;
 
 /// What all calls share.
 #[derive(Debug)]
 pub struct Worker {
     store: Store,
     recordings: Recordings,
+    /// Greetings and phrases that were spoken before.
+    clips: Library,
     /// Opens the customers' secrets.
     sealer: Sealer,
     providers: Providers,
@@ -96,11 +107,12 @@ impl Worker {
         let providers = Providers { http, endpoints: config.endpoints.clone(), keys };
         let store = Store::new(&sdk, config.table.clone());
         let recordings = Recordings::new(&sdk, config.bucket.clone());
+        let clips = Clips::new(&sdk, config.bucket.clone());
         let sealer = Sealer::new(&sdk, config.sealing_key.clone());
         let sender = Sender::new(config.receivers);
         Ok(Self::from_parts(
             store,
-            recordings,
+            (recordings, clips),
             sealer,
             providers,
             sender,
@@ -113,7 +125,7 @@ impl Worker {
     #[must_use]
     pub fn from_parts(
         store: Store,
-        recordings: Recordings,
+        (recordings, clips): (Recordings, Clips),
         sealer: Sealer,
         providers: Providers,
         sender: Sender,
@@ -123,6 +135,7 @@ impl Worker {
         Self {
             store,
             recordings,
+            clips: Library::new(clips),
             sealer,
             calls: Calls::new(&providers),
             providers,
@@ -186,6 +199,8 @@ async fn health() -> StatusCode {
 /// A stream of the carrier. Without room it is accepted and closed at once, so that the carrier goes
 /// on with its instructions; refusing it would be an error to the carrier, and end the call.
 async fn media(State(worker): State<Arc<Worker>>, upgrade: WebSocketUpgrade) -> Response {
+    // The library's own buffer for reading is 128 KiB, held for the whole call; a frame has 500 bytes.
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER);
     upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES).on_upgrade(
         async move |socket| {
             let Ok(permit) = Arc::clone(&worker.room).try_acquire_owned() else {

@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const WAITING: usize = 4;
 
 /// Something a call should know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Note {
     /// Somebody asked for the end.
     EndRequested,
@@ -26,6 +26,8 @@ pub(crate) enum Note {
     CarrierEnded,
     /// The conversation has ended without us.
     Ended,
+    /// The carrier's verdict on who or what answered.
+    AnsweredBy(String),
 }
 
 /// The live calls of this worker.
@@ -64,9 +66,11 @@ impl Notes {
     fn tell(&self, conversation: &Conversation) {
         let address = Address { account: conversation.account_id, conversation: conversation.id };
         let calls = self.lock();
-        let (Some(note), Some(call)) = (note(conversation), calls.get(&address)) else { return };
-        // A full channel has the same note in it already.
-        let _ = call.try_send(note);
+        let Some(call) = calls.get(&address) else { return };
+        for note in notes(conversation) {
+            // A full channel has the same notes in it already.
+            let _ = call.try_send(note);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Address, mpsc::Sender<Note>>> {
@@ -75,11 +79,12 @@ impl Notes {
     }
 }
 
-/// The most important thing a call should know of its conversation.
-fn note(conversation: &Conversation) -> Option<Note> {
-    if let State::Ended { .. } = conversation.state {
-        return Some(Note::Ended);
-    }
+/// What a call should know of its conversation: every time anew, so that nothing is missed.
+fn notes(conversation: &Conversation) -> impl Iterator<Item = Note> {
+    let ended = matches!(conversation.state, State::Ended { .. }).then_some(Note::Ended);
     let carrier = conversation.notes.carrier_ended_at.map(|_| Note::CarrierEnded);
-    carrier.or(conversation.notes.end_requested_at.map(|_| Note::EndRequested))
+    let requested = conversation.notes.end_requested_at.map(|_| Note::EndRequested);
+    let answered_by = conversation.phone_call.as_ref().and_then(|call| call.answered_by.clone());
+    let most_important = ended.or(carrier).or(requested);
+    answered_by.map(Note::AnsweredBy).into_iter().chain(most_important)
 }

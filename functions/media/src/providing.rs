@@ -11,9 +11,9 @@ use domain::{
     substitutions::{self, Serving},
 };
 use tokio::time::timeout;
-use vendors::Providers;
+use vendors::{Providers, language_models, voices};
 
-use crate::Worker;
+use crate::{Worker, hearing::Ears};
 
 /// How long the keys may take: reading and opening one takes some 20 ms, and the caller hears nothing.
 const WAIT: Duration = Duration::from_secs(5);
@@ -63,6 +63,18 @@ impl Providing {
             transcriber: providers(transcriber)?,
             voice: providers(voice)?,
         })
+    }
+}
+
+impl Providing {
+    /// Begins to connect the transcriber, and to open the connections that the model and the voice will be
+    /// asked on.
+    pub(crate) fn connect(&self, worker: &Worker) -> Ears {
+        let (providers, model) = (self.language_model.clone(), self.serving.language_model.clone());
+        worker.tasks.spawn(async move { language_models::connect(&providers, &model).await });
+        let (providers, voice) = (self.voice.clone(), self.serving.voice.clone());
+        worker.tasks.spawn(async move { voices::connect(&providers, &voice).await });
+        Ears::open(self.transcriber.clone(), self.serving.transcriber.clone())
     }
 }
 

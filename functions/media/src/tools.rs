@@ -57,6 +57,8 @@ struct Caller<'a> {
     sender: &'a Sender,
     account: Option<&'a Account>,
     snapshot: &'a Snapshot,
+    /// The carrier's verdict, which came later than the snapshot.
+    answered_by: Option<String>,
     room: Arc<Semaphore>,
     over: CancellationToken,
 }
@@ -66,10 +68,15 @@ impl<'a> Tools<'a> {
     pub(crate) fn new(sender: &'a Sender, account: Option<&'a Account>, snapshot: &'a Snapshot) -> Self {
         let (room, over) = (Arc::new(Semaphore::new(AT_ONCE)), CancellationToken::new());
         Self {
-            caller: Caller { sender, account, snapshot, room, over },
+            caller: Caller { sender, account, snapshot, answered_by: None, room, over },
             announced: None,
             running: FuturesUnordered::new(),
         }
+    }
+
+    /// The carrier found out who answered: functions that are called from now on are told.
+    pub(crate) fn answered_by(&mut self, verdict: String) {
+        self.caller.answered_by = Some(verdict);
     }
 
     /// The event of the function that is called next will be `stored`; none if no webhook asked for it.
@@ -142,7 +149,11 @@ impl Caller<'_> {
         let now = system::now();
         let secrets: Vec<&str> =
             self.account.iter().flat_map(|account| account.signing_secrets(now)).collect();
-        let payload = Payload::new(event, conversation, agent, webhook.method, None);
+        let mut conversation = conversation.clone();
+        if let (Some(call), Some(verdict)) = (&mut conversation.phone_call, &self.answered_by) {
+            call.answered_by = Some(verdict.clone());
+        }
+        let payload = Payload::new(event, &conversation, agent, webhook.method, None);
         let id = deliveries::webhook_id(event.id, index);
         let request =
             Request { webhook, payload: &payload, id: &id, secrets: &secrets, now, timeout: ANSWER };

@@ -22,6 +22,22 @@ const ECHO: Duration = Duration::from_millis(700);
 /// Silence, in dB.
 const SILENT_DB: i16 = -96;
 
+/// A frame of the caller's, as far as it can be judged without words.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frame {
+    pub(crate) is_speech: bool,
+    /// In dB relative to full scale.
+    level_db: i16,
+    /// How loud the agent was lately.
+    agent_level_db: i16,
+}
+
+impl From<Frame> for Input {
+    fn from(Frame { is_speech, level_db, agent_level_db }: Frame) -> Self {
+        Self::Frame { is_speech, level_db, agent_level_db }
+    }
+}
+
 /// The caller's side, and what of the agent's may be in it.
 pub(crate) struct VoiceActivity {
     detector: Box<Detector>,
@@ -49,10 +65,10 @@ impl VoiceActivity {
         self.agent.sent(now, mulaw);
     }
 
-    /// What the engine is told of a frame of the caller's.
-    pub(crate) fn frame(&mut self, now: CallTime, mulaw: &[u8]) -> Input {
+    /// A frame of the caller's.
+    pub(crate) fn frame(&mut self, now: CallTime, mulaw: &[u8]) -> Frame {
         let (is_speech, level_db) = self.hears(mulaw);
-        Input::Frame { is_speech, level_db, agent_level_db: self.agent.loudest_db(now) }
+        Frame { is_speech, level_db, agent_level_db: self.agent.loudest_db(now) }
     }
 
     /// Whether the frame sounds like speech, and its level. A window that is not full yet says what the

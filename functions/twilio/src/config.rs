@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aws::{
+    clips::Clips,
     provider_keys::ProviderKeys,
     sealing::Sealer,
     store::Store,
@@ -19,6 +20,8 @@ use crate::Callbacks;
 pub struct Config {
     /// `TABLE_NAME`.
     pub table: String,
+    /// `RECORDINGS_BUCKET`: keeps the first words of calls too.
+    pub bucket: String,
     /// `PUBLIC_URL`: base of the callbacks, without a slash at its end.
     pub public_url: String,
     /// `MEDIA_URL`: the websocket that talks.
@@ -42,6 +45,7 @@ impl Config {
     /// Reads the variables; all that is wrong is reported.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let table = vars.required("TABLE_NAME");
+        let bucket = vars.required("RECORDINGS_BUCKET");
         let public_url = url(&mut vars, "PUBLIC_URL", ["https://", "http://"]);
         let media_url = url(&mut vars, "MEDIA_URL", ["wss://", "ws://"]);
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
@@ -58,6 +62,7 @@ impl Config {
         let retention = Duration::from_hours(24 * u64::from(days));
         Ok(Self {
             table,
+            bucket,
             public_url,
             media_url,
             keys_secret,
@@ -90,6 +95,8 @@ impl Callbacks {
             store: Store::new(&sdk, config.table),
             sealer: Sealer::new(&sdk, config.sealing_key),
             calls: Calls::new(&providers),
+            clips: Clips::new(&sdk, config.bucket),
+            providers,
             sender: Sender::new(config.receivers),
             receivers: config.receivers,
             retention: config.retention,
@@ -118,6 +125,7 @@ mod tests {
         let bad = Config::from_vars(Vars::from(vars)).unwrap_err().0;
         for name in [
             "TABLE_NAME",
+            "RECORDINGS_BUCKET",
             "PUBLIC_URL",
             "MEDIA_URL",
             "PROVIDER_KEYS_SECRET",
@@ -129,6 +137,6 @@ mod tests {
         ] {
             assert_eq!(bad.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {bad:?}");
         }
-        assert_eq!(bad.len(), 9, "{bad:?}");
+        assert_eq!(bad.len(), 10, "{bad:?}");
     }
 }

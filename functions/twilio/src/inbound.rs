@@ -38,7 +38,8 @@ use vendors::{
 
 use crate::{Callbacks, answer, in_time, xml};
 
-/// How long the number's webhooks may take; the caller hears the ringing meanwhile.
+/// How long the number's webhooks may take, and then, in `preparing.rs`, the agent's first words three more; the
+/// caller hears the ringing meanwhile.
 const ANSWER: Duration = Duration::from_secs(5);
 /// All of it; below the carrier's patience and the function's own limit, both 15 s.
 const ALL: Duration = Duration::from_secs(13);
@@ -103,6 +104,7 @@ impl Callbacks {
                 let change = if rings.hangs_up_on(&config, EventName::ConnectionRequested) {
                     rings.turn_away(&config, RejectReason::HungUp, asked, notes, now)
                 } else {
+                    let rings = self.prepared(rings, &config).await;
                     rings.take(&config, sha256_hex(&token), asked, notes, system::now())
                 };
                 (change, config)

@@ -6,6 +6,7 @@
 //!
 //! - `/status`: a call's progress. Reports come twice, late and in any order; one that says nothing new
 //!   changes nothing and is a 200 like the first. Which report means which change is [`reports::change`].
+//! - `/amd`: who answered, a person or a machine; asked for only where a filter looks at it.
 //! - `/resume`: a stream is over and the call is not; the answer is TwiML, a new stream or the end.
 //! - `/stream`: a stream's fate. When one broke and the carrier does not ask how to go on, it is told to.
 //!   [`resuming`] decides about both.
@@ -22,12 +23,14 @@
 mod config;
 mod genuine;
 mod inbound;
+mod preparing;
 pub mod reports;
 pub mod resuming;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use aws::{
+    clips::Clips,
     sealing::Sealer,
     store::{Outcome, Store, StoreError},
     system,
@@ -50,10 +53,10 @@ use domain::{
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 use vendors::{
-    Secret,
+    Providers, Secret,
     twilio::{
         CallSid, Calls,
-        callbacks::{self, IncomingCall, StatusCallback, StreamCallback, parse_form},
+        callbacks::{self, DetectionCallback, IncomingCall, StatusCallback, StreamCallback, parse_form},
         twiml::{self, ConnectStream},
     },
     webhooks::Sender,
@@ -83,6 +86,10 @@ pub struct Callbacks {
     pub sealer: Sealer,
     /// The carrier, to be told how a call goes on.
     pub calls: Calls,
+    /// Where the first words of calls are kept.
+    pub clips: Clips,
+    /// The voices that speak them.
+    pub providers: Providers,
     /// To the customers' endpoints.
     pub sender: Sender,
     /// Which of them may be named.
@@ -103,6 +110,7 @@ pub struct Callbacks {
 pub fn router(callbacks: Callbacks) -> Router {
     Router::new()
         .route("/twilio/{account_id}/{conversation_id}/status", post(status))
+        .route("/twilio/{account_id}/{conversation_id}/amd", post(detected))
         .route("/twilio/{account_id}/{conversation_id}/resume", post(resume))
         .route("/twilio/{account_id}/{conversation_id}/stream", post(stream))
         .route("/twilio/{account_id}/inbound", post(call_in))
@@ -118,6 +126,13 @@ async fn status(State(callbacks): State<Arc<Callbacks>>, sent: Genuine) -> Respo
         Err(error) => return unreadable(&sent, &error),
     };
     callbacks.take(sent.account_id, sent.conversation_id, &report).await
+}
+
+async fn detected(State(callbacks): State<Arc<Callbacks>>, sent: Genuine) -> Response {
+    match DetectionCallback::read(&parse_form(&sent.body)) {
+        Ok(report) => callbacks.note_detection(sent.account_id, sent.conversation_id, &report).await,
+        Err(error) => unreadable(&sent, &error),
+    }
 }
 
 async fn call_in(State(callbacks): State<Arc<Callbacks>>, sent: GenuineOfNumber) -> Response {
@@ -192,6 +207,30 @@ impl Callbacks {
             Ok(Outcome::NotFound) => answer(StatusCode::FORBIDDEN),
             Err(code) => {
                 tracing::error!(%conversation_id, ?status, "a report was not stored");
+                answer(code)
+            }
+        }
+    }
+
+    /// Whoever holds the conversation reads it there.
+    async fn note_detection(
+        &self,
+        account_id: AccountId,
+        conversation_id: ConversationId,
+        report: &DetectionCallback,
+    ) -> Response {
+        let DetectionCallback { call_sid, answered_by } = report;
+        let change =
+            |snapshot: &Snapshot| snapshot.conversation.machine_detected(call_sid.as_str(), answered_by);
+        match in_time(self.store.transition(account_id, conversation_id, change)).await {
+            Ok(Outcome::NotFound) => answer(StatusCode::FORBIDDEN),
+            Ok(outcome) => {
+                let is_new = matches!(outcome, Outcome::Changed(_));
+                tracing::info!(%conversation_id, answered_by, is_new, "who answered");
+                StatusCode::OK.into_response()
+            }
+            Err(code) => {
+                tracing::error!(%conversation_id, "who answered was not stored");
                 answer(code)
             }
         }

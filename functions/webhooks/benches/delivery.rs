@@ -111,7 +111,7 @@ fn said(url: &str) -> (Snapshot, Event) {
     let content = "I would like to know when my cake is ready, please.".to_owned();
     let message = Message { role: Role::User, content, started_at: at, ended_at: at, interrupted: false };
     let data = json!({ "message": message });
-    let entry = Entry { at, name: EventName::MessageSent, data, message: Some(message) };
+    let entry = Entry { at, name: EventName::MessageSent, data, message: Some(message), notes: vec![] };
     let said = conversation.append(&agent, &[entry], &Usage::default()).expect("it goes on");
     let event = said.events.into_iter().next().expect("it is stored");
     (Snapshot { conversation: said.conversation, agent }, event)

@@ -139,8 +139,8 @@ impl Store {
         id: ConversationId,
     ) -> Result<Option<Snapshot>, StoreError> {
         let pk = items::conversation_pk(account, id);
-        let Some(state) = self.get(pk.clone(), STATE).await? else { return Ok(None) };
-        let Some(config) = self.get(pk, CONFIG).await? else { return Ok(None) };
+        let found = tokio::try_join!(self.get(pk.clone(), STATE), self.get(pk, CONFIG))?;
+        let (Some(state), Some(config)) = found else { return Ok(None) };
         Ok(Some(Snapshot {
             conversation: state.read(STATE)?,
             agent: config.read::<StoredConfig>(CONFIG)?.agent()?,

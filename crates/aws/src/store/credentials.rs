@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::ReturnValue;
 use domain::{
-    credentials::{Credential, Provider},
+    credentials::{Credential, OpenCredential, Provider},
     ids::{AccountId, CredentialId},
     lists::Listing,
     secrets::Sealed,
@@ -15,6 +15,7 @@ use super::{
     items::{self, Item},
     read_error,
 };
+use crate::sealing::Sealer;
 
 const CREDENTIAL: &str = "CREDENTIAL";
 
@@ -52,6 +53,18 @@ impl Store {
     ) -> Result<Option<(Credential, Sealed)>, StoreError> {
         let item = self.get(items::account_pk(account), items::credential_sk(id)).await?;
         item.map(|item| read_credential(account, item)).transpose()
+    }
+
+    /// A stored credential and its opened key, if the account has it.
+    pub async fn open_credential(
+        &self,
+        sealer: &Sealer,
+        account: AccountId,
+        id: CredentialId,
+    ) -> Result<Option<OpenCredential>, StoreError> {
+        let Some((credential, key)) = self.credential(account, id).await? else { return Ok(None) };
+        let api_key = sealer.open((account, &id.to_string()), &key).await?;
+        Ok(Some(OpenCredential { credential, api_key }))
     }
 
     /// One page of an account's credentials, newest first; and whether there are more.
@@ -158,6 +171,8 @@ mod tests {
         assert_eq!(read, stored);
         let opened = service.open((account, &stored.id.to_string()), &read_key).await.unwrap();
         assert_eq!(opened.reveal(), KEY);
+        let opened = store.open_credential(&service, account, stored.id).await.unwrap().unwrap();
+        assert_eq!((opened.api_key.reveal(), opened.credential), (KEY, stored.clone()));
 
         let item: Option<Item> =
             store.get(items::account_pk(account), items::credential_sk(stored.id)).await.unwrap();

@@ -42,7 +42,13 @@ impl World {
         let mut snapshot = Snapshot { agent, ..queued(owner.id) };
         snapshot.conversation.state = State::Started { answered_at: at(1), started_at: at(2) };
         store.create_conversation(&snapshot).await.unwrap();
-        let entry = Entry { at: at(3), name: EventName::SpeechStarted, data: Value::Null, message: None };
+        let entry = Entry {
+            at: at(3),
+            name: EventName::SpeechStarted,
+            data: Value::Null,
+            message: None,
+            notes: vec![],
+        };
         let appended =
             snapshot.conversation.append(&snapshot.agent, &vec![entry; 12], &Usage::default()).unwrap();
         store.commit(&snapshot.conversation, &appended).await.unwrap();

@@ -59,7 +59,13 @@ pub(super) fn said(text: &str) -> Entry {
         ended_at: at(4),
         interrupted: false,
     };
-    Entry { at: at(4), name: EventName::MessageSent, data: Value::Null, message: Some(message) }
+    Entry {
+        at: at(4),
+        name: EventName::MessageSent,
+        data: Value::Null,
+        message: Some(message),
+        notes: vec![],
+    }
 }
 
 fn usd(text: &str) -> Usd {
@@ -161,8 +167,13 @@ async fn an_event_keeps_whatever_a_model_sent() {
     let store = testing::store().await;
     let before = started(&store).await;
     let data = json!({ "name": "f", "arguments": { "": [1e300, null, "", "é🎂"] } });
-    let entry =
-        Entry { at: at(3), name: EventName::FunctionCallTriggered, data: data.clone(), message: None };
+    let entry = Entry {
+        at: at(3),
+        name: EventName::FunctionCallTriggered,
+        data: data.clone(),
+        message: None,
+        notes: vec![],
+    };
     let appended = before.conversation.append(&before.agent, &[entry], &Usage::default()).unwrap();
     store.commit(&before.conversation, &appended).await.unwrap();
     let (account, id) = (before.conversation.account_id, before.conversation.id);
@@ -289,7 +300,13 @@ async fn events_come_in_pages_of_any_size() {
     let before = started(&store).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
     let entries: Vec<Entry> = (0..25)
-        .map(|_| Entry { at: at(3), name: EventName::SpeechStarted, data: Value::Null, message: None })
+        .map(|_| Entry {
+            at: at(3),
+            name: EventName::SpeechStarted,
+            data: Value::Null,
+            message: None,
+            notes: vec![],
+        })
         .collect();
     let appended = before.conversation.append(&before.agent, &entries, &Usage::default()).unwrap();
     store.commit(&before.conversation, &appended).await.unwrap();
@@ -327,7 +344,13 @@ async fn a_transaction_of_a_hundred_items_is_written_and_a_bigger_one_refused() 
     let before = started(&store).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
     let change = |events: usize| {
-        let entry = Entry { at: at(3), name: EventName::SpeechStarted, data: Value::Null, message: None };
+        let entry = Entry {
+            at: at(3),
+            name: EventName::SpeechStarted,
+            data: Value::Null,
+            message: None,
+            notes: vec![],
+        };
         before.conversation.append(&before.agent, &vec![entry; events], &Usage::default()).unwrap()
     };
     let refused = store.commit(&before.conversation, &change(MAX_ITEMS)).await;

@@ -370,6 +370,16 @@ impl Voice {
     }
 }
 
+impl AgentConfig {
+    /// Whether a filter may look at who answered the call: finding that out costs extra.
+    #[must_use]
+    pub fn asks_who_answered(&self) -> bool {
+        let webhooks = self.webhooks.iter().filter_map(|webhook| webhook.filter.as_ref());
+        let hooks = self.hooks.iter().filter_map(|hook| hook.filter.as_ref());
+        webhooks.chain(hooks).any(Filter::mentions_answered_by)
+    }
+}
+
 /// Somebody's endpoint that is told of events.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Webhook {

@@ -5,7 +5,7 @@ mod inbound;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Conversation, EndedReason, MAX_RESUMES, State};
+use super::{Conversation, EndedReason, MAX_RESUMES, PhoneCall, State};
 use crate::{
     agents::AgentConfig,
     costs::{self, Prices, Usage},
@@ -44,6 +44,8 @@ pub struct Entry {
     pub data: Value,
     /// The message that entered the conversation with it.
     pub message: Option<Message>,
+    /// What went wrong on the way to it, such as a provider that failed. For the log alone: never delivered.
+    pub notes: Vec<String>,
 }
 
 /// Why a call was not taken, as `phone_call:rejected` says it.
@@ -122,6 +124,17 @@ impl Conversation {
         }
         let mut next = self.changed(self.state.clone());
         next.conversation.carrier_call_id = Some(carrier_call_id.to_owned());
+        Ok(next)
+    }
+
+    /// The voice was asked for what the call is going to say, before anybody answered: so many characters.
+    pub fn prepared(&self, characters: u64) -> Result<Transition, NotPossible> {
+        // Later the worker counts, and what is added beside it would be lost.
+        let (State::Dialing { .. } | State::Ringing { .. } | State::Answered { .. }) = self.state else {
+            return Err(NotPossible);
+        };
+        let mut next = self.changed(self.state.clone());
+        next.conversation.usage.characters += characters;
         Ok(next)
     }
 
@@ -223,6 +236,22 @@ impl Conversation {
         Ok(next)
     }
 
+    /// The carrier found out who answered: a note for whoever holds the conversation. The first word counts.
+    pub fn machine_detected(&self, carrier_call_id: &str, verdict: &str) -> Result<Transition, NotPossible> {
+        let is_another = self.carrier_call_id.as_deref().is_some_and(|known| known != carrier_call_id);
+        if matches!(self.state, State::Queued | State::Ended { .. }) || is_another {
+            return Err(NotPossible);
+        }
+        let mut next = self.changed(self.state.clone()).on_call(carrier_call_id);
+        match &mut next.conversation.phone_call {
+            Some(PhoneCall { answered_by: answered_by @ None, .. }) => {
+                *answered_by = Some(verdict.to_owned());
+            }
+            _ => return Err(NotPossible),
+        }
+        Ok(next)
+    }
+
     /// The call was never taken: one `phone_call:rejected`, then the end.
     pub fn rejected(
         &self,
@@ -314,6 +343,14 @@ impl Conversation {
 }
 
 impl Transition {
+    /// The same change; the log says this beside the last of its events.
+    pub fn noting(mut self, notes: Vec<String>) -> Self {
+        if let Some(last) = self.events.last_mut() {
+            last.notes.extend(notes);
+        }
+        self
+    }
+
     /// The same end, noticed only now, of a conversation that was over at `ended_at`: how long it lasted
     /// and what it cost is counted to then. Nothing else is changed.
     pub fn over_since(mut self, agent: &AgentConfig, prices: &Prices, ended_at: Timestamp) -> Self {
@@ -337,7 +374,11 @@ impl Transition {
                 self.messages.push((self.conversation.next_message, message.clone()));
                 self.conversation.next_message += 1;
             }
+            let place = self.events.len();
             self.emit(agent, entry.at, entry.name, entry.event_data());
+            if let Some(event) = self.events.get_mut(place) {
+                event.notes.extend(entry.notes.iter().cloned());
+            }
         }
     }
 

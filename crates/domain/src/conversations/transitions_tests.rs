@@ -95,6 +95,7 @@ fn possible(conversation: &Conversation) -> Vec<&'static str> {
     let changes = [
         ("dial", conversation.dial(&agent, "hash".into(), at(1))),
         ("undial", conversation.undial()),
+        ("prepared", conversation.prepared(9)),
         ("placed", conversation.placed("CA2")),
         ("ringing", conversation.ringing("CA2")),
         ("answered", conversation.answered(&agent, "CA2", at(1))),
@@ -104,6 +105,7 @@ fn possible(conversation: &Conversation) -> Vec<&'static str> {
         ("request_end", conversation.request_end(at(1))),
         ("append", conversation.append(&agent, &[], &usage)),
         ("carrier_ended", conversation.carrier_ended(Some(6), at(1))),
+        ("machine_detected", conversation.machine_detected("CA1", "human")),
         ("rejected", conversation.rejected(&agent, RejectReason::Busy, &prices, at(1))),
         ("end", conversation.end(&agent, EndedReason::Unknown, &[], &usage, &prices, at(1))),
     ];
@@ -113,13 +115,13 @@ fn possible(conversation: &Conversation) -> Vec<&'static str> {
 #[test]
 fn each_state_allows_exactly_its_changes() {
     assert_eq!(possible(&queued()), ["dial", "rejected", "end"]);
-    assert_eq!(
-        possible(&dialing()),
-        ["undial", "placed", "ringing", "answered", "started", "rejected", "end"]
-    );
-    assert_eq!(possible(&ringing()), ["answered", "started", "rejected", "end"]);
-    assert_eq!(possible(&answered()), ["started", "end"]);
-    assert_eq!(possible(&started()), ["resume", "request_end", "append", "carrier_ended", "end"]);
+    let changes = ["undial", "prepared", "placed", "ringing", "answered", "started"];
+    let ends = ["machine_detected", "rejected", "end"];
+    assert_eq!(possible(&dialing()), [&changes[..], &ends].concat());
+    assert_eq!(possible(&ringing()), [&["prepared", "answered", "started"][..], &ends].concat());
+    assert_eq!(possible(&answered()), ["prepared", "started", "machine_detected", "end"]);
+    let live = ["resume", "request_end", "append", "carrier_ended", "machine_detected", "end"];
+    assert_eq!(possible(&started()), live);
     assert_eq!(possible(&ended()), Vec::<&str>::new(), "an ended conversation never changes");
 }
 
@@ -181,6 +183,41 @@ fn the_end_is_asked_for_once() {
     let conversation = after(&conversation, conversation.request_end(at(5_000)), &[]);
     assert_eq!(conversation.notes.end_requested_at, Some(at(5_000)));
     assert_eq!(conversation.request_end(at(6_000)), Err(NotPossible));
+}
+
+#[test]
+fn the_carriers_first_word_on_who_answered_stands_whatever_is_written_meanwhile() {
+    let conversation = started();
+    let conversation = after(&conversation, conversation.machine_detected("CA1", "machine_start"), &[]);
+    let word = |of: &Conversation| of.phone_call.as_ref().unwrap().answered_by.clone();
+    assert_eq!(word(&conversation).as_deref(), Some("machine_start"));
+    assert_eq!(conversation.machine_detected("CA1", "human"), Err(NotPossible));
+    let next = conversation.append(&agent(), &[said("Hi.", 4_000)], &Usage::default()).unwrap();
+    assert_eq!(word(&next.conversation).as_deref(), Some("machine_start"));
+    assert_eq!(started().machine_detected("CA2", "human"), Err(NotPossible), "another call");
+    let early = dialing().machine_detected("CA1", "human").unwrap().conversation;
+    assert_eq!(early.carrier_call_id.as_deref(), Some("CA1"), "it may be the first report that arrives");
+}
+
+#[test]
+fn filters_see_who_answered_from_the_next_event_on() {
+    let filter = Some(Filter::parse("phone_call.answered_by == 'machine_start'").unwrap());
+    let (events, instructions) = (vec![EventName::Started], vec![Instruction::HangUp]);
+    let agent = AgentConfig { hooks: vec![Hook { events, filter, instructions }], ..agent() };
+    let before = answered();
+    assert!(!before.hangs_up_on(&agent, EventName::Started));
+    let known = before.machine_detected("CA1", "machine_start").unwrap().conversation;
+    assert!(known.hangs_up_on(&agent, EventName::Started));
+}
+
+#[test]
+fn what_was_spoken_before_the_answer_is_in_the_usage() {
+    let conversation = dialing();
+    let conversation = after(&conversation, conversation.prepared(40), &[]);
+    let conversation = after(&conversation, conversation.prepared(2), &[]);
+    assert_eq!(conversation.usage.characters, 42);
+    let next = conversation.undial().unwrap().conversation;
+    assert_eq!(next.usage.characters, 42, "it was paid for");
 }
 
 #[test]
@@ -247,7 +284,13 @@ fn said(text: &str, ms: i64) -> Entry {
         ended_at: at(ms + 500),
         interrupted: false,
     };
-    Entry { at: at(ms + 500), name: EventName::MessageSent, data: Value::Null, message: Some(message) }
+    Entry {
+        at: at(ms + 500),
+        name: EventName::MessageSent,
+        data: Value::Null,
+        message: Some(message),
+        notes: vec![],
+    }
 }
 
 #[test]
@@ -278,9 +321,30 @@ fn the_last_words_come_before_the_end_and_usage_is_in_the_cost() {
 }
 
 #[test]
+fn what_went_wrong_is_noted_with_the_event_and_at_the_end() {
+    let failed = |text: &str| vec![text.to_owned()];
+    let entry = Entry { notes: failed("the voice failed"), ..said("one", 4_000) };
+    let next = started().append(&agent(), &[entry, said("two", 5_000)], &Usage::default()).unwrap();
+    let notes: Vec<_> = next.events.iter().map(|event| event.notes.clone()).collect();
+    assert_eq!(notes, [failed("the voice failed"), vec![]]);
+
+    let (usage, prices) = (Usage::default(), Prices::default());
+    let last = said("bye", 8_000);
+    let end = next.conversation.end(&agent(), EndedReason::AgentEnded, &[last], &usage, &prices, at(9_000));
+    let end = end.unwrap().noting(failed("2 answers"));
+    let notes: Vec<_> = end.events.iter().map(|event| (event.name, event.notes.clone())).collect();
+    assert_eq!(notes, [(EventName::MessageSent, vec![]), (EventName::Ended, failed("2 answers"))]);
+}
+
+#[test]
 fn a_second_is_only_stored_where_somebody_asked_for_it() {
-    let second =
-        Entry { at: at(4_000), name: EventName::Duration, data: json!({"duration": 1}), message: None };
+    let second = Entry {
+        at: at(4_000),
+        name: EventName::Duration,
+        data: json!({"duration": 1}),
+        message: None,
+        notes: vec![],
+    };
     let conversation = started();
     let next = conversation.append(&agent(), std::slice::from_ref(&second), &Usage::default()).unwrap();
     assert!(next.events.is_empty());
@@ -340,6 +404,7 @@ fn a_filter_that_fails_is_noted_once_in_a_conversation() {
         name: EventName::Duration,
         data: json!({ "duration": number }),
         message: None,
+        notes: vec![],
     };
     let conversation = started();
     let entries = [said("Hello.", 3_500), second(1), second(2)];

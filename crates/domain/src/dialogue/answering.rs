@@ -6,20 +6,19 @@
 use std::time::Duration;
 
 use super::{
-    CallTime, Engine, Happening, Latency, Output, Request, ToolCall,
-    engine::Ending,
+    CallTime, Engine, Happening, Latency, Output, Part, Request, ToolCall,
+    engine::{Ending, LAST_WORDS},
+    heard::Heard,
     history::{Batch, UtteranceId},
-    playback::Heard,
+    phrases::Phrases,
     speech::{self, Cutter},
 };
 use crate::conversations::EndedReason;
 
-/// Said when there is no answer.
-pub(super) const APOLOGY: &str = "I'm sorry, I didn't catch that. Could you say it again?";
-/// Said when there was no answer too often.
-pub(super) const GOODBYE: &str = "I'm sorry, I'm having trouble right now. Please call again later. Goodbye.";
 /// Failed turns in a row after which the conversation ends.
 pub(super) const FAILED_TURNS: u32 = 3;
+/// A model that failed is asked again after so long: what refused it may be over then.
+pub(super) const AGAIN_AFTER: Duration = Duration::from_millis(300);
 /// A model without a sign of life for this long has failed.
 pub(super) const NO_ANSWER: Duration = Duration::from_secs(4);
 /// A model that stops in the middle of its answer for this long has failed.
@@ -37,7 +36,11 @@ pub(super) struct Answer {
     calling: Option<Batch>,
     rounds: u32,
     failed_once: bool,
+    /// When the model is asked again.
+    again_at: Option<CallTime>,
     reached: Reached,
+    /// The user was asked for patience, and heard it.
+    filled: bool,
     spoken_until: CallTime,
     decided_at: CallTime,
     first_words_at: Option<CallTime>,
@@ -83,7 +86,9 @@ impl Answer {
             calling: None,
             rounds: 0,
             failed_once: false,
+            again_at: None,
             reached: Reached::Nothing,
+            filled: false,
             spoken_until,
             decided_at,
             first_words_at: None,
@@ -93,6 +98,26 @@ impl Answer {
     /// The first words of the conversation are not the model's, nor what another worker left unsaid.
     pub(super) fn greeting() -> Self {
         Self::new(Kind::Greeting, CallTime::default(), CallTime::default())
+    }
+
+    /// An answer to what the user said until `spoken_until`.
+    pub(super) fn to_user(spoken_until: CallTime, decided_at: CallTime) -> Self {
+        Self::new(Kind::ToUser, spoken_until, decided_at)
+    }
+
+    /// When the user had said what it answers.
+    pub(super) fn spoken_until(&self) -> CallTime {
+        self.spoken_until
+    }
+
+    /// When their turn was over.
+    pub(super) fn decided_at(&self) -> CallTime {
+        self.decided_at
+    }
+
+    /// Whether the user was asked for patience, and has not heard a whole utterance since.
+    pub(super) fn is_patient(&self) -> bool {
+        self.filled && self.is_unheard()
     }
 
     /// Whether it answers what the user said.
@@ -107,7 +132,7 @@ impl Answer {
 
     /// Whether the model or a function is still to say what comes next.
     pub(super) fn is_unwritten(&self) -> bool {
-        self.ask.is_some() || self.calling.is_some()
+        self.ask.is_some() || self.calling.is_some() || self.again_at.is_some()
     }
 
     /// The user has heard something of it from another worker, so it need not say more.
@@ -132,8 +157,10 @@ impl Answer {
 
     /// An utterance of it is over.
     pub(super) fn was_heard(&mut self, heard: &Heard) {
-        if !heard.text.is_empty() {
-            self.reached = Reached::Ear;
+        match (heard.text.is_empty(), heard.is_filler) {
+            (true, _) => {}
+            (false, true) => self.filled = true,
+            (false, false) => self.reached = Reached::Ear,
         }
     }
 }
@@ -157,7 +184,7 @@ fn waited(times: [CallTime; 5]) -> Latency {
 impl Engine {
     /// The user's turn is over, and the agent has the floor.
     pub(super) fn answer(&mut self, at: CallTime, spoken_until: CallTime, out: &mut Vec<Output>) {
-        self.answer = Some(Answer::new(Kind::ToUser, spoken_until, at));
+        self.answer = Some(Answer::to_user(spoken_until, at));
         self.ask(at, out);
     }
 
@@ -219,16 +246,17 @@ impl Engine {
         }
     }
 
+    /// What there is to say in the caller's language.
+    pub(super) fn phrases(&self) -> &'static Phrases {
+        Phrases::of(&self.settings.language)
+    }
+
     /// Has words of our own spoken.
     pub(super) fn say(&mut self, text: &str) {
-        let mut cutter = Cutter::default();
-        cutter.push(text);
         let utterance = self.playback.begin();
-        while let Some(clause) = cutter.next_clause().or_else(|| cutter.rest()) {
-            if let Some(clause) = speech::speakable(&clause) {
-                self.history.agent_says(utterance, &clause);
-                self.playback.add(utterance, clause);
-            }
+        for clause in speech::clauses(text) {
+            self.history.agent_says(utterance, &clause);
+            self.playback.add(utterance, clause);
         }
         self.playback.complete(utterance);
     }
@@ -260,7 +288,7 @@ impl Engine {
                 out.push(Output::CallTool(call));
             }
         } else if answer.reached < Reached::Words {
-            self.try_again(at, out);
+            self.try_again(at, at + AGAIN_AFTER);
         }
     }
 
@@ -271,30 +299,42 @@ impl Engine {
             ask.cutter = Cutter::default();
             self.model_finished(at, request, out);
         } else {
-            self.try_again(at, out);
+            self.try_again(at, at + AGAIN_AFTER);
         }
     }
 
-    fn try_again(&mut self, at: CallTime, out: &mut Vec<Output>) {
+    fn try_again(&mut self, at: CallTime, again_at: CallTime) {
         let Some(answer) = &mut self.answer else { return };
         answer.ask = None;
         if std::mem::replace(&mut answer.failed_once, true) {
             self.excuse(at);
         } else {
+            answer.again_at = Some(again_at);
+        }
+    }
+
+    /// When the model is asked again.
+    pub(super) fn again_due(&self) -> Option<CallTime> {
+        self.answer.as_ref()?.again_at
+    }
+
+    pub(super) fn ask_again(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        if let Some(answer) = &mut self.answer {
+            answer.again_at = None;
             self.ask(at, out);
         }
     }
 
     /// There is no answer to this turn. Where there was no turn, nobody waits for one.
-    fn excuse(&mut self, at: CallTime) {
+    pub(super) fn excuse(&mut self, at: CallTime) {
         let Some(answer) = self.answer.as_mut().filter(|answer| answer.is_to_user()) else { return };
         answer.kind = Kind::Excuse;
         answer.first_words_at.get_or_insert(at);
         self.failed_turns = self.failed_turns.saturating_add(1);
         if self.failed_turns < FAILED_TURNS {
-            self.say(APOLOGY);
+            self.say(self.phrases().apology);
         } else {
-            self.say(GOODBYE);
+            self.say(self.phrases().goodbye);
             self.ending = Some(Ending { reason: EndedReason::Unknown, by: at + GOODBYE_TAKES });
         }
     }
@@ -307,8 +347,13 @@ impl Engine {
 
     pub(super) fn model_is_late(&mut self, at: CallTime, out: &mut Vec<Output>) {
         if let Some(request) = self.answer.as_ref().and_then(Answer::asked) {
+            out.push(Output::Event(Happening::Late(Part::LanguageModel)));
             out.push(Output::CancelAsk { request });
             self.model_failed(at, request, out);
+            // It was waited for long enough.
+            if let Some(again_at) = self.answer.as_mut().and_then(|answer| answer.again_at.as_mut()) {
+                *again_at = at;
+            }
         }
     }
 
@@ -327,12 +372,28 @@ impl Engine {
     pub(super) fn stop_asking(&mut self, out: &mut Vec<Output>) {
         let Some(answer) = &mut self.answer else { return };
         answer.calling = None;
+        answer.again_at = None;
         if let Some(ask) = answer.ask.take() {
             out.push(Output::CancelAsk { request: ask.request });
             if let Some(utterance) = ask.utterance {
                 self.playback.complete(utterance);
             }
         }
+    }
+
+    /// Nobody hears the user any more: the agent finishes its clause, says goodbye, and ends.
+    pub(super) fn transcriber_lost(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        if self.ending.is_some() || self.draining.is_some() {
+            return;
+        }
+        self.end_open_turn(at, out);
+        self.stop_asking(out);
+        self.unsaid = None;
+        self.go_on_speaking();
+        self.playback.keep_what_is_being_said();
+        self.answer.get_or_insert_with(Answer::greeting);
+        self.say(self.phrases().goodbye);
+        self.ending = Some(Ending { reason: EndedReason::Unknown, by: at + LAST_WORDS + GOODBYE_TAKES });
     }
 
     /// Gives the floor back when everything is said and done. True if there is more to say, because

@@ -1,6 +1,6 @@
 //! Words by which somebody only shows that they listen: no reason to stop speaking.
 
-use super::endpointing::plain_words;
+use super::{endpointing::plain_words, phrases::primary};
 
 /// More words than this are an answer, whatever they are.
 const MOST_WORDS: usize = 3;
@@ -11,8 +11,9 @@ const WORDS: [(&str, &[&str]); 8] = [
     (
         "en",
         &[
-            "uhhuh", "mhm", "mmhm", "mmhmm", "mm", "hm", "hmm", "uh", "um", "ah", "oh", "yeah", "yes", "yep",
-            "ok", "okay", "right", "sure", "alright", "great", "good", "cool", "i", "see", "got", "it",
+            "uhhuh", "aha", "mhm", "mmhm", "mmhmm", "mm", "hm", "hmm", "uh", "um", "ah", "oh", "yeah", "yes",
+            "yep", "ok", "okay", "right", "sure", "alright", "great", "good", "cool", "i", "see", "got",
+            "it",
         ],
     ),
     (
@@ -35,7 +36,7 @@ const WORDS: [(&str, &[&str]); 8] = [
 
 /// Whether `text` is nothing but such words. Of a language that is not known here, nothing is.
 pub(super) fn is_mere(language: &str, text: &str) -> bool {
-    let primary = language.split('-').next().unwrap_or_default();
+    let primary = primary(language);
     let Some((_, known)) = WORDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(primary)) else {
         return false;
     };
@@ -51,6 +52,7 @@ mod tests {
     fn signs_of_listening_are_told_from_words_that_want_something() {
         for (language, text, is) in [
             ("en", "Uh-huh.", true),
+            ("en", "Aha.", true),
             ("en-US", "Yeah, okay.", true),
             ("en", "I see.", true),
             ("en", "Got it, great", true),

@@ -19,6 +19,10 @@ const SETTLING: Duration = Duration::from_secs(5);
 const CONJUNCTIONS: [&str; 11] =
     ["and", "or", "but", "because", "if", "nor", "unless", "until", "whether", "while", "although"];
 
+/// How a transcriber that does not format numbers writes digits. Two in a row are part of a number.
+const SPOKEN_DIGITS: [&str; 11] =
+    ["zero", "oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+
 /// What the user says until it is answered.
 #[derive(Default)]
 pub(super) struct Turn {
@@ -130,6 +134,16 @@ impl Turn {
         into.push_str(text);
     }
 
+    /// Since when there is speech that may be none, as there are no words of it.
+    pub(super) fn wordless_since(&self) -> Option<CallTime> {
+        self.began_at.filter(|_| !self.has_words())
+    }
+
+    /// It was a cough: true is returned if one had begun.
+    pub(super) fn forget(&mut self) -> bool {
+        !self.has_words() && self.began_at.take().is_some()
+    }
+
     /// The transcriber says that the turn is over. Without words it was a cough: true is returned if
     /// one had begun.
     pub(super) fn signal(&mut self, at: CallTime) -> bool {
@@ -139,7 +153,7 @@ impl Turn {
             self.signalled.get_or_insert(at + wait);
             return false;
         }
-        self.began_at.take().is_some()
+        self.forget()
     }
 
     /// The turn is over, whatever it sounds like.
@@ -190,7 +204,10 @@ fn sounds_unfinished(text: &str) -> bool {
     // A transcriber that punctuates puts a full stop behind half a number too.
     let text = text.trim_end_matches(['.', ',', ';', ':', '-', '\u{2026}', ' ']);
     let last = text.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let row = text.rsplit([' ', '-']).map(|word| word.trim_end_matches([',', '.'])).take(2);
+    let is_digit = |word: &str| SPOKEN_DIGITS.iter().any(|digit| digit.eq_ignore_ascii_case(word));
     last.ends_with(|c: char| c.is_numeric())
+        || row.filter(|word| is_digit(word)).count() == 2
         || CONJUNCTIONS.iter().any(|word| word.eq_ignore_ascii_case(last))
 }
 
@@ -225,10 +242,18 @@ mod tests {
 
     #[test]
     fn digits_and_conjunctions_sound_unfinished() {
-        for text in ["my number is 4 1 5", "It is 415.", "two cakes and", "yes, But,", "if"] {
+        for text in [
+            "my number is 4 1 5",
+            "It is 415.",
+            "It is four one five",
+            "Five, Five,",
+            "two cakes and",
+            "yes, But,",
+            "if",
+        ] {
             assert!(sounds_unfinished(text), "{text}");
         }
-        for text in ["two cakes", "Is it 5?", "I think so.", "the band", "", "..."] {
+        for text in ["two cakes", "only one", "Is it 5?", "I think so.", "the band", "", "..."] {
             assert!(!sounds_unfinished(text), "{text}");
         }
     }

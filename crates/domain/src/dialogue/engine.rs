@@ -7,15 +7,17 @@ use super::{
     answering::Answer,
     endpointing::{Fresh, Turn},
     floor::Floor,
+    heard::Heard,
+    hearing::Hearing,
     history::History,
     keypad::Keypad,
-    playback::{Heard, Playback},
+    playback::Playback,
     takeover::Unsaid,
 };
 use crate::{conversations::EndedReason, messages::Role};
 
 /// How long the agent may finish what it is saying when somebody asks it to end the conversation.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 /// After a driver slept for longer, older seconds are left out.
 const SECONDS_AT_ONCE: u64 = 60;
 
@@ -31,6 +33,7 @@ pub struct Engine {
     pub(super) seconds: u64,
     pub(super) turn: Turn,
     pub(super) floor: Floor,
+    pub(super) hearing: Hearing,
     pub(super) keypad: Keypad,
     /// Since when nobody speaks, when nobody does.
     pub(super) quiet_since: CallTime,
@@ -39,6 +42,8 @@ pub struct Engine {
     /// What the agent does with the floor; none while the user has it.
     pub(super) answer: Option<Answer>,
     pub(super) playback: Playback,
+    /// When the user was last asked for patience.
+    pub(super) filled_at: Option<CallTime>,
     pub(super) history: History,
     pub(super) requests: u32,
     /// Turns in a row without an answer.
@@ -89,6 +94,7 @@ impl Engine {
             }
             Input::TurnEnded => {
                 self.quiet_since = at;
+                self.hearing.understands();
                 if self.turn.signal(at) {
                     out.push(Output::Event(Happening::SpeechEnded(Role::User)));
                 }
@@ -102,6 +108,8 @@ impl Engine {
             Input::VoiceFailed { clause } => self.playback.voice_failed(at, clause),
             Input::Played { mark } => self.playback.played(at, mark),
             Input::ToolResult { call, content } => self.tool_answered(at, &call, content, out),
+            Input::TranscriberFailed => self.transcriber_failed(at),
+            Input::TranscriberLost => self.transcriber_lost(at, out),
             Input::HangUp => self.hang_up(at, out),
             Input::Drain => self.drain(at),
             Input::Lost => return self.lost(at, out),
@@ -125,11 +133,15 @@ impl Engine {
             self.unsaid_due(),
             self.draining,
             self.ending.map(|ending| ending.by),
-            self.turn.due(),
+            self.turn_due(),
             self.floor.due(),
             self.keypad.due(),
             self.idle_due(),
             self.model_due(),
+            self.again_due(),
+            self.filler_due(),
+            self.hearing_due(),
+            self.sound_due(),
             self.playback.deadline(self.now),
         ];
         due.into_iter().flatten().filter(|due| *due > self.now).min()
@@ -171,6 +183,7 @@ impl Engine {
     fn user_begins(&mut self, at: CallTime, out: &mut Vec<Output>) {
         self.begin_turn(out);
         self.turn.begin(at);
+        self.hearing.notices(at);
         self.put_off_unsaid(at);
     }
 
@@ -185,10 +198,12 @@ impl Engine {
         spoken_until: Option<CallTime>,
         out: &mut Vec<Output>,
     ) {
-        if text.is_empty() {
+        if text.is_empty() || self.hearing.is_repeated(spoken_until) {
             return;
         }
-        let unheard = self.answer.as_ref().is_some_and(Answer::is_unheard) && !self.playback.any_heard(at);
+        self.hearing.understands();
+        let unheard =
+            self.answer.as_ref().is_some_and(Answer::is_unheard) && !self.playback.any_answer_heard(at);
         let (text, wrong) = match self.turn.fresh(at, text, is_final) {
             Fresh::Words(text) => (text, None),
             Fresh::Corrected { counted, text, .. } if unheard => (text, Some(counted)),
@@ -211,6 +226,7 @@ impl Engine {
         if let Some(wrong) = wrong {
             self.history.user_did_not_say(&wrong);
         }
+        let spoken_until = spoken_until.or_else(|| self.hearing.spoken_until(at));
         self.turn.hear(at, text, is_final, spoken_until);
         if is_late && self.ending.is_none() {
             self.turn.signal(at);
@@ -232,7 +248,7 @@ impl Engine {
             out.push(Output::CancelSpeech);
         }
         for heard in self.playback.stop(at) {
-            if !heard.text.is_empty() && answer.is_to_user() {
+            if !heard.text.is_empty() && !heard.is_filler && answer.is_to_user() {
                 self.failed_turns = 0;
             }
             self.tell_heard(heard, out);
@@ -318,19 +334,32 @@ impl Engine {
         if is_due(self.model_due()) {
             self.model_is_late(at, out);
         }
-        self.playback.watch_voice(at);
+        if is_due(self.again_due()) {
+            self.ask_again(at, out);
+        }
+        self.playback.watch_voice(at, out);
         if is_due(self.floor.due()) {
             self.go_on_speaking();
         }
         if is_due(self.keypad.due()) {
             self.keyed(at, out);
         }
-        if is_due(self.turn.due()) && self.is_listened_to(at) && self.is_backchannel(&self.turn.text()) {
+        if is_due(self.hearing_due()) {
+            self.hear_again(at, out);
+        }
+        if is_due(self.sound_due()) {
+            self.quiet_since = at;
+            self.forget_sound(out);
+        }
+        if is_due(self.turn_due()) && self.is_listened_to(at) && self.is_backchannel(&self.turn.text()) {
             // The agent goes on, and nobody has said anything.
             self.turn.take(at);
             self.quiet_since = at;
             out.push(Output::Event(Happening::SpeechEnded(Role::User)));
-        } else if is_due(self.turn.due()) {
+        } else if is_due(self.turn_due()) {
+            if self.ending.is_none() {
+                self.interrupt(at, out);
+            }
             let spoken_until = self.end_turn(at, out);
             if let (Some(spoken_until), None) = (spoken_until, self.ending) {
                 self.answer(at, spoken_until, out);
@@ -341,6 +370,9 @@ impl Engine {
         }
         if is_due(self.idle_due()) {
             self.remind(at, out);
+        }
+        if is_due(self.filler_due()) {
+            self.fill(at);
         }
     }
 
@@ -367,7 +399,7 @@ impl Engine {
     fn tell_speech(&mut self, at: CallTime, out: &mut Vec<Output>) {
         loop {
             if let Some(began) = self.playback.began() {
-                if let Some(answer) = &mut self.answer {
+                if let Some(answer) = self.answer.as_mut().filter(|_| !began.is_filler) {
                     *began.latency = answer.speaks(at, began.first_audio_at);
                 }
                 out.push(Output::Event(Happening::SpeechStarted(Role::Agent)));
@@ -382,11 +414,13 @@ impl Engine {
 
     /// Ends the conversation when what is being said is said.
     fn hang_up(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        if self.ending.is_some() {
-            return;
+        let by = at + LAST_WORDS;
+        if let Some(ending) = &mut self.ending {
+            ending.by = ending.by.min(by);
+        } else {
+            self.ending = Some(Ending { reason: EndedReason::AgentEnded, by });
+            self.stop_asking(out);
         }
-        self.ending = Some(Ending { reason: EndedReason::AgentEnded, by: at + LAST_WORDS });
-        self.stop_asking(out);
     }
 
     /// Ends the conversation, keeping what was said until now. A reason that was there before stays.

@@ -21,12 +21,17 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// An echo of the agent's own voice comes back at least 6 dB weaker (ITU-T G.168, section 3.4); half of that
 /// is kept as a margin.
 const WEAKER_THAN_ECHO_DB: i16 = 3;
+/// Frames after one that is louder than an echo which are taken for the caller's too, though they are not:
+/// nobody is loud in every sound of a word.
+const NEAR_FRAMES: u32 = 5;
 
 /// What the caller's side sounds like, and whether the agent waits because of it.
 #[derive(Default)]
 pub(super) struct Floor {
     /// Frames of speech in this stretch.
     speech_frames: u32,
+    /// Frames since the last one that was louder than an echo of the agent.
+    weaker_frames: u32,
     /// Frames since the last one of speech.
     quiet_frames: u32,
     /// When the last frame came.
@@ -60,14 +65,17 @@ impl Floor {
         self.paused.take().is_some()
     }
 
-    /// One more frame; whether it completes enough speech to stop the agent.
-    fn hears(&mut self, at: CallTime, is_speech: bool) -> bool {
-        // Frames come only while they decide something.
+    /// One more frame; whether it completes enough speech to stop an agent who is audible. What was said
+    /// before the agent began stops nobody.
+    fn hears(&mut self, at: CallTime, is_speech: bool, is_louder: bool, is_audible: bool) -> bool {
+        // Frames that are no speech may be left out.
         if at.since(self.heard_at) > FRAME * GAP_FRAMES * 2 {
             (self.speech_frames, self.tried) = (0, false);
         }
         self.heard_at = at;
-        if is_speech {
+        self.weaker_frames = if is_speech && is_louder { 0 } else { self.weaker_frames.saturating_add(1) };
+        let is_callers = is_louder || self.speech_frames > 0 && self.weaker_frames <= NEAR_FRAMES;
+        if is_speech && is_callers {
             self.speech_frames += 1;
             self.quiet_frames = 0;
             if let Some(pause) = &mut self.paused {
@@ -79,6 +87,9 @@ impl Floor {
                 self.speech_frames = 0;
                 self.tried = false;
             }
+        }
+        if !is_audible {
+            self.speech_frames = 0;
         }
         FRAME * self.speech_frames >= TAKES && !self.tried
     }
@@ -99,13 +110,14 @@ impl Engine {
         agent_level_db: i16,
         out: &mut Vec<Output>,
     ) {
-        let is_echo = level_db < agent_level_db.saturating_sub(WEAKER_THAN_ECHO_DB);
-        if is_speech && !is_echo {
+        let is_louder = level_db >= agent_level_db.saturating_sub(WEAKER_THAN_ECHO_DB);
+        if is_speech && is_louder {
             self.quiet_since = at;
+            self.hearing.sounds(at);
         }
-        let takes = self.floor.hears(at, is_speech && !is_echo);
+        let takes = self.floor.hears(at, is_speech, is_louder, self.is_audible(at));
         let may_pause = self.ending.is_none() && self.draining.is_none() && !self.floor.is_paused();
-        if takes && may_pause && self.playback.is_audible(at) {
+        if takes && may_pause {
             self.floor.pause(at);
             out.push(Output::Clear);
             self.playback.pause(at, out);
@@ -119,11 +131,11 @@ impl Engine {
         }
     }
 
-    /// Whether the agent is speaking, and something of it was heard: only then can words be a mere sign
-    /// of listening.
+    /// Whether the agent is speaking, and something of it was heard, or it has asked for patience: only
+    /// then can words be a mere sign of listening.
     pub(super) fn is_listened_to(&self, at: CallTime) -> bool {
         let is_speaking = self.playback.is_audible(at) || self.floor.is_paused();
-        self.answer.is_some() && is_speaking && self.playback.any_heard(at)
+        self.answer.is_some() && is_speaking && self.playback.any_heard(at) || self.is_patient()
     }
 
     /// Whether `words` only say that somebody listens.

@@ -1,12 +1,12 @@
 //! What was said and called so far, as the model is told it.
 
-use super::{Line, ToolCall};
+use super::{Line, ToolCall, phrases::Phrases};
 
 /// Stands for a result that is not there yet: a model refuses a call without one.
 pub(super) const UNANSWERED: &str = "no result yet: the conversation went on before the function answered";
 
 /// One utterance of the agent; numbers are never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct UtteranceId(pub(super) u32);
 
 /// Functions called together; numbers are never used again.
@@ -23,17 +23,23 @@ enum Entry {
     User(String),
     /// Until the utterance is over, all of it; then what was heard. None: another worker's.
     Agent(Option<UtteranceId>, String),
+    /// What the agent said for want of an answer.
+    Filler(Option<UtteranceId>, String),
     Tools(Batch, Vec<(ToolCall, Option<String>)>),
     Note(&'static str),
 }
 
 impl History {
     /// What was said and called before, made legal: every call gets a result, every result has a call.
-    pub(super) fn resumed(lines: Vec<Line>) -> Self {
+    /// `phrases` is what the agent says of its own accord.
+    pub(super) fn resumed(lines: Vec<Line>, phrases: &Phrases) -> Self {
         let mut history = Self::default();
         for line in lines {
             match line {
                 Line::User(text) if !text.trim().is_empty() => history.entries.push(Entry::User(text)),
+                Line::Agent(text) if phrases.is_moment(text.trim()) => {
+                    history.entries.push(Entry::Filler(None, text));
+                }
                 Line::Agent(text) if !text.trim().is_empty() => {
                     history.entries.push(Entry::Agent(None, text));
                 }
@@ -61,29 +67,34 @@ impl History {
     fn tools_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Vec<(ToolCall, Option<String>)>> {
         self.entries.iter_mut().filter_map(|entry| match entry {
             Entry::Tools(_, calls) => Some(calls),
-            Entry::User(_) | Entry::Agent(..) | Entry::Note(_) => None,
+            Entry::User(_) | Entry::Agent(..) | Entry::Filler(..) | Entry::Note(_) => None,
         })
+    }
+
+    /// What was said or done last, for want of an answer.
+    fn last(&self) -> Option<&Entry> {
+        self.entries.iter().rfind(|entry| !matches!(entry, Entry::Filler(..)))
     }
 
     /// Whether functions were called last, so that the model is to go on.
     pub(super) fn ends_with_tools(&self) -> bool {
-        matches!(self.entries.last(), Some(Entry::Tools(..)))
+        matches!(self.last(), Some(Entry::Tools(..)))
     }
 
     /// Whether the user spoke last.
     pub(super) fn ends_with_user(&self) -> bool {
-        matches!(self.entries.last(), Some(Entry::User(_)))
+        matches!(self.last(), Some(Entry::User(_)))
     }
 
     /// Whether the agent was heard since the user spoke.
     pub(super) fn agent_has_answered(&self) -> bool {
-        let text = self.entries.iter().rfind(|entry| !matches!(entry, Entry::Tools(..)));
+        let text = self.entries.iter().rfind(|entry| !matches!(entry, Entry::Tools(..) | Entry::Filler(..)));
         matches!(text, Some(Entry::Agent(..)))
     }
 
     /// Something the model should know now. It is told once, however often it is noted in a row.
     pub(super) fn note(&mut self, note: &'static str) {
-        if !matches!(self.entries.last(), Some(Entry::Note(_))) {
+        if !matches!(self.last(), Some(Entry::Note(_))) {
             self.entries.push(Entry::Note(note));
         }
     }
@@ -94,11 +105,14 @@ impl History {
 
     /// Takes back words at the end of what the user said last, unless something followed it.
     pub(super) fn user_did_not_say(&mut self, words: &str) {
-        let Some(Entry::User(text)) = self.entries.last_mut() else { return };
+        let last = self.entries.iter().rposition(|entry| !matches!(entry, Entry::Filler(..)));
+        let Some((index, Entry::User(text))) = last.map(|index| (index, &mut self.entries[index])) else {
+            return;
+        };
         let Some(before) = text.strip_suffix(words) else { return };
         text.truncate(before.trim_end().len());
         if text.is_empty() {
-            self.entries.pop();
+            self.entries.remove(index);
         }
     }
 
@@ -115,18 +129,25 @@ impl History {
         }
     }
 
+    /// The agent is going to ask for patience, before it says `next`.
+    pub(super) fn agent_fills(&mut self, filler: UtteranceId, next: Option<UtteranceId>, text: &str) {
+        let place = next.and_then(|next| self.agent(next)).unwrap_or(self.entries.len());
+        self.entries.insert(place, Entry::Filler(Some(filler), text.to_owned()));
+    }
+
     /// This much of the utterance was heard.
     pub(super) fn agent_was_heard(&mut self, utterance: UtteranceId, heard: &str) {
         let Some(index) = self.agent(utterance) else { return };
         if heard.is_empty() {
             self.entries.remove(index);
-        } else {
-            self.entries[index] = Entry::Agent(Some(utterance), heard.to_owned());
+        } else if let Entry::Agent(_, text) | Entry::Filler(_, text) = &mut self.entries[index] {
+            heard.clone_into(text);
         }
     }
 
     fn agent(&self, utterance: UtteranceId) -> Option<usize> {
-        self.entries.iter().rposition(|entry| matches!(entry, Entry::Agent(id, _) if *id == Some(utterance)))
+        let is = |entry: &Entry| matches!(entry, Entry::Agent(id, _) | Entry::Filler(id, _) if *id == Some(utterance));
+        self.entries.iter().rposition(is)
     }
 
     /// Functions were called.
@@ -152,18 +173,22 @@ impl History {
         None
     }
 
-    /// All of it, in order. Texts of one side that follow each other are one line.
+    /// All of it, in order. Texts of one side that follow each other are one line. Who still has to answer
+    /// is not told that they have asked for patience: it would look like an answer.
     pub(super) fn lines(&self) -> Vec<Line> {
         let mut lines = Vec::with_capacity(self.entries.len());
-        for entry in &self.entries {
+        let said = |entry: &Entry| matches!(entry, Entry::User(_) | Entry::Agent(..));
+        let last = self.entries.iter().rposition(said);
+        for (index, entry) in self.entries.iter().enumerate() {
             match (entry, lines.last_mut()) {
+                (Entry::Filler(..), _) if last.is_none_or(|last| last < index) => {}
                 (Entry::User(more), Some(Line::User(text)))
-                | (Entry::Agent(_, more), Some(Line::Agent(text))) => {
+                | (Entry::Agent(_, more) | Entry::Filler(_, more), Some(Line::Agent(text))) => {
                     text.push(' ');
                     text.push_str(more);
                 }
                 (Entry::User(text), _) => lines.push(Line::User(text.clone())),
-                (Entry::Agent(_, text), _) => lines.push(Line::Agent(text.clone())),
+                (Entry::Agent(_, text) | Entry::Filler(_, text), _) => lines.push(Line::Agent(text.clone())),
                 (Entry::Note(note), _) => lines.push(Line::Note((*note).to_owned())),
                 (Entry::Tools(_, calls), _) => {
                     lines.push(Line::ToolCalls(calls.iter().map(|(call, _)| call.clone()).collect()));

@@ -12,8 +12,6 @@ pub(super) const REMINDERS: u32 = 3;
 /// What the model is told then.
 pub(super) const NOTE: &str =
     "The caller has been silent for a while. Ask briefly whether they are still there, or help them on.";
-/// Said when nobody is there any more.
-pub(super) const NOBODY: &str = "It seems that you are not there any more. Goodbye.";
 /// How long that may take, with a voice that fails once.
 const GOODBYE_TAKES: Duration = Duration::from_secs(10);
 
@@ -34,7 +32,7 @@ impl Engine {
         self.reminders += 1;
         if self.reminders > REMINDERS {
             self.answer = Some(Answer::greeting());
-            self.say(NOBODY);
+            self.say(self.phrases().nobody);
             self.ending = Some(Ending { reason: EndedReason::AgentEnded, by: at + GOODBYE_TAKES });
         } else {
             self.history.note(NOTE);

@@ -6,19 +6,24 @@
 //! over lengths, the worker keeps the bytes of each [`Clause`] and sends as many as it is told.
 //!
 //! One file per decision: `endpointing` (is the user's turn over), `floor` and `backchannel` (does the
-//! user interrupt), `answering` (the model, its tools and their failures), `speech` (where text is cut
-//! into clauses), `playback` (what is being sent, and what was heard), `keypad` (digits), `idle` (nobody
-//! speaks), `history` (what the model is told), `takeover` (a call that changes workers), `replay` (the
-//! log of all that), `engine` (the rest, and the glue).
+//! user interrupt), `hearing` (does the transcriber hear them), `answering` (the model, its tools and
+//! their failures), `filler` and `phrases` (what is said for want of an answer), `speech` (where text is
+//! cut into clauses), `playback` (what is being sent), `piece` (one clause of it), `heard` (what of it was
+//! heard), `keypad` (digits), `idle` (nobody speaks), `history` (what the model is told), `takeover` (a
+//! call that changes workers), `replay` (the log of all that), `engine` (the rest, and the glue).
 
 mod answering;
 mod backchannel;
 mod endpointing;
 mod engine;
+mod filler;
 mod floor;
+mod heard;
+mod hearing;
 mod history;
 mod idle;
 mod keypad;
+mod phrases;
 mod piece;
 mod playback;
 pub mod replay;
@@ -31,7 +36,7 @@ use std::{ops::Add, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::engine::Engine;
+pub use self::{engine::Engine, phrases::phrases, speech::clauses};
 use crate::{conversations::EndedReason, messages::Role};
 
 /// Microseconds since the call's media began to flow.
@@ -61,7 +66,8 @@ pub struct Settings {
     pub greeting: Option<String>,
     /// After this the agent ends the conversation; none: it does not.
     pub max_duration: Option<Duration>,
-    /// What the user speaks, as a BCP-47 tag: which words only show that somebody listens depends on it.
+    /// What the user speaks, as a BCP-47 tag: which words only show that somebody listens depends on it,
+    /// and what the agent says of its own accord ([`phrases()`]).
     pub language: String,
     /// What another worker began; none: a new call. A call that is taken over is not greeted.
     pub resumed: Option<Resumed>,
@@ -119,7 +125,9 @@ pub struct ToolCall {
 pub enum Input {
     /// Media flows: the first input of a call.
     Started,
-    /// The next 20 ms of the caller's audio.
+    /// 20 ms of the caller's audio. Every frame counts while the agent is audible
+    /// ([`Engine::is_audible`]), else those that are speech and the first one after them: what is left
+    /// out was no speech.
     Frame {
         /// Whether it is speech, as far as can be told without words.
         is_speech: bool,
@@ -196,6 +204,11 @@ pub enum Input {
         /// What the model is told.
         content: String,
     },
+    /// The transcriber's session broke, or could not be opened. Another one is being opened, which will
+    /// hear what was said meanwhile.
+    TranscriberFailed,
+    /// The transcriber is gone for good: the agent says goodbye.
+    TranscriberLost,
     /// Somebody asks the agent to end the conversation: a hook, the end route.
     HangUp,
     /// The worker is going to stop, and another one takes the call over. The word being said is
@@ -227,7 +240,8 @@ pub enum Output {
     Speak {
         /// The number of this clause.
         clause: Clause,
-        /// What to say; never empty, always something that can be said.
+        /// What to say; never empty, always something that can be said. Of a text that was known before
+        /// it is one of its [`clauses()`], so its audio may be there already.
         text: String,
     },
     /// Audio of all clauses that are not finished is not wanted any more; forget what is unsent.
@@ -254,6 +268,9 @@ pub enum Output {
     Clear,
     /// Call a function.
     CallTool(ToolCall),
+    /// The transcriber's session is open but hears nothing: open another one, and let it hear the last
+    /// seconds again.
+    ReplaceTranscriber,
     /// Something that belongs in the conversation's log.
     Event(Happening),
     /// The conversation is over: the last output there is.
@@ -303,6 +320,20 @@ pub enum Happening {
         /// How many so far.
         seconds: u64,
     },
+    /// A provider that gave no sign of life took too long. (What it says itself of a failure the worker
+    /// knows.)
+    Late(Part),
+}
+
+/// The part of an agent that a provider plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Part {
+    /// Hears.
+    Transcriber,
+    /// Thinks.
+    LanguageModel,
+    /// Speaks.
+    Voice,
 }
 
 /// Where the time went between the user's last word and the first frame of the answer.

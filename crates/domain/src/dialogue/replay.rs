@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{CallTime, Engine, Input, Output, Settings};
 
 /// Grows when the engine decides differently: a log of another version may differ without a defect.
-pub const ENGINE_VERSION: u32 = 1;
+pub const ENGINE_VERSION: u32 = 2;
 
 /// The first line of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -48,6 +48,16 @@ impl Cutter {
     }
 }
 
+/// How a whole text is spoken: exactly the texts that [`super::Output::Speak`] will carry, one after the
+/// other. Empty if nothing of it can be said.
+#[must_use]
+pub fn clauses(text: &str) -> Vec<String> {
+    let mut cutter = Cutter::default();
+    cutter.push(text);
+    let clauses = std::iter::from_fn(|| cutter.next_clause().or_else(|| cutter.rest()));
+    clauses.filter_map(|clause| speakable(&clause)).collect()
+}
+
 /// Where the first clause of `text` ends, in bytes.
 fn clause_end(text: &str, first: bool) -> Option<usize> {
     let (mut comma, mut space) = (None, None);

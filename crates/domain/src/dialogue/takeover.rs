@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::{CallTime, Engine, Output, answering::Answer, history::History, speech};
+use super::{CallTime, Engine, Output, answering::Answer, history::History, phrases::Phrases, speech};
 
 /// How long the caller may take to say something before the agent goes on with what was cut off.
 pub(super) const UNSAID_AFTER: Duration = Duration::from_secs(1);
@@ -40,11 +40,13 @@ impl Engine {
     pub fn speaking(&self, at: CallTime) -> Option<(String, String, CallTime)> {
         let at = at.max(self.now);
         let (heard, started_at) = self.playback.in_progress(at)?;
-        Some((heard, self.playback.unheard(at), started_at))
+        // Who was only asked for patience gets the answer anew.
+        let rest = if self.playback.is_filling() { String::new() } else { self.playback.unheard(at) };
+        Some((heard, rest, started_at))
     }
 
-    /// Whether the caller hears the agent, or the agent has stopped and may go on: only then frames of the
-    /// caller's audio decide anything.
+    /// Whether the caller hears the agent, or the agent has stopped and may go on: then every frame of the
+    /// caller's audio counts.
     #[must_use]
     pub fn is_audible(&self, at: CallTime) -> bool {
         self.floor.is_paused() || self.playback.is_audible(at.max(self.now))
@@ -53,7 +55,8 @@ impl Engine {
     /// Takes in what another worker left, if there is any.
     pub(super) fn take_in_what_was(&mut self) {
         let Some(resumed) = &mut self.settings.resumed else { return };
-        self.history = History::resumed(std::mem::take(&mut resumed.history));
+        let phrases = Phrases::of(&self.settings.language);
+        self.history = History::resumed(std::mem::take(&mut resumed.history), phrases);
         let text = resumed.unsaid.take().filter(|text| can_be_said(text));
         self.unsaid = text.map(|text| Unsaid { text, due: None });
         self.settings.greeting = None;
@@ -133,7 +136,7 @@ impl Engine {
             // Of a call that has not started here, nothing was said.
             None => self.unsaid.take().map(|unsaid| unsaid.text).or_else(|| self.settings.greeting.take()),
             // Nobody heard an answer, so it is given anew.
-            Some(answer) if answer.is_unheard() && !self.playback.any_heard(at) => None,
+            Some(answer) if answer.is_unheard() && !self.playback.any_answer_heard(at) => None,
             Some(_) => Some(self.playback.unheard(at)),
         };
         self.interrupt(at, out);

@@ -16,7 +16,7 @@ use domain::{
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::{Map, Value};
 
-use crate::{Error, Patience, Providers};
+use crate::{Error, Patience, Providers, egress};
 
 /// A model that has said nothing for 4 s has lost the caller; between two pieces it is allowed more,
 /// since the caller hears the first ones meanwhile.
@@ -72,6 +72,15 @@ pub enum FinishReason {
     ContentFilter,
     /// It ended without a reason, or with one unknown to us.
     Unknown,
+}
+
+/// Opens a connection to the model ahead of the first question, which then saves the time for that. Returns
+/// within seconds, whether it is open or not.
+pub async fn connect(providers: &Providers, model: &LanguageModel) {
+    match model {
+        LanguageModel::Openai(_) => egress::open_ahead(&providers.http, &providers.endpoints.openai).await,
+        LanguageModel::Google(_) => {}
+    }
 }
 
 /// The arguments of a call, if they are what they are meant to be: a JSON object. Models sometimes

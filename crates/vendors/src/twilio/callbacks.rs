@@ -86,6 +86,15 @@ pub struct StreamCallback {
     pub error_code: Option<u32>,
 }
 
+/// The carrier found out who answered a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DetectionCallback {
+    /// Which call.
+    pub call_sid: CallSid,
+    /// The carrier's word: `human`, `machine_start`, `fax`, `unknown`, or one that this version does not know.
+    pub answered_by: String,
+}
+
 /// The form is not the callback that was to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the callback has no usable {0}")]
@@ -135,6 +144,17 @@ impl StreamCallback {
             event,
             error_code: text(form, "StreamError").and_then(number),
         })
+    }
+}
+
+impl DetectionCallback {
+    /// Reads a form.
+    pub fn read(form: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<Self, NotAStatus> {
+        let is_word = |text: &&str| {
+            text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        let answered_by = text(form, "AnsweredBy").filter(is_word).ok_or(NotAStatus("AnsweredBy"))?;
+        Ok(Self { call_sid: call_sid(form)?, answered_by: answered_by.to_owned() })
     }
 }
 
@@ -246,11 +266,27 @@ mod tests {
         assert_eq!(read("").unwrap_err().to_string(), "the callback has no usable StreamEvent");
     }
 
+    #[test]
+    fn a_verdict_is_the_carriers_word_and_a_word_only() {
+        let read = |body: &str| {
+            let form = format!("CallSid={SID}&AccountSid=AC1&MachineDetectionDuration=2400{body}");
+            DetectionCallback::read(&parse_form(form.as_bytes())).map(|read| read.answered_by)
+        };
+        for word in ["human", "machine_start", "fax", "unknown", "machine_of_tomorrow"] {
+            assert_eq!(read(&format!("&AnsweredBy={word}")).unwrap(), word);
+        }
+        let long = format!("&AnsweredBy={}", "a".repeat(65));
+        for none in ["", "&AnsweredBy=", "&AnsweredBy=two+words", "&AnsweredBy=%2B14155550100", &long] {
+            assert_eq!(read(none).unwrap_err().to_string(), "the callback has no usable AnsweredBy");
+        }
+    }
+
     proptest! {
         #[test]
         fn hostile_forms_never_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = StatusCallback::read(&parse_form(&body));
             let _ = StreamCallback::read(&parse_form(&body));
+            let _ = DetectionCallback::read(&parse_form(&body));
         }
 
         #[test]

@@ -52,6 +52,9 @@ pub struct CreateCall<'a> {
     pub twiml: &'a str,
     /// Where every change of status is reported.
     pub status_callback: &'a str,
+    /// Where the carrier reports whether a person answered, while the call goes on. None: it does not look,
+    /// which costs extra.
+    pub detection_callback: Option<&'a str>,
     /// How long it may ring; whole seconds, at most 600. The carrier may take 5 s more.
     pub ring_timeout: Duration,
     /// How long it may last from the answer; whole seconds. None: the carrier's 4 h.
@@ -164,6 +167,10 @@ impl Calls {
             ["initiated", "ringing", "answered", "completed"].map(|event| ("StatusCallbackEvent", event)),
         );
         form.extend(time_limit.as_deref().map(|limit| ("TimeLimit", limit)));
+        if let Some(callback) = call.detection_callback {
+            let detection = [("MachineDetection", "Enable"), ("AsyncAmd", "true")];
+            form.extend(detection.into_iter().chain([("AsyncAmdStatusCallback", callback)]));
+        }
 
         let response =
             self.request(http::Method::POST, ".json").form(&form).send().await.map_err(|error| {

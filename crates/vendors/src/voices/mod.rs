@@ -4,6 +4,7 @@
 //! does nothing until it is polled and is cancelled by dropping it.
 
 pub mod deepgram;
+mod recorder;
 
 use std::{fmt, pin::Pin, time::Duration};
 
@@ -11,7 +12,8 @@ use bytes::Bytes;
 use domain::agents::Voice;
 use futures_util::Stream;
 
-use crate::{Error, Patience, Providers};
+pub use self::recorder::Recorder;
+use crate::{Error, Patience, Providers, egress};
 
 /// Two seconds of silence before a sentence is the most a caller takes for thinking.
 pub const PATIENCE: Patience = Patience { first: Duration::from_secs(2), idle: Duration::from_secs(5) };
@@ -39,6 +41,21 @@ impl fmt::Debug for SpeechEvent {
             Self::Characters { count, estimated } => write!(f, "Characters({count}, estimated: {estimated})"),
             Self::Audio(audio) => write!(f, "Audio({} bytes)", audio.len()),
         }
+    }
+}
+
+/// Opens a connection to the voice ahead of its first words, which then come sooner. Returns within seconds,
+/// whether it is open or not.
+pub async fn connect(providers: &Providers, voice: &Voice) {
+    match voice {
+        Voice::Deepgram { .. } => {
+            egress::open_ahead(&providers.http, &providers.endpoints.deepgram).await;
+        }
+        Voice::Playht { .. }
+        | Voice::Elevenlabs { .. }
+        | Voice::Azure { .. }
+        | Voice::Rimeai(_)
+        | Voice::Rime(_) => {}
     }
 }
 

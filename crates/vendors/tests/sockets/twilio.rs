@@ -30,6 +30,7 @@ const ORDER: CreateCall<'_> = CreateCall {
     from: "+14155550199",
     twiml: "<Response/>",
     status_callback: "https://voice.example.com/twilio/acc_1/cnv_1/status",
+    detection_callback: None,
     ring_timeout: Duration::from_mins(1),
     time_limit: Some(Duration::from_mins(10)),
 };
@@ -82,6 +83,33 @@ async fn a_call_is_placed_with_what_the_carrier_wants_to_know() {
             ("TimeLimit", "600"),
         ]
     );
+}
+
+#[tokio::test]
+async fn who_answered_is_found_out_while_the_call_goes_on_and_only_when_asked_for() {
+    type Seen = Arc<Mutex<Vec<Vec<(String, String)>>>>;
+    let seen = Seen::default();
+    let record = seen.clone();
+    let router = Router::new().route(
+        CREATE,
+        post(async move |Form(form): Form<Vec<(String, String)>>| {
+            record.lock().unwrap().push(form);
+            (StatusCode::CREATED, format!(r#"{{"sid":"{SID}"}}"#))
+        }),
+    );
+    let server = Server::http(router).await;
+    let callback = "https://voice.example.com/twilio/acc_1/cnv_1/amd";
+    for detection_callback in [None, Some(callback)] {
+        let order = CreateCall { detection_callback, ..ORDER };
+        Calls::new(&server.providers()).create(order).await.unwrap();
+    }
+    let seen = seen.lock().unwrap();
+    let more: Vec<_> = seen[1][seen[0].len()..].iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert_eq!(
+        more,
+        [("MachineDetection", "Enable"), ("AsyncAmd", "true"), ("AsyncAmdStatusCallback", callback)]
+    );
+    assert_eq!(seen[1][..seen[0].len()], seen[0]);
 }
 
 #[tokio::test]

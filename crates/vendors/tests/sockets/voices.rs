@@ -1,4 +1,10 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -7,13 +13,19 @@ use axum::{
     response::IntoResponse,
     routing::post,
 };
-use domain::agents::Voice;
+use domain::{
+    agents::Voice,
+    credentials::{Credential, OpenCredential, Provider},
+    ids::{AccountId, CredentialId},
+    receivers::Receivers,
+    time::Timestamp,
+};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, sync::Notify, time::timeout};
 use vendors::{
-    Error, Patience, Providers,
-    voices::{SpeechEvent, Synthesizer, deepgram},
+    Error, Patience, Providers, Secret,
+    voices::{Recorder, SpeechEvent, Synthesizer, deepgram},
 };
 
 use crate::support::{
@@ -132,4 +144,75 @@ async fn only_voices_with_an_adapter_can_be_made() {
     assert!(Synthesizer::new(&providers, &Voice::default()).is_ok());
     let azure = Voice::Azure { model: "x".into(), pitch: 0, rate: 0, credential_id: None };
     assert!(!Synthesizer::new(&providers, &azure).unwrap_err().is_retryable());
+}
+
+#[tokio::test]
+async fn a_recorder_counts_what_it_asks_for_from_the_start_and_not_what_is_refused() {
+    let asked = Arc::new(Notify::new());
+    let arrived = asked.clone();
+    let router = Router::new().route(
+        "/v1/speak",
+        post(async move |Json(body): Json<Value>| match body["text"].as_str().unwrap() {
+            "Refuse." => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            "Wait." => {
+                arrived.notify_one();
+                std::future::pending().await
+            }
+            text => ([("dg-char-count", "7")], text.to_owned()).into_response(),
+        }),
+    );
+    let server = Server::http(router).await;
+    let characters = AtomicU64::new(0);
+    let voice = Voice::default();
+    let recorder =
+        Recorder::new(&server.providers(), Receivers::PublicOnly, &voice, None, &characters).unwrap();
+    let counted = || characters.load(Ordering::Relaxed);
+    let (hello, refused) = (recorder.record("Hello."), recorder.record("Refuse."));
+    assert_eq!(counted(), 6 + 7, "before anything is spoken");
+    assert_eq!(hello.await.unwrap(), b"Hello.");
+    assert_eq!(counted(), 7 + 7, "the vendor knows better");
+    assert!(refused.await.is_err());
+    assert_eq!(counted(), 7);
+    assert_eq!(recorder.record("...").await.unwrap(), b"", "silence is not asked for");
+    assert_eq!(counted(), 7);
+    let waiting = recorder.record("Wait.");
+    tokio::select! {
+        _ = waiting => panic!("it never answers"),
+        () = asked.notified() => {}
+    }
+    assert_eq!(counted(), 7 + 5, "what is given up may have been spoken");
+}
+
+#[tokio::test]
+async fn a_recorder_with_the_customers_key_never_uses_another() {
+    let keys = Arc::<Mutex<Vec<String>>>::default();
+    let seen = keys.clone();
+    let router = Router::new().route(
+        "/v1/speak",
+        post(async move |headers: HeaderMap| {
+            seen.lock().unwrap().push(headers[header::AUTHORIZATION].to_str().unwrap().to_owned());
+            "audio"
+        }),
+    );
+    let server = Server::http(router).await;
+    let (characters, voice) = (AtomicU64::new(0), Voice::default());
+    let at = Timestamp::from_millis(0);
+    let own = |provider| OpenCredential {
+        credential: Credential {
+            id: CredentialId::new(at, 1),
+            account_id: AccountId::new(at, 1),
+            provider,
+            last4: "omer".into(),
+            region: None,
+            user_id: None,
+            base_url: None,
+            created_at: at,
+        },
+        api_key: Secret::new("dg-of-the-customer"),
+    };
+    let providers = server.providers();
+    let recorder = |own| Recorder::new(&providers, Receivers::PublicOnly, &voice, Some(&own), &characters);
+    recorder(own(Provider::Deepgram)).unwrap().record("Hello.").await.unwrap();
+    assert_eq!(*keys.lock().unwrap(), ["Token dg-of-the-customer"]);
+    assert!(matches!(recorder(own(Provider::Azure)), Err(Error::Rejected { .. })));
 }

@@ -6,10 +6,14 @@
 mod beginning;
 mod breaking;
 mod calling;
+mod clips;
 mod credentials;
 mod ending;
 mod failing;
+mod faults;
 mod filtering;
+mod hearing;
+mod measuring;
 mod moving;
 mod sounding;
 mod talking;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use base64::Engine as _;
-use domain::{dialogue::replay, messages::Role};
+use domain::{
+    dialogue::{Input, replay},
+    messages::Role,
+};
 use serde_json::{Value, json};
 use tokio::time::interval;
 
@@ -15,7 +18,7 @@ const LONG: &str = "We close at six in the evening. On Sundays we are open from 
                     holidays we are closed. In the summer we close at seven.";
 
 /// Speaks into the phone, in real time, until `is_enough`.
-async fn speak(phone: &Phone, mut is_enough: impl FnMut() -> bool) {
+pub(crate) async fn speak(phone: &Phone, mut is_enough: impl FnMut() -> bool) {
     let mut media: Value = serde_json::from_str(MEDIA).unwrap();
     let mut tick = interval(Duration::from_millis(20));
     for (number, frame) in SPEECH.chunks(160).cycle().enumerate() {
@@ -99,4 +102,34 @@ async fn the_log_of_a_call_replays_to_the_same_decisions() {
     let log = replay::Log::parse(std::str::from_utf8(&log).unwrap()).unwrap();
     assert!(log.steps.len() > 10);
     assert_eq!(log.difference(), None);
+}
+
+#[tokio::test]
+async fn of_a_caller_whom_nobody_interrupts_the_engine_is_told_speech_and_its_end_alone() {
+    let world = World::new(quiet(), FAST).await;
+    let worker = world.worker().await;
+    let phone = Phone::connect(worker.address).await;
+    world.vendors.until("a second of silence", |seen| seen.heard > 8_000).await;
+    let mut frames = 0;
+    speak(&phone, || {
+        frames += 1;
+        frames > 50
+    })
+    .await;
+    phone.send(STOP).await;
+    world.ended().await;
+
+    let log = world.object(|key| key.contains("/replay/"));
+    let log = replay::Log::parse(std::str::from_utf8(&log).unwrap()).unwrap();
+    let speech: Vec<bool> = log
+        .steps
+        .iter()
+        .filter_map(|step| match step.input {
+            Input::Frame { is_speech, .. } => Some(is_speech),
+            _ => None,
+        })
+        .collect();
+    assert!(speech.iter().filter(|speech| **speech).count() > 10, "{speech:?}");
+    assert!(speech[0], "not the silence before");
+    assert!(speech.windows(2).all(|pair| pair[0] || pair[1]), "one frame ends it: {speech:?}");
 }

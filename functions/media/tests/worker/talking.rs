@@ -2,7 +2,7 @@
 
 use domain::{conversations::EndedReason, messages::Role};
 
-use crate::world::{Answer, FAST, Frame, Phone, UNHURRIED, World, greeting, quiet};
+use crate::world::{Answer, FAST, Frame, Phone, STOP, UNHURRIED, World, greeting, in_order, quiet};
 
 fn told(lines: &[(&str, &str)]) -> Vec<(String, String)> {
     lines.iter().map(|(role, content)| ((*role).to_owned(), (*content).to_owned())).collect()
@@ -39,15 +39,8 @@ async fn a_conversation_goes_from_the_greeting_to_the_hook_that_hangs_up() {
     assert_eq!(reason, EndedReason::AgentEnded);
     let hung_up = [("Status".to_owned(), "completed".to_owned())].to_vec();
     assert_eq!(world.vendors.seen().changed, [(ended.carrier_call_id.clone().unwrap(), hung_up)]);
-    assert_eq!(
-        world.vendors.seen().spoken,
-        [
-            "Hello, this is Ada.",
-            "On Saturday we close at six.",
-            "Can I help you with anything else?",
-            "Thank you. Goodbye."
-        ]
-    );
+    let whole = "Hello, this is Ada. On Saturday we close at six. Can I help you with anything else? Thank you. Goodbye.";
+    assert_eq!(in_order(&world.vendors.seen().spoken, whole), whole);
     let said: Vec<_> = world
         .messages()
         .await
@@ -125,4 +118,49 @@ async fn an_agent_that_is_interrupted_falls_silent_and_only_what_was_heard_is_st
     let events = world.events().await;
     let generated = events.iter().find(|event| event.name.as_str() == "message:generated").unwrap();
     assert_eq!(generated.data["message"]["content"], LONG);
+}
+
+#[tokio::test]
+async fn the_recording_has_of_an_interrupted_agent_what_is_stored_of_it() {
+    const LONG: &str = "We close at six in the evening. On Sundays we are open from eight until noon, and on \
+                        public holidays we are closed. In the summer we close at seven.";
+    const LONGEST_WORD: usize = 10;
+    let world = World::new(quiet(), UNHURRIED).await;
+    let worker = world.worker().await;
+    let phone = Phone::connect(worker.address).await;
+    let mut turns = vec![];
+    for heard_ms in [1_400, 2_600] {
+        let sent_ms = phone.seen().sent_ms();
+        world.vendors.answer_with(Answer::Words(LONG));
+        world.vendors.hear("What time do you close?").await;
+        phone.until("enough speech", |seen| seen.sent_ms() > sent_ms + heard_ms).await;
+        world.vendors.hear_begin("Thank").await;
+        turns.push(LONG);
+        let stored = 2 * turns.len() as u64;
+        world.until_messages(stored).await;
+        world.vendors.answer_with(Answer::Words("You are welcome."));
+        world.vendors.hear("Thank you.").await;
+        turns.push("You are welcome.");
+        world.until_messages(stored + 2).await;
+    }
+    phone.send(STOP).await;
+    world.ended().await;
+    // It is joined by then.
+    worker.stop().await.unwrap();
+
+    // Both were counted by the worker's clock: they differ by the word that was cut.
+    let wav = world.object(|key| key.ends_with("recording.wav"));
+    let samples = wav[44..].chunks_exact(4).filter(|sample| sample[2..] != [0, 0]).count();
+    let messages = world.messages().await;
+    let said: Vec<_> = messages.iter().filter(|message| message.role == Role::Agent).collect();
+    assert_eq!(
+        said.iter().map(|message| message.interrupted).collect::<Vec<_>>(),
+        [true, false, true, false]
+    );
+    let characters: usize = said.iter().map(|message| message.content.len()).sum();
+    let recorded = samples / UNHURRIED;
+    assert!(
+        (characters - 2 * LONGEST_WORD..characters + 2 * LONGEST_WORD).contains(&recorded),
+        "{characters}, recorded {recorded}"
+    );
 }

@@ -2,8 +2,10 @@
 
 #![cfg(test)]
 
+mod detecting;
 mod inbound;
 mod lives;
+mod preparing;
 mod reports;
 mod resuming;
 mod world;

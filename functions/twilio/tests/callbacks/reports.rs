@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use aws::{
+    clips::Clips,
     sealing,
     store::{Store, testing},
 };
@@ -127,8 +128,10 @@ async fn a_report_that_cannot_be_stored_is_not_taken() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let store = Store::new(&testing::config(&url).await, "switchboard".to_owned());
-    let away = router(store, sealing::testing::sealer().await, &url);
+    let config = testing::config(&url).await;
+    let store = Store::new(&config, "switchboard".to_owned());
+    let clips = Clips::new(&config, "recordings".to_owned());
+    let away = router(store, sealing::testing::sealer().await, &clips, &url);
     let (status, body) = send(&away, signed(&path(ACCOUNT, CONVERSATION), &fields("ringing", ""))).await;
     assert_eq!(
         (status, body.as_str()),

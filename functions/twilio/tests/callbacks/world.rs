@@ -1,4 +1,4 @@
-//! The function with a real store, and a carrier of its own on a loopback socket.
+//! The function with a real store, and a carrier, a voice and a bucket of its own on loopback sockets.
 
 use std::{
     sync::{Arc, Mutex},
@@ -6,15 +6,17 @@ use std::{
 };
 
 use aws::{
+    clips::{Clips, testing as bucket},
     sealing::{self, Sealer},
     store::{Store, testing},
 };
 use axum::{
-    Router,
+    Json, Router,
     body::{Body, Bytes, to_bytes},
     extract::State,
     http::{Request, StatusCode, Uri},
     response::{IntoResponse, Response},
+    routing::post,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use domain::{
@@ -57,8 +59,16 @@ pub(crate) const RETENTION: Duration = Duration::from_hours(24);
 /// What the carrier was told: path and form.
 pub(crate) type Told = Arc<Mutex<Vec<(String, String)>>>;
 
+/// What the voice was asked to speak.
+pub(crate) type Spoken = Arc<Mutex<Vec<String>>>;
+
+/// When everything in the bucket was stored; the tests never get as old.
+const STORED: &str = "Sat, 01 Jan 2101 00:00:00 GMT";
+
 pub(crate) struct World {
     pub(crate) router: Router,
+    pub(crate) clips: Clips,
+    pub(crate) spoken: Spoken,
     pub(crate) store: Store,
     pub(crate) sealer: Sealer,
     pub(crate) told: Told,
@@ -73,9 +83,11 @@ impl World {
     pub(crate) async fn new() -> Self {
         let store = testing::store().await;
         store.create_conversation(&dialled()).await.unwrap();
-        let (url, told) = carrier().await;
+        let (url, told, spoken) = carrier().await;
         let sealer = sealing::testing::sealer().await;
-        Self { router: router(store.clone(), sealer.clone(), &url), store, sealer, told }
+        let (clips, _) = bucket::clips(STORED).await;
+        let router = router(store.clone(), sealer.clone(), &clips, &url);
+        Self { router, clips, spoken, store, sealer, told }
     }
 
     /// With the worker `holder` on it, from this second on.
@@ -129,16 +141,17 @@ pub(crate) fn ids() -> (AccountId, ConversationId) {
     (ACCOUNT.parse().unwrap(), CONVERSATION.parse().unwrap())
 }
 
-pub(crate) fn router(store: Store, sealer: Sealer, carrier: &str) -> Router {
+pub(crate) fn router(store: Store, sealer: Sealer, clips: &Clips, carrier: &str) -> Router {
     let keys =
         r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
-    let endpoints =
-        Endpoints::from_vars(&|name| (name == "TWILIO_API_URL").then(|| carrier.to_owned())).unwrap();
+    let endpoints = Endpoints::from_vars(&|_| Some(carrier.to_owned())).unwrap();
     let providers = Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() };
     twilio::router(Callbacks {
         store,
         sealer,
         calls: Calls::new(&providers),
+        clips: clips.clone(),
+        providers,
         sender: Sender::new(Receivers::Local),
         receivers: Receivers::Local,
         retention: RETENTION,
@@ -149,13 +162,25 @@ pub(crate) fn router(store: Store, sealer: Sealer, carrier: &str) -> Router {
     })
 }
 
-async fn carrier() -> (String, Told) {
-    let told = Told::default();
+async fn carrier() -> (String, Told, Spoken) {
+    let (told, spoken) = (Told::default(), Spoken::default());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().fallback(obey).with_state(told.clone());
+    let voice = Router::new().route("/v1/speak", post(speak)).with_state(spoken.clone());
+    let router = Router::new().fallback(obey).with_state(told.clone()).merge(voice);
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
-    (url, told)
+    (url, told, spoken)
+}
+
+/// Says each text's own bytes; there is one that it refuses.
+async fn speak(State(spoken): State<Spoken>, Json(body): Json<serde_json::Value>) -> Response {
+    let text = body["text"].as_str().unwrap().to_owned();
+    spoken.lock().unwrap().push(text.clone());
+    if text == "Refuse this." {
+        StatusCode::SERVICE_UNAVAILABLE.into_response()
+    } else {
+        text.into_response()
+    }
 }
 
 async fn obey(State(told): State<Told>, uri: Uri, body: Bytes) -> Response {

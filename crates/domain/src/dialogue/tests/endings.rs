@@ -133,3 +133,29 @@ fn nothing_follows_the_end() {
     assert_eq!(call.story(), [""; 0]);
     assert_eq!(call.engine.deadline(), None);
 }
+
+#[test]
+fn the_longest_duration_lets_the_sentence_finish() {
+    let settings = Settings { max_duration: Some(Duration::from_secs(1)), ..Settings::default() };
+    let mut call = Call::with(settings);
+    call.feed(Input::Started);
+    call.says("When do you close?");
+    call.answers(0, "We close at six in the evening.");
+    call.advance(10_000);
+    let story = call.story();
+    assert_eq!(story[story.len() - 2..], ["agent: We close at six in the evening.", "end: AgentEnded"]);
+    assert_eq!(call.done.last().unwrap().0, ms(100 + 31 * 50));
+}
+
+#[test]
+fn a_hang_up_shortens_a_goodbye_that_nobody_can_hear() {
+    let mut call = Call::asked("When do you close?");
+    call.voice = None;
+    call.feed(Input::TranscriberLost);
+    call.advance(1000);
+    call.feed(Input::HangUp);
+    call.advance(4999);
+    assert!(!call.story().iter().any(|line| line.starts_with("end")));
+    call.advance(1);
+    assert_eq!(call.story().last().unwrap(), "end: Unknown");
+}

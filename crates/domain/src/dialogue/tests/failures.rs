@@ -1,9 +1,6 @@
 //! Providers that fail or stay silent.
 
-use super::{
-    super::answering::{APOLOGY, GOODBYE},
-    *,
-};
+use super::*;
 
 fn spoken(story: &[String]) -> String {
     let texts =
@@ -14,6 +11,7 @@ fn spoken(story: &[String]) -> String {
 /// Two failed requests, and what follows them.
 fn failed_turn(call: &mut Call, request: u32) -> Vec<String> {
     call.fails(request);
+    call.advance(300);
     assert_eq!(call.story().last().unwrap(), &format!("ask {}", request + 1));
     call.fails(request + 1);
     call.advance(10_000);
@@ -27,6 +25,40 @@ fn a_model_that_fails_is_asked_once_again_and_then_the_agent_apologises() {
     assert_eq!(spoken(&story), APOLOGY);
     assert_eq!(story.last().unwrap(), &format!("agent: {APOLOGY}"));
     assert_eq!(call.history(), ["user: When do you close?", &format!("agent: {APOLOGY}")]);
+}
+
+#[test]
+fn a_model_that_fails_fast_is_asked_again_after_300_ms() {
+    let mut call = Call::asked("When do you close?");
+    call.fails(0);
+    call.advance(299);
+    assert_eq!(call.story(), [""; 0]);
+    call.advance(1);
+    assert_eq!(call.story(), ["ask 1"]);
+    call.answers(1, "We close at six.");
+    call.advance(3000);
+    assert_eq!(call.story().last().unwrap(), "agent: We close at six.");
+}
+
+#[test]
+fn a_user_who_goes_on_before_the_model_is_asked_again_keeps_the_turn() {
+    let mut call = Call::asked("When do you");
+    call.fails(0);
+    call.advance(200);
+    call.hears("close?");
+    call.feed(Input::TurnEnded);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: close?", "ask 1"]);
+    call.advance(1000);
+    assert_eq!(call.story(), [""; 0], "it is asked once");
+}
+
+#[test]
+fn a_model_that_is_to_be_asked_again_is_asked_by_the_next_worker() {
+    let mut call = Call::asked("When do you close?");
+    call.fails(0);
+    call.feed(Input::Drain);
+    assert_eq!(call.story(), ["hand over"]);
+    assert_eq!(call.history(), ["user: When do you close?"]);
 }
 
 #[test]
@@ -57,14 +89,13 @@ fn an_answer_in_between_makes_up_for_failed_turns() {
 fn a_model_that_stays_silent_for_four_seconds_has_failed() {
     let mut call = Call::asked("When do you close?");
     call.advance(3999);
-    assert_eq!(call.story(), [""; 0]);
+    assert_eq!(call.story().last().unwrap(), &format!("agent: {MOMENT}"));
     call.advance(1);
-    assert_eq!(call.story(), ["cancel ask 0", "ask 1"]);
+    assert_eq!(call.story(), ["late: LanguageModel", "cancel ask 0", "ask 1"]);
     call.advance(4000);
     let story = call.story();
-    assert_eq!(story[0], "cancel ask 1");
-    call.advance(1000);
-    assert!(APOLOGY.starts_with(&spoken(&story)), "{story:?}");
+    assert_eq!(story[..2], ["late: LanguageModel", "cancel ask 1"]);
+    assert_eq!(spoken(&story), APOLOGY);
 }
 
 #[test]
@@ -77,6 +108,7 @@ fn a_model_that_stops_in_the_middle_has_said_what_it_said() {
         [
             "speak 0: We close at six today.",
             "agent starts",
+            "late: LanguageModel",
             "cancel ask 0",
             "generated: We close at six today. But on Sat",
             "agent stops",
@@ -89,6 +121,7 @@ fn a_model_that_stops_in_the_middle_has_said_what_it_said() {
 fn a_model_that_answers_nothing_has_failed() {
     let mut call = Call::asked("When do you close?");
     call.answers(0, " \u{1f370} ");
+    call.advance(300);
     assert_eq!(call.story(), ["ask 1"]);
     call.finishes(1);
     assert!(APOLOGY.starts_with(&spoken(&call.story())));
@@ -132,14 +165,14 @@ fn a_voice_that_stays_silent_for_two_seconds_has_failed() {
     call.advance(1999);
     assert_eq!(call.story(), [""; 0]);
     call.advance(1);
-    assert_eq!(call.story(), ["speak 2: We close at six."]);
-    call.advance(1000);
+    assert_eq!(call.story(), ["late: Voice", "speak 2: We close at six."]);
+    call.advance(100);
     call.delivers(2, 3000);
     call.spoke(2);
     call.advance(1999);
     assert_eq!(call.story(), ["agent starts"], "the second clause's time begins when the first is done");
     call.advance(1);
-    assert_eq!(call.story(), ["speak 3: Goodbye, Sir."]);
+    assert_eq!(call.story(), ["late: Voice", "speak 3: Goodbye, Sir."]);
 }
 
 #[test]
@@ -153,15 +186,15 @@ fn a_voice_that_speaks_without_audio_has_failed() {
 }
 
 #[test]
-fn a_voice_that_stops_in_the_middle_has_finished_after_five_seconds() {
+fn a_voice_that_stops_in_the_middle_has_failed_after_three_seconds() {
     let mut call = Call::asked("When do you close?");
     call.voice = None;
     call.answers(0, "We close at six.");
-    call.delivers(0, 500);
-    call.advance(4999);
+    call.delivers(0, 700);
+    call.advance(2999);
     assert!(!call.story().contains(&"agent stops".to_owned()));
     call.advance(1);
-    assert_eq!(call.story(), ["agent stops", "agent: We close at six."]);
+    assert_eq!(call.story(), ["late: Voice", "agent stops", "agent: We close"], "no more was heard");
 }
 
 #[test]
@@ -198,7 +231,10 @@ fn a_greeting_that_cannot_be_spoken_leaves_the_floor_to_the_user() {
     call.voice = None;
     call.feed(Input::Started);
     call.advance(10_000);
-    assert_eq!(call.story(), ["speak 0: Hello, this is Ada.", "speak 1: Hello, this is Ada."]);
+    assert_eq!(
+        call.story(),
+        ["speak 0: Hello, this is Ada.", "late: Voice", "speak 1: Hello, this is Ada.", "late: Voice"]
+    );
     assert_eq!(call.history(), [""; 0]);
     call.says("Hello?");
     assert_eq!(call.story().last().unwrap(), "ask 0");

@@ -192,3 +192,89 @@ fn marks_from_before_the_pause_are_not_heard_words() {
     call.hears("Wait a moment.");
     assert_eq!(call.story().last().unwrap(), "agent, cut off: We close at six");
 }
+
+#[test]
+fn who_is_louder_than_the_agents_echo_stops_it() {
+    let mut call = speaking(200);
+    // The agent is at -20 dB: its echo is weaker by more than 3 dB.
+    call.sounds(1000, -24);
+    assert_eq!(call.story(), [""; 0]);
+    call.sounds(200, -23);
+    assert_eq!(call.story()[0], "clear");
+}
+
+#[test]
+fn a_word_is_the_callers_although_not_all_of_it_is_louder_than_an_echo() {
+    let mut call = speaking(200);
+    for _ in 0..2 {
+        call.sounds(20, -20);
+        call.sounds(80, -28);
+    }
+    assert_eq!(call.story()[0], "clear");
+}
+
+#[test]
+fn a_click_in_the_agents_echo_does_not_stop_it() {
+    let mut call = speaking(200);
+    call.sounds(400, -26);
+    call.sounds(60, LOUD);
+    call.sounds(400, -26);
+    assert_eq!(call.story(), [""; 0]);
+}
+
+#[test]
+fn what_was_said_before_the_agent_began_does_not_stop_it() {
+    let mut call = Call::asked("When do you close?");
+    call.sounds(180, LOUD);
+    call.answers(0, ANSWER);
+    call.sounds(260, LOUD);
+    let story = call.story();
+    assert_eq!(story.last().unwrap(), "agent starts", "of that 180 ms are while it is audible: {story:?}");
+    call.sounds(20, LOUD);
+    assert_eq!(call.story()[0], "clear");
+}
+
+#[test]
+fn frames_that_are_left_out_are_silence() {
+    let mut call = speaking(100);
+    call.sounds(180, LOUD);
+    call.advance(400);
+    call.sounds(180, LOUD);
+    assert_eq!(call.story(), [""; 0]);
+}
+
+#[test]
+fn which_words_only_show_listening_depends_on_the_language() {
+    for (language, words, is_mere) in
+        [("de", "Ja, genau.", true), ("en", "Ja, genau.", false), ("de", "Moment!", false)]
+    {
+        let mut call = Call::with(Settings { language: language.into(), ..Settings::default() });
+        call.feed(Input::Started);
+        call.says("Wann?");
+        call.answers(0, ANSWER);
+        call.advance(1000);
+        call.story();
+        call.hears(words);
+        assert_eq!(call.story() == ["user starts"], is_mere, "{language}: {words}");
+    }
+}
+
+#[test]
+fn a_pause_keeps_the_model_and_the_voice_working() {
+    let mut call = Call::asked("When do you close?");
+    call.writes(0, "On Saturdays we close at six. And ");
+    call.advance(600);
+    call.sounds(200, LOUD);
+    call.story();
+    call.answers(0, "on Sundays at five.");
+    call.advance(200);
+    assert_eq!(
+        call.story(),
+        [
+            "generated: On Saturdays we close at six. And on Sundays at five.",
+            "speak 1: And on Sundays at five."
+        ]
+    );
+    call.advance(5000);
+    assert_eq!(call.story().last().unwrap(), "agent: On Saturdays we close at six. And on Sundays at five.");
+}

@@ -1,6 +1,6 @@
 //! Nobody speaks.
 
-use super::{super::idle::NOBODY, *};
+use super::*;
 
 #[test]
 fn after_fifteen_seconds_of_silence_the_model_is_asked_to_say_something() {
@@ -65,7 +65,8 @@ fn a_running_tool_is_no_silence() {
     call.finishes(0);
     call.story();
     call.advance(60_000);
-    assert_eq!(call.story(), [""; 0]);
+    let moment = format!("agent: {MOMENT}");
+    assert_eq!(call.story(), [&format!("speak 0: {MOMENT}"), "agent starts", "agent stops", &moment]);
 }
 
 #[test]
@@ -73,6 +74,7 @@ fn a_model_that_has_nothing_to_say_to_silence_is_no_failed_turn() {
     let mut call = Call::begun();
     call.advance(15_000);
     call.fails(0);
+    call.advance(300);
     call.fails(1);
     call.advance(5000);
     assert_eq!(call.story(), ["ask 0", "ask 1"]);

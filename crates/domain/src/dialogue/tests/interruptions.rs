@@ -165,3 +165,27 @@ fn the_clock_estimates_a_clause_whose_audio_is_not_complete() {
     // A second of speech has about 15 characters.
     assert_eq!(call.story().last().unwrap(), "agent, cut off: We close at");
 }
+
+#[test]
+fn who_interrupts_twice_is_answered_and_both_beginnings_are_kept() {
+    let mut call = speaking();
+    call.advance(600);
+    call.says("Wait, on Sunday?");
+    call.answers(1, "On Sunday we close at five.");
+    call.advance(700);
+    call.says("No, on Monday.");
+    assert_eq!(call.story().last().unwrap(), "ask 2");
+    call.answers(2, "At six as well.");
+    call.advance(3000);
+    assert_eq!(
+        call.history(),
+        [
+            "user: When do you close?",
+            "agent: We close",
+            "user: Wait, on Sunday?",
+            "agent: On Sunday we",
+            "user: No, on Monday.",
+            "agent: At six as well."
+        ]
+    );
+}

@@ -5,12 +5,15 @@
 
 mod endings;
 mod failures;
+mod filler;
 mod floor;
 mod handover;
+mod hearing;
 mod idle;
 mod interruptions;
 mod keypad;
 mod latency;
+mod promises;
 mod properties;
 mod replaying;
 mod speaking;
@@ -22,6 +25,10 @@ use std::time::Duration;
 
 use super::*;
 
+const MOMENT: &str = "One moment, please.";
+const APOLOGY: &str = "I'm sorry, I didn't catch that. Could you say it again?";
+const GOODBYE: &str = "I'm sorry, I'm having trouble right now. Please call again later. Goodbye.";
+const NOBODY: &str = "It seems that you are not there any more. Goodbye.";
 /// The test voice speaks 20 characters a second.
 const BYTES_PER_CHARACTER: u32 = 400;
 
@@ -39,6 +46,8 @@ struct Call {
     told: usize,
     /// Until the voice's first audio; none: the test is the voice.
     voice: Option<Duration>,
+    /// The fixed phrases are there as clips: their audio comes at once.
+    clips: bool,
     /// The way of a mark back from the carrier; none: it never comes.
     carrier: Option<Duration>,
     plays_until: CallTime,
@@ -50,13 +59,15 @@ impl Call {
     }
 
     fn with(settings: Settings) -> Self {
+        let language = if settings.language.is_empty() { "en".into() } else { settings.language };
         Self {
-            engine: Engine::new(Settings { language: "en".into(), ..settings }),
+            engine: Engine::new(Settings { language, ..settings }),
             now: CallTime::default(),
             coming: vec![],
             done: vec![],
             told: 0,
             voice: Some(Duration::from_millis(100)),
+            clips: false,
             carrier: Some(Duration::ZERO),
             plays_until: CallTime::default(),
         }
@@ -90,7 +101,8 @@ impl Call {
     fn perform(&mut self, output: &Output) {
         match output {
             Output::Speak { clause, text } => {
-                if let Some(delay) = self.voice {
+                let is_clip = self.clips && phrases("en").contains(text);
+                if let Some(delay) = if is_clip { Some(Duration::ZERO) } else { self.voice } {
                     let bytes = u32::try_from(text.chars().count()).unwrap() * BYTES_PER_CHARACTER;
                     let clause = *clause;
                     self.coming.push((self.now + delay, Input::VoiceAudio { clause, bytes }));
@@ -151,6 +163,12 @@ impl Call {
             self.advance(20);
             self.feed(Input::Frame { is_speech: true, level_db, agent_level_db: -20 });
         }
+    }
+
+    /// The caller speaks for so long: our own ears hear it, and the first frame after it.
+    fn speaks(&mut self, for_ms: u64) {
+        self.sounds(for_ms, -15);
+        self.feed(Input::Frame { is_speech: false, level_db: -60, agent_level_db: -20 });
     }
 
     /// The caller's side is silent for so long.
@@ -216,6 +234,13 @@ impl Call {
 
     fn voice_fails(&mut self, clause: u32) {
         self.feed(Input::VoiceFailed { clause: Clause(clause) });
+    }
+
+    /// What the voice was asked to say since the last time.
+    fn spoken(&mut self) -> Vec<String> {
+        let story = self.story();
+        let texts = story.iter().filter(|line| line.starts_with("speak"));
+        texts.filter_map(|line| line.split_once(": ")).map(|(_, text)| text.to_owned()).collect()
     }
 
     /// What was decided since the last time, without the audio and the seconds.
@@ -304,6 +329,8 @@ fn told(output: &Output) -> Option<String> {
             format!("{}, cut off: {content}", side(role))
         }
         Output::Event(Happening::FunctionCall(call)) => format!("function {}", call.id),
+        Output::Event(Happening::Late(part)) => format!("late: {part:?}"),
+        Output::ReplaceTranscriber => "replace transcriber".into(),
         Output::Send { .. } | Output::Mark(_) | Output::Event(Happening::Duration { .. }) => return None,
     })
 }

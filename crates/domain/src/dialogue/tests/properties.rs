@@ -63,7 +63,13 @@ fn input() -> impl Strategy<Value = Input> {
         1 => clause.prop_map(|clause| Input::VoiceFailed { clause }),
         4 => (0u32..3, 0u32..6).prop_map(|(generation, number)| Input::Played { mark: Mark { generation, number } }),
         2 => id().prop_map(|call| Input::ToolResult { call, content: "zz".into() }),
-        1 => prop_oneof![9 => Just(Input::Wake), 1 => Just(Input::HangUp), 1 => Just(Input::Drain)],
+        1 => Just(Input::TranscriberFailed),
+        1 => prop_oneof![
+            9 => Just(Input::Wake),
+            1 => Just(Input::HangUp),
+            1 => Just(Input::Drain),
+            1 => Just(Input::TranscriberLost),
+        ],
         8 => Just(Input::Wake),
     ]
 }
@@ -182,7 +188,7 @@ impl Law {
                 self.first_sent_at = None;
                 self.sent = 0;
             }
-            Output::CallTool(_) => {}
+            Output::CallTool(_) | Output::ReplaceTranscriber => {}
             Output::Event(event) => self.allows_event(event)?,
             Output::End { .. } => self.ended = true,
             Output::HandOver { unsaid } => {
@@ -252,9 +258,9 @@ impl Trial {
             law.learns(resumed.unsaid.as_deref().unwrap_or_default());
             law.seconds = resumed.elapsed.as_secs();
         }
-        law.learns(super::super::answering::APOLOGY);
-        law.learns(super::super::answering::GOODBYE);
-        law.learns(super::super::idle::NOBODY);
+        for phrase in phrases(&settings.language) {
+            law.learns(&phrase);
+        }
         Self { engine: Engine::new(settings), law, at: CallTime::default(), outputs: vec![] }
     }
 
@@ -385,6 +391,26 @@ proptest! {
             _ => None,
         });
         prop_assert_eq!(speaking.map(|(heard, _, started_at)| (heard, started_at)), told);
+    }
+
+    #[test]
+    fn the_model_is_told_what_was_told_as_heard(settings in settings(), inputs in inputs()) {
+        let settings = Settings { resumed: None, ..settings };
+        let mut trial = run(settings, &inputs, true)?;
+        trial.feed(Input::Closed)?;
+        // Whoever still has to answer is not told that they have asked for patience.
+        let answers = |text: &str| {
+            text.split(' ').filter(|word| !MOMENT.contains(*word)).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let told: Vec<_> = trial.outputs.iter().flat_map(|output| match output {
+            Output::Event(Happening::MessageSent { role: Role::Agent, content, .. }) => answers(content),
+            _ => vec![],
+        }).collect();
+        let known: Vec<_> = trial.engine.history().iter().flat_map(|line| match line {
+            Line::Agent(text) => answers(text),
+            _ => vec![],
+        }).collect();
+        prop_assert_eq!(told, known);
     }
 
     #[test]

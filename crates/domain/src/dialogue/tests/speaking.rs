@@ -151,3 +151,54 @@ fn inputs_of_unknown_clauses_and_requests_are_ignored() {
     call.tool_answers("a", "{}");
     assert_eq!(call.story(), [""; 0]);
 }
+
+#[test]
+fn the_next_clause_is_synthesized_while_one_plays() {
+    let mut call = Call::asked("What do you have?");
+    call.answers(0, "We have fresh bread every day. We have cakes on Saturday.");
+    call.advance(10_000);
+    let at = |is: fn(&Output) -> bool| call.done.iter().find(|(_, output)| is(output)).unwrap().0;
+    let asked = at(|output| matches!(output, Output::Speak { clause: Clause(1), .. }));
+    let first = at(|output| matches!(output, Output::Send { clause: Clause(0), .. }));
+    let second = at(|output| matches!(output, Output::Send { clause: Clause(1), .. }));
+    // The first clause has 30 characters; the frame behind it ends within 400 ms, so there is no pause.
+    assert!(asked <= first);
+    assert_eq!(second.since(first), Duration::from_millis(30 * 50 + 20 - 400));
+}
+
+#[test]
+fn the_first_clause_is_spoken_as_early_as_possible() {
+    let mut call = Call::asked("What do you have?");
+    call.writes(0, "On Saturday we close at six, in the evening. Then");
+    assert_eq!(call.story(), ["speak 0: On Saturday we close at six,", "speak 1: in the evening."]);
+}
+
+#[test]
+fn a_number_an_abbreviation_or_an_address_is_not_cut() {
+    let text =
+        "Dr. Who pays 3.50 euros, e.g. on Sundays. Write to ada@example.com or to No. 5 please. Thank you.";
+    let mut call = Call::asked("What do you have?");
+    for letter in text.chars() {
+        call.writes(0, &letter.to_string());
+    }
+    call.finishes(0);
+    call.advance(10_000);
+    assert_eq!(
+        call.spoken(),
+        [
+            "Dr. Who pays 3.50 euros,",
+            "e.g. on Sundays.",
+            "Write to ada@example.com or to No. 5 please.",
+            "Thank you."
+        ]
+    );
+}
+
+#[test]
+fn any_text_is_cut_as_it_will_be_spoken() {
+    let text = "**Hello**, this is Ada. \u{1f370} Do you have any questions? I am here.";
+    let mut call = Call::new(Some(text));
+    call.feed(Input::Started);
+    call.advance(10_000);
+    assert_eq!(call.spoken(), clauses(text));
+}

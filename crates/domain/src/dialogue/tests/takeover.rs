@@ -160,6 +160,7 @@ fn the_model_goes_on_from_its_functions_and_need_not_say_more() {
     let mut call = resumed(vec![user("Is it ready?"), Line::ToolCalls(vec![tool("a")])], None);
     assert_eq!(call.story(), ["ask 0"]);
     call.finishes(0);
+    call.advance(300);
     assert_eq!(call.story(), ["ask 1"], "an answer is owed");
 }
 

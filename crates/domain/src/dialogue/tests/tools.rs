@@ -73,6 +73,7 @@ fn a_turn_has_at_most_eight_rounds() {
     assert_eq!(call.story().last().unwrap(), "ask 8");
     call.calls(8, "a");
     call.finishes(8);
+    call.advance(300);
     assert_eq!(call.story(), ["ask 9"], "calls beyond are not made");
     call.calls(9, "a");
     call.finishes(9);
@@ -118,4 +119,42 @@ fn an_agent_that_ends_the_call_says_its_goodbye_first() {
         ]
     );
     assert_eq!(call.done.last().unwrap().0, ms(100 + 31 * 50 + 8 * 50));
+}
+
+#[test]
+fn the_user_may_speak_while_a_function_runs_and_the_agent_answers() {
+    let mut call = Call::asked("Is the cake ready?");
+    call.writes(0, "Let me have a look.");
+    call.calls(0, "a");
+    call.finishes(0);
+    call.advance(500);
+    call.story();
+    call.says("And the bread too, please.");
+    assert_eq!(
+        call.story(),
+        [
+            "user starts",
+            "clear",
+            "cancel speech",
+            "agent stops",
+            "agent, cut off: Let me",
+            "user stops",
+            "user: And the bread too, please.",
+            "ask 1"
+        ]
+    );
+    call.tool_answers("a", "yes");
+    call.answers(1, "The cake is ready.");
+    call.advance(3000);
+    assert_eq!(
+        call.history(),
+        [
+            "user: Is the cake ready?",
+            "agent: Let me",
+            "calls a",
+            "a = yes",
+            "user: And the bread too, please.",
+            "agent: The cake is ready."
+        ]
+    );
 }

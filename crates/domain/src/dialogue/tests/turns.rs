@@ -95,7 +95,7 @@ fn a_stream_that_never_finalises_ends_three_seconds_after_the_last_words() {
     call.advance(2999);
     assert_eq!(call.story(), ["user starts"]);
     call.advance(1);
-    assert_eq!(call.story(), ["user stops", "user: five five five", "ask 0"]);
+    assert_eq!(call.story()[..3], ["user stops", "user: five five five", "ask 0"]);
 }
 
 #[test]
@@ -210,4 +210,74 @@ fn time_never_runs_backwards() {
     call.now = ms(1000);
     call.says("Hello there.");
     assert_eq!(call.messages()[0].1..=call.messages()[0].2, 5000..=5000);
+}
+
+#[test]
+fn finals_are_appended_and_interims_replaced() {
+    let mut call = Call::begun();
+    call.guesses("I");
+    call.guesses("I wood");
+    call.hears("I would like");
+    call.guesses("too");
+    call.hears("two cakes.");
+    call.feed(Input::TurnEnded);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: I would like two cakes.", "ask 0"]);
+}
+
+#[test]
+fn the_ends_of_a_turn_race_and_the_first_one_wins() {
+    let mut call = Call::begun();
+    call.hears("Two cakes.");
+    call.advance(300);
+    call.feed(Input::TurnEnded);
+    assert_eq!(call.story().last().unwrap(), "ask 0");
+    call.answers(0, "Two cakes it is.");
+    call.advance(700);
+    call.feed(Input::TurnEnded);
+    call.advance(8000);
+    let story = call.story();
+    assert!(!story.iter().any(|line| line.starts_with("ask") || line.starts_with("user")), "{story:?}");
+}
+
+#[test]
+fn a_late_final_is_a_turn_of_its_own_once_something_was_heard() {
+    let mut call = Call::asked("I would like");
+    call.answers(0, "What would you like? We have cakes.");
+    call.advance(1500);
+    call.says("two cakes.");
+    assert_eq!(
+        call.story()[4..],
+        [
+            "user starts",
+            "clear",
+            "agent stops",
+            "agent, cut off: What would you like? We have",
+            "user stops",
+            "user: two cakes.",
+            "ask 1"
+        ]
+    );
+    let answer = "agent: What would you like? We have";
+    assert_eq!(call.history(), ["user: I would like", answer, "user: two cakes."]);
+}
+
+#[test]
+fn a_turn_that_is_answered_takes_the_floor_from_an_agent_that_has_fallen_silent() {
+    let mut call = Call::asked("When do you close?");
+    call.voice = None;
+    call.answers(0, "We close at six today. Tomorrow we close at seven.");
+    call.delivers(0, 1000);
+    call.spoke(0);
+    call.advance(900);
+    call.hears("Okay.");
+    call.advance(200);
+    // The voice has not begun the second clause, so the agent is not audible.
+    call.feed(Input::TurnEnded);
+    let story = call.story();
+    assert_eq!(story[story.len() - 2..], ["user: Okay.", "ask 1"], "{story:?}");
+    assert!(story.contains(&"agent, cut off: We close at six today.".to_owned()), "{story:?}");
+    call.delivers(1, 1000);
+    call.spoke(1);
+    call.advance(1000);
+    assert_eq!(call.story(), [""; 0], "nothing of it is said any more");
 }

@@ -10,6 +10,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use ::vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, webhooks::Sender};
 use aws::{
+    clips::Clips,
     recordings::Recordings,
     sealing::{self, Sealer},
     store::{Outcome, Store, testing},
@@ -41,7 +42,7 @@ pub(crate) use self::{
     phone::{Closing, Frame, MEDIA, Phone, START, STOP},
     receiver::{Receiver, webhook},
     table::{Gate, TABLE, Way},
-    vendors::{Answer, PATIENCE, Vendors, tone},
+    vendors::{Answer, Hoarse, PATIENCE, Vendors, tone},
 };
 
 /// A voice of 25 characters a second: somewhat faster than people speak.
@@ -128,7 +129,8 @@ impl World {
         let recordings = Recordings::new(&testing::config(&self.bucket_url).await, bucket::NAME.to_owned());
         let (store, sealer) = (self.gate.store().await, self.sealer.clone());
         let sender = Sender::new(Receivers::Local);
-        let worker = Worker::from_parts(store, recordings, sealer, providers, sender, prices, calls);
+        let clips = Clips::new(&testing::config(&self.bucket_url).await, bucket::NAME.to_owned());
+        let worker = Worker::from_parts(store, (recordings, clips), sealer, providers, sender, prices, calls);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -218,6 +220,11 @@ impl World {
         }
     }
 
+    /// What the log says beside the events so far.
+    pub(crate) async fn notes(&self) -> Vec<String> {
+        self.events().await.into_iter().flat_map(|event| event.notes).collect()
+    }
+
     /// Waits until so many messages are stored.
     pub(crate) async fn until_messages(&self, count: u64) -> Vec<Message> {
         self.until("said", |conversation| conversation.next_message > count).await;
@@ -246,6 +253,13 @@ impl Drop for Serving {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Puts the clauses that were spoken in the order of a text: the voice is asked for several at once.
+pub(crate) fn in_order(clauses: &[String], text: &str) -> String {
+    let mut clauses = clauses.to_vec();
+    clauses.sort_by_key(|clause| text.find(clause.as_str()));
+    clauses.join(" ")
 }
 
 pub(crate) fn now() -> Timestamp {

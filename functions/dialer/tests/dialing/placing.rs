@@ -1,8 +1,4 @@
-//! Messages of the queue, from the sample event to what the carrier and the table see.
-
-#![cfg(test)]
-
-mod world;
+//! A call is placed once, or not at all.
 
 use std::time::Duration;
 
@@ -22,7 +18,8 @@ use domain::{
 };
 use serde_json::json;
 use tokio::task::JoinSet;
-use world::{Answer, SID, World, carrier, event, failures, nobody, sample};
+
+use crate::world::{Answer, SID, World, carrier, event, failures, nobody, sample};
 
 const MESSAGE: &str = "2e1424d4-f796-459a-8184-9c92662be6da";
 

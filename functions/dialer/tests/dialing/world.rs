@@ -1,4 +1,4 @@
-//! A dialer with a real store, and a carrier and a queue of its own on loopback sockets.
+//! A dialer with a real store, and a carrier, a voice, a bucket and a queue of its own on loopback sockets.
 
 use std::{
     collections::VecDeque,
@@ -7,6 +7,7 @@ use std::{
 };
 
 use aws::{
+    clips::testing::{self as bucket, Objects},
     queue::{CallJob, Queue},
     sealing,
     store::{Outcome, Store, testing},
@@ -14,11 +15,12 @@ use aws::{
 };
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use axum::{
-    Router,
+    Json, Router,
     body::{Body, Bytes},
     extract::State,
-    http::{StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
+    routing::post,
 };
 use dialer::Dialer;
 use domain::{
@@ -26,13 +28,16 @@ use domain::{
     agents::AgentConfig,
     conversations::{Conversation, NotPossible, Snapshot, Transition},
     events::Event,
+    ids::ConversationId,
 };
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
 
 pub(crate) const SAMPLE: &str = include_str!("../../../../events/sqs_calls.json");
+/// When everything in the bucket was stored; the tests never get as old.
+const STORED: &str = "Sat, 01 Jan 2101 00:00:00 GMT";
 pub(crate) const SID: &str = "CA0123456789abcdef0123456789abcdef";
 
 /// How the carrier answers a request to place a call.
@@ -48,6 +53,17 @@ pub(crate) enum Answer {
     WaitsForTheEnd,
 }
 
+/// How the voice answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Says {
+    #[default]
+    Everything,
+    /// Nothing: it is down.
+    Nothing,
+    /// Little by little, until it is told to say everything.
+    Little,
+}
+
 /// What arrived, and what the carrier is to answer next; after that it creates calls.
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -57,14 +73,19 @@ pub(crate) struct Seen {
     pub(crate) updates: Vec<String>,
     pub(crate) messages: Vec<Value>,
     pub(crate) queue_is_away: bool,
+    pub(crate) voice: Says,
+    /// What the voice was asked to speak, and with which key.
+    pub(crate) spoken: Vec<(String, String)>,
 }
 
 pub(crate) struct World {
     pub(crate) dialer: Dialer,
     pub(crate) store: Store,
+    /// What is in the bucket.
+    pub(crate) objects: Objects,
     seen: Arc<Mutex<Seen>>,
     meeting: Arc<Meeting>,
-    job: CallJob,
+    pub(crate) job: CallJob,
 }
 
 /// Where a request for a call and the test wait for each other.
@@ -105,15 +126,18 @@ impl World {
         let conversation =
             Conversation::outbound(job.conversation_id, job.account_id, None, to, from, created_at);
         store.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
+        let (clips, objects) = bucket::clips(STORED).await;
         let dialer = Dialer {
             store: store.clone(),
             queue: Queue::new(&testing::config(&url).await, format!("{url}/000000000000/calls")),
             sealer: sealing::testing::sealer().await,
             calls: carrier(&url),
+            clips,
+            providers: providers(&url),
             public_url: "https://voice.example.com".to_owned(),
             media_url: "wss://media.example.com/media".to_owned(),
         };
-        Self { dialer, store, seen, meeting, job }
+        Self { dialer, store, objects, seen, meeting, job }
     }
 
     pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -138,6 +162,22 @@ impl World {
         let (account, id) = (self.job.account_id, self.job.conversation_id);
         let outcome = self.store.transition(account, id, change).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
+    }
+
+    /// Another call like the sample's, and the event that is about it.
+    pub(crate) async fn another_call(&self) -> (ConversationId, Value) {
+        let mut another = self.store.conversation(self.job.account_id, self.job.conversation_id).await;
+        let mut snapshot = another.as_mut().unwrap().take().unwrap();
+        let Conversation { account_id, created_at, phone_call, .. } = snapshot.conversation;
+        let (id, call) = (ConversationId::new(system::now(), system::random_u128()), phone_call.unwrap());
+        let (to, from) = (call.to_number, call.from_number);
+        snapshot.conversation = Conversation::outbound(id, account_id, None, to, from, created_at);
+        self.store.create_conversation(&snapshot).await.unwrap();
+        let mut event = sample();
+        let body = event["Records"][0]["body"].as_str().unwrap().to_owned();
+        event["Records"][0]["body"] =
+            json!(body.replace(&self.job.conversation_id.to_string(), &id.to_string()));
+        (id, event)
     }
 
     /// Hands the sample event to the function; the ids of the messages that are to come again.
@@ -183,10 +223,14 @@ pub(crate) fn failures(response: &SqsBatchResponse) -> Vec<String> {
 
 /// A client of the carrier at `url`.
 pub(crate) fn carrier(url: &str) -> Calls {
+    Calls::new(&providers(url))
+}
+
+fn providers(url: &str) -> Providers {
     let keys =
         r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
-    let endpoints = Endpoints::from_vars(&|name| (name == "TWILIO_API_URL").then(|| url.to_owned())).unwrap();
-    Calls::new(&Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() })
+    let endpoints = Endpoints::from_vars(&|_| Some(url.to_owned())).unwrap();
+    Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() }
 }
 
 /// An address where nobody listens.
@@ -198,9 +242,33 @@ pub(crate) async fn nobody() -> String {
 async fn serve(served: Served) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().fallback(take).with_state(served);
+    let router = Router::new().route("/v1/speak", post(speak)).fallback(take).with_state(served);
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
     url
+}
+
+/// Says each text's own bytes.
+async fn speak(State(served): State<Served>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    let text = body["text"].as_str().unwrap().to_owned();
+    let key = headers[header::AUTHORIZATION].to_str().unwrap().to_owned();
+    let says = {
+        let mut seen = served.seen.lock().unwrap();
+        seen.spoken.push((text.clone(), key));
+        seen.voice
+    };
+    match says {
+        Says::Nothing => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Says::Everything => text.into_response(),
+        Says::Little => {
+            let little = stream::unfold(served, async |served| {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let goes_on = served.seen.lock().unwrap().voice == Says::Little;
+                goes_on.then(|| (Bytes::from_static(b"."), served))
+            });
+            let all = little.chain(stream::iter([Bytes::from(text)])).map(Ok::<_, std::io::Error>);
+            Body::from_stream(all).into_response()
+        }
+    }
 }
 
 async fn take(State(served): State<Served>, uri: Uri, body: Bytes) -> Response {

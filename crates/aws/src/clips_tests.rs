@@ -1,0 +1,155 @@
+//! Clips against a server that speaks as much of S3's protocol as they need.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use domain::{
+    credentials::{Credential, Provider},
+    ids::CredentialId,
+    secrets::Secret,
+};
+
+use super::{testing::Objects, *};
+use crate::{sealing, store};
+
+/// When everything in the bucket was stored.
+const STORED: &str = "Sun, 22 Nov 2026 09:30:00 GMT";
+
+struct World {
+    clips: Clips,
+    objects: Objects,
+    store: Store,
+    sealer: Sealer,
+    account: AccountId,
+}
+
+fn at(days: i64) -> Timestamp {
+    Timestamp::from_millis(1_795_339_800_000 + days * 86_400_000)
+}
+
+fn greeter(greeting: &str) -> AgentConfig {
+    AgentConfig { initial_message: Some(greeting.into()), ..AgentConfig::default() }
+}
+
+impl World {
+    async fn new() -> Self {
+        let (clips, objects) = testing::clips(STORED).await;
+        Self {
+            clips,
+            objects,
+            store: store::testing::store().await,
+            sealer: sealing::testing::sealer().await,
+            account: AccountId::new(at(0), 1),
+        }
+    }
+
+    /// How often a voice that says each text's own bytes was asked, and with which key.
+    async fn prepare(
+        &self,
+        agent: &AgentConfig,
+        now: Timestamp,
+    ) -> (usize, Option<String>, Result<(), NotPrepared<ServiceError>>) {
+        let (asked, mut key) = (AtomicUsize::new(0), None);
+        let prepared = self.clips.prepare((&self.store, &self.sealer), self.account, agent, now, |_, own| {
+            key = own.map(|own| own.api_key.reveal().to_owned());
+            Ok(|text: &str| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                std::future::ready(match text {
+                    "Refuse this." => Err(ServiceError::Refused(Cause::new("the voice"))),
+                    text => Ok(text.as_bytes().to_vec()),
+                })
+            })
+        });
+        let prepared = prepared.await;
+        (asked.into_inner(), key, prepared)
+    }
+}
+
+#[tokio::test]
+async fn what_was_stored_is_loaded_by_its_text_and_lies_under_its_account() {
+    let world = World::new().await;
+    let set = ClipSet { voice: Voice::default(), texts: vec!["Hello.".into(), "Hi.".into()] };
+    assert_eq!(world.clips.load(world.account, &set).await.unwrap(), None);
+    assert_eq!(world.clips.age(world.account, &set, at(0)).await.unwrap(), None);
+    world.clips.store(world.account, &set, &[vec![1, 2], vec![3]]).await.unwrap();
+    let loaded = world.clips.load(world.account, &set).await.unwrap().unwrap();
+    assert_eq!((&*loaded["Hello."], &*loaded["Hi."], loaded.len()), (&[1, 2][..], &[3][..], 2));
+    assert_eq!(world.clips.age(world.account, &set, at(3)).await.unwrap(), Some(Duration::from_hours(72)));
+    let paths: Vec<_> = world.objects.lock().unwrap().keys().cloned().collect();
+    assert_eq!(paths, [format!("clips/{}/{}", world.account, set.key())]);
+    let other = AccountId::new(at(0), 2);
+    assert_eq!(world.clips.load(other, &set).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_spoilt_object_is_as_if_it_were_not_there() {
+    let world = World::new().await;
+    let set = ClipSet { voice: Voice::default(), texts: vec!["Hello.".into()] };
+    world.objects.lock().unwrap().insert(key(world.account, &set), Bytes::from_static(b"no clips"));
+    assert_eq!(world.clips.load(world.account, &set).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn too_much_audio_is_not_stored() {
+    let world = World::new().await;
+    let set = ClipSet { voice: Voice::default(), texts: vec!["Hello.".into()] };
+    let stored = world.clips.store(world.account, &set, &[vec![0; domain::clips::MAX_BYTES]]).await;
+    assert!(matches!(stored, Err(ServiceError::Refused(_))), "{stored:?}");
+    assert!(world.objects.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_call_has_its_sets_made_once_and_again_before_they_are_deleted() {
+    let world = World::new().await;
+    let agent = greeter("Good morning, this is the bakery.");
+    let texts: usize = ClipSet::of(&agent).iter().map(|set| set.texts.len()).sum();
+    for (day, asked) in [(0, texts), (0, 0), (19, 0), (21, texts)] {
+        let (times, key, prepared) = world.prepare(&agent, at(day)).await;
+        assert!(prepared.is_ok(), "{prepared:?}");
+        assert_eq!((times, key), (asked, None), "on day {day}");
+    }
+    for set in ClipSet::of(&agent) {
+        let loaded = world.clips.load(world.account, &set).await.unwrap().unwrap();
+        assert!(set.texts.iter().all(|text| loaded[text] == text.as_bytes()));
+    }
+    let other = greeter("Good evening, this is the bakery.");
+    let greeting = ClipSet::of(&other)[0].texts.len();
+    assert_eq!(world.prepare(&other, at(0)).await.0, greeting, "the phrases are there already");
+}
+
+#[tokio::test]
+async fn a_set_that_the_voice_fails_on_does_not_keep_the_other_from_being_stored() {
+    let world = World::new().await;
+    let agent = greeter("Refuse this.");
+    let (_, _, prepared) = world.prepare(&agent, at(0)).await;
+    assert!(matches!(prepared, Err(NotPrepared::Voice(_))), "{prepared:?}");
+    let sets = ClipSet::of(&agent);
+    assert_eq!(world.clips.load(world.account, &sets[0]).await.unwrap(), None);
+    assert!(world.clips.load(world.account, &sets[1]).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_voice_of_the_customers_is_asked_with_the_customers_key_and_never_with_another() {
+    let world = World::new().await;
+    let id = CredentialId::new(at(0), 1);
+    let voice = Voice::Deepgram { model: "aura-2-zeus-en".into(), credential_id: Some(id) };
+    let agent = AgentConfig { voice, ..greeter("Hello.") };
+    let (asked, _, prepared) = world.prepare(&agent, at(0)).await;
+    assert!(asked == 0 && matches!(prepared, Err(NotPrepared::NoKey)), "{prepared:?}");
+
+    let credential = Credential {
+        id,
+        account_id: world.account,
+        provider: Provider::Deepgram,
+        last4: "omer".into(),
+        region: None,
+        user_id: None,
+        base_url: None,
+        created_at: at(0),
+    };
+    let own = Secret::new("dg-of-the-customer");
+    let sealed = world.sealer.seal((world.account, &id.to_string()), &own).await.unwrap();
+    world.store.create_credential(&credential, sealed).await.unwrap();
+    let (asked, key, prepared) = world.prepare(&agent, at(0)).await;
+    assert!(asked > 0 && prepared.is_ok(), "{prepared:?}");
+    assert_eq!(key.as_deref(), Some("dg-of-the-customer"));
+}

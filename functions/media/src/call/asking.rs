@@ -1,0 +1,77 @@
+//! Asks the model, and hears its answer.
+
+use domain::dialogue::{Input, Part, Request, ToolCall};
+use futures_util::StreamExt;
+use vendors::language_models::{self, Answer, ModelEvent};
+
+use super::Call;
+use crate::{estimate::Estimate, providing::Providing};
+
+/// A question to the model that is still being answered.
+pub(super) struct Asking {
+    pub(super) request: Request,
+    answer: Answer,
+    /// What it would cost if the vendor never says, as it does not when we cancel.
+    estimate: Estimate,
+}
+
+impl Call<'_> {
+    pub(super) fn ask(&mut self, request: Request) {
+        self.stop_asking();
+        let lines = self.dialogue.history();
+        let estimate = Estimate::of(self.agent, &lines);
+        let Providing { serving, language_model: providers, .. } = self.providing;
+        let (model, prompt) = (&serving.language_model, self.agent.prompt.as_deref());
+        let answer = language_models::ask(providers, model, prompt, &lines);
+        self.asking = Some(Asking { request, answer, estimate });
+    }
+
+    /// Drops the current answer, and counts what the vendor did not.
+    pub(super) fn stop_asking(&mut self) {
+        if let Some(asking) = self.asking.take() {
+            asking.estimate.count(&mut self.usage);
+        }
+    }
+
+    pub(super) fn model_says(&mut self, event: Option<Result<ModelEvent, vendors::Error>>) {
+        let Some(asking) = &mut self.asking else { return };
+        let request = asking.request;
+        match event {
+            Some(Ok(ModelEvent::Text(text))) => {
+                asking.estimate.received(&text);
+                self.feed(Input::ModelText { request, text });
+            }
+            Some(Ok(ModelEvent::ToolCall(call))) => {
+                asking.estimate.received(&call.arguments);
+                let call = ToolCall { id: call.id, name: call.name, arguments: call.arguments };
+                self.feed(Input::ModelToolCall { request, call });
+            }
+            Some(Ok(ModelEvent::Usage { input_tokens, output_tokens, cached_tokens })) => {
+                asking.estimate.reported();
+                self.usage.input_tokens += input_tokens;
+                self.usage.output_tokens += output_tokens;
+                self.usage.cached_input_tokens += cached_tokens;
+            }
+            Some(Ok(ModelEvent::Finished(_))) => {
+                self.stop_asking();
+                self.feed(Input::ModelFinished { request });
+            }
+            failed => {
+                if let Some(Err(error)) = failed {
+                    tracing::warn!(conversation = %self.address.conversation, %error, "the model failed");
+                    self.faults.failed(Part::LanguageModel, &error);
+                }
+                self.stop_asking();
+                self.feed(Input::ModelFailed { request });
+            }
+        }
+    }
+}
+
+/// The next piece of the current answer; never, while nothing is asked.
+pub(super) async fn next_of(asking: &mut Option<Asking>) -> Option<Result<ModelEvent, vendors::Error>> {
+    match asking {
+        Some(asking) => asking.answer.next().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,134 @@
+//! Does what the engine decides.
+
+use std::{collections::VecDeque, mem};
+
+use domain::{
+    conversations::{EndedReason, Entry},
+    dialogue::{Clause, Happening, Input, Output, Part},
+    events::{self, EventName, Matches, Scope},
+};
+
+use super::{Call, Over};
+use crate::{carrier::Carrier, conversation_log};
+
+impl Call<'_> {
+    /// Tells the engine what happened and does what it says, until nothing more follows.
+    pub(super) fn feed(&mut self, input: Input) {
+        let (mut inputs, mut outputs) = (mem::take(&mut self.inputs), mem::take(&mut self.outputs));
+        inputs.push_back(input);
+        while let Some(input) = inputs.pop_front() {
+            self.dialogue.on(self.now(), input, &mut outputs);
+            for output in outputs.drain(..) {
+                self.perform(output, &mut inputs);
+            }
+        }
+        (self.inputs, self.outputs) = (inputs, outputs);
+    }
+
+    fn perform(&mut self, output: Output, inputs: &mut VecDeque<Input>) {
+        match output {
+            Output::Ask { request } => self.ask(request),
+            Output::CancelAsk { request } => {
+                if self.asking.as_ref().is_some_and(|asking| asking.request == request) {
+                    self.stop_asking();
+                }
+            }
+            Output::Speak { clause, text } => self.speak(clause, &text, inputs),
+            Output::CancelSpeech => {
+                self.speaking.clear();
+                self.at_voice.clear();
+                self.outgoing.clear();
+            }
+            Output::Send { clause, bytes } => self.send(clause, bytes, inputs),
+            Output::Rewind { clause, bytes } => self.outgoing.take_back(clause, bytes),
+            Output::Mark(mark) => self.tell_carrier(|carrier| carrier.mark(mark), inputs),
+            Output::Clear => {
+                let now = self.now();
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.cleared(now);
+                }
+                self.tell_carrier(Carrier::clear, inputs);
+            }
+            Output::ReplaceTranscriber => self.ears.replace(),
+            Output::CallTool(call) => inputs.extend(self.tools.call(call.id)),
+            Output::Event(happening) => self.log(happening, inputs),
+            Output::End { .. } if self.failed => self.over = Some(Over::Ended(EndedReason::Unknown)),
+            Output::End { reason } => self.over = Some(Over::Ended(reason)),
+            Output::HandOver { unsaid } => self.over = Some(Over::Handed(unsaid)),
+        }
+    }
+
+    fn send(&mut self, clause: Clause, bytes: u32, inputs: &mut VecDeque<Input>) {
+        let now = self.now();
+        if mem::take(&mut self.greets) {
+            let greeting_ms = now.0 / 1_000;
+            tracing::info!(conversation = %self.address.conversation, greeting_ms, "the greeting begins");
+            self.turns.greeted(greeting_ms);
+        }
+        let audio = self.outgoing.take(clause, bytes);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.sent(now, audio);
+        }
+        self.voice_activity.sent(now, audio);
+        if !self.carrier.media(audio) {
+            inputs.push_back(self.carrier_is_full());
+        }
+    }
+
+    fn tell_carrier(&mut self, message: impl FnOnce(&mut Carrier) -> bool, inputs: &mut VecDeque<Input>) {
+        if !message(&mut self.carrier) {
+            inputs.push_back(self.carrier_is_full());
+        }
+    }
+
+    fn carrier_is_full(&self) -> Input {
+        tracing::warn!(conversation = %self.address.conversation, "the carrier takes no more audio");
+        Input::Lost
+    }
+
+    fn log(&mut self, happening: Happening, inputs: &mut VecDeque<Input>) {
+        match &happening {
+            Happening::Late(part) => {
+                if *part == Part::Voice {
+                    // Clauses are waited for one after the other; what becomes of this one does not matter.
+                    self.at_voice.pop_first();
+                }
+                self.faults.late(*part);
+            }
+            Happening::MessageSent { latency: Some(latency), .. } => self.turns.answered(*latency),
+            _ => {}
+        }
+        let Some(entry) = conversation_log::entry(happening, self.began_at, self.now()) else { return };
+        let matches = self.matching(&entry);
+        if matches.hangs_up {
+            inputs.push_back(Input::HangUp);
+        }
+        if !self.note(entry, matches) {
+            tracing::error!(conversation = %self.address.conversation, "nothing could be stored for minutes");
+            self.failed = true;
+            inputs.push_back(Input::HangUp);
+        }
+    }
+
+    pub(super) fn matching(&self, entry: &Entry) -> Matches {
+        let (conversation, agent, name) = (&self.conversation, self.agent, entry.name);
+        events::matching(&Scope { conversation, agent, name, data: &entry.event_data() })
+    }
+
+    /// Has something stored; false when there is no room left for it.
+    pub(super) fn note(&mut self, mut entry: Entry, matches: Matches) -> bool {
+        if !matches.stores(entry.name) {
+            return true;
+        }
+        self.conversation.remember(matches.failures);
+        entry.notes = self.faults.take();
+        let mut usage = self.usage.clone();
+        usage.transcriber_ms += self.ears.audio_ms();
+        if entry.name != EventName::FunctionCallTriggered {
+            return self.journal.note(entry, &usage);
+        }
+        let (noted, stored) = self.journal.note_call(entry, &usage);
+        self.tools.announce((!matches.webhooks.is_empty()).then_some(stored));
+        noted
+    }
+}
