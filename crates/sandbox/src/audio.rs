@@ -94,17 +94,17 @@ fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-fn index(n: u32) -> usize {
+pub(crate) fn index(n: u32) -> usize {
     usize::try_from(n).expect("a sample rate fits the address space")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "filter lengths are a few hundred")]
-fn ratio(a: usize, b: usize) -> f32 {
+pub(crate) fn ratio(a: usize, b: usize) -> f32 {
     a as f32 / b as f32
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "clamped to the range of i16 first")]
-fn to_sample(value: f32) -> i16 {
+pub(crate) fn to_sample(value: f32) -> i16 {
     value.round().clamp(f32::from(i16::MIN), f32::from(i16::MAX)) as i16
 }
 
@@ -113,6 +113,11 @@ fn to_sample(value: f32) -> i16 {
 pub fn duration(bytes: usize) -> Duration {
     // 125 microseconds a byte; more audio than fits is longer than any call.
     Duration::from_micros(u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(125))
+}
+
+/// How much telephone audio is this long, in whole samples.
+pub(crate) fn bytes(length: Duration) -> usize {
+    usize::try_from(length.as_micros() / 125).unwrap_or(usize::MAX)
 }
 
 /// What [`Segmenter`] found. Times are since the first byte that was pushed.

@@ -6,11 +6,14 @@
 //! the carrier is in `carrier`, the people in `caller`.
 
 pub mod audio;
+mod behaviour;
 mod caller;
+mod canned;
 mod carrier;
 mod deepgram;
 mod openai;
 pub mod speech;
+mod voicing;
 
 use std::{
     collections::hash_map::RandomState,
@@ -22,13 +25,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::Router;
+use axum::{Router, serve::ListenerExt as _};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
 
+pub use canned::{Load, Measured, Percentiles};
 pub use carrier::{CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWNED_NUMBER};
 
 /// How long [`Sandbox::stop`] waits for calls and connections to end.
@@ -39,8 +43,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Not `Debug`: it holds keys.
 #[derive(Clone)]
 pub struct Config {
-    /// Base URL of the speech service (see [`speech`]).
-    pub speech_url: String,
+    /// Who hears and speaks.
+    pub engines: Engines,
     /// The carrier's one account: `AC` and 32 hexadecimal digits.
     pub twilio_account_sid: String,
     /// The account's secret: password of its REST requests, key of its signatures.
@@ -49,6 +53,15 @@ pub struct Config {
     pub deepgram_api_key: String,
     /// The key the OpenAI server accepts.
     pub openai_api_key: String,
+}
+
+/// Who hears and speaks in the sandbox.
+#[derive(Clone)]
+pub enum Engines {
+    /// The speech service at this base URL (see [`speech`]): real speech, recognised by its sound.
+    Offline(String),
+    /// Nobody: canned audio, and callers who only load the system.
+    Canned(Arc<Load>),
 }
 
 /// The running servers, each on a loopback port of its own. Dropping it stops them without waiting.
@@ -74,13 +87,19 @@ impl Sandbox {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let stop_on_drop = stop.clone().drop_guard();
-        let speech = speech::Speech::connect(&config.speech_url)?;
+        let speech = match &config.engines {
+            Engines::Offline(url) => speech::Speech::connect(url)?,
+            Engines::Canned(load) => speech::Speech::canned(load.clone())?,
+        };
         let account =
             carrier::Account { sid: config.twilio_account_sid, auth_token: config.twilio_auth_token };
         let callers = caller::Callers::new(speech.clone())?;
         let carrier = Arc::new(carrier::Carrier::new(account, callers, tasks.clone(), stop.clone())?);
-        let deepgram = deepgram::router(speech, config.deepgram_api_key);
-        let openai = openai::router(config.openai_api_key);
+        let deepgram = deepgram::router(speech, config.deepgram_api_key, &stop);
+        let openai = match config.engines {
+            Engines::Offline(_) => openai::router(config.openai_api_key, &stop),
+            Engines::Canned(load) => canned::router(load, &config.openai_api_key),
+        };
         Ok(Self {
             twilio_url: serve(carrier::router(&carrier), &tasks, &stop).await?,
             deepgram_url: serve(deepgram, &tasks, &stop).await?,
@@ -114,6 +133,8 @@ async fn serve(router: Router, tasks: &TaskTracker, stop: &CancellationToken) ->
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no loopback port can be bound")?;
     let url = format!("http://{}", listener.local_addr()?);
+    // Nagle's algorithm would hold back tokens and audio; a socket that refuses works all the same.
+    let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
     let stopped = stop.clone().cancelled_owned();
     let server = axum::serve(listener, router).with_graceful_shutdown(stopped).into_future();
     tasks.spawn(async move {

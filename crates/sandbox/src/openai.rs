@@ -1,16 +1,17 @@
 //! The OpenAI server: chat completions, streamed or whole, and the list of models.
 //!
 //! The wire is true, with the refusals a real server has for reasoning models; the model is a script
-//! (`scripts/model.json`) that reads nothing but the conversation it is sent. Token counts are estimates:
-//! a token is four characters.
+//! (`scripts/model.json`, or what came with the key: `behaviour`) that reads nothing but the conversation it
+//! is sent. Token counts are estimates: a token is four characters.
 
+#[cfg(test)]
+mod fault_tests;
 mod script;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
-    body::Body,
+    Extension, Json, Router,
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
@@ -21,34 +22,57 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 
-use script::Script;
+use crate::behaviour::{self, Admission, Interruption, Keys, Part, Service};
+pub(crate) use script::Script;
 
 /// Time between two tokens of a streamed answer: 50 tokens a second.
 const TOKEN_TIME: Duration = Duration::from_millis(20);
 
+const COMPLETIONS: &str = "/v1/chat/completions";
+
 /// Ids the list of models has; others of the same families answer too.
 const MODELS: [&str; 3] = ["gpt-6-luna", "gpt-6-sol", "gpt-4o"];
 
-/// The server's routes (under `/v1`); `api_key` is the one key it accepts.
-pub(crate) fn router(api_key: String) -> Router {
+/// The server's routes (under `/v1`); `api_key` is its own key, others come by `/sandbox/keys`. What is kept
+/// open on purpose ends with the token.
+pub(crate) fn router(api_key: String, stop: &CancellationToken) -> Router {
+    let keys = Arc::new(Keys::new(api_key, &[Part::Chat]));
     Router::new()
-        .route("/v1/chat/completions", post(complete))
+        .route(COMPLETIONS, post(complete))
         .route("/v1/models", get(models))
         .fallback(async |request: Request| {
             let message = format!("Invalid URL ({} {})", request.method(), request.uri().path());
             Refusal::new(StatusCode::NOT_FOUND, message)
         })
-        .layer(middleware::from_fn_with_state(Arc::<str>::from(api_key), admit))
+        .layer(middleware::from_fn_with_state(Arc::clone(&keys), admit))
+        .with_state(stop.clone())
+        .merge(behaviour::router(keys))
 }
 
-/// Refuses requests without the key, and gives every answer an id.
-async fn admit(State(api_key): State<Arc<str>>, request: Request, next: Next) -> Response {
+/// Refuses requests without a key, and those that are to fail; gives every answer an id.
+async fn admit(State(keys): State<Arc<Keys>>, mut request: Request, next: Next) -> Response {
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let part = (request.uri().path() == COMPLETIONS).then_some(Part::Chat);
     let mut response = match authorization.and_then(|value| value.strip_prefix("Bearer ")) {
-        Some(key) if *key == *api_key => next.run(request).await,
-        Some(_) => Refusal::key("Incorrect API key provided.").into_response(),
         None => Refusal::key("You didn't provide an API key.").into_response(),
+        Some(key) => match keys.admit(key, part) {
+            Admission::Served(service) => {
+                request.extensions_mut().insert(service);
+                next.run(request).await
+            }
+            Admission::Unknown => Refusal::key("Incorrect API key provided.").into_response(),
+            Admission::Refused => {
+                let message = "The server is currently overloaded. Please try again later.";
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response()
+            }
+            Admission::RateLimited => {
+                let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit reached for requests.");
+                let code = Some("rate_limit_exceeded");
+                ([(header::RETRY_AFTER, "1")], Refusal { code, ..refusal }).into_response()
+            }
+        },
     };
     if let Ok(id) = HeaderValue::from_str(&crate::sid("req_")) {
         response.headers_mut().insert("x-request-id", id);
@@ -82,7 +106,11 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self { status, message, param, code } = self;
-        let kind = "invalid_request_error";
+        let kind = match status {
+            StatusCode::TOO_MANY_REQUESTS => "requests",
+            status if status.is_server_error() => "server_error",
+            _ => "invalid_request_error",
+        };
         let error = json!({ "message": message, "type": kind, "param": param, "code": code });
         (status, Json(json!({ "error": error }))).into_response()
     }
@@ -134,6 +162,11 @@ struct Function {
 }
 
 impl Message {
+    /// Whether it is an instruction, of nobody who takes part in the conversation.
+    fn is_note(&self) -> bool {
+        self.role == "system" || self.role == "developer"
+    }
+
     /// The text of the message, whichever of its two forms the content has.
     fn text(&self) -> String {
         match &self.content {
@@ -212,40 +245,60 @@ fn tokens(text: &str) -> usize {
     text.chars().count().div_ceil(4).max(1)
 }
 
-async fn complete(body: Bytes) -> Response {
+async fn complete(
+    State(stop): State<CancellationToken>,
+    Extension(service): Extension<Service>,
+    body: Bytes,
+) -> Response {
     let request = match Completion::parse(&body) {
         Ok(request) => request,
         Err(refusal) => return refusal.into_response(),
     };
-    let reply = match Script::load() {
+    let reply = match service.script.map_or_else(|| Script::load().map(Arc::new), Ok) {
         Ok(script) => script.reply(&request),
         Err(error) => {
             return Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
         }
     };
-    let (id, call_id) = (crate::sid("chatcmpl-"), crate::sid("call_"));
+    let after = reply.after;
+    let (content_type, mut pieces, half) = answer(&request, &reply);
+    match service.interruption {
+        None => {}
+        Some(Interruption::Silent) => pieces.clear(),
+        Some(Interruption::Break | Interruption::Stall) => pieces.truncate(half),
+    }
+    let paced = stream::iter(pieces).enumerate().then(move |(position, piece)| async move {
+        tokio::time::sleep(if position == 0 { after + TOKEN_TIME } else { TOKEN_TIME }).await;
+        Ok(Bytes::from(piece))
+    });
+    let body = behaviour::body(paced, service.interruption, stop);
+    ([(header::CONTENT_TYPE, content_type)], body).into_response()
+}
+
+/// The answer on the wire: its type, its pieces, and how many of them are half of it.
+fn answer(request: &Completion, reply: &script::Reply) -> (&'static str, Vec<String>, usize) {
+    let (id, created) = (crate::sid("chatcmpl-"), crate::now().as_second());
+    let ids: Vec<String> = reply.calls.iter().map(|_| crate::sid("call_")).collect();
     let usage = reply.usage(request.prompt_tokens());
     if !request.stream {
         let choice = json!({
-            "index": 0, "message": reply.message(&call_id), "logprobs": null, "finish_reason": reply.finish_reason(),
+            "index": 0, "message": reply.message(&ids), "logprobs": null, "finish_reason": reply.finish_reason(),
         });
-        let created = crate::now().as_second();
-        return Json(json!({
+        let whole = json!({
             "id": id, "object": "chat.completion", "created": created, "model": request.model,
             "choices": [choice], "usage": usage,
-        }))
-        .into_response();
+        });
+        let mut first = whole.to_string();
+        let second = first.split_off(first.floor_char_boundary(first.len() / 2));
+        return ("application/json", vec![first, second], 1);
     }
-    let include_usage = request.stream_options.is_some_and(|options| options.include_usage);
-    let head = json!({
-        "id": id, "object": "chat.completion.chunk", "created": crate::now().as_second(), "model": request.model,
-    });
-    let events = events(&head, reply.choices(&call_id), include_usage.then_some(usage));
-    let paced = stream::iter(events).then(async |event| {
-        tokio::time::sleep(TOKEN_TIME).await;
-        anyhow::Ok(event)
-    });
-    ([(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")], Body::from_stream(paced)).into_response()
+    let include_usage = request.stream_options.as_ref().is_some_and(|options| options.include_usage);
+    let head =
+        json!({ "id": id, "object": "chat.completion.chunk", "created": created, "model": request.model });
+    let choices = reply.choices(&ids);
+    // Between the role and the end are the tokens.
+    let half = 1 + (choices.len() - 2).div_ceil(2);
+    ("text/event-stream; charset=utf-8", events(&head, choices, include_usage.then_some(usage)), half)
 }
 
 /// The server-sent events of a streamed answer; `usage` only if it was asked for.
@@ -319,8 +372,8 @@ mod tests {
 
     #[test]
     fn the_usage_comes_last_and_only_if_asked_for() {
-        let reply = script::Reply { text: "Hello there.".to_owned(), call: None };
-        let choices = reply.choices("call_1");
+        let reply = script::Reply { text: "Hello there.".to_owned(), ..script::Reply::default() };
+        let choices = reply.choices(&[]);
         let head = json!({"id": "c1"});
         let plain = events(&head, choices.clone(), None);
         assert_eq!(plain.last().unwrap(), "data: [DONE]\n\n");

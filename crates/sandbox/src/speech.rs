@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::audio;
+use crate::{audio, canned::Load, voicing};
 
 /// The program of the speech service. Started with the Python of an environment that has the engines, it
 /// prints one line `{"url": "http://127.0.0.1:PORT"}` when it is ready and ends when its stdin closes.
@@ -41,6 +41,8 @@ pub struct Speech {
     client: reqwest::Client,
     url: String,
     spoken: Arc<Mutex<VecDeque<Spoken>>>,
+    /// In place of the service.
+    canned: Option<Arc<Load>>,
 }
 
 /// What a text sounded like, or is about to: who asks meanwhile waits for the same sound.
@@ -70,7 +72,20 @@ impl Speech {
     /// If the HTTP client cannot be built.
     pub fn connect(url: &str) -> anyhow::Result<Self> {
         let client = local_client(ANSWER_TIMEOUT)?;
-        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), spoken: Arc::default() })
+        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), spoken: Arc::default(), canned: None })
+    }
+
+    /// Without a service: whatever is heard is understood, whatever is said sounds alike, at once.
+    ///
+    /// # Errors
+    /// If the HTTP client cannot be built.
+    pub(crate) fn canned(load: Arc<Load>) -> anyhow::Result<Self> {
+        Ok(Self { canned: Some(load), ..Self::connect("")? })
+    }
+
+    /// What all canned speech is part of, if this is canned.
+    pub(crate) fn load(&self) -> Option<&Arc<Load>> {
+        self.canned.as_ref()
     }
 
     /// Speaks a text: 8 kHz mu-law. `speed` 1.0 is the voice's own pace, 2.0 twice as fast.
@@ -87,6 +102,9 @@ impl Speech {
     /// # Errors
     /// If the service cannot be reached or refuses the text.
     pub async fn synthesize_linear(&self, text: &str, speed: f32, rate: u32) -> anyhow::Result<Vec<i16>> {
+        if let Some(load) = &self.canned {
+            return Ok(load.speak(text, rate));
+        }
         let said = Said { text: text.to_owned(), speed, rate };
         if text.len() > LONGEST_KEPT {
             return self.speak(&said).await;
@@ -122,7 +140,14 @@ impl Speech {
     /// # Errors
     /// If the service cannot be reached or fails.
     pub async fn transcribe(&self, mulaw: &[u8]) -> anyhow::Result<String> {
+        if let Some(load) = &self.canned {
+            return Ok(load.transcribe());
+        }
         let samples = mulaw.iter().map(|&byte| audio::decode(byte)).collect();
+        let mulaw = mulaw.to_vec();
+        if !tokio::task::spawn_blocking(move || voicing::has_voice(&mulaw)).await? {
+            return Ok(String::new());
+        }
         let wide = resampled(samples, audio::SAMPLE_RATE, HEARD_RATE).await?;
         let body: Vec<u8> = wide.into_iter().flat_map(i16::to_le_bytes).collect();
         let response = self.client.post(format!("{}/transcribe", self.url)).body(body).send().await;

@@ -25,7 +25,7 @@ pub(super) type Form = Vec<(&'static str, String)>;
 #[derive(Debug)]
 pub(super) struct Callback {
     pub(super) url: String,
-    /// What it reports: a call's status or a stream's event.
+    /// What it reports: a call's status, a stream's event, or who answered.
     pub(super) status: &'static str,
     pub(super) form: Form,
 }

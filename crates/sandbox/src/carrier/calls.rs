@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Carrier,
     callbacks::{self, Callback, Form},
-    media_stream,
+    machine, media_stream,
     party::Party,
     records::{Call, CallError, Command, Direction, EndedBy, Instructions, Status, StatusEvent},
     rest::rfc_2822,
@@ -25,6 +25,11 @@ const BUSY: &str = "+14155550150";
 const NO_ANSWER: &str = "+14155550151";
 /// Taken, but then nothing is ever heard of it.
 const LOST: &str = "+14155550161";
+
+/// Whether the carrier itself decides what becomes of a call to this number.
+pub(super) fn is_never_answered(number: &str) -> bool {
+    matches!(number, BUSY | NO_ANSWER | LOST)
+}
 
 /// How long it takes to learn that a line is busy.
 const BUSY_AFTER: Duration = Duration::from_millis(500);
@@ -159,8 +164,17 @@ impl Line<'_> {
         self.enter(Status::InProgress);
         self.report(StatusEvent::Answered, "in-progress", vec![]).await;
         let speech = self.carrier.callers.speech().clone();
+        let is_machine = part.machine;
         let party = party.insert(Party::new(part, speech, self.call.clone(), answered));
-        let ending = self.talk(instructions, party, commands, answered).await;
+        let talk = self.talk(instructions, party, commands, answered);
+        let detection = async {
+            machine::detect(self, is_machine, answered).await;
+            std::future::pending().await
+        };
+        let ending = tokio::select! {
+            ending = talk => ending,
+            never = detection => never,
+        };
         // Twilio's durations are whole seconds; a call of any length lasts one.
         self.call.state().duration =
             Some(answered.elapsed().as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
@@ -400,7 +414,7 @@ impl Line<'_> {
         self.send(Callback { url, status: event, form }).await;
     }
 
-    async fn send(&self, callback: Callback) {
+    pub(super) async fn send(&self, callback: Callback) {
         // It can only be closed when the sandbox is being stopped.
         let _ = self.reports.send(callback).await;
     }
@@ -433,55 +447,4 @@ fn absolute(document: &Instructions, url: &str) -> Option<String> {
         Instructions::Inline(_) => reqwest::Url::parse(url),
     };
     url.ok().map(String::from)
-}
-
-#[cfg(test)]
-mod virtual_time {
-    use tokio_util::task::TaskTracker;
-
-    use super::*;
-    use crate::carrier::{OWNED_NUMBER, records::Request, tests};
-
-    /// Runs a call with nobody to report to, in virtual time; its final status and how long it took.
-    async fn lone_call(to: &str, timeout: Duration) -> (String, Duration) {
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let carrier = Carrier::new(tests::account(), tests::callers(), tasks, stop).unwrap();
-        let request = Request {
-            to: to.to_owned(),
-            from: OWNED_NUMBER.to_owned(),
-            instructions: Instructions::Inline(r#"<Response><Pause length="60"/></Response>"#.to_owned()),
-            status_callback: None,
-            events: vec![],
-            timeout,
-            time_limit: Duration::from_secs(30),
-        };
-        let (call, commands) = carrier.calls().create(
-            carrier.accounts[0].clone(),
-            Direction::Outbound,
-            request,
-            jiff::Timestamp::UNIX_EPOCH,
-        );
-        let begun = Instant::now();
-        run(Arc::new(carrier), call.clone(), commands).await;
-        let call = call.inspection();
-        assert_eq!(call["settled"], true);
-        (call["status"].as_str().unwrap().to_owned(), begun.elapsed())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_unanswered_call_is_given_up_after_five_seconds_or_its_own_timeout() {
-        let minute = Duration::from_mins(1);
-        for (timeout, seconds) in [(minute, 5), (Duration::from_secs(2), 2)] {
-            let (status, took) = lone_call("+14155550151", timeout).await;
-            assert_eq!((&*status, took.as_secs()), ("no-answer", seconds));
-        }
-        let (status, took) = lone_call("+14155550150", minute).await;
-        assert_eq!((&*status, took.as_millis()), ("busy", 500));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_lasts_no_longer_than_its_time_limit() {
-        let (status, took) = lone_call("+14155550100", Duration::from_mins(1)).await;
-        assert_eq!((&*status, took.as_secs()), ("completed", 31), "a second of ringing, then 30");
-    }
 }

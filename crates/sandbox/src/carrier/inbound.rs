@@ -43,6 +43,7 @@ pub(super) async fn ring(
         events: vec![StatusEvent::Completed],
         timeout: TIMEOUT_DEFAULT,
         time_limit: TIME_LIMIT_DEFAULT,
+        detection: None,
     };
     let (call, commands) = carrier.calls().create(account, Direction::Inbound, request, crate::now());
     let sid = call.sid.clone();

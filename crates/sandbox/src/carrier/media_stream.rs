@@ -224,7 +224,7 @@ impl<'a> Session<'a> {
                 }
                 () = party.recognised() => {}
                 message = self.socket.next() => {
-                    if let Some(end) = self.receive(message).await? {
+                    if let Some(end) = self.receive(message, party).await? {
                         return Ok(end);
                     }
                 }
@@ -236,20 +236,21 @@ impl<'a> Session<'a> {
     async fn step(&mut self, now: Instant, party: &mut Party) -> Result<bool, Failure> {
         let (mut heard, mut said) = ([SILENCE; FRAME_BYTES], [SILENCE; FRAME_BYTES]);
         let marks: Vec<_> = self.playback.step(&mut heard).collect();
-        let hung_up = party.step(now, &heard, &mut said);
+        let step = party.step(now, &heard, &mut said);
         let media = self.media(&said);
         self.line.call.state().media.frames_sent += 1;
-        let marks: Vec<_> = marks.into_iter().map(|name| self.mark(&name)).collect();
+        let mut others: Vec<_> = step.keys.into_iter().map(|key| self.dtmf(key)).collect();
+        others.extend(marks.into_iter().map(|name| self.mark(&name)));
         let socket = &mut self.socket;
         in_time(async {
             socket.feed(Message::text(media)).await?;
-            for mark in marks {
-                socket.feed(Message::text(mark)).await?;
+            for other in others {
+                socket.feed(Message::text(other)).await?;
             }
             socket.flush().await
         })
         .await?;
-        Ok(hung_up)
+        Ok(step.hung_up)
     }
 
     /// Written by hand: fifty of these a second and call.
@@ -277,6 +278,10 @@ impl<'a> Session<'a> {
         self.event("mark", &json!({ "name": name }))
     }
 
+    fn dtmf(&mut self, key: char) -> String {
+        self.event("dtmf", &json!({ "track": "inbound_track", "digit": key.to_string() }))
+    }
+
     /// A message of any kind but `connected`; its body stands under the event's name.
     fn event(&mut self, event: &str, body: &Value) -> String {
         let sequence = self.sequence.to_string();
@@ -287,9 +292,10 @@ impl<'a> Session<'a> {
     async fn receive(
         &mut self,
         message: Option<Result<Message, tungstenite::Error>>,
+        party: &mut Party,
     ) -> Result<Option<End>, Failure> {
         match message {
-            Some(Ok(Message::Text(text))) => self.obey(&text).await.map(|()| None),
+            Some(Ok(Message::Text(text))) => self.obey(&text, party).await.map(|()| None),
             Some(Ok(Message::Binary(_))) => Err(Failure::new(31950, "a binary message")),
             Some(Ok(Message::Close(_))) => Ok(Some(End::Closed)),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
@@ -305,7 +311,7 @@ impl<'a> Session<'a> {
     }
 
     /// Twilio only warns of a message it cannot understand, once. Here it ends the stream, to be noticed.
-    async fn obey(&mut self, text: &str) -> Result<(), Failure> {
+    async fn obey(&mut self, text: &str, party: &mut Party) -> Result<(), Failure> {
         let invalid = |why: &str| Failure::new(31951, format!("invalid message: {why}"));
         let message: Incoming<'_> =
             serde_json::from_str(text).map_err(|error| invalid(&error.to_string()))?;
@@ -319,12 +325,14 @@ impl<'a> Session<'a> {
                 let decoded = BASE64_STANDARD.decode_vec(media.payload.as_bytes(), &mut self.decoded);
                 decoded.map_err(|_| invalid("media.payload is not base64"))?;
                 self.playback.queue(&self.decoded)?;
+                party.arrived(&self.decoded);
                 let mut state = self.line.call.state();
                 state.media.frames_received += 1;
                 state.media.bytes_received += self.decoded.len() as u64;
             }
             "mark" => {
                 self.line.call.state().media.marks += 1;
+                party.marked();
                 // Without a name there is nothing to give back: ignored, as by Twilio.
                 let Some(name) = message.mark.and_then(|mark| mark.name) else { return Ok(()) };
                 if let Some(name) = self.playback.mark(name)? {
@@ -334,6 +342,7 @@ impl<'a> Session<'a> {
             }
             "clear" => {
                 self.line.call.state().media.clears += 1;
+                party.cleared();
                 let marks: Vec<_> = self.playback.clear().collect();
                 for name in marks {
                     let mark = self.mark(&name);

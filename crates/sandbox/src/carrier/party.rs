@@ -10,16 +10,28 @@ use tokio::{
 use super::records::{self, Call};
 use crate::{
     audio::{FRAME_BYTES, SILENCE},
-    caller::{Action, Part, Person, Utterance},
+    caller::{Action, Part, Person, Room, Utterance},
+    canned,
     speech::Speech,
 };
 
 /// How long the last words may take to be recognised once the call is over: as long as recognition may.
 const SETTLE_TIMEOUT: Duration = Duration::from_mins(2);
 
+/// What came of 20 ms, beside sound.
+#[derive(Default)]
+pub(super) struct Step {
+    /// Pressed by the person.
+    pub(super) keys: Vec<char>,
+    pub(super) hung_up: bool,
+}
+
 /// A person who has picked up.
 pub(super) struct Party {
     person: Person,
+    room: Room,
+    /// In place of the person, if the call is part of a load.
+    canned: Option<canned::Caller>,
     speech: Speech,
     call: Arc<Call>,
     answered: Instant,
@@ -34,7 +46,9 @@ pub(super) struct Party {
 impl Party {
     pub(super) fn new(part: Part, speech: Speech, call: Arc<Call>, answered: Instant) -> Self {
         Self {
+            room: Room::new(part.echo, part.noise_db),
             person: Person::new(part),
+            canned: speech.load().map(canned::Load::caller),
             speech,
             call,
             answered,
@@ -47,18 +61,56 @@ impl Party {
     /// A stream is connected, perhaps not the first one.
     pub(super) fn connected(&mut self) {
         self.silent_since = self.silent_since.or(self.last_sound);
+        if let Some(caller) = &mut self.canned {
+            caller.connected();
+        }
     }
 
-    /// Lives through 20 ms. True: the person has hung up.
-    pub(super) fn step(&mut self, now: Instant, heard: &[u8], said: &mut [u8; FRAME_BYTES]) -> bool {
-        let mut hung_up = false;
-        for action in self.person.step(now.saturating_duration_since(self.answered), heard, said) {
+    /// Audio of the agent is here, to be played.
+    pub(super) fn arrived(&mut self, mulaw: &[u8]) {
+        if let Some(caller) = &mut self.canned {
+            caller.arrived(mulaw);
+        }
+    }
+
+    /// A mark behind that audio is here.
+    pub(super) fn marked(&mut self) {
+        if let Some(caller) = &mut self.canned {
+            caller.marked();
+        }
+    }
+
+    /// What has not been played is thrown away.
+    pub(super) fn cleared(&mut self) {
+        if let Some(caller) = &mut self.canned {
+            caller.cleared();
+        }
+    }
+
+    /// Lives through 20 ms.
+    pub(super) fn step(
+        &mut self,
+        now: Instant,
+        heard: &[u8; FRAME_BYTES],
+        said: &mut [u8; FRAME_BYTES],
+    ) -> Step {
+        if let Some(caller) = &mut self.canned {
+            caller.step(now, said);
+            return Step::default();
+        }
+        let mut step = Step::default();
+        let since = now.saturating_duration_since(self.answered);
+        for action in self.person.step(since, heard, said) {
             match action {
                 Action::Recognise(utterance) => self.recognise(utterance),
-                Action::Say { text, start, end } => {
-                    self.call.record_said(records::Speech { at_ms: ms(start), until_ms: ms(end), text });
+                Action::Do { what, text, start, end } => {
+                    self.call.record_said(records::Done { at_ms: ms(start), until_ms: ms(end), what, text });
                 }
-                Action::HangUp => hung_up = true,
+                Action::Press(key) => step.keys.push(key),
+                Action::HangUp => {
+                    self.call.state().hung_up_ms = Some(ms(since));
+                    step.hung_up = true;
+                }
             }
         }
         let sound = |frame: &[u8]| frame.iter().any(|&byte| byte != SILENCE);
@@ -70,7 +122,8 @@ impl Party {
                 *longest = silence.max(*longest);
             }
         }
-        hung_up
+        self.room.step(heard, said);
+        step
     }
 
     /// Waits until something has been recognised, and tells the person. Never returns while nothing is

@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::Account;
+use super::{Account, machine::Detection};
+use crate::caller::What;
 
 /// Finished calls that are remembered; older ones are forgotten.
 const FINISHED_LIMIT: usize = 1000;
@@ -109,6 +110,8 @@ pub(super) struct Request {
     pub(super) timeout: Duration,
     /// How long it may last once answered.
     pub(super) time_limit: Duration,
+    /// To tell people and answering machines apart, if that is wanted.
+    pub(super) detection: Option<Detection>,
 }
 
 /// What the REST API asks of a live call.
@@ -123,6 +126,16 @@ pub(super) enum Command {
 pub(super) struct CallError {
     pub(super) code: u32,
     pub(super) message: String,
+}
+
+/// Something the person did, in milliseconds since the call was answered.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub(super) struct Done {
+    pub(super) at_ms: u64,
+    pub(super) until_ms: u64,
+    pub(super) what: What,
+    /// What was said, the sound's name, or the keys.
+    pub(super) text: String,
 }
 
 /// A stretch of speech, in milliseconds since the call was answered.
@@ -171,7 +184,11 @@ pub(super) struct State {
     pub(super) ended_by: Option<EndedBy>,
     pub(super) error: Option<CallError>,
     pub(super) callbacks: Vec<CallbackRecord>,
-    pub(super) said: Vec<Speech>,
+    pub(super) said: Vec<Done>,
+    /// Milliseconds since the call was answered.
+    pub(super) hung_up_ms: Option<u64>,
+    /// What the carrier takes to have answered, if it was asked.
+    pub(super) answered_by: Option<&'static str>,
     /// By time.
     pub(super) heard: Vec<Speech>,
     pub(super) media: Media,
@@ -224,8 +241,8 @@ impl Call {
         self.state().callbacks.push(CallbackRecord { status, http_status });
     }
 
-    pub(super) fn record_said(&self, speech: Speech) {
-        self.state().said.push(speech);
+    pub(super) fn record_said(&self, done: Done) {
+        self.state().said.push(done);
     }
 
     /// Recognition may finish out of order.
@@ -259,7 +276,9 @@ impl Call {
             "dialled_at_ms": self.created.as_millisecond(),
             "answered_at_ms": millisecond(state.answered),
             "ended_at_ms": millisecond(state.ended),
+            "answered_by": state.answered_by,
             "said": state.said,
+            "hung_up_ms": state.hung_up_ms,
             "heard": state.heard,
             "callbacks": state.callbacks,
             "media": state.media,
@@ -299,6 +318,8 @@ impl Calls {
             error: None,
             callbacks: Vec::new(),
             said: Vec::new(),
+            hung_up_ms: None,
+            answered_by: None,
             heard: Vec::new(),
             media: Media::default(),
             settled: false,
@@ -357,6 +378,7 @@ mod tests {
             events: vec![],
             timeout: Duration::from_mins(1),
             time_limit: Duration::from_mins(1),
+            detection: None,
         }
     }
 

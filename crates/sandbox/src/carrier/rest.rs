@@ -17,13 +17,15 @@ use serde_json::{Value, json};
 use tokio::{sync::mpsc::error::TrySendError, time::timeout};
 
 use super::{
-    Account, Carrier, calls, numbers,
+    Account, Carrier, calls,
+    machine::Detection,
+    numbers,
     records::{self, Call, Command, Direction, Instructions, Status, StatusEvent},
 };
 
 pub(super) const API_VERSION: &str = "2010-04-01";
 /// The number whose calls the carrier refuses to make.
-const REFUSED: &str = "+14155550152";
+pub(super) const REFUSED: &str = "+14155550152";
 /// The number that is dialled without the request for it ever being answered.
 const UNANSWERED: &str = "+14155550160";
 /// How long a client may wait for an answer that does not come; none waits that long.
@@ -274,6 +276,7 @@ fn validate(carrier: &Carrier, account: &Account, fields: &Fields) -> Result<rec
         events: events(fields)?,
         timeout: seconds(fields, "Timeout")?.unwrap_or(TIMEOUT_DEFAULT),
         time_limit: seconds(fields, "TimeLimit")?.unwrap_or(TIME_LIMIT_DEFAULT).min(TIME_LIMIT_MAX),
+        detection: Detection::asked(fields)?,
     })
 }
 
@@ -360,7 +363,7 @@ fn resource(carrier: &Carrier, call: &Call) -> Value {
         // Rated minutes after a real call; here never.
         "price": null,
         "price_unit": "USD",
-        "answered_by": null,
+        "answered_by": state.answered_by,
         "annotation": null,
         "caller_name": null,
         "forwarded_from": null,

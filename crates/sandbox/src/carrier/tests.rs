@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Account, OWNED_NUMBER, callbacks::signature};
 use crate::{
     audio::{FRAME_BYTES, SILENCE},
-    caller::{Callers, Line, Part},
+    caller::{Act, After, Callers, Deed, Line, Part, What},
     speech::{Speech, local_client},
 };
 
@@ -67,9 +67,20 @@ impl Drop for World {
 }
 
 pub(super) fn callers() -> Callers {
-    let line = |text: &str| Line { text: text.to_owned(), audio: vec![0x80; 320].into() };
-    let part =
-        Part { pause: Duration::ZERO, lines: vec![line("goodbye")], when_nobody_speaks: line("hello?") };
+    let line = |text: &str| Line { what: What::Say, text: text.to_owned(), audio: vec![0x80; 320].into() };
+    let goodbye = Act {
+        after: After::Reply,
+        wait: Duration::ZERO,
+        deed: Deed::Sound(line("goodbye")),
+        then_hang_up: false,
+    };
+    let part = Part {
+        acts: vec![goodbye],
+        when_nobody_speaks: Some(line("hello?")),
+        machine: false,
+        echo: None,
+        noise_db: None,
+    };
     // Nobody listens on the discard port: what is heard is never understood.
     Callers::with_part(Speech::connect("http://127.0.0.1:9").unwrap(), part)
 }
@@ -196,7 +207,7 @@ impl World {
 pub(super) struct Stream {
     socket: WebSocket,
     headers: HeaderMap,
-    start: Value,
+    pub(super) start: Value,
 }
 
 impl Stream {

@@ -1,6 +1,6 @@
 //! `GET /v1/listen`: the parameters of a live transcription, and its socket.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -22,7 +22,10 @@ use super::{
     Refusal, RequestId, Server, messages, parameter,
     session::{Output, Session},
 };
-use crate::speech::Speech;
+use crate::{
+    behaviour::{Interruption, Service},
+    speech::Speech,
+};
 
 /// A stream without audio and `KeepAlive` is closed after this time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -111,6 +114,7 @@ impl Options {
 pub(super) async fn listen(
     State(server): State<Arc<Server>>,
     Extension(id): Extension<RequestId>,
+    Extension(service): Extension<Service>,
     Query(query): Query<Vec<(String, String)>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
@@ -124,9 +128,16 @@ pub(super) async fn listen(
     };
     let (speech, stop) = (server.speech.clone(), server.stop.clone());
     upgrade.on_upgrade(async move |socket| {
-        let session = Session::new(options, id.0);
-        let (mut sink, stream) = socket.split();
-        if let Some(close) = run(session, &speech, stream, &mut sink, &stop).await {
+        let (mut sink, mut stream) = socket.split();
+        let closed = if service.interruption == Some(Interruption::Silent) {
+            ignore(&mut stream, &stop).await;
+            None
+        } else {
+            let session = Session::new(options, id.0);
+            run(session, &speech, service.interruption, &mut stream, &mut sink, &stop).await
+        };
+        // Without a close the connection is cut.
+        if let Some(close) = closed {
             // The client may be gone already; then there is nobody to tell.
             drop(timeout(SEND_TIMEOUT, sink.send(Message::Close(Some(close)))).await);
         }
@@ -144,15 +155,21 @@ enum Control {
     Configure,
 }
 
-/// Moves messages between the socket, the session and the engine. The close to send, if the client is there.
+/// Reads what the client sends until it leaves, and says nothing.
+async fn ignore<E>(stream: &mut (impl Stream<Item = Result<Message, E>> + Unpin), stop: &CancellationToken) {
+    stop.run_until_cancelled(async { while let Some(Ok(_)) = stream.next().await {} }).await;
+}
+
+/// Moves messages between the socket, the session and the engine. The close to send, if the client is there
+/// and no interruption has come before the first words.
 async fn run<E>(
     mut session: Session,
     speech: &Speech,
-    stream: impl Stream<Item = Result<Message, E>>,
+    interruption: Option<Interruption>,
+    stream: &mut (impl Stream<Item = Result<Message, E>> + Unpin),
     sink: &mut (impl Sink<Message> + Unpin),
     stop: &CancellationToken,
 ) -> Option<CloseFrame> {
-    let mut stream = pin!(stream);
     let mut decodes = JoinSet::new();
     let mut deadline = Instant::now() + IDLE_TIMEOUT;
     let mut out = Vec::new();
@@ -196,7 +213,16 @@ async fn run<E>(
         }
         for output in out.drain(..) {
             match output {
+                Output::Send(message) if interruption.is_some() && messages::has_words(&message) => {
+                    if interruption != Some(Interruption::Break) {
+                        ignore(stream, stop).await;
+                    }
+                    return None;
+                }
                 Output::Send(message) => {
+                    if let Some(load) = speech.load() {
+                        load.transcribed(&message);
+                    }
                     let sent = timeout(SEND_TIMEOUT, sink.send(Message::text(message.to_string()))).await;
                     let Ok(Ok(())) = sent else { return None };
                 }
@@ -288,10 +314,11 @@ mod tests {
             tokio::time::sleep(wait).await;
             Ok::<_, Error>(message)
         });
+        let mut stream = Box::pin(stream.chain(stream::pending()));
         let mut sink = Box::pin(sink::drain());
         let started = Instant::now();
         let stop = CancellationToken::new();
-        let close = run(session, &speech, stream.chain(stream::pending()), &mut sink, &stop).await.unwrap();
+        let close = run(session, &speech, None, &mut stream, &mut sink, &stop).await.unwrap();
         (close.code, close.reason.to_string(), started.elapsed())
     }
 

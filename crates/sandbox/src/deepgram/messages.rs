@@ -59,6 +59,11 @@ pub(super) fn results(request_id: &str, span: Span, words: &[Word], how: Option<
     })
 }
 
+/// Whether a message says words.
+pub(super) fn has_words(message: &Value) -> bool {
+    message["channel"]["alternatives"][0]["transcript"].as_str().is_some_and(|text| !text.is_empty())
+}
+
 /// Speech began here.
 pub(super) fn speech_started(at: Duration) -> Value {
     json!({"type": "SpeechStarted", "channel": [0], "timestamp": at.as_secs_f64()})

@@ -2,8 +2,11 @@
 //!
 //! Hearing and speaking are real, done by the offline engines: a transcript comes from the audio that
 //! arrived and from nothing else. Here are the routes, authentication and errors; the streams are in
-//! `listen` (socket), `session` (decisions), `messages` (shapes) and in `speak`.
+//! `listen` (socket), `session` (decisions), `messages` (shapes) and in `speak`. What fails on purpose is
+//! decided by the key, in `behaviour`.
 
+#[cfg(test)]
+mod fault_tests;
 mod listen;
 mod messages;
 mod session;
@@ -14,7 +17,10 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::AUTHORIZATION},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{AUTHORIZATION, RETRY_AFTER},
+    },
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -22,33 +28,39 @@ use axum::{
 use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::speech::Speech;
+use crate::{
+    behaviour::{self, Admission, Keys, Part},
+    speech::Speech,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("dg-request-id");
 
-/// The server's routes; `api_key` is the one key it accepts.
+const LISTEN: &str = "/v1/listen";
+const SPEAK: &str = "/v1/speak";
+
+/// The server's routes; `api_key` is its own key, others come by `/sandbox/keys`.
 ///
-/// Live streams end when the router is dropped, as it is when its server stops.
-pub(crate) fn router(speech: Speech, api_key: String) -> Router {
-    let stop = CancellationToken::new();
-    let server = Server { speech, api_key, stop: stop.clone(), _stop_on_drop: stop.drop_guard() };
-    let server = Arc::new(server);
+/// Live streams end with the token, and when the router is dropped, as it is when its server stops.
+pub(crate) fn router(speech: Speech, api_key: String, stop: &CancellationToken) -> Router {
+    let stop = stop.child_token();
+    let keys = Arc::new(Keys::new(api_key, &[Part::Listen, Part::Speak]));
+    let server = Server { speech, stop: stop.clone(), _stop_on_drop: stop.drop_guard() };
     Router::new()
-        .route("/v1/listen", get(listen::listen))
-        .route("/v1/speak", post(speak::speak))
+        .route(LISTEN, get(listen::listen))
+        .route(SPEAK, post(speak::speak))
         .fallback(async |request: Request| {
             let id = request_id(&request);
             Refusal::new(StatusCode::NOT_FOUND, "NOT_FOUND", "Not Found").with(&id)
         })
-        .layer(middleware::from_fn_with_state(Arc::clone(&server), admit))
+        .layer(middleware::from_fn_with_state(Arc::clone(&keys), admit))
+        .with_state(Arc::new(server))
+        .merge(behaviour::router(keys))
         .layer(DefaultBodyLimit::max(64 * 1024))
-        .with_state(server)
 }
 
 /// What the routes share.
 struct Server {
     speech: Speech,
-    api_key: String,
     /// Cancelled when the server is gone: upgraded sockets outlive their request.
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
@@ -58,16 +70,33 @@ struct Server {
 #[derive(Debug, Clone)]
 struct RequestId(String);
 
-/// Gives every request its id, and refuses those without the key.
-async fn admit(State(server): State<Arc<Server>>, mut request: Request, next: Next) -> Response {
+/// Gives every request its id, and refuses those without a key and those that are to fail.
+async fn admit(State(keys): State<Arc<Keys>>, mut request: Request, next: Next) -> Response {
     let id = RequestId(uuid());
-    let mut response = if authorized(request.headers(), &server.api_key) {
-        request.extensions_mut().insert(id.clone());
-        // The request's handler must not keep the server alive.
-        drop(server);
-        next.run(request).await
-    } else {
-        Refusal::new(StatusCode::UNAUTHORIZED, "INVALID_AUTH", "Invalid credentials.").with(&id)
+    let part = match request.uri().path() {
+        LISTEN => Some(Part::Listen),
+        SPEAK => Some(Part::Speak),
+        _ => None,
+    };
+    let admission = key(request.headers()).map_or(Admission::Unknown, |key| keys.admit(key, part));
+    let mut response = match admission {
+        Admission::Served(service) => {
+            request.extensions_mut().insert(id.clone());
+            request.extensions_mut().insert(service);
+            next.run(request).await
+        }
+        Admission::Unknown => {
+            Refusal::new(StatusCode::UNAUTHORIZED, "INVALID_AUTH", "Invalid credentials.").with(&id)
+        }
+        Admission::Refused => {
+            let message = "The service is temporarily unavailable.";
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message).with(&id)
+        }
+        Admission::RateLimited => {
+            let message = "Too many requests. Please try again later.";
+            let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS", message);
+            ([(RETRY_AFTER, "1")], refusal.with(&id)).into_response()
+        }
     };
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -75,12 +104,10 @@ async fn admit(State(server): State<Arc<Server>>, mut request: Request, next: Ne
     response
 }
 
-/// Whether the `Authorization` header has the key, as `Token` or as `Bearer`.
-fn authorized(headers: &HeaderMap, api_key: &str) -> bool {
-    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    value.and_then(|value| value.split_once(' ')).is_some_and(|(scheme, key)| {
-        (scheme.eq_ignore_ascii_case("token") || scheme.eq_ignore_ascii_case("bearer")) && key == api_key
-    })
+/// The key in the `Authorization` header, as `Token` or as `Bearer`.
+fn key(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, key) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("token") || scheme.eq_ignore_ascii_case("bearer")).then_some(key)
 }
 
 /// A request that is not served: Deepgram's error body and its `dg-error` header.
@@ -155,14 +182,15 @@ mod tests {
 
     /// A server whose engine speaks a tone of 0.5 s, whatever the text, and hears "Good morning." in
     /// everything. Stops when the tasks are dropped.
-    async fn server(tasks: &mut JoinSet<()>) -> String {
+    pub(super) async fn server(tasks: &mut JoinSet<()>) -> String {
         let tone: Vec<u8> = [4000_i16, -4000].repeat(6000).into_iter().flat_map(i16::to_le_bytes).collect();
         let engine = Router::new()
             .route("/synthesize", post(async || tone))
             .route("/transcribe", post(async |_: Bytes| Json(json!({"text": "Good morning."}))))
             .layer(DefaultBodyLimit::disable());
         let engine = serve(engine, tasks).await;
-        serve(router(Speech::connect(&engine).unwrap(), "secret".to_owned()), tasks).await
+        let speech = Speech::connect(&engine).unwrap();
+        serve(router(speech, "secret".to_owned(), &CancellationToken::new()), tasks).await
     }
 
     async fn speak(url: &str, query: &str, key: &str, text: &str) -> reqwest::Response {
@@ -266,12 +294,12 @@ mod tests {
     #[test]
     fn the_key_is_accepted_as_token_and_as_bearer_and_nothing_else_is() {
         for good in ["Token secret", "token secret", "Bearer secret", "bearer secret"] {
-            assert!(authorized(&headers(good), "secret"), "{good}");
+            assert_eq!(key(&headers(good)), Some("secret"), "{good}");
         }
         for bad in ["Token wrong", "Basic secret", "secret", "Token secret ", "Token"] {
-            assert!(!authorized(&headers(bad), "secret"), "{bad}");
+            assert_ne!(key(&headers(bad)), Some("secret"), "{bad}");
         }
-        assert!(!authorized(&HeaderMap::new(), "secret"));
+        assert_eq!(key(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::{iter, sync::Arc};
 
 use axum::{
     Extension, Json,
-    body::Body,
     extract::{Query, State, rejection::JsonRejection},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
@@ -14,7 +13,11 @@ use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 
 use super::{Refusal, RequestId, Server, parameter};
-use crate::{audio, speech::Speech};
+use crate::{
+    audio,
+    behaviour::{self, Interruption, Service},
+    speech::Speech,
+};
 
 /// Longest text, in characters.
 const MAX_CHARS: usize = 2000;
@@ -119,17 +122,19 @@ impl Options {
 pub(super) async fn speak(
     State(server): State<Arc<Server>>,
     Extension(id): Extension<RequestId>,
+    Extension(service): Extension<Service>,
     Query(query): Query<Vec<(String, String)>>,
     body: Result<Json<Speak>, JsonRejection>,
 ) -> Response {
-    match answer(&server.speech, &query, body).await {
+    match answer(&server, service.interruption, &query, body).await {
         Ok(response) => response,
         Err(refusal) => refusal.with(&id),
     }
 }
 
 async fn answer(
-    speech: &Speech,
+    server: &Server,
+    interruption: Option<Interruption>,
     query: &[(String, String)],
     body: Result<Json<Speak>, JsonRejection>,
 ) -> Result<Response, Refusal> {
@@ -147,21 +152,30 @@ async fn answer(
     let Some(first) = sentences.next() else {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "PAYLOAD_ERROR", "there is no text to speak"));
     };
+    let headers = [("dg-model-name", options.model.clone()), ("dg-char-count", chars.to_string())];
+    let content_type = [(CONTENT_TYPE, options.content_type())];
+    let respond = |audio| (content_type, headers, audio).into_response();
+    if interruption == Some(Interruption::Silent) {
+        return Ok(respond(behaviour::body(stream::empty(), interruption, server.stop.clone())));
+    }
     // The first sentence before the status: what fails afterwards can only cut the stream.
-    let first = options.audio(speech, &first).await.map_err(|error| {
+    let mut first = options.audio(&server.speech, &first).await.map_err(|error| {
         tracing::warn!(%error, "the speech engine failed");
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_SERVER_ERROR", "the speech engine failed")
     })?;
-    let headers = [("dg-model-name", options.model.clone()), ("dg-char-count", chars.to_string())];
-    let content_type = [(CONTENT_TYPE, options.content_type())];
+    if interruption.is_some() {
+        // Whole samples, of one byte or two.
+        first.truncate(first.len() / 4 * 2);
+        sentences = Vec::new().into_iter();
+    }
     let header = options.wav.then(|| options.header());
     let start = stream::iter(header.into_iter().chain(iter::once(first)).map(anyhow::Ok));
-    let speech = speech.clone();
+    let speech = server.speech.clone();
     let rest = stream::iter(sentences).then(move |sentence| {
         let (speech, options) = (speech.clone(), options.clone());
         async move { options.audio(&speech, &sentence).await }
     });
-    Ok((content_type, headers, Body::from_stream(start.chain(rest))).into_response())
+    Ok(respond(behaviour::body(start.chain(rest), interruption, server.stop.clone())))
 }
 
 /// The text cut after its sentences, so that the first can be heard while the others are spoken.

@@ -1,9 +1,32 @@
 //! The scripted model: what it answers to a conversation, and that answer in the API's forms.
 //!
 //! It reads nothing but the messages it is sent, so an error in hearing changes what it says.
+//!
+//! ```json
+//! {
+//!   "default": "I'm sorry, could you say that again?",
+//!   "when_silent": "Are you still there?",
+//!   "rules": [{
+//!     "about": "ignored",
+//!     "words": ["stock", "how many"],
+//!     "after_ms": 1500,
+//!     "say": "Let me look.",
+//!     "calls": [{"name": "count", "arguments": {"what": "cakes"}}],
+//!     "then": "We have {result} of them."
+//!   }]
+//! }
+//! ```
+//!
+//! The first rule with a word (or some in a row) of the last user message answers: after so many milliseconds
+//! it says its text and calls its tools, those of them that the request offers. `call` is for one tool. Once
+//! the tools have answered it says `then`, in which `{result}` stands for the content of the last answer; or
+//! nothing more. No rule: `default`. `when_silent` is for a request that ends with a note of the system, if
+//! it is given. All but `words` may be left out.
+
+use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
 use super::{Completion, Message, tokens};
@@ -15,21 +38,41 @@ const ARGUMENT_PIECE: usize = 4;
 
 /// What the scripted model knows.
 #[derive(Debug, Deserialize)]
-pub(super) struct Script {
+#[serde(deny_unknown_fields)]
+pub(crate) struct Script {
+    #[serde(default, rename = "about")]
+    _about: IgnoredAny,
+    #[serde(default = "not_understood")]
     default: String,
+    when_silent: Option<String>,
+    #[serde(default)]
     rules: Vec<Rule>,
+}
+
+fn not_understood() -> String {
+    "I'm sorry, could you say that again?".to_owned()
 }
 
 /// An answer to anything that has one of these words.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Rule {
+    #[serde(default, rename = "about")]
+    _about: IgnoredAny,
     words: Vec<String>,
+    #[serde(default)]
+    after_ms: u64,
+    #[serde(default)]
     say: String,
     call: Option<Call>,
+    #[serde(default)]
+    calls: Vec<Call>,
+    then: Option<String>,
 }
 
 /// A call of a tool.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Call {
     name: String,
     arguments: Value,
@@ -38,8 +81,11 @@ pub(super) struct Call {
 /// What the model answers.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Reply {
+    /// Time until the first token.
+    pub(super) after: Duration,
     pub(super) text: String,
-    pub(super) call: Option<Call>,
+    /// Calls of tools, in parallel.
+    pub(super) calls: Vec<Call>,
 }
 
 impl Script {
@@ -48,39 +94,61 @@ impl Script {
         serde_json::from_str(SCRIPT).context("scripts/model.json is not a script")
     }
 
-    /// The answer to a conversation: to its last user message, or nothing more after a tool's result.
+    /// The answer to a conversation: to its last user message, to the results of tools, or to a note.
     pub(super) fn reply(&self, request: &Completion) -> Reply {
-        if request.messages.last().is_some_and(|message| message.role == "tool") {
-            return Reply::default();
+        let messages = &request.messages;
+        let last_said = messages.iter().rposition(|message| message.role == "user");
+        let said = words(&last_said.map(|at| messages[at].text()).unwrap_or_default());
+        let rule = self.rules.iter().find(|rule| rule.words.iter().any(|word| said.contains(&words(word))));
+        // The first message is the prompt.
+        let noted = messages.len() > 1 && messages.last().is_some_and(Message::is_note);
+        if noted && let Some(text) = &self.when_silent {
+            return Reply::say(text.clone());
         }
-        let said = request.messages.iter().rev().find(|message| message.role == "user").map(Message::text);
-        let said = said.unwrap_or_default().to_lowercase();
-        let words: Vec<&str> = said.split(|c: char| !c.is_alphanumeric()).collect();
-        let Some(rule) =
-            self.rules.iter().find(|rule| rule.words.iter().any(|word| words.contains(&word.as_str())))
-        else {
-            return Reply { text: self.default.clone(), call: None };
-        };
+        let result = messages.iter().rposition(|message| message.role == "tool");
+        if !noted
+            && result > last_said
+            && let Some(result) = result
+        {
+            let then = rule.and_then(|rule| rule.then.as_ref());
+            return Reply::say(
+                then.map_or_else(String::new, |then| then.replace("{result}", &messages[result].text())),
+            );
+        }
+        let Some(rule) = rule else { return Reply::say(self.default.clone()) };
         let allowed = request.tool_choice.as_ref().is_none_or(|choice| choice != "none");
         let offered =
-            |call: &Call| allowed && request.tools.iter().any(|tool| tool.function.name == call.name);
-        Reply { text: rule.say.clone(), call: rule.call.clone().filter(offered) }
+            |call: &&Call| allowed && request.tools.iter().any(|tool| tool.function.name == call.name);
+        Reply {
+            after: Duration::from_millis(rule.after_ms),
+            text: rule.say.clone(),
+            calls: rule.call.iter().chain(&rule.calls).filter(offered).cloned().collect(),
+        }
     }
 }
 
+/// The words of a text, in lower case, each between two spaces: a text contains another's words in a row if
+/// it does as a string.
+fn words(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.fold(" ".to_owned(), |all, word| all + word + " ")
+}
+
 impl Reply {
-    fn arguments(&self) -> String {
-        self.call.as_ref().map(|call| call.arguments.to_string()).unwrap_or_default()
+    fn say(text: String) -> Self {
+        Self { text, ..Self::default() }
     }
 
     /// Why the answer ends where it ends.
     pub(super) fn finish_reason(&self) -> &'static str {
-        if self.call.is_some() { "tool_calls" } else { "stop" }
+        if self.calls.is_empty() { "stop" } else { "tool_calls" }
     }
 
     /// The estimated tokens of the answer to a prompt of so many.
     pub(super) fn usage(&self, prompt: usize) -> Value {
-        let completion = tokens(&self.text) + self.call.as_ref().map_or(0, |_| tokens(&self.arguments()));
+        let arguments = self.calls.iter().map(|call| tokens(&call.arguments.to_string()));
+        let completion = tokens(&self.text) + arguments.sum::<usize>();
         json!({
             "prompt_tokens": prompt,
             "completion_tokens": completion,
@@ -90,30 +158,33 @@ impl Reply {
         })
     }
 
-    /// The whole answer, for a request that does not stream.
-    pub(super) fn message(&self, call_id: &str) -> Value {
+    /// The whole answer, for a request that does not stream. There is an id for every call.
+    pub(super) fn message(&self, ids: &[String]) -> Value {
         let content =
-            if self.call.is_some() && self.text.is_empty() { Value::Null } else { json!(self.text) };
+            if !self.calls.is_empty() && self.text.is_empty() { Value::Null } else { json!(self.text) };
         let mut message = json!({"role": "assistant", "content": content, "refusal": null});
-        if let Some(call) = &self.call {
-            let function = json!({"name": call.name, "arguments": self.arguments()});
-            message["tool_calls"] = json!([{"id": call_id, "type": "function", "function": function}]);
+        if !self.calls.is_empty() {
+            let call = |(call, id): (&Call, &String)| {
+                let function = json!({"name": call.name, "arguments": call.arguments.to_string()});
+                json!({"id": id, "type": "function", "function": function})
+            };
+            message["tool_calls"] = self.calls.iter().zip(ids).map(call).collect();
         }
         message
     }
 
-    /// The answer token by token: the `choices` of every chunk.
-    pub(super) fn choices(&self, call_id: &str) -> Vec<Value> {
+    /// The answer token by token: the `choices` of every chunk. There is an id for every call.
+    pub(super) fn choices(&self, ids: &[String]) -> Vec<Value> {
         let mut deltas = vec![json!({"role": "assistant", "content": "", "refusal": null})];
         deltas.extend(self.text.split_inclusive(' ').map(|token| json!({"content": token})));
-        if let Some(call) = &self.call {
+        for (index, (call, id)) in self.calls.iter().zip(ids).enumerate() {
             let function = json!({"name": call.name, "arguments": ""});
-            let call = json!({"index": 0, "id": call_id, "type": "function", "function": function});
-            deltas.push(json!({"tool_calls": [call]}));
-            let arguments: Vec<char> = self.arguments().chars().collect();
+            let begun = json!({"index": index, "id": id, "type": "function", "function": function});
+            deltas.push(json!({"tool_calls": [begun]}));
+            let arguments: Vec<char> = call.arguments.to_string().chars().collect();
             deltas.extend(arguments.chunks(ARGUMENT_PIECE).map(|piece| {
                 let function = json!({"arguments": piece.iter().collect::<String>()});
-                json!({"tool_calls": [{"index": 0, "function": function}]})
+                json!({"tool_calls": [{"index": index, "function": function}]})
             }));
         }
         let running = deltas.into_iter().map(|delta| (delta, None));
@@ -136,8 +207,28 @@ mod tests {
         })
     }
 
+    /// That request, and what came after it.
+    fn then(text: &str, after: &[(&str, &str)]) -> Value {
+        let mut body = said(text);
+        let messages = body["messages"].as_array_mut().unwrap();
+        messages.extend(after.iter().map(|(role, content)| json!({"role": role, "content": content})));
+        body
+    }
+
+    fn by(script: &Script, body: &Value) -> Reply {
+        script.reply(&Completion::parse(body.to_string().as_bytes()).unwrap())
+    }
+
     fn reply(body: &Value) -> Reply {
-        Script::load().unwrap().reply(&Completion::parse(body.to_string().as_bytes()).unwrap())
+        by(&Script::load().unwrap(), body)
+    }
+
+    fn script(body: Value) -> Script {
+        serde_json::from_value(body).unwrap()
+    }
+
+    fn ids() -> [String; 2] {
+        ["call_1", "call_2"].map(str::to_owned)
     }
 
     #[test]
@@ -147,48 +238,91 @@ mod tests {
             hours.text,
             "On Saturday we close at six in the evening. Can I help you with anything else?"
         );
-        assert_eq!(hours.call, None);
+        assert_eq!(hours.calls, []);
         let farewell = reply(&said("No, thank you very much. Goodbye."));
         assert_eq!(farewell.text, "Thank you for ordering with us. Goodbye.");
-        assert_eq!(farewell.call.unwrap().name, "end_call");
+        assert_eq!(farewell.calls[0].name, "end_call");
         assert_eq!(reply(&said("Purple elephants.")).text, "I'm sorry, could you say that again?");
     }
 
     #[test]
     fn only_whole_words_of_the_last_user_message_count() {
         assert_eq!(reply(&said("She disclosed it.")).text, "I'm sorry, could you say that again?");
-        let mut conversation = said("When do you close?");
+        let mut conversation = then("When do you close?", &[("assistant", "At six.")]);
         let messages = conversation["messages"].as_array_mut().unwrap();
-        messages.push(json!({"role": "assistant", "content": "At six."}));
         messages.push(json!({"role": "user", "content": [{"type": "text", "text": "Bye!"}]}));
         assert_eq!(reply(&conversation).text, "Thank you for ordering with us. Goodbye.");
+    }
+
+    #[test]
+    fn a_word_of_a_rule_may_be_some_in_a_row_in_any_case() {
+        let script = script(json!({"default": "No.", "rules": [{"words": ["Don't know"], "say": "Yes."}]}));
+        assert_eq!(by(&script, &said("I don't - know.")).text, "Yes.");
+        assert_eq!(by(&script, &said("Know, don't I?")).text, "No.");
     }
 
     #[test]
     fn a_tool_is_called_only_if_it_may_be() {
         let mut body = said("Goodbye.");
         body["tool_choice"] = json!("none");
-        assert_eq!(reply(&body).call, None);
+        assert_eq!(reply(&body).calls, []);
         body["tool_choice"] = json!("auto");
-        assert!(reply(&body).call.is_some());
+        assert_eq!(reply(&body).calls.len(), 1);
         body["tools"] = json!([]);
-        assert_eq!(reply(&body).call, None);
+        assert_eq!(reply(&body).calls, []);
     }
 
     #[test]
     fn nothing_more_is_said_after_the_result_of_a_tool() {
-        let mut body = said("Goodbye.");
-        let messages = body["messages"].as_array_mut().unwrap();
-        messages.push(json!({"role": "tool", "tool_call_id": "call_1", "content": "ok"}));
-        let reply = reply(&body);
+        let reply = reply(&then("Goodbye.", &[("tool", "ok")]));
         assert_eq!(reply, Reply::default());
         assert_eq!(reply.finish_reason(), "stop");
     }
 
     #[test]
+    fn the_rule_that_called_says_what_the_tools_answered() {
+        let rules = json!([{"words": ["cakes"], "call": {"name": "end_call", "arguments": {}}, "after_ms": 900,
+                            "then": "There are {result}."}]);
+        let script = script(json!({ "rules": rules }));
+        let first = by(&script, &said("Any cakes?"));
+        assert_eq!((first.calls.len(), first.after), (1, Duration::from_millis(900)));
+        let results = [("tool", "none"), ("tool", "three")];
+        assert_eq!(by(&script, &then("Any cakes?", &results)), Reply::say("There are three.".to_owned()));
+        let filled = [("tool", "three"), ("assistant", "One moment, please.")];
+        assert_eq!(by(&script, &then("Any cakes?", &filled)).text, "There are three.");
+        let again = [("tool", "three"), ("user", "Any cakes at all?")];
+        assert_eq!(by(&script, &then("Any cakes?", &again)), first, "a new question");
+    }
+
+    #[test]
+    fn a_note_is_answered_by_what_is_said_to_the_silent() {
+        let mut asking = json!({"when_silent": "Hello?", "rules": [{"words": ["close"], "say": "At six."}]});
+        let noted = then("When do you close?", &[("assistant", "At six."), ("system", "Silence.")]);
+        let script_with = script(asking.clone());
+        assert_eq!(by(&script_with, &noted), Reply::say("Hello?".to_owned()));
+        assert_eq!(by(&script_with, &said("When do you close?")).text, "At six.");
+        let mut prompt = said("");
+        prompt["messages"].as_array_mut().unwrap().truncate(1);
+        assert_eq!(by(&script_with, &prompt).text, not_understood(), "a prompt is no note");
+        asking.as_object_mut().unwrap().remove("when_silent");
+        assert_eq!(by(&script(asking), &noted).text, "At six.");
+    }
+
+    #[test]
+    fn a_script_with_a_mistake_is_none() {
+        for wrong in [
+            json!({"rules": [{"words": ["a"], "says": "b"}]}),
+            json!({"rules": [{"say": "b"}]}),
+            json!({"when_quiet": "b"}),
+        ] {
+            assert!(serde_json::from_value::<Script>(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn a_streamed_answer_comes_in_small_deltas_that_join_to_the_whole() {
         let reply = reply(&said("Goodbye."));
-        let choices = reply.choices("call_1");
+        let choices = reply.choices(&ids());
         let deltas: Vec<&Value> = choices.iter().map(|choices| &choices[0]["delta"]).collect();
         assert_eq!(*deltas[0], json!({"role": "assistant", "content": "", "refusal": null}));
         let text: String = deltas.iter().filter_map(|delta| delta["content"].as_str()).collect();
@@ -203,22 +337,28 @@ mod tests {
     }
 
     #[test]
-    fn long_arguments_come_in_pieces() {
-        let arguments = json!({"name": "Zoë Ångström", "day": "Saturday"});
-        let call = Call { name: "book".to_owned(), arguments: arguments.clone() };
-        let choices = Reply { text: String::new(), call: Some(call) }.choices("call_1");
-        let pieces: Vec<&str> = choices
-            .iter()
-            .filter_map(|choices| choices[0]["delta"]["tool_calls"][0]["function"]["arguments"].as_str())
-            .collect();
-        assert!(pieces.len() > 5);
-        assert_eq!(serde_json::from_str::<Value>(&pieces.concat()).unwrap(), arguments);
+    fn parallel_calls_have_their_own_index_and_id_and_long_arguments_come_in_pieces() {
+        let arguments = [json!({"name": "Zoë Ångström", "day": "Saturday"}), json!({"day": "Sunday"})];
+        let calls = arguments.clone().map(|arguments| Call { name: "book".to_owned(), arguments });
+        let reply = Reply { calls: calls.into(), ..Reply::default() };
+        let choices = reply.choices(&ids());
+        for (index, arguments) in arguments.iter().enumerate() {
+            let deltas = choices.iter().map(|choices| &choices[0]["delta"]["tool_calls"][0]);
+            let own: Vec<&Value> = deltas.filter(|call| call["index"] == index).collect();
+            assert_eq!(own[0]["id"], ids()[index]);
+            let pieces: Vec<&str> =
+                own.iter().filter_map(|call| call["function"]["arguments"].as_str()).collect();
+            assert!(pieces.len() > 4);
+            assert_eq!(serde_json::from_str::<Value>(&pieces.concat()).unwrap(), *arguments);
+            assert_eq!(reply.message(&ids())["tool_calls"][index]["id"], ids()[index]);
+        }
     }
 
     #[test]
     fn a_whole_answer_has_the_text_and_the_call() {
-        let message = reply(&said("Goodbye.")).message("call_1");
+        let message = reply(&said("Goodbye.")).message(&ids());
         assert_eq!(message["content"], "Thank you for ordering with us. Goodbye.");
         assert_eq!(message["tool_calls"][0]["function"], json!({"name": "end_call", "arguments": "{}"}));
+        assert_eq!(message["tool_calls"].as_array().unwrap().len(), 1);
     }
 }

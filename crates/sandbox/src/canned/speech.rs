@@ -1,0 +1,112 @@
+//! Canned speech: what a transcriber understands, and how a voice sounds, without any engine.
+
+use std::sync::LazyLock;
+
+use super::Load;
+use crate::audio::{self, SAMPLE_RATE};
+
+/// "Wait a moment.", spoken: 1.4 s of mu-law.
+pub(super) const SPEECH: &[u8] = include_bytes!("speech.ulaw");
+/// A voice is this much quieter than the callers: no frame of theirs may be taken for its echo.
+const QUIETER: i16 = 16;
+/// What an answer's first bytes begin with. Every byte of a label is one that the codec gives back as it is.
+const MAGIC: [u8; 7] = [0x21, 0xA7, 0x32, 0xB6, 0x43, 0xC5, 0x54];
+/// Bytes of a label: the magic ones, the sentence, eight digits of the number.
+const LABEL: usize = MAGIC.len() + 9;
+
+/// One of the two sentences of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sentence {
+    First,
+    Last,
+}
+
+impl Sentence {
+    /// How the sentence begins, and nothing else does.
+    fn opening(self) -> &'static str {
+        match self {
+            Self::First => "The first half",
+            Self::Last => "The last half",
+        }
+    }
+
+    /// The sentence itself.
+    pub(super) fn about(self, number: u32) -> String {
+        format!("{} is about number {number} of all of them.", self.opening())
+    }
+}
+
+/// The number that a question or an answer is about.
+pub(super) fn number(text: &str) -> Option<u32> {
+    let (_, rest) = text.split_once(" number ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+impl Load {
+    /// What is understood of a piece of audio that was found to be speech: another question each time.
+    pub(crate) fn transcribe(&self) -> String {
+        format!("Please tell me about number {} again.", self.next_question())
+    }
+
+    /// How a text sounds, at so many samples per second: always the same, labelled if it is an answer's.
+    pub(crate) fn speak(&self, text: &str, rate: u32) -> Vec<i16> {
+        static QUIET: LazyLock<Vec<i16>> =
+            LazyLock::new(|| SPEECH.iter().map(|&byte| audio::decode(byte) / QUIETER).collect());
+        let mut samples = QUIET.clone();
+        let sentence = [Sentence::First, Sentence::Last].into_iter().find(|s| text.starts_with(s.opening()));
+        if let (Some(sentence), Some(number)) = (sentence, number(text)) {
+            if sentence == Sentence::First {
+                self.spoken(number);
+            }
+            samples.splice(..LABEL, label(sentence, number).map(audio::decode));
+        }
+        audio::resample(&samples, SAMPLE_RATE, rate)
+    }
+}
+
+fn label(sentence: Sentence, number: u32) -> [u8; LABEL] {
+    let mut label = [0x20; LABEL];
+    label[..MAGIC.len()].copy_from_slice(&MAGIC);
+    label[MAGIC.len()] += u8::from(sentence == Sentence::First);
+    for (digit, byte) in label[MAGIC.len() + 1..].iter_mut().enumerate() {
+        *byte += (number >> (28 - 4 * digit)).to_le_bytes()[0] & 0x0F;
+    }
+    label
+}
+
+/// What an answer's audio is labelled with, if this is where its sentence begins.
+pub(super) fn read_label(mulaw: &[u8]) -> Option<(Sentence, u32)> {
+    let label = mulaw.get(..LABEL)?.strip_prefix(&MAGIC)?;
+    let sentence = if label[0] == 0x21 { Sentence::First } else { Sentence::Last };
+    let number = label[1..].iter().fold(0, |number, byte| (number << 4) | u32::from(byte & 0x0F));
+    Some((sentence, number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_passes_the_codec_and_is_read_where_its_sentence_begins() {
+        let load = Load::default();
+        for (sentence, asked) in [(Sentence::First, 1000), (Sentence::Last, 0xFEDC_BA98)] {
+            let samples = load.speak(&sentence.about(asked), SAMPLE_RATE);
+            let mulaw: Vec<u8> = samples.into_iter().map(audio::encode).collect();
+            assert_eq!(mulaw.len(), SPEECH.len());
+            assert_eq!(read_label(&mulaw), Some((sentence, asked)));
+            assert_eq!(read_label(&mulaw[1..]), None);
+            assert_eq!(read_label(&mulaw[..LABEL - 1]), None);
+        }
+    }
+
+    #[test]
+    fn every_question_has_another_number_and_other_texts_have_no_label() {
+        let load = Load::default();
+        let [one, two] = [load.transcribe(), load.transcribe()].map(|question| number(&question));
+        assert_eq!((one, two), (Some(1000), Some(1001)));
+        let hello: Vec<u8> =
+            load.speak("Hello, how can I help?", SAMPLE_RATE).into_iter().map(audio::encode).collect();
+        assert_eq!(read_label(&hello), None);
+        assert_eq!(number("What number"), None);
+    }
+}
