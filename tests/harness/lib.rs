@@ -115,6 +115,11 @@ pub fn peace_for_demos() -> RwLockReadGuard<'static, ()> {
     PEACE.blocking_read()
 }
 
+/// For a test without a runtime in which many people talk at once: nobody else does meanwhile.
+pub fn peace_alone() -> RwLockWriteGuard<'static, ()> {
+    PEACE.blocking_write()
+}
+
 /// For a test that loads the machine on purpose: while this is held nobody talks.
 pub async fn storm() -> RwLockWriteGuard<'static, ()> {
     PEACE.write().await

@@ -80,8 +80,13 @@ async fn end_as_the_worker(table: &Table, id: ConversationId) -> Outcome {
         ended_at: ago(1),
         interrupted: false,
     };
-    let words =
-        [Entry { at: ago(1), name: EventName::MessageSent, data: Value::Null, message: Some(message), notes: vec![] }];
+    let words = [Entry {
+        at: ago(1),
+        name: EventName::MessageSent,
+        data: Value::Null,
+        message: Some(message),
+        notes: vec![],
+    }];
     let end = table.store.transition_as("worker", table.account, id, |now| {
         let (agent, prices, now_at) = (&now.agent, Prices::default(), system::now());
         now.conversation.end(agent, EndedReason::AgentEnded, &words, &FULL, &prices, now_at)

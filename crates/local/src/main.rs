@@ -5,6 +5,7 @@
 
 mod accounts;
 mod balancer;
+mod calls;
 mod demo;
 mod deployment;
 mod emulator;
@@ -12,6 +13,7 @@ mod environment;
 mod functions;
 mod guard;
 mod listen;
+mod load;
 mod processes;
 mod progress;
 mod providers;
@@ -21,6 +23,7 @@ mod requirements;
 mod seed;
 mod stack;
 mod system;
+mod test;
 mod workers;
 
 use std::fs::File;
@@ -86,6 +89,10 @@ enum Command {
         #[arg(long)]
         kill_worker: bool,
     },
+    /// Make many calls at once with canned speech, and report what they cost the media worker.
+    ///
+    /// The numbers mean something in an optimized build only: `cargo run --release -- load`.
+    Load(load::Args),
     /// Make and list accounts.
     #[command(subcommand)]
     Accounts(accounts::Accounts),
@@ -100,6 +107,10 @@ enum Command {
     /// Prints the URL and what to put into an agent's configuration, then every webhook: its time, event,
     /// sequence and conversation, whether its signature holds, whether it came before, and what it says.
     Listen(listen::Args),
+    /// Make scripted calls from files, and check what was said, heard and stored.
+    ///
+    /// Uses the local stack that runs, else starts one. A call that does not go as expected is told as a story.
+    Test(test::Args),
     /// Show a call step by step from its replay log, and check that today's engine decides the same.
     Replay(replay::Args),
     /// Run a command whose whole tree ends when stdin does.
@@ -120,6 +131,8 @@ fn main() -> ExitCode {
         Some(Command::Secrets(command)) => accounts::run(accounts::Command::Secrets(command), state),
         Some(Command::Listen(arguments)) => listen::run(arguments, state),
         Some(Command::Replay(arguments)) => replay::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Some(Command::Load(arguments)) => run(state, api.port, &Mode::Load(load::Options::new(arguments))),
+        Some(Command::Test(arguments)) => test(state, api.port, arguments),
         Some(Command::Demo { api: its, json, kill_worker }) => {
             run(state, its.port.or(api.port), &Mode::Demo(demo::Options { json, kill_worker }))
         }
@@ -136,6 +149,8 @@ fn main() -> ExitCode {
 enum Mode {
     Serve,
     Demo(demo::Options),
+    Load(load::Options),
+    Test(test::Plan),
 }
 
 impl Mode {
@@ -143,6 +158,8 @@ impl Mode {
     async fn act(&self, addresses: &Addresses, pool: &Pool) -> anyhow::Result<()> {
         match self {
             Self::Demo(options) => demo::run(addresses, pool, options).await,
+            Self::Test(plan) => test::run(addresses, plan).await,
+            Self::Load(options) => load::run(addresses, pool, options).await,
             Self::Serve => {
                 banner(addresses)?;
                 std::future::pending().await
@@ -150,13 +167,31 @@ impl Mode {
         }
     }
 
-    /// Ctrl-C is how serving ends well; a demo that is interrupted has shown nothing.
+    /// Ctrl-C is how serving ends well; a demo or a test that is interrupted has shown nothing.
     fn interrupted(&self) -> ExitCode {
         match self {
             Self::Serve => ExitCode::SUCCESS,
-            Self::Demo(_) => ExitCode::from(INTERRUPTED),
+            Self::Demo(_) | Self::Load(_) | Self::Test(_) => ExitCode::from(INTERRUPTED),
         }
     }
+}
+
+/// Makes scripted calls on the stack that runs on this state directory; if none does, on one of its own.
+fn test(state: Option<PathBuf>, port: Option<u16>, arguments: test::Args) -> anyhow::Result<ExitCode> {
+    let plan = arguments.read()?;
+    let directory = match &state {
+        Some(state) => state.clone(),
+        None => requirements::workspace()?.join(".switchboard"),
+    };
+    let Some(addresses) = Addresses::of_running(&directory)? else {
+        return run(state, port, &Mode::Test(plan));
+    };
+    // Only fails if there is one already, which is then just as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(test::run(&addresses, &plan));
+    runtime.shutdown_background();
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 /// One thread: the kernel ties the child to the thread that started it.
@@ -171,7 +206,16 @@ fn run_guard(arguments: guard::Args) -> anyhow::Result<ExitCode> {
 fn run(state: Option<PathBuf>, port: Option<u16>, mode: &Mode) -> anyhow::Result<ExitCode> {
     // Only fails if there is one already, which is then just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let options = Options { state, port, system: System::read(&Vars::from_env()) };
+    let mut system = System::read(&Vars::from_env());
+    let load = match mode {
+        Mode::Load(options) => {
+            // Nobody wants to pay for a load.
+            system.forget_keys();
+            Some(options.setup())
+        }
+        _ => None,
+    };
+    let options = Options { state, port, system, load };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(supervise(options, mode));
     runtime.shutdown_background();

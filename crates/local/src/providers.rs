@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sandbox::{Config, Sandbox};
+use sandbox::{Config, Engines, Sandbox};
 
 use crate::system::System;
 
@@ -36,9 +36,9 @@ impl fmt::Debug for Providers {
 }
 
 /// The sandbox's configuration.
-pub(crate) fn sandbox_config(speech_url: &str) -> Config {
+pub(crate) fn sandbox_config(engines: Engines) -> Config {
     Config {
-        speech_url: speech_url.to_owned(),
+        engines,
         twilio_account_sid: TWILIO_ACCOUNT_SID.to_owned(),
         twilio_auth_token: TWILIO_AUTH_TOKEN.to_owned(),
         deepgram_api_key: DEEPGRAM_API_KEY.to_owned(),

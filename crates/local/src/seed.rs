@@ -13,8 +13,8 @@ use crate::{accounts, emulator};
 const FROM_NUMBER: &str = "+14155550199";
 
 /// Nobody else uses this machine, and the sandbox's carrier takes any number of calls.
-fn limits() -> Limits {
-    Limits { live_calls: 100, calls_per_second: 100, requests_per_second: 1_000, ..Limits::default() }
+fn limits(live_calls: u32) -> Limits {
+    Limits { live_calls, calls_per_second: 100, requests_per_second: 1_000, ..Limits::default() }
 }
 
 /// What a client needs to use the API. Not `Debug`: it holds secrets.
@@ -39,10 +39,11 @@ pub(crate) async fn seed(
     table: &str,
     api_url: &str,
     sandbox: &Sandbox,
+    live_calls: u32,
 ) -> anyhow::Result<Seeded> {
     let store = emulator::store(emulator_url, table);
     let (account, token) = accounts::create(&store, "local").await.context("storing the account")?;
-    store.set_limits(account.id, &limits()).await.context("storing the account's limits")?;
+    store.set_limits(account.id, &limits(live_calls)).await.context("storing the account's limits")?;
     let number: E164 = FROM_NUMBER.parse().context("reading the number")?;
     let base = format!("{api_url}/twilio/{}", account.id);
     let sid = sandbox.wire(FROM_NUMBER, &format!("{base}/inbound"), &format!("{base}/status"));

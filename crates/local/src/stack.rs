@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, test_kill_process};
-use sandbox::Sandbox;
+use sandbox::{Engines, Sandbox};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -18,6 +19,7 @@ use crate::deployment::{self, Deployment, Plan};
 use crate::emulator::{self, Emulator};
 use crate::environment::{Environment, Python};
 use crate::functions::{self, Executables, MEDIA};
+use crate::load::{Cores, Setup};
 use crate::processes::{self, Child, Directories, Program};
 use crate::progress::Progress;
 use crate::providers::{self, Providers};
@@ -29,6 +31,9 @@ use crate::workers::{Recipe, Workers};
 
 /// Where the API is served unless `--port` says otherwise.
 const API_PORT: u16 = 8787;
+
+/// Calls at the same time, unless a load is to be more: nobody else uses this machine.
+const LIVE_CALLS: u32 = 100;
 
 /// Two models are loaded, on a machine that may compile at the same time.
 const SPEECH_TIMEOUT: Duration = Duration::from_secs(90);
@@ -47,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) port: Option<u16>,
     /// What the environment gives.
     pub(crate) system: System,
+    /// Canned speech for many calls, instead of the speech service.
+    pub(crate) load: Option<Setup>,
 }
 
 /// Everything was checked, nothing is built or fetched yet.
@@ -57,6 +64,7 @@ pub(crate) struct Checked {
     python: SystemPython,
     environment: Environment,
     listener: TcpListener,
+    load: Option<Setup>,
 }
 
 /// A state directory that belongs to this process, as long as this lives.
@@ -86,7 +94,8 @@ pub(crate) struct Parts {
     workers: Workers,
     sandbox: Sandbox,
     emulator: Emulator,
-    speech: Child,
+    /// None under load.
+    speech: Option<Child>,
 }
 
 /// How to reach a running system; `<state>/local.json`.
@@ -99,6 +108,8 @@ pub(crate) struct Addresses {
     pub(crate) webhook_secret: String,
     pub(crate) console_url: Option<String>,
     pub(crate) emulator_url: String,
+    /// The service that hears and speaks for the sandbox; empty under load.
+    pub(crate) speech_url: String,
     pub(crate) twilio_api_url: String,
     pub(crate) deepgram_api_url: String,
     pub(crate) openai_api_url: String,
@@ -135,7 +146,8 @@ pub(crate) async fn check(options: Options, progress: &Progress) -> anyhow::Resu
     let lock = lock(&directories, progress).await?;
     let listener = requirements::listen(options.port, API_PORT).await?;
     let state = State { directories: directories.clone(), _lock: lock };
-    Ok((state, Checked { system: options.system, directories, workspace, python, environment, listener }))
+    let Options { system, load, .. } = options;
+    Ok((state, Checked { system, directories, workspace, python, environment, listener, load }))
 }
 
 /// Takes the state directory for this process alone.
@@ -191,24 +203,38 @@ impl Stack {
     ///
     /// Whatever went wrong first. Everything started until then is told to end.
     pub(crate) async fn start(checked: Checked, progress: &Progress) -> anyhow::Result<Self> {
-        let Checked { system, directories, workspace, python, environment, listener } = checked;
+        let Checked { system, directories, workspace, python, environment, listener, load } = checked;
         empty(&directories.temporary())?;
         let children = async {
             let python = environment.prepare(&directories, &python, progress).await?;
-            let (speech, emulator) = tokio::try_join!(
-                start_speech(&directories, &system, &python, progress),
-                start_emulator(&directories, &system, &python, progress)
-            )?;
+            let speech = async {
+                match load {
+                    Some(_) => Ok(None),
+                    None => start_speech(&directories, &system, &python, progress).await.map(Some),
+                }
+            };
+            let (speech, emulator) =
+                tokio::try_join!(speech, start_emulator(&directories, &system, &python, progress))?;
             Ok((python, speech, emulator))
         };
         let build = functions::build(&directories, &workspace, progress);
-        let ((python, (speech, speech_url), emulator), executables) = tokio::try_join!(children, build)?;
+        let ((python, speech, emulator), executables) = tokio::try_join!(children, build)?;
+        let (speech, speech_url) = speech.unzip();
+        let engines = match (&load, speech_url.clone()) {
+            (Some(setup), _) => Engines::Canned(setup.load.clone()),
+            (None, url) => Engines::Offline(url.unwrap_or_default()),
+        };
 
-        let sandbox = Sandbox::start(providers::sandbox_config(&speech_url)).await?;
+        let sandbox = Sandbox::start(providers::sandbox_config(engines)).await?;
         let providers = Providers::of(&sandbox, &system);
         let api_url = format!("http://{}", listener.local_addr()?);
         let media_listener = TcpListener::bind("127.0.0.1:0").await.context("a port for media")?;
-        let media_url = format!("ws://{}/media", media_listener.local_addr()?);
+        // One worker alone needs no balancer before it.
+        let listen = match load {
+            Some(_) => Some(SocketAddr::from(([127, 0, 0, 1], emulator::free_port().await?))),
+            None => None,
+        };
+        let media_url = format!("ws://{}/media", listen.map_or_else(|| media_listener.local_addr(), Ok)?);
         let plan = Plan {
             workspace: &workspace,
             public_url: &api_url,
@@ -219,11 +245,15 @@ impl Stack {
         let deployment =
             deployment::deploy(&directories, &system, &python, &emulator, &plan, progress).await?;
         let table_name = deployment.outputs.table_name.clone();
-        let recipe = media_recipe(&directories, &emulator.url, &deployment, &providers, &executables)?;
+        let mut recipe = media_recipe(&directories, &emulator.url, &deployment, &providers, &executables)?;
+        let calls = load.as_ref().map_or(LIVE_CALLS, |setup| setup.calls.max(LIVE_CALLS));
+        if load.is_some() {
+            recipe.alone(calls, listen, Cores::divide());
+        }
         let pool = Pool::new();
         let (workers, seeded) = tokio::try_join!(
             Workers::start(recipe, &pool, progress),
-            seed::seed(&emulator.url, &table_name, &api_url, &sandbox)
+            seed::seed(&emulator.url, &table_name, &api_url, &sandbox, calls)
         )?;
         let balancer = Balancer::start(media_listener, pool.clone())?;
         let proxy = Proxy::start(listener, &emulator.url, &deployment.api_prefix)?;
@@ -236,6 +266,7 @@ impl Stack {
             webhook_secret: seeded.webhook_secret,
             console_url: None,
             emulator_url: emulator.url.clone(),
+            speech_url: speech_url.unwrap_or_default(),
             twilio_api_url: providers.twilio_url,
             deepgram_api_url: providers.deepgram_url,
             openai_api_url: providers.openai_url,
@@ -271,9 +302,15 @@ impl Stack {
         // First, while everything that a call's end needs is still there.
         let media = workers.stop().await;
         drop(balancer);
+        let speech = async {
+            match speech {
+                Some(speech) => speech.stop().await.map(drop),
+                None => Ok(()),
+            }
+        };
         let (emulator, speech, (), ()) =
-            tokio::join!(emulator.child.stop(), speech.stop(), sandbox.stop(), proxy.stop());
-        media.and(emulator).and(speech).map(drop)
+            tokio::join!(emulator.child.stop(), speech, sandbox.stop(), proxy.stop());
+        media.and(emulator.map(drop)).and(speech)
     }
 }
 
@@ -312,8 +349,16 @@ impl Parts {
     pub(crate) async fn failure(&mut self) -> String {
         tokio::select! {
             death = self.emulator.child.death() => death,
-            death = self.speech.death() => death,
+            death = death(&mut self.speech) => death,
         }
+    }
+}
+
+/// How a child died; never, if there is none.
+async fn death(child: &mut Option<Child>) -> String {
+    match child {
+        Some(child) => child.death().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -391,7 +436,7 @@ fn media_recipe(
         .map(|(name, value)| (name.to_owned(), value.into())),
     );
     let executable = executables.get(MEDIA).context("no media worker was built")?.clone();
-    Ok(Recipe { directories: directories.clone(), executable, environment })
+    Ok(Recipe::new(directories.clone(), executable, environment))
 }
 
 /// Writes the addresses anew whenever the workers change.

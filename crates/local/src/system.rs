@@ -27,4 +27,9 @@ impl System {
             deepgram_api_key: vars.get("DEEPGRAM_API_KEY"),
         }
     }
+
+    /// No real service is to be used.
+    pub(crate) fn forget_keys(&mut self) {
+        (self.openai_api_key, self.deepgram_api_key) = (None, None);
+    }
 }

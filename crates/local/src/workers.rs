@@ -1,6 +1,7 @@
 //! The media workers: more than one, as in a deployment, and each is started again when it ends.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::balancer::Pool;
 use crate::emulator;
 use crate::functions::MEDIA;
 use crate::guard;
+use crate::load::Cores;
 use crate::processes::{Child, Directories, Program};
 use crate::progress::Progress;
 
@@ -39,6 +41,12 @@ pub(crate) struct Recipe {
     pub(crate) executable: PathBuf,
     /// All of its environment but `LISTEN`.
     pub(crate) environment: Vec<(String, OsString)>,
+    /// How many there are.
+    count: usize,
+    /// Where it listens; none: on a free port.
+    listen: Option<SocketAddr>,
+    /// One core of these is the worker's own.
+    cores: Option<Cores>,
 }
 
 /// Running workers. Dropped, they are told to end, but not waited for.
@@ -65,7 +73,7 @@ impl Workers {
         let stopping = CancellationToken::new();
         let mut supervisors = JoinSet::new();
         let mut starting = JoinSet::new();
-        for number in 1..=WORKERS {
+        for number in 1..=recipe.count {
             let (recipe, pool) = (recipe.clone(), pool.clone());
             starting.spawn(async move { (number, recipe.start(number, &pool, Child::start).await) });
         }
@@ -135,6 +143,21 @@ async fn supervise(
 }
 
 impl Recipe {
+    /// The usual number of workers, each somewhere.
+    pub(crate) fn new(
+        directories: Directories,
+        executable: PathBuf,
+        environment: Vec<(String, OsString)>,
+    ) -> Self {
+        Self { directories, executable, environment, count: WORKERS, listen: None, cores: None }
+    }
+
+    /// One worker for so many calls, at this address, with one core of its own if there are several.
+    pub(crate) fn alone(&mut self, calls: u32, listen: Option<SocketAddr>, cores: Option<Cores>) {
+        self.environment.push(("MAX_CALLS".to_owned(), calls.to_string().into()));
+        (self.count, self.listen, self.cores) = (1, listen, cores);
+    }
+
     /// Starts a worker by `start`, waits until it is ready, and adds it to the pool.
     async fn start(
         &self,
@@ -142,7 +165,10 @@ impl Recipe {
         pool: &Pool,
         start: impl FnOnce(&Directories, Program) -> anyhow::Result<Child>,
     ) -> anyhow::Result<Running> {
-        let address = format!("127.0.0.1:{}", emulator::free_port().await?);
+        let address = match self.listen {
+            Some(address) => address.to_string(),
+            None => format!("127.0.0.1:{}", emulator::free_port().await?),
+        };
         let mut environment = self.environment.clone();
         environment.push(("LISTEN".to_owned(), address.clone().into()));
         let program = Program {
@@ -151,7 +177,11 @@ impl Recipe {
             arguments: Vec::new(),
             environment,
         };
-        let mut child = start(&self.directories, program)?;
+        let start = || start(&self.directories, program);
+        let mut child = match &self.cores {
+            Some(cores) => cores.start_worker(start)?,
+            None => start()?,
+        };
         let url = format!("http://{address}");
         let health = format!("{url}/health");
         let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).no_proxy().build()?;

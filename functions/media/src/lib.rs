@@ -53,6 +53,7 @@ use axum::{
     http::StatusCode,
     response::Response,
     routing::get,
+    serve::ListenerExt,
 };
 use domain::costs::Prices;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::sleep};
@@ -173,6 +174,12 @@ pub async fn serve(
         stop.await;
         shutdown.cancel();
     };
+    // Nagle's algorithm would hold back each frame until the carrier has acknowledged the one before.
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::warn!(%error, "frames may be held back");
+        }
+    });
     let serving = async {
         // Also waits for connections that are no streams, or not yet.
         axum::serve(listener, router).with_graceful_shutdown(stopping).await?;

@@ -22,7 +22,7 @@ pub(super) const AGAIN_AFTER: Duration = Duration::from_millis(300);
 /// A model without a sign of life for this long has failed.
 pub(super) const NO_ANSWER: Duration = Duration::from_secs(4);
 /// A model that stops in the middle of its answer for this long has failed.
-pub(super) const STALLED: Duration = Duration::from_secs(10);
+pub(super) const STALLED: Duration = Duration::from_secs(4);
 /// How often functions may be called in one turn: a model that goes on is running in circles.
 pub(super) const ROUNDS: u32 = 8;
 /// How long saying goodbye may take, with a voice that fails once.
@@ -115,9 +115,10 @@ impl Answer {
         self.decided_at
     }
 
-    /// Whether the user was asked for patience, and has not heard a whole utterance since.
+    /// Whether the user knows that an answer is to come: was asked for patience and has not heard a whole
+    /// utterance since, or has heard one while functions are at work on the next.
     pub(super) fn is_patient(&self) -> bool {
-        self.filled && self.is_unheard()
+        self.filled && self.is_unheard() || self.reached == Reached::Ear && self.is_unwritten()
     }
 
     /// Whether it answers what the user said.

@@ -166,6 +166,11 @@ impl Turn {
         format!("{} {text}", self.finals)
     }
 
+    /// When the last of its words was spoken.
+    pub(super) fn spoken_until(&self) -> CallTime {
+        self.spoken_until
+    }
+
     /// What was said in it so far.
     pub(super) fn text(&self) -> String {
         self.with(&self.interim)

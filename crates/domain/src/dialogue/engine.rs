@@ -142,6 +142,7 @@ impl Engine {
             self.filler_due(),
             self.hearing_due(),
             self.sound_due(),
+            self.gives_way(self.now),
             self.playback.deadline(self.now),
         ];
         due.into_iter().flatten().filter(|due| *due > self.now).min()
@@ -382,7 +383,9 @@ impl Engine {
             return self.hand_over(at, out);
         }
         loop {
-            self.playback.send(at, out);
+            if self.gives_way(at).is_none() {
+                self.playback.send(at, out);
+            }
             self.playback.speak(at, out);
             self.tell_speech(at, out);
             if !self.close_answer(at) {

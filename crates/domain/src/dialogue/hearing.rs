@@ -11,6 +11,7 @@ use super::{
     endpointing::SILENCE,
     filler::PATIENCE,
     floor::{FRAME, TAKES},
+    playback::Utterance,
 };
 use crate::messages::Role;
 
@@ -26,6 +27,8 @@ pub(super) const HEARD_AGAIN: Duration = Duration::from_secs(1);
 const RECONNECTED: Duration = Duration::from_secs(5);
 /// Whom our own ears heard so lately is going on: a transcriber needs a longer silence to end a turn.
 const GOING_ON: Duration = Duration::from_millis(150);
+/// Transcribers take 300 to 700 ms after the end of speech.
+const TRANSCRIBED: Duration = Duration::from_millis(700);
 /// Words of it come within this, or it is none.
 const LATE_WORDS: Duration = Duration::from_secs(1);
 /// The transcriber may hear the beginning of speech earlier than we do.
@@ -57,6 +60,12 @@ impl Hearing {
     /// When the speech ended that words were now understood of.
     pub(super) fn spoken_until(&self, at: CallTime) -> Option<CallTime> {
         self.sound_at.filter(|sound_at| at.since(*sound_at) < SILENCE)
+    }
+
+    /// Until when the caller is taken to go on: of more than a sound words will come, after its end.
+    fn goes_on_until(&self) -> Option<CallTime> {
+        let wait = if self.speech() >= TAKES { TRANSCRIBED } else { GOING_ON };
+        Some(self.sound_at? + wait)
     }
 
     /// A frame of speech.
@@ -112,8 +121,19 @@ impl Engine {
     /// may still be ending what they said before.
     pub(super) fn turn_due(&self) -> Option<CallTime> {
         let due = self.turn.due()?;
-        let goes_on = self.hearing.sound_at().map(|at| (at + GOING_ON).min(due + LATE_WORDS));
+        let goes_on = self.hearing.goes_on_until().map(|until| until.min(due + LATE_WORDS));
         Some(due.max(goes_on.unwrap_or_default()))
+    }
+
+    /// Until when what the agent has not begun to say waits: the caller is speaking, and words that come of
+    /// it are to be answered too.
+    pub(super) fn gives_way(&self, at: CallTime) -> Option<CallTime> {
+        let has_begun = |utterance: &Utterance| utterance.started_at.is_some();
+        if self.ending.is_some() || self.playback.utterances.front().is_none_or(has_begun) {
+            return None;
+        }
+        let until = self.hearing.goes_on_until()?.min(self.hearing.began_at + LATE_WORDS);
+        Some(until).filter(|until| *until > at)
     }
 
     /// The transcriber broke. What the caller is saying may be understood late, or never.
@@ -145,7 +165,9 @@ impl Engine {
         let is_broken = hearing.failed_at.is_some_and(|failed_at| ended_at <= failed_at + RECONNECTED);
         match hearing.speech() {
             speech if is_broken => {
-                let is_speech = speech >= TAKES || hearing.sound_at.is_none();
+                let is_lately = |failed_at: CallTime| failed_at < ended_at + PATIENCE;
+                let has_words = has_words && hearing.failed_at.is_some_and(is_lately);
+                let is_speech = speech >= TAKES || hearing.sound_at.is_none() || has_words;
                 is_speech.then(|| (ended_at + PATIENCE, Unheard::GiveUp))
             }
             speech if speech < SPEECH => None,
@@ -161,7 +183,7 @@ impl Engine {
         let Some((_, what)) = self.unheard().filter(|(due, _)| *due <= at) else { return };
         let hearing = &mut self.hearing;
         hearing.frames = 0;
-        hearing.failed_at = None;
+        let is_broken = hearing.failed_at.take().is_some();
         hearing.replaced_at = None;
         if matches!(what, Unheard::Replace | Unheard::ReplaceAndGiveUp) {
             hearing.since = hearing.began_at;
@@ -171,6 +193,10 @@ impl Engine {
         if matches!(what, Unheard::Replace) {
             hearing.replaced_at = Some(at);
         } else if self.turn.has_words() {
+            if is_broken {
+                // The next transcriber begins with what is answered now.
+                hearing.since = hearing.since.max(self.turn.spoken_until());
+            }
             self.turn.is_complete(at);
         } else if self.answer.is_none() {
             let spoken_until = hearing.sound_at.unwrap_or(at);

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal};
 
-use super::{
-    api::{Client, SandboxCall},
-    report,
+use super::report;
+use crate::{
+    balancer::Pool,
+    calls::api::{Client, SandboxCall},
 };
-use crate::balancer::Pool;
 
 /// How often the call is looked at: often enough to hit the middle of a sentence.
 const LOOK: Duration = Duration::from_millis(50);

@@ -1,37 +1,35 @@
 //! `switchboard demo`: one outbound call through the public API, watched from its first ring to its
 //! end, then checked: it counts only if both sides truly heard each other.
 
-mod api;
 mod killing;
 mod repeats;
 mod report;
-mod wav;
 mod webhooks;
-mod wer;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use self::{api::Client, report::Report};
-use crate::{balancer::Pool, emulator, stack::Addresses};
+use self::report::Report;
+use crate::{
+    balancer::Pool,
+    calls::{
+        self, AGENT, Recorded,
+        api::{Client, LOOK},
+    },
+    stack::Addresses,
+};
 
 /// A simulated person with a short script: asks, hears the answer, says goodbye.
 const PERSON: &str = "+14155550100";
-/// The agent, as anybody would send it.
-const AGENT: &str = include_str!("../../demo/agent.json");
 
 /// The call is over within a minute; the agent itself ends it after two.
 const PATIENCE: Duration = Duration::from_mins(3);
-/// How often the conversation is looked at.
-const LOOK: Duration = Duration::from_millis(200);
-/// The recording is there shortly before the conversation's end; after a slow join, shortly after.
-const RECORDING: Duration = Duration::from_secs(15);
 
 /// What a demo is asked for.
 pub(crate) struct Options {
@@ -64,8 +62,9 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &Options) -
     };
     let (events, killed) = tokio::try_join!(watch(&client, &id, placed), kill)?;
     let conversation = client.conversation(&id).await?;
-    let recording = recording(&client, &id, &addresses.state).await?;
-    let replays = replays(addresses, &id).await?;
+    let recording = calls::recording(&client, &id, addresses).await?;
+    let recording = recording.map(|Recorded { path, audio }| (path, audio.sides()));
+    let replays = calls::replays(addresses, &id).await?;
     let call = client.sandbox_call(PERSON).await?;
     let deliveries = receiver.told_of(&events).await;
 
@@ -105,36 +104,4 @@ async fn watch(client: &Client, id: &str, placed: Instant) -> anyhow::Result<Vec
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-/// Fetches the replay logs into the state directory, one per worker that had the call.
-async fn replays(addresses: &Addresses, id: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let recordings = emulator::recordings(&addresses.emulator_url, &addresses.bucket_name);
-    let logs = recordings.replay_logs(addresses.account_id.parse()?, id.parse()?).await?;
-    let directory = addresses.state.join("replays");
-    fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
-    let write = |(number, log): (usize, Vec<u8>)| {
-        let path = directory.join(format!("{id}-{}.jsonl", number + 1));
-        fs::write(&path, log).with_context(|| format!("writing {}", path.display()))?;
-        Ok(path)
-    };
-    logs.into_iter().enumerate().map(write).collect()
-}
-
-/// Fetches the recording into the state directory; none if there is none in time.
-async fn recording(client: &Client, id: &str, state: &Path) -> anyhow::Result<Option<report::Recording>> {
-    let asked = Instant::now();
-    let wav = loop {
-        match client.recording(id).await? {
-            Some(wav) => break wav,
-            None if asked.elapsed() > RECORDING => return Ok(None),
-            None => tokio::time::sleep(LOOK).await,
-        }
-    };
-    let directory = state.join("recordings");
-    fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
-    let path = directory.join(format!("{id}.wav"));
-    fs::write(&path, &wav).with_context(|| format!("writing {}", path.display()))?;
-    let sides = wav::Sides::read(&wav).context("the recording is not the stereo WAV it should be")?;
-    Ok(Some(report::Recording { path, sides }))
 }

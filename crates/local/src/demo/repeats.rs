@@ -1,13 +1,13 @@
 //! Whether somebody heard the same words twice.
 
-use super::wer;
+use crate::calls::words;
 
 /// So many words in a row are no coincidence.
 const RUN: usize = 4;
 
 /// The first words that were heard twice; none if all is new.
 pub(super) fn first(heard: &str) -> Option<String> {
-    let words = wer::words(heard);
+    let words = words::words(heard);
     let runs: Vec<&[String]> = words.windows(RUN).collect();
     // Not the run that overlaps with itself: "no, no, no, no, no" is no repetition.
     let again = |(at, run): &(usize, &&[String])| runs.iter().skip(at + RUN).any(|other| other == *run);

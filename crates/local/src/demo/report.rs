@@ -8,13 +8,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{
+use super::{killing::Killed, repeats, webhooks::Deliveries};
+use crate::calls::{
     api::{SandboxCall, Words},
-    killing::Killed,
-    repeats,
     wav::Sides,
-    webhooks::Deliveries,
-    wer::Errors,
+    words::Errors,
 };
 
 /// With so many wrong words on a side, the other one did not understand it.
@@ -24,19 +22,13 @@ const MIN_MESSAGES: usize = 2;
 /// The parts of a cost.
 const PARTS: [&str; 5] = ["agent", "language_model", "transcriber", "voice", "telephony"];
 
-/// The recording as it was fetched.
-pub(super) struct Recording {
-    pub(super) path: PathBuf,
-    pub(super) sides: Sides,
-}
-
 /// One finished call.
 pub(super) struct Report {
     conversation: Value,
     events: Vec<Value>,
     /// What of the events came to who was to be told.
     deliveries: Deliveries,
-    recording: Option<Recording>,
+    recording: Option<(PathBuf, Sides)>,
     /// Where the replay logs are.
     replays: Vec<PathBuf>,
     /// What the caller said against what the agent heard.
@@ -118,7 +110,7 @@ impl Report {
         conversation: Value,
         events: Vec<Value>,
         deliveries: Deliveries,
-        recording: Option<Recording>,
+        recording: Option<(PathBuf, Sides)>,
         replays: Vec<PathBuf>,
         call: &SandboxCall,
         killed: Option<Killed>,
@@ -159,7 +151,7 @@ impl Report {
         }
         match &self.recording {
             None => faults.push("no recording".to_owned()),
-            Some(recording) if !recording.sides.are_audible() => {
+            Some((_, sides)) if !sides.are_audible() => {
                 faults.push("a silent side in the recording".to_owned());
             }
             Some(_) => {}
@@ -191,8 +183,7 @@ impl Report {
 
     /// Everything, for machines.
     pub(super) fn json(&self) -> Value {
-        let recording = self.recording.as_ref().map(|Recording { sides, .. }| {
-            let Sides { seconds, caller, agent } = sides;
+        let recording = self.recording.as_ref().map(|(_, Sides { seconds, caller, agent })| {
             json!({ "seconds": seconds, "caller_level": caller, "agent_level": agent })
         });
         let side = |compared: &Compared| json!({ "said": compared.said, "heard": compared.heard, "wer": compared.errors.rate() });
@@ -201,7 +192,7 @@ impl Report {
             "events": self.events,
             "webhooks": self.deliveries.json(),
             "turns": self.turns(),
-            "recording_path": self.recording.as_ref().map(|recording| &recording.path),
+            "recording_path": self.recording.as_ref().map(|(path, _)| path),
             "recording": recording,
             "replay_paths": self.replays,
             "wer": self.wer(),
@@ -228,8 +219,7 @@ impl Report {
             writeln!(out, "  answered in    {:>5} ms", turn["response_ms"])?;
         }
         self.print_costs(&mut out)?;
-        if let Some(Recording { path, sides }) = &self.recording {
-            let Sides { seconds, .. } = sides;
+        if let Some((path, Sides { seconds, .. })) = &self.recording {
             writeln!(out, "\nRecording ({seconds:.1} s, caller left, agent right)\n  {}", path.display())?;
         }
         for path in &self.replays {
@@ -292,7 +282,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::api::Media, *};
+    use super::*;
+    use crate::calls::api::Media;
 
     fn report(edit: impl FnOnce(&mut Value, &mut Sides, &mut SandboxCall)) -> Report {
         let mut conversation = json!({
@@ -311,13 +302,13 @@ mod tests {
             },
         });
         let mut sides = Sides { seconds: 9.0, caller: 0.2, agent: 0.2 };
-        let words = |text: &str| vec![Words { text: text.into() }];
+        let words = |text: &str| vec![Words { text: text.into(), ..Words::default() }];
         let mut call = SandboxCall {
-            to: String::new(),
             settled: true,
             said: words("What time? Goodbye."),
             heard: words("hello there at 6"),
             media: Media { streams: 2, ..Media::default() },
+            ..SandboxCall::default()
         };
         edit(&mut conversation, &mut sides, &mut call);
         let latency = json!({ "response_ms": 700 });
@@ -327,7 +318,7 @@ mod tests {
             sent("user", "What time?", Value::Null),
             sent("agent", "At six.", latency),
         ];
-        let recording = Some(Recording { path: "x.wav".into(), sides });
+        let recording = Some(("x.wav".into(), sides));
         let killed = Some(Killed { pid: 7, silence_ms: Some(900) });
         Report::new(conversation, events, Deliveries::default(), recording, vec![], &call, killed)
     }

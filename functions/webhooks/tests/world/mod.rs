@@ -146,8 +146,13 @@ impl World {
     }
 
     async fn append(&mut self, count: usize, at: Timestamp) {
-        let entry =
-            Entry { at, name: EventName::SpeechStarted, data: json!({ "role": "user" }), message: None, notes: vec![] };
+        let entry = Entry {
+            at,
+            name: EventName::SpeechStarted,
+            data: json!({ "role": "user" }),
+            message: None,
+            notes: vec![],
+        };
         let Snapshot { conversation, agent } = &self.snapshot;
         let appended = conversation.append(agent, &vec![entry; count], &Usage::default()).unwrap();
         self.webhooks.store.commit(conversation, &appended).await.unwrap();

@@ -227,7 +227,7 @@ fn what_was_said_before_the_agent_began_does_not_stop_it() {
     let mut call = Call::asked("When do you close?");
     call.sounds(180, LOUD);
     call.answers(0, ANSWER);
-    call.sounds(260, LOUD);
+    call.sounds(1000, LOUD);
     let story = call.story();
     assert_eq!(story.last().unwrap(), "agent starts", "of that 180 ms are while it is audible: {story:?}");
     call.sounds(20, LOUD);

@@ -128,6 +128,33 @@ fn a_turn_is_not_over_while_our_own_ears_hear_the_user_go_on() {
 }
 
 #[test]
+fn an_answer_does_not_begin_while_the_caller_goes_on_and_is_asked_for_again_with_all_words() {
+    let mut call = Call::begun();
+    call.says("My address is Maria at example.");
+    call.sounds(100, -15);
+    call.answers(0, "I will write to you.");
+    call.sounds(200, -15);
+    assert!(!call.story().contains(&"agent starts".to_owned()));
+    call.hears("Dot com.");
+    call.advance(300);
+    call.feed(Input::TurnEnded);
+    assert_eq!(call.history(), ["user: My address is Maria at example. Dot com."]);
+    assert_eq!(call.story().last().unwrap(), "ask 1");
+}
+
+#[test]
+fn a_sound_without_words_holds_an_answer_up_for_a_second() {
+    let mut call = Call::begun();
+    call.says("When do you close?");
+    call.sounds(100, -15);
+    call.answers(0, "At six.");
+    call.sounds(860, -15);
+    assert!(!call.story().contains(&"agent starts".to_owned()));
+    call.sounds(80, -15);
+    assert!(call.story().contains(&"agent starts".to_owned()));
+}
+
+#[test]
 fn a_sound_without_words_keeps_a_turn_open_for_a_second() {
     let mut call = Call::begun();
     call.speaks(600);
@@ -255,6 +282,30 @@ fn words_that_were_understood_before_it_broke_are_answered() {
     call.feed(Input::TranscriberFailed);
     call.advance(2300);
     assert_eq!(call.story()[1..], ["user stops", "user: when do you", "ask 0"]);
+}
+
+#[test]
+fn words_that_were_answered_before_another_transcriber_hears_them_are_not_said_twice() {
+    let words = |text: &str, is_final: bool, at: u64| Input::Words {
+        text: text.into(),
+        is_final,
+        spoken_until: Some(ms(at)),
+    };
+    let mut call = Call::begun();
+    call.speaks(1000);
+    call.advance(200);
+    call.feed(words("when do you", false, 800));
+    call.feed(Input::TranscriberFailed);
+    call.advance(2100);
+    let answered = ["user starts", "user stops", "user: when do you", "ask 0"];
+    assert_eq!(call.story(), answered, "2.3 s after the last sound, not 3 s after the words");
+    call.feed(Input::SpeechBegan);
+    call.feed(words("when", false, 300));
+    call.feed(words("when do you", false, 800));
+    assert_eq!(call.story(), ["user starts"]);
+    call.feed(words("When do you close?", true, 1000));
+    call.feed(Input::TurnEnded);
+    assert_eq!(call.history(), ["user: when do you close?"]);
 }
 
 #[test]

@@ -158,3 +158,26 @@ fn the_user_may_speak_while_a_function_runs_and_the_agent_answers() {
         ]
     );
 }
+
+#[test]
+fn an_okay_while_a_function_runs_is_no_turn() {
+    let mut call = Call::asked("Is the cake ready?");
+    call.writes(0, "Let me have a look.");
+    call.calls(0, "a");
+    call.finishes(0);
+    call.advance(1500);
+    assert_eq!(call.story().last().unwrap(), "agent: Let me have a look.");
+    call.says("Okay.");
+    assert_eq!(call.story(), ["user starts", "user stops"]);
+    call.advance(3000);
+    assert_eq!(call.spoken(), [MOMENT]);
+    call.says("Okay.");
+    call.story();
+    call.tool_answers("a", "yes");
+    assert_eq!(call.story(), ["ask 1"], "which is told to the caller");
+    call.answers(1, "The cake is ready.");
+    call.advance(3000);
+    assert_eq!(call.story().last().unwrap(), "agent: The cake is ready.");
+    call.says("Okay.");
+    assert_eq!(call.story().last().unwrap(), "ask 2", "after the answer it is one");
+}

@@ -96,5 +96,11 @@ fn usage() -> Usage {
 fn said(role: Role, content: &str, second: i64, interrupted: bool) -> Entry {
     let content = content.to_owned();
     let message = Message { role, content, started_at: at(second), ended_at: at(second + 2), interrupted };
-    Entry { at: at(second + 2), name: EventName::MessageSent, data: Value::Null, message: Some(message), notes: vec![] }
+    Entry {
+        at: at(second + 2),
+        name: EventName::MessageSent,
+        data: Value::Null,
+        message: Some(message),
+        notes: vec![],
+    }
 }
