@@ -109,7 +109,8 @@ pub struct Event {
     /// The phone number's webhooks that were asked what becomes of the call that comes in. For the log alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asked: Vec<Asked>,
-    /// What went wrong when it was matched, such as a filter that failed. For the log alone: never delivered.
+    /// What went wrong on the way to it or when it was matched, such as a provider or a filter that failed. For
+    /// the log alone: never delivered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }

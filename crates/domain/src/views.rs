@@ -142,7 +142,8 @@ pub struct EventView {
     pub created_at: Timestamp,
     /// What the event carries; null where it carries nothing.
     pub data: Value,
-    /// What went wrong where the event was born, such as a filter that failed; absent if nothing did.
+    /// What went wrong on the way to it, such as a provider or a filter that failed; at the end also how long
+    /// answers took. Absent if there is nothing to say.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// What became of it at each webhook that asked for it.

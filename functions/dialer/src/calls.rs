@@ -35,7 +35,7 @@ const TIME_LIMIT_MARGIN: Duration = Duration::from_mins(1);
 /// The carrier's own limit and the longest that can be asked for (Twilio, `TimeLimit`).
 const LONGEST_CALL: Duration = Duration::from_hours(4);
 
-/// Each step's time; with the carrier's own 10 s they stay below the function's limit of 30 s.
+/// Each step's time; with the carrier's own 10 s they stay below the function's limit of 40 s.
 const MARK_TIMEOUT: Duration = Duration::from_secs(10);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(4);

@@ -32,6 +32,11 @@ impl Estimate {
         self.received_characters += count(text);
     }
 
+    /// Whether nothing of an answer came.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.received_characters == 0
+    }
+
     /// The vendor counted; the estimate is not needed.
     pub(crate) fn reported(&mut self) {
         self.reported = true;

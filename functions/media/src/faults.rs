@@ -36,9 +36,12 @@ impl Faults {
     /// A provider failed.
     pub(crate) fn failed(&mut self, part: Part, error: &Error) {
         match error {
-            // The vendor's explanation may quote the key.
+            // The vendor's explanation may quote the key, or name what only the key's owner is told.
             Error::Rejected { code, .. } => self.note(part, format_args!("refused the request ({code})")),
-            Error::Unavailable { reason, .. } => self.note(part, reason.trim_end()),
+            Error::Unavailable { reason, .. } => {
+                let what = reason.split_once(": ").map_or(reason.as_str(), |(what, _explanation)| what);
+                self.note(part, what.trim_end());
+            }
         }
     }
 
@@ -94,10 +97,14 @@ mod tests {
         let (reason, source) = ("it sent nothing for 2000 ms".to_owned(), None);
         let silent = Error::Unavailable { vendor: "deepgram", reason, retry_after: None, source };
         faults.failed(Part::Voice, &silent);
+        let reason = "rate_limit_exceeded (429): too many requests of org-1234, last: my card".to_owned();
+        let busy = Error::Unavailable { vendor: "openai", reason, retry_after: None, source: None };
+        faults.failed(Part::LanguageModel, &busy);
         faults.note(Part::Transcriber, "connected again after 120 ms");
         let expected = [
             "language model openai: refused the request (invalid_api_key)",
             "voice deepgram: it sent nothing for 2000 ms",
+            "language model openai: rate_limit_exceeded (429)",
             "transcriber deepgram: connected again after 120 ms",
         ];
         assert_eq!(faults.take(), expected);

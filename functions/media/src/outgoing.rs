@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use domain::dialogue::Clause;
+use domain::{dialogue::Clause, recording};
 
 /// How much of what was sent is kept, in bytes: what is sent ahead (400 ms) and the longest word, twice.
 const KEPT: usize = 16_000;
+/// Quieter than any speech: -46 dB of full scale.
+const QUIET: u16 = 164;
 
 /// Audio the voice delivered.
 #[derive(Debug, Default)]
@@ -26,6 +28,13 @@ impl Outgoing {
     /// More audio of a clause.
     pub(crate) fn add(&mut self, clause: Clause, audio: &[u8]) {
         self.clauses.entry(clause).or_default().audio.extend_from_slice(audio);
+    }
+
+    /// How many of the last bytes of a clause are silence.
+    pub(crate) fn silence(&self, clause: Clause) -> u32 {
+        let audio = self.clauses.get(&clause).map_or(&[][..], |track| &track.audio);
+        let is_quiet = |byte: &&u8| recording::decode(**byte).unsigned_abs() < QUIET;
+        u32::try_from(audio.iter().rev().take_while(is_quiet).count()).unwrap_or(u32::MAX)
     }
 
     /// The next bytes of a clause; fewer if there are no more.
@@ -84,6 +93,15 @@ mod tests {
         assert_eq!(outgoing.take(Clause(0), 1), [0; 0]);
         assert_eq!(outgoing.take(Clause(7), 1), [0; 0]);
         outgoing.take_back(Clause(7), 1);
+    }
+
+    #[test]
+    fn the_pause_behind_the_words_is_told_from_them() {
+        let mut outgoing = Outgoing::default();
+        outgoing.add(Clause(0), &[0xFF, 0x90, 0xFF, 0x90, 0xFF]);
+        outgoing.add(Clause(0), &[0x7E, 0xFF]);
+        assert_eq!(outgoing.silence(Clause(0)), 3);
+        assert_eq!(outgoing.silence(Clause(1)), 0);
     }
 
     #[test]

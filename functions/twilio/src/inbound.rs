@@ -36,7 +36,7 @@ use vendors::{
     webhooks::{Answer, Request},
 };
 
-use crate::{Callbacks, answer, in_time, xml};
+use crate::{Callbacks, answer, failure, xml};
 
 /// How long the number's webhooks may take, and then, in `preparing.rs`, the agent's first words three more; the
 /// caller hears the ringing meanwhile.
@@ -68,9 +68,9 @@ impl Callbacks {
             return xml(twiml::reject(twiml::RejectReason::Rejected));
         };
         // It holds an agent's configuration or two.
-        match timeout(ALL, in_time(Box::pin(self.take_call(account, &number, &call)))).await {
+        match timeout(ALL, Box::pin(self.take_call(account, &number, &call))).await {
             Ok(Ok(response)) => response,
-            Ok(Err(code)) => answer(code),
+            Ok(Err(error)) => answer(failure(&error)),
             Err(_elapsed) => {
                 tracing::error!(%account, number = %number.id, "a call was not answered in time");
                 answer(StatusCode::SERVICE_UNAVAILABLE)

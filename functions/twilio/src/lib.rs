@@ -369,23 +369,25 @@ impl Callbacks {
     }
 }
 
-/// What a failure of the table is to the carrier.
+/// What a failure of the table is to the carrier; one that takes too long is one too.
 async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StatusCode> {
     match timeout(STORE_TIMEOUT, work).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "the table");
-            Err(match error {
-                StoreError::Conflict | StoreError::Throttled(_) | StoreError::Unavailable(_) => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            })
-        }
+        Ok(Err(error)) => Err(failure(&error)),
         Err(_elapsed) => {
             tracing::error!("the table did not answer in time");
             Err(StatusCode::SERVICE_UNAVAILABLE)
         }
+    }
+}
+
+fn failure(error: &StoreError) -> StatusCode {
+    tracing::error!(%error, "the table");
+    match error {
+        StoreError::Conflict | StoreError::Throttled(_) | StoreError::Unavailable(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -138,7 +138,7 @@ impl Call {
             self.will(at, Input::VoiceAudio { clause, bytes });
             at = at + Duration::from_millis(VOICE.1);
         }
-        self.will(at, Input::VoiceFinished { clause });
+        self.will(at, Input::VoiceFinished { clause, silence: 0 });
     }
 
     fn comes_back(&mut self, mark: Mark) {

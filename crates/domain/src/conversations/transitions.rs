@@ -299,8 +299,11 @@ impl Conversation {
         prices: &Prices,
         now: Timestamp,
     ) -> Transition {
-        let cost = costs::breakdown(self, agent, prices, now);
-        let mut next = self.changed(State::Ended {
+        // A call that nobody took costs what the carrier takes. What was spoken for it is kept for the next one.
+        let usage = if rejected.is_some() { Usage::default() } else { self.usage.clone() };
+        let over = Self { usage, ..self.clone() };
+        let cost = costs::breakdown(&over, agent, prices, now);
+        let mut next = over.changed(State::Ended {
             answered_at: self.answered_at(),
             started_at: self.started_at(),
             ended_at: now,

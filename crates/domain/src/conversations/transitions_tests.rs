@@ -221,6 +221,21 @@ fn what_was_spoken_before_the_answer_is_in_the_usage() {
 }
 
 #[test]
+fn a_call_that_nobody_took_does_not_cost_what_was_spoken_for_it() {
+    let ringing = ringing().prepared(1_000).unwrap().conversation;
+    let (agent, prices, now) = (agent(), Prices::default(), at(9_000));
+    let rejected = ringing.rejected(&agent, RejectReason::NoAnswer, &prices, now);
+    let canceled = ringing.end(&agent, EndedReason::AgentEnded, &[], &ringing.usage, &prices, now);
+    for over in [rejected, canceled] {
+        let cost = over.unwrap().conversation.ended().unwrap().2.clone();
+        assert_eq!((cost.total.to_string().as_str(), cost.voice.characters), ("0.000000", 0));
+    }
+    let answered = answered().prepared(1_000).unwrap().conversation;
+    let end = answered.end(&agent, EndedReason::Unknown, &[], &answered.usage, &prices, now).unwrap();
+    assert_eq!(end.conversation.ended().unwrap().2.voice.characters, 1_000, "somebody took it");
+}
+
+#[test]
 fn a_call_that_was_placed_cannot_be_undialled() {
     let conversation = dialing();
     let conversation = after(&conversation, conversation.placed("CA1"), &[]);

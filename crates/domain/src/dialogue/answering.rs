@@ -189,8 +189,8 @@ impl Engine {
         self.ask(at, out);
     }
 
-    /// Nobody has spoken for a while: the model says something that nobody asked for.
-    pub(super) fn remind_by_model(&mut self, at: CallTime, out: &mut Vec<Output>) {
+    /// The model says something that nobody asked for, or not now.
+    pub(super) fn speak_unasked(&mut self, at: CallTime, out: &mut Vec<Output>) {
         self.answer = Some(Answer::new(Kind::Greeting, at, at));
         self.ask(at, out);
     }
@@ -360,12 +360,18 @@ impl Engine {
 
     pub(super) fn tool_answered(&mut self, at: CallTime, call: &str, content: String, out: &mut Vec<Output>) {
         let Some(batch) = self.history.answered(call, content) else { return };
-        let Some(answer) = self.answer.as_mut().filter(|answer| answer.calling == Some(batch)) else {
-            return;
-        };
-        answer.calling = None;
-        if self.ending.is_none() {
-            self.ask(at, out);
+        match &mut self.answer {
+            Some(answer) if answer.calling == Some(batch) => {
+                answer.calling = None;
+                if self.ending.is_none() {
+                    self.ask(at, out);
+                }
+            }
+            // Who interrupted the function has been answered without its result, and is told of it now.
+            None if !self.turn.is_open() && self.ending.is_none() && self.draining.is_none() => {
+                self.speak_unasked(at, out);
+            }
+            Some(_) | None => {}
         }
     }
 

@@ -104,7 +104,7 @@ impl Engine {
             Input::ModelFinished { request } => self.model_finished(at, request, out),
             Input::ModelFailed { request } => self.model_failed(at, request, out),
             Input::VoiceAudio { clause, bytes } => self.playback.audio(at, clause, bytes),
-            Input::VoiceFinished { clause } => self.playback.voice_finished(at, clause),
+            Input::VoiceFinished { clause, silence } => self.playback.voice_finished(at, clause, silence),
             Input::VoiceFailed { clause } => self.playback.voice_failed(at, clause),
             Input::Played { mark } => self.playback.played(at, mark),
             Input::ToolResult { call, content } => self.tool_answered(at, &call, content, out),

@@ -112,8 +112,10 @@ impl Engine {
     ) {
         let is_louder = level_db >= agent_level_db.saturating_sub(WEAKER_THAN_ECHO_DB);
         if is_speech && is_louder {
-            self.quiet_since = at;
             self.hearing.sounds(at);
+            if self.hearing.may_be_speech(at) {
+                self.quiet_since = at;
+            }
         }
         let takes = self.floor.hears(at, is_speech, is_louder, self.is_audible(at));
         let may_pause = self.ending.is_none() && self.draining.is_none() && !self.floor.is_paused();
@@ -149,6 +151,10 @@ impl Playback {
     fn pause(&mut self, at: CallTime, out: &mut Vec<Output>) {
         self.cleared();
         self.rewind(at, out);
+        // What was not taken back was played, though its mark comes back as one of the generation before.
+        for piece in self.pieces_mut().filter(|piece| piece.is_sent()) {
+            piece.marked_at.get_or_insert(piece.plays_until);
+        }
         self.is_paused = true;
     }
 

@@ -31,6 +31,8 @@ const GOING_ON: Duration = Duration::from_millis(150);
 const TRANSCRIBED: Duration = Duration::from_millis(700);
 /// Words of it come within this, or it is none.
 const LATE_WORDS: Duration = Duration::from_secs(1);
+/// Sound without words for longer than this is music or an engine: nobody speaks.
+const LONGEST_SPEECH: Duration = Duration::from_secs(15);
 /// The transcriber may hear the beginning of speech earlier than we do.
 const EARLIER: Duration = Duration::from_millis(500);
 
@@ -78,6 +80,11 @@ impl Hearing {
         }
         self.frames = self.frames.saturating_add(1);
         self.sound_at = Some(at);
+    }
+
+    /// Whether a frame may be of speech, after all that was heard without words of it.
+    pub(super) fn may_be_speech(&self, at: CallTime) -> bool {
+        at.since(self.began_at) < LONGEST_SPEECH
     }
 
     /// The transcriber heard that speech began.

@@ -19,7 +19,7 @@ impl Engine {
     /// When the line has been silent for too long; none while somebody has something to do.
     pub(super) fn idle_due(&self) -> Option<CallTime> {
         let nobody_acts = self.answer.is_none()
-            && !self.turn.is_open()
+            && !self.turn.has_words()
             && self.keypad.due().is_none()
             && self.unsaid.is_none()
             && self.ending.is_none()
@@ -36,7 +36,7 @@ impl Engine {
             self.ending = Some(Ending { reason: EndedReason::AgentEnded, by: at + GOODBYE_TAKES });
         } else {
             self.history.note(NOTE);
-            self.remind_by_model(at, out);
+            self.speak_unasked(at, out);
         }
     }
 }

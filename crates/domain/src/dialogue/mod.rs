@@ -186,6 +186,9 @@ pub enum Input {
     VoiceFinished {
         /// Which clause.
         clause: Clause,
+        /// How many of its last bytes are silence: the pause behind the words.
+        #[serde(default)]
+        silence: u32,
     },
     /// The voice failed on a clause, or stayed silent too long.
     VoiceFailed {

@@ -22,6 +22,8 @@ pub(super) struct Piece {
     pub(super) failed_once: bool,
     /// Bytes the voice delivered.
     pub(super) received: u64,
+    /// How many of the last of them are the pause behind the words.
+    pub(super) silence: u64,
     pub(super) first_audio_at: CallTime,
     pub(super) last_audio_at: CallTime,
     pub(super) sent: u64,
@@ -101,7 +103,7 @@ impl Piece {
         let characters = self.text.chars().count() as u64;
         let estimate = characters * BYTES_PER_CHARACTER;
         let is_whole = matches!(self.stage, Stage::Spoken(_));
-        (characters, if is_whole { self.received } else { self.received.max(estimate) })
+        (characters, if is_whole { self.received - self.silence } else { self.received.max(estimate) })
     }
 
     /// Where in its audio the word ends that is being said at `bytes`; there, between two words.

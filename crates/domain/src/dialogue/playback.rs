@@ -137,11 +137,14 @@ impl Playback {
     }
 
     /// The voice delivered everything. Nothing at all is a failure: silence is no speech.
-    pub(super) fn voice_finished(&mut self, at: CallTime, clause: Clause) {
+    pub(super) fn voice_finished(&mut self, at: CallTime, clause: Clause, silence: u32) {
         let is_free = self.is_waited_for(clause);
         match self.at_voice(clause) {
             Some(piece) if piece.received == 0 => return self.voice_failed(at, clause),
-            Some(piece) => piece.stage = Stage::Spoken(clause),
+            Some(piece) => {
+                piece.stage = Stage::Spoken(clause);
+                piece.silence = piece.received.min(silence.into());
+            }
             None => return,
         }
         if is_free {
@@ -340,7 +343,7 @@ impl Playback {
         self.utterances.iter().flat_map(|utterance| &utterance.pieces)
     }
 
-    fn pieces_mut(&mut self) -> impl Iterator<Item = &mut Piece> {
+    pub(super) fn pieces_mut(&mut self) -> impl Iterator<Item = &mut Piece> {
         self.utterances.iter_mut().flat_map(|utterance| &mut utterance.pieces)
     }
 }

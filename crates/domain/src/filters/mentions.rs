@@ -1,38 +1,54 @@
 //! What a filter looks at, without evaluating it.
 
-use super::program::{Macro, Node, Program, Variable};
+use super::program::{Macro, Node, Operator, Program, Variable};
 
 const PHONE_CALL: &str = "phone_call";
 const ANSWERED_BY: &str = "answered_by";
 
 impl Program {
-    /// Whether it may look at who answered the call. A field of that name of what a macro goes through counts:
-    /// it might be the call.
+    /// Whether it may look at who answered the call. Where only evaluating it would tell, it may.
     pub(super) fn mentions_answered_by(&self) -> bool {
-        self.0.any(&|node| node.field().is_some_and(|(of, name)| name == ANSWERED_BY && of.is_call()))
+        self.0.any(&|node| {
+            node.field()
+                .is_some_and(|(of, name)| name.is_none_or(|name| name == ANSWERED_BY) && of.may_be_call())
+        })
     }
 }
 
 impl Node {
-    /// Of which object this is which field, however it is written.
-    fn field(&self) -> Option<(&Self, &str)> {
+    /// Of which object this is which field, however it is written. No name: it is not written there.
+    fn field(&self) -> Option<(&Self, Option<&str>)> {
         match self {
-            Self::Field(of, name) | Self::Has(of, name) => Some((of, name)),
+            Self::Field(of, name) | Self::Has(of, name) => Some((of, Some(name))),
             Self::Index(pair) => match &**pair {
-                [of, Self::String(name)] => Some((of, name)),
+                [of, Self::String(name)] => Some((of, Some(name))),
+                // A place in a list.
+                [_, Self::Int(_)] => None,
+                [of, _] => Some((of, None)),
+            },
+            Self::Binary(Operator::In, pair) => match &**pair {
+                [Self::String(name), of] => Some((of, Some(name))),
                 _ => None,
             },
             _ => None,
         }
     }
 
-    fn is_call(&self) -> bool {
-        match self {
-            Self::Variable(Variable::PhoneCall) | Self::Item => true,
-            Self::Conditional(branches) => branches[1].is_call() || branches[2].is_call(),
-            node => node.field().is_some_and(|(of, name)| {
-                name == PHONE_CALL && matches!(of, Self::Variable(Variable::Conversation))
+    fn may_be_call(&self) -> bool {
+        match (self, self.field()) {
+            (Self::Variable(Variable::PhoneCall) | Self::Item, _) => true,
+            (_, Some((of, Some(name)))) => name == PHONE_CALL && of.may_be_conversation(),
+            // What is chosen, or taken out of something, may be any part of that.
+            _ => self.any(&|node| {
+                matches!(node, Self::Variable(Variable::PhoneCall | Variable::Conversation) | Self::Item)
             }),
+        }
+    }
+
+    fn may_be_conversation(&self) -> bool {
+        match self.field() {
+            Some((_, Some(_))) => false,
+            _ => self.any(&|node| matches!(node, Self::Variable(Variable::Conversation) | Self::Item)),
         }
     }
 
@@ -87,7 +103,18 @@ mod tests {
             ("(duration > 1 ? phone_call : null).answered_by == 'fax'", true),
             ("['human'].exists(who, who == phone_call.answered_by)", true),
             ("phone_call.answered_by.matches('^machine')", true),
+            ("[phone_call][0].answered_by == 'fax'", true),
+            ("[conversation].exists(one, one.phone_call.answered_by == 'fax')", true),
+            ("[conversation].map(one, one.phone_call)[0].answered_by == 'fax'", true),
+            ("(duration > 1 ? conversation : null).phone_call.answered_by == 'fax'", true),
+            ("phone_call['answered' + '_by'] == 'fax'", true),
+            ("phone_call.exists(name, phone_call[name] == 'fax')", true),
+            ("'answered_by' in phone_call", true),
             ("phone_call.to_number == 'answered_by'", false),
+            ("message.content in [phone_call.to_number, phone_call.from_number]", false),
+            ("[metadata][0].answered_by == 'Ada'", false),
+            ("function.arguments.rows.exists(row, row[0] == 5)", false),
+            ("metadata[function.name].answered_by == 'Ada'", false),
             ("message.content.contains('phone_call.answered_by')", false),
             ("metadata.answered_by == 'Ada'", false),
             ("conversation.metadata.answered_by == 'Ada'", false),

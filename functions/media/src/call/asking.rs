@@ -61,6 +61,10 @@ impl Call<'_> {
                     tracing::warn!(conversation = %self.address.conversation, %error, "the model failed");
                     self.faults.failed(Part::LanguageModel, &error);
                 }
+                if asking.estimate.is_unanswered() {
+                    // Nobody charges for what was refused.
+                    self.asking = None;
+                }
                 self.stop_asking();
                 self.feed(Input::ModelFailed { request });
             }

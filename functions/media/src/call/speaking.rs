@@ -25,7 +25,8 @@ impl Call<'_> {
         if let Some(audio) = self.clips.get(text) {
             self.outgoing.add(clause, audio);
             let bytes = u32::try_from(audio.len()).unwrap_or(u32::MAX);
-            inputs.extend([Input::VoiceAudio { clause, bytes }, Input::VoiceFinished { clause }]);
+            let silence = self.outgoing.silence(clause);
+            inputs.extend([Input::VoiceAudio { clause, bytes }, Input::VoiceFinished { clause, silence }]);
             return;
         }
         let Some(voice) = &self.voice else {
@@ -53,7 +54,8 @@ impl Call<'_> {
             }
             Spoken::Finished => {
                 self.at_voice.remove(&clause);
-                self.feed(Input::VoiceFinished { clause });
+                let silence = self.outgoing.silence(clause);
+                self.feed(Input::VoiceFinished { clause, silence });
             }
             Spoken::Failed(error) => {
                 tracing::warn!(conversation = %self.address.conversation, %error, "the voice failed");

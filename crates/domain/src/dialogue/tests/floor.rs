@@ -194,6 +194,20 @@ fn marks_from_before_the_pause_are_not_heard_words() {
 }
 
 #[test]
+fn a_clause_whose_mark_was_still_on_its_way_when_the_agent_stopped_was_heard() {
+    let mut call = Call::asked("When do you close?");
+    call.carrier = Some(Duration::from_millis(200));
+    call.answers(0, "We close at six today. Tomorrow we close at seven in the evening.");
+    // The first clause is heard from 100 to 1,200 ms.
+    call.advance(1040);
+    call.sounds(200, LOUD);
+    call.advance(1000 + 850);
+    call.hears("Wait a moment.");
+    let heard = "agent, cut off: We close at six today. Tomorrow we close";
+    assert_eq!(call.story().last().unwrap(), heard, "and so was what came after it");
+}
+
+#[test]
 fn who_is_louder_than_the_agents_echo_stops_it() {
     let mut call = speaking(200);
     // The agent is at -20 dB: its echo is weaker by more than 3 dB.

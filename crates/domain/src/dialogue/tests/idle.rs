@@ -59,6 +59,20 @@ fn a_sound_puts_the_reminder_off() {
 }
 
 #[test]
+fn a_sound_that_goes_on_without_a_word_is_silence() {
+    let mut call = Call::begun();
+    for (request, after_ms) in [31_000, 20_000, 20_000].into_iter().enumerate() {
+        call.feed(Input::SpeechBegan);
+        call.sounds(after_ms, -15);
+        let story = call.story();
+        assert!(story.contains(&format!("ask {request}")), "{story:?}");
+        call.answers(u32::try_from(request).unwrap(), "Are you still there?");
+    }
+    call.sounds(40_000, -15);
+    assert_eq!(call.story().last().unwrap(), "end: AgentEnded");
+}
+
+#[test]
 fn a_running_tool_is_no_silence() {
     let mut call = Call::asked("Is there a table?");
     call.calls(0, "a");

@@ -155,6 +155,19 @@ fn an_answer_the_model_has_not_finished_was_interrupted() {
 }
 
 #[test]
+fn the_pause_behind_the_words_is_no_part_of_them() {
+    let mut call = Call::asked("When do you close?");
+    call.voice = None;
+    call.answers(0, ANSWER);
+    // 50 ms per character, and a pause as long as ten of them.
+    call.delivers(0, 1250 + 500);
+    call.feed(Input::VoiceFinished { clause: Clause(0), silence: 500 * 8 });
+    call.advance(810);
+    call.guesses("wait");
+    assert_eq!(call.story().last().unwrap(), "agent, cut off: We close at six");
+}
+
+#[test]
 fn the_clock_estimates_a_clause_whose_audio_is_not_complete() {
     let mut call = Call::asked("When do you close?");
     call.voice = None;

@@ -73,7 +73,7 @@ fn rounding_does_not_add_up() {
         (1_002_700, Input::ModelText { request: Request(0), text: "Good morning.".into() }),
         (1_002_700, Input::ModelFinished { request: Request(0) }),
         (1_003_600, Input::VoiceAudio { clause: Clause(0), bytes: 100 }),
-        (1_004_900, Input::VoiceFinished { clause: Clause(0) }),
+        (1_004_900, Input::VoiceFinished { clause: Clause(0), silence: 0 }),
     ] {
         call.now = CallTime(micros);
         call.feed(input);

@@ -106,7 +106,7 @@ impl Call {
                     let bytes = u32::try_from(text.chars().count()).unwrap() * BYTES_PER_CHARACTER;
                     let clause = *clause;
                     self.coming.push((self.now + delay, Input::VoiceAudio { clause, bytes }));
-                    self.coming.push((self.now + delay, Input::VoiceFinished { clause }));
+                    self.coming.push((self.now + delay, Input::VoiceFinished { clause, silence: 0 }));
                 }
             }
             Output::CancelSpeech => {
@@ -229,7 +229,7 @@ impl Call {
     }
 
     fn spoke(&mut self, clause: u32) {
-        self.feed(Input::VoiceFinished { clause: Clause(clause) });
+        self.feed(Input::VoiceFinished { clause: Clause(clause), silence: 0 });
     }
 
     fn voice_fails(&mut self, clause: u32) {

@@ -32,7 +32,7 @@ fn audio_goes_out_in_frames_and_at_most_400_ms_ahead() {
     call.voice = None;
     call.answers(0, "Bread and cake.");
     call.feed(Input::VoiceAudio { clause: Clause(0), bytes: 4000 });
-    call.feed(Input::VoiceFinished { clause: Clause(0) });
+    call.feed(Input::VoiceFinished { clause: Clause(0), silence: 0 });
     call.advance(1000);
     // 400 ms at once, then a frame every 20 ms, and what is left.
     assert_eq!(call.sent(), [(0, 3200), (20, 160), (40, 160), (60, 160), (80, 160), (100, 160)]);
@@ -43,7 +43,7 @@ fn audio_goes_out_in_frames_and_at_most_400_ms_ahead() {
     for _ in 0..3 {
         call.feed(Input::VoiceAudio { clause: Clause(0), bytes: 100 });
     }
-    call.feed(Input::VoiceFinished { clause: Clause(0) });
+    call.feed(Input::VoiceFinished { clause: Clause(0), silence: 0 });
     assert_eq!(call.sent(), [(0, 160), (0, 140)], "whole frames, but for the last one");
 }
 

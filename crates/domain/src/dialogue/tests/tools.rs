@@ -63,6 +63,22 @@ fn a_result_is_kept_although_the_turn_was_interrupted() {
 }
 
 #[test]
+fn a_result_that_comes_after_the_next_answer_is_told_then() {
+    let mut call = Call::asked("Is the cake ready?");
+    call.calls(0, "a");
+    call.finishes(0);
+    call.says("And the bread?");
+    call.answers(1, "I am still looking.");
+    call.advance(3000);
+    assert_eq!(call.story().last().unwrap(), "agent: I am still looking.");
+    call.tool_answers("a", "yes");
+    assert_eq!(call.story(), ["ask 2"]);
+    call.answers(2, "The cake is ready.");
+    call.advance(3000);
+    assert_eq!(call.story().last().unwrap(), "agent: The cake is ready.");
+}
+
+#[test]
 fn a_turn_has_at_most_eight_rounds() {
     let mut call = Call::asked("Is the cake ready?");
     for round in 0..8 {
