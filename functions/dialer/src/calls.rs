@@ -28,14 +28,15 @@ use vendors::{
     },
 };
 
-use crate::{Config, Verdict, backoff, preparing::Held};
+use crate::{Config, Verdict, backoff};
 
 /// Beyond the conversation's own limit, which the worker keeps: a net under it.
 const TIME_LIMIT_MARGIN: Duration = Duration::from_mins(1);
 /// The carrier's own limit and the longest that can be asked for (Twilio, `TimeLimit`).
 const LONGEST_CALL: Duration = Duration::from_hours(4);
 
-/// Each step's time; with the carrier's own 10 s they stay below the function's limit of 40 s.
+/// Each step's time; with the carrier's own 10 s and what is before the mark they stay below the function's limit
+/// of 45 s.
 const MARK_TIMEOUT: Duration = Duration::from_secs(10);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(4);
@@ -85,19 +86,16 @@ impl Dialer {
         let conversation_id = job.conversation_id;
         // It exists in the TwiML alone; the table has its hash.
         let token = system::random_hex::<32>();
+        // Before the mark: whoever dies over it has lost nothing, since the message comes again.
+        let characters = AtomicU64::new(0);
+        let mut preparing = pin!(self.prepare(job, &characters));
+        let is_prepared = self.hold_back(job, preparing.as_mut(), &characters).await;
         let marked = match self.mark(job, &sha256_hex(&token)).await {
             Ok(marked) => marked,
             Err(verdict) => return verdict,
         };
-        let characters = AtomicU64::new(0);
-        let mut preparing = pin!(self.prepare(&marked, &characters));
-        let opening = in_time(SETTLE_TIMEOUT, self.store.call_account(&self.sealer, &marked.conversation));
-        let (opened, held) = join!(opening, self.hold_back(job, preparing.as_mut(), &characters));
-        if held == Held::Over {
-            tracing::info!(%conversation_id, "ended before it was dialled");
-            return Verdict::Done;
-        }
-        let calls = match opened {
+        let opening = self.store.call_account(&self.sealer, &marked.conversation);
+        let calls = match in_time(SETTLE_TIMEOUT, opening).await {
             Ok(account) => self.calls.through(&account),
             Err(error) => {
                 tracing::warn!(%conversation_id, %error, "the customer's account at the carrier was not opened");
@@ -105,7 +103,7 @@ impl Dialer {
             }
         };
         let placing = self.place(job, &marked, calls, &token);
-        if held == Held::Underway { join!(placing, preparing).0 } else { placing.await }
+        if is_prepared { placing.await } else { join!(placing, preparing).0 }
     }
 
     /// Asks the carrier for a marked call, and stores what it said.

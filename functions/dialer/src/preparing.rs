@@ -6,8 +6,12 @@ use std::{
     time::Duration,
 };
 
-use aws::{queue::CallJob, store::Outcome, system};
-use domain::{conversations::Snapshot, receivers::Receivers};
+use aws::{queue::CallJob, system};
+use domain::{
+    conversations::{Snapshot, State},
+    events::EventName,
+    receivers::Receivers,
+};
 use tokio::time::timeout;
 use vendors::voices::Recorder;
 
@@ -17,26 +21,21 @@ use crate::{Dialer, calls::in_time};
 pub(crate) const HOLD_BACK: Duration = Duration::from_secs(3);
 /// How long it may take in all: the rest while the carrier is asked, and for the next call if not for this one.
 const ALL: Duration = Duration::from_secs(10);
-/// With [`HOLD_BACK`] no longer than opening the customer's account at the carrier may take beside it.
-const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How a call stands that was held back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Held {
-    /// It can be placed.
-    Ready,
-    /// It can be placed, and more of it is prepared meanwhile.
-    Underway,
-    /// It was ended meanwhile.
-    Over,
-}
+/// How long the table may take to say what the call says first, and to count what that used.
+const TABLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Dialer {
-    /// Sees to it that the first words are there. `characters` grows by what the voice is asked to speak, all of
-    /// it before anything is spoken.
-    pub(crate) async fn prepare(&self, marked: &Snapshot, characters: &AtomicU64) {
-        let Snapshot { conversation, agent } = marked;
-        let conversation_id = conversation.id;
+    /// Sees to it that the first words of a queued call are there. `characters` grows by what the voice is
+    /// asked to speak, all of it before anything is spoken.
+    pub(crate) async fn prepare(&self, job: CallJob, characters: &AtomicU64) {
+        let CallJob { account_id, conversation_id } = job;
+        let found = in_time(TABLE_TIMEOUT, self.store.conversation(account_id, conversation_id)).await;
+        let Ok(Some(Snapshot { conversation, agent })) = &found else { return };
+        let is_dialled = matches!(conversation.state, State::Queued)
+            && !conversation.hangs_up_on(agent, EventName::ConnectionRequested);
+        if !is_dialled {
+            return;
+        }
         let keys = (&self.store, &self.sealer);
         let preparing =
             self.clips.prepare(keys, conversation.account_id, agent, system::now(), |voice, own| {
@@ -50,13 +49,14 @@ impl Dialer {
         }
     }
 
-    /// Waits for [`Dialer::prepare`] as long as a call may be held back, and counts what it used.
+    /// Waits for [`Dialer::prepare`] as long as a call may be held back, and counts what it used. Whether it
+    /// is done.
     pub(crate) async fn hold_back(
         &self,
         job: CallJob,
         preparing: impl Future<Output = ()>,
         characters: &AtomicU64,
-    ) -> Held {
+    ) -> bool {
         let conversation_id = job.conversation_id;
         let is_done = timeout(HOLD_BACK, preparing).await.is_ok();
         if !is_done {
@@ -64,18 +64,12 @@ impl Dialer {
         }
         let asked = characters.load(Ordering::Relaxed);
         if asked == 0 {
-            // Not even a question is under way.
-            return Held::Ready;
+            return is_done;
         }
         let counting = self.change(job, |snapshot| snapshot.conversation.prepared(asked));
-        match in_time(COUNT_TIMEOUT, counting).await {
-            Ok(Outcome::Unchanged(snapshot)) if snapshot.conversation.ended().is_some() => return Held::Over,
-            Ok(Outcome::NotFound) => return Held::Over,
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%conversation_id, %error, asked, "characters were not counted");
-            }
+        if let Err(error) = in_time(TABLE_TIMEOUT, counting).await {
+            tracing::warn!(%conversation_id, %error, asked, "characters were not counted");
         }
-        if is_done { Held::Ready } else { Held::Underway }
+        is_done
     }
 }

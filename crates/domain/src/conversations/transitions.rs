@@ -127,12 +127,10 @@ impl Conversation {
         Ok(next)
     }
 
-    /// The voice was asked for what the call is going to say, before anybody answered: so many characters.
+    /// The voice was asked for what a queued call is going to say: so many characters.
     pub fn prepared(&self, characters: u64) -> Result<Transition, NotPossible> {
         // Later the worker counts, and what is added beside it would be lost.
-        let (State::Dialing { .. } | State::Ringing { .. } | State::Answered { .. }) = self.state else {
-            return Err(NotPossible);
-        };
+        let State::Queued = self.state else { return Err(NotPossible) };
         let mut next = self.changed(self.state.clone());
         next.conversation.usage.characters += characters;
         Ok(next)

@@ -114,12 +114,12 @@ fn possible(conversation: &Conversation) -> Vec<&'static str> {
 
 #[test]
 fn each_state_allows_exactly_its_changes() {
-    assert_eq!(possible(&queued()), ["dial", "rejected", "end"]);
-    let changes = ["undial", "prepared", "placed", "ringing", "answered", "started"];
+    assert_eq!(possible(&queued()), ["dial", "prepared", "rejected", "end"]);
+    let changes = ["undial", "placed", "ringing", "answered", "started"];
     let ends = ["machine_detected", "rejected", "end"];
     assert_eq!(possible(&dialing()), [&changes[..], &ends].concat());
-    assert_eq!(possible(&ringing()), [&["prepared", "answered", "started"][..], &ends].concat());
-    assert_eq!(possible(&answered()), ["prepared", "started", "machine_detected", "end"]);
+    assert_eq!(possible(&ringing()), [&["answered", "started"][..], &ends].concat());
+    assert_eq!(possible(&answered()), ["started", "machine_detected", "end"]);
     let live = ["resume", "request_end", "append", "carrier_ended", "machine_detected", "end"];
     assert_eq!(possible(&started()), live);
     assert_eq!(possible(&ended()), Vec::<&str>::new(), "an ended conversation never changes");
@@ -212,17 +212,18 @@ fn filters_see_who_answered_from_the_next_event_on() {
 
 #[test]
 fn what_was_spoken_before_the_answer_is_in_the_usage() {
-    let conversation = dialing();
+    let conversation = queued();
     let conversation = after(&conversation, conversation.prepared(40), &[]);
     let conversation = after(&conversation, conversation.prepared(2), &[]);
     assert_eq!(conversation.usage.characters, 42);
-    let next = conversation.undial().unwrap().conversation;
+    let next = conversation.dial(&agent(), "hash".into(), at(1)).unwrap().conversation;
     assert_eq!(next.usage.characters, 42, "it was paid for");
 }
 
 #[test]
 fn a_call_that_nobody_took_does_not_cost_what_was_spoken_for_it() {
-    let ringing = ringing().prepared(1_000).unwrap().conversation;
+    let usage = Usage { characters: 1_000, ..Usage::default() };
+    let ringing = Conversation { usage: usage.clone(), ..ringing() };
     let (agent, prices, now) = (agent(), Prices::default(), at(9_000));
     let rejected = ringing.rejected(&agent, RejectReason::NoAnswer, &prices, now);
     let canceled = ringing.end(&agent, EndedReason::AgentEnded, &[], &ringing.usage, &prices, now);
@@ -230,7 +231,7 @@ fn a_call_that_nobody_took_does_not_cost_what_was_spoken_for_it() {
         let cost = over.unwrap().conversation.ended().unwrap().2.clone();
         assert_eq!((cost.total.to_string().as_str(), cost.voice.characters), ("0.000000", 0));
     }
-    let answered = answered().prepared(1_000).unwrap().conversation;
+    let answered = Conversation { usage, ..answered() };
     let end = answered.end(&agent, EndedReason::Unknown, &[], &answered.usage, &prices, now).unwrap();
     assert_eq!(end.conversation.ended().unwrap().2.voice.characters, 1_000, "somebody took it");
 }
@@ -246,7 +247,7 @@ fn a_call_that_was_placed_cannot_be_undialled() {
 fn a_call_that_was_not_taken_is_dialled_again() {
     let conversation = dialing();
     let conversation = after(&conversation, conversation.undial(), &[]);
-    assert_eq!(possible(&conversation), ["dial", "rejected", "end"]);
+    assert_eq!(possible(&conversation), ["dial", "prepared", "rejected", "end"]);
 }
 
 #[test]
