@@ -12,7 +12,7 @@ use domain::{
     conversations::{Conversation, State},
     ids::ConversationId,
 };
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream};
 use harness::{Stack, kill, storm};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -32,6 +32,8 @@ const AFTERWARDS: Duration = Duration::from_secs(5);
 const SEED: u64 = 0x5EED_CA11;
 /// A message that a slow function gave back waits for minutes, too.
 const AGAIN_AFTER: Duration = Duration::from_secs(20);
+/// Conversations that are read at the same time: the emulator answers one after the other.
+const READS_AT_ONCE: usize = 8;
 /// How long the calls may take to come to an end once nothing dies any more.
 const CALM: Duration = Duration::from_mins(4);
 
@@ -139,7 +141,8 @@ async fn come_to_an_end(stack: &Stack, table: &Table, storm: impl Sized) {
         if is_quiet {
             drop(storm.take());
         }
-        let conversations = join_all(due.iter().map(|item| load(table, item))).await;
+        let reading = stream::iter(&due).map(|item| load(table, item)).buffered(READS_AT_ONCE);
+        let conversations: Vec<_> = reading.collect().await;
         let waiting: Vec<_> = conversations
             .iter()
             .filter(|conversation| matches!(conversation.state, State::Queued))

@@ -68,7 +68,11 @@ async fn a_call_the_carrier_never_says_anything_of_ends() {
 #[tokio::test]
 async fn with_no_worker_left_a_call_ends_with_what_was_known_of_it() {
     let (stack, to) = (restless().await, "+14155550171");
-    let id = stack.call(to, baker()).await.unwrap();
+    // A greeting that no other call has: the voice speaks it for this one.
+    let mut agent = baker();
+    agent["initial_message"] =
+        json!("Hello, this is Ada. I am calling about your cake. Do you have any questions?");
+    let id = stack.call(to, agent).await.unwrap();
     let answered = async |stack: &Stack| {
         let conversation = stack.conversation(&id).await?;
         Ok((conversation["messages"].as_array().is_some_and(|messages| messages.len() >= 2)).then_some(()))
