@@ -64,9 +64,7 @@ impl Providing {
             voice: providers(voice)?,
         })
     }
-}
 
-impl Providing {
     /// Begins to connect the transcriber, and to open the connections that the model and the voice will be
     /// asked on.
     pub(crate) fn connect(&self, worker: &Worker) -> Ears {
@@ -84,8 +82,6 @@ async fn open(
     id: Option<CredentialId>,
 ) -> anyhow::Result<Option<OpenCredential>> {
     let Some(id) = id else { return Ok(None) };
-    let stored = worker.store.credential(account, id).await.with_context(|| id.to_string())?;
-    let (credential, sealed) = stored.ok_or_else(|| anyhow!("{id} was deleted"))?;
-    let opened = worker.sealer.open((account, &id.to_string()), &sealed).await;
-    Ok(Some(OpenCredential { credential, api_key: opened.with_context(|| id.to_string())? }))
+    let opened = worker.store.open_credential(&worker.sealer, account, id).await;
+    opened.with_context(|| id.to_string())?.ok_or_else(|| anyhow!("{id} was deleted")).map(Some)
 }
