@@ -18,7 +18,7 @@ use vendors::voices::Recorder;
 use crate::{Dialer, calls::in_time};
 
 /// How long a call is held back for it.
-pub(crate) const HOLD_BACK: Duration = Duration::from_secs(3);
+const HOLD_BACK: Duration = Duration::from_secs(3);
 /// How long it may take in all: the rest while the carrier is asked, and for the next call if not for this one.
 const ALL: Duration = Duration::from_secs(10);
 /// How long the table may take to say what the call says first, and to count what that used.
