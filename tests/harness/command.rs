@@ -35,7 +35,7 @@ pub fn switchboard(arguments: &[&str]) -> Command {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "local"]).current_dir(workspace());
+        build.args(["build", "--quiet", "--package", "switchboard"]).current_dir(workspace());
         for name in SET_BY_CARGO {
             build.env_remove(name);
         }

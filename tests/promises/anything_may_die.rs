@@ -6,16 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws::store::DueItem;
-use domain::{
-    accounts::Limits,
-    conversations::{Conversation, State},
-    ids::ConversationId,
-};
 use futures_util::{StreamExt, future::join_all, stream};
 use harness::{Stack, kill, storm};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use switchboard_aws::store::DueItem;
+use switchboard_model::{
+    accounts::Limits,
+    conversations::{Conversation, State},
+    ids::ConversationId,
+};
 use tokio::{sync::Mutex, time::sleep};
 
 use crate::table::Table;

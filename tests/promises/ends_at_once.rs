@@ -2,9 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use aws::{store::Outcome, system};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use domain::{
+use futures_util::future::join_all;
+use harness::{Stack, shared};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use reqwest::StatusCode;
+use serde_json::Value;
+use sha1::Sha1;
+use switchboard_aws::store::Outcome;
+use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, Entry, Lease, Snapshot, Speaking, State},
     costs::{Prices, Usage},
@@ -13,12 +19,7 @@ use domain::{
     messages::{Message, Role},
     time::Timestamp,
 };
-use futures_util::future::join_all;
-use harness::{Stack, shared};
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use reqwest::StatusCode;
-use serde_json::Value;
-use sha1::Sha1;
+use switchboard_runtime as system;
 use tokio::time::sleep;
 
 use crate::table::Table;

@@ -5,15 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws::system;
-use domain::{
-    ids::{AccountId, PhoneNumberId},
-    phone_numbers::PhoneNumber,
-};
 use futures_util::future::join_all;
 use harness::{Stack, peace, restless, shared, switchboard};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
+use switchboard_model::{
+    ids::{AccountId, PhoneNumberId},
+    phone_numbers::PhoneNumber,
+};
+use switchboard_runtime as system;
 
 use crate::table::Table;
 

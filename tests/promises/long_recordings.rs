@@ -1,14 +1,15 @@
 //! A recording of any length is one file, although nobody ever has all of it in memory.
 
-use aws::{store::Outcome, system};
-use domain::{
+use harness::shared;
+use switchboard_aws::store::Outcome;
+use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, Snapshot, State},
     costs::{Prices, Usage},
     ids::ConversationId,
     recording,
 };
-use harness::shared;
+use switchboard_runtime as system;
 
 use crate::table::{self, Table};
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use domain::time::Timestamp;
 use futures_util::future::join_all;
 use harness::{Stack, baker, heard_twice, peace, restless, signal, texts, word_errors};
 use reqwest::Method;
 use serde_json::{Value, json};
+use switchboard_model::time::Timestamp;
 
 /// Calls that are under way when a worker is told to stop.
 const CALLS: usize = 10;

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use aws::{
+use harness::Stack;
+use switchboard_aws::{
     recordings::Recordings,
     store::{DueItem, Outcome, Store},
 };
-use domain::{
+use switchboard_model::{
     conversations::{Lease, State, Transition},
     ids::{AccountId, ConversationId},
     time::Timestamp,
 };
-use harness::Stack;
 
 /// Longer than any deadline.
 const LONG_AGO: Duration = Duration::from_hours(2);
@@ -27,7 +27,7 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn of(stack: &Stack) -> Self {
-        let config = aws::emulator_config(stack.address("emulator_url"), REGION);
+        let config = switchboard_aws::emulator_config(stack.address("emulator_url"), REGION);
         let store = Store::new(&config, stack.address("table_name").to_owned());
         Self { store, account: stack.address("account_id").parse().unwrap() }
     }
@@ -60,7 +60,7 @@ impl Table {
                 }
             }
             if conversation.ended().is_some() {
-                return Err(domain::conversations::NotPossible);
+                return Err(switchboard_model::conversations::NotPossible);
             }
             Ok(Transition { conversation, events: vec![], messages: vec![] })
         });
@@ -70,7 +70,7 @@ impl Table {
 
 /// The bucket of a stack.
 pub(crate) async fn recordings(stack: &Stack) -> Recordings {
-    let config = aws::emulator_config(stack.address("emulator_url"), REGION);
+    let config = switchboard_aws::emulator_config(stack.address("emulator_url"), REGION);
     Recordings::new(&config, stack.recordings_bucket().await.unwrap())
 }
 

@@ -6,10 +6,10 @@ mod source;
 
 use std::time::Duration;
 
-use domain::{agents::WebhookMethod, time::Timestamp};
 use harness::{Stack, peace, shared, switchboard};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use switchboard_model::{agents::WebhookMethod, time::Timestamp};
 
 use self::{
     receiver::{Got, Manner, Receiver},

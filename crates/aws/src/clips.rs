@@ -1,4 +1,4 @@
-//! The audio that is kept for an agent's next call (see [`domain::clips`]), in the bucket of the recordings:
+//! The audio that is kept for an agent's next call (see [`switchboard_model::clips`]), in the bucket of the recordings:
 //! `clips/{account}/{key}`, deleted by the bucket after 30 days.
 //!
 //! Whoever begins a call [makes sure](Clips::prepare) that its sets are there; whoever talks
@@ -16,14 +16,14 @@ use aws_sdk_s3::{
     operation::{get_object::GetObjectError, head_object::HeadObjectError},
 };
 use bytes::Bytes;
-use domain::{
-    agents::{AgentConfig, Voice},
+use futures_util::future::{join_all, try_join_all};
+use switchboard_model::{
+    agents::Voice,
     clips::{ClipSet, MAX_AGE},
     credentials::OpenCredential,
     ids::AccountId,
     time::Timestamp,
 };
-use futures_util::future::{join_all, try_join_all};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -133,16 +133,16 @@ impl Clips {
         Ok(())
     }
 
-    /// Has the voice speak whatever a call of `agent` uses that is not there, or will soon be deleted, and
+    /// Has the voice speak whatever of `sets` is not there, or will soon be deleted, and
     /// stores it. `connect` makes a speaker of the voice as it is served and the customer's own key, if the
-    /// agent names one. The speaker is called for each text, for all of them before the first is spoken.
+    /// voice names one. The speaker is called for each text, for all of them before the first is spoken.
     ///
     /// It may take as long as the voice does: give it a time limit. Ending it early loses what is not stored.
     pub async fn prepare<Speaker, Speaking, E>(
         &self,
         (store, sealer): (&Store, &Sealer),
         account: AccountId,
-        agent: &AgentConfig,
+        sets: Vec<ClipSet>,
         now: Timestamp,
         connect: impl FnOnce(&Voice, Option<&OpenCredential>) -> Result<Speaker, E>,
     ) -> Result<(), NotPrepared<E>>
@@ -150,7 +150,7 @@ impl Clips {
         Speaker: Fn(&str) -> Speaking,
         Speaking: Future<Output = Result<Vec<u8>, E>>,
     {
-        let sets = self.missing(account, ClipSet::of(agent), now).await?;
+        let sets = self.missing(account, sets, now).await?;
         let Some(ClipSet { voice, .. }) = sets.first() else { return Ok(()) };
         let own = match voice.credential_id() {
             Some(id) => {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use domain::{
+use switchboard_model::{
     credentials::{Credential, Provider},
     ids::CredentialId,
     secrets::Secret,
@@ -26,8 +26,17 @@ fn at(days: i64) -> Timestamp {
     Timestamp::from_millis(1_795_339_800_000 + days * 86_400_000)
 }
 
-fn greeter(greeting: &str) -> AgentConfig {
-    AgentConfig { initial_message: Some(greeting.into()), ..AgentConfig::default() }
+/// The sets of an agent with a greeting: that, and phrases that are the same for all.
+fn sets(voice: &Voice, greeting: &str) -> Vec<ClipSet> {
+    let set = |texts: &[&str]| ClipSet {
+        voice: voice.clone(),
+        texts: texts.iter().map(|&text| text.into()).collect(),
+    };
+    vec![set(&[greeting]), set(&["One moment, please.", "Sorry, I did not hear that."])]
+}
+
+fn greeter(greeting: &str) -> Vec<ClipSet> {
+    sets(&Voice::default(), greeting)
 }
 
 impl World {
@@ -45,20 +54,21 @@ impl World {
     /// How often a voice that says each text's own bytes was asked, and with which key.
     async fn prepare(
         &self,
-        agent: &AgentConfig,
+        sets: &[ClipSet],
         now: Timestamp,
     ) -> (usize, Option<String>, Result<(), NotPrepared<ServiceError>>) {
         let (asked, mut key) = (AtomicUsize::new(0), None);
-        let prepared = self.clips.prepare((&self.store, &self.sealer), self.account, agent, now, |_, own| {
-            key = own.map(|own| own.api_key.reveal().to_owned());
-            Ok(|text: &str| {
-                asked.fetch_add(1, Ordering::Relaxed);
-                std::future::ready(match text {
-                    "Refuse this." => Err(ServiceError::Refused(Cause::new("the voice"))),
-                    text => Ok(text.as_bytes().to_vec()),
+        let prepared =
+            self.clips.prepare((&self.store, &self.sealer), self.account, sets.to_vec(), now, |_, own| {
+                key = own.map(|own| own.api_key.reveal().to_owned());
+                Ok(|text: &str| {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    std::future::ready(match text {
+                        "Refuse this." => Err(ServiceError::Refused(Cause::new("the voice"))),
+                        text => Ok(text.as_bytes().to_vec()),
+                    })
                 })
-            })
-        });
+            });
         let prepared = prepared.await;
         (asked.into_inner(), key, prepared)
     }
@@ -92,7 +102,8 @@ async fn a_spoilt_object_is_as_if_it_were_not_there() {
 async fn too_much_audio_is_not_stored() {
     let world = World::new().await;
     let set = ClipSet { voice: Voice::default(), texts: vec!["Hello.".into()] };
-    let stored = world.clips.store(world.account, &set, &[vec![0; domain::clips::MAX_BYTES]]).await;
+    let stored =
+        world.clips.store(world.account, &set, &[vec![0; switchboard_model::clips::MAX_BYTES]]).await;
     assert!(matches!(stored, Err(ServiceError::Refused(_))), "{stored:?}");
     assert!(world.objects.lock().unwrap().is_empty());
 }
@@ -101,18 +112,18 @@ async fn too_much_audio_is_not_stored() {
 async fn a_call_has_its_sets_made_once_and_again_before_they_are_deleted() {
     let world = World::new().await;
     let agent = greeter("Good morning, this is the bakery.");
-    let texts: usize = ClipSet::of(&agent).iter().map(|set| set.texts.len()).sum();
+    let texts: usize = agent.iter().map(|set| set.texts.len()).sum();
     for (day, asked) in [(0, texts), (0, 0), (19, 0), (21, texts)] {
         let (times, key, prepared) = world.prepare(&agent, at(day)).await;
         assert!(prepared.is_ok(), "{prepared:?}");
         assert_eq!((times, key), (asked, None), "on day {day}");
     }
-    for set in ClipSet::of(&agent) {
+    for set in agent {
         let loaded = world.clips.load(world.account, &set).await.unwrap().unwrap();
         assert!(set.texts.iter().all(|text| loaded[text] == text.as_bytes()));
     }
     let other = greeter("Good evening, this is the bakery.");
-    let greeting = ClipSet::of(&other)[0].texts.len();
+    let greeting = other[0].texts.len();
     assert_eq!(world.prepare(&other, at(0)).await.0, greeting, "the phrases are there already");
 }
 
@@ -122,9 +133,8 @@ async fn a_set_that_the_voice_fails_on_does_not_keep_the_other_from_being_stored
     let agent = greeter("Refuse this.");
     let (_, _, prepared) = world.prepare(&agent, at(0)).await;
     assert!(matches!(prepared, Err(NotPrepared::Voice(_))), "{prepared:?}");
-    let sets = ClipSet::of(&agent);
-    assert_eq!(world.clips.load(world.account, &sets[0]).await.unwrap(), None);
-    assert!(world.clips.load(world.account, &sets[1]).await.unwrap().is_some());
+    assert_eq!(world.clips.load(world.account, &agent[0]).await.unwrap(), None);
+    assert!(world.clips.load(world.account, &agent[1]).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -132,7 +142,7 @@ async fn a_voice_of_the_customers_is_asked_with_the_customers_key_and_never_with
     let world = World::new().await;
     let id = CredentialId::new(at(0), 1);
     let voice = Voice::Deepgram { model: "aura-2-zeus-en".into(), credential_id: Some(id) };
-    let agent = AgentConfig { voice, ..greeter("Hello.") };
+    let agent = sets(&voice, "Hello.");
     let (asked, _, prepared) = world.prepare(&agent, at(0)).await;
     assert!(asked == 0 && matches!(prepared, Err(NotPrepared::NoKey)), "{prepared:?}");
 

@@ -4,8 +4,8 @@ use std::{fmt, marker::PhantomData, time::Duration};
 
 use aws_config::SdkConfig;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
-use domain::ids::{AccountId, ConversationId};
 use serde::{Deserialize, Serialize};
+use switchboard_model::ids::{AccountId, ConversationId};
 
 use crate::failure::{Cause, ServiceError};
 
@@ -126,7 +126,7 @@ fn body(job: &impl Serialize) -> Result<String, ServiceError> {
 
 #[cfg(test)]
 mod tests {
-    use domain::time::Timestamp;
+    use switchboard_model::time::Timestamp;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! Recordings: pieces while the call goes on, then one file.
 //!
 //! Objects: `{account}/{conversation}/pieces/{start}` (interleaved telephone audio, see
-//! [`domain::recording`]), `{account}/{conversation}/recording.wav`, and the parts of the replay log of each
+//! [`switchboard_model::recording`]), `{account}/{conversation}/recording.wav`, and the parts of the replay log of each
 //! worker that had the call, `{account}/{conversation}/replay/{began}-{part}.jsonl`. A piece is named by where it
 //! begins on the conversation's time line, in samples since its `started_at`, so that the pieces of
 //! every worker that had the call find their place. The bucket deletes both after the deployment's
@@ -22,7 +22,7 @@ use aws_sdk_s3::{
     types::{Delete, Object, ObjectIdentifier},
 };
 use bytes::Bytes;
-use domain::{
+use switchboard_model::{
     ids::{AccountId, ConversationId},
     recording,
     time::Timestamp,
@@ -142,7 +142,7 @@ impl Recordings {
         Ok(())
     }
 
-    /// Stores one part of a replay log (see [`domain::dialogue::replay`]). `place` is when the worker's media
+    /// Stores one part of a replay log (see [`switchboard_dialogue::replay`]). `place` is when the worker's media
     /// began and the part's number, from 0.
     pub async fn put_replay_part(
         &self,

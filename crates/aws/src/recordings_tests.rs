@@ -13,7 +13,7 @@ use axum::{
     http::{Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use domain::time::Timestamp;
+use switchboard_model::time::Timestamp;
 
 use super::*;
 use crate::store::testing;

@@ -17,16 +17,14 @@ use aws_sdk_kms::{
     types::{DataKeySpec, EncryptionAlgorithmSpec},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use domain::{
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use switchboard_model::{
     ids::AccountId,
     secrets::{Sealed, Secret},
 };
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
-use crate::{
-    failure::{Cause, ServiceError},
-    system,
-};
+use crate::failure::{Cause, ServiceError};
+use switchboard_runtime as system;
 
 /// Whose secret it is, and the id of what it belongs to.
 pub type Context<'a> = (AccountId, &'a str);
@@ -126,7 +124,7 @@ impl fmt::Debug for Sealer {
 
 #[cfg(test)]
 mod tests {
-    use domain::time::Timestamp;
+    use switchboard_model::time::Timestamp;
 
     use super::{testing::sealer, *};
 

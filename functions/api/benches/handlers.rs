@@ -5,28 +5,29 @@
 
 use std::time::{Duration, Instant};
 
-use api::{Api, router};
-use aws::{recordings::Recordings, sealing, store::testing, system};
 use axum::{
     Router,
     body::{Body, to_bytes},
     http::{Request, StatusCode},
 };
-use domain::{
+use serde_json::{Value, json};
+use switchboard_api::{Api, router};
+use switchboard_aws::{recordings::Recordings, sealing, store::testing};
+use switchboard_model::{
     accounts::{Account, Token},
     costs::Prices,
     ids::{AccountId, PhoneNumberId},
     phone_numbers::PhoneNumber,
     receivers::Receivers,
 };
-use serde_json::{Value, json};
-use tower::ServiceExt as _;
-use vendors::{
+use switchboard_providers::{
     Providers, egress,
     endpoints::Endpoints,
     keys::Keys,
     twilio::{Calls, Numbers},
 };
+use switchboard_runtime as system;
+use tower::ServiceExt as _;
 
 const TOKEN: &str = "sk_0123456789abcdefghijklmnopqrstuv";
 const NUMBER: &str = "+14155550199";

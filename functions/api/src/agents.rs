@@ -1,12 +1,11 @@
 //! Agents: stored, listed, changed, taken away.
 
-use aws::store::StoreError;
 use axum::{Json, extract::State};
-use domain::{
+use switchboard_aws::store::StoreError;
+use switchboard_contract::views::AgentView;
+use switchboard_model::{
     agents::{Agent, AgentConfig},
     ids::AgentId,
-    lists::Listing,
-    views::AgentView,
 };
 
 use crate::{
@@ -25,7 +24,7 @@ pub(crate) async fn create(
     fresh: Fresh,
     JsonBody(body): JsonBody,
 ) -> Result<Json<AgentView>, ApiError> {
-    let checked = Checked::read(&body, |field| AgentConfig::parse(field, api.receivers));
+    let checked = Checked::read(&body, |field| switchboard_contract::agents::parse(field, api.receivers));
     let (config, _) = references::look_up(&api, account, checked).await?;
     let agent = Agent::new(AgentId::of_request(fresh.id), account, config, (api.now)());
     match api.store.create_agent(&agent).await {
@@ -45,7 +44,7 @@ pub(crate) async fn list(
     State(api): State<Api>,
     parameters: Parameters,
 ) -> Result<PageView<AgentView>, ApiError> {
-    let listing = parameters.read(Listing::parse)?;
+    let listing = parameters.read(switchboard_contract::lists::listing)?;
     let (agents, has_more) = api.store.agents(account, listing).await?;
     let items = agents.into_iter().map(|agent| AgentView::new(&api.public_url, agent)).collect();
     Ok(PageView { items, index: listing.page.index, has_more })
@@ -69,7 +68,9 @@ pub(crate) async fn update(
     Named(id): Named<AgentId>,
     JsonBody(body): JsonBody,
 ) -> Result<Json<AgentView>, ApiError> {
-    let patched = |config: &AgentConfig| Checked::read(&body, |field| config.patched(field, api.receivers));
+    let patched = |config: &AgentConfig| {
+        Checked::read(&body, |field| switchboard_contract::agents::patched(config, field, api.receivers))
+    };
     let before = api.store.agent(account, id).await?.ok_or(ApiError::NotFound)?;
     references::look_up(&api, account, patched(&before.config)).await?;
     // Once more on what is stored when it is written; what the body names was looked up.

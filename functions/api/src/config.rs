@@ -1,20 +1,16 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use aws::{
-    provider_keys::ProviderKeys,
-    recordings::Recordings,
-    sealing::Sealer,
-    store::Store,
-    system::{self, ConfigError, Vars},
-};
-use domain::{costs::Prices, receivers::Receivers};
-use vendors::{
+use switchboard_aws::{provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, store::Store};
+use switchboard_model::{costs::Prices, receivers::Receivers};
+use switchboard_providers::{
     Providers, egress,
     endpoints::Endpoints,
     keys::Keys,
     twilio::{Calls, Numbers},
 };
+use switchboard_runtime as system;
+use switchboard_runtime::{ConfigError, Vars};
 
 use crate::Api;
 
@@ -77,7 +73,7 @@ impl Config {
 impl Api {
     /// Makes the clients and fetches the carrier's key.
     pub async fn connect(config: Config) -> anyhow::Result<Self> {
-        let sdk = aws::sdk_config().await;
+        let sdk = switchboard_aws::sdk_config().await;
         let keys = ProviderKeys::load(&sdk, &config.keys_secret).await.context("PROVIDER_KEYS_SECRET")?;
         let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
         let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };

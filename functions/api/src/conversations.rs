@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use aws::store::{Queued, StoreError};
 use axum::{Json, extract::State};
-use domain::{
-    agents::{Agent, AgentConfig},
-    conversations::{Conversation, Snapshot},
-    ids::{AccountId, AgentId, ConversationId},
-    lists::ListConversations,
+use serde::Serialize;
+use switchboard_aws::store::{Queued, StoreError};
+use switchboard_contract::lists::ListConversations;
+use switchboard_contract::{
     requests::{ChosenAgent, CreatePhoneCall},
     views::ConversationView,
 };
-use serde::Serialize;
+use switchboard_model::{
+    agents::{Agent, AgentConfig},
+    conversations::{Conversation, Snapshot},
+    ids::{AccountId, AgentId, ConversationId},
+};
 
 use crate::{
     Api,

@@ -1,8 +1,10 @@
 //! Credentials: stored sealed, listed, taken away. A key that came in is never shown again.
 
-use aws::store::StoreError;
 use axum::{Json, extract::State};
-use domain::{credentials::CreateCredential, ids::CredentialId, lists::Listing, views::CredentialView};
+use switchboard_aws::store::StoreError;
+use switchboard_contract::credentials::CreateCredential;
+use switchboard_contract::views::CredentialView;
+use switchboard_model::ids::CredentialId;
 
 use crate::{
     Api,
@@ -42,7 +44,7 @@ pub(crate) async fn list(
     State(api): State<Api>,
     parameters: Parameters,
 ) -> Result<PageView<CredentialView>, ApiError> {
-    let listing = parameters.read(Listing::parse)?;
+    let listing = parameters.read(switchboard_contract::lists::listing)?;
     let (credentials, has_more) = api.store.credentials(account, listing).await?;
     let items =
         credentials.into_iter().map(|credential| CredentialView::new(&api.public_url, credential)).collect();

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use aws::store::{Outcome, StoreError};
 use axum::{Json, extract::State};
-use domain::{
+use switchboard_aws::store::{Outcome, StoreError};
+use switchboard_contract::views::ConversationView;
+use switchboard_model::{
     conversations::{Conversation, EndedReason, NotPossible, Snapshot, State as Standing},
     ids::{AccountId, ConversationId},
     sweep::{Carrier, Case, Verdict},
-    views::ConversationView,
 };
 use tokio::time::timeout;
 

@@ -3,14 +3,14 @@
 
 use std::{error::Error, time::Duration};
 
-use aws::{ServiceError, store::StoreError};
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::validation::FieldError;
 use serde::Serialize;
+use switchboard_aws::{ServiceError, store::StoreError};
+use switchboard_contract::validation::FieldError;
 
 /// Why a request is not answered as hoped.
 #[derive(Debug)]
@@ -141,8 +141,8 @@ impl From<StoreError> for ApiError {
 }
 
 /// Of the carrier: what it refuses to us is a defect of ours, or of how we are deployed.
-impl From<vendors::Error> for ApiError {
-    fn from(error: vendors::Error) -> Self {
+impl From<switchboard_providers::Error> for ApiError {
+    fn from(error: switchboard_providers::Error) -> Self {
         if error.is_retryable() { Self::Unavailable(error.into()) } else { Self::Internal(error.into()) }
     }
 }

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use aws::store::StoreError;
 use axum::{Json, extract::State};
-use domain::{
+use switchboard_aws::store::StoreError;
+use switchboard_contract::views::{ConversationView, EventView};
+use switchboard_model::{
     conversations::Snapshot,
     deliveries::Delivery,
     events::Event,
     ids::{AccountId, ConversationId, EventId},
-    lists::Page,
-    views::{ConversationView, EventView},
 };
 
 use crate::{
@@ -33,7 +32,7 @@ pub(crate) async fn log(
 ) -> Result<PageView<EventView>, ApiError> {
     let snapshot = find(&api, account, id).await?;
     // Only now: whoever asks for a page that cannot be must not learn from the answer whether the id exists.
-    let page = parameters.read(Page::parse)?;
+    let page = parameters.read(switchboard_contract::lists::page)?;
     let (events, has_more) = api.store.events(account, id, page.offset(), page.limit).await?;
     let items = api.shown(account, id, &snapshot, events).await?;
     Ok(PageView { items, index: page.index, has_more })

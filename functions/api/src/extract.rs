@@ -7,13 +7,13 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{HeaderMap, header, request::Parts},
 };
-use domain::{
-    accounts::Token,
-    ids::{AccountId, ConversationId},
-    validation::{Checks, Field, Noted, Read},
-};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use switchboard_contract::validation::{Checks, Field, Noted, Read};
+use switchboard_model::{
+    accounts::Token,
+    ids::{AccountId, ConversationId},
+};
 
 use crate::{Api, MAX_BODY_BYTES, errors::ApiError, throttle::Awaited};
 

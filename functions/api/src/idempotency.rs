@@ -12,7 +12,6 @@
 
 use std::time::Duration;
 
-use aws::{store::Claimed, system};
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{FromRequestParts, Request, State},
@@ -20,12 +19,14 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use domain::{
+use switchboard_aws::store::Claimed;
+use switchboard_contract::validation::{FieldError, Step};
+use switchboard_model::{
     accounts::sha256_hex,
     idempotency::{Answer, Claim, Key},
     ids::{AccountId, RequestId},
-    validation::{FieldError, Step},
 };
+use switchboard_runtime as system;
 use tokio::time::sleep;
 
 use crate::{Api, MAX_BODY_BYTES, errors::ApiError, extract::Caller};

@@ -3,8 +3,8 @@
 //! A request passes [`router`], which is made of the table in `routes`: `request_id` names it, an
 //! extractor of `extract` each proves the caller's account, the id in the path, the JSON body;
 //! `references` looks up what the body names. The handler (one file per resource: `agents`,
-//! `conversations`, `credentials`, `phone_numbers`) asks the table and answers with a view ([`domain::views`]). Whatever goes wrong becomes an answer in
-//! `errors`, and only there. What is a valid request is decided in [`domain::requests`].
+//! `conversations`, `credentials`, `phone_numbers`) asks the table and answers with a view ([`switchboard_contract::views`]). Whatever goes wrong becomes an answer in
+//! `errors`, and only there. What is a valid request is decided in [`switchboard_contract::requests`].
 //!
 //! It knows nothing of providers and queues: a call that is stored is picked up from the table's stream.
 //! Of the carrier it knows how to hang up, and how to buy numbers.
@@ -29,10 +29,10 @@ mod views;
 
 use std::time::Duration;
 
-use aws::{recordings::Recordings, sealing::Sealer, store::Store};
 use axum::{Router, middleware};
-use domain::{costs::Prices, receivers::Receivers, time::Timestamp};
-use vendors::twilio::{Calls, Numbers};
+use switchboard_aws::{recordings::Recordings, sealing::Sealer, store::Store};
+use switchboard_model::{costs::Prices, receivers::Receivers, time::Timestamp};
+use switchboard_providers::twilio::{Calls, Numbers};
 
 use self::errors::ApiError;
 pub use self::{config::Config, routes::Route};

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use api::{Api, Config};
-use aws::system::{ConfigError, Vars};
 use lambda_http::tracing;
+use switchboard_api::{Api, Config};
+use switchboard_runtime::{ConfigError, Vars};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -27,5 +27,5 @@ async fn main() -> ExitCode {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let api = Api::connect(config).await?;
-    lambda_http::run(api::router(api)).await.map_err(anyhow::Error::from_boxed)
+    lambda_http::run(switchboard_api::router(api)).await.map_err(anyhow::Error::from_boxed)
 }

@@ -11,18 +11,18 @@
 //! - **Releasing** goes the other way: stored as going, given back (an imported one: its wires are cut), taken
 //!   away. Whatever is cut short is finished by asking again, or by the sweeper.
 
-use aws::store::StoreError;
 use axum::{Json, extract::State};
-use domain::{
-    ids::{AccountId, PhoneNumberId},
-    lists::Listing,
-    phone_numbers::{
-        BuyNumber, CallAccount, CarrierAccount, E164, ImportNumber, OwnAccount, PhoneNumber, SearchNumbers,
-    },
+use switchboard_aws::store::StoreError;
+use switchboard_contract::phone_numbers::{BuyNumber, ImportNumber, SearchNumbers};
+use switchboard_contract::{
     validation::{Field, FieldError, Read, Step},
     views::{NumberOnSaleView, PhoneNumberView},
 };
-use vendors::twilio::{
+use switchboard_model::{
+    ids::{AccountId, PhoneNumberId},
+    phone_numbers::{CallAccount, CarrierAccount, E164, OwnAccount, PhoneNumber},
+};
+use switchboard_providers::twilio::{
     Numbers,
     numbers::{BuyError, Wires},
 };
@@ -94,7 +94,7 @@ pub(crate) async fn import(
     let numbers =
         api.numbers.of(&CarrierAccount { account_sid: account_sid.clone(), auth_token: auth_token.clone() });
     let found = match numbers.find(&phone_number).await {
-        Err(vendors::Error::Rejected { .. }) => {
+        Err(switchboard_providers::Error::Rejected { .. }) => {
             return Err(wrong("auth_token", "not_accepted", "The carrier does not accept these credentials"));
         }
         found => found?,
@@ -135,7 +135,7 @@ pub(crate) async fn list(
     State(api): State<Api>,
     parameters: Parameters,
 ) -> Result<PageView<PhoneNumberView>, ApiError> {
-    let listing = parameters.read(Listing::parse)?;
+    let listing = parameters.read(switchboard_contract::lists::listing)?;
     let (numbers, has_more) = api.store.phone_numbers(account, listing).await?;
     let items = numbers.into_iter().map(|number| PhoneNumberView::new(&api.public_url, number)).collect();
     Ok(PageView { items, index: listing.page.index, has_more })
@@ -158,7 +158,11 @@ pub(crate) async fn update(
     Named(number): Named<E164>,
     JsonBody(body): JsonBody,
 ) -> Result<Json<PhoneNumberView>, ApiError> {
-    let patched = |number: &PhoneNumber| Checked::read(&body, |field| number.patched(field, api.receivers));
+    let patched = |number: &PhoneNumber| {
+        Checked::read(&body, |field| {
+            switchboard_contract::phone_numbers::patched(number, field, api.receivers)
+        })
+    };
     let before = api.store.phone_number(account, &number).await?.filter(PhoneNumber::is_owned);
     references::look_up(&api, account, patched(&before.ok_or(ApiError::NotFound)?)).await?;
     // Once more on what is stored when it is written; what the body names was looked up.
@@ -286,7 +290,7 @@ impl Api {
             CallAccount::Gone => Ok(false),
         };
         match done {
-            Err(error @ vendors::Error::Rejected { .. }) if number.is_imported() => {
+            Err(error @ switchboard_providers::Error::Rejected { .. }) if number.is_imported() => {
                 // Who has taken back their credentials cuts the wires themselves.
                 tracing::warn!(number = %number.id, %error, "the wires of an imported number were not cut");
                 Ok(())

@@ -1,13 +1,9 @@
 //! Bodies that name things of the account's, which only the table knows.
 
-use aws::store::StoreError;
-use domain::{
-    agents::Agent,
-    ids::AccountId,
-    phone_numbers::PhoneNumber,
-    validation::{Checks, Field, FieldError, Loc, Read, Reference},
-};
 use serde_json::Value;
+use switchboard_aws::store::StoreError;
+use switchboard_contract::validation::{Checks, Field, FieldError, Loc, Read, Reference};
+use switchboard_model::{agents::Agent, ids::AccountId, phone_numbers::PhoneNumber};
 
 use crate::{Api, errors::ApiError};
 

@@ -1,8 +1,8 @@
 //! What this service is: the one answer that needs no token.
 
 use axum::{Json, extract::State};
-use domain::substitutions::{self, Substitution};
 use serde::Serialize;
+use switchboard_model::substitutions::{self, Substitution};
 
 use crate::Api;
 

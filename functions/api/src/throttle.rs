@@ -15,7 +15,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use domain::ids::AccountId;
+use switchboard_model::ids::AccountId;
 use tokio::{sync::oneshot, time::timeout};
 
 use crate::{Api, errors::ApiError};

@@ -1,11 +1,11 @@
-//! What a client sees of a list; of what is in it, see [`domain::views`].
+//! What a client sees of a list; of what is in it, see [`switchboard_contract::views`].
 
 use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use domain::validation::{FieldError, Step};
 use serde::Serialize;
+use switchboard_contract::validation::{FieldError, Step};
 
 use crate::errors::ApiError;
 

@@ -3,23 +3,21 @@
 use std::{future::Future, pin::pin, sync::atomic::AtomicU64, time::Duration};
 
 use anyhow::Context as _;
-use aws::{
+use switchboard_aws::{
     clips::Clips,
     provider_keys::ProviderKeys,
     queue::{CallJob, Queue},
     sealing::Sealer,
     store::{Admission, Outcome, Store, StoreError},
-    system,
 };
-use domain::{
+use switchboard_model::{
     accounts::sha256_hex,
     conversations::{Conversation, NotPossible, QUEUED, RING, RejectReason, Snapshot, State, Transition},
     costs::Prices,
     events::EventName,
     time::Timestamp,
 };
-use tokio::{join, time::timeout};
-use vendors::{
+use switchboard_providers::{
     Providers, egress,
     keys::Keys,
     twilio::{
@@ -27,6 +25,8 @@ use vendors::{
         twiml::{self, ConnectStream},
     },
 };
+use switchboard_runtime as system;
+use tokio::{join, time::timeout};
 
 use crate::{Config, Verdict, backoff};
 
@@ -65,7 +65,7 @@ pub struct Dialer {
 impl Dialer {
     /// Makes the clients and fetches the carrier's key.
     pub async fn connect(config: Config) -> anyhow::Result<Self> {
-        let sdk = aws::sdk_config().await;
+        let sdk = switchboard_aws::sdk_config().await;
         let keys = ProviderKeys::load(&sdk, &config.keys_secret).await.context("PROVIDER_KEYS_SECRET")?;
         let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
         let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };

@@ -1,7 +1,7 @@
 //! How the function is configured.
 
-use aws::system::{ConfigError, Vars};
-use vendors::endpoints::Endpoints;
+use switchboard_providers::endpoints::Endpoints;
+use switchboard_runtime::{ConfigError, Vars};
 
 /// The function's environment.
 #[derive(Debug, Clone)]

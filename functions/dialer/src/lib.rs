@@ -29,8 +29,8 @@ mod preparing;
 
 use std::time::Duration;
 
-use aws::queue::CallJob;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use switchboard_aws::queue::CallJob;
 use tokio::task::JoinSet;
 
 pub use self::{calls::Dialer, config::Config};

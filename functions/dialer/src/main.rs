@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use aws::system::{ConfigError, Vars};
-use dialer::{Config, Dialer};
 use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
+use switchboard_dialer::{Config, Dialer};
+use switchboard_runtime::{ConfigError, Vars};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -28,7 +28,7 @@ async fn main() -> ExitCode {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let dialer = &Dialer::connect(config).await?;
     let handler = service_fn(|event: LambdaEvent<_>| async {
-        Ok::<_, Error>(dialer::handle(dialer, event.payload).await)
+        Ok::<_, Error>(switchboard_dialer::handle(dialer, event.payload).await)
     });
     lambda_runtime::run(handler).await.map_err(anyhow::Error::from_boxed)
 }

@@ -6,14 +6,15 @@ use std::{
     time::Duration,
 };
 
-use aws::{queue::CallJob, system};
-use domain::{
+use switchboard_aws::queue::CallJob;
+use switchboard_model::{
     conversations::{Snapshot, State},
     events::EventName,
     receivers::Receivers,
 };
+use switchboard_providers::voices::Recorder;
+use switchboard_runtime as system;
 use tokio::time::timeout;
-use vendors::voices::Recorder;
 
 use crate::{Dialer, calls::in_time};
 
@@ -37,11 +38,16 @@ impl Dialer {
             return;
         }
         let keys = (&self.store, &self.sealer);
-        let preparing =
-            self.clips.prepare(keys, conversation.account_id, agent, system::now(), |voice, own| {
+        let preparing = self.clips.prepare(
+            keys,
+            conversation.account_id,
+            switchboard_calls::clip_sets(agent),
+            system::now(),
+            |voice, own| {
                 let recorder = Recorder::new(&self.providers, Receivers::PublicOnly, voice, own, characters)?;
                 Ok(move |text: &str| recorder.record(text))
-            });
+            },
+        );
         match timeout(ALL, preparing).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%conversation_id, %error, "its first words are not prepared"),

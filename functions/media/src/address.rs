@@ -1,6 +1,6 @@
 //! Which conversation it is about.
 
-use domain::ids::{AccountId, ConversationId};
+use switchboard_model::ids::{AccountId, ConversationId};
 
 /// A conversation's place in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,18 +2,19 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use aws::{store::Outcome, system};
 use axum::extract::ws::WebSocket;
-use domain::{
+use futures_util::FutureExt;
+use serde_json::Value;
+use switchboard_aws::store::Outcome;
+use switchboard_dialogue::{Line, Resumed};
+use switchboard_model::{
     accounts::{Account, sha256_hex},
     conversations::{Conversation, EndedReason, Entry, Lease, NotPossible, Snapshot, Speaking, State},
-    dialogue::{Line, Resumed},
     events::EventName,
     messages::{Message, Role},
     time::Timestamp,
 };
-use futures_util::FutureExt;
-use serde_json::Value;
+use switchboard_runtime as system;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -99,7 +100,7 @@ async fn admit(
     worker: &Worker,
     start: &StreamStart,
     address: Address,
-) -> Result<Option<(Admitted, Option<Entry>, Held)>, aws::store::StoreError> {
+) -> Result<Option<(Admitted, Option<Entry>, Held)>, switchboard_aws::store::StoreError> {
     let (began, began_at) = (Instant::now(), system::now());
     let token = sha256_hex(&start.token);
     // The lease is read before it is taken over.

@@ -16,21 +16,21 @@ use std::{
     time::Duration,
 };
 
-use domain::{
+use futures_util::{StreamExt, stream::SelectAll};
+use switchboard_dialogue::{CallTime, Clause, Input, Output, Part, Settings};
+use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, Entry, Snapshot, Speaking},
     costs::Usage,
-    dialogue::{CallTime, Clause, Input, Output, Part, Settings},
     events::EventName,
     time::Timestamp,
 };
-use futures_util::{StreamExt, stream::SelectAll};
+use switchboard_providers::{language_models::ModelEvent, voices::Synthesizer};
 use tokio::{
     sync::mpsc,
     time::{Instant, Interval, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use vendors::{language_models::ModelEvent, voices::Synthesizer};
 
 use self::{
     asking::{Asking, next_of},
@@ -65,7 +65,7 @@ const CHECKPOINT: Duration = Duration::from_secs(1);
 enum Woken {
     Carrier(FromCarrier),
     Heard(Heard),
-    Model(Option<Result<ModelEvent, vendors::Error>>),
+    Model(Option<Result<ModelEvent, switchboard_providers::Error>>),
     Voice(Clause, Spoken),
     Tool(Answered),
     Deadline,

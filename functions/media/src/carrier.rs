@@ -4,22 +4,20 @@ use std::time::Duration;
 
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use bytes::Bytes;
-use domain::{
-    dialogue::{CallTime, Mark},
-    ids::{AccountId, ConversationId},
-};
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
+};
+use switchboard_dialogue::{CallTime, Mark};
+use switchboard_model::ids::{AccountId, ConversationId};
+use switchboard_providers::twilio::{
+    CallSid,
+    media_stream::{self, Frames, Inbound},
 };
 use tokio::{
     sync::mpsc,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
-};
-use vendors::twilio::{
-    CallSid,
-    media_stream::{self, Frames, Inbound},
 };
 
 /// Frames waiting to be written: the 400 ms that are sent ahead, marks between them, and room for the

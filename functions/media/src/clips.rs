@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use aws::clips::Clips as Stored;
 use bytes::Bytes;
-use domain::{agents::AgentConfig, clips::ClipSet, ids::AccountId};
 use futures_util::future::join_all;
+use switchboard_aws::clips::Clips as Stored;
+use switchboard_model::{agents::AgentConfig, clips::ClipSet, ids::AccountId};
 use tokio::time::timeout;
 
 use crate::address::Address;
@@ -49,7 +49,7 @@ impl Library {
 
     /// What was spoken before of all that an agent may say; what cannot be read now is left out.
     pub(crate) async fn of(&self, address: Address, agent: &AgentConfig) -> Clips {
-        let sets = ClipSet::of(agent);
+        let sets = switchboard_calls::clip_sets(agent);
         let sets = join_all(sets.iter().map(|set| self.set(address, set))).await;
         Clips(sets.into_iter().flatten().collect())
     }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use aws::store::StoreError;
-use domain::{
+use switchboard_aws::store::StoreError;
+use switchboard_model::{
     conversations::{EndedReason, Speaking},
     costs::Usage,
     phone_numbers::CallAccount,
     time::Timestamp,
 };
+use switchboard_providers::twilio::CallSid;
 use tokio::time::timeout;
-use vendors::twilio::CallSid;
 
 use crate::{
     Worker,

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use aws::system::{ConfigError, Vars};
-use domain::{costs::Prices, receivers::Receivers};
-use vendors::endpoints::Endpoints;
+use switchboard_model::{costs::Prices, receivers::Receivers};
+use switchboard_providers::endpoints::Endpoints;
+use switchboard_runtime::{ConfigError, Vars};
 
 /// Calls at once, unless `MAX_CALLS` says otherwise.
 const MAX_CALLS: usize = 100;

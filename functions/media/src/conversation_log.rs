@@ -1,13 +1,13 @@
 //! What the conversation's log is told, in the words of the API.
 
-use domain::{
+use serde_json::{Value, json};
+use switchboard_dialogue::{CallTime, Happening, ToolCall};
+use switchboard_model::{
     conversations::Entry,
-    dialogue::{CallTime, Happening, ToolCall},
     events::EventName,
     messages::{Message, Role},
     time::Timestamp,
 };
-use serde_json::{Value, json};
 
 /// The entry for something that happened `now` in a call that began at `began_at`; none for what is no event.
 pub(crate) fn entry(happening: Happening, began_at: Timestamp, now: CallTime) -> Option<Entry> {
@@ -43,7 +43,7 @@ pub(crate) fn entry(happening: Happening, began_at: Timestamp, now: CallTime) ->
 
 #[cfg(test)]
 mod tests {
-    use domain::dialogue::Latency;
+    use switchboard_dialogue::Latency;
 
     use super::*;
 

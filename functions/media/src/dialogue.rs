@@ -1,11 +1,11 @@
 //! The dialogue engine of one call, and the log by which it can be replayed.
 //!
-//! The log (see [`domain::dialogue::replay`]) holds what was said, like the conversation's messages; it
+//! The log (see [`switchboard_dialogue::replay`]) holds what was said, like the conversation's messages; it
 //! lies beside the recording, and goes with it.
 
 use std::{io::Write as _, ops::Deref};
 
-use domain::dialogue::{
+use switchboard_dialogue::{
     CallTime, Engine, Input, Output, Settings,
     replay::{ENGINE_VERSION, Header},
 };
@@ -63,7 +63,7 @@ impl Deref for Dialogue {
 
 #[cfg(test)]
 mod tests {
-    use domain::dialogue::replay::Log;
+    use switchboard_dialogue::replay::Log;
 
     use super::*;
 

@@ -1,6 +1,7 @@
 //! The tokens of an answer, counted by us for the case that the vendor does not.
 
-use domain::{agents::AgentConfig, costs::Usage, dialogue::Line};
+use switchboard_dialogue::Line;
+use switchboard_model::{agents::AgentConfig, costs::Usage};
 
 /// Characters of a token, about, in English: the vendors' own rule of thumb.
 const CHARACTERS_PER_TOKEN: u64 = 4;

@@ -5,8 +5,9 @@
 
 use std::fmt::Display;
 
-use domain::{dialogue::Part, substitutions::Serving};
-use vendors::Error;
+use switchboard_dialogue::Part;
+use switchboard_model::substitutions::Serving;
+use switchboard_providers::Error;
 
 /// Notes of one call: a provider that fails again and again says no more by its twentieth time.
 const MOST: usize = 20;
@@ -80,7 +81,7 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
-    use domain::{agents::AgentConfig, substitutions};
+    use switchboard_model::{agents::AgentConfig, substitutions};
 
     use super::*;
 

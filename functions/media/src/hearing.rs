@@ -17,19 +17,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use domain::{
-    agents::Transcriber,
-    dialogue::{CallTime, Input},
-};
 use futures_util::StreamExt;
+use switchboard_dialogue::{CallTime, Input};
+use switchboard_model::agents::Transcriber;
+use switchboard_providers::{
+    Error, Providers,
+    transcribers::{self, AudioSink, Hearing, HearingEvent},
+};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
     time::{Instant, sleep, timeout},
-};
-use vendors::{
-    Error, Providers,
-    transcribers::{self, AudioSink, Hearing, HearingEvent},
 };
 
 use self::kept::{Kept, Position};

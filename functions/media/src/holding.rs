@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use aws::{store::Store, system};
-use domain::conversations::{Lease, Speaking};
+use switchboard_aws::store::Store;
+use switchboard_model::conversations::{Lease, Speaking};
+use switchboard_runtime as system;
 use tokio::{
     sync::watch,
     task::JoinSet,

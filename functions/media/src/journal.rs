@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use aws::store::{Outcome, Store, StoreError};
-use domain::{
+use switchboard_aws::store::{Outcome, Store, StoreError};
+use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, Entry, NotPossible, Snapshot, Transition},
     costs::{Prices, Usage},
@@ -102,7 +102,7 @@ impl Journal {
         Self { items, last: end, task }
     }
 
-    /// Notes something that is stored ([`domain::events::Matches::stores`]), and what was used so far.
+    /// Notes something that is stored ([`switchboard_model::events::Matches::stores`]), and what was used so far.
     /// Never waits; false when there is no room left, that is, when nothing could be stored for minutes.
     #[must_use]
     pub(crate) fn note(&self, entry: Entry, usage: &Usage) -> bool {
@@ -276,13 +276,14 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use aws::{store::testing, system};
-    use domain::{
+    use serde_json::Value;
+    use switchboard_aws::store::testing;
+    use switchboard_model::{
         conversations::Lease,
         ids::{AccountId, ConversationId},
         phone_numbers::E164,
     };
-    use serde_json::Value;
+    use switchboard_runtime as system;
 
     use super::*;
     use crate::address::Address;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use aws::recordings::Recordings;
-use domain::time::Timestamp;
+use switchboard_aws::recordings::Recordings;
+use switchboard_model::time::Timestamp;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 
 use crate::{address::Address, recorder::Piece};
@@ -88,7 +88,7 @@ impl Place {
         self.parts += u32::from(matches!(kept, Kept::Log(_)));
     }
 
-    async fn put(&self, kept: &Kept) -> Result<(), aws::ServiceError> {
+    async fn put(&self, kept: &Kept) -> Result<(), switchboard_aws::ServiceError> {
         let Address { account, conversation } = self.address;
         match kept {
             Kept::Recording(Piece { start, audio }) => {

@@ -2,7 +2,7 @@
 //!
 //! The carrier opens a websocket per call at `/media` and sends the caller's audio; the worker sends
 //! the agent's. Start at [`serve`], then `call.rs`: the loop of one call. What is said and when is
-//! decided by [`domain::dialogue`]; the files here move bytes between it and the sockets.
+//! decided by [`switchboard_dialogue`]; the files here move bytes between it and the sockets.
 //!
 //! A call outlives its worker: one that stops hands its calls over, one that dies leaves a lease that
 //! says what it was saying, and the carrier connects the call to another.
@@ -46,7 +46,6 @@ mod voice_activity;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::bail;
-use aws::{clips::Clips, provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, store::Store};
 use axum::{
     Router,
     extract::{State, WebSocketUpgrade},
@@ -55,15 +54,18 @@ use axum::{
     routing::get,
     serve::ListenerExt,
 };
-use domain::costs::Prices;
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::sleep};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vendors::{
+use switchboard_aws::{
+    clips::Clips, provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, store::Store,
+};
+use switchboard_model::costs::Prices;
+use switchboard_providers::{
     Providers,
     keys::Keys,
     twilio::{Calls, media_stream::MAX_FRAME_BYTES},
     webhooks::Sender,
 };
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::sleep};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::config::Config;
 use self::{clips::Library, notes::Notes};
@@ -102,9 +104,9 @@ impl Worker {
     /// # Errors
     /// The keys cannot be read.
     pub async fn new(config: &Config) -> anyhow::Result<Self> {
-        let sdk = aws::sdk_config().await;
+        let sdk = switchboard_aws::sdk_config().await;
         let keys = Keys::parse(ProviderKeys::load(&sdk, &config.keys_secret).await?.json())?;
-        let http = vendors::egress::client();
+        let http = switchboard_providers::egress::client();
         let providers = Providers { http, endpoints: config.endpoints.clone(), keys };
         let store = Store::new(&sdk, config.table.clone());
         let recordings = Recordings::new(&sdk, config.bucket.clone());

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use aws::system::{ConfigError, Vars};
-use media::{Config, Worker};
+use switchboard_media::{Config, Worker};
+use switchboard_runtime::{ConfigError, Vars};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -38,7 +38,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let mut signals = async move || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
     let (stop, stopped) = oneshot::channel::<()>();
     tokio::select! {
-        served = media::serve(listener, worker, async { drop(stopped.await) }, media::DRAIN) => served,
+        served = switchboard_media::serve(listener, worker, async { drop(stopped.await) }, switchboard_media::DRAIN) => served,
         // The first signal hands the calls over, the second cuts them off.
         () = async { signals().await; drop(stop); signals().await } => bail!("told to stop at once"),
     }

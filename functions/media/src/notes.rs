@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use aws::store::Store;
-use domain::conversations::{Conversation, State};
+use switchboard_aws::store::Store;
+use switchboard_model::conversations::{Conversation, State};
 use tokio::{sync::mpsc, time::sleep};
 
 use crate::address::Address;

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use domain::{dialogue::Clause, recording};
+use switchboard_dialogue::Clause;
+use switchboard_model::recording;
 
 /// How much of what was sent is kept, in bytes: what is sent ahead (400 ms) and the longest word, twice.
 const KEPT: usize = 16_000;

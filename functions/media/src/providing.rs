@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use domain::{
+use switchboard_model::{
     agents::AgentConfig,
     credentials::OpenCredential,
     ids::{AccountId, CredentialId},
     substitutions::{self, Serving},
 };
+use switchboard_providers::{Providers, language_models, voices};
 use tokio::time::timeout;
-use vendors::{Providers, language_models, voices};
 
 use crate::{Worker, hearing::Ears};
 

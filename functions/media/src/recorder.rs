@@ -7,7 +7,8 @@
 use std::{mem, time::Duration};
 
 use bytes::Bytes;
-use domain::{dialogue::CallTime, recording::SILENCE};
+use switchboard_dialogue::CallTime;
+use switchboard_model::recording::SILENCE;
 
 /// Samples in a piece: 10 s.
 const PIECE: usize = 80_000;

@@ -6,23 +6,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws::system;
-use domain::{
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use serde_json::{Value, json};
+use switchboard_contract::payload::Payload;
+use switchboard_dialogue::Input;
+use switchboard_model::{
     accounts::Account,
     conversations::Snapshot,
     deliveries::{self, Attempt, Delivery},
-    dialogue::Input,
     events::Event,
-    payload::Payload,
 };
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use serde_json::{Value, json};
+use switchboard_providers::webhooks::{Answer, Request, Sender};
+use switchboard_runtime as system;
 use tokio::{
     sync::{Semaphore, oneshot},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use vendors::webhooks::{Answer, Request, Sender};
 
 /// How long a receiver may take to answer: a caller who waits longer has hung up.
 const ANSWER: Duration = Duration::from_secs(10);

@@ -6,8 +6,9 @@
 
 use std::io::Write as _;
 
-use domain::{dialogue::Latency, ids::ConversationId, time::Timestamp};
 use serde_json::{Value, json};
+use switchboard_dialogue::Latency;
+use switchboard_model::{ids::ConversationId, time::Timestamp};
 
 /// As many values as one line may have of a metric.
 const VALUES: usize = 100;

@@ -1,15 +1,13 @@
 //! Does a frame of the caller's audio sound like speech, and how loud is it.
 //!
-//! What is decided with it is in [`domain::dialogue`]; here are only ears. The network behind it hears
+//! What is decided with it is in [`switchboard_dialogue`]; here are only ears. The network behind it hears
 //! 16 kHz, so telephone audio is interpolated; without that it would quietly be wrong.
 
 use std::{collections::VecDeque, time::Duration};
 
-use domain::{
-    dialogue::{CallTime, Input},
-    recording,
-};
 use earshot::Detector;
+use switchboard_dialogue::{CallTime, Input};
+use switchboard_model::recording;
 
 /// Samples that the network takes at a time: 16 ms.
 const WINDOW: usize = 256;

@@ -7,16 +7,16 @@
 
 use std::time::Duration;
 
-use aws::{
-    queue::{self, CallJob, DeliveryJob, Queue},
-    store::{conversation_of_key, delivery_of_key},
-    system::{ConfigError, Vars},
-};
 use aws_lambda_events::{
     dynamodb::{Event, EventRecord},
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
 use serde::{Deserialize, Serialize};
+use switchboard_aws::{
+    queue::{self, CallJob, DeliveryJob, Queue},
+    store::{conversation_of_key, delivery_of_key},
+};
+use switchboard_runtime::{ConfigError, Vars};
 use tokio::time::{Instant, timeout_at};
 
 /// For a whole batch; below the function's own limit of 15 s, so that what was sent is reported as sent.

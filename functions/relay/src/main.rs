@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
-use aws::{
-    queue::Queue,
-    system::{ConfigError, Vars},
-};
 use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
-use relay::{Config, Relay};
+use switchboard_aws::queue::Queue;
+use switchboard_relay::{Config, Relay};
+use switchboard_runtime::{ConfigError, Vars};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -19,7 +17,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(ConfigError::EXIT_CODE);
         }
     };
-    let sdk = aws::sdk_config().await;
+    let sdk = switchboard_aws::sdk_config().await;
     let relay = &Relay {
         calls: Queue::new(&sdk, config.calls_queue_url),
         deliveries: Queue::new(&sdk, config.deliveries_queue_url),

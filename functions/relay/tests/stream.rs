@@ -4,11 +4,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use aws::{queue::Queue, store::testing};
 use aws_lambda_events::{dynamodb::Event, streams::DynamoDbEventResponse};
 use axum::{Json, Router, body::Bytes, extract::State, http::StatusCode, routing::post};
-use relay::{Config, Relay};
 use serde_json::{Value, json};
+use switchboard_aws::{queue::Queue, store::testing};
+use switchboard_relay::{Config, Relay};
 
 const SAMPLE: &str = include_str!("../../../events/dynamodb_stream_conversation.json");
 
@@ -189,6 +189,6 @@ async fn the_stream_goes_on_from_the_first_record_that_was_not_queued() {
 
 #[test]
 fn without_a_queue_the_function_does_not_start() {
-    let error = Config::from_vars(aws::system::Vars::default()).unwrap_err();
+    let error = Config::from_vars(switchboard_runtime::Vars::default()).unwrap_err();
     assert_eq!(error.0, ["CALLS_QUEUE_URL is not set", "DELIVERIES_QUEUE_URL is not set"]);
 }

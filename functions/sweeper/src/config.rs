@@ -1,20 +1,15 @@
 //! How the function is configured.
 
 use anyhow::Context as _;
-use aws::{
-    provider_keys::ProviderKeys,
-    queue::Queue,
-    sealing::Sealer,
-    store::Store,
-    system::{ConfigError, Vars},
-};
-use domain::costs::Prices;
-use vendors::{
+use switchboard_aws::{provider_keys::ProviderKeys, queue::Queue, sealing::Sealer, store::Store};
+use switchboard_model::costs::Prices;
+use switchboard_providers::{
     Providers, egress,
     endpoints::Endpoints,
     keys::Keys,
     twilio::{Calls, Numbers},
 };
+use switchboard_runtime::{ConfigError, Vars};
 
 use crate::Sweeper;
 
@@ -56,7 +51,7 @@ impl Config {
 impl Sweeper {
     /// Makes the clients and fetches the carrier's key.
     pub async fn connect(config: Config) -> anyhow::Result<Self> {
-        let sdk = aws::sdk_config().await;
+        let sdk = switchboard_aws::sdk_config().await;
         let keys = ProviderKeys::load(&sdk, &config.keys_secret).await.context("PROVIDER_KEYS_SECRET")?;
         let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
         let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use aws::{
+use switchboard_aws::{
     queue::DeliveryJob,
     store::{DueDelivery, StoreError},
-    system,
 };
-use domain::deliveries::{DeliveryStatus, MAX_QUEUED};
+use switchboard_model::deliveries::{DeliveryStatus, MAX_QUEUED};
+use switchboard_runtime as system;
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout, timeout_at},

@@ -3,7 +3,7 @@
 //! clears away phone numbers whose purchase was cut short (`numbers`).
 //!
 //! Once a minute it reads what is due, the longest overdue first, and looks at each conversation by
-//! itself: [`domain::sweep`] decides, the carrier is asked before anything ends, and one that cannot be
+//! itself: [`switchboard_model::sweep`] decides, the carrier is asked before anything ends, and one that cannot be
 //! dealt with is put off and never stands before the others. What it ends, others may be ending at the
 //! same time: one write wins, and who lost it looks again.
 
@@ -14,22 +14,22 @@ mod numbers;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use aws::{
+use switchboard_aws::{
     queue::{DeliveryJob, Queue},
     sealing::Sealer,
     store::{DueItem, Store, StoreError},
-    system,
 };
-use domain::{
+use switchboard_model::{
     conversations::{Conversation, RejectReason, State},
     costs::Prices,
     sweep::{Carrier, Case, Verdict},
 };
+use switchboard_providers::twilio::{CallSid, CallState, CallStatus, Calls, Numbers};
+use switchboard_runtime as system;
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
-use vendors::twilio::{CallSid, CallState, CallStatus, Calls, Numbers};
 
 pub use self::config::Config;
 
@@ -98,7 +98,7 @@ enum NotDone {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Carrier(#[from] vendors::Error),
+    Carrier(#[from] switchboard_providers::Error),
     #[error("the carrier's id of the call is none")]
     BadCallId,
 }

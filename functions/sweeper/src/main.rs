@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use aws::system::{ConfigError, Vars};
 use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
 use serde_json::Value;
-use sweeper::{Config, Sweeper, metrics};
+use switchboard_runtime::{ConfigError, Vars};
+use switchboard_sweeper::{Config, Sweeper, metrics};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

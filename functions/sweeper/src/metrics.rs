@@ -3,9 +3,9 @@
 
 use std::io::Write as _;
 
-use aws::system;
-use domain::time::Timestamp;
 use serde_json::json;
+use switchboard_model::time::Timestamp;
+use switchboard_runtime as system;
 
 use crate::Swept;
 

@@ -1,11 +1,12 @@
 //! Phone numbers whose purchase, import or release was cut short: they go, and nothing is left behind at the
 //! carrier that nobody knows of.
 
-use aws::{store::StoreError, system};
-use domain::{
+use switchboard_aws::store::StoreError;
+use switchboard_model::{
     ids::AccountId,
     phone_numbers::{CallAccount, E164},
 };
+use switchboard_runtime as system;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{ITEM_TIMEOUT, NotDone, PAGE, PUT_OFF, STORE_TIMEOUT, Sweeper};
@@ -55,7 +56,7 @@ impl Sweeper {
         match self.store.carrier_account(&self.sealer, &leaving).await? {
             CallAccount::Customers(own) => match self.numbers.of(&own).cut(&leaving).await {
                 // Who has taken back their credentials cuts the wires themselves.
-                Ok(_) | Err(vendors::Error::Rejected { .. }) => {}
+                Ok(_) | Err(switchboard_providers::Error::Rejected { .. }) => {}
                 Err(error) => return Err(error.into()),
             },
             CallAccount::Deployments => _ = self.numbers.release(&leaving).await?,

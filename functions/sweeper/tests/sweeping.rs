@@ -6,17 +6,18 @@ mod world;
 
 use std::time::Duration;
 
-use aws::{store::StoreError, system};
-use domain::{
+use lambda_runtime::LambdaEvent;
+use serde_json::Value;
+use switchboard_aws::store::StoreError;
+use switchboard_model::{
     conversations::{EndedReason, Lease, Speaking},
     costs::{Prices, Usage},
     deliveries::{Attempt, Delivery},
     ids::{EventId, PhoneNumberId},
     phone_numbers::PhoneNumber,
 };
-use lambda_runtime::LambdaEvent;
-use serde_json::Value;
-use sweeper::Swept;
+use switchboard_runtime as system;
+use switchboard_sweeper::Swept;
 use world::{World, ago, sid};
 
 const MINUTE: i64 = 60;

@@ -4,14 +4,8 @@
 
 use std::sync::LazyLock;
 
-use domain::{
-    agents::AgentConfig,
-    conversations::Conversation,
-    events::{EventName, Scope},
-    filters::{Filter, Variables},
-    ids::{AccountId, ConversationId},
-    time::Timestamp,
-};
+use switchboard_model::{agents::AgentConfig, conversations::Conversation, events::{EventName, Scope}, ids::{AccountId, ConversationId}, time::Timestamp};
+use switchboard_filters::{Filter, Variables};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 

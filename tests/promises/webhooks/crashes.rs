@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws::system;
-use domain::{agents::WebhookMethod, time::Timestamp};
 use harness::{Stack, kill, peace, shared, storm};
+use switchboard_model::{agents::WebhookMethod, time::Timestamp};
+use switchboard_runtime as system;
 use tokio::time::sleep;
 
 use super::{

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use aws::system;
-use domain::time::Timestamp;
 use serde_json::{Value, json};
+use switchboard_model::time::Timestamp;
+use switchboard_runtime as system;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},

@@ -1,16 +1,16 @@
 //! Conversations whose events are written straight into the table, as a worker does: nobody needs to speak.
 
-use aws::system;
-use domain::{
+use harness::Stack;
+use reqwest::Method;
+use serde_json::{Value, json};
+use switchboard_model::{
     agents::{AgentConfig, Webhook, WebhookMethod},
     conversations::{Conversation, EndedReason, Entry, Snapshot, State},
     costs::{Prices, Usage},
     events::EventName,
     ids::ConversationId,
 };
-use harness::Stack;
-use reqwest::Method;
-use serde_json::{Value, json};
+use switchboard_runtime as system;
 
 use crate::table::Table;
 

@@ -34,7 +34,7 @@ pub async fn clips(stored_at: &'static str) -> (Clips, Objects) {
         .fallback(async move |objects: State<Objects>, method: Method, uri: Uri, body: Bytes| {
             answer(&objects, &method, &uri, body, stored_at)
         })
-        .layer(DefaultBodyLimit::max(2 * domain::clips::MAX_BYTES))
+        .layer(DefaultBodyLimit::max(2 * switchboard_model::clips::MAX_BYTES))
         .with_state(objects.clone());
     // The runtime of the test owns it: each test has its own and ends what is in it.
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });

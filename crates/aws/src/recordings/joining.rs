@@ -1,7 +1,7 @@
 //! Lays pieces on one time line, as they are read, and writes the file as it grows.
 
 use aws_sdk_s3::operation::get_object::GetObjectError;
-use domain::{
+use switchboard_model::{
     ids::{AccountId, ConversationId},
     recording,
 };

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Sealer;
-use crate::{store::testing::config, system};
+use crate::store::testing::config;
+use switchboard_runtime as system;
 
 const KEY_ID: &str = "sealing";
 

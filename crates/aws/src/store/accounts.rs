@@ -1,7 +1,7 @@
 //! Accounts and their tokens.
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
-use domain::{
+use switchboard_model::{
     accounts::{Account, IssuedToken, ListedAccount, Token},
     ids::AccountId,
     time::Timestamp,

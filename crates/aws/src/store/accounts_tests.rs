@@ -1,6 +1,6 @@
 //! Accounts, their tokens and their signing secrets in the table.
 
-use domain::{
+use switchboard_model::{
     accounts::{Account, IssuedToken, Limits, Token},
     ids::AccountId,
 };

@@ -1,13 +1,13 @@
 //! Agents that accounts store.
 
 use aws_sdk_dynamodb::types::ReturnValue;
-use domain::{
+use serde::{Deserialize, Serialize};
+use switchboard_model::{
     agents::{Agent, AgentConfig},
     ids::{AccountId, AgentId},
     lists::Listing,
     time::Timestamp,
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
     ATTEMPTS, Condition, Store, StoreError, back_off,

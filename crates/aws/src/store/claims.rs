@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::{
     operation::put_item::PutItemError,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
-use domain::{
+use switchboard_model::{
     idempotency::{Answer, Claim, RUNS, Verdict},
     ids::AccountId,
     time::Timestamp,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use domain::{
+use switchboard_model::{
     accounts::Limits,
     agents::AgentConfig,
     conversations::{Conversation, Lease, NotPossible, Snapshot, Transition},
@@ -59,7 +59,7 @@ pub enum Queued {
     Stored,
     /// There is a conversation of this id already. Nothing was written.
     Exists,
-    /// [`MAX_WAITING`](domain::limits::MAX_WAITING) calls of the account wait. Nothing was written.
+    /// [`MAX_WAITING`](switchboard_model::limits::MAX_WAITING) calls of the account wait. Nothing was written.
     TooMany,
 }
 

@@ -1,14 +1,14 @@
 //! Customers' own keys of their providers, sealed.
 
 use aws_sdk_dynamodb::types::ReturnValue;
-use domain::{
+use serde::{Deserialize, Serialize};
+use switchboard_model::{
     credentials::{Credential, OpenCredential, Provider},
     ids::{AccountId, CredentialId},
     lists::Listing,
     secrets::Sealed,
     time::Timestamp,
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
     Store, StoreError,
@@ -120,7 +120,7 @@ fn read_credential(account_id: AccountId, item: Item) -> Result<(Credential, Sea
 
 #[cfg(test)]
 mod tests {
-    use domain::{
+    use switchboard_model::{
         lists::{Created, Page},
         secrets::Secret,
     };

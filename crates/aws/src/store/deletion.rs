@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
-use domain::ids::{AccountId, ConversationId};
+use switchboard_model::ids::{AccountId, ConversationId};
 
 use super::{
     ATTEMPTS, Store, StoreError, back_off,

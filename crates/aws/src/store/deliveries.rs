@@ -8,7 +8,9 @@ use aws_sdk_dynamodb::{
     operation::put_item::PutItemError,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
-use domain::{
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use switchboard_model::{
     accounts::Account,
     conversations::{Conversation, Snapshot},
     deliveries::{Admission, Delivery, Host},
@@ -16,8 +18,6 @@ use domain::{
     ids::{AccountId, ConversationId},
     time::Timestamp,
 };
-use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 use super::{
     ATTEMPTS, Condition, Store, StoreError, back_off,

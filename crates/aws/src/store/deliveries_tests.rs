@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use domain::{
+use serde_json::Value;
+use switchboard_model::{
     accounts::{Account, Token},
     agents::{AgentConfig, Webhook, WebhookMethod},
     conversations::{Entry, Snapshot, State},
@@ -10,14 +11,13 @@ use domain::{
     deliveries::{Admission, Attempt, Delivery, DeliveryStatus, MAX_IN_FLIGHT},
     events::{Event, EventName},
 };
-use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::{
     DueDelivery, Outgoing, Store, StoreError, delivery_of_key, testing,
     tests::{account, at, queued},
 };
-use crate::system;
+use switchboard_runtime as system;
 
 /// A conversation with some events of which its agent's webhooks are told, and an account.
 struct World {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{
+use switchboard_model::{
     ids::{AccountId, ConversationId},
     time::Timestamp,
 };

@@ -3,7 +3,8 @@
 use std::{collections::HashMap, fmt};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, Lease, Status},
     deliveries::Delivery,
@@ -13,7 +14,6 @@ use domain::{
     phone_numbers::E164,
     time::Timestamp,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::StoreError;
 

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
 };
-use domain::{
+use switchboard_model::{
     conversations::Lease,
     ids::{AccountId, ConversationId},
 };
@@ -16,7 +16,7 @@ use super::{
     items::{self, LEASE, STATE},
     read_error,
 };
-use crate::system;
+use switchboard_runtime as system;
 
 /// How long a lease that was given back lives on: the carrier connects a draining worker's call to
 /// another one in a second or two, and until then nobody else is to end it.

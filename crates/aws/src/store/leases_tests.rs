@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{
+use serde_json::json;
+use switchboard_model::{
     conversations::{
         Conversation, EndedReason, Lease, NotPossible, RejectReason, Snapshot, Speaking, State, Transition,
     },
@@ -11,14 +12,13 @@ use domain::{
     ids::{AccountId, ConversationId},
     time::Timestamp,
 };
-use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{
     DueItem, Outcome, Store, StoreError, items, testing,
     tests::{account, answering, at, queued, said, started},
 };
-use crate::system;
+use switchboard_runtime as system;
 
 /// What addresses a conversation.
 fn key(snapshot: &Snapshot) -> (AccountId, ConversationId) {

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::{
     operation::update_item::UpdateItemError,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update},
 };
-use domain::{
+use switchboard_model::{
     accounts::Limits,
     ids::AccountId,
     limits::{Change, Counters, MAX_WAITING, Rate, Take},

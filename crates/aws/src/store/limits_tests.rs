@@ -15,7 +15,11 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use switchboard_model::{
     accounts::{Account, Limits, Token},
     conversations::{
         Conversation, EndedReason, NotPossible, RejectReason, Snapshot, State as Standing, Transition,
@@ -25,10 +29,6 @@ use domain::{
     ids::{AccountId, ConversationId, RequestId},
     limits::{Counters, MAX_WAITING, Slot},
     time::Timestamp,
-};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
 };
 use tokio::task::JoinSet;
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{
+use switchboard_model::{
     conversations::{Conversation, Snapshot, Status},
     ids::AccountId,
     lists::{Created, Listing},

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{
+use switchboard_model::{
     agents::{Agent, AgentConfig},
     conversations::{EndedReason, Snapshot, Status},
     costs::{Prices, Usage},
@@ -24,7 +24,7 @@ async fn call(store: &Store, account: AccountId, second: i64, status: Status) ->
     let mut snapshot = queued(account);
     let conversation = &mut snapshot.conversation;
     conversation.created_at = at(second);
-    conversation.id = ConversationId::new(at(second), crate::system::random_u128());
+    conversation.id = ConversationId::new(at(second), switchboard_runtime::random_u128());
     snapshot.agent.prompt = Some(format!("call of second {second}"));
     store.create_conversation(&snapshot).await.unwrap();
     if status != Status::Queued {

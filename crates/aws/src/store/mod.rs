@@ -30,7 +30,7 @@
 //! (`due_pk`, `due_at` in milliseconds) lists what somebody must look after at a time: states with a
 //! deadline, and leases; deliveries, and phone numbers that are not owned yet or any more, on lines of their
 //! own. What is over is not on it. Reads of items are
-//! consistent, the indexes lag a little. What is stored and when it may change is decided in [`domain`];
+//! consistent, the indexes lag a little. What is stored and when it may change is decided in [`switchboard_model`];
 //! this module knows how it is laid out, and that a write happens wholly or not at all.
 //!
 //! Start with [`Store::transition`].
@@ -86,10 +86,8 @@ pub use self::{
     due::DueItem,
     items::conversation_of_key,
 };
-use crate::{
-    failure::{Cause, ServiceError, is_throttling},
-    system,
-};
+use crate::failure::{Cause, ServiceError, is_throttling};
+use switchboard_runtime as system;
 
 /// As many items as one transaction may write (DynamoDB, `TransactWriteItems`).
 pub const MAX_ITEMS: usize = 100;

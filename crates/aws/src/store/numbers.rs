@@ -5,7 +5,8 @@
 //! while it is not.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{
+use serde::{Deserialize, Serialize};
+use switchboard_model::{
     conversations::Conversation,
     ids::{AccountId, AgentId, PhoneNumberId},
     lists::Listing,
@@ -13,7 +14,6 @@ use domain::{
     secrets::Secret,
     time::Timestamp,
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
     ATTEMPTS, Condition, Store, StoreError, back_off,

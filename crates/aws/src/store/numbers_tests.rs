@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use domain::{
+use switchboard_model::{
     agents::{Webhook, WebhookMethod},
     events::EventName,
     ids::ConversationId,

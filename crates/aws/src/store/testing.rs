@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::{
     },
 };
 
-use domain::{ids::AccountId, limits::Counters};
+use switchboard_model::{ids::AccountId, limits::Counters};
 
 use super::{
     Store,

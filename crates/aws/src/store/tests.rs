@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use domain::{
+use serde_json::{Value, json};
+use switchboard_model::{
     accounts::{Account, Token},
     agents::{Agent, AgentConfig, Function, LanguageModel, ModelSettings, Tool, ToolKind},
     conversations::{Conversation, EndedReason, Entry, Notes, RejectReason, Snapshot, State},
@@ -13,14 +14,13 @@ use domain::{
     phone_numbers::{E164, PhoneNumber},
     time::Timestamp,
 };
-use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::JoinSet,
 };
 
 use super::{MAX_ITEMS, Outcome, Store, StoreError, conversation_of_key, testing};
-use crate::system;
+use switchboard_runtime as system;
 
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_795_339_800_120 + seconds * 1_000)

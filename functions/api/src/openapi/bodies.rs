@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use domain::{
+use schemars::JsonSchema;
+use switchboard_filters::Filter;
+use switchboard_model::{
     agents::{AgentConfig, WebhookMethod},
-    filters::Filter,
     ids::AgentId,
     phone_numbers::E164,
 };
-use schemars::JsonSchema;
 
 /// Any error but a wrong field.
 #[derive(JsonSchema)]
@@ -29,7 +29,7 @@ pub(super) struct Invalid {
 
 /// A wrong field.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "describes what `domain::validation` writes")]
+#[expect(dead_code, reason = "describes what `switchboard_contract::validation` writes")]
 struct WrongField {
     /// Where it stands, from the outside in; numbers are places in lists.
     loc: Vec<Step>,
@@ -43,7 +43,7 @@ struct WrongField {
 /// A field's name, or a place in a list.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
-#[expect(dead_code, reason = "describes what `domain::validation` writes")]
+#[expect(dead_code, reason = "describes what `switchboard_contract::validation` writes")]
 enum Step {
     Field(String),
     Index(u64),
@@ -55,7 +55,7 @@ enum Step {
     { "required": ["agent_id"], "properties": { "agent_id": { "type": "string" } } },
     { "required": ["agent_config"], "properties": { "agent_config": { "type": "object" } } },
 ]))]
-#[expect(dead_code, reason = "describes what `domain::requests` reads")]
+#[expect(dead_code, reason = "describes what `switchboard_contract::requests` reads")]
 pub(super) struct CreatePhoneCall {
     /// Who calls: one of the account's numbers.
     from_number: E164,
@@ -70,7 +70,7 @@ pub(super) struct CreatePhoneCall {
 /// A provider's key of the customer's own.
 #[derive(JsonSchema)]
 #[schemars(tag = "provider", rename_all = "lowercase")]
-#[expect(dead_code, reason = "describes what `domain::credentials` reads")]
+#[expect(dead_code, reason = "describes what `switchboard_model::credentials` reads")]
 pub(super) enum CreateCredential {
     /// `OpenAI`, or a server that speaks its protocol.
     Openai {
@@ -125,14 +125,14 @@ pub(super) enum CreateCredential {
 
 /// Visible ASCII characters, without spaces.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "describes what `domain::credentials` reads")]
+#[expect(dead_code, reason = "describes what `switchboard_model::credentials` reads")]
 pub(super) struct ApiKey(
     #[schemars(length(min = 1, max = 512), extend("pattern" = r"^[\x21-\x7e]+$"))] String,
 );
 
 /// A number to be bought.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "describes what `domain::phone_numbers` reads")]
+#[expect(dead_code, reason = "describes what `switchboard_model::phone_numbers` reads")]
 pub(super) struct BuyPhoneNumber {
     /// The carrier.
     #[schemars(extend("const" = "twilio", "default" = "twilio"))]
@@ -143,7 +143,7 @@ pub(super) struct BuyPhoneNumber {
 
 /// A number of the customer's own account at the carrier.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "describes what `domain::phone_numbers` reads")]
+#[expect(dead_code, reason = "describes what `switchboard_model::phone_numbers` reads")]
 pub(super) struct ImportPhoneNumber {
     /// Which number.
     phone_number: E164,
@@ -157,7 +157,7 @@ pub(super) struct ImportPhoneNumber {
 
 /// What is changed of a number: what is absent stays as it is, null takes it away.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "describes what `domain::phone_numbers` reads")]
+#[expect(dead_code, reason = "describes what `switchboard_model::phone_numbers` reads")]
 pub(super) struct UpdatePhoneNumber {
     /// The stored agent that takes calls.
     inbound_agent_id: Option<AgentId>,
@@ -169,7 +169,7 @@ pub(super) struct UpdatePhoneNumber {
 /// Somebody's endpoint that chooses the agent of a call that comes in: it answers `{"agent_id"}` or
 /// `{"agent_config"}`, or nothing.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "describes what `domain::phone_numbers` reads")]
+#[expect(dead_code, reason = "describes what `switchboard_model::phone_numbers` reads")]
 struct NumberWebhook {
     /// Which events.
     #[schemars(length(min = 1))]
@@ -186,7 +186,7 @@ struct NumberWebhook {
 
 /// What a number's webhooks hear of.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "describes what `domain::phone_numbers` reads")]
+#[expect(dead_code, reason = "describes what `switchboard_model::phone_numbers` reads")]
 enum NumberEvent {
     /// A call comes in.
     #[schemars(rename = "phone_call:connection_requested")]

@@ -9,8 +9,8 @@ mod operations;
 mod schemas;
 
 use axum::{Json, extract::State};
-use domain::receivers::Receivers;
 use serde_json::{Map, Value, json};
+use switchboard_model::receivers::Receivers;
 
 use self::{
     operations::{Operation, Place, operations},

@@ -1,15 +1,17 @@
 //! What each route takes and gives.
 
-use domain::{
+use schemars::JsonSchema;
+use serde_json::{Value, json};
+use switchboard_contract::views::{
+    AgentView, ConversationView, CredentialView, EventView, NumberOnSaleView, PhoneNumberView,
+};
+use switchboard_model::{
     agents::AgentConfig,
     conversations::Status,
     ids::{AgentId, ConversationId, CredentialId, EventId},
     lists,
-    phone_numbers::{self, E164},
-    views::{AgentView, ConversationView, CredentialView, EventView, NumberOnSaleView, PhoneNumberView},
+    phone_numbers::E164,
 };
-use schemars::JsonSchema;
-use serde_json::{Value, json};
 
 use super::{bodies, schemas::Schemas};
 
@@ -218,8 +220,8 @@ fn phone_numbers() -> Vec<Operation> {
             json!({
                 "type": "integer",
                 "minimum": 1,
-                "maximum": phone_numbers::MAX_ON_SALE,
-                "default": phone_numbers::USUAL_ON_SALE,
+                "maximum": switchboard_contract::phone_numbers::MAX_ON_SALE,
+                "default": switchboard_contract::phone_numbers::USUAL_ON_SALE,
             })
         }),
         operation(("post", "/phone_numbers/buy"), "buy_phone_number", "Buy a number", number)

@@ -1,8 +1,8 @@
-use domain::{
+use serde_json::{Value, json};
+use switchboard_model::{
     agents::{Agent, AgentConfig},
     ids::AgentId,
 };
-use serde_json::{Value, json};
 
 use crate::world::{
     AGENT, Answer, CALLED, CONVERSATION, Event, NUMBER, STRANGERS_TOKEN, World, agent_id, at,

@@ -1,5 +1,5 @@
-use domain::{agents::AgentConfig, conversations::State};
 use serde_json::{Value, json};
+use switchboard_model::{agents::AgentConfig, conversations::State};
 
 use crate::world::{AGENT, CALLED, Event, NUMBER, World};
 
@@ -215,7 +215,7 @@ async fn a_refused_request_stores_nothing() {
         world.create(&json!({ "from_number": NUMBER, "to_number": "0100", "agent_config": {} })).await;
     assert_eq!(answer.status, 422);
     // The id it would have had.
-    let id = domain::ids::ConversationId::new(crate::world::at(0), 1);
+    let id = switchboard_model::ids::ConversationId::new(crate::world::at(0), 1);
     assert_eq!(world.get(&format!("/conversations/{id}")).await.status, 404);
 }
 

@@ -1,9 +1,10 @@
 //! Keys of the customers' own.
 
-use api::{Api, router};
-use aws::{sealing::Sealer, store::testing, system};
-use domain::credentials::Provider;
 use serde_json::{Value, json};
+use switchboard_api::{Api, router};
+use switchboard_aws::{sealing::Sealer, store::testing};
+use switchboard_model::credentials::Provider;
+use switchboard_runtime as system;
 
 use crate::world::{
     Answer, CALLED, CREDENTIAL, Event, NUMBER, STRANGERS_TOKEN, World, api, at, credential_id, send,

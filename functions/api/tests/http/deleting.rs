@@ -1,5 +1,5 @@
-use api::router;
 use serde_json::json;
+use switchboard_api::router;
 
 use crate::world::{Answer, CONVERSATION, Event, World, api, send};
 

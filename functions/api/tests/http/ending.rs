@@ -1,4 +1,4 @@
-use domain::conversations::{Lease, Speaking};
+use switchboard_model::conversations::{Lease, Speaking};
 
 use crate::world::{Answer, CONVERSATION, Event, STRANGERS_TOKEN, World, at, conversation_id};
 

@@ -1,5 +1,5 @@
-use domain::deliveries::{Attempt, Delivery};
 use serde_json::{Value, json};
+use switchboard_model::deliveries::{Attempt, Delivery};
 
 use crate::world::{Answer, CONVERSATION, Event, World, at, conversation_id};
 

@@ -1,12 +1,12 @@
 //! What lies beneath the function fails.
 
-use api::router;
-use aws::store::{Store, testing};
 use axum::{
     Router,
     http::{StatusCode, header},
     response::IntoResponse,
 };
+use switchboard_api::router;
+use switchboard_aws::store::{Store, testing};
 
 use crate::world::{Answer, CONVERSATION, Event, World, api, send};
 

@@ -1,12 +1,11 @@
 //! Sending a request twice.
 
-use api::{Api, router};
-use aws::{
-    store::{Claimed, Queued},
-    system,
-};
 use axum::Router;
-use domain::{
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use switchboard_api::{Api, router};
+use switchboard_aws::store::{Claimed, Queued};
+use switchboard_model::{
     accounts::sha256_hex,
     agents::AgentConfig,
     conversations::{Conversation, Snapshot},
@@ -14,8 +13,7 @@ use domain::{
     ids::{ConversationId, RequestId},
     time::Timestamp,
 };
-use futures_util::future::join_all;
-use serde_json::{Value, json};
+use switchboard_runtime as system;
 
 use crate::world::{Answer, CALLED, Event, NUMBER, STRANGERS_NUMBER, STRANGERS_TOKEN, World, api, send};
 

@@ -1,11 +1,11 @@
 //! What one account has, no other account can tell from what nobody has.
 
-use api::Route;
-use domain::{
+use serde_json::{Value, json};
+use switchboard_api::Route;
+use switchboard_model::{
     agents::{Agent, AgentConfig},
     credentials::Provider,
 };
-use serde_json::{Value, json};
 
 use crate::world::{
     AGENT, Answer, CALLED, CONVERSATION, CREDENTIAL, Event, NUMBER, ON_SALE, OWN_ACCOUNT, OWN_NUMBER,

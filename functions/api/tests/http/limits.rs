@@ -1,8 +1,8 @@
 //! What an account may use.
 
-use aws::store::testing;
-use domain::{accounts::Limits, limits::MAX_WAITING};
 use serde_json::json;
+use switchboard_aws::store::testing;
+use switchboard_model::{accounts::Limits, limits::MAX_WAITING};
 
 use crate::world::{CALLED, Event, NUMBER, STRANGERS_TOKEN, World};
 

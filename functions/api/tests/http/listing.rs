@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use domain::{
+use serde_json::{Value, json};
+use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, Snapshot, State, Status},
     costs::{Prices, Usage},
     ids::ConversationId,
 };
-use serde_json::{Value, json};
 
 use crate::world::{Answer, CALLED, Event, NUMBER, STRANGERS_TOKEN, World, at};
 

@@ -1,7 +1,7 @@
 //! Phone numbers: bought, brought along, changed, given back.
 
-use domain::phone_numbers::E164;
 use serde_json::{Value, json};
+use switchboard_model::phone_numbers::E164;
 
 use crate::world::{
     AGENT, Answer, CALLED, Event, Fault, NUMBER, ON_SALE, OWN_ACCOUNT, OWN_NUMBER, OWN_TOKEN,
@@ -141,7 +141,7 @@ async fn a_purchase_whose_answer_is_lost_is_found_again() {
 #[tokio::test]
 async fn a_change_keeps_what_is_absent_and_its_agent_must_exist() {
     let world = World::new().await;
-    world.put_agent(&domain::agents::AgentConfig::default()).await;
+    world.put_agent(&switchboard_model::agents::AgentConfig::default()).await;
     let patch = async |body: Value| world.send(Event::of("PATCH", &path(NUMBER)).with_body(&body)).await;
     let webhook = json!({
         "events": ["phone_call:connection_requested"], "url": "https://bakery.example.com", "method": "POST",

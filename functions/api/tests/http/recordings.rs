@@ -1,4 +1,4 @@
-use domain::recording;
+use switchboard_model::recording;
 
 use crate::world::{CONVERSATION, Event, World};
 

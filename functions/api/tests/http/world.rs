@@ -7,14 +7,15 @@ mod gateway;
 
 use std::time::Duration;
 
-use api::{Api, router};
-use aws::{
+use axum::{Router, body::to_bytes, http::HeaderMap};
+use serde_json::Value;
+use switchboard_api::{Api, router};
+use switchboard_aws::{
     recordings::Recordings,
     sealing::{self, Sealer},
     store::{Store, testing},
 };
-use axum::{Router, body::to_bytes, http::HeaderMap};
-use domain::{
+use switchboard_model::{
     accounts::{Account, Token},
     costs::Prices,
     ids::{AccountId, AgentId, ConversationId, CredentialId, PhoneNumberId},
@@ -22,7 +23,6 @@ use domain::{
     receivers::Receivers,
     time::Timestamp,
 };
-use serde_json::Value;
 use tower::ServiceExt;
 
 pub(crate) use self::carrier::{Carrier, Fault, ON_SALE, OWN_ACCOUNT, OWN_NUMBER, OWN_TOKEN, Told};
@@ -104,8 +104,8 @@ impl World {
             numbers,
             sealer,
             public_url: url.clone(),
-            now: aws::system::now,
-            random: aws::system::random_u128,
+            now: switchboard_runtime::now,
+            random: switchboard_runtime::random_u128,
             ..api(self.store.clone(), &bucket).await
         };
         // The runtime of the test owns it, and ends it.

@@ -2,21 +2,19 @@
 
 use std::time::Duration;
 
-use aws::{
-    store::{Outcome, Store, testing},
-    system,
-};
-use domain::{
+use serde_json::json;
+use switchboard_aws::store::{Outcome, Store, testing};
+use switchboard_filters::Filter;
+use switchboard_model::{
     accounts::{Limits, sha256_hex},
     agents::{AgentConfig, Hook, Instruction},
     conversations::{Conversation, EndedReason, Snapshot, State},
     costs::Prices,
     events::EventName,
-    filters::Filter,
     ids::ConversationId,
     limits::Slot,
 };
-use serde_json::json;
+use switchboard_runtime as system;
 use tokio::task::JoinSet;
 
 use crate::world::{Answer, SID, World, carrier, event, failures, nobody, sample};
@@ -82,7 +80,8 @@ async fn twenty_equal_messages_make_one_call() {
     let mut deliveries = JoinSet::new();
     for _ in 0..20 {
         let dialer = world.dialer.clone();
-        deliveries.spawn(async move { failures(&dialer::handle(&dialer, event(&sample())).await) });
+        deliveries
+            .spawn(async move { failures(&switchboard_dialer::handle(&dialer, event(&sample())).await) });
     }
     while let Some(failed) = deliveries.join_next().await {
         assert!(failed.unwrap().is_empty());
@@ -264,7 +263,7 @@ async fn one_bad_message_holds_up_no_other_and_an_unknown_call_is_dropped() {
     unknown["messageId"] = json!("unknown");
     unknown["body"] = json!(good["body"].as_str().unwrap().replace("K0\"", "K1\""));
     batch["Records"] = json!([bad, unknown, good]);
-    assert!(failures(&dialer::handle(&world.dialer, event(&batch)).await).is_empty());
+    assert!(failures(&switchboard_dialer::handle(&world.dialer, event(&batch)).await).is_empty());
     assert_eq!(world.seen().calls.len(), 1);
 }
 

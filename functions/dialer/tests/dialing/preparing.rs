@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use aws::system;
-use domain::{
+use switchboard_filters::Filter;
+use switchboard_model::{
     agents::{AgentConfig, Hook, Voice, Webhook, WebhookMethod},
     clips::ClipSet,
     conversations::{EndedReason, State},
     costs::Prices,
     credentials::{Credential, Provider},
     events::EventName,
-    filters::Filter,
     ids::CredentialId,
     secrets::Secret,
 };
+use switchboard_runtime as system;
 use tokio::time::timeout;
 
 use crate::world::{Says, World, event, failures};
@@ -26,11 +26,11 @@ fn greeter() -> AgentConfig {
 }
 
 fn texts(agent: &AgentConfig) -> Vec<String> {
-    ClipSet::of(agent).into_iter().flat_map(|set| set.texts).collect()
+    switchboard_calls::clip_sets(agent).into_iter().flat_map(|set| set.texts).collect()
 }
 
 fn characters(agent: &AgentConfig) -> u64 {
-    ClipSet::of(agent).iter().map(ClipSet::characters).sum()
+    switchboard_calls::clip_sets(agent).iter().map(ClipSet::characters).sum()
 }
 
 impl World {
@@ -45,7 +45,7 @@ impl World {
     }
 
     async fn has_clips_of(&self, agent: &AgentConfig) -> bool {
-        for set in ClipSet::of(agent) {
+        for set in switchboard_calls::clip_sets(agent) {
             let Some(clips) = self.dialer.clips.load(self.job.account_id, &set).await.unwrap() else {
                 return false;
             };
@@ -68,7 +68,7 @@ async fn the_voice_speaks_what_a_call_says_first_once_for_all_calls() {
     assert_eq!(world.conversation().await.usage.characters, characters(&greeter()), "it is paid for");
 
     let (id, again) = world.another_call().await;
-    assert!(failures(&dialer::handle(&world.dialer, event(&again)).await).is_empty());
+    assert!(failures(&switchboard_dialer::handle(&world.dialer, event(&again)).await).is_empty());
     {
         let seen = world.seen();
         assert_eq!((seen.spoken.len(), seen.calls.len()), (expected.len(), 2));
@@ -91,8 +91,8 @@ async fn a_voice_that_is_down_holds_up_no_call_and_is_not_paid() {
 #[tokio::test]
 async fn a_bucket_that_is_away_holds_up_no_call() {
     let mut world = World::new(greeter()).await;
-    let nobody = aws::store::testing::config(&crate::world::nobody().await).await;
-    world.dialer.clips = aws::clips::Clips::new(&nobody, "recordings".into());
+    let nobody = switchboard_aws::store::testing::config(&crate::world::nobody().await).await;
+    world.dialer.clips = switchboard_aws::clips::Clips::new(&nobody, "recordings".into());
     assert!(world.deliver().await.is_empty());
     assert!(world.conversation().await.carrier_call_id.is_some());
     assert_eq!(world.seen().spoken.len(), 0, "what cannot be kept is not spoken");

@@ -6,13 +6,6 @@ use std::{
     time::Duration,
 };
 
-use aws::{
-    clips::testing::{self as bucket, Objects},
-    queue::{CallJob, Queue},
-    sealing,
-    store::{Outcome, Store, testing},
-    system,
-};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use axum::{
     Json, Router,
@@ -22,18 +15,25 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use dialer::Dialer;
-use domain::{
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use switchboard_aws::{
+    clips::testing::{self as bucket, Objects},
+    queue::{CallJob, Queue},
+    sealing,
+    store::{Outcome, Store, testing},
+};
+use switchboard_dialer::Dialer;
+use switchboard_model::{
     accounts::{Account, Token},
     agents::AgentConfig,
     conversations::{Conversation, NotPossible, Snapshot, Transition},
     events::Event,
     ids::ConversationId,
 };
-use futures_util::{StreamExt, stream};
-use serde_json::{Value, json};
+use switchboard_providers::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
+use switchboard_runtime as system;
 use tokio::sync::Notify;
-use vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
 
 pub(crate) const SAMPLE: &str = include_str!("../../../../events/sqs_calls.json");
 /// When everything in the bucket was stored; the tests never get as old.
@@ -115,7 +115,7 @@ impl World {
         let url = serve(Served { seen: seen.clone(), meeting: meeting.clone() }).await;
         let store = testing::store().await;
         let job = CallJob::from_body(sample()["Records"][0]["body"].as_str().unwrap()).unwrap();
-        let created_at = domain::time::Timestamp::from_millis(
+        let created_at = switchboard_model::time::Timestamp::from_millis(
             system::now().as_millis() - i64::try_from(ago.as_millis()).unwrap(),
         );
         let mut account = Account::new(job.account_id, "Bakery".into(), system::now(), "whsec_".into());
@@ -182,7 +182,7 @@ impl World {
 
     /// Hands the sample event to the function; the ids of the messages that are to come again.
     pub(crate) async fn deliver(&self) -> Vec<String> {
-        failures(&dialer::handle(&self.dialer, event(&sample())).await)
+        failures(&switchboard_dialer::handle(&self.dialer, event(&sample())).await)
     }
 
     pub(crate) async fn conversation(&self) -> Conversation {

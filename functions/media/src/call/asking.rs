@@ -1,8 +1,8 @@
 //! Asks the model, and hears its answer.
 
-use domain::dialogue::{Input, Part, Request, ToolCall};
 use futures_util::StreamExt;
-use vendors::language_models::{self, Answer, ModelEvent};
+use switchboard_dialogue::{Input, Part, Request, ToolCall};
+use switchboard_providers::language_models::{self, Answer, ModelEvent};
 
 use super::Call;
 use crate::{estimate::Estimate, providing::Providing};
@@ -33,7 +33,7 @@ impl Call<'_> {
         }
     }
 
-    pub(super) fn model_says(&mut self, event: Option<Result<ModelEvent, vendors::Error>>) {
+    pub(super) fn model_says(&mut self, event: Option<Result<ModelEvent, switchboard_providers::Error>>) {
         let Some(asking) = &mut self.asking else { return };
         let request = asking.request;
         match event {
@@ -73,7 +73,9 @@ impl Call<'_> {
 }
 
 /// The next piece of the current answer; never, while nothing is asked.
-pub(super) async fn next_of(asking: &mut Option<Asking>) -> Option<Result<ModelEvent, vendors::Error>> {
+pub(super) async fn next_of(
+    asking: &mut Option<Asking>,
+) -> Option<Result<ModelEvent, switchboard_providers::Error>> {
     match asking {
         Some(asking) => asking.answer.next().await,
         None => std::future::pending().await,

@@ -2,9 +2,9 @@
 
 use std::{collections::VecDeque, mem};
 
-use domain::{
+use switchboard_dialogue::{Clause, Happening, Input, Output, Part};
+use switchboard_model::{
     conversations::{EndedReason, Entry},
-    dialogue::{Clause, Happening, Input, Output, Part},
     events::{self, EventName, Matches, Scope},
 };
 

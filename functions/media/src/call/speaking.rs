@@ -3,9 +3,9 @@
 use std::{collections::VecDeque, pin::Pin};
 
 use bytes::Bytes;
-use domain::dialogue::{Clause, Input, Part};
 use futures_util::{Stream, StreamExt};
-use vendors::voices::SpeechEvent;
+use switchboard_dialogue::{Clause, Input, Part};
+use switchboard_providers::voices::SpeechEvent;
 
 use super::Call;
 
@@ -17,7 +17,7 @@ pub(super) enum Spoken {
     Audio(Bytes),
     Characters(u64),
     Finished,
-    Failed(vendors::Error),
+    Failed(switchboard_providers::Error),
 }
 
 impl Call<'_> {

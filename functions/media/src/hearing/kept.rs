@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
-use domain::dialogue::CallTime;
+use switchboard_dialogue::CallTime;
 
 /// So much is kept, in bytes: 5 s.
 const KEPT: u64 = 40_000;

@@ -3,12 +3,12 @@
 use std::{mem, process::Stdio, time::Duration};
 
 use axum::{Json, Router};
-use domain::{
+use serde_json::json;
+use switchboard_model::{
     agents::AgentConfig,
     conversations::{EndedReason, State},
     messages::Role,
 };
-use serde_json::json;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -71,7 +71,7 @@ async fn a_panic_in_one_call_ends_that_call_alone() {
     let another = ANOTHER.parse().unwrap();
     world.call(another, quiet()).await;
     let explosive = || mem::forget(tracing::subscriber::set_default(Explosive));
-    let worker = world.serving(10, media::DRAIN, explosive).await;
+    let worker = world.serving(10, switchboard_media::DRAIN, explosive).await;
     let phones =
         [Phone::connect(worker.address).await, Phone::with(worker.address, "conversation_id", ANOTHER).await];
     world.vendors.until("both calls", |seen| seen.sessions == 2).await;
@@ -167,7 +167,7 @@ async fn a_worker_that_is_told_twice_to_stop_does_so_at_once_with_an_error() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let url = &world.vendors.url;
-    let mut process = Command::new(env!("CARGO_BIN_EXE_media"))
+    let mut process = Command::new(env!("CARGO_BIN_EXE_switchboard-media"))
         .env_clear()
         .envs([
             ("LISTEN", address.to_string()),

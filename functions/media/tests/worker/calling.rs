@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{
+use switchboard_model::{
     agents::{AgentConfig, Webhook},
     conversations::EndedReason,
     deliveries::{Delivery, DeliveryStatus},

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use domain::clips::ClipSet;
-
 use crate::world::{Answer, FAST, Hoarse, Phone, World, greeting};
 
 const GREETING: &str = "Hello, this is Ada. Do you have any questions?";
@@ -12,9 +10,9 @@ const ANOTHER: &str = "cnv_01JD8QA1B2C3D4E5F6G7H8J9K1";
 const CLIP: u8 = 0x42;
 
 /// Keeps clips of all that an agent may say, but for what it thinks of itself: how long they are together.
-fn keep_clips(world: &World, agent: &domain::agents::AgentConfig) -> usize {
+fn keep_clips(world: &World, agent: &switchboard_model::agents::AgentConfig) -> usize {
     let mut greeting = 0;
-    for (place, set) in ClipSet::of(agent).into_iter().enumerate() {
+    for (place, set) in switchboard_calls::clip_sets(agent).into_iter().enumerate() {
         let audio: Vec<_> = set.texts.iter().map(|text| vec![CLIP; text.len() * 160]).collect();
         if place == 0 {
             greeting = audio.concat().len();
@@ -94,7 +92,7 @@ async fn without_clips_the_voice_speaks() {
 async fn what_is_no_clip_is_not_played() {
     let agent = greeting(GREETING);
     let world = World::new(agent.clone(), FAST).await;
-    for set in ClipSet::of(&agent) {
+    for set in switchboard_calls::clip_sets(&agent) {
         let key = format!("clips/{}/{}", world.account, set.key());
         world.objects.lock().unwrap().insert(key, "not one".into());
     }

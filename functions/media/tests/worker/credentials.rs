@@ -1,10 +1,11 @@
 //! Calls that are served with the customer's own keys.
 
-use domain::{
+use switchboard_contract::credentials::CreateCredential;
+use switchboard_model::{
     agents::{AgentConfig, LanguageModel, ModelSettings, Transcriber, Voice},
     conversations::EndedReason,
     costs::Usd,
-    credentials::{CreateCredential, Credential, Provider},
+    credentials::{Credential, Provider},
     ids::CredentialId,
     secrets::Secret,
 };

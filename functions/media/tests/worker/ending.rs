@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{
+use switchboard_model::{
     conversations::{EndedReason, Lease},
     recording::SAMPLE_RATE,
 };

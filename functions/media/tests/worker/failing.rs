@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{conversations::EndedReason, messages::Role};
+use switchboard_model::{conversations::EndedReason, messages::Role};
 use tokio::time::Instant;
 
 use crate::world::{Answer, FAST, Phone, STOP, UNHURRIED, Way, World, greeting, quiet};

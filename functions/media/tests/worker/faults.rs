@@ -1,7 +1,7 @@
 //! Each way in which a model or a voice fails: the caller hears something, the call goes on, and the log
 //! names who it was.
 
-use domain::messages::Role;
+use switchboard_model::messages::Role;
 
 use crate::world::{Answer, FAST, Hoarse, Phone, World, quiet};
 
@@ -18,7 +18,7 @@ async fn is_survived(answer: Option<Answer>, hoarse: Option<Hoarse>, note: &str)
         world.vendors.go_hoarse(hoarse);
     }
     world.vendors.hear("What time do you close?").await;
-    let said = |messages: &[domain::messages::Message]| {
+    let said = |messages: &[switchboard_model::messages::Message]| {
         let said = messages.iter().filter(|message| message.role == Role::Agent);
         said.map(|message| message.content.clone()).collect::<Vec<_>>()
     };

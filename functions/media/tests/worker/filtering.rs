@@ -1,10 +1,10 @@
 //! Which events a hook or a webhook is for.
 
-use domain::{
+use switchboard_filters::Filter;
+use switchboard_model::{
     agents::{AgentConfig, Hook, Instruction, Webhook},
     conversations::EndedReason,
     events::EventName,
-    filters::Filter,
 };
 
 use crate::world::{Answer, FAST, Phone, World, quiet, webhook};

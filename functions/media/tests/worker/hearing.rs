@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use base64::Engine as _;
-use domain::{conversations::EndedReason, messages::Role};
 use serde_json::{Value, json};
+use switchboard_model::{conversations::EndedReason, messages::Role};
 
 use crate::{
     sounding::speak,

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use domain::{
+use switchboard_filters::Filter;
+use switchboard_model::{
     agents::{AgentConfig, Hook, Instruction},
     conversations::{Conversation, EndedReason},
     events::EventName,
-    filters::Filter,
 };
 
 use crate::world::{Answer, FAST, Phone, STOP, World, greeting, quiet};

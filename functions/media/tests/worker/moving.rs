@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use aws::store::Outcome;
-use domain::{
+use switchboard_aws::store::Outcome;
+use switchboard_model::{
     accounts::sha256_hex,
     agents::AgentConfig,
     conversations::{EndedReason, Lease, Speaking, State},

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use base64::Engine as _;
-use domain::{
-    dialogue::{Input, replay},
-    messages::Role,
-};
 use serde_json::{Value, json};
+use switchboard_dialogue::{Input, replay};
+use switchboard_model::messages::Role;
 use tokio::time::interval;
 
 use crate::world::{Answer, FAST, Frame, MEDIA, Phone, STOP, UNHURRIED, World, greeting, quiet};

@@ -1,6 +1,6 @@
 //! What is said, and what of it is stored.
 
-use domain::{conversations::EndedReason, messages::Role};
+use switchboard_model::{conversations::EndedReason, messages::Role};
 
 use crate::world::{Answer, FAST, Frame, Phone, STOP, UNHURRIED, World, greeting, in_order, quiet};
 

@@ -5,12 +5,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use aws::{
-    queue::{DeliveryJob, Queue},
-    sealing,
-    store::{Outcome, Store, testing},
-    system,
-};
 use axum::{
     Router,
     body::Bytes,
@@ -18,7 +12,13 @@ use axum::{
     http::{Method, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
-use domain::{
+use serde_json::json;
+use switchboard_aws::{
+    queue::{DeliveryJob, Queue},
+    sealing,
+    store::{Outcome, Store, testing},
+};
+use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, Lease, NotPossible, Snapshot, Transition},
     costs::{Prices, Usage},
@@ -26,14 +26,14 @@ use domain::{
     messages::Message,
     time::Timestamp,
 };
-use serde_json::json;
-use sweeper::{Sweeper, Swept};
-use vendors::{
+use switchboard_providers::{
     Providers, egress,
     endpoints::Endpoints,
     keys::Keys,
     twilio::{Calls, Numbers},
 };
+use switchboard_runtime as system;
+use switchboard_sweeper::{Sweeper, Swept};
 
 /// The carrier's calls by id, with status and duration; all were placed three minutes ago.
 #[derive(Default)]

@@ -1,16 +1,17 @@
 //! Calls that the account had, and agents it stored.
 
-use aws::store::Outcome;
-use domain::{
+use serde_json::Value;
+use switchboard_aws::store::Outcome;
+use switchboard_contract::credentials::CreateCredential;
+use switchboard_model::{
     agents::{Agent, AgentConfig, Webhook, WebhookMethod},
     conversations::{Conversation, EndedReason, Entry, NotPossible, Snapshot, Transition},
     costs::{Prices, Usage},
-    credentials::{CreateCredential, Provider},
+    credentials::Provider,
     events::EventName,
     messages::{Message, Role},
     secrets::Secret,
 };
-use serde_json::Value;
 
 use super::{CALLED, NUMBER, World, agent_id, at, conversation_id, credential_id};
 

@@ -14,7 +14,7 @@ use axum::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::json;
-use vendors::{
+use switchboard_providers::{
     Providers, egress,
     endpoints::Endpoints,
     keys::Keys,

@@ -8,15 +8,15 @@ mod vendors;
 
 use std::{net::SocketAddr, time::Duration};
 
-use ::vendors::{Providers, egress, endpoints::Endpoints, keys::Keys, webhooks::Sender};
-use aws::{
+use serde_json::Value;
+use switchboard_aws::{
     clips::Clips,
     recordings::Recordings,
     sealing::{self, Sealer},
     store::{Outcome, Store, testing},
-    system,
 };
-use domain::{
+use switchboard_media::Worker;
+use switchboard_model::{
     accounts::{Account, Token, sha256_hex},
     agents::{AgentConfig, Function, Hook, Instruction, LanguageModel, ModelSettings, Tool, ToolKind},
     conversations::{Conversation, EndedReason, NotPossible, Snapshot, Speaking, State, Transition},
@@ -27,8 +27,8 @@ use domain::{
     receivers::Receivers,
     time::Timestamp,
 };
-use media::Worker;
-use serde_json::Value;
+use switchboard_providers::{Providers, egress, endpoints::Endpoints, keys::Keys, webhooks::Sender};
+use switchboard_runtime as system;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
@@ -111,7 +111,7 @@ impl World {
 
     /// Starts a worker that lets so many calls in.
     pub(crate) async fn worker_for(&self, calls: usize) -> Serving {
-        self.serving(calls, media::DRAIN, || {}).await
+        self.serving(calls, switchboard_media::DRAIN, || {}).await
     }
 
     /// Starts a worker that has so long to hand its calls over; each of its threads begins with `begin`.
@@ -140,7 +140,7 @@ impl World {
         let runtime = runtime.worker_threads(1).on_thread_start(begin).enable_all().build().unwrap();
         let served = runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
-            media::serve(listener, worker, stopped, drain).await
+            switchboard_media::serve(listener, worker, stopped, drain).await
         });
         Serving { address, stop, served, runtime: Some(runtime) }
     }

@@ -9,12 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use domain::{
+use serde_json::Value;
+use switchboard_contract::signature;
+use switchboard_model::{
     agents::{Webhook, WebhookMethod},
     events::EventName,
-    signature,
 };
-use serde_json::Value;
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, time::timeout};
 
 use super::{SIGNING_SECRET, vendors::PATIENCE};

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use aws::store::{Store, testing};
 use serde_json::json;
+use switchboard_aws::store::{Store, testing};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

@@ -1,0 +1,64 @@
+use switchboard_model::{agents::AgentConfig, clips::ClipSet, substitutions};
+
+/// Of a long greeting, what is kept: a minute, while which the voice speaks the rest.
+const GREETING_CHARACTERS: usize = 1_000;
+
+/// The sets that a call of `agent` uses: its greeting, if it has one, and the phrases of its language.
+#[must_use]
+pub fn clip_sets(agent: &AgentConfig) -> Vec<ClipSet> {
+    let serving = substitutions::serving(agent);
+    let mut greeting = switchboard_dialogue::clauses(agent.initial_message.as_deref().unwrap_or_default());
+    let mut characters = 0;
+    greeting.retain(|clause| {
+        characters += clause.chars().count();
+        characters <= GREETING_CHARACTERS
+    });
+    let phrases = switchboard_dialogue::phrases(serving.transcriber.language());
+    let sets = [greeting, phrases].map(|texts| ClipSet { voice: serving.voice.clone(), texts });
+    sets.into_iter().filter(|set| !set.texts.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_model::agents::{Transcriber, Voice};
+
+    use super::*;
+
+    #[test]
+    fn a_call_uses_its_greeting_and_the_phrases_of_its_language() {
+        let silent = AgentConfig::default();
+        let greeter = AgentConfig { initial_message: Some("Hello! How are you?".into()), ..silent.clone() };
+        let sets = clip_sets(&greeter);
+        assert_eq!(sets[0].texts.concat().replace(' ', ""), "Hello!Howareyou?");
+        assert_eq!(sets[1..], clip_sets(&silent), "the phrases are the same for all");
+        let azure = Transcriber::Azure { languages: vec!["de-DE".into()], credential_id: None };
+        let german = AgentConfig { transcriber: azure, ..silent };
+        assert_ne!(clip_sets(&german), sets[1..]);
+    }
+
+    #[test]
+    fn a_voice_that_is_served_by_another_is_kept_as_the_other() {
+        let asked = |model: &str| Voice::Elevenlabs {
+            voice_id: model.into(),
+            model_id: "eleven_turbo_v2".into(),
+            optimize_latency: 3,
+            use_speaker_boost: false,
+            similarity_boost: 0.5,
+            stability: 0.5,
+            credential_id: None,
+        };
+        let agent = |voice| AgentConfig { voice, ..AgentConfig::default() };
+        let served = Voice::Deepgram { model: "aura-2-zeus-en".into(), credential_id: None };
+        assert_eq!(clip_sets(&agent(asked("adam"))), clip_sets(&agent(served)));
+        assert_ne!(clip_sets(&agent(asked("adam"))), clip_sets(&agent(asked("rachel"))));
+    }
+
+    #[test]
+    fn of_an_endless_greeting_the_beginning_is_kept() {
+        let greeting = "This is one of very many sentences, each of them like the other ones. ".repeat(60);
+        let agent = AgentConfig { initial_message: Some(greeting.clone()), ..AgentConfig::default() };
+        let kept = &clip_sets(&agent)[0];
+        assert!((1..=GREETING_CHARACTERS as u64).contains(&kept.characters()), "{}", kept.characters());
+        assert_eq!(kept.texts, switchboard_dialogue::clauses(&greeting)[..kept.texts.len()]);
+    }
+}

@@ -1,0 +1,106 @@
+use serde_json::{Value, json};
+
+use super::{
+    tests::{CREDENTIAL, parse},
+    *,
+};
+use crate::validation::Checks;
+
+/// The changed configuration or what is wrong, and how many things are to be looked up.
+fn patch(config: &AgentConfig, body: &Value) -> (Result<AgentConfig, Vec<Value>>, usize) {
+    let checks = Checks::default();
+    let patched = crate::agents::patched(config, &Field::body(body, &checks), Receivers::PublicOnly);
+    let references = checks.references().len();
+    let errors = checks.into_errors().into_iter().map(|error| json!([error.loc, error.kind]));
+    (patched.map_err(|_| errors.collect()), references)
+}
+
+fn full() -> Value {
+    json!({
+        "initial_message": "Hello",
+        "prompt": "Be brief.",
+        "voice": { "provider": "azure", "pitch": 3, "credential_id": CREDENTIAL },
+        "language_model": { "provider": "google", "model": "gemini", "temperature": 1.0 },
+        "transcriber": { "provider": "azure", "languages": ["fr-FR"] },
+        "max_duration_seconds": 60,
+        "webhooks": [{ "events": ["message:sent"], "url": "https://example.com", "method": "GET" }],
+        "hooks": [{ "events": ["message:sent"], "instructions": [{ "instruction": "hang_up" }] }],
+        "metadata": { "order": "7" },
+        "recording": false,
+    })
+}
+
+#[test]
+fn a_field_that_is_absent_stays_and_what_it_names_is_not_looked_up_again() {
+    let config = parse(&full()).unwrap();
+    assert_eq!(patch(&config, &json!({})), (Ok(config.clone()), 0));
+    let changed = AgentConfig { prompt: Some("Be long.".into()), ..config.clone() };
+    assert_eq!(patch(&config, &json!({ "prompt": "Be long.", "unheard_of": 1 })), (Ok(changed), 0));
+    let voice = json!({ "voice": { "provider": "rime", "credential_id": CREDENTIAL } });
+    assert_eq!(patch(&config, &voice).1, 1);
+}
+
+#[test]
+fn each_field_is_changed_by_itself_and_null_is_its_default() {
+    let config = parse(&full()).unwrap();
+    let defaults = json!(AgentConfig::default());
+    for (name, value) in full().as_object().unwrap() {
+        let mut expected = json!(AgentConfig::default());
+        expected[name] = json!(config)[name].clone();
+        let changed = patch(&AgentConfig::default(), &json!({ name: value })).0.unwrap();
+        assert_eq!(json!(changed), expected, "{name}");
+
+        let mut expected = json!(config);
+        expected[name] = if name == "max_duration_seconds" { Value::Null } else { defaults[name].clone() };
+        assert_eq!(json!(patch(&config, &json!({ name: null })).0.unwrap()), expected, "{name} cleared");
+    }
+}
+
+#[test]
+fn a_block_is_replaced_as_a_whole() {
+    let config = parse(&full()).unwrap();
+    let changed = patch(&config, &json!({ "language_model": { "max_tokens": 5 }, "metadata": { "a": "b" } }));
+    let shown = json!(changed.0.unwrap());
+    assert_eq!(
+        shown["language_model"],
+        json!({
+            "provider": "openai", "model": "gpt-6-luna", "tools": [], "temperature": 0.0, "max_tokens": 5,
+            "credential_id": null,
+        })
+    );
+    assert_eq!(shown["metadata"], json!({ "a": "b" }));
+}
+
+#[test]
+fn every_wrong_field_is_named() {
+    let config = AgentConfig::default();
+    let body = json!({ "prompt": 1, "webhooks": [{ "events": [] }], "voice": { "provider": "x" } });
+    let errors = [
+        json!([["body", "prompt"], "string_type"]),
+        json!([["body", "voice", "provider"], "union_tag_invalid"]),
+        json!([["body", "webhooks", 0, "events"], "too_short"]),
+        json!([["body", "webhooks", 0, "url"], "missing"]),
+        json!([["body", "webhooks", 0, "method"], "missing"]),
+    ];
+    assert_eq!(patch(&config, &body).0, Err(errors.to_vec()));
+    for body in [json!([]), json!(null), json!("text")] {
+        assert_eq!(patch(&config, &body).0, Err(vec![json!([["body"], "model_attributes_type"])]), "{body}");
+    }
+}
+
+#[test]
+fn a_change_makes_nothing_larger_than_it_may_be() {
+    let text = |bytes: usize| "a".repeat(bytes);
+    let config = patch(&AgentConfig::default(), &json!({ "prompt": text(30_000) })).0.unwrap();
+    let too_long = || Err(vec![json!([["body"], "too_long"])]);
+    assert_eq!(patch(&config, &json!({ "initial_message": text(11_000) })).0, too_long());
+    assert!(patch(&config, &json!({ "initial_message": text(10_000) })).0.is_ok());
+    // As a request it was small enough; with the defaults of a thousand tools it is not.
+    let tools: Vec<_> =
+        (0..800).map(|n| json!({ "type": "function", "function": { "name": n.to_string() } })).collect();
+    let config = parse(&json!({ "prompt": text(5), "language_model": { "tools": tools } })).unwrap();
+    assert!(json!(config).to_string().len() > MAX_CONFIG_BYTES);
+    assert!(patch(&config, &json!({ "prompt": text(5) })).0.is_ok());
+    assert_eq!(patch(&config, &json!({ "prompt": text(6) })).0, too_long());
+    assert!(patch(&config, &json!({ "language_model": null, "prompt": text(30_000) })).0.is_ok());
+}

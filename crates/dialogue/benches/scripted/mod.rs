@@ -1,0 +1,155 @@
+//! A call as it happens every day, as the engine is told it: the carrier's frames, the transcriber's
+//! words, the model's tokens, the voice's audio and the marks of what was played.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use switchboard_dialogue::{CallTime, Clause, Engine, Input, Mark, Output, Request, Settings};
+
+/// How long the call is.
+pub(crate) const LASTS: Duration = Duration::from_mins(1);
+
+const GREETING: &str = "Hello, this is Ada of the bakery at the corner. How can I help you today?";
+/// What the caller says, and when, in ms. The second time they interrupt the agent.
+const CALLER: [(u64, u64, &str); 4] = [
+    (6_500, 8_500, "When do you close on Saturdays, and do you have cakes then?"),
+    (15_000, 16_800, "Wait, how much is the one with the cherries?"),
+    (30_000, 31_500, "Then I would like two of them."),
+    (45_000, 45_900, "That was all, thank you."),
+];
+const ANSWER: &str = "On Saturdays we close at six in the evening. We have cakes with apples, with cherries, and with \
+                      plums, all of them baked in the morning. If you like, I can put one aside for you. Which one \
+                      would you like to have?";
+const FRAME_MS: u64 = 20;
+/// Until the model's first token, and between two.
+const MODEL: (u64, u64) = (350, 15);
+/// Until the voice's first audio, and between two chunks of 200 ms.
+const VOICE: (u64, u64) = (150, 40);
+const CHUNK: u32 = 1_600;
+/// About 15 characters a second.
+const BYTES_PER_CHARACTER: usize = 530;
+/// The way of a mark back from the carrier.
+const CARRIER_MS: u64 = 30;
+
+/// What the agent of the call is like.
+pub(crate) fn settings() -> Settings {
+    Settings { greeting: Some(GREETING.into()), language: "en".into(), ..Settings::default() }
+}
+
+/// What happens in the call.
+pub(crate) fn call() -> Vec<(CallTime, Input)> {
+    let mut call = Call::default();
+    call.will(CallTime(0), Input::Started);
+    for (from, to, text) in CALLER {
+        call.is_said(from, to, text);
+    }
+    let mut engine = Engine::new(settings());
+    let (mut told, mut outputs, mut frame, mut was_speech) = (vec![], vec![], FRAME_MS, false);
+    loop {
+        let next = call.coming.first_key_value().map(|((at, _), _)| *at);
+        let due = [next, engine.deadline(), Some(ms(frame))].into_iter().flatten().min();
+        let Some(at) = due.filter(|at| *at < CallTime(0) + LASTS) else { return told };
+        let input = if next == Some(at) {
+            call.coming.pop_first().map(|(_, input)| input)
+        } else if engine.deadline() == Some(at) {
+            Some(Input::Wake)
+        } else {
+            let is_speech = CALLER.iter().any(|(from, to, _)| (*from..*to).contains(&frame));
+            // Without speech a frame is of use only while the agent is audible, and after speech.
+            let is_wanted =
+                is_speech || std::mem::replace(&mut was_speech, is_speech) || engine.is_audible(at);
+            was_speech = is_speech;
+            frame += FRAME_MS;
+            let level_db = if is_speech { -18 } else { -60 };
+            is_wanted.then_some(Input::Frame { is_speech, level_db, agent_level_db: -20 })
+        };
+        let Some(input) = input else { continue };
+        engine.on(at, input.clone(), &mut outputs);
+        told.push((at, input));
+        for output in outputs.drain(..) {
+            call.performs(at, output);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Call {
+    /// What will happen, in the order of times; the numbers keep the order within one.
+    coming: BTreeMap<(CallTime, u32), Input>,
+    numbers: u32,
+    plays_until: CallTime,
+}
+
+impl Call {
+    fn will(&mut self, at: CallTime, input: Input) {
+        self.coming.insert((at, self.numbers), input);
+        self.numbers += 1;
+    }
+
+    /// The transcriber follows the caller: an interim for every word, and a final at the end.
+    fn is_said(&mut self, from: u64, to: u64, text: &str) {
+        self.will(ms(from + 100), Input::SpeechBegan);
+        let spaces: Vec<_> = text.match_indices(' ').map(|(index, _)| index).collect();
+        let word_ms = (to - from) / (spaces.len() as u64 + 1);
+        for (nth, index) in spaces.into_iter().enumerate() {
+            let ends = from + word_ms * (nth as u64 + 1);
+            let text = text[..index].to_owned();
+            self.will(ms(ends + 200), Input::Words { text, is_final: false, spoken_until: Some(ms(ends)) });
+        }
+        let text = text.to_owned();
+        self.will(ms(to + 300), Input::Words { text, is_final: true, spoken_until: Some(ms(to)) });
+        self.will(ms(to + 300), Input::TurnEnded);
+    }
+
+    fn performs(&mut self, at: CallTime, output: Output) {
+        match output {
+            Output::Ask { request } => self.is_asked(at, request),
+            Output::CancelAsk { .. } => {
+                self.never(|input| matches!(input, Input::ModelText { .. } | Input::ModelFinished { .. }));
+            }
+            Output::Speak { clause, text } => self.is_spoken(at, clause, text.chars().count()),
+            Output::CancelSpeech => {
+                self.never(|input| matches!(input, Input::VoiceAudio { .. } | Input::VoiceFinished { .. }));
+            }
+            Output::Send { bytes, .. } => {
+                let playing = Duration::from_micros(u64::from(bytes) * 125);
+                self.plays_until = self.plays_until.max(at) + playing;
+            }
+            Output::Mark(mark) => self.comes_back(mark),
+            Output::Clear => self.plays_until = at,
+            _ => {}
+        }
+    }
+
+    fn is_asked(&mut self, at: CallTime, request: Request) {
+        let mut at = at + Duration::from_millis(MODEL.0);
+        for text in ANSWER.split_inclusive(' ').map(str::to_owned) {
+            self.will(at, Input::ModelText { request, text });
+            at = at + Duration::from_millis(MODEL.1);
+        }
+        self.will(at, Input::ModelFinished { request });
+    }
+
+    fn is_spoken(&mut self, at: CallTime, clause: Clause, characters: usize) {
+        let mut at = at + Duration::from_millis(VOICE.0);
+        let mut left = u32::try_from(characters * BYTES_PER_CHARACTER).expect("a clause is short");
+        while left > 0 {
+            let bytes = left.min(CHUNK);
+            left -= bytes;
+            self.will(at, Input::VoiceAudio { clause, bytes });
+            at = at + Duration::from_millis(VOICE.1);
+        }
+        self.will(at, Input::VoiceFinished { clause, silence: 0 });
+    }
+
+    fn comes_back(&mut self, mark: Mark) {
+        self.will(self.plays_until + Duration::from_millis(CARRIER_MS), Input::Played { mark });
+    }
+
+    fn never(&mut self, is: impl Fn(&Input) -> bool) {
+        self.coming.retain(|_, input| !is(input));
+    }
+}
+
+fn ms(ms: u64) -> CallTime {
+    CallTime(ms * 1000)
+}

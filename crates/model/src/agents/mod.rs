@@ -1,0 +1,461 @@
+//! How an agent is configured: what it says, thinks and hears with, and who is told.
+//!
+//! These types are the snapshot a conversation keeps: every default is filled in. They are made
+//! from a request's JSON by the contract, which reports every wrong field at once, and are shown and
+//! stored as they serialize.
+
+mod stored;
+
+use std::{collections::BTreeMap, fmt};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+pub use self::stored::Agent;
+use crate::{events::EventName, ids::CredentialId, limits::MAX_INTEGER};
+use switchboard_filters::Filter;
+
+/// The longest a conversation lasts when nothing else is asked for.
+pub const DEFAULT_MAX_DURATION_SECONDS: u64 = 600;
+
+/// Everything an agent needs to hold a conversation.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(default)]
+pub struct AgentConfig {
+    /// What the agent says first; none: it waits for the user.
+    pub initial_message: Option<String>,
+    /// Instructions for the language model.
+    pub prompt: Option<String>,
+    /// What it speaks with.
+    pub voice: Voice,
+    /// What it thinks with.
+    pub language_model: LanguageModel,
+    /// What it hears with.
+    pub transcriber: Transcriber,
+    /// Seconds after which the agent ends the conversation; none: no limit of ours.
+    #[schemars(range(min = 1, max = MAX_INTEGER))]
+    pub max_duration_seconds: Option<u64>,
+    /// Who is told of which events.
+    pub webhooks: Vec<Webhook>,
+    /// What is done on which events.
+    pub hooks: Vec<Hook>,
+    /// The customer's own labels.
+    pub metadata: BTreeMap<String, String>,
+    /// Whether the conversation is recorded.
+    pub recording: bool,
+}
+
+impl fmt::Debug for AgentConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AgentConfig([redacted])")
+    }
+}
+
+/// A language model and its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "provider", rename_all = "lowercase")]
+pub enum LanguageModel {
+    /// OpenAI, or a server that speaks its protocol.
+    Openai(ModelSettings),
+    /// Google Gemini.
+    Google(ModelSettings),
+}
+
+/// What both language model providers take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(default)]
+pub struct ModelSettings {
+    /// The vendor's name of the model.
+    #[schemars(length(min = 1))]
+    pub model: String,
+    /// What the model may call.
+    pub tools: Vec<Tool>,
+    /// 0 to 2; 0 is the most predictable.
+    #[schemars(range(min = 0.0, max = 2.0))]
+    pub temperature: f64,
+    /// The longest answer, in tokens.
+    #[schemars(range(min = 1, max = MAX_INTEGER))]
+    pub max_tokens: u64,
+    /// The customer's own key; none: the deployment's.
+    pub credential_id: Option<CredentialId>,
+}
+
+/// A function the model may call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Tool {
+    /// Always a function.
+    #[serde(rename = "type")]
+    pub kind: ToolKind,
+    /// Its name, purpose and parameters.
+    pub function: Function,
+}
+
+/// The kinds of tool; the field's vocabulary has only one so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolKind {
+    /// A function with named parameters.
+    Function,
+}
+
+/// A function as the model sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Function {
+    /// `[A-Za-z0-9_]`, 1 to 63 characters; no two tools of an agent have the same.
+    #[schemars(extend("pattern" = "^[A-Za-z0-9_]{1,63}$"))]
+    pub name: String,
+    /// When and why to call it.
+    pub description: Option<String>,
+    /// A JSON Schema object; none: no parameters.
+    pub parameters: Option<Map<String, Value>>,
+}
+
+/// A transcriber and its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "provider", rename_all = "lowercase")]
+pub enum Transcriber {
+    /// Deepgram live transcription.
+    Deepgram {
+        /// Such as `nova-3`.
+        #[schemars(length(min = 1), extend("default" = "nova-3"))]
+        model: String,
+        /// BCP-47, such as `en`.
+        #[schemars(length(min = 1), extend("default" = "en"))]
+        language: String,
+        /// Words to listen for.
+        #[schemars(extend("default" = []))]
+        keywords: Vec<String>,
+        /// The customer's own key; none: the deployment's.
+        credential_id: Option<CredentialId>,
+    },
+    /// Azure real-time speech to text.
+    Azure {
+        /// Locales, such as `en-US`; at least one.
+        #[schemars(length(min = 1), inner(length(min = 1)), extend("default" = ["en-US"]))]
+        languages: Vec<String>,
+        /// The customer's own key; none: the deployment's.
+        credential_id: Option<CredentialId>,
+    },
+}
+
+/// A voice and its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "provider", rename_all = "lowercase")]
+pub enum Voice {
+    /// PlayHT (its service ended in 2025: served by a substitute).
+    Playht {
+        /// A name such as `susan`, or a voice id.
+        #[schemars(length(min = 1), extend("default" = "susan"))]
+        model: String,
+        /// 0 < speed <= 5.
+        #[schemars(range(max = 5.0), extend("exclusiveMinimum" = 0.0, "default" = 1.0))]
+        speed: f64,
+        /// 0 to 2.
+        #[schemars(range(min = 0.0, max = 2.0))]
+        temperature: Option<f64>,
+        /// 1 to 2.
+        #[schemars(range(min = 1.0, max = 2.0))]
+        text_guidance: Option<f64>,
+        /// 1 to 30.
+        #[schemars(range(min = 1.0, max = 30.0))]
+        style_guidance: Option<f64>,
+        /// The customer's own key; none: the deployment's.
+        credential_id: Option<CredentialId>,
+    },
+    /// ElevenLabs.
+    Elevenlabs {
+        /// A name such as `rachel`, or a voice id.
+        #[schemars(length(min = 1), extend("default" = "rachel"))]
+        voice_id: String,
+        /// Such as `eleven_turbo_v2`.
+        #[schemars(length(min = 1), extend("default" = "eleven_turbo_v2"))]
+        model_id: String,
+        /// 0 to 4.
+        #[schemars(range(min = 0, max = 4), extend("default" = 3))]
+        optimize_latency: u8,
+        /// Costs latency.
+        #[schemars(extend("default" = false))]
+        use_speaker_boost: bool,
+        /// 0 to 1.
+        #[serde(serialize_with = "shortest")]
+        #[schemars(with = "f64", range(min = 0.0, max = 1.0), extend("default" = 0.5))]
+        similarity_boost: f64,
+        /// 0 to 1.
+        #[serde(serialize_with = "shortest")]
+        #[schemars(with = "f64", range(min = 0.0, max = 1.0), extend("default" = 0.5))]
+        stability: f64,
+        /// The customer's own key; none: the deployment's.
+        credential_id: Option<CredentialId>,
+    },
+    /// Azure neural voices.
+    Azure {
+        /// Such as `en-US-AvaMultilingualNeural`.
+        #[schemars(length(min = 1), extend("default" = "en-US-AvaMultilingualNeural"))]
+        model: String,
+        /// -20 to 20, per cent.
+        #[schemars(range(min = -20, max = 20), extend("default" = 0))]
+        pitch: i8,
+        /// -50 to 50, per cent.
+        #[schemars(range(min = -50, max = 50), extend("default" = 0))]
+        rate: i8,
+        /// The customer's own key; none: the deployment's.
+        credential_id: Option<CredentialId>,
+    },
+    /// Rime, by the name the API's documentation gives it.
+    Rimeai(RimeVoice),
+    /// Rime, by the name the official client gives it.
+    Rime(RimeVoice),
+    /// Deepgram Aura.
+    Deepgram {
+        /// Such as `aura-2-thalia-en`.
+        #[schemars(length(min = 1), extend("default" = "aura-2-thalia-en"))]
+        model: String,
+        /// The customer's own key; none: the deployment's.
+        credential_id: Option<CredentialId>,
+    },
+}
+
+/// Whole numbers as integers: a client that only reads integers here reads what it sent.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn shortest<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    match *number {
+        0.0 => serializer.serialize_u8(0),
+        1.0 => serializer.serialize_u8(1),
+        number => serializer.serialize_f64(number),
+    }
+}
+
+/// The settings of a Rime voice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RimeVoice {
+    /// Such as `lyra`.
+    #[schemars(length(min = 1), extend("default" = "lyra"))]
+    pub speaker: String,
+    /// 0.5 to 2.
+    #[schemars(range(min = 0.5, max = 2.0), extend("default" = 1.0))]
+    pub speed_alpha: f64,
+    /// Trades quality for speed.
+    #[schemars(extend("default" = false))]
+    pub reduce_latency: bool,
+    /// The customer's own key; none: the deployment's.
+    pub credential_id: Option<CredentialId>,
+}
+
+impl Default for LanguageModel {
+    fn default() -> Self {
+        Self::Openai(ModelSettings::default())
+    }
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            model: "gpt-6-luna".into(),
+            tools: vec![],
+            temperature: 0.0,
+            max_tokens: 300,
+            credential_id: None,
+        }
+    }
+}
+
+impl Default for Transcriber {
+    fn default() -> Self {
+        Self::Deepgram {
+            model: "nova-3".into(),
+            language: "en".into(),
+            keywords: vec![],
+            credential_id: None,
+        }
+    }
+}
+
+impl Default for Voice {
+    fn default() -> Self {
+        Self::Deepgram { model: "aura-2-thalia-en".into(), credential_id: None }
+    }
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            initial_message: None,
+            prompt: None,
+            voice: Voice::default(),
+            language_model: LanguageModel::default(),
+            transcriber: Transcriber::default(),
+            max_duration_seconds: Some(DEFAULT_MAX_DURATION_SECONDS),
+            webhooks: vec![],
+            hooks: vec![],
+            metadata: BTreeMap::new(),
+            recording: true,
+        }
+    }
+}
+
+impl LanguageModel {
+    /// The settings, whoever the provider is.
+    #[must_use]
+    pub fn settings(&self) -> &ModelSettings {
+        match self {
+            Self::Openai(settings) | Self::Google(settings) => settings,
+        }
+    }
+
+    /// The provider's name on the wire.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        match self {
+            Self::Openai(_) => "openai",
+            Self::Google(_) => "google",
+        }
+    }
+}
+
+impl Transcriber {
+    /// The language that is spoken, or the first of them: a BCP-47 tag.
+    #[must_use]
+    pub fn language(&self) -> &str {
+        match self {
+            Self::Deepgram { language, .. } => language,
+            Self::Azure { languages, .. } => languages.first().map_or("", String::as_str),
+        }
+    }
+
+    /// The provider's name on the wire.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        match self {
+            Self::Deepgram { .. } => "deepgram",
+            Self::Azure { .. } => "azure",
+        }
+    }
+
+    /// The customer's own key, if the customer pays.
+    #[must_use]
+    pub fn credential_id(&self) -> Option<CredentialId> {
+        match self {
+            Self::Deepgram { credential_id, .. } | Self::Azure { credential_id, .. } => *credential_id,
+        }
+    }
+}
+
+impl Voice {
+    /// The provider's name on the wire.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        match self {
+            Self::Playht { .. } => "playht",
+            Self::Elevenlabs { .. } => "elevenlabs",
+            Self::Azure { .. } => "azure",
+            Self::Rimeai(_) => "rimeai",
+            Self::Rime(_) => "rime",
+            Self::Deepgram { .. } => "deepgram",
+        }
+    }
+
+    /// The customer's own key, if the customer pays.
+    #[must_use]
+    pub fn credential_id(&self) -> Option<CredentialId> {
+        match self {
+            Self::Playht { credential_id, .. }
+            | Self::Elevenlabs { credential_id, .. }
+            | Self::Azure { credential_id, .. }
+            | Self::Deepgram { credential_id, .. }
+            | Self::Rimeai(RimeVoice { credential_id, .. })
+            | Self::Rime(RimeVoice { credential_id, .. }) => *credential_id,
+        }
+    }
+}
+
+impl AgentConfig {
+    /// Whether a filter may look at who answered the call: finding that out costs extra.
+    #[must_use]
+    pub fn asks_who_answered(&self) -> bool {
+        let webhooks = self.webhooks.iter().filter_map(|webhook| webhook.filter.as_ref());
+        let hooks = self.hooks.iter().filter_map(|hook| hook.filter.as_ref());
+        webhooks.chain(hooks).any(Filter::mentions_answered_by)
+    }
+}
+
+/// Somebody's endpoint that is told of events.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Webhook {
+    /// Which events; at least one.
+    #[schemars(length(min = 1))]
+    pub events: Vec<EventName>,
+    /// Where; no user info, and no host that can only be private.
+    #[schemars(length(max = 2083), extend("format" = "uri"))]
+    pub url: String,
+    /// How.
+    pub method: WebhookMethod,
+    /// Sent along; may hold the customer's secrets.
+    #[schemars(extend(
+        "propertyNames" = { "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" },
+        "additionalProperties" = { "type": "string", "pattern": r"^[^\u0000-\u0008\u000A-\u001F\u007F-\u009F]*$" },
+    ))]
+    pub headers: Option<BTreeMap<String, String>>,
+    /// Which of them: all, if there is none.
+    pub filter: Option<Filter>,
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook").field("events", &self.events).finish_non_exhaustive()
+    }
+}
+
+/// How a webhook is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum WebhookMethod {
+    /// The event flattened into query parameters.
+    Get,
+    /// The event as a JSON body.
+    Post,
+}
+
+/// Something the conversation does by itself when an event happens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Hook {
+    /// Which events; at least one.
+    #[schemars(length(min = 1))]
+    pub events: Vec<EventName>,
+    /// Which of them: all, if there is none.
+    pub filter: Option<Filter>,
+    /// What to do, in this order.
+    pub instructions: Vec<Instruction>,
+}
+
+/// What a hook can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "instruction", rename_all = "snake_case")]
+pub enum Instruction {
+    /// End the conversation.
+    HangUp,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whole_settings_of_an_elevenlabs_voice_are_shown_as_integers() {
+        for (setting, shown) in [(0.0, "0"), (-0.0, "0"), (1.0, "1"), (0.5, "0.5")] {
+            let voice = json!(Voice::Elevenlabs {
+                voice_id: "rachel".into(),
+                model_id: "eleven_turbo_v2".into(),
+                optimize_latency: 3,
+                use_speaker_boost: false,
+                similarity_boost: setting,
+                stability: setting,
+                credential_id: None,
+            });
+            assert_eq!(voice["similarity_boost"].to_string(), shown);
+            assert_eq!(voice["stability"].to_string(), shown);
+        }
+    }
+}

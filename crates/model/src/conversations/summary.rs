@@ -1,0 +1,55 @@
+//! A conversation as webhooks and filters see it: small enough to go along with every event.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Conversation, PhoneCall, Status};
+use crate::{agents::AgentConfig, events::EventName, phone_numbers::E164};
+
+/// The telephone side of a conversation.
+#[derive(Serialize, JsonSchema)]
+pub struct PhoneCallView {
+    /// The carrier: always `twilio`.
+    #[schemars(extend("const" = "twilio"))]
+    pub provider: &'static str,
+    /// Who is called.
+    pub to_number: E164,
+    /// Who calls.
+    pub from_number: E164,
+    /// The carrier's verdict on who answered (`human`, `machine_start`, ...); absent if it gave none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_by: Option<String>,
+}
+
+impl From<PhoneCall> for PhoneCallView {
+    fn from(PhoneCall { to_number, from_number, answered_by, .. }: PhoneCall) -> Self {
+        Self { provider: "twilio", to_number, from_number, answered_by }
+    }
+}
+
+/// The conversation as it is now.
+#[must_use]
+pub fn summary(conversation: &Conversation, agent: &AgentConfig) -> Value {
+    json!({
+        "id": conversation.id,
+        "type": conversation.kind,
+        "status": conversation.status(),
+        "agent_id": conversation.agent_id,
+        "phone_call": conversation.phone_call.clone().map(PhoneCallView::from),
+        "metadata": agent.metadata,
+    })
+}
+
+/// The conversation with the status it had when `event` happened: a retry says what the first attempt said.
+#[must_use]
+pub fn summary_at(event: EventName, conversation: &Conversation, agent: &AgentConfig) -> Value {
+    let mut object = summary(conversation, agent);
+    let status = match event {
+        EventName::ConnectionRequested | EventName::Accepted => Status::Queued,
+        EventName::Rejected | EventName::Ended => Status::Ended,
+        _ => Status::Started,
+    };
+    object["status"] = json!(status);
+    object
+}

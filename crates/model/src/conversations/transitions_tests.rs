@@ -1,0 +1,468 @@
+use super::*;
+use crate::{
+    agents::{Hook, Instruction, Webhook, WebhookMethod},
+    conversations::{Conversation, Status},
+    ids::{AccountId, ConversationId},
+    messages::Role,
+};
+use switchboard_filters::Filter;
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millis(1_795_339_800_000 + ms)
+}
+
+fn queued() -> Conversation {
+    let (id, account) = (ConversationId::new(at(0), 1), AccountId::new(at(0), 2));
+    Conversation::outbound(
+        id,
+        account,
+        None,
+        "+14155550100".parse().unwrap(),
+        "+14155550199".parse().unwrap(),
+        at(0),
+    )
+}
+
+fn agent() -> AgentConfig {
+    AgentConfig::default()
+}
+
+/// What a call counts as among its account's, in each state.
+fn counts_as(state: &State) -> Slot {
+    match state {
+        State::Queued => Slot::Waiting,
+        State::Ended { .. } => Slot::None,
+        _ => Slot::Live,
+    }
+}
+
+/// Makes a change that must be possible, and checks what every change owes.
+fn after(
+    before: &Conversation,
+    change: Result<Transition, NotPossible>,
+    names: &[EventName],
+) -> Conversation {
+    let next = change.expect("possible here");
+    assert_eq!(next.conversation.version, before.version + 1, "every write moves the version");
+    assert_eq!(next.conversation.slot, counts_as(&next.conversation.state));
+    assert_eq!(next.events.iter().map(|event| event.name).collect::<Vec<_>>(), names);
+    let sequences: Vec<_> = next.events.iter().map(|event| event.sequence).collect();
+    let expected: Vec<_> = (before.next_sequence..next.conversation.next_sequence).collect();
+    assert_eq!(sequences, expected, "sequences have no gap");
+    next.conversation
+}
+
+fn dialing() -> Conversation {
+    let conversation = queued();
+    after(
+        &conversation,
+        conversation.dial(&agent(), "hash".into(), at(10)),
+        &[EventName::ConnectionRequested],
+    )
+}
+
+fn ringing() -> Conversation {
+    let conversation = dialing();
+    after(&conversation, conversation.ringing("CA1"), &[])
+}
+
+fn answered() -> Conversation {
+    let conversation = ringing();
+    after(&conversation, conversation.answered(&agent(), "CA1", at(3_000)), &[EventName::Accepted])
+}
+
+fn started() -> Conversation {
+    let conversation = answered();
+    after(&conversation, conversation.started(&agent(), "CA1", at(3_200)), &[EventName::Started])
+}
+
+fn ended() -> Conversation {
+    let conversation = started();
+    let end = conversation.end(
+        &agent(),
+        EndedReason::UserEnded,
+        &[],
+        &Usage::default(),
+        &Prices::default(),
+        at(9_000),
+    );
+    after(&conversation, end, &[EventName::Ended])
+}
+
+/// Every change there is, tried on one conversation: the names of those that are possible.
+fn possible(conversation: &Conversation) -> Vec<&'static str> {
+    let (agent, prices, usage) = (agent(), Prices::default(), Usage::default());
+    let changes = [
+        ("dial", conversation.dial(&agent, "hash".into(), at(1))),
+        ("undial", conversation.undial()),
+        ("prepared", conversation.prepared(9)),
+        ("placed", conversation.placed("CA2")),
+        ("ringing", conversation.ringing("CA2")),
+        ("answered", conversation.answered(&agent, "CA2", at(1))),
+        ("started", conversation.started(&agent, "CA2", at(1))),
+        ("resume", conversation.resume("hash".into())),
+        ("resumed", conversation.resumed()),
+        ("request_end", conversation.request_end(at(1))),
+        ("append", conversation.append(&agent, &[], &usage)),
+        ("carrier_ended", conversation.carrier_ended(Some(6), at(1))),
+        ("machine_detected", conversation.machine_detected("CA1", "human")),
+        ("rejected", conversation.rejected(&agent, RejectReason::Busy, &prices, at(1))),
+        ("end", conversation.end(&agent, EndedReason::Unknown, &[], &usage, &prices, at(1))),
+    ];
+    changes.into_iter().filter(|(_, change)| change.is_ok()).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn each_state_allows_exactly_its_changes() {
+    assert_eq!(possible(&queued()), ["dial", "prepared", "rejected", "end"]);
+    let changes = ["undial", "placed", "ringing", "answered", "started"];
+    let ends = ["machine_detected", "rejected", "end"];
+    assert_eq!(possible(&dialing()), [&changes[..], &ends].concat());
+    assert_eq!(possible(&ringing()), [&["answered", "started"][..], &ends].concat());
+    assert_eq!(possible(&answered()), ["started", "machine_detected", "end"]);
+    let live = ["resume", "request_end", "append", "carrier_ended", "machine_detected", "end"];
+    assert_eq!(possible(&started()), live);
+    assert_eq!(possible(&ended()), Vec::<&str>::new(), "an ended conversation never changes");
+}
+
+#[test]
+fn the_api_sees_three_states() {
+    for waiting in [queued(), dialing(), ringing(), answered()] {
+        assert_eq!(waiting.status(), Status::Queued);
+    }
+    assert_eq!(started().status(), Status::Started);
+    assert_eq!(ended().status(), Status::Ended);
+}
+
+#[test]
+fn a_stream_that_is_faster_than_the_callback_still_has_accepted_before_started() {
+    let conversation = dialing();
+    let next = conversation.started(&agent(), "CA1", at(3_000));
+    let conversation = after(&conversation, next, &[EventName::Accepted, EventName::Started]);
+    assert_eq!(conversation.answered_at(), Some(at(3_000)));
+    assert_eq!(
+        conversation.answered(&agent(), "CA1", at(3_100)),
+        Err(NotPossible),
+        "the late callback changes nothing"
+    );
+}
+
+#[test]
+fn the_stream_token_works_once() {
+    assert_eq!(answered().media_token_sha256.as_deref(), Some("hash"));
+    assert_eq!(started().media_token_sha256, None);
+}
+
+#[test]
+fn a_call_is_connected_to_another_worker_five_times_at_most() {
+    let mut conversation = started();
+    for _ in 0..5 {
+        conversation = after(&conversation, conversation.resume("next".into()), &[]);
+        assert_eq!(conversation.media_token_sha256.as_deref(), Some("next"));
+        conversation = after(&conversation, conversation.resumed(), &[]);
+        assert_eq!(conversation.resumed(), Err(NotPossible), "each token lets one stream in");
+    }
+    assert_eq!(conversation.resume("again".into()), Err(NotPossible));
+}
+
+#[test]
+fn every_state_has_a_deadline_until_the_end() {
+    assert_eq!(queued().due_at(), Some(at(3_600_000)));
+    assert_eq!(dialing().due_at(), Some(at(10 + 120_000)));
+    assert_eq!(ringing().due_at(), Some(at(10 + 120_000)), "ringing does not begin anew");
+    assert_eq!(answered().due_at(), Some(at(63_000)));
+    assert_eq!(started().due_at(), None, "its deadline is the lease");
+    let over = started().carrier_ended(Some(6), at(9_000)).unwrap().conversation;
+    assert_eq!(over.due_at(), Some(at(29_000)));
+    assert_eq!(ended().due_at(), None);
+}
+
+#[test]
+fn the_end_is_asked_for_once() {
+    let conversation = started();
+    let conversation = after(&conversation, conversation.request_end(at(5_000)), &[]);
+    assert_eq!(conversation.notes.end_requested_at, Some(at(5_000)));
+    assert_eq!(conversation.request_end(at(6_000)), Err(NotPossible));
+}
+
+#[test]
+fn the_carriers_first_word_on_who_answered_stands_whatever_is_written_meanwhile() {
+    let conversation = started();
+    let conversation = after(&conversation, conversation.machine_detected("CA1", "machine_start"), &[]);
+    let word = |of: &Conversation| of.phone_call.as_ref().unwrap().answered_by.clone();
+    assert_eq!(word(&conversation).as_deref(), Some("machine_start"));
+    assert_eq!(conversation.machine_detected("CA1", "human"), Err(NotPossible));
+    let next = conversation.append(&agent(), &[said("Hi.", 4_000)], &Usage::default()).unwrap();
+    assert_eq!(word(&next.conversation).as_deref(), Some("machine_start"));
+    assert_eq!(started().machine_detected("CA2", "human"), Err(NotPossible), "another call");
+    let early = dialing().machine_detected("CA1", "human").unwrap().conversation;
+    assert_eq!(early.carrier_call_id.as_deref(), Some("CA1"), "it may be the first report that arrives");
+}
+
+#[test]
+fn filters_see_who_answered_from_the_next_event_on() {
+    let filter = Some(Filter::parse("phone_call.answered_by == 'machine_start'").unwrap());
+    let (events, instructions) = (vec![EventName::Started], vec![Instruction::HangUp]);
+    let agent = AgentConfig { hooks: vec![Hook { events, filter, instructions }], ..agent() };
+    let before = answered();
+    assert!(!before.hangs_up_on(&agent, EventName::Started));
+    let known = before.machine_detected("CA1", "machine_start").unwrap().conversation;
+    assert!(known.hangs_up_on(&agent, EventName::Started));
+}
+
+#[test]
+fn what_was_spoken_before_the_answer_is_in_the_usage() {
+    let conversation = queued();
+    let conversation = after(&conversation, conversation.prepared(40), &[]);
+    let conversation = after(&conversation, conversation.prepared(2), &[]);
+    assert_eq!(conversation.usage.characters, 42);
+    let next = conversation.dial(&agent(), "hash".into(), at(1)).unwrap().conversation;
+    assert_eq!(next.usage.characters, 42, "it was paid for");
+}
+
+#[test]
+fn a_call_that_nobody_took_does_not_cost_what_was_spoken_for_it() {
+    let usage = Usage { characters: 1_000, ..Usage::default() };
+    let ringing = Conversation { usage: usage.clone(), ..ringing() };
+    let (agent, prices, now) = (agent(), Prices::default(), at(9_000));
+    let rejected = ringing.rejected(&agent, RejectReason::NoAnswer, &prices, now);
+    let canceled = ringing.end(&agent, EndedReason::AgentEnded, &[], &ringing.usage, &prices, now);
+    for over in [rejected, canceled] {
+        let cost = over.unwrap().conversation.ended().unwrap().2.clone();
+        assert_eq!((cost.total.to_string().as_str(), cost.voice.characters), ("0.000000", 0));
+    }
+    let answered = Conversation { usage, ..answered() };
+    let end = answered.end(&agent, EndedReason::Unknown, &[], &answered.usage, &prices, now).unwrap();
+    assert_eq!(end.conversation.ended().unwrap().2.voice.characters, 1_000, "somebody took it");
+}
+
+#[test]
+fn a_call_that_was_placed_cannot_be_undialled() {
+    let conversation = dialing();
+    let conversation = after(&conversation, conversation.placed("CA1"), &[]);
+    assert_eq!(conversation.undial(), Err(NotPossible));
+}
+
+#[test]
+fn a_call_that_was_not_taken_is_dialled_again() {
+    let conversation = dialing();
+    let conversation = after(&conversation, conversation.undial(), &[]);
+    assert_eq!(possible(&conversation), ["dial", "prepared", "rejected", "end"]);
+}
+
+#[test]
+fn a_rejected_call_has_rejected_then_ended_and_costs_nothing() {
+    for (reason, ended_reason) in [
+        (RejectReason::Busy, EndedReason::UserEnded),
+        (RejectReason::NoAnswer, EndedReason::Unknown),
+        (RejectReason::Failed, EndedReason::Unknown),
+        (RejectReason::HungUp, EndedReason::AgentEnded),
+        (RejectReason::Canceled, EndedReason::AgentEnded),
+    ] {
+        let conversation = ringing();
+        let next = conversation.rejected(&agent(), reason, &Prices::default(), at(5_000)).unwrap();
+        assert_eq!(next.events[0].data["reason"], serde_json::to_value(reason).unwrap());
+        let conversation = after(&conversation, Ok(next), &[EventName::Rejected, EventName::Ended]);
+        let (ended_at, reason, cost) = conversation.ended().unwrap();
+        assert_eq!((ended_at, reason), (at(5_000), ended_reason));
+        assert_eq!(cost.total, crate::costs::Usd::ZERO);
+        assert_eq!(conversation.started_at(), None);
+    }
+}
+
+#[test]
+fn a_hook_on_the_request_itself_leaves_it_in_the_log() {
+    let conversation = queued();
+    let next = conversation.rejected(&agent(), RejectReason::HungUp, &Prices::default(), at(1));
+    let names = [EventName::ConnectionRequested, EventName::Rejected, EventName::Ended];
+    after(&conversation, next, &names);
+}
+
+#[test]
+fn ending_before_the_answer_is_a_rejection_too() {
+    let conversation = ringing();
+    let end = conversation.end(
+        &agent(),
+        EndedReason::AgentEnded,
+        &[],
+        &Usage::default(),
+        &Prices::default(),
+        at(1),
+    );
+    after(&conversation, end, &[EventName::Rejected, EventName::Ended]);
+}
+
+fn said(text: &str, ms: i64) -> Entry {
+    let message = Message {
+        role: Role::User,
+        content: text.into(),
+        started_at: at(ms),
+        ended_at: at(ms + 500),
+        interrupted: false,
+    };
+    Entry {
+        at: at(ms + 500),
+        name: EventName::MessageSent,
+        data: Value::Null,
+        message: Some(message),
+        notes: vec![],
+    }
+}
+
+#[test]
+fn messages_are_numbered_and_travel_with_their_events() {
+    let conversation = started();
+    let first =
+        conversation.append(&agent(), &[said("one", 4_000), said("two", 5_000)], &Usage::default()).unwrap();
+    assert_eq!(first.messages.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(first.events[1].data["message"]["content"], "two");
+    let second = first.conversation.append(&agent(), &[said("three", 6_000)], &Usage::default()).unwrap();
+    assert_eq!(second.messages[0].0, 3);
+}
+
+#[test]
+fn the_last_words_come_before_the_end_and_usage_is_in_the_cost() {
+    let conversation = started();
+    let usage = Usage { characters: 1_000, ..Usage::default() };
+    let end = conversation.end(
+        &agent(),
+        EndedReason::AgentEnded,
+        &[said("bye", 8_000)],
+        &usage,
+        &Prices::default(),
+        at(9_000),
+    );
+    let conversation = after(&conversation, end, &[EventName::MessageSent, EventName::Ended]);
+    assert_eq!(conversation.ended().unwrap().2.voice.characters, 1_000);
+}
+
+#[test]
+fn what_went_wrong_is_noted_with_the_event_and_at_the_end() {
+    let failed = |text: &str| vec![text.to_owned()];
+    let entry = Entry { notes: failed("the voice failed"), ..said("one", 4_000) };
+    let next = started().append(&agent(), &[entry, said("two", 5_000)], &Usage::default()).unwrap();
+    let notes: Vec<_> = next.events.iter().map(|event| event.notes.clone()).collect();
+    assert_eq!(notes, [failed("the voice failed"), vec![]]);
+
+    let (usage, prices) = (Usage::default(), Prices::default());
+    let last = said("bye", 8_000);
+    let end = next.conversation.end(&agent(), EndedReason::AgentEnded, &[last], &usage, &prices, at(9_000));
+    let end = end.unwrap().noting(failed("2 answers"));
+    let notes: Vec<_> = end.events.iter().map(|event| (event.name, event.notes.clone())).collect();
+    assert_eq!(notes, [(EventName::MessageSent, vec![]), (EventName::Ended, failed("2 answers"))]);
+}
+
+#[test]
+fn a_second_is_only_stored_where_somebody_asked_for_it() {
+    let second = Entry {
+        at: at(4_000),
+        name: EventName::Duration,
+        data: json!({"duration": 1}),
+        message: None,
+        notes: vec![],
+    };
+    let conversation = started();
+    let next = conversation.append(&agent(), std::slice::from_ref(&second), &Usage::default()).unwrap();
+    assert!(next.events.is_empty());
+    assert_eq!(next.conversation.next_sequence, conversation.next_sequence, "it takes no number");
+
+    let mut listening = agent();
+    listening.webhooks = ["https://a.example/", "https://b.example/"]
+        .into_iter()
+        .zip([EventName::Ended, EventName::Duration])
+        .map(|(url, name)| Webhook {
+            events: vec![name],
+            url: url.into(),
+            method: WebhookMethod::Post,
+            headers: None,
+            filter: None,
+        })
+        .collect();
+    let next = conversation.append(&listening, &[second], &Usage::default()).unwrap();
+    assert_eq!(next.events[0].webhooks, [1]);
+}
+
+#[test]
+fn a_hook_hangs_up_on_its_own_events_only() {
+    let mut agent = agent();
+    agent.hooks = vec![Hook {
+        events: vec![EventName::FunctionCallTriggered],
+        filter: None,
+        instructions: vec![Instruction::HangUp],
+    }];
+    let conversation = started();
+    assert!(conversation.hangs_up_on(&agent, EventName::FunctionCallTriggered));
+    assert!(!conversation.hangs_up_on(&agent, EventName::MessageSent));
+}
+
+#[test]
+fn a_filter_that_fails_is_noted_once_in_a_conversation() {
+    let filter = |text: &str| Some(Filter::parse(text).unwrap());
+    let webhook = |text: &str| Webhook {
+        events: vec![EventName::MessageSent, EventName::Duration],
+        url: "https://a.example/".into(),
+        method: WebhookMethod::Post,
+        headers: None,
+        filter: filter(text),
+    };
+    let hook = Hook {
+        events: vec![EventName::Duration],
+        filter: filter("message.content"),
+        instructions: vec![Instruction::HangUp],
+    };
+    let agent = AgentConfig {
+        webhooks: vec![webhook("message.role == 'agent'"), webhook("message.content.contains('Hello')")],
+        hooks: vec![hook],
+        ..agent()
+    };
+    let second = |number: u64| Entry {
+        at: at(4_000),
+        name: EventName::Duration,
+        data: json!({ "duration": number }),
+        message: None,
+        notes: vec![],
+    };
+    let conversation = started();
+    let entries = [said("Hello.", 3_500), second(1), second(2)];
+    let next = conversation.append(&agent, &entries, &Usage::default()).unwrap();
+    let notes: Vec<_> =
+        next.events.iter().map(|event| (event.webhooks.clone(), event.notes.clone())).collect();
+    let failed = [
+        "webhooks.1.filter failed and did not match: 'contains' does not take (null, string)",
+        "hooks.0.filter failed and did not match: the result is null, neither true nor false",
+    ];
+    assert_eq!(notes, [(vec![1], vec![]), (vec![], failed.map(str::to_owned).to_vec())]);
+    assert_eq!(
+        next.events[1].sequence + 1,
+        next.conversation.next_sequence,
+        "the next second takes no number"
+    );
+
+    // It is remembered with the conversation, whoever writes next.
+    let stored = serde_json::to_string(&next.conversation).unwrap();
+    let conversation: Conversation = serde_json::from_str(&stored).unwrap();
+    let next = conversation.append(&agent, &[second(3)], &Usage::default()).unwrap();
+    assert_eq!(next.events, []);
+}
+
+#[test]
+fn a_hook_with_a_filter_hangs_up_before_the_answer() {
+    let mut agent = agent();
+    agent.metadata.insert("blocked".into(), "+14155550100".into());
+    agent.hooks = vec![Hook {
+        events: vec![EventName::ConnectionRequested],
+        filter: Some(Filter::parse("phone_call.to_number == metadata.blocked").unwrap()),
+        instructions: vec![Instruction::HangUp],
+    }];
+    assert!(queued().hangs_up_on(&agent, EventName::ConnectionRequested));
+    agent.metadata.clear();
+    assert!(!queued().hangs_up_on(&agent, EventName::ConnectionRequested));
+}
+
+#[test]
+fn a_state_reads_back_from_what_is_stored() {
+    for conversation in [queued(), dialing(), ringing(), answered(), started(), ended()] {
+        let stored = serde_json::to_string(&conversation).unwrap();
+        assert_eq!(serde_json::from_str::<Conversation>(&stored).unwrap(), conversation);
+    }
+}

@@ -1,0 +1,176 @@
+use super::*;
+use crate::{
+    agents::{Hook, LanguageModel, ModelSettings, Transcriber, Voice},
+    conversations::{Conversation, EndedReason, State},
+    events::EventName,
+    ids::{AccountId, ConversationId, CredentialId},
+};
+use switchboard_filters::Filter;
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millis(1_795_339_800_000 + ms)
+}
+
+/// A call to the United States, answered after 3 s, its media flowing half a second later.
+fn started(agent: &AgentConfig) -> Conversation {
+    let (id, account) = (ConversationId::new(at(0), 1), AccountId::new(at(0), 2));
+    let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
+    let conversation = Conversation::outbound(id, account, None, to, from, at(0));
+    let conversation = conversation.dial(agent, String::new(), at(0)).unwrap().conversation;
+    let conversation = conversation.answered(agent, "CA1", at(3_000)).unwrap().conversation;
+    conversation.started(agent, "CA1", at(3_500)).unwrap().conversation
+}
+
+fn cost(agent: &AgentConfig, usage: &Usage, prices: &Prices, ended_at: Timestamp) -> CostBreakdown {
+    let end = started(agent).end(agent, EndedReason::AgentEnded, &[], usage, prices, ended_at).unwrap();
+    end.conversation.ended().unwrap().2.clone()
+}
+
+const USAGE: Usage = Usage {
+    input_tokens: 3_000,
+    cached_input_tokens: 1_000,
+    output_tokens: 400,
+    tokens_estimated: false,
+    transcriber_ms: 61_000,
+    characters: 500,
+};
+
+#[test]
+fn every_part_is_priced_by_its_own_measure() {
+    let prices = Prices { agent_per_minute: Decimal::new(6, 2) };
+    let cost = cost(&AgentConfig::default(), &USAGE, &prices, at(63_500));
+    // 60 s of conversation at 0.06 a minute
+    assert_eq!((cost.agent.ms, cost.agent.cost.to_string().as_str()), (60_000, "0.060000"));
+    // 2,000 at 0.10, 1,000 cached at 0.01, 400 out at 0.50, each a million
+    assert_eq!(cost.language_model.cost.to_string(), "0.000410");
+    // 61 s at 0.0048 a minute
+    assert_eq!(cost.transcriber.cost.to_string(), "0.004880");
+    // 500 characters at 0.03 a thousand
+    assert_eq!(cost.voice.cost.to_string(), "0.015000");
+    // 60.5 s from the answer are two started minutes at 0.014 + 0.004
+    let telephony = cost.telephony.unwrap();
+    assert_eq!((telephony.ms, telephony.cost.to_string().as_str()), (60_500, "0.036000"));
+    assert_eq!(cost.total.to_string(), "0.116290");
+}
+
+#[test]
+fn finding_out_who_answered_costs_extra_where_somebody_did_and_a_filter_asks() {
+    let hook = |filter: &str| Hook {
+        events: vec![EventName::Started],
+        filter: Some(Filter::parse(filter).unwrap()),
+        instructions: vec![],
+    };
+    let agent = |filter| AgentConfig { hooks: vec![hook(filter)], ..AgentConfig::default() };
+    let (asks, asks_not) = (agent("phone_call.answered_by == 'fax'"), agent("metadata.answered_by == 'fax'"));
+    let telephony = |agent| cost(agent, &USAGE, &Prices::default(), at(63_500)).telephony.unwrap().cost;
+    assert_eq!(telephony(&asks_not).to_string(), "0.036000");
+    assert_eq!(telephony(&asks).to_string(), "0.043500");
+    let mut own = started(&asks).through_own_carrier(true);
+    assert_eq!(breakdown(&own, &asks, &Prices::default(), at(63_500)).telephony.unwrap().cost, Usd::ZERO);
+    own = Conversation { kind: ConversationType::InboundPhoneCall, ..started(&asks) };
+    let inbound = breakdown(&own, &asks, &Prices::default(), at(63_500)).telephony.unwrap();
+    assert_eq!(
+        inbound.cost,
+        breakdown(&own, &asks_not, &Prices::default(), at(63_500)).telephony.unwrap().cost
+    );
+    own.state = State::Queued;
+    own.kind = ConversationType::OutboundPhoneCall;
+    assert_eq!(breakdown(&own, &asks, &Prices::default(), at(63_500)).telephony.unwrap().cost, Usd::ZERO);
+}
+
+#[test]
+fn the_total_is_the_exact_sum_of_the_rounded_parts() {
+    for characters in 0..200 {
+        let usage =
+            Usage { characters, input_tokens: characters * 7, transcriber_ms: characters * 333, ..USAGE };
+        let cost = cost(
+            &AgentConfig::default(),
+            &usage,
+            &Prices::default(),
+            at(4_000 + 31 * characters.cast_signed()),
+        );
+        let parts = [
+            cost.agent.cost,
+            cost.language_model.cost,
+            cost.transcriber.cost,
+            cost.voice.cost,
+            cost.telephony.unwrap().cost,
+        ];
+        assert_eq!(cost.total, parts.into_iter().fold(Usd::ZERO, Usd::add));
+    }
+}
+
+#[test]
+fn parts_are_rounded_half_up_to_a_millionth() {
+    assert_eq!(Usd::rounded(Decimal::new(15, 7)).to_string(), "0.000002");
+    assert_eq!(Usd::rounded(Decimal::new(14, 7)).to_string(), "0.000001");
+}
+
+#[test]
+fn a_provider_with_the_customers_own_key_costs_nothing_but_is_still_measured() {
+    let credential_id = Some(CredentialId::new(at(0), 3));
+    let keywords = vec![];
+    let agent = AgentConfig {
+        voice: Voice::Deepgram { model: "aura-2-thalia-en".into(), credential_id },
+        transcriber: Transcriber::Deepgram {
+            model: "nova-3".into(),
+            language: "en".into(),
+            keywords,
+            credential_id,
+        },
+        language_model: LanguageModel::Openai(ModelSettings { credential_id, ..ModelSettings::default() }),
+        ..AgentConfig::default()
+    };
+    let cost = cost(&agent, &USAGE, &Prices::default(), at(10_000));
+    assert_eq!((cost.language_model.cost, cost.language_model.input_tokens), (Usd::ZERO, 3_000));
+    assert_eq!((cost.transcriber.cost, cost.transcriber.ms), (Usd::ZERO, 61_000));
+    assert_eq!((cost.voice.cost, cost.voice.characters), (Usd::ZERO, 500));
+}
+
+#[test]
+fn the_cost_names_who_served_not_who_was_asked() {
+    let transcriber = Transcriber::Azure { languages: vec!["en-US".into()], credential_id: None };
+    let agent = AgentConfig { transcriber, ..AgentConfig::default() };
+    let cost = cost(&agent, &USAGE, &Prices::default(), at(10_000));
+    assert_eq!(cost.transcriber.provider, "deepgram");
+}
+
+#[test]
+fn who_serves_in_the_place_of_another_is_paid_since_the_customers_key_is_not_for_them() {
+    let credential_id = Some(CredentialId::new(at(0), 3));
+    let agent = AgentConfig {
+        transcriber: Transcriber::Azure { languages: vec!["en-US".into()], credential_id },
+        language_model: LanguageModel::Google(ModelSettings { credential_id, ..ModelSettings::default() }),
+        ..AgentConfig::default()
+    };
+    let substituted = cost(&agent, &USAGE, &Prices::default(), at(10_000));
+    let usual = cost(&AgentConfig::default(), &USAGE, &Prices::default(), at(10_000));
+    assert!(usual.language_model.cost > Usd::ZERO && usual.transcriber.cost > Usd::ZERO);
+    assert_eq!(substituted.language_model, usual.language_model);
+    assert_eq!(substituted.transcriber, usual.transcriber);
+    // A retired model of the same vendor is served with the same key.
+    let retired = ModelSettings { model: "gpt-4".into(), credential_id, ..ModelSettings::default() };
+    let agent = AgentConfig { language_model: LanguageModel::Openai(retired), ..AgentConfig::default() };
+    assert_eq!(cost(&agent, &USAGE, &Prices::default(), at(10_000)).language_model.cost, Usd::ZERO);
+}
+
+#[test]
+fn dollars_are_stored_as_text_and_shown_as_a_number() {
+    let usd = Usd::rounded(Decimal::new(116_290, 6));
+    assert_eq!(serde_json::to_string(&usd).unwrap(), "\"0.11629\"");
+    assert!((usd.to_f64() - 0.116_29).abs() < f64::EPSILON);
+}
+
+#[test]
+fn a_call_that_came_in_is_priced_by_our_number_and_one_of_an_imported_number_not_at_all() {
+    let agent = AgentConfig::default();
+    let (id, account) = (ConversationId::new(at(0), 1), AccountId::new(at(0), 2));
+    let (to, from) = ("+14155550199".parse().unwrap(), "+14155550100".parse().unwrap());
+    let ringing = Conversation::inbound(id, account, to, from, "CA1".into(), at(0));
+    for (imported, cost) in [(false, "0.025000"), (true, "0.000000")] {
+        let call = ringing.clone().through_own_carrier(imported);
+        let taken = call.take(&agent, String::new(), vec![], vec![], at(0)).unwrap().conversation;
+        let telephony = breakdown(&taken, &agent, &Prices::default(), at(60_500)).telephony.unwrap();
+        assert_eq!((telephony.ms, telephony.cost.to_string().as_str()), (60_500, cost));
+    }
+}

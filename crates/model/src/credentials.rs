@@ -1,0 +1,109 @@
+//! Credentials: the customers' own keys of their providers.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{AccountId, CredentialId},
+    secrets::Secret,
+    time::Timestamp,
+};
+
+/// Whose key it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// `OpenAI`, or a server that speaks its protocol.
+    Openai,
+    /// Google Gemini.
+    Google,
+    /// Deepgram, for hearing and speaking.
+    Deepgram,
+    /// Azure Speech.
+    Azure,
+    /// `PlayHT`.
+    Playht,
+    /// `ElevenLabs`.
+    Elevenlabs,
+    /// Rime.
+    Rimeai,
+    /// Rime, by its other name.
+    Rime,
+}
+
+impl Provider {
+    /// Each of them.
+    pub const ALL: [Self; 8] = [
+        Self::Openai,
+        Self::Google,
+        Self::Deepgram,
+        Self::Azure,
+        Self::Playht,
+        Self::Elevenlabs,
+        Self::Rimeai,
+        Self::Rime,
+    ];
+
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Google => "google",
+            Self::Deepgram => "deepgram",
+            Self::Azure => "azure",
+            Self::Playht => "playht",
+            Self::Elevenlabs => "elevenlabs",
+            Self::Rimeai => "rimeai",
+            Self::Rime => "rime",
+        }
+    }
+
+    /// Whether its key is of use in a block of the provider of this name. Rime has two names.
+    #[must_use]
+    pub fn serves(self, block: &str) -> bool {
+        let one = |name| if name == Self::Rime.as_str() { Self::Rimeai.as_str() } else { name };
+        one(self.as_str()) == one(block)
+    }
+}
+
+/// A credential as everybody may see it, and what goes with the key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Its id.
+    pub id: CredentialId,
+    /// Whose it is.
+    pub account_id: AccountId,
+    /// Of which provider the key is.
+    pub provider: Provider,
+    /// The end of the key.
+    pub last4: String,
+    /// The provider's region, where it has regions (Azure).
+    pub region: Option<String>,
+    /// The provider's name of the user, where a key alone does not do (`PlayHT`).
+    pub user_id: Option<String>,
+    /// Where the provider is (`OpenAI`): a customer's URL, which is only called as one.
+    pub base_url: Option<String>,
+    /// When it was stored.
+    pub created_at: Timestamp,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("id", &self.id)
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A credential with its key, for the length of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenCredential {
+    /// What it is.
+    pub credential: Credential,
+    /// The key.
+    pub api_key: Secret,
+}

@@ -1,0 +1,29 @@
+//! What a conversation is and what happens next.
+//!
+//! Everything here is a function of its arguments. Time and randomness are parameters; there is no
+//! IO, no async runtime, no AWS and no vendor's wire format. What moves bytes lives in the crates
+//! that depend on this one.
+//!
+//! Start with [`conversations`] (the life of a call), then [`agents`] (how it is configured).
+
+pub mod accounts;
+pub mod agents;
+pub mod clips;
+pub mod conversations;
+pub mod costs;
+pub mod credentials;
+pub mod deliveries;
+pub mod events;
+pub mod idempotency;
+pub mod ids;
+pub mod limits;
+pub mod lists;
+pub mod messages;
+pub mod phone_numbers;
+pub mod prices;
+pub mod receivers;
+pub mod recording;
+pub mod secrets;
+pub mod substitutions;
+pub mod sweep;
+pub mod time;

@@ -1,0 +1,281 @@
+//! How much of the deployment an account uses, and when it has to wait.
+//!
+//! Rates are kept by token buckets. A stored bucket is one number, the time at which it will be full again
+//! (the generic cell rate algorithm, ITU-T I.371): so taking a token is one conditional write, and nothing
+//! ever refills a bucket. Calls are counted by [`Counters`], which the same transaction changes that changes
+//! the conversation; what each one counts as is its [`Slot`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{accounts::Limits, phone_numbers::E164, time::Timestamp};
+
+/// The largest integer that every JSON reader holds exactly (RFC 8259, section 6).
+pub const MAX_INTEGER: i64 = (1 << 53) - 1;
+
+/// No more calls of an account than this wait to be dialled: at one a second more than a quarter of an hour.
+pub const MAX_WAITING: u32 = 1_000;
+
+/// A call that has to wait does not try again sooner.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// After that, over how long the waiting calls spread their tries: a few of them, and very many.
+const SHORTEST_SPREAD: Duration = Duration::from_secs(2);
+const LONGEST_SPREAD: Duration = Duration::from_mins(1);
+
+/// What a conversation counts as among its account's calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Slot {
+    /// Nothing: it is over.
+    #[default]
+    None,
+    /// A call that waits to be dialled.
+    Waiting,
+    /// A call that is dialled, rings or talks.
+    Live,
+}
+
+/// How much a write adds to an account's [`Counters`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Change {
+    /// To the calls that wait.
+    pub waiting: i8,
+    /// To the calls that are live.
+    pub live: i8,
+}
+
+impl Slot {
+    /// What changes when a conversation that counted as this counts as `after`.
+    #[must_use]
+    pub fn change(self, after: Self) -> Change {
+        let [(waiting, live), (waiting_after, live_after)] = [self, after].map(|slot| match slot {
+            Self::None => (0, 0),
+            Self::Waiting => (1, 0),
+            Self::Live => (0, 1),
+        });
+        Change { waiting: waiting_after - waiting, live: live_after - live }
+    }
+}
+
+/// The calls of an account that go on, as they are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counters {
+    /// How many wait to be dialled.
+    pub waiting: i64,
+    /// How many are live, inbound ones among them: those are never refused, but others wait for their end.
+    pub live: i64,
+    /// The bucket of calls per second.
+    pub full_at: Option<i64>,
+}
+
+impl Counters {
+    /// Whether another call may be dialled at `now`, and what that takes out of the bucket of calls per
+    /// second; none if it has to wait.
+    #[must_use]
+    pub fn admit(&self, limits: &Limits, now: Timestamp) -> Option<Take> {
+        if self.live >= i64::from(limits.live_calls) {
+            return None;
+        }
+        Rate::calls(limits).take(self.full_at, now).ok()
+    }
+
+    /// How long a call that has to wait waits before it tries again: the more wait, the longer, so that all
+    /// together they try about as often as calls may be started. `random` says when in that time.
+    #[must_use]
+    pub fn try_again_after(&self, limits: &Limits, random: u8) -> Duration {
+        let seconds = self.waiting.max(0).unsigned_abs() / u64::from(limits.calls_per_second.max(1));
+        let spread = Duration::from_secs(seconds).clamp(SHORTEST_SPREAD, LONGEST_SPREAD);
+        SHORTEST_WAIT + spread * u32::from(random) / 256
+    }
+}
+
+/// How often something may happen: a bucket of tokens that fills at an even pace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Between two tokens, in microseconds.
+    interval: i64,
+    /// How many tokens the bucket holds.
+    burst: i64,
+}
+
+/// How a token is taken out of a stored bucket, whose one number is in microseconds since 1970. Both ways
+/// hold only as long as nobody else has taken the last token: the write is on that condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// Out of a full one, if it is still full at `now` or was never used: it is full again at `full_at`.
+    First {
+        /// The time.
+        now: i64,
+        /// The bucket afterwards.
+        full_at: i64,
+    },
+    /// Out of one that lacks some, if it is full again at `latest` at the latest: it is so `interval` later.
+    Next {
+        /// The emptiest bucket that still has a token.
+        latest: i64,
+        /// What is added to the bucket.
+        interval: i64,
+    },
+}
+
+impl Rate {
+    /// So many a second, and at most `burst` at once. Zero counts as one.
+    #[must_use]
+    pub fn new(per_second: u32, burst: u32) -> Self {
+        Self { interval: 1_000_000 / i64::from(per_second.max(1)), burst: i64::from(burst.max(1)) }
+    }
+
+    /// Of calls that are started: a second's worth may start together.
+    #[must_use]
+    pub fn calls(limits: &Limits) -> Self {
+        Self::new(limits.calls_per_second, limits.calls_per_second)
+    }
+
+    /// Of requests to the API: two seconds' worth may come together.
+    #[must_use]
+    pub fn requests(limits: &Limits) -> Self {
+        Self::new(limits.requests_per_second, limits.requests_per_second.saturating_mul(2))
+    }
+
+    /// How a token is taken out of a bucket at `now`; none stands for one that was never used.
+    ///
+    /// # Errors
+    /// It is empty; the next token comes after this time.
+    pub fn take(self, full_at: Option<i64>, now: Timestamp) -> Result<Take, Duration> {
+        let now = now.as_millis().saturating_mul(1_000);
+        let latest = now.saturating_add((self.burst - 1) * self.interval);
+        match full_at {
+            Some(full_at) if full_at > latest => {
+                Err(Duration::from_micros(full_at.saturating_sub(latest).unsigned_abs()))
+            }
+            Some(full_at) if full_at > now => Ok(Take::Next { latest, interval: self.interval }),
+            _ => Ok(Take::First { now, full_at: now.saturating_add(self.interval) }),
+        }
+    }
+}
+
+/// Reads a country's calling code, such as `+1` or `+49`; none if there can be no number of it.
+#[must_use]
+pub fn calling_code(text: &str) -> Option<String> {
+    // Every number with this beginning must have just this code.
+    let number: E164 = format!("{text}0000000").parse().ok()?;
+    (number.calling_code() == text).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millis(1_795_339_800_000 + ms)
+    }
+
+    /// What a write of `take` would leave of a bucket.
+    fn written(take: Take, full_at: Option<i64>) -> Option<i64> {
+        match take {
+            Take::First { full_at, .. } => Some(full_at),
+            Take::Next { interval, .. } => full_at.map(|full_at| full_at + interval),
+        }
+    }
+
+    /// How many tokens there are at `now`.
+    fn drain(rate: Rate, full_at: &mut Option<i64>, now: Timestamp) -> usize {
+        let mut taken = 0;
+        while let Ok(take) = rate.take(*full_at, now) {
+            *full_at = written(take, *full_at);
+            taken += 1;
+            assert!(taken < 10_000, "a bucket has an end");
+        }
+        taken
+    }
+
+    #[test]
+    fn a_bucket_gives_its_burst_at_once_and_then_one_token_an_interval() {
+        let rate = Rate::requests(&Limits::default());
+        let mut bucket = None;
+        assert_eq!(drain(rate, &mut bucket, at(0)), 40);
+        assert_eq!(drain(rate, &mut bucket, at(49)), 0);
+        assert_eq!(drain(rate, &mut bucket, at(50)), 1);
+        assert_eq!(drain(rate, &mut bucket, at(1_050)), 20);
+        assert_eq!(drain(rate, &mut bucket, at(100_000)), 40, "it never holds more than its burst");
+    }
+
+    #[test]
+    fn an_empty_bucket_says_when_the_next_token_comes() {
+        let rate = Rate::new(1, 1);
+        let mut bucket = None;
+        assert_eq!(drain(rate, &mut bucket, at(0)), 1);
+        assert_eq!(rate.take(bucket, at(300)), Err(Duration::from_millis(700)));
+        assert_eq!(drain(rate, &mut bucket, at(999)), 0);
+        assert_eq!(drain(rate, &mut bucket, at(1_000)), 1);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_gives_nothing_away_and_takes_nothing() {
+        let rate = Rate::new(2, 2);
+        let mut bucket = None;
+        assert_eq!(drain(rate, &mut bucket, at(1_000)), 2);
+        assert_eq!(drain(rate, &mut bucket, at(0)), 0);
+        assert_eq!(drain(rate, &mut bucket, at(2_000)), 2);
+    }
+
+    #[test]
+    fn a_limit_of_zero_lets_through_one_a_second_and_a_huge_one_does_not_overflow() {
+        assert_eq!(Rate::new(0, 0), Rate::new(1, 1));
+        let huge = Limits { requests_per_second: u32::MAX, ..Limits::default() };
+        assert!(Rate::requests(&huge).take(None, at(0)).is_ok());
+    }
+
+    #[test]
+    fn a_call_is_dialled_if_there_is_a_slot_and_a_token() {
+        let limits = Limits { live_calls: 2, calls_per_second: 1, ..Limits::default() };
+        let free = Counters { waiting: 5, live: 1, full_at: None };
+        let Some(take) = free.admit(&limits, at(0)) else { panic!("nothing speaks against it") };
+        let full_at = written(take, None);
+        assert_eq!(Counters { full_at, ..free }.admit(&limits, at(999)), None, "no token yet");
+        assert!(Counters { full_at, ..free }.admit(&limits, at(1_000)).is_some());
+        assert_eq!(Counters { live: 2, ..free }.admit(&limits, at(0)), None);
+        // More inbound calls than may be dialled are no reason to fail.
+        assert_eq!(Counters { live: 7, ..free }.admit(&limits, at(0)), None);
+    }
+
+    #[test]
+    fn calls_that_wait_try_again_in_seconds_and_the_more_of_them_the_later() {
+        let limits = Limits::default();
+        let bounds = |waiting, limits: &Limits| {
+            let counters = Counters { waiting, ..Counters::default() };
+            let [first, last] = [0, 255].map(|random| counters.try_again_after(limits, random));
+            (first.as_millis(), last.as_millis())
+        };
+        assert_eq!(bounds(1, &limits), (1_000, 2_992));
+        assert_eq!(bounds(-1, &limits), bounds(1, &limits));
+        assert_eq!(bounds(20, &limits), (1_000, 20_921));
+        assert_eq!(bounds(20, &Limits { calls_per_second: 10, ..limits.clone() }), (1_000, 2_992));
+        assert_eq!(bounds(1_000, &limits), (1_000, 60_765));
+    }
+
+    #[test]
+    fn what_a_slot_was_counted_as_is_taken_back_when_it_counts_as_something_else() {
+        let slots = [Slot::None, Slot::Waiting, Slot::Live];
+        for from in slots {
+            assert_eq!(from.change(from), Change::default());
+            for to in slots {
+                let (there, back) = (from.change(to), to.change(from));
+                assert_eq!((there.waiting, there.live), (-back.waiting, -back.live));
+            }
+        }
+        assert_eq!(Slot::Waiting.change(Slot::Live), Change { waiting: -1, live: 1 });
+    }
+
+    #[test]
+    fn calling_codes_are_those_that_numbers_have() {
+        for good in ["+1", "+7", "+44", "+49", "+351", "+971"] {
+            assert_eq!(calling_code(good).as_deref(), Some(good));
+        }
+        for bad in ["", "+", "1", "49", "+4", "+35", "+3511", "+12", "+0", "+1a", "own", " +1", "+1 "] {
+            assert_eq!(calling_code(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The events of a streamed chat completion, put together.
+//!
+//! Pure. Many servers speak this protocol and none quite alike, so nothing but the words and calls
+//! themselves is relied on: `usage`, `id`, `index` and `finish_reason` may be missing, empty or wrong,
+//! arguments may come in pieces or whole, and unknown members are passed over.
+
+use serde_json::Value;
+use switchboard_dialogue::ToolCall;
+
+use super::{FinishReason, ModelEvent};
+use crate::Error;
+
+/// More calls, or longer arguments, than any conversation needs.
+const MAX_CALLS: usize = 64;
+const MAX_ARGUMENTS_BYTES: usize = 256 * 1024;
+
+/// The answer so far.
+#[derive(Debug, Default)]
+pub(super) struct Chunks {
+    calls: Vec<PartialCall>,
+    usage: Option<ModelEvent>,
+    finished: Option<FinishReason>,
+    spoke: bool,
+}
+
+#[derive(Debug)]
+struct PartialCall {
+    index: Option<u64>,
+    call: ToolCall,
+}
+
+impl Chunks {
+    /// Takes the `data` of one event. Returns true when it was the last.
+    pub(super) fn push(&mut self, data: &str, events: &mut Vec<ModelEvent>) -> Result<bool, Error> {
+        if data.trim() == "[DONE]" {
+            return Ok(true);
+        }
+        // What is not JSON cannot be words: servers put progress notes here.
+        let Ok(chunk) = serde_json::from_str::<Value>(data) else { return Ok(false) };
+        if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
+            return Err(super::openai::error_in_stream(error));
+        }
+        if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
+            self.usage = Some(read_usage(usage));
+        }
+        let Some(choice) = chunk.pointer("/choices/0") else { return Ok(false) };
+        let delta = &choice["delta"];
+        for member in ["content", "refusal"] {
+            if let Some(text) = delta[member].as_str().filter(|text| !text.is_empty()) {
+                self.spoke = true;
+                events.push(ModelEvent::Text(text.to_owned()));
+            }
+        }
+        for call in delta["tool_calls"].as_array().into_iter().flatten() {
+            self.add_call(call)?;
+        }
+        if let Some(reason) = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty()) {
+            self.finished = Some(read_finish_reason(reason));
+            self.release_calls(events);
+        }
+        Ok(false)
+    }
+
+    /// Whether the answer is complete, though its usage may still come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.finished.is_some()
+    }
+
+    /// The stream is over: the calls nobody finished, the usage, and why it ended. An answer in
+    /// which nothing at all came is a failure of the server.
+    pub(super) fn finish(&mut self, events: &mut Vec<ModelEvent>) -> Result<(), Error> {
+        let called = !self.calls.is_empty();
+        self.release_calls(events);
+        if !(self.spoke || called || self.finished.is_some()) {
+            return Err(Error::unavailable(super::openai::VENDOR, "its answer was empty"));
+        }
+        events.extend(self.usage.take());
+        let reason =
+            self.finished.unwrap_or(if called { FinishReason::ToolCalls } else { FinishReason::Unknown });
+        events.push(ModelEvent::Finished(reason));
+        Ok(())
+    }
+
+    fn release_calls(&mut self, events: &mut Vec<ModelEvent>) {
+        for (position, PartialCall { mut call, .. }) in self.calls.drain(..).enumerate() {
+            if call.id.is_empty() {
+                call.id = format!("call_{position}");
+            }
+            if call.arguments.trim().is_empty() {
+                call.arguments.replace_range(.., "{}");
+            }
+            self.spoke = true;
+            events.push(ModelEvent::ToolCall(call));
+        }
+    }
+
+    fn add_call(&mut self, delta: &Value) -> Result<(), Error> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let index = delta["index"].as_u64();
+        let id = text(&delta["id"]);
+        let name = text(&delta["function"]["name"]);
+        let arguments = match &delta["function"]["arguments"] {
+            // Some servers send the object itself.
+            object @ Value::Object(_) => object.to_string(),
+            other => text(other),
+        };
+
+        // The newest call of that index: some servers call every index 0.
+        let known = match index {
+            Some(index) => self.calls.iter().rposition(|known| known.index == Some(index)),
+            None => self.calls.len().checked_sub(1),
+        };
+        let known = known.map(|position| &mut self.calls[position]).filter(|known| {
+            let another_id = !id.is_empty() && id != known.call.id;
+            let another_whole_call =
+                id.is_empty() && !name.is_empty() && super::arguments(&known.call).is_some();
+            !another_id && !another_whole_call
+        });
+        if let Some(PartialCall { call, .. }) = known {
+            if call.arguments.len() + arguments.len() > MAX_ARGUMENTS_BYTES {
+                return Err(too_much("the arguments of a tool call are too long"));
+            }
+            call.arguments.push_str(&arguments);
+            if call.name.is_empty() {
+                call.name = name;
+            }
+        } else if self.calls.len() == MAX_CALLS || arguments.len() > MAX_ARGUMENTS_BYTES {
+            return Err(too_much("its tool calls are too many or too long"));
+        } else {
+            self.calls.push(PartialCall { index, call: ToolCall { id, name, arguments } });
+        }
+        Ok(())
+    }
+}
+
+fn too_much(message: &str) -> Error {
+    Error::rejected(super::openai::VENDOR, "answer_too_long", message)
+}
+
+fn read_usage(usage: &Value) -> ModelEvent {
+    let count = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+    ModelEvent::Usage {
+        input_tokens: count("/prompt_tokens"),
+        output_tokens: count("/completion_tokens"),
+        cached_tokens: count("/prompt_tokens_details/cached_tokens"),
+    }
+}
+
+fn read_finish_reason(reason: &str) -> FinishReason {
+    match reason {
+        "stop" => FinishReason::Stop,
+        "length" => FinishReason::Length,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        _ => FinishReason::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(chunks: &[Value]) -> Vec<ModelEvent> {
+        let (mut answer, mut events) = (Chunks::default(), Vec::new());
+        for chunk in chunks {
+            assert!(!answer.push(&chunk.to_string(), &mut events).unwrap());
+        }
+        answer.finish(&mut events).unwrap();
+        events
+    }
+
+    fn call(id: &str, name: &str, arguments: &str) -> ModelEvent {
+        ModelEvent::ToolCall(ToolCall { id: id.into(), name: name.into(), arguments: arguments.into() })
+    }
+
+    fn calls(deltas: &Value) -> Value {
+        json!({"choices": [{"delta": {"tool_calls": deltas}}]})
+    }
+
+    #[test]
+    fn words_calls_usage_and_the_end_come_in_that_order() {
+        let events = read(&[
+            json!({"choices":[{"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":null}),
+            json!({"choices":[{"delta":{"content":"One moment."},"finish_reason":""}]}),
+            json!({"choices":[{"delta":{"reasoning_content":"hm"}}]}),
+            calls(&json!([{"index":0,"id":"call_a","function":{"name":"lookup","arguments":""}}])),
+            calls(&json!([{"index":1,"id":"call_b","function":{"name":"end_call","arguments":""}}])),
+            calls(&json!([{"index":0,"function":{"arguments":"{\"q\":"}}])),
+            calls(&json!([{"index":0,"function":{"arguments":"1}"}}])),
+            json!({"choices":[{"delta":{},"finish_reason":"tool_calls"}]}),
+            json!({"choices":[],"usage":{"prompt_tokens":900,"completion_tokens":20,
+                "prompt_tokens_details":{"cached_tokens":768}}}),
+        ]);
+        assert!(
+            events
+                == [
+                    ModelEvent::Text("One moment.".into()),
+                    call("call_a", "lookup", "{\"q\":1}"),
+                    call("call_b", "end_call", "{}"),
+                    ModelEvent::Usage { input_tokens: 900, output_tokens: 20, cached_tokens: 768 },
+                    ModelEvent::Finished(FinishReason::ToolCalls),
+                ]
+        );
+    }
+
+    #[test]
+    fn calls_that_all_claim_index_zero_are_told_apart_by_their_ids() {
+        let events = read(&[
+            calls(&json!([{"index":0,"id":"a","function":{"name":"one","arguments":"{"}}])),
+            calls(&json!([{"index":0,"id":"a","function":{"name":"one","arguments":"}"}}])),
+            calls(&json!([{"index":0,"id":"b","function":{"name":"two","arguments":"{}"}}])),
+        ]);
+        assert!(
+            events
+                == [
+                    call("a", "one", "{}"),
+                    call("b", "two", "{}"),
+                    ModelEvent::Finished(FinishReason::ToolCalls)
+                ]
+        );
+    }
+
+    #[test]
+    fn whole_calls_without_index_or_id_are_told_apart_by_their_names() {
+        let events = read(&[
+            calls(
+                &json!([{"function":{"name":"one","arguments":"{\"a\":1}"}}, {"function":{"name":"two","arguments":{"b":2}}}]),
+            ),
+            json!({"choices":[{"delta":{},"finish_reason":"stop"}]}),
+        ]);
+        assert!(
+            events
+                == [
+                    call("call_0", "one", "{\"a\":1}"),
+                    call("call_1", "two", "{\"b\":2}"),
+                    ModelEvent::Finished(FinishReason::Stop),
+                ]
+        );
+    }
+
+    #[test]
+    fn arguments_that_break_off_are_passed_on_and_known_to_be_invalid() {
+        let events =
+            read(&[calls(&json!([{"index":0,"id":"a","function":{"name":"one","arguments":"{\"q\":"}}]))]);
+        let ModelEvent::ToolCall(call) = &events[0] else { panic!("not a call") };
+        assert_eq!(call.arguments, "{\"q\":");
+        assert!(super::super::arguments(call).is_none());
+    }
+
+    #[test]
+    fn a_refusal_is_spoken_and_an_answer_without_an_end_still_ends() {
+        let events = read(&[json!({"choices":[{"delta":{"refusal":"I cannot."}}]})]);
+        assert!(
+            events == [ModelEvent::Text("I cannot.".into()), ModelEvent::Finished(FinishReason::Unknown)]
+        );
+    }
+
+    #[test]
+    fn an_empty_answer_is_a_failure_that_may_be_retried() {
+        let error = Chunks::default().finish(&mut vec![]).unwrap_err();
+        assert!(error.is_retryable());
+    }
+
+    #[test]
+    fn endless_arguments_are_refused() {
+        let mut answer = Chunks::default();
+        let piece =
+            calls(&json!([{"index":0,"id":"a","function":{"name":"x","arguments":"y".repeat(60_000)}}]))
+                .to_string();
+        assert!((0..10).any(|_| answer.push(&piece, &mut vec![]).is_err()));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_chunks_never_panic(
+            chunks in prop::collection::vec(
+                r#"(\[DONE\]|null|\{"choices":\[(\{"delta":(1|\{"content":[1"a]\}|\{"tool_calls":\[(\{"index":(-1|0|9)\}|7|\{"function":\{"arguments":3\}\})\]\})\})?\]\}|.{0,20})"#,
+                0..12,
+            ),
+        ) {
+            let (mut answer, mut events) = (Chunks::default(), Vec::new());
+            for chunk in &chunks {
+                if answer.push(chunk, &mut events).is_err() {
+                    return Ok(());
+                }
+            }
+            // Finishing may only fail for want of an answer.
+            prop_assert!(answer.finish(&mut events).is_ok() || events.is_empty());
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! OpenAI's chat completions, streamed; also spoken by many compatible servers.
+
+use std::{collections::VecDeque, time::Duration};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::StatusCode;
+use reqwest::Url;
+use serde_json::{Map, Value, json};
+use switchboard_dialogue::{Line, ToolCall};
+use switchboard_model::agents::{ModelSettings, Tool};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Answer, ModelEvent, chunks::Chunks};
+use crate::{Error, Patience, Providers, Secret, egress, endpoints::join, sse};
+
+pub(super) const VENDOR: &str = "openai";
+
+/// The usage follows the last words at once, from servers that send it.
+const USAGE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is asked.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// Which model, and how.
+    pub settings: &'a ModelSettings,
+    /// The agent's instructions.
+    pub prompt: Option<&'a str>,
+    /// The conversation so far.
+    pub lines: &'a [Line],
+}
+
+/// Asks one server with one key.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    url: Url,
+    key: Secret,
+}
+
+impl Client {
+    /// The configured server and the deployment's key.
+    #[must_use]
+    pub fn new(providers: &Providers) -> Self {
+        Self {
+            http: providers.http.clone(),
+            url: join(&providers.endpoints.openai, "/chat/completions"),
+            key: providers.keys.openai_api_key.clone(),
+        }
+    }
+
+    /// The question is sent when the answer is first polled.
+    #[must_use]
+    pub fn ask(&self, question: &Question<'_>, patience: Patience) -> Answer {
+        let body = request_body(question);
+        let request = self.http.post(self.url.clone()).bearer_auth(self.key.reveal()).json(&body);
+        stream::once(open(request, patience)).map_ok(Reading::into_stream).try_flatten().boxed()
+    }
+}
+
+async fn open(request: reqwest::RequestBuilder, patience: Patience) -> Result<Reading, Error> {
+    let deadline = Instant::now() + patience.first;
+    let response = match timeout_at(deadline, request.send()).await {
+        Ok(sent) => sent.map_err(lost)?,
+        Err(_) => return Err(Error::silent(VENDOR, patience.first)),
+    };
+    if !response.status().is_success() {
+        return Err(refusal(response).await);
+    }
+    Ok(Reading {
+        response,
+        deadline,
+        waiting_for: patience.first,
+        idle: patience.idle,
+        decoder: sse::Decoder::default(),
+        chunks: Chunks::default(),
+        ready: VecDeque::new(),
+        over: false,
+    })
+}
+
+fn lost(error: reqwest::Error) -> Error {
+    let reason = if error.is_connect() { "no connection" } else { "the connection was lost" };
+    Error::broken(VENDOR, reason, error.without_url())
+}
+
+/// An answer that is being read.
+struct Reading {
+    response: reqwest::Response,
+    /// When the next piece must be here. Comments that only keep the connection alive do not move it.
+    deadline: Instant,
+    waiting_for: Duration,
+    idle: Duration,
+    decoder: sse::Decoder,
+    chunks: Chunks,
+    ready: VecDeque<Result<ModelEvent, Error>>,
+    over: bool,
+}
+
+impl Reading {
+    fn into_stream(self) -> impl futures_util::Stream<Item = Result<ModelEvent, Error>> + Send {
+        stream::unfold(self, |mut reading| async move {
+            loop {
+                if let Some(event) = reading.ready.pop_front() {
+                    return Some((event, reading));
+                }
+                if reading.over {
+                    return None;
+                }
+                let mut events = Vec::new();
+                let read = reading.read(&mut events).await;
+                reading.ready.extend(events.into_iter().map(Ok));
+                if let Err(error) = read {
+                    reading.over = true;
+                    reading.ready.push_back(Err(error));
+                }
+            }
+        })
+    }
+
+    /// Waits for one chunk of bytes and takes the events it completes.
+    async fn read(&mut self, events: &mut Vec<ModelEvent>) -> Result<(), Error> {
+        let chunk = match timeout_at(self.deadline, self.response.chunk()).await {
+            Ok(chunk) => chunk,
+            // Complete but for its usage, and the server forgot to close.
+            Err(_) if self.chunks.is_complete() => Ok(None),
+            Err(_) => return Err(Error::silent(VENDOR, self.waiting_for)),
+        };
+        let mut data = Vec::new();
+        match chunk {
+            Ok(Some(bytes)) => self.decoder.push(&bytes, &mut data).map_err(malformed)?,
+            Ok(None) => {
+                self.over = true;
+                self.decoder.finish(&mut data).map_err(malformed)?;
+            }
+            Err(_) if self.chunks.is_complete() => self.over = true,
+            Err(error) => return Err(lost(error)),
+        }
+        for data in &data {
+            self.over |= self.chunks.push(data, events)?;
+        }
+        if self.over {
+            return self.chunks.finish(events);
+        }
+        if !data.is_empty() {
+            self.waiting_for =
+                if self.chunks.is_complete() { USAGE_TIMEOUT.min(self.idle) } else { self.idle };
+            self.deadline = Instant::now() + self.waiting_for;
+        }
+        Ok(())
+    }
+}
+
+fn malformed(error: sse::TooLong) -> Error {
+    Error::broken(VENDOR, "its stream cannot be read", error)
+}
+
+/// An answer other than 2xx.
+async fn refusal(response: reqwest::Response) -> Error {
+    let status = response.status();
+    let retry_after = egress::retry_after(response.headers());
+    let should_retry = response.headers().get("x-should-retry").map(|value| value == "true");
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        // The explanation may quote the key.
+        return Error::rejected(VENDOR, status.as_str(), "it does not accept the key");
+    }
+    let body = egress::error_body(response).await;
+    let error = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+    let error = Described::read(&error["error"]);
+    let transient = error.can_be_retried(should_retry.unwrap_or_else(|| egress::is_transient(status)));
+    if transient {
+        Error::Unavailable { vendor: VENDOR, reason: error.reason(status), retry_after, source: None }
+    } else {
+        Error::rejected(VENDOR, error.code.unwrap_or(status.as_str()), error.message)
+    }
+}
+
+/// An error that came instead of the next piece; the status had been 200.
+pub(super) fn error_in_stream(error: &Value) -> Error {
+    let described = Described::read(error);
+    let client_error = error["code"].as_u64().is_some_and(|code| (400..500).contains(&code) && code != 429)
+        || described.code.is_some_and(|code| code.starts_with("invalid_") || code.ends_with("_exceeded"))
+            && described.code != Some("rate_limit_exceeded");
+    if described.can_be_retried(!client_error) {
+        Error::unavailable(VENDOR, &described.reason(StatusCode::OK))
+    } else {
+        Error::rejected(VENDOR, described.code.unwrap_or("error"), described.message)
+    }
+}
+
+/// `{"message", "type", "param", "code"}`, any of which may be missing.
+struct Described<'a> {
+    code: Option<&'a str>,
+    message: &'a str,
+}
+
+impl<'a> Described<'a> {
+    fn read(error: &'a Value) -> Self {
+        let text = |member: &str| error[member].as_str().filter(|text| !text.is_empty());
+        // Compatible servers send the message alone.
+        let message = text("message").or(error.as_str()).unwrap_or("no explanation");
+        Self { code: text("code").or_else(|| text("type")), message }
+    }
+
+    /// A used-up quota comes with the status of a busy moment, but waiting does not refill it.
+    fn can_be_retried(&self, looks_transient: bool) -> bool {
+        looks_transient && self.code != Some("insufficient_quota")
+    }
+
+    fn reason(&self, status: StatusCode) -> String {
+        crate::error::shorten(&format!(
+            "{} ({}): {}",
+            self.code.unwrap_or("error"),
+            status.as_u16(),
+            self.message
+        ))
+    }
+}
+
+fn request_body(question: &Question<'_>) -> Value {
+    let settings = question.settings;
+    let mut body = Map::new();
+    body.insert("model".into(), json!(settings.model));
+    body.insert("messages".into(), wire_messages(question.prompt, question.lines));
+    body.insert("stream".into(), json!(true));
+    body.insert("stream_options".into(), json!({"include_usage": true, "include_obfuscation": false}));
+    if !settings.tools.is_empty() {
+        body.insert("tools".into(), settings.tools.iter().map(wire_tool).collect());
+    }
+    let rules = Rules::of(&settings.model);
+    body.insert(rules.token_limit.into(), json!(settings.max_tokens));
+    if let Some(effort) = rules.reasoning_effort {
+        body.insert("reasoning_effort".into(), json!(effort));
+    }
+    if rules.takes_temperature {
+        body.insert("temperature".into(), json!(settings.temperature));
+    }
+    Value::Object(body)
+}
+
+/// What a family of models takes. Thinking before speaking is silence on the line, so each gets the
+/// least effort it knows; whoever thinks takes no temperature.
+#[derive(Debug, PartialEq)]
+struct Rules {
+    token_limit: &'static str,
+    reasoning_effort: Option<&'static str>,
+    takes_temperature: bool,
+}
+
+impl Rules {
+    fn of(model: &str) -> Self {
+        let reasoning = |effort, takes_temperature| Self {
+            token_limit: "max_completion_tokens",
+            reasoning_effort: Some(effort),
+            takes_temperature,
+        };
+        match generation(model) {
+            // From 5.1 on a model can be told not to think at all, and then takes a temperature.
+            Some(generation) if generation >= (5, 1) => reasoning("none", true),
+            Some((5, _)) => reasoning("minimal", false),
+            None if is_o_series(model) => reasoning("low", false),
+            // Compatible servers know only the old name of the limit.
+            _ => Self { token_limit: "max_tokens", reasoning_effort: None, takes_temperature: true },
+        }
+    }
+}
+
+/// `gpt-6.1-sol` is (6, 1), `gpt-5-mini` is (5, 0), `gpt-4o` is (4, 0).
+fn generation(model: &str) -> Option<(u32, u32)> {
+    let (major, rest) = leading_number(model.strip_prefix("gpt-")?)?;
+    let minor = rest.strip_prefix('.').and_then(leading_number).map_or(0, |(minor, _)| minor);
+    Some((major, minor))
+}
+
+fn leading_number(text: &str) -> Option<(u32, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..end].parse().ok()?, &text[end..]))
+}
+
+/// `o1`, `o3-mini`, `o4-mini`.
+fn is_o_series(model: &str) -> bool {
+    model
+        .strip_prefix('o')
+        .and_then(leading_number)
+        .is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with('-'))
+}
+
+fn wire_tool(tool: &Tool) -> Value {
+    let function = &tool.function;
+    let mut wire = Map::new();
+    wire.insert("name".into(), json!(function.name));
+    if let Some(description) = &function.description {
+        wire.insert("description".into(), json!(description));
+    }
+    // Some compatible servers insist on a schema even where there is nothing to say.
+    let parameters =
+        function.parameters.clone().map_or(json!({"type": "object", "properties": {}}), Value::Object);
+    wire.insert("parameters".into(), parameters);
+    json!({"type": "function", "function": wire})
+}
+
+fn wire_messages(prompt: Option<&str>, lines: &[Line]) -> Value {
+    let system = prompt.map(|prompt| json!({"role": "system", "content": prompt}));
+    let mut messages: Vec<Value> = system.into_iter().collect();
+    for (position, line) in lines.iter().enumerate() {
+        match line {
+            Line::User(content) => messages.push(json!({"role": "user", "content": content})),
+            Line::Agent(content) => messages.push(json!({"role": "assistant", "content": content})),
+            Line::Note(content) => messages.push(json!({"role": "system", "content": content})),
+            Line::ToolCalls(calls) => {
+                let wire: Value = calls.iter().map(wire_call).collect();
+                let said_just_before = position > 0 && matches!(lines[position - 1], Line::Agent(_));
+                match messages.last_mut() {
+                    Some(said) if said_just_before => said["tool_calls"] = wire,
+                    _ => messages.push(json!({"role": "assistant", "content": null, "tool_calls": wire})),
+                }
+                messages.extend(calls.iter().map(|call| wire_result(call, &lines[position..])));
+            }
+            // Beside its call, see above.
+            Line::ToolResult { .. } => {}
+        }
+    }
+    Value::Array(messages)
+}
+
+/// Results must follow their calls at once and none may be missing, while the conversation may have
+/// gone on in between, or before the tool answered.
+fn wire_result(call: &ToolCall, lines: &[Line]) -> Value {
+    let result = lines.iter().find_map(|line| match line {
+        Line::ToolResult { call: id, content } if *id == call.id => Some(content.as_str()),
+        _ => None,
+    });
+    let content = result.unwrap_or(r#"{"error":"there is no result yet"}"#);
+    json!({"role": "tool", "tool_call_id": call.id, "content": content})
+}
+
+fn wire_call(call: &ToolCall) -> Value {
+    // Some servers parse what they are shown and refuse what the model itself wrote.
+    let arguments = if super::arguments(call).is_some() { call.arguments.as_str() } else { "{}" };
+    json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_model::agents::{Function, ToolKind};
+
+    use super::*;
+
+    #[test]
+    fn every_family_of_models_gets_the_parameters_it_takes() {
+        let rules = |model| {
+            let Rules { token_limit, reasoning_effort, takes_temperature } = Rules::of(model);
+            (token_limit, reasoning_effort, takes_temperature)
+        };
+        for model in ["gpt-6-luna", "gpt-6.1-terra", "gpt-5.6-luna", "gpt-5.1", "gpt-7", "gpt-10.2-x"] {
+            assert_eq!(rules(model), ("max_completion_tokens", Some("none"), true), "{model}");
+        }
+        for model in ["gpt-5", "gpt-5-mini", "gpt-5-2025-08-07"] {
+            assert_eq!(rules(model), ("max_completion_tokens", Some("minimal"), false), "{model}");
+        }
+        for model in ["o1", "o3-mini", "o4-mini-2025-04-16"] {
+            assert_eq!(rules(model), ("max_completion_tokens", Some("low"), false), "{model}");
+        }
+        for model in
+            ["gpt-4o", "gpt-4.1-mini", "gpt-3.5-turbo-0125", "gpt-oss:20b", "llama3", "olmo-2", "o1lama", ""]
+        {
+            assert_eq!(rules(model), ("max_tokens", None, true), "{model}");
+        }
+    }
+
+    #[test]
+    fn a_question_carries_the_conversation_and_the_tools() {
+        let function =
+            Function { name: "end_call".into(), description: Some("Ends it.".into()), parameters: None };
+        let settings = ModelSettings {
+            tools: vec![Tool { kind: ToolKind::Function, function }],
+            ..ModelSettings::default()
+        };
+        let call =
+            |id: &str| ToolCall { id: id.into(), name: "end_call".into(), arguments: "{\"broken".into() };
+        let wire =
+            |id| json!({"id": id, "type": "function", "function": {"name": "end_call", "arguments": "{}"}});
+        let lines = [
+            Line::Agent("Hello.".into()),
+            Line::User("Bye.".into()),
+            Line::Agent("Goodbye.".into()),
+            Line::ToolCalls(vec![call("call_a"), call("call_b")]),
+            Line::User("Still there?".into()),
+            Line::ToolResult { call: "call_a".into(), content: "{\"ok\":true}".into() },
+            Line::ToolCalls(vec![call("call_a")]),
+            Line::ToolResult { call: "call_a".into(), content: "2".into() },
+        ];
+        assert_eq!(
+            request_body(&Question { settings: &settings, prompt: Some("Be brief."), lines: &lines }),
+            json!({
+                "model": "gpt-6-luna",
+                "messages": [
+                    {"role": "system", "content": "Be brief."},
+                    {"role": "assistant", "content": "Hello."},
+                    {"role": "user", "content": "Bye."},
+                    {"role": "assistant", "content": "Goodbye.", "tool_calls": [wire("call_a"), wire("call_b")]},
+                    {"role": "tool", "tool_call_id": "call_a", "content": "{\"ok\":true}"},
+                    {"role": "tool", "tool_call_id": "call_b", "content": "{\"error\":\"there is no result yet\"}"},
+                    {"role": "user", "content": "Still there?"},
+                    {"role": "assistant", "content": null, "tool_calls": [wire("call_a")]},
+                    {"role": "tool", "tool_call_id": "call_a", "content": "2"},
+                ],
+                "stream": true,
+                "stream_options": {"include_usage": true, "include_obfuscation": false},
+                "tools": [{"type": "function", "function": {
+                    "name": "end_call", "description": "Ends it.",
+                    "parameters": {"type": "object", "properties": {}}}}],
+                "max_completion_tokens": 300,
+                "reasoning_effort": "none",
+                "temperature": 0.0,
+            })
+        );
+    }
+}

@@ -1,0 +1,94 @@
+use axum::{Router, http::HeaderMap, routing::post};
+use futures_util::StreamExt;
+use switchboard_dialogue::Line;
+use switchboard_model::{
+    agents::{LanguageModel, ModelSettings},
+    credentials::{Credential, OpenCredential, Provider},
+    ids::{AccountId, CredentialId},
+    receivers::Receivers,
+    secrets::Secret,
+    time::Timestamp,
+};
+use switchboard_providers::{
+    Error, Providers,
+    credentials::UnusableCredential,
+    language_models::{self, ModelEvent},
+};
+use tokio::sync::mpsc;
+
+use crate::support::{Server, nowhere};
+
+const KEY: &str = "sk-of-the-customer";
+
+fn own(provider: Provider, base_url: Option<String>) -> OpenCredential {
+    let at = Timestamp::from_millis(0);
+    let credential = Credential {
+        id: CredentialId::new(at, 1),
+        account_id: AccountId::new(at, 1),
+        provider,
+        last4: "omer".into(),
+        region: None,
+        user_id: None,
+        base_url,
+        created_at: at,
+    };
+    OpenCredential { credential, api_key: Secret::new(KEY) }
+}
+
+/// A server that tells which key it was shown.
+async fn server() -> (Server, mpsc::Receiver<String>) {
+    let (shown, keys) = mpsc::channel(1);
+    let answer = post(async move |headers: HeaderMap| {
+        shown.try_send(headers["authorization"].to_str().unwrap().to_owned()).unwrap();
+        "data: {\"choices\":[{\"delta\":{\"content\":\"Hello\"}}]}\n\ndata: [DONE]\n\n"
+    });
+    (Server::http(Router::new().route("/own/v1/chat/completions", answer)).await, keys)
+}
+
+async fn asked(providers: &Providers) -> Vec<Result<ModelEvent, Error>> {
+    let model = LanguageModel::Openai(ModelSettings::default());
+    language_models::ask(providers, &model, None, &[Line::User("Hello?".into())]).collect().await
+}
+
+#[tokio::test]
+async fn a_customers_server_is_asked_with_the_customers_key_and_nobody_else_is() {
+    let (server, mut keys) = server().await;
+    let deployment = nowhere();
+    let own = own(Provider::Openai, Some(format!("http://{}/own/v1", server.address)));
+    let providers = deployment.providers.with_credential(&own, Receivers::Local).unwrap();
+    let events = asked(&providers).await;
+    assert!(matches!(&events[0], Ok(ModelEvent::Text(text)) if text == "Hello"), "{events:?}");
+    assert_eq!(keys.recv().await.unwrap(), format!("Bearer {KEY}"));
+    assert!(!format!("{providers:?}").contains(KEY));
+    assert_eq!(deployment.providers.keys.openai_api_key.reveal(), "sk-1", "the deployment's stays");
+}
+
+#[tokio::test]
+async fn a_customers_server_that_may_not_be_called_is_not_called() {
+    let (server, mut keys) = server().await;
+    let deployment = nowhere().providers;
+    let port = server.address.port();
+    let literal = own(Provider::Openai, Some(format!("https://127.0.0.1:{port}/own/v1")));
+    let refused = deployment.with_credential(&literal, Receivers::PublicOnly).unwrap_err();
+    assert!(matches!(refused, UnusableCredential::BaseUrl(_)), "{refused}");
+    // A name says nothing before it is looked up: what it leads to is refused then.
+    let named = own(Provider::Openai, Some(format!("https://localhost.localdomain:{port}/own/v1")));
+    let providers = deployment.with_credential(&named, Receivers::PublicOnly).unwrap();
+    let events = asked(&providers).await;
+    assert!(matches!(events[..], [Err(Error::Unavailable { .. })]), "{events:?}");
+    assert!(keys.try_recv().is_err());
+}
+
+#[test]
+fn a_key_of_a_vendor_without_an_adapter_is_refused() {
+    for provider in Provider::ALL {
+        let used = used(provider);
+        let has_adapter = matches!(provider, Provider::Openai | Provider::Deepgram);
+        assert_eq!(used.is_ok(), has_adapter, "{provider:?}");
+    }
+}
+
+fn used(provider: Provider) -> Result<Providers, UnusableCredential> {
+    crate::support::providers("http://127.0.0.1:9")
+        .with_credential(&own(provider, None), Receivers::PublicOnly)
+}

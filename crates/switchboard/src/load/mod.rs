@@ -1,0 +1,212 @@
+//! `switchboard load`: many calls at once through the whole local stack, with canned speech, and what they
+//! cost the one media worker that holds them all.
+//!
+//! What the callers do and how each time is measured is in the sandbox (`canned`); here the calls are
+//! placed and ended, the worker's process is watched, and all of it is reported. The worker has one core for
+//! itself where there are two; everything else, the world around it included, shares the others.
+
+mod cores;
+mod report;
+mod worker;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use clap::value_parser;
+use serde_json::{Value, json};
+use switchboard_sandbox::Load;
+use tokio::time::sleep;
+
+pub(crate) use cores::Cores;
+
+use self::{report::Report, worker::Worker};
+use crate::{
+    balancer::Pool,
+    calls::api::{Client, LOOK},
+    progress::Progress,
+    stack::Addresses,
+};
+
+/// Everybody who is called; canned callers are all alike.
+const PERSON: &str = "+14155550100";
+/// So long after the last call came up the others are given up, and after the last one ended.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Arguments of the command.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// Calls at the same time.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=10_000))]
+    calls: u32,
+    /// How long is measured once all calls are up, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = value_parser!(u32).range(1..=3_600))]
+    seconds: u32,
+    /// Also write the numbers to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// How the stack is set up for a load.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    /// Calls at the same time.
+    pub(crate) calls: u32,
+    /// What all of them share, in the sandbox.
+    pub(crate) load: Arc<Load>,
+}
+
+/// A load to come.
+pub(crate) struct Options {
+    args: Args,
+    load: Arc<Load>,
+}
+
+impl Options {
+    pub(crate) fn new(args: Args) -> Self {
+        Self { args, load: Load::new() }
+    }
+
+    pub(crate) fn setup(&self) -> Setup {
+        Setup { calls: self.args.calls, load: self.load.clone() }
+    }
+}
+
+/// An agent that records and can end the call, and talks as long as it is asked.
+fn agent() -> Value {
+    json!({
+        "initial_message": "Hello, this is the agent that answers everything. What would you like to know?",
+        "prompt": "You answer every question about a number in two sentences.",
+        "recording": true,
+        "max_duration_seconds": null,
+        "language_model": {
+            "provider": "openai",
+            "model": "gpt-6-luna",
+            "tools": [{ "type": "function", "function": { "name": "end_call" } }],
+        },
+    })
+}
+
+/// Makes the calls, measures, ends them, reports.
+///
+/// # Errors
+///
+/// A call failed, or nothing could be measured.
+pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &Options) -> anyhow::Result<()> {
+    let Options { args, load } = options;
+    let progress = Progress::stderr();
+    if cfg!(debug_assertions) {
+        progress.say(&format!(
+            "          This is an unoptimized build: what it measures means nothing. Run\n            \
+             cargo run --release -- load --calls {} --seconds {}",
+            args.calls, args.seconds
+        ));
+    }
+    let worker = pool.workers().first().map(|worker| Worker::new(worker.pid)).context("no media worker")?;
+    let client = Client::new(addresses)?;
+    let idle = worker.look()?;
+
+    let ids = place(&client, addresses, args.calls, &progress).await?;
+    let talking = all_talk(load, args.calls, &progress).await;
+    if talking == 0 {
+        bail!("no call came up. The logs are in {}/logs.", addresses.state.display());
+    }
+    let before = worker.look()?;
+    load.measure(true);
+    let began = Instant::now();
+    let step = progress.step(&format!("measuring {talking} calls"));
+    let window = Duration::from_secs(args.seconds.into());
+    while let Some(left) = window.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+        step.note(&format!("{} s left", left.as_secs()));
+        sleep(left.min(Duration::from_secs(1))).await;
+    }
+    let after = worker.look()?;
+    load.measure(false);
+    let measured_for = began.elapsed();
+    let talked_on = load.talking();
+    step.done(&format!("{talked_on} talk on"));
+
+    let live = end(&client, &ids, &progress).await?;
+    let report = Report {
+        calls: args.calls,
+        seconds: measured_for,
+        never_came_up: args.calls as usize - talking.min(args.calls as usize),
+        broke_off: talking.saturating_sub(talked_on),
+        resumed: load.resumed(),
+        did_not_end: live,
+        measured: load.measured(),
+        cpu: after.cpu.saturating_sub(before.cpu),
+        waited: after.waited.saturating_sub(before.waited),
+        memory: after.memory.saturating_sub(idle.memory),
+        idle_memory: idle.memory,
+        talking,
+        one_core: worker.has_one_core(),
+    };
+    report.print()?;
+    if let Some(file) = &args.json {
+        std::fs::write(file, serde_json::to_vec_pretty(&report.json())?)
+            .with_context(|| format!("writing {}", file.display()))?;
+    }
+    if let Some(failures) = report.failures() {
+        bail!("{failures}. The logs are in {}/logs.", addresses.state.display());
+    }
+    Ok(())
+}
+
+/// Asks for all calls, as fast as the API takes them; the conversations' ids.
+async fn place(
+    client: &Client,
+    addresses: &Addresses,
+    calls: u32,
+    progress: &Progress,
+) -> anyhow::Result<Vec<String>> {
+    let step = progress.step("placing the calls");
+    let agent = agent();
+    let mut ids = Vec::new();
+    for number in 1..=calls {
+        ids.push(client.create_phone_call(&addresses.from_number, PERSON, &agent).await?);
+        step.note(&format!("{number} of {calls}"));
+    }
+    step.done(&calls.to_string());
+    Ok(ids)
+}
+
+/// Waits until every caller has heard something; how many have when no more do.
+async fn all_talk(load: &Load, calls: u32, progress: &Progress) -> usize {
+    let step = progress.step("waiting until all talk");
+    let (mut most, mut since) = (0, Instant::now());
+    while most < calls as usize && since.elapsed() < PATIENCE {
+        sleep(LOOK).await;
+        if load.talking() > most {
+            (most, since) = (load.talking(), Instant::now());
+            step.note(&format!("{most} of {calls}"));
+        }
+    }
+    step.done(&format!("{most} of {calls}"));
+    load.talking()
+}
+
+/// Ends all conversations by the API; how many are still live after a while.
+async fn end(client: &Client, ids: &[String], progress: &Progress) -> anyhow::Result<usize> {
+    let step = progress.step("ending the calls");
+    for (number, id) in ids.iter().enumerate() {
+        client.end(id).await?;
+        step.note(&format!("{} of {}", number + 1, ids.len()));
+    }
+    let asked = Instant::now();
+    let mut live = Vec::from(ids);
+    while let Some(id) = live.last()
+        && asked.elapsed() < PATIENCE
+    {
+        if client.conversation(id).await?["status"] == "ended" {
+            live.pop();
+        } else {
+            sleep(LOOK).await;
+        }
+    }
+    step.done("");
+    Ok(live.len())
+}

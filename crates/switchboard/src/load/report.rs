@@ -1,0 +1,203 @@
+//! The numbers of a load, for people and for programs.
+
+use std::{fmt::Write as _, io::Write as _, time::Duration};
+
+use serde_json::{Value, json};
+use switchboard_sandbox::{Measured, Percentiles};
+
+/// What came of it.
+pub(super) struct Report {
+    /// How many calls were asked for.
+    pub(super) calls: u32,
+    /// How long was measured.
+    pub(super) seconds: Duration,
+    /// Calls whose callers never heard anything.
+    pub(super) never_came_up: usize,
+    /// Calls that were over before they were ended.
+    pub(super) broke_off: usize,
+    /// Streams that took over from others.
+    pub(super) resumed: usize,
+    /// Calls that were live long after they were ended.
+    pub(super) did_not_end: usize,
+    /// The worker runs on one core, which is its own but for others on this machine.
+    pub(super) one_core: bool,
+    /// How many calls were measured.
+    pub(super) talking: usize,
+    pub(super) measured: Measured,
+    /// The worker's processor time in that time.
+    pub(super) cpu: Duration,
+    /// How long it waited for its core meanwhile.
+    pub(super) waited: Duration,
+    /// The worker's memory at the end of it, beyond what it needs when idle, in bytes.
+    pub(super) memory: u64,
+    /// What it needs when idle, in bytes.
+    pub(super) idle_memory: u64,
+}
+
+impl Report {
+    /// What went wrong with how many calls; none if nothing did.
+    pub(super) fn failures(&self) -> Option<String> {
+        let kinds = [
+            (self.never_came_up, "did not come up"),
+            (self.broke_off, "broke off"),
+            (self.resumed, "had to be resumed"),
+            (self.did_not_end, "did not end"),
+        ];
+        let failed: Vec<_> = kinds
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} of {} calls {what}", self.calls))
+            .collect();
+        (!failed.is_empty()).then(|| failed.join(", "))
+    }
+
+    fn failed(&self) -> usize {
+        self.never_came_up + self.broke_off + self.resumed + self.did_not_end
+    }
+
+    /// All distributions: the name in the file, and for people.
+    fn distributions(&self) -> [(&'static str, &'static str, Option<Percentiles>); 8] {
+        let Measured { frame_lateness, sandbox_lateness, own_share, clear, greeting, .. } = self.measured;
+        let Measured { transcript_to_model, sentence_to_voice, audio_to_carrier, .. } = self.measured;
+        [
+            ("frame_lateness_ms", "frame lateness", frame_lateness),
+            ("response_own_share_ms", "our own share of a response", own_share),
+            ("transcript_to_model_ms", "  final transcript to model", transcript_to_model),
+            ("sentence_to_voice_ms", "  first sentence to voice", sentence_to_voice),
+            ("audio_to_carrier_ms", "  first audio to carrier", audio_to_carrier),
+            ("clear_ms", "200 ms of speech to clear", clear),
+            ("greeting_ms", "stream's start to greeting", greeting),
+            ("sandbox_lateness_ms", "lateness of the sandbox itself", sandbox_lateness),
+        ]
+    }
+
+    fn call_seconds(&self) -> f64 {
+        self.seconds.as_secs_f64() * count(self.talking)
+    }
+
+    fn cpu_ms_per_call_second(&self) -> f64 {
+        rounded(self.cpu.as_secs_f64() * 1000.0 / self.call_seconds())
+    }
+
+    fn memory_mib_per_call(&self) -> f64 {
+        rounded(mib(self.memory) / count(self.talking))
+    }
+
+    /// How much of the time the worker waited for its core.
+    fn waited_percent(&self) -> f64 {
+        rounded(self.waited.as_secs_f64() * 100.0 / self.seconds.as_secs_f64())
+    }
+
+    /// As the file has it.
+    pub(super) fn json(&self) -> Value {
+        let Measured { underruns, answers, interruptions, unanswered, .. } = self.measured;
+        let mut json = json!({
+            "calls": self.calls,
+            "seconds": rounded(self.seconds.as_secs_f64()),
+            "optimized": !cfg!(debug_assertions),
+            "one_core": self.one_core,
+            "calls_failed": self.failed(),
+            "underruns": underruns,
+            "answers": answers,
+            "unanswered": unanswered,
+            "interruptions": interruptions,
+            "cpu_ms_per_call_second": self.cpu_ms_per_call_second(),
+            "memory_mib_per_call": self.memory_mib_per_call(),
+            "memory_mib_idle": rounded(mib(self.idle_memory)),
+            "worker_waited_percent": self.waited_percent(),
+        });
+        for (name, _, times) in self.distributions() {
+            json[name] = times.map_or(Value::Null, |times| json!({ "p50": times.p50, "p99": times.p99 }));
+        }
+        json
+    }
+
+    /// For people.
+    pub(super) fn print(&self) -> anyhow::Result<()> {
+        let Measured { underruns, answers, interruptions, unanswered, .. } = self.measured;
+        let mut text = format!("\n{:<32}{:>10}{:>10}\n", "", "p50", "p99");
+        for (_, title, times) in self.distributions() {
+            match times {
+                Some(Percentiles { p50, p99 }) => {
+                    writeln!(text, "{title:<32}{p50:>7.2} ms{p99:>7.2} ms")?;
+                }
+                None => writeln!(text, "{title:<32}{:>10}{:>10}", "-", "-")?,
+            }
+        }
+        write!(
+            text,
+            "\nworker{}: {:.2} ms of CPU per call-second, {:.2} MiB per call beyond {:.1} MiB when idle; \
+             it waited for its core {:.1} % of the time\n\
+             {} calls for {:.0} s: {} failed, {answers} answers ({unanswered} missing), \
+             {interruptions} interruptions, {underruns} underruns\n",
+            if self.one_core { " on one core" } else { "" },
+            self.cpu_ms_per_call_second(),
+            self.memory_mib_per_call(),
+            mib(self.idle_memory),
+            self.waited_percent(),
+            self.calls,
+            self.seconds.as_secs_f64(),
+            self.failed(),
+        )?;
+        if cfg!(debug_assertions) {
+            text.push_str("Of an unoptimized build, so the times mean nothing.\n");
+        }
+        Ok(std::io::stdout().write_all(text.as_bytes())?)
+    }
+}
+
+fn mib(bytes: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "memory of one process")]
+    let bytes = bytes as f64;
+    bytes / 1_048_576.0
+}
+
+fn count(calls: usize) -> f64 {
+    u32::try_from(calls).map_or(f64::INFINITY, f64::from)
+}
+
+/// To a thousandth.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report {
+            calls: 4,
+            seconds: Duration::from_secs(10),
+            never_came_up: 0,
+            broke_off: 0,
+            resumed: 0,
+            did_not_end: 0,
+            talking: 4,
+            one_core: true,
+            measured: Measured { underruns: 2, ..Measured::default() },
+            cpu: Duration::from_millis(100),
+            waited: Duration::from_millis(20),
+            memory: 3 << 20,
+            idle_memory: 9 << 20,
+        }
+    }
+
+    #[test]
+    fn costs_are_shared_by_all_calls() {
+        let json = report().json();
+        assert_eq!(json["cpu_ms_per_call_second"], 2.5);
+        assert_eq!(json["memory_mib_per_call"], 0.75);
+        assert_eq!((&json["calls_failed"], &json["underruns"]), (&json!(0), &json!(2)));
+        assert_eq!(json["clear_ms"], Value::Null, "nothing of the kind happened");
+    }
+
+    #[test]
+    fn failed_calls_are_counted_and_named() {
+        assert_eq!(report().failures(), None);
+        let report = Report { never_came_up: 1, did_not_end: 2, ..report() };
+        assert_eq!(report.json()["calls_failed"], 3);
+        let failures = report.failures().unwrap();
+        assert_eq!(failures, "1 of 4 calls did not come up, 2 of 4 calls did not end");
+    }
+}

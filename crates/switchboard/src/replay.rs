@@ -1,0 +1,160 @@
+//! `switchboard replay`: what happened in a call, step by step, and whether today's engine decides the same.
+
+use std::{fmt::Write as _, io::Write as _, path::PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args as Arguments;
+use switchboard_dialogue::{
+    CallTime, Happening, Input, Output,
+    replay::{Difference, ENGINE_VERSION, Log},
+};
+use switchboard_model::messages::Role;
+
+/// The command's arguments.
+#[derive(Arguments)]
+pub(crate) struct Args {
+    /// A replay log: the demo says where its own is; of any call, the objects below `replay/` in the bucket.
+    file: PathBuf,
+    /// Only say whether today's engine decides the same.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Prints the timeline; fails if today's engine decides otherwise.
+pub(crate) fn run(arguments: &Args) -> anyhow::Result<()> {
+    let path = arguments.file.display();
+    let text = std::fs::read_to_string(&arguments.file).with_context(|| format!("reading {path}"))?;
+    let log = Log::parse(&text).with_context(|| format!("{path} is not a replay log"))?;
+    let mut out = std::io::stdout().lock();
+    if !arguments.quiet {
+        out.write_all(timeline(&log).as_bytes())?;
+    }
+    match log.difference() {
+        None => {
+            writeln!(out, "{} steps: today's engine decides the same.", log.steps.len())?;
+            Ok(())
+        }
+        Some(difference) => bail!(explained(&log, &difference)),
+    }
+}
+
+/// A line per thing that a person would notice.
+fn timeline(log: &Log) -> String {
+    let mut lines = String::new();
+    for step in &log.steps {
+        let told = step.outputs.iter().filter_map(decided).map(|line| format!("    {line}"));
+        for line in happened(&step.input).into_iter().chain(told) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(lines, "{} {line}", clock(step.at));
+        }
+    }
+    lines
+}
+
+fn explained(log: &Log, Difference { logged, decided: now }: &Difference) -> String {
+    let list = |outputs: &[Output]| {
+        outputs.iter().fold(String::new(), |mut list, output| {
+            // Writing to a String cannot fail.
+            let _ = write!(list, "\n    {output:?}");
+            list
+        })
+    };
+    let versions = match log.header.engine {
+        ENGINE_VERSION => "the same version of the engine".to_owned(),
+        other => format!("version {other} of the engine, which is {ENGINE_VERSION} today"),
+    };
+    format!(
+        "at {} today's engine decides otherwise (the log is of {versions})\n  input:\n    {:?}\n  logged:{}\n  now:{}",
+        clock(logged.at).trim(),
+        logged.input,
+        list(&logged.outputs),
+        list(now),
+    )
+}
+
+/// Minutes, seconds and milliseconds.
+fn clock(at: CallTime) -> String {
+    let ms = at.0 / 1000;
+    format!("{:>3}:{:02}.{:03}", ms / 60_000, ms / 1000 % 60, ms % 1000)
+}
+
+fn happened(input: &Input) -> Option<String> {
+    Some(match input {
+        Input::Started => "media flows".into(),
+        Input::SpeechBegan => "the transcriber hears speech".into(),
+        Input::Words { text, is_final: true, .. } => format!("understood: {text}"),
+        Input::Words { text, .. } => format!("understood so far: {text}"),
+        Input::TurnEnded => "the transcriber says that the turn is over".into(),
+        Input::Key(key) => format!("key {key}"),
+        Input::ModelToolCall { call, .. } => format!("the model calls {}", call.name),
+        Input::ModelFinished { request } => format!("the model has finished answer {}", request.0),
+        Input::ModelFailed { request } => format!("the model failed on answer {}", request.0),
+        Input::VoiceFailed { clause } => format!("the voice failed on clause {}", clause.0),
+        Input::ToolResult { content, .. } => format!("the tool answers: {content}"),
+        Input::TranscriberFailed => "the transcriber failed".into(),
+        Input::TranscriberLost => "the transcriber is gone for good".into(),
+        Input::HangUp => "somebody asks for the end".into(),
+        Input::Drain => "the worker stops".into(),
+        Input::Lost => "the stream broke".into(),
+        Input::Closed => "the other side is gone".into(),
+        // Too many to be read; what they lead to is shown.
+        Input::Frame { .. }
+        | Input::ModelText { .. }
+        | Input::VoiceAudio { .. }
+        | Input::VoiceFinished { .. }
+        | Input::Played { .. }
+        | Input::Wake => return None,
+    })
+}
+
+fn decided(output: &Output) -> Option<String> {
+    let side = |role: &Role| match role {
+        Role::Agent => "agent",
+        Role::User => "user",
+    };
+    Some(match output {
+        Output::Ask { request } => format!("-> asks the model for answer {}", request.0),
+        Output::CancelAsk { request } => format!("-> cancels answer {}", request.0),
+        Output::Speak { clause, text } => format!("-> has clause {} spoken: {text}", clause.0),
+        Output::CancelSpeech => "-> cancels what is being spoken".into(),
+        Output::Clear => "-> falls silent".into(),
+        Output::ReplaceTranscriber => "-> replaces the transcriber".into(),
+        Output::Event(Happening::Late(part)) => format!("{part:?} takes too long"),
+        Output::CallTool(call) => format!("-> calls {} with {}", call.name, call.arguments),
+        Output::End { reason } => format!("-> ends: {reason:?}"),
+        Output::HandOver { .. } => "-> hands the call over".into(),
+        Output::Event(Happening::SpeechStarted(role)) => format!("{} starts to speak", side(role)),
+        Output::Event(Happening::SpeechEnded(role)) => format!("{} stops", side(role)),
+        Output::Event(Happening::MessageSent { role, content, interrupted, latency, .. }) => {
+            let cut = if *interrupted { ", cut off" } else { "" };
+            let after = latency.map(|latency| format!(" (after {} ms)", latency.response_ms()));
+            format!("{}{cut}: {content}{}", side(role), after.unwrap_or_default())
+        }
+        Output::Event(
+            Happening::MessageGenerated { .. } | Happening::FunctionCall(_) | Happening::Duration { .. },
+        )
+        | Output::Send { .. }
+        | Output::Rewind { .. }
+        | Output::Mark(_) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = r#"{"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","resumed":null}}
+{"at":0,"input":"Started","outputs":[]}
+{"at":61500000,"input":{"Key":"7"},"outputs":[]}
+"#;
+
+    #[test]
+    fn a_timeline_reads_as_a_story_and_a_difference_says_what_differs() {
+        let log = Log::parse(LOG).unwrap();
+        assert_eq!(timeline(&log), "  0:00.000 media flows\n  1:01.500 key 7\n");
+        let difference = log.difference().unwrap();
+        let said = explained(&log, &difference);
+        assert!(said.starts_with("at 1:01.500 today's engine decides otherwise"), "{said}");
+        assert!(said.contains("Duration"), "{said}");
+    }
+}

@@ -1,0 +1,264 @@
+//! Calls that come in: who takes them, and that the carrier may ask twice.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{Json, Router, extract::State as Shared, http::StatusCode, routing::post};
+use serde_json::{Value, json};
+use switchboard_model::{
+    accounts::{Account, Token},
+    agents::{Agent, AgentConfig, Hook, Instruction, Webhook, WebhookMethod},
+    conversations::{ConversationType, EndedReason, Snapshot, State},
+    events::EventName,
+    ids::{AgentId, ConversationId, PhoneNumberId},
+    phone_numbers::{OwnAccount, PhoneNumber},
+};
+use switchboard_providers::Secret;
+
+use crate::world::{ACCOUNT, RETENTION, SID, TOKEN, World, at, ids, send, signed, signed_with};
+
+const NUMBER: &str = "+14155550199";
+const AGENT: &str = "agt_01JD9XQ4T0000000000000000A";
+const REJECT: &str = "<Response><Reject reason=\"rejected\"/></Response>";
+
+fn id() -> ConversationId {
+    ConversationId::of_call(ids().0, SID)
+}
+
+fn path(leaf: &str) -> String {
+    format!("/twilio/{ACCOUNT}/{leaf}")
+}
+
+fn form(status: &str) -> String {
+    format!("CallSid={SID}&CallStatus={status}&Direction=inbound&From=%2B14155550100&To=%2B14155550199")
+}
+
+fn greeter(greeting: &str) -> AgentConfig {
+    AgentConfig { initial_message: Some(greeting.to_owned()), ..AgentConfig::default() }
+}
+
+impl World {
+    /// With the number, an account that signs, and a stored agent.
+    async fn with_number(change: impl FnOnce(PhoneNumber) -> PhoneNumber) -> Self {
+        let world = Self::new().await;
+        let (account, _) = ids();
+        let stored = Account::new(account, "Bakery".into(), at(0), "whsec_AAAA".into());
+        world.store.create_account(&stored, &Token::new([1; 32])).await.unwrap();
+        let agent = Agent::new(AGENT.parse().unwrap(), account, greeter("I am stored."), at(0));
+        world.store.create_agent(&agent).await.unwrap();
+        let id = PhoneNumberId::new(at(0), 1);
+        let number = PhoneNumber::coming(id, account, NUMBER.parse().unwrap(), None, at(0));
+        let number = change(number.arrived(format!("PN{:032}", 1)));
+        world.store.add_phone_number(&number).await.unwrap();
+        world
+    }
+
+    async fn call_in(&self) -> (StatusCode, String) {
+        send(&self.router, signed(&path("inbound"), &form("ringing"))).await
+    }
+
+    async fn call(&self) -> Option<Snapshot> {
+        self.store.conversation(ids().0, id()).await.unwrap()
+    }
+
+    async fn log(&self) -> (Vec<&'static str>, Vec<String>, Value) {
+        let (events, _) = self.store.events(ids().0, id(), 0, 100).await.unwrap();
+        let names = events.iter().map(|event| event.name.as_str()).collect();
+        (names, events[0].notes.clone(), json!(events[0].asked))
+    }
+}
+
+/// What a receiver got.
+type Got = Arc<Mutex<Vec<Value>>>;
+
+/// A webhook that answers with this status and body.
+async fn webhook(status: u16, answer: &'static str) -> (Webhook, Got) {
+    let got = Got::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/choose", listener.local_addr().unwrap());
+    let choose = async move |Shared(got): Shared<Got>, Json(body): Json<Value>| {
+        got.lock().unwrap().push(body);
+        (StatusCode::from_u16(status).unwrap(), answer)
+    };
+    let router = Router::new().route("/choose", post(choose)).with_state(got.clone());
+    tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
+    let events = vec![EventName::ConnectionRequested];
+    (Webhook { events, url, method: WebhookMethod::Post, headers: None, filter: None }, got)
+}
+
+fn stored_agent(number: PhoneNumber) -> PhoneNumber {
+    PhoneNumber { inbound_agent_id: Some(AGENT.parse::<AgentId>().unwrap()), ..number }
+}
+
+#[tokio::test]
+async fn the_sample_of_a_call_that_comes_in_arrives_through_the_gateway() {
+    let world = World::with_number(stored_agent).await;
+    let sample = include_str!("../../../../events/http_twilio_inbound.json");
+    let (status, twiml) = world.sample(sample).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(twiml.contains("<Stream"), "{twiml}");
+    let call = world.call().await.unwrap().conversation.phone_call.unwrap();
+    assert_eq!((call.to_number.as_str(), call.from_number.as_str()), (NUMBER, "+14155550100"));
+}
+
+#[tokio::test]
+async fn the_numbers_agent_takes_the_call_and_the_carrier_may_ask_again() {
+    let world = World::with_number(stored_agent).await;
+    let (status, twiml) = world.call_in().await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(twiml.contains("<Connect><Stream url=\"wss://media.example.com/media\""), "{twiml}");
+    assert!(twiml.contains(&format!("/{}/resume</Redirect>", id())), "{twiml}");
+    let Snapshot { conversation, agent } = world.call().await.unwrap();
+    assert_eq!(conversation.kind, ConversationType::InboundPhoneCall);
+    assert_eq!(conversation.agent_id.unwrap().to_string(), AGENT);
+    assert_eq!(agent, greeter("I am stored."));
+    assert_eq!(conversation.carrier_call_id.as_deref(), Some(SID));
+    assert_eq!(conversation.expires_at, Some(conversation.created_at.after(RETENTION)));
+    assert!(matches!(conversation.state, State::Answered { .. }));
+    let taken = ["phone_call:connection_requested", "phone_call:accepted"];
+    assert_eq!(world.log().await, (taken.to_vec(), vec![], json!([])));
+    assert_eq!(world.store.counters(ids().0).await.unwrap().live, 2, "it counts beside the sample's");
+
+    let (status, again) = world.call_in().await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(again.contains("<Stream") && again != twiml, "another token: the first one may be lost");
+    assert_eq!(world.log().await.0, taken, "the same conversation");
+
+    let over = signed(&path("status"), &format!("{}&CallDuration=3", form("completed")));
+    assert_eq!(send(&world.router, over).await, (StatusCode::OK, String::new()));
+    let (_, reason, cost) = {
+        let call = world.call().await.unwrap().conversation;
+        let (at, reason, cost) = call.ended().unwrap();
+        (at, reason, cost.clone())
+    };
+    assert_eq!(reason, EndedReason::UserEnded);
+    assert!(cost.telephony.unwrap().cost.to_f64() > 0.0);
+    assert_eq!(world.store.counters(ids().0).await.unwrap().live, 1);
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_takes_is_rejected_and_stays_so() {
+    let gone = |number: PhoneNumber| PhoneNumber { inbound_agent_id: Some(AgentId::new(at(0), 9)), ..number };
+    for (change, note) in [
+        ((|number| number) as fn(PhoneNumber) -> PhoneNumber, "the number has no agent"),
+        (gone, "the number's agent does not exist any more"),
+    ] {
+        let world = World::with_number(change).await;
+        for _ in 0..2 {
+            assert_eq!(world.call_in().await, (StatusCode::OK, REJECT.to_owned()));
+        }
+        let rejected = ["phone_call:connection_requested", "phone_call:rejected", "conversation:ended"];
+        let (names, notes, _) = world.log().await;
+        assert_eq!((names, notes), (rejected.to_vec(), vec![note.to_owned()]));
+        let over = signed(&path("status"), &form("no-answer"));
+        assert_eq!(send(&world.router, over).await.0, StatusCode::OK);
+        let conversation = world.call().await.unwrap().conversation;
+        assert_eq!((conversation.answered_at(), conversation.ended().unwrap().2.total.to_f64()), (None, 0.0));
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_chooses_the_agent_or_leaves_it_to_the_number() {
+    let given = r#"{ "agent_config": { "initial_message": "I came along." } }"#;
+    let named = r#"{ "agent_id": "agt_01JD9XQ4T0000000000000000A" }"#;
+    for (answer, greeting) in [
+        (given, Some("I came along.")),
+        (named, Some("I am stored.")),
+        ("", Some("I am stored.")),
+        ("{}", Some("I am stored.")),
+        ("null", Some("I am stored.")),
+        ("not JSON", None),
+        (r#"{ "agent_id": "agt_01JD9XQ4T0000000000000000B" }"#, None),
+        (r#"{ "agent_config": { "prompt": 7 } }"#, None),
+    ] {
+        let (webhook, got) = webhook(200, answer).await;
+        let world =
+            World::with_number(|number| PhoneNumber { webhooks: vec![webhook], ..stored_agent(number) })
+                .await;
+        let (status, twiml) = world.call_in().await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(twiml == REJECT, greeting.is_none(), "{answer}: {twiml}");
+        let snapshot = world.call().await.unwrap();
+        assert_eq!(snapshot.agent.initial_message.as_deref(), greeting, "{answer}");
+        let (_, notes, asked) = world.log().await;
+        assert_eq!(notes.len(), usize::from(greeting.is_none()), "{answer}: {notes:?}");
+        assert_eq!(asked[0]["attempt"]["status"], 200, "{asked}");
+        let got = got.lock().unwrap().clone();
+        assert_eq!((got.len(), &got[0]["event"]), (1, &json!("phone_call:connection_requested")));
+        assert_eq!(got[0]["conversation"]["id"], json!(id()));
+        let (events, _) = world.store.events(ids().0, id(), 0, 1).await.unwrap();
+        assert_eq!(got[0]["id"], json!(events[0].id));
+    }
+}
+
+#[tokio::test]
+async fn of_several_webhooks_the_first_that_says_anything_decides() {
+    let (silent, _) = webhook(200, "").await;
+    let (failing, _) = webhook(500, "").await;
+    let (choosing, _) = webhook(200, r#"{ "agent_config": {} }"#).await;
+    for (webhooks, takes) in [
+        (vec![silent.clone(), choosing.clone(), failing.clone()], true),
+        (vec![silent, failing, choosing], false),
+    ] {
+        let world = World::with_number(|number| PhoneNumber { webhooks, ..stored_agent(number) }).await;
+        assert_eq!(world.call_in().await.1 != REJECT, takes);
+        assert_eq!(world.log().await.2.as_array().unwrap().len(), 3, "all of them were asked");
+    }
+}
+
+#[tokio::test]
+async fn an_agents_hook_may_turn_the_call_away() {
+    let world = World::with_number(stored_agent).await;
+    let hook = Hook {
+        events: vec![EventName::ConnectionRequested],
+        filter: None,
+        instructions: vec![Instruction::HangUp],
+    };
+    let change =
+        |config: &AgentConfig| Ok::<_, ()>(AgentConfig { hooks: vec![hook.clone()], ..config.clone() });
+    world.store.change_agent(ids().0, AGENT.parse().unwrap(), at(1), change).await.unwrap().unwrap().unwrap();
+    assert_eq!(world.call_in().await.1, REJECT);
+    let conversation = world.call().await.unwrap().conversation;
+    assert_eq!(conversation.ended().unwrap().1, EndedReason::AgentEnded);
+}
+
+#[tokio::test]
+async fn a_call_to_a_number_that_nobody_has_is_rejected_and_not_kept() {
+    let world = World::new().await;
+    assert_eq!(world.call_in().await, (StatusCode::OK, REJECT.to_owned()));
+    assert!(world.call().await.is_none());
+}
+
+#[tokio::test]
+async fn callbacks_of_an_imported_number_are_signed_with_the_customers_token_and_no_other() {
+    let world = World::new().await;
+    let (account, _) = ids();
+    let id = PhoneNumberId::new(at(0), 1);
+    let token = Secret::new("token-of-the-customer");
+    let sealed = world.sealer.seal((account, &id.to_string()), &token).await.unwrap();
+    let own = OwnAccount { account_sid: "AC9".into(), auth_token: sealed };
+    let number = PhoneNumber::coming(id, account, NUMBER.parse().unwrap(), Some(own), at(0));
+    world.store.add_phone_number(&number.arrived(format!("PN{:032}", 1))).await.unwrap();
+
+    let call_in =
+        async |token: &str| send(&world.router, signed_with(token, &path("inbound"), &form("ringing"))).await;
+    assert_eq!(call_in("guessed").await.0, StatusCode::FORBIDDEN);
+    assert!(world.call().await.is_none());
+    assert_eq!(call_in(token.reveal()).await, (StatusCode::OK, REJECT.to_owned()));
+    let conversation = world.call().await.unwrap().conversation;
+    assert!(conversation.phone_call.unwrap().imported);
+
+    // The same of the conversation's own callbacks.
+    let status = format!("/twilio/{ACCOUNT}/{}/status", self::id());
+    let report =
+        async |token: &str| send(&world.router, signed_with(token, &status, &form("completed"))).await.0;
+    assert_eq!(report(token.reveal()).await, StatusCode::OK);
+    assert_eq!(report("guessed").await, StatusCode::FORBIDDEN);
+    // A customer's token opens nothing of calls that are not theirs.
+    let other = format!("/twilio/{ACCOUNT}/{}/status", crate::world::CONVERSATION);
+    let forged = signed_with(token.reveal(), &other, &form("busy"));
+    assert_eq!(send(&world.router, forged).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(
+        send(&world.router, signed_with(TOKEN, &other, "CallStatus=x")).await.0,
+        StatusCode::BAD_REQUEST
+    );
+}

@@ -1,0 +1,168 @@
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
+use switchboard_aws::{
+    clips::Clips,
+    sealing,
+    store::{Store, testing},
+};
+use switchboard_carrier_callbacks::reports;
+use switchboard_model::conversations::{EndedReason, State};
+
+use crate::{
+    lives::read,
+    world::{
+        ACCOUNT, CONVERSATION, SID, World, at, dialled, fields, ids, path, request, router, send, signed,
+    },
+};
+
+#[tokio::test]
+async fn the_sample_of_an_answered_call_arrives_through_the_gateway() {
+    let world = World::new().await;
+    let sample = include_str!("../../../../events/http_twilio_status.json");
+    assert_eq!(world.sample(sample).await, (StatusCode::OK, String::new()));
+    let conversation = world.conversation().await;
+    assert!(matches!(conversation.state, State::Answered { .. }), "{conversation:?}");
+    assert_eq!(conversation.carrier_call_id.as_deref(), Some(SID));
+    assert_eq!(world.event_names().await, ["phone_call:accepted"]);
+}
+
+#[tokio::test]
+async fn whoever_is_not_the_carrier_learns_nothing() {
+    let world = World::new().await;
+    let (here, ringing) = (path(ACCOUNT, CONVERSATION), fields("ringing", ""));
+    let unknown = path(ACCOUNT, "cnv_01JD8QA1B2C3D4E5F6G7H8J9K1");
+    let foreign = path("acc_01JD8Q2M7X4T6R9V1B3C5D7E9G", CONVERSATION);
+    let other = signed(&unknown, &ringing).headers()["x-twilio-signature"].to_str().unwrap().to_owned();
+    let unsigned = Request::post(&here).body(Body::from(ringing.clone())).unwrap();
+    let mut answers = vec![send(&world.router, unsigned).await];
+    for signature in ["", "AAAA", "not base64", &other] {
+        answers.push(send(&world.router, request(&here, &ringing, signature)).await);
+    }
+    for path in [unknown, foreign, path("acc_1", "cnv_1"), path("a%20b", "%FF"), format!("{here}?more=1")] {
+        answers.push(send(&world.router, request(&path, &ringing, "AAAA")).await);
+    }
+    for path in [path(ACCOUNT, "cnv_01JD8QA1B2C3D4E5F6G7H8J9K1"), path("acc_1", "cnv_1")] {
+        answers.push(send(&world.router, signed(&path, &ringing)).await);
+    }
+    for answer in answers {
+        assert_eq!(answer, (StatusCode::FORBIDDEN, r#"{"detail":"Forbidden"}"#.to_owned()));
+    }
+    assert!(matches!(world.conversation().await.state, State::Dialing { .. }));
+}
+
+#[tokio::test]
+async fn a_call_goes_its_way_report_by_report() {
+    let world = World::new().await;
+    for (status, state) in
+        [("queued", "Dialing"), ("initiated", "Dialing"), ("ringing", "Ringing"), ("in-progress", "Answered")]
+    {
+        for _ in 0..2 {
+            assert_eq!(world.report(&fields(status, "")).await, (StatusCode::OK, String::new()));
+            let reached = format!("{:?}", world.conversation().await.state);
+            assert!(reached.starts_with(state), "{status}: {reached}");
+        }
+    }
+    assert_eq!(world.report(&fields("completed", "&CallDuration=3")).await.0, StatusCode::OK);
+    assert_eq!(world.event_names().await, ["phone_call:accepted", "conversation:ended"]);
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_taken_is_rejected_once_with_its_reason() {
+    for (status, reason) in [
+        ("busy", "busy"),
+        ("no-answer", "no_answer"),
+        ("failed", "failed"),
+        ("canceled", "canceled"),
+        ("completed", "failed"),
+    ] {
+        let world = World::new().await;
+        for _ in 0..2 {
+            assert_eq!(world.report(&fields(status, "")).await.0, StatusCode::OK);
+        }
+        let (account, id) = ids();
+        let (events, _) = world.store.events(account, id, 0, 100).await.unwrap();
+        assert_eq!(world.event_names().await, ["phone_call:rejected", "conversation:ended"], "{status}");
+        assert_eq!(events[0].data["reason"], reason);
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_holds_the_call_is_told_of_its_end() {
+    let world = World::started("a", 5).await;
+    assert_eq!(world.report(&fields("completed", "&CallDuration=42")).await.0, StatusCode::OK);
+    let conversation = world.conversation().await;
+    assert!(matches!(conversation.state, State::Started { .. }));
+    assert_eq!(conversation.notes.carrier_seconds, Some(42));
+    let noted = conversation.notes.carrier_ended_at;
+    assert_eq!(world.report(&fields("completed", "&CallDuration=42")).await.0, StatusCode::OK);
+    assert_eq!(world.conversation().await.notes.carrier_ended_at, noted);
+}
+
+#[tokio::test]
+async fn what_is_no_report_changes_nothing() {
+    let world = World::new().await;
+    assert_eq!(world.report("CallStatus=busy").await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(world.report(&fields("parked", "")).await.0, StatusCode::OK);
+    let big = fields("busy", &format!("&x={}", "x".repeat(70_000)));
+    assert_eq!(world.report(&big).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    let (status, body) = send(&world.router, signed("/twilio/other", &fields("busy", ""))).await;
+    assert_eq!((status, body.as_str()), (StatusCode::NOT_FOUND, r#"{"detail":"Not Found"}"#));
+    assert!(matches!(world.conversation().await.state, State::Dialing { .. }));
+}
+
+#[tokio::test]
+async fn a_report_of_another_call_changes_nothing() {
+    let world = World::new().await;
+    assert_eq!(world.report(&fields("ringing", "")).await.0, StatusCode::OK);
+    let other = fields("busy", "").replace("cdef&", "0000&");
+    assert_eq!(world.report(&other).await.0, StatusCode::OK);
+    assert!(matches!(world.conversation().await.state, State::Ringing { .. }));
+}
+
+#[tokio::test]
+async fn a_report_that_cannot_be_stored_is_not_taken() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let config = testing::config(&url).await;
+    let store = Store::new(&config, "switchboard".to_owned());
+    let clips = Clips::new(&config, "recordings".to_owned());
+    let away = router(store, sealing::testing::sealer().await, &clips, &url);
+    let (status, body) = send(&away, signed(&path(ACCOUNT, CONVERSATION), &fields("ringing", ""))).await;
+    assert_eq!(
+        (status, body.as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, r#"{"detail":"Service Unavailable"}"#)
+    );
+}
+
+#[test]
+fn a_call_that_ended_before_its_answer_was_reported_counts_as_answered() {
+    let snapshot = dialled();
+    let change = reports::change(&snapshot, &read(&fields("completed", "&CallDuration=42")), at(60)).unwrap();
+    let names: Vec<&str> = change.events.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(names, ["phone_call:accepted", "conversation:ended"]);
+    assert_eq!(change.conversation.answered_at(), Some(at(18)));
+    let (_, _, cost) = change.conversation.ended().unwrap();
+    let telephony = cost.telephony.as_ref().unwrap();
+    assert_eq!(Duration::from_millis(telephony.ms), Duration::from_secs(42));
+}
+
+#[tokio::test]
+async fn a_call_whose_conversation_ended_before_its_id_was_known_is_hung_up() {
+    let world = World::new().await;
+    let (account, id) = ids();
+    let ended = world.store.transition(account, id, |now| {
+        let (usage, prices) = (&now.conversation.usage, switchboard_model::costs::Prices::default());
+        now.conversation.end(&now.agent, EndedReason::AgentEnded, &[], usage, &prices, at(5))
+    });
+    assert!(matches!(ended.await.unwrap(), switchboard_aws::store::Outcome::Changed(_)));
+    assert_eq!(world.report(&fields("ringing", "")).await.0, StatusCode::OK);
+    let call = format!("/2010-04-01/Accounts/AC1/Calls/{SID}.json");
+    assert_eq!(*world.told.lock().unwrap(), [(call, "Status=completed".to_owned())]);
+    assert_eq!(world.report(&fields("completed", "")).await.0, StatusCode::OK);
+    assert_eq!(world.told.lock().unwrap().len(), 1, "it is over");
+}

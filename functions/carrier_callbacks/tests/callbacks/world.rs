@@ -1,0 +1,231 @@
+//! The function with a real store, and a carrier, a voice and a bucket of its own on loopback sockets.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes, to_bytes},
+    extract::State,
+    http::{Request, StatusCode, Uri},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use switchboard_aws::{
+    clips::{Clips, testing as bucket},
+    sealing::{self, Sealer},
+    store::{Store, testing},
+};
+use switchboard_carrier_callbacks::Callbacks;
+use switchboard_model::{
+    agents::AgentConfig,
+    conversations::{Conversation, Lease, Snapshot},
+    costs::Prices,
+    ids::{AccountId, ConversationId},
+    receivers::Receivers,
+    time::Timestamp,
+};
+use switchboard_providers::{
+    Providers, Secret, egress, endpoints::Endpoints, keys::Keys, twilio::Calls, webhooks::Sender,
+};
+use tower::ServiceExt;
+
+/// The samples are signed with this token, for this address.
+pub(crate) const TOKEN: &str = "test_auth_token_000";
+pub(crate) const PUBLIC_URL: &str = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com";
+pub(crate) const ACCOUNT: &str = "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F";
+pub(crate) const CONVERSATION: &str = "cnv_01JD8QA1B2C3D4E5F6G7H8J9K0";
+pub(crate) const SID: &str = "CA0123456789abcdef0123456789abcdef";
+
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_795_359_840_000 + seconds * 1_000)
+}
+
+/// The sample's conversation, just handed to the carrier.
+pub(crate) fn dialled() -> Snapshot {
+    let (id, account) = (CONVERSATION.parse().unwrap(), ACCOUNT.parse().unwrap());
+    let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
+    let agent = AgentConfig::default();
+    let queued = Conversation::outbound(id, account, None, to, from, at(0));
+    Snapshot { conversation: queued.dial(&agent, "00".repeat(32), at(1)).unwrap().conversation, agent }
+}
+
+/// How long conversations are kept.
+pub(crate) const RETENTION: Duration = Duration::from_hours(24);
+
+/// What the carrier was told: path and form.
+pub(crate) type Told = Arc<Mutex<Vec<(String, String)>>>;
+
+/// What the voice was asked to speak.
+pub(crate) type Spoken = Arc<Mutex<Vec<String>>>;
+
+/// When everything in the bucket was stored; the tests never get as old.
+const STORED: &str = "Sat, 01 Jan 2101 00:00:00 GMT";
+
+pub(crate) struct World {
+    pub(crate) router: Router,
+    pub(crate) clips: Clips,
+    pub(crate) spoken: Spoken,
+    pub(crate) store: Store,
+    pub(crate) sealer: Sealer,
+    pub(crate) told: Told,
+}
+
+/// The hold of a stream that was let in at this second.
+pub(crate) fn lease(holder: &str, second: i64) -> Lease {
+    Lease { stream: Some(format!("MZ{holder}")), ..Lease::new(holder.to_owned(), at(second)) }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let store = testing::store().await;
+        store.create_conversation(&dialled()).await.unwrap();
+        let (url, told, spoken) = carrier().await;
+        let sealer = sealing::testing::sealer().await;
+        let (clips, _) = bucket::clips(STORED).await;
+        let router = router(store.clone(), sealer.clone(), &clips, &url);
+        Self { router, clips, spoken, store, sealer, told }
+    }
+
+    /// With the worker `holder` on it, from this second on.
+    pub(crate) async fn started(holder: &str, second: i64) -> Self {
+        let world = Self::new().await;
+        let (account, id) = ids();
+        let lease = lease(holder, second);
+        let started = world.store.transition_taking(&lease, account, id, |now| {
+            now.conversation.started(&now.agent, SID, at(second))
+        });
+        assert!(matches!(started.await.unwrap(), switchboard_aws::store::Outcome::Changed(_)));
+        world
+    }
+
+    pub(crate) async fn report(&self, fields: &str) -> (StatusCode, String) {
+        send(&self.router, signed(&path(ACCOUNT, CONVERSATION), fields)).await
+    }
+
+    /// A form to `resume` or `stream`.
+    pub(crate) async fn post(&self, leaf: &str, fields: &str) -> (StatusCode, String) {
+        let path = format!("/twilio/{ACCOUNT}/{CONVERSATION}/{leaf}");
+        send(&self.router, signed(&path, fields)).await
+    }
+
+    /// One of the files in `events/`, through the gateway.
+    pub(crate) async fn sample(&self, sample: &str) -> (StatusCode, String) {
+        let request = lambda_http::request::from_str(sample).unwrap();
+        let (parts, body) = request.into_parts();
+        send(&self.router, Request::from_parts(parts, Body::from(body.to_vec()))).await
+    }
+
+    pub(crate) async fn conversation(&self) -> Conversation {
+        let (account, id) = ids();
+        self.store.conversation(account, id).await.unwrap().unwrap().conversation
+    }
+
+    pub(crate) async fn event_names(&self) -> Vec<&'static str> {
+        let (account, id) = ids();
+        self.store
+            .events(account, id, 0, 100)
+            .await
+            .unwrap()
+            .0
+            .iter()
+            .map(|event| event.name.as_str())
+            .collect()
+    }
+}
+
+pub(crate) fn ids() -> (AccountId, ConversationId) {
+    (ACCOUNT.parse().unwrap(), CONVERSATION.parse().unwrap())
+}
+
+pub(crate) fn router(store: Store, sealer: Sealer, clips: &Clips, carrier: &str) -> Router {
+    let keys =
+        r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
+    let endpoints = Endpoints::from_vars(&|_| Some(carrier.to_owned())).unwrap();
+    let providers = Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() };
+    switchboard_carrier_callbacks::router(Callbacks {
+        store,
+        sealer,
+        calls: Calls::new(&providers),
+        clips: clips.clone(),
+        providers,
+        sender: Sender::new(Receivers::Local),
+        receivers: Receivers::Local,
+        retention: RETENTION,
+        auth_token: Secret::new(TOKEN),
+        public_url: PUBLIC_URL.to_owned(),
+        media_url: "wss://media.example.com/media".to_owned(),
+        prices: Prices::default(),
+    })
+}
+
+async fn carrier() -> (String, Told, Spoken) {
+    let (told, spoken) = (Told::default(), Spoken::default());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let voice = Router::new().route("/v1/speak", post(speak)).with_state(spoken.clone());
+    let router = Router::new().fallback(obey).with_state(told.clone()).merge(voice);
+    tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
+    (url, told, spoken)
+}
+
+/// Says each text's own bytes; there is one that it refuses.
+async fn speak(State(spoken): State<Spoken>, Json(body): Json<serde_json::Value>) -> Response {
+    let text = body["text"].as_str().unwrap().to_owned();
+    spoken.lock().unwrap().push(text.clone());
+    if text == "Refuse this." {
+        StatusCode::SERVICE_UNAVAILABLE.into_response()
+    } else {
+        text.into_response()
+    }
+}
+
+async fn obey(State(told): State<Told>, uri: Uri, body: Bytes) -> Response {
+    told.lock().unwrap().push((uri.path().to_owned(), String::from_utf8(body.to_vec()).unwrap()));
+    r#"{"sid":"x","status":"in-progress"}"#.into_response()
+}
+
+pub(crate) fn path(account: &str, conversation: &str) -> String {
+    format!("/twilio/{account}/{conversation}/status")
+}
+
+pub(crate) fn signed(path: &str, body: &str) -> Request<Body> {
+    signed_with(TOKEN, path, body)
+}
+
+pub(crate) fn signed_with(token: &str, path: &str, body: &str) -> Request<Body> {
+    let mut parameters: Vec<(String, String)> =
+        form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+    parameters.sort();
+    let mut mac = Hmac::<Sha1>::new_from_slice(token.as_bytes()).unwrap();
+    mac.update(format!("{PUBLIC_URL}{path}").as_bytes());
+    for (name, value) in parameters {
+        mac.update(name.as_bytes());
+        mac.update(value.as_bytes());
+    }
+    request(path, body, &BASE64_STANDARD.encode(mac.finalize().into_bytes()))
+}
+
+pub(crate) fn request(path: &str, body: &str, signature: &str) -> Request<Body> {
+    Request::post(path)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("x-twilio-signature", signature)
+        .body(Body::from(body.to_owned()))
+        .unwrap()
+}
+
+pub(crate) async fn send(router: &Router, request: Request<Body>) -> (StatusCode, String) {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let status = response.status();
+    let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+pub(crate) fn fields(status: &str, more: &str) -> String {
+    format!("CallSid={SID}&CallStatus={status}{more}")
+}

@@ -1,0 +1,296 @@
+//! The function with a real store, queues that take note, and a receiver on a loopback socket.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use switchboard_aws::{
+    queue::{DeliveryJob, Queue},
+    store::{Store, testing},
+};
+use switchboard_model::{
+    accounts::{Account, Token},
+    agents::{AgentConfig, Webhook, WebhookMethod},
+    conversations::{Conversation, EndedReason, Entry, Snapshot, State as Standing},
+    costs::{Prices, Usage},
+    deliveries::Delivery,
+    events::{Event, EventName},
+    ids::{AccountId, ConversationId},
+    receivers::Receivers,
+    time::Timestamp,
+};
+use switchboard_providers::webhooks::Sender;
+use switchboard_runtime as system;
+use switchboard_webhook_delivery::Webhooks;
+
+/// Signs the account's webhooks.
+pub(crate) const SECRET: &str = "whsec_AAAA";
+
+/// Events that there are at first.
+const EVENTS: usize = 20;
+
+/// What the receiver answers.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, &'static str)>,
+    pub(crate) body: &'static str,
+}
+
+impl Reply {
+    pub(crate) fn status(status: u16, body: &'static str) -> Self {
+        Self { status, headers: vec![], body }
+    }
+}
+
+/// What the receiver got.
+pub(crate) struct Received {
+    pub(crate) method: String,
+    pub(crate) query: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
+}
+
+impl Received {
+    pub(crate) fn header(&self, name: &str) -> String {
+        self.headers.get(name).cloned().unwrap_or_default()
+    }
+}
+
+#[derive(Default)]
+struct Outside {
+    replies: VecDeque<Reply>,
+    received: Vec<Received>,
+    queued: Vec<(DeliveryJob, i64)>,
+    buried: Vec<DeliveryJob>,
+    no_queue: bool,
+}
+
+type Shared = Arc<Mutex<Outside>>;
+
+pub(crate) struct World {
+    pub(crate) webhooks: Webhooks,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) events: Vec<Event>,
+    account: Account,
+    outside: Shared,
+}
+
+impl World {
+    /// A conversation with some events and three webhooks for each: a `POST`, a `GET`, and one that leads
+    /// where nobody listens.
+    pub(crate) async fn new() -> Self {
+        let outside = Shared::default();
+        let receiver = serve(Router::new().fallback(receive).with_state(outside.clone())).await;
+        let queues = serve(Router::new().fallback(queue).with_state(outside.clone())).await;
+        let config = testing::config(&queues).await;
+        let store = testing::store().await;
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let nobody = format!("http://{}/", free.local_addr().unwrap());
+        drop(free);
+
+        let at = system::now();
+        let account =
+            Account::new(AccountId::new(at, system::random_u128()), "Bakery".into(), at, SECRET.into());
+        store.create_account(&account, &Token::new(system::random())).await.unwrap();
+        let headers = BTreeMap::from([("authorization".to_owned(), "Bearer customer's-secret".to_owned())]);
+        let webhook = |url: String, method| Webhook {
+            events: EventName::ALL.to_vec(),
+            url,
+            method,
+            headers: Some(headers.clone()),
+            filter: None,
+        };
+        let agent = AgentConfig {
+            webhooks: vec![
+                webhook(format!("{receiver}/hook"), WebhookMethod::Post),
+                webhook(format!("{receiver}/hook?own=1"), WebhookMethod::Get),
+                webhook(nobody, WebhookMethod::Post),
+            ],
+            ..AgentConfig::default()
+        };
+        let id = ConversationId::new(at, system::random_u128());
+        let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
+        let mut conversation = Conversation::outbound(id, account.id, None, to, from, at);
+        conversation.state = Standing::Started { answered_at: at, started_at: at };
+        let snapshot = Snapshot { conversation, agent };
+        store.create_conversation(&snapshot).await.unwrap();
+        let webhooks = Webhooks {
+            store,
+            queue: Queue::new(&config, format!("{queues}/000000000000/deliveries")),
+            dead_letters: Queue::new(&config, format!("{queues}/000000000000/dead")),
+            sender: Sender::new(Receivers::Local),
+            public_url: "https://api.example.com".into(),
+        };
+        let mut world = Self { webhooks, snapshot, events: vec![], account, outside };
+        world.append(EVENTS, at).await;
+        world
+    }
+
+    /// The same with a table where nobody listens.
+    pub(crate) async fn without_table(mut world: Self) -> Self {
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", free.local_addr().unwrap());
+        drop(free);
+        world.webhooks.store = Store::new(&testing::config(&url).await, "switchboard".to_owned());
+        world
+    }
+
+    async fn append(&mut self, count: usize, at: Timestamp) {
+        let entry = Entry {
+            at,
+            name: EventName::SpeechStarted,
+            data: json!({ "role": "user" }),
+            message: None,
+            notes: vec![],
+        };
+        let Snapshot { conversation, agent } = &self.snapshot;
+        let appended = conversation.append(agent, &vec![entry; count], &Usage::default()).unwrap();
+        self.webhooks.store.commit(conversation, &appended).await.unwrap();
+        self.snapshot.conversation = appended.conversation;
+        self.events.extend(appended.events);
+    }
+
+    /// The `sequence`-th event as if it had happened at another time: the conversation begins anew.
+    pub(crate) async fn event_at(&mut self, sequence: usize, at: Timestamp) {
+        let id = ConversationId::new(at, system::random_u128());
+        let conversation = &self.snapshot.conversation;
+        self.snapshot.conversation =
+            Conversation { id, next_sequence: 1, version: 1, ..conversation.clone() };
+        self.webhooks.store.create_conversation(&self.snapshot).await.unwrap();
+        self.events.clear();
+        self.append(sequence, at).await;
+    }
+
+    /// Ends the conversation; which event says so.
+    pub(crate) async fn end(&self, reason: EndedReason) -> u64 {
+        let Snapshot { conversation, agent } = &self.snapshot;
+        let now = system::now();
+        let ended = conversation.end(agent, reason, &[], &Usage::default(), &Prices::default(), now).unwrap();
+        self.webhooks.store.commit(conversation, &ended).await.unwrap();
+        ended.events.last().unwrap().sequence
+    }
+
+    pub(crate) async fn rotate(&self, secret: &str) {
+        let store = &self.webhooks.store;
+        store.rotate_signing_secret(self.account.id, secret.to_owned(), system::now()).await.unwrap();
+    }
+
+    pub(crate) fn job(&self, sequence: u64, webhook: usize, attempt: u32) -> DeliveryJob {
+        let Conversation { account_id, id: conversation_id, .. } = self.snapshot.conversation;
+        DeliveryJob { account_id, conversation_id, sequence, webhook, attempt }
+    }
+
+    /// A batch of messages.
+    pub(crate) fn event(jobs: &[DeliveryJob]) -> SqsEvent {
+        let mut event = SqsEvent::default();
+        let records = jobs.iter().enumerate();
+        event.records =
+            records.map(|(n, job)| message(&format!("message-{n}"), &json!(job).to_string())).collect();
+        event
+    }
+
+    /// Works on some messages; the ids of those that are to come again.
+    pub(crate) async fn handle(&self, jobs: &[DeliveryJob]) -> Vec<String> {
+        let response = self.webhooks.handle(Self::event(jobs)).await;
+        response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
+    }
+
+    pub(crate) async fn delivery(&self, sequence: u64, webhook: usize) -> Option<Delivery> {
+        let Conversation { account_id, id, .. } = self.snapshot.conversation;
+        self.webhooks.store.delivery(account_id, id, sequence, webhook).await.unwrap()
+    }
+
+    /// What the receiver answers next; 200 when there is nothing left.
+    pub(crate) fn replies<const N: usize>(&self, replies: [Reply; N]) {
+        self.outside().replies.extend(replies);
+    }
+
+    /// What the receiver got since this was asked last.
+    pub(crate) fn received(&self) -> Vec<Received> {
+        std::mem::take(&mut self.outside().received)
+    }
+
+    /// What was queued since this was asked last, and for how many seconds.
+    pub(crate) fn queued(&self) -> Vec<(DeliveryJob, i64)> {
+        std::mem::take(&mut self.outside().queued)
+    }
+
+    /// What was given up since this was asked last.
+    pub(crate) fn buried(&self) -> Vec<DeliveryJob> {
+        std::mem::take(&mut self.outside().buried)
+    }
+
+    /// From now on the queues refuse everything.
+    pub(crate) fn no_queue(&self) {
+        self.outside().no_queue = true;
+    }
+
+    fn outside(&self) -> MutexGuard<'_, Outside> {
+        self.outside.lock().unwrap()
+    }
+}
+
+/// A message of the queue.
+pub(crate) fn message(id: &str, body: &str) -> SqsMessage {
+    let mut message = SqsMessage::default();
+    message.message_id = Some(id.to_owned());
+    message.body = Some(body.to_owned());
+    message
+}
+
+async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+async fn receive(
+    State(outside): State<Shared>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let mut outside = outside.lock().unwrap();
+    let header = |(name, value): (&HeaderName, &HeaderValue)| {
+        (name.to_string(), value.to_str().unwrap_or_default().to_owned())
+    };
+    outside.received.push(Received {
+        method: method.to_string(),
+        query: uri.query().unwrap_or_default().to_owned(),
+        headers: headers.iter().map(header).collect(),
+        body: String::from_utf8(body.to_vec()).unwrap(),
+    });
+    let reply = outside.replies.pop_front().unwrap_or_else(|| Reply::status(200, "ok"));
+    let mut response = (StatusCode::from_u16(reply.status).unwrap(), reply.body).into_response();
+    for (name, value) in reply.headers {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn queue(State(outside): State<Shared>, request: Bytes) -> (StatusCode, Json<Value>) {
+    let mut outside = outside.lock().unwrap();
+    if outside.no_queue {
+        return (StatusCode::BAD_REQUEST, Json(json!({ "__type": "com.amazonaws.sqs#AccessDenied" })));
+    }
+    let request: Value = serde_json::from_slice(&request).unwrap();
+    let job = DeliveryJob::from_body(request["MessageBody"].as_str().unwrap()).unwrap();
+    if request["QueueUrl"].as_str().unwrap().ends_with("/dead") {
+        outside.buried.push(job);
+    } else {
+        outside.queued.push((job, request["DelaySeconds"].as_i64().unwrap()));
+    }
+    (StatusCode::OK, Json(json!({ "MessageId": "1", "MD5OfMessageBody": "" })))
+}
