@@ -4,11 +4,11 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 /// A call to a metal worker's, of a customer with a plan and a joke in the labels.
-fn conversation() -> Json {
+fn conversation(event: &str) -> Json {
     json!({
         "id": "cnv_01JD9XQ4T0000000000000000A",
         "type": "outbound_phone_call",
-        "status": "started",
+        "status": if event == "phone_call:connection_requested" { "queued" } else { "started" },
         "agent_id": null,
         "phone_call": { "provider": "twilio", "to_number": "+14155550100", "from_number": "+4930901820" },
         "metadata": { "plan": "gold", "tries": "3", "with space": "yes", "map": "a map" },
@@ -22,7 +22,7 @@ fn evaluate(filter: &Filter, event: &str, data: &Json) -> Result<bool, FilterFai
         speech: if event.starts_with("speech:") { data } else { &Json::Null },
         message: &data["message"],
         function: &data["function"],
-        conversation: Lazy::new(conversation),
+        conversation: Lazy::new(|| conversation(event)),
     })
 }
 
