@@ -12,7 +12,7 @@ use sha1::Sha1;
 use switchboard_aws::store::Outcome;
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, EndedReason, Entry, Lease, Snapshot, Speaking, State},
+    conversations::{Conversation, EndedReason, JournalEntry, Lease, Snapshot, Speaking, State},
     costs::{Prices, Usage},
     events::EventName,
     ids::{AccountId, ConversationId},
@@ -81,7 +81,7 @@ async fn end_as_the_worker(table: &Table, id: ConversationId) -> Outcome {
         ended_at: ago(1),
         interrupted: false,
     };
-    let words = [Entry {
+    let words = [JournalEntry {
         at: ago(1),
         name: EventName::MessageSent,
         data: Value::Null,

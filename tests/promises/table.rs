@@ -60,7 +60,7 @@ impl Table {
                 }
             }
             if conversation.ended().is_some() {
-                return Err(switchboard_model::conversations::NotPossible);
+                return Err(switchboard_model::conversations::InvalidTransition);
             }
             Ok(Transition { conversation, events: vec![], messages: vec![] })
         });

@@ -4,8 +4,8 @@ use std::fmt;
 
 use switchboard_model::{
     credentials::{Credential, Provider},
+    egress_policy::{BadUrl, EgressPolicy},
     ids::{AccountId, CredentialId},
-    receivers::{BadUrl, Receivers},
     secrets::Secret,
     time::Timestamp,
 };
@@ -38,7 +38,7 @@ impl fmt::Debug for CreateCredential {
 
 impl CreateCredential {
     /// Reads the body.
-    pub fn parse(body: &Field<'_>, receivers: Receivers) -> Read<Self> {
+    pub fn parse(body: &Field<'_>, egress_policy: EgressPolicy) -> Read<Self> {
         let object = body.object()?;
         let names = Provider::ALL.map(|provider| (provider.as_str(), provider));
         let provider = object.required("provider", |field| field.choice(&names));
@@ -52,8 +52,9 @@ impl CreateCredential {
             field.fail("value_error", "Should be a region's name, such as westeurope")
         });
         let user_id = only_with(&object, "user_id", provider, Provider::Playht, visible);
-        let base_url =
-            only_with(&object, "base_url", provider, Provider::Openai, |field| base_url(field, receivers));
+        let base_url = only_with(&object, "base_url", provider, Provider::Openai, |field| {
+            base_url(field, egress_policy)
+        });
         Ok(Self {
             provider: provider?,
             api_key: api_key?,
@@ -98,9 +99,9 @@ fn visible(field: &Field<'_>) -> Read<String> {
     Ok(text)
 }
 
-fn base_url(field: &Field<'_>, receivers: Receivers) -> Read<String> {
+fn base_url(field: &Field<'_>, egress_policy: EgressPolicy) -> Read<String> {
     let text = visible(field)?;
-    match receivers.url(&text) {
+    match egress_policy.url(&text) {
         Ok(url) if url.query().is_none() && url.fragment().is_none() => Ok(text),
         Ok(_) => field.fail("value_error", "URL should have neither a query nor a fragment"),
         Err(bad @ BadUrl::Scheme(_)) => field.fail("url_scheme", bad.to_string()),
@@ -134,7 +135,7 @@ mod tests {
 
     fn parse(body: &Value) -> Result<CreateCredential, Vec<Value>> {
         let checks = Checks::default();
-        let read = CreateCredential::parse(&Field::body(body, &checks), Receivers::PublicOnly).ok();
+        let read = CreateCredential::parse(&Field::body(body, &checks), EgressPolicy::PublicOnly).ok();
         read.ok_or_else(|| {
             checks.into_errors().into_iter().map(|error| json!([error.loc[1..], error.kind])).collect()
         })

@@ -5,7 +5,7 @@ use crate::{
     validation::{Field, Read, Reference},
 };
 use switchboard_model::phone_numbers::{E164, PhoneNumber};
-use switchboard_model::{agents::Webhook, events::EventName, receivers::Receivers, secrets::Secret};
+use switchboard_model::{agents::Webhook, egress_policy::EgressPolicy, events::EventName, secrets::Secret};
 
 /// The most numbers on sale that one answer lists, and how many unless told otherwise.
 pub const MAX_ON_SALE: i64 = 100;
@@ -99,7 +99,7 @@ impl ImportNumber {
 /// A number, changed by the body of `PATCH /phone_numbers/{phone_number}`: a member that is present
 /// has its new value, null takes it away, an absent one stays as it is. The agent it names is to be
 /// looked up.
-pub fn patched(number: &PhoneNumber, body: &Field<'_>, receivers: Receivers) -> Read<PhoneNumber> {
+pub fn patched(number: &PhoneNumber, body: &Field<'_>, egress_policy: EgressPolicy) -> Read<PhoneNumber> {
     let object = body.object()?;
     let inbound_agent_id = match object.member("inbound_agent_id") {
         None => Ok(number.inbound_agent_id),
@@ -111,15 +111,15 @@ pub fn patched(number: &PhoneNumber, body: &Field<'_>, receivers: Receivers) -> 
     };
     let webhooks = match object.member("webhooks") {
         None => Ok(number.webhooks.clone()),
-        Some(_) => object.or("webhooks", vec![], |field| webhooks(field, receivers)),
+        Some(_) => object.or("webhooks", vec![], |field| webhooks(field, egress_policy)),
     };
     Ok(PhoneNumber { inbound_agent_id: inbound_agent_id?, webhooks: webhooks?, ..number.clone() })
 }
 
-fn webhooks(field: &Field<'_>, receivers: Receivers) -> Read<Vec<Webhook>> {
+fn webhooks(field: &Field<'_>, egress_policy: EgressPolicy) -> Read<Vec<Webhook>> {
     const EVENTS: [(&str, EventName); 1] =
         [(EventName::ConnectionRequested.as_str(), EventName::ConnectionRequested)];
-    let read = agents::webhooks(field, &EVENTS, receivers);
+    let read = agents::webhooks(field, &EVENTS, egress_policy);
     if field.value().as_array().is_some_and(|webhooks| webhooks.len() > MAX_WEBHOOKS) {
         return field.fail("too_long", format!("A number should have at most {MAX_WEBHOOKS} webhooks"));
     }
@@ -201,12 +201,12 @@ mod tests {
         let webhook = json!({ "events": ["phone_call:connection_requested"], "url": "https://a.example", "method": "POST" });
         let agent = "agt_01JD9XQ4T0000000000000000A";
         let body = json!({ "inbound_agent_id": agent, "webhooks": [webhook] });
-        let changed = patched(&number(), &Field::body(&body, &checks), Receivers::PublicOnly).unwrap();
+        let changed = patched(&number(), &Field::body(&body, &checks), EgressPolicy::PublicOnly).unwrap();
         assert_eq!(checks.references().len(), 1);
         assert_eq!((changed.inbound_agent_id, changed.webhooks.len()), (Some(agent.parse().unwrap()), 1));
         let patch = |body: Value| {
             let checks = Checks::default();
-            patched(&changed, &Field::body(&body, &checks), Receivers::PublicOnly).unwrap()
+            patched(&changed, &Field::body(&body, &checks), EgressPolicy::PublicOnly).unwrap()
         };
         assert_eq!(patch(json!({})), changed);
         let cleared = patch(json!({ "inbound_agent_id": null, "webhooks": null }));
@@ -225,10 +225,10 @@ mod tests {
             [["webhooks", 0, "url"], "url_scheme"],
             [["webhooks", 0, "method"], "enum"]
         ]);
-        assert_eq!(errors_of(&body, |field| patched(&number(), field, Receivers::PublicOnly)), errors);
+        assert_eq!(errors_of(&body, |field| patched(&number(), field, EgressPolicy::PublicOnly)), errors);
         let webhook = json!({ "events": ["phone_call:connection_requested"], "url": "https://a.example", "method": "GET" });
         let body = json!({ "webhooks": vec![webhook; 11] });
-        let errors = errors_of(&body, |field| patched(&number(), field, Receivers::PublicOnly));
+        let errors = errors_of(&body, |field| patched(&number(), field, EgressPolicy::PublicOnly));
         assert_eq!(errors, json!([[["webhooks"], "too_long"]]));
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::agents;
 use crate::validation::{Field, Object, Read, Reference};
-use switchboard_model::{agents::AgentConfig, ids::AgentId, phone_numbers::E164, receivers::Receivers};
+use switchboard_model::{
+    agents::AgentConfig, egress_policy::EgressPolicy, ids::AgentId, phone_numbers::E164,
+};
 
 /// The body of `POST /conversations/create_phone_call`.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,20 +29,20 @@ pub enum ChosenAgent {
 impl ChosenAgent {
     /// Reads what a phone number's webhook answers about a call that comes in; none if it chooses nobody. All
     /// that it names is to be looked up.
-    pub fn parse(answer: &Field<'_>, receivers: Receivers) -> Read<Option<Self>> {
+    pub fn parse(answer: &Field<'_>, egress_policy: EgressPolicy) -> Read<Option<Self>> {
         if answer.value().is_null() {
             return Ok(None);
         }
-        Self::of(&answer.object()?, receivers)
+        Self::of(&answer.object()?, egress_policy)
     }
 
-    fn of(object: &Object<'_>, receivers: Receivers) -> Read<Option<Self>> {
+    fn of(object: &Object<'_>, egress_policy: EgressPolicy) -> Read<Option<Self>> {
         let agent_id = object.optional("agent_id", |field| {
             let id = field.id()?;
             field.refer(Reference::Agent(id));
             Ok(id)
         });
-        let agent_config = object.optional("agent_config", |field| agents::parse(field, receivers));
+        let agent_config = object.optional("agent_config", |field| agents::parse(field, egress_policy));
         Ok(match (agent_id?, agent_config?) {
             (_, Some(config)) => Some(Self::Given(Box::new(config))),
             (Some(id), None) => Some(Self::Stored(id)),
@@ -53,7 +55,7 @@ impl CreatePhoneCall {
     /// Reads the body. All that it names is noted in the field's
     /// [`Checks`](crate::validation::Checks): the number, the agent and the credentials are to be
     /// looked up, whatever else is wrong.
-    pub fn parse(body: &Field<'_>, receivers: Receivers) -> Read<Self> {
+    pub fn parse(body: &Field<'_>, egress_policy: EgressPolicy) -> Read<Self> {
         let object = body.object()?;
         let from_number = object.required("from_number", |field| {
             let number: E164 = field.parsed()?;
@@ -65,7 +67,7 @@ impl CreatePhoneCall {
             field.refer(Reference::Destination(number.clone()));
             Ok(number)
         });
-        let agent = match ChosenAgent::of(&object, receivers)? {
+        let agent = match ChosenAgent::of(&object, egress_policy)? {
             Some(agent) => Ok(agent),
             None => object.missing("agent_config", "Either agent_config or agent_id is required"),
         };
@@ -82,7 +84,7 @@ mod tests {
 
     fn parse(body: &Value) -> (Option<CreatePhoneCall>, Vec<String>, usize) {
         let checks = Checks::default();
-        let call = CreatePhoneCall::parse(&Field::body(body, &checks), Receivers::PublicOnly).ok();
+        let call = CreatePhoneCall::parse(&Field::body(body, &checks), EgressPolicy::PublicOnly).ok();
         let references = checks.references().len();
         let errors = checks.into_errors().into_iter().map(|error| {
             let loc: Vec<_> = error
@@ -162,7 +164,7 @@ mod tests {
     fn a_webhook_chooses_an_agent_or_nobody() {
         let chosen = |answer: &Value| {
             let checks = Checks::default();
-            let read = ChosenAgent::parse(&Field::body(answer, &checks), Receivers::PublicOnly);
+            let read = ChosenAgent::parse(&Field::body(answer, &checks), EgressPolicy::PublicOnly);
             (read.ok(), checks.references().len())
         };
         for nobody in [json!(null), json!({}), json!({ "agent_id": null }), json!({ "unknown": 1 })] {

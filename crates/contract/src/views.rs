@@ -21,7 +21,7 @@ use switchboard_model::{
     conversations::{Conversation, ConversationType, EndedReason, PhoneCallView, Snapshot, Status},
     costs::{CharacterCost, CostBreakdown, TimedCost, TokenCost},
     deliveries::{Attempt, Delivery, DeliveryStatus},
-    events::{Asked, Event, EventName},
+    events::{Event, EventName, NumberWebhookCall},
     ids::{AccountId, AgentId, ConversationId, EventId},
     messages::Message,
     time::Timestamp,
@@ -157,7 +157,7 @@ pub struct DeliveryView {
 
 impl DeliveryView {
     /// A phone number's webhook is asked once.
-    fn asked(Asked { webhook, url, method, attempt }: Asked) -> Self {
+    fn asked(NumberWebhookCall { webhook, url, method, attempt }: NumberWebhookCall) -> Self {
         let status = if attempt.delivered() { DeliveryStatus::Delivered } else { DeliveryStatus::Failed };
         let (phone_number, next_attempt_at) = (true, None);
         Self { webhook, phone_number, url, method, status, next_attempt_at, attempts: vec![attempt] }

@@ -2,7 +2,7 @@
 //!
 //! Whoever learns something (the dialer, a callback, the worker) reads the [`Conversation`], asks
 //! for the matching transition here and writes the [`Transition`] in one conditional transaction.
-//! A transition that is not possible any more is [`NotPossible`]: a callback that came twice or
+//! A transition that is not possible any more is [`InvalidTransition`]: a callback that came twice or
 //! late changes nothing. Every transition that is possible is listed in `transitions.rs`.
 
 mod lease;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::lease::{Lease, Speaking};
 pub use self::summary::{PhoneCallView, summary, summary_at};
-pub use self::transitions::{Entry, NotPossible, RejectReason, Transition};
+pub use self::transitions::{InvalidTransition, JournalEntry, RejectReason, Transition};
 use crate::{
     agents::AgentConfig,
     costs::{CostBreakdown, Usage},
@@ -149,7 +149,7 @@ pub struct PhoneCall {
 
 /// What other parties learnt while the worker holds the conversation; the worker reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notes {
+pub struct WorkerSignals {
     /// When somebody asked for the end.
     pub end_requested_at: Option<Timestamp>,
     /// When the carrier said that the call was over.
@@ -192,7 +192,7 @@ pub struct Conversation {
     /// How often the call was connected to another worker.
     pub resumes: u32,
     /// What others learnt while it was live.
-    pub notes: Notes,
+    pub notes: WorkerSignals,
     /// What the providers did so far.
     pub usage: Usage,
     /// Which filters failed so far, by whose they are: each is noted once.
@@ -240,7 +240,7 @@ impl Conversation {
             carrier_call_id: None,
             media_token_sha256: None,
             resumes: 0,
-            notes: Notes::default(),
+            notes: WorkerSignals::default(),
             usage: Usage::default(),
             failed_filters: BTreeSet::new(),
             next_sequence: 1,

@@ -108,7 +108,7 @@ pub struct Event {
     pub synchronous: Option<usize>,
     /// The phone number's webhooks that were asked what becomes of the call that comes in. For the log alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub asked: Vec<Asked>,
+    pub asked: Vec<NumberWebhookCall>,
     /// What went wrong on the way to it or when it was matched, such as a provider or a filter that failed. For
     /// the log alone: never delivered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -117,7 +117,7 @@ pub struct Event {
 
 /// A webhook of a phone number that was asked about a call that comes in, before its event was stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct NumberWebhookCall {
     /// Its place in the number's list, from 0.
     pub webhook: usize,
     /// Where it was sent.
@@ -130,7 +130,7 @@ pub struct Asked {
 
 /// An event about to be stored, and what it happens to: what filters are evaluated against.
 #[derive(Clone, Copy)]
-pub struct Scope<'a> {
+pub struct EventContext<'a> {
     /// The conversation, after the change.
     pub conversation: &'a Conversation,
     /// Its agent.
@@ -143,7 +143,7 @@ pub struct Scope<'a> {
 
 /// Who is concerned by an event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Matches {
+pub struct Recipients {
     /// The agent's webhooks that asked for it, by their place in the list.
     pub webhooks: Vec<usize>,
     /// A hook hangs up.
@@ -161,7 +161,7 @@ pub struct FailedFilter {
     pub note: String,
 }
 
-impl Matches {
+impl Recipients {
     /// Whether the event is worth storing: only a `conversation:duration` that concerns nobody is not.
     #[must_use]
     pub fn stores(&self, name: EventName) -> bool {
@@ -171,8 +171,8 @@ impl Matches {
 
 /// Which webhooks and hooks an event matches.
 #[must_use]
-pub fn matching(scope: &Scope<'_>) -> Matches {
-    let Scope { conversation, agent, name, data } = *scope;
+pub fn matching(scope: &EventContext<'_>) -> Recipients {
+    let EventContext { conversation, agent, name, data } = *scope;
     let variables = Variables {
         event: name.as_str(),
         duration: &data["duration"],
@@ -207,7 +207,7 @@ pub fn matching(scope: &Scope<'_>) -> Matches {
         let concerned = hook.events.contains(&scope.name) && hook.instructions.contains(&Instruction::HangUp);
         hangs_up |= concerned && holds(hook.filter.as_ref(), "hooks", place);
     }
-    Matches { webhooks, hangs_up, failures }
+    Recipients { webhooks, hangs_up, failures }
 }
 
 #[cfg(test)]
@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn matched(agent: &AgentConfig, name: EventName, data: &Value) -> (Vec<usize>, bool, usize, bool) {
-        let scope = Scope { conversation: &conversation(), agent, name, data };
+        let scope = EventContext { conversation: &conversation(), agent, name, data };
         let matches = matching(&scope);
         let stored = matches.stores(name);
         (matches.webhooks, matches.hangs_up, matches.failures.len(), stored)

@@ -16,7 +16,8 @@ use serde_json::Value;
 
 use crate::{
     conversations::{
-        EndedReason, Entry, Lease, MAX_RESUMES, NotPossible, RejectReason, Snapshot, State, Transition,
+        EndedReason, InvalidTransition, JournalEntry, Lease, MAX_RESUMES, RejectReason, Snapshot, State,
+        Transition,
     },
     costs::Prices,
     events::EventName,
@@ -122,7 +123,7 @@ impl Case<'_> {
                 hang_up: matches!(carrier, Carrier::Rings | Carrier::Talks { .. }),
                 change: Box::new(change),
             },
-            Err(NotPossible) => Verdict::Nothing,
+            Err(InvalidTransition) => Verdict::Nothing,
         }
     }
 
@@ -138,10 +139,10 @@ impl Case<'_> {
         [conversation.due_at(), held_until].into_iter().flatten().min()
     }
 
-    fn end(&self, carrier: &Carrier, now: Timestamp) -> Result<Transition, NotPossible> {
+    fn end(&self, carrier: &Carrier, now: Timestamp) -> Result<Transition, InvalidTransition> {
         let Snapshot { conversation, agent } = self.snapshot;
         let rejected = |reason| conversation.rejected(agent, reason, self.prices, now);
-        let end = |reason, words: &[Entry]| {
+        let end = |reason, words: &[JournalEntry]| {
             let end = conversation.end(agent, reason, words, &conversation.usage, self.prices, now)?;
             Ok(end.over_since(agent, self.prices, self.over_at(carrier, now)))
         };
@@ -167,7 +168,7 @@ impl Case<'_> {
                 _ => end(EndedReason::Unknown, &[]),
             },
             State::Started { .. } => end(self.reason(), self.last_words().as_slice()),
-            State::Ended { .. } => Err(NotPossible),
+            State::Ended { .. } => Err(InvalidTransition),
         }
     }
 
@@ -208,7 +209,7 @@ impl Case<'_> {
     }
 
     /// What the agent was saying when its worker was last heard of, unless it is stored already.
-    fn last_words(&self) -> Option<Entry> {
+    fn last_words(&self) -> Option<JournalEntry> {
         let lease = self.lease?;
         let speaking = lease.speaking.as_ref().filter(|speaking| !speaking.heard.is_empty())?;
         let is_stored =
@@ -224,7 +225,7 @@ impl Case<'_> {
             ended_at: at,
             interrupted: true,
         };
-        Some(Entry {
+        Some(JournalEntry {
             at,
             name: EventName::MessageSent,
             data: Value::Null,
@@ -242,14 +243,14 @@ pub fn end_answered(
     answered_at: Timestamp,
     reason: EndedReason,
     now: Timestamp,
-) -> Result<Transition, NotPossible> {
+) -> Result<Transition, InvalidTransition> {
     let Snapshot { conversation, agent } = snapshot;
     let first = match conversation.state {
         State::Dialing { .. } | State::Ringing { .. } => {
             Some(conversation.answered(agent, carrier_call_id, answered_at)?)
         }
         State::Answered { .. } => None,
-        _ => return Err(NotPossible),
+        _ => return Err(InvalidTransition),
     };
     let answered = first.as_ref().map_or(conversation, |first| &first.conversation);
     let end = answered.end(agent, reason, &[], &answered.usage, &Prices::default(), now)?;

@@ -2,7 +2,7 @@
 
 use switchboard_model::{
     credentials::{OpenCredential, Provider},
-    receivers::{BadUrl, Receivers},
+    egress_policy::{BadUrl, EgressPolicy},
 };
 
 use crate::{Providers, egress};
@@ -28,7 +28,7 @@ impl Providers {
     pub fn with_credential(
         &self,
         own: &OpenCredential,
-        receivers: Receivers,
+        egress_policy: EgressPolicy,
     ) -> Result<Self, UnusableCredential> {
         let mut providers = self.clone();
         match own.credential.provider {
@@ -37,8 +37,8 @@ impl Providers {
             other => return Err(UnusableCredential::NoAdapter(other.as_str())),
         }
         if let Some(base_url) = &own.credential.base_url {
-            providers.endpoints.openai = receivers.url(base_url)?;
-            providers.http = egress::guarded_client(receivers);
+            providers.endpoints.openai = egress_policy.url(base_url)?;
+            providers.http = egress::guarded_client(egress_policy);
         }
         Ok(providers)
     }

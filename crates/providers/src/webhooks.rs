@@ -1,7 +1,7 @@
 //! Calls customers' endpoints: one request, one answer.
 //!
 //! What is sent and whether it is sent again is decided elsewhere. Where a URL may lead is decided by
-//! [`switchboard_model::receivers`] and held by the connector (`egress/guard.rs`).
+//! [`switchboard_model::egress_policy`] and held by the connector (`egress/guard.rs`).
 
 use std::{error, fmt, io, time::Duration};
 
@@ -10,7 +10,7 @@ use switchboard_contract::{payload::Payload, signature};
 use switchboard_model::{
     agents::Webhook,
     deliveries::{self, Attempt},
-    receivers::{BadUrl, Receivers},
+    egress_policy::{BadUrl, EgressPolicy},
     time::Timestamp,
 };
 use tokio::time::{Instant, timeout};
@@ -38,7 +38,7 @@ const RESERVED: [&str; 13] = [
 /// Calls customers' endpoints. Every request has a connection of its own.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    receivers: Receivers,
+    egress_policy: EgressPolicy,
     http: reqwest::Client,
 }
 
@@ -107,18 +107,18 @@ impl fmt::Debug for Answer {
 impl Sender {
     /// A sender that calls such receivers and no others.
     #[must_use]
-    pub fn new(receivers: Receivers) -> Self {
-        Self::with(receivers, egress::guarded_client(receivers))
+    pub fn new(egress_policy: EgressPolicy) -> Self {
+        Self::with(egress_policy, egress::guarded_client(egress_policy))
     }
 
     /// Which receivers it calls.
     #[must_use]
-    pub fn receivers(&self) -> Receivers {
-        self.receivers
+    pub fn egress_policy(&self) -> EgressPolicy {
+        self.egress_policy
     }
 
-    fn with(receivers: Receivers, http: reqwest::Client) -> Self {
-        Self { receivers, http }
+    fn with(egress_policy: EgressPolicy, http: reqwest::Client) -> Self {
+        Self { egress_policy, http }
     }
 
     /// Signs and sends an event once. The answer, if there was one, comes with what is kept of the attempt:
@@ -138,7 +138,7 @@ impl Sender {
     }
 
     async fn answer(&self, request: &Request<'_>) -> Result<Answer, SendError> {
-        let mut url = self.receivers.url(&request.webhook.url)?;
+        let mut url = self.egress_policy.url(&request.webhook.url)?;
         let signed = request.payload.signed(&request.webhook.url);
         let headers = headers(request, &signed)?;
         let sending = match request.payload {

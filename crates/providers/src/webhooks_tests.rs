@@ -60,8 +60,8 @@ fn answering<const N: usize>(answers: [&[&str]; N]) -> (Lookup, Arc<Mutex<VecDeq
     (lookup, left)
 }
 
-fn resolving(receivers: Receivers, lookup: Lookup) -> Sender {
-    Sender::with(receivers, guarded(receivers, trusting_the_test(), lookup))
+fn resolving(egress_policy: EgressPolicy, lookup: Lookup) -> Sender {
+    Sender::with(egress_policy, guarded(egress_policy, trusting_the_test(), lookup))
 }
 
 /// A server on loopback that must not be called.
@@ -138,7 +138,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
 #[tokio::test]
 async fn no_byte_goes_to_a_url_that_is_private_in_any_notation() {
     let closed = Closed::new();
-    let (sender, port) = (Sender::new(Receivers::PublicOnly), closed.port());
+    let (sender, port) = (Sender::new(EgressPolicy::PublicOnly), closed.port());
     for host in [
         "127.0.0.1",
         "127.1",
@@ -166,14 +166,14 @@ async fn no_byte_goes_to_a_url_that_is_private_in_any_notation() {
     assert!(!closed.was_called());
     // The same server is called where it may be, so silence above means something.
     let url = format!("http://127.0.0.1:{port}/hook");
-    let sent = Sender::new(Receivers::Local).post_within(SHORT, &url).await;
+    let sent = Sender::new(EgressPolicy::Local).post_within(SHORT, &url).await;
     assert_eq!(sent, Err(SendError::TimedOut(SHORT)));
     assert!(closed.was_called());
 }
 
 #[tokio::test]
 async fn local_mode_reaches_this_machine_and_nothing_else_that_is_private() {
-    let sender = Sender::new(Receivers::Local);
+    let sender = Sender::new(EgressPolicy::Local);
     for host in ["10.0.0.1", "192.168.0.1", "169.254.169.254", "[fe80::1]", "[::ffff:127.0.0.1]", "0.0.0.0"] {
         let sent = sender.post(&format!("http://{host}/hook")).await;
         assert_eq!(sent, Err(BadUrl::NotPublic.into()), "{host}");
@@ -202,12 +202,12 @@ async fn no_byte_goes_to_a_name_that_leads_to_private_addresses_only() {
     for address in private {
         let (lookup, _) = answering([&[address]]);
         let url = format!("https://example.com:{}/hook", closed.port());
-        let sent = resolving(Receivers::PublicOnly, lookup).post(&url).await;
+        let sent = resolving(EgressPolicy::PublicOnly, lookup).post(&url).await;
         assert_eq!(sent, Err(BadUrl::NotPublic.into()), "{address}");
     }
     let (lookup, left) = answering([&private[..]]);
     let url = format!("https://example.com:{}/hook", closed.port());
-    let sent = resolving(Receivers::PublicOnly, lookup).post(&url).await;
+    let sent = resolving(EgressPolicy::PublicOnly, lookup).post(&url).await;
     assert_eq!(sent, Err(BadUrl::NotPublic.into()));
     assert!(left.lock().unwrap().is_empty(), "the name was looked up");
     assert!(!closed.was_called());
@@ -218,8 +218,8 @@ async fn a_name_that_changes_its_address_is_judged_by_the_one_it_is_connected_to
     // To whoever asks first it is public; the connection is opened with the next answer.
     let closed = Closed::new();
     let (lookup, left) = answering([&["93.184.215.14"], &["127.0.0.1"]]);
-    assert!(Receivers::PublicOnly.admit(lookup("example.com".into()).await.unwrap()[0].ip()));
-    let sender = resolving(Receivers::PublicOnly, lookup);
+    assert!(EgressPolicy::PublicOnly.admit(lookup("example.com".into()).await.unwrap()[0].ip()));
+    let sender = resolving(EgressPolicy::PublicOnly, lookup);
     let sent = sender.post(&format!("https://example.com:{}/hook", closed.port())).await;
     assert_eq!(sent, Err(BadUrl::NotPublic.into()));
     assert!(left.lock().unwrap().is_empty() && !closed.was_called());
@@ -227,7 +227,7 @@ async fn a_name_that_changes_its_address_is_judged_by_the_one_it_is_connected_to
     // One look-up serves the check and the connection, and each request has its own.
     let receiver = Receiver::answering(OK).await;
     let (lookup, left) = answering([&["127.0.0.1"], &["10.0.0.1"], &["127.0.0.1"]]);
-    let sender = resolving(Receivers::Local, lookup);
+    let sender = resolving(EgressPolicy::Local, lookup);
     let url = format!("http://example.com:{}/hook", receiver.address.port());
     assert_eq!(sender.post(&url).await.unwrap().status, 200);
     assert_eq!(left.lock().unwrap().len(), 2);
@@ -239,7 +239,7 @@ async fn a_name_that_changes_its_address_is_judged_by_the_one_it_is_connected_to
 
 #[tokio::test]
 async fn https_needs_a_certificate_that_is_trusted_and_of_this_name() {
-    let trusting = |addresses: [&[&str]; 1]| resolving(Receivers::Local, answering(addresses).0);
+    let trusting = |addresses: [&[&str]; 1]| resolving(EgressPolicy::Local, answering(addresses).0);
     let (address, thread) = serve_once(answer_http);
     let url = format!("https://localhost:{}/hook", address.port());
     assert_eq!(trusting([&["127.0.0.1"]]).post(&url).await.unwrap().body, b"hi");
@@ -254,7 +254,7 @@ async fn https_needs_a_certificate_that_is_trusted_and_of_this_name() {
 
     let (address, thread) = serve_once(answer_http);
     let url = format!("https://localhost:{}/hook", address.port());
-    let sent = Sender::new(Receivers::Local).post(&url).await;
+    let sent = Sender::new(EgressPolicy::Local).post(&url).await;
     assert_eq!(sent, Err(SendError::Tls("invalid peer certificate: UnknownIssuer".to_owned())));
     thread.join().unwrap();
 }
@@ -267,7 +267,7 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
         closed.port()
     );
     let receiver = Receiver::answering(location.leak()).await;
-    let answer = Sender::new(Receivers::Local).post(&receiver.url()).await.unwrap();
+    let answer = Sender::new(EgressPolicy::Local).post(&receiver.url()).await.unwrap();
     assert_eq!(answer.status, 302);
     assert!(!closed.was_called());
 }
@@ -288,7 +288,7 @@ async fn of_a_huge_answer_16_kib_are_read_and_the_connection_ends() {
         }
     })
     .await;
-    let answer = Sender::new(Receivers::Local).post(&receiver.url()).await.unwrap();
+    let answer = Sender::new(EgressPolicy::Local).post(&receiver.url()).await.unwrap();
     assert_eq!((answer.status, answer.body.len()), (200, 16 * 1024));
     // What fits into the buffers of two sockets.
     let written = timeout(PATIENT, written).await.unwrap().unwrap();
@@ -305,7 +305,7 @@ async fn an_answer_that_drips_or_never_comes_ends_with_the_time() {
     })
     .await;
     let silent = Receiver::new(async |_socket| std::future::pending().await).await;
-    let sender = Sender::new(Receivers::Local);
+    let sender = Sender::new(EgressPolicy::Local);
     for receiver in [&dripping, &silent] {
         let sent = sender.post_within(SHORT, &receiver.url()).await;
         assert_eq!(sent, Err(SendError::TimedOut(SHORT)));
@@ -333,7 +333,7 @@ async fn our_headers_win_and_those_of_the_connection_are_not_the_customers() {
     ];
     let own = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let webhook = Webhook { headers: Some(own), ..webhook(&format!("{}?own=1", receiver.url())) };
-    let sender = Sender::new(Receivers::Local);
+    let sender = Sender::new(EgressPolicy::Local);
     sender.answer(&post(&webhook)).await.unwrap();
     let payload = &Payload::Query("event=a+b&id=1".to_owned());
     sender.answer(&Request { payload, ..post(&webhook) }).await.unwrap();
@@ -364,7 +364,7 @@ async fn our_headers_win_and_those_of_the_connection_are_not_the_customers() {
 
 #[tokio::test]
 async fn what_went_wrong_is_said_without_an_address() {
-    let sender = Sender::new(Receivers::Local);
+    let sender = Sender::new(EgressPolicy::Local);
     let reserved = TcpSocket::new_v4().unwrap();
     reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let nowhere = format!("http://{}/", reserved.local_addr().unwrap());
@@ -387,7 +387,7 @@ async fn an_event_is_signed_as_it_is_sent_and_the_attempt_says_what_came_of_it()
     let receiver = Receiver::answering(echo).await;
     let headers = Some([("authorization".to_owned(), "Bearer 123456789".to_owned())].into());
     let webhook = Webhook { headers, ..webhook(&format!("{}?own='1'&b=%20", receiver.url())) };
-    let sender = Sender::new(Receivers::Local);
+    let sender = Sender::new(EgressPolicy::Local);
     for payload in [Payload::Json("{}".to_owned()), Payload::Query("event=a+b&c=%27".to_owned())] {
         let (attempt, answer) = sender.send(Request { payload: &payload, ..post(&webhook) }).await;
         assert_eq!((attempt.at.as_millis(), attempt.status), (1_700_000_000_999, Some(429)));

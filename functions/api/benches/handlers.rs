@@ -16,9 +16,9 @@ use switchboard_aws::{recordings::Recordings, sealing, store::testing};
 use switchboard_model::{
     accounts::{Account, Token},
     costs::Prices,
+    egress_policy::EgressPolicy,
     ids::{AccountId, PhoneNumberId},
     phone_numbers::PhoneNumber,
-    receivers::Receivers,
 };
 use switchboard_providers::{
     Providers, egress,
@@ -113,7 +113,7 @@ async fn api() -> Router {
         numbers: Numbers::new(&providers),
         prices: Prices::default(),
         public_url: "https://api.example.com".to_owned(),
-        receivers: Receivers::PublicOnly,
+        egress_policy: EgressPolicy::PublicOnly,
         retention: Duration::from_hours(90 * 24),
         now: system::now,
         random: system::random_u128,

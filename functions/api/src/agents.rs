@@ -24,7 +24,7 @@ pub(crate) async fn create(
     fresh: Fresh,
     JsonBody(body): JsonBody,
 ) -> Result<Json<AgentView>, ApiError> {
-    let checked = Checked::read(&body, |field| switchboard_contract::agents::parse(field, api.receivers));
+    let checked = Checked::read(&body, |field| switchboard_contract::agents::parse(field, api.egress_policy));
     let (config, _) = references::look_up(&api, account, checked).await?;
     let agent = Agent::new(AgentId::of_request(fresh.id), account, config, (api.now)());
     match api.store.create_agent(&agent).await {
@@ -69,7 +69,7 @@ pub(crate) async fn update(
     JsonBody(body): JsonBody,
 ) -> Result<Json<AgentView>, ApiError> {
     let patched = |config: &AgentConfig| {
-        Checked::read(&body, |field| switchboard_contract::agents::patched(config, field, api.receivers))
+        Checked::read(&body, |field| switchboard_contract::agents::patched(config, field, api.egress_policy))
     };
     let before = api.store.agent(account, id).await?.ok_or(ApiError::NotFound)?;
     references::look_up(&api, account, patched(&before.config)).await?;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use switchboard_aws::{provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, store::Store};
-use switchboard_model::{costs::Prices, receivers::Receivers};
+use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
 use switchboard_providers::{
     Providers, egress,
     endpoints::Endpoints,
@@ -35,7 +35,7 @@ pub struct Config {
     pub retention: Duration,
     /// `ALLOW_HTTP_WEBHOOKS` (`true`; a stack on the developer's own machine, never a deployed one):
     /// whether webhooks may be on this machine, and `http://`.
-    pub receivers: Receivers,
+    pub egress_policy: EgressPolicy,
 }
 
 impl Config {
@@ -47,7 +47,7 @@ impl Config {
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
         let sealing_key = vars.required("SEALING_KEY_ID");
         let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
-        let receivers = vars.parsed("ALLOW_HTTP_WEBHOOKS", Receivers::PublicOnly);
+        let egress_policy = vars.parsed("ALLOW_HTTP_WEBHOOKS", EgressPolicy::PublicOnly);
         let days: u32 = vars.parsed("RETENTION_DAYS", 90);
         let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
             Ok(endpoints) => endpoints,
@@ -65,7 +65,7 @@ impl Config {
             endpoints,
             prices,
             retention,
-            receivers,
+            egress_policy,
         })
     }
 }
@@ -85,7 +85,7 @@ impl Api {
             numbers: Numbers::new(&providers),
             prices: config.prices,
             public_url: config.public_url,
-            receivers: config.receivers,
+            egress_policy: config.egress_policy,
             retention: config.retention,
             now: system::now,
             random: system::random_u128,
@@ -108,7 +108,7 @@ mod tests {
         ];
         let config = Config::from_vars(Vars::from(vars)).unwrap();
         assert_eq!(config.public_url, "https://api.example.com");
-        assert_eq!(config.receivers, Receivers::PublicOnly);
+        assert_eq!(config.egress_policy, EgressPolicy::PublicOnly);
         assert_eq!(config.retention, Duration::from_hours(90 * 24));
     }
 

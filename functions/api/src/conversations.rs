@@ -35,7 +35,7 @@ pub(crate) async fn create_phone_call(
     fresh: Fresh,
     JsonBody(body): JsonBody,
 ) -> Result<Json<ConversationView>, ApiError> {
-    let checked = Checked::read(&body, |field| CreatePhoneCall::parse(field, api.receivers));
+    let checked = Checked::read(&body, |field| CreatePhoneCall::parse(field, api.egress_policy));
     let (call, found) = references::look_up(&api, account, checked).await?;
     let (agent_id, agent): (Option<AgentId>, AgentConfig) = match (call.agent, found.agent) {
         (ChosenAgent::Given(agent), _) => (None, *agent),

@@ -22,7 +22,7 @@ pub(crate) async fn create(
     fresh: Fresh,
     JsonBody(body): JsonBody,
 ) -> Result<Json<CredentialView>, ApiError> {
-    let checked = Checked::read(&body, |field| CreateCredential::parse(field, api.receivers));
+    let checked = Checked::read(&body, |field| CreateCredential::parse(field, api.egress_policy));
     let new = checked.valid().map_err(ApiError::Invalid)?;
     let id = CredentialId::of_request(fresh.id);
     let sealed = api.sealer.seal((account, &id.to_string()), &new.api_key).await?;

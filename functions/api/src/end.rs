@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use switchboard_aws::store::{Outcome, StoreError};
 use switchboard_contract::views::ConversationView;
 use switchboard_model::{
-    conversations::{Conversation, EndedReason, NotPossible, Snapshot, State as Standing},
+    conversations::{Conversation, EndedReason, InvalidTransition, Snapshot, State as Standing},
     ids::{AccountId, ConversationId},
     sweep::{Carrier, Case, Verdict},
 };
@@ -58,7 +58,7 @@ impl Api {
         self.store
             .transition(account, id, |Snapshot { conversation, agent }| {
                 if let Standing::Started { .. } = conversation.state {
-                    return Err(NotPossible);
+                    return Err(InvalidTransition);
                 }
                 let usage = &conversation.usage;
                 conversation.end(agent, EndedReason::AgentEnded, &[], usage, &self.prices, now)

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use axum::{Router, middleware};
 use switchboard_aws::{recordings::Recordings, sealing::Sealer, store::Store};
-use switchboard_model::{costs::Prices, receivers::Receivers, time::Timestamp};
+use switchboard_model::{costs::Prices, egress_policy::EgressPolicy, time::Timestamp};
 use switchboard_providers::twilio::{Calls, Numbers};
 
 use self::errors::ApiError;
@@ -58,7 +58,7 @@ pub struct Api {
     /// The base URL of this API as the world sees it, without a slash at the end.
     pub public_url: String,
     /// Which webhooks are accepted.
-    pub receivers: Receivers,
+    pub egress_policy: EgressPolicy,
     /// How long a conversation is kept, from when it was asked for.
     pub retention: Duration,
     /// The clock.

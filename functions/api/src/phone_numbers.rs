@@ -160,7 +160,7 @@ pub(crate) async fn update(
 ) -> Result<Json<PhoneNumberView>, ApiError> {
     let patched = |number: &PhoneNumber| {
         Checked::read(&body, |field| {
-            switchboard_contract::phone_numbers::patched(number, field, api.receivers)
+            switchboard_contract::phone_numbers::patched(number, field, api.egress_policy)
         })
     };
     let before = api.store.phone_number(account, &number).await?.filter(PhoneNumber::is_owned);

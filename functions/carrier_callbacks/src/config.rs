@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use switchboard_aws::{clips::Clips, provider_keys::ProviderKeys, sealing::Sealer, store::Store};
-use switchboard_model::{costs::Prices, receivers::Receivers};
+use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
 use switchboard_providers::{
     Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls, webhooks::Sender,
 };
@@ -35,7 +35,7 @@ pub struct Config {
     pub retention: Duration,
     /// `ALLOW_HTTP_WEBHOOKS` (`true`; a stack on the developer's own machine, never a deployed one):
     /// whether webhooks may be on this machine, and `http://`.
-    pub receivers: Receivers,
+    pub egress_policy: EgressPolicy,
 }
 
 impl Config {
@@ -47,7 +47,7 @@ impl Config {
         let media_url = url(&mut vars, "MEDIA_URL", ["wss://", "ws://"]);
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
         let sealing_key = vars.required("SEALING_KEY_ID");
-        let receivers = vars.parsed("ALLOW_HTTP_WEBHOOKS", Receivers::PublicOnly);
+        let egress_policy = vars.parsed("ALLOW_HTTP_WEBHOOKS", EgressPolicy::PublicOnly);
         let days: u32 = vars.parsed("RETENTION_DAYS", 90);
         let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
         let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
@@ -67,7 +67,7 @@ impl Config {
             endpoints,
             prices,
             retention,
-            receivers,
+            egress_policy,
         })
     }
 }
@@ -94,8 +94,8 @@ impl Callbacks {
             calls: Calls::new(&providers),
             clips: Clips::new(&sdk, config.bucket),
             providers,
-            sender: Sender::new(config.receivers),
-            receivers: config.receivers,
+            sender: Sender::new(config.egress_policy),
+            egress_policy: config.egress_policy,
             retention: config.retention,
             auth_token,
             public_url: config.public_url,

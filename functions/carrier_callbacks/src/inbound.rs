@@ -24,7 +24,7 @@ use switchboard_model::{
     accounts::sha256_hex,
     agents::{Agent, AgentConfig, Webhook},
     conversations::{Conversation, RejectReason, Snapshot, State},
-    events::{self, Asked, Event, EventName, Scope},
+    events::{self, Event, EventContext, EventName, NumberWebhookCall},
     ids::{AccountId, AgentId, ConversationId, EventId},
     phone_numbers::PhoneNumber,
     time::Timestamp,
@@ -48,7 +48,7 @@ const ALL: Duration = Duration::from_secs(13);
 struct Choice {
     /// None: nobody, and the call is turned away.
     agent: Option<(Option<AgentId>, AgentConfig)>,
-    asked: Vec<Asked>,
+    asked: Vec<NumberWebhookCall>,
     notes: Vec<String>,
 }
 
@@ -145,7 +145,7 @@ impl Callbacks {
         let (name, data) = (EventName::ConnectionRequested, json!({ "phone_call": rings.phone_call }));
         // The number's webhooks, as if they were an agent's.
         let asks = AgentConfig { webhooks: number.webhooks.clone(), ..AgentConfig::default() };
-        let scope = Scope { conversation: rings, agent: &asks, name, data: &data };
+        let scope = EventContext { conversation: rings, agent: &asks, name, data: &data };
         let matches = events::matching(&scope);
         let mut notes: Vec<_> =
             matches.failures.into_iter().map(|failure| format!("the number's {}", failure.note)).collect();
@@ -160,7 +160,7 @@ impl Callbacks {
                 None => Err(attempt.answer.clone().unwrap_or_default()),
             };
             let (url, method) = (webhook.url.clone(), webhook.method);
-            asked.push(Asked { webhook: place, url, method, attempt });
+            asked.push(NumberWebhookCall { webhook: place, url, method, attempt });
             decided = decided.or(match said {
                 Ok(None) => None,
                 Ok(agent) => Some(agent),
@@ -224,7 +224,7 @@ impl Callbacks {
         };
         let (chosen, references, mut errors) = {
             let checks = Checks::default();
-            let chosen = ChosenAgent::parse(&Field::body(&body, &checks), self.receivers).ok();
+            let chosen = ChosenAgent::parse(&Field::body(&body, &checks), self.egress_policy).ok();
             (chosen, checks.references(), checks.into_errors())
         };
         let mut stored = None;

@@ -46,8 +46,8 @@ use switchboard_model::{
     accounts::sha256_hex,
     conversations::{Conversation, Snapshot, State as Standing},
     costs::Prices,
+    egress_policy::EgressPolicy,
     ids::{AccountId, ConversationId},
-    receivers::Receivers,
     sweep::{Carrier, Case, Verdict},
 };
 use switchboard_providers::{
@@ -93,7 +93,7 @@ pub struct Callbacks {
     /// To the customers' endpoints.
     pub sender: Sender,
     /// Which of them may be named.
-    pub receivers: Receivers,
+    pub egress_policy: EgressPolicy,
     /// How long a conversation is kept, from when it began.
     pub retention: Duration,
     /// The carrier account's, which signs.

@@ -27,7 +27,7 @@ impl Callbacks {
             switchboard_calls::clip_sets(agent),
             system::now(),
             |voice, own| {
-                let recorder = Recorder::new(&self.providers, self.receivers, voice, own, characters)?;
+                let recorder = Recorder::new(&self.providers, self.egress_policy, voice, own, characters)?;
                 Ok(move |text: &str| recorder.record(text))
             },
         );

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchboard_model::{
-    conversations::{EndedReason, NotPossible, RejectReason, Snapshot, State, Transition},
+    conversations::{EndedReason, InvalidTransition, RejectReason, Snapshot, State, Transition},
     costs::Prices,
     sweep::end_answered,
     time::Timestamp,
@@ -15,12 +15,12 @@ pub fn change(
     snapshot: &Snapshot,
     report: &StatusCallback,
     now: Timestamp,
-) -> Result<Transition, NotPossible> {
+) -> Result<Transition, InvalidTransition> {
     let Snapshot { conversation, agent } = snapshot;
     let call = report.call_sid.as_str();
     // A conversation is one call; what another one does is not its concern.
     if conversation.carrier_call_id.as_deref().is_some_and(|known| known != call) {
-        return Err(NotPossible);
+        return Err(InvalidTransition);
     }
     let rejected = |reason| conversation.rejected(agent, reason, &Prices::default(), now);
     match report.status {
@@ -32,7 +32,7 @@ pub fn change(
         CallStatus::Failed => rejected(RejectReason::Failed),
         CallStatus::Canceled => rejected(RejectReason::Canceled),
         CallStatus::Completed => completed(snapshot, report, now),
-        CallStatus::Unknown => Err(NotPossible),
+        CallStatus::Unknown => Err(InvalidTransition),
     }
 }
 
@@ -55,7 +55,7 @@ fn completed(
     snapshot: &Snapshot,
     report: &StatusCallback,
     now: Timestamp,
-) -> Result<Transition, NotPossible> {
+) -> Result<Transition, InvalidTransition> {
     let Snapshot { conversation, agent } = snapshot;
     let call = report.call_sid.as_str();
     let hung_up = |answered_at| end_answered(snapshot, call, answered_at, EndedReason::UserEnded, now);
@@ -73,7 +73,7 @@ fn completed(
         State::Queued | State::Dialing { .. } | State::Ringing { .. } => {
             conversation.rejected(agent, RejectReason::Failed, &Prices::default(), now)
         }
-        State::Ended { .. } => Err(NotPossible),
+        State::Ended { .. } => Err(InvalidTransition),
     }
 }
 

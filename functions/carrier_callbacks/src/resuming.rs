@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchboard_model::{
-    conversations::{EndedReason, Lease, NotPossible, Snapshot, State, Transition},
+    conversations::{EndedReason, InvalidTransition, Lease, Snapshot, State, Transition},
     sweep::end_answered,
     time::Timestamp,
 };
@@ -26,10 +26,10 @@ pub fn resume(
     call: &CallSid,
     token_sha256: &str,
     now: Timestamp,
-) -> Result<Transition, NotPossible> {
+) -> Result<Transition, InvalidTransition> {
     let conversation = &snapshot.conversation;
     if !is_of(snapshot, call) {
-        return Err(NotPossible);
+        return Err(InvalidTransition);
     }
     match conversation.state {
         State::Dialing { .. } | State::Ringing { .. } => {
@@ -39,7 +39,7 @@ pub fn resume(
             end_answered(snapshot, call.as_str(), answered_at, EndedReason::Unknown, now)
         }
         State::Started { .. } => conversation.resume(token_sha256.to_owned()),
-        State::Queued | State::Ended { .. } => Err(NotPossible),
+        State::Queued | State::Ended { .. } => Err(InvalidTransition),
     }
 }
 

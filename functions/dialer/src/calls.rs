@@ -12,7 +12,9 @@ use switchboard_aws::{
 };
 use switchboard_model::{
     accounts::sha256_hex,
-    conversations::{Conversation, NotPossible, QUEUED, RING, RejectReason, Snapshot, State, Transition},
+    conversations::{
+        Conversation, InvalidTransition, QUEUED, RING, RejectReason, Snapshot, State, Transition,
+    },
     costs::Prices,
     events::EventName,
     time::Timestamp,
@@ -263,7 +265,7 @@ impl Dialer {
     pub(crate) async fn change(
         &self,
         job: CallJob,
-        change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+        change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) -> Result<Outcome, StoreError> {
         self.store.transition(job.account_id, job.conversation_id, change).await
     }
@@ -281,10 +283,10 @@ async fn hang_up(calls: &Calls, job: CallJob, call: &CallSid) {
 }
 
 /// What happens to a call whose turn has come: it is marked as dialled, or it ends at once.
-fn mark(snapshot: &Snapshot, token_sha256: &str, now: Timestamp) -> Result<Transition, NotPossible> {
+fn mark(snapshot: &Snapshot, token_sha256: &str, now: Timestamp) -> Result<Transition, InvalidTransition> {
     let Snapshot { conversation, agent } = snapshot;
     if !matches!(conversation.state, State::Queued) || conversation.phone_call.is_none() {
-        return Err(NotPossible);
+        return Err(InvalidTransition);
     }
     if now.since(conversation.created_at) > QUEUED {
         return reject(snapshot, RejectReason::Failed, now);
@@ -295,7 +297,11 @@ fn mark(snapshot: &Snapshot, token_sha256: &str, now: Timestamp) -> Result<Trans
     conversation.dial(agent, token_sha256.to_owned(), now)
 }
 
-fn reject(snapshot: &Snapshot, reason: RejectReason, now: Timestamp) -> Result<Transition, NotPossible> {
+fn reject(
+    snapshot: &Snapshot,
+    reason: RejectReason,
+    now: Timestamp,
+) -> Result<Transition, InvalidTransition> {
     // It never began, so there are no minutes to be paid for at any price.
     snapshot.conversation.rejected(&snapshot.agent, reason, &Prices::default(), now)
 }

@@ -9,8 +9,8 @@ use std::{
 use switchboard_aws::queue::CallJob;
 use switchboard_model::{
     conversations::{Snapshot, State},
+    egress_policy::EgressPolicy,
     events::EventName,
-    receivers::Receivers,
 };
 use switchboard_providers::voices::Recorder;
 use switchboard_runtime as system;
@@ -44,7 +44,8 @@ impl Dialer {
             switchboard_calls::clip_sets(agent),
             system::now(),
             |voice, own| {
-                let recorder = Recorder::new(&self.providers, Receivers::PublicOnly, voice, own, characters)?;
+                let recorder =
+                    Recorder::new(&self.providers, EgressPolicy::PublicOnly, voice, own, characters)?;
                 Ok(move |text: &str| recorder.record(text))
             },
         );

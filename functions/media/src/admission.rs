@@ -9,7 +9,9 @@ use switchboard_aws::store::Outcome;
 use switchboard_dialogue::{Line, Resumed};
 use switchboard_model::{
     accounts::{Account, sha256_hex},
-    conversations::{Conversation, EndedReason, Entry, Lease, NotPossible, Snapshot, Speaking, State},
+    conversations::{
+        Conversation, EndedReason, InvalidTransition, JournalEntry, Lease, Snapshot, Speaking, State,
+    },
     events::EventName,
     messages::{Message, Role},
     time::Timestamp,
@@ -100,7 +102,7 @@ async fn admit(
     worker: &Worker,
     start: &StreamStart,
     address: Address,
-) -> Result<Option<(Admitted, Option<Entry>, Held)>, switchboard_aws::store::StoreError> {
+) -> Result<Option<(Admitted, Option<JournalEntry>, Held)>, switchboard_aws::store::StoreError> {
     let (began, began_at) = (Instant::now(), system::now());
     let token = sha256_hex(&start.token);
     // The lease is read before it is taken over.
@@ -126,7 +128,7 @@ async fn admit(
     let changed = worker.store.transition_taking(&lease, start.account, start.conversation, |snapshot| {
         let Snapshot { conversation, agent } = snapshot;
         if !invited(conversation) {
-            return Err(NotPossible);
+            return Err(InvalidTransition);
         }
         match conversation.state {
             State::Started { .. } => conversation.resumed(),
@@ -167,7 +169,7 @@ fn taken_over(
     left: Option<Lease>,
     elapsed: Duration,
     now: Timestamp,
-) -> (Option<Resumed>, Option<Entry>) {
+) -> (Option<Resumed>, Option<JournalEntry>) {
     let left = left.and_then(|lease| Some((lease.noted_at, lease.speaking?)));
     // The message may have been stored after it was noted for the last time.
     let left = left.filter(|(_, speaking)| {
@@ -189,7 +191,7 @@ fn taken_over(
             history.push(Line::Agent(heard.clone()));
             let message =
                 Message { role: Role::Agent, content: heard, started_at, ended_at: now, interrupted: true };
-            first_words = Some(Entry {
+            first_words = Some(JournalEntry {
                 at: now,
                 name: EventName::MessageSent,
                 data: Value::Null,

@@ -20,7 +20,7 @@ use futures_util::{StreamExt, stream::SelectAll};
 use switchboard_dialogue::{CallTime, Clause, Input, Output, Part, Settings};
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, EndedReason, Entry, Snapshot, Speaking},
+    conversations::{Conversation, EndedReason, JournalEntry, Snapshot, Speaking},
     costs::Usage,
     events::EventName,
     time::Timestamp,
@@ -191,7 +191,11 @@ impl<'a> Call<'a> {
     }
 
     /// Talks until the call is over for this worker.
-    pub(crate) async fn run(mut self, first_words: Option<Entry>, shutdown: &CancellationToken) -> Finished {
+    pub(crate) async fn run(
+        mut self,
+        first_words: Option<JournalEntry>,
+        shutdown: &CancellationToken,
+    ) -> Finished {
         let mut draining = false;
         // A hook may hang up on what happened before media flowed.
         let mut hangs_up = [EventName::Accepted, EventName::Started]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use switchboard_model::{costs::Prices, receivers::Receivers};
+use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
 use switchboard_providers::endpoints::Endpoints;
 use switchboard_runtime::{ConfigError, Vars};
 
@@ -30,7 +30,7 @@ pub struct Config {
     pub endpoints: Endpoints,
     /// `ALLOW_HTTP_WEBHOOKS` (`true`; a stack on the developer's own machine, never a deployed one):
     /// whether webhooks may be on this machine, and `http://`.
-    pub receivers: Receivers,
+    pub egress_policy: EgressPolicy,
 }
 
 impl Config {
@@ -42,7 +42,7 @@ impl Config {
         let listen = vars.parsed("LISTEN", SocketAddr::from(([0, 0, 0, 0], 8080)));
         let max_calls = vars.parsed("MAX_CALLS", MAX_CALLS);
         let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
-        let receivers = vars.parsed("ALLOW_HTTP_WEBHOOKS", Receivers::PublicOnly);
+        let egress_policy = vars.parsed("ALLOW_HTTP_WEBHOOKS", EgressPolicy::PublicOnly);
         let (table, bucket) = (vars.required("TABLE_NAME"), vars.required("RECORDINGS_BUCKET"));
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
         let sealing_key = vars.required("SEALING_KEY_ID");
@@ -60,7 +60,7 @@ impl Config {
             sealing_key,
             prices: Prices { agent_per_minute },
             endpoints,
-            receivers,
+            egress_policy,
         })
     }
 }
@@ -103,7 +103,7 @@ mod tests {
         ]);
         let config = Config::from_vars(vars).unwrap();
         assert_eq!((config.listen.port(), config.max_calls), (8080, MAX_CALLS));
-        assert_eq!(config.receivers, Receivers::PublicOnly);
+        assert_eq!(config.egress_policy, EgressPolicy::PublicOnly);
         assert_eq!(config.endpoints.deepgram.as_str(), "https://api.deepgram.com/");
     }
 }

@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 use switchboard_dialogue::{CallTime, Happening, ToolCall};
 use switchboard_model::{
-    conversations::Entry,
+    conversations::JournalEntry,
     events::EventName,
     messages::{Message, Role},
     time::Timestamp,
 };
 
 /// The entry for something that happened `now` in a call that began at `began_at`; none for what is no event.
-pub(crate) fn entry(happening: Happening, began_at: Timestamp, now: CallTime) -> Option<Entry> {
+pub(crate) fn entry(happening: Happening, began_at: Timestamp, now: CallTime) -> Option<JournalEntry> {
     let time = |at: CallTime| began_at.after(std::time::Duration::from_micros(at.0));
     let mut message = None;
     let (name, data) = match happening {
@@ -38,7 +38,7 @@ pub(crate) fn entry(happening: Happening, began_at: Timestamp, now: CallTime) ->
         Happening::Duration { seconds } => (EventName::Duration, json!({ "duration": seconds })),
         Happening::Late(_) => return None,
     };
-    Some(Entry { at: time(now), name, data, message, notes: vec![] })
+    Some(JournalEntry { at: time(now), name, data, message, notes: vec![] })
 }
 
 #[cfg(test)]

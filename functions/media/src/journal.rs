@@ -8,7 +8,7 @@ use std::time::Duration;
 use switchboard_aws::store::{Outcome, Store, StoreError};
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, EndedReason, Entry, NotPossible, Snapshot, Transition},
+    conversations::{Conversation, EndedReason, InvalidTransition, JournalEntry, Snapshot, Transition},
     costs::{Prices, Usage},
     deliveries::Delivery,
     events::{Event, EventName},
@@ -57,7 +57,7 @@ struct Writer {
 #[derive(Debug)]
 enum Item {
     /// What happened, what was used so far, and who waits for the event if it is a function call.
-    Happened(Entry, Usage, Option<oneshot::Sender<Event>>),
+    Happened(JournalEntry, Usage, Option<oneshot::Sender<Event>>),
     /// What became of a function call whose event is stored.
     Answered(Delivery),
 }
@@ -102,16 +102,16 @@ impl Journal {
         Self { items, last: end, task }
     }
 
-    /// Notes something that is stored ([`switchboard_model::events::Matches::stores`]), and what was used so far.
+    /// Notes something that is stored ([`switchboard_model::events::Recipients::stores`]), and what was used so far.
     /// Never waits; false when there is no room left, that is, when nothing could be stored for minutes.
     #[must_use]
-    pub(crate) fn note(&self, entry: Entry, usage: &Usage) -> bool {
+    pub(crate) fn note(&self, entry: JournalEntry, usage: &Usage) -> bool {
         self.take(Item::Happened(entry, usage.clone(), None))
     }
 
     /// Like [`note`](Self::note), of a function call; the event comes back once it is stored.
     #[must_use]
-    pub(crate) fn note_call(&self, entry: Entry, usage: &Usage) -> (bool, oneshot::Receiver<Event>) {
+    pub(crate) fn note_call(&self, entry: JournalEntry, usage: &Usage) -> (bool, oneshot::Receiver<Event>) {
         let (tell, stored) = oneshot::channel();
         (self.take(Item::Happened(entry, usage.clone(), Some(tell))), stored)
     }
@@ -166,7 +166,7 @@ async fn write(
                 .persist(|snapshot| {
                     // A write whose answer was lost may have happened: then these events are already there.
                     if snapshot.conversation.next_sequence > next_sequence {
-                        return Err(NotPossible);
+                        return Err(InvalidTransition);
                     }
                     events.clear();
                     let transition = snapshot.conversation.append(&writer.agent, &entries, &usage)?;
@@ -198,7 +198,7 @@ async fn write(
                 let ended = conversation.end(&writer.agent, *reason, &[], &usage, &prices, *at);
                 Ok(ended?.noting(notes.clone()))
             }
-            None if conversation.usage == usage => Err(NotPossible),
+            None if conversation.usage == usage => Err(InvalidTransition),
             None => conversation.append(&writer.agent, &[], &usage),
         })
         .await;
@@ -235,7 +235,7 @@ impl Writer {
     /// the conversation has ended without us.
     async fn persist(
         &self,
-        mut change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+        mut change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) -> Persisted {
         let (account, conversation) = (self.conversation.account_id, self.conversation.id);
         loop {
@@ -303,8 +303,13 @@ mod tests {
             Hold::keep(store.clone(), Address { account, conversation: id }, Lease::new("a".into(), at));
         let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
         let journal = Journal::open(store, Prices::default(), snapshot, &hold);
-        let entry =
-            Entry { at, name: EventName::SpeechStarted, data: Value::Null, message: None, notes: vec![] };
+        let entry = JournalEntry {
+            at,
+            name: EventName::SpeechStarted,
+            data: Value::Null,
+            message: None,
+            notes: vec![],
+        };
         let noted = (0..10 * WAITING).take_while(|_| journal.note(entry.clone(), &Usage::default())).count();
         assert!((WAITING..=WAITING + BATCH).contains(&noted), "{noted}");
     }

@@ -112,7 +112,7 @@ impl Worker {
         let recordings = Recordings::new(&sdk, config.bucket.clone());
         let clips = Clips::new(&sdk, config.bucket.clone());
         let sealer = Sealer::new(&sdk, config.sealing_key.clone());
-        let sender = Sender::new(config.receivers);
+        let sender = Sender::new(config.egress_policy);
         Ok(Self::from_parts(
             store,
             (recordings, clips),

@@ -53,7 +53,7 @@ impl Providing {
         let providers = |own: Option<OpenCredential>| match own {
             Some(own) => worker
                 .providers
-                .with_credential(&own, worker.sender.receivers())
+                .with_credential(&own, worker.sender.egress_policy())
                 .with_context(|| own.credential.id.to_string()),
             None => Ok(worker.providers.clone()),
         };

@@ -17,13 +17,13 @@ use serde_json::json;
 use switchboard_contract::{payload::Payload, signature};
 use switchboard_model::{
     agents::{AgentConfig, Webhook, WebhookMethod},
-    conversations::{Conversation, Entry, Snapshot, State},
+    conversations::{Conversation, JournalEntry, Snapshot, State},
     costs::Usage,
     deliveries,
+    egress_policy::EgressPolicy,
     events::{Event, EventName},
     ids::{AccountId, ConversationId},
     messages::{Message, Role},
-    receivers::Receivers,
 };
 use switchboard_providers::webhooks::{Request, Sender};
 use switchboard_runtime as system;
@@ -49,7 +49,7 @@ fn main() {
     });
 
     let (snapshot, event) = said(&receiver());
-    let (runtime, sender) = (runtime(), Sender::new(Receivers::Local));
+    let (runtime, sender) = (runtime(), Sender::new(EgressPolicy::Local));
     report("put together, sign and send", AT_ONCE, || {
         runtime.block_on(async {
             let mut sending = JoinSet::new();
@@ -110,7 +110,8 @@ fn said(url: &str) -> (Snapshot, Event) {
     let content = "I would like to know when my cake is ready, please.".to_owned();
     let message = Message { role: Role::User, content, started_at: at, ended_at: at, interrupted: false };
     let data = json!({ "message": message });
-    let entry = Entry { at, name: EventName::MessageSent, data, message: Some(message), notes: vec![] };
+    let entry =
+        JournalEntry { at, name: EventName::MessageSent, data, message: Some(message), notes: vec![] };
     let said = conversation.append(&agent, &[entry], &Usage::default()).expect("it goes on");
     let event = said.events.into_iter().next().expect("it is stored");
     (Snapshot { conversation: said.conversation, agent }, event)

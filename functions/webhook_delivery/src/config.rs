@@ -1,7 +1,7 @@
 //! How the function is configured.
 
 use switchboard_aws::{queue::Queue, store::Store};
-use switchboard_model::receivers::Receivers;
+use switchboard_model::egress_policy::EgressPolicy;
 use switchboard_providers::webhooks::Sender;
 use switchboard_runtime::{ConfigError, Vars};
 
@@ -20,7 +20,7 @@ pub struct Config {
     pub public_url: String,
     /// `ALLOW_HTTP_WEBHOOKS` (`true`; a stack on the developer's own machine, never a deployed one):
     /// whether webhooks may be on this machine, and `http://`.
-    pub receivers: Receivers,
+    pub egress_policy: EgressPolicy,
 }
 
 impl Config {
@@ -31,7 +31,7 @@ impl Config {
             queue_url: vars.required("DELIVERIES_QUEUE_URL"),
             dead_letters_url: vars.required("DEAD_LETTERS_QUEUE_URL"),
             public_url: vars.required("PUBLIC_URL").trim_end_matches('/').to_owned(),
-            receivers: vars.parsed("ALLOW_HTTP_WEBHOOKS", Receivers::PublicOnly),
+            egress_policy: vars.parsed("ALLOW_HTTP_WEBHOOKS", EgressPolicy::PublicOnly),
         };
         vars.finish().map(|()| config)
     }
@@ -45,7 +45,7 @@ impl Webhooks {
             store: Store::new(&sdk, config.table),
             queue: Queue::new(&sdk, config.queue_url),
             dead_letters: Queue::new(&sdk, config.dead_letters_url),
-            sender: Sender::new(config.receivers),
+            sender: Sender::new(config.egress_policy),
             public_url: config.public_url,
         }
     }

@@ -252,5 +252,5 @@ fn a_configuration_is_read() {
     ]);
     let config = Config::from_vars(vars).unwrap();
     assert_eq!(config.public_url, "https://api.example.com");
-    assert_eq!(config.receivers, switchboard_model::receivers::Receivers::PublicOnly);
+    assert_eq!(config.egress_policy, switchboard_model::egress_policy::EgressPolicy::PublicOnly);
 }

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use switchboard_model::{
     agents::{AgentConfig, Webhook, WebhookMethod},
-    conversations::{Conversation, EndedReason, Entry, Snapshot, State},
+    conversations::{Conversation, EndedReason, JournalEntry, Snapshot, State},
     costs::{Prices, Usage},
     events::EventName,
     ids::ConversationId,
@@ -52,7 +52,7 @@ impl Source {
 
     /// Somebody speaks: so many events, in one write.
     pub(crate) async fn emit(&mut self, events: usize) {
-        let entry = Entry {
+        let entry = JournalEntry {
             at: system::now(),
             name: EventName::SpeechStarted,
             data: json!({ "role": "user" }),

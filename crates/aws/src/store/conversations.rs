@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use switchboard_model::{
     accounts::Limits,
     agents::AgentConfig,
-    conversations::{Conversation, Lease, NotPossible, Snapshot, Transition},
+    conversations::{Conversation, InvalidTransition, Lease, Snapshot, Transition},
     events::Event,
     ids::{AccountId, ConversationId},
     limits::{Counters, Slot},
@@ -291,7 +291,7 @@ impl Store {
         &self,
         account: AccountId,
         id: ConversationId,
-        change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+        change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) -> Result<Outcome, StoreError> {
         admitted(self.change(Author::Other, account, id, change).await?)
     }
@@ -305,7 +305,7 @@ impl Store {
         holder: &str,
         account: AccountId,
         id: ConversationId,
-        change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+        change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) -> Result<Outcome, StoreError> {
         admitted(self.change(Author::Holder(holder), account, id, change).await?)
     }
@@ -318,7 +318,7 @@ impl Store {
         lease: &Lease,
         account: AccountId,
         id: ConversationId,
-        change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+        change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) -> Result<Outcome, StoreError> {
         admitted(self.change(Author::Taker(lease), account, id, change).await?)
     }
@@ -331,7 +331,7 @@ impl Store {
         now: Timestamp,
         account: AccountId,
         id: ConversationId,
-        change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+        change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) -> Result<Admission, StoreError> {
         self.change(Author::Dialer(limits, now), account, id, change).await
     }
@@ -341,7 +341,7 @@ impl Store {
         author: Author<'_>,
         account: AccountId,
         id: ConversationId,
-        mut change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+        mut change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) -> Result<Admission, StoreError> {
         let done = |outcome| Ok(Admission::Admitted(Box::new(outcome)));
         for attempt in 0..ATTEMPTS {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use switchboard_model::{
     accounts::{Account, Token},
     agents::{AgentConfig, Webhook, WebhookMethod},
-    conversations::{Entry, Snapshot, State},
+    conversations::{JournalEntry, Snapshot, State},
     costs::Usage,
     deliveries::{Admission, Attempt, Delivery, DeliveryStatus, MAX_IN_FLIGHT},
     events::{Event, EventName},
@@ -42,7 +42,7 @@ impl World {
         let mut snapshot = Snapshot { agent, ..queued(owner.id) };
         snapshot.conversation.state = State::Started { answered_at: at(1), started_at: at(2) };
         store.create_conversation(&snapshot).await.unwrap();
-        let entry = Entry {
+        let entry = JournalEntry {
             at: at(3),
             name: EventName::SpeechStarted,
             data: Value::Null,

@@ -8,7 +8,7 @@ use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, Lease, Status},
     deliveries::Delivery,
-    events::{Asked, Event, EventName},
+    events::{Event, EventName, NumberWebhookCall},
     ids::{AccountId, AgentId, ConversationId, CredentialId, EventId},
     messages::Message,
     phone_numbers::E164,
@@ -254,7 +254,7 @@ struct StoredEvent {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    asked: Vec<Asked>,
+    asked: Vec<NumberWebhookCall>,
 }
 
 /// A time as the index of what is due sorts it: a number of milliseconds.

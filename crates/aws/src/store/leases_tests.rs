@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use switchboard_model::{
     conversations::{
-        Conversation, EndedReason, Lease, NotPossible, RejectReason, Snapshot, Speaking, State, Transition,
+        Conversation, EndedReason, InvalidTransition, Lease, RejectReason, Snapshot, Speaking, State,
+        Transition,
     },
     costs::{Prices, Usage},
     ids::{AccountId, ConversationId},
@@ -35,11 +36,11 @@ fn speaking(mut lease: Lease) -> Lease {
     lease
 }
 
-fn append(now: &Snapshot) -> Result<Transition, NotPossible> {
+fn append(now: &Snapshot) -> Result<Transition, InvalidTransition> {
     now.conversation.append(&now.agent, &[said("Hello")], &Usage::default())
 }
 
-fn end(now: &Snapshot, ended_at: Timestamp) -> Result<Transition, NotPossible> {
+fn end(now: &Snapshot, ended_at: Timestamp) -> Result<Transition, InvalidTransition> {
     let reason = EndedReason::Unknown;
     now.conversation.end(
         &now.agent,

@@ -22,7 +22,7 @@ use hyper_util::{
 use switchboard_model::{
     accounts::{Account, Limits, Token},
     conversations::{
-        Conversation, EndedReason, NotPossible, RejectReason, Snapshot, State as Standing, Transition,
+        Conversation, EndedReason, InvalidTransition, RejectReason, Snapshot, State as Standing, Transition,
     },
     costs::Prices,
     idempotency::{Answer, Claim},
@@ -47,11 +47,11 @@ async fn counted(store: &Store, account: AccountId) -> (i64, i64) {
     (waiting, live)
 }
 
-fn dial(snapshot: &Snapshot, now: Timestamp) -> Result<Transition, NotPossible> {
+fn dial(snapshot: &Snapshot, now: Timestamp) -> Result<Transition, InvalidTransition> {
     snapshot.conversation.dial(&snapshot.agent, "hash".into(), now)
 }
 
-fn end(snapshot: &Snapshot) -> Result<Transition, NotPossible> {
+fn end(snapshot: &Snapshot) -> Result<Transition, InvalidTransition> {
     let Snapshot { conversation, agent } = snapshot;
     let (usage, prices) = (&conversation.usage, Prices::default());
     conversation.end(agent, EndedReason::UserEnded, &[], usage, &prices, at(9))
@@ -96,7 +96,7 @@ async fn a_call_is_counted_once_in_whatever_state_it_is() {
     assert_eq!(counted(&store, account).await, (1, 0));
     assert!(try_dial(&store, &many(), &calls[0], at(1)).await);
     assert_eq!(counted(&store, account).await, (0, 1));
-    let change = |store: Store, change: fn(&Conversation) -> Result<Transition, NotPossible>| async move {
+    let change = |store: Store, change: fn(&Conversation) -> Result<Transition, InvalidTransition>| async move {
         store.transition(account, id, |now| change(&now.conversation)).await.unwrap()
     };
     assert!(matches!(change(store.clone(), Conversation::undial).await, Outcome::Changed(_)));

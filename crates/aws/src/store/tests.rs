@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use switchboard_model::{
     accounts::{Account, Token},
     agents::{Agent, AgentConfig, Function, LanguageModel, ModelSettings, Tool, ToolKind},
-    conversations::{Conversation, EndedReason, Entry, Notes, RejectReason, Snapshot, State},
+    conversations::{Conversation, EndedReason, JournalEntry, RejectReason, Snapshot, State, WorkerSignals},
     costs::{CharacterCost, CostBreakdown, Prices, TimedCost, TokenCost, Usage, Usd},
     events::EventName,
     ids::{AccountId, AgentId, ConversationId, PhoneNumberId},
@@ -51,7 +51,7 @@ pub(super) async fn started(store: &Store) -> Snapshot {
     snapshot
 }
 
-pub(super) fn said(text: &str) -> Entry {
+pub(super) fn said(text: &str) -> JournalEntry {
     let message = Message {
         role: Role::User,
         content: text.to_owned(),
@@ -59,7 +59,7 @@ pub(super) fn said(text: &str) -> Entry {
         ended_at: at(4),
         interrupted: false,
     };
-    Entry {
+    JournalEntry {
         at: at(4),
         name: EventName::MessageSent,
         data: Value::Null,
@@ -124,8 +124,11 @@ async fn every_state_reads_back_as_it_was_written() {
         full.conversation.carrier_call_id = Some("CA1".into());
         full.conversation.media_token_sha256 = Some("00ff".into());
         full.conversation.resumes = 2;
-        full.conversation.notes =
-            Notes { end_requested_at: Some(at(7)), carrier_ended_at: Some(at(8)), carrier_seconds: Some(7) };
+        full.conversation.notes = WorkerSignals {
+            end_requested_at: Some(at(7)),
+            carrier_ended_at: Some(at(8)),
+            carrier_seconds: Some(7),
+        };
         full.conversation.usage =
             Usage { input_tokens: u64::MAX, tokens_estimated: true, ..Usage::default() };
         bare.conversation.phone_call = None;
@@ -167,7 +170,7 @@ async fn an_event_keeps_whatever_a_model_sent() {
     let store = testing::store().await;
     let before = started(&store).await;
     let data = json!({ "name": "f", "arguments": { "": [1e300, null, "", "é🎂"] } });
-    let entry = Entry {
+    let entry = JournalEntry {
         at: at(3),
         name: EventName::FunctionCallTriggered,
         data: data.clone(),
@@ -299,8 +302,8 @@ async fn events_come_in_pages_of_any_size() {
     let store = testing::store().await;
     let before = started(&store).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
-    let entries: Vec<Entry> = (0..25)
-        .map(|_| Entry {
+    let entries: Vec<JournalEntry> = (0..25)
+        .map(|_| JournalEntry {
             at: at(3),
             name: EventName::SpeechStarted,
             data: Value::Null,
@@ -344,7 +347,7 @@ async fn a_transaction_of_a_hundred_items_is_written_and_a_bigger_one_refused() 
     let before = started(&store).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
     let change = |events: usize| {
-        let entry = Entry {
+        let entry = JournalEntry {
             at: at(3),
             name: EventName::SpeechStarted,
             data: Value::Null,

@@ -19,9 +19,9 @@ use switchboard_model::agents::{
     Transcriber, Voice, Webhook, WebhookMethod,
 };
 use switchboard_model::{
+    egress_policy::{BadUrl, EgressPolicy},
     events::EventName,
     ids::CredentialId,
-    receivers::{BadUrl, Receivers},
 };
 
 /// The largest `agent_config`, as compact JSON. It must fit into one table item with room to spare.
@@ -36,10 +36,10 @@ const MAX_URL_BYTES: usize = 2_083;
 
 /// Reads the `agent_config` of a request. Credentials it names are noted in the field's
 /// [`Checks`](crate::validation::Checks), to be looked up.
-pub fn parse(field: &Field<'_>, receivers: Receivers) -> Read<AgentConfig> {
+pub fn parse(field: &Field<'_>, egress_policy: EgressPolicy) -> Read<AgentConfig> {
     let object = field.object()?;
     let small = fits(field, field.value().to_string().len(), MAX_CONFIG_BYTES);
-    let config = with(AgentConfig::default(), &object, receivers);
+    let config = with(AgentConfig::default(), &object, egress_policy);
     small?;
     config
 }
@@ -47,8 +47,8 @@ pub fn parse(field: &Field<'_>, receivers: Receivers) -> Read<AgentConfig> {
 /// This configuration, changed by a request: a field that is present has its new value, or its default
 /// if it is null; an absent one stays as it is, and what it names is not looked up again. A block
 /// (`voice`, a list, `metadata`) is replaced as a whole.
-pub fn patched(current: &AgentConfig, field: &Field<'_>, receivers: Receivers) -> Read<AgentConfig> {
-    let config = with(current.clone(), &field.object()?, receivers)?;
+pub fn patched(current: &AgentConfig, field: &Field<'_>, egress_policy: EgressPolicy) -> Read<AgentConfig> {
+    let config = with(current.clone(), &field.object()?, egress_policy)?;
     let size = |config: &AgentConfig| serde_json::to_string(config).map_or(0, |json| json.len());
     // With its defaults filled in it may have been larger before: then it may stay so, but not grow.
     fits(field, size(&config), MAX_CONFIG_BYTES.max(size(current)))?;
@@ -56,7 +56,7 @@ pub fn patched(current: &AgentConfig, field: &Field<'_>, receivers: Receivers) -
 }
 
 /// The members of `object`; where it has none, what is there already.
-fn with(current: AgentConfig, object: &Object<'_>, receivers: Receivers) -> Read<AgentConfig> {
+fn with(current: AgentConfig, object: &Object<'_>, egress_policy: EgressPolicy) -> Read<AgentConfig> {
     let text = |field: &Field<'_>| field.string().map(Some);
     let initial_message = changed(object, "initial_message", current.initial_message, None, text);
     let prompt = changed(object, "prompt", current.prompt, None, text);
@@ -75,7 +75,7 @@ fn with(current: AgentConfig, object: &Object<'_>, receivers: Receivers) -> Read
         .add(current.webhooks.iter().filter(|webhook| kept("webhooks") && webhook.filter.is_some()).count());
     filters.add(current.hooks.iter().filter(|hook| kept("hooks") && hook.filter.is_some()).count());
     let webhooks = changed(object, "webhooks", current.webhooks, vec![], |field| {
-        field.list(0, |item| webhook(item, &event_names(), receivers, &filters))
+        field.list(0, |item| webhook(item, &event_names(), egress_policy, &filters))
     });
     let hooks =
         changed(object, "hooks", current.hooks, vec![], |field| field.list(0, |item| hook(item, &filters)));
@@ -308,22 +308,22 @@ fn credential_id(object: &Object<'_>, provider: Read<&'static str>) -> Read<Opti
 pub(crate) fn webhooks(
     field: &Field<'_>,
     events: &[(&str, EventName)],
-    receivers: Receivers,
+    egress_policy: EgressPolicy,
 ) -> Read<Vec<Webhook>> {
     let filters = Filters::default();
-    field.list(0, |item| webhook(item, events, receivers, &filters))
+    field.list(0, |item| webhook(item, events, egress_policy, &filters))
 }
 
 fn webhook(
     field: &Field<'_>,
     names: &[(&str, EventName)],
-    receivers: Receivers,
+    egress_policy: EgressPolicy,
     filters: &Filters,
 ) -> Read<Webhook> {
     const METHODS: [(&str, WebhookMethod); 2] = [("GET", WebhookMethod::Get), ("POST", WebhookMethod::Post)];
     let object = field.object()?;
     let events = object.required("events", |field| field.list(1, |item| item.choice(names)));
-    let url = object.required("url", |field| url(field, receivers));
+    let url = object.required("url", |field| url(field, egress_policy));
     let method = object.required("method", |field| field.choice(&METHODS));
     let headers = object.optional("headers", |field| field.map(header));
     let filter = object.optional("filter", |field| filters.parse(field));
@@ -369,12 +369,12 @@ impl Filters {
     }
 }
 
-fn url(field: &Field<'_>, receivers: Receivers) -> Read<String> {
+fn url(field: &Field<'_>, egress_policy: EgressPolicy) -> Read<String> {
     let text = field.str()?;
     if text.len() > MAX_URL_BYTES {
         return field.fail("url_too_long", format!("URL should have at most {MAX_URL_BYTES} characters"));
     }
-    match receivers.url(text) {
+    match egress_policy.url(text) {
         Ok(_) => Ok(text.into()),
         Err(bad @ BadUrl::Malformed) => field.fail("url_parsing", bad.to_string()),
         Err(bad @ BadUrl::Scheme(_)) => field.fail("url_scheme", bad.to_string()),

@@ -6,7 +6,7 @@ use super::{
     tests::{CREDENTIAL, parse},
 };
 use crate::validation::{Checks, Field};
-use switchboard_model::receivers::Receivers;
+use switchboard_model::egress_policy::EgressPolicy;
 
 /// A configuration that uses every field.
 fn full() -> Value {
@@ -106,7 +106,7 @@ proptest! {
         if let Ok(parsed) = parse(&config) {
             let shown = json!(parsed);
             let checks = Checks::default();
-            let patched = crate::agents::patched(&parsed, &Field::body(&shown, &checks), Receivers::PublicOnly);
+            let patched = crate::agents::patched(&parsed, &Field::body(&shown, &checks), EgressPolicy::PublicOnly);
             prop_assert_eq!(patched, Ok(parsed.clone()), "{}", shown);
             prop_assert_eq!(parse(&shown), Ok(parsed.clone()), "{}", config);
             // The table keeps the same text.

@@ -7,9 +7,9 @@ use crate::validation::{Checks, Noted, Step};
 
 pub(super) const CREDENTIAL: &str = "crd_01JD9XQ4T0000000000000000A";
 
-pub(super) fn parse_with(config: &Value, receivers: Receivers) -> Result<AgentConfig, Vec<String>> {
+pub(super) fn parse_with(config: &Value, egress_policy: EgressPolicy) -> Result<AgentConfig, Vec<String>> {
     let checks = Checks::default();
-    let parsed = crate::agents::parse(&Field::body(config, &checks), receivers).ok();
+    let parsed = crate::agents::parse(&Field::body(config, &checks), egress_policy).ok();
     let errors: Vec<_> = checks.into_errors();
     let described = errors.iter().map(|error| {
         let mut text = String::new();
@@ -28,7 +28,7 @@ pub(super) fn parse_with(config: &Value, receivers: Receivers) -> Result<AgentCo
 }
 
 pub(super) fn parse(config: &Value) -> Result<AgentConfig, Vec<String>> {
-    parse_with(config, Receivers::PublicOnly)
+    parse_with(config, EgressPolicy::PublicOnly)
 }
 
 /// Checks rows of (configuration, the wrong fields and what is wrong with them).
@@ -172,7 +172,7 @@ fn an_unknown_provider_is_refused_with_the_known_ones() {
     ]);
     let checks = Checks::default();
     let config = json!({ "transcriber": { "provider": "nobody" } });
-    assert_eq!(crate::agents::parse(&Field::body(&config, &checks), Receivers::PublicOnly), Err(Noted));
+    assert_eq!(crate::agents::parse(&Field::body(&config, &checks), EgressPolicy::PublicOnly), Err(Noted));
     assert_eq!(checks.into_errors()[0].msg, "Unknown provider: should be 'deepgram' or 'azure'");
 }
 
@@ -336,7 +336,7 @@ fn an_agent_has_at_most_twenty_filters() {
     let patch = |change: Value| {
         let checks = Checks::default();
         let patched =
-            crate::agents::patched(&agent, &Field::body(&change, &checks), Receivers::PublicOnly).is_ok();
+            crate::agents::patched(&agent, &Field::body(&change, &checks), EgressPolicy::PublicOnly).is_ok();
         (patched, checks.into_errors().len())
     };
     assert_eq!(patch(json!({ "hooks": vec![hook(json!("true")); 6] })), (false, 1), "the webhooks stay");
@@ -351,7 +351,7 @@ fn credentials_are_noted_to_be_looked_up_and_malformed_ones_do_not_exist() {
         "transcriber": { "credential_id": null },
     });
     let checks = Checks::default();
-    assert!(crate::agents::parse(&Field::body(&config, &checks), Receivers::PublicOnly).is_ok());
+    assert!(crate::agents::parse(&Field::body(&config, &checks), EgressPolicy::PublicOnly).is_ok());
     let loc = |role: &str| {
         [Step::Field("body".into()), Step::Field(role.into()), Step::Field("credential_id".into())]
     };

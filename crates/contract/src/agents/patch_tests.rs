@@ -9,7 +9,7 @@ use crate::validation::Checks;
 /// The changed configuration or what is wrong, and how many things are to be looked up.
 fn patch(config: &AgentConfig, body: &Value) -> (Result<AgentConfig, Vec<Value>>, usize) {
     let checks = Checks::default();
-    let patched = crate::agents::patched(config, &Field::body(body, &checks), Receivers::PublicOnly);
+    let patched = crate::agents::patched(config, &Field::body(body, &checks), EgressPolicy::PublicOnly);
     let references = checks.references().len();
     let errors = checks.into_errors().into_iter().map(|error| json!([error.loc, error.kind]));
     (patched.map_err(|_| errors.collect()), references)

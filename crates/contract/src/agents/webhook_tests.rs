@@ -51,9 +51,9 @@ fn webhooks_are_checked() {
 
 #[test]
 fn a_webhook_url_is_https_and_complete() {
-    let check = |receivers: Receivers, url: &str| {
+    let check = |egress_policy: EgressPolicy, url: &str| {
         let webhook = json!({ "events": ["conversation:ended"], "method": "POST", "url": url });
-        match parse_with(&json!({ "webhooks": [webhook] }), receivers) {
+        match parse_with(&json!({ "webhooks": [webhook] }), egress_policy) {
             Ok(_) => "ok".to_owned(),
             Err(errors) => errors.join(",").replace("webhooks.0.url ", ""),
         }
@@ -85,12 +85,12 @@ fn a_webhook_url_is_https_and_complete() {
         ("https://example.com\\@internal/", "url_parsing", "url_parsing"),
         ("https://example.com/\r\nHost: internal", "url_parsing", "url_parsing"),
     ] {
-        assert_eq!(check(Receivers::PublicOnly, url), deployed, "{url}");
-        assert_eq!(check(Receivers::Local, url), local, "{url} in local mode");
+        assert_eq!(check(EgressPolicy::PublicOnly, url), deployed, "{url}");
+        assert_eq!(check(EgressPolicy::Local, url), local, "{url} in local mode");
     }
-    assert_eq!(check(Receivers::PublicOnly, &format!("https://example.com/{}", "a".repeat(2_063))), "ok");
+    assert_eq!(check(EgressPolicy::PublicOnly, &format!("https://example.com/{}", "a".repeat(2_063))), "ok");
     assert_eq!(
-        check(Receivers::PublicOnly, &format!("https://example.com/{}", "a".repeat(2_064))),
+        check(EgressPolicy::PublicOnly, &format!("https://example.com/{}", "a".repeat(2_064))),
         "url_too_long"
     );
 }
@@ -123,7 +123,7 @@ fn hooks_are_checked_and_a_bad_filter_is_refused_with_its_place() {
     let checks = Checks::default();
     let filtered =
         hook(json!({ "events": ["speech:ended"], "instructions": [], "filter": "speech.role = 'user'" }));
-    assert_eq!(crate::agents::parse(&Field::body(&filtered, &checks), Receivers::PublicOnly), Err(Noted));
+    assert_eq!(crate::agents::parse(&Field::body(&filtered, &checks), EgressPolicy::PublicOnly), Err(Noted));
     assert_eq!(
         json!(checks.into_errors()),
         json!([{ "loc": ["body", "hooks", 0, "filter"], "msg": "line 1, column 13: unexpected '= '", "type": "value_error" }])

@@ -9,7 +9,7 @@ use super::{Conversation, EndedReason, MAX_RESUMES, PhoneCall, State};
 use crate::{
     agents::AgentConfig,
     costs::{self, Prices, Usage},
-    events::{self, Event, EventName, FailedFilter, Scope},
+    events::{self, Event, EventContext, EventName, FailedFilter},
     ids::EventId,
     limits::Slot,
     messages::Message,
@@ -19,7 +19,7 @@ use crate::{
 /// The conversation is not (or no longer) where this change could happen; nothing is to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the conversation is past this change")]
-pub struct NotPossible;
+pub struct InvalidTransition;
 
 /// What one change writes, all of it or nothing: the new state, its events and messages.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +35,7 @@ pub struct Transition {
 
 /// Something the worker noticed while the conversation was live.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct JournalEntry {
     /// When.
     pub at: Timestamp,
     /// What.
@@ -64,7 +64,7 @@ pub enum RejectReason {
     HungUp,
 }
 
-impl Entry {
+impl JournalEntry {
     /// What its event carries, the message included.
     #[must_use]
     pub fn event_data(&self) -> Value {
@@ -97,8 +97,8 @@ impl Conversation {
         agent: &AgentConfig,
         media_token_sha256: String,
         now: Timestamp,
-    ) -> Result<Transition, NotPossible> {
-        let State::Queued = self.state else { return Err(NotPossible) };
+    ) -> Result<Transition, InvalidTransition> {
+        let State::Queued = self.state else { return Err(InvalidTransition) };
         let mut next = self.changed(State::Dialing { dialed_at: now });
         next.conversation.slot = Slot::Live;
         next.conversation.media_token_sha256 = Some(media_token_sha256);
@@ -108,9 +108,9 @@ impl Conversation {
 
     /// The carrier certainly did not take the call (it asked to come back later, or the connection to
     /// it never opened): the call waits again. Its `connection_requested` stays in the log.
-    pub fn undial(&self) -> Result<Transition, NotPossible> {
+    pub fn undial(&self) -> Result<Transition, InvalidTransition> {
         if !matches!(self.state, State::Dialing { .. }) || self.carrier_call_id.is_some() {
-            return Err(NotPossible);
+            return Err(InvalidTransition);
         }
         let mut next = self.changed(State::Queued);
         next.conversation.slot = Slot::Waiting;
@@ -118,9 +118,9 @@ impl Conversation {
     }
 
     /// The carrier took the call and named it.
-    pub fn placed(&self, carrier_call_id: &str) -> Result<Transition, NotPossible> {
+    pub fn placed(&self, carrier_call_id: &str) -> Result<Transition, InvalidTransition> {
         if matches!(self.state, State::Queued | State::Ended { .. }) || self.carrier_call_id.is_some() {
-            return Err(NotPossible);
+            return Err(InvalidTransition);
         }
         let mut next = self.changed(self.state.clone());
         next.conversation.carrier_call_id = Some(carrier_call_id.to_owned());
@@ -128,17 +128,17 @@ impl Conversation {
     }
 
     /// The voice was asked for what a queued call is going to say: so many characters.
-    pub fn prepared(&self, characters: u64) -> Result<Transition, NotPossible> {
+    pub fn prepared(&self, characters: u64) -> Result<Transition, InvalidTransition> {
         // Later the worker counts, and what is added beside it would be lost.
-        let State::Queued = self.state else { return Err(NotPossible) };
+        let State::Queued = self.state else { return Err(InvalidTransition) };
         let mut next = self.changed(self.state.clone());
         next.conversation.usage.characters += characters;
         Ok(next)
     }
 
     /// The other side's phone rings.
-    pub fn ringing(&self, carrier_call_id: &str) -> Result<Transition, NotPossible> {
-        let State::Dialing { dialed_at } = self.state else { return Err(NotPossible) };
+    pub fn ringing(&self, carrier_call_id: &str) -> Result<Transition, InvalidTransition> {
+        let State::Dialing { dialed_at } = self.state else { return Err(InvalidTransition) };
         Ok(self.changed(State::Ringing { dialed_at }).on_call(carrier_call_id))
     }
 
@@ -148,8 +148,10 @@ impl Conversation {
         agent: &AgentConfig,
         carrier_call_id: &str,
         now: Timestamp,
-    ) -> Result<Transition, NotPossible> {
-        let (State::Dialing { .. } | State::Ringing { .. }) = self.state else { return Err(NotPossible) };
+    ) -> Result<Transition, InvalidTransition> {
+        let (State::Dialing { .. } | State::Ringing { .. }) = self.state else {
+            return Err(InvalidTransition);
+        };
         let mut next = self.changed(State::Answered { answered_at: now }).on_call(carrier_call_id);
         next.emit(agent, now, EventName::Accepted, json!({ "phone_call": self.phone_call }));
         Ok(next)
@@ -162,11 +164,11 @@ impl Conversation {
         agent: &AgentConfig,
         carrier_call_id: &str,
         now: Timestamp,
-    ) -> Result<Transition, NotPossible> {
+    ) -> Result<Transition, InvalidTransition> {
         let answered_at = match self.state {
             State::Dialing { .. } | State::Ringing { .. } => now,
             State::Answered { answered_at } => answered_at,
-            _ => return Err(NotPossible),
+            _ => return Err(InvalidTransition),
         };
         let mut next = self.changed(State::Started { answered_at, started_at: now }).on_call(carrier_call_id);
         next.conversation.media_token_sha256 = None;
@@ -179,9 +181,9 @@ impl Conversation {
 
     /// The carrier asks how a live call goes on, since its stream closed: it is to connect another one,
     /// which will be let in with the token of this hash.
-    pub fn resume(&self, media_token_sha256: String) -> Result<Transition, NotPossible> {
+    pub fn resume(&self, media_token_sha256: String) -> Result<Transition, InvalidTransition> {
         if !matches!(self.state, State::Started { .. }) || self.resumes >= MAX_RESUMES {
-            return Err(NotPossible);
+            return Err(InvalidTransition);
         }
         let mut next = self.changed(self.state.clone());
         next.conversation.resumes += 1;
@@ -190,9 +192,9 @@ impl Conversation {
     }
 
     /// Another stream of a live call was let in; the token is used up.
-    pub fn resumed(&self) -> Result<Transition, NotPossible> {
+    pub fn resumed(&self) -> Result<Transition, InvalidTransition> {
         if !matches!(self.state, State::Started { .. }) || self.media_token_sha256.is_none() {
-            return Err(NotPossible);
+            return Err(InvalidTransition);
         }
         let mut next = self.changed(self.state.clone());
         next.conversation.media_token_sha256 = None;
@@ -200,9 +202,9 @@ impl Conversation {
     }
 
     /// Somebody wants the end of a conversation whose media a worker holds: a note for that worker.
-    pub fn request_end(&self, now: Timestamp) -> Result<Transition, NotPossible> {
+    pub fn request_end(&self, now: Timestamp) -> Result<Transition, InvalidTransition> {
         if !matches!(self.state, State::Started { .. }) || self.notes.end_requested_at.is_some() {
-            return Err(NotPossible);
+            return Err(InvalidTransition);
         }
         let mut next = self.changed(self.state.clone());
         next.conversation.notes.end_requested_at = Some(now);
@@ -213,10 +215,10 @@ impl Conversation {
     pub fn append(
         &self,
         agent: &AgentConfig,
-        entries: &[Entry],
+        entries: &[JournalEntry],
         usage: &Usage,
-    ) -> Result<Transition, NotPossible> {
-        let State::Started { .. } = self.state else { return Err(NotPossible) };
+    ) -> Result<Transition, InvalidTransition> {
+        let State::Started { .. } = self.state else { return Err(InvalidTransition) };
         let mut next = self.changed(self.state.clone());
         next.conversation.usage = usage.clone();
         next.add(agent, entries);
@@ -224,9 +226,13 @@ impl Conversation {
     }
 
     /// The carrier says that a call is over whose media a worker holds: a note for that worker.
-    pub fn carrier_ended(&self, seconds: Option<u64>, now: Timestamp) -> Result<Transition, NotPossible> {
+    pub fn carrier_ended(
+        &self,
+        seconds: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Transition, InvalidTransition> {
         if !matches!(self.state, State::Started { .. }) || self.notes.carrier_ended_at.is_some() {
-            return Err(NotPossible);
+            return Err(InvalidTransition);
         }
         let mut next = self.changed(self.state.clone());
         next.conversation.notes.carrier_ended_at = Some(now);
@@ -235,17 +241,21 @@ impl Conversation {
     }
 
     /// The carrier found out who answered: a note for whoever holds the conversation. The first word counts.
-    pub fn machine_detected(&self, carrier_call_id: &str, verdict: &str) -> Result<Transition, NotPossible> {
+    pub fn machine_detected(
+        &self,
+        carrier_call_id: &str,
+        verdict: &str,
+    ) -> Result<Transition, InvalidTransition> {
         let is_another = self.carrier_call_id.as_deref().is_some_and(|known| known != carrier_call_id);
         if matches!(self.state, State::Queued | State::Ended { .. }) || is_another {
-            return Err(NotPossible);
+            return Err(InvalidTransition);
         }
         let mut next = self.changed(self.state.clone()).on_call(carrier_call_id);
         match &mut next.conversation.phone_call {
             Some(PhoneCall { answered_by: answered_by @ None, .. }) => {
                 *answered_by = Some(verdict.to_owned());
             }
-            _ => return Err(NotPossible),
+            _ => return Err(InvalidTransition),
         }
         Ok(next)
     }
@@ -257,9 +267,9 @@ impl Conversation {
         reason: RejectReason,
         prices: &Prices,
         now: Timestamp,
-    ) -> Result<Transition, NotPossible> {
+    ) -> Result<Transition, InvalidTransition> {
         if self.answered_at().is_some() || self.ended().is_some() {
-            return Err(NotPossible);
+            return Err(InvalidTransition);
         }
         Ok(self.close(agent, Some(reason), reason.ended_reason(), &[], prices, now))
     }
@@ -270,13 +280,13 @@ impl Conversation {
         &self,
         agent: &AgentConfig,
         reason: EndedReason,
-        entries: &[Entry],
+        entries: &[JournalEntry],
         usage: &Usage,
         prices: &Prices,
         now: Timestamp,
-    ) -> Result<Transition, NotPossible> {
+    ) -> Result<Transition, InvalidTransition> {
         if self.ended().is_some() {
-            return Err(NotPossible);
+            return Err(InvalidTransition);
         }
         let rejected = self.answered_at().is_none().then_some(match reason {
             EndedReason::AgentEnded => RejectReason::Canceled,
@@ -293,7 +303,7 @@ impl Conversation {
         agent: &AgentConfig,
         rejected: Option<RejectReason>,
         ended_reason: EndedReason,
-        entries: &[Entry],
+        entries: &[JournalEntry],
         prices: &Prices,
         now: Timestamp,
     ) -> Transition {
@@ -328,7 +338,7 @@ impl Conversation {
     /// `phone_call:connection_requested`, later `phone_call:accepted` and `conversation:started`.
     #[must_use]
     pub fn hangs_up_on(&self, agent: &AgentConfig, name: EventName) -> bool {
-        events::matching(&Scope { conversation: self, agent, name, data: &Value::Null }).hangs_up
+        events::matching(&EventContext { conversation: self, agent, name, data: &Value::Null }).hangs_up
     }
 
     /// Remembers which filters failed, so that each is noted once. Returns what the log says of them.
@@ -369,7 +379,7 @@ impl Transition {
         self
     }
 
-    fn add(&mut self, agent: &AgentConfig, entries: &[Entry]) {
+    fn add(&mut self, agent: &AgentConfig, entries: &[JournalEntry]) {
         for entry in entries {
             if let Some(message) = &entry.message {
                 self.messages.push((self.conversation.next_message, message.clone()));
@@ -385,7 +395,7 @@ impl Transition {
 
     fn emit(&mut self, agent: &AgentConfig, at: Timestamp, name: EventName, data: Value) {
         let conversation = &mut self.conversation;
-        let matches = events::matching(&Scope { conversation, agent, name, data: &data });
+        let matches = events::matching(&EventContext { conversation, agent, name, data: &data });
         if !matches.stores(name) {
             return;
         }

@@ -39,7 +39,7 @@ fn counts_as(state: &State) -> Slot {
 /// Makes a change that must be possible, and checks what every change owes.
 fn after(
     before: &Conversation,
-    change: Result<Transition, NotPossible>,
+    change: Result<Transition, InvalidTransition>,
     names: &[EventName],
 ) -> Conversation {
     let next = change.expect("possible here");
@@ -142,7 +142,7 @@ fn a_stream_that_is_faster_than_the_callback_still_has_accepted_before_started()
     assert_eq!(conversation.answered_at(), Some(at(3_000)));
     assert_eq!(
         conversation.answered(&agent(), "CA1", at(3_100)),
-        Err(NotPossible),
+        Err(InvalidTransition),
         "the late callback changes nothing"
     );
 }
@@ -160,9 +160,9 @@ fn a_call_is_connected_to_another_worker_five_times_at_most() {
         conversation = after(&conversation, conversation.resume("next".into()), &[]);
         assert_eq!(conversation.media_token_sha256.as_deref(), Some("next"));
         conversation = after(&conversation, conversation.resumed(), &[]);
-        assert_eq!(conversation.resumed(), Err(NotPossible), "each token lets one stream in");
+        assert_eq!(conversation.resumed(), Err(InvalidTransition), "each token lets one stream in");
     }
-    assert_eq!(conversation.resume("again".into()), Err(NotPossible));
+    assert_eq!(conversation.resume("again".into()), Err(InvalidTransition));
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn the_end_is_asked_for_once() {
     let conversation = started();
     let conversation = after(&conversation, conversation.request_end(at(5_000)), &[]);
     assert_eq!(conversation.notes.end_requested_at, Some(at(5_000)));
-    assert_eq!(conversation.request_end(at(6_000)), Err(NotPossible));
+    assert_eq!(conversation.request_end(at(6_000)), Err(InvalidTransition));
 }
 
 #[test]
@@ -191,10 +191,10 @@ fn the_carriers_first_word_on_who_answered_stands_whatever_is_written_meanwhile(
     let conversation = after(&conversation, conversation.machine_detected("CA1", "machine_start"), &[]);
     let word = |of: &Conversation| of.phone_call.as_ref().unwrap().answered_by.clone();
     assert_eq!(word(&conversation).as_deref(), Some("machine_start"));
-    assert_eq!(conversation.machine_detected("CA1", "human"), Err(NotPossible));
+    assert_eq!(conversation.machine_detected("CA1", "human"), Err(InvalidTransition));
     let next = conversation.append(&agent(), &[said("Hi.", 4_000)], &Usage::default()).unwrap();
     assert_eq!(word(&next.conversation).as_deref(), Some("machine_start"));
-    assert_eq!(started().machine_detected("CA2", "human"), Err(NotPossible), "another call");
+    assert_eq!(started().machine_detected("CA2", "human"), Err(InvalidTransition), "another call");
     let early = dialing().machine_detected("CA1", "human").unwrap().conversation;
     assert_eq!(early.carrier_call_id.as_deref(), Some("CA1"), "it may be the first report that arrives");
 }
@@ -240,7 +240,7 @@ fn a_call_that_nobody_took_does_not_cost_what_was_spoken_for_it() {
 fn a_call_that_was_placed_cannot_be_undialled() {
     let conversation = dialing();
     let conversation = after(&conversation, conversation.placed("CA1"), &[]);
-    assert_eq!(conversation.undial(), Err(NotPossible));
+    assert_eq!(conversation.undial(), Err(InvalidTransition));
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn ending_before_the_answer_is_a_rejection_too() {
     after(&conversation, end, &[EventName::Rejected, EventName::Ended]);
 }
 
-fn said(text: &str, ms: i64) -> Entry {
+fn said(text: &str, ms: i64) -> JournalEntry {
     let message = Message {
         role: Role::User,
         content: text.into(),
@@ -300,7 +300,7 @@ fn said(text: &str, ms: i64) -> Entry {
         ended_at: at(ms + 500),
         interrupted: false,
     };
-    Entry {
+    JournalEntry {
         at: at(ms + 500),
         name: EventName::MessageSent,
         data: Value::Null,
@@ -339,7 +339,7 @@ fn the_last_words_come_before_the_end_and_usage_is_in_the_cost() {
 #[test]
 fn what_went_wrong_is_noted_with_the_event_and_at_the_end() {
     let failed = |text: &str| vec![text.to_owned()];
-    let entry = Entry { notes: failed("the voice failed"), ..said("one", 4_000) };
+    let entry = JournalEntry { notes: failed("the voice failed"), ..said("one", 4_000) };
     let next = started().append(&agent(), &[entry, said("two", 5_000)], &Usage::default()).unwrap();
     let notes: Vec<_> = next.events.iter().map(|event| event.notes.clone()).collect();
     assert_eq!(notes, [failed("the voice failed"), vec![]]);
@@ -354,7 +354,7 @@ fn what_went_wrong_is_noted_with_the_event_and_at_the_end() {
 
 #[test]
 fn a_second_is_only_stored_where_somebody_asked_for_it() {
-    let second = Entry {
+    let second = JournalEntry {
         at: at(4_000),
         name: EventName::Duration,
         data: json!({"duration": 1}),
@@ -415,7 +415,7 @@ fn a_filter_that_fails_is_noted_once_in_a_conversation() {
         hooks: vec![hook],
         ..agent()
     };
-    let second = |number: u64| Entry {
+    let second = |number: u64| JournalEntry {
         at: at(4_000),
         name: EventName::Duration,
         data: json!({ "duration": number }),

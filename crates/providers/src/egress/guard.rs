@@ -3,7 +3,7 @@
 //! A name may have another address each time it is looked up, so what is checked is what is connected
 //! to: the connector gets its addresses from [`Guard`] alone, which looks a name up once per connection
 //! and hands on those that may be called. An address that stands in the URL itself is never looked up:
-//! [`Receivers::url`] has checked it before. Connections are not kept, redirects not followed, proxies
+//! [`EgressPolicy::url`] has checked it before. Connections are not kept, redirects not followed, proxies
 //! not used.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -11,7 +11,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::ClientConfig;
-use switchboard_model::receivers::Receivers;
+use switchboard_model::egress_policy::EgressPolicy;
 use tokio::net::lookup_host;
 
 use super::{TLS, builder};
@@ -30,41 +30,41 @@ pub(crate) struct Refused;
 pub(crate) struct Unresolved;
 
 /// A client that connects to nothing but such receivers, as long as its URLs come from
-/// [`Receivers::url`].
-pub(crate) fn guarded_client(receivers: Receivers) -> reqwest::Client {
+/// [`EgressPolicy::url`].
+pub(crate) fn guarded_client(egress_policy: EgressPolicy) -> reqwest::Client {
     let lookup = |name| -> BoxFuture<'static, _> {
         Box::pin(async move { Ok(lookup_host((name, 0)).await?.collect()) })
     };
-    guarded(receivers, TLS.clone(), Arc::new(lookup))
+    guarded(egress_policy, TLS.clone(), Arc::new(lookup))
 }
 
 /// Looks up the addresses of a name.
 pub(crate) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
-pub(crate) fn guarded(receivers: Receivers, tls: ClientConfig, lookup: Lookup) -> reqwest::Client {
+pub(crate) fn guarded(egress_policy: EgressPolicy, tls: ClientConfig, lookup: Lookup) -> reqwest::Client {
     builder(tls, &[b"http/1.1"])
         .http1_only()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_max_idle_per_host(0)
         .retry(reqwest::retry::never())
-        .dns_resolver(Guard { receivers, lookup })
+        .dns_resolver(Guard { egress_policy, lookup })
         .build()
         .expect("a client without files or names to look up always builds")
 }
 
 /// Stands between a name and the connector.
 struct Guard {
-    receivers: Receivers,
+    egress_policy: EgressPolicy,
     lookup: Lookup,
 }
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
-        let (receivers, looked_up) = (self.receivers, (self.lookup)(name.as_str().to_owned()));
+        let (egress_policy, looked_up) = (self.egress_policy, (self.lookup)(name.as_str().to_owned()));
         Box::pin(async move {
             let addresses = looked_up.await.map_err(|_| Unresolved)?;
             let admitted: Vec<_> =
-                addresses.iter().copied().filter(|address| receivers.admit(address.ip())).collect();
+                addresses.iter().copied().filter(|address| egress_policy.admit(address.ip())).collect();
             match (addresses.is_empty(), admitted.is_empty()) {
                 (true, _) => Err(Unresolved.into()),
                 (false, true) => Err(Refused.into()),
@@ -83,7 +83,7 @@ mod tests {
             let addresses = addresses.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect();
             Box::pin(async move { Ok(addresses) })
         });
-        let guard = Guard { receivers: Receivers::PublicOnly, lookup };
+        let guard = Guard { egress_policy: EgressPolicy::PublicOnly, lookup };
         match guard.resolve("example.com".parse().unwrap()).await {
             Ok(admitted) => Ok(admitted.map(|address| address.ip().to_string()).collect()),
             Err(error) => Err(error.to_string()),

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::StreamExt;
-use switchboard_model::{agents::Voice, credentials::OpenCredential, receivers::Receivers};
+use switchboard_model::{agents::Voice, credentials::OpenCredential, egress_policy::EgressPolicy};
 
 use super::{SpeechEvent, Synthesizer};
 use crate::{Error, Providers};
@@ -26,13 +26,14 @@ impl<'a> Recorder<'a> {
     /// [`Error::Rejected`]: the voice has no adapter, or the key cannot be used.
     pub fn new(
         providers: &Providers,
-        receivers: Receivers,
+        egress_policy: EgressPolicy,
         voice: &Voice,
         own: Option<&OpenCredential>,
         characters: &'a AtomicU64,
     ) -> Result<Self, Error> {
         let unusable = |error| Error::rejected(voice.provider(), "unusable_key", &format!("{error}"));
-        let own = own.map(|own| providers.with_credential(own, receivers).map_err(unusable)).transpose()?;
+        let own =
+            own.map(|own| providers.with_credential(own, egress_policy).map_err(unusable)).transpose()?;
         let synthesizer = Synthesizer::new(own.as_ref().unwrap_or(providers), voice)?;
         Ok(Self { synthesizer, characters })
     }

@@ -4,8 +4,8 @@ use switchboard_dialogue::Line;
 use switchboard_model::{
     agents::{LanguageModel, ModelSettings},
     credentials::{Credential, OpenCredential, Provider},
+    egress_policy::EgressPolicy,
     ids::{AccountId, CredentialId},
-    receivers::Receivers,
     secrets::Secret,
     time::Timestamp,
 };
@@ -55,7 +55,7 @@ async fn a_customers_server_is_asked_with_the_customers_key_and_nobody_else_is()
     let (server, mut keys) = server().await;
     let deployment = nowhere();
     let own = own(Provider::Openai, Some(format!("http://{}/own/v1", server.address)));
-    let providers = deployment.providers.with_credential(&own, Receivers::Local).unwrap();
+    let providers = deployment.providers.with_credential(&own, EgressPolicy::Local).unwrap();
     let events = asked(&providers).await;
     assert!(matches!(&events[0], Ok(ModelEvent::Text(text)) if text == "Hello"), "{events:?}");
     assert_eq!(keys.recv().await.unwrap(), format!("Bearer {KEY}"));
@@ -69,11 +69,11 @@ async fn a_customers_server_that_may_not_be_called_is_not_called() {
     let deployment = nowhere().providers;
     let port = server.address.port();
     let literal = own(Provider::Openai, Some(format!("https://127.0.0.1:{port}/own/v1")));
-    let refused = deployment.with_credential(&literal, Receivers::PublicOnly).unwrap_err();
+    let refused = deployment.with_credential(&literal, EgressPolicy::PublicOnly).unwrap_err();
     assert!(matches!(refused, UnusableCredential::BaseUrl(_)), "{refused}");
     // A name says nothing before it is looked up: what it leads to is refused then.
     let named = own(Provider::Openai, Some(format!("https://localhost.localdomain:{port}/own/v1")));
-    let providers = deployment.with_credential(&named, Receivers::PublicOnly).unwrap();
+    let providers = deployment.with_credential(&named, EgressPolicy::PublicOnly).unwrap();
     let events = asked(&providers).await;
     assert!(matches!(events[..], [Err(Error::Unavailable { .. })]), "{events:?}");
     assert!(keys.try_recv().is_err());
@@ -90,5 +90,5 @@ fn a_key_of_a_vendor_without_an_adapter_is_refused() {
 
 fn used(provider: Provider) -> Result<Providers, UnusableCredential> {
     crate::support::providers("http://127.0.0.1:9")
-        .with_credential(&own(provider, None), Receivers::PublicOnly)
+        .with_credential(&own(provider, None), EgressPolicy::PublicOnly)
 }

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use switchboard_model::{
     agents::Voice,
     credentials::{Credential, OpenCredential, Provider},
+    egress_policy::EgressPolicy,
     ids::{AccountId, CredentialId},
-    receivers::Receivers,
     time::Timestamp,
 };
 use switchboard_providers::{
@@ -165,7 +165,7 @@ async fn a_recorder_counts_what_it_asks_for_from_the_start_and_not_what_is_refus
     let characters = AtomicU64::new(0);
     let voice = Voice::default();
     let recorder =
-        Recorder::new(&server.providers(), Receivers::PublicOnly, &voice, None, &characters).unwrap();
+        Recorder::new(&server.providers(), EgressPolicy::PublicOnly, &voice, None, &characters).unwrap();
     let counted = || characters.load(Ordering::Relaxed);
     let (hello, refused) = (recorder.record("Hello."), recorder.record("Refuse."));
     assert_eq!(counted(), 6 + 7, "before anything is spoken");
@@ -211,7 +211,7 @@ async fn a_recorder_with_the_customers_key_never_uses_another() {
         api_key: Secret::new("dg-of-the-customer"),
     };
     let providers = server.providers();
-    let recorder = |own| Recorder::new(&providers, Receivers::PublicOnly, &voice, Some(&own), &characters);
+    let recorder = |own| Recorder::new(&providers, EgressPolicy::PublicOnly, &voice, Some(&own), &characters);
     recorder(own(Provider::Deepgram)).unwrap().record("Hello.").await.unwrap();
     assert_eq!(*keys.lock().unwrap(), ["Token dg-of-the-customer"]);
     assert!(matches!(recorder(own(Provider::Azure)), Err(Error::Rejected { .. })));

@@ -10,7 +10,7 @@ mod schemas;
 
 use axum::{Json, extract::State};
 use serde_json::{Map, Value, json};
-use switchboard_model::receivers::Receivers;
+use switchboard_model::egress_policy::EgressPolicy;
 
 use self::{
     operations::{Operation, Place, operations},
@@ -25,10 +25,10 @@ const WITH_BODY: [u16; 4] = [400, 413, 415, 422];
 
 /// `GET /openapi.json`
 pub(crate) async fn serve(State(api): State<Api>) -> Json<Value> {
-    Json(document(&api.public_url, api.receivers))
+    Json(document(&api.public_url, api.egress_policy))
 }
 
-fn document(public_url: &str, receivers: Receivers) -> Value {
+fn document(public_url: &str, egress_policy: EgressPolicy) -> Value {
     let mut schemas = Schemas::new();
     let error = schemas.answer::<bodies::Error>();
     let invalid = schemas.answer::<bodies::Invalid>();
@@ -38,9 +38,9 @@ fn document(public_url: &str, receivers: Receivers) -> Value {
         paths.entry(operation.path).or_insert_with(|| json!({}))[operation.method] = described;
     }
     let mut schemas = schemas.finish();
-    let scheme = match receivers {
-        Receivers::PublicOnly => "^https://",
-        Receivers::Local => "^https?://",
+    let scheme = match egress_policy {
+        EgressPolicy::PublicOnly => "^https://",
+        EgressPolicy::Local => "^https?://",
     };
     for name in
         ["Webhook", "NumberWebhook"].iter().flat_map(|name| [(*name).to_owned(), format!("{name}Input")])
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn ids_of_operations_are_unique_and_every_reference_is_there() {
-        let document = document("https://api.example.com", Receivers::PublicOnly);
+        let document = document("https://api.example.com", EgressPolicy::PublicOnly);
         let ids: BTreeSet<_> = operations().iter().map(|operation| operation.id).collect();
         assert_eq!(ids.len(), operations().len());
         let text = document.to_string();
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn every_field_of_a_body_is_described() {
-        let document = document("https://api.example.com", Receivers::PublicOnly);
+        let document = document("https://api.example.com", EgressPolicy::PublicOnly);
         for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
             for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
                 assert!(
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn every_plain_field_of_a_body_has_an_example() {
-        let document = document("https://api.example.com", Receivers::PublicOnly);
+        let document = document("https://api.example.com", EgressPolicy::PublicOnly);
         let schemas = document["components"]["schemas"].as_object().unwrap();
         let lacking = schemas.iter().flat_map(|(name, schema)| {
             let alternatives = schema["oneOf"].as_array().into_iter().flatten().chain([schema]);
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_has_a_default_may_be_left_out_or_null() {
-        let document = document("https://api.example.com", Receivers::PublicOnly);
+        let document = document("https://api.example.com", EgressPolicy::PublicOnly);
         let schemas = &document["components"]["schemas"];
         assert_eq!(schemas["AgentConfigInput"].get("required"), None);
         assert_eq!(schemas["WebhookInput"]["required"], json!(["events", "url", "method"]));

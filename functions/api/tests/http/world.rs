@@ -18,9 +18,9 @@ use switchboard_aws::{
 use switchboard_model::{
     accounts::{Account, Token},
     costs::Prices,
+    egress_policy::EgressPolicy,
     ids::{AccountId, AgentId, ConversationId, CredentialId, PhoneNumberId},
     phone_numbers::PhoneNumber,
-    receivers::Receivers,
     time::Timestamp,
 };
 use tower::ServiceExt;
@@ -156,7 +156,7 @@ pub(crate) async fn api(store: Store, url: &str) -> Api {
         numbers,
         prices: Prices::default(),
         public_url: "https://api.example.com".to_owned(),
-        receivers: Receivers::PublicOnly,
+        egress_policy: EgressPolicy::PublicOnly,
         retention: Duration::from_secs(RETENTION_SECONDS.unsigned_abs()),
         now: || at(0),
         random: || 1,

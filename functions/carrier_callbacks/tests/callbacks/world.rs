@@ -26,8 +26,8 @@ use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, Lease, Snapshot},
     costs::Prices,
+    egress_policy::EgressPolicy,
     ids::{AccountId, ConversationId},
-    receivers::Receivers,
     time::Timestamp,
 };
 use switchboard_providers::{
@@ -154,8 +154,8 @@ pub(crate) fn router(store: Store, sealer: Sealer, clips: &Clips, carrier: &str)
         calls: Calls::new(&providers),
         clips: clips.clone(),
         providers,
-        sender: Sender::new(Receivers::Local),
-        receivers: Receivers::Local,
+        sender: Sender::new(EgressPolicy::Local),
+        egress_policy: EgressPolicy::Local,
         retention: RETENTION,
         auth_token: Secret::new(TOKEN),
         public_url: PUBLIC_URL.to_owned(),

@@ -27,7 +27,7 @@ use switchboard_dialer::Dialer;
 use switchboard_model::{
     accounts::{Account, Token},
     agents::AgentConfig,
-    conversations::{Conversation, NotPossible, Snapshot, Transition},
+    conversations::{Conversation, InvalidTransition, Snapshot, Transition},
     events::Event,
     ids::ConversationId,
 };
@@ -158,7 +158,10 @@ impl World {
     }
 
     /// Writes what a callback or a client changes.
-    pub(crate) async fn change(&self, change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>) {
+    pub(crate) async fn change(
+        &self,
+        change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
+    ) {
         let (account, id) = (self.job.account_id, self.job.conversation_id);
         let outcome = self.store.transition(account, id, change).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");

@@ -4,8 +4,8 @@ use std::{collections::VecDeque, mem};
 
 use switchboard_dialogue::{Clause, Happening, Input, Output, Part};
 use switchboard_model::{
-    conversations::{EndedReason, Entry},
-    events::{self, EventName, Matches, Scope},
+    conversations::{EndedReason, JournalEntry},
+    events::{self, EventContext, EventName, Recipients},
 };
 
 use super::{Call, Over};
@@ -110,13 +110,13 @@ impl Call<'_> {
         }
     }
 
-    pub(super) fn matching(&self, entry: &Entry) -> Matches {
+    pub(super) fn matching(&self, entry: &JournalEntry) -> Recipients {
         let (conversation, agent, name) = (&self.conversation, self.agent, entry.name);
-        events::matching(&Scope { conversation, agent, name, data: &entry.event_data() })
+        events::matching(&EventContext { conversation, agent, name, data: &entry.event_data() })
     }
 
     /// Has something stored; false when there is no room left for it.
-    pub(super) fn note(&mut self, mut entry: Entry, matches: Matches) -> bool {
+    pub(super) fn note(&mut self, mut entry: JournalEntry, matches: Recipients) -> bool {
         if !matches.stores(entry.name) {
             return true;
         }

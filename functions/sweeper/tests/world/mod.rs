@@ -20,7 +20,7 @@ use switchboard_aws::{
 };
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, Lease, NotPossible, Snapshot, Transition},
+    conversations::{Conversation, InvalidTransition, Lease, Snapshot, Transition},
     costs::{Prices, Usage},
     ids::{AccountId, ConversationId},
     messages::Message,
@@ -151,7 +151,7 @@ impl World {
     pub(crate) async fn change(
         &self,
         n: u32,
-        change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>,
+        change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) {
         let (account, id) = Self::ids(n);
         let outcome = self.sweeper.store.transition(account, id, change).await.unwrap();

@@ -21,12 +21,12 @@ use switchboard_aws::{
 use switchboard_model::{
     accounts::{Account, Token},
     agents::{AgentConfig, Webhook, WebhookMethod},
-    conversations::{Conversation, EndedReason, Entry, Snapshot, State as Standing},
+    conversations::{Conversation, EndedReason, JournalEntry, Snapshot, State as Standing},
     costs::{Prices, Usage},
     deliveries::Delivery,
+    egress_policy::EgressPolicy,
     events::{Event, EventName},
     ids::{AccountId, ConversationId},
-    receivers::Receivers,
     time::Timestamp,
 };
 use switchboard_providers::webhooks::Sender;
@@ -128,7 +128,7 @@ impl World {
             store,
             queue: Queue::new(&config, format!("{queues}/000000000000/deliveries")),
             dead_letters: Queue::new(&config, format!("{queues}/000000000000/dead")),
-            sender: Sender::new(Receivers::Local),
+            sender: Sender::new(EgressPolicy::Local),
             public_url: "https://api.example.com".into(),
         };
         let mut world = Self { webhooks, snapshot, events: vec![], account, outside };
@@ -146,7 +146,7 @@ impl World {
     }
 
     async fn append(&mut self, count: usize, at: Timestamp) {
-        let entry = Entry {
+        let entry = JournalEntry {
             at,
             name: EventName::SpeechStarted,
             data: json!({ "role": "user" }),

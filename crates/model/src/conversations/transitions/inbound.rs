@@ -3,12 +3,12 @@
 
 use serde_json::json;
 
-use super::{Conversation, NotPossible, RejectReason, Transition};
+use super::{Conversation, InvalidTransition, RejectReason, Transition};
 use crate::{
     agents::AgentConfig,
     conversations::State,
     costs::Prices,
-    events::{Asked, EventName},
+    events::{EventName, NumberWebhookCall},
     time::Timestamp,
 };
 
@@ -19,10 +19,10 @@ impl Conversation {
         &self,
         agent: &AgentConfig,
         media_token_sha256: String,
-        asked: Vec<Asked>,
+        asked: Vec<NumberWebhookCall>,
         notes: Vec<String>,
         now: Timestamp,
-    ) -> Result<Transition, NotPossible> {
+    ) -> Result<Transition, InvalidTransition> {
         let mut next = self.arrived(agent, asked, notes)?;
         next.conversation.state = State::Answered { answered_at: now };
         next.conversation.media_token_sha256 = Some(media_token_sha256);
@@ -35,10 +35,10 @@ impl Conversation {
         &self,
         agent: &AgentConfig,
         reason: RejectReason,
-        asked: Vec<Asked>,
+        asked: Vec<NumberWebhookCall>,
         notes: Vec<String>,
         now: Timestamp,
-    ) -> Result<Transition, NotPossible> {
+    ) -> Result<Transition, InvalidTransition> {
         let arrived = self.arrived(agent, asked, notes)?;
         let (conversation, prices) = (&arrived.conversation, Prices::default());
         let ended = conversation.close(agent, Some(reason), reason.ended_reason(), &[], &prices, now);
@@ -50,9 +50,9 @@ impl Conversation {
 
     /// The call was connected, and the carrier asks again what to do with it, since our answer was lost:
     /// the stream will be let in with the token of this hash, and with no earlier one.
-    pub fn taken_again(&self, media_token_sha256: String) -> Result<Transition, NotPossible> {
+    pub fn taken_again(&self, media_token_sha256: String) -> Result<Transition, InvalidTransition> {
         if !matches!(self.state, State::Answered { .. }) {
-            return Err(NotPossible);
+            return Err(InvalidTransition);
         }
         let mut next = self.changed(self.state.clone());
         next.conversation.media_token_sha256 = Some(media_token_sha256);
@@ -62,10 +62,10 @@ impl Conversation {
     fn arrived(
         &self,
         agent: &AgentConfig,
-        asked: Vec<Asked>,
+        asked: Vec<NumberWebhookCall>,
         notes: Vec<String>,
-    ) -> Result<Transition, NotPossible> {
-        let State::Ringing { .. } = self.state else { return Err(NotPossible) };
+    ) -> Result<Transition, InvalidTransition> {
+        let State::Ringing { .. } = self.state else { return Err(InvalidTransition) };
         let mut next = self.changed(self.state.clone());
         // It was told to those who were asked before anything was stored.
         let data = json!({ "phone_call": self.phone_call });
@@ -115,10 +115,10 @@ mod tests {
         assert_eq!(conversation.due_at(), Some(at(62)));
         let started = conversation.started(&agent, "CA1", at(3)).unwrap();
         assert_eq!(names(&started), [EventName::Started]);
-        assert_eq!(conversation.take(&agent, "hash".into(), vec![], vec![], at(3)), Err(NotPossible));
+        assert_eq!(conversation.take(&agent, "hash".into(), vec![], vec![], at(3)), Err(InvalidTransition));
         let again = conversation.taken_again("other".into()).unwrap();
         assert_eq!(again.conversation.media_token_sha256.as_deref(), Some("other"));
-        assert_eq!(started.conversation.taken_again("other".into()), Err(NotPossible));
+        assert_eq!(started.conversation.taken_again("other".into()), Err(InvalidTransition));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use switchboard_aws::store::Outcome;
 use switchboard_contract::credentials::CreateCredential;
 use switchboard_model::{
     agents::{Agent, AgentConfig, Webhook, WebhookMethod},
-    conversations::{Conversation, EndedReason, Entry, NotPossible, Snapshot, Transition},
+    conversations::{Conversation, EndedReason, InvalidTransition, JournalEntry, Snapshot, Transition},
     costs::{Prices, Usage},
     credentials::Provider,
     events::EventName,
@@ -64,7 +64,10 @@ impl World {
         .await;
     }
 
-    pub(crate) async fn change(&self, change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>) {
+    pub(crate) async fn change(
+        &self,
+        change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
+    ) {
         let outcome = self.store.transition(self.account, conversation_id(), change).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }
@@ -94,10 +97,10 @@ fn usage() -> Usage {
     }
 }
 
-fn said(role: Role, content: &str, second: i64, interrupted: bool) -> Entry {
+fn said(role: Role, content: &str, second: i64, interrupted: bool) -> JournalEntry {
     let content = content.to_owned();
     let message = Message { role, content, started_at: at(second), ended_at: at(second + 2), interrupted };
-    Entry {
+    JournalEntry {
         at: at(second + 2),
         name: EventName::MessageSent,
         data: Value::Null,

@@ -19,12 +19,12 @@ use switchboard_media::Worker;
 use switchboard_model::{
     accounts::{Account, Token, sha256_hex},
     agents::{AgentConfig, Function, Hook, Instruction, LanguageModel, ModelSettings, Tool, ToolKind},
-    conversations::{Conversation, EndedReason, NotPossible, Snapshot, Speaking, State, Transition},
+    conversations::{Conversation, EndedReason, InvalidTransition, Snapshot, Speaking, State, Transition},
     costs::Prices,
+    egress_policy::EgressPolicy,
     events::{Event, EventName},
     ids::{AccountId, ConversationId},
     messages::Message,
-    receivers::Receivers,
     time::Timestamp,
 };
 use switchboard_providers::{Providers, egress, endpoints::Endpoints, keys::Keys, webhooks::Sender};
@@ -128,7 +128,7 @@ impl World {
         let prices = Prices { agent_per_minute: "0.06".parse().unwrap() };
         let recordings = Recordings::new(&testing::config(&self.bucket_url).await, bucket::NAME.to_owned());
         let (store, sealer) = (self.gate.store().await, self.sealer.clone());
-        let sender = Sender::new(Receivers::Local);
+        let sender = Sender::new(EgressPolicy::Local);
         let clips = Clips::new(&testing::config(&self.bucket_url).await, bucket::NAME.to_owned());
         let worker = Worker::from_parts(store, (recordings, clips), sealer, providers, sender, prices, calls);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -150,7 +150,10 @@ impl World {
     }
 
     /// What somebody else changes.
-    pub(crate) async fn change(&self, change: impl FnMut(&Snapshot) -> Result<Transition, NotPossible>) {
+    pub(crate) async fn change(
+        &self,
+        change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
+    ) {
         let outcome = self.store.transition(self.account, self.id, change).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }

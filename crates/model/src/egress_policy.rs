@@ -1,7 +1,7 @@
 //! Which receivers of webhooks may be called: a customer's URL must not reach anything of ours.
 //!
-//! [`Receivers::url`] refuses what can only be wrong, when a URL is stored and again when it is called.
-//! A name says nothing before it is resolved, so whoever connects asks [`Receivers::admit`] for the
+//! [`EgressPolicy::url`] refuses what can only be wrong, when a URL is stored and again when it is called.
+//! A name says nothing before it is resolved, so whoever connects asks [`EgressPolicy::admit`] for the
 //! address it is about to connect to.
 
 use std::{
@@ -13,7 +13,7 @@ use url::{Host, Url};
 
 /// Which receivers may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Receivers {
+pub enum EgressPolicy {
     /// Public addresses, over `https`: every deployment.
     PublicOnly,
     /// This machine and `http` too: a stack on the developer's own machine.
@@ -37,7 +37,7 @@ pub enum BadUrl {
     NotPublic,
 }
 
-impl Receivers {
+impl EgressPolicy {
     /// Reads a URL. That its host may be called is not known before its name is resolved.
     pub fn url(self, text: &str) -> Result<Url, BadUrl> {
         let (scheme, rest) = text.split_once("://").ok_or(BadUrl::Malformed)?;
@@ -82,8 +82,8 @@ impl Receivers {
     }
 }
 
-/// `true` for [`Receivers::Local`]: the form in which a setting says it.
-impl FromStr for Receivers {
+/// `true` for [`EgressPolicy::Local`]: the form in which a setting says it.
+impl FromStr for EgressPolicy {
     type Err = ParseBoolError;
 
     fn from_str(local: &str) -> Result<Self, Self::Err> {
@@ -202,8 +202,8 @@ mod tests {
     fn private_and_special_addresses_are_not_called_even_in_local_mode() {
         for address in PRIVATE {
             let address = address.parse().unwrap();
-            assert!(!Receivers::PublicOnly.admit(address), "{address}");
-            assert!(!Receivers::Local.admit(address), "{address} in local mode");
+            assert!(!EgressPolicy::PublicOnly.admit(address), "{address}");
+            assert!(!EgressPolicy::Local.admit(address), "{address} in local mode");
         }
     }
 
@@ -211,8 +211,8 @@ mod tests {
     fn this_machine_is_called_in_local_mode_only() {
         for address in ["127.0.0.1", "127.255.255.255", "::1"] {
             let address = address.parse().unwrap();
-            assert!(!Receivers::PublicOnly.admit(address), "{address}");
-            assert!(Receivers::Local.admit(address), "{address} in local mode");
+            assert!(!EgressPolicy::PublicOnly.admit(address), "{address}");
+            assert!(EgressPolicy::Local.admit(address), "{address} in local mode");
         }
     }
 
@@ -243,7 +243,7 @@ mod tests {
             "2606:4700:4700::1111",
             "3ffe::1",
         ] {
-            assert!(Receivers::PublicOnly.admit(address.parse().unwrap()), "{address}");
+            assert!(EgressPolicy::PublicOnly.admit(address.parse().unwrap()), "{address}");
         }
     }
 
@@ -272,15 +272,15 @@ mod tests {
             "0",
         ] {
             let url = format!("https://{host}/hook");
-            assert_eq!(Receivers::PublicOnly.url(&url), Err(BadUrl::NotPublic), "{host}");
+            assert_eq!(EgressPolicy::PublicOnly.url(&url), Err(BadUrl::NotPublic), "{host}");
         }
     }
 
     #[test]
     fn the_setting_is_a_boolean() {
-        assert_eq!("true".parse(), Ok(Receivers::Local));
-        assert_eq!("false".parse(), Ok(Receivers::PublicOnly));
-        assert!("yes".parse::<Receivers>().is_err());
+        assert_eq!("true".parse(), Ok(EgressPolicy::Local));
+        assert_eq!("false".parse(), Ok(EgressPolicy::PublicOnly));
+        assert!("yes".parse::<EgressPolicy>().is_err());
     }
 
     proptest! {
@@ -306,12 +306,12 @@ mod tests {
 
         #[test]
         fn a_mapped_address_is_never_called(bits: u32) {
-            prop_assert!(!Receivers::Local.admit(Ipv4Addr::from_bits(bits).to_ipv6_mapped().into()));
+            prop_assert!(!EgressPolicy::Local.admit(Ipv4Addr::from_bits(bits).to_ipv6_mapped().into()));
         }
 
         #[test]
         fn any_text_is_read_or_refused(text in "(https?://)?[ -~]{0,40}") {
-            if let Ok(url) = Receivers::PublicOnly.url(&text) {
+            if let Ok(url) = EgressPolicy::PublicOnly.url(&text) {
                 prop_assert!(url.scheme() == "https" && url.host().is_some() && url.username().is_empty());
             }
         }
