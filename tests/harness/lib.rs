@@ -377,15 +377,16 @@ impl Stack {
         Ok(false)
     }
 
-    /// How a media worker ended: its exit code, or 128 and the number of its signal. None while it runs.
+    /// The exit code of a media worker, or 128 plus the number of the signal that ended it; none while it
+    /// runs.
     ///
     /// # Errors
-    /// The log cannot be read.
+    /// `local.json` cannot be read.
     pub fn exit_code(&self, worker: u32) -> anyhow::Result<Option<i32>> {
-        let log = fs::read_to_string(self.state().join("logs/switchboard.log"))?;
-        let end = format!("a media worker ended pid={worker} code=");
-        let code = log.lines().find_map(|line| line.split_once(&end)?.1.parse().ok());
-        Ok(code)
+        let addresses: Value = serde_json::from_slice(&fs::read(self.state().join("local.json"))?)?;
+        let ended = addresses["ended_media_workers"].as_array().context("no ended_media_workers")?;
+        let ended = ended.iter().rfind(|ended| ended["pid"] == worker);
+        Ok(ended.and_then(|ended| i32::try_from(ended["exit_code"].as_i64()?).ok()))
     }
 }
 

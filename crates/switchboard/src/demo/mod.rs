@@ -1,10 +1,10 @@
 //! `switchboard demo`: one outbound call through the public API, watched from its first ring to its
 //! end, then checked: it counts only if both sides truly heard each other.
 
-mod killing;
-mod repeats;
+mod repetition;
 mod report;
-mod webhooks;
+mod webhook_receiver;
+mod worker_kill;
 
 use std::{
     fs,
@@ -15,14 +15,11 @@ use std::{
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use self::report::Report;
+use self::report::DemoReport;
 use crate::{
-    balancer::Pool,
-    calls::{
-        self, AGENT, Recorded,
-        api::{Client, LOOK},
-    },
-    stack::Addresses,
+    api_client::{ApiClient, POLL_INTERVAL},
+    devstack::{Addresses, Pool},
+    evidence::{self, AGENT, RecordingFile},
 };
 
 /// A simulated person with a short script: asks, hears the answer, says goodbye.
@@ -32,7 +29,7 @@ const PERSON: &str = "+14155550100";
 const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What a demo is asked for.
-pub(crate) struct Options {
+pub(crate) struct DemoOptions {
     /// Where everything about the call is written to.
     pub(crate) json: Option<PathBuf>,
     /// Whether the worker that holds the call is killed while the agent speaks.
@@ -44,10 +41,10 @@ pub(crate) struct Options {
 /// # Errors
 ///
 /// The call did not go through: what was wrong with it is said.
-pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &Options) -> anyhow::Result<()> {
-    let client = Client::new(addresses)?;
+pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &DemoOptions) -> anyhow::Result<()> {
+    let client = ApiClient::new(addresses)?;
     let mut agent: Value = serde_json::from_str(AGENT).context("demo/agent.json")?;
-    let receiver = webhooks::Receiver::start(&addresses.webhook_secret).await?;
+    let receiver = webhook_receiver::WebhookReceiver::start(&addresses.webhook_secret).await?;
     agent["webhooks"] = json!([receiver.webhook()]);
     report::calling(PERSON, &addresses.from_number)?;
     let placed = Instant::now();
@@ -55,20 +52,20 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &Options) -
 
     let kill = async {
         if options.kill_worker {
-            killing::in_mid_sentence(&client, PERSON, pool, placed).await
+            worker_kill::in_mid_sentence(&client, PERSON, pool, placed).await
         } else {
             Ok(None)
         }
     };
     let (events, killed) = tokio::try_join!(watch(&client, &id, placed), kill)?;
     let conversation = client.conversation(&id).await?;
-    let recording = calls::recording(&client, &id, addresses).await?;
-    let recording = recording.map(|Recorded { path, audio }| (path, audio.sides()));
-    let replays = calls::replays(addresses, &id).await?;
+    let recording = evidence::recording_of(&client, &id, addresses).await?;
+    let recording = recording.map(|RecordingFile { path, audio }| (path, audio.sides()));
+    let replays = evidence::replay_logs(addresses, &id).await?;
     let call = client.sandbox_call(PERSON).await?;
-    let deliveries = receiver.told_of(&events).await;
+    let deliveries = receiver.wait_for_deliveries(&events).await;
 
-    let report = Report::new(conversation, events, deliveries, recording, replays, &call, killed);
+    let report = DemoReport::new(conversation, events, deliveries, recording, replays, &call, killed);
     report.print()?;
     if let Some(file) = &options.json {
         let everything = serde_json::to_vec_pretty(&report.json())?;
@@ -89,7 +86,7 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &Options) -
 }
 
 /// Shows each event as it is stored, until the conversation is over.
-async fn watch(client: &Client, id: &str, placed: Instant) -> anyhow::Result<Vec<Value>> {
+async fn watch(client: &ApiClient, id: &str, placed: Instant) -> anyhow::Result<Vec<Value>> {
     let mut events = vec![];
     loop {
         for event in client.events_after(id, events.len()).await? {
@@ -102,6 +99,6 @@ async fn watch(client: &Client, id: &str, placed: Instant) -> anyhow::Result<Vec
         if placed.elapsed() > PATIENCE {
             bail!("the call did not end within {} s", PATIENCE.as_secs());
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -8,12 +8,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{killing::Killed, repeats, webhooks::Deliveries};
-use crate::calls::{
-    api::{SandboxCall, Words},
-    wav::Sides,
-    words::Errors,
-};
+use super::{repetition, webhook_receiver::DeliverySummary, worker_kill::KilledWorker};
+use crate::api_client::{SandboxCall, Utterance};
+use crate::evidence::{recording::ChannelLevels, words::WordErrors};
 
 /// With so many wrong words on a side, the other one did not understand it.
 const MAX_WER: f64 = 0.15;
@@ -23,32 +20,32 @@ const MIN_MESSAGES: usize = 2;
 const PARTS: [&str; 5] = ["agent", "language_model", "transcriber", "voice", "telephony"];
 
 /// One finished call.
-pub(super) struct Report {
+pub(super) struct DemoReport {
     conversation: Value,
     events: Vec<Value>,
     /// What of the events came to who was to be told.
-    deliveries: Deliveries,
-    recording: Option<(PathBuf, Sides)>,
+    deliveries: DeliverySummary,
+    recording: Option<(PathBuf, ChannelLevels)>,
     /// Where the replay logs are.
     replays: Vec<PathBuf>,
     /// What the caller said against what the agent heard.
-    caller: Compared,
+    caller: SpeechComparison,
     /// What the agent said against what the caller heard.
-    agent: Compared,
-    /// Media streams of the call.
+    agent: SpeechComparison,
+    /// MediaStats streams of the call.
     streams: u64,
-    killed: Option<Killed>,
+    killed: Option<KilledWorker>,
 }
 
-struct Compared {
+struct SpeechComparison {
     said: String,
     heard: String,
-    errors: Errors,
+    errors: WordErrors,
 }
 
-impl Compared {
+impl SpeechComparison {
     fn new(said: String, heard: String) -> Self {
-        let errors = Errors::between(&said, &heard);
+        let errors = WordErrors::between(&said, &heard);
         Self { said, heard, errors }
     }
 }
@@ -105,15 +102,15 @@ fn message(data: &Value) -> String {
     )
 }
 
-impl Report {
+impl DemoReport {
     pub(super) fn new(
         conversation: Value,
         events: Vec<Value>,
-        deliveries: Deliveries,
-        recording: Option<(PathBuf, Sides)>,
+        deliveries: DeliverySummary,
+        recording: Option<(PathBuf, ChannelLevels)>,
         replays: Vec<PathBuf>,
         call: &SandboxCall,
-        killed: Option<Killed>,
+        killed: Option<KilledWorker>,
     ) -> Self {
         let of = |role: &str| {
             let messages = conversation["messages"].as_array().into_iter().flatten();
@@ -122,9 +119,9 @@ impl Report {
             texts.collect::<Vec<_>>().join(" ")
         };
         let joined =
-            |words: &[Words]| words.iter().map(|words| words.text.as_str()).collect::<Vec<_>>().join(" ");
-        let caller = Compared::new(joined(&call.said), of("user"));
-        let agent = Compared::new(of("agent"), joined(&call.heard));
+            |words: &[Utterance]| words.iter().map(|words| words.text.as_str()).collect::<Vec<_>>().join(" ");
+        let caller = SpeechComparison::new(joined(&call.said), of("user"));
+        let agent = SpeechComparison::new(of("agent"), joined(&call.heard));
         let streams = call.media.streams;
         Self { conversation, events, deliveries, recording, replays, caller, agent, streams, killed }
     }
@@ -172,10 +169,12 @@ impl Report {
         match self.killed {
             None => faults.push("its worker was not killed".to_owned()),
             Some(_) if self.streams < 2 => faults.push("no other worker took it over".to_owned()),
-            Some(Killed { silence_ms: None, .. }) => faults.push("nobody was heard any more".to_owned()),
+            Some(KilledWorker { silence_ms: None, .. }) => {
+                faults.push("nobody was heard any more".to_owned())
+            }
             Some(_) => {}
         }
-        if let Some(words) = repeats::first(&self.agent.heard) {
+        if let Some(words) = repetition::first(&self.agent.heard) {
             faults.push(format!("the caller heard twice: {words}"));
         }
         faults
@@ -183,10 +182,10 @@ impl Report {
 
     /// Everything, for machines.
     pub(super) fn json(&self) -> Value {
-        let recording = self.recording.as_ref().map(|(_, Sides { seconds, caller, agent })| {
+        let recording = self.recording.as_ref().map(|(_, ChannelLevels { seconds, caller, agent })| {
             json!({ "seconds": seconds, "caller_level": caller, "agent_level": agent })
         });
-        let side = |compared: &Compared| json!({ "said": compared.said, "heard": compared.heard, "wer": compared.errors.rate() });
+        let side = |compared: &SpeechComparison| json!({ "said": compared.said, "heard": compared.heard, "wer": compared.errors.rate() });
         json!({
             "conversation": self.conversation,
             "events": self.events,
@@ -196,7 +195,7 @@ impl Report {
             "recording": recording,
             "replay_paths": self.replays,
             "wer": self.wer(),
-            "killed_worker": self.killed.map(|Killed { pid, silence_ms }| json!({ "pid": pid, "silence_ms": silence_ms })),
+            "killed_worker": self.killed.map(|KilledWorker { pid, silence_ms }| json!({ "pid": pid, "silence_ms": silence_ms })),
             "caller": side(&self.caller),
             "agent": side(&self.agent),
         })
@@ -211,7 +210,7 @@ impl Report {
         writeln!(out, "  messages       {}", self.messages().count())?;
         writeln!(out, "  events         {}", self.events.len())?;
         writeln!(out, "  webhooks       {}", self.deliveries.line())?;
-        if let Some(Killed { pid, silence_ms }) = self.killed {
+        if let Some(KilledWorker { pid, silence_ms }) = self.killed {
             let silence = silence_ms.map_or("for ever".to_owned(), |ms| format!("for {ms} ms"));
             writeln!(out, "  killed worker  {pid}; the caller heard silence {silence}")?;
         }
@@ -219,7 +218,7 @@ impl Report {
             writeln!(out, "  answered in    {:>5} ms", turn["response_ms"])?;
         }
         self.print_costs(&mut out)?;
-        if let Some((path, Sides { seconds, .. })) = &self.recording {
+        if let Some((path, ChannelLevels { seconds, .. })) = &self.recording {
             writeln!(out, "\nRecording ({seconds:.1} s, caller left, agent right)\n  {}", path.display())?;
         }
         for path in &self.replays {
@@ -283,9 +282,9 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calls::api::Media;
+    use crate::api_client::MediaStats;
 
-    fn report(edit: impl FnOnce(&mut Value, &mut Sides, &mut SandboxCall)) -> Report {
+    fn report(edit: impl FnOnce(&mut Value, &mut ChannelLevels, &mut SandboxCall)) -> DemoReport {
         let mut conversation = json!({
             "status": "ended",
             "ended_reason": "agent_ended",
@@ -301,13 +300,13 @@ mod tests {
                 "voice": { "cost": 0.0 }, "telephony": null,
             },
         });
-        let mut sides = Sides { seconds: 9.0, caller: 0.2, agent: 0.2 };
-        let words = |text: &str| vec![Words { text: text.into(), ..Words::default() }];
+        let mut sides = ChannelLevels { seconds: 9.0, caller: 0.2, agent: 0.2 };
+        let words = |text: &str| vec![Utterance { text: text.into(), ..Utterance::default() }];
         let mut call = SandboxCall {
             settled: true,
             said: words("What time? Goodbye."),
             heard: words("hello there at 6"),
-            media: Media { streams: 2, ..Media::default() },
+            media: MediaStats { streams: 2, ..MediaStats::default() },
             ..SandboxCall::default()
         };
         edit(&mut conversation, &mut sides, &mut call);
@@ -319,8 +318,8 @@ mod tests {
             sent("agent", "At six.", latency),
         ];
         let recording = Some(("x.wav".into(), sides));
-        let killed = Some(Killed { pid: 7, silence_ms: Some(900) });
-        Report::new(conversation, events, Deliveries::default(), recording, vec![], &call, killed)
+        let killed = Some(KilledWorker { pid: 7, silence_ms: Some(900) });
+        DemoReport::new(conversation, events, DeliverySummary::default(), recording, vec![], &call, killed)
     }
 
     #[test]
@@ -335,7 +334,7 @@ mod tests {
 
     #[test]
     fn each_thing_that_can_be_wrong_with_a_call_is_a_fault() {
-        let faults = |edit: fn(&mut Value, &mut Sides, &mut SandboxCall)| report(edit).faults().len();
+        let faults = |edit: fn(&mut Value, &mut ChannelLevels, &mut SandboxCall)| report(edit).faults().len();
         assert_eq!(faults(|conversation, _, _| conversation["status"] = json!("started")), 1);
         assert_eq!(faults(|conversation, _, _| conversation["ended_reason"] = json!("unknown")), 1);
         assert_eq!(

@@ -26,7 +26,9 @@ use switchboard_model::events::EventName;
 use switchboard_runtime::{Vars, now};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Interrupts, accounts, requirements};
+use crate::devstack;
+use crate::operate;
+use crate::signals::StopSignals;
 use delivery::{Repeat, Seen};
 use notice::Notice;
 use signature::Signature;
@@ -65,7 +67,7 @@ pub(crate) struct Args {
 }
 
 /// What all requests share.
-struct Receiver {
+struct WebhookPrinter {
     secret: Webhook,
     answers: Map<String, Value>,
     status: Option<StatusCode>,
@@ -98,14 +100,14 @@ async fn listen(args: Args, state: Option<PathBuf>) -> anyhow::Result<ExitCode> 
     let Args { port, secret, answers, status, json } = args;
     let secret = match secret {
         Some(secret) => secret,
-        None => accounts::local_secret(state).await?,
+        None => operate::local_secret(state).await?,
     };
     let secret = Webhook::new(&secret)
         .map_err(|_| anyhow!("this is no signing secret: it should be `whsec_` and base64"))?;
     let answers = answers.as_deref().map(read_answers).transpose()?.unwrap_or_default();
     let status = status.map(StatusCode::from_u16).transpose()?;
-    let listener = requirements::listen(port, PORT).await?;
-    let mut interrupts = Interrupts::new()?;
+    let listener = devstack::listen(port, PORT).await?;
+    let mut signals = StopSignals::new()?;
 
     let start = start(listener.local_addr()?, &answers, status);
     if json {
@@ -114,7 +116,7 @@ async fn listen(args: Args, state: Option<PathBuf>) -> anyhow::Result<ExitCode> 
         write!(std::io::stdout(), "{start}")?;
     }
     let stopping = CancellationToken::new();
-    let receiver = Arc::new(Receiver {
+    let receiver = Arc::new(WebhookPrinter {
         secret,
         answers,
         status,
@@ -128,7 +130,7 @@ async fn listen(args: Args, state: Option<PathBuf>) -> anyhow::Result<ExitCode> 
     let mut server = pin!(server.into_future());
     tokio::select! {
         result = &mut server => result?,
-        () = interrupts.next() => {
+        () = signals.next() => {
             stopping.cancel();
             let _ = tokio::time::timeout(GRACE, server).await;
         }
@@ -166,7 +168,7 @@ fn start(address: SocketAddr, answers: &Map<String, Value>, status: Option<Statu
     )
 }
 
-async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
+async fn receive(State(receiver): State<Arc<WebhookPrinter>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(body)) => body,
@@ -200,7 +202,7 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
     response
 }
 
-impl Receiver {
+impl WebhookPrinter {
     fn note(&self, id: Option<&str>, verified: bool, taken: bool) -> Repeat {
         let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
         let repeat = id.map_or(Repeat::First, |id| received.seen.note(id, taken));

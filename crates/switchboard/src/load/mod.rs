@@ -5,9 +5,8 @@
 //! placed and ended, the worker's process is watched, and all of it is reported. The worker has one core for
 //! itself where there are two; everything else, the world around it included, shares the others.
 
-mod cores;
 mod report;
-mod worker;
+mod worker_process;
 
 use std::{
     path::PathBuf,
@@ -21,14 +20,11 @@ use serde_json::{Value, json};
 use switchboard_sandbox::Load;
 use tokio::time::sleep;
 
-pub(crate) use cores::Cores;
-
-use self::{report::Report, worker::Worker};
+use self::{report::LoadReport, worker_process::WorkerProcess};
 use crate::{
-    balancer::Pool,
-    calls::api::{Client, LOOK},
+    api_client::{ApiClient, POLL_INTERVAL},
+    devstack::{Addresses, LoadSetup, Pool},
     progress::Progress,
-    stack::Addresses,
 };
 
 /// Everybody who is called; canned callers are all alike.
@@ -50,28 +46,19 @@ pub(crate) struct Args {
     json: Option<PathBuf>,
 }
 
-/// How the stack is set up for a load.
-#[derive(Clone)]
-pub(crate) struct Setup {
-    /// Calls at the same time.
-    pub(crate) calls: u32,
-    /// What all of them share, in the sandbox.
-    pub(crate) load: Arc<Load>,
-}
-
 /// A load to come.
-pub(crate) struct Options {
+pub(crate) struct LoadRun {
     args: Args,
     load: Arc<Load>,
 }
 
-impl Options {
+impl LoadRun {
     pub(crate) fn new(args: Args) -> Self {
         Self { args, load: Load::new() }
     }
 
-    pub(crate) fn setup(&self) -> Setup {
-        Setup { calls: self.args.calls, load: self.load.clone() }
+    pub(crate) fn setup(&self) -> LoadSetup {
+        LoadSetup { calls: self.args.calls, load: self.load.clone() }
     }
 }
 
@@ -95,8 +82,8 @@ fn agent() -> Value {
 /// # Errors
 ///
 /// A call failed, or nothing could be measured.
-pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &Options) -> anyhow::Result<()> {
-    let Options { args, load } = options;
+pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &LoadRun) -> anyhow::Result<()> {
+    let LoadRun { args, load } = options;
     let progress = Progress::stderr();
     if cfg!(debug_assertions) {
         progress.say(&format!(
@@ -105,8 +92,9 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &Options) -
             args.calls, args.seconds
         ));
     }
-    let worker = pool.workers().first().map(|worker| Worker::new(worker.pid)).context("no media worker")?;
-    let client = Client::new(addresses)?;
+    let worker =
+        pool.workers().first().map(|worker| WorkerProcess::new(worker.pid)).context("no media worker")?;
+    let client = ApiClient::new(addresses)?;
     let idle = worker.look()?;
 
     let ids = place(&client, addresses, args.calls, &progress).await?;
@@ -130,7 +118,7 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &Options) -
     step.done(&format!("{talked_on} talk on"));
 
     let live = end(&client, &ids, &progress).await?;
-    let report = Report {
+    let report = LoadReport {
         calls: args.calls,
         seconds: measured_for,
         never_came_up: args.calls as usize - talking.min(args.calls as usize),
@@ -158,7 +146,7 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &Options) -
 
 /// Asks for all calls, as fast as the API takes them; the conversations' ids.
 async fn place(
-    client: &Client,
+    client: &ApiClient,
     addresses: &Addresses,
     calls: u32,
     progress: &Progress,
@@ -179,7 +167,7 @@ async fn all_talk(load: &Load, calls: u32, progress: &Progress) -> usize {
     let step = progress.step("waiting until all talk");
     let (mut most, mut since) = (0, Instant::now());
     while most < calls as usize && since.elapsed() < PATIENCE {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
         if load.talking() > most {
             (most, since) = (load.talking(), Instant::now());
             step.note(&format!("{most} of {calls}"));
@@ -190,7 +178,7 @@ async fn all_talk(load: &Load, calls: u32, progress: &Progress) -> usize {
 }
 
 /// Ends all conversations by the API; how many are still live after a while.
-async fn end(client: &Client, ids: &[String], progress: &Progress) -> anyhow::Result<usize> {
+async fn end(client: &ApiClient, ids: &[String], progress: &Progress) -> anyhow::Result<usize> {
     let step = progress.step("ending the calls");
     for (number, id) in ids.iter().enumerate() {
         client.end(id).await?;
@@ -204,7 +192,7 @@ async fn end(client: &Client, ids: &[String], progress: &Progress) -> anyhow::Re
         if client.conversation(id).await?["status"] == "ended" {
             live.pop();
         } else {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
     step.done("");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use switchboard_sandbox::{Measured, Percentiles};
 
 /// What came of it.
-pub(super) struct Report {
+pub(super) struct LoadReport {
     /// How many calls were asked for.
     pub(super) calls: u32,
     /// How long was measured.
@@ -34,7 +34,7 @@ pub(super) struct Report {
     pub(super) idle_memory: u64,
 }
 
-impl Report {
+impl LoadReport {
     /// What went wrong with how many calls; none if nothing did.
     pub(super) fn failures(&self) -> Option<String> {
         let kinds = [
@@ -165,8 +165,8 @@ fn rounded(value: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn report() -> Report {
-        Report {
+    fn report() -> LoadReport {
+        LoadReport {
             calls: 4,
             seconds: Duration::from_secs(10),
             never_came_up: 0,
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn failed_calls_are_counted_and_named() {
         assert_eq!(report().failures(), None);
-        let report = Report { never_came_up: 1, did_not_end: 2, ..report() };
+        let report = LoadReport { never_came_up: 1, did_not_end: 2, ..report() };
         assert_eq!(report.json()["calls_failed"], 3);
         let failures = report.failures().unwrap();
         assert_eq!(failures, "1 of 4 calls did not come up, 2 of 4 calls did not end");

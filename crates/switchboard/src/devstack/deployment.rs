@@ -1,0 +1,136 @@
+//! Deploys `template.yaml` into the emulator, by a small Python program in the private environment.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use super::build::{Executables, LAMBDAS};
+use super::children::{self, StateDirectory};
+use super::emulator::{self, Emulator};
+use super::host_environment::HostEnvironment;
+use super::providers::ProviderEndpoints;
+use super::python_environment::Python;
+use crate::progress::Progress;
+
+/// Two seconds on a free machine; a busy one may take long.
+const TIMEOUT: Duration = Duration::from_mins(2);
+
+/// The name of the secret with the providers' keys.
+pub(crate) const SECRET: &str = "switchboard/provider-keys";
+
+/// What is deployed, and with which parameters.
+pub(crate) struct DeploymentInput<'a> {
+    /// The checkout, with `template.yaml`.
+    pub(crate) workspace: &'a Path,
+    /// Base URL of the API as the carrier and the customers see it.
+    pub(crate) public_url: &'a str,
+    /// Websocket of the media worker.
+    pub(crate) media_url: &'a str,
+    /// Where the providers are, and their keys.
+    pub(crate) providers: &'a ProviderEndpoints,
+    /// The functions' executables.
+    pub(crate) executables: &'a Executables,
+}
+
+/// What the deployment made.
+#[derive(Debug, Deserialize)]
+pub(crate) struct DeployedStack {
+    /// The stack's outputs.
+    pub(crate) outputs: StackOutputs,
+    /// Path under which the emulator serves the HTTP API.
+    pub(crate) api_prefix: String,
+}
+
+/// Those of the stack's outputs that are used here.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct StackOutputs {
+    /// The one table.
+    pub(crate) table_name: String,
+    /// Bucket of the recordings.
+    pub(crate) bucket_name: String,
+    /// Key of the customers' secrets.
+    pub(crate) sealing_key_id: String,
+}
+
+/// Deploys and waits until it is done.
+///
+/// # Errors
+///
+/// If it fails; with the end of what it said.
+pub(crate) async fn deploy(
+    directories: &StateDirectory,
+    host: &HostEnvironment,
+    python: &Python,
+    emulator: &Emulator,
+    plan: &DeploymentInput<'_>,
+    progress: &Progress,
+) -> anyhow::Result<DeployedStack> {
+    let step = progress.step("deploying template.yaml into the emulator");
+    let mut command = Command::new(&python.executable);
+    command.arg(plan.workspace.join("crates/switchboard/python/deploy.py"));
+    command.args(["--endpoint", &emulator.url, "--stack", "switchboard"]);
+    command.arg("--template").arg(plan.workspace.join("template.yaml"));
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+    for (name, value) in [
+        ("Architecture", architecture),
+        ("PublicUrl", plan.public_url),
+        ("AllowHttpWebhooks", "true"),
+        ("MediaUrl", plan.media_url),
+        ("ProviderKeysSecret", SECRET),
+        ("TwilioApiUrl", &plan.providers.twilio_url),
+        ("OpenaiApiUrl", &plan.providers.openai_url),
+        ("DeepgramApiUrl", &plan.providers.deepgram_url),
+    ] {
+        command.args(["--parameter", &format!("{name}={value}")]);
+    }
+    for name in LAMBDAS {
+        let executable = plan.executables.get(name).with_context(|| format!("no executable `{name}`"))?;
+        command.args(["--function", &format!("{name}={}", executable.display())]);
+    }
+    command.args(["--secret", &format!("{SECRET}=-")]);
+
+    let log = directories.log("deploy");
+    let errors = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+    command.env_clear().envs(emulator::aws_environment(&emulator.url));
+    command.env("PATH", &host.path).env("HOME", &host.home);
+    // No guard: its stdin is taken by the secret, it lives for seconds and ends without the emulator.
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors).kill_on_drop(true);
+    // Ctrl-C in the terminal is for us, who then drop it.
+    command.process_group(0);
+    let mut child = command.spawn().context("starting the deployment")?;
+    let secret = json!({
+        "twilio_account_sid": plan.providers.twilio_account_sid,
+        "twilio_auth_token": plan.providers.twilio_auth_token,
+        "openai_api_key": plan.providers.openai_api_key,
+        "deepgram_api_key": plan.providers.deepgram_api_key,
+    });
+    let mut stdin = child.stdin.take().context("no stdin")?;
+    let run = async move {
+        // A program that ended without reading has said why in its log.
+        let _ = stdin.write_all(secret.to_string().as_bytes()).await;
+        drop(stdin);
+        child.wait_with_output().await
+    };
+    let Ok(output) = tokio::time::timeout(TIMEOUT, run).await else {
+        bail!("the deployment takes longer than {} s. {}", TIMEOUT.as_secs(), excerpt(&log));
+    };
+    let output = output?;
+    if !output.status.success() {
+        bail!("template.yaml could not be deployed. {}", excerpt(&log));
+    }
+    let deployment = serde_json::from_slice(&output.stdout).context("reading the deployment's outputs")?;
+    step.done("");
+    Ok(deployment)
+}
+
+fn excerpt(log: &Path) -> String {
+    format!("The end of {}:\n{}", log.display(), children::last_lines(log))
+}

@@ -1,0 +1,174 @@
+//! The AWS emulator (`MiniStack`), on a loopback port that is proven to be its own.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::Pid;
+use switchboard_aws::{recordings::Recordings, store::Store};
+use tokio::net::TcpListener;
+
+use super::children::{Child, Program, StateDirectory};
+use super::guard;
+use super::host_environment::HostEnvironment;
+use super::python_environment::Python;
+
+/// Under a second on a free machine; a busy one may compile at the same time.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Somebody may take the free port between our look and the emulator's bind.
+const START_ATTEMPTS: usize = 3;
+
+/// The region everything is deployed to; the emulator takes any.
+pub(crate) const REGION: &str = "us-east-1";
+
+/// A running emulator.
+pub(crate) struct Emulator {
+    /// The process.
+    pub(crate) child: Child,
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) url: String,
+}
+
+/// What a program needs to use the emulator as if it were AWS.
+pub(crate) fn aws_environment(url: &str) -> Vec<(String, std::ffi::OsString)> {
+    [
+        ("AWS_ENDPOINT_URL", url),
+        ("AWS_REGION", REGION),
+        ("AWS_DEFAULT_REGION", REGION),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        // Nobody may be asked for other credentials: there is no such service here.
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.into()))
+    .to_vec()
+}
+
+/// A table in the emulator.
+pub(crate) fn table(url: &str, name: &str) -> Store {
+    Store::new(&switchboard_aws::emulator_config(url, REGION), name.to_owned())
+}
+
+/// A bucket in the emulator.
+pub(crate) fn recordings(url: &str, bucket: &str) -> Recordings {
+    Recordings::new(&switchboard_aws::emulator_config(url, REGION), bucket.to_owned())
+}
+
+impl Emulator {
+    /// Starts it with nothing in it and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// If it ends, or does not answer in time.
+    pub(crate) async fn start(
+        directories: &StateDirectory,
+        host: &HostEnvironment,
+        python: &Python,
+    ) -> anyhow::Result<Self> {
+        for _ in 1..START_ATTEMPTS {
+            match Self::attempt(directories, host, python).await {
+                Err(error) if format!("{error:#}").contains("already in use") => {}
+                outcome => return outcome,
+            }
+        }
+        Self::attempt(directories, host, python).await
+    }
+
+    async fn attempt(
+        directories: &StateDirectory,
+        host: &HostEnvironment,
+        python: &Python,
+    ) -> anyhow::Result<Self> {
+        let port = free_port().await?;
+        let url = format!("http://127.0.0.1:{port}");
+        // All of it leaks into the functions, which is why it is so little.
+        let mut environment = aws_environment(&url);
+        environment.extend(
+            [
+                ("PATH", host.path.clone()),
+                ("HOME", host.home.clone()),
+                ("TMPDIR", directories.temporary().into()),
+                ("GATEWAY_PORT", port.to_string().into()),
+                // Without it the emulator is open to the network.
+                ("BIND_HOST", "127.0.0.1".into()),
+                ("LAMBDA_EXECUTOR", "local".into()),
+                ("PYTHONUNBUFFERED", "1".into()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        let mut child = Child::start(
+            directories,
+            Program {
+                name: "emulator".to_owned(),
+                executable: python.executable.clone(),
+                arguments: vec!["-m".into(), "ministack".into()],
+                environment,
+            },
+        )?;
+        let guard = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let guard = guard.context("the emulator's guard has no process id")?;
+        let address = format!("127.0.0.1:{port}");
+        child
+            .ready(START_TIMEOUT, || async {
+                tokio::net::TcpStream::connect(&address).await.ok()?;
+                owns_listener(guard, port).then_some(())
+            })
+            .await?;
+        Ok(Self { child, url })
+    }
+}
+
+/// A loopback port on which nothing listens now.
+pub(crate) async fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("looking for a free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// True if the socket that listens on the loopback port belongs to a process below `root`.
+///
+/// That something answers on a port does not prove that it is ours.
+fn owns_listener(root: Pid, port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let Some(inode) = listening_inode(&table, port) else { return false };
+    let link = format!("socket:[{inode}]");
+    guard::descendants(root).into_iter().any(|pid| {
+        let descriptors = Path::new("/proc").join(pid.as_raw_nonzero().to_string()).join("fd");
+        std::fs::read_dir(descriptors)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == &*link))
+    })
+}
+
+/// Finds the listener on 127.0.0.1 in `/proc/net/tcp` (proc(5): address in host byte order, state 0A
+/// is LISTEN, the tenth field is the inode).
+fn listening_inode(table: &str, port: u16) -> Option<&str> {
+    let local = format!("{:08X}:{port:04X}", u32::from_ne_bytes([127, 0, 0, 1]));
+    table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        (fields.get(1) == Some(&local.as_str()) && fields.get(3) == Some(&"0A"))
+            .then(|| fields.get(9).copied())
+            .flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::{listening_inode, owns_listener};
+
+    #[test]
+    fn a_listener_of_another_process_is_not_taken_for_ours() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        assert!(listening_inode(&table, port).is_some());
+        // This test's own socket is not below this test.
+        assert!(!owns_listener(rustix::process::getpid(), port));
+        // But it is below whoever started the test.
+        assert!(owns_listener(rustix::process::getppid().unwrap(), port));
+    }
+}

@@ -1,0 +1,205 @@
+//! `switchboard guard -- CMD...`: runs one child and promises that nothing of its tree outlives its owner.
+//!
+//! The owner holds the other end of the guard's stdin. End of file there is the order to stop, and the
+//! kernel gives that order even when the owner was killed without warning. The guard is a child
+//! subreaper: whatever the tree orphans or detaches becomes the guard's own child, and is found.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::PathBuf;
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, WaitOptions};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+/// How long a tree may take to end by itself after SIGTERM; two such waits fit the ten seconds in which
+/// a whole stack stops.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// How long what the child left behind may take once the child is gone.
+const ORPHAN_GRACE: Duration = Duration::from_secs(1);
+
+/// How often the tree is looked at while it ends.
+const POLL: Duration = Duration::from_millis(20);
+
+/// This very program, also when its file was replaced by a newer build since it was started.
+pub(crate) const SELF: &str = "/proc/self/exe";
+
+/// Arguments of the hidden command `guard`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A file to hold a shared lock on while anything of the tree is alive.
+    #[arg(long)]
+    lock: PathBuf,
+    /// The command and its arguments.
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// Arguments of the hidden command `tied`.
+#[derive(clap::Args)]
+pub(crate) struct TiedArgs {
+    /// The guard's process id.
+    #[arg(long)]
+    parent: i32,
+    /// The command and its arguments.
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// Runs the child until it ends, stdin does, or a signal comes; then ends its whole tree.
+///
+/// # Errors
+///
+/// If the lock is taken exclusively (the owner is already gone) or the child cannot be started.
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    // Its own group: Ctrl-C in the terminal is for the owner, who then stops things in order. The
+    // leader of a session has its own group already and may not change it.
+    let _ = rustix::process::setpgid(None, None);
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let lock = File::create(&args.lock).with_context(|| format!("opening {}", args.lock.display()))?;
+    if lock.try_lock_shared().is_err() {
+        bail!("the owner of this guard has gone");
+    }
+
+    let mut child = Command::new(SELF)
+        .arg0("switchboard")
+        .args(["tied", "--parent", &std::process::id().to_string(), "--"])
+        .args(&args.command)
+        .stdin(Stdio::piped())
+        .spawn()?;
+    // Held open and never written: a child may take its end as the order to stop, too.
+    let stdin = child.stdin.take();
+    tokio::select! {
+        () = end_of_stdin() => {}
+        _ = child.wait() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    drop(stdin);
+    let status = end(&mut child).await?;
+    Ok(exit_code(status))
+}
+
+/// Becomes the command, tied to its guard: if the guard is killed, the kernel kills the command.
+///
+/// A process of its own, because only the process itself can ask the kernel for that.
+///
+/// # Errors
+///
+/// If the guard is already gone or the command cannot be started; otherwise it does not return.
+pub(crate) fn become_tied(args: &TiedArgs) -> anyhow::Error {
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
+        return error.into();
+    }
+    if rustix::process::getppid() != Pid::from_raw(args.parent) {
+        return anyhow::anyhow!("the guard has gone");
+    }
+    let [program, arguments @ ..] = args.command.as_slice() else {
+        return anyhow::anyhow!("no command to run");
+    };
+    let error = std::process::Command::new(program).args(arguments).exec();
+    anyhow::Error::new(error).context(format!("starting {}", program.display()))
+}
+
+async fn end_of_stdin() {
+    // A read error means the same as the end: nobody is there any more.
+    let read = || drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    let _ = tokio::task::spawn_blocking(read).await;
+}
+
+/// Ends the child and everything below this process: SIGTERM, time to go, SIGKILL until none is left.
+async fn end(child: &mut Child) -> anyhow::Result<ExitStatus> {
+    if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
+        // Failing means that it ended meanwhile.
+        let _ = rustix::process::kill_process(pid, Signal::TERM);
+    }
+    let mut deadline = Instant::now() + GRACE;
+    let mut left_alone = true;
+    loop {
+        let ended = child.try_wait()?.is_some();
+        let living = descendants(rustix::process::getpid());
+        if ended && living.is_empty() {
+            break;
+        }
+        if ended && left_alone {
+            left_alone = false;
+            deadline = deadline.min(Instant::now() + ORPHAN_GRACE);
+            send(&living, Signal::TERM);
+        }
+        if Instant::now() >= deadline {
+            send(&living, Signal::KILL);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    let status = child.wait().await?;
+    // What the tree orphaned is ours to bury; not every first process of a container does.
+    while matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+    Ok(status)
+}
+
+fn send(pids: &[Pid], signal: Signal) {
+    for pid in pids {
+        // Failing means that it ended meanwhile.
+        let _ = rustix::process::kill_process(*pid, signal);
+    }
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    // As a shell has it: 128 + the signal's number.
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// All living processes below `root`, without those that ended and are only waited for.
+pub(crate) fn descendants(root: Pid) -> Vec<Pid> {
+    let mut children: HashMap<i32, Vec<(i32, bool)>> = HashMap::new();
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        if let Ok(stat) = std::fs::read_to_string(process.path().join("stat"))
+            && let Some((parent, living)) = parent_and_life(&stat)
+        {
+            children.entry(parent).or_default().push((pid, living));
+        }
+    }
+    let mut found = Vec::new();
+    let mut unseen = vec![root.as_raw_nonzero().get()];
+    while let Some(parent) = unseen.pop() {
+        for (pid, living) in children.remove(&parent).unwrap_or_default() {
+            unseen.push(pid);
+            if living {
+                found.extend(Pid::from_raw(pid));
+            }
+        }
+    }
+    found
+}
+
+/// Reads `/proc/PID/stat`: `pid (name) state ppid ...`, where the name may itself hold parentheses.
+fn parent_and_life(stat: &str) -> Option<(i32, bool)> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let living = !matches!(fields.next()?, "Z" | "X");
+    Some((fields.next()?.parse().ok()?, living))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parent_and_life;
+
+    #[test]
+    fn a_process_name_with_parentheses_does_not_hide_its_parent() {
+        assert_eq!(parent_and_life("12 (a) b) S 34 12 12 0"), Some((34, true)));
+        assert_eq!(parent_and_life("12 (sleep) Z 1 12 12 0"), Some((1, false)));
+        assert_eq!(parent_and_life("nonsense"), None);
+    }
+}

@@ -1,0 +1,176 @@
+//! The reverse proxy before the emulator: it gives the API the plain base URL that customers and the
+//! carrier use, and passes everything else through as it came.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::{Json, Router};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// API Gateway's own limit for an HTTP API.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Headers that belong to one connection and are not passed on (RFC 9110 section 7.6.1); `Host` names
+/// the emulator, which chooses a service by it.
+const NOT_PASSED_ON: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::HOST,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// A running proxy; ends when dropped.
+pub(crate) struct Proxy {
+    stopping: CancellationToken,
+    server: JoinSet<()>,
+}
+
+#[derive(Clone)]
+struct Upstream {
+    client: Client<HttpConnector, Body>,
+    authority: Authority,
+    prefix: String,
+}
+
+impl Proxy {
+    /// Serves on `listener` what the emulator (`http://HOST:PORT`) serves under `prefix`.
+    ///
+    /// # Errors
+    ///
+    /// If the URL is none.
+    pub(crate) fn start(listener: TcpListener, emulator: &str, prefix: &str) -> anyhow::Result<Self> {
+        let emulator: Uri = emulator.parse().context("reading the emulator's URL")?;
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(Duration::from_secs(5)));
+        let upstream = Upstream {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            authority: emulator.authority().context("the emulator's URL names no host")?.clone(),
+            prefix: prefix.to_owned(),
+        };
+        let stopping = CancellationToken::new();
+        let stop = stopping.clone().cancelled_owned();
+        let app = Router::new().fallback(forward).with_state(upstream);
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop).await {
+                tracing::error!(%error, "the proxy ended");
+            }
+        });
+        Ok(Self { stopping, server })
+    }
+
+    /// Takes nothing more, and gives what is under way a second to finish.
+    pub(crate) async fn stop(mut self) {
+        self.stopping.cancel();
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.server.join_next()).await;
+    }
+}
+
+async fn forward(State(upstream): State<Upstream>, mut request: Request) -> Response {
+    let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    // As bytes, not through a URL parser: percent-encodings and dots arrive as they were sent.
+    let uri = Uri::builder()
+        .scheme(Scheme::HTTP)
+        .authority(upstream.authority.clone())
+        .path_and_query(format!("{}{path}", upstream.prefix))
+        .build();
+    let Ok(uri) = uri else { return failure(StatusCode::BAD_REQUEST, "the path is not valid") };
+    *request.uri_mut() = uri;
+    for name in NOT_PASSED_ON {
+        request.headers_mut().remove(name);
+    }
+    match tokio::time::timeout(TIMEOUT, upstream.client.request(request)).await {
+        Ok(Ok(response)) => response.map(Body::new),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the emulator did not answer");
+            failure(StatusCode::BAD_GATEWAY, "the local AWS emulator does not answer")
+        }
+        Err(_) => failure(StatusCode::GATEWAY_TIMEOUT, "the API took longer than 30 s"),
+    }
+}
+
+fn failure(status: StatusCode, detail: &str) -> Response {
+    (status, Json(json!({ "detail": detail }))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::extract::Request;
+    use axum::http::header::{AUTHORIZATION, HOST};
+    use axum::http::{Method, StatusCode};
+    use hyper_util::client::legacy::Client;
+    use hyper_util::rt::TokioExecutor;
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::super::emulator::free_port;
+    use super::Proxy;
+
+    async fn call(request: Request) -> (StatusCode, String) {
+        let client: Client<_, Body> = Client::builder(TokioExecutor::new()).build_http();
+        let response = client.request(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(Body::new(response.into_body()), 1 << 20).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn proxy_before(emulator: &str) -> (Proxy, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        (Proxy::start(listener, emulator, "/_aws/execute-api/abc/$default").unwrap(), url)
+    }
+
+    #[tokio::test]
+    async fn method_raw_path_query_headers_and_body_arrive_as_they_were_sent() {
+        let app = Router::new().fallback(async |request: Request| {
+            let (parts, body) = request.into_parts();
+            let body = String::from_utf8(to_bytes(body, 1 << 20).await.unwrap().to_vec()).unwrap();
+            let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-");
+            let (token, host) = (header(AUTHORIZATION), header(HOST));
+            format!("{} {} {token} {host} {body}", parts.method, parts.uri)
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let server = async move { axum::serve(listener, app).await.unwrap() };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server);
+
+        let (_proxy, url) = proxy_before(&format!("http://{authority}")).await;
+        let request = Request::builder()
+            .method(Method::PATCH)
+            .uri(format!("{url}/phone_numbers/%2B14155550199/%2e%2E//x?a=1+2&b=%20"))
+            .header(AUTHORIZATION, "Bearer t")
+            .body(Body::from("{}"))
+            .unwrap();
+        let (status, seen) = call(request).await;
+        assert_eq!(status, StatusCode::OK);
+        let path = "/_aws/execute-api/abc/$default/phone_numbers/%2B14155550199/%2e%2E//x?a=1+2&b=%20";
+        assert_eq!(seen, format!("PATCH {path} Bearer t {authority} {{}}"));
+    }
+
+    #[tokio::test]
+    async fn an_emulator_that_is_down_is_a_502_with_a_detail() {
+        let gone = free_port().await.unwrap();
+        let (_proxy, url) = proxy_before(&format!("http://127.0.0.1:{gone}")).await;
+        let request = Request::builder().uri(format!("{url}/conversations")).body(Body::empty()).unwrap();
+        let (status, body) = call(request).await;
+        assert_eq!(status, StatusCode::BAD_GATEWAY);
+        assert_eq!(body, r#"{"detail":"the local AWS emulator does not answer"}"#);
+    }
+}

@@ -1,0 +1,92 @@
+//! The media worker's process, as the kernel accounts for it.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use rustix::{process::Pid, thread::sched_getaffinity};
+
+/// A running worker.
+pub(super) struct WorkerProcess {
+    process: Option<Pid>,
+    directory: PathBuf,
+}
+
+/// What it has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ProcessUsage {
+    /// Processor time, in user and kernel mode.
+    pub(super) cpu: Duration,
+    /// How long it could have run but for others on its core.
+    pub(super) waited: Duration,
+    /// Resident memory, in bytes.
+    pub(super) memory: u64,
+}
+
+impl WorkerProcess {
+    pub(super) fn new(pid: u32) -> Self {
+        let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        Self { process, directory: PathBuf::from(format!("/proc/{pid}")) }
+    }
+
+    /// Whether it runs on one core only.
+    pub(super) fn has_one_core(&self) -> bool {
+        self.process.is_some_and(|pid| sched_getaffinity(Some(pid)).is_ok_and(|cores| cores.count() == 1))
+    }
+
+    /// What it has used until now.
+    ///
+    /// # Errors
+    ///
+    /// It has gone.
+    pub(super) fn look(&self) -> anyhow::Result<ProcessUsage> {
+        let read = |name| fs::read_to_string(self.directory.join(name)).context("the media worker has gone");
+        let ticks = ticks(&read("stat")?).context("/proc/PID/stat cannot be read")?;
+        let memory = resident(&read("status")?).context("/proc/PID/status cannot be read")?;
+        let waits = fs::read_dir(self.directory.join("task"))?.flatten();
+        let waits = waits.filter_map(|task| waited(&fs::read_to_string(task.path().join("schedstat")).ok()?));
+        let per_second = rustix::param::clock_ticks_per_second().max(1);
+        Ok(ProcessUsage {
+            cpu: Duration::from_millis(ticks * 1000 / per_second),
+            waited: waits.sum(),
+            memory,
+        })
+    }
+}
+
+/// `utime` and `stime` of `/proc/PID/stat`, together (fields 14 and 15; the name before them may hold blanks).
+fn ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
+/// `VmRSS` of `/proc/PID/status`, in bytes.
+fn resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// The second field of `/proc/PID/task/TID/schedstat`: nanoseconds spent ready to run.
+fn waited(schedstat: &str) -> Option<Duration> {
+    Some(Duration::from_nanos(schedstat.split_whitespace().nth(1)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_account_is_read() {
+        let stat = "12 (a) b) S 1 12 12 0 -1 4194560 5 0 0 0 1234 56 0 0 20 0 3 0 999 1 2";
+        assert_eq!(ticks(stat), Some(1290));
+        assert_eq!(ticks("nonsense"), None);
+        assert_eq!(resident("Name:\tmedia\nVmRSS:\t   17152 kB\n"), Some(17152 * 1024));
+        assert_eq!(waited("123 4000 5"), Some(Duration::from_micros(4)));
+    }
+
+    #[test]
+    fn a_process_has_used_time_and_memory() {
+        let usage = WorkerProcess::new(std::process::id()).look().unwrap();
+        assert!(usage.memory > 0);
+        assert!(WorkerProcess::new(u32::MAX).look().is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! `switchboard accounts limits`: what an account may use of its deployment.
+
+use clap::value_parser;
+use serde_json::json;
+use switchboard_aws::store::{Store, StoreError};
+use switchboard_model::accounts::{Account, Limits};
+use switchboard_model::limits::calling_code;
+
+use super::output::CommandOutput;
+
+/// What is to change.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct LimitChanges {
+    /// Calls at the same time; a call over it waits as `queued`.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=100_000))]
+    live_calls: Option<u32>,
+    /// Calls started per second: what the carrier grants this deployment, or less.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000))]
+    calls_per_second: Option<u32>,
+    /// Requests to the API per second, over a while (twice as many may come together); more are answered
+    /// with 429.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000))]
+    requests_per_second: Option<u32>,
+    /// The countries it may call, by calling code, such as `+1,+44`; `own`: those of its own numbers.
+    #[arg(long, value_name = "CODES", value_parser = destinations)]
+    destinations: Option<Destinations>,
+}
+
+/// Calling codes; none: those of the account's own numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Destinations(Option<Vec<String>>);
+
+fn destinations(text: &str) -> Result<Destinations, String> {
+    if text == "own" {
+        return Ok(Destinations(None));
+    }
+    let code = |text: &str| {
+        calling_code(text)
+            .ok_or_else(|| format!("{text} is no calling code, such as +1 or +44, and not `own`"))
+    };
+    let mut codes = text.split(',').map(|text| code(text.trim())).collect::<Result<Vec<_>, _>>()?;
+    codes.sort_unstable();
+    codes.dedup();
+    Ok(Destinations(Some(codes)))
+}
+
+impl LimitChanges {
+    /// The limits, with those changed that were named.
+    fn apply(self, limits: Limits) -> Limits {
+        let Self { live_calls, calls_per_second, requests_per_second, destinations } = self;
+        Limits {
+            live_calls: live_calls.unwrap_or(limits.live_calls),
+            calls_per_second: calls_per_second.unwrap_or(limits.calls_per_second),
+            requests_per_second: requests_per_second.unwrap_or(limits.requests_per_second),
+            destination_countries: match destinations {
+                Some(Destinations(countries)) => countries,
+                None => limits.destination_countries,
+            },
+        }
+    }
+}
+
+/// Changes the limits that were named, if any, and shows them all.
+pub(super) async fn change(
+    store: &Store,
+    account: Account,
+    options: LimitChanges,
+) -> Result<CommandOutput, StoreError> {
+    let Account { id, limits: before, .. } = account;
+    let limits = options.apply(before.clone());
+    if limits != before {
+        store.set_limits(id, &limits).await?;
+    }
+    let destinations = match &limits.destination_countries {
+        Some(countries) => countries.join(", "),
+        None => "the countries of its own numbers".to_owned(),
+    };
+    let Limits { live_calls, calls_per_second, requests_per_second, .. } = limits;
+    let text = format!(
+        "Account              {id}\n\
+         Live calls           {live_calls}\n\
+         Calls per second     {calls_per_second}\n\
+         Requests per second  {requests_per_second}\n\
+         Destinations         {destinations}\n"
+    );
+    let mut json = json!(limits);
+    json["account_id"] = json!(id);
+    Ok(CommandOutput { text, json })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_are_calling_codes_or_ones_own() {
+        assert_eq!(destinations("own"), Ok(Destinations(None)));
+        let codes = Destinations(Some(vec!["+1".to_owned(), "+351".to_owned()]));
+        assert_eq!(destinations("+351, +1,+1"), Ok(codes));
+        for bad in ["", "+1,", "1", "+12", "none", "+1,own"] {
+            assert!(destinations(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_named_stays() {
+        let limits = Limits { destination_countries: Some(vec!["+1".to_owned()]), ..Limits::default() };
+        assert_eq!(LimitChanges::default().apply(limits.clone()), limits);
+        let options = LimitChanges {
+            live_calls: Some(3),
+            destinations: Some(Destinations(None)),
+            ..LimitChanges::default()
+        };
+        assert_eq!(options.apply(limits), Limits { live_calls: 3, ..Limits::default() });
+    }
+}

@@ -1,0 +1,271 @@
+//! Accounts, tokens and signing secrets, which are made by command and not over the API: whoever may write
+//! to the table is the operator.
+//!
+//! The commands work on the stack that runs on this machine and on a deployed one ([`target`]); what they
+//! show is put together in [`report`].
+
+mod limits;
+mod output;
+mod target;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use switchboard_aws::store::StoreError;
+use switchboard_model::accounts::{Token, signing_secret};
+use switchboard_model::ids::AccountId;
+use switchboard_runtime::{now, random};
+
+use crate::new_account;
+use output::CommandOutput;
+use target::{SelectedDeployment, Target};
+
+/// Longer names would not fit a line.
+const NAME_CHARS: usize = 64;
+
+/// `switchboard accounts ...`.
+#[derive(Subcommand)]
+pub(crate) enum AccountsCommand {
+    /// Make an account, with a first token and a signing secret.
+    ///
+    /// Prints the account's id, the token that opens the API (`Authorization: Bearer sk_...`) and the secret
+    /// that signs its webhooks. The token is shown this once: only its hash is stored.
+    Create {
+        /// What people call the account.
+        #[arg(long, value_parser = name)]
+        name: String,
+        #[command(flatten)]
+        deployment: Target,
+    },
+    /// List the accounts, oldest first.
+    List {
+        #[command(flatten)]
+        deployment: Target,
+    },
+    /// Show what an account may use of the deployment, or change it.
+    ///
+    /// Limits that are not named stay as they are. A change takes effect with the next request and the next
+    /// call that is dialled.
+    Limits {
+        #[command(flatten)]
+        limits: limits::LimitChanges,
+        #[command(flatten)]
+        account: AccountSelection,
+    },
+}
+
+/// `switchboard tokens ...`.
+#[derive(Subcommand)]
+pub(crate) enum TokensCommand {
+    /// Make another token for an account.
+    ///
+    /// The token is shown this once: only its hash is stored.
+    Create {
+        /// What people call the token: who or what uses it.
+        #[arg(long, value_parser = name)]
+        name: String,
+        #[command(flatten)]
+        account: AccountSelection,
+    },
+    /// List the tokens of an account, oldest first: their ids, names and last four characters.
+    List {
+        #[command(flatten)]
+        account: AccountSelection,
+    },
+    /// Take a token back: from now on requests with it are answered with 401.
+    Revoke {
+        /// The token's id, as `tokens list` shows it, or the token itself.
+        token: String,
+        #[command(flatten)]
+        account: AccountSelection,
+    },
+}
+
+/// `switchboard secrets ...`.
+#[derive(Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// Show the secret that signs the account's webhooks, and the one it replaced while that still signs.
+    Show {
+        #[command(flatten)]
+        account: AccountSelection,
+    },
+    /// Replace the secret that signs the account's webhooks.
+    ///
+    /// For 24 hours every webhook is signed with both, so that receivers can change to the new one without
+    /// missing anything. Of several rotations within that time only the last two secrets sign.
+    Rotate {
+        #[command(flatten)]
+        account: AccountSelection,
+    },
+}
+
+/// An account of a deployment.
+#[derive(clap::Args)]
+pub(crate) struct AccountSelection {
+    /// The account [default: that of `local.json` on this machine; the only one of a deployed stack].
+    #[arg(long, value_name = "ACCOUNT_ID")]
+    account: Option<AccountId>,
+    #[command(flatten)]
+    deployment: Target,
+}
+
+/// One of these commands.
+pub(crate) enum Command {
+    Accounts(AccountsCommand),
+    Tokens(TokensCommand),
+    Secrets(SecretsCommand),
+}
+
+/// Carries out a command and prints what came of it. `state` is the state directory, if one was named.
+///
+/// # Errors
+///
+/// Saying what to do next.
+pub(crate) fn run(command: Command, state: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (report, json) = runtime.block_on(Box::pin(carry_out(command, state)))?;
+    let mut stdout = std::io::stdout();
+    if json {
+        writeln!(stdout, "{:#}", report.json)?;
+    } else {
+        write!(stdout, "{}", report.text)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What came of it, and whether it is for a program.
+async fn carry_out(command: Command, state: Option<PathBuf>) -> anyhow::Result<(CommandOutput, bool)> {
+    let (account, deployment) = match &command {
+        Command::Accounts(
+            AccountsCommand::Create { deployment, .. } | AccountsCommand::List { deployment },
+        ) => (None, deployment),
+        Command::Accounts(AccountsCommand::Limits { account, .. })
+        | Command::Tokens(
+            TokensCommand::Create { account, .. }
+            | TokensCommand::List { account }
+            | TokensCommand::Revoke { account, .. },
+        )
+        | Command::Secrets(SecretsCommand::Show { account } | SecretsCommand::Rotate { account }) => {
+            (account.account, &account.deployment)
+        }
+    };
+    let json = deployment.json;
+    let selected = Box::pin(deployment.find(state)).await?;
+    let report = match command {
+        Command::Accounts(command) => accounts(command, &selected, account).await,
+        Command::Tokens(command) => tokens(command, &selected, account).await,
+        Command::Secrets(command) => secrets(command, &selected, account).await,
+    };
+    Ok((report.map_err(|error| selected.explain(error))?, json))
+}
+
+async fn accounts(
+    command: AccountsCommand,
+    selected: &SelectedDeployment,
+    account: Option<AccountId>,
+) -> anyhow::Result<CommandOutput> {
+    let SelectedDeployment { store, .. } = selected;
+    match command {
+        AccountsCommand::Create { name, .. } => {
+            let (account, token) = new_account::create(store, &name).await?;
+            Ok(CommandOutput::created(&account, &token))
+        }
+        AccountsCommand::List { .. } => Ok(CommandOutput::accounts(&store.accounts().await?)),
+        AccountsCommand::Limits { limits, .. } => {
+            let account = selected.account(account).await?;
+            Ok(limits::change(store, account, limits).await?)
+        }
+    }
+}
+
+async fn tokens(
+    command: TokensCommand,
+    selected: &SelectedDeployment,
+    account: Option<AccountId>,
+) -> anyhow::Result<CommandOutput> {
+    let SelectedDeployment { store, .. } = selected;
+    let account = selected.account(account).await?.id;
+    match command {
+        TokensCommand::Create { name, .. } => {
+            let token = Token::new(random());
+            let issued = store.create_token(account, &token, name, now()).await?;
+            Ok(CommandOutput::new_token(account, &issued, &token))
+        }
+        TokensCommand::List { .. } => Ok(CommandOutput::tokens(&store.tokens(account).await?)),
+        TokensCommand::Revoke { token, .. } => {
+            let mut tokens = store.tokens(account).await?;
+            let wanted = Token::parse(&token).map_or(token, |token| output::token_id(&token.sha256()));
+            let at = tokens.iter().position(|token| output::token_id(&token.sha256) == wanted);
+            let at = at.with_context(|| {
+                format!("account {account} has no such token; `switchboard tokens list` shows those it has")
+            })?;
+            let revoked = tokens.swap_remove(at);
+            if !store.revoke_token(account, &revoked.sha256).await? {
+                bail!("somebody else has just revoked this token");
+            }
+            Ok(CommandOutput::revoked(&revoked, tokens.len()))
+        }
+    }
+}
+
+async fn secrets(
+    command: SecretsCommand,
+    selected: &SelectedDeployment,
+    account: Option<AccountId>,
+) -> anyhow::Result<CommandOutput> {
+    let account = selected.account(account).await?;
+    let at = now();
+    match command {
+        SecretsCommand::Show { .. } => Ok(CommandOutput::secrets(&account, at)),
+        SecretsCommand::Rotate { .. } => {
+            match selected.store.rotate_signing_secret(account.id, signing_secret(random()), at).await {
+                Ok(Some(account)) => Ok(CommandOutput::secrets(&account, at)),
+                Ok(None) => bail!("account {} has just gone", account.id),
+                Err(StoreError::Conflict) => bail!(
+                    "somebody else has just rotated this secret; `switchboard secrets show` shows the new one"
+                ),
+                Err(error) => Err(error.into()),
+            }
+        }
+    }
+}
+
+/// The secret that signs the webhooks of the local stack's account. `state` is the state directory, if one was
+/// named.
+///
+/// # Errors
+///
+/// If no local stack runs; says what to do.
+pub(crate) async fn local_secret(state: Option<PathBuf>) -> anyhow::Result<String> {
+    let selected = target::local(&target::running(state, "give the secret with `--secret whsec_...`")?)?;
+    let account = selected.account(None).await.map_err(|error| selected.explain(error))?;
+    Ok(account.signing_secret)
+}
+
+/// Reads a name that can be shown in a line of a list.
+fn name(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match text.chars().count() {
+        0 => Err("a name has at least one character".to_owned()),
+        1..=NAME_CHARS if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        1..=NAME_CHARS => Err("a name has no control characters".to_owned()),
+        _ => Err(format!("a name has at most {NAME_CHARS} characters")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name;
+
+    #[test]
+    fn a_name_is_one_line_of_reasonable_length() {
+        assert_eq!(name(" Corner bakery "), Ok("Corner bakery".to_owned()));
+        assert_eq!(name(&"é".repeat(64)), Ok("é".repeat(64)));
+        for bad in ["", "  ", "a\nb", "\u{1b}[31m", &"a".repeat(65)] {
+            assert!(name(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Which deployment a command means, and which of its accounts.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow, bail};
+use switchboard_aws::stacks::{self, StackError};
+use switchboard_aws::store::Store;
+use switchboard_model::accounts::{Account, ListedAccount};
+use switchboard_model::ids::AccountId;
+
+use crate::devstack::{self, Addresses};
+
+/// What to do when AWS does not let us in.
+const CREDENTIALS: &str = "Check the AWS credentials and the region (AWS_PROFILE, AWS_REGION, or what the AWS \
+                           command line uses; after `aws sso login`, first run \
+                           `eval \"$(aws configure export-credentials --format env)\"`), and that they allow \
+                           cloudformation:DescribeStacks and reading and writing the stack's table.";
+
+/// Where a command works.
+#[derive(clap::Args)]
+pub(crate) struct Target {
+    /// A deployed CloudFormation stack, reached with the AWS credentials and region of the environment
+    /// [default: the stack that runs on this machine].
+    #[arg(long, value_name = "NAME")]
+    stack: Option<String>,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A deployment that was found.
+pub(super) struct SelectedDeployment {
+    /// Its table.
+    pub(super) store: Store,
+    /// The account that is meant if none is named; none if that depends on which there are.
+    default: Option<AccountId>,
+    /// What to do if it cannot be used.
+    advice: String,
+}
+
+impl Target {
+    /// Finds it. `state` is the state directory of the local stack, if one was named.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there; says what to do.
+    pub(super) async fn find(&self, state: Option<PathBuf>) -> anyhow::Result<SelectedDeployment> {
+        match &self.stack {
+            Some(stack) => deployed(stack).await,
+            None => local(&running(state, "name a deployed stack with `--stack NAME`")?),
+        }
+    }
+}
+
+/// The local stack that runs on a state directory.
+///
+/// # Errors
+///
+/// If none does; says what to do, and that `or` will do as well.
+pub(super) fn running(state: Option<PathBuf>, or: &str) -> anyhow::Result<Addresses> {
+    let state = match state {
+        Some(state) => state,
+        None => devstack::workspace()?.join(".switchboard"),
+    };
+    Addresses::of_running(&state)?.with_context(|| {
+        format!(
+            "no local stack runs on {}. Start one (`switchboard`, or `cargo run` in the checkout) and leave it \
+             running, name the directory of another with `--state DIR`, or {or}.",
+            state.display()
+        )
+    })
+}
+
+/// The table and the account of a local stack.
+///
+/// # Errors
+///
+/// If its addresses cannot be read.
+pub(super) fn local(addresses: &Addresses) -> anyhow::Result<SelectedDeployment> {
+    let Addresses { emulator_url, table_name, account_id, .. } = addresses;
+    Ok(SelectedDeployment {
+        store: devstack::table(emulator_url, table_name),
+        default: Some(account_id.parse().context("reading the account in local.json")?),
+        advice: format!(
+            "The local stack at {emulator_url} does not answer as it should; stop it (Ctrl-C where it runs) and \
+             start it again."
+        ),
+    })
+}
+
+async fn deployed(stack: &str) -> anyhow::Result<SelectedDeployment> {
+    let config = switchboard_aws::sdk_config().await;
+    let Some(region) = config.region() else { bail!("no AWS region is set. {CREDENTIALS}") };
+    let advice = format!("This was about the stack {stack} in {region}. {CREDENTIALS}");
+    let table = stacks::table_of(&config, stack).await.map_err(|error| match error {
+        StackError::NotFound => anyhow!(
+            "there is no stack called {stack} in {region} in this AWS account. `aws cloudformation list-stacks` \
+             shows those there are; another region is chosen with AWS_REGION, another account with AWS_PROFILE."
+        ),
+        StackError::NoTable => anyhow!(
+            "the stack {stack} has no output TableName: it was not made from Switchboard's template.yaml, or is \
+             not complete yet. Deploy it with `sam deploy` and try again."
+        ),
+        StackError::Service(error) => anyhow!("{error}. {advice}"),
+    })?;
+    Ok(SelectedDeployment { store: Store::new(&config, table), default: None, advice })
+}
+
+impl SelectedDeployment {
+    /// The account that is meant.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there, or none is named and there are several.
+    pub(super) async fn account(&self, named: Option<AccountId>) -> anyhow::Result<Account> {
+        let id = match named.or(self.default) {
+            Some(id) => id,
+            None => only(&self.store.accounts().await?)?,
+        };
+        let account = self.store.account(id).await?;
+        account.with_context(|| {
+            format!("there is no account {id} here; `switchboard accounts list` shows those there are")
+        })
+    }
+
+    /// Says what to do about an error, if it comes from the table.
+    pub(super) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        if error.is::<switchboard_aws::store::StoreError>() {
+            anyhow!("{error:#}. {}", self.advice)
+        } else {
+            error
+        }
+    }
+}
+
+/// The account of a deployment that has only one.
+fn only(accounts: &[ListedAccount]) -> anyhow::Result<AccountId> {
+    match accounts {
+        [account] => Ok(account.id),
+        [] => bail!(
+            "there is no account yet; make one with `switchboard accounts create --name NAME` (and the same \
+             `--stack`)"
+        ),
+        _ => bail!(
+            "there are {} accounts; choose one with `--account ID` (`switchboard accounts list` shows them)",
+            accounts.len()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_model::accounts::ListedAccount;
+    use switchboard_model::ids::AccountId;
+    use switchboard_model::time::Timestamp;
+
+    use super::{only, running};
+
+    #[test]
+    fn of_several_accounts_one_must_be_named() {
+        let account = |number| ListedAccount {
+            id: AccountId::new(Timestamp::from_millis(0), number),
+            name: "Bakery".to_owned(),
+            created_at: Timestamp::from_millis(0),
+        };
+        assert_eq!(only(&[account(1)]).unwrap(), account(1).id);
+        assert!(only(&[]).unwrap_err().to_string().contains("accounts create"));
+        assert!(only(&[account(1), account(2)]).unwrap_err().to_string().contains("--account"));
+    }
+
+    #[test]
+    fn without_a_running_stack_the_error_says_how_to_start_one() {
+        let nothing = tempfile::tempdir().unwrap();
+        let error = running(Some(nothing.path().to_owned()), "do this").unwrap_err().to_string();
+        assert!(error.contains("cargo run") && error.ends_with(", or do this."), "{error}");
+    }
+}

@@ -1,0 +1,203 @@
+//! `switchboard test`: scripted calls from files, each checked against what it should have been.
+//!
+//! The format is `file`'s; `runner` makes a call; `expect` and `ledger` check it; `story` tells what went
+//! wrong. `docs/test-calls.md` is for those who write such files.
+
+mod expectations;
+mod failure_report;
+mod file;
+mod function_server;
+mod heard_check;
+mod observed_call;
+mod runner;
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use self::{
+    file::File,
+    observed_call::ObservedCall,
+    runner::{Runner, ScenarioResult},
+};
+use crate::{
+    devstack::{self, Addresses},
+    evidence::{RecordingFile, words::WordErrors},
+};
+
+/// The calls that ship with Switchboard, inside the checkout.
+const CALLS: &str = "tests/calls";
+
+/// The command's arguments.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Scripted calls (see docs/test-calls.md), or directories of them [default: tests/calls of the checkout].
+    files: Vec<PathBuf>,
+    /// How many calls are made at a time. Hearing and speaking take half a core each.
+    #[arg(long, value_name = "N", default_value = "2")]
+    jobs: NonZeroUsize,
+    /// Also write everything about the calls to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Calls to be made: their files were read.
+pub(crate) struct ScenarioRun {
+    files: Vec<Arc<File>>,
+    jobs: NonZeroUsize,
+    json: Option<PathBuf>,
+}
+
+impl Args {
+    /// Reads the files.
+    ///
+    /// # Errors
+    ///
+    /// One of them is not what it should be: all that is wrong, file by file.
+    pub(crate) fn read(self) -> anyhow::Result<ScenarioRun> {
+        let named = if self.files.is_empty() { vec![devstack::workspace()?.join(CALLS)] } else { self.files };
+        let (mut files, mut wrong) = (vec![], vec![]);
+        for path in file::find(&named)? {
+            match File::read(&path) {
+                Ok(file) => files.push(Arc::new(file)),
+                Err(error) => wrong.push(format!("{error:#}")),
+            }
+        }
+        if !wrong.is_empty() {
+            bail!("{}", wrong.join("\n"));
+        }
+        Ok(ScenarioRun { files, jobs: self.jobs, json: self.json })
+    }
+}
+
+/// What became of one file.
+struct Outcome {
+    file: Arc<File>,
+    played: anyhow::Result<ScenarioResult>,
+}
+
+/// Makes the calls, shows what became of each, and writes everything about them to a file if that is asked.
+///
+/// # Errors
+///
+/// A call did not go as expected.
+pub(crate) async fn run(addresses: &Addresses, plan: &ScenarioRun) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let setting = Arc::new(Runner::new(addresses)?);
+    let mut waiting = plan.files.iter().enumerate();
+    let mut playing: JoinSet<Outcome> = JoinSet::new();
+    let mut outcomes = vec![];
+    loop {
+        while playing.len() < plan.jobs.get()
+            && let Some((index, file)) = waiting.next()
+        {
+            let (setting, file) = (Arc::clone(&setting), Arc::clone(file));
+            playing.spawn(async move {
+                let played = Box::pin(setting.play(&file, index)).await;
+                Outcome { file, played }
+            });
+        }
+        let Some(outcome) = playing.join_next().await else { break };
+        outcomes.push(outcome.context("a call was not looked at to its end")?);
+        if let Some(outcome) = outcomes.last() {
+            show(outcome, outcomes.len(), plan.files.len())?;
+        }
+    }
+    let failed = outcomes.iter().filter(|outcome| !outcome.is_ok()).count();
+    summary(&outcomes, failed, begun.elapsed())?;
+    if let Some(file) = &plan.json {
+        let calls: Vec<_> = outcomes.iter().map(Outcome::json).collect();
+        let all = json!({ "calls": calls, "ok": outcomes.len() - failed, "failed": failed });
+        fs::write(file, serde_json::to_vec_pretty(&all)?)
+            .with_context(|| format!("writing {}", file.display()))?;
+    }
+    if failed > 0 {
+        bail!("{failed} of {} calls did not go as expected", outcomes.len());
+    }
+    Ok(())
+}
+
+impl Outcome {
+    fn is_ok(&self) -> bool {
+        self.played.as_ref().is_ok_and(|played| played.faults.is_empty())
+    }
+
+    fn json(&self) -> Value {
+        let mut json = json!({
+            "file": self.file.path,
+            "about": self.file.call.about,
+            "ok": self.is_ok(),
+        });
+        match &self.played {
+            Err(error) => json["error"] = json!(format!("{error:#}")),
+            Ok(ScenarioResult { took, happened, faults }) => {
+                let fault = |fault: &expectations::Mismatch| json!({ "expected": fault.expected, "happened": fault.happened });
+                let WordErrors { words, errors } = ledger_errors(happened);
+                json["faults"] = faults.iter().map(fault).collect();
+                json["seconds"] = json!(took.as_secs_f64());
+                json["conversation"] = happened.conversation.clone();
+                json["events"] = json!(happened.events);
+                json["ledger"] = json!({
+                    "words": words, "errors": errors,
+                    "messages": happened.ledger.iter().map(heard_check::HeardCheck::json).collect::<Vec<_>>(),
+                });
+                json["longest_wait_ms"] = json!(happened.longest_wait().map(|wait| wait.ms));
+                json["recording_path"] =
+                    json!(happened.recorded.as_ref().map(|RecordingFile { path, .. }| path));
+                json["replay_paths"] = json!(happened.replays);
+            }
+        }
+        json
+    }
+}
+
+fn ledger_errors(happened: &ObservedCall) -> WordErrors {
+    happened.ledger.iter().fold(WordErrors::default(), |all, checked| all.and(checked.errors))
+}
+
+/// Shows one call: a line if it went as expected, else its story.
+fn show(outcome: &Outcome, number: usize, all: usize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let Outcome { file, played } = outcome;
+    let took = played.as_ref().map_or(Duration::ZERO, |played| played.took).as_secs_f64();
+    let verdict = if outcome.is_ok() { "ok    " } else { "FAILED" };
+    let width = all.to_string().len();
+    writeln!(out, "{verdict}  {number:>width$}/{all}  {took:5.1} s  {}", file.call.about)?;
+    match played {
+        Ok(played) if played.faults.is_empty() => Ok(()),
+        Ok(ScenarioResult { happened, faults, .. }) => {
+            writeln!(out, "\n  {}\n", file.path.display())?;
+            writeln!(out, "{}", failure_report::tell(happened, faults))
+        }
+        Err(error) => writeln!(out, "\n  {}\n  The call could not be made: {error:#}\n", file.path.display()),
+    }
+}
+
+fn summary(outcomes: &[Outcome], failed: usize, took: Duration) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let played = outcomes.iter().filter_map(|outcome| outcome.played.as_ref().ok());
+    let errors = played.fold(WordErrors::default(), |all, played| all.and(ledger_errors(&played.happened)));
+    let percent = if errors.words == 0 { 0.0 } else { errors.rate() * 100.0 };
+    writeln!(
+        out,
+        "\n{} calls in {:.0} s: {} as expected, {failed} not. Of {} words that are stored of the agents, \
+         {percent:.1} % were recognised otherwise in the recordings.",
+        outcomes.len(),
+        took.as_secs_f64(),
+        outcomes.len() - failed,
+        errors.words,
+    )?;
+    for outcome in outcomes.iter().filter(|outcome| !outcome.is_ok()) {
+        writeln!(out, "  FAILED  {}: {}", outcome.file.path.display(), outcome.file.call.about)?;
+    }
+    Ok(())
+}

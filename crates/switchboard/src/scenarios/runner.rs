@@ -1,0 +1,299 @@
+//! Makes one call as its file says, and gathers what came of it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+use switchboard_model::agents::AgentConfig;
+use switchboard_runtime as system;
+use switchboard_sandbox::speech::Speech;
+use tokio::sync::Mutex;
+
+use super::{
+    expectations::{self, Mismatch},
+    failure_report::seconds,
+    file::File,
+    function_server::FunctionServer,
+    heard_check,
+    observed_call::{ObservedCall, millis},
+};
+use crate::{
+    api_client::{ApiClient, POLL_INTERVAL},
+    devstack::Addresses,
+    evidence,
+};
+
+/// The agents of these calls end after two minutes at most, unless a user's own goes on.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// How often it is looked whether it rings, which it does for a second.
+const RING_LOOK: Duration = Duration::from_millis(50);
+/// Area codes of numbers reserved for fiction (555 01xx) that nobody else in the sandbox has: a run takes one.
+const AREAS: [u16; 12] = [202, 212, 303, 312, 404, 503, 512, 602, 617, 702, 808, 907];
+/// Numbers in one of them.
+const NUMBERS: usize = 100;
+
+/// Where all calls of a run are made.
+pub(super) struct Runner {
+    addresses: Addresses,
+    client: ApiClient,
+    speech: Speech,
+    /// Who is called at a number of the sandbox's own is called once at a time: calls are told apart by it.
+    known_numbers: Mutex<()>,
+}
+
+/// A call that was made.
+pub(super) struct ScenarioResult {
+    pub(super) took: Duration,
+    pub(super) happened: ObservedCall,
+    pub(super) faults: Vec<Mismatch>,
+}
+
+/// What was made for a call at the API and the sandbox, to be taken back.
+#[derive(Default)]
+struct Cleanup {
+    credentials: Vec<String>,
+    /// Addresses of the sandbox.
+    told: Vec<String>,
+}
+
+impl Runner {
+    pub(super) fn new(addresses: &Addresses) -> anyhow::Result<Self> {
+        Ok(Self {
+            addresses: addresses.clone(),
+            client: ApiClient::new(addresses)?,
+            speech: Speech::connect(&addresses.speech_url)?,
+            known_numbers: Mutex::default(),
+        })
+    }
+
+    /// Makes the call; `index` is its place in the run.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made, or not be looked at.
+    pub(super) async fn play(&self, file: &File, index: usize) -> anyhow::Result<ScenarioResult> {
+        let begun = Instant::now();
+        let _alone = match file.call.to {
+            Some(_) => Some(self.known_numbers.lock().await),
+            None => None,
+        };
+        let mut made = Cleanup::default();
+        let happened = self.make(file, index, &mut made).await;
+        let cleared = self.clear(made).await;
+        let happened = happened?;
+        cleared?;
+        let mut faults = expectations::check(&file.call.expect, &happened);
+        faults.extend(expectations::check_always(&happened));
+        faults.extend(Self::unstored(&happened));
+        Ok(ScenarioResult { took: begun.elapsed(), happened, faults })
+    }
+
+    async fn make(&self, file: &File, index: usize, made: &mut Cleanup) -> anyhow::Result<ObservedCall> {
+        let call = &file.call;
+        let number = call.to.clone().unwrap_or_else(|| number(index));
+        if let Some(person) = &call.caller {
+            let url = format!("{}/sandbox/people/{number}", self.addresses.twilio_api_url);
+            self.tell(url, person, made).await.context("`caller`")?;
+        }
+        let mut agent = file.agent.clone();
+        let later = self.give_keys(file, &mut agent, made).await?;
+        let tools = FunctionServer::start(call.tools.clone()).await?;
+        tools.add_to(&mut agent);
+
+        let client = &self.client;
+        let before = client.calls_to(&number).await?.len();
+        let id = client.create_phone_call(&self.addresses.from_number, &number, &agent).await?;
+        if let Some((url, behaviour)) = later {
+            self.rings(&id, &number, before).await?;
+            client.set_sandbox_faults(&url, &behaviour).await?;
+        }
+        self.wait(&id, call.end_after_ms.map(Duration::from_millis)).await?;
+        let conversation = client.conversation(&id).await?;
+        let media = millis(&conversation["started_at"]);
+        let is_recorded = conversation["agent_config"]["recording"] == true && media.is_some();
+        let recorded =
+            if is_recorded { evidence::recording_of(client, &id, &self.addresses).await? } else { None };
+        let mut happened = ObservedCall {
+            replays: evidence::replay_logs(&self.addresses, &id).await?,
+            call: client.sandbox_call(&number).await?,
+            events: self.events(&id).await?,
+            answered: tools.answered(),
+            conversation,
+            recorded,
+            ..ObservedCall::default()
+        };
+        if let (Some(recorded), Some(began)) = (&happened.recorded, media) {
+            let messages = happened.agent_messages();
+            happened.ledger = heard_check::check(&self.speech, &recorded.audio, began, &messages).await?;
+        }
+        Ok(happened)
+    }
+
+    /// Gives the agent keys with which the sandbox behaves as the file says. What is returned is to be told
+    /// when the telephone rings: until then the voice speaks what is kept for this call and others, and must
+    /// not fail in that, or what fails in the call would depend on the calls before it.
+    async fn give_keys(
+        &self,
+        file: &File,
+        agent: &mut Value,
+        made: &mut Cleanup,
+    ) -> anyhow::Result<Option<(String, Value)>> {
+        let mut later = None;
+        let faults = &file.call.faults;
+        let (openai, deepgram) = (&*self.addresses.openai_api_url, &*self.addresses.deepgram_api_url);
+        for (part, faults, script, provider, server) in [
+            (
+                "language_model",
+                &faults.language_model,
+                &file.call.model,
+                "openai",
+                openai.trim_end_matches("/v1"),
+            ),
+            ("voice", &faults.voice, &None, "deepgram", deepgram),
+            ("transcriber", &faults.transcriber, &None, "deepgram", deepgram),
+        ] {
+            if faults.is_empty() && script.is_none() {
+                continue;
+            }
+            let mut behaviour = json!({ "faults": faults });
+            if let Some(script) = script {
+                behaviour["script"] = script.clone();
+            }
+            ensure!(
+                is_sandbox(server),
+                "the agent's {part} is the real {provider}, which follows no `model` and no `faults`: unset {}_API_KEY",
+                provider.to_uppercase()
+            );
+            let default = serde_json::to_value(AgentConfig::default())?[part].take();
+            let block = &mut agent[part];
+            if block.is_null() {
+                *block = default;
+            }
+            let chosen = block["provider"].as_str().unwrap_or(provider);
+            ensure!(
+                chosen == provider,
+                "`model` and `faults` of the {part} need {provider}; the agent has {chosen}"
+            );
+            let key = format!("test-{}", system::random_hex::<16>());
+            let url = format!("{server}/sandbox/keys/{key}");
+            self.tell(url.clone(), &behaviour, made)
+                .await
+                .with_context(|| format!("`faults` or `model` of the {part}"))?;
+            if part == "voice" {
+                self.tell(url.clone(), &json!({}), made).await?;
+                later = Some((url, behaviour));
+            }
+            let credential = self.client.create_credential(provider, &key).await?;
+            block["credential_id"] = json!(credential);
+            made.credentials.push(credential);
+        }
+        Ok(later)
+    }
+
+    /// Waits until the carrier has more than so many calls to a number, or the conversation is over without.
+    async fn rings(&self, id: &str, number: &str, before: usize) -> anyhow::Result<()> {
+        while self.client.calls_to(number).await?.len() <= before {
+            if self.client.conversation(id).await?["status"] == "ended" {
+                break;
+            }
+            tokio::time::sleep(RING_LOOK).await;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, url: String, behaviour: &Value, made: &mut Cleanup) -> anyhow::Result<()> {
+        self.client.set_sandbox_faults(&url, behaviour).await?;
+        made.told.push(url);
+        Ok(())
+    }
+
+    async fn clear(&self, made: Cleanup) -> anyhow::Result<()> {
+        for credential in &made.credentials {
+            self.client.delete_credential(credential).await?;
+        }
+        for url in &made.told {
+            self.client.clear_sandbox_faults(url).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the conversation is over, and asks for its end when it is time.
+    async fn wait(&self, id: &str, end_after: Option<Duration>) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let mut end_after = end_after;
+        loop {
+            let conversation = self.client.conversation(id).await?;
+            if conversation["status"] == "ended" {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("the call {id} did not end within {} s", PATIENCE.as_secs());
+            }
+            let mut pause = POLL_INTERVAL;
+            if let (Some(after), Some(media)) = (end_after, millis(&conversation["started_at"])) {
+                let flowing = u64::try_from(system::now().as_millis() - media).unwrap_or(0);
+                let left = after.saturating_sub(Duration::from_millis(flowing));
+                if left.is_zero() {
+                    self.client.end(id).await?;
+                    end_after = None;
+                }
+                pause = pause.min(left.max(Duration::from_millis(1)));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// The whole event log.
+    async fn events(&self, id: &str) -> anyhow::Result<Vec<Value>> {
+        let mut events = vec![];
+        loop {
+            let more = self.client.events_after(id, events.len()).await?;
+            if more.is_empty() {
+                return Ok(events);
+            }
+            events.extend(more);
+        }
+    }
+
+    fn unstored(happened: &ObservedCall) -> Option<Mismatch> {
+        let began = millis(&happened.conversation["started_at"])?;
+        let recorded = happened.recorded.as_ref()?;
+        let heard = heard_check::unstored(&recorded.audio, began, &happened.agent_messages())?;
+        let offset = happened.since_answer(began);
+        let at = |ms: usize| seconds(offset + i64::try_from(ms).unwrap_or(i64::MAX)).trim().to_owned();
+        Some(Mismatch {
+            expected: "all that is heard of the agent is stored".into(),
+            happened: format!("the recording has more, between {} and {}", at(heard.start), at(heard.end)),
+        })
+    }
+}
+
+/// Whether a server is the sandbox's: those are on this machine.
+fn is_sandbox(url: &str) -> bool {
+    url.starts_with("http://127.0.0.1:")
+}
+
+/// A number of this process for a call of its run.
+fn number(index: usize) -> String {
+    let process = usize::try_from(std::process::id()).unwrap_or_default();
+    format!("+1{}55501{:02}", AREAS[process % AREAS.len()], index % NUMBERS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calls_of_a_run_have_numbers_of_their_own_that_exist_nowhere() {
+        let first = number(0);
+        assert!(first.starts_with("+1") && first.ends_with("5550100") && first.len() == 12, "{first}");
+        assert_eq!(&number(7)[..10], &first[..10]);
+        assert_ne!(number(7), first);
+    }
+
+    #[test]
+    fn a_real_provider_is_not_taken_for_the_sandboxs() {
+        assert!(is_sandbox("http://127.0.0.1:4000"));
+        assert!(!is_sandbox("https://api.openai.com"));
+    }
+}
