@@ -4,7 +4,6 @@
 
 mod accounts;
 mod anything_may_die;
-mod architecture;
 mod callers_who_do_not_answer;
 mod credentials;
 mod ends_at_once;

@@ -1,5 +1,12 @@
-//! Dependencies point inward: `domain` knows nobody, the adapters know `domain`, the functions know
-//! those, and nothing deployed knows what is only local.
+//! The direction of dependencies, between packages and between the modules of a package.
+//!
+//! Packages: `MAY_DEPEND_ON` lists, for each crate, the crates of ours it may name. Modules: no two sibling
+//! modules of a crate import each other, directly or through others ([`modules`]). Both tests read manifests
+//! and sources as text, so they need no build of the system and run in the fast tier.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod modules;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +25,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
     ("model", &["filters"]),
     ("dialogue", &["model"]),
     ("contract", &["filters", "model"]),
-    ("providers", &["model", "contract"]),
+    ("providers", &["contract", "dialogue", "model"]),
     ("runtime", &["model"]),
     ("aws", &["model", "runtime"]),
     ("calls", &["aws", "contract", "dialogue", "filters", "model", "providers", "runtime"]),
@@ -84,4 +91,31 @@ fn only_the_adapter_names_aws() {
         let manifest = std::fs::read_to_string(workspace().join(&package).join("Cargo.toml")).unwrap();
         assert!(!manifest.contains("aws-sdk") && !manifest.contains("aws-config"), "{package}");
     }
+}
+
+/// Packages whose circles are still to be cut.
+const TO_CUT: [&str; 7] = [
+    "crates/contract",
+    "crates/dialogue",
+    "crates/model",
+    "crates/providers",
+    "crates/sandbox",
+    "crates/switchboard",
+    "functions/media",
+];
+
+#[test]
+fn no_sibling_modules_import_each_other_in_a_circle() {
+    let packages = MAY_DEPEND_ON
+        .iter()
+        .map(|(folder, _)| format!("crates/{folder}"))
+        .chain(FUNCTIONS.map(|folder| format!("functions/{folder}")))
+        .filter(|package| !TO_CUT.contains(&package.as_str()));
+    let circles: Vec<String> = packages
+        .flat_map(|package| {
+            let source = workspace().join(&package).join("src");
+            modules::circles(&source).into_iter().map(move |circle| format!("{package}: {circle}"))
+        })
+        .collect();
+    assert!(circles.is_empty(), "modules import each other in circles:\n{}", circles.join("\n"));
 }
