@@ -7,9 +7,9 @@
 //! Here is what wakes it. What the engine decides is done in `performing.rs`; `asking.rs` is the model's
 //! side, `speaking.rs` the voice's.
 
-mod asking;
+mod generation;
 mod performing;
-mod speaking;
+mod speech;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -33,29 +33,28 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    asking::{Asking, next_of},
-    speaking::{Speeches, Spoken},
+    generation::{Asking, next_of},
+    speech::{Speeches, Spoken},
 };
 use crate::{
-    Worker,
-    address::Address,
     admission::{Admitted, Held},
-    carrier::{Carrier, FromCarrier},
+    call_providers::CallProviders,
     clips::Clips,
-    closing::Finished,
+    conversation_key::ConversationKey,
     dialogue::Dialogue,
-    faults::Faults,
-    hearing::{Ears, Heard},
-    holding::Hold,
     journal::Journal,
-    keeper::{Keeper, Kept},
-    notes::Note,
-    outgoing::Outgoing,
-    providing::Providing,
+    lease::HeldLease,
+    media_stream::{MediaStream, StreamEvent},
+    outgoing_audio::OutgoingAudio,
+    provider_faults::ProviderFaults,
     recorder::Recorder,
-    tools::{Answered, Tools},
-    turns::Turns,
+    response_times::ResponseTimes,
+    tool_calls::{ToolCalls, ToolOutcome},
+    transcriber::{CallTranscriber, TranscriberUpdate},
+    uploader::{Upload, Uploader},
     voice_activity::{Frame, VoiceActivity},
+    worker::Worker,
+    worker_signals::WorkerSignal,
 };
 
 /// How often what the agent is saying is noted for a worker that might take over.
@@ -63,42 +62,63 @@ const CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// What woke the call.
 enum Woken {
-    Carrier(FromCarrier),
-    Heard(Heard),
+    Stream(StreamEvent),
+    Heard(TranscriberUpdate),
     Model(Option<Result<ModelEvent, switchboard_providers::Error>>),
     Voice(Clause, Spoken),
-    Tool(Answered),
+    Tool(ToolOutcome),
     Deadline,
     Checkpoint,
-    Noted(Note),
+    Signal(WorkerSignal),
     LostLease,
     Shutdown,
 }
 
 /// How a call is over for this worker.
-pub(crate) enum Over {
+pub(crate) enum CallOutcome {
     /// The conversation is over.
     Ended(EndedReason),
     /// Another worker goes on with it, and says this first.
-    Handed(Option<String>),
+    HandedOver(Option<String>),
     /// Another worker already has it.
-    Lost,
+    LeaseLost,
+}
+
+/// What a call leaves behind.
+pub(crate) struct FinishedCall {
+    pub(crate) over: CallOutcome,
+    pub(crate) at: Timestamp,
+    pub(crate) carrier: MediaStream,
+    pub(crate) transcriber: CallTranscriber,
+    /// Audio the transcriber has counted itself so far.
+    pub(crate) counted: Duration,
+    pub(crate) lease: HeldLease,
+    pub(crate) journal: Journal,
+    /// Whether the call was recorded.
+    pub(crate) recording: bool,
+    /// What is still to be kept.
+    pub(crate) kept: (Vec<Upload>, Uploader),
+    /// All that was used, but for what the transcriber heard in this worker.
+    pub(crate) usage: Usage,
+    /// What the log does not say yet.
+    pub(crate) notes: Vec<String>,
+    pub(crate) response_times: ResponseTimes,
 }
 
 pub(crate) struct Call<'a> {
-    address: Address,
-    hold: Hold,
-    notes: mpsc::Receiver<Note>,
+    address: ConversationKey,
+    lease: HeldLease,
+    signals: mpsc::Receiver<WorkerSignal>,
     checkpoint: Interval,
     /// As it was when media began; of what came later it knows which filters failed, and who answered.
     conversation: Conversation,
     agent: &'a AgentConfig,
-    providing: &'a Providing,
-    carrier: Carrier,
+    providers: &'a CallProviders,
+    carrier: MediaStream,
     began: Instant,
     began_at: Timestamp,
     dialogue: Dialogue,
-    ears: Ears,
+    transcriber: CallTranscriber,
     asking: Option<Asking>,
     voice: Option<Synthesizer>,
     speaking: SelectAll<Speeches>,
@@ -106,20 +126,20 @@ pub(crate) struct Call<'a> {
     at_voice: BTreeSet<Clause>,
     /// What need not be spoken.
     clips: &'a Clips,
-    outgoing: Outgoing,
+    outgoing: OutgoingAudio,
     voice_activity: VoiceActivity,
     /// Whether the caller's last frame was speech.
     heard_speech: bool,
     journal: Journal,
-    tools: Tools<'a>,
+    tools: ToolCalls<'a>,
     recorder: Option<Recorder>,
-    keeper: Keeper,
+    uploader: Uploader,
     /// What was used, but for what the transcriber of this worker heard.
     usage: Usage,
     /// Audio the transcriber has counted itself so far.
     counted: Duration,
-    faults: Faults,
-    turns: Turns,
+    faults: ProviderFaults,
+    response_times: ResponseTimes,
     /// The greeting is still to begin.
     greets: bool,
     /// Room for what is fed to the engine, and for what it decides.
@@ -127,7 +147,7 @@ pub(crate) struct Call<'a> {
     outputs: Vec<Output>,
     /// Something failed that ends the call: nobody wanted its end.
     failed: bool,
-    over: Option<Over>,
+    over: Option<CallOutcome>,
 }
 
 impl<'a> Call<'a> {
@@ -135,14 +155,14 @@ impl<'a> Call<'a> {
     pub(crate) fn new(
         worker: &'a Worker,
         admitted: &'a Admitted,
-        carrier: Carrier,
-        Held { hold, ears }: Held,
+        carrier: MediaStream,
+        Held { lease, transcriber }: Held,
     ) -> Self {
-        let Admitted { address, snapshot, providing, clips, account, began, began_at, elapsed, resumed } =
+        let Admitted { address, snapshot, providers, clips, account, began, began_at, elapsed, resumed } =
             admitted;
         let Snapshot { conversation, agent } = snapshot;
-        let serving = &providing.serving;
-        let voice = Synthesizer::new(&providing.voice, &serving.voice)
+        let serving = &providers.serving;
+        let voice = Synthesizer::new(&providers.voice, &serving.voice)
             .inspect_err(|error| tracing::error!(%error, "no voice"))
             .ok();
         let settings = Settings {
@@ -152,11 +172,11 @@ impl<'a> Call<'a> {
             resumed: resumed.clone(),
         };
         let (store, prices) = (worker.store.clone(), worker.prices.clone());
-        let journal = Journal::open(store, prices, snapshot.clone(), &hold);
+        let journal = Journal::open(store, prices, snapshot.clone(), &lease);
         Self {
             address: *address,
-            hold,
-            notes: worker.notes.subscribe(*address),
+            lease,
+            signals: worker.signals.subscribe(*address),
             checkpoint: interval(CHECKPOINT),
             conversation: conversation.clone(),
             agent,
@@ -164,28 +184,28 @@ impl<'a> Call<'a> {
             began: *began,
             began_at: *began_at,
             dialogue: Dialogue::new(settings),
-            ears,
+            transcriber,
             asking: None,
             voice,
             speaking: SelectAll::new(),
             at_voice: BTreeSet::new(),
             clips,
-            outgoing: Outgoing::default(),
+            outgoing: OutgoingAudio::default(),
             voice_activity: VoiceActivity::new(),
             heard_speech: false,
             journal,
-            tools: Tools::new(&worker.sender, account.as_ref(), snapshot),
+            tools: ToolCalls::new(&worker.sender, account.as_ref(), snapshot),
             recorder: agent.recording.then(|| Recorder::beginning_at(*elapsed)),
-            keeper: Keeper::open(worker.recordings.clone(), *address, *began_at),
+            uploader: Uploader::open(worker.recordings.clone(), *address, *began_at),
             usage: conversation.usage.clone(),
             counted: Duration::ZERO,
-            faults: Faults::of(serving),
-            turns: Turns::default(),
+            faults: ProviderFaults::of(serving),
+            response_times: ResponseTimes::default(),
             greets: agent.initial_message.is_some() && resumed.is_none(),
             inputs: VecDeque::new(),
             outputs: vec![],
             failed: false,
-            providing,
+            providers,
             over: None,
         }
     }
@@ -195,7 +215,7 @@ impl<'a> Call<'a> {
         mut self,
         first_words: Option<JournalEntry>,
         shutdown: &CancellationToken,
-    ) -> Finished {
+    ) -> FinishedCall {
         let mut draining = false;
         // A hook may hang up on what happened before media flowed.
         let mut hangs_up = [EventName::Accepted, EventName::Started]
@@ -220,28 +240,29 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn finished(mut self, over: Over) -> Finished {
+    async fn finished(mut self, over: CallOutcome) -> FinishedCall {
         self.stop_asking();
         for delivery in self.tools.stop().await {
             self.journal.answered(delivery);
         }
         let now = self.now();
         let recording = self.recorder.is_some();
-        let pieces = self.recorder.into_iter().flat_map(|recorder| recorder.finish(now)).map(Kept::Recording);
-        let left = pieces.chain([Kept::Log(self.dialogue.finish())]).collect();
-        Finished {
+        let pieces =
+            self.recorder.into_iter().flat_map(|recorder| recorder.finish(now)).map(Upload::RecordingPiece);
+        let left = pieces.chain([Upload::ReplayLogPart(self.dialogue.finish())]).collect();
+        FinishedCall {
             over,
             at: self.began_at.after(Duration::from_micros(now.0)),
             carrier: self.carrier,
-            ears: self.ears,
+            transcriber: self.transcriber,
             counted: self.counted,
-            hold: self.hold,
+            lease: self.lease,
             journal: self.journal,
             recording,
-            kept: (left, self.keeper),
+            kept: (left, self.uploader),
             usage: self.usage,
             notes: self.faults.take(),
-            turns: self.turns,
+            response_times: self.response_times,
         }
     }
 
@@ -251,14 +272,14 @@ impl<'a> Call<'a> {
         let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
         tokio::select! {
             biased;
-            () = self.hold.lost() => Woken::LostLease,
+            () = self.lease.lost() => Woken::LostLease,
             () = shutdown.cancelled(), if !draining => Woken::Shutdown,
-            Some(note) = self.notes.recv() => Woken::Noted(note),
-            message = self.carrier.next() => Woken::Carrier(message),
+            Some(signal) = self.signals.recv() => Woken::Signal(signal),
+            message = self.carrier.next() => Woken::Stream(message),
             // Audio that is due goes out before more is taken in.
             () = sleep_until(deadline) => Woken::Deadline,
             _ = self.checkpoint.tick() => Woken::Checkpoint,
-            heard = self.ears.next() => Woken::Heard(heard),
+            heard = self.transcriber.next() => Woken::Heard(heard),
             event = next_of(&mut self.asking) => Woken::Model(event),
             Some((clause, spoken)) = self.speaking.next() => Woken::Voice(clause, spoken),
             Some(answered) = self.tools.next() => Woken::Tool(answered),
@@ -267,10 +288,10 @@ impl<'a> Call<'a> {
 
     fn handle(&mut self, woken: Woken) {
         match woken {
-            Woken::LostLease | Woken::Noted(Note::Ended) => self.over = Some(Over::Lost),
-            Woken::Noted(Note::EndRequested) => self.feed(Input::HangUp),
-            Woken::Noted(Note::CarrierEnded) => self.feed(Input::Closed),
-            Woken::Noted(Note::AnsweredBy(verdict)) => {
+            Woken::LostLease | Woken::Signal(WorkerSignal::Ended) => self.over = Some(CallOutcome::LeaseLost),
+            Woken::Signal(WorkerSignal::EndRequested) => self.feed(Input::HangUp),
+            Woken::Signal(WorkerSignal::CarrierEnded) => self.feed(Input::Closed),
+            Woken::Signal(WorkerSignal::AnsweredBy(verdict)) => {
                 self.tools.answered_by(verdict.clone());
                 if let Some(call) = &mut self.conversation.phone_call {
                     call.answered_by = Some(verdict);
@@ -278,12 +299,12 @@ impl<'a> Call<'a> {
             }
             Woken::Shutdown => self.feed(Input::Drain),
             Woken::Deadline => self.feed(Input::Wake),
-            Woken::Checkpoint => self.hold.note(self.speaking()),
-            Woken::Carrier(message) => self.carrier_says(message),
+            Woken::Checkpoint => self.lease.note(self.speaking()),
+            Woken::Stream(message) => self.carrier_says(message),
             Woken::Heard(heard) => self.heard(heard),
             Woken::Model(event) => self.model_says(event),
             Woken::Voice(clause, spoken) => self.voice_says(clause, spoken),
-            Woken::Tool(Answered { call, content, delivery }) => {
+            Woken::Tool(ToolOutcome { call, content, delivery }) => {
                 if let Some(delivery) = delivery {
                     self.journal.answered(delivery);
                 }
@@ -292,28 +313,28 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn carrier_says(&mut self, message: FromCarrier) {
+    fn carrier_says(&mut self, message: StreamEvent) {
         match message {
-            FromCarrier::Media { at, audio } => {
+            StreamEvent::Media { at, audio } => {
                 let now = self.now();
                 if let Some(recorder) = &mut self.recorder {
                     recorder.heard(now, at, &audio);
                     if let Some(piece) = recorder.piece(now) {
-                        self.keeper.keep(Kept::Recording(piece));
+                        self.uploader.keep(Upload::RecordingPiece(piece));
                     }
                 }
                 if let Some(part) = self.dialogue.part() {
-                    self.keeper.keep(Kept::Log(part));
+                    self.uploader.keep(Upload::ReplayLogPart(part));
                 }
                 let frame = self.voice_activity.frame(now, &audio);
                 self.hears(now, frame);
-                self.ears.hear(now, audio);
+                self.transcriber.hear(now, audio);
             }
-            FromCarrier::Played(mark) => self.feed(Input::Played { mark }),
-            FromCarrier::Key(key) => self.feed(Input::Key(key)),
-            FromCarrier::Stopped => self.feed(Input::Closed),
+            StreamEvent::Played(mark) => self.feed(Input::Played { mark }),
+            StreamEvent::Key(key) => self.feed(Input::Key(key)),
+            StreamEvent::Stopped => self.feed(Input::Closed),
             // The call may live on: the carrier connects it again.
-            FromCarrier::Lost => self.feed(Input::Lost),
+            StreamEvent::Lost => self.feed(Input::Lost),
         }
     }
 
@@ -326,19 +347,19 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn heard(&mut self, heard: Heard) {
+    fn heard(&mut self, heard: TranscriberUpdate) {
         match heard {
-            Heard::Input(input) => self.feed(input),
-            Heard::Usage(audio) => self.counted += audio,
-            Heard::Failed(error) => {
+            TranscriberUpdate::Input(input) => self.feed(input),
+            TranscriberUpdate::Usage(audio) => self.counted += audio,
+            TranscriberUpdate::Failed(error) => {
                 self.faults.failed(Part::Transcriber, &error);
                 self.feed(Input::TranscriberFailed);
             }
-            Heard::Restored(after) => {
+            TranscriberUpdate::Restored(after) => {
                 let after = format_args!("connected again after {} ms", after.as_millis());
                 self.faults.note(Part::Transcriber, after);
             }
-            Heard::Lost(error) => {
+            TranscriberUpdate::Lost(error) => {
                 self.faults.failed(Part::Transcriber, &error);
                 self.feed(Input::TranscriberLost);
             }

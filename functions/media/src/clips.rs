@@ -14,7 +14,7 @@ use switchboard_aws::clips::Clips as Stored;
 use switchboard_model::{agents::AgentConfig, clips::ClipSet, ids::AccountId};
 use tokio::time::timeout;
 
-use crate::address::Address;
+use crate::conversation_key::ConversationKey;
 
 /// How long reading may take; the voice speaks what does not come.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ type Set = HashMap<String, Bytes>;
 
 /// The clips of all calls of this worker.
 #[derive(Debug)]
-pub(crate) struct Library {
+pub(crate) struct ClipCache {
     stored: Stored,
     /// Those that a call has, by whose they are and their key.
     used: Mutex<HashMap<(AccountId, String), Weak<Set>>>,
@@ -41,20 +41,20 @@ impl Clips {
     }
 }
 
-impl Library {
+impl ClipCache {
     /// Of what is kept there.
     pub(crate) fn new(stored: Stored) -> Self {
         Self { stored, used: Mutex::default() }
     }
 
     /// What was spoken before of all that an agent may say; what cannot be read now is left out.
-    pub(crate) async fn of(&self, address: Address, agent: &AgentConfig) -> Clips {
+    pub(crate) async fn of(&self, address: ConversationKey, agent: &AgentConfig) -> Clips {
         let sets = switchboard_calls::clip_sets(agent);
         let sets = join_all(sets.iter().map(|set| self.set(address, set))).await;
         Clips(sets.into_iter().flatten().collect())
     }
 
-    async fn set(&self, address: Address, set: &ClipSet) -> Option<Arc<Set>> {
+    async fn set(&self, address: ConversationKey, set: &ClipSet) -> Option<Arc<Set>> {
         let key = (address.account, set.key());
         if let Some(used) = self.used().get(&key).and_then(Weak::upgrade) {
             return Some(used);

@@ -25,7 +25,7 @@ use tokio::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{holding::Hold, tools};
+use crate::{lease::HeldLease, tool_calls};
 
 /// Entries waiting to be stored: minutes of a lively conversation.
 const WAITING: usize = 1_024;
@@ -91,12 +91,12 @@ pub(crate) struct End {
 impl Journal {
     /// Ready to write, from where the conversation was when media began: nobody else adds events until
     /// it ends.
-    pub(crate) fn open(store: Store, prices: Prices, snapshot: Snapshot, hold: &Hold) -> Self {
+    pub(crate) fn open(store: Store, prices: Prices, snapshot: Snapshot, lease: &HeldLease) -> Self {
         let Snapshot { conversation, agent } = snapshot;
         let (items, waiting) = mpsc::channel(WAITING);
         let (end, ending) = oneshot::channel();
         let mut task = JoinSet::new();
-        let (holder, lost) = (hold.holder().to_owned(), hold.lost_token());
+        let (holder, lost) = (lease.holder().to_owned(), lease.lost_token());
         let writer = Writer { store, conversation, agent, holder, lost };
         task.spawn(write(writer, prices, waiting, ending));
         Self { items, last: end, task }
@@ -184,7 +184,7 @@ async fn write(
         let calls = events.into_iter().filter(|event| event.name == EventName::FunctionCallTriggered);
         for (event, listener) in calls.zip(listeners) {
             // Nobody listens any more.
-            deliveries.extend(listener.send(event).err().and_then(|event| tools::not_called(&event)));
+            deliveries.extend(listener.send(event).err().and_then(|event| tool_calls::not_called(&event)));
         }
         for delivery in &deliveries {
             writer.record(delivery).await;
@@ -286,7 +286,7 @@ mod tests {
     use switchboard_runtime as system;
 
     use super::*;
-    use crate::address::Address;
+    use crate::conversation_key::ConversationKey;
 
     #[tokio::test]
     async fn what_cannot_be_stored_waits_within_a_bound_and_the_call_is_told() {
@@ -299,10 +299,13 @@ mod tests {
         let (account, id, number) = (AccountId::new(at, 1), ConversationId::new(at, 2), "+14155550100");
         let number: E164 = number.parse().unwrap();
         let conversation = Conversation::outbound(id, account, None, number.clone(), number, at);
-        let hold =
-            Hold::keep(store.clone(), Address { account, conversation: id }, Lease::new("a".into(), at));
+        let lease = HeldLease::keep(
+            store.clone(),
+            ConversationKey { account, conversation: id },
+            Lease::new("a".into(), at),
+        );
         let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
-        let journal = Journal::open(store, Prices::default(), snapshot, &hold);
+        let journal = Journal::open(store, Prices::default(), snapshot, &lease);
         let entry = JournalEntry {
             at,
             name: EventName::SpeechStarted,

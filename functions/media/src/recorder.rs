@@ -44,7 +44,7 @@ enum Side {
 /// Interleaved mu-law audio (caller, agent, caller, ...) and where it begins on the conversation's own
 /// time line, in samples.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub(crate) struct RecordingPiece {
     pub(crate) start: u64,
     pub(crate) audio: Bytes,
 }
@@ -82,12 +82,12 @@ impl Recorder {
     }
 
     /// The next piece, once nothing in it can change any more.
-    pub(crate) fn piece(&mut self, now: CallTime) -> Option<Piece> {
+    pub(crate) fn piece(&mut self, now: CallTime) -> Option<RecordingPiece> {
         (samples(now) >= self.taken + PIECE + LATE).then(|| self.take(PIECE))
     }
 
     /// What is left when the call is over.
-    pub(crate) fn finish(mut self, now: CallTime) -> Vec<Piece> {
+    pub(crate) fn finish(mut self, now: CallTime) -> Vec<RecordingPiece> {
         self.cleared(now);
         let mut left = self.caller_end.max(self.agent_end);
         let mut pieces = vec![];
@@ -99,13 +99,13 @@ impl Recorder {
         pieces
     }
 
-    fn take(&mut self, length: usize) -> Piece {
+    fn take(&mut self, length: usize) -> RecordingPiece {
         self.reach(length);
         let mut rest = Vec::with_capacity(ROOM);
         rest.extend_from_slice(&self.audio[SIDES * length..]);
         let mut audio = mem::replace(&mut self.audio, rest);
         audio.truncate(SIDES * length);
-        let piece = Piece { start: self.offset + self.taken as u64, audio: audio.into() };
+        let piece = RecordingPiece { start: self.offset + self.taken as u64, audio: audio.into() };
         self.taken += length;
         self.caller_end = self.caller_end.saturating_sub(length);
         self.agent_end = self.agent_end.saturating_sub(length);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     /// The two sides of all pieces together.
-    fn sides(pieces: &[Piece]) -> (Vec<u8>, Vec<u8>) {
+    fn sides(pieces: &[RecordingPiece]) -> (Vec<u8>, Vec<u8>) {
         let audio: Vec<u8> = pieces.iter().flat_map(|piece| piece.audio.to_vec()).collect();
         audio.chunks(2).map(|pair| (pair[0], pair[1])).unzip()
     }

@@ -1,6 +1,6 @@
 //! Does a frame of the caller's audio sound like speech, and how loud is it.
 //!
-//! What is decided with it is in [`switchboard_dialogue`]; here are only ears. The network behind it hears
+//! What is decided with it is in [`switchboard_dialogue`]; here are only transcriber. The network behind it hears
 //! 16 kHz, so telephone audio is interpolated; without that it would quietly be wrong.
 
 use std::{collections::VecDeque, time::Duration};
@@ -149,10 +149,10 @@ mod tests {
 
     #[test]
     fn silence_and_noise_are_no_speech() {
-        let mut ears = VoiceActivity::new();
+        let mut transcriber = VoiceActivity::new();
         let mut noise = 1_u32;
         for _ in 0..200 {
-            assert_eq!(ears.hears(&[0xFF; 160]), (false, SILENT_DB));
+            assert_eq!(transcriber.hears(&[0xFF; 160]), (false, SILENT_DB));
         }
         let heard = (0..200).filter(|_| {
             let frame: Vec<u8> = (0..160)
@@ -162,7 +162,7 @@ mod tests {
                     (noise >> 24) as u8 | 0x60
                 })
                 .collect();
-            ears.hears(&frame).0
+            transcriber.hears(&frame).0
         });
         assert!(heard.count() < 20, "hiss is not speech");
     }

@@ -8,8 +8,8 @@ use switchboard_model::{
     events::{self, EventContext, EventName, Recipients},
 };
 
-use super::{Call, Over};
-use crate::{carrier::Carrier, conversation_log};
+use super::{Call, CallOutcome};
+use crate::{journal_entries, media_stream::MediaStream};
 
 impl Call<'_> {
     /// Tells the engine what happened and does what it says, until nothing more follows.
@@ -47,14 +47,14 @@ impl Call<'_> {
                 if let Some(recorder) = &mut self.recorder {
                     recorder.cleared(now);
                 }
-                self.tell_carrier(Carrier::clear, inputs);
+                self.tell_carrier(MediaStream::clear, inputs);
             }
-            Output::ReplaceTranscriber => self.ears.replace(),
+            Output::ReplaceTranscriber => self.transcriber.replace(),
             Output::CallTool(call) => inputs.extend(self.tools.call(call.id)),
             Output::Event(happening) => self.log(happening, inputs),
-            Output::End { .. } if self.failed => self.over = Some(Over::Ended(EndedReason::Unknown)),
-            Output::End { reason } => self.over = Some(Over::Ended(reason)),
-            Output::HandOver { unsaid } => self.over = Some(Over::Handed(unsaid)),
+            Output::End { .. } if self.failed => self.over = Some(CallOutcome::Ended(EndedReason::Unknown)),
+            Output::End { reason } => self.over = Some(CallOutcome::Ended(reason)),
+            Output::HandOver { unsaid } => self.over = Some(CallOutcome::HandedOver(unsaid)),
         }
     }
 
@@ -63,7 +63,7 @@ impl Call<'_> {
         if mem::take(&mut self.greets) {
             let greeting_ms = now.0 / 1_000;
             tracing::info!(conversation = %self.address.conversation, greeting_ms, "the greeting begins");
-            self.turns.greeted(greeting_ms);
+            self.response_times.greeted(greeting_ms);
         }
         let audio = self.outgoing.take(clause, bytes);
         if let Some(recorder) = &mut self.recorder {
@@ -75,7 +75,7 @@ impl Call<'_> {
         }
     }
 
-    fn tell_carrier(&mut self, message: impl FnOnce(&mut Carrier) -> bool, inputs: &mut VecDeque<Input>) {
+    fn tell_carrier(&mut self, message: impl FnOnce(&mut MediaStream) -> bool, inputs: &mut VecDeque<Input>) {
         if !message(&mut self.carrier) {
             inputs.push_back(self.carrier_is_full());
         }
@@ -95,10 +95,10 @@ impl Call<'_> {
                 }
                 self.faults.late(*part);
             }
-            Happening::MessageSent { latency: Some(latency), .. } => self.turns.answered(*latency),
+            Happening::MessageSent { latency: Some(latency), .. } => self.response_times.answered(*latency),
             _ => {}
         }
-        let Some(entry) = conversation_log::entry(happening, self.began_at, self.now()) else { return };
+        let Some(entry) = journal_entries::entry(happening, self.began_at, self.now()) else { return };
         let matches = self.matching(&entry);
         if matches.hangs_up {
             inputs.push_back(Input::HangUp);
@@ -123,7 +123,7 @@ impl Call<'_> {
         self.conversation.remember(matches.failures);
         entry.notes = self.faults.take();
         let mut usage = self.usage.clone();
-        usage.transcriber_ms += self.ears.audio_ms();
+        usage.transcriber_ms += self.transcriber.audio_ms();
         if entry.name != EventName::FunctionCallTriggered {
             return self.journal.note(entry, &usage);
         }

@@ -28,13 +28,13 @@ const STAGES: [Stage; 4] = [
 
 /// The answers of one call.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub(crate) struct ResponseTimes {
     answers: Vec<Latency>,
     /// From the start of the stream to the first audio of the greeting.
     greeting_ms: Option<u64>,
 }
 
-impl Turns {
+impl ResponseTimes {
     /// One more answer was heard.
     pub(crate) fn answered(&mut self, latency: Latency) {
         self.answers.push(latency);
@@ -61,7 +61,7 @@ impl Turns {
     pub(crate) fn publish(&self, conversation: ConversationId, at: Timestamp) {
         let [p50, p95] = [50, 95].map(|percent| self.percentile(RESPONSE, percent));
         let (answers, greeting) = (self.answers.len(), self.greeting_ms);
-        tracing::info!(%conversation, answers, response_p50_ms = p50, response_p95_ms = p95, greeting_ms = greeting, "turns");
+        tracing::info!(%conversation, answers, response_p50_ms = p50, response_p95_ms = p95, greeting_ms = greeting, "response_times");
         let mut output = std::io::stdout().lock();
         for line in self.metrics(conversation, at) {
             // Without a log there is nobody to tell.
@@ -117,35 +117,35 @@ mod tests {
         Timestamp::from_millis(1_795_339_800_000)
     }
 
-    fn turns(answers: u64) -> Turns {
-        let mut turns = Turns::default();
+    fn response_times(answers: u64) -> ResponseTimes {
+        let mut response_times = ResponseTimes::default();
         for number in 1..=answers {
             let (transcript_ms, model_ms) = (300 + number, 10 * number);
-            turns.answered(Latency { transcript_ms, model_ms, voice_ms: 90, send_ms: 1 });
+            response_times.answered(Latency { transcript_ms, model_ms, voice_ms: 90, send_ms: 1 });
         }
-        turns
+        response_times
     }
 
-    fn lines(turns: &Turns) -> Vec<Value> {
-        turns.metrics(ConversationId::new(at(), 1), at())
+    fn lines(response_times: &ResponseTimes) -> Vec<Value> {
+        response_times.metrics(ConversationId::new(at(), 1), at())
     }
 
     #[test]
     fn the_note_has_the_median_and_the_slow_ones_of_every_stage() {
         let expected = "20 answers: response p50 501 ms, p95 600 ms (transcript 310/319, model 100/190, \
                         voice 90/90, send 1/1)";
-        assert_eq!(turns(20).note().unwrap(), expected);
+        assert_eq!(response_times(20).note().unwrap(), expected);
         let expected = "1 answer: response p50 402 ms, p95 402 ms (transcript 301/301, model 10/10, \
                         voice 90/90, send 1/1)";
-        assert_eq!(turns(1).note().unwrap(), expected);
-        assert_eq!(turns(0).note(), None);
+        assert_eq!(response_times(1).note().unwrap(), expected);
+        assert_eq!(response_times(0).note(), None);
     }
 
     #[test]
     fn a_call_is_one_line_in_the_embedded_metric_format() {
-        let mut turns = turns(2);
-        turns.greeted(140);
-        turns.greeted(900);
+        let mut response_times = response_times(2);
+        response_times.greeted(140);
+        response_times.greeted(900);
         let metric = |name: &str| json!({ "Name": name, "Unit": "Milliseconds" });
         let names = ["greeting_ms", "model_ms", "response_ms", "send_ms", "transcript_ms", "voice_ms"];
         let line = json!({
@@ -166,17 +166,17 @@ mod tests {
             "send_ms": [1, 1],
             "greeting_ms": [140],
         });
-        assert_eq!(lines(&turns), [line]);
-        assert!(!lines(&turns)[0].to_string().contains('\n'));
+        assert_eq!(lines(&response_times), [line]);
+        assert!(!lines(&response_times)[0].to_string().contains('\n'));
     }
 
     #[test]
     fn a_line_has_a_hundred_values_at_most_and_what_was_not_measured_is_no_metric() {
-        let long = lines(&turns(250));
+        let long = lines(&response_times(250));
         let counts: Vec<_> = long.iter().map(|line| line["response_ms"].as_array().unwrap().len()).collect();
         assert_eq!(counts, [100, 100, 50]);
-        assert_eq!(lines(&turns(0)), [Value::Null; 0]);
-        let mut greeted = turns(0);
+        assert_eq!(lines(&response_times(0)), [Value::Null; 0]);
+        let mut greeted = response_times(0);
         greeted.greeted(90);
         let [line] = &lines(&greeted)[..] else { panic!("one line") };
         let metrics = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"];

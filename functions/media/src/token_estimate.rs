@@ -8,13 +8,13 @@ const CHARACTERS_PER_TOKEN: u64 = 4;
 
 /// One request to the model and its answer so far.
 #[derive(Debug, Default)]
-pub(crate) struct Estimate {
+pub(crate) struct TokenEstimate {
     sent_characters: u64,
     received_characters: u64,
     reported: bool,
 }
 
-impl Estimate {
+impl TokenEstimate {
     /// Of asking for the next line after these.
     pub(crate) fn of(agent: &AgentConfig, lines: &[Line]) -> Self {
         let characters = |line: &Line| match line {
@@ -62,9 +62,9 @@ fn count(text: &str) -> u64 {
 mod tests {
     use super::*;
 
-    fn estimate() -> Estimate {
+    fn estimate() -> TokenEstimate {
         let agent = AgentConfig { prompt: Some("12345678".into()), ..AgentConfig::default() };
-        let mut estimate = Estimate::of(&agent, &[Line::User("1234".into()), Line::Agent("1".into())]);
+        let mut estimate = TokenEstimate::of(&agent, &[Line::User("1234".into()), Line::Agent("1".into())]);
         estimate.received("12345");
         estimate
     }

@@ -14,7 +14,7 @@ const MOST: usize = 20;
 
 /// The notes of one call.
 #[derive(Debug)]
-pub(crate) struct Faults {
+pub(crate) struct ProviderFaults {
     transcriber: &'static str,
     language_model: &'static str,
     voice: &'static str,
@@ -22,7 +22,7 @@ pub(crate) struct Faults {
     noted: usize,
 }
 
-impl Faults {
+impl ProviderFaults {
     /// Of a call that these serve.
     pub(crate) fn of(serving: &Serving) -> Self {
         Self {
@@ -85,8 +85,8 @@ mod tests {
 
     use super::*;
 
-    fn faults() -> Faults {
-        Faults::of(&substitutions::serving(&AgentConfig::default()))
+    fn faults() -> ProviderFaults {
+        ProviderFaults::of(&substitutions::serving(&AgentConfig::default()))
     }
 
     #[test]

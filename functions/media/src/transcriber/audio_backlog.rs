@@ -15,7 +15,7 @@ pub(super) type Position = u64;
 
 /// The last seconds of audio.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct AudioBacklog {
     frames: VecDeque<Frame>,
     /// Where the audio ends.
     end: Position,
@@ -37,7 +37,7 @@ impl Frame {
     }
 }
 
-impl Kept {
+impl AudioBacklog {
     /// The next frame, which came at `at`.
     pub(super) fn push(&mut self, at: CallTime, audio: Bytes) {
         let frame = Frame { start: self.end, at, audio };
@@ -89,8 +89,8 @@ mod tests {
     }
 
     /// So many frames, each of its own number; the first one is complete at 1,020 ms.
-    fn kept(frames: u64) -> Kept {
-        let mut kept = Kept::default();
+    fn kept(frames: u64) -> AudioBacklog {
+        let mut kept = AudioBacklog::default();
         for number in 0..frames {
             let frame = vec![u8::try_from(number % 250).unwrap(); 160];
             kept.push(ms(1_020 + 20 * number), frame.into());
@@ -98,7 +98,7 @@ mod tests {
         kept
     }
 
-    fn heard_again(kept: &Kept) -> (Position, Vec<u8>) {
+    fn heard_again(kept: &AudioBacklog) -> (Position, Vec<u8>) {
         let (start, chunks) = kept.unsettled();
         assert!(chunks.iter().all(|chunk| !chunk.is_empty() && chunk.len() <= CHUNK));
         (start, chunks.concat())
@@ -140,7 +140,7 @@ mod tests {
         kept.push(ms(2_220), vec![0; 160].into());
         assert_eq!((kept.time(1_600), kept.time(1_680)), (ms(1_200), ms(2_210)));
         assert_eq!(kept.time(999_999), ms(2_220), "nothing lies in the future");
-        assert_eq!(Kept::default().time(5), CallTime(0));
+        assert_eq!(AudioBacklog::default().time(5), CallTime(0));
     }
 
     #[test]

@@ -13,20 +13,20 @@ use switchboard_model::{
 use switchboard_providers::{Providers, language_models, voices};
 use tokio::time::timeout;
 
-use crate::{Worker, hearing::Ears};
+use crate::{transcriber::CallTranscriber, worker::Worker};
 
 /// How long the keys may take: reading and opening one takes some 20 ms, and the caller hears nothing.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// Who serves a call. Each role has its keys: two roles may be served by one vendor with different ones.
-pub(crate) struct Providing {
+pub(crate) struct CallProviders {
     pub(crate) serving: Serving,
     pub(crate) language_model: Providers,
     pub(crate) transcriber: Providers,
     pub(crate) voice: Providers,
 }
 
-impl Providing {
+impl CallProviders {
     /// Reads and opens the credentials that the agent names for those who serve it.
     ///
     /// # Errors
@@ -67,12 +67,12 @@ impl Providing {
 
     /// Begins to connect the transcriber, and to open the connections that the model and the voice will be
     /// asked on.
-    pub(crate) fn connect(&self, worker: &Worker) -> Ears {
+    pub(crate) fn connect(&self, worker: &Worker) -> CallTranscriber {
         let (providers, model) = (self.language_model.clone(), self.serving.language_model.clone());
         worker.tasks.spawn(async move { language_models::connect(&providers, &model).await });
         let (providers, voice) = (self.voice.clone(), self.serving.voice.clone());
         worker.tasks.spawn(async move { voices::connect(&providers, &voice).await });
-        Ears::open(self.transcriber.clone(), self.serving.transcriber.clone())
+        CallTranscriber::open(self.transcriber.clone(), self.serving.transcriber.clone())
     }
 }
 

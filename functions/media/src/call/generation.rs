@@ -5,22 +5,22 @@ use switchboard_dialogue::{Input, Part, Request, ToolCall};
 use switchboard_providers::language_models::{self, Answer, ModelEvent};
 
 use super::Call;
-use crate::{estimate::Estimate, providing::Providing};
+use crate::{call_providers::CallProviders, token_estimate::TokenEstimate};
 
 /// A question to the model that is still being answered.
 pub(super) struct Asking {
     pub(super) request: Request,
     answer: Answer,
     /// What it would cost if the vendor never says, as it does not when we cancel.
-    estimate: Estimate,
+    estimate: TokenEstimate,
 }
 
 impl Call<'_> {
     pub(super) fn ask(&mut self, request: Request) {
         self.stop_asking();
         let lines = self.dialogue.history();
-        let estimate = Estimate::of(self.agent, &lines);
-        let Providing { serving, language_model: providers, .. } = self.providing;
+        let estimate = TokenEstimate::of(self.agent, &lines);
+        let CallProviders { serving, language_model: providers, .. } = self.providers;
         let (model, prompt) = (&serving.language_model, self.agent.prompt.as_deref());
         let answer = language_models::ask(providers, model, prompt, &lines);
         self.asking = Some(Asking { request, answer, estimate });

@@ -30,7 +30,7 @@ const WRITE: Duration = Duration::from_secs(5);
 
 /// One call's stream.
 #[derive(Debug)]
-pub(crate) struct Carrier {
+pub(crate) struct MediaStream {
     incoming: SplitStream<WebSocket>,
     outgoing: mpsc::Sender<Utf8Bytes>,
     writer: JoinSet<()>,
@@ -52,7 +52,7 @@ pub(crate) struct StreamStart {
 
 /// What the carrier sends.
 #[derive(Debug)]
-pub(crate) enum FromCarrier {
+pub(crate) enum StreamEvent {
     /// The caller's audio and where it lies on the stream's own time line.
     Media { at: CallTime, audio: Bytes },
     /// Everything before this mark was played, or thrown away.
@@ -65,7 +65,7 @@ pub(crate) enum FromCarrier {
     Lost,
 }
 
-impl Carrier {
+impl MediaStream {
     /// Reads up to the stream's start, within `patience`; gives the socket back if what comes is no
     /// stream of ours.
     pub(crate) async fn accept(
@@ -84,14 +84,14 @@ impl Carrier {
     }
 
     /// The next thing that matters. Safe to cancel.
-    pub(crate) async fn next(&mut self) -> FromCarrier {
+    pub(crate) async fn next(&mut self) -> StreamEvent {
         loop {
             let next = timeout_at(self.heard_at + SILENCE, self.incoming.next());
-            let Ok(Some(Ok(message))) = next.await else { return FromCarrier::Lost };
+            let Ok(Some(Ok(message))) = next.await else { return StreamEvent::Lost };
             self.heard_at = Instant::now();
             let text = match message {
                 Message::Text(text) => text,
-                Message::Close(_) => return FromCarrier::Lost,
+                Message::Close(_) => return StreamEvent::Lost,
                 // Pings are answered by the library.
                 Message::Binary(_) | Message::Ping(_) | Message::Pong(_) => continue,
             };
@@ -99,20 +99,20 @@ impl Carrier {
                 Ok(Inbound::Media { timestamp, payload }) => {
                     if media_stream::decode(&payload, &mut self.audio).is_ok() {
                         let at = CallTime(u64::try_from(timestamp.as_micros()).unwrap_or(u64::MAX));
-                        return FromCarrier::Media { at, audio: Bytes::copy_from_slice(&self.audio) };
+                        return StreamEvent::Media { at, audio: Bytes::copy_from_slice(&self.audio) };
                     }
                 }
                 Ok(Inbound::Mark { name }) => {
                     if let Some(mark) = read_mark(&name) {
-                        return FromCarrier::Played(mark);
+                        return StreamEvent::Played(mark);
                     }
                 }
                 Ok(Inbound::Dtmf { digit }) => {
                     if let Some(key) = digit.chars().next() {
-                        return FromCarrier::Key(key);
+                        return StreamEvent::Key(key);
                     }
                 }
-                Ok(Inbound::Stop) => return FromCarrier::Stopped,
+                Ok(Inbound::Stop) => return StreamEvent::Stopped,
                 Ok(Inbound::Connected | Inbound::Start(_) | Inbound::Unknown) => {}
                 Err(error) => tracing::warn!(%error, "a frame of the carrier could not be read"),
             }

@@ -10,16 +10,16 @@ use switchboard_aws::store::Store;
 use switchboard_model::conversations::{Conversation, State};
 use tokio::{sync::mpsc, time::sleep};
 
-use crate::address::Address;
+use crate::conversation_key::ConversationKey;
 
 /// How often the conversations are looked at: so long may the end route take to be heard.
 const LOOK: Duration = Duration::from_secs(1);
-/// Notes waiting for a call's loop; the same ones come again a second later.
+/// SignalPoller waiting for a call's loop; the same ones come again a second later.
 const WAITING: usize = 4;
 
 /// Something a call should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Note {
+pub(crate) enum WorkerSignal {
     /// Somebody asked for the end.
     EndRequested,
     /// The carrier says that the call is over.
@@ -32,13 +32,13 @@ pub(crate) enum Note {
 
 /// The live calls of this worker.
 #[derive(Debug, Default)]
-pub(crate) struct Notes {
-    calls: Mutex<HashMap<Address, mpsc::Sender<Note>>>,
+pub(crate) struct SignalPoller {
+    calls: Mutex<HashMap<ConversationKey, mpsc::Sender<WorkerSignal>>>,
 }
 
-impl Notes {
+impl SignalPoller {
     /// Begins to look after a call; ends when the receiver is dropped.
-    pub(crate) fn subscribe(&self, address: Address) -> mpsc::Receiver<Note> {
+    pub(crate) fn subscribe(&self, address: ConversationKey) -> mpsc::Receiver<WorkerSignal> {
         let (sender, receiver) = mpsc::channel(WAITING);
         self.lock().insert(address, sender);
         receiver
@@ -64,7 +64,7 @@ impl Notes {
     }
 
     fn tell(&self, conversation: &Conversation) {
-        let address = Address { account: conversation.account_id, conversation: conversation.id };
+        let address = ConversationKey { account: conversation.account_id, conversation: conversation.id };
         let calls = self.lock();
         let Some(call) = calls.get(&address) else { return };
         for note in notes(conversation) {
@@ -73,18 +73,18 @@ impl Notes {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Address, mpsc::Sender<Note>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ConversationKey, mpsc::Sender<WorkerSignal>>> {
         // Nothing that is done under the lock can leave the map half changed.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What a call should know of its conversation: every time anew, so that nothing is missed.
-fn notes(conversation: &Conversation) -> impl Iterator<Item = Note> {
-    let ended = matches!(conversation.state, State::Ended { .. }).then_some(Note::Ended);
-    let carrier = conversation.notes.carrier_ended_at.map(|_| Note::CarrierEnded);
-    let requested = conversation.notes.end_requested_at.map(|_| Note::EndRequested);
+fn notes(conversation: &Conversation) -> impl Iterator<Item = WorkerSignal> {
+    let ended = matches!(conversation.state, State::Ended { .. }).then_some(WorkerSignal::Ended);
+    let carrier = conversation.notes.carrier_ended_at.map(|_| WorkerSignal::CarrierEnded);
+    let requested = conversation.notes.end_requested_at.map(|_| WorkerSignal::EndRequested);
     let answered_by = conversation.phone_call.as_ref().and_then(|call| call.answered_by.clone());
     let most_important = ended.or(carrier).or(requested);
-    answered_by.map(Note::AnsweredBy).into_iter().chain(most_important)
+    answered_by.map(WorkerSignal::AnsweredBy).into_iter().chain(most_important)
 }

@@ -35,15 +35,15 @@ const AT_ONCE: usize = 8;
 const SUCCESS: &str = r#"{"ok": true}"#;
 
 /// The functions that a call is waiting for.
-pub(crate) struct Tools<'a> {
+pub(crate) struct ToolCalls<'a> {
     caller: Caller<'a>,
     /// The event of the function that is called next; none if no webhook asked for it.
     announced: Option<oneshot::Receiver<Event>>,
-    running: FuturesUnordered<BoxFuture<'a, Answered>>,
+    running: FuturesUnordered<BoxFuture<'a, ToolOutcome>>,
 }
 
 /// What became of one function.
-pub(crate) struct Answered {
+pub(crate) struct ToolOutcome {
     /// The model's name for the call.
     pub(crate) call: String,
     /// What the model is told.
@@ -63,7 +63,7 @@ struct Caller<'a> {
     over: CancellationToken,
 }
 
-impl<'a> Tools<'a> {
+impl<'a> ToolCalls<'a> {
     /// Ready to call. An account that nobody knows signs nothing, and nothing unsigned is sent.
     pub(crate) fn new(sender: &'a Sender, account: Option<&'a Account>, snapshot: &'a Snapshot) -> Self {
         let (room, over) = (Arc::new(Semaphore::new(AT_ONCE)), CancellationToken::new());
@@ -95,7 +95,7 @@ impl<'a> Tools<'a> {
     }
 
     /// The next one that is answered; none while nothing runs.
-    pub(crate) async fn next(&mut self) -> Option<Answered> {
+    pub(crate) async fn next(&mut self) -> Option<ToolOutcome> {
         self.running.next().await
     }
 
@@ -108,7 +108,7 @@ impl<'a> Tools<'a> {
 }
 
 impl Caller<'_> {
-    async fn call(self, call: String, mut stored: oneshot::Receiver<Event>) -> Answered {
+    async fn call(self, call: String, mut stored: oneshot::Receiver<Event>) -> ToolOutcome {
         let waited = self.over.run_until_cancelled(timeout(WAIT, &mut stored)).await;
         let event = if let Some(Ok(stored)) = waited {
             stored.ok()
@@ -119,10 +119,10 @@ impl Caller<'_> {
         };
         // Of an event that is stored later, the journal notes that nobody was called.
         let Some(event) = event else {
-            return Answered { call, content: error("the function could not be called"), delivery: None };
+            return ToolOutcome { call, content: error("the function could not be called"), delivery: None };
         };
         let Some(webhook) = event.synchronous else {
-            return Answered { call, content: SUCCESS.to_owned(), delivery: None };
+            return ToolOutcome { call, content: SUCCESS.to_owned(), delivery: None };
         };
         let (at, began) = (system::now(), Instant::now());
         let (attempt, answer) =
@@ -135,7 +135,7 @@ impl Caller<'_> {
             });
         let content = result(&attempt, answer.as_ref());
         let delivery = Delivery::at_once(event.id, event.sequence, webhook, Attempt { at, ..attempt });
-        Answered { call, content, delivery: Some(delivery) }
+        ToolOutcome { call, content, delivery: Some(delivery) }
     }
 
     async fn attempt(&self, event: &Event, index: usize) -> (Attempt, Option<Answer>) {

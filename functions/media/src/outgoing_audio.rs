@@ -15,7 +15,7 @@ const QUIET: u16 = 164;
 
 /// Audio the voice delivered.
 #[derive(Debug, Default)]
-pub(crate) struct Outgoing {
+pub(crate) struct OutgoingAudio {
     clauses: BTreeMap<Clause, Track>,
 }
 
@@ -25,7 +25,7 @@ struct Track {
     sent: usize,
 }
 
-impl Outgoing {
+impl OutgoingAudio {
     /// More audio of a clause.
     pub(crate) fn add(&mut self, clause: Clause, audio: &[u8]) {
         self.clauses.entry(clause).or_default().audio.extend_from_slice(audio);
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_can_be_taken_back_and_comes_again() {
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = OutgoingAudio::default();
         outgoing.add(Clause(0), &[1, 2, 3, 4]);
         assert_eq!(outgoing.take(Clause(0), 3), [1, 2, 3]);
         outgoing.take_back(Clause(0), 2);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_pause_behind_the_words_is_told_from_them() {
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = OutgoingAudio::default();
         outgoing.add(Clause(0), &[0xFF, 0x90, 0xFF, 0x90, 0xFF]);
         outgoing.add(Clause(0), &[0x7E, 0xFF]);
         assert_eq!(outgoing.silence(Clause(0)), 3);
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_taken_back_any_more_is_not_kept() {
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = OutgoingAudio::default();
         for clause in 0..10 {
             outgoing.add(Clause(clause), &[0; 10_000]);
             assert_eq!(outgoing.take(Clause(clause), 10_000).len(), 10_000);

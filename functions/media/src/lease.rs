@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::address::Address;
+use crate::conversation_key::ConversationKey;
 
 /// Between two writes at least, also when what the agent says has moved on, and after a failed one.
 const PACE: Duration = Duration::from_secs(1);
@@ -21,9 +21,9 @@ const RELEASE: Duration = Duration::from_secs(5);
 
 /// The call's end of its lease.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct HeldLease {
     store: Store,
-    address: Address,
+    address: ConversationKey,
     /// As it was taken.
     lease: Lease,
     speaking: watch::Sender<Option<Speaking>>,
@@ -31,9 +31,9 @@ pub(crate) struct Hold {
     task: JoinSet<()>,
 }
 
-impl Hold {
+impl HeldLease {
     /// Keeps a lease that was just taken.
-    pub(crate) fn keep(store: Store, address: Address, lease: Lease) -> Self {
+    pub(crate) fn keep(store: Store, address: ConversationKey, lease: Lease) -> Self {
         let lost = CancellationToken::new();
         let (speaking, said) = watch::channel(None);
         let mut task = JoinSet::new();
@@ -81,7 +81,7 @@ impl Hold {
 
 async fn renew(
     store: Store,
-    address: Address,
+    address: ConversationKey,
     mut lease: Lease,
     mut speaking: watch::Receiver<Option<Speaking>>,
     lost: CancellationToken,

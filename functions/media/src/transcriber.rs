@@ -4,7 +4,7 @@
 //! deaf. What the session before did not understand to the end, up to five seconds, is heard again by the
 //! next one, faster than it was said; the call never waits.
 
-mod kept;
+mod audio_backlog;
 
 use std::{
     mem,
@@ -30,7 +30,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use self::kept::{Kept, Position};
+use self::audio_backlog::{AudioBacklog, Position};
 
 /// Audio on its way to the task, which takes it at once: 50 frames = 1 s. When it is full the newest frame
 /// is lost.
@@ -51,9 +51,9 @@ const BYTES_PER_MS: u64 = 8;
 
 /// The call's end of its transcriber.
 #[derive(Debug)]
-pub(crate) struct Ears {
+pub(crate) struct CallTranscriber {
     orders: mpsc::Sender<Order>,
-    events: mpsc::Receiver<Heard>,
+    events: mpsc::Receiver<TranscriberUpdate>,
     /// Bytes of audio that the sessions got; the transcriber's own count comes at their end, if at all.
     sent: Arc<AtomicU64>,
     /// Ends the session when the call is dropped.
@@ -71,7 +71,7 @@ enum Order {
 
 /// What the transcriber tells the call.
 #[derive(Debug)]
-pub(crate) enum Heard {
+pub(crate) enum TranscriberUpdate {
     /// For the dialogue.
     Input(Input),
     /// Audio that will be paid for.
@@ -84,7 +84,7 @@ pub(crate) enum Heard {
     Lost(Error),
 }
 
-impl Ears {
+impl CallTranscriber {
     /// Begins to connect at once.
     pub(crate) fn open(providers: Providers, transcriber: Transcriber) -> Self {
         let (orders, waiting) = mpsc::channel(WAITING_FRAMES);
@@ -95,7 +95,7 @@ impl Ears {
             transcriber,
             orders: waiting,
             events: sender,
-            kept: Kept::default(),
+            backlog: AudioBacklog::default(),
             sent: Arc::clone(&sent),
         };
         let mut task = JoinSet::new();
@@ -120,8 +120,8 @@ impl Ears {
         self.sent.load(Ordering::Relaxed) / BYTES_PER_MS
     }
 
-    /// The next thing heard; nothing comes after [`Heard::Lost`]. Safe to cancel.
-    pub(crate) async fn next(&mut self) -> Heard {
+    /// The next thing heard; nothing comes after [`TranscriberUpdate::Lost`]. Safe to cancel.
+    pub(crate) async fn next(&mut self) -> TranscriberUpdate {
         match self.events.recv().await {
             Some(heard) => heard,
             None => std::future::pending().await,
@@ -137,9 +137,13 @@ impl Ears {
         let last = timeout(LAST_WORDS, async {
             loop {
                 match events.recv().await {
-                    Some(Heard::Usage(audio)) => reported += audio,
-                    Some(Heard::Lost(_)) | None => return,
-                    Some(Heard::Input(_) | Heard::Failed(_) | Heard::Restored(_)) => {}
+                    Some(TranscriberUpdate::Usage(audio)) => reported += audio,
+                    Some(TranscriberUpdate::Lost(_)) | None => return,
+                    Some(
+                        TranscriberUpdate::Input(_)
+                        | TranscriberUpdate::Failed(_)
+                        | TranscriberUpdate::Restored(_),
+                    ) => {}
                 }
             }
         });
@@ -158,8 +162,8 @@ struct Listener {
     providers: Providers,
     transcriber: Transcriber,
     orders: mpsc::Receiver<Order>,
-    events: mpsc::Sender<Heard>,
-    kept: Kept,
+    events: mpsc::Sender<TranscriberUpdate>,
+    backlog: AudioBacklog,
     sent: Arc<AtomicU64>,
 }
 
@@ -183,7 +187,8 @@ impl Listener {
             let ended = match connected {
                 Ok((sink, hearing)) => {
                     told = false;
-                    let restored = without.take().map(|since: Instant| Heard::Restored(since.elapsed()));
+                    let restored =
+                        without.take().map(|since: Instant| TranscriberUpdate::Restored(since.elapsed()));
                     if let Some(restored) = restored
                         && self.events.send(restored).await.is_err()
                     {
@@ -211,12 +216,14 @@ impl Listener {
             tracing::warn!(%error, again = wait.is_some(), "the transcriber is gone");
             let Some(wait) = wait else {
                 // Fails only if the call is over.
-                let _ = self.events.send(Heard::Lost(error)).await;
+                let _ = self.events.send(TranscriberUpdate::Lost(error)).await;
                 return;
             };
             let wait = wait.max(&asked(&error)).min(&LONGEST_WAIT).to_owned();
             without.get_or_insert_with(Instant::now);
-            if !mem::replace(&mut told, true) && self.events.send(Heard::Failed(error)).await.is_err() {
+            if !mem::replace(&mut told, true)
+                && self.events.send(TranscriberUpdate::Failed(error)).await.is_err()
+            {
                 return;
             }
             if self.meanwhile(sleep(wait)).await.is_break() {
@@ -233,7 +240,7 @@ impl Listener {
                 biased;
                 done = &mut what => return ControlFlow::Continue(done),
                 order = self.orders.recv() => match order {
-                    Some(Order::Hear(at, mulaw)) => self.kept.push(at, mulaw),
+                    Some(Order::Hear(at, mulaw)) => self.backlog.push(at, mulaw),
                     // That is being done.
                     Some(Order::Replace) => {}
                     None => return ControlFlow::Break(()),
@@ -246,7 +253,7 @@ impl Listener {
     async fn session(&mut self, sink: AudioSink, mut hearing: Hearing, failures: &mut usize) -> Ended {
         let mut sink = Some(sink);
         // Where the session's first byte lies, and how many it got.
-        let (began, again) = self.kept.unsettled();
+        let (began, again) = self.backlog.unsettled();
         let mut bytes = 0;
         for audio in again {
             if let Err(error) = self.send(&mut sink, audio, &mut bytes) {
@@ -272,7 +279,7 @@ impl Listener {
                 }
                 order = self.orders.recv(), if sink.is_some() => match order {
                     Some(Order::Hear(at, mulaw)) => {
-                        self.kept.push(at, mulaw.clone());
+                        self.backlog.push(at, mulaw.clone());
                         if let Err(error) = self.send(&mut sink, mulaw, &mut bytes) {
                             return self.abandoned(bytes, Ended::Broken(error)).await;
                         }
@@ -286,7 +293,7 @@ impl Listener {
 
     /// A session that is not asked to finish does not say what it costs, so that is counted here.
     async fn abandoned(&self, bytes: u64, ended: Ended) -> Ended {
-        match self.events.send(Heard::Usage(Duration::from_millis(bytes / BYTES_PER_MS))).await {
+        match self.events.send(TranscriberUpdate::Usage(Duration::from_millis(bytes / BYTES_PER_MS))).await {
             Ok(()) => ended,
             Err(_) => Ended::Over,
         }
@@ -302,19 +309,19 @@ impl Listener {
         Ok(())
     }
 
-    fn neutral(&mut self, event: HearingEvent, began: Position) -> Heard {
+    fn neutral(&mut self, event: HearingEvent, began: Position) -> TranscriberUpdate {
         match event {
-            HearingEvent::SpeechStarted => Heard::Input(Input::SpeechBegan),
+            HearingEvent::SpeechStarted => TranscriberUpdate::Input(Input::SpeechBegan),
             HearingEvent::Words { text, is_final, words_end } => {
                 let end = words_end.map(|end| began + u64::try_from(end.as_micros() / 125).unwrap_or(0));
                 if is_final {
-                    self.kept.settle(end);
+                    self.backlog.settle(end);
                 }
-                let spoken_until = end.map(|end| self.kept.time(end));
-                Heard::Input(Input::Words { text, is_final, spoken_until })
+                let spoken_until = end.map(|end| self.backlog.time(end));
+                TranscriberUpdate::Input(Input::Words { text, is_final, spoken_until })
             }
-            HearingEvent::TurnEnded => Heard::Input(Input::TurnEnded),
-            HearingEvent::Usage { audio, .. } => Heard::Usage(audio),
+            HearingEvent::TurnEnded => TranscriberUpdate::Input(Input::TurnEnded),
+            HearingEvent::Usage { audio, .. } => TranscriberUpdate::Usage(audio),
         }
     }
 }

@@ -6,7 +6,7 @@ use switchboard_aws::recordings::Recordings;
 use switchboard_model::time::Timestamp;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 
-use crate::{address::Address, recorder::Piece};
+use crate::{conversation_key::ConversationKey, recorder::RecordingPiece};
 
 /// Pieces waiting to be stored: a minute and a half of a call.
 const WAITING: usize = 9;
@@ -16,17 +16,17 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Something to be kept.
 #[derive(Debug)]
-pub(crate) enum Kept {
+pub(crate) enum Upload {
     /// A piece of the recording.
-    Recording(Piece),
+    RecordingPiece(RecordingPiece),
     /// A part of the replay log.
-    Log(Vec<u8>),
+    ReplayLogPart(Vec<u8>),
 }
 
 /// Where one worker's part of a call is kept.
 struct Place {
     recordings: Recordings,
-    address: Address,
+    address: ConversationKey,
     /// When this worker began: each has a log of its own.
     began_at: Timestamp,
     /// Parts of the log so far.
@@ -35,15 +35,15 @@ struct Place {
 
 /// Stores one call's pieces one after the other.
 #[derive(Debug)]
-pub(crate) struct Keeper {
-    address: Address,
-    pieces: mpsc::Sender<Kept>,
+pub(crate) struct Uploader {
+    address: ConversationKey,
+    pieces: mpsc::Sender<Upload>,
     task: JoinSet<()>,
 }
 
-impl Keeper {
+impl Uploader {
     /// Ready to store.
-    pub(crate) fn open(recordings: Recordings, address: Address, began_at: Timestamp) -> Self {
+    pub(crate) fn open(recordings: Recordings, address: ConversationKey, began_at: Timestamp) -> Self {
         let (pieces, mut waiting) = mpsc::channel(WAITING);
         let mut task = JoinSet::new();
         let mut place = Place { recordings, address, began_at, parts: 0 };
@@ -56,14 +56,14 @@ impl Keeper {
     }
 
     /// Stores a piece soon. Never waits; a piece is lost (and silent) when storing lags a minute behind.
-    pub(crate) fn keep(&self, kept: Kept) {
+    pub(crate) fn keep(&self, kept: Upload) {
         if self.pieces.try_send(kept).is_err() {
             tracing::error!(conversation = %self.address.conversation, "a piece of the recording was lost");
         }
     }
 
     /// Stores the last pieces.
-    pub(crate) async fn finish(mut self, last: Vec<Kept>) {
+    pub(crate) async fn finish(mut self, last: Vec<Upload>) {
         for kept in last {
             // Fails only if the task is gone.
             let _ = self.pieces.send(kept).await;
@@ -74,7 +74,7 @@ impl Keeper {
 }
 
 impl Place {
-    async fn store(&mut self, kept: Kept) {
+    async fn store(&mut self, kept: Upload) {
         for attempt in 1..=TRIES {
             match self.put(&kept).await {
                 Ok(()) => break,
@@ -85,16 +85,16 @@ impl Place {
             }
             sleep(RETRY).await;
         }
-        self.parts += u32::from(matches!(kept, Kept::Log(_)));
+        self.parts += u32::from(matches!(kept, Upload::ReplayLogPart(_)));
     }
 
-    async fn put(&self, kept: &Kept) -> Result<(), switchboard_aws::ServiceError> {
-        let Address { account, conversation } = self.address;
+    async fn put(&self, kept: &Upload) -> Result<(), switchboard_aws::ServiceError> {
+        let ConversationKey { account, conversation } = self.address;
         match kept {
-            Kept::Recording(Piece { start, audio }) => {
+            Upload::RecordingPiece(RecordingPiece { start, audio }) => {
                 self.recordings.put_piece(account, conversation, *start, audio.clone()).await
             }
-            Kept::Log(part) => {
+            Upload::ReplayLogPart(part) => {
                 let place = (self.began_at, self.parts);
                 self.recordings.put_replay_part(account, conversation, place, part.clone()).await
             }
