@@ -195,7 +195,7 @@ async fn three_hundred_calls_end_each_once_while_workers_and_functions_are_kille
     let counters = table.store.counters(table.account).await.unwrap();
     assert_eq!((counters.waiting, counters.live), (0, 0), "whatever ended gave its place back");
     // What died, died often enough to matter.
-    for name in ["Api", "Relay", "Dialer", "Twilio", "Sweeper", "media"] {
+    for name in ["Api", "Relay", "Dialer", "CarrierCallbacks", "Sweeper", "media"] {
         let times: usize = killed.iter().filter(|(other, _)| other.contains(name)).map(|(_, n)| n).sum();
         assert!(times > 1, "{name} was killed {times} times: {killed:?}");
     }

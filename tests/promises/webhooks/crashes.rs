@@ -84,7 +84,7 @@ async fn every_event_arrives_though_relay_and_webhooks_are_killed_fifty_times_ea
         source.end().await
     };
     let kills = async {
-        kill_soon(stack, &["Relay", "Webhooks"]).await;
+        kill_soon(stack, &["Relay", "WebhookDelivery"]).await;
         stop.store(true, Ordering::SeqCst);
         begun.elapsed()
     };
