@@ -49,11 +49,7 @@ impl Config {
         let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
         let egress_policy = vars.parsed("ALLOW_HTTP_WEBHOOKS", EgressPolicy::PublicOnly);
         let days: u32 = vars.parsed("RETENTION_DAYS", 90);
-        let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
-            Ok(endpoints) => endpoints,
-            Err(bad) => return Err(vars.rejected(bad)),
-        };
-        vars.finish()?;
+        let endpoints = vars.finish_with(Endpoints::from_vars)?;
         let prices = Prices { agent_per_minute };
         let retention = Duration::from_hours(24 * u64::from(days));
         Ok(Self {

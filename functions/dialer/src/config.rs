@@ -34,11 +34,7 @@ impl Config {
         let media_url = url(&mut vars, "MEDIA_URL", ["wss://", "ws://"]);
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
         let sealing_key = vars.required("SEALING_KEY_ID");
-        let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
-            Ok(endpoints) => endpoints,
-            Err(bad) => return Err(vars.rejected(bad)),
-        };
-        vars.finish()?;
+        let endpoints = vars.finish_with(Endpoints::from_vars)?;
         Ok(Self { table, bucket, queue_url, public_url, media_url, keys_secret, sealing_key, endpoints })
     }
 }

@@ -46,11 +46,7 @@ impl Config {
         let (table, bucket) = (vars.required("TABLE_NAME"), vars.required("RECORDINGS_BUCKET"));
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
         let sealing_key = vars.required("SEALING_KEY_ID");
-        let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
-            Ok(endpoints) => endpoints,
-            Err(bad) => return Err(vars.rejected(bad)),
-        };
-        vars.finish()?;
+        let endpoints = vars.finish_with(Endpoints::from_vars)?;
         Ok(Self {
             listen,
             max_calls,

@@ -38,11 +38,7 @@ impl Config {
         let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
         let sealing_key = vars.required("SEALING_KEY_ID");
         let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
-        let endpoints = match Endpoints::from_vars(&|name| vars.get(name)) {
-            Ok(endpoints) => endpoints,
-            Err(bad) => return Err(vars.rejected(bad)),
-        };
-        vars.finish()?;
+        let endpoints = vars.finish_with(Endpoints::from_vars)?;
         let prices = Prices { agent_per_minute };
         Ok(Self { table, queue_url, keys_secret, sealing_key, endpoints, prices })
     }
