@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use switchboard_model::{costs::Prices, receivers::Receivers};
+use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
 
 use crate::Vars;
 
@@ -43,8 +43,8 @@ pub fn public_url(vars: &mut Vars) -> String {
 
 /// `ALLOW_HTTP_WEBHOOKS`: which addresses customers' URLs may point to. `true` admits this machine and `http://`; it is
 /// for a local stack and never set in a deployment.
-pub fn egress_policy(vars: &mut Vars) -> Receivers {
-    vars.parsed("ALLOW_HTTP_WEBHOOKS", Receivers::PublicOnly)
+pub fn egress_policy(vars: &mut Vars) -> EgressPolicy {
+    vars.parsed("ALLOW_HTTP_WEBHOOKS", EgressPolicy::PublicOnly)
 }
 
 /// `AGENT_PRICE_PER_MINUTE`: the deployment's own price in USD, 0 unless set.
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn optional_variables_have_defaults() {
         let mut vars = Vars::default();
-        assert_eq!(egress_policy(&mut vars), Receivers::PublicOnly);
+        assert_eq!(egress_policy(&mut vars), EgressPolicy::PublicOnly);
         assert_eq!(prices(&mut vars), Prices::default());
         assert_eq!(retention(&mut vars), Duration::from_hours(90 * 24));
         assert_eq!(vars.finish(), Ok(()));
