@@ -1,7 +1,7 @@
-//! Runs the `switchboard` command as its users do, and talks to it through its front doors.
+//! Runs the `switchboard` command as its users do, and talks to it through its public interfaces.
 //!
-//! Start with [`shared`]: the one stack that most promises are proved against. Whatever is started
-//! here ends with the test process, also when that is killed: it runs under `switchboard guard`.
+//! Start with [`shared`], the stack that most tests use. Every process that is started here runs under
+//! `switchboard guard`, so it ends with the test process, even if that is killed.
 
 mod clients;
 mod command;
@@ -30,15 +30,15 @@ pub use self::{
     words::{heard_twice, texts, word_errors},
 };
 
-/// A cold start builds and fetches.
+/// Time limit of a start: a cold one compiles and downloads.
 const START: Duration = Duration::from_mins(15);
-/// The longest call of a test: a minute, on a machine that has much else to do.
+/// Time limit of a call. The longest takes a minute on a machine that does nothing else.
 const CALL: Duration = Duration::from_mins(4);
-/// How long the carrier may take to be asked for a call.
+/// Time limit from the request to the carrier's call.
 const START_OF_A_CALL: Duration = Duration::from_mins(1);
-/// How long after the end of a call its recording may come.
+/// Time limit from the end of a call to its recording.
 const RECORDING: Duration = Duration::from_mins(1);
-/// Between two looks at something that is awaited.
+/// Interval between two polls.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A media worker as `local.json` shows it.
@@ -69,7 +69,7 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// An agent who knows what the sandbox's people ask for, and hangs up after saying goodbye.
+/// An agent that answers the questions of the sandbox's callers and hangs up after saying goodbye.
 pub fn baker() -> Value {
     json!({
         "initial_message":
@@ -84,7 +84,7 @@ pub fn baker() -> Value {
     })
 }
 
-/// The stack that tests share; started by the first of them.
+/// The stack that tests share. The first test starts it.
 ///
 /// # Panics
 /// The stack does not start; its output says why.
@@ -93,7 +93,7 @@ pub fn shared() -> &'static Stack {
     STACK.get_or_init(|| Stack::start().expect("the local stack starts"))
 }
 
-/// A second stack, whose workers may be killed; one test at a time has it.
+/// A second stack, whose workers may be killed. One test at a time holds it.
 ///
 /// # Panics
 /// The stack does not start; its output says why.
@@ -102,10 +102,10 @@ pub async fn restless() -> MutexGuard<'static, Stack> {
     STACK.get_or_init(|| Mutex::new(Stack::start().expect("the local stack starts"))).lock().await
 }
 
-/// Held by whoever loads the machine (exclusively), or hears and speaks in real time (together).
+/// Keeps tests that load the machine (exclusive) apart from tests with real-time speech (shared).
 static PEACE: RwLock<()> = RwLock::const_new(());
 
-/// For a test in which people talk: while this is held nobody loads the machine on purpose.
+/// For a test with real-time speech: no test loads the machine while the guard is held.
 pub async fn peace() -> RwLockReadGuard<'static, ()> {
     PEACE.read().await
 }
@@ -115,12 +115,12 @@ pub fn peace_for_demos() -> RwLockReadGuard<'static, ()> {
     PEACE.blocking_read()
 }
 
-/// For a test without a runtime in which many people talk at once: nobody else does meanwhile.
+/// For a test without a runtime that runs many conversations: no other test speaks meanwhile.
 pub fn peace_alone() -> RwLockWriteGuard<'static, ()> {
     PEACE.blocking_write()
 }
 
-/// For a test that loads the machine on purpose: while this is held nobody talks.
+/// For a test that loads the machine: no test speaks while the guard is held.
 pub async fn storm() -> RwLockWriteGuard<'static, ()> {
     PEACE.write().await
 }
@@ -234,7 +234,7 @@ impl Stack {
         self.ended_within(id, CALL).await
     }
 
-    /// The same with another patience.
+    /// The same with another time limit.
     ///
     /// # Errors
     /// It is not over in time.
@@ -246,10 +246,10 @@ impl Stack {
         self.wait(limit, "the conversation is not over", over).await
     }
 
-    /// Waits until there is something to be seen.
+    /// Polls until `look` returns a value.
     ///
     /// # Errors
-    /// There is not, in time: `missing` says what; or it cannot be looked at.
+    /// The time limit passed (`missing` names the value in the error), or `look` failed.
     pub async fn wait<T>(
         &self,
         limit: Duration,
@@ -268,7 +268,7 @@ impl Stack {
         }
     }
 
-    /// The recording of a conversation that is over: a WAV.
+    /// The recording of an ended conversation, as a WAV file.
     ///
     /// # Errors
     /// There is none in time.
@@ -334,7 +334,7 @@ impl Stack {
         Ok(call)
     }
 
-    /// The sandbox's one call to a number, when nothing about it will change any more.
+    /// The sandbox's only call to a number, once it has ended.
     ///
     /// # Errors
     /// There are several, or it is not over in time.
@@ -361,7 +361,7 @@ impl Stack {
         Ok(workers)
     }
 
-    /// Whether a media worker says that it held this conversation to its end.
+    /// Whether a worker ended this conversation itself.
     ///
     /// # Errors
     /// The logs cannot be read.

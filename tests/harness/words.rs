@@ -1,8 +1,8 @@
-//! What was said against what was heard, word by word.
+//! Compares spoken and recognised text, word by word.
 
 use serde_json::Value;
 
-/// So many words in a row are no coincidence.
+/// A repetition of this many words in a row is no coincidence.
 const RUN: usize = 4;
 
 /// All words under `field` of these records, in one text.

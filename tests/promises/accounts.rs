@@ -1,5 +1,5 @@
-//! Accounts, tokens and signing secrets are made by command, on the local stack and on a deployed one; what
-//! they sign can be checked by anybody.
+//! The command creates accounts, tokens and signing secrets on the local stack and on a deployed one. Their
+//! signatures verify with the official package.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -29,7 +29,7 @@ fn printed(command: &mut Command) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// What a command complained of.
+/// The error output of a command.
 fn complaint(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -42,7 +42,7 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn an_account_made_by_command_sees_only_its_own_until_its_token_is_revoked() {
+async fn a_new_account_sees_only_its_own_until_its_token_is_revoked() {
     let stack = shared();
     let foreign = stack.call("+14155550152", json!({})).await.unwrap();
     let account = json_of(&["accounts", "create", "--name", "Corner bakery"]);
@@ -75,7 +75,7 @@ async fn an_account_made_by_command_sees_only_its_own_until_its_token_is_revoked
 }
 
 #[test]
-fn a_rotated_secret_is_shown_beside_the_one_it_replaced() {
+fn a_rotated_secret_is_shown_beside_the_previous_one() {
     let account = json_of(&["accounts", "create", "--name", "Rotating"]);
     let (id, first) = (text(&account, "account_id"), text(&account, "signing_secret"));
     let shown = json_of(&["secrets", "show", "--account", id]);
@@ -89,7 +89,7 @@ fn a_rotated_secret_is_shown_beside_the_one_it_replaced() {
 }
 
 #[test]
-fn without_an_account_named_the_local_ones_is_meant() {
+fn the_local_account_is_the_default() {
     let stack = shared();
     let shown = json_of(&["secrets", "show"]);
     assert_eq!(shown["account_id"], stack.address("account_id"));
@@ -129,7 +129,7 @@ impl Drop for Listening {
 }
 
 #[test]
-fn what_the_official_package_signs_is_verified_and_one_changed_byte_is_not() {
+fn listen_verifies_the_official_packages_signatures() {
     let stack = shared();
     let answers = stack.state().join("answers.json");
     std::fs::write(&answers, r#"{ "price": { "cake": 12 } }"#).unwrap();

@@ -1,4 +1,4 @@
-//! A customer's own keys serve the customer's calls, and nobody else's key does in their place.
+//! A customer's own keys serve the customer's calls; no other key replaces them.
 
 use harness::{baker, peace, shared};
 use reqwest::{Method, StatusCode};
@@ -29,7 +29,7 @@ fn served_with(openai: &str, deepgram: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_call_with_the_customers_keys_works_and_its_providers_cost_nothing() {
+async fn providers_with_the_customers_key_cost_nothing() {
     let _peace = peace().await;
     let stack = shared();
     let (openai, deepgram) = (store("openai", OPENAI_KEY).await, store("deepgram", DEEPGRAM_KEY).await);
@@ -46,7 +46,7 @@ async fn a_call_with_the_customers_keys_works_and_its_providers_cost_nothing() {
 }
 
 #[tokio::test]
-async fn with_a_wrong_key_a_call_ends_and_the_deployments_key_does_not_step_in() {
+async fn a_wrong_key_never_falls_back_to_the_deployments_key() {
     let stack = shared();
     let (openai, deepgram) = (store("openai", OPENAI_KEY).await, store("deepgram", "wrong-key-1234").await);
     let id = stack.call("+14155550163", served_with(&openai, &deepgram)).await.unwrap();
@@ -56,7 +56,7 @@ async fn with_a_wrong_key_a_call_ends_and_the_deployments_key_does_not_step_in()
 }
 
 #[tokio::test]
-async fn with_a_deleted_credential_a_call_ends_as_soon_as_it_begins() {
+async fn a_call_with_a_deleted_credential_ends_at_once() {
     let stack = shared();
     let (openai, deepgram) = (store("openai", OPENAI_KEY).await, store("deepgram", DEEPGRAM_KEY).await);
     let agent = served_with(&openai, &deepgram);

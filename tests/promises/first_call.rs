@@ -38,7 +38,7 @@ pub(crate) fn demo(arguments: &[&str]) -> (Value, Vec<u8>) {
 }
 
 #[test]
-fn the_demo_makes_a_whole_phone_call() {
+fn the_demo_places_a_whole_call() {
     let (call, _) = demo(&[]);
     let conversation = &call["conversation"];
     assert_eq!(conversation["status"], "ended");

@@ -1,4 +1,4 @@
-//! Who calls one of our numbers talks with the agent that the number, or its webhook, chooses.
+//! A caller of one of our numbers talks with the agent that the number, or its webhook, chooses.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::webhooks::receiver::{Manner, Receiver};
 
-/// For what follows from a call at once.
+/// Time limit of what follows from a call at once.
 const SOON: Duration = Duration::from_mins(1);
 
 /// A person with a short script.
@@ -33,7 +33,7 @@ async fn buy(stack: &Stack, number: &str) {
     assert_eq!(bought["phone_number"], number);
 }
 
-/// Has a person call one of the numbers; false if the carrier does not know whom to ask about it.
+/// Has a person call one of the numbers; false if the carrier has no voice URL for it.
 pub(crate) async fn ring(stack: &Stack, from: &str, to: &str) -> bool {
     let url = format!("{}/sandbox/calls", stack.address("twilio_api_url"));
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -55,7 +55,7 @@ pub(crate) async fn answered(stack: &Stack, number: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_person_calls_a_bought_number_and_talks_with_its_agent_to_a_proper_end() {
+async fn an_inbound_call_talks_with_the_numbers_agent() {
     let (_peace, stack, number) = (peace().await, shared(), "+14155550210");
     let found = done(stack, Method::GET, "/phone_numbers/buy?contains=555021&limit=1", None).await;
     assert_eq!(found[0]["phone_number"], number);
@@ -94,7 +94,7 @@ async fn a_person_calls_a_bought_number_and_talks_with_its_agent_to_a_proper_end
 }
 
 #[tokio::test]
-async fn a_numbers_webhook_chooses_another_agent() {
+async fn a_numbers_webhook_chooses_the_agent() {
     let (_peace, stack, number) = (peace().await, shared(), "+14155550211");
     buy(stack, number).await;
     let chosen =

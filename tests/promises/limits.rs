@@ -1,4 +1,4 @@
-//! What an account may use, and that asking twice for one thing makes it once.
+//! The limits of an account, and idempotency keys.
 
 use std::{
     collections::HashSet,
@@ -17,7 +17,7 @@ use switchboard_runtime as system;
 
 use crate::table::Table;
 
-/// For what must be seen sooner or later.
+/// Time limit of anything that must happen eventually.
 const LONG: Duration = Duration::from_mins(4);
 
 /// An account, and the number it calls from.
@@ -103,7 +103,7 @@ impl Caller {
 }
 
 #[tokio::test]
-async fn of_twenty_equal_requests_with_one_key_one_call_is_made() {
+async fn twenty_equal_requests_with_one_key_place_one_call() {
     let (_peace, stack, to) = (peace().await, shared(), "+14155550180");
     let caller = Caller::of(stack);
     let answers = join_all((0..20).map(|_| caller.call(stack, to, "order-4711"))).await;
@@ -134,7 +134,7 @@ async fn of_twenty_equal_requests_with_one_key_one_call_is_made() {
 }
 
 #[tokio::test]
-async fn calls_over_the_limit_wait_until_others_have_ended() {
+async fn calls_over_the_limit_wait_as_queued() {
     // No other test has this stack at the same time, so its account may be limited.
     let (_peace, stack) = (peace().await, restless().await);
     let caller = Caller::of(&stack);
@@ -170,7 +170,7 @@ async fn calls_over_the_limit_wait_until_others_have_ended() {
 }
 
 #[tokio::test]
-async fn requests_over_the_limit_are_told_when_to_come_again() {
+async fn requests_over_the_limit_get_429_with_retry_after() {
     let stack = shared();
     let caller = Caller::new(stack, "+14155550192", &["--requests-per-second", "1"]).await;
     let asked = Instant::now();
@@ -193,7 +193,7 @@ async fn requests_over_the_limit_are_told_when_to_come_again() {
 }
 
 #[tokio::test]
-async fn only_the_countries_that_an_account_is_limited_to_are_called() {
+async fn only_allowed_destination_countries_are_called() {
     let stack = shared();
     let caller = Caller::new(stack, "+14155550193", &["--destinations", "+44,+49"]).await;
     let (status, _, body) = caller.call(stack, "+14155550150", "1").await;

@@ -1,11 +1,11 @@
-//! `switchboard load` holds many calls at once, and says what they cost.
+//! `switchboard load` holds many calls at once and reports their cost.
 
 use std::process::Stdio;
 
 use harness::{storm, switchboard};
 use serde_json::Value;
 
-/// What every report has.
+/// The fields of every report.
 const NUMBERS: [&str; 10] = [
     "calls",
     "seconds",
@@ -29,9 +29,9 @@ const DISTRIBUTIONS: [&str; 8] = [
     "sandbox_lateness_ms",
 ];
 
-/// How fast anything was is not looked at: other tests run, and the build is not optimized.
+/// Speed is not asserted: other tests run at the same time, and the build is not optimized.
 #[tokio::test]
-async fn five_calls_at_once_ask_are_answered_and_interrupt() {
+async fn five_concurrent_calls_are_answered_and_interrupted() {
     let _storm = storm().await;
     let directory = tempfile::tempdir().unwrap();
     let json = directory.path().join("load.json");

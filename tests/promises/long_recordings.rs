@@ -1,4 +1,4 @@
-//! A recording of any length is one file, although nobody ever has all of it in memory.
+//! A recording of any length becomes one file without ever being in memory as a whole.
 
 use harness::shared;
 use switchboard_aws::store::Outcome;
@@ -17,7 +17,7 @@ use crate::table::{self, Table};
 const PIECES: u8 = 60;
 
 #[tokio::test]
-async fn what_a_crashed_worker_left_of_a_long_call_becomes_one_file_when_it_is_asked_for() {
+async fn the_parts_of_a_long_recording_are_joined_on_request() {
     let stack = shared();
     let table = Table::of(stack);
     let (account, id, at) =

@@ -1,5 +1,4 @@
-//! The sandbox is honest: the vendors' own Python clients cannot tell it from the vendors. And the API is what
-//! its own official client expects.
+//! The vendors' own Python clients accept the sandbox, and the hosted API's official client accepts our API.
 
 use std::process::Command;
 
@@ -15,23 +14,23 @@ pub(crate) fn check(script: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn twilios_client_and_validator_accept_the_carrier() {
+fn the_official_twilio_client_accepts_the_sandbox() {
     let url = shared().address("twilio_api_url");
     check("twilio_check.py", &[url, "AC00000000000000000000000000000000", "sandbox-twilio-token"]);
 }
 
 #[test]
-fn deepgrams_client_hears_what_it_had_spoken() {
+fn the_official_deepgram_client_transcribes_its_own_speech() {
     check("deepgram_check.py", &[shared().address("deepgram_api_url"), "sandbox-deepgram-key"]);
 }
 
 #[test]
-fn openais_client_reads_the_scripted_models_answers() {
+fn the_official_openai_client_reads_the_sandbox() {
     check("openai_check.py", &[shared().address("openai_api_url"), "sandbox-openai-key"]);
 }
 
 #[test]
-fn the_official_client_of_the_hosted_api_works_with_nothing_changed_but_its_host() {
+fn the_official_voiceos_client_works_unmodified_but_for_its_host() {
     // An account of its own: the client's lists must hold nothing that it cannot read.
     let account = crate::accounts::json_of(&["accounts", "create", "--name", "A team that moved here"]);
     let token = account["token"].as_str().unwrap();

@@ -12,7 +12,7 @@ const TOKEN: &str = "sandbox-customer-token";
 const NUMBER: &str = "+14155550190";
 
 #[tokio::test]
-async fn an_imported_number_calls_and_is_called_through_the_customers_own_account_for_nothing() {
+async fn an_imported_number_uses_the_customers_own_carrier_account() {
     let (_peace, stack, to) = (peace().await, shared(), "+14155550195");
     let import = |token: &str| json!({ "phone_number": NUMBER, "account_sid": ACCOUNT, "auth_token": token });
     let wrong = stack.send(Method::POST, "/phone_numbers/import", Some(import("guessed"))).await.unwrap();

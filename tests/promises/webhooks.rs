@@ -1,4 +1,4 @@
-//! Whatever happens in a conversation is told to whoever asked, signed, and never lost.
+//! Every event of a conversation reaches the webhooks that asked for it, signed, and none is lost.
 
 mod crashes;
 pub(crate) mod receiver;
@@ -17,11 +17,10 @@ use self::{
 };
 use crate::{official_clients, table::Table};
 
-/// An attempt takes at most 15 s; this is for a machine that has much else to do.
+/// Time limit of a delivery. One attempt takes at most 15 s; a busy machine needs more.
 const SOON: Duration = Duration::from_secs(90);
 
-/// What the official package says of requests: for each, by each secret, whether it is verified, and
-/// whether it is with one byte changed.
+/// The official package's verdict on each request, for each secret: as it came, and with one byte changed.
 fn verified(stack: &Stack, requests: &[Got], secrets: &[&str]) -> Value {
     let file = tempfile::NamedTempFile::new_in(stack.state()).unwrap();
     let requests: Vec<_> = requests.iter().map(Got::signed).collect();
@@ -36,7 +35,7 @@ async fn arrived(stack: &Stack, receiver: &Receiver, count: usize) -> Vec<Got> {
     stack.wait(SOON, "the events have not arrived", all).await.unwrap()
 }
 
-/// Waits until the event log says this of a delivery.
+/// Waits until the event log shows this status of a delivery.
 async fn logged(
     stack: &Stack,
     (source, sequence, webhook): (&Source, u64, usize),
@@ -66,7 +65,7 @@ fn waits(delivery: &Value) -> Duration {
 }
 
 #[tokio::test]
-async fn every_event_of_a_call_arrives_in_a_post_and_in_a_get_that_the_official_package_verifies() {
+async fn every_event_arrives_signed_as_post_and_as_get() {
     let (stack, post, get) = (shared(), Receiver::answering(200).await, Receiver::answering(204).await);
     let events = ["phone_call:connection_requested", "phone_call:rejected", "conversation:ended"];
     let webhook = |url: &str, method: &str| json!({ "events": events, "url": url, "method": method });
@@ -107,7 +106,7 @@ async fn every_event_of_a_call_arrives_in_a_post_and_in_a_get_that_the_official_
 }
 
 #[tokio::test]
-async fn while_a_secret_is_replaced_both_verify_and_afterwards_the_new_one() {
+async fn both_secrets_verify_during_a_rotation() {
     let (stack, receiver) = (shared(), Receiver::answering(200).await);
     let command = |arguments: &[&str]| -> Value {
         let mut command = switchboard(arguments);
@@ -131,7 +130,7 @@ async fn while_a_secret_is_replaced_both_verify_and_afterwards_the_new_one() {
 }
 
 #[tokio::test]
-async fn whatever_a_receiver_answers_the_event_log_says_it_and_what_follows() {
+async fn the_event_log_shows_each_response_and_its_retry() {
     let _peace = peace().await;
     let stack = shared();
     let target = Receiver::answering(200).await;
@@ -145,11 +144,11 @@ async fn whatever_a_receiver_answers_the_event_log_says_it_and_what_follows() {
         Manner::Floods,
         Manner::Drips,
     ];
-    let mut receivers = vec![];
+    let mut endpoints = vec![];
     for manner in manners {
-        receivers.push(Receiver::start(manner).await);
+        endpoints.push(Receiver::start(manner).await);
     }
-    let urls: Vec<_> = receivers.iter().map(|one| (one.url.as_str(), WebhookMethod::Post)).collect();
+    let urls: Vec<_> = endpoints.iter().map(|one| (one.url.as_str(), WebhookMethod::Post)).collect();
     let mut source = Source::new(stack, &urls).await;
     source.emit(1).await;
     let tried = |delivery: &Value| !attempts(delivery).is_empty();
@@ -194,10 +193,10 @@ async fn whatever_a_receiver_answers_the_event_log_says_it_and_what_follows() {
     let again = logged(stack, (&source, 1, 0), |delivery| attempts(delivery).len() >= 2).await;
     let gap = time(&attempts(&again)[1]["at"]).since(time(&attempts(&again)[0]["at"]));
     assert!(gap >= Duration::from_secs(4), "{gap:?}");
-    let ids: Vec<_> = receivers[0].got().iter().map(|got| got.header("webhook-id").to_owned()).collect();
+    let ids: Vec<_> = endpoints[0].got().iter().map(|got| got.header("webhook-id").to_owned()).collect();
     assert!(ids.len() >= 2 && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 
-    // Whoever is gone is not told of what happens later.
+    // A webhook that answered 410 receives no later event.
     let id = source.id();
     let last = source.end().await;
     let stopped = async |stack: &Stack| {
@@ -206,12 +205,12 @@ async fn whatever_a_receiver_answers_the_event_log_says_it_and_what_follows() {
     };
     let stopped = stack.wait(SOON, "the end is not stopped", stopped).await.unwrap();
     assert_eq!(stopped["attempts"], json!([]));
-    assert_eq!(receivers[2].got().len(), 1);
+    assert_eq!(endpoints[2].got().len(), 1);
     assert_eq!(target.got().len(), 0, "nobody follows a redirect");
 }
 
 #[tokio::test]
-async fn an_event_is_delivered_again_when_it_is_asked_for_under_the_same_id() {
+async fn a_redelivery_keeps_its_webhook_id() {
     let (stack, receiver) = (shared(), Receiver::answering(200).await);
     let mut source = Source::new(stack, &[(&receiver.url, WebhookMethod::Post)]).await;
     source.emit(1).await;

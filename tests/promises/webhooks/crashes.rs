@@ -1,4 +1,4 @@
-//! Nothing is lost, and nobody waits for another, whoever dies or hangs.
+//! No event is lost when functions are killed, and no receiver waits for another that hangs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,19 +16,19 @@ use super::{
     source::Source,
 };
 
-/// As often as each function is killed.
+/// Kills of each function.
 const KILLS: usize = 50;
-/// Events come this often.
+/// Interval between two events.
 const EVERY: Duration = Duration::from_millis(200);
-/// How long a receiver takes to answer, so that a function is waiting for it most of the time.
+/// Response time of the receiver: a function waits for it most of the time.
 const SLOW: Duration = Duration::from_millis(250);
-/// How soon after it was started a process dies at the latest: somewhere in its first batch.
+/// Maximum time from the start of a process to its kill: within its first batch.
 const WITHIN_MS: u64 = 400;
-/// Between two looks for new processes.
+/// Interval between two polls for new processes.
 const LOOK: Duration = Duration::from_millis(20);
-/// What a killed function held is shown again after 45 s, and may then wait for a place at its host.
+/// Messages of a killed function become visible after 45 s, and may then wait for an in-flight slot.
 const CALM: Duration = Duration::from_mins(4);
-/// How long a healthy receiver waits for an event at most, 99 times of 100.
+/// Maximum p99 of the time from an event to its arrival at a healthy receiver.
 const HEALTHY: Duration = Duration::from_secs(5);
 
 /// Kills every process of some functions soon after it was started, which it is to work on a batch; each
@@ -64,14 +64,14 @@ fn ids(got: &[Got]) -> BTreeMap<String, usize> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_event_arrives_though_relay_and_webhooks_are_killed_fifty_times_each() {
+async fn every_event_arrives_despite_fifty_kills_of_each_function() {
     let stack = &Stack::start().unwrap();
-    let mut receivers = vec![];
+    let mut endpoints = vec![];
     for _ in 0..4 {
         let slow = Manner::Answers(200, String::new(), "", SLOW);
-        receivers.push(Receiver::start(slow).await);
+        endpoints.push(Receiver::start(slow).await);
     }
-    let urls: Vec<_> = receivers.iter().map(|one| (one.url.as_str(), WebhookMethod::Post)).collect();
+    let urls: Vec<_> = endpoints.iter().map(|one| (one.url.as_str(), WebhookMethod::Post)).collect();
     let mut source = Source::new(stack, &urls).await;
     let storm = storm().await;
     let begun = Instant::now();
@@ -93,12 +93,12 @@ async fn every_event_arrives_though_relay_and_webhooks_are_killed_fifty_times_ea
     let expected = usize::try_from(events).unwrap();
 
     let all = async |_: &Stack| {
-        let arrived = receivers.iter().all(|receiver| ids(&receiver.got()).len() >= expected);
+        let arrived = endpoints.iter().all(|receiver| ids(&receiver.got()).len() >= expected);
         Ok(arrived.then_some(()))
     };
     stack.wait(CALM, "events are missing", all).await.unwrap();
     let mut repeated = 0;
-    for (webhook, receiver) in receivers.iter().enumerate() {
+    for (webhook, receiver) in endpoints.iter().enumerate() {
         let got = receiver.got();
         let ids = ids(&got);
         assert_eq!(ids.len(), expected, "no event has two ids");
@@ -114,7 +114,7 @@ async fn every_event_arrives_though_relay_and_webhooks_are_killed_fifty_times_ea
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_hangs_holds_up_no_other() {
+async fn a_hanging_receiver_delays_no_other() {
     let (stack, _peace) = (shared(), peace().await);
     let (hanging, healthy) = (Receiver::start(Manner::Hangs).await, Receiver::answering(200).await);
     let urls = [(hanging.url.as_str(), WebhookMethod::Post), (&healthy.url, WebhookMethod::Post)];
@@ -148,6 +148,6 @@ async fn a_receiver_that_hangs_holds_up_no_other() {
         hanging.got().len()
     );
     assert!(percentile(99) < HEALTHY, "{:?}", percentile(99));
-    // At first as many as may be at once, then one by one.
+    // First every in-flight slot is taken, then one by one.
     assert!(hanging.got().len() < 20, "{}", hanging.got().len());
 }

@@ -1,4 +1,4 @@
-//! Somebody's endpoint on a loopback socket, as well or badly behaved as a test wants it.
+//! A webhook endpoint on a loopback socket, as well or badly behaved as a test wants.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// A request that is longer is none of ours.
+/// Maximum size of a request.
 const LONGEST: u64 = 1 << 20;
 
 /// How a receiver answers.
@@ -31,10 +31,10 @@ pub(crate) enum Manner {
     Drips,
 }
 
-/// One request that came.
+/// One received request.
 #[derive(Debug, Clone)]
 pub(crate) struct Got {
-    /// When all of it was there.
+    /// Time at which the request was complete.
     pub(crate) at: Timestamp,
     pub(crate) method: String,
     pub(crate) query: String,
@@ -47,7 +47,7 @@ impl Got {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    /// What of it is signed.
+    /// The signed content.
     pub(crate) fn signed(&self) -> Value {
         let content = if self.method == "GET" { &self.query } else { &self.body };
         json!({ "headers": self.headers, "content": content })
@@ -78,7 +78,7 @@ impl Receiver {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
                 let (manner, log) = (manner.clone(), Arc::clone(&log));
-                // Whoever is killed on the other side breaks its connection.
+                // A killed function breaks its connection.
                 connections.spawn(async move { drop(serve(socket, &manner, &log).await) });
                 while connections.try_join_next().is_some() {}
             }
@@ -91,7 +91,7 @@ impl Receiver {
         Self::start(Manner::Answers(status, String::new(), "thanks", Duration::ZERO)).await
     }
 
-    /// Everything that came so far.
+    /// The requests received so far.
     pub(crate) fn got(&self) -> Vec<Got> {
         self.got.lock().unwrap().clone()
     }
@@ -127,7 +127,7 @@ async fn serve(socket: TcpStream, manner: &Manner, log: &Mutex<Vec<Got>>) -> std
             );
             write.write_all(answer.as_bytes()).await
         }
-        // Until the other side has had enough.
+        // Until the client closes the connection.
         Manner::Hangs => read.read_u8().await.map(drop),
         Manner::Floods => {
             write.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n").await?;

@@ -1,4 +1,4 @@
-//! Conversations whose events are written straight into the table, as a worker does: nobody needs to speak.
+//! Conversations whose events are written straight into the table, as a worker does, without speech.
 
 use harness::Stack;
 use reqwest::Method;
@@ -50,7 +50,7 @@ impl Source {
         self.snapshot.conversation.id
     }
 
-    /// Somebody speaks: so many events, in one write.
+    /// Writes this many speech events at once.
     pub(crate) async fn emit(&mut self, events: usize) {
         let entry = JournalEntry {
             at: system::now(),
@@ -65,7 +65,7 @@ impl Source {
         self.snapshot.conversation = change.conversation;
     }
 
-    /// It is over; how many events it had.
+    /// Ends the conversation. Returns the number of its events.
     pub(crate) async fn end(self) -> u64 {
         let Snapshot { conversation, agent } = &self.snapshot;
         let (usage, prices) = (Usage::default(), Prices::default());

@@ -25,11 +25,11 @@ async fn a_busy_line_is_rejected() {
 }
 
 #[tokio::test]
-async fn a_phone_that_nobody_picks_up_is_rejected() {
+async fn an_unanswered_call_is_rejected() {
     not_taken("+14155550151", "no_answer", "unknown").await;
 }
 
 #[tokio::test]
-async fn a_call_the_carrier_refuses_is_rejected() {
+async fn a_call_refused_by_the_carrier_is_rejected() {
     not_taken("+14155550152", "failed", "unknown").await;
 }

@@ -1,4 +1,5 @@
-//! Whatever dies while calls are made, every one of them ends, once, and nothing is lost or done twice.
+//! Workers and functions are killed at random during three hundred calls. Every call ends once; nothing is
+//! lost or done twice.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,23 +22,23 @@ use tokio::{sync::Mutex, time::sleep};
 use crate::table::Table;
 
 const CALLS: usize = 300;
-/// As many are asked for at the same time.
+/// Requests that run at the same time.
 const AT_ONCE: usize = 8;
-/// Something dies this often; one time in so many it is a media worker, else a function.
+/// Interval between two kills; one kill in this many hits a media worker, the others a function.
 const KILL_EVERY: Duration = Duration::from_millis(250);
 const WORKER: u64 = 25;
-/// Kills go on after the last call was asked for, since by then most are under way.
+/// Kills continue for this long after the last request, while most calls are under way.
 const AFTERWARDS: Duration = Duration::from_secs(5);
-/// The order in which they die.
+/// Seed of the order of kills.
 const SEED: u64 = 0x5EED_CA11;
 /// A message that a slow function gave back waits for minutes, too.
 const AGAIN_AFTER: Duration = Duration::from_secs(20);
 /// Conversations that are read at the same time: the emulator answers one after the other.
 const READS_AT_ONCE: usize = 8;
-/// How long the calls may take to come to an end once nothing dies any more.
+/// Time limit for all calls to end after the last kill.
 const CALM: Duration = Duration::from_mins(4);
 
-/// An agent who says nothing and hangs up after a few seconds: nothing need be spoken or understood.
+/// An agent that says nothing and hangs up after a few seconds, so that no speech engine is needed.
 fn listener() -> Value {
     json!({ "max_duration_seconds": 4, "recording": false })
 }
@@ -59,8 +60,8 @@ impl Lots {
     }
 }
 
-/// Asks for calls until so many were accepted; their ids. Whoever gets no answer asks for another number,
-/// since the first call may have been stored.
+/// Requests calls until `count` were accepted, and returns their ids. A request without a response is repeated
+/// with another number, since the first call may have been stored.
 async fn ask(stack: &Stack, numbers: &AtomicUsize, accepted: &Mutex<Vec<String>>) {
     loop {
         let to = format!("+1415555{:04}", 1_000 + numbers.fetch_add(1, Ordering::SeqCst));
@@ -82,7 +83,7 @@ async fn ask(stack: &Stack, numbers: &AtomicUsize, accepted: &Mutex<Vec<String>>
     }
 }
 
-/// Kills one after the other until it is told to stop; how many of which.
+/// Kills processes until it is stopped. Returns the number of kills by kind.
 async fn kill_around(stack: &Stack, stop: &AtomicBool) -> BTreeMap<String, usize> {
     let (mut lots, mut killed) = (Lots(SEED), BTreeMap::new());
     while !stop.load(Ordering::SeqCst) {
@@ -108,7 +109,7 @@ async fn kill_around(stack: &Stack, stop: &AtomicBool) -> BTreeMap<String, usize
     killed
 }
 
-/// Sweeps all the while, as if the minutes went by; a sweep that is killed is the next one's to make good.
+/// Runs the sweeper over and over, as if minutes passed. The next sweep repeats the work of a killed one.
 async fn sweep_around(stack: &Stack, stop: &AtomicBool) {
     while !stop.load(Ordering::SeqCst) {
         let _ = stack.sweep().await;
@@ -164,7 +165,7 @@ async fn come_to_an_end(stack: &Stack, table: &Table, storm: impl Sized) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_hundred_calls_end_each_once_while_workers_and_functions_are_killed() {
+async fn three_hundred_calls_end_once_each_under_random_kills() {
     let stack = &Stack::start().unwrap();
     let table = Table::of(stack);
     let limits = Limits {

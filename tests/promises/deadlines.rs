@@ -1,4 +1,4 @@
-//! Every conversation ends, once, whoever fails: the carrier, its callbacks, or all of our workers.
+//! Every conversation ends once, whichever part fails: the carrier, its callbacks, or all workers.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::table::Table;
 
-/// How long after a crash a conversation may live on at worst.
+/// Time limit from a crash to the end of the conversation.
 const CRASH: Duration = Duration::from_secs(150);
-/// How long it may take to reach a state that is on its way.
+/// Time limit of the next state.
 const SOON: Duration = Duration::from_mins(2);
 
 async fn status(stack: &Stack, id: &str, wanted: &str) {
@@ -32,7 +32,7 @@ async fn end(stack: &Stack, id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_call_whose_answer_the_carrier_lost_is_dialled_once_and_goes_on() {
+async fn a_call_whose_carrier_response_was_lost_is_dialled_once() {
     let (stack, to, _peace) = (shared(), "+14155550160", peace().await);
     let id = stack.call(to, baker()).await.unwrap();
     let conversation = stack.ended(&id).await.unwrap();
@@ -45,7 +45,7 @@ async fn a_call_whose_answer_the_carrier_lost_is_dialled_once_and_goes_on() {
 }
 
 #[tokio::test]
-async fn a_call_the_carrier_never_says_anything_of_ends() {
+async fn a_call_without_any_callback_ends() {
     let (stack, to) = (shared(), "+14155550161");
     let id = stack.call(to, baker()).await.unwrap();
     stack.carrier_call(to).await.unwrap();
@@ -66,7 +66,7 @@ async fn a_call_the_carrier_never_says_anything_of_ends() {
 }
 
 #[tokio::test]
-async fn with_no_worker_left_a_call_ends_with_what_was_known_of_it() {
+async fn without_a_worker_a_call_ends_from_its_last_checkpoint() {
     let (stack, to) = (restless().await, "+14155550171");
     // A greeting that no other call has: the voice speaks it for this one.
     let mut agent = baker();
@@ -103,7 +103,7 @@ async fn with_no_worker_left_a_call_ends_with_what_was_known_of_it() {
 }
 
 #[tokio::test]
-async fn a_call_can_be_ended_before_it_is_dialled() {
+async fn a_queued_call_can_be_ended() {
     let (stack, to) = (shared(), "+14155550172");
     let id = stack.call(to, baker()).await.unwrap();
     let conversation = end(stack, &id).await;
@@ -121,7 +121,7 @@ async fn a_call_can_be_ended_before_it_is_dialled() {
 }
 
 #[tokio::test]
-async fn a_call_can_be_ended_while_it_rings() {
+async fn a_ringing_call_can_be_ended() {
     // Rings for five seconds; on this stack nobody else calls it.
     let (stack, to) = (restless().await, "+14155550151");
     let id = stack.call(to, baker()).await.unwrap();
@@ -140,7 +140,7 @@ async fn a_call_can_be_ended_while_it_rings() {
 }
 
 #[tokio::test]
-async fn a_live_call_can_be_ended_and_its_worker_does_so() {
+async fn a_live_call_is_ended_by_its_worker() {
     let (stack, to) = (shared(), "+14155550173");
     let id = stack.call(to, baker()).await.unwrap();
     status(stack, &id, "started").await;
@@ -156,7 +156,7 @@ async fn a_live_call_can_be_ended_and_its_worker_does_so() {
 }
 
 #[tokio::test]
-async fn a_conversation_nobody_knows_cannot_be_ended() {
+async fn an_unknown_conversation_cannot_be_ended() {
     let path = "/conversations/cnv_01ARZ3NDEKTSV4RRFFQ69G5FAV/end";
     let answer = shared().send(Method::POST, path, None).await.unwrap();
     assert_eq!(answer.status, StatusCode::NOT_FOUND);

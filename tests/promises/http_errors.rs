@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn what_is_created_is_shown() {
+async fn a_created_conversation_is_shown() {
     let stack = shared();
     let agent = json!({ "initial_message": "Hello?", "metadata": { "order": "42" } });
     let id = stack.call("+14155550152", agent).await.unwrap();
@@ -25,7 +25,7 @@ async fn what_is_created_is_shown() {
 }
 
 #[tokio::test]
-async fn every_wrong_field_is_said_at_once() {
+async fn every_wrong_field_is_reported_at_once() {
     let body = json!({
         "from_number": "+14155550198",
         "to_number": "0100",
@@ -48,7 +48,7 @@ async fn every_wrong_field_is_said_at_once() {
 }
 
 #[tokio::test]
-async fn a_number_that_is_not_ones_own_cannot_call() {
+async fn a_from_number_of_another_account_is_refused() {
     let body = json!({ "from_number": "+14155550198", "to_number": "+14155550100", "agent_config": {} });
     let answer = shared().send(Method::POST, "/conversations/create_phone_call", Some(body)).await.unwrap();
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -56,7 +56,7 @@ async fn a_number_that_is_not_ones_own_cannot_call() {
 }
 
 #[tokio::test]
-async fn a_stranger_is_turned_away() {
+async fn an_unknown_token_is_refused() {
     let token = format!("sk_{}", "0".repeat(32));
     let answer = shared().send_as(&token, Method::GET, "/conversations/cnv_1", None).await.unwrap();
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
@@ -64,7 +64,7 @@ async fn a_stranger_is_turned_away() {
 }
 
 #[tokio::test]
-async fn a_conversation_that_is_not_there_is_not_found() {
+async fn an_unknown_conversation_is_not_found() {
     let stack = shared();
     for path in ["/conversations/cnv_01ARZ3NDEKTSV4RRFFQ69G5FAV", "/conversations/nonsense"] {
         let answer = stack.send(Method::GET, path, None).await.unwrap();
@@ -74,7 +74,7 @@ async fn a_conversation_that_is_not_there_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_callback_with_a_forged_signature_changes_nothing() {
+async fn a_forged_callback_changes_nothing() {
     let stack = shared();
     let id = stack.call("+14155550151", json!({})).await.unwrap();
     let url = format!("{}/twilio/{}/{id}/status", stack.address("api_url"), stack.address("account_id"));

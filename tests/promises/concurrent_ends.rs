@@ -1,4 +1,4 @@
-//! A worker, the carrier's report and a sweep that want to end one conversation at the same time make one end.
+//! A worker, a carrier callback and the sweeper end one conversation at the same time: it ends once.
 
 use std::time::{Duration, Instant};
 
@@ -30,9 +30,9 @@ const ROUNDS: usize = 200;
 const AT_ONCE: u32 = 25;
 /// How long the first sweep is taken to take.
 const FIRST_SWEEP: Duration = Duration::from_millis(500);
-/// What the carrier signs its reports with (sandbox).
+/// The sandbox carrier's auth token, which signs its callbacks.
 const SANDBOX_TOKEN: &str = "sandbox-twilio-token";
-/// What the worker had used when it was heard of the last time, and in the end.
+/// Usage at the worker's last checkpoint, and at its end.
 const CHECKPOINT: Usage = used(1_000);
 const FULL: Usage = used(2_000);
 
@@ -111,7 +111,7 @@ async fn report(stack: &Stack, http: &reqwest::Client, table: &Table, id: Conver
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_a_report_and_a_sweep_at_once_make_one_end_with_the_last_words_and_the_full_cost() {
+async fn worker_callback_and_sweeper_together_end_a_call_once() {
     let stack = shared();
     // An account of its own, since no call of these was ever counted as live.
     let account = AccountId::new(system::now(), system::random_u128());

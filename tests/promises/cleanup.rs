@@ -1,4 +1,4 @@
-//! However the command ends, none of its processes stays, and the next run works.
+//! However the command ends, it leaves no process behind, and the next run works.
 
 use std::{
     process::Stdio,
@@ -24,7 +24,7 @@ fn assert_all_gone(stack_state: &std::path::Path) {
 }
 
 #[test]
-fn after_a_kill_no_process_is_left_and_the_next_run_works() {
+fn a_killed_command_leaves_no_process_and_the_next_run_works() {
     let stack = Stack::start().unwrap();
     let state = stack.state().to_owned();
     assert!(alive_on(&state).len() > 4, "emulator, worker, speech service and their guards run");

@@ -12,7 +12,7 @@ use switchboard_model::time::Timestamp;
 const CALLS: usize = 10;
 /// How long it may take until they all are.
 const SOON: Duration = Duration::from_mins(2);
-/// What a worker that is told to stop has at most: 100 s, and a little to be seen.
+/// Time limit of a drain: 100 s, and a little to be seen.
 const DRAIN: Duration = Duration::from_secs(110);
 /// More wrong words than this, and somebody did not hear what the other side is said to have said.
 const MAX_ERRORS: f64 = 0.2;
@@ -85,7 +85,7 @@ fn assert_both_ends_are_audible(conversation: &Value, wav: &[u8]) {
 }
 
 #[test]
-fn a_call_goes_on_when_its_worker_is_killed_in_mid_sentence() {
+fn a_call_survives_its_worker_killed_mid_sentence() {
     let (call, _) = crate::first_call::demo(&["--kill-worker"]);
     let conversation = &call["conversation"];
     assert_eq!(conversation["ended_reason"], "agent_ended");
@@ -98,7 +98,7 @@ fn a_call_goes_on_when_its_worker_is_killed_in_mid_sentence() {
 }
 
 #[tokio::test]
-async fn a_greeting_whose_worker_is_killed_is_not_begun_again_and_both_workers_are_recorded() {
+async fn a_takeover_does_not_repeat_the_greeting_and_joins_the_recording() {
     let (stack, to, _peace) = (restless().await, "+14155550179", peace().await);
     let id = stack.call(to, talker()).await.unwrap();
     // A worker that is killed loses up to ten seconds of the recording.
@@ -133,7 +133,7 @@ async fn greeted_and_ended(stack: &Stack, id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn calls_go_on_elsewhere_when_their_worker_is_told_to_stop() {
+async fn a_stopping_worker_hands_its_calls_over() {
     let (stack, _peace) = (restless().await, peace().await);
     let mut calls = vec![];
     for number in 0..CALLS {

@@ -1,17 +1,16 @@
-//! `switchboard test` makes the calls of `tests/calls`, all of which go as their files say; and tells what
-//! happened in one that does not.
+//! `switchboard test` runs the scenarios of `tests/calls`; a scenario that fails is reported as a timeline.
 
 use std::{fs, process::Output};
 
 use harness::{peace_alone, peace_for_demos, shared, switchboard};
 use serde_json::{Value, json};
 
-/// So many difficult calls ship with Switchboard, at least.
+/// The smallest number of scenarios that ship with Switchboard.
 const CALLS: usize = 30;
-/// Words of the agents that a recogniser may find otherwise in the recordings than they are stored.
+/// Tolerated share of the agents' stored words that the recogniser hears differently in the recordings.
 const WORD_ERRORS: f64 = 0.1;
 
-/// Runs the command on the shared stack; what it printed, and what it wrote as JSON.
+/// Runs the command on the shared stack. Returns its output and its JSON report.
 fn test(files: &[&str]) -> (Output, Value) {
     let stack = shared();
     let directory = tempfile::tempdir().unwrap();
@@ -24,7 +23,7 @@ fn test(files: &[&str]) -> (Output, Value) {
 }
 
 #[test]
-fn every_scripted_call_goes_as_its_file_says() {
+fn every_scenario_passes() {
     let _peace = peace_alone();
     let (output, report) = test(&[]);
     let told = String::from_utf8_lossy(&output.stdout);
@@ -32,7 +31,7 @@ fn every_scripted_call_goes_as_its_file_says() {
     let calls = report["calls"].as_array().unwrap();
     assert!(calls.len() >= CALLS, "{} calls", calls.len());
     assert_eq!(report["ok"], calls.len());
-    // What is stored of the agents was compared with what was heard of them, message by message.
+    // The command compared the agents' stored messages with the recordings.
     let sum = |field: &str| calls.iter().filter_map(|call| call["ledger"][field].as_f64()).sum::<f64>();
     assert!(sum("words") > 500.0, "{}", sum("words"));
     assert!(sum("errors") / sum("words") < WORD_ERRORS, "{} of {}", sum("errors"), sum("words"));
@@ -41,7 +40,7 @@ fn every_scripted_call_goes_as_its_file_says() {
 }
 
 #[test]
-fn a_call_that_goes_otherwise_is_told_as_a_story() {
+fn a_failed_scenario_is_reported_as_a_timeline() {
     let _peace = peace_for_demos();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("holiday.json");
@@ -71,7 +70,7 @@ fn a_call_that_goes_otherwise_is_told_as_a_story() {
 }
 
 #[test]
-fn a_file_with_a_mistake_is_refused_before_anybody_is_called() {
+fn an_invalid_scenario_is_refused_before_any_call() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("call.json");
     fs::write(&file, "{ \"about\": \"a\",\n  \"expects\": {} }").unwrap();
