@@ -10,7 +10,10 @@ use switchboard_providers::{
     twilio::{Calls, Numbers},
 };
 use switchboard_runtime as system;
-use switchboard_runtime::{ConfigError, Vars};
+use switchboard_runtime::{
+    ConfigError, Vars,
+    config::{self, SecretsConfig},
+};
 
 use crate::Api;
 
@@ -23,10 +26,8 @@ pub struct Config {
     pub recordings_bucket: String,
     /// `PUBLIC_URL`: the base URL of the API as the world sees it.
     pub public_url: String,
-    /// `PROVIDER_KEYS_SECRET`: name or ARN of the deployment's own keys.
-    pub keys_secret: String,
-    /// `SEALING_KEY_ID`: id or ARN of the KMS key that customers' secrets are sealed with.
-    pub sealing_key: String,
+    /// Names of the deployment's secrets.
+    pub secrets: SecretsConfig,
     /// `TWILIO_API_URL` and its like.
     pub endpoints: Endpoints,
     /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
@@ -41,23 +42,16 @@ pub struct Config {
 impl Config {
     /// Reads the environment. The error lists every variable that is missing or wrong.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
-        let table_name = vars.required("TABLE_NAME");
-        let recordings_bucket = vars.required("RECORDINGS_BUCKET");
-        let public_url = vars.required("PUBLIC_URL").trim_end_matches('/').to_owned();
-        let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
-        let sealing_key = vars.required("SEALING_KEY_ID");
-        let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
-        let egress_policy = vars.parsed("ALLOW_HTTP_WEBHOOKS", EgressPolicy::PublicOnly);
-        let days: u32 = vars.parsed("RETENTION_DAYS", 90);
+        let (table_name, recordings_bucket) = (config::table(&mut vars), config::bucket(&mut vars));
+        let public_url = config::public_url(&mut vars);
+        let (secrets, prices) = (SecretsConfig::read(&mut vars), config::prices(&mut vars));
+        let (egress_policy, retention) = (config::egress_policy(&mut vars), config::retention(&mut vars));
         let endpoints = vars.finish_with(Endpoints::from_vars)?;
-        let prices = Prices { agent_per_minute };
-        let retention = Duration::from_hours(24 * u64::from(days));
         Ok(Self {
             table_name,
             recordings_bucket,
             public_url,
-            keys_secret,
-            sealing_key,
+            secrets,
             endpoints,
             prices,
             retention,
@@ -70,13 +64,14 @@ impl Api {
     /// Makes the clients and fetches the carrier's key.
     pub async fn connect(config: Config) -> anyhow::Result<Self> {
         let sdk = switchboard_aws::sdk_config().await;
-        let keys = ProviderKeys::load(&sdk, &config.keys_secret).await.context("PROVIDER_KEYS_SECRET")?;
+        let keys =
+            ProviderKeys::load(&sdk, &config.secrets.provider_keys).await.context("PROVIDER_KEYS_SECRET")?;
         let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
         let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
         Ok(Self {
             store: Store::new(&sdk, config.table_name),
             recordings: Recordings::new(&sdk, config.recordings_bucket),
-            sealer: Sealer::new(&sdk, config.sealing_key),
+            sealer: Sealer::new(&sdk, config.secrets.sealing_key),
             calls: Calls::new(&providers),
             numbers: Numbers::new(&providers),
             prices: config.prices,

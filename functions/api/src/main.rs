@@ -1,31 +1,13 @@
-//! The API's function on Lambda: reads the configuration, opens the table, serves.
+//! The Lambda function of the HTTP API: configuration, clients, routes.
 
 use std::process::ExitCode;
 
-use lambda_http::tracing;
 use switchboard_api::{Api, Config};
-use switchboard_runtime::{ConfigError, Vars};
+use switchboard_runtime::process;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    tracing::init_default_subscriber();
-    let config = match Config::from_vars(Vars::from_env()) {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            return ExitCode::from(ConfigError::EXIT_CODE);
-        }
-    };
-    match serve(config).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn serve(config: Config) -> anyhow::Result<()> {
-    let api = Api::connect(config).await?;
-    lambda_http::run(switchboard_api::router(api)).await.map_err(anyhow::Error::from_boxed)
+fn main() -> ExitCode {
+    process::lambda(Config::from_vars, async |config| {
+        let api = Api::connect(config).await?;
+        lambda_http::run(switchboard_api::router(api)).await
+    })
 }

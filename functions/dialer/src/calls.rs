@@ -27,10 +27,10 @@ use switchboard_providers::{
         twiml::{self, ConnectStream},
     },
 };
-use switchboard_runtime as system;
+use switchboard_runtime::{self as system, jobs::JobOutcome};
 use tokio::{join, time::timeout};
 
-use crate::{Config, Verdict, backoff};
+use crate::{Config, backoff};
 
 /// Beyond the conversation's own limit, which the worker keeps: a net under it.
 const TIME_LIMIT_MARGIN: Duration = Duration::from_mins(1);
@@ -68,23 +68,24 @@ impl Dialer {
     /// Makes the clients and fetches the carrier's key.
     pub async fn connect(config: Config) -> anyhow::Result<Self> {
         let sdk = switchboard_aws::sdk_config().await;
-        let keys = ProviderKeys::load(&sdk, &config.keys_secret).await.context("PROVIDER_KEYS_SECRET")?;
+        let keys =
+            ProviderKeys::load(&sdk, &config.secrets.provider_keys).await.context("PROVIDER_KEYS_SECRET")?;
         let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
         let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
         Ok(Self {
             store: Store::new(&sdk, config.table),
-            queue: Queue::new(&sdk, config.queue_url),
-            sealer: Sealer::new(&sdk, config.sealing_key),
+            queue: Queue::new(&sdk, config.calls_queue),
+            sealer: Sealer::new(&sdk, config.secrets.sealing_key),
             calls: Calls::new(&providers),
             clips: Clips::new(&sdk, config.bucket),
             providers,
-            public_url: config.public_url,
-            media_url: config.media_url,
+            public_url: config.callbacks.public_url,
+            media_url: config.callbacks.media_url,
         })
     }
 
     /// Dials a queued call, or ends it, or puts it off; a call that is not queued any more is left alone.
-    pub async fn dial(&self, job: CallJob) -> Verdict {
+    pub async fn dial(&self, job: CallJob) -> JobOutcome {
         let conversation_id = job.conversation_id;
         // It exists in the TwiML alone; the table has its hash.
         let token = system::random_hex::<32>();
@@ -109,7 +110,7 @@ impl Dialer {
     }
 
     /// Asks the carrier for a marked call, and stores what it said.
-    async fn place(&self, job: CallJob, marked: &Snapshot, calls: Option<Calls>, token: &str) -> Verdict {
+    async fn place(&self, job: CallJob, marked: &Snapshot, calls: Option<Calls>, token: &str) -> JobOutcome {
         let conversation_id = job.conversation_id;
         let created = match &calls {
             Some(calls) => self.create(calls, marked, token).await,
@@ -137,7 +138,7 @@ impl Dialer {
             }
             Err(error @ CreateError::Unknown { .. }) => {
                 tracing::error!(%conversation_id, %error, "perhaps dialled: left to the carrier's callbacks");
-                return Verdict::Done;
+                return JobOutcome::Done;
             }
             Err(CreateError::TooManyRequests { retry_after }) => {
                 tracing::warn!(%conversation_id, "the carrier takes no more calls for now");
@@ -152,11 +153,11 @@ impl Dialer {
         if let Err(error) = settled {
             tracing::error!(%conversation_id, %error, "what the carrier said could not be stored");
         }
-        Verdict::Done
+        JobOutcome::Done
     }
 
     /// Marks a call as dialled whose turn has come; of all others, what is to become of the message.
-    async fn mark(&self, job: CallJob, token_sha256: &str) -> Result<Snapshot, Verdict> {
+    async fn mark(&self, job: CallJob, token_sha256: &str) -> Result<Snapshot, JobOutcome> {
         let CallJob { account_id, conversation_id } = job;
         let now = system::now();
         let marking = async {
@@ -180,18 +181,18 @@ impl Dialer {
             // If the mark was written nevertheless, the message is dropped when it comes again.
             Err(error) => {
                 tracing::warn!(%conversation_id, %error, "not marked: tried again");
-                return Err(Verdict::Retry);
+                return Err(JobOutcome::Retry);
             }
         };
         match outcome {
             Outcome::Changed(snapshot) if snapshot.conversation.ended().is_none() => Ok(snapshot),
             Outcome::Changed(_) => {
                 tracing::info!(%conversation_id, "ended without being dialled");
-                Err(Verdict::Done)
+                Err(JobOutcome::Done)
             }
             Outcome::Unchanged(_) | Outcome::LostLease | Outcome::NotFound => {
                 tracing::info!(%conversation_id, "not queued any more: dropped");
-                Err(Verdict::Done)
+                Err(JobOutcome::Done)
             }
         }
     }
@@ -227,20 +228,25 @@ impl Dialer {
     }
 
     /// Has a call that is still queued tried again. Its deadline goes on: it does not wait for ever.
-    async fn wait(&self, job: CallJob, delay: Duration) -> Verdict {
+    async fn wait(&self, job: CallJob, delay: Duration) -> JobOutcome {
         let later = async { self.queue.send(&job, delay).await.map_err(StoreError::from) };
         match in_time(SETTLE_TIMEOUT, later).await {
-            Ok(()) => Verdict::Done,
+            Ok(()) => JobOutcome::Done,
             Err(error) => {
                 let conversation_id = job.conversation_id;
                 tracing::error!(%conversation_id, %error, "not put off: left to this message");
-                Verdict::Retry
+                JobOutcome::Retry
             }
         }
     }
 
     /// The call certainly was not placed: takes the mark away and has it tried later.
-    async fn put_off(&self, job: CallJob, marked: &Conversation, retry_after: Option<Duration>) -> Verdict {
+    async fn put_off(
+        &self,
+        job: CallJob,
+        marked: &Conversation,
+        retry_after: Option<Duration>,
+    ) -> JobOutcome {
         let conversation_id = job.conversation_id;
         let delay = backoff(system::now().since(marked.created_at), retry_after, system::random::<1>()[0]);
         let later = async {
@@ -252,12 +258,12 @@ impl Dialer {
             Ok(())
         };
         match in_time(SETTLE_TIMEOUT, later).await {
-            Ok(()) => Verdict::Done,
+            Ok(()) => JobOutcome::Done,
             // Without a mark it is dialled when this message comes again. If the mark is still there,
             // the message is dropped, though the call was never placed: it ends at its deadline.
             Err(error) => {
                 tracing::error!(%conversation_id, %error, "not put off: left to this message");
-                Verdict::Retry
+                JobOutcome::Retry
             }
         }
     }

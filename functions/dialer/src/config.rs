@@ -1,50 +1,40 @@
-//! How the function is configured.
+//! The environment of this function, and the clients made from it.
 
 use switchboard_providers::endpoints::Endpoints;
-use switchboard_runtime::{ConfigError, Vars};
+use switchboard_runtime::{
+    ConfigError, Vars,
+    config::{self, CallbackConfig, SecretsConfig},
+};
 
-/// The function's environment.
+/// The environment of this function.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `TABLE_NAME`.
+    /// The DynamoDB table.
     pub table: String,
-    /// `RECORDINGS_BUCKET`: keeps the first words of calls too.
+    /// The bucket of clips.
     pub bucket: String,
-    /// `CALLS_QUEUE_URL`.
-    pub queue_url: String,
-    /// `PUBLIC_URL`: base of the callbacks, without a slash at its end.
-    pub public_url: String,
-    /// `MEDIA_URL`: the websocket that talks.
-    pub media_url: String,
-    /// `PROVIDER_KEYS_SECRET`.
-    pub keys_secret: String,
-    /// `SEALING_KEY_ID`: id or ARN of the KMS key that customers' secrets are sealed with.
-    pub sealing_key: String,
-    /// `TWILIO_API_URL` and its like.
+    /// The queue of calls, for those that are dialled later.
+    pub calls_queue: String,
+    /// Addresses that the carrier is given.
+    pub callbacks: CallbackConfig,
+    /// Names of the deployment's secrets.
+    pub secrets: SecretsConfig,
+    /// Base URLs of the providers, `TWILIO_API_URL` and its like.
     pub endpoints: Endpoints,
 }
 
 impl Config {
-    /// Reads the variables; all that is wrong is reported.
+    /// Reads all variables.
+    ///
+    /// # Errors
+    /// Every variable that is missing or cannot be used.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
-        let table = vars.required("TABLE_NAME");
-        let bucket = vars.required("RECORDINGS_BUCKET");
-        let queue_url = vars.required("CALLS_QUEUE_URL");
-        let public_url = url(&mut vars, "PUBLIC_URL", ["https://", "http://"]);
-        let media_url = url(&mut vars, "MEDIA_URL", ["wss://", "ws://"]);
-        let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
-        let sealing_key = vars.required("SEALING_KEY_ID");
+        let (table, bucket) = (config::table(&mut vars), config::bucket(&mut vars));
+        let calls_queue = config::calls_queue(&mut vars);
+        let (callbacks, secrets) = (CallbackConfig::read(&mut vars), SecretsConfig::read(&mut vars));
         let endpoints = vars.finish_with(Endpoints::from_vars)?;
-        Ok(Self { table, bucket, queue_url, public_url, media_url, keys_secret, sealing_key, endpoints })
+        Ok(Self { table, bucket, calls_queue, callbacks, secrets, endpoints })
     }
-}
-
-fn url(vars: &mut Vars, name: &str, schemes: [&str; 2]) -> String {
-    let url = vars.required(name);
-    if !url.is_empty() && !schemes.iter().any(|scheme| url.starts_with(scheme)) {
-        vars.reject(format!("{name}: must begin with {} or {}", schemes[0], schemes[1]));
-    }
-    url.trim_end_matches('/').to_owned()
 }
 
 #[cfg(test)]

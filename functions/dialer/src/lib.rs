@@ -31,47 +31,44 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use switchboard_aws::queue::CallJob;
+use switchboard_runtime::{jobs::JobOutcome, spans};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 pub use self::{calls::Dialer, config::Config};
 
-/// What is to become of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum Verdict {
-    /// It is done with, or will never be of use.
-    Done,
-    /// The queue is to show it again.
-    Retry,
-}
-
-/// Works on a batch, all messages at the same time, so that one slow answer holds up no other call.
-pub async fn handle(dialer: &Dialer, event: SqsEvent) -> SqsBatchResponse {
-    let mut tasks = JoinSet::new();
-    let mut open: Vec<String> = Vec::new();
-    for message in event.records {
-        let id = message.message_id.clone().unwrap_or_default();
-        open.push(id.clone());
-        let dialer = dialer.clone();
-        tasks.spawn(async move { (id, one(&dialer, &message).await) });
-    }
-    // A task that panicked never says that it is done: its message is shown again.
-    while let Some(finished) = tasks.join_next().await {
-        if let Ok((id, Verdict::Done)) = finished {
-            open.retain(|other| *other != id);
+impl Dialer {
+    /// Works on all messages of a batch at the same time. The response lists those that the queue is to show again.
+    pub async fn handle(&self, event: SqsEvent) -> SqsBatchResponse {
+        let mut tasks = JoinSet::new();
+        let mut unsettled: Vec<String> = Vec::new();
+        for message in event.records {
+            let id = message.message_id.clone().unwrap_or_default();
+            unsettled.push(id.clone());
+            let dialer = self.clone();
+            tasks.spawn(async move { (id, dialer.handle_message(&message).await) });
         }
+        // A task that panicked does not settle its message, so the queue shows it again.
+        while let Some(finished) = tasks.join_next().await {
+            if let Ok((id, outcome)) = finished
+                && outcome.is_settled()
+            {
+                unsettled.retain(|other| *other != id);
+            }
+        }
+        let mut response = SqsBatchResponse::default();
+        response.set_failures(unsettled);
+        response
     }
-    let mut response = SqsBatchResponse::default();
-    response.set_failures(open);
-    response
-}
 
-async fn one(dialer: &Dialer, message: &SqsMessage) -> Verdict {
-    let Some(job) = message.body.as_deref().and_then(CallJob::from_body) else {
-        tracing::error!(message_id = message.message_id, "a message that is not a call: dropped");
-        return Verdict::Done;
-    };
-    dialer.dial(job).await
+    async fn handle_message(&self, message: &SqsMessage) -> JobOutcome {
+        let Some(job) = message.body.as_deref().and_then(CallJob::from_body) else {
+            tracing::error!(message_id = message.message_id, "message dropped: it is not a call");
+            return JobOutcome::Drop;
+        };
+        let span = spans::job(job.account_id, job.conversation_id);
+        self.dial(job).instrument(span).await
+    }
 }
 
 /// How long a call waits before it is tried again: as long as the carrier said, else half as long as

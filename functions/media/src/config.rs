@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
 use switchboard_providers::endpoints::Endpoints;
-use switchboard_runtime::{ConfigError, Vars};
+use switchboard_runtime::{
+    ConfigError, Vars,
+    config::{self, SecretsConfig},
+};
 
 /// Calls at once, unless `MAX_CALLS` says otherwise.
 const MAX_CALLS: usize = 100;
@@ -20,10 +23,8 @@ pub struct Config {
     pub table: String,
     /// `RECORDINGS_BUCKET`: where recordings are kept.
     pub bucket: String,
-    /// `PROVIDER_KEYS_SECRET`: name or ARN of the deployment's own keys.
-    pub keys_secret: String,
-    /// `SEALING_KEY_ID`: id or ARN of the KMS key that customers' secrets are sealed with.
-    pub sealing_key: String,
+    /// Names of the deployment's secrets.
+    pub secrets: SecretsConfig,
     /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
     pub prices: Prices,
     /// `TWILIO_API_URL`, `OPENAI_API_URL`, `DEEPGRAM_API_URL`: the vendors' own unless set.
@@ -41,23 +42,11 @@ impl Config {
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let listen = vars.parsed("LISTEN", SocketAddr::from(([0, 0, 0, 0], 8080)));
         let max_calls = vars.parsed("MAX_CALLS", MAX_CALLS);
-        let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
-        let egress_policy = vars.parsed("ALLOW_HTTP_WEBHOOKS", EgressPolicy::PublicOnly);
-        let (table, bucket) = (vars.required("TABLE_NAME"), vars.required("RECORDINGS_BUCKET"));
-        let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
-        let sealing_key = vars.required("SEALING_KEY_ID");
+        let (table, bucket) = (config::table(&mut vars), config::bucket(&mut vars));
+        let (secrets, prices) = (SecretsConfig::read(&mut vars), config::prices(&mut vars));
+        let egress_policy = config::egress_policy(&mut vars);
         let endpoints = vars.finish_with(Endpoints::from_vars)?;
-        Ok(Self {
-            listen,
-            max_calls,
-            table,
-            bucket,
-            keys_secret,
-            sealing_key,
-            prices: Prices { agent_per_minute },
-            endpoints,
-            egress_policy,
-        })
+        Ok(Self { listen, max_calls, table, bucket, secrets, prices, endpoints, egress_policy })
     }
 }
 

@@ -40,13 +40,13 @@ impl Worker {
     /// The keys cannot be read.
     pub async fn new(config: &Config) -> anyhow::Result<Self> {
         let sdk = switchboard_aws::sdk_config().await;
-        let keys = Keys::parse(ProviderKeys::load(&sdk, &config.keys_secret).await?.json())?;
+        let keys = Keys::parse(ProviderKeys::load(&sdk, &config.secrets.provider_keys).await?.json())?;
         let http = switchboard_providers::egress::client();
         let providers = Providers { http, endpoints: config.endpoints.clone(), keys };
         let store = Store::new(&sdk, config.table.clone());
         let recordings = Recordings::new(&sdk, config.bucket.clone());
         let clips = Clips::new(&sdk, config.bucket.clone());
-        let sealer = Sealer::new(&sdk, config.sealing_key.clone());
+        let sealer = Sealer::new(&sdk, config.secrets.sealing_key.clone());
         let sender = Sender::new(config.egress_policy);
         Ok(Self::from_parts(
             store,

@@ -16,7 +16,7 @@ use switchboard_aws::{
     queue::{self, CallJob, DeliveryJob, Queue},
     store::{conversation_of_key, delivery_of_key},
 };
-use switchboard_runtime::{ConfigError, Vars};
+use switchboard_runtime::{ConfigError, Vars, config};
 use tokio::time::{Instant, timeout_at};
 
 /// For a whole batch; below the function's own limit of 15 s, so that what was sent is reported as sent.
@@ -25,18 +25,21 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(12);
 /// How the function is configured.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `CALLS_QUEUE_URL`.
-    pub calls_queue_url: String,
-    /// `DELIVERIES_QUEUE_URL`.
-    pub deliveries_queue_url: String,
+    /// The queue of calls to dial.
+    pub calls_queue: String,
+    /// The queue of webhook attempts.
+    pub deliveries_queue: String,
 }
 
 impl Config {
-    /// Reads the variables; all that is wrong is reported.
+    /// Reads all variables.
+    ///
+    /// # Errors
+    /// Every variable that is missing.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let config = Self {
-            calls_queue_url: vars.required("CALLS_QUEUE_URL"),
-            deliveries_queue_url: vars.required("DELIVERIES_QUEUE_URL"),
+            calls_queue: config::calls_queue(&mut vars),
+            deliveries_queue: config::deliveries_queue(&mut vars),
         };
         vars.finish().map(|()| config)
     }
@@ -90,6 +93,15 @@ enum Asked {
 type Jobs<J> = Vec<(usize, J)>;
 
 impl Relay {
+    /// Makes the clients.
+    pub async fn connect(config: Config) -> Self {
+        let sdk = switchboard_aws::sdk_config().await;
+        Self {
+            calls: Queue::new(&sdk, config.calls_queue),
+            deliveries: Queue::new(&sdk, config.deliveries_queue),
+        }
+    }
+
     /// Sends what a batch of records asks for. A stream goes on from the first record that is reported as
     /// failed, so what was sent of those behind it is sent twice.
     pub async fn handle(&self, event: Event) -> DynamoDbEventResponse {

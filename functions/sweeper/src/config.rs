@@ -1,4 +1,4 @@
-//! How the function is configured.
+//! The environment of this function, and the clients made from it.
 
 use anyhow::Context as _;
 use switchboard_aws::{provider_keys::ProviderKeys, queue::Queue, sealing::Sealer, store::Store};
@@ -9,38 +9,38 @@ use switchboard_providers::{
     keys::Keys,
     twilio::{Calls, Numbers},
 };
-use switchboard_runtime::{ConfigError, Vars};
+use switchboard_runtime::{
+    ConfigError, Vars,
+    config::{self, SecretsConfig},
+};
 
 use crate::Sweeper;
 
-/// The function's environment.
+/// The environment of this function.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `TABLE_NAME`.
+    /// The DynamoDB table.
     pub table: String,
-    /// `DELIVERIES_QUEUE_URL`.
-    pub queue_url: String,
-    /// `PROVIDER_KEYS_SECRET`.
-    pub keys_secret: String,
-    /// `SEALING_KEY_ID`: id or ARN of the KMS key that customers' secrets are sealed with.
-    pub sealing_key: String,
-    /// `TWILIO_API_URL` and its like.
+    /// The queue of webhook attempts.
+    pub deliveries_queue: String,
+    /// Names of the deployment's secrets.
+    pub secrets: SecretsConfig,
+    /// Base URLs of the providers, `TWILIO_API_URL` and its like.
     pub endpoints: Endpoints,
-    /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
+    /// The deployment's own prices.
     pub prices: Prices,
 }
 
 impl Config {
-    /// Reads the variables; all that is wrong is reported.
+    /// Reads all variables.
+    ///
+    /// # Errors
+    /// Every variable that is missing or cannot be used.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
-        let table = vars.required("TABLE_NAME");
-        let queue_url = vars.required("DELIVERIES_QUEUE_URL");
-        let keys_secret = vars.required("PROVIDER_KEYS_SECRET");
-        let sealing_key = vars.required("SEALING_KEY_ID");
-        let agent_per_minute = vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute);
+        let (table, deliveries_queue) = (config::table(&mut vars), config::deliveries_queue(&mut vars));
+        let (secrets, prices) = (SecretsConfig::read(&mut vars), config::prices(&mut vars));
         let endpoints = vars.finish_with(Endpoints::from_vars)?;
-        let prices = Prices { agent_per_minute };
-        Ok(Self { table, queue_url, keys_secret, sealing_key, endpoints, prices })
+        Ok(Self { table, deliveries_queue, secrets, endpoints, prices })
     }
 }
 
@@ -48,13 +48,14 @@ impl Sweeper {
     /// Makes the clients and fetches the carrier's key.
     pub async fn connect(config: Config) -> anyhow::Result<Self> {
         let sdk = switchboard_aws::sdk_config().await;
-        let keys = ProviderKeys::load(&sdk, &config.keys_secret).await.context("PROVIDER_KEYS_SECRET")?;
+        let keys =
+            ProviderKeys::load(&sdk, &config.secrets.provider_keys).await.context("PROVIDER_KEYS_SECRET")?;
         let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
         let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
         Ok(Self {
             store: Store::new(&sdk, config.table),
-            queue: Queue::new(&sdk, config.queue_url),
-            sealer: Sealer::new(&sdk, config.sealing_key),
+            queue: Queue::new(&sdk, config.deliveries_queue),
+            sealer: Sealer::new(&sdk, config.secrets.sealing_key),
             calls: Calls::new(&providers),
             numbers: Numbers::new(&providers),
             prices: config.prices,

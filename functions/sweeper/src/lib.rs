@@ -9,7 +9,7 @@
 
 mod config;
 mod deliveries;
-pub mod metrics;
+mod metrics;
 mod numbers;
 
 use std::{collections::BTreeSet, time::Duration};

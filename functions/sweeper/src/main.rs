@@ -1,36 +1,19 @@
-//! Wiring: configuration, clients, the loop.
+//! The Lambda function that acts on passed deadlines: configuration, clients, one sweep per invocation.
 
 use std::process::ExitCode;
 
-use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use switchboard_runtime::{ConfigError, Vars};
-use switchboard_sweeper::{Config, Sweeper, metrics};
+use switchboard_runtime::{now, process};
+use switchboard_sweeper::{Config, Sweeper};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    tracing::init_default_subscriber();
-    let config = match Config::from_vars(Vars::from_env()) {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!("{error}");
-            return ExitCode::from(ConfigError::EXIT_CODE);
-        }
-    };
-    match serve(config).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn serve(config: Config) -> anyhow::Result<()> {
-    let sweeper = &Sweeper::connect(config).await?;
-    let handler = service_fn(|_: LambdaEvent<Value>| async {
-        metrics::write(&sweeper.sweep().await?);
-        Ok::<_, Error>(())
-    });
-    lambda_runtime::run(handler).await.map_err(anyhow::Error::from_boxed)
+fn main() -> ExitCode {
+    process::lambda(Config::from_vars, async |config| {
+        let sweeper = &Sweeper::connect(config).await?;
+        let handler = |_: LambdaEvent<Value>| async {
+            sweeper.sweep().await?.metrics().write(now());
+            Ok::<_, Error>(())
+        };
+        lambda_runtime::run(service_fn(handler)).await
+    })
 }

@@ -1,57 +1,31 @@
-//! What a sweep tells its operator: a log line in the embedded metric format, which the log service
-//! reads as metrics, so that nothing has to be called for it.
+//! The metrics of a sweep, which the alarms of `template.yaml` watch.
 
-use std::io::Write as _;
-
-use serde_json::json;
-use switchboard_model::time::Timestamp;
-use switchboard_runtime as system;
+use switchboard_runtime::emf::{Metrics, Unit};
 
 use crate::Swept;
 
-/// Writes the line. It must be nothing but JSON, so it does not go through the log.
-pub fn write(swept: &Swept) {
-    let line = line(swept, system::now());
-    // Without standard output there is nobody to tell.
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
-}
-
-/// The line, for a sweep at `now`. The lag is the time since the oldest deadline that was found.
-#[must_use]
-pub fn line(swept: &Swept, now: Timestamp) -> String {
-    let metric = |name, unit| json!({ "Name": name, "Unit": unit });
-    json!({
-        "_aws": {
-            "Timestamp": now.as_millis(),
-            "CloudWatchMetrics": [{
-                "Namespace": "Switchboard",
-                "Dimensions": [[]],
-                "Metrics": [
-                    metric("SweepLag", "Seconds"),
-                    metric("SweepEnded", "Count"),
-                    metric("SweepFailed", "Count"),
-                    metric("DeliveriesQueued", "Count"),
-                ],
-            }],
-        },
-        "SweepLag": swept.lag.as_secs(),
-        "SweepEnded": swept.ended,
-        "SweepFailed": swept.failed,
-        "DeliveriesQueued": swept.queued,
-    })
-    .to_string()
+impl Swept {
+    /// The metrics of this sweep. `SweepLag` is the time since the oldest deadline that was found.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        let count = |metrics: Metrics, name, value| metrics.value(name, Unit::Count, value as u64);
+        let metrics = Metrics::new().value("SweepLag", Unit::Seconds, self.lag.as_secs());
+        let metrics = count(metrics, "SweepEnded", self.ended);
+        let metrics = count(metrics, "SweepFailed", self.failed);
+        count(metrics, "DeliveriesQueued", self.queued)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use serde_json::Value;
+    use switchboard_model::time::Timestamp;
 
     use super::*;
 
     #[test]
-    fn every_metric_that_is_announced_is_there() {
+    fn a_sweep_is_one_line_with_every_metric() {
         let swept = Swept {
             looked_at: 9,
             ended: 3,
@@ -60,9 +34,9 @@ mod tests {
             queued: 7,
             cleared: 0,
         };
-        let line = line(&swept, Timestamp::from_millis(1_795_339_800_120));
-        assert!(!line.contains('\n'));
-        let line: Value = serde_json::from_str(&line).unwrap();
+        let lines = swept.metrics().lines(Timestamp::from_millis(1_795_339_800_120));
+        let [line] = &lines[..] else { panic!("one line: {lines:?}") };
+        assert!(!line.to_string().contains('\n'));
         assert_eq!(line["_aws"]["Timestamp"], 1_795_339_800_120_i64);
         let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap().iter();
         let values: Vec<_> =

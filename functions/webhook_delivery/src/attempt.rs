@@ -16,9 +16,9 @@ use switchboard_model::{
     ids::AccountId,
 };
 use switchboard_providers::webhooks::Request;
-use switchboard_runtime as system;
+use switchboard_runtime::{self as system, jobs::JobOutcome};
 
-use crate::{Verdict, Webhooks};
+use crate::Webhooks;
 
 /// For the whole request, from the look-up of the name to the end of the answer.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -28,7 +28,7 @@ pub(crate) enum Prepared {
     /// An attempt to be made.
     Attempt(Box<Attempt>),
     /// Anything else.
-    Settled(Verdict),
+    Decided(JobOutcome),
 }
 
 /// An attempt with all that it needs.
@@ -43,7 +43,7 @@ pub(crate) struct Attempt {
 
 /// What came of an attempt.
 pub(crate) struct Sent {
-    pub(crate) verdict: Verdict,
+    pub(crate) outcome: JobOutcome,
     /// The place at the host to be given back, if it had one, and whether the host gave an answer.
     pub(crate) place: Option<(String, bool)>,
 }
@@ -68,14 +68,14 @@ impl Webhooks {
             Err(error) => {
                 // Also what cannot be read: another version may, and after some times it is a dead letter.
                 log(job, &error, "not prepared: tried again later");
-                Prepared::Settled(Verdict::Retry)
+                Prepared::Decided(JobOutcome::Retry)
             }
         }
     }
 
     async fn step(&self, job: DeliveryJob) -> Result<Prepared, StoreError> {
         let DeliveryJob { account_id, conversation_id, sequence, webhook, attempt } = job;
-        let done = Ok(Prepared::Settled(Verdict::Done));
+        let done = Ok(Prepared::Decided(JobOutcome::Done));
         let outgoing = self.store.outgoing(account_id, conversation_id, sequence, webhook).await?;
         let found = outgoing.and_then(|outgoing| {
             let webhook = outgoing.snapshot.agent.webhooks.get(job.webhook)?.clone();
@@ -91,8 +91,8 @@ impl Webhooks {
         let fresh = Delivery::new(event.id, sequence, job.webhook, event.created_at);
         let delivery = match deliveries::step(outgoing.delivery.clone(), fresh, attempt, system::now()) {
             Step::Try(delivery) => delivery,
-            Step::SendAgain(delivery) => return Ok(Prepared::Settled(self.follow(job, &delivery).await)),
-            Step::Bury => return Ok(Prepared::Settled(self.bury(job).await)),
+            Step::SendAgain(delivery) => return Ok(Prepared::Decided(self.follow(job, &delivery).await)),
+            Step::Bury => return Ok(Prepared::Decided(self.bury(job).await)),
             Step::Drop => return done,
         };
         if outgoing.is_stopped && !delivery.was_asked_for() {
@@ -118,7 +118,7 @@ impl Webhooks {
     /// Makes an attempt that is admitted; holds any other back.
     pub(crate) async fn send(&self, attempt: Attempt, admission: Admission) -> Sent {
         if admission != Admission::Admitted {
-            return Sent { verdict: self.hold(attempt, admission).await, place: None };
+            return Sent { outcome: self.hold(attempt, admission).await, place: None };
         }
         let Attempt { job, webhook, outgoing, delivery, payload } = &attempt;
         let now = system::now();
@@ -134,11 +134,11 @@ impl Webhooks {
             %conversation_id, sequence, webhook, attempt = number, status, latency_ms,
             outcome = ?after.status, "tried"
         );
-        Sent { verdict: self.record(&attempt, &after).await, place }
+        Sent { outcome: self.record(&attempt, &after).await, place }
     }
 
     /// Asks again later: the host has no room, or is left alone. Gives up what was held back for too long.
-    async fn hold(&self, attempt: Attempt, admission: Admission) -> Verdict {
+    async fn hold(&self, attempt: Attempt, admission: Admission) -> JobOutcome {
         let now = system::now();
         let due = attempt.delivery.next_attempt_at.unwrap_or(attempt.outgoing.event.created_at);
         match deliveries::held_for(admission, now.since(due), now, random()) {
@@ -148,7 +148,7 @@ impl Webhooks {
     }
 
     /// Writes down what became of a delivery, then has the next attempt made.
-    async fn record(&self, attempt: &Attempt, after: &Delivery) -> Verdict {
+    async fn record(&self, attempt: &Attempt, after: &Delivery) -> JobOutcome {
         let conversation = &attempt.outgoing.snapshot.conversation;
         let before = attempt.outgoing.delivery.as_ref();
         match self.store.record_delivery(conversation, before, after).await {
@@ -156,41 +156,41 @@ impl Webhooks {
             Ok(()) => self.follow(attempt.job, after).await,
             Err(StoreError::Conflict) => {
                 tracing::info!(conversation_id = %conversation.id, "somebody else was faster: not recorded");
-                Verdict::Done
+                JobOutcome::Done
             }
             Err(error) => {
                 log(attempt.job, &error, "not recorded: tried again later");
-                Verdict::Retry
+                JobOutcome::Retry
             }
         }
     }
 
     /// Queues the next attempt, if there is one and it is the queue's to wait for.
-    async fn follow(&self, job: DeliveryJob, delivery: &Delivery) -> Verdict {
+    async fn follow(&self, job: DeliveryJob, delivery: &Delivery) -> JobOutcome {
         match delivery.queue_delay(system::now()) {
             Some(delay) => self.queued(DeliveryJob { attempt: delivery.attempt, ..job }, delay).await,
-            None => Verdict::Done,
+            None => JobOutcome::Done,
         }
     }
 
-    async fn queued(&self, job: DeliveryJob, delay: Duration) -> Verdict {
+    async fn queued(&self, job: DeliveryJob, delay: Duration) -> JobOutcome {
         match self.queue.send(&job, delay).await {
-            Ok(()) => Verdict::Done,
+            Ok(()) => JobOutcome::Done,
             Err(error) => {
                 log(job, &error.into(), "the next attempt was not queued: tried again later");
-                Verdict::Retry
+                JobOutcome::Retry
             }
         }
     }
 
     /// Puts a delivery that is given up where people look.
-    async fn bury(&self, job: DeliveryJob) -> Verdict {
+    async fn bury(&self, job: DeliveryJob) -> JobOutcome {
         tracing::warn!(conversation_id = %job.conversation_id, sequence = job.sequence, "given up");
         match self.dead_letters.send(&job, Duration::ZERO).await {
-            Ok(()) => Verdict::Done,
+            Ok(()) => JobOutcome::Done,
             Err(error) => {
                 log(job, &error.into(), "not among the dead letters: tried again later");
-                Verdict::Retry
+                JobOutcome::Retry
             }
         }
     }

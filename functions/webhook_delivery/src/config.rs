@@ -1,37 +1,39 @@
-//! How the function is configured.
+//! The environment of this function, and the clients made from it.
 
 use switchboard_aws::{queue::Queue, store::Store};
 use switchboard_model::egress_policy::EgressPolicy;
 use switchboard_providers::webhooks::Sender;
-use switchboard_runtime::{ConfigError, Vars};
+use switchboard_runtime::{ConfigError, Vars, config};
 
 use crate::Webhooks;
 
-/// The function's environment.
+/// The environment of this function.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `TABLE_NAME`.
+    /// The DynamoDB table.
     pub table: String,
-    /// `DELIVERIES_QUEUE_URL`.
-    pub queue_url: String,
-    /// `DEAD_LETTERS_QUEUE_URL`: where deliveries go that are given up.
-    pub dead_letters_url: String,
-    /// `PUBLIC_URL`: the API's, without a slash at its end.
+    /// The queue of webhook attempts.
+    pub deliveries_queue: String,
+    /// The queue of deliveries that are given up.
+    pub dead_letter_queue: String,
+    /// The API's base URL.
     pub public_url: String,
-    /// `ALLOW_HTTP_WEBHOOKS` (`true`; a stack on the developer's own machine, never a deployed one):
-    /// whether webhooks may be on this machine, and `http://`.
+    /// The addresses that webhooks may point to.
     pub egress_policy: EgressPolicy,
 }
 
 impl Config {
-    /// Reads the variables; all that is wrong is reported.
+    /// Reads all variables.
+    ///
+    /// # Errors
+    /// Every variable that is missing or cannot be used.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let config = Self {
-            table: vars.required("TABLE_NAME"),
-            queue_url: vars.required("DELIVERIES_QUEUE_URL"),
-            dead_letters_url: vars.required("DEAD_LETTERS_QUEUE_URL"),
-            public_url: vars.required("PUBLIC_URL").trim_end_matches('/').to_owned(),
-            egress_policy: vars.parsed("ALLOW_HTTP_WEBHOOKS", EgressPolicy::PublicOnly),
+            table: config::table(&mut vars),
+            deliveries_queue: config::deliveries_queue(&mut vars),
+            dead_letter_queue: config::dead_letter_queue(&mut vars),
+            public_url: config::public_url(&mut vars),
+            egress_policy: config::egress_policy(&mut vars),
         };
         vars.finish().map(|()| config)
     }
@@ -43,8 +45,8 @@ impl Webhooks {
         let sdk = switchboard_aws::sdk_config().await;
         Self {
             store: Store::new(&sdk, config.table),
-            queue: Queue::new(&sdk, config.queue_url),
-            dead_letters: Queue::new(&sdk, config.dead_letters_url),
+            queue: Queue::new(&sdk, config.deliveries_queue),
+            dead_letters: Queue::new(&sdk, config.dead_letter_queue),
             sender: Sender::new(config.egress_policy),
             public_url: config.public_url,
         }

@@ -29,7 +29,7 @@ use switchboard_aws::{
 };
 use switchboard_model::ids::AccountId;
 use switchboard_providers::webhooks::Sender;
-use switchboard_runtime as system;
+use switchboard_runtime::{self as system, jobs::JobOutcome};
 use tokio::task::JoinSet;
 
 use self::attempt::{Attempt, Prepared, Sent};
@@ -48,16 +48,6 @@ pub struct Webhooks {
     pub sender: Sender,
     /// The API's base URL, without a slash at the end.
     pub public_url: String,
-}
-
-/// What is to become of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum Verdict {
-    /// It is done with, or will never be of use.
-    Done,
-    /// The queue is to show it again.
-    Retry,
 }
 
 /// Messages that are done with.
@@ -87,8 +77,8 @@ impl Webhooks {
                 Ok((id, Prepared::Attempt(attempt))) => {
                     hosts.entry(attempt.host()).or_default().push((id, *attempt));
                 }
-                Ok((id, Prepared::Settled(Verdict::Done))) => close(vec![id]),
-                Ok((_, Prepared::Settled(Verdict::Retry))) | Err(_) => {}
+                Ok((id, Prepared::Decided(JobOutcome::Drop))) => close(vec![id]),
+                Ok((_, Prepared::Decided(_))) | Err(_) => {}
             }
         }
 
@@ -108,7 +98,7 @@ impl Webhooks {
     async fn read(&self, message: &SqsMessage) -> Prepared {
         let Some(job) = message.body.as_deref().and_then(DeliveryJob::from_body) else {
             tracing::error!(message_id = message.message_id, "a message that is no delivery: dropped");
-            return Prepared::Settled(Verdict::Done);
+            return Prepared::Decided(JobOutcome::Drop);
         };
         self.prepare(job).await
     }
@@ -137,9 +127,9 @@ impl Webhooks {
                 .flatten()
                 .collect();
             let mut places = vec![];
-            for (id, Sent { verdict, place }) in ready {
+            for (id, Sent { outcome, place }) in ready {
                 places.extend(place);
-                if verdict == Verdict::Done {
+                if outcome.is_settled() {
                     done.push(id);
                 }
             }

@@ -1,29 +1,15 @@
-//! Wiring: configuration, clients, the loop.
+//! The Lambda function that delivers events to webhooks: configuration, clients, the queue's batches.
 
 use std::process::ExitCode;
 
-use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
-use switchboard_runtime::{ConfigError, Vars};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use switchboard_runtime::process;
 use switchboard_webhook_delivery::{Config, Webhooks};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    tracing::init_default_subscriber();
-    let config = match Config::from_vars(Vars::from_env()) {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!("{error}");
-            return ExitCode::from(ConfigError::EXIT_CODE);
-        }
-    };
-    let webhooks = &Webhooks::connect(config).await;
-    let handler =
-        service_fn(|event: LambdaEvent<_>| async { Ok::<_, Error>(webhooks.handle(event.payload).await) });
-    match lambda_runtime::run(handler).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+fn main() -> ExitCode {
+    process::lambda(Config::from_vars, async |config| {
+        let webhooks = &Webhooks::connect(config).await;
+        let handler = |event: LambdaEvent<_>| async { Ok::<_, Error>(webhooks.handle(event.payload).await) };
+        lambda_runtime::run(service_fn(handler)).await
+    })
 }

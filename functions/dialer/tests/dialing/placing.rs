@@ -80,8 +80,7 @@ async fn twenty_equal_messages_make_one_call() {
     let mut deliveries = JoinSet::new();
     for _ in 0..20 {
         let dialer = world.dialer.clone();
-        deliveries
-            .spawn(async move { failures(&switchboard_dialer::handle(&dialer, event(&sample())).await) });
+        deliveries.spawn(async move { failures(&dialer.handle(event(&sample())).await) });
     }
     while let Some(failed) = deliveries.join_next().await {
         assert!(failed.unwrap().is_empty());
@@ -263,7 +262,7 @@ async fn one_bad_message_holds_up_no_other_and_an_unknown_call_is_dropped() {
     unknown["messageId"] = json!("unknown");
     unknown["body"] = json!(good["body"].as_str().unwrap().replace("K0\"", "K1\""));
     batch["Records"] = json!([bad, unknown, good]);
-    assert!(failures(&switchboard_dialer::handle(&world.dialer, event(&batch)).await).is_empty());
+    assert!(failures(&world.dialer.handle(event(&batch)).await).is_empty());
     assert_eq!(world.seen().calls.len(), 1);
 }
 

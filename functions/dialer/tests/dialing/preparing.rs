@@ -68,7 +68,7 @@ async fn the_voice_speaks_what_a_call_says_first_once_for_all_calls() {
     assert_eq!(world.conversation().await.usage.characters, characters(&greeter()), "it is paid for");
 
     let (id, again) = world.another_call().await;
-    assert!(failures(&switchboard_dialer::handle(&world.dialer, event(&again)).await).is_empty());
+    assert!(failures(&world.dialer.handle(event(&again)).await).is_empty());
     {
         let seen = world.seen();
         assert_eq!((seen.spoken.len(), seen.calls.len()), (expected.len(), 2));

@@ -185,7 +185,7 @@ impl World {
 
     /// Hands the sample event to the function; the ids of the messages that are to come again.
     pub(crate) async fn deliver(&self) -> Vec<String> {
-        failures(&switchboard_dialer::handle(&self.dialer, event(&sample())).await)
+        failures(&self.dialer.handle(event(&sample())).await)
     }
 
     pub(crate) async fn conversation(&self) -> Conversation {
