@@ -12,7 +12,7 @@ use sha1::Sha1;
 use switchboard_aws::store::Outcome;
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, EndedReason, JournalEntry, Lease, Snapshot, Speaking, State},
+    conversations::{Conversation, EndedReason, JournalEntry, Lease, Snapshot, State, UtteranceProgress},
     costs::{Prices, Usage},
     events::EventName,
     ids::{AccountId, ConversationId},
@@ -66,8 +66,9 @@ async fn started(table: &Table, round: usize, heard_of: i64) -> ConversationId {
     conversation.usage = CHECKPOINT;
     let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
     table.store.create_conversation(&snapshot).await.unwrap();
-    let speaking = Speaking { heard: "Your cake".into(), unheard: "is ready.".into(), started_at: ago(100) };
-    let lease = Lease { speaking: Some(speaking), ..Lease::new("worker".into(), ago(heard_of)) };
+    let speaking =
+        UtteranceProgress { heard: "Your cake".into(), unheard: "is ready.".into(), started_at: ago(100) };
+    let lease = Lease { utterance: Some(speaking), ..Lease::new("worker".into(), ago(heard_of)) };
     assert!(table.store.take_lease(account, id, &lease).await.unwrap());
     id
 }
@@ -86,7 +87,7 @@ async fn end_as_the_worker(table: &Table, id: ConversationId) -> Outcome {
         name: EventName::MessageSent,
         data: Value::Null,
         message: Some(message),
-        notes: vec![],
+        faults: vec![],
     }];
     let end = table.store.transition_as("worker", table.account, id, |now| {
         let (agent, prices, now_at) = (&now.agent, Prices::default(), system::now());

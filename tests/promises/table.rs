@@ -55,7 +55,7 @@ impl Table {
                 | State::Answered { answered_at: at } => *at = ago(*at),
                 State::Started { answered_at, started_at } => {
                     (*answered_at, *started_at) = (ago(*answered_at), ago(*started_at));
-                    let told_at = &mut conversation.notes.carrier_ended_at;
+                    let told_at = &mut conversation.signals.carrier_ended_at;
                     *told_at = told_at.map(ago);
                 }
             }

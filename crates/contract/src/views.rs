@@ -241,7 +241,9 @@ impl EventView {
     /// An event with what is known of its deliveries; one that is not known has not been tried.
     pub fn new(event: Event, agent: &AgentConfig, known: Vec<Delivery>) -> Self {
         let data = payload::data(&event, None);
-        let Event { id, name, sequence, created_at, webhooks, synchronous, asked, notes, .. } = event;
+        let Event {
+            id, name, sequence, created_at, webhooks, synchronous, number_webhook_calls, faults, ..
+        } = event;
         let mut known: BTreeMap<usize, Option<Delivery>> =
             known.into_iter().map(|delivery| (delivery.webhook, Some(delivery))).collect();
         for index in webhooks.into_iter().chain(synchronous) {
@@ -265,8 +267,9 @@ impl EventView {
                 attempts,
             })
         });
-        let deliveries = asked.into_iter().map(DeliveryView::asked).chain(deliveries).collect();
-        Self { id, event: name, sequence, created_at, data, notes, deliveries }
+        let deliveries =
+            number_webhook_calls.into_iter().map(DeliveryView::asked).chain(deliveries).collect();
+        Self { id, event: name, sequence, created_at, data, notes: faults, deliveries }
     }
 
     /// Whether it is `conversation:ended`, the last of a conversation.

@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::lease::{Lease, Speaking};
+pub use self::lease::{Lease, UtteranceProgress};
 pub use self::summary::{PhoneCallView, summary, summary_at};
 pub use self::transitions::{InvalidTransition, JournalEntry, RejectReason, Transition};
 use crate::{
@@ -192,7 +192,7 @@ pub struct Conversation {
     /// How often the call was connected to another worker.
     pub resumes: u32,
     /// What others learnt while it was live.
-    pub notes: WorkerSignals,
+    pub signals: WorkerSignals,
     /// What the providers did so far.
     pub usage: Usage,
     /// Which filters failed so far, by whose they are: each is noted once.
@@ -240,7 +240,7 @@ impl Conversation {
             carrier_call_id: None,
             media_token_sha256: None,
             resumes: 0,
-            notes: WorkerSignals::default(),
+            signals: WorkerSignals::default(),
             usage: Usage::default(),
             failed_filters: BTreeSet::new(),
             next_sequence: 1,
@@ -271,7 +271,7 @@ impl Conversation {
     /// The same conversation, whose call goes through the customer's own account at the carrier if our
     /// number was imported from there.
     #[must_use]
-    pub fn through_own_carrier(mut self, imported: bool) -> Self {
+    pub fn with_own_carrier(mut self, imported: bool) -> Self {
         if let Some(call) = &mut self.phone_call {
             call.imported = imported;
         }
@@ -290,7 +290,7 @@ impl Conversation {
 
     /// The same conversation, to be forgotten when this time has passed since it was asked for.
     #[must_use]
-    pub fn kept_for(self, retention: Duration) -> Self {
+    pub fn with_retention(self, retention: Duration) -> Self {
         Self { expires_at: Some(self.created_at.after(retention)), ..self }
     }
 
@@ -340,7 +340,7 @@ impl Conversation {
             State::Queued => Some(self.created_at.after(QUEUED)),
             State::Dialing { dialed_at } | State::Ringing { dialed_at } => Some(dialed_at.after(DIALED)),
             State::Answered { answered_at } => Some(answered_at.after(ANSWERED)),
-            State::Started { .. } => self.notes.carrier_ended_at.map(|at| at.after(CARRIER_ENDED)),
+            State::Started { .. } => self.signals.carrier_ended_at.map(|at| at.after(CARRIER_ENDED)),
             State::Ended { .. } => None,
         }
     }

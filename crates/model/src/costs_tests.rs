@@ -16,9 +16,9 @@ fn started(agent: &AgentConfig) -> Conversation {
     let (id, account) = (ConversationId::new(at(0), 1), AccountId::new(at(0), 2));
     let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
     let conversation = Conversation::outbound(id, account, None, to, from, at(0));
-    let conversation = conversation.dial(agent, String::new(), at(0)).unwrap().conversation;
-    let conversation = conversation.answered(agent, "CA1", at(3_000)).unwrap().conversation;
-    conversation.started(agent, "CA1", at(3_500)).unwrap().conversation
+    let conversation = conversation.mark_dialing(agent, String::new(), at(0)).unwrap().conversation;
+    let conversation = conversation.mark_answered(agent, "CA1", at(3_000)).unwrap().conversation;
+    conversation.mark_started(agent, "CA1", at(3_500)).unwrap().conversation
 }
 
 fn cost(agent: &AgentConfig, usage: &Usage, prices: &Prices, ended_at: Timestamp) -> CostBreakdown {
@@ -65,7 +65,7 @@ fn finding_out_who_answered_costs_extra_where_somebody_did_and_a_filter_asks() {
     let telephony = |agent| cost(agent, &USAGE, &Prices::default(), at(63_500)).telephony.unwrap().cost;
     assert_eq!(telephony(&asks_not).to_string(), "0.036000");
     assert_eq!(telephony(&asks).to_string(), "0.043500");
-    let mut own = started(&asks).through_own_carrier(true);
+    let mut own = started(&asks).with_own_carrier(true);
     assert_eq!(breakdown(&own, &asks, &Prices::default(), at(63_500)).telephony.unwrap().cost, Usd::ZERO);
     own = Conversation { kind: ConversationType::InboundPhoneCall, ..started(&asks) };
     let inbound = breakdown(&own, &asks, &Prices::default(), at(63_500)).telephony.unwrap();
@@ -168,8 +168,8 @@ fn a_call_that_came_in_is_priced_by_our_number_and_one_of_an_imported_number_not
     let (to, from) = ("+14155550199".parse().unwrap(), "+14155550100".parse().unwrap());
     let ringing = Conversation::inbound(id, account, to, from, "CA1".into(), at(0));
     for (imported, cost) in [(false, "0.025000"), (true, "0.000000")] {
-        let call = ringing.clone().through_own_carrier(imported);
-        let taken = call.take(&agent, String::new(), vec![], vec![], at(0)).unwrap().conversation;
+        let call = ringing.clone().with_own_carrier(imported);
+        let taken = call.accept_inbound(&agent, String::new(), vec![], vec![], at(0)).unwrap().conversation;
         let telephony = breakdown(&taken, &agent, &Prices::default(), at(60_500)).telephony.unwrap();
         assert_eq!((telephony.ms, telephony.cost.to_string().as_str()), (60_500, cost));
     }

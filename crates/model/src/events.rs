@@ -108,11 +108,11 @@ pub struct Event {
     pub synchronous: Option<usize>,
     /// The phone number's webhooks that were asked what becomes of the call that comes in. For the log alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub asked: Vec<NumberWebhookCall>,
+    pub number_webhook_calls: Vec<NumberWebhookCall>,
     /// What went wrong on the way to it or when it was matched, such as a provider or a filter that failed. For
     /// the log alone: never delivered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
+    pub faults: Vec<String>,
 }
 
 /// A webhook of a phone number that was asked about a call that comes in, before its event was stored.
@@ -158,7 +158,7 @@ pub struct FailedFilter {
     /// Whose it is, such as `webhooks.0`.
     pub owner: String,
     /// What the log says of it.
-    pub note: String,
+    pub fault: String,
 }
 
 impl Recipients {
@@ -171,7 +171,7 @@ impl Recipients {
 
 /// Which webhooks and hooks an event matches.
 #[must_use]
-pub fn matching(scope: &EventContext<'_>) -> Recipients {
+pub fn recipients(scope: &EventContext<'_>) -> Recipients {
     let EventContext { conversation, agent, name, data } = *scope;
     let variables = Variables {
         event: name.as_str(),
@@ -192,8 +192,8 @@ pub fn matching(scope: &EventContext<'_>) -> Recipients {
         filter.matches(&variables).unwrap_or_else(|failure| {
             let owner = format!("{owner}.{place}");
             if !failed_before.contains(&owner) {
-                let note = format!("{owner}.filter failed and did not match: {failure}");
-                failures.push(FailedFilter { owner, note });
+                let fault = format!("{owner}.filter failed and did not match: {failure}");
+                failures.push(FailedFilter { owner, fault });
             }
             false
         })
@@ -242,7 +242,7 @@ mod tests {
 
     fn matched(agent: &AgentConfig, name: EventName, data: &Value) -> (Vec<usize>, bool, usize, bool) {
         let scope = EventContext { conversation: &conversation(), agent, name, data };
-        let matches = matching(&scope);
+        let matches = recipients(&scope);
         let stored = matches.stores(name);
         (matches.webhooks, matches.hangs_up, matches.failures.len(), stored)
     }

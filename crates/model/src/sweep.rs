@@ -111,7 +111,9 @@ impl Case<'_> {
         let carrier = match (&conversation.state, self.carrier) {
             // Never dialled, so there is no call; or the carrier has said that it is over.
             (State::Queued, _) => &Carrier::Unknown,
-            (State::Started { .. }, _) if conversation.notes.carrier_ended_at.is_some() => &Carrier::Unknown,
+            (State::Started { .. }, _) if conversation.signals.carrier_ended_at.is_some() => {
+                &Carrier::Unknown
+            }
             (_, None) => return Verdict::Ask,
             (_, Some(Carrier::Silent)) if now < due.after(GIVE_UP) => {
                 return Verdict::Wait(now.after(ASK_AGAIN));
@@ -141,10 +143,10 @@ impl Case<'_> {
 
     fn end(&self, carrier: &Carrier, now: Timestamp) -> Result<Transition, InvalidTransition> {
         let Snapshot { conversation, agent } = self.snapshot;
-        let rejected = |reason| conversation.rejected(agent, reason, self.prices, now);
+        let rejected = |reason| conversation.reject(agent, reason, self.prices, now);
         let end = |reason, words: &[JournalEntry]| {
             let end = conversation.end(agent, reason, words, &conversation.usage, self.prices, now)?;
-            Ok(end.over_since(agent, self.prices, self.over_at(carrier, now)))
+            Ok(end.backdated(agent, self.prices, self.over_at(carrier, now)))
         };
         match conversation.state {
             State::Queued => rejected(RejectReason::Failed),
@@ -154,7 +156,7 @@ impl Case<'_> {
                     let answered_at = answered_at.unwrap_or(now).clamp(dialed_at.min(now), now);
                     let end = end_answered(self.snapshot, call, answered_at, EndedReason::Unknown, now)?;
                     // No media ever came.
-                    Ok(end.over_since(agent, self.prices, answered_at))
+                    Ok(end.backdated(agent, self.prices, answered_at))
                 }
                 Carrier::Rejected(reason) => rejected(*reason),
                 Carrier::Over { call, talked } if !talked.is_zero() => {
@@ -176,7 +178,7 @@ impl Case<'_> {
     fn over_at(&self, carrier: &Carrier, now: Timestamp) -> Timestamp {
         let conversation = &self.snapshot.conversation;
         let Some(answered_at) = conversation.answered_at() else { return now };
-        let notes = &conversation.notes;
+        let notes = &conversation.signals;
         let told = match (notes.carrier_ended_at, carrier) {
             (Some(told_at), _) => {
                 let counted =
@@ -185,7 +187,7 @@ impl Case<'_> {
                 Some(counted.map_or(told_at, |counted| counted.min(told_at)))
             }
             (None, Carrier::Over { talked, .. }) => Some(answered_at.after(*talked)),
-            (None, _) => self.lease.map(|lease| lease.noted_at),
+            (None, _) => self.lease.map(|lease| lease.last_seen_at),
         };
         let last_words = self.last_words().map(|words| words.at);
         let heard_until = self.messages.last().map(|message| message.ended_at);
@@ -199,9 +201,9 @@ impl Case<'_> {
         let conversation = &self.snapshot.conversation;
         // Nobody could talk any more when the call ended: it ended because of that.
         let was_lost = conversation.media_token_sha256.is_some() || conversation.resumes >= MAX_RESUMES;
-        if conversation.notes.end_requested_at.is_some() {
+        if conversation.signals.end_requested_at.is_some() {
             EndedReason::AgentEnded
-        } else if conversation.notes.carrier_ended_at.is_some() && !was_lost {
+        } else if conversation.signals.carrier_ended_at.is_some() && !was_lost {
             EndedReason::UserEnded
         } else {
             EndedReason::Unknown
@@ -211,13 +213,13 @@ impl Case<'_> {
     /// What the agent was saying when its worker was last heard of, unless it is stored already.
     fn last_words(&self) -> Option<JournalEntry> {
         let lease = self.lease?;
-        let speaking = lease.speaking.as_ref().filter(|speaking| !speaking.heard.is_empty())?;
+        let speaking = lease.utterance.as_ref().filter(|speaking| !speaking.heard.is_empty())?;
         let is_stored =
             |message: &Message| message.role == Role::Agent && message.started_at >= speaking.started_at;
         if self.messages.iter().any(is_stored) {
             return None;
         }
-        let at = lease.noted_at.max(speaking.started_at);
+        let at = lease.last_seen_at.max(speaking.started_at);
         let message = Message {
             role: Role::Agent,
             content: speaking.heard.clone(),
@@ -230,7 +232,7 @@ impl Case<'_> {
             name: EventName::MessageSent,
             data: Value::Null,
             message: Some(message),
-            notes: vec![],
+            faults: vec![],
         })
     }
 }
@@ -247,7 +249,7 @@ pub fn end_answered(
     let Snapshot { conversation, agent } = snapshot;
     let first = match conversation.state {
         State::Dialing { .. } | State::Ringing { .. } => {
-            Some(conversation.answered(agent, carrier_call_id, answered_at)?)
+            Some(conversation.mark_answered(agent, carrier_call_id, answered_at)?)
         }
         State::Answered { .. } => None,
         _ => return Err(InvalidTransition),

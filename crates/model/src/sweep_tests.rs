@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     agents::AgentConfig,
-    conversations::{Conversation, Speaking},
+    conversations::{Conversation, UtteranceProgress},
     costs::Usage,
     ids::{AccountId, ConversationId},
 };
@@ -20,21 +20,21 @@ fn queued() -> Conversation {
 }
 
 fn dialing() -> Conversation {
-    queued().dial(&AgentConfig::default(), "hash".into(), at(10)).unwrap().conversation
+    queued().mark_dialing(&AgentConfig::default(), "hash".into(), at(10)).unwrap().conversation
 }
 
 fn ringing() -> Conversation {
-    dialing().ringing(CALL).unwrap().conversation
+    dialing().mark_ringing(CALL).unwrap().conversation
 }
 
 fn answered() -> Conversation {
-    ringing().answered(&AgentConfig::default(), CALL, at(20)).unwrap().conversation
+    ringing().mark_answered(&AgentConfig::default(), CALL, at(20)).unwrap().conversation
 }
 
 fn started() -> Conversation {
     let usage = Usage { characters: 1_000, ..Usage::default() };
     let agent = AgentConfig::default();
-    let started = answered().started(&agent, CALL, at(21)).unwrap().conversation;
+    let started = answered().mark_started(&agent, CALL, at(21)).unwrap().conversation;
     started.append(&agent, &[], &usage).unwrap().conversation
 }
 
@@ -44,7 +44,7 @@ fn over() -> Conversation {
 
 /// The carrier said at second 30 that the call was over.
 fn over_told(seconds: Option<u64>) -> Conversation {
-    started().carrier_ended(seconds, at(30)).unwrap().conversation
+    started().record_carrier_end(seconds, at(30)).unwrap().conversation
 }
 
 fn ended() -> Conversation {
@@ -123,7 +123,7 @@ fn whatever_is_known_the_verdict_is_legal() {
                     assert!(!is_held, "only its worker ends it: {case}");
                     assert!(!hang_up || live, "only a live call is hung up: {case}");
                     let is_started = matches!(before.state, State::Started { .. });
-                    let untold = before.notes.carrier_ended_at.is_none();
+                    let untold = before.signals.carrier_ended_at.is_none();
                     assert!(hang_up == live || !untold || before.state == State::Queued, "{case}");
                     if before.state != State::Queued && untold {
                         assert!(carrier.is_some(), "the carrier is asked first: {case}");
@@ -291,21 +291,22 @@ fn the_notes_say_why_a_conversation_ended_whose_worker_is_gone() {
     assert_eq!(reason(over()), EndedReason::UserEnded);
     let asked = started().request_end(at(25)).unwrap().conversation;
     assert_eq!(reason(asked.clone()), EndedReason::AgentEnded);
-    assert_eq!(reason(asked.carrier_ended(None, at(26)).unwrap().conversation), EndedReason::AgentEnded);
+    assert_eq!(reason(asked.record_carrier_end(None, at(26)).unwrap().conversation), EndedReason::AgentEnded);
     // The call was to go on elsewhere, and nobody was there.
-    let waiting = started().resume("next".into()).unwrap().conversation;
-    assert_eq!(reason(waiting.carrier_ended(None, at(26)).unwrap().conversation), EndedReason::Unknown);
+    let waiting = started().begin_resume("next".into()).unwrap().conversation;
+    assert_eq!(reason(waiting.record_carrier_end(None, at(26)).unwrap().conversation), EndedReason::Unknown);
     let mut worn = started();
     for _ in 0..MAX_RESUMES {
-        worn = worn.resume("next".into()).unwrap().conversation.resumed().unwrap().conversation;
+        worn = worn.begin_resume("next".into()).unwrap().conversation.mark_resumed().unwrap().conversation;
     }
-    assert_eq!(reason(worn.carrier_ended(None, at(26)).unwrap().conversation), EndedReason::Unknown);
+    assert_eq!(reason(worn.record_carrier_end(None, at(26)).unwrap().conversation), EndedReason::Unknown);
 }
 
 #[test]
 fn the_agents_last_words_are_kept_once() {
-    let speaking = Speaking { heard: "Your cake is".into(), unheard: "ready.".into(), started_at: at(22) };
-    let held = Lease { speaking: Some(speaking), ..lease(88) };
+    let speaking =
+        UtteranceProgress { heard: "Your cake is".into(), unheard: "ready.".into(), started_at: at(22) };
+    let held = Lease { utterance: Some(speaking), ..lease(88) };
     let words = |messages: &[Message]| {
         let Verdict::End { change, .. } =
             judge(started(), Some(&held), messages, Some(&Carrier::Unknown), at(90))
@@ -330,7 +331,11 @@ fn the_agents_last_words_are_kept_once() {
     assert_eq!(words(&[whole]), []);
 
     let silent = Lease {
-        speaking: Some(Speaking { heard: String::new(), unheard: "ready.".into(), started_at: at(22) }),
+        utterance: Some(UtteranceProgress {
+            heard: String::new(),
+            unheard: "ready.".into(),
+            started_at: at(22),
+        }),
         ..lease(88)
     };
     let end = judge(started(), Some(&silent), &[], Some(&Carrier::Unknown), at(90));

@@ -47,7 +47,7 @@ pub(crate) async fn create_phone_call(
     let (id, now) = (ConversationId::of_request(fresh.id), (api.now)());
     let conversation = Conversation::outbound(id, account, agent_id, call.to_number, call.from_number, now);
     let is_imported = found.number.is_some_and(|number| number.is_imported());
-    let conversation = conversation.through_own_carrier(is_imported).kept_for(api.retention);
+    let conversation = conversation.with_own_carrier(is_imported).with_retention(api.retention);
     let snapshot = Snapshot { conversation, agent };
     match api.store.queue_call(&snapshot).await? {
         Queued::Stored => {}

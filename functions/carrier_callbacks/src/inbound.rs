@@ -90,22 +90,22 @@ impl Callbacks {
         }
         let (to, from) = (number.phone_number.clone(), call.from_number.clone());
         let rings = Conversation::inbound(id, account, to, from, call.call_sid.to_string(), now)
-            .through_own_carrier(number.is_imported())
-            .kept_for(self.retention);
+            .with_own_carrier(number.is_imported())
+            .with_retention(self.retention);
         let Choice { agent, asked, notes } = self.choose(number, &rings).await?;
         let token = system::random_hex::<32>();
         let (change, config) = match agent {
             None => {
                 let nobody = AgentConfig::default();
-                (rings.turn_away(&nobody, RejectReason::Failed, asked, notes, now), nobody)
+                (rings.reject_inbound(&nobody, RejectReason::Failed, asked, notes, now), nobody)
             }
             Some((agent_id, config)) => {
                 let rings = Conversation { agent_id, ..rings };
-                let change = if rings.hangs_up_on(&config, EventName::ConnectionRequested) {
-                    rings.turn_away(&config, RejectReason::HungUp, asked, notes, now)
+                let change = if rings.hook_hangs_up(&config, EventName::ConnectionRequested) {
+                    rings.reject_inbound(&config, RejectReason::HungUp, asked, notes, now)
                 } else {
                     let rings = self.prepared(rings, &config).await;
-                    rings.take(&config, sha256_hex(&token), asked, notes, system::now())
+                    rings.accept_inbound(&config, sha256_hex(&token), asked, notes, system::now())
                 };
                 (change, config)
             }
@@ -129,7 +129,7 @@ impl Callbacks {
         let Conversation { account_id: account, id, .. } = snapshot.conversation;
         let token = system::random_hex::<32>();
         let hash = sha256_hex(&token);
-        let change = |now: &Snapshot| now.conversation.taken_again(hash.clone());
+        let change = |now: &Snapshot| now.conversation.replace_media_token(hash.clone());
         match self.store.transition(account, id, change).await? {
             Outcome::Changed(_) => Ok(xml(self.next_stream(account, id, &token))),
             Outcome::Unchanged(snapshot) => match snapshot.conversation.state {
@@ -146,9 +146,9 @@ impl Callbacks {
         // The number's webhooks, as if they were an agent's.
         let asks = AgentConfig { webhooks: number.webhooks.clone(), ..AgentConfig::default() };
         let scope = EventContext { conversation: rings, agent: &asks, name, data: &data };
-        let matches = events::matching(&scope);
+        let matches = events::recipients(&scope);
         let mut notes: Vec<_> =
-            matches.failures.into_iter().map(|failure| format!("the number's {}", failure.note)).collect();
+            matches.failures.into_iter().map(|failure| format!("the number's {}", failure.fault)).collect();
         let event = event(rings, data);
         let answers = self.ask(rings, &event, &asks, &matches.webhooks).await?;
         let mut asked = Vec::with_capacity(answers.len());
@@ -269,8 +269,8 @@ fn event(rings: &Conversation, data: Value) -> Event {
         data,
         webhooks: vec![],
         synchronous: None,
-        asked: vec![],
-        notes: vec![],
+        number_webhook_calls: vec![],
+        faults: vec![],
     }
 }
 

@@ -221,7 +221,7 @@ impl Callbacks {
     ) -> Response {
         let DetectionCallback { call_sid, answered_by } = report;
         let change =
-            |snapshot: &Snapshot| snapshot.conversation.machine_detected(call_sid.as_str(), answered_by);
+            |snapshot: &Snapshot| snapshot.conversation.record_answered_by(call_sid.as_str(), answered_by);
         match in_time(self.store.transition(account_id, conversation_id, change)).await {
             Ok(Outcome::NotFound) => answer(StatusCode::FORBIDDEN),
             Ok(outcome) => {

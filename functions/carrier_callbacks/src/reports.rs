@@ -22,11 +22,11 @@ pub fn change(
     if conversation.carrier_call_id.as_deref().is_some_and(|known| known != call) {
         return Err(InvalidTransition);
     }
-    let rejected = |reason| conversation.rejected(agent, reason, &Prices::default(), now);
+    let rejected = |reason| conversation.reject(agent, reason, &Prices::default(), now);
     match report.status {
-        CallStatus::Queued | CallStatus::Initiated => conversation.placed(call),
-        CallStatus::Ringing => conversation.ringing(call),
-        CallStatus::InProgress => conversation.answered(agent, call, now),
+        CallStatus::Queued | CallStatus::Initiated => conversation.record_placed(call),
+        CallStatus::Ringing => conversation.mark_ringing(call),
+        CallStatus::InProgress => conversation.mark_answered(agent, call, now),
         CallStatus::Busy => rejected(RejectReason::Busy),
         CallStatus::NoAnswer => rejected(RejectReason::NoAnswer),
         CallStatus::Failed => rejected(RejectReason::Failed),
@@ -61,7 +61,7 @@ fn completed(
     let hung_up = |answered_at| end_answered(snapshot, call, answered_at, EndedReason::UserEnded, now);
     match conversation.state {
         State::Started { .. } => {
-            conversation.carrier_ended(report.duration.map(|duration| duration.as_secs()), now)
+            conversation.record_carrier_end(report.duration.map(|duration| duration.as_secs()), now)
         }
         State::Answered { answered_at } => hung_up(answered_at),
         // The report of the answer is lost or still to come, but there was one: somebody talked.
@@ -71,7 +71,7 @@ fn completed(
             hung_up(before(now, report.duration.unwrap_or_default()))
         }
         State::Queued | State::Dialing { .. } | State::Ringing { .. } => {
-            conversation.rejected(agent, RejectReason::Failed, &Prices::default(), now)
+            conversation.reject(agent, RejectReason::Failed, &Prices::default(), now)
         }
         State::Ended { .. } => Err(InvalidTransition),
     }

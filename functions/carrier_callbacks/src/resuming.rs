@@ -38,7 +38,7 @@ pub fn resume(
         State::Answered { answered_at } => {
             end_answered(snapshot, call.as_str(), answered_at, EndedReason::Unknown, now)
         }
-        State::Started { .. } => conversation.resume(token_sha256.to_owned()),
+        State::Started { .. } => conversation.begin_resume(token_sha256.to_owned()),
         State::Queued | State::Ended { .. } => Err(InvalidTransition),
     }
 }
@@ -58,7 +58,7 @@ impl Stranded {
     pub fn find(snapshot: &Snapshot, lease: Option<&Lease>, report: &StreamCallback) -> Option<Self> {
         let conversation = &snapshot.conversation;
         let is_live = matches!(conversation.state, State::Started { .. })
-            && conversation.notes.carrier_ended_at.is_none();
+            && conversation.signals.carrier_ended_at.is_none();
         if report.event != StreamEvent::Error || !is_live || !is_of(snapshot, &report.call_sid) {
             return None;
         }

@@ -120,7 +120,7 @@ impl Dialer {
             Ok(sid) => {
                 tracing::info!(%conversation_id, carrier_call_id = %sid, "dialled");
                 // A callback may have been faster, and if this is not written, one will bring it.
-                let placing = self.change(job, |snapshot| snapshot.conversation.placed(sid.as_str()));
+                let placing = self.change(job, |snapshot| snapshot.conversation.record_placed(sid.as_str()));
                 let placed = in_time(SETTLE_TIMEOUT, placing).await;
                 if let Ok(Outcome::Unchanged(snapshot)) = &placed
                     && snapshot.conversation.ended().is_some()
@@ -250,7 +250,7 @@ impl Dialer {
         let conversation_id = job.conversation_id;
         let delay = backoff(system::now().since(marked.created_at), retry_after, system::random::<1>()[0]);
         let later = async {
-            let outcome = self.change(job, |snapshot| snapshot.conversation.undial()).await?;
+            let outcome = self.change(job, |snapshot| snapshot.conversation.return_to_queue()).await?;
             // Not possible: somebody ended it meanwhile, so it is not to be dialled either.
             if let Outcome::Changed(_) = outcome {
                 self.queue.send(&job, delay).await.map_err(StoreError::from)?;
@@ -297,10 +297,10 @@ fn mark(snapshot: &Snapshot, token_sha256: &str, now: Timestamp) -> Result<Trans
     if now.since(conversation.created_at) > QUEUED {
         return reject(snapshot, RejectReason::Failed, now);
     }
-    if conversation.hangs_up_on(agent, EventName::ConnectionRequested) {
+    if conversation.hook_hangs_up(agent, EventName::ConnectionRequested) {
         return reject(snapshot, RejectReason::HungUp, now);
     }
-    conversation.dial(agent, token_sha256.to_owned(), now)
+    conversation.mark_dialing(agent, token_sha256.to_owned(), now)
 }
 
 fn reject(
@@ -309,7 +309,7 @@ fn reject(
     now: Timestamp,
 ) -> Result<Transition, InvalidTransition> {
     // It never began, so there are no minutes to be paid for at any price.
-    snapshot.conversation.rejected(&snapshot.agent, reason, &Prices::default(), now)
+    snapshot.conversation.reject(&snapshot.agent, reason, &Prices::default(), now)
 }
 
 /// What took too long, or what the store said.

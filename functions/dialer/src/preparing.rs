@@ -33,7 +33,7 @@ impl Dialer {
         let found = in_time(TABLE_TIMEOUT, self.store.conversation(account_id, conversation_id)).await;
         let Ok(Some(Snapshot { conversation, agent })) = &found else { return };
         let is_dialled = matches!(conversation.state, State::Queued)
-            && !conversation.hangs_up_on(agent, EventName::ConnectionRequested);
+            && !conversation.hook_hangs_up(agent, EventName::ConnectionRequested);
         if !is_dialled {
             return;
         }
@@ -73,7 +73,7 @@ impl Dialer {
         if asked == 0 {
             return is_done;
         }
-        let counting = self.change(job, |snapshot| snapshot.conversation.prepared(asked));
+        let counting = self.change(job, |snapshot| snapshot.conversation.record_prepared(asked));
         if let Err(error) = in_time(TABLE_TIMEOUT, counting).await {
             tracing::warn!(%conversation_id, %error, asked, "characters were not counted");
         }

@@ -91,8 +91,8 @@ pub(crate) async fn admit(
             return Err(InvalidTransition);
         }
         match conversation.state {
-            State::Started { .. } => conversation.resumed(),
-            _ => conversation.started(agent, start.call.as_str(), began_at),
+            State::Started { .. } => conversation.mark_resumed(),
+            _ => conversation.mark_started(agent, start.call.as_str(), began_at),
         }
     });
     let (changed, (clips, providers)) = tokio::join!(changed, fetching);

@@ -20,7 +20,7 @@ use futures_util::{StreamExt, stream::SelectAll};
 use switchboard_dialogue::{CallTime, Clause, Input, Output, Part, Settings};
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, EndedReason, JournalEntry, Snapshot, Speaking},
+    conversations::{Conversation, EndedReason, JournalEntry, Snapshot, UtteranceProgress},
     costs::Usage,
     events::EventName,
     time::Timestamp,
@@ -220,7 +220,7 @@ impl<'a> Call<'a> {
         // A hook may hang up on what happened before media flowed.
         let mut hangs_up = [EventName::Accepted, EventName::Started]
             .into_iter()
-            .any(|name| self.conversation.hangs_up_on(self.agent, name));
+            .any(|name| self.conversation.hook_hangs_up(self.agent, name));
         if let Some(entry) = first_words {
             let matches = self.matching(&entry);
             hangs_up |= matches.hangs_up;
@@ -367,10 +367,10 @@ impl<'a> Call<'a> {
     }
 
     /// What the agent is saying now.
-    fn speaking(&self) -> Option<Speaking> {
+    fn speaking(&self) -> Option<UtteranceProgress> {
         let (heard, unheard, started_at) = self.dialogue.speaking(self.now())?;
         let started_at = self.began_at.after(Duration::from_micros(started_at.0));
-        Some(Speaking { heard, unheard, started_at })
+        Some(UtteranceProgress { heard, unheard, started_at })
     }
 
     fn now(&self) -> CallTime {

@@ -196,7 +196,7 @@ async fn write(
         .persist(|Snapshot { conversation, .. }| match &end {
             Some(End { reason, at, notes }) => {
                 let ended = conversation.end(&writer.agent, *reason, &[], &usage, &prices, *at);
-                Ok(ended?.noting(notes.clone()))
+                Ok(ended?.with_faults(notes.clone()))
             }
             None if conversation.usage == usage => Err(InvalidTransition),
             None => conversation.append(&writer.agent, &[], &usage),
@@ -311,7 +311,7 @@ mod tests {
             name: EventName::SpeechStarted,
             data: Value::Null,
             message: None,
-            notes: vec![],
+            faults: vec![],
         };
         let noted = (0..10 * WAITING).take_while(|_| journal.note(entry.clone(), &Usage::default())).count();
         assert!((WAITING..=WAITING + BATCH).contains(&noted), "{noted}");

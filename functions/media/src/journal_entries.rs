@@ -38,7 +38,7 @@ pub(crate) fn entry(happening: Happening, began_at: Timestamp, now: CallTime) ->
         Happening::Duration { seconds } => (EventName::Duration, json!({ "duration": seconds })),
         Happening::Late(_) => return None,
     };
-    Some(JournalEntry { at: time(now), name, data, message, notes: vec![] })
+    Some(JournalEntry { at: time(now), name, data, message, faults: vec![] })
 }
 
 #[cfg(test)]

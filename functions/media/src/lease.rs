@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchboard_aws::store::Store;
-use switchboard_model::conversations::{Lease, Speaking};
+use switchboard_model::conversations::{Lease, UtteranceProgress};
 use switchboard_runtime as system;
 use tokio::{
     sync::watch,
@@ -26,7 +26,7 @@ pub(crate) struct HeldLease {
     address: ConversationKey,
     /// As it was taken.
     lease: Lease,
-    speaking: watch::Sender<Option<Speaking>>,
+    speaking: watch::Sender<Option<UtteranceProgress>>,
     lost: CancellationToken,
     task: JoinSet<()>,
 }
@@ -47,7 +47,7 @@ impl HeldLease {
     }
 
     /// What the agent is saying now, for the worker that takes over if this one dies.
-    pub(crate) fn note(&self, speaking: Option<Speaking>) {
+    pub(crate) fn note(&self, speaking: Option<UtteranceProgress>) {
         self.speaking.send_if_modified(|noted| {
             let changed = *noted != speaking;
             *noted = speaking;
@@ -66,7 +66,7 @@ impl HeldLease {
     }
 
     /// Gives it back, with what is left to say.
-    pub(crate) async fn release(mut self, unsaid: Option<Speaking>) {
+    pub(crate) async fn release(mut self, unsaid: Option<UtteranceProgress>) {
         self.task.shutdown().await;
         let lease = self.lease.clone().renewed(system::now(), unsaid);
         let released = self.store.release_lease(self.address.account, self.address.conversation, &lease);
@@ -83,7 +83,7 @@ async fn renew(
     store: Store,
     address: ConversationKey,
     mut lease: Lease,
-    mut speaking: watch::Receiver<Option<Speaking>>,
+    mut speaking: watch::Receiver<Option<UtteranceProgress>>,
     lost: CancellationToken,
 ) {
     let mut wait = Lease::HEARTBEAT;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use switchboard_dialogue::{Line, Resumed};
 use switchboard_model::{
-    conversations::{JournalEntry, Lease, Speaking},
+    conversations::{JournalEntry, Lease, UtteranceProgress},
     events::EventName,
     messages::{Message, Role},
     time::Timestamp,
@@ -20,7 +20,7 @@ pub(crate) fn taken_over(
     elapsed: Duration,
     now: Timestamp,
 ) -> (Option<Resumed>, Option<JournalEntry>) {
-    let left = left.and_then(|lease| Some((lease.noted_at, lease.speaking?)));
+    let left = left.and_then(|lease| Some((lease.last_seen_at, lease.utterance?)));
     // The message may have been stored after it was noted for the last time.
     let left = left.filter(|(_, speaking)| {
         let stored =
@@ -34,8 +34,8 @@ pub(crate) fn taken_over(
     if let Some((noted_at, speaking)) = left {
         // Handed over in order, nothing was being said any more; after a crash the voice went on.
         let speaking =
-            if speaking.heard.is_empty() { speaking } else { speaking.gone_on(now.since(noted_at)) };
-        let Speaking { heard, unheard, started_at } = speaking;
+            if speaking.heard.is_empty() { speaking } else { speaking.advanced_by(now.since(noted_at)) };
+        let UtteranceProgress { heard, unheard, started_at } = speaking;
         unsaid = Some(unheard).filter(|text| !text.is_empty());
         if !heard.is_empty() {
             history.push(Line::Agent(heard.clone()));
@@ -46,7 +46,7 @@ pub(crate) fn taken_over(
                 name: EventName::MessageSent,
                 data: Value::Null,
                 message: Some(message),
-                notes: vec![],
+                faults: vec![],
             });
         }
     }
@@ -74,8 +74,8 @@ mod tests {
     }
 
     fn lease(heard: &str, unheard: &str) -> Lease {
-        let speaking = Speaking { heard: heard.into(), unheard: unheard.into(), started_at: at(0) };
-        Lease { speaking: Some(speaking), ..Lease::new("a".into(), at(0)) }
+        let speaking = UtteranceProgress { heard: heard.into(), unheard: unheard.into(), started_at: at(0) };
+        Lease { utterance: Some(speaking), ..Lease::new("a".into(), at(0)) }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use switchboard_aws::store::{Outcome, StoreError};
 use switchboard_model::{
-    conversations::{EndedReason, Snapshot, Speaking},
+    conversations::{EndedReason, Snapshot, UtteranceProgress},
     phone_numbers::CallAccount,
 };
 use switchboard_providers::twilio::CallSid;
@@ -64,7 +64,8 @@ pub(crate) async fn close(worker: &Worker, address: ConversationKey, call: &Call
         }
         CallOutcome::HandedOver(unsaid) => {
             journal.finish(Last { usage, end: None }).await;
-            let unsaid = unsaid.map(|unheard| Speaking { heard: String::new(), unheard, started_at: at });
+            let unsaid =
+                unsaid.map(|unheard| UtteranceProgress { heard: String::new(), unheard, started_at: at });
             lease.release(unsaid).await;
             carrier.close().await;
         }

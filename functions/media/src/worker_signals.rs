@@ -82,8 +82,8 @@ impl SignalPoller {
 /// What a call should know of its conversation: every time anew, so that nothing is missed.
 fn notes(conversation: &Conversation) -> impl Iterator<Item = WorkerSignal> {
     let ended = matches!(conversation.state, State::Ended { .. }).then_some(WorkerSignal::Ended);
-    let carrier = conversation.notes.carrier_ended_at.map(|_| WorkerSignal::CarrierEnded);
-    let requested = conversation.notes.end_requested_at.map(|_| WorkerSignal::EndRequested);
+    let carrier = conversation.signals.carrier_ended_at.map(|_| WorkerSignal::CarrierEnded);
+    let requested = conversation.signals.end_requested_at.map(|_| WorkerSignal::EndRequested);
     let answered_by = conversation.phone_call.as_ref().and_then(|call| call.answered_by.clone());
     let most_important = ended.or(carrier).or(requested);
     answered_by.map(WorkerSignal::AnsweredBy).into_iter().chain(most_important)

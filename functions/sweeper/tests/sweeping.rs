@@ -10,7 +10,7 @@ use lambda_runtime::LambdaEvent;
 use serde_json::Value;
 use switchboard_aws::store::StoreError;
 use switchboard_model::{
-    conversations::{EndedReason, Lease, Speaking},
+    conversations::{EndedReason, Lease, UtteranceProgress},
     costs::{Prices, Usage},
     deliveries::{Attempt, Delivery},
     ids::{EventId, PhoneNumberId},
@@ -102,9 +102,12 @@ async fn a_call_whose_id_was_lost_is_looked_for_by_its_numbers_and_never_hung_up
 async fn a_call_whose_worker_is_gone_ends_with_its_last_words_and_what_it_used() {
     let mut world = World::new().await;
     world.sweeper.prices = Prices { agent_per_minute: "0.05".parse().unwrap() };
-    let speaking =
-        Speaking { heard: "Your cake is".into(), unheard: "ready.".into(), started_at: ago(2 * MINUTE) };
-    let lease = Lease { speaking: Some(speaking), ..Lease::new("a".into(), ago(90)) };
+    let speaking = UtteranceProgress {
+        heard: "Your cake is".into(),
+        unheard: "ready.".into(),
+        started_at: ago(2 * MINUTE),
+    };
+    let lease = Lease { utterance: Some(speaking), ..Lease::new("a".into(), ago(90)) };
     world.started(1, 5 * MINUTE, &lease).await;
     world.carrier().calls.insert(sid(1), ("in-progress".to_owned(), String::new()));
 
@@ -126,7 +129,7 @@ async fn a_call_whose_worker_is_gone_ends_with_its_last_words_and_what_it_used()
 async fn a_worker_that_lives_is_left_alone_whatever_the_carrier_reported() {
     let world = World::new().await;
     world.started(1, 5 * MINUTE, &Lease::new("a".into(), ago(10))).await;
-    world.change(1, |snapshot| snapshot.conversation.carrier_ended(Some(9), ago(30))).await;
+    world.change(1, |snapshot| snapshot.conversation.record_carrier_end(Some(9), ago(30))).await;
     assert_eq!((world.sweep().await.looked_at, world.sweep().await.looked_at), (1, 0), "once, then put off");
     assert!(world.conversation(1).await.ended().is_none());
 }
@@ -194,7 +197,7 @@ async fn worker_report_and_sweep_at_once_make_one_end() {
             now.conversation.end(agent, EndedReason::AgentEnded, &[], &used, &prices, system::now())
         });
         let report =
-            store.transition(account, id, |now| now.conversation.carrier_ended(Some(9), system::now()));
+            store.transition(account, id, |now| now.conversation.record_carrier_end(Some(9), system::now()));
         let (swept, worker, report) = tokio::join!(world.sweep(), worker, report);
         let (_, _) = (worker.unwrap(), report.unwrap());
         let names = world.events(n).await;

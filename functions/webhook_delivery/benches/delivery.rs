@@ -111,7 +111,7 @@ fn said(url: &str) -> (Snapshot, Event) {
     let message = Message { role: Role::User, content, started_at: at, ended_at: at, interrupted: false };
     let data = json!({ "message": message });
     let entry =
-        JournalEntry { at, name: EventName::MessageSent, data, message: Some(message), notes: vec![] };
+        JournalEntry { at, name: EventName::MessageSent, data, message: Some(message), faults: vec![] };
     let said = conversation.append(&agent, &[entry], &Usage::default()).expect("it goes on");
     let event = said.events.into_iter().next().expect("it is stored");
     (Snapshot { conversation: said.conversation, agent }, event)

@@ -57,7 +57,7 @@ impl Source {
             name: EventName::SpeechStarted,
             data: json!({ "role": "user" }),
             message: None,
-            notes: vec![],
+            faults: vec![],
         };
         let Snapshot { conversation, agent } = &self.snapshot;
         let change = conversation.append(agent, &vec![entry; events], &Usage::default()).unwrap();

@@ -47,7 +47,7 @@ impl World {
             name: EventName::SpeechStarted,
             data: Value::Null,
             message: None,
-            notes: vec![],
+            faults: vec![],
         };
         let appended =
             snapshot.conversation.append(&snapshot.agent, &vec![entry; 12], &Usage::default()).unwrap();

@@ -252,9 +252,9 @@ struct StoredEvent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     synchronous: Option<usize>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    notes: Vec<String>,
+    faults: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    asked: Vec<NumberWebhookCall>,
+    number_webhook_calls: Vec<NumberWebhookCall>,
 }
 
 /// A time as the index of what is due sorts it: a number of milliseconds.
@@ -287,18 +287,37 @@ pub(super) fn event_item(pk: String, event: &Event) -> Result<Item, StoreError> 
         data: event.data.to_string(),
         webhooks: event.webhooks.clone(),
         synchronous: event.synchronous,
-        notes: event.notes.clone(),
-        asked: event.asked.clone(),
+        faults: event.faults.clone(),
+        number_webhook_calls: event.number_webhook_calls.clone(),
     };
     let item = Item::new(pk, numbered_sk(EVENT, event.sequence), &stored)?;
     Ok(if event.webhooks.is_empty() { item } else { item.with(OUTBOX, WEBHOOKS.to_owned()) })
 }
 
 pub(super) fn read_event(item: Item) -> Result<Event, StoreError> {
-    let StoredEvent { id, event, sequence, created_at, data, webhooks, synchronous, notes, asked } =
-        item.read(EVENT)?;
+    let StoredEvent {
+        id,
+        event,
+        sequence,
+        created_at,
+        data,
+        webhooks,
+        synchronous,
+        faults,
+        number_webhook_calls,
+    } = item.read(EVENT)?;
     let data = serde_json::from_str(&data).map_err(|_| StoreError::Corrupt(EVENT))?;
-    Ok(Event { id, name: event, sequence, created_at, data, webhooks, synchronous, asked, notes })
+    Ok(Event {
+        id,
+        name: event,
+        sequence,
+        created_at,
+        data,
+        webhooks,
+        synchronous,
+        number_webhook_calls,
+        faults,
+    })
 }
 
 pub(super) fn message_item(pk: String, number: u64, message: &Message) -> Result<Item, StoreError> {

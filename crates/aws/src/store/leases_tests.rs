@@ -6,8 +6,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use switchboard_model::{
     conversations::{
-        Conversation, EndedReason, InvalidTransition, Lease, RejectReason, Snapshot, Speaking, State,
-        Transition,
+        Conversation, EndedReason, InvalidTransition, Lease, RejectReason, Snapshot, State, Transition,
+        UtteranceProgress,
     },
     costs::{Prices, Usage},
     ids::{AccountId, ConversationId},
@@ -31,8 +31,8 @@ fn lease(holder: &str, now: Timestamp) -> Lease {
 }
 
 fn speaking(mut lease: Lease) -> Lease {
-    lease.speaking =
-        Some(Speaking { heard: "We close".into(), unheard: "at six.".into(), started_at: at(3) });
+    lease.utterance =
+        Some(UtteranceProgress { heard: "We close".into(), unheard: "at six.".into(), started_at: at(3) });
     lease
 }
 
@@ -101,7 +101,7 @@ async fn a_released_lease_keeps_its_words_and_is_due_in_a_moment() {
     let released = store.lease(account, id).await.unwrap().unwrap();
     let grace = Duration::from_secs(20);
     assert!(before.after(grace) <= released.until && released.until <= system::now().after(grace));
-    assert_eq!((released.holder, released.speaking), (last.holder, last.speaking));
+    assert_eq!((released.holder, released.utterance), (last.holder, last.utterance));
     let due = store.due(released.until, 10).await.unwrap();
     assert_eq!(due, [DueItem { account, conversation: id, due_at: released.until }]);
 }
@@ -154,17 +154,17 @@ async fn who_is_let_in_holds_the_lease_from_the_same_write_on() {
     store.create_conversation(&snapshot).await.unwrap();
     let (account, id) = key(&snapshot);
     let first = lease("first", at(2));
-    let start = |now: &Snapshot| now.conversation.started(&now.agent, "CA1", at(2));
+    let start = |now: &Snapshot| now.conversation.mark_started(&now.agent, "CA1", at(2));
     let outcome = store.transition_taking(&first, account, id, start).await.unwrap();
     assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     assert_eq!(store.lease(account, id).await.unwrap(), Some(first));
     assert_eq!(all_due(&store).await, [DueItem { account, conversation: id, due_at: at(62) }]);
 
-    let resume = |now: &Snapshot| now.conversation.resume("11ee".into());
+    let resume = |now: &Snapshot| now.conversation.begin_resume("11ee".into());
     let asked = store.transition(account, id, resume).await.unwrap();
     assert!(matches!(asked, Outcome::Changed(_)), "{asked:?}");
     let (second, late) = (lease("second", at(5)), lease("late", at(6)));
-    let resumed = |now: &Snapshot| now.conversation.resumed();
+    let resumed = |now: &Snapshot| now.conversation.mark_resumed();
     let outcome = store.transition_taking(&second, account, id, resumed).await.unwrap();
     assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     let outcome = store.transition_taking(&late, account, id, resumed).await.unwrap();
@@ -198,9 +198,8 @@ async fn a_conversation_that_ended_leaves_nothing_on_the_index() {
     let (by_holder, by_other) = (held(&store, "first").await, held(&store, "second").await);
     assert_eq!(all_due(&store).await.len(), 3);
 
-    let reject = |now: &Snapshot| {
-        now.conversation.rejected(&now.agent, RejectReason::Failed, &Prices::default(), at(9))
-    };
+    let reject =
+        |now: &Snapshot| now.conversation.reject(&now.agent, RejectReason::Failed, &Prices::default(), at(9));
     let (account, id) = key(&waiting);
     let outcomes = [
         store.transition(account, id, reject).await.unwrap(),
@@ -302,7 +301,7 @@ async fn what_is_due_comes_oldest_first_each_once_and_no_more_than_asked_for() {
     }
     // Every second one is due by its state, too, and later than by its lease.
     for due in expected.iter().step_by(2) {
-        let over = |now: &Snapshot| now.conversation.carrier_ended(None, at(60));
+        let over = |now: &Snapshot| now.conversation.record_carrier_end(None, at(60));
         let outcome = store.transition(due.account, due.conversation, over).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }
@@ -317,7 +316,7 @@ async fn what_is_due_comes_oldest_first_each_once_and_no_more_than_asked_for() {
 async fn what_was_postponed_makes_room_and_comes_up_again_at_its_time() {
     let store = testing::store().await;
     let (bad, good) = (held(&store, "first").await, held(&store, "second").await);
-    let over = |now: &Snapshot| now.conversation.carrier_ended(None, at(10));
+    let over = |now: &Snapshot| now.conversation.record_carrier_end(None, at(10));
     for (account, id) in [bad, good] {
         let outcome = store.transition(account, id, over).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");

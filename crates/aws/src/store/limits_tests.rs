@@ -48,7 +48,7 @@ async fn counted(store: &Store, account: AccountId) -> (i64, i64) {
 }
 
 fn dial(snapshot: &Snapshot, now: Timestamp) -> Result<Transition, InvalidTransition> {
-    snapshot.conversation.dial(&snapshot.agent, "hash".into(), now)
+    snapshot.conversation.mark_dialing(&snapshot.agent, "hash".into(), now)
 }
 
 fn end(snapshot: &Snapshot) -> Result<Transition, InvalidTransition> {
@@ -99,10 +99,11 @@ async fn a_call_is_counted_once_in_whatever_state_it_is() {
     let change = |store: Store, change: fn(&Conversation) -> Result<Transition, InvalidTransition>| async move {
         store.transition(account, id, |now| change(&now.conversation)).await.unwrap()
     };
-    assert!(matches!(change(store.clone(), Conversation::undial).await, Outcome::Changed(_)));
+    assert!(matches!(change(store.clone(), Conversation::return_to_queue).await, Outcome::Changed(_)));
     assert_eq!(counted(&store, account).await, (1, 0));
     assert!(try_dial(&store, &many(), &calls[0], at(2)).await);
-    for step in [|now: &Conversation| now.ringing("CA1"), |now: &Conversation| now.placed("CA1")] {
+    for step in [|now: &Conversation| now.mark_ringing("CA1"), |now: &Conversation| now.record_placed("CA1")]
+    {
         let _ = change(store.clone(), step).await;
         assert_eq!(counted(&store, account).await, (0, 1));
     }
@@ -118,9 +119,8 @@ async fn a_call_is_counted_once_in_whatever_state_it_is() {
 async fn a_call_that_ends_before_it_is_dialled_no_longer_waits() {
     let store = testing::store().await;
     let (account, calls) = calls(&store, 2).await;
-    let rejected = |now: &Snapshot| {
-        now.conversation.rejected(&now.agent, RejectReason::Failed, &Prices::default(), at(5))
-    };
+    let rejected =
+        |now: &Snapshot| now.conversation.reject(&now.agent, RejectReason::Failed, &Prices::default(), at(5));
     let outcome = store.transition(account, calls[0].conversation.id, rejected).await.unwrap();
     assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     assert_eq!(counted(&store, account).await, (1, 0));

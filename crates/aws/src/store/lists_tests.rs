@@ -35,9 +35,9 @@ async fn call(store: &Store, account: AccountId, second: i64, status: Status) ->
 
 async fn advance(store: &Store, Snapshot { conversation, agent }: &Snapshot, status: Status) {
     let (account, id) = (conversation.account_id, conversation.id);
-    let dialed = conversation.dial(agent, "00".into(), at(1)).unwrap();
+    let dialed = conversation.mark_dialing(agent, "00".into(), at(1)).unwrap();
     store.commit(conversation, &dialed).await.unwrap();
-    let begun = dialed.conversation.started(agent, "CA1", at(2)).unwrap();
+    let begun = dialed.conversation.mark_started(agent, "CA1", at(2)).unwrap();
     store.commit(&dialed.conversation, &begun).await.unwrap();
     if status == Status::Ended {
         let usage = Usage::default();
@@ -281,7 +281,7 @@ async fn a_deletion_that_was_cut_short_is_found_and_finished() {
 async fn every_item_of_a_conversation_expires_with_it() {
     let store = testing::store().await;
     let mut snapshot = queued(account());
-    snapshot.conversation = snapshot.conversation.kept_for(std::time::Duration::from_secs(100));
+    snapshot.conversation = snapshot.conversation.with_retention(std::time::Duration::from_secs(100));
     store.create_conversation(&snapshot).await.unwrap();
     advance(&store, &snapshot, Status::Started).await;
     let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);

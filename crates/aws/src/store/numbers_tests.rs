@@ -113,8 +113,7 @@ async fn a_call_of_an_imported_number_goes_through_the_customers_own_account() {
 
     let call = |imported| {
         let id = ConversationId::new(at(0), 1);
-        Conversation::outbound(id, account(1), None, e164(100), e164(190), at(0))
-            .through_own_carrier(imported)
+        Conversation::outbound(id, account(1), None, e164(100), e164(190), at(0)).with_own_carrier(imported)
     };
     let through = async |imported| store.call_account(&seals, &call(imported)).await.unwrap();
     let customers = CarrierAccount { account_sid: "AC9".into(), auth_token: Secret::new("token") };

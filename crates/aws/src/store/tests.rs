@@ -64,7 +64,7 @@ pub(super) fn said(text: &str) -> JournalEntry {
         name: EventName::MessageSent,
         data: Value::Null,
         message: Some(message),
-        notes: vec![],
+        faults: vec![],
     }
 }
 
@@ -124,7 +124,7 @@ async fn every_state_reads_back_as_it_was_written() {
         full.conversation.carrier_call_id = Some("CA1".into());
         full.conversation.media_token_sha256 = Some("00ff".into());
         full.conversation.resumes = 2;
-        full.conversation.notes = WorkerSignals {
+        full.conversation.signals = WorkerSignals {
             end_requested_at: Some(at(7)),
             carrier_ended_at: Some(at(8)),
             carrier_seconds: Some(7),
@@ -175,7 +175,7 @@ async fn an_event_keeps_whatever_a_model_sent() {
         name: EventName::FunctionCallTriggered,
         data: data.clone(),
         message: None,
-        notes: vec![],
+        faults: vec![],
     };
     let appended = before.conversation.append(&before.agent, &[entry], &Usage::default()).unwrap();
     store.commit(&before.conversation, &appended).await.unwrap();
@@ -256,7 +256,7 @@ async fn a_change_that_is_past_leaves_the_conversation_as_it_is() {
     let (account, id) = (before.conversation.account_id, before.conversation.id);
     let outcome = store
         .transition(account, id, |now| {
-            now.conversation.rejected(&now.agent, RejectReason::Busy, &Prices::default(), at(9))
+            now.conversation.reject(&now.agent, RejectReason::Busy, &Prices::default(), at(9))
         })
         .await
         .unwrap();
@@ -308,7 +308,7 @@ async fn events_come_in_pages_of_any_size() {
             name: EventName::SpeechStarted,
             data: Value::Null,
             message: None,
-            notes: vec![],
+            faults: vec![],
         })
         .collect();
     let appended = before.conversation.append(&before.agent, &entries, &Usage::default()).unwrap();
@@ -352,7 +352,7 @@ async fn a_transaction_of_a_hundred_items_is_written_and_a_bigger_one_refused() 
             name: EventName::SpeechStarted,
             data: Value::Null,
             message: None,
-            notes: vec![],
+            faults: vec![],
         };
         before.conversation.append(&before.agent, &vec![entry; events], &Usage::default()).unwrap()
     };

@@ -22,16 +22,16 @@ pub struct Lease {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
     /// When its holder was heard of the last time: when it was taken, renewed or given back.
-    pub noted_at: Timestamp,
+    pub last_seen_at: Timestamp,
     /// It ends by itself then, unless it is renewed.
     pub until: Timestamp,
     /// What the agent was saying at the last heartbeat; none while it was silent.
-    pub speaking: Option<Speaking>,
+    pub utterance: Option<UtteranceProgress>,
 }
 
 /// A message of the agent that is being heard.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Speaking {
+pub struct UtteranceProgress {
     /// What was heard of it so far.
     pub heard: String,
     /// What was not heard yet.
@@ -49,13 +49,13 @@ impl Lease {
     /// A lease from `now` on.
     #[must_use]
     pub fn new(holder: String, now: Timestamp) -> Self {
-        Self { holder, stream: None, noted_at: now, until: now.after(Self::DURATION), speaking: None }
+        Self { holder, stream: None, last_seen_at: now, until: now.after(Self::DURATION), utterance: None }
     }
 
     /// The same, renewed at `now`, with what the agent is saying then.
     #[must_use]
-    pub fn renewed(self, now: Timestamp, speaking: Option<Speaking>) -> Self {
-        Self { stream: self.stream, speaking, ..Self::new(self.holder, now) }
+    pub fn renewed(self, now: Timestamp, utterance: Option<UtteranceProgress>) -> Self {
+        Self { stream: self.stream, utterance, ..Self::new(self.holder, now) }
     }
 
     /// Whether its holder may still be counted on.
@@ -65,11 +65,11 @@ impl Lease {
     }
 }
 
-impl Speaking {
+impl UtteranceProgress {
     /// The same message `later`, if the voice went on: words at the pace of speech have moved from what
     /// was not heard to what was. Rather a word too many, which is then missing, than one said twice.
     #[must_use]
-    pub fn gone_on(mut self, later: Duration) -> Self {
+    pub fn advanced_by(mut self, later: Duration) -> Self {
         let spoken = usize::try_from(later.as_millis()).unwrap_or(usize::MAX).saturating_mul(PACE) / 1_000;
         let mut end = 0;
         for (at, _) in self.unheard.match_indices(char::is_whitespace) {
@@ -90,9 +90,9 @@ impl Speaking {
     }
 }
 
-impl fmt::Debug for Speaking {
+impl fmt::Debug for UtteranceProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Speaking([redacted])")
+        f.write_str("UtteranceProgress([redacted])")
     }
 }
 
@@ -102,19 +102,19 @@ mod tests {
 
     #[test]
     fn a_voice_that_went_on_has_said_whole_words_more_and_lost_none() {
-        let before = || Speaking {
+        let before = || UtteranceProgress {
             heard: "On Saturday".into(),
             unheard: "we close at six in the evening.".into(),
             started_at: Timestamp::from_millis(0),
         };
         for ms in (0..4_000).step_by(50) {
-            let after = before().gone_on(Duration::from_millis(ms));
+            let after = before().advanced_by(Duration::from_millis(ms));
             let whole = format!("{} {}", after.heard, after.unheard);
             assert_eq!(whole.trim_end(), "On Saturday we close at six in the evening.", "{ms} ms");
         }
-        assert_eq!(before().gone_on(Duration::ZERO), before());
-        assert_eq!(before().gone_on(Duration::from_millis(500)).heard, "On Saturday we close");
-        assert_eq!(before().gone_on(Duration::from_secs(9)).unheard, "");
+        assert_eq!(before().advanced_by(Duration::ZERO), before());
+        assert_eq!(before().advanced_by(Duration::from_millis(500)).heard, "On Saturday we close");
+        assert_eq!(before().advanced_by(Duration::from_secs(9)).unheard, "");
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub struct JournalEntry {
     /// The message that entered the conversation with it.
     pub message: Option<Message>,
     /// What went wrong on the way to it, such as a provider that failed. For the log alone: never delivered.
-    pub notes: Vec<String>,
+    pub faults: Vec<String>,
 }
 
 /// Why a call was not taken, as `phone_call:rejected` says it.
@@ -92,7 +92,7 @@ impl RejectReason {
 impl Conversation {
     /// The dialer hands a queued call to the carrier. From here on it counts as dialled, so that no
     /// second call is ever placed. The stream will be let in with the token of this hash.
-    pub fn dial(
+    pub fn mark_dialing(
         &self,
         agent: &AgentConfig,
         media_token_sha256: String,
@@ -108,7 +108,7 @@ impl Conversation {
 
     /// The carrier certainly did not take the call (it asked to come back later, or the connection to
     /// it never opened): the call waits again. Its `connection_requested` stays in the log.
-    pub fn undial(&self) -> Result<Transition, InvalidTransition> {
+    pub fn return_to_queue(&self) -> Result<Transition, InvalidTransition> {
         if !matches!(self.state, State::Dialing { .. }) || self.carrier_call_id.is_some() {
             return Err(InvalidTransition);
         }
@@ -118,7 +118,7 @@ impl Conversation {
     }
 
     /// The carrier took the call and named it.
-    pub fn placed(&self, carrier_call_id: &str) -> Result<Transition, InvalidTransition> {
+    pub fn record_placed(&self, carrier_call_id: &str) -> Result<Transition, InvalidTransition> {
         if matches!(self.state, State::Queued | State::Ended { .. }) || self.carrier_call_id.is_some() {
             return Err(InvalidTransition);
         }
@@ -128,7 +128,7 @@ impl Conversation {
     }
 
     /// The voice was asked for what a queued call is going to say: so many characters.
-    pub fn prepared(&self, characters: u64) -> Result<Transition, InvalidTransition> {
+    pub fn record_prepared(&self, characters: u64) -> Result<Transition, InvalidTransition> {
         // Later the worker counts, and what is added beside it would be lost.
         let State::Queued = self.state else { return Err(InvalidTransition) };
         let mut next = self.changed(self.state.clone());
@@ -137,13 +137,13 @@ impl Conversation {
     }
 
     /// The other side's phone rings.
-    pub fn ringing(&self, carrier_call_id: &str) -> Result<Transition, InvalidTransition> {
+    pub fn mark_ringing(&self, carrier_call_id: &str) -> Result<Transition, InvalidTransition> {
         let State::Dialing { dialed_at } = self.state else { return Err(InvalidTransition) };
         Ok(self.changed(State::Ringing { dialed_at }).on_call(carrier_call_id))
     }
 
     /// The other side answered.
-    pub fn answered(
+    pub fn mark_answered(
         &self,
         agent: &AgentConfig,
         carrier_call_id: &str,
@@ -159,7 +159,7 @@ impl Conversation {
 
     /// Media flows. The stream may be faster than the callback that tells of the answer: then this is
     /// how we learn of it, and `phone_call:accepted` still comes first.
-    pub fn started(
+    pub fn mark_started(
         &self,
         agent: &AgentConfig,
         carrier_call_id: &str,
@@ -181,7 +181,7 @@ impl Conversation {
 
     /// The carrier asks how a live call goes on, since its stream closed: it is to connect another one,
     /// which will be let in with the token of this hash.
-    pub fn resume(&self, media_token_sha256: String) -> Result<Transition, InvalidTransition> {
+    pub fn begin_resume(&self, media_token_sha256: String) -> Result<Transition, InvalidTransition> {
         if !matches!(self.state, State::Started { .. }) || self.resumes >= MAX_RESUMES {
             return Err(InvalidTransition);
         }
@@ -192,7 +192,7 @@ impl Conversation {
     }
 
     /// Another stream of a live call was let in; the token is used up.
-    pub fn resumed(&self) -> Result<Transition, InvalidTransition> {
+    pub fn mark_resumed(&self) -> Result<Transition, InvalidTransition> {
         if !matches!(self.state, State::Started { .. }) || self.media_token_sha256.is_none() {
             return Err(InvalidTransition);
         }
@@ -203,11 +203,11 @@ impl Conversation {
 
     /// Somebody wants the end of a conversation whose media a worker holds: a note for that worker.
     pub fn request_end(&self, now: Timestamp) -> Result<Transition, InvalidTransition> {
-        if !matches!(self.state, State::Started { .. }) || self.notes.end_requested_at.is_some() {
+        if !matches!(self.state, State::Started { .. }) || self.signals.end_requested_at.is_some() {
             return Err(InvalidTransition);
         }
         let mut next = self.changed(self.state.clone());
-        next.conversation.notes.end_requested_at = Some(now);
+        next.conversation.signals.end_requested_at = Some(now);
         Ok(next)
     }
 
@@ -226,22 +226,22 @@ impl Conversation {
     }
 
     /// The carrier says that a call is over whose media a worker holds: a note for that worker.
-    pub fn carrier_ended(
+    pub fn record_carrier_end(
         &self,
         seconds: Option<u64>,
         now: Timestamp,
     ) -> Result<Transition, InvalidTransition> {
-        if !matches!(self.state, State::Started { .. }) || self.notes.carrier_ended_at.is_some() {
+        if !matches!(self.state, State::Started { .. }) || self.signals.carrier_ended_at.is_some() {
             return Err(InvalidTransition);
         }
         let mut next = self.changed(self.state.clone());
-        next.conversation.notes.carrier_ended_at = Some(now);
-        next.conversation.notes.carrier_seconds = seconds;
+        next.conversation.signals.carrier_ended_at = Some(now);
+        next.conversation.signals.carrier_seconds = seconds;
         Ok(next)
     }
 
     /// The carrier found out who answered: a note for whoever holds the conversation. The first word counts.
-    pub fn machine_detected(
+    pub fn record_answered_by(
         &self,
         carrier_call_id: &str,
         verdict: &str,
@@ -261,7 +261,7 @@ impl Conversation {
     }
 
     /// The call was never taken: one `phone_call:rejected`, then the end.
-    pub fn rejected(
+    pub fn reject(
         &self,
         agent: &AgentConfig,
         reason: RejectReason,
@@ -337,14 +337,14 @@ impl Conversation {
     /// Whether a hook hangs up on an event that carries nothing but the call: before the answer
     /// `phone_call:connection_requested`, later `phone_call:accepted` and `conversation:started`.
     #[must_use]
-    pub fn hangs_up_on(&self, agent: &AgentConfig, name: EventName) -> bool {
-        events::matching(&EventContext { conversation: self, agent, name, data: &Value::Null }).hangs_up
+    pub fn hook_hangs_up(&self, agent: &AgentConfig, name: EventName) -> bool {
+        events::recipients(&EventContext { conversation: self, agent, name, data: &Value::Null }).hangs_up
     }
 
     /// Remembers which filters failed, so that each is noted once. Returns what the log says of them.
-    pub fn remember(&mut self, failures: Vec<FailedFilter>) -> Vec<String> {
-        let note = |FailedFilter { owner, note }| self.failed_filters.insert(owner).then_some(note);
-        failures.into_iter().filter_map(note).collect()
+    pub fn record_failed_filters(&mut self, failures: Vec<FailedFilter>) -> Vec<String> {
+        let fault = |FailedFilter { owner, fault }| self.failed_filters.insert(owner).then_some(fault);
+        failures.into_iter().filter_map(fault).collect()
     }
 
     fn changed(&self, state: State) -> Transition {
@@ -355,16 +355,16 @@ impl Conversation {
 
 impl Transition {
     /// The same change; the log says this beside the last of its events.
-    pub fn noting(mut self, notes: Vec<String>) -> Self {
+    pub fn with_faults(mut self, faults: Vec<String>) -> Self {
         if let Some(last) = self.events.last_mut() {
-            last.notes.extend(notes);
+            last.faults.extend(faults);
         }
         self
     }
 
     /// The same end, noticed only now, of a conversation that was over at `ended_at`: how long it lasted
     /// and what it cost is counted to then. Nothing else is changed.
-    pub fn over_since(mut self, agent: &AgentConfig, prices: &Prices, ended_at: Timestamp) -> Self {
+    pub fn backdated(mut self, agent: &AgentConfig, prices: &Prices, ended_at: Timestamp) -> Self {
         let counted = costs::breakdown(&self.conversation, agent, prices, ended_at);
         if let State::Ended { ended_at: at, cost, .. } = &mut self.conversation.state {
             *at = ended_at;
@@ -388,25 +388,25 @@ impl Transition {
             let place = self.events.len();
             self.emit(agent, entry.at, entry.name, entry.event_data());
             if let Some(event) = self.events.get_mut(place) {
-                event.notes.extend(entry.notes.iter().cloned());
+                event.faults.extend(entry.faults.iter().cloned());
             }
         }
     }
 
     fn emit(&mut self, agent: &AgentConfig, at: Timestamp, name: EventName, data: Value) {
         let conversation = &mut self.conversation;
-        let matches = events::matching(&EventContext { conversation, agent, name, data: &data });
+        let matches = events::recipients(&EventContext { conversation, agent, name, data: &data });
         if !matches.stores(name) {
             return;
         }
         let sequence = conversation.next_sequence;
         conversation.next_sequence += 1;
-        let notes = conversation.remember(matches.failures);
+        let faults = conversation.record_failed_filters(matches.failures);
         let id = EventId::of(conversation.id, sequence, at);
         let mut webhooks = matches.webhooks;
         let synchronous =
             (name == EventName::FunctionCallTriggered && !webhooks.is_empty()).then(|| webhooks.remove(0));
-        let asked = vec![];
+        let number_webhook_calls = vec![];
         self.events.push(Event {
             id,
             name,
@@ -415,8 +415,8 @@ impl Transition {
             data,
             webhooks,
             synchronous,
-            asked,
-            notes,
+            number_webhook_calls,
+            faults,
         });
     }
 }

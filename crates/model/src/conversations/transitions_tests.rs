@@ -56,24 +56,24 @@ fn dialing() -> Conversation {
     let conversation = queued();
     after(
         &conversation,
-        conversation.dial(&agent(), "hash".into(), at(10)),
+        conversation.mark_dialing(&agent(), "hash".into(), at(10)),
         &[EventName::ConnectionRequested],
     )
 }
 
 fn ringing() -> Conversation {
     let conversation = dialing();
-    after(&conversation, conversation.ringing("CA1"), &[])
+    after(&conversation, conversation.mark_ringing("CA1"), &[])
 }
 
 fn answered() -> Conversation {
     let conversation = ringing();
-    after(&conversation, conversation.answered(&agent(), "CA1", at(3_000)), &[EventName::Accepted])
+    after(&conversation, conversation.mark_answered(&agent(), "CA1", at(3_000)), &[EventName::Accepted])
 }
 
 fn started() -> Conversation {
     let conversation = answered();
-    after(&conversation, conversation.started(&agent(), "CA1", at(3_200)), &[EventName::Started])
+    after(&conversation, conversation.mark_started(&agent(), "CA1", at(3_200)), &[EventName::Started])
 }
 
 fn ended() -> Conversation {
@@ -93,20 +93,20 @@ fn ended() -> Conversation {
 fn possible(conversation: &Conversation) -> Vec<&'static str> {
     let (agent, prices, usage) = (agent(), Prices::default(), Usage::default());
     let changes = [
-        ("dial", conversation.dial(&agent, "hash".into(), at(1))),
-        ("undial", conversation.undial()),
-        ("prepared", conversation.prepared(9)),
-        ("placed", conversation.placed("CA2")),
-        ("ringing", conversation.ringing("CA2")),
-        ("answered", conversation.answered(&agent, "CA2", at(1))),
-        ("started", conversation.started(&agent, "CA2", at(1))),
-        ("resume", conversation.resume("hash".into())),
-        ("resumed", conversation.resumed()),
+        ("dial", conversation.mark_dialing(&agent, "hash".into(), at(1))),
+        ("undial", conversation.return_to_queue()),
+        ("prepared", conversation.record_prepared(9)),
+        ("placed", conversation.record_placed("CA2")),
+        ("ringing", conversation.mark_ringing("CA2")),
+        ("answered", conversation.mark_answered(&agent, "CA2", at(1))),
+        ("started", conversation.mark_started(&agent, "CA2", at(1))),
+        ("resume", conversation.begin_resume("hash".into())),
+        ("resumed", conversation.mark_resumed()),
         ("request_end", conversation.request_end(at(1))),
         ("append", conversation.append(&agent, &[], &usage)),
-        ("carrier_ended", conversation.carrier_ended(Some(6), at(1))),
-        ("machine_detected", conversation.machine_detected("CA1", "human")),
-        ("rejected", conversation.rejected(&agent, RejectReason::Busy, &prices, at(1))),
+        ("carrier_ended", conversation.record_carrier_end(Some(6), at(1))),
+        ("machine_detected", conversation.record_answered_by("CA1", "human")),
+        ("rejected", conversation.reject(&agent, RejectReason::Busy, &prices, at(1))),
         ("end", conversation.end(&agent, EndedReason::Unknown, &[], &usage, &prices, at(1))),
     ];
     changes.into_iter().filter(|(_, change)| change.is_ok()).map(|(name, _)| name).collect()
@@ -137,11 +137,11 @@ fn the_api_sees_three_states() {
 #[test]
 fn a_stream_that_is_faster_than_the_callback_still_has_accepted_before_started() {
     let conversation = dialing();
-    let next = conversation.started(&agent(), "CA1", at(3_000));
+    let next = conversation.mark_started(&agent(), "CA1", at(3_000));
     let conversation = after(&conversation, next, &[EventName::Accepted, EventName::Started]);
     assert_eq!(conversation.answered_at(), Some(at(3_000)));
     assert_eq!(
-        conversation.answered(&agent(), "CA1", at(3_100)),
+        conversation.mark_answered(&agent(), "CA1", at(3_100)),
         Err(InvalidTransition),
         "the late callback changes nothing"
     );
@@ -157,12 +157,12 @@ fn the_stream_token_works_once() {
 fn a_call_is_connected_to_another_worker_five_times_at_most() {
     let mut conversation = started();
     for _ in 0..5 {
-        conversation = after(&conversation, conversation.resume("next".into()), &[]);
+        conversation = after(&conversation, conversation.begin_resume("next".into()), &[]);
         assert_eq!(conversation.media_token_sha256.as_deref(), Some("next"));
-        conversation = after(&conversation, conversation.resumed(), &[]);
-        assert_eq!(conversation.resumed(), Err(InvalidTransition), "each token lets one stream in");
+        conversation = after(&conversation, conversation.mark_resumed(), &[]);
+        assert_eq!(conversation.mark_resumed(), Err(InvalidTransition), "each token lets one stream in");
     }
-    assert_eq!(conversation.resume("again".into()), Err(InvalidTransition));
+    assert_eq!(conversation.begin_resume("again".into()), Err(InvalidTransition));
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn every_state_has_a_deadline_until_the_end() {
     assert_eq!(ringing().due_at(), Some(at(10 + 120_000)), "ringing does not begin anew");
     assert_eq!(answered().due_at(), Some(at(63_000)));
     assert_eq!(started().due_at(), None, "its deadline is the lease");
-    let over = started().carrier_ended(Some(6), at(9_000)).unwrap().conversation;
+    let over = started().record_carrier_end(Some(6), at(9_000)).unwrap().conversation;
     assert_eq!(over.due_at(), Some(at(29_000)));
     assert_eq!(ended().due_at(), None);
 }
@@ -181,21 +181,21 @@ fn every_state_has_a_deadline_until_the_end() {
 fn the_end_is_asked_for_once() {
     let conversation = started();
     let conversation = after(&conversation, conversation.request_end(at(5_000)), &[]);
-    assert_eq!(conversation.notes.end_requested_at, Some(at(5_000)));
+    assert_eq!(conversation.signals.end_requested_at, Some(at(5_000)));
     assert_eq!(conversation.request_end(at(6_000)), Err(InvalidTransition));
 }
 
 #[test]
 fn the_carriers_first_word_on_who_answered_stands_whatever_is_written_meanwhile() {
     let conversation = started();
-    let conversation = after(&conversation, conversation.machine_detected("CA1", "machine_start"), &[]);
+    let conversation = after(&conversation, conversation.record_answered_by("CA1", "machine_start"), &[]);
     let word = |of: &Conversation| of.phone_call.as_ref().unwrap().answered_by.clone();
     assert_eq!(word(&conversation).as_deref(), Some("machine_start"));
-    assert_eq!(conversation.machine_detected("CA1", "human"), Err(InvalidTransition));
+    assert_eq!(conversation.record_answered_by("CA1", "human"), Err(InvalidTransition));
     let next = conversation.append(&agent(), &[said("Hi.", 4_000)], &Usage::default()).unwrap();
     assert_eq!(word(&next.conversation).as_deref(), Some("machine_start"));
-    assert_eq!(started().machine_detected("CA2", "human"), Err(InvalidTransition), "another call");
-    let early = dialing().machine_detected("CA1", "human").unwrap().conversation;
+    assert_eq!(started().record_answered_by("CA2", "human"), Err(InvalidTransition), "another call");
+    let early = dialing().record_answered_by("CA1", "human").unwrap().conversation;
     assert_eq!(early.carrier_call_id.as_deref(), Some("CA1"), "it may be the first report that arrives");
 }
 
@@ -205,18 +205,18 @@ fn filters_see_who_answered_from_the_next_event_on() {
     let (events, instructions) = (vec![EventName::Started], vec![Instruction::HangUp]);
     let agent = AgentConfig { hooks: vec![Hook { events, filter, instructions }], ..agent() };
     let before = answered();
-    assert!(!before.hangs_up_on(&agent, EventName::Started));
-    let known = before.machine_detected("CA1", "machine_start").unwrap().conversation;
-    assert!(known.hangs_up_on(&agent, EventName::Started));
+    assert!(!before.hook_hangs_up(&agent, EventName::Started));
+    let known = before.record_answered_by("CA1", "machine_start").unwrap().conversation;
+    assert!(known.hook_hangs_up(&agent, EventName::Started));
 }
 
 #[test]
 fn what_was_spoken_before_the_answer_is_in_the_usage() {
     let conversation = queued();
-    let conversation = after(&conversation, conversation.prepared(40), &[]);
-    let conversation = after(&conversation, conversation.prepared(2), &[]);
+    let conversation = after(&conversation, conversation.record_prepared(40), &[]);
+    let conversation = after(&conversation, conversation.record_prepared(2), &[]);
     assert_eq!(conversation.usage.characters, 42);
-    let next = conversation.dial(&agent(), "hash".into(), at(1)).unwrap().conversation;
+    let next = conversation.mark_dialing(&agent(), "hash".into(), at(1)).unwrap().conversation;
     assert_eq!(next.usage.characters, 42, "it was paid for");
 }
 
@@ -225,7 +225,7 @@ fn a_call_that_nobody_took_does_not_cost_what_was_spoken_for_it() {
     let usage = Usage { characters: 1_000, ..Usage::default() };
     let ringing = Conversation { usage: usage.clone(), ..ringing() };
     let (agent, prices, now) = (agent(), Prices::default(), at(9_000));
-    let rejected = ringing.rejected(&agent, RejectReason::NoAnswer, &prices, now);
+    let rejected = ringing.reject(&agent, RejectReason::NoAnswer, &prices, now);
     let canceled = ringing.end(&agent, EndedReason::AgentEnded, &[], &ringing.usage, &prices, now);
     for over in [rejected, canceled] {
         let cost = over.unwrap().conversation.ended().unwrap().2.clone();
@@ -239,14 +239,14 @@ fn a_call_that_nobody_took_does_not_cost_what_was_spoken_for_it() {
 #[test]
 fn a_call_that_was_placed_cannot_be_undialled() {
     let conversation = dialing();
-    let conversation = after(&conversation, conversation.placed("CA1"), &[]);
-    assert_eq!(conversation.undial(), Err(InvalidTransition));
+    let conversation = after(&conversation, conversation.record_placed("CA1"), &[]);
+    assert_eq!(conversation.return_to_queue(), Err(InvalidTransition));
 }
 
 #[test]
 fn a_call_that_was_not_taken_is_dialled_again() {
     let conversation = dialing();
-    let conversation = after(&conversation, conversation.undial(), &[]);
+    let conversation = after(&conversation, conversation.return_to_queue(), &[]);
     assert_eq!(possible(&conversation), ["dial", "prepared", "rejected", "end"]);
 }
 
@@ -260,7 +260,7 @@ fn a_rejected_call_has_rejected_then_ended_and_costs_nothing() {
         (RejectReason::Canceled, EndedReason::AgentEnded),
     ] {
         let conversation = ringing();
-        let next = conversation.rejected(&agent(), reason, &Prices::default(), at(5_000)).unwrap();
+        let next = conversation.reject(&agent(), reason, &Prices::default(), at(5_000)).unwrap();
         assert_eq!(next.events[0].data["reason"], serde_json::to_value(reason).unwrap());
         let conversation = after(&conversation, Ok(next), &[EventName::Rejected, EventName::Ended]);
         let (ended_at, reason, cost) = conversation.ended().unwrap();
@@ -273,7 +273,7 @@ fn a_rejected_call_has_rejected_then_ended_and_costs_nothing() {
 #[test]
 fn a_hook_on_the_request_itself_leaves_it_in_the_log() {
     let conversation = queued();
-    let next = conversation.rejected(&agent(), RejectReason::HungUp, &Prices::default(), at(1));
+    let next = conversation.reject(&agent(), RejectReason::HungUp, &Prices::default(), at(1));
     let names = [EventName::ConnectionRequested, EventName::Rejected, EventName::Ended];
     after(&conversation, next, &names);
 }
@@ -305,7 +305,7 @@ fn said(text: &str, ms: i64) -> JournalEntry {
         name: EventName::MessageSent,
         data: Value::Null,
         message: Some(message),
-        notes: vec![],
+        faults: vec![],
     }
 }
 
@@ -339,16 +339,16 @@ fn the_last_words_come_before_the_end_and_usage_is_in_the_cost() {
 #[test]
 fn what_went_wrong_is_noted_with_the_event_and_at_the_end() {
     let failed = |text: &str| vec![text.to_owned()];
-    let entry = JournalEntry { notes: failed("the voice failed"), ..said("one", 4_000) };
+    let entry = JournalEntry { faults: failed("the voice failed"), ..said("one", 4_000) };
     let next = started().append(&agent(), &[entry, said("two", 5_000)], &Usage::default()).unwrap();
-    let notes: Vec<_> = next.events.iter().map(|event| event.notes.clone()).collect();
+    let notes: Vec<_> = next.events.iter().map(|event| event.faults.clone()).collect();
     assert_eq!(notes, [failed("the voice failed"), vec![]]);
 
     let (usage, prices) = (Usage::default(), Prices::default());
     let last = said("bye", 8_000);
     let end = next.conversation.end(&agent(), EndedReason::AgentEnded, &[last], &usage, &prices, at(9_000));
-    let end = end.unwrap().noting(failed("2 answers"));
-    let notes: Vec<_> = end.events.iter().map(|event| (event.name, event.notes.clone())).collect();
+    let end = end.unwrap().with_faults(failed("2 answers"));
+    let notes: Vec<_> = end.events.iter().map(|event| (event.name, event.faults.clone())).collect();
     assert_eq!(notes, [(EventName::MessageSent, vec![]), (EventName::Ended, failed("2 answers"))]);
 }
 
@@ -359,7 +359,7 @@ fn a_second_is_only_stored_where_somebody_asked_for_it() {
         name: EventName::Duration,
         data: json!({"duration": 1}),
         message: None,
-        notes: vec![],
+        faults: vec![],
     };
     let conversation = started();
     let next = conversation.append(&agent(), std::slice::from_ref(&second), &Usage::default()).unwrap();
@@ -391,8 +391,8 @@ fn a_hook_hangs_up_on_its_own_events_only() {
         instructions: vec![Instruction::HangUp],
     }];
     let conversation = started();
-    assert!(conversation.hangs_up_on(&agent, EventName::FunctionCallTriggered));
-    assert!(!conversation.hangs_up_on(&agent, EventName::MessageSent));
+    assert!(conversation.hook_hangs_up(&agent, EventName::FunctionCallTriggered));
+    assert!(!conversation.hook_hangs_up(&agent, EventName::MessageSent));
 }
 
 #[test]
@@ -420,13 +420,13 @@ fn a_filter_that_fails_is_noted_once_in_a_conversation() {
         name: EventName::Duration,
         data: json!({ "duration": number }),
         message: None,
-        notes: vec![],
+        faults: vec![],
     };
     let conversation = started();
     let entries = [said("Hello.", 3_500), second(1), second(2)];
     let next = conversation.append(&agent, &entries, &Usage::default()).unwrap();
     let notes: Vec<_> =
-        next.events.iter().map(|event| (event.webhooks.clone(), event.notes.clone())).collect();
+        next.events.iter().map(|event| (event.webhooks.clone(), event.faults.clone())).collect();
     let failed = [
         "webhooks.1.filter failed and did not match: 'contains' does not take (null, string)",
         "hooks.0.filter failed and did not match: the result is null, neither true nor false",
@@ -454,9 +454,9 @@ fn a_hook_with_a_filter_hangs_up_before_the_answer() {
         filter: Some(Filter::parse("phone_call.to_number == metadata.blocked").unwrap()),
         instructions: vec![Instruction::HangUp],
     }];
-    assert!(queued().hangs_up_on(&agent, EventName::ConnectionRequested));
+    assert!(queued().hook_hangs_up(&agent, EventName::ConnectionRequested));
     agent.metadata.clear();
-    assert!(!queued().hangs_up_on(&agent, EventName::ConnectionRequested));
+    assert!(!queued().hook_hangs_up(&agent, EventName::ConnectionRequested));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use switchboard_model::conversations::{Lease, Speaking};
+use switchboard_model::conversations::{Lease, UtteranceProgress};
 
 use crate::world::{Answer, CONVERSATION, Event, STRANGERS_TOKEN, World, at, conversation_id};
 
@@ -17,8 +17,8 @@ impl World {
     /// The sample's call, dialled and named.
     async fn placed_call(&self) {
         self.queued_call().await;
-        self.change(|call| call.conversation.dial(&call.agent, "00".repeat(32), at(-9))).await;
-        self.change(|call| call.conversation.placed(CALL)).await;
+        self.change(|call| call.conversation.mark_dialing(&call.agent, "00".repeat(32), at(-9))).await;
+        self.change(|call| call.conversation.record_placed(CALL)).await;
     }
 
     async fn hold(&self, lease: &Lease) {
@@ -48,7 +48,7 @@ async fn a_call_that_rings_or_was_just_answered_is_over_and_hung_up() {
         let world = World::new().await;
         world.placed_call().await;
         if answered {
-            world.change(|call| call.conversation.answered(&call.agent, CALL, at(-2))).await;
+            world.change(|call| call.conversation.mark_answered(&call.agent, CALL, at(-2))).await;
         }
         let body = world.end().await.json();
         assert_eq!((&body["status"], &body["ended_reason"]), (&"ended".into(), &"agent_ended".into()));
@@ -67,7 +67,7 @@ async fn a_call_that_a_worker_holds_is_left_to_that_worker() {
         assert_eq!((answer.status, &answer.json()["status"]), (200, &"started".into()));
     }
     let stored = world.store.conversation(world.account, conversation_id()).await.unwrap().unwrap();
-    assert_eq!(stored.conversation.notes.end_requested_at, Some(at(0)));
+    assert_eq!(stored.conversation.signals.end_requested_at, Some(at(0)));
     assert!(world.told().is_empty(), "the last sentence may be heard");
 }
 
@@ -75,9 +75,10 @@ async fn a_call_that_a_worker_holds_is_left_to_that_worker() {
 async fn a_call_whose_worker_is_gone_is_hung_up_and_over_with_its_last_words() {
     let world = World::new().await;
     world.placed_call().await;
-    world.change(|call| call.conversation.started(&call.agent, CALL, at(-90))).await;
-    let speaking = Speaking { heard: "Your cake is".into(), unheard: "ready.".into(), started_at: at(-70) };
-    world.hold(&Lease { speaking: Some(speaking), ..Lease::new("a".into(), at(-61)) }).await;
+    world.change(|call| call.conversation.mark_started(&call.agent, CALL, at(-90))).await;
+    let speaking =
+        UtteranceProgress { heard: "Your cake is".into(), unheard: "ready.".into(), started_at: at(-70) };
+    world.hold(&Lease { utterance: Some(speaking), ..Lease::new("a".into(), at(-61)) }).await;
     let body = world.end().await.json();
     assert_eq!((&body["status"], &body["ended_reason"]), (&"ended".into(), &"agent_ended".into()));
     assert_eq!(body["messages"][0]["content"], "Your cake is");

@@ -144,7 +144,7 @@ async fn a_conversation_that_is_kept_no_longer_is_not_there() {
     let mut snapshot = world.store.conversation(world.account, id.parse().unwrap()).await.unwrap().unwrap();
     for (kept, status) in [(1, 200), (0, 404)] {
         world.store.delete_conversation(world.account, id.parse().unwrap()).await.unwrap();
-        snapshot.conversation = snapshot.conversation.kept_for(Duration::from_secs(kept));
+        snapshot.conversation = snapshot.conversation.with_retention(Duration::from_secs(kept));
         world.store.create_conversation(&snapshot).await.unwrap();
         for event in [
             Event::get(&path),

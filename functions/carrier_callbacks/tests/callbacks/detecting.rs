@@ -83,10 +83,10 @@ async fn filters_see_who_answered_from_the_next_event_on() {
     let (events, instructions) = (vec![EventName::Started], vec![Instruction::HangUp]);
     let agent = AgentConfig { hooks: vec![Hook { events, filter, instructions }], ..AgentConfig::default() };
     assert_eq!(world.report(&fields("in-progress", "")).await, OK);
-    assert!(!world.conversation().await.hangs_up_on(&agent, EventName::Started));
+    assert!(!world.conversation().await.hook_hangs_up(&agent, EventName::Started));
     assert_eq!(world.detected("machine_start").await, OK);
     let conversation = world.conversation().await;
-    assert!(conversation.hangs_up_on(&agent, EventName::Started));
-    let started = conversation.started(&agent, SID, at(4)).unwrap();
+    assert!(conversation.hook_hangs_up(&agent, EventName::Started));
+    let started = conversation.mark_started(&agent, SID, at(4)).unwrap();
     assert!(started.events.iter().any(|event| event.name == EventName::Started));
 }

@@ -63,7 +63,7 @@ impl World {
     async fn log(&self) -> (Vec<&'static str>, Vec<String>, Value) {
         let (events, _) = self.store.events(ids().0, id(), 0, 100).await.unwrap();
         let names = events.iter().map(|event| event.name.as_str()).collect();
-        (names, events[0].notes.clone(), json!(events[0].asked))
+        (names, events[0].faults.clone(), json!(events[0].number_webhook_calls))
     }
 }
 

@@ -73,8 +73,8 @@ impl Life {
             Happens::Report(fields) => reports::change(&self.snapshot, &read(fields), at(second)),
             // It is let in with the token that is stored.
             Happens::Stream => match conversation.state {
-                State::Started { .. } => conversation.resumed(),
-                _ => conversation.started(agent, SID, at(second)),
+                State::Started { .. } => conversation.mark_resumed(),
+                _ => conversation.mark_started(agent, SID, at(second)),
             },
             Happens::StreamReport(event) => {
                 let form = format!("CallSid={SID}&StreamEvent={event}");

@@ -96,10 +96,10 @@ async fn a_worker_that_holds_the_call_is_told_of_its_end() {
     assert_eq!(world.report(&fields("completed", "&CallDuration=42")).await.0, StatusCode::OK);
     let conversation = world.conversation().await;
     assert!(matches!(conversation.state, State::Started { .. }));
-    assert_eq!(conversation.notes.carrier_seconds, Some(42));
-    let noted = conversation.notes.carrier_ended_at;
+    assert_eq!(conversation.signals.carrier_seconds, Some(42));
+    let noted = conversation.signals.carrier_ended_at;
     assert_eq!(world.report(&fields("completed", "&CallDuration=42")).await.0, StatusCode::OK);
-    assert_eq!(world.conversation().await.notes.carrier_ended_at, noted);
+    assert_eq!(world.conversation().await.signals.carrier_ended_at, noted);
 }
 
 #[tokio::test]

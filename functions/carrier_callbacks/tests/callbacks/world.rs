@@ -52,7 +52,10 @@ pub(crate) fn dialled() -> Snapshot {
     let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
     let agent = AgentConfig::default();
     let queued = Conversation::outbound(id, account, None, to, from, at(0));
-    Snapshot { conversation: queued.dial(&agent, "00".repeat(32), at(1)).unwrap().conversation, agent }
+    Snapshot {
+        conversation: queued.mark_dialing(&agent, "00".repeat(32), at(1)).unwrap().conversation,
+        agent,
+    }
 }
 
 /// How long conversations are kept.
@@ -98,7 +101,7 @@ impl World {
         let (account, id) = ids();
         let lease = lease(holder, second);
         let started = world.store.transition_taking(&lease, account, id, |now| {
-            now.conversation.started(&now.agent, SID, at(second))
+            now.conversation.mark_started(&now.agent, SID, at(second))
         });
         assert!(matches!(started.await.unwrap(), switchboard_aws::store::Outcome::Changed(_)));
         world

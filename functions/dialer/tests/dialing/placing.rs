@@ -154,9 +154,9 @@ async fn a_call_whose_answer_was_lost_goes_on_by_what_the_callback_says_and_is_n
     world.next_answer(Answer::Dropped);
     assert!(world.deliver().await.is_empty());
     assert_eq!(world.conversation().await.carrier_call_id, None);
-    world.change(|now| now.conversation.ringing(SID)).await;
+    world.change(|now| now.conversation.mark_ringing(SID)).await;
     assert!(world.deliver().await.is_empty());
-    world.change(|now| now.conversation.answered(&now.agent, "CA2", system::now())).await;
+    world.change(|now| now.conversation.mark_answered(&now.agent, "CA2", system::now())).await;
     assert_eq!(world.conversation().await.carrier_call_id.as_deref(), Some(SID));
     let (calls, messages) = {
         let seen = world.seen();
@@ -190,7 +190,7 @@ async fn a_call_that_is_ended_while_it_is_placed_is_hung_up() {
 async fn a_call_that_is_not_ended_meanwhile_is_not_hung_up() {
     let world = World::new(AgentConfig::default()).await;
     world.deliver().await;
-    world.change(|now| now.conversation.ringing("CA2")).await;
+    world.change(|now| now.conversation.mark_ringing("CA2")).await;
     world.deliver().await;
     assert!(world.seen().updates.is_empty());
 }

@@ -112,7 +112,7 @@ impl Call<'_> {
 
     pub(super) fn matching(&self, entry: &JournalEntry) -> Recipients {
         let (conversation, agent, name) = (&self.conversation, self.agent, entry.name);
-        events::matching(&EventContext { conversation, agent, name, data: &entry.event_data() })
+        events::recipients(&EventContext { conversation, agent, name, data: &entry.event_data() })
     }
 
     /// Has something stored; false when there is no room left for it.
@@ -120,8 +120,8 @@ impl Call<'_> {
         if !matches.stores(entry.name) {
             return true;
         }
-        self.conversation.remember(matches.failures);
-        entry.notes = self.faults.take();
+        self.conversation.record_failed_filters(matches.failures);
+        entry.faults = self.faults.take();
         let mut usage = self.usage.clone();
         usage.transcriber_ms += self.transcriber.audio_ms();
         if entry.name != EventName::FunctionCallTriggered {

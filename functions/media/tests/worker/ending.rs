@@ -32,7 +32,7 @@ async fn a_call_that_the_carrier_says_is_over_ends_although_its_stream_does_not(
     let worker = world.worker().await;
     let phone = Phone::connect(worker.address).await;
     world.started().await;
-    world.change(|before| before.conversation.carrier_ended(Some(3), now())).await;
+    world.change(|before| before.conversation.record_carrier_end(Some(3), now())).await;
     phone.closed_within(Duration::from_secs(5)).await;
     assert_eq!(world.ended().await.1, EndedReason::UserEnded);
     assert_eq!(world.vendors.seen().changed, []);

@@ -52,11 +52,11 @@ async fn a_call_ends_at_the_second_that_a_hook_waits_for_and_no_other_second_is_
     phone.closed().await;
     let events = world.events().await;
     let started = events.iter().find(|event| event.name == EventName::Started).unwrap();
-    assert!(started.notes[0].starts_with("webhooks.0.filter failed"), "{:?}", started.notes);
+    assert!(started.faults[0].starts_with("webhooks.0.filter failed"), "{:?}", started.faults);
     let seconds: Vec<_> = events
         .iter()
         .filter(|event| event.name == EventName::Duration)
-        .map(|event| (event.data["duration"].clone(), &event.webhooks[..], event.notes.len()))
+        .map(|event| (event.data["duration"].clone(), &event.webhooks[..], event.faults.len()))
         .collect();
     assert_eq!(seconds, [(1.into(), &[0][..], 0), (2.into(), &[][..], 0)]);
     let sequences: Vec<_> = events.iter().map(|event| event.sequence).collect();

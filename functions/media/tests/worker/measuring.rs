@@ -27,11 +27,11 @@ async fn the_log_says_how_long_the_caller_waited_for_answers() {
     let events = world.events().await;
     let last = events.last().unwrap();
     assert_eq!(last.name, EventName::Ended);
-    let [note] = &last.notes[..] else { panic!("{:?}", last.notes) };
+    let [note] = &last.faults[..] else { panic!("{:?}", last.faults) };
     assert!(note.starts_with("2 answers: response p50 "), "{note}");
     let slowest = events.iter().filter_map(|event| event.data["latency"]["response_ms"].as_u64()).max();
     assert!(note.contains(&format!("p95 {} ms (transcript ", slowest.unwrap())), "{note}");
-    let others: Vec<_> = events[..events.len() - 1].iter().flat_map(|event| &event.notes).collect();
+    let others: Vec<_> = events[..events.len() - 1].iter().flat_map(|event| &event.faults).collect();
     assert!(others.is_empty(), "nothing failed: {others:?}");
 }
 
@@ -64,7 +64,7 @@ async fn a_machine_that_answered_is_known_to_the_filters_of_what_happens_next() 
     assert_eq!(phone.seen().closed, None, "nobody knows yet");
 
     let call = world.conversation().await.carrier_call_id.unwrap();
-    world.change(|before| before.conversation.machine_detected(&call, "machine_start")).await;
+    world.change(|before| before.conversation.record_answered_by(&call, "machine_start")).await;
     let mut messages = 3;
     // The worker looks once a second.
     while world.conversation().await.ended().is_none() {

@@ -6,7 +6,7 @@ use switchboard_aws::store::Outcome;
 use switchboard_model::{
     accounts::sha256_hex,
     agents::AgentConfig,
-    conversations::{EndedReason, Lease, Speaking, State},
+    conversations::{EndedReason, Lease, State, UtteranceProgress},
     messages::Role,
 };
 
@@ -20,7 +20,7 @@ const TOKEN: &str = "mt_vutsrqponmlkjihgfedcba9876543210";
 
 /// The carrier asks how the call goes on, and connects it to another worker.
 async fn reconnect(world: &World, worker: &Serving) -> Phone {
-    world.change(|before| before.conversation.resume(sha256_hex(TOKEN))).await;
+    world.change(|before| before.conversation.begin_resume(sha256_hex(TOKEN))).await;
     Phone::with_token(worker.address, TOKEN).await
 }
 
@@ -38,7 +38,7 @@ async fn a_call_goes_on_where_a_worker_that_was_told_to_stop_left_it() {
     assert!(matches!(left.state, State::Started { .. }));
     let lease = world.store.lease(world.account, world.id).await.unwrap().unwrap();
     assert!(lease.until.since(now()) <= Duration::from_secs(20), "it is given back");
-    let rest = lease.speaking.unwrap().unheard;
+    let rest = lease.utterance.unwrap().unheard;
     let heard = world.messages().await.remove(0);
     assert!(heard.interrupted);
     assert_eq!(format!("{} {rest}", heard.content), GREETING);
@@ -146,12 +146,12 @@ async fn a_message_that_was_stored_before_the_worker_died_is_neither_stored_nor_
     phone.closed_within(Duration::from_secs(1)).await;
     // The heartbeat is slower than the journal: it may still tell of the middle of the message.
     let lease = world.store.lease(world.account, world.id).await.unwrap().unwrap();
-    let speaking = Speaking {
+    let speaking = UtteranceProgress {
         heard: "Hello, this".to_owned(),
         unheard: "is Ada.".to_owned(),
         started_at: message.started_at,
     };
-    let late = Lease { speaking: Some(speaking), ..lease };
+    let late = Lease { utterance: Some(speaking), ..lease };
     assert!(world.store.renew_lease(world.account, world.id, &late).await.unwrap());
 
     let second = world.worker().await;
@@ -174,7 +174,7 @@ async fn a_caller_whose_worker_died_before_the_greeting_is_greeted_by_the_next()
     // The worker was let in, and no more.
     let lease = Lease::new("the dead".to_owned(), now());
     let started = world.store.transition_taking(&lease, world.account, world.id, |before| {
-        before.conversation.started(&before.agent, "CA0123456789abcdef0123456789abcdef", now())
+        before.conversation.mark_started(&before.agent, "CA0123456789abcdef0123456789abcdef", now())
     });
     assert!(matches!(started.await.unwrap(), Outcome::Changed(_)));
 

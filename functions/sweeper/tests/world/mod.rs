@@ -130,9 +130,9 @@ impl World {
     /// One that was dialled this many seconds ago.
     pub(crate) async fn dialing(&self, n: u32, seconds: i64, call: Option<&str>) {
         self.queued(n, seconds).await;
-        self.change(n, |now| now.conversation.dial(&now.agent, "hash".into(), ago(seconds))).await;
+        self.change(n, |now| now.conversation.mark_dialing(&now.agent, "hash".into(), ago(seconds))).await;
         if let Some(call) = call {
-            self.change(n, |now| now.conversation.placed(call)).await;
+            self.change(n, |now| now.conversation.record_placed(call)).await;
         }
     }
 
@@ -141,7 +141,7 @@ impl World {
         self.dialing(n, seconds, Some(&sid(n))).await;
         let (account, id) = Self::ids(n);
         let taken = self.sweeper.store.transition_taking(lease, account, id, |now| {
-            now.conversation.started(&now.agent, &sid(n), ago(seconds))
+            now.conversation.mark_started(&now.agent, &sid(n), ago(seconds))
         });
         assert!(matches!(taken.await.unwrap(), Outcome::Changed(_)));
         let usage = Usage { characters: 1_000, ..Usage::default() };

@@ -151,7 +151,7 @@ impl World {
             name: EventName::SpeechStarted,
             data: json!({ "role": "user" }),
             message: None,
-            notes: vec![],
+            faults: vec![],
         };
         let Snapshot { conversation, agent } = &self.snapshot;
         let appended = conversation.append(agent, &vec![entry; count], &Usage::default()).unwrap();

@@ -13,17 +13,17 @@ use crate::{
 };
 
 impl Conversation {
-    /// An agent takes the call; the stream will be let in with the token of this hash. `asked` are the
-    /// number's webhooks that chose the agent, `notes` what else the log says of that.
-    pub fn take(
+    /// An agent takes the call; the stream will be let in with the token of this hash. `number_webhook_calls` are the
+    /// number's webhooks that chose the agent, `faults` what else the log says of that.
+    pub fn accept_inbound(
         &self,
         agent: &AgentConfig,
         media_token_sha256: String,
-        asked: Vec<NumberWebhookCall>,
-        notes: Vec<String>,
+        number_webhook_calls: Vec<NumberWebhookCall>,
+        faults: Vec<String>,
         now: Timestamp,
     ) -> Result<Transition, InvalidTransition> {
-        let mut next = self.arrived(agent, asked, notes)?;
+        let mut next = self.arrived(agent, number_webhook_calls, faults)?;
         next.conversation.state = State::Answered { answered_at: now };
         next.conversation.media_token_sha256 = Some(media_token_sha256);
         next.emit(agent, now, EventName::Accepted, json!({ "phone_call": self.phone_call }));
@@ -31,15 +31,15 @@ impl Conversation {
     }
 
     /// The call is turned away; it is neither answered nor paid for.
-    pub fn turn_away(
+    pub fn reject_inbound(
         &self,
         agent: &AgentConfig,
         reason: RejectReason,
-        asked: Vec<NumberWebhookCall>,
-        notes: Vec<String>,
+        number_webhook_calls: Vec<NumberWebhookCall>,
+        faults: Vec<String>,
         now: Timestamp,
     ) -> Result<Transition, InvalidTransition> {
-        let arrived = self.arrived(agent, asked, notes)?;
+        let arrived = self.arrived(agent, number_webhook_calls, faults)?;
         let (conversation, prices) = (&arrived.conversation, Prices::default());
         let ended = conversation.close(agent, Some(reason), reason.ended_reason(), &[], &prices, now);
         let version = conversation.version;
@@ -50,7 +50,7 @@ impl Conversation {
 
     /// The call was connected, and the carrier asks again what to do with it, since our answer was lost:
     /// the stream will be let in with the token of this hash, and with no earlier one.
-    pub fn taken_again(&self, media_token_sha256: String) -> Result<Transition, InvalidTransition> {
+    pub fn replace_media_token(&self, media_token_sha256: String) -> Result<Transition, InvalidTransition> {
         if !matches!(self.state, State::Answered { .. }) {
             return Err(InvalidTransition);
         }
@@ -62,8 +62,8 @@ impl Conversation {
     fn arrived(
         &self,
         agent: &AgentConfig,
-        asked: Vec<NumberWebhookCall>,
-        notes: Vec<String>,
+        number_webhook_calls: Vec<NumberWebhookCall>,
+        faults: Vec<String>,
     ) -> Result<Transition, InvalidTransition> {
         let State::Ringing { .. } = self.state else { return Err(InvalidTransition) };
         let mut next = self.changed(self.state.clone());
@@ -71,8 +71,8 @@ impl Conversation {
         let data = json!({ "phone_call": self.phone_call });
         next.emit(agent, self.created_at, EventName::ConnectionRequested, data);
         if let Some(event) = next.events.last_mut() {
-            event.asked = asked;
-            event.notes.splice(0..0, notes);
+            event.number_webhook_calls = number_webhook_calls;
+            event.faults.splice(0..0, faults);
         }
         Ok(next)
     }
@@ -105,20 +105,24 @@ mod tests {
     #[test]
     fn a_call_that_is_taken_waits_for_its_stream_and_counts_as_live() {
         let agent = AgentConfig::default();
-        let taken = ringing().take(&agent, "hash".into(), vec![], vec!["a note".into()], at(2)).unwrap();
+        let taken =
+            ringing().accept_inbound(&agent, "hash".into(), vec![], vec!["a note".into()], at(2)).unwrap();
         assert_eq!(names(&taken), [EventName::ConnectionRequested, EventName::Accepted]);
-        assert_eq!(taken.events[0].notes, ["a note"]);
+        assert_eq!(taken.events[0].faults, ["a note"]);
         let conversation = taken.conversation;
         assert_eq!(conversation.kind, ConversationType::InboundPhoneCall);
         assert_eq!((conversation.slot, conversation.status()), (Slot::Live, Status::Queued));
         assert_eq!(conversation.answered_at(), Some(at(2)));
         assert_eq!(conversation.due_at(), Some(at(62)));
-        let started = conversation.started(&agent, "CA1", at(3)).unwrap();
+        let started = conversation.mark_started(&agent, "CA1", at(3)).unwrap();
         assert_eq!(names(&started), [EventName::Started]);
-        assert_eq!(conversation.take(&agent, "hash".into(), vec![], vec![], at(3)), Err(InvalidTransition));
-        let again = conversation.taken_again("other".into()).unwrap();
+        assert_eq!(
+            conversation.accept_inbound(&agent, "hash".into(), vec![], vec![], at(3)),
+            Err(InvalidTransition)
+        );
+        let again = conversation.replace_media_token("other".into()).unwrap();
         assert_eq!(again.conversation.media_token_sha256.as_deref(), Some("other"));
-        assert_eq!(started.conversation.taken_again("other".into()), Err(InvalidTransition));
+        assert_eq!(started.conversation.replace_media_token("other".into()), Err(InvalidTransition));
     }
 
     #[test]
@@ -128,7 +132,7 @@ mod tests {
             [(RejectReason::HungUp, EndedReason::AgentEnded), (RejectReason::Failed, EndedReason::Unknown)]
         {
             let before = ringing();
-            let over = before.turn_away(&agent, reason, vec![], vec![], at(1)).unwrap();
+            let over = before.reject_inbound(&agent, reason, vec![], vec![], at(1)).unwrap();
             let events = [EventName::ConnectionRequested, EventName::Rejected, EventName::Ended];
             assert_eq!(names(&over), events);
             assert_eq!(over.events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3]);
@@ -147,6 +151,6 @@ mod tests {
             instructions: vec![Instruction::HangUp],
         };
         let agent = AgentConfig { hooks: vec![hook], ..AgentConfig::default() };
-        assert!(ringing().hangs_up_on(&agent, EventName::ConnectionRequested));
+        assert!(ringing().hook_hangs_up(&agent, EventName::ConnectionRequested));
     }
 }

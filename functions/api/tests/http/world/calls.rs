@@ -43,9 +43,9 @@ impl World {
     /// The sample's conversation, in which each side has said something.
     pub(crate) async fn started_call(&self) {
         self.queued_call().await;
-        self.change(|call| call.conversation.dial(&call.agent, "00".repeat(32), at(1))).await;
-        self.change(|call| call.conversation.answered(&call.agent, "CA1", at(5))).await;
-        self.change(|call| call.conversation.started(&call.agent, "CA1", at(6))).await;
+        self.change(|call| call.conversation.mark_dialing(&call.agent, "00".repeat(32), at(1))).await;
+        self.change(|call| call.conversation.mark_answered(&call.agent, "CA1", at(5))).await;
+        self.change(|call| call.conversation.mark_started(&call.agent, "CA1", at(6))).await;
         let said = [
             said(Role::Agent, "Hello, this is Ada. Your cake is", 7, true),
             said(Role::User, "Great, thank you. Goodbye.", 10, false),
@@ -105,6 +105,6 @@ fn said(role: Role, content: &str, second: i64, interrupted: bool) -> JournalEnt
         name: EventName::MessageSent,
         data: Value::Null,
         message: Some(message),
-        notes: vec![],
+        faults: vec![],
     }
 }

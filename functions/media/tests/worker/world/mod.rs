@@ -19,7 +19,9 @@ use switchboard_media::Worker;
 use switchboard_model::{
     accounts::{Account, Token, sha256_hex},
     agents::{AgentConfig, Function, Hook, Instruction, LanguageModel, ModelSettings, Tool, ToolKind},
-    conversations::{Conversation, EndedReason, InvalidTransition, Snapshot, Speaking, State, Transition},
+    conversations::{
+        Conversation, EndedReason, InvalidTransition, Snapshot, State, Transition, UtteranceProgress,
+    },
     costs::Prices,
     egress_policy::EgressPolicy,
     events::{Event, EventName},
@@ -101,8 +103,9 @@ impl World {
         let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
         let conversation = Conversation::outbound(id, self.account, None, to, from, now());
         self.store.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
-        let dial = |before: &Snapshot| before.conversation.dial(&before.agent, sha256_hex(token), now());
-        let answer = |before: &Snapshot| before.conversation.answered(&before.agent, call, now());
+        let dial =
+            |before: &Snapshot| before.conversation.mark_dialing(&before.agent, sha256_hex(token), now());
+        let answer = |before: &Snapshot| before.conversation.mark_answered(&before.agent, call, now());
         for change in [&dial as &dyn Fn(&Snapshot) -> _, &answer] {
             let outcome = self.store.transition(self.account, id, change).await.unwrap();
             assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
@@ -211,11 +214,11 @@ impl World {
     }
 
     /// Waits until the lease tells that the agent is saying what is expected.
-    pub(crate) async fn until_speaking(&self, is_so: impl Fn(&Speaking) -> bool) {
+    pub(crate) async fn until_speaking(&self, is_so: impl Fn(&UtteranceProgress) -> bool) {
         let by = Instant::now() + PATIENCE;
         loop {
             let lease = self.store.lease(self.account, self.id).await.unwrap();
-            if lease.and_then(|lease| lease.speaking).is_some_and(|speaking| is_so(&speaking)) {
+            if lease.and_then(|lease| lease.utterance).is_some_and(|speaking| is_so(&speaking)) {
                 return;
             }
             assert!(Instant::now() < by, "the agent is never said to speak");
@@ -225,7 +228,7 @@ impl World {
 
     /// What the log says beside the events so far.
     pub(crate) async fn notes(&self) -> Vec<String> {
-        self.events().await.into_iter().flat_map(|event| event.notes).collect()
+        self.events().await.into_iter().flat_map(|event| event.faults).collect()
     }
 
     /// Waits until so many messages are stored.
