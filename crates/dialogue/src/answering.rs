@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{
-    CallTime, Engine, Happening, Latency, Output, Part, Request, ToolCall,
+    CallTime, ConversationEvent, Engine, GenerationId, Latency, Output, ProviderRole, ToolCall,
     engine::{Ending, LAST_WORDS},
     heard::Heard,
     history::{Batch, UtteranceId},
@@ -66,9 +66,9 @@ enum Reached {
     Ear,
 }
 
-/// A request the model is working on.
+/// A generation the model is working on.
 struct Ask {
-    request: Request,
+    generation: GenerationId,
     /// When it was made, or the model last gave a sign of life.
     alive_at: CallTime,
     is_alive: bool,
@@ -95,7 +95,7 @@ impl Answer {
         }
     }
 
-    /// The first words of the conversation are not the model's, nor what another worker left unsaid.
+    /// The first words of the conversation are not the model's, nor what another worker left unspoken.
     pub(super) fn greeting() -> Self {
         Self::new(Kind::Greeting, CallTime::default(), CallTime::default())
     }
@@ -141,9 +141,9 @@ impl Answer {
         self.reached = Reached::Ear;
     }
 
-    /// The request the model is working on.
-    pub(super) fn asked(&self) -> Option<Request> {
-        self.ask.as_ref().map(|ask| ask.request)
+    /// The generation the model is working on.
+    pub(super) fn asked(&self) -> Option<GenerationId> {
+        self.ask.as_ref().map(|ask| ask.generation)
     }
 
     /// An utterance of it begins to be sent; how long the user waited, if it is the first.
@@ -197,10 +197,10 @@ impl Engine {
 
     fn ask(&mut self, at: CallTime, out: &mut Vec<Output>) {
         let Some(answer) = &mut self.answer else { return };
-        let request = Request(self.requests);
+        let generation = GenerationId(self.requests);
         self.requests = self.requests.saturating_add(1);
         answer.ask = Some(Ask {
-            request,
+            generation,
             alive_at: at,
             is_alive: false,
             text: String::new(),
@@ -208,19 +208,19 @@ impl Engine {
             utterance: None,
             calls: vec![],
         });
-        out.push(Output::Ask { request });
+        out.push(Output::StartGeneration { generation });
     }
 
-    /// The request that is being answered, if it is this one; that it lives is noted.
-    fn asked(&mut self, at: CallTime, request: Request) -> Option<&mut Ask> {
-        let ask = self.answer.as_mut()?.ask.as_mut().filter(|ask| ask.request == request)?;
+    /// The generation that is being answered, if it is this one; that it lives is noted.
+    fn asked(&mut self, at: CallTime, generation: GenerationId) -> Option<&mut Ask> {
+        let ask = self.answer.as_mut()?.ask.as_mut().filter(|ask| ask.generation == generation)?;
         ask.alive_at = at;
         ask.is_alive = true;
         Some(ask)
     }
 
-    pub(super) fn model_text(&mut self, at: CallTime, request: Request, text: &str) {
-        let Some(ask) = self.asked(at, request) else { return };
+    pub(super) fn model_text(&mut self, at: CallTime, generation: GenerationId, text: &str) {
+        let Some(ask) = self.asked(at, generation) else { return };
         ask.text.push_str(text);
         ask.cutter.push(text);
         if let Some(answer) = self.answer.as_mut().filter(|_| !text.trim().is_empty()) {
@@ -262,15 +262,15 @@ impl Engine {
         self.playback.complete(utterance);
     }
 
-    pub(super) fn model_calls(&mut self, at: CallTime, request: Request, call: ToolCall) {
-        let Some(ask) = self.asked(at, request) else { return };
+    pub(super) fn model_calls(&mut self, at: CallTime, generation: GenerationId, call: ToolCall) {
+        let Some(ask) = self.asked(at, generation) else { return };
         if ask.calls.iter().all(|known| known.id != call.id) {
             ask.calls.push(call);
         }
     }
 
-    pub(super) fn model_finished(&mut self, at: CallTime, request: Request, out: &mut Vec<Output>) {
-        if self.asked(at, request).is_none() {
+    pub(super) fn model_finished(&mut self, at: CallTime, generation: GenerationId, out: &mut Vec<Output>) {
+        if self.asked(at, generation).is_none() {
             return;
         }
         self.speak_clauses(true);
@@ -278,14 +278,14 @@ impl Engine {
         let Some(ask) = answer.ask.take() else { return };
         if ask.utterance.is_some() {
             let content = ask.text.trim().to_owned();
-            out.push(Output::Event(Happening::MessageGenerated { content }));
+            out.push(Output::Event(ConversationEvent::MessageGenerated { content }));
         }
         if !ask.calls.is_empty() && answer.rounds < ROUNDS {
             answer.rounds += 1;
             answer.failed_once = false;
             answer.calling = Some(self.history.called(&ask.calls));
             for call in ask.calls {
-                out.push(Output::Event(Happening::FunctionCall(call.clone())));
+                out.push(Output::Event(ConversationEvent::FunctionCall(call.clone())));
                 out.push(Output::CallTool(call));
             }
         } else if answer.reached < Reached::Words {
@@ -294,11 +294,11 @@ impl Engine {
     }
 
     /// What was cut into clauses is spoken, and no more; without any, the model is asked once again.
-    pub(super) fn model_failed(&mut self, at: CallTime, request: Request, out: &mut Vec<Output>) {
-        let Some(ask) = self.asked(at, request) else { return };
+    pub(super) fn model_failed(&mut self, at: CallTime, generation: GenerationId, out: &mut Vec<Output>) {
+        let Some(ask) = self.asked(at, generation) else { return };
         if ask.utterance.is_some() || !ask.calls.is_empty() {
             ask.cutter = Cutter::default();
-            self.model_finished(at, request, out);
+            self.model_finished(at, generation, out);
         } else {
             self.try_again(at, at + AGAIN_AFTER);
         }
@@ -347,10 +347,10 @@ impl Engine {
     }
 
     pub(super) fn model_is_late(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        if let Some(request) = self.answer.as_ref().and_then(Answer::asked) {
-            out.push(Output::Event(Happening::Late(Part::LanguageModel)));
-            out.push(Output::CancelAsk { request });
-            self.model_failed(at, request, out);
+        if let Some(generation) = self.answer.as_ref().and_then(Answer::asked) {
+            out.push(Output::Event(ConversationEvent::ProviderTimedOut(ProviderRole::LanguageModel)));
+            out.push(Output::CancelGeneration { generation });
+            self.model_failed(at, generation, out);
             // It was waited for long enough.
             if let Some(again_at) = self.answer.as_mut().and_then(|answer| answer.again_at.as_mut()) {
                 *again_at = at;
@@ -381,7 +381,7 @@ impl Engine {
         answer.calling = None;
         answer.again_at = None;
         if let Some(ask) = answer.ask.take() {
-            out.push(Output::CancelAsk { request: ask.request });
+            out.push(Output::CancelGeneration { generation: ask.generation });
             if let Some(utterance) = ask.utterance {
                 self.playback.complete(utterance);
             }
@@ -395,7 +395,7 @@ impl Engine {
         }
         self.end_open_turn(at, out);
         self.stop_asking(out);
-        self.unsaid = None;
+        self.unspoken = None;
         self.go_on_speaking();
         self.playback.keep_what_is_being_said();
         self.answer.get_or_insert_with(Answer::greeting);

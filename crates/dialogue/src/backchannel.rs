@@ -6,7 +6,7 @@ use super::{endpointing::plain_words, phrases::primary};
 const MOST_WORDS: usize = 3;
 
 /// By language (the first part of a BCP-47 tag): words as a transcriber writes them, without case and
-/// punctuation. Not "no" or "stop", nor what can be a request.
+/// punctuation. Not "no" or "stop", nor what can be a generation.
 const WORDS: [(&str, &[&str]); 8] = [
     (
         "en",

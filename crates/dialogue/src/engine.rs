@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    CallTime, Happening, Input, Line, Output, Settings,
+    CallTime, ConversationEvent, HistoryItem, Input, Output, Settings,
     answering::Answer,
     endpointing::{Fresh, Turn},
     floor::Floor,
@@ -12,7 +12,7 @@ use super::{
     history::History,
     keypad::Keypad,
     playback::Playback,
-    takeover::Unsaid,
+    takeover::Unspoken,
 };
 use switchboard_model::{conversations::EndedReason, messages::Role};
 
@@ -50,7 +50,7 @@ pub struct Engine {
     pub(super) failed_turns: u32,
     pub(super) ending: Option<Ending>,
     /// What the worker before was cut off from saying, until it is said or the user speaks.
-    pub(super) unsaid: Option<Unsaid>,
+    pub(super) unspoken: Option<Unspoken>,
     /// When the word ends after which the call is handed over.
     pub(super) draining: Option<CallTime>,
     pub(super) ended: bool,
@@ -83,26 +83,26 @@ impl Engine {
         self.now = at;
         // What happened goes before what is due: a word beats the timer that waited for it.
         match input {
-            Input::Started => self.start(at, out),
+            Input::MediaStarted => self.start(at, out),
             Input::Frame { is_speech, level_db, agent_level_db } => {
                 self.hears_frame(at, is_speech, level_db, agent_level_db, out);
             }
-            Input::Key(key) => self.key(at, key, out),
-            Input::SpeechBegan => self.user_begins(at, out),
-            Input::Words { text, is_final, spoken_until } => {
+            Input::Dtmf(key) => self.key(at, key, out),
+            Input::SpeechStarted => self.user_begins(at, out),
+            Input::Transcript { text, is_final, spoken_until } => {
                 self.user_says(at, text.trim(), is_final, spoken_until, out);
             }
             Input::TurnEnded => {
                 self.quiet_since = at;
                 self.hearing.understands();
                 if self.turn.signal(at) {
-                    out.push(Output::Event(Happening::SpeechEnded(Role::User)));
+                    out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
                 }
             }
-            Input::ModelText { request, text } => self.model_text(at, request, &text),
-            Input::ModelToolCall { request, call } => self.model_calls(at, request, call),
-            Input::ModelFinished { request } => self.model_finished(at, request, out),
-            Input::ModelFailed { request } => self.model_failed(at, request, out),
+            Input::ModelText { generation, text } => self.model_text(at, generation, &text),
+            Input::ModelToolCall { generation, call } => self.model_calls(at, generation, call),
+            Input::ModelFinished { generation } => self.model_finished(at, generation, out),
+            Input::ModelFailed { generation } => self.model_failed(at, generation, out),
             Input::VoiceAudio { clause, bytes } => self.playback.audio(at, clause, bytes),
             Input::VoiceFinished { clause, silence } => self.playback.voice_finished(at, clause, silence),
             Input::VoiceFailed { clause } => self.playback.voice_failed(at, clause),
@@ -112,8 +112,8 @@ impl Engine {
             Input::TranscriberLost => self.transcriber_lost(at, out),
             Input::HangUp => self.hang_up(at, out),
             Input::Drain => self.drain(at),
-            Input::Lost => return self.lost(at, out),
-            Input::Closed => return self.end(at, EndedReason::UserEnded, out),
+            Input::StreamLost => return self.lost(at, out),
+            Input::StreamClosed => return self.end(at, EndedReason::UserEnded, out),
             Input::Wake => {}
         }
         self.tell_seconds(at, out);
@@ -130,7 +130,7 @@ impl Engine {
         let due = [
             self.lasted(Duration::from_secs(self.seconds.saturating_add(1))),
             self.longest(),
-            self.unsaid_due(),
+            self.unspoken_due(),
             self.draining,
             self.ending.map(|ending| ending.by),
             self.turn_due(),
@@ -151,7 +151,7 @@ impl Engine {
     /// What the model is to be told of the conversation: what the user said and the agent was heard
     /// saying, or is still to say. Every call of a function is followed by a result.
     #[must_use]
-    pub fn history(&self) -> Vec<Line> {
+    pub fn history(&self) -> Vec<HistoryItem> {
         self.history.lines()
     }
 
@@ -165,7 +165,7 @@ impl Engine {
         }
         self.started_at = Some(at);
         self.quiet_since = at;
-        if self.settings.resumed.is_some() {
+        if self.settings.takeover.is_some() {
             return self.take_over(at, out);
         }
         if let (Some(greeting), None) = (self.settings.greeting.take(), &self.answer) {
@@ -177,7 +177,7 @@ impl Engine {
     /// Tells that the user speaks, if that is news.
     pub(super) fn begin_turn(&mut self, out: &mut Vec<Output>) {
         if !self.turn.is_open() {
-            out.push(Output::Event(Happening::SpeechStarted(Role::User)));
+            out.push(Output::Event(ConversationEvent::SpeechStarted(Role::User)));
         }
     }
 
@@ -185,7 +185,7 @@ impl Engine {
         self.begin_turn(out);
         self.turn.begin(at);
         self.hearing.notices(at);
-        self.put_off_unsaid(at);
+        self.put_off_unspoken(at);
     }
 
     /// Words of the user take the floor from the agent, unless they only show that somebody listens. If
@@ -212,7 +212,7 @@ impl Engine {
             Fresh::Nothing | Fresh::Corrected { more: "", .. } => return,
             Fresh::Corrected { more, .. } => (more, None),
         };
-        self.unsaid = None;
+        self.unspoken = None;
         self.reminders = 0;
         // The transcriber settles words of the turn it has ended, rather than new ones.
         let is_late = is_final && unheard && !self.turn.is_open();
@@ -242,11 +242,11 @@ impl Engine {
             out.push(Output::Clear);
             self.playback.cleared();
         }
-        if let Some(request) = answer.asked() {
-            out.push(Output::CancelAsk { request });
+        if let Some(generation) = answer.asked() {
+            out.push(Output::CancelGeneration { generation });
         }
         if self.playback.is_speaking() {
-            out.push(Output::CancelSpeech);
+            out.push(Output::CancelSynthesis);
         }
         for heard in self.playback.stop(at) {
             if !heard.text.is_empty() && !heard.is_filler && answer.is_to_user() {
@@ -260,8 +260,8 @@ impl Engine {
     fn end_turn(&mut self, at: CallTime, out: &mut Vec<Output>) -> Option<CallTime> {
         let spoken = self.turn.take(at)?;
         self.history.user_said(spoken.text.clone());
-        out.push(Output::Event(Happening::SpeechEnded(Role::User)));
-        out.push(Output::Event(Happening::MessageSent {
+        out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
+        out.push(Output::Event(ConversationEvent::MessageSent {
             role: Role::User,
             content: spoken.text,
             started_at: spoken.started_at,
@@ -279,7 +279,7 @@ impl Engine {
         }
         let has_words = self.end_turn(at, out).is_some();
         if !has_words {
-            out.push(Output::Event(Happening::SpeechEnded(Role::User)));
+            out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
         }
         has_words
     }
@@ -291,11 +291,11 @@ impl Engine {
             return;
         };
         if !heard.began_told {
-            out.push(Output::Event(Happening::SpeechStarted(Role::Agent)));
+            out.push(Output::Event(ConversationEvent::SpeechStarted(Role::Agent)));
         }
-        out.push(Output::Event(Happening::SpeechEnded(Role::Agent)));
+        out.push(Output::Event(ConversationEvent::SpeechEnded(Role::Agent)));
         if !heard.text.is_empty() {
-            out.push(Output::Event(Happening::MessageSent {
+            out.push(Output::Event(ConversationEvent::MessageSent {
                 role: Role::Agent,
                 content: heard.text,
                 started_at,
@@ -322,7 +322,7 @@ impl Engine {
             return;
         }
         for seconds in (self.seconds + 1).max(passed.saturating_sub(SECONDS_AT_ONCE))..=passed {
-            out.push(Output::Event(Happening::Duration { seconds }));
+            out.push(Output::Event(ConversationEvent::Duration { seconds }));
         }
         self.seconds = passed;
     }
@@ -356,7 +356,7 @@ impl Engine {
             // The agent goes on, and nobody has said anything.
             self.turn.take(at);
             self.quiet_since = at;
-            out.push(Output::Event(Happening::SpeechEnded(Role::User)));
+            out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
         } else if is_due(self.turn_due()) {
             if self.ending.is_none() {
                 self.interrupt(at, out);
@@ -366,8 +366,8 @@ impl Engine {
                 self.answer(at, spoken_until, out);
             }
         }
-        if is_due(self.unsaid_due()) {
-            self.say_unsaid();
+        if is_due(self.unspoken_due()) {
+            self.say_unspoken();
         }
         if is_due(self.idle_due()) {
             self.remind(at, out);
@@ -405,7 +405,7 @@ impl Engine {
                 if let Some(answer) = self.answer.as_mut().filter(|_| !began.is_filler) {
                     *began.latency = answer.speaks(at, began.first_audio_at);
                 }
-                out.push(Output::Event(Happening::SpeechStarted(Role::Agent)));
+                out.push(Output::Event(ConversationEvent::SpeechStarted(Role::Agent)));
             }
             let Some(heard) = self.playback.finished(at) else { return };
             if let Some(answer) = &mut self.answer {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{
-    CallTime, Engine, Happening, Output, Part,
+    CallTime, ConversationEvent, Engine, Output, ProviderRole,
     answering::Answer,
     endpointing::SILENCE,
     filler::PATIENCE,
@@ -194,7 +194,7 @@ impl Engine {
         hearing.replaced_at = None;
         if matches!(what, Unheard::Replace | Unheard::ReplaceAndGiveUp) {
             hearing.since = hearing.began_at;
-            out.push(Output::Event(Happening::Late(Part::Transcriber)));
+            out.push(Output::Event(ConversationEvent::ProviderTimedOut(ProviderRole::Transcriber)));
             out.push(Output::ReplaceTranscriber);
         }
         if matches!(what, Unheard::Replace) {
@@ -222,7 +222,7 @@ impl Engine {
     /// It was none.
     pub(super) fn forget_sound(&mut self, out: &mut Vec<Output>) {
         if self.turn.forget() {
-            out.push(Output::Event(Happening::SpeechEnded(Role::User)));
+            out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
         }
     }
 }

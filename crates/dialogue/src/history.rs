@@ -1,6 +1,6 @@
 //! What was said and called so far, as the model is told it.
 
-use super::{Line, ToolCall, phrases::Phrases};
+use super::{HistoryItem, ToolCall, phrases::Phrases};
 
 /// Stands for a result that is not there yet: a model refuses a call without one.
 pub(super) const UNANSWERED: &str = "no result yet: the conversation went on before the function answered";
@@ -32,21 +32,21 @@ enum Entry {
 impl History {
     /// What was said and called before, made legal: every call gets a result, every result has a call.
     /// `phrases` is what the agent says of its own accord.
-    pub(super) fn resumed(lines: Vec<Line>, phrases: &Phrases) -> Self {
+    pub(super) fn resumed(lines: Vec<HistoryItem>, phrases: &Phrases) -> Self {
         let mut history = Self::default();
         for line in lines {
             match line {
-                Line::User(text) if !text.trim().is_empty() => history.entries.push(Entry::User(text)),
-                Line::Agent(text) if phrases.is_moment(text.trim()) => {
+                HistoryItem::User(text) if !text.trim().is_empty() => history.entries.push(Entry::User(text)),
+                HistoryItem::Agent(text) if phrases.is_moment(text.trim()) => {
                     history.entries.push(Entry::Filler(None, text));
                 }
-                Line::Agent(text) if !text.trim().is_empty() => {
+                HistoryItem::Agent(text) if !text.trim().is_empty() => {
                     history.entries.push(Entry::Agent(None, text));
                 }
-                Line::ToolCalls(calls) if !calls.is_empty() => {
+                HistoryItem::ToolCalls(calls) if !calls.is_empty() => {
                     history.called(&calls);
                 }
-                Line::ToolResult { call, content } => {
+                HistoryItem::ToolResult { call, content } => {
                     let mut calls = history.tools_mut().rev().flatten();
                     if let Some((_, result)) =
                         calls.find(|(known, result)| known.id == call && result.is_none())
@@ -54,7 +54,10 @@ impl History {
                         *result = Some(content);
                     }
                 }
-                Line::User(_) | Line::Agent(_) | Line::Note(_) | Line::ToolCalls(_) => {}
+                HistoryItem::User(_)
+                | HistoryItem::Agent(_)
+                | HistoryItem::Note(_)
+                | HistoryItem::ToolCalls(_) => {}
             }
         }
         // Nobody works on these any more, and a new call may have the same id.
@@ -175,24 +178,26 @@ impl History {
 
     /// All of it, in order. Texts of one side that follow each other are one line. Who still has to answer
     /// is not told that they have asked for patience: it would look like an answer.
-    pub(super) fn lines(&self) -> Vec<Line> {
+    pub(super) fn lines(&self) -> Vec<HistoryItem> {
         let mut lines = Vec::with_capacity(self.entries.len());
         let said = |entry: &Entry| matches!(entry, Entry::User(_) | Entry::Agent(..));
         let last = self.entries.iter().rposition(said);
         for (index, entry) in self.entries.iter().enumerate() {
             match (entry, lines.last_mut()) {
                 (Entry::Filler(..), _) if last.is_none_or(|last| last < index) => {}
-                (Entry::User(more), Some(Line::User(text)))
-                | (Entry::Agent(_, more) | Entry::Filler(_, more), Some(Line::Agent(text))) => {
+                (Entry::User(more), Some(HistoryItem::User(text)))
+                | (Entry::Agent(_, more) | Entry::Filler(_, more), Some(HistoryItem::Agent(text))) => {
                     text.push(' ');
                     text.push_str(more);
                 }
-                (Entry::User(text), _) => lines.push(Line::User(text.clone())),
-                (Entry::Agent(_, text) | Entry::Filler(_, text), _) => lines.push(Line::Agent(text.clone())),
-                (Entry::Note(note), _) => lines.push(Line::Note((*note).to_owned())),
+                (Entry::User(text), _) => lines.push(HistoryItem::User(text.clone())),
+                (Entry::Agent(_, text) | Entry::Filler(_, text), _) => {
+                    lines.push(HistoryItem::Agent(text.clone()))
+                }
+                (Entry::Note(note), _) => lines.push(HistoryItem::Note((*note).to_owned())),
                 (Entry::Tools(_, calls), _) => {
-                    lines.push(Line::ToolCalls(calls.iter().map(|(call, _)| call.clone()).collect()));
-                    lines.extend(calls.iter().map(|(call, result)| Line::ToolResult {
+                    lines.push(HistoryItem::ToolCalls(calls.iter().map(|(call, _)| call.clone()).collect()));
+                    lines.extend(calls.iter().map(|(call, result)| HistoryItem::ToolResult {
                         call: call.id.clone(),
                         content: result.clone().unwrap_or_else(|| UNANSWERED.to_owned()),
                     }));
@@ -223,7 +228,7 @@ mod tests {
         history.agent_was_heard(UtteranceId(2), "Two cakes.");
         assert_eq!(
             history.lines(),
-            [Line::User("I would like two cakes".into()), Line::Agent("Two cakes.".into())]
+            [HistoryItem::User("I would like two cakes".into()), HistoryItem::Agent("Two cakes.".into())]
         );
     }
 
@@ -234,13 +239,15 @@ mod tests {
         history.user_said("Hurry!".into());
         assert_eq!(history.answered("x", "?".into()), None);
         assert_eq!(history.answered("b", "late".into()), None);
-        let result =
-            |call: &str, content: &str| Line::ToolResult { call: call.into(), content: content.into() };
+        let result = |call: &str, content: &str| HistoryItem::ToolResult {
+            call: call.into(),
+            content: content.into(),
+        };
         assert_eq!(history.lines()[1..3], [result("a", UNANSWERED), result("b", "late")]);
         assert_eq!(history.answered("a", "later".into()), Some(batch));
         assert_eq!(history.answered("a", "again".into()), None);
         assert_eq!(history.lines()[1], result("a", "later"));
-        assert_eq!(history.lines()[3], Line::User("Hurry!".into()));
+        assert_eq!(history.lines()[3], HistoryItem::User("Hurry!".into()));
     }
 
     #[test]
@@ -249,7 +256,7 @@ mod tests {
         history.user_said("call five five".into());
         history.user_did_not_say("six");
         history.user_did_not_say("five five");
-        assert_eq!(history.lines(), [Line::User("call".into())]);
+        assert_eq!(history.lines(), [HistoryItem::User("call".into())]);
         history.user_did_not_say("call");
         assert_eq!(history.lines(), []);
     }

@@ -21,7 +21,7 @@ impl Engine {
         let nobody_acts = self.answer.is_none()
             && !self.turn.has_words()
             && self.keypad.due().is_none()
-            && self.unsaid.is_none()
+            && self.unspoken.is_none()
             && self.ending.is_none()
             && self.draining.is_none();
         (self.is_started() && nobody_acts).then(|| self.quiet_since + IDLE)

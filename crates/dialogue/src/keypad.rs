@@ -39,7 +39,7 @@ impl Engine {
         if !is_key || (key == DONE && self.keypad.digits.is_empty()) {
             return;
         }
-        self.unsaid = None;
+        self.unspoken = None;
         if self.ending.is_none() {
             self.interrupt(at, out);
         }

@@ -3,7 +3,7 @@
 //! The worker feeds [`Engine::on`] with what happened ([`Input`]) and when ([`CallTime`]) and does
 //! what comes out ([`Output`]). There is no clock, no task and no socket in here, so a call's inputs
 //! replay to the same outputs. The audio bytes themselves never pass through: the engine decides
-//! over lengths, the worker keeps the bytes of each [`Clause`] and sends as many as it is told.
+//! over lengths, the worker keeps the bytes of each [`ClauseId`] and sends as many as it is told.
 //!
 //! One file per decision: `endpointing` (is the user's turn over), `floor` and `backchannel` (does the
 //! user interrupt), `hearing` (does the transcriber hear them), `answering` (the model, its tools and
@@ -70,41 +70,41 @@ pub struct Settings {
     /// and what the agent says of its own accord ([`phrases()`]).
     pub language: String,
     /// What another worker began; none: a new call. A call that is taken over is not greeted.
-    pub resumed: Option<Resumed>,
+    pub takeover: Option<Takeover>,
 }
 
 /// A call that is taken over from another worker.
 ///
 /// A history that ends with the user, or with functions, is waiting for the agent: unless something
-/// is `unsaid`, the model is asked as soon as media flows.
+/// is `unspoken`, the model is asked as soon as media flows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resumed {
+pub struct Takeover {
     /// The conversation so far. It need not be tidy: a call without a result gets one that says so,
     /// results without a call and empty lines are left out.
-    pub history: Vec<Line>,
+    pub history: Vec<HistoryItem>,
     /// What the agent was cut off from saying. It is said if the caller says nothing first. A greeting
     /// of which nothing was heard belongs here: [`Settings::greeting`] is not said again.
-    pub unsaid: Option<String>,
+    pub unspoken: Option<String>,
     /// How long the conversation had lasted at [`CallTime`] zero. The longest duration counts from its
     /// beginning. So do the seconds: the next whole one is told next. Those before it were told or
     /// passed while nobody held the call, which cannot be known here, and none is told twice.
     pub elapsed: Duration,
 }
 
-/// One request to the language model; numbers are never used again.
+/// One generation to the language model; numbers are never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Request(pub u32);
+pub struct GenerationId(pub u32);
 
 /// One piece of text that is spoken in one go; numbers are never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Clause(pub u32);
+pub struct ClauseId(pub u32);
 
 /// A mark sent to the carrier behind some audio. Its generation grows with every `clear`: a mark of
 /// an old generation comes back although its audio was thrown away, so it proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mark {
     /// How many times the audio had been cleared when it was sent.
-    pub generation: u32,
+    pub clears: u32,
     /// Its number within the call.
     pub number: u32,
 }
@@ -124,7 +124,7 @@ pub struct ToolCall {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// Media flows: the first input of a call.
-    Started,
+    MediaStarted,
     /// 20 ms of the caller's audio. Every frame counts while the agent is audible
     /// ([`Engine::is_audible`]), else those that are speech and the first one after them: what is left
     /// out was no speech.
@@ -137,11 +137,11 @@ pub enum Input {
         agent_level_db: i16,
     },
     /// The caller pressed a key: a digit, `*`, `#`, or `A` to `D`.
-    Key(char),
+    Dtmf(char),
     /// The transcriber heard the beginning of speech.
-    SpeechBegan,
+    SpeechStarted,
     /// The transcriber understood words.
-    Words {
+    Transcript {
         /// An interim replaces the interim before it; a final is appended to the turn.
         text: String,
         /// Whether this text is settled.
@@ -153,39 +153,39 @@ pub enum Input {
     TurnEnded,
     /// The next piece of the model's answer.
     ModelText {
-        /// To which request.
-        request: Request,
+        /// To which generation.
+        generation: GenerationId,
         /// Its words.
         text: String,
     },
     /// The model wants a function called.
     ModelToolCall {
-        /// In answer to which request.
-        request: Request,
+        /// In answer to which generation.
+        generation: GenerationId,
         /// Which function.
         call: ToolCall,
     },
     /// The model's answer is complete.
     ModelFinished {
-        /// To which request.
-        request: Request,
+        /// To which generation.
+        generation: GenerationId,
     },
     /// The model failed, or stayed silent too long.
     ModelFailed {
-        /// On which request.
-        request: Request,
+        /// On which generation.
+        generation: GenerationId,
     },
     /// The voice delivered audio of a clause.
     VoiceAudio {
         /// Which clause.
-        clause: Clause,
+        clause: ClauseId,
         /// How many bytes (samples) of telephone audio.
         bytes: u32,
     },
     /// The voice delivered all audio of a clause.
     VoiceFinished {
         /// Which clause.
-        clause: Clause,
+        clause: ClauseId,
         /// How many of its last bytes are silence: the pause behind the words.
         #[serde(default)]
         silence: u32,
@@ -193,7 +193,7 @@ pub enum Input {
     /// The voice failed on a clause, or stayed silent too long.
     VoiceFailed {
         /// Which clause.
-        clause: Clause,
+        clause: ClauseId,
     },
     /// The carrier played everything up to this mark (or threw it away, if its generation is old).
     Played {
@@ -219,9 +219,9 @@ pub enum Input {
     /// finish first, within five seconds. A conversation that is ending already ends instead.
     Drain,
     /// The stream broke, but the call may live on in another one: [`Output::HandOver`] comes at once.
-    Lost,
+    StreamLost,
     /// The other side is gone.
-    Closed,
+    StreamClosed,
     /// The deadline has come.
     Wake,
 }
@@ -230,30 +230,30 @@ pub enum Input {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Output {
     /// Ask the model, with [`Engine::history`] as it is now.
-    Ask {
-        /// The number of this request.
-        request: Request,
+    StartGeneration {
+        /// The number of this generation.
+        generation: GenerationId,
     },
-    /// The answer to this request is not wanted any more.
-    CancelAsk {
+    /// The answer to this generation is not wanted any more.
+    CancelGeneration {
         /// Which.
-        request: Request,
+        generation: GenerationId,
     },
     /// Have the voice speak this text.
-    Speak {
+    Synthesize {
         /// The number of this clause.
-        clause: Clause,
+        clause: ClauseId,
         /// What to say; never empty, always something that can be said. Of a text that was known before
         /// it is one of its [`clauses()`], so its audio may be there already.
         text: String,
     },
     /// Audio of all clauses that are not finished is not wanted any more; forget what is unsent.
-    CancelSpeech,
+    CancelSynthesis,
     /// Send the next bytes of a clause to the carrier.
     Send {
         /// Which clause; clauses are sent one after the other, but not always in the order of their
         /// numbers: one that is asked for again keeps its place.
-        clause: Clause,
+        clause: ClauseId,
         /// How many of the bytes that were not sent yet.
         bytes: u32,
     },
@@ -261,7 +261,7 @@ pub enum Output {
     /// clause. At most the audio that was not played, and the word it began in.
     Rewind {
         /// Which clause.
-        clause: Clause,
+        clause: ClauseId,
         /// How many bytes.
         bytes: u32,
     },
@@ -275,7 +275,7 @@ pub enum Output {
     /// seconds again.
     ReplaceTranscriber,
     /// Something that belongs in the conversation's log.
-    Event(Happening),
+    Event(ConversationEvent),
     /// The conversation is over: the last output there is.
     End {
         /// Why.
@@ -284,14 +284,14 @@ pub enum Output {
     /// The conversation goes on elsewhere: the last output there is. What was said and heard until now
     /// was told before; if [`Engine::history`] then waits for the agent, the next one answers.
     HandOver {
-        /// For [`Resumed::unsaid`]: what the agent would have gone on to say.
-        unsaid: Option<String>,
+        /// For [`Takeover::unspoken`]: what the agent would have gone on to say.
+        unspoken: Option<String>,
     },
 }
 
 /// What the conversation's log is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Happening {
+pub enum ConversationEvent {
     /// Someone started to speak.
     SpeechStarted(Role),
     /// Someone stopped.
@@ -325,18 +325,18 @@ pub enum Happening {
     },
     /// A provider that gave no sign of life took too long. (What it says itself of a failure the worker
     /// knows.)
-    Late(Part),
+    ProviderTimedOut(ProviderRole),
 }
 
 /// The part of an agent that a provider plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Part {
+pub enum ProviderRole {
     /// Hears.
     Transcriber,
     /// Thinks.
     LanguageModel,
     /// Speaks.
-    Voice,
+    Synthesizer,
 }
 
 /// Where the time went between the user's last word and the first frame of the answer.
@@ -362,7 +362,7 @@ impl Latency {
 
 /// One line of what the model is told of the conversation so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Line {
+pub enum HistoryItem {
     /// What the user said.
     User(String),
     /// What the agent said and was heard saying.

@@ -115,7 +115,7 @@ impl Phrases {
 }
 
 /// All that the agent may have to say of its own accord to someone who speaks `language` (a BCP-47 tag),
-/// cut as [`super::Output::Speak`] carries it. Each text once.
+/// cut as [`super::Output::Synthesize`] carries it. Each text once.
 #[must_use]
 pub fn phrases(language: &str) -> Vec<String> {
     let mut texts: Vec<String> = vec![];

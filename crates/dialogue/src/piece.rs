@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CallTime, Clause};
+use super::{CallTime, ClauseId};
 
 /// Telephone audio: 8,000 bytes a second.
 pub(super) const MICROS_PER_BYTE: u64 = 125;
@@ -39,11 +39,11 @@ pub(super) enum Stage {
     #[default]
     Waiting,
     /// It was asked; audio may come.
-    AtVoice(Clause),
+    AtVoice(ClauseId),
     /// It delivered everything.
-    Spoken(Clause),
+    Spoken(ClauseId),
     /// It broke off after some audio.
-    CutShort(Clause),
+    CutShort(ClauseId),
     /// It could not speak it.
     Dropped,
 }
@@ -54,7 +54,7 @@ impl Piece {
     }
 
     /// Its number, if audio of it may be sent.
-    pub(super) fn clause(&self) -> Option<Clause> {
+    pub(super) fn clause(&self) -> Option<ClauseId> {
         match self.stage {
             Stage::AtVoice(clause) | Stage::Spoken(clause) | Stage::CutShort(clause) => Some(clause),
             Stage::Waiting | Stage::Dropped => None,

@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    CallTime, Clause, Happening, Latency, Mark, Output, Part,
+    CallTime, ClauseId, ConversationEvent, Latency, Mark, Output, ProviderRole,
     heard::{Heard, append},
     history::UtteranceId,
     piece::{FRAME_BYTES, Piece, Stage, playing_time},
@@ -32,7 +32,7 @@ pub(super) struct Playback {
     pub(super) plays_until: CallTime,
     /// When the voice had done with the clause before the one it works on.
     pub(super) voice_free_at: CallTime,
-    generation: u32,
+    clears: u32,
     marks: u32,
     clauses: u32,
     ids: u32,
@@ -124,7 +124,7 @@ impl Playback {
     }
 
     /// The voice delivered audio.
-    pub(super) fn audio(&mut self, at: CallTime, clause: Clause, bytes: u32) {
+    pub(super) fn audio(&mut self, at: CallTime, clause: ClauseId, bytes: u32) {
         let Some(piece) = self.at_voice(clause) else { return };
         if bytes == 0 {
             return;
@@ -137,7 +137,7 @@ impl Playback {
     }
 
     /// The voice delivered everything. Nothing at all is a failure: silence is no speech.
-    pub(super) fn voice_finished(&mut self, at: CallTime, clause: Clause, silence: u32) {
+    pub(super) fn voice_finished(&mut self, at: CallTime, clause: ClauseId, silence: u32) {
         let is_free = self.is_waited_for(clause);
         match self.at_voice(clause) {
             Some(piece) if piece.received == 0 => return self.voice_failed(at, clause),
@@ -153,13 +153,13 @@ impl Playback {
     }
 
     /// Whether it is the clause the voice works on.
-    fn is_waited_for(&self, clause: Clause) -> bool {
+    fn is_waited_for(&self, clause: ClauseId) -> bool {
         self.voice_due().is_some_and(|(next, _)| next == clause)
     }
 
     /// The voice failed. Before any audio the clause is asked for again, once; after some, that is all
     /// there is of it.
-    pub(super) fn voice_failed(&mut self, at: CallTime, clause: Clause) {
+    pub(super) fn voice_failed(&mut self, at: CallTime, clause: ClauseId) {
         let is_free = self.is_waited_for(clause);
         let Some(piece) = self.at_voice(clause) else { return };
         piece.stage = match (piece.received > 0, piece.failed_once) {
@@ -177,18 +177,18 @@ impl Playback {
     /// Fails the clause for which the voice has taken too long.
     pub(super) fn watch_voice(&mut self, at: CallTime, out: &mut Vec<Output>) {
         while let Some((clause, _)) = self.voice_due().filter(|(_, due)| *due <= at) {
-            out.push(Output::Event(Happening::Late(Part::Voice)));
+            out.push(Output::Event(ConversationEvent::ProviderTimedOut(ProviderRole::Synthesizer)));
             self.voice_failed(at, clause);
         }
     }
 
-    fn at_voice(&mut self, clause: Clause) -> Option<&mut Piece> {
+    fn at_voice(&mut self, clause: ClauseId) -> Option<&mut Piece> {
         self.pieces_mut().find(|piece| piece.stage == Stage::AtVoice(clause))
     }
 
     /// The clause the voice works on (it takes them in turn), and when it has taken too long. What asks for
     /// patience may be there without the voice, so it comes last.
-    fn voice_due(&self) -> Option<(Clause, CallTime)> {
+    fn voice_due(&self) -> Option<(ClauseId, CallTime)> {
         let of = |is_filler: bool| self.utterances.iter().filter(move |one| one.is_filler == is_filler);
         of(false).chain(of(true)).flat_map(|utterance| &utterance.pieces).find_map(|piece| {
             let Stage::AtVoice(clause) = piece.stage else { return None };
@@ -208,11 +208,11 @@ impl Playback {
         for utterance in &mut self.utterances {
             for piece in &mut utterance.pieces {
                 if piece.stage == Stage::Waiting && ahead < CLAUSES_AHEAD {
-                    let clause = Clause(*next);
+                    let clause = ClauseId(*next);
                     *next = next.saturating_add(1);
                     piece.stage = Stage::AtVoice(clause);
                     piece.asked_at = at;
-                    out.push(Output::Speak { clause, text: piece.text.clone() });
+                    out.push(Output::Synthesize { clause, text: piece.text.clone() });
                 }
                 // What asks for patience is in nobody's place.
                 ahead += usize::from(piece.is_ahead() && !utterance.is_filler);
@@ -228,7 +228,7 @@ impl Playback {
         if self.is_filling() && self.utterances.iter().skip(1).any(Utterance::has_audio) {
             self.drop_filler();
         }
-        let (generation, marks, plays_until) = (self.generation, &mut self.marks, &mut self.plays_until);
+        let (clears, marks, plays_until) = (self.clears, &mut self.marks, &mut self.plays_until);
         for utterance in &mut self.utterances {
             for piece in &mut utterance.pieces {
                 if piece.stage == Stage::Dropped {
@@ -249,7 +249,7 @@ impl Playback {
                 }
                 if piece.mark.is_none() {
                     piece.mark = Some(*marks);
-                    out.push(Output::Mark(Mark { generation, number: *marks }));
+                    out.push(Output::Mark(Mark { clears, number: *marks }));
                     *marks = marks.saturating_add(1);
                 }
             }
@@ -271,7 +271,7 @@ impl Playback {
 
     /// A mark is back: what is before it was played, unless it was thrown away.
     pub(super) fn played(&mut self, at: CallTime, mark: Mark) {
-        if mark.generation != self.generation || !self.pieces().any(|piece| piece.mark == Some(mark.number)) {
+        if mark.clears != self.clears || !self.pieces().any(|piece| piece.mark == Some(mark.number)) {
             return;
         }
         for piece in self.pieces_mut() {
@@ -319,7 +319,7 @@ impl Playback {
 
     /// Audio was cleared: marks sent so far prove nothing any more.
     pub(super) fn cleared(&mut self) {
-        self.generation = self.generation.saturating_add(1);
+        self.clears = self.clears.saturating_add(1);
     }
 
     /// When something is due: audio, a mark that is late, a voice that is late.

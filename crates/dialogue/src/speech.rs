@@ -48,7 +48,7 @@ impl Cutter {
     }
 }
 
-/// How a whole text is spoken: exactly the texts that [`super::Output::Speak`] will carry, one after the
+/// How a whole text is spoken: exactly the texts that [`super::Output::Synthesize`] will carry, one after the
 /// other. Empty if nothing of it can be said.
 #[must_use]
 pub fn clauses(text: &str) -> Vec<String> {

@@ -14,14 +14,14 @@ use std::time::Duration;
 use super::{CallTime, Engine, Output, answering::Answer, history::History, phrases::Phrases, speech};
 
 /// How long the caller may take to say something before the agent goes on with what was cut off.
-pub(super) const UNSAID_AFTER: Duration = Duration::from_secs(1);
+pub(super) const UNSPOKEN_AFTER: Duration = Duration::from_secs(1);
 /// How long the word being said may take, when the call is handed over.
 pub(super) const LAST_WORD: Duration = Duration::from_millis(500);
 /// How long the user may finish what they are saying before the call is handed over.
 const LAST_TURN: Duration = Duration::from_secs(5);
 
 /// What the agent was cut off from saying.
-pub(super) struct Unsaid {
+pub(super) struct Unspoken {
     text: String,
     /// When it is said; none before media flows.
     due: Option<CallTime>,
@@ -34,7 +34,7 @@ impl Engine {
     /// clauses.
     ///
     /// A worker that keeps this can be replaced without notice: the first text belongs in the
-    /// conversation as an interrupted message, the second is [`super::Resumed::unsaid`]. If a message
+    /// conversation as an interrupted message, the second is [`super::Takeover::unspoken`]. If a message
     /// with the same beginning was stored meanwhile, it was told after this and stands instead.
     #[must_use]
     pub fn speaking(&self, at: CallTime) -> Option<(String, String, CallTime)> {
@@ -54,23 +54,23 @@ impl Engine {
 
     /// Takes in what another worker left, if there is any.
     pub(super) fn take_in_what_was(&mut self) {
-        let Some(resumed) = &mut self.settings.resumed else { return };
+        let Some(resumed) = &mut self.settings.takeover else { return };
         let phrases = Phrases::of(&self.settings.language);
         self.history = History::resumed(std::mem::take(&mut resumed.history), phrases);
-        let text = resumed.unsaid.take().filter(|text| can_be_said(text));
-        self.unsaid = text.map(|text| Unsaid { text, due: None });
+        let text = resumed.unspoken.take().filter(|text| can_be_said(text));
+        self.unspoken = text.map(|text| Unspoken { text, due: None });
         self.settings.greeting = None;
     }
 
     /// Media flows, of a call that another worker held before.
     pub(super) fn take_over(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        let before = self.settings.resumed.as_ref().map_or(Duration::ZERO, |resumed| resumed.elapsed);
+        let before = self.settings.takeover.as_ref().map_or(Duration::ZERO, |resumed| resumed.elapsed);
         self.elapsed = before.saturating_add(at.since(CallTime(0)));
         self.seconds = self.elapsed.as_secs();
         let is_taken = self.answer.is_some() || self.turn.has_words();
         let is_awaited = self.history.ends_with_user() || self.history.ends_with_tools();
-        if let Some(unsaid) = &mut self.unsaid {
-            unsaid.due = Some(at + UNSAID_AFTER);
+        if let Some(unspoken) = &mut self.unspoken {
+            unspoken.due = Some(at + UNSPOKEN_AFTER);
         } else if is_awaited && !is_taken {
             // How long the user has waited for the other worker is not known here.
             self.answer(at, at, out);
@@ -80,23 +80,23 @@ impl Engine {
         }
     }
 
-    pub(super) fn unsaid_due(&self) -> Option<CallTime> {
-        self.unsaid.as_ref()?.due
+    pub(super) fn unspoken_due(&self) -> Option<CallTime> {
+        self.unspoken.as_ref()?.due
     }
 
     /// Someone who begins to speak gets the time for the first words.
-    pub(super) fn put_off_unsaid(&mut self, at: CallTime) {
-        if let Some(due) = self.unsaid.as_mut().and_then(|unsaid| unsaid.due.as_mut()) {
-            *due = at + UNSAID_AFTER;
+    pub(super) fn put_off_unspoken(&mut self, at: CallTime) {
+        if let Some(due) = self.unspoken.as_mut().and_then(|unspoken| unspoken.due.as_mut()) {
+            *due = at + UNSPOKEN_AFTER;
         }
     }
 
     /// The caller said nothing, so the agent goes on.
-    pub(super) fn say_unsaid(&mut self) {
-        let Some(unsaid) = self.unsaid.take() else { return };
+    pub(super) fn say_unspoken(&mut self) {
+        let Some(unspoken) = self.unspoken.take() else { return };
         if self.answer.is_none() && self.ending.is_none() {
             self.answer = Some(Answer::greeting());
-            self.say(&unsaid.text);
+            self.say(&unspoken.text);
         }
     }
 
@@ -132,9 +132,11 @@ impl Engine {
     pub(super) fn hand_over(&mut self, at: CallTime, out: &mut Vec<Output>) {
         self.ended = true;
         let is_unwritten = self.answer.as_ref().is_some_and(Answer::is_unwritten);
-        let unsaid = match &self.answer {
+        let unspoken = match &self.answer {
             // Of a call that has not started here, nothing was said.
-            None => self.unsaid.take().map(|unsaid| unsaid.text).or_else(|| self.settings.greeting.take()),
+            None => {
+                self.unspoken.take().map(|unspoken| unspoken.text).or_else(|| self.settings.greeting.take())
+            }
             // Nobody heard an answer, so it is given anew.
             Some(answer) if answer.is_unheard() && !self.playback.any_answer_heard(at) => None,
             Some(_) => Some(self.playback.unheard(at)),
@@ -144,8 +146,8 @@ impl Engine {
         let goes_on = is_unwritten && self.history.ends_with_tools();
         // Whatever the user has begun to say is to be answered.
         let is_asked = self.end_open_turn(at, out);
-        let unsaid = unsaid.filter(|text| !goes_on && !is_asked && can_be_said(text));
-        out.push(Output::HandOver { unsaid });
+        let unspoken = unspoken.filter(|text| !goes_on && !is_asked && can_be_said(text));
+        out.push(Output::HandOver { unspoken });
     }
 }
 

@@ -4,12 +4,15 @@
 mod scripted;
 
 use allocation_counter::measure;
-use switchboard_dialogue::{Engine, Happening, Input, Output};
+use switchboard_dialogue::{ConversationEvent, Engine, Input, Output};
 
 /// What is decided frame by frame. Everything else is somebody's words, or who has the floor.
 fn is_audio(input: &Input, outputs: &[Output]) -> bool {
     let steady = |output: &Output| {
-        matches!(output, Output::Send { .. } | Output::Mark(_) | Output::Event(Happening::Duration { .. }))
+        matches!(
+            output,
+            Output::Send { .. } | Output::Mark(_) | Output::Event(ConversationEvent::Duration { .. })
+        )
     };
     matches!(input, Input::Frame { .. } | Input::Wake) && outputs.iter().all(steady)
 }

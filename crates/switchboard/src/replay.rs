@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io::Write as _, path::PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args as Arguments;
 use switchboard_dialogue::{
-    CallTime, Happening, Input, Output,
+    CallTime, ConversationEvent, Input, Output,
     replay::{Difference, ENGINE_VERSION, Log},
 };
 use switchboard_model::messages::Role;
@@ -80,23 +80,23 @@ fn clock(at: CallTime) -> String {
 
 fn happened(input: &Input) -> Option<String> {
     Some(match input {
-        Input::Started => "media flows".into(),
-        Input::SpeechBegan => "the transcriber hears speech".into(),
-        Input::Words { text, is_final: true, .. } => format!("understood: {text}"),
-        Input::Words { text, .. } => format!("understood so far: {text}"),
+        Input::MediaStarted => "media flows".into(),
+        Input::SpeechStarted => "the transcriber hears speech".into(),
+        Input::Transcript { text, is_final: true, .. } => format!("understood: {text}"),
+        Input::Transcript { text, .. } => format!("understood so far: {text}"),
         Input::TurnEnded => "the transcriber says that the turn is over".into(),
-        Input::Key(key) => format!("key {key}"),
+        Input::Dtmf(key) => format!("key {key}"),
         Input::ModelToolCall { call, .. } => format!("the model calls {}", call.name),
-        Input::ModelFinished { request } => format!("the model has finished answer {}", request.0),
-        Input::ModelFailed { request } => format!("the model failed on answer {}", request.0),
+        Input::ModelFinished { generation } => format!("the model has finished answer {}", generation.0),
+        Input::ModelFailed { generation } => format!("the model failed on answer {}", generation.0),
         Input::VoiceFailed { clause } => format!("the voice failed on clause {}", clause.0),
         Input::ToolResult { content, .. } => format!("the tool answers: {content}"),
         Input::TranscriberFailed => "the transcriber failed".into(),
         Input::TranscriberLost => "the transcriber is gone for good".into(),
         Input::HangUp => "somebody asks for the end".into(),
         Input::Drain => "the worker stops".into(),
-        Input::Lost => "the stream broke".into(),
-        Input::Closed => "the other side is gone".into(),
+        Input::StreamLost => "the stream broke".into(),
+        Input::StreamClosed => "the other side is gone".into(),
         // Too many to be read; what they lead to is shown.
         Input::Frame { .. }
         | Input::ModelText { .. }
@@ -113,25 +113,27 @@ fn decided(output: &Output) -> Option<String> {
         Role::User => "user",
     };
     Some(match output {
-        Output::Ask { request } => format!("-> asks the model for answer {}", request.0),
-        Output::CancelAsk { request } => format!("-> cancels answer {}", request.0),
-        Output::Speak { clause, text } => format!("-> has clause {} spoken: {text}", clause.0),
-        Output::CancelSpeech => "-> cancels what is being spoken".into(),
+        Output::StartGeneration { generation } => format!("-> asks the model for answer {}", generation.0),
+        Output::CancelGeneration { generation } => format!("-> cancels answer {}", generation.0),
+        Output::Synthesize { clause, text } => format!("-> has clause {} spoken: {text}", clause.0),
+        Output::CancelSynthesis => "-> cancels what is being spoken".into(),
         Output::Clear => "-> falls silent".into(),
         Output::ReplaceTranscriber => "-> replaces the transcriber".into(),
-        Output::Event(Happening::Late(part)) => format!("{part:?} takes too long"),
+        Output::Event(ConversationEvent::ProviderTimedOut(part)) => format!("{part:?} takes too long"),
         Output::CallTool(call) => format!("-> calls {} with {}", call.name, call.arguments),
         Output::End { reason } => format!("-> ends: {reason:?}"),
         Output::HandOver { .. } => "-> hands the call over".into(),
-        Output::Event(Happening::SpeechStarted(role)) => format!("{} starts to speak", side(role)),
-        Output::Event(Happening::SpeechEnded(role)) => format!("{} stops", side(role)),
-        Output::Event(Happening::MessageSent { role, content, interrupted, latency, .. }) => {
+        Output::Event(ConversationEvent::SpeechStarted(role)) => format!("{} starts to speak", side(role)),
+        Output::Event(ConversationEvent::SpeechEnded(role)) => format!("{} stops", side(role)),
+        Output::Event(ConversationEvent::MessageSent { role, content, interrupted, latency, .. }) => {
             let cut = if *interrupted { ", cut off" } else { "" };
             let after = latency.map(|latency| format!(" (after {} ms)", latency.response_ms()));
             format!("{}{cut}: {content}{}", side(role), after.unwrap_or_default())
         }
         Output::Event(
-            Happening::MessageGenerated { .. } | Happening::FunctionCall(_) | Happening::Duration { .. },
+            ConversationEvent::MessageGenerated { .. }
+            | ConversationEvent::FunctionCall(_)
+            | ConversationEvent::Duration { .. },
         )
         | Output::Send { .. }
         | Output::Rewind { .. }
@@ -143,9 +145,9 @@ fn decided(output: &Output) -> Option<String> {
 mod tests {
     use super::*;
 
-    const LOG: &str = r#"{"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","resumed":null}}
-{"at":0,"input":"Started","outputs":[]}
-{"at":61500000,"input":{"Key":"7"},"outputs":[]}
+    const LOG: &str = r#"{"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","takeover":null}}
+{"at":0,"input":"MediaStarted","outputs":[]}
+{"at":61500000,"input":{"Dtmf":"7"},"outputs":[]}
 "#;
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchboard_aws::store::{Outcome, StoreError};
-use switchboard_dialogue::Resumed;
+use switchboard_dialogue::Takeover;
 use switchboard_model::{
     accounts::{Account, sha256_hex},
     conversations::{Conversation, InvalidTransition, JournalEntry, Lease, Snapshot, State},
@@ -33,7 +33,7 @@ pub(crate) struct Admitted {
     /// How long the conversation had been going on by then.
     pub(crate) elapsed: Duration,
     /// What another worker left; none for a new call.
-    pub(crate) resumed: Option<Resumed>,
+    pub(crate) resumed: Option<Takeover>,
 }
 
 /// What a call that was let in holds, beside its stream.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::SelectAll};
-use switchboard_dialogue::{CallTime, Clause, Input, Output, Part, Settings};
+use switchboard_dialogue::{CallTime, ClauseId, Input, Output, ProviderRole, Settings};
 use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, JournalEntry, Snapshot, UtteranceProgress},
@@ -65,7 +65,7 @@ enum Woken {
     Stream(StreamEvent),
     Heard(TranscriberUpdate),
     Model(Option<Result<ModelEvent, switchboard_providers::Error>>),
-    Voice(Clause, Spoken),
+    Voice(ClauseId, Spoken),
     Tool(ToolOutcome),
     Deadline,
     Checkpoint,
@@ -123,7 +123,7 @@ pub(crate) struct Call<'a> {
     voice: Option<Synthesizer>,
     speaking: SelectAll<Speeches>,
     /// Clauses that the engine waits for.
-    at_voice: BTreeSet<Clause>,
+    at_voice: BTreeSet<ClauseId>,
     /// What need not be spoken.
     clips: &'a Clips,
     outgoing: OutgoingAudio,
@@ -169,7 +169,7 @@ impl<'a> Call<'a> {
             greeting: agent.initial_message.clone(),
             max_duration: agent.max_duration_seconds.map(Duration::from_secs),
             language: serving.transcriber.language().to_owned(),
-            resumed: resumed.clone(),
+            takeover: resumed.clone(),
         };
         let (store, prices) = (worker.store.clone(), worker.prices.clone());
         let journal = Journal::open(store, prices, snapshot.clone(), &lease);
@@ -226,7 +226,7 @@ impl<'a> Call<'a> {
             hangs_up |= matches.hangs_up;
             self.note(entry, matches);
         }
-        self.feed(Input::Started);
+        self.feed(Input::MediaStarted);
         if hangs_up {
             self.feed(Input::HangUp);
         }
@@ -290,7 +290,7 @@ impl<'a> Call<'a> {
         match woken {
             Woken::LostLease | Woken::Signal(WorkerSignal::Ended) => self.over = Some(CallOutcome::LeaseLost),
             Woken::Signal(WorkerSignal::EndRequested) => self.feed(Input::HangUp),
-            Woken::Signal(WorkerSignal::CarrierEnded) => self.feed(Input::Closed),
+            Woken::Signal(WorkerSignal::CarrierEnded) => self.feed(Input::StreamClosed),
             Woken::Signal(WorkerSignal::AnsweredBy(verdict)) => {
                 self.tools.answered_by(verdict.clone());
                 if let Some(call) = &mut self.conversation.phone_call {
@@ -331,10 +331,10 @@ impl<'a> Call<'a> {
                 self.transcriber.hear(now, audio);
             }
             StreamEvent::Played(mark) => self.feed(Input::Played { mark }),
-            StreamEvent::Key(key) => self.feed(Input::Key(key)),
-            StreamEvent::Stopped => self.feed(Input::Closed),
+            StreamEvent::Key(key) => self.feed(Input::Dtmf(key)),
+            StreamEvent::Stopped => self.feed(Input::StreamClosed),
             // The call may live on: the carrier connects it again.
-            StreamEvent::Lost => self.feed(Input::Lost),
+            StreamEvent::Lost => self.feed(Input::StreamLost),
         }
     }
 
@@ -352,15 +352,15 @@ impl<'a> Call<'a> {
             TranscriberUpdate::Input(input) => self.feed(input),
             TranscriberUpdate::Usage(audio) => self.counted += audio,
             TranscriberUpdate::Failed(error) => {
-                self.faults.failed(Part::Transcriber, &error);
+                self.faults.failed(ProviderRole::Transcriber, &error);
                 self.feed(Input::TranscriberFailed);
             }
             TranscriberUpdate::Restored(after) => {
                 let after = format_args!("connected again after {} ms", after.as_millis());
-                self.faults.note(Part::Transcriber, after);
+                self.faults.note(ProviderRole::Transcriber, after);
             }
             TranscriberUpdate::Lost(error) => {
-                self.faults.failed(Part::Transcriber, &error);
+                self.faults.failed(ProviderRole::Transcriber, &error);
                 self.feed(Input::TranscriberLost);
             }
         }

@@ -72,7 +72,7 @@ mod tests {
         let mut dialogue = Dialogue::new(Settings { greeting: Some("Hello.".into()), ..Settings::default() });
         let mut outputs = vec![];
         for at in 0..2_000 {
-            let input = if at == 0 { Input::Started } else { Input::Wake };
+            let input = if at == 0 { Input::MediaStarted } else { Input::Wake };
             dialogue.on(CallTime(at * 20_000), input, &mut outputs);
             outputs.clear();
         }

@@ -1,7 +1,7 @@
 //! What the conversation's log is told, in the words of the API.
 
 use serde_json::{Value, json};
-use switchboard_dialogue::{CallTime, Happening, ToolCall};
+use switchboard_dialogue::{CallTime, ConversationEvent, ToolCall};
 use switchboard_model::{
     conversations::JournalEntry,
     events::EventName,
@@ -10,16 +10,20 @@ use switchboard_model::{
 };
 
 /// The entry for something that happened `now` in a call that began at `began_at`; none for what is no event.
-pub(crate) fn entry(happening: Happening, began_at: Timestamp, now: CallTime) -> Option<JournalEntry> {
+pub(crate) fn entry(
+    happening: ConversationEvent,
+    began_at: Timestamp,
+    now: CallTime,
+) -> Option<JournalEntry> {
     let time = |at: CallTime| began_at.after(std::time::Duration::from_micros(at.0));
     let mut message = None;
     let (name, data) = match happening {
-        Happening::SpeechStarted(role) => (EventName::SpeechStarted, json!({ "role": role })),
-        Happening::SpeechEnded(role) => (EventName::SpeechEnded, json!({ "role": role })),
-        Happening::MessageGenerated { content } => {
+        ConversationEvent::SpeechStarted(role) => (EventName::SpeechStarted, json!({ "role": role })),
+        ConversationEvent::SpeechEnded(role) => (EventName::SpeechEnded, json!({ "role": role })),
+        ConversationEvent::MessageGenerated { content } => {
             (EventName::MessageGenerated, json!({ "message": { "role": Role::Agent, "content": content } }))
         }
-        Happening::MessageSent { role, content, started_at, ended_at, interrupted, latency } => {
+        ConversationEvent::MessageSent { role, content, started_at, ended_at, interrupted, latency } => {
             let (started_at, ended_at) = (time(started_at), time(ended_at));
             message = Some(Message { role, content, started_at, ended_at, interrupted });
             let latency = latency.map(|latency| {
@@ -29,14 +33,14 @@ pub(crate) fn entry(happening: Happening, began_at: Timestamp, now: CallTime) ->
             });
             (EventName::MessageSent, latency.unwrap_or(Value::Null))
         }
-        Happening::FunctionCall(ToolCall { id, name, arguments }) => {
+        ConversationEvent::FunctionCall(ToolCall { id, name, arguments }) => {
             // A model may write arguments that are no JSON: they are passed on as it wrote them.
             let arguments = serde_json::from_str(&arguments).unwrap_or(Value::String(arguments));
             let function = json!({ "id": id, "name": name, "arguments": arguments });
             (EventName::FunctionCallTriggered, json!({ "function": function }))
         }
-        Happening::Duration { seconds } => (EventName::Duration, json!({ "duration": seconds })),
-        Happening::Late(_) => return None,
+        ConversationEvent::Duration { seconds } => (EventName::Duration, json!({ "duration": seconds })),
+        ConversationEvent::ProviderTimedOut(_) => return None,
     };
     Some(JournalEntry { at: time(now), name, data, message, faults: vec![] })
 }
@@ -50,7 +54,7 @@ mod tests {
     #[test]
     fn a_message_carries_its_times_and_how_long_the_user_waited() {
         let latency = Latency { transcript_ms: 400, model_ms: 300, voice_ms: 150, send_ms: 5 };
-        let happening = Happening::MessageSent {
+        let happening = ConversationEvent::MessageSent {
             role: Role::Agent,
             content: "At six.".into(),
             started_at: CallTime(2_000_000),
@@ -73,7 +77,9 @@ mod tests {
     fn arguments_are_shown_as_json_where_they_are_json() {
         let call = |arguments: &str| {
             let call = ToolCall { id: "a".into(), name: "f".into(), arguments: arguments.into() };
-            entry(Happening::FunctionCall(call), Timestamp::from_millis(0), CallTime(0)).unwrap().data["function"]["arguments"].clone()
+            entry(ConversationEvent::FunctionCall(call), Timestamp::from_millis(0), CallTime(0)).unwrap().data
+                ["function"]["arguments"]
+                .clone()
         };
         assert_eq!(call(r#"{"q": 1}"#), json!({ "q": 1 }));
         assert_eq!(call("{broken"), json!("{broken"));

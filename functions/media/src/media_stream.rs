@@ -129,7 +129,7 @@ impl MediaStream {
     /// Has the carrier say when it has played what it holds. False if it takes no more.
     #[must_use]
     pub(crate) fn mark(&mut self, mark: Mark) -> bool {
-        let frame = Utf8Bytes::from(self.frames.mark(&format!("{}:{}", mark.generation, mark.number)));
+        let frame = Utf8Bytes::from(self.frames.mark(&format!("{}:{}", mark.clears, mark.number)));
         self.outgoing.try_send(frame).is_ok()
     }
 
@@ -198,7 +198,7 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut waiting: mpsc::Recei
 
 fn read_mark(name: &str) -> Option<Mark> {
     let (generation, number) = name.split_once(':')?;
-    Some(Mark { generation: generation.parse().ok()?, number: number.parse().ok()? })
+    Some(Mark { clears: generation.parse().ok()?, number: number.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_from_its_name_and_foreign_names_are_none() {
-        assert_eq!(read_mark("2:17"), Some(Mark { generation: 2, number: 17 }));
+        assert_eq!(read_mark("2:17"), Some(Mark { clears: 2, number: 17 }));
         for foreign in ["", "17", "a:b", "1:", "1:-2"] {
             assert_eq!(read_mark(foreign), None, "{foreign}");
         }

@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use switchboard_dialogue::Part;
+use switchboard_dialogue::ProviderRole;
 use switchboard_model::substitutions::Serving;
 use switchboard_providers::Error;
 
@@ -35,7 +35,7 @@ impl ProviderFaults {
     }
 
     /// A provider failed.
-    pub(crate) fn failed(&mut self, part: Part, error: &Error) {
+    pub(crate) fn failed(&mut self, part: ProviderRole, error: &Error) {
         match error {
             // The vendor's explanation may quote the key, or name what only the key's owner is told.
             Error::Rejected { code, .. } => self.note(part, format_args!("refused the request ({code})")),
@@ -47,24 +47,24 @@ impl ProviderFaults {
     }
 
     /// A provider gave no sign of life in time.
-    pub(crate) fn late(&mut self, part: Part) {
+    pub(crate) fn late(&mut self, part: ProviderRole) {
         self.note(
             part,
             match part {
-                Part::Transcriber => "heard nothing while somebody spoke",
-                Part::LanguageModel => "no words in time",
-                Part::Voice => "no audio in time",
+                ProviderRole::Transcriber => "heard nothing while somebody spoke",
+                ProviderRole::LanguageModel => "no words in time",
+                ProviderRole::Synthesizer => "no audio in time",
             },
         );
     }
 
     /// Something about a provider.
-    pub(crate) fn note(&mut self, part: Part, what: impl Display) {
+    pub(crate) fn note(&mut self, part: ProviderRole, what: impl Display) {
         self.noted += 1;
         let (role, vendor) = match part {
-            Part::Transcriber => ("transcriber", self.transcriber),
-            Part::LanguageModel => ("language model", self.language_model),
-            Part::Voice => ("voice", self.voice),
+            ProviderRole::Transcriber => ("transcriber", self.transcriber),
+            ProviderRole::LanguageModel => ("language model", self.language_model),
+            ProviderRole::Synthesizer => ("voice", self.voice),
         };
         match self.noted {
             ..MOST => self.waiting.push(format!("{role} {vendor}: {what}")),
@@ -94,14 +94,14 @@ mod tests {
         let mut faults = faults();
         let message = "Incorrect API key provided: sk-1234".to_owned();
         let rejected = Error::Rejected { vendor: "openai", code: "invalid_api_key".to_owned(), message };
-        faults.failed(Part::LanguageModel, &rejected);
+        faults.failed(ProviderRole::LanguageModel, &rejected);
         let (reason, source) = ("it sent nothing for 2000 ms".to_owned(), None);
         let silent = Error::Unavailable { vendor: "deepgram", reason, retry_after: None, source };
-        faults.failed(Part::Voice, &silent);
+        faults.failed(ProviderRole::Synthesizer, &silent);
         let reason = "rate_limit_exceeded (429): too many requests of org-1234, last: my card".to_owned();
         let busy = Error::Unavailable { vendor: "openai", reason, retry_after: None, source: None };
-        faults.failed(Part::LanguageModel, &busy);
-        faults.note(Part::Transcriber, "connected again after 120 ms");
+        faults.failed(ProviderRole::LanguageModel, &busy);
+        faults.note(ProviderRole::Transcriber, "connected again after 120 ms");
         let expected = [
             "language model openai: refused the request (invalid_api_key)",
             "voice deepgram: it sent nothing for 2000 ms",
@@ -117,7 +117,7 @@ mod tests {
         let mut faults = faults();
         let mut notes = vec![];
         for _ in 0..100 {
-            faults.note(Part::Voice, "failed");
+            faults.note(ProviderRole::Synthesizer, "failed");
             notes.extend(faults.take());
         }
         assert_eq!((notes.len(), notes[18].as_str()), (MOST, "voice deepgram: failed"));

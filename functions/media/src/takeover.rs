@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use switchboard_dialogue::{Line, Resumed};
+use switchboard_dialogue::{HistoryItem, Takeover};
 use switchboard_model::{
     conversations::{JournalEntry, Lease, UtteranceProgress},
     events::EventName,
@@ -19,7 +19,7 @@ pub(crate) fn taken_over(
     left: Option<Lease>,
     elapsed: Duration,
     now: Timestamp,
-) -> (Option<Resumed>, Option<JournalEntry>) {
+) -> (Option<Takeover>, Option<JournalEntry>) {
     let left = left.and_then(|lease| Some((lease.last_seen_at, lease.utterance?)));
     // The message may have been stored after it was noted for the last time.
     let left = left.filter(|(_, speaking)| {
@@ -28,17 +28,17 @@ pub(crate) fn taken_over(
         speaking.heard.is_empty() || !messages.iter().any(stored)
     });
     // Not a word was heard so far: whoever took the call still waits to be greeted.
-    let mut unsaid = greeting.filter(|_| messages.is_empty() && left.is_none()).map(str::to_owned);
-    let mut history: Vec<Line> = messages.into_iter().map(line).collect();
+    let mut unspoken = greeting.filter(|_| messages.is_empty() && left.is_none()).map(str::to_owned);
+    let mut history: Vec<HistoryItem> = messages.into_iter().map(line).collect();
     let mut first_words = None;
     if let Some((noted_at, speaking)) = left {
         // Handed over in order, nothing was being said any more; after a crash the voice went on.
         let speaking =
             if speaking.heard.is_empty() { speaking } else { speaking.advanced_by(now.since(noted_at)) };
         let UtteranceProgress { heard, unheard, started_at } = speaking;
-        unsaid = Some(unheard).filter(|text| !text.is_empty());
+        unspoken = Some(unheard).filter(|text| !text.is_empty());
         if !heard.is_empty() {
-            history.push(Line::Agent(heard.clone()));
+            history.push(HistoryItem::Agent(heard.clone()));
             let message =
                 Message { role: Role::Agent, content: heard, started_at, ended_at: now, interrupted: true };
             first_words = Some(JournalEntry {
@@ -50,13 +50,13 @@ pub(crate) fn taken_over(
             });
         }
     }
-    (Some(Resumed { history, unsaid, elapsed }), first_words)
+    (Some(Takeover { history, unspoken, elapsed }), first_words)
 }
 
-fn line(message: Message) -> Line {
+fn line(message: Message) -> HistoryItem {
     match message.role {
-        Role::Agent => Line::Agent(message.content),
-        Role::User => Line::User(message.content),
+        Role::Agent => HistoryItem::Agent(message.content),
+        Role::User => HistoryItem::User(message.content),
     }
 }
 
@@ -82,43 +82,46 @@ mod tests {
     fn after_a_crash_the_words_heard_are_stored_and_the_rest_is_left_to_say() {
         let messages = vec![said(Role::Agent, "Hello."), said(Role::User, "When?")];
         let left = lease("We close at", "six in the evening on Saturday.");
-        let (resumed, first) =
+        let (takeover, first) =
             taken_over(Some("Hello."), messages, Some(left), Duration::from_secs(9), at(400));
-        let (resumed, message) = (resumed.unwrap(), first.unwrap().message.unwrap());
+        let (takeover, message) = (takeover.unwrap(), first.unwrap().message.unwrap());
         assert!(message.interrupted && message.content.starts_with("We close at"));
-        let whole = format!("{} {}", message.content, resumed.unsaid.unwrap());
+        let whole = format!("{} {}", message.content, takeover.unspoken.unwrap());
         assert_eq!(whole, "We close at six in the evening on Saturday.", "nothing is lost or said twice");
-        assert_eq!(resumed.history.last(), Some(&Line::Agent(message.content)));
-        assert_eq!(resumed.elapsed, Duration::from_secs(9));
+        assert_eq!(takeover.history.last(), Some(&HistoryItem::Agent(message.content)));
+        assert_eq!(takeover.elapsed, Duration::from_secs(9));
     }
 
     #[test]
     fn a_message_that_was_stored_after_it_was_noted_is_not_said_again() {
         let mut stored = said(Role::Agent, "We close at six in the evening on Saturday.");
         (stored.started_at, stored.ended_at) = (at(0), at(3_000));
-        let (resumed, first) =
+        let (takeover, first) =
             taken_over(None, vec![stored], Some(lease("We close at", "six.")), Duration::ZERO, at(3_100));
-        let resumed = resumed.unwrap();
-        assert_eq!((resumed.unsaid, resumed.history.len(), first), (None, 1, None));
+        let takeover = takeover.unwrap();
+        assert_eq!((takeover.unspoken, takeover.history.len(), first), (None, 1, None));
     }
 
     #[test]
     fn a_call_that_was_lost_before_the_first_word_is_greeted() {
-        let (resumed, first) = taken_over(Some("Hello."), vec![], None, Duration::ZERO, at(300));
-        assert_eq!((resumed.unwrap().unsaid.as_deref(), first), (Some("Hello."), None));
+        let (takeover, first) = taken_over(Some("Hello."), vec![], None, Duration::ZERO, at(300));
+        assert_eq!((takeover.unwrap().unspoken.as_deref(), first), (Some("Hello."), None));
     }
 
     #[test]
     fn after_a_hand_over_only_the_rest_is_left() {
-        let (resumed, first) = taken_over(None, vec![], Some(lease("", "six.")), Duration::ZERO, at(5_000));
-        assert_eq!((resumed.unwrap().unsaid.as_deref(), first), (Some("six."), None));
+        let (takeover, first) = taken_over(None, vec![], Some(lease("", "six.")), Duration::ZERO, at(5_000));
+        assert_eq!((takeover.unwrap().unspoken.as_deref(), first), (Some("six."), None));
     }
 
     #[test]
     fn a_call_that_was_silent_has_nothing_left_to_say() {
-        let (resumed, first) =
+        let (takeover, first) =
             taken_over(Some("Hello."), vec![said(Role::User, "Hm.")], None, Duration::ZERO, at(0));
-        let resumed = resumed.unwrap();
-        assert_eq!((resumed.history, resumed.unsaid, first), (vec![Line::User("Hm.".into())], None, None));
+        let takeover = takeover.unwrap();
+        assert_eq!(
+            (takeover.history, takeover.unspoken, first),
+            (vec![HistoryItem::User("Hm.".into())], None, None)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The tokens of an answer, counted by us for the case that the vendor does not.
 
-use switchboard_dialogue::Line;
+use switchboard_dialogue::HistoryItem;
 use switchboard_model::{agents::AgentConfig, costs::Usage};
 
 /// Characters of a token, about, in English: the vendors' own rule of thumb.
@@ -16,11 +16,13 @@ pub(crate) struct TokenEstimate {
 
 impl TokenEstimate {
     /// Of asking for the next line after these.
-    pub(crate) fn of(agent: &AgentConfig, lines: &[Line]) -> Self {
-        let characters = |line: &Line| match line {
-            Line::User(text) | Line::Agent(text) | Line::ToolResult { content: text, .. } => count(text),
-            Line::Note(note) => count(note),
-            Line::ToolCalls(calls) => {
+    pub(crate) fn of(agent: &AgentConfig, lines: &[HistoryItem]) -> Self {
+        let characters = |line: &HistoryItem| match line {
+            HistoryItem::User(text)
+            | HistoryItem::Agent(text)
+            | HistoryItem::ToolResult { content: text, .. } => count(text),
+            HistoryItem::Note(note) => count(note),
+            HistoryItem::ToolCalls(calls) => {
                 calls.iter().map(|call| count(&call.name) + count(&call.arguments)).sum()
             }
         };
@@ -64,7 +66,8 @@ mod tests {
 
     fn estimate() -> TokenEstimate {
         let agent = AgentConfig { prompt: Some("12345678".into()), ..AgentConfig::default() };
-        let mut estimate = TokenEstimate::of(&agent, &[Line::User("1234".into()), Line::Agent("1".into())]);
+        let mut estimate =
+            TokenEstimate::of(&agent, &[HistoryItem::User("1234".into()), HistoryItem::Agent("1".into())]);
         estimate.received("12345");
         estimate
     }

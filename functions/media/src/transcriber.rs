@@ -311,14 +311,14 @@ impl Listener {
 
     fn neutral(&mut self, event: HearingEvent, began: Position) -> TranscriberUpdate {
         match event {
-            HearingEvent::SpeechStarted => TranscriberUpdate::Input(Input::SpeechBegan),
+            HearingEvent::SpeechStarted => TranscriberUpdate::Input(Input::SpeechStarted),
             HearingEvent::Words { text, is_final, words_end } => {
                 let end = words_end.map(|end| began + u64::try_from(end.as_micros() / 125).unwrap_or(0));
                 if is_final {
                     self.backlog.settle(end);
                 }
                 let spoken_until = end.map(|end| self.backlog.time(end));
-                TranscriberUpdate::Input(Input::Words { text, is_final, spoken_until })
+                TranscriberUpdate::Input(Input::Transcript { text, is_final, spoken_until })
             }
             HearingEvent::TurnEnded => TranscriberUpdate::Input(Input::TurnEnded),
             HearingEvent::Usage { audio, .. } => TranscriberUpdate::Usage(audio),

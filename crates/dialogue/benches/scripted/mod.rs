@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use switchboard_dialogue::{CallTime, Clause, Engine, Input, Mark, Output, Request, Settings};
+use switchboard_dialogue::{CallTime, ClauseId, Engine, GenerationId, Input, Mark, Output, Settings};
 
 /// How long the call is.
 pub(crate) const LASTS: Duration = Duration::from_mins(1);
@@ -38,7 +38,7 @@ pub(crate) fn settings() -> Settings {
 /// What happens in the call.
 pub(crate) fn call() -> Vec<(CallTime, Input)> {
     let mut call = Call::default();
-    call.will(CallTime(0), Input::Started);
+    call.will(CallTime(0), Input::MediaStarted);
     for (from, to, text) in CALLER {
         call.is_said(from, to, text);
     }
@@ -87,27 +87,30 @@ impl Call {
 
     /// The transcriber follows the caller: an interim for every word, and a final at the end.
     fn is_said(&mut self, from: u64, to: u64, text: &str) {
-        self.will(ms(from + 100), Input::SpeechBegan);
+        self.will(ms(from + 100), Input::SpeechStarted);
         let spaces: Vec<_> = text.match_indices(' ').map(|(index, _)| index).collect();
         let word_ms = (to - from) / (spaces.len() as u64 + 1);
         for (nth, index) in spaces.into_iter().enumerate() {
             let ends = from + word_ms * (nth as u64 + 1);
             let text = text[..index].to_owned();
-            self.will(ms(ends + 200), Input::Words { text, is_final: false, spoken_until: Some(ms(ends)) });
+            self.will(
+                ms(ends + 200),
+                Input::Transcript { text, is_final: false, spoken_until: Some(ms(ends)) },
+            );
         }
         let text = text.to_owned();
-        self.will(ms(to + 300), Input::Words { text, is_final: true, spoken_until: Some(ms(to)) });
+        self.will(ms(to + 300), Input::Transcript { text, is_final: true, spoken_until: Some(ms(to)) });
         self.will(ms(to + 300), Input::TurnEnded);
     }
 
     fn performs(&mut self, at: CallTime, output: Output) {
         match output {
-            Output::Ask { request } => self.is_asked(at, request),
-            Output::CancelAsk { .. } => {
+            Output::StartGeneration { generation } => self.is_asked(at, generation),
+            Output::CancelGeneration { .. } => {
                 self.never(|input| matches!(input, Input::ModelText { .. } | Input::ModelFinished { .. }));
             }
-            Output::Speak { clause, text } => self.is_spoken(at, clause, text.chars().count()),
-            Output::CancelSpeech => {
+            Output::Synthesize { clause, text } => self.is_spoken(at, clause, text.chars().count()),
+            Output::CancelSynthesis => {
                 self.never(|input| matches!(input, Input::VoiceAudio { .. } | Input::VoiceFinished { .. }));
             }
             Output::Send { bytes, .. } => {
@@ -120,16 +123,16 @@ impl Call {
         }
     }
 
-    fn is_asked(&mut self, at: CallTime, request: Request) {
+    fn is_asked(&mut self, at: CallTime, generation: GenerationId) {
         let mut at = at + Duration::from_millis(MODEL.0);
         for text in ANSWER.split_inclusive(' ').map(str::to_owned) {
-            self.will(at, Input::ModelText { request, text });
+            self.will(at, Input::ModelText { generation, text });
             at = at + Duration::from_millis(MODEL.1);
         }
-        self.will(at, Input::ModelFinished { request });
+        self.will(at, Input::ModelFinished { generation });
     }
 
-    fn is_spoken(&mut self, at: CallTime, clause: Clause, characters: usize) {
+    fn is_spoken(&mut self, at: CallTime, clause: ClauseId, characters: usize) {
         let mut at = at + Duration::from_millis(VOICE.0);
         let mut left = u32::try_from(characters * BYTES_PER_CHARACTER).expect("a clause is short");
         while left > 0 {

@@ -84,7 +84,7 @@ fn the_longest_duration_hangs_up() {
     let settings = Settings { max_duration: Some(Duration::from_secs(3)), ..Settings::default() };
     let mut call = Call::with(settings);
     call.now = ms(500);
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(10_000);
     assert_eq!(call.story(), ["end: AgentEnded"]);
     assert_eq!(call.done.last().unwrap().0, ms(3500));
@@ -97,17 +97,17 @@ fn when_the_other_side_is_gone_what_was_said_is_kept() {
     call.answers(0, "We close at six in the evening.");
     call.advance(100 + 620);
     call.story();
-    call.feed(Input::Closed);
+    call.feed(Input::StreamClosed);
     assert_eq!(call.story(), ["agent stops", "agent, cut off: We close at", "end: UserEnded"]);
 
     let mut call = Call::begun();
     call.guesses("I have to");
-    call.feed(Input::Closed);
+    call.feed(Input::StreamClosed);
     assert_eq!(call.story(), ["user starts", "user stops", "user: I have to", "end: UserEnded"]);
 
     let mut call = Call::begun();
-    call.feed(Input::SpeechBegan);
-    call.feed(Input::Closed);
+    call.feed(Input::SpeechStarted);
+    call.feed(Input::StreamClosed);
     assert_eq!(call.story(), ["user starts", "user stops", "end: UserEnded"]);
 }
 
@@ -117,19 +117,19 @@ fn who_hangs_up_first_ends_the_conversation() {
     call.answers(0, "Thank you for calling. Goodbye.");
     call.advance(500);
     call.feed(Input::HangUp);
-    call.feed(Input::Closed);
+    call.feed(Input::StreamClosed);
     assert_eq!(call.story().last().unwrap(), "end: AgentEnded");
 }
 
 #[test]
 fn nothing_follows_the_end() {
     let mut call = Call::new(Some("Hello, this is Ada."));
-    call.feed(Input::Closed);
+    call.feed(Input::StreamClosed);
     assert_eq!(call.story(), ["end: UserEnded"]);
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.says("Hello?");
     call.feed(Input::HangUp);
-    call.feed(Input::Closed);
+    call.feed(Input::StreamClosed);
     assert_eq!(call.story(), [""; 0]);
     assert_eq!(call.engine.deadline(), None);
 }
@@ -138,7 +138,7 @@ fn nothing_follows_the_end() {
 fn the_longest_duration_lets_the_sentence_finish() {
     let settings = Settings { max_duration: Some(Duration::from_secs(1)), ..Settings::default() };
     let mut call = Call::with(settings);
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.says("When do you close?");
     call.answers(0, "We close at six in the evening.");
     call.advance(10_000);

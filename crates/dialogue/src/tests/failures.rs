@@ -9,11 +9,11 @@ fn spoken(story: &[String]) -> String {
 }
 
 /// Two failed requests, and what follows them.
-fn failed_turn(call: &mut Call, request: u32) -> Vec<String> {
-    call.fails(request);
+fn failed_turn(call: &mut Call, generation: u32) -> Vec<String> {
+    call.fails(generation);
     call.advance(300);
-    assert_eq!(call.story().last().unwrap(), &format!("ask {}", request + 1));
-    call.fails(request + 1);
+    assert_eq!(call.story().last().unwrap(), &format!("ask {}", generation + 1));
+    call.fails(generation + 1);
     call.advance(10_000);
     call.story()
 }
@@ -64,8 +64,8 @@ fn a_model_that_is_to_be_asked_again_is_asked_by_the_next_worker() {
 #[test]
 fn three_failed_turns_in_a_row_end_the_conversation() {
     let mut call = Call::asked("When do you close?");
-    for request in [0, 2] {
-        assert_eq!(spoken(&failed_turn(&mut call, request)), APOLOGY);
+    for generation in [0, 2] {
+        assert_eq!(spoken(&failed_turn(&mut call, generation)), APOLOGY);
         call.says("When do you close?");
     }
     let story = failed_turn(&mut call, 4);
@@ -76,10 +76,10 @@ fn three_failed_turns_in_a_row_end_the_conversation() {
 #[test]
 fn an_answer_in_between_makes_up_for_failed_turns() {
     let mut call = Call::asked("When do you close?");
-    for request in [0, 3, 6] {
-        assert_eq!(spoken(&failed_turn(&mut call, request)), APOLOGY);
+    for generation in [0, 3, 6] {
+        assert_eq!(spoken(&failed_turn(&mut call, generation)), APOLOGY);
         call.says("When do you close?");
-        call.answers(request + 2, "We close at six.");
+        call.answers(generation + 2, "We close at six.");
         call.advance(5000);
         call.says("Really?");
     }
@@ -165,14 +165,14 @@ fn a_voice_that_stays_silent_for_two_seconds_has_failed() {
     call.advance(1999);
     assert_eq!(call.story(), [""; 0]);
     call.advance(1);
-    assert_eq!(call.story(), ["late: Voice", "speak 2: We close at six."]);
+    assert_eq!(call.story(), ["late: Synthesizer", "speak 2: We close at six."]);
     call.advance(100);
     call.delivers(2, 3000);
     call.spoke(2);
     call.advance(1999);
     assert_eq!(call.story(), ["agent starts"], "the second clause's time begins when the first is done");
     call.advance(1);
-    assert_eq!(call.story(), ["late: Voice", "speak 3: Goodbye, Sir."]);
+    assert_eq!(call.story(), ["late: Synthesizer", "speak 3: Goodbye, Sir."]);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_voice_that_stops_in_the_middle_has_failed_after_three_seconds() {
     call.advance(2999);
     assert!(!call.story().contains(&"agent stops".to_owned()));
     call.advance(1);
-    assert_eq!(call.story(), ["late: Voice", "agent stops", "agent: We close"], "no more was heard");
+    assert_eq!(call.story(), ["late: Synthesizer", "agent stops", "agent: We close"], "no more was heard");
 }
 
 #[test]
@@ -215,8 +215,8 @@ fn a_turn_in_which_nothing_could_be_spoken_has_failed() {
     call.voice = None;
     for turn in 0..3 {
         call.says("When do you close?");
-        let Some((_, Output::Ask { request })) = call.done.last().cloned() else { panic!() };
-        call.answers(request.0, "We close at six.");
+        let Some((_, Output::StartGeneration { generation })) = call.done.last().cloned() else { panic!() };
+        call.answers(generation.0, "We close at six.");
         call.advance(20_000);
         let story = call.story();
         let excuse = if turn < 2 { "I'm sorry, I didn't" } else { "I'm sorry, I'm having" };
@@ -229,11 +229,11 @@ fn a_turn_in_which_nothing_could_be_spoken_has_failed() {
 fn a_greeting_that_cannot_be_spoken_leaves_the_floor_to_the_user() {
     let mut call = Call::new(Some("Hello, this is Ada."));
     call.voice = None;
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(10_000);
     assert_eq!(
         call.story(),
-        ["speak 0: Hello, this is Ada.", "late: Voice", "speak 1: Hello, this is Ada.", "late: Voice"]
+        ["speak 0: Hello, this is Ada.", "late: Synthesizer", "speak 1: Hello, this is Ada.", "late: Voice"]
     );
     assert_eq!(call.history(), [""; 0]);
     call.says("Hello?");

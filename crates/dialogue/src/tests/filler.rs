@@ -1,6 +1,6 @@
 //! "One moment, please."
 
-use super::{takeover::resumed, *};
+use super::{takeover::takeover, *};
 
 const QUESTION: &str = "When do you close?";
 
@@ -178,7 +178,7 @@ fn interrupting_it_does_not_make_up_for_failed_turns() {
 fn a_late_final_is_appended_and_the_model_asked_again_if_only_the_filler_was_heard() {
     let mut call = waiting(2000 - 400);
     call.story();
-    call.feed(Input::Words { text: "on Sunday?".into(), is_final: true, spoken_until: Some(ms(10)) });
+    call.feed(Input::Transcript { text: "on Sunday?".into(), is_final: true, spoken_until: Some(ms(10)) });
     assert_eq!(call.story(), ["user starts", "cancel ask 0", "user stops", "user: on Sunday?", "ask 1"]);
     assert_eq!(
         call.history(),
@@ -235,7 +235,7 @@ fn an_okay_to_it_is_no_turn() {
     for after in [100 + 800, 100 + 1200] {
         let mut call = waiting(after);
         call.story();
-        call.feed(Input::SpeechBegan);
+        call.feed(Input::SpeechStarted);
         call.says("Okay.");
         assert_eq!(call.story(), ["user starts", "user stops"], "{after}");
         call.answers(0, "We close at six.");
@@ -253,7 +253,7 @@ fn who_was_asked_for_patience_has_still_waited_for_the_answer() {
     let latencies: Vec<_> = call
         .happened()
         .filter_map(|(_, event)| match event {
-            Happening::MessageSent { role: Role::Agent, latency, .. } => Some(*latency),
+            ConversationEvent::MessageSent { role: Role::Agent, latency, .. } => Some(*latency),
             _ => None,
         })
         .collect();
@@ -308,7 +308,7 @@ fn it_is_not_said_while_the_caller_makes_a_sound() {
 fn nobody_is_asked_for_patience_who_does_not_wait_for_an_answer() {
     let mut call = Call::new(Some("Hello, this is Ada."));
     call.voice = None;
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(10_000);
     assert!(!call.spoken().contains(&MOMENT.to_owned()), "a greeting");
 
@@ -346,7 +346,7 @@ fn a_caller_who_was_asked_for_patience_is_answered_by_the_next_worker() {
     call.advance(500);
     assert_eq!(call.story().last().unwrap(), "hand over");
     for heard in [MOMENT, "One moment,"] {
-        let mut call = resumed(vec![Line::User(QUESTION.into()), takeover::agent(heard)], None);
+        let mut call = takeover(vec![HistoryItem::User(QUESTION.into()), takeover::agent(heard)], None);
         assert_eq!(call.story(), ["ask 0"]);
         call.answers(0, "We close at six.");
         call.advance(3000);
@@ -368,10 +368,14 @@ fn an_answer_that_waits_behind_it_is_given_anew_by_the_next_worker() {
 fn it_is_said_in_the_callers_language() {
     let mut engine = Engine::new(Settings { language: "de-AT".into(), ..Settings::default() });
     let mut out = vec![];
-    engine.on(ms(0), Input::Started, &mut out);
-    engine.on(ms(0), Input::Words { text: "Hallo?".into(), is_final: true, spoken_until: None }, &mut out);
+    engine.on(ms(0), Input::MediaStarted, &mut out);
+    engine.on(
+        ms(0),
+        Input::Transcript { text: "Hallo?".into(), is_final: true, spoken_until: None },
+        &mut out,
+    );
     engine.on(ms(0), Input::TurnEnded, &mut out);
     engine.on(ms(2300), Input::Wake, &mut out);
-    let clause = Clause(0);
-    assert!(out.contains(&Output::Speak { clause, text: "Einen Moment bitte.".into() }));
+    let clause = ClauseId(0);
+    assert!(out.contains(&Output::Synthesize { clause, text: "Einen Moment bitte.".into() }));
 }

@@ -84,7 +84,7 @@ fn words_that_only_show_listening_do_not_take_the_floor() {
     let mut call = speaking(500);
     call.sounds(300, LOUD);
     call.story();
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.guesses("uh");
     assert_eq!(call.story(), ["user starts"]);
     let before = call.sent().len();
@@ -188,7 +188,7 @@ fn marks_from_before_the_pause_are_not_heard_words() {
     call.answers(0, "We close at six today. Tomorrow we close at seven.");
     call.advance(100 + 600);
     call.sounds(200, LOUD);
-    call.feed(Input::Played { mark: Mark { generation: 0, number: 0 } });
+    call.feed(Input::Played { mark: Mark { clears: 0, number: 0 } });
     call.hears("Wait a moment.");
     assert_eq!(call.story().last().unwrap(), "agent, cut off: We close at six");
 }
@@ -263,7 +263,7 @@ fn which_words_only_show_listening_depends_on_the_language() {
         [("de", "Ja, genau.", true), ("en", "Ja, genau.", false), ("de", "Moment!", false)]
     {
         let mut call = Call::with(Settings { language: language.into(), ..Settings::default() });
-        call.feed(Input::Started);
+        call.feed(Input::MediaStarted);
         call.says("Wann?");
         call.answers(0, ANSWER);
         call.advance(1000);

@@ -2,7 +2,7 @@
 
 use super::{
     super::history::UNANSWERED,
-    takeover::{ANSWER, GREETING, agent, answered, handed_over, resumed},
+    takeover::{ANSWER, GREETING, agent, answered, handed_over, takeover},
     *,
 };
 
@@ -36,8 +36,8 @@ fn a_drain_between_two_words_need_not_wait() {
         let mut call = answered();
         call.advance(100 + after);
         call.feed(Input::Drain);
-        let unsaid = "at six today. Tomorrow we close at seven.".to_owned();
-        assert_eq!(handed_over(&call), Some((100 + after, Some(unsaid))));
+        let unspoken = "at six today. Tomorrow we close at seven.".to_owned();
+        assert_eq!(handed_over(&call), Some((100 + after, Some(unspoken))));
     }
 }
 
@@ -48,8 +48,8 @@ fn a_word_that_takes_too_long_is_cut_after_half_a_second() {
     call.advance(100 + 450);
     call.feed(Input::Drain);
     call.advance(5000);
-    let unsaid = Some("Donaudampfschifffahrtsgesellschaft.".to_owned());
-    assert_eq!(handed_over(&call), Some((550 + 500, unsaid)));
+    let unspoken = Some("Donaudampfschifffahrtsgesellschaft.".to_owned());
+    assert_eq!(handed_over(&call), Some((550 + 500, unspoken)));
 }
 
 #[test]
@@ -75,27 +75,27 @@ fn a_drain_in_silence_hands_over_at_once() {
     assert_eq!(call.story(), ["hand over"]);
     assert_eq!(call.engine.deadline(), None);
     call.says("Hello?");
-    call.feed(Input::Closed);
+    call.feed(Input::StreamClosed);
     assert_eq!(call.story(), [""; 0], "nothing follows");
 }
 
 #[test]
 fn a_user_who_is_speaking_finishes_before_the_call_is_handed_over() {
     let mut call = Call::begun();
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.feed(Input::Drain);
     call.advance(1_000);
     assert_eq!(handed_over(&call), None);
     call.says("When do you close?");
     call.feed(Input::TurnEnded);
-    assert_eq!(handed_over(&call).map(|(_, unsaid)| unsaid), Some(None));
+    assert_eq!(handed_over(&call).map(|(_, unspoken)| unspoken), Some(None));
     assert_eq!(call.history(), ["user: When do you close?"]);
 }
 
 #[test]
 fn a_user_who_never_finishes_does_not_keep_a_worker() {
     let mut call = Call::begun();
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.feed(Input::Drain);
     call.advance(5_000);
     assert!(handed_over(&call).is_some());
@@ -104,8 +104,8 @@ fn a_user_who_never_finishes_does_not_keep_a_worker() {
 #[test]
 fn a_broken_stream_is_handed_over_at_once() {
     let mut call = Call::begun();
-    call.feed(Input::SpeechBegan);
-    call.feed(Input::Lost);
+    call.feed(Input::SpeechStarted);
+    call.feed(Input::StreamLost);
     assert!(handed_over(&call).is_some());
 }
 
@@ -125,9 +125,9 @@ fn an_answer_nobody_heard_is_left_to_the_next_worker() {
         call.feed(Input::Drain);
         call.advance(500);
         assert!(!call.story().iter().any(|line| line.starts_with("agent, cut off")));
-        assert_eq!(handed_over(&call).map(|(_, unsaid)| unsaid), Some(None));
+        assert_eq!(handed_over(&call).map(|(_, unspoken)| unspoken), Some(None));
         assert_eq!(call.history(), ["user: When do you close?"]);
-        let mut next = resumed(call.engine.history(), None);
+        let mut next = takeover(call.engine.history(), None);
         assert_eq!(next.story(), ["ask 0"]);
     }
 }
@@ -139,10 +139,10 @@ fn a_greeting_nobody_heard_is_said_by_the_next_worker() {
     assert_eq!(call.story(), [format!("hand over: {GREETING}")]);
     let mut call = Call::new(Some(GREETING));
     call.hears("Hello?");
-    call.feed(Input::Lost);
+    call.feed(Input::StreamLost);
     assert_eq!(call.story().last().unwrap(), "hand over", "the caller is answered instead");
     let mut call = Call::new(Some(GREETING));
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(50);
     call.feed(Input::Drain);
     assert_eq!(call.story()[2..], ["cancel speech".to_owned(), format!("hand over: {GREETING}")]);
@@ -151,10 +151,10 @@ fn a_greeting_nobody_heard_is_said_by_the_next_worker() {
 
 #[test]
 fn what_was_not_said_yet_is_handed_on() {
-    let mut call = resumed(vec![agent("We close")], Some("at six today."));
+    let mut call = takeover(vec![agent("We close")], Some("at six today."));
     call.advance(500);
-    call.feed(Input::SpeechBegan);
-    call.feed(Input::Lost);
+    call.feed(Input::SpeechStarted);
+    call.feed(Input::StreamLost);
     assert_eq!(call.story(), ["user starts", "user stops", "hand over: at six today."]);
 }
 
@@ -163,7 +163,7 @@ fn words_of_the_user_are_kept_and_left_to_the_next_worker() {
     let mut call = Call::begun();
     call.hears("I would like");
     call.guesses("two");
-    call.feed(Input::Lost);
+    call.feed(Input::StreamLost);
     assert_eq!(call.story(), ["user starts", "user stops", "user: I would like two", "hand over"]);
     assert_eq!(call.history(), ["user: I would like two"]);
 }
@@ -224,7 +224,7 @@ fn functions_that_are_running_are_left_to_the_next_answer() {
     assert_eq!(call.story().last().unwrap(), "hand over");
     let history = ["user: Is the cake ready?", "agent: Let me", "calls a", &format!("a = {UNANSWERED}")];
     assert_eq!(call.history(), history);
-    assert_eq!(resumed(call.engine.history(), None).story(), ["ask 0"]);
+    assert_eq!(takeover(call.engine.history(), None).story(), ["ask 0"]);
 }
 
 #[test]
@@ -241,6 +241,6 @@ fn a_conversation_that_is_ending_ends_although_the_worker_stops() {
     let mut call = answered();
     call.advance(720);
     call.feed(Input::Drain);
-    call.feed(Input::Closed);
+    call.feed(Input::StreamClosed);
     assert_eq!(call.story().last().unwrap(), "end: UserEnded");
 }

@@ -92,8 +92,11 @@ fn the_agents_echo_is_not_missed() {
 #[test]
 fn words_that_the_next_transcriber_hears_again_are_not_said_again() {
     let mut call = Call::begun();
-    let words =
-        |text: &str, at: u64| Input::Words { text: text.into(), is_final: true, spoken_until: Some(ms(at)) };
+    let words = |text: &str, at: u64| Input::Transcript {
+        text: text.into(),
+        is_final: true,
+        spoken_until: Some(ms(at)),
+    };
     call.speaks(800);
     call.advance(300);
     call.feed(words("Good morning.", 800));
@@ -173,7 +176,7 @@ fn a_sound_without_words_keeps_a_turn_open_for_a_second() {
 #[test]
 fn a_transcriber_that_noticed_speech_may_take_longer_for_the_words() {
     let mut call = Call::begun();
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.speaks(1000);
     call.advance(2299);
     assert_eq!(call.story(), ["user starts"]);
@@ -183,7 +186,7 @@ fn a_transcriber_that_noticed_speech_may_take_longer_for_the_words() {
     assert_eq!(call.story().last().unwrap(), &format!("agent: {APOLOGY}"));
 
     let mut call = Call::begun();
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.speaks(900);
     call.advance(5000);
     assert_eq!(call.story(), ["user starts", "user stops"], "laughter");
@@ -192,7 +195,7 @@ fn a_transcriber_that_noticed_speech_may_take_longer_for_the_words() {
 #[test]
 fn the_beginning_of_speech_without_words_is_forgotten_after_three_seconds() {
     let mut call = Call::begun();
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.advance(2999);
     assert_eq!(call.story(), ["user starts"]);
     call.advance(1);
@@ -204,7 +207,7 @@ fn the_beginning_of_speech_without_words_is_forgotten_after_three_seconds() {
 #[test]
 fn while_the_agent_speaks_the_transcriber_is_replaced_without_a_word() {
     let mut call = Call::new(Some(&"This is one of many sentences. ".repeat(8)));
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(1000);
     call.speaks(700);
     call.story();
@@ -259,7 +262,7 @@ fn a_transcriber_that_breaks_in_silence_is_not_noticed() {
 #[test]
 fn a_transcriber_that_breaks_is_missed_without_ears_of_our_own() {
     let mut call = Call::begun();
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.feed(Input::TranscriberFailed);
     call.advance(2300);
     assert_eq!(call.spoken().join(" "), APOLOGY);
@@ -286,7 +289,7 @@ fn words_that_were_understood_before_it_broke_are_answered() {
 
 #[test]
 fn words_that_were_answered_before_another_transcriber_hears_them_are_not_said_twice() {
-    let words = |text: &str, is_final: bool, at: u64| Input::Words {
+    let words = |text: &str, is_final: bool, at: u64| Input::Transcript {
         text: text.into(),
         is_final,
         spoken_until: Some(ms(at)),
@@ -299,7 +302,7 @@ fn words_that_were_answered_before_another_transcriber_hears_them_are_not_said_t
     call.advance(2100);
     let answered = ["user starts", "user stops", "user: when do you", "ask 0"];
     assert_eq!(call.story(), answered, "2.3 s after the last sound, not 3 s after the words");
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.feed(words("when", false, 300));
     call.feed(words("when do you", false, 800));
     assert_eq!(call.story(), ["user starts"]);
@@ -311,7 +314,7 @@ fn words_that_were_answered_before_another_transcriber_hears_them_are_not_said_t
 #[test]
 fn an_agent_without_a_transcriber_finishes_its_clause_says_goodbye_and_ends() {
     let mut call = Call::new(Some("Hello, this is Ada. Do you have any questions? Please ask me."));
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(500);
     call.guesses("okay");
     call.story();
@@ -342,7 +345,7 @@ fn an_agent_that_loses_its_transcriber_in_silence_says_goodbye_at_once() {
 #[test]
 fn an_agent_that_has_stopped_for_a_sound_says_goodbye_without_waiting_for_words() {
     let mut call = Call::new(Some("Hello, this is Ada. Do you have any questions?"));
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(500);
     call.sounds(200, -15);
     let before = call.sent().len();
@@ -373,7 +376,7 @@ fn without_the_transcribers_times_the_wait_begins_when_our_own_ears_heard_the_la
     let ended = call.messages()[0].2;
     assert_eq!(ended, 1000);
     let waited = call.happened().find_map(|(_, event)| match event {
-        Happening::MessageSent { latency, .. } => *latency,
+        ConversationEvent::MessageSent { latency, .. } => *latency,
         _ => None,
     });
     assert_eq!(waited.unwrap().response_ms(), 500);

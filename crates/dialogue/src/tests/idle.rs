@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn after_fifteen_seconds_of_silence_the_model_is_asked_to_say_something() {
     let mut call = Call::new(Some("Hello, this is Ada."));
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     // The greeting is heard from 100 to 1,050 ms.
     call.advance(16_000);
     assert_eq!(call.story().last().unwrap(), "agent: Hello, this is Ada.");
@@ -21,10 +21,10 @@ fn after_fifteen_seconds_of_silence_the_model_is_asked_to_say_something() {
 #[test]
 fn after_three_reminders_the_agent_says_goodbye_and_ends() {
     let mut call = Call::begun();
-    for request in 0..3 {
+    for generation in 0..3 {
         call.advance(15_000);
-        assert_eq!(call.story().last().unwrap(), &format!("ask {request}"));
-        call.answers(request, "Are you still there?");
+        assert_eq!(call.story().last().unwrap(), &format!("ask {generation}"));
+        call.answers(generation, "Are you still there?");
         call.advance(1100);
     }
     call.advance(20_000);
@@ -35,13 +35,13 @@ fn after_three_reminders_the_agent_says_goodbye_and_ends() {
 #[test]
 fn words_start_the_count_anew() {
     let mut call = Call::begun();
-    for request in [0, 2, 4] {
+    for generation in [0, 2, 4] {
         call.advance(15_000);
-        assert_eq!(call.story().last().unwrap(), &format!("ask {request}"));
-        call.answers(request, "Are you still there?");
+        assert_eq!(call.story().last().unwrap(), &format!("ask {generation}"));
+        call.answers(generation, "Are you still there?");
         call.advance(1100);
         call.says("Just a moment please.");
-        call.answers(request + 1, "Take your time.");
+        call.answers(generation + 1, "Take your time.");
         call.advance(1100);
     }
     assert!(!call.story().iter().any(|line| line.starts_with("end")));
@@ -61,12 +61,12 @@ fn a_sound_puts_the_reminder_off() {
 #[test]
 fn a_sound_that_goes_on_without_a_word_is_silence() {
     let mut call = Call::begun();
-    for (request, after_ms) in [31_000, 20_000, 20_000].into_iter().enumerate() {
-        call.feed(Input::SpeechBegan);
+    for (generation, after_ms) in [31_000, 20_000, 20_000].into_iter().enumerate() {
+        call.feed(Input::SpeechStarted);
         call.sounds(after_ms, -15);
         let story = call.story();
-        assert!(story.contains(&format!("ask {request}")), "{story:?}");
-        call.answers(u32::try_from(request).unwrap(), "Are you still there?");
+        assert!(story.contains(&format!("ask {generation}")), "{story:?}");
+        call.answers(u32::try_from(generation).unwrap(), "Are you still there?");
     }
     call.sounds(40_000, -15);
     assert_eq!(call.story().last().unwrap(), "end: AgentEnded");

@@ -43,7 +43,7 @@ fn an_interrupted_message_ended_when_it_was_cut() {
 fn an_answer_nobody_heard_is_no_message() {
     let mut call = speaking();
     call.advance(150);
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.guesses("and tomorrow");
     assert_eq!(call.story(), ["agent starts", "user starts", "clear", "cancel speech", "agent stops"]);
     assert_eq!(call.history(), ["user: When do you close?"]);
@@ -55,7 +55,7 @@ fn an_answer_nobody_heard_is_no_message() {
 #[test]
 fn the_greeting_can_be_interrupted() {
     let mut call = Call::new(Some("Hello, this is Ada. Do you have any questions?"));
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(1000);
     call.says("Who is this?");
     assert_eq!(
@@ -77,7 +77,7 @@ fn the_greeting_can_be_interrupted() {
 fn speech_without_words_does_not_interrupt() {
     let mut call = speaking();
     call.advance(500);
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.advance(200);
     call.feed(Input::TurnEnded);
     call.advance(2000);
@@ -104,7 +104,7 @@ fn marks_of_cleared_audio_prove_nothing() {
     call.advance(10);
     call.answers(1, "We close at seven tomorrow.");
     call.advance(300);
-    let old = Mark { generation: 0, number: 0 };
+    let old = Mark { clears: 0, number: 0 };
     call.feed(Input::Played { mark: old });
     call.advance(3000);
     assert_eq!(call.marks(), [(1, 0)]);
@@ -161,7 +161,7 @@ fn the_pause_behind_the_words_is_no_part_of_them() {
     call.answers(0, ANSWER);
     // 50 ms per character, and a pause as long as ten of them.
     call.delivers(0, 1250 + 500);
-    call.feed(Input::VoiceFinished { clause: Clause(0), silence: 500 * 8 });
+    call.feed(Input::VoiceFinished { clause: ClauseId(0), silence: 500 * 8 });
     call.advance(810);
     call.guesses("wait");
     assert_eq!(call.story().last().unwrap(), "agent, cut off: We close at six");

@@ -4,7 +4,7 @@ use super::*;
 
 fn keys(call: &mut Call, keys: &str) {
     for key in keys.chars() {
-        call.feed(Input::Key(key));
+        call.feed(Input::Dtmf(key));
         call.advance(300);
     }
 }
@@ -31,9 +31,9 @@ fn the_hash_key_completes_them_at_once_and_is_not_one_of_them() {
 #[test]
 fn a_key_interrupts_the_agent() {
     let mut call = Call::new(Some("Please key in your number, then press the hash key."));
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(1500);
-    call.feed(Input::Key('7'));
+    call.feed(Input::Dtmf('7'));
     let story = call.story();
     assert!(story.contains(&"clear".to_owned()), "{story:?}");
 }

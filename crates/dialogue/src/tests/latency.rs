@@ -4,7 +4,7 @@ use super::*;
 
 fn latencies(call: &Call) -> Vec<Option<Latency>> {
     let agents = call.happened().filter_map(|(_, event)| match event {
-        Happening::MessageSent { role: Role::Agent, latency, .. } => Some(*latency),
+        ConversationEvent::MessageSent { role: Role::Agent, latency, .. } => Some(*latency),
         _ => None,
     });
     agents.collect()
@@ -15,7 +15,7 @@ fn the_wait_is_split_by_stage() {
     let mut call = Call::begun();
     call.voice = None;
     call.advance(1000);
-    call.feed(Input::Words { text: "Hello?".into(), is_final: true, spoken_until: Some(ms(700)) });
+    call.feed(Input::Transcript { text: "Hello?".into(), is_final: true, spoken_until: Some(ms(700)) });
     call.advance(50);
     call.feed(Input::TurnEnded);
     call.advance(400);
@@ -24,9 +24,9 @@ fn the_wait_is_split_by_stage() {
     call.writes(0, " morning to you. ");
     call.finishes(0);
     call.advance(200);
-    call.feed(Input::VoiceAudio { clause: Clause(0), bytes: 100 });
+    call.feed(Input::VoiceAudio { clause: ClauseId(0), bytes: 100 });
     call.advance(30);
-    call.feed(Input::VoiceAudio { clause: Clause(0), bytes: 1000 });
+    call.feed(Input::VoiceAudio { clause: ClauseId(0), bytes: 1000 });
     call.spoke(0);
     call.advance(2000);
     let latency = Latency { transcript_ms: 350, model_ms: 400, voice_ms: 300, send_ms: 30 };
@@ -50,7 +50,7 @@ fn without_the_transcribers_times_the_wait_begins_when_the_last_words_came() {
 #[test]
 fn only_the_first_message_of_a_turn_was_waited_for() {
     let mut call = Call::new(Some("Hello, this is Ada."));
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(3000);
     call.says("Is it ready?");
     call.writes(0, "Let me look.");
@@ -68,12 +68,12 @@ fn rounding_does_not_add_up() {
     let mut call = Call::begun();
     call.voice = None;
     for (micros, input) in [
-        (1_000_900, Input::Words { text: "Hello?".into(), is_final: true, spoken_until: None }),
+        (1_000_900, Input::Transcript { text: "Hello?".into(), is_final: true, spoken_until: None }),
         (1_001_800, Input::TurnEnded),
-        (1_002_700, Input::ModelText { request: Request(0), text: "Good morning.".into() }),
-        (1_002_700, Input::ModelFinished { request: Request(0) }),
-        (1_003_600, Input::VoiceAudio { clause: Clause(0), bytes: 100 }),
-        (1_004_900, Input::VoiceFinished { clause: Clause(0), silence: 0 }),
+        (1_002_700, Input::ModelText { generation: GenerationId(0), text: "Good morning.".into() }),
+        (1_002_700, Input::ModelFinished { generation: GenerationId(0) }),
+        (1_003_600, Input::VoiceAudio { clause: ClauseId(0), bytes: 100 }),
+        (1_004_900, Input::VoiceFinished { clause: ClauseId(0), silence: 0 }),
     ] {
         call.now = CallTime(micros);
         call.feed(input);

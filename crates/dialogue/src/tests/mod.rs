@@ -76,11 +76,11 @@ impl Call {
     /// A call without a greeting that has begun.
     fn begun() -> Self {
         let mut call = Self::new(None);
-        call.feed(Input::Started);
+        call.feed(Input::MediaStarted);
         call
     }
 
-    /// A call in which the user asked something and the model is working on request 0.
+    /// A call in which the user asked something and the model is working on generation 0.
     fn asked(question: &str) -> Self {
         let mut call = Self::begun();
         call.says(question);
@@ -100,7 +100,7 @@ impl Call {
 
     fn perform(&mut self, output: &Output) {
         match output {
-            Output::Speak { clause, text } => {
+            Output::Synthesize { clause, text } => {
                 let is_clip = self.clips && phrases("en").contains(text);
                 if let Some(delay) = if is_clip { Some(Duration::ZERO) } else { self.voice } {
                     let bytes = u32::try_from(text.chars().count()).unwrap() * BYTES_PER_CHARACTER;
@@ -109,7 +109,7 @@ impl Call {
                     self.coming.push((self.now + delay, Input::VoiceFinished { clause, silence: 0 }));
                 }
             }
-            Output::CancelSpeech => {
+            Output::CancelSynthesis => {
                 self.coming.retain(|(_, input)| !matches!(input, Input::VoiceAudio { .. }));
             }
             Output::Send { bytes, .. } => {
@@ -181,12 +181,12 @@ impl Call {
 
     /// The transcriber understands settled words.
     fn hears(&mut self, text: &str) {
-        self.feed(Input::Words { text: text.into(), is_final: true, spoken_until: None });
+        self.feed(Input::Transcript { text: text.into(), is_final: true, spoken_until: None });
     }
 
     /// The transcriber understands words that may still change.
     fn guesses(&mut self, text: &str) {
-        self.feed(Input::Words { text: text.into(), is_final: false, spoken_until: None });
+        self.feed(Input::Transcript { text: text.into(), is_final: false, spoken_until: None });
     }
 
     /// The user says something, and that was it.
@@ -196,27 +196,27 @@ impl Call {
     }
 
     /// The model writes.
-    fn writes(&mut self, request: u32, text: &str) {
-        self.feed(Input::ModelText { request: Request(request), text: text.into() });
+    fn writes(&mut self, generation: u32, text: &str) {
+        self.feed(Input::ModelText { generation: GenerationId(generation), text: text.into() });
     }
 
     /// The model has written everything.
-    fn finishes(&mut self, request: u32) {
-        self.feed(Input::ModelFinished { request: Request(request) });
+    fn finishes(&mut self, generation: u32) {
+        self.feed(Input::ModelFinished { generation: GenerationId(generation) });
     }
 
-    fn fails(&mut self, request: u32) {
-        self.feed(Input::ModelFailed { request: Request(request) });
+    fn fails(&mut self, generation: u32) {
+        self.feed(Input::ModelFailed { generation: GenerationId(generation) });
     }
 
     /// The model answers, all at once.
-    fn answers(&mut self, request: u32, text: &str) {
-        self.writes(request, text);
-        self.finishes(request);
+    fn answers(&mut self, generation: u32, text: &str) {
+        self.writes(generation, text);
+        self.finishes(generation);
     }
 
-    fn calls(&mut self, request: u32, id: &str) {
-        self.feed(Input::ModelToolCall { request: Request(request), call: tool(id) });
+    fn calls(&mut self, generation: u32, id: &str) {
+        self.feed(Input::ModelToolCall { generation: GenerationId(generation), call: tool(id) });
     }
 
     fn tool_answers(&mut self, id: &str, content: &str) {
@@ -225,15 +225,15 @@ impl Call {
 
     /// The voice delivers so much audio.
     fn delivers(&mut self, clause: u32, for_ms: u32) {
-        self.feed(Input::VoiceAudio { clause: Clause(clause), bytes: for_ms * 8 });
+        self.feed(Input::VoiceAudio { clause: ClauseId(clause), bytes: for_ms * 8 });
     }
 
     fn spoke(&mut self, clause: u32) {
-        self.feed(Input::VoiceFinished { clause: Clause(clause), silence: 0 });
+        self.feed(Input::VoiceFinished { clause: ClauseId(clause), silence: 0 });
     }
 
     fn voice_fails(&mut self, clause: u32) {
-        self.feed(Input::VoiceFailed { clause: Clause(clause) });
+        self.feed(Input::VoiceFailed { clause: ClauseId(clause) });
     }
 
     /// What the voice was asked to say since the last time.
@@ -260,7 +260,7 @@ impl Call {
     }
 
     /// The events, and when (in ms) they were told.
-    fn happened(&self) -> impl Iterator<Item = (u64, &Happening)> {
+    fn happened(&self) -> impl Iterator<Item = (u64, &ConversationEvent)> {
         self.done.iter().filter_map(|(at, output)| match output {
             Output::Event(event) => Some((at.0 / 1000, event)),
             _ => None,
@@ -269,8 +269,8 @@ impl Call {
 
     /// When each message was told, began and ended, in ms.
     fn messages(&self) -> Vec<(u64, u64, u64)> {
-        let times = |(at, event): (u64, &Happening)| match event {
-            Happening::MessageSent { started_at, ended_at, .. } => {
+        let times = |(at, event): (u64, &ConversationEvent)| match event {
+            ConversationEvent::MessageSent { started_at, ended_at, .. } => {
                 Some((at, started_at.0 / 1000, ended_at.0 / 1000))
             }
             _ => None,
@@ -281,7 +281,7 @@ impl Call {
     /// Generation and number of each mark.
     fn marks(&self) -> Vec<(u32, u32)> {
         let mark = |(_, output): &(CallTime, Output)| match output {
-            Output::Mark(mark) => Some((mark.generation, mark.number)),
+            Output::Mark(mark) => Some((mark.clears, mark.number)),
             _ => None,
         };
         self.done.iter().filter_map(mark).collect()
@@ -289,13 +289,13 @@ impl Call {
 
     fn history(&self) -> Vec<String> {
         let line = |line| match line {
-            Line::User(text) => format!("user: {text}"),
-            Line::Agent(text) => format!("agent: {text}"),
-            Line::ToolCalls(calls) => {
+            HistoryItem::User(text) => format!("user: {text}"),
+            HistoryItem::Agent(text) => format!("agent: {text}"),
+            HistoryItem::ToolCalls(calls) => {
                 format!("calls {}", calls.iter().map(|call| call.id.as_str()).collect::<Vec<_>>().join(", "))
             }
-            Line::Note(_) => "note".into(),
-            Line::ToolResult { call, content } => format!("{call} = {content}"),
+            HistoryItem::Note(_) => "note".into(),
+            HistoryItem::ToolResult { call, content } => format!("{call} = {content}"),
         };
         self.engine.history().into_iter().map(line).collect()
     }
@@ -309,28 +309,30 @@ fn tool(id: &str) -> ToolCall {
 fn told(output: &Output) -> Option<String> {
     let side = |role: &Role| if *role == Role::Agent { "agent" } else { "user" };
     Some(match output {
-        Output::Ask { request } => format!("ask {}", request.0),
-        Output::CancelAsk { request } => format!("cancel ask {}", request.0),
-        Output::Speak { clause, text } => format!("speak {}: {text}", clause.0),
-        Output::CancelSpeech => "cancel speech".into(),
+        Output::StartGeneration { generation } => format!("ask {}", generation.0),
+        Output::CancelGeneration { generation } => format!("cancel ask {}", generation.0),
+        Output::Synthesize { clause, text } => format!("speak {}: {text}", clause.0),
+        Output::CancelSynthesis => "cancel speech".into(),
         Output::Clear => "clear".into(),
         Output::Rewind { clause, bytes } => format!("rewind {} by {bytes}", clause.0),
         Output::CallTool(call) => format!("call {}", call.id),
         Output::End { reason } => format!("end: {reason:?}"),
-        Output::HandOver { unsaid: None } => "hand over".into(),
-        Output::HandOver { unsaid: Some(unsaid) } => format!("hand over: {unsaid}"),
-        Output::Event(Happening::SpeechStarted(role)) => format!("{} starts", side(role)),
-        Output::Event(Happening::SpeechEnded(role)) => format!("{} stops", side(role)),
-        Output::Event(Happening::MessageGenerated { content }) => format!("generated: {content}"),
-        Output::Event(Happening::MessageSent { role, content, interrupted: false, .. }) => {
+        Output::HandOver { unspoken: None } => "hand over".into(),
+        Output::HandOver { unspoken: Some(unspoken) } => format!("hand over: {unspoken}"),
+        Output::Event(ConversationEvent::SpeechStarted(role)) => format!("{} starts", side(role)),
+        Output::Event(ConversationEvent::SpeechEnded(role)) => format!("{} stops", side(role)),
+        Output::Event(ConversationEvent::MessageGenerated { content }) => format!("generated: {content}"),
+        Output::Event(ConversationEvent::MessageSent { role, content, interrupted: false, .. }) => {
             format!("{}: {content}", side(role))
         }
-        Output::Event(Happening::MessageSent { role, content, .. }) => {
+        Output::Event(ConversationEvent::MessageSent { role, content, .. }) => {
             format!("{}, cut off: {content}", side(role))
         }
-        Output::Event(Happening::FunctionCall(call)) => format!("function {}", call.id),
-        Output::Event(Happening::Late(part)) => format!("late: {part:?}"),
+        Output::Event(ConversationEvent::FunctionCall(call)) => format!("function {}", call.id),
+        Output::Event(ConversationEvent::ProviderTimedOut(part)) => format!("late: {part:?}"),
         Output::ReplaceTranscriber => "replace transcriber".into(),
-        Output::Send { .. } | Output::Mark(_) | Output::Event(Happening::Duration { .. }) => return None,
+        Output::Send { .. } | Output::Mark(_) | Output::Event(ConversationEvent::Duration { .. }) => {
+            return None;
+        }
     })
 }

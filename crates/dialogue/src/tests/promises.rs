@@ -18,12 +18,12 @@ fn speaking() -> Call {
     call
 }
 
-/// A call in which it was understood as fast as transcribers do, and the model is working on request 0.
+/// A call in which it was understood as fast as transcribers do, and the model is working on generation 0.
 fn asked() -> Call {
     let mut call = speaking();
     call.advance(400);
     let text = "When do you close?".to_owned();
-    call.feed(Input::Words { text, is_final: true, spoken_until: Some(ms(SPOKEN - 20)) });
+    call.feed(Input::Transcript { text, is_final: true, spoken_until: Some(ms(SPOKEN - 20)) });
     call.feed(Input::TurnEnded);
     assert_eq!(call.story().last().unwrap(), "ask 0");
     call
@@ -41,7 +41,7 @@ fn hears(mut call: Call, text: &str) {
         _ => None,
     });
     let said = call.done.iter().find_map(|(_, output)| match output {
-        Output::Speak { clause, text } if Some(*clause) == first => Some(text.clone()),
+        Output::Synthesize { clause, text } if Some(*clause) == first => Some(text.clone()),
         _ => None,
     });
     assert!(text.starts_with(&said.unwrap()));
@@ -133,7 +133,7 @@ fn a_transcriber_that_only_notices_speech_is_apologised_for() {
     let mut call = Call::begun();
     call.clips = true;
     call.advance(20);
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.speaks(SPOKEN - 20);
     hears(call, APOLOGY);
 }
@@ -164,15 +164,15 @@ fn a_transcriber_that_is_gone_for_good_is_apologised_for() {
 
 /// Whatever a model, a tool or a voice may do with the first numbers.
 fn provider() -> impl Strategy<Value = Input> {
-    let request = (0u32..3).prop_map(Request);
-    let clause = (0u32..5).prop_map(Clause);
+    let generation = (0u32..3).prop_map(GenerationId);
+    let clause = (0u32..5).prop_map(ClauseId);
     let text =
         prop::sample::select(vec!["", "We cl", "We close at six. ", "...", "**"]).prop_map(str::to_owned);
     prop_oneof![
-        3 => (request.clone(), text).prop_map(|(request, text)| Input::ModelText { request, text }),
-        1 => request.clone().prop_map(|request| Input::ModelToolCall { request, call: tool("a") }),
-        2 => request.clone().prop_map(|request| Input::ModelFinished { request }),
-        2 => request.prop_map(|request| Input::ModelFailed { request }),
+        3 => (generation.clone(), text).prop_map(|(generation, text)| Input::ModelText { generation, text }),
+        1 => generation.clone().prop_map(|generation| Input::ModelToolCall { generation, call: tool("a") }),
+        2 => generation.clone().prop_map(|generation| Input::ModelFinished { generation }),
+        2 => generation.prop_map(|generation| Input::ModelFailed { generation }),
         2 => (clause.clone(), 0u32..400).prop_map(|(clause, bytes)| Input::VoiceAudio { clause, bytes }),
         1 => clause.clone().prop_map(|clause| Input::VoiceFinished { clause, silence: 0 }),
         2 => clause.prop_map(|clause| Input::VoiceFailed { clause }),

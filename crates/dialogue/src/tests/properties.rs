@@ -39,29 +39,29 @@ fn model_text() -> impl Strategy<Value = String> {
 
 /// Small numbers, so that most of them mean something.
 fn input() -> impl Strategy<Value = Input> {
-    let request = (0u32..6).prop_map(Request);
-    let clause = (0u32..12).prop_map(Clause);
+    let generation = (0u32..6).prop_map(GenerationId);
+    let clause = (0u32..12).prop_map(ClauseId);
     let id = || prop::sample::select(vec!["a", "b"]).prop_map(str::to_owned);
     let bytes = prop_oneof![4 => 0u32..20_000, 1 => Just(u32::MAX)];
     let spoken_until = prop::option::of((0u64..20_000_000).prop_map(CallTime));
     prop_oneof![
-        1 => Just(Input::Started),
+        1 => Just(Input::MediaStarted),
         6 => (any::<bool>(), 0i16..4).prop_map(|(is_speech, louder)| {
             Input::Frame { is_speech, level_db: -22 + 4 * louder, agent_level_db: -18 }
         }),
-        1 => prop::sample::select(vec!['1', '2', '#', 'x']).prop_map(Input::Key),
-        2 => Just(Input::SpeechBegan),
+        1 => prop::sample::select(vec!['1', '2', '#', 'x']).prop_map(Input::Dtmf),
+        2 => Just(Input::SpeechStarted),
         4 => (user_text(), any::<bool>(), spoken_until)
-            .prop_map(|(text, is_final, spoken_until)| Input::Words { text, is_final, spoken_until }),
+            .prop_map(|(text, is_final, spoken_until)| Input::Transcript { text, is_final, spoken_until }),
         4 => Just(Input::TurnEnded),
-        8 => (request.clone(), model_text()).prop_map(|(request, text)| Input::ModelText { request, text }),
-        2 => (request.clone(), id()).prop_map(|(request, id)| Input::ModelToolCall { request, call: tool(&id) }),
-        3 => request.clone().prop_map(|request| Input::ModelFinished { request }),
-        1 => request.prop_map(|request| Input::ModelFailed { request }),
+        8 => (generation.clone(), model_text()).prop_map(|(generation, text)| Input::ModelText { generation, text }),
+        2 => (generation.clone(), id()).prop_map(|(generation, id)| Input::ModelToolCall { generation, call: tool(&id) }),
+        3 => generation.clone().prop_map(|generation| Input::ModelFinished { generation }),
+        1 => generation.prop_map(|generation| Input::ModelFailed { generation }),
         12 => (clause.clone(), bytes).prop_map(|(clause, bytes)| Input::VoiceAudio { clause, bytes }),
         5 => (clause.clone(), 0..4000_u32).prop_map(|(clause, silence)| Input::VoiceFinished { clause, silence }),
         1 => clause.prop_map(|clause| Input::VoiceFailed { clause }),
-        4 => (0u32..3, 0u32..6).prop_map(|(generation, number)| Input::Played { mark: Mark { generation, number } }),
+        4 => (0u32..3, 0u32..6).prop_map(|(clears, number)| Input::Played { mark: Mark { clears, number } }),
         2 => id().prop_map(|call| Input::ToolResult { call, content: "zz".into() }),
         1 => Just(Input::TranscriberFailed),
         1 => prop_oneof![
@@ -83,26 +83,23 @@ fn inputs() -> impl Strategy<Value = Vec<(u64, Input)>> {
 fn settings() -> impl Strategy<Value = Settings> {
     let greeting = prop::option::of(model_text());
     let longest = prop::option::of((0u64..60).prop_map(Duration::from_secs));
-    (greeting, longest, prop::option::of(resumed())).prop_map(|(greeting, max_duration, resumed)| Settings {
-        greeting,
-        max_duration,
-        language: "en".into(),
-        resumed,
+    (greeting, longest, prop::option::of(takeover())).prop_map(|(greeting, max_duration, takeover)| {
+        Settings { greeting, max_duration, language: "en".into(), takeover }
     })
 }
 
 /// What a worker may find of a call that another one held: not always tidy.
-fn resumed() -> impl Strategy<Value = Resumed> {
+fn takeover() -> impl Strategy<Value = Takeover> {
     let id = || prop::sample::select(vec!["a", "b", "c"]).prop_map(str::to_owned);
     let line = prop_oneof![
-        3 => user_text().prop_map(Line::User),
-        3 => model_text().prop_map(Line::Agent),
-        1 => prop::collection::vec(id().prop_map(|id| tool(&id)), 0..3).prop_map(Line::ToolCalls),
-        1 => id().prop_map(|call| Line::ToolResult { call, content: "zz".into() }),
+        3 => user_text().prop_map(HistoryItem::User),
+        3 => model_text().prop_map(HistoryItem::Agent),
+        1 => prop::collection::vec(id().prop_map(|id| tool(&id)), 0..3).prop_map(HistoryItem::ToolCalls),
+        1 => id().prop_map(|call| HistoryItem::ToolResult { call, content: "zz".into() }),
     ];
     let elapsed = prop_oneof![9 => 0u64..100_000, 1 => any::<u64>()].prop_map(Duration::from_millis);
     (prop::collection::vec(line, 0..8), prop::option::of(model_text()), elapsed)
-        .prop_map(|(history, unsaid, elapsed)| Resumed { history, unsaid, elapsed })
+        .prop_map(|(history, unspoken, elapsed)| Takeover { history, unspoken, elapsed })
 }
 
 /// What every driver may rely on, checked output by output.
@@ -110,15 +107,15 @@ fn resumed() -> impl Strategy<Value = Resumed> {
 struct Law {
     ended: bool,
     closed: bool,
-    spoken: BTreeSet<Clause>,
-    asked: BTreeSet<Request>,
+    spoken: BTreeSet<ClauseId>,
+    asked: BTreeSet<GenerationId>,
     /// Delivered and not yet sent.
-    unsent: BTreeMap<Clause, u64>,
-    sending: Option<Clause>,
+    unsent: BTreeMap<ClauseId, u64>,
+    sending: Option<ClauseId>,
     /// In the current generation: when the first audio was sent, and how much was.
     first_sent_at: Option<CallTime>,
     sent: u64,
-    generation: u32,
+    clears: u32,
     last_mark: Option<u32>,
     generated: BTreeSet<String>,
     speaking: Vec<Role>,
@@ -136,7 +133,7 @@ impl Law {
             Input::ModelText { text, .. } => self.learns(text),
             _ => {}
         }
-        self.closed |= *input == Input::Closed;
+        self.closed |= *input == Input::StreamClosed;
     }
 
     fn learns(&mut self, text: &str) {
@@ -146,17 +143,17 @@ impl Law {
     fn allows(&mut self, at: CallTime, output: &Output) -> Result<(), TestCaseError> {
         prop_assert!(!self.ended, "{output:?} after the end");
         match output {
-            Output::Ask { request } => {
+            Output::StartGeneration { generation } => {
                 prop_assert!(!self.closed);
-                prop_assert!(self.asked.insert(*request), "a number twice");
+                prop_assert!(self.asked.insert(*generation), "a number twice");
             }
-            Output::CancelAsk { request } => prop_assert!(self.asked.contains(request)),
-            Output::Speak { clause, text } => {
+            Output::CancelGeneration { generation } => prop_assert!(self.asked.contains(generation)),
+            Output::Synthesize { clause, text } => {
                 prop_assert!(self.spoken.last().is_none_or(|last| last < clause), "numbers grow");
                 prop_assert!(text.contains(char::is_alphanumeric));
                 self.spoken.insert(*clause);
             }
-            Output::CancelSpeech => {
+            Output::CancelSynthesis => {
                 self.unsent.clear();
                 self.spoken.clear();
             }
@@ -178,25 +175,25 @@ impl Law {
             }
             Output::Mark(mark) => {
                 prop_assert!(self.sending.is_some(), "a mark behind nothing");
-                prop_assert_eq!(mark.generation, self.generation);
+                prop_assert_eq!(mark.clears, self.clears);
                 prop_assert!(self.last_mark.is_none_or(|last| last < mark.number));
                 self.last_mark = Some(mark.number);
             }
             Output::Clear => {
                 prop_assert!(self.first_sent_at.is_some(), "nothing to clear");
-                self.generation += 1;
+                self.clears += 1;
                 self.first_sent_at = None;
                 self.sent = 0;
             }
             Output::CallTool(_) | Output::ReplaceTranscriber => {}
             Output::Event(event) => self.allows_event(event)?,
             Output::End { .. } => self.ended = true,
-            Output::HandOver { unsaid } => {
+            Output::HandOver { unspoken } => {
                 self.ended = true;
                 self.handed_over_at = Some(at);
                 prop_assert!(!self.closed);
                 prop_assert!(self.speaking.is_empty(), "somebody speaks after the hand-over");
-                for word in unsaid.iter().flat_map(|unsaid| letters(unsaid)) {
+                for word in unspoken.iter().flat_map(|unspoken| letters(unspoken)) {
                     prop_assert!(self.generated.iter().any(|known| word.contains(known)), "made up: {word}");
                 }
             }
@@ -204,21 +201,21 @@ impl Law {
         Ok(())
     }
 
-    fn allows_event(&mut self, event: &Happening) -> Result<(), TestCaseError> {
+    fn allows_event(&mut self, event: &ConversationEvent) -> Result<(), TestCaseError> {
         match event {
-            Happening::SpeechStarted(role) => {
+            ConversationEvent::SpeechStarted(role) => {
                 prop_assert!(!self.speaking.contains(role), "{role:?} started twice");
                 self.speaking.push(*role);
             }
-            Happening::Duration { seconds } => {
+            ConversationEvent::Duration { seconds } => {
                 prop_assert!(*seconds > self.seconds, "a second twice");
                 self.seconds = *seconds;
             }
-            Happening::SpeechEnded(role) => {
+            ConversationEvent::SpeechEnded(role) => {
                 prop_assert!(self.speaking.contains(role), "{role:?} stopped without starting");
                 self.speaking.retain(|speaking| speaking != role);
             }
-            Happening::MessageSent { role, content, started_at, ended_at, latency, .. } => {
+            ConversationEvent::MessageSent { role, content, started_at, ended_at, latency, .. } => {
                 prop_assert!(started_at <= ended_at);
                 prop_assert!(!content.trim().is_empty());
                 prop_assert!(*role == Role::Agent || latency.is_none());
@@ -254,9 +251,9 @@ impl Trial {
     fn new(settings: Settings) -> Self {
         let mut law = Law::default();
         law.learns(settings.greeting.as_deref().unwrap_or_default());
-        if let Some(resumed) = &settings.resumed {
-            law.learns(resumed.unsaid.as_deref().unwrap_or_default());
-            law.seconds = resumed.elapsed.as_secs();
+        if let Some(takeover) = &settings.takeover {
+            law.learns(takeover.unspoken.as_deref().unwrap_or_default());
+            law.seconds = takeover.elapsed.as_secs();
         }
         for phrase in phrases(&settings.language) {
             law.learns(&phrase);
@@ -294,7 +291,7 @@ impl Trial {
         let mut due: Vec<String> = vec![];
         let mut before = None;
         for line in self.engine.history() {
-            if let Line::ToolResult { call, .. } = &line {
+            if let HistoryItem::ToolResult { call, .. } = &line {
                 let index = due.iter().position(|id| id == call);
                 prop_assert!(index.is_some(), "a result without a call");
                 due.remove(index.unwrap());
@@ -302,13 +299,14 @@ impl Trial {
                 prop_assert!(due.is_empty(), "calls without results");
             }
             match &line {
-                Line::ToolCalls(calls) => due.extend(calls.iter().map(|call| call.id.clone())),
-                Line::User(text) | Line::Agent(text) => prop_assert!(!text.trim().is_empty()),
-                Line::Note(_) | Line::ToolResult { .. } => {}
+                HistoryItem::ToolCalls(calls) => due.extend(calls.iter().map(|call| call.id.clone())),
+                HistoryItem::User(text) | HistoryItem::Agent(text) => prop_assert!(!text.trim().is_empty()),
+                HistoryItem::Note(_) | HistoryItem::ToolResult { .. } => {}
             }
             let kind = std::mem::discriminant(&line);
             prop_assert!(
-                before != Some(kind) || matches!(line, Line::ToolResult { .. } | Line::ToolCalls(_)),
+                before != Some(kind)
+                    || matches!(line, HistoryItem::ToolResult { .. } | HistoryItem::ToolCalls(_)),
                 "two lines of one side"
             );
             before = Some(kind);
@@ -337,10 +335,10 @@ proptest! {
     #[test]
     fn any_sequence_is_legal_and_closing_ends_it(settings in settings(), inputs in inputs(), prompt in any::<bool>()) {
         let mut trial = run(settings, &inputs, prompt)?;
-        trial.feed(Input::Closed)?;
+        trial.feed(Input::StreamClosed)?;
         prop_assert!(trial.law.ended);
         prop_assert!(trial.law.speaking.is_empty(), "somebody speaks after the end");
-        trial.feed(Input::Started)?;
+        trial.feed(Input::MediaStarted)?;
         trial.feed(Input::HangUp)?;
     }
 
@@ -383,9 +381,9 @@ proptest! {
         }
         let speaking = trial.engine.speaking(trial.at);
         let before = trial.outputs.len();
-        trial.feed(Input::Closed)?;
+        trial.feed(Input::StreamClosed)?;
         let told = trial.outputs[before..].iter().find_map(|output| match output {
-            Output::Event(Happening::MessageSent { role: Role::Agent, content, started_at, .. }) => {
+            Output::Event(ConversationEvent::MessageSent { role: Role::Agent, content, started_at, .. }) => {
                 Some((content.clone(), *started_at))
             }
             _ => None,
@@ -395,38 +393,38 @@ proptest! {
 
     #[test]
     fn the_model_is_told_what_was_told_as_heard(settings in settings(), inputs in inputs()) {
-        let settings = Settings { resumed: None, ..settings };
+        let settings = Settings { takeover: None, ..settings };
         let mut trial = run(settings, &inputs, true)?;
-        trial.feed(Input::Closed)?;
+        trial.feed(Input::StreamClosed)?;
         // Whoever still has to answer is not told that they have asked for patience.
         let answers = |text: &str| {
             text.split(' ').filter(|word| !MOMENT.contains(*word)).map(str::to_owned).collect::<Vec<_>>()
         };
         let told: Vec<_> = trial.outputs.iter().flat_map(|output| match output {
-            Output::Event(Happening::MessageSent { role: Role::Agent, content, .. }) => answers(content),
+            Output::Event(ConversationEvent::MessageSent { role: Role::Agent, content, .. }) => answers(content),
             _ => vec![],
         }).collect();
         let known: Vec<_> = trial.engine.history().iter().flat_map(|line| match line {
-            Line::Agent(text) => answers(text),
+            HistoryItem::Agent(text) => answers(text),
             _ => vec![],
         }).collect();
         prop_assert_eq!(told, known);
     }
 
     #[test]
-    fn left_alone_every_call_comes_to_rest(resumed in prop::option::of(resumed()), inputs in inputs()) {
+    fn left_alone_every_call_comes_to_rest(takeover in prop::option::of(takeover()), inputs in inputs()) {
         let short = |(after, input): (u64, Input)| match input {
             Input::VoiceAudio { clause, bytes } => (after, Input::VoiceAudio { clause, bytes: bytes.min(4000) }),
             input => (after, input),
         };
         let inputs: Vec<_> = inputs.into_iter().map(short).collect();
-        let mut trial = run(Settings { resumed, ..Settings::default() }, &inputs, true)?;
+        let mut trial = run(Settings { takeover, ..Settings::default() }, &inputs, true)?;
         // Providers are silent from now on: after the excuses only the seconds are left.
         let from = trial.at;
         trial.wake(from + Duration::from_mins(2))?;
         let before = trial.outputs.len();
         trial.wake(from + Duration::from_mins(4))?;
-        let seconds = |output: &Output| matches!(output, Output::Event(Happening::Duration { .. }));
+        let seconds = |output: &Output| matches!(output, Output::Event(ConversationEvent::Duration { .. }));
         prop_assert!(trial.outputs[before..].iter().all(seconds), "{:?}", &trial.outputs[before..]);
     }
 
@@ -457,18 +455,18 @@ proptest! {
 
     #[test]
     fn no_time_is_too_large(elapsed in prop::option::of(any::<u64>()), times in prop::collection::vec((any::<u64>(), input()), 0..30)) {
-        let resumed = elapsed.map(|seconds| Resumed {
+        let takeover = elapsed.map(|seconds| Takeover {
             elapsed: Duration::from_secs(seconds),
-            ..Resumed::default()
+            ..Takeover::default()
         });
-        let mut trial = Trial::new(Settings { greeting: Some("Aa bb.".into()), resumed, ..Settings::default() });
+        let mut trial = Trial::new(Settings { greeting: Some("Aa bb.".into()), takeover, ..Settings::default() });
         for (at, input) in times {
             trial.at = trial.at.max(CallTime(at));
             trial.feed(input)?;
         }
         trial.at = CallTime(u64::MAX);
         trial.feed(Input::Wake)?;
-        trial.feed(Input::Closed)?;
+        trial.feed(Input::StreamClosed)?;
         prop_assert!(trial.law.ended);
     }
 }

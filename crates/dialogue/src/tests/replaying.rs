@@ -2,9 +2,9 @@
 
 use super::{replay::Log, *};
 
-const LOG: &str = r#"{"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","resumed":null}}
-{"at":0,"input":"Started","outputs":[]}
-{"at":1000000,"input":{"Words":{"text":"Hello.","is_final":true,"spoken_until":null}},"outputs":[{"Event":{"Duration":{"seconds":1}}},{"Event":{"SpeechStarted":"user"}}]}
+const LOG: &str = r#"{"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","takeover":null}}
+{"at":0,"input":"MediaStarted","outputs":[]}
+{"at":1000000,"input":{"Transcript":{"text":"Hello.","is_final":true,"spoken_until":null}},"outputs":[{"Event":{"Duration":{"seconds":1}}},{"Event":{"SpeechStarted":"user"}}]}
 "#;
 
 #[test]
@@ -16,15 +16,15 @@ fn the_first_decision_that_is_made_otherwise_is_shown() {
     assert_eq!(
         difference.decided,
         [
-            Output::Event(Happening::SpeechStarted(Role::User)),
-            Output::Event(Happening::Duration { seconds: 1 })
+            Output::Event(ConversationEvent::SpeechStarted(Role::User)),
+            Output::Event(ConversationEvent::Duration { seconds: 1 })
         ]
     );
 }
 
 #[test]
 fn a_line_that_cannot_be_read_is_named() {
-    let broken = LOG.replace("Started", "Stopped");
+    let broken = LOG.replace("MediaStarted", "Stopped");
     assert_eq!(Log::parse(&broken).unwrap_err().line, 2);
     assert_eq!(Log::parse("").unwrap_err().line, 1);
     assert_eq!(Log::parse(&LOG[..LOG.len() - 20]).unwrap().steps.len(), 1, "a last line that breaks off");

@@ -31,8 +31,8 @@ fn audio_goes_out_in_frames_and_at_most_400_ms_ahead() {
     let mut call = Call::asked("What do you have?");
     call.voice = None;
     call.answers(0, "Bread and cake.");
-    call.feed(Input::VoiceAudio { clause: Clause(0), bytes: 4000 });
-    call.feed(Input::VoiceFinished { clause: Clause(0), silence: 0 });
+    call.feed(Input::VoiceAudio { clause: ClauseId(0), bytes: 4000 });
+    call.feed(Input::VoiceFinished { clause: ClauseId(0), silence: 0 });
     call.advance(1000);
     // 400 ms at once, then a frame every 20 ms, and what is left.
     assert_eq!(call.sent(), [(0, 3200), (20, 160), (40, 160), (60, 160), (80, 160), (100, 160)]);
@@ -41,9 +41,9 @@ fn audio_goes_out_in_frames_and_at_most_400_ms_ahead() {
     call.voice = None;
     call.answers(0, "Bread and cake.");
     for _ in 0..3 {
-        call.feed(Input::VoiceAudio { clause: Clause(0), bytes: 100 });
+        call.feed(Input::VoiceAudio { clause: ClauseId(0), bytes: 100 });
     }
-    call.feed(Input::VoiceFinished { clause: Clause(0), silence: 0 });
+    call.feed(Input::VoiceFinished { clause: ClauseId(0), silence: 0 });
     assert_eq!(call.sent(), [(0, 160), (0, 140)], "whole frames, but for the last one");
 }
 
@@ -80,11 +80,11 @@ fn a_message_is_over_when_its_last_mark_is_back_and_not_before_it_can_have_been_
     call.advance(150);
     // 15 characters play for 750 ms, from 100 ms on.
     call.advance(500);
-    let mark = Mark { generation: 0, number: 0 };
+    let mark = Mark { clears: 0, number: 0 };
     assert!(call.done.iter().any(|(at, output)| *output == Output::Mark(mark) && *at == ms(450)));
     call.feed(Input::Played { mark });
-    call.feed(Input::Played { mark: Mark { generation: 0, number: 99 } });
-    call.feed(Input::Played { mark: Mark { generation: 7, number: 0 } });
+    call.feed(Input::Played { mark: Mark { clears: 0, number: 99 } });
+    call.feed(Input::Played { mark: Mark { clears: 7, number: 0 } });
     assert!(!call.story().contains(&"agent stops".to_owned()));
     call.advance(200);
     assert_eq!(call.story(), ["agent stops", "agent: Bread and cake."]);
@@ -158,9 +158,9 @@ fn the_next_clause_is_synthesized_while_one_plays() {
     call.answers(0, "We have fresh bread every day. We have cakes on Saturday.");
     call.advance(10_000);
     let at = |is: fn(&Output) -> bool| call.done.iter().find(|(_, output)| is(output)).unwrap().0;
-    let asked = at(|output| matches!(output, Output::Speak { clause: Clause(1), .. }));
-    let first = at(|output| matches!(output, Output::Send { clause: Clause(0), .. }));
-    let second = at(|output| matches!(output, Output::Send { clause: Clause(1), .. }));
+    let asked = at(|output| matches!(output, Output::Synthesize { clause: ClauseId(1), .. }));
+    let first = at(|output| matches!(output, Output::Send { clause: ClauseId(0), .. }));
+    let second = at(|output| matches!(output, Output::Send { clause: ClauseId(1), .. }));
     // The first clause has 30 characters; the frame behind it ends within 400 ms, so there is no pause.
     assert!(asked <= first);
     assert_eq!(second.since(first), Duration::from_millis(30 * 50 + 20 - 400));
@@ -198,7 +198,7 @@ fn a_number_an_abbreviation_or_an_address_is_not_cut() {
 fn any_text_is_cut_as_it_will_be_spoken() {
     let text = "**Hello**, this is Ada. \u{1f370} Do you have any questions? I am here.";
     let mut call = Call::new(Some(text));
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(10_000);
     assert_eq!(call.spoken(), clauses(text));
 }

@@ -8,23 +8,24 @@ pub(super) const GREETING: &str = "Hello, this is Ada. Do you have any questions
 /// 50 characters: they play for 2,500 ms, from 100 ms on.
 pub(super) const ANSWER: &str = "We close at six today. Tomorrow we close at seven.";
 
-fn user(text: &str) -> Line {
-    Line::User(text.into())
+fn user(text: &str) -> HistoryItem {
+    HistoryItem::User(text.into())
 }
 
-pub(super) fn agent(text: &str) -> Line {
-    Line::Agent(text.into())
+pub(super) fn agent(text: &str) -> HistoryItem {
+    HistoryItem::Agent(text.into())
 }
 
 /// A call that was taken over and has begun here.
-pub(super) fn resumed(history: Vec<Line>, unsaid: Option<&str>) -> Call {
-    let mut call = taken_over(Resumed { history, unsaid: unsaid.map(str::to_owned), ..Resumed::default() });
-    call.feed(Input::Started);
+pub(super) fn takeover(history: Vec<HistoryItem>, unspoken: Option<&str>) -> Call {
+    let mut call =
+        taken_over(Takeover { history, unspoken: unspoken.map(str::to_owned), ..Takeover::default() });
+    call.feed(Input::MediaStarted);
     call
 }
 
-fn taken_over(resumed: Resumed) -> Call {
-    Call::with(Settings { greeting: Some(GREETING.into()), resumed: Some(resumed), ..Settings::default() })
+fn taken_over(takeover: Takeover) -> Call {
+    Call::with(Settings { greeting: Some(GREETING.into()), takeover: Some(takeover), ..Settings::default() })
 }
 
 /// A call in which the answer is spoken as two clauses.
@@ -37,14 +38,14 @@ pub(super) fn answered() -> Call {
 /// What the next worker is told to say, and when (in ms) the call was handed over.
 pub(super) fn handed_over(call: &Call) -> Option<(u64, Option<String>)> {
     match call.done.last()? {
-        (at, Output::HandOver { unsaid }) => Some((at.0 / 1000, unsaid.clone())),
+        (at, Output::HandOver { unspoken }) => Some((at.0 / 1000, unspoken.clone())),
         _ => None,
     }
 }
 
 #[test]
 fn a_call_taken_over_is_not_greeted_and_knows_what_was_said() {
-    let mut call = resumed(vec![agent("Hello."), user("Is it ready?"), agent("It is.")], None);
+    let mut call = takeover(vec![agent("Hello."), user("Is it ready?"), agent("It is.")], None);
     call.advance(10_000);
     assert_eq!(call.story(), [""; 0]);
     call.says("Thank you.");
@@ -54,7 +55,7 @@ fn a_call_taken_over_is_not_greeted_and_knows_what_was_said() {
 
 #[test]
 fn what_was_cut_off_is_said_after_a_second_of_silence() {
-    let mut call = resumed(vec![user("When do you close?"), agent("We close")], Some("at six today."));
+    let mut call = takeover(vec![user("When do you close?"), agent("We close")], Some("at six today."));
     call.advance(999);
     assert_eq!(call.story(), [""; 0]);
     call.advance(1);
@@ -65,7 +66,7 @@ fn what_was_cut_off_is_said_after_a_second_of_silence() {
     let latencies: Vec<_> = call
         .happened()
         .filter_map(|(_, event)| match event {
-            Happening::MessageSent { latency, .. } => Some(*latency),
+            ConversationEvent::MessageSent { latency, .. } => Some(*latency),
             _ => None,
         })
         .collect();
@@ -74,7 +75,7 @@ fn what_was_cut_off_is_said_after_a_second_of_silence() {
 
 #[test]
 fn a_caller_who_speaks_first_is_answered_and_what_was_cut_off_is_dropped() {
-    let mut call = resumed(vec![user("When do you close?"), agent("We close")], Some("at six today."));
+    let mut call = takeover(vec![user("When do you close?"), agent("We close")], Some("at six today."));
     call.advance(900);
     call.guesses("and");
     call.advance(500);
@@ -87,9 +88,9 @@ fn a_caller_who_speaks_first_is_answered_and_what_was_cut_off_is_dropped() {
 
 #[test]
 fn a_caller_who_begins_to_speak_gets_another_second_for_the_words() {
-    let mut call = resumed(vec![agent("We close")], Some("at six today."));
+    let mut call = takeover(vec![agent("We close")], Some("at six today."));
     call.advance(800);
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.advance(999);
     assert_eq!(call.story(), ["user starts"]);
     call.feed(Input::TurnEnded);
@@ -99,7 +100,7 @@ fn a_caller_who_begins_to_speak_gets_another_second_for_the_words() {
 
 #[test]
 fn what_was_cut_off_can_be_interrupted() {
-    let mut call = resumed(vec![agent("We close")], Some("at six in the evening."));
+    let mut call = takeover(vec![agent("We close")], Some("at six in the evening."));
     call.advance(1000 + 100 + 400);
     call.says("Thank you.");
     assert_eq!(
@@ -119,19 +120,19 @@ fn what_was_cut_off_can_be_interrupted() {
 
 #[test]
 fn a_turn_nobody_answered_is_answered_at_once() {
-    let mut call = resumed(vec![agent("Hello."), user("When do you close?")], None);
+    let mut call = takeover(vec![agent("Hello."), user("When do you close?")], None);
     assert_eq!(call.story(), ["ask 0"]);
     call.answers(0, "At six in the evening.");
     call.advance(5000);
     assert_eq!(call.story().last().unwrap(), "agent: At six in the evening.");
 
-    let mut call = resumed(vec![user("When do you close?")], Some(" \u{1f370} "));
+    let mut call = takeover(vec![user("When do you close?")], Some(" \u{1f370} "));
     assert_eq!(call.story(), ["ask 0"], "that cannot be said");
 }
 
 #[test]
 fn a_caller_who_goes_on_before_the_answer_keeps_the_turn_across_workers() {
-    let mut call = resumed(vec![user("I would like")], None);
+    let mut call = takeover(vec![user("I would like")], None);
     call.advance(300);
     call.says("two cakes.");
     assert_eq!(
@@ -143,12 +144,12 @@ fn a_caller_who_goes_on_before_the_answer_keeps_the_turn_across_workers() {
 
 #[test]
 fn the_model_goes_on_from_its_functions_and_need_not_say_more() {
-    let mut call = resumed(
+    let mut call = takeover(
         vec![
             user("Please note that."),
             agent("I will note that."),
-            Line::ToolCalls(vec![tool("a")]),
-            Line::ToolResult { call: "a".into(), content: "done".into() },
+            HistoryItem::ToolCalls(vec![tool("a")]),
+            HistoryItem::ToolResult { call: "a".into(), content: "done".into() },
         ],
         None,
     );
@@ -157,7 +158,7 @@ fn the_model_goes_on_from_its_functions_and_need_not_say_more() {
     call.advance(5000);
     assert_eq!(call.story(), [""; 0], "it has said enough");
 
-    let mut call = resumed(vec![user("Is it ready?"), Line::ToolCalls(vec![tool("a")])], None);
+    let mut call = takeover(vec![user("Is it ready?"), HistoryItem::ToolCalls(vec![tool("a")])], None);
     assert_eq!(call.story(), ["ask 0"]);
     call.finishes(0);
     call.advance(300);
@@ -166,23 +167,24 @@ fn the_model_goes_on_from_its_functions_and_need_not_say_more() {
 
 #[test]
 fn a_history_that_was_taken_over_is_made_legal() {
-    let result = |call: &str, content: &str| Line::ToolResult { call: call.into(), content: content.into() };
-    let call = taken_over(Resumed {
+    let result =
+        |call: &str, content: &str| HistoryItem::ToolResult { call: call.into(), content: content.into() };
+    let call = taken_over(Takeover {
         history: vec![
             result("a", "of nothing"),
             agent(" "),
             user("Is it"),
             user("ready?"),
-            Line::ToolCalls(vec![]),
-            Line::ToolCalls(vec![tool("a"), tool("b")]),
+            HistoryItem::ToolCalls(vec![]),
+            HistoryItem::ToolCalls(vec![tool("a"), tool("b")]),
             user("Well?"),
-            Line::ToolCalls(vec![tool("a")]),
+            HistoryItem::ToolCalls(vec![tool("a")]),
             result("a", "yes"),
             result("b", "no"),
             result("b", "again"),
             agent("It is."),
         ],
-        ..Resumed::default()
+        ..Takeover::default()
     });
     assert_eq!(
         call.history(),
@@ -201,7 +203,7 @@ fn a_history_that_was_taken_over_is_made_legal() {
 
 #[test]
 fn a_result_is_never_taken_for_a_call_of_another_worker() {
-    let mut call = resumed(vec![user("Is it ready?"), Line::ToolCalls(vec![tool("a")])], None);
+    let mut call = takeover(vec![user("Is it ready?"), HistoryItem::ToolCalls(vec![tool("a")])], None);
     call.calls(0, "a");
     call.finishes(0);
     call.tool_answers("a", "yes");
@@ -211,12 +213,15 @@ fn a_result_is_never_taken_for_a_call_of_another_worker() {
 
 #[test]
 fn the_seconds_go_on_and_none_is_told_twice() {
-    let mut call = taken_over(Resumed { elapsed: Duration::from_millis(61_400), ..Resumed::default() });
+    let mut call = taken_over(Takeover { elapsed: Duration::from_millis(61_400), ..Takeover::default() });
     call.now = ms(100);
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(2400);
     let seconds: Vec<_> = call.happened().map(|(at, event)| (at, event.clone())).collect();
-    assert_eq!(seconds, [(600, 62), (1600, 63)].map(|(at, seconds)| (at, Happening::Duration { seconds })));
+    assert_eq!(
+        seconds,
+        [(600, 62), (1600, 63)].map(|(at, seconds)| (at, ConversationEvent::Duration { seconds }))
+    );
 }
 
 #[test]
@@ -224,10 +229,10 @@ fn the_longest_duration_counts_from_the_beginning_of_the_conversation() {
     let with = |elapsed: u64| {
         let mut call = Call::with(Settings {
             max_duration: Some(Duration::from_mins(1)),
-            resumed: Some(Resumed { elapsed: Duration::from_millis(elapsed), ..Resumed::default() }),
+            takeover: Some(Takeover { elapsed: Duration::from_millis(elapsed), ..Takeover::default() }),
             ..Settings::default()
         });
-        call.feed(Input::Started);
+        call.feed(Input::MediaStarted);
         call.advance(10_000);
         call.done.last().cloned()
     };
@@ -261,7 +266,7 @@ proptest! {
         way in 0u64..300,
     ) {
         let mut call = Call::new(Some(GREETING));
-        call.feed(Input::Started);
+        call.feed(Input::MediaStarted);
         let mut heard: Vec<String> = vec![];
         let mut changes = drains.iter();
         loop {
@@ -277,8 +282,8 @@ proptest! {
             heard.extend(call.story().iter().filter_map(|line| {
                 line.strip_prefix("agent: ").or_else(|| line.strip_prefix("agent, cut off: ")).map(str::to_owned)
             }));
-            let Some((_, unsaid)) = handed_over(&call) else { break };
-            call = resumed(call.engine.history(), unsaid.as_deref());
+            let Some((_, unspoken)) = handed_over(&call) else { break };
+            call = takeover(call.engine.history(), unspoken.as_deref());
         }
         prop_assert_eq!(heard.join(" "), GREETING);
         prop_assert_eq!(call.history(), [format!("agent: {GREETING}")]);

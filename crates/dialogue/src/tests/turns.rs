@@ -6,7 +6,7 @@ use super::*;
 fn the_greeting_is_spoken_as_soon_as_media_flows() {
     let mut call = Call::new(Some("Hello, this is Ada. Do you have any questions?"));
     assert_eq!(call.engine.deadline(), None);
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(10_000);
     assert_eq!(
         call.story(),
@@ -32,7 +32,7 @@ fn without_a_greeting_the_agent_waits() {
 #[test]
 fn a_question_is_answered() {
     let mut call = Call::begun();
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.advance(300);
     call.guesses("what time");
     call.advance(300);
@@ -63,9 +63,9 @@ fn a_question_is_answered() {
 fn messages_know_when_they_were_said() {
     let mut call = Call::begun();
     call.advance(1000);
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     call.advance(1000);
-    call.feed(Input::Words { text: "Hello?".into(), is_final: true, spoken_until: Some(ms(1800)) });
+    call.feed(Input::Transcript { text: "Hello?".into(), is_final: true, spoken_until: Some(ms(1800)) });
     call.feed(Input::TurnEnded);
     call.answers(0, "Good morning.");
     call.advance(5000);
@@ -77,9 +77,9 @@ fn messages_know_when_they_were_said() {
 fn a_turn_without_words_is_ignored() {
     let mut call = Call::begun();
     call.feed(Input::TurnEnded);
-    call.feed(Input::SpeechBegan);
-    call.feed(Input::SpeechBegan);
-    call.feed(Input::Words { text: "  ".into(), is_final: true, spoken_until: None });
+    call.feed(Input::SpeechStarted);
+    call.feed(Input::SpeechStarted);
+    call.feed(Input::Transcript { text: "  ".into(), is_final: true, spoken_until: None });
     call.feed(Input::TurnEnded);
     call.feed(Input::TurnEnded);
     call.advance(10_000);
@@ -180,7 +180,7 @@ fn a_late_final_is_appended_and_the_model_asked_again() {
 fn a_user_who_goes_on_before_the_answer_is_heard_keeps_the_turn() {
     let mut call = Call::asked("I would like");
     call.advance(200);
-    call.feed(Input::SpeechBegan);
+    call.feed(Input::SpeechStarted);
     assert_eq!(call.story(), ["user starts"], "speech without words interrupts nothing");
     call.guesses("two");
     assert_eq!(call.story(), ["cancel ask 0"]);
@@ -196,10 +196,13 @@ fn a_user_who_goes_on_before_the_answer_is_heard_keeps_the_turn() {
 fn every_whole_second_is_told() {
     let mut call = Call::new(None);
     call.now = ms(500);
-    call.feed(Input::Started);
+    call.feed(Input::MediaStarted);
     call.advance(3400);
     let seconds: Vec<_> = call.happened().map(|(at, event)| (at, event.clone())).collect();
-    assert_eq!(seconds, [1, 2, 3].map(|seconds| (500 + seconds * 1000, Happening::Duration { seconds })));
+    assert_eq!(
+        seconds,
+        [1, 2, 3].map(|seconds| (500 + seconds * 1000, ConversationEvent::Duration { seconds }))
+    );
     assert_eq!(call.engine.deadline(), Some(ms(4500)));
 }
 

@@ -11,7 +11,7 @@ use std::{fmt, pin::Pin, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::{Map, Value};
-use switchboard_dialogue::{Line, ToolCall};
+use switchboard_dialogue::{HistoryItem as Line, ToolCall};
 use switchboard_model::agents::{LanguageModel, ModelSettings};
 
 use crate::{Error, Patience, Providers, egress};

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
 use reqwest::Url;
 use serde_json::{Map, Value, json};
-use switchboard_dialogue::{Line, ToolCall};
+use switchboard_dialogue::{HistoryItem as Line, ToolCall};
 use switchboard_model::agents::{ModelSettings, Tool};
 use tokio::time::{Instant, timeout_at};
 

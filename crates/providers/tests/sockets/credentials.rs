@@ -1,6 +1,6 @@
 use axum::{Router, http::HeaderMap, routing::post};
 use futures_util::StreamExt;
-use switchboard_dialogue::Line;
+use switchboard_dialogue::HistoryItem as Line;
 use switchboard_model::{
     agents::{LanguageModel, ModelSettings},
     credentials::{Credential, OpenCredential, Provider},

@@ -7,7 +7,7 @@ use axum::{
     routing::post,
 };
 use futures_util::StreamExt;
-use switchboard_dialogue::{Line, ToolCall};
+use switchboard_dialogue::{HistoryItem as Line, ToolCall};
 use switchboard_model::agents::{LanguageModel, ModelSettings};
 use switchboard_providers::{
     Error, Patience, Providers,

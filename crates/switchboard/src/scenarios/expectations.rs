@@ -333,7 +333,7 @@ mod tests {
         let write = |outputs: &str| {
             let text = format!(
                 "{}\n{{\"at\":0,\"input\":\"Started\",\"outputs\":{outputs}}}\n",
-                r#"{"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","resumed":null}}"#
+                r#"{"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","takeover":null}}"#
             );
             std::fs::write(&log, text).unwrap();
         };

@@ -1,7 +1,7 @@
 //! Asks the model, and hears its answer.
 
 use futures_util::StreamExt;
-use switchboard_dialogue::{Input, Part, Request, ToolCall};
+use switchboard_dialogue::{GenerationId, Input, ProviderRole, ToolCall};
 use switchboard_providers::language_models::{self, Answer, ModelEvent};
 
 use super::Call;
@@ -9,21 +9,21 @@ use crate::{call_providers::CallProviders, token_estimate::TokenEstimate};
 
 /// A question to the model that is still being answered.
 pub(super) struct Asking {
-    pub(super) request: Request,
+    pub(super) generation: GenerationId,
     answer: Answer,
     /// What it would cost if the vendor never says, as it does not when we cancel.
     estimate: TokenEstimate,
 }
 
 impl Call<'_> {
-    pub(super) fn ask(&mut self, request: Request) {
+    pub(super) fn ask(&mut self, generation: GenerationId) {
         self.stop_asking();
         let lines = self.dialogue.history();
         let estimate = TokenEstimate::of(self.agent, &lines);
         let CallProviders { serving, language_model: providers, .. } = self.providers;
         let (model, prompt) = (&serving.language_model, self.agent.prompt.as_deref());
         let answer = language_models::ask(providers, model, prompt, &lines);
-        self.asking = Some(Asking { request, answer, estimate });
+        self.asking = Some(Asking { generation, answer, estimate });
     }
 
     /// Drops the current answer, and counts what the vendor did not.
@@ -35,16 +35,16 @@ impl Call<'_> {
 
     pub(super) fn model_says(&mut self, event: Option<Result<ModelEvent, switchboard_providers::Error>>) {
         let Some(asking) = &mut self.asking else { return };
-        let request = asking.request;
+        let generation = asking.generation;
         match event {
             Some(Ok(ModelEvent::Text(text))) => {
                 asking.estimate.received(&text);
-                self.feed(Input::ModelText { request, text });
+                self.feed(Input::ModelText { generation, text });
             }
             Some(Ok(ModelEvent::ToolCall(call))) => {
                 asking.estimate.received(&call.arguments);
                 let call = ToolCall { id: call.id, name: call.name, arguments: call.arguments };
-                self.feed(Input::ModelToolCall { request, call });
+                self.feed(Input::ModelToolCall { generation, call });
             }
             Some(Ok(ModelEvent::Usage { input_tokens, output_tokens, cached_tokens })) => {
                 asking.estimate.reported();
@@ -54,19 +54,19 @@ impl Call<'_> {
             }
             Some(Ok(ModelEvent::Finished(_))) => {
                 self.stop_asking();
-                self.feed(Input::ModelFinished { request });
+                self.feed(Input::ModelFinished { generation });
             }
             failed => {
                 if let Some(Err(error)) = failed {
                     tracing::warn!(conversation = %self.address.conversation, %error, "the model failed");
-                    self.faults.failed(Part::LanguageModel, &error);
+                    self.faults.failed(ProviderRole::LanguageModel, &error);
                 }
                 if asking.estimate.is_unanswered() {
                     // Nobody charges for what was refused.
                     self.asking = None;
                 }
                 self.stop_asking();
-                self.feed(Input::ModelFailed { request });
+                self.feed(Input::ModelFailed { generation });
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, mem};
 
-use switchboard_dialogue::{Clause, Happening, Input, Output, Part};
+use switchboard_dialogue::{ClauseId, ConversationEvent, Input, Output, ProviderRole};
 use switchboard_model::{
     conversations::{EndedReason, JournalEntry},
     events::{self, EventContext, EventName, Recipients},
@@ -27,14 +27,14 @@ impl Call<'_> {
 
     fn perform(&mut self, output: Output, inputs: &mut VecDeque<Input>) {
         match output {
-            Output::Ask { request } => self.ask(request),
-            Output::CancelAsk { request } => {
-                if self.asking.as_ref().is_some_and(|asking| asking.request == request) {
+            Output::StartGeneration { generation } => self.ask(generation),
+            Output::CancelGeneration { generation } => {
+                if self.asking.as_ref().is_some_and(|asking| asking.generation == generation) {
                     self.stop_asking();
                 }
             }
-            Output::Speak { clause, text } => self.speak(clause, &text, inputs),
-            Output::CancelSpeech => {
+            Output::Synthesize { clause, text } => self.speak(clause, &text, inputs),
+            Output::CancelSynthesis => {
                 self.speaking.clear();
                 self.at_voice.clear();
                 self.outgoing.clear();
@@ -54,11 +54,11 @@ impl Call<'_> {
             Output::Event(happening) => self.log(happening, inputs),
             Output::End { .. } if self.failed => self.over = Some(CallOutcome::Ended(EndedReason::Unknown)),
             Output::End { reason } => self.over = Some(CallOutcome::Ended(reason)),
-            Output::HandOver { unsaid } => self.over = Some(CallOutcome::HandedOver(unsaid)),
+            Output::HandOver { unspoken } => self.over = Some(CallOutcome::HandedOver(unspoken)),
         }
     }
 
-    fn send(&mut self, clause: Clause, bytes: u32, inputs: &mut VecDeque<Input>) {
+    fn send(&mut self, clause: ClauseId, bytes: u32, inputs: &mut VecDeque<Input>) {
         let now = self.now();
         if mem::take(&mut self.greets) {
             let greeting_ms = now.0 / 1_000;
@@ -83,19 +83,21 @@ impl Call<'_> {
 
     fn carrier_is_full(&self) -> Input {
         tracing::warn!(conversation = %self.address.conversation, "the carrier takes no more audio");
-        Input::Lost
+        Input::StreamLost
     }
 
-    fn log(&mut self, happening: Happening, inputs: &mut VecDeque<Input>) {
+    fn log(&mut self, happening: ConversationEvent, inputs: &mut VecDeque<Input>) {
         match &happening {
-            Happening::Late(part) => {
-                if *part == Part::Voice {
+            ConversationEvent::ProviderTimedOut(part) => {
+                if *part == ProviderRole::Synthesizer {
                     // Clauses are waited for one after the other; what becomes of this one does not matter.
                     self.at_voice.pop_first();
                 }
                 self.faults.late(*part);
             }
-            Happening::MessageSent { latency: Some(latency), .. } => self.response_times.answered(*latency),
+            ConversationEvent::MessageSent { latency: Some(latency), .. } => {
+                self.response_times.answered(*latency)
+            }
             _ => {}
         }
         let Some(entry) = journal_entries::entry(happening, self.began_at, self.now()) else { return };

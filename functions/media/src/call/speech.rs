@@ -4,13 +4,13 @@ use std::{collections::VecDeque, pin::Pin};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use switchboard_dialogue::{Clause, Input, Part};
+use switchboard_dialogue::{ClauseId, Input, ProviderRole};
 use switchboard_providers::voices::SpeechEvent;
 
 use super::Call;
 
 /// Clauses that are being spoken.
-pub(super) type Speeches = Pin<Box<dyn Stream<Item = (Clause, Spoken)> + Send>>;
+pub(super) type Speeches = Pin<Box<dyn Stream<Item = (ClauseId, Spoken)> + Send>>;
 
 /// What the voice delivers of a clause.
 pub(super) enum Spoken {
@@ -21,7 +21,7 @@ pub(super) enum Spoken {
 }
 
 impl Call<'_> {
-    pub(super) fn speak(&mut self, clause: Clause, text: &str, inputs: &mut VecDeque<Input>) {
+    pub(super) fn speak(&mut self, clause: ClauseId, text: &str, inputs: &mut VecDeque<Input>) {
         if let Some(audio) = self.clips.get(text) {
             self.outgoing.add(clause, audio);
             let bytes = u32::try_from(audio.len()).unwrap_or(u32::MAX);
@@ -44,7 +44,7 @@ impl Call<'_> {
         self.speaking.push(Box::pin(speech.chain(finished)));
     }
 
-    pub(super) fn voice_says(&mut self, clause: Clause, spoken: Spoken) {
+    pub(super) fn voice_says(&mut self, clause: ClauseId, spoken: Spoken) {
         match spoken {
             Spoken::Characters(count) => self.usage.characters += count,
             Spoken::Audio(audio) => {
@@ -60,7 +60,7 @@ impl Call<'_> {
             Spoken::Failed(error) => {
                 tracing::warn!(conversation = %self.address.conversation, %error, "the voice failed");
                 if self.at_voice.remove(&clause) {
-                    self.faults.failed(Part::Voice, &error);
+                    self.faults.failed(ProviderRole::Synthesizer, &error);
                 }
                 self.feed(Input::VoiceFailed { clause });
             }
