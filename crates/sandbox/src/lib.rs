@@ -6,23 +6,17 @@
 //! the carrier is in `carrier`, the people in `caller`.
 
 pub mod audio;
-mod behaviour;
-mod caller;
+mod callers;
 mod canned;
-mod carrier;
+mod clock;
 mod deepgram;
+mod faults;
+mod ids;
 mod openai;
 pub mod speech;
-mod voicing;
+mod twilio;
 
-use std::{
-    collections::hash_map::RandomState,
-    future::IntoFuture as _,
-    hash::{BuildHasher as _, Hasher as _},
-    net::Ipv4Addr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::IntoFuture as _, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::{Router, serve::ListenerExt as _};
@@ -33,7 +27,7 @@ use tokio_util::{
 };
 
 pub use canned::{Load, Measured, Percentiles};
-pub use carrier::{CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWNED_NUMBER};
+pub use twilio::{CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWNED_NUMBER};
 
 /// How long [`Sandbox::stop`] waits for calls and connections to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,7 +66,7 @@ pub struct Sandbox {
     pub deepgram_url: String,
     /// Base URL of the OpenAI server; ends in `/v1`.
     pub openai_url: String,
-    carrier: Arc<carrier::Carrier>,
+    carrier: Arc<twilio::Carrier>,
     tasks: TaskTracker,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
@@ -92,16 +86,16 @@ impl Sandbox {
             Engines::Canned(load) => speech::Speech::canned(load.clone())?,
         };
         let account =
-            carrier::Account { sid: config.twilio_account_sid, auth_token: config.twilio_auth_token };
-        let callers = caller::Callers::new(speech.clone())?;
-        let carrier = Arc::new(carrier::Carrier::new(account, callers, tasks.clone(), stop.clone())?);
+            twilio::Account { sid: config.twilio_account_sid, auth_token: config.twilio_auth_token };
+        let callers = callers::Callers::new(speech.clone())?;
+        let carrier = Arc::new(twilio::Carrier::new(account, callers, tasks.clone(), stop.clone())?);
         let deepgram = deepgram::router(speech, config.deepgram_api_key, &stop);
         let openai = match config.engines {
             Engines::Offline(_) => openai::router(config.openai_api_key, &stop),
             Engines::Canned(load) => canned::router(load, &config.openai_api_key),
         };
         Ok(Self {
-            twilio_url: serve(carrier::router(&carrier), &tasks, &stop).await?,
+            twilio_url: serve(twilio::router(&carrier), &tasks, &stop).await?,
             deepgram_url: serve(deepgram, &tasks, &stop).await?,
             openai_url: serve(openai, &tasks, &stop).await? + "/v1",
             carrier,
@@ -143,20 +137,4 @@ async fn serve(router: Router, tasks: &TaskTracker, stop: &CancellationToken) ->
         }
     });
     Ok(url)
-}
-
-/// The time of day: the simulated carrier stamps what it does, as a real one would.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a server that stands in for the outside world has its own clock"
-)]
-fn now() -> jiff::Timestamp {
-    jiff::Timestamp::now()
-}
-
-/// An identifier in Twilio's form: two letters and 32 hexadecimal digits. Unique, not secret.
-fn sid(prefix: &str) -> String {
-    // The standard library seeds every `RandomState` differently, from the system's randomness.
-    let random = || RandomState::new().build_hasher().finish();
-    format!("{prefix}{:016x}{:016x}", random(), random())
 }

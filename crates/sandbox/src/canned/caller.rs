@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Load,
+    load::Load,
     measures::Measures,
     speech::{SPEECH, Sentence, read_label},
 };
@@ -69,7 +69,9 @@ struct Hearing {
 }
 
 impl Caller {
-    pub(super) fn new(load: Arc<Load>, index: u32) -> Self {
+    /// Somebody who picks up a call of this load.
+    pub(crate) fn new(load: Arc<Load>) -> Self {
+        let index = load.next_caller();
         Self {
             load,
             // The golden ratio spreads any number of calls evenly.
@@ -240,7 +242,7 @@ mod tests {
         fn new() -> Self {
             let load = Load::new();
             load.measure(true);
-            let mut caller = load.caller();
+            let mut caller = Caller::new(load.clone());
             caller.connected();
             Self { caller, load }
         }

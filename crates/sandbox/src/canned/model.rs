@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Load,
+    load::Load,
     speech::{Sentence, number},
 };
 

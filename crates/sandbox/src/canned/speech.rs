@@ -2,8 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::Load;
-use crate::audio::{self, SAMPLE_RATE};
+use crate::audio;
 
 /// "Wait a moment.", spoken: 1.4 s of mu-law.
 pub(super) const SPEECH: &[u8] = include_bytes!("speech.ulaw");
@@ -42,26 +41,16 @@ pub(super) fn number(text: &str) -> Option<u32> {
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-impl Load {
-    /// What is understood of a piece of audio that was found to be speech: another question each time.
-    pub(crate) fn transcribe(&self) -> String {
-        format!("Please tell me about number {} again.", self.next_question())
-    }
-
-    /// How a text sounds, at so many samples per second: always the same, labelled if it is an answer's.
-    pub(crate) fn speak(&self, text: &str, rate: u32) -> Vec<i16> {
-        static QUIET: LazyLock<Vec<i16>> =
-            LazyLock::new(|| SPEECH.iter().map(|&byte| audio::decode(byte) / QUIETER).collect());
-        let mut samples = QUIET.clone();
-        let sentence = [Sentence::First, Sentence::Last].into_iter().find(|s| text.starts_with(s.opening()));
-        if let (Some(sentence), Some(number)) = (sentence, number(text)) {
-            if sentence == Sentence::First {
-                self.spoken(number);
-            }
-            samples.splice(..LABEL, label(sentence, number).map(audio::decode));
-        }
-        audio::resample(&samples, SAMPLE_RATE, rate)
-    }
+/// The sound of a text at 8 kHz, always the same, labelled if it is a sentence of an answer; and the number that a
+/// first sentence is about.
+pub(super) fn sound(text: &str) -> (Vec<i16>, Option<u32>) {
+    static QUIET: LazyLock<Vec<i16>> =
+        LazyLock::new(|| SPEECH.iter().map(|&byte| audio::decode(byte) / QUIETER).collect());
+    let mut samples = QUIET.clone();
+    let sentence = [Sentence::First, Sentence::Last].into_iter().find(|s| text.starts_with(s.opening()));
+    let (Some(sentence), Some(number)) = (sentence, number(text)) else { return (samples, None) };
+    samples.splice(..LABEL, label(sentence, number).map(audio::decode));
+    (samples, (sentence == Sentence::First).then_some(number))
 }
 
 fn label(sentence: Sentence, number: u32) -> [u8; LABEL] {
@@ -86,12 +75,14 @@ pub(super) fn read_label(mulaw: &[u8]) -> Option<(Sentence, u32)> {
 mod tests {
     use super::*;
 
+    fn mulaw(text: &str) -> Vec<u8> {
+        sound(text).0.into_iter().map(audio::encode).collect()
+    }
+
     #[test]
     fn a_label_passes_the_codec_and_is_read_where_its_sentence_begins() {
-        let load = Load::default();
         for (sentence, asked) in [(Sentence::First, 1000), (Sentence::Last, 0xFEDC_BA98)] {
-            let samples = load.speak(&sentence.about(asked), SAMPLE_RATE);
-            let mulaw: Vec<u8> = samples.into_iter().map(audio::encode).collect();
+            let mulaw = mulaw(&sentence.about(asked));
             assert_eq!(mulaw.len(), SPEECH.len());
             assert_eq!(read_label(&mulaw), Some((sentence, asked)));
             assert_eq!(read_label(&mulaw[1..]), None);
@@ -100,13 +91,8 @@ mod tests {
     }
 
     #[test]
-    fn every_question_has_another_number_and_other_texts_have_no_label() {
-        let load = Load::default();
-        let [one, two] = [load.transcribe(), load.transcribe()].map(|question| number(&question));
-        assert_eq!((one, two), (Some(1000), Some(1001)));
-        let hello: Vec<u8> =
-            load.speak("Hello, how can I help?", SAMPLE_RATE).into_iter().map(audio::encode).collect();
-        assert_eq!(read_label(&hello), None);
+    fn other_texts_have_no_label() {
+        assert_eq!(read_label(&mulaw("Hello, how can I help?")), None);
         assert_eq!(number("What number"), None);
     }
 }

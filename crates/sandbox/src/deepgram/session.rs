@@ -10,10 +10,13 @@ use std::{collections::VecDeque, time::Duration};
 use serde_json::Value;
 
 use super::{
-    listen::{Encoding, Options},
     messages::{self, Final, Span},
+    options::{Encoding, Options},
 };
-use crate::audio::{self, FRAME_BYTES, Segment, Segmenter};
+use crate::{
+    audio::{self, FRAME_BYTES, Segment, Segmenter},
+    clock,
+};
 
 /// Silence after which an utterance is decoded ahead of its end; pauses inside of words are shorter.
 const AHEAD: Duration = Duration::from_millis(120);
@@ -273,7 +276,7 @@ impl Session {
         }
         let position = self.position();
         if self.closing {
-            let created = crate::now().to_string();
+            let created = clock::now().to_string();
             out.push(Output::Send(messages::metadata(&self.request_id, &created, position)));
             out.push(Output::Close);
         } else if self.segmenter.current().is_none() {

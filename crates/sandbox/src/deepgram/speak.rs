@@ -11,11 +11,12 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::{Refusal, RequestId, Server, parameter};
+use super::api::{Refusal, RequestId, Server, parameter};
 use crate::{
     audio,
-    behaviour::{self, Interruption, Service},
+    faults::{self, Disruption, Treatment},
     speech::Speech,
 };
 
@@ -122,11 +123,11 @@ impl Options {
 pub(super) async fn speak(
     State(server): State<Arc<Server>>,
     Extension(id): Extension<RequestId>,
-    Extension(service): Extension<Service>,
+    Extension(service): Extension<Treatment<Value>>,
     Query(query): Query<Vec<(String, String)>>,
     body: Result<Json<Speak>, JsonRejection>,
 ) -> Response {
-    match answer(&server, service.interruption, &query, body).await {
+    match answer(&server, service.disruption, &query, body).await {
         Ok(response) => response,
         Err(refusal) => refusal.with(&id),
     }
@@ -134,7 +135,7 @@ pub(super) async fn speak(
 
 async fn answer(
     server: &Server,
-    interruption: Option<Interruption>,
+    disruption: Option<Disruption>,
     query: &[(String, String)],
     body: Result<Json<Speak>, JsonRejection>,
 ) -> Result<Response, Refusal> {
@@ -155,15 +156,15 @@ async fn answer(
     let headers = [("dg-model-name", options.model.clone()), ("dg-char-count", chars.to_string())];
     let content_type = [(CONTENT_TYPE, options.content_type())];
     let respond = |audio| (content_type, headers, audio).into_response();
-    if interruption == Some(Interruption::Silent) {
-        return Ok(respond(behaviour::body(stream::empty(), interruption, server.stop.clone())));
+    if disruption == Some(Disruption::Silent) {
+        return Ok(respond(faults::body(stream::empty(), disruption, server.stop.clone())));
     }
     // The first sentence before the status: what fails afterwards can only cut the stream.
     let mut first = options.audio(&server.speech, &first).await.map_err(|error| {
         tracing::warn!(%error, "the speech engine failed");
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_SERVER_ERROR", "the speech engine failed")
     })?;
-    if interruption.is_some() {
+    if disruption.is_some() {
         // Whole samples, of one byte or two.
         first.truncate(first.len() / 4 * 2);
         sentences = Vec::new().into_iter();
@@ -175,7 +176,7 @@ async fn answer(
         let (speech, options) = (speech.clone(), options.clone());
         async move { options.audio(&speech, &sentence).await }
     });
-    Ok(respond(behaviour::body(start.chain(rest), interruption, server.stop.clone())))
+    Ok(respond(faults::body(start.chain(rest), disruption, server.stop.clone())))
 }
 
 /// The text cut after its sentences, so that the first can be heard while the others are spoken.

@@ -29,7 +29,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
-use super::{Completion, Message, tokens};
+use super::request::{Completion, Message, tokens};
 
 const SCRIPT: &str = include_str!("../../scripts/model.json");
 

@@ -26,12 +26,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     callbacks,
-    calls::Line,
+    line::CallLine,
     party::Party,
     playback::{Full, Playback},
     twiml,
 };
-use crate::audio::{FRAME_BYTES, SILENCE};
+use crate::{
+    audio::{FRAME_BYTES, SILENCE},
+    ids,
+};
 
 /// One step: a frame each way.
 const STEP: Duration = Duration::from_millis(20);
@@ -100,12 +103,12 @@ struct Mark {
 
 /// Connects the call to a server until either side, or the person, has enough.
 pub(super) async fn run(
-    line: &Line<'_>,
+    line: &CallLine<'_>,
     stream: &twiml::Stream,
     party: &mut Party,
     interrupt: &CancellationToken,
 ) -> End {
-    let sid = crate::sid("MZ");
+    let sid = ids::sid("MZ");
     let connecting = Box::pin(connect(line, &stream.url));
     let result = match interrupt.run_until_cancelled(connecting).await {
         None => return End::Interrupted,
@@ -134,7 +137,7 @@ pub(super) async fn run(
     }
 }
 
-async fn connect(line: &Line<'_>, url: &str) -> Result<Socket, Failure> {
+async fn connect(line: &CallLine<'_>, url: &str) -> Result<Socket, Failure> {
     // Twilio does not support a query, and says nothing: it is simply not there.
     let url = url.split(['?', '#']).next().unwrap_or(url);
     if !url.starts_with("wss://") && !url.starts_with("ws://") {
@@ -162,7 +165,7 @@ async fn connect(line: &Line<'_>, url: &str) -> Result<Socket, Failure> {
 
 /// One connected stream.
 struct Session<'a> {
-    line: &'a Line<'a>,
+    line: &'a CallLine<'a>,
     sid: &'a str,
     socket: Socket,
     playback: Playback,
@@ -177,7 +180,7 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(line: &'a Line<'a>, sid: &'a str, socket: Socket) -> Self {
+    fn new(line: &'a CallLine<'a>, sid: &'a str, socket: Socket) -> Self {
         Self {
             line,
             sid,

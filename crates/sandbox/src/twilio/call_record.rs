@@ -11,11 +11,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{Account, machine::Detection};
-use crate::caller::What;
+use super::account::Account;
+use crate::{callers::What, ids};
 
 /// Finished calls that are remembered; older ones are forgotten.
 const FINISHED_LIMIT: usize = 1000;
+/// How long a call rings unless the request says otherwise.
+pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_mins(1);
+/// How long an answered call may last unless the request says otherwise.
+pub(super) const TIME_LIMIT_DEFAULT: Duration = Duration::from_hours(4);
 
 /// A call's status, as the REST API has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +116,13 @@ pub(super) struct Request {
     pub(super) time_limit: Duration,
     /// To tell people and answering machines apart, if that is wanted.
     pub(super) detection: Option<Detection>,
+}
+
+/// What is to be found out about whoever answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Detection {
+    /// Where the verdict is sent; without one it is only in the call's resource.
+    pub(super) callback: Option<String>,
 }
 
 /// What the REST API asks of a live call.
@@ -325,7 +336,7 @@ impl Calls {
             settled: false,
         };
         let call = Arc::new(Call {
-            sid: crate::sid("CA"),
+            sid: ids::sid("CA"),
             account,
             direction,
             number: self.created,

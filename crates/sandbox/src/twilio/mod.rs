@@ -18,18 +18,25 @@
 //!
 //! `GET /sandbox/calls` and `/sandbox/calls/{sid}` are for tests and reports, no part of Twilio; `POST
 //! /sandbox/calls` has a person call a number. `PUT /sandbox/people/{number}` gives a number in that range to
-//! somebody else, `DELETE` takes it back (see [`crate::caller`]).
+//! somebody else, `DELETE` takes it back (see [`crate::callers`]).
 
-mod callbacks;
-mod calls;
+mod account;
+mod answering_machine;
+mod api;
+mod call_record;
+mod call_task;
 #[cfg(test)]
-mod calls_tests;
+mod call_task_tests;
+mod callbacks;
+mod calls_api;
+mod carrier;
 #[cfg(test)]
 mod fault_tests;
 mod inbound;
-mod machine;
+mod line;
 mod media_stream;
 mod numbers;
+mod numbers_api;
 #[cfg(test)]
 mod numbers_tests;
 mod party;
@@ -37,16 +44,13 @@ mod people;
 #[cfg(test)]
 mod people_tests;
 mod playback;
-mod records;
 mod rest;
+mod special_numbers;
 #[cfg(test)]
 mod tests;
 mod twiml;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -55,75 +59,10 @@ use axum::{
     routing::{get, put},
 };
 use serde_json::{Value, json};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{caller::Callers, speech};
-use numbers::Numbers;
-use records::Calls;
-
-/// The number our account begins with; a call from one it does not own is refused (21210).
-pub const OWNED_NUMBER: &str = "+14155550199";
-/// The account that stands for a customer's own: its id and its password.
-pub const CUSTOMER_ACCOUNT_SID: &str = "AC11111111111111111111111111111111";
-/// See [`CUSTOMER_ACCOUNT_SID`].
-pub const CUSTOMER_AUTH_TOKEN: &str = "sandbox-customer-token";
-/// The number of that account.
-pub const CUSTOMER_NUMBER: &str = "+14155550190";
-
-/// Longest a webhook may take; the sender has a limit of its own for its retry as well.
-const HTTP_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// An account at the carrier.
-pub(crate) struct Account {
-    /// `AC` and 32 hexadecimal digits.
-    pub(crate) sid: String,
-    pub(crate) auth_token: String,
-}
-
-/// What all requests and calls share.
-pub(crate) struct Carrier {
-    accounts: Vec<Arc<Account>>,
-    callers: Callers,
-    /// For webhooks. The carrier calls servers on this machine only.
-    http: reqwest::Client,
-    calls: Mutex<Calls>,
-    numbers: Mutex<Numbers>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-}
-
-impl Carrier {
-    /// With our account and the customer's, each with its number.
-    pub(crate) fn new(
-        account: Account,
-        callers: Callers,
-        tasks: TaskTracker,
-        stop: CancellationToken,
-    ) -> anyhow::Result<Self> {
-        let http = speech::local_client(HTTP_TIMEOUT)?;
-        let customers =
-            Account { sid: CUSTOMER_ACCOUNT_SID.to_owned(), auth_token: CUSTOMER_AUTH_TOKEN.to_owned() };
-        let mut numbers = Numbers::default();
-        numbers.add(&account, OWNED_NUMBER, crate::now());
-        numbers.add(&customers, CUSTOMER_NUMBER, crate::now());
-        let accounts = [account, customers].map(Arc::new).into();
-        let (calls, numbers) = (Mutex::default(), Mutex::new(numbers));
-        Ok(Self { accounts, callers, http, calls, numbers, tasks, stop })
-    }
-
-    /// See [`Sandbox::wire`](crate::Sandbox::wire).
-    pub(crate) fn wire(&self, number: &str, voice_url: &str, status_callback: &str) -> Option<String> {
-        self.numbers().wire(number, voice_url, status_callback)
-    }
-
-    fn numbers(&self) -> MutexGuard<'_, Numbers> {
-        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn calls(&self) -> MutexGuard<'_, Calls> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub(crate) use account::Account;
+pub use account::{CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWNED_NUMBER};
+pub(crate) use carrier::Carrier;
 
 /// The carrier's server. Its calls run on the carrier's tracker until its token is cancelled.
 pub(crate) fn router(carrier: &Arc<Carrier>) -> Router {

@@ -1,5 +1,5 @@
 //! People made at run time: no part of Twilio, but of the world around it. Their scripts are described in
-//! [`crate::caller`].
+//! [`crate::callers`].
 
 use std::sync::Arc;
 
@@ -9,8 +9,11 @@ use axum::{
     http::StatusCode,
 };
 
-use super::{Carrier, calls, rest};
-use crate::caller::Script;
+use super::{
+    carrier::Carrier,
+    special_numbers::{REFUSED, is_never_answered},
+};
+use crate::callers::Script;
 
 /// `PUT /sandbox/people/{number}`: who has this number from now on.
 pub(super) async fn make(
@@ -22,7 +25,7 @@ pub(super) async fn make(
     if !is_fiction(&number) {
         return Err(refused("people's numbers are +1, three digits, 555 01 and two digits".to_owned()));
     }
-    if calls::is_never_answered(&number) || number == rest::REFUSED {
+    if is_never_answered(&number) || number == REFUSED {
         return Err(refused("nobody can answer at this number".to_owned()));
     }
     let json = serde_json::from_slice(&body).map_err(|error| refused(format!("no JSON: {error}")))?;

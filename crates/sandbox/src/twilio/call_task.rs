@@ -12,24 +12,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Carrier,
-    callbacks::{self, Callback, Form},
-    machine, media_stream,
+    answering_machine,
+    call_record::{Call, CallError, Command, Direction, EndedBy, Instructions, Status, StatusEvent},
+    callbacks,
+    carrier::Carrier,
+    line::CallLine,
+    media_stream,
     party::Party,
-    records::{Call, CallError, Command, Direction, EndedBy, Instructions, Status, StatusEvent},
-    rest::rfc_2822,
+    special_numbers::{BUSY, LOST, NO_ANSWER},
     twiml::{self, Verb},
 };
-
-const BUSY: &str = "+14155550150";
-const NO_ANSWER: &str = "+14155550151";
-/// Taken, but then nothing is ever heard of it.
-const LOST: &str = "+14155550161";
-
-/// Whether the carrier itself decides what becomes of a call to this number.
-pub(super) fn is_never_answered(number: &str) -> bool {
-    matches!(number, BUSY | NO_ANSWER | LOST)
-}
+use crate::{callers::Part, clock};
 
 /// How long it takes to learn that a line is busy.
 const BUSY_AFTER: Duration = Duration::from_millis(500);
@@ -65,25 +58,16 @@ enum Next {
     End(Ending),
 }
 
-/// A call and its way to report.
-pub(super) struct Line<'a> {
-    pub(super) carrier: &'a Carrier,
-    pub(super) call: &'a Arc<Call>,
-    reports: mpsc::Sender<Callback>,
-    /// Of the next status callback.
-    sequence: u32,
-}
-
 /// Takes a call from dialling to its end, and until its last callback is sent and its last word recognised.
 pub(super) async fn run(carrier: Arc<Carrier>, call: Arc<Call>, commands: mpsc::Receiver<Command>) {
     let (reports, queue) = mpsc::channel(callbacks::QUEUE);
-    let line = Line { carrier: &carrier, call: &call, reports, sequence: 0 };
+    let line = CallLine { carrier: &carrier, call: &call, reports, sequence: 0 };
     tokio::join!(live(line, commands), callbacks::deliver(&carrier, &call, queue));
     call.state().settled = true;
     carrier.calls().finish(&call.sid);
 }
 
-async fn live(mut line: Line<'_>, mut commands: mpsc::Receiver<Command>) {
+async fn live(mut line: CallLine<'_>, mut commands: mpsc::Receiver<Command>) {
     let mut party = None;
     let ending = line.dial(&mut commands, &mut party).await;
     line.end(&ending).await;
@@ -95,7 +79,7 @@ async fn live(mut line: Line<'_>, mut commands: mpsc::Receiver<Command>) {
     }
 }
 
-impl Line<'_> {
+impl CallLine<'_> {
     async fn dial(&mut self, commands: &mut mpsc::Receiver<Command>, party: &mut Option<Party>) -> Ending {
         if self.call.direction == Direction::Inbound {
             return self.ask(commands, party).await;
@@ -155,7 +139,7 @@ impl Line<'_> {
     /// The two are connected.
     async fn answer(
         &mut self,
-        part: crate::caller::Part,
+        part: Part,
         instructions: Instructions,
         commands: &mut mpsc::Receiver<Command>,
         party: &mut Option<Party>,
@@ -168,7 +152,7 @@ impl Line<'_> {
         let party = party.insert(Party::new(part, speech, self.call.clone(), answered));
         let talk = self.talk(instructions, party, commands, answered);
         let detection = async {
-            machine::detect(self, is_machine, answered).await;
+            answering_machine::detect(self, is_machine, answered).await;
             std::future::pending().await
         };
         let ending = tokio::select! {
@@ -196,7 +180,7 @@ impl Line<'_> {
     }
 
     /// Rings until the person answers, ready to speak.
-    async fn pick_up(&self) -> Result<crate::caller::Part, Ending> {
+    async fn pick_up(&self) -> Result<Part, Ending> {
         let request = &self.call.request;
         let no_answer = Ending::unanswered(Status::NoAnswer, EndedBy::Carrier, 487);
         if request.to == NO_ANSWER {
@@ -320,7 +304,7 @@ impl Line<'_> {
     }
 
     fn enter(&self, status: Status) {
-        let now = crate::now();
+        let now = clock::now();
         let mut state = self.call.state();
         state.status = status;
         state.updated = now;
@@ -345,78 +329,6 @@ impl Line<'_> {
             ("SipResponseCode", ending.sip.to_string()),
         ];
         self.report(StatusEvent::Completed, ending.status.as_str(), form).await;
-    }
-
-    /// What every webhook about the call says of it.
-    fn identity(&self, status: &str) -> Form {
-        let request = &self.call.request;
-        let mut form = vec![
-            ("CallSid", self.call.sid.clone()),
-            ("AccountSid", self.call.account.sid.clone()),
-            ("ApiVersion", "2010-04-01".to_owned()),
-            ("CallStatus", status.to_owned()),
-            ("Direction", self.call.direction.as_str().to_owned()),
-            ("From", request.from.clone()),
-            ("Caller", request.from.clone()),
-            ("To", request.to.clone()),
-            ("Called", request.to.clone()),
-        ];
-        // Where the carrier knows nothing it sends empty fields; they are signed too.
-        let places = [
-            ("FromCountry", "US"),
-            ("FromState", "CA"),
-            ("FromCity", "SAN FRANCISCO"),
-            ("FromZip", ""),
-            ("ToCountry", "US"),
-            ("ToState", "CA"),
-            ("ToCity", ""),
-            ("ToZip", ""),
-        ];
-        form.extend(places.map(|(name, value)| (name, value.to_owned())));
-        form
-    }
-
-    async fn report(&mut self, event: StatusEvent, status: &'static str, more: Form) {
-        let request = &self.call.request;
-        let wanted = request.to != LOST && request.events.contains(&event);
-        let Some(url) = request.status_callback.clone().filter(|_| wanted) else {
-            return;
-        };
-        let mut form = self.identity(status);
-        form.extend([
-            ("CallbackSource", "call-progress-events".to_owned()),
-            ("Timestamp", rfc_2822(crate::now())),
-            ("SequenceNumber", self.sequence.to_string()),
-        ]);
-        form.extend(more);
-        self.sequence += 1;
-        self.send(Callback { url, status, form }).await;
-    }
-
-    /// Reports an event of a media stream, if the stream asked for that.
-    pub(super) async fn report_stream(
-        &self,
-        stream: &twiml::Stream,
-        stream_sid: &str,
-        event: &'static str,
-        error: Option<String>,
-    ) {
-        let Some(url) = stream.status_callback.clone() else { return };
-        let mut form = vec![
-            ("CallSid", self.call.sid.clone()),
-            ("AccountSid", self.call.account.sid.clone()),
-            ("StreamSid", stream_sid.to_owned()),
-            ("StreamName", stream.name.clone().unwrap_or_else(|| stream_sid.to_owned())),
-            ("StreamEvent", event.to_owned()),
-            ("Timestamp", crate::now().to_string()),
-        ];
-        form.extend(error.map(|error| ("StreamError", error)));
-        self.send(Callback { url, status: event, form }).await;
-    }
-
-    pub(super) async fn send(&self, callback: Callback) {
-        // It can only be closed when the sandbox is being stopped.
-        let _ = self.reports.send(callback).await;
     }
 }
 

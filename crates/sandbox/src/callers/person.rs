@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Act, Deed, Line, Part, What,
+    part::{Act, Deed, Line, Part, What},
     scripts::{After, REPLY_WAIT},
 };
 use crate::audio::{self, FRAME_BYTES, SILENCE, Segment, Segmenter};

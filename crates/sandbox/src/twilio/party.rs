@@ -7,10 +7,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::records::{self, Call};
+use super::call_record::{self, Call};
 use crate::{
     audio::{FRAME_BYTES, SILENCE},
-    caller::{Action, Part, Person, Room, Utterance},
+    callers::{Action, Part, Person, Room, Utterance},
     canned,
     speech::Speech,
 };
@@ -48,7 +48,7 @@ impl Party {
         Self {
             room: Room::new(part.echo, part.noise_db),
             person: Person::new(part),
-            canned: speech.load().map(canned::Load::caller),
+            canned: speech.load().cloned().map(canned::Caller::new),
             speech,
             call,
             answered,
@@ -104,7 +104,12 @@ impl Party {
             match action {
                 Action::Recognise(utterance) => self.recognise(utterance),
                 Action::Do { what, text, start, end } => {
-                    self.call.record_said(records::Done { at_ms: ms(start), until_ms: ms(end), what, text });
+                    self.call.record_said(call_record::Done {
+                        at_ms: ms(start),
+                        until_ms: ms(end),
+                        what,
+                        text,
+                    });
                 }
                 Action::Press(key) => step.keys.push(key),
                 Action::HangUp => {
@@ -172,7 +177,7 @@ impl Party {
             Ok(text) => {
                 if !text.trim().is_empty() {
                     let (at_ms, until_ms) = (ms(utterance.start), ms(utterance.end));
-                    self.call.record_heard(records::Speech { at_ms, until_ms, text: text.clone() });
+                    self.call.record_heard(call_record::Speech { at_ms, until_ms, text: text.clone() });
                 }
                 Some(text)
             }

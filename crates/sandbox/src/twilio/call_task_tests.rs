@@ -7,8 +7,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Carrier, OWNED_NUMBER,
-    calls::run,
-    records::{Direction, Instructions, Request},
+    call_record::{Direction, Instructions, Request},
+    call_task::run,
     tests,
 };
 

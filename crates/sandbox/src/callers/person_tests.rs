@@ -1,8 +1,16 @@
 //! One person in virtual time.
 
+use std::{collections::HashMap, time::Duration};
+
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{
+    directory::SCRIPTS,
+    part::Part,
+    person::{Action, Person},
+    scripts::Script,
+};
 use crate::audio::{FRAME_BYTES, SILENCE};
 
 const FRAME: Duration = Duration::from_millis(20);

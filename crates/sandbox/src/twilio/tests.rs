@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Account, OWNED_NUMBER, callbacks::signature};
 use crate::{
     audio::{FRAME_BYTES, SILENCE},
-    caller::{Act, After, Callers, Deed, Line, Part, What},
+    callers::{Act, After, Callers, Deed, Line, Part, What},
     speech::{Speech, local_client},
 };
 

@@ -1,6 +1,6 @@
-//! Telephone numbers: those on sale, and those that the carrier's accounts own.
+//! The resources `AvailablePhoneNumbers` and `IncomingPhoneNumbers` of the REST API.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -8,86 +8,18 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Account, Carrier,
-    rest::{API_VERSION, Answer, Fields, Refusal, field, is_e164, is_web_url, national, path, rfc_2822},
+    account::Account,
+    api::{API_VERSION, Answer, Fields, Refusal, field, is_e164, is_web_url, national, path, rfc_2822},
+    carrier::Carrier,
+    numbers::{Number, Numbers, stock},
 };
+use crate::clock;
 
-/// Numbers on sale: `+1415555` and these last four digits.
-const STOCK: std::ops::Range<u32> = 200..300;
 const PAGE_SIZE: usize = 50;
 const PAGE_SIZE_MAX: usize = 1000;
-
-/// A number that an account owns.
-#[derive(Debug, Clone)]
-pub(super) struct Number {
-    pub(super) sid: String,
-    /// `AC...`: whose it is.
-    pub(super) account_sid: String,
-    /// The number itself.
-    e164: String,
-    friendly_name: String,
-    /// What is asked when somebody calls it, by POST unless it says otherwise.
-    pub(super) voice_url: String,
-    pub(super) voice_method: String,
-    /// What hears of such a call's end.
-    pub(super) status_callback: String,
-    created: Timestamp,
-    updated: Timestamp,
-}
-
-/// Every number somebody owns, by the number. What is on sale and not here can be bought.
-#[derive(Debug, Default)]
-pub(super) struct Numbers(BTreeMap<String, Number>);
-
-impl Numbers {
-    /// Gives a number to an account.
-    pub(super) fn add(&mut self, account: &Account, phone_number: &str, now: Timestamp) -> &mut Number {
-        let number = Number {
-            sid: crate::sid("PN"),
-            account_sid: account.sid.clone(),
-            e164: phone_number.to_owned(),
-            friendly_name: national(phone_number),
-            voice_url: String::new(),
-            voice_method: "POST".to_owned(),
-            status_callback: String::new(),
-            created: now,
-            updated: now,
-        };
-        self.0.entry(phone_number.to_owned()).insert_entry(number).into_mut()
-    }
-
-    pub(super) fn get(&self, phone_number: &str) -> Option<&Number> {
-        self.0.get(phone_number)
-    }
-
-    /// A number of this account.
-    pub(super) fn owned(&self, account: &Account, phone_number: &str) -> Option<&Number> {
-        self.get(phone_number).filter(|number| number.account_sid == account.sid)
-    }
-
-    fn by_sid(&mut self, account: &Account, sid: &str) -> Option<&mut Number> {
-        self.0.values_mut().find(|number| number.account_sid == account.sid && number.sid == sid)
-    }
-
-    pub(super) fn wire(&mut self, number: &str, voice_url: &str, status_callback: &str) -> Option<String> {
-        let number = self.0.get_mut(number)?;
-        voice_url.clone_into(&mut number.voice_url);
-        status_callback.clone_into(&mut number.status_callback);
-        Some(number.sid.clone())
-    }
-
-    fn is_on_sale(&self, phone_number: &str) -> bool {
-        stock().any(|number| number == phone_number) && !self.0.contains_key(phone_number)
-    }
-}
-
-fn stock() -> impl Iterator<Item = String> {
-    STOCK.map(|digits| format!("+1415555{digits:04}"))
-}
 
 /// `GET AvailablePhoneNumbers/{country}/Local.json`.
 pub(super) async fn available(
@@ -158,9 +90,7 @@ pub(super) async fn list(
     let size = page_size(&fields);
     let numbers: Vec<_> = carrier
         .numbers()
-        .0
-        .values()
-        .filter(|number| number.account_sid == account.sid)
+        .of(&account)
         // Twilio finds a number by any part of it.
         .filter(|number| field(&fields, "PhoneNumber").is_none_or(|part| number.e164.contains(part)))
         .filter(|number| wanted("FriendlyName", &number.friendly_name))
@@ -198,7 +128,7 @@ pub(super) async fn buy(
     if !numbers.is_on_sale(wanted) {
         return Err(Refusal::invalid(21422, format!("{wanted} is not available.")));
     }
-    let number = numbers.add(&account, wanted, crate::now());
+    let number = numbers.add(&account, wanted, clock::now());
     set(number, &fields);
     Ok((StatusCode::CREATED, Json(resource(number))))
 }
@@ -225,7 +155,7 @@ pub(super) async fn update(
     let number = find(&mut numbers, &account, &file)?;
     check(&fields)?;
     set(number, &fields);
-    number.updated = crate::now();
+    number.updated = clock::now();
     Ok((StatusCode::OK, Json(resource(number))))
 }
 
@@ -240,7 +170,7 @@ pub(super) async fn release(
         Ok(number) => number.e164.clone(),
         Err(refusal) => return refusal.into_response(),
     };
-    numbers.0.remove(&number);
+    numbers.release(&number);
     StatusCode::NO_CONTENT.into_response()
 }
 

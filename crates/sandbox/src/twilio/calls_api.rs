@@ -1,140 +1,46 @@
-//! The REST API under `/2010-04-01/Accounts/{AccountSid}/`.
+//! The resource `Calls` of the REST API: create, fetch, list, update.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
-    extract::{Extension, Form, Path, Query, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header::AUTHORIZATION},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
-    routing::get,
+    Json,
+    extract::{Extension, Form, Path, Query, State},
+    http::StatusCode,
 };
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use jiff::Timestamp;
 use reqwest::Url;
 use serde_json::{Value, json};
 use tokio::{sync::mpsc::error::TrySendError, time::timeout};
 
 use super::{
-    Account, Carrier, calls,
-    machine::Detection,
-    numbers,
-    records::{self, Call, Command, Direction, Instructions, Status, StatusEvent},
+    account::Account,
+    api::{API_VERSION, Answer, Fields, Refusal, field, is_e164, is_web_url, national, path, rfc_2822},
+    call_record::{
+        Call, Command, Detection, Direction, Instructions, Request, Status, StatusEvent, TIME_LIMIT_DEFAULT,
+        TIMEOUT_DEFAULT,
+    },
+    call_task,
+    carrier::Carrier,
+    special_numbers::{REFUSED, UNANSWERED},
 };
+use crate::clock;
 
-pub(super) const API_VERSION: &str = "2010-04-01";
-/// The number whose calls the carrier refuses to make.
-pub(super) const REFUSED: &str = "+14155550152";
-/// The number that is dialled without the request for it ever being answered.
-const UNANSWERED: &str = "+14155550160";
 /// How long a client may wait for an answer that does not come; none waits that long.
 const UNANSWERED_FOR: Duration = Duration::from_mins(1);
 /// Longest `Twiml` parameter, in characters.
 const TWIML_LIMIT: usize = 4000;
-/// How long a call rings if nothing is said.
-pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_mins(1);
-/// How long a call may last if nothing is said, and at most.
-pub(super) const TIME_LIMIT_DEFAULT: Duration = Duration::from_hours(4);
 const TIME_LIMIT_MAX: Duration = Duration::from_hours(24);
 const PAGE_SIZE: usize = 50;
 const PAGE_SIZE_MAX: usize = 1000;
 
-/// Names and values of a form or a query, in order, names perhaps repeated.
-pub(super) type Fields = Vec<(String, String)>;
-pub(super) type Answer = Result<(StatusCode, Json<Value>), Refusal>;
-
-/// An error in Twilio's form.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    status: StatusCode,
-    code: u32,
-    message: String,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
-    }
-
-    pub(super) fn invalid(code: u32, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, code, message)
-    }
-
-    pub(super) fn not_found(path: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, 20404, format!("The requested resource {path} was not found"))
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let Self { status, code, message } = self;
-        let more_info = format!("https://www.twilio.com/docs/errors/{code}");
-        let body =
-            json!({ "code": code, "message": message, "more_info": more_info, "status": status.as_u16() });
-        (status, Json(body)).into_response()
-    }
-}
-
-/// The routes, behind authentication.
-pub(super) fn router(carrier: Arc<Carrier>) -> Router<Arc<Carrier>> {
-    let account = "/2010-04-01/Accounts/{account}";
-    Router::new()
-        .route(&format!("{account}/Calls.json"), get(list).post(create))
-        // The last segment is the sid with `.json`: a route can only match whole segments.
-        .route(&format!("{account}/Calls/{{call}}"), get(fetch).post(update))
-        .route(&format!("{account}/AvailablePhoneNumbers/{{country}}/Local.json"), get(numbers::available))
-        .route(&format!("{account}/IncomingPhoneNumbers.json"), get(numbers::list).post(numbers::buy))
-        .route(
-            &format!("{account}/IncomingPhoneNumbers/{{number}}"),
-            get(numbers::fetch).post(numbers::update).delete(numbers::release),
-        )
-        .fallback(|request: Request| async move { Refusal::not_found(request.uri().path()) })
-        .layer(middleware::from_fn_with_state(carrier, authenticate))
-}
-
-/// Checks the account and its password, and stamps the answer.
-async fn authenticate(State(carrier): State<Arc<Carrier>>, mut request: Request, next: Next) -> Response {
-    let mut response = if let Some(account) = authorized(&carrier, request.headers()) {
-        let path = request.uri().path();
-        let own =
-            path.strip_prefix("/2010-04-01/Accounts/").and_then(|rest| rest.strip_prefix(&*account.sid));
-        if own.is_some_and(|rest| rest.starts_with('/')) {
-            request.extensions_mut().insert(account);
-            next.run(request).await
-        } else {
-            Refusal::not_found(path).into_response()
-        }
-    } else {
-        let refusal = Refusal::new(StatusCode::UNAUTHORIZED, 20003, "Authenticate");
-        let mut response = refusal.into_response();
-        response
-            .headers_mut()
-            .insert("WWW-Authenticate", HeaderValue::from_static("Basic realm=\"Twilio API\""));
-        response
-    };
-    let id = HeaderValue::try_from(crate::sid("RQ")).expect("a sid is made of letters and digits");
-    response.headers_mut().insert("Twilio-Request-Id", id);
-    response
-}
-
-/// The account that a request is of.
-fn authorized(carrier: &Carrier, headers: &HeaderMap) -> Option<Arc<Account>> {
-    let given = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
-    let expected =
-        |account: &Account| BASE64_STANDARD.encode(format!("{}:{}", account.sid, account.auth_token));
-    carrier.accounts.iter().find(|account| expected(account) == given).cloned()
-}
-
-async fn create(
+pub(super) async fn create(
     State(carrier): State<Arc<Carrier>>,
     Extension(account): Extension<Arc<Account>>,
     Form(fields): Form<Fields>,
 ) -> Answer {
     let request = validate(&carrier, &account, &fields)?;
-    let (call, commands) = carrier.calls().create(account, Direction::Outbound, request, crate::now());
+    let (call, commands) = carrier.calls().create(account, Direction::Outbound, request, clock::now());
     let body = resource(&carrier, &call);
-    carrier.tasks.spawn(calls::run(carrier.clone(), call.clone(), commands));
+    carrier.tasks.spawn(call_task::run(carrier.clone(), call.clone(), commands));
     if call.request.to == UNANSWERED {
         let _ = timeout(UNANSWERED_FOR, carrier.stop.cancelled()).await;
         return Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, 20504, "the answer was lost"));
@@ -142,7 +48,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(body)))
 }
 
-async fn fetch(
+pub(super) async fn fetch(
     State(carrier): State<Arc<Carrier>>,
     Extension(account): Extension<Arc<Account>>,
     Path((_, call)): Path<(String, String)>,
@@ -151,7 +57,7 @@ async fn fetch(
     Ok((StatusCode::OK, Json(resource(&carrier, &call))))
 }
 
-async fn update(
+pub(super) async fn update(
     State(carrier): State<Arc<Carrier>>,
     Extension(account): Extension<Arc<Account>>,
     Path((_, call)): Path<(String, String)>,
@@ -181,7 +87,7 @@ async fn update(
     }
 }
 
-async fn list(
+pub(super) async fn list(
     State(carrier): State<Arc<Carrier>>,
     Extension(account): Extension<Arc<Account>>,
     Query(fields): Query<Fields>,
@@ -229,16 +135,7 @@ fn find(carrier: &Carrier, account: &Account, file: &str) -> Result<Arc<Call>, R
     own.ok_or_else(|| Refusal::not_found(&path(account, &format!("Calls/{file}"))))
 }
 
-pub(super) fn path(account: &Account, resource: &str) -> String {
-    format!("/{API_VERSION}/Accounts/{}/{resource}", account.sid)
-}
-
-/// The first value of a field, if it is not empty.
-pub(super) fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
-    fields.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
-}
-
-fn validate(carrier: &Carrier, account: &Account, fields: &Fields) -> Result<records::Request, Refusal> {
+fn validate(carrier: &Carrier, account: &Account, fields: &Fields) -> Result<Request, Refusal> {
     let to = field(fields, "To").ok_or_else(|| Refusal::invalid(21201, "No 'To' number is specified"))?;
     let from =
         field(fields, "From").ok_or_else(|| Refusal::invalid(21213, "Caller phone number is required"))?;
@@ -268,7 +165,7 @@ fn validate(carrier: &Carrier, account: &Account, fields: &Fields) -> Result<rec
         // The nearest to "the carrier will not make this call": the destination is blocked.
         return Err(Refusal::invalid(21216, format!("Account not allowed to call {to}")));
     }
-    Ok(records::Request {
+    Ok(Request {
         to: to.to_owned(),
         from: from.to_owned(),
         instructions,
@@ -276,7 +173,7 @@ fn validate(carrier: &Carrier, account: &Account, fields: &Fields) -> Result<rec
         events: events(fields)?,
         timeout: seconds(fields, "Timeout")?.unwrap_or(TIMEOUT_DEFAULT),
         time_limit: seconds(fields, "TimeLimit")?.unwrap_or(TIME_LIMIT_DEFAULT).min(TIME_LIMIT_MAX),
-        detection: Detection::asked(fields)?,
+        detection: detection(fields)?,
     })
 }
 
@@ -306,25 +203,35 @@ fn events(fields: &Fields) -> Result<Vec<StatusEvent>, Refusal> {
     }
 }
 
+/// Reads `MachineDetection`, `AsyncAmd`, `AsyncAmdStatusCallback` and `AsyncAmdStatusCallbackMethod`.
+fn detection(fields: &Fields) -> Result<Option<Detection>, Refusal> {
+    let refused = |name: &str, why: &str| Err(Refusal::invalid(20001, format!("{name} {why}")));
+    match field(fields, "MachineDetection") {
+        None => return Ok(None),
+        Some("Enable") => {}
+        Some("DetectMessageEnd") => {
+            return refused("MachineDetection", "DetectMessageEnd is not simulated");
+        }
+        Some(_) => return refused("MachineDetection", "must be Enable or DetectMessageEnd"),
+    }
+    if field(fields, "AsyncAmd") != Some("true") {
+        return refused("AsyncAmd", "must be true: only asynchronous detection is simulated");
+    }
+    if !matches!(field(fields, "AsyncAmdStatusCallbackMethod"), None | Some("POST")) {
+        return refused("AsyncAmdStatusCallbackMethod", "must be POST");
+    }
+    let callback = field(fields, "AsyncAmdStatusCallback");
+    if callback.is_some_and(|url| !is_web_url(url)) {
+        return refused("AsyncAmdStatusCallback", "is not a valid URL");
+    }
+    Ok(Some(Detection { callback: callback.map(str::to_owned) }))
+}
+
 fn seconds(fields: &Fields, name: &str) -> Result<Option<Duration>, Refusal> {
     let number = field(fields, name).map(str::parse).transpose();
     let number =
         number.map_err(|_| Refusal::invalid(20001, format!("{name} must be a number of seconds")))?;
     Ok(number.map(Duration::from_secs))
-}
-
-pub(super) fn is_e164(number: &str) -> bool {
-    number.strip_prefix('+').is_some_and(|digits| {
-        (8..=15).contains(&digits.len())
-            && !digits.starts_with('0')
-            && digits.bytes().all(|b| b.is_ascii_digit())
-    })
-}
-
-/// Absolute, HTTP, and no underscore in the host.
-pub(super) fn is_web_url(text: &str) -> bool {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.is_some_and(|url| url.host_str().is_some_and(|host| !host.contains('_')))
 }
 
 /// The call resource.
@@ -373,17 +280,4 @@ fn resource(carrier: &Carrier, call: &Call) -> Value {
         "uri": uri(".json".to_owned()),
         "subresource_uris": parts,
     })
-}
-
-/// `Mon, 02 Nov 2026 08:00:00 +0000`.
-pub(super) fn rfc_2822(time: Timestamp) -> String {
-    time.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
-}
-
-/// `(415) 555-0100` for a North American number, else the number as it is.
-pub(super) fn national(number: &str) -> String {
-    match number.strip_prefix("+1").filter(|rest| rest.len() == 10) {
-        Some(rest) => format!("({}) {}-{}", &rest[..3], &rest[3..6], &rest[6..]),
-        None => number.to_owned(),
-    }
 }

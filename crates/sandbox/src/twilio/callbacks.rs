@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{Account, Carrier, records::Call};
+use super::{account::Account, call_record::Call, carrier::Carrier};
 
 /// Twilio's default limit for a webhook, its retry included.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);

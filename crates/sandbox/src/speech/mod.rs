@@ -4,6 +4,8 @@
 //! (`python/speech_service.py`); here telephone audio becomes what they want and back. Nothing but audio
 //! and text passes: whoever transcribes has only what was heard.
 
+pub(crate) mod voicing;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
@@ -15,11 +17,11 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::{audio, canned::Load, voicing};
+use crate::{audio, canned::Load};
 
 /// The program of the speech service. Started with the Python of an environment that has the engines, it
 /// prints one line `{"url": "http://127.0.0.1:PORT"}` when it is ready and ends when its stdin closes.
-pub const SPEECH_SERVICE: &str = include_str!("../python/speech_service.py");
+pub const SPEECH_SERVICE: &str = include_str!("../../python/speech_service.py");
 
 /// Samples per second the service speaks with.
 const SPOKEN_RATE: u32 = 24_000;

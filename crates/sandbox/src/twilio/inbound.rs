@@ -7,10 +7,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Carrier, calls,
-    records::{Direction, Instructions, Request, StatusEvent},
-    rest::{TIME_LIMIT_DEFAULT, TIMEOUT_DEFAULT, is_e164},
+    api::is_e164,
+    call_record::{Direction, Instructions, Request, StatusEvent, TIME_LIMIT_DEFAULT, TIMEOUT_DEFAULT},
+    call_task,
+    carrier::Carrier,
 };
+use crate::clock;
 
 /// Who calls whom.
 #[derive(Deserialize)]
@@ -45,8 +47,8 @@ pub(super) async fn ring(
         time_limit: TIME_LIMIT_DEFAULT,
         detection: None,
     };
-    let (call, commands) = carrier.calls().create(account, Direction::Inbound, request, crate::now());
+    let (call, commands) = carrier.calls().create(account, Direction::Inbound, request, clock::now());
     let sid = call.sid.clone();
-    carrier.tasks.spawn(calls::run(carrier.clone(), call, commands));
+    carrier.tasks.spawn(call_task::run(carrier.clone(), call, commands));
     Ok((StatusCode::CREATED, Json(json!({ "sid": sid }))))
 }

@@ -43,11 +43,9 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-
-use crate::openai::Script;
 
 /// Keys that are known beside the server's own.
 const MAX_KEYS: usize = 256;
@@ -55,7 +53,7 @@ const MAX_KEYS: usize = 256;
 /// What a provider is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Part {
+pub(crate) enum Endpoint {
     /// Live transcription.
     Listen,
     /// Speech.
@@ -78,24 +76,29 @@ enum Kind {
 #[serde(deny_unknown_fields)]
 struct Fault {
     kind: Kind,
-    on: Option<Part>,
+    on: Option<Endpoint>,
     times: Option<NonZeroU32>,
     #[serde(default)]
     skip: u32,
 }
 
+/// What a server with a language model follows; servers without one take [`serde_json::Value`] and refuse it.
+pub(crate) trait Script: DeserializeOwned + Send + Sync + 'static {}
+
+impl<S: DeserializeOwned + Send + Sync + 'static> Script for S {}
+
 /// The body of `PUT`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Behaviour {
+struct KeySetup<S> {
     #[serde(default)]
     faults: Vec<Fault>,
-    script: Option<Script>,
+    script: Option<S>,
 }
 
 /// Whether, and how, a request is served.
 #[derive(Debug)]
-pub(crate) enum Admission {
+pub(crate) enum Admission<S> {
     /// The key is not accepted.
     Unknown,
     /// To be answered 503.
@@ -103,21 +106,21 @@ pub(crate) enum Admission {
     /// To be answered 429.
     RateLimited,
     /// To be served like this.
-    Served(Service),
+    Served(Treatment<S>),
 }
 
 /// How a request is served.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Service {
+#[derive(Debug)]
+pub(crate) struct Treatment<S> {
     /// What happens to the answer, if something does.
-    pub(crate) interruption: Option<Interruption>,
+    pub(crate) disruption: Option<Disruption>,
     /// What the model says, if it is not what this server was built with.
-    pub(crate) script: Option<Arc<Script>>,
+    pub(crate) script: Option<Arc<S>>,
 }
 
 /// An answer that does not end as it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Interruption {
+pub(crate) enum Disruption {
     /// It begins, and the connection is cut.
     Break,
     /// Nothing comes, and the connection stays.
@@ -127,31 +130,31 @@ pub(crate) enum Interruption {
 }
 
 /// The keys that a server accepts. Not `Debug`, like what is in it: a key is a secret.
-pub(crate) struct Keys {
+pub(crate) struct Keys<S> {
     own: String,
-    parts: &'static [Part],
+    parts: &'static [Endpoint],
     /// The newest one last.
-    others: Mutex<VecDeque<Known>>,
+    others: Mutex<VecDeque<FaultKey<S>>>,
 }
 
 /// A key, what it is answered, and what it has been.
-struct Known {
+struct FaultKey<S> {
     key: String,
-    script: Option<Arc<Script>>,
+    script: Option<Arc<S>>,
     requests: u32,
-    faults: Vec<Counted>,
+    faults: Vec<CountedFault>,
 }
 
 #[derive(Debug)]
-struct Counted {
+struct CountedFault {
     fault: Fault,
     skipped: u32,
     struck: u32,
 }
 
-impl Counted {
+impl CountedFault {
     /// Whether it is this request's turn to be struck.
-    fn strikes(&mut self, part: Part) -> bool {
+    fn strikes(&mut self, part: Endpoint) -> bool {
         let Fault { on, times, skip, .. } = self.fault;
         if on.is_some_and(|on| on != part) || times.is_some_and(|times| self.struck >= times.get()) {
             return false;
@@ -166,16 +169,28 @@ impl Counted {
     }
 }
 
-impl Keys {
+impl<S> Default for Treatment<S> {
+    fn default() -> Self {
+        Self { disruption: None, script: None }
+    }
+}
+
+impl<S> Clone for Treatment<S> {
+    fn clone(&self) -> Self {
+        Self { disruption: self.disruption, script: self.script.clone() }
+    }
+}
+
+impl<S> Keys<S> {
     /// The keys of a server that has these parts: at first its own alone.
-    pub(crate) fn new(own: String, parts: &'static [Part]) -> Self {
+    pub(crate) fn new(own: String, parts: &'static [Endpoint]) -> Self {
         Self { own, parts, others: Mutex::default() }
     }
 
     /// What becomes of a request with this key; none of its faults strikes what belongs to no part.
-    pub(crate) fn admit(&self, key: &str, part: Option<Part>) -> Admission {
+    pub(crate) fn admit(&self, key: &str, part: Option<Endpoint>) -> Admission<S> {
         if key == self.own {
-            return Admission::Served(Service::default());
+            return Admission::Served(Treatment::default());
         }
         let mut others = self.others();
         let Some(known) = others.iter_mut().find(|known| known.key == key) else {
@@ -185,38 +200,38 @@ impl Keys {
         let struck = part.and_then(|part| {
             known.faults.iter_mut().find_map(|fault| fault.strikes(part).then_some(fault.fault.kind))
         });
-        let interruption = match struck {
+        let disruption = match struck {
             Some(Kind::Refuse) => return Admission::Refused,
             Some(Kind::RateLimit) => return Admission::RateLimited,
-            Some(Kind::Break) => Some(Interruption::Break),
-            Some(Kind::Silent) => Some(Interruption::Silent),
-            Some(Kind::Stall) => Some(Interruption::Stall),
+            Some(Kind::Break) => Some(Disruption::Break),
+            Some(Kind::Silent) => Some(Disruption::Silent),
+            Some(Kind::Stall) => Some(Disruption::Stall),
             None => None,
         };
-        Admission::Served(Service { interruption, script: known.script.clone() })
+        Admission::Served(Treatment { disruption, script: known.script.clone() })
     }
 
-    fn others(&self) -> MutexGuard<'_, VecDeque<Known>> {
+    fn others(&self) -> MutexGuard<'_, VecDeque<FaultKey<S>>> {
         // Nothing that is done under the lock can leave the list half changed.
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Accepts this key from now on; what is wrong with that, otherwise.
-    fn put(&self, key: String, behaviour: Behaviour) -> Result<(), String> {
+    fn put(&self, key: String, setup: KeySetup<S>) -> Result<(), String> {
         if key == self.own {
             return Err("this is the server's own key: all goes well with it".to_owned());
         }
-        if behaviour.script.is_some() && !self.parts.contains(&Part::Chat) {
+        if setup.script.is_some() && !self.parts.contains(&Endpoint::Chat) {
             return Err("script: there is no model here".to_owned());
         }
-        for (position, fault) in behaviour.faults.iter().enumerate() {
+        for (position, fault) in setup.faults.iter().enumerate() {
             if fault.on.is_some_and(|on| !self.parts.contains(&on)) {
                 return Err(format!("faults[{position}].on: there is no such thing here"));
             }
         }
-        let count = |fault| Counted { fault, skipped: 0, struck: 0 };
-        let faults = behaviour.faults.into_iter().map(count).collect();
-        let known = Known { key, script: behaviour.script.map(Arc::new), requests: 0, faults };
+        let count = |fault| CountedFault { fault, skipped: 0, struck: 0 };
+        let faults = setup.faults.into_iter().map(count).collect();
+        let known = FaultKey { key, script: setup.script.map(Arc::new), requests: 0, faults };
         let mut others = self.others();
         others.retain(|other| other.key != known.key);
         if others.len() >= MAX_KEYS {
@@ -228,19 +243,19 @@ impl Keys {
 }
 
 /// The routes that change a server's keys.
-pub(crate) fn router(keys: Arc<Keys>) -> Router {
-    Router::new().route("/sandbox/keys/{key}", put(change).get(count).delete(forget)).with_state(keys)
+pub(crate) fn router<S: Script>(keys: Arc<Keys<S>>) -> Router {
+    Router::new()
+        .route("/sandbox/keys/{key}", put(change::<S>).get(count::<S>).delete(forget::<S>))
+        .with_state(keys)
 }
 
-async fn change(
-    State(keys): State<Arc<Keys>>,
+async fn change<S: Script>(
+    State(keys): State<Arc<Keys<S>>>,
     Path(key): Path<String>,
-    body: Result<Json<Behaviour>, JsonRejection>,
+    body: Result<Json<KeySetup<S>>, JsonRejection>,
 ) -> Response {
     let changed = match body {
-        Ok(Json(behaviour)) => {
-            keys.put(key, behaviour).map_err(|wrong| (StatusCode::UNPROCESSABLE_ENTITY, wrong))
-        }
+        Ok(Json(setup)) => keys.put(key, setup).map_err(|wrong| (StatusCode::UNPROCESSABLE_ENTITY, wrong)),
         Err(rejection) => Err((rejection.status(), rejection.body_text())),
     };
     match changed {
@@ -249,28 +264,31 @@ async fn change(
     }
 }
 
-async fn count(State(keys): State<Arc<Keys>>, Path(key): Path<String>) -> Result<Json<Value>, StatusCode> {
+async fn count<S: Script>(
+    State(keys): State<Arc<Keys<S>>>,
+    Path(key): Path<String>,
+) -> Result<Json<Value>, StatusCode> {
     let others = keys.others();
     let known = others.iter().find(|known| known.key == key).ok_or(StatusCode::NOT_FOUND)?;
     let struck: Vec<u32> = known.faults.iter().map(|fault| fault.struck).collect();
     Ok(Json(json!({ "requests": known.requests, "struck": struck })))
 }
 
-async fn forget(State(keys): State<Arc<Keys>>, Path(key): Path<String>) -> StatusCode {
+async fn forget<S: Script>(State(keys): State<Arc<Keys<S>>>, Path(key): Path<String>) -> StatusCode {
     keys.others().retain(|known| known.key != key);
     StatusCode::NO_CONTENT
 }
 
-/// The body of an answer: what was said of it, and then what the interruption makes of it. One that stays
+/// The body of an answer: what was said of it, and then what the disruption makes of it. One that stays
 /// open is cut when the server stops.
 pub(crate) fn body(
     said: impl Stream<Item = anyhow::Result<Bytes>> + Send + 'static,
-    interruption: Option<Interruption>,
+    disruption: Option<Disruption>,
     stop: CancellationToken,
 ) -> Body {
-    let Some(interruption) = interruption else { return Body::from_stream(said) };
+    let Some(disruption) = disruption else { return Body::from_stream(said) };
     let end = stream::once(async move {
-        if interruption == Interruption::Break {
+        if disruption == Disruption::Break {
             // What is ready at the same time as the error would not be sent.
             tokio::task::yield_now().await;
         } else {
@@ -285,63 +303,63 @@ pub(crate) fn body(
 mod tests {
     use super::*;
 
-    fn keys(body: &Value) -> Keys {
-        let keys = Keys::new("own".to_owned(), &[Part::Listen, Part::Speak]);
+    fn keys(body: &Value) -> Keys<Value> {
+        let keys = Keys::new("own".to_owned(), &[Endpoint::Listen, Endpoint::Speak]);
         keys.put("k".to_owned(), serde_json::from_value(body.clone()).unwrap()).unwrap();
         keys
     }
 
     /// What becomes of so many requests for this.
-    fn requests<const N: usize>(keys: &Keys, part: Part) -> [&'static str; N] {
+    fn requests<const N: usize>(keys: &Keys<Value>, part: Endpoint) -> [&'static str; N] {
         std::array::from_fn(|_| match keys.admit("k", Some(part)) {
             Admission::Unknown => "unknown",
             Admission::Refused => "refuse",
             Admission::RateLimited => "rate_limit",
-            Admission::Served(Service { interruption: None, .. }) => "well",
-            Admission::Served(Service { interruption: Some(Interruption::Break), .. }) => "break",
-            Admission::Served(Service { interruption: Some(Interruption::Silent), .. }) => "silent",
-            Admission::Served(Service { interruption: Some(Interruption::Stall), .. }) => "stall",
+            Admission::Served(Treatment { disruption: None, .. }) => "well",
+            Admission::Served(Treatment { disruption: Some(Disruption::Break), .. }) => "break",
+            Admission::Served(Treatment { disruption: Some(Disruption::Silent), .. }) => "silent",
+            Admission::Served(Treatment { disruption: Some(Disruption::Stall), .. }) => "stall",
         })
     }
 
     #[test]
     fn a_fault_strikes_so_many_requests_after_those_that_go_well() {
         let keys = keys(&json!({"faults": [{"kind": "break", "times": 2, "skip": 1}]}));
-        assert_eq!(requests(&keys, Part::Speak), ["well", "break", "break", "well"]);
+        assert_eq!(requests(&keys, Endpoint::Speak), ["well", "break", "break", "well"]);
     }
 
     #[test]
     fn without_a_number_a_fault_never_ends() {
         let keys = keys(&json!({"faults": [{"kind": "silent", "skip": 2}]}));
-        assert_eq!(requests(&keys, Part::Listen), ["well", "well", "silent", "silent", "silent"]);
+        assert_eq!(requests(&keys, Endpoint::Listen), ["well", "well", "silent", "silent", "silent"]);
     }
 
     #[test]
     fn only_requests_for_what_a_fault_is_on_are_struck_and_counted() {
         let keys = keys(&json!({"faults": [{"kind": "stall", "on": "speak", "times": 1, "skip": 1}]}));
-        assert_eq!(requests(&keys, Part::Listen), ["well", "well", "well"]);
-        assert_eq!(requests(&keys, Part::Speak), ["well", "stall", "well"]);
+        assert_eq!(requests(&keys, Endpoint::Listen), ["well", "well", "well"]);
+        assert_eq!(requests(&keys, Endpoint::Speak), ["well", "stall", "well"]);
     }
 
     #[test]
     fn faults_take_their_turns_in_the_order_of_the_list() {
         let faults = json!([{"kind": "refuse", "times": 1}, {"kind": "rate_limit", "times": 1, "skip": 1}]);
         let keys = keys(&json!({ "faults": faults }));
-        assert_eq!(requests(&keys, Part::Speak), ["refuse", "well", "rate_limit", "well"]);
+        assert_eq!(requests(&keys, Endpoint::Speak), ["refuse", "well", "rate_limit", "well"]);
     }
 
     #[test]
     fn the_oldest_key_is_forgotten_and_one_that_is_put_again_begins_anew() {
         let keys = keys(&json!({"faults": [{"kind": "refuse", "times": 1}]}));
-        let well = || serde_json::from_str::<Behaviour>("{}").unwrap();
+        let well = || serde_json::from_str::<KeySetup<Value>>("{}").unwrap();
         for other in 1..MAX_KEYS {
             keys.put(other.to_string(), well()).unwrap();
         }
-        assert_eq!(requests(&keys, Part::Speak), ["refuse", "well"]);
+        assert_eq!(requests(&keys, Endpoint::Speak), ["refuse", "well"]);
         let again = json!({"faults": [{"kind": "refuse", "times": 1}]});
         keys.put("k".to_owned(), serde_json::from_value(again).unwrap()).unwrap();
         keys.put("one more".to_owned(), well()).unwrap();
-        assert_eq!(requests(&keys, Part::Speak), ["refuse", "well"]);
+        assert_eq!(requests(&keys, Endpoint::Speak), ["refuse", "well"]);
         assert!(matches!(keys.admit("1", None), Admission::Unknown), "it was the oldest");
         assert!(matches!(keys.admit("2", None), Admission::Served(_)));
     }

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use crate::{
         audio::{Segment, Segmenter, duration},
-        voicing::has_voice,
+        speech::voicing::has_voice,
     };
 
     const QUIET: [u8; FRAME_BYTES] = [SILENCE; FRAME_BYTES];

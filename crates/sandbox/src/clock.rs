@@ -1,0 +1,10 @@
+//! The time of day, with which the simulated carrier and providers stamp their messages.
+
+/// Reads the system clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a server that stands in for the outside world has its own clock"
+)]
+pub(crate) fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}

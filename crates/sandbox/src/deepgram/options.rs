@@ -1,0 +1,146 @@
+//! The query of a live transcription: the parameters by which this server differs.
+
+use std::time::Duration;
+
+use super::api::{Refusal, parameter};
+
+/// Shortest silence that ends an utterance: stop consonants are silent for up to 100 ms.
+const SHORTEST_ENDPOINTING: Duration = Duration::from_millis(100);
+
+/// The form of the client's audio, always 8 kHz mono.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Mulaw,
+    Linear16,
+}
+
+/// What the client asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Options {
+    pub(super) encoding: Encoding,
+    pub(super) interim_results: bool,
+    /// Silence that ends an utterance; none: only a request does.
+    pub(super) endpointing: Option<Duration>,
+    /// Gap after the last word that is reported as `UtteranceEnd`.
+    pub(super) utterance_end: Option<Duration>,
+    pub(super) vad_events: bool,
+    /// Punctuation and capitals.
+    pub(super) punctuate: bool,
+}
+
+impl Options {
+    /// Reads the query as far as this server differs by it; what it does not know is ignored.
+    pub(super) fn parse(query: &[(String, String)]) -> Result<Self, Refusal> {
+        let get = |name| parameter(query, name);
+        let flag = |name| match get(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Refusal::parameter(format!("{name} must be true or false"))),
+        };
+        let millis = |name| match get(name) {
+            None => Ok(None),
+            Some(text) => match text.parse() {
+                Ok(ms) => Ok(Some(Duration::from_millis(ms))),
+                Err(_) => Err(Refusal::parameter(format!("{name} must be a number of milliseconds"))),
+            },
+        };
+        let Some(model) = get("model").filter(|model| !model.is_empty()) else {
+            return Err(Refusal::parameter("model is required"));
+        };
+        if model.starts_with("nova-3") && get("keywords").is_some() {
+            return Err(Refusal::parameter("keywords are not supported by nova-3: use keyterm"));
+        }
+        let encoding = match (get("encoding"), get("sample_rate")) {
+            (Some("mulaw"), Some("8000")) => Encoding::Mulaw,
+            (Some("linear16"), Some("8000")) => Encoding::Linear16,
+            (Some("mulaw" | "linear16"), _) => return Err(Refusal::parameter("sample_rate must be 8000")),
+            _ => return Err(Refusal::parameter("encoding must be mulaw or linear16")),
+        };
+        if !matches!(get("channels"), None | Some("1")) {
+            return Err(Refusal::parameter("channels must be 1"));
+        }
+        let endpointing = match get("endpointing") {
+            Some("false") => None,
+            Some(_) => millis("endpointing")?,
+            None => Some(Duration::from_millis(10)),
+        };
+        let interim_results = flag("interim_results")?;
+        let utterance_end = millis("utterance_end_ms")?;
+        if utterance_end.is_some_and(|gap| gap < Duration::from_secs(1) || !interim_results) {
+            let message = "utterance_end_ms must be at least 1000 and needs interim_results=true";
+            return Err(Refusal::parameter(message));
+        }
+        Ok(Self {
+            encoding,
+            interim_results,
+            endpointing: endpointing.map(|silence| silence.max(SHORTEST_ENDPOINTING)),
+            utterance_end,
+            vad_events: flag("vad_events")?,
+            punctuate: flag("punctuate")? | flag("smart_format")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(query: &str) -> Result<Options, String> {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let pairs: Vec<(String, String)> = pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        Options::parse(&pairs).map_err(|refusal| refusal.message)
+    }
+
+    const TELEPHONE: &str = "model=nova-3&encoding=mulaw&sample_rate=8000";
+
+    #[test]
+    fn what_is_not_asked_for_is_off_and_endpointing_is_short() {
+        let expected = Options {
+            encoding: Encoding::Mulaw,
+            interim_results: false,
+            endpointing: Some(SHORTEST_ENDPOINTING),
+            utterance_end: None,
+            vad_events: false,
+            punctuate: false,
+        };
+        assert_eq!(parse(TELEPHONE).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_agents_parameters_are_understood() {
+        let query = "&channels=1&language=en-US&interim_results=true&endpointing=300&utterance_end_ms=1000\
+                     &vad_events=true&smart_format=true&keyterm=Ada&keyterm=bakery&unknown=1";
+        let expected = Options {
+            encoding: Encoding::Mulaw,
+            interim_results: true,
+            endpointing: Some(Duration::from_millis(300)),
+            utterance_end: Some(Duration::from_secs(1)),
+            vad_events: true,
+            punctuate: true,
+        };
+        assert_eq!(parse(&format!("{TELEPHONE}{query}")).unwrap(), expected);
+        assert_eq!(parse(&format!("{TELEPHONE}&endpointing=false")).unwrap().endpointing, None);
+    }
+
+    #[test]
+    fn wrong_parameters_are_refused_with_their_name() {
+        let wrong = [
+            ("encoding=mulaw&sample_rate=8000", "model"),
+            ("model=nova-3", "encoding"),
+            ("model=nova-3&encoding=opus", "encoding"),
+            ("model=nova-3&encoding=mulaw", "sample_rate"),
+            ("model=nova-3&encoding=mulaw&sample_rate=16000", "sample_rate"),
+            ("model=nova-3&encoding=mulaw&sample_rate=8000&channels=2", "channels"),
+            ("model=nova-3&encoding=mulaw&sample_rate=8000&endpointing=soon", "endpointing"),
+            ("model=nova-3&encoding=mulaw&sample_rate=8000&interim_results=1", "interim_results"),
+            ("model=nova-3&encoding=mulaw&sample_rate=8000&utterance_end_ms=1000", "utterance_end_ms"),
+            ("model=nova-3&encoding=mulaw&sample_rate=8000&keywords=Ada:2", "keywords"),
+        ];
+        for (query, name) in wrong {
+            let message = parse(query).unwrap_err();
+            assert!(message.starts_with(name), "{query}: {message}");
+        }
+        let query = format!("{TELEPHONE}&interim_results=true&utterance_end_ms=999");
+        assert!(parse(&query).unwrap_err().starts_with("utterance_end_ms"));
+    }
+}

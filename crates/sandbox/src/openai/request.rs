@@ -1,0 +1,221 @@
+//! A request for a chat completion: what this server reads of it, and the refusals that a real server has.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// A request that is not served, in the API's error body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+    pub(super) param: Option<&'static str>,
+    pub(super) code: Option<&'static str>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), param: None, code: None }
+    }
+
+    pub(super) fn key(message: &str) -> Self {
+        Self { code: Some("invalid_api_key"), ..Self::new(StatusCode::UNAUTHORIZED, message) }
+    }
+
+    pub(super) fn parameter(param: &'static str, code: &'static str, message: impl Into<String>) -> Self {
+        Self { param: Some(param), code: Some(code), ..Self::new(StatusCode::BAD_REQUEST, message) }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self { status, message, param, code } = self;
+        let kind = match status {
+            StatusCode::TOO_MANY_REQUESTS => "requests",
+            status if status.is_server_error() => "server_error",
+            _ => "invalid_request_error",
+        };
+        let error = json!({ "message": message, "type": kind, "param": param, "code": code });
+        (status, Json(json!({ "error": error }))).into_response()
+    }
+}
+
+/// What this server reads of a request.
+#[derive(Debug, Deserialize)]
+pub(super) struct Completion {
+    pub(super) model: String,
+    pub(super) messages: Vec<Message>,
+    #[serde(default)]
+    pub(super) stream: bool,
+    pub(super) stream_options: Option<StreamOptions>,
+    #[serde(default)]
+    pub(super) tools: Vec<Tool>,
+    pub(super) tool_choice: Option<Value>,
+    pub(super) max_tokens: Option<u64>,
+    pub(super) temperature: Option<f64>,
+    pub(super) top_p: Option<f64>,
+    pub(super) reasoning_effort: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct StreamOptions {
+    #[serde(default)]
+    pub(super) include_usage: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Message {
+    pub(super) role: String,
+    #[serde(default)]
+    pub(super) content: Value,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Tool {
+    pub(super) function: Function,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Function {
+    pub(super) name: String,
+}
+
+impl Message {
+    /// Whether it is an instruction, of nobody who takes part in the conversation.
+    pub(super) fn is_note(&self) -> bool {
+        self.role == "system" || self.role == "developer"
+    }
+
+    /// The text of the message, whichever of its two forms the content has.
+    pub(super) fn text(&self) -> String {
+        match &self.content {
+            Value::String(text) => text.clone(),
+            Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+            _ => String::new(),
+        }
+    }
+}
+
+impl Completion {
+    /// Reads and checks a request's body as the API does.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Refusal> {
+        let unreadable = "We could not parse the JSON body of your request.";
+        let body: Map<String, Value> =
+            serde_json::from_slice(body).map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, unreadable))?;
+        for required in ["model", "messages"] {
+            if body.get(required).is_none_or(Value::is_null) {
+                let message = format!("Missing required parameter: '{required}'.");
+                return Err(Refusal::parameter(required, "missing_required_parameter", message));
+            }
+        }
+        let request: Self = serde_json::from_value(Value::Object(body))
+            .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, format!("Invalid request: {error}")))?;
+        if request.messages.is_empty() {
+            let message = "Invalid 'messages': empty array. Expected an array with minimum length 1.";
+            return Err(Refusal::parameter("messages", "empty_array", message));
+        }
+        request.check()?;
+        Ok(request)
+    }
+
+    /// What the model asked for refuses.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        let model = &self.model;
+        if !["gpt-", "chatgpt-", "o1", "o3", "o4"].iter().any(|family| model.starts_with(family)) {
+            let message = format!("The model `{model}` does not exist or you do not have access to it.");
+            let refusal = Refusal::new(StatusCode::NOT_FOUND, message);
+            return Err(Refusal { code: Some("model_not_found"), ..refusal });
+        }
+        if !["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|family| model.starts_with(family)) {
+            return Ok(());
+        }
+        if self.max_tokens.is_some() {
+            let message = "Unsupported parameter: 'max_tokens' is not supported with this model. \
+                           Use 'max_completion_tokens' instead.";
+            return Err(Refusal::parameter("max_tokens", "unsupported_parameter", message));
+        }
+        if self.reasoning_effort.as_deref() == Some("none") {
+            return Ok(());
+        }
+        for (param, value) in [("temperature", self.temperature), ("top_p", self.top_p)] {
+            if value.is_some_and(|value| (value - 1.0).abs() > f64::EPSILON) {
+                let message = format!(
+                    "Unsupported value: '{param}' does not support this value with this model. \
+                     Only the default (1) value is supported."
+                );
+                return Err(Refusal::parameter(param, "unsupported_value", message));
+            }
+        }
+        if model.starts_with("gpt-6") && !self.tools.is_empty() {
+            let message = "Function tools are supported with this model here only with reasoning_effort 'none'. \
+                           Use the Responses API instead.";
+            return Err(Refusal::parameter("tools", "unsupported_parameter", message));
+        }
+        Ok(())
+    }
+
+    pub(super) fn prompt_tokens(&self) -> usize {
+        self.messages.iter().map(|message| tokens(&message.text())).sum()
+    }
+}
+
+/// An estimate of how many tokens a text has: four characters each, at least one.
+pub(super) fn tokens(text: &str) -> usize {
+    text.chars().count().div_ceil(4).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request of a caller who said this, with the tool `end_call`.
+    fn said(text: &str) -> Value {
+        json!({
+            "model": "gpt-6-luna", "reasoning_effort": "none", "stream": true,
+            "messages": [{"role": "system", "content": "You are Ada."}, {"role": "user", "content": text}],
+            "tools": [{"type": "function", "function": {"name": "end_call", "parameters": {}}}],
+        })
+    }
+
+    fn request(body: &Value) -> Result<Completion, (u16, Option<&'static str>)> {
+        Completion::parse(body.to_string().as_bytes())
+            .map_err(|refusal| (refusal.status.as_u16(), refusal.code))
+    }
+
+    #[test]
+    fn requests_are_refused_as_the_api_refuses_them() {
+        let with = |param: &str, value: Value| {
+            let mut body = said("Hello.");
+            body[param] = value;
+            request(&body).map(|_| ())
+        };
+        assert_eq!(with("model", Value::Null), Err((400, Some("missing_required_parameter"))));
+        assert_eq!(with("messages", Value::Null), Err((400, Some("missing_required_parameter"))));
+        assert_eq!(with("messages", json!([])), Err((400, Some("empty_array"))));
+        assert_eq!(with("messages", json!("Hello")), Err((400, None)));
+        assert_eq!(with("model", json!("llama")), Err((404, Some("model_not_found"))));
+        assert_eq!(with("max_tokens", json!(100)), Err((400, Some("unsupported_parameter"))));
+        assert_eq!(with("max_completion_tokens", json!(100)), Ok(()));
+        assert_eq!(with("temperature", json!(0.0)), Ok(()), "without reasoning a temperature is allowed");
+        assert_eq!(
+            with("reasoning_effort", json!("low")),
+            Err((400, Some("unsupported_parameter"))),
+            "tools"
+        );
+        assert_eq!(Completion::parse(b"{").unwrap_err().status, StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn a_model_that_reasons_takes_no_temperature_and_an_older_one_takes_all() {
+        let mut body =
+            json!({"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hi"}], "temperature": 0});
+        assert_eq!(request(&body).map(|_| ()), Err((400, Some("unsupported_value"))));
+        body["model"] = json!("gpt-4o");
+        body["max_tokens"] = json!(100);
+        assert!(request(&body).is_ok());
+    }
+}

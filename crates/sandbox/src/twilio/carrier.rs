@@ -1,0 +1,63 @@
+//! What all requests and calls of the carrier share.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    account::{Account, CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWNED_NUMBER},
+    call_record::Calls,
+    numbers::Numbers,
+};
+use crate::{callers::Callers, clock, speech};
+
+/// Longest a webhook may take; the sender has a limit of its own for its retry as well.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What all requests and calls share.
+pub(crate) struct Carrier {
+    pub(super) accounts: Vec<Arc<Account>>,
+    pub(super) callers: Callers,
+    /// For webhooks. The carrier calls servers on this machine only.
+    pub(super) http: reqwest::Client,
+    calls: Mutex<Calls>,
+    numbers: Mutex<Numbers>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+impl Carrier {
+    /// With our account and the customer's, each with its number.
+    pub(crate) fn new(
+        account: Account,
+        callers: Callers,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let http = speech::local_client(HTTP_TIMEOUT)?;
+        let customers =
+            Account { sid: CUSTOMER_ACCOUNT_SID.to_owned(), auth_token: CUSTOMER_AUTH_TOKEN.to_owned() };
+        let mut numbers = Numbers::default();
+        numbers.add(&account, OWNED_NUMBER, clock::now());
+        numbers.add(&customers, CUSTOMER_NUMBER, clock::now());
+        let accounts = [account, customers].map(Arc::new).into();
+        let (calls, numbers) = (Mutex::default(), Mutex::new(numbers));
+        Ok(Self { accounts, callers, http, calls, numbers, tasks, stop })
+    }
+
+    /// See [`Sandbox::wire`](crate::Sandbox::wire).
+    pub(crate) fn wire(&self, number: &str, voice_url: &str, status_callback: &str) -> Option<String> {
+        self.numbers().wire(number, voice_url, status_callback)
+    }
+
+    pub(super) fn numbers(&self) -> MutexGuard<'_, Numbers> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
