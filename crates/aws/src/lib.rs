@@ -20,12 +20,11 @@ pub mod store;
 
 use std::time::Duration;
 
-use aws_config::{
-    BehaviorVersion, ConfigLoader, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig,
-};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
+pub use aws_config::SdkConfig;
 pub use failure::{Cause, ServiceError};
 
 /// Within a region a connection opens in a few milliseconds.

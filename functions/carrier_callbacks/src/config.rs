@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
-use switchboard_aws::{clips::Clips, provider_keys::ProviderKeys, sealing::Sealer, store::Store};
+use switchboard_aws::{clips::Clips, sealing::Sealer, store::Store};
+use switchboard_calls::{Backend, ClipPreparation, InboundContext, ProviderKeysError, connect_providers};
 use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
-use switchboard_providers::{
-    Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls, webhooks::Sender,
-};
+use switchboard_providers::{endpoints::Endpoints, twilio::Calls, webhooks::Sender};
 use switchboard_runtime::{
     ConfigError, Vars,
     config::{self, CallbackConfig, SecretsConfig},
@@ -52,28 +50,29 @@ impl Config {
 }
 
 impl Callbacks {
-    /// Makes the clients and fetches the key that signs.
-    pub async fn connect(config: Config) -> anyhow::Result<Self> {
+    /// Makes the clients, and reads the deployment's provider keys.
+    ///
+    /// # Errors
+    /// The keys cannot be read.
+    pub async fn connect(config: Config) -> Result<Self, ProviderKeysError> {
         let sdk = switchboard_aws::sdk_config().await;
-        let keys =
-            ProviderKeys::load(&sdk, &config.secrets.provider_keys).await.context("PROVIDER_KEYS_SECRET")?;
-        let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
-        let auth_token = keys.twilio_auth_token.clone();
-        let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
-        Ok(Self {
-            store: Store::new(&sdk, config.table),
+        let providers = connect_providers(&sdk, &config.secrets.provider_keys, config.endpoints).await?;
+        let backend = Backend {
+            table: Store::new(&sdk, config.table),
             sealer: Sealer::new(&sdk, config.secrets.sealing_key),
-            calls: Calls::new(&providers),
-            clips: Clips::new(&sdk, config.bucket),
-            providers,
-            sender: Sender::new(config.egress_policy),
-            egress_policy: config.egress_policy,
+            carrier: Calls::new(&providers),
+        };
+        let auth_token = providers.keys.twilio_auth_token.clone();
+        let egress_policy = config.egress_policy;
+        let clips = Clips::new(&sdk, config.bucket);
+        let inbound = InboundContext {
+            sender: Sender::new(egress_policy),
+            egress_policy,
             retention: config.retention,
-            auth_token,
-            public_url: config.callbacks.public_url,
-            media_url: config.callbacks.media_url,
+            preparation: ClipPreparation { clips, providers, egress_policy },
             prices: config.prices,
-        })
+        };
+        Ok(Self { backend, inbound, urls: config.callbacks.into(), auth_token })
     }
 }
 

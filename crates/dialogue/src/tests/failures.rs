@@ -233,7 +233,12 @@ fn a_greeting_that_cannot_be_spoken_leaves_the_floor_to_the_user() {
     call.advance(10_000);
     assert_eq!(
         call.story(),
-        ["speak 0: Hello, this is Ada.", "late: Synthesizer", "speak 1: Hello, this is Ada.", "late: Synthesizer"]
+        [
+            "speak 0: Hello, this is Ada.",
+            "late: Synthesizer",
+            "speak 1: Hello, this is Ada.",
+            "late: Synthesizer"
+        ]
     );
     assert_eq!(call.history(), [""; 0]);
     call.says("Hello?");

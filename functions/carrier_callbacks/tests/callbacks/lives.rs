@@ -2,10 +2,7 @@
 
 use axum::http::StatusCode;
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
-use switchboard_carrier_callbacks::{
-    reports,
-    resuming::{self, Stranded},
-};
+use switchboard_calls::{StrandedCall, resume_transition, status_transition};
 use switchboard_model::{
     conversations::{EndedReason, Lease, Snapshot, State},
     costs::Prices,
@@ -70,7 +67,7 @@ impl Life {
     fn meet(&mut self, happens: &Happens, second: i64) {
         let Snapshot { conversation, agent } = &self.snapshot;
         let change = match happens {
-            Happens::Report(fields) => reports::change(&self.snapshot, &read(fields), at(second)),
+            Happens::Report(fields) => status_transition(&self.snapshot, &read(fields), at(second)),
             // It is let in with the token that is stored.
             Happens::Stream => match conversation.state {
                 State::Started { .. } => conversation.mark_resumed(),
@@ -79,7 +76,7 @@ impl Life {
             Happens::StreamReport(event) => {
                 let form = format!("CallSid={SID}&StreamEvent={event}");
                 let report = StreamCallback::read(&parse_form(form.as_bytes())).unwrap();
-                let stranded = Stranded::find(&self.snapshot, self.lease.as_ref(), &report);
+                let stranded = StrandedCall::find(&self.snapshot, self.lease.as_ref(), &report);
                 let is_live = matches!(conversation.state, State::Started { .. });
                 assert!(stranded.is_none() || is_live && *event == "stream-error");
                 return;
@@ -87,7 +84,7 @@ impl Life {
             Happens::Resume => {
                 self.tokens += 1;
                 let token = format!("token {}", self.tokens);
-                resuming::resume(&self.snapshot, &SID.parse().unwrap(), &token, at(second))
+                resume_transition(&self.snapshot, &SID.parse().unwrap(), &token, at(second))
             }
         };
         let Ok(change) = change else { return };

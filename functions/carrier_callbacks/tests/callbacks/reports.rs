@@ -9,7 +9,7 @@ use switchboard_aws::{
     sealing,
     store::{Store, testing},
 };
-use switchboard_carrier_callbacks::reports;
+use switchboard_calls::status_transition;
 use switchboard_model::conversations::{EndedReason, State};
 
 use crate::{
@@ -142,7 +142,8 @@ async fn a_report_that_cannot_be_stored_is_not_taken() {
 #[test]
 fn a_call_that_ended_before_its_answer_was_reported_counts_as_answered() {
     let snapshot = dialled();
-    let change = reports::change(&snapshot, &read(&fields("completed", "&CallDuration=42")), at(60)).unwrap();
+    let change =
+        status_transition(&snapshot, &read(&fields("completed", "&CallDuration=42")), at(60)).unwrap();
     let names: Vec<&str> = change.events.iter().map(|event| event.name.as_str()).collect();
     assert_eq!(names, ["phone_call:accepted", "conversation:ended"]);
     assert_eq!(change.conversation.answered_at(), Some(at(18)));

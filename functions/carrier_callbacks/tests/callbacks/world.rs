@@ -21,6 +21,7 @@ use switchboard_aws::{
     sealing::{self, Sealer},
     store::{Store, testing},
 };
+use switchboard_calls::{Backend, CallbackUrls, ClipPreparation, InboundContext};
 use switchboard_carrier_callbacks::Callbacks;
 use switchboard_model::{
     agents::AgentConfig,
@@ -151,20 +152,18 @@ pub(crate) fn router(store: Store, sealer: Sealer, clips: &Clips, carrier: &str)
         r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
     let endpoints = Endpoints::from_vars(&|_| Some(carrier.to_owned())).unwrap();
     let providers = Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() };
-    switchboard_carrier_callbacks::router(Callbacks {
-        store,
-        sealer,
-        calls: Calls::new(&providers),
-        clips: clips.clone(),
-        providers,
-        sender: Sender::new(EgressPolicy::Local),
-        egress_policy: EgressPolicy::Local,
+    let backend = Backend { table: store, sealer, carrier: Calls::new(&providers) };
+    let egress_policy = EgressPolicy::Local;
+    let inbound = InboundContext {
+        sender: Sender::new(egress_policy),
+        egress_policy,
         retention: RETENTION,
-        auth_token: Secret::new(TOKEN),
-        public_url: PUBLIC_URL.to_owned(),
-        media_url: "wss://media.example.com/media".to_owned(),
+        preparation: ClipPreparation { clips: clips.clone(), providers, egress_policy },
         prices: Prices::default(),
-    })
+    };
+    let urls = CallbackUrls::new(PUBLIC_URL.to_owned(), "wss://media.example.com/media".to_owned());
+    let auth_token = Secret::new(TOKEN);
+    switchboard_carrier_callbacks::router(Callbacks { backend, inbound, urls, auth_token })
 }
 
 async fn carrier() -> (String, Told, Spoken) {

@@ -1,9 +1,12 @@
+//! The clips of an agent: what its calls say the same each time.
+
 use switchboard_model::{agents::AgentConfig, clips::ClipSet, substitutions};
 
-/// Of a long greeting, what is kept: a minute, while which the voice speaks the rest.
+/// Maximum length of the part of a greeting that is synthesized ahead, in characters. It lasts about a minute, in which
+/// the voice session synthesizes the rest.
 const GREETING_CHARACTERS: usize = 1_000;
 
-/// The sets that a call of `agent` uses: its greeting, if it has one, and the phrases of its language.
+/// The clip sets of a call of `agent`: its greeting, if it has one, and the hold phrases of its language.
 #[must_use]
 pub fn clip_sets(agent: &AgentConfig) -> Vec<ClipSet> {
     let serving = substitutions::serving(agent);
@@ -25,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_uses_its_greeting_and_the_phrases_of_its_language() {
+    fn a_call_has_its_greeting_and_its_languages_hold_phrases() {
         let silent = AgentConfig::default();
         let greeter = AgentConfig { initial_message: Some("Hello! How are you?".into()), ..silent.clone() };
         let sets = clip_sets(&greeter);
@@ -37,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_voice_that_is_served_by_another_is_kept_as_the_other() {
+    fn a_voice_with_a_fallback_shares_the_fallbacks_clips() {
         let asked = |model: &str| Voice::Elevenlabs {
             voice_id: model.into(),
             model_id: "eleven_turbo_v2".into(),
@@ -54,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_endless_greeting_the_beginning_is_kept() {
+    fn only_the_beginning_of_a_long_greeting_is_a_clip() {
         let greeting = "This is one of very many sentences, each of them like the other ones. ".repeat(60);
         let agent = AgentConfig { initial_message: Some(greeting.clone()), ..AgentConfig::default() };
         let kept = &clip_sets(&agent)[0];

@@ -1,0 +1,165 @@
+//! Accepts an inbound call: finds its agent, stores the conversation, or turns the call away.
+//!
+//! All reads come before the first write, and the conversation is stored in one write. Its id is derived from the
+//! carrier's id of the call: if the carrier repeats its request because our response was lost, it is the same
+//! conversation. `choice` decides which agent takes the call.
+
+mod choice;
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use switchboard_aws::store::{Outcome, StoreError};
+use switchboard_model::{
+    accounts::sha256_hex,
+    agents::AgentConfig,
+    conversations::{Conversation, InvalidTransition, RejectReason, Snapshot, State, Transition},
+    costs::Prices,
+    egress_policy::EgressPolicy,
+    events::EventName,
+    ids::{AccountId, ConversationId},
+    phone_numbers::PhoneNumber,
+};
+use switchboard_providers::{
+    twilio::{CallSid, callbacks::IncomingCall},
+    webhooks::Sender,
+};
+use switchboard_runtime::{now, random_hex, spans};
+
+use self::choice::{AgentChoice, choose_agent};
+use crate::{Backend, ClipPreparation, ResumeOutcome, prepare_clips, resume};
+
+/// Maximum time for preparing clips, after up to five seconds for the number's webhooks. The caller hears ringing.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The clients and settings for inbound calls, beside the [`Backend`].
+#[derive(Debug, Clone)]
+pub struct InboundContext {
+    /// Calls the numbers' webhooks.
+    pub sender: Sender,
+    /// The addresses that an agent's URLs may point to.
+    pub egress_policy: EgressPolicy,
+    /// How long the conversation is kept.
+    pub retention: Duration,
+    /// Synthesizes the greeting.
+    pub preparation: ClipPreparation,
+    /// The deployment's own prices.
+    pub prices: Prices,
+}
+
+/// The response to the carrier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InboundOutcome {
+    /// Answer the call, and connect a media stream of this conversation with this one-use token.
+    Connect {
+        /// The conversation of the call.
+        conversation: ConversationId,
+        /// 64 hexadecimal digits. The table has only its hash.
+        token: String,
+    },
+    /// Turn the call away without answering it.
+    Reject,
+    /// End the call, which was answered before.
+    HangUp,
+}
+
+/// An inbound call was not accepted, nor turned away.
+#[derive(Debug, thiserror::Error)]
+pub enum InboundError {
+    /// The table cannot be read or written.
+    #[error(transparent)]
+    Table(#[from] StoreError),
+    /// The new conversation refused its first transition, which is a defect.
+    #[error("a new inbound conversation refused its first transition")]
+    Defect(#[from] InvalidTransition),
+}
+
+/// Accepts a call to `number`, or turns it away.
+///
+/// # Errors
+/// Nothing is stored, and the carrier may repeat its request.
+pub async fn accept_inbound(
+    backend: &Backend,
+    context: &InboundContext,
+    account: AccountId,
+    number: &PhoneNumber,
+    call: &IncomingCall,
+) -> Result<InboundOutcome, InboundError> {
+    let (id, received_at) = (ConversationId::of_call(account, call.call_sid.as_str()), now());
+    spans::record_conversation(account, id);
+    if let Some(snapshot) = backend.table.conversation(account, id).await? {
+        return Ok(accept_again(backend, &context.prices, snapshot, &call.call_sid).await?);
+    }
+    let (to, from) = (number.phone_number.clone(), call.from_number.clone());
+    let ringing = Conversation::inbound(id, account, to, from, call.call_sid.to_string(), received_at)
+        .with_own_carrier(number.is_imported())
+        .with_retention(context.retention);
+    let choice = choose_agent(backend, context, number, &ringing).await?;
+    let token = random_hex::<32>();
+    let (transition, agent) = first_transition(backend, context, ringing, choice, &token).await?;
+    if !backend.table.begin(&transition, &agent).await? {
+        // The carrier asked twice at the same time, and the other request was faster.
+        let Some(snapshot) = backend.table.conversation(account, id).await? else {
+            return Err(StoreError::Conflict.into());
+        };
+        return Ok(accept_again(backend, &context.prices, snapshot, &call.call_sid).await?);
+    }
+    if transition.conversation.ended().is_some() {
+        tracing::info!("inbound call turned away");
+        return Ok(InboundOutcome::Reject);
+    }
+    tracing::info!("inbound call accepted");
+    Ok(InboundOutcome::Connect { conversation: id, token })
+}
+
+/// What is stored of a new call, and the agent that it is stored with.
+async fn first_transition(
+    backend: &Backend,
+    context: &InboundContext,
+    ringing: Conversation,
+    choice: AgentChoice,
+    token: &str,
+) -> Result<(Transition, AgentConfig), InvalidTransition> {
+    let AgentChoice { agent, calls, faults } = choice;
+    let received_at = ringing.created_at;
+    let Some((agent_id, agent)) = agent else {
+        let none = AgentConfig::default();
+        let transition = ringing.reject_inbound(&none, RejectReason::Failed, calls, faults, received_at)?;
+        return Ok((transition, none));
+    };
+    let mut ringing = Conversation { agent_id, ..ringing };
+    if ringing.hook_hangs_up(&agent, EventName::ConnectionRequested) {
+        let transition = ringing.reject_inbound(&agent, RejectReason::HungUp, calls, faults, received_at)?;
+        return Ok((transition, agent));
+    }
+    let characters = AtomicU64::new(0);
+    let account = ringing.account_id;
+    prepare_clips(backend, &context.preparation, account, &agent, PREPARE_TIMEOUT, &characters).await;
+    ringing.usage.characters += characters.into_inner();
+    Ok((ringing.accept_inbound(&agent, sha256_hex(token), calls, faults, now())?, agent))
+}
+
+/// The carrier repeats its request about a call: our response was lost.
+async fn accept_again(
+    backend: &Backend,
+    prices: &Prices,
+    snapshot: Snapshot,
+    call: &CallSid,
+) -> Result<InboundOutcome, StoreError> {
+    let Conversation { account_id: account, id, .. } = snapshot.conversation;
+    let token = random_hex::<32>();
+    let hash = sha256_hex(&token);
+    let transition = |now: &Snapshot| now.conversation.replace_media_token(hash.clone());
+    match backend.table.transition(account, id, transition).await? {
+        Outcome::Changed(_) => Ok(InboundOutcome::Connect { conversation: id, token }),
+        Outcome::Unchanged(snapshot) => match snapshot.conversation.state {
+            State::Started { .. } => match resume(backend, prices, account, id, call).await? {
+                ResumeOutcome::Connect { token } => Ok(InboundOutcome::Connect { conversation: id, token }),
+                ResumeOutcome::HangUp => Ok(InboundOutcome::HangUp),
+                ResumeOutcome::NotFound => Err(StoreError::Conflict),
+            },
+            State::Ended { answered_at: Some(_), .. } => Ok(InboundOutcome::HangUp),
+            _ => Ok(InboundOutcome::Reject),
+        },
+        Outcome::LostLease | Outcome::NotFound => Err(StoreError::Conflict),
+    }
+}

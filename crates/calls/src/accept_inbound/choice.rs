@@ -1,0 +1,198 @@
+//! Which agent takes an inbound call.
+//!
+//! All webhooks of the number that match the event are called at the same time. The first of them, in their order,
+//! whose response is not empty decides: it names an agent, or anything else in it turns the call away. If none
+//! decides, the number's own agent takes the call.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use switchboard_aws::store::StoreError;
+use switchboard_contract::{
+    payload::Payload,
+    requests::ChosenAgent,
+    validation::{Checks, Field, FieldError, Reference, Step},
+};
+use switchboard_model::{
+    agents::{Agent, AgentConfig, Webhook},
+    conversations::Conversation,
+    deliveries::Attempt,
+    egress_policy::EgressPolicy,
+    events::{self, Event, EventContext, EventName, NumberWebhookCall},
+    ids::{AccountId, AgentId, EventId},
+    phone_numbers::PhoneNumber,
+};
+use switchboard_providers::webhooks::{Answer, Request};
+use switchboard_runtime::now;
+
+use crate::{Backend, InboundContext};
+
+/// Maximum time for the number's webhooks. The caller hears ringing.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An agent's configuration, and its id if it is a stored one.
+type ChosenConfig = (Option<AgentId>, AgentConfig);
+/// The agent that a webhook's response chooses, `None` if the response is empty. An error turns the call away.
+type WebhookChoice = Result<Option<ChosenConfig>, String>;
+
+/// The agent of a call, and how it was found.
+pub(super) struct AgentChoice {
+    /// `None` turns the call away.
+    pub(super) agent: Option<ChosenConfig>,
+    pub(super) calls: Vec<NumberWebhookCall>,
+    pub(super) faults: Vec<String>,
+}
+
+/// Finds the agent of a call to `number`.
+pub(super) async fn choose_agent(
+    backend: &Backend,
+    context: &InboundContext,
+    number: &PhoneNumber,
+    ringing: &Conversation,
+) -> Result<AgentChoice, StoreError> {
+    let (name, data) = (EventName::ConnectionRequested, json!({ "phone_call": ringing.phone_call }));
+    // The number's webhooks are matched as if they were an agent's.
+    let agent = AgentConfig { webhooks: number.webhooks.clone(), ..AgentConfig::default() };
+    let recipients =
+        events::recipients(&EventContext { conversation: ringing, agent: &agent, name, data: &data });
+    let mut faults: Vec<_> =
+        recipients.failures.into_iter().map(|failure| format!("the number's {}", failure.fault)).collect();
+    let event = event(ringing, data);
+    let responses = call_webhooks(backend, context, ringing, &event, &agent, &recipients.webhooks).await?;
+    let mut calls = Vec::with_capacity(responses.len());
+    let mut decided = None;
+    for (place, webhook, (attempt, response)) in responses {
+        let choice = match &response {
+            Some(response) if attempt.delivered() => {
+                read_choice(backend, context.egress_policy, ringing.account_id, response).await?
+            }
+            Some(response) => Err(format!("it answered with status {}", response.status)),
+            None => Err(attempt.answer.clone().unwrap_or_default()),
+        };
+        let (url, method) = (webhook.url.clone(), webhook.method);
+        calls.push(NumberWebhookCall { webhook: place, url, method, attempt });
+        decided = decided.or(match choice {
+            Ok(None) => None,
+            Ok(agent) => Some(agent),
+            Err(problem) => {
+                faults.push(format!("the number's webhooks.{place} chose no agent: {problem}"));
+                Some(None)
+            }
+        });
+    }
+    let agent = match (decided, number.inbound_agent_id) {
+        (Some(decided), _) => decided,
+        (None, Some(id)) => {
+            let agent = backend.table.agent(ringing.account_id, id).await?;
+            if agent.is_none() {
+                faults.push("the number's agent does not exist any more".to_owned());
+            }
+            agent.map(|Agent { id, config, .. }| (Some(id), config))
+        }
+        (None, None) => {
+            faults.push("the number has no agent".to_owned());
+            None
+        }
+    };
+    Ok(AgentChoice { agent, calls, faults })
+}
+
+/// Calls webhooks of a number at the same time. The responses are in the order of the webhooks.
+async fn call_webhooks<'a>(
+    backend: &Backend,
+    context: &InboundContext,
+    ringing: &Conversation,
+    event: &Event,
+    agent: &'a AgentConfig,
+    places: &[usize],
+) -> Result<Vec<(usize, &'a Webhook, (Attempt, Option<Answer>))>, StoreError> {
+    if places.is_empty() {
+        return Ok(vec![]);
+    }
+    let (account, now) = (backend.table.account(ringing.account_id).await?, now());
+    let secrets: Vec<&str> = account.iter().flat_map(|account| account.signing_secrets(now)).collect();
+    let webhooks = places.iter().filter_map(|place| Some((*place, agent.webhooks.get(*place)?)));
+    let calls = webhooks.map(async |(place, webhook)| {
+        let payload = Payload::new(event, ringing, agent, webhook.method, None);
+        // The agent's webhooks receive the same event: their ids must differ.
+        let id = format!("{}_number_{place}", event.id);
+        let request =
+            Request { webhook, payload: &payload, id: &id, secrets: &secrets, now, timeout: WEBHOOK_TIMEOUT };
+        (place, webhook, context.sender.send(request).await)
+    });
+    Ok(join_all(calls).await)
+}
+
+/// Reads a webhook's response.
+async fn read_choice(
+    backend: &Backend,
+    policy: EgressPolicy,
+    account: AccountId,
+    response: &Answer,
+) -> Result<WebhookChoice, StoreError> {
+    if response.body.trim_ascii().is_empty() {
+        return Ok(Ok(None));
+    }
+    let Ok(body) = serde_json::from_slice::<Value>(&response.body) else {
+        return Ok(Err("its answer is not JSON, or too long".to_owned()));
+    };
+    let (chosen, references, mut errors) = {
+        let checks = Checks::default();
+        let chosen = ChosenAgent::parse(&Field::body(&body, &checks), policy).ok();
+        (chosen, checks.references(), checks.into_errors())
+    };
+    let mut stored = None;
+    for (loc, reference) in references {
+        let exists = match reference {
+            Reference::Agent(id) => {
+                stored = backend.table.agent(account, id).await?;
+                stored.is_some()
+            }
+            Reference::Credential { id, provider } => {
+                let credential = backend.table.credential(account, id).await?;
+                credential.is_some_and(|(credential, _)| {
+                    provider.is_none_or(|provider| credential.provider.serves(provider))
+                })
+            }
+            Reference::PhoneNumber(_) | Reference::Destination(_) => true,
+        };
+        if !exists {
+            errors.push(FieldError::not_found(loc));
+        }
+    }
+    Ok(match (chosen, stored) {
+        _ if !errors.is_empty() => Err(describe(&errors)),
+        (Some(None), _) => Ok(None),
+        (Some(Some(ChosenAgent::Given(config))), _) => Ok(Some((None, *config))),
+        (Some(Some(ChosenAgent::Stored(_))), Some(Agent { id, config, .. })) => Ok(Some((Some(id), config))),
+        (Some(Some(ChosenAgent::Stored(_))) | None, _) => Err("its answer cannot be used".to_owned()),
+    })
+}
+
+/// The event as it will be stored, for the number's webhooks, which are called before.
+fn event(ringing: &Conversation, data: Value) -> Event {
+    let (sequence, created_at) = (ringing.next_sequence, ringing.created_at);
+    Event {
+        id: EventId::of(ringing.id, sequence, created_at),
+        name: EventName::ConnectionRequested,
+        sequence,
+        created_at,
+        data,
+        webhooks: vec![],
+        synchronous: None,
+        number_webhook_calls: vec![],
+        faults: vec![],
+    }
+}
+
+/// The first wrong field with its path: `agent_config.voice.speed: Input should be ...`.
+fn describe(errors: &[FieldError]) -> String {
+    let Some(FieldError { loc, msg, .. }) = errors.first() else { return String::new() };
+    let steps = loc.iter().skip(1).map(|step| match step {
+        Step::Field(name) => name.clone(),
+        Step::Index(index) => index.to_string(),
+    });
+    let path = steps.collect::<Vec<_>>().join(".");
+    if path.is_empty() { msg.clone() } else { format!("{path}: {msg}") }
+}

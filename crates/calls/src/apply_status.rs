@@ -1,0 +1,149 @@
+//! Applies a call status that the carrier reported.
+//!
+//! Reports arrive late, twice and in any order. Each report alone is enough to move on from any earlier state, and a
+//! report that says nothing new changes nothing.
+
+use std::time::Duration;
+
+use switchboard_aws::store::{Outcome, StoreError};
+use switchboard_model::{
+    conversations::{EndedReason, InvalidTransition, RejectReason, Snapshot, State, Transition},
+    costs::Prices,
+    ids::{AccountId, ConversationId},
+    sweep::end_answered,
+    time::Timestamp,
+};
+use switchboard_providers::twilio::{CallStatus, callbacks::StatusCallback};
+use switchboard_runtime::now;
+
+use crate::{Backend, HangUpError, hang_up};
+
+/// Maximum time for ending a call that must not go on.
+const HANG_UP_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The result of a status report.
+#[derive(Debug)]
+pub enum StatusOutcome {
+    /// The conversation changed.
+    Applied,
+    /// The report said nothing new.
+    Ignored,
+    /// The conversation had ended while its call went on: the call was ended now.
+    HungUp,
+    /// The conversation had ended while its call goes on, and the call could not be ended.
+    NotHungUp(HangUpError),
+    /// There is no such conversation.
+    NotFound,
+}
+
+/// Applies `report` to the conversation. A call that goes on after its conversation ended is hung up.
+///
+/// # Errors
+/// The table cannot be read or written.
+pub async fn apply_status(
+    backend: &Backend,
+    account: AccountId,
+    id: ConversationId,
+    report: &StatusCallback,
+) -> Result<StatusOutcome, StoreError> {
+    let (now, status) = (now(), report.status);
+    let transition = |snapshot: &Snapshot| status_transition(snapshot, report, now);
+    match backend.table.transition(account, id, transition).await? {
+        Outcome::Changed(_) => {
+            tracing::info!(?status, "call status applied");
+            Ok(StatusOutcome::Applied)
+        }
+        Outcome::Unchanged(snapshot) if is_unwanted(&snapshot, report) => {
+            tracing::warn!(?status, "call of an ended conversation reported");
+            let conversation = &snapshot.conversation;
+            match hang_up(backend, conversation, &report.call_sid, HANG_UP_TIMEOUT).await {
+                Ok(()) => Ok(StatusOutcome::HungUp),
+                // A person who answers hears nothing: no stream is admitted for an ended conversation.
+                Err(error) => {
+                    tracing::error!(%error, "call not hung up");
+                    Ok(StatusOutcome::NotHungUp(error))
+                }
+            }
+        }
+        Outcome::Unchanged(_) | Outcome::LostLease => {
+            tracing::info!(?status, "call status ignored");
+            Ok(StatusOutcome::Ignored)
+        }
+        Outcome::NotFound => Ok(StatusOutcome::NotFound),
+    }
+}
+
+/// The transition that `report` asks for.
+///
+/// # Errors
+/// The report says nothing new, or is about another call.
+pub fn status_transition(
+    snapshot: &Snapshot,
+    report: &StatusCallback,
+    now: Timestamp,
+) -> Result<Transition, InvalidTransition> {
+    let Snapshot { conversation, agent } = snapshot;
+    let call = report.call_sid.as_str();
+    if is_of_another_call(snapshot, report) {
+        return Err(InvalidTransition);
+    }
+    let reject = |reason| conversation.reject(agent, reason, &Prices::default(), now);
+    match report.status {
+        CallStatus::Queued | CallStatus::Initiated => conversation.record_placed(call),
+        CallStatus::Ringing => conversation.mark_ringing(call),
+        CallStatus::InProgress => conversation.mark_answered(agent, call, now),
+        CallStatus::Busy => reject(RejectReason::Busy),
+        CallStatus::NoAnswer => reject(RejectReason::NoAnswer),
+        CallStatus::Failed => reject(RejectReason::Failed),
+        CallStatus::Canceled => reject(RejectReason::Canceled),
+        CallStatus::Completed => complete(snapshot, report, now),
+        CallStatus::Unknown => Err(InvalidTransition),
+    }
+}
+
+/// Whether the call must not go on: its conversation was ended before the id of the call was known, so that the call
+/// could not be hung up then.
+fn is_unwanted(snapshot: &Snapshot, report: &StatusCallback) -> bool {
+    let goes_on = matches!(
+        report.status,
+        CallStatus::Queued | CallStatus::Initiated | CallStatus::Ringing | CallStatus::InProgress
+    );
+    snapshot.conversation.ended().is_some() && goes_on && !is_of_another_call(snapshot, report)
+}
+
+fn is_of_another_call(snapshot: &Snapshot, report: &StatusCallback) -> bool {
+    let known = snapshot.conversation.carrier_call_id.as_deref();
+    known.is_some_and(|known| known != report.call_sid.as_str())
+}
+
+/// The call has ended. If a worker holds the conversation, it is signalled: it alone has the last words.
+fn complete(
+    snapshot: &Snapshot,
+    report: &StatusCallback,
+    now: Timestamp,
+) -> Result<Transition, InvalidTransition> {
+    let Snapshot { conversation, agent } = snapshot;
+    let call = report.call_sid.as_str();
+    let end = |answered_at| end_answered(snapshot, call, answered_at, EndedReason::UserEnded, now);
+    match conversation.state {
+        State::Started { .. } => {
+            conversation.record_carrier_end(report.duration.map(|duration| duration.as_secs()), now)
+        }
+        State::Answered { answered_at } => end(answered_at),
+        // A duration proves that the call was answered, though the report of that was lost or is still to come.
+        State::Dialing { .. } | State::Ringing { .. }
+            if report.duration.is_some_and(|talked| !talked.is_zero()) =>
+        {
+            end(before(now, report.duration.unwrap_or_default()))
+        }
+        State::Queued | State::Dialing { .. } | State::Ringing { .. } => {
+            conversation.reject(agent, RejectReason::Failed, &Prices::default(), now)
+        }
+        State::Ended { .. } => Err(InvalidTransition),
+    }
+}
+
+fn before(now: Timestamp, duration: Duration) -> Timestamp {
+    let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(now.as_millis().saturating_sub(millis))
+}

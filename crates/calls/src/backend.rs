@@ -1,0 +1,28 @@
+//! The clients that most use cases take.
+
+use switchboard_aws::{
+    sealing::Sealer,
+    store::{Store, StoreError},
+};
+use switchboard_model::conversations::Conversation;
+use switchboard_providers::twilio::Calls;
+
+/// The table, the sealing key and the carrier. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    /// Where conversations are stored.
+    pub table: Store,
+    /// Opens the customers' secrets.
+    pub sealer: Sealer,
+    /// The carrier, with the deployment's own account.
+    pub carrier: Calls,
+}
+
+impl Backend {
+    /// The carrier with the account that this conversation's call goes through: the deployment's, or the customer's own
+    /// for an imported number. `None` if the number was released, so that its account is no longer known.
+    pub async fn carrier_of(&self, conversation: &Conversation) -> Result<Option<Calls>, StoreError> {
+        let account = self.table.call_account(&self.sealer, conversation).await?;
+        Ok(self.carrier.through(&account))
+    }
+}

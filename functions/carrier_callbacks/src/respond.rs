@@ -1,0 +1,30 @@
+//! Responses to the carrier: a status, or TwiML.
+
+use axum::{
+    Json,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use switchboard_aws::store::StoreError;
+
+/// A status with its name as JSON.
+pub(crate) fn respond(status: StatusCode) -> Response {
+    (status, Json(json!({ "detail": status.canonical_reason() }))).into_response()
+}
+
+/// A TwiML document.
+pub(crate) fn respond_with_twiml(document: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/xml; charset=utf-8")], document).into_response()
+}
+
+/// The status for a failure of the table.
+pub(crate) fn status_of_failure(error: &StoreError) -> StatusCode {
+    tracing::error!(%error, "table request failed");
+    match error {
+        StoreError::Conflict | StoreError::Throttled(_) | StoreError::Unavailable(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
