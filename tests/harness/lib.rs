@@ -369,7 +369,10 @@ impl Stack {
         for log in fs::read_dir(self.state().join("logs"))? {
             let log = log?.path();
             let is_workers = log.file_name().is_some_and(|name| name.to_string_lossy().starts_with("media"));
-            let ended = |line: &str| line.contains("media ended") && line.contains(id);
+            let ended = |line: &str| {
+                let line: Value = serde_json::from_str(line).unwrap_or_default();
+                line["span"]["conversation_id"] == id && line["fields"]["outcome"] == "ended"
+            };
             if is_workers && fs::read_to_string(log)?.lines().any(ended) {
                 return Ok(true);
             }

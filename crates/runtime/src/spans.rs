@@ -2,29 +2,30 @@
 //!
 //! There is one span per unit of work, and the field names are the same in all: `request_id`, `account_id`,
 //! `conversation_id`, `call_sid` (the carrier's id of the call). Ids that become known during the work are recorded
-//! into the current span.
+//! into the current span. The spans are at ERROR, which means that they exist at every level of the log: `RUST_LOG=warn`
+//! must not leave warnings without ids.
 
 use switchboard_model::ids::{AccountId, ConversationId};
-use tracing::{Span, field::Empty, info_span};
+use tracing::{Span, error_span, field::Empty};
 
 /// The span of one HTTP request. Its other ids are recorded once the request is authenticated.
 pub fn request(request_id: &str) -> Span {
-    info_span!("request", request_id, account_id = Empty, conversation_id = Empty, call_sid = Empty)
+    error_span!("request", request_id, account_id = Empty, conversation_id = Empty, call_sid = Empty)
 }
 
 /// The span of one job about a conversation: a message of a queue, a due item.
 pub fn job(account_id: AccountId, conversation_id: ConversationId) -> Span {
-    info_span!("job", %account_id, %conversation_id, call_sid = Empty)
+    error_span!("job", %account_id, %conversation_id, call_sid = Empty)
 }
 
 /// The span of one job about an account, such as clearing away a phone number.
 pub fn account_job(account_id: AccountId) -> Span {
-    info_span!("job", %account_id)
+    error_span!("job", %account_id)
 }
 
 /// The span of one call's media stream in the worker.
 pub fn call(account_id: AccountId, conversation_id: ConversationId, call_sid: &str) -> Span {
-    info_span!("call", %account_id, %conversation_id, call_sid)
+    error_span!("call", %account_id, %conversation_id, call_sid)
 }
 
 /// Adds the account to the current span.

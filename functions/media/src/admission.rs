@@ -1,4 +1,7 @@
-//! Lets the carrier's streams in: those of new calls, and those of calls that another worker held.
+//! Admission: which media streams become calls of this worker.
+//!
+//! The carrier presents a one-use token, of which the table has the hash. Starting the conversation (or resuming it),
+//! using the token up and taking the lease are one conditional write, so of two streams with one token one is admitted.
 
 use std::time::Duration;
 
@@ -9,85 +12,82 @@ use switchboard_model::{
     conversations::{Conversation, InvalidTransition, JournalEntry, Lease, Snapshot, State},
     time::Timestamp,
 };
-use switchboard_runtime as system;
 use tokio::time::Instant;
 
 use crate::{
-    call_providers::CallProviders, clips::Clips, conversation_key::ConversationKey, lease::HeldLease,
-    media_stream::StreamStart, takeover::taken_over, transcriber::CallTranscriber, worker::Worker,
+    call_providers::CallProviders, clips::CallClips, conversation_key::ConversationKey, lease::HeldLease,
+    media_stream::StreamStart, takeover::take_over, transcriber::CallTranscriber, worker::Worker,
 };
 
-/// A stream that was let in.
+/// What a call knows from its admission on.
 pub(crate) struct Admitted {
-    pub(crate) address: ConversationKey,
+    pub(crate) key: ConversationKey,
     pub(crate) snapshot: Snapshot,
-    /// Who serves it.
     pub(crate) providers: CallProviders,
-    /// What was spoken before.
-    pub(crate) clips: Clips,
-    /// Whose secrets sign what the call sends.
+    pub(crate) clips: CallClips,
+    /// Its secrets sign the requests to webhooks.
     pub(crate) account: Option<Account>,
     /// When the stream began, by both clocks.
     pub(crate) began: Instant,
     pub(crate) began_at: Timestamp,
-    /// How long the conversation had been going on by then.
+    /// Age of the conversation when the stream began; zero for a new one.
     pub(crate) elapsed: Duration,
-    /// What another worker left; none for a new call.
-    pub(crate) resumed: Option<Takeover>,
+    /// Where another worker left the call; none for a new call.
+    pub(crate) takeover: Option<Takeover>,
 }
 
-/// What a call that was let in holds, beside its stream.
+/// What a call owns beside its stream.
 pub(crate) struct Held {
-    /// Its lease.
     pub(crate) lease: HeldLease,
-    /// Its transcriber, being connected.
+    /// Connecting already.
     pub(crate) transcriber: CallTranscriber,
+    /// An entry to store before all others, see [`take_over`].
+    pub(crate) first_entry: Option<JournalEntry>,
 }
 
-/// What becomes of a stream that asks to be let in.
+/// The decision about one stream.
 pub(crate) enum Admission {
-    /// Its call, the message to store first (see [`taken_over`]), and the resources that the call owns.
-    Admitted(Box<Admitted>, Option<JournalEntry>, Held),
-    /// The token is not this conversation's, or was used before.
+    Admitted(Box<Admitted>, Held),
+    /// The conversation is unknown, or the token is not its own, or was used before.
     Refused,
-    /// The call is ours, but the keys of its providers cannot be had.
+    /// The call is this worker's, but the keys of its providers are not available.
     WithoutProviders(HeldLease),
 }
 
-/// Checks the stream's one-use token and marks the conversation as started, or taken over, in one
-/// conditional write: of two streams with the same token one is let in.
+/// Decides about a stream.
+///
+/// # Errors
+/// The table cannot be read or written.
 pub(crate) async fn admit(
     worker: &Worker,
     start: &StreamStart,
-    address: ConversationKey,
+    key: ConversationKey,
 ) -> Result<Admission, StoreError> {
-    let (began, began_at) = (Instant::now(), system::now());
+    let (began, began_at) = (Instant::now(), (worker.clock)());
     let token = sha256_hex(&start.token);
     // The lease is read before it is taken over.
     let (left, account, found) = tokio::try_join!(
-        worker.store.lease(address.account, address.conversation),
-        worker.store.account(address.account),
-        worker.store.conversation(address.account, address.conversation),
+        worker.store.lease(key.account, key.conversation),
+        worker.store.account(key.account),
+        worker.store.conversation(key.account, key.conversation),
     )?;
-    // Here for what can be fetched meanwhile; what counts is the write below.
-    let invited = |conversation: &Conversation| {
-        // Both are hashes, so comparing them in variable time tells nothing of the token.
-        conversation.media_token_sha256.as_ref() == Some(&token)
-    };
-    let Some(found) = found.filter(|found| invited(&found.conversation)) else {
+    // Both are hashes, so comparing them in variable time reveals nothing of the token.
+    let is_invited = |conversation: &Conversation| conversation.media_token_sha256.as_ref() == Some(&token);
+    // This check only decides whether to fetch ahead; the write below repeats it.
+    let Some(found) = found.filter(|found| is_invited(&found.conversation)) else {
         return Ok(Admission::Refused);
     };
     let fetching = async {
         tokio::join!(
-            worker.clips.of(address, &found.agent),
-            CallProviders::load(worker, address.account, &found.agent),
+            worker.clips.load(key, &found.agent),
+            CallProviders::load(worker, key.account, &found.agent),
         )
     };
     let stream = Some(start.sid.clone());
-    let lease = Lease { stream, ..Lease::new(system::random_hex::<16>(), began_at) };
+    let lease = Lease { stream, ..Lease::new(switchboard_runtime::random_hex::<16>(), began_at) };
     let changed = worker.store.transition_taking(&lease, start.account, start.conversation, |snapshot| {
         let Snapshot { conversation, agent } = snapshot;
-        if !invited(conversation) {
+        if !is_invited(conversation) {
             return Err(InvalidTransition);
         }
         match conversation.state {
@@ -97,25 +97,23 @@ pub(crate) async fn admit(
     });
     let (changed, (clips, providers)) = tokio::join!(changed, fetching);
     let Outcome::Changed(snapshot) = changed? else { return Ok(Admission::Refused) };
-    let lease = HeldLease::keep(worker.store.clone(), address, lease);
+    let lease = HeldLease::new(worker.store.clone(), key, worker.clock, lease);
     let elapsed = snapshot.conversation.started_at().map_or(Duration::ZERO, |at| began_at.since(at));
-    let (providers, transcriber) = match providers {
-        Ok(providers) => {
-            let transcriber = providers.connect(worker);
-            (providers, transcriber)
-        }
+    let providers = match providers {
+        Ok(providers) => providers,
         Err(error) => {
-            tracing::error!(conversation = %address.conversation, error = format!("{error:#}"), "no keys");
+            tracing::error!(error = format!("{error:#}"), "provider keys not available");
             return Ok(Admission::WithoutProviders(lease));
         }
     };
-    let (mut resumed, mut first_words) = (None, None);
+    let transcriber = providers.connect(worker);
+    let (mut takeover, mut first_entry) = (None, None);
     if snapshot.conversation.resumes > 0 {
-        let messages = worker.store.messages(address.account, address.conversation).await?;
+        let messages = worker.store.messages(key.account, key.conversation).await?;
         let greeting = snapshot.agent.initial_message.as_deref();
-        (resumed, first_words) = taken_over(greeting, messages, left, elapsed, began_at);
+        let (state, entry) = take_over(greeting, messages, left, elapsed, began_at);
+        (takeover, first_entry) = (Some(state), entry);
     }
-    let admitted =
-        Admitted { address, snapshot, providers, clips, account, began, began_at, elapsed, resumed };
-    Ok(Admission::Admitted(Box::new(admitted), first_words, Held { lease, transcriber }))
+    let admitted = Admitted { key, snapshot, providers, clips, account, began, began_at, elapsed, takeover };
+    Ok(Admission::Admitted(Box::new(admitted), Held { lease, transcriber, first_entry }))
 }

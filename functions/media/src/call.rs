@@ -1,22 +1,16 @@
-//! One call: moves bytes between the carrier's stream, the providers and the dialogue engine until the
-//! engine says that it is over, or that another worker is to go on.
+//! The loop of one call: moves audio and events between the media stream, the providers and the dialogue engine, until
+//! the engine ends the call or another worker continues it.
 //!
-//! One task owns everything here. It never waits for a provider or the table: their work comes back
-//! as inputs, and what cannot be taken at once is dropped or ends the call.
-//!
-//! Here is what wakes it. What the engine decides is done in `performing.rs`; `asking.rs` is the model's
-//! side, `speaking.rs` the voice's.
+//! One task owns everything here. It never waits for a provider or the table: their work comes back as an event, and
+//! what a full queue cannot take is dropped or ends the call. The engine's outputs are carried out in `call/outputs.rs`;
+//! `call/generation.rs` is the language model's side, `call/speech.rs` the voice's.
 
 mod generation;
-mod performing;
+mod outputs;
 mod speech;
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
-use futures_util::{StreamExt, stream::SelectAll};
 use switchboard_dialogue::{CallTime, ClauseId, Input, Output, ProviderRole, Settings};
 use switchboard_model::{
     agents::AgentConfig,
@@ -25,7 +19,6 @@ use switchboard_model::{
     events::EventName,
     time::Timestamp,
 };
-use switchboard_providers::{language_models::ModelEvent, voices::Synthesizer};
 use tokio::{
     sync::mpsc,
     time::{Instant, Interval, interval, sleep_until},
@@ -33,340 +26,335 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    generation::{Asking, next_of},
-    speech::{Speeches, Spoken},
+    generation::{GenerationUpdate, Generations},
+    speech::{ClauseEvent, Speech},
 };
 use crate::{
     admission::{Admitted, Held},
-    call_providers::CallProviders,
-    clips::Clips,
-    conversation_key::ConversationKey,
     dialogue::Dialogue,
     journal::Journal,
     lease::HeldLease,
     media_stream::{MediaStream, StreamEvent},
-    outgoing_audio::OutgoingAudio,
     provider_faults::ProviderFaults,
     recorder::Recorder,
     response_times::ResponseTimes,
     tool_calls::{ToolCalls, ToolOutcome},
     transcriber::{CallTranscriber, TranscriberUpdate},
     uploader::{Upload, Uploader},
-    voice_activity::{Frame, VoiceActivity},
+    voice_activity::{FrameActivity, VoiceActivityDetector},
     worker::Worker,
     worker_signals::WorkerSignal,
 };
 
-/// How often what the agent is saying is noted for a worker that might take over.
-const CHECKPOINT: Duration = Duration::from_secs(1);
+/// Time between two checkpoints of the agent's words, from which another worker continues if this one dies.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What woke the call.
-enum Woken {
+/// An event that the loop waits for.
+enum Event {
+    LeaseLost,
+    Shutdown,
+    Signal(WorkerSignal),
     Stream(StreamEvent),
-    Heard(TranscriberUpdate),
-    Model(Option<Result<ModelEvent, switchboard_providers::Error>>),
-    Voice(ClauseId, Spoken),
-    Tool(ToolOutcome),
     Deadline,
     Checkpoint,
-    Signal(WorkerSignal),
-    LostLease,
-    Shutdown,
+    Transcriber(TranscriberUpdate),
+    Generation(GenerationUpdate),
+    Speech(ClauseId, ClauseEvent),
+    Tool(ToolOutcome),
 }
 
-/// How a call is over for this worker.
+/// How the call ended for this worker.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum CallOutcome {
     /// The conversation is over.
     Ended(EndedReason),
-    /// Another worker goes on with it, and says this first.
+    /// Another worker continues it, with these unspoken words.
     HandedOver(Option<String>),
-    /// Another worker already has it.
+    /// Another worker has the lease already.
     LeaseLost,
 }
 
-/// What a call leaves behind.
+impl CallOutcome {
+    /// For the log.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Ended(_) => "ended",
+            Self::HandedOver(_) => "handed_over",
+            Self::LeaseLost => "lease_lost",
+        }
+    }
+}
+
+/// A call whose loop has ended, on its way to [`teardown`](crate::teardown).
 pub(crate) struct FinishedCall {
-    pub(crate) over: CallOutcome,
+    pub(crate) outcome: CallOutcome,
+    /// When the loop ended.
     pub(crate) at: Timestamp,
-    pub(crate) carrier: MediaStream,
+    pub(crate) stream: MediaStream,
     pub(crate) transcriber: CallTranscriber,
-    /// Audio the transcriber has counted itself so far.
+    /// Audio that the transcriber has reported as billed so far.
     pub(crate) counted: Duration,
     pub(crate) lease: HeldLease,
     pub(crate) journal: Journal,
-    /// Whether the call was recorded.
-    pub(crate) recording: bool,
-    /// What is still to be kept.
-    pub(crate) kept: (Vec<Upload>, Uploader),
-    /// All that was used, but for what the transcriber heard in this worker.
+    pub(crate) is_recorded: bool,
+    /// Uploads that are still to be made, and their uploader.
+    pub(crate) uploads: (Vec<Upload>, Uploader),
+    /// Everything that was used, without the audio of this worker's transcriber.
     pub(crate) usage: Usage,
-    /// What the log does not say yet.
-    pub(crate) notes: Vec<String>,
+    /// Faults that are on no event yet.
+    pub(crate) faults: Vec<String>,
     pub(crate) response_times: ResponseTimes,
 }
 
+/// A live call.
 pub(crate) struct Call<'a> {
-    address: ConversationKey,
     lease: HeldLease,
     signals: mpsc::Receiver<WorkerSignal>,
     checkpoint: Interval,
-    /// As it was when media began; of what came later it knows which filters failed, and who answered.
+    /// As it was when the stream started, with the filter failures and the verdict on who answered since then.
     conversation: Conversation,
     agent: &'a AgentConfig,
-    providers: &'a CallProviders,
-    carrier: MediaStream,
+    stream: MediaStream,
     began: Instant,
     began_at: Timestamp,
     dialogue: Dialogue,
     transcriber: CallTranscriber,
-    asking: Option<Asking>,
-    voice: Option<Synthesizer>,
-    speaking: SelectAll<Speeches>,
-    /// Clauses that the engine waits for.
-    at_voice: BTreeSet<ClauseId>,
-    /// What need not be spoken.
-    clips: &'a Clips,
-    outgoing: OutgoingAudio,
-    voice_activity: VoiceActivity,
+    generations: Generations<'a>,
+    speech: Speech<'a>,
+    voice_activity: VoiceActivityDetector,
     /// Whether the caller's last frame was speech.
-    heard_speech: bool,
+    was_speech: bool,
     journal: Journal,
     tools: ToolCalls<'a>,
     recorder: Option<Recorder>,
     uploader: Uploader,
-    /// What was used, but for what the transcriber of this worker heard.
+    /// Everything that was used, without the audio of this worker's transcriber.
     usage: Usage,
-    /// Audio the transcriber has counted itself so far.
+    /// Audio that the transcriber has reported as billed so far.
     counted: Duration,
     faults: ProviderFaults,
     response_times: ResponseTimes,
-    /// The greeting is still to begin.
-    greets: bool,
-    /// Room for what is fed to the engine, and for what it decides.
+    /// The greeting has not started yet.
+    awaits_greeting: bool,
+    /// Kept between events, so that their memory is reused.
     inputs: VecDeque<Input>,
     outputs: Vec<Output>,
-    /// Something failed that ends the call: nobody wanted its end.
-    failed: bool,
-    over: Option<CallOutcome>,
+    /// The journal's queue is full: the call ends, with an unknown reason.
+    has_failed: bool,
+    outcome: Option<CallOutcome>,
+    /// To be stored before all other entries.
+    first_entry: Option<JournalEntry>,
 }
 
 impl<'a> Call<'a> {
     /// Nothing is said before [`Call::run`].
-    pub(crate) fn new(
-        worker: &'a Worker,
-        admitted: &'a Admitted,
-        carrier: MediaStream,
-        Held { lease, transcriber }: Held,
-    ) -> Self {
-        let Admitted { address, snapshot, providers, clips, account, began, began_at, elapsed, resumed } =
+    pub(crate) fn new(worker: &'a Worker, admitted: &'a Admitted, stream: MediaStream, held: Held) -> Self {
+        let Admitted { key, snapshot, providers, clips, account, began, began_at, elapsed, takeover } =
             admitted;
+        let Held { lease, transcriber, first_entry } = held;
         let Snapshot { conversation, agent } = snapshot;
         let serving = &providers.serving;
-        let voice = Synthesizer::new(&providers.voice, &serving.voice)
-            .inspect_err(|error| tracing::error!(%error, "no voice"))
-            .ok();
         let settings = Settings {
             greeting: agent.initial_message.clone(),
             max_duration: agent.max_duration_seconds.map(Duration::from_secs),
             language: serving.transcriber.language().to_owned(),
-            takeover: resumed.clone(),
+            takeover: takeover.clone(),
         };
         let (store, prices) = (worker.store.clone(), worker.prices.clone());
-        let journal = Journal::open(store, prices, snapshot.clone(), &lease);
+        let journal = Journal::new(store, prices, snapshot.clone(), &lease);
         Self {
-            address: *address,
             lease,
-            signals: worker.signals.subscribe(*address),
-            checkpoint: interval(CHECKPOINT),
+            signals: worker.signals.subscribe(*key),
+            checkpoint: interval(CHECKPOINT_INTERVAL),
             conversation: conversation.clone(),
             agent,
-            carrier,
+            stream,
             began: *began,
             began_at: *began_at,
             dialogue: Dialogue::new(settings),
             transcriber,
-            asking: None,
-            voice,
-            speaking: SelectAll::new(),
-            at_voice: BTreeSet::new(),
-            clips,
-            outgoing: OutgoingAudio::default(),
-            voice_activity: VoiceActivity::new(),
-            heard_speech: false,
+            generations: Generations::new(agent, providers),
+            speech: Speech::new(providers, clips),
+            voice_activity: VoiceActivityDetector::new(),
+            was_speech: false,
             journal,
-            tools: ToolCalls::new(&worker.sender, account.as_ref(), snapshot),
-            recorder: agent.recording.then(|| Recorder::beginning_at(*elapsed)),
-            uploader: Uploader::open(worker.recordings.clone(), *address, *began_at),
+            tools: ToolCalls::new(&*worker.webhooks, account.as_ref(), snapshot, worker.clock),
+            recorder: agent.recording.then(|| Recorder::new(*elapsed)),
+            uploader: Uploader::new(worker.recordings.clone(), *key, *began_at),
             usage: conversation.usage.clone(),
             counted: Duration::ZERO,
-            faults: ProviderFaults::of(serving),
+            faults: ProviderFaults::new(serving),
             response_times: ResponseTimes::default(),
-            greets: agent.initial_message.is_some() && resumed.is_none(),
+            awaits_greeting: agent.initial_message.is_some() && takeover.is_none(),
             inputs: VecDeque::new(),
             outputs: vec![],
-            failed: false,
-            providers,
-            over: None,
+            has_failed: false,
+            outcome: None,
+            first_entry,
         }
     }
 
-    /// Talks until the call is over for this worker.
-    pub(crate) async fn run(
-        mut self,
-        first_words: Option<JournalEntry>,
-        shutdown: &CancellationToken,
-    ) -> FinishedCall {
-        let mut draining = false;
-        // A hook may hang up on what happened before media flowed.
+    /// Runs the call until it is over for this worker.
+    pub(crate) async fn run(mut self, shutdown: &CancellationToken) -> FinishedCall {
+        let mut is_draining = false;
+        // A hook may hang up on what happened before the stream started.
         let mut hangs_up = [EventName::Accepted, EventName::Started]
             .into_iter()
             .any(|name| self.conversation.hook_hangs_up(self.agent, name));
-        if let Some(entry) = first_words {
-            let matches = self.matching(&entry);
-            hangs_up |= matches.hangs_up;
-            self.note(entry, matches);
+        if let Some(entry) = self.first_entry.take() {
+            let recipients = self.recipients(&entry);
+            hangs_up |= recipients.hangs_up;
+            self.record(entry, recipients);
         }
         self.feed(Input::MediaStarted);
         if hangs_up {
             self.feed(Input::HangUp);
         }
         loop {
-            if let Some(over) = self.over.take() {
-                return self.finished(over).await;
+            if let Some(outcome) = self.outcome.take() {
+                return self.finish(outcome).await;
             }
-            let woken = self.woken(shutdown, draining).await;
-            draining |= matches!(woken, Woken::Shutdown);
-            self.handle(woken);
+            let event = self.next(shutdown, is_draining).await;
+            is_draining |= matches!(event, Event::Shutdown);
+            self.handle(event);
         }
     }
 
-    async fn finished(mut self, over: CallOutcome) -> FinishedCall {
-        self.stop_asking();
+    async fn finish(mut self, outcome: CallOutcome) -> FinishedCall {
+        self.generations.cancel(&mut self.usage);
         for delivery in self.tools.stop().await {
-            self.journal.answered(delivery);
+            self.journal.record_delivery(delivery);
         }
         let now = self.now();
-        let recording = self.recorder.is_some();
+        let is_recorded = self.recorder.is_some();
         let pieces =
             self.recorder.into_iter().flat_map(|recorder| recorder.finish(now)).map(Upload::RecordingPiece);
-        let left = pieces.chain([Upload::ReplayLogPart(self.dialogue.finish())]).collect();
+        let last_uploads = pieces.chain([Upload::ReplayLogPart(self.dialogue.finish())]).collect();
         FinishedCall {
-            over,
+            outcome,
             at: self.began_at.after(Duration::from_micros(now.0)),
-            carrier: self.carrier,
+            stream: self.stream,
             transcriber: self.transcriber,
             counted: self.counted,
             lease: self.lease,
             journal: self.journal,
-            recording,
-            kept: (left, self.uploader),
+            is_recorded,
+            uploads: (last_uploads, self.uploader),
             usage: self.usage,
-            notes: self.faults.take(),
+            faults: self.faults.take(),
             response_times: self.response_times,
         }
     }
 
-    /// Waits for the next thing to do. Cancel-safe: each branch either takes a whole item or nothing.
-    async fn woken(&mut self, shutdown: &CancellationToken, draining: bool) -> Woken {
+    /// Waits for the next event. Cancel-safe: each branch takes a whole event or nothing.
+    async fn next(&mut self, shutdown: &CancellationToken, is_draining: bool) -> Event {
         let deadline = self.dialogue.deadline().map(|at| self.began + Duration::from_micros(at.0));
         let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
         tokio::select! {
             biased;
-            () = self.lease.lost() => Woken::LostLease,
-            () = shutdown.cancelled(), if !draining => Woken::Shutdown,
-            Some(signal) = self.signals.recv() => Woken::Signal(signal),
-            message = self.carrier.next() => Woken::Stream(message),
-            // Audio that is due goes out before more is taken in.
-            () = sleep_until(deadline) => Woken::Deadline,
-            _ = self.checkpoint.tick() => Woken::Checkpoint,
-            heard = self.transcriber.next() => Woken::Heard(heard),
-            event = next_of(&mut self.asking) => Woken::Model(event),
-            Some((clause, spoken)) = self.speaking.next() => Woken::Voice(clause, spoken),
-            Some(answered) = self.tools.next() => Woken::Tool(answered),
+            () = self.lease.lost() => Event::LeaseLost,
+            () = shutdown.cancelled(), if !is_draining => Event::Shutdown,
+            Some(signal) = self.signals.recv() => Event::Signal(signal),
+            event = self.stream.next() => Event::Stream(event),
+            // Audio that is due is sent before more is taken in.
+            () = sleep_until(deadline) => Event::Deadline,
+            _ = self.checkpoint.tick() => Event::Checkpoint,
+            update = self.transcriber.next() => Event::Transcriber(update),
+            update = self.generations.next() => Event::Generation(update),
+            Some((clause, event)) = self.speech.next() => Event::Speech(clause, event),
+            Some(outcome) = self.tools.next() => Event::Tool(outcome),
         }
     }
 
-    fn handle(&mut self, woken: Woken) {
-        match woken {
-            Woken::LostLease | Woken::Signal(WorkerSignal::Ended) => self.over = Some(CallOutcome::LeaseLost),
-            Woken::Signal(WorkerSignal::EndRequested) => self.feed(Input::HangUp),
-            Woken::Signal(WorkerSignal::CarrierEnded) => self.feed(Input::StreamClosed),
-            Woken::Signal(WorkerSignal::AnsweredBy(verdict)) => {
-                self.tools.answered_by(verdict.clone());
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::LeaseLost | Event::Signal(WorkerSignal::Ended) => {
+                self.outcome = Some(CallOutcome::LeaseLost);
+            }
+            Event::Signal(WorkerSignal::EndRequested) => self.feed(Input::HangUp),
+            Event::Signal(WorkerSignal::CarrierEnded) => self.feed(Input::StreamClosed),
+            Event::Signal(WorkerSignal::AnsweredBy(verdict)) => {
+                self.tools.set_answered_by(verdict.clone());
                 if let Some(call) = &mut self.conversation.phone_call {
                     call.answered_by = Some(verdict);
                 }
             }
-            Woken::Shutdown => self.feed(Input::Drain),
-            Woken::Deadline => self.feed(Input::Wake),
-            Woken::Checkpoint => self.lease.note(self.speaking()),
-            Woken::Stream(message) => self.carrier_says(message),
-            Woken::Heard(heard) => self.heard(heard),
-            Woken::Model(event) => self.model_says(event),
-            Woken::Voice(clause, spoken) => self.voice_says(clause, spoken),
-            Woken::Tool(ToolOutcome { call, content, delivery }) => {
+            Event::Shutdown => self.feed(Input::Drain),
+            Event::Deadline => self.feed(Input::Wake),
+            Event::Checkpoint => self.lease.checkpoint(self.speaking()),
+            Event::Stream(event) => self.handle_stream(event),
+            Event::Transcriber(update) => self.handle_transcriber(update),
+            Event::Generation(update) => {
+                let input = self.generations.apply(update, &mut self.usage, &mut self.faults);
+                self.feed_any(input);
+            }
+            Event::Speech(clause, event) => {
+                let input = self.speech.apply((clause, event), &mut self.usage, &mut self.faults);
+                self.feed_any(input);
+            }
+            Event::Tool(ToolOutcome { call, content, delivery }) => {
                 if let Some(delivery) = delivery {
-                    self.journal.answered(delivery);
+                    self.journal.record_delivery(delivery);
                 }
                 self.feed(Input::ToolResult { call, content });
             }
         }
     }
 
-    fn carrier_says(&mut self, message: StreamEvent) {
-        match message {
+    fn handle_stream(&mut self, event: StreamEvent) {
+        match event {
             StreamEvent::Media { at, audio } => {
                 let now = self.now();
                 if let Some(recorder) = &mut self.recorder {
-                    recorder.heard(now, at, &audio);
-                    if let Some(piece) = recorder.piece(now) {
-                        self.uploader.keep(Upload::RecordingPiece(piece));
+                    recorder.record_caller(now, at, &audio);
+                    if let Some(piece) = recorder.next_piece(now) {
+                        self.uploader.upload(Upload::RecordingPiece(piece));
                     }
                 }
                 if let Some(part) = self.dialogue.part() {
-                    self.uploader.keep(Upload::ReplayLogPart(part));
+                    self.uploader.upload(Upload::ReplayLogPart(part));
                 }
-                let frame = self.voice_activity.frame(now, &audio);
-                self.hears(now, frame);
-                self.transcriber.hear(now, audio);
+                let frame = self.voice_activity.detect(now, &audio);
+                self.handle_frame(now, frame);
+                self.transcriber.send(now, audio);
             }
             StreamEvent::Played(mark) => self.feed(Input::Played { mark }),
-            StreamEvent::Key(key) => self.feed(Input::Dtmf(key)),
+            StreamEvent::Dtmf(digit) => self.feed(Input::Dtmf(digit)),
             StreamEvent::Stopped => self.feed(Input::StreamClosed),
-            // The call may live on: the carrier connects it again.
+            // The carrier's call may live on: the carrier then opens another stream.
             StreamEvent::Lost => self.feed(Input::StreamLost),
         }
     }
 
-    /// A frame of the caller's. While the agent is silent its engine need not know of silence.
-    fn hears(&mut self, now: CallTime, frame: Frame) {
-        let matters = frame.is_speech || self.heard_speech || self.dialogue.is_audible(now);
-        self.heard_speech = frame.is_speech;
+    /// A frame of the caller's. The engine learns of silence only at its beginning and while the agent is audible.
+    fn handle_frame(&mut self, now: CallTime, frame: FrameActivity) {
+        let matters = frame.is_speech || self.was_speech || self.dialogue.is_audible(now);
+        self.was_speech = frame.is_speech;
         if matters {
             self.feed(frame.into());
         }
     }
 
-    fn heard(&mut self, heard: TranscriberUpdate) {
-        match heard {
+    fn handle_transcriber(&mut self, update: TranscriberUpdate) {
+        match update {
             TranscriberUpdate::Input(input) => self.feed(input),
             TranscriberUpdate::Usage(audio) => self.counted += audio,
             TranscriberUpdate::Failed(error) => {
-                self.faults.failed(ProviderRole::Transcriber, &error);
+                self.faults.record_error(ProviderRole::Transcriber, &error);
                 self.feed(Input::TranscriberFailed);
             }
             TranscriberUpdate::Restored(after) => {
-                let after = format_args!("connected again after {} ms", after.as_millis());
-                self.faults.note(ProviderRole::Transcriber, after);
+                let fault = format_args!("connected again after {} ms", after.as_millis());
+                self.faults.record(ProviderRole::Transcriber, fault);
             }
             TranscriberUpdate::Lost(error) => {
-                self.faults.failed(ProviderRole::Transcriber, &error);
+                self.faults.record_error(ProviderRole::Transcriber, &error);
                 self.feed(Input::TranscriberLost);
             }
         }
     }
 
-    /// What the agent is saying now.
+    /// The agent's current words.
     fn speaking(&self) -> Option<UtteranceProgress> {
         let (heard, unheard, started_at) = self.dialogue.speaking(self.now())?;
         let started_at = self.began_at.after(Duration::from_micros(started_at.0));

@@ -1,5 +1,7 @@
-//! Who serves a call, and with whose keys: the customer's own where the agent names a credential, else the
-//! deployment's. A credential that cannot be had is no reason to use the deployment's key.
+//! The providers of a call, and whose keys they use: the customer's own where the agent names a credential, else the
+//! deployment's.
+//!
+//! A credential that cannot be opened fails the call: falling back to the deployment's key would bill the wrong account.
 
 use std::time::Duration;
 
@@ -12,13 +14,14 @@ use switchboard_model::{
 };
 use switchboard_providers::{Providers, language_models, voices};
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use crate::{transcriber::CallTranscriber, worker::Worker};
 
-/// How long the keys may take: reading and opening one takes some 20 ms, and the caller hears nothing.
-const WAIT: Duration = Duration::from_secs(5);
+/// Maximum time to read and open the credentials; it takes some 20 ms, and the caller hears nothing meanwhile.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Who serves a call. Each role has its keys: two roles may be served by one vendor with different ones.
+/// The providers of a call. Each role has keys of its own: one vendor may serve two roles with different keys.
 pub(crate) struct CallProviders {
     pub(crate) serving: Serving,
     pub(crate) language_model: Providers,
@@ -27,10 +30,10 @@ pub(crate) struct CallProviders {
 }
 
 impl CallProviders {
-    /// Reads and opens the credentials that the agent names for those who serve it.
+    /// Opens the credentials that the agent names.
     ///
     /// # Errors
-    /// One of them was deleted, or cannot be opened or used now.
+    /// A credential was deleted, cannot be opened, or is not usable now.
     pub(crate) async fn load(
         worker: &Worker,
         account: AccountId,
@@ -45,15 +48,15 @@ impl CallProviders {
             )
         };
         let (model, transcriber, voice) =
-            timeout(WAIT, opening).await.context("the credentials were not there in time")??;
-        // On a server of the customer's own the models have the names that the customer gave them.
+            timeout(LOAD_TIMEOUT, opening).await.context("the credentials were not opened in time")??;
+        // On a customer's own server the models have the names that the customer gave them.
         if model.as_ref().is_some_and(|own| own.credential.base_url.is_some()) {
             serving.language_model = agent.language_model.clone();
         }
         let providers = |own: Option<OpenCredential>| match own {
             Some(own) => worker
                 .providers
-                .with_credential(&own, worker.sender.egress_policy())
+                .with_credential(&own, worker.egress_policy)
                 .with_context(|| own.credential.id.to_string()),
             None => Ok(worker.providers.clone()),
         };
@@ -65,14 +68,15 @@ impl CallProviders {
         })
     }
 
-    /// Begins to connect the transcriber, and to open the connections that the model and the voice will be
-    /// asked on.
+    /// Starts to connect the transcriber, and opens connections ahead for the language model and the voice.
     pub(crate) fn connect(&self, worker: &Worker) -> CallTranscriber {
         let (providers, model) = (self.language_model.clone(), self.serving.language_model.clone());
-        worker.tasks.spawn(async move { language_models::connect(&providers, &model).await });
+        let connect = async move { language_models::connect(&providers, &model).await };
+        worker.tasks.spawn(connect.in_current_span());
         let (providers, voice) = (self.voice.clone(), self.serving.voice.clone());
-        worker.tasks.spawn(async move { voices::connect(&providers, &voice).await });
-        CallTranscriber::open(self.transcriber.clone(), self.serving.transcriber.clone())
+        let connect = async move { voices::connect(&providers, &voice).await };
+        worker.tasks.spawn(connect.in_current_span());
+        CallTranscriber::new(self.transcriber.clone(), self.serving.transcriber.clone())
     }
 }
 

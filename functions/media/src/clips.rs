@@ -1,65 +1,67 @@
-//! What was spoken before: the greeting and the phrases of a call, read while its stream is let in.
+//! Clips: audio that was synthesized before the call, for the greeting and the engine's own phrases.
 //!
-//! Calls of one agent say the same, so those that go on at the same time share their clips.
+//! The clips of a call are loaded during its admission. Live calls with the same agent share one copy in memory.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use switchboard_aws::clips::Clips as Stored;
+use switchboard_aws::clips::Clips;
 use switchboard_model::{agents::AgentConfig, clips::ClipSet, ids::AccountId};
 use tokio::time::timeout;
 
 use crate::conversation_key::ConversationKey;
 
-/// How long reading may take; the voice speaks what does not come.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Maximum time to load the clips of a call. The voice synthesizes what is not loaded.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Audio by its text.
-type Set = HashMap<String, Bytes>;
+type ClipAudio = HashMap<String, Bytes>;
+/// An account and the key of one of its clip sets.
+type ClipSetKey = (AccountId, String);
 
 /// The clips of all calls of this worker.
 #[derive(Debug)]
 pub(crate) struct ClipCache {
-    stored: Stored,
-    /// Those that a call has, by whose they are and their key.
-    used: Mutex<HashMap<(AccountId, String), Weak<Set>>>,
+    stored: Clips,
+    /// The sets that a live call uses.
+    used: Mutex<HashMap<ClipSetKey, Weak<ClipAudio>>>,
 }
 
 /// The clips of one call.
 #[derive(Debug)]
-pub(crate) struct Clips(Vec<Arc<Set>>);
+pub(crate) struct CallClips(Vec<Arc<ClipAudio>>);
 
-impl Clips {
-    /// The audio of a text, if it was spoken before.
+impl CallClips {
+    /// The audio of a text; `None` if there is no clip of it.
     pub(crate) fn get(&self, text: &str) -> Option<&Bytes> {
         self.0.iter().find_map(|set| set.get(text))
     }
 }
 
 impl ClipCache {
-    /// Of what is kept there.
-    pub(crate) fn new(stored: Stored) -> Self {
+    /// A cache of the clips in the bucket.
+    pub(crate) fn new(stored: Clips) -> Self {
         Self { stored, used: Mutex::default() }
     }
 
-    /// What was spoken before of all that an agent may say; what cannot be read now is left out.
-    pub(crate) async fn of(&self, address: ConversationKey, agent: &AgentConfig) -> Clips {
+    /// Loads the clips of an agent. Sets that cannot be loaded in time are left out.
+    pub(crate) async fn load(&self, key: ConversationKey, agent: &AgentConfig) -> CallClips {
         let sets = switchboard_calls::clip_sets(agent);
-        let sets = join_all(sets.iter().map(|set| self.set(address, set))).await;
-        Clips(sets.into_iter().flatten().collect())
+        let sets = join_all(sets.iter().map(|set| self.load_set(key.account, set))).await;
+        CallClips(sets.into_iter().flatten().collect())
     }
 
-    async fn set(&self, address: ConversationKey, set: &ClipSet) -> Option<Arc<Set>> {
-        let key = (address.account, set.key());
+    async fn load_set(&self, account: AccountId, set: &ClipSet) -> Option<Arc<ClipAudio>> {
+        let key = (account, set.key());
         if let Some(used) = self.used().get(&key).and_then(Weak::upgrade) {
             return Some(used);
         }
-        match timeout(PATIENCE, self.stored.load(address.account, set)).await {
+        match timeout(LOAD_TIMEOUT, self.stored.load(account, set)).await {
             Ok(Ok(Some(audio))) => {
                 let audio = Arc::new(audio);
                 let mut used = self.used();
@@ -68,16 +70,14 @@ impl ClipCache {
                 return Some(audio);
             }
             Ok(Ok(None)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(conversation = %address.conversation, %error, "no clips");
-            }
-            Err(_) => tracing::warn!(conversation = %address.conversation, "no clips in time"),
+            Ok(Err(error)) => tracing::warn!(%error, "clips not loaded"),
+            Err(_) => tracing::warn!("loading clips timed out"),
         }
         None
     }
 
-    fn used(&self) -> std::sync::MutexGuard<'_, HashMap<(AccountId, String), Weak<Set>>> {
-        // Nothing that is done under the lock can leave the map half changed.
+    fn used(&self) -> MutexGuard<'_, HashMap<ClipSetKey, Weak<ClipAudio>>> {
+        // No operation under the lock can leave the map half changed.
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

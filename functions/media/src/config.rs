@@ -1,4 +1,4 @@
-//! What the worker reads from its environment, once.
+//! The worker's configuration, read from the environment once.
 
 use std::net::SocketAddr;
 
@@ -9,28 +9,27 @@ use switchboard_runtime::{
     config::{self, SecretsConfig},
 };
 
-/// Calls at once, unless `MAX_CALLS` says otherwise.
+/// Maximum number of live calls, unless `MAX_CALLS` is set.
 const MAX_CALLS: usize = 100;
 
 /// The worker's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `LISTEN`: where the carrier's streams come in.
+    /// `LISTEN`: the address of the server, `0.0.0.0:8080` unless set.
     pub listen: SocketAddr,
-    /// `MAX_CALLS`: how many are let in at once.
+    /// `MAX_CALLS`: maximum number of live calls, 100 unless set.
     pub max_calls: usize,
-    /// `TABLE_NAME`: the table.
+    /// `TABLE_NAME`.
     pub table: String,
-    /// `RECORDINGS_BUCKET`: where recordings are kept.
+    /// `RECORDINGS_BUCKET`.
     pub bucket: String,
-    /// Names of the deployment's secrets.
+    /// `PROVIDER_KEYS_SECRET`, `SEALING_KEY_ID`.
     pub secrets: SecretsConfig,
-    /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
+    /// `AGENT_PRICE_PER_MINUTE`.
     pub prices: Prices,
     /// `TWILIO_API_URL`, `OPENAI_API_URL`, `DEEPGRAM_API_URL`: the vendors' own unless set.
     pub endpoints: Endpoints,
-    /// `ALLOW_HTTP_WEBHOOKS` (`true`; a stack on the developer's own machine, never a deployed one):
-    /// whether webhooks may be on this machine, and `http://`.
+    /// `ALLOW_HTTP_WEBHOOKS`.
     pub egress_policy: EgressPolicy,
 }
 
@@ -38,13 +37,14 @@ impl Config {
     /// Reads and checks all variables.
     ///
     /// # Errors
-    /// Every variable that is missing or cannot be read.
+    /// Names every variable that is missing or malformed.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let listen = vars.parsed("LISTEN", SocketAddr::from(([0, 0, 0, 0], 8080)));
         let max_calls = vars.parsed("MAX_CALLS", MAX_CALLS);
-        let (table, bucket) = (config::table(&mut vars), config::bucket(&mut vars));
-        let (secrets, prices) = (SecretsConfig::read(&mut vars), config::prices(&mut vars));
+        let prices = config::prices(&mut vars);
         let egress_policy = config::egress_policy(&mut vars);
+        let (table, bucket) = (config::table(&mut vars), config::bucket(&mut vars));
+        let secrets = SecretsConfig::read(&mut vars);
         let endpoints = vars.finish_with(Endpoints::from_vars)?;
         Ok(Self { listen, max_calls, table, bucket, secrets, prices, endpoints, egress_policy })
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_that_is_wrong_is_said_at_once() {
+    fn every_bad_variable_is_reported_at_once() {
         let vars = Vars::from([
             ("LISTEN", "nowhere"),
             ("MAX_CALLS", "-1"),
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_values_need_not_be_set() {
+    fn variables_with_defaults_are_optional() {
         let vars = Vars::from([
             ("TABLE_NAME", "t"),
             ("RECORDINGS_BUCKET", "b"),

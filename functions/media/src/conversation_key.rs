@@ -1,8 +1,8 @@
-//! Which conversation it is about.
+//! The key of a conversation, as the parts of the worker pass it to each other.
 
 use switchboard_model::ids::{AccountId, ConversationId};
 
-/// A conversation's place in the table.
+/// Names one conversation in the table and in the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ConversationKey {
     pub(crate) account: AccountId,

@@ -1,7 +1,8 @@
-//! Writes down what happens in a call, off the audio path.
+//! The journal: stores what happens in a call, off the audio path.
 //!
-//! A task of its own takes whatever waits and stores it in one transaction. The call never waits for
-//! the table; it is only told when there is no use in going on.
+//! A task takes the entries that wait and stores them in one transaction. The call never waits for the table; it only
+//! learns when the queue is full, or when another worker has the lease. What an entry says is not decided here: see
+//! `call.rs` and `journal_entries.rs`.
 
 use std::time::Duration;
 
@@ -22,119 +23,120 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout, timeout_at},
 };
-
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-use crate::{lease::HeldLease, tool_calls};
+use crate::{clock::Clock, lease::HeldLease, tool_calls};
 
-/// Entries waiting to be stored: minutes of a lively conversation.
-const WAITING: usize = 1_024;
-/// Entries in one transaction: each is an event and perhaps a message, and a transaction holds 100 items.
+/// Items waiting to be stored: minutes of a lively conversation. When the queue is full the call ends.
+const QUEUED_ITEMS: usize = 1_024;
+/// Maximum entries in one transaction: each is an event and perhaps a message, and a transaction holds 100 items.
 const BATCH: usize = 45;
-/// What comes so soon after something is stored with it: most of what happens has company, and a write costs
-/// the processor as much as a second of the call's audio.
-const COMPANY: Duration = Duration::from_millis(200);
-/// Between two tries while the table cannot be reached.
-const RETRY: Duration = Duration::from_millis(500);
-/// How long the end of a call may take to be written, once the call is over.
-const LAST_WRITE: Duration = Duration::from_mins(1);
+/// Time to wait for more entries before a write: events come in groups, and one write costs the processor as much as
+/// a second of the call's audio.
+const BATCH_WINDOW: Duration = Duration::from_millis(200);
+/// Delay between two attempts while the table cannot be reached.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Maximum time to write the end of a call, once the call is over.
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Which conversation is written, and in whose name.
+/// Writes one conversation in the name of one lease.
 #[derive(Debug, Clone)]
 struct Writer {
     store: Store,
-    /// As it was when media began.
+    /// As it was when the media stream started.
     conversation: Conversation,
-    /// The call's own, whose filters are compiled.
+    /// The call's own copy, whose filters are compiled.
     agent: AgentConfig,
-    /// The lease's: when it is lost, nothing more is written.
+    /// Of the lease: once it is lost, every write is refused.
     holder: String,
-    /// Tells the call that it is lost.
+    /// Reports to the call that the lease is lost.
     lost: CancellationToken,
+    clock: Clock,
 }
 
-/// Something to be written down.
+/// An item of the queue.
 #[derive(Debug)]
 enum Item {
-    /// What happened, what was used so far, and who waits for the event if it is a function call.
-    Happened(JournalEntry, Usage, Option<oneshot::Sender<Event>>),
-    /// What became of a function call whose event is stored.
-    Answered(Delivery),
+    /// An event with the usage so far. The sender is for a function call: its webhook waits for the stored event.
+    Entry(JournalEntry, Usage, Option<oneshot::Sender<Event>>),
+    /// The delivery of a function call whose event is stored.
+    Delivery(Delivery),
 }
 
-/// The call's end of its journal.
+/// The call's end of the queue.
 #[derive(Debug)]
 pub(crate) struct Journal {
     items: mpsc::Sender<Item>,
-    last: oneshot::Sender<Last>,
+    last: oneshot::Sender<LastEntry>,
     task: JoinSet<()>,
 }
 
-/// The last thing that is written.
+/// The last write of this worker.
 #[derive(Debug, Clone)]
-pub(crate) struct Last {
-    /// All that was used.
+pub(crate) struct LastEntry {
+    /// Everything that was used.
     pub(crate) usage: Usage,
-    /// None if another worker goes on with it.
-    pub(crate) end: Option<End>,
+    /// `None` if another worker continues the call.
+    pub(crate) end: Option<ConversationEnd>,
 }
 
-/// How the conversation ended.
+/// The end of a conversation.
 #[derive(Debug, Clone)]
-pub(crate) struct End {
+pub(crate) struct ConversationEnd {
     pub(crate) reason: EndedReason,
     pub(crate) at: Timestamp,
-    /// What the log says beside it.
-    pub(crate) notes: Vec<String>,
+    /// Recorded on the last event.
+    pub(crate) faults: Vec<String>,
 }
 
 impl Journal {
-    /// Ready to write, from where the conversation was when media began: nobody else adds events until
-    /// it ends.
-    pub(crate) fn open(store: Store, prices: Prices, snapshot: Snapshot, lease: &HeldLease) -> Self {
+    /// Starts to write from `snapshot`, the conversation as it was when the media stream started: only the holder of
+    /// the lease adds events to a live conversation.
+    pub(crate) fn new(store: Store, prices: Prices, snapshot: Snapshot, lease: &HeldLease) -> Self {
         let Snapshot { conversation, agent } = snapshot;
-        let (items, waiting) = mpsc::channel(WAITING);
+        let (items, queue) = mpsc::channel(QUEUED_ITEMS);
         let (end, ending) = oneshot::channel();
         let mut task = JoinSet::new();
         let (holder, lost) = (lease.holder().to_owned(), lease.lost_token());
-        let writer = Writer { store, conversation, agent, holder, lost };
-        task.spawn(write(writer, prices, waiting, ending));
+        let writer = Writer { store, conversation, agent, holder, lost, clock: lease.clock() };
+        task.spawn(write(writer, prices, queue, ending).in_current_span());
         Self { items, last: end, task }
     }
 
-    /// Notes something that is stored ([`switchboard_model::events::Recipients::stores`]), and what was used so far.
-    /// Never waits; false when there is no room left, that is, when nothing could be stored for minutes.
+    /// Queues an entry that is stored ([`switchboard_model::events::Recipients::stores`]), with the usage so far. Never
+    /// waits. False if the queue is full, that is, if nothing could be stored for minutes.
     #[must_use]
-    pub(crate) fn note(&self, entry: JournalEntry, usage: &Usage) -> bool {
-        self.take(Item::Happened(entry, usage.clone(), None))
+    pub(crate) fn record(&self, entry: JournalEntry, usage: &Usage) -> bool {
+        self.queue(Item::Entry(entry, usage.clone(), None))
     }
 
-    /// Like [`note`](Self::note), of a function call; the event comes back once it is stored.
+    /// Like [`record`](Self::record), for a function call. The receiver gets the event once it is stored.
     #[must_use]
-    pub(crate) fn note_call(&self, entry: JournalEntry, usage: &Usage) -> (bool, oneshot::Receiver<Event>) {
-        let (tell, stored) = oneshot::channel();
-        (self.take(Item::Happened(entry, usage.clone(), Some(tell))), stored)
+    pub(crate) fn record_call(&self, entry: JournalEntry, usage: &Usage) -> (bool, oneshot::Receiver<Event>) {
+        let (sender, stored) = oneshot::channel();
+        (self.queue(Item::Entry(entry, usage.clone(), Some(sender))), stored)
     }
 
-    /// Notes what became of a function call. Never waits.
-    pub(crate) fn answered(&self, delivery: Delivery) {
-        if !self.take(Item::Answered(delivery)) {
-            tracing::error!("what became of a function call is not stored");
+    /// Queues the delivery of a function call. Never waits.
+    pub(crate) fn record_delivery(&self, delivery: Delivery) {
+        if !self.queue(Item::Delivery(delivery)) {
+            tracing::error!("delivery of a function call dropped");
         }
     }
 
-    fn take(&self, item: Item) -> bool {
-        // Closed: the lease is lost, and the call is told so.
+    fn queue(&self, item: Item) -> bool {
+        // A closed queue means that the lease is lost, which the call learns by itself.
         !matches!(self.items.try_send(item), Err(TrySendError::Full(_)))
     }
 
-    /// Writes what waits and the last, and returns when that is done or can wait no longer.
-    pub(crate) async fn finish(mut self, last: Last) {
-        // The task waits for this before it ends, unless it lost the lease.
+    /// Writes the queued items and the last entry. Returns when they are stored or the time is over.
+    pub(crate) async fn finish(mut self, last: LastEntry) {
+        // The task waits for this entry before it ends, unless it lost the lease.
         let _ = self.last.send(last);
         drop(self.items);
-        if timeout(LAST_WRITE, self.task.join_next()).await.is_err() {
-            tracing::error!("the end of the conversation could not be written");
+        if timeout(LAST_WRITE_TIMEOUT, self.task.join_next()).await.is_err() {
+            tracing::error!("conversation end not stored");
         }
     }
 }
@@ -142,29 +144,29 @@ impl Journal {
 async fn write(
     writer: Writer,
     prices: Prices,
-    mut waiting: mpsc::Receiver<Item>,
-    ending: oneshot::Receiver<Last>,
+    mut queue: mpsc::Receiver<Item>,
+    ending: oneshot::Receiver<LastEntry>,
 ) {
     let mut next_sequence = writer.conversation.next_sequence;
-    let mut taken = Vec::with_capacity(BATCH);
-    while gather(&mut waiting, &mut taken).await {
+    let mut batch = Vec::with_capacity(BATCH);
+    while gather(&mut queue, &mut batch).await {
         let (mut entries, mut listeners, mut deliveries) = (vec![], vec![], vec![]);
         let mut usage = Usage::default();
-        for item in taken.drain(..) {
+        for item in batch.drain(..) {
             match item {
-                Item::Happened(entry, used, listener) => {
+                Item::Entry(entry, used, listener) => {
                     entries.push(entry);
                     listeners.extend(listener);
                     usage = used;
                 }
-                Item::Answered(delivery) => deliveries.push(delivery),
+                Item::Delivery(delivery) => deliveries.push(delivery),
             }
         }
         let mut events = vec![];
         if !entries.is_empty() {
-            let persisted = writer
-                .persist(|snapshot| {
-                    // A write whose answer was lost may have happened: then these events are already there.
+            let write = writer
+                .transition(|snapshot| {
+                    // A write whose response was lost may have happened: then the events are stored already.
                     if snapshot.conversation.next_sequence > next_sequence {
                         return Err(InvalidTransition);
                     }
@@ -174,29 +176,31 @@ async fn write(
                     Ok(transition)
                 })
                 .await;
-            match persisted {
-                Persisted::Stored => next_sequence += events.len() as u64,
-                Persisted::Refused => events.clear(),
-                Persisted::Lost => return writer.lost.cancel(),
+            match write {
+                Write::Stored => next_sequence += events.len() as u64,
+                Write::Refused => events.clear(),
+                Write::LeaseLost => return writer.lost.cancel(),
             }
         }
-        // All function calls have a listener, so they are in the same order.
+        // Every function call has a listener, so both are in the same order.
         let calls = events.into_iter().filter(|event| event.name == EventName::FunctionCallTriggered);
         for (event, listener) in calls.zip(listeners) {
-            // Nobody listens any more.
-            deliveries.extend(listener.send(event).err().and_then(|event| tool_calls::not_called(&event)));
+            // A dropped listener gave up before the event was stored.
+            deliveries.extend(
+                listener.send(event).err().and_then(|event| tool_calls::not_called(&event, (writer.clock)())),
+            );
         }
         for delivery in &deliveries {
-            writer.record(delivery).await;
+            writer.record_delivery(delivery).await;
         }
     }
-    // The call was dropped without a last word only if its task panicked; its supervisor ends it then.
-    let Ok(Last { usage, end }) = ending.await else { return };
+    // Without a last entry the call panicked; its supervisor ends the conversation then.
+    let Ok(LastEntry { usage, end }) = ending.await else { return };
     writer
-        .persist(|Snapshot { conversation, .. }| match &end {
-            Some(End { reason, at, notes }) => {
+        .transition(|Snapshot { conversation, .. }| match &end {
+            Some(ConversationEnd { reason, at, faults }) => {
                 let ended = conversation.end(&writer.agent, *reason, &[], &usage, &prices, *at);
-                Ok(ended?.with_faults(notes.clone()))
+                Ok(ended?.with_faults(faults.clone()))
             }
             None if conversation.usage == usage => Err(InvalidTransition),
             None => conversation.append(&writer.agent, &[], &usage),
@@ -204,72 +208,68 @@ async fn write(
         .await;
 }
 
-/// Takes what waits, and what comes soon; false when nothing will come any more. A function call is waited
-/// for, and waits for nothing.
-async fn gather(waiting: &mut mpsc::Receiver<Item>, taken: &mut Vec<Item>) -> bool {
-    if waiting.recv_many(taken, BATCH).await == 0 {
+/// Takes the queued items and those that follow within [`BATCH_WINDOW`]. False once the queue is closed and empty. A
+/// function call is stored at once: the caller waits for it.
+async fn gather(queue: &mut mpsc::Receiver<Item>, batch: &mut Vec<Item>) -> bool {
+    if queue.recv_many(batch, BATCH).await == 0 {
         return false;
     }
-    let until = Instant::now() + COMPANY;
-    while taken.len() < BATCH && !taken.iter().any(|item| matches!(item, Item::Happened(_, _, Some(_)))) {
-        match timeout_at(until, waiting.recv()).await {
-            Ok(Some(item)) => taken.push(item),
+    let until = Instant::now() + BATCH_WINDOW;
+    while batch.len() < BATCH && !batch.iter().any(|item| matches!(item, Item::Entry(_, _, Some(_)))) {
+        match timeout_at(until, queue.recv()).await {
+            Ok(Some(item)) => batch.push(item),
             Ok(None) | Err(_) => break,
         }
     }
     true
 }
 
-/// What became of a change.
-enum Persisted {
-    /// It is stored.
+/// The result of a write.
+enum Write {
     Stored,
     /// It can never be stored.
     Refused,
-    /// Somebody else has the lease.
-    Lost,
+    /// Another worker has the lease, or the conversation was deleted.
+    LeaseLost,
 }
 
 impl Writer {
-    /// Makes a change, for as long as it takes. One that is not possible any more was made already, or
-    /// the conversation has ended without us.
-    async fn persist(
+    /// Applies a transition, with as many attempts as it takes. A transition that is no longer allowed was applied
+    /// before, or the conversation has ended without this worker.
+    async fn transition(
         &self,
         mut change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
-    ) -> Persisted {
+    ) -> Write {
         let (account, conversation) = (self.conversation.account_id, self.conversation.id);
         loop {
             match self.store.transition_as(&self.holder, account, conversation, &mut change).await {
-                Ok(Outcome::Changed(_) | Outcome::Unchanged(_)) => return Persisted::Stored,
-                Ok(Outcome::LostLease | Outcome::NotFound) => return Persisted::Lost,
+                Ok(Outcome::Changed(_) | Outcome::Unchanged(_)) => return Write::Stored,
+                Ok(Outcome::LostLease | Outcome::NotFound) => return Write::LeaseLost,
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(%conversation, %error, "not stored yet");
+                    tracing::warn!(%error, "journal write failed");
                 }
                 Err(error) => {
-                    // What cannot be stored must not stand in the way of what can, the end above all.
-                    tracing::error!(%conversation, %error, "not stored");
-                    return Persisted::Refused;
+                    // A write that cannot succeed must not block the others, above all the end.
+                    tracing::error!(%error, "journal write refused");
+                    return Write::Refused;
                 }
             }
-            sleep(RETRY).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 
-    /// Stores what became of a function call, for as long as it takes.
-    async fn record(&self, delivery: &Delivery) {
-        let conversation = self.conversation.id;
+    /// Stores the delivery of a function call, with as many attempts as it takes.
+    async fn record_delivery(&self, delivery: &Delivery) {
         loop {
             match self.store.record_delivery(&self.conversation, None, delivery).await {
-                // Somebody has asked for it again meanwhile.
+                // A conflict: the customer has asked for the delivery again meanwhile.
                 Ok(()) | Err(StoreError::Conflict) => return,
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(%conversation, %error, "what became of a function call is not stored yet");
+                    tracing::warn!(%error, "delivery write failed");
                 }
-                Err(error) => {
-                    return tracing::error!(%conversation, %error, "what became of a function call is not stored");
-                }
+                Err(error) => return tracing::error!(%error, "delivery write refused"),
             }
-            sleep(RETRY).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 }
@@ -289,8 +289,8 @@ mod tests {
     use crate::conversation_key::ConversationKey;
 
     #[tokio::test]
-    async fn what_cannot_be_stored_waits_within_a_bound_and_the_call_is_told() {
-        // Nobody listens there.
+    async fn entries_queue_up_to_a_bound_while_the_table_is_down() {
+        // A port without a listener.
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
@@ -299,13 +299,14 @@ mod tests {
         let (account, id, number) = (AccountId::new(at, 1), ConversationId::new(at, 2), "+14155550100");
         let number: E164 = number.parse().unwrap();
         let conversation = Conversation::outbound(id, account, None, number.clone(), number, at);
-        let lease = HeldLease::keep(
+        let lease = HeldLease::new(
             store.clone(),
             ConversationKey { account, conversation: id },
+            system::now,
             Lease::new("a".into(), at),
         );
         let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
-        let journal = Journal::open(store, Prices::default(), snapshot, &lease);
+        let journal = Journal::new(store, Prices::default(), snapshot, &lease);
         let entry = JournalEntry {
             at,
             name: EventName::SpeechStarted,
@@ -313,7 +314,8 @@ mod tests {
             message: None,
             faults: vec![],
         };
-        let noted = (0..10 * WAITING).take_while(|_| journal.note(entry.clone(), &Usage::default())).count();
-        assert!((WAITING..=WAITING + BATCH).contains(&noted), "{noted}");
+        let recorded =
+            (0..10 * QUEUED_ITEMS).take_while(|_| journal.record(entry.clone(), &Usage::default())).count();
+        assert!((QUEUED_ITEMS..=QUEUED_ITEMS + BATCH).contains(&recorded), "{recorded}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the conversation's log is told, in the words of the API.
+//! Converts the engine's events into journal entries: the API's names and data, wall-clock times.
 
 use serde_json::{Value, json};
 use switchboard_dialogue::{CallTime, ConversationEvent, ToolCall};
@@ -9,22 +9,23 @@ use switchboard_model::{
     time::Timestamp,
 };
 
-/// The entry for something that happened `now` in a call that began at `began_at`; none for what is no event.
-pub(crate) fn entry(
-    happening: ConversationEvent,
+/// The entry of an event at `now` in a call whose stream began at `began_at`. `None` for events that the API does not
+/// have.
+pub(crate) fn from_event(
+    event: ConversationEvent,
     began_at: Timestamp,
     now: CallTime,
 ) -> Option<JournalEntry> {
-    let time = |at: CallTime| began_at.after(std::time::Duration::from_micros(at.0));
+    let wall = |at: CallTime| began_at.after(std::time::Duration::from_micros(at.0));
     let mut message = None;
-    let (name, data) = match happening {
+    let (name, data) = match event {
         ConversationEvent::SpeechStarted(role) => (EventName::SpeechStarted, json!({ "role": role })),
         ConversationEvent::SpeechEnded(role) => (EventName::SpeechEnded, json!({ "role": role })),
         ConversationEvent::MessageGenerated { content } => {
             (EventName::MessageGenerated, json!({ "message": { "role": Role::Agent, "content": content } }))
         }
         ConversationEvent::MessageSent { role, content, started_at, ended_at, interrupted, latency } => {
-            let (started_at, ended_at) = (time(started_at), time(ended_at));
+            let (started_at, ended_at) = (wall(started_at), wall(ended_at));
             message = Some(Message { role, content, started_at, ended_at, interrupted });
             let latency = latency.map(|latency| {
                 let mut stages = json!(latency);
@@ -34,7 +35,7 @@ pub(crate) fn entry(
             (EventName::MessageSent, latency.unwrap_or(Value::Null))
         }
         ConversationEvent::FunctionCall(ToolCall { id, name, arguments }) => {
-            // A model may write arguments that are no JSON: they are passed on as it wrote them.
+            // A model may write arguments that are not JSON: they are passed on as text.
             let arguments = serde_json::from_str(&arguments).unwrap_or(Value::String(arguments));
             let function = json!({ "id": id, "name": name, "arguments": arguments });
             (EventName::FunctionCallTriggered, json!({ "function": function }))
@@ -42,7 +43,7 @@ pub(crate) fn entry(
         ConversationEvent::Duration { seconds } => (EventName::Duration, json!({ "duration": seconds })),
         ConversationEvent::ProviderTimedOut(_) => return None,
     };
-    Some(JournalEntry { at: time(now), name, data, message, faults: vec![] })
+    Some(JournalEntry { at: wall(now), name, data, message, faults: vec![] })
 }
 
 #[cfg(test)]
@@ -52,9 +53,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_carries_its_times_and_how_long_the_user_waited() {
+    fn a_message_has_its_times_and_latency() {
         let latency = Latency { transcript_ms: 400, model_ms: 300, voice_ms: 150, send_ms: 5 };
-        let happening = ConversationEvent::MessageSent {
+        let event = ConversationEvent::MessageSent {
             role: Role::Agent,
             content: "At six.".into(),
             started_at: CallTime(2_000_000),
@@ -62,7 +63,7 @@ mod tests {
             interrupted: false,
             latency: Some(latency),
         };
-        let entry = entry(happening, Timestamp::from_millis(10_000), CallTime(3_600_000)).unwrap();
+        let entry = from_event(event, Timestamp::from_millis(10_000), CallTime(3_600_000)).unwrap();
         assert_eq!(entry.at, Timestamp::from_millis(13_600));
         let message = entry.message.unwrap();
         assert_eq!(
@@ -74,11 +75,12 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_shown_as_json_where_they_are_json() {
+    fn arguments_are_json_where_they_parse() {
         let call = |arguments: &str| {
             let call = ToolCall { id: "a".into(), name: "f".into(), arguments: arguments.into() };
-            entry(ConversationEvent::FunctionCall(call), Timestamp::from_millis(0), CallTime(0)).unwrap().data
-                ["function"]["arguments"]
+            from_event(ConversationEvent::FunctionCall(call), Timestamp::from_millis(0), CallTime(0))
+                .unwrap()
+                .data["function"]["arguments"]
                 .clone()
         };
         assert_eq!(call(r#"{"q": 1}"#), json!({ "q": 1 }));

@@ -1,105 +1,118 @@
-//! Holds a call's lease: renews it, off the audio path, and tells when somebody else has taken it.
+//! The lease of a live call: renewed off the audio path, and reported lost when another worker takes it.
+//!
+//! Every write of the call carries the lease's holder, so a worker that lost its lease can write nothing (fencing).
+//! This module does not decide who gets a lease: admission takes it with the write that starts the conversation.
 
 use std::time::Duration;
 
 use switchboard_aws::store::Store;
 use switchboard_model::conversations::{Lease, UtteranceProgress};
-use switchboard_runtime as system;
 use tokio::{
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-use crate::conversation_key::ConversationKey;
+use crate::{clock::Clock, conversation_key::ConversationKey};
 
-/// Between two writes at least, also when what the agent says has moved on, and after a failed one.
-const PACE: Duration = Duration::from_secs(1);
-/// How long giving the lease back may take.
-const RELEASE: Duration = Duration::from_secs(5);
+/// Minimum time between two writes: after a change of the agent's words, and after a write that failed.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum time to give the lease back. After it the lease expires by itself.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The call's end of its lease.
+/// A lease that this worker holds, with the task that renews it.
 #[derive(Debug)]
 pub(crate) struct HeldLease {
     store: Store,
-    address: ConversationKey,
+    key: ConversationKey,
+    clock: Clock,
     /// As it was taken.
     lease: Lease,
     speaking: watch::Sender<Option<UtteranceProgress>>,
     lost: CancellationToken,
-    task: JoinSet<()>,
+    renewal: JoinSet<()>,
 }
 
 impl HeldLease {
-    /// Keeps a lease that was just taken.
-    pub(crate) fn keep(store: Store, address: ConversationKey, lease: Lease) -> Self {
+    /// Starts to renew a lease that was just taken.
+    pub(crate) fn new(store: Store, key: ConversationKey, clock: Clock, lease: Lease) -> Self {
         let lost = CancellationToken::new();
-        let (speaking, said) = watch::channel(None);
-        let mut task = JoinSet::new();
-        task.spawn(renew(store.clone(), address, lease.clone(), said, lost.clone()));
-        Self { store, address, lease, speaking, lost, task }
+        let (speaking, changed) = watch::channel(None);
+        let mut renewal = JoinSet::new();
+        let renew = renew(store.clone(), key, clock, lease.clone(), changed, lost.clone());
+        renewal.spawn(renew.in_current_span());
+        Self { store, key, clock, lease, speaking, lost, renewal }
     }
 
-    /// Who holds it: writes are made in this name.
+    /// The name in which the call's writes are made.
     pub(crate) fn holder(&self) -> &str {
         &self.lease.holder
     }
 
-    /// What the agent is saying now, for the worker that takes over if this one dies.
-    pub(crate) fn note(&self, speaking: Option<UtteranceProgress>) {
-        self.speaking.send_if_modified(|noted| {
-            let changed = *noted != speaking;
-            *noted = speaking;
+    /// Stores the agent's current words with the next renewal, for the worker that takes over if this one dies.
+    pub(crate) fn checkpoint(&self, speaking: Option<UtteranceProgress>) {
+        self.speaking.send_if_modified(|stored| {
+            let changed = *stored != speaking;
+            *stored = speaking;
             changed
         });
     }
 
-    /// Resolves when somebody else has the lease.
+    /// The clock by which it is renewed.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Resolves when another worker has the lease.
     pub(crate) async fn lost(&self) {
         self.lost.cancelled().await;
     }
 
-    /// For whoever finds out by other means that somebody else has it.
+    /// Cancelled when the lease is lost. The journal cancels it too: a refused write is the first sign.
     pub(crate) fn lost_token(&self) -> CancellationToken {
         self.lost.clone()
     }
 
-    /// Gives it back, with what is left to say.
-    pub(crate) async fn release(mut self, unsaid: Option<UtteranceProgress>) {
-        self.task.shutdown().await;
-        let lease = self.lease.clone().renewed(system::now(), unsaid);
-        let released = self.store.release_lease(self.address.account, self.address.conversation, &lease);
-        match timeout(RELEASE, released).await {
+    /// Gives the lease back, with the words that the agent has not spoken yet.
+    pub(crate) async fn release(mut self, unspoken: Option<UtteranceProgress>) {
+        self.renewal.shutdown().await;
+        let lease = self.lease.clone().renewed((self.clock)(), unspoken);
+        let released = self.store.release_lease(self.key.account, self.key.conversation, &lease);
+        match timeout(RELEASE_TIMEOUT, released).await {
             Ok(Ok(())) => {}
-            // It runs out by itself.
-            Ok(Err(error)) => tracing::warn!(%error, "the lease was not given back"),
-            Err(_) => tracing::warn!("the lease was not given back in time"),
+            Ok(Err(error)) => tracing::warn!(%error, "lease release failed"),
+            Err(_) => tracing::warn!("lease release timed out"),
         }
     }
 }
 
 async fn renew(
     store: Store,
-    address: ConversationKey,
+    key: ConversationKey,
+    clock: Clock,
     mut lease: Lease,
     mut speaking: watch::Receiver<Option<UtteranceProgress>>,
     lost: CancellationToken,
 ) {
     let mut wait = Lease::HEARTBEAT;
     loop {
-        sleep(PACE).await;
+        sleep(MIN_INTERVAL).await;
         tokio::select! {
-            () = sleep(wait.saturating_sub(PACE)) => {}
+            () = sleep(wait.saturating_sub(MIN_INTERVAL)) => {}
             changed = speaking.changed() => if changed.is_err() { return },
         }
-        lease = lease.renewed(system::now(), speaking.borrow_and_update().clone());
-        wait = match store.renew_lease(address.account, address.conversation, &lease).await {
+        lease = lease.renewed(clock(), speaking.borrow_and_update().clone());
+        wait = match store.renew_lease(key.account, key.conversation, &lease).await {
             Ok(true) => Lease::HEARTBEAT,
-            Ok(false) => return lost.cancel(),
+            Ok(false) => {
+                tracing::warn!("lease lost");
+                return lost.cancel();
+            }
             Err(error) => {
-                tracing::warn!(conversation = %address.conversation, %error, "the lease was not renewed");
-                PACE
+                tracing::warn!(%error, "lease renewal failed");
+                MIN_INTERVAL
             }
         };
     }

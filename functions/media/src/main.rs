@@ -1,9 +1,9 @@
-//! The media worker's process: configuration, clients, the listener, signals.
+//! The media worker's process: configuration in, exit code out. The calls are served by the library.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use switchboard_media::{Config, Worker};
+use switchboard_media::{Config, DRAIN_TIMEOUT, Worker, without_delay};
 use switchboard_runtime::process;
 use tokio::{
     net::TcpListener,
@@ -16,14 +16,15 @@ fn main() -> ExitCode {
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
-    let worker = Worker::new(config).await?;
+    let worker = Worker::connect(config).await?;
     let listener = TcpListener::bind(config.listen).await.context("LISTEN cannot be bound")?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut signals = async move || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
     let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async { drop(stopped.await) };
     tokio::select! {
-        served = switchboard_media::serve(listener, worker, async { drop(stopped.await) }, switchboard_media::DRAIN) => served,
-        // The first signal hands the calls over, the second cuts them off.
+        served = switchboard_media::serve(without_delay(listener), worker, stopped, DRAIN_TIMEOUT) => served,
+        // The first signal hands the calls over, the second one cuts them off.
         () = async { signals().await; drop(stop); signals().await } => bail!("stopped by a second signal"),
     }
 }

@@ -1,4 +1,7 @@
-//! The carrier's websocket: frames in as facts and bytes, audio and marks out.
+//! The carrier's media stream: reads its messages as events, and writes audio, marks and clears.
+//!
+//! A task of its own writes, so that the call's loop never waits for the carrier. What the messages look like is in
+//! [`switchboard_providers::twilio::media_stream`].
 
 use std::time::Duration;
 
@@ -19,16 +22,17 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
+use tracing::Instrument as _;
 
-/// Frames waiting to be written: the 400 ms that are sent ahead, marks between them, and room for the
-/// socket to catch its breath. When it is full the other side has stopped reading.
-const WAITING: usize = 128;
-/// The carrier sends 50 frames a second, silence included: after this long without any it is gone.
-const SILENCE: Duration = Duration::from_secs(10);
-/// How long one frame may take to be written, and the socket to be closed.
-const WRITE: Duration = Duration::from_secs(5);
+/// Messages waiting to be written: the 400 ms of audio that are sent ahead are 20, with marks between them; the rest
+/// lets the socket pause for 2 s. When the queue is full the carrier has stopped reading, and the stream counts as lost.
+const QUEUED_MESSAGES: usize = 128;
+/// Maximum time between two messages. The carrier sends 50 frames a second, also while the caller is silent.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time to write one message, and to close the socket.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One call's stream.
+/// One call's media stream.
 #[derive(Debug)]
 pub(crate) struct MediaStream {
     incoming: SplitStream<WebSocket>,
@@ -36,63 +40,56 @@ pub(crate) struct MediaStream {
     writer: JoinSet<()>,
     frames: Frames,
     audio: Vec<u8>,
-    /// When the last message came.
-    heard_at: Instant,
+    last_message_at: Instant,
 }
 
-/// Which call a stream belongs to, as the carrier was told when the call was placed.
+/// The call of a stream, as the carrier was told when the call was placed or answered.
 pub(crate) struct StreamStart {
     pub(crate) account: AccountId,
     pub(crate) conversation: ConversationId,
+    /// Used once.
     pub(crate) token: String,
     pub(crate) call: CallSid,
-    /// The stream itself.
+    /// The carrier's id of the stream.
     pub(crate) sid: String,
 }
 
-/// What the carrier sends.
+/// An event of the stream.
 #[derive(Debug)]
 pub(crate) enum StreamEvent {
-    /// The caller's audio and where it lies on the stream's own time line.
+    /// The caller's audio, and its place on the stream's own time line.
     Media { at: CallTime, audio: Bytes },
-    /// Everything before this mark was played, or thrown away.
+    /// The audio before this mark was played or cleared.
     Played(Mark),
     /// A key was pressed.
-    Key(char),
-    /// The carrier says that the stream is over: the other side hung up, or we did.
+    Dtmf(char),
+    /// The carrier ended the stream: the caller or the worker hung up.
     Stopped,
-    /// The socket broke, or nothing came for too long.
+    /// The socket broke, or nothing came for [`SILENCE_TIMEOUT`].
     Lost,
 }
 
 impl MediaStream {
-    /// Reads up to the stream's start, within `patience`; gives the socket back if what comes is no
-    /// stream of ours.
-    pub(crate) async fn accept(
-        mut socket: WebSocket,
-        patience: Duration,
-    ) -> Result<(Self, StreamStart), Box<WebSocket>> {
-        let Ok(Some(stream)) = timeout(patience, read_start(&mut socket)).await else {
-            return Err(Box::new(socket));
-        };
+    /// A stream whose start was read.
+    pub(crate) fn new(socket: WebSocket, start: &StreamStart) -> Self {
         let (sink, incoming) = socket.split();
-        let (outgoing, waiting) = mpsc::channel(WAITING);
+        let (outgoing, queue) = mpsc::channel(QUEUED_MESSAGES);
         let mut writer = JoinSet::new();
-        writer.spawn(write(sink, waiting));
-        let frames = Frames::new(&stream.sid);
-        Ok((Self { incoming, outgoing, writer, frames, audio: vec![], heard_at: Instant::now() }, stream))
+        writer.spawn(write(sink, queue).in_current_span());
+        let frames = Frames::new(&start.sid);
+        Self { incoming, outgoing, writer, frames, audio: vec![], last_message_at: Instant::now() }
     }
 
-    /// The next thing that matters. Safe to cancel.
+    /// The next event. Cancel-safe.
     pub(crate) async fn next(&mut self) -> StreamEvent {
         loop {
-            let next = timeout_at(self.heard_at + SILENCE, self.incoming.next());
+            let next = timeout_at(self.last_message_at + SILENCE_TIMEOUT, self.incoming.next());
             let Ok(Some(Ok(message))) = next.await else { return StreamEvent::Lost };
-            self.heard_at = Instant::now();
+            self.last_message_at = Instant::now();
             let text = match message {
                 Message::Text(text) => text,
                 Message::Close(_) => return StreamEvent::Lost,
-                // Pings are answered by the library.
+                // The library answers pings.
                 Message::Binary(_) | Message::Ping(_) | Message::Pong(_) => continue,
             };
             match media_stream::parse(&text) {
@@ -103,56 +100,60 @@ impl MediaStream {
                     }
                 }
                 Ok(Inbound::Mark { name }) => {
-                    if let Some(mark) = read_mark(&name) {
+                    if let Some(mark) = parse_mark(&name) {
                         return StreamEvent::Played(mark);
                     }
                 }
                 Ok(Inbound::Dtmf { digit }) => {
-                    if let Some(key) = digit.chars().next() {
-                        return StreamEvent::Key(key);
+                    if let Some(digit) = digit.chars().next() {
+                        return StreamEvent::Dtmf(digit);
                     }
                 }
                 Ok(Inbound::Stop) => return StreamEvent::Stopped,
                 Ok(Inbound::Connected | Inbound::Start(_) | Inbound::Unknown) => {}
-                Err(error) => tracing::warn!(%error, "a frame of the carrier could not be read"),
+                Err(error) => tracing::warn!(%error, "message of the carrier not understood"),
             }
         }
     }
 
-    /// Has the carrier play audio behind what it holds. False if it takes no more.
+    /// Sends audio, which plays after all audio before it. False if the queue is full.
     #[must_use]
     pub(crate) fn media(&mut self, mulaw: &[u8]) -> bool {
-        let frame = Utf8Bytes::from(self.frames.media(mulaw));
-        self.outgoing.try_send(frame).is_ok()
+        let message = Utf8Bytes::from(self.frames.media(mulaw));
+        self.outgoing.try_send(message).is_ok()
     }
 
-    /// Has the carrier say when it has played what it holds. False if it takes no more.
+    /// Sends a mark, which comes back when the audio before it was played. False if the queue is full.
     #[must_use]
     pub(crate) fn mark(&mut self, mark: Mark) -> bool {
-        let frame = Utf8Bytes::from(self.frames.mark(&format!("{}:{}", mark.clears, mark.number)));
-        self.outgoing.try_send(frame).is_ok()
+        let message = Utf8Bytes::from(self.frames.mark(&format!("{}:{}", mark.clears, mark.number)));
+        self.outgoing.try_send(message).is_ok()
     }
 
-    /// Has the carrier throw away what it holds. False if it takes no more.
+    /// Drops the audio that was not played. False if the queue is full.
     #[must_use]
     pub(crate) fn clear(&mut self) -> bool {
-        let frame = Utf8Bytes::from(self.frames.clear());
-        self.outgoing.try_send(frame).is_ok()
+        let message = Utf8Bytes::from(self.frames.clear());
+        self.outgoing.try_send(message).is_ok()
     }
 
-    /// Writes what waits and closes the socket.
+    /// Writes the queued messages and closes the socket.
     pub(crate) async fn close(self) {
         let Self { outgoing, mut writer, .. } = self;
         drop(outgoing);
-        // The writer bounds each of its writes; this bounds all of them.
-        if timeout(WRITE, writer.join_next()).await.is_err() {
-            tracing::warn!("the carrier's socket did not close");
+        // The writer limits the time of each message; this limits the time of all.
+        if timeout(WRITE_TIMEOUT, writer.join_next()).await.is_err() {
+            tracing::warn!("media stream not closed in time");
         }
     }
 }
 
-/// A stream and the call it belongs to; none if it does not begin as one of ours does.
-async fn read_start(socket: &mut WebSocket) -> Option<StreamStart> {
+/// Reads up to the message that names the call. `None` if it does not come in time or names no call of ours.
+pub(crate) async fn read_start(socket: &mut WebSocket, limit: Duration) -> Option<StreamStart> {
+    timeout(limit, next_start(socket)).await.ok()?
+}
+
+async fn next_start(socket: &mut WebSocket) -> Option<StreamStart> {
     let start = loop {
         match socket.recv().await?.ok()? {
             Message::Text(text) => match media_stream::parse(&text).ok()? {
@@ -174,29 +175,30 @@ async fn read_start(socket: &mut WebSocket) -> Option<StreamStart> {
     })
 }
 
-/// Closes a stream that is not let in, in order: the carrier then goes on with its instructions.
+/// Closes a stream that is not admitted, with the websocket's closing handshake: the carrier then goes on with its TwiML.
 pub(crate) async fn turn_away(mut socket: WebSocket) {
     let close = async {
         socket.send(Message::Close(None)).await?;
-        // Until the carrier closes too: with frames of it unread, ours would be a broken connection.
+        // Reads until the carrier closes too: a socket closed with unread messages is reset.
         while socket.recv().await.transpose()?.is_some() {}
         Ok::<_, axum::Error>(())
     };
-    if !matches!(timeout(WRITE, close).await, Ok(Ok(()))) {
-        tracing::warn!("a stream that was turned away did not close");
+    if !matches!(timeout(WRITE_TIMEOUT, close).await, Ok(Ok(()))) {
+        tracing::warn!("refused media stream not closed in time");
     }
 }
 
-async fn write(mut sink: SplitSink<WebSocket, Message>, mut waiting: mpsc::Receiver<Utf8Bytes>) {
-    while let Some(frame) = waiting.recv().await {
-        if !matches!(timeout(WRITE, sink.send(Message::Text(frame))).await, Ok(Ok(()))) {
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut queue: mpsc::Receiver<Utf8Bytes>) {
+    while let Some(message) = queue.recv().await {
+        if !matches!(timeout(WRITE_TIMEOUT, sink.send(Message::Text(message))).await, Ok(Ok(()))) {
             return;
         }
     }
-    let _ = timeout(WRITE, sink.close()).await;
+    let _ = timeout(WRITE_TIMEOUT, sink.close()).await;
 }
 
-fn read_mark(name: &str) -> Option<Mark> {
+/// A mark of ours; `None` for any other name.
+fn parse_mark(name: &str) -> Option<Mark> {
     let (generation, number) = name.split_once(':')?;
     Some(Mark { clears: generation.parse().ok()?, number: number.parse().ok()? })
 }
@@ -206,10 +208,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_read_from_its_name_and_foreign_names_are_none() {
-        assert_eq!(read_mark("2:17"), Some(Mark { clears: 2, number: 17 }));
+    fn a_mark_is_parsed_from_its_name() {
+        assert_eq!(parse_mark("2:17"), Some(Mark { clears: 2, number: 17 }));
         for foreign in ["", "17", "a:b", "1:", "1:-2"] {
-            assert_eq!(read_mark(foreign), None, "{foreign}");
+            assert_eq!(parse_mark(foreign), None, "{foreign}");
         }
     }
 }

@@ -1,19 +1,19 @@
-//! The agent's audio on its way to the carrier, by clause.
+//! The agent's audio between the voice and the carrier, by clause.
 //!
-//! Clauses are spoken at the same time and may be asked for again, so they neither come nor are sent in
-//! the order of their numbers. What was sent is kept for a while, since it may be taken back.
+//! Clauses are synthesized at the same time and may be sent again, so they neither arrive nor leave in the order of their
+//! numbers. Audio that was sent is kept for a while, because a false interruption sends it again.
 
 use std::collections::BTreeMap;
 
 use switchboard_dialogue::ClauseId;
 use switchboard_model::recording;
 
-/// How much of what was sent is kept, in bytes: what is sent ahead (400 ms) and the longest word, twice.
+/// Sent audio that is kept for a rewind, in bytes: 2 s, twice the 400 ms that are sent ahead and the longest word.
 const KEPT: usize = 16_000;
-/// Quieter than any speech: -46 dB of full scale.
+/// Amplitude below any speech: -46 dB of full scale.
 const QUIET: u16 = 164;
 
-/// Audio the voice delivered.
+/// The audio of all clauses that are not forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct OutgoingAudio {
     clauses: BTreeMap<ClauseId, Track>,
@@ -26,19 +26,19 @@ struct Track {
 }
 
 impl OutgoingAudio {
-    /// More audio of a clause.
+    /// Appends audio to a clause.
     pub(crate) fn add(&mut self, clause: ClauseId, audio: &[u8]) {
         self.clauses.entry(clause).or_default().audio.extend_from_slice(audio);
     }
 
-    /// How many of the last bytes of a clause are silence.
+    /// The silence at the end of a clause, in bytes.
     pub(crate) fn silence(&self, clause: ClauseId) -> u32 {
         let audio = self.clauses.get(&clause).map_or(&[][..], |track| &track.audio);
         let is_quiet = |byte: &&u8| recording::decode(**byte).unsigned_abs() < QUIET;
         u32::try_from(audio.iter().rev().take_while(is_quiet).count()).unwrap_or(u32::MAX)
     }
 
-    /// The next bytes of a clause; fewer if there are no more.
+    /// Takes the next audio of a clause to send it: `bytes`, or less if there is no more.
     pub(crate) fn take(&mut self, clause: ClauseId, bytes: u32) -> &[u8] {
         self.forget_before(clause);
         let Some(track) = self.clauses.get_mut(&clause) else { return &[] };
@@ -47,19 +47,19 @@ impl OutgoingAudio {
         &track.audio[start..track.sent]
     }
 
-    /// The last bytes that were taken of a clause come again.
-    pub(crate) fn take_back(&mut self, clause: ClauseId, bytes: u32) {
+    /// Puts the last `bytes` that were taken of a clause back.
+    pub(crate) fn rewind(&mut self, clause: ClauseId, bytes: u32) {
         if let Some(track) = self.clauses.get_mut(&clause) {
             track.sent = track.sent.saturating_sub(bytes as usize);
         }
     }
 
-    /// Nothing of it is wanted any more.
+    /// Drops all audio.
     pub(crate) fn clear(&mut self) {
         self.clauses.clear();
     }
 
-    /// Lets go of clauses that were sent wholly, once enough was sent after them.
+    /// Drops the clauses that were sent completely, once enough audio was sent after them.
     fn forget_before(&mut self, clause: ClauseId) {
         let mut kept = 0;
         let is_old = |other: &ClauseId, track: &Track| *other != clause && track.sent == track.audio.len();
@@ -84,20 +84,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_taken_can_be_taken_back_and_comes_again() {
+    fn a_rewind_sends_audio_again() {
         let mut outgoing = OutgoingAudio::default();
         outgoing.add(ClauseId(0), &[1, 2, 3, 4]);
         assert_eq!(outgoing.take(ClauseId(0), 3), [1, 2, 3]);
-        outgoing.take_back(ClauseId(0), 2);
+        outgoing.rewind(ClauseId(0), 2);
         outgoing.add(ClauseId(0), &[5]);
         assert_eq!(outgoing.take(ClauseId(0), 9), [2, 3, 4, 5]);
         assert_eq!(outgoing.take(ClauseId(0), 1), [0; 0]);
         assert_eq!(outgoing.take(ClauseId(7), 1), [0; 0]);
-        outgoing.take_back(ClauseId(7), 1);
+        outgoing.rewind(ClauseId(7), 1);
     }
 
     #[test]
-    fn the_pause_behind_the_words_is_told_from_them() {
+    fn silence_is_measured_at_the_end_of_a_clause() {
         let mut outgoing = OutgoingAudio::default();
         outgoing.add(ClauseId(0), &[0xFF, 0x90, 0xFF, 0x90, 0xFF]);
         outgoing.add(ClauseId(0), &[0x7E, 0xFF]);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_taken_back_any_more_is_not_kept() {
+    fn audio_beyond_a_rewind_is_dropped() {
         let mut outgoing = OutgoingAudio::default();
         for clause in 0..10 {
             outgoing.add(ClauseId(clause), &[0; 10_000]);

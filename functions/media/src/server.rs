@@ -1,6 +1,6 @@
-//! The websocket server: accepts the carrier's streams, and drains them when the worker stops.
+//! The worker's HTTP server: accepts the carrier's media streams, and drains them when the worker stops.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use axum::{
@@ -9,82 +9,89 @@ use axum::{
     http::StatusCode,
     response::Response,
     routing::get,
-    serve::ListenerExt,
+    serve::{Listener, ListenerExt as _},
 };
 use switchboard_providers::twilio::media_stream::MAX_FRAME_BYTES;
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
 use crate::{media_stream, stream, worker::Worker};
 
-/// How long calls may take to be handed over when the worker is told to stop; whoever runs it ends it by
-/// force 20 s later (`StopTimeout` in the template).
-pub const DRAIN: Duration = Duration::from_secs(100);
+/// Maximum time to hand all calls over once the worker is told to stop. The container is killed 20 s later
+/// (`StopTimeout` in the template).
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(100);
 
-/// Of a carrier's socket, in bytes: eight frames.
+/// Read buffer of a media stream's socket, in bytes: eight frames of 500 bytes. The library's default of 128 KiB would
+/// be held for the whole call.
 const READ_BUFFER: usize = 4 * 1024;
 
-/// Serves streams until `stop` resolves, then hands every call over, within `drain`: the word being said
-/// is finished, and the carrier connects the call to another worker.
+/// A TCP listener whose connections send each frame at once: Nagle's algorithm would delay a frame until the carrier has
+/// acknowledged the one before.
+pub fn without_delay(listener: TcpListener) -> impl Listener<Addr: Debug> {
+    listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::warn!(%error, "TCP_NODELAY not set");
+        }
+    })
+}
+
+/// Serves media streams until `stop` resolves, then hands every call over: the agent finishes its word, and the carrier
+/// connects the call to another worker.
 ///
 /// # Errors
-/// The socket failed, or calls were still live when the time to drain was over.
-pub async fn serve(
-    listener: TcpListener,
+/// The listener failed, or calls were still live after `drain_timeout`.
+pub async fn serve<L>(
+    listener: L,
     worker: Worker,
     stop: impl Future<Output = ()> + Send + 'static,
-    drain: Duration,
-) -> anyhow::Result<()> {
+    drain_timeout: Duration,
+) -> anyhow::Result<()>
+where
+    L: Listener<Addr: Debug>,
+{
     let worker = Arc::new(worker);
     let router = Router::new()
         .route("/health", get(health))
         .route("/media", get(media))
         .with_state(Arc::clone(&worker));
-    let mut watching = JoinSet::new();
-    let watched = Arc::clone(&worker);
-    watching.spawn(async move { watched.signals.watch(&watched.store).await });
+    let mut polling = JoinSet::new();
+    let polled = Arc::clone(&worker);
+    polling.spawn(async move { polled.signals.run(&polled.store).await });
     let shutdown = worker.shutdown.clone();
     let stopping = async move {
         stop.await;
         shutdown.cancel();
     };
-    // Nagle's algorithm would hold back each frame until the carrier has acknowledged the one before.
-    let listener = listener.tap_io(|socket| {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::warn!(%error, "frames may be held back");
-        }
-    });
     let serving = async {
-        // Also waits for connections that are no streams, or not yet.
+        // This also waits for connections that have not become media streams.
         axum::serve(listener, router).with_graceful_shutdown(stopping).await?;
         worker.tasks.close();
         worker.tasks.wait().await;
         Ok(())
     };
-    let too_late = async {
+    let drain_ended = async {
         worker.shutdown.cancelled().await;
-        sleep(drain).await;
+        sleep(drain_timeout).await;
     };
     tokio::select! {
         served = serving => served,
-        () = too_late => bail!("calls were still live after {drain:?}"),
+        () = drain_ended => bail!("calls were still live after {drain_timeout:?}"),
     }
 }
 
-/// Alive. A worker without room is healthy all the same: whoever watches would replace it, and cut
-/// the calls it holds.
+/// The load balancer's health check. A worker at its limit of calls is healthy: an unhealthy one would be replaced, and
+/// its calls cut off.
 async fn health() -> StatusCode {
     StatusCode::OK
 }
 
-/// A stream of the carrier. Without room it is accepted and closed at once, so that the carrier goes
-/// on with its instructions; refusing it would be an error to the carrier, and end the call.
+/// Accepts a media stream. At the limit of calls the stream is accepted and closed at once, so that the carrier goes on
+/// with its TwiML; a refused handshake would be an error to the carrier, and end the call.
 async fn media(State(worker): State<Arc<Worker>>, upgrade: WebSocketUpgrade) -> Response {
-    // The library's own buffer for reading is 128 KiB, held for the whole call; a frame has 500 bytes.
     let upgrade = upgrade.read_buffer_size(READ_BUFFER);
     upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES).on_upgrade(
         async move |socket| {
-            let Ok(permit) = Arc::clone(&worker.room).try_acquire_owned() else {
-                tracing::warn!("no room for another call");
+            let Ok(permit) = Arc::clone(&worker.permits).try_acquire_owned() else {
+                tracing::warn!("media stream refused: the worker is at its limit of calls");
                 return worker.tasks.track_future(media_stream::turn_away(socket)).await;
             };
             let (tasks, shutdown) = (worker.tasks.clone(), worker.shutdown.clone());

@@ -1,57 +1,70 @@
-//! One media stream of the carrier: lets it in, runs its call, and closes it.
+//! One media stream: reads which call it belongs to, admits it, runs the call and closes the stream.
+//!
+//! Everything from the stream's first message on runs in the call's span, so each log line carries the ids of the
+//! account, the conversation and the carrier's call.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::extract::ws::WebSocket;
 use futures_util::FutureExt;
+use switchboard_runtime::spans;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::{
     admission::{self, Admission},
     call::Call,
     conversation_key::ConversationKey,
-    media_stream::{self, MediaStream},
+    media_stream::{self, MediaStream, StreamStart},
     teardown,
     worker::Worker,
 };
 
-/// How long the carrier may take to say which call a stream belongs to.
-const START: Duration = Duration::from_secs(10);
+/// Maximum time for the carrier to send the message that names the call.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves one stream of the carrier, from its first message to its end.
-pub(crate) async fn serve(worker: Arc<Worker>, socket: WebSocket, shutdown: CancellationToken) {
-    let (carrier, start) = match MediaStream::accept(socket, START).await {
-        Ok(accepted) => accepted,
-        Err(socket) => {
-            tracing::warn!("a stream did not say which call it is");
-            return media_stream::turn_away(*socket).await;
-        }
+/// Serves one media stream to its end.
+pub(crate) async fn serve(worker: Arc<Worker>, mut socket: WebSocket, shutdown: CancellationToken) {
+    let Some(start) = media_stream::read_start(&mut socket, START_TIMEOUT).await else {
+        tracing::warn!("media stream refused: it does not name a call");
+        return media_stream::turn_away(socket).await;
     };
-    let address = ConversationKey { account: start.account, conversation: start.conversation };
-    let (admitted, first_words, held) = match admission::admit(&worker, &start, address).await {
-        Ok(Admission::Admitted(admitted, first_words, held)) => (admitted, first_words, held),
-        Ok(Admission::WithoutProviders(lease)) => {
-            teardown::abandon(&worker, address, &start.call, lease.holder()).await;
-            return carrier.close().await;
-        }
+    let span = spans::call(start.account, start.conversation, start.call.as_str());
+    serve_call(&worker, socket, start, &shutdown).instrument(span).await;
+}
+
+async fn serve_call(worker: &Worker, socket: WebSocket, start: StreamStart, shutdown: &CancellationToken) {
+    let stream = MediaStream::new(socket, &start);
+    let key = ConversationKey { account: start.account, conversation: start.conversation };
+    let (admitted, held) = match admission::admit(worker, &start, key).await {
+        Ok(Admission::Admitted(admitted, held)) => (admitted, held),
         Ok(Admission::Refused) => {
-            tracing::warn!(conversation = %address.conversation, "a stream was not let in");
-            return carrier.close().await;
+            tracing::warn!("media stream refused: its token is not valid");
+            return stream.close().await;
+        }
+        Ok(Admission::WithoutProviders(lease)) => {
+            teardown::abandon(worker, key, &start.call, lease.holder()).await;
+            return stream.close().await;
         }
         Err(error) => {
-            tracing::error!(conversation = %address.conversation, %error, "a stream could not be let in");
-            return carrier.close().await;
+            tracing::error!(%error, "admission failed");
+            return stream.close().await;
         }
     };
-    tracing::info!(conversation = %address.conversation, resumed = admitted.resumed.is_some(), "media flows");
+    let admitted_at = Instant::now();
+    tracing::info!(is_takeover = admitted.takeover.is_some(), "media stream admitted");
     let holder = held.lease.holder().to_owned();
-    let call = Call::new(&worker, &admitted, carrier, held);
+    let call = Call::new(worker, &admitted, stream, held);
     // A panic ends this call alone.
-    if let Ok(finished) = AssertUnwindSafe(call.run(first_words, &shutdown)).catch_unwind().await {
-        teardown::close(&worker, address, &start.call, finished).await;
+    let outcome = if let Ok(finished) = AssertUnwindSafe(call.run(shutdown)).catch_unwind().await {
+        let outcome = finished.outcome.name();
+        teardown::close(worker, key, &start.call, finished).await;
+        outcome
     } else {
-        tracing::error!(conversation = %address.conversation, "the call panicked");
-        teardown::abandon(&worker, address, &start.call, &holder).await;
-    }
-    tracing::info!(conversation = %address.conversation, "media ended");
+        teardown::abandon(worker, key, &start.call, &holder).await;
+        "panicked"
+    };
+    let held_ms = u64::try_from(admitted_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(outcome, held_ms, "media stream closed");
 }

@@ -1,4 +1,8 @@
-//! What a worker that takes a call over finds of the worker before it.
+//! Takeover: where a worker continues a call that another worker left.
+//!
+//! A worker that stops stores its words and gives its lease back with the words that are left (a handover). A worker
+//! that dies leaves its lease with the last checkpoint, at most a second old. Both cases are read from the messages and
+//! the lease; nothing is read from the worker itself.
 
 use std::time::Duration;
 
@@ -11,28 +15,28 @@ use switchboard_model::{
     time::Timestamp,
 };
 
-/// What another worker left: the conversation so far, and the message it was saying. What of that was
-/// heard is stored first; the rest is said if the caller says nothing.
-pub(crate) fn taken_over(
+/// The state from which the call continues, and the message that has to be stored first: the heard words of a message
+/// that was cut off by the end of its worker. `left` is the lease as the other worker left it.
+pub(crate) fn take_over(
     greeting: Option<&str>,
     messages: Vec<Message>,
     left: Option<Lease>,
     elapsed: Duration,
     now: Timestamp,
-) -> (Option<Takeover>, Option<JournalEntry>) {
+) -> (Takeover, Option<JournalEntry>) {
     let left = left.and_then(|lease| Some((lease.last_seen_at, lease.utterance?)));
-    // The message may have been stored after it was noted for the last time.
+    // The message may have been stored after its last checkpoint.
     let left = left.filter(|(_, speaking)| {
         let stored =
             |message: &Message| message.role == Role::Agent && message.started_at >= speaking.started_at;
         speaking.heard.is_empty() || !messages.iter().any(stored)
     });
-    // Not a word was heard so far: whoever took the call still waits to be greeted.
+    // Without messages the caller has not heard the greeting yet.
     let mut unspoken = greeting.filter(|_| messages.is_empty() && left.is_none()).map(str::to_owned);
     let mut history: Vec<HistoryItem> = messages.into_iter().map(line).collect();
-    let mut first_words = None;
+    let mut first_entry = None;
     if let Some((noted_at, speaking)) = left {
-        // Handed over in order, nothing was being said any more; after a crash the voice went on.
+        // After a handover the agent was silent; after a crash the carrier played on for a while.
         let speaking =
             if speaking.heard.is_empty() { speaking } else { speaking.advanced_by(now.since(noted_at)) };
         let UtteranceProgress { heard, unheard, started_at } = speaking;
@@ -41,7 +45,7 @@ pub(crate) fn taken_over(
             history.push(HistoryItem::Agent(heard.clone()));
             let message =
                 Message { role: Role::Agent, content: heard, started_at, ended_at: now, interrupted: true };
-            first_words = Some(JournalEntry {
+            first_entry = Some(JournalEntry {
                 at: now,
                 name: EventName::MessageSent,
                 data: Value::Null,
@@ -50,7 +54,7 @@ pub(crate) fn taken_over(
             });
         }
     }
-    (Some(Takeover { history, unspoken, elapsed }), first_words)
+    (Takeover { history, unspoken, elapsed }, first_entry)
 }
 
 fn line(message: Message) -> HistoryItem {
@@ -79,48 +83,46 @@ mod tests {
     }
 
     #[test]
-    fn after_a_crash_the_words_heard_are_stored_and_the_rest_is_left_to_say() {
+    fn after_a_crash_heard_words_are_stored_and_the_rest_is_unspoken() {
         let messages = vec![said(Role::Agent, "Hello."), said(Role::User, "When?")];
         let left = lease("We close at", "six in the evening on Saturday.");
-        let (takeover, first) =
-            taken_over(Some("Hello."), messages, Some(left), Duration::from_secs(9), at(400));
-        let (takeover, message) = (takeover.unwrap(), first.unwrap().message.unwrap());
+        let (resumed, first) =
+            take_over(Some("Hello."), messages, Some(left), Duration::from_secs(9), at(400));
+        let message = first.unwrap().message.unwrap();
         assert!(message.interrupted && message.content.starts_with("We close at"));
-        let whole = format!("{} {}", message.content, takeover.unspoken.unwrap());
+        let whole = format!("{} {}", message.content, resumed.unspoken.unwrap());
         assert_eq!(whole, "We close at six in the evening on Saturday.", "nothing is lost or said twice");
-        assert_eq!(takeover.history.last(), Some(&HistoryItem::Agent(message.content)));
-        assert_eq!(takeover.elapsed, Duration::from_secs(9));
+        assert_eq!(resumed.history.last(), Some(&HistoryItem::Agent(message.content)));
+        assert_eq!(resumed.elapsed, Duration::from_secs(9));
     }
 
     #[test]
-    fn a_message_that_was_stored_after_it_was_noted_is_not_said_again() {
+    fn a_message_stored_after_its_checkpoint_is_not_repeated() {
         let mut stored = said(Role::Agent, "We close at six in the evening on Saturday.");
         (stored.started_at, stored.ended_at) = (at(0), at(3_000));
-        let (takeover, first) =
-            taken_over(None, vec![stored], Some(lease("We close at", "six.")), Duration::ZERO, at(3_100));
-        let takeover = takeover.unwrap();
-        assert_eq!((takeover.unspoken, takeover.history.len(), first), (None, 1, None));
+        let (resumed, first) =
+            take_over(None, vec![stored], Some(lease("We close at", "six.")), Duration::ZERO, at(3_100));
+        assert_eq!((resumed.unspoken, resumed.history.len(), first), (None, 1, None));
     }
 
     #[test]
-    fn a_call_that_was_lost_before_the_first_word_is_greeted() {
-        let (takeover, first) = taken_over(Some("Hello."), vec![], None, Duration::ZERO, at(300));
-        assert_eq!((takeover.unwrap().unspoken.as_deref(), first), (Some("Hello."), None));
+    fn a_call_lost_before_its_first_word_is_greeted() {
+        let (resumed, first) = take_over(Some("Hello."), vec![], None, Duration::ZERO, at(300));
+        assert_eq!((resumed.unspoken.as_deref(), first), (Some("Hello."), None));
     }
 
     #[test]
-    fn after_a_hand_over_only_the_rest_is_left() {
-        let (takeover, first) = taken_over(None, vec![], Some(lease("", "six.")), Duration::ZERO, at(5_000));
-        assert_eq!((takeover.unwrap().unspoken.as_deref(), first), (Some("six."), None));
+    fn after_a_handover_only_the_rest_is_unspoken() {
+        let (resumed, first) = take_over(None, vec![], Some(lease("", "six.")), Duration::ZERO, at(5_000));
+        assert_eq!((resumed.unspoken.as_deref(), first), (Some("six."), None));
     }
 
     #[test]
-    fn a_call_that_was_silent_has_nothing_left_to_say() {
-        let (takeover, first) =
-            taken_over(Some("Hello."), vec![said(Role::User, "Hm.")], None, Duration::ZERO, at(0));
-        let takeover = takeover.unwrap();
+    fn a_silent_agent_leaves_nothing_unspoken() {
+        let (resumed, first) =
+            take_over(Some("Hello."), vec![said(Role::User, "Hm.")], None, Duration::ZERO, at(0));
         assert_eq!(
-            (takeover.history, takeover.unspoken, first),
+            (resumed.history, resumed.unspoken, first),
             (vec![HistoryItem::User("Hm.".into())], None, None)
         );
     }

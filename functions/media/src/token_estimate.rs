@@ -1,12 +1,12 @@
-//! The tokens of an answer, counted by us for the case that the vendor does not.
+//! Estimates the tokens of a generation, for vendors and cancelled generations that report no usage.
 
 use switchboard_dialogue::HistoryItem;
 use switchboard_model::{agents::AgentConfig, costs::Usage};
 
-/// Characters of a token, about, in English: the vendors' own rule of thumb.
+/// Characters per token of English text: the vendors' own rule of thumb.
 const CHARACTERS_PER_TOKEN: u64 = 4;
 
-/// One request to the model and its answer so far.
+/// The size of one generation, request and response.
 #[derive(Debug, Default)]
 pub(crate) struct TokenEstimate {
     sent_characters: u64,
@@ -15,8 +15,8 @@ pub(crate) struct TokenEstimate {
 }
 
 impl TokenEstimate {
-    /// Of asking for the next line after these.
-    pub(crate) fn of(agent: &AgentConfig, lines: &[HistoryItem]) -> Self {
+    /// For a generation that continues `history`.
+    pub(crate) fn new(agent: &AgentConfig, history: &[HistoryItem]) -> Self {
         let characters = |line: &HistoryItem| match line {
             HistoryItem::User(text)
             | HistoryItem::Agent(text)
@@ -27,27 +27,27 @@ impl TokenEstimate {
             }
         };
         let prompt = agent.prompt.as_deref().map_or(0, count);
-        Self { sent_characters: prompt + lines.iter().map(characters).sum::<u64>(), ..Self::default() }
+        Self { sent_characters: prompt + history.iter().map(characters).sum::<u64>(), ..Self::default() }
     }
 
-    /// More of the answer came in.
-    pub(crate) fn received(&mut self, text: &str) {
+    /// Adds text that the model generated.
+    pub(crate) fn record_text(&mut self, text: &str) {
         self.received_characters += count(text);
     }
 
-    /// Whether nothing of an answer came.
-    pub(crate) fn is_unanswered(&self) -> bool {
+    /// Whether the model has generated nothing so far.
+    pub(crate) fn is_empty(&self) -> bool {
         self.received_characters == 0
     }
 
-    /// The vendor counted; the estimate is not needed.
-    pub(crate) fn reported(&mut self) {
+    /// The vendor has reported the usage, so the estimate is not needed.
+    pub(crate) fn mark_reported(&mut self) {
         self.reported = true;
     }
 
-    /// Adds the estimate to what was used, unless the vendor counted. It does not when we cancel, and
-    /// cancelled work is paid for.
-    pub(crate) fn count(self, usage: &mut Usage) {
+    /// Adds the estimate to `usage`, unless the vendor reported it. Vendors report nothing for a generation that we
+    /// cancel, and charge for it.
+    pub(crate) fn add_to(self, usage: &mut Usage) {
         if !self.reported {
             usage.input_tokens += self.sent_characters.div_ceil(CHARACTERS_PER_TOKEN);
             usage.output_tokens += self.received_characters.div_ceil(CHARACTERS_PER_TOKEN);
@@ -66,24 +66,24 @@ mod tests {
 
     fn estimate() -> TokenEstimate {
         let agent = AgentConfig { prompt: Some("12345678".into()), ..AgentConfig::default() };
-        let mut estimate =
-            TokenEstimate::of(&agent, &[HistoryItem::User("1234".into()), HistoryItem::Agent("1".into())]);
-        estimate.received("12345");
+        let history = [HistoryItem::User("1234".into()), HistoryItem::Agent("1".into())];
+        let mut estimate = TokenEstimate::new(&agent, &history);
+        estimate.record_text("12345");
         estimate
     }
 
     #[test]
-    fn a_cancelled_answer_is_estimated() {
+    fn a_cancelled_generation_is_estimated() {
         let mut usage = Usage::default();
-        estimate().count(&mut usage);
+        estimate().add_to(&mut usage);
         assert_eq!((usage.input_tokens, usage.output_tokens, usage.tokens_estimated), (4, 2, true));
     }
 
     #[test]
-    fn an_answer_the_vendor_counted_is_not() {
+    fn a_reported_generation_is_not_estimated() {
         let (mut usage, mut estimate) = (Usage::default(), estimate());
-        estimate.reported();
-        estimate.count(&mut usage);
+        estimate.mark_reported();
+        estimate.add_to(&mut usage);
         assert_eq!(usage, Usage::default());
     }
 }

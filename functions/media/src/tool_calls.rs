@@ -1,12 +1,12 @@
-//! Functions that the model calls: a webhook is called, and its answer is the function's result.
+//! Tool calls: functions that the model calls, answered by the customer's webhooks.
 //!
-//! An event is stored before anybody hears of it, so a call waits for its event's place in the log: some
-//! ten milliseconds. What came of the call is stored beside the event. Nothing here is waited for: the
-//! agent listens meanwhile, and a call that ends drops what still runs.
+//! The response of the first webhook that receives the event is the function's result. An event is stored before any
+//! webhook sees it, so a call first waits for its event's place in the log: some ten milliseconds. The attempt is
+//! stored beside the event. The call's loop waits for nothing here, and a call that ends cancels what still runs.
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use serde_json::{Value, json};
 use switchboard_contract::payload::Payload;
 use switchboard_dialogue::Input;
@@ -15,101 +15,119 @@ use switchboard_model::{
     conversations::Snapshot,
     deliveries::{self, Attempt, Delivery},
     events::Event,
+    time::Timestamp,
 };
 use switchboard_providers::webhooks::{Answer, Request, Sender};
-use switchboard_runtime as system;
 use tokio::{
     sync::{Semaphore, oneshot},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a receiver may take to answer: a caller who waits longer has hung up.
-const ANSWER: Duration = Duration::from_secs(10);
-/// How long the event may take to be stored, and how long a call may wait for others to end.
-const WAIT: Duration = Duration::from_secs(10);
-/// Functions of one call that are called at once; more wait.
-const AT_ONCE: usize = 8;
+use crate::clock::Clock;
 
-/// The result of a function that nobody answers, or answers with nothing.
+/// Maximum time for a webhook's response: a caller who waits longer has hung up.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time for the event to be stored, and for a call to wait for one of the slots.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum number of webhook requests that one call makes at the same time.
+const SLOTS: usize = 8;
+
+/// The result of a function that has no webhook, or whose webhook responds with nothing.
 const SUCCESS: &str = r#"{"ok": true}"#;
 
-/// The functions that a call is waiting for.
+/// Sends requests to webhooks. The worker's is [`Sender`]; tests answer without a network.
+pub trait WebhookSender: Send + Sync + std::fmt::Debug {
+    /// Signs and sends one request, and reports the attempt, with the response if there was one.
+    fn send<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, (Attempt, Option<Answer>)>;
+}
+
+impl WebhookSender for Sender {
+    fn send<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, (Attempt, Option<Answer>)> {
+        Sender::send(self, request).boxed()
+    }
+}
+
+/// The tool calls of one call.
 pub(crate) struct ToolCalls<'a> {
-    caller: Caller<'a>,
-    /// The event of the function that is called next; none if no webhook asked for it.
+    invoker: Invoker<'a>,
+    /// The event of the function that is called next; none if no webhook receives it.
     announced: Option<oneshot::Receiver<Event>>,
     running: FuturesUnordered<BoxFuture<'a, ToolOutcome>>,
 }
 
-/// What became of one function.
+/// The outcome of one tool call.
 pub(crate) struct ToolOutcome {
-    /// The model's name for the call.
+    /// The model's id of the tool call.
     pub(crate) call: String,
-    /// What the model is told.
+    /// The result as the model sees it.
     pub(crate) content: String,
-    /// What is stored; none if nobody was called.
+    /// To be stored; none if no request was made.
     pub(crate) delivery: Option<Delivery>,
 }
 
+/// What one tool call needs to run.
 #[derive(Clone)]
-struct Caller<'a> {
-    sender: &'a Sender,
+struct Invoker<'a> {
+    sender: &'a dyn WebhookSender,
     account: Option<&'a Account>,
     snapshot: &'a Snapshot,
-    /// The carrier's verdict, which came later than the snapshot.
+    clock: Clock,
+    /// The carrier's verdict on who answered, which is newer than the snapshot.
     answered_by: Option<String>,
-    room: Arc<Semaphore>,
-    over: CancellationToken,
+    slots: Arc<Semaphore>,
+    cancelled: CancellationToken,
 }
 
 impl<'a> ToolCalls<'a> {
-    /// Ready to call. An account that nobody knows signs nothing, and nothing unsigned is sent.
-    pub(crate) fn new(sender: &'a Sender, account: Option<&'a Account>, snapshot: &'a Snapshot) -> Self {
-        let (room, over) = (Arc::new(Semaphore::new(AT_ONCE)), CancellationToken::new());
-        Self {
-            caller: Caller { sender, account, snapshot, answered_by: None, room, over },
-            announced: None,
-            running: FuturesUnordered::new(),
-        }
+    /// Without an account nothing can be signed, and nothing unsigned is sent.
+    pub(crate) fn new(
+        sender: &'a dyn WebhookSender,
+        account: Option<&'a Account>,
+        snapshot: &'a Snapshot,
+        clock: Clock,
+    ) -> Self {
+        let (slots, cancelled) = (Arc::new(Semaphore::new(SLOTS)), CancellationToken::new());
+        let invoker = Invoker { sender, account, snapshot, clock, answered_by: None, slots, cancelled };
+        Self { invoker, announced: None, running: FuturesUnordered::new() }
     }
 
-    /// The carrier found out who answered: functions that are called from now on are told.
-    pub(crate) fn answered_by(&mut self, verdict: String) {
-        self.caller.answered_by = Some(verdict);
+    /// Adds the carrier's verdict to the payloads from now on.
+    pub(crate) fn set_answered_by(&mut self, verdict: String) {
+        self.invoker.answered_by = Some(verdict);
     }
 
-    /// The event of the function that is called next will be `stored`; none if no webhook asked for it.
+    /// Sets the event of the next [`start`](Self::start); none if no webhook receives it.
     pub(crate) fn announce(&mut self, stored: Option<oneshot::Receiver<Event>>) {
         self.announced = stored;
     }
 
-    /// Calls the function that was announced, as soon as its event is stored. One that no webhook asked
-    /// for has succeeded.
-    pub(crate) fn call(&mut self, call: String) -> Option<Input> {
+    /// Starts the tool call that was announced; its webhook is called once the event is stored. Without a webhook it
+    /// succeeds at once.
+    pub(crate) fn start(&mut self, call: String) -> Option<Input> {
         let Some(stored) = self.announced.take() else {
             return Some(Input::ToolResult { call, content: SUCCESS.to_owned() });
         };
-        self.running.push(Box::pin(self.caller.clone().call(call, stored)));
+        self.running.push(Box::pin(self.invoker.clone().run(call, stored)));
         None
     }
 
-    /// The next one that is answered; none while nothing runs.
+    /// The next outcome; none while no call runs.
     pub(crate) async fn next(&mut self) -> Option<ToolOutcome> {
         self.running.next().await
     }
 
-    /// Drops what still runs, and tells what is stored of it.
+    /// Cancels the calls that still run, and returns their deliveries.
     pub(crate) async fn stop(&mut self) -> Vec<Delivery> {
-        self.caller.over.cancel();
+        self.invoker.cancelled.cancel();
         let running = std::mem::take(&mut self.running);
-        running.filter_map(async |answered| answered.delivery).collect().await
+        running.filter_map(async |outcome| outcome.delivery).collect().await
     }
 }
 
-impl Caller<'_> {
-    async fn call(self, call: String, mut stored: oneshot::Receiver<Event>) -> ToolOutcome {
-        let waited = self.over.run_until_cancelled(timeout(WAIT, &mut stored)).await;
+impl Invoker<'_> {
+    async fn run(self, call: String, mut stored: oneshot::Receiver<Event>) -> ToolOutcome {
+        let waited = self.cancelled.run_until_cancelled(timeout(WAIT_TIMEOUT, &mut stored)).await;
         let event = if let Some(Ok(stored)) = waited {
             stored.ok()
         } else {
@@ -117,22 +135,19 @@ impl Caller<'_> {
             stored.close();
             stored.try_recv().ok()
         };
-        // Of an event that is stored later, the journal notes that nobody was called.
+        // If the event is stored later, the journal records that its webhook was not called.
         let Some(event) = event else {
             return ToolOutcome { call, content: error("the function could not be called"), delivery: None };
         };
         let Some(webhook) = event.synchronous else {
             return ToolOutcome { call, content: SUCCESS.to_owned(), delivery: None };
         };
-        let (at, began) = (system::now(), Instant::now());
-        let (attempt, answer) =
-            self.over.run_until_cancelled(self.attempt(&event, webhook)).await.unwrap_or_else(|| {
-                let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                (
-                    unanswered("the call ended, or changed workers, before there was an answer", latency_ms),
-                    None,
-                )
-            });
+        let (at, began) = ((self.clock)(), Instant::now());
+        let attempt = self.cancelled.run_until_cancelled(self.attempt(&event, webhook)).await;
+        let (attempt, answer) = attempt.unwrap_or_else(|| {
+            let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            (failed(at, "the call ended, or changed workers, before there was an answer", latency_ms), None)
+        });
         let content = result(&attempt, answer.as_ref());
         let delivery = Delivery::at_once(event.id, event.sequence, webhook, Attempt { at, ..attempt });
         ToolOutcome { call, content, delivery: Some(delivery) }
@@ -140,13 +155,14 @@ impl Caller<'_> {
 
     async fn attempt(&self, event: &Event, index: usize) -> (Attempt, Option<Answer>) {
         let Snapshot { conversation, agent } = self.snapshot;
+        let failed = |reason| (failed((self.clock)(), reason, 0), None);
         let Some(webhook) = agent.webhooks.get(index) else {
-            return (unanswered("there is no such webhook", 0), None);
+            return failed("there is no such webhook");
         };
-        let Ok(Ok(_place)) = timeout(WAIT, self.room.acquire()).await else {
-            return (unanswered("too many functions were called at once", 0), None);
+        let Ok(Ok(_slot)) = timeout(WAIT_TIMEOUT, self.slots.acquire()).await else {
+            return failed("too many functions were called at once");
         };
-        let now = system::now();
+        let now = (self.clock)();
         let secrets: Vec<&str> =
             self.account.iter().flat_map(|account| account.signing_secrets(now)).collect();
         let mut conversation = conversation.clone();
@@ -155,24 +171,23 @@ impl Caller<'_> {
         }
         let payload = Payload::new(event, &conversation, agent, webhook.method, None);
         let id = deliveries::webhook_id(event.id, index);
-        let request =
-            Request { webhook, payload: &payload, id: &id, secrets: &secrets, now, timeout: ANSWER };
+        let timeout = RESPONSE_TIMEOUT;
+        let request = Request { webhook, payload: &payload, id: &id, secrets: &secrets, now, timeout };
         self.sender.send(request).await
     }
 }
 
-/// What is stored of a function that nobody was asked for in time: its call ended, or its event could
-/// not be stored.
-pub(crate) fn not_called(event: &Event) -> Option<Delivery> {
-    let attempt = unanswered("not called: the event was stored too late", 0);
+/// The delivery of a function whose webhook was not called: the call had ended, or the event was stored too late.
+pub(crate) fn not_called(event: &Event, now: Timestamp) -> Option<Delivery> {
+    let attempt = failed(now, "not called: the event was stored too late", 0);
     Some(Delivery::at_once(event.id, event.sequence, event.synchronous?, attempt))
 }
 
-fn unanswered(why: &str, latency_ms: u64) -> Attempt {
-    Attempt { at: system::now(), status: None, latency_ms, answer: Some(why.to_owned()) }
+fn failed(at: Timestamp, reason: &str, latency_ms: u64) -> Attempt {
+    Attempt { at, status: None, latency_ms, answer: Some(reason.to_owned()) }
 }
 
-/// What the model is told.
+/// The result as the model sees it.
 fn result(attempt: &Attempt, answer: Option<&Answer>) -> String {
     match answer {
         Some(answer) if attempt.delivered() => content(&answer.body),
@@ -181,7 +196,7 @@ fn result(attempt: &Attempt, answer: Option<&Answer>) -> String {
     }
 }
 
-/// The answer's `result` if it is an object with one, else all of it.
+/// The `result` of a JSON object that has one, else the whole body.
 fn content(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     if let Ok(Value::Object(mut answer)) = serde_json::from_str(&text)
@@ -198,8 +213,8 @@ fn content(body: &[u8]) -> String {
     }
 }
 
-fn error(why: &str) -> String {
-    json!({ "error": why }).to_string()
+fn error(reason: &str) -> String {
+    json!({ "error": reason }).to_string()
 }
 
 #[cfg(test)]
@@ -207,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_result_is_the_answers_or_all_of_it() {
+    fn the_result_is_the_member_result_or_the_whole_body() {
         for (body, expected) in [
             (r#"{"result": {"price": 3}, "more": 1}"#, r#"{"price":3}"#),
             (r#"{"result": "At six."}"#, "At six."),

@@ -1,8 +1,8 @@
-//! The transcriber of one call: kept connected for as long as the call lasts.
+//! The transcriber of one call, kept connected until the call ends.
 //!
-//! A task of its own connects while the greeting plays, and connects again when the session breaks or is
-//! deaf. What the session before did not understand to the end, up to five seconds, is heard again by the
-//! next one, faster than it was said; the call never waits.
+//! A task of its own connects while the greeting plays, and connects again when a session breaks or the engine's watchdog
+//! finds it deaf. Audio that the last session did not transcribe, up to five seconds, is sent to the next one, faster
+//! than real time. The call never waits for it.
 
 mod audio_backlog;
 
@@ -29,114 +29,114 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
+use tracing::Instrument as _;
 
 use self::audio_backlog::{AudioBacklog, Position};
 
-/// Audio on its way to the task, which takes it at once: 50 frames = 1 s. When it is full the newest frame
-/// is lost.
-const WAITING_FRAMES: usize = 50;
-/// Events waiting for the call's loop, which takes them at once.
-const WAITING_EVENTS: usize = 64;
-/// Waits before connecting again; after the last one the transcriber is lost.
-const RETRIES: [Duration; 4] =
+/// Commands waiting for the task, which takes them at once: 50 frames = 1 s. When the queue is full the newest frame is
+/// dropped.
+const QUEUED_FRAMES: usize = 50;
+/// Updates waiting for the call's loop, which takes them at once. When the queue is full the session waits.
+const QUEUED_UPDATES: usize = 64;
+/// Delays before connecting again, by the number of failures in a row; after the last one the transcriber is lost.
+const RETRY_DELAYS: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
-/// So long a transcriber that asks to be left alone is.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// A session that lasted this long was none of a row of failures.
-const STABLE: Duration = Duration::from_secs(30);
-/// How long the transcriber may take, after the call, to say what will be paid for.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Telephone audio.
+/// Maximum delay that a vendor's `Retry-After` causes.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
+/// A session that lasts this long ends a row of failures.
+const STABLE_SESSION: Duration = Duration::from_secs(30);
+/// Maximum time for the transcriber to report the billed audio after the call.
+const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of telephone audio in a millisecond.
 const BYTES_PER_MS: u64 = 8;
 
 /// The call's end of its transcriber.
 #[derive(Debug)]
 pub(crate) struct CallTranscriber {
-    orders: mpsc::Sender<Order>,
-    events: mpsc::Receiver<TranscriberUpdate>,
-    /// Bytes of audio that the sessions got; the transcriber's own count comes at their end, if at all.
+    commands: mpsc::Sender<Command>,
+    updates: mpsc::Receiver<TranscriberUpdate>,
+    /// Bytes of audio that all sessions got. The vendor's own count comes at the end of a session, if at all.
     sent: Arc<AtomicU64>,
     /// Ends the session when the call is dropped.
     task: JoinSet<()>,
 }
 
-/// What the call tells its transcriber.
 #[derive(Debug)]
-enum Order {
-    /// A frame that came at this time.
-    Hear(CallTime, Bytes),
-    /// The session hears nothing: another one.
+enum Command {
+    /// A frame that arrived at this time.
+    Send(CallTime, Bytes),
+    /// Replace a session that returns nothing.
     Replace,
 }
 
-/// What the transcriber tells the call.
+/// What the call learns of its transcriber.
 #[derive(Debug)]
 pub(crate) enum TranscriberUpdate {
-    /// For the dialogue.
+    /// For the engine.
     Input(Input),
-    /// Audio that will be paid for.
+    /// Audio that the vendor bills.
     Usage(Duration),
-    /// The session broke, or could not be opened; another one is being opened.
+    /// The session broke or could not be opened; another one is being opened.
     Failed(Error),
-    /// It is open, after so long without.
+    /// Another session is open, after this time without one.
     Restored(Duration),
-    /// The transcriber is gone for good.
+    /// No other session will be opened.
     Lost(Error),
 }
 
 impl CallTranscriber {
-    /// Begins to connect at once.
-    pub(crate) fn open(providers: Providers, transcriber: Transcriber) -> Self {
-        let (orders, waiting) = mpsc::channel(WAITING_FRAMES);
-        let (sender, events) = mpsc::channel(WAITING_EVENTS);
+    /// Starts to connect.
+    pub(crate) fn new(providers: Providers, transcriber: Transcriber) -> Self {
+        let (commands, queue) = mpsc::channel(QUEUED_FRAMES);
+        let (sender, updates) = mpsc::channel(QUEUED_UPDATES);
         let sent = Arc::new(AtomicU64::new(0));
-        let listener = Listener {
+        let sessions = Sessions {
             providers,
             transcriber,
-            orders: waiting,
-            events: sender,
+            commands: queue,
+            updates: sender,
             backlog: AudioBacklog::default(),
             sent: Arc::clone(&sent),
         };
         let mut task = JoinSet::new();
-        task.spawn(listener.keep_connected());
-        Self { orders, events, sent, task }
+        task.spawn(sessions.keep_open().in_current_span());
+        Self { commands, updates, sent, task }
     }
 
-    /// A frame that arrived at `at`. Never waits.
-    pub(crate) fn hear(&mut self, at: CallTime, mulaw: Bytes) {
-        // Full or closed: the task is stuck or the transcriber lost, and the call learns of both.
-        let _ = self.orders.try_send(Order::Hear(at, mulaw));
+    /// Sends a frame that arrived at `at`. Never waits.
+    pub(crate) fn send(&mut self, at: CallTime, mulaw: Bytes) {
+        // A full queue means a session that is stuck, a closed one a lost transcriber; the call learns of both.
+        let _ = self.commands.try_send(Command::Send(at, mulaw));
     }
 
-    /// The session that is open hears nothing: another one is opened and hears the last seconds again.
+    /// Replaces the session. The next one gets the last seconds again.
     pub(crate) fn replace(&mut self) {
         // As above.
-        let _ = self.orders.try_send(Order::Replace);
+        let _ = self.commands.try_send(Command::Replace);
     }
 
-    /// How much audio the transcriber got so far, in milliseconds.
+    /// Milliseconds of audio that all sessions got so far.
     pub(crate) fn audio_ms(&self) -> u64 {
         self.sent.load(Ordering::Relaxed) / BYTES_PER_MS
     }
 
-    /// The next thing heard; nothing comes after [`TranscriberUpdate::Lost`]. Safe to cancel.
+    /// The next update; none after [`TranscriberUpdate::Lost`]. Cancel-safe.
     pub(crate) async fn next(&mut self) -> TranscriberUpdate {
-        match self.events.recv().await {
-            Some(heard) => heard,
+        match self.updates.recv().await {
+            Some(update) => update,
             None => std::future::pending().await,
         }
     }
 
-    /// No more audio comes: how many milliseconds will be paid for, by the transcriber's count if it
-    /// gives one in time, else by ours. `reported` is what it said before.
+    /// Ends the session, and returns the milliseconds of audio that are billed: as the vendor reports them if it does in
+    /// time, else as sent. `reported` is the vendor's report so far.
     pub(crate) async fn finish(self, reported: Duration) -> u64 {
-        let Self { orders, mut events, sent, mut task } = self;
-        drop(orders);
+        let Self { commands, mut updates, sent, mut task } = self;
+        drop(commands);
         let mut reported = reported;
-        let last = timeout(LAST_WORDS, async {
+        let report = timeout(USAGE_TIMEOUT, async {
             loop {
-                match events.recv().await {
+                match updates.recv().await {
                     Some(TranscriberUpdate::Usage(audio)) => reported += audio,
                     Some(TranscriberUpdate::Lost(_)) | None => return,
                     Some(
@@ -147,9 +147,9 @@ impl CallTranscriber {
                 }
             }
         });
-        let complete = last.await.is_ok() && reported > Duration::ZERO;
+        let is_complete = report.await.is_ok() && reported > Duration::ZERO;
         task.shutdown().await;
-        if complete {
+        if is_complete {
             u64::try_from(reported.as_millis()).unwrap_or(u64::MAX)
         } else {
             sent.load(Ordering::Relaxed) / BYTES_PER_MS
@@ -157,145 +157,153 @@ impl CallTranscriber {
     }
 }
 
-/// The task's side.
-struct Listener {
+/// The task: one session after the other.
+struct Sessions {
     providers: Providers,
     transcriber: Transcriber,
-    orders: mpsc::Receiver<Order>,
-    events: mpsc::Sender<TranscriberUpdate>,
+    commands: mpsc::Receiver<Command>,
+    updates: mpsc::Sender<TranscriberUpdate>,
     backlog: AudioBacklog,
     sent: Arc<AtomicU64>,
 }
 
 /// How a session ended.
-enum Ended {
-    /// With the call.
-    Over,
-    /// The call wants another one.
+enum SessionEnd {
+    /// The call is over.
+    CallEnded,
+    /// The call asked for another one.
     Replaced,
     Broken(Error),
 }
 
-impl Listener {
-    async fn keep_connected(mut self) {
-        // Failures in a row, since when there is no session, and whether the call knows that it failed.
-        let (mut failures, mut without, mut told) = (0, None, false);
+impl Sessions {
+    async fn keep_open(mut self) {
+        // Failures in a row, since when there is no session, and whether the call knows of the failure.
+        let (mut failures, mut without_session, mut is_reported) = (0, None, false);
         loop {
             let (providers, transcriber) = (self.providers.clone(), self.transcriber.clone());
             let connecting = async move { transcribers::connect(&providers, &transcriber).await };
-            let ControlFlow::Continue(connected) = self.meanwhile(connecting).await else { return };
-            let ended = match connected {
-                Ok((sink, hearing)) => {
-                    told = false;
-                    let restored =
-                        without.take().map(|since: Instant| TranscriberUpdate::Restored(since.elapsed()));
+            let ControlFlow::Continue(connected) = self.buffer_during(connecting).await else { return };
+            let end = match connected {
+                Ok((sink, events)) => {
+                    is_reported = false;
+                    let restored = without_session
+                        .take()
+                        .map(|since: Instant| TranscriberUpdate::Restored(since.elapsed()));
                     if let Some(restored) = restored
-                        && self.events.send(restored).await.is_err()
+                        && self.updates.send(restored).await.is_err()
                     {
                         return;
                     }
                     let began = Instant::now();
-                    let ended = self.session(sink, hearing, &mut failures).await;
-                    if began.elapsed() > STABLE {
+                    let end = self.run_session(sink, events, &mut failures).await;
+                    if began.elapsed() > STABLE_SESSION {
                         failures = 0;
                     }
-                    ended
+                    end
                 }
-                Err(error) => Ended::Broken(error),
+                Err(error) => SessionEnd::Broken(error),
             };
-            let error = match ended {
-                Ended::Over => return,
-                Ended::Replaced => {
-                    without.get_or_insert_with(Instant::now);
+            let error = match end {
+                SessionEnd::CallEnded => return,
+                SessionEnd::Replaced => {
+                    without_session.get_or_insert_with(Instant::now);
                     continue;
                 }
-                Ended::Broken(error) => error,
+                SessionEnd::Broken(error) => error,
             };
-            let wait = RETRIES.get(failures).filter(|_| error.is_retryable());
+            let delay = RETRY_DELAYS.get(failures).filter(|_| error.is_retryable());
             failures += 1;
-            tracing::warn!(%error, again = wait.is_some(), "the transcriber is gone");
-            let Some(wait) = wait else {
+            let provider = self.transcriber.provider();
+            tracing::warn!(provider, %error, attempt = failures, retries = delay.is_some(), "transcriber failed");
+            let Some(delay) = delay else {
                 // Fails only if the call is over.
-                let _ = self.events.send(TranscriberUpdate::Lost(error)).await;
+                let _ = self.updates.send(TranscriberUpdate::Lost(error)).await;
                 return;
             };
-            let wait = wait.max(&asked(&error)).min(&LONGEST_WAIT).to_owned();
-            without.get_or_insert_with(Instant::now);
-            if !mem::replace(&mut told, true)
-                && self.events.send(TranscriberUpdate::Failed(error)).await.is_err()
+            let delay = retry_after(&error).max(*delay).min(MAX_RETRY_DELAY);
+            without_session.get_or_insert_with(Instant::now);
+            if !mem::replace(&mut is_reported, true)
+                && self.updates.send(TranscriberUpdate::Failed(error)).await.is_err()
             {
                 return;
             }
-            if self.meanwhile(sleep(wait)).await.is_break() {
+            if self.buffer_during(sleep(delay)).await.is_break() {
                 return;
             }
         }
     }
 
-    /// Waits for `what`, and keeps what is to be heard. Breaks off when the call is over.
-    async fn meanwhile<T>(&mut self, what: impl Future<Output = T>) -> ControlFlow<(), T> {
-        let mut what = std::pin::pin!(what);
+    /// Waits for `work`, and keeps the audio that arrives meanwhile. Breaks off when the call is over.
+    async fn buffer_during<T>(&mut self, work: impl Future<Output = T>) -> ControlFlow<(), T> {
+        let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
                 biased;
-                done = &mut what => return ControlFlow::Continue(done),
-                order = self.orders.recv() => match order {
-                    Some(Order::Hear(at, mulaw)) => self.backlog.push(at, mulaw),
-                    // That is being done.
-                    Some(Order::Replace) => {}
+                done = &mut work => return ControlFlow::Continue(done),
+                command = self.commands.recv() => match command {
+                    Some(Command::Send(at, mulaw)) => self.backlog.push(at, mulaw),
+                    // There is no session to replace.
+                    Some(Command::Replace) => {}
                     None => return ControlFlow::Break(()),
                 },
             }
         }
     }
 
-    /// One session, until the call is over or wants another one, or it breaks.
-    async fn session(&mut self, sink: AudioSink, mut hearing: Hearing, failures: &mut usize) -> Ended {
+    /// Runs one session until it breaks, is replaced, or the call is over.
+    async fn run_session(
+        &mut self,
+        sink: AudioSink,
+        mut events: Hearing,
+        failures: &mut usize,
+    ) -> SessionEnd {
         let mut sink = Some(sink);
-        // Where the session's first byte lies, and how many it got.
-        let (began, again) = self.backlog.unsettled();
+        // The place of the session's first byte, and its number of bytes.
+        let (start, backlog) = self.backlog.untranscribed();
         let mut bytes = 0;
-        for audio in again {
+        for audio in backlog {
             if let Err(error) = self.send(&mut sink, audio, &mut bytes) {
-                return self.abandoned(bytes, Ended::Broken(error)).await;
+                return self.abandon_session(bytes, SessionEnd::Broken(error)).await;
             }
         }
         loop {
             tokio::select! {
                 biased;
-                event = hearing.next() => {
+                event = events.next() => {
                     let event = match event {
                         Some(Ok(event)) => event,
-                        Some(Err(error)) => return Ended::Broken(error),
-                        None => return Ended::Over,
+                        Some(Err(error)) => return SessionEnd::Broken(error),
+                        None => return SessionEnd::CallEnded,
                     };
                     if matches!(event, HearingEvent::Words { .. }) {
                         *failures = 0;
                     }
-                    let heard = self.neutral(event, began);
-                    if self.events.send(heard).await.is_err() {
-                        return Ended::Over;
+                    let update = self.convert(event, start);
+                    if self.updates.send(update).await.is_err() {
+                        return SessionEnd::CallEnded;
                     }
                 }
-                order = self.orders.recv(), if sink.is_some() => match order {
-                    Some(Order::Hear(at, mulaw)) => {
+                command = self.commands.recv(), if sink.is_some() => match command {
+                    Some(Command::Send(at, mulaw)) => {
                         self.backlog.push(at, mulaw.clone());
                         if let Err(error) = self.send(&mut sink, mulaw, &mut bytes) {
-                            return self.abandoned(bytes, Ended::Broken(error)).await;
+                            return self.abandon_session(bytes, SessionEnd::Broken(error)).await;
                         }
                     }
-                    Some(Order::Replace) => return self.abandoned(bytes, Ended::Replaced).await,
+                    Some(Command::Replace) => return self.abandon_session(bytes, SessionEnd::Replaced).await,
                     None => sink = None,
                 },
             }
         }
     }
 
-    /// A session that is not asked to finish does not say what it costs, so that is counted here.
-    async fn abandoned(&self, bytes: u64, ended: Ended) -> Ended {
-        match self.events.send(TranscriberUpdate::Usage(Duration::from_millis(bytes / BYTES_PER_MS))).await {
-            Ok(()) => ended,
-            Err(_) => Ended::Over,
+    /// Counts the audio of a session that is dropped without its last words: the vendor does not report it.
+    async fn abandon_session(&self, bytes: u64, end: SessionEnd) -> SessionEnd {
+        let usage = TranscriberUpdate::Usage(Duration::from_millis(bytes / BYTES_PER_MS));
+        match self.updates.send(usage).await {
+            Ok(()) => end,
+            Err(_) => SessionEnd::CallEnded,
         }
     }
 
@@ -309,13 +317,14 @@ impl Listener {
         Ok(())
     }
 
-    fn neutral(&mut self, event: HearingEvent, began: Position) -> TranscriberUpdate {
+    /// An event for the engine. `start` is the place of the session's first byte.
+    fn convert(&mut self, event: HearingEvent, start: Position) -> TranscriberUpdate {
         match event {
             HearingEvent::SpeechStarted => TranscriberUpdate::Input(Input::SpeechStarted),
             HearingEvent::Words { text, is_final, words_end } => {
-                let end = words_end.map(|end| began + u64::try_from(end.as_micros() / 125).unwrap_or(0));
+                let end = words_end.map(|end| start + u64::try_from(end.as_micros() / 125).unwrap_or(0));
                 if is_final {
-                    self.backlog.settle(end);
+                    self.backlog.mark_transcribed(end);
                 }
                 let spoken_until = end.map(|end| self.backlog.time(end));
                 TranscriberUpdate::Input(Input::Transcript { text, is_final, spoken_until })
@@ -326,10 +335,10 @@ impl Listener {
     }
 }
 
-/// How long a transcriber asks to be left alone.
-fn asked(error: &Error) -> Duration {
+/// The delay that the vendor asks for.
+fn retry_after(error: &Error) -> Duration {
     match error {
-        Error::Unavailable { retry_after: Some(wait), .. } => *wait,
+        Error::Unavailable { retry_after: Some(delay), .. } => *delay,
         _ => Duration::ZERO,
     }
 }

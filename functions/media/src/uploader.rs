@@ -1,101 +1,99 @@
-//! Keeps what a call leaves in the bucket, off the audio path: its recording and its replay log.
+//! Uploads a call's recording and replay log to the bucket, off the audio path.
 
 use std::time::Duration;
 
-use switchboard_aws::recordings::Recordings;
+use switchboard_aws::{ServiceError, recordings::Recordings};
 use switchboard_model::time::Timestamp;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
+use tracing::Instrument as _;
 
 use crate::{conversation_key::ConversationKey, recorder::RecordingPiece};
 
-/// Pieces waiting to be stored: a minute and a half of a call.
-const WAITING: usize = 9;
-/// How often a piece is tried, and the wait between two tries.
-const TRIES: usize = 3;
-const RETRY: Duration = Duration::from_secs(1);
+/// Uploads waiting for their turn: 9 pieces of 10 s = 90 s of a call. When the queue is full the newest is dropped,
+/// and that part of the recording stays silent.
+const QUEUED_UPLOADS: usize = 9;
+/// Attempts at one upload, and the delay between two of them.
+const ATTEMPTS: usize = 3;
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Something to be kept.
+/// Data for the bucket.
 #[derive(Debug)]
 pub(crate) enum Upload {
     /// A piece of the recording.
     RecordingPiece(RecordingPiece),
-    /// A part of the replay log.
+    /// The next part of the replay log.
     ReplayLogPart(Vec<u8>),
 }
 
-/// Where one worker's part of a call is kept.
-struct Place {
-    recordings: Recordings,
-    address: ConversationKey,
-    /// When this worker began: each has a log of its own.
-    began_at: Timestamp,
-    /// Parts of the log so far.
-    parts: u32,
-}
-
-/// Stores one call's pieces one after the other.
+/// Uploads one call's data, one upload after the other.
 #[derive(Debug)]
 pub(crate) struct Uploader {
-    address: ConversationKey,
-    pieces: mpsc::Sender<Upload>,
+    uploads: mpsc::Sender<Upload>,
     task: JoinSet<()>,
 }
 
 impl Uploader {
-    /// Ready to store.
-    pub(crate) fn open(recordings: Recordings, address: ConversationKey, began_at: Timestamp) -> Self {
-        let (pieces, mut waiting) = mpsc::channel(WAITING);
+    /// Starts the task. `began_at` is when this worker's stream began: each stream has a replay log of its own.
+    pub(crate) fn new(recordings: Recordings, key: ConversationKey, began_at: Timestamp) -> Self {
+        let (uploads, mut queue) = mpsc::channel(QUEUED_UPLOADS);
+        let mut destination = Destination { recordings, key, began_at, log_parts: 0 };
         let mut task = JoinSet::new();
-        let mut place = Place { recordings, address, began_at, parts: 0 };
-        task.spawn(async move {
-            while let Some(kept) = waiting.recv().await {
-                place.store(kept).await;
+        let run = async move {
+            while let Some(upload) = queue.recv().await {
+                destination.upload(upload).await;
             }
-        });
-        Self { address, pieces, task }
+        };
+        task.spawn(run.in_current_span());
+        Self { uploads, task }
     }
 
-    /// Stores a piece soon. Never waits; a piece is lost (and silent) when storing lags a minute behind.
-    pub(crate) fn keep(&self, kept: Upload) {
-        if self.pieces.try_send(kept).is_err() {
-            tracing::error!(conversation = %self.address.conversation, "a piece of the recording was lost");
+    /// Queues an upload. Never waits.
+    pub(crate) fn upload(&self, upload: Upload) {
+        if self.uploads.try_send(upload).is_err() {
+            tracing::error!("upload dropped");
         }
     }
 
-    /// Stores the last pieces.
+    /// Makes the queued uploads and the `last` ones.
     pub(crate) async fn finish(mut self, last: Vec<Upload>) {
-        for kept in last {
-            // Fails only if the task is gone.
-            let _ = self.pieces.send(kept).await;
+        for upload in last {
+            // Fails only if the task panicked.
+            let _ = self.uploads.send(upload).await;
         }
-        drop(self.pieces);
+        drop(self.uploads);
         self.task.join_next().await;
     }
 }
 
-impl Place {
-    async fn store(&mut self, kept: Upload) {
-        for attempt in 1..=TRIES {
-            match self.put(&kept).await {
+/// The part of the bucket that belongs to one stream of a call.
+struct Destination {
+    recordings: Recordings,
+    key: ConversationKey,
+    began_at: Timestamp,
+    /// Parts of the replay log so far.
+    log_parts: u32,
+}
+
+impl Destination {
+    async fn upload(&mut self, upload: Upload) {
+        for attempt in 1..=ATTEMPTS {
+            match self.put(&upload).await {
                 Ok(()) => break,
-                Err(error) => {
-                    let conversation = self.address.conversation;
-                    tracing::warn!(%conversation, %error, attempt, "a piece was not stored");
-                }
+                Err(error) => tracing::warn!(%error, attempt, "upload failed"),
             }
-            sleep(RETRY).await;
+            sleep(RETRY_DELAY).await;
         }
-        self.parts += u32::from(matches!(kept, Upload::ReplayLogPart(_)));
+        self.log_parts += u32::from(matches!(upload, Upload::ReplayLogPart(_)));
     }
 
-    async fn put(&self, kept: &Upload) -> Result<(), switchboard_aws::ServiceError> {
-        let ConversationKey { account, conversation } = self.address;
-        match kept {
+    async fn put(&self, upload: &Upload) -> Result<(), ServiceError> {
+        let ConversationKey { account, conversation } = self.key;
+        match upload {
             Upload::RecordingPiece(RecordingPiece { start, audio }) => {
                 self.recordings.put_piece(account, conversation, *start, audio.clone()).await
             }
             Upload::ReplayLogPart(part) => {
-                let place = (self.began_at, self.parts);
+                let place = (self.began_at, self.log_parts);
                 self.recordings.put_replay_part(account, conversation, place, part.clone()).await
             }
         }

@@ -1,7 +1,7 @@
-//! Does a frame of the caller's audio sound like speech, and how loud is it.
+//! Voice activity detection (VAD): whether a frame of the caller's audio is speech, and how loud it is.
 //!
-//! What is decided with it is in [`switchboard_dialogue`]; here are only transcriber. The network behind it hears
-//! 16 kHz, so telephone audio is interpolated; without that it would quietly be wrong.
+//! The engine decides about barge-in with it; this module only measures. The neural network behind it expects 16 kHz, so
+//! telephone audio is interpolated: at 8 kHz it would be wrong without any sign of it.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -9,35 +9,35 @@ use earshot::Detector;
 use switchboard_dialogue::{CallTime, Input};
 use switchboard_model::recording;
 
-/// Samples that the network takes at a time: 16 ms.
+/// Samples of one prediction: 16 ms at 16 kHz.
 const WINDOW: usize = 256;
-/// A window with this score is speech.
+/// Minimum score of a window that is speech.
 const SPEECH: f32 = 0.5;
-/// Quieter frames are no speech, and the network need not look at them.
-const FLOOR_DB: i16 = -50;
-/// What the agent said this long ago can still come back: 400 ms are sent ahead, and an echo takes up to 300.
+/// Level in dB below which a frame is not speech, whatever the network would say.
+const MIN_SPEECH_DB: i16 = -50;
+/// Maximum time from sending audio to its echo: 400 ms that are sent ahead, and 300 ms of the network.
 const ECHO: Duration = Duration::from_millis(700);
-/// Silence, in dB.
+/// Level of silence, in dB.
 const SILENT_DB: i16 = -96;
 
-/// A frame of the caller's, as far as it can be judged without words.
+/// The measurements of one frame.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Frame {
+pub(crate) struct FrameActivity {
     pub(crate) is_speech: bool,
     /// In dB relative to full scale.
     level_db: i16,
-    /// How loud the agent was lately.
+    /// Level of the agent's audio that may be in it as an echo.
     agent_level_db: i16,
 }
 
-impl From<Frame> for Input {
-    fn from(Frame { is_speech, level_db, agent_level_db }: Frame) -> Self {
+impl From<FrameActivity> for Input {
+    fn from(FrameActivity { is_speech, level_db, agent_level_db }: FrameActivity) -> Self {
         Self::Frame { is_speech, level_db, agent_level_db }
     }
 }
 
-/// The caller's side, and what of the agent's may be in it.
-pub(crate) struct VoiceActivity {
+/// Detects speech in the caller's audio.
+pub(crate) struct VoiceActivityDetector {
     detector: Box<Detector>,
     window: [i16; WINDOW],
     filled: usize,
@@ -46,7 +46,7 @@ pub(crate) struct VoiceActivity {
     agent: AgentLevel,
 }
 
-impl VoiceActivity {
+impl VoiceActivityDetector {
     pub(crate) fn new() -> Self {
         Self {
             detector: Detector::default_boxed(),
@@ -58,22 +58,21 @@ impl VoiceActivity {
         }
     }
 
-    /// Audio of the agent that was just sent.
-    pub(crate) fn sent(&mut self, now: CallTime, mulaw: &[u8]) {
-        self.agent.sent(now, mulaw);
+    /// Records audio of the agent that was just sent.
+    pub(crate) fn record_agent(&mut self, now: CallTime, mulaw: &[u8]) {
+        self.agent.record(now, mulaw);
     }
 
-    /// A frame of the caller's.
-    pub(crate) fn frame(&mut self, now: CallTime, mulaw: &[u8]) -> Frame {
-        let (is_speech, level_db) = self.hears(mulaw);
-        Frame { is_speech, level_db, agent_level_db: self.agent.loudest_db(now) }
+    /// Measures the caller's next frame.
+    pub(crate) fn detect(&mut self, now: CallTime, mulaw: &[u8]) -> FrameActivity {
+        let (is_speech, level_db) = self.measure(mulaw);
+        FrameActivity { is_speech, level_db, agent_level_db: self.agent.loudest_db(now) }
     }
 
-    /// Whether the frame sounds like speech, and its level. A window that is not full yet says what the
-    /// one before said.
-    fn hears(&mut self, mulaw: &[u8]) -> (bool, i16) {
+    /// Whether the frame is speech, and its level. While a window is not full, the one before it counts.
+    fn measure(&mut self, mulaw: &[u8]) -> (bool, i16) {
         let level = level_db(mulaw);
-        if level < FLOOR_DB {
+        if level < MIN_SPEECH_DB {
             self.filled = 0;
             self.is_speech = false;
             return (false, level);
@@ -94,20 +93,20 @@ impl VoiceActivity {
     }
 }
 
-/// The agent's side: how loud it was lately.
+/// The recent levels of the agent's audio.
 #[derive(Default)]
 struct AgentLevel {
-    /// When something was sent, and its level.
+    /// When audio was sent, and its level.
     sent: VecDeque<(CallTime, i16)>,
 }
 
 impl AgentLevel {
-    fn sent(&mut self, now: CallTime, mulaw: &[u8]) {
+    fn record(&mut self, now: CallTime, mulaw: &[u8]) {
         self.forget(now);
         self.sent.push_back((now, level_db(mulaw)));
     }
 
-    /// The loudest of what may come back as an echo.
+    /// The loudest level that may come back as an echo.
     fn loudest_db(&mut self, now: CallTime) -> i16 {
         self.forget(now);
         self.sent.iter().map(|(_, level)| *level).max().unwrap_or(SILENT_DB)
@@ -120,7 +119,7 @@ impl AgentLevel {
     }
 }
 
-/// Root mean square in dB relative to full scale; a constant offset is not heard, and does not count.
+/// Root mean square in dB relative to full scale. A constant offset is inaudible and does not count.
 #[expect(clippy::cast_possible_truncation, reason = "between -96 and 0")]
 #[expect(clippy::cast_precision_loss, reason = "below 2^31")]
 fn level_db(mulaw: &[u8]) -> i16 {
@@ -141,20 +140,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_is_silent_and_a_full_square_wave_is_at_full_scale() {
+    fn levels_are_relative_to_full_scale() {
         assert_eq!(level_db(&[0xFF; 160]), SILENT_DB);
         assert_eq!(level_db(&[]), SILENT_DB);
         assert_eq!(level_db(&[[0x00, 0x80]; 80].concat()), 0);
     }
 
     #[test]
-    fn silence_and_noise_are_no_speech() {
-        let mut transcriber = VoiceActivity::new();
+    fn silence_and_noise_are_not_speech() {
+        let mut detector = VoiceActivityDetector::new();
         let mut noise = 1_u32;
         for _ in 0..200 {
-            assert_eq!(transcriber.hears(&[0xFF; 160]), (false, SILENT_DB));
+            assert_eq!(detector.measure(&[0xFF; 160]), (false, SILENT_DB));
         }
-        let heard = (0..200).filter(|_| {
+        let speech = (0..200).filter(|_| {
             let frame: Vec<u8> = (0..160)
                 .map(|_| {
                     noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -162,17 +161,17 @@ mod tests {
                     (noise >> 24) as u8 | 0x60
                 })
                 .collect();
-            transcriber.hears(&frame).0
+            detector.measure(&frame).0
         });
-        assert!(heard.count() < 20, "hiss is not speech");
+        assert!(speech.count() < 20, "hiss is not speech");
     }
 
     #[test]
-    fn what_was_sent_is_forgotten_when_no_echo_of_it_can_come() {
+    fn levels_are_forgotten_when_their_echo_is_over() {
         let mut agent = AgentLevel::default();
         let at = |ms: u64| CallTime(ms * 1000);
-        agent.sent(at(0), &[[0x00, 0x80]; 80].concat());
-        agent.sent(at(100), &[0xFF; 160]);
+        agent.record(at(0), &[[0x00, 0x80]; 80].concat());
+        agent.record(at(100), &[0xFF; 160]);
         assert_eq!(agent.loudest_db(at(700)), 0);
         assert_eq!(agent.loudest_db(at(701)), SILENT_DB);
         assert_eq!(agent.loudest_db(at(2000)), SILENT_DB);

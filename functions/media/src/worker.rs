@@ -1,88 +1,111 @@
-//! What the calls of one worker share: clients, limits and the shutdown signal.
+//! The worker: clients, limits and the shutdown signal that its calls share.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use switchboard_aws::{
     clips::Clips, provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, store::Store,
 };
-use switchboard_model::costs::Prices;
+use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
 use switchboard_providers::{Providers, keys::Keys, twilio::Calls, webhooks::Sender};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{clips::ClipCache, config::Config, worker_signals::SignalPoller};
+use crate::{
+    clips::ClipCache, clock::Clock, config::Config, tool_calls::WebhookSender, worker_signals::SignalPoller,
+};
 
-/// The clients and limits that all calls of this worker share.
+/// The parts of which a worker is made. Tests replace some of them.
 #[derive(Debug)]
+pub struct WorkerParts {
+    /// The table.
+    pub store: Store,
+    /// The bucket's recordings and replay logs.
+    pub recordings: Recordings,
+    /// The bucket's clips.
+    pub clips: Clips,
+    /// Opens customers' credentials.
+    pub sealer: Sealer,
+    /// The vendors, with the deployment's own keys.
+    pub providers: Providers,
+    /// Calls the webhooks that answer functions.
+    pub webhooks: Arc<dyn WebhookSender>,
+    /// The addresses that a customer's own language model server may have.
+    pub egress_policy: EgressPolicy,
+    /// The deployment's own prices.
+    pub prices: Prices,
+    /// Maximum number of live calls.
+    pub max_calls: usize,
+    /// The time of day.
+    pub clock: Clock,
+}
+
+/// A worker that can be served.
 pub struct Worker {
     pub(crate) store: Store,
     pub(crate) recordings: Recordings,
-    /// Greetings and phrases that were spoken before.
     pub(crate) clips: ClipCache,
-    /// Opens the customers' secrets.
     pub(crate) sealer: Sealer,
     pub(crate) providers: Providers,
     pub(crate) calls: Calls,
-    /// To the customers' endpoints.
-    pub(crate) sender: Sender,
+    pub(crate) webhooks: Arc<dyn WebhookSender>,
+    pub(crate) egress_policy: EgressPolicy,
     pub(crate) prices: Prices,
+    pub(crate) clock: Clock,
     pub(crate) signals: SignalPoller,
-    /// One permit per call that may still be let in.
-    pub(crate) room: Arc<Semaphore>,
+    /// One permit for each call that may still be admitted.
+    pub(crate) permits: Arc<Semaphore>,
+    /// The tasks that the worker waits for before it stops.
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
 }
 
 impl Worker {
-    /// Makes the clients and reads the deployment's provider keys.
+    /// Builds the clients and reads the deployment's provider keys.
     ///
     /// # Errors
     /// The keys cannot be read.
-    pub async fn new(config: &Config) -> anyhow::Result<Self> {
+    pub async fn connect(config: &Config) -> anyhow::Result<Self> {
         let sdk = switchboard_aws::sdk_config().await;
         let keys = Keys::parse(ProviderKeys::load(&sdk, &config.secrets.provider_keys).await?.json())?;
         let http = switchboard_providers::egress::client();
-        let providers = Providers { http, endpoints: config.endpoints.clone(), keys };
-        let store = Store::new(&sdk, config.table.clone());
-        let recordings = Recordings::new(&sdk, config.bucket.clone());
-        let clips = Clips::new(&sdk, config.bucket.clone());
-        let sealer = Sealer::new(&sdk, config.secrets.sealing_key.clone());
-        let sender = Sender::new(config.egress_policy);
-        Ok(Self::from_parts(
-            store,
-            (recordings, clips),
-            sealer,
-            providers,
-            sender,
-            config.prices.clone(),
-            config.max_calls,
-        ))
+        Ok(Self::new(WorkerParts {
+            store: Store::new(&sdk, config.table.clone()),
+            recordings: Recordings::new(&sdk, config.bucket.clone()),
+            clips: Clips::new(&sdk, config.bucket.clone()),
+            sealer: Sealer::new(&sdk, config.secrets.sealing_key.clone()),
+            providers: Providers { http, endpoints: config.endpoints.clone(), keys },
+            webhooks: Arc::new(Sender::new(config.egress_policy)),
+            egress_policy: config.egress_policy,
+            prices: config.prices.clone(),
+            max_calls: config.max_calls,
+            clock: switchboard_runtime::now,
+        }))
     }
 
-    /// A worker over clients that are made already, which lets in at most `max_calls` at once.
+    /// A worker of these parts, without calls.
     #[must_use]
-    pub fn from_parts(
-        store: Store,
-        (recordings, clips): (Recordings, Clips),
-        sealer: Sealer,
-        providers: Providers,
-        sender: Sender,
-        prices: Prices,
-        max_calls: usize,
-    ) -> Self {
+    pub fn new(parts: WorkerParts) -> Self {
         Self {
-            store,
-            recordings,
-            clips: ClipCache::new(clips),
-            sealer,
-            calls: Calls::new(&providers),
-            providers,
-            sender,
-            prices,
+            store: parts.store,
+            recordings: parts.recordings,
+            clips: ClipCache::new(parts.clips),
+            sealer: parts.sealer,
+            calls: Calls::new(&parts.providers),
+            providers: parts.providers,
+            webhooks: parts.webhooks,
+            egress_policy: parts.egress_policy,
+            prices: parts.prices,
+            clock: parts.clock,
             signals: SignalPoller::default(),
-            room: Arc::new(Semaphore::new(max_calls)),
+            permits: Arc::new(Semaphore::new(parts.max_calls)),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         }
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("permits", &self.permits.available_permits()).finish_non_exhaustive()
     }
 }

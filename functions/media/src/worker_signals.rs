@@ -1,8 +1,12 @@
-//! What others learn about the calls of this worker while it holds them: read for all of them at once.
+//! Worker signals: what other parts of the system ask of the call's owner, by a note on the conversation.
+//!
+//! One task reads the conversations of all live calls of this worker once a second, in batches, so a hundred calls
+//! cost a few reads and not a hundred. A signal is level-triggered: it is sent again with each read until the call
+//! ends, so that a dropped one is not missed.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -12,75 +16,76 @@ use tokio::{sync::mpsc, time::sleep};
 
 use crate::conversation_key::ConversationKey;
 
-/// How often the conversations are looked at: so long may the end route take to be heard.
-const LOOK: Duration = Duration::from_secs(1);
-/// SignalPoller waiting for a call's loop; the same ones come again a second later.
-const WAITING: usize = 4;
+/// Time between two reads: the most that a request to end a call waits.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Signals waiting for a call's loop. When the queue is full the newest is dropped; the next read repeats it.
+const QUEUED_SIGNALS: usize = 4;
 
-/// Something a call should know.
+/// A signal for one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum WorkerSignal {
-    /// Somebody asked for the end.
+    /// The customer asked for the end of the call.
     EndRequested,
-    /// The carrier says that the call is over.
+    /// The carrier reported that the call is over.
     CarrierEnded,
-    /// The conversation has ended without us.
+    /// The conversation has ended without this worker.
     Ended,
-    /// The carrier's verdict on who or what answered.
+    /// The carrier's verdict of its answering machine detection.
     AnsweredBy(String),
 }
 
-/// The live calls of this worker.
+/// Reads the signals of this worker's live calls.
 #[derive(Debug, Default)]
 pub(crate) struct SignalPoller {
     calls: Mutex<HashMap<ConversationKey, mpsc::Sender<WorkerSignal>>>,
 }
 
 impl SignalPoller {
-    /// Begins to look after a call; ends when the receiver is dropped.
-    pub(crate) fn subscribe(&self, address: ConversationKey) -> mpsc::Receiver<WorkerSignal> {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        self.lock().insert(address, sender);
+    /// Adds a call. It is removed once the receiver is dropped.
+    pub(crate) fn subscribe(&self, key: ConversationKey) -> mpsc::Receiver<WorkerSignal> {
+        let (sender, receiver) = mpsc::channel(QUEUED_SIGNALS);
+        self.lock().insert(key, sender);
         receiver
     }
 
-    /// Looks at all calls, for ever.
-    pub(crate) async fn watch(&self, store: &Store) {
+    /// Reads the conversations of all calls, until it is dropped.
+    pub(crate) async fn run(&self, store: &Store) {
         loop {
-            sleep(LOOK).await;
-            let addresses: Vec<_> = {
+            sleep(POLL_INTERVAL).await;
+            let keys: Vec<_> = {
                 let mut calls = self.lock();
                 calls.retain(|_, call| !call.is_closed());
-                calls.keys().map(|address| (address.account, address.conversation)).collect()
+                calls.keys().map(|key| (key.account, key.conversation)).collect()
             };
-            if addresses.is_empty() {
+            if keys.is_empty() {
                 continue;
             }
-            match store.states(&addresses).await {
-                Ok(conversations) => conversations.iter().for_each(|conversation| self.tell(conversation)),
-                Err(error) => tracing::warn!(%error, "the notes could not be read"),
+            match store.states(&keys).await {
+                Ok(conversations) => conversations.iter().for_each(|conversation| self.send(conversation)),
+                // It concerns all calls, so it carries the ids of none.
+                Err(error) => tracing::warn!(%error, calls = keys.len(), "worker signals not read"),
             }
         }
     }
 
-    fn tell(&self, conversation: &Conversation) {
-        let address = ConversationKey { account: conversation.account_id, conversation: conversation.id };
+    fn send(&self, conversation: &Conversation) {
+        let key = ConversationKey { account: conversation.account_id, conversation: conversation.id };
         let calls = self.lock();
-        let Some(call) = calls.get(&address) else { return };
-        for note in notes(conversation) {
-            // A full channel has the same notes in it already.
-            let _ = call.try_send(note);
+        let Some(call) = calls.get(&key) else { return };
+        for signal in signals(conversation) {
+            // A full queue holds the same signals already.
+            let _ = call.try_send(signal);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ConversationKey, mpsc::Sender<WorkerSignal>>> {
-        // Nothing that is done under the lock can leave the map half changed.
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConversationKey, mpsc::Sender<WorkerSignal>>> {
+        // No operation under the lock can leave the map half changed.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a call should know of its conversation: every time anew, so that nothing is missed.
-fn notes(conversation: &Conversation) -> impl Iterator<Item = WorkerSignal> {
+/// The signals that a conversation carries now: the carrier's verdict, then the most important of the others.
+fn signals(conversation: &Conversation) -> impl Iterator<Item = WorkerSignal> {
     let ended = matches!(conversation.state, State::Ended { .. }).then_some(WorkerSignal::Ended);
     let carrier = conversation.signals.carrier_ended_at.map(|_| WorkerSignal::CarrierEnded);
     let requested = conversation.signals.end_requested_at.map(|_| WorkerSignal::EndRequested);

@@ -1,31 +1,71 @@
-//! Has clauses spoken: by the voice, or from a clip.
+//! The agent's speech: clauses at the voice, and their audio until it is sent.
 
-use std::{collections::VecDeque, pin::Pin};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    pin::Pin,
+};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{
+    Stream, StreamExt,
+    stream::{self, SelectAll},
+};
 use switchboard_dialogue::{ClauseId, Input, ProviderRole};
-use switchboard_providers::voices::SpeechEvent;
+use switchboard_model::costs::Usage;
+use switchboard_providers::{
+    Error,
+    voices::{SpeechEvent, Synthesizer},
+};
 
-use super::Call;
+use crate::{
+    call_providers::CallProviders, clips::CallClips, outgoing_audio::OutgoingAudio,
+    provider_faults::ProviderFaults,
+};
 
-/// Clauses that are being spoken.
-pub(super) type Speeches = Pin<Box<dyn Stream<Item = (ClauseId, Spoken)> + Send>>;
-
-/// What the voice delivers of a clause.
-pub(super) enum Spoken {
+/// An event of one clause.
+pub(super) enum ClauseEvent {
     Audio(Bytes),
     Characters(u64),
+    /// The last one, also after an error.
     Finished,
-    Failed(switchboard_providers::Error),
+    Failed(Error),
 }
 
-impl Call<'_> {
-    pub(super) fn speak(&mut self, clause: ClauseId, text: &str, inputs: &mut VecDeque<Input>) {
+type ClauseEvents = Pin<Box<dyn Stream<Item = (ClauseId, ClauseEvent)> + Send>>;
+
+/// Synthesizes clauses, from clips where there are some.
+pub(super) struct Speech<'a> {
+    voice: Option<Synthesizer>,
+    provider: &'static str,
+    clips: &'a CallClips,
+    running: SelectAll<ClauseEvents>,
+    /// Clauses for which the engine waits.
+    awaited: BTreeSet<ClauseId>,
+    audio: OutgoingAudio,
+}
+
+impl<'a> Speech<'a> {
+    /// Nothing is synthesized yet.
+    pub(super) fn new(providers: &CallProviders, clips: &'a CallClips) -> Self {
+        let voice = Synthesizer::new(&providers.voice, &providers.serving.voice)
+            .inspect_err(|error| tracing::error!(%error, "voice provider rejected the configuration"))
+            .ok();
+        Self {
+            voice,
+            provider: providers.serving.voice.provider(),
+            clips,
+            running: SelectAll::new(),
+            awaited: BTreeSet::new(),
+            audio: OutgoingAudio::default(),
+        }
+    }
+
+    /// Starts a clause. A clip is complete at once.
+    pub(super) fn synthesize(&mut self, clause: ClauseId, text: &str, inputs: &mut VecDeque<Input>) {
         if let Some(audio) = self.clips.get(text) {
-            self.outgoing.add(clause, audio);
+            self.audio.add(clause, audio);
             let bytes = u32::try_from(audio.len()).unwrap_or(u32::MAX);
-            let silence = self.outgoing.silence(clause);
+            let silence = self.audio.silence(clause);
             inputs.extend([Input::VoiceAudio { clause, bytes }, Input::VoiceFinished { clause, silence }]);
             return;
         }
@@ -33,37 +73,74 @@ impl Call<'_> {
             inputs.push_back(Input::VoiceFailed { clause });
             return;
         };
-        let speech = voice.speak(text).map(move |event| match event {
-            Ok(SpeechEvent::Audio(audio)) => (clause, Spoken::Audio(audio)),
-            Ok(SpeechEvent::Characters { count, .. }) => (clause, Spoken::Characters(count)),
-            Err(error) => (clause, Spoken::Failed(error)),
+        let events = voice.speak(text).map(move |event| match event {
+            Ok(SpeechEvent::Audio(audio)) => (clause, ClauseEvent::Audio(audio)),
+            Ok(SpeechEvent::Characters { count, .. }) => (clause, ClauseEvent::Characters(count)),
+            Err(error) => (clause, ClauseEvent::Failed(error)),
         });
-        // A failed speech ends with its error; the engine takes no more of that clause after it.
-        let finished = futures_util::stream::once(async move { (clause, Spoken::Finished) });
-        self.at_voice.insert(clause);
-        self.speaking.push(Box::pin(speech.chain(finished)));
+        // After a failure the engine ignores the rest of the clause.
+        let finished = stream::once(async move { (clause, ClauseEvent::Finished) });
+        self.awaited.insert(clause);
+        self.running.push(Box::pin(events.chain(finished)));
     }
 
-    pub(super) fn voice_says(&mut self, clause: ClauseId, spoken: Spoken) {
-        match spoken {
-            Spoken::Characters(count) => self.usage.characters += count,
-            Spoken::Audio(audio) => {
+    /// The next event; none while nothing is synthesized. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Option<(ClauseId, ClauseEvent)> {
+        self.running.next().await
+    }
+
+    /// Accounts for an event, and converts it for the engine.
+    pub(super) fn apply(
+        &mut self,
+        (clause, event): (ClauseId, ClauseEvent),
+        usage: &mut Usage,
+        faults: &mut ProviderFaults,
+    ) -> Option<Input> {
+        match event {
+            ClauseEvent::Characters(count) => {
+                usage.characters += count;
+                None
+            }
+            ClauseEvent::Audio(audio) => {
                 let bytes = u32::try_from(audio.len()).unwrap_or(u32::MAX);
-                self.outgoing.add(clause, &audio);
-                self.feed(Input::VoiceAudio { clause, bytes });
+                self.audio.add(clause, &audio);
+                Some(Input::VoiceAudio { clause, bytes })
             }
-            Spoken::Finished => {
-                self.at_voice.remove(&clause);
-                let silence = self.outgoing.silence(clause);
-                self.feed(Input::VoiceFinished { clause, silence });
+            ClauseEvent::Finished => {
+                self.awaited.remove(&clause);
+                let silence = self.audio.silence(clause);
+                Some(Input::VoiceFinished { clause, silence })
             }
-            Spoken::Failed(error) => {
-                tracing::warn!(conversation = %self.address.conversation, %error, "the voice failed");
-                if self.at_voice.remove(&clause) {
-                    self.faults.failed(ProviderRole::Synthesizer, &error);
+            ClauseEvent::Failed(error) => {
+                tracing::warn!(provider = self.provider, %error, "synthesis failed");
+                if self.awaited.remove(&clause) {
+                    faults.record_error(ProviderRole::Synthesizer, &error);
                 }
-                self.feed(Input::VoiceFailed { clause });
+                Some(Input::VoiceFailed { clause })
             }
         }
+    }
+
+    /// The engine gave up on the clause it waited for. It waits for clauses in their order, so that is the first one; a
+    /// later failure of it is no fault of its own.
+    pub(super) fn give_up_awaited(&mut self) {
+        self.awaited.pop_first();
+    }
+
+    /// Cancels all clauses and drops their audio.
+    pub(super) fn cancel(&mut self) {
+        self.running.clear();
+        self.awaited.clear();
+        self.audio.clear();
+    }
+
+    /// Takes the next audio of a clause, at most this much.
+    pub(super) fn take(&mut self, clause: ClauseId, bytes: u32) -> &[u8] {
+        self.audio.take(clause, bytes)
+    }
+
+    /// Puts the last audio that was taken back: it is sent again.
+    pub(super) fn rewind(&mut self, clause: ClauseId, bytes: u32) {
+        self.audio.rewind(clause, bytes);
     }
 }

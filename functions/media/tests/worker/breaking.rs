@@ -37,7 +37,7 @@ struct Message<'a>(&'a mut bool);
 
 impl Visit for Message<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        *self.0 |= field.name() == "message" && format!("{value:?}") == "the model failed";
+        *self.0 |= field.name() == "message" && format!("{value:?}") == "generation failed";
     }
 }
 
@@ -71,7 +71,7 @@ async fn a_panic_in_one_call_ends_that_call_alone() {
     let another = ANOTHER.parse().unwrap();
     world.call(another, quiet()).await;
     let explosive = || mem::forget(tracing::subscriber::set_default(Explosive));
-    let worker = world.serving(10, switchboard_media::DRAIN, explosive).await;
+    let worker = world.serving(10, switchboard_media::DRAIN_TIMEOUT, explosive).await;
     let phones =
         [Phone::connect(worker.address).await, Phone::with(worker.address, "conversation_id", ANOTHER).await];
     world.vendors.until("both calls", |seen| seen.sessions == 2).await;

@@ -6,7 +6,7 @@ mod receiver;
 mod table;
 mod vendors;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use switchboard_aws::{
@@ -15,7 +15,7 @@ use switchboard_aws::{
     sealing::{self, Sealer},
     store::{Outcome, Store, testing},
 };
-use switchboard_media::Worker;
+use switchboard_media::{DRAIN_TIMEOUT, Worker, WorkerParts, without_delay};
 use switchboard_model::{
     accounts::{Account, Token, sha256_hex},
     agents::{AgentConfig, Function, Hook, Instruction, LanguageModel, ModelSettings, Tool, ToolKind},
@@ -114,7 +114,7 @@ impl World {
 
     /// Starts a worker that lets so many calls in.
     pub(crate) async fn worker_for(&self, calls: usize) -> Serving {
-        self.serving(calls, switchboard_media::DRAIN, || {}).await
+        self.serving(calls, DRAIN_TIMEOUT, || {}).await
     }
 
     /// Starts a worker that has so long to hand its calls over; each of its threads begins with `begin`.
@@ -131,9 +131,19 @@ impl World {
         let prices = Prices { agent_per_minute: "0.06".parse().unwrap() };
         let recordings = Recordings::new(&testing::config(&self.bucket_url).await, bucket::NAME.to_owned());
         let (store, sealer) = (self.gate.store().await, self.sealer.clone());
-        let sender = Sender::new(EgressPolicy::Local);
         let clips = Clips::new(&testing::config(&self.bucket_url).await, bucket::NAME.to_owned());
-        let worker = Worker::from_parts(store, (recordings, clips), sealer, providers, sender, prices, calls);
+        let worker = Worker::new(WorkerParts {
+            store,
+            recordings,
+            clips,
+            sealer,
+            providers,
+            webhooks: Arc::new(Sender::new(EgressPolicy::Local)),
+            egress_policy: EgressPolicy::Local,
+            prices,
+            max_calls: calls,
+            clock: now,
+        });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -143,7 +153,7 @@ impl World {
         let runtime = runtime.worker_threads(1).on_thread_start(begin).enable_all().build().unwrap();
         let served = runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
-            switchboard_media::serve(listener, worker, stopped, drain).await
+            switchboard_media::serve(without_delay(listener), worker, stopped, drain).await
         });
         Serving { address, stop, served, runtime: Some(runtime) }
     }

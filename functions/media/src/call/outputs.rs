@@ -1,0 +1,141 @@
+//! Feeds the engine and carries out its outputs.
+
+use std::{collections::VecDeque, mem};
+
+use switchboard_dialogue::{ClauseId, ConversationEvent, Input, Output, ProviderRole};
+use switchboard_model::{
+    conversations::{EndedReason, JournalEntry},
+    events::{self, EventContext, EventName, Recipients},
+};
+
+use super::{Call, CallOutcome};
+use crate::{journal_entries, media_stream::MediaStream};
+
+impl Call<'_> {
+    /// Feeds the input, if there is one.
+    pub(super) fn feed_any(&mut self, input: Option<Input>) {
+        if let Some(input) = input {
+            self.feed(input);
+        }
+    }
+
+    /// Feeds an input and carries out the outputs, until they cause no further inputs.
+    pub(super) fn feed(&mut self, input: Input) {
+        let (mut inputs, mut outputs) = (mem::take(&mut self.inputs), mem::take(&mut self.outputs));
+        inputs.push_back(input);
+        while let Some(input) = inputs.pop_front() {
+            self.dialogue.on(self.now(), input, &mut outputs);
+            for output in outputs.drain(..) {
+                self.perform(output, &mut inputs);
+            }
+        }
+        (self.inputs, self.outputs) = (inputs, outputs);
+    }
+
+    fn perform(&mut self, output: Output, inputs: &mut VecDeque<Input>) {
+        match output {
+            Output::StartGeneration { generation } => {
+                self.generations.start(generation, &self.dialogue.history(), &mut self.usage);
+            }
+            Output::CancelGeneration { generation } => {
+                self.generations.cancel_one(generation, &mut self.usage)
+            }
+            Output::Synthesize { clause, text } => self.speech.synthesize(clause, &text, inputs),
+            Output::CancelSynthesis => self.speech.cancel(),
+            Output::Send { clause, bytes } => self.send_audio(clause, bytes, inputs),
+            Output::Rewind { clause, bytes } => self.speech.rewind(clause, bytes),
+            Output::Mark(mark) => self.send(|stream| stream.mark(mark), inputs),
+            Output::Clear => {
+                let now = self.now();
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.clear_agent(now);
+                }
+                self.send(MediaStream::clear, inputs);
+            }
+            Output::ReplaceTranscriber => self.transcriber.replace(),
+            Output::CallTool(call) => inputs.extend(self.tools.start(call.id)),
+            Output::Event(event) => self.record_event(event, inputs),
+            Output::End { .. } if self.has_failed => {
+                self.outcome = Some(CallOutcome::Ended(EndedReason::Unknown));
+            }
+            Output::End { reason } => self.outcome = Some(CallOutcome::Ended(reason)),
+            Output::HandOver { unspoken } => self.outcome = Some(CallOutcome::HandedOver(unspoken)),
+        }
+    }
+
+    fn send_audio(&mut self, clause: ClauseId, bytes: u32, inputs: &mut VecDeque<Input>) {
+        let now = self.now();
+        if mem::take(&mut self.awaits_greeting) {
+            let greeting_ms = now.0 / 1_000;
+            tracing::info!(greeting_ms, "greeting started");
+            self.response_times.record_greeting(greeting_ms);
+        }
+        let audio = self.speech.take(clause, bytes);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record_agent(now, audio);
+        }
+        self.voice_activity.record_agent(now, audio);
+        if !self.stream.media(audio) {
+            inputs.push_back(stream_is_full());
+        }
+    }
+
+    fn send(&mut self, message: impl FnOnce(&mut MediaStream) -> bool, inputs: &mut VecDeque<Input>) {
+        if !message(&mut self.stream) {
+            inputs.push_back(stream_is_full());
+        }
+    }
+
+    fn record_event(&mut self, event: ConversationEvent, inputs: &mut VecDeque<Input>) {
+        match &event {
+            ConversationEvent::ProviderTimedOut(role) => {
+                if *role == ProviderRole::Synthesizer {
+                    self.speech.give_up_awaited();
+                }
+                self.faults.record_timeout(*role);
+            }
+            ConversationEvent::MessageSent { latency: Some(latency), .. } => {
+                self.response_times.record_response(*latency);
+            }
+            _ => {}
+        }
+        let Some(entry) = journal_entries::from_event(event, self.began_at, self.now()) else { return };
+        let recipients = self.recipients(&entry);
+        if recipients.hangs_up {
+            inputs.push_back(Input::HangUp);
+        }
+        if !self.record(entry, recipients) {
+            tracing::error!("call failed: nothing could be stored for minutes");
+            self.has_failed = true;
+            inputs.push_back(Input::HangUp);
+        }
+    }
+
+    /// The webhooks and hooks that receive the entry's event.
+    pub(super) fn recipients(&self, entry: &JournalEntry) -> Recipients {
+        let (conversation, agent, name) = (&self.conversation, self.agent, entry.name);
+        events::recipients(&EventContext { conversation, agent, name, data: &entry.event_data() })
+    }
+
+    /// Queues an entry, if its event is stored. False if the journal's queue is full.
+    pub(super) fn record(&mut self, mut entry: JournalEntry, recipients: Recipients) -> bool {
+        if !recipients.stores(entry.name) {
+            return true;
+        }
+        self.conversation.record_failed_filters(recipients.failures);
+        entry.faults = self.faults.take();
+        let mut usage = self.usage.clone();
+        usage.transcriber_ms += self.transcriber.audio_ms();
+        if entry.name != EventName::FunctionCallTriggered {
+            return self.journal.record(entry, &usage);
+        }
+        let (is_queued, stored) = self.journal.record_call(entry, &usage);
+        self.tools.announce((!recipients.webhooks.is_empty()).then_some(stored));
+        is_queued
+    }
+}
+
+fn stream_is_full() -> Input {
+    tracing::warn!("media stream lost: the carrier stopped reading");
+    Input::StreamLost
+}
