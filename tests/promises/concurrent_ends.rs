@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::StatusCode;
 use serde_json::Value;
 use sha1::Sha1;
-use switchboard_aws::store::Outcome;
+use switchboard_aws::table::Outcome;
 use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, JournalEntry, Lease, Snapshot, State, UtteranceProgress},
@@ -22,7 +22,7 @@ use switchboard_model::{
 use switchboard_runtime as system;
 use tokio::time::sleep;
 
-use crate::table::Table;
+use crate::table::StackTable;
 
 const ROUNDS: usize = 200;
 /// Rounds that happen at the same time, spread over as long as the last sweep took: so it meets worker and
@@ -56,7 +56,7 @@ fn call(round: usize) -> String {
 }
 
 /// A live conversation whose worker was heard of the last time so many seconds ago, in mid-sentence.
-async fn started(table: &Table, round: usize, heard_of: i64) -> ConversationId {
+async fn started(table: &StackTable, round: usize, heard_of: i64) -> ConversationId {
     let (account, at) = (table.account, ago(300));
     let id = ConversationId::new(at, system::random_u128());
     let (to, from) = (format!("+1415556{round:04}").parse().unwrap(), "+14155550199".parse().unwrap());
@@ -65,16 +65,16 @@ async fn started(table: &Table, round: usize, heard_of: i64) -> ConversationId {
     conversation.carrier_call_id = Some(call(round));
     conversation.usage = CHECKPOINT;
     let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
-    table.store.create_conversation(&snapshot).await.unwrap();
+    table.table.create_conversation(&snapshot).await.unwrap();
     let speaking =
         UtteranceProgress { heard: "Your cake".into(), unheard: "is ready.".into(), started_at: ago(100) };
     let lease = Lease { utterance: Some(speaking), ..Lease::new("worker".into(), ago(heard_of)) };
-    assert!(table.store.take_lease(account, id, &lease).await.unwrap());
+    assert!(table.table.take_lease(account, id, &lease).await.unwrap());
     id
 }
 
 /// The worker's end: it has the last words, and all that was used.
-async fn end_as_the_worker(table: &Table, id: ConversationId) -> Outcome {
+async fn end_as_the_worker(table: &StackTable, id: ConversationId) -> Outcome {
     let message = Message {
         role: Role::Agent,
         content: "Your cake is ready.".into(),
@@ -89,7 +89,7 @@ async fn end_as_the_worker(table: &Table, id: ConversationId) -> Outcome {
         message: Some(message),
         faults: vec![],
     }];
-    let end = table.store.transition_as("worker", table.account, id, |now| {
+    let end = table.table.transition_as("worker", table.account, id, |now| {
         let (agent, prices, now_at) = (&now.agent, Prices::default(), system::now());
         now.conversation.end(agent, EndedReason::AgentEnded, &words, &FULL, &prices, now_at)
     });
@@ -97,7 +97,7 @@ async fn end_as_the_worker(table: &Table, id: ConversationId) -> Outcome {
 }
 
 /// The carrier's report that the call is over, signed as the carrier signs.
-async fn report(stack: &Stack, http: &reqwest::Client, table: &Table, id: ConversationId, round: usize) {
+async fn report(stack: &Stack, http: &reqwest::Client, table: &StackTable, id: ConversationId, round: usize) {
     let url = format!("{}/twilio/{}/{id}/status", stack.address("api_url"), table.account);
     let form = [("CallDuration", "9"), ("CallSid", &*call(round)), ("CallStatus", "completed")];
     let mut mac = Hmac::<Sha1>::new_from_slice(SANDBOX_TOKEN.as_bytes()).unwrap();
@@ -116,7 +116,7 @@ async fn worker_callback_and_sweeper_together_end_a_call_once() {
     let stack = shared();
     // An account of its own, since no call of these was ever counted as live.
     let account = AccountId::new(system::now(), system::random_u128());
-    let table = &Table { account, ..Table::of(stack) };
+    let table = &StackTable { account, ..StackTable::of(stack) };
     let http = &reqwest::Client::builder().no_proxy().build().unwrap();
     let (mut won, mut sweep) = ([0, 0], FIRST_SWEEP);
     for group in (0..ROUNDS).collect::<Vec<_>>().chunks(AT_ONCE as usize) {
@@ -143,20 +143,20 @@ async fn worker_callback_and_sweeper_together_end_a_call_once() {
             );
             won[usize::from(is_workers)] += 1;
             let conversation =
-                table.store.conversation(table.account, id).await.unwrap().unwrap().conversation;
+                table.table.conversation(table.account, id).await.unwrap().unwrap().conversation;
             let (_, reason, cost) = conversation.ended().unwrap();
-            let (events, _) = table.store.events(table.account, id, 0, 100).await.unwrap();
+            let (events, _) = table.table.events(table.account, id, 0, 100).await.unwrap();
             let sequence: Vec<_> = events.iter().map(|event| event.sequence).collect();
             assert_eq!(sequence, (1..conversation.next_sequence).collect::<Vec<_>>());
             let names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
             assert_eq!(names, ["message:sent", "conversation:ended"]);
-            let messages = table.store.messages(table.account, id).await.unwrap();
+            let messages = table.table.messages(table.account, id).await.unwrap();
             let said: Vec<_> = messages.iter().map(|message| message.content.as_str()).collect();
             let (words, usage) =
                 if is_workers { ("Your cake is ready.", FULL) } else { ("Your cake", CHECKPOINT) };
             assert_eq!((said, cost.voice.characters), (vec![words], usage.characters));
             assert_eq!(reason == EndedReason::AgentEnded, is_workers);
-            assert!(table.store.lease(table.account, id).await.unwrap().is_none());
+            assert!(table.table.lease(table.account, id).await.unwrap().is_none());
         }
     }
     eprintln!("ended by the sweep and by the worker: {won:?}");

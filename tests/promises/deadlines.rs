@@ -6,7 +6,7 @@ use harness::{Stack, baker, kill, peace, restless, shared};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::table::Table;
+use crate::table::StackTable;
 
 /// Time limit from a crash to the end of the conversation.
 const CRASH: Duration = Duration::from_secs(150);
@@ -52,7 +52,7 @@ async fn a_call_without_any_callback_ends() {
     // Before its deadline it is left alone.
     stack.sweep().await.unwrap();
     assert_eq!(stack.conversation(&id).await.unwrap()["status"], "queued");
-    Table::of(stack).time_passes(id.parse().unwrap()).await;
+    StackTable::of(stack).time_passes(id.parse().unwrap()).await;
     stack.sweep().await.unwrap();
     let conversation = stack.ended(&id).await.unwrap();
     assert_eq!(conversation["started_at"], json!(null));

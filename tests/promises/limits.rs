@@ -15,7 +15,7 @@ use switchboard_model::{
 };
 use switchboard_runtime as system;
 
-use crate::table::Table;
+use crate::table::StackTable;
 
 /// Time limit of anything that must happen eventually.
 const LONG: Duration = Duration::from_mins(4);
@@ -57,9 +57,9 @@ impl Caller {
         assert_eq!(shown, command(stack, &["accounts", "limits", "--account", &id]));
         let (account, now): (AccountId, _) = (id.parse().unwrap(), system::now());
         let number_id = PhoneNumberId::new(now, system::random_u128());
-        let store = Table::of(stack).store;
+        let table = StackTable::of(stack).table;
         let owned = PhoneNumber::coming(number_id, account, number.parse().unwrap(), None, now);
-        store.add_phone_number(&owned.arrived("PN1".to_owned())).await.unwrap();
+        table.add_phone_number(&owned.arrived("PN1".to_owned())).await.unwrap();
         Self { id, token, number: number.to_owned(), http: http() }
     }
 
@@ -165,7 +165,7 @@ async fn calls_over_the_limit_wait_as_queued() {
             .filter(|other| time(other, "dialled_at_ms") <= dialled && dialled < time(other, "ended_at_ms"));
         assert!(live.count() <= 2, "{calls:#?}");
     }
-    let counters = Table::of(&stack).store.counters(caller.id.parse().unwrap()).await.unwrap();
+    let counters = StackTable::of(&stack).table.counters(caller.id.parse().unwrap()).await.unwrap();
     assert_eq!((counters.waiting, counters.live), (0, 0), "every slot is given back");
 }
 

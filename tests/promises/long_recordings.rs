@@ -1,7 +1,7 @@
 //! A recording of any length becomes one file without ever being in memory as a whole.
 
 use harness::shared;
-use switchboard_aws::store::Outcome;
+use switchboard_aws::table::Outcome;
 use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, Snapshot, State},
@@ -11,7 +11,7 @@ use switchboard_model::{
 };
 use switchboard_runtime as system;
 
-use crate::table::{self, Table};
+use crate::table::{self, StackTable};
 
 /// Pieces of ten seconds: more than fits into two parts of an upload.
 const PIECES: u8 = 60;
@@ -19,14 +19,14 @@ const PIECES: u8 = 60;
 #[tokio::test]
 async fn the_parts_of_a_long_recording_are_joined_on_request() {
     let stack = shared();
-    let table = Table::of(stack);
+    let table = StackTable::of(stack);
     let (account, id, at) =
         (table.account, ConversationId::new(system::now(), system::random_u128()), system::now());
     let (to, from) = ("+14155550174".parse().unwrap(), "+14155550199".parse().unwrap());
     let mut conversation = Conversation::outbound(id, account, None, to, from, at);
     conversation.state = State::Started { answered_at: at, started_at: at };
     let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
-    table.store.create_conversation(&snapshot).await.unwrap();
+    table.table.create_conversation(&snapshot).await.unwrap();
     let recordings = table::recordings(stack).await;
     let mut whole = vec![];
     for number in 0..PIECES {
@@ -34,7 +34,7 @@ async fn the_parts_of_a_long_recording_are_joined_on_request() {
         recordings.put_piece(account, id, whole.len() as u64 / 2, piece.clone()).await.unwrap();
         whole.extend(piece);
     }
-    let ended = table.store.transition(account, id, |now| {
+    let ended = table.table.transition(account, id, |now| {
         let (reason, usage, prices) = (EndedReason::Unknown, Usage::default(), Prices::default());
         now.conversation.end(&now.agent, reason, &[], &usage, &prices, system::now())
     });

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, future::join_all, stream};
 use harness::{Stack, kill, storm};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use switchboard_aws::store::DueItem;
+use switchboard_aws::table::DueItem;
 use switchboard_model::{
     accounts::Limits,
     conversations::{Conversation, State},
@@ -19,7 +19,7 @@ use switchboard_model::{
 };
 use tokio::{sync::Mutex, time::sleep};
 
-use crate::table::Table;
+use crate::table::StackTable;
 
 const CALLS: usize = 300;
 /// Requests that run at the same time.
@@ -122,15 +122,15 @@ async fn live_calls(stack: &Stack) -> usize {
     calls.iter().filter(|call| call["settled"] != true).count()
 }
 
-async fn load(table: &Table, item: &DueItem) -> Conversation {
-    table.store.conversation(item.account, item.conversation).await.unwrap().unwrap().conversation
+async fn load(table: &StackTable, item: &DueItem) -> Conversation {
+    table.table.conversation(item.account, item.conversation).await.unwrap().unwrap().conversation
 }
 
 /// Lets everything come to its end. What a killed function held would come up again by itself, but only
 /// after minutes: a message of its queue when its visibility timeout is over, a call that was marked and
 /// perhaps never dialled at its deadline. So the queue delivers once more what still waits, and for what
 /// goes on by nobody's doing any more the time passes.
-async fn come_to_an_end(stack: &Stack, table: &Table, storm: impl Sized) {
+async fn come_to_an_end(stack: &Stack, table: &StackTable, storm: impl Sized) {
     let (calm, mut storm, mut again) = (Instant::now(), Some(storm), BTreeMap::<_, Instant>::new());
     loop {
         let due = table.due().await;
@@ -167,14 +167,14 @@ async fn come_to_an_end(stack: &Stack, table: &Table, storm: impl Sized) {
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_calls_end_once_each_under_random_kills() {
     let stack = &Stack::start().unwrap();
-    let table = Table::of(stack);
+    let table = StackTable::of(stack);
     let limits = Limits {
         live_calls: u32::MAX,
         calls_per_second: 1_000,
         requests_per_second: 1_000,
         ..Limits::default()
     };
-    assert!(table.store.set_limits(table.account, &limits).await.unwrap());
+    assert!(table.table.set_limits(table.account, &limits).await.unwrap());
     let storm = storm().await;
     let begun = Instant::now();
     let (numbers, accepted, stop) = (AtomicUsize::new(0), Mutex::default(), AtomicBool::new(false));
@@ -193,7 +193,7 @@ async fn three_hundred_calls_end_once_each_under_random_kills() {
         begun.elapsed()
     );
 
-    let counters = table.store.counters(table.account).await.unwrap();
+    let counters = table.table.counters(table.account).await.unwrap();
     assert_eq!((counters.waiting, counters.live), (0, 0), "whatever ended gave its place back");
     // What died, died often enough to matter.
     for name in ["Api", "Relay", "Dialer", "CarrierCallbacks", "Sweeper", "media"] {
@@ -203,9 +203,9 @@ async fn three_hundred_calls_end_once_each_under_random_kills() {
     let mut started = 0;
     for id in &accepted {
         let id = id.parse().unwrap();
-        let conversation = table.store.conversation(table.account, id).await.unwrap().unwrap().conversation;
+        let conversation = table.table.conversation(table.account, id).await.unwrap().unwrap().conversation;
         assert!(conversation.ended().is_some(), "{conversation:?}");
-        let (events, has_more) = table.store.events(table.account, id, 0, 100).await.unwrap();
+        let (events, has_more) = table.table.events(table.account, id, 0, 100).await.unwrap();
         assert!(!has_more);
         let sequence: Vec<_> = events.iter().map(|event| event.sequence).collect();
         assert_eq!(sequence, (1..conversation.next_sequence).collect::<Vec<_>>(), "none is missing");

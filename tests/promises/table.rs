@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::Stack;
 use switchboard_aws::{
     recordings::Recordings,
-    store::{DueItem, Outcome, Store},
+    table::{DueItem, Outcome, Table},
 };
 use switchboard_model::{
     conversations::{Lease, State, Transition},
@@ -20,31 +20,31 @@ const LONG_AGO: Duration = Duration::from_hours(2);
 const REGION: &str = "us-east-1";
 
 /// The table of a stack, and its account.
-pub(crate) struct Table {
-    pub(crate) store: Store,
+pub(crate) struct StackTable {
+    pub(crate) table: Table,
     pub(crate) account: AccountId,
 }
 
-impl Table {
+impl StackTable {
     pub(crate) fn of(stack: &Stack) -> Self {
         let config = switchboard_aws::emulator_config(stack.address("emulator_url"), REGION);
-        let store = Store::new(&config, stack.address("table_name").to_owned());
-        Self { store, account: stack.address("account_id").parse().unwrap() }
+        let table = Table::new(&config, stack.address("table_name").to_owned());
+        Self { table, account: stack.address("account_id").parse().unwrap() }
     }
 
     /// Everything that somebody must look after at any time to come: whatever has not ended.
     pub(crate) async fn due(&self) -> Vec<DueItem> {
-        self.store.due(Timestamp::from_millis(i64::MAX / 2), 1_000).await.unwrap()
+        self.table.due(Timestamp::from_millis(i64::MAX / 2), 1_000).await.unwrap()
     }
 
     /// As if a conversation had been left alone for longer than any of its deadlines.
     pub(crate) async fn time_passes(&self, id: ConversationId) {
-        if let Some(lease) = self.store.lease(self.account, id).await.unwrap() {
+        if let Some(lease) = self.table.lease(self.account, id).await.unwrap() {
             let until = ago(lease.until);
             let past = Lease { until, ..lease };
-            self.store.renew_lease(self.account, id, &past).await.unwrap();
+            self.table.renew_lease(self.account, id, &past).await.unwrap();
         }
-        let aged = self.store.transition(self.account, id, |snapshot| {
+        let aged = self.table.transition(self.account, id, |snapshot| {
             let mut conversation = snapshot.conversation.clone();
             conversation.version += 1;
             conversation.created_at = ago(conversation.created_at);

@@ -15,7 +15,7 @@ use self::{
     receiver::{Got, Manner, Receiver},
     source::{Source, delivery},
 };
-use crate::{official_clients, table::Table};
+use crate::{official_clients, table::StackTable};
 
 /// Time limit of a delivery. One attempt takes at most 15 s; a busy machine needs more.
 const SOON: Duration = Duration::from_secs(90);
@@ -116,7 +116,7 @@ async fn both_secrets_verify_during_a_rotation() {
     };
     let account = command(&["accounts", "create", "--name", "Rotated"]);
     let id = account["account_id"].as_str().unwrap();
-    let table = Table { account: id.parse().unwrap(), ..Table::of(stack) };
+    let table = StackTable { account: id.parse().unwrap(), ..StackTable::of(stack) };
     let mut source = Source::of(table, &[(&receiver.url, WebhookMethod::Post)]).await;
     source.emit(1).await;
     arrived(stack, &receiver, 1).await;

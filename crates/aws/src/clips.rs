@@ -29,7 +29,7 @@ use tokio::sync::Semaphore;
 use crate::{
     failure::{Cause, ServiceError},
     sealing::Sealer,
-    store::{Store, StoreError},
+    table::{Table, TableError},
 };
 
 /// Texts that the voice speaks at the same time: some vendors take fifteen requests at once, for all calls.
@@ -50,7 +50,7 @@ pub enum NotPrepared<E> {
     Bucket(#[from] ServiceError),
     /// The customer's key of the voice could not be read or opened.
     #[error("the voice's key: {0}")]
-    Key(#[source] StoreError),
+    Key(#[source] TableError),
     /// The customer's key of the voice was deleted.
     #[error("the voice's key was deleted")]
     NoKey,
@@ -140,7 +140,7 @@ impl Clips {
     /// It may take as long as the voice does: give it a time limit. Ending it early loses what is not stored.
     pub async fn prepare<Speaker, Speaking, E>(
         &self,
-        (store, sealer): (&Store, &Sealer),
+        (table, sealer): (&Table, &Sealer),
         account: AccountId,
         sets: Vec<ClipSet>,
         now: Timestamp,
@@ -154,7 +154,7 @@ impl Clips {
         let Some(ClipSet { voice, .. }) = sets.first() else { return Ok(()) };
         let own = match voice.credential_id() {
             Some(id) => {
-                let opened = store.open_credential(sealer, account, id).await;
+                let opened = table.open_credential(sealer, account, id).await;
                 Some(opened.map_err(NotPrepared::Key)?.ok_or(NotPrepared::NoKey)?)
             }
             None => None,

@@ -9,7 +9,7 @@ use switchboard_model::{
 };
 
 use super::{testing::Objects, *};
-use crate::{sealing, store};
+use crate::{sealing, table};
 
 /// When everything in the bucket was stored.
 const STORED: &str = "Sun, 22 Nov 2026 09:30:00 GMT";
@@ -17,7 +17,7 @@ const STORED: &str = "Sun, 22 Nov 2026 09:30:00 GMT";
 struct World {
     clips: Clips,
     objects: Objects,
-    store: Store,
+    table: Table,
     sealer: Sealer,
     account: AccountId,
 }
@@ -45,7 +45,7 @@ impl World {
         Self {
             clips,
             objects,
-            store: store::testing::store().await,
+            table: table::testing::new_table().await,
             sealer: sealing::testing::sealer().await,
             account: AccountId::new(at(0), 1),
         }
@@ -59,7 +59,7 @@ impl World {
     ) -> (usize, Option<String>, Result<(), NotPrepared<ServiceError>>) {
         let (asked, mut key) = (AtomicUsize::new(0), None);
         let prepared =
-            self.clips.prepare((&self.store, &self.sealer), self.account, sets.to_vec(), now, |_, own| {
+            self.clips.prepare((&self.table, &self.sealer), self.account, sets.to_vec(), now, |_, own| {
                 key = own.map(|own| own.api_key.reveal().to_owned());
                 Ok(|text: &str| {
                     asked.fetch_add(1, Ordering::Relaxed);
@@ -158,7 +158,7 @@ async fn a_voice_of_the_customers_is_asked_with_the_customers_key_and_never_with
     };
     let own = Secret::new("dg-of-the-customer");
     let sealed = world.sealer.seal((world.account, &id.to_string()), &own).await.unwrap();
-    world.store.create_credential(&credential, sealed).await.unwrap();
+    world.table.create_credential(&credential, sealed).await.unwrap();
     let (asked, key, prepared) = world.prepare(&agent, at(0)).await;
     assert!(asked > 0 && prepared.is_ok(), "{prepared:?}");
     assert_eq!(key.as_deref(), Some("dg-of-the-customer"));

@@ -1,8 +1,8 @@
 //! Everything this project knows of AWS: the table, the queue, the recordings, the deployment's secret.
 //!
-//! [`sdk_config`] is asked for once, in `main`; the clients ([`store::Store`], [`queue::Queue`],
+//! [`sdk_config`] is asked for once, in `main`; the clients ([`table::Table`], [`queue::Queue`],
 //! [`recordings::Recordings`], [`clips::Clips`], [`sealing::Sealer`]) are made from it, cheap to clone and safe to share. What is written is
-//! decided in `switchboard_model`; how it is laid out in the table is said in [`store`]. This crate knows nothing
+//! decided in `switchboard_model`; how it is laid out in the table is said in [`table`]. This crate knows nothing
 //! of HTTP routes, carriers or providers.
 //!
 //! Every request ends: connecting takes at most 1 s, an attempt 3 s, a request with all its retries
@@ -16,7 +16,7 @@ pub mod recordings;
 pub mod sealing;
 #[cfg(feature = "stacks")]
 pub mod stacks;
-pub mod store;
+pub mod table;
 
 use std::time::Duration;
 

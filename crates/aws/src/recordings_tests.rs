@@ -16,7 +16,7 @@ use axum::{
 use switchboard_model::time::Timestamp;
 
 use super::*;
-use crate::store::testing;
+use crate::table::testing;
 
 /// The objects of the bucket by their path.
 type Objects = Arc<Mutex<BTreeMap<String, Bytes>>>;

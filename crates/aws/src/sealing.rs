@@ -188,7 +188,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        let service = Sealer::new(&crate::store::testing::config(&url).await, "key".into());
+        let service = Sealer::new(&crate::table::testing::config(&url).await, "key".into());
         let error = service.seal((account(1), "crd_1"), &Secret::new(PLAIN)).await.unwrap_err();
         assert!(matches!(error, ServiceError::Unavailable(_)), "{error}");
     }

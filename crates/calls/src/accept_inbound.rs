@@ -8,7 +8,7 @@ mod choice;
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
-use switchboard_aws::store::{Outcome, StoreError};
+use switchboard_aws::table::{Outcome, TableError};
 use switchboard_model::{
     accounts::sha256_hex,
     agents::AgentConfig,
@@ -67,7 +67,7 @@ pub enum InboundOutcome {
 pub enum InboundError {
     /// The table cannot be read or written.
     #[error(transparent)]
-    Table(#[from] StoreError),
+    Table(#[from] TableError),
     /// The new conversation refused its first transition, which is a defect.
     #[error("a new inbound conversation refused its first transition")]
     Defect(#[from] InvalidTransition),
@@ -99,7 +99,7 @@ pub async fn accept_inbound(
     if !backend.table.begin(&transition, &agent).await? {
         // The carrier asked twice at the same time, and the other request was faster.
         let Some(snapshot) = backend.table.conversation(account, id).await? else {
-            return Err(StoreError::Conflict.into());
+            return Err(TableError::Conflict.into());
         };
         return Ok(accept_again(backend, &context.prices, snapshot, &call.call_sid).await?);
     }
@@ -144,7 +144,7 @@ async fn accept_again(
     prices: &Prices,
     snapshot: Snapshot,
     call: &CallSid,
-) -> Result<InboundOutcome, StoreError> {
+) -> Result<InboundOutcome, TableError> {
     let Conversation { account_id: account, id, .. } = snapshot.conversation;
     let token = random_hex::<32>();
     let hash = sha256_hex(&token);
@@ -155,11 +155,11 @@ async fn accept_again(
             State::Started { .. } => match resume(backend, prices, account, id, call).await? {
                 ResumeOutcome::Connect { token } => Ok(InboundOutcome::Connect { conversation: id, token }),
                 ResumeOutcome::HangUp => Ok(InboundOutcome::HangUp),
-                ResumeOutcome::NotFound => Err(StoreError::Conflict),
+                ResumeOutcome::NotFound => Err(TableError::Conflict),
             },
             State::Ended { answered_at: Some(_), .. } => Ok(InboundOutcome::HangUp),
             _ => Ok(InboundOutcome::Reject),
         },
-        Outcome::LostLease | Outcome::NotFound => Err(StoreError::Conflict),
+        Outcome::LostLease | Outcome::NotFound => Err(TableError::Conflict),
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use switchboard_aws::store::{Outcome, StoreError};
+use switchboard_aws::table::{Outcome, TableError};
 use switchboard_model::{
     conversations::{EndedReason, InvalidTransition, RejectReason, Snapshot, State, Transition},
     costs::Prices,
@@ -45,7 +45,7 @@ pub async fn apply_status(
     account: AccountId,
     id: ConversationId,
     report: &StatusCallback,
-) -> Result<StatusOutcome, StoreError> {
+) -> Result<StatusOutcome, TableError> {
     let (now, status) = (now(), report.status);
     let transition = |snapshot: &Snapshot| status_transition(snapshot, report, now);
     match backend.table.transition(account, id, transition).await? {

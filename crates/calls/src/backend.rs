@@ -2,7 +2,7 @@
 
 use switchboard_aws::{
     sealing::Sealer,
-    store::{Store, StoreError},
+    table::{Table, TableError},
 };
 use switchboard_model::conversations::Conversation;
 use switchboard_providers::twilio::Calls;
@@ -11,7 +11,7 @@ use switchboard_providers::twilio::Calls;
 #[derive(Debug, Clone)]
 pub struct Backend {
     /// Where conversations are stored.
-    pub table: Store,
+    pub table: Table,
     /// Opens the customers' secrets.
     pub sealer: Sealer,
     /// The carrier, with the deployment's own account.
@@ -21,7 +21,7 @@ pub struct Backend {
 impl Backend {
     /// The carrier with the account that this conversation's call goes through: the deployment's, or the customer's own
     /// for an imported number. `None` if the number was released, so that its account is no longer known.
-    pub async fn carrier_of(&self, conversation: &Conversation) -> Result<Option<Calls>, StoreError> {
+    pub async fn carrier_of(&self, conversation: &Conversation) -> Result<Option<Calls>, TableError> {
         let account = self.table.call_account(&self.sealer, conversation).await?;
         Ok(self.carrier.through(&account))
     }

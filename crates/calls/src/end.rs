@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use switchboard_aws::store::{Outcome, StoreError};
+use switchboard_aws::table::{Outcome, TableError};
 use switchboard_model::{
     conversations::{Conversation, EndedReason, InvalidTransition, Snapshot, State},
     costs::Prices,
@@ -40,7 +40,7 @@ pub async fn end(
     account: AccountId,
     id: ConversationId,
     now: fn() -> Timestamp,
-) -> Result<EndOutcome, StoreError> {
+) -> Result<EndOutcome, TableError> {
     for _ in 0..MAX_READS {
         match end_before_start(backend, prices, account, id, now()).await? {
             Outcome::NotFound => return Ok(EndOutcome::NotFound),
@@ -67,7 +67,7 @@ async fn end_before_start(
     account: AccountId,
     id: ConversationId,
     now: Timestamp,
-) -> Result<Outcome, StoreError> {
+) -> Result<Outcome, TableError> {
     let transition = |Snapshot { conversation, agent }: &Snapshot| {
         if let State::Started { .. } = conversation.state {
             return Err(InvalidTransition);
@@ -84,7 +84,7 @@ async fn end_started(
     account: AccountId,
     id: ConversationId,
     now: Timestamp,
-) -> Result<bool, StoreError> {
+) -> Result<bool, TableError> {
     let signal = |snapshot: &Snapshot| snapshot.conversation.request_end(now);
     let signalled = backend.table.transition(account, id, signal).await?;
     let (Outcome::Changed(snapshot) | Outcome::Unchanged(snapshot)) = signalled else { return Ok(false) };
@@ -96,7 +96,7 @@ async fn end_started(
     hang_up_if_known(backend, &input.snapshot.conversation).await;
     match backend.table.commit(&input.snapshot.conversation, &change).await {
         Ok(()) => Ok(true),
-        Err(StoreError::Conflict) => Ok(false),
+        Err(TableError::Conflict) => Ok(false),
         Err(error) => Err(error),
     }
 }

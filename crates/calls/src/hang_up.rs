@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard_aws::store::StoreError;
+use switchboard_aws::table::TableError;
 use switchboard_model::conversations::Conversation;
 use switchboard_providers::twilio::CallSid;
 use tokio::time::timeout;
@@ -15,7 +15,7 @@ use crate::Backend;
 pub enum HangUpError {
     /// The account at the carrier was not found out.
     #[error("the carrier account of the call was not read")]
-    Table(#[from] StoreError),
+    Table(#[from] TableError),
     /// The phone number of the call was released, so its account at the carrier is no longer known.
     #[error("the phone number of the call was released")]
     NumberReleased,

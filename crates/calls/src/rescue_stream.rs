@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard_aws::store::StoreError;
+use switchboard_aws::table::TableError;
 use switchboard_model::{
     conversations::{Conversation, Lease, Snapshot, State},
     ids::{AccountId, ConversationId},
@@ -34,10 +34,10 @@ pub enum RescueOutcome {
 pub enum RescueError {
     /// The conversation cannot be read.
     #[error(transparent)]
-    Table(#[from] StoreError),
+    Table(#[from] TableError),
     /// The carrier account of the call cannot be read.
     #[error("the carrier account of the call was not read")]
-    CarrierAccount(#[source] StoreError),
+    CarrierAccount(#[source] TableError),
     /// The phone number of the call was released, so its account at the carrier is no longer known.
     #[error("the phone number of the call was released")]
     NumberReleased,
@@ -78,7 +78,7 @@ async fn find_stranded(
     account: AccountId,
     id: ConversationId,
     report: &StreamCallback,
-) -> Result<Option<(Conversation, Option<StrandedCall>)>, StoreError> {
+) -> Result<Option<(Conversation, Option<StrandedCall>)>, TableError> {
     let Some(snapshot) = backend.table.conversation(account, id).await? else { return Ok(None) };
     let lease = backend.table.lease(account, id).await?;
     let stranded = StrandedCall::find(&snapshot, lease.as_ref(), report);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard_aws::store::{Outcome, StoreError};
+use switchboard_aws::table::{Outcome, TableError};
 use switchboard_model::{
     accounts::sha256_hex,
     conversations::{EndedReason, InvalidTransition, Snapshot, State, Transition},
@@ -44,7 +44,7 @@ pub async fn resume(
     account: AccountId,
     id: ConversationId,
     call: &CallSid,
-) -> Result<ResumeOutcome, StoreError> {
+) -> Result<ResumeOutcome, TableError> {
     let token = random_hex::<32>();
     let (token_sha256, now) = (sha256_hex(&token), now());
     let transition = |snapshot: &Snapshot| resume_transition(snapshot, call, &token_sha256, now);

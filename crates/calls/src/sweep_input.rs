@@ -1,6 +1,6 @@
 //! The stored facts from which [`switchboard_model::sweep`] decides about a conversation.
 
-use switchboard_aws::store::{Store, StoreError};
+use switchboard_aws::table::{Table, TableError};
 use switchboard_model::{
     conversations::{Lease, Snapshot},
     costs::Prices,
@@ -29,7 +29,7 @@ impl SweepInput {
 }
 
 /// Reads the lease and the messages of a conversation that was just read.
-pub async fn sweep_input(table: &Store, snapshot: Snapshot) -> Result<SweepInput, StoreError> {
+pub async fn sweep_input(table: &Table, snapshot: Snapshot) -> Result<SweepInput, TableError> {
     let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
     let lease = table.lease(account, id).await?;
     let has_started = snapshot.conversation.started_at().is_some();

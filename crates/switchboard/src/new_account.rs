@@ -1,6 +1,6 @@
 //! Creates an account. The local stack does so at its start, `switchboard accounts create` for an operator.
 
-use switchboard_aws::store::{Store, StoreError};
+use switchboard_aws::table::{Table, TableError};
 use switchboard_model::accounts::{Account, Token, signing_secret};
 use switchboard_model::ids::AccountId;
 use switchboard_runtime::{now, random, random_u128};
@@ -10,7 +10,7 @@ use switchboard_runtime::{now, random, random_u128};
 /// # Errors
 ///
 /// The table refuses the write.
-pub(crate) async fn create(table: &Store, name: &str) -> Result<(Account, Token), StoreError> {
+pub(crate) async fn create(table: &Table, name: &str) -> Result<(Account, Token), TableError> {
     let created_at = now();
     let id = AccountId::new(created_at, random_u128());
     let account = Account::new(id, name.to_owned(), created_at, signing_secret(random()));

@@ -12,7 +12,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use switchboard_api::{Api, router};
-use switchboard_aws::{recordings::Recordings, sealing, store::testing};
+use switchboard_aws::{recordings::Recordings, sealing, table::testing};
 use switchboard_model::{
     accounts::{Account, Token},
     costs::Prices,
@@ -84,16 +84,16 @@ fn report(what: &str, mut times: Vec<Duration>) {
 
 /// The API of one account with a number, over an empty table.
 async fn api() -> Router {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let id: AccountId = "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F".parse().expect("a well-formed id");
     let now = system::now();
     let mut account = Account::new(id, "Corner bakery".to_owned(), now, "whsec_AAAA".to_owned());
     account.limits.requests_per_second = 1_000_000;
     let token = Token::from_authorization(&format!("Bearer {TOKEN}")).expect("a well-formed token");
-    store.create_account(&account, &token).await.expect("the table takes it");
+    table.create_account(&account, &token).await.expect("the table takes it");
     let number = NUMBER.parse().expect("a well-formed number");
     let number = PhoneNumber::coming(PhoneNumberId::new(now, 1), id, number, None, now);
-    store.add_phone_number(&number.arrived("PN1".to_owned())).await.expect("the table takes it");
+    table.add_phone_number(&number.arrived("PN1".to_owned())).await.expect("the table takes it");
 
     // Nobody is called here.
     let nowhere = "http://127.0.0.1:1";
@@ -106,7 +106,7 @@ async fn api() -> Router {
         keys: Keys::parse(keys).expect("well-formed keys"),
     };
     router(Api {
-        store,
+        table,
         recordings: Recordings::new(&testing::config(nowhere).await, "recordings".to_owned()),
         sealer: sealing::testing::sealer().await,
         calls: Calls::new(&providers),

@@ -1,7 +1,7 @@
 //! Agents: stored, listed, changed, taken away.
 
 use axum::{Json, extract::State};
-use switchboard_aws::store::StoreError;
+use switchboard_aws::table::TableError;
 use switchboard_contract::views::AgentView;
 use switchboard_model::{
     agents::{Agent, AgentConfig},
@@ -27,9 +27,9 @@ pub(crate) async fn create(
     let checked = Checked::read(&body, |field| switchboard_contract::agents::parse(field, api.egress_policy));
     let (config, _) = references::look_up(&api, account, checked).await?;
     let agent = Agent::new(AgentId::of_request(fresh.id), account, config, (api.now)());
-    match api.store.create_agent(&agent).await {
+    match api.table.create_agent(&agent).await {
         // By a request with the same key that died before it could say so.
-        Err(StoreError::Conflict) if fresh.again => {
+        Err(TableError::Conflict) if fresh.again => {
             return show(Caller(account), State(api), Named(agent.id)).await;
         }
         stored => stored?,
@@ -45,7 +45,7 @@ pub(crate) async fn list(
     parameters: Parameters,
 ) -> Result<PageView<AgentView>, ApiError> {
     let listing = parameters.read(switchboard_contract::lists::listing)?;
-    let (agents, has_more) = api.store.agents(account, listing).await?;
+    let (agents, has_more) = api.table.agents(account, listing).await?;
     let items = agents.into_iter().map(|agent| AgentView::new(&api.public_url, agent)).collect();
     Ok(PageView { items, index: listing.page.index, has_more })
 }
@@ -56,7 +56,7 @@ pub(crate) async fn show(
     State(api): State<Api>,
     Named(id): Named<AgentId>,
 ) -> Result<Json<AgentView>, ApiError> {
-    let agent = api.store.agent(account, id).await?.ok_or(ApiError::NotFound)?;
+    let agent = api.table.agent(account, id).await?.ok_or(ApiError::NotFound)?;
     Ok(Json(AgentView::new(&api.public_url, agent)))
 }
 
@@ -71,11 +71,11 @@ pub(crate) async fn update(
     let patched = |config: &AgentConfig| {
         Checked::read(&body, |field| switchboard_contract::agents::patched(config, field, api.egress_policy))
     };
-    let before = api.store.agent(account, id).await?.ok_or(ApiError::NotFound)?;
+    let before = api.table.agent(account, id).await?.ok_or(ApiError::NotFound)?;
     references::look_up(&api, account, patched(&before.config)).await?;
     // Once more on what is stored when it is written; what the body names was looked up.
     let change = |config: &AgentConfig| patched(config).valid();
-    let changed = api.store.change_agent(account, id, (api.now)(), change).await?;
+    let changed = api.table.change_agent(account, id, (api.now)(), change).await?;
     let agent = changed.ok_or(ApiError::NotFound)?.map_err(ApiError::Invalid)?;
     Ok(Json(AgentView::new(&api.public_url, agent)))
 }
@@ -87,7 +87,7 @@ pub(crate) async fn delete(
     State(api): State<Api>,
     Named(id): Named<AgentId>,
 ) -> Result<Json<AgentView>, ApiError> {
-    let agent = api.store.delete_agent(account, id).await?.ok_or(ApiError::NotFound)?;
+    let agent = api.table.delete_agent(account, id).await?.ok_or(ApiError::NotFound)?;
     tracing::info!(account = %account, agent = %id, "deleted");
     Ok(Json(AgentView::new(&api.public_url, agent)))
 }

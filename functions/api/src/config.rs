@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use switchboard_aws::{provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, store::Store};
+use switchboard_aws::{provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, table::Table};
 use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
 use switchboard_providers::{
     Providers, egress,
@@ -69,7 +69,7 @@ impl Api {
         let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
         let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
         Ok(Self {
-            store: Store::new(&sdk, config.table_name),
+            table: Table::new(&sdk, config.table_name),
             recordings: Recordings::new(&sdk, config.recordings_bucket),
             sealer: Sealer::new(&sdk, config.secrets.sealing_key),
             calls: Calls::new(&providers),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{Json, extract::State};
 use serde::Serialize;
-use switchboard_aws::store::{Queued, StoreError};
+use switchboard_aws::table::{Queued, TableError};
 use switchboard_contract::lists::ListConversations;
 use switchboard_contract::{
     requests::{ChosenAgent, CreatePhoneCall},
@@ -49,11 +49,11 @@ pub(crate) async fn create_phone_call(
     let is_imported = found.number.is_some_and(|number| number.is_imported());
     let conversation = conversation.with_own_carrier(is_imported).with_retention(api.retention);
     let snapshot = Snapshot { conversation, agent };
-    match api.store.queue_call(&snapshot).await? {
+    match api.table.queue_call(&snapshot).await? {
         Queued::Stored => {}
         // By a request with the same key that died before it could say so.
         Queued::Exists if fresh.again => return show(Caller(account), State(api), Named(id)).await,
-        Queued::Exists => return Err(StoreError::Conflict.into()),
+        Queued::Exists => return Err(TableError::Conflict.into()),
         Queued::TooMany => return Err(ApiError::TooManyWaiting),
     }
     tracing::info!(account = %account, conversation = %id, "queued");
@@ -67,7 +67,7 @@ pub(crate) async fn list(
     parameters: Parameters,
 ) -> Result<PageView<ConversationView>, ApiError> {
     let ListConversations { status, listing } = parameters.read(ListConversations::parse)?;
-    let (mut found, has_more) = api.store.conversations(account, status, listing).await?;
+    let (mut found, has_more) = api.table.conversations(account, status, listing).await?;
     let now = (api.now)();
     found.retain(|snapshot| !snapshot.conversation.is_expired(now));
     let items =
@@ -82,7 +82,7 @@ pub(crate) async fn show(
     Named(id): Named,
 ) -> Result<Json<ConversationView>, ApiError> {
     let snapshot = find(&api, account, id).await?;
-    let messages = api.store.messages(account, id).await?;
+    let messages = api.table.messages(account, id).await?;
     Ok(Json(ConversationView::new(&api.public_url, snapshot, Some(messages))))
 }
 
@@ -97,9 +97,9 @@ pub(crate) async fn delete(
     if snapshot.conversation.ended().is_none() {
         return Err(ApiError::Conflict("Only a conversation that has ended can be deleted: end it first"));
     }
-    let messages = api.store.messages(account, id).await?;
+    let messages = api.table.messages(account, id).await?;
     api.recordings.remove(account, id).await?;
-    api.store.delete_conversation(account, id).await?;
+    api.table.delete_conversation(account, id).await?;
     // Once more: it may have been joined meanwhile. Who joins later finds no conversation any more, and
     // removes it.
     api.recordings.remove(account, id).await?;
@@ -124,7 +124,7 @@ pub(crate) async fn recording(
     // The worker that should have joined the pieces may be gone; of a live call there is no recording yet.
     if link.is_none() && snapshot.conversation.ended().is_some() && api.recordings.join(account, id).await? {
         // Somebody may have deleted the conversation meanwhile.
-        if api.store.conversation(account, id).await?.is_none() {
+        if api.table.conversation(account, id).await?.is_none() {
             api.recordings.remove(account, id).await?;
             return Err(ApiError::NotFound);
         }
@@ -135,7 +135,7 @@ pub(crate) async fn recording(
 
 /// A conversation of the account's that is not forgotten yet.
 pub(crate) async fn find(api: &Api, account: AccountId, id: ConversationId) -> Result<Snapshot, ApiError> {
-    let found = api.store.conversation(account, id).await?;
+    let found = api.table.conversation(account, id).await?;
     let now = (api.now)();
     found.filter(|snapshot| !snapshot.conversation.is_expired(now)).ok_or(ApiError::NotFound)
 }

@@ -1,7 +1,7 @@
 //! Credentials: stored sealed, listed, taken away. A key that came in is never shown again.
 
 use axum::{Json, extract::State};
-use switchboard_aws::store::StoreError;
+use switchboard_aws::table::TableError;
 use switchboard_contract::credentials::CreateCredential;
 use switchboard_contract::views::CredentialView;
 use switchboard_model::ids::CredentialId;
@@ -27,9 +27,9 @@ pub(crate) async fn create(
     let id = CredentialId::of_request(fresh.id);
     let sealed = api.sealer.seal((account, &id.to_string()), &new.api_key).await?;
     let credential = new.credential(id, account, (api.now)());
-    match api.store.create_credential(&credential, sealed).await {
+    match api.table.create_credential(&credential, sealed).await {
         // By a request with the same key that died before it could say so.
-        Err(StoreError::Conflict) if fresh.again => {
+        Err(TableError::Conflict) if fresh.again => {
             return show(Caller(account), State(api), Named(id)).await;
         }
         stored => stored?,
@@ -45,7 +45,7 @@ pub(crate) async fn list(
     parameters: Parameters,
 ) -> Result<PageView<CredentialView>, ApiError> {
     let listing = parameters.read(switchboard_contract::lists::listing)?;
-    let (credentials, has_more) = api.store.credentials(account, listing).await?;
+    let (credentials, has_more) = api.table.credentials(account, listing).await?;
     let items =
         credentials.into_iter().map(|credential| CredentialView::new(&api.public_url, credential)).collect();
     Ok(PageView { items, index: listing.page.index, has_more })
@@ -57,7 +57,7 @@ pub(crate) async fn show(
     State(api): State<Api>,
     Named(id): Named<CredentialId>,
 ) -> Result<Json<CredentialView>, ApiError> {
-    let (credential, _) = api.store.credential(account, id).await?.ok_or(ApiError::NotFound)?;
+    let (credential, _) = api.table.credential(account, id).await?.ok_or(ApiError::NotFound)?;
     Ok(Json(CredentialView::new(&api.public_url, credential)))
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn delete(
     State(api): State<Api>,
     Named(id): Named<CredentialId>,
 ) -> Result<Json<CredentialView>, ApiError> {
-    let credential = api.store.delete_credential(account, id).await?.ok_or(ApiError::NotFound)?;
+    let credential = api.table.delete_credential(account, id).await?.ok_or(ApiError::NotFound)?;
     tracing::info!(account = %account, credential = %id, "deleted");
     Ok(Json(CredentialView::new(&api.public_url, credential)))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{Json, extract::State};
-use switchboard_aws::store::{Outcome, StoreError};
+use switchboard_aws::table::{Outcome, TableError};
 use switchboard_contract::views::ConversationView;
 use switchboard_model::{
     conversations::{Conversation, EndedReason, InvalidTransition, Snapshot, State as Standing},
@@ -47,15 +47,15 @@ pub(crate) async fn end(
         }
     }
     let snapshot = conversations::find(&api, account, id).await?;
-    let messages = api.store.messages(account, id).await?;
+    let messages = api.table.messages(account, id).await?;
     Ok(Json(ConversationView::new(&api.public_url, snapshot, Some(messages))))
 }
 
 impl Api {
     /// Before it is started nobody holds it.
-    async fn end_at_once(&self, account: AccountId, id: ConversationId) -> Result<Outcome, StoreError> {
+    async fn end_at_once(&self, account: AccountId, id: ConversationId) -> Result<Outcome, TableError> {
         let now = (self.now)();
-        self.store
+        self.table
             .transition(account, id, |Snapshot { conversation, agent }| {
                 if let Standing::Started { .. } = conversation.state {
                     return Err(InvalidTransition);
@@ -68,13 +68,13 @@ impl Api {
 
     /// Leaves a note for the worker that holds it; if there is none any more, ends it. False: it has
     /// changed meanwhile.
-    async fn end_started(&self, account: AccountId, id: ConversationId) -> Result<bool, StoreError> {
+    async fn end_started(&self, account: AccountId, id: ConversationId) -> Result<bool, TableError> {
         let now = (self.now)();
         let noted =
-            self.store.transition(account, id, |snapshot| snapshot.conversation.request_end(now)).await?;
+            self.table.transition(account, id, |snapshot| snapshot.conversation.request_end(now)).await?;
         let (Outcome::Changed(snapshot) | Outcome::Unchanged(snapshot)) = noted else { return Ok(false) };
-        let lease = self.store.lease(account, id).await?;
-        let messages = self.store.messages(account, id).await?;
+        let lease = self.table.lease(account, id).await?;
+        let messages = self.table.messages(account, id).await?;
         let case = Case {
             snapshot: &snapshot,
             lease: lease.as_ref(),
@@ -85,9 +85,9 @@ impl Api {
         };
         let Verdict::End { change, .. } = case.verdict(now) else { return Ok(true) };
         self.hang_up(&snapshot.conversation).await;
-        match self.store.commit(&snapshot.conversation, &change).await {
+        match self.table.commit(&snapshot.conversation, &change).await {
             Ok(()) => Ok(true),
-            Err(StoreError::Conflict) => Ok(false),
+            Err(TableError::Conflict) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -99,7 +99,7 @@ impl Api {
             return;
         };
         let hanging_up = async {
-            let account = self.store.call_account(&self.sealer, conversation).await?;
+            let account = self.table.call_account(&self.sealer, conversation).await?;
             match self.calls.through(&account) {
                 Some(calls) => Ok::<_, anyhow::Error>(calls.hang_up(&call).await?),
                 None => Ok(()),

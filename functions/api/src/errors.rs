@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use switchboard_aws::{ServiceError, store::StoreError};
+use switchboard_aws::{ServiceError, table::TableError};
 use switchboard_contract::validation::FieldError;
 
 /// Why a request is not answered as hoped.
@@ -127,13 +127,13 @@ fn chain(error: &dyn Error) -> String {
     beneath.fold(error.to_string(), |text, error| format!("{text}: {error}"))
 }
 
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
+impl From<TableError> for ApiError {
+    fn from(error: TableError) -> Self {
         match error {
-            StoreError::Conflict | StoreError::Throttled(_) | StoreError::Unavailable(_) => {
+            TableError::Conflict | TableError::Throttled(_) | TableError::Unavailable(_) => {
                 Self::Unavailable(error.into())
             }
-            StoreError::TooLarge | StoreError::Corrupt(_) | StoreError::Refused(_) => {
+            TableError::TooLarge | TableError::Corrupt(_) | TableError::Refused(_) => {
                 Self::Internal(error.into())
             }
         }
@@ -149,6 +149,6 @@ impl From<switchboard_providers::Error> for ApiError {
 
 impl From<ServiceError> for ApiError {
     fn from(error: ServiceError) -> Self {
-        StoreError::from(error).into()
+        TableError::from(error).into()
     }
 }

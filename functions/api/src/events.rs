@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
-use switchboard_aws::store::StoreError;
+use switchboard_aws::table::TableError;
 use switchboard_contract::views::{ConversationView, EventView};
 use switchboard_model::{
     conversations::Snapshot,
@@ -33,7 +33,7 @@ pub(crate) async fn log(
     let snapshot = find(&api, account, id).await?;
     // Only now: whoever asks for a page that cannot be must not learn from the answer whether the id exists.
     let page = parameters.read(switchboard_contract::lists::page)?;
-    let (events, has_more) = api.store.events(account, id, page.offset(), page.limit).await?;
+    let (events, has_more) = api.table.events(account, id, page.offset(), page.limit).await?;
     let items = api.shown(account, id, &snapshot, events).await?;
     Ok(PageView { items, index: page.index, has_more })
 }
@@ -47,7 +47,7 @@ pub(crate) async fn redeliver(
 ) -> Result<Json<EventView>, ApiError> {
     let snapshot = find(&api, account, id).await?;
     let sequence = event_id.sequence_in(id, snapshot.conversation.next_sequence).ok_or(ApiError::NotFound)?;
-    let (mut events, _) = api.store.events(account, id, sequence - 1, 1).await?;
+    let (mut events, _) = api.table.events(account, id, sequence - 1, 1).await?;
     let event = events.pop().filter(|event| event.id == event_id).ok_or(ApiError::NotFound)?;
     for webhook in event.webhooks.iter().chain(&event.synchronous) {
         api.send_again(&snapshot, &event, *webhook).await?;
@@ -62,15 +62,15 @@ impl Api {
         let conversation = &snapshot.conversation;
         let (account, id, sequence) = (conversation.account_id, conversation.id, event.sequence);
         for _ in 0..LOOKS {
-            let before = self.store.delivery(account, id, sequence, webhook).await?;
+            let before = self.table.delivery(account, id, sequence, webhook).await?;
             let fresh = || Delivery::new(event.id, sequence, webhook, event.created_at);
             let after = before.clone().unwrap_or_else(fresh).again((self.now)());
-            match self.store.redeliver(conversation, before.as_ref(), &after).await {
-                Err(StoreError::Conflict) => {}
+            match self.table.redeliver(conversation, before.as_ref(), &after).await {
+                Err(TableError::Conflict) => {}
                 done => return Ok(done?),
             }
         }
-        Err(StoreError::Conflict.into())
+        Err(TableError::Conflict.into())
     }
 
     /// Events that follow each other, as the log shows them.
@@ -82,7 +82,7 @@ impl Api {
         events: Vec<Event>,
     ) -> Result<Vec<EventView>, ApiError> {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(vec![]) };
-        let found = self.store.deliveries(account, id, first.sequence, last.sequence).await?;
+        let found = self.table.deliveries(account, id, first.sequence, last.sequence).await?;
         let mut deliveries: BTreeMap<u64, Vec<Delivery>> = BTreeMap::new();
         for delivery in found {
             deliveries.entry(delivery.sequence).or_default().push(delivery);
@@ -95,7 +95,7 @@ impl Api {
         if let Some(ended) = items.last_mut().filter(|event| event.is_end()) {
             // Read again: the call may have ended between the reads.
             let snapshot = find(self, account, id).await?;
-            let messages = self.store.messages(account, id).await?;
+            let messages = self.table.messages(account, id).await?;
             ended.show_conversation(ConversationView::new(&self.public_url, snapshot, Some(messages)));
         }
         Ok(items)

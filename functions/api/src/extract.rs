@@ -31,7 +31,7 @@ impl FromRequestParts<Api> for Caller {
         }
         let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(Token::from_authorization).ok_or(ApiError::Unauthorized)?;
-        let account = api.store.account_of_token(&token).await?.ok_or(ApiError::Unauthorized)?;
+        let account = api.table.account_of_token(&token).await?.ok_or(ApiError::Unauthorized)?;
         // A request that only reads is counted while it is answered.
         if !parts.extensions.get::<Awaited>().is_some_and(|awaited| awaited.say(account)) {
             api.count(account).await?;

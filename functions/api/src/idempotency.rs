@@ -19,7 +19,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use switchboard_aws::store::Claimed;
+use switchboard_aws::table::Claimed;
 use switchboard_contract::validation::{FieldError, Step};
 use switchboard_model::{
     accounts::sha256_hex,
@@ -115,7 +115,7 @@ impl Api {
             let now = (self.now)();
             let request = RequestId::new(now, (self.random)());
             let claim = Claim::new(request, body_sha256.clone(), system::random_hex::<16>(), now);
-            let claimed = self.store.claim(account, key, claim, now).await?;
+            let claimed = self.table.claim(account, key, claim, now).await?;
             match (claimed, waits.next()) {
                 (Claimed::Running, Some(wait)) => sleep(wait).await,
                 (claimed, _) => return Ok(claimed),
@@ -128,11 +128,11 @@ impl Api {
     async fn settle(&self, account: AccountId, key: &str, claim: &Claim, status: StatusCode, body: &Bytes) {
         let settled = if status.is_success() {
             let body = String::from_utf8_lossy(body).into_owned();
-            self.store.answer_claim(account, key, claim, Answer { status: status.as_u16(), body }).await
+            self.table.answer_claim(account, key, claim, Answer { status: status.as_u16(), body }).await
         } else if status.is_client_error() {
-            self.store.forget_claim(account, key, claim).await
+            self.table.forget_claim(account, key, claim).await
         } else {
-            self.store.abandon_claim(account, key, claim, (self.now)()).await
+            self.table.abandon_claim(account, key, claim, (self.now)()).await
         };
         if let Err(error) = settled {
             tracing::warn!(%account, %error, "what came of an idempotency key was not stored");

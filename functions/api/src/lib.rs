@@ -30,7 +30,7 @@ mod views;
 use std::time::Duration;
 
 use axum::{Router, middleware};
-use switchboard_aws::{recordings::Recordings, sealing::Sealer, store::Store};
+use switchboard_aws::{recordings::Recordings, sealing::Sealer, table::Table};
 use switchboard_model::{costs::Prices, egress_policy::EgressPolicy, time::Timestamp};
 use switchboard_providers::twilio::{Calls, Numbers};
 
@@ -44,7 +44,7 @@ pub const MAX_BODY_BYTES: usize = 256 * 1024;
 #[derive(Debug, Clone)]
 pub struct Api {
     /// The table.
-    pub store: Store,
+    pub table: Table,
     /// The bucket of recordings.
     pub recordings: Recordings,
     /// Seals the customers' secrets.

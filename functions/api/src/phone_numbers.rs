@@ -12,7 +12,7 @@
 //!   away. Whatever is cut short is finished by asking again, or by the sweeper.
 
 use axum::{Json, extract::State};
-use switchboard_aws::store::StoreError;
+use switchboard_aws::table::TableError;
 use switchboard_contract::phone_numbers::{BuyNumber, ImportNumber, SearchNumbers};
 use switchboard_contract::{
     validation::{Field, FieldError, Read, Step},
@@ -67,7 +67,7 @@ pub(crate) async fn buy(
 ) -> Result<Json<PhoneNumberView>, ApiError> {
     let wanted = Checked::read(&body, BuyNumber::parse).valid().map_err(ApiError::Invalid)?;
     let id = PhoneNumberId::of_request(fresh.id);
-    let begun = if fresh.again { api.store.phone_number_of(account, id).await? } else { None };
+    let begun = if fresh.again { api.table.phone_number_of(account, id).await? } else { None };
     let bought = match (begun, wanted.phone_number) {
         (Some(number), _) if number.is_owned() => number,
         (Some(number), _) => api.finish_purchase(number).await?,
@@ -107,7 +107,7 @@ pub(crate) async fn import(
     let coming = match api.reserve(account, id, phone_number.clone(), Some(own)).await? {
         Some(coming) => coming,
         None if fresh.again => {
-            let begun = api.store.phone_number(account, &phone_number).await?;
+            let begun = api.table.phone_number(account, &phone_number).await?;
             let begun = begun.filter(|number| number.id == id).ok_or(OWNED)?;
             if begun.is_owned() {
                 return Ok(Json(PhoneNumberView::new(&api.public_url, begun)));
@@ -117,11 +117,11 @@ pub(crate) async fn import(
         None => return Err(OWNED),
     };
     let arrived = match api.wire(&numbers, account, &found.sid).await {
-        Ok(()) => api.store.change_phone_number(&coming, coming.clone().arrived(found.sid)).await?,
+        Ok(()) => api.table.change_phone_number(&coming, coming.clone().arrived(found.sid)).await?,
         // Wired or not: if nobody asks again, the sweeper cuts what may have been wired.
         Err(error @ ApiError::Unavailable(_)) => return Err(error),
         Err(error) => {
-            api.store.remove_phone_number(&coming).await?;
+            api.table.remove_phone_number(&coming).await?;
             return Err(error);
         }
     };
@@ -136,7 +136,7 @@ pub(crate) async fn list(
     parameters: Parameters,
 ) -> Result<PageView<PhoneNumberView>, ApiError> {
     let listing = parameters.read(switchboard_contract::lists::listing)?;
-    let (numbers, has_more) = api.store.phone_numbers(account, listing).await?;
+    let (numbers, has_more) = api.table.phone_numbers(account, listing).await?;
     let items = numbers.into_iter().map(|number| PhoneNumberView::new(&api.public_url, number)).collect();
     Ok(PageView { items, index: listing.page.index, has_more })
 }
@@ -147,7 +147,7 @@ pub(crate) async fn show(
     State(api): State<Api>,
     Named(number): Named<E164>,
 ) -> Result<Json<PhoneNumberView>, ApiError> {
-    let number = api.store.phone_number(account, &number).await?.filter(PhoneNumber::is_owned);
+    let number = api.table.phone_number(account, &number).await?.filter(PhoneNumber::is_owned);
     Ok(Json(PhoneNumberView::new(&api.public_url, number.ok_or(ApiError::NotFound)?)))
 }
 
@@ -163,11 +163,11 @@ pub(crate) async fn update(
             switchboard_contract::phone_numbers::patched(number, field, api.egress_policy)
         })
     };
-    let before = api.store.phone_number(account, &number).await?.filter(PhoneNumber::is_owned);
+    let before = api.table.phone_number(account, &number).await?.filter(PhoneNumber::is_owned);
     references::look_up(&api, account, patched(&before.ok_or(ApiError::NotFound)?)).await?;
     // Once more on what is stored when it is written; what the body names was looked up.
     let change = |number: &PhoneNumber| patched(number).valid();
-    let changed = api.store.update_phone_number(account, &number, (api.now)(), change).await?;
+    let changed = api.table.update_phone_number(account, &number, (api.now)(), change).await?;
     let number = changed.ok_or(ApiError::NotFound)?.map_err(ApiError::Invalid)?;
     Ok(Json(PhoneNumberView::new(&api.public_url, number)))
 }
@@ -181,11 +181,11 @@ pub(crate) async fn delete(
     Named(number): Named<E164>,
     parameters: Parameters,
 ) -> Result<Json<PhoneNumberView>, ApiError> {
-    let number = api.store.phone_number(account, &number).await?.ok_or(ApiError::NotFound)?;
+    let number = api.table.phone_number(account, &number).await?.ok_or(ApiError::NotFound)?;
     let releases = parameters.read(releases)?;
     let leaving = match number.due_at() {
         None if releases => {
-            api.store.change_phone_number(&number, number.clone().leaving((api.now)())).await?
+            api.table.change_phone_number(&number, number.clone().leaving((api.now)())).await?
         }
         // It stays the account's until its wires are cut: nobody may give it back meanwhile.
         None => number.clone(),
@@ -193,7 +193,7 @@ pub(crate) async fn delete(
         Some(_) => return Err(ApiError::NotFound),
     };
     api.let_go(&leaving, releases).await?;
-    api.store.remove_phone_number(&leaving).await?;
+    api.table.remove_phone_number(&leaving).await?;
     tracing::info!(account = %account, number = %number.id, releases, "taken away");
     Ok(Json(PhoneNumberView::new(&api.public_url, number)))
 }
@@ -223,9 +223,9 @@ impl Api {
         own: Option<OwnAccount>,
     ) -> Result<Option<PhoneNumber>, ApiError> {
         let coming = PhoneNumber::coming(id, account, number, own, (self.now)());
-        match self.store.add_phone_number(&coming).await {
+        match self.table.add_phone_number(&coming).await {
             Ok(()) => Ok(Some(coming)),
-            Err(StoreError::Conflict) => Ok(None),
+            Err(TableError::Conflict) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -238,11 +238,11 @@ impl Api {
             Ok(sid) => sid,
             Err(BuyError::Refused { code, message }) => {
                 tracing::info!(number = %coming.id, code, message, "not sold");
-                self.store.remove_phone_number(&coming).await?;
+                self.table.remove_phone_number(&coming).await?;
                 return Ok(None);
             }
             Err(BuyError::NotBought(error)) => {
-                self.store.remove_phone_number(&coming).await?;
+                self.table.remove_phone_number(&coming).await?;
                 return Err(error.into());
             }
             Err(BuyError::Unknown(error)) => {
@@ -251,13 +251,13 @@ impl Api {
                 self.numbers.bought(&coming).await?.ok_or_else(|| ApiError::from(error))?
             }
         };
-        Ok(Some(self.store.change_phone_number(&coming, coming.clone().arrived(sid)).await?))
+        Ok(Some(self.table.change_phone_number(&coming, coming.clone().arrived(sid)).await?))
     }
 
     /// An earlier request was cut short: the carrier says how far it came.
     async fn finish_purchase(&self, coming: PhoneNumber) -> Result<PhoneNumber, ApiError> {
         match self.numbers.bought(&coming).await? {
-            Some(sid) => Ok(self.store.change_phone_number(&coming, coming.clone().arrived(sid)).await?),
+            Some(sid) => Ok(self.table.change_phone_number(&coming, coming.clone().arrived(sid)).await?),
             None => self.purchase(coming).await?.ok_or_else(not_on_sale),
         }
     }
@@ -283,7 +283,7 @@ impl Api {
 
     /// Gives a number back, or cuts its wires. What the carrier does not know any more is let go already.
     async fn let_go(&self, number: &PhoneNumber, releases: bool) -> Result<(), ApiError> {
-        let done = match self.store.carrier_account(&self.sealer, number).await? {
+        let done = match self.table.carrier_account(&self.sealer, number).await? {
             CallAccount::Customers(own) => self.numbers.of(&own).cut(number).await,
             CallAccount::Deployments if releases => self.numbers.release(number).await,
             CallAccount::Deployments => self.numbers.cut(number).await,

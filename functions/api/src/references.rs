@@ -1,7 +1,7 @@
 //! Bodies that name things of the account's, which only the table knows.
 
 use serde_json::Value;
-use switchboard_aws::store::StoreError;
+use switchboard_aws::table::TableError;
 use switchboard_contract::validation::{Checks, Field, FieldError, Loc, Read, Reference};
 use switchboard_model::{agents::Agent, ids::AccountId, phone_numbers::PhoneNumber};
 
@@ -57,16 +57,16 @@ pub(crate) async fn look_up<T>(
                 continue;
             }
             Reference::PhoneNumber(number) => {
-                let number = api.store.phone_number(account, &number).await?;
+                let number = api.table.phone_number(account, &number).await?;
                 found.number = number.filter(PhoneNumber::is_owned);
                 found.number.is_some()
             }
             Reference::Agent(id) => {
-                found.agent = api.store.agent(account, id).await?;
+                found.agent = api.table.agent(account, id).await?;
                 found.agent.is_some()
             }
             Reference::Credential { id, provider } => {
-                let stored = api.store.credential(account, id).await?;
+                let stored = api.table.credential(account, id).await?;
                 if let (Some((credential, _)), Some(provider)) = (&stored, provider)
                     && !credential.provider.serves(provider)
                 {
@@ -86,9 +86,9 @@ pub(crate) async fn look_up<T>(
 
 /// Whether an account may call a country: one of those that it is limited to, else one in which it has a
 /// number itself.
-async fn may_call(api: &Api, account: AccountId, calling_code: &str) -> Result<bool, StoreError> {
-    match api.store.limits(account).await?.destination_countries {
+async fn may_call(api: &Api, account: AccountId, calling_code: &str) -> Result<bool, TableError> {
+    match api.table.limits(account).await?.destination_countries {
         Some(countries) => Ok(countries.iter().any(|country| country == calling_code)),
-        None => api.store.has_number_in(account, calling_code).await,
+        None => api.table.has_number_in(account, calling_code).await,
     }
 }

@@ -58,8 +58,8 @@ impl Api {
     /// Counts one request of an account; an error if it is one too many.
     pub(crate) async fn count(&self, account: AccountId) -> Result<(), ApiError> {
         let counting = async {
-            let limits = self.store.limits(account).await?;
-            self.store.take_request(account, &limits, (self.now)()).await
+            let limits = self.table.limits(account).await?;
+            self.table.take_request(account, &limits, (self.now)()).await
         };
         match timeout(COUNTING, counting).await {
             Ok(Ok(None)) => {}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard_aws::{clips::Clips, sealing::Sealer, store::Store};
+use switchboard_aws::{clips::Clips, sealing::Sealer, table::Table};
 use switchboard_calls::{Backend, ClipPreparation, InboundContext, ProviderKeysError, connect_providers};
 use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
 use switchboard_providers::{endpoints::Endpoints, twilio::Calls, webhooks::Sender};
@@ -58,7 +58,7 @@ impl Callbacks {
         let sdk = switchboard_aws::sdk_config().await;
         let providers = connect_providers(&sdk, &config.secrets.provider_keys, config.endpoints).await?;
         let backend = Backend {
-            table: Store::new(&sdk, config.table),
+            table: Table::new(&sdk, config.table),
             sealer: Sealer::new(&sdk, config.secrets.sealing_key),
             carrier: Calls::new(&providers),
         };

@@ -33,7 +33,7 @@ use axum::{
     routing::post,
 };
 use lambda_http::request::RequestContext;
-use switchboard_aws::store::{Outcome, StoreError};
+use switchboard_aws::table::{Outcome, TableError};
 use switchboard_calls::{
     Backend, CallbackUrls, InboundContext, InboundError, InboundOutcome, RescueError, RescueOutcome,
     ResumeOutcome, StatusOutcome, accept_inbound, apply_status, rescue_stream,
@@ -239,7 +239,7 @@ impl Callbacks {
 }
 
 /// Limits the time of a use case. Its failure becomes the status of the response.
-async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StatusCode> {
+async fn in_time<T>(work: impl Future<Output = Result<T, TableError>>) -> Result<T, StatusCode> {
     match timeout(TIMEOUT, work).await {
         Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(error)) => Err(status_of_failure(&error)),

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
-use switchboard_aws::store::StoreError;
+use switchboard_aws::table::TableError;
 
 /// A status with its name as JSON.
 pub(crate) fn respond(status: StatusCode) -> Response {
@@ -19,10 +19,10 @@ pub(crate) fn respond_with_twiml(document: String) -> Response {
 }
 
 /// The status for a failure of the table.
-pub(crate) fn status_of_failure(error: &StoreError) -> StatusCode {
+pub(crate) fn status_of_failure(error: &TableError) -> StatusCode {
     tracing::error!(%error, "table request failed");
     match error {
-        StoreError::Conflict | StoreError::Throttled(_) | StoreError::Unavailable(_) => {
+        TableError::Conflict | TableError::Throttled(_) | TableError::Unavailable(_) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         _ => StatusCode::INTERNAL_SERVER_ERROR,

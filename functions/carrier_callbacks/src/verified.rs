@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::de::DeserializeOwned;
-use switchboard_aws::store::StoreError;
+use switchboard_aws::table::TableError;
 use switchboard_model::{
     ids::{AccountId, ConversationId},
     phone_numbers::{CallAccount, PhoneNumber},
@@ -129,7 +129,7 @@ impl UnverifiedCallback {
     async fn verify(
         &self,
         callbacks: &Callbacks,
-        customers_token: impl Future<Output = Result<Option<Secret>, StoreError>>,
+        customers_token: impl Future<Output = Result<Option<Secret>, TableError>>,
     ) -> Result<(), Response> {
         if self.is_signed_with(&callbacks.auth_token) {
             return Ok(());

@@ -8,7 +8,7 @@ use switchboard_aws::{
     provider_keys::ProviderKeys,
     queue::{CallJob, Queue},
     sealing::Sealer,
-    store::{Admission, Outcome, Store, StoreError},
+    table::{Admission, Outcome, Table, TableError},
 };
 use switchboard_model::{
     accounts::sha256_hex,
@@ -47,7 +47,7 @@ const HANG_UP_TIMEOUT: Duration = Duration::from_secs(4);
 #[derive(Debug, Clone)]
 pub struct Dialer {
     /// Where conversations are.
-    pub store: Store,
+    pub table: Table,
     /// Where calls wait that are to be tried later.
     pub queue: Queue<CallJob>,
     /// Opens the customers' secrets.
@@ -73,7 +73,7 @@ impl Dialer {
         let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
         let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
         Ok(Self {
-            store: Store::new(&sdk, config.table),
+            table: Table::new(&sdk, config.table),
             queue: Queue::new(&sdk, config.calls_queue),
             sealer: Sealer::new(&sdk, config.secrets.sealing_key),
             calls: Calls::new(&providers),
@@ -97,7 +97,7 @@ impl Dialer {
             Ok(marked) => marked,
             Err(verdict) => return verdict,
         };
-        let opening = self.store.call_account(&self.sealer, &marked.conversation);
+        let opening = self.table.call_account(&self.sealer, &marked.conversation);
         let calls = match in_time(SETTLE_TIMEOUT, opening).await {
             Ok(account) => self.calls.through(&account),
             Err(error) => {
@@ -161,9 +161,9 @@ impl Dialer {
         let CallJob { account_id, conversation_id } = job;
         let now = system::now();
         let marking = async {
-            let limits = self.store.limits(account_id).await?;
+            let limits = self.table.limits(account_id).await?;
             let change = |snapshot: &Snapshot| mark(snapshot, token_sha256, now);
-            Ok((self.store.dial(&limits, now, account_id, conversation_id, change).await?, limits))
+            Ok((self.table.dial(&limits, now, account_id, conversation_id, change).await?, limits))
         };
         let outcome = match in_time(MARK_TIMEOUT, marking).await {
             Ok((Admission::Admitted(outcome), _)) => *outcome,
@@ -173,7 +173,7 @@ impl Dialer {
                 return Err(self.wait(job, delay).await);
             }
             // So many others are dialled at this moment that its turn does not come; nothing is written.
-            Err(NotDone::Store(StoreError::Conflict)) => {
+            Err(NotDone::Table(TableError::Conflict)) => {
                 tracing::warn!(%conversation_id, "not marked, among many others: waits for its turn");
                 let delay = backoff(Duration::ZERO, None, system::random::<1>()[0]);
                 return Err(self.wait(job, delay).await);
@@ -229,7 +229,7 @@ impl Dialer {
 
     /// Has a call that is still queued tried again. Its deadline goes on: it does not wait for ever.
     async fn wait(&self, job: CallJob, delay: Duration) -> JobOutcome {
-        let later = async { self.queue.send(&job, delay).await.map_err(StoreError::from) };
+        let later = async { self.queue.send(&job, delay).await.map_err(TableError::from) };
         match in_time(SETTLE_TIMEOUT, later).await {
             Ok(()) => JobOutcome::Done,
             Err(error) => {
@@ -253,7 +253,7 @@ impl Dialer {
             let outcome = self.change(job, |snapshot| snapshot.conversation.return_to_queue()).await?;
             // Not possible: somebody ended it meanwhile, so it is not to be dialled either.
             if let Outcome::Changed(_) = outcome {
-                self.queue.send(&job, delay).await.map_err(StoreError::from)?;
+                self.queue.send(&job, delay).await.map_err(TableError::from)?;
             }
             Ok(())
         };
@@ -272,8 +272,8 @@ impl Dialer {
         &self,
         job: CallJob,
         change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
-    ) -> Result<Outcome, StoreError> {
-        self.store.transition(job.account_id, job.conversation_id, change).await
+    ) -> Result<Outcome, TableError> {
+        self.table.transition(job.account_id, job.conversation_id, change).await
     }
 }
 
@@ -318,12 +318,12 @@ pub(crate) enum NotDone {
     #[error("took longer than {} s", .0.as_secs())]
     Late(Duration),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Table(#[from] TableError),
 }
 
 pub(crate) async fn in_time<T>(
     limit: Duration,
-    work: impl Future<Output = Result<T, StoreError>>,
+    work: impl Future<Output = Result<T, TableError>>,
 ) -> Result<T, NotDone> {
-    timeout(limit, work).await.map_err(|_| NotDone::Late(limit))?.map_err(NotDone::Store)
+    timeout(limit, work).await.map_err(|_| NotDone::Late(limit))?.map_err(NotDone::Table)
 }

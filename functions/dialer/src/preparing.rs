@@ -30,14 +30,14 @@ impl Dialer {
     /// asked to speak, all of it before anything is spoken.
     pub(crate) async fn prepare(&self, job: CallJob, characters: &AtomicU64) {
         let CallJob { account_id, conversation_id } = job;
-        let found = in_time(TABLE_TIMEOUT, self.store.conversation(account_id, conversation_id)).await;
+        let found = in_time(TABLE_TIMEOUT, self.table.conversation(account_id, conversation_id)).await;
         let Ok(Some(Snapshot { conversation, agent })) = &found else { return };
         let is_dialled = matches!(conversation.state, State::Queued)
             && !conversation.hook_hangs_up(agent, EventName::ConnectionRequested);
         if !is_dialled {
             return;
         }
-        let keys = (&self.store, &self.sealer);
+        let keys = (&self.table, &self.sealer);
         let preparing = self.clips.prepare(
             keys,
             conversation.account_id,

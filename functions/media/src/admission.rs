@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use switchboard_aws::store::{Outcome, StoreError};
+use switchboard_aws::table::{Outcome, TableError};
 use switchboard_dialogue::Takeover;
 use switchboard_model::{
     accounts::{Account, sha256_hex},
@@ -62,14 +62,14 @@ pub(crate) async fn admit(
     worker: &Worker,
     start: &StreamStart,
     key: ConversationKey,
-) -> Result<Admission, StoreError> {
+) -> Result<Admission, TableError> {
     let (began, began_at) = (Instant::now(), (worker.clock)());
     let token = sha256_hex(&start.token);
     // The lease is read before it is taken over.
     let (left, account, found) = tokio::try_join!(
-        worker.store.lease(key.account, key.conversation),
-        worker.store.account(key.account),
-        worker.store.conversation(key.account, key.conversation),
+        worker.table.lease(key.account, key.conversation),
+        worker.table.account(key.account),
+        worker.table.conversation(key.account, key.conversation),
     )?;
     // Both are hashes, so comparing them in variable time reveals nothing of the token.
     let is_invited = |conversation: &Conversation| conversation.media_token_sha256.as_ref() == Some(&token);
@@ -85,7 +85,7 @@ pub(crate) async fn admit(
     };
     let stream = Some(start.sid.clone());
     let lease = Lease { stream, ..Lease::new(switchboard_runtime::random_hex::<16>(), began_at) };
-    let changed = worker.store.transition_taking(&lease, start.account, start.conversation, |snapshot| {
+    let changed = worker.table.transition_taking(&lease, start.account, start.conversation, |snapshot| {
         let Snapshot { conversation, agent } = snapshot;
         if !is_invited(conversation) {
             return Err(InvalidTransition);
@@ -97,7 +97,7 @@ pub(crate) async fn admit(
     });
     let (changed, (clips, providers)) = tokio::join!(changed, fetching);
     let Outcome::Changed(snapshot) = changed? else { return Ok(Admission::Refused) };
-    let lease = HeldLease::new(worker.store.clone(), key, worker.clock, lease);
+    let lease = HeldLease::new(worker.table.clone(), key, worker.clock, lease);
     let elapsed = snapshot.conversation.started_at().map_or(Duration::ZERO, |at| began_at.since(at));
     let providers = match providers {
         Ok(providers) => providers,
@@ -109,7 +109,7 @@ pub(crate) async fn admit(
     let transcriber = providers.connect(worker);
     let (mut takeover, mut first_entry) = (None, None);
     if snapshot.conversation.resumes > 0 {
-        let messages = worker.store.messages(key.account, key.conversation).await?;
+        let messages = worker.table.messages(key.account, key.conversation).await?;
         let greeting = snapshot.agent.initial_message.as_deref();
         let (state, entry) = take_over(greeting, messages, left, elapsed, began_at);
         (takeover, first_entry) = (Some(state), entry);

@@ -160,8 +160,8 @@ impl<'a> Call<'a> {
             language: serving.transcriber.language().to_owned(),
             takeover: takeover.clone(),
         };
-        let (store, prices) = (worker.store.clone(), worker.prices.clone());
-        let journal = Journal::new(store, prices, snapshot.clone(), &lease);
+        let (table, prices) = (worker.table.clone(), worker.prices.clone());
+        let journal = Journal::new(table, prices, snapshot.clone(), &lease);
         Self {
             lease,
             signals: worker.signals.subscribe(*key),

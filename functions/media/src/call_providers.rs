@@ -86,6 +86,6 @@ async fn open(
     id: Option<CredentialId>,
 ) -> anyhow::Result<Option<OpenCredential>> {
     let Some(id) = id else { return Ok(None) };
-    let opened = worker.store.open_credential(&worker.sealer, account, id).await;
+    let opened = worker.table.open_credential(&worker.sealer, account, id).await;
     opened.with_context(|| id.to_string())?.ok_or_else(|| anyhow!("{id} was deleted")).map(Some)
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use switchboard_aws::store::{Outcome, Store, StoreError};
+use switchboard_aws::table::{Outcome, Table, TableError};
 use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, InvalidTransition, JournalEntry, Snapshot, Transition},
@@ -43,7 +43,7 @@ const LAST_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Writes one conversation in the name of one lease.
 #[derive(Debug, Clone)]
 struct Writer {
-    store: Store,
+    table: Table,
     /// As it was when the media stream started.
     conversation: Conversation,
     /// The call's own copy, whose filters are compiled.
@@ -93,13 +93,13 @@ pub(crate) struct ConversationEnd {
 impl Journal {
     /// Starts to write from `snapshot`, the conversation as it was when the media stream started: only the holder of
     /// the lease adds events to a live conversation.
-    pub(crate) fn new(store: Store, prices: Prices, snapshot: Snapshot, lease: &HeldLease) -> Self {
+    pub(crate) fn new(table: Table, prices: Prices, snapshot: Snapshot, lease: &HeldLease) -> Self {
         let Snapshot { conversation, agent } = snapshot;
         let (items, queue) = mpsc::channel(QUEUED_ITEMS);
         let (end, ending) = oneshot::channel();
         let mut task = JoinSet::new();
         let (holder, lost) = (lease.holder().to_owned(), lease.lost_token());
-        let writer = Writer { store, conversation, agent, holder, lost, clock: lease.clock() };
+        let writer = Writer { table, conversation, agent, holder, lost, clock: lease.clock() };
         task.spawn(write(writer, prices, queue, ending).in_current_span());
         Self { items, last: end, task }
     }
@@ -242,7 +242,7 @@ impl Writer {
     ) -> Write {
         let (account, conversation) = (self.conversation.account_id, self.conversation.id);
         loop {
-            match self.store.transition_as(&self.holder, account, conversation, &mut change).await {
+            match self.table.transition_as(&self.holder, account, conversation, &mut change).await {
                 Ok(Outcome::Changed(_) | Outcome::Unchanged(_)) => return Write::Stored,
                 Ok(Outcome::LostLease | Outcome::NotFound) => return Write::LeaseLost,
                 Err(error) if error.is_transient() => {
@@ -261,9 +261,9 @@ impl Writer {
     /// Stores the delivery of a function call, with as many attempts as it takes.
     async fn record_delivery(&self, delivery: &Delivery) {
         loop {
-            match self.store.record_delivery(&self.conversation, None, delivery).await {
+            match self.table.record_delivery(&self.conversation, None, delivery).await {
                 // A conflict: the customer has asked for the delivery again meanwhile.
-                Ok(()) | Err(StoreError::Conflict) => return,
+                Ok(()) | Err(TableError::Conflict) => return,
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "delivery write failed");
                 }
@@ -277,7 +277,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
-    use switchboard_aws::store::testing;
+    use switchboard_aws::table::testing;
     use switchboard_model::{
         conversations::Lease,
         ids::{AccountId, ConversationId},
@@ -294,19 +294,19 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        let store = Store::new(&testing::config(&url).await, "switchboard".to_owned());
+        let table = Table::new(&testing::config(&url).await, "switchboard".to_owned());
         let at = system::now();
         let (account, id, number) = (AccountId::new(at, 1), ConversationId::new(at, 2), "+14155550100");
         let number: E164 = number.parse().unwrap();
         let conversation = Conversation::outbound(id, account, None, number.clone(), number, at);
         let lease = HeldLease::new(
-            store.clone(),
+            table.clone(),
             ConversationKey { account, conversation: id },
             system::now,
             Lease::new("a".into(), at),
         );
         let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
-        let journal = Journal::new(store, Prices::default(), snapshot, &lease);
+        let journal = Journal::new(table, Prices::default(), snapshot, &lease);
         let entry = JournalEntry {
             at,
             name: EventName::SpeechStarted,

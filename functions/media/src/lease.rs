@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use switchboard_aws::store::Store;
+use switchboard_aws::table::Table;
 use switchboard_model::conversations::{Lease, UtteranceProgress};
 use tokio::{
     sync::watch,
@@ -25,7 +25,7 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A lease that this worker holds, with the task that renews it.
 #[derive(Debug)]
 pub(crate) struct HeldLease {
-    store: Store,
+    table: Table,
     key: ConversationKey,
     clock: Clock,
     /// As it was taken.
@@ -37,13 +37,13 @@ pub(crate) struct HeldLease {
 
 impl HeldLease {
     /// Starts to renew a lease that was just taken.
-    pub(crate) fn new(store: Store, key: ConversationKey, clock: Clock, lease: Lease) -> Self {
+    pub(crate) fn new(table: Table, key: ConversationKey, clock: Clock, lease: Lease) -> Self {
         let lost = CancellationToken::new();
         let (speaking, changed) = watch::channel(None);
         let mut renewal = JoinSet::new();
-        let renew = renew(store.clone(), key, clock, lease.clone(), changed, lost.clone());
+        let renew = renew(table.clone(), key, clock, lease.clone(), changed, lost.clone());
         renewal.spawn(renew.in_current_span());
-        Self { store, key, clock, lease, speaking, lost, renewal }
+        Self { table, key, clock, lease, speaking, lost, renewal }
     }
 
     /// The name in which the call's writes are made.
@@ -79,7 +79,7 @@ impl HeldLease {
     pub(crate) async fn release(mut self, unspoken: Option<UtteranceProgress>) {
         self.renewal.shutdown().await;
         let lease = self.lease.clone().renewed((self.clock)(), unspoken);
-        let released = self.store.release_lease(self.key.account, self.key.conversation, &lease);
+        let released = self.table.release_lease(self.key.account, self.key.conversation, &lease);
         match timeout(RELEASE_TIMEOUT, released).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "lease release failed"),
@@ -89,7 +89,7 @@ impl HeldLease {
 }
 
 async fn renew(
-    store: Store,
+    table: Table,
     key: ConversationKey,
     clock: Clock,
     mut lease: Lease,
@@ -104,7 +104,7 @@ async fn renew(
             changed = speaking.changed() => if changed.is_err() { return },
         }
         lease = lease.renewed(clock(), speaking.borrow_and_update().clone());
-        wait = match store.renew_lease(key.account, key.conversation, &lease).await {
+        wait = match table.renew_lease(key.account, key.conversation, &lease).await {
             Ok(true) => Lease::HEARTBEAT,
             Ok(false) => {
                 tracing::warn!("lease lost");

@@ -55,7 +55,7 @@ where
         .with_state(Arc::clone(&worker));
     let mut polling = JoinSet::new();
     let polled = Arc::clone(&worker);
-    polling.spawn(async move { polled.signals.run(&polled.store).await });
+    polling.spawn(async move { polled.signals.run(&polled.table).await });
     let shutdown = worker.shutdown.clone();
     let stopping = async move {
         stop.await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use switchboard_aws::store::{Outcome, StoreError};
+use switchboard_aws::table::{Outcome, TableError};
 use switchboard_model::{
     conversations::{EndedReason, Snapshot, UtteranceProgress},
     phone_numbers::CallAccount,
@@ -74,7 +74,7 @@ pub(crate) async fn close(worker: &Worker, key: ConversationKey, call: &CallSid,
 /// Ends a conversation whose call panicked or could not begin. The call's state is lost, its stored part is not.
 pub(crate) async fn abandon(worker: &Worker, key: ConversationKey, call: &CallSid, holder: &str) {
     hang_up(worker, key, call).await;
-    let ended = worker.store.transition_as(holder, key.account, key.conversation, |snapshot| {
+    let ended = worker.table.transition_as(holder, key.account, key.conversation, |snapshot| {
         let Snapshot { conversation, agent } = snapshot;
         let (usage, now) = (&conversation.usage, (worker.clock)());
         conversation.end(agent, EndedReason::Unknown, &[], usage, &worker.prices, now)
@@ -98,9 +98,9 @@ async fn hang_up(worker: &Worker, key: ConversationKey, call: &CallSid) {
 }
 
 async fn try_hang_up(worker: &Worker, key: ConversationKey, call: &CallSid) -> anyhow::Result<()> {
-    let found = worker.store.conversation(key.account, key.conversation).await?;
+    let found = worker.table.conversation(key.account, key.conversation).await?;
     let account = match &found {
-        Some(snapshot) => worker.store.call_account(&worker.sealer, &snapshot.conversation).await?,
+        Some(snapshot) => worker.table.call_account(&worker.sealer, &snapshot.conversation).await?,
         None => CallAccount::Deployments,
     };
     let calls = worker.calls.through(&account);
@@ -116,10 +116,10 @@ async fn join_recording(worker: &Worker, key: ConversationKey) {
 }
 
 /// Joins the recording. If the conversation was deleted meanwhile, the recording is deleted as well.
-async fn join_or_remove(worker: &Worker, key: ConversationKey) -> Result<(), StoreError> {
+async fn join_or_remove(worker: &Worker, key: ConversationKey) -> Result<(), TableError> {
     let ConversationKey { account, conversation } = key;
     worker.recordings.join(account, conversation).await?;
-    if worker.store.conversation(account, conversation).await?.is_none() {
+    if worker.table.conversation(account, conversation).await?.is_none() {
         worker.recordings.remove(account, conversation).await?;
     }
     Ok(())

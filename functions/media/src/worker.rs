@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use switchboard_aws::{
-    clips::Clips, provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, store::Store,
+    clips::Clips, provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, table::Table,
 };
 use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
 use switchboard_providers::{Providers, keys::Keys, twilio::Calls, webhooks::Sender};
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub struct WorkerParts {
     /// The table.
-    pub store: Store,
+    pub table: Table,
     /// The bucket's recordings and replay logs.
     pub recordings: Recordings,
     /// The bucket's clips.
@@ -41,7 +41,7 @@ pub struct WorkerParts {
 
 /// A worker that can be served.
 pub struct Worker {
-    pub(crate) store: Store,
+    pub(crate) table: Table,
     pub(crate) recordings: Recordings,
     pub(crate) clips: ClipCache,
     pub(crate) sealer: Sealer,
@@ -69,7 +69,7 @@ impl Worker {
         let keys = Keys::parse(ProviderKeys::load(&sdk, &config.secrets.provider_keys).await?.json())?;
         let http = switchboard_providers::egress::client();
         Ok(Self::new(WorkerParts {
-            store: Store::new(&sdk, config.table.clone()),
+            table: Table::new(&sdk, config.table.clone()),
             recordings: Recordings::new(&sdk, config.bucket.clone()),
             clips: Clips::new(&sdk, config.bucket.clone()),
             sealer: Sealer::new(&sdk, config.secrets.sealing_key.clone()),
@@ -86,7 +86,7 @@ impl Worker {
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
         Self {
-            store: parts.store,
+            table: parts.table,
             recordings: parts.recordings,
             clips: ClipCache::new(parts.clips),
             sealer: parts.sealer,

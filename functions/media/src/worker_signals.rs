@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use switchboard_aws::store::Store;
+use switchboard_aws::table::Table;
 use switchboard_model::conversations::{Conversation, State};
 use tokio::{sync::mpsc, time::sleep};
 
@@ -49,7 +49,7 @@ impl SignalPoller {
     }
 
     /// Reads the conversations of all calls, until it is dropped.
-    pub(crate) async fn run(&self, store: &Store) {
+    pub(crate) async fn run(&self, table: &Table) {
         loop {
             sleep(POLL_INTERVAL).await;
             let keys: Vec<_> = {
@@ -60,7 +60,7 @@ impl SignalPoller {
             if keys.is_empty() {
                 continue;
             }
-            match store.states(&keys).await {
+            match table.states(&keys).await {
                 Ok(conversations) => conversations.iter().for_each(|conversation| self.send(conversation)),
                 // It concerns all calls, so it carries the ids of none.
                 Err(error) => tracing::warn!(%error, calls = keys.len(), "worker signals not read"),

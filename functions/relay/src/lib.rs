@@ -14,7 +14,7 @@ use aws_lambda_events::{
 use serde::{Deserialize, Serialize};
 use switchboard_aws::{
     queue::{self, CallJob, DeliveryJob, Queue},
-    store::{conversation_of_key, delivery_of_key},
+    table::{conversation_of_key, delivery_of_key},
 };
 use switchboard_runtime::{ConfigError, Vars, config};
 use tokio::time::{Instant, timeout_at};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use aws_lambda_events::{dynamodb::Event, streams::DynamoDbEventResponse};
 use axum::{Json, Router, body::Bytes, extract::State, http::StatusCode, routing::post};
 use serde_json::{Value, json};
-use switchboard_aws::{queue::Queue, store::testing};
+use switchboard_aws::{queue::Queue, table::testing};
 use switchboard_relay::{Config, Relay};
 
 const SAMPLE: &str = include_str!("../../../events/dynamodb_stream_conversation.json");

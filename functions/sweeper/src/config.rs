@@ -1,7 +1,7 @@
 //! The environment of this function, and the clients made from it.
 
 use anyhow::Context as _;
-use switchboard_aws::{provider_keys::ProviderKeys, queue::Queue, sealing::Sealer, store::Store};
+use switchboard_aws::{provider_keys::ProviderKeys, queue::Queue, sealing::Sealer, table::Table};
 use switchboard_model::costs::Prices;
 use switchboard_providers::{
     Providers, egress,
@@ -53,7 +53,7 @@ impl Sweeper {
         let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
         let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
         Ok(Self {
-            store: Store::new(&sdk, config.table),
+            table: Table::new(&sdk, config.table),
             queue: Queue::new(&sdk, config.deliveries_queue),
             sealer: Sealer::new(&sdk, config.secrets.sealing_key),
             calls: Calls::new(&providers),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use switchboard_aws::{
     queue::DeliveryJob,
-    store::{DueDelivery, StoreError},
+    table::{DueDelivery, TableError},
 };
 use switchboard_model::deliveries::{DeliveryStatus, MAX_QUEUED};
 use switchboard_runtime as system;
@@ -21,11 +21,11 @@ impl Sweeper {
     ///
     /// # Errors
     /// The index cannot be read. What is wrong with one delivery is logged, and it is put off.
-    pub(crate) async fn deliveries(&self, deadline: Instant) -> Result<usize, StoreError> {
+    pub(crate) async fn deliveries(&self, deadline: Instant) -> Result<usize, TableError> {
         let mut queued = 0;
         let mut seen = BTreeSet::new();
         for _ in 0..PAGES {
-            let found = match timeout_at(deadline, self.store.due_deliveries(system::now(), PAGE)).await {
+            let found = match timeout_at(deadline, self.table.due_deliveries(system::now(), PAGE)).await {
                 Ok(found) => found?,
                 Err(_elapsed) => break,
             };
@@ -72,7 +72,7 @@ impl Sweeper {
         };
         tracing::error!(%conversation, sequence, webhook, error = why, "not queued: put off");
         let until = system::now().after(PUT_OFF);
-        if !matches!(timeout(STORE_TIMEOUT, self.store.postpone_delivery(item, until)).await, Ok(Ok(()))) {
+        if !matches!(timeout(STORE_TIMEOUT, self.table.postpone_delivery(item, until)).await, Ok(Ok(()))) {
             tracing::error!(%conversation, sequence, webhook, "not put off either");
         }
         false
@@ -80,10 +80,10 @@ impl Sweeper {
 
     /// Queues one; then it is not due again before its message must have come. Whether it was due: what
     /// was tried, or queued, meanwhile is not.
-    async fn queue_one(&self, item: DueDelivery) -> Result<bool, StoreError> {
+    async fn queue_one(&self, item: DueDelivery) -> Result<bool, TableError> {
         let DueDelivery { account, conversation, sequence, webhook } = item;
         let now = system::now();
-        let delivery = self.store.delivery(account, conversation, sequence, webhook).await?;
+        let delivery = self.table.delivery(account, conversation, sequence, webhook).await?;
         let due = delivery.filter(|delivery| {
             delivery.status == DeliveryStatus::Pending && delivery.due_at().is_some_and(|due| due <= now)
         });
@@ -93,7 +93,7 @@ impl Sweeper {
             DeliveryJob { account_id: account, conversation_id: conversation, sequence, webhook, attempt };
         // First, since what is put off and not queued would come late.
         self.queue.send(&job, std::time::Duration::ZERO).await?;
-        self.store.postpone_delivery(item, now.after(MAX_QUEUED)).await?;
+        self.table.postpone_delivery(item, now.after(MAX_QUEUED)).await?;
         Ok(true)
     }
 }

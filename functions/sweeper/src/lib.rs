@@ -17,7 +17,7 @@ use std::{collections::BTreeSet, time::Duration};
 use switchboard_aws::{
     queue::{DeliveryJob, Queue},
     sealing::Sealer,
-    store::{DueItem, Store, StoreError},
+    table::{DueItem, Table, TableError},
 };
 use switchboard_model::{
     conversations::{Conversation, RejectReason, State},
@@ -54,7 +54,7 @@ const LOOKS: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Sweeper {
     /// Where conversations are.
-    pub store: Store,
+    pub table: Table,
     /// Where attempts to deliver events are queued.
     pub queue: Queue<DeliveryJob>,
     /// Opens the customers' secrets.
@@ -96,7 +96,7 @@ enum Done {
 #[derive(Debug, thiserror::Error)]
 enum NotDone {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Table(#[from] TableError),
     #[error(transparent)]
     Carrier(#[from] switchboard_providers::Error),
     #[error("the carrier's id of the call is none")]
@@ -109,7 +109,7 @@ impl Sweeper {
     /// # Errors
     /// The index cannot be read. What is wrong with one conversation or delivery is logged, and it is put
     /// off.
-    pub async fn sweep(&self) -> Result<Swept, StoreError> {
+    pub async fn sweep(&self) -> Result<Swept, TableError> {
         let deadline = Instant::now() + SWEEP_TIMEOUT;
         let (swept, queued, cleared) =
             tokio::join!(self.conversations(deadline), self.deliveries(deadline), self.numbers(deadline));
@@ -119,12 +119,12 @@ impl Sweeper {
         Ok(swept)
     }
 
-    async fn conversations(&self, deadline: Instant) -> Result<Swept, StoreError> {
+    async fn conversations(&self, deadline: Instant) -> Result<Swept, TableError> {
         let mut swept = Swept::default();
         let mut seen = BTreeSet::new();
         for _ in 0..PAGES {
             let now = system::now();
-            let found = match timeout_at(deadline, self.store.due(now, PAGE)).await {
+            let found = match timeout_at(deadline, self.table.due(now, PAGE)).await {
                 Ok(found) => found?,
                 Err(_elapsed) => break,
             };
@@ -180,7 +180,7 @@ impl Sweeper {
         };
         tracing::error!(%conversation, error = why, "not dealt with: put off");
         let until = system::now().after(PUT_OFF);
-        match timeout(STORE_TIMEOUT, self.store.postpone(account, conversation, until)).await {
+        match timeout(STORE_TIMEOUT, self.table.postpone(account, conversation, until)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%conversation, %error, "not put off either"),
             Err(_elapsed) => tracing::error!(%conversation, "not put off in time either"),
@@ -193,10 +193,10 @@ impl Sweeper {
         let DueItem { account, conversation: id, .. } = item;
         let mut answer: Option<(Option<CallSid>, Carrier)> = None;
         for _ in 0..LOOKS {
-            let Some(snapshot) = self.store.conversation(account, id).await? else { return Ok(Done::Left) };
-            let lease = self.store.lease(account, id).await?;
+            let Some(snapshot) = self.table.conversation(account, id).await? else { return Ok(Done::Left) };
+            let lease = self.table.lease(account, id).await?;
             let has_begun = snapshot.conversation.started_at().is_some();
-            let messages = if has_begun { self.store.messages(account, id).await? } else { vec![] };
+            let messages = if has_begun { self.table.messages(account, id).await? } else { vec![] };
             let case = Case {
                 snapshot: &snapshot,
                 lease: lease.as_ref(),
@@ -207,7 +207,7 @@ impl Sweeper {
             match case.verdict(system::now()) {
                 Verdict::Nothing => return Ok(Done::Left),
                 Verdict::Wait(until) => {
-                    self.store.postpone(account, id, until).await?;
+                    self.table.postpone(account, id, until).await?;
                     let silent = matches!(answer, Some((_, Carrier::Silent)));
                     return Ok(if silent { Done::Failed } else { Done::Left });
                 }
@@ -219,24 +219,24 @@ impl Sweeper {
                             calls.hang_up(call).await?;
                         }
                     }
-                    match self.store.commit(&snapshot.conversation, &change).await {
+                    match self.table.commit(&snapshot.conversation, &change).await {
                         Ok(()) => {
                             tracing::info!(conversation = %id, hang_up, "ended");
                             return Ok(Done::Ended);
                         }
                         // Somebody else wrote, or took the lease: what is true now decides.
-                        Err(StoreError::Conflict) => {}
+                        Err(TableError::Conflict) => {}
                         Err(error) => return Err(error.into()),
                     }
                 }
             }
         }
-        Err(StoreError::Conflict.into())
+        Err(TableError::Conflict.into())
     }
 
     /// The calls of the account at the carrier that a conversation's call goes through.
-    async fn calls(&self, conversation: &Conversation) -> Result<Option<Calls>, StoreError> {
-        Ok(self.calls.through(&self.store.call_account(&self.sealer, conversation).await?))
+    async fn calls(&self, conversation: &Conversation) -> Result<Option<Calls>, TableError> {
+        Ok(self.calls.through(&self.table.call_account(&self.sealer, conversation).await?))
     }
 
     /// What the carrier says of a conversation's call, and which it is if that is certain.

@@ -1,7 +1,7 @@
 //! Phone numbers whose purchase, import or release was cut short: they go, and nothing is left behind at the
 //! carrier that nobody knows of.
 
-use switchboard_aws::store::StoreError;
+use switchboard_aws::table::TableError;
 use switchboard_model::{
     ids::AccountId,
     phone_numbers::{CallAccount, E164},
@@ -16,8 +16,8 @@ impl Sweeper {
     ///
     /// # Errors
     /// The index cannot be read. What is wrong with one number is logged, and it is put off.
-    pub(crate) async fn numbers(&self, deadline: Instant) -> Result<usize, StoreError> {
-        let Ok(found) = timeout_at(deadline, self.store.due_phone_numbers(system::now(), PAGE)).await else {
+    pub(crate) async fn numbers(&self, deadline: Instant) -> Result<usize, TableError> {
+        let Ok(found) = timeout_at(deadline, self.table.due_phone_numbers(system::now(), PAGE)).await else {
             return Ok(0);
         };
         let mut cleared = 0;
@@ -35,7 +35,7 @@ impl Sweeper {
             };
             tracing::error!(%account, error = why, "a number was not cleared away: put off");
             let until = system::now().after(PUT_OFF);
-            let putting_off = self.store.postpone_phone_number(account, &number, until);
+            let putting_off = self.table.postpone_phone_number(account, &number, until);
             if !matches!(timeout(STORE_TIMEOUT, putting_off).await, Ok(Ok(()))) {
                 tracing::error!(%account, "not put off either");
             }
@@ -46,14 +46,14 @@ impl Sweeper {
     /// False: it is not due any more.
     async fn clear(&self, account: AccountId, number: &E164) -> Result<bool, NotDone> {
         let now = system::now();
-        let Some(number) = self.store.phone_number(account, number).await? else { return Ok(false) };
+        let Some(number) = self.table.phone_number(account, number).await? else { return Ok(false) };
         if number.due_at().is_none_or(|due| due > now) {
             return Ok(false);
         }
         // Whoever is still at buying it does not get it any more.
         let leaving = number.clone().leaving(now);
-        let leaving = self.store.change_phone_number(&number, leaving).await?;
-        match self.store.carrier_account(&self.sealer, &leaving).await? {
+        let leaving = self.table.change_phone_number(&number, leaving).await?;
+        match self.table.carrier_account(&self.sealer, &leaving).await? {
             CallAccount::Customers(own) => match self.numbers.of(&own).cut(&leaving).await {
                 // Who has taken back their credentials cuts the wires themselves.
                 Ok(_) | Err(switchboard_providers::Error::Rejected { .. }) => {}
@@ -62,7 +62,7 @@ impl Sweeper {
             CallAccount::Deployments => _ = self.numbers.release(&leaving).await?,
             CallAccount::Gone => {}
         }
-        self.store.remove_phone_number(&leaving).await?;
+        self.table.remove_phone_number(&leaving).await?;
         tracing::warn!(%account, number = %leaving.id, "cleared away");
         Ok(true)
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use switchboard_aws::{
     queue::DeliveryJob,
-    store::{DueDelivery, Outgoing, StoreError},
+    table::{DueDelivery, Outgoing, TableError},
 };
 use switchboard_contract::{
     payload::{self, Payload},
@@ -73,17 +73,17 @@ impl Webhooks {
         }
     }
 
-    async fn step(&self, job: DeliveryJob) -> Result<Prepared, StoreError> {
+    async fn step(&self, job: DeliveryJob) -> Result<Prepared, TableError> {
         let DeliveryJob { account_id, conversation_id, sequence, webhook, attempt } = job;
         let done = Ok(Prepared::Decided(JobOutcome::Done));
-        let outgoing = self.store.outgoing(account_id, conversation_id, sequence, webhook).await?;
+        let outgoing = self.table.outgoing(account_id, conversation_id, sequence, webhook).await?;
         let found = outgoing.and_then(|outgoing| {
             let webhook = outgoing.snapshot.agent.webhooks.get(job.webhook)?.clone();
             Some((outgoing, webhook))
         });
         let Some((outgoing, webhook)) = found else {
             let key = DueDelivery { account: account_id, conversation: conversation_id, sequence, webhook };
-            self.store.forget_delivery(key).await?;
+            self.table.forget_delivery(key).await?;
             tracing::info!(%conversation_id, sequence, "its conversation is gone: dropped");
             return done;
         };
@@ -98,14 +98,14 @@ impl Webhooks {
         if outgoing.is_stopped && !delivery.was_asked_for() {
             let conversation = &outgoing.snapshot.conversation;
             let stopped = delivery.stopped();
-            return match self.store.record_delivery(conversation, outgoing.delivery.as_ref(), &stopped).await
+            return match self.table.record_delivery(conversation, outgoing.delivery.as_ref(), &stopped).await
             {
-                Ok(()) | Err(StoreError::Conflict) => done,
+                Ok(()) | Err(TableError::Conflict) => done,
                 Err(error) => Err(error),
             };
         }
         let ended = if payload::needs_conversation(event.name, &webhook) {
-            let messages = self.store.messages(account_id, conversation_id).await?;
+            let messages = self.table.messages(account_id, conversation_id).await?;
             Some(ConversationView::new(&self.public_url, outgoing.snapshot.clone(), Some(messages)))
         } else {
             None
@@ -151,10 +151,10 @@ impl Webhooks {
     async fn record(&self, attempt: &Attempt, after: &Delivery) -> JobOutcome {
         let conversation = &attempt.outgoing.snapshot.conversation;
         let before = attempt.outgoing.delivery.as_ref();
-        match self.store.record_delivery(conversation, before, after).await {
+        match self.table.record_delivery(conversation, before, after).await {
             Ok(()) if after.status == DeliveryStatus::Exhausted => self.bury(attempt.job).await,
             Ok(()) => self.follow(attempt.job, after).await,
-            Err(StoreError::Conflict) => {
+            Err(TableError::Conflict) => {
                 tracing::info!(conversation_id = %conversation.id, "somebody else was faster: not recorded");
                 JobOutcome::Done
             }
@@ -196,7 +196,7 @@ impl Webhooks {
     }
 }
 
-fn log(job: DeliveryJob, error: &StoreError, what: &'static str) {
+fn log(job: DeliveryJob, error: &TableError, what: &'static str) {
     let DeliveryJob { conversation_id, sequence, webhook, attempt, .. } = job;
     tracing::warn!(%conversation_id, sequence, webhook, attempt, %error, "{what}");
 }

@@ -1,6 +1,6 @@
 //! The environment of this function, and the clients made from it.
 
-use switchboard_aws::{queue::Queue, store::Store};
+use switchboard_aws::{queue::Queue, table::Table};
 use switchboard_model::egress_policy::EgressPolicy;
 use switchboard_providers::webhooks::Sender;
 use switchboard_runtime::{ConfigError, Vars, config};
@@ -44,7 +44,7 @@ impl Webhooks {
     pub async fn connect(config: Config) -> Self {
         let sdk = switchboard_aws::sdk_config().await;
         Self {
-            store: Store::new(&sdk, config.table),
+            table: Table::new(&sdk, config.table),
             queue: Queue::new(&sdk, config.deliveries_queue),
             dead_letters: Queue::new(&sdk, config.dead_letter_queue),
             sender: Sender::new(config.egress_policy),

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use switchboard_aws::{
     queue::{DeliveryJob, Queue},
-    store::Store,
+    table::Table,
 };
 use switchboard_model::ids::AccountId;
 use switchboard_providers::webhooks::Sender;
@@ -39,7 +39,7 @@ pub use self::config::Config;
 #[derive(Debug, Clone)]
 pub struct Webhooks {
     /// Where events and deliveries are.
-    pub store: Store,
+    pub table: Table,
     /// Where the next attempts are queued.
     pub queue: Queue<DeliveryJob>,
     /// Where deliveries go that are given up.
@@ -106,7 +106,7 @@ impl Webhooks {
     /// Makes some attempts at one host, all that are admitted at the same time.
     async fn visit(&self, account: AccountId, host: &str, attempts: Vec<(String, Attempt)>) -> Done {
         let flights: Vec<_> = attempts.iter().map(|(_, attempt)| attempt.flight()).collect();
-        let admissions = match self.store.admit(account, host, &flights, system::now()).await {
+        let admissions = match self.table.admit(account, host, &flights, system::now()).await {
             Ok(admissions) => admissions,
             Err(error) => {
                 tracing::warn!(%account, %error, "no places: tried again later");
@@ -136,7 +136,7 @@ impl Webhooks {
             if places.is_empty() {
                 continue;
             }
-            if let Err(error) = self.store.leave(account, host, &places, system::now()).await {
+            if let Err(error) = self.table.leave(account, host, &places, system::now()).await {
                 tracing::warn!(%account, %error, "places were not given back");
             }
         }

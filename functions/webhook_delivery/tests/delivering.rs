@@ -130,7 +130,7 @@ async fn after_410_the_conversation_sends_that_webhook_nothing_more_unless_it_is
     assert_eq!((stopped.status, stopped.attempts.len()), (DeliveryStatus::Stopped, 0));
 
     let again = stopped.clone().again(switchboard_runtime::now());
-    world.webhooks.store.redeliver(&world.snapshot.conversation, Some(&stopped), &again).await.unwrap();
+    world.webhooks.table.redeliver(&world.snapshot.conversation, Some(&stopped), &again).await.unwrap();
     world.handle(&[world.job(2, 0, again.attempt)]).await;
     assert_eq!(world.delivery(2, 0).await.unwrap().status, DeliveryStatus::Delivered);
 }

@@ -12,22 +12,22 @@ use switchboard_model::{
 };
 use switchboard_runtime as system;
 
-use crate::table::Table;
+use crate::table::StackTable;
 
 /// A conversation that goes on until it is told to end.
 pub(crate) struct Source {
-    pub(crate) table: Table,
+    pub(crate) table: StackTable,
     snapshot: Snapshot,
 }
 
 impl Source {
     /// A started conversation of the stack's account.
     pub(crate) async fn new(stack: &Stack, urls: &[(&str, WebhookMethod)]) -> Self {
-        Self::of(Table::of(stack), urls).await
+        Self::of(StackTable::of(stack), urls).await
     }
 
     /// One of the account that `table` names.
-    pub(crate) async fn of(table: Table, urls: &[(&str, WebhookMethod)]) -> Self {
+    pub(crate) async fn of(table: StackTable, urls: &[(&str, WebhookMethod)]) -> Self {
         let now = system::now();
         let id = ConversationId::new(now, system::random_u128());
         let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
@@ -42,7 +42,7 @@ impl Source {
         };
         let agent = AgentConfig { webhooks: urls.iter().map(webhook).collect(), ..AgentConfig::default() };
         let snapshot = Snapshot { conversation: Conversation { state, ..conversation }, agent };
-        table.store.create_conversation(&snapshot).await.unwrap();
+        table.table.create_conversation(&snapshot).await.unwrap();
         Self { table, snapshot }
     }
 
@@ -61,7 +61,7 @@ impl Source {
         };
         let Snapshot { conversation, agent } = &self.snapshot;
         let change = conversation.append(agent, &vec![entry; events], &Usage::default()).unwrap();
-        self.table.store.commit(conversation, &change).await.unwrap();
+        self.table.table.commit(conversation, &change).await.unwrap();
         self.snapshot.conversation = change.conversation;
     }
 
@@ -71,7 +71,7 @@ impl Source {
         let (usage, prices) = (Usage::default(), Prices::default());
         let reason = EndedReason::UserEnded;
         let change = conversation.end(agent, reason, &[], &usage, &prices, system::now()).unwrap();
-        self.table.store.commit(conversation, &change).await.unwrap();
+        self.table.table.commit(conversation, &change).await.unwrap();
         change.conversation.next_sequence - 1
     }
 }

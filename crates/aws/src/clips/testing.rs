@@ -14,7 +14,7 @@ use axum::{
 };
 
 use super::Clips;
-use crate::store::testing::config;
+use crate::table::testing::config;
 
 const BUCKET: &str = "recordings";
 

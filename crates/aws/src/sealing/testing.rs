@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Sealer;
-use crate::store::testing::config;
+use crate::table::testing::config;
 use switchboard_runtime as system;
 
 const KEY_ID: &str = "sealing";

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use switchboard_aws::store::StoreError;
+use switchboard_aws::table::TableError;
 use switchboard_contract::{
     payload::Payload,
     requests::ChosenAgent,
@@ -50,7 +50,7 @@ pub(super) async fn choose_agent(
     context: &InboundContext,
     number: &PhoneNumber,
     ringing: &Conversation,
-) -> Result<AgentChoice, StoreError> {
+) -> Result<AgentChoice, TableError> {
     let (name, data) = (EventName::ConnectionRequested, json!({ "phone_call": ringing.phone_call }));
     // The number's webhooks are matched as if they were an agent's.
     let agent = AgentConfig { webhooks: number.webhooks.clone(), ..AgentConfig::default() };
@@ -106,7 +106,7 @@ async fn call_webhooks<'a>(
     event: &Event,
     agent: &'a AgentConfig,
     places: &[usize],
-) -> Result<Vec<(usize, &'a Webhook, (Attempt, Option<Answer>))>, StoreError> {
+) -> Result<Vec<(usize, &'a Webhook, (Attempt, Option<Answer>))>, TableError> {
     if places.is_empty() {
         return Ok(vec![]);
     }
@@ -130,7 +130,7 @@ async fn read_choice(
     policy: EgressPolicy,
     account: AccountId,
     response: &Answer,
-) -> Result<WebhookChoice, StoreError> {
+) -> Result<WebhookChoice, TableError> {
     if response.body.trim_ascii().is_empty() {
         return Ok(Ok(None));
     }

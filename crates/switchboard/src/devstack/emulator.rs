@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::Pid;
-use switchboard_aws::{recordings::Recordings, store::Store};
+use switchboard_aws::{recordings::Recordings, table::Table};
 use tokio::net::TcpListener;
 
 use super::children::{Child, Program, StateDirectory};
@@ -46,8 +46,8 @@ pub(crate) fn aws_environment(url: &str) -> Vec<(String, std::ffi::OsString)> {
 }
 
 /// A table in the emulator.
-pub(crate) fn table(url: &str, name: &str) -> Store {
-    Store::new(&switchboard_aws::emulator_config(url, REGION), name.to_owned())
+pub(crate) fn table(url: &str, name: &str) -> Table {
+    Table::new(&switchboard_aws::emulator_config(url, REGION), name.to_owned())
 }
 
 /// A bucket in the emulator.

@@ -2,7 +2,7 @@
 
 use clap::value_parser;
 use serde_json::json;
-use switchboard_aws::store::{Store, StoreError};
+use switchboard_aws::table::{Table, TableError};
 use switchboard_model::accounts::{Account, Limits};
 use switchboard_model::limits::calling_code;
 
@@ -62,14 +62,14 @@ impl LimitChanges {
 
 /// Changes the limits that were named, if any, and shows them all.
 pub(super) async fn change(
-    store: &Store,
+    table: &Table,
     account: Account,
     options: LimitChanges,
-) -> Result<CommandOutput, StoreError> {
+) -> Result<CommandOutput, TableError> {
     let Account { id, limits: before, .. } = account;
     let limits = options.apply(before.clone());
     if limits != before {
-        store.set_limits(id, &limits).await?;
+        table.set_limits(id, &limits).await?;
     }
     let destinations = match &limits.destination_countries {
         Some(countries) => countries.join(", "),

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
-use switchboard_aws::store::StoreError;
+use switchboard_aws::table::TableError;
 use switchboard_model::accounts::{Token, signing_secret};
 use switchboard_model::ids::AccountId;
 use switchboard_runtime::{now, random};
@@ -167,16 +167,16 @@ async fn accounts(
     selected: &SelectedDeployment,
     account: Option<AccountId>,
 ) -> anyhow::Result<CommandOutput> {
-    let SelectedDeployment { store, .. } = selected;
+    let SelectedDeployment { table, .. } = selected;
     match command {
         AccountsCommand::Create { name, .. } => {
-            let (account, token) = new_account::create(store, &name).await?;
+            let (account, token) = new_account::create(table, &name).await?;
             Ok(CommandOutput::created(&account, &token))
         }
-        AccountsCommand::List { .. } => Ok(CommandOutput::accounts(&store.accounts().await?)),
+        AccountsCommand::List { .. } => Ok(CommandOutput::accounts(&table.accounts().await?)),
         AccountsCommand::Limits { limits, .. } => {
             let account = selected.account(account).await?;
-            Ok(limits::change(store, account, limits).await?)
+            Ok(limits::change(table, account, limits).await?)
         }
     }
 }
@@ -186,24 +186,24 @@ async fn tokens(
     selected: &SelectedDeployment,
     account: Option<AccountId>,
 ) -> anyhow::Result<CommandOutput> {
-    let SelectedDeployment { store, .. } = selected;
+    let SelectedDeployment { table, .. } = selected;
     let account = selected.account(account).await?.id;
     match command {
         TokensCommand::Create { name, .. } => {
             let token = Token::new(random());
-            let issued = store.create_token(account, &token, name, now()).await?;
+            let issued = table.create_token(account, &token, name, now()).await?;
             Ok(CommandOutput::new_token(account, &issued, &token))
         }
-        TokensCommand::List { .. } => Ok(CommandOutput::tokens(&store.tokens(account).await?)),
+        TokensCommand::List { .. } => Ok(CommandOutput::tokens(&table.tokens(account).await?)),
         TokensCommand::Revoke { token, .. } => {
-            let mut tokens = store.tokens(account).await?;
+            let mut tokens = table.tokens(account).await?;
             let wanted = Token::parse(&token).map_or(token, |token| output::token_id(&token.sha256()));
             let at = tokens.iter().position(|token| output::token_id(&token.sha256) == wanted);
             let at = at.with_context(|| {
                 format!("account {account} has no such token; `switchboard tokens list` shows those it has")
             })?;
             let revoked = tokens.swap_remove(at);
-            if !store.revoke_token(account, &revoked.sha256).await? {
+            if !table.revoke_token(account, &revoked.sha256).await? {
                 bail!("somebody else has just revoked this token");
             }
             Ok(CommandOutput::revoked(&revoked, tokens.len()))
@@ -221,10 +221,10 @@ async fn secrets(
     match command {
         SecretsCommand::Show { .. } => Ok(CommandOutput::secrets(&account, at)),
         SecretsCommand::Rotate { .. } => {
-            match selected.store.rotate_signing_secret(account.id, signing_secret(random()), at).await {
+            match selected.table.rotate_signing_secret(account.id, signing_secret(random()), at).await {
                 Ok(Some(account)) => Ok(CommandOutput::secrets(&account, at)),
                 Ok(None) => bail!("account {} has just gone", account.id),
-                Err(StoreError::Conflict) => bail!(
+                Err(TableError::Conflict) => bail!(
                     "somebody else has just rotated this secret; `switchboard secrets show` shows the new one"
                 ),
                 Err(error) => Err(error.into()),

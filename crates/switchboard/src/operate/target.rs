@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail};
 use switchboard_aws::stacks::{self, StackError};
-use switchboard_aws::store::Store;
+use switchboard_aws::table::Table;
 use switchboard_model::accounts::{Account, ListedAccount};
 use switchboard_model::ids::AccountId;
 
@@ -31,7 +31,7 @@ pub(crate) struct Target {
 /// A deployment that was found.
 pub(super) struct SelectedDeployment {
     /// Its table.
-    pub(super) store: Store,
+    pub(super) table: Table,
     /// The account that is meant if none is named; none if that depends on which there are.
     default: Option<AccountId>,
     /// What to do if it cannot be used.
@@ -79,7 +79,7 @@ pub(super) fn running(state: Option<PathBuf>, or: &str) -> anyhow::Result<Addres
 pub(super) fn local(addresses: &Addresses) -> anyhow::Result<SelectedDeployment> {
     let Addresses { emulator_url, table_name, account_id, .. } = addresses;
     Ok(SelectedDeployment {
-        store: devstack::table(emulator_url, table_name),
+        table: devstack::table(emulator_url, table_name),
         default: Some(account_id.parse().context("reading the account in local.json")?),
         advice: format!(
             "The local stack at {emulator_url} does not answer as it should; stop it (Ctrl-C where it runs) and \
@@ -103,7 +103,7 @@ async fn deployed(stack: &str) -> anyhow::Result<SelectedDeployment> {
         ),
         StackError::Service(error) => anyhow!("{error}. {advice}"),
     })?;
-    Ok(SelectedDeployment { store: Store::new(&config, table), default: None, advice })
+    Ok(SelectedDeployment { table: Table::new(&config, table), default: None, advice })
 }
 
 impl SelectedDeployment {
@@ -115,9 +115,9 @@ impl SelectedDeployment {
     pub(super) async fn account(&self, named: Option<AccountId>) -> anyhow::Result<Account> {
         let id = match named.or(self.default) {
             Some(id) => id,
-            None => only(&self.store.accounts().await?)?,
+            None => only(&self.table.accounts().await?)?,
         };
-        let account = self.store.account(id).await?;
+        let account = self.table.account(id).await?;
         account.with_context(|| {
             format!("there is no account {id} here; `switchboard accounts list` shows those there are")
         })
@@ -125,7 +125,7 @@ impl SelectedDeployment {
 
     /// Says what to do about an error, if it comes from the table.
     pub(super) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
-        if error.is::<switchboard_aws::store::StoreError>() {
+        if error.is::<switchboard_aws::table::TableError>() {
             anyhow!("{error:#}. {}", self.advice)
         } else {
             error

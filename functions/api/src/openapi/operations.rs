@@ -176,7 +176,7 @@ fn agents() -> Vec<Operation> {
     let config: Schema = Schemas::input::<AgentConfig>;
     let one = |operation: Operation| operation.of("id", "The agent's id.", Schemas::answer::<AgentId>);
     vec![
-        operation(("post", "/agents"), "create_agent", "Store an agent", agent).makes().takes(config),
+        operation(("post", "/agents"), "create_agent", "Table an agent", agent).makes().takes(config),
         operation(
             ("get", "/agents"),
             "list_agents",
@@ -272,7 +272,7 @@ fn credentials() -> Vec<Operation> {
         operation(
             ("post", "/credentials"),
             "create_credential",
-            "Store a key of your own for one of the providers",
+            "Table a key of your own for one of the providers",
             credential,
         )
         .makes()

@@ -78,7 +78,7 @@ async fn an_agent_is_changed_where_the_body_says_so_and_nowhere_else() {
     let world = World::new().await;
     let path = format!("/agents/{AGENT}");
     let config = serde_json::from_value(everything()).unwrap();
-    world.store.create_agent(&Agent::new(agent_id(), world.account, config, at(-60))).await.unwrap();
+    world.table.create_agent(&Agent::new(agent_id(), world.account, config, at(-60))).await.unwrap();
     let mut expected = world.get(&path).await.json();
     expected["updated_at"] = json!(at(0));
     let body = json!({ "prompt": "Be brief.", "max_duration_seconds": 600, "metadata": { "a": "b" } });
@@ -151,7 +151,7 @@ async fn a_page_that_would_be_too_large_for_one_answer_is_asked_for_in_smaller_o
     let config = AgentConfig { prompt: Some("\"".repeat(20_000)), ..AgentConfig::default() };
     for second in 0..100 {
         let id = AgentId::new(at(second), 1);
-        world.store.create_agent(&Agent::new(id, world.account, config.clone(), at(0))).await.unwrap();
+        world.table.create_agent(&Agent::new(id, world.account, config.clone(), at(0))).await.unwrap();
     }
     let answer = world.get("/agents").await;
     insta::assert_snapshot!(answer.line(), @r#"422 {"detail":[{"loc":["query","limit"],"msg":"The items of this page are too large together: ask for fewer","type":"less_than"}]}"#);
@@ -210,7 +210,7 @@ async fn agents_are_listed_newest_first_page_by_page_to_their_account_only() {
     for second in 0..5 {
         let id = AgentId::new(at(second), 1);
         let agent = Agent::new(id, world.account, AgentConfig::default(), at(second));
-        world.store.create_agent(&agent).await.unwrap();
+        world.table.create_agent(&agent).await.unwrap();
     }
     for (query, seconds, has_more) in [
         ("", vec![4, 3, 2, 1, 0], false),

@@ -132,7 +132,7 @@ async fn of_what_is_refused_nothing_is_stored() {
         }
     }
     assert_eq!(world.get("/conversations").await.json()["items"], json!([]));
-    assert_eq!(world.store.counters(world.account).await.unwrap().waiting, 0);
+    assert_eq!(world.table.counters(world.account).await.unwrap().waiting, 0);
     let answer = world.send(Event::create(&valid().to_string()).with("idempotency-key", "k")).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
 }

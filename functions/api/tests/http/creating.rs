@@ -105,7 +105,7 @@ async fn what_is_created_is_stored_and_shown() {
     let world = World::new().await;
     let created = world.send(Event::sample(CREATE)).await;
     let id = created.json()["id"].as_str().unwrap().to_owned();
-    let stored = world.store.conversation(world.account, id.parse().unwrap()).await.unwrap().unwrap();
+    let stored = world.table.conversation(world.account, id.parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(stored.conversation.state, State::Queued);
     assert_eq!(json!(stored.agent), created.json()["agent_config"]);
     assert_eq!(world.get(&format!("/conversations/{id}")).await.body, created.body);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use switchboard_api::{Api, router};
-use switchboard_aws::{sealing::Sealer, store::testing};
+use switchboard_aws::{sealing::Sealer, table::testing};
 use switchboard_model::credentials::Provider;
 use switchboard_runtime as system;
 
@@ -51,7 +51,7 @@ async fn what_is_stored_opens_to_the_key_that_came() {
     let world = World::new().await;
     let id = create(&world, &json!({ "provider": "deepgram", "api_key": KEY })).await.json()["id"].take();
     let id = id.as_str().unwrap();
-    let stored = world.store.credential(world.account, id.parse().unwrap()).await.unwrap();
+    let stored = world.table.credential(world.account, id.parse().unwrap()).await.unwrap();
     let (credential, sealed) = stored.unwrap();
     assert_eq!(world.sealer.open((world.account, id), &sealed).await.unwrap().reveal(), KEY);
     assert!(!format!("{credential:?} {sealed:?}").contains(KEY));
@@ -97,7 +97,7 @@ async fn the_same_request_twice_stores_one_credential() {
 async fn a_credential_serves_blocks_of_its_own_provider_only() {
     let world = World::new().await;
     world.put_credential(Provider::Rime).await;
-    let api = api(world.store.clone(), "http://127.0.0.1:1").await;
+    let api = api(world.table.clone(), "http://127.0.0.1:1").await;
     let api = router(Api { random: system::random_u128, ..api });
     for (voice, expected) in [
         (json!({ "provider": "rime", "credential_id": CREDENTIAL }), Value::Null),
@@ -144,7 +144,7 @@ async fn credentials_are_listed_to_their_account_only() {
 async fn nothing_is_stored_while_keys_cannot_be_sealed() {
     let world = World::new().await;
     let sealer = Sealer::new(&testing::config("http://127.0.0.1:1").await, "sealing".to_owned());
-    let broken = router(Api { sealer, ..api(world.store.clone(), "http://127.0.0.1:1").await });
+    let broken = router(Api { sealer, ..api(world.table.clone(), "http://127.0.0.1:1").await });
     let body = json!({ "provider": "openai", "api_key": KEY });
     let answer = send(&broken, Event::of("POST", "/credentials").with_body(&body)).await;
     assert_eq!(answer.line(), r#"503 {"detail":"The service is not available now; try again"}"#);

@@ -43,8 +43,8 @@ async fn nothing_is_left_of_a_deleted_conversation_which_is_shown_once_more() {
     let left: Vec<String> = world.objects.lock().unwrap().keys().cloned().collect();
     assert_eq!(left, [format!("{}/{CONVERSATION}0/recording.wav", world.account)]);
     let id = CONVERSATION.parse().unwrap();
-    assert_eq!(world.store.messages(world.account, id).await.unwrap(), []);
-    assert_eq!(world.store.events(world.account, id, 0, 10).await.unwrap().0, []);
+    assert_eq!(world.table.messages(world.account, id).await.unwrap(), []);
+    assert_eq!(world.table.events(world.account, id, 0, 10).await.unwrap().0, []);
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_deletion_that_failed_half_way_is_finished_by_asking_again() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("http://{}", listener.local_addr().unwrap())
     };
-    let without_bucket = router(api(world.store.clone(), &nobody).await);
+    let without_bucket = router(api(world.table.clone(), &nobody).await);
     let failed = send(&without_bucket, Event::of("DELETE", &path())).await;
     assert_eq!(failed.status, 503, "{}", failed.body);
     assert_eq!(world.get(&path()).await.status, 200);

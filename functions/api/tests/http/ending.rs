@@ -10,7 +10,7 @@ impl World {
     }
 
     async fn log(&self) -> Vec<&'static str> {
-        let (events, _) = self.store.events(self.account, conversation_id(), 0, 100).await.unwrap();
+        let (events, _) = self.table.events(self.account, conversation_id(), 0, 100).await.unwrap();
         events.iter().map(|event| event.name.as_str()).collect()
     }
 
@@ -22,7 +22,7 @@ impl World {
     }
 
     async fn hold(&self, lease: &Lease) {
-        assert!(self.store.take_lease(self.account, conversation_id(), lease).await.unwrap());
+        assert!(self.table.take_lease(self.account, conversation_id(), lease).await.unwrap());
     }
 
     fn told(&self) -> Vec<String> {
@@ -66,7 +66,7 @@ async fn a_call_that_a_worker_holds_is_left_to_that_worker() {
         let answer = world.end().await;
         assert_eq!((answer.status, &answer.json()["status"]), (200, &"started".into()));
     }
-    let stored = world.store.conversation(world.account, conversation_id()).await.unwrap().unwrap();
+    let stored = world.table.conversation(world.account, conversation_id()).await.unwrap().unwrap();
     assert_eq!(stored.conversation.signals.end_requested_at, Some(at(0)));
     assert!(world.told().is_empty(), "the last sentence may be heard");
 }
@@ -83,7 +83,7 @@ async fn a_call_whose_worker_is_gone_is_hung_up_and_over_with_its_last_words() {
     assert_eq!((&body["status"], &body["ended_reason"]), (&"ended".into(), &"agent_ended".into()));
     assert_eq!(body["messages"][0]["content"], "Your cake is");
     assert_eq!(world.told(), [format!("{CALL}.json Status=completed")]);
-    assert!(world.store.lease(world.account, conversation_id()).await.unwrap().is_none());
+    assert!(world.table.lease(world.account, conversation_id()).await.unwrap().is_none());
 }
 
 #[tokio::test]

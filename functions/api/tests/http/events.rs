@@ -143,8 +143,8 @@ async fn redeliver(world: &World, event: &str) -> Answer {
 async fn the_log_has_every_attempt_that_was_made() {
     let world = World::new().await;
     world.ended_call().await;
-    let call = world.store.conversation(world.account, conversation_id()).await.unwrap().unwrap();
-    let (events, _) = world.store.events(world.account, conversation_id(), 0, 10).await.unwrap();
+    let call = world.table.conversation(world.account, conversation_id()).await.unwrap().unwrap();
+    let (events, _) = world.table.events(world.account, conversation_id(), 0, 10).await.unwrap();
     let event = &events[1];
     let attempt = |second, status, answer: &str| Attempt {
         at: at(second),
@@ -153,10 +153,10 @@ async fn the_log_has_every_attempt_that_was_made() {
         answer: Some(answer.to_owned()),
     };
     let failed = Delivery::new(event.id, 2, 0, at(5)).after(attempt(5, None, "no answer"), None, 0);
-    world.store.record_delivery(&call.conversation, None, &failed).await.unwrap();
+    world.table.record_delivery(&call.conversation, None, &failed).await.unwrap();
     let middle = u32::MAX / 2 + 1;
     let again = failed.clone().after(attempt(11, Some(503), "closed"), None, middle);
-    world.store.record_delivery(&call.conversation, Some(&failed), &again).await.unwrap();
+    world.table.record_delivery(&call.conversation, Some(&failed), &again).await.unwrap();
     let log = page(&world, "?limit=2").await.json();
     insta::assert_json_snapshot!(log["items"][1]["deliveries"], @r#"
     [
@@ -198,7 +198,7 @@ async fn an_event_is_delivered_again_to_every_webhook_that_asked_for_it() {
         assert_eq!(item["id"], id);
         let delivery = &item["deliveries"][0];
         assert_eq!((&delivery["status"], &delivery["next_attempt_at"]), (&json!("pending"), &json!(at(0))));
-        let stored = world.store.delivery(world.account, conversation_id(), 2, 0).await.unwrap().unwrap();
+        let stored = world.table.delivery(world.account, conversation_id(), 2, 0).await.unwrap().unwrap();
         assert_eq!((stored.attempt, stored.first_attempt), (attempt, attempt));
     }
     // Nobody asked for this one, so nobody gets it.

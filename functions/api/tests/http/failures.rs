@@ -6,7 +6,7 @@ use axum::{
     response::IntoResponse,
 };
 use switchboard_api::router;
-use switchboard_aws::store::{Store, testing};
+use switchboard_aws::table::{Table, testing};
 
 use crate::world::{Answer, CONVERSATION, Event, World, api, send};
 
@@ -32,9 +32,9 @@ async fn refusing(status: StatusCode, code: &'static str) -> String {
 }
 
 async fn ask(url: &str) -> Answer {
-    let store = Store::new(&testing::config(url).await, "switchboard".to_owned());
+    let table = Table::new(&testing::config(url).await, "switchboard".to_owned());
     let answer =
-        send(&router(api(store, url).await), Event::get(&format!("/conversations/{CONVERSATION}"))).await;
+        send(&router(api(table, url).await), Event::get(&format!("/conversations/{CONVERSATION}"))).await;
     check(&answer);
     answer
 }
@@ -66,7 +66,7 @@ async fn a_bucket_that_refuses_is_our_fault_too() {
     let world = World::new().await;
     world.ended_call().await;
     let url = refusing(StatusCode::FORBIDDEN, "AccessDenied").await;
-    let router = router(api(world.store.clone(), &url).await);
+    let router = router(api(world.table.clone(), &url).await);
     let answer = send(&router, Event::get(&format!("/conversations/{CONVERSATION}/recording"))).await;
     check(&answer);
     insta::assert_snapshot!(answer.line(), @r#"500 {"detail":"Internal server error"}"#);
@@ -75,7 +75,7 @@ async fn a_bucket_that_refuses_is_our_fault_too() {
 #[tokio::test]
 async fn a_panic_ends_one_request_only() {
     let world = World::new().await;
-    let mut api = api(world.store.clone(), "http://127.0.0.1:1").await;
+    let mut api = api(world.table.clone(), "http://127.0.0.1:1").await;
     api.now = || panic!("the clock broke");
     let router = router(api);
     let sample = Event::sample(include_str!("../../../../events/http_create_phone_call.json"));

@@ -4,7 +4,7 @@ use axum::Router;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use switchboard_api::{Api, router};
-use switchboard_aws::store::{Claimed, Queued};
+use switchboard_aws::table::{Claimed, Queued};
 use switchboard_model::{
     accounts::sha256_hex,
     agents::AgentConfig,
@@ -29,7 +29,7 @@ fn create(key: &str, prompt: &str) -> Event {
 
 /// The API with a clock that goes and ids that differ.
 async fn real(world: &World) -> Router {
-    let api = api(world.store.clone(), "http://127.0.0.1:1").await;
+    let api = api(world.table.clone(), "http://127.0.0.1:1").await;
     router(Api { now: system::now, random: system::random_u128, ..api })
 }
 
@@ -131,7 +131,7 @@ async fn claimed(world: &World, key: &str, at: Timestamp) -> RequestId {
     let request = RequestId::new(at, system::random_u128());
     let claim = Claim::new(request, sha256_hex(body("Be brief")), "another".into(), at);
     let key = Key::parse(key.as_bytes()).unwrap().sha256(PATH);
-    let claimed = world.store.claim(world.account, &key, claim, at).await.unwrap();
+    let claimed = world.table.claim(world.account, &key, claim, at).await.unwrap();
     assert!(matches!(claimed, Claimed::New(_)), "{claimed:?}");
     request
 }
@@ -151,7 +151,7 @@ async fn after_a_crash_the_next_one_finds_what_the_first_one_made() {
     let (to, from) = (CALLED.parse().unwrap(), NUMBER.parse().unwrap());
     let conversation = Conversation::outbound(id, world.account, None, to, from, a_minute_ago);
     let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
-    assert_eq!(world.store.queue_call(&snapshot).await.unwrap(), Queued::Stored);
+    assert_eq!(world.table.queue_call(&snapshot).await.unwrap(), Queued::Stored);
     let answers = join_all((0..3).map(|_| send(&api, create("late", "Be brief")))).await;
     for answer in answers {
         assert_eq!((answer.status, &answer.json()["id"]), (200, &json!(id)), "{}", answer.body);

@@ -88,7 +88,7 @@ async fn world() -> World {
     world.put_agent(&AgentConfig::default()).await;
     world.put_credential(Provider::Openai).await;
     let theirs = Agent::new(STRANGERS_AGENT.parse().unwrap(), stranger(), AgentConfig::default(), at(0));
-    world.store.create_agent(&theirs).await.unwrap();
+    world.table.create_agent(&theirs).await.unwrap();
     world
 }
 

@@ -1,7 +1,7 @@
 //! What an account may use.
 
 use serde_json::json;
-use switchboard_aws::store::testing;
+use switchboard_aws::table::testing;
 use switchboard_model::{accounts::Limits, limits::MAX_WAITING};
 
 use crate::world::{CALLED, Event, NUMBER, STRANGERS_TOKEN, World};
@@ -15,7 +15,7 @@ fn call(to_number: &str) -> Event {
 async fn requests_above_the_limit_are_told_when_to_come_again_and_do_nothing() {
     let world = World::new().await;
     let limits = Limits { requests_per_second: 2, ..Limits::default() };
-    assert!(world.store.set_limits(world.account, &limits).await.unwrap());
+    assert!(world.table.set_limits(world.account, &limits).await.unwrap());
     for path in ["/conversations/cnv_1", "/conversations", "/agents"] {
         let answer = world.get(path).await;
         assert_ne!(answer.status, 429, "{path}");
@@ -31,18 +31,18 @@ async fn requests_above_the_limit_are_told_when_to_come_again_and_do_nothing() {
     assert_eq!(world.get("/").await.status, 200, "what needs no account is not counted");
     let stranger = Event::get("/conversations").by_token(STRANGERS_TOKEN);
     assert_eq!(world.send(stranger).await.status, 200, "each account has its own");
-    assert_eq!(world.store.counters(world.account).await.unwrap().waiting, 0, "nothing was stored");
+    assert_eq!(world.table.counters(world.account).await.unwrap().waiting, 0, "nothing was stored");
 }
 
 #[tokio::test]
 async fn a_call_is_refused_while_too_many_wait() {
     let world = World::new().await;
-    testing::set_waiting(&world.store, world.account, i64::from(MAX_WAITING)).await;
+    testing::set_waiting(&world.table, world.account, i64::from(MAX_WAITING)).await;
     let answer = world.send(call(CALLED)).await;
     insta::assert_snapshot!(answer.line(), @r#"429 {"detail":"Too many calls of this account wait to be dialled"}"#);
     assert_eq!(answer.header("retry-after"), Some("10"));
     assert_eq!(world.get("/conversations").await.json()["items"], json!([]), "nothing was stored");
-    testing::set_waiting(&world.store, world.account, i64::from(MAX_WAITING) - 1).await;
+    testing::set_waiting(&world.table, world.account, i64::from(MAX_WAITING) - 1).await;
     assert_eq!(world.send(call(CALLED)).await.status, 200);
 }
 
@@ -51,7 +51,7 @@ async fn an_account_may_be_limited_to_countries() {
     let world = World::new().await;
     let countries = Some(vec!["+44".to_owned(), "+351".to_owned()]);
     let limits = Limits { destination_countries: countries, requests_per_second: 1_000, ..Limits::default() };
-    assert!(world.store.set_limits(world.account, &limits).await.unwrap());
+    assert!(world.table.set_limits(world.account, &limits).await.unwrap());
     assert_eq!(world.send(call("+442079460000")).await.status, 200);
     for to_number in ["+14155550100", "+4930901820", "+35312345678"] {
         let answer = world.send(call(to_number)).await;
@@ -64,7 +64,7 @@ async fn an_account_may_be_limited_to_countries() {
 #[tokio::test]
 async fn a_request_that_cannot_be_counted_goes_on() {
     let world = World::new().await;
-    testing::spoil_requests(&world.store, world.account).await;
+    testing::spoil_requests(&world.table, world.account).await;
     assert_eq!(world.get("/conversations").await.status, 200);
     assert_eq!(world.send(call(CALLED)).await.status, 200);
 }

@@ -24,7 +24,7 @@ async fn call(world: &World, second: i64, status: Status) {
         let ended = conversation.end(&agent, EndedReason::UserEnded, &[], &usage, &prices, at(second + 60));
         conversation = ended.unwrap().conversation;
     }
-    world.store.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
+    world.table.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
 }
 
 async fn page(world: &World, query: &str) -> Answer {
@@ -141,11 +141,11 @@ async fn a_conversation_that_is_kept_no_longer_is_not_there() {
     world.ended_call().await;
     let id = crate::world::CONVERSATION;
     let path = format!("/conversations/{id}");
-    let mut snapshot = world.store.conversation(world.account, id.parse().unwrap()).await.unwrap().unwrap();
+    let mut snapshot = world.table.conversation(world.account, id.parse().unwrap()).await.unwrap().unwrap();
     for (kept, status) in [(1, 200), (0, 404)] {
-        world.store.delete_conversation(world.account, id.parse().unwrap()).await.unwrap();
+        world.table.delete_conversation(world.account, id.parse().unwrap()).await.unwrap();
         snapshot.conversation = snapshot.conversation.with_retention(Duration::from_secs(kept));
-        world.store.create_conversation(&snapshot).await.unwrap();
+        world.table.create_conversation(&snapshot).await.unwrap();
         for event in [
             Event::get(&path),
             Event::get(&format!("{path}/events")),
@@ -164,6 +164,6 @@ async fn a_new_conversation_is_kept_as_long_as_the_deployment_says() {
     let world = World::new().await;
     let body = json!({ "from_number": NUMBER, "to_number": CALLED, "agent_config": {} });
     let id: ConversationId = world.create(&body).await.json()["id"].as_str().unwrap().parse().unwrap();
-    let stored = world.store.conversation(world.account, id).await.unwrap().unwrap().conversation;
+    let stored = world.table.conversation(world.account, id).await.unwrap().unwrap().conversation;
     assert_eq!(stored.expires_at, Some(at(crate::world::RETENTION_SECONDS)));
 }

@@ -29,7 +29,7 @@ fn path(number: &str) -> String {
 
 async fn is_stored(world: &World, number: &str) -> bool {
     let number: E164 = number.parse().unwrap();
-    world.store.phone_number(world.account, &number).await.unwrap().is_some()
+    world.table.phone_number(world.account, &number).await.unwrap().is_some()
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn a_customers_own_number_is_checked_wired_and_never_given_back() {
         world.create(&json!({ "from_number": OWN_NUMBER, "to_number": CALLED, "agent_config": {} })).await;
     assert_eq!(call.status, 200, "{}", call.body);
     let id = call.json()["id"].as_str().unwrap().parse().unwrap();
-    let stored = world.store.conversation(world.account, id).await.unwrap().unwrap().conversation;
+    let stored = world.table.conversation(world.account, id).await.unwrap().unwrap().conversation;
     assert!(stored.phone_call.unwrap().imported);
 
     assert_eq!(world.send(Event::of("DELETE", &path(OWN_NUMBER))).await.body, imported.body);

@@ -13,7 +13,7 @@ use switchboard_api::{Api, router};
 use switchboard_aws::{
     recordings::Recordings,
     sealing::{self, Sealer},
-    store::{Store, testing},
+    table::{Table, testing},
 };
 use switchboard_model::{
     accounts::{Account, Token},
@@ -50,7 +50,7 @@ pub(crate) const CREDENTIAL: &str = "crd_01JD9XQ4T0000000000000000A";
 pub(crate) const RETENTION_SECONDS: i64 = 90 * 24 * 60 * 60;
 
 pub(crate) struct World {
-    pub(crate) store: Store,
+    pub(crate) table: Table,
     pub(crate) sealer: Sealer,
     pub(crate) objects: Objects,
     pub(crate) told: Told,
@@ -68,7 +68,7 @@ pub(crate) struct Answer {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let store = testing::store().await;
+        let table = testing::new_table().await;
         let account: AccountId = "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F".parse().unwrap();
         for (random, id, token, number) in
             [(1, account, TOKEN, NUMBER), (2, stranger(), STRANGERS_TOKEN, STRANGERS_NUMBER)]
@@ -78,17 +78,17 @@ impl World {
             // The clock stands still, so all requests come in the same second.
             account.limits.requests_per_second = 1_000;
             let token = Token::from_authorization(&format!("Bearer {token}")).unwrap();
-            store.create_account(&account, &token).await.unwrap();
+            table.create_account(&account, &token).await.unwrap();
             let number_id = PhoneNumberId::new(at(0), 100 + random);
             let number = PhoneNumber::coming(number_id, id, number.parse().unwrap(), None, at(0));
-            store.add_phone_number(&number.arrived(format!("PN{random:032}"))).await.unwrap();
+            table.add_phone_number(&number.arrived(format!("PN{random:032}"))).await.unwrap();
         }
         let (url, objects) = bucket::serve().await;
         let (carrier, told) = carrier::serve().await;
         let (calls, numbers) = carrier::client(&carrier);
-        let api = Api { calls, numbers, ..api(store.clone(), &url).await };
+        let api = Api { calls, numbers, ..api(table.clone(), &url).await };
         let (sealer, router) = (api.sealer.clone(), router(api));
-        Self { store, sealer, objects, told, account, router }
+        Self { table, sealer, objects, told, account, router }
     }
 
     /// Serves the same API on a socket, with a clock that goes and dice that fall; its URL.
@@ -106,7 +106,7 @@ impl World {
             public_url: url.clone(),
             now: switchboard_runtime::now,
             random: switchboard_runtime::random_u128,
-            ..api(self.store.clone(), &bucket).await
+            ..api(self.table.clone(), &bucket).await
         };
         // The runtime of the test owns it, and ends it.
         tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router(api)).await });
@@ -146,10 +146,10 @@ impl Answer {
 }
 
 /// The API over a store and the bucket at `url`. Its clock stands still, and its dice fall on 1.
-pub(crate) async fn api(store: Store, url: &str) -> Api {
+pub(crate) async fn api(table: Table, url: &str) -> Api {
     let (calls, numbers) = carrier::client(url);
     Api {
-        store,
+        table,
         recordings: Recordings::new(&testing::config(url).await, bucket::NAME.to_owned()),
         sealer: sealing::testing::sealer().await,
         calls,

@@ -43,7 +43,7 @@ async fn a_verdict_is_written_while_a_worker_holds_the_call_and_only_once() {
     assert_eq!(world.conversation().await, before);
     let (account, id) = ids();
     assert_eq!(
-        world.store.lease(account, id).await.unwrap().unwrap().holder,
+        world.table.lease(account, id).await.unwrap().unwrap().holder,
         "a",
         "it is still the worker's"
     );

@@ -42,13 +42,13 @@ impl World {
         let world = Self::new().await;
         let (account, _) = ids();
         let stored = Account::new(account, "Bakery".into(), at(0), "whsec_AAAA".into());
-        world.store.create_account(&stored, &Token::new([1; 32])).await.unwrap();
+        world.table.create_account(&stored, &Token::new([1; 32])).await.unwrap();
         let agent = Agent::new(AGENT.parse().unwrap(), account, greeter("I am stored."), at(0));
-        world.store.create_agent(&agent).await.unwrap();
+        world.table.create_agent(&agent).await.unwrap();
         let id = PhoneNumberId::new(at(0), 1);
         let number = PhoneNumber::coming(id, account, NUMBER.parse().unwrap(), None, at(0));
         let number = change(number.arrived(format!("PN{:032}", 1)));
-        world.store.add_phone_number(&number).await.unwrap();
+        world.table.add_phone_number(&number).await.unwrap();
         world
     }
 
@@ -57,11 +57,11 @@ impl World {
     }
 
     async fn call(&self) -> Option<Snapshot> {
-        self.store.conversation(ids().0, id()).await.unwrap()
+        self.table.conversation(ids().0, id()).await.unwrap()
     }
 
     async fn log(&self) -> (Vec<&'static str>, Vec<String>, Value) {
-        let (events, _) = self.store.events(ids().0, id(), 0, 100).await.unwrap();
+        let (events, _) = self.table.events(ids().0, id(), 0, 100).await.unwrap();
         let names = events.iter().map(|event| event.name.as_str()).collect();
         (names, events[0].faults.clone(), json!(events[0].number_webhook_calls))
     }
@@ -116,7 +116,7 @@ async fn the_numbers_agent_takes_the_call_and_the_carrier_may_ask_again() {
     assert!(matches!(conversation.state, State::Answered { .. }));
     let taken = ["phone_call:connection_requested", "phone_call:accepted"];
     assert_eq!(world.log().await, (taken.to_vec(), vec![], json!([])));
-    assert_eq!(world.store.counters(ids().0).await.unwrap().live, 2, "it counts beside the sample's");
+    assert_eq!(world.table.counters(ids().0).await.unwrap().live, 2, "it counts beside the sample's");
 
     let (status, again) = world.call_in().await;
     assert_eq!(status, StatusCode::OK);
@@ -132,7 +132,7 @@ async fn the_numbers_agent_takes_the_call_and_the_carrier_may_ask_again() {
     };
     assert_eq!(reason, EndedReason::UserEnded);
     assert!(cost.telephony.unwrap().cost.to_f64() > 0.0);
-    assert_eq!(world.store.counters(ids().0).await.unwrap().live, 1);
+    assert_eq!(world.table.counters(ids().0).await.unwrap().live, 1);
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn a_webhook_chooses_the_agent_or_leaves_it_to_the_number() {
         let got = got.lock().unwrap().clone();
         assert_eq!((got.len(), &got[0]["event"]), (1, &json!("phone_call:connection_requested")));
         assert_eq!(got[0]["conversation"]["id"], json!(id()));
-        let (events, _) = world.store.events(ids().0, id(), 0, 1).await.unwrap();
+        let (events, _) = world.table.events(ids().0, id(), 0, 1).await.unwrap();
         assert_eq!(got[0]["id"], json!(events[0].id));
     }
 }
@@ -215,7 +215,7 @@ async fn an_agents_hook_may_turn_the_call_away() {
     };
     let change =
         |config: &AgentConfig| Ok::<_, ()>(AgentConfig { hooks: vec![hook.clone()], ..config.clone() });
-    world.store.change_agent(ids().0, AGENT.parse().unwrap(), at(1), change).await.unwrap().unwrap().unwrap();
+    world.table.change_agent(ids().0, AGENT.parse().unwrap(), at(1), change).await.unwrap().unwrap().unwrap();
     assert_eq!(world.call_in().await.1, REJECT);
     let conversation = world.call().await.unwrap().conversation;
     assert_eq!(conversation.ended().unwrap().1, EndedReason::AgentEnded);
@@ -237,7 +237,7 @@ async fn callbacks_of_an_imported_number_are_signed_with_the_customers_token_and
     let sealed = world.sealer.seal((account, &id.to_string()), &token).await.unwrap();
     let own = OwnAccount { account_sid: "AC9".into(), auth_token: sealed };
     let number = PhoneNumber::coming(id, account, NUMBER.parse().unwrap(), Some(own), at(0));
-    world.store.add_phone_number(&number.arrived(format!("PN{:032}", 1))).await.unwrap();
+    world.table.add_phone_number(&number.arrived(format!("PN{:032}", 1))).await.unwrap();
 
     let call_in =
         async |token: &str| send(&world.router, signed_with(token, &path("inbound"), &form("ringing"))).await;

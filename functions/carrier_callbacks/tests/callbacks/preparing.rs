@@ -23,11 +23,11 @@ impl World {
         let world = Self::new().await;
         let (account, _) = ids();
         let id: AgentId = AGENT.parse().unwrap();
-        world.store.create_agent(&Agent::new(id, account, agent, at(0))).await.unwrap();
+        world.table.create_agent(&Agent::new(id, account, agent, at(0))).await.unwrap();
         let number = "+14155550199".parse().unwrap();
         let number = PhoneNumber::coming(PhoneNumberId::new(at(0), 1), account, number, None, at(0));
         let number = PhoneNumber { inbound_agent_id: Some(id), ..number.arrived(format!("PN{:032}", 1)) };
-        world.store.add_phone_number(&number).await.unwrap();
+        world.table.add_phone_number(&number).await.unwrap();
         world
     }
 
@@ -41,7 +41,7 @@ impl World {
         assert!(status == StatusCode::OK && twiml.contains("<Stream"), "{twiml}");
         let (account, _) = ids();
         let id = ConversationId::of_call(account, &sid);
-        let conversation = self.store.conversation(account, id).await.unwrap().unwrap().conversation;
+        let conversation = self.table.conversation(account, id).await.unwrap().unwrap().conversation;
         assert!(matches!(conversation.state, State::Answered { .. }), "{conversation:?}");
         conversation.usage.characters
     }

@@ -7,7 +7,7 @@ use axum::{
 use switchboard_aws::{
     clips::Clips,
     sealing,
-    store::{Store, testing},
+    table::{Table, testing},
 };
 use switchboard_calls::status_transition;
 use switchboard_model::conversations::{EndedReason, State};
@@ -84,7 +84,7 @@ async fn a_call_that_is_not_taken_is_rejected_once_with_its_reason() {
             assert_eq!(world.report(&fields(status, "")).await.0, StatusCode::OK);
         }
         let (account, id) = ids();
-        let (events, _) = world.store.events(account, id, 0, 100).await.unwrap();
+        let (events, _) = world.table.events(account, id, 0, 100).await.unwrap();
         assert_eq!(world.event_names().await, ["phone_call:rejected", "conversation:ended"], "{status}");
         assert_eq!(events[0].data["reason"], reason);
     }
@@ -129,9 +129,9 @@ async fn a_report_that_cannot_be_stored_is_not_taken() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let config = testing::config(&url).await;
-    let store = Store::new(&config, "switchboard".to_owned());
+    let table = Table::new(&config, "switchboard".to_owned());
     let clips = Clips::new(&config, "recordings".to_owned());
-    let away = router(store, sealing::testing::sealer().await, &clips, &url);
+    let away = router(table, sealing::testing::sealer().await, &clips, &url);
     let (status, body) = send(&away, signed(&path(ACCOUNT, CONVERSATION), &fields("ringing", ""))).await;
     assert_eq!(
         (status, body.as_str()),
@@ -156,11 +156,11 @@ fn a_call_that_ended_before_its_answer_was_reported_counts_as_answered() {
 async fn a_call_whose_conversation_ended_before_its_id_was_known_is_hung_up() {
     let world = World::new().await;
     let (account, id) = ids();
-    let ended = world.store.transition(account, id, |now| {
+    let ended = world.table.transition(account, id, |now| {
         let (usage, prices) = (&now.conversation.usage, switchboard_model::costs::Prices::default());
         now.conversation.end(&now.agent, EndedReason::AgentEnded, &[], usage, &prices, at(5))
     });
-    assert!(matches!(ended.await.unwrap(), switchboard_aws::store::Outcome::Changed(_)));
+    assert!(matches!(ended.await.unwrap(), switchboard_aws::table::Outcome::Changed(_)));
     assert_eq!(world.report(&fields("ringing", "")).await.0, StatusCode::OK);
     let call = format!("/2010-04-01/Accounts/AC1/Calls/{SID}.json");
     assert_eq!(*world.told.lock().unwrap(), [(call, "Status=completed".to_owned())]);

@@ -1,5 +1,5 @@
 use axum::http::StatusCode;
-use switchboard_aws::store::Outcome;
+use switchboard_aws::table::Outcome;
 use switchboard_model::{
     accounts::sha256_hex,
     conversations::{EndedReason, Lease, MAX_RESUMES, State, UtteranceProgress},
@@ -25,7 +25,7 @@ async fn resume(world: &World) -> String {
 async fn let_in(world: &World, holder: &str, second: i64) {
     let (account, id) = ids();
     let lease = lease(holder, second);
-    let taken = world.store.transition_taking(&lease, account, id, |now| now.conversation.mark_resumed());
+    let taken = world.table.transition_taking(&lease, account, id, |now| now.conversation.mark_resumed());
     assert!(matches!(taken.await.unwrap(), Outcome::Changed(_)));
 }
 
@@ -91,15 +91,15 @@ async fn a_call_is_moved_five_times_and_then_over_with_its_last_words() {
     let speaking = UtteranceProgress { heard: "Your cake".into(), unheard: "is".into(), started_at: at(11) };
     let mut lease = Lease { utterance: Some(speaking), ..Lease::new(MAX_RESUMES.to_string(), at(12)) };
     lease.until = switchboard_runtime::now().after(std::time::Duration::from_mins(1));
-    assert!(world.store.renew_lease(account, id, &lease).await.unwrap());
+    assert!(world.table.renew_lease(account, id, &lease).await.unwrap());
     assert_eq!(resume(&world).await, HANG_UP);
     assert!(world.conversation().await.ended().is_none(), "its worker may live");
 
     lease.until = at(12);
-    assert!(world.store.renew_lease(account, id, &lease).await.unwrap());
+    assert!(world.table.renew_lease(account, id, &lease).await.unwrap());
     assert_eq!(resume(&world).await, HANG_UP);
     assert_eq!(world.conversation().await.ended().unwrap().1, EndedReason::Unknown);
-    assert_eq!(world.store.messages(account, id).await.unwrap()[0].content, "Your cake");
+    assert_eq!(world.table.messages(account, id).await.unwrap()[0].content, "Your cake");
 }
 
 #[tokio::test]

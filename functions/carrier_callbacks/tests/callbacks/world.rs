@@ -19,7 +19,7 @@ use sha1::Sha1;
 use switchboard_aws::{
     clips::{Clips, testing as bucket},
     sealing::{self, Sealer},
-    store::{Store, testing},
+    table::{Table, testing},
 };
 use switchboard_calls::{Backend, CallbackUrls, ClipPreparation, InboundContext};
 use switchboard_carrier_callbacks::Callbacks;
@@ -75,7 +75,7 @@ pub(crate) struct World {
     pub(crate) router: Router,
     pub(crate) clips: Clips,
     pub(crate) spoken: Spoken,
-    pub(crate) store: Store,
+    pub(crate) table: Table,
     pub(crate) sealer: Sealer,
     pub(crate) told: Told,
 }
@@ -87,13 +87,13 @@ pub(crate) fn lease(holder: &str, second: i64) -> Lease {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let store = testing::store().await;
-        store.create_conversation(&dialled()).await.unwrap();
+        let table = testing::new_table().await;
+        table.create_conversation(&dialled()).await.unwrap();
         let (url, told, spoken) = carrier().await;
         let sealer = sealing::testing::sealer().await;
         let (clips, _) = bucket::clips(STORED).await;
-        let router = router(store.clone(), sealer.clone(), &clips, &url);
-        Self { router, clips, spoken, store, sealer, told }
+        let router = router(table.clone(), sealer.clone(), &clips, &url);
+        Self { router, clips, spoken, table, sealer, told }
     }
 
     /// With the worker `holder` on it, from this second on.
@@ -101,10 +101,10 @@ impl World {
         let world = Self::new().await;
         let (account, id) = ids();
         let lease = lease(holder, second);
-        let started = world.store.transition_taking(&lease, account, id, |now| {
+        let started = world.table.transition_taking(&lease, account, id, |now| {
             now.conversation.mark_started(&now.agent, SID, at(second))
         });
-        assert!(matches!(started.await.unwrap(), switchboard_aws::store::Outcome::Changed(_)));
+        assert!(matches!(started.await.unwrap(), switchboard_aws::table::Outcome::Changed(_)));
         world
     }
 
@@ -127,12 +127,12 @@ impl World {
 
     pub(crate) async fn conversation(&self) -> Conversation {
         let (account, id) = ids();
-        self.store.conversation(account, id).await.unwrap().unwrap().conversation
+        self.table.conversation(account, id).await.unwrap().unwrap().conversation
     }
 
     pub(crate) async fn event_names(&self) -> Vec<&'static str> {
         let (account, id) = ids();
-        self.store
+        self.table
             .events(account, id, 0, 100)
             .await
             .unwrap()
@@ -147,12 +147,12 @@ pub(crate) fn ids() -> (AccountId, ConversationId) {
     (ACCOUNT.parse().unwrap(), CONVERSATION.parse().unwrap())
 }
 
-pub(crate) fn router(store: Store, sealer: Sealer, clips: &Clips, carrier: &str) -> Router {
+pub(crate) fn router(table: Table, sealer: Sealer, clips: &Clips, carrier: &str) -> Router {
     let keys =
         r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
     let endpoints = Endpoints::from_vars(&|_| Some(carrier.to_owned())).unwrap();
     let providers = Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() };
-    let backend = Backend { table: store, sealer, carrier: Calls::new(&providers) };
+    let backend = Backend { table: table, sealer, carrier: Calls::new(&providers) };
     let egress_policy = EgressPolicy::Local;
     let inbound = InboundContext {
         sender: Sender::new(egress_policy),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use switchboard_aws::store::{Outcome, Store, testing};
+use switchboard_aws::table::{Outcome, Table, testing};
 use switchboard_filters::Filter;
 use switchboard_model::{
     accounts::{Limits, sha256_hex},
@@ -269,7 +269,7 @@ async fn one_bad_message_holds_up_no_other_and_an_unknown_call_is_dropped() {
 #[tokio::test]
 async fn nothing_is_dialled_that_cannot_be_marked() {
     let mut world = World::new(AgentConfig::default()).await;
-    world.dialer.store = Store::new(&testing::config(&nobody().await).await, "switchboard".to_owned());
+    world.dialer.table = Table::new(&testing::config(&nobody().await).await, "switchboard".to_owned());
     assert_eq!(world.deliver().await, [MESSAGE]);
     assert_eq!(world.seen().calls.len(), 0);
 }
@@ -278,14 +278,14 @@ async fn nothing_is_dialled_that_cannot_be_marked() {
 async fn a_call_without_a_slot_waits_until_one_is_given_back() {
     let world = World::new(AgentConfig::default()).await;
     let waiting = world.conversation().await;
-    let limits = Limits { live_calls: 1, ..world.store.limits(waiting.account_id).await.unwrap() };
-    assert!(world.store.set_limits(waiting.account_id, &limits).await.unwrap());
+    let limits = Limits { live_calls: 1, ..world.table.limits(waiting.account_id).await.unwrap() };
+    assert!(world.table.set_limits(waiting.account_id, &limits).await.unwrap());
     // Another call of the account, which is live.
     let id = ConversationId::new(system::now(), system::random_u128());
     let state = State::Answered { answered_at: system::now() };
     let conversation = Conversation { id, state, slot: Slot::Live, ..waiting.clone() };
     let other = Snapshot { conversation, agent: AgentConfig::default() };
-    world.store.create_conversation(&other).await.unwrap();
+    world.table.create_conversation(&other).await.unwrap();
 
     assert!(world.deliver().await.is_empty());
     let now = world.conversation().await;
@@ -304,7 +304,7 @@ async fn a_call_without_a_slot_waits_until_one_is_given_back() {
         let (usage, prices) = (&now.conversation.usage, Prices::default());
         now.conversation.end(&now.agent, EndedReason::UserEnded, &[], usage, &prices, system::now())
     };
-    let ended = world.store.transition(waiting.account_id, id, end).await.unwrap();
+    let ended = world.table.transition(waiting.account_id, id, end).await.unwrap();
     assert!(matches!(ended, Outcome::Changed(_)), "{ended:?}");
     assert!(world.deliver().await.is_empty());
     assert_eq!(world.seen().calls.len(), 1);

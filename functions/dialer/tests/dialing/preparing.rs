@@ -73,7 +73,7 @@ async fn the_voice_speaks_what_a_call_says_first_once_for_all_calls() {
         let seen = world.seen();
         assert_eq!((seen.spoken.len(), seen.calls.len()), (expected.len(), 2));
     }
-    let second = world.store.conversation(world.job.account_id, id).await.unwrap().unwrap();
+    let second = world.table.conversation(world.job.account_id, id).await.unwrap().unwrap();
     assert_eq!(second.conversation.usage.characters, 0);
 }
 
@@ -91,7 +91,7 @@ async fn a_voice_that_is_down_holds_up_no_call_and_is_not_paid() {
 #[tokio::test]
 async fn a_bucket_that_is_away_holds_up_no_call() {
     let mut world = World::new(greeter()).await;
-    let nobody = switchboard_aws::store::testing::config(&crate::world::nobody().await).await;
+    let nobody = switchboard_aws::table::testing::config(&crate::world::nobody().await).await;
     world.dialer.clips = switchboard_aws::clips::Clips::new(&nobody, "recordings".into());
     assert!(world.deliver().await.is_empty());
     assert!(world.conversation().await.carrier_call_id.is_some());
@@ -152,7 +152,7 @@ async fn a_voice_with_the_customers_key_is_asked_with_it() {
         base_url: None,
         created_at: system::now(),
     };
-    world.store.create_credential(&credential, sealed).await.unwrap();
+    world.table.create_credential(&credential, sealed).await.unwrap();
     assert!(world.deliver().await.is_empty());
     let seen = world.seen();
     assert!(!seen.spoken.is_empty() && seen.spoken.iter().all(|(_, key)| key == "Token of-the-customer"));

@@ -21,7 +21,7 @@ use switchboard_aws::{
     clips::testing::{self as bucket, Objects},
     queue::{CallJob, Queue},
     sealing,
-    store::{Outcome, Store, testing},
+    table::{Outcome, Table, testing},
 };
 use switchboard_dialer::Dialer;
 use switchboard_model::{
@@ -80,7 +80,7 @@ pub(crate) struct Seen {
 
 pub(crate) struct World {
     pub(crate) dialer: Dialer,
-    pub(crate) store: Store,
+    pub(crate) table: Table,
     /// What is in the bucket.
     pub(crate) objects: Objects,
     seen: Arc<Mutex<Seen>>,
@@ -113,7 +113,7 @@ impl World {
         let seen = Arc::<Mutex<Seen>>::default();
         let meeting = Arc::<Meeting>::default();
         let url = serve(Served { seen: seen.clone(), meeting: meeting.clone() }).await;
-        let store = testing::store().await;
+        let table = testing::new_table().await;
         let job = CallJob::from_body(sample()["Records"][0]["body"].as_str().unwrap()).unwrap();
         let created_at = switchboard_model::time::Timestamp::from_millis(
             system::now().as_millis() - i64::try_from(ago.as_millis()).unwrap(),
@@ -121,14 +121,14 @@ impl World {
         let mut account = Account::new(job.account_id, "Bakery".into(), system::now(), "whsec_".into());
         // Tests do not wait for the next second.
         account.limits.calls_per_second = 1_000;
-        store.create_account(&account, &Token::new([1; 32])).await.unwrap();
+        table.create_account(&account, &Token::new([1; 32])).await.unwrap();
         let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
         let conversation =
             Conversation::outbound(job.conversation_id, job.account_id, None, to, from, created_at);
-        store.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
+        table.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
         let (clips, objects) = bucket::clips(STORED).await;
         let dialer = Dialer {
-            store: store.clone(),
+            table: table.clone(),
             queue: Queue::new(&testing::config(&url).await, format!("{url}/000000000000/calls")),
             sealer: sealing::testing::sealer().await,
             calls: carrier(&url),
@@ -137,7 +137,7 @@ impl World {
             public_url: "https://voice.example.com".to_owned(),
             media_url: "wss://media.example.com/media".to_owned(),
         };
-        Self { dialer, store, objects, seen, meeting, job }
+        Self { dialer, table, objects, seen, meeting, job }
     }
 
     pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -163,19 +163,19 @@ impl World {
         change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) {
         let (account, id) = (self.job.account_id, self.job.conversation_id);
-        let outcome = self.store.transition(account, id, change).await.unwrap();
+        let outcome = self.table.transition(account, id, change).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }
 
     /// Another call like the sample's, and the event that is about it.
     pub(crate) async fn another_call(&self) -> (ConversationId, Value) {
-        let mut another = self.store.conversation(self.job.account_id, self.job.conversation_id).await;
+        let mut another = self.table.conversation(self.job.account_id, self.job.conversation_id).await;
         let mut snapshot = another.as_mut().unwrap().take().unwrap();
         let Conversation { account_id, created_at, phone_call, .. } = snapshot.conversation;
         let (id, call) = (ConversationId::new(system::now(), system::random_u128()), phone_call.unwrap());
         let (to, from) = (call.to_number, call.from_number);
         snapshot.conversation = Conversation::outbound(id, account_id, None, to, from, created_at);
-        self.store.create_conversation(&snapshot).await.unwrap();
+        self.table.create_conversation(&snapshot).await.unwrap();
         let mut event = sample();
         let body = event["Records"][0]["body"].as_str().unwrap().to_owned();
         event["Records"][0]["body"] =
@@ -189,7 +189,7 @@ impl World {
     }
 
     pub(crate) async fn conversation(&self) -> Conversation {
-        self.store
+        self.table
             .conversation(self.job.account_id, self.job.conversation_id)
             .await
             .unwrap()
@@ -199,12 +199,12 @@ impl World {
 
     /// How many of the account's calls wait and are live.
     pub(crate) async fn counted(&self) -> (i64, i64) {
-        let calls = self.store.counters(self.job.account_id).await.unwrap();
+        let calls = self.table.counters(self.job.account_id).await.unwrap();
         (calls.waiting, calls.live)
     }
 
     pub(crate) async fn events(&self) -> Vec<Event> {
-        self.store.events(self.job.account_id, self.job.conversation_id, 0, 100).await.unwrap().0
+        self.table.events(self.job.account_id, self.job.conversation_id, 0, 100).await.unwrap().0
     }
 
     pub(crate) async fn event_names(&self) -> Vec<&'static str> {

@@ -18,7 +18,7 @@ async fn a_stream_is_let_in_greeted_in_real_time_and_ended_by_the_carrier() {
     let phone = Phone::connect(worker.address).await;
     let started = world.started().await;
     assert_eq!(started.media_token_sha256, None, "a token is for one use");
-    assert!(world.store.lease(world.account, world.id).await.unwrap().is_some());
+    assert!(world.table.lease(world.account, world.id).await.unwrap().is_some());
     for other in [MEDIA, include_str!("../../../../events/media_stream_mark.json")] {
         phone.send(other).await;
     }
@@ -53,7 +53,7 @@ async fn a_stream_is_let_in_greeted_in_real_time_and_ended_by_the_carrier() {
     assert_eq!(cost.transcriber.ms, world.vendors.seen().heard / 8);
     assert!(cost.transcriber.ms >= 1_000);
     assert_eq!(world.messages().await, messages);
-    assert_eq!(world.store.lease(world.account, world.id).await.unwrap(), None);
+    assert_eq!(world.table.lease(world.account, world.id).await.unwrap(), None);
     assert_eq!(world.vendors.seen().changed, [], "nobody has to hang up on who hung up");
     let names: Vec<_> = world.events().await.iter().map(|event| event.name.as_str()).collect();
     assert_eq!(
@@ -102,7 +102,7 @@ async fn a_stream_with_a_wrong_token_or_of_an_unknown_conversation_is_not_let_in
         assert_eq!((closing, phone.seen().frames), (Closing::Clean, vec![]), "{parameter}");
     }
     assert_eq!((world.conversation().await, world.events().await), before);
-    assert_eq!(world.store.lease(world.account, world.id).await.unwrap(), None);
+    assert_eq!(world.table.lease(world.account, world.id).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -124,9 +124,9 @@ async fn a_token_opens_one_stream_only() {
     let worker = world.worker().await;
     let phone = Phone::connect(worker.address).await;
     world.started().await;
-    let lease = world.store.lease(world.account, world.id).await.unwrap().unwrap();
+    let lease = world.table.lease(world.account, world.id).await.unwrap().unwrap();
     Phone::connect(worker.address).await.closed_within(Duration::from_secs(5)).await;
-    let held = world.store.lease(world.account, world.id).await.unwrap().unwrap();
+    let held = world.table.lease(world.account, world.id).await.unwrap().unwrap();
     assert_eq!(held.holder, lease.holder, "the first stream keeps the call");
     assert_eq!(world.until_messages(1).await[0].content, GREETING);
     assert_eq!(phone.seen().closed, None);

@@ -88,7 +88,7 @@ async fn a_panic_in_one_call_ends_that_call_alone() {
 
     let mut ends = vec![];
     for (id, phone) in [world.id, another].into_iter().zip(&phones) {
-        let load = async || world.store.conversation(world.account, id).await.unwrap().unwrap().conversation;
+        let load = async || world.table.conversation(world.account, id).await.unwrap().unwrap().conversation;
         if phone.seen().closed.is_some() {
             // The stream breaks with the call; its supervisor writes the end after that.
             let written = timeout(PATIENCE, async {
@@ -100,9 +100,9 @@ async fn a_panic_in_one_call_ends_that_call_alone() {
                 }
             });
             ends.push(written.await.expect("its supervisor writes the end"));
-            let (events, _) = world.store.events(world.account, id, 0, 100).await.unwrap();
+            let (events, _) = world.table.events(world.account, id, 0, 100).await.unwrap();
             assert_eq!(events.last().unwrap().name.as_str(), "conversation:ended");
-            assert!(world.store.lease(world.account, id).await.unwrap().is_none());
+            assert!(world.table.lease(world.account, id).await.unwrap().is_none());
         } else {
             phone.until("the answer", |seen| seen.played == 1).await;
             assert!(matches!(load().await.state, State::Started { .. }), "it goes on");
@@ -112,7 +112,7 @@ async fn a_panic_in_one_call_ends_that_call_alone() {
     worker.stop().await.unwrap();
     let mut said = vec![];
     for id in [world.id, another] {
-        said.extend(world.store.messages(world.account, id).await.unwrap());
+        said.extend(world.table.messages(world.account, id).await.unwrap());
     }
     said.retain(|message| message.role == Role::Agent);
     assert_eq!(said.iter().map(|message| message.content.as_str()).collect::<Vec<_>>(), ["At six."]);

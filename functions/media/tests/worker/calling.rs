@@ -29,7 +29,7 @@ async fn function_calls(world: &World) -> Vec<Event> {
 }
 
 async fn deliveries(world: &World) -> Vec<Delivery> {
-    world.store.deliveries(world.account, world.id, 1, 1_000).await.unwrap()
+    world.table.deliveries(world.account, world.id, 1, 1_000).await.unwrap()
 }
 
 /// The call's deliveries, once there are so many.

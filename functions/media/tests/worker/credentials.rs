@@ -41,7 +41,7 @@ async fn store(world: &World, text: &str, provider: Provider, key: &str, base_ur
     let (region, user_id) = (None, None);
     let new = CreateCredential { provider, api_key: Secret::new(key), region, user_id, base_url };
     let credential = new.credential(id(text), world.account, now());
-    world.store.create_credential(&credential, sealed).await.unwrap();
+    world.table.create_credential(&credential, sealed).await.unwrap();
 }
 
 /// One turn, after which the caller hangs up.
@@ -145,10 +145,10 @@ async fn a_key_that_was_sealed_for_something_else_is_not_used() {
     let world = World::new(agent(), FAST).await;
     store(&world, MODEL, Provider::Openai, "key-to-think", None).await;
     store(&world, TRANSCRIBER, Provider::Deepgram, "key-to-hear", None).await;
-    let stored = world.store.credential(world.account, id(TRANSCRIBER)).await.unwrap();
+    let stored = world.table.credential(world.account, id(TRANSCRIBER)).await.unwrap();
     let (other, sealed) = stored.unwrap();
     let moved = Credential { id: id(VOICE), ..other };
-    world.store.create_credential(&moved, sealed).await.unwrap();
+    world.table.create_credential(&moved, sealed).await.unwrap();
     let worker = world.worker().await;
     Phone::connect(worker.address).await.closed().await;
     assert_eq!(world.ended().await.1, EndedReason::Unknown);

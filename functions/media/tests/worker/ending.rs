@@ -47,13 +47,13 @@ async fn a_worker_whose_lease_was_taken_falls_silent_and_writes_no_more() {
     let phone = Phone::connect(worker.address).await;
     phone.until("speech", |seen| seen.sent_ms() > 500).await;
     let other = Lease::new("another".into(), now());
-    assert!(world.store.take_lease(world.account, world.id, &other).await.unwrap());
+    assert!(world.table.take_lease(world.account, world.id, &other).await.unwrap());
     let before = (world.conversation().await, world.events().await, world.messages().await);
     phone.closed_within(Duration::from_secs(5)).await;
     assert!(phone.seen().sent_ms() < LONG.len() * UNHURRIED / 8, "it stopped in the middle");
     worker.stop().await.unwrap();
     assert_eq!((world.conversation().await, world.events().await, world.messages().await), before);
-    assert_eq!(world.store.lease(world.account, world.id).await.unwrap(), Some(other));
+    assert_eq!(world.table.lease(world.account, world.id).await.unwrap(), Some(other));
     assert_eq!(world.vendors.seen().changed, [], "the call is another's to hang up");
 }
 
@@ -64,7 +64,7 @@ async fn a_worker_that_learns_by_a_write_that_its_lease_was_taken_does_not_hang_
     let phone = Phone::connect(worker.address).await;
     world.started().await;
     let other = Lease::new("another".into(), now());
-    assert!(world.store.take_lease(world.account, world.id, &other).await.unwrap());
+    assert!(world.table.take_lease(world.account, world.id, &other).await.unwrap());
     let before = (world.conversation().await, world.events().await, world.messages().await);
     world.vendors.answer_with(Answer::Words("At six."));
     world.vendors.hear("What time do you close?").await;

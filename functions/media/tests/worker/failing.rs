@@ -100,7 +100,7 @@ async fn a_table_that_is_away_for_half_a_minute_costs_neither_audio_nor_words() 
     let worker = world.worker().await;
     let phone = Phone::connect(worker.address).await;
     world.until_messages(1).await;
-    let held = world.store.lease(world.account, world.id).await.unwrap().unwrap();
+    let held = world.table.lease(world.account, world.id).await.unwrap().unwrap();
     world.gate.set(Way::Closed);
     let closed = Instant::now();
     let mut expected = vec![(Role::Agent, "Hello, this is Ada.")];
@@ -124,7 +124,7 @@ async fn a_table_that_is_away_for_half_a_minute_costs_neither_audio_nor_words() 
     let messages = world.until_messages(expected.len() as u64).await;
     let written: Vec<_> = messages.iter().map(|message| (message.role, message.content.as_str())).collect();
     assert_eq!(written, expected, "in order, and nothing is missing");
-    let still = world.store.lease(world.account, world.id).await.unwrap().unwrap();
+    let still = world.table.lease(world.account, world.id).await.unwrap().unwrap();
     assert_eq!(still.holder, held.holder);
     phone.send(STOP).await;
     assert_eq!(world.ended().await.1, EndedReason::UserEnded);

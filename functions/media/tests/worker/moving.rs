@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard_aws::store::Outcome;
+use switchboard_aws::table::Outcome;
 use switchboard_model::{
     accounts::sha256_hex,
     agents::AgentConfig,
@@ -36,7 +36,7 @@ async fn a_call_goes_on_where_a_worker_that_was_told_to_stop_left_it() {
     assert_eq!(world.vendors.seen().changed, [], "nobody hung up");
     let left = world.conversation().await;
     assert!(matches!(left.state, State::Started { .. }));
-    let lease = world.store.lease(world.account, world.id).await.unwrap().unwrap();
+    let lease = world.table.lease(world.account, world.id).await.unwrap().unwrap();
     assert!(lease.until.since(now()) <= Duration::from_secs(20), "it is given back");
     let rest = lease.utterance.unwrap().unheard;
     let heard = world.messages().await.remove(0);
@@ -145,14 +145,14 @@ async fn a_message_that_was_stored_before_the_worker_died_is_neither_stored_nor_
     first.kill();
     phone.closed_within(Duration::from_secs(1)).await;
     // The heartbeat is slower than the journal: it may still tell of the middle of the message.
-    let lease = world.store.lease(world.account, world.id).await.unwrap().unwrap();
+    let lease = world.table.lease(world.account, world.id).await.unwrap().unwrap();
     let speaking = UtteranceProgress {
         heard: "Hello, this".to_owned(),
         unheard: "is Ada.".to_owned(),
         started_at: message.started_at,
     };
     let late = Lease { utterance: Some(speaking), ..lease };
-    assert!(world.store.renew_lease(world.account, world.id, &late).await.unwrap());
+    assert!(world.table.renew_lease(world.account, world.id, &late).await.unwrap());
 
     let second = world.worker().await;
     let _phone = reconnect(&world, &second).await;
@@ -173,7 +173,7 @@ async fn a_caller_whose_worker_died_before_the_greeting_is_greeted_by_the_next()
     let world = World::new(greeting("Hello, this is Ada."), FAST).await;
     // The worker was let in, and no more.
     let lease = Lease::new("the dead".to_owned(), now());
-    let started = world.store.transition_taking(&lease, world.account, world.id, |before| {
+    let started = world.table.transition_taking(&lease, world.account, world.id, |before| {
         before.conversation.mark_started(&before.agent, "CA0123456789abcdef0123456789abcdef", now())
     });
     assert!(matches!(started.await.unwrap(), Outcome::Changed(_)));

@@ -16,7 +16,7 @@ use serde_json::json;
 use switchboard_aws::{
     queue::{DeliveryJob, Queue},
     sealing,
-    store::{Outcome, Store, testing},
+    table::{Outcome, Table, testing},
 };
 use switchboard_model::{
     agents::AgentConfig,
@@ -70,11 +70,11 @@ pub(crate) fn sid(n: u32) -> String {
 }
 
 /// A store where nobody listens.
-pub(crate) async fn no_store() -> Store {
+pub(crate) async fn no_store() -> Table {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    Store::new(&testing::config(&url).await, "switchboard".to_owned())
+    Table::new(&testing::config(&url).await, "switchboard".to_owned())
 }
 
 impl World {
@@ -88,10 +88,10 @@ impl World {
         let endpoints =
             Endpoints::from_vars(&|name| (name == "TWILIO_API_URL").then(|| url.clone())).unwrap();
         let providers = Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() };
-        let store = testing::store().await;
+        let table = testing::new_table().await;
         let queue = Queue::new(&testing::config(&url).await, format!("{url}/queue"));
         let sweeper = Sweeper {
-            store,
+            table,
             queue,
             sealer: sealing::testing::sealer().await,
             calls: Calls::new(&providers),
@@ -124,7 +124,7 @@ impl World {
         let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
         let conversation = Conversation::outbound(id, account, None, to, from, ago(seconds));
         let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
-        self.sweeper.store.create_conversation(&snapshot).await.unwrap();
+        self.sweeper.table.create_conversation(&snapshot).await.unwrap();
     }
 
     /// One that was dialled this many seconds ago.
@@ -140,7 +140,7 @@ impl World {
     pub(crate) async fn started(&self, n: u32, seconds: i64, lease: &Lease) {
         self.dialing(n, seconds, Some(&sid(n))).await;
         let (account, id) = Self::ids(n);
-        let taken = self.sweeper.store.transition_taking(lease, account, id, |now| {
+        let taken = self.sweeper.table.transition_taking(lease, account, id, |now| {
             now.conversation.mark_started(&now.agent, &sid(n), ago(seconds))
         });
         assert!(matches!(taken.await.unwrap(), Outcome::Changed(_)));
@@ -154,23 +154,23 @@ impl World {
         change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) {
         let (account, id) = Self::ids(n);
-        let outcome = self.sweeper.store.transition(account, id, change).await.unwrap();
+        let outcome = self.sweeper.table.transition(account, id, change).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }
 
     pub(crate) async fn conversation(&self, n: u32) -> Conversation {
         let (account, id) = Self::ids(n);
-        self.sweeper.store.conversation(account, id).await.unwrap().unwrap().conversation
+        self.sweeper.table.conversation(account, id).await.unwrap().unwrap().conversation
     }
 
     pub(crate) async fn messages(&self, n: u32) -> Vec<Message> {
         let (account, id) = Self::ids(n);
-        self.sweeper.store.messages(account, id).await.unwrap()
+        self.sweeper.table.messages(account, id).await.unwrap()
     }
 
     pub(crate) async fn events(&self, n: u32) -> Vec<&'static str> {
         let (account, id) = Self::ids(n);
-        let (events, _) = self.sweeper.store.events(account, id, 0, 100).await.unwrap();
+        let (events, _) = self.sweeper.table.events(account, id, 0, 100).await.unwrap();
         events.iter().map(|event| event.name.as_str()).collect()
     }
 }

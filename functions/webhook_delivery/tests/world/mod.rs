@@ -16,7 +16,7 @@ use axum::{
 use serde_json::{Value, json};
 use switchboard_aws::{
     queue::{DeliveryJob, Queue},
-    store::{Store, testing},
+    table::{Table, testing},
 };
 use switchboard_model::{
     accounts::{Account, Token},
@@ -93,7 +93,7 @@ impl World {
         let receiver = serve(Router::new().fallback(receive).with_state(outside.clone())).await;
         let queues = serve(Router::new().fallback(queue).with_state(outside.clone())).await;
         let config = testing::config(&queues).await;
-        let store = testing::store().await;
+        let table = testing::new_table().await;
         let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let nobody = format!("http://{}/", free.local_addr().unwrap());
         drop(free);
@@ -101,7 +101,7 @@ impl World {
         let at = system::now();
         let account =
             Account::new(AccountId::new(at, system::random_u128()), "Bakery".into(), at, SECRET.into());
-        store.create_account(&account, &Token::new(system::random())).await.unwrap();
+        table.create_account(&account, &Token::new(system::random())).await.unwrap();
         let headers = BTreeMap::from([("authorization".to_owned(), "Bearer customer's-secret".to_owned())]);
         let webhook = |url: String, method| Webhook {
             events: EventName::ALL.to_vec(),
@@ -123,9 +123,9 @@ impl World {
         let mut conversation = Conversation::outbound(id, account.id, None, to, from, at);
         conversation.state = Standing::Started { answered_at: at, started_at: at };
         let snapshot = Snapshot { conversation, agent };
-        store.create_conversation(&snapshot).await.unwrap();
+        table.create_conversation(&snapshot).await.unwrap();
         let webhooks = Webhooks {
-            store,
+            table,
             queue: Queue::new(&config, format!("{queues}/000000000000/deliveries")),
             dead_letters: Queue::new(&config, format!("{queues}/000000000000/dead")),
             sender: Sender::new(EgressPolicy::Local),
@@ -141,7 +141,7 @@ impl World {
         let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", free.local_addr().unwrap());
         drop(free);
-        world.webhooks.store = Store::new(&testing::config(&url).await, "switchboard".to_owned());
+        world.webhooks.table = Table::new(&testing::config(&url).await, "switchboard".to_owned());
         world
     }
 
@@ -155,7 +155,7 @@ impl World {
         };
         let Snapshot { conversation, agent } = &self.snapshot;
         let appended = conversation.append(agent, &vec![entry; count], &Usage::default()).unwrap();
-        self.webhooks.store.commit(conversation, &appended).await.unwrap();
+        self.webhooks.table.commit(conversation, &appended).await.unwrap();
         self.snapshot.conversation = appended.conversation;
         self.events.extend(appended.events);
     }
@@ -166,7 +166,7 @@ impl World {
         let conversation = &self.snapshot.conversation;
         self.snapshot.conversation =
             Conversation { id, next_sequence: 1, version: 1, ..conversation.clone() };
-        self.webhooks.store.create_conversation(&self.snapshot).await.unwrap();
+        self.webhooks.table.create_conversation(&self.snapshot).await.unwrap();
         self.events.clear();
         self.append(sequence, at).await;
     }
@@ -176,13 +176,13 @@ impl World {
         let Snapshot { conversation, agent } = &self.snapshot;
         let now = system::now();
         let ended = conversation.end(agent, reason, &[], &Usage::default(), &Prices::default(), now).unwrap();
-        self.webhooks.store.commit(conversation, &ended).await.unwrap();
+        self.webhooks.table.commit(conversation, &ended).await.unwrap();
         ended.events.last().unwrap().sequence
     }
 
     pub(crate) async fn rotate(&self, secret: &str) {
-        let store = &self.webhooks.store;
-        store.rotate_signing_secret(self.account.id, secret.to_owned(), system::now()).await.unwrap();
+        let table = &self.webhooks.table;
+        table.rotate_signing_secret(self.account.id, secret.to_owned(), system::now()).await.unwrap();
     }
 
     pub(crate) fn job(&self, sequence: u64, webhook: usize, attempt: u32) -> DeliveryJob {
@@ -207,7 +207,7 @@ impl World {
 
     pub(crate) async fn delivery(&self, sequence: u64, webhook: usize) -> Option<Delivery> {
         let Conversation { account_id, id, .. } = self.snapshot.conversation;
-        self.webhooks.store.delivery(account_id, id, sequence, webhook).await.unwrap()
+        self.webhooks.table.delivery(account_id, id, sequence, webhook).await.unwrap()
     }
 
     /// What the receiver answers next; 200 when there is nothing left.

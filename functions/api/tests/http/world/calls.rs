@@ -1,7 +1,7 @@
 //! Calls that the account had, and agents it stored.
 
 use serde_json::Value;
-use switchboard_aws::store::Outcome;
+use switchboard_aws::table::Outcome;
 use switchboard_contract::credentials::CreateCredential;
 use switchboard_model::{
     agents::{Agent, AgentConfig, Webhook, WebhookMethod},
@@ -20,8 +20,8 @@ impl World {
     pub(crate) async fn put_agent(&self, agent: &AgentConfig) {
         let agent = Agent::new(agent_id(), self.account, agent.clone(), at(0));
         // In place of what it was before.
-        self.store.delete_agent(self.account, agent.id).await.unwrap();
-        self.store.create_agent(&agent).await.unwrap();
+        self.table.delete_agent(self.account, agent.id).await.unwrap();
+        self.table.create_agent(&agent).await.unwrap();
     }
 
     /// Stores a credential of the account's.
@@ -29,7 +29,7 @@ impl World {
         let (id, api_key) = (credential_id(), Secret::new("sk-of-the-customer"));
         let sealed = self.sealer.seal((self.account, &id.to_string()), &api_key).await.unwrap();
         let new = CreateCredential { provider, api_key, region: None, user_id: None, base_url: None };
-        self.store.create_credential(&new.credential(id, self.account, at(0)), sealed).await.unwrap();
+        self.table.create_credential(&new.credential(id, self.account, at(0)), sealed).await.unwrap();
     }
 
     /// The sample's conversation, just stored.
@@ -37,7 +37,7 @@ impl World {
         let (to, from) = (CALLED.parse().unwrap(), NUMBER.parse().unwrap());
         let conversation = Conversation::outbound(conversation_id(), self.account, None, to, from, at(0));
         let snapshot = Snapshot { conversation, agent: agent() };
-        self.store.create_conversation(&snapshot).await.unwrap();
+        self.table.create_conversation(&snapshot).await.unwrap();
     }
 
     /// The sample's conversation, in which each side has said something.
@@ -68,7 +68,7 @@ impl World {
         &self,
         change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) {
-        let outcome = self.store.transition(self.account, conversation_id(), change).await.unwrap();
+        let outcome = self.table.transition(self.account, conversation_id(), change).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }
 }

@@ -13,7 +13,7 @@ use switchboard_aws::{
     clips::Clips,
     recordings::Recordings,
     sealing::{self, Sealer},
-    store::{Outcome, Store, testing},
+    table::{Outcome, Table, testing},
 };
 use switchboard_media::{DRAIN_TIMEOUT, Worker, WorkerParts, without_delay};
 use switchboard_model::{
@@ -57,7 +57,7 @@ pub(crate) const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 pub(crate) struct World {
     /// The table, as everybody but the worker sees it.
-    pub(crate) store: Store,
+    pub(crate) table: Table,
     /// Between a worker and the table.
     pub(crate) gate: Gate,
     pub(crate) vendors: Vendors,
@@ -80,7 +80,7 @@ pub(crate) struct Serving {
 impl World {
     /// The conversation that the sample's stream belongs to, answered and waiting for it.
     pub(crate) async fn new(agent: AgentConfig, bytes_per_character: usize) -> Self {
-        let (store, gate) = table::open().await;
+        let (table, gate) = table::open().await;
         let (bucket_url, objects) = bucket::serve().await;
         let start: Value = serde_json::from_str(START).unwrap();
         let parameter = |name: &str| start["start"]["customParameters"][name].as_str().unwrap();
@@ -88,9 +88,9 @@ impl World {
             (parameter("account_id").parse().unwrap(), parameter("conversation_id").parse().unwrap());
         let vendors = Vendors::start(bytes_per_character).await;
         let sealer = sealing::testing::sealer().await;
-        let world = Self { store, gate, vendors, objects, account, id, sealer, bucket_url };
+        let world = Self { table, gate, vendors, objects, account, id, sealer, bucket_url };
         let owner = Account::new(account, "Bakery".to_owned(), now(), SIGNING_SECRET.to_owned());
-        world.store.create_account(&owner, &Token::new([7; 32])).await.unwrap();
+        world.table.create_account(&owner, &Token::new([7; 32])).await.unwrap();
         world.call(id, agent).await;
         world
     }
@@ -102,12 +102,12 @@ impl World {
         let call = start["start"]["callSid"].as_str().unwrap();
         let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
         let conversation = Conversation::outbound(id, self.account, None, to, from, now());
-        self.store.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
+        self.table.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
         let dial =
             |before: &Snapshot| before.conversation.mark_dialing(&before.agent, sha256_hex(token), now());
         let answer = |before: &Snapshot| before.conversation.mark_answered(&before.agent, call, now());
         for change in [&dial as &dyn Fn(&Snapshot) -> _, &answer] {
-            let outcome = self.store.transition(self.account, id, change).await.unwrap();
+            let outcome = self.table.transition(self.account, id, change).await.unwrap();
             assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
         }
     }
@@ -130,10 +130,10 @@ impl World {
         };
         let prices = Prices { agent_per_minute: "0.06".parse().unwrap() };
         let recordings = Recordings::new(&testing::config(&self.bucket_url).await, bucket::NAME.to_owned());
-        let (store, sealer) = (self.gate.store().await, self.sealer.clone());
+        let (table, sealer) = (self.gate.table().await, self.sealer.clone());
         let clips = Clips::new(&testing::config(&self.bucket_url).await, bucket::NAME.to_owned());
         let worker = Worker::new(WorkerParts {
-            store,
+            table,
             recordings,
             clips,
             sealer,
@@ -167,12 +167,12 @@ impl World {
         &self,
         change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) {
-        let outcome = self.store.transition(self.account, self.id, change).await.unwrap();
+        let outcome = self.table.transition(self.account, self.id, change).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }
 
     pub(crate) async fn conversation(&self) -> Conversation {
-        self.store.conversation(self.account, self.id).await.unwrap().unwrap().conversation
+        self.table.conversation(self.account, self.id).await.unwrap().unwrap().conversation
     }
 
     /// What one object of the bucket holds.
@@ -182,12 +182,12 @@ impl World {
     }
 
     pub(crate) async fn messages(&self) -> Vec<Message> {
-        self.store.messages(self.account, self.id).await.unwrap()
+        self.table.messages(self.account, self.id).await.unwrap()
     }
 
     /// All events; their numbers are proved to have no gaps.
     pub(crate) async fn events(&self) -> Vec<Event> {
-        let (events, has_more) = self.store.events(self.account, self.id, 0, 1_000).await.unwrap();
+        let (events, has_more) = self.table.events(self.account, self.id, 0, 1_000).await.unwrap();
         assert!(!has_more);
         let sequence: Vec<_> = events.iter().map(|event| event.sequence).collect();
         assert_eq!(sequence, (1..=events.len() as u64).collect::<Vec<_>>());
@@ -227,7 +227,7 @@ impl World {
     pub(crate) async fn until_speaking(&self, is_so: impl Fn(&UtteranceProgress) -> bool) {
         let by = Instant::now() + PATIENCE;
         loop {
-            let lease = self.store.lease(self.account, self.id).await.unwrap();
+            let lease = self.table.lease(self.account, self.id).await.unwrap();
             if lease.and_then(|lease| lease.utterance).is_some_and(|speaking| is_so(&speaking)) {
                 return;
             }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::json;
-use switchboard_aws::store::{Store, testing};
+use switchboard_aws::table::{Table, testing};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -42,13 +42,13 @@ impl Gate {
     }
 
     /// The table behind it, for one worker.
-    pub(crate) async fn store(&self) -> Store {
-        store(self.address).await
+    pub(crate) async fn table(&self) -> Table {
+        connect(self.address).await
     }
 }
 
 /// A table for the test, and the gate to it.
-pub(crate) async fn open() -> (Store, Gate) {
+pub(crate) async fn open() -> (Table, Gate) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let table = listener.local_addr().unwrap();
     let database = dynoxide::Database::memory().unwrap();
@@ -69,11 +69,11 @@ pub(crate) async fn open() -> (Store, Gate) {
             });
         }
     });
-    (store(table).await, Gate { address, way: sender })
+    (connect(table).await, Gate { address, way: sender })
 }
 
-async fn store(address: SocketAddr) -> Store {
-    Store::new(&testing::config(&format!("http://{address}")).await, TABLE.to_owned())
+async fn connect(address: SocketAddr) -> Table {
+    Table::new(&testing::config(&format!("http://{address}")).await, TABLE.to_owned())
 }
 
 async fn pass(mut worker: TcpStream, mut table: TcpStream, mut way: watch::Receiver<Way>) {

@@ -11,7 +11,7 @@ use switchboard_model::{
 };
 
 use super::{
-    Store, StoreError,
+    Table, TableError,
     items::{self, Item},
     read_error,
 };
@@ -35,13 +35,13 @@ struct StoredCredential {
     created_at: Timestamp,
 }
 
-impl Store {
-    /// Stores a new credential with its sealed key. [`StoreError::Conflict`] if there is one of this id.
+impl Table {
+    /// Stores a new credential with its sealed key. [`TableError::Conflict`] if there is one of this id.
     pub async fn create_credential(
         &self,
         credential: &Credential,
         api_key: Sealed,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TableError> {
         self.write(vec![self.put_new(credential_item(credential.clone(), api_key)?)]).await
     }
 
@@ -50,7 +50,7 @@ impl Store {
         &self,
         account: AccountId,
         id: CredentialId,
-    ) -> Result<Option<(Credential, Sealed)>, StoreError> {
+    ) -> Result<Option<(Credential, Sealed)>, TableError> {
         let item = self.get(items::account_pk(account), items::credential_sk(id)).await?;
         item.map(|item| read_credential(account, item)).transpose()
     }
@@ -61,7 +61,7 @@ impl Store {
         sealer: &Sealer,
         account: AccountId,
         id: CredentialId,
-    ) -> Result<Option<OpenCredential>, StoreError> {
+    ) -> Result<Option<OpenCredential>, TableError> {
         let Some((credential, key)) = self.credential(account, id).await? else { return Ok(None) };
         let api_key = sealer.open((account, &id.to_string()), &key).await?;
         Ok(Some(OpenCredential { credential, api_key }))
@@ -72,7 +72,7 @@ impl Store {
         &self,
         account: AccountId,
         listing: Listing,
-    ) -> Result<(Vec<Credential>, bool), StoreError> {
+    ) -> Result<(Vec<Credential>, bool), TableError> {
         let (lines, has_more) = self.listed(vec![items::credentials_pk(account)], listing).await?;
         let items = self.batch_of(lines.iter().map(|line| (line.pk.clone(), line.sk.clone()))).await?;
         let mut credentials = Vec::with_capacity(items.len());
@@ -90,11 +90,11 @@ impl Store {
         &self,
         account: AccountId,
         id: CredentialId,
-    ) -> Result<Option<Credential>, StoreError> {
+    ) -> Result<Option<Credential>, TableError> {
         let asked = self
             .client
             .delete_item()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .set_key(Some(items::key(items::account_pk(account), &items::credential_sk(id))))
             .return_values(ReturnValue::AllOld)
             .send();
@@ -104,14 +104,14 @@ impl Store {
     }
 }
 
-fn credential_item(credential: Credential, api_key: Sealed) -> Result<Item, StoreError> {
+fn credential_item(credential: Credential, api_key: Sealed) -> Result<Item, TableError> {
     let Credential { id, account_id, provider, last4, region, user_id, base_url, created_at } = credential;
     let stored = StoredCredential { id, provider, api_key, last4, region, user_id, base_url, created_at };
     let item = Item::new(items::account_pk(account_id), items::credential_sk(id), &stored)?;
     Ok(item.listed(items::credentials_pk(account_id), created_at, &id))
 }
 
-fn read_credential(account_id: AccountId, item: Item) -> Result<(Credential, Sealed), StoreError> {
+fn read_credential(account_id: AccountId, item: Item) -> Result<(Credential, Sealed), TableError> {
     let StoredCredential { id, provider, api_key, last4, region, user_id, base_url, created_at } =
         item.read(CREDENTIAL)?;
     let credential = Credential { id, account_id, provider, last4, region, user_id, base_url, created_at };
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::{
         sealing,
-        store::{items::Item, testing::store},
+        table::{items::Item, testing::new_table},
     };
 
     const KEY: &str = "sk-of-the-customer";
@@ -163,42 +163,42 @@ mod tests {
 
     #[tokio::test]
     async fn a_credential_comes_back_with_its_key_and_the_table_never_has_the_key_itself() {
-        let (store, account) = (store().await, AccountId::new(at(0), 1));
+        let (table, account) = (new_table().await, AccountId::new(at(0), 1));
         let stored = credential(account, 0);
         let (service, key) = sealed(&stored).await;
-        store.create_credential(&stored, key.clone()).await.unwrap();
-        let (read, read_key) = store.credential(account, stored.id).await.unwrap().unwrap();
+        table.create_credential(&stored, key.clone()).await.unwrap();
+        let (read, read_key) = table.credential(account, stored.id).await.unwrap().unwrap();
         assert_eq!(read, stored);
         let opened = service.open((account, &stored.id.to_string()), &read_key).await.unwrap();
         assert_eq!(opened.reveal(), KEY);
-        let opened = store.open_credential(&service, account, stored.id).await.unwrap().unwrap();
+        let opened = table.open_credential(&service, account, stored.id).await.unwrap().unwrap();
         assert_eq!((opened.api_key.reveal(), opened.credential), (KEY, stored.clone()));
 
         let item: Option<Item> =
-            store.get(items::account_pk(account), items::credential_sk(stored.id)).await.unwrap();
+            table.get(items::account_pk(account), items::credential_sk(stored.id)).await.unwrap();
         let attributes = format!("{:?}", item.unwrap().into_attributes());
         assert!(attributes.contains("omer") && !attributes.contains(KEY), "{attributes}");
-        assert!(matches!(store.create_credential(&stored, key).await, Err(StoreError::Conflict)));
+        assert!(matches!(table.create_credential(&stored, key).await, Err(TableError::Conflict)));
     }
 
     #[tokio::test]
     async fn credentials_are_listed_newest_first_to_their_account_only_until_they_are_deleted() {
-        let (store, account, other) = (store().await, AccountId::new(at(0), 1), AccountId::new(at(0), 2));
+        let (table, account, other) = (new_table().await, AccountId::new(at(0), 1), AccountId::new(at(0), 2));
         for seconds in 0..3 {
             let new = credential(account, seconds);
             let (_, key) = sealed(&new).await;
-            store.create_credential(&new, key).await.unwrap();
+            table.create_credential(&new, key).await.unwrap();
         }
         let [oldest, middle, newest] = [0, 1, 2].map(|seconds| credential(account, seconds));
-        let listed = store.credentials(account, first(2)).await.unwrap();
+        let listed = table.credentials(account, first(2)).await.unwrap();
         assert_eq!(listed, (vec![newest.clone(), middle.clone()], true));
-        assert_eq!(store.credentials(other, first(2)).await.unwrap(), (vec![], false));
-        assert!(store.credential(other, oldest.id).await.unwrap().is_none());
-        assert_eq!(store.delete_credential(other, oldest.id).await.unwrap(), None);
+        assert_eq!(table.credentials(other, first(2)).await.unwrap(), (vec![], false));
+        assert!(table.credential(other, oldest.id).await.unwrap().is_none());
+        assert_eq!(table.delete_credential(other, oldest.id).await.unwrap(), None);
 
-        assert_eq!(store.delete_credential(account, middle.id).await.unwrap(), Some(middle.clone()));
-        assert_eq!(store.delete_credential(account, middle.id).await.unwrap(), None);
-        assert!(store.credential(account, middle.id).await.unwrap().is_none());
-        assert_eq!(store.credentials(account, first(100)).await.unwrap(), (vec![newest, oldest], false));
+        assert_eq!(table.delete_credential(account, middle.id).await.unwrap(), Some(middle.clone()));
+        assert_eq!(table.delete_credential(account, middle.id).await.unwrap(), None);
+        assert!(table.credential(account, middle.id).await.unwrap().is_none());
+        assert_eq!(table.credentials(account, first(100)).await.unwrap(), (vec![newest, oldest], false));
     }
 }

@@ -15,7 +15,7 @@ use switchboard_model::{
 };
 
 use super::{
-    Guard, Store, StoreError, Write,
+    Guard, Table, TableError, Write,
     items::{self, ACCOUNT, Item, LIVE, REQUESTS},
     leases::{Refusal, refusal},
     read_error,
@@ -38,19 +38,19 @@ pub(super) enum Room {
 /// An expression's parts: what is set, on which condition, and the values of both.
 type Parts = (&'static str, &'static str, [(&'static str, i64); 2]);
 
-impl Store {
+impl Table {
     /// What an account may use; the default limits for one that is not stored.
-    pub async fn limits(&self, account: AccountId) -> Result<Limits, StoreError> {
+    pub async fn limits(&self, account: AccountId) -> Result<Limits, TableError> {
         Ok(self.account(account).await?.map(|account| account.limits).unwrap_or_default())
     }
 
     /// Changes what an account may use. False if there is no such account.
-    pub async fn set_limits(&self, account: AccountId, limits: &Limits) -> Result<bool, StoreError> {
-        let limits = serde_dynamo::to_attribute_value(limits).map_err(|_| StoreError::Corrupt("NEW"))?;
+    pub async fn set_limits(&self, account: AccountId, limits: &Limits) -> Result<bool, TableError> {
+        let limits = serde_dynamo::to_attribute_value(limits).map_err(|_| TableError::Corrupt("NEW"))?;
         let asked = self
             .client
             .update_item()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .set_key(Some(items::key(items::account_pk(account), ACCOUNT)))
             .condition_expression("attribute_exists(pk)")
             .update_expression("SET limits = :limits")
@@ -60,14 +60,14 @@ impl Store {
             Ok(_) => Ok(true),
             Err(error) => match refusal(&error) {
                 Some(Refusal::Condition) => Ok(false),
-                Some(Refusal::Meanwhile) => Err(StoreError::Conflict),
+                Some(Refusal::Meanwhile) => Err(TableError::Conflict),
                 None => Err(read_error("UpdateItem", &error)),
             },
         }
     }
 
     /// The calls of an account that go on.
-    pub async fn counters(&self, account: AccountId) -> Result<Counters, StoreError> {
+    pub async fn counters(&self, account: AccountId) -> Result<Counters, TableError> {
         let item = self.get(items::account_pk(account), LIVE).await?;
         item.map_or(Ok(Counters::default()), |item| item.read(LIVE))
     }
@@ -78,7 +78,7 @@ impl Store {
             return None;
         }
         let update = Update::builder()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .set_key(Some(items::key(items::account_pk(account), LIVE)))
             .expression_attribute_values(":waiting", number(change.waiting))
             .expression_attribute_values(":live", number(change.live));
@@ -114,7 +114,7 @@ impl Store {
         account: AccountId,
         limits: &Limits,
         now: Timestamp,
-    ) -> Result<Option<Duration>, StoreError> {
+    ) -> Result<Option<Duration>, TableError> {
         let rate = Rate::requests(limits);
         let mut bucket = None;
         // The first try takes the bucket for full. The second knows how full it was, and others may have
@@ -133,12 +133,12 @@ impl Store {
     }
 
     /// Takes a token; the bucket as it is if that cannot be done this way.
-    async fn take(&self, account: AccountId, take: Take) -> Result<Option<i64>, StoreError> {
+    async fn take(&self, account: AccountId, take: Take) -> Result<Option<i64>, TableError> {
         let (set, condition, values) = parts(take);
         let mut asked = self
             .client
             .update_item()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .set_key(Some(items::key(items::account_pk(account), REQUESTS)))
             .update_expression(set)
             .condition_expression(condition)
@@ -149,8 +149,8 @@ impl Store {
         let Err(error) = Box::pin(asked.send()).await else { return Ok(None) };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                let item = failed.item().cloned().map(Item::from).ok_or(StoreError::Conflict)?;
-                item.read::<Counters>(REQUESTS)?.full_at.map(Some).ok_or(StoreError::Corrupt(REQUESTS))
+                let item = failed.item().cloned().map(Item::from).ok_or(TableError::Conflict)?;
+                item.read::<Counters>(REQUESTS)?.full_at.map(Some).ok_or(TableError::Corrupt(REQUESTS))
             }
             _ => Err(read_error("UpdateItem", &error)),
         }

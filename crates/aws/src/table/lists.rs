@@ -13,7 +13,7 @@ use switchboard_model::{
 };
 
 use super::{
-    Store, StoreError,
+    Table, TableError,
     conversations::BATCH,
     items::{self, CONFIG, Item, STATE, StoredConfig},
     read_error,
@@ -28,7 +28,7 @@ pub(super) struct Line {
     pub(super) sk: String,
 }
 
-impl Store {
+impl Table {
     /// One page of an account's conversations, newest first, of those that stand at `status` if one is
     /// given; and whether there are more. What moves on or goes away while it is read may be missing.
     pub async fn conversations(
@@ -36,7 +36,7 @@ impl Store {
         account: AccountId,
         status: Option<Status>,
         listing: Listing,
-    ) -> Result<(Vec<Snapshot>, bool), StoreError> {
+    ) -> Result<(Vec<Snapshot>, bool), TableError> {
         let statuses = Status::ALL.into_iter().filter(|each| status.is_none_or(|status| status == *each));
         let lists = statuses.map(|status| items::conversations_pk(account, status)).collect();
         let (lines, has_more) = self.listed(lists, listing).await?;
@@ -65,7 +65,7 @@ impl Store {
         &self,
         lists: Vec<String>,
         Listing { created, page }: Listing,
-    ) -> Result<(Vec<Line>, bool), StoreError> {
+    ) -> Result<(Vec<Line>, bool), TableError> {
         let offset = usize::try_from(page.offset()).unwrap_or(usize::MAX);
         let end = offset.saturating_add(page.limit);
         let mut lines = Vec::new();
@@ -81,7 +81,7 @@ impl Store {
     }
 
     /// The newest lines of one list, at most `most`.
-    async fn newest(&self, list: String, created: Created, most: usize) -> Result<Vec<Line>, StoreError> {
+    async fn newest(&self, list: String, created: Created, most: usize) -> Result<Vec<Line>, TableError> {
         // Between a time and the id behind it stands a `#`; all of them begin with a digit.
         let from = created.after.map_or("0".to_owned(), |after| format!("{after}~"));
         let to = created.before.map_or("~".to_owned(), |before| before.to_string());
@@ -91,7 +91,7 @@ impl Store {
             let asked = self
                 .client
                 .query()
-                .table_name(&self.table)
+                .table_name(&self.name)
                 .index_name("account")
                 .key_condition_expression("account_pk = :list AND account_sk BETWEEN :from AND :to")
                 .expression_attribute_values(":list", AttributeValue::S(list.clone()))
@@ -115,7 +115,7 @@ impl Store {
     pub(super) async fn batch_of(
         &self,
         keys: impl Iterator<Item = (String, String)>,
-    ) -> Result<Vec<Item>, StoreError> {
+    ) -> Result<Vec<Item>, TableError> {
         let keys: Vec<_> = keys.map(|(pk, sk)| items::key(pk, &sk)).collect();
         let mut found = Vec::with_capacity(keys.len());
         for batch in keys.chunks(BATCH) {

@@ -16,7 +16,7 @@ use switchboard_model::{
 use tokio::task::JoinSet;
 
 use super::{
-    DueItem, Outcome, Store, StoreError, items, testing,
+    DueItem, Outcome, Table, TableError, items, testing,
     tests::{account, answering, at, queued, said, started},
 };
 use switchboard_runtime as system;
@@ -53,200 +53,200 @@ fn end(now: &Snapshot, ended_at: Timestamp) -> Result<Transition, InvalidTransit
 }
 
 /// A started conversation whose lease `holder` took at second 2.
-async fn held(store: &Store, holder: &str) -> (AccountId, ConversationId) {
-    let snapshot = started(store).await;
+async fn held(table: &Table, holder: &str) -> (AccountId, ConversationId) {
+    let snapshot = started(table).await;
     let (account, id) = key(&snapshot);
-    assert!(store.take_lease(account, id, &lease(holder, at(2))).await.unwrap());
+    assert!(table.take_lease(account, id, &lease(holder, at(2))).await.unwrap());
     (account, id)
 }
 
 /// Every conversation on the index, however far away its time.
-async fn all_due(store: &Store) -> Vec<DueItem> {
-    store.due(at(1_000_000), 1_000).await.unwrap()
+async fn all_due(table: &Table) -> Vec<DueItem> {
+    table.due(at(1_000_000), 1_000).await.unwrap()
 }
 
-async fn messages(store: &Store, (account, id): (AccountId, ConversationId)) -> usize {
-    store.messages(account, id).await.unwrap().len()
+async fn messages(table: &Table, (account, id): (AccountId, ConversationId)) -> usize {
+    table.messages(account, id).await.unwrap().len()
 }
 
 #[tokio::test]
 async fn a_lease_reads_back_as_it_was_written() {
-    let store = testing::store().await;
-    let (account, id) = held(&store, "first").await;
-    assert_eq!(store.lease(account, id).await.unwrap(), Some(lease("first", at(2))));
+    let table = testing::new_table().await;
+    let (account, id) = held(&table, "first").await;
+    assert_eq!(table.lease(account, id).await.unwrap(), Some(lease("first", at(2))));
     let renewed = speaking(lease("first", at(17)));
-    assert!(store.renew_lease(account, id, &renewed).await.unwrap());
-    assert_eq!(store.lease(account, id).await.unwrap(), Some(renewed));
+    assert!(table.renew_lease(account, id, &renewed).await.unwrap());
+    assert_eq!(table.lease(account, id).await.unwrap(), Some(renewed));
 }
 
 #[tokio::test]
 async fn a_holder_whose_lease_was_taken_can_neither_renew_nor_release_it() {
-    let store = testing::store().await;
-    let (account, id) = held(&store, "first").await;
+    let table = testing::new_table().await;
+    let (account, id) = held(&table, "first").await;
     let second = lease("second", at(5));
-    assert!(store.take_lease(account, id, &second).await.unwrap());
-    assert!(!store.renew_lease(account, id, &lease("first", at(17))).await.unwrap());
-    store.release_lease(account, id, &lease("first", at(17))).await.unwrap();
-    assert_eq!(store.lease(account, id).await.unwrap(), Some(second));
+    assert!(table.take_lease(account, id, &second).await.unwrap());
+    assert!(!table.renew_lease(account, id, &lease("first", at(17))).await.unwrap());
+    table.release_lease(account, id, &lease("first", at(17))).await.unwrap();
+    assert_eq!(table.lease(account, id).await.unwrap(), Some(second));
 }
 
 #[tokio::test]
 async fn a_released_lease_keeps_its_words_and_is_due_in_a_moment() {
-    let store = testing::store().await;
-    let (account, id) = held(&store, "first").await;
+    let table = testing::new_table().await;
+    let (account, id) = held(&table, "first").await;
     let last =
         speaking(Lease { until: system::now().after(Duration::from_hours(1)), ..lease("first", at(0)) });
     let before = system::now();
-    store.release_lease(account, id, &last).await.unwrap();
-    let released = store.lease(account, id).await.unwrap().unwrap();
+    table.release_lease(account, id, &last).await.unwrap();
+    let released = table.lease(account, id).await.unwrap().unwrap();
     let grace = Duration::from_secs(20);
     assert!(before.after(grace) <= released.until && released.until <= system::now().after(grace));
     assert_eq!((released.holder, released.utterance), (last.holder, last.utterance));
-    let due = store.due(released.until, 10).await.unwrap();
+    let due = table.due(released.until, 10).await.unwrap();
     assert_eq!(due, [DueItem { account, conversation: id, due_at: released.until }]);
 }
 
 #[tokio::test]
 async fn nobody_takes_the_lease_of_a_conversation_that_is_over_or_was_never_there() {
-    let store = testing::store().await;
-    let snapshot = started(&store).await;
+    let table = testing::new_table().await;
+    let snapshot = started(&table).await;
     let (owner, id) = key(&snapshot);
     let stranger = account();
-    assert!(!store.take_lease(stranger, id, &lease("first", at(2))).await.unwrap());
-    assert!(!store.renew_lease(owner, id, &lease("first", at(2))).await.unwrap());
-    let ended = store.transition(owner, id, |now| end(now, at(9))).await.unwrap();
+    assert!(!table.take_lease(stranger, id, &lease("first", at(2))).await.unwrap());
+    assert!(!table.renew_lease(owner, id, &lease("first", at(2))).await.unwrap());
+    let ended = table.transition(owner, id, |now| end(now, at(9))).await.unwrap();
     assert!(matches!(ended, Outcome::Changed(_)), "{ended:?}");
-    assert!(!store.take_lease(owner, id, &lease("late", at(9))).await.unwrap());
-    assert_eq!(store.lease(owner, id).await.unwrap(), None);
-    assert_eq!(store.lease(stranger, id).await.unwrap(), None);
-    assert_eq!(all_due(&store).await, []);
+    assert!(!table.take_lease(owner, id, &lease("late", at(9))).await.unwrap());
+    assert_eq!(table.lease(owner, id).await.unwrap(), None);
+    assert_eq!(table.lease(stranger, id).await.unwrap(), None);
+    assert_eq!(all_due(&table).await, []);
 }
 
 #[tokio::test]
 async fn a_lost_lease_refuses_the_whole_write() {
-    let store = testing::store().await;
-    let (account, id) = held(&store, "first").await;
-    let written = store.transition_as("first", account, id, append).await.unwrap();
+    let table = testing::new_table().await;
+    let (account, id) = held(&table, "first").await;
+    let written = table.transition_as("first", account, id, append).await.unwrap();
     assert!(matches!(written, Outcome::Changed(_)), "{written:?}");
-    assert!(store.take_lease(account, id, &lease("second", at(5))).await.unwrap());
-    let before = store.conversation(account, id).await.unwrap().unwrap();
+    assert!(table.take_lease(account, id, &lease("second", at(5))).await.unwrap());
+    let before = table.conversation(account, id).await.unwrap().unwrap();
     for change in [append, |now: &Snapshot| end(now, at(9))] {
-        assert_eq!(store.transition_as("first", account, id, change).await.unwrap(), Outcome::LostLease);
+        assert_eq!(table.transition_as("first", account, id, change).await.unwrap(), Outcome::LostLease);
     }
-    assert_eq!(store.conversation(account, id).await.unwrap(), Some(before));
-    assert_eq!(messages(&store, (account, id)).await, 1);
-    assert_eq!(store.events(account, id, 0, 10).await.unwrap().0.len(), 1);
+    assert_eq!(table.conversation(account, id).await.unwrap(), Some(before));
+    assert_eq!(messages(&table, (account, id)).await, 1);
+    assert_eq!(table.events(account, id, 0, 10).await.unwrap().0.len(), 1);
 }
 
 #[tokio::test]
 async fn a_change_without_any_lease_is_not_the_holders() {
-    let store = testing::store().await;
-    let (account, id) = key(&started(&store).await);
-    assert_eq!(store.transition_as("first", account, id, append).await.unwrap(), Outcome::LostLease);
+    let table = testing::new_table().await;
+    let (account, id) = key(&started(&table).await);
+    assert_eq!(table.transition_as("first", account, id, append).await.unwrap(), Outcome::LostLease);
 }
 
 #[tokio::test]
 async fn who_is_let_in_holds_the_lease_from_the_same_write_on() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let mut snapshot = queued(account());
     snapshot.conversation.state = State::Answered { answered_at: at(1) };
     snapshot.conversation.media_token_sha256 = Some("00ff".into());
-    store.create_conversation(&snapshot).await.unwrap();
+    table.create_conversation(&snapshot).await.unwrap();
     let (account, id) = key(&snapshot);
     let first = lease("first", at(2));
     let start = |now: &Snapshot| now.conversation.mark_started(&now.agent, "CA1", at(2));
-    let outcome = store.transition_taking(&first, account, id, start).await.unwrap();
+    let outcome = table.transition_taking(&first, account, id, start).await.unwrap();
     assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
-    assert_eq!(store.lease(account, id).await.unwrap(), Some(first));
-    assert_eq!(all_due(&store).await, [DueItem { account, conversation: id, due_at: at(62) }]);
+    assert_eq!(table.lease(account, id).await.unwrap(), Some(first));
+    assert_eq!(all_due(&table).await, [DueItem { account, conversation: id, due_at: at(62) }]);
 
     let resume = |now: &Snapshot| now.conversation.begin_resume("11ee".into());
-    let asked = store.transition(account, id, resume).await.unwrap();
+    let asked = table.transition(account, id, resume).await.unwrap();
     assert!(matches!(asked, Outcome::Changed(_)), "{asked:?}");
     let (second, late) = (lease("second", at(5)), lease("late", at(6)));
     let resumed = |now: &Snapshot| now.conversation.mark_resumed();
-    let outcome = store.transition_taking(&second, account, id, resumed).await.unwrap();
+    let outcome = table.transition_taking(&second, account, id, resumed).await.unwrap();
     assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
-    let outcome = store.transition_taking(&late, account, id, resumed).await.unwrap();
+    let outcome = table.transition_taking(&late, account, id, resumed).await.unwrap();
     assert!(matches!(outcome, Outcome::Unchanged(_)), "the token is used up: {outcome:?}");
-    assert_eq!(store.lease(account, id).await.unwrap(), Some(second));
+    assert_eq!(table.lease(account, id).await.unwrap(), Some(second));
 }
 
 #[tokio::test]
 async fn while_a_lease_is_live_only_its_holder_ends_the_conversation() {
-    let store = testing::store().await;
-    let (account, id) = held(&store, "first").await;
-    let other = |ended_at| store.transition(account, id, move |now| end(now, ended_at));
+    let table = testing::new_table().await;
+    let (account, id) = held(&table, "first").await;
+    let other = |ended_at| table.transition(account, id, move |now| end(now, ended_at));
     assert_eq!(other(at(61)).await.unwrap(), Outcome::LostLease);
-    assert_eq!(messages(&store, (account, id)).await, 0);
+    assert_eq!(messages(&table, (account, id)).await, 0);
     let note = |now: &Snapshot| now.conversation.request_end(at(61));
-    let noted = store.transition(account, id, note).await.unwrap();
+    let noted = table.transition(account, id, note).await.unwrap();
     assert!(matches!(noted, Outcome::Changed(_)), "{noted:?}");
     // The lease ends at second 62.
     let ended = other(at(62)).await.unwrap();
     assert!(matches!(ended, Outcome::Changed(_)), "{ended:?}");
-    let late = store.transition_as("first", account, id, append).await.unwrap();
+    let late = table.transition_as("first", account, id, append).await.unwrap();
     assert!(matches!(late, Outcome::Unchanged(_)), "{late:?}");
-    assert_eq!(messages(&store, (account, id)).await, 1);
+    assert_eq!(messages(&table, (account, id)).await, 1);
 }
 
 #[tokio::test]
 async fn a_conversation_that_ended_leaves_nothing_on_the_index() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let waiting = queued(account());
-    store.create_conversation(&waiting).await.unwrap();
-    let (by_holder, by_other) = (held(&store, "first").await, held(&store, "second").await);
-    assert_eq!(all_due(&store).await.len(), 3);
+    table.create_conversation(&waiting).await.unwrap();
+    let (by_holder, by_other) = (held(&table, "first").await, held(&table, "second").await);
+    assert_eq!(all_due(&table).await.len(), 3);
 
     let reject =
         |now: &Snapshot| now.conversation.reject(&now.agent, RejectReason::Failed, &Prices::default(), at(9));
     let (account, id) = key(&waiting);
     let outcomes = [
-        store.transition(account, id, reject).await.unwrap(),
-        store.transition_as("first", by_holder.0, by_holder.1, |now| end(now, at(9))).await.unwrap(),
-        store.transition(by_other.0, by_other.1, |now| end(now, at(999))).await.unwrap(),
+        table.transition(account, id, reject).await.unwrap(),
+        table.transition_as("first", by_holder.0, by_holder.1, |now| end(now, at(9))).await.unwrap(),
+        table.transition(by_other.0, by_other.1, |now| end(now, at(999))).await.unwrap(),
     ];
     for outcome in outcomes {
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }
-    assert_eq!(all_due(&store).await, []);
+    assert_eq!(all_due(&table).await, []);
     for (account, id) in [by_holder, by_other] {
-        assert_eq!(store.lease(account, id).await.unwrap(), None);
-        assert!(!store.renew_lease(account, id, &lease("first", at(9))).await.unwrap());
-        store.postpone(account, id, at(99)).await.unwrap();
+        assert_eq!(table.lease(account, id).await.unwrap(), None);
+        assert!(!table.renew_lease(account, id, &lease("first", at(9))).await.unwrap());
+        table.postpone(account, id, at(99)).await.unwrap();
     }
-    assert_eq!(all_due(&store).await, []);
+    assert_eq!(all_due(&table).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_holder_and_others_end_it_at_once_it_ends_once_and_leaves_nothing() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     for _ in 0..10 {
-        let (account, id) = held(&store, "first").await;
+        let (account, id) = held(&table, "first").await;
         let mut enders = JoinSet::new();
         for ender in 0..4 {
-            let store = store.clone();
+            let table = table.clone();
             enders.spawn(async move {
                 let change = |now: &Snapshot| end(now, at(100));
                 match ender {
-                    0 => store.transition_as("first", account, id, change).await.unwrap(),
-                    _ => store.transition(account, id, change).await.unwrap(),
+                    0 => table.transition_as("first", account, id, change).await.unwrap(),
+                    _ => table.transition(account, id, change).await.unwrap(),
                 }
             });
         }
         let outcomes = enders.join_all().await;
         let changed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Changed(_)));
         assert_eq!(changed.count(), 1, "{outcomes:?}");
-        assert_eq!(messages(&store, (account, id)).await, 1);
+        assert_eq!(messages(&table, (account, id)).await, 1);
     }
-    assert_eq!(all_due(&store).await, []);
+    assert_eq!(all_due(&table).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn heartbeats_and_changes_of_the_holder_do_not_disturb_each_other() {
-    let store = testing::store().await;
-    let (account, id) = held(&store, "first").await;
-    let (heart, journal) = (store.clone(), store.clone());
+    let table = testing::new_table().await;
+    let (account, id) = held(&table, "first").await;
+    let (heart, journal) = (table.clone(), table.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         for beat in 0..30 {
@@ -260,13 +260,13 @@ async fn heartbeats_and_changes_of_the_holder_do_not_disturb_each_other() {
         }
     });
     tasks.join_all().await;
-    assert_eq!(messages(&store, (account, id)).await, 30);
-    assert_eq!(store.lease(account, id).await.unwrap(), Some(lease("first", at(29))));
+    assert_eq!(messages(&table, (account, id)).await, 30);
+    assert_eq!(table.lease(account, id).await.unwrap(), Some(lease("first", at(29))));
 }
 
 #[tokio::test]
 async fn every_state_is_due_when_its_deadline_says_so() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let states = [
         State::Queued,
         State::Dialing { dialed_at: at(1) },
@@ -277,9 +277,9 @@ async fn every_state_is_due_when_its_deadline_says_so() {
     for state in states {
         let mut snapshot = queued(account());
         snapshot.conversation.state = state;
-        store.create_conversation(&snapshot).await.unwrap();
+        table.create_conversation(&snapshot).await.unwrap();
         let found =
-            all_due(&store).await.into_iter().find(|due| due.conversation == snapshot.conversation.id);
+            all_due(&table).await.into_iter().find(|due| due.conversation == snapshot.conversation.id);
         assert_eq!(
             found.map(|due| due.due_at),
             snapshot.conversation.due_at(),
@@ -291,42 +291,42 @@ async fn every_state_is_due_when_its_deadline_says_so() {
 
 #[tokio::test]
 async fn what_is_due_comes_oldest_first_each_once_and_no_more_than_asked_for() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     // Leases that end at the seconds 60, 61, ..., the newest stored first.
     let mut expected = vec![];
     for second in (0..12).rev() {
-        let (account, conversation) = key(&started(&store).await);
-        assert!(store.take_lease(account, conversation, &lease("first", at(second))).await.unwrap());
+        let (account, conversation) = key(&started(&table).await);
+        assert!(table.take_lease(account, conversation, &lease("first", at(second))).await.unwrap());
         expected.insert(0, DueItem { account, conversation, due_at: at(second + 60) });
     }
     // Every second one is due by its state, too, and later than by its lease.
     for due in expected.iter().step_by(2) {
         let over = |now: &Snapshot| now.conversation.record_carrier_end(None, at(60));
-        let outcome = store.transition(due.account, due.conversation, over).await.unwrap();
+        let outcome = table.transition(due.account, due.conversation, over).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }
-    assert_eq!(store.due(at(59), 100).await.unwrap(), []);
-    assert_eq!(store.due(at(64), 100).await.unwrap(), expected[..5]);
-    assert_eq!(store.due(at(100), 100).await.unwrap(), expected);
-    assert_eq!(store.due(at(100), 7).await.unwrap(), expected[..7]);
-    assert_eq!(store.due(at(100), 0).await.unwrap(), []);
+    assert_eq!(table.due(at(59), 100).await.unwrap(), []);
+    assert_eq!(table.due(at(64), 100).await.unwrap(), expected[..5]);
+    assert_eq!(table.due(at(100), 100).await.unwrap(), expected);
+    assert_eq!(table.due(at(100), 7).await.unwrap(), expected[..7]);
+    assert_eq!(table.due(at(100), 0).await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn what_was_postponed_makes_room_and_comes_up_again_at_its_time() {
-    let store = testing::store().await;
-    let (bad, good) = (held(&store, "first").await, held(&store, "second").await);
+    let table = testing::new_table().await;
+    let (bad, good) = (held(&table, "first").await, held(&table, "second").await);
     let over = |now: &Snapshot| now.conversation.record_carrier_end(None, at(10));
     for (account, id) in [bad, good] {
-        let outcome = store.transition(account, id, over).await.unwrap();
+        let outcome = table.transition(account, id, over).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }
-    let before = store.conversation(bad.0, bad.1).await.unwrap();
-    store.postpone(bad.0, bad.1, at(500)).await.unwrap();
+    let before = table.conversation(bad.0, bad.1).await.unwrap();
+    table.postpone(bad.0, bad.1, at(500)).await.unwrap();
     let due = |second| {
-        let store = &store;
+        let table = &table;
         async move {
-            store
+            table
                 .due(at(second), 10)
                 .await
                 .unwrap()
@@ -338,52 +338,52 @@ async fn what_was_postponed_makes_room_and_comes_up_again_at_its_time() {
     assert_eq!(due(499).await, [good.1]);
     assert_eq!(due(500).await, [good.1, bad.1]);
     // It says nothing about the conversation, nor about who holds it, and never comes sooner by it.
-    assert_eq!(store.conversation(bad.0, bad.1).await.unwrap(), before);
-    assert_eq!(store.lease(bad.0, bad.1).await.unwrap(), Some(lease("first", at(2))));
-    store.postpone(bad.0, bad.1, at(400)).await.unwrap();
+    assert_eq!(table.conversation(bad.0, bad.1).await.unwrap(), before);
+    assert_eq!(table.lease(bad.0, bad.1).await.unwrap(), Some(lease("first", at(2))));
+    table.postpone(bad.0, bad.1, at(400)).await.unwrap();
     assert_eq!(due(499).await, [good.1]);
-    assert!(store.renew_lease(bad.0, bad.1, &lease("first", at(17))).await.unwrap());
+    assert!(table.renew_lease(bad.0, bad.1, &lease("first", at(17))).await.unwrap());
     assert_eq!(due(77).await, [good.1, bad.1]);
 }
 
 #[tokio::test]
 async fn postponing_what_is_not_there_makes_no_item_of_it() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let snapshot = queued(account());
     let (account, id) = key(&snapshot);
-    store.postpone(account, id, at(9)).await.unwrap();
-    assert_eq!(all_due(&store).await, []);
-    store.create_conversation(&snapshot).await.unwrap();
+    table.postpone(account, id, at(9)).await.unwrap();
+    assert_eq!(all_due(&table).await, []);
+    table.create_conversation(&snapshot).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_item_that_names_no_conversation_does_not_hide_the_others() {
-    let store = testing::store().await;
-    let (account, conversation) = held(&store, "first").await;
-    let put = store.client.put_item().table_name(&store.table);
+    let table = testing::new_table().await;
+    let (account, conversation) = held(&table, "first").await;
+    let put = table.client.put_item().table_name(&table.name);
     put.set_item(Some(items::key("acc_of_a_newer_version".into(), "DELIVERY")))
         .item("due_pk", AttributeValue::S(items::DUE.into()))
         .item("due_at", items::millis(at(0)))
         .send()
         .await
         .unwrap();
-    assert_eq!(store.due(at(62), 1).await.unwrap(), [DueItem { account, conversation, due_at: at(62) }]);
+    assert_eq!(table.due(at(62), 1).await.unwrap(), [DueItem { account, conversation, due_at: at(62) }]);
 }
 
 #[tokio::test]
 async fn the_states_of_a_hundred_and_fifty_conversations_come_together() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let owner = account();
     let mut keys = vec![];
     for _ in 0..150 {
         let snapshot = queued(owner);
-        store.create_conversation(&snapshot).await.unwrap();
+        table.create_conversation(&snapshot).await.unwrap();
         keys.push(key(&snapshot));
     }
     // Twice the same, and one that is not there.
     keys.push(keys[0]);
     keys.push((account(), keys[0].1));
-    let mut found: Vec<ConversationId> = store
+    let mut found: Vec<ConversationId> = table
         .states(&keys)
         .await
         .unwrap()
@@ -394,15 +394,15 @@ async fn the_states_of_a_hundred_and_fifty_conversations_come_together() {
     let mut expected: Vec<ConversationId> = keys[..150].iter().map(|(_, id)| *id).collect();
     expected.sort_unstable();
     assert_eq!(found, expected);
-    assert_eq!(store.states(&[]).await.unwrap(), []);
+    assert_eq!(table.states(&[]).await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn states_that_cannot_be_read_are_left_out() {
-    let store = testing::store().await;
-    let (good, bad) = (started(&store).await, started(&store).await);
+    let table = testing::new_table().await;
+    let (good, bad) = (started(&table).await, started(&table).await);
     let (account, id) = key(&bad);
-    let broken = store.client.update_item().table_name(&store.table);
+    let broken = table.client.update_item().table_name(&table.name);
     broken
         .set_key(Some(items::key(items::conversation_pk(account, id), items::STATE)))
         .update_expression("SET resumes = :text")
@@ -410,7 +410,7 @@ async fn states_that_cannot_be_read_are_left_out() {
         .send()
         .await
         .unwrap();
-    assert_eq!(store.states(&[key(&good), key(&bad)]).await.unwrap(), [good.conversation]);
+    assert_eq!(table.states(&[key(&good), key(&bad)]).await.unwrap(), [good.conversation]);
 }
 
 #[tokio::test]
@@ -423,23 +423,23 @@ async fn a_table_that_is_away_or_busy_leaves_the_holder_its_lease_and_its_words(
     let snapshot = queued(account());
     let (account, id) = key(&snapshot);
     for (url, kind) in [(away, "Unavailable"), (busy, "Throttled")] {
-        let store = Store::new(&testing::config(&url).await, "switchboard".into());
+        let table = Table::new(&testing::config(&url).await, "switchboard".into());
         let lease = lease("first", at(2));
         let errors = tokio::join!(
-            async { store.renew_lease(account, id, &lease).await.unwrap_err() },
-            async { store.take_lease(account, id, &lease).await.unwrap_err() },
-            async { store.release_lease(account, id, &lease).await.unwrap_err() },
-            async { store.lease(account, id).await.unwrap_err() },
-            async { store.states(&[(account, id)]).await.unwrap_err() },
-            async { store.due(at(9), 10).await.unwrap_err() },
-            async { store.postpone(account, id, at(9)).await.unwrap_err() },
-            async { store.transition_as("first", account, id, append).await.unwrap_err() },
+            async { table.renew_lease(account, id, &lease).await.unwrap_err() },
+            async { table.take_lease(account, id, &lease).await.unwrap_err() },
+            async { table.release_lease(account, id, &lease).await.unwrap_err() },
+            async { table.lease(account, id).await.unwrap_err() },
+            async { table.states(&[(account, id)]).await.unwrap_err() },
+            async { table.due(at(9), 10).await.unwrap_err() },
+            async { table.postpone(account, id, at(9)).await.unwrap_err() },
+            async { table.transition_as("first", account, id, append).await.unwrap_err() },
         );
-        for error in <[StoreError; 8]>::from(errors) {
+        for error in <[TableError; 8]>::from(errors) {
             assert!(error.is_transient() && format!("{error:?}").starts_with(kind), "{error:?}");
         }
     }
-    for error in [StoreError::TooLarge, StoreError::Corrupt("STATE")] {
+    for error in [TableError::TooLarge, TableError::Corrupt("STATE")] {
         assert!(!error.is_transient(), "{error:?}");
     }
 }
@@ -459,9 +459,9 @@ async fn a_cancelled_transaction_tells_a_lost_lease_from_another_writer_by_the_i
             "CancellationReasons": reasons,
         });
         let url = answering(400, &body.to_string()).await;
-        let store = Store::new(&testing::config(&url).await, "switchboard".into());
+        let table = Table::new(&testing::config(&url).await, "switchboard".into());
         let item = |holder| items::lease_item("acc#cnv".into(), &lease(holder, at(2))).unwrap();
-        let written = store.write_guarded(vec![store.put(item("a")), store.put_new(item("b")).guard()]).await;
+        let written = table.write_guarded(vec![table.put(item("a")), table.put_new(item("b")).guard()]).await;
         let written = written.map_err(|error| format!("{error:?}"));
         assert_eq!(written, expected.map_err(str::to_owned), "{reasons}");
     }

@@ -19,7 +19,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{MAX_ITEMS, Outcome, Store, StoreError, conversation_of_key, testing};
+use super::{MAX_ITEMS, Outcome, Table, TableError, conversation_of_key, testing};
 use switchboard_runtime as system;
 
 pub(super) fn at(seconds: i64) -> Timestamp {
@@ -44,10 +44,10 @@ pub(super) fn queued(account: AccountId) -> Snapshot {
 }
 
 /// A stored conversation whose media flows.
-pub(super) async fn started(store: &Store) -> Snapshot {
+pub(super) async fn started(table: &Table) -> Snapshot {
     let mut snapshot = queued(account());
     snapshot.conversation.state = State::Started { answered_at: at(1), started_at: at(2) };
-    store.create_conversation(&snapshot).await.unwrap();
+    table.create_conversation(&snapshot).await.unwrap();
     snapshot
 }
 
@@ -95,7 +95,7 @@ fn cost() -> CostBreakdown {
 
 #[tokio::test]
 async fn every_state_reads_back_as_it_was_written() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let ended = |answered_at, started_at, ended_reason, telephony| State::Ended {
         answered_at,
         started_at,
@@ -133,16 +133,16 @@ async fn every_state_reads_back_as_it_was_written() {
             Usage { input_tokens: u64::MAX, tokens_estimated: true, ..Usage::default() };
         bare.conversation.phone_call = None;
         for snapshot in [bare, full] {
-            store.create_conversation(&snapshot).await.unwrap();
+            table.create_conversation(&snapshot).await.unwrap();
             let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
-            assert_eq!(store.conversation(account, id).await.unwrap(), Some(snapshot));
+            assert_eq!(table.conversation(account, id).await.unwrap(), Some(snapshot));
         }
     }
 }
 
 #[tokio::test]
 async fn an_agent_reads_back_with_numbers_and_depths_that_attributes_do_not_know() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let mut deep = json!({ "maximum": 1e300, "minimum": -0.1, "": "" });
     for _ in 0..40 {
         deep = json!({ "properties": deep });
@@ -155,20 +155,20 @@ async fn an_agent_reads_back_with_numbers_and_depths_that_attributes_do_not_know
     let (owner, id) = (account(), AgentId::new(at(0), 1));
 
     let agent = Agent::new(id, owner, config.clone(), at(0));
-    store.create_agent(&agent).await.unwrap();
-    assert_eq!(store.agent(owner, id).await.unwrap(), Some(agent));
-    assert_eq!(store.agent(account(), id).await.unwrap(), None);
+    table.create_agent(&agent).await.unwrap();
+    assert_eq!(table.agent(owner, id).await.unwrap(), Some(agent));
+    assert_eq!(table.agent(account(), id).await.unwrap(), None);
 
     let snapshot = Snapshot { agent: config, ..queued(owner) };
-    store.create_conversation(&snapshot).await.unwrap();
-    let read = store.conversation(owner, snapshot.conversation.id).await.unwrap();
+    table.create_conversation(&snapshot).await.unwrap();
+    let read = table.conversation(owner, snapshot.conversation.id).await.unwrap();
     assert_eq!(read, Some(snapshot));
 }
 
 #[tokio::test]
 async fn an_event_keeps_whatever_a_model_sent() {
-    let store = testing::store().await;
-    let before = started(&store).await;
+    let table = testing::new_table().await;
+    let before = started(&table).await;
     let data = json!({ "name": "f", "arguments": { "": [1e300, null, "", "é🎂"] } });
     let entry = JournalEntry {
         at: at(3),
@@ -178,25 +178,25 @@ async fn an_event_keeps_whatever_a_model_sent() {
         faults: vec![],
     };
     let appended = before.conversation.append(&before.agent, &[entry], &Usage::default()).unwrap();
-    store.commit(&before.conversation, &appended).await.unwrap();
+    table.commit(&before.conversation, &appended).await.unwrap();
     let (account, id) = (before.conversation.account_id, before.conversation.id);
-    let (events, _) = store.events(account, id, 0, 10).await.unwrap();
+    let (events, _) = table.events(account, id, 0, 10).await.unwrap();
     assert_eq!(events, appended.events);
     assert_eq!(events[0].data, data);
 }
 
 #[tokio::test]
 async fn a_token_opens_its_account_only() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let account = Account::new(account(), "Bakery".into(), at(0), "whsec_".into());
     let token = Token::new([1; 32]);
-    store.create_account(&account, &token).await.unwrap();
-    assert_eq!(store.account_of_token(&token).await.unwrap(), Some(account.id));
-    assert_eq!(store.account_of_token(&Token::new([2; 32])).await.unwrap(), None);
-    let again = store.create_account(&account, &Token::new([3; 32])).await;
-    assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
+    table.create_account(&account, &token).await.unwrap();
+    assert_eq!(table.account_of_token(&token).await.unwrap(), Some(account.id));
+    assert_eq!(table.account_of_token(&Token::new([2; 32])).await.unwrap(), None);
+    let again = table.create_account(&account, &Token::new([3; 32])).await;
+    assert!(matches!(again, Err(TableError::Conflict)), "{again:?}");
     assert_eq!(
-        store.account_of_token(&Token::new([3; 32])).await.unwrap(),
+        table.account_of_token(&Token::new([3; 32])).await.unwrap(),
         None,
         "nothing is written by halves"
     );
@@ -204,57 +204,57 @@ async fn a_token_opens_its_account_only() {
 
 #[tokio::test]
 async fn a_number_has_one_owner() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let (first, second, ours) = (account(), account(), number("+14155550199"));
     let owned = |random, account| {
         let id = PhoneNumberId::new(at(0), random);
         PhoneNumber::coming(id, account, ours.clone(), None, at(0)).arrived("PN1".into())
     };
-    store.add_phone_number(&owned(1, first)).await.unwrap();
+    table.add_phone_number(&owned(1, first)).await.unwrap();
     for account in [first, second] {
-        let again = store.add_phone_number(&owned(2, account)).await;
-        assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
+        let again = table.add_phone_number(&owned(2, account)).await;
+        assert!(matches!(again, Err(TableError::Conflict)), "{again:?}");
     }
-    assert!(store.owns_phone_number(first, &ours).await.unwrap());
-    assert!(!store.owns_phone_number(second, &ours).await.unwrap());
-    assert!(!store.owns_phone_number(first, &number("+14155550198")).await.unwrap());
+    assert!(table.owns_phone_number(first, &ours).await.unwrap());
+    assert!(!table.owns_phone_number(second, &ours).await.unwrap());
+    assert!(!table.owns_phone_number(first, &number("+14155550198")).await.unwrap());
 }
 
 #[tokio::test]
 async fn another_account_sees_nothing_of_a_conversation() {
-    let store = testing::store().await;
-    let before = started(&store).await;
+    let table = testing::new_table().await;
+    let before = started(&table).await;
     let entries = [said("Hello")];
     let appended = before.conversation.append(&before.agent, &entries, &Usage::default()).unwrap();
-    store.commit(&before.conversation, &appended).await.unwrap();
+    table.commit(&before.conversation, &appended).await.unwrap();
     let (stranger, id) = (account(), before.conversation.id);
-    assert_eq!(store.conversation(stranger, id).await.unwrap(), None);
-    assert_eq!(store.messages(stranger, id).await.unwrap(), []);
-    assert_eq!(store.events(stranger, id, 0, 10).await.unwrap(), (vec![], false));
+    assert_eq!(table.conversation(stranger, id).await.unwrap(), None);
+    assert_eq!(table.messages(stranger, id).await.unwrap(), []);
+    assert_eq!(table.events(stranger, id, 0, 10).await.unwrap(), (vec![], false));
     let outcome =
-        store.transition(stranger, id, |_| unreachable!("there is nothing to change")).await.unwrap();
+        table.transition(stranger, id, |_| unreachable!("there is nothing to change")).await.unwrap();
     assert_eq!(outcome, Outcome::NotFound);
 }
 
 #[tokio::test]
 async fn who_writes_second_from_the_same_state_has_a_conflict_and_writes_nothing() {
-    let store = testing::store().await;
-    let before = started(&store).await;
+    let table = testing::new_table().await;
+    let before = started(&table).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
     let change = |text| before.conversation.append(&before.agent, &[said(text)], &Usage::default()).unwrap();
-    store.commit(&before.conversation, &change("first")).await.unwrap();
-    let second = store.commit(&before.conversation, &change("second")).await;
-    assert!(matches!(second, Err(StoreError::Conflict)), "{second:?}");
-    let messages = store.messages(account, id).await.unwrap();
+    table.commit(&before.conversation, &change("first")).await.unwrap();
+    let second = table.commit(&before.conversation, &change("second")).await;
+    assert!(matches!(second, Err(TableError::Conflict)), "{second:?}");
+    let messages = table.messages(account, id).await.unwrap();
     assert_eq!(messages.iter().map(|message| message.content.as_str()).collect::<Vec<_>>(), ["first"]);
 }
 
 #[tokio::test]
 async fn a_change_that_is_past_leaves_the_conversation_as_it_is() {
-    let store = testing::store().await;
-    let before = started(&store).await;
+    let table = testing::new_table().await;
+    let before = started(&table).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
-    let outcome = store
+    let outcome = table
         .transition(account, id, |now| {
             now.conversation.reject(&now.agent, RejectReason::Busy, &Prices::default(), at(9))
         })
@@ -265,15 +265,15 @@ async fn a_change_that_is_past_leaves_the_conversation_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_writers_at_once_lose_nothing_and_number_without_gaps() {
-    let store = testing::store().await;
-    let before = started(&store).await;
+    let table = testing::new_table().await;
+    let before = started(&table).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
     let mut writers = JoinSet::new();
     for writer in 0..20 {
-        let store = store.clone();
+        let table = table.clone();
         writers.spawn(async move {
             let entry = said(&writer.to_string());
-            let outcome = store
+            let outcome = table
                 .transition(account, id, |now| {
                     now.conversation.append(&now.agent, std::slice::from_ref(&entry), &now.conversation.usage)
                 })
@@ -284,13 +284,13 @@ async fn twenty_writers_at_once_lose_nothing_and_number_without_gaps() {
     while let Some(written) = writers.join_next().await {
         written.unwrap();
     }
-    let (events, has_more) = store.events(account, id, 0, 100).await.unwrap();
+    let (events, has_more) = table.events(account, id, 0, 100).await.unwrap();
     assert!(!has_more);
     assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
-    let messages = store.messages(account, id).await.unwrap();
+    let messages = table.messages(account, id).await.unwrap();
     let heard: BTreeSet<String> = messages.into_iter().map(|message| message.content).collect();
     assert_eq!(heard, (0..20).map(|writer| writer.to_string()).collect());
-    let after = store.conversation(account, id).await.unwrap().unwrap().conversation;
+    let after = table.conversation(account, id).await.unwrap().unwrap().conversation;
     assert_eq!(
         (after.next_sequence, after.next_message, after.version),
         (21, 21, before.conversation.version + 20)
@@ -299,8 +299,8 @@ async fn twenty_writers_at_once_lose_nothing_and_number_without_gaps() {
 
 #[tokio::test]
 async fn events_come_in_pages_of_any_size() {
-    let store = testing::store().await;
-    let before = started(&store).await;
+    let table = testing::new_table().await;
+    let before = started(&table).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
     let entries: Vec<JournalEntry> = (0..25)
         .map(|_| JournalEntry {
@@ -312,39 +312,39 @@ async fn events_come_in_pages_of_any_size() {
         })
         .collect();
     let appended = before.conversation.append(&before.agent, &entries, &Usage::default()).unwrap();
-    store.commit(&before.conversation, &appended).await.unwrap();
+    table.commit(&before.conversation, &appended).await.unwrap();
     for (offset, limit, first, last, more) in
         [(0, 10, 1, 10, true), (10, 10, 11, 20, true), (20, 10, 21, 25, false), (15, 10, 16, 25, false)]
     {
-        let (events, has_more) = store.events(account, id, offset, limit).await.unwrap();
+        let (events, has_more) = table.events(account, id, offset, limit).await.unwrap();
         let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
         assert_eq!((sequences, has_more), ((first..=last).collect(), more), "{offset}+{limit}");
     }
-    assert_eq!(store.events(account, id, 25, 10).await.unwrap(), (vec![], false));
-    assert_eq!(store.events(account, id, u64::MAX, 10).await.unwrap(), (vec![], false));
+    assert_eq!(table.events(account, id, 25, 10).await.unwrap(), (vec![], false));
+    assert_eq!(table.events(account, id, u64::MAX, 10).await.unwrap(), (vec![], false));
 }
 
 #[tokio::test]
 async fn messages_beyond_one_page_of_the_table_all_come() {
-    let store = testing::store().await;
-    let mut before = started(&store).await;
+    let table = testing::new_table().await;
+    let mut before = started(&table).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
     // A page holds 1 MB; a message is stored in its event too.
     let long = "word ".repeat(30_000);
     for _ in 0..9 {
         let appended = before.conversation.append(&before.agent, &[said(&long)], &Usage::default()).unwrap();
-        store.commit(&before.conversation, &appended).await.unwrap();
+        table.commit(&before.conversation, &appended).await.unwrap();
         before.conversation = appended.conversation;
     }
-    assert_eq!(store.messages(account, id).await.unwrap().len(), 9);
-    let (events, has_more) = store.events(account, id, 0, 8).await.unwrap();
+    assert_eq!(table.messages(account, id).await.unwrap().len(), 9);
+    let (events, has_more) = table.events(account, id, 0, 8).await.unwrap();
     assert_eq!((events.len(), has_more), (8, true));
 }
 
 #[tokio::test]
 async fn a_transaction_of_a_hundred_items_is_written_and_a_bigger_one_refused() {
-    let store = testing::store().await;
-    let before = started(&store).await;
+    let table = testing::new_table().await;
+    let before = started(&table).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
     let change = |events: usize| {
         let entry = JournalEntry {
@@ -356,27 +356,27 @@ async fn a_transaction_of_a_hundred_items_is_written_and_a_bigger_one_refused() 
         };
         before.conversation.append(&before.agent, &vec![entry; events], &Usage::default()).unwrap()
     };
-    let refused = store.commit(&before.conversation, &change(MAX_ITEMS)).await;
-    assert!(matches!(refused, Err(StoreError::TooLarge)), "{refused:?}");
-    assert_eq!(store.events(account, id, 0, 10).await.unwrap(), (vec![], false));
-    store.commit(&before.conversation, &change(MAX_ITEMS - 1)).await.unwrap();
-    assert_eq!(store.events(account, id, 0, 200).await.unwrap().0.len(), MAX_ITEMS - 1);
+    let refused = table.commit(&before.conversation, &change(MAX_ITEMS)).await;
+    assert!(matches!(refused, Err(TableError::TooLarge)), "{refused:?}");
+    assert_eq!(table.events(account, id, 0, 10).await.unwrap(), (vec![], false));
+    table.commit(&before.conversation, &change(MAX_ITEMS - 1)).await.unwrap();
+    assert_eq!(table.events(account, id, 0, 200).await.unwrap().0.len(), MAX_ITEMS - 1);
 }
 
 #[tokio::test]
 async fn an_item_above_the_limit_of_the_table_is_too_large() {
-    let store = testing::store().await;
-    let before = started(&store).await;
+    let table = testing::new_table().await;
+    let before = started(&table).await;
     let change = before
         .conversation
         .append(&before.agent, &[said(&"x".repeat(410 * 1024))], &Usage::default())
         .unwrap();
-    let refused = store.commit(&before.conversation, &change).await;
-    assert!(matches!(refused, Err(StoreError::TooLarge)), "{refused:?}");
+    let refused = table.commit(&before.conversation, &change).await;
+    assert!(matches!(refused, Err(TableError::TooLarge)), "{refused:?}");
     let config = AgentConfig { prompt: Some("x".repeat(410 * 1024)), ..AgentConfig::default() };
     let agent = Agent::new(AgentId::new(at(0), 1), account(), config, at(0));
-    let refused = store.create_agent(&agent).await;
-    assert!(matches!(refused, Err(StoreError::TooLarge)), "{refused:?}");
+    let refused = table.create_agent(&agent).await;
+    assert!(matches!(refused, Err(TableError::TooLarge)), "{refused:?}");
 }
 
 #[tokio::test]
@@ -384,21 +384,21 @@ async fn a_table_that_throttles_or_is_away_is_told_apart() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    let store = Store::new(&testing::config(&url).await, "switchboard".into());
-    let away = store.owns_phone_number(account(), &number("+14155550199")).await;
-    assert!(matches!(away, Err(StoreError::Unavailable(_))), "{away:?}");
+    let table = Table::new(&testing::config(&url).await, "switchboard".into());
+    let away = table.owns_phone_number(account(), &number("+14155550199")).await;
+    assert!(matches!(away, Err(TableError::Unavailable(_))), "{away:?}");
 
     let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"slow down"}"#;
-    let store = Store::new(&testing::config(&answering(400, body).await).await, "switchboard".into());
-    let throttled = store.owns_phone_number(account(), &number("+14155550199")).await;
-    assert!(matches!(throttled, Err(StoreError::Throttled(_))), "{throttled:?}");
-    let throttled = store.create_conversation(&queued(account())).await;
-    assert!(matches!(throttled, Err(StoreError::Throttled(_))), "{throttled:?}");
+    let table = Table::new(&testing::config(&answering(400, body).await).await, "switchboard".into());
+    let throttled = table.owns_phone_number(account(), &number("+14155550199")).await;
+    assert!(matches!(throttled, Err(TableError::Throttled(_))), "{throttled:?}");
+    let throttled = table.create_conversation(&queued(account())).await;
+    assert!(matches!(throttled, Err(TableError::Throttled(_))), "{throttled:?}");
 
     let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#AccessDeniedException","message":"no"}"#;
-    let store = Store::new(&testing::config(&answering(400, body).await).await, "switchboard".into());
-    let refused = store.create_conversation(&queued(account())).await;
-    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    let table = Table::new(&testing::config(&answering(400, body).await).await, "switchboard".into());
+    let refused = table.create_conversation(&queued(account())).await;
+    assert!(matches!(refused, Err(TableError::Refused(_))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -415,8 +415,8 @@ async fn a_cancelled_transaction_is_understood_by_its_reasons() {
             "CancellationReasons": [{ "Code": "None" }, { "Code": code, "Message": "because" }],
         });
         let url = answering(400, &body.to_string()).await;
-        let store = Store::new(&testing::config(&url).await, "switchboard".into());
-        let error = store.create_conversation(&queued(account())).await.unwrap_err();
+        let table = Table::new(&testing::config(&url).await, "switchboard".into());
+        let error = table.create_conversation(&queued(account())).await.unwrap_err();
         assert!(format!("{error:?}").starts_with(expected), "{code}: {error:?}");
     }
 }

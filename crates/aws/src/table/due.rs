@@ -11,7 +11,7 @@ use switchboard_model::{
 };
 
 use super::{
-    ATTEMPTS, Store, StoreError, back_off,
+    ATTEMPTS, Table, TableError, back_off,
     items::{self, DUE, Item, LEASE, STATE},
     leases::{Refusal, refusal},
     read_error,
@@ -31,9 +31,9 @@ pub struct DueItem {
     pub due_at: Timestamp,
 }
 
-impl Store {
+impl Table {
     /// At most `limit` conversations that are due at `now`, each once, the longest overdue first.
-    pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DueItem>, StoreError> {
+    pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DueItem>, TableError> {
         let mut found: Vec<DueItem> = Vec::new();
         let mut start: Option<HashMap<String, AttributeValue>> = None;
         loop {
@@ -44,7 +44,7 @@ impl Store {
             let asked = self
                 .client
                 .query()
-                .table_name(&self.table)
+                .table_name(&self.name)
                 .index_name("due")
                 .key_condition_expression("due_pk = :due AND due_at <= :now")
                 .expression_attribute_values(":due", AttributeValue::S(DUE.to_owned()))
@@ -79,7 +79,7 @@ impl Store {
         account: AccountId,
         conversation: ConversationId,
         until: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TableError> {
         for sk in [STATE, LEASE] {
             self.postpone_item(items::conversation_pk(account, conversation), sk, until).await?;
         }
@@ -91,12 +91,12 @@ impl Store {
         pk: String,
         sk: &str,
         until: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TableError> {
         for attempt in 0..ATTEMPTS {
             let asked = self
                 .client
                 .update_item()
-                .table_name(&self.table)
+                .table_name(&self.name)
                 .set_key(Some(items::key(pk.clone(), sk)))
                 // Without a deadline (or an item) the comparison does not hold.
                 .condition_expression("due_at < :until")
@@ -112,6 +112,6 @@ impl Store {
                 },
             }
         }
-        Err(StoreError::Conflict)
+        Err(TableError::Conflict)
     }
 }

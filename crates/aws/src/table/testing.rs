@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::{
 use switchboard_model::{ids::AccountId, limits::Counters};
 
 use super::{
-    Store,
+    Table,
     items::{self, Item, LIVE, REQUESTS},
 };
 
@@ -26,8 +26,8 @@ const TABLE: &str = "switchboard";
 ///
 /// # Panics
 /// When it cannot be started: the test is not worth going on.
-pub async fn store() -> Store {
-    store_at(&database().await).await
+pub async fn new_table() -> Table {
+    table_at(&database().await).await
 }
 
 /// The address of an empty database.
@@ -41,30 +41,30 @@ pub(super) async fn database() -> String {
 }
 
 /// An empty store in the database at `url`.
-pub(super) async fn store_at(url: &str) -> Store {
+pub(super) async fn table_at(url: &str) -> Table {
     let config = config(url).await;
     create_table(&Client::new(&config)).await;
-    Store::new(&config, TABLE.to_owned())
+    Table::new(&config, TABLE.to_owned())
 }
 
 /// Has an account's counters say that so many of its calls wait.
 ///
 /// # Panics
 /// When it cannot be written.
-pub async fn set_waiting(store: &Store, account: AccountId, waiting: i64) {
+pub async fn set_waiting(table: &Table, account: AccountId, waiting: i64) {
     let counters = Counters { waiting, ..Counters::default() };
     let item = Item::new(items::account_pk(account), LIVE, &counters).expect("numbers can be stored");
-    store.write(vec![store.put(item)]).await.expect("the store is there");
+    table.write(vec![table.put(item)]).await.expect("the table is there");
 }
 
 /// Spoils what counts an account's requests.
 ///
 /// # Panics
 /// When it cannot be written.
-pub async fn spoil_requests(store: &Store, account: AccountId) {
+pub async fn spoil_requests(table: &Table, account: AccountId) {
     let item = Item::new(items::account_pk(account), REQUESTS, &Counters::default());
     let item = item.expect("numbers can be stored").with("full_at", "tomorrow".to_owned());
-    store.write(vec![store.put(item)]).await.expect("the store is there");
+    table.write(vec![table.put(item)]).await.expect("the table is there");
 }
 
 /// The configuration that `main` uses, for a service at `url`, with made-up credentials.

@@ -12,7 +12,7 @@ use switchboard_model::{
 };
 
 use super::{
-    ATTEMPTS, Condition, Store, StoreError, back_off,
+    ATTEMPTS, Condition, Table, TableError, back_off,
     items::{self, LEASE, STATE},
     read_error,
 };
@@ -22,15 +22,15 @@ use switchboard_runtime as system;
 /// another one in a second or two, and until then nobody else is to end it.
 const GRACE: Duration = Duration::from_secs(20);
 
-impl Store {
+impl Table {
     /// Takes the lease from whoever has it. False, and nothing is written, if the conversation is over
-    /// or was never there. Who has a change to write with it uses [`Store::transition_taking`].
+    /// or was never there. Who has a change to write with it uses [`Table::transition_taking`].
     pub async fn take_lease(
         &self,
         account: AccountId,
         conversation: ConversationId,
         lease: &Lease,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, TableError> {
         let pk = items::conversation_pk(account, conversation);
         for attempt in 0..ATTEMPTS {
             let goes_on = Condition::new("attribute_exists(pk) AND #state <> :ended")
@@ -42,11 +42,11 @@ impl Store {
             ];
             match self.write_guarded(writes).await {
                 // The worker that held it until now may be writing.
-                Err(StoreError::Conflict) => back_off(attempt).await,
+                Err(TableError::Conflict) => back_off(attempt).await,
                 done => return done,
             }
         }
-        Err(StoreError::Conflict)
+        Err(TableError::Conflict)
     }
 
     /// Stores `lease`, longer or with other words, for its holder. False if it is another's by now or
@@ -56,7 +56,7 @@ impl Store {
         account: AccountId,
         conversation: ConversationId,
         lease: &Lease,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, TableError> {
         for attempt in 0..ATTEMPTS {
             let pk = items::conversation_pk(account, conversation);
             let item = items::lease_item(pk, lease)?;
@@ -64,7 +64,7 @@ impl Store {
             let asked = self
                 .client
                 .put_item()
-                .table_name(&self.table)
+                .table_name(&self.name)
                 .set_item(Some(item.into_attributes()))
                 .condition_expression(held.expression)
                 .set_expression_attribute_values(held.values())
@@ -78,7 +78,7 @@ impl Store {
                 },
             }
         }
-        Err(StoreError::Conflict)
+        Err(TableError::Conflict)
     }
 
     /// Gives the lease back, for a worker that hands the call on: it lives for 20 s more, with the words
@@ -88,7 +88,7 @@ impl Store {
         account: AccountId,
         conversation: ConversationId,
         lease: &Lease,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TableError> {
         let released = Lease { until: system::now().after(GRACE), ..lease.clone() };
         self.renew_lease(account, conversation, &released).await?;
         Ok(())
@@ -99,7 +99,7 @@ impl Store {
         &self,
         account: AccountId,
         conversation: ConversationId,
-    ) -> Result<Option<Lease>, StoreError> {
+    ) -> Result<Option<Lease>, TableError> {
         let item = self.get(items::conversation_pk(account, conversation), LEASE).await?;
         item.map(|item| item.read(LEASE)).transpose()
     }

@@ -16,7 +16,7 @@ use switchboard_model::{
 };
 
 use super::{
-    ATTEMPTS, Condition, Store, StoreError, back_off,
+    ATTEMPTS, Condition, Table, TableError, back_off,
     items::{self, DUE_NUMBERS, Item, OWNER, Owned},
     read_error,
 };
@@ -40,10 +40,10 @@ struct StoredNumber {
     version: u64,
 }
 
-impl Store {
-    /// Stores a new number. [`StoreError::Conflict`] if any account has it, this one included, wherever it
+impl Table {
+    /// Stores a new number. [`TableError::Conflict`] if any account has it, this one included, wherever it
     /// stands.
-    pub async fn add_phone_number(&self, number: &PhoneNumber) -> Result<(), StoreError> {
+    pub async fn add_phone_number(&self, number: &PhoneNumber) -> Result<(), TableError> {
         let owner = Owned { account_id: number.account_id };
         self.write(vec![
             self.put_new(number_item(number)?),
@@ -57,7 +57,7 @@ impl Store {
         &self,
         account: AccountId,
         number: &E164,
-    ) -> Result<Option<PhoneNumber>, StoreError> {
+    ) -> Result<Option<PhoneNumber>, TableError> {
         let item = self.get(items::account_pk(account), items::number_key(number)).await?;
         item.map(|item| read_number(account, item)).transpose()
     }
@@ -67,7 +67,7 @@ impl Store {
         &self,
         account: AccountId,
         listing: Listing,
-    ) -> Result<(Vec<PhoneNumber>, bool), StoreError> {
+    ) -> Result<(Vec<PhoneNumber>, bool), TableError> {
         let (lines, has_more) = self.listed(vec![items::numbers_pk(account)], listing).await?;
         let items = self.batch_of(lines.iter().map(|line| (line.pk.clone(), line.sk.clone()))).await?;
         let mut numbers: Vec<_> =
@@ -78,13 +78,13 @@ impl Store {
         Ok((numbers, has_more))
     }
 
-    /// Writes a number in place of `before`; the number as it is then. [`StoreError::Conflict`] if somebody
+    /// Writes a number in place of `before`; the number as it is then. [`TableError::Conflict`] if somebody
     /// else wrote meanwhile.
     pub async fn change_phone_number(
         &self,
         before: &PhoneNumber,
         after: PhoneNumber,
-    ) -> Result<PhoneNumber, StoreError> {
+    ) -> Result<PhoneNumber, TableError> {
         let after = PhoneNumber { version: before.version + 1, ..after };
         self.write(vec![self.put_if(number_item(&after)?, &unchanged(before))]).await?;
         Ok(after)
@@ -99,7 +99,7 @@ impl Store {
         number: &E164,
         now: Timestamp,
         mut change: impl FnMut(&PhoneNumber) -> Result<PhoneNumber, E>,
-    ) -> Result<Option<Result<PhoneNumber, E>>, StoreError> {
+    ) -> Result<Option<Result<PhoneNumber, E>>, TableError> {
         for attempt in 0..ATTEMPTS {
             let before = self.phone_number(account, number).await?.filter(PhoneNumber::is_owned);
             let Some(before) = before else { return Ok(None) };
@@ -108,11 +108,11 @@ impl Store {
                 Err(refused) => return Ok(Some(Err(refused))),
             };
             match self.change_phone_number(&before, after).await {
-                Err(StoreError::Conflict) => back_off(attempt).await,
+                Err(TableError::Conflict) => back_off(attempt).await,
                 changed => return Ok(Some(Ok(changed?))),
             }
         }
-        Err(StoreError::Conflict)
+        Err(TableError::Conflict)
     }
 
     /// The number of the account that has this id, wherever it stands.
@@ -120,7 +120,7 @@ impl Store {
         &self,
         account: AccountId,
         id: PhoneNumberId,
-    ) -> Result<Option<PhoneNumber>, StoreError> {
+    ) -> Result<Option<PhoneNumber>, TableError> {
         let (pk, from, to) = (items::account_pk(account), NUMBER.to_owned(), format!("{NUMBER}~"));
         for item in self.range(pk, from, to, usize::MAX).await? {
             let number = read_number(account, item)?;
@@ -131,8 +131,8 @@ impl Store {
         Ok(None)
     }
 
-    /// Takes a number away: anybody can have it. [`StoreError::Conflict`] if it is not as `number` any more.
-    pub async fn remove_phone_number(&self, number: &PhoneNumber) -> Result<(), StoreError> {
+    /// Takes a number away: anybody can have it. [`TableError::Conflict`] if it is not as `number` any more.
+    pub async fn remove_phone_number(&self, number: &PhoneNumber) -> Result<(), TableError> {
         let key = items::number_key(&number.phone_number);
         let own = Condition::new("account_id = :account").text(":account", &number.account_id);
         self.write(vec![
@@ -143,12 +143,12 @@ impl Store {
     }
 
     /// Whether `number` is the account's, to be used.
-    pub async fn owns_phone_number(&self, account: AccountId, number: &E164) -> Result<bool, StoreError> {
+    pub async fn owns_phone_number(&self, account: AccountId, number: &E164) -> Result<bool, TableError> {
         Ok(self.phone_number(account, number).await?.is_some_and(|number| number.is_owned()))
     }
 
     /// Whether the account has a number in a country of this calling code, such as `+44`.
-    pub async fn has_number_in(&self, account: AccountId, calling_code: &str) -> Result<bool, StoreError> {
+    pub async fn has_number_in(&self, account: AccountId, calling_code: &str) -> Result<bool, TableError> {
         let from = format!("{NUMBER}{calling_code}");
         let to = format!("{from}~");
         for item in self.range(items::account_pk(account), from, to, usize::MAX).await? {
@@ -164,11 +164,11 @@ impl Store {
         &self,
         now: Timestamp,
         limit: usize,
-    ) -> Result<Vec<(AccountId, E164)>, StoreError> {
+    ) -> Result<Vec<(AccountId, E164)>, TableError> {
         let asked = self
             .client
             .query()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .index_name("due")
             .key_condition_expression("due_pk = :due AND due_at <= :now")
             .expression_attribute_values(":due", AttributeValue::S(DUE_NUMBERS.to_owned()))
@@ -189,7 +189,7 @@ impl Store {
         account: AccountId,
         number: &E164,
         until: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TableError> {
         self.postpone_item(items::account_pk(account), &items::number_key(number), until).await
     }
 
@@ -198,7 +198,7 @@ impl Store {
         &self,
         sealer: &Sealer,
         conversation: &Conversation,
-    ) -> Result<CallAccount, StoreError> {
+    ) -> Result<CallAccount, TableError> {
         let is_imported = conversation.phone_call.as_ref().is_some_and(|call| call.imported);
         let Some(number) = conversation.own_number().filter(|_number| is_imported) else {
             return Ok(CallAccount::Deployments);
@@ -214,7 +214,7 @@ impl Store {
         &self,
         sealer: &Sealer,
         number: &PhoneNumber,
-    ) -> Result<CallAccount, StoreError> {
+    ) -> Result<CallAccount, TableError> {
         let Some(own) = &number.carrier.own else { return Ok(CallAccount::Deployments) };
         let id = number.id.to_string();
         let auth_token: Secret = sealer.open((number.account_id, &id), &own.auth_token).await?;
@@ -226,12 +226,12 @@ fn unchanged(number: &PhoneNumber) -> Condition {
     Condition::new("version = :before").value(":before", AttributeValue::N(number.version.to_string()))
 }
 
-fn number_item(number: &PhoneNumber) -> Result<Item, StoreError> {
+fn number_item(number: &PhoneNumber) -> Result<Item, TableError> {
     let stored = StoredNumber {
         id: number.id,
         phone_number: number.phone_number.clone(),
         inbound_agent_id: number.inbound_agent_id,
-        webhooks: serde_json::to_string(&number.webhooks).map_err(|_| StoreError::Corrupt("NEW"))?,
+        webhooks: serde_json::to_string(&number.webhooks).map_err(|_| TableError::Corrupt("NEW"))?,
         standing: number.standing,
         carrier: number.carrier.clone(),
         created_at: number.created_at,
@@ -246,7 +246,7 @@ fn number_item(number: &PhoneNumber) -> Result<Item, StoreError> {
     })
 }
 
-fn read_number(account_id: AccountId, item: Item) -> Result<PhoneNumber, StoreError> {
+fn read_number(account_id: AccountId, item: Item) -> Result<PhoneNumber, TableError> {
     let StoredNumber {
         id,
         phone_number,
@@ -258,7 +258,7 @@ fn read_number(account_id: AccountId, item: Item) -> Result<PhoneNumber, StoreEr
         updated_at,
         version,
     } = item.read(NUMBER)?;
-    let webhooks = serde_json::from_str(&webhooks).map_err(|_| StoreError::Corrupt(NUMBER))?;
+    let webhooks = serde_json::from_str(&webhooks).map_err(|_| TableError::Corrupt(NUMBER))?;
     Ok(PhoneNumber {
         id,
         account_id,

@@ -15,7 +15,7 @@ use switchboard_model::{
     time::Timestamp,
 };
 
-use super::StoreError;
+use super::TableError;
 
 pub(super) const ACCOUNT: &str = "ACCOUNT";
 pub(super) const TOKEN: &str = "TOKEN";
@@ -61,9 +61,9 @@ impl Item {
     }
 
     /// `value`'s fields as attributes, under a key.
-    pub(super) fn new(pk: String, sk: impl Into<String>, value: &impl Serialize) -> Result<Self, StoreError> {
+    pub(super) fn new(pk: String, sk: impl Into<String>, value: &impl Serialize) -> Result<Self, TableError> {
         let item: serde_dynamo::Item =
-            serde_dynamo::to_item(value).map_err(|_| StoreError::Corrupt("NEW"))?;
+            serde_dynamo::to_item(value).map_err(|_| TableError::Corrupt("NEW"))?;
         Ok(Self(item.into()).with("pk", pk).with("sk", sk.into()))
     }
 
@@ -121,8 +121,8 @@ impl Item {
 
     /// Reads the attributes back; keys are left over. The parser's own message could quote what is
     /// stored, so it is not kept.
-    pub(super) fn read<T: DeserializeOwned>(self, kind: &'static str) -> Result<T, StoreError> {
-        serde_dynamo::from_item(serde_dynamo::Item::from(self.0)).map_err(|_| StoreError::Corrupt(kind))
+    pub(super) fn read<T: DeserializeOwned>(self, kind: &'static str) -> Result<T, TableError> {
+        serde_dynamo::from_item(serde_dynamo::Item::from(self.0)).map_err(|_| TableError::Corrupt(kind))
     }
 }
 
@@ -230,13 +230,13 @@ pub(super) struct StoredConfig {
 }
 
 impl StoredConfig {
-    pub(super) fn new(agent: &AgentConfig) -> Result<Self, StoreError> {
-        let agent = serde_json::to_string(agent).map_err(|_| StoreError::Corrupt("NEW"))?;
+    pub(super) fn new(agent: &AgentConfig) -> Result<Self, TableError> {
+        let agent = serde_json::to_string(agent).map_err(|_| TableError::Corrupt("NEW"))?;
         Ok(Self { agent })
     }
 
-    pub(super) fn agent(&self) -> Result<AgentConfig, StoreError> {
-        serde_json::from_str(&self.agent).map_err(|_| StoreError::Corrupt(CONFIG))
+    pub(super) fn agent(&self) -> Result<AgentConfig, TableError> {
+        serde_json::from_str(&self.agent).map_err(|_| TableError::Corrupt(CONFIG))
     }
 }
 
@@ -262,7 +262,7 @@ pub(super) fn millis(at: Timestamp) -> AttributeValue {
     AttributeValue::N(at.as_millis().to_string())
 }
 
-pub(super) fn state_item(conversation: &Conversation) -> Result<Item, StoreError> {
+pub(super) fn state_item(conversation: &Conversation) -> Result<Item, TableError> {
     let pk = conversation_pk(conversation.account_id, conversation.id);
     let list = conversations_pk(conversation.account_id, conversation.status());
     let item = Item::new(pk, STATE, conversation)?
@@ -274,11 +274,11 @@ pub(super) fn state_item(conversation: &Conversation) -> Result<Item, StoreError
     })
 }
 
-pub(super) fn lease_item(pk: String, lease: &Lease) -> Result<Item, StoreError> {
+pub(super) fn lease_item(pk: String, lease: &Lease) -> Result<Item, TableError> {
     Ok(Item::new(pk, LEASE, lease)?.due(lease.until))
 }
 
-pub(super) fn event_item(pk: String, event: &Event) -> Result<Item, StoreError> {
+pub(super) fn event_item(pk: String, event: &Event) -> Result<Item, TableError> {
     let stored = StoredEvent {
         id: event.id,
         event: event.name,
@@ -294,7 +294,7 @@ pub(super) fn event_item(pk: String, event: &Event) -> Result<Item, StoreError> 
     Ok(if event.webhooks.is_empty() { item } else { item.with(OUTBOX, WEBHOOKS.to_owned()) })
 }
 
-pub(super) fn read_event(item: Item) -> Result<Event, StoreError> {
+pub(super) fn read_event(item: Item) -> Result<Event, TableError> {
     let StoredEvent {
         id,
         event,
@@ -306,7 +306,7 @@ pub(super) fn read_event(item: Item) -> Result<Event, StoreError> {
         faults,
         number_webhook_calls,
     } = item.read(EVENT)?;
-    let data = serde_json::from_str(&data).map_err(|_| StoreError::Corrupt(EVENT))?;
+    let data = serde_json::from_str(&data).map_err(|_| TableError::Corrupt(EVENT))?;
     Ok(Event {
         id,
         name: event,
@@ -320,11 +320,11 @@ pub(super) fn read_event(item: Item) -> Result<Event, StoreError> {
     })
 }
 
-pub(super) fn message_item(pk: String, number: u64, message: &Message) -> Result<Item, StoreError> {
+pub(super) fn message_item(pk: String, number: u64, message: &Message) -> Result<Item, TableError> {
     Item::new(pk, numbered_sk(MESSAGE, number), message)
 }
 
-pub(super) fn delivery_item(conversation: &Conversation, delivery: &Delivery) -> Result<Item, StoreError> {
+pub(super) fn delivery_item(conversation: &Conversation, delivery: &Delivery) -> Result<Item, TableError> {
     let pk = conversation_pk(conversation.account_id, conversation.id);
     let item = Item::new(pk, delivery_sk(delivery.sequence, delivery.webhook), delivery)?
         .expiring(conversation.expires_at);

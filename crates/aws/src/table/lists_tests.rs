@@ -11,7 +11,7 @@ use switchboard_model::{
 use tokio::task::JoinSet;
 
 use super::{
-    Store, items, testing,
+    Table, items, testing,
     tests::{account, at, queued, said, started},
 };
 
@@ -20,28 +20,28 @@ fn page(index: u64, limit: usize) -> Listing {
 }
 
 /// Stores a call that was asked for at this second and stands here.
-async fn call(store: &Store, account: AccountId, second: i64, status: Status) -> ConversationId {
+async fn call(table: &Table, account: AccountId, second: i64, status: Status) -> ConversationId {
     let mut snapshot = queued(account);
     let conversation = &mut snapshot.conversation;
     conversation.created_at = at(second);
     conversation.id = ConversationId::new(at(second), switchboard_runtime::random_u128());
     snapshot.agent.prompt = Some(format!("call of second {second}"));
-    store.create_conversation(&snapshot).await.unwrap();
+    table.create_conversation(&snapshot).await.unwrap();
     if status != Status::Queued {
-        advance(store, &snapshot, status).await;
+        advance(table, &snapshot, status).await;
     }
     snapshot.conversation.id
 }
 
-async fn advance(store: &Store, Snapshot { conversation, agent }: &Snapshot, status: Status) {
+async fn advance(table: &Table, Snapshot { conversation, agent }: &Snapshot, status: Status) {
     let (account, id) = (conversation.account_id, conversation.id);
     let dialed = conversation.mark_dialing(agent, "00".into(), at(1)).unwrap();
-    store.commit(conversation, &dialed).await.unwrap();
+    table.commit(conversation, &dialed).await.unwrap();
     let begun = dialed.conversation.mark_started(agent, "CA1", at(2)).unwrap();
-    store.commit(&dialed.conversation, &begun).await.unwrap();
+    table.commit(&dialed.conversation, &begun).await.unwrap();
     if status == Status::Ended {
         let usage = Usage::default();
-        let _ = store
+        let _ = table
             .transition(account, id, |now| {
                 let conversation = &now.conversation;
                 conversation.end(agent, EndedReason::UserEnded, &[], &usage, &Prices::default(), at(3))
@@ -52,24 +52,24 @@ async fn advance(store: &Store, Snapshot { conversation, agent }: &Snapshot, sta
 }
 
 async fn ids(
-    store: &Store,
+    table: &Table,
     account: AccountId,
     status: Option<Status>,
     listing: Listing,
 ) -> (Vec<ConversationId>, bool) {
-    let (found, has_more) = store.conversations(account, status, listing).await.unwrap();
+    let (found, has_more) = table.conversations(account, status, listing).await.unwrap();
     (found.iter().map(|snapshot| snapshot.conversation.id).collect(), has_more)
 }
 
 /// Eleven calls of two accounts that stand everywhere; those of the first, newest first.
-async fn calls(store: &Store) -> (AccountId, Vec<(ConversationId, Status)>) {
+async fn calls(table: &Table) -> (AccountId, Vec<(ConversationId, Status)>) {
     let (ours, theirs) = (account(), account());
     let mut calls = vec![];
     for second in 0..11 {
         let status = Status::ALL[[2, 0, 2, 1, 2, 0, 0, 2, 1, 2, 0][usize::try_from(second).unwrap()]];
         // Two of them in the same millisecond.
-        calls.push((second, call(store, ours, second.max(1), status).await, status));
-        call(store, theirs, second, status).await;
+        calls.push((second, call(table, ours, second.max(1), status).await, status));
+        call(table, theirs, second, status).await;
     }
     calls.sort_by_key(|(second, id, _)| std::cmp::Reverse(((*second).max(1), *id)));
     (ours, calls.into_iter().map(|(_, id, status)| (id, status)).collect())
@@ -77,8 +77,8 @@ async fn calls(store: &Store) -> (AccountId, Vec<(ConversationId, Status)>) {
 
 #[tokio::test]
 async fn pages_of_any_size_put_together_are_the_whole_list_and_say_when_it_ends() {
-    let store = testing::store().await;
-    let (account, calls) = calls(&store).await;
+    let table = testing::new_table().await;
+    let (account, calls) = calls(&table).await;
     for status in [None].into_iter().chain(Status::ALL.map(Some)) {
         let all: Vec<_> = calls
             .iter()
@@ -89,21 +89,21 @@ async fn pages_of_any_size_put_together_are_the_whole_list_and_say_when_it_ends(
             for (number, expected) in all.chunks(limit).enumerate() {
                 let index = number as u64 + 1;
                 let is_last = (number + 1) * limit >= all.len();
-                let found = ids(&store, account, status, page(index, limit)).await;
+                let found = ids(&table, account, status, page(index, limit)).await;
                 assert_eq!(found, (expected.to_vec(), !is_last), "{status:?}, page {index} of {limit}");
             }
         }
-        assert_eq!(ids(&store, account, status, page(3, 100)).await, (vec![], false));
+        assert_eq!(ids(&table, account, status, page(3, 100)).await, (vec![], false));
     }
 }
 
 #[tokio::test]
 async fn a_list_is_of_a_time_without_its_ends() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let account = account();
     let mut calls = vec![];
     for second in 0..5 {
-        calls.push(call(&store, account, second, Status::Queued).await);
+        calls.push(call(&table, account, second, Status::Queued).await);
     }
     let of = |after: Option<i64>, before: Option<i64>| Listing {
         created: Created { after: after.map(at), before: before.map(at) },
@@ -122,7 +122,7 @@ async fn a_list_is_of_a_time_without_its_ends() {
     ] {
         let expected: Vec<_> = expected.into_iter().map(|second: usize| calls[second]).collect();
         assert_eq!(
-            ids(&store, account, None, of(after, before)).await,
+            ids(&table, account, None, of(after, before)).await,
             (expected, false),
             "{after:?} {before:?}"
         );
@@ -131,113 +131,113 @@ async fn a_list_is_of_a_time_without_its_ends() {
 
 #[tokio::test]
 async fn a_call_is_listed_as_it_is_now_with_its_configuration() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let account = account();
-    let first = call(&store, account, 1, Status::Started).await;
-    let second = call(&store, account, 2, Status::Queued).await;
-    let (found, _) = store.conversations(account, None, page(1, 100)).await.unwrap();
+    let first = call(&table, account, 1, Status::Started).await;
+    let second = call(&table, account, 2, Status::Queued).await;
+    let (found, _) = table.conversations(account, None, page(1, 100)).await.unwrap();
     for (listed, id) in found.into_iter().zip([second, first]) {
-        assert_eq!(Some(listed), store.conversation(account, id).await.unwrap());
+        assert_eq!(Some(listed), table.conversation(account, id).await.unwrap());
     }
 }
 
 #[tokio::test]
 async fn what_is_half_taken_away_is_not_listed() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let account = account();
-    let call = call(&store, account, 1, Status::Ended).await;
-    let config = vec![store.delete(items::conversation_pk(account, call), items::CONFIG)];
-    store.write(config).await.unwrap();
-    assert_eq!(ids(&store, account, None, page(1, 100)).await, (vec![], false));
-    assert_eq!(store.conversation(account, call).await.unwrap(), None);
+    let call = call(&table, account, 1, Status::Ended).await;
+    let config = vec![table.delete(items::conversation_pk(account, call), items::CONFIG)];
+    table.write(config).await.unwrap();
+    assert_eq!(ids(&table, account, None, page(1, 100)).await, (vec![], false));
+    assert_eq!(table.conversation(account, call).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn agents_are_listed_in_the_order_in_which_they_were_made() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let (ours, theirs) = (account(), account());
     let mut agents = vec![];
     for second in 0..5 {
         let agent = Agent::new(AgentId::new(at(second), 7), ours, AgentConfig::default(), at(second));
-        store.create_agent(&agent).await.unwrap();
+        table.create_agent(&agent).await.unwrap();
         agents.insert(0, agent);
     }
-    let again = store.create_agent(&agents[0]).await;
-    assert!(matches!(again, Err(super::StoreError::Conflict)), "{again:?}");
+    let again = table.create_agent(&agents[0]).await;
+    assert!(matches!(again, Err(super::TableError::Conflict)), "{again:?}");
     // A change does not move it.
     let config = AgentConfig { prompt: Some("Be brief.".into()), ..AgentConfig::default() };
     let changed =
-        store.change_agent(ours, agents[3].id, at(9), |_| Ok::<_, ()>(config.clone())).await.unwrap();
+        table.change_agent(ours, agents[3].id, at(9), |_| Ok::<_, ()>(config.clone())).await.unwrap();
     agents[3] = Agent { config, updated_at: at(9), ..agents[3].clone() };
     assert_eq!(changed, Some(Ok(agents[3].clone())));
 
-    assert_eq!(store.agents(ours, page(1, 100)).await.unwrap(), (agents.clone(), false));
-    assert_eq!(store.agents(ours, page(2, 2)).await.unwrap(), (agents[2..4].to_vec(), true));
-    assert_eq!(store.agents(theirs, page(1, 100)).await.unwrap(), (vec![], false));
+    assert_eq!(table.agents(ours, page(1, 100)).await.unwrap(), (agents.clone(), false));
+    assert_eq!(table.agents(ours, page(2, 2)).await.unwrap(), (agents[2..4].to_vec(), true));
+    assert_eq!(table.agents(theirs, page(1, 100)).await.unwrap(), (vec![], false));
 
-    assert_eq!(store.delete_agent(theirs, agents[0].id).await.unwrap(), None);
-    assert_eq!(store.delete_agent(ours, agents[0].id).await.unwrap(), Some(agents[0].clone()));
-    assert_eq!(store.delete_agent(ours, agents[0].id).await.unwrap(), None);
-    assert_eq!(store.agent(ours, agents[0].id).await.unwrap(), None);
-    assert_eq!(store.agents(ours, page(1, 100)).await.unwrap(), (agents[1..].to_vec(), false));
+    assert_eq!(table.delete_agent(theirs, agents[0].id).await.unwrap(), None);
+    assert_eq!(table.delete_agent(ours, agents[0].id).await.unwrap(), Some(agents[0].clone()));
+    assert_eq!(table.delete_agent(ours, agents[0].id).await.unwrap(), None);
+    assert_eq!(table.agent(ours, agents[0].id).await.unwrap(), None);
+    assert_eq!(table.agents(ours, page(1, 100)).await.unwrap(), (agents[1..].to_vec(), false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_changes_of_an_agent_at_once_none_is_lost() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let owner = account();
     let agent = Agent::new(AgentId::new(at(0), 1), owner, AgentConfig::default(), at(0));
-    store.create_agent(&agent).await.unwrap();
+    table.create_agent(&agent).await.unwrap();
     let mut writers = JoinSet::new();
     for writer in 0..5 {
-        let (store, id) = (store.clone(), agent.id);
+        let (table, id) = (table.clone(), agent.id);
         writers.spawn(async move {
             let add = |config: &AgentConfig| {
                 let mut config = config.clone();
                 config.metadata.insert(writer.to_string(), String::new());
                 Ok::<_, ()>(config)
             };
-            store.change_agent(owner, id, at(1), add).await.unwrap().unwrap().unwrap();
+            table.change_agent(owner, id, at(1), add).await.unwrap().unwrap().unwrap();
         });
     }
     while let Some(written) = writers.join_next().await {
         written.unwrap();
     }
-    let changed = store.agent(owner, agent.id).await.unwrap().unwrap();
+    let changed = table.agent(owner, agent.id).await.unwrap().unwrap();
     assert_eq!(changed.config.metadata.len(), 5);
 }
 
 #[tokio::test]
 async fn a_change_that_is_refused_or_of_nothing_writes_nothing() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let agent = Agent::new(AgentId::new(at(0), 1), account(), AgentConfig::default(), at(0));
     let (owner, id) = (agent.account_id, agent.id);
-    let none = store.change_agent(owner, id, at(1), |config| Ok::<_, ()>(config.clone())).await.unwrap();
+    let none = table.change_agent(owner, id, at(1), |config| Ok::<_, ()>(config.clone())).await.unwrap();
     assert_eq!(none, None);
-    store.create_agent(&agent).await.unwrap();
-    let refused = store.change_agent(owner, id, at(1), |_| Err("no")).await.unwrap();
+    table.create_agent(&agent).await.unwrap();
+    let refused = table.change_agent(owner, id, at(1), |_| Err("no")).await.unwrap();
     assert_eq!(refused, Some(Err("no")));
-    assert_eq!(store.agent(owner, id).await.unwrap(), Some(agent));
+    assert_eq!(table.agent(owner, id).await.unwrap(), Some(agent));
 }
 
 /// The sort keys of all there is of a conversation, and when the table takes each away.
-async fn left(store: &Store, Snapshot { conversation, .. }: &Snapshot) -> Vec<(String, Option<String>)> {
+async fn left(table: &Table, Snapshot { conversation, .. }: &Snapshot) -> Vec<(String, Option<String>)> {
     let pk = items::conversation_pk(conversation.account_id, conversation.id);
     let text = |value: &AttributeValue| value.as_s().or(value.as_n()).unwrap().clone();
-    let asked = store.client.query().table_name(&store.table).key_condition_expression("pk = :pk");
+    let asked = table.client.query().table_name(&table.name).key_condition_expression("pk = :pk");
     let found = asked.expression_attribute_values(":pk", AttributeValue::S(pk)).send().await.unwrap();
     found.items().iter().map(|item| (text(&item["sk"]), item.get("ttl").map(text))).collect()
 }
 
 /// A conversation of many words that is over.
-async fn talkative(store: &Store) -> Snapshot {
-    let before = started(store).await;
+async fn talkative(table: &Table) -> Snapshot {
+    let before = started(table).await;
     let Snapshot { conversation, agent } = &before;
     let words: Vec<_> = (0..30).map(|word| said(&word.to_string())).collect();
     let appended = conversation.append(agent, &words, &Usage::default()).unwrap();
-    store.commit(conversation, &appended).await.unwrap();
+    table.commit(conversation, &appended).await.unwrap();
     let (account, id) = (conversation.account_id, conversation.id);
-    let _ = store
+    let _ = table
         .transition(account, id, |now| {
             let usage = Usage::default();
             now.conversation.end(agent, EndedReason::UserEnded, &[], &usage, &Prices::default(), at(9))
@@ -249,52 +249,52 @@ async fn talkative(store: &Store) -> Snapshot {
 
 #[tokio::test]
 async fn nothing_is_left_of_a_conversation_that_is_deleted_and_all_of_the_others() {
-    let store = testing::store().await;
-    let (call, other) = (talkative(&store).await, talkative(&store).await);
-    let before = left(&store, &other).await;
+    let table = testing::new_table().await;
+    let (call, other) = (talkative(&table).await, talkative(&table).await);
+    let before = left(&table, &other).await;
     assert!(before.len() > 60, "{}", before.len());
     let (account, id) = (call.conversation.account_id, call.conversation.id);
     for _ in 0..2 {
-        store.delete_conversation(account, id).await.unwrap();
-        assert_eq!(left(&store, &call).await, []);
-        assert_eq!(store.conversation(account, id).await.unwrap(), None);
-        assert_eq!(ids(&store, account, None, page(1, 100)).await, (vec![], false));
+        table.delete_conversation(account, id).await.unwrap();
+        assert_eq!(left(&table, &call).await, []);
+        assert_eq!(table.conversation(account, id).await.unwrap(), None);
+        assert_eq!(ids(&table, account, None, page(1, 100)).await, (vec![], false));
     }
-    assert_eq!(left(&store, &other).await, before);
+    assert_eq!(left(&table, &other).await, before);
 }
 
 #[tokio::test]
 async fn a_deletion_that_was_cut_short_is_found_and_finished() {
-    let store = testing::store().await;
-    let call = talkative(&store).await;
+    let table = testing::new_table().await;
+    let call = talkative(&table).await;
     let (account, id) = (call.conversation.account_id, call.conversation.id);
     let some: Vec<_> = (1..20).map(|number| items::numbered_sk(items::EVENT, number)).collect();
     for sk in some {
-        store.write(vec![store.delete(items::conversation_pk(account, id), &sk)]).await.unwrap();
+        table.write(vec![table.delete(items::conversation_pk(account, id), &sk)]).await.unwrap();
     }
-    assert!(store.conversation(account, id).await.unwrap().is_some());
-    store.delete_conversation(account, id).await.unwrap();
-    assert_eq!(left(&store, &call).await, []);
+    assert!(table.conversation(account, id).await.unwrap().is_some());
+    table.delete_conversation(account, id).await.unwrap();
+    assert_eq!(left(&table, &call).await, []);
 }
 
 #[tokio::test]
 async fn every_item_of_a_conversation_expires_with_it() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let mut snapshot = queued(account());
     snapshot.conversation = snapshot.conversation.with_retention(std::time::Duration::from_secs(100));
-    store.create_conversation(&snapshot).await.unwrap();
-    advance(&store, &snapshot, Status::Started).await;
+    table.create_conversation(&snapshot).await.unwrap();
+    advance(&table, &snapshot, Status::Started).await;
     let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
-    let _ = store
+    let _ = table
         .transition(account, id, |now| now.conversation.append(&now.agent, &[said("Hi")], &Usage::default()))
         .await
         .unwrap();
-    let found = left(&store, &snapshot).await;
+    let found = left(&table, &snapshot).await;
     let kinds: BTreeSet<_> = found.iter().map(|(sk, _)| sk.split('#').next().unwrap()).collect();
     assert_eq!(kinds, ["CONFIG", "EVT", "MSG", "STATE"].into());
     let seconds = (at(100).as_millis() / 1_000).to_string();
     assert!(found.iter().all(|(_, ttl)| ttl.as_ref() == Some(&seconds)), "{found:?}");
 
-    let kept = talkative(&store).await;
-    assert!(left(&store, &kept).await.iter().all(|(_, ttl)| ttl.is_none()));
+    let kept = talkative(&table).await;
+    assert!(left(&table, &kept).await.iter().all(|(_, ttl)| ttl.is_none()));
 }

@@ -9,7 +9,7 @@ use switchboard_model::{
 };
 
 use super::*;
-use crate::{sealing, store::testing::store};
+use crate::{sealing, table::testing::new_table};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_795_339_800_000 + seconds * 1_000)
@@ -28,43 +28,43 @@ fn coming(account_random: u128, last: u32, seconds: i64) -> PhoneNumber {
     PhoneNumber::coming(id, account(account_random), e164(last), None, at(seconds))
 }
 
-async fn listed(store: &Store, account_random: u128) -> Vec<E164> {
+async fn listed(table: &Table, account_random: u128) -> Vec<E164> {
     let listing = Listing { created: Created::default(), page: Page { index: 1, limit: 100 } };
-    let (numbers, has_more) = store.phone_numbers(account(account_random), listing).await.unwrap();
+    let (numbers, has_more) = table.phone_numbers(account(account_random), listing).await.unwrap();
     assert!(!has_more);
     numbers.into_iter().map(|number| number.phone_number).collect()
 }
 
 #[tokio::test]
 async fn a_number_that_is_coming_is_taken_for_all_and_used_by_nobody() {
-    let store = store().await;
+    let table = new_table().await;
     let number = coming(1, 200, 0);
-    store.add_phone_number(&number).await.unwrap();
+    table.add_phone_number(&number).await.unwrap();
     for again in [coming(1, 200, 1), coming(2, 200, 1)] {
-        assert!(matches!(store.add_phone_number(&again).await, Err(StoreError::Conflict)));
+        assert!(matches!(table.add_phone_number(&again).await, Err(TableError::Conflict)));
     }
-    assert_eq!(store.phone_number(account(1), &e164(200)).await.unwrap(), Some(number.clone()));
-    assert_eq!(store.phone_number(account(2), &e164(200)).await.unwrap(), None);
-    assert!(!store.owns_phone_number(account(1), &e164(200)).await.unwrap());
-    assert!(!store.has_number_in(account(1), "+1").await.unwrap());
-    assert_eq!(listed(&store, 1).await, []);
+    assert_eq!(table.phone_number(account(1), &e164(200)).await.unwrap(), Some(number.clone()));
+    assert_eq!(table.phone_number(account(2), &e164(200)).await.unwrap(), None);
+    assert!(!table.owns_phone_number(account(1), &e164(200)).await.unwrap());
+    assert!(!table.has_number_in(account(1), "+1").await.unwrap());
+    assert_eq!(listed(&table, 1).await, []);
 
     let sid = "PN1".to_owned();
-    let owned = store.change_phone_number(&number, number.clone().arrived(sid)).await.unwrap();
+    let owned = table.change_phone_number(&number, number.clone().arrived(sid)).await.unwrap();
     assert!(owned.is_owned() && owned.version == 2);
-    assert!(store.owns_phone_number(account(1), &e164(200)).await.unwrap());
-    assert!(store.has_number_in(account(1), "+1").await.unwrap());
-    assert!(!store.has_number_in(account(1), "+44").await.unwrap());
-    assert!(!store.has_number_in(account(2), "+1").await.unwrap());
-    assert_eq!(listed(&store, 1).await, [e164(200)]);
-    assert_eq!(listed(&store, 2).await, []);
+    assert!(table.owns_phone_number(account(1), &e164(200)).await.unwrap());
+    assert!(table.has_number_in(account(1), "+1").await.unwrap());
+    assert!(!table.has_number_in(account(1), "+44").await.unwrap());
+    assert!(!table.has_number_in(account(2), "+1").await.unwrap());
+    assert_eq!(listed(&table, 1).await, [e164(200)]);
+    assert_eq!(listed(&table, 2).await, []);
 }
 
 #[tokio::test]
 async fn of_two_who_change_a_number_at_once_only_one_does() {
-    let store = store().await;
+    let table = new_table().await;
     let number = coming(1, 200, 0).arrived("PN1".into());
-    store.add_phone_number(&number).await.unwrap();
+    table.add_phone_number(&number).await.unwrap();
     let webhook = Webhook {
         events: vec![EventName::ConnectionRequested],
         url: "https://example.com".into(),
@@ -74,52 +74,52 @@ async fn of_two_who_change_a_number_at_once_only_one_does() {
     };
     let agent = Some(AgentId::new(at(0), 7));
     let changed = PhoneNumber { inbound_agent_id: agent, webhooks: vec![webhook], ..number.clone() };
-    let written = store.change_phone_number(&number, changed).await.unwrap();
-    assert_eq!(store.phone_number(account(1), &e164(200)).await.unwrap(), Some(written.clone()));
-    let late = store.change_phone_number(&number, number.clone()).await;
-    assert!(matches!(late, Err(StoreError::Conflict)));
-    assert!(matches!(store.remove_phone_number(&number).await, Err(StoreError::Conflict)));
-    store.remove_phone_number(&written).await.unwrap();
-    assert_eq!(listed(&store, 1).await, []);
-    store.add_phone_number(&coming(2, 200, 5)).await.unwrap();
+    let written = table.change_phone_number(&number, changed).await.unwrap();
+    assert_eq!(table.phone_number(account(1), &e164(200)).await.unwrap(), Some(written.clone()));
+    let late = table.change_phone_number(&number, number.clone()).await;
+    assert!(matches!(late, Err(TableError::Conflict)));
+    assert!(matches!(table.remove_phone_number(&number).await, Err(TableError::Conflict)));
+    table.remove_phone_number(&written).await.unwrap();
+    assert_eq!(listed(&table, 1).await, []);
+    table.add_phone_number(&coming(2, 200, 5)).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_was_cut_short_comes_up_until_it_is_cleared_away() {
-    let store = store().await;
+    let table = new_table().await;
     let leaving = coming(1, 201, 0).arrived("PN1".into()).leaving(at(20));
     for number in [coming(1, 200, 10), leaving, coming(2, 202, 0).arrived("PN2".into())] {
-        store.add_phone_number(&number).await.unwrap();
+        table.add_phone_number(&number).await.unwrap();
     }
-    let due = async |seconds| store.due_phone_numbers(at(seconds), 10).await.unwrap();
+    let due = async |seconds| table.due_phone_numbers(at(seconds), 10).await.unwrap();
     assert_eq!(due(129).await, []);
     assert_eq!(due(130).await, [(account(1), e164(200))]);
     assert_eq!(due(140).await, [(account(1), e164(200)), (account(1), e164(201))]);
-    store.postpone_phone_number(account(1), &e164(200), at(200)).await.unwrap();
+    table.postpone_phone_number(account(1), &e164(200), at(200)).await.unwrap();
     assert_eq!(due(199).await, [(account(1), e164(201))]);
-    assert_eq!(store.due_phone_numbers(at(200), 1).await.unwrap().len(), 1);
-    assert_eq!(listed(&store, 1).await, []);
+    assert_eq!(table.due_phone_numbers(at(200), 1).await.unwrap().len(), 1);
+    assert_eq!(listed(&table, 1).await, []);
 }
 
 #[tokio::test]
 async fn a_call_of_an_imported_number_goes_through_the_customers_own_account() {
-    let (store, seals) = (store().await, sealing::testing::sealer().await);
+    let (table, seals) = (new_table().await, sealing::testing::sealer().await);
     let id = PhoneNumberId::new(at(0), 1);
     let sealed = seals.seal((account(1), &id.to_string()), &Secret::new("token")).await.unwrap();
     let own = OwnAccount { account_sid: "AC9".into(), auth_token: sealed };
     let number = PhoneNumber::coming(id, account(1), e164(190), Some(own), at(0)).arrived("PN1".into());
-    store.add_phone_number(&number).await.unwrap();
-    assert_eq!(store.phone_number(account(1), &e164(190)).await.unwrap(), Some(number.clone()));
+    table.add_phone_number(&number).await.unwrap();
+    assert_eq!(table.phone_number(account(1), &e164(190)).await.unwrap(), Some(number.clone()));
 
     let call = |imported| {
         let id = ConversationId::new(at(0), 1);
         Conversation::outbound(id, account(1), None, e164(100), e164(190), at(0)).with_own_carrier(imported)
     };
-    let through = async |imported| store.call_account(&seals, &call(imported)).await.unwrap();
+    let through = async |imported| table.call_account(&seals, &call(imported)).await.unwrap();
     let customers = CarrierAccount { account_sid: "AC9".into(), auth_token: Secret::new("token") };
     assert_eq!(through(true).await, CallAccount::Customers(customers));
     assert_eq!(through(false).await, CallAccount::Deployments);
-    store.remove_phone_number(&number).await.unwrap();
+    table.remove_phone_number(&number).await.unwrap();
     assert_eq!(through(true).await, CallAccount::Gone);
     assert_eq!(through(false).await, CallAccount::Deployments);
     assert_eq!(number.due_at(), None);

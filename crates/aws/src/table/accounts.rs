@@ -8,17 +8,17 @@ use switchboard_model::{
 };
 
 use super::{
-    Condition, Store, StoreError, Write,
+    Condition, Table, TableError, Write,
     items::{self, ACCOUNT, ACCOUNTS, ISSUED, Item, Owned, TOKEN},
 };
 
 /// What the token is called that an account begins with.
 pub const FIRST_TOKEN: &str = "first";
 
-impl Store {
+impl Table {
     /// Stores a new account and the token that opens it, listed under the name [`FIRST_TOKEN`].
-    /// [`StoreError::Conflict`] if either exists.
-    pub async fn create_account(&self, account: &Account, token: &Token) -> Result<(), StoreError> {
+    /// [`TableError::Conflict`] if either exists.
+    pub async fn create_account(&self, account: &Account, token: &Token) -> Result<(), TableError> {
         let Account { id, ref name, created_at, .. } = *account;
         let listed = ListedAccount { id, name: name.clone(), created_at };
         let issued = token.issued(FIRST_TOKEN.to_owned(), created_at);
@@ -31,34 +31,34 @@ impl Store {
     }
 
     /// An account, if there is one of this id.
-    pub async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+    pub async fn account(&self, id: AccountId) -> Result<Option<Account>, TableError> {
         let item = self.get(items::account_pk(id), ACCOUNT).await?;
         item.map(|item| item.read(ACCOUNT)).transpose()
     }
 
     /// All accounts, oldest first.
-    pub async fn accounts(&self) -> Result<Vec<ListedAccount>, StoreError> {
+    pub async fn accounts(&self) -> Result<Vec<ListedAccount>, TableError> {
         // Ids sort by time.
         let items = self.range(ACCOUNTS.to_owned(), "acc_".into(), "acc_~".into(), usize::MAX).await?;
         items.into_iter().map(|item| item.read(ACCOUNTS)).collect()
     }
 
     /// Gives an account another signing secret ([`Account::rotate`]); the account as it is then, none if
-    /// there is no such account. [`StoreError::Conflict`] if somebody else rotated at the same moment.
+    /// there is no such account. [`TableError::Conflict`] if somebody else rotated at the same moment.
     pub async fn rotate_signing_secret(
         &self,
         id: AccountId,
         new_secret: String,
         now: Timestamp,
-    ) -> Result<Option<Account>, StoreError> {
+    ) -> Result<Option<Account>, TableError> {
         let Some(before) = self.account(id).await? else { return Ok(None) };
         let old = before.signing_secret.clone();
         let after = before.rotate(new_secret, now);
         let previous: AttributeValue = serde_dynamo::to_attribute_value(&after.previous_signing_secret)
-            .map_err(|_| StoreError::Corrupt("NEW"))?;
+            .map_err(|_| TableError::Corrupt("NEW"))?;
         // Only the secrets, whatever else of the account changes at the same time.
         let update = Update::builder()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .set_key(Some(items::key(items::account_pk(id), ACCOUNT)))
             .update_expression("SET signing_secret = :new, previous_signing_secret = :previous")
             .condition_expression("signing_secret = :old")
@@ -71,7 +71,7 @@ impl Store {
         Ok(Some(after))
     }
 
-    /// Lets `token` open an account. [`StoreError::Conflict`] if there is no such account, or the token
+    /// Lets `token` open an account. [`TableError::Conflict`] if there is no such account, or the token
     /// opens one already.
     pub async fn create_token(
         &self,
@@ -79,7 +79,7 @@ impl Store {
         token: &Token,
         name: String,
         now: Timestamp,
-    ) -> Result<IssuedToken, StoreError> {
+    ) -> Result<IssuedToken, TableError> {
         let issued = token.issued(name, now);
         let exists = Condition::new("attribute_exists(pk)");
         let mut writes = vec![self.check(items::account_pk(account), ACCOUNT, &exists)];
@@ -88,7 +88,7 @@ impl Store {
         Ok(issued)
     }
 
-    fn put_token(&self, account: AccountId, issued: &IssuedToken) -> Result<[Write; 2], StoreError> {
+    fn put_token(&self, account: AccountId, issued: &IssuedToken) -> Result<[Write; 2], TableError> {
         let key = items::token_key(&issued.sha256);
         Ok([
             self.put_new(Item::new(key.clone(), TOKEN, &Owned { account_id: account })?),
@@ -97,7 +97,7 @@ impl Store {
     }
 
     /// The tokens that open an account, oldest first.
-    pub async fn tokens(&self, account: AccountId) -> Result<Vec<IssuedToken>, StoreError> {
+    pub async fn tokens(&self, account: AccountId) -> Result<Vec<IssuedToken>, TableError> {
         let (pk, from) = (items::account_pk(account), ISSUED.to_owned());
         let items = self.range(pk, from, format!("{ISSUED}~"), usize::MAX).await?;
         let mut tokens: Vec<IssuedToken> =
@@ -107,7 +107,7 @@ impl Store {
     }
 
     /// Takes a token back: from now on it opens nothing. False if the account has no token of this hash.
-    pub async fn revoke_token(&self, account: AccountId, sha256: &str) -> Result<bool, StoreError> {
+    pub async fn revoke_token(&self, account: AccountId, sha256: &str) -> Result<bool, TableError> {
         let key = items::token_key(sha256);
         let listed = Condition::new("attribute_exists(pk)");
         let opens = Condition::new("account_id = :account").text(":account", &account);
@@ -119,7 +119,7 @@ impl Store {
     }
 
     /// The account that `token` opens, if any.
-    pub async fn account_of_token(&self, token: &Token) -> Result<Option<AccountId>, StoreError> {
+    pub async fn account_of_token(&self, token: &Token) -> Result<Option<AccountId>, TableError> {
         let Some(item) = self.get(items::token_key(&token.sha256()), TOKEN).await? else { return Ok(None) };
         Ok(Some(item.read::<Owned>(TOKEN)?.account_id))
     }

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 use switchboard_model::ids::{AccountId, ConversationId};
 
 use super::{
-    ATTEMPTS, Store, StoreError, back_off,
+    ATTEMPTS, Table, TableError, back_off,
     items::{self, CONFIG, STATE},
     read_error,
 };
@@ -15,7 +15,7 @@ use crate::failure::{Cause, ServiceError};
 /// As many items as one request may delete (DynamoDB, `BatchWriteItem`).
 const BATCH: usize = 25;
 
-impl Store {
+impl Table {
     /// Takes away all there is of a conversation that has ended: messages, events, deliveries, and
     /// whatever else lies beside them. State and configuration go last, together: until then it is still
     /// found, so that a deletion that was cut short is finished by the next one.
@@ -23,14 +23,14 @@ impl Store {
         &self,
         account: AccountId,
         id: ConversationId,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TableError> {
         let pk = items::conversation_pk(account, id);
         let mut start = None;
         loop {
             let asked = self
                 .client
                 .query()
-                .table_name(&self.table)
+                .table_name(&self.name)
                 .key_condition_expression("pk = :pk")
                 .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
                 .projection_expression("pk, sk")
@@ -54,24 +54,24 @@ impl Store {
             let last = vec![self.delete(pk.clone(), STATE), self.delete(pk.clone(), CONFIG)];
             match self.write(last).await {
                 // Somebody else deletes it at the same moment.
-                Err(StoreError::Conflict) => back_off(attempt).await,
+                Err(TableError::Conflict) => back_off(attempt).await,
                 done => return done,
             }
         }
-        Err(StoreError::Conflict)
+        Err(TableError::Conflict)
     }
 
     /// Deletes items by their keys, at most [`BATCH`]. The table may leave some for later, when it is busy.
-    async fn delete_batch(&self, keys: &[HashMap<String, AttributeValue>]) -> Result<(), StoreError> {
+    async fn delete_batch(&self, keys: &[HashMap<String, AttributeValue>]) -> Result<(), TableError> {
         let refused =
-            |error: aws_sdk_dynamodb::error::BuildError| StoreError::Refused(Cause::new(error.to_string()));
+            |error: aws_sdk_dynamodb::error::BuildError| TableError::Refused(Cause::new(error.to_string()));
         let mut left = Vec::with_capacity(keys.len());
         for key in keys {
             let delete = DeleteRequest::builder().set_key(Some(key.clone())).build().map_err(refused)?;
             left.push(WriteRequest::builder().delete_request(delete).build());
         }
         for attempt in 0..ATTEMPTS {
-            let asked = self.client.batch_write_item().request_items(&self.table, left).send();
+            let asked = self.client.batch_write_item().request_items(&self.name, left).send();
             let done = Box::pin(asked).await.map_err(|error| read_error("BatchWriteItem", &error))?;
             left = done.unprocessed_items.into_iter().flatten().flat_map(|(_, left)| left).collect();
             if left.is_empty() {

@@ -15,7 +15,7 @@ use switchboard_model::{
 };
 
 use super::{
-    ATTEMPTS, Condition, Guard, Store, StoreError, Write, back_off,
+    ATTEMPTS, Condition, Guard, Table, TableError, Write, back_off,
     items::{self, CONFIG, EVENT, Item, LEASE, MESSAGE, STATE, StoredConfig},
     limits::Room,
     read_error,
@@ -34,7 +34,7 @@ pub enum Outcome {
     /// It was not possible (any more); this is the conversation as it is.
     Unchanged(Snapshot),
     /// Somebody else holds the conversation, and nothing was written: the caller's own lease is lost
-    /// ([`Store::transition_as`]), or it has none and wanted to end what a live lease protects.
+    /// ([`Table::transition_as`]), or it has none and wanted to end what a live lease protects.
     LostLease,
     /// The account has no such conversation.
     NotFound,
@@ -76,19 +76,19 @@ enum Author<'a> {
     Dialer(&'a Limits, Timestamp),
 }
 
-impl Store {
+impl Table {
     /// Stores a new conversation, state and configuration together. It counts among the account's calls
-    /// as its slot says, however many there are: an inbound call is not refused. [`StoreError::Conflict`]
+    /// as its slot says, however many there are: an inbound call is not refused. [`TableError::Conflict`]
     /// if there is one of this id.
-    pub async fn create_conversation(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+    pub async fn create_conversation(&self, snapshot: &Snapshot) -> Result<(), TableError> {
         match self.insert(snapshot, None).await? {
             None => Ok(()),
-            Some(_) => Err(StoreError::Conflict),
+            Some(_) => Err(TableError::Conflict),
         }
     }
 
     /// Stores a new call that waits to be dialled, unless too many of the account's do.
-    pub async fn queue_call(&self, snapshot: &Snapshot) -> Result<Queued, StoreError> {
+    pub async fn queue_call(&self, snapshot: &Snapshot) -> Result<Queued, TableError> {
         Ok(match self.insert(snapshot, Some(Room::Waiting)).await? {
             None => Queued::Stored,
             Some(Guard::Full) => Queued::TooMany,
@@ -96,7 +96,7 @@ impl Store {
         })
     }
 
-    async fn insert(&self, snapshot: &Snapshot, room: Option<Room>) -> Result<Option<Guard>, StoreError> {
+    async fn insert(&self, snapshot: &Snapshot, room: Option<Room>) -> Result<Option<Guard>, TableError> {
         self.refused(self.insertion(&snapshot.conversation, &snapshot.agent, room)?).await
     }
 
@@ -105,7 +105,7 @@ impl Store {
         conversation: &Conversation,
         agent: &AgentConfig,
         room: Option<Room>,
-    ) -> Result<Vec<Write>, StoreError> {
+    ) -> Result<Vec<Write>, TableError> {
         let pk = items::conversation_pk(conversation.account_id, conversation.id);
         let mut writes = vec![
             self.put_new(items::state_item(conversation)?).guarding(Guard::Exists),
@@ -118,9 +118,9 @@ impl Store {
     }
 
     /// Stores a conversation whose first write is a change already, a call that came in: state, configuration
-    /// and events together. It counts like that of [`Store::create_conversation`]. False if there is one of
+    /// and events together. It counts like that of [`Table::create_conversation`]. False if there is one of
     /// this id: then nothing was written.
-    pub async fn begin(&self, change: &Transition, agent: &AgentConfig) -> Result<bool, StoreError> {
+    pub async fn begin(&self, change: &Transition, agent: &AgentConfig) -> Result<bool, TableError> {
         let conversation = &change.conversation;
         let mut writes = self.insertion(conversation, agent, None)?;
         let pk = items::conversation_pk(conversation.account_id, conversation.id);
@@ -137,7 +137,7 @@ impl Store {
         &self,
         account: AccountId,
         id: ConversationId,
-    ) -> Result<Option<Snapshot>, StoreError> {
+    ) -> Result<Option<Snapshot>, TableError> {
         let pk = items::conversation_pk(account, id);
         let found = tokio::try_join!(self.get(pk.clone(), STATE), self.get(pk, CONFIG))?;
         let (Some(state), Some(config)) = found else { return Ok(None) };
@@ -148,7 +148,7 @@ impl Store {
     }
 
     /// Everything that was said, in order.
-    pub async fn messages(&self, account: AccountId, id: ConversationId) -> Result<Vec<Message>, StoreError> {
+    pub async fn messages(&self, account: AccountId, id: ConversationId) -> Result<Vec<Message>, TableError> {
         // Sorted by key, no number is beyond a tilde.
         let items = self
             .range(items::conversation_pk(account, id), MESSAGE.into(), format!("{MESSAGE}~"), usize::MAX)
@@ -163,7 +163,7 @@ impl Store {
         id: ConversationId,
         offset: u64,
         limit: usize,
-    ) -> Result<(Vec<Event>, bool), StoreError> {
+    ) -> Result<(Vec<Event>, bool), TableError> {
         // Events are numbered from 1 without gaps, so an offset is a number.
         let from = items::numbered_sk(EVENT, offset.saturating_add(1));
         let mut items = self
@@ -180,7 +180,7 @@ impl Store {
     pub async fn states(
         &self,
         conversations: &[(AccountId, ConversationId)],
-    ) -> Result<Vec<Conversation>, StoreError> {
+    ) -> Result<Vec<Conversation>, TableError> {
         // A key that is asked for twice fails the whole request.
         let distinct: BTreeSet<_> = conversations.iter().collect();
         let keys: Vec<_> = distinct
@@ -198,15 +198,15 @@ impl Store {
     pub(super) async fn batch(
         &self,
         mut keys: Vec<HashMap<String, AttributeValue>>,
-    ) -> Result<Vec<Item>, StoreError> {
+    ) -> Result<Vec<Item>, TableError> {
         let mut found = Vec::with_capacity(keys.len());
         for attempt in 0..ATTEMPTS {
             let wanted = KeysAndAttributes::builder()
                 .set_keys(Some(keys))
                 .consistent_read(true)
                 .build()
-                .map_err(|error| StoreError::Refused(Cause::new(error.to_string())))?;
-            let asked = self.client.batch_get_item().request_items(&self.table, wanted).send();
+                .map_err(|error| TableError::Refused(Cause::new(error.to_string())))?;
+            let asked = self.client.batch_get_item().request_items(&self.name, wanted).send();
             let got = Box::pin(asked).await.map_err(|error| read_error("BatchGetItem", &error))?;
             found.extend(got.responses.into_iter().flatten().flat_map(|(_, items)| items).map(Item::from));
             keys = got.unprocessed_keys.into_iter().flatten().flat_map(|(_, left)| left.keys).collect();
@@ -222,10 +222,10 @@ impl Store {
     /// a conversation takes its lease away, and is refused while the lease is live: only its holder
     /// ends it then.
     ///
-    /// [`StoreError::Conflict`] if the conversation is not as `before` any more or its lease is live;
-    /// [`StoreError::TooLarge`] if it is more than [`MAX_ITEMS`](super::MAX_ITEMS) items, the state and
+    /// [`TableError::Conflict`] if the conversation is not as `before` any more or its lease is live;
+    /// [`TableError::TooLarge`] if it is more than [`MAX_ITEMS`](super::MAX_ITEMS) items, the state and
     /// a lease among them: it is never split, since half a change is none.
-    pub async fn commit(&self, before: &Conversation, transition: &Transition) -> Result<(), StoreError> {
+    pub async fn commit(&self, before: &Conversation, transition: &Transition) -> Result<(), TableError> {
         self.write(self.writes(before, transition, Author::Other, None)?).await
     }
 
@@ -235,7 +235,7 @@ impl Store {
         transition: &Transition,
         author: Author<'_>,
         room: Option<Room>,
-    ) -> Result<Vec<Write>, StoreError> {
+    ) -> Result<Vec<Write>, TableError> {
         let after = &transition.conversation;
         let pk = items::conversation_pk(before.account_id, before.id);
         let unchanged = Condition::new("version = :before")
@@ -263,7 +263,7 @@ impl Store {
         pk: &str,
         ended: Option<Timestamp>,
         author: Author<'_>,
-    ) -> Result<Option<Write>, StoreError> {
+    ) -> Result<Option<Write>, TableError> {
         let held = |holder: &str| Condition::new("holder = :holder").text(":holder", &holder);
         Ok(match (author, ended) {
             (Author::Holder(holder), Some(_)) => {
@@ -292,12 +292,12 @@ impl Store {
         account: AccountId,
         id: ConversationId,
         change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<Outcome, TableError> {
         admitted(self.change(Author::Other, account, id, change).await?)
     }
 
     /// Like [`transition`](Self::transition), by the lease's holder: [`Outcome::LostLease`] if the lease
-    /// is another's by now, or gone. After [`StoreError::Unavailable`] the write may have happened:
+    /// is another's by now, or gone. After [`TableError::Unavailable`] the write may have happened:
     /// whoever tries again sees it in the snapshot, by the numbers of the next event and message, which
     /// only the holder moves.
     pub async fn transition_as(
@@ -306,7 +306,7 @@ impl Store {
         account: AccountId,
         id: ConversationId,
         change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<Outcome, TableError> {
         admitted(self.change(Author::Holder(holder), account, id, change).await?)
     }
 
@@ -319,7 +319,7 @@ impl Store {
         account: AccountId,
         id: ConversationId,
         change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<Outcome, TableError> {
         admitted(self.change(Author::Taker(lease), account, id, change).await?)
     }
 
@@ -332,7 +332,7 @@ impl Store {
         account: AccountId,
         id: ConversationId,
         change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
-    ) -> Result<Admission, StoreError> {
+    ) -> Result<Admission, TableError> {
         self.change(Author::Dialer(limits, now), account, id, change).await
     }
 
@@ -342,7 +342,7 @@ impl Store {
         account: AccountId,
         id: ConversationId,
         mut change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
-    ) -> Result<Admission, StoreError> {
+    ) -> Result<Admission, TableError> {
         let done = |outcome| Ok(Admission::Admitted(Box::new(outcome)));
         for attempt in 0..ATTEMPTS {
             let Some(snapshot) = self.conversation(account, id).await? else {
@@ -366,12 +366,12 @@ impl Store {
                     return done(Outcome::Changed(Snapshot { conversation, ..snapshot }));
                 }
                 // Another call took the last slot or token, as its counters say now.
-                Ok(Some(Guard::Full)) | Err(StoreError::Conflict) => back_off(attempt).await,
+                Ok(Some(Guard::Full)) | Err(TableError::Conflict) => back_off(attempt).await,
                 Ok(Some(Guard::NotAllowed | Guard::Exists)) => return done(Outcome::LostLease),
                 Err(error) => return Err(error),
             }
         }
-        Err(StoreError::Conflict)
+        Err(TableError::Conflict)
     }
 
     /// The first `limit` items under `pk` whose `sk` is in a range, bounds included.
@@ -381,7 +381,7 @@ impl Store {
         from: String,
         to: String,
         limit: usize,
-    ) -> Result<Vec<Item>, StoreError> {
+    ) -> Result<Vec<Item>, TableError> {
         let mut found = Vec::new();
         let mut start = None;
         loop {
@@ -389,7 +389,7 @@ impl Store {
             let asked = self
                 .client
                 .query()
-                .table_name(&self.table)
+                .table_name(&self.name)
                 .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
                 .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
                 .expression_attribute_values(":from", AttributeValue::S(from.clone()))
@@ -409,9 +409,9 @@ impl Store {
 }
 
 /// Only who dials has to wait.
-fn admitted(admission: Admission) -> Result<Outcome, StoreError> {
+fn admitted(admission: Admission) -> Result<Outcome, TableError> {
     match admission {
         Admission::Admitted(outcome) => Ok(*outcome),
-        Admission::MustWait(_) => Err(StoreError::Conflict),
+        Admission::MustWait(_) => Err(TableError::Conflict),
     }
 }

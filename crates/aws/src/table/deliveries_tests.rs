@@ -14,23 +14,23 @@ use switchboard_model::{
 use tokio::task::JoinSet;
 
 use super::{
-    DueDelivery, Outgoing, Store, StoreError, delivery_of_key, testing,
+    DueDelivery, Outgoing, Table, TableError, delivery_of_key, testing,
     tests::{account, at, queued},
 };
 use switchboard_runtime as system;
 
 /// A conversation with some events of which its agent's webhooks are told, and an account.
 struct World {
-    store: Store,
+    table: Table,
     snapshot: Snapshot,
     events: Vec<Event>,
 }
 
 impl World {
     async fn new() -> Self {
-        let store = testing::store().await;
+        let table = testing::new_table().await;
         let owner = Account::new(account(), "Bakery".into(), at(0), "whsec_AAAA".into());
-        store.create_account(&owner, &Token::new(system::random())).await.unwrap();
+        table.create_account(&owner, &Token::new(system::random())).await.unwrap();
         let webhook = Webhook {
             events: vec![EventName::SpeechStarted],
             url: "https://example.com/".into(),
@@ -41,7 +41,7 @@ impl World {
         let agent = AgentConfig { webhooks: vec![webhook.clone(), webhook], ..AgentConfig::default() };
         let mut snapshot = Snapshot { agent, ..queued(owner.id) };
         snapshot.conversation.state = State::Started { answered_at: at(1), started_at: at(2) };
-        store.create_conversation(&snapshot).await.unwrap();
+        table.create_conversation(&snapshot).await.unwrap();
         let entry = JournalEntry {
             at: at(3),
             name: EventName::SpeechStarted,
@@ -51,9 +51,9 @@ impl World {
         };
         let appended =
             snapshot.conversation.append(&snapshot.agent, &vec![entry; 12], &Usage::default()).unwrap();
-        store.commit(&snapshot.conversation, &appended).await.unwrap();
+        table.commit(&snapshot.conversation, &appended).await.unwrap();
         snapshot.conversation = appended.conversation;
-        Self { store, snapshot, events: appended.events }
+        Self { table, snapshot, events: appended.events }
     }
 
     fn fresh(&self, sequence: u64, webhook: usize) -> Delivery {
@@ -68,15 +68,15 @@ impl World {
 
     async fn outgoing(&self, sequence: u64, webhook: usize) -> Option<Outgoing> {
         let DueDelivery { account, conversation, .. } = self.key(0, 0);
-        self.store.outgoing(account, conversation, sequence, webhook).await.unwrap()
+        self.table.outgoing(account, conversation, sequence, webhook).await.unwrap()
     }
 
-    async fn record(&self, before: Option<&Delivery>, after: &Delivery) -> Result<(), StoreError> {
-        self.store.record_delivery(&self.snapshot.conversation, before, after).await
+    async fn record(&self, before: Option<&Delivery>, after: &Delivery) -> Result<(), TableError> {
+        self.table.record_delivery(&self.snapshot.conversation, before, after).await
     }
 
     async fn due(&self, seconds: i64) -> Vec<DueDelivery> {
-        self.store.due_deliveries(at(seconds), 100).await.unwrap()
+        self.table.due_deliveries(at(seconds), 100).await.unwrap()
     }
 }
 
@@ -110,11 +110,11 @@ async fn who_records_second_has_a_conflict_unless_it_is_the_same_record() {
     // As after an answer of the table that was lost.
     world.record(None, &failed).await.unwrap();
     let other = world.fresh(1, 0).after(attempt(503), None, 7);
-    assert!(matches!(world.record(None, &other).await, Err(StoreError::Conflict)));
+    assert!(matches!(world.record(None, &other).await, Err(TableError::Conflict)));
     let delivered = failed.clone().after(attempt(200), None, 7);
     world.record(Some(&failed), &delivered).await.unwrap();
     let late = failed.clone().after(attempt(500), None, 7);
-    assert!(matches!(world.record(Some(&failed), &late).await, Err(StoreError::Conflict)));
+    assert!(matches!(world.record(Some(&failed), &late).await, Err(TableError::Conflict)));
     assert_eq!(world.outgoing(1, 0).await.unwrap().delivery, Some(delivered));
 }
 
@@ -136,12 +136,12 @@ async fn the_deliveries_of_a_page_of_events_come_in_their_order() {
         world.record(None, &delivery).await.unwrap();
     }
     let DueDelivery { account, conversation, .. } = world.key(0, 0);
-    let found = world.store.deliveries(account, conversation, 2, 11).await.unwrap();
+    let found = world.table.deliveries(account, conversation, 2, 11).await.unwrap();
     let keys: Vec<_> = found.iter().map(|delivery| (delivery.sequence, delivery.webhook)).collect();
     assert_eq!(keys, [(2, 0), (2, 1), (10, 0), (11, 1)]);
-    let one = world.store.delivery(account, conversation, 11, 1).await.unwrap();
+    let one = world.table.delivery(account, conversation, 11, 1).await.unwrap();
     assert_eq!(one.as_ref(), found.last());
-    assert_eq!(world.store.delivery(account, conversation, 11, 0).await.unwrap(), None);
+    assert_eq!(world.table.delivery(account, conversation, 11, 0).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -157,15 +157,15 @@ async fn a_delivery_is_due_until_it_is_over_and_never_among_the_conversations() 
     // Half an hour and a fifth after the attempt at 10 s.
     assert_eq!(world.due(10 + 35 * 60).await, []);
     assert_eq!(world.due(10 + 37 * 60).await, [world.key(3, 1)]);
-    assert_eq!(world.store.due(at(10 + 37 * 60), 100).await.unwrap(), []);
-    world.store.postpone_delivery(world.key(3, 1), at(10 + 50 * 60)).await.unwrap();
+    assert_eq!(world.table.due(at(10 + 37 * 60), 100).await.unwrap(), []);
+    world.table.postpone_delivery(world.key(3, 1), at(10 + 50 * 60)).await.unwrap();
     assert_eq!(world.due(10 + 49 * 60).await, []);
     assert_eq!(world.due(10 + 51 * 60).await, [world.key(3, 1)]);
     let delivered = delivery.clone().after(attempt(200), None, 0);
     world.record(Some(&delivery), &delivered).await.unwrap();
     assert_eq!(world.due(100_000).await, []);
-    world.store.postpone_delivery(world.key(3, 1), at(0)).await.unwrap();
-    world.store.forget_delivery(world.key(3, 1)).await.unwrap();
+    world.table.postpone_delivery(world.key(3, 1), at(0)).await.unwrap();
+    world.table.forget_delivery(world.key(3, 1)).await.unwrap();
     assert_eq!(world.outgoing(3, 1).await.unwrap().delivery, None);
 }
 
@@ -173,14 +173,14 @@ async fn a_delivery_is_due_until_it_is_over_and_never_among_the_conversations() 
 async fn one_that_is_asked_for_again_is_due_too_lest_its_message_is_lost() {
     let world = World::new().await;
     let again = world.fresh(1, 0).again(at(20));
-    world.store.redeliver(&world.snapshot.conversation, None, &again).await.unwrap();
+    world.table.redeliver(&world.snapshot.conversation, None, &again).await.unwrap();
     assert_eq!(world.outgoing(1, 0).await.unwrap().delivery, Some(again.clone()));
     assert_eq!(world.due(20 + 16 * 60).await, [world.key(1, 0)]);
     let twice = again.clone().again(at(21));
-    world.store.redeliver(&world.snapshot.conversation, Some(&again), &twice).await.unwrap();
+    world.table.redeliver(&world.snapshot.conversation, Some(&again), &twice).await.unwrap();
     let late = twice.again(at(22));
-    let refused = world.store.redeliver(&world.snapshot.conversation, Some(&again), &late).await;
-    assert!(matches!(refused, Err(StoreError::Conflict)));
+    let refused = world.table.redeliver(&world.snapshot.conversation, Some(&again), &late).await;
+    assert!(matches!(refused, Err(TableError::Conflict)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,10 +189,10 @@ async fn of_many_that_ask_at_once_ten_are_admitted_at_a_host() {
     let owner = world.snapshot.conversation.account_id;
     let mut asking = JoinSet::new();
     for asker in 0..8 {
-        let store = world.store.clone();
+        let table = world.table.clone();
         asking.spawn(async move {
             let flights: Vec<_> = (0..3).map(|n| format!("{asker}/{n}")).collect();
-            let admissions = store.admit(owner, "example.com:443", &flights, at(0)).await.unwrap();
+            let admissions = table.admit(owner, "example.com:443", &flights, at(0)).await.unwrap();
             flights.into_iter().zip(admissions).collect::<Vec<_>>()
         });
     }
@@ -205,17 +205,17 @@ async fn of_many_that_ask_at_once_ten_are_admitted_at_a_host() {
     assert!(admitted.len() <= MAX_IN_FLIGHT && !admitted.is_empty(), "{answers:?}");
     let ask = |host: &'static str, n: usize| {
         let flights: Vec<_> = (0..n).map(|n| format!("more/{n}")).collect();
-        let store = world.store.clone();
+        let table = world.table.clone();
         async move {
-            let answers = store.admit(owner, host, &flights, at(1)).await.unwrap();
+            let answers = table.admit(owner, host, &flights, at(1)).await.unwrap();
             answers.iter().filter(|admission| **admission == Admission::Admitted).count()
         }
     };
     assert_eq!(ask("example.org:443", 20).await, MAX_IN_FLIGHT, "another host has its own places");
     assert_eq!(ask("example.com:443", 20).await, MAX_IN_FLIGHT - admitted.len());
-    world.store.leave(owner, "example.com:443", &admitted, at(1)).await.unwrap();
+    world.table.leave(owner, "example.com:443", &admitted, at(1)).await.unwrap();
     let more: Vec<_> = (20..40).map(|n| format!("more/{n}")).collect();
-    let answers = world.store.admit(owner, "example.com:443", &more, at(2)).await.unwrap();
+    let answers = world.table.admit(owner, "example.com:443", &more, at(2)).await.unwrap();
     let count = answers.iter().filter(|admission| **admission == Admission::Admitted).count();
     assert_eq!(count, admitted.len());
 }
@@ -226,13 +226,13 @@ async fn a_host_that_is_silent_is_left_alone_by_everybody_of_the_account() {
     let owner = world.snapshot.conversation.account_id;
     for n in 0..5 {
         let flight = vec![n.to_string()];
-        assert_eq!(world.store.admit(owner, "h:1", &flight, at(n)).await.unwrap(), [Admission::Admitted]);
-        world.store.leave(owner, "h:1", &[(n.to_string(), false)], at(n)).await.unwrap();
+        assert_eq!(world.table.admit(owner, "h:1", &flight, at(n)).await.unwrap(), [Admission::Admitted]);
+        world.table.leave(owner, "h:1", &[(n.to_string(), false)], at(n)).await.unwrap();
     }
     let until = at(4).after(Duration::from_secs(30));
     let flight = vec!["x".to_owned()];
-    assert_eq!(world.store.admit(owner, "h:1", &flight, at(5)).await.unwrap(), [Admission::Open(until)]);
-    assert_eq!(world.store.admit(account(), "h:1", &flight, at(5)).await.unwrap(), [Admission::Admitted]);
+    assert_eq!(world.table.admit(owner, "h:1", &flight, at(5)).await.unwrap(), [Admission::Open(until)]);
+    assert_eq!(world.table.admit(account(), "h:1", &flight, at(5)).await.unwrap(), [Admission::Admitted]);
 }
 
 #[test]

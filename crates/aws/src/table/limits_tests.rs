@@ -33,7 +33,7 @@ use switchboard_model::{
 use tokio::task::JoinSet;
 
 use super::{
-    Admission, Claimed, Outcome, Queued, Store, testing,
+    Admission, Claimed, Outcome, Queued, Table, testing,
     tests::{account, at, queued},
 };
 
@@ -42,8 +42,8 @@ fn ids(snapshot: &Snapshot) -> (AccountId, ConversationId) {
 }
 
 /// How many calls wait and are live.
-async fn counted(store: &Store, account: AccountId) -> (i64, i64) {
-    let Counters { waiting, live, .. } = store.counters(account).await.unwrap();
+async fn counted(table: &Table, account: AccountId) -> (i64, i64) {
+    let Counters { waiting, live, .. } = table.counters(account).await.unwrap();
     (waiting, live)
 }
 
@@ -58,18 +58,18 @@ fn end(snapshot: &Snapshot) -> Result<Transition, InvalidTransition> {
 }
 
 /// Several calls of one account, stored.
-async fn calls(store: &Store, count: usize) -> (AccountId, Vec<Snapshot>) {
+async fn calls(table: &Table, count: usize) -> (AccountId, Vec<Snapshot>) {
     let account = account();
     let calls: Vec<_> = (0..count).map(|_| queued(account)).collect();
     for call in &calls {
-        assert_eq!(store.queue_call(call).await.unwrap(), Queued::Stored);
+        assert_eq!(table.queue_call(call).await.unwrap(), Queued::Stored);
     }
     (account, calls)
 }
 
-async fn try_dial(store: &Store, limits: &Limits, call: &Snapshot, now: Timestamp) -> bool {
+async fn try_dial(table: &Table, limits: &Limits, call: &Snapshot, now: Timestamp) -> bool {
     let (account, id) = ids(call);
-    match store.dial(limits, now, account, id, |snapshot| dial(snapshot, now)).await.unwrap() {
+    match table.dial(limits, now, account, id, |snapshot| dial(snapshot, now)).await.unwrap() {
         Admission::Admitted(outcome) => {
             assert!(matches!(*outcome, Outcome::Changed(_)), "{outcome:?}");
             true
@@ -78,9 +78,9 @@ async fn try_dial(store: &Store, limits: &Limits, call: &Snapshot, now: Timestam
     }
 }
 
-async fn finish(store: &Store, call: &Snapshot) {
+async fn finish(table: &Table, call: &Snapshot) {
     let (account, id) = ids(call);
-    let outcome = store.transition(account, id, end).await.unwrap();
+    let outcome = table.transition(account, id, end).await.unwrap();
     assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
 }
 
@@ -90,148 +90,148 @@ fn many() -> Limits {
 
 #[tokio::test]
 async fn a_call_is_counted_once_in_whatever_state_it_is() {
-    let store = testing::store().await;
-    let (account, calls) = calls(&store, 1).await;
+    let table = testing::new_table().await;
+    let (account, calls) = calls(&table, 1).await;
     let id = calls[0].conversation.id;
-    assert_eq!(counted(&store, account).await, (1, 0));
-    assert!(try_dial(&store, &many(), &calls[0], at(1)).await);
-    assert_eq!(counted(&store, account).await, (0, 1));
-    let change = |store: Store, change: fn(&Conversation) -> Result<Transition, InvalidTransition>| async move {
-        store.transition(account, id, |now| change(&now.conversation)).await.unwrap()
+    assert_eq!(counted(&table, account).await, (1, 0));
+    assert!(try_dial(&table, &many(), &calls[0], at(1)).await);
+    assert_eq!(counted(&table, account).await, (0, 1));
+    let change = |table: Table, change: fn(&Conversation) -> Result<Transition, InvalidTransition>| async move {
+        table.transition(account, id, |now| change(&now.conversation)).await.unwrap()
     };
-    assert!(matches!(change(store.clone(), Conversation::return_to_queue).await, Outcome::Changed(_)));
-    assert_eq!(counted(&store, account).await, (1, 0));
-    assert!(try_dial(&store, &many(), &calls[0], at(2)).await);
+    assert!(matches!(change(table.clone(), Conversation::return_to_queue).await, Outcome::Changed(_)));
+    assert_eq!(counted(&table, account).await, (1, 0));
+    assert!(try_dial(&table, &many(), &calls[0], at(2)).await);
     for step in [|now: &Conversation| now.mark_ringing("CA1"), |now: &Conversation| now.record_placed("CA1")]
     {
-        let _ = change(store.clone(), step).await;
-        assert_eq!(counted(&store, account).await, (0, 1));
+        let _ = change(table.clone(), step).await;
+        assert_eq!(counted(&table, account).await, (0, 1));
     }
-    finish(&store, &calls[0]).await;
-    assert_eq!(counted(&store, account).await, (0, 0));
+    finish(&table, &calls[0]).await;
+    assert_eq!(counted(&table, account).await, (0, 0));
     // It is over, and whoever ends it again gives nothing back.
-    let again = store.transition(account, id, end).await.unwrap();
+    let again = table.transition(account, id, end).await.unwrap();
     assert!(matches!(again, Outcome::Unchanged(_)), "{again:?}");
-    assert_eq!(counted(&store, account).await, (0, 0));
+    assert_eq!(counted(&table, account).await, (0, 0));
 }
 
 #[tokio::test]
 async fn a_call_that_ends_before_it_is_dialled_no_longer_waits() {
-    let store = testing::store().await;
-    let (account, calls) = calls(&store, 2).await;
+    let table = testing::new_table().await;
+    let (account, calls) = calls(&table, 2).await;
     let rejected =
         |now: &Snapshot| now.conversation.reject(&now.agent, RejectReason::Failed, &Prices::default(), at(5));
-    let outcome = store.transition(account, calls[0].conversation.id, rejected).await.unwrap();
+    let outcome = table.transition(account, calls[0].conversation.id, rejected).await.unwrap();
     assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
-    assert_eq!(counted(&store, account).await, (1, 0));
-    let before = store.conversation(account, calls[1].conversation.id).await.unwrap().unwrap();
-    store.commit(&before.conversation, &end(&before).unwrap()).await.unwrap();
-    assert_eq!(counted(&store, account).await, (0, 0));
+    assert_eq!(counted(&table, account).await, (1, 0));
+    let before = table.conversation(account, calls[1].conversation.id).await.unwrap().unwrap();
+    table.commit(&before.conversation, &end(&before).unwrap()).await.unwrap();
+    assert_eq!(counted(&table, account).await, (0, 0));
 }
 
 #[tokio::test]
 async fn without_a_slot_a_call_waits_until_one_is_given_back() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let limits = Limits { live_calls: 2, ..many() };
-    let (account, calls) = calls(&store, 4).await;
+    let (account, calls) = calls(&table, 4).await;
     let mut dialled = Vec::new();
     for call in &calls {
-        dialled.push(try_dial(&store, &limits, call, at(1)).await);
+        dialled.push(try_dial(&table, &limits, call, at(1)).await);
     }
     assert_eq!(dialled, [true, true, false, false]);
-    let waiting = store.conversation(account, calls[2].conversation.id).await.unwrap().unwrap();
+    let waiting = table.conversation(account, calls[2].conversation.id).await.unwrap().unwrap();
     assert_eq!(waiting.conversation, calls[2].conversation, "nothing is written");
-    finish(&store, &calls[0]).await;
-    assert!(try_dial(&store, &limits, &calls[3], at(2)).await);
-    assert!(!try_dial(&store, &limits, &calls[2], at(3)).await);
-    assert_eq!(counted(&store, account).await, (1, 2));
+    finish(&table, &calls[0]).await;
+    assert!(try_dial(&table, &limits, &calls[3], at(2)).await);
+    assert!(!try_dial(&table, &limits, &calls[2], at(3)).await);
+    assert_eq!(counted(&table, account).await, (1, 2));
 }
 
 #[tokio::test]
 async fn an_inbound_call_is_let_in_at_the_limit_and_others_wait_for_its_end() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let limits = Limits { live_calls: 1, ..many() };
-    let (account, calls) = calls(&store, 2).await;
-    assert!(try_dial(&store, &limits, &calls[0], at(1)).await);
+    let (account, calls) = calls(&table, 2).await;
+    assert!(try_dial(&table, &limits, &calls[0], at(1)).await);
     let mut inbound = queued(account);
     inbound.conversation.state = Standing::Answered { answered_at: at(1) };
     inbound.conversation.slot = Slot::Live;
-    store.create_conversation(&inbound).await.unwrap();
-    assert_eq!(counted(&store, account).await, (1, 2));
-    finish(&store, &calls[0]).await;
-    assert!(!try_dial(&store, &limits, &calls[1], at(2)).await);
-    finish(&store, &inbound).await;
-    assert!(try_dial(&store, &limits, &calls[1], at(3)).await);
+    table.create_conversation(&inbound).await.unwrap();
+    assert_eq!(counted(&table, account).await, (1, 2));
+    finish(&table, &calls[0]).await;
+    assert!(!try_dial(&table, &limits, &calls[1], at(2)).await);
+    finish(&table, &inbound).await;
+    assert!(try_dial(&table, &limits, &calls[1], at(3)).await);
 }
 
 #[tokio::test]
 async fn calls_are_started_no_faster_than_they_may() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let limits = Limits { calls_per_second: 2, ..many() };
-    let (_, calls) = calls(&store, 5).await;
+    let (_, calls) = calls(&table, 5).await;
     let mut dialled = Vec::new();
     for (call, now) in calls.iter().zip([at(1), at(1), at(1), at(2), at(2)]) {
-        dialled.push(try_dial(&store, &limits, call, now).await);
+        dialled.push(try_dial(&table, &limits, call, now).await);
     }
     assert_eq!(dialled, [true, true, false, true, true]);
 }
 
 #[tokio::test]
 async fn of_many_dialled_at_once_no_more_get_a_slot_than_there_are() {
-    let store = contended().await;
+    let table = contended().await;
     let limits = Limits { live_calls: 5, ..many() };
-    let (account, calls) = calls(&store, 12).await;
+    let (account, calls) = calls(&table, 12).await;
     let mut tasks = JoinSet::new();
     for call in calls {
-        let (store, limits) = (store.clone(), limits.clone());
-        tasks.spawn(async move { try_dial(&store, &limits, &call, at(1)).await });
+        let (table, limits) = (table.clone(), limits.clone());
+        tasks.spawn(async move { try_dial(&table, &limits, &call, at(1)).await });
     }
     let dialled = tasks.join_all().await.into_iter().filter(|dialled| *dialled).count();
-    assert_eq!((dialled, counted(&store, account).await), (5, (7, 5)));
+    assert_eq!((dialled, counted(&table, account).await), (5, (7, 5)));
 }
 
 #[tokio::test]
 async fn fifty_calls_that_end_at_once_all_give_their_slots_back() {
-    let store = contended().await;
-    let (account, calls) = calls(&store, 50).await;
+    let table = contended().await;
+    let (account, calls) = calls(&table, 50).await;
     for call in &calls {
-        assert!(try_dial(&store, &many(), call, at(1)).await);
+        assert!(try_dial(&table, &many(), call, at(1)).await);
     }
-    assert_eq!(counted(&store, account).await, (0, 50));
+    assert_eq!(counted(&table, account).await, (0, 50));
     let mut tasks = JoinSet::new();
     for call in calls {
-        let store = store.clone();
-        tasks.spawn(async move { finish(&store, &call).await });
+        let table = table.clone();
+        tasks.spawn(async move { finish(&table, &call).await });
     }
     tasks.join_all().await;
-    assert_eq!(counted(&store, account).await, (0, 0));
+    assert_eq!(counted(&table, account).await, (0, 0));
 }
 
 #[tokio::test]
 async fn no_more_calls_wait_than_may() {
-    let store = testing::store().await;
-    let (account, calls) = calls(&store, 1).await;
-    testing::set_waiting(&store, account, i64::from(MAX_WAITING) - 1).await;
+    let table = testing::new_table().await;
+    let (account, calls) = calls(&table, 1).await;
+    testing::set_waiting(&table, account, i64::from(MAX_WAITING) - 1).await;
     let last = queued(account);
-    assert_eq!(store.queue_call(&last).await.unwrap(), Queued::Stored);
+    assert_eq!(table.queue_call(&last).await.unwrap(), Queued::Stored);
     let refused = queued(account);
-    assert_eq!(store.queue_call(&refused).await.unwrap(), Queued::TooMany);
+    assert_eq!(table.queue_call(&refused).await.unwrap(), Queued::TooMany);
     let (account, id) = ids(&refused);
-    assert_eq!(store.conversation(account, id).await.unwrap(), None);
+    assert_eq!(table.conversation(account, id).await.unwrap(), None);
     // Asked for again, a call that is stored is not one more.
-    assert_eq!(store.queue_call(&last).await.unwrap(), Queued::Exists);
-    finish(&store, &calls[0]).await;
-    assert_eq!(store.queue_call(&refused).await.unwrap(), Queued::Stored);
+    assert_eq!(table.queue_call(&last).await.unwrap(), Queued::Exists);
+    finish(&table, &calls[0]).await;
+    assert_eq!(table.queue_call(&refused).await.unwrap(), Queued::Stored);
 }
 
 #[tokio::test]
 async fn requests_are_counted_per_account_and_the_next_one_may_come_when_it_says() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let (one, other) = (account(), account());
     let limits = Limits { requests_per_second: 2, ..Limits::default() };
     let ask = async |account, ms| {
         let now = Timestamp::from_millis(at(0).as_millis() + ms);
-        store.take_request(account, &limits, now).await.unwrap()
+        table.take_request(account, &limits, now).await.unwrap()
     };
     for _ in 0..4 {
         assert_eq!(ask(one, 0).await, None);
@@ -245,12 +245,12 @@ async fn requests_are_counted_per_account_and_the_next_one_may_come_when_it_says
 
 #[tokio::test]
 async fn of_many_requests_at_once_as_many_go_on_as_the_bucket_holds() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let (account, limits) = (account(), Limits { requests_per_second: 5, ..Limits::default() });
     let mut tasks = JoinSet::new();
     for _ in 0..30 {
-        let (store, limits) = (store.clone(), limits.clone());
-        tasks.spawn(async move { store.take_request(account, &limits, at(0)).await.unwrap() });
+        let (table, limits) = (table.clone(), limits.clone());
+        tasks.spawn(async move { table.take_request(account, &limits, at(0)).await.unwrap() });
     }
     let went_on = tasks.join_all().await.into_iter().filter(Option::is_none).count();
     assert_eq!(went_on, 10);
@@ -258,16 +258,16 @@ async fn of_many_requests_at_once_as_many_go_on_as_the_bucket_holds() {
 
 #[tokio::test]
 async fn limits_are_the_default_ones_until_they_are_set() {
-    let store = testing::store().await;
+    let table = testing::new_table().await;
     let id = account();
-    assert!(!store.set_limits(id, &many()).await.unwrap(), "there is no such account");
-    assert_eq!(store.limits(id).await.unwrap(), Limits::default());
+    assert!(!table.set_limits(id, &many()).await.unwrap(), "there is no such account");
+    assert_eq!(table.limits(id).await.unwrap(), Limits::default());
     let account = Account::new(id, "Bakery".into(), at(0), "whsec_".into());
-    store.create_account(&account, &Token::new([1; 32])).await.unwrap();
+    table.create_account(&account, &Token::new([1; 32])).await.unwrap();
     let limits = Limits { destination_countries: Some(vec!["+1".into(), "+49".into()]), ..many() };
-    assert!(store.set_limits(id, &limits).await.unwrap());
-    assert_eq!(store.limits(id).await.unwrap(), limits);
-    assert_eq!(store.account(id).await.unwrap(), Some(Account { limits, ..account }));
+    assert!(table.set_limits(id, &limits).await.unwrap());
+    assert_eq!(table.limits(id).await.unwrap(), limits);
+    assert_eq!(table.account(id).await.unwrap(), Some(Account { limits, ..account }));
 }
 
 fn claim(holder: &str, body: &str, now: Timestamp) -> Claim {
@@ -277,15 +277,15 @@ fn claim(holder: &str, body: &str, now: Timestamp) -> Claim {
 
 #[tokio::test]
 async fn a_key_is_the_first_ones_until_it_is_answered() {
-    let (store, account) = (testing::store().await, account());
+    let (table, account) = (testing::new_table().await, account());
     let first = claim("first", "body", at(0));
     let ask =
-        async |holder, body, now| store.claim(account, "key", claim(holder, body, now), now).await.unwrap();
+        async |holder, body, now| table.claim(account, "key", claim(holder, body, now), now).await.unwrap();
     assert_eq!(ask("first", "body", at(0)).await, Claimed::New(first.clone()));
     assert_eq!(ask("second", "body", at(1)).await, Claimed::Running);
     assert_eq!(ask("second", "other", at(1)).await, Claimed::OtherBody);
     let answer = Answer { status: 200, body: r#"{"id":"cnv_1"}"#.into() };
-    store.answer_claim(account, "key", &first, answer.clone()).await.unwrap();
+    table.answer_claim(account, "key", &first, answer.clone()).await.unwrap();
     for now in [at(2), at(86_399)] {
         assert_eq!(ask("third", "body", now).await, Claimed::Answered(answer.clone()));
         assert_eq!(ask("third", "other", now).await, Claimed::OtherBody);
@@ -295,16 +295,16 @@ async fn a_key_is_the_first_ones_until_it_is_answered() {
         "a day later it is forgotten"
     );
     let stranger =
-        store.claim(self::account(), "key", claim("stranger", "body", at(2)), at(2)).await.unwrap();
+        table.claim(self::account(), "key", claim("stranger", "body", at(2)), at(2)).await.unwrap();
     assert!(matches!(stranger, Claimed::New(_)));
 }
 
 #[tokio::test]
 async fn a_key_that_was_abandoned_goes_to_one_other_under_the_same_id() {
-    let (store, account) = (testing::store().await, account());
+    let (table, account) = (testing::new_table().await, account());
     let first = claim("first", "body", at(0));
     let ask =
-        async |holder, body, now| store.claim(account, "key", claim(holder, body, now), now).await.unwrap();
+        async |holder, body, now| table.claim(account, "key", claim(holder, body, now), now).await.unwrap();
     assert_eq!(ask("first", "body", at(0)).await, Claimed::New(first.clone()));
     // The first one died; two others find that out at the same time.
     let (one, two) = tokio::join!(ask("one", "body", at(60)), ask("two", "body", at(60)));
@@ -320,10 +320,10 @@ async fn a_key_that_was_abandoned_goes_to_one_other_under_the_same_id() {
     assert_eq!((again[0].request, again[0].ttl), (first.request, first.ttl));
     // It was not dead, but has lost the key: what it says is not heard.
     let answer = Answer { status: 200, body: "{}".into() };
-    store.answer_claim(account, "key", &first, answer).await.unwrap();
-    store.forget_claim(account, "key", &first).await.unwrap();
+    table.answer_claim(account, "key", &first, answer).await.unwrap();
+    table.forget_claim(account, "key", &first).await.unwrap();
     assert_eq!(ask("three", "body", at(61)).await, Claimed::Running);
-    store.abandon_claim(account, "key", &again[0], at(62)).await.unwrap();
+    table.abandon_claim(account, "key", &again[0], at(62)).await.unwrap();
     assert!(
         matches!(ask("four", "body", at(62)).await, Claimed::Again(claim) if claim.request == first.request)
     );
@@ -331,25 +331,25 @@ async fn a_key_that_was_abandoned_goes_to_one_other_under_the_same_id() {
 
 #[tokio::test]
 async fn a_key_that_was_given_back_takes_another_body() {
-    let (store, account) = (testing::store().await, account());
+    let (table, account) = (testing::new_table().await, account());
     let first = claim("first", "body", at(0));
-    let claimed = store.claim(account, "key", first.clone(), at(0)).await.unwrap();
+    let claimed = table.claim(account, "key", first.clone(), at(0)).await.unwrap();
     assert_eq!(claimed, Claimed::New(first.clone()));
-    store.forget_claim(account, "key", &first).await.unwrap();
+    table.forget_claim(account, "key", &first).await.unwrap();
     let second = claim("second", "other", at(1));
-    assert_eq!(store.claim(account, "key", second.clone(), at(1)).await.unwrap(), Claimed::New(second));
+    assert_eq!(table.claim(account, "key", second.clone(), at(1)).await.unwrap(), Claimed::New(second));
 }
 
 /// A store whose transactions meet, as they do on AWS: one that comes while another is under way is
 /// cancelled.
-async fn contended() -> Store {
+async fn contended() -> Table {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let database = Meeting { url: testing::database().await, under_way: Arc::default(), client };
     let router = Router::new().fallback(meet).with_state(database);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
-    testing::store_at(&url).await
+    testing::table_at(&url).await
 }
 
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use switchboard_model::{
 };
 
 use super::{
-    Store, StoreError,
+    Table, TableError,
     items::{self, CLAIM, Item},
     leases::{Refusal, refusal},
     read_error,
@@ -33,7 +33,7 @@ pub enum Claimed {
     OtherBody,
 }
 
-impl Store {
+impl Table {
     /// Claims `key` (of a request to one route) for who runs `claim` from `now` on, unless it was claimed.
     pub async fn claim(
         &self,
@@ -41,12 +41,12 @@ impl Store {
         key: &str,
         claim: Claim,
         now: Timestamp,
-    ) -> Result<Claimed, StoreError> {
+    ) -> Result<Claimed, TableError> {
         let item = Item::new(items::account_pk(account), items::claim_sk(key), &claim)?;
         let asked = self
             .client
             .put_item()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .set_item(Some(item.into_attributes()))
             // The table forgets what is past its time within days, not at once.
             .condition_expression("attribute_not_exists(pk) OR #ttl <= :now")
@@ -58,7 +58,7 @@ impl Store {
         let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() else {
             return Err(read_error("PutItem", &error));
         };
-        let stored = failed.item().cloned().map(Item::from).ok_or(StoreError::Conflict)?;
+        let stored = failed.item().cloned().map(Item::from).ok_or(TableError::Conflict)?;
         let stored: Claim = stored.read(CLAIM)?;
         match stored.verdict(&claim.body_sha256, now) {
             Verdict::OtherBody => Ok(Claimed::OtherBody),
@@ -79,7 +79,7 @@ impl Store {
         key: &str,
         claim: &Claim,
         answer: Answer,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TableError> {
         let answered = Claim { answer: Some(answer), ..claim.clone() };
         self.change_claim(account, key, &claim.holder, &answered).await?;
         Ok(())
@@ -92,18 +92,18 @@ impl Store {
         key: &str,
         claim: &Claim,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TableError> {
         let abandoned = Claim { until: now, ..claim.clone() };
         self.change_claim(account, key, &claim.holder, &abandoned).await?;
         Ok(())
     }
 
     /// Forgets a claim whose request made nothing.
-    pub async fn forget_claim(&self, account: AccountId, key: &str, claim: &Claim) -> Result<(), StoreError> {
+    pub async fn forget_claim(&self, account: AccountId, key: &str, claim: &Claim) -> Result<(), TableError> {
         let asked = self
             .client
             .delete_item()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .set_key(Some(items::key(items::account_pk(account), &items::claim_sk(key))))
             .condition_expression("holder = :holder")
             .expression_attribute_values(":holder", AttributeValue::S(claim.holder.clone()))
@@ -122,12 +122,12 @@ impl Store {
         key: &str,
         holder: &str,
         after: &Claim,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, TableError> {
         let item = Item::new(items::account_pk(account), items::claim_sk(key), after)?;
         let asked = self
             .client
             .put_item()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .set_item(Some(item.into_attributes()))
             .condition_expression("holder = :holder")
             .expression_attribute_values(":holder", AttributeValue::S(holder.to_owned()))

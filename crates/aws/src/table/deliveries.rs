@@ -20,7 +20,7 @@ use switchboard_model::{
 };
 
 use super::{
-    ATTEMPTS, Condition, Store, StoreError, back_off,
+    ATTEMPTS, Condition, Table, TableError, back_off,
     items::{self, ACCOUNT, CONFIG, DELIVERY, DUE_DELIVERIES, EVENT, Item, STATE, StoredConfig},
     leases::{Refusal, refusal},
     read_error,
@@ -66,7 +66,7 @@ struct StoredHost {
     version: u64,
 }
 
-impl Store {
+impl Table {
     /// What an attempt to deliver an event needs, in one read. None if the conversation, the event or the
     /// account is not there (any more).
     pub async fn outgoing(
@@ -75,7 +75,7 @@ impl Store {
         conversation: ConversationId,
         sequence: u64,
         webhook: usize,
-    ) -> Result<Option<Outgoing>, StoreError> {
+    ) -> Result<Option<Outgoing>, TableError> {
         let pk = items::conversation_pk(account, conversation);
         let event_sk = items::numbered_sk(EVENT, sequence);
         let (delivery_sk, stop_sk) = (items::delivery_sk(sequence, webhook), items::stop_sk(webhook));
@@ -111,7 +111,7 @@ impl Store {
         conversation: ConversationId,
         sequence: u64,
         webhook: usize,
-    ) -> Result<Option<Delivery>, StoreError> {
+    ) -> Result<Option<Delivery>, TableError> {
         let pk = items::conversation_pk(account, conversation);
         let item = self.get(pk, items::delivery_sk(sequence, webhook)).await?;
         item.map(|item| item.read(DELIVERY)).transpose()
@@ -124,7 +124,7 @@ impl Store {
         conversation: ConversationId,
         first: u64,
         last: u64,
-    ) -> Result<Vec<Delivery>, StoreError> {
+    ) -> Result<Vec<Delivery>, TableError> {
         let pk = items::conversation_pk(account, conversation);
         let from = items::numbered_sk(DELIVERY, first);
         let to = format!("{}~", items::numbered_sk(DELIVERY, last));
@@ -136,13 +136,13 @@ impl Store {
     /// it is gone (410), this conversation sends it nothing more from now on.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`]: somebody else wrote first, and what this attempt was is no longer asked.
+    /// [`TableError::Conflict`]: somebody else wrote first, and what this attempt was is no longer asked.
     pub async fn record_delivery(
         &self,
         conversation: &Conversation,
         before: Option<&Delivery>,
         after: &Delivery,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TableError> {
         let is_gone = after.attempts.last().is_some_and(|last| last.status == Some(410));
         if is_gone && after.next_attempt_at.is_none() {
             let pk = items::conversation_pk(conversation.account_id, conversation.id);
@@ -156,22 +156,22 @@ impl Store {
     /// Writes a delivery that was asked for again, and has the table's stream say so.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`]: somebody else wrote first.
+    /// [`TableError::Conflict`]: somebody else wrote first.
     pub async fn redeliver(
         &self,
         conversation: &Conversation,
         before: Option<&Delivery>,
         after: &Delivery,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TableError> {
         let item = items::delivery_item(conversation, after)?.with(items::OUTBOX, items::REDELIVERY.into());
         self.put_delivery(item, before, after).await
     }
 
     /// Takes away what is left of a delivery whose conversation is gone.
-    pub async fn forget_delivery(&self, delivery: DueDelivery) -> Result<(), StoreError> {
+    pub async fn forget_delivery(&self, delivery: DueDelivery) -> Result<(), TableError> {
         let (pk, sk) = key(delivery);
         let asked =
-            self.client.delete_item().table_name(&self.table).set_key(Some(items::key(pk, &sk))).send();
+            self.client.delete_item().table_name(&self.name).set_key(Some(items::key(pk, &sk))).send();
         Box::pin(asked).await.map_err(|error| read_error("DeleteItem", &error))?;
         Ok(())
     }
@@ -181,7 +181,7 @@ impl Store {
         item: Item,
         before: Option<&Delivery>,
         after: &Delivery,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TableError> {
         let condition = match before {
             None => Condition::new("attribute_not_exists(pk)"),
             Some(before) => Condition::new("attempt = :attempt")
@@ -190,7 +190,7 @@ impl Store {
         let asked = self
             .client
             .put_item()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .set_item(Some(item.into_attributes()))
             .condition_expression(condition.expression)
             .set_expression_attribute_values(condition.values())
@@ -204,26 +204,26 @@ impl Store {
                 if there.and_then(Result::ok).as_ref() == Some(after) {
                     Ok(())
                 } else {
-                    Err(StoreError::Conflict)
+                    Err(TableError::Conflict)
                 }
             }
             _ => Err(read_error("PutItem", &error)),
         }
     }
 
-    async fn put_alone(&self, item: Item) -> Result<(), StoreError> {
+    async fn put_alone(&self, item: Item) -> Result<(), TableError> {
         let asked =
-            self.client.put_item().table_name(&self.table).set_item(Some(item.into_attributes())).send();
+            self.client.put_item().table_name(&self.name).set_item(Some(item.into_attributes())).send();
         Box::pin(asked).await.map_err(|error| read_error("PutItem", &error))?;
         Ok(())
     }
 
     /// At most `limit` deliveries that are due at `now`, the longest overdue first.
-    pub async fn due_deliveries(&self, now: Timestamp, limit: usize) -> Result<Vec<DueDelivery>, StoreError> {
+    pub async fn due_deliveries(&self, now: Timestamp, limit: usize) -> Result<Vec<DueDelivery>, TableError> {
         let asked = self
             .client
             .query()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .index_name("due")
             .key_condition_expression("due_pk = :due AND due_at <= :now")
             .expression_attribute_values(":due", AttributeValue::S(DUE_DELIVERIES.to_owned()))
@@ -236,7 +236,7 @@ impl Store {
     }
 
     /// Has a delivery come up again at `until`, unless something changes by then.
-    pub async fn postpone_delivery(&self, delivery: DueDelivery, until: Timestamp) -> Result<(), StoreError> {
+    pub async fn postpone_delivery(&self, delivery: DueDelivery, until: Timestamp) -> Result<(), TableError> {
         let (pk, sk) = key(delivery);
         self.postpone_item(pk, &sk, until).await
     }
@@ -249,10 +249,10 @@ impl Store {
         host: &str,
         flights: &[String],
         now: Timestamp,
-    ) -> Result<Vec<Admission>, StoreError> {
+    ) -> Result<Vec<Admission>, TableError> {
         let ask = |host: &mut Host| flights.iter().map(|flight| host.admit(flight, now)).collect::<Vec<_>>();
         match self.change_host(account, host, now, ask).await {
-            Err(StoreError::Conflict) => Ok(vec![Admission::Full; flights.len()]),
+            Err(TableError::Conflict) => Ok(vec![Admission::Full; flights.len()]),
             asked => asked,
         }
     }
@@ -264,7 +264,7 @@ impl Store {
         host: &str,
         flights: &[(String, bool)],
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TableError> {
         let give_back = |host: &mut Host| {
             for (flight, answered) in flights {
                 host.done(flight, *answered, now);
@@ -280,7 +280,7 @@ impl Store {
         host: &str,
         now: Timestamp,
         mut change: impl FnMut(&mut Host) -> T,
-    ) -> Result<T, StoreError> {
+    ) -> Result<T, TableError> {
         let (pk, sk) = (items::account_pk(account), items::host_sk(host));
         for attempt in 0..ATTEMPTS {
             let stored = self.get(pk.clone(), sk.clone()).await?;
@@ -298,7 +298,7 @@ impl Store {
             let asked = self
                 .client
                 .put_item()
-                .table_name(&self.table)
+                .table_name(&self.name)
                 .set_item(Some(item.into_attributes()))
                 .condition_expression(condition.expression)
                 .set_expression_attribute_values(condition.values())
@@ -311,7 +311,7 @@ impl Store {
                 },
             }
         }
-        Err(StoreError::Conflict)
+        Err(TableError::Conflict)
     }
 }
 

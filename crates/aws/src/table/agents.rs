@@ -10,7 +10,7 @@ use switchboard_model::{
 };
 
 use super::{
-    ATTEMPTS, Condition, Store, StoreError, back_off,
+    ATTEMPTS, Condition, Table, TableError, back_off,
     items::{self, Item, StoredConfig},
     read_error,
 };
@@ -27,14 +27,14 @@ struct StoredAgent {
     updated_at: Timestamp,
 }
 
-impl Store {
-    /// Stores a new agent. [`StoreError::Conflict`] if there is one of this id.
-    pub async fn create_agent(&self, agent: &Agent) -> Result<(), StoreError> {
+impl Table {
+    /// Stores a new agent. [`TableError::Conflict`] if there is one of this id.
+    pub async fn create_agent(&self, agent: &Agent) -> Result<(), TableError> {
         self.write(vec![self.put_new(agent_item(agent)?)]).await
     }
 
     /// A stored agent, if the account has it.
-    pub async fn agent(&self, account: AccountId, id: AgentId) -> Result<Option<Agent>, StoreError> {
+    pub async fn agent(&self, account: AccountId, id: AgentId) -> Result<Option<Agent>, TableError> {
         let item = self.get(items::account_pk(account), items::agent_sk(id)).await?;
         item.map(|item| read_agent(account, item)).transpose()
     }
@@ -44,7 +44,7 @@ impl Store {
         &self,
         account: AccountId,
         listing: Listing,
-    ) -> Result<(Vec<Agent>, bool), StoreError> {
+    ) -> Result<(Vec<Agent>, bool), TableError> {
         let (lines, has_more) = self.listed(vec![items::agents_pk(account)], listing).await?;
         let items = self.batch_of(lines.iter().map(|line| (line.pk.clone(), line.sk.clone()))).await?;
         let mut agents: Vec<_> =
@@ -63,7 +63,7 @@ impl Store {
         id: AgentId,
         now: Timestamp,
         mut change: impl FnMut(&AgentConfig) -> Result<AgentConfig, E>,
-    ) -> Result<Option<Result<Agent, E>>, StoreError> {
+    ) -> Result<Option<Result<Agent, E>>, TableError> {
         for attempt in 0..ATTEMPTS {
             let Some(before) = self.agent(account, id).await? else { return Ok(None) };
             let config = match change(&before.config) {
@@ -77,19 +77,19 @@ impl Store {
             let after = Agent { config, updated_at: now, ..before };
             match self.write(vec![self.put_if(agent_item(&after)?, &unchanged)]).await {
                 Ok(()) => return Ok(Some(Ok(after))),
-                Err(StoreError::Conflict) => back_off(attempt).await,
+                Err(TableError::Conflict) => back_off(attempt).await,
                 Err(error) => return Err(error),
             }
         }
-        Err(StoreError::Conflict)
+        Err(TableError::Conflict)
     }
 
     /// Takes an agent away; the agent as it was, none if the account has no such agent.
-    pub async fn delete_agent(&self, account: AccountId, id: AgentId) -> Result<Option<Agent>, StoreError> {
+    pub async fn delete_agent(&self, account: AccountId, id: AgentId) -> Result<Option<Agent>, TableError> {
         let asked = self
             .client
             .delete_item()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .set_key(Some(items::key(items::account_pk(account), &items::agent_sk(id))))
             .return_values(ReturnValue::AllOld)
             .send();
@@ -98,7 +98,7 @@ impl Store {
     }
 }
 
-fn agent_item(agent: &Agent) -> Result<Item, StoreError> {
+fn agent_item(agent: &Agent) -> Result<Item, TableError> {
     let Agent { id, account_id, config, created_at, updated_at } = agent;
     let stored = StoredAgent {
         id: *id,
@@ -110,7 +110,7 @@ fn agent_item(agent: &Agent) -> Result<Item, StoreError> {
     Ok(item.listed(items::agents_pk(*account_id), *created_at, id))
 }
 
-fn read_agent(account_id: AccountId, item: Item) -> Result<Agent, StoreError> {
+fn read_agent(account_id: AccountId, item: Item) -> Result<Agent, TableError> {
     let StoredAgent { id, config, created_at, updated_at } = item.read(AGENT)?;
     Ok(Agent { id, account_id, config: config.agent()?, created_at, updated_at })
 }

@@ -33,7 +33,7 @@
 //! consistent, the indexes lag a little. What is stored and when it may change is decided in [`switchboard_model`];
 //! this module knows how it is laid out, and that a write happens wholly or not at all.
 //!
-//! Start with [`Store::transition`].
+//! Start with [`Table::transition`].
 
 mod accounts;
 #[cfg(test)]
@@ -103,14 +103,14 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// The table. Cheap to clone; clones share connections.
 #[derive(Clone)]
-pub struct Store {
+pub struct Table {
     client: Client,
-    table: String,
+    name: String,
 }
 
 /// Why something was not stored or not read. The variants say what the caller can do.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub enum TableError {
     /// Somebody else wrote first, or what should be unique exists: read again and decide again.
     #[error("somebody else wrote first")]
     Conflict,
@@ -133,16 +133,16 @@ pub enum StoreError {
     Refused(Cause),
 }
 
-impl StoreError {
+impl TableError {
     /// Whether the same may well succeed later: the caller keeps what it has and tries again. After
-    /// [`StoreError::Unavailable`] it must read first, since the write may have happened.
+    /// [`TableError::Unavailable`] it must read first, since the write may have happened.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Conflict | Self::Throttled(_) | Self::Unavailable(_))
     }
 }
 
-impl From<ServiceError> for StoreError {
+impl From<ServiceError> for TableError {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Throttled(cause) => Self::Throttled(cause),
@@ -152,24 +152,24 @@ impl From<ServiceError> for StoreError {
     }
 }
 
-impl fmt::Debug for Store {
+impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("table", &self.table).finish_non_exhaustive()
+        f.debug_struct("Table").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl Store {
+impl Table {
     /// The store in `table`.
     #[must_use]
-    pub fn new(config: &SdkConfig, table: String) -> Self {
-        Self { client: Client::new(config), table }
+    pub fn new(config: &SdkConfig, name: String) -> Self {
+        Self { client: Client::new(config), name }
     }
 
-    async fn get(&self, pk: String, sk: impl Into<String>) -> Result<Option<Item>, StoreError> {
+    async fn get(&self, pk: String, sk: impl Into<String>) -> Result<Option<Item>, TableError> {
         let asked = self
             .client
             .get_item()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .key("pk", AttributeValue::S(pk))
             .key("sk", AttributeValue::S(sk.into()))
             .consistent_read(true)
@@ -186,7 +186,7 @@ impl Store {
 
     fn put_if(&self, item: Item, condition: &Condition) -> Write {
         let put = Put::builder()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .set_item(Some(item.into_attributes()))
             .condition_expression(condition.expression)
             .set_expression_attribute_names(condition.names())
@@ -196,18 +196,18 @@ impl Store {
     }
 
     fn put(&self, item: Item) -> Write {
-        let put = Put::builder().table_name(&self.table).set_item(Some(item.into_attributes())).build();
+        let put = Put::builder().table_name(&self.name).set_item(Some(item.into_attributes())).build();
         Write::new(put.map(|put| TransactWriteItem::builder().put(put)))
     }
 
     fn delete(&self, pk: String, sk: &str) -> Write {
-        let delete = Delete::builder().table_name(&self.table).set_key(Some(items::key(pk, sk))).build();
+        let delete = Delete::builder().table_name(&self.name).set_key(Some(items::key(pk, sk))).build();
         Write::new(delete.map(|delete| TransactWriteItem::builder().delete(delete)))
     }
 
     fn delete_if(&self, pk: String, sk: &str, condition: &Condition) -> Write {
         let delete = Delete::builder()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .set_key(Some(items::key(pk, sk)))
             .condition_expression(condition.expression)
             .set_expression_attribute_names(condition.names())
@@ -218,7 +218,7 @@ impl Store {
 
     fn check(&self, pk: String, sk: &str, condition: &Condition) -> Write {
         let check = ConditionCheck::builder()
-            .table_name(&self.table)
+            .table_name(&self.name)
             .set_key(Some(items::key(pk, sk)))
             .condition_expression(condition.expression)
             .set_expression_attribute_names(condition.names())
@@ -228,20 +228,20 @@ impl Store {
     }
 
     /// Writes all or nothing; none of the writes is a guard.
-    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        if self.write_guarded(writes).await? { Ok(()) } else { Err(StoreError::Conflict) }
+    async fn write(&self, writes: Vec<Write>) -> Result<(), TableError> {
+        if self.write_guarded(writes).await? { Ok(()) } else { Err(TableError::Conflict) }
     }
 
     /// Writes all or nothing; false if a guard refused it.
-    async fn write_guarded(&self, writes: Vec<Write>) -> Result<bool, StoreError> {
+    async fn write_guarded(&self, writes: Vec<Write>) -> Result<bool, TableError> {
         Ok(self.refused(writes).await?.is_none())
     }
 
     /// Writes all or nothing; the first guard that refused it, none if it is written. The SDK's own
     /// retries carry one token, so a write whose answer was lost is not taken for somebody else's.
-    async fn refused(&self, writes: Vec<Write>) -> Result<Option<Guard>, StoreError> {
+    async fn refused(&self, writes: Vec<Write>) -> Result<Option<Guard>, TableError> {
         if writes.len() > MAX_ITEMS {
-            return Err(StoreError::TooLarge);
+            return Err(TableError::TooLarge);
         }
         // A cancelled transaction gives its reasons in the order of its items.
         let guards: Vec<Option<Guard>> = writes.iter().map(|write| write.guard).collect();
@@ -249,7 +249,7 @@ impl Store {
             .into_iter()
             .map(|write| Ok(write.item?.build()))
             .collect::<Result<Vec<_>, BuildError>>()
-            .map_err(|error| StoreError::Refused(Cause::new(error.to_string())))?;
+            .map_err(|error| TableError::Refused(Cause::new(error.to_string())))?;
         let mut attempt = 0;
         loop {
             let token = format!("{:032x}", system::random_u128());
@@ -345,7 +345,7 @@ async fn back_off(attempt: u32) {
     tokio::time::sleep(longest * part / u32::from(u16::MAX)).await;
 }
 
-fn read_error<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> StoreError
+fn read_error<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> TableError
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
@@ -376,24 +376,24 @@ fn reasons(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> &[Cancell
     }
 }
 
-fn write_error(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> StoreError {
+fn write_error(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> TableError {
     let service = error.as_service_error();
     if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = service {
         let reasons = canceled.cancellation_reasons();
         let any = |test: fn(&str) -> bool| reasons.iter().filter_map(|reason| reason.code()).any(test);
         // A transaction that is still under way on the same item will have changed it.
         if any(|code| matches!(code, "ConditionalCheckFailed" | "TransactionConflict")) {
-            return StoreError::Conflict;
+            return TableError::Conflict;
         }
         if any(is_throttling) {
-            return StoreError::Throttled(Cause::new("TransactWriteItems: throttled"));
+            return TableError::Throttled(Cause::new("TransactWriteItems: throttled"));
         }
         if reasons.iter().filter_map(|reason| reason.message()).any(is_about_size) {
-            return StoreError::TooLarge;
+            return TableError::TooLarge;
         }
     }
     if service.and_then(ProvideErrorMetadata::message).is_some_and(is_about_size) {
-        return StoreError::TooLarge;
+        return TableError::TooLarge;
     }
     read_error("TransactWriteItems", error)
 }
