@@ -6,7 +6,7 @@ use std::{sync::atomic::AtomicU64, time::Duration};
 
 use switchboard_aws::clips::Clips;
 use switchboard_model::{agents::AgentConfig, egress_policy::EgressPolicy, ids::AccountId};
-use switchboard_providers::{Providers, voices::Recorder};
+use switchboard_providers::{Providers, clips::ClipSynthesizer};
 use switchboard_runtime::now;
 use tokio::time::timeout;
 
@@ -41,8 +41,8 @@ pub async fn prepare_clips(
     let ClipPreparation { clips, providers, egress_policy } = preparation;
     let keys = (&backend.table, &backend.sealer);
     let preparing = clips.prepare(keys, account, clip_sets(agent), now(), |voice, own| {
-        let recorder = Recorder::new(providers, *egress_policy, voice, own, characters)?;
-        Ok(move |text: &str| recorder.record(text))
+        let clips = ClipSynthesizer::new(providers, *egress_policy, voice, own, characters)?;
+        Ok(move |text: &str| clips.synthesize(text))
     });
     match timeout(limit, preparing).await {
         Ok(Ok(())) => {}

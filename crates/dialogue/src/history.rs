@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     fn call(id: &str) -> ToolCall {
-        ToolCall { id: id.into(), name: "look".into(), arguments: "{}".into() }
+        ToolCall { id: id.into(), name: "look".into(), arguments: "{}".into(), provider_state: None }
     }
 
     #[test]

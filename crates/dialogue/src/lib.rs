@@ -118,6 +118,9 @@ pub struct ToolCall {
     pub name: String,
     /// Its arguments as the model wrote them: JSON if all went well.
     pub arguments: String,
+    /// What the model's vendor wants to see again with this call. Opaque to the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_state: Option<serde_json::Value>,
 }
 
 /// What happened. `Wake` is for the deadline the engine asked for.

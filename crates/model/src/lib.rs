@@ -8,6 +8,7 @@
 
 pub mod accounts;
 pub mod agents;
+pub mod audio;
 pub mod backoff;
 pub mod clips;
 pub mod conversations;

@@ -32,8 +32,8 @@ impl Providers {
     ) -> Result<Self, UnusableCredential> {
         let mut providers = self.clone();
         match own.credential.provider {
-            Provider::Openai => providers.keys.openai_api_key = own.api_key.clone(),
-            Provider::Deepgram => providers.keys.deepgram_api_key = own.api_key.clone(),
+            Provider::Openai => providers.keys.openai_api_key = Some(own.api_key.clone()),
+            Provider::Deepgram => providers.keys.deepgram_api_key = Some(own.api_key.clone()),
             other => return Err(UnusableCredential::NoAdapter(other.as_str())),
         }
         if let Some(base_url) = &own.credential.base_url {

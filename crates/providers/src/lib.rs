@@ -1,54 +1,55 @@
-//! Everything this project knows of its vendors' wire protocols.
+//! Vendors' wire protocols behind the roles of a call.
 //!
-//! A vendor fills a role, and each vendor is one file in its role's folder:
-//!
+//! - [`transcriber`], [`language_model`], [`synthesizer`]: the roles, as traits. Each vendor has one folder that
+//!   implements the roles it fills: [`deepgram`], [`openai`].
 //! - [`twilio`]: the carrier. Placing calls, TwiML, signatures, callbacks, media stream frames.
-//! - [`transcribers`]: speech to text, a socket that takes audio and yields what was heard.
-//! - [`language_models`]: what to say, one streamed answer per question.
-//! - [`voices`]: text to speech, one stream of audio per sentence.
+//! - [`webhooks`]: requests to customers' endpoints, which are no vendor's but leave by the same [`egress`].
 //!
-//! Customers' endpoints are nobody's vendor, but are called under the same roof: [`webhooks`].
+//! Sessions and generations are streams: nothing runs in the background, so dropping a stream cancels the work, and
+//! a slow or silent vendor shows as an [`Error`] after a time-out.
 //!
-//! Sessions are streams one polls: nothing runs in the background, so dropping a stream cancels the
-//! work, and a vendor that is slow or silent shows as an [`Error`] after a time-out. Audio is always
-//! telephone audio: mu-law, 8 kHz, mono, one byte per sample.
-//!
-//! This crate knows nothing of conversations, storage or retries: it reports whether trying again can
-//! help, and leaves the decision to its caller. Start with [`Providers`], which every role takes.
+//! This crate knows nothing of conversations, storage or retries: an error says whether trying again can help, and
+//! its caller decides. Start with [`Providers`], which builds every role.
 
+pub mod audio;
+pub mod clips;
 pub mod credentials;
+pub mod deepgram;
 pub mod egress;
 pub mod endpoints;
 mod error;
 pub mod keys;
-pub mod language_models;
+pub mod language_model;
+pub mod openai;
 mod sse;
-pub mod transcribers;
+pub mod synthesizer;
+pub mod transcriber;
 pub mod twilio;
-pub mod voices;
+mod unusable;
 pub mod webhooks;
 
 use std::time::Duration;
 
-pub use error::Error;
 pub use switchboard_model::secrets::Secret;
 
-/// What it takes to talk to the vendors; made once per process and cheap to clone.
+pub use self::{error::Error, unusable::Unusable};
+
+/// Everything needed to talk to the vendors; made once per process and cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Providers {
     /// Pooled connections, from [`egress::client`].
     pub http: reqwest::Client,
-    /// Where each vendor is.
+    /// The vendors' addresses.
     pub endpoints: endpoints::Endpoints,
     /// The deployment's own keys.
     pub keys: keys::Keys,
 }
 
-/// How long a stream may stay silent before it counts as failed.
+/// Time after which a silent stream counts as failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// From asking to the first piece of the answer; includes connecting.
+pub struct StreamTimeouts {
+    /// From the request to the first event; includes connecting.
     pub first: Duration,
-    /// Between two pieces.
+    /// Between two events.
     pub idle: Duration,
 }

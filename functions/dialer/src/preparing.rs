@@ -12,7 +12,7 @@ use switchboard_model::{
     egress_policy::EgressPolicy,
     events::EventName,
 };
-use switchboard_providers::voices::Recorder;
+use switchboard_providers::clips::ClipSynthesizer;
 use switchboard_runtime as system;
 use tokio::time::timeout;
 
@@ -44,9 +44,9 @@ impl Dialer {
             switchboard_calls::clip_sets(agent),
             system::now(),
             |voice, own| {
-                let recorder =
-                    Recorder::new(&self.providers, EgressPolicy::PublicOnly, voice, own, characters)?;
-                Ok(move |text: &str| recorder.record(text))
+                let clips =
+                    ClipSynthesizer::new(&self.providers, EgressPolicy::PublicOnly, voice, own, characters)?;
+                Ok(move |text: &str| clips.synthesize(text))
             },
         );
         match timeout(ALL, preparing).await {

@@ -3,7 +3,7 @@
 //!
 //! A credential that cannot be opened fails the call: falling back to the deployment's key would bill the wrong account.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use switchboard_model::{
@@ -12,7 +12,9 @@ use switchboard_model::{
     ids::{AccountId, CredentialId},
     substitutions::{self, Serving},
 };
-use switchboard_providers::{Providers, language_models, voices};
+use switchboard_providers::{
+    language_model::LanguageModel, synthesizer::Synthesizer, transcriber::Transcriber,
+};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
@@ -24,9 +26,9 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The providers of a call. Each role has keys of its own: one vendor may serve two roles with different keys.
 pub(crate) struct CallProviders {
     pub(crate) serving: Serving,
-    pub(crate) language_model: Providers,
-    pub(crate) transcriber: Providers,
-    pub(crate) voice: Providers,
+    pub(crate) language_model: Arc<dyn LanguageModel>,
+    pub(crate) transcriber: Arc<dyn Transcriber>,
+    pub(crate) voice: Arc<dyn Synthesizer>,
 }
 
 impl CallProviders {
@@ -61,22 +63,18 @@ impl CallProviders {
             None => Ok(worker.providers.clone()),
         };
         Ok(Self {
+            language_model: providers(model)?.language_model(&serving.language_model),
+            transcriber: providers(transcriber)?.transcriber(&serving.transcriber),
+            voice: providers(voice)?.synthesizer(&serving.voice),
             serving,
-            language_model: providers(model)?,
-            transcriber: providers(transcriber)?,
-            voice: providers(voice)?,
         })
     }
 
     /// Starts to connect the transcriber, and opens connections ahead for the language model and the voice.
     pub(crate) fn connect(&self, worker: &Worker) -> CallTranscriber {
-        let (providers, model) = (self.language_model.clone(), self.serving.language_model.clone());
-        let connect = async move { language_models::connect(&providers, &model).await };
-        worker.tasks.spawn(connect.in_current_span());
-        let (providers, voice) = (self.voice.clone(), self.serving.voice.clone());
-        let connect = async move { voices::connect(&providers, &voice).await };
-        worker.tasks.spawn(connect.in_current_span());
-        CallTranscriber::new(self.transcriber.clone(), self.serving.transcriber.clone())
+        worker.tasks.spawn(self.language_model.connect_ahead().in_current_span());
+        worker.tasks.spawn(self.voice.connect_ahead().in_current_span());
+        CallTranscriber::new(Arc::clone(&self.transcriber), self.serving.transcriber.provider())
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn from_event(
             });
             (EventName::MessageSent, latency.unwrap_or(Value::Null))
         }
-        ConversationEvent::FunctionCall(ToolCall { id, name, arguments }) => {
+        ConversationEvent::FunctionCall(ToolCall { id, name, arguments, .. }) => {
             // A model may write arguments that are not JSON: they are passed on as text.
             let arguments = serde_json::from_str(&arguments).unwrap_or(Value::String(arguments));
             let function = json!({ "id": id, "name": name, "arguments": arguments });
@@ -77,7 +77,12 @@ mod tests {
     #[test]
     fn arguments_are_json_where_they_parse() {
         let call = |arguments: &str| {
-            let call = ToolCall { id: "a".into(), name: "f".into(), arguments: arguments.into() };
+            let call = ToolCall {
+                id: "a".into(),
+                name: "f".into(),
+                arguments: arguments.into(),
+                provider_state: None,
+            };
             from_event(ConversationEvent::FunctionCall(call), Timestamp::from_millis(0), CallTime(0))
                 .unwrap()
                 .data["function"]["arguments"]

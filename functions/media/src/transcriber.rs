@@ -19,10 +19,9 @@ use std::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 use switchboard_dialogue::{CallTime, Input};
-use switchboard_model::agents::Transcriber;
 use switchboard_providers::{
-    Error, Providers,
-    transcribers::{self, AudioSink, Hearing, HearingEvent},
+    Error,
+    transcriber::{AudioSink, Transcriber, TranscriberSession, TranscriptEvent},
 };
 use tokio::{
     sync::mpsc,
@@ -85,14 +84,14 @@ pub(crate) enum TranscriberUpdate {
 }
 
 impl CallTranscriber {
-    /// Starts to connect.
-    pub(crate) fn new(providers: Providers, transcriber: Transcriber) -> Self {
+    /// Starts to connect. `provider` is for the log.
+    pub(crate) fn new(transcriber: Arc<dyn Transcriber>, provider: &'static str) -> Self {
         let (commands, queue) = mpsc::channel(QUEUED_FRAMES);
         let (sender, updates) = mpsc::channel(QUEUED_UPDATES);
         let sent = Arc::new(AtomicU64::new(0));
         let sessions = Sessions {
-            providers,
             transcriber,
+            provider,
             commands: queue,
             updates: sender,
             backlog: AudioBacklog::default(),
@@ -159,8 +158,8 @@ impl CallTranscriber {
 
 /// The task: one session after the other.
 struct Sessions {
-    providers: Providers,
-    transcriber: Transcriber,
+    transcriber: Arc<dyn Transcriber>,
+    provider: &'static str,
     commands: mpsc::Receiver<Command>,
     updates: mpsc::Sender<TranscriberUpdate>,
     backlog: AudioBacklog,
@@ -181,8 +180,7 @@ impl Sessions {
         // Failures in a row, since when there is no session, and whether the call knows of the failure.
         let (mut failures, mut without_session, mut is_reported) = (0, None, false);
         loop {
-            let (providers, transcriber) = (self.providers.clone(), self.transcriber.clone());
-            let connecting = async move { transcribers::connect(&providers, &transcriber).await };
+            let connecting = self.transcriber.connect();
             let ControlFlow::Continue(connected) = self.buffer_during(connecting).await else { return };
             let end = match connected {
                 Ok((sink, events)) => {
@@ -214,7 +212,7 @@ impl Sessions {
             };
             let delay = RETRY_DELAYS.get(failures).filter(|_| error.is_retryable());
             failures += 1;
-            let provider = self.transcriber.provider();
+            let provider = self.provider;
             tracing::warn!(provider, %error, attempt = failures, retries = delay.is_some(), "transcriber failed");
             let Some(delay) = delay else {
                 // Fails only if the call is over.
@@ -255,7 +253,7 @@ impl Sessions {
     async fn run_session(
         &mut self,
         sink: AudioSink,
-        mut events: Hearing,
+        mut events: TranscriberSession,
         failures: &mut usize,
     ) -> SessionEnd {
         let mut sink = Some(sink);
@@ -276,7 +274,7 @@ impl Sessions {
                         Some(Err(error)) => return SessionEnd::Broken(error),
                         None => return SessionEnd::CallEnded,
                     };
-                    if matches!(event, HearingEvent::Words { .. }) {
+                    if matches!(event, TranscriptEvent::Transcript { .. }) {
                         *failures = 0;
                     }
                     let update = self.convert(event, start);
@@ -318,10 +316,10 @@ impl Sessions {
     }
 
     /// An event for the engine. `start` is the place of the session's first byte.
-    fn convert(&mut self, event: HearingEvent, start: Position) -> TranscriberUpdate {
+    fn convert(&mut self, event: TranscriptEvent, start: Position) -> TranscriberUpdate {
         match event {
-            HearingEvent::SpeechStarted => TranscriberUpdate::Input(Input::SpeechStarted),
-            HearingEvent::Words { text, is_final, words_end } => {
+            TranscriptEvent::SpeechStarted => TranscriberUpdate::Input(Input::SpeechStarted),
+            TranscriptEvent::Transcript { text, is_final, words_end } => {
                 let end = words_end.map(|end| start + u64::try_from(end.as_micros() / 125).unwrap_or(0));
                 if is_final {
                     self.backlog.mark_transcribed(end);
@@ -329,8 +327,8 @@ impl Sessions {
                 let spoken_until = end.map(|end| self.backlog.time(end));
                 TranscriberUpdate::Input(Input::Transcript { text, is_final, spoken_until })
             }
-            HearingEvent::TurnEnded => TranscriberUpdate::Input(Input::TurnEnded),
-            HearingEvent::Usage { audio, .. } => TranscriberUpdate::Usage(audio),
+            TranscriptEvent::TurnEnded => TranscriberUpdate::Input(Input::TurnEnded),
+            TranscriptEvent::Usage { audio, .. } => TranscriberUpdate::Usage(audio),
         }
     }
 }

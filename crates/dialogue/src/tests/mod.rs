@@ -302,7 +302,7 @@ impl Call {
 }
 
 fn tool(id: &str) -> ToolCall {
-    ToolCall { id: id.into(), name: "look".into(), arguments: "{}".into() }
+    ToolCall { id: id.into(), name: "look".into(), arguments: "{}".into(), provider_state: None }
 }
 
 /// An output as a line of the story.

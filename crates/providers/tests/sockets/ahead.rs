@@ -9,12 +9,14 @@ use axum::{
 };
 use futures_util::StreamExt;
 use switchboard_model::agents::{LanguageModel, ModelSettings, Voice};
-use switchboard_providers::{Providers, language_models, voices};
+use switchboard_providers::{
+    Providers, audio::AudioFormat, language_model::Conversation, synthesizer::CallContext,
+};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 
 use crate::support;
 
-/// Vendors that tell over which connection each request came.
+/// Vendors that report the client address of each request's connection.
 async fn vendors() -> (Providers, mpsc::Receiver<SocketAddr>, JoinSet<()>) {
     let (connections, seen) = mpsc::channel(8);
     let note = move |ConnectInfo(from): ConnectInfo<SocketAddr>, request: axum::extract::Request| {
@@ -44,30 +46,30 @@ async fn vendors() -> (Providers, mpsc::Receiver<SocketAddr>, JoinSet<()>) {
 }
 
 #[tokio::test]
-async fn the_first_words_come_over_the_connection_that_was_opened_ahead() {
+async fn the_first_clause_uses_the_connection_opened_ahead() {
     let (providers, mut seen, _tasks) = vendors().await;
-    let voice = Voice::default();
-    voices::connect(&providers, &voice).await;
+    let voice = providers.synthesizer(&Voice::default());
+    voice.connect_ahead().await;
     let ahead = seen.recv().await.unwrap();
-    let synthesizer = voices::Synthesizer::new(&providers, &voice).unwrap();
-    assert!(synthesizer.speak("Hello.").all(async |event| event.is_ok()).await);
+    let mut session = voice.open(&CallContext { format: AudioFormat::TELEPHONE, language: "en".into() });
+    assert!(session.synthesize("Hello.").all(async |event| event.is_ok()).await);
     assert_eq!(seen.recv().await, Some(ahead));
 }
 
 #[tokio::test]
-async fn the_first_question_is_asked_over_the_connection_that_was_opened_ahead() {
+async fn the_first_generation_uses_the_connection_opened_ahead() {
     let (providers, mut seen, _tasks) = vendors().await;
-    let model = LanguageModel::Openai(ModelSettings::default());
-    language_models::connect(&providers, &model).await;
+    let model = providers.language_model(&LanguageModel::Openai(ModelSettings::default()));
+    model.connect_ahead().await;
     let ahead = seen.recv().await.unwrap();
-    let answer = language_models::ask(&providers, &model, None, &[]);
-    assert!(answer.count().await > 0);
+    let generation = model.generate(&Conversation { prompt: None, messages: &[] });
+    assert!(generation.count().await > 0);
     assert_eq!(seen.recv().await, Some(ahead));
 }
 
 #[tokio::test]
-async fn a_vendor_that_cannot_be_reached_ahead_is_no_error() {
+async fn a_vendor_that_is_unreachable_ahead_of_the_call_is_no_error() {
     let nowhere = support::nowhere();
-    voices::connect(&nowhere.providers, &Voice::default()).await;
-    language_models::connect(&nowhere.providers, &LanguageModel::Openai(ModelSettings::default())).await;
+    nowhere.providers.synthesizer(&Voice::default()).connect_ahead().await;
+    nowhere.providers.language_model(&LanguageModel::default()).connect_ahead().await;
 }

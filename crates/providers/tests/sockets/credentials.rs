@@ -1,6 +1,5 @@
 use axum::{Router, http::HeaderMap, routing::post};
 use futures_util::StreamExt;
-use switchboard_dialogue::HistoryItem as Line;
 use switchboard_model::{
     agents::{LanguageModel, ModelSettings},
     credentials::{Credential, OpenCredential, Provider},
@@ -12,7 +11,7 @@ use switchboard_model::{
 use switchboard_providers::{
     Error, Providers,
     credentials::UnusableCredential,
-    language_models::{self, ModelEvent},
+    language_model::{ChatMessage, Conversation, GenerationEvent},
 };
 use tokio::sync::mpsc;
 
@@ -35,7 +34,7 @@ fn own(provider: Provider, base_url: Option<String>) -> OpenCredential {
     OpenCredential { credential, api_key: Secret::new(KEY) }
 }
 
-/// A server that tells which key it was shown.
+/// A server that reports the key of each request.
 async fn server() -> (Server, mpsc::Receiver<String>) {
     let (shown, keys) = mpsc::channel(1);
     let answer = post(async move |headers: HeaderMap| {
@@ -45,33 +44,35 @@ async fn server() -> (Server, mpsc::Receiver<String>) {
     (Server::http(Router::new().route("/own/v1/chat/completions", answer)).await, keys)
 }
 
-async fn asked(providers: &Providers) -> Vec<Result<ModelEvent, Error>> {
+async fn asked(providers: &Providers) -> Vec<Result<GenerationEvent, Error>> {
     let model = LanguageModel::Openai(ModelSettings::default());
-    language_models::ask(providers, &model, None, &[Line::User("Hello?".into())]).collect().await
+    let messages = [ChatMessage::User("Hello?".into())];
+    let conversation = Conversation { prompt: None, messages: &messages };
+    providers.language_model(&model).generate(&conversation).collect().await
 }
 
 #[tokio::test]
-async fn a_customers_server_is_asked_with_the_customers_key_and_nobody_else_is() {
+async fn only_the_customers_server_gets_the_customers_key() {
     let (server, mut keys) = server().await;
     let deployment = nowhere();
     let own = own(Provider::Openai, Some(format!("http://{}/own/v1", server.address)));
     let providers = deployment.providers.with_credential(&own, EgressPolicy::Local).unwrap();
     let events = asked(&providers).await;
-    assert!(matches!(&events[0], Ok(ModelEvent::Text(text)) if text == "Hello"), "{events:?}");
+    assert!(matches!(&events[0], Ok(GenerationEvent::Text(text)) if text == "Hello"), "{events:?}");
     assert_eq!(keys.recv().await.unwrap(), format!("Bearer {KEY}"));
     assert!(!format!("{providers:?}").contains(KEY));
-    assert_eq!(deployment.providers.keys.openai_api_key.reveal(), "sk-1", "the deployment's stays");
+    assert_eq!(deployment.providers.keys.openai_api_key.unwrap().reveal(), "sk-1", "the deployment's stays");
 }
 
 #[tokio::test]
-async fn a_customers_server_that_may_not_be_called_is_not_called() {
+async fn the_egress_policy_applies_to_a_customers_server() {
     let (server, mut keys) = server().await;
     let deployment = nowhere().providers;
     let port = server.address.port();
     let literal = own(Provider::Openai, Some(format!("https://127.0.0.1:{port}/own/v1")));
     let refused = deployment.with_credential(&literal, EgressPolicy::PublicOnly).unwrap_err();
     assert!(matches!(refused, UnusableCredential::BaseUrl(_)), "{refused}");
-    // A name says nothing before it is looked up: what it leads to is refused then.
+    // A host name is checked when it is resolved.
     let named = own(Provider::Openai, Some(format!("https://localhost.localdomain:{port}/own/v1")));
     let providers = deployment.with_credential(&named, EgressPolicy::PublicOnly).unwrap();
     let events = asked(&providers).await;
@@ -80,7 +81,7 @@ async fn a_customers_server_that_may_not_be_called_is_not_called() {
 }
 
 #[test]
-fn a_key_of_a_vendor_without_an_adapter_is_refused() {
+fn a_credential_of_a_vendor_without_an_adapter_is_refused() {
     for provider in Provider::ALL {
         let used = used(provider);
         let has_adapter = matches!(provider, Provider::Openai | Provider::Deepgram);

@@ -5,14 +5,14 @@ mod ahead;
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
-mod language_models;
+mod language_model;
 #[cfg(test)]
 mod numbers;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
-mod transcribers;
+mod synthesizer;
+#[cfg(test)]
+mod transcriber;
 #[cfg(test)]
 mod twilio;
-#[cfg(test)]
-mod voices;

@@ -1,24 +1,24 @@
-//! Servers for one test each. They end when they are dropped.
+//! Servers for one test each. Dropping one stops it.
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use axum::Router;
-use switchboard_providers::{Patience, Providers, egress, endpoints::Endpoints, keys::Keys};
+use switchboard_providers::{Providers, StreamTimeouts, egress, endpoints::Endpoints, keys::Keys};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
 };
 
-/// Long enough for a loopback answer on a busy machine, short enough to wait for.
+/// Longer than a loopback response takes on a busy machine, and short enough for a test.
 pub(crate) const SHORT: Duration = Duration::from_millis(250);
 
-/// For tests in which nothing is late.
-pub(crate) const PATIENT: Patience =
-    Patience { first: Duration::from_secs(10), idle: Duration::from_secs(10) };
+/// For tests in which every event comes.
+pub(crate) const PATIENT: StreamTimeouts =
+    StreamTimeouts { first: Duration::from_secs(10), idle: Duration::from_secs(10) };
 
-/// For tests in which something never comes.
-pub(crate) const IMPATIENT: Patience = Patience { first: SHORT, idle: SHORT };
+/// For tests in which an event never comes.
+pub(crate) const IMPATIENT: StreamTimeouts = StreamTimeouts { first: SHORT, idle: SHORT };
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -26,7 +26,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Speaks HTTP properly.
+    /// A correct HTTP server.
     pub(crate) async fn http(router: Router) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -35,7 +35,7 @@ impl Server {
         Self { address, _tasks: tasks }
     }
 
-    /// Reads one request of each connection and leaves the rest to `answer`.
+    /// Reads one request of each connection and leaves the response to `answer`.
     pub(crate) async fn raw<F>(answer: impl Fn(TcpStream) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -59,11 +59,11 @@ impl Server {
     }
 }
 
-/// All of it: to close a connection with something unread resets it, and the answer is lost.
+/// Reads the whole request: closing a connection with unread bytes resets it, and the response is lost.
 async fn read_request(socket: &mut TcpStream) {
     let mut request = Vec::new();
     while socket.read_buf(&mut request).await.unwrap_or(0) > 0 {
-        // The hello of a TLS client.
+        // A TLS client hello.
         if request[0] == 0x16 {
             return;
         }
@@ -79,7 +79,7 @@ async fn read_request(socket: &mut TcpStream) {
     }
 }
 
-/// An address that nobody listens on, and nobody else can take meanwhile.
+/// Providers at an address that is reserved and refuses connections.
 pub(crate) struct Nowhere {
     pub(crate) providers: Providers,
     _reserved: TcpSocket,
@@ -101,11 +101,11 @@ pub(crate) fn providers(url: &str) -> Providers {
     }
 }
 
-/// The head of an answer whose body comes in chunks.
+/// The head of a response with a chunked body.
 pub(crate) const CHUNKED: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// Writes `bytes` as one chunk; false once the other side is gone.
+/// Writes `bytes` as one chunk; false once the peer has closed the connection.
 pub(crate) async fn write_chunk(socket: &mut TcpStream, bytes: &[u8]) -> bool {
     let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
     chunk.extend_from_slice(bytes);
@@ -113,7 +113,7 @@ pub(crate) async fn write_chunk(socket: &mut TcpStream, bytes: &[u8]) -> bool {
     socket.write_all(&chunk).await.is_ok()
 }
 
-/// Returns when the other side has closed the connection.
+/// Returns when the peer has closed the connection.
 pub(crate) async fn until_closed(socket: &mut TcpStream) {
     let mut rest = [0; 1024];
     while socket.read(&mut rest).await.unwrap_or(0) > 0 {}

@@ -5,13 +5,13 @@ use switchboard_dialogue::{GenerationId, HistoryItem, Input, ProviderRole, ToolC
 use switchboard_model::{agents::AgentConfig, costs::Usage};
 use switchboard_providers::{
     Error,
-    language_models::{self, Answer, ModelEvent},
+    language_model::{self, ChatMessage, Conversation, Generation, GenerationEvent},
 };
 
 use crate::{call_providers::CallProviders, provider_faults::ProviderFaults, token_estimate::TokenEstimate};
 
 /// An event of the running generation; `None` if its stream ended without a last event.
-pub(super) type GenerationUpdate = Option<Result<ModelEvent, Error>>;
+pub(super) type GenerationUpdate = Option<Result<GenerationEvent, Error>>;
 
 /// Starts and cancels generations.
 pub(super) struct Generations<'a> {
@@ -22,7 +22,7 @@ pub(super) struct Generations<'a> {
 
 struct Running {
     id: GenerationId,
-    events: Answer,
+    events: Generation,
     /// Counts if the vendor reports no usage, as for a cancelled generation.
     estimate: TokenEstimate,
 }
@@ -34,12 +34,12 @@ impl<'a> Generations<'a> {
     }
 
     /// Starts a generation that continues `history`, in place of the running one.
-    pub(super) fn start(&mut self, id: GenerationId, history: &[HistoryItem], usage: &mut Usage) {
+    pub(super) fn start(&mut self, id: GenerationId, history: Vec<HistoryItem>, usage: &mut Usage) {
         self.cancel(usage);
-        let estimate = TokenEstimate::new(self.agent, history);
-        let CallProviders { serving, language_model: providers, .. } = self.providers;
-        let (model, prompt) = (&serving.language_model, self.agent.prompt.as_deref());
-        let events = language_models::ask(providers, model, prompt, history);
+        let estimate = TokenEstimate::new(self.agent, &history);
+        let messages: Vec<ChatMessage> = history.into_iter().map(chat_message).collect();
+        let conversation = Conversation { prompt: self.agent.prompt.as_deref(), messages: &messages };
+        let events = self.providers.language_model.generate(&conversation);
         self.running = Some(Running { id, events, estimate });
     }
 
@@ -75,23 +75,24 @@ impl<'a> Generations<'a> {
         let Running { id: generation, estimate, .. } = self.running.as_mut()?;
         let generation = *generation;
         match update {
-            Some(Ok(ModelEvent::Text(text))) => {
+            Some(Ok(GenerationEvent::Text(text))) => {
                 estimate.record_text(&text);
                 Some(Input::ModelText { generation, text })
             }
-            Some(Ok(ModelEvent::ToolCall(call))) => {
+            Some(Ok(GenerationEvent::ToolCall(call))) => {
                 estimate.record_text(&call.arguments);
-                let call = ToolCall { id: call.id, name: call.name, arguments: call.arguments };
+                let language_model::ToolCall { id, name, arguments, provider_state } = call;
+                let call = ToolCall { id, name, arguments, provider_state };
                 Some(Input::ModelToolCall { generation, call })
             }
-            Some(Ok(ModelEvent::Usage { input_tokens, output_tokens, cached_tokens })) => {
+            Some(Ok(GenerationEvent::Usage { input_tokens, output_tokens, cached_tokens })) => {
                 estimate.mark_reported();
                 usage.input_tokens += input_tokens;
                 usage.output_tokens += output_tokens;
                 usage.cached_input_tokens += cached_tokens;
                 None
             }
-            Some(Ok(ModelEvent::Finished(_))) => {
+            Some(Ok(GenerationEvent::Finished(_))) => {
                 self.cancel(usage);
                 Some(Input::ModelFinished { generation })
             }
@@ -110,4 +111,20 @@ impl<'a> Generations<'a> {
             }
         }
     }
+}
+
+/// The engine's history item as a model is shown it.
+fn chat_message(item: HistoryItem) -> ChatMessage {
+    match item {
+        HistoryItem::User(text) => ChatMessage::User(text),
+        HistoryItem::Agent(text) => ChatMessage::Agent(text),
+        HistoryItem::Note(text) => ChatMessage::System(text),
+        HistoryItem::ToolCalls(calls) => ChatMessage::ToolCalls(calls.into_iter().map(tool_call).collect()),
+        HistoryItem::ToolResult { call, content } => ChatMessage::ToolResult { call, content },
+    }
+}
+
+fn tool_call(call: ToolCall) -> language_model::ToolCall {
+    let ToolCall { id, name, arguments, provider_state } = call;
+    language_model::ToolCall { id, name, arguments, provider_state }
 }

@@ -35,7 +35,7 @@ impl Call<'_> {
     fn perform(&mut self, output: Output, inputs: &mut VecDeque<Input>) {
         match output {
             Output::StartGeneration { generation } => {
-                self.generations.start(generation, &self.dialogue.history(), &mut self.usage);
+                self.generations.start(generation, self.dialogue.history(), &mut self.usage);
             }
             Output::CancelGeneration { generation } => {
                 self.generations.cancel_one(generation, &mut self.usage)

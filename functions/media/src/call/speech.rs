@@ -7,14 +7,15 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{
-    Stream, StreamExt,
+    Stream, StreamExt, future,
     stream::{self, SelectAll},
 };
 use switchboard_dialogue::{ClauseId, Input, ProviderRole};
 use switchboard_model::costs::Usage;
 use switchboard_providers::{
     Error,
-    voices::{SpeechEvent, Synthesizer},
+    audio::AudioFormat,
+    synthesizer::{CallContext, SpeechEvent, VoiceSession},
 };
 
 use crate::{
@@ -35,7 +36,7 @@ type ClauseEvents = Pin<Box<dyn Stream<Item = (ClauseId, ClauseEvent)> + Send>>;
 
 /// Synthesizes clauses, from clips where there are some.
 pub(super) struct Speech<'a> {
-    voice: Option<Synthesizer>,
+    voice: Box<dyn VoiceSession>,
     provider: &'static str,
     clips: &'a CallClips,
     running: SelectAll<ClauseEvents>,
@@ -45,13 +46,11 @@ pub(super) struct Speech<'a> {
 }
 
 impl<'a> Speech<'a> {
-    /// Nothing is synthesized yet.
+    /// Opens the voice's session of this call.
     pub(super) fn new(providers: &CallProviders, clips: &'a CallClips) -> Self {
-        let voice = Synthesizer::new(&providers.voice, &providers.serving.voice)
-            .inspect_err(|error| tracing::error!(%error, "voice provider rejected the configuration"))
-            .ok();
+        let language = providers.serving.transcriber.language().to_owned();
         Self {
-            voice,
+            voice: providers.voice.open(&CallContext { format: AudioFormat::TELEPHONE, language }),
             provider: providers.serving.voice.provider(),
             clips,
             running: SelectAll::new(),
@@ -69,14 +68,14 @@ impl<'a> Speech<'a> {
             inputs.extend([Input::VoiceAudio { clause, bytes }, Input::VoiceFinished { clause, silence }]);
             return;
         }
-        let Some(voice) = &self.voice else {
-            inputs.push_back(Input::VoiceFailed { clause });
-            return;
-        };
-        let events = voice.speak(text).map(move |event| match event {
-            Ok(SpeechEvent::Audio(audio)) => (clause, ClauseEvent::Audio(audio)),
-            Ok(SpeechEvent::Characters { count, .. }) => (clause, ClauseEvent::Characters(count)),
-            Err(error) => (clause, ClauseEvent::Failed(error)),
+        let events = self.voice.synthesize(text).filter_map(move |event| {
+            future::ready(match event {
+                Ok(SpeechEvent::Audio(audio)) => Some((clause, ClauseEvent::Audio(audio))),
+                Ok(SpeechEvent::Characters { count, .. }) => Some((clause, ClauseEvent::Characters(count))),
+                // The engine counts heard words in proportion to the audio.
+                Ok(SpeechEvent::Words(_)) => None,
+                Err(error) => Some((clause, ClauseEvent::Failed(error))),
+            })
         });
         // After a failure the engine ignores the rest of the clause.
         let finished = stream::once(async move { (clause, ClauseEvent::Finished) });

@@ -1,11 +1,13 @@
-//! What the server says, and which words of the present turn are out. Pure.
+//! The server's messages, and the state of the present turn: which transcripts are out, and when the turn is over.
+//!
+//! Pure: messages in, events and a reply out. Start at [`Turn::on`].
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::VENDOR;
-use crate::{Error, transcribers::HearingEvent};
+use crate::{Error, transcriber::TranscriptEvent};
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type")]
@@ -57,20 +59,20 @@ pub(super) struct Word {
     end: f64,
 }
 
-/// What to tell the server in return.
+/// The client's reply to a message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    Nothing,
-    /// The words so far, as final ones.
+pub(super) enum Reply {
+    None,
+    /// Asks for the interim words as final ones.
     Finalize,
 }
 
-/// Which words of the present turn are out. Pure.
+/// The present turn.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     has_finals: bool,
     has_interims: bool,
-    /// The turn ends with the answer to our `Finalize`.
+    /// A `Finalize` was sent: its results end the turn.
     finalizing: bool,
 }
 
@@ -78,55 +80,55 @@ impl Turn {
     pub(super) fn on(
         &mut self,
         message: ServerMessage,
-        events: &mut Vec<HearingEvent>,
-    ) -> Result<Wanted, Error> {
+        events: &mut Vec<TranscriptEvent>,
+    ) -> Result<Reply, Error> {
         match message {
             ServerMessage::Results { is_final, speech_final, from_finalize, channel } => {
-                if let Some(heard) = channel.alternatives.into_iter().next() {
-                    self.hear(heard, is_final, events);
+                if let Some(best) = channel.alternatives.into_iter().next() {
+                    self.take(best, is_final, events);
                 }
                 if speech_final || (from_finalize && self.finalizing) {
                     self.end(events);
                 }
             }
-            ServerMessage::SpeechStarted => events.push(HearingEvent::SpeechStarted),
+            ServerMessage::SpeechStarted => events.push(TranscriptEvent::SpeechStarted),
             ServerMessage::UtteranceEnd { last_word_end } if last_word_end >= 0.0 => {
                 if self.has_interims {
-                    // To end the turn on words that are not final would bring them twice.
+                    // The final words still come; ending the turn before them would deliver them twice.
                     self.finalizing = true;
-                    return Ok(Wanted::Finalize);
+                    return Ok(Reply::Finalize);
                 }
                 self.end(events);
             }
             ServerMessage::Metadata { duration } => {
                 let audio = Duration::try_from_secs_f64(duration).unwrap_or_default();
-                events.push(HearingEvent::Usage { audio, estimated: false });
+                events.push(TranscriptEvent::Usage { audio, estimated: false });
             }
             ServerMessage::Error { variant, description } => {
                 return Err(Error::rejected(VENDOR, variant, &description));
             }
             ServerMessage::UtteranceEnd { .. } | ServerMessage::Unknown => {}
         }
-        Ok(Wanted::Nothing)
+        Ok(Reply::None)
     }
 
-    fn hear(&mut self, heard: Alternative, is_final: bool, events: &mut Vec<HearingEvent>) {
-        let said_something = !heard.transcript.trim().is_empty();
+    fn take(&mut self, best: Alternative, is_final: bool, events: &mut Vec<TranscriptEvent>) {
+        let has_words = !best.transcript.trim().is_empty();
         if is_final {
             self.has_interims = false;
-            self.has_finals |= said_something;
+            self.has_finals |= has_words;
         } else {
-            self.has_interims |= said_something;
+            self.has_interims |= has_words;
         }
-        if said_something {
-            let words_end = heard.words.last().and_then(|word| Duration::try_from_secs_f64(word.end).ok());
-            events.push(HearingEvent::Words { text: heard.transcript, is_final, words_end });
+        if has_words {
+            let words_end = best.words.last().and_then(|word| Duration::try_from_secs_f64(word.end).ok());
+            events.push(TranscriptEvent::Transcript { text: best.transcript, is_final, words_end });
         }
     }
 
-    fn end(&mut self, events: &mut Vec<HearingEvent>) {
+    fn end(&mut self, events: &mut Vec<TranscriptEvent>) {
         if self.has_finals {
-            events.push(HearingEvent::TurnEnded);
+            events.push(TranscriptEvent::TurnEnded);
         }
         *self = Self::default();
     }
@@ -148,23 +150,27 @@ mod tests {
         message
     }
 
-    fn words(text: &str, is_final: bool) -> HearingEvent {
-        HearingEvent::Words { text: text.into(), is_final, words_end: Some(Duration::from_millis(1250)) }
+    fn transcript(text: &str, is_final: bool) -> TranscriptEvent {
+        TranscriptEvent::Transcript {
+            text: text.into(),
+            is_final,
+            words_end: Some(Duration::from_millis(1250)),
+        }
     }
 
-    fn hear(messages: &[Value]) -> (Vec<HearingEvent>, Vec<Wanted>) {
+    fn replay(messages: &[Value]) -> (Vec<TranscriptEvent>, Vec<Reply>) {
         let (mut turn, mut events) = (Turn::default(), Vec::new());
-        let wanted = messages
+        let replies = messages
             .iter()
             .map(|message| serde_json::from_value(message.clone()).unwrap())
             .map(|message| turn.on(message, &mut events).unwrap())
             .collect();
-        (events, wanted)
+        (events, replies)
     }
 
     #[test]
     fn a_turn_ends_with_the_endpoint_after_its_words() {
-        let (events, _) = hear(&[
+        let (events, _) = replay(&[
             json!({"type": "SpeechStarted", "channel": [0], "timestamp": 1.2}),
             results("what time", &[]),
             results("What time do", &["is_final"]),
@@ -175,11 +181,11 @@ mod tests {
         assert!(
             events
                 == [
-                    HearingEvent::SpeechStarted,
-                    words("what time", false),
-                    words("What time do", true),
-                    words("You close?", true),
-                    HearingEvent::TurnEnded,
+                    TranscriptEvent::SpeechStarted,
+                    transcript("what time", false),
+                    transcript("What time do", true),
+                    transcript("You close?", true),
+                    TranscriptEvent::TurnEnded,
                 ]
         );
     }
@@ -187,26 +193,26 @@ mod tests {
     #[test]
     fn a_turn_without_an_endpoint_ends_with_the_utterance() {
         let end = |last_word_end: f64| json!({"type": "UtteranceEnd", "last_word_end": last_word_end});
-        let (events, wanted) = hear(&[results("Yes.", &["is_final"]), end(-1.0), end(1.25), end(1.25)]);
-        assert!(events == [words("Yes.", true), HearingEvent::TurnEnded]);
-        assert!(wanted.iter().all(|wanted| *wanted == Wanted::Nothing));
+        let (events, replies) = replay(&[results("Yes.", &["is_final"]), end(-1.0), end(1.25), end(1.25)]);
+        assert!(events == [transcript("Yes.", true), TranscriptEvent::TurnEnded]);
+        assert!(replies.iter().all(|reply| *reply == Reply::None));
     }
 
     #[test]
-    fn words_that_are_not_final_yet_are_asked_for_before_the_turn_ends() {
-        let (events, wanted) = hear(&[
+    fn interim_words_are_finalized_before_the_turn_ends() {
+        let (events, replies) = replay(&[
             results("yes", &[]),
             json!({"type": "UtteranceEnd", "last_word_end": 1.25}),
             results("Yes.", &["is_final"]),
             results("", &["is_final", "from_finalize"]),
         ]);
-        assert_eq!(wanted[1], Wanted::Finalize);
-        assert!(events == [words("yes", false), words("Yes.", true), HearingEvent::TurnEnded]);
+        assert_eq!(replies[1], Reply::Finalize);
+        assert!(events == [transcript("yes", false), transcript("Yes.", true), TranscriptEvent::TurnEnded]);
     }
 
     proptest! {
         #[test]
-        fn a_turn_never_ends_twice_without_final_words_between(script in prop::collection::vec(0..6_u8, 0..40)) {
+        fn every_end_of_turn_follows_final_words(script in prop::collection::vec(0..6_u8, 0..40)) {
             let messages: Vec<Value> = script.iter().map(|step| match step {
                 0 => results("a", &[]),
                 1 => results("a", &["is_final"]),
@@ -216,10 +222,10 @@ mod tests {
                 _ => json!({"type": "UtteranceEnd", "last_word_end": 1.0}),
             }).collect();
             let mut finals = 0;
-            for event in hear(&messages).0 {
+            for event in replay(&messages).0 {
                 match event {
-                    HearingEvent::Words { is_final: true, .. } => finals += 1,
-                    HearingEvent::TurnEnded => {
+                    TranscriptEvent::Transcript { is_final: true, .. } => finals += 1,
+                    TranscriptEvent::TurnEnded => {
                         prop_assert!(finals > 0);
                         finals = 0;
                     }

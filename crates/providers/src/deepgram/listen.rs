@@ -1,11 +1,14 @@
 //! Deepgram live transcription, `wss .../v1/listen`.
+//!
+//! [`Listen`] is the transcriber; `turn.rs` decides, without any IO, which transcripts of a turn are out and when
+//! the turn is over.
 
 mod turn;
 
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt, stream};
+use futures_util::{FutureExt, SinkExt, StreamExt, future::BoxFuture, stream};
 use http::{HeaderValue, StatusCode, header};
 use reqwest::Url;
 use tokio::{
@@ -14,46 +17,47 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest, protocol::CloseFrame};
 
-use self::turn::{ServerMessage, Turn, Wanted};
-use super::{AudioSink, Hearing, HearingEvent};
+use self::turn::{Reply, ServerMessage, Turn};
+use super::VENDOR;
 use crate::{
-    Error, Providers,
+    Error, Providers, Secret,
+    audio::AudioFormat,
     egress::{self, WebSocket},
     endpoints::join,
+    transcriber::{AudioSink, Transcriber, TranscriberSession, TranscriptEvent},
+    unusable::Unusable,
 };
 
-const VENDOR: &str = "deepgram";
+/// What a session is sent.
+const FORMAT: AudioFormat = AudioFormat::TELEPHONE;
 
-/// Bytes of mu-law audio per second.
-const BYTES_PER_SECOND: u64 = 8_000;
-
-/// Pauses shorter than this are within a sentence.
+/// Silence after speech, in milliseconds, that ends a turn. Shorter pauses are within a sentence.
 const ENDPOINTING_MS: &str = "300";
 
-/// The net below endpointing, which noise can defeat; Deepgram takes no less.
+/// Silence between words, in milliseconds, that ends a turn where noise defeats endpointing. Deepgram's minimum.
 const UTTERANCE_END_MS: &str = "1000";
 
-/// What the agent's configuration says.
+/// The part of an agent's configuration that concerns the transcriber.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a> {
     /// Such as `nova-3`.
     pub model: &'a str,
-    /// BCP-47, or `multi`.
+    /// A BCP-47 tag, or `multi`.
     pub language: &'a str,
-    /// Words to listen for, for nova-2 and older optionally with a weight: `word:2`.
-    pub keywords: &'a [String],
+    /// Words to expect; nova-2 and older models take a weight, as in `word:2`.
+    pub key_terms: &'a [String],
 }
 
-/// How long the session waits for what.
+/// The time-outs of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// After so long without audio it says that it is still there; Deepgram closes after 10 s.
+    /// Time without audio after which a `KeepAlive` is sent; Deepgram closes after 10 s.
     pub keep_alive: Duration,
-    /// A message must be written within this.
+    /// Maximum time to write a message.
     pub write: Duration,
-    /// After half of this without a word from the server it is pinged; after all of it, given up.
+    /// Maximum time without any message from the server; it is pinged after half of it.
     pub silence: Duration,
-    /// After the last audio, the last words must be here within this.
+    /// Maximum time from the last audio to the last words.
     pub finish: Duration,
 }
 
@@ -68,46 +72,65 @@ impl Default for Timing {
     }
 }
 
-/// Opens a session.
-pub async fn connect(
-    providers: &Providers,
-    settings: &Settings<'_>,
+/// Deepgram's transcriber with one model and one key.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    url: Url,
+    key: Secret,
     timing: Timing,
-) -> Result<(AudioSink, Hearing), Error> {
-    let url = listen_url(&providers.endpoints.deepgram, settings);
-    let mut request = url
-        .as_str()
-        .into_client_request()
-        .map_err(|error| Error::rejected(VENDOR, "bad_request", &error.to_string()))?;
-    let key = format!("Token {}", providers.keys.deepgram_api_key.reveal());
-    let mut key = HeaderValue::try_from(key).map_err(|_| {
-        Error::rejected(VENDOR, "bad_key", "the key holds characters that no header can carry")
-    })?;
-    key.set_sensitive(true);
-    request.headers_mut().insert(header::AUTHORIZATION, key);
-    request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(egress::USER_AGENT));
-
-    let socket = egress::connect(request).await.map_err(refusal)?;
-    let (sink, audio) = AudioSink::new(VENDOR);
-    let now = Instant::now();
-    let session = Session {
-        socket,
-        audio,
-        timing,
-        turn: Turn::default(),
-        last_sent: now,
-        last_received: now,
-        pinged: false,
-        bytes_sent: 0,
-        finish_by: None,
-        charged: false,
-        ready: VecDeque::new(),
-        over: false,
-    };
-    Ok((sink, session.into_stream()))
 }
 
-/// The handshake failed.
+impl Listen {
+    /// For the configured server and key.
+    ///
+    /// # Errors
+    /// There is no key.
+    pub fn new(providers: &Providers, settings: &Settings<'_>, timing: Timing) -> Result<Self, Unusable> {
+        let url = listen_url(&providers.endpoints.deepgram, settings);
+        Ok(Self { url, key: super::key(providers)?, timing })
+    }
+
+    async fn open(self) -> Result<(AudioSink, TranscriberSession), Error> {
+        let mut request = self
+            .url
+            .as_str()
+            .into_client_request()
+            .map_err(|error| Error::rejected(VENDOR, "bad_request", &error.to_string()))?;
+        let mut key = HeaderValue::try_from(format!("Token {}", self.key.reveal())).map_err(|_| {
+            Error::rejected(VENDOR, "bad_key", "the key holds characters that no header can carry")
+        })?;
+        key.set_sensitive(true);
+        request.headers_mut().insert(header::AUTHORIZATION, key);
+        request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(egress::USER_AGENT));
+
+        let socket = egress::connect(request).await.map_err(refusal)?;
+        let (sink, audio) = AudioSink::new(VENDOR);
+        let now = Instant::now();
+        let session = Session {
+            socket,
+            audio,
+            timing: self.timing,
+            turn: Turn::default(),
+            last_sent: now,
+            last_received: now,
+            pinged: false,
+            bytes_sent: 0,
+            finish_by: None,
+            usage_reported: false,
+            ready: VecDeque::new(),
+            over: false,
+        };
+        Ok((sink, session.into_stream()))
+    }
+}
+
+impl Transcriber for Listen {
+    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+        self.clone().open().boxed()
+    }
+}
+
+/// The error for a handshake that failed.
 fn refusal(error: tungstenite::Error) -> Error {
     let tungstenite::Error::Http(response) = &error else {
         return Error::broken(VENDOR, "no connection", error);
@@ -138,7 +161,7 @@ fn listen_url(base: &Url, settings: &Settings<'_>) -> Url {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.extend_pairs([
         ("encoding", "mulaw"),
-        ("sample_rate", "8000"),
+        ("sample_rate", &FORMAT.sample_rate.to_string()),
         ("channels", "1"),
         ("model", model),
         ("language", language),
@@ -150,64 +173,61 @@ fn listen_url(base: &Url, settings: &Settings<'_>) -> Url {
         ("smart_format", "true"),
     ]);
     let takes_weights = !model.starts_with("nova-3");
-    for keyword in
-        settings.keywords.iter().map(|keyword| keyword.trim()).filter(|keyword| !keyword.is_empty())
-    {
+    for term in settings.key_terms.iter().map(|term| term.trim()).filter(|term| !term.is_empty()) {
         if takes_weights {
-            query.append_pair("keywords", keyword);
+            query.append_pair("keywords", term);
         } else {
-            query.append_pair("keyterm", without_weight(keyword));
+            query.append_pair("keyterm", without_weight(term));
         }
     }
-    // Key terms of several words want %20; a plus sign in them is already %2B.
+    // Deepgram wants %20 within a key term; a plus sign in one is %2B already.
     url.set_query(Some(&query.finish().replace('+', "%20")));
     url
 }
 
-/// Models that this protocol, or their language, cannot serve are served by their nearest kin: a
-/// call never fails for it.
+/// The model and language that are asked for. A model that this protocol, or the model's languages, cannot serve
+/// is replaced by the nearest one that can: a call never fails for it.
 fn served_model<'a>(model: &'a str, language: &'a str) -> (&'a str, &'a str) {
     let english = language == "en" || language.starts_with("en-");
     match model {
         "flux-general-multi" => ("nova-3", "multi"),
         _ if model.starts_with("flux") => ("nova-3", language),
-        // The models for a trade are trained on English alone.
+        // The models for one trade know English only.
         _ if !english && model != "nova-2-general" && model.starts_with("nova-2-") => ("nova-2", language),
         _ if !english && model == "nova-3-medical" => ("nova-3", language),
         _ => (model, language),
     }
 }
 
-/// `espresso:2` is `espresso`; `terms: of use` stays.
-fn without_weight(keyword: &str) -> &str {
-    match keyword.rsplit_once(':') {
+/// `espresso:2` becomes `espresso`; `terms: of use` stays.
+fn without_weight(term: &str) -> &str {
+    match term.rsplit_once(':') {
         Some((word, weight)) if !word.is_empty() && weight.parse::<f32>().is_ok() => word,
-        _ => keyword,
+        _ => term,
     }
 }
 
-/// A session; polling its stream is what moves it.
+/// An open session. It does its work while its stream is polled.
 struct Session {
     socket: WebSocket,
     audio: mpsc::Receiver<Bytes>,
     timing: Timing,
     turn: Turn,
-    /// When audio or a sign of life was last sent.
+    /// When audio or a `KeepAlive` was last sent.
     last_sent: Instant,
     last_received: Instant,
-    /// Since the last message came.
+    /// Whether the server was pinged since its last message.
     pinged: bool,
     bytes_sent: u64,
-    /// Set once the audio is over.
+    /// When the last words must be here; set once the audio is over.
     finish_by: Option<Instant>,
-    /// The usage was reported.
-    charged: bool,
-    ready: VecDeque<Result<HearingEvent, Error>>,
+    usage_reported: bool,
+    ready: VecDeque<Result<TranscriptEvent, Error>>,
     over: bool,
 }
 
 impl Session {
-    fn into_stream(self) -> Hearing {
+    fn into_stream(self) -> TranscriberSession {
         stream::unfold(self, |mut session| async {
             loop {
                 if let Some(event) = session.ready.pop_front() {
@@ -257,7 +277,7 @@ impl Session {
                 self.write(Message::Ping(Bytes::new())).await
             }
             () = sleep_until(finish_by.unwrap_or(silent_at)), if finish_by.is_some() => {
-                // Whatever was heard has been passed on.
+                // All transcripts have been passed on.
                 self.end(None);
                 Ok(())
             }
@@ -266,7 +286,7 @@ impl Session {
 
     async fn write(&mut self, message: Message) -> Result<(), Error> {
         match timeout(self.timing.write, self.socket.send(message)).await {
-            // Of a closed connection, the reason is in the close frame that is still to be read.
+            // A closed connection gives its reason in the close frame, which is read next.
             Ok(Ok(()) | Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed)) => {
                 Ok(())
             }
@@ -278,15 +298,16 @@ impl Session {
     async fn receive(&mut self, message: Option<Result<Message, tungstenite::Error>>) -> Result<(), Error> {
         match message {
             Some(Ok(Message::Text(text))) => {
-                // What is unknown, now or in a later version, says nothing about words.
+                // Messages of an unknown type, now or in a later version, hold no transcript.
                 let message = serde_json::from_str(&text).unwrap_or(ServerMessage::Unknown);
                 let mut events = Vec::new();
-                let wanted = self.turn.on(message, &mut events)?;
-                self.charged |= events.iter().any(|event| matches!(event, HearingEvent::Usage { .. }));
+                let reply = self.turn.on(message, &mut events)?;
+                self.usage_reported |=
+                    events.iter().any(|event| matches!(event, TranscriptEvent::Usage { .. }));
                 self.ready.extend(events.into_iter().map(Ok));
-                match wanted {
-                    Wanted::Nothing => Ok(()),
-                    Wanted::Finalize => self.write(Message::text(r#"{"type":"Finalize"}"#)).await,
+                match reply {
+                    Reply::None => Ok(()),
+                    Reply::Finalize => self.write(Message::text(r#"{"type":"Finalize"}"#)).await,
                 }
             }
             Some(Ok(Message::Close(frame))) => match frame {
@@ -295,7 +316,7 @@ impl Session {
             },
             Some(Ok(_)) => Ok(()),
             None | Some(Err(tungstenite::Error::ConnectionClosed)) => self.end_of_connection(),
-            // After the last audio a connection that just breaks off has ended too.
+            // After the last audio, a broken connection is an ordinary end.
             Some(Err(_)) if self.finish_by.is_some() => self.end_of_connection(),
             Some(Err(error)) => Err(Error::broken(VENDOR, "the connection was lost", error)),
         }
@@ -310,9 +331,9 @@ impl Session {
     }
 
     fn end(&mut self, error: Option<Error>) {
-        if !self.charged {
-            let audio = Duration::from_millis(self.bytes_sent * 1000 / BYTES_PER_SECOND);
-            self.ready.push_back(Ok(HearingEvent::Usage { audio, estimated: true }));
+        if !self.usage_reported {
+            let audio = FORMAT.duration_of(self.bytes_sent);
+            self.ready.push_back(Ok(TranscriptEvent::Usage { audio, estimated: true }));
         }
         self.ready.extend(error.map(Err));
         self.over = true;
@@ -323,7 +344,7 @@ fn is_normal(frame: &CloseFrame) -> bool {
     matches!(u16::from(frame.code), 1000 | 1001 | 1005)
 }
 
-/// 1008 means that our audio or our request is wrong; 1011 that something failed there.
+/// 1008: the audio or the request is wrong. 1011: Deepgram failed.
 fn closed(frame: &CloseFrame) -> Error {
     let code = u16::from(frame.code);
     match code {
@@ -336,10 +357,10 @@ fn closed(frame: &CloseFrame) -> Error {
 mod tests {
     use super::*;
 
-    fn query(model: &str, language: &str, keywords: &[&str]) -> String {
-        let keywords: Vec<String> = keywords.iter().map(ToString::to_string).collect();
+    fn query(model: &str, language: &str, key_terms: &[&str]) -> String {
+        let key_terms: Vec<String> = key_terms.iter().map(ToString::to_string).collect();
         let base = Url::parse("https://api.deepgram.com").unwrap();
-        let url = listen_url(&base, &Settings { model, language, keywords: &keywords });
+        let url = listen_url(&base, &Settings { model, language, key_terms: &key_terms });
         let (address, query) = url.as_str().split_once('?').unwrap();
         assert_eq!(address, "wss://api.deepgram.com/v1/listen");
         query.to_owned()
@@ -363,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn models_that_cannot_serve_are_served_by_their_kin() {
+    fn an_unservable_model_is_replaced_by_its_nearest_kin() {
         assert_eq!(served_model("nova-2-meeting", "fr"), ("nova-2", "fr"));
         assert_eq!(served_model("nova-2-meeting", "en-US"), ("nova-2-meeting", "en-US"));
         assert_eq!(served_model("nova-2-general", "fr"), ("nova-2-general", "fr"));

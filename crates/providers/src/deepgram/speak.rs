@@ -1,64 +1,108 @@
-//! Deepgram Aura: `POST /v1/speak`, audio streamed back in the answer's body.
+//! Deepgram Aura: `POST /v1/speak`, whose response body is the audio.
 //!
-//! Not its websocket: that guarantees audio only after a flush, and flushes are limited to some 20 a
-//! minute, while a request on a pooled connection costs no handshake and is cancelled by dropping it.
+//! Not its websocket: that guarantees audio only after a flush, and allows some 20 flushes a minute. A request on a
+//! pooled connection needs no handshake and is cancelled by dropping it. Aura keeps no context between clauses, so
+//! the session of a call holds nothing but its request.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use http::header;
 use reqwest::Url;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Speech, SpeechEvent};
-use crate::{Error, Patience, Providers, Secret, egress, endpoints::join};
+use super::VENDOR;
+use crate::{
+    Error, Providers, Secret, StreamTimeouts,
+    audio::{AudioFormat, Encoding},
+    egress,
+    endpoints::join,
+    synthesizer::{CallContext, SpeechEvent, SpeechStream, Synthesizer, VoiceSession},
+    unusable::Unusable,
+};
 
-const VENDOR: &str = "deepgram";
-
-/// One voice of one server.
+/// One Aura voice with one key.
 #[derive(Debug, Clone)]
-pub struct Synthesizer {
+pub struct Speak {
     http: reqwest::Client,
-    url: Url,
+    base: Url,
+    model: String,
     key: Secret,
-    patience: Patience,
+    timeouts: StreamTimeouts,
 }
 
-impl Synthesizer {
-    /// `model` is such as `aura-2-thalia-en`.
-    #[must_use]
-    pub fn new(providers: &Providers, model: &str, patience: Patience) -> Self {
-        let mut url = join(&providers.endpoints.deepgram, "/v1/speak");
-        url.query_pairs_mut()
-            .append_pair("model", model)
-            .append_pair("encoding", "mulaw")
-            .append_pair("sample_rate", "8000")
-            // The default is a WAV header, heard as a click.
-            .append_pair("container", "none");
-        Self { http: providers.http.clone(), url, key: providers.keys.deepgram_api_key.clone(), patience }
+impl Speak {
+    /// For the configured server and key. `model` is a voice such as `aura-2-thalia-en`.
+    ///
+    /// # Errors
+    /// There is no key.
+    pub fn new(providers: &Providers, model: &str, timeouts: StreamTimeouts) -> Result<Self, Unusable> {
+        Ok(Self {
+            http: providers.http.clone(),
+            base: providers.endpoints.deepgram.clone(),
+            model: model.to_owned(),
+            key: super::key(providers)?,
+            timeouts,
+        })
+    }
+}
+
+impl Synthesizer for Speak {
+    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+        let (http, base) = (self.http.clone(), self.base.clone());
+        async move { egress::open_ahead(&http, &base).await }.boxed()
     }
 
-    /// See [`super::Synthesizer::speak`].
-    #[must_use]
-    pub fn speak(&self, text: &str) -> Speech {
-        let request = self
-            .http
+    fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
+        Box::new(Session { url: speak_url(&self.base, &self.model, call.format), voice: self.clone() })
+    }
+}
+
+/// A voice in one call.
+struct Session {
+    url: Url,
+    voice: Speak,
+}
+
+impl VoiceSession for Session {
+    fn request(&mut self, clause: &str) -> SpeechStream {
+        let Speak { http, key, timeouts, .. } = &self.voice;
+        let request = http
             .post(self.url.clone())
-            .header(header::AUTHORIZATION, format!("Token {}", self.key.reveal()))
-            .json(&json!({"text": text}));
-        let counted = u64::try_from(text.chars().count()).unwrap_or(u64::MAX);
-        stream::once(open(request, counted, self.patience)).map_ok(Body::into_stream).try_flatten().boxed()
+            .header(header::AUTHORIZATION, format!("Token {}", key.reveal()))
+            .json(&json!({"text": clause}));
+        let counted = u64::try_from(clause.chars().count()).unwrap_or(u64::MAX);
+        stream::once(open(request, counted, *timeouts)).map_ok(Body::into_stream).try_flatten().boxed()
     }
 }
 
-async fn open(request: reqwest::RequestBuilder, counted: u64, patience: Patience) -> Result<Body, Error> {
-    let deadline = Instant::now() + patience.first;
+fn speak_url(base: &Url, model: &str, format: AudioFormat) -> Url {
+    let encoding = match format.encoding {
+        Encoding::MuLaw => "mulaw",
+        Encoding::Pcm16 => "linear16",
+    };
+    let mut url = join(base, "/v1/speak");
+    url.query_pairs_mut()
+        .append_pair("model", model)
+        .append_pair("encoding", encoding)
+        .append_pair("sample_rate", &format.sample_rate.to_string())
+        // The default container is WAV, whose header is heard as a click.
+        .append_pair("container", "none");
+    url
+}
+
+async fn open(
+    request: reqwest::RequestBuilder,
+    counted: u64,
+    timeouts: StreamTimeouts,
+) -> Result<Body, Error> {
+    let deadline = Instant::now() + timeouts.first;
     let response = match timeout_at(deadline, request.send()).await {
         Ok(sent) => sent.map_err(lost)?,
-        Err(_) => return Err(Error::silent(VENDOR, patience.first)),
+        Err(_) => return Err(Error::silent(VENDOR, timeouts.first)),
     };
     if !response.status().is_success() {
         return Err(refusal(response).await);
@@ -71,26 +115,26 @@ async fn open(request: reqwest::RequestBuilder, counted: u64, patience: Patience
     let reported = headers.get("dg-char-count").and_then(|count| count.to_str().ok()?.parse().ok());
     let characters =
         SpeechEvent::Characters { count: reported.unwrap_or(counted), estimated: reported.is_none() };
-    let waiting_for = patience.first;
+    let waiting_for = timeouts.first;
     Ok(Body {
         response,
         characters: Some(characters),
         deadline,
         waiting_for,
-        idle: patience.idle,
+        idle: timeouts.idle,
         silent: true,
     })
 }
 
-/// Audio that is coming in.
+/// A response that is being read.
 struct Body {
     response: reqwest::Response,
     characters: Option<SpeechEvent>,
-    /// When the next piece must be here.
+    /// When the next chunk must be here.
     deadline: Instant,
     waiting_for: Duration,
     idle: Duration,
-    /// Nothing was heard yet.
+    /// No audio came yet.
     silent: bool,
 }
 

@@ -1,24 +1,27 @@
-//! The events of a streamed chat completion, put together.
+//! Assembles the chunks of a streamed chat completion.
 //!
-//! Pure. Many servers speak this protocol and none quite alike, so nothing but the words and calls
-//! themselves is relied on: `usage`, `id`, `index` and `finish_reason` may be missing, empty or wrong,
-//! arguments may come in pieces or whole, and unknown members are passed over.
+//! Pure. Many servers speak this protocol, each a little differently, so only the words and calls themselves are
+//! relied on: `usage`, `id`, `index` and `finish_reason` may be missing, empty or wrong, arguments may come whole or
+//! in parts, and unknown members are ignored.
 
 use serde_json::Value;
-use switchboard_dialogue::ToolCall;
 
-use super::{FinishReason, ModelEvent};
-use crate::Error;
+use super::{VENDOR, chat};
+use crate::{
+    Error,
+    language_model::{self, FinishReason, GenerationEvent, ToolCall},
+};
 
-/// More calls, or longer arguments, than any conversation needs.
+/// Calls in one response; more than any conversation needs.
 const MAX_CALLS: usize = 64;
+/// The arguments of one call, in bytes.
 const MAX_ARGUMENTS_BYTES: usize = 256 * 1024;
 
-/// The answer so far.
+/// The response so far.
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
     calls: Vec<PartialCall>,
-    usage: Option<ModelEvent>,
+    usage: Option<GenerationEvent>,
     finished: Option<FinishReason>,
     spoke: bool,
 }
@@ -30,15 +33,15 @@ struct PartialCall {
 }
 
 impl Chunks {
-    /// Takes the `data` of one event. Returns true when it was the last.
-    pub(super) fn push(&mut self, data: &str, events: &mut Vec<ModelEvent>) -> Result<bool, Error> {
+    /// Takes the `data` of one event. Returns whether it was the last one.
+    pub(super) fn push(&mut self, data: &str, events: &mut Vec<GenerationEvent>) -> Result<bool, Error> {
         if data.trim() == "[DONE]" {
             return Ok(true);
         }
-        // What is not JSON cannot be words: servers put progress notes here.
+        // Some servers send progress notes that are not JSON.
         let Ok(chunk) = serde_json::from_str::<Value>(data) else { return Ok(false) };
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
-            return Err(super::openai::error_in_stream(error));
+            return Err(chat::error_in_stream(error));
         }
         if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
             self.usage = Some(read_usage(usage));
@@ -48,7 +51,7 @@ impl Chunks {
         for member in ["content", "refusal"] {
             if let Some(text) = delta[member].as_str().filter(|text| !text.is_empty()) {
                 self.spoke = true;
-                events.push(ModelEvent::Text(text.to_owned()));
+                events.push(GenerationEvent::Text(text.to_owned()));
             }
         }
         for call in delta["tool_calls"].as_array().into_iter().flatten() {
@@ -61,27 +64,27 @@ impl Chunks {
         Ok(false)
     }
 
-    /// Whether the answer is complete, though its usage may still come.
+    /// Whether the response is complete; its usage may still come.
     pub(super) fn is_complete(&self) -> bool {
         self.finished.is_some()
     }
 
-    /// The stream is over: the calls nobody finished, the usage, and why it ended. An answer in
-    /// which nothing at all came is a failure of the server.
-    pub(super) fn finish(&mut self, events: &mut Vec<ModelEvent>) -> Result<(), Error> {
+    /// Ends the response: releases unfinished calls, the usage and the reason. A response without any content is a
+    /// failure of the server.
+    pub(super) fn finish(&mut self, events: &mut Vec<GenerationEvent>) -> Result<(), Error> {
         let called = !self.calls.is_empty();
         self.release_calls(events);
         if !(self.spoke || called || self.finished.is_some()) {
-            return Err(Error::unavailable(super::openai::VENDOR, "its answer was empty"));
+            return Err(Error::unavailable(VENDOR, "its answer was empty"));
         }
         events.extend(self.usage.take());
         let reason =
             self.finished.unwrap_or(if called { FinishReason::ToolCalls } else { FinishReason::Unknown });
-        events.push(ModelEvent::Finished(reason));
+        events.push(GenerationEvent::Finished(reason));
         Ok(())
     }
 
-    fn release_calls(&mut self, events: &mut Vec<ModelEvent>) {
+    fn release_calls(&mut self, events: &mut Vec<GenerationEvent>) {
         for (position, PartialCall { mut call, .. }) in self.calls.drain(..).enumerate() {
             if call.id.is_empty() {
                 call.id = format!("call_{position}");
@@ -90,7 +93,7 @@ impl Chunks {
                 call.arguments.replace_range(.., "{}");
             }
             self.spoke = true;
-            events.push(ModelEvent::ToolCall(call));
+            events.push(GenerationEvent::ToolCall(call));
         }
     }
 
@@ -105,7 +108,7 @@ impl Chunks {
             other => text(other),
         };
 
-        // The newest call of that index: some servers call every index 0.
+        // The newest call with that index: some servers give every call index 0.
         let known = match index {
             Some(index) => self.calls.iter().rposition(|known| known.index == Some(index)),
             None => self.calls.len().checked_sub(1),
@@ -113,7 +116,7 @@ impl Chunks {
         let known = known.map(|position| &mut self.calls[position]).filter(|known| {
             let another_id = !id.is_empty() && id != known.call.id;
             let another_whole_call =
-                id.is_empty() && !name.is_empty() && super::arguments(&known.call).is_some();
+                id.is_empty() && !name.is_empty() && language_model::arguments(&known.call).is_some();
             !another_id && !another_whole_call
         });
         if let Some(PartialCall { call, .. }) = known {
@@ -127,19 +130,20 @@ impl Chunks {
         } else if self.calls.len() == MAX_CALLS || arguments.len() > MAX_ARGUMENTS_BYTES {
             return Err(too_much("its tool calls are too many or too long"));
         } else {
-            self.calls.push(PartialCall { index, call: ToolCall { id, name, arguments } });
+            self.calls
+                .push(PartialCall { index, call: ToolCall { id, name, arguments, provider_state: None } });
         }
         Ok(())
     }
 }
 
 fn too_much(message: &str) -> Error {
-    Error::rejected(super::openai::VENDOR, "answer_too_long", message)
+    Error::rejected(VENDOR, "answer_too_long", message)
 }
 
-fn read_usage(usage: &Value) -> ModelEvent {
+fn read_usage(usage: &Value) -> GenerationEvent {
     let count = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-    ModelEvent::Usage {
+    GenerationEvent::Usage {
         input_tokens: count("/prompt_tokens"),
         output_tokens: count("/completion_tokens"),
         cached_tokens: count("/prompt_tokens_details/cached_tokens"),
@@ -163,17 +167,22 @@ mod tests {
 
     use super::*;
 
-    fn read(chunks: &[Value]) -> Vec<ModelEvent> {
-        let (mut answer, mut events) = (Chunks::default(), Vec::new());
+    fn read(chunks: &[Value]) -> Vec<GenerationEvent> {
+        let (mut response, mut events) = (Chunks::default(), Vec::new());
         for chunk in chunks {
-            assert!(!answer.push(&chunk.to_string(), &mut events).unwrap());
+            assert!(!response.push(&chunk.to_string(), &mut events).unwrap());
         }
-        answer.finish(&mut events).unwrap();
+        response.finish(&mut events).unwrap();
         events
     }
 
-    fn call(id: &str, name: &str, arguments: &str) -> ModelEvent {
-        ModelEvent::ToolCall(ToolCall { id: id.into(), name: name.into(), arguments: arguments.into() })
+    fn call(id: &str, name: &str, arguments: &str) -> GenerationEvent {
+        GenerationEvent::ToolCall(ToolCall {
+            id: id.into(),
+            name: name.into(),
+            arguments: arguments.into(),
+            provider_state: None,
+        })
     }
 
     fn calls(deltas: &Value) -> Value {
@@ -181,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn words_calls_usage_and_the_end_come_in_that_order() {
+    fn text_calls_usage_and_end_come_in_that_order() {
         let events = read(&[
             json!({"choices":[{"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":null}),
             json!({"choices":[{"delta":{"content":"One moment."},"finish_reason":""}]}),
@@ -197,17 +206,17 @@ mod tests {
         assert!(
             events
                 == [
-                    ModelEvent::Text("One moment.".into()),
+                    GenerationEvent::Text("One moment.".into()),
                     call("call_a", "lookup", "{\"q\":1}"),
                     call("call_b", "end_call", "{}"),
-                    ModelEvent::Usage { input_tokens: 900, output_tokens: 20, cached_tokens: 768 },
-                    ModelEvent::Finished(FinishReason::ToolCalls),
+                    GenerationEvent::Usage { input_tokens: 900, output_tokens: 20, cached_tokens: 768 },
+                    GenerationEvent::Finished(FinishReason::ToolCalls),
                 ]
         );
     }
 
     #[test]
-    fn calls_that_all_claim_index_zero_are_told_apart_by_their_ids() {
+    fn calls_that_share_index_zero_differ_by_id() {
         let events = read(&[
             calls(&json!([{"index":0,"id":"a","function":{"name":"one","arguments":"{"}}])),
             calls(&json!([{"index":0,"id":"a","function":{"name":"one","arguments":"}"}}])),
@@ -218,13 +227,13 @@ mod tests {
                 == [
                     call("a", "one", "{}"),
                     call("b", "two", "{}"),
-                    ModelEvent::Finished(FinishReason::ToolCalls)
+                    GenerationEvent::Finished(FinishReason::ToolCalls)
                 ]
         );
     }
 
     #[test]
-    fn whole_calls_without_index_or_id_are_told_apart_by_their_names() {
+    fn whole_calls_without_index_or_id_differ_by_name() {
         let events = read(&[
             calls(
                 &json!([{"function":{"name":"one","arguments":"{\"a\":1}"}}, {"function":{"name":"two","arguments":{"b":2}}}]),
@@ -236,41 +245,45 @@ mod tests {
                 == [
                     call("call_0", "one", "{\"a\":1}"),
                     call("call_1", "two", "{\"b\":2}"),
-                    ModelEvent::Finished(FinishReason::Stop),
+                    GenerationEvent::Finished(FinishReason::Stop),
                 ]
         );
     }
 
     #[test]
-    fn arguments_that_break_off_are_passed_on_and_known_to_be_invalid() {
+    fn truncated_arguments_are_passed_on_as_invalid() {
         let events =
             read(&[calls(&json!([{"index":0,"id":"a","function":{"name":"one","arguments":"{\"q\":"}}]))]);
-        let ModelEvent::ToolCall(call) = &events[0] else { panic!("not a call") };
+        let GenerationEvent::ToolCall(call) = &events[0] else { panic!("not a call") };
         assert_eq!(call.arguments, "{\"q\":");
-        assert!(super::super::arguments(call).is_none());
+        assert!(language_model::arguments(call).is_none());
     }
 
     #[test]
-    fn a_refusal_is_spoken_and_an_answer_without_an_end_still_ends() {
+    fn a_refusal_is_text_and_a_missing_end_is_supplied() {
         let events = read(&[json!({"choices":[{"delta":{"refusal":"I cannot."}}]})]);
         assert!(
-            events == [ModelEvent::Text("I cannot.".into()), ModelEvent::Finished(FinishReason::Unknown)]
+            events
+                == [
+                    GenerationEvent::Text("I cannot.".into()),
+                    GenerationEvent::Finished(FinishReason::Unknown)
+                ]
         );
     }
 
     #[test]
-    fn an_empty_answer_is_a_failure_that_may_be_retried() {
+    fn an_empty_response_is_a_retryable_failure() {
         let error = Chunks::default().finish(&mut vec![]).unwrap_err();
         assert!(error.is_retryable());
     }
 
     #[test]
     fn endless_arguments_are_refused() {
-        let mut answer = Chunks::default();
-        let piece =
+        let mut response = Chunks::default();
+        let chunk =
             calls(&json!([{"index":0,"id":"a","function":{"name":"x","arguments":"y".repeat(60_000)}}]))
                 .to_string();
-        assert!((0..10).any(|_| answer.push(&piece, &mut vec![]).is_err()));
+        assert!((0..10).any(|_| response.push(&chunk, &mut vec![]).is_err()));
     }
 
     proptest! {
@@ -281,14 +294,14 @@ mod tests {
                 0..12,
             ),
         ) {
-            let (mut answer, mut events) = (Chunks::default(), Vec::new());
+            let (mut response, mut events) = (Chunks::default(), Vec::new());
             for chunk in &chunks {
-                if answer.push(chunk, &mut events).is_err() {
+                if response.push(chunk, &mut events).is_err() {
                     return Ok(());
                 }
             }
-            // Finishing may only fail for want of an answer.
-            prop_assert!(answer.finish(&mut events).is_ok() || events.is_empty());
+            // Finishing fails only when the response is empty.
+            prop_assert!(response.finish(&mut events).is_ok() || events.is_empty());
         }
     }
 }

@@ -1,76 +1,86 @@
-//! OpenAI's chat completions, streamed; also spoken by many compatible servers.
+//! `OpenAI`'s chat completions, streamed: `POST {base}/chat/completions`.
+//!
+//! [`ChatCompletions`] sends the request and reads the stream; `chunks.rs` assembles its events.
 
 use std::{collections::VecDeque, time::Duration};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use http::StatusCode;
 use reqwest::Url;
 use serde_json::{Map, Value, json};
-use switchboard_dialogue::{HistoryItem as Line, ToolCall};
 use switchboard_model::agents::{ModelSettings, Tool};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Answer, ModelEvent, chunks::Chunks};
-use crate::{Error, Patience, Providers, Secret, egress, endpoints::join, sse};
+use super::{VENDOR, chunks::Chunks};
+use crate::{
+    Error, Providers, Secret, StreamTimeouts, egress,
+    endpoints::join,
+    language_model::{self, ChatMessage, Conversation, Generation, GenerationEvent, LanguageModel, ToolCall},
+    sse,
+    unusable::Unusable,
+};
 
-pub(super) const VENDOR: &str = "openai";
-
-/// The usage follows the last words at once, from servers that send it.
+/// Maximum wait for the usage after the last words; servers that send it do so at once.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is asked.
-#[derive(Clone, Copy)]
-pub struct Question<'a> {
-    /// Which model, and how.
-    pub settings: &'a ModelSettings,
-    /// The agent's instructions.
-    pub prompt: Option<&'a str>,
-    /// The conversation so far.
-    pub lines: &'a [Line],
-}
-
-/// Asks one server with one key.
+/// One model on one server, with one key.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct ChatCompletions {
     http: reqwest::Client,
-    url: Url,
+    base: Url,
     key: Secret,
+    settings: ModelSettings,
+    timeouts: StreamTimeouts,
 }
 
-impl Client {
-    /// The configured server and the deployment's key.
-    #[must_use]
-    pub fn new(providers: &Providers) -> Self {
-        Self {
+impl ChatCompletions {
+    /// For the configured server and key.
+    ///
+    /// # Errors
+    /// There is no key.
+    pub fn new(
+        providers: &Providers,
+        settings: &ModelSettings,
+        timeouts: StreamTimeouts,
+    ) -> Result<Self, Unusable> {
+        Ok(Self {
             http: providers.http.clone(),
-            url: join(&providers.endpoints.openai, "/chat/completions"),
-            key: providers.keys.openai_api_key.clone(),
-        }
-    }
-
-    /// The question is sent when the answer is first polled.
-    #[must_use]
-    pub fn ask(&self, question: &Question<'_>, patience: Patience) -> Answer {
-        let body = request_body(question);
-        let request = self.http.post(self.url.clone()).bearer_auth(self.key.reveal()).json(&body);
-        stream::once(open(request, patience)).map_ok(Reading::into_stream).try_flatten().boxed()
+            base: providers.endpoints.openai.clone(),
+            key: super::key(providers)?,
+            settings: settings.clone(),
+            timeouts,
+        })
     }
 }
 
-async fn open(request: reqwest::RequestBuilder, patience: Patience) -> Result<Reading, Error> {
-    let deadline = Instant::now() + patience.first;
+impl LanguageModel for ChatCompletions {
+    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+        let (http, base) = (self.http.clone(), self.base.clone());
+        async move { egress::open_ahead(&http, &base).await }.boxed()
+    }
+
+    fn generate(&self, conversation: &Conversation<'_>) -> Generation {
+        let body = request_body(&self.settings, conversation);
+        let url = join(&self.base, "/chat/completions");
+        let request = self.http.post(url).bearer_auth(self.key.reveal()).json(&body);
+        stream::once(open(request, self.timeouts)).map_ok(Response::into_stream).try_flatten().boxed()
+    }
+}
+
+async fn open(request: reqwest::RequestBuilder, timeouts: StreamTimeouts) -> Result<Response, Error> {
+    let deadline = Instant::now() + timeouts.first;
     let response = match timeout_at(deadline, request.send()).await {
         Ok(sent) => sent.map_err(lost)?,
-        Err(_) => return Err(Error::silent(VENDOR, patience.first)),
+        Err(_) => return Err(Error::silent(VENDOR, timeouts.first)),
     };
     if !response.status().is_success() {
         return Err(refusal(response).await);
     }
-    Ok(Reading {
+    Ok(Response {
         response,
         deadline,
-        waiting_for: patience.first,
-        idle: patience.idle,
+        waiting_for: timeouts.first,
+        idle: timeouts.idle,
         decoder: sse::Decoder::default(),
         chunks: Chunks::default(),
         ready: VecDeque::new(),
@@ -83,45 +93,45 @@ fn lost(error: reqwest::Error) -> Error {
     Error::broken(VENDOR, reason, error.without_url())
 }
 
-/// An answer that is being read.
-struct Reading {
+/// A response that is being read.
+struct Response {
     response: reqwest::Response,
-    /// When the next piece must be here. Comments that only keep the connection alive do not move it.
+    /// When the next event must be here. Comments that only keep the connection alive do not move it.
     deadline: Instant,
     waiting_for: Duration,
     idle: Duration,
     decoder: sse::Decoder,
     chunks: Chunks,
-    ready: VecDeque<Result<ModelEvent, Error>>,
+    ready: VecDeque<Result<GenerationEvent, Error>>,
     over: bool,
 }
 
-impl Reading {
-    fn into_stream(self) -> impl futures_util::Stream<Item = Result<ModelEvent, Error>> + Send {
-        stream::unfold(self, |mut reading| async move {
+impl Response {
+    fn into_stream(self) -> impl futures_util::Stream<Item = Result<GenerationEvent, Error>> + Send {
+        stream::unfold(self, |mut response| async move {
             loop {
-                if let Some(event) = reading.ready.pop_front() {
-                    return Some((event, reading));
+                if let Some(event) = response.ready.pop_front() {
+                    return Some((event, response));
                 }
-                if reading.over {
+                if response.over {
                     return None;
                 }
                 let mut events = Vec::new();
-                let read = reading.read(&mut events).await;
-                reading.ready.extend(events.into_iter().map(Ok));
+                let read = response.read(&mut events).await;
+                response.ready.extend(events.into_iter().map(Ok));
                 if let Err(error) = read {
-                    reading.over = true;
-                    reading.ready.push_back(Err(error));
+                    response.over = true;
+                    response.ready.push_back(Err(error));
                 }
             }
         })
     }
 
     /// Waits for one chunk of bytes and takes the events it completes.
-    async fn read(&mut self, events: &mut Vec<ModelEvent>) -> Result<(), Error> {
+    async fn read(&mut self, events: &mut Vec<GenerationEvent>) -> Result<(), Error> {
         let chunk = match timeout_at(self.deadline, self.response.chunk()).await {
             Ok(chunk) => chunk,
-            // Complete but for its usage, and the server forgot to close.
+            // Complete except for its usage, and the server did not close the stream.
             Err(_) if self.chunks.is_complete() => Ok(None),
             Err(_) => return Err(Error::silent(VENDOR, self.waiting_for)),
         };
@@ -154,7 +164,7 @@ fn malformed(error: sse::TooLong) -> Error {
     Error::broken(VENDOR, "its stream cannot be read", error)
 }
 
-/// An answer other than 2xx.
+/// The error for a status other than 2xx.
 async fn refusal(response: reqwest::Response) -> Error {
     let status = response.status();
     let retry_after = egress::retry_after(response.headers());
@@ -174,7 +184,7 @@ async fn refusal(response: reqwest::Response) -> Error {
     }
 }
 
-/// An error that came instead of the next piece; the status had been 200.
+/// The error for an event that reports one; the status had been 200.
 pub(super) fn error_in_stream(error: &Value) -> Error {
     let described = Described::read(error);
     let client_error = error["code"].as_u64().is_some_and(|code| (400..500).contains(&code) && code != 429)
@@ -201,7 +211,7 @@ impl<'a> Described<'a> {
         Self { code: text("code").or_else(|| text("type")), message }
     }
 
-    /// A used-up quota comes with the status of a busy moment, but waiting does not refill it.
+    /// A used-up quota has the status of an overload (429), but waiting does not refill it.
     fn can_be_retried(&self, looks_transient: bool) -> bool {
         looks_transient && self.code != Some("insufficient_quota")
     }
@@ -216,11 +226,10 @@ impl<'a> Described<'a> {
     }
 }
 
-fn request_body(question: &Question<'_>) -> Value {
-    let settings = question.settings;
+fn request_body(settings: &ModelSettings, conversation: &Conversation<'_>) -> Value {
     let mut body = Map::new();
     body.insert("model".into(), json!(settings.model));
-    body.insert("messages".into(), wire_messages(question.prompt, question.lines));
+    body.insert("messages".into(), wire_messages(conversation.prompt, conversation.messages));
     body.insert("stream".into(), json!(true));
     body.insert("stream_options".into(), json!({"include_usage": true, "include_obfuscation": false}));
     if !settings.tools.is_empty() {
@@ -237,8 +246,8 @@ fn request_body(question: &Question<'_>) -> Value {
     Value::Object(body)
 }
 
-/// What a family of models takes. Thinking before speaking is silence on the line, so each gets the
-/// least effort it knows; whoever thinks takes no temperature.
+/// The parameters that a family of models takes. Reasoning before speaking is silence on the line, so each gets the
+/// lowest effort it knows. A model that reasons takes no temperature.
 #[derive(Debug, PartialEq)]
 struct Rules {
     token_limit: &'static str,
@@ -254,7 +263,7 @@ impl Rules {
             takes_temperature,
         };
         match generation(model) {
-            // From 5.1 on a model can be told not to think at all, and then takes a temperature.
+            // From 5.1 on, a model can be told not to reason, and then takes a temperature.
             Some(generation) if generation >= (5, 1) => reasoning("none", true),
             Some((5, _)) => reasoning("minimal", false),
             None if is_o_series(model) => reasoning("low", false),
@@ -291,42 +300,42 @@ fn wire_tool(tool: &Tool) -> Value {
     if let Some(description) = &function.description {
         wire.insert("description".into(), json!(description));
     }
-    // Some compatible servers insist on a schema even where there is nothing to say.
+    // Some compatible servers refuse a function without a schema.
     let parameters =
         function.parameters.clone().map_or(json!({"type": "object", "properties": {}}), Value::Object);
     wire.insert("parameters".into(), parameters);
     json!({"type": "function", "function": wire})
 }
 
-fn wire_messages(prompt: Option<&str>, lines: &[Line]) -> Value {
+fn wire_messages(prompt: Option<&str>, messages: &[ChatMessage]) -> Value {
     let system = prompt.map(|prompt| json!({"role": "system", "content": prompt}));
-    let mut messages: Vec<Value> = system.into_iter().collect();
-    for (position, line) in lines.iter().enumerate() {
-        match line {
-            Line::User(content) => messages.push(json!({"role": "user", "content": content})),
-            Line::Agent(content) => messages.push(json!({"role": "assistant", "content": content})),
-            Line::Note(content) => messages.push(json!({"role": "system", "content": content})),
-            Line::ToolCalls(calls) => {
-                let wire: Value = calls.iter().map(wire_call).collect();
-                let said_just_before = position > 0 && matches!(lines[position - 1], Line::Agent(_));
-                match messages.last_mut() {
-                    Some(said) if said_just_before => said["tool_calls"] = wire,
-                    _ => messages.push(json!({"role": "assistant", "content": null, "tool_calls": wire})),
+    let mut wire: Vec<Value> = system.into_iter().collect();
+    for (position, message) in messages.iter().enumerate() {
+        match message {
+            ChatMessage::User(content) => wire.push(json!({"role": "user", "content": content})),
+            ChatMessage::Agent(content) => wire.push(json!({"role": "assistant", "content": content})),
+            ChatMessage::System(content) => wire.push(json!({"role": "system", "content": content})),
+            ChatMessage::ToolCalls(calls) => {
+                let wire_calls: Value = calls.iter().map(wire_call).collect();
+                let spoke_before = position > 0 && matches!(messages[position - 1], ChatMessage::Agent(_));
+                match wire.last_mut() {
+                    Some(spoken) if spoke_before => spoken["tool_calls"] = wire_calls,
+                    _ => wire.push(json!({"role": "assistant", "content": null, "tool_calls": wire_calls})),
                 }
-                messages.extend(calls.iter().map(|call| wire_result(call, &lines[position..])));
+                wire.extend(calls.iter().map(|call| wire_result(call, &messages[position..])));
             }
-            // Beside its call, see above.
-            Line::ToolResult { .. } => {}
+            // Sent right after its call, see above.
+            ChatMessage::ToolResult { .. } => {}
         }
     }
-    Value::Array(messages)
+    Value::Array(wire)
 }
 
-/// Results must follow their calls at once and none may be missing, while the conversation may have
-/// gone on in between, or before the tool answered.
-fn wire_result(call: &ToolCall, lines: &[Line]) -> Value {
-    let result = lines.iter().find_map(|line| match line {
-        Line::ToolResult { call: id, content } if *id == call.id => Some(content.as_str()),
+/// The API wants a result right after every call. In the conversation other messages may stand between the two, or
+/// there is no result yet.
+fn wire_result(call: &ToolCall, messages: &[ChatMessage]) -> Value {
+    let result = messages.iter().find_map(|message| match message {
+        ChatMessage::ToolResult { call: id, content } if *id == call.id => Some(content.as_str()),
         _ => None,
     });
     let content = result.unwrap_or(r#"{"error":"there is no result yet"}"#);
@@ -334,8 +343,8 @@ fn wire_result(call: &ToolCall, lines: &[Line]) -> Value {
 }
 
 fn wire_call(call: &ToolCall) -> Value {
-    // Some servers parse what they are shown and refuse what the model itself wrote.
-    let arguments = if super::arguments(call).is_some() { call.arguments.as_str() } else { "{}" };
+    // Some servers parse the arguments again and refuse invalid ones, which the model itself wrote.
+    let arguments = if language_model::arguments(call).is_some() { call.arguments.as_str() } else { "{}" };
     json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
 }
 
@@ -346,7 +355,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_family_of_models_gets_the_parameters_it_takes() {
+    fn each_model_family_gets_the_parameters_it_takes() {
         let rules = |model| {
             let Rules { token_limit, reasoning_effort, takes_temperature } = Rules::of(model);
             (token_limit, reasoning_effort, takes_temperature)
@@ -368,29 +377,33 @@ mod tests {
     }
 
     #[test]
-    fn a_question_carries_the_conversation_and_the_tools() {
+    fn a_request_carries_the_conversation_and_the_tools() {
         let function =
             Function { name: "end_call".into(), description: Some("Ends it.".into()), parameters: None };
         let settings = ModelSettings {
             tools: vec![Tool { kind: ToolKind::Function, function }],
             ..ModelSettings::default()
         };
-        let call =
-            |id: &str| ToolCall { id: id.into(), name: "end_call".into(), arguments: "{\"broken".into() };
+        let call = |id: &str| ToolCall {
+            id: id.into(),
+            name: "end_call".into(),
+            arguments: "{\"broken".into(),
+            provider_state: None,
+        };
         let wire =
             |id| json!({"id": id, "type": "function", "function": {"name": "end_call", "arguments": "{}"}});
-        let lines = [
-            Line::Agent("Hello.".into()),
-            Line::User("Bye.".into()),
-            Line::Agent("Goodbye.".into()),
-            Line::ToolCalls(vec![call("call_a"), call("call_b")]),
-            Line::User("Still there?".into()),
-            Line::ToolResult { call: "call_a".into(), content: "{\"ok\":true}".into() },
-            Line::ToolCalls(vec![call("call_a")]),
-            Line::ToolResult { call: "call_a".into(), content: "2".into() },
+        let messages = [
+            ChatMessage::Agent("Hello.".into()),
+            ChatMessage::User("Bye.".into()),
+            ChatMessage::Agent("Goodbye.".into()),
+            ChatMessage::ToolCalls(vec![call("call_a"), call("call_b")]),
+            ChatMessage::User("Still there?".into()),
+            ChatMessage::ToolResult { call: "call_a".into(), content: "{\"ok\":true}".into() },
+            ChatMessage::ToolCalls(vec![call("call_a")]),
+            ChatMessage::ToolResult { call: "call_a".into(), content: "2".into() },
         ];
         assert_eq!(
-            request_body(&Question { settings: &settings, prompt: Some("Be brief."), lines: &lines }),
+            request_body(&settings, &Conversation { prompt: Some("Be brief."), messages: &messages }),
             json!({
                 "model": "gpt-6-luna",
                 "messages": [

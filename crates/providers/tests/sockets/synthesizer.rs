@@ -23,8 +23,11 @@ use switchboard_model::{
     time::Timestamp,
 };
 use switchboard_providers::{
-    Error, Patience, Providers, Secret,
-    voices::{Recorder, SpeechEvent, Synthesizer, deepgram},
+    Error, Providers, Secret, StreamTimeouts,
+    audio::AudioFormat,
+    clips::ClipSynthesizer,
+    deepgram::speak::Speak,
+    synthesizer::{CallContext, SpeechEvent, SpeechStream, Synthesizer},
 };
 use tokio::{io::AsyncWriteExt, sync::Notify, time::timeout};
 
@@ -32,12 +35,20 @@ use crate::support::{
     CHUNKED, IMPATIENT, Nowhere, PATIENT, SHORT, Server, nowhere, until_closed, write_chunk,
 };
 
-fn synthesizer(providers: &Providers, patience: Patience) -> Synthesizer {
-    Synthesizer::Deepgram(deepgram::Synthesizer::new(providers, "aura-2-thalia-en", patience))
+fn context() -> CallContext {
+    CallContext { format: AudioFormat::TELEPHONE, language: "en".into() }
 }
 
-async fn speech(providers: &Providers, patience: Patience, text: &str) -> Vec<Result<SpeechEvent, Error>> {
-    synthesizer(providers, patience).speak(text).collect().await
+fn synthesize(providers: &Providers, timeouts: StreamTimeouts, text: &str) -> SpeechStream {
+    Speak::new(providers, "aura-2-thalia-en", timeouts).unwrap().open(&context()).synthesize(text)
+}
+
+async fn speech(
+    providers: &Providers,
+    timeouts: StreamTimeouts,
+    text: &str,
+) -> Vec<Result<SpeechEvent, Error>> {
+    synthesize(providers, timeouts, text).collect().await
 }
 
 async fn failure(answer: impl IntoResponse + Clone + Send + Sync + 'static) -> Error {
@@ -46,7 +57,7 @@ async fn failure(answer: impl IntoResponse + Clone + Send + Sync + 'static) -> E
 }
 
 #[tokio::test]
-async fn a_sentence_is_spoken_and_its_characters_are_reported() {
+async fn a_clause_is_synthesized_and_its_characters_reported() {
     let router = Router::new().route(
         "/v1/speak",
         post(async |RawQuery(query): RawQuery, headers: HeaderMap, Json(body): Json<Value>| {
@@ -63,26 +74,26 @@ async fn a_sentence_is_spoken_and_its_characters_are_reported() {
     let bytes: usize = speech
         .map(|event| match event {
             SpeechEvent::Audio(audio) => audio.len(),
-            SpeechEvent::Characters { .. } => panic!("characters are reported once"),
+            other => panic!("only audio follows: {other:?}"),
         })
         .sum();
     assert_eq!(bytes, 400);
 }
 
 #[tokio::test]
-async fn characters_are_counted_where_the_vendor_does_not_say() {
+async fn characters_are_estimated_if_not_reported() {
     let server = Server::http(Router::new().route("/v1/speak", post(async || vec![1_u8; 8]))).await;
     let speech = speech(&server.providers(), PATIENT, "Grüße.").await;
     assert!(matches!(speech[0], Ok(SpeechEvent::Characters { count: 6, estimated: true })), "{speech:?}");
 }
 
 #[tokio::test]
-async fn text_that_cannot_be_spoken_is_silence() {
+async fn text_without_letters_or_digits_is_silence() {
     assert!(speech(&nowhere().providers, PATIENT, " ... 🎂 ").await.is_empty());
 }
 
 #[tokio::test]
-async fn a_voice_that_stays_silent_fails() {
+async fn a_silent_voice_fails() {
     let mute = Server::raw(|mut socket| async move { until_closed(&mut socket).await }).await;
     let events = speech(&mute.providers(), IMPATIENT, "Hello.").await;
     assert!(matches!(&events[..], [Err(error)] if error.is_retryable()), "{events:?}");
@@ -93,7 +104,7 @@ async fn a_voice_that_stays_silent_fails() {
         until_closed(&mut socket).await;
     })
     .await;
-    let events = speech(&breaking_off.providers(), Patience { idle: SHORT, ..PATIENT }, "Hello.").await;
+    let events = speech(&breaking_off.providers(), StreamTimeouts { idle: SHORT, ..PATIENT }, "Hello.").await;
     assert!(
         matches!(&events[..], [Ok(_), Ok(SpeechEvent::Audio(_)), Err(error)] if error.is_retryable()),
         "{events:?}"
@@ -101,13 +112,13 @@ async fn a_voice_that_stays_silent_fails() {
 }
 
 #[tokio::test]
-async fn an_answer_without_audio_fails() {
+async fn a_response_without_audio_fails() {
     assert!(failure("").await.is_retryable());
     assert!(failure(([(header::CONTENT_TYPE, "application/json")], "{}")).await.is_retryable());
 }
 
 #[tokio::test]
-async fn failures_say_whether_to_try_again() {
+async fn refusals_are_retryable_or_not() {
     let body = r#"{"err_code":"INVALID_AUTH","err_msg":"Invalid credentials.","request_id":"x"}"#;
     let error = failure((StatusCode::UNAUTHORIZED, body)).await;
     assert_eq!(error.to_string(), "deepgram refused the request (INVALID_AUTH): Invalid credentials.");
@@ -119,7 +130,7 @@ async fn failures_say_whether_to_try_again() {
 }
 
 #[tokio::test]
-async fn dropping_a_speech_closes_its_connection() {
+async fn dropping_a_clause_closes_its_connection() {
     let closed = Arc::new(Notify::new());
     let notify = closed.clone();
     let server = Server::raw(move |mut socket| {
@@ -132,22 +143,38 @@ async fn dropping_a_speech_closes_its_connection() {
         }
     })
     .await;
-    let mut speech = synthesizer(&server.providers(), PATIENT).speak("Hello.");
+    let mut speech = synthesize(&server.providers(), PATIENT, "Hello.");
     speech.next().await.unwrap().unwrap();
     drop(speech);
     timeout(Duration::from_secs(10), closed.notified()).await.expect("the connection is closed");
 }
 
 #[tokio::test]
-async fn only_voices_with_an_adapter_can_be_made() {
-    let Nowhere { providers, .. } = nowhere();
-    assert!(Synthesizer::new(&providers, &Voice::default()).is_ok());
+async fn a_voice_without_an_adapter_or_key_is_rejected() {
+    let Nowhere { mut providers, .. } = nowhere();
     let azure = Voice::Azure { model: "x".into(), pitch: 0, rate: 0, credential_id: None };
-    assert!(!Synthesizer::new(&providers, &azure).unwrap_err().is_retryable());
+    providers.keys.deepgram_api_key = None;
+    for (voice, reason) in [(azure, "no_adapter"), (Voice::default(), "missing_key")] {
+        let mut session = providers.synthesizer(&voice).open(&context());
+        let events: Vec<_> = session.synthesize("Hello.").collect().await;
+        let [Err(Error::Rejected { code, .. })] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(code, reason);
+    }
 }
 
 #[tokio::test]
-async fn a_recorder_counts_what_it_asks_for_from_the_start_and_not_what_is_refused() {
+async fn a_session_synthesizes_several_clauses_at_once() {
+    let router = Router::new().route("/v1/speak", post(async |body: String| body));
+    let server = Server::http(router).await;
+    let mut session = server.providers().synthesizer(&Voice::default()).open(&context());
+    let clauses = [session.synthesize("One."), session.synthesize("Two.")];
+    for clause in clauses {
+        assert!(clause.all(async |event| event.is_ok()).await);
+    }
+}
+
+#[tokio::test]
+async fn clip_characters_count_from_the_start_unless_refused() {
     let asked = Arc::new(Notify::new());
     let arrived = asked.clone();
     let router = Router::new().route(
@@ -164,27 +191,28 @@ async fn a_recorder_counts_what_it_asks_for_from_the_start_and_not_what_is_refus
     let server = Server::http(router).await;
     let characters = AtomicU64::new(0);
     let voice = Voice::default();
-    let recorder =
-        Recorder::new(&server.providers(), EgressPolicy::PublicOnly, &voice, None, &characters).unwrap();
+    let clips =
+        ClipSynthesizer::new(&server.providers(), EgressPolicy::PublicOnly, &voice, None, &characters)
+            .unwrap();
     let counted = || characters.load(Ordering::Relaxed);
-    let (hello, refused) = (recorder.record("Hello."), recorder.record("Refuse."));
-    assert_eq!(counted(), 6 + 7, "before anything is spoken");
+    let (hello, refused) = (clips.synthesize("Hello."), clips.synthesize("Refuse."));
+    assert_eq!(counted(), 6 + 7, "counted before the request");
     assert_eq!(hello.await.unwrap(), b"Hello.");
-    assert_eq!(counted(), 7 + 7, "the vendor knows better");
+    assert_eq!(counted(), 7 + 7, "the reported count replaces ours");
     assert!(refused.await.is_err());
     assert_eq!(counted(), 7);
-    assert_eq!(recorder.record("...").await.unwrap(), b"", "silence is not asked for");
+    assert_eq!(clips.synthesize("...").await.unwrap(), b"", "silence is not requested");
     assert_eq!(counted(), 7);
-    let waiting = recorder.record("Wait.");
+    let waiting = clips.synthesize("Wait.");
     tokio::select! {
         _ = waiting => panic!("it never answers"),
         () = asked.notified() => {}
     }
-    assert_eq!(counted(), 7 + 5, "what is given up may have been spoken");
+    assert_eq!(counted(), 7 + 5, "a dropped request may be billed");
 }
 
 #[tokio::test]
-async fn a_recorder_with_the_customers_key_never_uses_another() {
+async fn clips_use_the_customers_key_only() {
     let keys = Arc::<Mutex<Vec<String>>>::default();
     let seen = keys.clone();
     let router = Router::new().route(
@@ -211,8 +239,9 @@ async fn a_recorder_with_the_customers_key_never_uses_another() {
         api_key: Secret::new("dg-of-the-customer"),
     };
     let providers = server.providers();
-    let recorder = |own| Recorder::new(&providers, EgressPolicy::PublicOnly, &voice, Some(&own), &characters);
-    recorder(own(Provider::Deepgram)).unwrap().record("Hello.").await.unwrap();
+    let clips =
+        |own| ClipSynthesizer::new(&providers, EgressPolicy::PublicOnly, &voice, Some(&own), &characters);
+    clips(own(Provider::Deepgram)).unwrap().synthesize("Hello.").await.unwrap();
     assert_eq!(*keys.lock().unwrap(), ["Token dg-of-the-customer"]);
-    assert!(matches!(recorder(own(Provider::Azure)), Err(Error::Rejected { .. })));
+    assert!(matches!(clips(own(Provider::Azure)), Err(Error::Rejected { .. })));
 }

@@ -15,10 +15,8 @@ use futures_util::{StreamExt, future::pending};
 use switchboard_model::agents::Transcriber;
 use switchboard_providers::{
     Error, Providers,
-    transcribers::{
-        self, AudioSink, Hearing, HearingEvent, QUEUE_FRAMES,
-        deepgram::{self, Settings, Timing},
-    },
+    deepgram::listen::{Listen, Settings, Timing},
+    transcriber::{AudioSink, QUEUE_FRAMES, Transcriber as _, TranscriberSession, TranscriptEvent},
 };
 use tokio::io::AsyncWriteExt;
 
@@ -49,11 +47,12 @@ where
     Server::http(router).await
 }
 
-async fn connect(providers: &Providers, timing: Timing) -> Result<(AudioSink, Hearing), Error> {
-    deepgram::connect(providers, &Settings { model: "nova-3", language: "en", keywords: &[] }, timing).await
+async fn connect(providers: &Providers, timing: Timing) -> Result<(AudioSink, TranscriberSession), Error> {
+    let settings = Settings { model: "nova-3", language: "en", key_terms: &[] };
+    Listen::new(providers, &settings, timing).unwrap().connect().await
 }
 
-async fn connected(server: &Server, timing: Timing) -> (AudioSink, Hearing) {
+async fn connected(server: &Server, timing: Timing) -> (AudioSink, TranscriberSession) {
     connect(&server.providers(), timing).await.unwrap()
 }
 
@@ -83,7 +82,7 @@ async fn next_text(socket: &mut WebSocket) -> String {
 }
 
 #[tokio::test]
-async fn a_session_hears_what_was_said_and_ends_after_the_last_words() {
+async fn a_session_transcribes_and_ends_after_the_last_words() {
     let server = listening(|mut socket| async move {
         for noise in [r#"{"type":"Novelty","channel":7}"#, "not json", r#"{"type":"Results","channel":null}"#]
         {
@@ -104,30 +103,30 @@ async fn a_session_hears_what_was_said_and_ends_after_the_last_words() {
         close(socket, 1000, "").await;
     })
     .await;
-    let (mut sink, hearing) = connected(&server, Timing::default()).await;
+    let (mut sink, session) = connected(&server, Timing::default()).await;
     for _ in 0..3 {
         sink.send(FRAME).unwrap();
     }
     sink.send(Bytes::new()).unwrap();
     sink.finish();
-    let events: Vec<_> = hearing.map(Result::unwrap).collect().await;
+    let events: Vec<_> = session.map(Result::unwrap).collect().await;
     assert!(
         events
             == [
-                HearingEvent::Words {
+                TranscriptEvent::Transcript {
                     text: "Hello there.".into(),
                     is_final: true,
                     words_end: Some(Duration::from_millis(750)),
                 },
-                HearingEvent::TurnEnded,
-                HearingEvent::Usage { audio: Duration::from_millis(63_400), estimated: false },
+                TranscriptEvent::TurnEnded,
+                TranscriptEvent::Usage { audio: Duration::from_millis(63_400), estimated: false },
             ],
         "{events:?}"
     );
 }
 
 #[tokio::test]
-async fn a_session_without_audio_says_that_it_is_still_there() {
+async fn a_session_without_audio_sends_keep_alives() {
     let server = listening(|mut socket| async move {
         for _ in 0..3 {
             assert_eq!(next_text(&mut socket).await, r#"{"type":"KeepAlive"}"#);
@@ -137,12 +136,12 @@ async fn a_session_without_audio_says_that_it_is_still_there() {
     })
     .await;
     let timing = Timing { keep_alive: Duration::from_millis(20), ..Timing::default() };
-    let (_sink, mut hearing) = connected(&server, timing).await;
-    assert!(matches!(hearing.next().await, Some(Ok(HearingEvent::Words { .. }))));
+    let (_sink, mut session) = connected(&server, timing).await;
+    assert!(matches!(session.next().await, Some(Ok(TranscriptEvent::Transcript { .. }))));
 }
 
 #[tokio::test]
-async fn a_turn_whose_words_are_not_final_is_finalized() {
+async fn a_turn_without_final_words_is_finalized() {
     let server = listening(|mut socket| async move {
         let interim = r#"{"type":"Results","channel":{"alternatives":[{"transcript":"hello"}]}}"#;
         socket.send(Message::text(interim)).await.unwrap();
@@ -153,20 +152,20 @@ async fn a_turn_whose_words_are_not_final_is_finalized() {
         pending::<()>().await;
     })
     .await;
-    let (_sink, hearing) = connected(&server, Timing::default()).await;
-    let events: Vec<_> = hearing.take(3).map(Result::unwrap).collect().await;
+    let (_sink, session) = connected(&server, Timing::default()).await;
+    let events: Vec<_> = session.take(3).map(Result::unwrap).collect().await;
     assert!(matches!(
         &events[..],
         [
-            HearingEvent::Words { is_final: false, .. },
-            HearingEvent::Words { is_final: true, .. },
-            HearingEvent::TurnEnded
+            TranscriptEvent::Transcript { is_final: false, .. },
+            TranscriptEvent::Transcript { is_final: true, .. },
+            TranscriptEvent::TurnEnded
         ]
     ));
 }
 
 #[tokio::test]
-async fn a_refused_handshake_says_whether_to_try_again() {
+async fn refused_handshakes_are_retryable_or_not() {
     let error = answered((StatusCode::UNAUTHORIZED, [("dg-error", "Invalid credentials.")])).await;
     assert_eq!(error.to_string(), "deepgram refused the request (401): Invalid credentials.");
     assert!(!answered(StatusCode::BAD_REQUEST).await.is_retryable());
@@ -178,7 +177,7 @@ async fn a_refused_handshake_says_whether_to_try_again() {
 }
 
 #[tokio::test]
-async fn a_closed_session_reports_its_usage_and_whether_to_try_again() {
+async fn a_closed_session_reports_usage_before_its_error() {
     for (code, reason, retryable) in
         [(1008, "DATA-0000", false), (1011, "NET-0000", true), (1011, "NET-0001", true), (1000, "", true)]
     {
@@ -187,10 +186,10 @@ async fn a_closed_session_reports_its_usage_and_whether_to_try_again() {
             close(socket, code, reason).await;
         })
         .await;
-        let (mut sink, hearing) = connected(&server, Timing::default()).await;
+        let (mut sink, session) = connected(&server, Timing::default()).await;
         sink.send(FRAME).unwrap();
-        let events: Vec<_> = hearing.collect().await;
-        let [Ok(HearingEvent::Usage { audio, estimated: true }), Err(error)] = &events[..] else {
+        let events: Vec<_> = session.collect().await;
+        let [Ok(TranscriptEvent::Usage { audio, estimated: true }), Err(error)] = &events[..] else {
             panic!("{code}: {events:?}")
         };
         assert_eq!(*audio, Duration::from_millis(20));
@@ -207,29 +206,29 @@ async fn an_error_message_ends_the_session() {
         pending::<()>().await;
     })
     .await;
-    let (_sink, hearing) = connected(&server, Timing::default()).await;
-    let error = hearing.collect::<Vec<_>>().await.pop().unwrap().unwrap_err();
+    let (_sink, session) = connected(&server, Timing::default()).await;
+    let error = session.collect::<Vec<_>>().await.pop().unwrap().unwrap_err();
     assert_eq!(error.to_string(), "deepgram refused the request (SchemaError): unknown field");
 }
 
 #[tokio::test]
-async fn a_server_that_falls_silent_is_given_up() {
+async fn a_silent_server_ends_the_session() {
     // It is never polled, so it does not answer pings either.
     let server = listening(|socket| async move {
         pending::<()>().await;
         drop(socket);
     })
     .await;
-    let (_sink, hearing) = connected(&server, Timing { silence: SHORT, ..Timing::default() }).await;
-    let events: Vec<_> = hearing.collect().await;
+    let (_sink, session) = connected(&server, Timing { silence: SHORT, ..Timing::default() }).await;
+    let events: Vec<_> = session.collect().await;
     assert!(
-        matches!(&events[..], [Ok(HearingEvent::Usage { .. }), Err(error)] if error.is_retryable()),
+        matches!(&events[..], [Ok(TranscriptEvent::Usage { .. }), Err(error)] if error.is_retryable()),
         "{events:?}"
     );
 }
 
 #[tokio::test]
-async fn a_quiet_server_that_answers_pings_is_kept() {
+async fn a_quiet_server_that_answers_pings_keeps_the_session() {
     let server = listening(|mut socket| async move {
         let mut pings = 0;
         while pings < 4 {
@@ -241,23 +240,23 @@ async fn a_quiet_server_that_answers_pings_is_kept() {
         pending::<()>().await;
     })
     .await;
-    let (_sink, mut hearing) = connected(&server, Timing { silence: 2 * SHORT, ..Timing::default() }).await;
-    assert!(matches!(hearing.next().await, Some(Ok(HearingEvent::Words { .. }))));
+    let (_sink, mut session) = connected(&server, Timing { silence: 2 * SHORT, ..Timing::default() }).await;
+    assert!(matches!(session.next().await, Some(Ok(TranscriptEvent::Transcript { .. }))));
 }
 
 #[tokio::test]
-async fn a_server_that_never_says_goodbye_does_not_hold_up_the_end() {
+async fn a_missing_close_does_not_delay_the_end() {
     let server = listening(|mut socket| async move { while let Some(Ok(_)) = socket.recv().await {} }).await;
-    let (sink, hearing) = connected(&server, Timing { finish: SHORT, ..Timing::default() }).await;
+    let (sink, session) = connected(&server, Timing { finish: SHORT, ..Timing::default() }).await;
     sink.finish();
-    let events: Vec<_> = hearing.collect().await;
-    assert!(matches!(&events[..], [Ok(HearingEvent::Usage { estimated: true, .. })]), "{events:?}");
+    let events: Vec<_> = session.collect().await;
+    assert!(matches!(&events[..], [Ok(TranscriptEvent::Usage { estimated: true, .. })]), "{events:?}");
 }
 
 #[tokio::test]
-async fn a_session_that_falls_behind_refuses_audio_instead_of_piling_it_up() {
+async fn a_session_that_falls_behind_refuses_audio() {
     let server = listening(|_socket| pending()).await;
-    let (mut sink, _hearing) = connected(&server, Timing::default()).await;
+    let (mut sink, _session) = connected(&server, Timing::default()).await;
     for _ in 0..QUEUE_FRAMES {
         sink.send(FRAME).unwrap();
     }
@@ -265,7 +264,7 @@ async fn a_session_that_falls_behind_refuses_audio_instead_of_piling_it_up() {
 }
 
 #[tokio::test]
-async fn a_failed_tls_handshake_is_an_error_and_no_panic() {
+async fn a_failed_tls_handshake_is_retryable() {
     let server = Server::raw(|mut socket| async move {
         let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     })
@@ -275,10 +274,14 @@ async fn a_failed_tls_handshake_is_an_error_and_no_panic() {
 }
 
 #[tokio::test]
-async fn the_configured_transcriber_is_connected_and_others_are_rejected() {
+async fn the_configured_transcriber_is_connected_or_rejected() {
     let server = listening(|_socket| pending()).await;
-    assert!(transcribers::connect(&server.providers(), &Transcriber::default()).await.is_ok());
+    let mut providers = server.providers();
+    assert!(providers.transcriber(&Transcriber::default()).connect().await.is_ok());
     let azure = Transcriber::Azure { languages: vec!["en-US".into()], credential_id: None };
-    let error = transcribers::connect(&server.providers(), &azure).await.err().expect("azure has no adapter");
-    assert!(!error.is_retryable());
+    providers.keys.deepgram_api_key = None;
+    for (transcriber, reason) in [(azure, "no_adapter"), (Transcriber::default(), "missing_key")] {
+        let connected = providers.transcriber(&transcriber).connect().await;
+        assert!(matches!(connected, Err(Error::Rejected { code, .. }) if code == reason), "{reason}");
+    }
 }

@@ -7,14 +7,13 @@ use axum::{
     routing::post,
 };
 use futures_util::StreamExt;
-use switchboard_dialogue::{HistoryItem as Line, ToolCall};
-use switchboard_model::agents::{LanguageModel, ModelSettings};
+use switchboard_model::agents::{self, ModelSettings};
 use switchboard_providers::{
-    Error, Patience, Providers,
-    language_models::{
-        self, FinishReason, ModelEvent,
-        openai::{Client, Question},
+    Error, Providers, StreamTimeouts,
+    language_model::{
+        ChatMessage, Conversation, FinishReason, Generation, GenerationEvent, LanguageModel, ToolCall,
     },
+    openai::chat::ChatCompletions,
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -24,14 +23,16 @@ use tokio::{
 
 use crate::support::{CHUNKED, IMPATIENT, PATIENT, SHORT, Server, nowhere, until_closed, write_chunk};
 
-fn ask(providers: &Providers, patience: Patience) -> language_models::Answer {
-    let settings = ModelSettings::default();
-    let lines = [Line::User("Hello?".into())];
-    Client::new(providers).ask(&Question { settings: &settings, prompt: None, lines: &lines }, patience)
+const CONVERSATION: Conversation<'static> = Conversation { prompt: None, messages: &[] };
+
+fn generate(providers: &Providers, timeouts: StreamTimeouts) -> Generation {
+    let model = ChatCompletions::new(providers, &ModelSettings::default(), timeouts).unwrap();
+    let messages = [ChatMessage::User("Hello?".into())];
+    model.generate(&Conversation { messages: &messages, ..CONVERSATION })
 }
 
-async fn answer(providers: &Providers, patience: Patience) -> Vec<Result<ModelEvent, Error>> {
-    ask(providers, patience).collect().await
+async fn events(providers: &Providers, timeouts: StreamTimeouts) -> Vec<Result<GenerationEvent, Error>> {
+    generate(providers, timeouts).collect().await
 }
 
 async fn failure(status: StatusCode, headers: &[(&'static str, &'static str)], body: &'static str) -> Error {
@@ -39,20 +40,20 @@ async fn failure(status: StatusCode, headers: &[(&'static str, &'static str)], b
         headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
     let answering = post(async move || (status, headers, body));
     let server = Server::http(Router::new().route("/chat/completions", answering)).await;
-    let mut events = answer(&server.providers(), PATIENT).await;
+    let mut events = events(&server.providers(), PATIENT).await;
     assert_eq!(events.len(), 1);
     events.remove(0).unwrap_err()
 }
 
-fn text(text: &str) -> ModelEvent {
-    ModelEvent::Text(text.into())
+fn text(text: &str) -> GenerationEvent {
+    GenerationEvent::Text(text.into())
 }
 
 const HELLO: &[u8] = b"data: {\"choices\":[{\"delta\":{\"content\":\"Hello\"}}]}\n\n";
 const STOP: &[u8] = b"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 
 #[tokio::test]
-async fn an_answer_is_read_however_its_bytes_are_cut() {
+async fn a_response_is_read_whatever_its_chunk_boundaries() {
     const STREAM: &str = ": keep-alive\n\n\
         data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}],\"usage\":null}\r\n\r\n\
         data:{\"choices\":[{\"delta\":{\"content\":\"Grüße.\"}}]}\n\n\
@@ -70,24 +71,25 @@ async fn an_answer_is_read_however_its_bytes_are_cut() {
         socket.write_all(b"0\r\n\r\n").await.unwrap();
     })
     .await;
-    let events: Vec<_> = answer(&server.providers(), PATIENT).await.into_iter().map(Result::unwrap).collect();
+    let events: Vec<_> = events(&server.providers(), PATIENT).await.into_iter().map(Result::unwrap).collect();
     assert!(
         events
             == [
                 text("Grüße."),
-                ModelEvent::ToolCall(ToolCall {
+                GenerationEvent::ToolCall(ToolCall {
                     id: "a".into(),
                     name: "end_call".into(),
-                    arguments: "{}".into()
+                    arguments: "{}".into(),
+                    provider_state: None,
                 }),
-                ModelEvent::Usage { input_tokens: 9, output_tokens: 4, cached_tokens: 0 },
-                ModelEvent::Finished(FinishReason::ToolCalls),
+                GenerationEvent::Usage { input_tokens: 9, output_tokens: 4, cached_tokens: 0 },
+                GenerationEvent::Finished(FinishReason::ToolCalls),
             ]
     );
 }
 
 #[tokio::test]
-async fn the_question_carries_the_key_and_the_model() {
+async fn the_request_carries_the_key_and_the_model() {
     let server = Server::http(Router::new().route(
         "/chat/completions",
         post(async |headers: HeaderMap, body: String| {
@@ -97,12 +99,12 @@ async fn the_question_carries_the_key_and_the_model() {
         }),
     ))
     .await;
-    let events: Vec<_> = answer(&server.providers(), PATIENT).await.into_iter().map(Result::unwrap).collect();
-    assert!(events == [text("Hello"), ModelEvent::Finished(FinishReason::Stop)]);
+    let events: Vec<_> = events(&server.providers(), PATIENT).await.into_iter().map(Result::unwrap).collect();
+    assert!(events == [text("Hello"), GenerationEvent::Finished(FinishReason::Stop)]);
 }
 
 #[tokio::test]
-async fn a_server_that_only_keeps_the_connection_alive_counts_as_silent() {
+async fn keep_alive_comments_count_as_silence() {
     let server = Server::raw(|mut socket| async move {
         socket.write_all(CHUNKED.as_bytes()).await.unwrap();
         while write_chunk(&mut socket, b": working\n\n").await {
@@ -110,62 +112,62 @@ async fn a_server_that_only_keeps_the_connection_alive_counts_as_silent() {
         }
     })
     .await;
-    let events = answer(&server.providers(), IMPATIENT).await;
+    let events = events(&server.providers(), IMPATIENT).await;
     assert!(matches!(&events[..], [Err(error)] if error.is_retryable()), "{events:?}");
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_counts_as_silent() {
+async fn a_missing_response_counts_as_silence() {
     let server = Server::raw(|mut socket| async move { until_closed(&mut socket).await }).await;
-    let events = answer(&server.providers(), IMPATIENT).await;
+    let events = events(&server.providers(), IMPATIENT).await;
     assert!(
         matches!(&events[..], [Err(error)] if error.to_string() == "openai is unavailable: it sent nothing for 250 ms")
     );
 }
 
 #[tokio::test]
-async fn an_answer_that_stops_in_the_middle_fails_after_its_words() {
+async fn a_response_that_stalls_fails_after_its_words() {
     let server = Server::raw(|mut socket| async move {
         socket.write_all(CHUNKED.as_bytes()).await.unwrap();
         write_chunk(&mut socket, HELLO).await;
         until_closed(&mut socket).await;
     })
     .await;
-    let events = answer(&server.providers(), IMPATIENT).await;
+    let events = events(&server.providers(), IMPATIENT).await;
     assert!(
-        matches!(&events[..], [Ok(ModelEvent::Text(_)), Err(error)] if error.is_retryable()),
+        matches!(&events[..], [Ok(GenerationEvent::Text(_)), Err(error)] if error.is_retryable()),
         "{events:?}"
     );
 }
 
 #[tokio::test]
-async fn an_answer_whose_connection_breaks_fails_after_its_words() {
+async fn a_broken_connection_fails_the_response_after_its_words() {
     let server = Server::raw(|mut socket| async move {
         socket.write_all(CHUNKED.as_bytes()).await.unwrap();
         write_chunk(&mut socket, HELLO).await;
     })
     .await;
-    let events = answer(&server.providers(), PATIENT).await;
+    let events = events(&server.providers(), PATIENT).await;
     assert!(
-        matches!(&events[..], [Ok(ModelEvent::Text(_)), Err(error)] if error.is_retryable()),
+        matches!(&events[..], [Ok(GenerationEvent::Text(_)), Err(error)] if error.is_retryable()),
         "{events:?}"
     );
 }
 
 #[tokio::test]
-async fn a_finished_answer_ends_even_if_the_server_forgets_to_close() {
+async fn a_finished_response_ends_without_a_close() {
     let server = Server::raw(|mut socket| async move {
         socket.write_all(CHUNKED.as_bytes()).await.unwrap();
         write_chunk(&mut socket, &[HELLO, STOP].concat()).await;
         until_closed(&mut socket).await;
     })
     .await;
-    let events = answer(&server.providers(), Patience { idle: SHORT, ..PATIENT }).await;
-    assert!(matches!(&events[..], [Ok(_), Ok(ModelEvent::Finished(FinishReason::Stop))]), "{events:?}");
+    let events = events(&server.providers(), StreamTimeouts { idle: SHORT, ..PATIENT }).await;
+    assert!(matches!(&events[..], [Ok(_), Ok(GenerationEvent::Finished(FinishReason::Stop))]), "{events:?}");
 }
 
 #[tokio::test]
-async fn dropping_an_answer_closes_its_connection() {
+async fn dropping_a_generation_closes_its_connection() {
     let closed = Arc::new(Notify::new());
     let notify = closed.clone();
     let server = Server::raw(move |mut socket| {
@@ -178,14 +180,14 @@ async fn dropping_an_answer_closes_its_connection() {
         }
     })
     .await;
-    let mut answer = ask(&server.providers(), PATIENT);
-    assert!(answer.next().await.unwrap().unwrap() == text("Hello"));
-    drop(answer);
+    let mut generation = generate(&server.providers(), PATIENT);
+    assert!(generation.next().await.unwrap().unwrap() == text("Hello"));
+    drop(generation);
     timeout(Duration::from_secs(10), closed.notified()).await.expect("the connection is closed");
 }
 
 #[tokio::test]
-async fn failures_say_whether_to_try_again() {
+async fn refusals_are_retryable_or_not() {
     let quota = r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#;
     let error = failure(StatusCode::TOO_MANY_REQUESTS, &[], quota).await;
     assert!(!error.is_retryable(), "{error}");
@@ -212,7 +214,7 @@ async fn failures_say_whether_to_try_again() {
 }
 
 #[tokio::test]
-async fn an_error_inside_the_stream_fails_the_answer() {
+async fn an_error_event_fails_the_response() {
     let server = "data: {\"error\":{\"message\":\"overloaded\",\"type\":\"server_error\"}}\n\n";
     assert!(failure(StatusCode::OK, &[], server).await.is_retryable());
     let long = "data: {\"error\":{\"message\":\"too long\",\"code\":\"context_length_exceeded\"}}\n\n";
@@ -221,16 +223,26 @@ async fn an_error_inside_the_stream_fails_the_answer() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_be_reached_may_be_tried_again() {
-    let events = answer(&nowhere().providers, PATIENT).await;
+async fn an_unreachable_server_is_retryable() {
+    let events = events(&nowhere().providers, PATIENT).await;
     assert!(
         matches!(&events[..], [Err(error)] if error.to_string() == "openai is unavailable: no connection")
     );
 }
 
 #[tokio::test]
-async fn a_vendor_without_an_adapter_is_rejected() {
-    let model = LanguageModel::Google(ModelSettings::default());
-    let events: Vec<_> = language_models::ask(&nowhere().providers, &model, None, &[]).collect().await;
+async fn a_model_without_an_adapter_is_rejected() {
+    let google = agents::LanguageModel::Google(ModelSettings::default());
+    let events: Vec<_> = nowhere().providers.language_model(&google).generate(&CONVERSATION).collect().await;
     assert!(matches!(&events[..], [Err(error)] if !error.is_retryable()));
+}
+
+#[tokio::test]
+async fn a_missing_key_fails_the_generation() {
+    let mut providers = nowhere().providers;
+    providers.keys.openai_api_key = None;
+    let model = providers.language_model(&agents::LanguageModel::default());
+    let events: Vec<_> = model.generate(&CONVERSATION).collect().await;
+    let [Err(Error::Rejected { vendor: "openai", code, .. })] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(code, "missing_key");
 }

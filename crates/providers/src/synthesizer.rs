@@ -1,0 +1,139 @@
+//! The synthesizer role: text to speech.
+//!
+//! [`Providers::synthesizer`] builds the voice that an agent's configuration names. [`Synthesizer::open`] opens
+//! one [`VoiceSession`] for a call; the session takes one clause after the other, and several may be synthesized
+//! at the same time. A clause's stream does nothing until it is polled; dropping it cancels the clause.
+//!
+//! This module does not know which clause the caller hears: pacing and barge-in are the dialogue engine's.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{self, BoxFuture},
+    stream::{self, BoxStream},
+};
+use switchboard_model::agents;
+
+use crate::{Error, Providers, StreamTimeouts, audio::AudioFormat, deepgram, unusable::Unusable};
+
+/// A caller takes two seconds of silence before a sentence for thinking, and more for a broken line.
+pub const TIMEOUTS: StreamTimeouts =
+    StreamTimeouts { first: Duration::from_secs(2), idle: Duration::from_secs(5) };
+
+/// What a voice session needs to know of its call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallContext {
+    /// The audio that the call's leg plays.
+    pub format: AudioFormat,
+    /// The language of the conversation, a BCP-47 tag such as `en`.
+    pub language: String,
+}
+
+/// One voice of one vendor, with one key.
+pub trait Synthesizer: Send + Sync {
+    /// Opens a connection ahead of the first clause, which then needs no handshake. Returns within seconds, whether
+    /// or not the connection is open.
+    fn connect_ahead(&self) -> BoxFuture<'static, ()>;
+
+    /// Opens the voice for one call. Returns at once; errors come with the first clause.
+    fn open(&self, call: &CallContext) -> Box<dyn VoiceSession>;
+}
+
+/// One voice in one call. A vendor with a websocket keeps its context (prosody, pronunciation) from clause to
+/// clause here.
+pub trait VoiceSession: Send {
+    /// Asks the vendor for a clause that has at least one letter or digit. Called by
+    /// [`synthesize`](VoiceSession::synthesize) only.
+    fn request(&mut self, clause: &str) -> SpeechStream;
+
+    /// Synthesizes a clause of at most 2,000 characters. A text without a letter or digit is silence: vendors
+    /// answer it with errors or not at all.
+    fn synthesize(&mut self, clause: &str) -> SpeechStream {
+        if clause.chars().any(char::is_alphanumeric) { self.request(clause) } else { stream::empty().boxed() }
+    }
+}
+
+/// The speech of one clause. It ends after the last audio or after its first error.
+pub type SpeechStream = BoxStream<'static, Result<SpeechEvent, Error>>;
+
+/// An event of a clause's speech.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SpeechEvent {
+    /// What the vendor bills; once, before the first audio. Cancelling does not change it.
+    Characters {
+        /// Characters of the text.
+        count: u64,
+        /// True: counted here, because the vendor did not report it.
+        estimated: bool,
+    },
+    /// Audio in the call's format, without a header; never empty, of any length.
+    Audio(Bytes),
+    /// When words are spoken, from vendors that say so; each word once, in the order of the text.
+    Words(Vec<WordTime>),
+}
+
+/// When a word is spoken.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WordTime {
+    /// The word as it stands in the clause.
+    pub word: String,
+    /// Its start, counted from the clause's first sample.
+    pub start: Duration,
+    /// Its end, counted from the clause's first sample.
+    pub end: Duration,
+}
+
+impl fmt::Debug for SpeechEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Characters { count, estimated } => write!(f, "Characters({count}, estimated: {estimated})"),
+            Self::Audio(audio) => write!(f, "Audio({} bytes)", audio.len()),
+            Self::Words(words) => f.debug_tuple("Words").field(words).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for WordTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WordTime([redacted], {:?} to {:?})", self.start, self.end)
+    }
+}
+
+impl Providers {
+    /// The voice that the agent's configuration names. A missing key and a vendor without an adapter are reported by
+    /// each clause.
+    #[must_use]
+    pub fn synthesizer(&self, configuration: &agents::Voice) -> Arc<dyn Synthesizer> {
+        match configuration {
+            agents::Voice::Deepgram { model, .. } => {
+                match deepgram::speak::Speak::new(self, model, TIMEOUTS) {
+                    Ok(synthesizer) => Arc::new(synthesizer),
+                    Err(unusable) => Arc::new(unusable),
+                }
+            }
+            agents::Voice::Playht { .. }
+            | agents::Voice::Elevenlabs { .. }
+            | agents::Voice::Azure { .. }
+            | agents::Voice::Rimeai(_)
+            | agents::Voice::Rime(_) => Arc::new(Unusable::no_adapter(configuration.provider())),
+        }
+    }
+}
+
+impl Synthesizer for Unusable {
+    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+        future::ready(()).boxed()
+    }
+
+    fn open(&self, _call: &CallContext) -> Box<dyn VoiceSession> {
+        Box::new(self.clone())
+    }
+}
+
+impl VoiceSession for Unusable {
+    fn request(&mut self, _clause: &str) -> SpeechStream {
+        stream::iter([Err(self.error())]).boxed()
+    }
+}

@@ -1,0 +1,137 @@
+//! The transcriber role: speech to text.
+//!
+//! [`Providers::transcriber`] builds the transcriber that an agent's configuration names, and
+//! [`Transcriber::connect`] opens a session with it. A session has two independent halves: the caller pushes
+//! audio into the [`AudioSink`] as it arrives, and polls the [`TranscriberSession`], which does all the work,
+//! sending included. Dropping the session ends it at once; [`AudioSink::finish`] ends it after the last words.
+//!
+//! This module reconnects nothing and buffers two seconds at most: keeping a call's transcriber alive is the
+//! media worker's work.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{
+    FutureExt,
+    future::{self, BoxFuture},
+    stream::BoxStream,
+};
+use switchboard_model::agents;
+use tokio::sync::mpsc;
+
+use crate::{Error, Providers, deepgram, unusable::Unusable};
+
+/// Audio waiting to be sent: 100 frames of 20 ms = 2 s. When the queue is full the vendor has stopped reading,
+/// and the session ends as unavailable: waiting would delay the call.
+pub const QUEUE_FRAMES: usize = 100;
+
+/// Opens sessions with one vendor's transcriber, with one configuration and one key.
+pub trait Transcriber: Send + Sync {
+    /// Connects and authenticates.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`]: connecting again will not help. [`Error::Unavailable`]: it may.
+    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>>;
+}
+
+/// The events of one session. The stream ends after its last event or after its first error.
+pub type TranscriberSession = BoxStream<'static, Result<TranscriptEvent, Error>>;
+
+/// An event of a session.
+#[derive(Clone, PartialEq)]
+pub enum TranscriptEvent {
+    /// The speaker began to speak.
+    SpeechStarted,
+    /// The words since the last final transcript.
+    Transcript {
+        /// Never empty.
+        text: String,
+        /// False: an interim transcript, which the next one replaces. True: a final one, which replaces the interim
+        /// before it and never changes.
+        is_final: bool,
+        /// Where the last word ended in the audio, counted from the session's first byte; none if the vendor does
+        /// not say.
+        words_end: Option<Duration>,
+    },
+    /// The speaker stopped; sent after the final transcripts of the turn.
+    TurnEnded,
+    /// What the vendor bills; once, at the end of the session or just before its error.
+    Usage {
+        /// Length of the audio.
+        audio: Duration,
+        /// True: counted here, because the vendor did not report it.
+        estimated: bool,
+    },
+}
+
+impl fmt::Debug for TranscriptEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SpeechStarted => f.write_str("SpeechStarted"),
+            Self::Transcript { is_final, .. } => write!(f, "Transcript([redacted], final: {is_final})"),
+            Self::TurnEnded => f.write_str("TurnEnded"),
+            Self::Usage { audio, estimated } => write!(f, "Usage({audio:?}, estimated: {estimated})"),
+        }
+    }
+}
+
+/// Takes the audio of a session.
+#[derive(Debug)]
+pub struct AudioSink {
+    vendor: &'static str,
+    frames: mpsc::Sender<Bytes>,
+}
+
+impl AudioSink {
+    /// A sink and the end from which its session reads.
+    pub(crate) fn new(vendor: &'static str) -> (Self, mpsc::Receiver<Bytes>) {
+        let (frames, queue) = mpsc::channel(QUEUE_FRAMES);
+        (Self { vendor, frames }, queue)
+    }
+
+    /// Queues audio of any length, usually 20 ms. Never waits.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the session is over or has fallen [`QUEUE_FRAMES`] behind.
+    pub fn send(&mut self, audio: Bytes) -> Result<(), Error> {
+        // Some vendors take an empty message for the end of the stream.
+        if audio.is_empty() {
+            return Ok(());
+        }
+        self.frames.try_send(audio).map_err(|refused| {
+            let reason = match refused {
+                mpsc::error::TrySendError::Full(_) => "it does not keep up with the audio",
+                mpsc::error::TrySendError::Closed(_) => "the session is over",
+            };
+            Error::unavailable(self.vendor, reason)
+        })
+    }
+
+    /// Ends the audio: the session still delivers the last words, then its stream ends. Dropping the sink does the
+    /// same.
+    pub fn finish(self) {}
+}
+
+impl Providers {
+    /// The transcriber that the agent's configuration names. A missing key and a vendor without an adapter are
+    /// reported by [`Transcriber::connect`].
+    #[must_use]
+    pub fn transcriber(&self, configuration: &agents::Transcriber) -> Arc<dyn Transcriber> {
+        match configuration {
+            agents::Transcriber::Deepgram { model, language, keywords, .. } => {
+                let settings = deepgram::listen::Settings { model, language, key_terms: keywords };
+                match deepgram::listen::Listen::new(self, &settings, deepgram::listen::Timing::default()) {
+                    Ok(transcriber) => Arc::new(transcriber),
+                    Err(unusable) => Arc::new(unusable),
+                }
+            }
+            agents::Transcriber::Azure { .. } => Arc::new(Unusable::no_adapter(configuration.provider())),
+        }
+    }
+}
+
+impl Transcriber for Unusable {
+    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+        future::ready(Err(self.error())).boxed()
+    }
+}
