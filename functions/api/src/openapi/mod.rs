@@ -57,7 +57,7 @@ fn document(public_url: &str, egress_policy: EgressPolicy) -> Value {
             "title": "Switchboard",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Phone calls held by AI agents.",
-            "license": { "name": "MIT OR Apache-2.0" },
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": public_url }],
         "security": [{ "token": [] }],

@@ -16,6 +16,7 @@ mod idempotency;
 mod isolation;
 mod limits;
 mod listing;
+mod openapi;
 mod phone_numbers;
 mod recordings;
 mod routes;
