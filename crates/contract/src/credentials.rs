@@ -1,32 +1,54 @@
-//! The body of `POST /credentials`.
+//! Credentials: the body that stores one, and its view. The key itself is never shown.
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
 use switchboard_model::{
     credentials::{Credential, Provider},
-    egress_policy::{BadUrl, EgressPolicy},
+    egress_policy::EgressPolicy,
     ids::{AccountId, CredentialId},
     secrets::Secret,
     time::Timestamp,
 };
 
-use crate::validation::{Field, Object, Read};
+use crate::{
+    agents::webhooks::bad_url,
+    declaration::{FieldType, Record, Schemas, define},
+    references::Checked,
+    validation::{Field, Read, Rejected},
+};
 
-/// The longest key or name that is taken.
-const MAX_TEXT: usize = 512;
+/// Maximum length of a key, a region, a user id and a URL.
+const MAX_BYTES: usize = 512;
+
+/// Visible ASCII characters, without spaces.
+const VISIBLE: &str = r"^[\x21-\x7e]+$";
+
+const PROVIDERS: &[(&str, &str)] = &[
+    ("openai", "OpenAI, or a server that speaks its protocol."),
+    ("google", "Google Gemini."),
+    ("deepgram", "Deepgram, as a transcriber and as a voice."),
+    ("azure", "Azure Speech."),
+    ("playht", "PlayHT."),
+    ("elevenlabs", "ElevenLabs."),
+    ("rimeai", "Rime."),
+    ("rime", "Rime, by its other name."),
+];
 
 /// The body of `POST /credentials`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CreateCredential {
-    /// Of which provider the key is.
+    /// The provider that issued the key.
     pub provider: Provider,
     /// The key.
     pub api_key: Secret,
-    /// Azure's region.
+    /// The region of an Azure key.
     pub region: Option<String>,
-    /// `PlayHT`'s user.
+    /// The user of a PlayHT key.
     pub user_id: Option<String>,
-    /// Where the server is that speaks `OpenAI`'s protocol.
+    /// The server that speaks OpenAI's protocol.
     pub base_url: Option<String>,
 }
 
@@ -36,35 +58,114 @@ impl fmt::Debug for CreateCredential {
     }
 }
 
-impl CreateCredential {
-    /// Reads the body.
-    pub fn parse(body: &Field<'_>, egress_policy: EgressPolicy) -> Read<Self> {
-        let object = body.object()?;
-        let names = Provider::ALL.map(|provider| (provider.as_str(), provider));
-        let provider = object.required("provider", |field| field.choice(&names));
-        let api_key = object.required("api_key", visible).map(Secret::new);
-        let region = only_with(&object, "region", provider, Provider::Azure, |field| {
-            let text = visible(field)?;
-            // It becomes part of a host name.
-            if text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
-                return Ok(text);
-            }
-            field.fail("value_error", "Should be a region's name, such as westeurope")
-        });
-        let user_id = only_with(&object, "user_id", provider, Provider::Playht, visible);
-        let base_url = only_with(&object, "base_url", provider, Provider::Openai, |field| {
-            base_url(field, egress_policy)
-        });
-        Ok(Self {
-            provider: provider?,
+/// Reads the body of `POST /credentials`.
+#[must_use]
+pub fn create(body: &Value, egress_policy: EgressPolicy) -> Checked<CreateCredential> {
+    Checked::body(body, |field, _| record(egress_policy).read(field))
+}
+
+/// The schema of the body of `POST /credentials`.
+pub fn create_schema(schemas: &mut Schemas) -> Value {
+    schemas.input(&record(EgressPolicy::PublicOnly))
+}
+
+/// A member that means nothing to the provider is an error: the client would believe that it was stored.
+fn record<'c>(egress_policy: EgressPolicy) -> Record<'c, CreateCredential> {
+    let about = "A customer's own key of a provider.";
+    Record::by_provider("CreateCredential", about, PROVIDERS, None, move |members| {
+        let provider = members.provider();
+        let api_key = members.required("api_key", api_key(), "The key; it is sealed, and never shown again.");
+        let region = members.only_with(
+            "azure",
+            "region",
+            region(),
+            "The region of the key, such as `westeurope`.",
+            "Only a credential of 'azure' has this",
+        );
+        let user_id = members.only_with(
+            "playht",
+            "user_id",
+            visible().keywords(json!({ "minLength": 1, "pattern": VISIBLE })),
+            "The user of the key.",
+            "Only a credential of 'playht' has this",
+        );
+        let base_url = members.only_with(
+            "openai",
+            "base_url",
+            base_url(egress_policy),
+            "The address of the server; null: the vendor's own. Its host is checked before each connection.",
+            "Only a credential of 'openai' has this",
+        );
+        let known = |name: &str| Provider::ALL.into_iter().find(|provider| provider.as_str() == name);
+        Ok(CreateCredential {
+            provider: provider.ok().and_then(known).ok_or(Rejected)?,
             api_key: api_key?,
             region: region?,
             user_id: user_id?,
             base_url: base_url?,
         })
-    }
+    })
+}
 
-    /// What is stored, but for the key.
+fn api_key<'c>() -> FieldType<'c, Secret> {
+    FieldType::new(
+        |field| read_visible(field).map(Secret::new),
+        |generator, form| {
+            define(generator, "ApiKey".to_owned(), |generator| {
+                let keywords = json!({
+                    "minLength": 1, "pattern": VISIBLE, "description": "Visible ASCII characters, without spaces.",
+                });
+                visible().keywords(keywords).schema(generator, form)
+            })
+        },
+    )
+}
+
+/// Text that a header can carry.
+fn visible<'c>() -> FieldType<'c, String> {
+    FieldType::plain(read_visible, json!({ "type": "string", "maxLength": MAX_BYTES }))
+}
+
+fn read_visible(field: &Field<'_>) -> Read<String> {
+    let text = field.non_empty_string()?;
+    if text.len() > MAX_BYTES {
+        return field.reject("string_too_long", format!("String should have at most {MAX_BYTES} characters"));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return field.reject("value_error", "Should be visible ASCII characters without spaces");
+    }
+    Ok(text)
+}
+
+/// A region becomes part of a host name.
+fn region<'c>() -> FieldType<'c, String> {
+    FieldType::plain(
+        |field| {
+            let text = read_visible(field)?;
+            if text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
+                return Ok(text);
+            }
+            field.reject("value_error", "Should be a region's name, such as westeurope")
+        },
+        json!({ "type": "string", "minLength": 1, "maxLength": MAX_BYTES, "pattern": "^[a-z0-9]+$" }),
+    )
+}
+
+fn base_url<'c>(egress_policy: EgressPolicy) -> FieldType<'c, String> {
+    let read = move |field: &Field<'_>| {
+        let text = read_visible(field)?;
+        match egress_policy.url(&text) {
+            Ok(url) if url.query().is_none() && url.fragment().is_none() => Ok(text),
+            Ok(_) => field.reject("value_error", "URL should have neither a query nor a fragment"),
+            Err(bad) => field.reject(bad_url(bad), bad.to_string()),
+        }
+    };
+    let keywords = json!({ "format": "uri", "pattern": "^https?://" });
+    FieldType::plain(read, json!({ "type": "string", "maxLength": MAX_BYTES })).keywords(keywords)
+}
+
+impl CreateCredential {
+    /// The credential to store, without the key.
     #[must_use]
     pub fn credential(self, id: CredentialId, account_id: AccountId, now: Timestamp) -> Credential {
         let Self { provider, api_key, region, user_id, base_url } = self;
@@ -72,7 +173,7 @@ impl CreateCredential {
             id,
             account_id,
             provider,
-            last4: end(api_key.reveal()),
+            last4: last4(api_key.reveal()),
             region,
             user_id,
             base_url,
@@ -81,49 +182,36 @@ impl CreateCredential {
     }
 }
 
-/// The last four characters; fewer of a short key, of which they would be more than a third.
-fn end(key: &str) -> String {
+/// The last four characters; fewer of a short key, so that at most a third of it is shown.
+fn last4(key: &str) -> String {
     let shown = (key.len() / 3).min(4);
     key[key.len() - shown..].to_owned()
 }
 
-/// Text that a header can carry.
-fn visible(field: &Field<'_>) -> Read<String> {
-    let text = field.name()?;
-    if text.len() > MAX_TEXT {
-        return field.fail("string_too_long", format!("String should have at most {MAX_TEXT} characters"));
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return field.fail("value_error", "Should be visible ASCII characters without spaces");
-    }
-    Ok(text)
+/// A customer's own key of a provider. The key itself is never shown.
+#[derive(Serialize, JsonSchema)]
+pub struct CredentialView {
+    /// Its id, such as `crd_01JD...`.
+    pub id: CredentialId,
+    /// The URL of this credential.
+    pub uri: String,
+    /// The account that owns it.
+    pub account_id: AccountId,
+    /// The provider that issued the key.
+    pub provider: Provider,
+    /// The key's last four characters.
+    pub last4: String,
+    /// The time at which it was stored.
+    pub created_at: Timestamp,
 }
 
-fn base_url(field: &Field<'_>, egress_policy: EgressPolicy) -> Read<String> {
-    let text = visible(field)?;
-    match egress_policy.url(&text) {
-        Ok(url) if url.query().is_none() && url.fragment().is_none() => Ok(text),
-        Ok(_) => field.fail("value_error", "URL should have neither a query nor a fragment"),
-        Err(bad @ BadUrl::Scheme(_)) => field.fail("url_scheme", bad.to_string()),
-        Err(bad @ BadUrl::Malformed) => field.fail("url_parsing", bad.to_string()),
-        Err(bad @ (BadUrl::UserInfo | BadUrl::NotPublic)) => field.fail("value_error", bad.to_string()),
+impl CredentialView {
+    /// `public_url` is the API's, without a slash at the end.
+    #[must_use]
+    pub fn new(public_url: &str, credential: Credential) -> Self {
+        let Credential { id, account_id, provider, last4, created_at, .. } = credential;
+        Self { id, uri: format!("{public_url}/credentials/{id}"), account_id, provider, last4, created_at }
     }
-}
-
-/// A member that would do nothing for another provider: there it is refused, not dropped.
-fn only_with<'a, T>(
-    object: &Object<'a>,
-    name: &str,
-    provider: Read<Provider>,
-    of: Provider,
-    read: impl FnOnce(&Field<'a>) -> Read<T>,
-) -> Read<Option<T>> {
-    object.optional(name, |field| match provider {
-        Ok(provider) if provider != of => {
-            field.fail("value_error", format!("Only a credential of '{}' has this", of.as_str()))
-        }
-        _ => read(field),
-    })
 }
 
 #[cfg(test)]
@@ -131,14 +219,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::validation::Checks;
 
     fn parse(body: &Value) -> Result<CreateCredential, Vec<Value>> {
-        let checks = Checks::default();
-        let read = CreateCredential::parse(&Field::body(body, &checks), EgressPolicy::PublicOnly).ok();
-        read.ok_or_else(|| {
-            checks.into_errors().into_iter().map(|error| json!([error.loc[1..], error.kind])).collect()
-        })
+        let read = create(body, EgressPolicy::PublicOnly).into_valid();
+        read.map_err(|errors| errors.iter().map(|error| json!([error.loc[1..], error.kind])).collect())
     }
 
     #[test]

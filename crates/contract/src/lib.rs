@@ -1,15 +1,14 @@
-//! The HTTP contract: what the API reads, what it shows, and what webhooks get.
-//!
-//! Requests are read here field by field, so that every wrong field is reported at once
-//! ([`validation`]); [`views`] are the bodies of answers, [`payload`] those of webhooks. This crate
-//! knows no route and no table.
+#![doc = include_str!("../README.md")]
 
 pub mod agents;
+pub mod conversations;
 pub mod credentials;
+pub mod declaration;
+pub mod errors;
+pub mod events;
 pub mod lists;
-pub mod payload;
 pub mod phone_numbers;
-pub mod requests;
+pub mod references;
+pub mod service;
 pub mod signature;
 pub mod validation;
-pub mod views;

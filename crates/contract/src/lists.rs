@@ -1,57 +1,130 @@
-//! What the queries of lists ask for.
+//! Lists: the parameters of their queries, and one page of a list.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
 use switchboard_model::{
     conversations::Status,
     lists::{Created, Listing, MAX_DEPTH, MAX_LIMIT, Page},
 };
 
-use crate::validation::{Field, Object, Read};
+use crate::{
+    declaration::{Parameter, Record, Schemas, types},
+    references::read_query,
+    validation::FieldError,
+};
 
-/// Reads `index` (1 unless given) and `limit` (100 unless given) of a query.
-pub fn page(query: &Field<'_>) -> Read<Page> {
-    page_of(&query.object()?)
+/// Reads the query of a list that has neither a filter nor a range of time.
+pub fn read_page(query: &Value) -> Result<Page, Vec<FieldError>> {
+    read_query(query, |field| page().read(field))
 }
 
-fn page_of(query: &Object<'_>) -> Read<Page> {
-    let index = query.or("index", 1, |field| field.integer(1..=MAX_DEPTH));
-    let limit = query.or("limit", MAX_LIMIT, |field| field.integer(1..=MAX_LIMIT));
-    let (index, limit): (i64, i64) = (index?, limit?);
-    if index * limit > MAX_DEPTH {
-        let msg = format!("index * limit should be at most {MAX_DEPTH}");
-        return query.wrong("index", "less_than_equal", msg);
-    }
-    Ok(Page { index: index.unsigned_abs(), limit: usize::try_from(limit).unwrap_or(1) })
+/// The parameters of the same query.
+pub fn page_parameters(schemas: &mut Schemas) -> Vec<Parameter> {
+    schemas.parameters(&page())
 }
 
-/// Reads `created_before`, `created_after`, `index` and `limit` of a query.
-pub fn listing(query: &Field<'_>) -> Read<Listing> {
-    listing_of(&query.object()?)
+fn page<'c>() -> Record<'c, Page> {
+    Record::new("Page", "", |members| {
+        let index = members.or(
+            "index",
+            types::count::<i64>(1..=MAX_DEPTH),
+            1,
+            "The page, from 1; `index * limit` is at most 10,000.",
+        );
+        let limit = members.or(
+            "limit",
+            types::count::<i64>(1..=MAX_LIMIT),
+            MAX_LIMIT,
+            "Maximum number of items on a page.",
+        );
+        let (index, limit) = (index?, limit?);
+        if index * limit > MAX_DEPTH {
+            let msg = format!("index * limit should be at most {MAX_DEPTH}");
+            return members.reject("index", "less_than_equal", msg);
+        }
+        Ok(Page { index: index.unsigned_abs(), limit: usize::try_from(limit).unwrap_or(1) })
+    })
 }
 
-fn listing_of(query: &Object<'_>) -> Read<Listing> {
-    let before = query.optional("created_before", Field::datetime);
-    let after = query.optional("created_after", Field::datetime);
-    let page = page_of(query);
-    Ok(Listing { created: Created { after: after?, before: before? }, page: page? })
+/// Reads the query of a list in the order of creation.
+pub fn read_listing(query: &Value) -> Result<Listing, Vec<FieldError>> {
+    read_query(query, |field| listing().read(field))
+}
+
+/// The parameters of the same query.
+pub fn listing_parameters(schemas: &mut Schemas) -> Vec<Parameter> {
+    schemas.parameters(&listing())
+}
+
+fn listing<'c>() -> Record<'c, Listing> {
+    Record::new("Listing", "", |members| {
+        let after = members.optional(
+            "created_after",
+            types::datetime(),
+            "Only items created later; ISO 8601, UTC if it names no offset.",
+        );
+        let before = members.optional("created_before", types::datetime(), "Only items created earlier.");
+        let page = members.include(&page());
+        Ok(Listing { created: Created { after: after?, before: before? }, page: page? })
+    })
 }
 
 /// The query of `GET /conversations`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListConversations {
-    /// Only those that stand here.
+    /// Only conversations with this status.
     pub status: Option<Status>,
-    /// Which page of them.
+    /// The page of the list.
     pub listing: Listing,
 }
 
 impl ListConversations {
     /// Reads the query.
-    pub fn parse(query: &Field<'_>) -> Read<Self> {
-        let query = query.object()?;
-        let names = Status::ALL.map(|status| (status.as_str(), status));
-        let status = query.optional("status", |field| field.choice(&names));
-        let listing = listing_of(&query);
-        Ok(Self { status: status?, listing: listing? })
+    pub fn read(query: &Value) -> Result<Self, Vec<FieldError>> {
+        read_query(query, |field| Self::record().read(field))
+    }
+
+    /// The parameters of the query.
+    pub fn parameters(schemas: &mut Schemas) -> Vec<Parameter> {
+        schemas.parameters(&Self::record())
+    }
+
+    fn record<'c>() -> Record<'c, Self> {
+        Record::new("ListConversations", "", |members| {
+            let names = Status::ALL.map(|status| (status.as_str(), status));
+            let status =
+                members.optional("status", types::choice(&names), "Only conversations with this status.");
+            let listing = members.include(&listing());
+            Ok(Self { status: status?, listing: listing? })
+        })
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize)]
+pub struct PageView<T> {
+    /// The items of the page.
+    pub items: Vec<T>,
+    /// The number of the page, from 1.
+    pub index: u64,
+    /// Whether there is a next page.
+    pub has_more: bool,
+}
+
+impl<T: JsonSchema> PageView<T> {
+    /// The schema of a page.
+    pub fn schema(schemas: &mut Schemas) -> Value {
+        let item = schemas.view::<T>();
+        json!({
+            "type": "object",
+            "required": ["items", "index", "has_more"],
+            "properties": {
+                "items": { "type": "array", "items": item, "description": "The items of the page." },
+                "index": { "type": "integer", "minimum": 1, "description": "The number of the page." },
+                "has_more": { "type": "boolean", "description": "Whether there is a next page." },
+            },
+        })
     }
 }
 
@@ -60,18 +133,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::validation::Checks;
 
     fn parse(query: &Value) -> Result<ListConversations, Vec<Value>> {
-        let checks = Checks::default();
-        let read = ListConversations::parse(&Field::query(query, &checks)).ok();
-        read.ok_or_else(|| {
-            checks.into_errors().into_iter().map(|error| json!([error.loc, error.kind])).collect()
-        })
+        let read = ListConversations::read(query);
+        read.map_err(|errors| errors.iter().map(|error| json!([error.loc, error.kind])).collect())
     }
 
     #[test]
-    fn an_empty_query_is_the_first_hundred_of_all() {
+    fn an_empty_query_is_the_first_hundred_items() {
         let listing = Listing { created: Created::default(), page: Page { index: 1, limit: 100 } };
         assert_eq!(parse(&json!({})), Ok(ListConversations { status: None, listing }));
         assert_eq!(listing.page.offset(), 0);
@@ -84,8 +153,8 @@ mod tests {
         });
         let wrong = [
             ("status", "enum"),
-            ("created_before", "datetime_parsing"),
             ("created_after", "datetime_parsing"),
+            ("created_before", "datetime_parsing"),
             ("index", "greater_than_equal"),
             ("limit", "int_type"),
         ];
@@ -93,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn paging_goes_back_ten_thousand_items_and_no_further() {
+    fn paging_reaches_ten_thousand_items() {
         let page = |index: i64, limit: i64| parse(&json!({ "index": index, "limit": limit }));
         assert_eq!(page(100, 100).unwrap().listing.page.offset(), 9_900);
         assert_eq!(page(10_000, 1).unwrap().listing.page.offset(), 9_999);

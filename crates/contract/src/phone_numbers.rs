@@ -1,129 +1,369 @@
-//! What clients say of numbers.
+//! Phone numbers: search, purchase, import, change, and their views.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+use switchboard_model::{
+    agents::Webhook,
+    egress_policy::EgressPolicy,
+    ids::{AccountId, AgentId, PhoneNumberId},
+    phone_numbers::{E164, PhoneNumber},
+    secrets::Secret,
+    time::Timestamp,
+};
 
 use crate::{
-    agents,
-    validation::{Field, Read, Reference},
+    agents::webhooks::{FilterCount, WebhookSchema, number_webhook},
+    declaration::{FieldType, Parameter, Record, Schemas, types},
+    references::{Checked, References, read_query},
+    validation::FieldError,
 };
-use switchboard_model::phone_numbers::{E164, PhoneNumber};
-use switchboard_model::{agents::Webhook, egress_policy::EgressPolicy, events::EventName, secrets::Secret};
 
-/// The most numbers on sale that one answer lists, and how many unless told otherwise.
-pub const MAX_ON_SALE: i64 = 100;
-/// See [`MAX_ON_SALE`].
-pub const USUAL_ON_SALE: i64 = 20;
-/// The most webhooks of a number: all of them are called at once, and waited for.
+/// Maximum number of available numbers in one answer.
+const MAX_AVAILABLE: i64 = 100;
+/// Available numbers in an answer, unless the request says otherwise.
+const DEFAULT_AVAILABLE: usize = 20;
+/// Maximum number of webhooks of a phone number: an inbound call waits for all of them at once.
 const MAX_WEBHOOKS: usize = 10;
 
 /// The query of `GET /phone_numbers/buy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchNumbers {
-    /// Digits that stand in the number; `*` stands for any one digit.
+    /// Digits that the number contains; `*` stands for any one digit.
     pub contains: Option<String>,
-    /// The most that are listed.
+    /// Maximum number of results.
     pub limit: usize,
-}
-
-/// The body of `POST /phone_numbers/buy`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuyNumber {
-    /// Which; none: any.
-    pub phone_number: Option<E164>,
-}
-
-/// The body of `POST /phone_numbers/import`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImportNumber {
-    /// Which.
-    pub phone_number: E164,
-    /// The customer's own account at the carrier.
-    pub account_sid: String,
-    /// What opens it.
-    pub auth_token: Secret,
 }
 
 impl SearchNumbers {
     /// Reads the query.
-    pub fn parse(query: &Field<'_>) -> Read<Self> {
-        let object = query.object()?;
-        let contains = object.optional("contains", |field| {
-            // A text of digits comes as a number.
+    pub fn read(query: &Value) -> Result<Self, Vec<FieldError>> {
+        read_query(query, |field| Self::record().read(field))
+    }
+
+    /// The parameters of the query.
+    pub fn parameters(schemas: &mut Schemas) -> Vec<Parameter> {
+        schemas.parameters(&Self::record())
+    }
+
+    fn record() -> Record<'static, Self> {
+        Record::new("SearchNumbers", "", |members| {
+            let contains = members.optional(
+                "contains",
+                digits(),
+                "Digits that the number contains; `*` stands for any one digit.",
+            );
+            let limit = members.or(
+                "limit",
+                types::count(1..=MAX_AVAILABLE),
+                DEFAULT_AVAILABLE,
+                "Maximum number of results.",
+            );
+            Ok(Self { contains: contains?, limit: limit? })
+        })
+    }
+}
+
+fn digits<'c>() -> FieldType<'c, String> {
+    FieldType::plain(
+        |field| {
+            // In a query, digits arrive as a number.
             let text = field.value().as_str().map_or_else(|| field.value().to_string(), str::to_owned);
             let is_pattern = text.bytes().all(|byte| byte.is_ascii_digit() || b"+*".contains(&byte));
             if is_pattern && (2..=16).contains(&text.len()) {
                 return Ok(text);
             }
-            field.fail("value_error", "Should be 2 to 16 digits, or * for any digit")
-        });
-        let limit = object.or("limit", USUAL_ON_SALE, |field| field.integer(1..=MAX_ON_SALE));
-        let limit: i64 = limit?;
-        Ok(Self { contains: contains?, limit: usize::try_from(limit).unwrap_or(1) })
-    }
+            field.reject("value_error", "Should be 2 to 16 digits, or * for any digit")
+        },
+        json!({ "type": "string", "minLength": 2, "maxLength": 16, "pattern": "^[0-9+*]{2,16}$" }),
+    )
+}
+
+/// The body of `POST /phone_numbers/buy`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuyNumber {
+    /// The number to buy; `None`: any.
+    pub phone_number: Option<E164>,
 }
 
 impl BuyNumber {
     /// Reads the body.
-    pub fn parse(body: &Field<'_>) -> Read<Self> {
-        let object = body.object()?;
-        let provider = object.or("provider", (), |field| field.choice(&[("twilio", ())]));
-        let phone_number = object.optional("phone_number", Field::parsed);
-        provider?;
-        Ok(Self { phone_number: phone_number? })
+    #[must_use]
+    pub fn read(body: &Value) -> Checked<Self> {
+        Checked::body(body, |field, _| Self::record().read(field))
     }
+
+    /// The schema of the body.
+    pub fn schema(schemas: &mut Schemas) -> Value {
+        schemas.input(&Self::record())
+    }
+
+    fn record() -> Record<'static, Self> {
+        Record::new("BuyPhoneNumber", "A number to buy.", |members| {
+            let provider = members.or("provider", carrier(), "twilio", "The carrier.");
+            let phone_number =
+                members.optional("phone_number", types::parsed(), "The number; null: any number.");
+            provider?;
+            Ok(Self { phone_number: phone_number? })
+        })
+    }
+}
+
+fn carrier<'c>() -> FieldType<'c, &'static str> {
+    FieldType::plain(
+        |field| field.choice(&[("twilio", "twilio")]),
+        json!({ "type": "string", "const": "twilio" }),
+    )
+}
+
+/// The body of `POST /phone_numbers/import`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportNumber {
+    /// The number to import.
+    pub phone_number: E164,
+    /// The customer's own account at the carrier.
+    pub account_sid: String,
+    /// The token of that account.
+    pub auth_token: Secret,
 }
 
 impl ImportNumber {
     /// Reads the body.
-    pub fn parse(body: &Field<'_>) -> Read<Self> {
-        let object = body.object()?;
-        let phone_number = object.required("phone_number", Field::parsed);
-        let account_sid = object.required("account_sid", |field| {
+    #[must_use]
+    pub fn read(body: &Value) -> Checked<Self> {
+        Checked::body(body, |field, _| Self::record().read(field))
+    }
+
+    /// The schema of the body.
+    pub fn schema(schemas: &mut Schemas) -> Value {
+        schemas.input(&Self::record())
+    }
+
+    fn record() -> Record<'static, Self> {
+        let about = "A number of the customer's own account at the carrier.";
+        Record::new("ImportPhoneNumber", about, |members| {
+            let phone_number = members.required("phone_number", types::parsed(), "The number.");
+            let account_sid =
+                members.required("account_sid", account_sid(), "The carrier's id of the account.");
+            let auth_token = members.required(
+                "auth_token",
+                auth_token(),
+                "The token of the account; it is sealed, and never shown again.",
+            );
+            Ok(Self { phone_number: phone_number?, account_sid: account_sid?, auth_token: auth_token? })
+        })
+    }
+}
+
+fn account_sid<'c>() -> FieldType<'c, String> {
+    FieldType::plain(
+        |field| {
             let text = field.str()?;
             let digits = text.strip_prefix("AC").unwrap_or_default();
             // It becomes part of a path, so nothing else may pass.
             if digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 return Ok(text.to_owned());
             }
-            field.fail("value_error", "Should be AC and 32 hexadecimal digits")
-        });
-        let auth_token = object.required("auth_token", |field| {
-            let text = field.name()?;
-            if text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            field.reject("value_error", "Should be AC and 32 hexadecimal digits")
+        },
+        json!({ "type": "string", "pattern": "^AC[0-9a-fA-F]{32}$" }),
+    )
+}
+
+fn auth_token<'c>() -> FieldType<'c, Secret> {
+    const MAX_BYTES: usize = 256;
+    FieldType::plain(
+        |field| {
+            let text = field.non_empty_string()?;
+            if text.len() <= MAX_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Ok(Secret::new(text));
             }
-            field.fail("value_error", "Should be at most 256 visible ASCII characters without spaces")
-        });
-        Ok(Self { phone_number: phone_number?, account_sid: account_sid?, auth_token: auth_token? })
+            field.reject("value_error", "Should be at most 256 visible ASCII characters without spaces")
+        },
+        json!({ "type": "string", "minLength": 1, "maxLength": MAX_BYTES, "pattern": r"^[\x21-\x7e]+$" }),
+    )
+}
+
+/// Reads the body of `PATCH /phone_numbers/{phone_number}`, a change of `number`: a member that is present has its
+/// new value, a null one is cleared, an absent one stays as it is.
+#[must_use]
+pub fn update(number: &PhoneNumber, body: &Value, egress_policy: EgressPolicy) -> Checked<PhoneNumber> {
+    Checked::body(body, |field, references| {
+        let current =
+            Changes { inbound_agent_id: number.inbound_agent_id, webhooks: number.webhooks.clone() };
+        let Changes { inbound_agent_id, webhooks } =
+            changes(current, egress_policy, references).read(field)?;
+        Ok(PhoneNumber { inbound_agent_id, webhooks, ..number.clone() })
+    })
+}
+
+/// The schema of the body of `PATCH /phone_numbers/{phone_number}`.
+pub fn update_schema(schemas: &mut Schemas) -> Value {
+    let references = References::default();
+    schemas.input(&changes(Changes::default(), EgressPolicy::PublicOnly, &references))
+}
+
+/// The fields of a number that a client can change.
+#[derive(Default)]
+struct Changes {
+    inbound_agent_id: Option<AgentId>,
+    webhooks: Vec<Webhook>,
+}
+
+fn changes(current: Changes, egress_policy: EgressPolicy, references: &References) -> Record<'_, Changes> {
+    let about = "A change of a number: an absent field stays as it is, null clears one.";
+    Record::new("UpdatePhoneNumber", about, move |members| {
+        let inbound_agent_id = members.change(
+            "inbound_agent_id",
+            references.agent().nullable(),
+            &current.inbound_agent_id,
+            "The stored agent that takes inbound calls.",
+        );
+        let webhooks = members.change(
+            "webhooks",
+            webhooks(egress_policy),
+            &current.webhooks,
+            "The endpoints that choose the agent of an inbound call.",
+        );
+        Ok(Changes { inbound_agent_id: inbound_agent_id?, webhooks: webhooks? })
+    })
+}
+
+fn webhooks<'c>(egress_policy: EgressPolicy) -> FieldType<'c, Vec<Webhook>> {
+    FieldType::new(
+        move |field| {
+            let filters = FilterCount::default();
+            let webhooks = types::list(0, number_webhook(egress_policy, &filters)).read(field);
+            if field.value().as_array().is_some_and(|webhooks| webhooks.len() > MAX_WEBHOOKS) {
+                return field
+                    .reject("too_long", format!("A number should have at most {MAX_WEBHOOKS} webhooks"));
+            }
+            webhooks
+        },
+        move |generator, form| {
+            let filters = FilterCount::default();
+            types::list(0, number_webhook(egress_policy, &filters))
+                .keywords(json!({ "maxItems": MAX_WEBHOOKS }))
+                .schema(generator, form)
+        },
+    )
+}
+
+/// The query of `DELETE /phone_numbers/{phone_number}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeleteNumber {
+    /// Whether the number is released at the carrier, not only removed from the account.
+    pub release: bool,
+}
+
+impl DeleteNumber {
+    /// Reads the query.
+    pub fn read(query: &Value) -> Result<Self, Vec<FieldError>> {
+        read_query(query, |field| Self::record().read(field))
+    }
+
+    /// The parameters of the query.
+    pub fn parameters(schemas: &mut Schemas) -> Vec<Parameter> {
+        schemas.parameters(&Self::record())
+    }
+
+    fn record() -> Record<'static, Self> {
+        Record::new("DeleteNumber", "", |members| {
+            // In a query, a boolean arrives as text.
+            let flag = FieldType::plain(
+                |field| field.choice(&[("true", true), ("false", false)]),
+                json!({ "type": "boolean" }),
+            );
+            let about = "If false, the number is removed from this account, but not released at the carrier.";
+            Ok(Self { release: members.or("release_phone_number", flag, true, about)? })
+        })
     }
 }
 
-/// A number, changed by the body of `PATCH /phone_numbers/{phone_number}`: a member that is present
-/// has its new value, null takes it away, an absent one stays as it is. The agent it names is to be
-/// looked up.
-pub fn patched(number: &PhoneNumber, body: &Field<'_>, egress_policy: EgressPolicy) -> Read<PhoneNumber> {
-    let object = body.object()?;
-    let inbound_agent_id = match object.member("inbound_agent_id") {
-        None => Ok(number.inbound_agent_id),
-        Some(_) => object.optional("inbound_agent_id", |field| {
-            let id = field.id()?;
-            field.refer(Reference::Agent(id));
-            Ok(id)
-        }),
-    };
-    let webhooks = match object.member("webhooks") {
-        None => Ok(number.webhooks.clone()),
-        Some(_) => object.or("webhooks", vec![], |field| webhooks(field, egress_policy)),
-    };
-    Ok(PhoneNumber { inbound_agent_id: inbound_agent_id?, webhooks: webhooks?, ..number.clone() })
+/// A phone number of the account.
+#[derive(Serialize, JsonSchema)]
+pub struct PhoneNumberView {
+    /// Its id, such as `num_01JD...`.
+    pub id: PhoneNumberId,
+    /// The URL of this number.
+    pub uri: String,
+    /// The account that owns it.
+    pub account_id: AccountId,
+    /// The number.
+    pub phone_number: E164,
+    /// The stored agent that takes inbound calls; null: they are rejected, unless a webhook chooses an agent.
+    pub inbound_agent_id: Option<AgentId>,
+    /// The endpoints that choose the agent of an inbound call.
+    #[schemars(with = "Vec<WebhookSchema>")]
+    pub webhooks: Vec<Webhook>,
+    /// Its carrier.
+    pub telephony: TelephonyView,
+    /// The time at which the account got it.
+    pub created_at: Timestamp,
+    /// The time of its last change.
+    pub updated_at: Timestamp,
 }
 
-fn webhooks(field: &Field<'_>, egress_policy: EgressPolicy) -> Read<Vec<Webhook>> {
-    const EVENTS: [(&str, EventName); 1] =
-        [(EventName::ConnectionRequested.as_str(), EventName::ConnectionRequested)];
-    let read = agents::webhooks(field, &EVENTS, egress_policy);
-    if field.value().as_array().is_some_and(|webhooks| webhooks.len() > MAX_WEBHOOKS) {
-        return field.fail("too_long", format!("A number should have at most {MAX_WEBHOOKS} webhooks"));
+/// The carrier of a number.
+#[derive(Serialize, JsonSchema)]
+pub struct TelephonyView {
+    /// The carrier: always `twilio`.
+    #[schemars(extend("const" = "twilio"))]
+    pub provider: &'static str,
+    /// The carrier's id of the number.
+    pub phone_number_sid: String,
+    /// The customer's own account at the carrier; null if the number was bought here.
+    pub account_sid: Option<String>,
+    /// Always null: it is never shown.
+    pub auth_token: Option<()>,
+}
+
+/// A number that can be bought.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NumberOnSaleView")]
+pub struct AvailableNumberView {
+    /// The carrier: always `twilio`.
+    #[schemars(extend("const" = "twilio"))]
+    pub provider: &'static str,
+    /// The number.
+    pub phone_number: E164,
+    /// The place of the number; null if the carrier does not say.
+    pub postal_code: Option<String>,
+    /// ISO 3166-1 alpha-2, such as `US`.
+    pub iso_country: Option<String>,
+}
+
+impl AvailableNumberView {
+    /// The schema of the answer to `GET /phone_numbers/buy`.
+    pub fn list_schema(schemas: &mut Schemas) -> Value {
+        let number = schemas.view::<Self>();
+        json!({ "type": "array", "items": number })
     }
-    read
+}
+
+impl PhoneNumberView {
+    /// `public_url` is the API's, without a slash at the end.
+    #[must_use]
+    pub fn new(public_url: &str, number: PhoneNumber) -> Self {
+        let PhoneNumber { id, account_id, phone_number, inbound_agent_id, webhooks, .. } = number;
+        Self {
+            id,
+            // Of the characters of a number, only the plus has another meaning in a URL.
+            uri: format!("{public_url}/phone_numbers/%2B{}", &phone_number.as_str()[1..]),
+            account_id,
+            phone_number,
+            inbound_agent_id,
+            webhooks,
+            telephony: TelephonyView {
+                provider: "twilio",
+                phone_number_sid: number.carrier.sid.unwrap_or_default(),
+                account_sid: number.carrier.own.map(|own| own.account_sid),
+                auth_token: None,
+            },
+            created_at: number.created_at,
+            updated_at: number.updated_at,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -131,19 +371,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::validation::Checks;
     use switchboard_model::{
         ids::{AccountId, PhoneNumberId},
         time::Timestamp,
     };
 
-    fn errors_of<T>(body: &Value, read: impl FnOnce(&Field<'_>) -> Read<T>) -> Value {
-        let checks = Checks::default();
-        let read_something = read(&Field::body(body, &checks)).is_ok();
-        let errors: Vec<_> =
-            checks.into_errors().into_iter().map(|error| json!([error.loc[1..], error.kind])).collect();
-        assert_eq!(read_something, errors.is_empty());
-        json!(errors)
+    fn errors_of<T>(read: Result<T, Vec<FieldError>>) -> Value {
+        let errors = read.err().unwrap_or_default();
+        errors.iter().map(|error| json!([error.loc[1..], error.kind])).collect()
     }
 
     fn number() -> PhoneNumber {
@@ -153,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_on_sale_are_searched_by_digits() {
+    fn available_numbers_are_searched_by_digits() {
         for (query, errors) in [
             (json!({}), json!([])),
             (json!({ "contains": 415, "limit": 5 }), json!([])),
@@ -162,12 +397,12 @@ mod tests {
             (json!({ "contains": "FLOWERS" }), json!([[["contains"], "value_error"]])),
             (json!({ "limit": 101 }), json!([[["limit"], "less_than_equal"]])),
         ] {
-            assert_eq!(errors_of(&query, SearchNumbers::parse), errors, "{query}");
+            assert_eq!(errors_of(SearchNumbers::read(&query)), errors, "{query}");
         }
     }
 
     #[test]
-    fn any_number_can_be_bought_and_only_of_the_one_carrier() {
+    fn a_number_is_bought_of_the_only_carrier() {
         for (body, errors) in [
             (json!({}), json!([])),
             (json!({ "provider": "twilio", "phone_number": null }), json!([])),
@@ -177,44 +412,41 @@ mod tests {
                 json!([[["provider"], "enum"], [["phone_number"], "value_error"]]),
             ),
         ] {
-            assert_eq!(errors_of(&body, BuyNumber::parse), errors, "{body}");
+            assert_eq!(errors_of(BuyNumber::read(&body).into_valid()), errors, "{body}");
         }
     }
 
     #[test]
-    fn an_import_needs_an_account_that_can_stand_in_a_path() {
+    fn an_import_needs_an_account_that_fits_into_a_path() {
         let sid = format!("AC{}", "0".repeat(32));
         let good = json!({ "phone_number": "+14155550190", "account_sid": sid, "auth_token": "t" });
-        assert_eq!(errors_of(&good, ImportNumber::parse), json!([]));
+        assert_eq!(errors_of(ImportNumber::read(&good).into_valid()), json!([]));
         let bad = json!({ "account_sid": "AC1/../../x", "auth_token": "a b" });
         let errors = json!([
             [["phone_number"], "missing"],
             [["account_sid"], "value_error"],
             [["auth_token"], "value_error"]
         ]);
-        assert_eq!(errors_of(&bad, ImportNumber::parse), errors);
+        assert_eq!(errors_of(ImportNumber::read(&bad).into_valid()), errors);
     }
 
     #[test]
-    fn a_change_keeps_what_is_absent_and_clears_what_is_null() {
-        let checks = Checks::default();
+    fn an_absent_field_stays_and_a_null_one_is_cleared() {
         let webhook = json!({ "events": ["phone_call:connection_requested"], "url": "https://a.example", "method": "POST" });
         let agent = "agt_01JD9XQ4T0000000000000000A";
         let body = json!({ "inbound_agent_id": agent, "webhooks": [webhook] });
-        let changed = patched(&number(), &Field::body(&body, &checks), EgressPolicy::PublicOnly).unwrap();
-        assert_eq!(checks.references().len(), 1);
+        let checked = update(&number(), &body, EgressPolicy::PublicOnly);
+        assert_eq!(checked.references.len(), 1);
+        let changed = checked.into_valid().unwrap();
         assert_eq!((changed.inbound_agent_id, changed.webhooks.len()), (Some(agent.parse().unwrap()), 1));
-        let patch = |body: Value| {
-            let checks = Checks::default();
-            patched(&changed, &Field::body(&body, &checks), EgressPolicy::PublicOnly).unwrap()
-        };
+        let patch = |body: Value| update(&changed, &body, EgressPolicy::PublicOnly).into_valid().unwrap();
         assert_eq!(patch(json!({})), changed);
         let cleared = patch(json!({ "inbound_agent_id": null, "webhooks": null }));
         assert_eq!((cleared.inbound_agent_id, cleared.webhooks.len()), (None, 0));
     }
 
     #[test]
-    fn a_numbers_webhooks_hear_of_nothing_but_calls_that_come_in() {
+    fn a_numbers_webhook_receives_inbound_calls_only() {
         let body = json!({
             "inbound_agent_id": 7,
             "webhooks": [{ "events": ["conversation:ended"], "url": "http://a.example", "method": "PUT" }],
@@ -225,10 +457,10 @@ mod tests {
             [["webhooks", 0, "url"], "url_scheme"],
             [["webhooks", 0, "method"], "enum"]
         ]);
-        assert_eq!(errors_of(&body, |field| patched(&number(), field, EgressPolicy::PublicOnly)), errors);
+        assert_eq!(errors_of(update(&number(), &body, EgressPolicy::PublicOnly).into_valid()), errors);
         let webhook = json!({ "events": ["phone_call:connection_requested"], "url": "https://a.example", "method": "GET" });
         let body = json!({ "webhooks": vec![webhook; 11] });
-        let errors = errors_of(&body, |field| patched(&number(), field, EgressPolicy::PublicOnly));
+        let errors = errors_of(update(&number(), &body, EgressPolicy::PublicOnly).into_valid());
         assert_eq!(errors, json!([[["webhooks"], "too_long"]]));
     }
 }

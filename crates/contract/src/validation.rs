@@ -1,9 +1,11 @@
-//! Reading a request's JSON so that **every** wrong field is reported, not only the first.
+//! Reads a request's JSON and reports **every** wrong field, not only the first.
 //!
-//! A [`Field`] is a JSON value that knows where it stands. Its readers return the typed value, or
-//! [`Noted`] after they have noted in [`Checks`] what is wrong: whoever reads collects all the fields
-//! first and puts them together last, so one bad field hides no other. Errors have the shape the
-//! API shows (`loc`, `msg`, `type`), with pydantic's names of the types where it has one.
+//! A [`Field`] is a JSON value together with its location. Each of its readers returns the typed value, or
+//! records the error in [`FieldErrors`] and returns [`Rejected`]. A caller reads all fields first and uses `?`
+//! afterwards, so one wrong field hides no other. An error has the shape that the API shows (`loc`, `msg`,
+//! `type`); `type` is pydantic's name where pydantic has one.
+//!
+//! This module knows JSON and locations; it knows no resource of the API. Start at [`Field`].
 
 use std::{
     cell::RefCell,
@@ -12,180 +14,145 @@ use std::{
     str::FromStr,
 };
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use switchboard_model::{
-    ids::{AgentId, CredentialId},
-    phone_numbers::E164,
-    time::Timestamp,
-};
-
 pub use switchboard_model::limits::MAX_INTEGER;
+use switchboard_model::time::Timestamp;
 
-/// An integer greater than 0.
+/// The range of an integer greater than 0.
 pub const POSITIVE: (Bound<i64>, Bound<i64>) = (Bound::Excluded(0), Bound::Included(MAX_INTEGER));
 
-/// No more errors than this are listed, so that a hostile body of thousands of wrong items is not
-/// answered with megabytes.
+/// Maximum number of errors in one answer: a hostile body of thousands of wrong items must not cause an
+/// answer of megabytes.
 const MAX_ERRORS: usize = 500;
 
-/// Where a field stands, from the outside in: `["body", "agent_config", "webhooks", 0, "url"]`.
-pub type Loc = Vec<Step>;
+/// The location of a field, from the outside in: `["body", "agent_config", "webhooks", 0, "url"]`.
+pub type Loc = Vec<LocStep>;
 
-/// One step into a JSON document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A field's name, or a place in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
-pub enum Step {
-    /// Into an object.
+#[schemars(rename = "Step")]
+pub enum LocStep {
+    /// The name of a member.
     Field(String),
-    /// Into a list, from 0.
-    Index(usize),
+    /// A place in a list, from 0.
+    Index(#[schemars(with = "u64")] usize),
 }
 
-/// One wrong field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A wrong field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "WrongField")]
 pub struct FieldError {
-    /// Where it stands.
+    /// The location of the field, from the outside in; numbers are places in lists.
     pub loc: Loc,
-    /// What is wrong, for people.
+    /// The reason, for people.
     pub msg: String,
-    /// What is wrong, for programs.
+    /// The reason, for programs.
     #[serde(rename = "type")]
     pub kind: &'static str,
 }
 
 impl FieldError {
-    /// What `loc` names is not the account's. Unknown, foreign and malformed look the same.
+    /// An error at a top-level field: `place` is `body`, `query` or `header`.
+    #[must_use]
+    pub fn at(place: &str, name: &str, kind: &'static str, msg: impl Into<String>) -> Self {
+        Self { loc: [place, name].map(|step| LocStep::Field(step.into())).into(), msg: msg.into(), kind }
+    }
+
+    /// The account does not have the item that the field at `loc` names. Unknown, foreign and malformed ids look
+    /// the same.
     #[must_use]
     pub fn not_found(loc: Loc) -> Self {
         Self { loc, msg: "Does not exist in this account".into(), kind: "not_found" }
     }
-
-    /// The credential at `loc` is of a provider that the block around it is not of.
-    #[must_use]
-    pub fn other_provider(loc: Loc, wanted: &str) -> Self {
-        Self { loc, msg: format!("Should be a credential of '{wanted}'"), kind: "value_error" }
-    }
-
-    /// The account may not call the country of the number at `loc`.
-    #[must_use]
-    pub fn country_not_allowed(loc: Loc) -> Self {
-        let msg = "This account may not call numbers of this country".into();
-        Self { loc, msg, kind: "country_not_allowed" }
-    }
 }
 
-/// Something of the account's that a request names. Only the table knows whether it exists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reference {
-    /// One of its phone numbers.
-    PhoneNumber(E164),
-    /// A number it wants to call: in a country where it has a number itself.
-    Destination(E164),
-    /// One of its agents.
-    Agent(AgentId),
-    /// One of its credentials.
-    Credential {
-        /// Which.
-        id: CredentialId,
-        /// The provider that it is to serve; none if that is wrong itself.
-        provider: Option<&'static str>,
-    },
-}
-
-/// What reading a request found out.
+/// Collects the errors of one request, in the order in which fields are read.
 #[derive(Debug, Default)]
-pub struct Checks {
-    errors: RefCell<Vec<FieldError>>,
-    references: RefCell<Vec<(Loc, Reference)>>,
-}
+pub struct FieldErrors(RefCell<Vec<FieldError>>);
 
-impl Checks {
-    /// What the request names and whether it exists is still to be looked up; each one that does not
-    /// is a [`FieldError::not_found`] at its place.
-    #[must_use]
-    pub fn references(&self) -> Vec<(Loc, Reference)> {
-        self.references.borrow().clone()
-    }
-
-    /// Notes a wrong field.
+impl FieldErrors {
+    /// Records an error; beyond the first 500 it is dropped.
     pub fn push(&self, error: FieldError) {
-        let mut errors = self.errors.borrow_mut();
+        let mut errors = self.0.borrow_mut();
         if errors.len() < MAX_ERRORS {
             errors.push(error);
         }
     }
 
-    /// Every wrong field (the first 500), in the order they were read.
+    /// The recorded errors.
     #[must_use]
-    pub fn into_errors(self) -> Vec<FieldError> {
-        self.errors.into_inner()
+    pub fn into_vec(self) -> Vec<FieldError> {
+        self.0.into_inner()
     }
 }
 
-/// The field is wrong, and what is wrong is noted in [`Checks`].
+/// The field was rejected; the reason is recorded in [`FieldErrors`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a field is wrong")]
-pub struct Noted;
+#[error("a field was rejected")]
+pub struct Rejected;
 
-/// What reading a field gives.
-pub type Read<T> = Result<T, Noted>;
+/// The result of reading a field.
+pub type Read<T> = Result<T, Rejected>;
 
-/// A JSON value and where it stands.
+/// A JSON value and its location.
 #[derive(Debug, Clone)]
 pub struct Field<'a> {
     value: &'a Value,
     loc: Loc,
-    checks: &'a Checks,
+    errors: &'a FieldErrors,
 }
 
 impl<'a> Field<'a> {
     /// The whole body of a request.
     #[must_use]
-    pub fn body(value: &'a Value, checks: &'a Checks) -> Self {
-        Self { value, loc: vec![Step::Field("body".into())], checks }
+    pub fn body(value: &'a Value, errors: &'a FieldErrors) -> Self {
+        Self { value, loc: vec![LocStep::Field("body".into())], errors }
     }
 
-    /// The parameters of a request's query, put together as one JSON object.
+    /// The parameters of a request's query, as one JSON object.
     #[must_use]
-    pub fn query(value: &'a Value, checks: &'a Checks) -> Self {
-        Self { value, loc: vec![Step::Field("query".into())], checks }
+    pub fn query(value: &'a Value, errors: &'a FieldErrors) -> Self {
+        Self { value, loc: vec![LocStep::Field("query".into())], errors }
     }
 
-    /// The value as it came.
+    /// The unread value.
     #[must_use]
     pub fn value(&self) -> &'a Value {
         self.value
     }
 
-    /// Notes that this field is wrong: `kind` for programs, `msg` for people.
-    pub fn note(&self, kind: &'static str, msg: impl Into<String>) -> Noted {
-        self.checks.push(FieldError { loc: self.loc.clone(), msg: msg.into(), kind });
-        Noted
+    /// The field's location.
+    #[must_use]
+    pub fn loc(&self) -> &[LocStep] {
+        &self.loc
     }
 
-    /// [`Field::note`] as the result of a reader.
-    pub fn fail<T>(&self, kind: &'static str, msg: impl Into<String>) -> Read<T> {
-        Err(self.note(kind, msg))
+    /// Records that this field is wrong: `kind` for programs, `msg` for people.
+    pub fn error(&self, kind: &'static str, msg: impl Into<String>) -> Rejected {
+        self.errors.push(FieldError { loc: self.loc.clone(), msg: msg.into(), kind });
+        Rejected
     }
 
-    /// Notes that what this field names does not exist in the account.
+    /// [`Field::error`] as the result of a reader.
+    pub fn reject<T>(&self, kind: &'static str, msg: impl Into<String>) -> Read<T> {
+        Err(self.error(kind, msg))
+    }
+
+    /// Records that the account does not have the item that this field names.
     pub fn not_found<T>(&self) -> Read<T> {
-        self.checks.push(FieldError::not_found(self.loc.clone()));
-        Err(Noted)
+        self.errors.push(FieldError::not_found(self.loc.clone()));
+        Err(Rejected)
     }
 
-    /// Notes that it is to be looked up whether what this field names exists.
-    pub fn refer(&self, reference: Reference) {
-        self.checks.references.borrow_mut().push((self.loc.clone(), reference));
-    }
-
-    /// An object with known members.
+    /// An object whose members are known.
     pub fn object(&self) -> Read<Object<'a>> {
         match self.value {
             Value::Object(members) => Ok(Object { members, field: self.clone() }),
-            _ => self.fail("model_attributes_type", "Input should be an object"),
+            _ => self.reject("model_attributes_type", "Input should be an object"),
         }
     }
 
@@ -196,47 +163,47 @@ impl<'a> Field<'a> {
 
     /// Text, borrowed.
     pub fn str(&self) -> Read<&'a str> {
-        self.value.as_str().ok_or_else(|| self.note("string_type", "Input should be a valid string"))
+        self.value.as_str().ok_or_else(|| self.error("string_type", "Input should be a valid string"))
     }
 
-    /// Text that is not empty.
-    pub fn name(&self) -> Read<String> {
+    /// Text of at least one character.
+    pub fn non_empty_string(&self) -> Read<String> {
         match self.str()? {
-            "" => self.fail("string_too_short", "String should have at least 1 character"),
+            "" => self.reject("string_too_short", "String should have at least 1 character"),
             text => Ok(text.into()),
         }
     }
 
     /// True or false.
     pub fn boolean(&self) -> Read<bool> {
-        self.value.as_bool().ok_or_else(|| self.note("bool_type", "Input should be a valid boolean"))
+        self.value.as_bool().ok_or_else(|| self.error("bool_type", "Input should be a valid boolean"))
     }
 
     /// A number in `range`.
     pub fn number(&self, range: impl RangeBounds<f64>) -> Read<f64> {
         let number =
-            self.value.as_f64().ok_or_else(|| self.note("float_type", "Input should be a valid number"))?;
+            self.value.as_f64().ok_or_else(|| self.error("float_type", "Input should be a valid number"))?;
         self.within(number, &range)
     }
 
     /// A whole number in `range`; `5.0` is one.
     pub fn integer<T: TryFrom<i64>>(&self, range: impl RangeBounds<i64>) -> Read<T> {
         let Value::Number(number) = self.value else {
-            return self.fail("int_type", "Input should be a valid integer");
+            return self.reject("int_type", "Input should be a valid integer");
         };
         let whole = match (number.as_i64(), number.as_f64()) {
             (Some(whole), _) => whole,
             (None, Some(float)) if float.fract() == 0.0 => saturated(float),
             _ => {
-                return self.fail(
+                return self.reject(
                     "int_from_float",
                     "Input should be a valid integer, got a number with a fractional part",
                 );
             }
         };
         let whole = self.within(whole, &range)?;
-        // A range wider than the type is the caller's mistake, but never a silent one.
-        T::try_from(whole).map_err(|_| self.note("int_parsing_size", "Input should be a smaller integer"))
+        // A range that is wider than the type is a defect of the declaration; it must not wrap silently.
+        T::try_from(whole).map_err(|_| self.error("int_parsing_size", "Input should be a smaller integer"))
     }
 
     fn within<T: PartialOrd + Display>(&self, number: T, range: &impl RangeBounds<T>) -> Read<T> {
@@ -249,7 +216,7 @@ impl<'a> Field<'a> {
             (_, Bound::Excluded(max)) if number >= *max => ("less_than", "less than", max),
             _ => return Ok(number),
         };
-        self.fail(kind, format!("Input should be {rule} {bound}"))
+        self.reject(kind, format!("Input should be {rule} {bound}"))
     }
 
     /// One of the names in `choices`.
@@ -257,69 +224,71 @@ impl<'a> Field<'a> {
         let chosen = self.value.as_str().and_then(|text| choices.iter().find(|(name, _)| *name == text));
         chosen.map(|(_, choice)| *choice).ok_or_else(|| {
             let names = alternatives(choices.iter().map(|(name, _)| *name));
-            self.note("enum", format!("Input should be {names}"))
+            self.error("enum", format!("Input should be {names}"))
         })
     }
 
-    /// A list of at least `min` items, each as `read` has it.
+    /// A list of at least `min` items.
     pub fn list<T>(&self, min: usize, read: impl Fn(&Self) -> Read<T>) -> Read<Vec<T>> {
         let Value::Array(items) = self.value else {
-            return self.fail("list_type", "Input should be a valid list");
+            return self.reject("list_type", "Input should be a valid list");
         };
         if items.len() < min {
             return self
-                .fail("too_short", format!("List should have at least {min} item, not {}", items.len()));
+                .reject("too_short", format!("List should have at least {min} item, not {}", items.len()));
         }
-        // Every item is read before the first bad one decides.
+        // Every item is read before the first rejected one decides.
         let read: Vec<_> = items
             .iter()
             .enumerate()
-            .map(|(index, item)| read(&self.step(item, Step::Index(index))))
+            .map(|(index, item)| read(&self.step(item, LocStep::Index(index))))
             .collect();
         read.into_iter().collect()
     }
 
-    /// An object with members of any name, each as `read` has it.
+    /// An object with members of any name.
     pub fn map<M, T>(&self, read: impl Fn(&str, &Self) -> Read<T>) -> Read<M>
     where
         M: FromIterator<(String, T)>,
     {
         let Value::Object(members) = self.value else {
-            return self.fail("dict_type", "Input should be an object");
+            return self.reject("dict_type", "Input should be an object");
         };
         let read: Vec<_> = members
             .iter()
-            .map(|(name, item)| Ok((name.clone(), read(name, &self.step(item, Step::Field(name.clone())))?)))
+            .map(|(name, item)| {
+                Ok((name.clone(), read(name, &self.step(item, LocStep::Field(name.clone())))?))
+            })
             .collect();
         read.into_iter().collect()
     }
 
-    /// Text that reads as a `T`.
+    /// Text that parses as a `T`.
     pub fn parsed<T: FromStr<Err: Display>>(&self) -> Read<T> {
-        self.str()?.parse().map_err(|error: T::Err| self.note("value_error", error.to_string()))
+        self.str()?.parse().map_err(|error: T::Err| self.error("value_error", error.to_string()))
     }
 
-    /// A point in time, ISO 8601; without an offset it is UTC.
+    /// A point in time, ISO 8601; a time without an offset is UTC.
     pub fn datetime(&self) -> Read<Timestamp> {
         let time = self.value.as_str().and_then(|text| Timestamp::from_iso8601(text).ok());
         time.ok_or_else(|| {
-            self.note("datetime_parsing", "Input should be a valid datetime, such as 2026-11-22T09:30:00Z")
+            self.error("datetime_parsing", "Input should be a valid datetime, such as 2026-11-22T09:30:00Z")
         })
     }
 
-    /// The id of something of the account's. A malformed one is one that does not exist.
+    /// The id of an item of the account. A malformed id is reported like an unknown one.
     pub fn id<T: FromStr>(&self) -> Read<T> {
         self.str()?.parse().or_else(|_| self.not_found())
     }
 
-    fn step(&self, value: &'a Value, step: Step) -> Self {
+    fn step(&self, value: &'a Value, step: LocStep) -> Self {
         let mut loc = self.loc.clone();
         loc.push(step);
-        Self { value, loc, checks: self.checks }
+        Self { value, loc, errors: self.errors }
     }
 }
 
-/// A JSON object and where it stands. Members nobody asks for are ignored.
+/// A JSON object and its location. Unknown members are ignored.
 #[derive(Debug, Clone)]
 pub struct Object<'a> {
     members: &'a Map<String, Value>,
@@ -327,13 +296,13 @@ pub struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// The member of this name, null included; none if there is no such member.
+    /// The member of this name, null included; `None` if it is absent.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<Field<'a>> {
-        self.members.get(name).map(|value| self.field.step(value, Step::Field(name.into())))
+        self.members.get(name).map(|value| self.field.step(value, LocStep::Field(name.into())))
     }
 
-    /// A member that must be there.
+    /// A member that must be present.
     pub fn required<T>(&self, name: &str, read: impl FnOnce(&Field<'a>) -> Read<T>) -> Read<T> {
         match self.member(name) {
             Some(field) => read(&field),
@@ -354,25 +323,25 @@ impl<'a> Object<'a> {
         Ok(self.optional(name, read)?.unwrap_or(default))
     }
 
-    /// The name in the member `provider` that says which of the `known` alternatives this object is.
+    /// The member `provider`, which selects one of the `known` alternatives.
     pub fn provider(&self, default: &'static str, known: &[&'static str]) -> Read<&'static str> {
         self.or("provider", default, |field| {
             let text = field.str()?;
             known.iter().find(|name| **name == text).copied().ok_or_else(|| {
                 let known = alternatives(known.iter().copied());
-                field.note("union_tag_invalid", format!("Unknown provider: should be {known}"))
+                field.error("union_tag_invalid", format!("Unknown provider: should be {known}"))
             })
         })
     }
 
-    /// Notes that the member `name` is not there but should be.
+    /// Records that the member `name` is missing.
     pub fn missing<T>(&self, name: &str, msg: &str) -> Read<T> {
         self.wrong(name, "missing", msg)
     }
 
-    /// Notes what is wrong with the member `name`, beyond what it is by itself.
+    /// Records an error at the member `name`, whether or not it is present.
     pub fn wrong<T>(&self, name: &str, kind: &'static str, msg: impl Into<String>) -> Read<T> {
-        self.field.step(&Value::Null, Step::Field(name.into())).fail(kind, msg)
+        self.field.step(&Value::Null, LocStep::Field(name.into())).reject(kind, msg)
     }
 }
 
@@ -385,7 +354,10 @@ fn alternatives<'n>(names: impl Iterator<Item = &'n str>) -> String {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "`as` saturates; callers' ranges end far before i64's")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "`as` saturates; every range ends far below the limits of i64"
+)]
 fn saturated(whole: f64) -> i64 {
     whole as i64
 }
@@ -397,10 +369,10 @@ mod tests {
     use super::*;
 
     fn errors_of<T>(value: &Value, read: impl FnOnce(&Field<'_>) -> Read<T>) -> Vec<(&'static str, String)> {
-        let checks = Checks::default();
-        let read_something = read(&Field::body(value, &checks)).is_ok();
-        let errors = checks.into_errors();
-        assert_eq!(read_something, errors.is_empty(), "a value or an error, never both or neither");
+        let errors = FieldErrors::default();
+        let is_read = read(&Field::body(value, &errors)).is_ok();
+        let errors = errors.into_vec();
+        assert_eq!(is_read, errors.is_empty(), "a value or an error, never both or neither");
         errors.into_iter().map(|error| (error.kind, error.msg)).collect()
     }
 
@@ -409,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn an_integer_is_a_whole_number_and_nothing_else() {
+    fn an_integer_is_a_whole_number() {
         for (value, kind) in [
             (json!(1), "ok"),
             (json!(5.0), "ok"),
@@ -432,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_checked_against_each_kind_of_bound() {
+    fn each_kind_of_bound_is_checked() {
         let open = (Bound::Excluded(0.0), Bound::Excluded(1.0));
         for (value, kind) in [
             (json!(0), "greater_than"),
@@ -454,33 +426,33 @@ mod tests {
     }
 
     #[test]
-    fn every_item_of_a_list_is_read_even_after_a_bad_one() {
+    fn every_item_of_a_list_is_read() {
         let errors = errors_of(&json!([1, "a", null]), |field| field.list(0, Field::string));
         assert_eq!(errors.len(), 2);
     }
 
     #[test]
-    fn messages_name_the_choices() {
+    fn an_enum_error_lists_the_choices() {
         let message = |names: &[(&str, ())]| errors_of(&json!(0), |field| field.choice(names)).remove(0).1;
         assert_eq!(message(&[("a", ()), ("b", ()), ("c", ())]), "Input should be 'a', 'b' or 'c'");
         assert_eq!(message(&[("a", ())]), "Input should be 'a'");
     }
 
     #[test]
-    fn a_body_of_thousands_of_errors_is_answered_with_some_of_them() {
+    fn the_number_of_reported_errors_is_bounded() {
         let items = Value::Array(vec![json!(1); 10_000]);
         assert_eq!(errors_of(&items, |field| field.list(0, Field::string)).len(), MAX_ERRORS);
     }
 
     #[test]
-    fn an_error_is_shown_as_fastapi_shows_it() {
-        let checks = Checks::default();
+    fn an_error_has_the_shape_of_fastapi() {
+        let errors = FieldErrors::default();
         let body = json!({ "a": [{}] });
         let read = |item: &Field<'_>| item.object()?.required("b", Field::string);
         let _ =
-            Field::body(&body, &checks).object().map(|body| body.required("a", |field| field.list(1, read)));
+            Field::body(&body, &errors).object().map(|body| body.required("a", |field| field.list(1, read)));
         assert_eq!(
-            json!(checks.into_errors()),
+            json!(errors.into_vec()),
             json!([{ "loc": ["body", "a", 0, "b"], "msg": "Field required", "type": "missing" }])
         );
     }

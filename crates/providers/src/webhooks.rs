@@ -6,7 +6,7 @@
 use std::{error, fmt, io, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use switchboard_contract::{payload::Payload, signature};
+use switchboard_contract::{events::payload::Payload, signature};
 use switchboard_model::{
     agents::Webhook,
     deliveries::{self, Attempt},

@@ -1,12 +1,12 @@
+//! The configuration of the function, and the clients that it is made into.
+
 use std::time::Duration;
 
-use anyhow::Context as _;
-use switchboard_aws::{provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, table::Table};
+use switchboard_aws::{recordings::Recordings, sealing::Sealer, table::Table};
+use switchboard_calls::{ProviderKeysError, connect_providers};
 use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
 use switchboard_providers::{
-    Providers, egress,
     endpoints::Endpoints,
-    keys::Keys,
     twilio::{Calls, Numbers},
 };
 use switchboard_runtime as system;
@@ -17,25 +17,24 @@ use switchboard_runtime::{
 
 use crate::Api;
 
-/// What this function is told by its environment.
+/// The configuration of this function.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `TABLE_NAME`: the table.
+    /// `TABLE_NAME`: the DynamoDB table.
     pub table_name: String,
-    /// `RECORDINGS_BUCKET`: the bucket of recordings.
+    /// `RECORDINGS_BUCKET`: the S3 bucket of recordings.
     pub recordings_bucket: String,
     /// `PUBLIC_URL`: the base URL of the API as the world sees it.
     pub public_url: String,
     /// Names of the deployment's secrets.
     pub secrets: SecretsConfig,
-    /// `TWILIO_API_URL` and its like.
+    /// The providers' base URLs, such as `TWILIO_API_URL`.
     pub endpoints: Endpoints,
     /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
     pub prices: Prices,
     /// `RETENTION_DAYS`: how long a conversation is kept, 90 unless set.
     pub retention: Duration,
-    /// `ALLOW_HTTP_WEBHOOKS` (`true`; a stack on the developer's own machine, never a deployed one):
-    /// whether webhooks may be on this machine, and `http://`.
+    /// `ALLOW_HTTP_WEBHOOKS`: `true` on a local stack only, where webhooks may be on this machine and use `http://`.
     pub egress_policy: EgressPolicy,
 }
 
@@ -61,13 +60,13 @@ impl Config {
 }
 
 impl Api {
-    /// Makes the clients and fetches the carrier's key.
-    pub async fn connect(config: Config) -> anyhow::Result<Self> {
+    /// Creates the clients and fetches the carrier's key.
+    ///
+    /// # Errors
+    /// The secret with the provider keys cannot be read or used.
+    pub async fn connect(config: Config) -> Result<Self, ProviderKeysError> {
         let sdk = switchboard_aws::sdk_config().await;
-        let keys =
-            ProviderKeys::load(&sdk, &config.secrets.provider_keys).await.context("PROVIDER_KEYS_SECRET")?;
-        let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
-        let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
+        let providers = connect_providers(&sdk, &config.secrets.provider_keys, config.endpoints).await?;
         Ok(Self {
             table: Table::new(&sdk, config.table_name),
             recordings: Recordings::new(&sdk, config.recordings_bucket),
@@ -89,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deployment_takes_https_webhooks_only_and_its_url_has_no_slash_at_the_end() {
+    fn a_deployment_accepts_https_webhooks_only() {
         let vars = [
             ("TABLE_NAME", "table"),
             ("RECORDINGS_BUCKET", "bucket"),
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_missing_or_wrong_is_named_at_once() {
+    fn every_missing_or_wrong_variable_is_named() {
         let vars =
             [("ALLOW_HTTP_WEBHOOKS", "yes"), ("AGENT_PRICE_PER_MINUTE", "cheap"), ("TWILIO_API_URL", "x")];
         let error = Config::from_vars(Vars::from(vars)).unwrap_err();

@@ -1,40 +1,40 @@
-//! Credentials: stored sealed, listed, taken away. A key that came in is never shown again.
+//! `/credentials`: create, list, get, delete. A key is sealed before it is stored, and never shown again.
 
 use axum::{Json, extract::State};
 use switchboard_aws::table::TableError;
-use switchboard_contract::credentials::CreateCredential;
-use switchboard_contract::views::CredentialView;
+use switchboard_contract::{
+    credentials::{self, CredentialView},
+    lists,
+};
 use switchboard_model::ids::CredentialId;
 
 use crate::{
     Api,
     errors::ApiError,
-    extract::{Caller, JsonBody, Named, Parameters},
-    idempotency::Fresh,
-    references::Checked,
-    views::PageView,
+    extract::{Caller, JsonBody, PathParameter, Query},
+    idempotency::NewItem,
+    pages::PageResponse,
 };
 
 /// `POST /credentials`
 pub(crate) async fn create(
     Caller(account): Caller,
     State(api): State<Api>,
-    fresh: Fresh,
+    new: NewItem,
     JsonBody(body): JsonBody,
 ) -> Result<Json<CredentialView>, ApiError> {
-    let checked = Checked::read(&body, |field| CreateCredential::parse(field, api.egress_policy));
-    let new = checked.valid().map_err(ApiError::Invalid)?;
-    let id = CredentialId::of_request(fresh.id);
-    let sealed = api.sealer.seal((account, &id.to_string()), &new.api_key).await?;
-    let credential = new.credential(id, account, (api.now)());
+    let request = credentials::create(&body, api.egress_policy).into_valid()?;
+    let id = CredentialId::of_request(new.id);
+    let sealed = api.sealer.seal((account, &id.to_string()), &request.api_key).await?;
+    let credential = request.credential(id, account, (api.now)());
     match api.table.create_credential(&credential, sealed).await {
-        // By a request with the same key that died before it could say so.
-        Err(TableError::Conflict) if fresh.again => {
-            return show(Caller(account), State(api), Named(id)).await;
+        // An earlier request with the same key stored it, and died before it could answer.
+        Err(TableError::Conflict) if new.may_exist => {
+            return get(Caller(account), State(api), PathParameter(id)).await;
         }
         stored => stored?,
     }
-    tracing::info!(account = %account, credential = %id, "stored");
+    tracing::info!(credential_id = %id, "credential stored");
     Ok(Json(CredentialView::new(&api.public_url, credential)))
 }
 
@@ -42,20 +42,19 @@ pub(crate) async fn create(
 pub(crate) async fn list(
     Caller(account): Caller,
     State(api): State<Api>,
-    parameters: Parameters,
-) -> Result<PageView<CredentialView>, ApiError> {
-    let listing = parameters.read(switchboard_contract::lists::listing)?;
-    let (credentials, has_more) = api.table.credentials(account, listing).await?;
-    let items =
-        credentials.into_iter().map(|credential| CredentialView::new(&api.public_url, credential)).collect();
-    Ok(PageView { items, index: listing.page.index, has_more })
+    query: Query,
+) -> Result<PageResponse<CredentialView>, ApiError> {
+    let listing = query.read(lists::read_listing)?;
+    let found = api.table.credentials(account, listing).await?;
+    let view = |credential| CredentialView::new(&api.public_url, credential);
+    Ok(PageResponse::new(found, listing.page, view))
 }
 
 /// `GET /credentials/{id}`
-pub(crate) async fn show(
+pub(crate) async fn get(
     Caller(account): Caller,
     State(api): State<Api>,
-    Named(id): Named<CredentialId>,
+    PathParameter(id): PathParameter<CredentialId>,
 ) -> Result<Json<CredentialView>, ApiError> {
     let (credential, _) = api.table.credential(account, id).await?.ok_or(ApiError::NotFound)?;
     Ok(Json(CredentialView::new(&api.public_url, credential)))
@@ -65,9 +64,9 @@ pub(crate) async fn show(
 pub(crate) async fn delete(
     Caller(account): Caller,
     State(api): State<Api>,
-    Named(id): Named<CredentialId>,
+    PathParameter(id): PathParameter<CredentialId>,
 ) -> Result<Json<CredentialView>, ApiError> {
     let credential = api.table.delete_credential(account, id).await?.ok_or(ApiError::NotFound)?;
-    tracing::info!(account = %account, credential = %id, "deleted");
+    tracing::info!(credential_id = %id, "credential deleted");
     Ok(Json(CredentialView::new(&api.public_url, credential)))
 }

@@ -1,5 +1,5 @@
-//! Whatever goes wrong, as the API's documentation says it: the only place where an error becomes a
-//! status and a body. What lies beneath a 5xx is logged here, once, and never shown.
+//! The errors of the API. This is the only place where an error becomes a status and a body. The cause of a 5xx is logged
+//! here, once, and never shown.
 
 use std::{error::Error, time::Duration};
 
@@ -8,24 +8,26 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
 use switchboard_aws::{ServiceError, table::TableError};
-use switchboard_contract::validation::FieldError;
+use switchboard_contract::{
+    errors::{ErrorView, ValidationErrorView},
+    validation::FieldError,
+};
 
-/// Why a request is not answered as hoped.
+/// The reason why a request failed.
 #[derive(Debug)]
 pub(crate) enum ApiError {
     /// 400: the body is not JSON.
     NotJson,
     /// 401: no, a malformed or an unknown token.
     Unauthorized,
-    /// 404: the account has no such thing. Unknown, foreign and malformed ids look the same.
+    /// 404: the account does not have the item. Unknown, foreign and malformed ids look the same.
     NotFound,
     /// 405: the path exists, the method does not.
     MethodNotAllowed,
-    /// 409: what is asked for is not possible as things stand; says why.
+    /// 409: not possible in the current state, with the reason.
     Conflict(&'static str),
-    /// 409: a request with the same idempotency key still runs.
+    /// 409: a request with the same idempotency key is still running.
     StillRunning,
     /// 413: the body is larger than [`MAX_BODY_BYTES`](crate::MAX_BODY_BYTES).
     TooLarge,
@@ -33,19 +35,14 @@ pub(crate) enum ApiError {
     UnsupportedMediaType,
     /// 422: these fields are wrong.
     Invalid(Vec<FieldError>),
-    /// 429: more requests a second than the account may send; the next one may come after this time.
+    /// 429: the account sent too many requests per second; the next one is accepted after this time.
     TooManyRequests(Duration),
-    /// 429: as many calls of the account wait to be dialled as may.
+    /// 429: too many calls of the account wait to be dialled.
     TooManyWaiting,
-    /// 503: the table or the bucket cannot answer now.
+    /// 503: the table, the bucket or the carrier is unavailable.
     Unavailable(Box<dyn Error + Send + Sync>),
-    /// 500: a defect of ours.
+    /// 500: an internal error.
     Internal(Box<dyn Error + Send + Sync>),
-}
-
-#[derive(Serialize)]
-struct Body<D> {
-    detail: D,
 }
 
 impl ApiError {
@@ -85,13 +82,13 @@ impl ApiError {
 }
 
 impl ApiError {
-    /// When it is worth asking again, in seconds.
+    /// Seconds after which a repeated request may succeed.
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::StillRunning => Some(1),
-            // Whole seconds, and not too early.
+            // Whole seconds, rounded up.
             Self::TooManyRequests(wait) => Some(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(1)),
-            // At one call a second ten of them are dialled by then.
+            // At one call a second, ten calls are dialled in that time.
             Self::TooManyWaiting => Some(10),
             _ => None,
         }
@@ -104,13 +101,13 @@ impl IntoResponse for ApiError {
         let detail = self.detail();
         let retry_after = self.retry_after();
         match self {
-            Self::Invalid(detail) => return (status, Json(Body { detail })).into_response(),
+            Self::Invalid(detail) => return (status, Json(ValidationErrorView { detail })).into_response(),
             Self::Unavailable(cause) | Self::Internal(cause) => {
-                tracing::error!(status = status.as_u16(), error = chain(&*cause), "request failed");
+                tracing::error!(status = status.as_u16(), error = with_causes(&*cause), "request failed");
             }
             _ => {}
         }
-        let mut response = (status, Json(Body { detail })).into_response();
+        let mut response = (status, Json(ErrorView { detail: detail.to_owned() })).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -121,10 +118,16 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// An error and what lies beneath it, in one line.
-fn chain(error: &dyn Error) -> String {
-    let beneath = std::iter::successors(error.source(), |error| (*error).source());
-    beneath.fold(error.to_string(), |text, error| format!("{text}: {error}"))
+/// An error and its causes, in one line.
+fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    causes.fold(error.to_string(), |text, error| format!("{text}: {error}"))
+}
+
+impl From<Vec<FieldError>> for ApiError {
+    fn from(errors: Vec<FieldError>) -> Self {
+        Self::Invalid(errors)
+    }
 }
 
 impl From<TableError> for ApiError {
@@ -140,7 +143,7 @@ impl From<TableError> for ApiError {
     }
 }
 
-/// Of the carrier: what it refuses to us is a defect of ours, or of how we are deployed.
+/// An error of the carrier. A request that it rejects is a defect of this code or of the deployment.
 impl From<switchboard_providers::Error> for ApiError {
     fn from(error: switchboard_providers::Error) -> Self {
         if error.is_retryable() { Self::Unavailable(error.into()) } else { Self::Internal(error.into()) }

@@ -1,10 +1,10 @@
-//! The event log: what happened, who was told, and telling them again.
+//! `/conversations/{id}/events`: list the events with their deliveries, and deliver one again.
 
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
 use switchboard_aws::table::TableError;
-use switchboard_contract::views::{ConversationView, EventView};
+use switchboard_contract::{conversations::ConversationView, events::EventView, lists};
 use switchboard_model::{
     conversations::Snapshot,
     deliveries::Delivery,
@@ -16,52 +16,52 @@ use crate::{
     Api,
     conversations::find,
     errors::ApiError,
-    extract::{Caller, Named, Parameters},
-    views::PageView,
+    extract::{Caller, PathParameter, Query},
+    pages::PageResponse,
 };
 
-/// How often it looks again when an attempt is recorded meanwhile.
-const LOOKS: usize = 4;
+/// Maximum number of tries while attempts are recorded.
+const TRIES: usize = 4;
 
 /// `GET /conversations/{id}/events`: oldest first.
-pub(crate) async fn log(
+pub(crate) async fn list(
     Caller(account): Caller,
     State(api): State<Api>,
-    Named(id): Named,
-    parameters: Parameters,
-) -> Result<PageView<EventView>, ApiError> {
+    PathParameter(id): PathParameter<ConversationId>,
+    query: Query,
+) -> Result<PageResponse<EventView>, ApiError> {
     let snapshot = find(&api, account, id).await?;
-    // Only now: whoever asks for a page that cannot be must not learn from the answer whether the id exists.
-    let page = parameters.read(switchboard_contract::lists::page)?;
+    // After the look-up: an unknown id is a 404 also for a wrong query, like the id of another account.
+    let page = query.read(lists::read_page)?;
     let (events, has_more) = api.table.events(account, id, page.offset(), page.limit).await?;
-    let items = api.shown(account, id, &snapshot, events).await?;
-    Ok(PageView { items, index: page.index, has_more })
+    let items = api.event_views(account, id, &snapshot, events).await?;
+    Ok(PageResponse::new((items, has_more), page, |event| event))
 }
 
-/// `POST /conversations/{id}/events/{event_id}/redeliver`: every webhook that asked for the event gets it
-/// again, under the same `webhook-id`; the table's stream brings it there. Answers with the event.
+/// `POST /conversations/{id}/events/{event_id}/redeliver`: every webhook that the event matched receives it again, under
+/// the same `webhook-id`. The relay queues the deliveries from the table's stream.
 pub(crate) async fn redeliver(
     Caller(account): Caller,
     State(api): State<Api>,
-    Named((id, event_id)): Named<(ConversationId, EventId)>,
+    PathParameter((id, event_id)): PathParameter<(ConversationId, EventId)>,
 ) -> Result<Json<EventView>, ApiError> {
     let snapshot = find(&api, account, id).await?;
     let sequence = event_id.sequence_in(id, snapshot.conversation.next_sequence).ok_or(ApiError::NotFound)?;
     let (mut events, _) = api.table.events(account, id, sequence - 1, 1).await?;
     let event = events.pop().filter(|event| event.id == event_id).ok_or(ApiError::NotFound)?;
     for webhook in event.webhooks.iter().chain(&event.synchronous) {
-        api.send_again(&snapshot, &event, *webhook).await?;
+        api.redeliver_to(&snapshot, &event, *webhook).await?;
     }
-    tracing::info!(%account, conversation = %id, sequence, "to be delivered again");
-    let mut items = api.shown(account, id, &snapshot, vec![event]).await?;
+    tracing::info!(sequence, "redelivery requested");
+    let mut items = api.event_views(account, id, &snapshot, vec![event]).await?;
     items.pop().map(Json).ok_or(ApiError::NotFound)
 }
 
 impl Api {
-    async fn send_again(&self, snapshot: &Snapshot, event: &Event, webhook: usize) -> Result<(), ApiError> {
+    async fn redeliver_to(&self, snapshot: &Snapshot, event: &Event, webhook: usize) -> Result<(), ApiError> {
         let conversation = &snapshot.conversation;
         let (account, id, sequence) = (conversation.account_id, conversation.id, event.sequence);
-        for _ in 0..LOOKS {
+        for _ in 0..TRIES {
             let before = self.table.delivery(account, id, sequence, webhook).await?;
             let fresh = || Delivery::new(event.id, sequence, webhook, event.created_at);
             let after = before.clone().unwrap_or_else(fresh).again((self.now)());
@@ -73,8 +73,8 @@ impl Api {
         Err(TableError::Conflict.into())
     }
 
-    /// Events that follow each other, as the log shows them.
-    async fn shown(
+    /// The views of consecutive events.
+    async fn event_views(
         &self,
         account: AccountId,
         id: ConversationId,
@@ -93,7 +93,7 @@ impl Api {
         };
         let mut items: Vec<_> = events.into_iter().map(view).collect();
         if let Some(ended) = items.last_mut().filter(|event| event.is_end()) {
-            // Read again: the call may have ended between the reads.
+            // The first read may have been before the end of the call.
             let snapshot = find(self, account, id).await?;
             let messages = self.table.messages(account, id).await?;
             ended.show_conversation(ConversationView::new(&self.public_url, snapshot, Some(messages)));

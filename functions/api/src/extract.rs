@@ -1,24 +1,22 @@
-//! What a handler may receive: only what was proven before it runs.
+//! The extractors of handlers: the caller, the path's parameters, the query, the JSON body.
 
 use std::collections::BTreeMap;
 
 use axum::{
     body::to_bytes,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    extract::{self, FromRequest, FromRequestParts, Path, Request},
     http::{HeaderMap, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use switchboard_contract::validation::{Checks, Field, Noted, Read};
-use switchboard_model::{
-    accounts::Token,
-    ids::{AccountId, ConversationId},
-};
+use switchboard_contract::validation::FieldError;
+use switchboard_model::{accounts::Token, ids::AccountId};
+use switchboard_runtime::spans;
 
-use crate::{Api, MAX_BODY_BYTES, errors::ApiError, throttle::Awaited};
+use crate::{Api, MAX_BODY_BYTES, errors::ApiError, rate_limit::AccountSender};
 
-/// The account whose token came with the request. The first argument of every handler but the
-/// service document's: nothing else is looked at before.
+/// The account whose token came with the request. It is the first argument of every handler that needs a token, so a
+/// request is authenticated before anything else is checked.
 #[derive(Clone, Copy)]
 pub(crate) struct Caller(pub(crate) AccountId);
 
@@ -32,8 +30,9 @@ impl FromRequestParts<Api> for Caller {
         let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(Token::from_authorization).ok_or(ApiError::Unauthorized)?;
         let account = api.table.account_of_token(&token).await?.ok_or(ApiError::Unauthorized)?;
-        // A request that only reads is counted while it is answered.
-        if !parts.extensions.get::<Awaited>().is_some_and(|awaited| awaited.say(account)) {
+        spans::record_account(account);
+        // A `GET` is counted while it is answered.
+        if !parts.extensions.get::<AccountSender>().is_some_and(|sender| sender.send(account)) {
             api.count(account).await?;
         }
         parts.extensions.insert(Self(account));
@@ -41,10 +40,10 @@ impl FromRequestParts<Api> for Caller {
     }
 }
 
-/// The id in the path, or the ids as a tuple. A malformed one is one that does not exist.
-pub(crate) struct Named<T = ConversationId>(pub(crate) T);
+/// The id in the path, or the ids as a tuple. A malformed id is answered like an unknown one.
+pub(crate) struct PathParameter<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathParameter<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
@@ -55,7 +54,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T
     }
 }
 
-/// A JSON body of acceptable size.
+/// A JSON body of at most [`MAX_BODY_BYTES`].
 pub(crate) struct JsonBody(pub(crate) Value);
 
 impl<S: Send + Sync> FromRequest<S> for JsonBody {
@@ -78,25 +77,26 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// The parameters of the query, as they came.
-pub(crate) struct Parameters(Value);
+/// The parameters of the query, as one JSON object.
+pub(crate) struct Query(Value);
 
-impl Parameters {
-    /// Reads them; the error names all that are wrong.
-    pub(crate) fn read<T>(&self, parse: impl FnOnce(&Field<'_>) -> Read<T>) -> Result<T, ApiError> {
-        let checks = Checks::default();
-        let read = parse(&Field::query(&self.0, &checks));
-        read.map_err(|Noted| ApiError::Invalid(checks.into_errors()))
+impl Query {
+    /// Reads the parameters.
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(&Value) -> Result<T, Vec<FieldError>>,
+    ) -> Result<T, ApiError> {
+        Ok(read(&self.0)?)
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Parameters {
+impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let given = Query::<BTreeMap<String, String>>::from_request_parts(parts, state).await;
-        let given = given.map_or_else(|_| BTreeMap::new(), |Query(given)| given);
-        // Numbers come as text; what is none, or begins with a zero as digits do, stays as it came.
+        let given = extract::Query::<BTreeMap<String, String>>::from_request_parts(parts, state).await;
+        let given = given.map_or_else(|_| BTreeMap::new(), |extract::Query(given)| given);
+        // Numbers arrive as text. Digits with leading zeros are no number, and stay text.
         let typed = |text: String| match text.parse::<i64>() {
             Ok(number) if number.to_string() == text => Value::from(number),
             _ => Value::String(text),

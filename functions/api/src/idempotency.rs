@@ -1,14 +1,14 @@
-//! Requests that may be sent twice: `Idempotency-Key`.
+//! `Idempotency-Key`: a repeated request creates nothing more.
 //!
-//! A route that makes something and says so ([`Route::creates`](crate::Route::creates)) passes [`keep`], which
-//! runs the handler for the first request with a key only. What is answered then:
+//! Routes that create an item ([`Route::creates`](crate::Route::creates)) run inside [`enforce`], which runs the handler
+//! for the first request with a key only. Afterwards:
 //!
-//! - success is stored, and answered again, byte by byte;
-//! - a request that was refused (4xx) has made nothing, and its key is free again, also for another body;
-//! - what failed (5xx) may have made something: the next request runs again, with the same [`Fresh`] id,
-//!   and so does one that comes after the first one's death.
+//! - a successful answer is stored, and every repeated request gets the same bytes;
+//! - a rejected request (4xx) created nothing, and its key is free again, also for another body;
+//! - a failed request (5xx) may have created the item: the next request runs again with the same [`NewItem`] id, as does
+//!   one that arrives after the first one died.
 //!
-//! "The same body" means the same bytes.
+//! Two bodies are the same if their bytes are the same.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use switchboard_aws::table::Claimed;
-use switchboard_contract::validation::{FieldError, Step};
+use switchboard_contract::validation::FieldError;
 use switchboard_model::{
     accounts::sha256_hex,
     idempotency::{Answer, Claim, Key},
@@ -33,8 +33,8 @@ use crate::{Api, MAX_BODY_BYTES, errors::ApiError, extract::Caller};
 
 const HEADER: &str = "idempotency-key";
 
-/// The waits of a request whose first one still runs, between its looks; after the last it is told to come
-/// again. A create takes some 50 ms.
+/// The waits between checks of a request whose first one is still running; after the last check the answer is a 409. A
+/// create takes about 50 ms.
 const WAITS: [Duration; 4] = [
     Duration::from_millis(100),
     Duration::from_millis(200),
@@ -42,26 +42,27 @@ const WAITS: [Duration; 4] = [
     Duration::from_millis(800),
 ];
 
-/// The id of what a request makes.
+/// The identity of the item that a request creates.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Fresh {
-    /// What is made takes its id from it.
+pub(crate) struct NewItem {
+    /// The id of the item derives from it.
     pub(crate) id: RequestId,
-    /// Whether it was perhaps made already, by an earlier request with the same key.
-    pub(crate) again: bool,
+    /// Whether an earlier request with the same key may have created the item.
+    pub(crate) may_exist: bool,
 }
 
-impl FromRequestParts<Api> for Fresh {
+impl FromRequestParts<Api> for NewItem {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let claimed = parts.extensions.get::<Self>().copied();
-        Ok(claimed.unwrap_or_else(|| Self { id: RequestId::new((api.now)(), (api.random)()), again: false }))
+        Ok(claimed
+            .unwrap_or_else(|| Self { id: RequestId::new((api.now)(), (api.random)()), may_exist: false }))
     }
 }
 
-/// Lets the first request with a key through, and answers the others.
-pub(crate) async fn keep(State(api): State<Api>, request: Request, next: Next) -> Response {
+/// Runs the first request with a key, and answers the others.
+pub(crate) async fn enforce(State(api): State<Api>, request: Request, next: Next) -> Response {
     answer(&api, request, next).await.unwrap_or_else(IntoResponse::into_response)
 }
 
@@ -73,16 +74,16 @@ async fn answer(api: &Api, request: Request, next: Next) -> Result<Response, Api
     let Caller(account) = Caller::from_request_parts(&mut parts, api).await?;
     let key = key(&parts.headers)?.sha256(parts.uri.path());
     let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| ApiError::TooLarge)?;
-    let (claim, again) = match api.claim(account, &key, &body).await? {
+    let (claim, may_exist) = match api.claim(account, &key, &body).await? {
         Claimed::New(claim) => (claim, false),
         Claimed::Again(claim) => (claim, true),
         Claimed::Running => return Err(ApiError::StillRunning),
         Claimed::OtherBody => {
             return Err(ApiError::Conflict("This Idempotency-Key was used with another body"));
         }
-        Claimed::Answered(answer) => return Ok(stored(answer)),
+        Claimed::Answered(answer) => return Ok(stored_answer(answer)),
     };
-    parts.extensions.insert(Fresh { id: claim.request, again });
+    parts.extensions.insert(NewItem { id: claim.request, may_exist });
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.map_err(|error| ApiError::Internal(error.into()))?;
@@ -96,18 +97,17 @@ fn key(headers: &HeaderMap) -> Result<Key, ApiError> {
     if let (Some(key), None) = (key, values.next()) {
         return Ok(key);
     }
-    let loc = ["header", "Idempotency-Key"].map(|step| Step::Field(step.into())).into();
-    let msg = "Should be 1 to 255 visible ASCII characters".into();
-    Err(ApiError::Invalid(vec![FieldError { loc, msg, kind: "value_error" }]))
+    let msg = "Should be 1 to 255 visible ASCII characters";
+    Err(ApiError::Invalid(vec![FieldError::at("header", "Idempotency-Key", "value_error", msg)]))
 }
 
-fn stored(Answer { status, body }: Answer) -> Response {
+fn stored_answer(Answer { status, body }: Answer) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 impl Api {
-    /// Claims a key, and waits a little for a request that runs with it.
+    /// Claims a key, and waits for a short time while another request with it is running.
     async fn claim(&self, account: AccountId, key: &str, body: &Bytes) -> Result<Claimed, ApiError> {
         let body_sha256 = sha256_hex(body);
         let mut waits = WAITS.into_iter();
@@ -123,8 +123,8 @@ impl Api {
         }
     }
 
-    /// Stores what came of a claim. The client has its answer in any case: a claim of which nothing is
-    /// heard runs out, and then the next request finds what this one made.
+    /// Stores the result of a claim. If that fails, the client has its answer all the same: the claim expires, and the next
+    /// request then finds the item that this one created.
     async fn settle(&self, account: AccountId, key: &str, claim: &Claim, status: StatusCode, body: &Bytes) {
         let settled = if status.is_success() {
             let body = String::from_utf8_lossy(body).into_owned();
@@ -135,7 +135,7 @@ impl Api {
             self.table.abandon_claim(account, key, claim, (self.now)()).await
         };
         if let Err(error) = settled {
-            tracing::warn!(%account, %error, "what came of an idempotency key was not stored");
+            tracing::warn!(%error, "idempotency result not stored");
         }
     }
 }

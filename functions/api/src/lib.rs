@@ -1,31 +1,30 @@
-//! The HTTP API: what a client of this deployment sees.
+//! The HTTP API: decodes a request, runs one use case, encodes the answer.
 //!
-//! A request passes [`router`], which is made of the table in `routes`: `request_id` names it, an
-//! extractor of `extract` each proves the caller's account, the id in the path, the JSON body;
-//! `references` looks up what the body names. The handler (one file per resource: `agents`,
-//! `conversations`, `credentials`, `phone_numbers`) asks the table and answers with a view ([`switchboard_contract::views`]). Whatever goes wrong becomes an answer in
-//! `errors`, and only there. What is a valid request is decided in [`switchboard_contract::requests`].
+//! A request passes [`router`], which `routes` lists. `request_id` opens its span, `rate_limit` and `idempotency` wrap the
+//! handlers, and the extractors of `extract` provide the caller's account, the path's parameters, the query and the body.
+//! Handlers stand in one file per resource: `agents`, `conversations`, `events`, `phone_numbers`, `credentials`,
+//! `service`. [`switchboard_contract`] declares what a valid request is and what an answer looks like; `references` looks
+//! up the items that a body names; `errors` alone turns an error into a status. `openapi` describes the operations.
 //!
-//! It knows nothing of providers and queues: a call that is stored is picked up from the table's stream.
-//! Of the carrier it knows how to hang up, and how to buy numbers.
+//! It knows nothing of providers and queues: the relay picks up a stored call from the table's stream. Of the carrier it
+//! knows how to hang up, and how to buy and import numbers. Start at `routes`.
 
 mod agents;
 mod config;
 mod conversations;
 mod credentials;
-mod end;
 mod errors;
 mod events;
 mod extract;
 mod idempotency;
 mod openapi;
+mod pages;
 mod phone_numbers;
+mod rate_limit;
 mod references;
 mod request_id;
 mod routes;
 mod service;
-mod throttle;
-mod views;
 
 use std::time::Duration;
 
@@ -37,29 +36,29 @@ use switchboard_providers::twilio::{Calls, Numbers};
 use self::errors::ApiError;
 pub use self::{config::Config, routes::Route};
 
-/// The largest body of a request, in bytes.
+/// Maximum size of a request's body, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// What the handlers work with.
+/// The state of the handlers: clients, settings, clock and randomness.
 #[derive(Debug, Clone)]
 pub struct Api {
     /// The table.
     pub table: Table,
     /// The bucket of recordings.
     pub recordings: Recordings,
-    /// Seals the customers' secrets.
+    /// Seals customers' secrets.
     pub sealer: Sealer,
     /// The carrier, to hang up.
     pub calls: Calls,
     /// The carrier's numbers.
     pub numbers: Numbers,
-    /// The deployment's own.
+    /// The deployment's own prices.
     pub prices: Prices,
     /// The base URL of this API as the world sees it, without a slash at the end.
     pub public_url: String,
-    /// Which webhooks are accepted.
+    /// Which addresses customers' URLs may point to.
     pub egress_policy: EgressPolicy,
-    /// How long a conversation is kept, from when it was asked for.
+    /// How long a conversation is kept after its creation.
     pub retention: Duration,
     /// The clock.
     pub now: fn() -> Timestamp,
@@ -69,16 +68,19 @@ pub struct Api {
 
 /// Every route.
 pub fn router(api: Api) -> Router {
-    let keep = middleware::from_fn_with_state(api.clone(), idempotency::keep);
+    let idempotent = middleware::from_fn_with_state(api.clone(), idempotency::enforce);
     Route::all()
         .into_iter()
         .fold(Router::new(), |router, route| {
             let handler = route.handler;
-            router.route(route.path, if route.creates { handler.route_layer(keep.clone()) } else { handler })
+            router.route(
+                route.path,
+                if route.creates { handler.route_layer(idempotent.clone()) } else { handler },
+            )
         })
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(middleware::from_fn_with_state(api.clone(), throttle::beside))
+        .layer(middleware::from_fn_with_state(api.clone(), rate_limit::count_reads))
         .layer(middleware::from_fn_with_state(api.clone(), request_id::identify))
         .with_state(api)
 }

@@ -1,4 +1,4 @@
-//! Every request has an id: it is in the answer (`x-request-id`) and in every line of the log.
+//! The id of a request: it is in the answer (`x-request-id`) and in every line of the log.
 
 use std::panic::AssertUnwindSafe;
 
@@ -10,16 +10,17 @@ use axum::{
 };
 use futures_util::FutureExt;
 use lambda_http::request::RequestContext;
+use switchboard_runtime::spans;
 use tracing::Instrument;
 
 use crate::{Api, errors::ApiError};
 
 const HEADER: &str = "x-request-id";
 
-/// Names the request and passes it on. A panic on the way is an answer too, and ends this request only.
+/// Runs the request in its span. A panic becomes a 500, and ends this request only.
 pub(crate) async fn identify(State(api): State<Api>, request: Request, next: Next) -> Response {
     let id = gateway_id(request.extensions()).unwrap_or_else(|| format!("{:032x}", (api.random)()));
-    let span = tracing::info_span!("request", request.id = id, http.method = %request.method());
+    let span = spans::request(&id);
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
     let answer =
         async { answer.await.unwrap_or_else(|_| ApiError::Internal("panicked".into()).into_response()) };
@@ -30,7 +31,7 @@ pub(crate) async fn identify(State(api): State<Api>, request: Request, next: Nex
     response
 }
 
-/// The id the gateway gave it, which is in the gateway's log too.
+/// The id that the gateway gave the request: the gateway's own log has it too.
 fn gateway_id(extensions: &Extensions) -> Option<String> {
     match extensions.get()? {
         RequestContext::ApiGatewayV2(context) => context.request_id.clone(),

@@ -1,4 +1,4 @@
-//! The table of routes: what there is, and who answers.
+//! The table of routes: method, path and handler.
 
 use axum::{
     handler::Handler,
@@ -6,50 +6,50 @@ use axum::{
     routing::{self, MethodFilter, MethodRouter},
 };
 
-use crate::{Api, agents, conversations, credentials, end, events, openapi, phone_numbers, service};
+use crate::{Api, agents, conversations, credentials, events, openapi, phone_numbers, service};
 
 /// One route.
 #[derive(Debug)]
 pub struct Route {
     /// Its method.
     pub method: Method,
-    /// Its path, with names in braces for what stands there: `/conversations/{id}`.
+    /// Its path, with the names of parameters in braces: `/conversations/{id}`.
     pub path: &'static str,
-    /// Whether it makes something: then it takes an `Idempotency-Key`.
+    /// Whether it creates an item: then it takes an `Idempotency-Key`.
     pub creates: bool,
     pub(crate) handler: MethodRouter<Api>,
 }
 
 impl Route {
-    /// Every route there is.
+    /// Every route.
     #[must_use]
     pub fn all() -> Vec<Self> {
         vec![
-            get("/", service::document),
-            get("/openapi.json", openapi::serve),
+            get("/", service::get),
+            get("/openapi.json", openapi::get),
             create("/agents", agents::create),
             get("/agents", agents::list),
-            get("/agents/{id}", agents::show),
+            get("/agents/{id}", agents::get),
             patch("/agents/{id}", agents::update),
             delete("/agents/{id}", agents::delete),
-            get("/phone_numbers/buy", phone_numbers::on_sale),
+            get("/phone_numbers/buy", phone_numbers::list_available),
             create("/phone_numbers/buy", phone_numbers::buy),
             create("/phone_numbers/import", phone_numbers::import),
             get("/phone_numbers", phone_numbers::list),
-            get("/phone_numbers/{phone_number}", phone_numbers::show),
+            get("/phone_numbers/{phone_number}", phone_numbers::get),
             patch("/phone_numbers/{phone_number}", phone_numbers::update),
             delete("/phone_numbers/{phone_number}", phone_numbers::delete),
             create("/credentials", credentials::create),
             get("/credentials", credentials::list),
-            get("/credentials/{id}", credentials::show),
+            get("/credentials/{id}", credentials::get),
             delete("/credentials/{id}", credentials::delete),
             create("/conversations/create_phone_call", conversations::create_phone_call),
             get("/conversations", conversations::list),
-            get("/conversations/{id}", conversations::show),
+            get("/conversations/{id}", conversations::get),
             delete("/conversations/{id}", conversations::delete),
-            post("/conversations/{id}/end", end::end),
+            post("/conversations/{id}/end", conversations::end),
             get("/conversations/{id}/recording", conversations::recording),
-            get("/conversations/{id}/events", events::log),
+            get("/conversations/{id}/events", events::list),
             post("/conversations/{id}/events/{event_id}/redeliver", events::redeliver),
         ]
     }
@@ -76,8 +76,8 @@ fn post<T: 'static>(path: &'static str, handler: impl Handler<T, Api>) -> Route 
     Route { method: Method::POST, path, creates: false, handler: routing::on(MethodFilter::POST, handler) }
 }
 
-/// A `POST` that makes something. Its handler takes ids from `idempotency::Fresh`, so that asked again it
-/// makes the same thing.
+/// A `POST` that creates an item. Its handler derives the id from `idempotency::NewItem`, so that a repeated request
+/// creates the same item.
 fn create<T: 'static>(path: &'static str, handler: impl Handler<T, Api>) -> Route {
     Route { creates: true, ..post(path, handler) }
 }

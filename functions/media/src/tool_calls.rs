@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use serde_json::{Value, json};
-use switchboard_contract::payload::Payload;
+use switchboard_contract::events::payload::Payload;
 use switchboard_dialogue::Input;
 use switchboard_model::{
     accounts::Account,

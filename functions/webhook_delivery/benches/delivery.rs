@@ -14,7 +14,7 @@ use std::{
 };
 
 use serde_json::json;
-use switchboard_contract::{payload::Payload, signature};
+use switchboard_contract::{events::payload::Payload, signature};
 use switchboard_model::{
     agents::{AgentConfig, Webhook, WebhookMethod},
     conversations::{Conversation, JournalEntry, Snapshot, State},

@@ -7,8 +7,8 @@ use switchboard_aws::{
     table::{DueDelivery, Outgoing, TableError},
 };
 use switchboard_contract::{
-    payload::{self, Payload},
-    views::ConversationView,
+    conversations::ConversationView,
+    events::payload::{self, Payload},
 };
 use switchboard_model::{
     agents::Webhook,

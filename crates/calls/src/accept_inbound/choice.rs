@@ -10,9 +10,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use switchboard_aws::table::TableError;
 use switchboard_contract::{
-    payload::Payload,
-    requests::ChosenAgent,
-    validation::{Checks, Field, FieldError, Reference, Step},
+    conversations::ChosenAgent,
+    events::payload::Payload,
+    references::Reference,
+    validation::{FieldError, LocStep},
 };
 use switchboard_model::{
     agents::{Agent, AgentConfig, Webhook},
@@ -137,13 +138,9 @@ async fn read_choice(
     let Ok(body) = serde_json::from_slice::<Value>(&response.body) else {
         return Ok(Err("its answer is not JSON, or too long".to_owned()));
     };
-    let (chosen, references, mut errors) = {
-        let checks = Checks::default();
-        let chosen = ChosenAgent::parse(&Field::body(&body, &checks), policy).ok();
-        (chosen, checks.references(), checks.into_errors())
-    };
+    let mut chosen = ChosenAgent::read(&body, policy);
     let mut stored = None;
-    for (loc, reference) in references {
+    for (loc, reference) in std::mem::take(&mut chosen.references) {
         let exists = match reference {
             Reference::Agent(id) => {
                 stored = backend.table.agent(account, id).await?;
@@ -158,15 +155,15 @@ async fn read_choice(
             Reference::PhoneNumber(_) | Reference::Destination(_) => true,
         };
         if !exists {
-            errors.push(FieldError::not_found(loc));
+            chosen.errors.push(FieldError::not_found(loc));
         }
     }
-    Ok(match (chosen, stored) {
-        _ if !errors.is_empty() => Err(describe(&errors)),
-        (Some(None), _) => Ok(None),
-        (Some(Some(ChosenAgent::Given(config))), _) => Ok(Some((None, *config))),
-        (Some(Some(ChosenAgent::Stored(_))), Some(Agent { id, config, .. })) => Ok(Some((Some(id), config))),
-        (Some(Some(ChosenAgent::Stored(_))) | None, _) => Err("its answer cannot be used".to_owned()),
+    Ok(match (chosen.into_valid(), stored) {
+        (Err(errors), _) => Err(describe(&errors)),
+        (Ok(None), _) => Ok(None),
+        (Ok(Some(ChosenAgent::Given(config))), _) => Ok(Some((None, *config))),
+        (Ok(Some(ChosenAgent::Stored(_))), Some(Agent { id, config, .. })) => Ok(Some((Some(id), config))),
+        (Ok(Some(ChosenAgent::Stored(_))), None) => Err("its answer cannot be used".to_owned()),
     })
 }
 
@@ -190,8 +187,8 @@ fn event(ringing: &Conversation, data: Value) -> Event {
 fn describe(errors: &[FieldError]) -> String {
     let Some(FieldError { loc, msg, .. }) = errors.first() else { return String::new() };
     let steps = loc.iter().skip(1).map(|step| match step {
-        Step::Field(name) => name.clone(),
-        Step::Index(index) => index.to_string(),
+        LocStep::Field(name) => name.clone(),
+        LocStep::Index(index) => index.to_string(),
     });
     let path = steps.collect::<Vec<_>>().join(".");
     if path.is_empty() { msg.clone() } else { format!("{path}: {msg}") }

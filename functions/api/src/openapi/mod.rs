@@ -1,56 +1,43 @@
-//! `GET /openapi.json`: the API described for programs (`OpenAPI` 3.1), made from the types that are served.
+//! `GET /openapi.json`: the API described for programs (`OpenAPI` 3.1).
 //!
-//! `operations` says what each route takes and gives; a test holds it against the table of routes.
-//! `schemas` reads the types.
+//! `operations` lists the operations; a test compares it with the table of routes. The schemas of bodies, queries and
+//! answers come from [`switchboard_contract`].
 
-mod bodies;
-mod examples;
 mod operations;
-mod schemas;
 
 use axum::{Json, extract::State};
 use serde_json::{Map, Value, json};
+use switchboard_contract::{
+    agents,
+    declaration::{Parameter, Schemas},
+    errors::{ErrorView, ValidationErrorView},
+};
 use switchboard_model::egress_policy::EgressPolicy;
 
-use self::{
-    operations::{Operation, Place, operations},
-    schemas::Schemas,
-};
+use self::operations::{Operation, operations};
 use crate::Api;
 
-/// What goes wrong anywhere behind a token.
-const ANYWHERE: [u16; 4] = [401, 429, 500, 503];
-/// What goes wrong with a body.
+/// The errors of every operation that needs a token.
+const WITH_TOKEN: [u16; 4] = [401, 429, 500, 503];
+/// The errors of every operation with a body.
 const WITH_BODY: [u16; 4] = [400, 413, 415, 422];
 
 /// `GET /openapi.json`
-pub(crate) async fn serve(State(api): State<Api>) -> Json<Value> {
+pub(crate) async fn get(State(api): State<Api>) -> Json<Value> {
     Json(document(&api.public_url, api.egress_policy))
 }
 
 fn document(public_url: &str, egress_policy: EgressPolicy) -> Value {
-    let mut schemas = Schemas::new();
-    let error = schemas.answer::<bodies::Error>();
-    let invalid = schemas.answer::<bodies::Invalid>();
+    let mut schemas = Schemas::default();
+    let error = schemas.view::<ErrorView>();
+    let invalid = schemas.view::<ValidationErrorView>();
     let mut paths: Map<String, Value> = Map::new();
     for operation in operations() {
         let described = describe(&operation, &mut schemas, &error, &invalid);
         paths.entry(operation.path).or_insert_with(|| json!({}))[operation.method] = described;
     }
-    let mut schemas = schemas.finish();
-    let scheme = match egress_policy {
-        EgressPolicy::PublicOnly => "^https://",
-        EgressPolicy::Local => "^https?://",
-    };
-    for name in
-        ["Webhook", "NumberWebhook"].iter().flat_map(|name| [(*name).to_owned(), format!("{name}Input")])
-    {
-        if let Some(Value::Object(url)) =
-            schemas.get_mut(&name).map(|schema| &mut schema["properties"]["url"])
-        {
-            url.insert("pattern".into(), scheme.into());
-        }
-    }
+    let mut schemas = schemas.into_definitions();
+    agents::show_url_scheme(&mut schemas, egress_policy);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -73,39 +60,39 @@ fn document(public_url: &str, egress_policy: EgressPolicy) -> Value {
 
 fn describe(operation: &Operation, schemas: &mut Schemas, error: &Value, invalid: &Value) -> Value {
     let content = |schema: &Value| json!({ "application/json": { "schema": schema } });
-    let answer = (operation.answer)(schemas);
-    let mut responses = json!({ "200": { "description": operation.gives, "content": content(&answer) } });
+    let (description, answer) = operation.answer;
+    let answer = answer(schemas);
+    let mut responses = json!({ "200": { "description": description, "content": content(&answer) } });
     for status in statuses(operation) {
         let (schema, description) =
             if status == 422 { (invalid, reason(status)) } else { (error, reason(status)) };
         responses[status.to_string()] = json!({ "description": description, "content": content(schema) });
         if matches!(status, 409 | 429) {
             responses[status.to_string()]["headers"]["Retry-After"] = json!({
-                "description": "Seconds after which it is worth asking again, where it is.",
+                "description": "Seconds after which a repeated request may succeed.",
                 "schema": { "type": "integer", "minimum": 1 },
             });
         }
     }
-    let mut parameters: Vec<Value> = operation
-        .parameters
-        .iter()
-        .map(|parameter| {
-            json!({
-                "name": parameter.name,
-                "in": match parameter.place { Place::Path => "path", Place::Query => "query" },
-                "required": parameter.place == Place::Path,
-                "description": parameter.description,
-                "schema": (parameter.schema)(schemas),
-            })
+    let parameter = |place: &str, name: &str, about: &str, schema: Value| {
+        json!({
+            "name": name, "in": place, "required": place == "path", "description": about, "schema": schema,
         })
-        .collect();
-    if operation.is_create {
+    };
+    let mut parameters = vec![];
+    for (name, about, schema) in &operation.path_parameters {
+        parameters.push(parameter("path", name, about, schema(schemas)));
+    }
+    for Parameter { name, about, schema } in operation.query.map(|query| query(schemas)).unwrap_or_default() {
+        parameters.push(parameter("query", name, about, schema));
+    }
+    if operation.creates {
         parameters.push(json!({
             "name": "Idempotency-Key",
             "in": "header",
             "required": false,
-            "description": "The same key with the same body within 24 hours is answered as the first time, and \
-                makes nothing.",
+            "description": "The same key with the same body within 24 hours has the same answer, and creates nothing \
+                more.",
             "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$" },
         }));
     }
@@ -121,7 +108,7 @@ fn describe(operation: &Operation, schemas: &mut Schemas, error: &Value, invalid
     if let Some(body) = operation.body {
         described["requestBody"] = json!({ "required": true, "content": content(&body(schemas)) });
     }
-    if !operation.is_guarded {
+    if !operation.needs_token {
         described["security"] = json!([]);
     }
     described
@@ -129,22 +116,22 @@ fn describe(operation: &Operation, schemas: &mut Schemas, error: &Value, invalid
 
 fn statuses(operation: &Operation) -> Vec<u16> {
     let mut statuses = vec![];
-    if operation.is_guarded {
-        statuses.extend(ANYWHERE);
+    if operation.needs_token {
+        statuses.extend(WITH_TOKEN);
     }
     if operation.body.is_some() {
         statuses.extend(WITH_BODY);
     }
-    if operation.parameters.iter().any(|parameter| parameter.place == Place::Path) {
+    if !operation.path_parameters.is_empty() {
         statuses.push(404);
     }
-    if operation.is_create {
+    if operation.creates {
         statuses.extend([409, 422]);
     }
-    if operation.parameters.iter().any(|parameter| parameter.place == Place::Query) {
+    if operation.query.is_some() {
         statuses.push(422);
     }
-    statuses.extend(operation.statuses);
+    statuses.extend(operation.errors);
     statuses.sort_unstable();
     statuses.dedup();
     statuses
@@ -153,15 +140,15 @@ fn statuses(operation: &Operation) -> Vec<u16> {
 fn reason(status: u16) -> &'static str {
     match status {
         400 => "The body is not JSON.",
-        401 => "No token, or one that opens nothing.",
-        404 => "The account has no such thing.",
-        409 => "Not possible as things stand, or the request with this idempotency key is still running.",
+        401 => "No token, or an unknown one.",
+        404 => "The account does not have this item.",
+        409 => "Not possible in the current state, or a request with this idempotency key is still running.",
         413 => "The body is larger than 256 KiB.",
         415 => "The body is not `application/json`.",
-        422 => "Some fields are wrong; all of them are named.",
-        429 => "More requests than the account may send, or more than 1,000 of its calls wait.",
-        503 => "Not now; try again.",
-        _ => "A defect of ours; `x-request-id` names it.",
+        422 => "Some fields are wrong; the answer lists all of them.",
+        429 => "The account sent too many requests per second, or more than 1,000 of its calls wait.",
+        503 => "Temporarily unavailable; try again.",
+        _ => "An internal error; `x-request-id` identifies the request.",
     }
 }
 
@@ -169,28 +156,30 @@ fn reason(status: u16) -> &'static str {
 mod tests {
     use std::collections::BTreeSet;
 
+    use switchboard_contract::declaration::needs_example;
+
     use super::*;
     use crate::Route;
 
     #[test]
-    fn every_route_is_described_and_nothing_else() {
+    fn every_route_is_described_and_no_other() {
         let described: BTreeSet<_> =
             operations().iter().map(|operation| (operation.method.to_uppercase(), operation.path)).collect();
         let routes: BTreeSet<_> =
             Route::all().iter().map(|route| (route.method.to_string(), route.path)).collect();
         assert_eq!(described, routes);
         for route in Route::all() {
-            let is_it = |operation: &&Operation| {
+            let is_same = |operation: &&Operation| {
                 route.path == operation.path && route.method.as_str().eq_ignore_ascii_case(operation.method)
             };
             let operations = operations();
-            let operation = operations.iter().find(is_it).unwrap();
-            assert_eq!(operation.is_create, route.creates, "{}: whether it makes something", operation.id);
+            let operation = operations.iter().find(is_same).unwrap();
+            assert_eq!(operation.creates, route.creates, "{}: whether it creates an item", operation.id);
         }
     }
 
     #[test]
-    fn ids_of_operations_are_unique_and_every_reference_is_there() {
+    fn operation_ids_are_unique_and_references_resolve() {
         let document = document("https://api.example.com", EgressPolicy::PublicOnly);
         let ids: BTreeSet<_> = operations().iter().map(|operation| operation.id).collect();
         assert_eq!(ids.len(), operations().len());
@@ -223,14 +212,14 @@ mod tests {
             let fields =
                 alternatives.flat_map(|schema| schema["properties"].as_object().into_iter().flatten());
             fields
-                .filter(|(_, schema)| examples::wants(schema))
+                .filter(|(_, schema)| needs_example(schema))
                 .map(move |(field, _)| format!("{name}.{field}"))
         });
         assert_eq!(lacking.collect::<Vec<_>>(), [""; 0]);
     }
 
     #[test]
-    fn what_has_a_default_may_be_left_out_or_null() {
+    fn a_field_with_a_default_may_be_absent_or_null() {
         let document = document("https://api.example.com", EgressPolicy::PublicOnly);
         let schemas = &document["components"]["schemas"];
         assert_eq!(schemas["AgentConfigInput"].get("required"), None);
@@ -238,6 +227,6 @@ mod tests {
         let duration = &schemas["AgentConfigInput"]["properties"]["max_duration_seconds"];
         assert_eq!((&duration["default"], &duration["minimum"]), (&json!(600), &json!(1)));
         let shown = schemas["AgentConfig"]["required"].as_array().unwrap();
-        assert!(shown.contains(&json!("metadata")), "what is shown is always there");
+        assert!(shown.contains(&json!("metadata")), "an answer has every field");
     }
 }

@@ -1,58 +1,49 @@
-//! What each route takes and gives.
+//! The operations of the API: for each route its parameters, body, answer and errors.
 
-use schemars::JsonSchema;
-use serde_json::{Value, json};
-use switchboard_contract::views::{
-    AgentView, ConversationView, CredentialView, EventView, NumberOnSaleView, PhoneNumberView,
+use serde_json::Value;
+use switchboard_contract::{
+    agents::{self, AgentView},
+    conversations::{ConversationView, CreatePhoneCall, RecordingView},
+    credentials::{self, CredentialView},
+    declaration::{Parameter, Schemas},
+    events::EventView,
+    lists::{self, ListConversations, PageView},
+    phone_numbers::{
+        self, AvailableNumberView, BuyNumber, DeleteNumber, ImportNumber, PhoneNumberView, SearchNumbers,
+    },
+    service::ServiceView,
 };
 use switchboard_model::{
-    agents::AgentConfig,
-    conversations::Status,
     ids::{AgentId, ConversationId, CredentialId, EventId},
-    lists,
     phone_numbers::E164,
 };
 
-use super::{bodies, schemas::Schemas};
-
 type Schema = fn(&mut Schemas) -> Value;
+type Parameters = fn(&mut Schemas) -> Vec<Parameter>;
 
-/// One route, described.
+/// One operation.
 pub(super) struct Operation {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
-    /// The name that clients give it.
+    /// Its name in clients.
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
-    /// Whether it makes something, so that it takes an idempotency key.
-    pub(super) is_create: bool,
-    /// Whether it takes a token.
-    pub(super) is_guarded: bool,
-    pub(super) parameters: Vec<Parameter>,
+    /// Whether it creates an item, so that it takes an idempotency key.
+    pub(super) creates: bool,
+    /// Whether it needs a token.
+    pub(super) needs_token: bool,
+    /// The parameters of its path: name, description, schema.
+    pub(super) path_parameters: Vec<(&'static str, &'static str, Schema)>,
+    pub(super) query: Option<Parameters>,
     pub(super) body: Option<Schema>,
-    pub(super) gives: &'static str,
-    pub(super) answer: Schema,
-    /// What else can go wrong.
-    pub(super) statuses: &'static [u16],
-}
-
-/// Where a parameter stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    Path,
-    Query,
-}
-
-/// A parameter.
-pub(super) struct Parameter {
-    pub(super) name: &'static str,
-    pub(super) place: Place,
-    pub(super) description: &'static str,
-    pub(super) schema: Schema,
+    /// The description and the schema of a successful answer.
+    pub(super) answer: (&'static str, Schema),
+    /// Errors that no other operation has.
+    pub(super) errors: &'static [u16],
 }
 
 impl Operation {
-    /// What it is about: the first word of its path.
+    /// The resource: the first word of the path.
     pub(super) fn tag(&self) -> &'static str {
         self.path[1..]
             .split('/')
@@ -61,49 +52,29 @@ impl Operation {
             .unwrap_or("service")
     }
 
-    fn with(mut self, name: &'static str, place: Place, description: &'static str, schema: Schema) -> Self {
-        self.parameters.push(Parameter { name, place, description, schema });
+    fn path_parameter(mut self, name: &'static str, about: &'static str, schema: Schema) -> Self {
+        self.path_parameters.push((name, about, schema));
         self
     }
 
-    fn of(self, name: &'static str, description: &'static str, schema: Schema) -> Self {
-        self.with(name, Place::Path, description, schema)
+    fn query(self, parameters: Parameters) -> Self {
+        Self { query: Some(parameters), ..self }
     }
 
-    fn asked(self, name: &'static str, description: &'static str, schema: Schema) -> Self {
-        self.with(name, Place::Query, description, schema)
+    fn creates(self) -> Self {
+        Self { creates: true, ..self }
     }
 
-    fn paged(self) -> Self {
-        self.asked("index", "Which page, from 1; `index * limit` is at most 10,000.", |_| {
-            json!({ "type": "integer", "minimum": 1, "maximum": lists::MAX_DEPTH, "default": 1 })
-        })
-        .asked("limit", "Items on a page, at most.", |_| {
-            json!({ "type": "integer", "minimum": 1, "maximum": lists::MAX_LIMIT, "default": lists::MAX_LIMIT })
-        })
-    }
-
-    fn by_time(self) -> Self {
-        let time: Schema = |_| json!({ "type": "string", "format": "date-time" });
-        self.asked("created_after", "Only what was made later; ISO 8601, UTC if it names no offset.", time)
-            .asked("created_before", "Only what was made earlier.", time)
-            .paged()
-    }
-
-    fn makes(self) -> Self {
-        Self { is_create: true, ..self }
-    }
-
-    fn takes(self, body: Schema) -> Self {
+    fn body(self, body: Schema) -> Self {
         Self { body: Some(body), ..self }
     }
 
-    fn may(self, statuses: &'static [u16]) -> Self {
-        Self { statuses, ..self }
+    fn errors(self, errors: &'static [u16]) -> Self {
+        Self { errors, ..self }
     }
 
-    fn open(self) -> Self {
-        Self { is_guarded: false, ..self }
+    fn without_token(self) -> Self {
+        Self { needs_token: false, ..self }
     }
 }
 
@@ -111,37 +82,24 @@ fn operation(
     (method, path): (&'static str, &'static str),
     id: &'static str,
     summary: &'static str,
-    (gives, answer): (&'static str, Schema),
+    answer: (&'static str, Schema),
 ) -> Operation {
     Operation {
         method,
         path,
         id,
         summary,
-        is_create: false,
-        is_guarded: true,
-        parameters: vec![],
+        creates: false,
+        needs_token: true,
+        path_parameters: vec![],
+        query: None,
         body: None,
-        gives,
         answer,
-        statuses: &[],
+        errors: &[],
     }
 }
 
-fn page<T: JsonSchema>(schemas: &mut Schemas) -> Value {
-    let item = schemas.answer::<T>();
-    json!({
-        "type": "object",
-        "required": ["items", "index", "has_more"],
-        "properties": {
-            "items": { "type": "array", "items": item, "description": "What is on the page." },
-            "index": { "type": "integer", "minimum": 1, "description": "Which page it is." },
-            "has_more": { "type": "boolean", "description": "Whether there is a next one." },
-        },
-    })
-}
-
-/// All of them, in the order in which the documentation shows them.
+/// All operations, in the order of the documentation.
 pub(super) fn operations() -> Vec<Operation> {
     let mut all = service();
     all.extend(conversations());
@@ -152,140 +110,129 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 fn service() -> Vec<Operation> {
-    let any: Schema = |_| json!({ "type": "object" });
     vec![
         operation(
             ("get", "/"),
             "get_service",
-            "What this service is",
-            ("Version, links, substitutions.", any),
+            "Show the service",
+            ("Version, links and fallbacks.", ServiceView::schema),
         )
-        .open(),
+        .without_token(),
         operation(
             ("get", "/openapi.json"),
             "get_openapi",
-            "This document",
-            ("An OpenAPI 3.1 document.", any),
+            "Show this document",
+            ("An OpenAPI 3.1 document.", ServiceView::schema),
         )
-        .open(),
+        .without_token(),
     ]
 }
 
 fn agents() -> Vec<Operation> {
-    let agent: (_, Schema) = ("The agent.", Schemas::answer::<AgentView>);
-    let config: Schema = Schemas::input::<AgentConfig>;
-    let one = |operation: Operation| operation.of("id", "The agent's id.", Schemas::answer::<AgentId>);
+    let agent: (_, Schema) = ("The agent.", Schemas::view::<AgentView>);
+    let by_id =
+        |operation: Operation| operation.path_parameter("id", "The agent's id.", Schemas::view::<AgentId>);
     vec![
-        operation(("post", "/agents"), "create_agent", "Table an agent", agent).makes().takes(config),
+        operation(("post", "/agents"), "create_agent", "Store an agent", agent)
+            .creates()
+            .body(agents::config_schema),
         operation(
             ("get", "/agents"),
             "list_agents",
             "List agents, newest first",
-            ("A page.", page::<AgentView>),
+            ("A page.", PageView::<AgentView>::schema),
         )
-        .by_time(),
-        one(operation(("get", "/agents/{id}"), "get_agent", "Show an agent", agent)),
-        one(operation(
+        .query(lists::listing_parameters),
+        by_id(operation(("get", "/agents/{id}"), "get_agent", "Show an agent", agent)),
+        by_id(operation(
             ("patch", "/agents/{id}"),
             "update_agent",
             "Change the fields that are given; null clears one",
             agent,
         ))
-        .takes(config),
-        one(operation(("delete", "/agents/{id}"), "delete_agent", "Delete an agent", agent)),
+        .body(agents::config_schema),
+        by_id(operation(("delete", "/agents/{id}"), "delete_agent", "Delete an agent", agent)),
     ]
 }
 
 fn phone_numbers() -> Vec<Operation> {
-    let number: (_, Schema) = ("The number.", Schemas::answer::<PhoneNumberView>);
-    let one = |operation: Operation| {
-        operation.of("phone_number", "The number, its plus encoded as `%2B`.", Schemas::answer::<E164>)
+    let number: (_, Schema) = ("The number.", Schemas::view::<PhoneNumberView>);
+    let by_number = |operation: Operation| {
+        let about = "The number, its plus encoded as `%2B`.";
+        operation.path_parameter("phone_number", about, Schemas::view::<E164>)
     };
     vec![
         operation(
             ("get", "/phone_numbers/buy"),
             "available_numbers_to_buy",
-            "Numbers on sale",
-            ("The numbers.", |schemas| {
-                let number = schemas.answer::<NumberOnSaleView>();
-                json!({ "type": "array", "items": number })
-            }),
+            "List numbers that can be bought",
+            ("The numbers.", AvailableNumberView::list_schema),
         )
-        .asked(
-            "contains",
-            "Digits that stand in the number; `*` is any one digit.",
-            |_| json!({ "type": "string", "minLength": 2, "maxLength": 16, "pattern": r"^[0-9+*]{2,16}$" }),
-        )
-        .asked("limit", "Numbers, at most.", |_| {
-            json!({
-                "type": "integer",
-                "minimum": 1,
-                "maximum": switchboard_contract::phone_numbers::MAX_ON_SALE,
-                "default": switchboard_contract::phone_numbers::USUAL_ON_SALE,
-            })
-        }),
+        .query(SearchNumbers::parameters),
         operation(("post", "/phone_numbers/buy"), "buy_phone_number", "Buy a number", number)
-            .makes()
-            .takes(Schemas::input::<bodies::BuyPhoneNumber>),
+            .creates()
+            .body(BuyNumber::schema),
         operation(
             ("post", "/phone_numbers/import"),
             "import_phone_number",
-            "Bring a number from your own account at the carrier",
+            "Import a number from your own account at the carrier",
             number,
         )
-        .makes()
-        .takes(Schemas::input::<bodies::ImportPhoneNumber>),
+        .creates()
+        .body(ImportNumber::schema),
         operation(
             ("get", "/phone_numbers"),
             "list_phone_numbers",
             "List numbers, newest first",
-            ("A page.", page::<PhoneNumberView>),
+            ("A page.", PageView::<PhoneNumberView>::schema),
         )
-        .by_time(),
-        one(operation(("get", "/phone_numbers/{phone_number}"), "get_phone_number", "Show a number", number)),
-        one(operation(
+        .query(lists::listing_parameters),
+        by_number(operation(
+            ("get", "/phone_numbers/{phone_number}"),
+            "get_phone_number",
+            "Show a number",
+            number,
+        )),
+        by_number(operation(
             ("patch", "/phone_numbers/{phone_number}"),
             "update_phone_number",
             "Change the fields that are given; null clears one",
             number,
         ))
-        .takes(Schemas::input::<bodies::UpdatePhoneNumber>),
-        one(operation(
+        .body(phone_numbers::update_schema),
+        by_number(operation(
             ("delete", "/phone_numbers/{phone_number}"),
             "delete_phone_number",
-            "Give a number back; an imported one stays yours",
+            "Release a number; an imported one stays yours",
             number,
         ))
-        .asked(
-            "release_phone_number",
-            "If false the number is only taken out of this account, not given back to the carrier.",
-            |_| json!({ "type": "boolean", "default": true }),
-        ),
+        .query(DeleteNumber::parameters),
     ]
 }
 
 fn credentials() -> Vec<Operation> {
-    let credential: (_, Schema) = ("The credential, without its key.", Schemas::answer::<CredentialView>);
-    let one =
-        |operation: Operation| operation.of("id", "The credential's id.", Schemas::answer::<CredentialId>);
+    let credential: (_, Schema) = ("The credential, without its key.", Schemas::view::<CredentialView>);
+    let by_id = |operation: Operation| {
+        operation.path_parameter("id", "The credential's id.", Schemas::view::<CredentialId>)
+    };
     vec![
         operation(
             ("post", "/credentials"),
             "create_credential",
-            "Table a key of your own for one of the providers",
+            "Store your own key of a provider",
             credential,
         )
-        .makes()
-        .takes(Schemas::input::<bodies::CreateCredential>),
+        .creates()
+        .body(credentials::create_schema),
         operation(
             ("get", "/credentials"),
             "list_credentials",
             "List credentials, newest first",
-            ("A page.", page::<CredentialView>),
+            ("A page.", PageView::<CredentialView>::schema),
         )
-        .by_time(),
-        one(operation(("get", "/credentials/{id}"), "get_credential", "Show a credential", credential)),
-        one(operation(
+        .query(lists::listing_parameters),
+        by_id(operation(("get", "/credentials/{id}"), "get_credential", "Show a credential", credential)),
+        by_id(operation(
             ("delete", "/credentials/{id}"),
             "delete_credential",
             "Delete a credential; calls of agents that name it end at once",
@@ -295,66 +242,65 @@ fn credentials() -> Vec<Operation> {
 }
 
 fn conversations() -> Vec<Operation> {
-    let conversation: (_, Schema) = ("The conversation.", Schemas::answer::<ConversationView>);
-    let event: (_, Schema) = ("The event with its deliveries.", Schemas::answer::<EventView>);
-    let one = |operation: Operation| {
-        operation.of("id", "The conversation's id.", Schemas::answer::<ConversationId>)
+    let conversation: (_, Schema) = ("The conversation.", Schemas::view::<ConversationView>);
+    let event: (_, Schema) = ("The event with its deliveries.", Schemas::view::<EventView>);
+    let by_id = |operation: Operation| {
+        operation.path_parameter("id", "The conversation's id.", Schemas::view::<ConversationId>)
     };
     vec![
         operation(
             ("post", "/conversations/create_phone_call"),
             "create_phone_call",
-            "Have an agent call somebody",
+            "Have an agent call a number",
             conversation,
         )
-        .makes()
-        .takes(Schemas::input::<bodies::CreatePhoneCall>),
+        .creates()
+        .body(CreatePhoneCall::schema),
         operation(
             ("get", "/conversations"),
             "list_conversations",
             "List conversations without their messages, newest first",
-            ("A page.", page::<ConversationView>),
+            ("A page.", PageView::<ConversationView>::schema),
         )
-        .asked("status", "Only those that stand here.", Schemas::answer::<Status>)
-        .by_time(),
-        one(operation(
+        .query(ListConversations::parameters),
+        by_id(operation(
             ("get", "/conversations/{id}"),
             "get_conversation",
             "Show a conversation",
             conversation,
         )),
-        one(operation(
+        by_id(operation(
             ("get", "/conversations/{id}/recording"),
             "get_audio_recording",
-            "A link to the recording; 404 until there is one",
-            ("The link.", Schemas::answer::<bodies::Recording>),
+            "Show a link to the recording; 404 until there is one",
+            ("The link.", Schemas::view::<RecordingView>),
         )),
-        one(operation(
+        by_id(operation(
             ("get", "/conversations/{id}/events"),
             "list_events",
-            "The event log with every delivery's attempts, oldest first",
-            ("A page.", page::<EventView>),
+            "List the events with every delivery's attempts, oldest first",
+            ("A page.", PageView::<EventView>::schema),
         ))
-        .paged(),
-        one(operation(
+        .query(lists::page_parameters),
+        by_id(operation(
             ("post", "/conversations/{id}/events/{event_id}/redeliver"),
             "redeliver_event",
             "Deliver an event again, under the same webhook id",
             event,
         ))
-        .of("event_id", "The event's id.", Schemas::answer::<EventId>),
-        one(operation(
+        .path_parameter("event_id", "The event's id.", Schemas::view::<EventId>),
+        by_id(operation(
             ("post", "/conversations/{id}/end"),
             "end_conversation",
-            "End a conversation, wherever it stands",
+            "End a conversation, whatever its status",
             conversation,
         )),
-        one(operation(
+        by_id(operation(
             ("delete", "/conversations/{id}"),
             "delete_conversation",
-            "Remove what was said, the recording and the events' data of a conversation that has ended",
+            "Remove the messages, the recording and the events' data of a conversation that has ended",
             conversation,
         ))
-        .may(&[409]),
+        .errors(&[409]),
     ]
 }

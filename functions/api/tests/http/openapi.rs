@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use switchboard_api::{Api, router};
-use switchboard_aws::store::testing;
-use switchboard_model::receivers::Receivers;
+use switchboard_aws::table::testing;
+use switchboard_model::egress_policy::EgressPolicy;
 
 use crate::world::{Event, api, send};
 
@@ -14,8 +14,8 @@ const GOLDEN: &str = include_str!("openapi.json");
 async fn the_document_is_the_golden_one_but_for_its_wording() {
     let api = Api {
         public_url: "http://127.0.0.1:8787".to_owned(),
-        receivers: Receivers::Local,
-        ..api(testing::store().await, "http://127.0.0.1:1").await
+        egress_policy: EgressPolicy::Local,
+        ..api(testing::new_table().await, "http://127.0.0.1:1").await
     };
     let served = send(&router(api), Event::get("/openapi.json")).await;
     let differences =

@@ -3,48 +3,50 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::validation::{Checks, Noted, Step};
+use crate::{
+    references::Reference,
+    validation::{FieldError, LocStep},
+};
 
 pub(super) const CREDENTIAL: &str = "crd_01JD9XQ4T0000000000000000A";
 
-pub(super) fn parse_with(config: &Value, egress_policy: EgressPolicy) -> Result<AgentConfig, Vec<String>> {
-    let checks = Checks::default();
-    let parsed = crate::agents::parse(&Field::body(config, &checks), egress_policy).ok();
-    let errors: Vec<_> = checks.into_errors();
-    let described = errors.iter().map(|error| {
-        let mut text = String::new();
-        for step in &error.loc[1..] {
-            match step {
-                Step::Field(name) => write!(text, "{name}."),
-                Step::Index(index) => write!(text, "{index}."),
-            }
-            .unwrap();
+/// The path of a wrong field below the body, and the `type` of the error.
+fn described(error: &FieldError) -> String {
+    let mut text = String::new();
+    for step in &error.loc[1..] {
+        match step {
+            LocStep::Field(name) => write!(text, "{name}."),
+            LocStep::Index(index) => write!(text, "{index}."),
         }
-        format!("{} {}", text.trim_end_matches('.'), error.kind)
-    });
-    let described: Vec<_> = described.collect();
-    assert_eq!(parsed.is_some(), described.is_empty(), "a configuration or an error: {config}");
-    parsed.ok_or(described)
+        .unwrap();
+    }
+    format!("{} {}", text.trim_end_matches('.'), error.kind)
 }
 
-pub(super) fn parse(config: &Value) -> Result<AgentConfig, Vec<String>> {
-    parse_with(config, EgressPolicy::PublicOnly)
+pub(super) fn read_with(config: &Value, egress_policy: EgressPolicy) -> Result<AgentConfig, Vec<String>> {
+    let read = create(config, egress_policy);
+    assert_eq!(read.value.is_some(), read.errors.is_empty(), "a configuration or an error: {config}");
+    read.into_valid().map_err(|errors| errors.iter().map(described).collect())
 }
 
-/// Checks rows of (configuration, the wrong fields and what is wrong with them).
+pub(super) fn read(config: &Value) -> Result<AgentConfig, Vec<String>> {
+    read_with(config, EgressPolicy::PublicOnly)
+}
+
+/// Checks rows of a configuration and its errors.
 pub(super) fn check<const N: usize>(rows: [(Value, &[&str]); N]) {
     for (config, errors) in rows {
-        assert_eq!(parse(&config).err().unwrap_or_default(), errors, "{config}");
+        assert_eq!(read(&config).err().unwrap_or_default(), errors, "{config}");
     }
 }
 
 fn shown(config: &Value) -> Value {
-    json!(parse(config).expect("a valid configuration"))
+    json!(read(config).expect("a valid configuration"))
 }
 
 #[test]
 fn an_empty_configuration_is_all_defaults() {
-    assert_eq!(parse(&json!({})), Ok(AgentConfig::default()));
+    assert_eq!(read(&json!({})), Ok(AgentConfig::default()));
     assert_eq!(
         shown(&json!({})),
         json!({
@@ -68,7 +70,7 @@ fn an_empty_configuration_is_all_defaults() {
 }
 
 #[test]
-fn a_block_that_names_no_provider_has_the_first_one_and_its_defaults() {
+fn a_block_without_a_provider_has_the_first_one() {
     let shown = shown(&json!({ "voice": {}, "language_model": {}, "transcriber": {} }));
     let playht = json!({
         "provider": "playht", "model": "susan", "speed": 1.0, "temperature": null, "text_guidance": null,
@@ -114,15 +116,15 @@ fn every_provider_has_defaults_of_its_own() {
 }
 
 #[test]
-fn null_is_the_default_but_for_the_duration_where_it_is_no_limit() {
+fn null_is_the_default_except_for_the_duration() {
     let nulls = json!({
         "initial_message": null, "prompt": null, "voice": null, "language_model": null, "transcriber": null,
         "webhooks": null, "hooks": null, "metadata": null, "recording": null,
     });
-    assert_eq!(parse(&nulls), Ok(AgentConfig::default()));
-    let unlimited = parse(&json!({ "max_duration_seconds": null })).unwrap();
+    assert_eq!(read(&nulls), Ok(AgentConfig::default()));
+    let unlimited = read(&json!({ "max_duration_seconds": null })).unwrap();
     assert_eq!(unlimited.max_duration_seconds, None);
-    let long = parse(&json!({ "max_duration_seconds": 86_400 })).unwrap();
+    let long = read(&json!({ "max_duration_seconds": 86_400 })).unwrap();
     assert_eq!(long.max_duration_seconds, Some(86_400));
 }
 
@@ -170,10 +172,9 @@ fn an_unknown_provider_is_refused_with_the_known_ones() {
         ),
         (json!({ "language_model": 4 }), &["language_model model_attributes_type"]),
     ]);
-    let checks = Checks::default();
     let config = json!({ "transcriber": { "provider": "nobody" } });
-    assert_eq!(crate::agents::parse(&Field::body(&config, &checks), EgressPolicy::PublicOnly), Err(Noted));
-    assert_eq!(checks.into_errors()[0].msg, "Unknown provider: should be 'deepgram' or 'azure'");
+    let errors = create(&config, EgressPolicy::PublicOnly).into_valid().unwrap_err();
+    assert_eq!(errors[0].msg, "Unknown provider: should be 'deepgram' or 'azure'");
 }
 
 #[test]
@@ -315,7 +316,7 @@ fn voices_are_checked() {
 }
 
 #[test]
-fn both_names_of_rime_are_echoed_as_they_were_given() {
+fn both_names_of_rime_are_echoed() {
     for provider in ["rime", "rimeai"] {
         assert_eq!(shown(&json!({ "voice": { "provider": provider } }))["voice"]["provider"], provider);
     }
@@ -332,33 +333,29 @@ fn an_agent_has_at_most_twenty_filters() {
         (hooks(100, Value::Null), &[]),
         (hooks(7, json!("true")), &["hooks.5.filter too_long", "hooks.6.filter too_long"]),
     ]);
-    let agent = parse(&hooks(5, json!("true"))).unwrap();
+    let agent = read(&hooks(5, json!("true"))).unwrap();
     let patch = |change: Value| {
-        let checks = Checks::default();
-        let patched =
-            crate::agents::patched(&agent, &Field::body(&change, &checks), EgressPolicy::PublicOnly).is_ok();
-        (patched, checks.into_errors().len())
+        let changed = update(&agent, &change, EgressPolicy::PublicOnly);
+        (changed.value.is_some(), changed.errors.len())
     };
     assert_eq!(patch(json!({ "hooks": vec![hook(json!("true")); 6] })), (false, 1), "the webhooks stay");
     assert_eq!(patch(json!({ "webhooks": null, "hooks": vec![hook(json!("true")); 20] })), (true, 0));
 }
 
 #[test]
-fn credentials_are_noted_to_be_looked_up_and_malformed_ones_do_not_exist() {
+fn credentials_are_references_and_malformed_ones_unknown() {
     let config = json!({
         "voice": { "credential_id": CREDENTIAL },
         "language_model": { "credential_id": CREDENTIAL },
         "transcriber": { "credential_id": null },
     });
-    let checks = Checks::default();
-    assert!(crate::agents::parse(&Field::body(&config, &checks), EgressPolicy::PublicOnly).is_ok());
-    let loc = |role: &str| {
-        [Step::Field("body".into()), Step::Field(role.into()), Step::Field("credential_id".into())]
-    };
+    let checked = create(&config, EgressPolicy::PublicOnly);
+    assert!(checked.value.is_some());
+    let loc = |role: &str| ["body", role, "credential_id"].map(|step| LocStep::Field(step.into()));
     let id = CREDENTIAL.parse().unwrap();
     let reference = |provider| Reference::Credential { id, provider: Some(provider) };
     assert_eq!(
-        checks.references(),
+        checked.references,
         [(loc("voice").to_vec(), reference("playht")), (loc("language_model").to_vec(), reference("openai"))]
     );
     check([
@@ -394,5 +391,5 @@ fn a_configuration_is_at_most_40_kib() {
 #[test]
 fn unknown_fields_are_ignored_and_never_echoed() {
     let config = json!({ "unknown": 1, "voice": { "unknown": 1, "provider": "deepgram" } });
-    assert_eq!(parse(&config), Ok(AgentConfig::default()));
+    assert_eq!(read(&config), Ok(AgentConfig::default()));
 }

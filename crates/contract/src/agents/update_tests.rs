@@ -1,18 +1,18 @@
 use serde_json::{Value, json};
 
 use super::{
-    tests::{CREDENTIAL, parse},
+    tests::{CREDENTIAL, read},
     *,
 };
-use crate::validation::Checks;
+use crate::validation::FieldError;
 
-/// The changed configuration or what is wrong, and how many things are to be looked up.
+/// The changed configuration or its errors, and the number of references.
 fn patch(config: &AgentConfig, body: &Value) -> (Result<AgentConfig, Vec<Value>>, usize) {
-    let checks = Checks::default();
-    let patched = crate::agents::patched(config, &Field::body(body, &checks), EgressPolicy::PublicOnly);
-    let references = checks.references().len();
-    let errors = checks.into_errors().into_iter().map(|error| json!([error.loc, error.kind]));
-    (patched.map_err(|_| errors.collect()), references)
+    let changed = update(config, body, EgressPolicy::PublicOnly);
+    let references = changed.references.len();
+    let described =
+        |errors: Vec<FieldError>| errors.iter().map(|error| json!([error.loc, error.kind])).collect();
+    (changed.into_valid().map_err(described), references)
 }
 
 fn full() -> Value {
@@ -31,8 +31,8 @@ fn full() -> Value {
 }
 
 #[test]
-fn a_field_that_is_absent_stays_and_what_it_names_is_not_looked_up_again() {
-    let config = parse(&full()).unwrap();
+fn an_absent_field_stays_and_is_not_looked_up_again() {
+    let config = read(&full()).unwrap();
     assert_eq!(patch(&config, &json!({})), (Ok(config.clone()), 0));
     let changed = AgentConfig { prompt: Some("Be long.".into()), ..config.clone() };
     assert_eq!(patch(&config, &json!({ "prompt": "Be long.", "unheard_of": 1 })), (Ok(changed), 0));
@@ -41,8 +41,8 @@ fn a_field_that_is_absent_stays_and_what_it_names_is_not_looked_up_again() {
 }
 
 #[test]
-fn each_field_is_changed_by_itself_and_null_is_its_default() {
-    let config = parse(&full()).unwrap();
+fn each_field_changes_alone_and_null_is_its_default() {
+    let config = read(&full()).unwrap();
     let defaults = json!(AgentConfig::default());
     for (name, value) in full().as_object().unwrap() {
         let mut expected = json!(AgentConfig::default());
@@ -58,7 +58,7 @@ fn each_field_is_changed_by_itself_and_null_is_its_default() {
 
 #[test]
 fn a_block_is_replaced_as_a_whole() {
-    let config = parse(&full()).unwrap();
+    let config = read(&full()).unwrap();
     let changed = patch(&config, &json!({ "language_model": { "max_tokens": 5 }, "metadata": { "a": "b" } }));
     let shown = json!(changed.0.unwrap());
     assert_eq!(
@@ -89,16 +89,16 @@ fn every_wrong_field_is_named() {
 }
 
 #[test]
-fn a_change_makes_nothing_larger_than_it_may_be() {
+fn a_change_cannot_exceed_the_maximum_size() {
     let text = |bytes: usize| "a".repeat(bytes);
     let config = patch(&AgentConfig::default(), &json!({ "prompt": text(30_000) })).0.unwrap();
     let too_long = || Err(vec![json!([["body"], "too_long"])]);
     assert_eq!(patch(&config, &json!({ "initial_message": text(11_000) })).0, too_long());
     assert!(patch(&config, &json!({ "initial_message": text(10_000) })).0.is_ok());
-    // As a request it was small enough; with the defaults of a thousand tools it is not.
+    // The request was small enough; with the defaults of 800 tools, the configuration is not.
     let tools: Vec<_> =
         (0..800).map(|n| json!({ "type": "function", "function": { "name": n.to_string() } })).collect();
-    let config = parse(&json!({ "prompt": text(5), "language_model": { "tools": tools } })).unwrap();
+    let config = read(&json!({ "prompt": text(5), "language_model": { "tools": tools } })).unwrap();
     assert!(json!(config).to_string().len() > MAX_CONFIG_BYTES);
     assert!(patch(&config, &json!({ "prompt": text(5) })).0.is_ok());
     assert_eq!(patch(&config, &json!({ "prompt": text(6) })).0, too_long());

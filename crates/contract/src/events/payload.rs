@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
-use crate::views::ConversationView;
+use crate::conversations::ConversationView;
 use switchboard_model::{
     agents::{AgentConfig, Webhook, WebhookMethod},
     conversations::{Conversation, PhoneCall, PhoneCallView, summary_at},

@@ -1,62 +1,67 @@
-//! Conversations: asked for, shown, listened to.
+//! `/conversations`: create a call, list, get, delete, link to the recording; `end` ends one.
+
+mod end;
 
 use std::time::Duration;
 
 use axum::{Json, extract::State};
-use serde::Serialize;
 use switchboard_aws::table::{Queued, TableError};
-use switchboard_contract::lists::ListConversations;
 use switchboard_contract::{
-    requests::{ChosenAgent, CreatePhoneCall},
-    views::ConversationView,
+    conversations::{ChosenAgent, ConversationView, CreatePhoneCall, RecordingView},
+    lists::ListConversations,
 };
 use switchboard_model::{
     agents::{Agent, AgentConfig},
     conversations::{Conversation, Snapshot},
     ids::{AccountId, AgentId, ConversationId},
 };
+use switchboard_runtime::spans;
 
+pub(crate) use self::end::end;
 use crate::{
     Api,
     errors::ApiError,
-    extract::{Caller, JsonBody, Named, Parameters},
-    idempotency::Fresh,
-    references::{self, Checked},
-    views::PageView,
+    extract::{Caller, JsonBody, PathParameter, Query},
+    idempotency::NewItem,
+    pages::PageResponse,
+    references,
 };
 
-/// How long a link to a recording works.
-const LINK: Duration = Duration::from_hours(1);
+/// Validity of a link to a recording.
+const RECORDING_LINK: Duration = Duration::from_hours(1);
 
-/// `POST /conversations/create_phone_call`: stores the call; the table's stream brings it to the dialer.
+/// `POST /conversations/create_phone_call`: stores the call. The relay sends it from the table's stream to the dialer.
 pub(crate) async fn create_phone_call(
     Caller(account): Caller,
     State(api): State<Api>,
-    fresh: Fresh,
+    new: NewItem,
     JsonBody(body): JsonBody,
 ) -> Result<Json<ConversationView>, ApiError> {
-    let checked = Checked::read(&body, |field| CreatePhoneCall::parse(field, api.egress_policy));
-    let (call, found) = references::look_up(&api, account, checked).await?;
-    let (agent_id, agent): (Option<AgentId>, AgentConfig) = match (call.agent, found.agent) {
+    let checked = CreatePhoneCall::read(&body, api.egress_policy);
+    let (call, resolved) = references::resolve(&api, account, checked).await?;
+    let (agent_id, agent): (Option<AgentId>, AgentConfig) = match (call.agent, resolved.agent) {
         (ChosenAgent::Given(agent), _) => (None, *agent),
         (ChosenAgent::Stored(_), Some(Agent { id, config, .. })) => (Some(id), config),
         (ChosenAgent::Stored(_), None) => {
             return Err(ApiError::Internal("a stored agent was not looked up".into()));
         }
     };
-    let (id, now) = (ConversationId::of_request(fresh.id), (api.now)());
+    let (id, now) = (ConversationId::of_request(new.id), (api.now)());
+    spans::record_conversation(account, id);
     let conversation = Conversation::outbound(id, account, agent_id, call.to_number, call.from_number, now);
-    let is_imported = found.number.is_some_and(|number| number.is_imported());
+    let is_imported = resolved.number.is_some_and(|number| number.is_imported());
     let conversation = conversation.with_own_carrier(is_imported).with_retention(api.retention);
     let snapshot = Snapshot { conversation, agent };
     match api.table.queue_call(&snapshot).await? {
         Queued::Stored => {}
-        // By a request with the same key that died before it could say so.
-        Queued::Exists if fresh.again => return show(Caller(account), State(api), Named(id)).await,
+        // An earlier request with the same key stored it, and died before it could answer.
+        Queued::Exists if new.may_exist => {
+            return get(Caller(account), State(api), PathParameter(id)).await;
+        }
         Queued::Exists => return Err(TableError::Conflict.into()),
         Queued::TooMany => return Err(ApiError::TooManyWaiting),
     }
-    tracing::info!(account = %account, conversation = %id, "queued");
+    tracing::info!("conversation queued");
     Ok(Json(ConversationView::new(&api.public_url, snapshot, Some(vec![]))))
 }
 
@@ -64,34 +69,33 @@ pub(crate) async fn create_phone_call(
 pub(crate) async fn list(
     Caller(account): Caller,
     State(api): State<Api>,
-    parameters: Parameters,
-) -> Result<PageView<ConversationView>, ApiError> {
-    let ListConversations { status, listing } = parameters.read(ListConversations::parse)?;
+    query: Query,
+) -> Result<PageResponse<ConversationView>, ApiError> {
+    let ListConversations { status, listing } = query.read(ListConversations::read)?;
     let (mut found, has_more) = api.table.conversations(account, status, listing).await?;
     let now = (api.now)();
     found.retain(|snapshot| !snapshot.conversation.is_expired(now));
-    let items =
-        found.into_iter().map(|snapshot| ConversationView::new(&api.public_url, snapshot, None)).collect();
-    Ok(PageView { items, index: listing.page.index, has_more })
+    let view = |snapshot| ConversationView::new(&api.public_url, snapshot, None);
+    Ok(PageResponse::new((found, has_more), listing.page, view))
 }
 
 /// `GET /conversations/{id}`
-pub(crate) async fn show(
+pub(crate) async fn get(
     Caller(account): Caller,
     State(api): State<Api>,
-    Named(id): Named,
+    PathParameter(id): PathParameter<ConversationId>,
 ) -> Result<Json<ConversationView>, ApiError> {
     let snapshot = find(&api, account, id).await?;
     let messages = api.table.messages(account, id).await?;
     Ok(Json(ConversationView::new(&api.public_url, snapshot, Some(messages))))
 }
 
-/// `DELETE /conversations/{id}`: takes away everything there is of it. One that was cut short is finished
-/// by asking again; the answer then has what was left.
+/// `DELETE /conversations/{id}`: removes all items and objects of a conversation. If it is interrupted, a repeated
+/// request removes the rest, and answers with what was left.
 pub(crate) async fn delete(
     Caller(account): Caller,
     State(api): State<Api>,
-    Named(id): Named,
+    PathParameter(id): PathParameter<ConversationId>,
 ) -> Result<Json<ConversationView>, ApiError> {
     let snapshot = find(&api, account, id).await?;
     if snapshot.conversation.ended().is_none() {
@@ -100,41 +104,35 @@ pub(crate) async fn delete(
     let messages = api.table.messages(account, id).await?;
     api.recordings.remove(account, id).await?;
     api.table.delete_conversation(account, id).await?;
-    // Once more: it may have been joined meanwhile. Who joins later finds no conversation any more, and
-    // removes it.
+    // A worker may have joined the recording meanwhile. One that joins it later finds no conversation, and removes it.
     api.recordings.remove(account, id).await?;
-    tracing::info!(account = %account, conversation = %id, "deleted");
+    tracing::info!("conversation deleted");
     Ok(Json(ConversationView::new(&api.public_url, snapshot, Some(messages))))
-}
-
-/// A link to a recording.
-#[derive(Serialize)]
-pub(crate) struct RecordingView {
-    recording_url: String,
 }
 
 /// `GET /conversations/{id}/recording`
 pub(crate) async fn recording(
     Caller(account): Caller,
     State(api): State<Api>,
-    Named(id): Named,
+    PathParameter(id): PathParameter<ConversationId>,
 ) -> Result<Json<RecordingView>, ApiError> {
     let snapshot = find(&api, account, id).await?;
-    let mut link = api.recordings.url(account, id, LINK).await?;
-    // The worker that should have joined the pieces may be gone; of a live call there is no recording yet.
+    let mut link = api.recordings.url(account, id, RECORDING_LINK).await?;
+    // The worker may have died before it joined the pieces. A live call has no recording yet.
     if link.is_none() && snapshot.conversation.ended().is_some() && api.recordings.join(account, id).await? {
-        // Somebody may have deleted the conversation meanwhile.
+        // A `DELETE` may have removed the conversation meanwhile.
         if api.table.conversation(account, id).await?.is_none() {
             api.recordings.remove(account, id).await?;
             return Err(ApiError::NotFound);
         }
-        link = api.recordings.url(account, id, LINK).await?;
+        link = api.recordings.url(account, id, RECORDING_LINK).await?;
     }
     link.map(|recording_url| Json(RecordingView { recording_url })).ok_or(ApiError::NotFound)
 }
 
-/// A conversation of the account's that is not forgotten yet.
+/// A conversation of the account that has not expired.
 pub(crate) async fn find(api: &Api, account: AccountId, id: ConversationId) -> Result<Snapshot, ApiError> {
+    spans::record_conversation(account, id);
     let found = api.table.conversation(account, id).await?;
     let now = (api.now)();
     found.filter(|snapshot| !snapshot.conversation.is_expired(now)).ok_or(ApiError::NotFound)

@@ -1,8 +1,8 @@
-//! An example for every field, by its name: the same word is the same thing everywhere.
+//! An example for every plain field, by its name: a name means the same in every resource.
 
 use serde_json::{Value, json};
 
-/// Adds an example to every plain field that has none: its default, else one by its name.
+/// Adds an example to every plain field that has none: its default, or else the example of its name.
 pub(super) fn add(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(add),
@@ -10,7 +10,7 @@ pub(super) fn add(schema: &mut Value) {
             members.values_mut().for_each(add);
             let Some(Value::Object(properties)) = members.get_mut("properties") else { return };
             for (name, property) in properties {
-                if let (true, Value::Object(field)) = (wants(property), property) {
+                if let (true, Value::Object(field)) = (needs_example(property), property) {
                     let example = field.get("default").filter(|default| !default.is_null()).cloned();
                     if let Some(example) = example.or_else(|| by_name(name)) {
                         field.insert("examples".into(), json!([example]));
@@ -22,13 +22,14 @@ pub(super) fn add(schema: &mut Value) {
     }
 }
 
-/// Whether a field is a plain value that does not speak for itself.
-pub(super) fn wants(field: &Value) -> bool {
-    let speaks =
+/// Whether a field is a plain value whose schema shows no possible value.
+#[must_use]
+pub fn needs_example(field: &Value) -> bool {
+    let self_explanatory =
         ["examples", "const", "enum", "$ref", "oneOf", "items", "properties", "additionalProperties"];
     let is_reference =
         field["anyOf"].as_array().into_iter().flatten().any(|schema| schema.get("$ref").is_some());
-    field.is_object() && !is_reference && speaks.iter().all(|name| field.get(name).is_none())
+    field.is_object() && !is_reference && self_explanatory.iter().all(|name| field.get(name).is_none())
 }
 
 fn by_name(name: &str) -> Option<Value> {

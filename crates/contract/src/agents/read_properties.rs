@@ -3,9 +3,9 @@ use serde_json::{Value, json};
 
 use super::{
     AgentConfig,
-    tests::{CREDENTIAL, parse},
+    tests::{CREDENTIAL, read},
+    update,
 };
-use crate::validation::{Checks, Field};
 use switchboard_model::egress_policy::EgressPolicy;
 
 /// A configuration that uses every field.
@@ -60,7 +60,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Puts `replacement` in the place that `path` leads to, or takes what is there away.
+/// Replaces the value at `path`, or removes it.
 fn replace(value: &mut Value, path: &[proptest::sample::Index], replacement: Option<Value>) {
     let Some((first, rest)) = path.split_first() else {
         if let Some(replacement) = replacement {
@@ -88,12 +88,12 @@ fn replace(value: &mut Value, path: &[proptest::sample::Index], replacement: Opt
 proptest! {
     #[test]
     fn any_json_is_a_configuration_or_has_errors(value in any_json()) {
-        // `parse` checks that it is the one or the other.
-        let _ = parse(&value);
+        // `read` checks that it is the one or the other.
+        let _ = read(&value);
     }
 
     #[test]
-    fn what_is_shown_reads_back_as_itself(
+    fn a_shown_configuration_reads_back_as_itself(
         changes in proptest::collection::vec(
             (proptest::collection::vec(any::<proptest::sample::Index>(), 1..6), proptest::option::of(any_json())),
             0..3,
@@ -103,12 +103,11 @@ proptest! {
         for (path, replacement) in changes {
             replace(&mut config, &path, replacement);
         }
-        if let Ok(parsed) = parse(&config) {
+        if let Ok(parsed) = read(&config) {
             let shown = json!(parsed);
-            let checks = Checks::default();
-            let patched = crate::agents::patched(&parsed, &Field::body(&shown, &checks), EgressPolicy::PublicOnly);
+            let patched = update(&parsed, &shown, EgressPolicy::PublicOnly).into_valid();
             prop_assert_eq!(patched, Ok(parsed.clone()), "{}", shown);
-            prop_assert_eq!(parse(&shown), Ok(parsed.clone()), "{}", config);
+            prop_assert_eq!(read(&shown), Ok(parsed.clone()), "{}", config);
             // The table keeps the same text.
             prop_assert_eq!(serde_json::from_value::<AgentConfig>(shown).unwrap(), parsed);
         }

@@ -1,0 +1,33 @@
+use schemars::SchemaGenerator;
+use serde_json::{Value, json};
+
+/// The place of the schemas in the document.
+pub(super) const PLACE: &str = "#/components/schemas/";
+
+/// Which of the two schemas of a record is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The schema of an answer: every member is present.
+    Shown,
+    /// The schema of a request: a member that has a default, or that may be null, may be absent, and null stands
+    /// for the default. Its name ends in `Input`.
+    Input,
+}
+
+/// Adds a schema to the definitions, unless one of this name is there, and refers to it.
+pub(crate) fn define(
+    generator: &mut SchemaGenerator,
+    name: String,
+    schema: impl FnOnce(&mut SchemaGenerator) -> Value,
+) -> Value {
+    let reference = reference(&name);
+    if !generator.definitions().contains_key(&name) {
+        let schema = schema(generator);
+        generator.definitions_mut().insert(name, schema);
+    }
+    reference
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("{PLACE}{name}") })
+}

@@ -1,0 +1,410 @@
+use schemars::SchemaGenerator;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    definitions::{Form, define},
+    field_type::{FieldType, any_of_null, or_null},
+};
+use crate::validation::{Field, Object, Read, Rejected};
+
+/// An object of the API: its name in the schemas, its description and its members.
+pub(crate) struct Record<'c, T> {
+    name: &'static str,
+    about: &'static str,
+    variants: Option<Variants>,
+    keywords: Value,
+    #[expect(clippy::type_complexity, reason = "it is the one place where it is written out")]
+    members: Box<dyn Fn(&mut Members<'_>) -> Read<T> + 'c>,
+}
+
+/// The alternatives of a record that is tagged by its member `provider`.
+#[derive(Clone, Copy)]
+struct Variants {
+    /// Name and description of each.
+    all: &'static [(&'static str, &'static str)],
+    /// The alternative of an object without a `provider`; `None`: the member is required.
+    default: Option<&'static str>,
+}
+
+/// A parameter of a query.
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// Its description.
+    pub about: &'static str,
+    /// Its schema.
+    pub schema: Value,
+}
+
+impl<'c, T: 'c> Record<'c, T> {
+    /// A record with these members.
+    pub(crate) fn new(
+        name: &'static str,
+        about: &'static str,
+        members: impl Fn(&mut Members<'_>) -> Read<T> + 'c,
+    ) -> Self {
+        Self { name, about, variants: None, keywords: json!({}), members: Box::new(members) }
+    }
+
+    /// A record whose members depend on its `provider`, which [`Members::provider`] returns. Without a default,
+    /// the member is required.
+    pub(crate) fn by_provider(
+        name: &'static str,
+        about: &'static str,
+        all: &'static [(&'static str, &'static str)],
+        default: Option<&'static str>,
+        members: impl Fn(&mut Members<'_>) -> Read<T> + 'c,
+    ) -> Self {
+        Self { variants: Some(Variants { all, default }), ..Self::new(name, about, members) }
+    }
+
+    /// The same record, with these keywords added to its schema.
+    #[must_use]
+    pub(crate) fn keywords(self, keywords: Value) -> Self {
+        Self { keywords, ..self }
+    }
+
+    /// Reads an object.
+    pub(crate) fn read(&self, field: &Field<'_>) -> Read<T> {
+        let object = field.object()?;
+        let provider = match self.variants {
+            None => Err(Rejected),
+            Some(Variants { all, default: Some(default) }) => {
+                let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+                object.provider(default, &names)
+            }
+            Some(Variants { all, default: None }) => {
+                let names: Vec<_> = all.iter().map(|(name, _)| (*name, *name)).collect();
+                object.required("provider", |field| field.choice(&names))
+            }
+        };
+        (self.members)(&mut Members { provider, mode: Mode::Read(&object) })
+    }
+
+    /// The record as the type of a field.
+    #[must_use]
+    pub(crate) fn field(self) -> FieldType<'c, T> {
+        let record = std::rc::Rc::new(self);
+        let reader = record.clone();
+        FieldType::new(move |field| reader.read(field), move |generator, form| record.schema(generator, form))
+    }
+
+    /// Adds the record to the generator's definitions, and refers to it.
+    pub(crate) fn schema(&self, generator: &mut SchemaGenerator, form: Form) -> Value {
+        // The document has the shown form of every record, also of those that are only read.
+        let shown = define(generator, self.name.to_owned(), |generator| self.body(generator, Form::Shown));
+        match form {
+            Form::Shown => shown,
+            Form::Input => define(generator, format!("{}Input", self.name), |generator| {
+                self.body(generator, Form::Input)
+            }),
+        }
+    }
+
+    /// The schema itself.
+    pub(crate) fn body(&self, generator: &mut SchemaGenerator, form: Form) -> Value {
+        let mut schema = match self.variants {
+            None => self.describe(generator, form, Err(Rejected)).object(form),
+            Some(variants) => {
+                let variant = |&(name, about): &(&'static str, &'static str)| {
+                    let description = self.describe(generator, form, Ok(name));
+                    description.variant(form, name, about, variants.default == Some(name))
+                };
+                json!({ "oneOf": variants.all.iter().map(variant).collect::<Vec<_>>() })
+            }
+        };
+        schema["description"] = self.about.into();
+        if let (Value::Object(schema), Value::Object(keywords)) = (&mut schema, &self.keywords) {
+            schema.extend(keywords.clone());
+        }
+        schema
+    }
+
+    /// The members as parameters of a query.
+    pub(crate) fn parameters(&self, generator: &mut SchemaGenerator) -> Vec<Parameter> {
+        let members = self.describe(generator, Form::Shown, Err(Rejected)).members;
+        let parameter = |Member { name, about, mut schema, presence }| {
+            if let Presence::Default(default) = presence {
+                schema["default"] = default;
+            }
+            Parameter { name, about, schema }
+        };
+        members.into_iter().map(parameter).collect()
+    }
+
+    fn describe(
+        &self,
+        generator: &mut SchemaGenerator,
+        form: Form,
+        provider: Read<&'static str>,
+    ) -> Description {
+        let description = Description { members: vec![], flattened: None };
+        let mut members = Members { provider, mode: Mode::Describe { generator, form, description } };
+        // Nothing is read, so there is no value.
+        let _ = (self.members)(&mut members);
+        match members.mode {
+            Mode::Describe { description, .. } => description,
+            Mode::Read(_) => Description { members: vec![], flattened: None },
+        }
+    }
+}
+
+/// The members of a record, while it is read or described.
+pub(crate) struct Members<'m> {
+    provider: Read<&'static str>,
+    mode: Mode<'m>,
+}
+
+enum Mode<'m> {
+    Read(&'m Object<'m>),
+    Describe { generator: &'m mut SchemaGenerator, form: Form, description: Description },
+}
+
+impl Members<'_> {
+    /// The alternative that the member `provider` selects; rejected if it is unknown, or if the record has no
+    /// alternatives.
+    pub(crate) fn provider(&self) -> Read<&'static str> {
+        self.provider
+    }
+
+    /// Whether the record is described, not read.
+    pub(crate) fn is_described(&self) -> bool {
+        matches!(self.mode, Mode::Describe { .. })
+    }
+
+    /// Whether the object has this member.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        matches!(&self.mode, Mode::Read(object) if object.member(name).is_some())
+    }
+
+    /// A member that must be present.
+    pub(crate) fn required<'t, T: 't>(
+        &mut self,
+        name: &'static str,
+        field_type: impl Into<FieldType<'t, T>>,
+        about: &'static str,
+    ) -> Read<T> {
+        let field_type = field_type.into();
+        match &self.mode {
+            Mode::Read(object) => object.required(name, |field| field_type.read(field)),
+            Mode::Describe { .. } => self.declare(name, &field_type, about, Presence::Required),
+        }
+    }
+
+    /// A member that may be absent or null.
+    pub(crate) fn optional<'t, T: 't>(
+        &mut self,
+        name: &'static str,
+        field_type: impl Into<FieldType<'t, T>>,
+        about: &'static str,
+    ) -> Read<Option<T>> {
+        let field_type = field_type.into();
+        match &self.mode {
+            Mode::Read(object) => object.optional(name, |field| field_type.read(field)),
+            Mode::Describe { .. } => self.declare(name, &field_type, about, Presence::Optional),
+        }
+    }
+
+    /// An optional member of one alternative. In another alternative it is an error, not ignored.
+    pub(crate) fn only_with<'t, T: 't>(
+        &mut self,
+        provider: &'static str,
+        name: &'static str,
+        field_type: impl Into<FieldType<'t, T>>,
+        about: &'static str,
+        error: &str,
+    ) -> Read<Option<T>> {
+        match (&self.mode, self.provider) {
+            (Mode::Read(object), Ok(other)) if other != provider => {
+                object.optional(name, |field| field.reject("value_error", error))
+            }
+            (Mode::Describe { .. }, Ok(other)) if other != provider => Err(Rejected),
+            _ => self.optional(name, field_type, about),
+        }
+    }
+
+    /// A member that may be absent or null: then it has its default.
+    pub(crate) fn or<'t, T: Serialize + 't>(
+        &mut self,
+        name: &'static str,
+        field_type: impl Into<FieldType<'t, T>>,
+        default: T,
+        about: &'static str,
+    ) -> Read<T> {
+        let field_type = field_type.into();
+        match &self.mode {
+            Mode::Read(object) => object.or(name, default, |field| field_type.read(field)),
+            Mode::Describe { .. } => {
+                self.declare(name, &field_type, about, Presence::Default(json!(default)))
+            }
+        }
+    }
+
+    /// A member of something that is stored: absent, it keeps its `current` value; null, it has its default,
+    /// unless null is a value of the type.
+    pub(crate) fn setting<'t, T: Serialize + Clone + 't>(
+        &mut self,
+        name: &'static str,
+        field_type: impl Into<FieldType<'t, T>>,
+        current: &T,
+        default: T,
+        about: &'static str,
+    ) -> Read<T> {
+        let field_type = field_type.into();
+        match &self.mode {
+            Mode::Read(object) => change(object, name, &field_type, current, default),
+            Mode::Describe { .. } => {
+                self.declare(name, &field_type, about, Presence::Default(json!(default)))
+            }
+        }
+    }
+
+    /// A member of something that is stored: absent, it keeps its `current` value; null, it is cleared.
+    pub(crate) fn change<'t, T: Clone + Default + 't>(
+        &mut self,
+        name: &'static str,
+        field_type: impl Into<FieldType<'t, T>>,
+        current: &T,
+        about: &'static str,
+    ) -> Read<T> {
+        let field_type = field_type.into();
+        match &self.mode {
+            Mode::Read(object) => change(object, name, &field_type, current, T::default()),
+            Mode::Describe { .. } => self.declare(name, &field_type, about, Presence::Optional),
+        }
+    }
+
+    /// The members of another record, which stand in this object.
+    pub(crate) fn flatten<'t, T: 't>(&mut self, record: &Record<'t, T>) -> Read<T> {
+        match &mut self.mode {
+            Mode::Read(_) => (record.members)(self),
+            Mode::Describe { generator, form, description } => {
+                description.flattened = Some(record.schema(generator, *form)["$ref"].take());
+                Err(Rejected)
+            }
+        }
+    }
+
+    /// The members of a query that other queries have too.
+    pub(crate) fn include<'t, T: 't>(&mut self, record: &Record<'t, T>) -> Read<T> {
+        (record.members)(self)
+    }
+
+    /// Records an error at the member `name`, whether or not it is present.
+    pub(crate) fn reject<T>(&self, name: &str, kind: &'static str, msg: impl Into<String>) -> Read<T> {
+        match &self.mode {
+            Mode::Read(object) => object.wrong(name, kind, msg),
+            Mode::Describe { .. } => Err(Rejected),
+        }
+    }
+
+    fn declare<T, V>(
+        &mut self,
+        name: &'static str,
+        field_type: &FieldType<'_, T>,
+        about: &'static str,
+        presence: Presence,
+    ) -> Read<V> {
+        if let Mode::Describe { generator, form, description } = &mut self.mode {
+            let schema = field_type.schema(generator, *form);
+            description.members.push(Member { name, about, schema, presence });
+        }
+        Err(Rejected)
+    }
+}
+
+fn change<T: Clone>(
+    object: &Object<'_>,
+    name: &str,
+    field_type: &FieldType<'_, T>,
+    current: &T,
+    default: T,
+) -> Read<T> {
+    match object.member(name) {
+        None => Ok(current.clone()),
+        Some(field) if field.value().is_null() && !field_type.takes_null => Ok(default),
+        Some(field) => field_type.read(&field),
+    }
+}
+
+/// What a record declares.
+struct Description {
+    members: Vec<Member>,
+    /// The reference to the record that is flattened into this one.
+    flattened: Option<Value>,
+}
+
+struct Member {
+    name: &'static str,
+    about: &'static str,
+    schema: Value,
+    presence: Presence,
+}
+
+enum Presence {
+    Required,
+    /// The member may be absent or null in a request. An answer always has it.
+    Optional,
+    /// Likewise, and then it has this default.
+    Default(Value),
+}
+
+impl Description {
+    fn object(self, form: Form) -> Value {
+        let (properties, required) = self.properties(form);
+        let mut schema = json!({ "type": "object", "properties": properties });
+        if !required.is_empty() {
+            schema["required"] = required.into();
+        }
+        schema
+    }
+
+    fn variant(self, form: Form, name: &str, about: &str, is_default: bool) -> Value {
+        let flattened = self.flattened.clone();
+        let (mut properties, mut required) = self.properties(form);
+        let provider = if is_default && form == Form::Input {
+            json!({ "enum": [name, null], "default": name })
+        } else {
+            required.insert(0, "provider".into());
+            json!({ "const": name, "type": "string" })
+        };
+        properties.insert("provider".to_owned(), provider);
+        let mut schema = json!({
+            "type": "object", "description": about, "properties": properties, "required": required,
+        });
+        if let Some(reference) = flattened {
+            schema["$ref"] = reference;
+        }
+        schema
+    }
+
+    /// The schema of each member, and the names of those that are always there.
+    fn properties(self, form: Form) -> (Map<String, Value>, Vec<Value>) {
+        let mut required = vec![];
+        let property = |Member { name, about, schema, presence }| {
+            if form == Form::Shown || matches!(presence, Presence::Required) {
+                required.push(name.into());
+            }
+            let mut schema: Value = match (presence, form) {
+                (Presence::Required, _) => schema,
+                (Presence::Optional, _) => or_null(schema),
+                (Presence::Default(default), form) => {
+                    let mut schema = if form == Form::Input { any_of_null(schema) } else { schema };
+                    schema["default"] = default;
+                    schema
+                }
+            };
+            schema["description"] = about.into();
+            (name.to_owned(), schema)
+        };
+        let properties = self.members.into_iter().map(property).collect();
+        (properties, required)
+    }
+}
+
+impl<'c, T: 'c> From<Record<'c, T>> for FieldType<'c, T> {
+    fn from(record: Record<'c, T>) -> Self {
+        record.field()
+    }
+}

@@ -1,0 +1,101 @@
+//! The steps of buying and importing a number.
+
+use switchboard_aws::table::TableError;
+use switchboard_calls::{NumberUrls, number_urls};
+use switchboard_model::{
+    ids::{AccountId, PhoneNumberId},
+    phone_numbers::{E164, OwnAccount, PhoneNumber},
+};
+use switchboard_providers::twilio::{
+    Numbers,
+    numbers::{BuyError, Wires},
+};
+
+use super::{not_at_carrier, not_available};
+use crate::{Api, errors::ApiError};
+
+/// Maximum number of candidates that are tried if any number will do: other customers buy at the same time.
+const CANDIDATES: usize = 5;
+
+impl Api {
+    /// Reserves a number. `None` if an account has it already.
+    pub(super) async fn reserve(
+        &self,
+        account: AccountId,
+        id: PhoneNumberId,
+        number: E164,
+        own: Option<OwnAccount>,
+    ) -> Result<Option<PhoneNumber>, ApiError> {
+        let coming = PhoneNumber::coming(id, account, number, own, (self.now)());
+        match self.table.add_phone_number(&coming).await {
+            Ok(()) => Ok(Some(coming)),
+            Err(TableError::Conflict) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Buys a reserved number. `None` if the carrier does not sell it: then the reservation is removed.
+    pub(super) async fn purchase(&self, coming: PhoneNumber) -> Result<Option<PhoneNumber>, ApiError> {
+        let urls = number_urls(&self.public_url, coming.account_id);
+        let name = coming.friendly_name();
+        let sid = match self.numbers.buy(&coming.phone_number, &name, wires(&urls)).await {
+            Ok(sid) => sid,
+            Err(BuyError::Refused { code, message }) => {
+                tracing::info!(phone_number_id = %coming.id, code, message, "purchase refused by the carrier");
+                self.table.remove_phone_number(&coming).await?;
+                return Ok(None);
+            }
+            Err(BuyError::NotBought(error)) => {
+                self.table.remove_phone_number(&coming).await?;
+                return Err(error.into());
+            }
+            Err(BuyError::Unknown(error)) => {
+                tracing::warn!(phone_number_id = %coming.id, %error, "purchase result lost");
+                // If the carrier does not list it, it may not list it yet: a repeated request or the sweeper decides.
+                self.numbers.bought(&coming).await?.ok_or_else(|| ApiError::from(error))?
+            }
+        };
+        Ok(Some(self.table.change_phone_number(&coming, coming.clone().arrived(sid)).await?))
+    }
+
+    /// Completes an interrupted purchase. The carrier knows whether the number was bought.
+    pub(super) async fn finish_purchase(&self, coming: PhoneNumber) -> Result<PhoneNumber, ApiError> {
+        match self.numbers.bought(&coming).await? {
+            Some(sid) => Ok(self.table.change_phone_number(&coming, coming.clone().arrived(sid)).await?),
+            None => self.purchase(coming).await?.ok_or_else(not_available),
+        }
+    }
+
+    /// Buys the first candidate that can be had.
+    pub(super) async fn purchase_any(
+        &self,
+        account: AccountId,
+        id: PhoneNumberId,
+    ) -> Result<PhoneNumber, ApiError> {
+        for number in self.numbers.on_sale(None, CANDIDATES).await? {
+            if let Some(coming) = self.reserve(account, id, number.phone_number, None).await?
+                && let Some(bought) = self.purchase(coming).await?
+            {
+                return Ok(bought);
+            }
+        }
+        Err(not_available())
+    }
+
+    /// Sets our callbacks on a number of the customer's account.
+    pub(super) async fn set_callbacks(
+        &self,
+        numbers: &Numbers,
+        account: AccountId,
+        sid: &str,
+    ) -> Result<(), ApiError> {
+        if numbers.wire(sid, wires(&number_urls(&self.public_url, account))).await? {
+            return Ok(());
+        }
+        Err(not_at_carrier())
+    }
+}
+
+fn wires(urls: &NumberUrls) -> Wires<'_> {
+    Wires { voice_url: &urls.inbound, status_callback: &urls.status }
+}

@@ -1,0 +1,197 @@
+//! `/phone_numbers`: search, buy, import, list, get, update, delete.
+//!
+//! The carrier and the table cannot be written together, so every step stores what the next one needs:
+//!
+//! - **Buying**: the number is stored as coming, which reserves it. The carrier is asked for it under a name that holds
+//!   its id, with our callbacks in the same request. Then it is stored as owned. If the carrier refuses, the reservation
+//!   is removed. If the carrier's answer or the last write is lost, a repeated request finds the purchase by its name;
+//!   without one, the sweeper releases the number.
+//! - **Importing** is the same with the customer's own account at the carrier: instead of buying, our callbacks are set.
+//! - **Deleting** goes the other way: the number is stored as going, released (an imported one: its callbacks are
+//!   removed), and removed from the table. A repeated request, or the sweeper, completes an interrupted one.
+
+mod acquisition;
+mod release;
+
+use axum::{Json, extract::State};
+use switchboard_contract::{
+    lists,
+    phone_numbers::{
+        self, AvailableNumberView, BuyNumber, DeleteNumber, ImportNumber, PhoneNumberView, SearchNumbers,
+    },
+    validation::FieldError,
+};
+use switchboard_model::{
+    ids::PhoneNumberId,
+    phone_numbers::{CarrierAccount, E164, OwnAccount, PhoneNumber},
+};
+
+use crate::{
+    Api,
+    errors::ApiError,
+    extract::{Caller, JsonBody, PathParameter, Query},
+    idempotency::NewItem,
+    pages::PageResponse,
+    references,
+};
+
+const OWNED: ApiError = ApiError::Conflict("This number is owned already");
+
+/// `GET /phone_numbers/buy`: numbers that can be bought.
+pub(crate) async fn list_available(
+    Caller(_): Caller,
+    State(api): State<Api>,
+    query: Query,
+) -> Result<Json<Vec<AvailableNumberView>>, ApiError> {
+    let SearchNumbers { contains, limit } = query.read(SearchNumbers::read)?;
+    let found = api.numbers.on_sale(contains.as_deref(), limit).await?;
+    let views = found.into_iter().take(limit).map(|number| AvailableNumberView {
+        provider: "twilio",
+        phone_number: number.phone_number,
+        postal_code: number.postal_code,
+        iso_country: number.iso_country,
+    });
+    Ok(Json(views.collect()))
+}
+
+/// `POST /phone_numbers/buy`
+pub(crate) async fn buy(
+    Caller(account): Caller,
+    State(api): State<Api>,
+    new: NewItem,
+    JsonBody(body): JsonBody,
+) -> Result<Json<PhoneNumberView>, ApiError> {
+    let wanted = BuyNumber::read(&body).into_valid()?;
+    let id = PhoneNumberId::of_request(new.id);
+    let begun = if new.may_exist { api.table.phone_number_of(account, id).await? } else { None };
+    let bought = match (begun, wanted.phone_number) {
+        (Some(number), _) if number.is_owned() => number,
+        (Some(number), _) => api.finish_purchase(number).await?,
+        (None, Some(number)) => match api.reserve(account, id, number, None).await? {
+            Some(coming) => api.purchase(coming).await?.ok_or_else(not_available)?,
+            None => return Err(OWNED),
+        },
+        (None, None) => api.purchase_any(account, id).await?,
+    };
+    tracing::info!(phone_number_id = %id, "phone number bought");
+    Ok(Json(PhoneNumberView::new(&api.public_url, bought)))
+}
+
+/// `POST /phone_numbers/import`
+pub(crate) async fn import(
+    Caller(account): Caller,
+    State(api): State<Api>,
+    new: NewItem,
+    JsonBody(body): JsonBody,
+) -> Result<Json<PhoneNumberView>, ApiError> {
+    let ImportNumber { phone_number, account_sid, auth_token } = ImportNumber::read(&body).into_valid()?;
+    let numbers =
+        api.numbers.of(&CarrierAccount { account_sid: account_sid.clone(), auth_token: auth_token.clone() });
+    let found = match numbers.find(&phone_number).await {
+        Err(switchboard_providers::Error::Rejected { .. }) => {
+            return Err(wrong("auth_token", "not_accepted", "The carrier does not accept these credentials"));
+        }
+        found => found?.ok_or_else(not_at_carrier)?,
+    };
+    let id = PhoneNumberId::of_request(new.id);
+    let sealed = api.sealer.seal((account, &id.to_string()), &auth_token).await?;
+    let own = OwnAccount { account_sid, auth_token: sealed };
+    let coming = match api.reserve(account, id, phone_number.clone(), Some(own)).await? {
+        Some(coming) => coming,
+        None if new.may_exist => {
+            let begun = api.table.phone_number(account, &phone_number).await?;
+            let begun = begun.filter(|number| number.id == id).ok_or(OWNED)?;
+            if begun.is_owned() {
+                return Ok(Json(PhoneNumberView::new(&api.public_url, begun)));
+            }
+            begun
+        }
+        None => return Err(OWNED),
+    };
+    let imported = match api.set_callbacks(&numbers, account, &found.sid).await {
+        Ok(()) => api.table.change_phone_number(&coming, coming.clone().arrived(found.sid)).await?,
+        // The callbacks may be set. Without a repeated request, the sweeper removes them.
+        Err(error @ ApiError::Unavailable(_)) => return Err(error),
+        Err(error) => {
+            api.table.remove_phone_number(&coming).await?;
+            return Err(error);
+        }
+    };
+    tracing::info!(phone_number_id = %id, "phone number imported");
+    Ok(Json(PhoneNumberView::new(&api.public_url, imported)))
+}
+
+/// `GET /phone_numbers`: newest first.
+pub(crate) async fn list(
+    Caller(account): Caller,
+    State(api): State<Api>,
+    query: Query,
+) -> Result<PageResponse<PhoneNumberView>, ApiError> {
+    let listing = query.read(lists::read_listing)?;
+    let found = api.table.phone_numbers(account, listing).await?;
+    Ok(PageResponse::new(found, listing.page, |number| PhoneNumberView::new(&api.public_url, number)))
+}
+
+/// `GET /phone_numbers/{phone_number}`
+pub(crate) async fn get(
+    Caller(account): Caller,
+    State(api): State<Api>,
+    PathParameter(number): PathParameter<E164>,
+) -> Result<Json<PhoneNumberView>, ApiError> {
+    let number = api.table.phone_number(account, &number).await?.filter(PhoneNumber::is_owned);
+    Ok(Json(PhoneNumberView::new(&api.public_url, number.ok_or(ApiError::NotFound)?)))
+}
+
+/// `PATCH /phone_numbers/{phone_number}`: changes the fields that the body has.
+pub(crate) async fn update(
+    Caller(account): Caller,
+    State(api): State<Api>,
+    PathParameter(number): PathParameter<E164>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<PhoneNumberView>, ApiError> {
+    let updated = |current: &PhoneNumber| phone_numbers::update(current, &body, api.egress_policy);
+    let before = api.table.phone_number(account, &number).await?.filter(PhoneNumber::is_owned);
+    references::resolve(&api, account, updated(&before.ok_or(ApiError::NotFound)?)).await?;
+    // The write applies the body to the number that is stored by then; the references are resolved already.
+    let change = |current: &PhoneNumber| updated(current).into_valid();
+    let changed = api.table.update_phone_number(account, &number, (api.now)(), change).await?;
+    let number = changed.ok_or(ApiError::NotFound)??;
+    Ok(Json(PhoneNumberView::new(&api.public_url, number)))
+}
+
+/// `DELETE /phone_numbers/{phone_number}`: releases the number at the carrier, unless `release_phone_number=false`. Then it
+/// is only removed from this account, and our callbacks are removed from it, as they are from an imported number.
+pub(crate) async fn delete(
+    Caller(account): Caller,
+    State(api): State<Api>,
+    PathParameter(number): PathParameter<E164>,
+    query: Query,
+) -> Result<Json<PhoneNumberView>, ApiError> {
+    let number = api.table.phone_number(account, &number).await?.ok_or(ApiError::NotFound)?;
+    let DeleteNumber { release } = query.read(DeleteNumber::read)?;
+    let leaving = match number.due_at() {
+        None if release => {
+            api.table.change_phone_number(&number, number.clone().leaving((api.now)())).await?
+        }
+        // It stays the account's until its callbacks are removed: the sweeper must not release it meanwhile.
+        None => number.clone(),
+        Some(_) if number.is_leaving() => number.clone(),
+        Some(_) => return Err(ApiError::NotFound),
+    };
+    api.release(&leaving, release).await?;
+    api.table.remove_phone_number(&leaving).await?;
+    tracing::info!(phone_number_id = %number.id, released = release, "phone number deleted");
+    Ok(Json(PhoneNumberView::new(&api.public_url, number)))
+}
+
+fn wrong(field: &str, kind: &'static str, msg: &str) -> ApiError {
+    ApiError::Invalid(vec![FieldError::at("body", field, kind, msg)])
+}
+
+fn not_available() -> ApiError {
+    wrong("phone_number", "not_on_sale", "This number is not on sale")
+}
+
+fn not_at_carrier() -> ApiError {
+    wrong("phone_number", "not_found", "Does not exist in this account at the carrier")
+}
