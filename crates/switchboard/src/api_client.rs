@@ -1,4 +1,4 @@
-//! The API as any client sees it, and the sandbox's account of what was truly said.
+//! A client of the public API, and of the sandbox's inspection endpoints, which report what was really said.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use crate::devstack::addresses::Addresses;
 
-/// Every request is answered within a second; a recording takes a little longer.
+/// Limit for one request, the download of a recording included.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The API's longest page.
+/// The largest page of the API.
 const PAGE: usize = 100;
-/// How often something that is awaited is looked at.
+/// Interval at which awaited changes are polled.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Talks to one running system.
+/// A client of one running stack.
 pub(crate) struct ApiClient {
     http: reqwest::Client,
     api_url: String,
@@ -24,50 +24,50 @@ pub(crate) struct ApiClient {
     sandbox_url: String,
 }
 
-/// What the simulated person truly said, and what it understood of the agent.
+/// The sandbox's record of a call.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct SandboxCall {
     pub(crate) to: String,
-    /// When it was answered, in milliseconds since 1970; none if it was not.
+    /// When the call was answered, in milliseconds since 1970; `None` if it was not.
     #[serde(default)]
     pub(crate) answered_at_ms: Option<i64>,
-    /// When it was over, likewise.
+    /// When the call ended, in milliseconds since 1970; `None` while it has not.
     #[serde(default)]
     pub(crate) ended_at_ms: Option<i64>,
     /// `agent`, `caller` or `carrier`.
     #[serde(default)]
     pub(crate) ended_by: Option<String>,
-    /// Nothing more will be added.
+    /// Whether the record is final.
     pub(crate) settled: bool,
     pub(crate) said: Vec<Utterance>,
-    /// When they hung up, in milliseconds since the call was answered.
+    /// When the person hung up, in milliseconds since the call was answered.
     #[serde(default)]
     pub(crate) hung_up_ms: Option<u64>,
     pub(crate) heard: Vec<Utterance>,
     pub(crate) media: MediaStats,
 }
 
-/// What came over the call's media streams.
+/// Totals over the media streams of a call.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct MediaStats {
-    /// Streams connected, one after the other.
+    /// Number of streams, one after the other.
     pub(crate) streams: u64,
     /// Bytes of the agent's audio.
     pub(crate) bytes_received: u64,
-    /// How long nobody was heard around a change of streams, at most; 0 without any.
+    /// The longest silence of both sides around a change of streams; 0 without a change.
     pub(crate) longest_silence_ms: u64,
 }
 
-/// One utterance.
+/// Something that the person did, or heard of the agent.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Utterance {
-    /// When it began, in milliseconds since the call was answered.
+    /// The beginning, in milliseconds since the call was answered.
     #[serde(default)]
     pub(crate) at_ms: u64,
-    /// When it ended, likewise.
+    /// The end, in milliseconds since the call was answered.
     #[serde(default)]
     pub(crate) until_ms: u64,
-    /// Of what was done: `say`, `sound` or `keys`; none of what was heard.
+    /// `say`, `sound` or `keys` for an act of the person; `None` for the agent's speech.
     #[serde(default)]
     pub(crate) what: Option<String>,
     pub(crate) text: String,
@@ -83,7 +83,7 @@ impl ApiClient {
         })
     }
 
-    /// Asks for a call; the new conversation's id.
+    /// Creates a phone call; returns the id of the conversation.
     pub(crate) async fn create_phone_call(
         &self,
         from: &str,
@@ -100,7 +100,7 @@ impl ApiClient {
         answer(self.get(&format!("/conversations/{id}"))).await
     }
 
-    /// Events of a conversation but the first `seen`, oldest first; at most a page of them.
+    /// Events after the first `seen`, oldest first; at most a page of them.
     pub(crate) async fn events_after(&self, id: &str, seen: usize) -> anyhow::Result<Vec<Value>> {
         let index = seen / PAGE + 1;
         let page =
@@ -109,31 +109,33 @@ impl ApiClient {
         Ok(items.iter().skip(seen % PAGE).cloned().collect())
     }
 
-    /// The recording; none while there is none.
+    /// The recording; `None` while it does not exist.
     pub(crate) async fn recording(&self, id: &str) -> anyhow::Result<Option<Vec<u8>>> {
         let response = self.get(&format!("/conversations/{id}/recording")).send().await?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         let link: Value = response.error_for_status()?.json().await?;
-        let url = link["recording_url"].as_str().context("there is no link to the recording")?;
+        let url = link["recording_url"].as_str().context("the response has no recording_url")?;
         Ok(Some(self.http.get(url).send().await?.error_for_status()?.bytes().await?.to_vec()))
     }
 
-    /// The sandbox's side of its last call to a number. The person's last words are still being
-    /// understood when the call ends.
+    /// The record of the last call to a number, once it is final: the person's last words are still being recognised
+    /// when the call ends.
     pub(crate) async fn sandbox_call(&self, to: &str) -> anyhow::Result<SandboxCall> {
         let asked = Instant::now();
         loop {
-            match self.calls_to(to).await?.pop().context("the sandbox knows of no such call")? {
+            match self.calls_to(to).await?.pop().context("the sandbox has no call to this number")? {
                 call if call.settled => return Ok(call),
-                _ if asked.elapsed() > TIMEOUT => bail!("the person still listens after the call"),
+                _ if asked.elapsed() > TIMEOUT => {
+                    bail!("the sandbox still recognises words of the ended call")
+                }
                 _ => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
     }
 
-    /// The sandbox's calls to a number so far, oldest first.
+    /// The records of all calls to a number, oldest first.
     pub(crate) async fn calls_to(&self, to: &str) -> anyhow::Result<Vec<SandboxCall>> {
         let mut calls = answer(self.http.get(format!("{}/sandbox/calls", self.sandbox_url))).await?;
         let mut calls: Vec<SandboxCall> = serde_json::from_value(calls["calls"].take())?;
@@ -141,7 +143,7 @@ impl ApiClient {
         Ok(calls)
     }
 
-    /// Stores a provider's key; the credential's id.
+    /// Stores a provider's key; returns the id of the credential.
     pub(crate) async fn create_credential(&self, provider: &str, key: &str) -> anyhow::Result<String> {
         let body = json!({ "provider": provider, "api_key": key });
         let url = format!("{}/credentials", self.api_url);
@@ -160,10 +162,9 @@ impl ApiClient {
         answer(self.http.post(url).bearer_auth(&self.token)).await.map(drop)
     }
 
-    /// Tells a server of the sandbox how to behave, at an address of its own.
-    pub(crate) async fn set_sandbox_faults(&self, url: &str, behaviour: &Value) -> anyhow::Result<()> {
-        let response =
-            self.http.put(url).json(behaviour).send().await.context("the sandbox does not answer")?;
+    /// Configures a key, or a person, of the sandbox at its own URL.
+    pub(crate) async fn configure_sandbox(&self, url: &str, body: &Value) -> anyhow::Result<()> {
+        let response = self.http.put(url).json(body).send().await.context("the sandbox did not respond")?;
         let status = response.status();
         if !status.is_success() {
             let said = response.text().await?;
@@ -172,9 +173,9 @@ impl ApiClient {
         Ok(())
     }
 
-    /// Takes that back.
-    pub(crate) async fn clear_sandbox_faults(&self, url: &str) -> anyhow::Result<()> {
-        self.http.delete(url).send().await.context("the sandbox does not answer")?.error_for_status()?;
+    /// Removes that configuration.
+    pub(crate) async fn reset_sandbox(&self, url: &str) -> anyhow::Result<()> {
+        self.http.delete(url).send().await.context("the sandbox did not respond")?.error_for_status()?;
         Ok(())
     }
 
@@ -183,12 +184,12 @@ impl ApiClient {
     }
 }
 
-/// Sends a request whose answer must be a success.
+/// Sends a request that must succeed; returns its JSON body.
 async fn answer(request: RequestBuilder) -> anyhow::Result<Value> {
-    let response = request.send().await.context("the API does not answer")?;
+    let response = request.send().await.context("the API did not respond")?;
     let (status, body) = (response.status(), response.text().await?);
     if !status.is_success() {
         bail!("the API answered {status}: {body}");
     }
-    serde_json::from_str(&body).context("the answer is not JSON")
+    serde_json::from_str(&body).context("the response is not JSON")
 }

@@ -1,146 +1,93 @@
-//! What a person sees while long things happen: one line per finished step with its seconds and,
-//! on a terminal, one moving line that says what is being worked on.
+//! Progress on stderr: one line per finished step with its seconds and, on a terminal, one moving line per step that
+//! is being worked on. Elsewhere, such as in CI, only plain lines are written.
 
-use std::io::{IsTerminal, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::IsTerminal as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Off a terminal, a step that is still at work says so this often.
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Interval at which a long step writes its note when stderr is no terminal.
 const REMINDER: Duration = Duration::from_secs(10);
 
-/// The moving line is cut here so that it never wraps: a wrapped line cannot be redrawn.
-const LINE_CHARS: usize = 78;
-
-/// Where progress is shown (stderr). Cheap to clone; steps may run in parallel.
+/// Shows progress. Cheap to clone; steps may run in parallel.
 #[derive(Clone)]
 pub(crate) struct Progress {
-    screen: Arc<Mutex<Screen>>,
+    /// Absent where stderr is no terminal.
+    bars: Option<MultiProgress>,
 }
 
-struct Screen {
-    terminal: bool,
-    next_id: u64,
-    active: Vec<Active>,
-}
-
-struct Active {
-    id: u64,
-    title: String,
-    note: String,
-    reminded: Instant,
-}
-
-/// One piece of work under way. Dropped without [`Step::done`] it vanishes without a word: the error
-/// that ended it speaks for it.
+/// A step that is being worked on. Dropping it without [`Step::done`] removes its line: the error that ended the
+/// step is shown instead.
 pub(crate) struct Step {
     progress: Progress,
-    id: u64,
+    title: String,
     started: Instant,
+    bar: Option<ProgressBar>,
+    reminded: Mutex<Instant>,
 }
 
 impl Progress {
     /// Shows progress on stderr.
     pub(crate) fn stderr() -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        Self { screen: Arc::new(Mutex::new(Screen { terminal, next_id: 0, active: Vec::new() })) }
+        let bars = std::io::stderr()
+            .is_terminal()
+            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        Self { bars }
     }
 
-    /// Begins a step; `title` says what is being done ("building the functions").
+    /// Begins a step; `title` names the work, such as "building the functions".
     pub(crate) fn step(&self, title: &str) -> Step {
-        let id = self.with(|screen| {
-            let id = screen.next_id;
-            screen.next_id += 1;
-            screen.active.push(Active {
-                id,
-                title: title.to_owned(),
-                note: String::new(),
-                reminded: Instant::now(),
-            });
-            screen.draw();
-            id
+        let bar = self.bars.as_ref().map(|bars| {
+            let style = ProgressStyle::with_template("{msg}").expect("the template has one known key");
+            let bar = bars.add(ProgressBar::new_spinner().with_style(style));
+            bar.set_message(title.to_owned());
+            bar.tick();
+            bar
         });
-        Step { progress: self.clone(), id, started: Instant::now() }
+        let started = Instant::now();
+        Step { progress: self.clone(), title: title.to_owned(), started, bar, reminded: Mutex::new(started) }
     }
 
     /// Writes one line that stays.
     pub(crate) fn say(&self, line: &str) {
-        self.with(|screen| screen.line(line));
-    }
-
-    fn with<T>(&self, act: impl FnOnce(&mut Screen) -> T) -> T {
-        act(&mut self.screen.lock().unwrap_or_else(PoisonError::into_inner))
+        // Progress that cannot be shown must not stop the work.
+        match &self.bars {
+            Some(bars) => drop(bars.println(line)),
+            None => eprintln!("{line}"),
+        }
     }
 }
 
 impl Step {
-    /// Says how far it is ("12 of 40").
+    /// Shows how far the step is, such as "12 of 40".
     pub(crate) fn note(&self, note: &str) {
-        self.progress.with(|screen| screen.note(self.id, note));
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{} ({note})", self.title));
+            return;
+        }
+        let mut reminded = self.reminded.lock().unwrap_or_else(PoisonError::into_inner);
+        if reminded.elapsed() >= REMINDER {
+            *reminded = Instant::now();
+            self.progress.say(&format!("          {}: {note}", self.title));
+        }
     }
 
-    /// Ends the step with a line that stays: seconds, title, and `detail` if there is any.
+    /// Ends the step with a line that stays: its seconds, its title, and `detail` unless that is empty.
     pub(crate) fn done(self, detail: &str) {
         let seconds = self.started.elapsed().as_secs_f64();
-        self.progress.with(|screen| {
-            let Some(index) = screen.active.iter().position(|active| active.id == self.id) else { return };
-            let title = screen.active.remove(index).title;
-            let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-            screen.line(&format!("{seconds:6.1} s  {title}{detail}"));
-        });
+        let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        self.progress.say(&format!("{seconds:6.1} s  {}{detail}", self.title));
     }
 }
 
 impl Drop for Step {
     fn drop(&mut self) {
-        self.progress.with(|screen| {
-            screen.active.retain(|active| active.id != self.id);
-            screen.draw();
-        });
-    }
-}
-
-impl Screen {
-    fn note(&mut self, id: u64, note: &str) {
-        let terminal = self.terminal;
-        let Some(active) = self.active.iter_mut().find(|active| active.id == id) else { return };
-        note.clone_into(&mut active.note);
-        if terminal {
-            self.draw();
-        } else if active.reminded.elapsed() >= REMINDER {
-            active.reminded = Instant::now();
-            let line = format!("          {}: {note}", active.title);
-            self.line(&line);
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
-    }
-
-    fn line(&self, line: &str) {
-        self.erase();
-        eprintln!("{line}");
-        self.draw();
-    }
-
-    fn erase(&self) {
-        if self.terminal {
-            eprint!("\r\x1b[2K");
-        }
-    }
-
-    fn draw(&self) {
-        if !self.terminal {
-            return;
-        }
-        let work: Vec<String> = self
-            .active
-            .iter()
-            .map(|active| match active.note.as_str() {
-                "" => active.title.clone(),
-                note => format!("{} ({note})", active.title),
-            })
-            .collect();
-        let line: String = work.join(", ").chars().take(LINE_CHARS).collect();
-        self.erase();
-        eprint!("{line}");
-        // Progress that cannot be shown must not stop the work.
-        let _ = std::io::stderr().flush();
     }
 }

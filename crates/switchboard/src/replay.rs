@@ -1,4 +1,5 @@
-//! `switchboard replay`: what happened in a call, step by step, and whether today's engine decides the same.
+//! `switchboard replay`: prints a call step by step from its replay log, and checks that today's engine decides the
+//! same.
 
 use std::{fmt::Write as _, io::Write as _, path::PathBuf};
 
@@ -10,17 +11,16 @@ use switchboard_dialogue::{
 };
 use switchboard_model::messages::Role;
 
-/// The command's arguments.
 #[derive(Arguments)]
 pub(crate) struct Args {
-    /// A replay log: the demo says where its own is; of any call, the objects below `replay/` in the bucket.
+    /// A replay log: the demo prints the path of its own; in a bucket they are the objects below `replay/`.
     file: PathBuf,
-    /// Only say whether today's engine decides the same.
+    /// Print only whether today's engine decides the same.
     #[arg(long)]
     quiet: bool,
 }
 
-/// Prints the timeline; fails if today's engine decides otherwise.
+/// Prints the timeline; fails if today's engine decides differently.
 pub(crate) fn run(arguments: &Args) -> anyhow::Result<()> {
     let path = arguments.file.display();
     let text = std::fs::read_to_string(&arguments.file).with_context(|| format!("reading {path}"))?;
@@ -38,12 +38,12 @@ pub(crate) fn run(arguments: &Args) -> anyhow::Result<()> {
     }
 }
 
-/// A line per thing that a person would notice.
+/// A line for each step that a person would notice.
 fn timeline(log: &Log) -> String {
     let mut lines = String::new();
     for step in &log.steps {
-        let told = step.outputs.iter().filter_map(decided).map(|line| format!("    {line}"));
-        for line in happened(&step.input).into_iter().chain(told) {
+        let decisions = step.outputs.iter().filter_map(describe_output).map(|line| format!("    {line}"));
+        for line in describe_input(&step.input).into_iter().chain(decisions) {
             // Writing to a String cannot fail.
             let _ = writeln!(lines, "{} {line}", clock(step.at));
         }
@@ -64,7 +64,7 @@ fn explained(log: &Log, Difference { logged, decided: now }: &Difference) -> Str
         other => format!("version {other} of the engine, which is {ENGINE_VERSION} today"),
     };
     format!(
-        "at {} today's engine decides otherwise (the log is of {versions})\n  input:\n    {:?}\n  logged:{}\n  now:{}",
+        "at {} today's engine decides differently (the log is of {versions})\n  input:\n    {:?}\n  logged:{}\n  now:{}",
         clock(logged.at).trim(),
         logged.input,
         list(&logged.outputs),
@@ -78,13 +78,13 @@ fn clock(at: CallTime) -> String {
     format!("{:>3}:{:02}.{:03}", ms / 60_000, ms / 1000 % 60, ms % 1000)
 }
 
-fn happened(input: &Input) -> Option<String> {
+fn describe_input(input: &Input) -> Option<String> {
     Some(match input {
         Input::MediaStarted => "media flows".into(),
         Input::SpeechStarted => "the transcriber hears speech".into(),
-        Input::Transcript { text, is_final: true, .. } => format!("understood: {text}"),
-        Input::Transcript { text, .. } => format!("understood so far: {text}"),
-        Input::TurnEnded => "the transcriber says that the turn is over".into(),
+        Input::Transcript { text, is_final: true, .. } => format!("final transcript: {text}"),
+        Input::Transcript { text, .. } => format!("interim transcript: {text}"),
+        Input::TurnEnded => "the transcriber reports the end of the turn".into(),
         Input::Dtmf(key) => format!("key {key}"),
         Input::ModelToolCall { call, .. } => format!("the model calls {}", call.name),
         Input::ModelFinished { generation } => format!("the model has finished answer {}", generation.0),
@@ -92,12 +92,12 @@ fn happened(input: &Input) -> Option<String> {
         Input::VoiceFailed { clause } => format!("the voice failed on clause {}", clause.0),
         Input::ToolResult { content, .. } => format!("the tool answers: {content}"),
         Input::TranscriberFailed => "the transcriber failed".into(),
-        Input::TranscriberLost => "the transcriber is gone for good".into(),
-        Input::HangUp => "somebody asks for the end".into(),
+        Input::TranscriberLost => "no transcriber is left".into(),
+        Input::HangUp => "the end of the call is requested".into(),
         Input::Drain => "the worker stops".into(),
         Input::StreamLost => "the stream broke".into(),
-        Input::StreamClosed => "the other side is gone".into(),
-        // Too many to be read; what they lead to is shown.
+        Input::StreamClosed => "the carrier closed the stream".into(),
+        // Too frequent to be read; their consequences are shown.
         Input::Frame { .. }
         | Input::ModelText { .. }
         | Input::VoiceAudio { .. }
@@ -107,7 +107,7 @@ fn happened(input: &Input) -> Option<String> {
     })
 }
 
-fn decided(output: &Output) -> Option<String> {
+fn describe_output(output: &Output) -> Option<String> {
     let side = |role: &Role| match role {
         Role::Agent => "agent",
         Role::User => "user",
@@ -151,12 +151,12 @@ mod tests {
 "#;
 
     #[test]
-    fn a_timeline_reads_as_a_story_and_a_difference_says_what_differs() {
+    fn a_timeline_has_a_line_per_step_and_a_difference_names_the_step() {
         let log = Log::parse(LOG).unwrap();
         assert_eq!(timeline(&log), "  0:00.000 media flows\n  1:01.500 key 7\n");
         let difference = log.difference().unwrap();
         let said = explained(&log, &difference);
-        assert!(said.starts_with("at 1:01.500 today's engine decides otherwise"), "{said}");
+        assert!(said.starts_with("at 1:01.500 today's engine decides differently"), "{said}");
         assert!(said.contains("Duration"), "{said}");
     }
 }

@@ -1,5 +1,6 @@
-//! `switchboard demo`: one outbound call through the public API, watched from its first ring to its
-//! end, then checked: it counts only if both sides truly heard each other.
+//! `switchboard demo`: places one outbound call through the public API, shows it while it happens, and checks it.
+//!
+//! The demo succeeds only if both sides heard each other, the recording is audible and every webhook arrived.
 
 mod repetition;
 mod report;
@@ -22,25 +23,25 @@ use crate::{
     evidence::{self, AGENT, RecordingFile},
 };
 
-/// A simulated person with a short script: asks, hears the answer, says goodbye.
+/// A simulated person with a short script: asks a question, hears the answer, says goodbye.
 const PERSON: &str = "+14155550100";
 
-/// The call is over within a minute; the agent itself ends it after two.
+/// Limit for the call, which takes less than a minute. The agent itself ends it after two.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// What a demo is asked for.
+/// The options of the command.
 pub(crate) struct DemoOptions {
-    /// Where everything about the call is written to.
+    /// The file for everything about the call.
     pub(crate) json: Option<PathBuf>,
-    /// Whether the worker that holds the call is killed while the agent speaks.
+    /// Whether to kill the worker that holds the call while the agent speaks.
     pub(crate) kill_worker: bool,
 }
 
-/// Places the call, shows it, and writes everything about it to a file if that is asked for.
+/// Places the call, shows and checks it, and writes everything about it to a file if one is named.
 ///
 /// # Errors
 ///
-/// The call did not go through: what was wrong with it is said.
+/// The call failed a check; the error lists every one.
 pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &DemoOptions) -> anyhow::Result<()> {
     let client = ApiClient::new(addresses)?;
     let mut agent: Value = serde_json::from_str(AGENT).context("demo/agent.json")?;
@@ -60,7 +61,7 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &DemoOption
     let (events, killed) = tokio::try_join!(watch(&client, &id, placed), kill)?;
     let conversation = client.conversation(&id).await?;
     let recording = evidence::recording_of(&client, &id, addresses).await?;
-    let recording = recording.map(|RecordingFile { path, audio }| (path, audio.sides()));
+    let recording = recording.map(|RecordingFile { path, audio }| (path, audio.levels()));
     let replays = evidence::replay_logs(addresses, &id).await?;
     let call = client.sandbox_call(PERSON).await?;
     let deliveries = receiver.wait_for_deliveries(&events).await;
@@ -85,7 +86,7 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &DemoOption
     Ok(())
 }
 
-/// Shows each event as it is stored, until the conversation is over.
+/// Shows each event when it is stored, until the conversation has ended.
 async fn watch(client: &ApiClient, id: &str, placed: Instant) -> anyhow::Result<Vec<Value>> {
     let mut events = vec![];
     loop {
@@ -97,7 +98,7 @@ async fn watch(client: &ApiClient, id: &str, placed: Instant) -> anyhow::Result<
             return Ok(events);
         }
         if placed.elapsed() > PATIENCE {
-            bail!("the call did not end within {} s", PATIENCE.as_secs());
+            bail!("the call {id} did not end within {} s", PATIENCE.as_secs());
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }

@@ -1,15 +1,15 @@
-//! Whether somebody heard the same words twice.
+//! Finds words that the caller heard twice.
 
 use crate::evidence::words;
 
 /// So many words in a row are no coincidence.
 const RUN: usize = 4;
 
-/// The first words that were heard twice; none if all is new.
+/// The first words that occur twice; `None` if there are none.
 pub(super) fn first(heard: &str) -> Option<String> {
     let words = words::words(heard);
     let runs: Vec<&[String]> = words.windows(RUN).collect();
-    // Not the run that overlaps with itself: "no, no, no, no, no" is no repetition.
+    // A run that overlaps with itself, such as "no, no, no, no, no", is no repetition.
     let again = |(at, run): &(usize, &&[String])| runs.iter().skip(at + RUN).any(|other| other == *run);
     runs.iter().enumerate().find(again).map(|(_, run)| run.join(" "))
 }
@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn four_words_in_a_row_that_come_again_are_a_repetition() {
+    fn four_words_that_occur_again_are_a_repetition() {
         let new = "On Saturday we close at six in the evening. Thank you for ordering with us.";
         assert_eq!(first(new), None);
         assert_eq!(first(&format!("{new} On Sunday we close at six.")), Some("we close at six".into()));

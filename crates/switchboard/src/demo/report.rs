@@ -1,4 +1,4 @@
-//! What a demo shows: the call as it happens, then what became of it.
+//! The output of a demo: the call while it happens, then its checks and totals.
 
 use std::{
     io::{self, Write},
@@ -8,31 +8,40 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{repetition, webhook_receiver::DeliverySummary, worker_kill::KilledWorker};
+use super::{repetition, webhook_receiver::DeliverySummary};
 use crate::api_client::{SandboxCall, Utterance};
 use crate::evidence::{recording::ChannelLevels, words::WordErrors};
 
-/// With so many wrong words on a side, the other one did not understand it.
+/// From this word error rate on, a side counts as misunderstood.
 const MAX_WER: f64 = 0.15;
-/// Fewer messages than this on either side are no conversation.
+/// Minimum messages of each side.
 const MIN_MESSAGES: usize = 2;
-/// The parts of a cost.
+/// The parts of the cost.
 const PARTS: [&str; 5] = ["agent", "language_model", "transcriber", "voice", "telephony"];
 
-/// One finished call.
+/// A worker that was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KilledWorker {
+    /// Its process id.
+    pub(super) pid: u32,
+    /// The silence on the line, in milliseconds; `None` if it lasted to the end of the call.
+    pub(super) silence_ms: Option<u64>,
+}
+
+/// The report of a finished call.
 pub(super) struct DemoReport {
     conversation: Value,
     events: Vec<Value>,
-    /// What of the events came to who was to be told.
+    /// The webhook deliveries.
     deliveries: DeliverySummary,
     recording: Option<(PathBuf, ChannelLevels)>,
-    /// Where the replay logs are.
+    /// Paths of the replay logs.
     replays: Vec<PathBuf>,
-    /// What the caller said against what the agent heard.
+    /// The caller's words against the stored ones.
     caller: SpeechComparison,
-    /// What the agent said against what the caller heard.
+    /// The agent's stored words against the words that the caller heard.
     agent: SpeechComparison,
-    /// MediaStats streams of the call.
+    /// Number of media streams.
     streams: u64,
     killed: Option<KilledWorker>,
 }
@@ -57,7 +66,7 @@ pub(super) fn calling(to: &str, from: &str) -> io::Result<()> {
     writeln!(out, "language model and the person are scripted.\n")
 }
 
-/// Shows an event that a reader cares for.
+/// Shows an event, if it matters to a reader.
 pub(super) fn event(elapsed: Duration, event: &Value) -> io::Result<()> {
     let data = &event["data"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -73,7 +82,7 @@ pub(super) fn event(elapsed: Duration, event: &Value) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{:6.1} s  {line}", elapsed.as_secs_f64())
 }
 
-/// Shows which worker was killed.
+/// Shows that a worker was killed.
 pub(super) fn killed(elapsed: Duration, pid: u32) -> io::Result<()> {
     let line = format!("  kill -9 {pid}: the media worker that holds this call is gone");
     writeln!(io::stdout().lock(), "{:6.1} s  {line}", elapsed.as_secs_f64())
@@ -126,7 +135,7 @@ impl DemoReport {
         Self { conversation, events, deliveries, recording, replays, caller, agent, streams, killed }
     }
 
-    /// What is wrong with the call; nothing, if it truly went through.
+    /// The checks that the call failed.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = vec![];
         for (field, expected) in [("status", "ended"), ("ended_reason", "agent_ended")] {
@@ -156,14 +165,14 @@ impl DemoReport {
         faults.extend(self.deliveries.fault());
         let cost = &self.conversation["cost_breakdown"];
         let parts: f64 = PARTS.iter().filter_map(|part| cost[part]["cost"].as_f64()).sum();
-        // Each part has at most six decimals, so half of one is below any true difference.
+        // Every part has at most six decimals, so half of the last one is below any real difference.
         if cost["total"].as_f64().is_none_or(|total| (total - parts).abs() > 5e-7) {
             faults.push("a total that is not the sum of its parts".to_owned());
         }
         faults
     }
 
-    /// What is wrong with a call whose worker should have been killed; nothing, if it went on elsewhere.
+    /// The checks that a call with a killed worker failed.
     pub(super) fn faults_of_moving(&self) -> Vec<String> {
         let mut faults = vec![];
         match self.killed {
@@ -180,7 +189,7 @@ impl DemoReport {
         faults
     }
 
-    /// Everything, for machines.
+    /// Everything, as JSON.
     pub(super) fn json(&self) -> Value {
         let recording = self.recording.as_ref().map(|(_, ChannelLevels { seconds, caller, agent })| {
             json!({ "seconds": seconds, "caller_level": caller, "agent_level": agent })
@@ -201,7 +210,7 @@ impl DemoReport {
         })
     }
 
-    /// Shows what became of the call.
+    /// Shows the totals.
     pub(super) fn print(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         let text = |field: &str| self.conversation[field].as_str().unwrap_or("-").to_owned();
@@ -252,7 +261,7 @@ impl DemoReport {
         writeln!(out, "  {:<43} {:>10.6}", "total", cost["total"].as_f64().unwrap_or_default())
     }
 
-    /// The agent's answers with what they answered and where the time went.
+    /// The agent's responses: the question, the response, and the latency of each stage.
     fn turns(&self) -> Value {
         let mut user = Value::Null;
         let mut turns = vec![];
@@ -323,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_call_has_no_faults_and_its_turns_say_what_they_answered() {
+    fn a_good_call_passes_and_its_turns_have_question_and_response() {
         let report = report(|_, _, _| {});
         assert_eq!(report.faults(), Vec::<String>::new());
         let json = report.json();
@@ -333,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn each_thing_that_can_be_wrong_with_a_call_is_a_fault() {
+    fn each_failed_check_is_reported() {
         let faults = |edit: fn(&mut Value, &mut ChannelLevels, &mut SandboxCall)| report(edit).faults().len();
         assert_eq!(faults(|conversation, _, _| conversation["status"] = json!("started")), 1);
         assert_eq!(faults(|conversation, _, _| conversation["ended_reason"] = json!("unknown")), 1);
@@ -354,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_goes_on_elsewhere_without_a_repetition_has_moved_well() {
+    fn a_call_that_another_worker_resumes_without_repetition_passes() {
         assert_eq!(report(|_, _, _| {}).faults_of_moving(), Vec::<String>::new());
         let same = report(|_, _, call| call.media.streams = 1);
         assert_eq!(same.faults_of_moving(), ["no other worker took it over"]);

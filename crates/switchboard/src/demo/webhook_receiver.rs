@@ -1,5 +1,4 @@
-//! Somebody who is told of the call: a receiver of webhooks on this machine, that knows what any receiver
-//! knows.
+//! A webhook receiver on this machine. It knows only what any receiver knows: the signing secret and the requests.
 
 use std::{
     collections::BTreeMap,
@@ -20,12 +19,12 @@ use switchboard_model::{events::EventName, time::Timestamp};
 use switchboard_runtime::now;
 use tokio::{net::TcpListener, task::JoinSet};
 
-/// How long the last events may take: one that must be tried again comes after some seconds.
+/// Limit for the last deliveries: one that must be retried takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked whether all are there.
+/// Interval at which the deliveries are counted.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A receiver; it ends when it is dropped.
+/// A running receiver. Dropping it stops it.
 pub(super) struct WebhookReceiver {
     url: String,
     shared: Arc<Shared>,
@@ -34,24 +33,24 @@ pub(super) struct WebhookReceiver {
 
 struct Shared {
     secret: Webhook,
-    /// By `webhook-id`: how long after its event it came first. Only those whose signature is verified.
+    /// The delay of the first verified delivery after its event, by `webhook-id`.
     told: Mutex<BTreeMap<String, Duration>>,
 }
 
-/// What of a call's events came.
+/// The deliveries of a call's events.
 #[derive(Default)]
 pub(super) struct DeliverySummary {
-    /// Events that should come.
+    /// Number of events with a delivery.
     expected: usize,
-    /// How long after they happened those came that did, the fastest first.
+    /// The delays after the events, shortest first.
     latencies: Vec<Duration>,
 }
 
 impl WebhookReceiver {
-    /// Starts one that knows the account's signing secret.
+    /// Starts a receiver that checks signatures with the account's secret.
     pub(super) async fn start(secret: &str) -> anyhow::Result<Self> {
-        let secret = Webhook::new(secret).context("the account's signing secret")?;
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("a port for webhooks")?;
+        let secret = Webhook::new(secret).context("reading the account's signing secret")?;
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("opening a port for webhooks")?;
         let url = format!("http://{}/", listener.local_addr()?);
         let shared = Arc::new(Shared { secret, told: Mutex::default() });
         let app = Router::new().fallback(receive).with_state(Arc::clone(&shared));
@@ -60,15 +59,14 @@ impl WebhookReceiver {
         Ok(Self { url, shared, _serving: serving })
     }
 
-    /// What the agent's configuration says of it. It is told of nothing that a call would wait for, and not
-    /// of every second.
+    /// The webhook for the agent's configuration: all events but those that a call waits for, and the one per second.
     pub(super) fn webhook(&self) -> Value {
         let left_out = [EventName::Duration, EventName::FunctionCallTriggered];
         let events: Vec<_> = EventName::ALL.iter().filter(|event| !left_out.contains(event)).collect();
         json!({ "url": self.url, "method": "POST", "events": events })
     }
 
-    /// Waits until it was told of all of these events, or for too long.
+    /// Waits until all of these events were delivered, or the time is up.
     pub(super) async fn wait_for_deliveries(&self, events: &[Value]) -> DeliverySummary {
         let expected = events.iter().filter(|event| event["deliveries"] != json!([])).count();
         let asked = Instant::now();
@@ -99,13 +97,13 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
 }
 
 impl DeliverySummary {
-    /// What is wrong with them; nothing, if all came.
+    /// The failed check, if deliveries are missing.
     pub(super) fn fault(&self) -> Option<String> {
         let missing = self.expected.saturating_sub(self.latencies.len());
         (missing > 0).then(|| format!("{missing} of {} webhooks did not arrive", self.expected))
     }
 
-    /// One line.
+    /// The totals in one line.
     pub(super) fn line(&self) -> String {
         let (half, all) = (self.latency_ms(50), self.latency_ms(100));
         format!(
@@ -134,7 +132,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_told_of_what_is_signed_and_counts_an_event_once() {
+    async fn only_signed_deliveries_count_and_each_event_counts_once() {
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let receiver = WebhookReceiver::start(secret).await.unwrap();
         assert_eq!(receiver.webhook()["events"].as_array().unwrap().len(), 9);

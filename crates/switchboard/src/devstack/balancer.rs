@@ -1,6 +1,6 @@
-//! A load balancer before the media workers: each connection goes to the next worker that is healthy.
+//! A load balancer in front of the media workers: each connection goes to the next healthy worker.
 //!
-//! It moves bytes and knows nothing of what they mean. The connections of a worker that dies just break.
+//! It forwards bytes and knows nothing of their meaning. When a worker dies, its connections break.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// A healthy worker answers in a millisecond; nobody may wait long for one that is not.
+/// Limit for a health check and a connection. A healthy worker answers within a millisecond.
 const HEALTH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// After a connection that could not be accepted, for want of descriptors perhaps.
+/// Pause after a failed accept, which may mean that the process has no file descriptors left.
 const BREATH: Duration = Duration::from_millis(100);
 
 /// A running media worker, as `local.json` shows it.
@@ -52,36 +52,36 @@ pub(crate) struct PoolState {
     ended: Vec<EndedWorker>,
 }
 
-/// An open connection to a worker, counted as long as this lives.
+/// An open connection to a worker. Dropping it takes the connection off the worker's count.
 #[derive(Debug)]
 struct CountedConnection {
     pool: Pool,
     pid: u32,
 }
 
-/// A running balancer; ends when dropped.
+/// A running balancer. Dropping it stops it.
 #[derive(Debug)]
 pub(crate) struct Balancer {
     _server: JoinSet<()>,
 }
 
 impl Pool {
-    /// No worker runs.
+    /// Creates a pool without workers.
     pub(crate) fn new() -> Self {
         Self { workers: Arc::new(watch::Sender::new(PoolState::default())), turn: Arc::default() }
     }
 
-    /// The workers that run now, and every change of them.
+    /// Subscribes to the lists and their changes.
     pub(crate) fn watch(&self) -> watch::Receiver<PoolState> {
         self.workers.subscribe()
     }
 
-    /// The workers that run now.
+    /// Returns the running workers.
     pub(crate) fn workers(&self) -> Vec<Worker> {
         self.workers.borrow().running.clone()
     }
 
-    /// A worker is ready.
+    /// Adds a worker that is ready.
     pub(crate) fn add(&self, pid: u32, url: String) {
         self.workers.send_modify(|state| state.running.push(Worker { pid, url, streams: 0 }));
     }
@@ -99,7 +99,7 @@ impl Pool {
         });
     }
 
-    /// All workers, another one first each time.
+    /// Returns the running workers, starting with another one at each call.
     fn in_turn(&self) -> Vec<Worker> {
         let mut workers = self.workers();
         if !workers.is_empty() {
@@ -139,13 +139,13 @@ impl Drop for CountedConnection {
 }
 
 impl Balancer {
-    /// Takes connections on `listener` for the workers of `pool`.
+    /// Forwards the connections of `listener` to the workers of `pool`.
     ///
     /// # Errors
     ///
-    /// If the client that asks for their health cannot be made.
+    /// The HTTP client for health checks cannot be created.
     pub(crate) fn start(listener: TcpListener, pool: Pool) -> anyhow::Result<Self> {
-        // No connection is kept: one that is idle would look alive after its worker died.
+        // Connections are not reused: an idle one would look alive after its worker died.
         let health = reqwest::Client::builder()
             .timeout(HEALTH_TIMEOUT)
             .no_proxy()
@@ -161,7 +161,7 @@ impl Balancer {
                             connections.spawn(balance(client, pool.clone(), health.clone()));
                         }
                         Err(error) => {
-                            tracing::warn!(%error, "no connection could be accepted");
+                            tracing::warn!(%error, "connection not accepted");
                             sleep(BREATH).await;
                         }
                     },
@@ -173,15 +173,15 @@ impl Balancer {
     }
 }
 
-/// Connects a client to a healthy worker until one of them has gone; without any it is closed at once.
+/// Forwards a connection to a healthy worker until either side closes it. Closes it at once if no worker is healthy.
 async fn balance(mut client: TcpStream, pool: Pool, health: reqwest::Client) {
     let Some((mut worker, _counted)) = connect(&pool, &health).await else {
-        tracing::warn!("no media worker is healthy");
+        tracing::warn!("no healthy media worker");
         return;
     };
-    // Nagle's algorithm would hold back frames; a socket that refuses the option works all the same.
+    // Without the option Nagle's algorithm would hold back frames; a refusal is harmless.
     let _ = client.set_nodelay(true).and(worker.set_nodelay(true));
-    // An error is a side that died: both connections are dropped, so that the other one knows, too.
+    // After an error of one side both sockets are dropped, which closes the other side, too.
     let _ = tokio::io::copy_bidirectional(&mut client, &mut worker).await;
 }
 
@@ -208,7 +208,7 @@ mod tests {
 
     use super::*;
 
-    /// A worker that says its name, and is as healthy as it is told to be.
+    /// A worker that answers with its name, and with `health` to health checks.
     async fn worker(name: &'static str, health: StatusCode, tasks: &mut JoinSet<()>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -225,7 +225,7 @@ mod tests {
     }
 
     async fn ask(address: &str) -> Option<String> {
-        // Each question is a connection of its own.
+        // A connection of its own per request.
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         client.get(format!("http://{address}/")).send().await.ok()?.text().await.ok()
     }
@@ -264,7 +264,7 @@ mod tests {
         let mut changes = pool.watch();
         let mut client = TcpStream::connect(address).await.unwrap();
         changes.wait_for(|state| state.running[0].streams == 1).await.unwrap();
-        // The server and all of its connections go.
+        // The server closes, and all of its connections break.
         tasks.shutdown().await;
         drop(tasks);
         client.shutdown().await.unwrap();

@@ -1,4 +1,5 @@
-//! Builds what is deployed: one cargo invocation, the same profile and target directory as this command.
+//! Builds the functions and the media worker: one cargo invocation, in the profile and target directory of this
+//! command.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,15 +13,15 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use super::children::{self, StateDirectory};
 use crate::progress::Progress;
 
-/// The Lambda functions; each is a package, its binary, and a folder below `functions/`.
+/// The Lambda functions, named like their folders below `functions/`.
 pub(crate) const LAMBDAS: [&str; 6] =
     ["api", "carrier_callbacks", "dialer", "relay", "webhook_delivery", "sweeper"];
 
-/// The media worker: package and binary.
+/// The media worker, named like its folder.
 pub(crate) const MEDIA: &str = "media";
 
-/// What `cargo run` and `cargo test` set for the program they run. Build scripts watch some of them: with
-/// them, dependencies would be built again, and once more by the next cargo without them.
+/// Variables that `cargo run` and `cargo test` set for the program they run. Some build scripts watch them: if
+/// they were passed on, dependencies would be rebuilt here, and once more by the next cargo without them.
 const SET_BY_CARGO: [&str; 16] = [
     "CARGO_MANIFEST_DIR",
     "CARGO_MANIFEST_PATH",
@@ -40,7 +41,7 @@ const SET_BY_CARGO: [&str; 16] = [
     "CARGO_PKG_VERSION_PRE",
 ];
 
-/// The package, and its binary, of a folder below `functions/`.
+/// The name of the package, and of its binary, of a folder below `functions/`.
 fn package(folder: &str) -> String {
     format!("switchboard-{}", folder.replace('_', "-"))
 }
@@ -48,7 +49,7 @@ fn package(folder: &str) -> String {
 /// Executables by the folder of their function.
 pub(crate) type Executables = BTreeMap<String, PathBuf>;
 
-/// The members of cargo's messages that matter here (The Cargo Book, "External tools").
+/// The members of cargo's JSON messages that are read here (The Cargo Book, "External tools").
 #[derive(Deserialize)]
 struct CargoMessage {
     reason: String,
@@ -63,11 +64,11 @@ struct CargoTarget {
     name: String,
 }
 
-/// Builds them; quick when nothing changed.
+/// Builds all executables; quick when nothing has changed.
 ///
 /// # Errors
 ///
-/// If cargo is missing or the build fails; with the end of what it said.
+/// Cargo is missing, or the build fails; the error quotes the end of the build's log.
 pub(crate) async fn build(
     directories: &StateDirectory,
     workspace: &Path,
@@ -78,8 +79,8 @@ pub(crate) async fn build(
     let errors = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     let mut cargo = children::guarded(directories, Path::new("cargo"));
     cargo.args(["build", "--message-format=json-render-diagnostics"]).args(profile_arguments());
-    // This package is named so that dependencies get the features they have under `cargo run`, and are not
-    // built a second time with others; of it nothing is built, since its binary is not named.
+    // This package is named so that dependencies get the features that they have under `cargo run`, and are not
+    // built a second time with others. Nothing of it is built, because its binary is not named.
     cargo.args(["--package", "switchboard"]);
     for name in LAMBDAS.iter().chain([&MEDIA]) {
         let package = package(name);
@@ -95,7 +96,7 @@ pub(crate) async fn build(
 
     let mut executables = Executables::new();
     let mut compiled = 0_u32;
-    // A build takes as long as it takes; the guard ends it with its owner.
+    // No time limit: a cold build may take minutes, and the guard ends cargo with this process.
     while let Some(line) = lines.next_line().await? {
         let Ok(CargoMessage { reason, fresh, executable, target: Some(target) }) =
             serde_json::from_str(&line)
@@ -116,21 +117,23 @@ pub(crate) async fn build(
     }
     if !cargo.wait().await?.success() {
         bail!(
-            "the functions could not be built. Run `cargo build --workspace` to see all of it; the end of {}:\n{}",
+            "the functions could not be built. Run `cargo build --workspace` for the full output. The end of {}:\n{}",
             log.display(),
             children::last_lines(&log)
         );
     }
     for name in LAMBDAS.iter().chain([&MEDIA]) {
         if !executables.contains_key(*name) {
-            bail!("cargo built no executable `{name}`");
+            bail!(
+                "cargo built no executable `{name}`; does functions/{name} still have a binary of that name?"
+            );
         }
     }
     step.done(&if compiled == 0 { "unchanged".to_owned() } else { format!("{compiled} crates compiled") });
     Ok(executables)
 }
 
-/// `--profile` and `--target-dir` of this very executable, if it lies in a cargo target directory.
+/// `--profile` and `--target-dir` of the running executable, if it lies in a cargo target directory.
 fn profile_arguments() -> Vec<String> {
     let executable = std::env::current_exe().unwrap_or_default();
     let Some((target, profile)) = executable.parent().and_then(|profile| Some((profile.parent()?, profile)))

@@ -1,4 +1,4 @@
-//! Checks before anything is built or fetched. Each failure says what to do next.
+//! Checks before anything is built or fetched. Each error says what to do next.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -10,25 +10,25 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-/// How many ports are tried.
+/// Number of ports to try before giving up.
 const PORTS_TRIED: u16 = 100;
 
-/// The oldest Python for which the packages have wheels.
+/// The oldest Python for which all packages have wheels.
 const PYTHON: (u32, u32) = (3, 10);
 
-/// The oldest C library for which the speech packages are built (their wheels say `manylinux_2_34`).
+/// The oldest C library for which the speech packages are built (`manylinux_2_34`).
 const GLIBC: (u32, u32) = (2, 34);
 
-/// What the packages, their unpacking and a development build take together, with room to spare.
+/// Space for the packages, their unpacking and a development build, with a reserve.
 const DISK_BYTES: u64 = 3 << 30;
 
-/// Enough for logs and recordings once everything is fetched.
+/// Space for logs and recordings once everything is fetched.
 const DISK_BYTES_WHEN_PREPARED: u64 = 256 << 20;
 
-/// A first start of Python from a cold disk is slow; more than this is no Python.
+/// Limit for one probe of a Python: the first start from a cold disk is slow.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Asked of each candidate; printed as one line of JSON.
+/// The program that each candidate runs; prints one line of JSON.
 const PROBE: &str = r#"
 import importlib.util, json, os, platform, sys
 try:
@@ -41,7 +41,7 @@ print(json.dumps({
 }))
 "#;
 
-/// A Python that can make the private environment.
+/// A Python that can create the private environment.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct SystemPython {
     version: (u32, u32),
@@ -54,18 +54,18 @@ pub(crate) struct SystemPython {
 }
 
 impl SystemPython {
-    /// "3.11 on x86\_64 at /usr/bin/python3": an environment made for one does not fit another.
+    /// "3.11 on x86\_64 at /usr/bin/python3". An environment created by one identity does not fit another.
     pub(crate) fn identity(&self) -> String {
         let (major, minor) = self.version;
         format!("{major}.{minor} on {} at {}", self.machine, self.executable.display())
     }
 }
 
-/// Finds the checkout this command was built from.
+/// Finds the checkout that this command was built from.
 ///
 /// # Errors
 ///
-/// If it has gone.
+/// The checkout has moved or is gone.
 pub(crate) fn workspace() -> anyhow::Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).context("no workspace root")?;
     for needed in ["Cargo.toml", "template.yaml"] {
@@ -80,11 +80,11 @@ pub(crate) fn workspace() -> anyhow::Result<PathBuf> {
     Ok(root.to_owned())
 }
 
-/// Finds a Python and checks that it, the C library and the machine will do.
+/// Finds a Python, and checks its version, the C library and the machine.
 ///
 /// # Errors
 ///
-/// Naming what is missing and how to get it.
+/// Something is missing; the error names it and how to get it.
 pub(crate) async fn python() -> anyhow::Result<SystemPython> {
     let mut found = Vec::new();
     for name in ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10"] {
@@ -129,7 +129,7 @@ async fn probe(name: &str) -> Option<SystemPython> {
 fn check_platform(python: &SystemPython) -> anyhow::Result<()> {
     if !matches!(python.machine.as_str(), "x86_64" | "aarch64") {
         bail!(
-            "this machine is {}; the offline speech engines exist for x86_64 and aarch64 only.",
+            "this machine is {}; the offline speech engines exist only for x86_64 and aarch64.",
             python.machine
         );
     }
@@ -153,15 +153,15 @@ fn glibc(version: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Checks that there is room below `path`; less is enough once everything has been `prepared`.
+/// Checks the free space below `path`; less is needed once everything was `prepared`.
 ///
 /// # Errors
 ///
-/// If there is not.
+/// Too little space is free.
 pub(crate) fn disk(path: &Path, prepared: bool) -> anyhow::Result<()> {
     let needed = if prepared { DISK_BYTES_WHEN_PREPARED } else { DISK_BYTES };
     let volume =
-        rustix::fs::statvfs(path).with_context(|| format!("asking for room at {}", path.display()))?;
+        rustix::fs::statvfs(path).with_context(|| format!("reading the free space at {}", path.display()))?;
     let free = volume.f_bavail.saturating_mul(volume.f_frsize);
     if free < needed {
         bail!(
@@ -174,11 +174,11 @@ pub(crate) fn disk(path: &Path, prepared: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes a port: the one asked for, else the first free one from `first` on.
+/// Opens `port`, or the first free port from `first` on.
 ///
 /// # Errors
 ///
-/// If the one asked for is taken, or all are.
+/// The port is taken, or all of them are.
 pub(crate) async fn listen(port: Option<u16>, first: u16) -> anyhow::Result<TcpListener> {
     if let Some(port) = port {
         return TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| match error.kind() {
@@ -206,7 +206,7 @@ mod tests {
     use super::{disk, glibc, listen};
 
     #[tokio::test]
-    async fn an_asked_for_port_that_is_taken_is_an_error_that_names_it() {
+    async fn a_taken_port_is_an_error_that_names_it() {
         let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = taken.local_addr().unwrap().port();
         let error = listen(Some(port), 0).await.unwrap_err().to_string();
@@ -215,14 +215,14 @@ mod tests {
     }
 
     #[test]
-    fn the_version_of_the_c_library_is_read_with_and_without_a_patch_level() {
+    fn the_c_librarys_version_is_read_with_and_without_a_patch_level() {
         assert_eq!(glibc("glibc 2.36"), Some((2, 36)));
         assert_eq!(glibc("glibc 2.34.9000"), Some((2, 34)));
         assert_eq!(glibc(""), None);
     }
 
     #[test]
-    fn a_missing_directory_is_no_room() {
+    fn a_missing_directory_has_no_space() {
         assert!(disk(std::path::Path::new("/nonexistent"), true).is_err());
     }
 }

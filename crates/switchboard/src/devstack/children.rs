@@ -1,4 +1,4 @@
-//! Child processes under a guard: a clean environment, a log file, a death that is noticed.
+//! Child processes: each runs under a guard, with a clean environment and a log file, and its end is noticed.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -13,16 +13,16 @@ use tokio::time::Instant;
 
 use super::guard;
 
-/// How often a child that is not ready yet is asked again.
+/// Interval between two probes of a child that is not ready yet.
 const POLL: Duration = Duration::from_millis(25);
 
-/// A guard gives its tree 4 s and then kills it; past this it is itself killed.
+/// Limit for a guard to end its tree. The guard itself kills the tree after 4 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How many lines of a dead child's log are shown.
+/// Number of log lines that an error quotes.
 const LOG_LINES: usize = 15;
 
-/// Where the processes of one state directory leave their traces.
+/// The paths in a state directory.
 #[derive(Debug, Clone)]
 pub(crate) struct StateDirectory {
     /// The state directory.
@@ -35,41 +35,39 @@ impl StateDirectory {
         self.state.join("logs").join(format!("{name}.log"))
     }
 
-    /// For the children's temporary files; emptied at each start.
+    /// The children's temporary files; emptied at each start.
     pub(crate) fn temporary(&self) -> PathBuf {
         self.state.join("tmp")
     }
 
-    /// Each guard holds a shared lock on this file, so that whoever gets it for itself alone knows
-    /// that no child is left.
+    /// The lock file of the guards. Each guard holds a shared lock on it, so an exclusive lock proves that no child is
+    /// left.
     pub(crate) fn guards_lock(&self) -> PathBuf {
         self.state.join("guards.lock")
     }
 }
 
-/// What to run.
+/// A program to run as a child.
 pub(crate) struct Program {
-    /// Name for people and for the log file.
+    /// The name in messages and of the log file.
     pub(crate) name: String,
-    /// The executable.
     pub(crate) executable: PathBuf,
-    /// Its arguments.
     pub(crate) arguments: Vec<OsString>,
-    /// Its whole environment; nothing is inherited.
+    /// The whole environment; nothing is inherited.
     pub(crate) environment: Vec<(String, OsString)>,
 }
 
-/// A running child. Dropped, its tree is told to end, but not waited for.
+/// A running child. Dropping it tells its process tree to end, without waiting.
 pub(crate) struct Child {
     name: String,
     guard: tokio::process::Child,
-    /// Closing it is the order to stop.
+    /// Its end of file tells the guard to stop.
     lifeline: Option<ChildStdin>,
     log: PathBuf,
 }
 
-/// A command that runs under a guard and inherits nothing but the environment; its stdin must be
-/// piped and kept as long as it shall live.
+/// A command that runs under a guard and inherits the environment. Its stdin is piped; closing it ends the
+/// process tree.
 pub(crate) fn guarded(directories: &StateDirectory, program: &Path) -> Command {
     let mut command = Command::new(guard::SELF);
     command.arg0("switchboard").args(["guard", "--lock"]).arg(directories.guards_lock());
@@ -78,13 +76,13 @@ pub(crate) fn guarded(directories: &StateDirectory, program: &Path) -> Command {
 }
 
 impl Child {
-    /// Starts a program; what it prints goes to its log file, which is begun anew.
+    /// Starts a program with an empty log.
     pub(crate) fn start(directories: &StateDirectory, program: Program) -> anyhow::Result<Self> {
         Self::start_logging(directories, program, OpenOptions::new().write(true).truncate(true))
     }
 
-    /// Starts a program once more; what it prints is appended to the log of those before it.
-    pub(crate) fn again(directories: &StateDirectory, program: Program) -> anyhow::Result<Self> {
+    /// Starts a program that ran before, and appends to its log.
+    pub(crate) fn restart(directories: &StateDirectory, program: Program) -> anyhow::Result<Self> {
         Self::start_logging(directories, program, OpenOptions::new().append(true))
     }
 
@@ -108,29 +106,28 @@ impl Child {
         Ok(Self { name: program.name, guard, lifeline, log })
     }
 
-    /// Its process id (the guard's; the program and what that starts are below it).
+    /// The process id of the guard; the program runs below it.
     pub(crate) fn id(&self) -> Option<u32> {
         self.guard.id()
     }
 
-    /// Its log file.
     pub(crate) fn log(&self) -> &Path {
         &self.log
     }
 
-    /// Asks `probe` until it answers.
+    /// Polls `probe` until it returns a value.
     ///
     /// # Errors
     ///
-    /// If the child ends first or does not answer in time; with the last lines of its log.
-    pub(crate) async fn ready<T, Answer: Future<Output = Option<T>>>(
+    /// The child ends first, or the time is up; the error quotes the end of its log.
+    pub(crate) async fn wait_until_ready<T, Answer: Future<Output = Option<T>>>(
         &mut self,
         timeout: Duration,
         mut probe: impl FnMut() -> Answer,
     ) -> anyhow::Result<T> {
         let deadline = Instant::now() + timeout;
         loop {
-            // The probe has its own time-out; one that hangs must not hide a death.
+            // The probe has a time limit, so that one that hangs cannot hide the end of the child.
             let answer = tokio::time::timeout_at(deadline, probe()).await;
             if let Ok(Some(answer)) = answer {
                 return Ok(answer);
@@ -146,23 +143,23 @@ impl Child {
     }
 
     /// Waits until the child ends by itself. Cancel-safe.
-    pub(crate) async fn ended(&mut self) -> std::io::Result<ExitStatus> {
+    pub(crate) async fn exited(&mut self) -> std::io::Result<ExitStatus> {
         self.guard.wait().await
     }
 
-    /// Waits until the child ends by itself and describes that, with the last lines of its log.
-    pub(crate) async fn death(&mut self) -> String {
+    /// Waits until the child ends by itself; returns its name, how it ended, and the end of its log.
+    pub(crate) async fn unexpected_exit(&mut self) -> String {
         match self.guard.wait().await {
             Ok(status) => self.describe_exit(&format!("ended ({status})")),
             Err(error) => self.describe_exit(&format!("was lost ({error})")),
         }
     }
 
-    /// Ends the whole tree and waits until none of it is left.
+    /// Ends the process tree and waits for it.
     ///
     /// # Errors
     ///
-    /// If it is not gone in time.
+    /// Some of it is left when the time is up.
     pub(crate) async fn stop(mut self) -> anyhow::Result<ExitStatus> {
         drop(self.lifeline.take());
         if let Ok(status) = tokio::time::timeout(STOP_TIMEOUT, self.guard.wait()).await {
@@ -177,7 +174,7 @@ impl Child {
     }
 }
 
-/// Waits until no guard of this state directory is left; true if so.
+/// Waits until no guard of this state directory is left; false if one is when the time is up.
 pub(crate) async fn wait_for_guards(directories: &StateDirectory, timeout: Duration) -> anyhow::Result<bool> {
     let path = directories.guards_lock();
     let file = match File::create(&path) {

@@ -1,4 +1,4 @@
-//! Which processes run on which cores: the media worker on one of its own, everything else on the others.
+//! The cores of a load test: one for the media worker alone, the others for everything else.
 
 use std::{fs, io, path::Path};
 
@@ -9,11 +9,11 @@ use rustix::{
 
 use super::guard;
 
-/// What stands in for the cloud goes after what stands in for the telephone network: elsewhere it has
-/// machines of its own. So much nicer than we are, 19 being the nicest.
+/// Added to the nice value of the emulator and its functions, so that the sandbox's callers run first: in a
+/// deployment they would have machines of their own.
 const NICER: i32 = 10;
 
-/// The cores we may use, divided.
+/// The cores that this process may use, divided.
 #[derive(Debug, Clone)]
 pub(crate) struct Cores {
     worker: CpuSet,
@@ -21,8 +21,8 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The last one for the worker: this process and all it has started move to the others. None if there
-    /// are no two, or they may not be told apart.
+    /// Reserves the last core for the worker, and moves this process and all its children to the others. `None` if
+    /// there is only one core, or the operating system refuses.
     pub(crate) fn divide() -> Option<Self> {
         let all = sched_getaffinity(None).ok()?;
         let last = (0..CpuSet::MAX_CPU).rev().find(|&core| all.is_set(core))?;
@@ -33,7 +33,7 @@ impl Cores {
         (all.count() > 1 && cores.clear().is_ok()).then_some(cores)
     }
 
-    /// Leaves the worker's core to it.
+    /// Moves everything that runs now off the worker's core.
     fn clear(&self) -> io::Result<()> {
         let own = rustix::process::getpid();
         for thread in threads(own)? {
@@ -41,18 +41,18 @@ impl Cores {
         }
         let nice = (getpriority_process(None)? + NICER).min(19);
         for thread in guard::descendants(own).into_iter().filter_map(|child| threads(child).ok()).flatten() {
-            // One that has ended meanwhile needs no core.
+            // A thread that has ended meanwhile needs no core.
             let _ = sched_setaffinity(Some(thread), &self.rest);
             let _ = setpriority_process(Some(thread), nice);
         }
         Ok(())
     }
 
-    /// Does something whose processes run on the worker's core.
+    /// Runs `start` so that the processes it starts run on the worker's core.
     ///
     /// # Errors
     ///
-    /// If they may not, or it fails.
+    /// The operating system refuses, or `start` fails.
     pub(crate) fn start_worker<T>(&self, start: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
         // Children inherit the cores of the thread that starts them.
         sched_setaffinity(None, &self.worker)?;

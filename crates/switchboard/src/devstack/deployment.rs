@@ -1,4 +1,4 @@
-//! Deploys `template.yaml` into the emulator, by a small Python program in the private environment.
+//! Deploys `template.yaml` into the emulator with `python/deploy.py`, in the private Python environment.
 
 use std::fs::File;
 use std::path::Path;
@@ -19,52 +19,49 @@ use super::providers::ProviderEndpoints;
 use super::python_environment::Python;
 use crate::progress::Progress;
 
-/// Two seconds on a free machine; a busy one may take long.
+/// Limit for a deployment: two seconds on a free machine, far more while cargo compiles.
 const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// The name of the secret with the providers' keys.
+/// The secret that holds the providers' keys.
 pub(crate) const SECRET: &str = "switchboard/provider-keys";
 
-/// What is deployed, and with which parameters.
+/// The executables to deploy, and the template's parameters.
 pub(crate) struct DeploymentInput<'a> {
     /// The checkout, with `template.yaml`.
     pub(crate) workspace: &'a Path,
-    /// Base URL of the API as the carrier and the customers see it.
+    /// The base URL of the API for the carrier and for customers.
     pub(crate) public_url: &'a str,
-    /// Websocket of the media worker.
+    /// The websocket of the media workers.
     pub(crate) media_url: &'a str,
-    /// Where the providers are, and their keys.
+    /// The providers' base URLs and keys.
     pub(crate) providers: &'a ProviderEndpoints,
-    /// The functions' executables.
     pub(crate) executables: &'a Executables,
 }
 
-/// What the deployment made.
+/// A finished deployment.
 #[derive(Debug, Deserialize)]
 pub(crate) struct DeployedStack {
-    /// The stack's outputs.
     pub(crate) outputs: StackOutputs,
-    /// Path under which the emulator serves the HTTP API.
+    /// The path under which the emulator serves the HTTP API.
     pub(crate) api_prefix: String,
 }
 
-/// Those of the stack's outputs that are used here.
+/// The outputs of the stack that are read here.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct StackOutputs {
-    /// The one table.
     pub(crate) table_name: String,
-    /// Bucket of the recordings.
+    /// The bucket of the recordings.
     pub(crate) bucket_name: String,
-    /// Key of the customers' secrets.
+    /// The KMS key that seals customers' secrets.
     pub(crate) sealing_key_id: String,
 }
 
-/// Deploys and waits until it is done.
+/// Deploys the template, and waits until it is complete.
 ///
 /// # Errors
 ///
-/// If it fails; with the end of what it said.
+/// The deployment fails; the error quotes the end of its log.
 pub(crate) async fn deploy(
     directories: &StateDirectory,
     host: &HostEnvironment,
@@ -92,7 +89,8 @@ pub(crate) async fn deploy(
         command.args(["--parameter", &format!("{name}={value}")]);
     }
     for name in LAMBDAS {
-        let executable = plan.executables.get(name).with_context(|| format!("no executable `{name}`"))?;
+        let executable =
+            plan.executables.get(name).with_context(|| format!("cargo built no executable `{name}`"))?;
         command.args(["--function", &format!("{name}={}", executable.display())]);
     }
     command.args(["--secret", &format!("{SECRET}=-")]);
@@ -101,9 +99,9 @@ pub(crate) async fn deploy(
     let errors = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     command.env_clear().envs(emulator::aws_environment(&emulator.url));
     command.env("PATH", &host.path).env("HOME", &host.home);
-    // No guard: its stdin is taken by the secret, it lives for seconds and ends without the emulator.
+    // No guard: its stdin carries the secret. It runs for seconds, and ends when the emulator does.
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors).kill_on_drop(true);
-    // Ctrl-C in the terminal is for us, who then drop it.
+    // Ctrl-C in the terminal must reach only this process, which then drops the child.
     command.process_group(0);
     let mut child = command.spawn().context("starting the deployment")?;
     let secret = json!({
@@ -114,13 +112,13 @@ pub(crate) async fn deploy(
     });
     let mut stdin = child.stdin.take().context("no stdin")?;
     let run = async move {
-        // A program that ended without reading has said why in its log.
+        // A program that ended without reading has written the reason to its log.
         let _ = stdin.write_all(secret.to_string().as_bytes()).await;
         drop(stdin);
         child.wait_with_output().await
     };
     let Ok(output) = tokio::time::timeout(TIMEOUT, run).await else {
-        bail!("the deployment takes longer than {} s. {}", TIMEOUT.as_secs(), excerpt(&log));
+        bail!("the deployment did not finish within {} s. {}", TIMEOUT.as_secs(), excerpt(&log));
     };
     let output = output?;
     if !output.status.success() {

@@ -1,4 +1,6 @@
-//! The AWS emulator (`MiniStack`), on a loopback port that is proven to be its own.
+//! The AWS emulator (`MiniStack`), on a loopback port that is proven to belong to it.
+//!
+//! It starts empty and keeps nothing: every start of the local stack deploys into a new emulator.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,24 +15,23 @@ use super::guard;
 use super::host_environment::HostEnvironment;
 use super::python_environment::Python;
 
-/// Under a second on a free machine; a busy one may compile at the same time.
+/// Limit for the start: under a second on a free machine, far more while cargo compiles.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Somebody may take the free port between our look and the emulator's bind.
+/// Another program may take the free port before the emulator binds it; so many ports are tried.
 const START_ATTEMPTS: usize = 3;
 
-/// The region everything is deployed to; the emulator takes any.
+/// The region of the deployment. The emulator accepts any.
 pub(crate) const REGION: &str = "us-east-1";
 
 /// A running emulator.
 pub(crate) struct Emulator {
-    /// The process.
     pub(crate) child: Child,
     /// `http://127.0.0.1:PORT`.
     pub(crate) url: String,
 }
 
-/// What a program needs to use the emulator as if it were AWS.
+/// The environment variables with which a program uses the emulator as AWS.
 pub(crate) fn aws_environment(url: &str) -> Vec<(String, std::ffi::OsString)> {
     [
         ("AWS_ENDPOINT_URL", url),
@@ -38,51 +39,52 @@ pub(crate) fn aws_environment(url: &str) -> Vec<(String, std::ffi::OsString)> {
         ("AWS_DEFAULT_REGION", REGION),
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
-        // Nobody may be asked for other credentials: there is no such service here.
+        // Without it the SDKs ask the EC2 metadata service for credentials, and wait for its time-out.
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ]
     .map(|(name, value)| (name.to_owned(), value.into()))
     .to_vec()
 }
 
-/// A table in the emulator.
+/// Opens a table in the emulator.
 pub(crate) fn table(url: &str, name: &str) -> Table {
     Table::new(&switchboard_aws::emulator_config(url, REGION), name.to_owned())
 }
 
-/// A bucket in the emulator.
+/// Opens the bucket of recordings in the emulator.
 pub(crate) fn recordings(url: &str, bucket: &str) -> Recordings {
     Recordings::new(&switchboard_aws::emulator_config(url, REGION), bucket.to_owned())
 }
 
 impl Emulator {
-    /// Starts it with nothing in it and waits until it answers.
+    /// Starts an empty emulator, and waits until it answers.
     ///
     /// # Errors
     ///
-    /// If it ends, or does not answer in time.
+    /// It ends, or does not answer in time.
     pub(crate) async fn start(
         directories: &StateDirectory,
         host: &HostEnvironment,
         python: &Python,
     ) -> anyhow::Result<Self> {
         for _ in 1..START_ATTEMPTS {
-            match Self::attempt(directories, host, python).await {
-                Err(error) if format!("{error:#}").contains("already in use") => {}
+            let port = free_port().await?;
+            match Self::attempt(port, directories, host, python).await {
+                Err(_) if is_taken(port).await => tracing::info!(port, "emulator port taken"),
                 outcome => return outcome,
             }
         }
-        Self::attempt(directories, host, python).await
+        Self::attempt(free_port().await?, directories, host, python).await
     }
 
     async fn attempt(
+        port: u16,
         directories: &StateDirectory,
         host: &HostEnvironment,
         python: &Python,
     ) -> anyhow::Result<Self> {
-        let port = free_port().await?;
         let url = format!("http://127.0.0.1:{port}");
-        // All of it leaks into the functions, which is why it is so little.
+        // The functions inherit all of it from the emulator, so it is kept small.
         let mut environment = aws_environment(&url);
         environment.extend(
             [
@@ -90,7 +92,7 @@ impl Emulator {
                 ("HOME", host.home.clone()),
                 ("TMPDIR", directories.temporary().into()),
                 ("GATEWAY_PORT", port.to_string().into()),
-                // Without it the emulator is open to the network.
+                // Without it the emulator listens on all interfaces.
                 ("BIND_HOST", "127.0.0.1".into()),
                 ("LAMBDA_EXECUTOR", "local".into()),
                 ("PYTHONUNBUFFERED", "1".into()),
@@ -110,7 +112,7 @@ impl Emulator {
         let guard = guard.context("the emulator's guard has no process id")?;
         let address = format!("127.0.0.1:{port}");
         child
-            .ready(START_TIMEOUT, || async {
+            .wait_until_ready(START_TIMEOUT, || async {
                 tokio::net::TcpStream::connect(&address).await.ok()?;
                 owns_listener(guard, port).then_some(())
             })
@@ -119,15 +121,19 @@ impl Emulator {
     }
 }
 
-/// A loopback port on which nothing listens now.
+/// Finds a loopback port on which nothing listens.
 pub(crate) async fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").await.context("looking for a free port")?;
     Ok(listener.local_addr()?.port())
 }
 
-/// True if the socket that listens on the loopback port belongs to a process below `root`.
-///
-/// That something answers on a port does not prove that it is ours.
+/// Whether a program listens on a loopback port.
+async fn is_taken(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).await.is_err()
+}
+
+/// Whether the socket that listens on the loopback port belongs to a process below `root`. An answer on a port
+/// alone does not prove that the emulator gave it.
 fn owns_listener(root: Pid, port: u16) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
     let Some(inode) = listening_inode(&table, port) else { return false };
@@ -142,7 +148,7 @@ fn owns_listener(root: Pid, port: u16) -> bool {
     })
 }
 
-/// Finds the listener on 127.0.0.1 in `/proc/net/tcp` (proc(5): address in host byte order, state 0A
+/// Finds the inode of the listener on 127.0.0.1 in `/proc/net/tcp` (proc(5): address in host byte order, state 0A
 /// is LISTEN, the tenth field is the inode).
 fn listening_inode(table: &str, port: u16) -> Option<&str> {
     let local = format!("{:08X}:{port:04X}", u32::from_ne_bytes([127, 0, 0, 1]));
@@ -161,14 +167,14 @@ mod tests {
     use super::{listening_inode, owns_listener};
 
     #[test]
-    fn a_listener_of_another_process_is_not_taken_for_ours() {
+    fn another_processs_listener_is_not_taken_for_the_emulators() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         assert!(listening_inode(&table, port).is_some());
-        // This test's own socket is not below this test.
+        // The socket of this test is not below this test's process.
         assert!(!owns_listener(rustix::process::getpid(), port));
-        // But it is below whoever started the test.
+        // It is below the process that started the test.
         assert!(owns_listener(rustix::process::getppid().unwrap(), port));
     }
 }

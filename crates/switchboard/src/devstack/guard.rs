@@ -1,8 +1,8 @@
-//! `switchboard guard -- CMD...`: runs one child and promises that nothing of its tree outlives its owner.
+//! `switchboard guard -- CMD...`: runs one child, and ends its whole process tree when its owner ends.
 //!
-//! The owner holds the other end of the guard's stdin. End of file there is the order to stop, and the
-//! kernel gives that order even when the owner was killed without warning. The guard is a child
-//! subreaper: whatever the tree orphans or detaches becomes the guard's own child, and is found.
+//! The owner holds the other end of the guard's stdin. End of file tells the guard to stop; the kernel sends it
+//! even when the owner is killed. The guard is a child subreaper: a process that the tree orphans or detaches
+//! becomes a child of the guard, which finds and ends it.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -18,23 +18,23 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-/// How long a tree may take to end by itself after SIGTERM; two such waits fit the ten seconds in which
-/// a whole stack stops.
+/// Time for a tree to end by itself after SIGTERM. Two such periods fit into the ten seconds in which a whole stack
+/// stops.
 const GRACE: Duration = Duration::from_secs(4);
 
-/// How long what the child left behind may take once the child is gone.
+/// Time for the orphans of a child that has ended.
 const ORPHAN_GRACE: Duration = Duration::from_secs(1);
 
-/// How often the tree is looked at while it ends.
+/// Interval between two looks at a tree that ends.
 const POLL: Duration = Duration::from_millis(20);
 
-/// This very program, also when its file was replaced by a newer build since it was started.
+/// The running executable, even after a newer build has replaced its file.
 pub(crate) const SELF: &str = "/proc/self/exe";
 
 /// Arguments of the hidden command `guard`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A file to hold a shared lock on while anything of the tree is alive.
+    /// The file to hold a shared lock on while a process of the tree is alive.
     #[arg(long)]
     lock: PathBuf,
     /// The command and its arguments.
@@ -53,14 +53,14 @@ pub(crate) struct TiedArgs {
     command: Vec<OsString>,
 }
 
-/// Runs the child until it ends, stdin does, or a signal comes; then ends its whole tree.
+/// Runs the child until it ends, stdin ends, or a signal comes; then ends its whole tree.
 ///
 /// # Errors
 ///
-/// If the lock is taken exclusively (the owner is already gone) or the child cannot be started.
+/// The lock is held exclusively, which means that the owner is gone; or the child cannot be started.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    // Its own group: Ctrl-C in the terminal is for the owner, who then stops things in order. The
-    // leader of a session has its own group already and may not change it.
+    // A process group of its own: Ctrl-C in the terminal is for the owner, which then stops its children in order.
+    // The leader of a session already has a group of its own and may not change it.
     let _ = rustix::process::setpgid(None, None);
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .args(&args.command)
         .stdin(Stdio::piped())
         .spawn()?;
-    // Held open and never written: a child may take its end as the order to stop, too.
+    // Held open and never written: the child may take end of file as the order to stop, too.
     let stdin = child.stdin.take();
     tokio::select! {
         () = end_of_stdin() => {}
@@ -91,11 +91,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Becomes the command, tied to its guard: if the guard is killed, the kernel kills the command.
 ///
-/// A process of its own, because only the process itself can ask the kernel for that.
+/// This is a process of its own because only the process itself can ask the kernel for that.
 ///
 /// # Errors
 ///
-/// If the guard is already gone or the command cannot be started; otherwise it does not return.
+/// The guard is gone, or the command cannot be started. It returns only in these cases.
 pub(crate) fn become_tied(args: &TiedArgs) -> anyhow::Error {
     if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
         return error.into();
@@ -111,15 +111,15 @@ pub(crate) fn become_tied(args: &TiedArgs) -> anyhow::Error {
 }
 
 async fn end_of_stdin() {
-    // A read error means the same as the end: nobody is there any more.
+    // A read error means the same as end of file: the owner is gone.
     let read = || drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     let _ = tokio::task::spawn_blocking(read).await;
 }
 
-/// Ends the child and everything below this process: SIGTERM, time to go, SIGKILL until none is left.
+/// Ends the child and everything below this process: SIGTERM, a grace period, SIGKILL until nothing is left.
 async fn end(child: &mut Child) -> anyhow::Result<ExitStatus> {
     if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
-        // Failing means that it ended meanwhile.
+        // Fails only if the child has ended meanwhile.
         let _ = rustix::process::kill_process(pid, Signal::TERM);
     }
     let mut deadline = Instant::now() + GRACE;
@@ -141,25 +141,25 @@ async fn end(child: &mut Child) -> anyhow::Result<ExitStatus> {
         tokio::time::sleep(POLL).await;
     }
     let status = child.wait().await?;
-    // What the tree orphaned is ours to bury; not every first process of a container does.
+    // The guard reaps what the tree orphaned; the first process of a container may not do so.
     while matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_))) {}
     Ok(status)
 }
 
 fn send(pids: &[Pid], signal: Signal) {
     for pid in pids {
-        // Failing means that it ended meanwhile.
+        // Fails only if the process has ended meanwhile.
         let _ = rustix::process::kill_process(*pid, signal);
     }
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {
-    // As a shell has it: 128 + the signal's number.
+    // Like a shell: 128 plus the number of the signal.
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// All living processes below `root`, without those that ended and are only waited for.
+/// All running processes below `root`, without zombies.
 pub(crate) fn descendants(root: Pid) -> Vec<Pid> {
     let mut children: HashMap<i32, Vec<(i32, bool)>> = HashMap::new();
     for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -185,7 +185,7 @@ pub(crate) fn descendants(root: Pid) -> Vec<Pid> {
     found
 }
 
-/// Reads `/proc/PID/stat`: `pid (name) state ppid ...`, where the name may itself hold parentheses.
+/// Reads `/proc/PID/stat`: `pid (name) state ppid ...`. The name may contain parentheses.
 fn parent_and_life(stat: &str) -> Option<(i32, bool)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let living = !matches!(fields.next()?, "Z" | "X");

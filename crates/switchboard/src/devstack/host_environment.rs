@@ -1,23 +1,23 @@
-//! What the command takes from the environment it was started in, read once in `main`.
+//! The variables of the environment in which the command was started, read once.
 
 use std::ffi::OsString;
 
 use switchboard_runtime::Vars;
 
-/// The few variables that matter.
+/// The variables that are used.
 pub(crate) struct HostEnvironment {
     /// `PATH`, for the children.
     pub(crate) path: OsString,
     /// `HOME`, for the children.
     pub(crate) home: OsString,
-    /// `OPENAI_API_KEY`: if there, the real service is used instead of the sandbox's.
+    /// `OPENAI_API_KEY`; if set, the real OpenAI replaces the sandbox's.
     pub(crate) openai_api_key: Option<String>,
-    /// `DEEPGRAM_API_KEY`: likewise.
+    /// `DEEPGRAM_API_KEY`; if set, the real Deepgram replaces the sandbox's.
     pub(crate) deepgram_api_key: Option<String>,
 }
 
 impl HostEnvironment {
-    /// Takes them out of all variables; an empty one counts as missing.
+    /// Reads them; an empty variable counts as missing.
     pub(crate) fn read(vars: &Vars) -> Self {
         let or = |name, default: &str| vars.get(name).unwrap_or_else(|| default.to_owned()).into();
         Self {
@@ -28,7 +28,7 @@ impl HostEnvironment {
         }
     }
 
-    /// No real service is to be used.
+    /// Forgets the keys, so that only the sandbox is used.
     pub(crate) fn drop_provider_keys(&mut self) {
         (self.openai_api_key, self.deepgram_api_key) = (None, None);
     }

@@ -1,4 +1,4 @@
-//! Where carrier and providers are, and their keys: the sandbox's, or the real ones whose key is given.
+//! The base URLs and keys of carrier and providers: the sandbox's, or a real one for every key in the environment.
 
 use std::fmt;
 
@@ -6,19 +6,19 @@ use switchboard_sandbox::{Config, Engines, Sandbox};
 
 use super::host_environment::HostEnvironment;
 
-/// `OpenAI`'s own API.
+/// The base URL of the real `OpenAI`.
 const OPENAI_URL: &str = "https://api.openai.com/v1";
 
-/// Deepgram's own API.
+/// The base URL of the real Deepgram.
 const DEEPGRAM_URL: &str = "https://api.deepgram.com";
 
-/// What the sandbox's servers accept. Not secrets: they open nothing but loopback servers.
+/// The keys of the sandbox's servers. They are not secret: they open only loopback servers.
 const TWILIO_ACCOUNT_SID: &str = "AC00000000000000000000000000000000";
 const TWILIO_AUTH_TOKEN: &str = "sandbox-twilio-token";
 const OPENAI_API_KEY: &str = "sandbox-openai-key";
 const DEEPGRAM_API_KEY: &str = "sandbox-deepgram-key";
 
-/// Base URLs and keys, as the deployed parts get them.
+/// Base URLs and keys for the deployment.
 pub(crate) struct ProviderEndpoints {
     pub(crate) twilio_url: String,
     pub(crate) openai_url: String,
@@ -35,7 +35,7 @@ impl fmt::Debug for ProviderEndpoints {
     }
 }
 
-/// The sandbox's configuration.
+/// The configuration of the sandbox.
 pub(crate) fn sandbox_config(engines: Engines) -> Config {
     Config {
         engines,
@@ -47,7 +47,7 @@ pub(crate) fn sandbox_config(engines: Engines) -> Config {
 }
 
 impl ProviderEndpoints {
-    /// The sandbox's, but the real service wherever the environment has a real key.
+    /// Takes the sandbox's, and the real provider for every key in the environment.
     pub(crate) fn of(sandbox: &Sandbox, host: &HostEnvironment) -> Self {
         let real_or = |key: &Option<String>, real: &str, url: &str, sandbox_key: &str| match key {
             Some(key) => (real.to_owned(), key.clone()),

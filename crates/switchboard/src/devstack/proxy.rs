@@ -1,5 +1,5 @@
-//! The reverse proxy before the emulator: it gives the API the plain base URL that customers and the
-//! carrier use, and passes everything else through as it came.
+//! The reverse proxy in front of the emulator. It serves the API at the plain base URL that customers and the carrier
+//! use, and changes nothing else.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// API Gateway's own limit for an HTTP API.
+/// The time limit of API Gateway for an HTTP API.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Headers that belong to one connection and are not passed on (RFC 9110 section 7.6.1); `Host` names
-/// the emulator, which chooses a service by it.
+/// Headers that belong to one connection (RFC 9110 section 7.6.1), and `Host`: the emulator chooses a service by
+/// it, so it must name the emulator.
 const NOT_PASSED_ON: [HeaderName; 6] = [
     header::CONNECTION,
     header::HOST,
@@ -32,7 +32,7 @@ const NOT_PASSED_ON: [HeaderName; 6] = [
     header::UPGRADE,
 ];
 
-/// A running proxy; ends when dropped.
+/// A running proxy. Dropping it stops it.
 pub(crate) struct Proxy {
     stopping: CancellationToken,
     server: JoinSet<()>,
@@ -46,11 +46,11 @@ struct Upstream {
 }
 
 impl Proxy {
-    /// Serves on `listener` what the emulator (`http://HOST:PORT`) serves under `prefix`.
+    /// Serves on `listener` everything that the emulator (`http://HOST:PORT`) serves under `prefix`.
     ///
     /// # Errors
     ///
-    /// If the URL is none.
+    /// The emulator's URL is not valid.
     pub(crate) fn start(listener: TcpListener, emulator: &str, prefix: &str) -> anyhow::Result<Self> {
         let emulator: Uri = emulator.parse().context("reading the emulator's URL")?;
         let mut connector = HttpConnector::new();
@@ -67,13 +67,13 @@ impl Proxy {
         let mut server = JoinSet::new();
         server.spawn(async move {
             if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop).await {
-                tracing::error!(%error, "the proxy ended");
+                tracing::error!(%error, "proxy failed");
             }
         });
         Ok(Self { stopping, server })
     }
 
-    /// Takes nothing more, and gives what is under way a second to finish.
+    /// Accepts no more requests, and gives those in flight one second.
     pub(crate) async fn stop(mut self) {
         self.stopping.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), self.server.join_next()).await;
@@ -82,7 +82,7 @@ impl Proxy {
 
 async fn forward(State(upstream): State<Upstream>, mut request: Request) -> Response {
     let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-    // As bytes, not through a URL parser: percent-encodings and dots arrive as they were sent.
+    // Not through a URL parser, so that percent-encodings and dots stay as they were sent.
     let uri = Uri::builder()
         .scheme(Scheme::HTTP)
         .authority(upstream.authority.clone())
@@ -96,7 +96,7 @@ async fn forward(State(upstream): State<Upstream>, mut request: Request) -> Resp
     match tokio::time::timeout(TIMEOUT, upstream.client.request(request)).await {
         Ok(Ok(response)) => response.map(Body::new),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "the emulator did not answer");
+            tracing::warn!(%error, "no response from the emulator");
             failure(StatusCode::BAD_GATEWAY, "the local AWS emulator does not answer")
         }
         Err(_) => failure(StatusCode::GATEWAY_TIMEOUT, "the API took longer than 30 s"),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn method_raw_path_query_headers_and_body_arrive_as_they_were_sent() {
+    async fn method_path_query_headers_and_body_are_forwarded_unchanged() {
         let app = Router::new().fallback(async |request: Request| {
             let (parts, body) = request.into_parts();
             let body = String::from_utf8(to_bytes(body, 1 << 20).await.unwrap().to_vec()).unwrap();

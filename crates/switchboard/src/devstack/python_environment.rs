@@ -1,4 +1,4 @@
-//! The private Python environment: made once per list of requirements, shared by all state directories.
+//! The private Python environment: created once per list of requirements, and shared by all state directories.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,33 +13,32 @@ use super::checks::SystemPython;
 use super::children::{self, StateDirectory};
 use crate::progress::{Progress, Step};
 
-/// The packages, each with the hashes of its files.
+/// The pinned packages with the hashes of their files.
 const REQUIREMENTS: &str = include_str!("../../python/requirements.txt");
 
-/// A slow line may take long over 200 MB; silence for this long is no progress.
+/// Limit for the time between two lines of output: 200 MB may take long on a slow line.
 const SILENCE: Duration = Duration::from_mins(5);
 
-/// How long another process may take to make the same environment.
+/// Limit for another process to finish the same environment.
 const OTHERS: Duration = Duration::from_mins(30);
 
-/// Written last, so that an environment without it is an interrupted one.
+/// The file that is written last: an environment without it was interrupted.
 const STAMP: &str = "complete";
 
-/// The Python of the private environment.
+/// The Python of a complete environment.
 #[derive(Debug, Clone)]
 pub(crate) struct Python {
-    /// Its executable.
     pub(crate) executable: PathBuf,
 }
 
-/// The environment that belongs to this list of requirements and this system's Python.
+/// The environment for this list of requirements and this Python of the system.
 pub(crate) struct PythonEnvironment {
     home: PathBuf,
     directory: PathBuf,
 }
 
 impl PythonEnvironment {
-    /// Names it; nothing is made yet. `workspace` is the checkout.
+    /// Names the environment without creating it. `workspace` is the checkout.
     pub(crate) fn of(workspace: &Path, python: &SystemPython) -> Self {
         let home = workspace.join(".switchboard");
         let mut hash = sha256_hex(format!("{REQUIREMENTS}{}", python.identity()));
@@ -47,16 +46,16 @@ impl PythonEnvironment {
         Self { directory: home.join(format!("python-{hash}")), home }
     }
 
-    /// True if it was made, to the end.
+    /// Whether the environment was created to the end.
     pub(crate) fn is_complete(&self) -> bool {
         self.directory.join(STAMP).is_file()
     }
 
-    /// Makes it unless it is there; one process at a time.
+    /// Creates the environment unless it exists; one process at a time does so.
     ///
     /// # Errors
     ///
-    /// If it cannot be made; with what to do next.
+    /// It cannot be created; the error says what to do next.
     pub(crate) async fn prepare(
         &self,
         directories: &StateDirectory,
@@ -83,9 +82,12 @@ impl PythonEnvironment {
         let file = File::create(self.home.join("python.lock"))?;
         let deadline = tokio::time::Instant::now() + OTHERS;
         while file.try_lock().is_err() {
-            step.note("another switchboard is at it");
+            step.note("another switchboard is creating it");
             if tokio::time::Instant::now() >= deadline {
-                bail!("another switchboard has been making {} for too long; stop it.", self.home.display());
+                bail!(
+                    "another switchboard has been creating {} for 30 minutes. Stop that process, then run this again.",
+                    self.home.display()
+                );
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -99,7 +101,7 @@ impl PythonEnvironment {
         executable: &Path,
         step: &Step,
     ) -> anyhow::Result<()> {
-        step.note("making the environment");
+        step.note("creating the environment");
         let mut venv = children::guarded(directories, &python.executable);
         venv.args(["-m", "venv"]).arg(&self.directory);
         run(directories, venv, |_| {}).await?;
@@ -120,8 +122,7 @@ impl PythonEnvironment {
         Ok(())
     }
 
-    /// Environments of earlier requirements are of no use to anybody. Failing to remove one costs
-    /// nothing but room.
+    /// Removes the environments of earlier requirements. A failure costs only disk space.
     fn remove_others(&self) {
         for entry in std::fs::read_dir(&self.home).into_iter().flatten().flatten() {
             let is_environment = entry.file_name().to_string_lossy().starts_with("python-");
@@ -132,7 +133,7 @@ impl PythonEnvironment {
     }
 }
 
-/// How much pip has fetched, as its lines tell.
+/// The packages that pip has fetched, counted from its output.
 #[derive(Default)]
 struct PipProgress {
     packages: u32,
@@ -140,7 +141,7 @@ struct PipProgress {
 }
 
 impl PipProgress {
-    /// Takes one line of pip's output; answers with what to show, if that changed.
+    /// Reads one line of pip's output; returns the new note if the line changes it.
     fn see(&mut self, line: &str) -> Option<String> {
         let line = line.trim_start();
         if line.starts_with("Installing collected packages") {
@@ -170,7 +171,7 @@ fn megabytes(size: &str) -> Option<f64> {
     }
 }
 
-/// Runs a step of the making; its output goes to the log and, line by line, to `see`.
+/// Runs one command; writes its output to the log and passes it to `see`, line by line.
 async fn run(
     directories: &StateDirectory,
     mut command: tokio::process::Command,
@@ -184,12 +185,12 @@ async fn run(
     loop {
         let Ok(line) = tokio::time::timeout(SILENCE, lines.next_line()).await else {
             bail!(
-                "fetching the Python packages stands still. Check the network, then run this again. {}",
+                "fetching the Python packages has made no progress for 5 minutes. Check the network, then run this again. {}",
                 log_excerpt(&log)
             );
         };
         let Some(line) = line? else { break };
-        // Packages for other Pythons: they would crowd out what matters at the end of the log.
+        // Packages for other Pythons; their lines would hide the important ones at the end of the log.
         if line.starts_with("Ignoring ") {
             continue;
         }
@@ -207,14 +208,14 @@ fn log_excerpt(log: &Path) -> String {
     format!("The end of {}:\n{}", log.display(), children::last_lines(log))
 }
 
-/// What to do about a failure of pip or venv, as its own words suggest.
+/// The advice for a failure of pip or venv, chosen by its output.
 fn advice(output: &str) -> &'static str {
     let output = output.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| output.contains(word));
     if says(&["no space left"]) {
         "The disk is full: free 1 GiB, then run this again."
     } else if says(&["do not match the hashes"]) {
-        "A package arrived altered: check the package index that pip is configured to use (`pip config list`)."
+        "A package does not match its hash: check which package index pip uses (`pip config list`)."
     } else if says(&[
         "connection",
         "resolution",
@@ -225,12 +226,12 @@ fn advice(output: &str) -> &'static str {
         "newconnectionerror",
         "(from versions: none)",
     ]) {
-        "The package index was not reached: check the network and pip's settings (`pip config list`, a proxy in \
+        "The package index cannot be reached: check the network and pip's settings (`pip config list`, a proxy in \
          HTTPS_PROXY), then run this again."
     } else if says(&["no matching distribution", "could not find a version"]) {
         "The package index has no wheel that fits: use the public index or a full mirror of it."
     } else {
-        "Run this again; if it stays so, the lines below say why."
+        "Run this again. If it fails again, the lines below give the reason."
     }
 }
 

@@ -1,4 +1,4 @@
-//! The account of local mode and its telephone number, without which nobody could call anything.
+//! Creates the account of the local stack, and connects its telephone number.
 
 use anyhow::Context as _;
 use switchboard_model::accounts::Limits;
@@ -10,31 +10,31 @@ use switchboard_sandbox::Sandbox;
 use super::emulator;
 use crate::new_account;
 
-/// The number that the account owns and calls from.
+/// The number that the account owns and calls from. The sandbox's carrier has it, too.
 const FROM_NUMBER: &str = "+14155550199";
 
-/// Nobody else uses this machine, and the sandbox's carrier takes any number of calls.
+/// The limits of the account: the machine has one user, and the sandbox's carrier takes any number of calls.
 fn limits(live_calls: u32) -> Limits {
     Limits { live_calls, calls_per_second: 100, requests_per_second: 1_000, ..Limits::default() }
 }
 
-/// What a client needs to use the API. Not `Debug`: it holds secrets.
+/// The account's credentials. Not `Debug`: they are secrets.
 pub(crate) struct SeededAccount {
     /// `acc_...`.
     pub(crate) account_id: String,
-    /// The bearer token, shown once: the table has only its hash.
+    /// A token of the account, in the clear: the table has only its hash.
     pub(crate) token: String,
-    /// The number the account may call from (E.164).
+    /// The account's number (E.164).
     pub(crate) from_number: String,
-    /// The secret that webhooks are signed with.
+    /// Signs the account's webhooks.
     pub(crate) webhook_secret: String,
 }
 
-/// Makes the account, and gives it its number, wired to the API at `api_url`.
+/// Creates the account, and gives it its number, connected to the API at `api_url`.
 ///
 /// # Errors
 ///
-/// If the table does not take them, or the carrier does not know the number.
+/// The table refuses a write, or the carrier does not own the number.
 pub(crate) async fn seed(
     emulator_url: &str,
     table: &str,
@@ -48,7 +48,7 @@ pub(crate) async fn seed(
     let number: E164 = FROM_NUMBER.parse().context("reading the number")?;
     let base = format!("{api_url}/twilio/{}", account.id);
     let sid = sandbox.wire(FROM_NUMBER, &format!("{base}/inbound"), &format!("{base}/status"));
-    let sid = sid.context("the carrier does not know the number")?;
+    let sid = sid.context("the sandbox's carrier does not own the number")?;
     let id = PhoneNumberId::new(account.created_at, random_u128());
     let number = PhoneNumber::coming(id, account.id, number, None, now()).arrived(sid);
     store.add_phone_number(&number).await.context("storing the number")?;

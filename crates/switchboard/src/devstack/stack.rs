@@ -1,4 +1,7 @@
-//! The whole system on one machine: what is started, in which order, and how it ends.
+//! Starts the parts of the local stack in their order, and stops them.
+//!
+//! [`check`] looks before anything is built or fetched, [`Stack::start`] returns when a call can be placed, and
+//! [`Stack::stop`] ends every process. A second stack on the same state directory is refused.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -28,27 +31,27 @@ use super::seed;
 use super::workers::{WorkerTemplate, Workers};
 use crate::progress::Progress;
 
-/// Where the API is served unless `--port` says otherwise.
+/// The API's port unless `--port` names one.
 const API_PORT: u16 = 8787;
 
-/// Calls at the same time, unless a load is to be more: nobody else uses this machine.
+/// Concurrent calls of the account, unless a load test needs more: the machine has one user.
 const LIVE_CALLS: u32 = 100;
 
-/// Two models are loaded, on a machine that may compile at the same time.
+/// Limit for the start of the speech service, which loads two models while cargo may compile.
 const SPEECH_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How long what an earlier run left behind may take to end.
+/// Limit for the processes of an earlier run to end.
 const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What to start.
+/// How to start a stack.
 pub(crate) struct StackOptions {
-    /// The state directory; none: `.switchboard` in the workspace root.
+    /// The state directory; `None`: `.switchboard` in the checkout.
     pub(crate) state: Option<PathBuf>,
-    /// The API's port; none: 8787 or the next free one.
+    /// The API's port; `None`: 8787 or the next free one.
     pub(crate) port: Option<u16>,
     /// The variables of the calling environment.
     pub(crate) host: HostEnvironment,
-    /// Canned speech for many calls, instead of the speech service.
+    /// Canned speech for a load test, in place of the speech service.
     pub(crate) load: Option<LoadSetup>,
 }
 
@@ -61,7 +64,7 @@ pub(crate) struct LoadSetup {
     pub(crate) load: Arc<Load>,
 }
 
-/// Everything was checked, nothing is built or fetched yet.
+/// A stack whose requirements are met. Nothing is built or fetched yet.
 pub(crate) struct PreparedStack {
     host: HostEnvironment,
     directories: StateDirectory,
@@ -72,41 +75,41 @@ pub(crate) struct PreparedStack {
     load: Option<LoadSetup>,
 }
 
-/// A state directory that belongs to this process, as long as this lives.
+/// Exclusive ownership of a state directory while it lives.
 pub(crate) struct StateLock {
-    /// Its parts.
+    /// The directory's paths.
     pub(crate) directories: StateDirectory,
     _lock: File,
 }
 
-/// A running system.
+/// A running stack.
 pub(crate) struct Stack {
-    /// How to reach it, as in `local.json`.
+    /// How to reach it, as `local.json` has it.
     pub(crate) addresses: Addresses,
-    /// The media workers that run now.
+    /// Its media workers.
     pub(crate) pool: Pool,
-    /// What runs.
+    /// Its processes and servers.
     pub(crate) parts: RunningParts,
-    /// Keeps the file up to date.
+    /// Keeps `local.json` up to date.
     writer: JoinSet<()>,
 }
 
-/// The running parts.
+/// The processes and servers of a running stack.
 pub(crate) struct RunningParts {
     proxy: Proxy,
     balancer: Balancer,
     workers: Workers,
     sandbox: Sandbox,
     emulator: Emulator,
-    /// None under load.
+    /// Absent under load.
     speech: Option<Child>,
 }
 
-/// Checks everything that can be checked before something is built or fetched.
+/// Checks the machine, and takes the state directory and the API's port.
 ///
 /// # Errors
 ///
-/// Each saying what to do next.
+/// A requirement is not met; the error says what to do next.
 pub(crate) async fn check(
     options: StackOptions,
     progress: &Progress,
@@ -128,7 +131,7 @@ pub(crate) async fn check(
     Ok((state, PreparedStack { host, directories, workspace, python, environment, listener, load }))
 }
 
-/// Takes the state directory for this process alone.
+/// Locks the state directory for this process.
 async fn lock(directories: &StateDirectory, progress: &Progress) -> anyhow::Result<File> {
     let path = directories.state.join("lock");
     let mut file = File::options()
@@ -150,13 +153,13 @@ async fn lock(directories: &StateDirectory, progress: &Progress) -> anyhow::Resu
     }
     file.set_len(0)?;
     writeln!(file, "{}", std::process::id())?;
-    // Of a run that was killed; whoever waits for the file shall see this run's.
+    // A run that was killed left its file behind; readers must wait for the one of this run.
     let _ = std::fs::remove_file(directories.state.join(addresses::FILE));
     if !children::wait_for_guards(directories, Duration::ZERO).await? {
-        let step = progress.step("waiting for what an earlier run left behind to end");
+        let step = progress.step("waiting for the processes of an earlier run to end");
         if !children::wait_for_guards(directories, LEFTOVERS_TIMEOUT).await? {
             bail!(
-                "processes of an earlier run still hold {}; find them with `fuser {}` and end them.",
+                "processes of an earlier run still hold {}. Find them with `fuser {}`, end them, then run this again.",
                 directories.guards_lock().display(),
                 directories.guards_lock().display()
             );
@@ -166,20 +169,23 @@ async fn lock(directories: &StateDirectory, progress: &Progress) -> anyhow::Resu
     Ok(file)
 }
 
-/// Waits until no child of this run is left, for those that were told to end but not waited for.
+/// Waits until no child of this run is left, also those that were stopped without waiting.
 pub(crate) async fn settle(directories: &StateDirectory) -> anyhow::Result<()> {
     if !children::wait_for_guards(directories, LEFTOVERS_TIMEOUT).await? {
-        bail!("some processes did not end; see `fuser {}`", directories.guards_lock().display());
+        bail!(
+            "some processes did not end. Find them with `fuser {}` and end them.",
+            directories.guards_lock().display()
+        );
     }
     Ok(())
 }
 
 impl Stack {
-    /// Builds, fetches and starts everything; returns when a call can be placed.
+    /// Builds, fetches and starts every part; returns when a call can be placed.
     ///
     /// # Errors
     ///
-    /// Whatever went wrong first. Everything started until then is told to end.
+    /// The first error of any part. The parts that were already started are told to end.
     pub(crate) async fn start(checked: PreparedStack, progress: &Progress) -> anyhow::Result<Self> {
         let PreparedStack { host, directories, workspace, python, environment, listener, load } = checked;
         empty(&directories.temporary())?;
@@ -206,8 +212,8 @@ impl Stack {
         let sandbox = Sandbox::start(providers::sandbox_config(engines)).await?;
         let providers = ProviderEndpoints::of(&sandbox, &host);
         let api_url = format!("http://{}", listener.local_addr()?);
-        let media_listener = TcpListener::bind("127.0.0.1:0").await.context("a port for media")?;
-        // One worker alone needs no balancer before it.
+        let media_listener = TcpListener::bind("127.0.0.1:0").await.context("opening a port for media")?;
+        // A single worker needs no balancer in front of it.
         let listen = match load {
             Some(_) => Some(SocketAddr::from(([127, 0, 0, 1], emulator::free_port().await?))),
             None => None,
@@ -226,7 +232,7 @@ impl Stack {
             media_template(&directories, &emulator.url, &deployment, &providers, &executables)?;
         let calls = load.as_ref().map_or(LIVE_CALLS, |setup| setup.calls.max(LIVE_CALLS));
         if load.is_some() {
-            template.alone(calls, listen, Cores::divide());
+            template.single(calls, listen, Cores::divide());
         }
         let pool = Pool::new();
         let (workers, seeded) = tokio::try_join!(
@@ -267,16 +273,16 @@ impl Stack {
         Ok(Self { addresses, pool, parts, writer })
     }
 
-    /// Stops everything, what others depend on last.
+    /// Stops every part, those that others depend on last.
     ///
     /// # Errors
     ///
-    /// If something does not end; everything else is stopped nevertheless.
+    /// A part does not end. All others are stopped all the same.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.writer.shutdown().await;
         let _ = std::fs::remove_file(self.addresses.state.join(addresses::FILE));
         let RunningParts { proxy, balancer, workers, sandbox, emulator, speech } = self.parts;
-        // First, while everything that a call's end needs is still there.
+        // Workers stop first, while everything that the end of a call needs still runs.
         let media = workers.stop().await;
         drop(balancer);
         let speech = async {
@@ -292,19 +298,19 @@ impl Stack {
 }
 
 impl RunningParts {
-    /// Waits until one of the children ends that none should replace; says which, with the end of its log.
+    /// Waits until a child ends that nothing restarts; returns its name and the end of its log.
     pub(crate) async fn failure(&mut self) -> String {
         tokio::select! {
-            death = self.emulator.child.death() => death,
-            death = death(&mut self.speech) => death,
+            failure = self.emulator.child.unexpected_exit() => failure,
+            failure = unexpected_exit(&mut self.speech) => failure,
         }
     }
 }
 
-/// How a child died; never, if there is none.
-async fn death(child: &mut Option<Child>) -> String {
+/// Waits for the unexpected end of a child; never returns if there is none.
+async fn unexpected_exit(child: &mut Option<Child>) -> String {
     match child {
-        Some(child) => child.death().await,
+        Some(child) => child.unexpected_exit().await,
         None => std::future::pending().await,
     }
 }
@@ -333,12 +339,12 @@ async fn start_speech(
         },
     )?;
     let log = child.log().to_owned();
-    let url = child.ready(SPEECH_TIMEOUT, || async { announced_url(&log) }).await?;
+    let url = child.wait_until_ready(SPEECH_TIMEOUT, || async { announced_url(&log) }).await?;
     step.done("");
     Ok((child, url))
 }
 
-/// Finds the line `{"url": "..."}` that the service prints when it is ready.
+/// Finds the line `{"url": "..."}` that the speech service prints when it is ready.
 fn announced_url(log: &Path) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
     text.lines().find_map(|line| {
@@ -382,11 +388,11 @@ fn media_template(
         ]
         .map(|(name, value)| (name.to_owned(), value.into())),
     );
-    let executable = executables.get(MEDIA).context("no media worker was built")?.clone();
+    let executable = executables.get(MEDIA).context("cargo built no media worker")?.clone();
     Ok(WorkerTemplate::new(directories.clone(), executable, environment))
 }
 
-/// Empties a directory, or makes it.
+/// Empties a directory, or creates it.
 fn empty(directory: &Path) -> anyhow::Result<()> {
     match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() != ErrorKind::NotFound => {

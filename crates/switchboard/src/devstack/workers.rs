@@ -1,4 +1,4 @@
-//! The media workers: more than one, as in a deployment, and each is started again when it ends.
+//! The media workers: two, so that a call can outlive its worker; each is restarted when it ends.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -19,43 +19,41 @@ use super::emulator;
 use super::guard;
 use crate::progress::Progress;
 
-/// A call outlives its worker only where there is another one.
 const WORKERS: usize = 2;
 
-/// The worker only binds a socket and reads a secret.
+/// Limit for the start of a worker, which only binds a socket and reads a secret.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// One that ended is started again after this long, which doubles each time, up to the other.
+/// The wait before a restart; it doubles with each failed start, up to the second value.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LAST_BACKOFF: Duration = Duration::from_secs(30);
 
-/// One that lived this long did not fail at its start: the next wait is the first one again.
-const LIVED: Duration = Duration::from_secs(20);
+/// A worker that ran this long did not fail at its start, so the next wait is the shortest again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(20);
 
-/// How a worker is started.
+/// How to start a worker.
 #[derive(Clone)]
 pub(crate) struct WorkerTemplate {
-    /// Where its log goes.
+    /// The state directory, for its log.
     pub(crate) directories: StateDirectory,
-    /// The program.
     pub(crate) executable: PathBuf,
-    /// All of its environment but `LISTEN`.
+    /// Its environment without `LISTEN`.
     pub(crate) environment: Vec<(String, OsString)>,
-    /// How many there are.
+    /// The number of workers.
     count: usize,
-    /// Where it listens; none: on a free port.
+    /// The address; `None`: a free port.
     listen: Option<SocketAddr>,
-    /// One core of these is the worker's own.
+    /// The cores, of which the worker gets one.
     cores: Option<Cores>,
 }
 
-/// RunningWorker workers. Dropped, they are told to end, but not waited for.
+/// Running workers. Dropping them tells them to end, without waiting.
 pub(crate) struct Workers {
     stopping: CancellationToken,
     supervisors: JoinSet<anyhow::Result<()>>,
 }
 
-/// One worker that is in the pool.
+/// A worker in the pool.
 struct RunningWorker {
     child: Child,
     pid: u32,
@@ -64,11 +62,11 @@ struct RunningWorker {
 }
 
 impl Workers {
-    /// Starts them all; returns when all are ready and in the pool.
+    /// Starts all workers; returns when they are ready and in the pool.
     ///
     /// # Errors
     ///
-    /// If one is not ready in time.
+    /// A worker is not ready in time.
     pub(crate) async fn start(
         template: WorkerTemplate,
         pool: &Pool,
@@ -89,11 +87,11 @@ impl Workers {
         Ok(Self { stopping, supervisors })
     }
 
-    /// Tells all to end and waits until they have.
+    /// Ends all workers, and waits for them.
     ///
     /// # Errors
     ///
-    /// If one does not.
+    /// A worker does not end.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.stopping.cancel();
         let mut outcome = Ok(());
@@ -104,7 +102,7 @@ impl Workers {
     }
 }
 
-/// Starts a worker again whenever it ends, until all are stopped.
+/// Restarts a worker whenever it ends, until all are stopped.
 async fn supervise(
     number: usize,
     mut running: RunningWorker,
@@ -117,14 +115,14 @@ async fn supervise(
         let status = tokio::select! {
             biased;
             () = stopping.cancelled() => return running.stop().await,
-            status = running.child.ended() => status,
+            status = running.child.exited() => status,
         };
         let pid = running.pid;
-        if running.since.elapsed() > LIVED {
+        if running.since.elapsed() > HEALTHY_AFTER {
             backoff = FIRST_BACKOFF;
         }
         let code = status.ok().and_then(|status| status.code());
-        tracing::info!(pid, code, "a media worker ended");
+        tracing::info!(pid, code, "media worker ended");
         let how = code.map_or_else(String::new, |code| format!(" (exit code {code})"));
         progress.say(&format!("          media worker {pid} ended{how}; another one starts"));
         let pool = running.pool.clone();
@@ -135,11 +133,11 @@ async fn supervise(
                 return Ok(());
             }
             backoff = (backoff * 2).min(LAST_BACKOFF);
-            let started = stopping.run_until_cancelled(template.start(number, &pool, Child::again)).await;
+            let started = stopping.run_until_cancelled(template.start(number, &pool, Child::restart)).await;
             match started {
                 None => return Ok(()),
                 Some(Ok(running)) => break running,
-                Some(Err(error)) => progress.say(&format!("          no media worker: {error:#}")),
+                Some(Err(error)) => progress.say(&format!("          media worker not started: {error:#}")),
             }
         };
         progress.say(&format!("          media worker {} is ready", running.pid));
@@ -147,7 +145,7 @@ async fn supervise(
 }
 
 impl WorkerTemplate {
-    /// The usual number of workers, each somewhere.
+    /// The usual number of workers, each on a free port.
     pub(crate) fn new(
         directories: StateDirectory,
         executable: PathBuf,
@@ -156,13 +154,13 @@ impl WorkerTemplate {
         Self { directories, executable, environment, count: WORKERS, listen: None, cores: None }
     }
 
-    /// One worker for so many calls, at this address, with one core of its own if there are several.
-    pub(crate) fn alone(&mut self, calls: u32, listen: Option<SocketAddr>, cores: Option<Cores>) {
+    /// A single worker for `calls` concurrent calls, at this address, on a core of its own if there are several.
+    pub(crate) fn single(&mut self, calls: u32, listen: Option<SocketAddr>, cores: Option<Cores>) {
         self.environment.push(("MAX_CALLS".to_owned(), calls.to_string().into()));
         (self.count, self.listen, self.cores) = (1, listen, cores);
     }
 
-    /// Starts a worker by `start`, waits until it is ready, and adds it to the pool.
+    /// Starts a worker with `start`, waits until it is ready, and adds it to the pool.
     async fn start(
         &self,
         number: usize,
@@ -190,7 +188,7 @@ impl WorkerTemplate {
         let health = format!("{url}/health");
         let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).no_proxy().build()?;
         child
-            .ready(READY_TIMEOUT, || async {
+            .wait_until_ready(READY_TIMEOUT, || async {
                 client.get(&health).send().await.ok()?.error_for_status().ok().map(drop)
             })
             .await?;

@@ -1,5 +1,5 @@
-//! Calls on a running system, as `demo` and `test` make them: placed through the API, fetched with all that
-//! they left behind, and compared word by word.
+//! What a call leaves behind, as the demo and the scenarios check it: the recording and the replay logs, fetched into
+//! the state directory, and the words that were said and heard.
 
 pub(crate) mod recording;
 pub(crate) mod words;
@@ -16,21 +16,20 @@ use self::recording::Recording;
 use crate::api_client::{ApiClient, POLL_INTERVAL};
 use crate::devstack::{self, Addresses};
 
-/// The recording is there shortly before the conversation's end; after a slow join, shortly after.
+/// Limit for the recording, which is stored just before the conversation ends, or shortly after a slow join.
 const RECORDING: Duration = Duration::from_secs(15);
 
-/// The agent of `demo`, and of every test that brings none, as anybody would send it.
+/// The agent of the demo, and of every scenario that configures none.
 pub(crate) const AGENT: &str = include_str!("../../demo/agent.json");
 
 /// A recording in the state directory.
 pub(crate) struct RecordingFile {
-    /// The file.
     pub(crate) path: PathBuf,
-    /// What is in it.
+    /// Its content.
     pub(crate) audio: Recording,
 }
 
-/// Fetches the recording into the state directory; none if there is none in time.
+/// Fetches the recording into the state directory; `None` if it does not appear in time.
 ///
 /// # Errors
 ///
@@ -52,11 +51,11 @@ pub(crate) async fn recording_of(
     fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
     let path = directory.join(format!("{id}.wav"));
     fs::write(&path, &wav).with_context(|| format!("writing {}", path.display()))?;
-    let audio = Recording::read(&wav).context("the recording is not the stereo WAV it should be")?;
+    let audio = Recording::read(&wav).context("the recording is not a 16-bit stereo WAV")?;
     Ok(Some(RecordingFile { path, audio }))
 }
 
-/// Fetches the replay logs into the state directory, one per worker that had the call.
+/// Fetches the replay logs into the state directory, one for each worker that held the call.
 ///
 /// # Errors
 ///

@@ -1,11 +1,13 @@
-//! Utterance, compared as ears compare them: without case and punctuation, numbers however they are written.
+//! Compares words as a listener does: without case and punctuation, and with numbers in any notation.
 //!
-//! The word error rate is how many words must be changed, added or dropped to make what was heard into what
-//! was said, over the number of words said.
+//! The word error rate is the number of words to change, add or drop in order to turn the heard text into the said
+//! one, divided by the number of words said.
 
-/// Digits as words, which all numbers are made of here: "24", "twenty-four" and "two four" are the same.
+use strsim::generic_levenshtein;
+
+/// The digits; every number is compared digit by digit, so that "24", "twenty-four" and "two four" are the same.
 const DIGITS: [&str; 10] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
-/// From ten to nineteen.
+/// 10 to 19.
 const TEENS: [&str; 10] = [
     "ten",
     "eleven",
@@ -18,39 +20,39 @@ const TEENS: [&str; 10] = [
     "eighteen",
     "nineteen",
 ];
-/// From twenty to ninety.
+/// 20 to 90.
 const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 
-/// Counts of one comparison; add several up for a rate over all.
+/// The counts of one comparison, or of several added up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct WordErrors {
-    /// Utterance said.
+    /// Words said.
     pub(crate) words: usize,
-    /// Utterance changed, added or dropped.
+    /// Words changed, added or dropped.
     pub(crate) errors: usize,
 }
 
 impl WordErrors {
-    /// Compares what was said with what was heard.
+    /// Compares the said with the heard text.
     pub(crate) fn between(said: &str, heard: &str) -> Self {
         let (said, heard) = (words(said), words(heard));
-        Self { words: said.len(), errors: distance(&said, &heard) }
+        Self { words: said.len(), errors: generic_levenshtein(&said, &heard) }
     }
 
-    /// Both together.
+    /// Adds two comparisons.
     pub(crate) fn and(self, other: Self) -> Self {
         Self { words: self.words + other.words, errors: self.errors + other.errors }
     }
 
-    /// The rate; 1 where nothing was said at all, since then nothing was proved either.
+    /// The word error rate. It is 1 if no word was said, because then nothing was proved.
     #[expect(clippy::cast_precision_loss, reason = "a call has far fewer than 2^52 words")]
     pub(crate) fn rate(self) -> f64 {
         if self.words == 0 { 1.0 } else { self.errors as f64 / self.words as f64 }
     }
 }
 
-/// The words of a text, without case and punctuation, numbers digit by digit, e-mail addresses as they are
-/// spoken.
+/// Splits a text into words, without case and punctuation; numbers become digits, e-mail addresses the words in
+/// which they are spoken.
 pub(crate) fn words(text: &str) -> Vec<String> {
     let mut words: Vec<String> = vec![];
     let text = text.to_lowercase().replace('@', " at ").replace("e-mail", "email");
@@ -59,7 +61,7 @@ pub(crate) fn words(text: &str) -> Vec<String> {
             token.strip_prefix('$').map_or((token, None), |amount| (amount, Some("dollars")));
         let parts: Vec<&str> = token.split('.').collect();
         for (index, part) in parts.iter().enumerate() {
-            // The dot of "example.com"; not that of "p.m." or "3.50", nor a full stop.
+            // The dot of "example.com", but not that of "p.m." or "3.50", nor a full stop.
             let letters = |part: &str| part.chars().filter(|c| c.is_alphabetic()).count() > 1;
             if index > 0 && letters(parts[index - 1]) && letters(part) {
                 words.push("dot".to_owned());
@@ -71,7 +73,7 @@ pub(crate) fn words(text: &str) -> Vec<String> {
     digit_by_digit(words)
 }
 
-/// Letters and digits in a row, each row a word.
+/// Splits into runs of letters and runs of digits.
 fn plain(part: &str) -> Vec<String> {
     let mut words: Vec<String> = vec![];
     let mut last = None;
@@ -120,35 +122,20 @@ fn digit_by_digit(words: Vec<String>) -> Vec<String> {
     spelt
 }
 
-/// Levenshtein's distance, over words.
-pub(crate) fn distance(from: &[String], to: &[String]) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, word) in from.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, other) in to.iter().enumerate() {
-            let substituted = diagonal + usize::from(word != other);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[to.len()]
-}
-
-/// Where a phrase occurs in a text with the fewest wrong words.
+/// The place in a text at which a phrase occurs with the fewest wrong words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PhraseMatch {
-    /// How many words are wrong.
+    /// The number of wrong words.
     pub(crate) errors: usize,
-    /// Behind which word of the text it ends: of several such places the first.
+    /// The number of words of the text up to the end of the phrase, at the first such place.
     pub(crate) end: usize,
-    /// The last of them.
+    /// The same at the last such place.
     pub(crate) last_end: usize,
 }
 
 /// Finds `phrase` in `text`.
 pub(crate) fn find(phrase: &[String], text: &[String]) -> PhraseMatch {
-    // Levenshtein's distance, which may begin and end anywhere in the text.
+    // Levenshtein's distance with a free beginning and end in the text, which `strsim` does not have.
     let mut row = vec![0; text.len() + 1];
     for (i, word) in phrase.iter().enumerate() {
         let mut diagonal = row[0];
@@ -165,7 +152,7 @@ pub(crate) fn find(phrase: &[String], text: &[String]) -> PhraseMatch {
     PhraseMatch { errors, end, last_end: row.iter().rposition(is_best).unwrap_or(0) }
 }
 
-/// Where exactly these words end in `text`, the first time; none if they are not there.
+/// Returns the end of the first exact occurrence, as a number of words.
 pub(crate) fn find_exact(phrase: &[String], text: &[String]) -> Option<usize> {
     if phrase.is_empty() {
         return Some(0);

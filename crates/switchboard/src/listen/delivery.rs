@@ -1,31 +1,31 @@
-//! What one request of a sender says, whether it came before, and how it is answered.
+//! One received webhook: its payload, whether it is a repetition, and the response to it.
 
 use std::collections::{HashMap, VecDeque};
 
 use axum::body::Bytes;
 use serde_json::{Map, Value, json};
 
-/// So many ids are remembered.
+/// Maximum number of remembered ids.
 const IDS: usize = 10_000;
 
-/// No event's data is deeper.
+/// Maximum depth of an event's data.
 const DEPTH: usize = 8;
 
-/// The one event that wants an answer.
+/// The only event whose response has a meaning.
 const FUNCTION_CALL: &str = "function_call:triggered";
 
-/// Whether a delivery came before, by its `webhook-id`.
+/// Whether a webhook is a repetition, judged by its `webhook-id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeat {
-    /// It did not, or it has no id.
+    /// Its id is new, or it has none.
     First,
-    /// It was refused until now; how often it came, this time included.
+    /// All earlier attempts were refused; the number of attempts, this one included.
     Retry(u32),
-    /// It was taken already; how often it came, this time included.
+    /// An earlier attempt was accepted; the number of attempts, this one included.
     Duplicate(u32),
 }
 
-/// The ids that came, the oldest of which are forgotten.
+/// The ids that were received; the oldest are forgotten.
 #[derive(Default)]
 pub(super) struct Seen {
     times: HashMap<String, (u32, bool)>,
@@ -33,7 +33,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Notes an id that comes and whether it is taken now.
+    /// Records an attempt, and whether it is accepted.
     pub(super) fn note(&mut self, id: &str, taken: bool) -> Repeat {
         if let Some((times, taken_before)) = self.times.get_mut(id) {
             *times = times.saturating_add(1);
@@ -52,8 +52,7 @@ impl Seen {
     }
 }
 
-/// What a webhook says: its JSON body, or the query of a `GET` brought into the same form. A body that is no
-/// JSON is given as text.
+/// The JSON body of a webhook, or the query of a `GET` in the same form. A body that is not JSON becomes text.
 pub(super) fn payload(body: &Bytes, query: &str) -> Value {
     if body.is_empty() {
         return flat(query);
@@ -80,7 +79,7 @@ fn flat(query: &str) -> Value {
     Value::Object(payload)
 }
 
-/// Puts a value where a name like `message.role` says that it was.
+/// Inserts a value at the path that a name such as `message.role` describes.
 fn insert(mut object: &mut Map<String, Value>, name: &str, value: Value) {
     let mut parts = name.splitn(DEPTH, '.').peekable();
     while let Some(part) = parts.next() {
@@ -95,17 +94,17 @@ fn insert(mut object: &mut Map<String, Value>, name: &str, value: Value) {
     }
 }
 
-/// What a taken webhook is answered with: nothing, but a tool's result for a call of a tool.
+/// The response to an accepted webhook: empty, or the result of a tool call.
 pub(super) fn answer(payload: &Value, answers: &Map<String, Value>) -> Option<Value> {
     if payload["event"] != FUNCTION_CALL {
         return None;
     }
     let name = function_name(payload)?;
-    // As if there were no webhook at all.
+    // The result that the model would get without any webhook.
     Some(json!({ "result": answers.get(name).cloned().unwrap_or_else(|| json!({ "ok": true })) }))
 }
 
-/// The tool that is called.
+/// The name of the called tool.
 pub(super) fn function_name(payload: &Value) -> Option<&str> {
     payload["data"]["function"]["name"].as_str()
 }
@@ -118,7 +117,7 @@ mod tests {
     use super::{IDS, Repeat, Seen, answer, payload};
 
     #[test]
-    fn what_was_refused_is_retried_and_what_was_taken_is_a_duplicate() {
+    fn a_refused_webhook_is_retried_and_an_accepted_one_is_a_duplicate() {
         let mut seen = Seen::default();
         assert_eq!(seen.note("a", false), Repeat::First);
         assert_eq!(seen.note("b", true), Repeat::First);
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_forgotten_so_that_memory_is_bounded() {
+    fn old_ids_are_forgotten() {
         let mut seen = Seen::default();
         for id in 0..=IDS {
             seen.note(&id.to_string(), true);
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_get_reads_like_a_post() {
+    fn a_get_is_read_like_a_post() {
         let read = payload(
             &Bytes::new(),
             "event=conversation%3Aduration&id=evt_1&sequence=4&conversation_id=cnv_1&duration=12&message.role=user",

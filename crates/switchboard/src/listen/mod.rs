@@ -1,6 +1,6 @@
-//! `switchboard listen`: receives webhooks and shows them, for people who try them out.
+//! `switchboard listen`: receives webhooks and prints them.
 //!
-//! It stands outside: it knows what any receiver knows, a secret and what comes in.
+//! It knows only what any receiver knows, the signing secret and the requests, and shares no code with the sender.
 
 mod delivery;
 mod notice;
@@ -33,19 +33,18 @@ use delivery::{Repeat, Seen};
 use notice::Notice;
 use signature::Signature;
 
-/// Where it listens unless `--port` says otherwise, if that is free.
+/// The port unless `--port` names one; the next free one if it is taken.
 const PORT: u16 = 4242;
 
-/// `conversation:ended` has the whole conversation in it.
+/// Maximum size of a body: `conversation:ended` contains the whole conversation.
 const MAX_BODY: usize = 8 << 20;
 
-/// A body that takes longer is given up.
+/// Time limit for a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long requests that are under way at the end may take.
+/// Time for requests that are in flight when the command stops.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// `switchboard listen`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Port on 127.0.0.1 [default: 4242, or the next free one].
@@ -54,19 +53,19 @@ pub(crate) struct Args {
     /// The secret that signs the webhooks, `whsec_...` [default: that of the local stack's account].
     #[arg(long, value_name = "SECRET")]
     secret: Option<String>,
-    /// Results of tool calls: a JSON object, `{"function_name": RESULT}`, where RESULT is any JSON. A call of
-    /// another function is answered with `{"ok": true}`.
+    /// Results of tool calls: a JSON object, `{"function_name": RESULT}`, where RESULT is any JSON. Calls of other
+    /// functions are answered with `{"ok": true}`.
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
     /// Answer every webhook with this status instead of 200, to see it retried.
     #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(200..=599))]
     status: Option<u16>,
-    /// Print one JSON object per line and webhook, for programs; what else is to be said goes to stderr.
+    /// Print one JSON object per webhook and line, for programs; everything else goes to stderr.
     #[arg(long)]
     json: bool,
 }
 
-/// What all requests share.
+/// The state that all requests share.
 struct WebhookPrinter {
     secret: Webhook,
     answers: Map<String, Value>,
@@ -77,7 +76,7 @@ struct WebhookPrinter {
     stopping: CancellationToken,
 }
 
-/// What came so far.
+/// Totals so far.
 #[derive(Default)]
 struct Received {
     seen: Seen,
@@ -90,7 +89,7 @@ struct Received {
 ///
 /// # Errors
 ///
-/// If there is no secret, or the port is taken; says what to do.
+/// No secret is known, or the port is taken; the error says what to do.
 pub(crate) fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(Box::pin(listen(args, state)))
@@ -103,7 +102,7 @@ async fn listen(args: Args, state: Option<PathBuf>) -> anyhow::Result<ExitCode> 
         None => operate::local_secret(state).await?,
     };
     let secret = Webhook::new(&secret)
-        .map_err(|_| anyhow!("this is no signing secret: it should be `whsec_` and base64"))?;
+        .map_err(|_| anyhow!("the signing secret is not valid: it must be `whsec_` followed by base64"))?;
     let answers = answers.as_deref().map(read_answers).transpose()?.unwrap_or_default();
     let status = status.map(StatusCode::from_u16).transpose()?;
     let listener = devstack::listen(port, PORT).await?;
@@ -146,10 +145,10 @@ fn read_answers(path: &Path) -> anyhow::Result<Map<String, Value>> {
     })
 }
 
-/// What is said at the start: the URL, and what to paste.
+/// The introduction: the URL, and the webhook to paste into an agent's configuration.
 fn start(address: SocketAddr, answers: &Map<String, Value>, status: Option<StatusCode>) -> String {
     let url = format!("http://{address}/");
-    // One a second is too much to read.
+    // Without the event that is sent every second.
     let events = EventName::ALL.iter().filter(|event| **event != EventName::Duration);
     let webhook = json!({ "url": url, "method": "POST", "events": events.collect::<Vec<_>>() });
     let answering = match status {
@@ -177,7 +176,7 @@ async fn receive(State(receiver): State<Arc<WebhookPrinter>>, request: Request) 
     };
     let query = parts.uri.query().unwrap_or_default();
     let payload = delivery::payload(&body, query);
-    // A GET has no body: its query is what is signed.
+    // A GET has no body; its query is signed instead.
     let content = if parts.method == Method::GET { query.as_bytes() } else { &body };
     let signature = Signature::check(&receiver.secret, &parts.headers, content);
     let verified = signature == Signature::Verified;
@@ -215,7 +214,7 @@ impl WebhookPrinter {
     fn show(&self, notice: &Notice) {
         let text = if self.json { format!("{}\n", notice.json()) } else { notice.text(self.colors) };
         let mut stdout = std::io::stdout().lock();
-        // Whoever read this has gone, `head` perhaps: then there is nobody to listen for.
+        // The reader of stdout, such as `head`, has ended, so the command stops, too.
         if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
             self.stopping.cancel();
         }
@@ -236,7 +235,7 @@ mod tests {
     use super::{read_answers, start};
 
     #[test]
-    fn what_is_to_be_pasted_is_a_valid_webhook() {
+    fn the_webhook_to_paste_is_valid() {
         let said = start("127.0.0.1:4242".parse().unwrap(), &Map::new(), None);
         let webhooks = said.split_once("\"webhooks\": ").unwrap().1.split_once("\n\n").unwrap().0;
         let webhooks: Value = serde_json::from_str(webhooks).unwrap();
@@ -246,14 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn another_status_and_the_tools_are_said_at_the_start() {
+    fn the_status_and_the_tools_are_named_at_the_start() {
         let answers = [("price".to_owned(), Value::Null)].into_iter().collect();
         let said = start("127.0.0.1:1".parse().unwrap(), &answers, Some(StatusCode::BAD_GATEWAY));
         assert!(said.contains("answered with 502") && said.contains("tools price."), "{said}");
     }
 
     #[test]
-    fn answers_that_are_no_object_are_refused_with_an_example() {
+    fn answers_must_be_an_object_and_the_error_has_an_example() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("answers.json");
         std::fs::write(&file, "[1]").unwrap();

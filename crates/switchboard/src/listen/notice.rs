@@ -1,4 +1,4 @@
-//! How a webhook that came is shown: as lines for people, or as one line of JSON.
+//! The output for one webhook: lines of text, or one line of JSON.
 
 use serde_json::{Value, json};
 use switchboard_model::time::Timestamp;
@@ -6,32 +6,28 @@ use switchboard_model::time::Timestamp;
 use super::delivery::{self, Repeat};
 use super::signature::Signature;
 
-/// The longest name of an event is `phone_call:connection_requested`.
+/// Width of an event's name; the longest is `phone_call:connection_requested`.
 const EVENT_CHARS: usize = 31;
 
-/// A longer line of data is cut.
+/// Maximum length of a line of data.
 const DATA_CHARS: usize = 100;
 
-/// Where the second line begins: below the event.
+/// Indentation of the second line, below the event.
 const INDENT: &str = "              ";
 
-/// A webhook that came.
+/// A webhook and its response.
 pub(super) struct Notice {
-    /// When.
     pub(super) at: Timestamp,
-    /// `POST`.
+    /// The HTTP method.
     pub(super) method: String,
-    /// Its `webhook-id`.
     pub(super) webhook_id: Option<String>,
-    /// What is known of its signature.
     pub(super) signature: Signature,
-    /// Whether it came before.
     pub(super) repeat: Repeat,
-    /// What it was answered with.
+    /// The status of the response.
     pub(super) status: u16,
-    /// The body of the answer.
+    /// The body of the response.
     pub(super) answer: Option<Value>,
-    /// What it says; `null` if nothing.
+    /// The payload; `null` if there is none.
     pub(super) payload: Value,
 }
 
@@ -45,7 +41,7 @@ enum Color {
 }
 
 impl Notice {
-    /// One line for a program.
+    /// One line of JSON.
     pub(super) fn json(&self) -> Value {
         let (signature, reason) = match self.signature {
             Signature::Verified => ("verified", None),
@@ -64,7 +60,7 @@ impl Notice {
         })
     }
 
-    /// One or two lines for people. Whatever came from outside is stripped of what a terminal obeys.
+    /// One or two lines of text. Control characters from outside are removed, because a terminal would obey them.
     pub(super) fn text(&self, colors: bool) -> String {
         let paint = |color: Color, text: &str| {
             if colors { format!("\x1b[{}m{text}\x1b[0m", color as u8) } else { text.to_owned() }
@@ -157,7 +153,7 @@ fn data(payload: &Value) -> String {
     }
 }
 
-/// Without what a terminal obeys.
+/// Removes control characters.
 fn plain(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
@@ -208,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_plainly() {
+    fn problems_are_shown_in_plain_words() {
         let wrong = Notice {
             signature: Signature::Wrong("the body is not UTF-8"),
             repeat: Repeat::Retry(3),
@@ -234,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_terminal_gets_colors_and_nobody_elses_control_characters() {
+    fn only_a_terminal_gets_colors_and_control_characters_are_removed() {
         let notice = notice(said("\x1b[2Jgone\r\n"));
         assert!(!notice.text(false).contains('\x1b'));
         let colored = notice.text(true);
@@ -242,13 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn long_data_is_cut() {
+    fn long_data_is_truncated() {
         let text = notice(said(&"é".repeat(500))).text(false);
         assert!(text.lines().all(|line| line.chars().count() < 130), "{text}");
     }
 
     #[test]
-    fn data_is_told_in_a_few_words() {
+    fn data_is_shown_in_a_few_words() {
         let call = json!({ "from_number": "+14155550199", "to_number": "+14155550151" });
         for (payload, words) in [
             (

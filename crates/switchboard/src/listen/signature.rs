@@ -1,25 +1,24 @@
-//! Whether a webhook is signed, told by the official crate of Standard Webhooks: what signs is ours, what
-//! checks is not.
+//! Checks the signature of a webhook with the official crate of Standard Webhooks, which shares no code with the
+//! sender.
 
 use axum::http::HeaderMap;
 use standardwebhooks::{Webhook, WebhookError};
 
-/// The header with the signatures.
 const SIGNATURE: &str = "webhook-signature";
 
-/// What is known of a webhook's signature.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Signature {
-    /// Signed with the secret, just now.
+    /// Signed with the secret, within the last five minutes.
     Verified,
-    /// It has none.
+    /// The webhook has no signature.
     Missing,
-    /// It does not hold; why.
+    /// The signature is not valid, for this reason.
     Wrong(&'static str),
 }
 
 impl Signature {
-    /// Checks the signature of what was signed.
+    /// Checks the signature over `content`.
     pub(super) fn check(secret: &Webhook, headers: &HeaderMap, content: &[u8]) -> Self {
         if !headers.contains_key(SIGNATURE) {
             return Self::Missing;
@@ -67,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn one_changed_byte_is_a_wrong_signature_and_one_of_several_is_enough() {
+    fn one_changed_byte_is_wrong_and_one_signature_of_several_is_enough() {
         let secret = Webhook::new(SECRET).unwrap();
         let signed = secret.sign("evt_1_0", now(), b"{\"a\":1}").unwrap();
         let headers = headers(now(), &format!("v1,AAAA {signed}"));
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_signature_and_none_at_all_are_told_apart() {
+    fn an_old_signature_and_a_missing_one_are_told_apart() {
         let secret = Webhook::new(SECRET).unwrap();
         let old = now() - 600;
         let signed = secret.sign("evt_1_0", old, b"").unwrap();

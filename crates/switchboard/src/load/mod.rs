@@ -1,9 +1,9 @@
-//! `switchboard load`: many calls at once through the whole local stack, with canned speech, and what they
-//! cost the one media worker that holds them all.
+//! `switchboard load`: places many calls at once on the local stack, with canned speech, and reports what they cost
+//! the single media worker that holds them.
 //!
-//! What the callers do and how each time is measured is in the sandbox (`canned`); here the calls are
-//! placed and ended, the worker's process is watched, and all of it is reported. The worker has one core for
-//! itself where there are two; everything else, the world around it included, shares the others.
+//! The sandbox (`canned`) simulates the callers and takes the measurements of the audio path. This module places and
+//! ends the calls, reads the worker's process accounting, and writes the report. If the machine has two cores or
+//! more, the worker has one of its own, and everything else shares the others.
 
 mod report;
 mod worker_process;
@@ -27,18 +27,18 @@ use crate::{
     progress::Progress,
 };
 
-/// Everybody who is called; canned callers are all alike.
+/// The number that every call goes to; all canned callers behave alike.
 const PERSON: &str = "+14155550100";
-/// So long after the last call came up the others are given up, and after the last one ended.
+/// Limit for the next call to come up, and for the calls to end.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Arguments of the command.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
-    /// Calls at the same time.
+    /// Number of concurrent calls.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=10_000))]
     calls: u32,
-    /// How long is measured once all calls are up, in seconds.
+    /// Duration of the measurement in seconds, once all calls are up.
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = value_parser!(u32).range(1..=3_600))]
     seconds: u32,
     /// Also write the numbers to this file, as JSON.
@@ -46,7 +46,7 @@ pub(crate) struct Args {
     json: Option<PathBuf>,
 }
 
-/// A load to come.
+/// A load test to run.
 pub(crate) struct LoadRun {
     args: Args,
     load: Arc<Load>,
@@ -62,7 +62,7 @@ impl LoadRun {
     }
 }
 
-/// An agent that records and can end the call, and talks as long as it is asked.
+/// An agent that records, can end the call, and answers every question.
 fn agent() -> Value {
     json!({
         "initial_message": "Hello, this is the agent that answers everything. What would you like to know?",
@@ -77,32 +77,35 @@ fn agent() -> Value {
     })
 }
 
-/// Makes the calls, measures, ends them, reports.
+/// Places the calls, measures, ends them, and reports.
 ///
 /// # Errors
 ///
-/// A call failed, or nothing could be measured.
+/// A call failed, or no call came up.
 pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &LoadRun) -> anyhow::Result<()> {
     let LoadRun { args, load } = options;
     let progress = Progress::stderr();
     if cfg!(debug_assertions) {
         progress.say(&format!(
-            "          This is an unoptimized build: what it measures means nothing. Run\n            \
+            "          This is an unoptimized build, so its numbers mean nothing. Run\n            \
              cargo run --release -- load --calls {} --seconds {}",
             args.calls, args.seconds
         ));
     }
-    let worker =
-        pool.workers().first().map(|worker| WorkerProcess::new(worker.pid)).context("no media worker")?;
+    let worker = pool
+        .workers()
+        .first()
+        .map(|worker| WorkerProcess::new(worker.pid))
+        .context("no media worker runs")?;
     let client = ApiClient::new(addresses)?;
-    let idle = worker.look()?;
+    let idle = worker.usage()?;
 
     let ids = place(&client, addresses, args.calls, &progress).await?;
     let talking = all_talk(load, args.calls, &progress).await;
     if talking == 0 {
         bail!("no call came up. The logs are in {}/logs.", addresses.state.display());
     }
-    let before = worker.look()?;
+    let before = worker.usage()?;
     load.measure(true);
     let began = Instant::now();
     let step = progress.step(&format!("measuring {talking} calls"));
@@ -111,7 +114,7 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &LoadRun) -
         step.note(&format!("{} s left", left.as_secs()));
         sleep(left.min(Duration::from_secs(1))).await;
     }
-    let after = worker.look()?;
+    let after = worker.usage()?;
     load.measure(false);
     let measured_for = began.elapsed();
     let talked_on = load.talking();
@@ -144,7 +147,7 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &LoadRun) -
     Ok(())
 }
 
-/// Asks for all calls, as fast as the API takes them; the conversations' ids.
+/// Creates all calls, as fast as the API accepts them; returns the ids of the conversations.
 async fn place(
     client: &ApiClient,
     addresses: &Addresses,
@@ -162,7 +165,7 @@ async fn place(
     Ok(ids)
 }
 
-/// Waits until every caller has heard something; how many have when no more do.
+/// Waits until every caller has heard the agent, or no further one does; returns how many have.
 async fn all_talk(load: &Load, calls: u32, progress: &Progress) -> usize {
     let step = progress.step("waiting until all talk");
     let (mut most, mut since) = (0, Instant::now());
@@ -177,7 +180,7 @@ async fn all_talk(load: &Load, calls: u32, progress: &Progress) -> usize {
     load.talking()
 }
 
-/// Ends all conversations by the API; how many are still live after a while.
+/// Ends all conversations over the API; returns how many are still live when the time is up.
 async fn end(client: &ApiClient, ids: &[String], progress: &Progress) -> anyhow::Result<usize> {
     let step = progress.step("ending the calls");
     for (number, id) in ids.iter().enumerate() {

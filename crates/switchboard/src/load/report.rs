@@ -1,41 +1,41 @@
-//! The numbers of a load, for people and for programs.
+//! The numbers of a load test, as text and as JSON.
 
 use std::{fmt::Write as _, io::Write as _, time::Duration};
 
 use serde_json::{Value, json};
 use switchboard_sandbox::{Measured, Percentiles};
 
-/// What came of it.
+/// The results of a load test.
 pub(super) struct LoadReport {
-    /// How many calls were asked for.
+    /// Number of calls placed.
     pub(super) calls: u32,
-    /// How long was measured.
+    /// Duration of the measurement.
     pub(super) seconds: Duration,
-    /// Calls whose callers never heard anything.
+    /// Calls whose callers never heard the agent.
     pub(super) never_came_up: usize,
-    /// Calls that were over before they were ended.
+    /// Calls that ended before they were told to.
     pub(super) broke_off: usize,
-    /// Streams that took over from others.
+    /// Streams that replaced an earlier one of their call.
     pub(super) resumed: usize,
-    /// Calls that were live long after they were ended.
+    /// Calls that were still live long after they were told to end.
     pub(super) did_not_end: usize,
-    /// The worker runs on one core, which is its own but for others on this machine.
+    /// Whether the worker had a core of its own.
     pub(super) one_core: bool,
-    /// How many calls were measured.
+    /// Number of calls during the measurement.
     pub(super) talking: usize,
     pub(super) measured: Measured,
-    /// The worker's processor time in that time.
+    /// Processor time of the worker during the measurement.
     pub(super) cpu: Duration,
-    /// How long it waited for its core meanwhile.
+    /// Time during the measurement in which the worker was ready to run, but its core was busy.
     pub(super) waited: Duration,
-    /// The worker's memory at the end of it, beyond what it needs when idle, in bytes.
+    /// Growth of the worker's resident memory over its idle size, in bytes.
     pub(super) memory: u64,
-    /// What it needs when idle, in bytes.
+    /// Resident memory of the idle worker, in bytes.
     pub(super) idle_memory: u64,
 }
 
 impl LoadReport {
-    /// What went wrong with how many calls; none if nothing did.
+    /// The number of failed calls by the kind of failure; `None` without a failure.
     pub(super) fn failures(&self) -> Option<String> {
         let kinds = [
             (self.never_came_up, "did not come up"),
@@ -55,7 +55,7 @@ impl LoadReport {
         self.never_came_up + self.broke_off + self.resumed + self.did_not_end
     }
 
-    /// All distributions: the name in the file, and for people.
+    /// All distributions: the name in JSON, the title in the text, and the values.
     fn distributions(&self) -> [(&'static str, &'static str, Option<Percentiles>); 8] {
         let Measured { frame_lateness, sandbox_lateness, own_share, clear, greeting, .. } = self.measured;
         let Measured { transcript_to_model, sentence_to_voice, audio_to_carrier, .. } = self.measured;
@@ -83,12 +83,12 @@ impl LoadReport {
         rounded(mib(self.memory) / count(self.talking))
     }
 
-    /// How much of the time the worker waited for its core.
+    /// The share of the time that the worker waited for its core.
     fn waited_percent(&self) -> f64 {
         rounded(self.waited.as_secs_f64() * 100.0 / self.seconds.as_secs_f64())
     }
 
-    /// As the file has it.
+    /// The report as JSON.
     pub(super) fn json(&self) -> Value {
         let Measured { underruns, answers, interruptions, unanswered, .. } = self.measured;
         let mut json = json!({
@@ -112,7 +112,7 @@ impl LoadReport {
         json
     }
 
-    /// For people.
+    /// Prints the report as text.
     pub(super) fn print(&self) -> anyhow::Result<()> {
         let Measured { underruns, answers, interruptions, unanswered, .. } = self.measured;
         let mut text = format!("\n{:<32}{:>10}{:>10}\n", "", "p50", "p99");
@@ -140,7 +140,7 @@ impl LoadReport {
             self.failed(),
         )?;
         if cfg!(debug_assertions) {
-            text.push_str("Of an unoptimized build, so the times mean nothing.\n");
+            text.push_str("This was an unoptimized build, so the times mean nothing.\n");
         }
         Ok(std::io::stdout().write_all(text.as_bytes())?)
     }
@@ -156,7 +156,7 @@ fn count(calls: usize) -> f64 {
     u32::try_from(calls).map_or(f64::INFINITY, f64::from)
 }
 
-/// To a thousandth.
+/// Rounds to a thousandth.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(json["cpu_ms_per_call_second"], 2.5);
         assert_eq!(json["memory_mib_per_call"], 0.75);
         assert_eq!((&json["calls_failed"], &json["underruns"]), (&json!(0), &json!(2)));
-        assert_eq!(json["clear_ms"], Value::Null, "nothing of the kind happened");
+        assert_eq!(json["clear_ms"], Value::Null, "no interruption was measured");
     }
 
     #[test]

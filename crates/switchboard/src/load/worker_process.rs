@@ -1,22 +1,22 @@
-//! The media worker's process, as the kernel accounts for it.
+//! The resources that the media worker's process uses, from the kernel's accounting in `/proc`.
 
 use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use rustix::{process::Pid, thread::sched_getaffinity};
 
-/// A running worker.
+/// A running media worker.
 pub(super) struct WorkerProcess {
     process: Option<Pid>,
     directory: PathBuf,
 }
 
-/// What it has used.
+/// Totals since the start of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ProcessUsage {
     /// Processor time, in user and kernel mode.
     pub(super) cpu: Duration,
-    /// How long it could have run but for others on its core.
+    /// Time in which it was ready to run, but its core was busy.
     pub(super) waited: Duration,
     /// Resident memory, in bytes.
     pub(super) memory: u64,
@@ -28,20 +28,20 @@ impl WorkerProcess {
         Self { process, directory: PathBuf::from(format!("/proc/{pid}")) }
     }
 
-    /// Whether it runs on one core only.
+    /// Whether it may run on one core only.
     pub(super) fn has_one_core(&self) -> bool {
         self.process.is_some_and(|pid| sched_getaffinity(Some(pid)).is_ok_and(|cores| cores.count() == 1))
     }
 
-    /// What it has used until now.
+    /// Reads the totals.
     ///
     /// # Errors
     ///
-    /// It has gone.
-    pub(super) fn look(&self) -> anyhow::Result<ProcessUsage> {
-        let read = |name| fs::read_to_string(self.directory.join(name)).context("the media worker has gone");
-        let ticks = ticks(&read("stat")?).context("/proc/PID/stat cannot be read")?;
-        let memory = resident(&read("status")?).context("/proc/PID/status cannot be read")?;
+    /// The process has ended.
+    pub(super) fn usage(&self) -> anyhow::Result<ProcessUsage> {
+        let read = |name| fs::read_to_string(self.directory.join(name)).context("the media worker has ended");
+        let ticks = ticks(&read("stat")?).context("/proc/PID/stat has an unknown format")?;
+        let memory = resident(&read("status")?).context("/proc/PID/status has an unknown format")?;
         let waits = fs::read_dir(self.directory.join("task"))?.flatten();
         let waits = waits.filter_map(|task| waited(&fs::read_to_string(task.path().join("schedstat")).ok()?));
         let per_second = rustix::param::clock_ticks_per_second().max(1);
@@ -53,13 +53,13 @@ impl WorkerProcess {
     }
 }
 
-/// `utime` and `stime` of `/proc/PID/stat`, together (fields 14 and 15; the name before them may hold blanks).
+/// The sum of `utime` and `stime` in `/proc/PID/stat` (fields 14 and 15; the name before them may contain blanks).
 fn ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
-/// `VmRSS` of `/proc/PID/status`, in bytes.
+/// `VmRSS` in `/proc/PID/status`, in bytes.
 fn resident(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_account_is_read() {
+    fn the_kernels_accounting_is_parsed() {
         let stat = "12 (a) b) S 1 12 12 0 -1 4194560 5 0 0 0 1234 56 0 0 20 0 3 0 999 1 2";
         assert_eq!(ticks(stat), Some(1290));
         assert_eq!(ticks("nonsense"), None);
@@ -85,8 +85,8 @@ mod tests {
 
     #[test]
     fn a_process_has_used_time_and_memory() {
-        let usage = WorkerProcess::new(std::process::id()).look().unwrap();
+        let usage = WorkerProcess::new(std::process::id()).usage().unwrap();
         assert!(usage.memory > 0);
-        assert!(WorkerProcess::new(u32::MAX).look().is_err());
+        assert!(WorkerProcess::new(u32::MAX).usage().is_err());
     }
 }

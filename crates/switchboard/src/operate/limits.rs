@@ -1,4 +1,4 @@
-//! `switchboard accounts limits`: what an account may use of its deployment.
+//! `switchboard accounts limits`: shows and changes the limits of an account.
 
 use clap::value_parser;
 use serde_json::json;
@@ -8,25 +8,24 @@ use switchboard_model::limits::calling_code;
 
 use super::output::CommandOutput;
 
-/// What is to change.
+/// The limits to change.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct LimitChanges {
-    /// Calls at the same time; a call over it waits as `queued`.
+    /// Concurrent calls; a call over the limit waits as `queued`.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=100_000))]
     live_calls: Option<u32>,
-    /// Calls started per second: what the carrier grants this deployment, or less.
+    /// Calls started per second: at most the rate that the carrier grants this deployment.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000))]
     calls_per_second: Option<u32>,
-    /// Requests to the API per second, over a while (twice as many may come together); more are answered
-    /// with 429.
+    /// API requests per second on average; bursts of twice as many are accepted, more are answered with 429.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000))]
     requests_per_second: Option<u32>,
-    /// The countries it may call, by calling code, such as `+1,+44`; `own`: those of its own numbers.
+    /// The countries that the account may call, by calling code, such as `+1,+44`; `own`: those of its own numbers.
     #[arg(long, value_name = "CODES", value_parser = destinations)]
     destinations: Option<Destinations>,
 }
 
-/// Calling codes; none: those of the account's own numbers.
+/// Calling codes; `None`: those of the account's own numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Destinations(Option<Vec<String>>);
 
@@ -36,7 +35,7 @@ fn destinations(text: &str) -> Result<Destinations, String> {
     }
     let code = |text: &str| {
         calling_code(text)
-            .ok_or_else(|| format!("{text} is no calling code, such as +1 or +44, and not `own`"))
+            .ok_or_else(|| format!("{text} is neither a calling code, such as +1 or +44, nor `own`"))
     };
     let mut codes = text.split(',').map(|text| code(text.trim())).collect::<Result<Vec<_>, _>>()?;
     codes.sort_unstable();
@@ -45,7 +44,7 @@ fn destinations(text: &str) -> Result<Destinations, String> {
 }
 
 impl LimitChanges {
-    /// The limits, with those changed that were named.
+    /// Returns `limits` with the named ones changed.
     fn apply(self, limits: Limits) -> Limits {
         let Self { live_calls, calls_per_second, requests_per_second, destinations } = self;
         Limits {
@@ -60,7 +59,7 @@ impl LimitChanges {
     }
 }
 
-/// Changes the limits that were named, if any, and shows them all.
+/// Stores the named limits, if any, and reports all of them.
 pub(super) async fn change(
     table: &Table,
     account: Account,
@@ -93,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn destinations_are_calling_codes_or_ones_own() {
+    fn destinations_are_calling_codes_or_own() {
         assert_eq!(destinations("own"), Ok(Destinations(None)));
         let codes = Destinations(Some(vec!["+1".to_owned(), "+351".to_owned()]));
         assert_eq!(destinations("+351, +1,+1"), Ok(codes));
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_named_stays() {
+    fn limits_that_are_not_named_stay() {
         let limits = Limits { destination_countries: Some(vec!["+1".to_owned()]), ..Limits::default() };
         assert_eq!(LimitChanges::default().apply(limits.clone()), limits);
         let options = LimitChanges {

@@ -1,8 +1,8 @@
-//! Accounts, tokens and signing secrets, which are made by command and not over the API: whoever may write
-//! to the table is the operator.
+//! `switchboard accounts`, `tokens` and `secrets`: the operator's commands. They write to the table directly, because
+//! the API has no operations above one account.
 //!
-//! The commands work on the stack that runs on this machine and on a deployed one ([`target`]); what they
-//! show is put together in [`report`].
+//! They work on the stack that runs on this machine and on a deployed one ([`target`]); [`output`] has their text
+//! and their JSON.
 
 mod limits;
 mod output;
@@ -23,18 +23,17 @@ use crate::new_account;
 use output::CommandOutput;
 use target::{SelectedDeployment, Target};
 
-/// Longer names would not fit a line.
+/// Maximum length of a name, which must fit into a line.
 const NAME_CHARS: usize = 64;
 
-/// `switchboard accounts ...`.
 #[derive(Subcommand)]
 pub(crate) enum AccountsCommand {
-    /// Make an account, with a first token and a signing secret.
+    /// Create an account, with a first token and a signing secret.
     ///
-    /// Prints the account's id, the token that opens the API (`Authorization: Bearer sk_...`) and the secret
-    /// that signs its webhooks. The token is shown this once: only its hash is stored.
+    /// Prints the account's id, the token that opens the API (`Authorization: Bearer sk_...`) and the secret that
+    /// signs its webhooks. The token is shown only this once: the table has its hash.
     Create {
-        /// What people call the account.
+        /// The account's name, for people.
         #[arg(long, value_parser = name)]
         name: String,
         #[command(flatten)]
@@ -45,10 +44,9 @@ pub(crate) enum AccountsCommand {
         #[command(flatten)]
         deployment: Target,
     },
-    /// Show what an account may use of the deployment, or change it.
+    /// Show the limits of an account, or change them.
     ///
-    /// Limits that are not named stay as they are. A change takes effect with the next request and the next
-    /// call that is dialled.
+    /// Limits that are not named stay as they are. A change takes effect with the next request and the next call.
     Limits {
         #[command(flatten)]
         limits: limits::LimitChanges,
@@ -57,14 +55,13 @@ pub(crate) enum AccountsCommand {
     },
 }
 
-/// `switchboard tokens ...`.
 #[derive(Subcommand)]
 pub(crate) enum TokensCommand {
-    /// Make another token for an account.
+    /// Create another token for an account.
     ///
-    /// The token is shown this once: only its hash is stored.
+    /// The token is shown only this once: the table has its hash.
     Create {
-        /// What people call the token: who or what uses it.
+        /// The token's name: the person or program that uses it.
         #[arg(long, value_parser = name)]
         name: String,
         #[command(flatten)]
@@ -75,7 +72,7 @@ pub(crate) enum TokensCommand {
         #[command(flatten)]
         account: AccountSelection,
     },
-    /// Take a token back: from now on requests with it are answered with 401.
+    /// Revoke a token: from now on requests with it are answered with 401.
     Revoke {
         /// The token's id, as `tokens list` shows it, or the token itself.
         token: String,
@@ -84,7 +81,6 @@ pub(crate) enum TokensCommand {
     },
 }
 
-/// `switchboard secrets ...`.
 #[derive(Subcommand)]
 pub(crate) enum SecretsCommand {
     /// Show the secret that signs the account's webhooks, and the one it replaced while that still signs.
@@ -94,15 +90,15 @@ pub(crate) enum SecretsCommand {
     },
     /// Replace the secret that signs the account's webhooks.
     ///
-    /// For 24 hours every webhook is signed with both, so that receivers can change to the new one without
-    /// missing anything. Of several rotations within that time only the last two secrets sign.
+    /// For 24 hours every webhook is signed with both, so that receivers can change over without missing any. After
+    /// several rotations within that time only the last two secrets sign.
     Rotate {
         #[command(flatten)]
         account: AccountSelection,
     },
 }
 
-/// An account of a deployment.
+/// Selects an account of a deployment.
 #[derive(clap::Args)]
 pub(crate) struct AccountSelection {
     /// The account [default: that of `local.json` on this machine; the only one of a deployed stack].
@@ -112,18 +108,17 @@ pub(crate) struct AccountSelection {
     deployment: Target,
 }
 
-/// One of these commands.
 pub(crate) enum Command {
     Accounts(AccountsCommand),
     Tokens(TokensCommand),
     Secrets(SecretsCommand),
 }
 
-/// Carries out a command and prints what came of it. `state` is the state directory, if one was named.
+/// Runs a command, and prints its output. `state` is the state directory, if one was named.
 ///
 /// # Errors
 ///
-/// Saying what to do next.
+/// The command failed; the error says what to do next.
 pub(crate) fn run(command: Command, state: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (report, json) = runtime.block_on(Box::pin(carry_out(command, state)))?;
@@ -136,7 +131,7 @@ pub(crate) fn run(command: Command, state: Option<PathBuf>) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// What came of it, and whether it is for a program.
+/// Returns the output, and whether to print it as JSON.
 async fn carry_out(command: Command, state: Option<PathBuf>) -> anyhow::Result<(CommandOutput, bool)> {
     let (account, deployment) = match &command {
         Command::Accounts(
@@ -204,7 +199,7 @@ async fn tokens(
             })?;
             let revoked = tokens.swap_remove(at);
             if !table.revoke_token(account, &revoked.sha256).await? {
-                bail!("somebody else has just revoked this token");
+                bail!("another command has just revoked this token");
             }
             Ok(CommandOutput::revoked(&revoked, tokens.len()))
         }
@@ -223,9 +218,9 @@ async fn secrets(
         SecretsCommand::Rotate { .. } => {
             match selected.table.rotate_signing_secret(account.id, signing_secret(random()), at).await {
                 Ok(Some(account)) => Ok(CommandOutput::secrets(&account, at)),
-                Ok(None) => bail!("account {} has just gone", account.id),
+                Ok(None) => bail!("account {} has just been deleted", account.id),
                 Err(TableError::Conflict) => bail!(
-                    "somebody else has just rotated this secret; `switchboard secrets show` shows the new one"
+                    "another command has just rotated this secret; `switchboard secrets show` shows the new one"
                 ),
                 Err(error) => Err(error.into()),
             }
@@ -233,19 +228,18 @@ async fn secrets(
     }
 }
 
-/// The secret that signs the webhooks of the local stack's account. `state` is the state directory, if one was
-/// named.
+/// Reads the signing secret of the local stack's account. `state` is the state directory, if one was named.
 ///
 /// # Errors
 ///
-/// If no local stack runs; says what to do.
+/// No local stack runs; the error says what to do.
 pub(crate) async fn local_secret(state: Option<PathBuf>) -> anyhow::Result<String> {
     let selected = target::local(&target::running(state, "give the secret with `--secret whsec_...`")?)?;
     let account = selected.account(None).await.map_err(|error| selected.explain(error))?;
     Ok(account.signing_secret)
 }
 
-/// Reads a name that can be shown in a line of a list.
+/// Reads a name that fits into a line of a list.
 fn name(text: &str) -> Result<String, String> {
     let text = text.trim();
     match text.chars().count() {

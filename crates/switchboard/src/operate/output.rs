@@ -1,4 +1,4 @@
-//! What the commands show: for people as text, for programs as JSON.
+//! The output of the commands, as text and as JSON.
 
 use std::fmt::Write as _;
 
@@ -7,18 +7,17 @@ use switchboard_model::accounts::{Account, IssuedToken, ListedAccount, Token};
 use switchboard_model::ids::AccountId;
 use switchboard_model::time::Timestamp;
 
-/// So many digits of a token's hash tell the tokens of an account apart.
+/// Digits of a token's hash that tell the tokens of an account apart.
 const TOKEN_ID_DIGITS: usize = 12;
 
-/// What came of a command.
+/// The output of a command.
 pub(super) struct CommandOutput {
-    /// Lines for people.
     pub(super) text: String,
-    /// The same, and whatever a program may want.
+    /// Everything in the text, and more.
     pub(super) json: Value,
 }
 
-/// What a token is called in commands: the beginning of its hash.
+/// The id of a token in commands: the beginning of its hash.
 pub(super) fn token_id(sha256: &str) -> String {
     sha256.chars().take(TOKEN_ID_DIGITS).collect()
 }
@@ -33,7 +32,7 @@ impl CommandOutput {
                  Name            {name}\n\
                  Token           {token}\n\
                  Signing secret  {signing_secret}\n\n\
-                 The token is not shown again: keep it. `switchboard tokens create` makes more, and\n\
+                 Store the token now: it is not shown again. `switchboard tokens create` makes more, and\n\
                  `switchboard secrets show` shows the signing secret.\n"
             ),
             json: json!({
@@ -58,7 +57,7 @@ impl CommandOutput {
         json["token"] = json!(token);
         Self {
             text: format!(
-                "Token    {token}\nId       {id}\nAccount  {account}\n\nThe token is not shown again: keep it.\n"
+                "Token    {token}\nId       {id}\nAccount  {account}\n\nStore the token now: it is not shown again.\n"
             ),
             json,
         }
@@ -75,7 +74,8 @@ impl CommandOutput {
     }
 
     pub(super) fn revoked(token: &IssuedToken, left: usize) -> Self {
-        let mut text = format!("Revoked {} ({}). It opens nothing any more.\n", shown(token), token.name);
+        let mut text =
+            format!("Revoked {} ({}). Requests with it are answered with 401.\n", shown(token), token.name);
         if left == 0 {
             text.push_str(NO_TOKEN);
         }
@@ -105,7 +105,7 @@ impl CommandOutput {
 
 const NO_TOKEN: &str = "The account has no token; `switchboard tokens create --name NAME` makes one.\n";
 
-/// A token as it may be shown.
+/// A token without the part that opens the API.
 fn shown(token: &IssuedToken) -> String {
     format!("sk_...{}", token.last4)
 }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_token_can_be_recognized_but_not_used() {
+    fn a_listed_token_can_be_recognised_but_not_used() {
         let token = Token::new([4; 32]);
         let issued = token.issued("ci".to_owned(), Timestamp::from_millis(0));
         let report = CommandOutput::tokens(std::slice::from_ref(&issued));

@@ -1,4 +1,4 @@
-//! Which deployment a command means, and which of its accounts.
+//! Finds the deployment and the account that a command works on.
 
 use std::path::PathBuf;
 
@@ -10,13 +10,13 @@ use switchboard_model::ids::AccountId;
 
 use crate::devstack::{self, Addresses};
 
-/// What to do when AWS does not let us in.
+/// The advice for errors of AWS.
 const CREDENTIALS: &str = "Check the AWS credentials and the region (AWS_PROFILE, AWS_REGION, or what the AWS \
                            command line uses; after `aws sso login`, first run \
                            `eval \"$(aws configure export-credentials --format env)\"`), and that they allow \
                            cloudformation:DescribeStacks and reading and writing the stack's table.";
 
-/// Where a command works.
+/// Selects a deployment.
 #[derive(clap::Args)]
 pub(crate) struct Target {
     /// A deployed CloudFormation stack, reached with the AWS credentials and region of the environment
@@ -30,20 +30,19 @@ pub(crate) struct Target {
 
 /// A deployment that was found.
 pub(super) struct SelectedDeployment {
-    /// Its table.
     pub(super) table: Table,
-    /// The account that is meant if none is named; none if that depends on which there are.
+    /// The account to use if none is named; `None`: the only account of the deployment.
     default: Option<AccountId>,
-    /// What to do if it cannot be used.
+    /// The advice for an error of the table.
     advice: String,
 }
 
 impl Target {
-    /// Finds it. `state` is the state directory of the local stack, if one was named.
+    /// Finds the deployment. `state` is the state directory of the local stack, if one was named.
     ///
     /// # Errors
     ///
-    /// If it is not there; says what to do.
+    /// It does not exist; the error says what to do.
     pub(super) async fn find(&self, state: Option<PathBuf>) -> anyhow::Result<SelectedDeployment> {
         match &self.stack {
             Some(stack) => deployed(stack).await,
@@ -52,11 +51,11 @@ impl Target {
     }
 }
 
-/// The local stack that runs on a state directory.
+/// Finds the local stack that runs on a state directory.
 ///
 /// # Errors
 ///
-/// If none does; says what to do, and that `or` will do as well.
+/// No stack runs; the error says how to start one, and offers the alternative `or`.
 pub(super) fn running(state: Option<PathBuf>, or: &str) -> anyhow::Result<Addresses> {
     let state = match state {
         Some(state) => state,
@@ -71,18 +70,18 @@ pub(super) fn running(state: Option<PathBuf>, or: &str) -> anyhow::Result<Addres
     })
 }
 
-/// The table and the account of a local stack.
+/// Opens the table of a local stack.
 ///
 /// # Errors
 ///
-/// If its addresses cannot be read.
+/// `local.json` names no valid account.
 pub(super) fn local(addresses: &Addresses) -> anyhow::Result<SelectedDeployment> {
     let Addresses { emulator_url, table_name, account_id, .. } = addresses;
     Ok(SelectedDeployment {
         table: devstack::table(emulator_url, table_name),
         default: Some(account_id.parse().context("reading the account in local.json")?),
         advice: format!(
-            "The local stack at {emulator_url} does not answer as it should; stop it (Ctrl-C where it runs) and \
+            "The local stack at {emulator_url} does not respond as it should; stop it (Ctrl-C where it runs) and \
              start it again."
         ),
     })
@@ -94,12 +93,12 @@ async fn deployed(stack: &str) -> anyhow::Result<SelectedDeployment> {
     let advice = format!("This was about the stack {stack} in {region}. {CREDENTIALS}");
     let table = stacks::table_of(&config, stack).await.map_err(|error| match error {
         StackError::NotFound => anyhow!(
-            "there is no stack called {stack} in {region} in this AWS account. `aws cloudformation list-stacks` \
-             shows those there are; another region is chosen with AWS_REGION, another account with AWS_PROFILE."
+            "there is no stack named {stack} in {region} in this AWS account. `aws cloudformation list-stacks` lists \
+             the existing ones; another region is chosen with AWS_REGION, another account with AWS_PROFILE."
         ),
         StackError::NoTable => anyhow!(
-            "the stack {stack} has no output TableName: it was not made from Switchboard's template.yaml, or is \
-             not complete yet. Deploy it with `sam deploy` and try again."
+            "the stack {stack} has no output TableName: either it was not created from Switchboard's template.yaml, \
+             or it is not complete yet. Deploy it with `sam deploy` and try again."
         ),
         StackError::Service(error) => anyhow!("{error}. {advice}"),
     })?;
@@ -107,11 +106,11 @@ async fn deployed(stack: &str) -> anyhow::Result<SelectedDeployment> {
 }
 
 impl SelectedDeployment {
-    /// The account that is meant.
+    /// Reads the account that was named, or the default one.
     ///
     /// # Errors
     ///
-    /// If it is not there, or none is named and there are several.
+    /// It does not exist, or none is named and there are several.
     pub(super) async fn account(&self, named: Option<AccountId>) -> anyhow::Result<Account> {
         let id = match named.or(self.default) {
             Some(id) => id,
@@ -123,7 +122,7 @@ impl SelectedDeployment {
         })
     }
 
-    /// Says what to do about an error, if it comes from the table.
+    /// Adds the advice to an error of the table.
     pub(super) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         if error.is::<switchboard_aws::table::TableError>() {
             anyhow!("{error:#}. {}", self.advice)
@@ -133,12 +132,12 @@ impl SelectedDeployment {
     }
 }
 
-/// The account of a deployment that has only one.
+/// The only account of a deployment.
 fn only(accounts: &[ListedAccount]) -> anyhow::Result<AccountId> {
     match accounts {
         [account] => Ok(account.id),
         [] => bail!(
-            "there is no account yet; make one with `switchboard accounts create --name NAME` (and the same \
+            "there is no account yet; create one with `switchboard accounts create --name NAME` (and the same \
              `--stack`)"
         ),
         _ => bail!(
@@ -157,7 +156,7 @@ mod tests {
     use super::{only, running};
 
     #[test]
-    fn of_several_accounts_one_must_be_named() {
+    fn one_of_several_accounts_must_be_named() {
         let account = |number| ListedAccount {
             id: AccountId::new(Timestamp::from_millis(0), number),
             name: "Bakery".to_owned(),

@@ -1,19 +1,19 @@
-//! Compares what happened with what was expected.
+//! Compares an observed call with the expectations of its scenario, and with those that hold for every call.
 
 use switchboard_dialogue::replay::Log;
 use switchboard_model::messages::{Message, Role};
 
 use super::{
-    failure_report::{quoted, said, seconds},
     file::{Expectations, ExpectedMessage},
     observed_call::ObservedCall,
+    wording::{describe_message, quoted, seconds},
 };
 use crate::evidence::words::{find, find_exact, words};
 
-/// One wrong word in so many is a mishearing of the caller, not a failure of the agent.
+/// Words per tolerated error where the caller's recognition is checked: an error there is no fault of the agent.
 const WORDS_PER_ERROR: usize = 4;
 
-/// Something that was expected, and what happened instead.
+/// An expectation, and the observation that contradicts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mismatch {
     pub(super) expected: String,
@@ -24,7 +24,7 @@ fn fault(expected: impl Into<String>, happened: impl Into<String>) -> Mismatch {
     Mismatch { expected: expected.into(), happened: happened.into() }
 }
 
-/// Everything that is not as the file expects it.
+/// Returns every expectation of the file that was not met.
 pub(super) fn check(expected: &Expectations, happened: &ObservedCall) -> Vec<Mismatch> {
     let mut faults: Vec<Mismatch> = messages(expected, happened).into_iter().collect();
     faults.extend(expected.never_said.iter().filter_map(|phrase| never(phrase, happened)));
@@ -82,7 +82,7 @@ pub(super) fn check(expected: &Expectations, happened: &ObservedCall) -> Vec<Mis
     faults
 }
 
-/// What is expected of every call.
+/// Returns every failed expectation of those that hold for every call.
 pub(super) fn check_always(happened: &ObservedCall) -> Vec<Mismatch> {
     let mut faults = vec![];
     let ends = happened.events.iter().filter(|event| event["event"] == "conversation:ended").count();
@@ -111,7 +111,7 @@ pub(super) fn check_always(happened: &ObservedCall) -> Vec<Mismatch> {
             Ok(log) => match log.difference() {
                 None => continue,
                 Some(difference) => format!(
-                    "{} after media began the engine decides otherwise now",
+                    "{} after media began today's engine decides differently",
                     seconds(i64::try_from(difference.logged.at.0 / 1_000).unwrap_or(i64::MAX)).trim()
                 ),
             },
@@ -132,7 +132,7 @@ pub(super) fn check_always(happened: &ObservedCall) -> Vec<Mismatch> {
     faults
 }
 
-/// The first message that is missing.
+/// Returns the first message that is missing.
 fn messages(expected: &Expectations, happened: &ObservedCall) -> Option<Mismatch> {
     let messages = happened.messages();
     let mut from = 0;
@@ -150,22 +150,25 @@ fn messages(expected: &Expectations, happened: &ObservedCall) -> Option<Mismatch
         from += found + 1;
     }
     if expected.exactly && from < messages.len() {
-        let more: Vec<_> = messages[from..].iter().map(|message| said(message, happened)).collect();
+        let more: Vec<_> =
+            messages[from..].iter().map(|message| describe_message(message, happened)).collect();
         return Some(fault(format!("no more than {from} messages"), format!("then {}", more.join("; "))));
     }
     None
 }
 
-/// What was said where another message was expected.
+/// Describes the observation in place of a missing message.
 fn instead(wanted: &ExpectedMessage, candidates: &[Message], happened: &ObservedCall) -> String {
     let same = |message: &&Message| message.role == wanted.role;
     let text = wanted.says.as_ref().or(wanted.is.as_ref()).map(|text| words(&text.replace("...", " ")));
     let errors =
         |message: &&Message| text.as_ref().map_or(0, |text| find(text, &words(&message.content)).errors);
     match candidates.iter().filter(same).min_by_key(errors) {
-        Some(message) => format!("the nearest is: {}", said(message, happened)),
+        Some(message) => format!("the nearest is: {}", describe_message(message, happened)),
         None if candidates.is_empty() => "nothing more is stored".to_owned(),
-        None => format!("after that only the other side spoke: {}", said(&candidates[0], happened)),
+        None => {
+            format!("after that only the other side spoke: {}", describe_message(&candidates[0], happened))
+        }
     }
 }
 
@@ -188,7 +191,7 @@ fn matches(wanted: &ExpectedMessage, message: &Message) -> bool {
         && wanted.interrupted.is_none_or(|interrupted| interrupted == message.interrupted)
 }
 
-/// An expected message in a sentence.
+/// Describes an expected message in a sentence.
 fn described(wanted: &ExpectedMessage) -> String {
     let who = match wanted.role {
         Role::Agent => "the agent",
@@ -209,7 +212,7 @@ fn never(phrase: &str, happened: &ObservedCall) -> Option<Mismatch> {
     if let Some(message) =
         stored.iter().find(|message| find_exact(&wanted, &words(&message.content)).is_some())
     {
-        return Some(fault(expected, said(message, happened)));
+        return Some(fault(expected, describe_message(message, happened)));
     }
     let heard =
         happened.call.heard.iter().find(|heard| find_exact(&wanted, &words(&heard.text)).is_some())?;
@@ -257,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_went_as_expected_has_no_faults() {
+    fn a_call_that_meets_its_expectations_passes() {
         let expected = json!({
             "messages": [
                 { "role": "agent", "says": "hello ... Ada", "interrupted": false },
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn every_expectation_that_fails_says_what_happened_instead() {
+    fn each_failed_expectation_shows_the_observation() {
         for (expected, says) in [
             (
                 json!({ "messages": [{ "role": "agent", "says": "we close ... evening", "interrupted": false }] }),
@@ -327,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn every_call_ends_once_numbers_its_events_replays_and_keeps_its_ledger() {
+    fn every_call_must_end_once_replay_and_match_its_recording() {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("log.jsonl");
         let write = |outputs: &str| {

@@ -1,13 +1,14 @@
-//! A failed call, told as it went: who said and did what, and when; then what was expected instead.
+//! The report of a failed scenario: the call as a timeline, then the failed expectations.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use switchboard_model::messages::{Message, Role};
+use switchboard_model::messages::Role;
 
 use super::{
     expectations::Mismatch,
     observed_call::{ObservedCall, millis},
+    wording::{interruption, quoted, seconds},
 };
 use crate::evidence::RecordingFile;
 
@@ -19,8 +20,8 @@ struct TimelineEntry {
     what: String,
 }
 
-/// The whole story.
-pub(super) fn tell(happened: &ObservedCall, faults: &[Mismatch]) -> String {
+/// Renders the report.
+pub(super) fn render(happened: &ObservedCall, faults: &[Mismatch]) -> String {
     let mut story = String::new();
     // Writing to a String cannot fail.
     for TimelineEntry { at_ms, who, what } in timeline(happened) {
@@ -42,7 +43,7 @@ pub(super) fn tell(happened: &ObservedCall, faults: &[Mismatch]) -> String {
     story
 }
 
-/// Everything that happened, in its order.
+/// Everything that was observed, by time.
 fn timeline(happened: &ObservedCall) -> Vec<TimelineEntry> {
     let mut lines = vec![];
     let mut line = |at_ms: i64, who, what| lines.push(TimelineEntry { at_ms, who, what });
@@ -69,7 +70,7 @@ fn timeline(happened: &ObservedCall) -> Vec<TimelineEntry> {
     }
     for message in happened.messages() {
         let who = if message.role == Role::Agent { "agent" } else { "user" };
-        let cut = cut(&message, happened);
+        let cut = interruption(&message, happened);
         line(
             happened.since_answer(message.started_at.as_millis()),
             "stored",
@@ -119,32 +120,6 @@ fn timeline(happened: &ObservedCall) -> Vec<TimelineEntry> {
     lines
 }
 
-/// What somebody said and when, in a sentence.
-pub(super) fn said(message: &Message, happened: &ObservedCall) -> String {
-    let who = if message.role == Role::Agent { "agent" } else { "caller" };
-    let at = seconds(happened.since_answer(message.started_at.as_millis()));
-    let cut = cut(message, happened);
-    format!("at {} the {who} said {}{cut}", at.trim(), quoted(&message.content))
-}
-
-fn cut(message: &Message, happened: &ObservedCall) -> String {
-    if !message.interrupted {
-        return String::new();
-    }
-    format!(", cut off at {}", seconds(happened.since_answer(message.ended_at.as_millis())).trim())
-}
-
-/// Milliseconds as seconds, right-aligned.
-pub(super) fn seconds(ms: i64) -> String {
-    let tenths = (ms + 50).div_euclid(100);
-    let sign = if tenths < 0 { "-" } else { "" };
-    format!("{:>6} s", format!("{sign}{}.{}", tenths.abs() / 10, tenths.abs() % 10))
-}
-
-pub(super) fn quoted(text: &str) -> String {
-    format!("\"{text}\"")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -156,7 +131,7 @@ mod tests {
     use crate::{api_client::Utterance, evidence::recording::Recording};
 
     #[test]
-    fn a_failed_call_is_told_in_the_order_of_time_and_ends_with_what_was_expected() {
+    fn a_report_is_a_timeline_and_the_failed_expectations() {
         let mut call = happened();
         let cough =
             Utterance { at_ms: 1_000, until_ms: 1_340, what: Some("sound".into()), text: "cough".into() };
@@ -203,16 +178,7 @@ mod tests {
   Every decision
     switchboard replay /tmp/cnv_1-1.jsonl
 "#;
-        let story = tell(&call, &[fault]);
+        let story = render(&call, &[fault]);
         assert_eq!(story, expected[1..], "{story}");
-    }
-
-    #[test]
-    fn times_are_read_in_tenths_of_a_second() {
-        for (ms, text) in
-            [(0, "0.0 s"), (12_340, "12.3 s"), (-80, "-0.1 s"), (-20, "0.0 s"), (3_960, "4.0 s")]
-        {
-            assert_eq!(seconds(ms).trim(), text, "{ms}");
-        }
     }
 }

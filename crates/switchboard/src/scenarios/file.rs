@@ -1,4 +1,4 @@
-//! The format of a scripted call, which `docs/test-calls.md` explains, and where the files are found.
+//! Scenario files: their format, which `docs/test-calls.md` explains, and how they are found.
 
 use std::{
     collections::BTreeMap,
@@ -13,40 +13,40 @@ use switchboard_model::{conversations::EndedReason, events::EventName, messages:
 
 use crate::evidence::AGENT;
 
-/// One file: one call.
+/// A scenario and its agent.
 #[derive(Debug, Clone)]
 pub(super) struct File {
     pub(super) path: PathBuf,
-    /// The agent's whole configuration, but for what the command adds.
+    /// The agent's configuration, without the parts that the command adds.
     pub(super) agent: Value,
     pub(super) call: Call,
 }
 
-/// A call as it is written down.
+/// A scenario: one scripted call.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Call {
-    /// A sentence that names the behaviour.
+    /// A sentence that names the tested behaviour.
     pub(super) about: String,
-    /// An object is merged into the demo's agent; a text is the path of a whole configuration.
+    /// An object is merged into the demo's agent; a string is the path of a whole configuration.
     #[serde(default)]
     agent: Value,
-    /// The script of the sandbox's model.
+    /// The script of the sandbox's language model.
     pub(super) model: Option<Value>,
     #[serde(default)]
     pub(super) faults: ProviderFaults,
     #[serde(default)]
     pub(super) tools: BTreeMap<String, FunctionStub>,
-    /// The person who is called.
+    /// The script of the person who is called.
     pub(super) caller: Option<Value>,
-    /// Their number, if they are one of the sandbox's own.
+    /// The number of one of the sandbox's own people, in place of `caller`.
     pub(super) to: Option<String>,
-    /// So long after media flows the end of the conversation is asked for.
+    /// The delay after the start of media at which the end of the conversation is requested.
     pub(super) end_after_ms: Option<u64>,
     pub(super) expect: Expectations,
 }
 
-/// What goes wrong at the providers, in the sandbox's own words.
+/// Faults of the providers, in the sandbox's format.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ProviderFaults {
@@ -55,7 +55,7 @@ pub(super) struct ProviderFaults {
     pub(super) transcriber: Vec<Value>,
 }
 
-/// What a function answers.
+/// The response of a function.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FunctionStub {
@@ -71,45 +71,45 @@ fn ok() -> u16 {
     200
 }
 
-/// What should have happened.
+/// The expected outcome.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Expectations {
-    /// In this order; others may lie between.
+    /// Expected messages in this order; others may lie between.
     pub(super) messages: Vec<ExpectedMessage>,
-    /// No others.
+    /// Whether no other messages may exist.
     pub(super) exactly: bool,
-    /// No message of the agent has it, nor does the caller hear it.
+    /// Phrases that the agent never says, neither in a stored message nor on the line.
     pub(super) never_said: Vec<String>,
-    /// What the caller hears, in this order.
+    /// Phrases that the caller hears, in this order.
     pub(super) heard: Vec<String>,
     /// All functions that are called, in this order.
     pub(super) functions: Option<Vec<String>>,
     pub(super) ended: Option<EndedReason>,
     pub(super) answered_by: Option<String>,
-    /// Utterance that stand in a note of the event log.
+    /// Words that occur in a note of the event log.
     pub(super) notes: Vec<String>,
-    /// The longest that the caller waits for the agent to be heard.
+    /// The longest time that the caller may wait to hear the agent.
     pub(super) replies_within_ms: Option<u64>,
     /// Events that must occur.
     pub(super) events: Vec<EventName>,
 }
 
-/// One message.
+/// An expected message.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExpectedMessage {
     pub(super) role: Role,
-    /// Utterance that occur in it; `...` stands for any others.
+    /// Words that occur in it; `...` stands for any others.
     pub(super) says: Option<String>,
     /// All its words.
     pub(super) is: Option<String>,
     pub(super) interrupted: Option<bool>,
-    /// Utterance that do not occur in it.
+    /// Words that do not occur in it.
     pub(super) not: Option<String>,
 }
 
-/// Finds the files: those that are named, and all of the directories that are named, by name.
+/// Finds the scenario files: the named files, and those of the named directories in alphabetical order.
 pub(super) fn find(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = vec![];
     for path in named {
@@ -122,26 +122,26 @@ pub(super) fn find(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         let mut files = paths.collect::<Result<Vec<_>, _>>()?;
         files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
         files.sort();
-        ensure!(!files.is_empty(), "{} has no scripted call (no file that ends in .json)", path.display());
+        ensure!(!files.is_empty(), "{} has no scenario (no file that ends in .json)", path.display());
         found.extend(files);
     }
     Ok(found)
 }
 
 impl File {
-    /// Reads and checks one.
+    /// Reads and validates a file.
     ///
     /// # Errors
     ///
-    /// Saying the file, the place in it, and what is allowed there.
+    /// The file is not valid; the error names the file, the place in it, and the allowed values.
     pub(super) fn read(file: &Path) -> anyhow::Result<Self> {
         let shown = file.display();
         let text = fs::read_to_string(file).with_context(|| format!("reading {shown}"))?;
         let call: Call = parse(file, &text)?;
-        ensure!(!call.about.trim().is_empty(), "{shown}: `about` must say what the call is about");
+        ensure!(!call.about.trim().is_empty(), "{shown}: `about` must name the tested behaviour");
         ensure!(
             call.caller.is_none() || call.to.is_none(),
-            "{shown}: either `caller`, a person of this call, or `to`, one of the sandbox's"
+            "{shown}: give either `caller`, a person of this scenario, or `to`, one of the sandbox's own people"
         );
         for message in &call.expect.messages {
             ensure!(
@@ -167,12 +167,12 @@ impl File {
             }
             _ => bail!("{shown}: `agent` is an object, or the path of an agent's configuration"),
         };
-        ensure!(agent.is_object(), "{shown}: the agent's configuration is no object");
+        ensure!(agent.is_object(), "{shown}: the configuration of the agent is not an object");
         Ok(Self { path: file.to_owned(), agent, call })
     }
 }
 
-/// Reads JSON; an error names file, line and column.
+/// Parses JSON; an error names file, line and column.
 fn parse<T: for<'a> Deserialize<'a>>(path: &Path, text: &str) -> anyhow::Result<T> {
     serde_json::from_str(text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
@@ -182,7 +182,7 @@ fn parse<T: for<'a> Deserialize<'a>>(path: &Path, text: &str) -> anyhow::Result<
     })
 }
 
-/// RFC 7396: what is null is taken out, objects are merged, all else is replaced.
+/// Merges as in RFC 7396: `null` removes a member, objects are merged, other values replace.
 fn merge(target: &mut Value, patch: &Map<String, Value>) {
     if !target.is_object() {
         *target = Value::Object(Map::new());
@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads a file of this text.
+    /// Reads a file with this text.
     fn read(text: &str) -> Result<File, String> {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("own.json"), r#"{ "prompt": "You are Bob." }"#).unwrap();
@@ -214,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn a_call_needs_no_more_than_a_sentence_and_expects_nothing_by_itself() {
+    fn a_scenario_needs_only_a_sentence_and_an_expectation() {
         let file = read(r#"{ "about": "nothing", "expect": {} }"#).unwrap();
         assert_eq!(file.agent, serde_json::from_str::<Value>(AGENT).unwrap());
         assert!(file.call.expect.messages.is_empty() && file.call.faults.voice.is_empty());
     }
 
     #[test]
-    fn an_agent_is_merged_into_the_demos_or_a_file_beside_the_call() {
+    fn an_agent_is_merged_into_the_demos_or_read_from_a_file() {
         let file = read(
             r#"{ "about": "a", "agent": { "initial_message": null, "voice": { "model": "aura-2-orion-en" },
                  "metadata": { "a": "b" } }, "expect": {} }"#,
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_in_a_file_is_said_with_its_place_and_with_what_is_allowed() {
+    fn an_error_names_the_place_and_the_allowed_values() {
         for (text, expected) in [
             ("{", "call.json:1:1: EOF while parsing an object"),
             (
@@ -251,7 +251,7 @@ mod tests {
                 "unknown variant `hung_up`, expected one of `agent_ended`, `user_ended`, `unknown`",
             ),
             (r#"{ "about": "a" }"#, "call.json:1:16: missing field `expect`"),
-            (r#"{ "about": " ", "expect": {} }"#, "call.json: `about` must say"),
+            (r#"{ "about": " ", "expect": {} }"#, "call.json: `about` must name"),
             (r#"{ "about": "a", "agent": 1, "expect": {} }"#, "call.json: `agent` is an object, or the path"),
             (
                 r#"{ "about": "a", "agent": "none.json", "expect": {} }"#,
@@ -259,7 +259,7 @@ mod tests {
             ),
             (
                 r#"{ "about": "a", "to": "+14155550156", "caller": {}, "expect": {} }"#,
-                "call.json: either `caller`",
+                "call.json: give either `caller`",
             ),
             (
                 r#"{ "about": "a", "expect": { "messages": [{ "role": "agent" }] } }"#,
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_documentation_can_be_read() {
+    fn the_example_of_the_documentation_is_valid() {
         let text = include_str!("../../../../docs/test-calls.md");
         let example = text.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
         let file = read(example).unwrap();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn every_call_that_ships_can_be_read_and_is_about_something_else() {
+    fn every_shipped_scenario_is_valid_and_has_a_sentence_of_its_own() {
         let calls = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/calls");
         let files = find(&[calls]).unwrap();
         let about: std::collections::BTreeSet<_> =
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_of_a_directory_are_taken_by_name() {
+    fn the_files_of_a_directory_are_read_in_alphabetical_order() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         assert!(find(&[directory.path().to_owned()]).is_err());

@@ -1,4 +1,4 @@
-//! The functions of a call: a webhook on this machine that answers as the file says.
+//! The functions of a scenario: a webhook server on this machine with the responses from the file.
 
 use std::{
     collections::BTreeMap,
@@ -18,17 +18,17 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use super::file::FunctionStub;
 
-/// A function that was called and answered.
+/// A function call and its response.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct FunctionAnswer {
-    /// When it answered, in milliseconds since 1970.
+    /// The time of the response, in milliseconds since 1970.
     pub(super) at_ms: i64,
     pub(super) name: String,
     pub(super) status: u16,
     pub(super) answer: Value,
 }
 
-/// Answers until it is dropped.
+/// A running server. Dropping it stops it.
 pub(super) struct FunctionServer {
     url: String,
     shared: Arc<Shared>,
@@ -41,9 +41,9 @@ struct Shared {
 }
 
 impl FunctionServer {
-    /// Starts to serve these.
+    /// Starts a server for these functions.
     pub(super) async fn start(tools: BTreeMap<String, FunctionStub>) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("a port for functions")?;
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("opening a port for functions")?;
         let url = format!("http://{}/", listener.local_addr()?);
         let shared = Arc::new(Shared { tools, answered: Mutex::default() });
         let app = Router::new().fallback(call).with_state(Arc::clone(&shared));
@@ -52,8 +52,8 @@ impl FunctionServer {
         Ok(Self { url, shared, _serving: serving })
     }
 
-    /// Adds the webhook to an agent, before all others: the first that is asked answers. Functions that the
-    /// agent's model does not know yet are offered to it.
+    /// Adds the webhook to an agent, before all others, because the first one that receives a function call gives its
+    /// result. Functions that the agent does not offer to its model yet are added there.
     pub(super) fn add_to(&self, agent: &mut Value) {
         let names: Vec<&String> = self.shared.tools.keys().collect();
         if names.is_empty() {
@@ -73,18 +73,18 @@ impl FunctionServer {
         }
     }
 
-    /// What was answered so far.
+    /// The responses so far.
     pub(super) fn answered(&self) -> Vec<FunctionAnswer> {
         self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// The list in a field, made if there is none.
+/// The array in a field, created if it is missing.
 fn list<'a>(value: &'a mut Value, field: &str) -> &'a mut Vec<Value> {
     if !value[field].is_array() {
         value[field] = json!([]);
     }
-    value[field].as_array_mut().expect("it was made one just now")
+    value[field].as_array_mut().expect("the line above makes it an array")
 }
 
 async fn call(State(shared): State<Arc<Shared>>, Json(event): Json<Value>) -> Response {
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_function_is_offered_to_the_model_and_answers_as_the_file_says() {
+    async fn a_function_is_offered_to_the_model_and_answered_from_the_file() {
         let tool = FunctionStub { answer: json!({ "free": true }), after_ms: 0, status: 201 };
         let tools = FunctionServer::start([("book".to_owned(), tool)].into()).await.unwrap();
         let mut agent =

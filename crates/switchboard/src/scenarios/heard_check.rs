@@ -1,40 +1,40 @@
-//! The heard-words ledger: what is stored of the agent is what was heard of it.
+//! Checks that the stored messages of the agent are the words that were heard.
 //!
-//! The agent's channel of the recording is cut where the stored messages begin and end, and recognised: each
-//! cut must say what the message says. And nothing may be heard that no message has.
+//! The agent's channel of the recording is cut where each stored message begins and ends, and recognised: each cut
+//! must contain the words of its message. Outside the messages the agent must be silent.
 //!
-//! What a false ledger does wrong it does at the edges: a sentence that was cut off is stored whole, or its
-//! last words are missing. What a recogniser gets wrong lies anywhere: of this one 2 to 5 words of a hundred
-//! on clear speech, more where it meets names and amounts. So a message's edges are checked strictly, to the
-//! word, and its inside with patience.
+//! An error of our bookkeeping lies at the edges of a message: an interrupted sentence is stored whole, or its last
+//! words are missing. An error of the recogniser lies anywhere: 2 to 5 words of a hundred on clear speech, more in
+//! names and amounts. So the edges are checked to the word, and the inside with a tolerance.
 
 use std::ops::Range;
 
 use serde_json::{Value, json};
+use strsim::generic_levenshtein;
 use switchboard_model::messages::Message;
 use switchboard_sandbox::{audio, speech::Speech};
 
 use crate::evidence::{
     recording::{AUDIBLE, Recording, loudness},
-    words::{WordErrors, distance, find, words},
+    words::{WordErrors, find, words},
 };
 
-/// Utterance at either edge of a message that may be stored though they were not heard.
+/// Words at either edge of a message that may be stored without being heard.
 const MISSING: usize = 1;
-/// Utterance there that may be heard though they are not stored. A recogniser makes a whole word of the one that
-/// was cut in its middle; and where in its audio a word lies is estimated, of a voice that does not say it.
+/// Words at either edge that may be heard without being stored. A recogniser completes a word that was cut, and the
+/// place of a word in the audio is estimated for a voice without word times.
 const MORE: usize = MISSING + 1;
-/// One wrong word in so many is the recogniser's own.
+/// Words per tolerated error inside a message.
 const WORDS_PER_ERROR: usize = 5;
-/// Of messages as short as this a recogniser has no context: they are not checked at the edges.
+/// Messages up to this many words are not checked at the edges: they give the recogniser no context.
 const SHORT: usize = 3;
-/// Silence around a cut, without which recognisers swallow the first word.
+/// Silence added around a cut; without it recognisers lose the first word.
 const AROUND_MS: usize = 200;
-/// What is heard so long before or after a message still belongs to it: the rest of a word that was cut.
+/// Audio this close to a message belongs to it: the rest of a word that was cut.
 const MARGIN_MS: i64 = 700;
-/// So much sound that no message has is speech.
+/// Sound outside all messages counts as speech from this length on.
 const SPEECH_MS: usize = 500;
-/// Loudness is looked at in steps of this.
+/// Step in which loudness is measured.
 const STEP_MS: usize = 50;
 
 /// A message of the agent against the recording.
@@ -43,9 +43,9 @@ pub(super) struct HeardCheck {
     pub(super) stored: String,
     pub(super) recognised: String,
     pub(super) interrupted: bool,
-    /// Utterance stored, and how many of them differ.
+    /// Words stored, and how many of them differ.
     pub(super) errors: WordErrors,
-    /// What is wrong with it.
+    /// The difference, if the message fails.
     pub(super) fault: Option<String>,
 }
 
@@ -56,7 +56,7 @@ impl HeardCheck {
         Self { stored, recognised, interrupted, errors, fault }
     }
 
-    /// For machines.
+    /// The check as JSON.
     pub(super) fn json(&self) -> Value {
         let Self { stored, recognised, interrupted, errors: WordErrors { words, errors }, fault } = self;
         json!({
@@ -66,11 +66,12 @@ impl HeardCheck {
     }
 }
 
-/// Recognises each message's part of the recording, which began at `began` (milliseconds since 1970).
+/// Recognises the part of the recording that belongs to each message. The recording began at `began` (milliseconds
+/// since 1970).
 ///
 /// # Errors
 ///
-/// The speech service does not answer.
+/// The speech service did not respond.
 pub(super) async fn check(
     speech: &Speech,
     recording: &Recording,
@@ -88,7 +89,7 @@ pub(super) async fn check(
     Ok(checked)
 }
 
-/// What is heard of the agent that no message has: from when to when, in milliseconds of the recording.
+/// The speech of the agent outside all messages, in milliseconds of the recording.
 pub(super) fn unstored(recording: &Recording, began: i64, messages: &[Message]) -> Option<Range<usize>> {
     let stored: Vec<_> = messages.iter().map(|message| range(recording, began, message, MARGIN_MS)).collect();
     let step = STEP_MS * samples_per_ms(recording);
@@ -103,7 +104,7 @@ pub(super) fn unstored(recording: &Recording, began: i64, messages: &[Message]) 
     (loud.len() * STEP_MS >= SPEECH_MS).then_some(first..last + STEP_MS)
 }
 
-/// Where a message lies in the recording, with so many milliseconds on either side.
+/// The samples of a message, widened by `margin` milliseconds on either side.
 fn range(recording: &Recording, began: i64, message: &Message, margin: i64) -> Range<usize> {
     let at = |ms: i64| usize::try_from(ms - began).unwrap_or(0) * samples_per_ms(recording);
     let end = at(message.ended_at.as_millis() + margin).min(recording.agent.len());
@@ -114,7 +115,7 @@ fn samples_per_ms(recording: &Recording) -> usize {
     usize::try_from(recording.rate / 1_000).unwrap_or(1).max(1)
 }
 
-/// What is wrong with a message of which this was recognised.
+/// The difference between a message and its recognised words, if it is more than the recogniser's own error.
 fn fault(stored: &str, recognised: &str, interrupted: bool) -> Option<String> {
     let (mut stored, mut recognised) = (words(stored), words(recognised));
     let inside = (stored.len() / WORDS_PER_ERROR).max(1);
@@ -132,7 +133,7 @@ fn fault(stored: &str, recognised: &str, interrupted: bool) -> Option<String> {
             recognised.reverse();
         }
     }
-    let errors = distance(&stored, &recognised);
+    let errors = generic_levenshtein(&stored, &recognised);
     let allowed = inside + if interrupted { MORE } else { 0 };
     (errors > allowed).then(|| format!("{errors} of its {} words differ", stored.len()))
 }
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_must_say_what_was_heard_to_the_word_at_its_edges() {
+    fn a_message_must_match_to_the_word_at_its_edges() {
         let said = "On Saturday we close at six in the evening. Can I help you with anything else?";
         for (stored, recognised, interrupted) in [
             (said, "on Saturday, we close at 6 in the evening. can I help you with anything else", false),
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_heard_and_not_stored_is_found() {
+    fn speech_outside_all_messages_is_found() {
         let mut agent = vec![0_i16; 10 * 8_000];
         agent[8_000..24_000].fill(8_000);
         let mut recording = Recording { rate: 8_000, caller: vec![], agent };

@@ -1,7 +1,7 @@
-//! `switchboard test`: scripted calls from files, each checked against what it should have been.
+//! `switchboard test`: places the calls of scenario files, and checks each against its expectations.
 //!
-//! The format is `file`'s; `runner` makes a call; `expect` and `ledger` check it; `story` tells what went
-//! wrong. `docs/test-calls.md` is for those who write such files.
+//! `file` is the format, which `docs/test-calls.md` explains to authors. `runner` places a call and collects an
+//! `observed_call`; `expectations` and `heard_check` check it; `failure_report` shows a failure as a timeline.
 
 mod expectations;
 mod failure_report;
@@ -10,6 +10,7 @@ mod function_server;
 mod heard_check;
 mod observed_call;
 mod runner;
+mod wording;
 
 use std::{
     fs,
@@ -34,15 +35,15 @@ use crate::{
     evidence::{RecordingFile, words::WordErrors},
 };
 
-/// The calls that ship with Switchboard, inside the checkout.
+/// The scenarios that ship with Switchboard, inside the checkout.
 const CALLS: &str = "tests/calls";
 
 /// The command's arguments.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Scripted calls (see docs/test-calls.md), or directories of them [default: tests/calls of the checkout].
+    /// Scenario files (see docs/test-calls.md), or directories of them [default: tests/calls of the checkout].
     files: Vec<PathBuf>,
-    /// How many calls are made at a time. Hearing and speaking take half a core each.
+    /// Number of concurrent calls. Hearing and speaking take half a core each.
     #[arg(long, value_name = "N", default_value = "2")]
     jobs: NonZeroUsize,
     /// Also write everything about the calls to this file, as JSON.
@@ -50,7 +51,7 @@ pub(crate) struct Args {
     json: Option<PathBuf>,
 }
 
-/// Calls to be made: their files were read.
+/// Scenarios to run, read and validated.
 pub(crate) struct ScenarioRun {
     files: Vec<Arc<File>>,
     jobs: NonZeroUsize,
@@ -62,7 +63,7 @@ impl Args {
     ///
     /// # Errors
     ///
-    /// One of them is not what it should be: all that is wrong, file by file.
+    /// A file is not valid; the error lists every mistake of every file.
     pub(crate) fn read(self) -> anyhow::Result<ScenarioRun> {
         let named = if self.files.is_empty() { vec![devstack::workspace()?.join(CALLS)] } else { self.files };
         let (mut files, mut wrong) = (vec![], vec![]);
@@ -79,35 +80,35 @@ impl Args {
     }
 }
 
-/// What became of one file.
+/// The outcome of one file.
 struct Outcome {
     file: Arc<File>,
-    played: anyhow::Result<ScenarioResult>,
+    result: anyhow::Result<ScenarioResult>,
 }
 
-/// Makes the calls, shows what became of each, and writes everything about them to a file if that is asked.
+/// Runs the scenarios, shows the result of each, and writes everything about them to a file if one is named.
 ///
 /// # Errors
 ///
-/// A call did not go as expected.
+/// A scenario failed.
 pub(crate) async fn run(addresses: &Addresses, plan: &ScenarioRun) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let setting = Arc::new(Runner::new(addresses)?);
+    let runner = Arc::new(Runner::new(addresses)?);
     let mut waiting = plan.files.iter().enumerate();
-    let mut playing: JoinSet<Outcome> = JoinSet::new();
+    let mut running: JoinSet<Outcome> = JoinSet::new();
     let mut outcomes = vec![];
     loop {
-        while playing.len() < plan.jobs.get()
+        while running.len() < plan.jobs.get()
             && let Some((index, file)) = waiting.next()
         {
-            let (setting, file) = (Arc::clone(&setting), Arc::clone(file));
-            playing.spawn(async move {
-                let played = Box::pin(setting.play(&file, index)).await;
-                Outcome { file, played }
+            let (runner, file) = (Arc::clone(&runner), Arc::clone(file));
+            running.spawn(async move {
+                let result = Box::pin(runner.run(&file, index)).await;
+                Outcome { file, result }
             });
         }
-        let Some(outcome) = playing.join_next().await else { break };
-        outcomes.push(outcome.context("a call was not looked at to its end")?);
+        let Some(outcome) = running.join_next().await else { break };
+        outcomes.push(outcome.context("a scenario ended with a panic")?);
         if let Some(outcome) = outcomes.last() {
             show(outcome, outcomes.len(), plan.files.len())?;
         }
@@ -121,14 +122,14 @@ pub(crate) async fn run(addresses: &Addresses, plan: &ScenarioRun) -> anyhow::Re
             .with_context(|| format!("writing {}", file.display()))?;
     }
     if failed > 0 {
-        bail!("{failed} of {} calls did not go as expected", outcomes.len());
+        bail!("{failed} of {} scenarios failed", outcomes.len());
     }
     Ok(())
 }
 
 impl Outcome {
     fn is_ok(&self) -> bool {
-        self.played.as_ref().is_ok_and(|played| played.faults.is_empty())
+        self.result.as_ref().is_ok_and(|result| result.faults.is_empty())
     }
 
     fn json(&self) -> Value {
@@ -137,7 +138,7 @@ impl Outcome {
             "about": self.file.call.about,
             "ok": self.is_ok(),
         });
-        match &self.played {
+        match &self.result {
             Err(error) => json["error"] = json!(format!("{error:#}")),
             Ok(ScenarioResult { took, happened, faults }) => {
                 let fault = |fault: &expectations::Mismatch| json!({ "expected": fault.expected, "happened": fault.happened });
@@ -164,19 +165,19 @@ fn ledger_errors(happened: &ObservedCall) -> WordErrors {
     happened.ledger.iter().fold(WordErrors::default(), |all, checked| all.and(checked.errors))
 }
 
-/// Shows one call: a line if it went as expected, else its story.
+/// Shows one scenario: a line if it passed, its report if it failed.
 fn show(outcome: &Outcome, number: usize, all: usize) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let Outcome { file, played } = outcome;
-    let took = played.as_ref().map_or(Duration::ZERO, |played| played.took).as_secs_f64();
+    let Outcome { file, result } = outcome;
+    let took = result.as_ref().map_or(Duration::ZERO, |result| result.took).as_secs_f64();
     let verdict = if outcome.is_ok() { "ok    " } else { "FAILED" };
     let width = all.to_string().len();
     writeln!(out, "{verdict}  {number:>width$}/{all}  {took:5.1} s  {}", file.call.about)?;
-    match played {
-        Ok(played) if played.faults.is_empty() => Ok(()),
+    match result {
+        Ok(result) if result.faults.is_empty() => Ok(()),
         Ok(ScenarioResult { happened, faults, .. }) => {
             writeln!(out, "\n  {}\n", file.path.display())?;
-            writeln!(out, "{}", failure_report::tell(happened, faults))
+            writeln!(out, "{}", failure_report::render(happened, faults))
         }
         Err(error) => writeln!(out, "\n  {}\n  The call could not be made: {error:#}\n", file.path.display()),
     }
@@ -184,13 +185,13 @@ fn show(outcome: &Outcome, number: usize, all: usize) -> io::Result<()> {
 
 fn summary(outcomes: &[Outcome], failed: usize, took: Duration) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let played = outcomes.iter().filter_map(|outcome| outcome.played.as_ref().ok());
-    let errors = played.fold(WordErrors::default(), |all, played| all.and(ledger_errors(&played.happened)));
+    let result = outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok());
+    let errors = result.fold(WordErrors::default(), |all, result| all.and(ledger_errors(&result.happened)));
     let percent = if errors.words == 0 { 0.0 } else { errors.rate() * 100.0 };
     writeln!(
         out,
-        "\n{} calls in {:.0} s: {} as expected, {failed} not. Of {} words that are stored of the agents, \
-         {percent:.1} % were recognised otherwise in the recordings.",
+        "\n{} calls in {:.0} s: {} as expected, {failed} not. Of {} stored words of the agents, \
+         {percent:.1} % were recognised differently in the recordings.",
         outcomes.len(),
         took.as_secs_f64(),
         outcomes.len() - failed,

@@ -1,4 +1,4 @@
-//! What happened in a call, as everybody saw it who had a part in it.
+//! Everything that was observed of a call: by the API, the sandbox, the recording and the scenario's own functions.
 
 use serde_json::Value;
 use switchboard_model::messages::{Message, Role};
@@ -7,16 +7,16 @@ use super::{function_server::FunctionAnswer, heard_check::HeardCheck};
 use crate::api_client::{SandboxCall, Utterance};
 use crate::evidence::RecordingFile;
 
-/// A call that is over.
+/// A call that has ended.
 #[derive(Default)]
 pub(super) struct ObservedCall {
-    /// As the API shows it.
+    /// The conversation, as the API shows it.
     pub(super) conversation: Value,
     /// The event log, oldest first.
     pub(super) events: Vec<Value>,
-    /// The sandbox's account of it.
+    /// The sandbox's record of the call.
     pub(super) call: SandboxCall,
-    /// What the functions of the file answered.
+    /// The responses of the scenario's functions.
     pub(super) answered: Vec<FunctionAnswer>,
     pub(super) recorded: Option<RecordingFile>,
     pub(super) replays: Vec<std::path::PathBuf>,
@@ -24,27 +24,27 @@ pub(super) struct ObservedCall {
     pub(super) ledger: Vec<HeardCheck>,
 }
 
-/// How long the caller waited for the agent.
+/// A time in which the caller waited for the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReplyDelay {
     pub(super) ms: u64,
-    /// What the caller had said.
+    /// The words of the caller before the wait.
     pub(super) after: String,
 }
 
 impl ObservedCall {
-    /// What was said, as it is stored.
+    /// The stored messages.
     pub(super) fn messages(&self) -> Vec<Message> {
         let messages = self.conversation["messages"].as_array().into_iter().flatten();
         messages.filter_map(|message| serde_json::from_value(message.clone()).ok()).collect()
     }
 
-    /// What the agent said, as it is stored.
+    /// The stored messages of the agent.
     pub(super) fn agent_messages(&self) -> Vec<Message> {
         self.messages().into_iter().filter(|message| message.role == Role::Agent).collect()
     }
 
-    /// The names of the functions that were called.
+    /// The names of the called functions, in order.
     pub(super) fn functions(&self) -> Vec<&str> {
         let calls = self.events.iter().filter(|event| event["event"] == "function_call:triggered");
         calls.filter_map(|event| event["data"]["function"]["name"].as_str()).collect()
@@ -56,15 +56,15 @@ impl ObservedCall {
         notes.filter_map(Value::as_str).collect()
     }
 
-    /// How many milliseconds after the call was answered (else dialled) something happened, given in
-    /// milliseconds since 1970.
+    /// Converts milliseconds since 1970 into milliseconds since the call was answered, or since it was dialled if it was
+    /// not answered.
     pub(super) fn since_answer(&self, ms: i64) -> i64 {
         let began = || self.events.first().and_then(|event| millis(&event["created_at"]));
         ms - self.call.answered_at_ms.or_else(began).unwrap_or(ms)
     }
 
-    /// The longest time from the end of what the caller said to the next sound of the agent; none if the
-    /// caller never waited.
+    /// The longest time from the end of the caller's words to the next sound of the agent; `None` if the caller never
+    /// waited.
     pub(super) fn longest_wait(&self) -> Option<ReplyDelay> {
         let is_speech = |done: &&Utterance| done.what.as_deref() == Some("say");
         let said: Vec<&Utterance> = self.call.said.iter().filter(is_speech).collect();
@@ -72,9 +72,9 @@ impl ObservedCall {
         let end = self.call.ended_at_ms.and_then(|ms| u64::try_from(self.since_answer(ms)).ok());
         let waits = said.iter().enumerate().filter_map(|(index, words)| {
             let next = heard.iter().find(|heard| heard.until_ms > words.until_ms).map(|heard| heard.at_ms);
-            // Whoever hangs up waits no longer.
+            // A caller who hangs up stops waiting.
             let until = next.or(end.filter(|_| self.call.ended_by.as_deref() != Some("caller")))?;
-            // Who goes on speaking is not waiting yet.
+            // A caller who continues to speak is not waiting yet.
             let goes_on = said.get(index + 1).is_some_and(|more| more.at_ms < until);
             let ms = until.saturating_sub(words.until_ms);
             (!goes_on).then(|| ReplyDelay { ms, after: words.text.clone() })
@@ -83,7 +83,7 @@ impl ObservedCall {
     }
 }
 
-/// A time of the API's in milliseconds since 1970.
+/// A time of the API, in milliseconds since 1970.
 pub(super) fn millis(time: &Value) -> Option<i64> {
     let time: switchboard_model::time::Timestamp = time.as_str()?.parse().ok()?;
     Some(time.as_millis())
@@ -95,17 +95,17 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A stretch of speech.
+    /// Words that the caller heard.
     pub(in super::super) fn words(at_ms: u64, until_ms: u64, text: &str) -> Utterance {
         Utterance { at_ms, until_ms, text: text.into(), what: None }
     }
 
-    /// The same of the person.
+    /// Words that the caller said.
     pub(in super::super) fn says(at_ms: u64, until_ms: u64, text: &str) -> Utterance {
         Utterance { what: Some("say".into()), ..words(at_ms, until_ms, text) }
     }
 
-    /// A short good call: answered at 1,000 s, greeted, asked, answered, interrupted, ended by the agent.
+    /// A short good call: answered at 1,000 s, greeting, question, answer, interruption, ended by the agent.
     pub(in super::super) fn happened() -> ObservedCall {
         let message = |role: &str, content: &str, from: &str, until: &str, interrupted: bool| {
             json!({ "role": role, "content": content, "interrupted": interrupted,
@@ -152,10 +152,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_longest_wait_is_from_the_callers_last_word_to_the_agents_next_sound() {
+    fn the_longest_wait_is_from_the_callers_last_word_to_the_agent() {
         let mut happened = happened();
         assert_eq!(happened.longest_wait(), Some(ReplyDelay { ms: 700, after: "When do you close?".into() }));
-        // Nobody answered until the agent ended the call.
+        // No response until the agent ended the call.
         happened.call.ended_at_ms = Some(1_009_300);
         assert_eq!(happened.longest_wait(), Some(ReplyDelay { ms: 2_000, after: "Stop.".into() }));
         happened.call.ended_by = Some("caller".into());

@@ -1,4 +1,4 @@
-//! Makes one call as its file says, and gathers what came of it.
+//! Places the call of one scenario, and collects everything that can be observed of it.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,11 @@ use tokio::sync::Mutex;
 
 use super::{
     expectations::{self, Mismatch},
-    failure_report::seconds,
     file::File,
     function_server::FunctionServer,
     heard_check,
     observed_call::{ObservedCall, millis},
+    wording::seconds,
 };
 use crate::{
     api_client::{ApiClient, POLL_INTERVAL},
@@ -23,37 +23,37 @@ use crate::{
     evidence,
 };
 
-/// The agents of these calls end after two minutes at most, unless a user's own goes on.
+/// Limit for a call. The demo's agent ends a call after two minutes; a user's own may take longer.
 const PATIENCE: Duration = Duration::from_mins(5);
-/// How often it is looked whether it rings, which it does for a second.
+/// Interval at which the start of ringing is polled; a phone rings for a second.
 const RING_LOOK: Duration = Duration::from_millis(50);
-/// Area codes of numbers reserved for fiction (555 01xx) that nobody else in the sandbox has: a run takes one.
+/// Area codes for numbers reserved for fiction (555 01xx) that no other person of the sandbox has. A run takes one.
 const AREAS: [u16; 12] = [202, 212, 303, 312, 404, 503, 512, 602, 617, 702, 808, 907];
-/// Numbers in one of them.
+/// Numbers per area code.
 const NUMBERS: usize = 100;
 
-/// Where all calls of a run are made.
+/// Runs scenarios on one stack.
 pub(super) struct Runner {
     addresses: Addresses,
     client: ApiClient,
     speech: Speech,
-    /// Who is called at a number of the sandbox's own is called once at a time: calls are told apart by it.
+    /// Held for a call to one of the sandbox's own people: calls are configured apart by number, so one at a time.
     known_numbers: Mutex<()>,
 }
 
-/// A call that was made.
+/// The result of a scenario.
 pub(super) struct ScenarioResult {
     pub(super) took: Duration,
     pub(super) happened: ObservedCall,
     pub(super) faults: Vec<Mismatch>,
 }
 
-/// What was made for a call at the API and the sandbox, to be taken back.
+/// What a scenario created at the API and the sandbox, and must delete.
 #[derive(Default)]
 struct Cleanup {
     credentials: Vec<String>,
-    /// Addresses of the sandbox.
-    told: Vec<String>,
+    /// URLs of the sandbox.
+    configured: Vec<String>,
 }
 
 impl Runner {
@@ -66,46 +66,51 @@ impl Runner {
         })
     }
 
-    /// Makes the call; `index` is its place in the run.
+    /// Runs a scenario; `index` is its place in the run.
     ///
     /// # Errors
     ///
-    /// It cannot be made, or not be looked at.
-    pub(super) async fn play(&self, file: &File, index: usize) -> anyhow::Result<ScenarioResult> {
+    /// The call cannot be placed or observed.
+    pub(super) async fn run(&self, file: &File, index: usize) -> anyhow::Result<ScenarioResult> {
         let begun = Instant::now();
         let _alone = match file.call.to {
             Some(_) => Some(self.known_numbers.lock().await),
             None => None,
         };
-        let mut made = Cleanup::default();
-        let happened = self.make(file, index, &mut made).await;
-        let cleared = self.clear(made).await;
+        let mut cleanup = Cleanup::default();
+        let happened = self.place_and_observe(file, index, &mut cleanup).await;
+        let cleaned_up = self.clean_up(cleanup).await;
         let happened = happened?;
-        cleared?;
+        cleaned_up?;
         let mut faults = expectations::check(&file.call.expect, &happened);
         faults.extend(expectations::check_always(&happened));
         faults.extend(Self::unstored(&happened));
         Ok(ScenarioResult { took: begun.elapsed(), happened, faults })
     }
 
-    async fn make(&self, file: &File, index: usize, made: &mut Cleanup) -> anyhow::Result<ObservedCall> {
+    async fn place_and_observe(
+        &self,
+        file: &File,
+        index: usize,
+        cleanup: &mut Cleanup,
+    ) -> anyhow::Result<ObservedCall> {
         let call = &file.call;
         let number = call.to.clone().unwrap_or_else(|| number(index));
         if let Some(person) = &call.caller {
             let url = format!("{}/sandbox/people/{number}", self.addresses.twilio_api_url);
-            self.tell(url, person, made).await.context("`caller`")?;
+            self.configure(url, person, cleanup).await.context("`caller`")?;
         }
         let mut agent = file.agent.clone();
-        let later = self.give_keys(file, &mut agent, made).await?;
+        let when_ringing = self.configure_providers(file, &mut agent, cleanup).await?;
         let tools = FunctionServer::start(call.tools.clone()).await?;
         tools.add_to(&mut agent);
 
         let client = &self.client;
         let before = client.calls_to(&number).await?.len();
         let id = client.create_phone_call(&self.addresses.from_number, &number, &agent).await?;
-        if let Some((url, behaviour)) = later {
-            self.rings(&id, &number, before).await?;
-            client.set_sandbox_faults(&url, &behaviour).await?;
+        if let Some((url, configuration)) = when_ringing {
+            self.wait_for_ringing(&id, &number, before).await?;
+            client.configure_sandbox(&url, &configuration).await?;
         }
         self.wait(&id, call.end_after_ms.map(Duration::from_millis)).await?;
         let conversation = client.conversation(&id).await?;
@@ -129,16 +134,16 @@ impl Runner {
         Ok(happened)
     }
 
-    /// Gives the agent keys with which the sandbox behaves as the file says. What is returned is to be told
-    /// when the telephone rings: until then the voice speaks what is kept for this call and others, and must
-    /// not fail in that, or what fails in the call would depend on the calls before it.
-    async fn give_keys(
+    /// Gives the agent credentials whose keys make the sandbox follow the scenario. Returns the configuration that must
+    /// be set only when the phone rings: before that the voice synthesizes clips that are kept for other calls, too, and a
+    /// fault there would make the outcome depend on earlier calls.
+    async fn configure_providers(
         &self,
         file: &File,
         agent: &mut Value,
-        made: &mut Cleanup,
+        cleanup: &mut Cleanup,
     ) -> anyhow::Result<Option<(String, Value)>> {
-        let mut later = None;
+        let mut when_ringing = None;
         let faults = &file.call.faults;
         let (openai, deepgram) = (&*self.addresses.openai_api_url, &*self.addresses.deepgram_api_url);
         for (part, faults, script, provider, server) in [
@@ -155,13 +160,13 @@ impl Runner {
             if faults.is_empty() && script.is_none() {
                 continue;
             }
-            let mut behaviour = json!({ "faults": faults });
+            let mut configuration = json!({ "faults": faults });
             if let Some(script) = script {
-                behaviour["script"] = script.clone();
+                configuration["script"] = script.clone();
             }
             ensure!(
                 is_sandbox(server),
-                "the agent's {part} is the real {provider}, which follows no `model` and no `faults`: unset {}_API_KEY",
+                "the agent's {part} is the real {provider}, which follows neither `model` nor `faults`: unset {}_API_KEY",
                 provider.to_uppercase()
             );
             let default = serde_json::to_value(AgentConfig::default())?[part].take();
@@ -176,22 +181,22 @@ impl Runner {
             );
             let key = format!("test-{}", system::random_hex::<16>());
             let url = format!("{server}/sandbox/keys/{key}");
-            self.tell(url.clone(), &behaviour, made)
+            self.configure(url.clone(), &configuration, cleanup)
                 .await
                 .with_context(|| format!("`faults` or `model` of the {part}"))?;
             if part == "voice" {
-                self.tell(url.clone(), &json!({}), made).await?;
-                later = Some((url, behaviour));
+                self.configure(url.clone(), &json!({}), cleanup).await?;
+                when_ringing = Some((url, configuration));
             }
             let credential = self.client.create_credential(provider, &key).await?;
             block["credential_id"] = json!(credential);
-            made.credentials.push(credential);
+            cleanup.credentials.push(credential);
         }
-        Ok(later)
+        Ok(when_ringing)
     }
 
-    /// Waits until the carrier has more than so many calls to a number, or the conversation is over without.
-    async fn rings(&self, id: &str, number: &str, before: usize) -> anyhow::Result<()> {
+    /// Waits until the carrier has more than `before` calls to a number, or the conversation ends without one.
+    async fn wait_for_ringing(&self, id: &str, number: &str, before: usize) -> anyhow::Result<()> {
         while self.client.calls_to(number).await?.len() <= before {
             if self.client.conversation(id).await?["status"] == "ended" {
                 break;
@@ -201,23 +206,28 @@ impl Runner {
         Ok(())
     }
 
-    async fn tell(&self, url: String, behaviour: &Value, made: &mut Cleanup) -> anyhow::Result<()> {
-        self.client.set_sandbox_faults(&url, behaviour).await?;
-        made.told.push(url);
+    async fn configure(
+        &self,
+        url: String,
+        configuration: &Value,
+        cleanup: &mut Cleanup,
+    ) -> anyhow::Result<()> {
+        self.client.configure_sandbox(&url, configuration).await?;
+        cleanup.configured.push(url);
         Ok(())
     }
 
-    async fn clear(&self, made: Cleanup) -> anyhow::Result<()> {
-        for credential in &made.credentials {
+    async fn clean_up(&self, cleanup: Cleanup) -> anyhow::Result<()> {
+        for credential in &cleanup.credentials {
             self.client.delete_credential(credential).await?;
         }
-        for url in &made.told {
-            self.client.clear_sandbox_faults(url).await?;
+        for url in &cleanup.configured {
+            self.client.reset_sandbox(url).await?;
         }
         Ok(())
     }
 
-    /// Waits until the conversation is over, and asks for its end when it is time.
+    /// Waits until the conversation has ended, and requests its end when it is due.
     async fn wait(&self, id: &str, end_after: Option<Duration>) -> anyhow::Result<()> {
         let begun = Instant::now();
         let mut end_after = end_after;
@@ -268,12 +278,12 @@ impl Runner {
     }
 }
 
-/// Whether a server is the sandbox's: those are on this machine.
+/// Whether a server is the sandbox's; those are on this machine.
 fn is_sandbox(url: &str) -> bool {
     url.starts_with("http://127.0.0.1:")
 }
 
-/// A number of this process for a call of its run.
+/// A number for a call of this process's run.
 fn number(index: usize) -> String {
     let process = usize::try_from(std::process::id()).unwrap_or_default();
     format!("+1{}55501{:02}", AREAS[process % AREAS.len()], index % NUMBERS)
@@ -284,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_calls_of_a_run_have_numbers_of_their_own_that_exist_nowhere() {
+    fn the_calls_of_a_run_have_fictional_numbers_of_their_own() {
         let first = number(0);
         assert!(first.starts_with("+1") && first.ends_with("5550100") && first.len() == 12, "{first}");
         assert_eq!(&number(7)[..10], &first[..10]);
