@@ -20,7 +20,7 @@ use switchboard_model::{
     phone_numbers::PhoneNumber,
 };
 use switchboard_providers::{
-    twilio::{CallSid, callbacks::IncomingCall},
+    carrier::{CarrierCallId, callbacks::IncomingCall},
     webhooks::Sender,
 };
 use switchboard_runtime::{now, random_hex, spans};
@@ -84,13 +84,13 @@ pub async fn accept_inbound(
     number: &PhoneNumber,
     call: &IncomingCall,
 ) -> Result<InboundOutcome, InboundError> {
-    let (id, received_at) = (ConversationId::of_call(account, call.call_sid.as_str()), now());
+    let (id, received_at) = (ConversationId::of_call(account, call.call.id()), now());
     spans::record_conversation(account, id);
     if let Some(snapshot) = backend.table.conversation(account, id).await? {
-        return Ok(accept_again(backend, &context.prices, snapshot, &call.call_sid).await?);
+        return Ok(accept_again(backend, &context.prices, snapshot, &call.call).await?);
     }
     let (to, from) = (number.phone_number.clone(), call.from_number.clone());
-    let ringing = Conversation::inbound(id, account, to, from, call.call_sid.to_string(), received_at)
+    let ringing = Conversation::inbound(id, account, to, from, call.call.to_string(), received_at)
         .with_own_carrier(number.is_imported())
         .with_retention(context.retention);
     let choice = choose_agent(backend, context, number, &ringing).await?;
@@ -101,7 +101,7 @@ pub async fn accept_inbound(
         let Some(snapshot) = backend.table.conversation(account, id).await? else {
             return Err(TableError::Conflict.into());
         };
-        return Ok(accept_again(backend, &context.prices, snapshot, &call.call_sid).await?);
+        return Ok(accept_again(backend, &context.prices, snapshot, &call.call).await?);
     }
     if transition.conversation.ended().is_some() {
         tracing::info!("inbound call turned away");
@@ -143,7 +143,7 @@ async fn accept_again(
     backend: &Backend,
     prices: &Prices,
     snapshot: Snapshot,
-    call: &CallSid,
+    call: &CarrierCallId,
 ) -> Result<InboundOutcome, TableError> {
     let Conversation { account_id: account, id, .. } = snapshot.conversation;
     let token = random_hex::<32>();

@@ -13,7 +13,7 @@ use switchboard_model::{
     sweep::end_answered,
     time::Timestamp,
 };
-use switchboard_providers::twilio::{CallStatus, callbacks::StatusCallback};
+use switchboard_providers::carrier::{callbacks::StatusReport, calls::CallStatus};
 use switchboard_runtime::now;
 
 use crate::{Backend, HangUpError, hang_up};
@@ -44,7 +44,7 @@ pub async fn apply_status(
     backend: &Backend,
     account: AccountId,
     id: ConversationId,
-    report: &StatusCallback,
+    report: &StatusReport,
 ) -> Result<StatusOutcome, TableError> {
     let (now, status) = (now(), report.status);
     let transition = |snapshot: &Snapshot| status_transition(snapshot, report, now);
@@ -56,7 +56,7 @@ pub async fn apply_status(
         Outcome::Unchanged(snapshot) if is_unwanted(&snapshot, report) => {
             tracing::warn!(?status, "call of an ended conversation reported");
             let conversation = &snapshot.conversation;
-            match hang_up(backend, conversation, &report.call_sid, HANG_UP_TIMEOUT).await {
+            match hang_up(backend, conversation, &report.call, HANG_UP_TIMEOUT).await {
                 Ok(()) => Ok(StatusOutcome::HungUp),
                 // A person who answers hears nothing: no stream is admitted for an ended conversation.
                 Err(error) => {
@@ -79,11 +79,11 @@ pub async fn apply_status(
 /// The report says nothing new, or is about another call.
 pub fn status_transition(
     snapshot: &Snapshot,
-    report: &StatusCallback,
+    report: &StatusReport,
     now: Timestamp,
 ) -> Result<Transition, InvalidTransition> {
     let Snapshot { conversation, agent } = snapshot;
-    let call = report.call_sid.as_str();
+    let call = report.call.id();
     if is_of_another_call(snapshot, report) {
         return Err(InvalidTransition);
     }
@@ -103,7 +103,7 @@ pub fn status_transition(
 
 /// Whether the call must not go on: its conversation was ended before the id of the call was known, so that the call
 /// could not be hung up then.
-fn is_unwanted(snapshot: &Snapshot, report: &StatusCallback) -> bool {
+fn is_unwanted(snapshot: &Snapshot, report: &StatusReport) -> bool {
     let goes_on = matches!(
         report.status,
         CallStatus::Queued | CallStatus::Initiated | CallStatus::Ringing | CallStatus::InProgress
@@ -111,19 +111,19 @@ fn is_unwanted(snapshot: &Snapshot, report: &StatusCallback) -> bool {
     snapshot.conversation.ended().is_some() && goes_on && !is_of_another_call(snapshot, report)
 }
 
-fn is_of_another_call(snapshot: &Snapshot, report: &StatusCallback) -> bool {
+fn is_of_another_call(snapshot: &Snapshot, report: &StatusReport) -> bool {
     let known = snapshot.conversation.carrier_call_id.as_deref();
-    known.is_some_and(|known| known != report.call_sid.as_str())
+    known.is_some_and(|known| known != report.call.id())
 }
 
 /// The call has ended. If a worker holds the conversation, it is signalled: it alone has the last words.
 fn complete(
     snapshot: &Snapshot,
-    report: &StatusCallback,
+    report: &StatusReport,
     now: Timestamp,
 ) -> Result<Transition, InvalidTransition> {
     let Snapshot { conversation, agent } = snapshot;
-    let call = report.call_sid.as_str();
+    let call = report.call.id();
     let end = |answered_at| end_answered(snapshot, call, answered_at, EndedReason::UserEnded, now);
     match conversation.state {
         State::Started { .. } => {

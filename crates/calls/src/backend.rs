@@ -5,7 +5,7 @@ use switchboard_aws::{
     table::{Table, TableError},
 };
 use switchboard_model::conversations::Conversation;
-use switchboard_providers::twilio::Calls;
+use switchboard_providers::{AnyCarrier, carrier::Carrier as _};
 
 /// The table, the sealing key and the carrier. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -15,13 +15,13 @@ pub struct Backend {
     /// Opens the customers' secrets.
     pub sealer: Sealer,
     /// The carrier, with the deployment's own account.
-    pub carrier: Calls,
+    pub carrier: AnyCarrier,
 }
 
 impl Backend {
     /// The carrier with the account that this conversation's call goes through: the deployment's, or the customer's own
     /// for an imported number. `None` if the number was released, so that its account is no longer known.
-    pub async fn carrier_of(&self, conversation: &Conversation) -> Result<Option<Calls>, TableError> {
+    pub async fn carrier_of(&self, conversation: &Conversation) -> Result<Option<AnyCarrier>, TableError> {
         let account = self.table.call_account(&self.sealer, conversation).await?;
         Ok(self.carrier.through(&account))
     }

@@ -5,7 +5,13 @@ use switchboard_model::{
     ids::{AccountId, ConversationId},
     phone_numbers::PhoneNumber,
 };
-use switchboard_providers::twilio::twiml::{self, ConnectStream};
+use switchboard_providers::{
+    AnyCarrier,
+    carrier::{
+        Carrier as _,
+        documents::{CallDocument, ConnectStream, Instructions},
+    },
+};
 use switchboard_runtime::config::CallbackConfig;
 
 /// The bases of all addresses that the carrier is given.
@@ -62,17 +68,23 @@ impl CallbackUrls {
         }
     }
 
-    /// The TwiML that connects the call to a media stream. The worker admits the stream by its one-use `token`.
+    /// The document that connects the call to a media stream. The worker admits the stream by its one-use `token`.
     #[must_use]
-    pub fn connect_stream(&self, account: AccountId, conversation: ConversationId, token: &str) -> String {
+    pub fn connect_stream(
+        &self,
+        carrier: &AnyCarrier,
+        account: AccountId,
+        conversation: ConversationId,
+        token: &str,
+    ) -> CallDocument {
         let urls = self.conversation(account, conversation);
         let (account, conversation) = (account.to_string(), conversation.to_string());
-        twiml::connect_stream(&ConnectStream {
+        carrier.document(&Instructions::Connect(ConnectStream {
             url: &self.media_url,
             parameters: &[("account_id", &account), ("conversation_id", &conversation), ("token", token)],
             status_callback: &urls.stream,
             then: &urls.resume,
-        })
+        }))
     }
 }
 
@@ -93,7 +105,10 @@ pub fn number_urls(public_url: &str, account: AccountId) -> NumberUrls {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use switchboard_model::time::Timestamp;
+    use switchboard_providers::{Providers, egress, endpoints::Endpoints, keys::Keys};
 
     use super::*;
 
@@ -131,7 +146,15 @@ mod tests {
     fn a_stream_is_connected_with_its_ids_and_token() {
         let (account, conversation) = ids();
         let urls = CallbackUrls::new("https://api.example.com".into(), "wss://media.example.com".into());
-        let document = urls.connect_stream(account, conversation, "token-1");
+        let keys = ["twilio_account_sid", "twilio_auth_token", "openai_api_key", "deepgram_api_key"];
+        let keys = serde_json::json!(keys.map(|name| (name, "x")).into_iter().collect::<BTreeMap<_, _>>());
+        let providers = Providers {
+            http: egress::client(),
+            endpoints: Endpoints::from_vars(&|_| None).unwrap(),
+            keys: Keys::parse(&keys.to_string()).unwrap(),
+        };
+        let carrier = AnyCarrier::new(&providers);
+        let document = urls.connect_stream(&carrier, account, conversation, "token-1").body;
         for part in ["wss://media.example.com", &account.to_string(), &conversation.to_string(), "token-1"] {
             assert!(document.contains(part), "{part} is missing in {document}");
         }

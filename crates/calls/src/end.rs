@@ -13,6 +13,7 @@ use switchboard_model::{
     sweep::{Carrier, Verdict},
     time::Timestamp,
 };
+use switchboard_providers::carrier::Carrier as _;
 
 use crate::{Backend, HangUpError, hang_up, sweep_input};
 
@@ -103,7 +104,9 @@ async fn end_started(
 
 /// Ends the carrier's call if its id is known.
 async fn hang_up_if_known(backend: &Backend, conversation: &Conversation) {
-    let Some(call) = conversation.carrier_call_id.as_ref().and_then(|call| call.parse().ok()) else {
+    let Some(call) =
+        conversation.carrier_call_id.as_ref().and_then(|call| backend.carrier.call_id(call).ok())
+    else {
         return;
     };
     match hang_up(backend, conversation, &call, HANG_UP_TIMEOUT).await {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use switchboard_aws::table::TableError;
 use switchboard_model::conversations::Conversation;
-use switchboard_providers::twilio::CallSid;
+use switchboard_providers::carrier::{Carrier as _, CarrierCallId};
 use tokio::time::timeout;
 
 use crate::Backend;
@@ -34,7 +34,7 @@ pub enum HangUpError {
 pub async fn hang_up(
     backend: &Backend,
     conversation: &Conversation,
-    call: &CallSid,
+    call: &CarrierCallId,
     limit: Duration,
 ) -> Result<(), HangUpError> {
     let ending = async {

@@ -7,7 +7,10 @@ use switchboard_model::{
     conversations::{Conversation, Lease, Snapshot, State},
     ids::{AccountId, ConversationId},
 };
-use switchboard_providers::twilio::callbacks::{StreamCallback, StreamEvent};
+use switchboard_providers::carrier::{
+    Carrier as _,
+    callbacks::{StreamEvent, StreamReport},
+};
 use tokio::time::sleep;
 
 use crate::{Backend, CallbackUrls};
@@ -55,7 +58,7 @@ pub async fn rescue_stream(
     urls: &CallbackUrls,
     account: AccountId,
     id: ConversationId,
-    report: &StreamCallback,
+    report: &StreamReport,
 ) -> Result<RescueOutcome, RescueError> {
     let Some((_, first)) = find_stranded(backend, account, id, report).await? else {
         return Ok(RescueOutcome::NotFound);
@@ -68,7 +71,7 @@ pub async fn rescue_stream(
     };
     let carrier = backend.carrier_of(&conversation).await.map_err(RescueError::CarrierAccount)?;
     let carrier = carrier.ok_or(RescueError::NumberReleased)?;
-    let was_live = carrier.redirect(&report.call_sid, &urls.conversation(account, id).resume).await?;
+    let was_live = carrier.redirect(&report.call, &urls.conversation(account, id).resume).await?;
     tracing::warn!(was_live, "stranded call redirected");
     Ok(RescueOutcome::Redirected)
 }
@@ -77,7 +80,7 @@ async fn find_stranded(
     backend: &Backend,
     account: AccountId,
     id: ConversationId,
-    report: &StreamCallback,
+    report: &StreamReport,
 ) -> Result<Option<(Conversation, Option<StrandedCall>)>, TableError> {
     let Some(snapshot) = backend.table.conversation(account, id).await? else { return Ok(None) };
     let lease = backend.table.lease(account, id).await?;
@@ -95,19 +98,19 @@ pub struct StrandedCall {
 
 impl StrandedCall {
     /// `None` if the call has ended, its stream did not break, or a later stream has replaced it. A stream that was
-    /// merely closed needs no rescue: the carrier goes on with the next instruction of its TwiML.
+    /// merely closed needs no rescue: the carrier goes on with the next instruction of its document.
     #[must_use]
-    pub fn find(snapshot: &Snapshot, lease: Option<&Lease>, report: &StreamCallback) -> Option<Self> {
+    pub fn find(snapshot: &Snapshot, lease: Option<&Lease>, report: &StreamReport) -> Option<Self> {
         let conversation = &snapshot.conversation;
         let is_live = matches!(conversation.state, State::Started { .. })
             && conversation.signals.carrier_ended_at.is_none();
         let is_of_this_call =
-            conversation.carrier_call_id.as_deref().is_none_or(|known| known == report.call_sid.as_str());
+            conversation.carrier_call_id.as_deref().is_none_or(|known| known == report.call.id());
         if report.event != StreamEvent::Error || !is_live || !is_of_this_call {
             return None;
         }
         // Unless a token is waiting to be used, the call's stream is the one that was admitted last.
-        let streams = lease.and_then(|lease| lease.stream.as_ref()).zip(report.stream_sid.as_ref());
+        let streams = lease.and_then(|lease| lease.stream.as_ref()).zip(report.stream_id.as_ref());
         if conversation.media_token_sha256.is_none() && streams.is_some_and(|(held, broken)| held != broken) {
             return None;
         }

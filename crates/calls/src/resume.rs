@@ -11,7 +11,7 @@ use switchboard_model::{
     sweep::{Carrier, Verdict, end_answered},
     time::Timestamp,
 };
-use switchboard_providers::twilio::CallSid;
+use switchboard_providers::carrier::CarrierCallId;
 use switchboard_runtime::{now, random_hex};
 use tokio::time::timeout;
 
@@ -43,7 +43,7 @@ pub async fn resume(
     prices: &Prices,
     account: AccountId,
     id: ConversationId,
-    call: &CallSid,
+    call: &CarrierCallId,
 ) -> Result<ResumeOutcome, TableError> {
     let token = random_hex::<32>();
     let (token_sha256, now) = (sha256_hex(&token), now());
@@ -72,20 +72,20 @@ pub async fn resume(
 /// The call does not go on: it has ended, was resumed as often as allowed, or is not the conversation's.
 pub fn resume_transition(
     snapshot: &Snapshot,
-    call: &CallSid,
+    call: &CarrierCallId,
     token_sha256: &str,
     now: Timestamp,
 ) -> Result<Transition, InvalidTransition> {
     let conversation = &snapshot.conversation;
-    if conversation.carrier_call_id.as_deref().is_some_and(|known| known != call.as_str()) {
+    if conversation.carrier_call_id.as_deref().is_some_and(|known| known != call.id()) {
         return Err(InvalidTransition);
     }
     match conversation.state {
         State::Dialing { .. } | State::Ringing { .. } => {
-            end_answered(snapshot, call.as_str(), now, EndedReason::Unknown, now)
+            end_answered(snapshot, call.id(), now, EndedReason::Unknown, now)
         }
         State::Answered { answered_at } => {
-            end_answered(snapshot, call.as_str(), answered_at, EndedReason::Unknown, now)
+            end_answered(snapshot, call.id(), answered_at, EndedReason::Unknown, now)
         }
         State::Started { .. } => conversation.begin_resume(token_sha256.to_owned()),
         State::Queued | State::Ended { .. } => Err(InvalidTransition),

@@ -10,6 +10,7 @@ pub mod accounts;
 pub mod agents;
 pub mod audio;
 pub mod backoff;
+pub mod carriers;
 pub mod clips;
 pub mod conversations;
 pub mod costs;

@@ -36,6 +36,15 @@ impl Error {
         matches!(self, Self::Unavailable { .. })
     }
 
+    /// How long the provider asked to be left alone, if it said.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            Self::Rejected { .. } => None,
+        }
+    }
+
     pub(crate) fn rejected(vendor: &'static str, code: impl fmt::Display, message: &str) -> Self {
         Self::Rejected { vendor, code: shorten(&code.to_string()), message: shorten(message) }
     }

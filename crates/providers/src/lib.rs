@@ -2,7 +2,7 @@
 //!
 //! - [`transcriber`], [`language_model`], [`synthesizer`]: the roles, as traits. Each vendor has one folder that
 //!   implements the roles it fills: [`deepgram`], [`openai`].
-//! - [`twilio`]: the carrier. Placing calls, TwiML, signatures, callbacks, media stream frames.
+//! - [`carrier`]: the role that connects calls and sells numbers. [`twilio`] implements it; [`AnyCarrier`] chooses.
 //! - [`webhooks`]: requests to customers' endpoints, which are no vendor's but leave by the same [`egress`].
 //!
 //! Sessions and generations are streams: nothing runs in the background, so dropping a stream cancels the work, and
@@ -11,7 +11,9 @@
 //! This crate knows nothing of conversations, storage or retries: an error says whether trying again can help, and
 //! its caller decides. Start with [`Providers`], which builds every role.
 
+mod any_carrier;
 pub mod audio;
+pub mod carrier;
 pub mod clips;
 pub mod credentials;
 pub mod deepgram;
@@ -32,7 +34,11 @@ use std::time::Duration;
 
 pub use switchboard_model::secrets::Secret;
 
-pub use self::{error::Error, unusable::Unusable};
+pub use self::{
+    any_carrier::{AnyCarrier, AnyMediaStream},
+    error::Error,
+    unusable::Unusable,
+};
 
 /// Everything needed to talk to the vendors; made once per process and cheap to clone.
 #[derive(Debug, Clone)]

@@ -20,12 +20,7 @@ use switchboard_model::{
     ids::{AccountId, PhoneNumberId},
     phone_numbers::PhoneNumber,
 };
-use switchboard_providers::{
-    Providers, egress,
-    endpoints::Endpoints,
-    keys::Keys,
-    twilio::{Calls, Numbers},
-};
+use switchboard_providers::{AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys};
 use switchboard_runtime as system;
 use tower::ServiceExt as _;
 
@@ -109,8 +104,7 @@ async fn api() -> Router {
         table,
         recordings: Recordings::new(&testing::config(nowhere).await, "recordings".to_owned()),
         sealer: sealing::testing::sealer().await,
-        calls: Calls::new(&providers),
-        numbers: Numbers::new(&providers),
+        carrier: AnyCarrier::new(&providers),
         prices: Prices::default(),
         public_url: "https://api.example.com".to_owned(),
         egress_policy: EgressPolicy::PublicOnly,

@@ -5,10 +5,7 @@ use std::time::Duration;
 use switchboard_aws::{recordings::Recordings, sealing::Sealer, table::Table};
 use switchboard_calls::{ProviderKeysError, connect_providers};
 use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
-use switchboard_providers::{
-    endpoints::Endpoints,
-    twilio::{Calls, Numbers},
-};
+use switchboard_providers::{AnyCarrier, endpoints::Endpoints};
 use switchboard_runtime as system;
 use switchboard_runtime::{
     ConfigError, Vars,
@@ -71,8 +68,7 @@ impl Api {
             table: Table::new(&sdk, config.table_name),
             recordings: Recordings::new(&sdk, config.recordings_bucket),
             sealer: Sealer::new(&sdk, config.secrets.sealing_key),
-            calls: Calls::new(&providers),
-            numbers: Numbers::new(&providers),
+            carrier: AnyCarrier::new(&providers),
             prices: config.prices,
             public_url: config.public_url,
             egress_policy: config.egress_policy,

@@ -31,7 +31,7 @@ use std::time::Duration;
 use axum::{Router, middleware};
 use switchboard_aws::{recordings::Recordings, sealing::Sealer, table::Table};
 use switchboard_model::{costs::Prices, egress_policy::EgressPolicy, time::Timestamp};
-use switchboard_providers::twilio::{Calls, Numbers};
+use switchboard_providers::AnyCarrier;
 
 use self::errors::ApiError;
 pub use self::{config::Config, routes::Route};
@@ -48,10 +48,8 @@ pub struct Api {
     pub recordings: Recordings,
     /// Seals customers' secrets.
     pub sealer: Sealer,
-    /// The carrier, to hang up.
-    pub calls: Calls,
-    /// The carrier's numbers.
-    pub numbers: Numbers,
+    /// Hangs up calls; searches, buys and releases numbers.
+    pub carrier: AnyCarrier,
     /// The deployment's own prices.
     pub prices: Prices,
     /// The base URL of this API as the world sees it, without a slash at the end.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use switchboard_aws::{clips::Clips, sealing::Sealer, table::Table};
 use switchboard_calls::{Backend, ClipPreparation, InboundContext, ProviderKeysError, connect_providers};
 use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
-use switchboard_providers::{endpoints::Endpoints, twilio::Calls, webhooks::Sender};
+use switchboard_providers::{AnyCarrier, endpoints::Endpoints, webhooks::Sender};
 use switchboard_runtime::{
     ConfigError, Vars,
     config::{self, CallbackConfig, SecretsConfig},
@@ -60,9 +60,8 @@ impl Callbacks {
         let backend = Backend {
             table: Table::new(&sdk, config.table),
             sealer: Sealer::new(&sdk, config.secrets.sealing_key),
-            carrier: Calls::new(&providers),
+            carrier: AnyCarrier::new(&providers),
         };
-        let auth_token = providers.keys.twilio_auth_token.clone();
         let egress_policy = config.egress_policy;
         let clips = Clips::new(&sdk, config.bucket);
         let inbound = InboundContext {
@@ -72,7 +71,7 @@ impl Callbacks {
             preparation: ClipPreparation { clips, providers, egress_policy },
             prices: config.prices,
         };
-        Ok(Self { backend, inbound, urls: config.callbacks.into(), auth_token })
+        Ok(Self { backend, inbound, urls: config.callbacks.into() })
     }
 }
 

@@ -39,12 +39,10 @@ use switchboard_calls::{
     ResumeOutcome, StatusOutcome, accept_inbound, apply_status, rescue_stream,
 };
 use switchboard_model::{conversations::Snapshot, ids::ConversationId};
-use switchboard_providers::{
-    Secret,
-    twilio::{
-        callbacks::{self, DetectionCallback, IncomingCall, StatusCallback, StreamCallback, parse_form},
-        twiml,
-    },
+use switchboard_providers::carrier::{
+    Carrier as _,
+    callbacks::{DetectionReport, StatusReport, UnusableCallback},
+    documents::{Instructions, RejectReason},
 };
 use switchboard_runtime::spans;
 use tokio::time::timeout;
@@ -52,8 +50,8 @@ use tracing::Instrument;
 
 pub use self::config::Config;
 use self::{
-    respond::{respond, respond_with_twiml, status_of_failure},
-    verified::{VerifiedCallback, VerifiedNumberCallback},
+    respond::{respond, respond_with, status_of_failure},
+    verified::{ConversationCallback, NumberCallback},
 };
 
 /// Maximum size of a form. A report has some 30 short parameters.
@@ -70,8 +68,6 @@ pub struct Callbacks {
     pub inbound: InboundContext,
     /// The addresses that the carrier was given, and signs.
     pub urls: CallbackUrls,
-    /// The auth token of the deployment's account at the carrier, which signs.
-    pub auth_token: Secret,
 }
 
 /// The routes, for a server or for Lambda.
@@ -99,60 +95,60 @@ async fn in_span(request: Request, next: Next) -> Response {
     next.run(request).instrument(span).await
 }
 
-async fn handle_status(State(callbacks): State<Arc<Callbacks>>, callback: VerifiedCallback) -> Response {
-    match StatusCallback::read(&parse_form(&callback.body)) {
+async fn handle_status(State(callbacks): State<Arc<Callbacks>>, callback: ConversationCallback) -> Response {
+    match callbacks.backend.carrier.status_report(&callback.callback) {
         Ok(report) => callbacks.apply_status(&callback, &report).await,
         Err(error) => unreadable(&error),
     }
 }
 
-async fn handle_number_status(
-    State(callbacks): State<Arc<Callbacks>>,
-    callback: VerifiedNumberCallback,
-) -> Response {
-    match StatusCallback::read(&parse_form(&callback.body)) {
+async fn handle_number_status(State(callbacks): State<Arc<Callbacks>>, callback: NumberCallback) -> Response {
+    match callbacks.backend.carrier.status_report(&callback.callback) {
         Ok(report) => {
-            let id = ConversationId::of_call(callback.account_id, report.call_sid.as_str());
-            let callback = VerifiedCallback::new(callback.account_id, id, callback.body);
+            let id = ConversationId::of_call(callback.account_id, report.call.id());
+            let callback = ConversationCallback::new(callback.account_id, id, callback.callback);
             callbacks.apply_status(&callback, &report).await
         }
         Err(error) => unreadable(&error),
     }
 }
 
-async fn handle_detection(State(callbacks): State<Arc<Callbacks>>, callback: VerifiedCallback) -> Response {
-    match DetectionCallback::read(&parse_form(&callback.body)) {
+async fn handle_detection(
+    State(callbacks): State<Arc<Callbacks>>,
+    callback: ConversationCallback,
+) -> Response {
+    match callbacks.backend.carrier.detection_report(&callback.callback) {
         Ok(report) => callbacks.record_answered_by(&callback, &report).await,
         Err(error) => unreadable(&error),
     }
 }
 
-async fn handle_resume(State(callbacks): State<Arc<Callbacks>>, callback: VerifiedCallback) -> Response {
-    let VerifiedCallback { account_id, conversation_id, body } = callback;
-    let call = match callbacks::call_sid(&parse_form(&body)) {
+async fn handle_resume(State(callbacks): State<Arc<Callbacks>>, callback: ConversationCallback) -> Response {
+    let ConversationCallback { account_id, conversation_id, callback } = callback;
+    let call = match callbacks.backend.carrier.callback_call(&callback) {
         Ok(call) => call,
         Err(error) => return unreadable(&error),
     };
-    spans::record_call_sid(call.as_str());
+    spans::record_call_sid(call.id());
     let Callbacks { backend, inbound, urls, .. } = &*callbacks;
     let resuming = switchboard_calls::resume(backend, &inbound.prices, account_id, conversation_id, &call);
     match in_time(resuming).await {
         Ok(ResumeOutcome::Connect { token }) => {
-            respond_with_twiml(urls.connect_stream(account_id, conversation_id, &token))
+            respond_with(urls.connect_stream(&backend.carrier, account_id, conversation_id, &token))
         }
-        Ok(ResumeOutcome::HangUp) => respond_with_twiml(twiml::hangup()),
+        Ok(ResumeOutcome::HangUp) => respond_with(backend.carrier.document(&Instructions::HangUp)),
         Ok(ResumeOutcome::NotFound) => respond(StatusCode::FORBIDDEN),
         Err(status) => respond(status),
     }
 }
 
-async fn handle_stream(State(callbacks): State<Arc<Callbacks>>, callback: VerifiedCallback) -> Response {
-    let VerifiedCallback { account_id, conversation_id, body } = callback;
-    let report = match StreamCallback::read(&parse_form(&body)) {
+async fn handle_stream(State(callbacks): State<Arc<Callbacks>>, callback: ConversationCallback) -> Response {
+    let ConversationCallback { account_id, conversation_id, callback } = callback;
+    let report = match callbacks.backend.carrier.stream_report(&callback) {
         Ok(report) => report,
         Err(error) => return unreadable(&error),
     };
-    spans::record_call_sid(report.call_sid.as_str());
+    spans::record_call_sid(report.call.id());
     tracing::info!(event = ?report.event, error_code = report.error_code, "stream status received");
     let Callbacks { backend, urls, .. } = &*callbacks;
     match timeout(TIMEOUT, rescue_stream(backend, urls, account_id, conversation_id, &report)).await {
@@ -170,29 +166,26 @@ async fn handle_stream(State(callbacks): State<Arc<Callbacks>>, callback: Verifi
     }
 }
 
-async fn handle_inbound(
-    State(callbacks): State<Arc<Callbacks>>,
-    callback: VerifiedNumberCallback,
-) -> Response {
-    let VerifiedNumberCallback { account_id, number, body } = callback;
-    let call = match IncomingCall::read(&parse_form(&body)) {
+async fn handle_inbound(State(callbacks): State<Arc<Callbacks>>, callback: NumberCallback) -> Response {
+    let NumberCallback { account_id, number, callback } = callback;
+    let call = match callbacks.backend.carrier.incoming_call(&callback) {
         Ok(call) => call,
         Err(error) => return unreadable(&error),
     };
-    spans::record_call_sid(call.call_sid.as_str());
+    spans::record_call_sid(call.call.id());
     let Some(number) = number else {
         tracing::warn!("call to a number of no account rejected");
-        return reject_call();
+        return callbacks.reject_call();
     };
     let Callbacks { backend, inbound, urls, .. } = &*callbacks;
     // Boxed: it holds the configurations of one or two agents.
     let accepting = Box::pin(accept_inbound(backend, inbound, account_id, &number, &call));
     match timeout(TIMEOUT, accepting).await {
         Ok(Ok(InboundOutcome::Connect { conversation, token })) => {
-            respond_with_twiml(urls.connect_stream(account_id, conversation, &token))
+            respond_with(urls.connect_stream(&backend.carrier, account_id, conversation, &token))
         }
-        Ok(Ok(InboundOutcome::Reject)) => reject_call(),
-        Ok(Ok(InboundOutcome::HangUp)) => respond_with_twiml(twiml::hangup()),
+        Ok(Ok(InboundOutcome::Reject)) => callbacks.reject_call(),
+        Ok(Ok(InboundOutcome::HangUp)) => respond_with(backend.carrier.document(&Instructions::HangUp)),
         Ok(Err(InboundError::Table(error))) => respond(status_of_failure(&error)),
         Ok(Err(error @ InboundError::Defect(_))) => {
             tracing::error!(%error, "inbound call not accepted");
@@ -206,9 +199,13 @@ async fn handle_inbound(
 }
 
 impl Callbacks {
-    async fn apply_status(&self, callback: &VerifiedCallback, report: &StatusCallback) -> Response {
-        spans::record_call_sid(report.call_sid.as_str());
-        let VerifiedCallback { account_id, conversation_id, .. } = callback;
+    fn reject_call(&self) -> Response {
+        respond_with(self.backend.carrier.document(&Instructions::Reject(RejectReason::NotInService)))
+    }
+
+    async fn apply_status(&self, callback: &ConversationCallback, report: &StatusReport) -> Response {
+        spans::record_call_sid(report.call.id());
+        let ConversationCallback { account_id, conversation_id, .. } = callback;
         match in_time(apply_status(&self.backend, *account_id, *conversation_id, report)).await {
             Ok(StatusOutcome::Applied | StatusOutcome::Ignored | StatusOutcome::HungUp) => {
                 StatusCode::OK.into_response()
@@ -220,12 +217,16 @@ impl Callbacks {
     }
 
     /// Stores the result of answering machine detection. A worker that holds the conversation reads it there.
-    async fn record_answered_by(&self, callback: &VerifiedCallback, report: &DetectionCallback) -> Response {
-        spans::record_call_sid(report.call_sid.as_str());
-        let VerifiedCallback { account_id, conversation_id, .. } = callback;
-        let DetectionCallback { call_sid, answered_by } = report;
+    async fn record_answered_by(
+        &self,
+        callback: &ConversationCallback,
+        report: &DetectionReport,
+    ) -> Response {
+        spans::record_call_sid(report.call.id());
+        let ConversationCallback { account_id, conversation_id, .. } = callback;
+        let DetectionReport { call, answered_by } = report;
         let transition =
-            |snapshot: &Snapshot| snapshot.conversation.record_answered_by(call_sid.as_str(), answered_by);
+            |snapshot: &Snapshot| snapshot.conversation.record_answered_by(call.id(), answered_by);
         match in_time(self.backend.table.transition(*account_id, *conversation_id, transition)).await {
             Ok(Outcome::NotFound) => respond(StatusCode::FORBIDDEN),
             Ok(outcome) => {
@@ -250,11 +251,7 @@ async fn in_time<T>(work: impl Future<Output = Result<T, TableError>>) -> Result
     }
 }
 
-fn unreadable(error: &callbacks::NotAStatus) -> Response {
+fn unreadable(error: &UnusableCallback) -> Response {
     tracing::warn!(%error, "unreadable callback ignored");
     respond(StatusCode::BAD_REQUEST)
-}
-
-fn reject_call() -> Response {
-    respond_with_twiml(twiml::reject(twiml::RejectReason::Rejected))
 }

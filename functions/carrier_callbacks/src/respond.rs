@@ -1,4 +1,4 @@
-//! Responses to the carrier: a status, or TwiML.
+//! Responses to the carrier: a status, or a document.
 
 use axum::{
     Json,
@@ -7,15 +7,16 @@ use axum::{
 };
 use serde_json::json;
 use switchboard_aws::table::TableError;
+use switchboard_providers::carrier::documents::CallDocument;
 
 /// A status with its name as JSON.
 pub(crate) fn respond(status: StatusCode) -> Response {
     (status, Json(json!({ "detail": status.canonical_reason() }))).into_response()
 }
 
-/// A TwiML document.
-pub(crate) fn respond_with_twiml(document: String) -> Response {
-    ([(header::CONTENT_TYPE, "text/xml; charset=utf-8")], document).into_response()
+/// Instructions in the carrier's language.
+pub(crate) fn respond_with(CallDocument { content_type, body }: CallDocument) -> Response {
+    ([(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
 /// The status for a failure of the table.

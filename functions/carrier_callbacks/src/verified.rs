@@ -17,94 +17,84 @@ use switchboard_model::{
     ids::{AccountId, ConversationId},
     phone_numbers::{CallAccount, PhoneNumber},
 };
-use switchboard_providers::{
-    Secret,
-    twilio::{
-        callbacks::{parse_form, to_number},
-        signature::{self, Signed},
-    },
+use switchboard_providers::carrier::{
+    Carrier as _,
+    callbacks::{CallbackRequest, VerifiedCallback},
 };
 use switchboard_runtime::spans;
 
 use crate::{Callbacks, in_time, respond::respond};
 
 /// A verified callback about a conversation.
-pub(crate) struct VerifiedCallback {
+pub(crate) struct ConversationCallback {
     pub(crate) account_id: AccountId,
     pub(crate) conversation_id: ConversationId,
-    pub(crate) body: Bytes,
+    pub(crate) callback: VerifiedCallback,
 }
 
 /// A verified callback about a call to one of an account's numbers, whose conversation may not exist yet.
-pub(crate) struct VerifiedNumberCallback {
+pub(crate) struct NumberCallback {
     pub(crate) account_id: AccountId,
     /// The number that is called. `None` if the account does not have it, or does not have it any more.
     pub(crate) number: Option<PhoneNumber>,
-    pub(crate) body: Bytes,
+    pub(crate) callback: VerifiedCallback,
 }
 
-impl VerifiedCallback {
+impl ConversationCallback {
     /// The ids are recorded into the current span.
-    pub(crate) fn new(account_id: AccountId, conversation_id: ConversationId, body: Bytes) -> Self {
+    pub(crate) fn new(
+        account_id: AccountId,
+        conversation_id: ConversationId,
+        callback: VerifiedCallback,
+    ) -> Self {
         spans::record_conversation(account_id, conversation_id);
-        Self { account_id, conversation_id, body }
+        Self { account_id, conversation_id, callback }
     }
 }
 
-impl FromRequest<Arc<Callbacks>> for VerifiedCallback {
+impl FromRequest<Arc<Callbacks>> for ConversationCallback {
     type Rejection = Response;
 
     async fn from_request(request: Request, callbacks: &Arc<Callbacks>) -> Result<Self, Response> {
         let (ids, unverified) = UnverifiedCallback::read(request, callbacks).await?;
         let (account_id, conversation_id) = ids;
         let backend = &callbacks.backend;
-        let customers_token = async {
+        let own_account = async {
             let Some(found) = backend.table.conversation(account_id, conversation_id).await? else {
                 return Ok(None);
             };
-            Ok(token(backend.table.call_account(&backend.sealer, &found.conversation).await?))
+            Ok(Some(backend.table.call_account(&backend.sealer, &found.conversation).await?))
         };
-        unverified.verify(callbacks, customers_token).await?;
-        Ok(Self::new(account_id, conversation_id, unverified.body))
+        let callback = unverified.verify(callbacks, own_account).await?;
+        Ok(Self::new(account_id, conversation_id, callback))
     }
 }
 
-impl FromRequest<Arc<Callbacks>> for VerifiedNumberCallback {
+impl FromRequest<Arc<Callbacks>> for NumberCallback {
     type Rejection = Response;
 
     async fn from_request(request: Request, callbacks: &Arc<Callbacks>) -> Result<Self, Response> {
         let (account_id, unverified) = UnverifiedCallback::read(request, callbacks).await?;
         let backend = &callbacks.backend;
-        let number = match to_number(&parse_form(&unverified.body)) {
+        let number = match backend.carrier.claimed_number(&unverified.0) {
             Some(number) => {
                 in_time(backend.table.phone_number(account_id, &number)).await.map_err(respond)?
             }
             None => None,
         };
-        let customers_token = async {
+        let own_account = async {
             let Some(number) = &number else { return Ok(None) };
-            Ok(token(backend.table.carrier_account(&backend.sealer, number).await?))
+            Ok(Some(backend.table.carrier_account(&backend.sealer, number).await?))
         };
-        unverified.verify(callbacks, customers_token).await?;
+        let callback = unverified.verify(callbacks, own_account).await?;
         spans::record_account(account_id);
         let number = number.filter(PhoneNumber::is_owned);
-        Ok(Self { account_id, number, body: unverified.body })
-    }
-}
-
-fn token(account: CallAccount) -> Option<Secret> {
-    match account {
-        CallAccount::Customers(own) => Some(own.auth_token),
-        CallAccount::Deployments | CallAccount::Gone => None,
+        Ok(Self { account_id, number, callback })
     }
 }
 
 /// A request that may come from any sender.
-struct UnverifiedCallback {
-    url: String,
-    signature: String,
-    body: Bytes,
-}
+struct UnverifiedCallback(CallbackRequest);
 
 impl UnverifiedCallback {
     /// Reads the request, and the ids in its path.
@@ -117,33 +107,30 @@ impl UnverifiedCallback {
         let Ok(OriginalUri(uri)) = OriginalUri::from_request_parts(&mut parts, callbacks).await;
         let path = uri.path_and_query().map_or("", |path| path.as_str());
         let url = format!("{}{path}", callbacks.urls.public_url());
-        let signature = parts.headers.get(signature::HEADER).and_then(|header| header.to_str().ok());
-        let signature = signature.unwrap_or_default().to_owned();
+        let headers = parts.headers.clone();
         let body = Bytes::from_request(Request::from_parts(parts, body), callbacks)
             .await
             .map_err(IntoResponse::into_response)?;
         let Ok(Path(ids)) = ids else { return Err(respond(StatusCode::FORBIDDEN)) };
-        Ok((ids, Self { url, signature, body }))
+        Ok((ids, Self(CallbackRequest { url, headers, body })))
     }
 
     async fn verify(
         &self,
         callbacks: &Callbacks,
-        customers_token: impl Future<Output = Result<Option<Secret>, TableError>>,
-    ) -> Result<(), Response> {
-        if self.is_signed_with(&callbacks.auth_token) {
-            return Ok(());
+        own_account: impl Future<Output = Result<Option<CallAccount>, TableError>>,
+    ) -> Result<VerifiedCallback, Response> {
+        let carrier = &callbacks.backend.carrier;
+        if let Some(callback) = carrier.verify(&self.0) {
+            return Ok(callback);
         }
-        match in_time(customers_token).await.map_err(respond)? {
-            Some(token) if self.is_signed_with(&token) => Ok(()),
-            _ => {
-                tracing::warn!("callback without a valid signature rejected");
-                Err(respond(StatusCode::FORBIDDEN))
-            }
-        }
-    }
-
-    fn is_signed_with(&self, token: &Secret) -> bool {
-        signature::verify(token, &self.url, Signed::Form(&parse_form(&self.body)), &self.signature)
+        let verified = match in_time(own_account).await.map_err(respond)? {
+            Some(CallAccount::Customers(own)) => carrier.through_own(&own).verify(&self.0),
+            Some(CallAccount::Deployments | CallAccount::Gone) | None => None,
+        };
+        verified.ok_or_else(|| {
+            tracing::warn!("callback without a valid signature rejected");
+            respond(StatusCode::FORBIDDEN)
+        })
     }
 }

@@ -20,12 +20,14 @@ use switchboard_model::{
     time::Timestamp,
 };
 use switchboard_providers::{
-    Providers, egress,
-    keys::Keys,
-    twilio::{
-        CallSid, Calls, CreateCall, CreateError,
-        twiml::{self, ConnectStream},
+    AnyCarrier, Providers,
+    carrier::{
+        Carrier as _, CarrierCallId,
+        calls::{OrderError, PlaceCall},
+        documents::{ConnectStream, Instructions},
     },
+    egress,
+    keys::Keys,
 };
 use switchboard_runtime::{self as system, jobs::JobOutcome};
 use tokio::{join, time::timeout};
@@ -34,7 +36,7 @@ use crate::{Config, backoff};
 
 /// Beyond the conversation's own limit, which the worker keeps: a net under it.
 const TIME_LIMIT_MARGIN: Duration = Duration::from_mins(1);
-/// The carrier's own limit and the longest that can be asked for (Twilio, `TimeLimit`).
+/// The carrier's own limit and the longest that can be asked for.
 const LONGEST_CALL: Duration = Duration::from_hours(4);
 
 /// Each step's time; with the carrier's own 10 s and what is before the mark they stay below the function's limit
@@ -53,7 +55,7 @@ pub struct Dialer {
     /// Opens the customers' secrets.
     pub sealer: Sealer,
     /// The carrier.
-    pub calls: Calls,
+    pub carrier: AnyCarrier,
     /// Where the first words of calls are kept.
     pub clips: Clips,
     /// The voices that speak them.
@@ -76,7 +78,7 @@ impl Dialer {
             table: Table::new(&sdk, config.table),
             queue: Queue::new(&sdk, config.calls_queue),
             sealer: Sealer::new(&sdk, config.secrets.sealing_key),
-            calls: Calls::new(&providers),
+            carrier: AnyCarrier::new(&providers),
             clips: Clips::new(&sdk, config.bucket),
             providers,
             public_url: config.callbacks.public_url,
@@ -98,55 +100,57 @@ impl Dialer {
             Err(verdict) => return verdict,
         };
         let opening = self.table.call_account(&self.sealer, &marked.conversation);
-        let calls = match in_time(SETTLE_TIMEOUT, opening).await {
-            Ok(account) => self.calls.through(&account),
+        let carrier = match in_time(SETTLE_TIMEOUT, opening).await {
+            Ok(account) => self.carrier.through(&account),
             Err(error) => {
                 tracing::warn!(%conversation_id, %error, "the customer's account at the carrier was not opened");
                 return self.put_off(job, &marked.conversation, None).await;
             }
         };
-        let placing = self.place(job, &marked, calls, &token);
+        let placing = self.place(job, &marked, carrier, &token);
         if is_prepared { placing.await } else { join!(placing, preparing).0 }
     }
 
     /// Asks the carrier for a marked call, and stores what it said.
-    async fn place(&self, job: CallJob, marked: &Snapshot, calls: Option<Calls>, token: &str) -> JobOutcome {
+    async fn place(
+        &self,
+        job: CallJob,
+        marked: &Snapshot,
+        carrier: Option<AnyCarrier>,
+        token: &str,
+    ) -> JobOutcome {
         let conversation_id = job.conversation_id;
-        let created = match &calls {
-            Some(calls) => self.create(calls, marked, token).await,
-            None => Err(CreateError::Refused { code: 0, message: "the number was released".to_owned() }),
+        let created = match &carrier {
+            Some(carrier) => self.create(carrier, marked, token).await,
+            None => Err(OrderError::Refused { code: 0, message: "the number was released".to_owned() }),
         };
         let settled = match created {
-            Ok(sid) => {
-                tracing::info!(%conversation_id, carrier_call_id = %sid, "dialled");
+            Ok(call) => {
+                tracing::info!(%conversation_id, carrier_call_id = %call, "dialled");
                 // A callback may have been faster, and if this is not written, one will bring it.
-                let placing = self.change(job, |snapshot| snapshot.conversation.record_placed(sid.as_str()));
+                let placing = self.change(job, |snapshot| snapshot.conversation.record_placed(call.id()));
                 let placed = in_time(SETTLE_TIMEOUT, placing).await;
                 if let Ok(Outcome::Unchanged(snapshot)) = &placed
                     && snapshot.conversation.ended().is_some()
-                    && let Some(calls) = &calls
+                    && let Some(carrier) = &carrier
                 {
-                    hang_up(calls, job, &sid).await;
+                    hang_up(carrier, job, &call).await;
                 }
                 placed
             }
-            Err(error @ CreateError::Refused { .. }) => {
+            Err(error @ (OrderError::Refused { .. } | OrderError::Unauthorized(_))) => {
                 tracing::warn!(%conversation_id, %error, "refused by the carrier");
                 let ending =
                     self.change(job, |snapshot| reject(snapshot, RejectReason::Failed, system::now()));
                 in_time(SETTLE_TIMEOUT, ending).await
             }
-            Err(error @ CreateError::Unknown { .. }) => {
+            Err(error @ OrderError::Uncertain(_)) => {
                 tracing::error!(%conversation_id, %error, "perhaps dialled: left to the carrier's callbacks");
                 return JobOutcome::Done;
             }
-            Err(CreateError::TooManyRequests { retry_after }) => {
-                tracing::warn!(%conversation_id, "the carrier takes no more calls for now");
-                return self.put_off(job, &marked.conversation, retry_after).await;
-            }
-            Err(error @ CreateError::NotSent(_)) => {
-                tracing::warn!(%conversation_id, %error, "not dialled");
-                return self.put_off(job, &marked.conversation, None).await;
+            Err(OrderError::NotNow(error)) => {
+                tracing::warn!(%conversation_id, %error, "the carrier takes no call for now");
+                return self.put_off(job, &marked.conversation, error.retry_after()).await;
             }
         };
         // The message coming again could not mend this: it would find the call marked.
@@ -197,28 +201,33 @@ impl Dialer {
         }
     }
 
-    async fn create(&self, calls: &Calls, marked: &Snapshot, token: &str) -> Result<CallSid, CreateError> {
+    async fn create(
+        &self,
+        carrier: &AnyCarrier,
+        marked: &Snapshot,
+        token: &str,
+    ) -> Result<CarrierCallId, OrderError> {
         let Conversation { id, account_id, phone_call, .. } = &marked.conversation;
         let Some(phone_call) = phone_call else {
             // A web call is never marked.
-            return Err(CreateError::Refused { code: 0, message: "not a phone call".to_owned() });
+            return Err(OrderError::Refused { code: 0, message: "not a phone call".to_owned() });
         };
         let (id, account_id) = (id.to_string(), account_id.to_string());
         let parameters = [("account_id", &*account_id), ("conversation_id", &*id), ("token", token)];
         let base = format!("{}/twilio/{account_id}/{id}", self.public_url);
         let detection = marked.agent.asks_who_answered().then(|| format!("{base}/amd"));
-        let twiml = twiml::connect_stream(&ConnectStream {
+        let document = carrier.document(&Instructions::Connect(ConnectStream {
             url: &self.media_url,
             parameters: &parameters,
             status_callback: &format!("{base}/stream"),
             then: &format!("{base}/resume"),
-        });
+        }));
         let limit = marked.agent.max_duration_seconds.map(Duration::from_secs);
-        calls
-            .create(CreateCall {
+        carrier
+            .place(PlaceCall {
                 to: phone_call.to_number.as_str(),
                 from: phone_call.from_number.as_str(),
-                twiml: &twiml,
+                document: &document,
                 status_callback: &format!("{base}/status"),
                 detection_callback: detection.as_deref(),
                 ring_timeout: RING,
@@ -278,9 +287,9 @@ impl Dialer {
 }
 
 /// The conversation was ended while the call was being placed, by somebody who did not know its id.
-async fn hang_up(calls: &Calls, job: CallJob, call: &CallSid) {
+async fn hang_up(carrier: &AnyCarrier, job: CallJob, call: &CarrierCallId) {
     let conversation_id = job.conversation_id;
-    match timeout(HANG_UP_TIMEOUT, calls.hang_up(call)).await {
+    match timeout(HANG_UP_TIMEOUT, carrier.hang_up(call)).await {
         Ok(Ok(())) => tracing::info!(%conversation_id, "ended meanwhile: hung up"),
         // Its next report finds the conversation ended, and it is hung up then.
         Ok(Err(error)) => tracing::error!(%conversation_id, %error, "ended meanwhile, but not hung up"),

@@ -92,7 +92,7 @@ pub(crate) async fn admit(
         }
         match conversation.state {
             State::Started { .. } => conversation.mark_resumed(),
-            _ => conversation.mark_started(agent, start.call.as_str(), began_at),
+            _ => conversation.mark_started(agent, start.call.id(), began_at),
         }
     });
     let (changed, (clips, providers)) = tokio::join!(changed, fetching);

@@ -1,7 +1,7 @@
 //! The carrier's media stream: reads its messages as events, and writes audio, marks and clears.
 //!
 //! A task of its own writes, so that the call's loop never waits for the carrier. What the messages look like is in
-//! [`switchboard_providers::twilio::media_stream`].
+//! [`switchboard_providers::carrier::media_stream`].
 
 use std::time::Duration;
 
@@ -13,9 +13,12 @@ use futures_util::{
 };
 use switchboard_dialogue::{CallTime, Mark};
 use switchboard_model::ids::{AccountId, ConversationId};
-use switchboard_providers::twilio::{
-    CallSid,
-    media_stream::{self, Frames, Inbound},
+use switchboard_providers::{
+    AnyMediaStream,
+    carrier::{
+        CarrierCallId,
+        media_stream::{InboundFrame, MediaStreamCodec as _},
+    },
 };
 use tokio::{
     sync::mpsc,
@@ -38,8 +41,7 @@ pub(crate) struct MediaStream {
     incoming: SplitStream<WebSocket>,
     outgoing: mpsc::Sender<Utf8Bytes>,
     writer: JoinSet<()>,
-    frames: Frames,
-    audio: Vec<u8>,
+    codec: AnyMediaStream,
     last_message_at: Instant,
 }
 
@@ -49,7 +51,7 @@ pub(crate) struct StreamStart {
     pub(crate) conversation: ConversationId,
     /// Used once.
     pub(crate) token: String,
-    pub(crate) call: CallSid,
+    pub(crate) call: CarrierCallId,
     /// The carrier's id of the stream.
     pub(crate) sid: String,
 }
@@ -71,13 +73,12 @@ pub(crate) enum StreamEvent {
 
 impl MediaStream {
     /// A stream whose start was read.
-    pub(crate) fn new(socket: WebSocket, start: &StreamStart) -> Self {
+    pub(crate) fn new(socket: WebSocket, codec: AnyMediaStream) -> Self {
         let (sink, incoming) = socket.split();
         let (outgoing, queue) = mpsc::channel(QUEUED_MESSAGES);
         let mut writer = JoinSet::new();
         writer.spawn(write(sink, queue).in_current_span());
-        let frames = Frames::new(&start.sid);
-        Self { incoming, outgoing, writer, frames, audio: vec![], last_message_at: Instant::now() }
+        Self { incoming, outgoing, writer, codec, last_message_at: Instant::now() }
     }
 
     /// The next event. Cancel-safe.
@@ -92,25 +93,23 @@ impl MediaStream {
                 // The library answers pings.
                 Message::Binary(_) | Message::Ping(_) | Message::Pong(_) => continue,
             };
-            match media_stream::parse(&text) {
-                Ok(Inbound::Media { timestamp, payload }) => {
-                    if media_stream::decode(&payload, &mut self.audio).is_ok() {
-                        let at = CallTime(u64::try_from(timestamp.as_micros()).unwrap_or(u64::MAX));
-                        return StreamEvent::Media { at, audio: Bytes::copy_from_slice(&self.audio) };
-                    }
+            match self.codec.parse(&text) {
+                Ok(InboundFrame::Media { timestamp, audio }) => {
+                    let at = CallTime(u64::try_from(timestamp.as_micros()).unwrap_or(u64::MAX));
+                    return StreamEvent::Media { at, audio: Bytes::copy_from_slice(audio) };
                 }
-                Ok(Inbound::Mark { name }) => {
+                Ok(InboundFrame::Mark { name }) => {
                     if let Some(mark) = parse_mark(&name) {
                         return StreamEvent::Played(mark);
                     }
                 }
-                Ok(Inbound::Dtmf { digit }) => {
+                Ok(InboundFrame::Dtmf { digit }) => {
                     if let Some(digit) = digit.chars().next() {
                         return StreamEvent::Dtmf(digit);
                     }
                 }
-                Ok(Inbound::Stop) => return StreamEvent::Stopped,
-                Ok(Inbound::Connected | Inbound::Start(_) | Inbound::Unknown) => {}
+                Ok(InboundFrame::Stop) => return StreamEvent::Stopped,
+                Ok(InboundFrame::Connected | InboundFrame::Start(_) | InboundFrame::Unknown) => {}
                 Err(error) => tracing::warn!(%error, "message of the carrier not understood"),
             }
         }
@@ -119,21 +118,21 @@ impl MediaStream {
     /// Sends audio, which plays after all audio before it. False if the queue is full.
     #[must_use]
     pub(crate) fn media(&mut self, mulaw: &[u8]) -> bool {
-        let message = Utf8Bytes::from(self.frames.media(mulaw));
+        let message = Utf8Bytes::from(self.codec.media(mulaw));
         self.outgoing.try_send(message).is_ok()
     }
 
     /// Sends a mark, which comes back when the audio before it was played. False if the queue is full.
     #[must_use]
     pub(crate) fn mark(&mut self, mark: Mark) -> bool {
-        let message = Utf8Bytes::from(self.frames.mark(&format!("{}:{}", mark.clears, mark.number)));
+        let message = Utf8Bytes::from(self.codec.mark(&format!("{}:{}", mark.clears, mark.number)));
         self.outgoing.try_send(message).is_ok()
     }
 
     /// Drops the audio that was not played. False if the queue is full.
     #[must_use]
     pub(crate) fn clear(&mut self) -> bool {
-        let message = Utf8Bytes::from(self.frames.clear());
+        let message = Utf8Bytes::from(self.codec.clear());
         self.outgoing.try_send(message).is_ok()
     }
 
@@ -149,29 +148,33 @@ impl MediaStream {
 }
 
 /// Reads up to the message that names the call. `None` if it does not come in time or names no call of ours.
-pub(crate) async fn read_start(socket: &mut WebSocket, limit: Duration) -> Option<StreamStart> {
-    timeout(limit, next_start(socket)).await.ok()?
+pub(crate) async fn read_start(
+    socket: &mut WebSocket,
+    codec: &mut AnyMediaStream,
+    limit: Duration,
+) -> Option<StreamStart> {
+    timeout(limit, next_start(socket, codec)).await.ok()?
 }
 
-async fn next_start(socket: &mut WebSocket) -> Option<StreamStart> {
+async fn next_start(socket: &mut WebSocket, codec: &mut AnyMediaStream) -> Option<StreamStart> {
     let start = loop {
         match socket.recv().await?.ok()? {
-            Message::Text(text) => match media_stream::parse(&text).ok()? {
-                Inbound::Start(start) => break start,
-                Inbound::Connected | Inbound::Unknown => {}
+            Message::Text(text) => match codec.parse(&text).ok()? {
+                InboundFrame::Start(start) => break start,
+                InboundFrame::Connected | InboundFrame::Unknown => {}
                 _ => return None,
             },
             Message::Ping(_) | Message::Pong(_) => {}
             Message::Binary(_) | Message::Close(_) => return None,
         }
     };
-    let parameter = |name: &str| start.custom_parameters.get(name);
+    let parameter = |name: &str| start.parameters.get(name);
     Some(StreamStart {
         account: parameter("account_id")?.parse().ok()?,
         conversation: parameter("conversation_id")?.parse().ok()?,
         token: parameter("token")?.clone(),
-        call: start.call_sid.parse().ok()?,
-        sid: start.stream_sid,
+        call: start.call?,
+        sid: start.stream_id,
     })
 }
 

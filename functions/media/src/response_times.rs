@@ -5,7 +5,7 @@
 
 use switchboard_dialogue::Latency;
 use switchboard_model::time::Timestamp;
-use switchboard_providers::twilio::CallSid;
+use switchboard_providers::carrier::CarrierCallId;
 use switchboard_runtime::{
     emf::{Metrics, Unit},
     percentiles::percentile,
@@ -58,19 +58,19 @@ impl ResponseTimes {
     }
 
     /// Writes the log line and the metrics of a call that ended for this worker.
-    pub(crate) fn publish(&self, key: ConversationKey, call: &CallSid, at: Timestamp) {
+    pub(crate) fn publish(&self, key: ConversationKey, call: &CarrierCallId, at: Timestamp) {
         let [response_p50_ms, response_p95_ms] = self.percentiles(RESPONSE);
         let (responses, greeting_ms) = (self.responses.len(), self.greeting_ms);
         tracing::info!(responses, response_p50_ms, response_p95_ms, greeting_ms, "response times measured");
         self.metrics(key, call).write(at);
     }
 
-    fn metrics(&self, key: ConversationKey, call: &CallSid) -> Metrics {
+    fn metrics(&self, key: ConversationKey, call: &CarrierCallId) -> Metrics {
         let metrics = Metrics::new()
             .dimension("Function", "media")
             .property("account_id", key.account)
             .property("conversation_id", key.conversation)
-            .property("call_sid", call.as_str())
+            .property("call_sid", call.id())
             .values("greeting_ms", Unit::Milliseconds, self.greeting_ms);
         [RESPONSE].into_iter().chain(STAGES).fold(metrics, |metrics, (name, value)| {
             metrics.values(name, Unit::Milliseconds, self.responses.iter().map(value))
@@ -89,6 +89,7 @@ impl ResponseTimes {
 mod tests {
     use serde_json::{Value, json};
     use switchboard_model::ids::{AccountId, ConversationId};
+    use switchboard_providers::carrier::CarrierName;
 
     use super::*;
 
@@ -102,6 +103,10 @@ mod tests {
         ConversationKey { account: AccountId::new(at(), 2), conversation: ConversationId::new(at(), 1) }
     }
 
+    fn call() -> CarrierCallId {
+        CarrierCallId::new(CarrierName::Twilio, CALL_SID).unwrap()
+    }
+
     fn response_times(responses: u64) -> ResponseTimes {
         let mut times = ResponseTimes::default();
         for number in 1..=responses {
@@ -112,7 +117,7 @@ mod tests {
     }
 
     fn lines(times: &ResponseTimes) -> Vec<Value> {
-        times.metrics(key(), &CALL_SID.parse().unwrap()).lines(at())
+        times.metrics(key(), &call()).lines(at())
     }
 
     #[test]

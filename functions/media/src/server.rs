@@ -11,7 +11,7 @@ use axum::{
     routing::get,
     serve::{Listener, ListenerExt as _},
 };
-use switchboard_providers::twilio::media_stream::MAX_FRAME_BYTES;
+use switchboard_providers::carrier::media_stream::MAX_FRAME_BYTES;
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
 use crate::{media_stream, stream, worker::Worker};

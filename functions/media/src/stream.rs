@@ -7,6 +7,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::extract::ws::WebSocket;
 use futures_util::FutureExt;
+use switchboard_providers::{AnyMediaStream, carrier::Carrier as _};
 use switchboard_runtime::spans;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,16 +27,23 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves one media stream to its end.
 pub(crate) async fn serve(worker: Arc<Worker>, mut socket: WebSocket, shutdown: CancellationToken) {
-    let Some(start) = media_stream::read_start(&mut socket, START_TIMEOUT).await else {
+    let mut codec = worker.carrier.media_stream_codec();
+    let Some(start) = media_stream::read_start(&mut socket, &mut codec, START_TIMEOUT).await else {
         tracing::warn!("media stream refused: it does not name a call");
         return media_stream::turn_away(socket).await;
     };
-    let span = spans::call(start.account, start.conversation, start.call.as_str());
-    serve_call(&worker, socket, start, &shutdown).instrument(span).await;
+    let span = spans::call(start.account, start.conversation, start.call.id());
+    serve_call(&worker, socket, codec, start, &shutdown).instrument(span).await;
 }
 
-async fn serve_call(worker: &Worker, socket: WebSocket, start: StreamStart, shutdown: &CancellationToken) {
-    let stream = MediaStream::new(socket, &start);
+async fn serve_call(
+    worker: &Worker,
+    socket: WebSocket,
+    codec: AnyMediaStream,
+    start: StreamStart,
+    shutdown: &CancellationToken,
+) {
+    let stream = MediaStream::new(socket, codec);
     let key = ConversationKey { account: start.account, conversation: start.conversation };
     let (admitted, held) = match admission::admit(worker, &start, key).await {
         Ok(Admission::Admitted(admitted, held)) => (admitted, held),

@@ -8,7 +8,7 @@ use switchboard_model::{
     conversations::{EndedReason, Snapshot, UtteranceProgress},
     phone_numbers::CallAccount,
 };
-use switchboard_providers::twilio::CallSid;
+use switchboard_providers::carrier::{Carrier as _, CarrierCallId};
 use tokio::time::timeout;
 
 use crate::{
@@ -29,7 +29,12 @@ const JOIN_TIMEOUT: Duration = Duration::from_mins(1);
 ///
 /// The order matters. The end of the conversation is written before the socket closes, because the carrier then asks how
 /// the call continues; and after the last piece of the recording is stored, because from then on anyone may join it.
-pub(crate) async fn close(worker: &Worker, key: ConversationKey, call: &CallSid, finished: FinishedCall) {
+pub(crate) async fn close(
+    worker: &Worker,
+    key: ConversationKey,
+    call: &CarrierCallId,
+    finished: FinishedCall,
+) {
     let FinishedCall { outcome, at, stream, transcriber, counted, lease, journal, is_recorded, .. } =
         finished;
     let FinishedCall { uploads: (last_uploads, uploader), mut usage, mut faults, response_times, .. } =
@@ -72,7 +77,7 @@ pub(crate) async fn close(worker: &Worker, key: ConversationKey, call: &CallSid,
 }
 
 /// Ends a conversation whose call panicked or could not begin. The call's state is lost, its stored part is not.
-pub(crate) async fn abandon(worker: &Worker, key: ConversationKey, call: &CallSid, holder: &str) {
+pub(crate) async fn abandon(worker: &Worker, key: ConversationKey, call: &CarrierCallId, holder: &str) {
     hang_up(worker, key, call).await;
     let ended = worker.table.transition_as(holder, key.account, key.conversation, |snapshot| {
         let Snapshot { conversation, agent } = snapshot;
@@ -89,7 +94,7 @@ pub(crate) async fn abandon(worker: &Worker, key: ConversationKey, call: &CallSi
 
 /// Ends the carrier's call. If that fails, closing the stream ends it: the carrier asks how the call continues, and is
 /// told to hang up.
-async fn hang_up(worker: &Worker, key: ConversationKey, call: &CallSid) {
+async fn hang_up(worker: &Worker, key: ConversationKey, call: &CarrierCallId) {
     match timeout(HANG_UP_TIMEOUT, try_hang_up(worker, key, call)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "hang-up failed"),
@@ -97,14 +102,14 @@ async fn hang_up(worker: &Worker, key: ConversationKey, call: &CallSid) {
     }
 }
 
-async fn try_hang_up(worker: &Worker, key: ConversationKey, call: &CallSid) -> anyhow::Result<()> {
+async fn try_hang_up(worker: &Worker, key: ConversationKey, call: &CarrierCallId) -> anyhow::Result<()> {
     let found = worker.table.conversation(key.account, key.conversation).await?;
     let account = match &found {
         Some(snapshot) => worker.table.call_account(&worker.sealer, &snapshot.conversation).await?,
         None => CallAccount::Deployments,
     };
-    let calls = worker.calls.through(&account);
-    Ok(calls.context("its number was released")?.hang_up(call).await?)
+    let carrier = worker.carrier.through(&account);
+    Ok(carrier.context("its number was released")?.hang_up(call).await?)
 }
 
 async fn join_recording(worker: &Worker, key: ConversationKey) {

@@ -6,7 +6,7 @@ use switchboard_aws::{
     clips::Clips, provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, table::Table,
 };
 use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
-use switchboard_providers::{Providers, keys::Keys, twilio::Calls, webhooks::Sender};
+use switchboard_providers::{AnyCarrier, Providers, keys::Keys, webhooks::Sender};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -46,7 +46,7 @@ pub struct Worker {
     pub(crate) clips: ClipCache,
     pub(crate) sealer: Sealer,
     pub(crate) providers: Providers,
-    pub(crate) calls: Calls,
+    pub(crate) carrier: AnyCarrier,
     pub(crate) webhooks: Arc<dyn WebhookSender>,
     pub(crate) egress_policy: EgressPolicy,
     pub(crate) prices: Prices,
@@ -90,7 +90,7 @@ impl Worker {
             recordings: parts.recordings,
             clips: ClipCache::new(parts.clips),
             sealer: parts.sealer,
-            calls: Calls::new(&parts.providers),
+            carrier: AnyCarrier::new(&parts.providers),
             providers: parts.providers,
             webhooks: parts.webhooks,
             egress_policy: parts.egress_policy,

@@ -3,12 +3,7 @@
 use anyhow::Context as _;
 use switchboard_aws::{provider_keys::ProviderKeys, queue::Queue, sealing::Sealer, table::Table};
 use switchboard_model::costs::Prices;
-use switchboard_providers::{
-    Providers, egress,
-    endpoints::Endpoints,
-    keys::Keys,
-    twilio::{Calls, Numbers},
-};
+use switchboard_providers::{AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys};
 use switchboard_runtime::{
     ConfigError, Vars,
     config::{self, SecretsConfig},
@@ -56,8 +51,7 @@ impl Sweeper {
             table: Table::new(&sdk, config.table),
             queue: Queue::new(&sdk, config.deliveries_queue),
             sealer: Sealer::new(&sdk, config.secrets.sealing_key),
-            calls: Calls::new(&providers),
-            numbers: Numbers::new(&providers),
+            carrier: AnyCarrier::new(&providers),
             prices: config.prices,
         })
     }

@@ -24,7 +24,13 @@ use switchboard_model::{
     costs::Prices,
     sweep::{Carrier, Case, Verdict},
 };
-use switchboard_providers::twilio::{CallSid, CallState, CallStatus, Calls, Numbers};
+use switchboard_providers::{
+    AnyCarrier,
+    carrier::{
+        Carrier as _, CarrierCallId,
+        calls::{CallStatus, CarrierCall},
+    },
+};
 use switchboard_runtime as system;
 use tokio::{
     task::JoinSet,
@@ -60,9 +66,7 @@ pub struct Sweeper {
     /// Opens the customers' secrets.
     pub sealer: Sealer,
     /// The carrier.
-    pub calls: Calls,
-    /// The carrier's numbers.
-    pub numbers: Numbers,
+    pub carrier: AnyCarrier,
     /// The deployment's own.
     pub prices: Prices,
 }
@@ -191,7 +195,7 @@ impl Sweeper {
     /// Looks at one conversation until it is dealt with.
     async fn look(&self, item: DueItem) -> Result<Done, NotDone> {
         let DueItem { account, conversation: id, .. } = item;
-        let mut answer: Option<(Option<CallSid>, Carrier)> = None;
+        let mut answer: Option<(Option<CarrierCallId>, Carrier)> = None;
         for _ in 0..LOOKS {
             let Some(snapshot) = self.table.conversation(account, id).await? else { return Ok(Done::Left) };
             let lease = self.table.lease(account, id).await?;
@@ -215,8 +219,8 @@ impl Sweeper {
                 Verdict::End { hang_up, change } => {
                     if let (true, Some((Some(call), _))) = (hang_up, &answer) {
                         // Who could be asked can be told.
-                        if let Some(calls) = self.calls(&snapshot.conversation).await? {
-                            calls.hang_up(call).await?;
+                        if let Some(carrier) = self.carrier_of(&snapshot.conversation).await? {
+                            carrier.hang_up(call).await?;
                         }
                     }
                     match self.table.commit(&snapshot.conversation, &change).await {
@@ -234,16 +238,16 @@ impl Sweeper {
         Err(TableError::Conflict.into())
     }
 
-    /// The calls of the account at the carrier that a conversation's call goes through.
-    async fn calls(&self, conversation: &Conversation) -> Result<Option<Calls>, TableError> {
-        Ok(self.calls.through(&self.table.call_account(&self.sealer, conversation).await?))
+    /// The carrier through the account that a conversation's call belongs to.
+    async fn carrier_of(&self, conversation: &Conversation) -> Result<Option<AnyCarrier>, TableError> {
+        Ok(self.carrier.through(&self.table.call_account(&self.sealer, conversation).await?))
     }
 
     /// What the carrier says of a conversation's call, and which it is if that is certain.
-    async fn ask(&self, conversation: &Conversation) -> Result<(Option<CallSid>, Carrier), NotDone> {
+    async fn ask(&self, conversation: &Conversation) -> Result<(Option<CarrierCallId>, Carrier), NotDone> {
         // Of a number that was released nobody can ask any more.
-        let calls = match self.calls(conversation).await {
-            Ok(Some(calls)) => calls,
+        let carrier = match self.carrier_of(conversation).await {
+            Ok(Some(carrier)) => carrier,
             Ok(None) => return Ok((None, Carrier::Unknown)),
             Err(error) => {
                 tracing::warn!(conversation = %conversation.id, %error, "the carrier cannot be asked");
@@ -252,8 +256,8 @@ impl Sweeper {
         };
         let asked = match (&conversation.carrier_call_id, &conversation.phone_call) {
             (Some(call), _) => {
-                let call: CallSid = call.parse().map_err(|_| NotDone::BadCallId)?;
-                calls.fetch(&call).await.map(|state| state.map(|state| (call, state)))
+                let call = carrier.call_id(call).map_err(|_| NotDone::BadCallId)?;
+                carrier.fetch(&call).await.map(|state| state.map(|state| (call, state)))
             }
             // The answer to our request was lost, and so was every report.
             (None, Some(phone_call)) => {
@@ -262,7 +266,7 @@ impl Sweeper {
                     State::Dialing { dialed_at } | State::Ringing { dialed_at } => dialed_at,
                     _ => conversation.created_at,
                 };
-                let found = calls.find(to.as_str(), from.as_str(), since).await;
+                let found = carrier.find(to, from, since).await;
                 // Of several nobody can tell which.
                 found.map(|mut found| if found.len() == 1 { found.pop() } else { None })
             }
@@ -285,14 +289,14 @@ impl Sweeper {
     }
 }
 
-fn said(call: &CallSid, state: &CallState) -> Carrier {
+fn said(call: &CarrierCallId, state: &CarrierCall) -> Carrier {
     let call = call.to_string();
     match state.status {
         // A status that only a later version knows is not known to be an end.
         CallStatus::Queued | CallStatus::Initiated | CallStatus::Ringing | CallStatus::Unknown => {
             Carrier::Rings
         }
-        CallStatus::InProgress => Carrier::Talks { call, answered_at: state.started_at },
+        CallStatus::InProgress => Carrier::Talks { call, answered_at: state.answered_at },
         CallStatus::Completed => Carrier::Over { call, talked: state.duration.unwrap_or_default() },
         CallStatus::Busy => Carrier::Rejected(RejectReason::Busy),
         CallStatus::Failed => Carrier::Rejected(RejectReason::Failed),

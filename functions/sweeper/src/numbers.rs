@@ -6,6 +6,7 @@ use switchboard_model::{
     ids::AccountId,
     phone_numbers::{CallAccount, E164},
 };
+use switchboard_providers::carrier::Carrier as _;
 use switchboard_runtime as system;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -54,12 +55,14 @@ impl Sweeper {
         let leaving = number.clone().leaving(now);
         let leaving = self.table.change_phone_number(&number, leaving).await?;
         match self.table.carrier_account(&self.sealer, &leaving).await? {
-            CallAccount::Customers(own) => match self.numbers.of(&own).cut(&leaving).await {
-                // Who has taken back their credentials cuts the wires themselves.
-                Ok(_) | Err(switchboard_providers::Error::Rejected { .. }) => {}
-                Err(error) => return Err(error.into()),
-            },
-            CallAccount::Deployments => _ = self.numbers.release(&leaving).await?,
+            CallAccount::Customers(own) => {
+                match self.carrier.through_own(&own).unroute_number(&leaving).await {
+                    // Who has taken back their credentials cuts the wires themselves.
+                    Ok(_) | Err(switchboard_providers::Error::Rejected { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            CallAccount::Deployments => _ = self.carrier.release_number(&leaving).await?,
             CallAccount::Gone => {}
         }
         self.table.remove_phone_number(&leaving).await?;

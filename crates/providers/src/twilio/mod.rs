@@ -1,117 +1,170 @@
-//! The carrier: Twilio Programmable Voice.
+//! Twilio Programmable Voice, as a [`Carrier`].
 //!
-//! [`Calls`] places and ends calls over REST, [`numbers`] buys numbers; [`twiml`] says what a call is to do; [`signature`] proves
-//! that a request comes from the carrier; [`callbacks`] reads what it reports; [`media_stream`] is the
-//! websocket that carries a call's audio.
+//! [`Twilio`] implements the role; each file speaks one part of the protocol: [`calls`] and [`numbers`] the REST
+//! API over an authenticated [`account`], [`refusals`] its error answers, [`documents`] TwiML, [`signature`] and
+//! [`callbacks`] the signed forms, [`media_stream`] the websocket. Nothing outside this folder knows that any of
+//! them is Twilio's.
 
-pub mod callbacks;
-pub mod media_stream;
-pub mod numbers;
-mod rest;
-pub mod signature;
-pub mod twiml;
+mod account;
+mod callbacks;
+mod calls;
+mod documents;
+mod media_stream;
+mod numbers;
+mod refusals;
+mod signature;
 
-use std::{fmt, str::FromStr};
+use std::time::Duration;
 
-pub use numbers::Numbers;
-pub use rest::{CallState, Calls, CreateCall, CreateError};
+use switchboard_model::{
+    phone_numbers::{CarrierAccount, E164, PhoneNumber},
+    time::Timestamp,
+};
 
-/// The carrier's id of a call: `CA` and 32 letters or digits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CallSid(String);
+use self::account::Account;
+pub use self::media_stream::TwilioMediaStream;
+use crate::{
+    Error, Providers,
+    carrier::{
+        Carrier, CarrierCallId, CarrierName, InvalidCarrierCallId,
+        callbacks::{
+            CallbackRequest, DetectionReport, IncomingCall, StatusReport, StreamReport, UnusableCallback,
+            VerifiedCallback,
+        },
+        calls::{CarrierCall, OrderError, PlaceCall},
+        documents::{CallDocument, Instructions},
+        numbers::{CallRouting, NumberOnSale, OwnedNumber},
+    },
+};
 
-/// Not an id of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a call's id")]
-pub struct InvalidCallSid;
+/// One Twilio account.
+#[derive(Debug, Clone)]
+pub struct Twilio {
+    account: Account,
+}
 
-impl CallSid {
-    /// The id as text.
+impl Twilio {
+    /// The deployment's own account.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn new(providers: &Providers) -> Self {
+        Self { account: Account::of_deployment(providers) }
     }
-}
 
-impl FromStr for CallSid {
-    type Err = InvalidCallSid;
-
-    fn from_str(text: &str) -> Result<Self, InvalidCallSid> {
-        // It becomes part of a path, so nothing else may pass.
-        let digits = text.strip_prefix("CA").ok_or(InvalidCallSid)?;
-        let valid = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if valid { Ok(Self(text.to_owned())) } else { Err(InvalidCallSid) }
-    }
-}
-
-impl fmt::Display for CallSid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Where a call stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallStatus {
-    /// Waits for its turn at the carrier.
-    Queued,
-    /// Is being dialled (reported by callbacks only).
-    Initiated,
-    /// The other side's phone rings.
-    Ringing,
-    /// Somebody or something answered.
-    InProgress,
-    /// Over, after an answer.
-    Completed,
-    /// Over: the line was busy, or the other side declined.
-    Busy,
-    /// Over: it could not be connected.
-    Failed,
-    /// Over: nobody answered.
-    NoAnswer,
-    /// Over: we withdrew it before an answer.
-    Canceled,
-    /// A status this version does not know.
-    Unknown,
-}
-
-impl CallStatus {
-    /// Reads the carrier's name of a status.
+    /// The same account with another limit on how long a request may take; connecting is always limited to
+    /// [`crate::egress::CONNECT_TIMEOUT`].
     #[must_use]
-    pub fn read(name: &str) -> Self {
-        match name {
-            "queued" => Self::Queued,
-            "initiated" => Self::Initiated,
-            "ringing" => Self::Ringing,
-            "in-progress" => Self::InProgress,
-            "completed" => Self::Completed,
-            "busy" => Self::Busy,
-            "failed" => Self::Failed,
-            "no-answer" => Self::NoAnswer,
-            "canceled" => Self::Canceled,
-            _ => Self::Unknown,
-        }
-    }
-
-    /// Whether the call is over for good.
-    #[must_use]
-    pub fn is_terminal(self) -> bool {
-        matches!(self, Self::Completed | Self::Busy | Self::Failed | Self::NoAnswer | Self::Canceled)
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.account.timeout = Some(timeout);
+        self
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Carrier for Twilio {
+    type Codec = TwilioMediaStream;
 
-    #[test]
-    fn only_a_calls_id_passes_as_one() {
-        let sid = format!("CA{}", "0123456789abcdef".repeat(2));
-        assert_eq!(sid.parse::<CallSid>().unwrap().as_str(), sid);
-        for wrong in
-            ["", "CA", "CA1/../../x", &sid[1..], &format!("{sid}0"), &format!("PN{}", "0".repeat(32))]
-        {
-            assert_eq!(wrong.parse::<CallSid>(), Err(InvalidCallSid), "{wrong}");
-        }
+    fn name(&self) -> CarrierName {
+        CarrierName::Twilio
+    }
+
+    fn through_own(&self, account: &CarrierAccount) -> Self {
+        Self { account: self.account.of_customer(account) }
+    }
+
+    fn call_id(&self, text: &str) -> Result<CarrierCallId, InvalidCarrierCallId> {
+        calls::call_id(text)
+    }
+
+    async fn place(&self, call: PlaceCall<'_>) -> Result<CarrierCallId, OrderError> {
+        calls::place(&self.account, call).await
+    }
+
+    async fn hang_up(&self, call: &CarrierCallId) -> Result<(), Error> {
+        calls::hang_up(&self.account, call).await
+    }
+
+    async fn redirect(&self, call: &CarrierCallId, url: &str) -> Result<bool, Error> {
+        calls::redirect(&self.account, call, url).await
+    }
+
+    async fn fetch(&self, call: &CarrierCallId) -> Result<Option<CarrierCall>, Error> {
+        calls::fetch(&self.account, call).await
+    }
+
+    async fn find(
+        &self,
+        to: &E164,
+        from: &E164,
+        since: Timestamp,
+    ) -> Result<Vec<(CarrierCallId, CarrierCall)>, Error> {
+        calls::find(&self.account, to, from, since).await
+    }
+
+    fn document(&self, instructions: &Instructions<'_>) -> CallDocument {
+        documents::write(instructions)
+    }
+
+    fn verify(&self, request: &CallbackRequest) -> Option<VerifiedCallback> {
+        signature::is_valid(self.account.auth_token(), request).then(|| VerifiedCallback::new(request))
+    }
+
+    fn claimed_number(&self, request: &CallbackRequest) -> Option<E164> {
+        callbacks::called_number(&request.body)
+    }
+
+    fn status_report(&self, callback: &VerifiedCallback) -> Result<StatusReport, UnusableCallback> {
+        callbacks::status_report(callback.body())
+    }
+
+    fn detection_report(&self, callback: &VerifiedCallback) -> Result<DetectionReport, UnusableCallback> {
+        callbacks::detection_report(callback.body())
+    }
+
+    fn stream_report(&self, callback: &VerifiedCallback) -> Result<StreamReport, UnusableCallback> {
+        callbacks::stream_report(callback.body())
+    }
+
+    fn incoming_call(&self, callback: &VerifiedCallback) -> Result<IncomingCall, UnusableCallback> {
+        callbacks::incoming_call(callback.body())
+    }
+
+    fn callback_call(&self, callback: &VerifiedCallback) -> Result<CarrierCallId, UnusableCallback> {
+        callbacks::call(callback.body())
+    }
+
+    fn media_stream_codec(&self) -> TwilioMediaStream {
+        TwilioMediaStream::default()
+    }
+
+    async fn search_numbers(&self, contains: Option<&str>, limit: usize) -> Result<Vec<NumberOnSale>, Error> {
+        numbers::search(&self.account, contains, limit).await
+    }
+
+    async fn buy_number(
+        &self,
+        number: &E164,
+        name: &str,
+        routing: CallRouting<'_>,
+    ) -> Result<String, OrderError> {
+        numbers::buy(&self.account, number, name, routing).await
+    }
+
+    async fn find_number(&self, number: &E164) -> Result<Option<OwnedNumber>, Error> {
+        numbers::find(&self.account, number).await
+    }
+
+    async fn find_purchase(&self, number: &PhoneNumber) -> Result<Option<String>, Error> {
+        numbers::find_purchase(&self.account, number).await
+    }
+
+    async fn route_number(&self, id: &str, routing: CallRouting<'_>) -> Result<bool, Error> {
+        numbers::route(&self.account, id, routing).await
+    }
+
+    async fn unroute_number(&self, number: &PhoneNumber) -> Result<bool, Error> {
+        numbers::unroute(&self.account, number).await
+    }
+
+    async fn release_number(&self, number: &PhoneNumber) -> Result<bool, Error> {
+        numbers::release(&self.account, number).await
     }
 }

@@ -13,24 +13,26 @@ use switchboard_model::{
     time::Timestamp,
 };
 use switchboard_providers::{
-    Error, Secret,
-    twilio::{
-        Calls, Numbers,
-        numbers::{BuyError, NumberOnSale, OwnedNumber, Wires},
+    AnyCarrier, Error, Secret,
+    carrier::{
+        Carrier as _,
+        calls::OrderError,
+        numbers::{CallRouting, NumberOnSale, OwnedNumber},
     },
+    twilio::Twilio,
 };
 
 use crate::support::{SHORT, Server, nowhere};
 
 const SID: &str = "PN00000000000000000000000000000001";
-const WIRES: Wires<'_> =
-    Wires { voice_url: "https://a.example/in", status_callback: "https://a.example/status" };
+const ROUTING: CallRouting<'_> =
+    CallRouting { voice_url: "https://a.example/in", status_callback: "https://a.example/status" };
 
 /// What came: method, URL, form, and who asked.
 type Seen = Arc<Mutex<Vec<String>>>;
 
 /// A carrier that answers everything with this.
-async fn answering(status: u16, body: &'static str) -> (Server, Numbers, Seen) {
+async fn answering(status: u16, body: &'static str) -> (Server, AnyCarrier, Seen) {
     let seen = Seen::default();
     let answer =
         async move |State(seen): State<Seen>, method: Method, uri: Uri, headers: HeaderMap, form: Bytes| {
@@ -40,8 +42,8 @@ async fn answering(status: u16, body: &'static str) -> (Server, Numbers, Seen) {
             (StatusCode::from_u16(status).unwrap(), body)
         };
     let server = Server::http(Router::new().fallback(answer).with_state(seen.clone())).await;
-    let numbers = Numbers::new(&server.providers());
-    (server, numbers, seen)
+    let carrier = AnyCarrier::new(&server.providers());
+    (server, carrier, seen)
 }
 
 fn number() -> E164 {
@@ -53,13 +55,13 @@ fn own() -> CarrierAccount {
 }
 
 #[tokio::test]
-async fn numbers_on_sale_are_searched_and_those_that_cannot_be_read_are_left_out() {
+async fn unreadable_numbers_are_left_out_of_a_search() {
     let body = r#"{"available_phone_numbers":[
         {"phone_number":"+14155550200","postal_code":"94102","iso_country":"US","capabilities":{"voice":true}},
         {"phone_number":"41555","postal_code":null,"iso_country":null},
         {"phone_number":"+14155550201","postal_code":null,"iso_country":"US"}]}"#;
-    let (_server, numbers, seen) = answering(200, body).await;
-    let found = numbers.on_sale(Some("+1415*"), 3).await.unwrap();
+    let (_server, carrier, seen) = answering(200, body).await;
+    let found = carrier.search_numbers(Some("+1415*"), 3).await.unwrap();
     let us = Some("US".to_owned());
     assert_eq!(found.len(), 2);
     let first = NumberOnSale { phone_number: number(), postal_code: Some("94102".into()), iso_country: us };
@@ -70,10 +72,10 @@ async fn numbers_on_sale_are_searched_and_those_that_cannot_be_read_are_left_out
 }
 
 #[tokio::test]
-async fn a_number_is_bought_and_wired_in_one_request() {
-    let (_server, numbers, seen) =
+async fn a_number_is_bought_and_routed_in_one_request() {
+    let (_server, carrier, seen) =
         answering(201, r#"{"sid":"PN00000000000000000000000000000001","phone_number":"+14155550200"}"#).await;
-    assert_eq!(numbers.buy(&number(), "mine", WIRES).await.unwrap(), SID);
+    assert_eq!(carrier.buy_number(&number(), "mine", ROUTING).await.unwrap(), SID);
     let asked = "POST /2010-04-01/Accounts/AC1/IncomingPhoneNumbers.json \
                  PhoneNumber=%2B14155550200&FriendlyName=mine&VoiceUrl=https%3A%2F%2Fa.example%2Fin&VoiceMethod=POST\
                  &StatusCallback=https%3A%2F%2Fa.example%2Fstatus&StatusCallbackMethod=POST Basic QUMxOnRva2Vu";
@@ -81,37 +83,39 @@ async fn a_number_is_bought_and_wired_in_one_request() {
 }
 
 #[tokio::test]
-async fn what_became_of_a_purchase_is_said_as_far_as_it_is_known() {
+async fn a_failed_purchase_says_whether_it_was_taken() {
     let bought = async |status, body| {
-        let (_server, numbers, _) = answering(status, body).await;
-        numbers.buy(&number(), "mine", WIRES).await
+        let (_server, carrier, _) = answering(status, body).await;
+        carrier.buy_number(&number(), "mine", ROUTING).await
     };
     let refused = bought(400, r#"{"code":21422,"message":"+14155550200 is not available"}"#).await;
-    let Err(BuyError::Refused { code, message }) = refused else { panic!("{refused:?}") };
+    let Err(OrderError::Refused { code, message }) = refused else { panic!("{refused:?}") };
     assert_eq!((code, message.contains("555")), (21422, false), "{message}");
-    for (status, body) in [(429, "{}"), (401, r#"{"code":20003,"message":"Authenticate"}"#)] {
-        assert!(matches!(bought(status, body).await, Err(BuyError::NotBought(_))), "{status}");
+    assert!(matches!(bought(429, "{}").await, Err(OrderError::NotNow(_))));
+    for status in [401, 403] {
+        let refused = bought(status, r#"{"code":20003,"message":"Authenticate"}"#).await;
+        assert!(matches!(refused, Err(OrderError::Unauthorized(Error::Rejected { .. }))), "{refused:?}");
     }
     for (status, body) in [(500, ""), (201, "<html>"), (201, r#"{"sid":"../x","phone_number":""}"#)] {
-        assert!(matches!(bought(status, body).await, Err(BuyError::Unknown(_))), "{status} {body}");
+        assert!(matches!(bought(status, body).await, Err(OrderError::Uncertain(_))), "{status} {body}");
     }
-    let away = Numbers::new(&nowhere().providers).buy(&number(), "mine", WIRES).await;
-    assert!(matches!(away, Err(BuyError::NotBought(_))), "{away:?}");
+    let away = AnyCarrier::new(&nowhere().providers).buy_number(&number(), "mine", ROUTING).await;
+    assert!(matches!(away, Err(OrderError::NotNow(_))), "{away:?}");
     let closing = Server::raw(|socket| async move { drop(socket) }).await;
-    let lost = Numbers::new(&closing.providers()).with_timeout(SHORT).buy(&number(), "mine", WIRES).await;
-    assert!(matches!(lost, Err(BuyError::Unknown(_))), "{lost:?}");
+    let lost =
+        Twilio::new(&closing.providers()).with_timeout(SHORT).buy_number(&number(), "mine", ROUTING).await;
+    assert!(matches!(lost, Err(OrderError::Uncertain(_))), "{lost:?}");
 }
 
 #[tokio::test]
-async fn a_number_is_found_by_all_of_it() {
+async fn a_number_is_found_by_its_full_digits() {
     let body = r#"{"incoming_phone_numbers":[
         {"sid":"PN00000000000000000000000000000009","phone_number":"+141555502001","friendly_name":"other"},
         {"sid":"PN00000000000000000000000000000001","phone_number":"+14155550200","friendly_name":"mine"}]}"#;
-    let (_server, numbers, seen) = answering(200, body).await;
-    let mine =
-        OwnedNumber { sid: SID.to_owned(), friendly_name: "mine".to_owned(), voice_url: String::new() };
-    assert_eq!(numbers.of(&own()).find(&number()).await.unwrap(), Some(mine));
-    assert_eq!(numbers.find(&"+14155550201".parse().unwrap()).await.unwrap(), None);
+    let (_server, carrier, seen) = answering(200, body).await;
+    let mine = OwnedNumber { id: SID.to_owned(), name: "mine".to_owned(), voice_url: String::new() };
+    assert_eq!(carrier.through_own(&own()).find_number(&number()).await.unwrap(), Some(mine));
+    assert_eq!(carrier.find_number(&"+14155550201".parse().unwrap()).await.unwrap(), None);
     let asked = seen.lock().unwrap()[0].clone();
     assert!(
         asked.starts_with("GET /2010-04-01/Accounts/AC9/IncomingPhoneNumbers.json?PhoneNumber=%2B1"),
@@ -131,11 +135,14 @@ fn owned(sid: Option<&str>) -> PhoneNumber {
 }
 
 #[tokio::test]
-async fn a_number_that_the_carrier_does_not_know_is_released_already() {
-    let (_server, numbers, seen) = answering(204, "").await;
-    assert!(numbers.release(&owned(Some(SID))).await.unwrap());
-    assert!(numbers.wire(SID, WIRES).await.unwrap());
-    assert!(!numbers.release(&owned(Some("../../other"))).await.unwrap(), "nothing else may stand in a path");
+async fn releasing_an_unknown_number_changes_nothing() {
+    let (_server, carrier, seen) = answering(204, "").await;
+    assert!(carrier.release_number(&owned(Some(SID))).await.unwrap());
+    assert!(carrier.route_number(SID, ROUTING).await.unwrap());
+    assert!(
+        !carrier.release_number(&owned(Some("../../other"))).await.unwrap(),
+        "nothing else may stand in a path"
+    );
     let seen = seen.lock().unwrap().clone();
     assert_eq!(seen.len(), 2);
     assert!(
@@ -143,16 +150,16 @@ async fn a_number_that_the_carrier_does_not_know_is_released_already() {
     );
     assert!(seen[1].contains("&VoiceApplicationSid=&TrunkSid= "), "they would win over the URL: {seen:?}");
 
-    let (_server, numbers, _) = answering(404, r#"{"code":20404,"message":"not found"}"#).await;
-    assert!(!numbers.release(&owned(Some(SID))).await.unwrap());
-    let (_server, numbers, _) = answering(503, "").await;
-    assert!(matches!(numbers.release(&owned(Some(SID))).await, Err(Error::Unavailable { .. })));
-    let (_server, numbers, _) = answering(401, r#"{"code":20003,"message":"Authenticate"}"#).await;
-    assert!(matches!(numbers.find(&number()).await, Err(Error::Rejected { .. })));
+    let (_server, carrier, _) = answering(404, r#"{"code":20404,"message":"not found"}"#).await;
+    assert!(!carrier.release_number(&owned(Some(SID))).await.unwrap());
+    let (_server, carrier, _) = answering(503, "").await;
+    assert!(matches!(carrier.release_number(&owned(Some(SID))).await, Err(Error::Unavailable { .. })));
+    let (_server, carrier, _) = answering(401, r#"{"code":20003,"message":"Authenticate"}"#).await;
+    assert!(matches!(carrier.find_number(&number()).await, Err(Error::Rejected { .. })));
 }
 
 #[tokio::test]
-async fn only_what_is_ours_is_released_by_name_and_only_wires_to_us_are_cut() {
+async fn only_our_purchases_and_routes_are_taken_back() {
     let listed = |name: &str, voice_url: &str| {
         let number = json!({
             "sid": SID, "phone_number": "+14155550200", "friendly_name": name, "voice_url": voice_url,
@@ -165,9 +172,9 @@ async fn only_what_is_ours_is_released_by_name_and_only_wires_to_us_are_cut() {
         (number.friendly_name(), format!("https://api.example.com{path}"), true, true),
         ("another purchase".to_owned(), "https://customer.example.com".to_owned(), false, false),
     ] {
-        let (_server, numbers, seen) = answering(200, listed(&name, &voice_url)).await;
-        assert_eq!(numbers.release(&number).await.unwrap(), released);
-        assert_eq!(numbers.cut(&number).await.unwrap(), cut);
+        let (_server, carrier, seen) = answering(200, listed(&name, &voice_url)).await;
+        assert_eq!(carrier.release_number(&number).await.unwrap(), released);
+        assert_eq!(carrier.unroute_number(&number).await.unwrap(), cut);
         let changed = seen.lock().unwrap().iter().filter(|line| !line.starts_with("GET")).count();
         assert_eq!(changed, usize::from(released) + usize::from(cut));
     }
@@ -176,12 +183,12 @@ async fn only_what_is_ours_is_released_by_name_and_only_wires_to_us_are_cut() {
 #[tokio::test]
 async fn a_call_goes_through_the_account_it_belongs_to() {
     let (server, _, seen) = answering(200, "{}").await;
-    let calls = Calls::new(&server.providers());
-    let call = "CA00000000000000000000000000000001".parse().unwrap();
+    let carrier = AnyCarrier::new(&server.providers());
+    let call = carrier.call_id("CA00000000000000000000000000000001").unwrap();
     for account in [CallAccount::Deployments, CallAccount::Customers(own())] {
-        calls.through(&account).unwrap().hang_up(&call).await.unwrap();
+        carrier.through(&account).unwrap().hang_up(&call).await.unwrap();
     }
-    assert!(calls.through(&CallAccount::Gone).is_none());
+    assert!(carrier.through(&CallAccount::Gone).is_none());
     let seen = seen.lock().unwrap().clone();
     assert!(seen[0].contains("/Accounts/AC1/Calls/CA") && seen[0].ends_with("QUMxOnRva2Vu"), "{seen:?}");
     assert!(seen[1].contains("/Accounts/AC9/Calls/CA") && seen[1].ends_with("QUM5OnRoZWlycw=="), "{seen:?}");

@@ -14,8 +14,13 @@ use axum::{
     routing::{get, post},
 };
 use switchboard_providers::{
-    Error, Providers,
-    twilio::{CallSid, CallStatus, Calls, CreateCall, CreateError},
+    AnyCarrier, Error, Providers,
+    carrier::{
+        Carrier as _, CarrierCallId, CarrierName,
+        calls::{CallStatus, OrderError, PlaceCall},
+        documents::CallDocument,
+    },
+    twilio::Twilio,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -25,22 +30,28 @@ const SID: &str = "CA00000000000000000000000000000001";
 const CREATE: &str = "/2010-04-01/Accounts/AC1/Calls.json";
 const CALL: &str = "/2010-04-01/Accounts/AC1/Calls/CA00000000000000000000000000000001.json";
 
-const ORDER: CreateCall<'_> = CreateCall {
-    to: "+14155550100",
-    from: "+14155550199",
-    twiml: "<Response/>",
-    status_callback: "https://voice.example.com/twilio/acc_1/cnv_1/status",
-    detection_callback: None,
-    ring_timeout: Duration::from_mins(1),
-    time_limit: Some(Duration::from_mins(10)),
-};
-
-async fn create(providers: &Providers) -> Result<CallSid, CreateError> {
-    Calls::new(providers).create(ORDER).await
+fn order(document: &CallDocument) -> PlaceCall<'_> {
+    PlaceCall {
+        to: "+14155550100",
+        from: "+14155550199",
+        document,
+        status_callback: "https://voice.example.com/twilio/acc_1/cnv_1/status",
+        detection_callback: None,
+        ring_timeout: Duration::from_mins(1),
+        time_limit: Some(Duration::from_mins(10)),
+    }
 }
 
-fn sid() -> CallSid {
-    SID.parse().unwrap()
+fn document() -> CallDocument {
+    CallDocument { content_type: "text/xml", body: "<Response/>".to_owned() }
+}
+
+async fn place(providers: &Providers) -> Result<CarrierCallId, OrderError> {
+    AnyCarrier::new(providers).place(order(&document())).await
+}
+
+fn call() -> CarrierCallId {
+    CarrierCallId::new(CarrierName::Twilio, SID).unwrap()
 }
 
 async fn answering(status: StatusCode, body: &'static str) -> Server {
@@ -49,7 +60,7 @@ async fn answering(status: StatusCode, body: &'static str) -> Server {
 }
 
 #[tokio::test]
-async fn a_call_is_placed_with_what_the_carrier_wants_to_know() {
+async fn a_call_is_placed_with_its_document_and_callbacks() {
     type Seen = Arc<Mutex<Option<(HeaderMap, Vec<(String, String)>)>>>;
     let seen = Seen::default();
     let record = seen.clone();
@@ -62,7 +73,7 @@ async fn a_call_is_placed_with_what_the_carrier_wants_to_know() {
     );
     let server = Server::http(router).await;
 
-    assert_eq!(create(&server.providers()).await.unwrap(), sid());
+    assert_eq!(place(&server.providers()).await.unwrap(), call());
 
     let (headers, form) = seen.lock().unwrap().take().unwrap();
     assert_eq!(headers[header::AUTHORIZATION], "Basic QUMxOnRva2Vu");
@@ -86,7 +97,7 @@ async fn a_call_is_placed_with_what_the_carrier_wants_to_know() {
 }
 
 #[tokio::test]
-async fn who_answered_is_found_out_while_the_call_goes_on_and_only_when_asked_for() {
+async fn machine_detection_runs_only_when_asked_for() {
     type Seen = Arc<Mutex<Vec<Vec<(String, String)>>>>;
     let seen = Seen::default();
     let record = seen.clone();
@@ -100,8 +111,9 @@ async fn who_answered_is_found_out_while_the_call_goes_on_and_only_when_asked_fo
     let server = Server::http(router).await;
     let callback = "https://voice.example.com/twilio/acc_1/cnv_1/amd";
     for detection_callback in [None, Some(callback)] {
-        let order = CreateCall { detection_callback, ..ORDER };
-        Calls::new(&server.providers()).create(order).await.unwrap();
+        let document = document();
+        let order = PlaceCall { detection_callback, ..order(&document) };
+        AnyCarrier::new(&server.providers()).place(order).await.unwrap();
     }
     let seen = seen.lock().unwrap();
     let more: Vec<_> = seen[1][seen[0].len()..].iter().map(|(name, value)| (&**name, &**value)).collect();
@@ -113,41 +125,41 @@ async fn who_answered_is_found_out_while_the_call_goes_on_and_only_when_asked_fo
 }
 
 #[tokio::test]
-async fn a_carrier_that_cannot_be_reached_was_not_sent_the_call() {
-    assert!(matches!(create(&nowhere().providers).await, Err(CreateError::NotSent(_))));
+async fn an_unreachable_carrier_did_not_take_the_call() {
+    assert!(matches!(place(&nowhere().providers).await, Err(OrderError::NotNow(_))));
 }
 
 #[tokio::test]
-async fn a_failed_tls_handshake_means_that_nothing_was_sent() {
+async fn a_failed_tls_handshake_sends_no_call() {
     let server = Server::raw(|mut socket| async move {
         let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     })
     .await;
     let providers = providers(&format!("https://{}", server.address));
-    assert!(matches!(create(&providers).await, Err(CreateError::NotSent(_))));
+    assert!(matches!(place(&providers).await, Err(OrderError::NotNow(_))));
 }
 
 #[tokio::test]
-async fn a_refused_call_says_why_without_quoting_numbers() {
+async fn a_refusal_says_why_without_quoting_numbers() {
     let body = r#"{"code":21211,"message":"The 'To' number +14155550100 is not valid.","status":400}"#;
     let server = answering(StatusCode::BAD_REQUEST, body).await;
-    let Err(CreateError::Refused { code, message }) = create(&server.providers()).await else {
+    let Err(OrderError::Refused { code, message }) = place(&server.providers()).await else {
         panic!("not refused")
     };
     assert_eq!((code, message.as_str()), (21211, "The 'To' number +########### is not valid."));
 }
 
 #[tokio::test]
-async fn a_busy_carrier_says_when_to_come_back() {
+async fn a_rate_limit_carries_its_retry_after() {
     let server =
         answering(StatusCode::TOO_MANY_REQUESTS, r#"{"code":20429,"message":"Too many requests"}"#).await;
-    let error = create(&server.providers()).await.unwrap_err();
-    let CreateError::TooManyRequests { retry_after } = error else { panic!("{error}") };
-    assert_eq!(retry_after, Some(Duration::from_secs(3)));
+    let error = place(&server.providers()).await.unwrap_err();
+    let OrderError::NotNow(error) = error else { panic!("{error}") };
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
 }
 
 #[tokio::test]
-async fn whatever_leaves_the_call_in_doubt_counts_as_unknown() {
+async fn a_strange_answer_leaves_the_call_uncertain() {
     for (status, body) in [
         (StatusCode::INTERNAL_SERVER_ERROR, ""),
         (StatusCode::BAD_GATEWAY, "<html>"),
@@ -157,23 +169,23 @@ async fn whatever_leaves_the_call_in_doubt_counts_as_unknown() {
         (StatusCode::CREATED, "{}"),
     ] {
         let server = answering(status, body).await;
-        let created = create(&server.providers()).await;
-        assert!(matches!(created, Err(CreateError::Unknown { .. })), "{status} {body}: {created:?}");
+        let created = place(&server.providers()).await;
+        assert!(matches!(created, Err(OrderError::Uncertain(_))), "{status} {body}: {created:?}");
     }
 }
 
 #[tokio::test]
-async fn a_lost_answer_leaves_the_call_in_doubt() {
+async fn a_lost_answer_leaves_the_call_uncertain() {
     let closing = Server::raw(|socket| async move { drop(socket) }).await;
-    assert!(matches!(create(&closing.providers()).await, Err(CreateError::Unknown { .. })));
+    assert!(matches!(place(&closing.providers()).await, Err(OrderError::Uncertain(_))));
 
     let silent = Server::raw(|mut socket| async move { until_closed(&mut socket).await }).await;
-    let created = Calls::with_timeout(&silent.providers(), SHORT).create(ORDER).await;
-    assert!(matches!(created, Err(CreateError::Unknown { .. })));
+    let created = Twilio::new(&silent.providers()).with_timeout(SHORT).place(order(&document())).await;
+    assert!(matches!(created, Err(OrderError::Uncertain(_))));
 }
 
 #[tokio::test]
-async fn no_two_calls_are_placed_over_one_connection() {
+async fn every_call_is_placed_over_its_own_connection() {
     let connections = Arc::new(AtomicUsize::new(0));
     let count = connections.clone();
     let server = Server::raw(move |mut socket| {
@@ -186,14 +198,14 @@ async fn no_two_calls_are_placed_over_one_connection() {
         }
     })
     .await;
-    let calls = Calls::new(&server.providers());
-    calls.create(ORDER).await.unwrap();
-    calls.create(ORDER).await.unwrap();
+    let carrier = AnyCarrier::new(&server.providers());
+    carrier.place(order(&document())).await.unwrap();
+    carrier.place(order(&document())).await.unwrap();
     assert_eq!(connections.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
-async fn a_call_is_ended_also_when_it_is_over_or_unknown() {
+async fn hanging_up_a_finished_or_unknown_call_succeeds() {
     let router = Router::new().route(
         CALL,
         post(async |Form(form): Form<Vec<(String, String)>>| -> Response {
@@ -202,7 +214,7 @@ async fn a_call_is_ended_also_when_it_is_over_or_unknown() {
         }),
     );
     let live = Server::http(router).await;
-    Calls::new(&live.providers()).hang_up(&sid()).await.unwrap();
+    AnyCarrier::new(&live.providers()).hang_up(&call()).await.unwrap();
 
     for (status, body) in [
         (StatusCode::NOT_FOUND, r#"{"code":20404,"message":"The requested resource was not found"}"#),
@@ -210,40 +222,40 @@ async fn a_call_is_ended_also_when_it_is_over_or_unknown() {
         (StatusCode::BAD_REQUEST, r#"{"code":21220,"message":"Call is not in-progress."}"#),
     ] {
         let over = answering(status, body).await;
-        let calls = Calls::new(&over.providers());
-        calls.hang_up(&sid()).await.unwrap();
-        assert!(!calls.cancel(&sid()).await.unwrap());
+        let carrier = AnyCarrier::new(&over.providers());
+        carrier.hang_up(&call()).await.unwrap();
+        assert!(!carrier.redirect(&call(), "https://voice.example.com/resume").await.unwrap());
     }
 }
 
 #[tokio::test]
-async fn a_call_that_could_not_be_ended_says_whether_to_try_again() {
+async fn a_failed_hang_up_says_whether_to_retry() {
     let failing = answering(StatusCode::SERVICE_UNAVAILABLE, "").await;
-    assert!(Calls::new(&failing.providers()).hang_up(&sid()).await.unwrap_err().is_retryable());
+    assert!(AnyCarrier::new(&failing.providers()).hang_up(&call()).await.unwrap_err().is_retryable());
 
     let foreign = answering(StatusCode::UNAUTHORIZED, r#"{"code":20003,"message":"Authenticate"}"#).await;
-    let error = Calls::new(&foreign.providers()).hang_up(&sid()).await.unwrap_err();
+    let error = AnyCarrier::new(&foreign.providers()).hang_up(&call()).await.unwrap_err();
     assert!(matches!(error, Error::Rejected { ref code, .. } if code == "20003"), "{error}");
 }
 
 #[tokio::test]
-async fn the_carrier_is_asked_for_a_call() {
+async fn a_call_is_fetched() {
     let body = r#"{"sid":"x","status":"completed","duration":"42","answered_by":null,
         "start_time":"Sun, 22 Nov 2026 09:30:00 +0000","end_time":null}"#;
     let router = Router::new().route(CALL, get(async move || body));
     let server = Server::http(router).await;
-    let call = Calls::new(&server.providers()).fetch(&sid()).await.unwrap().unwrap();
-    assert_eq!(call.status, CallStatus::Completed);
-    assert_eq!(call.duration, Some(Duration::from_secs(42)));
-    assert_eq!(call.started_at.unwrap().to_string(), "2026-11-22T09:30:00.000Z");
-    assert_eq!((call.ended_at, call.answered_by), (None, None));
+    let found = AnyCarrier::new(&server.providers()).fetch(&call()).await.unwrap().unwrap();
+    assert_eq!(found.status, CallStatus::Completed);
+    assert_eq!(found.duration, Some(Duration::from_secs(42)));
+    assert_eq!(found.answered_at.unwrap().to_string(), "2026-11-22T09:30:00.000Z");
+    assert_eq!((found.ended_at, found.answered_by), (None, None));
 
     let empty = answering(StatusCode::NOT_FOUND, "").await;
-    assert_eq!(Calls::new(&empty.providers()).fetch(&sid()).await.unwrap(), None);
+    assert_eq!(AnyCarrier::new(&empty.providers()).fetch(&call()).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_live_call_is_sent_elsewhere_and_one_that_is_over_is_not() {
+async fn only_a_live_call_is_redirected() {
     let router = Router::new().route(
         CALL,
         post(async |Form(form): Form<Vec<(String, String)>>| -> Response {
@@ -254,7 +266,7 @@ async fn a_live_call_is_sent_elsewhere_and_one_that_is_over_is_not() {
     );
     let live = Server::http(router).await;
     let redirect = async |server: &Server| {
-        Calls::new(&server.providers()).redirect(&sid(), "https://voice.example.com/resume").await
+        AnyCarrier::new(&server.providers()).redirect(&call(), "https://voice.example.com/resume").await
     };
     assert!(redirect(&live).await.unwrap());
     for (status, code) in [(StatusCode::NOT_FOUND, "20404"), (StatusCode::BAD_REQUEST, "21220")] {
@@ -269,7 +281,7 @@ async fn a_live_call_is_sent_elsewhere_and_one_that_is_over_is_not() {
 }
 
 #[tokio::test]
-async fn calls_that_a_lost_answer_may_be_about_are_found_by_numbers_and_time() {
+async fn calls_of_a_lost_answer_are_found_by_numbers_and_time() {
     let call = |n: u32, created: &str| {
         format!(r#"{{"sid":"CA{n:032}","status":"ringing","duration":null,"date_created":"{created}"}}"#)
     };
@@ -292,10 +304,12 @@ async fn calls_that_a_lost_answer_may_be_about_are_found_by_numbers_and_time() {
     let server = Server::http(router).await;
     let find = async |providers: &Providers| {
         let since = "2026-11-22T09:30:00.400Z".parse().unwrap();
-        Calls::new(providers).find("+14155550100", "+14155550199", since).await
+        AnyCarrier::new(providers)
+            .find(&"+14155550100".parse().unwrap(), &"+14155550199".parse().unwrap(), since)
+            .await
     };
     let found = find(&server.providers()).await.unwrap();
-    let sids: Vec<_> = found.iter().map(|(sid, _)| sid.as_str()[32..].to_owned()).collect();
+    let sids: Vec<_> = found.iter().map(|(call, _)| call.id()[32..].to_owned()).collect();
     assert_eq!(sids, ["03", "02"]);
     assert_eq!(found[0].1.status, CallStatus::Ringing);
 

@@ -22,7 +22,7 @@ pub(crate) async fn end(
 ) -> Result<Json<ConversationView>, ApiError> {
     spans::record_conversation(account, id);
     let backend =
-        Backend { table: api.table.clone(), sealer: api.sealer.clone(), carrier: api.calls.clone() };
+        Backend { table: api.table.clone(), sealer: api.sealer.clone(), carrier: api.carrier.clone() };
     match calls::end(&backend, &api.prices, account, id, api.now).await? {
         EndOutcome::Accepted => get(Caller(account), State(api), PathParameter(id)).await,
         EndOutcome::NotFound => Err(ApiError::NotFound),

@@ -6,9 +6,9 @@ use switchboard_model::{
     ids::{AccountId, PhoneNumberId},
     phone_numbers::{E164, OwnAccount, PhoneNumber},
 };
-use switchboard_providers::twilio::{
-    Numbers,
-    numbers::{BuyError, Wires},
+use switchboard_providers::{
+    AnyCarrier,
+    carrier::{Carrier as _, calls::OrderError, numbers::CallRouting},
 };
 
 use super::{not_at_carrier, not_available};
@@ -38,30 +38,30 @@ impl Api {
     pub(super) async fn purchase(&self, coming: PhoneNumber) -> Result<Option<PhoneNumber>, ApiError> {
         let urls = number_urls(&self.public_url, coming.account_id);
         let name = coming.friendly_name();
-        let sid = match self.numbers.buy(&coming.phone_number, &name, wires(&urls)).await {
-            Ok(sid) => sid,
-            Err(BuyError::Refused { code, message }) => {
+        let id = match self.carrier.buy_number(&coming.phone_number, &name, routing(&urls)).await {
+            Ok(id) => id,
+            Err(OrderError::Refused { code, message }) => {
                 tracing::info!(phone_number_id = %coming.id, code, message, "purchase refused by the carrier");
                 self.table.remove_phone_number(&coming).await?;
                 return Ok(None);
             }
-            Err(BuyError::NotBought(error)) => {
+            Err(OrderError::Unauthorized(error) | OrderError::NotNow(error)) => {
                 self.table.remove_phone_number(&coming).await?;
                 return Err(error.into());
             }
-            Err(BuyError::Unknown(error)) => {
+            Err(OrderError::Uncertain(error)) => {
                 tracing::warn!(phone_number_id = %coming.id, %error, "purchase result lost");
                 // If the carrier does not list it, it may not list it yet: a repeated request or the sweeper decides.
-                self.numbers.bought(&coming).await?.ok_or_else(|| ApiError::from(error))?
+                self.carrier.find_purchase(&coming).await?.ok_or_else(|| ApiError::from(error))?
             }
         };
-        Ok(Some(self.table.change_phone_number(&coming, coming.clone().arrived(sid)).await?))
+        Ok(Some(self.table.change_phone_number(&coming, coming.clone().arrived(id)).await?))
     }
 
     /// Completes an interrupted purchase. The carrier knows whether the number was bought.
     pub(super) async fn finish_purchase(&self, coming: PhoneNumber) -> Result<PhoneNumber, ApiError> {
-        match self.numbers.bought(&coming).await? {
-            Some(sid) => Ok(self.table.change_phone_number(&coming, coming.clone().arrived(sid)).await?),
+        match self.carrier.find_purchase(&coming).await? {
+            Some(id) => Ok(self.table.change_phone_number(&coming, coming.clone().arrived(id)).await?),
             None => self.purchase(coming).await?.ok_or_else(not_available),
         }
     }
@@ -72,7 +72,7 @@ impl Api {
         account: AccountId,
         id: PhoneNumberId,
     ) -> Result<PhoneNumber, ApiError> {
-        for number in self.numbers.on_sale(None, CANDIDATES).await? {
+        for number in self.carrier.search_numbers(None, CANDIDATES).await? {
             if let Some(coming) = self.reserve(account, id, number.phone_number, None).await?
                 && let Some(bought) = self.purchase(coming).await?
             {
@@ -85,17 +85,17 @@ impl Api {
     /// Sets our callbacks on a number of the customer's account.
     pub(super) async fn set_callbacks(
         &self,
-        numbers: &Numbers,
+        carrier: &AnyCarrier,
         account: AccountId,
-        sid: &str,
+        carrier_id: &str,
     ) -> Result<(), ApiError> {
-        if numbers.wire(sid, wires(&number_urls(&self.public_url, account))).await? {
+        if carrier.route_number(carrier_id, routing(&number_urls(&self.public_url, account))).await? {
             return Ok(());
         }
         Err(not_at_carrier())
     }
 }
 
-fn wires(urls: &NumberUrls) -> Wires<'_> {
-    Wires { voice_url: &urls.inbound, status_callback: &urls.status }
+fn routing(urls: &NumberUrls) -> CallRouting<'_> {
+    CallRouting { voice_url: &urls.inbound, status_callback: &urls.status }
 }

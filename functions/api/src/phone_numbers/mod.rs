@@ -25,6 +25,7 @@ use switchboard_model::{
     ids::PhoneNumberId,
     phone_numbers::{CarrierAccount, E164, OwnAccount, PhoneNumber},
 };
+use switchboard_providers::carrier::Carrier as _;
 
 use crate::{
     Api,
@@ -44,9 +45,9 @@ pub(crate) async fn list_available(
     query: Query,
 ) -> Result<Json<Vec<AvailableNumberView>>, ApiError> {
     let SearchNumbers { contains, limit } = query.read(SearchNumbers::read)?;
-    let found = api.numbers.on_sale(contains.as_deref(), limit).await?;
+    let found = api.carrier.search_numbers(contains.as_deref(), limit).await?;
     let views = found.into_iter().take(limit).map(|number| AvailableNumberView {
-        provider: "twilio",
+        provider: api.carrier.name().as_str(),
         phone_number: number.phone_number,
         postal_code: number.postal_code,
         iso_country: number.iso_country,
@@ -85,9 +86,9 @@ pub(crate) async fn import(
     JsonBody(body): JsonBody,
 ) -> Result<Json<PhoneNumberView>, ApiError> {
     let ImportNumber { phone_number, account_sid, auth_token } = ImportNumber::read(&body).into_valid()?;
-    let numbers =
-        api.numbers.of(&CarrierAccount { account_sid: account_sid.clone(), auth_token: auth_token.clone() });
-    let found = match numbers.find(&phone_number).await {
+    let own = CarrierAccount { account_sid: account_sid.clone(), auth_token: auth_token.clone() };
+    let carrier = api.carrier.through_own(&own);
+    let found = match carrier.find_number(&phone_number).await {
         Err(switchboard_providers::Error::Rejected { .. }) => {
             return Err(wrong("auth_token", "not_accepted", "The carrier does not accept these credentials"));
         }
@@ -108,8 +109,8 @@ pub(crate) async fn import(
         }
         None => return Err(OWNED),
     };
-    let imported = match api.set_callbacks(&numbers, account, &found.sid).await {
-        Ok(()) => api.table.change_phone_number(&coming, coming.clone().arrived(found.sid)).await?,
+    let imported = match api.set_callbacks(&carrier, account, &found.id).await {
+        Ok(()) => api.table.change_phone_number(&coming, coming.clone().arrived(found.id)).await?,
         // The callbacks may be set. Without a repeated request, the sweeper removes them.
         Err(error @ ApiError::Unavailable(_)) => return Err(error),
         Err(error) => {

@@ -1,6 +1,7 @@
 //! Releasing a number at the carrier.
 
 use switchboard_model::phone_numbers::{CallAccount, PhoneNumber};
+use switchboard_providers::carrier::Carrier as _;
 
 use crate::{Api, errors::ApiError};
 
@@ -8,9 +9,9 @@ impl Api {
     /// Releases a number, or removes our callbacks from it. A number that the carrier does not know counts as released.
     pub(super) async fn release(&self, number: &PhoneNumber, release: bool) -> Result<(), ApiError> {
         let done = match self.table.carrier_account(&self.sealer, number).await? {
-            CallAccount::Customers(own) => self.numbers.of(&own).cut(number).await,
-            CallAccount::Deployments if release => self.numbers.release(number).await,
-            CallAccount::Deployments => self.numbers.cut(number).await,
+            CallAccount::Customers(own) => self.carrier.through_own(&own).unroute_number(number).await,
+            CallAccount::Deployments if release => self.carrier.release_number(number).await,
+            CallAccount::Deployments => self.carrier.unroute_number(number).await,
             CallAccount::Gone => Ok(false),
         };
         match done {

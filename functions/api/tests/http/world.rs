@@ -85,8 +85,8 @@ impl World {
         }
         let (url, objects) = bucket::serve().await;
         let (carrier, told) = carrier::serve().await;
-        let (calls, numbers) = carrier::client(&carrier);
-        let api = Api { calls, numbers, ..api(table.clone(), &url).await };
+        let carrier = carrier::client(&carrier);
+        let api = Api { carrier, ..api(table.clone(), &url).await };
         let (sealer, router) = (api.sealer.clone(), router(api));
         Self { table, sealer, objects, told, account, router }
     }
@@ -97,11 +97,10 @@ impl World {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (bucket, _) = bucket::serve().await;
         let (carrier, _) = carrier::serve().await;
-        let (calls, numbers) = carrier::client(&carrier);
+        let carrier = carrier::client(&carrier);
         let sealer = self.sealer.clone();
         let api = Api {
-            calls,
-            numbers,
+            carrier,
             sealer,
             public_url: url.clone(),
             now: switchboard_runtime::now,
@@ -147,13 +146,12 @@ impl Answer {
 
 /// The API over a store and the bucket at `url`. Its clock stands still, and its dice fall on 1.
 pub(crate) async fn api(table: Table, url: &str) -> Api {
-    let (calls, numbers) = carrier::client(url);
+    let carrier = carrier::client(url);
     Api {
         table,
         recordings: Recordings::new(&testing::config(url).await, bucket::NAME.to_owned()),
         sealer: sealing::testing::sealer().await,
-        calls,
-        numbers,
+        carrier,
         prices: Prices::default(),
         public_url: "https://api.example.com".to_owned(),
         egress_policy: EgressPolicy::PublicOnly,

@@ -8,9 +8,11 @@ use switchboard_model::{
     costs::Prices,
     sweep::{Carrier, Case, Verdict},
 };
-use switchboard_providers::twilio::callbacks::{StatusCallback, StreamCallback, parse_form};
+use switchboard_providers::carrier::{Carrier as _, callbacks::StatusReport};
 
-use crate::world::{ACCOUNT, CONVERSATION, SID, World, at, dialled, fields, path, send, signed};
+use crate::world::{
+    ACCOUNT, CONVERSATION, SID, World, at, call_id, dialled, fields, path, send, signed, verified,
+};
 
 /// One thing that happens to a call that was dialled.
 #[derive(Debug, Clone)]
@@ -24,8 +26,9 @@ enum Happens {
     Resume,
 }
 
-pub(crate) fn read(fields: &str) -> StatusCallback {
-    StatusCallback::read(&parse_form(fields.as_bytes())).unwrap()
+pub(crate) fn read(fields: &str) -> StatusReport {
+    let (carrier, callback) = verified(fields);
+    carrier.status_report(&callback).unwrap()
 }
 
 /// Every report three times, in any order, with streams and questions somewhere among them.
@@ -75,7 +78,8 @@ impl Life {
             },
             Happens::StreamReport(event) => {
                 let form = format!("CallSid={SID}&StreamEvent={event}");
-                let report = StreamCallback::read(&parse_form(form.as_bytes())).unwrap();
+                let (carrier, callback) = verified(&form);
+                let report = carrier.stream_report(&callback).unwrap();
                 let stranded = StrandedCall::find(&self.snapshot, self.lease.as_ref(), &report);
                 let is_live = matches!(conversation.state, State::Started { .. });
                 assert!(stranded.is_none() || is_live && *event == "stream-error");
@@ -84,7 +88,7 @@ impl Life {
             Happens::Resume => {
                 self.tokens += 1;
                 let token = format!("token {}", self.tokens);
-                resume_transition(&self.snapshot, &SID.parse().unwrap(), &token, at(second))
+                resume_transition(&self.snapshot, &call_id(SID), &token, at(second))
             }
         };
         let Ok(change) = change else { return };

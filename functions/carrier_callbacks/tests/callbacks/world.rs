@@ -1,7 +1,7 @@
 //! The function with a real store, and a carrier, a voice and a bucket of its own on loopback sockets.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -32,7 +32,15 @@ use switchboard_model::{
     time::Timestamp,
 };
 use switchboard_providers::{
-    Providers, Secret, egress, endpoints::Endpoints, keys::Keys, twilio::Calls, webhooks::Sender,
+    AnyCarrier, Providers,
+    carrier::{
+        Carrier as _, CarrierCallId, CarrierName,
+        callbacks::{CallbackRequest, VerifiedCallback},
+    },
+    egress,
+    endpoints::Endpoints,
+    keys::Keys,
+    webhooks::Sender,
 };
 use tower::ServiceExt;
 
@@ -152,7 +160,7 @@ pub(crate) fn router(table: Table, sealer: Sealer, clips: &Clips, carrier: &str)
         r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
     let endpoints = Endpoints::from_vars(&|_| Some(carrier.to_owned())).unwrap();
     let providers = Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() };
-    let backend = Backend { table: table, sealer, carrier: Calls::new(&providers) };
+    let backend = Backend { table: table, sealer, carrier: AnyCarrier::new(&providers) };
     let egress_policy = EgressPolicy::Local;
     let inbound = InboundContext {
         sender: Sender::new(egress_policy),
@@ -162,8 +170,7 @@ pub(crate) fn router(table: Table, sealer: Sealer, clips: &Clips, carrier: &str)
         prices: Prices::default(),
     };
     let urls = CallbackUrls::new(PUBLIC_URL.to_owned(), "wss://media.example.com/media".to_owned());
-    let auth_token = Secret::new(TOKEN);
-    switchboard_carrier_callbacks::router(Callbacks { backend, inbound, urls, auth_token })
+    switchboard_carrier_callbacks::router(Callbacks { backend, inbound, urls })
 }
 
 async fn carrier() -> (String, Told, Spoken) {
@@ -194,6 +201,30 @@ async fn obey(State(told): State<Told>, uri: Uri, body: Bytes) -> Response {
 
 pub(crate) fn path(account: &str, conversation: &str) -> String {
     format!("/twilio/{account}/{conversation}/status")
+}
+
+fn providers(carrier: &str) -> Providers {
+    let keys = serde_json::json!({
+        "twilio_account_sid": "AC1", "twilio_auth_token": TOKEN, "openai_api_key": "o", "deepgram_api_key": "d",
+    });
+    let endpoints = Endpoints::from_vars(&|_| Some(carrier.to_owned())).unwrap();
+    Providers { http: egress::client(), endpoints, keys: Keys::parse(&keys.to_string()).unwrap() }
+}
+
+pub(crate) fn call_id(id: &str) -> CarrierCallId {
+    CarrierCallId::new(CarrierName::Twilio, id).unwrap()
+}
+
+/// A carrier that can verify and read callbacks, and the callback of this form.
+pub(crate) fn verified(form: &str) -> (&'static AnyCarrier, VerifiedCallback) {
+    static CARRIER: LazyLock<AnyCarrier> =
+        LazyLock::new(|| AnyCarrier::new(&providers("http://127.0.0.1:1")));
+    let carrier = &*CARRIER;
+    let (parts, _) = signed("/", form).into_parts();
+    let url = format!("{PUBLIC_URL}/");
+    let request = CallbackRequest { url, headers: parts.headers, body: form.to_owned().into() };
+    let callback = carrier.verify(&request).unwrap();
+    (carrier, callback)
 }
 
 pub(crate) fn signed(path: &str, body: &str) -> Request<Body> {

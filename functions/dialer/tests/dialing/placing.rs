@@ -127,7 +127,7 @@ async fn a_busy_carrier_gets_the_call_later() {
 #[tokio::test]
 async fn a_carrier_that_cannot_be_reached_gets_the_call_later() {
     let mut world = World::new(AgentConfig::default()).await;
-    world.dialer.calls = carrier(&nobody().await);
+    world.dialer.carrier = carrier(&nobody().await);
     assert!(world.deliver().await.is_empty());
     assert_eq!(world.conversation().await.state, State::Queued);
     assert_eq!(world.seen().messages.len(), 1);

@@ -31,7 +31,7 @@ use switchboard_model::{
     events::Event,
     ids::ConversationId,
 };
-use switchboard_providers::{Providers, egress, endpoints::Endpoints, keys::Keys, twilio::Calls};
+use switchboard_providers::{AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys};
 use switchboard_runtime as system;
 use tokio::sync::Notify;
 
@@ -131,7 +131,7 @@ impl World {
             table: table.clone(),
             queue: Queue::new(&testing::config(&url).await, format!("{url}/000000000000/calls")),
             sealer: sealing::testing::sealer().await,
-            calls: carrier(&url),
+            carrier: carrier(&url),
             clips,
             providers: providers(&url),
             public_url: "https://voice.example.com".to_owned(),
@@ -225,8 +225,8 @@ pub(crate) fn failures(response: &SqsBatchResponse) -> Vec<String> {
 }
 
 /// A client of the carrier at `url`.
-pub(crate) fn carrier(url: &str) -> Calls {
-    Calls::new(&providers(url))
+pub(crate) fn carrier(url: &str) -> AnyCarrier {
+    AnyCarrier::new(&providers(url))
 }
 
 fn providers(url: &str) -> Providers {

@@ -26,12 +26,7 @@ use switchboard_model::{
     messages::Message,
     time::Timestamp,
 };
-use switchboard_providers::{
-    Providers, egress,
-    endpoints::Endpoints,
-    keys::Keys,
-    twilio::{Calls, Numbers},
-};
+use switchboard_providers::{AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys};
 use switchboard_runtime as system;
 use switchboard_sweeper::{Sweeper, Swept};
 
@@ -94,8 +89,7 @@ impl World {
             table,
             queue,
             sealer: sealing::testing::sealer().await,
-            calls: Calls::new(&providers),
-            numbers: Numbers::new(&providers),
+            carrier: AnyCarrier::new(&providers),
             prices: Prices::default(),
         };
         Self { sweeper, carrier }

@@ -14,12 +14,7 @@ use axum::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::json;
-use switchboard_providers::{
-    Providers, egress,
-    endpoints::Endpoints,
-    keys::Keys,
-    twilio::{Calls, Numbers},
-};
+use switchboard_providers::{AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys};
 
 /// A customer's own account there, and its number.
 pub(crate) const OWN_ACCOUNT: &str = "AC99999999999999999999999999999999";
@@ -158,11 +153,11 @@ fn refusal(status: StatusCode, code: u32) -> Response {
     (status, Json(json!({ "code": code, "message": "no", "status": status.as_u16() }))).into_response()
 }
 
-/// Clients of the carrier at `url`.
-pub(crate) fn client(url: &str) -> (Calls, Numbers) {
+/// A client of the carrier at `url`.
+pub(crate) fn client(url: &str) -> AnyCarrier {
     let keys =
         r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
     let endpoints = Endpoints::from_vars(&|name| (name == "TWILIO_API_URL").then(|| url.to_owned())).unwrap();
     let providers = Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() };
-    (Calls::new(&providers), Numbers::new(&providers))
+    AnyCarrier::new(&providers)
 }
