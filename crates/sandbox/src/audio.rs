@@ -1,8 +1,7 @@
-//! Telephone audio: the mu-law codec, resampling, and the cutting of a stream into utterances.
+//! Telephone audio: the mu-law codec, resampling, and the segmentation of a stream into utterances.
 //!
-//! Everything the simulated world hears and says is 8 kHz mono mu-law in frames of 20 ms; the offline
-//! engines want 16 kHz and give 24 kHz. This module knows neither engines nor sockets. Start with
-//! [`Segmenter`].
+//! The sandbox sends and receives 8 kHz mono mu-law in frames of 20 ms; the offline engines take 16 kHz and give
+//! 24 kHz. This module knows neither engines nor sockets. Start reading at [`Segmenter`].
 
 use std::collections::VecDeque;
 use std::f32::consts::PI;
@@ -14,16 +13,16 @@ pub const SAMPLE_RATE: u32 = 8000;
 /// Bytes of one 20 ms frame of telephone audio.
 pub const FRAME_BYTES: usize = 160;
 
-/// The mu-law byte of a zero sample.
+/// The mu-law byte of a sample of zero.
 pub const SILENCE: u8 = 0xFF;
 
-/// Length of one frame of [`FRAME_BYTES`].
+/// Duration of one frame of [`FRAME_BYTES`].
 const FRAME: Duration = Duration::from_millis(20);
 
-/// G.711 adds this to the magnitude, so that every segment's bits have the same form.
+/// Added to the magnitude by G.711, so that the bits of all segments have the same form.
 const BIAS: i16 = 0x84;
 
-/// One mu-law byte as a 16-bit linear sample (ITU-T G.711).
+/// Decodes a mu-law byte to a 16-bit linear sample (ITU-T G.711).
 #[must_use]
 pub fn decode(byte: u8) -> i16 {
     let bits = !byte;
@@ -32,22 +31,24 @@ pub fn decode(byte: u8) -> i16 {
     if bits & 0x80 == 0 { magnitude } else { -magnitude }
 }
 
-/// One 16-bit linear sample as a mu-law byte (ITU-T G.711); louder samples than the code has are clipped.
+/// Encodes a 16-bit linear sample as a mu-law byte (ITU-T G.711); samples above the range of the code are clipped.
 #[must_use]
 pub fn encode(sample: i16) -> u8 {
     let sign: u8 = if sample < 0 { 0x80 } else { 0 };
     let magnitude = sample.unsigned_abs().min(32_635) + BIAS.unsigned_abs();
-    // The bias makes bit 7 the lowest that can lead, so the exponent is 0 to 7.
+    // Because of the bias the leading bit is 7 or higher, so the exponent is 0 to 7.
     let exponent = 8 - magnitude.leading_zeros().min(8);
     let [_, mantissa] = ((magnitude >> (exponent + 3)) & 0x0F).to_be_bytes();
     let [.., exponent] = exponent.to_be_bytes();
     !(sign | (exponent << 4) | mantissa)
 }
 
-/// Linear samples of any rate at another rate, low-passed below the lower rate's half.
+/// Converts linear samples to another rate, low-passed below half of the lower rate.
 ///
-/// A polyphase windowed-sinc filter, 16 zero crossings to either side (Hamming): the pass band ends at 0.8
-/// of the lower rate's half, images and aliases are below -50 dB, which is under mu-law's own noise.
+/// A polyphase windowed-sinc filter with 16 zero crossings to either side (Hamming): the pass band ends at 0.8 of half
+/// the lower rate; images and aliases are below -50 dB, which is less than the noise of mu-law. It is written by hand
+/// because whole utterances are converted: the result has exact length and no delay, while the streaming resamplers
+/// of the usual crates work on blocks whose delay and padding would have to be cut off again.
 #[must_use]
 pub fn resample(samples: &[i16], from: u32, to: u32) -> Vec<i16> {
     const ZERO_CROSSINGS: usize = 16;
@@ -58,7 +59,7 @@ pub fn resample(samples: &[i16], from: u32, to: u32) -> Vec<i16> {
     }
     let reach = ZERO_CROSSINGS * down.div_ceil(up);
     let filters: Vec<Vec<f32>> = (0..up).map(|phase| kernel(phase, up, down, reach)).collect();
-    // Silence before and after, so that the filter never asks for a sample that is not there.
+    // Silence before and after, so that the filter never reads outside the buffer.
     let mut padded = vec![0.0; reach];
     padded.extend(samples.iter().map(|&sample| f32::from(sample)));
     padded.resize(padded.len() + reach + 1, 0.0);
@@ -72,7 +73,7 @@ pub fn resample(samples: &[i16], from: u32, to: u32) -> Vec<i16> {
         .collect()
 }
 
-/// The filter that gives the output sample lying `phase / up` of an input sample after the middle one.
+/// The filter for an output sample that lies `phase / up` of an input sample after the middle one.
 fn kernel(phase: usize, up: usize, down: usize, reach: usize) -> Vec<f32> {
     let cutoff = 0.9 * (ratio(up, down)).min(1.0);
     let width = ratio(reach + 1, 1);
@@ -108,79 +109,79 @@ pub(crate) fn to_sample(value: f32) -> i16 {
     value.round().clamp(f32::from(i16::MIN), f32::from(i16::MAX)) as i16
 }
 
-/// Length of this much telephone audio.
+/// Duration of this many bytes of telephone audio.
 #[must_use]
 pub fn duration(bytes: usize) -> Duration {
-    // 125 microseconds a byte; more audio than fits is longer than any call.
+    // 125 microseconds per byte. More audio than fits is longer than any call.
     Duration::from_micros(u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(125))
 }
 
-/// How much telephone audio is this long, in whole samples.
+/// Number of bytes of telephone audio in this duration, rounded down.
 pub(crate) fn bytes(length: Duration) -> usize {
     usize::try_from(length.as_micros() / 125).unwrap_or(usize::MAX)
 }
 
-/// What [`Segmenter`] found. Times are since the first byte that was pushed.
+/// A finding of [`Segmenter`]. Times count from the first byte that was pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Segment {
-    /// Somebody began to speak.
+    /// Speech began.
     Started {
-        /// Where the speech began (earlier than it was noticed).
+        /// The beginning of the speech, which lies before its detection.
         at: Duration,
     },
-    /// The speech is over: the silence asked for has passed, or the stream was flushed.
+    /// Speech ended: the required silence has passed, or the stream was flushed.
     Ended {
-        /// Where the speech began.
+        /// The beginning of the speech.
         start: Duration,
-        /// Where the speech ended; the silence that proved it is not part of it.
+        /// The end of the speech, without the silence that proved it.
         end: Duration,
-        /// The speech in mu-law with up to 200 ms before and after it.
+        /// The speech in mu-law, with up to 200 ms before and after it.
         audio: Vec<u8>,
     },
 }
 
 /// Cuts a mu-law stream into utterances by the energy of its 20 ms frames, with hysteresis.
 ///
-/// Made for lines with little noise, as simulated ones are: the levels are fixed.
+/// The levels are fixed, because simulated lines have little noise.
 #[derive(Debug)]
 pub struct Segmenter {
     /// Frames of silence that end an utterance.
     silence: u64,
     /// Bytes that do not fill a frame yet.
     rest: Vec<u8>,
-    /// Whole frames seen.
+    /// Number of whole frames.
     frames: u64,
-    /// The last frames before an utterance: its first sounds are quieter than the onset's level.
+    /// The last frames before an utterance, whose first sounds are quieter than the level of onset.
     before: VecDeque<u8>,
-    /// Voiced frames in a row while nobody speaks.
+    /// Voiced frames in a row outside of an utterance.
     run: u64,
     utterance: Option<Utterance>,
 }
 
-/// Speech that goes on.
+/// The current utterance.
 #[derive(Debug)]
 struct Utterance {
-    /// First frame of speech.
+    /// The first frame of speech.
     start: u64,
-    /// Frame after the last one with speech.
+    /// The frame after the last one with speech.
     end: u64,
     audio: Vec<u8>,
 }
 
 impl Segmenter {
-    /// Mean square at which speech begins: -40 dBFS.
+    /// The mean square from which speech begins: -40 dBFS.
     const ONSET: i64 = 328 * 328;
-    /// Mean square under which a frame of an utterance is silent: -46 dBFS.
+    /// The mean square below which a frame of an utterance is silent: -46 dBFS.
     const RELEASE: i64 = 164 * 164;
-    /// Voiced frames in a row that make an onset (60 ms): a click is not speech.
+    /// Voiced frames in a row that make an onset (60 ms); a click is shorter.
     const ONSET_FRAMES: u64 = 3;
     /// Bytes kept before and after the speech (200 ms).
     const MARGIN: usize = 1600;
-    /// An utterance is ended at this length (30 s), so that memory stays bounded.
+    /// Maximum length of an utterance (30 s), which bounds memory.
     const LONGEST: usize = 30 * 8000;
 
-    /// A segmenter that ends an utterance after this much silence, in steps of 20 ms; [`Duration::MAX`]
-    /// leaves the ending to [`Segmenter::flush`].
+    /// Creates a segmenter that ends an utterance after this much silence, in steps of 20 ms. With [`Duration::MAX`]
+    /// only [`Segmenter::flush`] ends one.
     #[must_use]
     pub fn new(silence: Duration) -> Self {
         let frames = silence.as_nanos().div_ceil(FRAME.as_nanos()).max(1);
@@ -194,7 +195,7 @@ impl Segmenter {
         }
     }
 
-    /// Takes the next bytes of the stream, any number of them, and says what they brought, in order.
+    /// Takes the next bytes of the stream, in any number; returns the findings in order.
     pub fn push(&mut self, mulaw: &[u8]) -> Vec<Segment> {
         let mut found = Vec::new();
         self.rest.extend_from_slice(mulaw);
@@ -207,26 +208,26 @@ impl Segmenter {
         found
     }
 
-    /// The utterance that goes on: from up to 200 ms before its start to the last whole frame.
+    /// The audio of the current utterance: from up to 200 ms before its start to the last whole frame.
     #[must_use]
     pub fn current(&self) -> Option<&[u8]> {
         self.utterance.as_ref().map(|utterance| utterance.audio.as_slice())
     }
 
-    /// How long the utterance that goes on has been silent; zero if it is not, or if there is none.
+    /// Duration of the silence at the end of the current utterance; zero if it is voiced or there is none.
     #[must_use]
     pub fn silent_for(&self) -> Duration {
         self.utterance.as_ref().map_or(Duration::ZERO, |utterance| time(self.frames - utterance.end))
     }
 
-    /// Ends the utterance that goes on, without waiting for silence.
+    /// Ends the current utterance without waiting for silence.
     pub fn flush(&mut self) -> Option<Segment> {
         let utterance = self.utterance.take()?;
         let frames = usize::try_from(self.frames - utterance.end).unwrap_or(usize::MAX);
         let mut audio = utterance.audio;
         let silent = frames.saturating_mul(FRAME_BYTES).min(audio.len());
         let spoken = audio.len() - silent;
-        // What comes before the next utterance has nothing of this one's speech.
+        // The next utterance must not begin with audio of this one's speech.
         self.before = audio[audio.len() - silent.min(Self::MARGIN)..].iter().copied().collect();
         audio.truncate(spoken + silent.min(Self::MARGIN));
         Some(Segment::Ended { start: time(utterance.start), end: time(utterance.end), audio })
@@ -262,7 +263,7 @@ fn mean_square(frame: &[u8]) -> i64 {
     sum / i64::try_from(frame.len().max(1)).expect("a frame is short")
 }
 
-/// Where the frame of this number begins.
+/// The time at which a frame begins.
 fn time(frame: u64) -> Duration {
     Duration::from_millis(frame.saturating_mul(20))
 }
@@ -271,7 +272,7 @@ fn time(frame: u64) -> Duration {
 mod tests {
     use super::*;
 
-    /// A tone of this many 20 ms frames.
+    /// A tone of this many frames.
     fn tone(frames: usize, frequency: f32, amplitude: f32) -> Vec<u8> {
         sine(frames * FRAME_BYTES, frequency, amplitude, SAMPLE_RATE).into_iter().map(encode).collect()
     }
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn mu_law_decodes_as_the_standard_says() {
+    fn mu_law_decodes_as_in_the_standard() {
         let golden = [(0xFF, 0), (0x7F, 0), (0x80, 32_124), (0x00, -32_124), (0xFE, 8), (0x7E, -8)];
         for (byte, sample) in golden {
             assert_eq!(decode(byte), sample, "byte {byte:#04x}");
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn mu_law_encodes_as_the_standard_says() {
+    fn mu_law_encodes_as_in_the_standard() {
         let golden = [
             (0, 0xFF),
             (8, 0xFE),
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mu_law_byte_survives_the_round_trip_but_negative_zero() {
+    fn every_byte_but_negative_zero_survives_the_round_trip() {
         for byte in 0..=u8::MAX {
             let expected = if byte == 0x7F { 0xFF } else { byte };
             assert_eq!(encode(decode(byte)), expected);
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_the_pieces_makes_no_difference() {
+    fn the_size_of_the_pushed_pieces_makes_no_difference() {
         let stream =
             [silence(12), tone(30, 300.0, 5000.0), silence(40), tone(9, 300.0, 5000.0), silence(40)].concat();
         let mut whole = Segmenter::new(Duration::from_millis(500));
@@ -388,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_end_belongs_to_the_speech_but_cannot_begin_it() {
+    fn a_quiet_end_belongs_to_speech_but_cannot_begin_it() {
         let quiet = tone(10, 440.0, 330.0);
         let mut segmenter = Segmenter::new(Duration::from_millis(100));
         assert_eq!(segmenter.push(&quiet), []);
@@ -401,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn an_utterance_that_goes_on_can_be_seen_and_flushed() {
+    fn the_current_utterance_can_be_read_and_flushed() {
         let mut segmenter = Segmenter::new(Duration::MAX);
         assert_eq!(segmenter.flush(), None);
         assert_eq!(segmenter.current(), None);
@@ -414,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn an_utterance_has_nothing_of_the_speech_before_it() {
+    fn an_utterance_contains_no_speech_of_the_one_before() {
         let mut segmenter = Segmenter::new(Duration::from_millis(100));
         let stream = [tone(20, 440.0, 8000.0), silence(6), tone(20, 300.0, 4000.0), silence(6)].concat();
         let found = segmenter.push(&stream);
@@ -430,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_speech_is_cut_so_that_memory_is_bounded() {
+    fn endless_speech_is_cut_to_bound_memory() {
         let mut segmenter = Segmenter::new(Duration::MAX);
         let found = segmenter.push(&tone(1501, 440.0, 8000.0));
         assert!(matches!(found.as_slice(), [Segment::Started { .. }, Segment::Ended { .. }]));

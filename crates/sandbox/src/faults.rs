@@ -1,8 +1,8 @@
-//! How the servers of the providers behave for a key: what fails, and what the model says.
+//! Faults on demand: what a provider's server does for a key, and what the language model says.
 //!
-//! Each server has one key of its own, for which all goes well. `PUT /sandbox/keys/{key}` makes it accept
-//! another one too, and behave for it as the body says; again for the same key, it begins anew. `DELETE`
-//! forgets the key. No credentials are asked for. At most 256 keys are known, the oldest is forgotten first.
+//! Each server has one key of its own, which always works. `PUT /sandbox/keys/{key}` makes it accept another key, and
+//! treat its requests as the body says; a second `PUT` for the same key starts over. `DELETE` removes the key. No
+//! authentication is required. A server remembers at most 256 keys; the oldest is removed first.
 //!
 //! ```json
 //! {
@@ -11,20 +11,20 @@
 //! }
 //! ```
 //!
-//! Both may be left out. `script` is for the server with the model, its form is that of
+//! Both members are optional. `script` is for the server with the language model, in the form of
 //! `scripts/model.json`. A fault:
 //!
-//! - `kind`: `refuse`: 503. `rate_limit`: 429, `Retry-After: 1`. `silent`: the request is accepted, all is
-//!   read, nothing ever comes. `break`: the answer begins, and the connection is cut. `stall`: it begins, and
-//!   nothing more comes. A beginning is half of the tokens, half of the first sentence's audio, or all that a
-//!   transcriber says before the first words.
-//! - `on`: `listen`, `speak` or `chat`, what the server has of these; all of them if it is left out.
-//! - `times`: how many requests it strikes; all if it is left out.
-//! - `skip`: how many go well before the first one it strikes.
+//! - `kind`: `refuse`: 503. `rate_limit`: 429 with `Retry-After: 1`. `silent`: the request is accepted and read, and
+//!   nothing is ever sent. `break`: the response begins, then the connection is cut. `stall`: the response begins,
+//!   then nothing more is sent. A beginning is half of the tokens, half of the first sentence's audio, or everything
+//!   that a transcriber sends before the first words.
+//! - `on`: `listen`, `speak` or `chat`; by default every endpoint of the server.
+//! - `times`: the number of requests that it affects; by default all.
+//! - `skip`: the number of requests to serve normally before the first affected one.
 //!
-//! A request goes down the list; the first fault whose turn it is strikes it, and those behind do not see it.
-//! `GET` counts: `{"requests": 3, "struck": [1]}`, all requests with the key, and for every fault of the list
-//! those that it struck. A body with a mistake is answered 422, `{"detail": "what is wrong, and where"}`.
+//! A request is affected by the first fault of the list that is due; the later ones do not see it. `GET` returns
+//! counts: `{"requests": 3, "struck": [1]}`, all requests with the key, and for every fault the requests that it
+//! affected. A body with a mistake is answered with 422 and `{"detail": "the mistake and its place"}`.
 
 use std::{
     collections::VecDeque,
@@ -47,16 +47,16 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-/// Keys that are known beside the server's own.
+/// Maximum number of keys besides the server's own.
 const MAX_KEYS: usize = 256;
 
-/// What a provider is asked for.
+/// An endpoint of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Endpoint {
     /// Live transcription.
     Listen,
-    /// Speech.
+    /// Speech synthesis.
     Speak,
     /// Chat completions.
     Chat,
@@ -82,7 +82,7 @@ struct Fault {
     skip: u32,
 }
 
-/// What a server with a language model follows; servers without one take [`serde_json::Value`] and refuse it.
+/// The script of a language model. Servers without a model use [`serde_json::Value`], and refuse any script.
 pub(crate) trait Script: DeserializeOwned + Send + Sync + 'static {}
 
 impl<S: DeserializeOwned + Send + Sync + 'static> Script for S {}
@@ -96,48 +96,48 @@ struct KeySetup<S> {
     script: Option<S>,
 }
 
-/// Whether, and how, a request is served.
+/// The decision about a request.
 #[derive(Debug)]
 pub(crate) enum Admission<S> {
-    /// The key is not accepted.
+    /// The key is not accepted: 401.
     Unknown,
-    /// To be answered 503.
+    /// 503.
     Refused,
-    /// To be answered 429.
+    /// 429.
     RateLimited,
-    /// To be served like this.
+    /// Serve it in this way.
     Served(Treatment<S>),
 }
 
-/// How a request is served.
+/// How to serve a request.
 #[derive(Debug)]
 pub(crate) struct Treatment<S> {
-    /// What happens to the answer, if something does.
+    /// The disruption of the response, if a fault is due.
     pub(crate) disruption: Option<Disruption>,
-    /// What the model says, if it is not what this server was built with.
+    /// The script of the language model; `None`: the built-in one.
     pub(crate) script: Option<Arc<S>>,
 }
 
-/// An answer that does not end as it should.
+/// A response that does not end as it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disruption {
-    /// It begins, and the connection is cut.
+    /// It begins, then the connection is cut.
     Break,
-    /// Nothing comes, and the connection stays.
+    /// Nothing is sent, and the connection stays open.
     Silent,
-    /// It begins, nothing more comes, and the connection stays.
+    /// It begins, then nothing more is sent, and the connection stays open.
     Stall,
 }
 
-/// The keys that a server accepts. Not `Debug`, like what is in it: a key is a secret.
+/// The keys that a server accepts. Neither it nor its parts are `Debug`: a key is a secret.
 pub(crate) struct Keys<S> {
     own: String,
-    parts: &'static [Endpoint],
-    /// The newest one last.
+    endpoints: &'static [Endpoint],
+    /// The newest key is the last one.
     others: Mutex<VecDeque<FaultKey<S>>>,
 }
 
-/// A key, what it is answered, and what it has been.
+/// A key, its faults, and the requests so far.
 struct FaultKey<S> {
     key: String,
     script: Option<Arc<S>>,
@@ -153,10 +153,10 @@ struct CountedFault {
 }
 
 impl CountedFault {
-    /// Whether it is this request's turn to be struck.
-    fn strikes(&mut self, part: Endpoint) -> bool {
+    /// Whether the fault affects this request; counts it.
+    fn affects(&mut self, endpoint: Endpoint) -> bool {
         let Fault { on, times, skip, .. } = self.fault;
-        if on.is_some_and(|on| on != part) || times.is_some_and(|times| self.struck >= times.get()) {
+        if on.is_some_and(|on| on != endpoint) || times.is_some_and(|times| self.struck >= times.get()) {
             return false;
         }
         let due = self.skipped >= skip;
@@ -182,13 +182,13 @@ impl<S> Clone for Treatment<S> {
 }
 
 impl<S> Keys<S> {
-    /// The keys of a server that has these parts: at first its own alone.
-    pub(crate) fn new(own: String, parts: &'static [Endpoint]) -> Self {
-        Self { own, parts, others: Mutex::default() }
+    /// The keys of a server with these endpoints; at first only its own.
+    pub(crate) fn new(own: String, endpoints: &'static [Endpoint]) -> Self {
+        Self { own, endpoints, others: Mutex::default() }
     }
 
-    /// What becomes of a request with this key; none of its faults strikes what belongs to no part.
-    pub(crate) fn admit(&self, key: &str, part: Option<Endpoint>) -> Admission<S> {
+    /// Decides about a request with this key. A request to no endpoint (`None`) is affected by no fault.
+    pub(crate) fn admit(&self, key: &str, endpoint: Option<Endpoint>) -> Admission<S> {
         if key == self.own {
             return Admission::Served(Treatment::default());
         }
@@ -197,8 +197,8 @@ impl<S> Keys<S> {
             return Admission::Unknown;
         };
         known.requests += 1;
-        let struck = part.and_then(|part| {
-            known.faults.iter_mut().find_map(|fault| fault.strikes(part).then_some(fault.fault.kind))
+        let struck = endpoint.and_then(|endpoint| {
+            known.faults.iter_mut().find_map(|fault| fault.affects(endpoint).then_some(fault.fault.kind))
         });
         let disruption = match struck {
             Some(Kind::Refuse) => return Admission::Refused,
@@ -212,21 +212,21 @@ impl<S> Keys<S> {
     }
 
     fn others(&self) -> MutexGuard<'_, VecDeque<FaultKey<S>>> {
-        // Nothing that is done under the lock can leave the list half changed.
+        // No operation under the lock can leave the list half changed.
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Accepts this key from now on; what is wrong with that, otherwise.
+    /// Accepts a key from now on; the error describes the mistake in its setup.
     fn put(&self, key: String, setup: KeySetup<S>) -> Result<(), String> {
         if key == self.own {
-            return Err("this is the server's own key: all goes well with it".to_owned());
+            return Err("this is the own key of the server, which always works".to_owned());
         }
-        if setup.script.is_some() && !self.parts.contains(&Endpoint::Chat) {
-            return Err("script: there is no model here".to_owned());
+        if setup.script.is_some() && !self.endpoints.contains(&Endpoint::Chat) {
+            return Err("script: this server has no language model".to_owned());
         }
         for (position, fault) in setup.faults.iter().enumerate() {
-            if fault.on.is_some_and(|on| !self.parts.contains(&on)) {
-                return Err(format!("faults[{position}].on: there is no such thing here"));
+            if fault.on.is_some_and(|on| !self.endpoints.contains(&on)) {
+                return Err(format!("faults[{position}].on: this server has no such endpoint"));
             }
         }
         let count = |fault| CountedFault { fault, skipped: 0, struck: 0 };
@@ -245,7 +245,7 @@ impl<S> Keys<S> {
 /// The routes that change a server's keys.
 pub(crate) fn router<S: Script>(keys: Arc<Keys<S>>) -> Router {
     Router::new()
-        .route("/sandbox/keys/{key}", put(change::<S>).get(count::<S>).delete(forget::<S>))
+        .route("/sandbox/keys/{key}", put(change::<S>).get(counts::<S>).delete(remove::<S>))
         .with_state(keys)
 }
 
@@ -264,7 +264,7 @@ async fn change<S: Script>(
     }
 }
 
-async fn count<S: Script>(
+async fn counts<S: Script>(
     State(keys): State<Arc<Keys<S>>>,
     Path(key): Path<String>,
 ) -> Result<Json<Value>, StatusCode> {
@@ -274,29 +274,29 @@ async fn count<S: Script>(
     Ok(Json(json!({ "requests": known.requests, "struck": struck })))
 }
 
-async fn forget<S: Script>(State(keys): State<Arc<Keys<S>>>, Path(key): Path<String>) -> StatusCode {
+async fn remove<S: Script>(State(keys): State<Arc<Keys<S>>>, Path(key): Path<String>) -> StatusCode {
     keys.others().retain(|known| known.key != key);
     StatusCode::NO_CONTENT
 }
 
-/// The body of an answer: what was said of it, and then what the disruption makes of it. One that stays
-/// open is cut when the server stops.
+/// The body of a response: the endpoint that is sent, followed by its disruption. A body that stays open is cut when the
+/// server stops.
 pub(crate) fn body(
-    said: impl Stream<Item = anyhow::Result<Bytes>> + Send + 'static,
+    sent: impl Stream<Item = anyhow::Result<Bytes>> + Send + 'static,
     disruption: Option<Disruption>,
     stop: CancellationToken,
 ) -> Body {
-    let Some(disruption) = disruption else { return Body::from_stream(said) };
+    let Some(disruption) = disruption else { return Body::from_stream(sent) };
     let end = stream::once(async move {
         if disruption == Disruption::Break {
-            // What is ready at the same time as the error would not be sent.
+            // Data that becomes ready together with the error would not be sent.
             tokio::task::yield_now().await;
         } else {
             stop.cancelled().await;
         }
-        Err(anyhow!("the connection is cut"))
+        Err(anyhow!("connection cut on purpose"))
     });
-    Body::from_stream(said.chain(end))
+    Body::from_stream(sent.chain(end))
 }
 
 #[cfg(test)]
@@ -309,13 +309,13 @@ mod tests {
         keys
     }
 
-    /// What becomes of so many requests for this.
-    fn requests<const N: usize>(keys: &Keys<Value>, part: Endpoint) -> [&'static str; N] {
-        std::array::from_fn(|_| match keys.admit("k", Some(part)) {
+    /// The treatment of `N` requests to an endpoint.
+    fn requests<const N: usize>(keys: &Keys<Value>, endpoint: Endpoint) -> [&'static str; N] {
+        std::array::from_fn(|_| match keys.admit("k", Some(endpoint)) {
             Admission::Unknown => "unknown",
             Admission::Refused => "refuse",
             Admission::RateLimited => "rate_limit",
-            Admission::Served(Treatment { disruption: None, .. }) => "well",
+            Admission::Served(Treatment { disruption: None, .. }) => "normal",
             Admission::Served(Treatment { disruption: Some(Disruption::Break), .. }) => "break",
             Admission::Served(Treatment { disruption: Some(Disruption::Silent), .. }) => "silent",
             Admission::Served(Treatment { disruption: Some(Disruption::Stall), .. }) => "stall",
@@ -323,56 +323,56 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_strikes_so_many_requests_after_those_that_go_well() {
+    fn a_fault_affects_a_number_of_requests_after_the_skipped_ones() {
         let keys = keys(&json!({"faults": [{"kind": "break", "times": 2, "skip": 1}]}));
-        assert_eq!(requests(&keys, Endpoint::Speak), ["well", "break", "break", "well"]);
+        assert_eq!(requests(&keys, Endpoint::Speak), ["normal", "break", "break", "normal"]);
     }
 
     #[test]
-    fn without_a_number_a_fault_never_ends() {
+    fn without_a_number_a_fault_affects_all_requests() {
         let keys = keys(&json!({"faults": [{"kind": "silent", "skip": 2}]}));
-        assert_eq!(requests(&keys, Endpoint::Listen), ["well", "well", "silent", "silent", "silent"]);
+        assert_eq!(requests(&keys, Endpoint::Listen), ["normal", "normal", "silent", "silent", "silent"]);
     }
 
     #[test]
-    fn only_requests_for_what_a_fault_is_on_are_struck_and_counted() {
+    fn only_requests_to_the_faults_endpoint_are_affected_and_counted() {
         let keys = keys(&json!({"faults": [{"kind": "stall", "on": "speak", "times": 1, "skip": 1}]}));
-        assert_eq!(requests(&keys, Endpoint::Listen), ["well", "well", "well"]);
-        assert_eq!(requests(&keys, Endpoint::Speak), ["well", "stall", "well"]);
+        assert_eq!(requests(&keys, Endpoint::Listen), ["normal", "normal", "normal"]);
+        assert_eq!(requests(&keys, Endpoint::Speak), ["normal", "stall", "normal"]);
     }
 
     #[test]
-    fn faults_take_their_turns_in_the_order_of_the_list() {
+    fn faults_take_turns_in_the_order_of_the_list() {
         let faults = json!([{"kind": "refuse", "times": 1}, {"kind": "rate_limit", "times": 1, "skip": 1}]);
         let keys = keys(&json!({ "faults": faults }));
-        assert_eq!(requests(&keys, Endpoint::Speak), ["refuse", "well", "rate_limit", "well"]);
+        assert_eq!(requests(&keys, Endpoint::Speak), ["refuse", "normal", "rate_limit", "normal"]);
     }
 
     #[test]
-    fn the_oldest_key_is_forgotten_and_one_that_is_put_again_begins_anew() {
+    fn the_oldest_key_is_removed_and_a_second_put_starts_over() {
         let keys = keys(&json!({"faults": [{"kind": "refuse", "times": 1}]}));
-        let well = || serde_json::from_str::<KeySetup<Value>>("{}").unwrap();
+        let no_faults = || serde_json::from_str::<KeySetup<Value>>("{}").unwrap();
         for other in 1..MAX_KEYS {
-            keys.put(other.to_string(), well()).unwrap();
+            keys.put(other.to_string(), no_faults()).unwrap();
         }
-        assert_eq!(requests(&keys, Endpoint::Speak), ["refuse", "well"]);
+        assert_eq!(requests(&keys, Endpoint::Speak), ["refuse", "normal"]);
         let again = json!({"faults": [{"kind": "refuse", "times": 1}]});
         keys.put("k".to_owned(), serde_json::from_value(again).unwrap()).unwrap();
-        keys.put("one more".to_owned(), well()).unwrap();
-        assert_eq!(requests(&keys, Endpoint::Speak), ["refuse", "well"]);
+        keys.put("one more".to_owned(), no_faults()).unwrap();
+        assert_eq!(requests(&keys, Endpoint::Speak), ["refuse", "normal"]);
         assert!(matches!(keys.admit("1", None), Admission::Unknown), "it was the oldest");
         assert!(matches!(keys.admit("2", None), Admission::Served(_)));
     }
 
     #[test]
-    fn what_a_server_does_not_have_and_its_own_key_are_refused() {
+    fn unknown_endpoints_and_the_servers_own_key_are_refused() {
         let keys = keys(&json!({}));
         let wrong = |key: &str, body: Value| {
             keys.put(key.to_owned(), serde_json::from_value(body).unwrap()).unwrap_err()
         };
         let chat = json!({"faults": [{"kind": "refuse"}, {"kind": "refuse", "on": "chat"}]});
-        assert_eq!(wrong("k", chat), "faults[1].on: there is no such thing here");
-        assert_eq!(wrong("k", json!({"script": {"rules": []}})), "script: there is no model here");
+        assert_eq!(wrong("k", chat), "faults[1].on: this server has no such endpoint");
+        assert_eq!(wrong("k", json!({"script": {"rules": []}})), "script: this server has no language model");
         assert!(wrong("own", json!({})).contains("own key"));
     }
 }

@@ -1,9 +1,4 @@
-//! The world around a phone agent, simulated on real sockets: a carrier with people on its lines, and the
-//! providers that hear, think and speak.
-//!
-//! Everything here speaks the true wire protocols and knows nothing of the system that is connected to it:
-//! no code is shared with the adapters, so that an error in them shows. Start reading at [`Sandbox::start`];
-//! the carrier is in `carrier`, the people in `caller`.
+#![doc = include_str!("../README.md")]
 
 pub mod audio;
 mod callers;
@@ -29,38 +24,36 @@ use tokio_util::{
 pub use canned::{Load, Measured, Percentiles};
 pub use twilio::{CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWNED_NUMBER};
 
-/// How long [`Sandbox::stop`] waits for calls and connections to end.
+/// Time limit for calls and connections to end in [`Sandbox::stop`].
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the sandbox needs to know of its surroundings.
-///
-/// Not `Debug`: it holds keys.
+/// The configuration of a sandbox. Not `Debug`: it holds keys.
 #[derive(Clone)]
 pub struct Config {
-    /// Who hears and speaks.
+    /// The speech engines.
     pub engines: Engines,
-    /// The carrier's one account: `AC` and 32 hexadecimal digits.
+    /// The carrier's account of the deployment: `AC` and 32 hexadecimal digits.
     pub twilio_account_sid: String,
-    /// The account's secret: password of its REST requests, key of its signatures.
+    /// The account's auth token: the password of its REST requests, and the key of its signatures.
     pub twilio_auth_token: String,
-    /// The key the Deepgram server accepts.
+    /// The key that the Deepgram server accepts.
     pub deepgram_api_key: String,
-    /// The key the OpenAI server accepts.
+    /// The key that the OpenAI server accepts.
     pub openai_api_key: String,
 }
 
-/// Who hears and speaks in the sandbox.
+/// What recognises and synthesizes speech in the sandbox.
 #[derive(Clone)]
 pub enum Engines {
-    /// The speech service at this base URL (see [`speech`]): real speech, recognised by its sound.
+    /// The speech service at this base URL (see [`speech`]): real speech, recognised from its audio.
     Offline(String),
-    /// Nobody: canned audio, and callers who only load the system.
+    /// No engine: canned audio, and callers for a load test.
     Canned(Arc<Load>),
 }
 
-/// The running servers, each on a loopback port of its own. Dropping it stops them without waiting.
+/// Running servers, each on a loopback port of its own. Dropping the sandbox stops them without waiting.
 pub struct Sandbox {
-    /// Base URL of the carrier: Twilio's REST API, and the inspection at `/sandbox/calls`.
+    /// Base URL of the carrier: Twilio's REST API, and the inspection endpoints below `/sandbox`.
     pub twilio_url: String,
     /// Base URL of the Deepgram server.
     pub deepgram_url: String,
@@ -73,10 +66,10 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Binds and serves every server. The speech service is first asked when a call rings.
+    /// Starts every server. The speech service is not used before a call rings.
     ///
     /// # Errors
-    /// If no loopback port can be bound, or an HTTP client cannot be built.
+    /// No loopback port can be opened, or an HTTP client cannot be created.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
@@ -105,35 +98,34 @@ impl Sandbox {
         })
     }
 
-    /// Says what the carrier asks, and where it tells of the end, when somebody calls a number that an account
-    /// owns; the carrier's id of it. None if nobody owns it.
+    /// Connects a number that an account owns: sets the URL of its TwiML and of its status callback. Returns the carrier's
+    /// id of the number, or `None` if no account owns it.
     #[must_use]
-    pub fn wire(&self, number: &str, voice_url: &str, status_callback: &str) -> Option<String> {
-        self.carrier.wire(number, voice_url, status_callback)
+    pub fn connect_number(&self, number: &str, voice_url: &str, status_callback: &str) -> Option<String> {
+        self.carrier.connect_number(number, voice_url, status_callback)
     }
 
-    /// Ends all calls and servers, and waits for them, at most five seconds.
+    /// Ends all calls and servers, and waits for them for at most five seconds.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
         if timeout(STOP_TIMEOUT, self.tasks.wait()).await.is_err() {
-            tracing::warn!("sandbox tasks still ran after {STOP_TIMEOUT:?}");
+            tracing::warn!("sandbox tasks still running after {STOP_TIMEOUT:?}");
         }
     }
 }
 
-/// Serves on a free loopback port until the token is cancelled; the server's base URL.
+/// Serves on a free loopback port until the token is cancelled; returns the base URL.
 async fn serve(router: Router, tasks: &TaskTracker, stop: &CancellationToken) -> anyhow::Result<String> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no loopback port can be bound")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("opening a loopback port")?;
     let url = format!("http://{}", listener.local_addr()?);
-    // Nagle's algorithm would hold back tokens and audio; a socket that refuses works all the same.
+    // Without the option Nagle's algorithm would hold back tokens and audio; a refusal is harmless.
     let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
     let stopped = stop.clone().cancelled_owned();
     let server = axum::serve(listener, router).with_graceful_shutdown(stopped).into_future();
     tasks.spawn(async move {
         if let Err(error) = server.await {
-            tracing::error!(%error, "a sandbox server failed");
+            tracing::error!(%error, "sandbox server failed");
         }
     });
     Ok(url)

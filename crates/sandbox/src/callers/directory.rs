@@ -16,77 +16,78 @@ use super::{
 };
 use crate::speech::Speech;
 
-/// People made at run time that are known; older ones are forgotten.
-const MADE_LIMIT: usize = 256;
+/// Maximum number of people created at run time; the oldest is removed.
+const ASSIGNED_LIMIT: usize = 256;
 
 pub(super) const SCRIPTS: &str = include_str!("../../scripts/callers.json");
-/// The script of every number that has none of its own.
+/// The script of every number without one of its own.
 const DEFAULT: &str = "default";
 
-/// Somebody with a number. Their part is spoken once, whoever calls.
-struct Known {
+/// A person with a number. The lines are synthesized once, for all calls.
+struct ScriptedPerson {
     script: Script,
     part: OnceCell<Part>,
 }
 
-/// Everybody who can be called.
+/// All people.
 pub(crate) struct Callers {
     speech: Speech,
     /// By number, or [`DEFAULT`].
-    built_in: HashMap<String, Arc<Known>>,
+    built_in: HashMap<String, Arc<ScriptedPerson>>,
     /// With their numbers, the oldest first.
-    made: Mutex<VecDeque<(String, Arc<Known>)>>,
+    assigned: Mutex<VecDeque<(String, Arc<ScriptedPerson>)>>,
 }
 
 impl Callers {
-    /// The people of the built-in scripts.
+    /// Reads the built-in scripts.
     pub(crate) fn new(speech: Speech) -> anyhow::Result<Self> {
         let scripts: HashMap<String, Value> =
-            serde_json::from_str(SCRIPTS).context("scripts/callers.json")?;
+            serde_json::from_str(SCRIPTS).context("reading scripts/callers.json")?;
         anyhow::ensure!(scripts.contains_key(DEFAULT), "scripts/callers.json has no script named {DEFAULT}");
         let known = |(number, script)| match Script::read(script) {
-            Ok(script) => Ok((number, Arc::new(Known { script, part: OnceCell::new() }))),
+            Ok(script) => Ok((number, Arc::new(ScriptedPerson { script, part: OnceCell::new() }))),
             Err(error) => anyhow::bail!("scripts/callers.json: {number}: {error}"),
         };
         let built_in = scripts.into_iter().map(known).collect::<anyhow::Result<_>>()?;
-        Ok(Self { speech, built_in, made: Mutex::default() })
+        Ok(Self { speech, built_in, assigned: Mutex::default() })
     }
 
-    /// People who all have this one part, which needs no speaking.
+    /// Gives everybody the same part, which needs no synthesis.
     #[cfg(test)]
     pub(crate) fn with_part(speech: Speech, part: Part) -> Self {
         let script = Script::read(serde_json::json!({ "acts": [] })).unwrap();
-        let known = Arc::new(Known { script, part: OnceCell::new_with(Some(part)) });
-        Self { speech, built_in: [(DEFAULT.to_owned(), known)].into(), made: Mutex::default() }
+        let known = Arc::new(ScriptedPerson { script, part: OnceCell::new_with(Some(part)) });
+        Self { speech, built_in: [(DEFAULT.to_owned(), known)].into(), assigned: Mutex::default() }
     }
 
-    /// From now on this script is the one of this number; of calls that ring already it is not.
-    pub(crate) fn make(&self, number: &str, script: Script) {
-        let mut made = self.made();
-        made.retain(|(other, _)| other != number);
-        if made.len() >= MADE_LIMIT {
-            made.pop_front();
+    /// Assigns a script to a number. Calls that ring already keep the old one.
+    pub(crate) fn assign(&self, number: &str, script: Script) {
+        let mut assigned = self.assigned();
+        assigned.retain(|(other, _)| other != number);
+        if assigned.len() >= ASSIGNED_LIMIT {
+            assigned.pop_front();
         }
-        made.push_back((number.to_owned(), Arc::new(Known { script, part: OnceCell::new() })));
+        assigned.push_back((number.to_owned(), Arc::new(ScriptedPerson { script, part: OnceCell::new() })));
     }
 
-    /// Takes back what was made of this number. False: nothing was.
-    pub(crate) fn forget(&self, number: &str) -> bool {
-        let mut made = self.made();
-        let before = made.len();
-        made.retain(|(other, _)| other != number);
-        made.len() < before
+    /// Removes the script that was assigned to a number; false if there was none.
+    pub(crate) fn remove(&self, number: &str) -> bool {
+        let mut assigned = self.assigned();
+        let before = assigned.len();
+        assigned.retain(|(other, _)| other != number);
+        assigned.len() < before
     }
 
-    /// The part of the person at this number, spoken now if it never was before.
+    /// The part of the person at a number; synthesizes the lines on the first call.
     pub(crate) async fn part(&self, number: &str) -> anyhow::Result<Part> {
-        let made = self.made().iter().find(|(other, _)| other == number).map(|(_, known)| known.clone());
+        let assigned =
+            self.assigned().iter().find(|(other, _)| other == number).map(|(_, known)| known.clone());
         let built_in = || self.built_in.get(number).or_else(|| self.built_in.get(DEFAULT)).cloned();
-        let known = made.or_else(built_in).context("nobody has this number")?;
-        known.part.get_or_try_init(|| self.rehearse(&known.script)).await.cloned()
+        let known = assigned.or_else(built_in).context("no person has this number")?;
+        known.part.get_or_try_init(|| self.synthesize_lines(&known.script)).await.cloned()
     }
 
-    async fn rehearse(&self, script: &Script) -> anyhow::Result<Part> {
+    async fn synthesize_lines(&self, script: &Script) -> anyhow::Result<Part> {
         let mut spoken = HashMap::new();
         for text in script.texts() {
             let audio = self.speech.synthesize(text, script.speed).await?;
@@ -95,14 +96,14 @@ impl Callers {
         Ok(Part::new(script, &spoken))
     }
 
-    /// What the people recognise speech with.
+    /// The engine with which people recognise speech.
     pub(crate) fn speech(&self) -> &Speech {
         &self.speech
     }
 
-    fn made(&self) -> MutexGuard<'_, VecDeque<(String, Arc<Known>)>> {
-        // Nothing that is done under the lock can leave the list half changed.
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    fn assigned(&self) -> MutexGuard<'_, VecDeque<(String, Arc<ScriptedPerson>)>> {
+        // No operation under the lock can leave the list half changed.
+        self.assigned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,18 +112,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_too_many_people_made_at_run_time_the_oldest_is_forgotten() {
+    fn the_oldest_person_created_at_run_time_is_removed() {
         let callers = Callers::new(Speech::connect("http://127.0.0.1:9").unwrap()).unwrap();
         let script = Script::read(serde_json::json!({ "acts": [] })).unwrap();
-        for number in 0..=MADE_LIMIT {
-            callers.make(&number.to_string(), script.clone());
+        for number in 0..=ASSIGNED_LIMIT {
+            callers.assign(&number.to_string(), script.clone());
         }
-        assert!(!callers.forget("0"));
-        assert!(callers.forget("1"));
+        assert!(!callers.remove("0"));
+        assert!(callers.remove("1"));
     }
 
     #[test]
-    fn the_built_in_scripts_can_be_read() {
+    fn the_built_in_scripts_are_valid() {
         assert!(Callers::new(Speech::connect("http://127.0.0.1:9").unwrap()).is_ok());
     }
 }

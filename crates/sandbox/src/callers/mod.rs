@@ -1,13 +1,13 @@
-//! The simulated people: what they do, and when they do it.
+//! The simulated people: what they do on a call, and when.
 //!
-//! [`Callers`] knows every person's script and has their lines spoken before they are due. [`Person`] is one
-//! of them on one call: a state machine stepped every 20 ms with what is heard, that knows nothing of
-//! sockets, clocks or the carrier. [`Room`] is what their line adds.
+//! [`Callers`] has every person's script, and synthesizes their lines before they are due. [`Person`] is one of them on
+//! one call: a state machine that is stepped every 20 ms with the audio it hears, and knows nothing of sockets, clocks
+//! or the carrier. [`LineEffects`] is the echo and the noise of their line.
 //!
 //! # Scripts
 //!
-//! The built-in people are in `scripts/callers.json`, by number; others are made at run time with `PUT
-//! /sandbox/people/{number}` of the carrier. A script is a JSON object:
+//! The built-in people are in `scripts/callers.json`, by number. `PUT /sandbox/people/{number}` of the carrier assigns a
+//! script at run time. A script is a JSON object:
 //!
 //! ```json
 //! {
@@ -26,38 +26,38 @@
 //! }
 //! ```
 //!
-//! Only `acts` is required. They are done one after the other, in their order. An act that is a string says
-//! it; any other has one of
+//! Only `acts` is required. Acts are performed one after the other. An act that is a string says it; any other act has
+//! one of
 //!
 //! - `say`: words, at most 1000 characters;
-//! - `sound`: `cough` (340 ms, loud, taken for speech but without a voice), `hum` (a second of a voice with the
-//!   mouth closed: transcribers write "Mm." at most) or `beep` (the tone of an answering machine);
+//! - `sound`: `cough` (340 ms; loud enough for speech, but without a voice), `hum` (a second of a voice with the mouth
+//!   closed; transcribers write at most "Mm.") or `beep` (the tone of an answering machine);
 //! - `keys`: up to 32 of `0-9*#`, pressed 150 ms apart;
 //! - `hang_up`: `true`.
 //!
-//! and may have
+//! and optionally
 //!
-//! - `after`, what it waits for, and `wait_ms`, for how much longer, at most ten minutes:
-//!   - `reply` (500 ms if nothing is said): the other side has finished, 700 ms of silence prove it, and was
-//!     understood. What ended while the person spoke or pressed keys, or was cut off by that up to half a second
-//!     later, is taken for a reply only if there is no other for five seconds; what was cut off by a sound, if
-//!     it does not go on for three;
-//!   - `speech` (0 ms): the other side begins to be heard, counted anew after every act, at its end if the
-//!     other side is heard then;
-//!   - `act` (0 ms): the end of the act before;
+//! - `after`, the event that it waits for, and `wait_ms`, the further delay, at most ten minutes:
+//!   - `reply` (the default; 500 ms): the agent has finished, which 700 ms of silence prove, and was understood. Speech
+//!     that ended while the person spoke or pressed keys, or was cut off by that up to half a second later, counts as a
+//!     reply only if no other follows within five seconds; speech that a sound cut off, only if the agent does not
+//!     continue within three;
+//!   - `speech` (0 ms): the agent begins to be heard. It counts anew after every act, from the act's end if the agent is
+//!     heard then;
+//!   - `act` (0 ms): the previous act has ended;
 //!   - `start` (0 ms): the call was answered;
-//! - `cut_ms`: what is said, or the sound, is cut off after so long;
-//! - `then_hang_up`: `true` hangs up at its end.
+//! - `cut_ms`: the time after which the words or the sound are cut off;
+//! - `then_hang_up`: `true` hangs up at the end of the act.
 //!
-//! Somebody who is asked to repeat does so once. Who waits for the other side, and hears nothing for 15 s,
-//! says `when_nobody_speaks`, if there is such a line, and hangs up after 15 s more. Who has done everything
-//! hangs up after 20 s of silence.
+//! A person who is asked to repeat does so once. A person who waits for the agent and hears nothing for 15 s says
+//! `when_nobody_speaks`, if the script has it, and hangs up after 15 s more. A person who has performed every act hangs
+//! up after 20 s of silence.
 //!
-//! `speed` (0.5 to 2) is relative to the voice's own, 1.08 if nothing is said, so that the two sides of a call
-//! can be told apart. A `machine` is an answering machine: the carrier tells who asks for that. `echo` gives
-//! what is heard back, so many dB louder (-60 to 0), so much later (0 to 1000 ms, in steps of 20); `noise_db`
-//! (-80 to -48, relative to full scale) is noise under everything that is sent: what listens by level alone, as
-//! the simulated transcriber does, takes anything louder for speech.
+//! `speed` (0.5 to 2, default 1.08) is relative to the voice's own pace, so that the two sides of a call sound
+//! different. `machine` makes the person an answering machine to the carrier's detection. `echo` returns the agent's
+//! audio, `db` louder (-60 to 0) and `delay_ms` later (0 to 1000, in steps of 20). `noise_db` (-80 to -48, relative to
+//! full scale) is noise under everything that is sent; louder noise would be speech to listeners that judge by level,
+//! such as the simulated transcriber.
 
 mod directory;
 mod part;
@@ -75,4 +75,4 @@ pub(crate) use person::{Action, Person, Utterance};
 #[cfg(test)]
 pub(crate) use scripts::After;
 pub(crate) use scripts::Script;
-pub(crate) use sounds::Room;
+pub(crate) use sounds::LineEffects;

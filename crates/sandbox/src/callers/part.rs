@@ -1,4 +1,4 @@
-//! A script with its sound: all that a person needs for a call.
+//! A script with its audio: everything that a person needs for a call.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::scripts::{self, After, Echo, Script};
 use crate::audio;
 
-/// Which kind of thing was done.
+/// The kind of an act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum What {
@@ -25,7 +25,7 @@ pub(crate) struct Line {
     pub(crate) audio: Bytes,
 }
 
-/// An act with its sound.
+/// An act with its audio.
 #[derive(Debug, Clone)]
 pub(crate) struct Act {
     pub(crate) after: After,
@@ -34,28 +34,28 @@ pub(crate) struct Act {
     pub(crate) then_hang_up: bool,
 }
 
-/// What is done.
+/// The content of an act.
 #[derive(Debug, Clone)]
 pub(crate) enum Deed {
     Sound(Line),
-    /// A number of `0-9*#`.
+    /// One or more of `0-9*#`.
     Keys(String),
     HangUp,
 }
 
-/// A script with its sound: all a person needs for a call.
+/// A script with its audio.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub(crate) acts: Vec<Act>,
     pub(crate) when_nobody_speaks: Option<Line>,
-    /// An answering machine.
+    /// Whether the person is an answering machine.
     pub(crate) machine: bool,
     pub(crate) echo: Option<Echo>,
     pub(crate) noise_db: Option<f32>,
 }
 
 impl Part {
-    /// A script with the sound of each of its [`Script::texts`], in mu-law.
+    /// Combines a script with the mu-law audio of each of its [`Script::texts`].
     pub(super) fn new(script: &Script, spoken: &HashMap<&str, Bytes>) -> Self {
         let line = |text: &str| {
             let audio = spoken.get(text).cloned().unwrap_or_default();
@@ -86,9 +86,9 @@ impl Part {
     }
 }
 
-/// Speech without the silence around it, so that a line begins and ends when its record says so.
+/// Removes the silence around speech, so that a line begins and ends at its recorded times.
 pub(super) fn trimmed(audio: &[u8]) -> &[u8] {
-    /// Quieter than any speech: -46 dBFS.
+    /// The level below any speech: -46 dBFS.
     const QUIET: u16 = 164;
     /// Kept on either side (40 ms), for the breath of a first or last sound.
     const MARGIN: usize = 320;
@@ -104,7 +104,7 @@ mod tests {
     use crate::audio::SILENCE;
 
     #[test]
-    fn a_line_is_trimmed_to_its_speech_with_a_little_room() {
+    fn a_line_is_trimmed_to_its_speech_with_a_margin() {
         let audio = [[SILENCE; 1000].as_slice(), &[0x90; 500], &[SILENCE; 2000]].concat();
         assert_eq!(trimmed(&audio), &audio[1000 - 320..1499 + 320]);
         assert_eq!(trimmed(&[SILENCE; 100]), [SILENCE; 100]);

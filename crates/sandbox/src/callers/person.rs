@@ -1,4 +1,4 @@
-//! One person on one call: a state machine stepped every 20 ms with what is heard.
+//! One person on one call: a state machine, stepped every 20 ms with the audio it hears.
 
 use std::time::Duration;
 
@@ -10,101 +10,105 @@ use super::{
 };
 use crate::audio::{self, FRAME_BYTES, SILENCE, Segment, Segmenter};
 
-/// Silence after which a person takes the other side to have finished.
+/// Silence after which the agent counts as finished.
 const TURN_SILENCE: Duration = Duration::from_millis(700);
-/// Silence of both sides after which a person asks whether anybody is there, and after as much again hangs up.
+/// Silence of both sides after which a person asks whether anybody is there, and again before they hang up.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long a person with nothing left to do waits for the other side to hang up.
+/// Time for the agent to hang up after the last act.
 const FAREWELL: Duration = Duration::from_secs(20);
-/// Somebody who stops this soon after a person made themselves heard was interrupted, and has not answered.
+/// Speech that stops this soon after an act was interrupted by it, and is no reply.
 const REACTION: Duration = Duration::from_millis(500);
-/// How long a person then waits for an answer.
+/// Time to wait for a reply after such an interruption.
 const NO_ANSWER: Duration = Duration::from_secs(5);
-/// How long a person waits for somebody whom they stopped by a sound to go on.
+/// Time to wait for an agent that a sound has stopped to continue.
 const HESITATION: Duration = Duration::from_secs(3);
-/// From one key to the next.
+/// Time from one key to the next.
 const KEY: Duration = Duration::from_millis(150);
-/// Utterances being recognised at a time; more than that are not understood.
-const HEARING_LIMIT: usize = 16;
+/// Maximum number of utterances that are being recognised; further ones are ignored.
+const RECOGNITION_LIMIT: usize = 16;
 
-/// A stretch of speech that a person heard. Times are since the call was answered.
+/// Speech that a person heard. Times count from the answer of the call.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Utterance {
     pub(crate) start: Duration,
     pub(crate) end: Duration,
-    /// Mu-law.
+    /// The audio in mu-law.
     pub(crate) audio: Vec<u8>,
 }
 
-/// What a person does beside making sound.
+/// An action besides sending audio.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Listens to what the other side has just said; to be answered by [`Person::understood`].
+    /// Recognise what the agent has said, and pass the text to [`Person::understood`].
     Recognise(Utterance),
-    /// Begins to do this: `text` is what is said, the name of the sound, or the keys.
-    Do { what: What, text: String, start: Duration, end: Duration },
-    /// Presses a key.
+    /// The beginning of an act: `text` is the words, the name of the sound, or the keys.
+    Do {
+        what: What,
+        text: String,
+        start: Duration,
+        end: Duration,
+    },
+    /// A pressed key.
     Press(char),
-    /// Hangs up.
     HangUp,
 }
 
-/// What a person made of what they heard; the later weighs more.
+/// A person's understanding of an utterance; the later variant prevails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Understood {
-    /// Nothing, or noise.
+enum Understanding {
+    /// Silence or noise.
     Nothing,
     Words,
-    /// The other side wants the last line again.
+    /// The agent asked to hear the last line again.
     AskedAgain,
 }
 
-/// What is being done.
-enum Doing {
-    /// Sound, and how much of it has been heard.
+/// The act that is being performed.
+enum CurrentAct {
+    /// Audio, and the number of bytes sent.
     Sound(Bytes, usize),
-    /// Keys, since when, and how many are pressed.
+    /// Keys, the time of the first, and the number of pressed ones.
     Keys(String, Duration, usize),
 }
 
-/// From when to when something was done.
+/// Beginning and end of an act.
 #[derive(Clone, Copy, Default)]
 struct Span {
     start: Duration,
     end: Duration,
 }
 
-/// A person on a call. Times are since the call was answered.
+/// A person on a call. Times count from the answer of the call.
 pub(crate) struct Person {
     part: Part,
-    ears: Segmenter,
-    /// Bytes heard in all: the ears' own clock, which stands still while nothing is connected.
+    segmenter: Segmenter,
+    /// Bytes heard: the clock of the segmenter, which stands still while no stream is connected.
     heard_bytes: usize,
-    /// What was heard and not yet recognised.
+    /// Number of utterances that are being recognised.
     recognising: usize,
-    /// When the other side had finished, and a reply is due.
+    /// The time at which the agent had finished, while a reply is due.
     finished: Option<Duration>,
-    /// What was recognised since the person's last turn.
-    understood: Understood,
-    /// Since when the other side is heard, after the last act.
+    /// The best understanding since the person's last turn.
+    understood: Understanding,
+    /// The time since which the agent is heard, after the last act.
     speech_since: Option<Duration>,
-    /// Acts begun.
+    /// Number of acts begun.
     acts: usize,
-    /// The last act, whatever it was.
+    /// The last act of any kind.
     last: Span,
-    /// The last one that the other side answers to: words or keys.
+    /// The last act that the agent replies to: words or keys.
     turn: Span,
     /// The last sound without words.
     noise: Option<Span>,
-    /// What was said last, and whether that was a repetition.
+    /// The last line, and whether it was repeated.
     said: Option<Line>,
     repeated: bool,
-    doing: Option<Doing>,
-    /// Hangs up when that is done.
+    current: Option<CurrentAct>,
+    /// Whether to hang up after the current act.
     leaving: bool,
-    /// Since when both sides are silent.
+    /// The time since which both sides are silent.
     quiet_since: Duration,
-    /// Has asked whether anybody is there, and heard nothing since.
+    /// Whether the person has asked for a sign of life, and heard nothing since.
     asked_who: bool,
 }
 
@@ -112,11 +116,11 @@ impl Person {
     pub(crate) fn new(part: Part) -> Self {
         Self {
             part,
-            ears: Segmenter::new(TURN_SILENCE),
+            segmenter: Segmenter::new(TURN_SILENCE),
             heard_bytes: 0,
             recognising: 0,
             finished: None,
-            understood: Understood::Nothing,
+            understood: Understanding::Nothing,
             speech_since: None,
             acts: 0,
             last: Span::default(),
@@ -124,40 +128,40 @@ impl Person {
             noise: None,
             said: None,
             repeated: false,
-            doing: None,
+            current: None,
             leaving: false,
             quiet_since: Duration::ZERO,
             asked_who: false,
         }
     }
 
-    /// Lives through 20 ms: hears one frame and fills another with what is said meanwhile.
+    /// Advances by 20 ms: hears one frame, and fills the frame to send.
     pub(crate) fn step(&mut self, now: Duration, heard: &[u8], said: &mut [u8; FRAME_BYTES]) -> Vec<Action> {
         let mut actions = Vec::new();
         self.listen(now, heard, &mut actions);
-        if self.doing.is_none() {
+        if self.current.is_none() {
             actions.extend(self.decide(now));
         }
         said.fill(SILENCE);
-        self.go_on(now, said, &mut actions);
+        self.perform_step(now, said, &mut actions);
         actions
     }
 
-    /// What was recognised of an utterance: its words, none, or `None` if it could not be told.
+    /// Takes the text of an utterance: empty without words, `None` after a failure of the engine.
     pub(crate) fn understood(&mut self, text: Option<&str>) {
         self.recognising = self.recognising.saturating_sub(1);
         let understood = match text {
-            Some(text) if text.trim().is_empty() => Understood::Nothing,
-            Some(text) if asks_again(text) => Understood::AskedAgain,
-            // A person who could not make it out answers as if they had: the call must go on.
-            Some(_) | None => Understood::Words,
+            Some(text) if text.trim().is_empty() => Understanding::Nothing,
+            Some(text) if asks_again(text) => Understanding::AskedAgain,
+            // An utterance that could not be recognised counts as words, so that the call goes on.
+            Some(_) | None => Understanding::Words,
         };
         self.understood = self.understood.max(understood);
     }
 
-    /// The call is over: what was being heard, if anything.
+    /// Ends the call; returns the utterance that was being heard.
     pub(crate) fn leave(&mut self, now: Duration) -> Option<Utterance> {
-        match self.ears.flush()? {
+        match self.segmenter.flush()? {
             Segment::Ended { start, end, audio } => Some(self.utterance(now, start, end, audio)),
             Segment::Started { .. } => None,
         }
@@ -166,7 +170,7 @@ impl Person {
     fn listen(&mut self, now: Duration, heard: &[u8], actions: &mut Vec<Action>) {
         self.heard_bytes += heard.len();
         let until = now + audio::duration(heard.len());
-        for segment in self.ears.push(heard) {
+        for segment in self.segmenter.push(heard) {
             self.quiet_since = now;
             match segment {
                 Segment::Started { at } => {
@@ -177,19 +181,19 @@ impl Person {
                 Segment::Ended { start, end, audio } => {
                     let utterance = self.utterance(until, start, end, audio);
                     self.finished = Some(now.max(self.more_until(&utterance)));
-                    if self.recognising < HEARING_LIMIT {
+                    if self.recognising < RECOGNITION_LIMIT {
                         self.recognising += 1;
                         actions.push(Action::Recognise(utterance));
                     }
                 }
             }
         }
-        if self.ears.current().is_some() && self.ears.silent_for().is_zero() {
+        if self.segmenter.current().is_some() && self.segmenter.silent_for().is_zero() {
             self.speech_since.get_or_insert(now);
         }
     }
 
-    /// Until when the other side may say more: it was interrupted, or a sound stopped it.
+    /// The time until which the agent may continue, because an act interrupted or stopped it.
     fn more_until(&self, utterance: &Utterance) -> Duration {
         let spoken_into = utterance.start < self.turn.start;
         let reaction = if spoken_into { REACTION } else { Duration::ZERO };
@@ -208,7 +212,7 @@ impl Person {
         Utterance { start: self.ago(now, start), end: self.ago(now, end), audio }
     }
 
-    /// Converts a time of the ears, which is since the first byte they heard.
+    /// Converts a time of the segmenter, which counts from the first byte heard.
     fn ago(&self, now: Duration, at: Duration) -> Duration {
         now.saturating_sub(audio::duration(self.heard_bytes).saturating_sub(at))
     }
@@ -238,22 +242,22 @@ impl Person {
         if due <= now { self.perform(now) } else { None }
     }
 
-    /// Answers, if the other side has finished: with the last line once more if that was asked for, else with
-    /// the next act, if there is one that waits for this.
+    /// Replies if the agent has finished: with the last line again if the agent asked for it, else with the next act if
+    /// that waits for a reply.
     fn reply(&mut self, now: Duration, wait: Option<Duration>) -> Option<Action> {
         let finished = self.finished?;
         if self.recognising > 0 || finished + wait.unwrap_or(REPLY_WAIT) > now {
             return None;
         }
         self.finished = None;
-        match std::mem::replace(&mut self.understood, Understood::Nothing) {
-            // Noise is no reason to speak.
-            Understood::Nothing => None,
-            Understood::AskedAgain if !self.repeated && self.said.is_some() => {
+        match std::mem::replace(&mut self.understood, Understanding::Nothing) {
+            // Noise is no reason to reply.
+            Understanding::Nothing => None,
+            Understanding::AskedAgain if !self.repeated && self.said.is_some() => {
                 self.repeated = true;
                 self.said.clone().map(|line| self.sound(now, line))
             }
-            Understood::Words | Understood::AskedAgain => {
+            Understanding::Words | Understanding::AskedAgain => {
                 wait?;
                 self.perform(now)
             }
@@ -274,7 +278,7 @@ impl Person {
             }
             Deed::Keys(keys) => {
                 let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-                self.doing = Some(Doing::Keys(keys.clone(), now, 0));
+                self.current = Some(CurrentAct::Keys(keys.clone(), now, 0));
                 self.begin(now, KEY.saturating_mul(count), What::Keys, keys)
             }
             Deed::HangUp => Action::HangUp,
@@ -283,7 +287,7 @@ impl Person {
 
     fn sound(&mut self, now: Duration, line: Line) -> Action {
         let length = audio::duration(line.audio.len());
-        self.doing = Some(Doing::Sound(line.audio, 0));
+        self.current = Some(CurrentAct::Sound(line.audio, 0));
         self.begin(now, length, line.what, line.text)
     }
 
@@ -294,15 +298,15 @@ impl Person {
             What::Say | What::Keys => {
                 self.turn = self.last;
                 self.finished = None;
-                self.understood = Understood::Nothing;
+                self.understood = Understanding::Nothing;
             }
         }
         Action::Do { what, text, start: now, end: self.last.end }
     }
 
-    /// Somebody who waits for the other side, and hears nothing, asks once and then hangs up.
+    /// A person who waits and hears nothing asks once, and then hangs up.
     fn lose_patience(&mut self, now: Duration, silent: Duration) -> Option<Action> {
-        if self.ears.current().is_some() || self.recognising > 0 || silent < PATIENCE {
+        if self.segmenter.current().is_some() || self.recognising > 0 || silent < PATIENCE {
             return None;
         }
         if std::mem::replace(&mut self.asked_who, true) {
@@ -312,18 +316,18 @@ impl Person {
         self.part.when_nobody_speaks.clone().map(|line| self.sound(now, line))
     }
 
-    /// Another 20 ms of what is being done.
-    fn go_on(&mut self, now: Duration, said: &mut [u8; FRAME_BYTES], actions: &mut Vec<Action>) {
-        let done = match &mut self.doing {
+    /// Performs another 20 ms of the current act.
+    fn perform_step(&mut self, now: Duration, said: &mut [u8; FRAME_BYTES], actions: &mut Vec<Action>) {
+        let done = match &mut self.current {
             None => return,
-            Some(Doing::Sound(audio, heard)) => {
+            Some(CurrentAct::Sound(audio, heard)) => {
                 let rest = &audio[*heard..];
                 let length = rest.len().min(FRAME_BYTES);
                 said[..length].copy_from_slice(&rest[..length]);
                 *heard += length;
                 *heard == audio.len()
             }
-            Some(Doing::Keys(keys, since, pressed)) => {
+            Some(CurrentAct::Keys(keys, since, pressed)) => {
                 let due = |n: usize| *since + KEY.saturating_mul(u32::try_from(n).unwrap_or(u32::MAX));
                 if let Some(key) = keys.chars().nth(*pressed).filter(|_| due(*pressed) <= now) {
                     actions.push(Action::Press(key));
@@ -334,13 +338,13 @@ impl Person {
         };
         self.quiet_since = now;
         if done {
-            self.doing = None;
+            self.current = None;
             self.speech_since = None;
         }
     }
 }
 
-/// Whether somebody asks to hear the last words again.
+/// Whether a text asks to hear the last words again.
 fn asks_again(text: &str) -> bool {
     let text = text.to_lowercase();
     ["say that again", "say it again", "repeat", "sorry", "pardon", "didn't catch"]

@@ -14,11 +14,11 @@ use super::{
 use crate::audio::{FRAME_BYTES, SILENCE};
 
 const FRAME: Duration = Duration::from_millis(20);
-/// Loud in mu-law: a square wave as far as the ears are concerned.
+/// A square wave in mu-law, loud enough for speech.
 const LOUD: [u8; FRAME_BYTES] = [0x90; FRAME_BYTES];
 const QUIET: [u8; FRAME_BYTES] = [SILENCE; FRAME_BYTES];
 
-/// A call in virtual time: what was done, in whole milliseconds.
+/// A call in virtual time, with its acts in whole milliseconds.
 struct Call {
     person: Person,
     now: Duration,
@@ -30,7 +30,7 @@ struct Call {
 }
 
 impl Call {
-    /// With somebody who does this; whatever they say lasts 1000 ms.
+    /// A call with these acts; every line lasts 1000 ms.
     fn with(acts: &Value) -> Self {
         let script = Script::read(json!({ "acts": acts, "when_nobody_speaks": "hello?" })).unwrap();
         Self::of(&script)
@@ -49,12 +49,12 @@ impl Call {
         }
     }
 
-    /// With the person whom most tests need.
+    /// A call with the person of most tests.
     fn new() -> Self {
         Self::with(&json!(["question", "goodbye"]))
     }
 
-    /// So much of one sound; whatever is recognised meanwhile says `text`.
+    /// Hears `ms` milliseconds of one frame; every recognition meanwhile gives `text`.
     fn hear(&mut self, frame: &[u8], ms: u64, text: &str) -> &mut Self {
         let until = self.now + Duration::from_millis(ms);
         while self.now < until && self.hung_up.is_none() {
@@ -92,7 +92,7 @@ impl Call {
         self.done.iter().map(|(_, _, text)| text.as_str()).collect()
     }
 
-    /// When each thing was begun.
+    /// The times at which acts began.
     fn times(&self) -> Vec<(u128, &str)> {
         self.done.iter().map(|(at, _, text)| (*at, text.as_str())).collect()
     }
@@ -102,13 +102,13 @@ impl Call {
 fn a_person_answers_when_the_agent_has_finished() {
     let mut call = Call::new();
     call.agent_says("hello, this is the bakery");
-    // 2000 ms of speech, 700 ms to be sure that it is over, 500 ms of a human pause, less one frame.
+    // 2000 ms of speech, 700 ms of silence to prove its end, 500 ms of a human pause, less one frame.
     assert_eq!(call.done, [(3180, 4180, "question".to_owned())]);
     assert_eq!(call.loud_frames, 50);
 }
 
 #[test]
-fn a_person_says_goodbye_then_waits_20_s_to_be_hung_up_on() {
+fn a_person_says_goodbye_and_waits_20_s_for_the_agent_to_hang_up() {
     let mut call = Call::new();
     call.agent_says("hello").agent_says("at six").agent_says("goodbye");
     assert_eq!(call.texts(), ["question", "goodbye"]);
@@ -135,7 +135,7 @@ fn a_person_repeats_a_line_once_when_asked() {
 }
 
 #[test]
-fn a_person_who_hears_nothing_asks_after_15_s_and_hangs_up_after_15_more() {
+fn a_person_who_hears_nothing_asks_after_15_s_and_then_hangs_up() {
     let mut call = Call::new();
     call.silence(60_000);
     assert_eq!(call.times(), [(15_000, "hello?")]);
@@ -144,21 +144,21 @@ fn a_person_who_hears_nothing_asks_after_15_s_and_hangs_up_after_15_more() {
 }
 
 #[test]
-fn a_person_with_nothing_to_say_then_hangs_up_without_a_word() {
+fn a_person_without_such_a_line_hangs_up_silently() {
     let mut call = Call::of(&Script::read(json!({ "acts": ["question"] })).unwrap());
     call.silence(60_000);
     assert_eq!((call.texts(), call.hung_up), (vec![], Some(30_000)));
 }
 
 #[test]
-fn a_person_takes_noise_for_nothing_said() {
+fn noise_is_no_reply() {
     let mut call = Call::new();
     call.hear(&LOUD, 200, "").hear(&QUIET, 5000, "");
     assert!(call.done.is_empty());
 }
 
 #[test]
-fn what_was_being_said_when_the_call_ended_is_still_heard() {
+fn speech_that_the_end_of_the_call_cuts_is_returned() {
     let mut call = Call::new();
     call.hear(&QUIET, 1000, "").hear(&LOUD, 1000, "");
     let heard = call.person.leave(call.now).unwrap();
@@ -167,7 +167,7 @@ fn what_was_being_said_when_the_call_ended_is_still_heard() {
 }
 
 #[test]
-fn an_act_after_the_start_needs_nobody_to_speak() {
+fn an_act_after_the_start_waits_for_no_speech() {
     let mut call = Call::with(&json!([{ "after": "start", "wait_ms": 500, "say": "this is Maria" }]));
     call.silence(3000);
     assert_eq!(call.times(), [(500, "this is Maria")]);
@@ -185,17 +185,17 @@ fn an_act_after_an_act_follows_its_end() {
 }
 
 #[test]
-fn an_act_after_speech_falls_into_it() {
+fn an_act_after_speech_interrupts_it() {
     let mut call = Call::with(&json!([{ "after": "speech", "wait_ms": 800, "say": "excuse me" }]));
     call.silence(1000).talk(3000);
     assert_eq!(call.times(), [(1800, "excuse me")]);
 }
 
 #[test]
-fn speech_is_counted_anew_after_every_act_and_from_its_end_if_it_goes_on() {
+fn speech_counts_anew_after_every_act() {
     let act = json!({ "after": "speech", "wait_ms": 300, "say": "stop" });
     let mut call = Call::with(&json!([act, act, act]));
-    // The second one begins 300 ms after the end of the first; the agent falls silent while it lasts.
+    // The second act begins 300 ms after the end of the first; the agent falls silent meanwhile.
     call.talk(2000).silence(4000).talk(1000);
     assert_eq!(call.times(), [(300, "stop"), (1600, "stop"), (6300, "stop")]);
 }
@@ -210,7 +210,7 @@ fn keys_are_pressed_150_ms_apart() {
 }
 
 #[test]
-fn what_is_said_can_be_cut_off() {
+fn words_can_be_cut_off() {
     let mut call = Call::with(&json!([{ "after": "start", "say": "I would like", "cut_ms": 400 }]));
     call.silence(2000);
     assert_eq!(call.done, [(0, 400, "I would like".to_owned())]);
@@ -218,7 +218,7 @@ fn what_is_said_can_be_cut_off() {
 }
 
 #[test]
-fn a_person_can_hang_up_into_what_the_agent_says() {
+fn a_person_can_hang_up_while_the_agent_speaks() {
     let mut call = Call::with(&json!([{ "after": "speech", "wait_ms": 700, "hang_up": true }]));
     call.silence(500).talk(3000);
     assert_eq!(call.hung_up, Some(1200));
@@ -233,19 +233,19 @@ fn a_person_can_hang_up_at_the_end_of_a_word() {
 }
 
 #[test]
-fn what_a_person_speaks_into_is_no_reply() {
+fn speech_that_a_person_interrupts_is_no_reply() {
     let mut call = Call::with(&json!([{ "after": "speech", "wait_ms": 500, "say": "wait" }, "thanks"]));
-    // The agent stops soon, takes a second to think, and answers.
+    // The agent stops soon, thinks for a second, and answers.
     call.talk(800).silence(2500).talk(1000).silence(2000);
     assert_eq!(call.times(), [(500, "wait"), (5480, "thanks")]);
-    // A word in between ends before the person has finished, and is none either.
+    // A word in between ends before the person has finished, so it is no reply either.
     let mut call = Call::with(&json!([{ "after": "start", "say": "so" }, "thanks"]));
     call.silence(300).talk(200).silence(2000).talk(1000).silence(2000);
     assert_eq!(call.times(), [(0, "so"), (4680, "thanks")]);
 }
 
 #[test]
-fn a_person_takes_what_they_spoke_into_for_a_reply_if_there_is_no_other() {
+fn interrupted_speech_counts_as_a_reply_if_there_is_no_other() {
     let mut call = Call::with(&json!([{ "after": "speech", "wait_ms": 500, "say": "mm-hmm" }, "thanks"]));
     call.talk(1800).silence(8000);
     assert_eq!(
@@ -256,14 +256,14 @@ fn a_person_takes_what_they_spoke_into_for_a_reply_if_there_is_no_other() {
 }
 
 #[test]
-fn what_keys_are_pressed_into_is_no_reply() {
+fn speech_that_keys_interrupt_is_no_reply() {
     let mut call = Call::with(&json!([{ "after": "speech", "wait_ms": 500, "keys": "1#" }, "thanks"]));
     call.talk(820).silence(2500).talk(1000).silence(2000);
     assert_eq!(call.times(), [(500, "1#"), (5500, "thanks")]);
 }
 
 #[test]
-fn an_agent_whom_a_cough_stops_has_three_seconds_to_go_on() {
+fn an_agent_that_a_cough_stops_has_three_seconds_to_continue() {
     let cough = json!([{ "after": "speech", "wait_ms": 500, "sound": "cough" }, "question"]);
     let mut call = Call::with(&cough);
     call.talk(740).silence(1500).talk(1000).silence(2000);
@@ -277,14 +277,14 @@ fn an_agent_whom_a_cough_stops_has_three_seconds_to_go_on() {
 }
 
 #[test]
-fn a_person_who_waits_for_a_time_does_not_lose_patience() {
+fn a_person_who_waits_for_a_time_does_not_hang_up() {
     let mut call = Call::with(&json!([{ "after": "start", "wait_ms": 60_000, "hang_up": true }]));
     call.silence(90_000);
     assert_eq!((call.texts(), call.hung_up), (vec![], Some(60_000)));
 }
 
 #[test]
-fn a_person_who_waits_for_speech_that_does_not_come_loses_patience() {
+fn a_person_who_waits_in_vain_for_speech_hangs_up() {
     let mut call = Call::with(&json!([{ "after": "speech", "wait_ms": 300, "sound": "cough" }]));
     call.silence(60_000);
     assert_eq!(call.texts(), ["hello?"]);
@@ -309,7 +309,7 @@ fn the_machine_greets_beeps_records_and_hangs_up() {
 }
 
 #[test]
-fn the_difficult_people_do_what_their_numbers_say() {
+fn the_difficult_people_act_as_documented() {
     let mut hangs_up = Call::of(&built_in("+14155550154"));
     hangs_up.silence(400).talk(3000);
     assert_eq!((hangs_up.texts(), hangs_up.hung_up), (vec![], Some(1100)));

@@ -1,24 +1,22 @@
-//! What people are told to do: the JSON of a script, read and checked.
-//!
-//! The format is described in [`super`]. Whatever is wrong is said in words a writer of scripts understands.
+//! The JSON of a script, read and validated. [`super`] describes the format. Errors are written for authors of scripts.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What a person takes to begin to answer, if nothing else is said.
+/// The default delay of a reply.
 pub(super) const REPLY_WAIT: Duration = Duration::from_millis(500);
 
 const MAX_ACTS: usize = 100;
-/// Most characters of something that is said.
+/// Maximum length of a line, in characters.
 const MAX_TEXT: usize = 1000;
 const MAX_KEYS: usize = 32;
 const MAX_WAIT_MS: u64 = 600_000;
 const MAX_CUT_MS: u64 = 60_000;
 const MAX_ECHO_MS: u64 = 1000;
 
-/// One person's part, as written down.
+/// A person's script.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Script {
     pub(super) speed: f32,
@@ -29,32 +27,32 @@ pub(crate) struct Script {
     pub(super) noise_db: Option<f32>,
 }
 
-/// Something to be done.
+/// An act of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Act {
     pub(super) after: After,
     pub(super) wait: Duration,
     pub(super) deed: Deed,
-    /// What is heard of it at most.
+    /// The time after which it is cut off.
     pub(super) cut: Option<Duration>,
     pub(super) then_hang_up: bool,
 }
 
-/// What an act waits for.
+/// The event that an act waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum After {
-    /// The other side has finished, and was understood.
+    /// The agent has finished, and was understood.
     Reply,
-    /// The other side begins to be heard.
+    /// The agent begins to be heard.
     Speech,
-    /// The end of the act before.
+    /// The previous act has ended.
     Act,
     /// The call was answered.
     Start,
 }
 
-/// What is done.
+/// The content of an act.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Deed {
     Say(String),
@@ -82,11 +80,11 @@ impl Sound {
     }
 }
 
-/// What of the other side comes back on a person's line.
+/// An echo of the agent on a person's line.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Echo {
-    /// Relative to what is heard.
+    /// Gain in dB, relative to the agent's audio.
     pub(super) db: f32,
     delay_ms: u64,
 }
@@ -103,7 +101,7 @@ impl Echo {
 struct WrittenScript {
     #[serde(rename = "about")]
     _about: Option<Value>,
-    /// The built-in people's: apart from the agent's voice, which is the same one.
+    /// The default of the built-in people, who share one voice with the agent.
     #[serde(default = "person_speed")]
     speed: f32,
     acts: Vec<Value>,
@@ -135,7 +133,7 @@ struct WrittenAct {
 }
 
 impl Script {
-    /// Reads a script; the error says in words what is wrong with it.
+    /// Reads a script; the error names the mistake and its place.
     pub(crate) fn read(json: Value) -> Result<Self, String> {
         let written: WrittenScript = serde_json::from_value(json).map_err(|error| error.to_string())?;
         let WrittenScript { speed, acts, when_nobody_speaks, machine, echo, noise_db, .. } = written;
@@ -158,7 +156,7 @@ impl Script {
         Ok(Self { speed, acts: acts.collect::<Result<_, _>>()?, when_nobody_speaks, machine, echo, noise_db })
     }
 
-    /// All that has to be spoken.
+    /// All texts that must be synthesized.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         let said = self.acts.iter().filter_map(|act| match &act.deed {
             Deed::Say(text) => Some(text.as_str()),
@@ -236,14 +234,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_act_that_is_a_string_is_said_half_a_second_after_the_other_side_has_finished() {
+    fn a_string_is_said_half_a_second_after_the_agent_has_finished() {
         let script = Script::read(json!({ "acts": ["Yes."] })).unwrap();
         let long = json!({ "acts": [{ "after": "reply", "wait_ms": 500, "say": "Yes." }] });
         assert_eq!(script, Script::read(long).unwrap());
     }
 
     #[test]
-    fn an_act_that_waits_for_anything_else_waits_no_longer_unless_told() {
+    fn an_act_after_another_event_has_no_default_delay() {
         for after in ["speech", "act", "start"] {
             let script = Script::read(json!({ "acts": [{ "after": after, "keys": "1" }] })).unwrap();
             assert_eq!(script.acts[0].wait, Duration::ZERO, "{after}");
@@ -251,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_script_is_said_with_its_place() {
+    fn a_mistake_in_a_script_is_named_with_its_place() {
         let act = |act: Value| json!({ "acts": ["Yes.", act] });
         let cases = [
             (json!({}), "missing field `acts`"),

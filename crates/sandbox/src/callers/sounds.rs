@@ -1,6 +1,5 @@
-//! Sounds of a line that are no words: what a person makes, and what is under everything they send.
-//!
-//! All of it is computed, and the same every time.
+//! Sounds without words: those that a person makes, and the echo and noise of their line. All of them are computed, and
+//! equal every time.
 
 use std::{collections::VecDeque, f32::consts::TAU};
 
@@ -13,7 +12,7 @@ use crate::audio::{FRAME_BYTES, SAMPLE_RATE, SILENCE, decode, encode, index, rat
 const FULL: f32 = 32_768.0;
 
 impl Sound {
-    /// Mu-law.
+    /// The sound in mu-law.
     pub(super) fn audio(self) -> Bytes {
         let samples = match self {
             Self::Cough => cough(),
@@ -24,14 +23,14 @@ impl Sound {
     }
 }
 
-/// Two bursts of breath, loud, without any voice: 340 ms.
+/// Two loud bursts of breath without a voice: 340 ms.
 fn cough() -> Vec<f32> {
     let mut noise = Noise::new();
     let mut throat = [(800.0, 0.83), (1300.0, 0.77)].map(Resonator::new);
     (0..samples(340))
         .map(|n| {
             let t = seconds(n);
-            // Each burst opens at once and dies away.
+            // Each burst starts abruptly and fades.
             let (since, length) = if t < 0.15 { (t, 0.15) } else { (t - 0.15, 0.19) };
             let envelope = (since / 0.006).min(1.0) * (1.0 - since / length).max(0.0).powf(0.7);
             let breath = envelope * noise.next();
@@ -69,7 +68,7 @@ fn seconds(sample: usize) -> f32 {
     ratio(sample, index(SAMPLE_RATE))
 }
 
-/// A formant: rings at one frequency.
+/// A formant: a resonance at one frequency.
 struct Resonator {
     gain: f32,
     feedback: [f32; 2],
@@ -77,7 +76,7 @@ struct Resonator {
 }
 
 impl Resonator {
-    /// Of a frequency in Hz; the nearer `decay` is to one, the longer it rings.
+    /// A resonance at a frequency in Hz; the nearer `decay` is to one, the longer it lasts.
     fn new((frequency, decay): (f32, f32)) -> Self {
         let feedback = [2.0 * decay * (TAU * frequency / 8000.0).cos(), -decay * decay];
         Self { gain: 2.0 * (1.0 - decay), feedback, last: [0.0; 2] }
@@ -90,7 +89,7 @@ impl Resonator {
     }
 }
 
-/// White noise: a xorshift generator, always the same.
+/// White noise from a xorshift generator with a fixed seed.
 struct Noise(u32);
 
 impl Noise {
@@ -98,7 +97,7 @@ impl Noise {
         Self(0x9E37_79B9)
     }
 
-    /// Between -1 and 1.
+    /// A value between -1 and 1.
     fn next(&mut self) -> f32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 17;
@@ -108,31 +107,31 @@ impl Noise {
     }
 }
 
-/// What a person's line adds to what they say: an echo of the other side, and noise.
-pub(crate) struct Room {
-    /// Factor of the echo, zero without one.
+/// The effects of a person's line on their audio: an echo of the agent, and noise.
+pub(crate) struct LineEffects {
+    /// Gain of the echo; zero without one.
     echo: f32,
-    /// What is still to come back, the oldest first.
+    /// Frames that will return as echo, the oldest first.
     coming: VecDeque<[u8; FRAME_BYTES]>,
-    /// Largest sample of the noise, zero without any.
+    /// The largest sample of the noise; zero without noise.
     hiss: f32,
     noise: Noise,
 }
 
-impl Room {
+impl LineEffects {
     pub(crate) fn new(echo: Option<Echo>, noise_db: Option<f32>) -> Self {
         let gain = |db: f32| 10.0_f32.powf(db / 20.0);
         let delay = echo.map_or(0, Echo::frames);
         Self {
             echo: echo.map_or(0.0, |echo| gain(echo.db)),
             coming: vec![[SILENCE; FRAME_BYTES]; delay].into(),
-            // The level of evenly spread noise is its largest sample by the square root of three.
+            // The level of uniform noise is its largest sample divided by the square root of three.
             hiss: noise_db.map_or(0.0, |db| gain(db) * FULL * 3.0_f32.sqrt()),
             noise: Noise::new(),
         }
     }
 
-    /// Lives through 20 ms: adds to what is said; `heard` is what the other side said meanwhile.
+    /// Advances by 20 ms: adds the effects to `said`; `heard` is the agent's audio.
     pub(crate) fn step(&mut self, heard: &[u8; FRAME_BYTES], said: &mut [u8; FRAME_BYTES]) {
         if self.echo == 0.0 && self.hiss == 0.0 {
             return;
@@ -158,14 +157,14 @@ mod tests {
 
     const QUIET: [u8; FRAME_BYTES] = [SILENCE; FRAME_BYTES];
 
-    /// Root mean square in dB relative to full scale.
+    /// Root mean square in dB, relative to full scale.
     fn level(mulaw: &[u8]) -> f32 {
         let sum: f32 = mulaw.iter().map(|&byte| f32::from(decode(byte)).powi(2)).sum();
         10.0 * (sum / ratio(mulaw.len(), 1) / FULL / FULL).log10()
     }
 
     #[test]
-    fn a_sound_is_as_long_as_it_is_said_to_be_and_as_loud_as_speech() {
+    fn a_sound_has_its_documented_length_and_the_level_of_speech() {
         for (sound, ms) in [(Sound::Cough, 340), (Sound::Hum, 1000), (Sound::Beep, 500)] {
             let audio = sound.audio();
             assert_eq!(duration(audio.len()).as_millis(), ms, "{sound:?}");
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cough_is_one_utterance_to_those_who_listen_for_energy() {
+    fn a_cough_is_one_utterance_by_its_energy() {
         let mut ears = Segmenter::new(std::time::Duration::from_millis(300));
         let found = ears.push(&[&Sound::Cough.audio()[..], &[SILENCE; 8000]].concat());
         assert!(matches!(found[..], [Segment::Started { .. }, Segment::Ended { .. }]), "{found:?}");
@@ -188,12 +187,12 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_comes_back_late_and_attenuated_under_what_is_said() {
+    fn an_echo_returns_late_and_attenuated() {
         let echo = serde_json::from_str(r#"{ "db": -20, "delay_ms": 60 }"#).unwrap();
-        let mut room = Room::new(Some(echo), None);
+        let mut effects = LineEffects::new(Some(echo), None);
         let tone: [u8; FRAME_BYTES] = Sound::Beep.audio()[..FRAME_BYTES].try_into().unwrap();
         let mut step = |heard: &[u8; FRAME_BYTES], mut said: [u8; FRAME_BYTES]| {
-            room.step(heard, &mut said);
+            effects.step(heard, &mut said);
             said
         };
         assert_eq!(step(&tone, QUIET), QUIET);
@@ -205,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn noise_has_the_level_it_is_said_to_have() {
+    fn noise_has_the_configured_level() {
         for db in [-60.0, -55.0, -48.0] {
-            let mut room = Room::new(None, Some(db));
+            let mut effects = LineEffects::new(None, Some(db));
             let mut audio = Vec::new();
             for _ in 0..50 {
                 let mut said = QUIET;
-                room.step(&QUIET, &mut said);
+                effects.step(&QUIET, &mut said);
                 audio.extend(said);
             }
             assert!((level(&audio) - db).abs() < 1.0, "{} dB, not {db}", level(&audio));
@@ -219,10 +218,10 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_echo_and_noise_adds_nothing() {
-        let mut room = Room::new(None, None);
+    fn a_line_without_effects_adds_nothing() {
+        let mut effects = LineEffects::new(None, None);
         let mut said = QUIET;
-        room.step(&[0x80; FRAME_BYTES], &mut said);
+        effects.step(&[0x80; FRAME_BYTES], &mut said);
         assert_eq!(said, QUIET);
     }
 }

@@ -1,5 +1,5 @@
-//! Somebody on the line of a load's call: asks, hears the answer, asks again, every third time into the
-//! agent's words; and measures what arrives.
+//! A caller of a load test: asks a question, hears the response, asks again, and every third time interrupts the agent.
+//! Measures the audio that arrives.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,64 +12,64 @@ use super::{
 };
 use crate::audio::{self, FRAME_BYTES};
 
-/// An agent may send this much ahead of time.
+/// An agent may send audio this much ahead of real time.
 const AHEAD: Duration = Duration::from_millis(400);
-/// Every so many questions, the next one comes while the agent answers.
+/// After every third question, the next one interrupts the response.
 const INTERRUPTS_EVERY: u32 = 3;
 
-// In steps of 20 ms.
-/// Over so long the first questions of all calls are spread: the length of a turn.
+// The following constants count steps of 20 ms.
+/// The first questions of all calls are spread over the length of a turn.
 const SPREAD: u64 = 320;
-/// From the end of the greeting or of an answer to the next question.
+/// From the end of the greeting or a response to the next question.
 const PAUSE: u64 = 75;
-/// From the beginning of an answer to the question that interrupts it.
+/// From the beginning of a response to the question that interrupts it.
 const INTERRUPTS_AFTER: u64 = 40;
-/// So long after everybody fell silent the question is asked again.
+/// After this much silence of both sides the question is asked again.
 const PATIENCE: u64 = 500;
 
-/// A caller. One who is dropped has hung up.
+/// A caller. Dropping it is hanging up.
 pub(crate) struct Caller {
     load: Arc<Load>,
-    /// How much later the first question comes than it could.
+    /// Delay of the first question, which spreads the calls.
     phase: u64,
-    /// When the stream was connected.
+    /// The start of the stream.
     connected: Option<Instant>,
-    /// Something was heard of the agent.
+    /// Whether the agent was heard.
     talking: bool,
     steps: u64,
-    /// The utterance that is being heard.
-    hearing: Option<Hearing>,
-    /// Bytes that arrived and were not played yet.
+    /// The utterance of the agent that is being heard.
+    arriving: Option<ArrivingUtterance>,
+    /// Bytes that arrived and are not played yet.
     queued: usize,
-    /// When to speak next.
+    /// The step of the next question.
     speak_at: Option<u64>,
-    /// How much of the question was said.
+    /// The spoken part of the question, in bytes.
     saying: Option<usize>,
-    /// When each frame of it was.
+    /// When each frame of the question was sent.
     sent: Vec<Instant>,
     questions: u32,
-    /// The last question has no answer yet.
+    /// Whether the last question has no response yet.
     awaiting: bool,
-    /// The agent is to fall silent.
+    /// Whether the question interrupts the agent.
     interrupting: bool,
-    /// When somebody was last heard.
+    /// The last step with sound of either side.
     last_sound: u64,
 }
 
-/// An utterance of the agent on its way.
-struct Hearing {
-    /// When its first frame came.
+/// An utterance of the agent that is arriving.
+struct ArrivingUtterance {
+    /// Arrival of its first frame.
     began: Instant,
-    /// How much of it has come.
+    /// Bytes that have arrived.
     bytes: usize,
-    /// A mark came behind all of it.
+    /// Whether a mark arrived after its last audio.
     marked: bool,
-    /// The other half of an answer follows.
+    /// Whether the second sentence of a response follows.
     goes_on: bool,
 }
 
 impl Caller {
-    /// Somebody who picks up a call of this load.
+    /// A caller who picks up a call of this load test.
     pub(crate) fn new(load: Arc<Load>) -> Self {
         let index = load.next_caller();
         Self {
@@ -79,12 +79,12 @@ impl Caller {
             connected: None,
             talking: false,
             steps: 0,
-            hearing: None,
+            arriving: None,
             queued: 0,
             speak_at: None,
             saying: None,
             sent: Vec::with_capacity(SPEECH.len().div_ceil(FRAME_BYTES)),
-            // Not all of them interrupt at the same time.
+            // Callers do not all interrupt at the same time.
             questions: index % INTERRUPTS_EVERY,
             awaiting: false,
             interrupting: false,
@@ -99,7 +99,7 @@ impl Caller {
         }
     }
 
-    /// Lives through the 20 ms that were to begin at `due`: fills the frame that is said meanwhile.
+    /// Advances by the 20 ms that should begin at `due`, and fills the frame to send.
     pub(crate) fn step(&mut self, due: Instant, said: &mut [u8; FRAME_BYTES]) {
         let now = Instant::now();
         self.steps += 1;
@@ -107,7 +107,7 @@ impl Caller {
             measures.step(now.saturating_duration_since(due));
         }
         self.play();
-        if self.hearing.is_some() || self.saying.is_some() {
+        if self.arriving.is_some() || self.saying.is_some() {
             self.last_sound = self.steps;
         }
         if self.steps > self.last_sound + PATIENCE && self.talking && self.speak_at.is_none() {
@@ -119,14 +119,14 @@ impl Caller {
         self.say(now, said);
     }
 
-    /// What was queued is played; at the end of an utterance it is seen whether it was one.
+    /// Plays queued audio. When it runs out, the utterance has ended, or it is an underrun.
     fn play(&mut self) {
         let played = self.queued.min(FRAME_BYTES);
         self.queued -= played;
         if played == FRAME_BYTES {
             return;
         }
-        let Some(heard) = self.hearing.take() else { return };
+        let Some(heard) = self.arriving.take() else { return };
         if !heard.marked || heard.goes_on {
             if let Some(measures) = self.load.measures() {
                 measures.underrun();
@@ -144,7 +144,7 @@ impl Caller {
             self.sent.clear();
             self.questions += 1;
             self.awaiting = true;
-            self.interrupting = self.hearing.is_some();
+            self.interrupting = self.arriving.is_some();
         }
         let Some(done) = self.saying else { return };
         let rest = &SPEECH[done..];
@@ -154,19 +154,23 @@ impl Caller {
         self.saying = (rest.len() > FRAME_BYTES).then_some(done + FRAME_BYTES);
     }
 
-    /// Audio of the agent is here.
+    /// Audio of the agent arrives.
     pub(crate) fn arrived(&mut self, mulaw: &[u8]) {
         let now = Instant::now();
         if !self.talking {
-            self.begins_to_hear(now);
+            self.hear_first_audio(now);
         }
-        let hearing =
-            self.hearing.get_or_insert(Hearing { began: now, bytes: 0, marked: false, goes_on: false });
-        hearing.marked = false;
+        let arriving = self.arriving.get_or_insert(ArrivingUtterance {
+            began: now,
+            bytes: 0,
+            marked: false,
+            goes_on: false,
+        });
+        arriving.marked = false;
         if let Some((sentence, number)) = read_label(mulaw) {
-            hearing.goes_on = sentence == Sentence::First;
+            arriving.goes_on = sentence == Sentence::First;
             if sentence == Sentence::First && std::mem::take(&mut self.awaiting) {
-                self.load.answered(number, now);
+                self.load.record_response(number, now);
                 if self.questions.is_multiple_of(INTERRUPTS_EVERY) {
                     self.speak_at = Some(self.steps + INTERRUPTS_AFTER);
                 }
@@ -174,33 +178,33 @@ impl Caller {
         }
         let measures = self.load.measures();
         for frame in mulaw.chunks(FRAME_BYTES) {
-            hearing.bytes += frame.len();
+            arriving.bytes += frame.len();
             if let Some(measures) = measures {
-                measures.frame(hearing.lateness(now));
+                measures.frame(arriving.lateness(now));
             }
         }
         self.queued += mulaw.len();
     }
 
-    fn begins_to_hear(&mut self, now: Instant) {
+    fn hear_first_audio(&mut self, now: Instant) {
         self.talking = true;
         self.load.talking.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if let Some(connected) = self.connected {
-            // Most calls begin before anything else is measured.
+            // Counted even before the measurement, because most calls start then.
             Measures::greeting(&self.load.measures, now.saturating_duration_since(connected));
         }
     }
 
-    /// A mark is here.
+    /// A mark arrives.
     pub(crate) fn marked(&mut self) {
-        if let Some(hearing) = &mut self.hearing {
-            hearing.marked = true;
+        if let Some(arriving) = &mut self.arriving {
+            arriving.marked = true;
         }
     }
 
-    /// A `clear` is here.
+    /// A `clear` arrives.
     pub(crate) fn cleared(&mut self) {
-        self.hearing = None;
+        self.arriving = None;
         self.queued = 0;
         if std::mem::take(&mut self.interrupting)
             && let Some(measures) = self.load.measures()
@@ -218,8 +222,8 @@ impl Drop for Caller {
     }
 }
 
-impl Hearing {
-    /// How late the last frame that came is.
+impl ArrivingUtterance {
+    /// Lateness of the last frame that arrived.
     fn lateness(&self, now: Instant) -> Duration {
         let due = self.began + audio::duration(self.bytes).saturating_sub(AHEAD);
         now.saturating_duration_since(due)
@@ -232,7 +236,7 @@ mod tests {
 
     const STEP: Duration = Duration::from_millis(20);
 
-    /// One call in virtual time.
+    /// A call in virtual time.
     struct Line {
         caller: Caller,
         load: Arc<Load>,
@@ -247,7 +251,7 @@ mod tests {
             Self { caller, load }
         }
 
-        /// Lives through some steps; whether the caller spoke in the last of them.
+        /// Advances by some steps; returns whether the caller spoke in the last one.
         async fn steps(&mut self, count: u64) -> bool {
             let mut speaks = false;
             for _ in 0..count {
@@ -259,7 +263,7 @@ mod tests {
             speaks
         }
 
-        /// Waits until the caller begins to speak, and has spoken.
+        /// Advances until the caller has asked a question.
         async fn question(&mut self) {
             while !self.steps(1).await {}
             while self.caller.saying.is_some() {
@@ -267,7 +271,7 @@ mod tests {
             }
         }
 
-        /// A sentence as the voice speaks it, but for its length.
+        /// A sentence of a response, with this many frames.
         fn sentence(&self, sentence: Sentence, frames: usize) -> Vec<u8> {
             let samples = self.load.speak(&sentence.about(1000), audio::SAMPLE_RATE);
             samples.into_iter().map(audio::encode).take(frames * FRAME_BYTES).collect()
@@ -275,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_asks_when_the_greeting_was_heard_and_after_each_answer() {
+    async fn a_caller_asks_after_the_greeting_and_after_each_response() {
         let mut line = Line::new();
         line.steps(1).await;
         line.caller.arrived(&[1; 8000]);
@@ -295,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_third_question_is_followed_by_one_into_its_answer() {
+    async fn every_third_question_is_followed_by_an_interruption() {
         let mut line = Line::new();
         line.caller.arrived(&[1; 160]);
         line.caller.marked();
@@ -316,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn audio_that_runs_out_before_its_mark_or_its_other_half_is_an_underrun() {
+    async fn audio_that_runs_out_before_its_mark_or_second_sentence_is_an_underrun() {
         let mut line = Line::new();
         line.caller.arrived(&[1; 320]);
         line.steps(3).await;
@@ -331,19 +335,19 @@ mod tests {
     async fn a_frame_is_due_400_ms_before_its_turn() {
         let mut line = Line::new();
         let frame = [1; FRAME_BYTES];
-        // 420 ms at once: nobody is late who is early.
+        // 420 ms at once; early frames have no lateness.
         line.caller.arrived(&[1; 21 * FRAME_BYTES]);
         tokio::time::advance(STEP * 2).await;
         line.caller.arrived(&frame);
         tokio::time::advance(STEP * 2).await;
         line.caller.arrived(&frame);
         let latest = Duration::from_millis(20);
-        assert_eq!(line.caller.hearing.as_ref().map(|h| h.lateness(Instant::now())), Some(latest));
+        assert_eq!(line.caller.arriving.as_ref().map(|h| h.lateness(Instant::now())), Some(latest));
         assert_eq!(line.load.measured().frame_lateness.map(|late| (late.p50, late.p99)), Some((0.0, 20.0)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_without_an_answer_asks_again() {
+    async fn a_caller_without_a_response_asks_again() {
         let mut line = Line::new();
         line.caller.arrived(&[1; 160]);
         line.caller.marked();

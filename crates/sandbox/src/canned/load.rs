@@ -1,4 +1,4 @@
-//! What all calls of a load share: the numbers of the questions, and what is measured.
+//! The state that all calls of a load test share: the numbers of the questions, and the measurements.
 
 use std::{
     collections::BTreeMap,
@@ -18,68 +18,68 @@ use super::{
 };
 use crate::audio::{self, SAMPLE_RATE};
 
-/// The first question's number; all have at least four digits.
+/// The number of the first question; all numbers have at least four digits.
 const FIRST_NUMBER: u32 = 1000;
-/// Questions whose stages are remembered: those that were never answered are forgotten, oldest first.
+/// Maximum number of open questions; the oldest is dropped.
 const OPEN_QUESTIONS: usize = 4096;
 
-/// What all calls of a load share: the numbers of the questions, and what is measured.
+/// A load test.
 #[derive(Debug, Default)]
 pub struct Load {
     questions: AtomicU32,
     callers: AtomicU32,
-    /// Callers who have heard something of the agent and are still on the line.
+    /// Callers who have heard the agent and are on the line.
     pub(super) talking: AtomicUsize,
     pub(super) resumed: AtomicUsize,
-    /// Only what happens meanwhile counts, but for greetings.
+    /// Whether measurements count. Greetings always do.
     measuring: AtomicBool,
     open: Mutex<BTreeMap<u32, Stages>>,
     pub(super) measures: Measures,
 }
 
-/// When the stages of an answer began.
+/// The times at which the stages of a response began.
 #[derive(Debug, Clone, Copy, Default)]
 struct Stages {
     transcript: Option<Instant>,
     sentence: Option<Instant>,
     audio: Option<Instant>,
-    /// How long the stages that are over took.
+    /// Durations of the finished stages.
     took: [Option<Duration>; 2],
 }
 
 impl Load {
-    /// Nobody calls yet, and nothing is measured.
+    /// Creates a load test without calls, with measurement off.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// How many callers have heard something of the agent and are still on the line.
+    /// Number of callers who have heard the agent and are on the line.
     pub fn talking(&self) -> usize {
         self.talking.load(Ordering::Relaxed)
     }
 
-    /// How many streams were connected to calls that had one before.
+    /// Number of streams that replaced an earlier one of their call.
     pub fn resumed(&self) -> usize {
         self.resumed.load(Ordering::Relaxed)
     }
 
-    /// Begins to measure, or stops.
+    /// Turns measurement on or off.
     pub fn measure(&self, whether: bool) {
         self.measuring.store(whether, Ordering::Relaxed);
     }
 
-    /// What was measured so far.
+    /// The measurements so far.
     pub fn measured(&self) -> Measured {
         self.measures.sum()
     }
 
-    /// The place of another caller among all of them, from 0.
+    /// The index of a new caller, from 0.
     pub(super) fn next_caller(&self) -> u32 {
         self.callers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Where counts go now; none while nothing is measured.
+    /// The measurements to count in; `None` while measurement is off.
     pub(super) fn measures(&self) -> Option<&Measures> {
         self.measuring.load(Ordering::Relaxed).then_some(&self.measures)
     }
@@ -89,12 +89,12 @@ impl Load {
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<u32, Stages>> {
-        // Nothing panics under the lock.
+        // No operation panics under the lock.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A transcriber is about to send this.
-    pub(crate) fn transcribed(&self, message: &Value) {
+    /// Records that a transcriber sends this message.
+    pub(crate) fn record_transcript(&self, message: &Value) {
         if message["speech_final"] != true {
             return;
         }
@@ -108,22 +108,22 @@ impl Load {
         }
     }
 
-    /// What is understood of a piece of audio that was found to be speech: another question each time.
+    /// The transcript of any audio that contains speech: each time another question.
     pub(crate) fn transcribe(&self) -> String {
         format!("Please tell me about number {} again.", self.next_question())
     }
 
-    /// How a text sounds, at so many samples per second.
+    /// The audio of a text, at this rate.
     pub(crate) fn speak(&self, text: &str, rate: u32) -> Vec<i16> {
         let (samples, first_sentence_about) = speech::sound(text);
         if let Some(number) = first_sentence_about {
-            self.spoken(number);
+            self.record_voice_request(number);
         }
         audio::resample(&samples, SAMPLE_RATE, rate)
     }
 
-    /// The model is asked about this number; a question that is asked again counts once.
-    pub(super) fn asked(&self, number: u32) {
+    /// Records a request to the model about this number; a repeated one does not count.
+    pub(super) fn record_model_request(&self, number: u32) {
         if let Some(stages) = self.open().get_mut(&number)
             && let Some(began) = stages.transcript.take()
         {
@@ -131,15 +131,15 @@ impl Load {
         }
     }
 
-    /// The model's first sentence is about to be over.
-    pub(super) fn said(&self, number: u32) {
+    /// Records the end of the model's first sentence.
+    pub(super) fn record_first_sentence(&self, number: u32) {
         if let Some(stages) = self.open().get_mut(&number) {
             stages.sentence = Some(Instant::now());
         }
     }
 
-    /// The voice is asked for the first sentence, and about to speak.
-    fn spoken(&self, number: u32) {
+    /// Records the request to the voice for the first sentence, and the beginning of its audio.
+    fn record_voice_request(&self, number: u32) {
         if let Some(stages) = self.open().get_mut(&number)
             && let Some(began) = stages.sentence.take()
         {
@@ -148,11 +148,11 @@ impl Load {
         }
     }
 
-    /// The first audio of an answer is here.
-    pub(super) fn answered(&self, number: u32, now: Instant) {
+    /// Records the first audio of a response.
+    pub(super) fn record_response(&self, number: u32, now: Instant) {
         let stages = self.open().remove(&number).unwrap_or_default();
         let Some(measures) = self.measures() else { return };
-        measures.answered();
+        measures.record_response();
         if let (Some(audio), [Some(model), Some(voice)]) = (stages.audio, stages.took) {
             measures.own_share(model, voice, now.saturating_duration_since(audio));
         }
@@ -171,20 +171,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_stages_of_an_answer_are_told_apart_by_its_number() {
+    async fn the_stages_of_a_response_are_measured_by_its_number() {
         let load = Load::new();
         load.measure(true);
         let pass = |ms| tokio::time::advance(Duration::from_millis(ms));
-        load.transcribed(&last(1000));
-        load.transcribed(&last(1001));
+        load.record_transcript(&last(1000));
+        load.record_transcript(&last(1001));
         pass(2).await;
-        load.asked(1001);
+        load.record_model_request(1001);
         pass(500).await;
-        load.said(1001);
+        load.record_first_sentence(1001);
         pass(3).await;
-        load.spoken(1001);
+        load.record_voice_request(1001);
         pass(1).await;
-        load.answered(1001, Instant::now());
+        load.record_response(1001, Instant::now());
         let measured = load.measured();
         assert_eq!(measured.answers, 1);
         let medians = [measured.transcript_to_model, measured.sentence_to_voice, measured.audio_to_carrier];
@@ -193,17 +193,17 @@ mod tests {
     }
 
     #[test]
-    fn every_question_has_another_number() {
+    fn every_question_has_a_new_number() {
         let load = Load::default();
         let numbers = [load.transcribe(), load.transcribe()].map(|question| speech::number(&question));
         assert_eq!(numbers, [Some(1000), Some(1001)]);
     }
 
     #[test]
-    fn questions_that_nobody_answers_are_forgotten() {
+    fn questions_without_a_response_are_dropped() {
         let load = Load::new();
         for number in 0..u32::try_from(OPEN_QUESTIONS).unwrap() + 10 {
-            load.transcribed(&last(FIRST_NUMBER + number));
+            load.record_transcript(&last(FIRST_NUMBER + number));
         }
         assert_eq!(load.open().len(), OPEN_QUESTIONS);
         assert!(!load.open().contains_key(&FIRST_NUMBER));

@@ -1,5 +1,5 @@
-//! Counts of a load: how long things took, how often they happened. Taken by many tasks at once, without a
-//! lock where it happens for every frame.
+//! Measurements of a load test: distributions and counts. Many tasks record at once; nothing that happens per frame
+//! takes a lock.
 
 use std::{
     sync::{
@@ -11,55 +11,54 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Times below this many microseconds are counted one by one, longer ones to a thousandth.
+/// Times below this many microseconds have a bucket each; longer ones are counted to a thousandth.
 const EXACT: u64 = 2048;
-/// Buckets per doubling, above that.
+/// Buckets per doubling above that.
 const PER_DOUBLING: u64 = EXACT / 2;
-/// Longer times count as this: about a minute.
+/// The longest time that is told apart: about a minute.
 const LONGEST: u64 = (1 << 26) - 1;
-/// Interruptions that are remembered: hours of them.
+/// Maximum number of kept interruptions, enough for hours.
 const INTERRUPTIONS: usize = 100_000;
 
-/// A distribution, in milliseconds.
+/// A distribution in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Percentiles {
     /// The median.
     pub p50: f64,
-    /// Of a hundred times, one is longer.
+    /// 99 of 100 times are at most this long.
     pub p99: f64,
 }
 
-/// What was measured; see the parent module for what each means. A distribution is none while nothing of
-/// its kind happened.
+/// The measurements; the parent module defines each. A distribution is `None` if it has no values.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
-    /// How late frames of the agent arrived.
+    /// Lateness of the agent's frames.
     pub frame_lateness: Option<Percentiles>,
-    /// How late we were ourselves.
+    /// Lateness of the sandbox's own steps.
     pub sandbox_lateness: Option<Percentiles>,
     /// From the final transcript to the request to the model.
     pub transcript_to_model: Option<Percentiles>,
     /// From the end of the first sentence to the request to the voice.
     pub sentence_to_voice: Option<Percentiles>,
-    /// From the voice's first audio to the first media.
+    /// From the first audio of the voice to the first media message.
     pub audio_to_carrier: Option<Percentiles>,
-    /// The sum of those three, answer by answer.
+    /// The sum of these three for each response.
     pub own_share: Option<Percentiles>,
     /// From the frame that completes 200 ms of speech to the `clear`.
     pub clear: Option<Percentiles>,
-    /// From a stream's start to its first media.
+    /// From the start of a stream to its first media message.
     pub greeting: Option<Percentiles>,
     /// How often the carrier ran out of audio within an utterance.
     pub underruns: u32,
-    /// Answers that callers began to hear.
+    /// Responses that callers began to hear.
     pub answers: u32,
-    /// Callers who spoke into the agent's words, and it fell silent.
+    /// Interruptions at which the agent fell silent.
     pub interruptions: u32,
-    /// Questions without an answer for ten seconds.
+    /// Questions without a response for ten seconds.
     pub unanswered: u32,
 }
 
-/// Sums in the making.
+/// The measurements while they are taken.
 #[derive(Debug, Default)]
 pub(super) struct Measures {
     frames: Histogram,
@@ -75,26 +74,26 @@ pub(super) struct Measures {
     unanswered: AtomicU32,
 }
 
-/// How long before the `clear` each frame of the caller's was sent, in microseconds.
+/// For each frame of the caller, its age at the `clear`, in microseconds.
 type Interruption = Box<[u32]>;
 
 impl Measures {
-    /// A frame of the agent arrived so late.
+    /// Records the lateness of a frame of the agent.
     pub(super) fn frame(&self, lateness: Duration) {
         self.frames.count(lateness);
     }
 
-    /// One of our steps was begun so late.
+    /// Records the lateness of one of the sandbox's steps.
     pub(super) fn step(&self, lateness: Duration) {
         self.steps.count(lateness);
     }
 
-    /// A stream's first media came.
+    /// Records the first media message of a stream.
     pub(super) fn greeting(&self, after: Duration) {
         self.greeting.count(after);
     }
 
-    /// The three stages of an answer.
+    /// Records the three stages of a response.
     pub(super) fn own_share(&self, model: Duration, voice: Duration, carrier: Duration) {
         self.model.count(model);
         self.voice.count(voice);
@@ -102,22 +101,22 @@ impl Measures {
         self.own_share.count(model + voice + carrier);
     }
 
-    /// A caller begins to hear an answer.
-    pub(super) fn answered(&self) {
+    /// Records a response that a caller begins to hear.
+    pub(super) fn record_response(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A caller has waited in vain.
+    /// Records a question without a response.
     pub(super) fn unanswered(&self) {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The carrier had nothing to play.
+    /// Records an underrun.
     pub(super) fn underrun(&self) {
         self.underruns.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The agent fell silent; the caller's frames were sent at these times.
+    /// Records that the agent fell silent; the caller's frames were sent at these times.
     pub(super) fn interrupted(&self, now: Instant, sent: &[Instant]) {
         let before = |at: &Instant| micros(now.saturating_duration_since(*at));
         let ages = sent.iter().map(|at| u32::try_from(before(at)).unwrap_or(u32::MAX)).collect();
@@ -127,7 +126,7 @@ impl Measures {
         }
     }
 
-    /// All of it.
+    /// Evaluates all of them.
     pub(super) fn sum(&self) -> Measured {
         let interruptions = self.interruptions.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
@@ -148,7 +147,7 @@ impl Measures {
     }
 }
 
-/// How long the `clear`s took, from the frame that brought about most of them.
+/// The durations of the `clear`s, counted from the frame that caused most of them.
 fn clears(interruptions: &[Interruption]) -> Histogram {
     let last = |ages: &Interruption| ages.len().saturating_sub(1);
     let mut votes = vec![0_usize; interruptions.iter().map(|ages| last(ages) + 1).max().unwrap_or(0)];
@@ -167,7 +166,7 @@ fn clears(interruptions: &[Interruption]) -> Histogram {
     clears
 }
 
-/// How often something took how long.
+/// Counts of durations.
 #[derive(Debug)]
 struct Histogram {
     buckets: Box<[AtomicU32]>,
@@ -202,14 +201,14 @@ impl Histogram {
     }
 }
 
-/// Where a time of so many microseconds is counted.
+/// The bucket of a time in microseconds.
 fn bucket(micros: u64) -> usize {
     let doublings = (micros / EXACT).checked_ilog2().map_or(0, |doublings| doublings + 1);
     let bucket = u64::from(doublings) * PER_DOUBLING + (micros >> doublings);
     usize::try_from(bucket).unwrap_or(usize::MAX)
 }
 
-/// The shortest time that is counted there, in milliseconds.
+/// The shortest time of a bucket, in milliseconds.
 fn milliseconds(bucket: usize) -> f64 {
     let bucket = u64::try_from(bucket).unwrap_or(u64::MAX);
     let doublings = (bucket / PER_DOUBLING).saturating_sub(1);
@@ -248,18 +247,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_clear_is_counted_from_the_frame_that_brings_it_about() {
+    async fn a_clear_is_counted_from_the_frame_that_causes_it() {
         let measures = Measures::default();
         let begin = Instant::now();
         let sent = |frames: u32| -> Vec<Instant> {
             (0..frames).map(|frame| begin + Duration::from_millis(20) * frame).collect()
         };
         let at = |ms| begin + Duration::from_millis(ms);
-        // Usually the eleventh frame does it, after 2 ms.
+        // Usually the eleventh frame causes it, after 2 ms.
         for _ in 0..3 {
             measures.interrupted(at(202), &sent(11));
         }
-        // Once it took so long that a twelfth was sent meanwhile.
+        // Once it took so long that a twelfth frame was sent meanwhile.
         measures.interrupted(at(225), &sent(12));
         let clear = measures.sum().clear.unwrap();
         assert_eq!((clear.p50, clear.p99), (2.0, 24.992));

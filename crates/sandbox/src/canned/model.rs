@@ -1,5 +1,5 @@
-//! The model of a load: streamed chat completions whose text is always the same two sentences about the
-//! number in the last question.
+//! The language model of a load test: streamed chat completions with the same two sentences about the number in the
+//! last question.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use super::{
 /// Time between two tokens: 50 a second.
 const TOKEN: Duration = Duration::from_millis(20);
 
-/// The server's routes (under `/v1`); `api_key` is the one key it accepts.
+/// The server's routes (below `/v1`); `api_key` is the only key that it accepts.
 pub(crate) fn router(load: Arc<Load>, api_key: &str) -> Router {
     let server = Server { load, authorization: format!("Bearer {api_key}") };
     Router::new().route("/v1/chat/completions", post(complete)).with_state(Arc::new(server))
@@ -34,7 +34,7 @@ struct Server {
     authorization: String,
 }
 
-/// What this server reads of a request.
+/// The members of a request that are read.
 #[derive(Deserialize)]
 struct Completion {
     model: String,
@@ -62,7 +62,7 @@ async fn complete(
     let said = request.messages.iter().rev().find(|message| message.role == "user");
     let asked = said.and_then(|message| number(message.content.as_str().unwrap_or_default()));
     if let Some(asked) = asked {
-        server.load.asked(asked);
+        server.load.record_model_request(asked);
     }
     let (first, last) = match asked {
         Some(asked) => (Sentence::First.about(asked), format!(" {}", Sentence::Last.about(asked))),
@@ -72,7 +72,7 @@ async fn complete(
     let mut events = Vec::new();
     let mut read = 0;
     for token in tokens(&answer) {
-        // Only what follows a full stop says whether it ended the sentence.
+        // Only the token after a full stop proves that the sentence has ended.
         let ends = read == first.len();
         read += token.len();
         events.push((event(&request.model, &json!({ "content": token }), None), ends));
@@ -84,7 +84,7 @@ async fn complete(
         async move {
             tokio::time::sleep(TOKEN).await;
             if let Some(asked) = asked.filter(|_| ends) {
-                load.said(asked);
+                load.record_first_sentence(asked);
             }
             anyhow::Ok(event)
         }
@@ -92,7 +92,7 @@ async fn complete(
     ([(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")], Body::from_stream(paced)).into_response()
 }
 
-/// Words with the space before them, as real tokens have it.
+/// Splits into words with the space before them, as real tokens have it.
 fn tokens(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_the_whole_text_in_words() {
+    fn tokens_are_words_and_join_to_the_whole_text() {
         assert_eq!(
             tokens("The first half. The last").collect::<Vec<_>>(),
             ["The", " first", " half.", " The", " last"]

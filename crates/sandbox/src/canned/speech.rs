@@ -1,4 +1,4 @@
-//! Canned speech: what a transcriber understands, and how a voice sounds, without any engine.
+//! Canned speech: transcripts and audio without an engine.
 
 use std::sync::LazyLock;
 
@@ -6,14 +6,14 @@ use crate::audio;
 
 /// "Wait a moment.", spoken: 1.4 s of mu-law.
 pub(super) const SPEECH: &[u8] = include_bytes!("speech.ulaw");
-/// A voice is this much quieter than the callers: no frame of theirs may be taken for its echo.
+/// The agent's voice is this many times quieter than the callers, so that no frame of theirs is taken for its echo.
 const QUIETER: i16 = 16;
-/// What an answer's first bytes begin with. Every byte of a label is one that the codec gives back as it is.
+/// The first bytes of a response. Every byte of a label survives the codec.
 const MAGIC: [u8; 7] = [0x21, 0xA7, 0x32, 0xB6, 0x43, 0xC5, 0x54];
-/// Bytes of a label: the magic ones, the sentence, eight digits of the number.
+/// Bytes of a label: the magic bytes, the sentence, eight digits of the number.
 const LABEL: usize = MAGIC.len() + 9;
 
-/// One of the two sentences of an answer.
+/// One of the two sentences of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sentence {
     First,
@@ -21,7 +21,7 @@ pub(super) enum Sentence {
 }
 
 impl Sentence {
-    /// How the sentence begins, and nothing else does.
+    /// The beginning of the sentence, which is unique.
     fn opening(self) -> &'static str {
         match self {
             Self::First => "The first half",
@@ -29,20 +29,19 @@ impl Sentence {
         }
     }
 
-    /// The sentence itself.
+    /// The text of the sentence.
     pub(super) fn about(self, number: u32) -> String {
         format!("{} is about number {number} of all of them.", self.opening())
     }
 }
 
-/// The number that a question or an answer is about.
+/// The number in a question or a response.
 pub(super) fn number(text: &str) -> Option<u32> {
     let (_, rest) = text.split_once(" number ")?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// The sound of a text at 8 kHz, always the same, labelled if it is a sentence of an answer; and the number that a
-/// first sentence is about.
+/// The audio of a text at 8 kHz, labelled if it is a sentence of a response; and the number of a first sentence.
 pub(super) fn sound(text: &str) -> (Vec<i16>, Option<u32>) {
     static QUIET: LazyLock<Vec<i16>> =
         LazyLock::new(|| SPEECH.iter().map(|&byte| audio::decode(byte) / QUIETER).collect());
@@ -63,7 +62,7 @@ fn label(sentence: Sentence, number: u32) -> [u8; LABEL] {
     label
 }
 
-/// What an answer's audio is labelled with, if this is where its sentence begins.
+/// The label at the beginning of a sentence of a response.
 pub(super) fn read_label(mulaw: &[u8]) -> Option<(Sentence, u32)> {
     let label = mulaw.get(..LABEL)?.strip_prefix(&MAGIC)?;
     let sentence = if label[0] == 0x21 { Sentence::First } else { Sentence::Last };

@@ -1,4 +1,4 @@
-//! What the routes share: the server's state, request ids, and errors in Deepgram's form.
+//! The state that all routes share, request ids, and errors in Deepgram's form.
 
 use axum::{
     Json,
@@ -10,19 +10,19 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::speech::Speech;
 
-/// What the routes share.
+/// The state of the server.
 pub(super) struct Server {
     pub(super) speech: Speech,
-    /// Cancelled when the server is gone: upgraded sockets outlive their request.
+    /// Cancelled when the server stops, because upgraded sockets outlive their request.
     pub(super) stop: CancellationToken,
     pub(super) _stop_on_drop: DropGuard,
 }
 
-/// The id of a request, in every answer and message about it.
+/// The id of a request, in every response and message about it.
 #[derive(Debug, Clone)]
 pub(super) struct RequestId(pub(super) String);
 
-/// A request that is not served: Deepgram's error body and its `dg-error` header.
+/// A refused request: Deepgram's error body and its `dg-error` header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
@@ -35,7 +35,7 @@ impl Refusal {
         Self { status, code, message: message.into() }
     }
 
-    /// A parameter of the query that is missing or wrong.
+    /// A query parameter that is missing or not valid.
     pub(super) fn parameter(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "INVALID_QUERY_PARAMETER", message)
     }
@@ -50,7 +50,7 @@ impl Refusal {
     }
 }
 
-/// The last value of a parameter: Deepgram takes the query as pairs, some of them repeated.
+/// The last value of a parameter. The query is a list of pairs, because some parameters are repeated.
 pub(super) fn parameter<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
     query.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }

@@ -1,4 +1,4 @@
-//! What a client sees of this server when its key is to fail.
+//! Faults of this server, as a client sees them.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use tokio_tungstenite::{
 use super::tests::server;
 use crate::{audio, speech::local_client};
 
-/// Longer than any answer takes.
+/// Longer than any response takes.
 const LONG: Duration = Duration::from_mins(1);
-/// Longer than an answer takes on a machine with nothing else to do.
+/// Longer than a response takes on an idle machine.
 const A_WHILE: Duration = Duration::from_millis(500);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -29,7 +29,7 @@ struct World {
 }
 
 impl World {
-    /// With this fault for the key `k`; the server's own key is `secret`.
+    /// A server with this fault for the key `k`; its own key is `secret`.
     async fn failing(fault: Value) -> Self {
         let mut tasks = JoinSet::new();
         let url = server(&mut tasks).await;
@@ -47,7 +47,7 @@ impl World {
         self.client.get(self.key_url()).send().await.unwrap().json().await.unwrap()
     }
 
-    /// Has two sentences spoken, each half a second.
+    /// Requests two sentences of half a second each.
     async fn speak(&self, key: &str) -> Response {
         let query = "model=aura-2-thalia-en&encoding=mulaw&sample_rate=8000&container=none";
         let request = self.client.post(format!("{}/v1/speak?{query}", self.url));
@@ -66,8 +66,8 @@ impl World {
     }
 }
 
-/// The bytes of audio that come, and whether the answer is then ended, cut, or open: one that is to stay open
-/// after so many bytes has a while for more.
+/// Returns the number of audio bytes, and whether the response then ends, is cut, or stays open. A response counts as
+/// open if nothing follows those bytes for a while.
 async fn heard(mut response: Response, open_after: Option<usize>) -> (usize, &'static str) {
     let mut bytes = 0;
     loop {
@@ -81,8 +81,8 @@ async fn heard(mut response: Response, open_after: Option<usize>) -> (usize, &'s
     }
 }
 
-/// Says something. The kinds of messages that come, and whether the socket is then closed, cut, or open: one
-/// that is to stay open after so many messages has a while for more.
+/// Sends speech. Returns the kinds of messages, and whether the socket is then closed, cut, or stays open. It counts as
+/// open if nothing follows those messages for a while.
 async fn said(socket: &mut Socket, open_after: Option<usize>) -> (Vec<String>, &'static str) {
     for sound in [0x10, audio::SILENCE] {
         socket.send(Message::binary(vec![sound; 8000])).await.unwrap();
@@ -106,7 +106,7 @@ async fn said(socket: &mut Socket, open_after: Option<usize>) -> (Vec<String>, &
     }
 }
 
-/// The server has read all that was sent before, and now sees the client leave.
+/// Proves that the server has read everything, and that it notices when the client closes.
 async fn is_read(mut socket: Socket) {
     socket.close(None).await.unwrap();
     let answer = timeout(LONG, socket.next()).await.unwrap();
@@ -114,7 +114,7 @@ async fn is_read(mut socket: Socket) {
 }
 
 #[tokio::test]
-async fn requests_and_handshakes_are_refused_and_limited_and_those_of_other_keys_are_not() {
+async fn refusals_and_limits_affect_one_key_only() {
     for (kind, status, code) in
         [("refuse", 503, "SERVICE_UNAVAILABLE"), ("rate_limit", 429, "TOO_MANY_REQUESTS")]
     {
@@ -133,7 +133,7 @@ async fn requests_and_handshakes_are_refused_and_limited_and_those_of_other_keys
 }
 
 #[tokio::test]
-async fn broken_speech_begins_and_is_cut() {
+async fn a_broken_response_begins_and_is_cut() {
     let world = World::failing(json!({"kind": "break", "on": "speak", "times": 1, "skip": 1})).await;
     assert_eq!(heard(world.speak("k").await, None).await, (8000, "ended"));
     assert_eq!(heard(world.speak("k").await, None).await, (2000, "cut"));
@@ -142,13 +142,13 @@ async fn broken_speech_begins_and_is_cut() {
 }
 
 #[tokio::test]
-async fn stalled_speech_begins_and_stays_open() {
+async fn a_stalled_response_begins_and_stays_open() {
     let world = World::failing(json!({"kind": "stall"})).await;
     assert_eq!(heard(world.speak("k").await, Some(2000)).await, (2000, "open"));
 }
 
 #[tokio::test]
-async fn silent_speech_is_accepted_and_has_no_sound() {
+async fn a_silent_response_has_no_audio() {
     let world = World::failing(json!({"kind": "silent"})).await;
     let response = world.speak("k").await;
     assert_eq!(response.status(), 200);
@@ -156,7 +156,7 @@ async fn silent_speech_is_accepted_and_has_no_sound() {
 }
 
 #[tokio::test]
-async fn a_broken_transcription_is_cut_at_its_first_words_and_the_next_one_is_whole() {
+async fn a_broken_transcription_is_cut_at_its_first_words() {
     let world = World::failing(json!({"kind": "break", "on": "listen", "times": 1})).await;
     let (kinds, end) = said(&mut world.listen("k").await.unwrap(), None).await;
     assert_eq!((kinds, end), (vec!["SpeechStarted".to_owned()], "cut"));
@@ -169,7 +169,7 @@ async fn a_broken_transcription_is_cut_at_its_first_words_and_the_next_one_is_wh
 }
 
 #[tokio::test]
-async fn a_stalled_transcription_hears_speech_begin_and_then_only_reads() {
+async fn a_stalled_transcription_reports_speech_and_then_only_reads() {
     let world = World::failing(json!({"kind": "stall"})).await;
     let mut socket = world.listen("k").await.unwrap();
     assert_eq!(said(&mut socket, Some(1)).await, (vec!["SpeechStarted".to_owned()], "open"));
@@ -178,7 +178,7 @@ async fn a_stalled_transcription_hears_speech_begin_and_then_only_reads() {
 }
 
 #[tokio::test]
-async fn a_silent_transcription_is_accepted_and_only_read() {
+async fn a_silent_transcription_only_reads() {
     let world = World::failing(json!({"kind": "silent", "on": "listen"})).await;
     let mut socket = world.listen("k").await.unwrap();
     assert_eq!(said(&mut socket, Some(0)).await, (vec![], "open"));
@@ -187,11 +187,14 @@ async fn a_silent_transcription_is_accepted_and_only_read() {
 }
 
 #[tokio::test]
-async fn a_removed_key_is_refused_and_a_script_is_no_matter_for_this_server() {
+async fn a_removed_key_is_refused_and_a_script_is_not_accepted() {
     let world = World::failing(json!({"kind": "silent", "on": "listen"})).await;
     let script = world.client.put(world.key_url()).json(&json!({"script": {}})).send().await.unwrap();
     assert_eq!(script.status(), 422);
-    assert_eq!(script.json::<Value>().await.unwrap(), json!({"detail": "script: there is no model here"}));
+    assert_eq!(
+        script.json::<Value>().await.unwrap(),
+        json!({"detail": "script: this server has no language model"})
+    );
     assert_eq!(world.client.delete(world.key_url()).send().await.unwrap().status(), 204);
     assert_eq!(world.speak("k").await.status(), 401);
 }

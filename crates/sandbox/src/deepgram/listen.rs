@@ -1,4 +1,4 @@
-//! `GET /v1/listen`: the parameters of a live transcription, and its socket.
+//! `GET /v1/listen`: live transcription over a websocket.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     api::{RequestId, Server},
     messages,
-    options::Options,
+    options::ListenOptions,
     session::{Output, Session},
 };
 use crate::{
@@ -33,10 +33,10 @@ use crate::{
 /// A stream without audio and `KeepAlive` is closed after this time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client that does not read for this long is dropped.
+/// A client that reads nothing for this long is disconnected.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The route.
+/// The handler of the route.
 pub(super) async fn listen(
     State(server): State<Arc<Server>>,
     Extension(id): Extension<RequestId>,
@@ -44,7 +44,7 @@ pub(super) async fn listen(
     Query(query): Query<Vec<(String, String)>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    let options = match Options::parse(&query) {
+    let options = match ListenOptions::parse(&query) {
         Ok(options) => options,
         Err(refusal) => return refusal.with(&id),
     };
@@ -62,9 +62,9 @@ pub(super) async fn listen(
             let session = Session::new(options, id.0);
             run(session, &speech, service.disruption, &mut stream, &mut sink, &stop).await
         };
-        // Without a close the connection is cut.
+        // Without a close frame the connection is cut.
         if let Some(close) = closed {
-            // The client may be gone already; then there is nobody to tell.
+            // The client may be gone already.
             drop(timeout(SEND_TIMEOUT, sink.send(Message::Close(Some(close)))).await);
         }
     })
@@ -77,17 +77,17 @@ enum Control {
     KeepAlive,
     Finalize,
     CloseStream,
-    /// Answered by nothing: key terms make no difference to the engine.
+    /// Ignored: key terms make no difference to the engine.
     Configure,
 }
 
-/// Reads what the client sends until it leaves, and says nothing.
+/// Reads and ignores everything until the client leaves.
 async fn ignore<E>(stream: &mut (impl Stream<Item = Result<Message, E>> + Unpin), stop: &CancellationToken) {
     stop.run_until_cancelled(async { while let Some(Ok(_)) = stream.next().await {} }).await;
 }
 
-/// Moves messages between the socket, the session and the engine. The close to send, if the client is there
-/// and no disruption has come before the first words.
+/// Moves messages between the socket, the session and the engine. Returns the close frame to send; `None` if the client
+/// is gone, or a disruption was due at the first words.
 async fn run<E>(
     mut session: Session,
     speech: &Speech,
@@ -147,7 +147,7 @@ async fn run<E>(
                 }
                 Output::Send(message) => {
                     if let Some(load) = speech.load() {
-                        load.transcribed(&message);
+                        load.record_transcript(&message);
                     }
                     let sent = timeout(SEND_TIMEOUT, sink.send(Message::text(message.to_string()))).await;
                     let Ok(Ok(())) = sent else { return None };
@@ -176,11 +176,11 @@ mod tests {
     const TELEPHONE: [(&str, &str); 3] =
         [("model", "nova-3"), ("encoding", "mulaw"), ("sample_rate", "8000")];
 
-    fn telephone() -> Options {
-        Options::parse(&TELEPHONE.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap()
+    fn telephone() -> ListenOptions {
+        ListenOptions::parse(&TELEPHONE.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap()
     }
 
-    /// How a stream of these messages, and then silence on the socket, is closed, and after which time.
+    /// Sends these messages and then nothing; returns how the stream is closed, and after which time.
     async fn closed(messages: Vec<(Duration, Message)>) -> (u16, String, Duration) {
         let session = Session::new(telephone(), "r1".to_owned());
         let speech = Speech::connect("http://127.0.0.1:9").unwrap();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn keep_alive_and_audio_keep_a_stream_open_and_pings_do_not() {
+    async fn keep_alive_and_audio_keep_a_stream_open_but_pings_do_not() {
         let wait = Duration::from_secs(6);
         let keep_alive = Message::text(r#"{"type":"KeepAlive"}"#);
         let audio = Message::binary(vec![crate::audio::SILENCE; 160]);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_message_that_is_not_understood_ends_the_stream() {
+    async fn an_unknown_message_ends_the_stream() {
         let (code, reason, _) = closed(vec![(Duration::ZERO, Message::text("hello"))]).await;
         assert_eq!(code, 1008);
         assert!(reason.starts_with("DATA-0000"), "{reason}");

@@ -1,7 +1,7 @@
-//! The messages of a live transcription as they are on the wire.
+//! The messages of a live transcription.
 //!
-//! What the engine does not give is made up here, and only here: the confidence is a constant, the times
-//! of words are spread over their speech by length, and one model id stands for every model.
+//! The engine gives only text. The rest is invented here: the confidence is a constant, the times of the words are
+//! spread over the speech in proportion to their length, and one model id stands for every model.
 
 use std::time::Duration;
 
@@ -9,31 +9,31 @@ use serde_json::{Value, json};
 
 const CONFIDENCE: f64 = 0.98;
 
-/// The id of the one model that really listens, whatever model was asked for.
+/// The id of the engine's model, whatever model was requested.
 const MODEL_UUID: &str = "00000000-0000-4000-8000-000000000001";
 
-/// Where a stretch of the stream begins and ends.
+/// Beginning and end of a part of the stream.
 pub(super) type Span = (Duration, Duration);
 
-/// What kind of final a result is.
+/// The reason for a final result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Final {
-    /// The silence asked for (`endpointing`) has passed.
+    /// The requested silence (`endpointing`) has passed.
     pub(super) speech_final: bool,
-    /// The client asked for it (`Finalize`).
+    /// The client requested it (`Finalize`).
     pub(super) from_finalize: bool,
 }
 
-/// A word with its time in the stream, in seconds.
+/// A word with its times in the stream, in seconds.
 pub(super) struct Word {
     bare: String,
-    /// As it is written, if punctuation was asked for.
+    /// The word as written, if punctuation was requested.
     punctuated: Option<String>,
     start: f64,
     end: f64,
 }
 
-/// `Results` for this span of the stream; an interim one if it is no final.
+/// `Results` for this part of the stream; interim if `how` is `None`.
 pub(super) fn results(request_id: &str, span: Span, words: &[Word], how: Option<Final>) -> Value {
     let Final { speech_final, from_finalize } = how.unwrap_or_default();
     let transcript: Vec<&str> =
@@ -59,28 +59,28 @@ pub(super) fn results(request_id: &str, span: Span, words: &[Word], how: Option<
     })
 }
 
-/// Whether a message says words.
+/// Whether a message contains words.
 pub(super) fn has_words(message: &Value) -> bool {
     message["channel"]["alternatives"][0]["transcript"].as_str().is_some_and(|text| !text.is_empty())
 }
 
-/// Speech began here.
+/// `SpeechStarted`.
 pub(super) fn speech_started(at: Duration) -> Value {
     json!({"type": "SpeechStarted", "channel": [0], "timestamp": at.as_secs_f64()})
 }
 
-/// No word has followed this one for the gap asked for.
+/// `UtteranceEnd`: no word followed this one within the requested gap.
 pub(super) fn utterance_end(last_word_end: Duration) -> Value {
     json!({"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": last_word_end.as_secs_f64()})
 }
 
-/// The last message of a stream of this length.
+/// `Metadata`, the last message of a stream of this length.
 pub(super) fn metadata(request_id: &str, created: &str, duration: Duration) -> Value {
     json!({
         "type": "Metadata",
         "transaction_key": "deprecated",
         "request_id": request_id,
-        // Of no use here; clients only want 64 hexadecimal digits.
+        // Its value has no use here; clients only require 64 hexadecimal digits.
         "sha256": "0".repeat(64),
         "created": created,
         "duration": duration.as_secs_f64(),
@@ -89,13 +89,13 @@ pub(super) fn metadata(request_id: &str, created: &str, duration: Duration) -> V
     })
 }
 
-/// A text message was not understood.
+/// The error for a text message that cannot be parsed.
 pub(super) fn schema_error() -> Value {
     let description = "Could not deserialize last text message.";
     json!({"type": "Error", "variant": "SchemaError", "description": description, "message": description})
 }
 
-/// The words of a text, their times spread over the speech by length.
+/// The words of a text, with times in proportion to their length.
 pub(super) fn words(text: &str, (start, end): Span, punctuate: bool) -> Vec<Word> {
     let written: Vec<&str> = text.split_whitespace().filter(|word| !bare(word).is_empty()).collect();
     let length = |word: &str| u32::try_from(word.chars().count() + 1).unwrap_or(u32::MAX);
@@ -125,7 +125,7 @@ impl Word {
     }
 }
 
-/// A word without capitals and the punctuation around it.
+/// A word in lower case, without the punctuation around it.
 fn bare(word: &str) -> String {
     word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase()
 }
@@ -137,7 +137,7 @@ mod tests {
     const SPAN: Span = (Duration::from_secs(1), Duration::from_secs(4));
 
     #[test]
-    fn a_final_has_the_shape_of_the_wire() {
+    fn a_final_has_the_documented_form() {
         let speech = (Duration::from_millis(1500), Duration::from_millis(2700));
         let how = Final { speech_final: true, from_finalize: false };
         let expected = json!({

@@ -1,9 +1,8 @@
-//! The Deepgram server: live transcription (`/v1/listen`) and speech (`/v1/speak`) on the true wire.
+//! The Deepgram server: live transcription (`/v1/listen`) and speech synthesis (`/v1/speak`).
 //!
-//! Hearing and speaking are real, done by the offline engines: a transcript comes from the audio that
-//! arrived and from nothing else. Here are the routes, authentication and errors; the streams are in
-//! `listen` (socket), `session` (decisions), `messages` (shapes) and in `speak`. What fails on purpose is
-//! decided by the key, in `behaviour`.
+//! The offline engines recognise and synthesize speech, so a transcript comes only from the audio that arrived. This
+//! module has the routes and the authentication; `listen` the socket of a transcription, `session` its decisions,
+//! `messages` their form, and `speak` the synthesis. [`crate::faults`] decides by the key which requests fail.
 
 mod api;
 #[cfg(test)]
@@ -45,9 +44,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("dg-request-id");
 const LISTEN: &str = "/v1/listen";
 const SPEAK: &str = "/v1/speak";
 
-/// The server's routes; `api_key` is its own key, others come by `/sandbox/keys`.
+/// The server's routes; `api_key` is its own key, others are added at `/sandbox/keys`.
 ///
-/// Live streams end with the token, and when the router is dropped, as it is when its server stops.
+/// Live streams end with the token, and when the router is dropped.
 pub(crate) fn router(speech: Speech, api_key: String, stop: &CancellationToken) -> Router {
     let stop = stop.child_token();
     let keys = Arc::new(Keys::<Value>::new(api_key, &[Endpoint::Listen, Endpoint::Speak]));
@@ -65,7 +64,7 @@ pub(crate) fn router(speech: Speech, api_key: String, stop: &CancellationToken) 
         .layer(DefaultBodyLimit::max(64 * 1024))
 }
 
-/// Gives every request its id, and refuses those without a key and those that are to fail.
+/// Gives every request an id, and refuses those with an unknown key or a due fault.
 async fn admit(State(keys): State<Arc<Keys<Value>>>, mut request: Request, next: Next) -> Response {
     let id = RequestId(ids::uuid());
     let part = match request.uri().path() {
@@ -99,7 +98,7 @@ async fn admit(State(keys): State<Arc<Keys<Value>>>, mut request: Request, next:
     response
 }
 
-/// The key in the `Authorization` header, as `Token` or as `Bearer`.
+/// The key in the `Authorization` header, with the scheme `Token` or `Bearer`.
 fn key(headers: &HeaderMap) -> Option<&str> {
     let (scheme, key) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("token") || scheme.eq_ignore_ascii_case("bearer")).then_some(key)

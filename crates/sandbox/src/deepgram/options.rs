@@ -1,35 +1,35 @@
-//! The query of a live transcription: the parameters by which this server differs.
+//! The query parameters of a live transcription that this server supports.
 
 use std::time::Duration;
 
 use super::api::{Refusal, parameter};
 
-/// Shortest silence that ends an utterance: stop consonants are silent for up to 100 ms.
+/// The shortest silence that ends an utterance: stop consonants are silent for up to 100 ms.
 const SHORTEST_ENDPOINTING: Duration = Duration::from_millis(100);
 
-/// The form of the client's audio, always 8 kHz mono.
+/// The encoding of the client's audio, which is always 8 kHz mono.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     Mulaw,
     Linear16,
 }
 
-/// What the client asked for.
+/// The requested options.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Options {
+pub(super) struct ListenOptions {
     pub(super) encoding: Encoding,
     pub(super) interim_results: bool,
-    /// Silence that ends an utterance; none: only a request does.
+    /// Silence that ends an utterance; `None`: only `Finalize` does.
     pub(super) endpointing: Option<Duration>,
-    /// Gap after the last word that is reported as `UtteranceEnd`.
+    /// Gap after the last word at which `UtteranceEnd` is sent.
     pub(super) utterance_end: Option<Duration>,
     pub(super) vad_events: bool,
-    /// Punctuation and capitals.
+    /// Whether punctuation and capitals are written.
     pub(super) punctuate: bool,
 }
 
-impl Options {
-    /// Reads the query as far as this server differs by it; what it does not know is ignored.
+impl ListenOptions {
+    /// Reads the query; unknown parameters are ignored.
     pub(super) fn parse(query: &[(String, String)]) -> Result<Self, Refusal> {
         let get = |name| parameter(query, name);
         let flag = |name| match get(name) {
@@ -85,17 +85,17 @@ impl Options {
 mod tests {
     use super::*;
 
-    fn parse(query: &str) -> Result<Options, String> {
+    fn parse(query: &str) -> Result<ListenOptions, String> {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let pairs: Vec<(String, String)> = pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-        Options::parse(&pairs).map_err(|refusal| refusal.message)
+        ListenOptions::parse(&pairs).map_err(|refusal| refusal.message)
     }
 
     const TELEPHONE: &str = "model=nova-3&encoding=mulaw&sample_rate=8000";
 
     #[test]
-    fn what_is_not_asked_for_is_off_and_endpointing_is_short() {
-        let expected = Options {
+    fn options_are_off_by_default_and_endpointing_is_short() {
+        let expected = ListenOptions {
             encoding: Encoding::Mulaw,
             interim_results: false,
             endpointing: Some(SHORTEST_ENDPOINTING),
@@ -107,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn an_agents_parameters_are_understood() {
+    fn the_parameters_of_an_agent_are_read() {
         let query = "&channels=1&language=en-US&interim_results=true&endpointing=300&utterance_end_ms=1000\
                      &vad_events=true&smart_format=true&keyterm=Ada&keyterm=bakery&unknown=1";
-        let expected = Options {
+        let expected = ListenOptions {
             encoding: Encoding::Mulaw,
             interim_results: true,
             endpointing: Some(Duration::from_millis(300)),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_parameters_are_refused_with_their_name() {
+    fn wrong_parameters_are_refused_by_name() {
         let wrong = [
             ("encoding=mulaw&sample_rate=8000", "model"),
             ("model=nova-3", "encoding"),

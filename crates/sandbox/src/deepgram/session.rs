@@ -1,9 +1,8 @@
-//! One live transcription, without IO: audio, control messages and decoded texts in; messages and audio to
-//! decode out. It has no clock: all times are positions in the stream of audio.
+//! One live transcription, without IO: it takes audio, control messages and recognised texts, and returns messages and
+//! audio to recognise. It has no clock: all times are positions in the stream of audio.
 //!
-//! At most one piece of audio is decoded at a time, in the order of the speech. A final is usually ready
-//! the moment the silence is long enough, because its decoding starts when the silence starts and is
-//! thrown away only if the speech goes on.
+//! One piece of audio is recognised at a time, in the order of speech. A final is usually ready at the moment when the
+//! silence is long enough: its recognition starts with the silence, and is discarded only if speech continues.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -11,14 +10,14 @@ use serde_json::Value;
 
 use super::{
     messages::{self, Final, Span},
-    options::{Encoding, Options},
+    options::{Encoding, ListenOptions},
 };
 use crate::{
     audio::{self, FRAME_BYTES, Segment, Segmenter},
     clock,
 };
 
-/// Silence after which an utterance is decoded ahead of its end; pauses inside of words are shorter.
+/// Silence after which an utterance is recognised ahead of its end; pauses inside words are shorter.
 const AHEAD: Duration = Duration::from_millis(120);
 
 /// Speech between two interim results.
@@ -27,76 +26,76 @@ const INTERIM_EVERY: Duration = Duration::from_millis(700);
 /// Silence that makes a piece final when endpointing is off.
 const PIECE_SILENCE: Duration = Duration::from_secs(1);
 
-/// Bytes of speech (20 s) at which a piece is final though the speech goes on.
+/// Bytes of speech (20 s) at which a piece becomes final although speech continues.
 const LONGEST_PIECE: usize = 20 * 8000;
 
-/// A stream without speech gets an empty final this often.
+/// Interval of empty finals in a stream without speech.
 const EMPTY_FINAL_EVERY: Duration = Duration::from_secs(5);
 
-/// What the session wants done, in order.
+/// An action for the socket or the engine.
 #[derive(Debug, PartialEq)]
 pub(super) enum Output {
     /// Send this message.
     Send(Value),
-    /// Transcribe this mu-law audio and give the text to [`Session::decoded`].
+    /// Recognise this mu-law audio, and pass the text to [`Session::decoded`].
     Decode(Vec<u8>),
-    /// Close normally: everything is said.
+    /// Close normally: everything was sent.
     Close,
 }
 
 /// The state of one live transcription.
 pub(super) struct Session {
-    options: Options,
+    options: ListenOptions,
     request_id: String,
     segmenter: Segmenter,
-    /// A sample cut in two by a message's end.
+    /// The first byte of a sample that a message has cut in two.
     half: Option<u8>,
     /// Bytes of mu-law received.
     received: usize,
-    /// Where the last final ended: finals tile the stream.
+    /// End of the last final; finals cover the stream without gaps.
     covered: Duration,
-    /// What is to be decoded; the first one is being decoded if `decoding`.
+    /// Pieces to recognise; the first one is being recognised if `decoding`.
     jobs: VecDeque<Job>,
     decoding: bool,
-    /// The text of the utterance, decoded when its silence began.
+    /// The text of the utterance, recognised when its silence began.
     ahead: Option<String>,
-    /// Where the utterance that goes on began.
+    /// The beginning of the current utterance.
     start: Duration,
-    /// Where its last interim was asked for.
+    /// The position of its last interim.
     interim_at: Duration,
-    /// End of the last word that no `UtteranceEnd` has followed yet.
+    /// The end of the last word without an `UtteranceEnd` after it.
     last_word_end: Option<Duration>,
     closing: bool,
 }
 
-/// A piece of speech to decode.
+/// A piece of speech to recognise.
 struct Job {
     kind: Kind,
-    /// Where the speech begins and ends.
+    /// Beginning and end of the speech.
     speech: Span,
-    /// The position up to which its result covers the stream.
+    /// The position up to which the result covers the stream.
     until: Duration,
     input: Input,
 }
 
-/// What a job has.
+/// The content of a job.
 enum Input {
-    /// Audio; empty while it is being decoded.
+    /// Audio; empty while it is being recognised.
     Audio(Vec<u8>),
-    /// The text is known already; the job only waits for its turn.
+    /// A text that is known already; the job only waits for its turn.
     Text(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Interim,
-    /// Becomes final if the speech does not go on.
+    /// Becomes final unless speech continues.
     Ahead,
     Final(Final),
 }
 
 impl Session {
-    pub(super) fn new(options: Options, request_id: String) -> Self {
+    pub(super) fn new(options: ListenOptions, request_id: String) -> Self {
         let segmenter = Segmenter::new(options.endpointing.unwrap_or(PIECE_SILENCE));
         Self {
             options,
@@ -124,13 +123,13 @@ impl Session {
             Encoding::Mulaw => bytes.to_vec(),
             Encoding::Linear16 => self.linear(bytes),
         };
-        // Frame by frame, so that a client's long messages decide the same as its short ones.
+        // Frame by frame, so that long messages lead to the same decisions as short ones.
         for piece in mulaw.chunks(FRAME_BYTES) {
             self.piece(piece, out);
         }
     }
 
-    /// The client asks for the final of what it has sent.
+    /// The client requests the final of everything it has sent.
     pub(super) fn finalize(&mut self, out: &mut Vec<Output>) {
         let finalized = Final { speech_final: true, from_finalize: true };
         self.flush(finalized);
@@ -144,7 +143,7 @@ impl Session {
         self.advance(out);
     }
 
-    /// The client will send no more audio: finals, metadata and the close follow.
+    /// The client sends no more audio: the finals, the metadata and the close follow.
     pub(super) fn close(&mut self, out: &mut Vec<Output>) {
         self.flush(Final { speech_final: true, from_finalize: false });
         self.closing = true;
@@ -169,12 +168,12 @@ impl Session {
         self.advance(out);
     }
 
-    /// How much audio has come.
+    /// Duration of the audio received.
     fn position(&self) -> Duration {
         audio::duration(self.received)
     }
 
-    /// Linear samples as mu-law.
+    /// Converts linear samples to mu-law.
     fn linear(&mut self, bytes: &[u8]) -> Vec<u8> {
         let bytes: Vec<u8> = self.half.take().into_iter().chain(bytes.iter().copied()).collect();
         let (samples, rest) = bytes.as_chunks();
@@ -203,13 +202,13 @@ impl Session {
         self.advance(out);
     }
 
-    /// Decides whether the utterance that goes on is to be decoded now.
+    /// Decides whether the current utterance is recognised now.
     fn watch(&mut self) {
         let position = self.position();
         let silent_for = self.segmenter.silent_for();
         if silent_for.is_zero() {
             self.ahead = None;
-            // What is being decoded cannot be stopped, but it is only an interim now.
+            // The running recognition cannot be stopped, but its text is only an interim now.
             self.jobs
                 .iter_mut()
                 .filter(|job| job.kind == Kind::Ahead)
@@ -225,7 +224,7 @@ impl Session {
         let kind = if silent_for >= AHEAD {
             (!known).then_some(Kind::Ahead)
         } else {
-            // Not in a silence: the interim would keep the engine from the final.
+            // Not in a silence, where an interim would delay the final.
             let due = self.options.interim_results && silent_for.is_zero() && self.jobs.is_empty();
             (due && position >= self.interim_at + INTERIM_EVERY).then_some(Kind::Interim)
         };
@@ -242,7 +241,7 @@ impl Session {
         }
     }
 
-    /// An utterance is over: its text is known, or being decoded, or to be decoded.
+    /// Ends an utterance, whose text is known, being recognised, or still to be recognised.
     fn ended(&mut self, speech: Span, audio: Vec<u8>, how: Final) {
         let (kind, until) = (Kind::Final(how), self.position());
         if let Some(job) = self.jobs.iter_mut().find(|job| job.kind == Kind::Ahead) {
@@ -253,7 +252,7 @@ impl Session {
         }
     }
 
-    /// Starts what can be started and says what is due.
+    /// Starts the next recognition, and sends the results that are due.
     fn advance(&mut self, out: &mut Vec<Output>) {
         while !self.decoding
             && let Some(job) = self.jobs.front_mut()

@@ -1,4 +1,4 @@
-//! `POST /v1/speak`: text to audio, streamed sentence by sentence.
+//! `POST /v1/speak`: speech synthesis, streamed sentence by sentence.
 
 use std::{iter, sync::Arc};
 
@@ -20,10 +20,10 @@ use crate::{
     speech::Speech,
 };
 
-/// Longest text, in characters.
+/// Maximum length of a text, in characters.
 const MAX_CHARS: usize = 2000;
 
-/// A sentence shorter than this is spoken together with the next one.
+/// A shorter sentence is synthesized together with the next one.
 const SHORTEST_SENTENCE: usize = 12;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +32,13 @@ enum Encoding {
     Linear16,
 }
 
-/// What the client asked for.
+/// The requested options.
 #[derive(Debug, Clone, PartialEq)]
-struct Options {
+struct SpeakOptions {
     model: String,
     encoding: Encoding,
     sample_rate: u32,
-    /// Whether a WAV header precedes the samples: the default, and a click for those who do not expect it.
+    /// Whether a WAV header precedes the samples. It does by default, and sounds like a click if played.
     wav: bool,
     speed: f32,
 }
@@ -49,8 +49,8 @@ pub(super) struct Speak {
     text: String,
 }
 
-impl Options {
-    /// Reads the query; what it does not know is ignored.
+impl SpeakOptions {
+    /// Reads the query; unknown parameters are ignored.
     fn parse(query: &[(String, String)]) -> Result<Self, Refusal> {
         let get = |name| parameter(query, name);
         let Some(model) = get("model").filter(|model| model.starts_with("aura-")) else {
@@ -91,7 +91,7 @@ impl Options {
         }
     }
 
-    /// One sentence in the form asked for.
+    /// Synthesizes one sentence in the requested form.
     async fn audio(&self, speech: &Speech, text: &str) -> anyhow::Result<Bytes> {
         let samples = speech.synthesize_linear(text, self.speed, self.sample_rate).await?;
         Ok(match self.encoding {
@@ -100,7 +100,7 @@ impl Options {
         })
     }
 
-    /// A WAV header for a length that is not known yet: the sizes say "as long as it lasts".
+    /// A WAV header for audio of unknown length, with the largest sizes.
     fn header(&self) -> Bytes {
         let (format, width): (u16, u16) = match self.encoding {
             Encoding::Mulaw => (7, 1),
@@ -119,7 +119,7 @@ impl Options {
     }
 }
 
-/// The route.
+/// The handler of the route.
 pub(super) async fn speak(
     State(server): State<Arc<Server>>,
     Extension(id): Extension<RequestId>,
@@ -139,7 +139,7 @@ async fn answer(
     query: &[(String, String)],
     body: Result<Json<Speak>, JsonRejection>,
 ) -> Result<Response, Refusal> {
-    let options = Options::parse(query)?;
+    let options = SpeakOptions::parse(query)?;
     let Ok(Json(Speak { text })) = body else {
         let message = "the body must be a JSON object with text";
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "PAYLOAD_ERROR", message));
@@ -159,13 +159,13 @@ async fn answer(
     if disruption == Some(Disruption::Silent) {
         return Ok(respond(faults::body(stream::empty(), disruption, server.stop.clone())));
     }
-    // The first sentence before the status: what fails afterwards can only cut the stream.
+    // The first sentence is synthesized before the status is sent; a later failure can only cut the stream.
     let mut first = options.audio(&server.speech, &first).await.map_err(|error| {
-        tracing::warn!(%error, "the speech engine failed");
+        tracing::warn!(%error, "speech engine failed");
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_SERVER_ERROR", "the speech engine failed")
     })?;
     if disruption.is_some() {
-        // Whole samples, of one byte or two.
+        // Whole samples, of one or two bytes.
         first.truncate(first.len() / 4 * 2);
         sentences = Vec::new().into_iter();
     }
@@ -179,7 +179,7 @@ async fn answer(
     Ok(respond(faults::body(start.chain(rest), disruption, server.stop.clone())))
 }
 
-/// The text cut after its sentences, so that the first can be heard while the others are spoken.
+/// Splits a text after its sentences, so that the first can play while the others are synthesized.
 fn sentences(text: &str) -> Vec<String> {
     let mut sentences = vec![String::new()];
     for word in text.split_whitespace() {
@@ -197,7 +197,7 @@ fn sentences(text: &str) -> Vec<String> {
     sentences
 }
 
-/// Whether a text is long enough to be spoken alone and ends as a sentence does, not as "Dr." or "Mrs."
+/// Whether a text is long enough to be a sentence and ends like one, unlike "Dr." or "Mrs."
 fn ends(text: &str) -> bool {
     let word = text.rsplit(' ').next().unwrap_or(text);
     let title = word.len() <= 4 && word.ends_with('.') && word.starts_with(char::is_uppercase);
@@ -208,14 +208,14 @@ fn ends(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn parse(query: &str) -> Result<Options, String> {
+    fn parse(query: &str) -> Result<SpeakOptions, String> {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let pairs: Vec<(String, String)> = pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-        Options::parse(&pairs).map_err(|refusal| refusal.message)
+        SpeakOptions::parse(&pairs).map_err(|refusal| refusal.message)
     }
 
     #[test]
-    fn telephone_audio_is_raw_only_if_the_container_is_refused() {
+    fn telephone_audio_is_raw_only_without_a_container() {
         let options = parse("model=aura-2-thalia-en&encoding=mulaw&sample_rate=8000").unwrap();
         assert!(options.wav, "a WAV header is the default");
         assert_eq!(options.content_type(), "audio/wav");
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_parameters_are_refused_with_their_name() {
+    fn wrong_parameters_are_refused_by_name() {
         let wrong = [
             ("encoding=mulaw", "model"),
             ("model=nova-3&encoding=mulaw", "model"),
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_after_its_sentences() {
+    fn a_text_is_split_after_its_sentences() {
         let text = "Thank you, Mr. Smith. Your order is ready!  Yes. It costs $3.50 for you. ... Bye";
         let expected =
             ["Thank you, Mr. Smith.", "Your order is ready!", "Yes. It costs $3.50 for you.", "... Bye"];

@@ -36,8 +36,8 @@ async fn serve(router: Router, tasks: &mut JoinSet<()>) -> String {
     url
 }
 
-/// A server whose engine speaks a tone of 0.5 s, whatever the text, and hears "Good morning." in
-/// everything. Stops when the tasks are dropped.
+/// A server whose engine synthesizes a tone of 0.5 s for any text, and recognises "Good morning." in any audio. Stops
+/// when the tasks are dropped.
 pub(super) async fn server(tasks: &mut JoinSet<()>) -> String {
     let tone: Vec<u8> = [4000_i16, -4000].repeat(6000).into_iter().flat_map(i16::to_le_bytes).collect();
     let engine = Router::new()
@@ -58,7 +58,7 @@ async fn speak(url: &str, query: &str, key: &str, text: &str) -> reqwest::Respon
 const RAW: &str = "model=aura-2-thalia-en&encoding=mulaw&sample_rate=8000&container=none";
 
 #[tokio::test]
-async fn a_text_is_spoken_as_raw_telephone_audio() {
+async fn a_text_is_synthesized_as_raw_telephone_audio() {
     let mut tasks = JoinSet::new();
     let url = server(&mut tasks).await;
     let text = "One sentence is this. Another one is that.";
@@ -92,7 +92,7 @@ async fn refusals_have_a_code_a_message_and_the_request_id() {
 }
 
 #[tokio::test]
-async fn speech_on_a_socket_is_transcribed_until_the_stream_is_closed() {
+async fn speech_is_transcribed_until_the_stream_is_closed() {
     let mut tasks = JoinSet::new();
     let url = server(&mut tasks).await.replace("http", "ws");
     let query = "model=nova-3&encoding=mulaw&sample_rate=8000&smart_format=true&vad_events=true";
@@ -119,7 +119,7 @@ async fn speech_on_a_socket_is_transcribed_until_the_stream_is_closed() {
 }
 
 #[tokio::test]
-async fn a_live_stream_ends_when_its_server_is_gone() {
+async fn a_live_stream_ends_when_its_server_stops() {
     let mut tasks = JoinSet::new();
     let url = server(&mut tasks).await.replace("http", "ws");
     let query = "model=nova-3&encoding=mulaw&sample_rate=8000";
@@ -133,7 +133,7 @@ async fn a_live_stream_ends_when_its_server_is_gone() {
 }
 
 #[tokio::test]
-async fn a_socket_is_refused_with_a_wrong_key_or_a_wrong_parameter() {
+async fn a_socket_is_refused_for_a_wrong_key_or_parameter() {
     let mut tasks = JoinSet::new();
     let url = server(&mut tasks).await.replace("http", "ws");
     let query = "model=nova-3&encoding=mulaw&sample_rate=8000";
@@ -148,7 +148,7 @@ async fn a_socket_is_refused_with_a_wrong_key_or_a_wrong_parameter() {
 }
 
 #[test]
-fn the_key_is_accepted_as_token_and_as_bearer_and_nothing_else_is() {
+fn the_key_is_accepted_as_token_and_as_bearer_only() {
     for good in ["Token secret", "token secret", "Bearer secret", "bearer secret"] {
         assert_eq!(key(&headers(good)), Some("secret"), "{good}");
     }

@@ -1,4 +1,4 @@
-//! What a client sees of the model's server when its key is to fail, and what the script of a key says.
+//! Faults of this server, and scripts of its keys, as a client sees them.
 
 use std::{
     net::Ipv4Addr,
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::speech::local_client;
 
-/// Longer than any answer takes.
+/// Longer than any response takes.
 const LONG: Duration = Duration::from_mins(1);
 /// Longer than the time between two tokens.
 const A_WHILE: Duration = Duration::from_millis(300);
@@ -41,7 +41,7 @@ impl World {
         (response.status().as_u16(), response.json().await.unwrap_or_default())
     }
 
-    /// With this fault for the key `k`.
+    /// A server with this fault for the key `k`.
     async fn failing(fault: Value) -> Self {
         let world = Self::start().await;
         assert_eq!(world.put("k", &json!({ "faults": [fault] })).await.0, 204);
@@ -53,7 +53,7 @@ impl World {
         request.json(body).send().await.unwrap()
     }
 
-    /// Asks for a streamed answer.
+    /// Requests a streamed completion.
     async fn ask(&self, key: &str) -> Response {
         self.send(key, &question("When do you close?", true)).await
     }
@@ -78,8 +78,8 @@ fn text(events: &str) -> String {
     chunks.filter_map(|chunk| Some(chunk["choices"][0]["delta"]["content"].as_str()?.to_owned())).collect()
 }
 
-/// The text that comes, and whether the answer is then ended, cut, or open: one that is to stay open after
-/// this text has a while for more.
+/// Returns the text, and whether the response then ends, is cut, or stays open. It counts as open if nothing follows
+/// this text for a while.
 async fn read(response: &mut Response, open_after: Option<&str>) -> (String, &'static str) {
     let mut events = String::new();
     loop {
@@ -93,7 +93,7 @@ async fn read(response: &mut Response, open_after: Option<&str>) -> (String, &'s
     }
 }
 
-/// All of the answer's text, once it has ended as it should.
+/// The whole text of a response that ends as it should.
 async fn answered(response: Response) -> String {
     let events = response.text().await.unwrap();
     assert!(events.ends_with("data: [DONE]\n\n"), "{events}");
@@ -101,7 +101,7 @@ async fn answered(response: Response) -> String {
 }
 
 #[tokio::test]
-async fn a_refused_and_a_limited_request_have_the_apis_errors_and_other_keys_do_not() {
+async fn refusals_and_limits_affect_one_key_only() {
     for (kind, status, code) in
         [("refuse", 503, json!(null)), ("rate_limit", 429, json!("rate_limit_exceeded"))]
     {
@@ -116,7 +116,7 @@ async fn a_refused_and_a_limited_request_have_the_apis_errors_and_other_keys_do_
 }
 
 #[tokio::test]
-async fn a_broken_answer_begins_and_is_cut() {
+async fn a_broken_response_begins_and_is_cut() {
     let world = World::failing(json!({"kind": "break"})).await;
     let mut response = world.ask("k").await;
     assert_eq!(response.status(), 200);
@@ -126,7 +126,7 @@ async fn a_broken_answer_begins_and_is_cut() {
 }
 
 #[tokio::test]
-async fn a_stalled_answer_begins_and_stays_open() {
+async fn a_stalled_response_begins_and_stays_open() {
     let world = World::failing(json!({"kind": "stall", "on": "chat"})).await;
     let mut response = world.ask("k").await;
     assert_eq!(read(&mut response, Some(HALF)).await, (HALF.to_owned(), "open"));
@@ -135,7 +135,7 @@ async fn a_stalled_answer_begins_and_stays_open() {
 }
 
 #[tokio::test]
-async fn a_silent_server_accepts_and_says_nothing() {
+async fn a_silent_response_has_no_text() {
     let world = World::failing(json!({"kind": "silent"})).await;
     let mut response = world.ask("k").await;
     assert_eq!(response.status(), 200);
@@ -144,7 +144,7 @@ async fn a_silent_server_accepts_and_says_nothing() {
 }
 
 #[tokio::test]
-async fn a_fault_strikes_when_it_is_due_and_is_counted() {
+async fn a_fault_affects_requests_when_it_is_due_and_is_counted() {
     let world = World::failing(json!({"kind": "break", "times": 1, "skip": 1})).await;
     let mut ends = Vec::new();
     for _ in 0..3 {
@@ -174,7 +174,7 @@ async fn a_mistake_is_named_with_its_place() {
         (json!({"faults": [{"kind": "explode"}]}), "faults[0].kind", "unknown variant `explode`"),
         (json!({"faults": [{"kind": "break", "at": 1}]}), "faults[0]", "unknown field `at`"),
         (json!({"faults": [{"kind": "break", "times": 0}]}), "faults[0].times", "nonzero"),
-        (json!({"faults": [{"kind": "break", "on": "listen"}]}), "faults[0].on", "no such thing"),
+        (json!({"faults": [{"kind": "break", "on": "listen"}]}), "faults[0].on", "no such endpoint"),
         (json!({"script": {"rules": [{"word": "a"}]}}), "script.rules[0]", "unknown field `word`"),
     ] {
         let (status, error) = world.put("k", &body).await;

@@ -1,8 +1,8 @@
 //! The OpenAI server: chat completions, streamed or whole, and the list of models.
 //!
-//! The wire is true, with the refusals a real server has for reasoning models; the model is a script
-//! (`scripts/model.json`, or what came with the key: `behaviour`) that reads nothing but the conversation it
-//! is sent. Token counts are estimates: a token is four characters.
+//! It refuses what the real API refuses for reasoning models. The model is a script (`scripts/model.json`, or the one
+//! that was set for the key: [`crate::faults`]) that reads only the conversation in the request. Token counts are
+//! estimates of four characters per token.
 
 #[cfg(test)]
 mod fault_tests;
@@ -29,16 +29,16 @@ use crate::{clock, ids};
 use request::{Completion, Refusal};
 use script::Script;
 
-/// Time between two tokens of a streamed answer: 50 tokens a second.
+/// Time between two tokens of a streamed response: 50 tokens a second.
 const TOKEN_TIME: Duration = Duration::from_millis(20);
 
 const COMPLETIONS: &str = "/v1/chat/completions";
 
-/// Ids the list of models has; others of the same families answer too.
+/// The models in the list; other models of the same families work, too.
 const MODELS: [&str; 3] = ["gpt-6-luna", "gpt-6-sol", "gpt-4o"];
 
-/// The server's routes (under `/v1`); `api_key` is its own key, others come by `/sandbox/keys`. What is kept
-/// open on purpose ends with the token.
+/// The server's routes (below `/v1`); `api_key` is its own key, others are added at `/sandbox/keys`. Responses that a
+/// fault keeps open end with the token.
 pub(crate) fn router(api_key: String, stop: &CancellationToken) -> Router {
     let keys = Arc::new(Keys::<Script>::new(api_key, &[Endpoint::Chat]));
     Router::new()
@@ -53,7 +53,7 @@ pub(crate) fn router(api_key: String, stop: &CancellationToken) -> Router {
         .merge(faults::router(keys))
 }
 
-/// Refuses requests without a key, and those that are to fail; gives every answer an id.
+/// Refuses requests with an unknown key or a due fault; gives every response an id.
 async fn admit(State(keys): State<Arc<Keys<Script>>>, mut request: Request, next: Next) -> Response {
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let part = (request.uri().path() == COMPLETIONS).then_some(Endpoint::Chat);
@@ -117,7 +117,7 @@ async fn complete(
     ([(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
-/// The answer on the wire: its type, its pieces, and how many of them are half of it.
+/// The response on the wire: its content type, its pieces, and the number of pieces in its first half.
 fn answer(request: &Completion, reply: &script::Reply) -> (&'static str, Vec<String>, usize) {
     let (id, created) = (ids::sid("chatcmpl-"), clock::now().as_second());
     let ids: Vec<String> = reply.calls.iter().map(|_| ids::sid("call_")).collect();
@@ -138,12 +138,12 @@ fn answer(request: &Completion, reply: &script::Reply) -> (&'static str, Vec<Str
     let head =
         json!({ "id": id, "object": "chat.completion.chunk", "created": created, "model": request.model });
     let choices = reply.choices(&ids);
-    // Between the role and the end are the tokens.
+    // The tokens lie between the role and the end.
     let half = 1 + (choices.len() - 2).div_ceil(2);
     ("text/event-stream; charset=utf-8", events(&head, choices, include_usage.then_some(usage)), half)
 }
 
-/// The server-sent events of a streamed answer; `usage` only if it was asked for.
+/// The server-sent events of a streamed response; `usage` only if it was requested.
 fn events(head: &Value, choices: Vec<Value>, usage: Option<Value>) -> Vec<String> {
     let chunk = |choices: Value, usage: Option<Value>| {
         let mut chunk = head.clone();
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_usage_comes_last_and_only_if_asked_for() {
+    fn the_usage_comes_last_and_only_on_request() {
         let reply = script::Reply { text: "Hello there.".to_owned(), ..script::Reply::default() };
         let choices = reply.choices(&[]);
         let head = json!({"id": "c1"});

@@ -1,4 +1,4 @@
-//! A request for a chat completion: what this server reads of it, and the refusals that a real server has.
+//! A request for a chat completion, and the refusals of the real API.
 
 use axum::{
     Json,
@@ -8,7 +8,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// A request that is not served, in the API's error body.
+/// A refused request, in the API's error form.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
@@ -44,7 +44,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// What this server reads of a request.
+/// The members of a request that are read.
 #[derive(Debug, Deserialize)]
 pub(super) struct Completion {
     pub(super) model: String,
@@ -85,12 +85,12 @@ pub(super) struct Function {
 }
 
 impl Message {
-    /// Whether it is an instruction, of nobody who takes part in the conversation.
-    pub(super) fn is_note(&self) -> bool {
+    /// Whether the message is an instruction from neither side of the conversation.
+    pub(super) fn is_instruction(&self) -> bool {
         self.role == "system" || self.role == "developer"
     }
 
-    /// The text of the message, whichever of its two forms the content has.
+    /// The text of the message, in either of the content's two forms.
     pub(super) fn text(&self) -> String {
         match &self.content {
             Value::String(text) => text.clone(),
@@ -101,7 +101,7 @@ impl Message {
 }
 
 impl Completion {
-    /// Reads and checks a request's body as the API does.
+    /// Reads and validates a body as the API does.
     pub(super) fn parse(body: &[u8]) -> Result<Self, Refusal> {
         let unreadable = "We could not parse the JSON body of your request.";
         let body: Map<String, Value> =
@@ -122,7 +122,7 @@ impl Completion {
         Ok(request)
     }
 
-    /// What the model asked for refuses.
+    /// Refuses what the requested model does not support.
     pub(super) fn check(&self) -> Result<(), Refusal> {
         let model = &self.model;
         if !["gpt-", "chatgpt-", "o1", "o3", "o4"].iter().any(|family| model.starts_with(family)) {
@@ -163,7 +163,7 @@ impl Completion {
     }
 }
 
-/// An estimate of how many tokens a text has: four characters each, at least one.
+/// Estimates the number of tokens: four characters each, at least one.
 pub(super) fn tokens(text: &str) -> usize {
     text.chars().count().div_ceil(4).max(1)
 }
@@ -172,7 +172,7 @@ pub(super) fn tokens(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// A request of a caller who said this, with the tool `end_call`.
+    /// A request with this user message and the tool `end_call`.
     fn said(text: &str) -> Value {
         json!({
             "model": "gpt-6-luna", "reasoning_effort": "none", "stream": true,
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_refused_as_the_api_refuses_them() {
+    fn wrong_requests_are_refused_as_by_the_api() {
         let with = |param: &str, value: Value| {
             let mut body = said("Hello.");
             body[param] = value;
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_reasons_takes_no_temperature_and_an_older_one_takes_all() {
+    fn a_reasoning_model_refuses_a_temperature_and_an_older_one_does_not() {
         let mut body =
             json!({"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hi"}], "temperature": 0});
         assert_eq!(request(&body).map(|_| ()), Err((400, Some("unsupported_value"))));

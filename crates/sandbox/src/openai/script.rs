@@ -1,6 +1,6 @@
-//! The scripted model: what it answers to a conversation, and that answer in the API's forms.
+//! The scripted language model: its responses to a conversation, in the API's forms.
 //!
-//! It reads nothing but the messages it is sent, so an error in hearing changes what it says.
+//! It reads only the messages of the request, so an error of recognition changes its response.
 //!
 //! ```json
 //! {
@@ -17,11 +17,11 @@
 //! }
 //! ```
 //!
-//! The first rule with a word (or some in a row) of the last user message answers: after so many milliseconds
-//! it says its text and calls its tools, those of them that the request offers. `call` is for one tool. Once
-//! the tools have answered it says `then`, in which `{result}` stands for the content of the last answer; or
-//! nothing more. No rule: `default`. `when_silent` is for a request that ends with a note of the system, if
-//! it is given. All but `words` may be left out.
+//! The first rule with a word, or several words in a row, of the last user message applies: after `after_ms` it says its
+//! text and makes those of its tool calls that the request offers (`call` is for a single one). After the results of
+//! the tools it says `then`, where `{result}` stands for the last result; without `then` it says nothing. If no rule
+//! applies it says `default`. `when_silent`, if set, is the response to a request that ends with a system message.
+//! Every member but `words` is optional.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ const SCRIPT: &str = include_str!("../../scripts/model.json");
 /// Characters of a call's arguments in one delta.
 const ARGUMENT_PIECE: usize = 4;
 
-/// What the scripted model knows.
+/// The script.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Script {
@@ -53,7 +53,7 @@ fn not_understood() -> String {
     "I'm sorry, could you say that again?".to_owned()
 }
 
-/// An answer to anything that has one of these words.
+/// A response to every message that contains one of these words.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule {
@@ -64,44 +64,44 @@ struct Rule {
     after_ms: u64,
     #[serde(default)]
     say: String,
-    call: Option<Call>,
+    call: Option<ScriptedCall>,
     #[serde(default)]
-    calls: Vec<Call>,
+    calls: Vec<ScriptedCall>,
     then: Option<String>,
 }
 
-/// A call of a tool.
+/// A tool call.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Call {
+pub(super) struct ScriptedCall {
     name: String,
     arguments: Value,
 }
 
-/// What the model answers.
+/// A response of the model.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Reply {
     /// Time until the first token.
     pub(super) after: Duration,
     pub(super) text: String,
-    /// Calls of tools, in parallel.
-    pub(super) calls: Vec<Call>,
+    /// Parallel tool calls.
+    pub(super) calls: Vec<ScriptedCall>,
 }
 
 impl Script {
-    /// The script this server was built with.
+    /// The built-in script.
     pub(super) fn load() -> anyhow::Result<Self> {
-        serde_json::from_str(SCRIPT).context("scripts/model.json is not a script")
+        serde_json::from_str(SCRIPT).context("reading scripts/model.json")
     }
 
-    /// The answer to a conversation: to its last user message, to the results of tools, or to a note.
+    /// The response to a conversation: to its last user message, to the results of tools, or to a system message.
     pub(super) fn reply(&self, request: &Completion) -> Reply {
         let messages = &request.messages;
         let last_said = messages.iter().rposition(|message| message.role == "user");
         let said = words(&last_said.map(|at| messages[at].text()).unwrap_or_default());
         let rule = self.rules.iter().find(|rule| rule.words.iter().any(|word| said.contains(&words(word))));
         // The first message is the prompt.
-        let noted = messages.len() > 1 && messages.last().is_some_and(Message::is_note);
+        let noted = messages.len() > 1 && messages.last().is_some_and(Message::is_instruction);
         if noted && let Some(text) = &self.when_silent {
             return Reply::say(text.clone());
         }
@@ -117,8 +117,9 @@ impl Script {
         }
         let Some(rule) = rule else { return Reply::say(self.default.clone()) };
         let allowed = request.tool_choice.as_ref().is_none_or(|choice| choice != "none");
-        let offered =
-            |call: &&Call| allowed && request.tools.iter().any(|tool| tool.function.name == call.name);
+        let offered = |call: &&ScriptedCall| {
+            allowed && request.tools.iter().any(|tool| tool.function.name == call.name)
+        };
         Reply {
             after: Duration::from_millis(rule.after_ms),
             text: rule.say.clone(),
@@ -127,8 +128,8 @@ impl Script {
     }
 }
 
-/// The words of a text, in lower case, each between two spaces: a text contains another's words in a row if
-/// it does as a string.
+/// The words of a text in lower case, each between two spaces. A text contains another's words in a row if the one
+/// string contains the other.
 fn words(text: &str) -> String {
     let lower = text.to_lowercase();
     let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
@@ -140,12 +141,12 @@ impl Reply {
         Self { text, ..Self::default() }
     }
 
-    /// Why the answer ends where it ends.
+    /// The reason for the end of the response.
     pub(super) fn finish_reason(&self) -> &'static str {
         if self.calls.is_empty() { "stop" } else { "tool_calls" }
     }
 
-    /// The estimated tokens of the answer to a prompt of so many.
+    /// The estimated usage for a prompt of this many tokens.
     pub(super) fn usage(&self, prompt: usize) -> Value {
         let arguments = self.calls.iter().map(|call| tokens(&call.arguments.to_string()));
         let completion = tokens(&self.text) + arguments.sum::<usize>();
@@ -158,13 +159,13 @@ impl Reply {
         })
     }
 
-    /// The whole answer, for a request that does not stream. There is an id for every call.
+    /// The response to a request that does not stream. `ids` has one id per call.
     pub(super) fn message(&self, ids: &[String]) -> Value {
         let content =
             if !self.calls.is_empty() && self.text.is_empty() { Value::Null } else { json!(self.text) };
         let mut message = json!({"role": "assistant", "content": content, "refusal": null});
         if !self.calls.is_empty() {
-            let call = |(call, id): (&Call, &String)| {
+            let call = |(call, id): (&ScriptedCall, &String)| {
                 let function = json!({"name": call.name, "arguments": call.arguments.to_string()});
                 json!({"id": id, "type": "function", "function": function})
             };
@@ -173,7 +174,7 @@ impl Reply {
         message
     }
 
-    /// The answer token by token: the `choices` of every chunk. There is an id for every call.
+    /// The response token by token: the `choices` of every chunk. `ids` has one id per call.
     pub(super) fn choices(&self, ids: &[String]) -> Vec<Value> {
         let mut deltas = vec![json!({"role": "assistant", "content": "", "refusal": null})];
         deltas.extend(self.text.split_inclusive(' ').map(|token| json!({"content": token})));
@@ -198,7 +199,7 @@ impl Reply {
 mod tests {
     use super::*;
 
-    /// A request of a caller who said this, with the tool `end_call`.
+    /// A request with this user message and the tool `end_call`.
     fn said(text: &str) -> Value {
         json!({
             "model": "gpt-6-luna", "reasoning_effort": "none", "stream": true,
@@ -207,7 +208,7 @@ mod tests {
         })
     }
 
-    /// That request, and what came after it.
+    /// That request with more messages.
     fn then(text: &str, after: &[(&str, &str)]) -> Value {
         let mut body = said(text);
         let messages = body["messages"].as_array_mut().unwrap();
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_script_tells_the_story_of_the_bakery() {
+    fn the_built_in_script_plays_the_bakery() {
         let hours = reply(&said("Yes, what time do you close on Saturday?"));
         assert_eq!(
             hours.text,
@@ -255,14 +256,14 @@ mod tests {
     }
 
     #[test]
-    fn a_word_of_a_rule_may_be_some_in_a_row_in_any_case() {
+    fn a_rule_may_have_several_words_in_a_row() {
         let script = script(json!({"default": "No.", "rules": [{"words": ["Don't know"], "say": "Yes."}]}));
         assert_eq!(by(&script, &said("I don't - know.")).text, "Yes.");
         assert_eq!(by(&script, &said("Know, don't I?")).text, "No.");
     }
 
     #[test]
-    fn a_tool_is_called_only_if_it_may_be() {
+    fn a_tool_is_called_only_if_the_request_allows_it() {
         let mut body = said("Goodbye.");
         body["tool_choice"] = json!("none");
         assert_eq!(reply(&body).calls, []);
@@ -273,14 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_more_is_said_after_the_result_of_a_tool() {
+    fn nothing_is_said_after_the_result_of_a_tool() {
         let reply = reply(&then("Goodbye.", &[("tool", "ok")]));
         assert_eq!(reply, Reply::default());
         assert_eq!(reply.finish_reason(), "stop");
     }
 
     #[test]
-    fn the_rule_that_called_says_what_the_tools_answered() {
+    fn the_rule_that_called_a_tool_says_its_result() {
         let rules = json!([{"words": ["cakes"], "call": {"name": "end_call", "arguments": {}}, "after_ms": 900,
                             "then": "There are {result}."}]);
         let script = script(json!({ "rules": rules }));
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_is_answered_by_what_is_said_to_the_silent() {
+    fn a_system_message_is_answered_by_when_silent() {
         let mut asking = json!({"when_silent": "Hello?", "rules": [{"words": ["close"], "say": "At six."}]});
         let noted = then("When do you close?", &[("assistant", "At six."), ("system", "Silence.")]);
         let script_with = script(asking.clone());
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_with_a_mistake_is_none() {
+    fn a_script_with_a_mistake_is_refused() {
         for wrong in [
             json!({"rules": [{"words": ["a"], "says": "b"}]}),
             json!({"rules": [{"say": "b"}]}),
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_streamed_answer_comes_in_small_deltas_that_join_to_the_whole() {
+    fn a_streamed_response_joins_to_the_whole() {
         let reply = reply(&said("Goodbye."));
         let choices = reply.choices(&ids());
         let deltas: Vec<&Value> = choices.iter().map(|choices| &choices[0]["delta"]).collect();
@@ -337,9 +338,9 @@ mod tests {
     }
 
     #[test]
-    fn parallel_calls_have_their_own_index_and_id_and_long_arguments_come_in_pieces() {
+    fn parallel_calls_have_their_own_index_and_id() {
         let arguments = [json!({"name": "Zoë Ångström", "day": "Saturday"}), json!({"day": "Sunday"})];
-        let calls = arguments.clone().map(|arguments| Call { name: "book".to_owned(), arguments });
+        let calls = arguments.clone().map(|arguments| ScriptedCall { name: "book".to_owned(), arguments });
         let reply = Reply { calls: calls.into(), ..Reply::default() };
         let choices = reply.choices(&ids());
         for (index, arguments) in arguments.iter().enumerate() {
@@ -355,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_answer_has_the_text_and_the_call() {
+    fn a_whole_response_has_the_text_and_the_call() {
         let message = reply(&said("Goodbye.")).message(&ids());
         assert_eq!(message["content"], "Thank you for ordering with us. Goodbye.");
         assert_eq!(message["tool_calls"][0]["function"], json!({"name": "end_call", "arguments": "{}"}));

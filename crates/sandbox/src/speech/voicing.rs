@@ -1,22 +1,22 @@
-//! Is there a voice in a piece of telephone audio?
+//! Detects whether telephone audio contains a voice.
 //!
-//! Recognisers of speech write words for whatever short sound they are given. But there are no words
-//! without a vowel, and a vowel repeats itself from one pulse of the voice to the next; a cough does not.
+//! Recognisers write words for any short sound. But every word has a vowel, and a vowel repeats itself from one pulse of
+//! the voice to the next, which a cough does not.
 
 use crate::audio::{FRAME_BYTES, decode, ratio};
 
-/// Samples that are compared with those after them: 30 ms.
+/// Samples that are compared with later ones: 30 ms.
 const WINDOW: usize = 240;
 /// Samples from one pulse of a voice to the next: 60 to 400 Hz.
 const PERIODS: std::ops::Range<usize> = 20..134;
-/// How alike they are in a vowel, at least; 1 is the same.
+/// Minimum correlation in a vowel; 1 is equality.
 const ALIKE: f32 = 0.7;
-/// Steps of 20 ms in a row that make a vowel: the shortest word has six, noise at most one.
+/// Steps of 20 ms in a row that make a vowel. The shortest word has six, noise at most one.
 const VOWEL: usize = 3;
-/// Mean square under which a window is silent: -46 dBFS.
+/// The mean square below which a window is silent: -46 dBFS.
 const SILENT: f32 = 164.0 * 164.0;
 
-/// Whether any part of it is voiced.
+/// Whether any part of the audio is voiced.
 pub(crate) fn has_voice(mulaw: &[u8]) -> bool {
     let samples: Vec<f32> = mulaw.iter().map(|&byte| f32::from(decode(byte))).collect();
     let mut run = 0;
@@ -45,14 +45,14 @@ mod tests {
     use super::*;
     use crate::audio::{SILENCE, encode, to_sample};
 
-    /// A sawtooth, as vocal cords make one, of this length.
+    /// A sawtooth, like the pulses of vocal cords, of this length.
     fn voice(pitch: f32, ms: usize) -> Vec<u8> {
         let sample = |n| 8000.0 * ((pitch * ratio(n, 8000)) % 1.0 - 0.5);
         (0..8 * ms).map(|n| encode(to_sample(sample(n)))).collect()
     }
 
     #[test]
-    fn a_short_vowel_of_any_voice_is_one_also_in_silence() {
+    fn a_short_vowel_of_any_pitch_is_voiced() {
         for pitch in [70.0, 120.0, 250.0, 390.0] {
             let audio = [vec![SILENCE; 1600], voice(pitch, 130), vec![SILENCE; 960]].concat();
             assert!(has_voice(&audio), "{pitch} Hz");
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_noise_and_clicks_have_no_voice() {
+    fn silence_noise_and_clicks_are_not_voiced() {
         let mut state = 1_u32;
         let noise: Vec<u8> = (0..16_000)
             .map(|_| {

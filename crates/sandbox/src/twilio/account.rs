@@ -1,15 +1,14 @@
 //! The accounts at the carrier: the deployment's, and one that stands for a customer's own.
 
-/// The number our account begins with; a call from one it does not own is refused (21210).
+/// The number that the deployment's account owns at first. A call from a number that it does not own is refused (21210).
 pub const OWNED_NUMBER: &str = "+14155550199";
-/// The account that stands for a customer's own: its id and its password.
+/// The sid of the account that stands for a customer's own.
 pub const CUSTOMER_ACCOUNT_SID: &str = "AC11111111111111111111111111111111";
-/// See [`CUSTOMER_ACCOUNT_SID`].
+/// The auth token of that account.
 pub const CUSTOMER_AUTH_TOKEN: &str = "sandbox-customer-token";
-/// The number of that account.
+/// The number that it owns.
 pub const CUSTOMER_NUMBER: &str = "+14155550190";
 
-/// An account at the carrier.
 pub(crate) struct Account {
     /// `AC` and 32 hexadecimal digits.
     pub(crate) sid: String,

@@ -1,7 +1,6 @@
-//! Answering machine detection: the carrier tells whether a person or a machine has answered.
+//! Answering machine detection (AMD): the carrier decides whether a person or a machine has answered.
 //!
-//! Only the asynchronous kind is simulated, which lets the call go on meanwhile, and only its immediate verdict
-//! (`Enable`).
+//! Only the asynchronous kind is simulated, during which the call goes on, and only with an immediate verdict (`Enable`).
 
 use std::time::Duration;
 
@@ -9,10 +8,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{callbacks::Callback, line::CallLine};
 
-/// How long it listens.
+/// Duration of the detection.
 const LISTENS: Duration = Duration::from_secs(2);
 
-/// Listens to who answered, if that was asked for, and reports it.
+/// Decides who answered and reports it, if the call asked for detection.
 pub(super) async fn detect(line: &CallLine<'_>, is_machine: bool, answered: Instant) {
     let Some(detection) = &line.call.request.detection else { return };
     sleep_until(answered + LISTENS).await;

@@ -1,4 +1,4 @@
-//! The common forms of the REST API: fields of requests, errors, and how numbers and times are written.
+//! The conventions of the REST API: fields of requests, errors, and the forms of numbers and times.
 
 use axum::{
     Json,
@@ -14,7 +14,7 @@ use super::account::Account;
 /// The version in the path of every resource.
 pub(super) const API_VERSION: &str = "2010-04-01";
 
-/// Names and values of a form or a query, in order, names perhaps repeated.
+/// Names and values of a form or a query, in order; a name may repeat.
 pub(super) type Fields = Vec<(String, String)>;
 pub(super) type Answer = Result<(StatusCode, Json<Value>), Refusal>;
 
@@ -54,7 +54,7 @@ pub(super) fn path(account: &Account, resource: &str) -> String {
     format!("/{API_VERSION}/Accounts/{}/{resource}", account.sid)
 }
 
-/// The first value of a field, if it is not empty.
+/// The first value of a field, unless it is empty.
 pub(super) fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     fields.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
 }
@@ -67,18 +67,18 @@ pub(super) fn is_e164(number: &str) -> bool {
     })
 }
 
-/// Absolute, HTTP, and no underscore in the host.
+/// Whether a text is an absolute HTTP URL without an underscore in its host.
 pub(super) fn is_web_url(text: &str) -> bool {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     url.is_some_and(|url| url.host_str().is_some_and(|host| !host.contains('_')))
 }
 
-/// `Mon, 02 Nov 2026 08:00:00 +0000`.
+/// Formats a time like `Mon, 02 Nov 2026 08:00:00 +0000`.
 pub(super) fn rfc_2822(time: Timestamp) -> String {
     time.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
 
-/// `(415) 555-0100` for a North American number, else the number as it is.
+/// Formats a North American number like `(415) 555-0100`; leaves others as they are.
 pub(super) fn national(number: &str) -> String {
     match number.strip_prefix("+1").filter(|rest| rest.len() == 10) {
         Some(rest) => format!("({}) {}-{}", &rest[..3], &rest[3..6], &rest[6..]),

@@ -1,4 +1,4 @@
-//! What the carrier knows of its calls: one record each, shared by its call's task and the servers.
+//! The records of calls, each shared by the task of its call and the servers.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,14 +14,14 @@ use tokio::sync::mpsc;
 use super::account::Account;
 use crate::{callers::What, ids};
 
-/// Finished calls that are remembered; older ones are forgotten.
+/// Maximum number of finished calls; the oldest is removed.
 const FINISHED_LIMIT: usize = 1000;
 /// How long a call rings unless the request says otherwise.
 pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_mins(1);
 /// How long an answered call may last unless the request says otherwise.
 pub(super) const TIME_LIMIT_DEFAULT: Duration = Duration::from_hours(4);
 
-/// A call's status, as the REST API has it.
+/// The status of a call, as in the REST API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     Queued,
@@ -53,19 +53,19 @@ impl Status {
     }
 }
 
-/// Who ended a call.
+/// The side that ended a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum EndedBy {
-    /// Our side: over REST, by its `TwiML`, or because that came to its end.
+    /// The account: over REST, by its `TwiML`, or because that was finished.
     Agent,
     /// The person.
     Caller,
-    /// The carrier: not reached, over its time limit, or in error.
+    /// The carrier: not reached, over the time limit, or after an error.
     Carrier,
 }
 
-/// Events a status callback can be asked for.
+/// Events of status callbacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StatusEvent {
     Initiated,
@@ -87,7 +87,7 @@ impl StatusEvent {
     }
 }
 
-/// Where the next `TwiML` document is.
+/// The place of the next `TwiML` document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Instructions {
     Inline(String),
@@ -102,7 +102,7 @@ pub(super) enum Instructions {
     },
 }
 
-/// What a call was asked for, validated.
+/// A validated request for a call.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) to: String,
@@ -110,46 +110,46 @@ pub(super) struct Request {
     pub(super) instructions: Instructions,
     pub(super) status_callback: Option<String>,
     pub(super) events: Vec<StatusEvent>,
-    /// How long it may ring.
+    /// Maximum time of ringing.
     pub(super) timeout: Duration,
-    /// How long it may last once answered.
+    /// Maximum duration after the answer.
     pub(super) time_limit: Duration,
-    /// To tell people and answering machines apart, if that is wanted.
+    /// Answering machine detection, if requested.
     pub(super) detection: Option<Detection>,
 }
 
-/// What is to be found out about whoever answers.
+/// A request for answering machine detection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Detection {
-    /// Where the verdict is sent; without one it is only in the call's resource.
+    /// The URL for the verdict; without one it is only in the call's resource.
     pub(super) callback: Option<String>,
 }
 
-/// What the REST API asks of a live call.
+/// A command of the REST API to a live call.
 #[derive(Debug)]
 pub(super) enum Command {
     End,
     Redirect(Instructions),
 }
 
-/// Something that went wrong, with Twilio's number for it.
+/// An error with Twilio's code.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub(super) struct CallError {
     pub(super) code: u32,
     pub(super) message: String,
 }
 
-/// Something the person did, in milliseconds since the call was answered.
+/// An act of the person. Times are milliseconds since the call was answered.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub(super) struct Done {
     pub(super) at_ms: u64,
     pub(super) until_ms: u64,
     pub(super) what: What,
-    /// What was said, the sound's name, or the keys.
+    /// The words, the name of the sound, or the keys.
     pub(super) text: String,
 }
 
-/// A stretch of speech, in milliseconds since the call was answered.
+/// Recognised speech. Times are milliseconds since the call was answered.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub(super) struct Speech {
     pub(super) at_ms: u64,
@@ -160,26 +160,26 @@ pub(super) struct Speech {
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub(super) struct CallbackRecord {
     pub(super) status: &'static str,
-    /// Null: no answer.
+    /// Null without a response.
     pub(super) http_status: Option<u16>,
 }
 
-/// What came over a call's media streams.
+/// Totals over the media streams of a call.
 #[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
 pub(super) struct Media {
-    /// Streams connected.
+    /// Number of streams.
     pub(super) streams: u64,
-    /// `media` messages received from the agent.
+    /// `media` messages from the agent.
     pub(super) frames_received: u64,
     /// Bytes of audio in them.
     pub(super) bytes_received: u64,
-    /// `media` messages sent to the agent.
+    /// `media` messages to the agent.
     pub(super) frames_sent: u64,
     pub(super) clears: u64,
-    /// `mark` messages received.
+    /// `mark` messages from the agent.
     pub(super) marks: u64,
-    /// Around a change of streams: from the last sound of either side on the one to the first on the
-    /// other, the longest of them all; 0 while there was none.
+    /// The longest silence around a change of streams: from the last sound of either side on one stream to the first sound
+    /// on the next; 0 without a change.
     pub(super) longest_silence_ms: u64,
 }
 
@@ -190,7 +190,7 @@ pub(super) struct State {
     pub(super) updated: Timestamp,
     pub(super) answered: Option<Timestamp>,
     pub(super) ended: Option<Timestamp>,
-    /// Whole seconds, known once it has ended.
+    /// Whole seconds; known once the call has ended.
     pub(super) duration: Option<u64>,
     pub(super) ended_by: Option<EndedBy>,
     pub(super) error: Option<CallError>,
@@ -198,19 +198,19 @@ pub(super) struct State {
     pub(super) said: Vec<Done>,
     /// Milliseconds since the call was answered.
     pub(super) hung_up_ms: Option<u64>,
-    /// What the carrier takes to have answered, if it was asked.
+    /// The verdict of answering machine detection.
     pub(super) answered_by: Option<&'static str>,
-    /// By time.
+    /// Ordered by time.
     pub(super) heard: Vec<Speech>,
     pub(super) media: Media,
-    /// Nothing about the call will change any more.
+    /// Whether the record is final.
     pub(super) settled: bool,
 }
 
-/// Which way a call goes.
+/// The direction of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
-    /// A person calls a number of the account's.
+    /// A person calls a number of the account.
     Inbound,
     /// The account calls a person.
     Outbound,
@@ -225,26 +225,25 @@ impl Direction {
     }
 }
 
-/// One call.
+/// The record of a call.
 pub(super) struct Call {
     /// `CA` and 32 hexadecimal digits.
     pub(super) sid: String,
-    /// Whose it is.
+    /// The account that it belongs to.
     pub(super) account: Arc<Account>,
-    /// Which way it goes.
     pub(super) direction: Direction,
-    /// Order of creation.
+    /// The order of creation.
     number: u64,
     pub(super) request: Request,
     pub(super) created: Timestamp,
-    /// To the call's task.
+    /// Commands to the task of the call.
     pub(super) commands: mpsc::Sender<Command>,
     state: Mutex<State>,
 }
 
 impl Call {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock, and a record half written is still worth reading.
+        // No operation panics under the lock, and a half-written record is still worth reading.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -256,14 +255,14 @@ impl Call {
         self.state().said.push(done);
     }
 
-    /// Recognition may finish out of order.
+    /// Inserts by time, because recognition may finish out of order.
     pub(super) fn record_heard(&self, speech: Speech) {
         let mut state = self.state();
         let place = state.heard.partition_point(|other| other.at_ms <= speech.at_ms);
         state.heard.insert(place, speech);
     }
 
-    /// Keeps the first error: what follows is its consequence.
+    /// Keeps the first error; later ones are its consequences.
     pub(super) fn record_error(&self, code: u32, message: impl Into<String>) {
         let mut state = self.state();
         if state.error.is_none() {
@@ -271,7 +270,7 @@ impl Call {
         }
     }
 
-    /// What tests and reports may know of a call, also what no customer of a carrier could.
+    /// The record for tests and reports, including facts that a customer of a carrier cannot know.
     pub(super) fn inspection(&self) -> Value {
         let state = self.state();
         let millisecond = |time: Option<Timestamp>| time.map(Timestamp::as_millisecond);
@@ -298,17 +297,17 @@ impl Call {
     }
 }
 
-/// All calls the carrier remembers.
+/// All calls that the carrier remembers.
 #[derive(Default)]
 pub(super) struct Calls {
     by_sid: HashMap<String, Arc<Call>>,
-    /// Oldest first.
+    /// The oldest first.
     finished: VecDeque<String>,
     created: u64,
 }
 
 impl Calls {
-    /// Opens a record; commands to the call come out of the returned channel.
+    /// Creates a record; the returned channel receives the commands to the call.
     pub(super) fn create(
         &mut self,
         account: Arc<Account>,
@@ -316,7 +315,7 @@ impl Calls {
         request: Request,
         now: Timestamp,
     ) -> (Arc<Call>, mpsc::Receiver<Command>) {
-        // Two: whoever ends a call twice in a row is told so, and waits for nothing.
+        // Capacity for two, so that a second end in a row is refused at once instead of waiting.
         let (commands, receiver) = mpsc::channel(2);
         self.created += 1;
         let state = State {
@@ -353,14 +352,14 @@ impl Calls {
         self.by_sid.get(sid).cloned()
     }
 
-    /// Newest first.
+    /// The newest first.
     pub(super) fn all(&self) -> Vec<Arc<Call>> {
         let mut calls: Vec<_> = self.by_sid.values().cloned().collect();
         calls.sort_by_key(|call| std::cmp::Reverse(call.number));
         calls
     }
 
-    /// Keeps a finished call until there are too many younger ones.
+    /// Marks a call as finished, and removes the oldest finished one if there are too many.
     pub(super) fn finish(&mut self, sid: &str) {
         self.finished.push_back(sid.to_owned());
         if self.finished.len() > FINISHED_LIMIT
@@ -394,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_finished_calls_are_forgotten_and_live_ones_never() {
+    fn old_finished_calls_are_removed_and_live_ones_never() {
         let mut calls = Calls::default();
         let (live, _commands) = create(&mut calls);
         let finished: Vec<_> = (0..=FINISHED_LIMIT)
@@ -412,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_heard_is_in_the_order_of_speech_whatever_was_recognised_first() {
+    fn heard_speech_is_ordered_by_time() {
         let (call, _commands) = create(&mut Calls::default());
         for at_ms in [20, 10, 30] {
             call.record_heard(Speech { at_ms, until_ms: at_ms + 5, text: String::new() });

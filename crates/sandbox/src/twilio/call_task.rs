@@ -1,7 +1,7 @@
-//! What one call goes through: dialled, ringing, answered, instructed, ended; each reported as asked.
+//! The life of a call: dialled, ringing, answered, following its TwiML, ended; each step is reported as requested.
 //!
-//! One task per call owns its life, and a second future in the same task sends its callbacks in order, so
-//! that a slow receiver never holds up the call.
+//! One task per call owns its life. A second future in the same task sends the callbacks in order, so that a slow
+//! receiver never delays the call.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,21 +24,21 @@ use super::{
 };
 use crate::{callers::Part, clock};
 
-/// How long it takes to learn that a line is busy.
+/// Time until a busy line is known.
 const BUSY_AFTER: Duration = Duration::from_millis(500);
-/// How long a person lets it ring.
+/// Time that a person lets it ring.
 const RING: Duration = Duration::from_secs(1);
-/// A call nobody answers is given up after this, if not sooner by its own `Timeout`. The usual minute
-/// would only make tests and demonstrations slow; nothing depends on its length.
+/// Time after which an unanswered call is given up, unless its own `Timeout` is shorter. The usual minute would only
+/// slow down tests.
 const NO_ANSWER_AFTER: Duration = Duration::from_secs(5);
-/// Documents a call may be sent to: a loop of redirects ends here.
+/// Maximum number of documents of a call, which ends a loop of redirects.
 const DOCUMENTS_LIMIT: usize = 1000;
 
-/// How a call ended.
+/// The end of a call.
 struct Ending {
     status: Status,
     by: EndedBy,
-    /// What the far end answered in the end.
+    /// The final SIP response of the far end.
     sip: u16,
 }
 
@@ -52,27 +52,27 @@ impl Ending {
     }
 }
 
-/// What comes after a document, or a part of it.
+/// The step after a document, or after a part of it.
 enum Next {
     Document(Instructions),
     End(Ending),
 }
 
-/// Takes a call from dialling to its end, and until its last callback is sent and its last word recognised.
+/// Takes a call from dialling to its end, and until its last callback is sent and its last word is recognised.
 pub(super) async fn run(carrier: Arc<Carrier>, call: Arc<Call>, commands: mpsc::Receiver<Command>) {
     let (reports, queue) = mpsc::channel(callbacks::QUEUE);
     let line = CallLine { carrier: &carrier, call: &call, reports, sequence: 0 };
-    tokio::join!(live(line, commands), callbacks::deliver(&carrier, &call, queue));
+    tokio::join!(live_call(line, commands), callbacks::deliver(&carrier, &call, queue));
     call.state().settled = true;
     carrier.calls().finish(&call.sid);
 }
 
-async fn live(mut line: CallLine<'_>, mut commands: mpsc::Receiver<Command>) {
+async fn live_call(mut line: CallLine<'_>, mut commands: mpsc::Receiver<Command>) {
     let mut party = None;
     let ending = line.dial(&mut commands, &mut party).await;
     line.end(&ending).await;
     let stop = line.carrier.stop.clone();
-    // Nothing is reported or commanded any more.
+    // Closes the channels: nothing is reported or commanded any more.
     drop((line, commands));
     if let Some(party) = party {
         stop.run_until_cancelled(party.settle()).await;
@@ -82,7 +82,7 @@ async fn live(mut line: CallLine<'_>, mut commands: mpsc::Receiver<Command>) {
 impl CallLine<'_> {
     async fn dial(&mut self, commands: &mut mpsc::Receiver<Command>, party: &mut Option<Party>) -> Ending {
         if self.call.direction == Direction::Inbound {
-            return self.ask(commands, party).await;
+            return self.dial_inbound(commands, party).await;
         }
         self.report(StatusEvent::Initiated, "initiated", vec![]).await;
         if self.call.request.to == BUSY {
@@ -90,16 +90,16 @@ impl CallLine<'_> {
                 sleep(BUSY_AFTER).await;
                 Ending::unanswered(Status::Busy, EndedBy::Carrier, 486)
             };
-            return self.unless_canceled(commands, busy).await.unwrap_or_else(|canceled| canceled);
+            return self.until_canceled(commands, busy).await.unwrap_or_else(|canceled| canceled);
         }
         if self.call.request.to == LOST {
             self.enter(Status::Ringing);
             let never = std::future::pending::<Ending>();
-            return self.unless_canceled(commands, never).await.unwrap_or_else(|canceled| canceled);
+            return self.until_canceled(commands, never).await.unwrap_or_else(|canceled| canceled);
         }
         self.enter(Status::Ringing);
         self.report(StatusEvent::Ringing, "ringing", vec![]).await;
-        let part = match self.unless_canceled(commands, self.pick_up()).await {
+        let part = match self.until_canceled(commands, self.pick_up()).await {
             Ok(Ok(part)) => part,
             Ok(Err(ending)) | Err(ending) => return ending,
         };
@@ -107,8 +107,12 @@ impl CallLine<'_> {
         self.answer(part, instructions, commands, party).await
     }
 
-    /// A person calls one of the account's numbers: its document says what becomes of the call.
-    async fn ask(&mut self, commands: &mut mpsc::Receiver<Command>, party: &mut Option<Party>) -> Ending {
+    /// A person calls a number of the account: its document decides whether the call is answered.
+    async fn dial_inbound(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        party: &mut Option<Party>,
+    ) -> Ending {
         self.enter(Status::Ringing);
         let asking = async {
             let part = self.carrier.callers.part(&self.call.request.from).await;
@@ -117,7 +121,7 @@ impl CallLine<'_> {
             let verbs = self.verbs(&instructions).await?;
             Ok::<_, CallError>((part, instructions, verbs.into_iter().next()))
         };
-        let told = match self.unless_canceled(commands, asking).await {
+        let told = match self.until_canceled(commands, asking).await {
             Ok(told) => told,
             Err(ending) => return ending,
         };
@@ -136,7 +140,7 @@ impl CallLine<'_> {
         }
     }
 
-    /// The two are connected.
+    /// The call is answered.
     async fn answer(
         &mut self,
         part: Part,
@@ -159,14 +163,14 @@ impl CallLine<'_> {
             ending = talk => ending,
             never = detection => never,
         };
-        // Twilio's durations are whole seconds; a call of any length lasts one.
+        // Twilio counts whole seconds, rounded up.
         self.call.state().duration =
             Some(answered.elapsed().as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
         ending
     }
 
-    /// Waits for something before the call is answered; a command given meanwhile cancels the call.
-    async fn unless_canceled<T>(
+    /// Waits for `future` before the call is answered; a command meanwhile cancels the call.
+    async fn until_canceled<T>(
         &self,
         commands: &mut mpsc::Receiver<Command>,
         future: impl Future<Output = T>,
@@ -179,7 +183,7 @@ impl CallLine<'_> {
         }
     }
 
-    /// Rings until the person answers, ready to speak.
+    /// Rings until the person answers.
     async fn pick_up(&self) -> Result<Part, Ending> {
         let request = &self.call.request;
         let no_answer = Ending::unanswered(Status::NoAnswer, EndedBy::Carrier, 487);
@@ -189,7 +193,7 @@ impl CallLine<'_> {
         }
         let answer = async {
             let ring = sleep(RING);
-            // The lines are spoken now, so that they are at hand when they are due.
+            // The lines are synthesized now, so that they are ready when they are due.
             let part = self.carrier.callers.part(&request.to).await;
             ring.await;
             part
@@ -197,7 +201,7 @@ impl CallLine<'_> {
         match timeout(request.timeout, answer).await {
             Ok(Ok(part)) => Ok(part),
             Ok(Err(error)) => {
-                // 13225: the nearest to "the far end is broken".
+                // 13225 is the nearest code for a broken far end.
                 self.call.record_error(13225, format!("the simulated person has no voice: {error:#}"));
                 Err(Ending::unanswered(Status::Failed, EndedBy::Carrier, 503))
             }
@@ -215,7 +219,7 @@ impl CallLine<'_> {
     ) -> Ending {
         let limit = answered + self.call.request.time_limit;
         for _ in 0..DOCUMENTS_LIMIT {
-            // Whatever the document is at then winds up what it has open, and returns.
+            // After a cancellation the document closes its stream, and returns.
             let interrupt = self.carrier.stop.child_token();
             let document = self.follow(&instructions, party, &interrupt);
             let interruption = async {
@@ -227,7 +231,7 @@ impl CallLine<'_> {
                     () = sleep_until(limit) => Next::End(Ending::completed(EndedBy::Carrier)),
                 }
             };
-            let next = wind_up(document, &interrupt, interruption).await;
+            let next = run_until_interrupted(document, &interrupt, interruption).await;
             match next {
                 Next::Document(next) => instructions = next,
                 Next::End(ending) => return ending,
@@ -289,7 +293,7 @@ impl CallLine<'_> {
         twiml::parse(document).map_err(|error| CallError { code: error.code(), message: error.to_string() })
     }
 
-    /// Instructions whose document is at hand.
+    /// Returns the instructions with their document, fetched if necessary.
     async fn fetched(&self, instructions: &Instructions) -> Result<Instructions, CallError> {
         let Instructions::At { url, get } = instructions else { return Ok(instructions.clone()) };
         let failed = |message| CallError { code: 11200, message };
@@ -332,8 +336,8 @@ impl CallLine<'_> {
     }
 }
 
-/// Runs a document until it is over, or until something interrupts it and it has wound up.
-async fn wind_up(
+/// Runs a document until it is finished, or until an interruption has ended it.
+async fn run_until_interrupted(
     document: impl Future<Output = Next>,
     interrupt: &CancellationToken,
     interruption: impl Future<Output = Next>,
@@ -350,7 +354,7 @@ async fn wind_up(
     }
 }
 
-/// A URL relative to the document it stands in.
+/// Resolves a URL against the URL of its document.
 fn absolute(document: &Instructions, url: &str) -> Option<String> {
     let url = match document {
         Instructions::At { url: base, .. } | Instructions::Fetched { url: base, .. } => {

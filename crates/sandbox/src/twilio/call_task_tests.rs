@@ -1,4 +1,4 @@
-//! How long calls take, in virtual time.
+//! The durations of calls, in virtual time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
     tests,
 };
 
-/// Runs a call with nobody to report to, in virtual time; its final status and how long it took.
+/// Runs a call without callbacks in virtual time; returns its final status and its duration.
 async fn lone_call(to: &str, timeout: Duration) -> (String, Duration) {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let carrier = Carrier::new(tests::account(), tests::callers(), tasks, stop).unwrap();
@@ -40,7 +40,7 @@ async fn lone_call(to: &str, timeout: Duration) -> (String, Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unanswered_call_is_given_up_after_five_seconds_or_its_own_timeout() {
+async fn an_unanswered_call_is_given_up_after_five_seconds_or_its_timeout() {
     let minute = Duration::from_mins(1);
     for (timeout, seconds) in [(minute, 5), (Duration::from_secs(2), 2)] {
         let (status, took) = lone_call("+14155550151", timeout).await;

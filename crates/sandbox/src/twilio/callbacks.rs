@@ -1,4 +1,4 @@
-//! Webhooks of the carrier: signing them, sending them.
+//! The carrier's webhooks: signing and sending.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -10,28 +10,28 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{account::Account, call_record::Call, carrier::Carrier};
 
-/// Twilio's default limit for a webhook, its retry included.
+/// Twilio's default limit for a webhook, including its retry.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
-/// Most of an answer that is read: far more than any document.
+/// Maximum number of bytes that are read of a response, far more than any document has.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// Callbacks of one call that wait to be sent. When it is full the call waits.
+/// Callbacks of one call that wait to be sent. When the queue is full, the call waits.
 pub(super) const QUEUE: usize = 32;
 
-/// Names and values of a form, in the order they are sent.
+/// Names and values of a form, in the order in which they are sent.
 pub(super) type Form = Vec<(&'static str, String)>;
 
-/// One callback to be sent.
+/// A callback to send.
 #[derive(Debug)]
 pub(super) struct Callback {
     pub(super) url: String,
-    /// What it reports: a call's status, a stream's event, or who answered.
+    /// The status of the call, the event of the stream, or the verdict of detection.
     pub(super) status: &'static str,
     pub(super) form: Form,
 }
 
-/// `X-Twilio-Signature` of a request to this URL with these form parameters: HMAC-SHA1 over the URL followed
-/// by every distinct name and value in byte order.
+/// `X-Twilio-Signature` of a request to this URL with these form parameters: HMAC-SHA1 over the URL and every
+/// distinct name and value, in byte order.
 pub(super) fn signature<N: AsRef<str>, V: AsRef<str>>(token: &str, url: &str, form: &[(N, V)]) -> String {
     let mut mac = Hmac::<Sha1>::new_from_slice(token.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(url.as_bytes());
@@ -43,7 +43,7 @@ pub(super) fn signature<N: AsRef<str>, V: AsRef<str>>(token: &str, url: &str, fo
     BASE64_STANDARD.encode(mac.finalize().into_bytes())
 }
 
-/// Sends a call's callbacks one after the other until nothing can come any more, and records the answers.
+/// Sends the callbacks of a call one after the other until the queue is closed, and records the responses.
 pub(super) async fn deliver(carrier: &Carrier, call: &Arc<Call>, mut queue: mpsc::Receiver<Callback>) {
     while let Some(callback) = queue.recv().await {
         let answer = tokio::select! {
@@ -52,22 +52,21 @@ pub(super) async fn deliver(carrier: &Carrier, call: &Arc<Call>, mut queue: mpsc
             answer = request(carrier, &call.account, &callback.url, false, &callback.form) => answer,
         };
         if let Err(error) = &answer {
-            tracing::warn!(call.sid, callback.status, error, "a callback was not delivered");
+            tracing::warn!(call_sid = call.sid, callback.status, error, "callback not delivered");
         }
         call.record_callback(callback.status, answer.ok().map(|answer| answer.status));
     }
 }
 
-/// What a webhook answered.
+/// The response of a webhook.
 pub(super) struct Answer {
     /// HTTP status.
     pub(super) status: u16,
     pub(super) body: String,
 }
 
-/// Sends one request signed for an account: POST with a form, or GET with it in the query.
-///
-/// Tried once more if the connection fails, and only then: so says Twilio's default (`#rc=1&rp=ct`).
+/// Sends a request signed for an account: POST with a form, or GET with the same values in the query. Retries once, and
+/// only if the connection fails, which is Twilio's default (`#rc=1&rp=ct`).
 pub(super) async fn request(
     carrier: &Carrier,
     account: &Account,
@@ -94,7 +93,7 @@ async fn attempt(
     get: bool,
     form: &Form,
 ) -> Result<Answer, reqwest::Error> {
-    // A fragment is for Twilio (connection overrides): neither sent nor signed.
+    // The fragment is for Twilio itself (connection overrides), so it is neither sent nor signed.
     let url = url.split('#').next().unwrap_or(url);
     let token = &account.auth_token;
     let mut request = if get { carrier.http.get(url).query(form) } else { carrier.http.post(url).form(form) };
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_a_form_and_its_repetitions_do_not_change_the_signature() {
+    fn order_and_repetition_do_not_change_a_signature() {
         let url = "https://voice.example.com/twilio/status?tenant=t1";
         let mut form = FORM.to_vec();
         form.reverse();

@@ -24,9 +24,9 @@ use super::{
 };
 use crate::clock;
 
-/// How long a client may wait for an answer that does not come; none waits that long.
+/// Time until the missing response ends with an error; no client waits that long.
 const UNANSWERED_FOR: Duration = Duration::from_mins(1);
-/// Longest `Twiml` parameter, in characters.
+/// Maximum length of the parameter `Twiml`, in characters.
 const TWIML_LIMIT: usize = 4000;
 const TIME_LIMIT_MAX: Duration = Duration::from_hours(24);
 const PAGE_SIZE: usize = 50;
@@ -80,7 +80,7 @@ pub(super) async fn update(
     };
     match call.commands.try_send(command) {
         Ok(()) => Ok((StatusCode::OK, Json(resource(&carrier, &call)))),
-        // The task has ended since, or is about to.
+        // The task has ended meanwhile, or is about to.
         Err(TrySendError::Closed(_) | TrySendError::Full(_)) => {
             Err(Refusal::invalid(21220, "Call is already being changed."))
         }
@@ -177,7 +177,7 @@ fn validate(carrier: &Carrier, account: &Account, fields: &Fields) -> Result<Req
     })
 }
 
-/// `Url` wins over `Twiml`, as Twilio has it.
+/// Reads `Url` or `Twiml`; like at Twilio, `Url` prevails.
 fn instructions(fields: &Fields) -> Result<Instructions, Refusal> {
     match (field(fields, "Url"), field(fields, "Twiml")) {
         (Some(url), _) if is_web_url(url) => {
@@ -192,7 +192,7 @@ fn instructions(fields: &Fields) -> Result<Instructions, Refusal> {
     }
 }
 
-/// The callbacks asked for; `completed` if none are named. Several names in one value are one unknown name.
+/// The requested callback events; `completed` by default. Several names in one value are one unknown name.
 fn events(fields: &Fields) -> Result<Vec<StatusEvent>, Refusal> {
     let names = fields.iter().filter(|(key, _)| key == "StatusCallbackEvent").map(|(_, value)| value);
     let events: Option<Vec<_>> = names.map(|name| StatusEvent::parse(name)).collect();
@@ -234,7 +234,7 @@ fn seconds(fields: &Fields, name: &str) -> Result<Option<Duration>, Refusal> {
     Ok(number.map(Duration::from_secs))
 }
 
-/// The call resource.
+/// A call as a resource.
 fn resource(carrier: &Carrier, call: &Call) -> Value {
     let state = call.state();
     let uri = |file: String| path(&call.account, &format!("Calls/{}{file}", call.sid));
@@ -267,7 +267,7 @@ fn resource(carrier: &Carrier, call: &Call) -> Value {
         "start_time": state.answered.map(rfc_2822),
         "end_time": state.ended.map(rfc_2822),
         "duration": state.duration.map(|seconds| seconds.to_string()),
-        // Rated minutes after a real call; here never.
+        // Twilio rates a real call minutes after its end; this one never.
         "price": null,
         "price_unit": "USD",
         "answered_by": state.answered_by,

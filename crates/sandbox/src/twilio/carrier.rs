@@ -1,4 +1,4 @@
-//! What all requests and calls of the carrier share.
+//! The state that all requests and calls of the carrier share.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,14 +14,14 @@ use super::{
 };
 use crate::{callers::Callers, clock, speech};
 
-/// Longest a webhook may take; the sender has a limit of its own for its retry as well.
+/// Time limit of the HTTP client; `callbacks` has a shorter one that includes the retry.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What all requests and calls share.
+/// The carrier.
 pub(crate) struct Carrier {
     pub(super) accounts: Vec<Arc<Account>>,
     pub(super) callers: Callers,
-    /// For webhooks. The carrier calls servers on this machine only.
+    /// The client for webhooks, which are on this machine only.
     pub(super) http: reqwest::Client,
     calls: Mutex<Calls>,
     numbers: Mutex<Numbers>,
@@ -30,7 +30,7 @@ pub(crate) struct Carrier {
 }
 
 impl Carrier {
-    /// With our account and the customer's, each with its number.
+    /// Creates the deployment's account and the customer's, each with its number.
     pub(crate) fn new(
         account: Account,
         callers: Callers,
@@ -48,9 +48,14 @@ impl Carrier {
         Ok(Self { accounts, callers, http, calls, numbers, tasks, stop })
     }
 
-    /// See [`Sandbox::wire`](crate::Sandbox::wire).
-    pub(crate) fn wire(&self, number: &str, voice_url: &str, status_callback: &str) -> Option<String> {
-        self.numbers().wire(number, voice_url, status_callback)
+    /// See [`Sandbox::connect_number`](crate::Sandbox::connect_number).
+    pub(crate) fn connect_number(
+        &self,
+        number: &str,
+        voice_url: &str,
+        status_callback: &str,
+    ) -> Option<String> {
+        self.numbers().connect_number(number, voice_url, status_callback)
     }
 
     pub(super) fn numbers(&self) -> MutexGuard<'_, Numbers> {

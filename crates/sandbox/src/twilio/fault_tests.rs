@@ -1,5 +1,4 @@
-//! What the carrier does when something fails: a stream that is closed or lost, an answer or a callback
-//! that never comes.
+//! Faults of the carrier: a stream that is closed or lost, a response or a callback that never comes.
 
 use std::time::Duration;
 
@@ -12,18 +11,18 @@ use super::{
     tests::{ACCOUNT, World},
 };
 
-/// Longer than a call to anybody else takes to be answered.
+/// Longer than a normal call takes to be answered.
 const LONG: Duration = Duration::from_secs(3);
 
 #[tokio::test]
-async fn a_stream_the_server_closes_is_stopped_and_the_next_verb_follows() {
+async fn after_a_closed_stream_the_next_verb_follows() {
     let mut world = World::start().await;
     let twiml = world.twiml();
     let sid = world.dial("+14155550100", &twiml).await;
     let mut stream = world.stream().await;
     stream.close().await;
     let mut reports: Vec<_> = world.reports::<7>().await.into();
-    // The document is fetched beside the callbacks: its place among them is not fixed.
+    // The document is fetched concurrently with the callbacks, so its place among them varies.
     let resumed = reports.iter().position(|report| report == "/resume in-progress").unwrap();
     reports.remove(resumed);
     assert_eq!(reports[3..], ["/stream stream-started", "/stream stream-stopped", "/status completed"]);
@@ -32,11 +31,11 @@ async fn a_stream_the_server_closes_is_stopped_and_the_next_verb_follows() {
 }
 
 #[tokio::test]
-async fn a_stream_whose_server_dies_is_an_error_and_the_next_verb_follows() {
+async fn after_a_lost_stream_the_next_verb_follows_with_an_error() {
     let mut world = World::start().await;
     let twiml = world.twiml();
     let sid = world.dial("+14155550100", &twiml).await;
-    // Without a close: as when its process is killed.
+    // Without a close frame, as when the server's process is killed.
     drop(world.stream().await);
     let mut reports: Vec<_> = world.reports::<7>().await.into();
     let resumed = reports.iter().position(|report| report == "/resume in-progress").unwrap();
@@ -72,7 +71,7 @@ async fn the_silence_around_a_change_of_streams_is_measured() {
 }
 
 #[tokio::test]
-async fn a_call_whose_answer_is_lost_is_dialled_and_answered_all_the_same() {
+async fn a_call_without_a_response_is_dialled_and_answered() {
     let mut world = World::start().await;
     let callback = format!("{}/status", world.application_url);
     let twiml = world.twiml();

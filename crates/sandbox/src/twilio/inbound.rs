@@ -1,4 +1,4 @@
-//! People who call the accounts' numbers: no part of Twilio, but of the world around it.
+//! Inbound calls: `POST /sandbox/calls`, which is no part of Twilio, lets a simulated person call an account's number.
 
 use std::sync::Arc;
 
@@ -14,29 +14,28 @@ use super::{
 };
 use crate::clock;
 
-/// Who calls whom.
+/// The two numbers of an inbound call.
 #[derive(Deserialize)]
-pub(super) struct Ringing {
-    /// The person; which one they are says their number.
+pub(super) struct InboundCall {
+    /// The number of the person, which selects their script.
     from: String,
-    /// A number of an account.
+    /// The number of an account.
     to: String,
 }
 
-/// `POST /sandbox/calls`: a person rings one of the accounts' numbers; what becomes of the call is asked of
-/// the number's `VoiceUrl`.
-pub(super) async fn ring(
+/// `POST /sandbox/calls`: a person calls a number of an account; the number's `VoiceUrl` decides about the call.
+pub(super) async fn create(
     State(carrier): State<Arc<Carrier>>,
-    Json(Ringing { from, to }): Json<Ringing>,
+    Json(InboundCall { from, to }): Json<InboundCall>,
 ) -> Result<(StatusCode, Json<Value>), (StatusCode, &'static str)> {
     if !is_e164(&from) {
         return Err((StatusCode::UNPROCESSABLE_ENTITY, "from is not a phone number"));
     }
     let number = carrier.numbers().get(&to).filter(|number| !number.voice_url.is_empty()).cloned();
     let number =
-        number.ok_or((StatusCode::NOT_FOUND, "nobody has told what to do with calls of this number"))?;
+        number.ok_or((StatusCode::NOT_FOUND, "no account owns this number, or it has no VoiceUrl"))?;
     let account = carrier.accounts.iter().find(|account| account.sid == number.account_sid).cloned();
-    let account = account.ok_or((StatusCode::NOT_FOUND, "the number's account is gone"))?;
+    let account = account.ok_or((StatusCode::NOT_FOUND, "the account of this number does not exist"))?;
     let request = Request {
         to,
         from,

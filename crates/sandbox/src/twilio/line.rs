@@ -1,4 +1,4 @@
-//! A call as its parts see it: its record, its carrier, and the way to report what happens.
+//! A call with its carrier and its channel for callbacks, as the parts of a call share it.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use super::{
 };
 use crate::clock;
 
-/// A call and its way to report.
+/// A call and its callbacks.
 pub(super) struct CallLine<'a> {
     pub(super) carrier: &'a Carrier,
     pub(super) call: &'a Arc<Call>,
     pub(super) reports: mpsc::Sender<Callback>,
-    /// Of the next status callback.
+    /// The sequence number of the next status callback.
     pub(super) sequence: u32,
 }
 
 impl CallLine<'_> {
-    /// What every webhook about the call says of it.
+    /// The fields that every webhook about the call has.
     pub(super) fn identity(&self, status: &str) -> Form {
         let request = &self.call.request;
         let mut form = vec![
@@ -38,7 +38,7 @@ impl CallLine<'_> {
             ("To", request.to.clone()),
             ("Called", request.to.clone()),
         ];
-        // Where the carrier knows nothing it sends empty fields; they are signed too.
+        // Unknown places are sent as empty fields, and signed, too.
         let places = [
             ("FromCountry", "US"),
             ("FromState", "CA"),
@@ -70,7 +70,7 @@ impl CallLine<'_> {
         self.send(Callback { url, status, form }).await;
     }
 
-    /// Reports an event of a media stream, if the stream asked for that.
+    /// Reports an event of a media stream, if the stream has a status callback.
     pub(super) async fn report_stream(
         &self,
         stream: &twiml::Stream,
@@ -92,7 +92,7 @@ impl CallLine<'_> {
     }
 
     pub(super) async fn send(&self, callback: Callback) {
-        // It can only be closed when the sandbox is being stopped.
+        // Fails only while the sandbox stops.
         let _ = self.reports.send(callback).await;
     }
 }

@@ -1,7 +1,7 @@
 //! The carrier's end of a bidirectional media stream: a websocket client in real time.
 //!
-//! Every 20 ms one frame of the person goes out, silence included, and one frame of what was queued is
-//! played to them. [`Playback`] has the rules of the queue, [`Party`] the person.
+//! Every 20 ms it sends one frame of the person, silence included, and plays one frame of the queued audio to them.
+//! [`Playback`] is the queue, [`Party`] the person.
 
 use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
@@ -36,29 +36,29 @@ use crate::{
     ids,
 };
 
-/// One step: a frame each way.
+/// One step: a frame in each direction.
 const STEP: Duration = Duration::from_millis(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A server that reads nothing for this long is taken to be gone.
+/// A server that reads nothing for this long counts as lost.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the server may take to answer the close.
+/// Time for the server to answer the close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Largest message taken: half an hour of audio would not be sent in one.
+/// Maximum size of a message; half an hour of audio is not sent in one.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// How a stream ended, as far as the call is concerned.
+/// The end of a stream, from the point of view of the call.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Closed or lost by the server, or never open: the next verb's turn.
+    /// The server closed or lost it, or it was never open: the next verb follows.
     Closed,
     PersonHungUp,
-    /// The call was ended or sent elsewhere.
+    /// The call was ended or redirected.
     Interrupted,
 }
 
-/// Why a stream failed, with Twilio's number for it.
+/// The failure of a stream, with Twilio's code.
 #[derive(Debug)]
 struct Failure {
     code: u32,
@@ -101,7 +101,7 @@ struct Mark {
     name: Option<String>,
 }
 
-/// Connects the call to a server until either side, or the person, has enough.
+/// Connects the call to a server until either side, or the person, ends the stream.
 pub(super) async fn run(
     line: &CallLine<'_>,
     stream: &twiml::Stream,
@@ -138,7 +138,7 @@ pub(super) async fn run(
 }
 
 async fn connect(line: &CallLine<'_>, url: &str) -> Result<Socket, Failure> {
-    // Twilio does not support a query, and says nothing: it is simply not there.
+    // Twilio ignores the query of a stream's URL without a warning.
     let url = url.split(['?', '#']).next().unwrap_or(url);
     if !url.starts_with("wss://") && !url.starts_with("ws://") {
         return Err(Failure::new(31922, "the URL's scheme is not wss"));
@@ -150,7 +150,7 @@ async fn connect(line: &CallLine<'_>, url: &str) -> Result<Socket, Failure> {
     request.headers_mut().insert("user-agent", HeaderValue::from_static("Twilio.TmeWs/1.0"));
     let config =
         WebSocketConfig::default().max_message_size(Some(MESSAGE_LIMIT)).max_frame_size(Some(MESSAGE_LIMIT));
-    // Nagle's algorithm would hold back frames.
+    // Without the option Nagle's algorithm would hold back frames.
     let connected = timeout(CONNECT_TIMEOUT, connect_async_with_config(request, Some(config), true)).await;
     match connected {
         Ok(Ok((socket, _))) => Ok(socket),
@@ -163,19 +163,19 @@ async fn connect(line: &CallLine<'_>, url: &str) -> Result<Socket, Failure> {
     }
 }
 
-/// One connected stream.
+/// A connected stream.
 struct Session<'a> {
     line: &'a CallLine<'a>,
     sid: &'a str,
     socket: Socket,
     playback: Playback,
-    /// Of the next message, `connected` not counted.
+    /// The sequence number of the next message; `connected` has none.
     sequence: u64,
-    /// Media messages sent.
+    /// Number of media messages sent.
     chunks: u64,
-    /// Media payload of silence, encoded once.
+    /// The encoded payload of silence.
     silence: String,
-    /// Audio decoded, kept for its memory.
+    /// The buffer for decoded audio.
     decoded: Vec<u8>,
 }
 
@@ -214,7 +214,7 @@ impl<'a> Session<'a> {
         let start = self.event("start", &start);
         self.send(start).await?;
         let mut steps = interval(STEP);
-        // Real time does not wait: what was missed is caught up at once.
+        // After a delay the missed steps are made up at once, as real time requires.
         steps.set_missed_tick_behavior(MissedTickBehavior::Burst);
         loop {
             tokio::select! {
@@ -235,7 +235,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Lives through 20 ms. True: the person has hung up.
+    /// Advances by 20 ms; returns true if the person has hung up.
     async fn step(&mut self, now: Instant, party: &mut Party) -> Result<bool, Failure> {
         let (mut heard, mut said) = ([SILENCE; FRAME_BYTES], [SILENCE; FRAME_BYTES]);
         let marks: Vec<_> = self.playback.step(&mut heard).collect();
@@ -256,7 +256,7 @@ impl<'a> Session<'a> {
         Ok(step.hung_up)
     }
 
-    /// Written by hand: fifty of these a second and call.
+    /// Formatted by hand, because every call sends fifty of these a second.
     fn media(&mut self, said: &[u8; FRAME_BYTES]) -> String {
         self.chunks += 1;
         let timestamp = self.chunks * 20;
@@ -285,7 +285,7 @@ impl<'a> Session<'a> {
         self.event("dtmf", &json!({ "track": "inbound_track", "digit": key.to_string() }))
     }
 
-    /// A message of any kind but `connected`; its body stands under the event's name.
+    /// Any message but `connected`; its body is a member with the name of the event.
     fn event(&mut self, event: &str, body: &Value) -> String {
         let sequence = self.sequence.to_string();
         self.sequence += 1;
@@ -299,11 +299,11 @@ impl<'a> Session<'a> {
     ) -> Result<Option<End>, Failure> {
         match message {
             Some(Ok(Message::Text(text))) => self.obey(&text, party).await.map(|()| None),
-            Some(Ok(Message::Binary(_))) => Err(Failure::new(31950, "a binary message")),
+            Some(Ok(Message::Binary(_))) => Err(Failure::new(31950, "binary message")),
             Some(Ok(Message::Close(_))) => Ok(Some(End::Closed)),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
             Some(Err(error @ (tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)))) => {
-                // A connection that ends without a close is reported as a protocol error, too.
+                // tungstenite reports a connection that ends without a close frame as a protocol error, too.
                 let reset = tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
                 let lost = matches!(&error, tungstenite::Error::Protocol(why) if *why == reset);
                 Err(Failure::new(if lost { 31903 } else { 31924 }, error.to_string()))
@@ -313,13 +313,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Twilio only warns of a message it cannot understand, once. Here it ends the stream, to be noticed.
+    /// Twilio only warns of an invalid message. Here it ends the stream, so that tests notice it.
     async fn obey(&mut self, text: &str, party: &mut Party) -> Result<(), Failure> {
         let invalid = |why: &str| Failure::new(31951, format!("invalid message: {why}"));
         let message: Incoming<'_> =
             serde_json::from_str(text).map_err(|error| invalid(&error.to_string()))?;
         if message.stream_sid != self.sid {
-            return Err(invalid("another stream's streamSid"));
+            return Err(invalid("the streamSid is of another stream"));
         }
         match &*message.event {
             "media" => {
@@ -336,7 +336,7 @@ impl<'a> Session<'a> {
             "mark" => {
                 self.line.call.state().media.marks += 1;
                 party.marked();
-                // Without a name there is nothing to give back: ignored, as by Twilio.
+                // A mark without a name is ignored, as by Twilio.
                 let Some(name) = message.mark.and_then(|mark| mark.name) else { return Ok(()) };
                 if let Some(name) = self.playback.mark(name)? {
                     let mark = self.mark(&name);
@@ -361,13 +361,13 @@ impl<'a> Session<'a> {
         in_time(self.socket.send(Message::text(text))).await
     }
 
-    /// Says `stop` if the call has ended or moved on, closes, and leaves the rest to a task of its own:
-    /// a server slow to answer must not hold up the call.
+    /// Sends `stop` if the call has ended or was redirected, and closes the socket. The close handshake runs in a task of
+    /// its own, so that a slow server does not delay the call.
     async fn close(mut self, hung_up: bool, failure: Option<&Failure>) {
         if hung_up {
             let stop = json!({ "accountSid": self.line.call.account.sid, "callSid": self.line.call.sid });
             let stop = self.event("stop", &stop);
-            // A server that is gone needs not be told.
+            // The server may be gone already.
             let _ = self.send(stop).await;
         }
         let mut socket = self.socket;
@@ -391,6 +391,6 @@ async fn in_time(sending: impl Future<Output = Result<(), tungstenite::Error>>) 
     match timeout(SEND_TIMEOUT, sending).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Failure::new(31903, error.to_string())),
-        Err(_) => Err(Failure::new(31903, "the server reads nothing")),
+        Err(_) => Err(Failure::new(31903, "the server reads no messages")),
     }
 }

@@ -1,24 +1,23 @@
-//! The simulated carrier: Twilio on the wire.
+//! The simulated carrier, which speaks Twilio's protocols.
 //!
-//! - [`rest`]: the REST API; - [`calls`]: what a call goes through, from dialling to its end;
-//! - [`twiml`]: the instructions it follows; - [`media_stream`] and [`playback`]: its audio;
-//! - [`party`]: the person on the line; - [`people`]: those made at run time; - [`machine`]: whether it is one;
-//! - [`callbacks`]: what it reports; - [`records`]: what is known of it;
-//! - [`numbers`]: those on sale, and those of its accounts; - [`inbound`]: people who call one of those.
+//! - `rest`, `calls_api`, `numbers_api`, `api`: the REST API
+//! - `call_task`: the life of a call; `call_record`: its record; `line`: what its parts share
+//! - `twiml`: the instructions of a call; `media_stream`, `playback`: its audio; `party`: the person on it
+//! - `callbacks`: signed webhooks; `answering_machine`: detection of answering machines
+//! - `numbers`: numbers on sale and owned; `inbound`: people who call an owned number; `people`: scripts of people
 //!
-//! What happens depends on the number, in the range reserved for fiction: +1 415 555 0150 is busy, 0151
-//! never answers, 0152 is refused at create. Two are faults of the carrier: 0160 is dialled, and answers,
-//! but the request that created the call gets no answer; 0161 is accepted, and then rings until somebody
-//! cancels it, without a single callback. All others are people who answer; some of them
-//! are difficult: 0153 is an answering machine, 0154 hangs up in the middle of the agent's first sentence, 0155
-//! says nothing, 0156 interrupts, and 0157 coughs into what the agent says. Calls are dialled at once: the one
-//! call per second of a real account is not simulated.
+//! The called number decides what happens, in the range reserved for fiction. +1 415 555 0150 is busy, 0151 is never
+//! answered, 0152 is refused at create. Two are faults of the carrier: the call to 0160 is answered, but the request
+//! that created it gets no response; 0161 rings without a single callback until it is cancelled. All other numbers are
+//! people who answer. Some are difficult: 0153 is an answering machine, 0154 hangs up during the agent's first sentence,
+//! 0155 says nothing, 0156 interrupts, and 0157 coughs while the agent speaks. Calls are dialled at once; a real
+//! account's limit of one call per second is not simulated.
 //!
-//! It has two accounts: ours, and the one that stands for a customer's own.
+//! There are two accounts: the deployment's, and one that stands for a customer's own.
 //!
-//! `GET /sandbox/calls` and `/sandbox/calls/{sid}` are for tests and reports, no part of Twilio; `POST
-//! /sandbox/calls` has a person call a number. `PUT /sandbox/people/{number}` gives a number in that range to
-//! somebody else, `DELETE` takes it back (see [`crate::callers`]).
+//! Some endpoints are no part of Twilio. `GET /sandbox/calls` and `/sandbox/calls/{sid}` return the records for tests
+//! and reports. `POST /sandbox/calls` lets a person call a number. `PUT /sandbox/people/{number}` assigns a script to a
+//! number in the range, `DELETE` removes it (see [`crate::callers`]).
 
 mod account;
 mod answering_machine;
@@ -67,14 +66,14 @@ pub(crate) use carrier::Carrier;
 /// The carrier's server. Its calls run on the carrier's tracker until its token is cancelled.
 pub(crate) fn router(carrier: &Arc<Carrier>) -> Router {
     Router::new()
-        .route("/sandbox/calls", get(inspect_all).post(inbound::ring))
+        .route("/sandbox/calls", get(inspect_all).post(inbound::create))
         .route("/sandbox/calls/{sid}", get(inspect))
-        .route("/sandbox/people/{number}", put(people::make).delete(people::forget))
+        .route("/sandbox/people/{number}", put(people::assign).delete(people::remove))
         .merge(rest::router(carrier.clone()))
         .with_state(carrier.clone())
 }
 
-/// In the order they were dialled.
+/// All records, in the order in which the calls were created.
 async fn inspect_all(State(carrier): State<Arc<Carrier>>) -> Json<Value> {
     let calls = carrier.calls().all();
     let calls: Vec<_> = calls.iter().rev().map(|call| call.inspection()).collect();

@@ -1,4 +1,4 @@
-//! Telephone numbers: those on sale, and those that the carrier's accounts own.
+//! Telephone numbers: those on sale, and those that the accounts own.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +13,20 @@ const STOCK: std::ops::Range<u32> = 200..300;
 #[derive(Debug, Clone)]
 pub(super) struct Number {
     pub(super) sid: String,
-    /// `AC...`: whose it is.
+    /// The sid of the owner.
     pub(super) account_sid: String,
-    /// The number itself.
     pub(super) e164: String,
     pub(super) friendly_name: String,
-    /// What is asked when somebody calls it, by POST unless it says otherwise.
+    /// The URL that decides about calls to the number, requested with `voice_method`.
     pub(super) voice_url: String,
     pub(super) voice_method: String,
-    /// What hears of such a call's end.
+    /// The URL that is told of the end of such a call.
     pub(super) status_callback: String,
     pub(super) created: Timestamp,
     pub(super) updated: Timestamp,
 }
 
-/// Every number somebody owns, by the number. What is on sale and not here can be bought.
+/// All owned numbers, by number. A number on sale that is not here can be bought.
 #[derive(Debug, Default)]
 pub(super) struct Numbers(BTreeMap<String, Number>);
 
@@ -52,7 +51,7 @@ impl Numbers {
         self.0.get(phone_number)
     }
 
-    /// A number of this account.
+    /// The number, if this account owns it.
     pub(super) fn owned(&self, account: &Account, phone_number: &str) -> Option<&Number> {
         self.get(phone_number).filter(|number| number.account_sid == account.sid)
     }
@@ -61,7 +60,12 @@ impl Numbers {
         self.0.values_mut().find(|number| number.account_sid == account.sid && number.sid == sid)
     }
 
-    pub(super) fn wire(&mut self, number: &str, voice_url: &str, status_callback: &str) -> Option<String> {
+    pub(super) fn connect_number(
+        &mut self,
+        number: &str,
+        voice_url: &str,
+        status_callback: &str,
+    ) -> Option<String> {
         let number = self.0.get_mut(number)?;
         voice_url.clone_into(&mut number.voice_url);
         status_callback.clone_into(&mut number.status_callback);

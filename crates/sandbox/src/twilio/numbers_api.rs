@@ -64,8 +64,8 @@ pub(super) async fn available(
     Ok((StatusCode::OK, Json(json!({ "available_phone_numbers": numbers, "uri": uri }))))
 }
 
-/// Whether a number fits a pattern: `*` is any digit, a `+` at its beginning or a `$` at its end holds it
-/// to that end of the number.
+/// Whether a number matches a pattern: `*` is any digit; a `+` at the beginning or a `$` at the end anchors the pattern
+/// there.
 fn matches(pattern: &str, number: &str) -> bool {
     let (pattern, at_end) = pattern.strip_suffix('$').map_or((pattern, false), |pattern| (pattern, true));
     let (pattern, at_start) = pattern.strip_prefix('+').map_or((pattern, false), |pattern| (pattern, true));
@@ -112,7 +112,7 @@ pub(super) async fn list(
     Ok((StatusCode::OK, Json(body)))
 }
 
-/// `POST IncomingPhoneNumbers.json`: buys one.
+/// `POST IncomingPhoneNumbers.json`: buys a number.
 pub(super) async fn buy(
     State(carrier): State<Arc<Carrier>>,
     Extension(account): Extension<Arc<Account>>,
@@ -188,7 +188,7 @@ fn check(fields: &Fields) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// An empty value clears what was there.
+/// An empty value clears the field.
 fn set(number: &mut Number, fields: &Fields) {
     for (name, value) in fields {
         let place = match name.as_str() {
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_is_found_anywhere_unless_it_says_where() {
+    fn a_pattern_matches_anywhere_unless_it_is_anchored() {
         for (pattern, fits) in [
             ("0200", true),
             ("415", true),

@@ -1,4 +1,4 @@
-//! Numbers that are bought, wired, called and released.
+//! Numbers that are bought, connected, called and released.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ async fn ring(world: &World, to: &str) -> StatusCode {
 }
 
 #[tokio::test]
-async fn a_number_on_sale_is_bought_once_and_released_for_the_next_one() {
+async fn a_number_on_sale_is_bought_once_and_can_be_released() {
     let world = World::start().await;
     let search = format!(
         "/2010-04-01/Accounts/{ACCOUNT}/AvailablePhoneNumbers/US/Local.json?Contains=55502*0&PageSize=2"
@@ -57,7 +57,7 @@ async fn a_number_on_sale_is_bought_once_and_released_for_the_next_one() {
 }
 
 #[tokio::test]
-async fn the_customers_account_has_its_own_number_and_sees_nothing_else() {
+async fn the_customers_account_sees_only_its_own_number() {
     let world = World::start().await;
     let url = |account: &str| format!("{}/2010-04-01/Accounts/{account}/{NUMBERS}", world.carrier_url);
     let get = async |account: &str, password: &str| {
@@ -75,10 +75,10 @@ async fn the_customers_account_has_its_own_number_and_sees_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_person_who_rings_a_wired_number_is_asked_about_and_its_end_is_told() {
+async fn a_call_to_a_connected_number_asks_its_url_and_reports_its_end() {
     let mut world = World::start().await;
     assert_eq!(ring(&world, "+14155550201").await, StatusCode::NOT_FOUND);
-    // The application answers with <Hangup/>: the call is answered, and over.
+    // The application responds with <Hangup/>, so the call is answered and ends.
     let (voice, status) =
         (format!("{}/resume", world.application_url), format!("{}/status", world.application_url));
     let form = [("PhoneNumber", "+14155550201"), ("VoiceUrl", &*voice), ("StatusCallback", &*status)];

@@ -1,4 +1,4 @@
-//! The person on the line of one call: their part, their ears, and the record of both.
+//! The person on a call: their acts, the recognition of what they hear, and the record of both.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,49 +10,49 @@ use tokio::{
 use super::call_record::{self, Call};
 use crate::{
     audio::{FRAME_BYTES, SILENCE},
-    callers::{Action, Part, Person, Room, Utterance},
+    callers::{Action, LineEffects, Part, Person, Utterance},
     canned,
     speech::Speech,
 };
 
-/// How long the last words may take to be recognised once the call is over: as long as recognition may.
+/// Time limit for the recognition of the last words after the end of a call.
 const SETTLE_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// What came of 20 ms, beside sound.
+/// The outcome of 20 ms besides audio.
 #[derive(Default)]
 pub(super) struct Step {
-    /// Pressed by the person.
+    /// Keys that the person pressed.
     pub(super) keys: Vec<char>,
     pub(super) hung_up: bool,
 }
 
-/// A person who has picked up.
+/// A person on a call.
 pub(super) struct Party {
     person: Person,
-    room: Room,
-    /// In place of the person, if the call is part of a load.
+    effects: LineEffects,
+    /// Replaces the person in a load test.
     canned: Option<canned::Caller>,
     speech: Speech,
     call: Arc<Call>,
     answered: Instant,
-    /// Recognition runs beside the audio. The person bounds how much of it.
-    hearing: JoinSet<(Utterance, anyhow::Result<String>)>,
-    /// When somebody was last heard on the line, either side.
+    /// Recognition runs concurrently with the audio; the person limits the number of tasks.
+    recognitions: JoinSet<(Utterance, anyhow::Result<String>)>,
+    /// The time of the last sound of either side.
     last_sound: Option<Instant>,
-    /// The same as it was when the stream changed, until somebody is heard on the new one.
+    /// The same at a change of streams, until the first sound on the new stream.
     silent_since: Option<Instant>,
 }
 
 impl Party {
     pub(super) fn new(part: Part, speech: Speech, call: Arc<Call>, answered: Instant) -> Self {
         Self {
-            room: Room::new(part.echo, part.noise_db),
+            effects: LineEffects::new(part.echo, part.noise_db),
             person: Person::new(part),
             canned: speech.load().cloned().map(canned::Caller::new),
             speech,
             call,
             answered,
-            hearing: JoinSet::new(),
+            recognitions: JoinSet::new(),
             last_sound: None,
             silent_since: None,
         }
@@ -66,28 +66,28 @@ impl Party {
         }
     }
 
-    /// Audio of the agent is here, to be played.
+    /// Audio of the agent has arrived.
     pub(super) fn arrived(&mut self, mulaw: &[u8]) {
         if let Some(caller) = &mut self.canned {
             caller.arrived(mulaw);
         }
     }
 
-    /// A mark behind that audio is here.
+    /// A mark has arrived.
     pub(super) fn marked(&mut self) {
         if let Some(caller) = &mut self.canned {
             caller.marked();
         }
     }
 
-    /// What has not been played is thrown away.
+    /// A `clear` has arrived.
     pub(super) fn cleared(&mut self) {
         if let Some(caller) = &mut self.canned {
             caller.cleared();
         }
     }
 
-    /// Lives through 20 ms.
+    /// Advances by 20 ms.
     pub(super) fn step(
         &mut self,
         now: Instant,
@@ -127,14 +127,14 @@ impl Party {
                 *longest = silence.max(*longest);
             }
         }
-        self.room.step(heard, said);
+        self.effects.step(heard, said);
         step
     }
 
-    /// Waits until something has been recognised, and tells the person. Never returns while nothing is
-    /// being recognised. Cancel-safe.
+    /// Waits for a recognised utterance, and passes it to the person. Never returns while nothing is being recognised.
+    /// Cancel-safe.
     pub(super) async fn recognised(&mut self) {
-        match self.hearing.join_next().await {
+        match self.recognitions.join_next().await {
             Some(Ok(result)) => {
                 let text = self.record(result);
                 self.person.understood(text.as_deref());
@@ -147,26 +147,26 @@ impl Party {
         }
     }
 
-    /// The call is over: recognises the last words and records them.
+    /// Ends the call: recognises and records the last words.
     pub(super) async fn settle(mut self) {
         if let Some(utterance) = self.person.leave(self.answered.elapsed()) {
             self.recognise(utterance);
         }
         let rest = async {
-            while let Some(result) = self.hearing.join_next().await {
+            while let Some(result) = self.recognitions.join_next().await {
                 if let Ok(result) = result {
                     self.record(result);
                 }
             }
         };
         if timeout(SETTLE_TIMEOUT, rest).await.is_err() {
-            tracing::warn!("the last words of a call were not recognised in {SETTLE_TIMEOUT:?}");
+            tracing::warn!("last words of a call not recognised within {SETTLE_TIMEOUT:?}");
         }
     }
 
     fn recognise(&mut self, utterance: Utterance) {
         let speech = self.speech.clone();
-        self.hearing.spawn(async move {
+        self.recognitions.spawn(async move {
             let text = speech.transcribe(&utterance.audio).await;
             (utterance, text)
         });
@@ -182,7 +182,7 @@ impl Party {
                 Some(text)
             }
             Err(error) => {
-                tracing::warn!(%error, "the simulated caller could not recognise what it heard");
+                tracing::warn!(%error, "utterance not recognised");
                 None
             }
         }

@@ -1,5 +1,4 @@
-//! People made at run time: no part of Twilio, but of the world around it. Their scripts are described in
-//! [`crate::callers`].
+//! Scripts of people, assigned at run time: no part of Twilio. [`crate::callers`] describes their format.
 
 use std::sync::Arc;
 
@@ -15,30 +14,31 @@ use super::{
 };
 use crate::callers::Script;
 
-/// `PUT /sandbox/people/{number}`: who has this number from now on.
-pub(super) async fn make(
+/// `PUT /sandbox/people/{number}`: assigns a script to a number.
+pub(super) async fn assign(
     State(carrier): State<Arc<Carrier>>,
     Path(number): Path<String>,
     body: Bytes,
 ) -> Result<StatusCode, (StatusCode, String)> {
     let refused = |why: String| (StatusCode::UNPROCESSABLE_ENTITY, why);
     if !is_fiction(&number) {
-        return Err(refused("people's numbers are +1, three digits, 555 01 and two digits".to_owned()));
+        return Err(refused("the number must be +1, three digits, 555 01 and two digits".to_owned()));
     }
     if is_never_answered(&number) || number == REFUSED {
-        return Err(refused("nobody can answer at this number".to_owned()));
+        return Err(refused("calls to this number are never answered".to_owned()));
     }
-    let json = serde_json::from_slice(&body).map_err(|error| refused(format!("no JSON: {error}")))?;
-    carrier.callers.make(&number, Script::read(json).map_err(refused)?);
+    let json =
+        serde_json::from_slice(&body).map_err(|error| refused(format!("the script is not JSON: {error}")))?;
+    carrier.callers.assign(&number, Script::read(json).map_err(refused)?);
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `DELETE /sandbox/people/{number}`: it has again whoever had it at first.
-pub(super) async fn forget(State(carrier): State<Arc<Carrier>>, Path(number): Path<String>) -> StatusCode {
-    if carrier.callers.forget(&number) { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+/// `DELETE /sandbox/people/{number}`: removes the assigned script.
+pub(super) async fn remove(State(carrier): State<Arc<Carrier>>, Path(number): Path<String>) -> StatusCode {
+    if carrier.callers.remove(&number) { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
 
-/// In the range that is reserved for fiction.
+/// Whether a number is in the range that is reserved for fiction.
 fn is_fiction(number: &str) -> bool {
     let digits = number.strip_prefix("+1").unwrap_or_default();
     digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit()) && digits[3..].starts_with("55501")

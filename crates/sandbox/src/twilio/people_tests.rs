@@ -1,4 +1,4 @@
-//! People made at run time, what they do beside speaking, and who finds out about machines: on real sockets.
+//! People with scripts assigned at run time, and answering machine detection, on real sockets.
 
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ async fn delete(world: &World, number: &str) -> StatusCode {
     world.client.delete(url).send().await.unwrap().status()
 }
 
-/// Somebody who does this, and whom nothing has to be spoken for.
+/// Assigns a script that needs no speech.
 async fn make(world: &World, script: &Value) {
     assert_eq!(put(world, NUMBER, script.to_string()).await, (StatusCode::NO_CONTENT, String::new()));
 }
 
-/// The call's record once nothing of it changes any more.
+/// The record of a call, once it is final.
 async fn record(world: &World, sid: &str) -> Value {
     let settled = async {
         loop {
@@ -44,7 +44,7 @@ async fn record(world: &World, sid: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_person_made_at_run_time_presses_keys_makes_sounds_and_hangs_up() {
+async fn an_assigned_person_presses_keys_makes_sounds_and_hangs_up() {
     let mut world = World::start().await;
     let acts = json!([
         { "after": "start", "keys": "4#" },
@@ -81,10 +81,10 @@ async fn a_person_made_at_run_time_presses_keys_makes_sounds_and_hangs_up() {
 }
 
 #[tokio::test]
-async fn a_person_made_at_run_time_is_taken_back() {
+async fn an_assigned_person_can_be_removed() {
     let mut world = World::start().await;
     make(&world, &json!({ "acts": [{ "after": "start", "hang_up": true }] })).await;
-    // Numbers in a URL may be escaped.
+    // Numbers in a URL may be percent-encoded.
     assert_eq!(delete(&world, "%2B14155550170").await, StatusCode::NO_CONTENT);
     assert_eq!(delete(&world, NUMBER).await, StatusCode::NOT_FOUND);
     let twiml = world.twiml();
@@ -93,12 +93,12 @@ async fn a_person_made_at_run_time_is_taken_back() {
     for name in ["one", "two"] {
         stream.play(1600).await;
         stream.mark(name).await;
-        assert_eq!(stream.next_event().await.1["event"], "mark", "nobody hangs up");
+        assert_eq!(stream.next_event().await.1["event"], "mark", "the call goes on");
     }
 }
 
 #[tokio::test]
-async fn the_same_number_can_be_somebody_else_again_and_again() {
+async fn a_number_can_be_assigned_again_and_again() {
     let world = World::start().await;
     for text in ["cough", "hum"] {
         make(&world, &json!({ "acts": [{ "after": "start", "sound": text, "then_hang_up": true }] })).await;
@@ -109,19 +109,19 @@ async fn the_same_number_can_be_somebody_else_again_and_again() {
 }
 
 #[tokio::test]
-async fn a_script_that_cannot_be_followed_is_refused_in_words() {
+async fn a_script_with_a_mistake_is_refused_in_words() {
     let world = World::start().await;
     let good = json!({ "acts": [] }).to_string();
     let cases = [
-        (NUMBER, "{", "no JSON: EOF while parsing"),
+        (NUMBER, "{", "the script is not JSON: EOF while parsing"),
         (NUMBER, r#"{ "lines": [] }"#, "unknown field `lines`"),
         (NUMBER, r#"{ "acts": ["Yes.", { "keys": "a" }] }"#, "acts[1]: keys are one to 32 of 0-9, * and #"),
-        ("+14155550200", &good, "people's numbers are +1"),
-        ("+4930901820", &good, "people's numbers are +1"),
-        ("+14155550150", &good, "nobody can answer"),
-        ("+14155550151", &good, "nobody can answer"),
-        ("+14155550152", &good, "nobody can answer"),
-        ("+14155550161", &good, "nobody can answer"),
+        ("+14155550200", &good, "the number must be +1"),
+        ("+4930901820", &good, "the number must be +1"),
+        ("+14155550150", &good, "calls to this number are never answered"),
+        ("+14155550151", &good, "calls to this number are never answered"),
+        ("+14155550152", &good, "calls to this number are never answered"),
+        ("+14155550161", &good, "calls to this number are never answered"),
     ];
     for (number, body, expected) in cases {
         let (status, why) = put(&world, number, body.to_owned()).await;
@@ -131,7 +131,7 @@ async fn a_script_that_cannot_be_followed_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn a_person_made_at_run_time_can_call() {
+async fn an_assigned_person_can_call() {
     let mut world = World::start().await;
     make(&world, &json!({ "acts": [{ "after": "start", "keys": "7" }] })).await;
     let twiml = world.twiml();
@@ -150,7 +150,7 @@ async fn a_person_made_at_run_time_can_call() {
     assert_eq!(message["dtmf"]["digit"], "7");
 }
 
-/// Dials with machine detection; the call's sid.
+/// Dials with machine detection; returns the call's sid.
 async fn dial_and_detect(world: &World, callback: &str) -> String {
     let twiml = r#"<Response><Pause length="3"/></Response>"#;
     let status = format!("{}/status", world.application_url);
@@ -170,7 +170,7 @@ async fn dial_and_detect(world: &World, callback: &str) -> String {
 }
 
 #[tokio::test]
-async fn who_answered_is_posted_while_the_call_goes_on() {
+async fn the_verdict_is_posted_while_the_call_goes_on() {
     for (machine, expected) in [(true, "machine_start"), (false, "human")] {
         let mut world = World::start().await;
         make(&world, &json!({ "acts": [], "machine": machine })).await;
@@ -189,7 +189,7 @@ async fn who_answered_is_posted_while_the_call_goes_on() {
 }
 
 #[tokio::test]
-async fn without_a_callback_who_answered_is_only_in_the_resource() {
+async fn without_a_callback_the_verdict_is_only_in_the_resource() {
     let mut world = World::start().await;
     make(&world, &json!({ "acts": [], "machine": true })).await;
     let sid = dial_and_detect(&world, "").await;
@@ -198,7 +198,7 @@ async fn without_a_callback_who_answered_is_only_in_the_resource() {
 }
 
 #[tokio::test]
-async fn nobody_listens_for_machines_unasked() {
+async fn no_machine_is_detected_without_a_request() {
     let mut world = World::start().await;
     make(&world, &json!({ "acts": [], "machine": true })).await;
     let sid = world.dial(NUMBER, r#"<Response><Pause length="3"/></Response>"#).await;
@@ -208,7 +208,7 @@ async fn nobody_listens_for_machines_unasked() {
 }
 
 #[tokio::test]
-async fn machine_detection_that_is_not_simulated_is_refused() {
+async fn unsupported_machine_detection_is_refused() {
     let world = World::start().await;
     let good = [("To", NUMBER), ("From", OWNED_NUMBER), ("Twiml", "<Response/>")];
     let enable = ("MachineDetection", "Enable");

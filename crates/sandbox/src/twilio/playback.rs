@@ -1,30 +1,30 @@
-//! What the carrier has queued to play to the person: a pure buffer in steps of 20 ms.
+//! The audio that the carrier has queued to play to the person: a pure buffer in steps of 20 ms.
 //!
-//! Audio of any size is queued and played in real time. A mark comes back when everything queued before it
-//! has been played to the end, and at once if nothing is queued or when the queue is cleared.
+//! Audio of any size is queued and played in real time. A mark returns when all audio before it has played, and at once
+//! if nothing is queued, or when the queue is cleared.
 
 use std::collections::VecDeque;
 
 use crate::audio::{FRAME_BYTES, SILENCE};
 
-/// Most audio queued at a time: ten minutes. The real limit is not documented; this one keeps memory bounded.
+/// Maximum of queued audio: ten minutes. Twilio documents no limit; this one bounds memory.
 const QUEUE_LIMIT: usize = 10 * 60 * 8000;
-/// Most marks pending at a time.
+/// Maximum number of pending marks.
 const MARKS_LIMIT: usize = 10_000;
 
-/// The queue would grow over its limit.
+/// The queue is full.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-/// Audio and marks waiting to be played. Positions count all bytes ever queued.
+/// Queued audio and pending marks. Positions count all bytes that were ever queued.
 #[derive(Debug, Default)]
 pub(super) struct Playback {
     queue: VecDeque<u8>,
-    /// End of the last byte taken from the queue.
+    /// The end of the last byte taken from the queue.
     taken: u64,
-    /// End of the last byte that has sounded: one frame behind `taken` while that frame sounds.
+    /// The end of the last byte that has finished playing: one frame behind `taken` while that frame plays.
     played: u64,
-    /// Pending marks with the position they wait for, in order.
+    /// Pending marks with the positions that they wait for, in order.
     marks: VecDeque<(u64, String)>,
 }
 
@@ -38,7 +38,7 @@ impl Playback {
         Ok(())
     }
 
-    /// Sets a mark behind what is queued. Gives it back if there is nothing to wait for.
+    /// Sets a mark after the queued audio. Returns it if there is nothing to wait for.
     pub(super) fn mark(&mut self, name: String) -> Result<Option<String>, Full> {
         let position = self.taken + self.queue.len() as u64;
         if position <= self.played {
@@ -51,15 +51,15 @@ impl Playback {
         Ok(None)
     }
 
-    /// Drops all that is queued; every pending mark comes back. The frame that sounds is not called back.
+    /// Drops the queue and returns every pending mark. The frame that is playing cannot be taken back.
     pub(super) fn clear(&mut self) -> impl Iterator<Item = String> + '_ {
         self.queue.clear();
         self.played = self.taken;
         self.marks.drain(..).map(|(_, name)| name)
     }
 
-    /// 20 ms have passed: fills the next frame, with silence where nothing is queued, and gives back the
-    /// marks that were reached by the end of the last one.
+    /// Advances by 20 ms: fills the next frame, with silence where nothing is queued, and returns the marks that the end of
+    /// the last frame has reached.
     pub(super) fn step(&mut self, frame: &mut [u8; FRAME_BYTES]) -> impl Iterator<Item = String> + '_ {
         self.played = self.taken;
         let length = self.queue.len().min(FRAME_BYTES);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn audio_plays_in_real_time_and_its_mark_returns_when_it_has_sounded() {
+    fn audio_plays_in_real_time_and_its_mark_returns_at_its_end() {
         let mut playback = Playback::default();
         playback.queue(&[1; 400]).unwrap();
         assert_eq!(playback.mark("a".to_owned()), Ok(None));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clear_returns_every_pending_mark_at_once_and_silences_the_line() {
+    fn a_clear_returns_every_pending_mark_and_silences_the_line() {
         let mut playback = Playback::default();
         for name in ["a", "b"] {
             playback.queue(&[1; 1600]).unwrap();
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_ten_minutes_are_not_queued() {
+    fn the_queue_is_limited_to_ten_minutes() {
         let mut playback = Playback::default();
         assert_eq!(playback.queue(&vec![1; QUEUE_LIMIT]), Ok(()));
         assert_eq!(playback.queue(&[1]), Err(Full));
@@ -148,11 +148,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_mark_returns_exactly_once_in_order_and_never_before_its_audio(
+        fn every_mark_returns_once_in_order_and_never_before_its_audio(
             inputs in proptest::collection::vec(input(), 0..200)
         ) {
             let mut playback = Playback::default();
-            // A model that counts whole frames: how many steps each mark still has to wait for.
+            // A model that counts whole frames: the steps that each mark still has to wait for.
             let (mut set, mut returned) = (0usize, Vec::new());
             for input in &inputs {
                 match input {

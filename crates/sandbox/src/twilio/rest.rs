@@ -15,12 +15,12 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use super::{account::Account, api::Refusal, calls_api, carrier::Carrier, numbers_api};
 use crate::ids;
 
-/// The routes, behind authentication.
+/// The routes behind authentication.
 pub(super) fn router(carrier: Arc<Carrier>) -> Router<Arc<Carrier>> {
     let account = "/2010-04-01/Accounts/{account}";
     Router::new()
         .route(&format!("{account}/Calls.json"), get(calls_api::list).post(calls_api::create))
-        // The last segment is the sid with `.json`: a route can only match whole segments.
+        // A route can match only whole segments, so the last one is the sid with `.json`.
         .route(&format!("{account}/Calls/{{call}}"), get(calls_api::fetch).post(calls_api::update))
         .route(
             &format!("{account}/AvailablePhoneNumbers/{{country}}/Local.json"),
@@ -35,7 +35,7 @@ pub(super) fn router(carrier: Arc<Carrier>) -> Router<Arc<Carrier>> {
         .layer(middleware::from_fn_with_state(carrier, authenticate))
 }
 
-/// Checks the account and its password, and stamps the answer.
+/// Checks the account and its auth token, and gives the response an id.
 async fn authenticate(State(carrier): State<Arc<Carrier>>, mut request: Request, next: Next) -> Response {
     let mut response = if let Some(account) = authorized(&carrier, request.headers()) {
         let path = request.uri().path();
@@ -60,7 +60,7 @@ async fn authenticate(State(carrier): State<Arc<Carrier>>, mut request: Request,
     response
 }
 
-/// The account that a request is of.
+/// The account whose credentials a request has.
 fn authorized(carrier: &Carrier, headers: &HeaderMap) -> Option<Arc<Account>> {
     let given = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
     let expected =

@@ -1,5 +1,5 @@
-//! Numbers that behave in a way of their own, in the range reserved for fiction. [`crate::callers`] has the
-//! difficult people; here is what the carrier itself does.
+//! Numbers with a behaviour of the carrier, in the range reserved for fiction. [`crate::callers`] has the difficult
+//! people.
 
 /// Is always busy.
 pub(super) const BUSY: &str = "+14155550150";

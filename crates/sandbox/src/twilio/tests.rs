@@ -1,4 +1,4 @@
-//! The carrier against a small application on real sockets.
+//! The carrier with a small application, on real sockets.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -30,7 +30,7 @@ pub(super) const ACCOUNT: &str = "AC00000000000000000000000000000001";
 const TOKEN: &str = "token";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A webhook as the application got it.
+/// A webhook that the application received.
 #[derive(Debug)]
 pub(super) struct Webhook {
     path: String,
@@ -50,7 +50,7 @@ struct Application {
     streams: mpsc::Sender<(HeaderMap, WebSocket)>,
 }
 
-/// A carrier, and an application it calls.
+/// A carrier, and an application that it calls.
 pub(super) struct World {
     pub(super) carrier_url: String,
     pub(super) application_url: String,
@@ -81,7 +81,7 @@ pub(super) fn callers() -> Callers {
         echo: None,
         noise_db: None,
     };
-    // Nobody listens on the discard port: what is heard is never understood.
+    // No program listens on the discard port, so no speech is recognised.
     Callers::with_part(Speech::connect("http://127.0.0.1:9").unwrap(), part)
 }
 
@@ -148,7 +148,7 @@ impl World {
         request.basic_auth(ACCOUNT, Some(TOKEN)).send().await.unwrap().json().await.unwrap()
     }
 
-    /// Dials, with every status callback; the call's sid.
+    /// Dials with every status callback; returns the call's sid.
     pub(super) async fn dial(&self, to: &str, twiml: &str) -> String {
         let callback = format!("{}/status", self.application_url);
         let mut form =
@@ -162,7 +162,7 @@ impl World {
         call["sid"].as_str().unwrap().to_owned()
     }
 
-    /// `TwiML` that connects to the application, then asks it how to go on.
+    /// `TwiML` that connects to the application, and then asks it for the next document.
     pub(super) fn twiml(&self) -> String {
         let url = &self.application_url;
         let media = url.replace("http://", "ws://");
@@ -179,7 +179,7 @@ impl World {
         webhook
     }
 
-    /// The next webhooks, each as its path and what it reports.
+    /// The next webhooks, each as its path and its event.
     pub(super) async fn reports<const N: usize>(&mut self) -> [String; N] {
         let mut reports = [const { String::new() }; N];
         for report in &mut reports {
@@ -191,7 +191,7 @@ impl World {
         reports
     }
 
-    /// A live call's media stream, after its `start`.
+    /// The media stream of a live call, after its `start`.
     pub(super) async fn stream(&mut self) -> Stream {
         let (headers, socket) =
             timeout(PATIENCE, self.streams.recv()).await.expect("a stream in time").unwrap();
@@ -336,7 +336,7 @@ async fn a_call_is_connected_played_to_resumed_and_hung_up() {
         "/stream stream-started",
         "/stream stream-stopped",
     ];
-    // The document is fetched beside the callbacks: its place among them is not fixed.
+    // The document is fetched concurrently with the callbacks, so its place among them varies.
     let mut reports: Vec<_> = world.reports::<7>().await.into();
     reports.retain(|report| report != "/resume in-progress");
     assert_eq!(reports[..5], expected);
@@ -392,7 +392,7 @@ async fn a_live_call_can_be_redirected() {
 }
 
 #[tokio::test]
-async fn a_message_that_means_nothing_ends_the_stream_with_31951() {
+async fn an_unknown_message_ends_the_stream_with_31951() {
     let mut world = World::start().await;
     let twiml = world.twiml();
     let sid = world.dial("+14155550100", &twiml).await;
@@ -410,7 +410,7 @@ async fn a_message_that_means_nothing_ends_the_stream_with_31951() {
 }
 
 #[tokio::test]
-async fn a_request_without_the_right_password_or_account_is_refused() {
+async fn a_request_with_a_wrong_token_or_account_is_refused() {
     let world = World::start().await;
     let calls = |account: &str| format!("{}/2010-04-01/Accounts/{account}/Calls.json", world.carrier_url);
     let cases = [(ACCOUNT, "wrong", 401, 20003), ("AC0", TOKEN, 404, 20404)];
@@ -425,7 +425,7 @@ async fn a_request_without_the_right_password_or_account_is_refused() {
 }
 
 #[tokio::test]
-async fn a_call_that_cannot_be_made_is_refused_with_twilios_code() {
+async fn a_wrong_call_is_refused_with_twilios_code() {
     let world = World::start().await;
     let good = [("To", "+14155550100"), ("From", OWNED_NUMBER), ("Twiml", "<Response/>")];
     let long = "x".repeat(4001);
@@ -472,7 +472,7 @@ async fn calls_are_listed_newest_first_by_number_and_by_page() {
 }
 
 #[tokio::test]
-async fn a_stream_to_nowhere_is_an_error_and_the_call_goes_on() {
+async fn a_stream_without_a_server_is_an_error_and_the_call_goes_on() {
     let mut world = World::start().await;
     // A port that was free a moment ago.
     let nowhere: SocketAddr =

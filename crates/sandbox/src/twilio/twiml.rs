@@ -1,7 +1,7 @@
-//! `TwiML`, as far as the simulated carrier speaks it: text to verbs.
+//! Parses the part of `TwiML` that the simulated carrier supports.
 //!
-//! Stricter than the real interpreter, which skips what it does not know with a warning: here an unknown
-//! verb or attribute ends the call, so that a slip of the pen is noticed.
+//! It is stricter than the real interpreter, which skips unknown elements with a warning: here an unknown verb or
+//! attribute ends the call, so that tests notice a misspelling.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use quick_xml::{
 };
 use thiserror::Error;
 
-/// One instruction.
+/// An instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verb {
     /// `<Connect><Stream>`.
     Connect(Stream),
-    /// `<Redirect method>url</Redirect>`: go on with the document at this URL, perhaps a relative one.
+    /// `<Redirect method>url</Redirect>`: continue with the document at this URL, which may be relative.
     Redirect {
         url: String,
         get: bool,
     },
     Hangup,
-    /// `<Reject>`: a call that rings is not answered, one that is up is hung up.
+    /// `<Reject>`: a ringing call is not answered, a live one is hung up.
     Reject {
         busy: bool,
     },
@@ -33,7 +33,7 @@ pub(super) enum Verb {
 /// A bidirectional media stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Stream {
-    /// As written, query included.
+    /// As written, including the query.
     pub(super) url: String,
     pub(super) name: Option<String>,
     pub(super) status_callback: Option<String>,
@@ -41,7 +41,7 @@ pub(super) struct Stream {
     pub(super) parameters: Vec<(String, String)>,
 }
 
-/// Why a document cannot be followed, with Twilio's number for it.
+/// An error in a document, with Twilio's code.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(super) enum TwimlError {
     #[error("document parse failure: {0}")]
@@ -68,7 +68,7 @@ struct Element {
     text: String,
 }
 
-/// The verbs of a document, in order.
+/// Parses a document into its verbs, in order.
 pub(super) fn parse(document: &str) -> Result<Vec<Verb>, TwimlError> {
     let root = tree(document).map_err(|error| TwimlError::Malformed(error.to_string()))?;
     let root = root.ok_or_else(|| TwimlError::Malformed("no root element".to_owned()))?;
@@ -114,7 +114,7 @@ fn stream(element: &Element) -> Result<Stream, TwimlError> {
     element.allow(&["url", "name", "track", "statusCallback", "statusCallbackMethod"])?;
     let owned = |name| element.attribute(name).map(str::to_owned);
     if !matches!(element.attribute("track"), None | Some("inbound_track")) {
-        // Twilio's 31941; only the inbound track is sent on <Connect>.
+        // Twilio's 31941: <Connect> sends only the inbound track.
         return Err(schema("<Connect><Stream> knows only track inbound_track"));
     }
     let mut parameters = Vec::new();
@@ -162,7 +162,7 @@ impl Element {
 
 fn tree(document: &str) -> Result<Option<Element>, quick_xml::Error> {
     let mut reader = Reader::from_str(document);
-    // The last element is the one that is open; the first, unnamed, stands for the document.
+    // The last element is the open one; the first, unnamed, is the document.
     let mut open = vec![Element::default()];
     loop {
         let event = reader.read_event()?;
@@ -189,7 +189,7 @@ fn tree(document: &str) -> Result<Option<Element>, quick_xml::Error> {
             Event::Decl(_) | Event::Comment(_) | Event::PI(_) | Event::DocType(_) => {}
         }
     }
-    // An element that was never closed leaves more than the document open.
+    // An element that was never closed is still open besides the document.
     let document = open.pop().filter(|_| open.is_empty());
     Ok(document.and_then(|mut document| document.children.pop()))
 }
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bidirectional_stream_with_a_resume_is_understood() {
+    fn a_bidirectional_stream_with_a_redirect_is_parsed() {
         let verbs = parse(
             r#"<?xml version="1.0" encoding="UTF-8"?>
             <!-- the shape of every outbound call -->
@@ -235,12 +235,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_response_is_no_verbs() {
+    fn an_empty_response_has_no_verbs() {
         assert_eq!(parse("<Response/>"), Ok(vec![]));
     }
 
     #[test]
-    fn what_is_not_well_formed_is_12100_and_what_is_unknown_is_12200() {
+    fn malformed_documents_are_12100_and_unknown_elements_12200() {
         let cases = [
             ("", 12100),
             ("hello", 12100),

@@ -335,7 +335,7 @@ mod tests {
         let log = directory.path().join("log.jsonl");
         let write = |outputs: &str| {
             let text = format!(
-                "{}\n{{\"at\":0,\"input\":\"Started\",\"outputs\":{outputs}}}\n",
+                "{}\n{{\"at\":0,\"input\":\"MediaStarted\",\"outputs\":{outputs}}}\n",
                 r#"{"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","takeover":null}}"#
             );
             std::fs::write(&log, text).unwrap();

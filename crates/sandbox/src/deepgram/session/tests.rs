@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 /// What an agent asks for.
-const OPTIONS: Options = Options {
+const OPTIONS: ListenOptions = ListenOptions {
     encoding: Encoding::Mulaw,
     interim_results: true,
     endpointing: Some(Duration::from_millis(300)),
@@ -24,7 +24,7 @@ struct Call {
 }
 
 impl Call {
-    fn new(options: Options) -> Self {
+    fn new(options: ListenOptions) -> Self {
         let session = Session::new(options, "r1".to_owned());
         Self { session, decodes: Vec::new(), messages: Vec::new(), closed: false }
     }
@@ -112,7 +112,7 @@ fn an_utterance_is_reported_from_its_start_to_its_end() {
 
 #[test]
 fn the_final_is_decoded_while_the_silence_lasts() {
-    let mut call = Call::new(Options { interim_results: false, utterance_end: None, ..OPTIONS });
+    let mut call = Call::new(ListenOptions { interim_results: false, utterance_end: None, ..OPTIONS });
     call.feed(SOUND, 50);
     call.feed(SILENT, 5);
     assert!(call.decodes.is_empty());
@@ -193,7 +193,7 @@ fn a_closed_stream_ends_with_its_final_and_metadata() {
 
 #[test]
 fn only_what_was_asked_for_is_sent() {
-    let options = Options { interim_results: false, vad_events: false, utterance_end: None, ..OPTIONS };
+    let options = ListenOptions { interim_results: false, vad_events: false, utterance_end: None, ..OPTIONS };
     let mut call = Call::new(options);
     call.hear(SOUND, 100, "Hello.");
     call.hear(SILENT, 150, "Hello.");
@@ -202,7 +202,7 @@ fn only_what_was_asked_for_is_sent() {
 
 #[test]
 fn without_endpointing_pieces_are_final_but_the_speech_is_not() {
-    let mut call = Call::new(Options { endpointing: None, ..OPTIONS });
+    let mut call = Call::new(ListenOptions { endpointing: None, ..OPTIONS });
     call.hear(SOUND, 20, "Hello.");
     call.hear(SILENT, 60, "Hello.");
     assert_eq!(call.kinds(), ["SpeechStarted", "interim Hello.", "final Hello.", "UtteranceEnd"]);
@@ -227,7 +227,7 @@ fn the_finals_tile_the_stream_whether_there_is_speech_or_not() {
 #[test]
 fn linear_samples_are_heard_like_mu_law_wherever_they_are_cut() {
     let linear: Vec<u8> = [audio::decode(SOUND); 4000].into_iter().flat_map(i16::to_le_bytes).collect();
-    let mut call = Call::new(Options { encoding: Encoding::Linear16, ..OPTIONS });
+    let mut call = Call::new(ListenOptions { encoding: Encoding::Linear16, ..OPTIONS });
     for piece in linear.chunks(333) {
         call.act(|session, out| session.audio(piece, out));
     }
