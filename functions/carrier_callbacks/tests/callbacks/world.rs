@@ -156,11 +156,8 @@ pub(crate) fn ids() -> (AccountId, ConversationId) {
 }
 
 pub(crate) fn router(table: Table, sealer: Sealer, clips: &Clips, carrier: &str) -> Router {
-    let keys =
-        r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
-    let endpoints = Endpoints::from_vars(&|_| Some(carrier.to_owned())).unwrap();
-    let providers = Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() };
-    let backend = Backend { table: table, sealer, carrier: AnyCarrier::new(&providers) };
+    let providers = providers(carrier);
+    let backend = Backend { table, sealer, carrier: AnyCarrier::new(&providers) };
     let egress_policy = EgressPolicy::Local;
     let inbound = InboundContext {
         sender: Sender::new(egress_policy),
