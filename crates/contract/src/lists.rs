@@ -54,17 +54,25 @@ pub fn read_listing(query: &Value) -> Result<Listing, Vec<FieldError>> {
 
 /// The parameters of the same query.
 pub fn listing_parameters(schemas: &mut Schemas) -> Vec<Parameter> {
-    schemas.parameters(&listing())
+    in_document_order(schemas.parameters(&listing()))
+}
+
+/// The document lists `created_after` before `created_before`; errors are in the order of declaration.
+fn in_document_order(mut parameters: Vec<Parameter>) -> Vec<Parameter> {
+    if let Some(at) = parameters.iter().position(|parameter| parameter.name == "created_before") {
+        parameters.swap(at, at + 1);
+    }
+    parameters
 }
 
 fn listing<'c>() -> Record<'c, Listing> {
     Record::new("Listing", "", |members| {
+        let before = members.optional("created_before", types::datetime(), "Only items created earlier.");
         let after = members.optional(
             "created_after",
             types::datetime(),
             "Only items created later; ISO 8601, UTC if it names no offset.",
         );
-        let before = members.optional("created_before", types::datetime(), "Only items created earlier.");
         let page = members.include(&page());
         Ok(Listing { created: Created { after: after?, before: before? }, page: page? })
     })
@@ -87,7 +95,7 @@ impl ListConversations {
 
     /// The parameters of the query.
     pub fn parameters(schemas: &mut Schemas) -> Vec<Parameter> {
-        schemas.parameters(&Self::record())
+        in_document_order(schemas.parameters(&Self::record()))
     }
 
     fn record<'c>() -> Record<'c, Self> {
@@ -153,8 +161,8 @@ mod tests {
         });
         let wrong = [
             ("status", "enum"),
-            ("created_after", "datetime_parsing"),
             ("created_before", "datetime_parsing"),
+            ("created_after", "datetime_parsing"),
             ("index", "greater_than_equal"),
             ("limit", "int_type"),
         ];

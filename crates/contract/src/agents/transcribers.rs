@@ -1,12 +1,12 @@
 //! The block `transcriber` of an agent's configuration.
 
-use switchboard_model::agents::Transcriber;
+use switchboard_model::{agents::Transcriber, ids::CredentialId};
 
 use super::CREDENTIAL;
 use crate::{
     declaration::{Members, Record, types},
     references::References,
-    validation::{Read, Rejected},
+    validation::Read,
 };
 
 const PROVIDERS: &[(&str, &str)] =
@@ -14,20 +14,19 @@ const PROVIDERS: &[(&str, &str)] =
 
 pub(super) fn transcriber(references: &References) -> Record<'_, Transcriber> {
     let about = "A transcriber and its settings.";
-    Record::by_provider("Transcriber", about, PROVIDERS, Some("deepgram"), |members| {
-        match members.provider() {
-            Ok("azure") => azure(members, references),
-            Ok(_) => deepgram(members, references),
-            // Every provider takes a credential.
-            Err(Rejected) => {
-                let _ = members.optional("credential_id", references.credential(Err(Rejected)), CREDENTIAL);
-                Err(Rejected)
-            }
+    let record = Record::by_provider("Transcriber", about, PROVIDERS, Some("deepgram"), |members| {
+        // Every provider takes a credential, so it is checked even if the provider is unknown.
+        let provider = members.provider();
+        let credential_id = members.optional("credential_id", references.credential(provider), CREDENTIAL);
+        match provider? {
+            "azure" => azure(members, credential_id),
+            _ => deepgram(members, credential_id),
         }
-    })
+    });
+    record.last("credential_id")
 }
 
-fn deepgram(members: &mut Members<'_>, references: &References) -> Read<Transcriber> {
+fn deepgram(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>) -> Read<Transcriber> {
     let model = members.or("model", types::non_empty_text(), "nova-3".into(), "Such as `nova-3`.");
     let language = members.or("language", types::non_empty_text(), "en".into(), "BCP-47, such as `en`.");
     let keywords = members.or(
@@ -36,8 +35,6 @@ fn deepgram(members: &mut Members<'_>, references: &References) -> Read<Transcri
         vec![],
         "Words that callers are likely to say.",
     );
-    let credential_id =
-        members.optional("credential_id", references.credential(members.provider()), CREDENTIAL);
     Ok(Transcriber::Deepgram {
         model: model?,
         language: language?,
@@ -46,14 +43,12 @@ fn deepgram(members: &mut Members<'_>, references: &References) -> Read<Transcri
     })
 }
 
-fn azure(members: &mut Members<'_>, references: &References) -> Read<Transcriber> {
+fn azure(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>) -> Read<Transcriber> {
     let languages = members.or(
         "languages",
         types::list(1, types::non_empty_text()),
         vec!["en-US".into()],
         "Locales, such as `en-US`; at least one.",
     );
-    let credential_id =
-        members.optional("credential_id", references.credential(members.provider()), CREDENTIAL);
     Ok(Transcriber::Azure { languages: languages?, credential_id: credential_id? })
 }

@@ -2,7 +2,10 @@
 
 use std::ops::Bound;
 
-use switchboard_model::agents::{RimeVoice, Voice};
+use switchboard_model::{
+    agents::{RimeVoice, Voice},
+    ids::CredentialId,
+};
 
 use super::CREDENTIAL;
 use crate::{
@@ -23,22 +26,23 @@ const PROVIDERS: &[(&str, &str)] = &[
 pub(super) fn voice(references: &References) -> Record<'_, Voice> {
     let about = "A voice and its settings.";
     // An absent block has another default: `Voice::default`.
-    Record::by_provider("Voice", about, PROVIDERS, Some("playht"), |members| match members.provider() {
-        Ok("elevenlabs") => elevenlabs(members, references),
-        Ok("azure") => azure(members, references),
-        Ok("rimeai") => members.flatten(&rime(members.provider(), references)).map(Voice::Rimeai),
-        Ok("rime") => members.flatten(&rime(members.provider(), references)).map(Voice::Rime),
-        Ok("deepgram") => deepgram(members, references),
-        Ok(_) => playht(members, references),
-        // Every provider takes a credential.
-        Err(Rejected) => {
-            let _ = members.optional("credential_id", references.credential(Err(Rejected)), CREDENTIAL);
-            Err(Rejected)
+    let record = Record::by_provider("Voice", about, PROVIDERS, Some("playht"), |members| {
+        // Every provider takes a credential, so it is checked even if the provider is unknown.
+        let provider = members.provider();
+        let credential_id = members.optional("credential_id", references.credential(provider), CREDENTIAL);
+        match provider? {
+            "elevenlabs" => elevenlabs(members, credential_id),
+            "azure" => azure(members, credential_id),
+            "rimeai" => members.flatten(&rime(credential_id, references)).map(Voice::Rimeai),
+            "rime" => members.flatten(&rime(credential_id, references)).map(Voice::Rime),
+            "deepgram" => deepgram(members, credential_id),
+            _ => playht(members, credential_id),
         }
-    })
+    });
+    record.last("credential_id")
 }
 
-fn playht(members: &mut Members<'_>, references: &References) -> Read<Voice> {
+fn playht(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>) -> Read<Voice> {
     let model = members.or(
         "model",
         types::non_empty_text(),
@@ -50,8 +54,6 @@ fn playht(members: &mut Members<'_>, references: &References) -> Read<Voice> {
     let temperature = members.optional("temperature", types::number(0.0..=2.0), "0 to 2.");
     let text_guidance = members.optional("text_guidance", types::number(1.0..=2.0), "1 to 2.");
     let style_guidance = members.optional("style_guidance", types::number(1.0..=30.0), "1 to 30.");
-    let credential_id =
-        members.optional("credential_id", references.credential(members.provider()), CREDENTIAL);
     Ok(Voice::Playht {
         model: model?,
         speed: speed?,
@@ -62,7 +64,7 @@ fn playht(members: &mut Members<'_>, references: &References) -> Read<Voice> {
     })
 }
 
-fn elevenlabs(members: &mut Members<'_>, references: &References) -> Read<Voice> {
+fn elevenlabs(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>) -> Read<Voice> {
     let voice_id = members.or(
         "voice_id",
         types::non_empty_text(),
@@ -80,8 +82,6 @@ fn elevenlabs(members: &mut Members<'_>, references: &References) -> Read<Voice>
         members.or("use_speaker_boost", types::boolean(), false, "Closer to the original voice, but slower.");
     let similarity_boost = members.or("similarity_boost", types::number(0.0..=1.0), 0.5, "0 to 1.");
     let stability = members.or("stability", types::number(0.0..=1.0), 0.5, "0 to 1.");
-    let credential_id =
-        members.optional("credential_id", references.credential(members.provider()), CREDENTIAL);
     Ok(Voice::Elevenlabs {
         voice_id: voice_id?,
         model_id: model_id?,
@@ -93,7 +93,7 @@ fn elevenlabs(members: &mut Members<'_>, references: &References) -> Read<Voice>
     })
 }
 
-fn azure(members: &mut Members<'_>, references: &References) -> Read<Voice> {
+fn azure(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>) -> Read<Voice> {
     let model = members.or(
         "model",
         types::non_empty_text(),
@@ -102,18 +102,20 @@ fn azure(members: &mut Members<'_>, references: &References) -> Read<Voice> {
     );
     let pitch = members.or("pitch", types::integer(-20..=20), 0, "-20 to 20, per cent.");
     let rate = members.or("rate", types::integer(-50..=50), 0, "-50 to 50, per cent.");
-    let credential_id =
-        members.optional("credential_id", references.credential(members.provider()), CREDENTIAL);
     Ok(Voice::Azure { model: model?, pitch: pitch?, rate: rate?, credential_id: credential_id? })
 }
 
-fn rime<'c>(provider: Read<&'static str>, references: &'c References) -> Record<'c, RimeVoice> {
+fn rime(credential_id: Read<Option<CredentialId>>, references: &References) -> Record<'_, RimeVoice> {
     Record::new("RimeVoice", "The settings of a Rime voice.", move |members| {
         let speaker = members.or("speaker", types::non_empty_text(), "lyra".into(), "Such as `lyra`.");
         let speed_alpha = members.or("speed_alpha", types::number(0.5..=2.0), 1.0, "0.5 to 2.");
         let reduce_latency =
             members.or("reduce_latency", types::boolean(), false, "Trades quality for speed.");
-        let credential_id = members.optional("credential_id", references.credential(provider), CREDENTIAL);
+        let credential_id = if members.is_described() {
+            members.optional("credential_id", references.credential(Err(Rejected)), CREDENTIAL)
+        } else {
+            credential_id
+        };
         Ok(RimeVoice {
             speaker: speaker?,
             speed_alpha: speed_alpha?,
@@ -123,14 +125,12 @@ fn rime<'c>(provider: Read<&'static str>, references: &'c References) -> Record<
     })
 }
 
-fn deepgram(members: &mut Members<'_>, references: &References) -> Read<Voice> {
+fn deepgram(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>) -> Read<Voice> {
     let model = members.or(
         "model",
         types::non_empty_text(),
         "aura-2-thalia-en".into(),
         "Such as `aura-2-thalia-en`.",
     );
-    let credential_id =
-        members.optional("credential_id", references.credential(members.provider()), CREDENTIAL);
     Ok(Voice::Deepgram { model: model?, credential_id: credential_id? })
 }

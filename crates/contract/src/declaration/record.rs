@@ -14,6 +14,8 @@ pub(crate) struct Record<'c, T> {
     about: &'static str,
     variants: Option<Variants>,
     keywords: Value,
+    /// The member that the schema lists last, wherever it is declared.
+    last: Option<&'static str>,
     #[expect(clippy::type_complexity, reason = "it is the one place where it is written out")]
     members: Box<dyn Fn(&mut Members<'_>) -> Read<T> + 'c>,
 }
@@ -44,7 +46,7 @@ impl<'c, T: 'c> Record<'c, T> {
         about: &'static str,
         members: impl Fn(&mut Members<'_>) -> Read<T> + 'c,
     ) -> Self {
-        Self { name, about, variants: None, keywords: json!({}), members: Box::new(members) }
+        Self { name, about, variants: None, keywords: json!({}), last: None, members: Box::new(members) }
     }
 
     /// A record whose members depend on its `provider`, which [`Members::provider`] returns. Without a default,
@@ -63,6 +65,13 @@ impl<'c, T: 'c> Record<'c, T> {
     #[must_use]
     pub(crate) fn keywords(self, keywords: Value) -> Self {
         Self { keywords, ..self }
+    }
+
+    /// The same record, whose schema lists this member last: errors are in the order of declaration, and a member that
+    /// all alternatives have is declared first.
+    #[must_use]
+    pub(crate) fn last(self, member: &'static str) -> Self {
+        Self { last: Some(member), ..self }
     }
 
     /// Reads an object.
@@ -144,7 +153,11 @@ impl<'c, T: 'c> Record<'c, T> {
         // Nothing is read, so there is no value.
         let _ = (self.members)(&mut members);
         match members.mode {
-            Mode::Describe { description, .. } => description,
+            Mode::Describe { mut description, .. } => {
+                // Stable: the others keep their order.
+                description.members.sort_by_key(|member| Some(member.name) == self.last);
+                description
+            }
             Mode::Read(_) => Description { members: vec![], flattened: None },
         }
     }
@@ -275,12 +288,14 @@ impl Members<'_> {
         }
     }
 
-    /// The members of another record, which stand in this object.
+    /// The members of another record, which stand in this object. The schema refers to that record, which must declare
+    /// every member of this one.
     pub(crate) fn flatten<'t, T: 't>(&mut self, record: &Record<'t, T>) -> Read<T> {
         match &mut self.mode {
             Mode::Read(_) => (record.members)(self),
             Mode::Describe { generator, form, description } => {
                 description.flattened = Some(record.schema(generator, *form)["$ref"].take());
+                description.members.clear();
                 Err(Rejected)
             }
         }
