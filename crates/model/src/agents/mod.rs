@@ -13,15 +13,14 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 pub use self::stored::Agent;
-use crate::{events::EventName, ids::CredentialId, limits::MAX_INTEGER};
+use crate::{events::EventName, ids::CredentialId};
 use switchboard_filters::Filter;
 
 /// The longest a conversation lasts when nothing else is asked for.
 pub const DEFAULT_MAX_DURATION_SECONDS: u64 = 600;
 
 /// Everything an agent needs to hold a conversation.
-#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(default)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentConfig {
     /// What the agent says first; none: it waits for the user.
     pub initial_message: Option<String>,
@@ -34,7 +33,6 @@ pub struct AgentConfig {
     /// What it hears with.
     pub transcriber: Transcriber,
     /// Seconds after which the agent ends the conversation; none: no limit of ours.
-    #[schemars(range(min = 1, max = MAX_INTEGER))]
     pub max_duration_seconds: Option<u64>,
     /// Who is told of which events.
     pub webhooks: Vec<Webhook>,
@@ -53,7 +51,7 @@ impl fmt::Debug for AgentConfig {
 }
 
 /// A language model and its settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "provider", rename_all = "lowercase")]
 pub enum LanguageModel {
     /// OpenAI, or a server that speaks its protocol.
@@ -63,26 +61,22 @@ pub enum LanguageModel {
 }
 
 /// What both language model providers take.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelSettings {
     /// The vendor's name of the model.
-    #[schemars(length(min = 1))]
     pub model: String,
     /// What the model may call.
     pub tools: Vec<Tool>,
     /// 0 to 2; 0 is the most predictable.
-    #[schemars(range(min = 0.0, max = 2.0))]
     pub temperature: f64,
     /// The longest answer, in tokens.
-    #[schemars(range(min = 1, max = MAX_INTEGER))]
     pub max_tokens: u64,
     /// The customer's own key; none: the deployment's.
     pub credential_id: Option<CredentialId>,
 }
 
 /// A function the model may call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tool {
     /// Always a function.
     #[serde(rename = "type")]
@@ -100,10 +94,9 @@ pub enum ToolKind {
 }
 
 /// A function as the model sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Function {
     /// `[A-Za-z0-9_]`, 1 to 63 characters; no two tools of an agent have the same.
-    #[schemars(extend("pattern" = "^[A-Za-z0-9_]{1,63}$"))]
     pub name: String,
     /// When and why to call it.
     pub description: Option<String>,
@@ -112,19 +105,16 @@ pub struct Function {
 }
 
 /// A transcriber and its settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "provider", rename_all = "lowercase")]
 pub enum Transcriber {
     /// Deepgram live transcription.
     Deepgram {
         /// Such as `nova-3`.
-        #[schemars(length(min = 1), extend("default" = "nova-3"))]
         model: String,
         /// BCP-47, such as `en`.
-        #[schemars(length(min = 1), extend("default" = "en"))]
         language: String,
         /// Words to listen for.
-        #[schemars(extend("default" = []))]
         keywords: Vec<String>,
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
@@ -132,7 +122,6 @@ pub enum Transcriber {
     /// Azure real-time speech to text.
     Azure {
         /// Locales, such as `en-US`; at least one.
-        #[schemars(length(min = 1), inner(length(min = 1)), extend("default" = ["en-US"]))]
         languages: Vec<String>,
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
@@ -140,25 +129,20 @@ pub enum Transcriber {
 }
 
 /// A voice and its settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "provider", rename_all = "lowercase")]
 pub enum Voice {
     /// PlayHT (its service ended in 2025: served by a substitute).
     Playht {
         /// A name such as `susan`, or a voice id.
-        #[schemars(length(min = 1), extend("default" = "susan"))]
         model: String,
         /// 0 < speed <= 5.
-        #[schemars(range(max = 5.0), extend("exclusiveMinimum" = 0.0, "default" = 1.0))]
         speed: f64,
         /// 0 to 2.
-        #[schemars(range(min = 0.0, max = 2.0))]
         temperature: Option<f64>,
         /// 1 to 2.
-        #[schemars(range(min = 1.0, max = 2.0))]
         text_guidance: Option<f64>,
         /// 1 to 30.
-        #[schemars(range(min = 1.0, max = 30.0))]
         style_guidance: Option<f64>,
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
@@ -166,24 +150,18 @@ pub enum Voice {
     /// ElevenLabs.
     Elevenlabs {
         /// A name such as `rachel`, or a voice id.
-        #[schemars(length(min = 1), extend("default" = "rachel"))]
         voice_id: String,
         /// Such as `eleven_turbo_v2`.
-        #[schemars(length(min = 1), extend("default" = "eleven_turbo_v2"))]
         model_id: String,
         /// 0 to 4.
-        #[schemars(range(min = 0, max = 4), extend("default" = 3))]
         optimize_latency: u8,
         /// Costs latency.
-        #[schemars(extend("default" = false))]
         use_speaker_boost: bool,
         /// 0 to 1.
         #[serde(serialize_with = "shortest")]
-        #[schemars(with = "f64", range(min = 0.0, max = 1.0), extend("default" = 0.5))]
         similarity_boost: f64,
         /// 0 to 1.
         #[serde(serialize_with = "shortest")]
-        #[schemars(with = "f64", range(min = 0.0, max = 1.0), extend("default" = 0.5))]
         stability: f64,
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
@@ -191,13 +169,10 @@ pub enum Voice {
     /// Azure neural voices.
     Azure {
         /// Such as `en-US-AvaMultilingualNeural`.
-        #[schemars(length(min = 1), extend("default" = "en-US-AvaMultilingualNeural"))]
         model: String,
         /// -20 to 20, per cent.
-        #[schemars(range(min = -20, max = 20), extend("default" = 0))]
         pitch: i8,
         /// -50 to 50, per cent.
-        #[schemars(range(min = -50, max = 50), extend("default" = 0))]
         rate: i8,
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
@@ -209,7 +184,6 @@ pub enum Voice {
     /// Deepgram Aura.
     Deepgram {
         /// Such as `aura-2-thalia-en`.
-        #[schemars(length(min = 1), extend("default" = "aura-2-thalia-en"))]
         model: String,
         /// The customer's own key; none: the deployment's.
         credential_id: Option<CredentialId>,
@@ -227,16 +201,13 @@ fn shortest<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Erro
 }
 
 /// The settings of a Rime voice.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RimeVoice {
     /// Such as `lyra`.
-    #[schemars(length(min = 1), extend("default" = "lyra"))]
     pub speaker: String,
     /// 0.5 to 2.
-    #[schemars(range(min = 0.5, max = 2.0), extend("default" = 1.0))]
     pub speed_alpha: f64,
     /// Trades quality for speed.
-    #[schemars(extend("default" = false))]
     pub reduce_latency: bool,
     /// The customer's own key; none: the deployment's.
     pub credential_id: Option<CredentialId>,
@@ -380,21 +351,15 @@ impl AgentConfig {
 }
 
 /// Somebody's endpoint that is told of events.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
     /// Which events; at least one.
-    #[schemars(length(min = 1))]
     pub events: Vec<EventName>,
     /// Where; no user info, and no host that can only be private.
-    #[schemars(length(max = 2083), extend("format" = "uri"))]
     pub url: String,
     /// How.
     pub method: WebhookMethod,
     /// Sent along; may hold the customer's secrets.
-    #[schemars(extend(
-        "propertyNames" = { "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" },
-        "additionalProperties" = { "type": "string", "pattern": r"^[^\u0000-\u0008\u000A-\u001F\u007F-\u009F]*$" },
-    ))]
     pub headers: Option<BTreeMap<String, String>>,
     /// Which of them: all, if there is none.
     pub filter: Option<Filter>,
@@ -417,10 +382,9 @@ pub enum WebhookMethod {
 }
 
 /// Something the conversation does by itself when an event happens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
     /// Which events; at least one.
-    #[schemars(length(min = 1))]
     pub events: Vec<EventName>,
     /// Which of them: all, if there is none.
     pub filter: Option<Filter>,
