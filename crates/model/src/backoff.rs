@@ -12,7 +12,7 @@ pub struct Jitter(u32);
 impl Jitter {
     /// The part `random / 2^32`.
     #[must_use]
-    pub fn new(random: u32) -> Self {
+    pub const fn new(random: u32) -> Self {
         Self(random)
     }
 

@@ -21,6 +21,7 @@ pub use self::{
     },
 };
 use crate::{
+    backoff::Jitter,
     ids::{ConversationId, EventId},
     time::Timestamp,
 };
@@ -38,9 +39,8 @@ pub const SCHEDULE: [Duration; 9] = [
     Duration::from_hours(12),
 ];
 
-/// How much a wait is made longer or shorter, in per cent: events that failed together do not come
-/// together again.
-const JITTER: u64 = 20;
+/// A wait is made longer or shorter by up to a fifth: events that failed together do not come together again.
+const JITTER_SHARE: u32 = 5;
 
 /// The longest wait that a message of the queue can make (SQS). A longer one is on the index of what is due.
 pub const MAX_QUEUED: Duration = Duration::from_mins(15);
@@ -180,9 +180,9 @@ impl Delivery {
         Self::new(event_id, sequence, webhook, attempt.at).tried(attempt).over(status)
     }
 
-    /// What follows an attempt. `retry_after` is what the receiver asked for; `random` any number.
+    /// What follows an attempt. `retry_after` is what the receiver asked for.
     #[must_use]
-    pub fn after(self, attempt: Attempt, retry_after: Option<Duration>, random: u32) -> Self {
+    pub fn after(self, attempt: Attempt, retry_after: Option<Duration>, jitter: Jitter) -> Self {
         let step = usize::try_from(self.attempt.saturating_sub(self.first_attempt)).unwrap_or(usize::MAX);
         let (ended_at, status, delivered) = (attempt.ended_at(), attempt.status, attempt.delivered());
         let tried = self.tried(attempt);
@@ -191,7 +191,7 @@ impl Delivery {
             (Some(410), _) => tried.over(DeliveryStatus::Stopped),
             (_, None) => tried.over(DeliveryStatus::Exhausted),
             (_, Some(step)) => {
-                let wait = wait(*step, retry_after, random);
+                let wait = wait(*step, retry_after, jitter);
                 Self { next_attempt_at: Some(ended_at.after(wait)), ..tried }
             }
         }
@@ -260,11 +260,8 @@ impl Delivery {
 }
 
 /// What the receiver asked for, up to twice the step, is never cut short.
-fn wait(step: Duration, retry_after: Option<Duration>, random: u32) -> Duration {
-    let step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
-    let spread = step_ms * JITTER * 2 / 100;
-    let jitter = (u64::from(random) * spread) >> u32::BITS;
-    let wait = Duration::from_millis(step_ms - spread / 2 + jitter);
+fn wait(step: Duration, retry_after: Option<Duration>, jitter: Jitter) -> Duration {
+    let wait = jitter.around(step, JITTER_SHARE);
     wait.max(retry_after.unwrap_or_default().min(step * 2))
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{accounts::Limits, phone_numbers::E164, time::Timestamp};
+use crate::{accounts::Limits, backoff::Jitter, phone_numbers::E164, time::Timestamp};
 
 /// The largest integer that every JSON reader holds exactly (RFC 8259, section 6).
 pub const MAX_INTEGER: i64 = (1 << 53) - 1;
@@ -82,12 +82,12 @@ impl Counters {
     }
 
     /// How long a call that has to wait waits before it tries again: the more wait, the longer, so that all
-    /// together they try about as often as calls may be started. `random` says when in that time.
+    /// together they try about as often as calls may be started. `jitter` says when in that time.
     #[must_use]
-    pub fn try_again_after(&self, limits: &Limits, random: u8) -> Duration {
+    pub fn try_again_after(&self, limits: &Limits, jitter: Jitter) -> Duration {
         let seconds = self.waiting.max(0).unsigned_abs() / u64::from(limits.calls_per_second.max(1));
         let spread = Duration::from_secs(seconds).clamp(SHORTEST_SPREAD, LONGEST_SPREAD);
-        SHORTEST_WAIT + spread * u32::from(random) / 256
+        SHORTEST_WAIT + jitter.of(spread)
     }
 }
 
@@ -246,7 +246,8 @@ mod tests {
         let limits = Limits::default();
         let bounds = |waiting, limits: &Limits| {
             let counters = Counters { waiting, ..Counters::default() };
-            let [first, last] = [0, 255].map(|random| counters.try_again_after(limits, random));
+            let [first, last] =
+                [0, 255 << 24].map(|random| counters.try_again_after(limits, Jitter::new(random)));
             (first.as_millis(), last.as_millis())
         };
         assert_eq!(bounds(1, &limits), (1_000, 2_992));

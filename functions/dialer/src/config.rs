@@ -1,10 +1,15 @@
 //! The environment of this function, and the clients made from it.
 
-use switchboard_providers::endpoints::Endpoints;
+use switchboard_aws::{clips::Clips, queue::Queue, sealing::Sealer, table::Table};
+use switchboard_calls::{Backend, ClipPreparation, ProviderKeysError, connect_providers};
+use switchboard_model::egress_policy::EgressPolicy;
+use switchboard_providers::{AnyCarrier, endpoints::Endpoints};
 use switchboard_runtime::{
     ConfigError, Vars,
     config::{self, CallbackConfig, SecretsConfig},
 };
+
+use crate::Dialer;
 
 /// The environment of this function.
 #[derive(Debug, Clone)]
@@ -34,6 +39,31 @@ impl Config {
         let (callbacks, secrets) = (CallbackConfig::read(&mut vars), SecretsConfig::read(&mut vars));
         let endpoints = vars.finish_with(Endpoints::from_vars)?;
         Ok(Self { table, bucket, calls_queue, callbacks, secrets, endpoints })
+    }
+}
+
+impl Dialer {
+    /// Makes the clients, and reads the deployment's provider keys.
+    ///
+    /// # Errors
+    /// The keys cannot be read.
+    pub async fn connect(config: Config) -> Result<Self, ProviderKeysError> {
+        let sdk = switchboard_aws::sdk_config().await;
+        let providers = connect_providers(&sdk, &config.secrets.provider_keys, config.endpoints).await?;
+        Ok(Self {
+            backend: Backend {
+                table: Table::new(&sdk, config.table),
+                sealer: Sealer::new(&sdk, config.secrets.sealing_key),
+                carrier: AnyCarrier::new(&providers),
+            },
+            queue: Queue::new(&sdk, config.calls_queue),
+            preparation: ClipPreparation {
+                clips: Clips::new(&sdk, config.bucket),
+                providers,
+                egress_policy: EgressPolicy::PublicOnly,
+            },
+            urls: config.callbacks.into(),
+        })
     }
 }
 

@@ -1,41 +1,74 @@
-//! Dials what was queued, at most once.
+//! Dials stored calls, at most once each.
 //!
-//! A message of the queue names a stored conversation; it may come twice, late, or after a crash. What
-//! makes it one call is the order of writes: a call is marked as dialled *before* the carrier is asked,
-//! and only a certain "no" of the carrier takes the mark away again. What a crash leaves behind:
+//! A message of the queue names a stored conversation. It may come twice, late, or after a crash. The order of writes
+//! makes it one call: the conversation is marked as `dialing` *before* the carrier is asked for a call, and the mark is
+//! taken back only after the carrier certainly refused. A crash leaves behind:
 //!
-//! 1. before the mark: nothing happened; the message comes again.
-//! 2. after the mark, before the request: marked, never dialled. The message comes again and is
-//!    dropped. Silence is the price of never ringing twice; nobody can tell this from 3.
-//! 3. during the request, or its answer is lost: perhaps dialled. Dropped likewise; the carrier's
-//!    callbacks, which know the conversation from their path, go on from there.
-//! 4. after the carrier took it, before its id is stored: the callbacks bring the id.
-//! 5. after a certain "not now", before the mark is gone: as 2.
-//! 6. the mark gone, the later message not sent: the old message comes again and dials.
-//! 7. the later message sent, the old one not acknowledged: both come; the first one marks.
-//! 8. after a refusal, before the end is stored: as 2.
+//! 1. before the mark: nothing. The message comes again.
+//! 2. after the mark, before the request: marked, never dialled. The message comes again and is dropped. That a call is
+//!    sometimes lost is the price of never ringing twice; this case cannot be told from 3.
+//! 3. during the request, or if its response is lost: perhaps dialled. The message is dropped likewise; the carrier's
+//!    callbacks have the conversation in their path and continue from there.
+//! 4. after the carrier accepted the call, before its id is stored: the callbacks bring the id.
+//! 5. after the carrier refused for now, before the mark is taken back: as 2.
+//! 6. after the mark is taken back, before the next message is sent: the old message comes again and dials.
+//! 7. after the next message is sent, before the old one is deleted: both come; the first one marks.
+//! 8. after a final refusal, before the end is stored: as 2.
 //!
-//! A call that may not be dialled yet, since its account has as many live calls or has started as many in
-//! this second as it may, stays as it is: a new message, seen some seconds later, takes the place of the
-//! old one. The slot for a live call is taken by the write that marks, and given back by the one that ends
-//! the conversation or takes the mark away.
+//! If the account has as many live calls as its limits allow, or has started as many in this second, the call stays
+//! queued: a new message, delivered some seconds later, replaces the old one. The write that marks the call takes the
+//! slot of a live call; the write that ends the conversation, or takes the mark back, returns it.
 //!
-//! Whatever stays marked without a callback (2, 5, 8) is past its deadline two minutes later: the
-//! sweeper then asks the carrier and ends it.
+//! A call that stays marked without a callback (2, 5, 8) is past its deadline two minutes later. The sweeper then asks
+//! the carrier and ends it.
+//!
+//! The function knows nothing of what is said on a call. Start reading at [`Dialer::dial`].
+//!
+//! | error | outcome of the message |
+//! |---|---|
+//! | the message is not a call | dropped |
+//! | the table does not respond before the mark | retried |
+//! | the account is at its limits, or the carrier certainly refused for now | replaced by a later message |
+//! | the later message cannot be sent | retried |
+//! | the carrier's answer is lost, or cannot be stored | done: the callbacks, or the sweeper, continue |
 
-mod calls;
 mod config;
-mod preparing;
+mod dial;
+mod preparation;
 
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use switchboard_aws::queue::CallJob;
-use switchboard_runtime::{jobs::JobOutcome, spans};
+use switchboard_aws::queue::{CallJob, Queue};
+use switchboard_calls::{Backend, CallbackUrls, ClipPreparation};
+use switchboard_runtime::{
+    backoff::{Jitter, proportional},
+    jobs::JobOutcome,
+    spans,
+};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-pub use self::{calls::Dialer, config::Config};
+pub use self::config::Config;
+
+/// The shortest and the longest delay before a call is tried again.
+const SHORTEST_DELAY: Duration = Duration::from_secs(5);
+const LONGEST_DELAY: Duration = Duration::from_mins(1);
+/// Up to a fifth of a delay is added at random.
+const JITTER_SHARE: u32 = 5;
+
+/// Dials calls. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Dialer {
+    /// The table, the sealing key and the carrier.
+    pub backend: Backend,
+    /// The queue of calls, for those that are dialled later.
+    pub queue: Queue<CallJob>,
+    /// Synthesizes greetings.
+    pub preparation: ClipPreparation,
+    /// The addresses that the carrier is given.
+    pub urls: CallbackUrls,
+}
 
 impl Dialer {
     /// Works on all messages of a batch at the same time. The response lists those that the queue is to show again.
@@ -66,19 +99,19 @@ impl Dialer {
             tracing::error!(message_id = message.message_id, "message dropped: it is not a call");
             return JobOutcome::Drop;
         };
-        let span = spans::job(job.account_id, job.conversation_id);
-        self.dial(job).instrument(span).await
+        self.dial(job).instrument(spans::job(job.account_id, job.conversation_id)).await
     }
 }
 
-/// How long a call waits before it is tried again: as long as the carrier said, else half as long as
-/// it has waited already, with up to a fifth added by `random`; 5 s to a minute.
+/// The delay before a call is tried again, 5 s to a minute: the carrier's own, else half of the time that the call has
+/// waited already.
 #[must_use]
-fn backoff(waited: Duration, retry_after: Option<Duration>, random: u8) -> Duration {
-    const SHORTEST: Duration = Duration::from_secs(5);
-    const LONGEST: Duration = Duration::from_mins(1);
-    let wait = retry_after.unwrap_or(waited / 2).clamp(SHORTEST, LONGEST);
-    (wait + wait * u32::from(random) / (5 * 256)).min(LONGEST)
+fn retry_delay(waited: Duration, retry_after: Option<Duration>, jitter: Jitter) -> Duration {
+    let delay = match retry_after {
+        Some(delay) => delay.clamp(SHORTEST_DELAY, LONGEST_DELAY),
+        None => proportional(waited, SHORTEST_DELAY, LONGEST_DELAY),
+    };
+    jitter.above(delay, JITTER_SHARE).min(LONGEST_DELAY)
 }
 
 #[cfg(test)]
@@ -86,10 +119,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_tried_again_after_five_seconds_to_a_minute_and_not_before_the_carrier_wants() {
+    fn a_call_is_tried_again_within_a_minute_and_not_before_the_carrier_allows() {
         let seconds = Duration::from_secs;
-        for random in [0, 100, 255] {
-            let after = |waited, said: Option<u64>| backoff(seconds(waited), said.map(seconds), random);
+        for jitter in [0, 100 << 24, u32::MAX].map(Jitter::new) {
+            let after = |waited, said: Option<u64>| retry_delay(seconds(waited), said.map(seconds), jitter);
             assert!((5..=6).contains(&after(0, None).as_secs()));
             assert!((20..=24).contains(&after(40, None).as_secs()));
             assert_eq!(after(3_000, None), seconds(60));
@@ -97,6 +130,7 @@ mod tests {
             assert!(after(0, Some(30)) >= seconds(30));
             assert_eq!(after(0, Some(3_600)), seconds(60));
         }
-        assert_ne!(backoff(seconds(40), None, 0), backoff(seconds(40), None, 255));
+        let [none, most] = [0, u32::MAX].map(|random| retry_delay(seconds(40), None, Jitter::new(random)));
+        assert_ne!(none, most);
     }
 }

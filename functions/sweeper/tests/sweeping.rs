@@ -10,6 +10,7 @@ use lambda_runtime::LambdaEvent;
 use serde_json::Value;
 use switchboard_aws::table::TableError;
 use switchboard_model::{
+    backoff::Jitter,
     conversations::{EndedReason, Lease, UtteranceProgress},
     costs::{Prices, Usage},
     deliveries::{Attempt, Delivery},
@@ -221,7 +222,7 @@ async fn failed(world: &World, sequence: u64, times: usize, seconds: i64) -> Del
     let mut delivery = Delivery::new(EventId::of(id, sequence, at), sequence, 0, at);
     for _ in 0..times {
         let attempt = Attempt { at, status: Some(500), latency_ms: 0, answer: None };
-        delivery = delivery.after(attempt, None, u32::MAX / 2);
+        delivery = delivery.after(attempt, None, Jitter::new(u32::MAX / 2));
     }
     world.sweeper.table.record_delivery(&conversation, None, &delivery).await.unwrap();
     delivery

@@ -16,7 +16,7 @@ use switchboard_model::{
     ids::AccountId,
 };
 use switchboard_providers::webhooks::Request;
-use switchboard_runtime::{self as system, jobs::JobOutcome};
+use switchboard_runtime::{self as system, backoff::jitter, jobs::JobOutcome};
 
 use crate::Webhooks;
 
@@ -129,7 +129,7 @@ impl Webhooks {
         let place = Some((attempt.flight(), answer.is_some()));
         let DeliveryJob { conversation_id, sequence, webhook, attempt: number, .. } = *job;
         let (status, latency_ms) = (made.status, made.latency_ms);
-        let after = delivery.clone().after(made, answer.and_then(|answer| answer.retry_after), random());
+        let after = delivery.clone().after(made, answer.and_then(|answer| answer.retry_after), jitter());
         tracing::info!(
             %conversation_id, sequence, webhook, attempt = number, status, latency_ms,
             outcome = ?after.status, "tried"
@@ -141,7 +141,7 @@ impl Webhooks {
     async fn hold(&self, attempt: Attempt, admission: Admission) -> JobOutcome {
         let now = system::now();
         let due = attempt.delivery.next_attempt_at.unwrap_or(attempt.outgoing.event.created_at);
-        match deliveries::held_for(admission, now.since(due), now, random()) {
+        match deliveries::held_for(admission, now.since(due), now, jitter()) {
             Some(delay) => self.queued(attempt.job, delay).await,
             None => self.record(&attempt, &attempt.delivery.clone().given_up(now)).await,
         }
@@ -199,8 +199,4 @@ impl Webhooks {
 fn log(job: DeliveryJob, error: &TableError, what: &'static str) {
     let DeliveryJob { conversation_id, sequence, webhook, attempt, .. } = job;
     tracing::warn!(%conversation_id, sequence, webhook, attempt, %error, "{what}");
-}
-
-fn random() -> u32 {
-    u32::from_ne_bytes(system::random())
 }

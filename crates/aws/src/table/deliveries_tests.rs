@@ -6,6 +6,7 @@ use serde_json::Value;
 use switchboard_model::{
     accounts::{Account, Token},
     agents::{AgentConfig, Webhook, WebhookMethod},
+    backoff::Jitter,
     conversations::{JournalEntry, Snapshot, State},
     costs::Usage,
     deliveries::{Admission, Attempt, Delivery, DeliveryStatus, MAX_IN_FLIGHT},
@@ -93,9 +94,9 @@ async fn an_attempt_gets_all_it_needs_and_what_was_recorded_before() {
     assert_eq!(outgoing.account.id, world.snapshot.conversation.account_id);
     assert_eq!((outgoing.delivery, outgoing.is_stopped), (None, false));
 
-    let failed = world.fresh(2, 1).after(attempt(500), None, 7);
+    let failed = world.fresh(2, 1).after(attempt(500), None, Jitter::new(7));
     world.record(None, &failed).await.unwrap();
-    let delivered = failed.clone().after(attempt(200), None, 7);
+    let delivered = failed.clone().after(attempt(200), None, Jitter::new(7));
     world.record(Some(&failed), &delivered).await.unwrap();
     assert_eq!(world.outgoing(2, 1).await.unwrap().delivery, Some(delivered));
     assert_eq!(world.outgoing(2, 0).await.unwrap().delivery, None, "the other webhook's");
@@ -105,15 +106,15 @@ async fn an_attempt_gets_all_it_needs_and_what_was_recorded_before() {
 #[tokio::test]
 async fn who_records_second_has_a_conflict_unless_it_is_the_same_record() {
     let world = World::new().await;
-    let failed = world.fresh(1, 0).after(attempt(500), None, 7);
+    let failed = world.fresh(1, 0).after(attempt(500), None, Jitter::new(7));
     world.record(None, &failed).await.unwrap();
     // As after an answer of the table that was lost.
     world.record(None, &failed).await.unwrap();
-    let other = world.fresh(1, 0).after(attempt(503), None, 7);
+    let other = world.fresh(1, 0).after(attempt(503), None, Jitter::new(7));
     assert!(matches!(world.record(None, &other).await, Err(TableError::Conflict)));
-    let delivered = failed.clone().after(attempt(200), None, 7);
+    let delivered = failed.clone().after(attempt(200), None, Jitter::new(7));
     world.record(Some(&failed), &delivered).await.unwrap();
-    let late = failed.clone().after(attempt(500), None, 7);
+    let late = failed.clone().after(attempt(500), None, Jitter::new(7));
     assert!(matches!(world.record(Some(&failed), &late).await, Err(TableError::Conflict)));
     assert_eq!(world.outgoing(1, 0).await.unwrap().delivery, Some(delivered));
 }
@@ -121,7 +122,7 @@ async fn who_records_second_has_a_conflict_unless_it_is_the_same_record() {
 #[tokio::test]
 async fn a_receiver_that_is_gone_is_remembered_for_this_conversation_and_webhook() {
     let world = World::new().await;
-    let gone = world.fresh(1, 0).after(attempt(410), None, 7);
+    let gone = world.fresh(1, 0).after(attempt(410), None, Jitter::new(7));
     assert_eq!(gone.status, DeliveryStatus::Stopped);
     world.record(None, &gone).await.unwrap();
     assert!(world.outgoing(2, 0).await.unwrap().is_stopped);
@@ -132,7 +133,7 @@ async fn a_receiver_that_is_gone_is_remembered_for_this_conversation_and_webhook
 async fn the_deliveries_of_a_page_of_events_come_in_their_order() {
     let world = World::new().await;
     for (sequence, webhook) in [(11, 1), (2, 0), (2, 1), (10, 0), (12, 0), (1, 0)] {
-        let delivery = world.fresh(sequence, webhook).after(attempt(200), None, 7);
+        let delivery = world.fresh(sequence, webhook).after(attempt(200), None, Jitter::new(7));
         world.record(None, &delivery).await.unwrap();
     }
     let DueDelivery { account, conversation, .. } = world.key(0, 0);
@@ -150,7 +151,7 @@ async fn a_delivery_is_due_until_it_is_over_and_never_among_the_conversations() 
     let mut delivery = world.fresh(3, 1);
     let mut before = None;
     for _ in 0..5 {
-        delivery = delivery.after(attempt(500), None, u32::MAX);
+        delivery = delivery.after(attempt(500), None, Jitter::new(u32::MAX));
         world.record(before.as_ref(), &delivery).await.unwrap();
         before = Some(delivery.clone());
     }
@@ -161,7 +162,7 @@ async fn a_delivery_is_due_until_it_is_over_and_never_among_the_conversations() 
     world.table.postpone_delivery(world.key(3, 1), at(10 + 50 * 60)).await.unwrap();
     assert_eq!(world.due(10 + 49 * 60).await, []);
     assert_eq!(world.due(10 + 51 * 60).await, [world.key(3, 1)]);
-    let delivered = delivery.clone().after(attempt(200), None, 0);
+    let delivered = delivery.clone().after(attempt(200), None, Jitter::new(0));
     world.record(Some(&delivery), &delivered).await.unwrap();
     assert_eq!(world.due(100_000).await, []);
     world.table.postpone_delivery(world.key(3, 1), at(0)).await.unwrap();

@@ -87,7 +87,10 @@ pub use self::{
     items::conversation_of_key,
 };
 use crate::failure::{Cause, ServiceError, is_throttling};
-use switchboard_runtime as system;
+use switchboard_runtime::{
+    self as system,
+    backoff::{exponential, jitter},
+};
 
 /// As many items as one transaction may write (DynamoDB, `TransactWriteItems`).
 pub const MAX_ITEMS: usize = 100;
@@ -340,9 +343,7 @@ impl Condition {
 
 /// Waits after a conflict, anything up to twice as long each time: writers that met do not meet again.
 async fn back_off(attempt: u32) {
-    let longest = (FIRST_WAIT * 2_u32.saturating_pow(attempt)).min(LONGEST_WAIT);
-    let part = u32::from(u16::from_ne_bytes(system::random()));
-    tokio::time::sleep(longest * part / u32::from(u16::MAX)).await;
+    tokio::time::sleep(jitter().of(exponential(FIRST_WAIT, attempt, LONGEST_WAIT))).await;
 }
 
 fn read_error<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> TableError

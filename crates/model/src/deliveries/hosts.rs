@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::time::Timestamp;
+use crate::{
+    backoff::{Jitter, proportional},
+    time::Timestamp,
+};
 
 /// As many attempts as are made at one host of one account at the same time.
 pub const MAX_IN_FLIGHT: usize = 10;
@@ -86,18 +89,18 @@ impl Host {
 
 /// When an attempt that was not admitted asks again, having waited for `waited`: the longer it has waited
 /// the less often it asks, so that what piles up before a dead host does not keep everybody busy. None if
-/// it waited too long. `random` is any number.
+/// it waited too long.
 #[must_use]
-pub fn held_for(admission: Admission, waited: Duration, now: Timestamp, random: u32) -> Option<Duration> {
+pub fn held_for(admission: Admission, waited: Duration, now: Timestamp, jitter: Jitter) -> Option<Duration> {
     let (soonest, latest) = match admission {
         Admission::Admitted => return Some(Duration::ZERO),
         Admission::Full => (SOONEST, LATEST_BUSY),
         Admission::Open(_) if waited > HELD_AT_MOST => return None,
         Admission::Open(until) => (until.since(now).max(SOONEST), LATEST_OPEN),
     };
-    let hold = (waited / 2).min(latest).max(soonest);
+    let hold = proportional(waited, soonest, latest);
     // Up to half as long again: those that were held back together do not come back together.
-    Some(hold + hold.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0))
+    Some(jitter.above(hold, 2))
 }
 
 /// The host of a URL: name and port. Empty for a URL that cannot be read, which is not called.

@@ -27,7 +27,9 @@ fn fresh(clock: &Clock) -> Delivery {
     Delivery::new(EventId::of(conversation(), 1, clock.0), 1, 0, clock.0)
 }
 
-const MIDDLE: u32 = u32::MAX / 2 + 1;
+const MIDDLE: Jitter = Jitter::new(u32::MAX / 2 + 1);
+/// The least jitter.
+const NONE: Jitter = Jitter::new(0);
 const HOUR: Duration = Duration::from_hours(1);
 
 #[test]
@@ -74,11 +76,11 @@ fn ten_attempts_are_made_at_the_times_of_the_schedule_and_then_it_is_exhausted()
 fn a_message_for_another_attempt_is_dropped() {
     let clock = Clock::new();
     assert_eq!(step(None, fresh(&clock), 2, clock.0), Step::Drop, "of what is gone");
-    let second = fresh(&clock).after(clock.attempt(500), None, 0);
+    let second = fresh(&clock).after(clock.attempt(500), None, NONE);
     assert_eq!(step(Some(second.clone()), fresh(&clock), 3, clock.0), Step::Drop, "too early");
-    let third = second.after(clock.attempt(500), None, 0);
+    let third = second.after(clock.attempt(500), None, NONE);
     assert_eq!(step(Some(third.clone()), fresh(&clock), 1, clock.0), Step::Drop, "too late");
-    let delivered = third.after(clock.attempt(204), None, 0);
+    let delivered = third.after(clock.attempt(204), None, NONE);
     assert_eq!((delivered.status, delivered.next_attempt_at), (DeliveryStatus::Delivered, None));
     for number in 0..6 {
         assert_eq!(step(Some(delivered.clone()), fresh(&clock), number, clock.0), Step::Drop);
@@ -89,16 +91,16 @@ fn a_message_for_another_attempt_is_dropped() {
 fn every_answer_but_2xx_is_a_failure_and_410_the_last() {
     let clock = Clock::new();
     for status in [100, 199, 300, 301, 302, 304, 400, 404, 429, 500, 503, 599] {
-        let after = fresh(&clock).after(clock.attempt(status), None, 0);
+        let after = fresh(&clock).after(clock.attempt(status), None, NONE);
         assert_eq!(after.status, DeliveryStatus::Pending, "{status}");
     }
     for status in [200, 201, 202, 204, 299] {
-        let after = fresh(&clock).after(clock.attempt(status), None, 0);
+        let after = fresh(&clock).after(clock.attempt(status), None, NONE);
         assert_eq!(after.status, DeliveryStatus::Delivered, "{status}");
     }
     let none = Attempt { status: None, ..clock.attempt(0) };
-    assert_eq!(fresh(&clock).after(none, None, 0).status, DeliveryStatus::Pending);
-    let gone = fresh(&clock).after(clock.attempt(410), None, 0);
+    assert_eq!(fresh(&clock).after(none, None, NONE).status, DeliveryStatus::Pending);
+    let gone = fresh(&clock).after(clock.attempt(410), None, NONE);
     assert_eq!((gone.status, gone.next_attempt_at), (DeliveryStatus::Stopped, None));
     let not_tried = fresh(&clock).stopped();
     assert_eq!((not_tried.status, not_tried.attempts.len()), (DeliveryStatus::Stopped, 0));
@@ -120,7 +122,7 @@ fn asked_for_again_the_schedule_begins_anew_and_what_was_tried_is_kept() {
     let mut clock = Clock::new();
     let mut delivery = fresh(&clock);
     for _ in 0..10 {
-        delivery = delivery.after(clock.attempt(500), None, 0);
+        delivery = delivery.after(clock.attempt(500), None, NONE);
     }
     clock.advance(HOUR);
     assert!(!delivery.was_asked_for());
@@ -135,7 +137,7 @@ fn asked_for_again_the_schedule_begins_anew_and_what_was_tried_is_kept() {
     let mut again = again.after(clock.attempt(500), None, MIDDLE);
     assert_eq!(again.next_attempt_at.unwrap().since(clock.attempt(500).ended_at()), SCHEDULE[0]);
     for _ in 0..100 {
-        again = again.again(clock.0).after(clock.attempt(503), None, 0);
+        again = again.again(clock.0).after(clock.attempt(503), None, NONE);
     }
     assert_eq!(again.attempts.len(), MAX_ATTEMPTS_KEPT);
 }
@@ -206,11 +208,12 @@ fn one_that_was_held_back_asks_less_and_less_often_and_is_given_up_after_a_day()
         (open, seconds(400), seconds(200)),
         (open, HOUR * 24, seconds(900)),
     ] {
-        assert_eq!(held_for(admission, waited, now, 0), Some(expected), "{admission:?} {waited:?}");
-        let longest = held_for(admission, waited, now, u32::MAX).unwrap();
-        assert_eq!(longest, expected.mul_f64(1.5));
+        assert_eq!(held_for(admission, waited, now, NONE), Some(expected), "{admission:?} {waited:?}");
+        let longest = held_for(admission, waited, now, Jitter::new(u32::MAX)).unwrap();
+        let most = expected.mul_f64(1.5);
+        assert!(longest < most && longest > most.mul_f64(0.999_999), "{longest:?} of {most:?}");
     }
-    assert_eq!(held_for(open, HOUR * 24 + seconds(1), now, 0), None);
+    assert_eq!(held_for(open, HOUR * 24 + seconds(1), now, NONE), None);
     let given_up = fresh(&Clock::new()).given_up(now);
     assert_eq!((given_up.status, given_up.attempts.len()), (DeliveryStatus::Exhausted, 1));
 }
@@ -232,7 +235,7 @@ proptest! {
     #[test]
     fn every_wait_is_within_a_fifth_of_its_step(step in 0..SCHEDULE.len(), random: u32) {
         let step = SCHEDULE[step];
-        let wait = wait(step, None, random);
+        let wait = wait(step, None, Jitter::new(random));
         prop_assert!(wait >= step.mul_f64(0.8) && wait <= step.mul_f64(1.2), "{wait:?} of {step:?}");
     }
 
@@ -248,7 +251,7 @@ proptest! {
                 delivery = delivery.again(clock.0);
             }
             let before = delivery.attempt;
-            delivery = delivery.after(Attempt { status, ..clock.attempt(0) }, None, random);
+            delivery = delivery.after(Attempt { status, ..clock.attempt(0) }, None, Jitter::new(random));
             prop_assert!(delivery.attempt > before);
             let pending = delivery.status == DeliveryStatus::Pending;
             prop_assert_eq!(pending, delivery.next_attempt_at.is_some());

@@ -1,5 +1,8 @@
 use serde_json::{Value, json};
-use switchboard_model::deliveries::{Attempt, Delivery};
+use switchboard_model::{
+    backoff::Jitter,
+    deliveries::{Attempt, Delivery},
+};
 
 use crate::world::{Answer, CONVERSATION, Event, World, at, conversation_id};
 
@@ -152,9 +155,10 @@ async fn the_log_has_every_attempt_that_was_made() {
         latency_ms: 1_042,
         answer: Some(answer.to_owned()),
     };
-    let failed = Delivery::new(event.id, 2, 0, at(5)).after(attempt(5, None, "no answer"), None, 0);
+    let failed =
+        Delivery::new(event.id, 2, 0, at(5)).after(attempt(5, None, "no answer"), None, Jitter::new(0));
     world.table.record_delivery(&call.conversation, None, &failed).await.unwrap();
-    let middle = u32::MAX / 2 + 1;
+    let middle = Jitter::new(u32::MAX / 2 + 1);
     let again = failed.clone().after(attempt(11, Some(503), "closed"), None, middle);
     world.table.record_delivery(&call.conversation, Some(&failed), &again).await.unwrap();
     let log = page(&world, "?limit=2").await.json();

@@ -127,7 +127,7 @@ async fn a_busy_carrier_gets_the_call_later() {
 #[tokio::test]
 async fn a_carrier_that_cannot_be_reached_gets_the_call_later() {
     let mut world = World::new(AgentConfig::default()).await;
-    world.dialer.carrier = carrier(&nobody().await);
+    world.dialer.backend.carrier = carrier(&nobody().await);
     assert!(world.deliver().await.is_empty());
     assert_eq!(world.conversation().await.state, State::Queued);
     assert_eq!(world.seen().messages.len(), 1);
@@ -269,7 +269,8 @@ async fn one_bad_message_holds_up_no_other_and_an_unknown_call_is_dropped() {
 #[tokio::test]
 async fn nothing_is_dialled_that_cannot_be_marked() {
     let mut world = World::new(AgentConfig::default()).await;
-    world.dialer.table = Table::new(&testing::config(&nobody().await).await, "switchboard".to_owned());
+    world.dialer.backend.table =
+        Table::new(&testing::config(&nobody().await).await, "switchboard".to_owned());
     assert_eq!(world.deliver().await, [MESSAGE]);
     assert_eq!(world.seen().calls.len(), 0);
 }

@@ -46,7 +46,8 @@ impl World {
 
     async fn has_clips_of(&self, agent: &AgentConfig) -> bool {
         for set in switchboard_calls::clip_sets(agent) {
-            let Some(clips) = self.dialer.clips.load(self.job.account_id, &set).await.unwrap() else {
+            let Some(clips) = self.dialer.preparation.clips.load(self.job.account_id, &set).await.unwrap()
+            else {
                 return false;
             };
             assert!(set.texts.iter().all(|text| clips[text].ends_with(text.as_bytes())));
@@ -92,7 +93,7 @@ async fn a_voice_that_is_down_holds_up_no_call_and_is_not_paid() {
 async fn a_bucket_that_is_away_holds_up_no_call() {
     let mut world = World::new(greeter()).await;
     let nobody = switchboard_aws::table::testing::config(&crate::world::nobody().await).await;
-    world.dialer.clips = switchboard_aws::clips::Clips::new(&nobody, "recordings".into());
+    world.dialer.preparation.clips = switchboard_aws::clips::Clips::new(&nobody, "recordings".into());
     assert!(world.deliver().await.is_empty());
     assert!(world.conversation().await.carrier_call_id.is_some());
     assert_eq!(world.seen().spoken.len(), 0, "what cannot be kept is not spoken");
@@ -141,7 +142,7 @@ async fn a_voice_with_the_customers_key_is_asked_with_it() {
     let world = World::new(AgentConfig { voice, ..greeter() }).await;
     let account_id = world.job.account_id;
     let key = Secret::new("of-the-customer");
-    let sealed = world.dialer.sealer.seal((account_id, &id.to_string()), &key).await.unwrap();
+    let sealed = world.dialer.backend.sealer.seal((account_id, &id.to_string()), &key).await.unwrap();
     let credential = Credential {
         id,
         account_id,

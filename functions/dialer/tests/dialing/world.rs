@@ -23,11 +23,13 @@ use switchboard_aws::{
     sealing,
     table::{Outcome, Table, testing},
 };
+use switchboard_calls::{Backend, CallbackUrls, ClipPreparation};
 use switchboard_dialer::Dialer;
 use switchboard_model::{
     accounts::{Account, Token},
     agents::AgentConfig,
     conversations::{Conversation, InvalidTransition, Snapshot, Transition},
+    egress_policy::EgressPolicy,
     events::Event,
     ids::ConversationId,
 };
@@ -128,14 +130,21 @@ impl World {
         table.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
         let (clips, objects) = bucket::clips(STORED).await;
         let dialer = Dialer {
-            table: table.clone(),
+            backend: Backend {
+                table: table.clone(),
+                sealer: sealing::testing::sealer().await,
+                carrier: carrier(&url),
+            },
             queue: Queue::new(&testing::config(&url).await, format!("{url}/000000000000/calls")),
-            sealer: sealing::testing::sealer().await,
-            carrier: carrier(&url),
-            clips,
-            providers: providers(&url),
-            public_url: "https://voice.example.com".to_owned(),
-            media_url: "wss://media.example.com/media".to_owned(),
+            preparation: ClipPreparation {
+                clips,
+                providers: providers(&url),
+                egress_policy: EgressPolicy::PublicOnly,
+            },
+            urls: CallbackUrls::new(
+                "https://voice.example.com".to_owned(),
+                "wss://media.example.com/media".to_owned(),
+            ),
         };
         Self { dialer, table, objects, seen, meeting, job }
     }
