@@ -17,6 +17,8 @@ pub mod sealing;
 #[cfg(feature = "stacks")]
 pub mod stacks;
 pub mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 use std::time::Duration;
 

@@ -84,7 +84,8 @@ pub struct AudioSink {
 
 impl AudioSink {
     /// A sink and the end from which its session reads.
-    pub(crate) fn new(vendor: &'static str) -> (Self, mpsc::Receiver<Bytes>) {
+    #[must_use]
+    pub fn new(vendor: &'static str) -> (Self, mpsc::Receiver<Bytes>) {
         let (frames, queue) = mpsc::channel(QUEUE_FRAMES);
         (Self { vendor, frames }, queue)
     }

@@ -6,7 +6,7 @@ pub mod config;
 pub mod emf;
 mod environment;
 pub mod jobs;
-mod logging;
+pub mod logging;
 pub mod percentiles;
 pub mod process;
 mod randomness;

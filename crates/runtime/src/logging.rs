@@ -38,6 +38,14 @@ fn panic_message(payload: &(dyn std::any::Any + Send)) -> Option<&str> {
     payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
+/// The subscriber of the worker's process, for a test that reads the lines.
+pub fn worker_subscriber<W>(vars: &Vars, writer: W) -> impl Subscriber + Send + Sync + use<W>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    subscriber(Output::Worker, vars, writer)
+}
+
 fn subscriber<W>(output: Output, vars: &Vars, writer: W) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,

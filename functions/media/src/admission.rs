@@ -51,7 +51,7 @@ pub(crate) enum Admission {
     /// The conversation is unknown, or the token is not its own, or was used before.
     Refused,
     /// The call is this worker's, but the keys of its providers are not available.
-    WithoutProviders(HeldLease),
+    WithoutProviders(HeldLease, Box<Conversation>),
 }
 
 /// Decides about a stream.
@@ -103,7 +103,7 @@ pub(crate) async fn admit(
         Ok(providers) => providers,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "provider keys not available");
-            return Ok(Admission::WithoutProviders(lease));
+            return Ok(Admission::WithoutProviders(lease, Box::new(snapshot.conversation)));
         }
     };
     let transcriber = providers.connect(worker);

@@ -55,17 +55,11 @@ impl CallProviders {
         if model.as_ref().is_some_and(|own| own.credential.base_url.is_some()) {
             serving.language_model = agent.language_model.clone();
         }
-        let providers = |own: Option<OpenCredential>| match own {
-            Some(own) => worker
-                .providers
-                .with_credential(&own, worker.egress_policy)
-                .with_context(|| own.credential.id.to_string()),
-            None => Ok(worker.providers.clone()),
-        };
+        let source = &worker.providers;
         Ok(Self {
-            language_model: providers(model)?.language_model(&serving.language_model),
-            transcriber: providers(transcriber)?.transcriber(&serving.transcriber),
-            voice: providers(voice)?.synthesizer(&serving.voice),
+            language_model: source.language_model(&serving.language_model, model.as_ref())?,
+            transcriber: source.transcriber(&serving.transcriber, transcriber.as_ref())?,
+            voice: source.synthesizer(&serving.voice, voice.as_ref())?,
             serving,
         })
     }

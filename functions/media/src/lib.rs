@@ -13,6 +13,7 @@ mod journal_entries;
 mod lease;
 mod media_stream;
 mod outgoing_audio;
+mod ports;
 mod provider_faults;
 mod recorder;
 mod response_times;
@@ -31,7 +32,7 @@ mod worker_signals;
 pub use self::{
     clock::Clock,
     config::Config,
+    ports::{CarrierControl, ProviderSource, VendorProviders, WebhookSender},
     server::{DRAIN_TIMEOUT, serve, without_delay},
-    tool_calls::WebhookSender,
     worker::{Worker, WorkerParts},
 };

@@ -36,14 +36,7 @@ impl ProviderFaults {
 
     /// Records an error of a provider.
     pub(crate) fn record_error(&mut self, role: ProviderRole, error: &Error) {
-        match error {
-            // The vendor's explanation may quote the key, or tell what only the key's owner may know.
-            Error::Rejected { code, .. } => self.record(role, format_args!("refused the request ({code})")),
-            Error::Unavailable { reason, .. } => {
-                let reason = reason.split_once(": ").map_or(reason.as_str(), |(reason, _explanation)| reason);
-                self.record(role, reason.trim_end());
-            }
-        }
+        self.record(role, fault(error));
     }
 
     /// Records that a provider sent nothing in time.
@@ -76,6 +69,17 @@ impl ProviderFaults {
     /// Takes the faults that wait.
     pub(crate) fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut self.waiting)
+    }
+}
+
+/// An error without the vendor's explanation, which may quote the key or the conversation: fit for logs and events.
+pub(crate) fn fault(error: &Error) -> String {
+    match error {
+        Error::Rejected { code, .. } => format!("refused the request ({code})"),
+        Error::Unavailable { reason, .. } => {
+            let reason = reason.split_once(": ").map_or(reason.as_str(), |(reason, _explanation)| reason);
+            reason.trim_end().to_owned()
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::extract::ws::WebSocket;
 use futures_util::FutureExt;
-use switchboard_providers::{AnyMediaStream, carrier::Carrier as _};
+use switchboard_providers::AnyMediaStream;
 use switchboard_runtime::spans;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -51,8 +51,8 @@ async fn serve_call(
             tracing::warn!("media stream refused: its token is not valid");
             return stream.close().await;
         }
-        Ok(Admission::WithoutProviders(lease)) => {
-            teardown::abandon(worker, key, &start.call, lease.holder()).await;
+        Ok(Admission::WithoutProviders(lease, conversation)) => {
+            teardown::abandon(worker, &conversation, &start.call, lease.holder()).await;
             return stream.close().await;
         }
         Err(error) => {
@@ -62,15 +62,16 @@ async fn serve_call(
     };
     let admitted_at = Instant::now();
     tracing::info!(is_takeover = admitted.takeover.is_some(), "media stream admitted");
+    let conversation = &admitted.snapshot.conversation;
     let holder = held.lease.holder().to_owned();
     let call = Call::new(worker, &admitted, stream, held);
     // A panic ends this call alone.
     let outcome = if let Ok(finished) = AssertUnwindSafe(call.run(shutdown)).catch_unwind().await {
         let outcome = finished.outcome.name();
-        teardown::close(worker, key, &start.call, finished).await;
+        teardown::close(worker, conversation, &start.call, finished).await;
         outcome
     } else {
-        teardown::abandon(worker, key, &start.call, &holder).await;
+        teardown::abandon(worker, conversation, &start.call, &holder).await;
         "panicked"
     };
     let held_ms = u64::try_from(admitted_at.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use switchboard_aws::table::{Outcome, TableError};
-use switchboard_model::{
-    conversations::{EndedReason, Snapshot, UtteranceProgress},
-    phone_numbers::CallAccount,
-};
-use switchboard_providers::carrier::{Carrier as _, CarrierCallId};
+use switchboard_calls::HangUpError;
+use switchboard_model::conversations::{Conversation, EndedReason, Snapshot, UtteranceProgress};
+use switchboard_providers::carrier::CarrierCallId;
 use tokio::time::timeout;
 
 use crate::{
     call::{CallOutcome, FinishedCall},
     conversation_key::ConversationKey,
     journal::{ConversationEnd, LastEntry},
+    provider_faults::fault,
     worker::Worker,
 };
 
@@ -31,10 +29,11 @@ const JOIN_TIMEOUT: Duration = Duration::from_mins(1);
 /// the call continues; and after the last piece of the recording is stored, because from then on anyone may join it.
 pub(crate) async fn close(
     worker: &Worker,
-    key: ConversationKey,
+    conversation: &Conversation,
     call: &CarrierCallId,
     finished: FinishedCall,
 ) {
+    let key = ConversationKey::of(conversation);
     let FinishedCall { outcome, at, stream, transcriber, counted, lease, journal, is_recorded, .. } =
         finished;
     let FinishedCall { uploads: (last_uploads, uploader), mut usage, mut faults, response_times, .. } =
@@ -46,7 +45,7 @@ pub(crate) async fn close(
     }
     let hang_up = async {
         if matches!(outcome, CallOutcome::Ended(EndedReason::AgentEnded | EndedReason::Unknown)) {
-            self::hang_up(worker, key, call).await;
+            self::hang_up(worker, conversation, call).await;
         }
     };
     let upload = async {
@@ -77,8 +76,14 @@ pub(crate) async fn close(
 }
 
 /// Ends a conversation whose call panicked or could not begin. The call's state is lost, its stored part is not.
-pub(crate) async fn abandon(worker: &Worker, key: ConversationKey, call: &CarrierCallId, holder: &str) {
-    hang_up(worker, key, call).await;
+pub(crate) async fn abandon(
+    worker: &Worker,
+    conversation: &Conversation,
+    call: &CarrierCallId,
+    holder: &str,
+) {
+    hang_up(worker, conversation, call).await;
+    let key = ConversationKey::of(conversation);
     let ended = worker.table.transition_as(holder, key.account, key.conversation, |snapshot| {
         let Snapshot { conversation, agent } = snapshot;
         let (usage, now) = (&conversation.usage, (worker.clock)());
@@ -94,22 +99,15 @@ pub(crate) async fn abandon(worker: &Worker, key: ConversationKey, call: &Carrie
 
 /// Ends the carrier's call. If that fails, closing the stream ends it: the carrier asks how the call continues, and is
 /// told to hang up.
-async fn hang_up(worker: &Worker, key: ConversationKey, call: &CarrierCallId) {
-    match timeout(HANG_UP_TIMEOUT, try_hang_up(worker, key, call)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "hang-up failed"),
-        Err(_) => tracing::warn!("hang-up timed out"),
+async fn hang_up(worker: &Worker, conversation: &Conversation, call: &CarrierCallId) {
+    if let Err(error) = worker.carrier.hang_up(conversation, call, HANG_UP_TIMEOUT).await {
+        // The carrier's own text may name the number.
+        let error = match &error {
+            HangUpError::Carrier(error) => fault(error),
+            error => error.to_string(),
+        };
+        tracing::warn!(error, "hang-up failed");
     }
-}
-
-async fn try_hang_up(worker: &Worker, key: ConversationKey, call: &CarrierCallId) -> anyhow::Result<()> {
-    let found = worker.table.conversation(key.account, key.conversation).await?;
-    let account = match &found {
-        Some(snapshot) => worker.table.call_account(&worker.sealer, &snapshot.conversation).await?,
-        None => CallAccount::Deployments,
-    };
-    let carrier = worker.carrier.through(&account);
-    Ok(carrier.context("its number was released")?.hang_up(call).await?)
 }
 
 async fn join_recording(worker: &Worker, key: ConversationKey) {

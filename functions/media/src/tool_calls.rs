@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use serde_json::{Value, json};
 use switchboard_contract::events::payload::Payload;
 use switchboard_dialogue::Input;
@@ -17,14 +17,14 @@ use switchboard_model::{
     events::Event,
     time::Timestamp,
 };
-use switchboard_providers::webhooks::{Answer, Request, Sender};
+use switchboard_providers::webhooks::{Answer, Request};
 use tokio::{
     sync::{Semaphore, oneshot},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::{clock::Clock, ports::WebhookSender};
 
 /// Maximum time for a webhook's response: a caller who waits longer has hung up.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,18 +35,6 @@ const SLOTS: usize = 8;
 
 /// The result of a function that has no webhook, or whose webhook responds with nothing.
 const SUCCESS: &str = r#"{"ok": true}"#;
-
-/// Sends requests to webhooks. The worker's is [`Sender`]; tests answer without a network.
-pub trait WebhookSender: Send + Sync + std::fmt::Debug {
-    /// Signs and sends one request, and reports the attempt, with the response if there was one.
-    fn send<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, (Attempt, Option<Answer>)>;
-}
-
-impl WebhookSender for Sender {
-    fn send<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, (Attempt, Option<Answer>)> {
-        Sender::send(self, request).boxed()
-    }
-}
 
 /// The tool calls of one call.
 pub(crate) struct ToolCalls<'a> {

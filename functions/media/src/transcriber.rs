@@ -31,6 +31,7 @@ use tokio::{
 use tracing::Instrument as _;
 
 use self::audio_backlog::{AudioBacklog, Position};
+use crate::provider_faults::fault;
 
 /// Commands waiting for the task, which takes them at once: 50 frames = 1 s. When the queue is full the newest frame is
 /// dropped.
@@ -213,7 +214,13 @@ impl Sessions {
             let delay = RETRY_DELAYS.get(failures).filter(|_| error.is_retryable());
             failures += 1;
             let provider = self.provider;
-            tracing::warn!(provider, %error, attempt = failures, retries = delay.is_some(), "transcriber failed");
+            tracing::warn!(
+                provider,
+                error = fault(&error),
+                attempt = failures,
+                retries = delay.is_some(),
+                "transcriber failed"
+            );
             let Some(delay) = delay else {
                 // Fails only if the call is over.
                 let _ = self.updates.send(TranscriberUpdate::Lost(error)).await;

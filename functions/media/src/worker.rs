@@ -2,16 +2,19 @@
 
 use std::{fmt, sync::Arc};
 
-use switchboard_aws::{
-    clips::Clips, provider_keys::ProviderKeys, recordings::Recordings, sealing::Sealer, table::Table,
-};
-use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
-use switchboard_providers::{AnyCarrier, Providers, keys::Keys, webhooks::Sender};
+use switchboard_aws::{clips::Clips, recordings::Recordings, sealing::Sealer, table::Table};
+use switchboard_calls::Backend;
+use switchboard_model::costs::Prices;
+use switchboard_providers::{AnyCarrier, webhooks::Sender};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    clips::ClipCache, clock::Clock, config::Config, tool_calls::WebhookSender, worker_signals::SignalPoller,
+    clips::ClipCache,
+    clock::Clock,
+    config::Config,
+    ports::{CarrierControl, ProviderSource, VendorProviders, WebhookSender},
+    worker_signals::SignalPoller,
 };
 
 /// The parts of which a worker is made. Tests replace some of them.
@@ -25,12 +28,12 @@ pub struct WorkerParts {
     pub clips: Clips,
     /// Opens customers' credentials.
     pub sealer: Sealer,
-    /// The vendors, with the deployment's own keys.
-    pub providers: Providers,
+    /// Ends calls.
+    pub carrier: Arc<dyn CarrierControl>,
+    /// Transcribers, language models and voices.
+    pub providers: Arc<dyn ProviderSource>,
     /// Calls the webhooks that answer functions.
     pub webhooks: Arc<dyn WebhookSender>,
-    /// The addresses that a customer's own language model server may have.
-    pub egress_policy: EgressPolicy,
     /// The deployment's own prices.
     pub prices: Prices,
     /// Maximum number of live calls.
@@ -45,10 +48,9 @@ pub struct Worker {
     pub(crate) recordings: Recordings,
     pub(crate) clips: ClipCache,
     pub(crate) sealer: Sealer,
-    pub(crate) providers: Providers,
-    pub(crate) carrier: AnyCarrier,
+    pub(crate) carrier: Arc<dyn CarrierControl>,
+    pub(crate) providers: Arc<dyn ProviderSource>,
     pub(crate) webhooks: Arc<dyn WebhookSender>,
-    pub(crate) egress_policy: EgressPolicy,
     pub(crate) prices: Prices,
     pub(crate) clock: Clock,
     pub(crate) signals: SignalPoller,
@@ -66,16 +68,19 @@ impl Worker {
     /// The keys cannot be read.
     pub async fn connect(config: &Config) -> anyhow::Result<Self> {
         let sdk = switchboard_aws::sdk_config().await;
-        let keys = Keys::parse(ProviderKeys::load(&sdk, &config.secrets.provider_keys).await?.json())?;
-        let http = switchboard_providers::egress::client();
+        let secret = &config.secrets.provider_keys;
+        let providers = switchboard_calls::connect_providers(&sdk, secret, config.endpoints.clone()).await?;
+        let table = Table::new(&sdk, config.table.clone());
+        let sealer = Sealer::new(&sdk, config.secrets.sealing_key.clone());
+        let carrier = AnyCarrier::new(&providers);
         Ok(Self::new(WorkerParts {
-            table: Table::new(&sdk, config.table.clone()),
+            table: table.clone(),
             recordings: Recordings::new(&sdk, config.bucket.clone()),
             clips: Clips::new(&sdk, config.bucket.clone()),
-            sealer: Sealer::new(&sdk, config.secrets.sealing_key.clone()),
-            providers: Providers { http, endpoints: config.endpoints.clone(), keys },
+            sealer: sealer.clone(),
+            carrier: Arc::new(Backend { table, sealer, carrier }),
+            providers: Arc::new(VendorProviders { providers, egress_policy: config.egress_policy }),
             webhooks: Arc::new(Sender::new(config.egress_policy)),
-            egress_policy: config.egress_policy,
             prices: config.prices.clone(),
             max_calls: config.max_calls,
             clock: switchboard_runtime::now,
@@ -90,10 +95,9 @@ impl Worker {
             recordings: parts.recordings,
             clips: ClipCache::new(parts.clips),
             sealer: parts.sealer,
-            carrier: AnyCarrier::new(&parts.providers),
+            carrier: parts.carrier,
             providers: parts.providers,
             webhooks: parts.webhooks,
-            egress_policy: parts.egress_policy,
             prices: parts.prices,
             clock: parts.clock,
             signals: SignalPoller::default(),

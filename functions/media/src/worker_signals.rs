@@ -6,13 +6,15 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use switchboard_aws::table::Table;
+use switchboard_aws::table::{Table, TableError};
 use switchboard_model::conversations::{Conversation, State};
 use tokio::{sync::mpsc, time::sleep};
+use tracing::Span;
 
 use crate::conversation_key::ConversationKey;
 
@@ -37,48 +39,70 @@ pub(crate) enum WorkerSignal {
 /// Reads the signals of this worker's live calls.
 #[derive(Debug, Default)]
 pub(crate) struct SignalPoller {
-    calls: Mutex<HashMap<ConversationKey, mpsc::Sender<WorkerSignal>>>,
+    calls: Mutex<HashMap<ConversationKey, Subscriber>>,
+}
+
+/// A live call.
+#[derive(Debug)]
+struct Subscriber {
+    signals: mpsc::Sender<WorkerSignal>,
+    /// Of the call: what is logged about it must carry its ids.
+    span: Span,
 }
 
 impl SignalPoller {
-    /// Adds a call. It is removed once the receiver is dropped.
+    /// Adds the call of the current span. It is removed once the receiver is dropped.
     pub(crate) fn subscribe(&self, key: ConversationKey) -> mpsc::Receiver<WorkerSignal> {
-        let (sender, receiver) = mpsc::channel(QUEUED_SIGNALS);
-        self.lock().insert(key, sender);
+        let (signals, receiver) = mpsc::channel(QUEUED_SIGNALS);
+        self.lock().insert(key, Subscriber { signals, span: Span::current() });
         receiver
     }
 
     /// Reads the conversations of all calls, until it is dropped.
     pub(crate) async fn run(&self, table: &Table) {
+        let mut is_failing = false;
         loop {
             sleep(POLL_INTERVAL).await;
             let keys: Vec<_> = {
                 let mut calls = self.lock();
-                calls.retain(|_, call| !call.is_closed());
+                calls.retain(|_, call| !call.signals.is_closed());
                 calls.keys().map(|key| (key.account, key.conversation)).collect()
             };
             if keys.is_empty() {
                 continue;
             }
             match table.states(&keys).await {
-                Ok(conversations) => conversations.iter().for_each(|conversation| self.send(conversation)),
-                // It concerns all calls, so it carries the ids of none.
-                Err(error) => tracing::warn!(%error, calls = keys.len(), "worker signals not read"),
+                Ok(conversations) => {
+                    is_failing = false;
+                    conversations.iter().for_each(|conversation| self.send(conversation));
+                }
+                Err(error) => {
+                    if !mem::replace(&mut is_failing, true) {
+                        self.log_failure(&error);
+                    }
+                }
             }
         }
     }
 
+    /// Logs the first of a row of failures, once for each call.
+    fn log_failure(&self, error: &TableError) {
+        for call in self.lock().values() {
+            call.span.in_scope(|| tracing::warn!(%error, "worker signals not read"));
+        }
+    }
+
     fn send(&self, conversation: &Conversation) {
-        let key = ConversationKey { account: conversation.account_id, conversation: conversation.id };
+        let key = ConversationKey::of(conversation);
         let calls = self.lock();
         let Some(call) = calls.get(&key) else { return };
         for signal in signals(conversation) {
             // A full queue holds the same signals already.
-            let _ = call.try_send(signal);
+            let _ = call.signals.try_send(signal);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ConversationKey, mpsc::Sender<WorkerSignal>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConversationKey, Subscriber>> {
         // No operation under the lock can leave the map half changed.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -16,7 +16,6 @@ use super::{
     items::{self, LEASE, STATE},
     read_error,
 };
-use switchboard_runtime as system;
 
 /// How long a lease that was given back lives on: the carrier connects a draining worker's call to
 /// another one in a second or two, and until then nobody else is to end it.
@@ -81,15 +80,15 @@ impl Table {
         Err(TableError::Conflict)
     }
 
-    /// Gives the lease back, for a worker that hands the call on: it lives for 20 s more, with the words
-    /// that `lease` has, and is found due then if nobody took it. Nothing happens if it was lost.
+    /// Gives the lease back, for a worker that hands the call over: it lives for 20 s from `lease.last_seen_at` on, with
+    /// the words that `lease` has, and is due then if no worker took it. Nothing happens if it was lost.
     pub async fn release_lease(
         &self,
         account: AccountId,
         conversation: ConversationId,
         lease: &Lease,
     ) -> Result<(), TableError> {
-        let released = Lease { until: system::now().after(GRACE), ..lease.clone() };
+        let released = Lease { until: lease.last_seen_at.after(GRACE), ..lease.clone() };
         self.renew_lease(account, conversation, &released).await?;
         Ok(())
     }

@@ -1,7 +1,5 @@
 //! Leases and what is due, against a server that speaks DynamoDB's protocol.
 
-use std::time::Duration;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use switchboard_model::{
@@ -19,7 +17,6 @@ use super::{
     DueItem, Outcome, Table, TableError, items, testing,
     tests::{account, answering, at, queued, said, started},
 };
-use switchboard_runtime as system;
 
 /// What addresses a conversation.
 fn key(snapshot: &Snapshot) -> (AccountId, ConversationId) {
@@ -94,13 +91,10 @@ async fn a_holder_whose_lease_was_taken_can_neither_renew_nor_release_it() {
 async fn a_released_lease_keeps_its_words_and_is_due_in_a_moment() {
     let table = testing::new_table().await;
     let (account, id) = held(&table, "first").await;
-    let last =
-        speaking(Lease { until: system::now().after(Duration::from_hours(1)), ..lease("first", at(0)) });
-    let before = system::now();
+    let last = speaking(Lease { until: at(3_600), ..lease("first", at(17)) });
     table.release_lease(account, id, &last).await.unwrap();
     let released = table.lease(account, id).await.unwrap().unwrap();
-    let grace = Duration::from_secs(20);
-    assert!(before.after(grace) <= released.until && released.until <= system::now().after(grace));
+    assert_eq!(released.until, at(37));
     assert_eq!((released.holder, released.utterance), (last.holder, last.utterance));
     let due = table.due(released.until, 10).await.unwrap();
     assert_eq!(due, [DueItem { account, conversation: id, due_at: released.until }]);

@@ -1,4 +1,4 @@
-//! A real store for tests: DynamoDB's protocol on a loopback port, in memory, gone with the test.
+//! A real table for tests: DynamoDB's protocol in memory, on a loopback port or without a socket, gone with the test.
 //!
 //! Other crates' tests name it by `aws = { workspace = true, features = ["testing"] }` in their
 //! `[dev-dependencies]`; nothing deployed has it.
@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::{
     },
 };
 
+use crate::testing::{Request, Response};
 use switchboard_model::{ids::AccountId, limits::Counters};
 
 use super::{
@@ -28,6 +29,78 @@ const TABLE: &str = "switchboard";
 /// When it cannot be started: the test is not worth going on.
 pub async fn new_table() -> Table {
     table_at(&database().await).await
+}
+
+/// A database in memory, without a socket: for tests on paused time.
+#[derive(Clone)]
+pub struct MemoryDatabase {
+    database: dynoxide::Database,
+}
+
+impl MemoryDatabase {
+    /// An empty database.
+    ///
+    /// # Panics
+    /// When the database cannot be made: the test cannot go on.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { database: dynoxide::Database::memory().expect("memory can be had") }
+    }
+
+    /// A table in the database, which is made if there is none. `config` leads to this database, by
+    /// [`config_of`](crate::testing::config_of).
+    pub async fn table(config: &SdkConfig) -> Table {
+        create_table(&Client::new(config)).await;
+        Table::new(config, TABLE.to_owned())
+    }
+
+    /// Another client of the table.
+    #[must_use]
+    pub fn client(config: &SdkConfig) -> Table {
+        Table::new(config, TABLE.to_owned())
+    }
+
+    /// Executes one request of a DynamoDB client.
+    ///
+    /// # Panics
+    /// When the request is none of the operations that a table needs.
+    #[must_use]
+    pub fn execute(&self, request: &Request) -> Response {
+        let target = request.target.as_deref().unwrap_or_default();
+        let operation = target.strip_prefix("DynamoDB_20120810.").unwrap_or(target);
+        let database = &self.database;
+        let result = match operation {
+            "CreateTable" => run(request, |input| database.create_table(input)),
+            "GetItem" => run(request, |input| database.get_item(input)),
+            "PutItem" => run(request, |input| database.put_item(input)),
+            "UpdateItem" => run(request, |input| database.update_item(input)),
+            "DeleteItem" => run(request, |input| database.delete_item(input)),
+            "Query" => run(request, |input| database.query(input)),
+            "BatchGetItem" => run(request, |input| database.batch_get_item(input)),
+            "BatchWriteItem" => run(request, |input| database.batch_write_item(input)),
+            "TransactGetItems" => run(request, |input| database.transact_get_items(input)),
+            "TransactWriteItems" => run(request, |input| database.transact_write_items(input)),
+            other => panic!("a table needs no {other}"),
+        };
+        match result {
+            Ok(output) => Response::new(200, output),
+            Err(error) => Response::new(error.status_code(), error.to_json()),
+        }
+    }
+}
+
+impl Default for MemoryDatabase {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn run<I: serde::de::DeserializeOwned, O: serde::Serialize>(
+    request: &Request,
+    operation: impl FnOnce(I) -> dynoxide::Result<O>,
+) -> dynoxide::Result<Vec<u8>> {
+    let input = serde_json::from_slice(&request.body).expect("the SDK writes well-formed requests");
+    Ok(serde_json::to_vec(&operation(input)?).expect("responses are JSON"))
 }
 
 /// The address of an empty database.

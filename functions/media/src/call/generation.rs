@@ -8,7 +8,11 @@ use switchboard_providers::{
     language_model::{self, ChatMessage, Conversation, Generation, GenerationEvent},
 };
 
-use crate::{call_providers::CallProviders, provider_faults::ProviderFaults, token_estimate::TokenEstimate};
+use crate::{
+    call_providers::CallProviders,
+    provider_faults::{ProviderFaults, fault},
+    token_estimate::TokenEstimate,
+};
 
 /// An event of the running generation; `None` if its stream ended without a last event.
 pub(super) type GenerationUpdate = Option<Result<GenerationEvent, Error>>;
@@ -99,7 +103,7 @@ impl<'a> Generations<'a> {
             failed => {
                 if let Some(Err(error)) = failed {
                     let provider = self.providers.serving.language_model.provider();
-                    tracing::warn!(provider, %error, "generation failed");
+                    tracing::warn!(provider, error = fault(&error), "generation failed");
                     faults.record_error(ProviderRole::LanguageModel, &error);
                 }
                 if estimate.is_empty() {

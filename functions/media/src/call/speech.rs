@@ -19,8 +19,10 @@ use switchboard_providers::{
 };
 
 use crate::{
-    call_providers::CallProviders, clips::CallClips, outgoing_audio::OutgoingAudio,
-    provider_faults::ProviderFaults,
+    call_providers::CallProviders,
+    clips::CallClips,
+    outgoing_audio::OutgoingAudio,
+    provider_faults::{ProviderFaults, fault},
 };
 
 /// An event of one clause.
@@ -111,7 +113,7 @@ impl<'a> Speech<'a> {
                 Some(Input::VoiceFinished { clause, silence })
             }
             ClauseEvent::Failed(error) => {
-                tracing::warn!(provider = self.provider, %error, "synthesis failed");
+                tracing::warn!(provider = self.provider, error = fault(&error), "synthesis failed");
                 if self.awaited.remove(&clause) {
                     faults.record_error(ProviderRole::Synthesizer, &error);
                 }

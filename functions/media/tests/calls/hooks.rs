@@ -1,4 +1,4 @@
-//! Which events a hook or a webhook is for.
+//! Hooks that hang up, and filters of hooks and webhooks.
 
 use switchboard_filters::Filter;
 use switchboard_model::{
@@ -7,7 +7,7 @@ use switchboard_model::{
     events::EventName,
 };
 
-use crate::world::{Answer, FAST, Phone, World, quiet, webhook};
+use crate::{prelude::*, support::agents::webhook};
 
 fn filter(text: &str) -> Filter {
     Filter::parse(text).unwrap()
@@ -19,38 +19,38 @@ fn hanging_up(event: EventName, text: &str) -> AgentConfig {
     AgentConfig { hooks: vec![hook], ..quiet() }
 }
 
-#[tokio::test]
-async fn a_hook_hangs_up_on_the_message_that_its_filter_matches() {
+#[tokio::test(start_paused = true)]
+async fn a_hook_hangs_up_on_the_message_that_matches() {
     let agent = hanging_up(
         EventName::MessageSent,
         "message.role == 'user' && message.content.lowerAscii().contains('goodbye')",
     );
-    let world = World::new(agent, FAST).await;
-    let worker = world.worker().await;
-    let phone = Phone::connect(worker.address).await;
-    world.vendors.answer_with(Answer::Words("If you want to say goodbye, say it."));
-    world.vendors.hear("How do I end this?").await;
-    world.until_messages(2).await;
-    assert_eq!(world.conversation().await.ended(), None);
-    world.vendors.hear("Then goodbye.").await;
-    assert_eq!(world.ended().await.1, EndedReason::AgentEnded);
+    let world = World::new(agent, FAST_VOICE).await;
+    let worker = world.worker();
+    let phone = Phone::connect(&worker.address).await;
+    world.providers.respond_with(Response::Words("If you want to say goodbye, say it."));
+    world.providers.transcribe("How do I end this?").await;
+    world.conversation.until_messages(2).await;
+    assert_eq!(world.conversation.load().await.ended(), None);
+    world.providers.transcribe("Then goodbye.").await;
+    assert_eq!(world.conversation.ended().await.1, EndedReason::AgentEnded);
     phone.closed().await;
 }
 
-#[tokio::test]
-async fn a_call_ends_at_the_second_that_a_hook_waits_for_and_no_other_second_is_stored() {
+#[tokio::test(start_paused = true)]
+async fn a_hook_ends_the_call_at_its_second() {
     let mut agent = hanging_up(EventName::Duration, "duration == 2");
     agent.webhooks = vec![Webhook {
         events: vec![EventName::Duration, EventName::Started],
         filter: Some(filter("duration == 1 || message.content.contains('x')")),
         ..webhook("http://127.0.0.1:1/")
     }];
-    let world = World::new(agent, FAST).await;
-    let worker = world.worker().await;
-    let phone = Phone::connect(worker.address).await;
-    assert_eq!(world.ended().await.1, EndedReason::AgentEnded);
+    let world = World::new(agent, FAST_VOICE).await;
+    let worker = world.worker();
+    let phone = Phone::connect(&worker.address).await;
+    assert_eq!(world.conversation.ended().await.1, EndedReason::AgentEnded);
     phone.closed().await;
-    let events = world.events().await;
+    let events = world.conversation.events().await;
     let started = events.iter().find(|event| event.name == EventName::Started).unwrap();
     assert!(started.faults[0].starts_with("webhooks.0.filter failed"), "{:?}", started.faults);
     let seconds: Vec<_> = events
@@ -63,12 +63,12 @@ async fn a_call_ends_at_the_second_that_a_hook_waits_for_and_no_other_second_is_
     assert_eq!(sequences, (1..).take(events.len()).collect::<Vec<_>>());
 }
 
-#[tokio::test]
-async fn a_hook_hangs_up_on_what_happened_before_media_flowed() {
+#[tokio::test(start_paused = true)]
+async fn a_hook_hangs_up_on_an_event_before_the_stream() {
     let robot = hanging_up(EventName::Accepted, "phone_call.answered_by == null && metadata.robots == null");
-    let world = World::new(robot, FAST).await;
-    let worker = world.worker().await;
-    let phone = Phone::connect(worker.address).await;
-    assert_eq!(world.ended().await.1, EndedReason::AgentEnded);
+    let world = World::new(robot, FAST_VOICE).await;
+    let worker = world.worker();
+    let phone = Phone::connect(&worker.address).await;
+    assert_eq!(world.conversation.ended().await.1, EndedReason::AgentEnded);
     phone.closed().await;
 }

@@ -1,5 +1,5 @@
-//! The carrier's end of one stream: sends the caller's silence, plays what comes in real time and says
-//! when a mark is reached.
+//! The carrier's end of one stream: sends the caller's silence, plays the agent's audio in real time, and returns marks
+//! when they are reached.
 
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
@@ -7,23 +7,40 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::{mpsc, watch},
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
+use tokio_util::sync::CancellationToken;
 
-use super::vendors::PATIENCE;
+use super::TEST_TIMEOUT;
 
-pub(crate) const CONNECTED: &str = include_str!("../../../../../events/media_stream_connected.json");
-pub(crate) const START: &str = include_str!("../../../../../events/media_stream_start.json");
-pub(crate) const MEDIA: &str = include_str!("../../../../../events/media_stream_media.json");
-pub(crate) const STOP: &str = include_str!("../../../../../events/media_stream_stop.json");
+pub(crate) const CONNECTED: &str = include_str!("../../../../events/media_stream_connected.json");
+pub(crate) const START: &str = include_str!("../../../../events/media_stream_start.json");
+pub(crate) const MEDIA: &str = include_str!("../../../../events/media_stream_media.json");
+pub(crate) const STOP: &str = include_str!("../../../../events/media_stream_stop.json");
 
 const FRAME: Duration = Duration::from_millis(20);
 
-/// What the worker sent.
+/// "Wait a moment, please": 1.4 s of mu-law.
+const SPEECH: &[u8] = include_bytes!("wait_a_moment.ulaw");
+
+/// Where a worker listens.
+pub(crate) trait Address: Sync {
+    /// Connects to the worker.
+    fn connect(&self) -> impl Future<Output = impl AsyncRead + AsyncWrite + Send + Unpin + 'static> + Send;
+}
+
+impl Address for SocketAddr {
+    async fn connect(&self) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
+        TcpStream::connect(self).await.unwrap()
+    }
+}
+
+/// A message of the worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
     Media(Vec<u8>),
@@ -41,14 +58,14 @@ pub(crate) enum Closing {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Received {
     pub(crate) frames: Vec<(Instant, Frame)>,
-    /// Marks that were played, or cleared.
+    /// Marks that were played or cleared.
     pub(crate) played: usize,
     pub(crate) closed: Option<Closing>,
 }
 
-impl Seen {
+impl Received {
     /// All audio, cleared or not.
     pub(crate) fn audio(&self) -> Vec<u8> {
         let mut audio = vec![];
@@ -66,7 +83,7 @@ impl Seen {
     }
 
     pub(crate) fn has(&self, frame: &Frame) -> bool {
-        self.frames.iter().any(|(_, seen)| seen == frame)
+        self.frames.iter().any(|(_, received)| received == frame)
     }
 
     pub(crate) fn marks(&self) -> usize {
@@ -77,30 +94,32 @@ impl Seen {
 pub(crate) struct Phone {
     /// When the stream's first message was sent: nothing was played before.
     pub(crate) began: Instant,
-    seen: watch::Receiver<Seen>,
+    received: watch::Receiver<Received>,
     messages: mpsc::Sender<Message>,
+    frozen: CancellationToken,
     _task: JoinSet<()>,
 }
 
 impl Phone {
-    /// Connects, and says nothing.
-    pub(crate) async fn silent(worker: SocketAddr) -> Self {
-        let connecting = connect_async(format!("ws://{worker}/media"));
-        let (socket, _) = timeout(PATIENCE, connecting).await.unwrap().unwrap();
-        let (sender, seen) = watch::channel(Seen::default());
-        let (messages, waiting) = mpsc::channel(16);
+    /// Connects, and sends nothing.
+    pub(crate) async fn silent(worker: &impl Address) -> Self {
+        let handshake = async { client_async("ws://worker/media", worker.connect().await).await };
+        let (socket, _) = timeout(TEST_TIMEOUT, handshake).await.unwrap().unwrap();
+        let (sender, received) = watch::channel(Received::default());
+        let (messages, queue) = mpsc::channel(16);
         let mut task = JoinSet::new();
-        task.spawn(drive(socket, waiting, sender));
-        Self { began: Instant::now(), seen, messages, _task: task }
+        let frozen = CancellationToken::new();
+        task.spawn(drive(socket, queue, sender, frozen.clone()));
+        Self { began: Instant::now(), received, messages, frozen, _task: task }
     }
 
     /// Connects the sample's stream with another token.
-    pub(crate) async fn with_token(worker: SocketAddr, token: &str) -> Self {
+    pub(crate) async fn with_token(worker: &impl Address, token: &str) -> Self {
         Self::with(worker, "token", token).await
     }
 
     /// Connects the sample's stream with another parameter.
-    pub(crate) async fn with(worker: SocketAddr, parameter: &str, value: &str) -> Self {
+    pub(crate) async fn with(worker: &impl Address, parameter: &str, value: &str) -> Self {
         let mut start: Value = serde_json::from_str(START).unwrap();
         start["start"]["customParameters"][parameter] = json!(value);
         let phone = Self::silent(worker).await;
@@ -110,7 +129,7 @@ impl Phone {
     }
 
     /// Connects the sample's stream.
-    pub(crate) async fn connect(worker: SocketAddr) -> Self {
+    pub(crate) async fn connect(worker: &impl Address) -> Self {
         let phone = Self::silent(worker).await;
         phone.send(CONNECTED).await;
         phone.send(START).await;
@@ -121,34 +140,70 @@ impl Phone {
         self.messages.send(Message::text(message)).await.unwrap();
     }
 
-    /// Waits until what came is as expected.
-    pub(crate) async fn until(&self, expected: &str, is_so: impl FnMut(&Seen) -> bool) {
-        let mut seen = self.seen.clone();
-        let waited = matches!(timeout(PATIENCE, seen.wait_for(is_so)).await, Ok(Ok(_)));
-        assert!(waited, "not seen: {expected}");
+    /// Sends a frame of this audio.
+    pub(crate) async fn send_audio(&self, timestamp_ms: usize, audio: &[u8]) {
+        let mut media: Value = serde_json::from_str(MEDIA).unwrap();
+        media["media"]["payload"] = json!(BASE64_STANDARD.encode(audio));
+        media["media"]["timestamp"] = json!(timestamp_ms.to_string());
+        self.send(&media.to_string()).await;
     }
 
-    /// Waits until the worker has closed the stream, for so long.
-    pub(crate) async fn closed_within(&self, patience: Duration) -> Closing {
-        let mut seen = self.seen.clone();
-        let closed = timeout(patience, seen.wait_for(|seen| seen.closed.is_some())).await;
+    /// Speaks in real time, until `is_enough`.
+    pub(crate) async fn speak(&self, mut is_enough: impl FnMut() -> bool) {
+        let mut ticks = interval(FRAME);
+        for (number, frame) in SPEECH.chunks(160).cycle().enumerate() {
+            if is_enough() {
+                return;
+            }
+            ticks.tick().await;
+            self.send_audio(number * 20, frame).await;
+        }
+    }
+
+    /// Speaks this many frames in real time.
+    pub(crate) async fn speak_frames(&self, count: usize) {
+        let mut frames = 0;
+        let is_enough = || {
+            frames += 1;
+            frames > count
+        };
+        self.speak(is_enough).await;
+    }
+
+    /// Stops to read and to write; the connection stays open.
+    pub(crate) fn freeze(&self) {
+        self.frozen.cancel();
+    }
+
+    /// Waits until the worker's messages are as expected.
+    pub(crate) async fn until(&self, expected: &str, is_so: impl FnMut(&Received) -> bool) {
+        let mut received = self.received.clone();
+        let waited = matches!(timeout(TEST_TIMEOUT, received.wait_for(is_so)).await, Ok(Ok(_)));
+        assert!(waited, "not received: {expected}");
+    }
+
+    /// Waits until the worker has closed the stream, at most this long.
+    pub(crate) async fn closed_within(&self, limit: Duration) -> Closing {
+        let mut received = self.received.clone();
+        let closed = timeout(limit, received.wait_for(|received| received.closed.is_some())).await;
         closed.expect("the stream is closed in time").unwrap().closed.unwrap()
     }
 
     pub(crate) async fn closed(&self) -> Closing {
-        self.closed_within(PATIENCE).await
+        self.closed_within(TEST_TIMEOUT).await
     }
 
-    pub(crate) fn seen(&self) -> Seen {
-        self.seen.borrow().clone()
+    pub(crate) fn received(&self) -> Received {
+        self.received.borrow().clone()
     }
 }
 
 /// Runs until the worker closes the stream.
-async fn drive(
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    mut waiting: mpsc::Receiver<Message>,
-    seen: watch::Sender<Seen>,
+async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: WebSocketStream<S>,
+    mut queue: mpsc::Receiver<Message>,
+    received: watch::Sender<Received>,
+    frozen: CancellationToken,
 ) {
     let (mut sink, mut stream) = socket.split();
     let mut ticks = interval(FRAME);
@@ -159,8 +214,9 @@ async fn drive(
     let mut closing = Closing::Broken;
     loop {
         let mark_at = marks.front().map_or_else(Instant::now, |(at, _)| *at);
-        // What cannot be sent any more is not missed: the stream's end is seen by reading.
+        // A message that cannot be sent is no loss: reading shows the end of the stream.
         tokio::select! {
+            () = frozen.cancelled() => std::future::pending().await,
             message = stream.next() => match message {
                 Some(Ok(Message::Text(text))) => {
                     let message: Value = serde_json::from_str(&text).unwrap();
@@ -186,13 +242,13 @@ async fn drive(
                         }
                         other => panic!("the carrier does not know {other}"),
                     };
-                    seen.send_modify(|seen| seen.frames.push((now, frame)));
+                    received.send_modify(|received| received.frames.push((now, frame)));
                 }
                 Some(Ok(Message::Close(_))) => closing = Closing::Clean,
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => break,
             },
-            Some(message) = waiting.recv() => {
+            Some(message) = queue.recv() => {
                 if message.to_text().is_ok_and(|text| text.contains("\"start\"")) {
                     started = Some(0);
                 }
@@ -205,12 +261,12 @@ async fn drive(
             () = sleep_until(mark_at), if !marks.is_empty() => {
                 if let Some((_, mark)) = marks.pop_front() {
                     let _ = sink.send(Message::text(mark.to_string())).await;
-                    seen.send_modify(|seen| seen.played += 1);
+                    received.send_modify(|received| received.played += 1);
                 }
             }
         }
     }
-    seen.send_modify(|seen| seen.closed = Some(closing));
+    received.send_modify(|received| received.closed = Some(closing));
 }
 
 /// The sample's frame, later.

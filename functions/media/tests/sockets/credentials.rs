@@ -1,4 +1,4 @@
-//! Calls that are served with the customer's own keys.
+//! Calls that use the customer's own keys.
 
 use switchboard_contract::credentials::CreateCredential;
 use switchboard_model::{
@@ -10,7 +10,7 @@ use switchboard_model::{
     secrets::Secret,
 };
 
-use crate::world::{Answer, FAST, Phone, STOP, World, now, quiet};
+use crate::prelude::*;
 
 const MODEL: &str = "crd_01JD9XQ4T0000000000000000A";
 const TRANSCRIBER: &str = "crd_01JD9XQ4T0000000000000000B";
@@ -37,30 +37,30 @@ fn agent() -> AgentConfig {
 }
 
 async fn store(world: &World, text: &str, provider: Provider, key: &str, base_url: Option<String>) {
-    let sealed = world.sealer.seal((world.account, text), &Secret::new(key)).await.unwrap();
+    let sealed = world.sealer.seal((world.conversation.account, text), &Secret::new(key)).await.unwrap();
     let (region, user_id) = (None, None);
     let new = CreateCredential { provider, api_key: Secret::new(key), region, user_id, base_url };
-    let credential = new.credential(id(text), world.account, now());
-    world.table.create_credential(&credential, sealed).await.unwrap();
+    let credential = new.credential(id(text), world.conversation.account, now());
+    world.conversation.table.create_credential(&credential, sealed).await.unwrap();
 }
 
-/// One turn, after which the caller hangs up.
+/// One turn; then the caller hangs up.
 async fn talk(world: &World) {
     let worker = world.worker().await;
-    let phone = Phone::connect(worker.address).await;
-    world.until_messages(1).await;
-    world.vendors.answer_with(Answer::Words("At six."));
-    world.vendors.hear("When do you close?").await;
-    let said = world.until_messages(3).await;
+    let phone = Phone::connect(&worker.address).await;
+    world.conversation.until_messages(1).await;
+    world.vendors.respond_with(Response::Words("At six."));
+    world.vendors.transcribe("When do you close?").await;
+    let said = world.conversation.until_messages(3).await;
     assert_eq!(said[2].content, "At six.");
     phone.send(STOP).await;
     phone.closed().await;
-    assert_eq!(world.ended().await.1, EndedReason::UserEnded);
+    assert_eq!(world.conversation.ended().await.1, EndedReason::UserEnded);
 }
 
 #[tokio::test]
-async fn every_vendor_is_shown_the_customers_key_and_costs_nothing() {
-    let world = World::new(agent(), FAST).await;
+async fn every_vendor_gets_the_customers_key_and_costs_nothing() {
+    let world = World::new(agent(), FAST_VOICE).await;
     store(&world, MODEL, Provider::Openai, "key-to-think", None).await;
     store(&world, TRANSCRIBER, Provider::Deepgram, "key-to-hear", None).await;
     store(&world, VOICE, Provider::Deepgram, "key-to-speak", None).await;
@@ -70,32 +70,32 @@ async fn every_vendor_is_shown_the_customers_key_and_costs_nothing() {
         ("/v1/listen", "Token key-to-hear"),
         ("/v1/speak", "Token key-to-speak"),
     ];
-    let shown = world.vendors.seen().keys;
-    assert_eq!(shown, expected.map(|(path, key)| (path.to_owned(), key.to_owned())).into());
-    let (ended, _) = world.ended().await;
+    let used = world.vendors.requests().keys;
+    assert_eq!(used, expected.map(|(path, key)| (path.to_owned(), key.to_owned())).into());
+    let (ended, _) = world.conversation.ended().await;
     let (_, _, cost) = ended.ended().unwrap();
     assert_eq!([cost.language_model.cost, cost.transcriber.cost, cost.voice.cost], [Usd::ZERO; 3]);
     assert!(cost.language_model.input_tokens > 0 && cost.transcriber.ms > 0 && cost.voice.characters > 0);
 }
 
 #[tokio::test]
-async fn a_customers_own_server_is_asked_for_the_model_by_the_name_it_was_given() {
+async fn a_customers_own_server_gets_the_configured_model_name() {
     let LanguageModel::Openai(settings) = agent().language_model else { panic!("it is OpenAI's") };
     let model = ModelSettings { model: "gpt-4".into(), ..settings };
     let agent = AgentConfig { language_model: LanguageModel::Openai(model), ..quiet() };
-    let world = World::new(agent, FAST).await;
+    let world = World::new(agent, FAST_VOICE).await;
     let url = format!("{}/v1", world.vendors.url);
     store(&world, MODEL, Provider::Openai, "key-to-think", Some(url)).await;
     let worker = world.worker().await;
-    let _phone = Phone::connect(worker.address).await;
-    world.vendors.answer_with(Answer::Words("At six."));
-    world.vendors.hear("When do you close?").await;
-    world.until_messages(2).await;
-    assert_eq!(world.vendors.seen().asked[0]["model"], "gpt-4", "and not what serves in its place elsewhere");
+    let _phone = Phone::connect(&worker.address).await;
+    world.vendors.respond_with(Response::Words("At six."));
+    world.vendors.transcribe("When do you close?").await;
+    world.conversation.until_messages(2).await;
+    assert_eq!(world.vendors.requests().generations[0]["model"], "gpt-4", "and not its fallback");
 }
 
 #[tokio::test]
-async fn who_serves_in_the_place_of_another_does_so_with_the_deployments_key_and_is_paid() {
+async fn a_fallback_uses_and_bills_the_deployments_key() {
     let voice = Voice::Playht {
         model: "susan".into(),
         speed: 1.0,
@@ -104,53 +104,54 @@ async fn who_serves_in_the_place_of_another_does_so_with_the_deployments_key_and
         style_guidance: None,
         credential_id: Some(id(VOICE)),
     };
-    let world = World::new(AgentConfig { voice, ..quiet() }, FAST).await;
+    let world = World::new(AgentConfig { voice, ..quiet() }, FAST_VOICE).await;
     store(&world, VOICE, Provider::Playht, "key-of-playht", None).await;
     let worker = world.worker().await;
-    let phone = Phone::connect(worker.address).await;
-    world.vendors.answer_with(Answer::Words("At six."));
-    world.vendors.hear("When do you close?").await;
-    world.until_messages(2).await;
+    let phone = Phone::connect(&worker.address).await;
+    world.vendors.respond_with(Response::Words("At six."));
+    world.vendors.transcribe("When do you close?").await;
+    world.conversation.until_messages(2).await;
     phone.send(STOP).await;
     phone.closed().await;
-    let keys = world.vendors.seen().keys;
+    let keys = world.vendors.requests().keys;
     assert!(keys.contains(&("/v1/speak".to_owned(), "Token d".to_owned())), "{keys:?}");
     assert!(keys.iter().all(|(_, key)| !key.contains("playht")), "{keys:?}");
-    let (ended, _) = world.ended().await;
+    let (ended, _) = world.conversation.ended().await;
     let (_, _, cost) = ended.ended().unwrap();
     assert_eq!(cost.voice.provider, "deepgram");
     assert!(cost.voice.cost > Usd::ZERO);
 }
 
 #[tokio::test]
-async fn a_call_whose_credential_was_deleted_ends_and_nobody_is_shown_another_key() {
-    let world = World::new(agent(), FAST).await;
+async fn a_deleted_credential_ends_the_call_without_another_key() {
+    let world = World::new(agent(), FAST_VOICE).await;
     store(&world, MODEL, Provider::Openai, "key-to-think", None).await;
     store(&world, TRANSCRIBER, Provider::Deepgram, "key-to-hear", None).await;
     let worker = world.worker().await;
-    let phone = Phone::connect(worker.address).await;
+    let phone = Phone::connect(&worker.address).await;
     phone.closed().await;
-    let (ended, reason) = world.ended().await;
+    let (ended, reason) = world.conversation.ended().await;
     assert_eq!(reason, EndedReason::Unknown);
-    let seen = world.vendors.seen();
-    assert_eq!(seen.changed[0].0, ended.carrier_call_id.unwrap(), "it was hung up");
-    assert_eq!(seen.keys, [].into());
-    let events = world.events().await;
+    let requests = world.vendors.requests();
+    assert_eq!(requests.changed_calls[0].0, ended.carrier_call_id.unwrap(), "it was hung up");
+    assert_eq!(requests.keys, [].into());
+    let events = world.conversation.events().await;
     assert_eq!(events.last().unwrap().name.as_str(), "conversation:ended");
     worker.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_key_that_was_sealed_for_something_else_is_not_used() {
-    let world = World::new(agent(), FAST).await;
+async fn a_key_sealed_for_another_credential_is_not_used() {
+    let world = World::new(agent(), FAST_VOICE).await;
     store(&world, MODEL, Provider::Openai, "key-to-think", None).await;
     store(&world, TRANSCRIBER, Provider::Deepgram, "key-to-hear", None).await;
-    let stored = world.table.credential(world.account, id(TRANSCRIBER)).await.unwrap();
+    let stored =
+        world.conversation.table.credential(world.conversation.account, id(TRANSCRIBER)).await.unwrap();
     let (other, sealed) = stored.unwrap();
     let moved = Credential { id: id(VOICE), ..other };
-    world.table.create_credential(&moved, sealed).await.unwrap();
+    world.conversation.table.create_credential(&moved, sealed).await.unwrap();
     let worker = world.worker().await;
-    Phone::connect(worker.address).await.closed().await;
-    assert_eq!(world.ended().await.1, EndedReason::Unknown);
-    assert_eq!(world.vendors.seen().keys, [].into());
+    Phone::connect(&worker.address).await.closed().await;
+    assert_eq!(world.conversation.ended().await.1, EndedReason::Unknown);
+    assert_eq!(world.vendors.requests().keys, [].into());
 }

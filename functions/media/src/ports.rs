@@ -1,0 +1,139 @@
+//! The worker's ports: its carrier, its providers and the customers' webhooks, as traits.
+//!
+//! Each has one implementation that talks to the world, and one in the tests that answers from a script, without a
+//! socket, so that whole calls run on paused time.
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use switchboard_calls::{Backend, HangUpError};
+use switchboard_model::{
+    agents, conversations::Conversation, credentials::OpenCredential, deliveries::Attempt,
+    egress_policy::EgressPolicy,
+};
+use switchboard_providers::{
+    AnyMediaStream, Providers,
+    carrier::{Carrier as _, CarrierCallId},
+    language_model::LanguageModel,
+    synthesizer::Synthesizer,
+    transcriber::Transcriber,
+    webhooks::{Answer, Request, Sender},
+};
+
+/// The carrier of the worker's calls.
+pub trait CarrierControl: Debug + Send + Sync {
+    /// Reads and writes the messages of one media stream.
+    fn media_stream_codec(&self) -> AnyMediaStream;
+
+    /// Ends the carrier's call of a conversation, in at most `limit`.
+    fn hang_up<'a>(
+        &'a self,
+        conversation: &'a Conversation,
+        call: &'a CarrierCallId,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<(), HangUpError>>;
+}
+
+impl CarrierControl for Backend {
+    fn media_stream_codec(&self) -> AnyMediaStream {
+        self.carrier.media_stream_codec()
+    }
+
+    fn hang_up<'a>(
+        &'a self,
+        conversation: &'a Conversation,
+        call: &'a CarrierCallId,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<(), HangUpError>> {
+        switchboard_calls::hang_up(self, conversation, call, limit).boxed()
+    }
+}
+
+/// Builds the providers of a call. Each role may use a credential of the customer's; without one it uses the
+/// deployment's key.
+pub trait ProviderSource: Debug + Send + Sync {
+    /// The language model of this configuration.
+    ///
+    /// # Errors
+    /// The credential cannot be used.
+    fn language_model(
+        &self,
+        configuration: &agents::LanguageModel,
+        credential: Option<&OpenCredential>,
+    ) -> anyhow::Result<Arc<dyn LanguageModel>>;
+
+    /// The transcriber of this configuration.
+    ///
+    /// # Errors
+    /// The credential cannot be used.
+    fn transcriber(
+        &self,
+        configuration: &agents::Transcriber,
+        credential: Option<&OpenCredential>,
+    ) -> anyhow::Result<Arc<dyn Transcriber>>;
+
+    /// The voice of this configuration.
+    ///
+    /// # Errors
+    /// The credential cannot be used.
+    fn synthesizer(
+        &self,
+        configuration: &agents::Voice,
+        credential: Option<&OpenCredential>,
+    ) -> anyhow::Result<Arc<dyn Synthesizer>>;
+}
+
+/// The vendors themselves.
+#[derive(Debug)]
+pub struct VendorProviders {
+    /// With the deployment's own keys.
+    pub providers: Providers,
+    /// The addresses that a customer's own language model server may have.
+    pub egress_policy: EgressPolicy,
+}
+
+impl VendorProviders {
+    fn with(&self, credential: Option<&OpenCredential>) -> anyhow::Result<Providers> {
+        let Some(own) = credential else { return Ok(self.providers.clone()) };
+        self.providers.with_credential(own, self.egress_policy).with_context(|| own.credential.id.to_string())
+    }
+}
+
+impl ProviderSource for VendorProviders {
+    fn language_model(
+        &self,
+        configuration: &agents::LanguageModel,
+        credential: Option<&OpenCredential>,
+    ) -> anyhow::Result<Arc<dyn LanguageModel>> {
+        Ok(self.with(credential)?.language_model(configuration))
+    }
+
+    fn transcriber(
+        &self,
+        configuration: &agents::Transcriber,
+        credential: Option<&OpenCredential>,
+    ) -> anyhow::Result<Arc<dyn Transcriber>> {
+        Ok(self.with(credential)?.transcriber(configuration))
+    }
+
+    fn synthesizer(
+        &self,
+        configuration: &agents::Voice,
+        credential: Option<&OpenCredential>,
+    ) -> anyhow::Result<Arc<dyn Synthesizer>> {
+        Ok(self.with(credential)?.synthesizer(configuration))
+    }
+}
+
+/// Calls the webhooks that answer functions.
+pub trait WebhookSender: Debug + Send + Sync {
+    /// Signs and sends one request, and reports the attempt, with the response if there was one.
+    fn send<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, (Attempt, Option<Answer>)>;
+}
+
+impl WebhookSender for Sender {
+    fn send<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, (Attempt, Option<Answer>)> {
+        Sender::send(self, request).boxed()
+    }
+}

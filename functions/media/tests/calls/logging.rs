@@ -1,0 +1,117 @@
+//! The log of a call: every line carries the ids of its call, and none holds personal data.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::Value;
+use switchboard_model::conversations::EndedReason;
+use switchboard_runtime::{Vars, logging};
+
+use crate::prelude::*;
+
+/// Collects the lines of the log.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// Has everything on this thread logged here, as the worker logs it.
+    fn capture(&self, vars: &Vars) -> tracing::subscriber::DefaultGuard {
+        let writer = self.clone();
+        tracing::subscriber::set_default(logging::worker_subscriber(vars, move || writer.clone()))
+    }
+
+    fn parsed(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Runs a call in which every provider and the table fail at least once.
+async fn call_with_faults(world: &World) {
+    let worker = world.worker();
+    world.providers.refuse_session(503);
+    let phone = Phone::connect(&worker.address).await;
+    world.conversation.until_messages(1).await;
+    world.providers.respond_with(Response::Failure);
+    world.providers.respond_with(Response::Words("At six in the evening."));
+    world.providers.fail_voice(VoiceFault::Refused);
+    world.providers.transcribe("What time do you close?").await;
+    world.conversation.until_messages(3).await;
+    world.providers.break_sessions();
+    world.set_table_fault(TableFault::Unreachable);
+    phone.speak_frames(100).await;
+    world.set_table_fault(TableFault::None);
+    phone.send(STOP).await;
+    assert_eq!(world.conversation.ended().await.1, EndedReason::UserEnded);
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_line_of_a_call_has_its_ids_and_no_personal_data() {
+    for (level, least) in [("", 8), ("warn", 5)] {
+        let lines = Lines::default();
+        let world = World::new(greeting("Hello, this is Ada."), FAST_VOICE).await;
+        let guard = lines.capture(&Vars::from([("RUST_LOG", level)]));
+        call_with_faults(&world).await;
+        drop(guard);
+
+        let call_sid = world.conversation.load().await.carrier_call_id.unwrap();
+        let lines = lines.parsed();
+        assert!(lines.len() >= least, "{lines:#?}");
+        for line in &lines {
+            let ids = ["account_id", "conversation_id", "call_sid"].map(|id| line["span"][id].as_str());
+            let (account, id) = (world.conversation.account.to_string(), world.conversation.id.to_string());
+            assert_eq!(ids, [Some(&*account), Some(&*id), Some(&*call_sid)], "{line}");
+            for id in ["account_id", "conversation_id", "call_sid"] {
+                assert!(line["fields"].get(id).is_none(), "the span has it already: {line}");
+            }
+            let text = line.to_string().to_lowercase();
+            for secret in ["ada", "six", "evening", "what time", "+1415", "4155550"] {
+                assert!(!text.contains(secret), "{secret} in {line}");
+            }
+        }
+        // Each fault was logged, with its provider.
+        for provider in ["deepgram", "openai"] {
+            assert!(
+                lines.iter().any(|line| line["fields"]["provider"] == provider),
+                "{provider}: {lines:#?}"
+            );
+        }
+        if level.is_empty() {
+            let last = lines.last().unwrap();
+            assert_eq!(last["fields"]["outcome"], "ended");
+            assert!(last["fields"]["held_ms"].as_u64().unwrap() > 2_000);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_of_a_panic_has_the_ids_of_its_call() {
+    let lines = Lines::default();
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let _guard = lines.capture(&Vars::default());
+    let worker = world.worker();
+    let phone = Phone::connect(&worker.address).await;
+    world.providers.respond_with(Response::Panic);
+    world.providers.transcribe("What time do you close?").await;
+    phone.closed().await;
+    world.conversation.ended().await;
+    worker.stop().await.unwrap();
+    let lines = lines.parsed();
+    assert_eq!(lines.last().unwrap()["fields"]["outcome"], "panicked");
+    let id = world.conversation.id.to_string();
+    assert!(lines.iter().all(|line| line["span"]["conversation_id"] == id), "{lines:#?}");
+}

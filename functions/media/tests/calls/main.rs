@@ -1,0 +1,39 @@
+//! The behaviour of calls, on paused time and without a socket. The same worker on real sockets is in `tests/sockets`.
+
+#![cfg(test)]
+
+mod admission;
+mod barge_in;
+mod clips;
+mod conversation;
+mod ending;
+mod handover;
+mod hooks;
+mod isolation;
+mod logging;
+mod provider_faults;
+mod providers;
+mod response_times;
+mod slow_carrier;
+#[path = "../support/mod.rs"]
+mod support;
+mod table_faults;
+mod tool_calls;
+mod transcriber;
+mod webhooks;
+mod world;
+
+/// The names that every test needs.
+mod prelude {
+    pub(crate) use crate::{
+        support::{
+            FAST_VOICE, SLOW_VOICE,
+            agents::{greeting, quiet},
+            in_order,
+            phone::{Closing, Frame, MEDIA, Phone, STOP},
+            scripts::{Response, VoiceFault},
+            tone,
+        },
+        world::{RunningWorker, TableFault, World, now},
+    };
+}

@@ -1,0 +1,286 @@
+//! A whole worker in memory, on paused time: the server over duplex pipes, scripted providers, webhooks and carrier, and
+//! the table and the bucket behind AWS clients without a socket.
+//!
+//! The clock stands still while any task can run, so a test of a minute takes milliseconds, and two runs of it are
+//! equal.
+
+use std::{
+    cell::RefCell,
+    fmt, io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::serve::Listener;
+use futures_util::{FutureExt, future::BoxFuture};
+use switchboard_aws::{
+    SdkConfig,
+    clips::Clips,
+    recordings::Recordings,
+    sealing::Sealer,
+    table::testing::MemoryDatabase,
+    testing::{Request, Response as AwsResponse, config_of},
+};
+use switchboard_calls::HangUpError;
+use switchboard_media::{CarrierControl, DRAIN_TIMEOUT, Worker, WorkerParts};
+use switchboard_model::{agents::AgentConfig, conversations::Conversation, costs::Prices, time::Timestamp};
+use switchboard_providers::{AnyMediaStream, carrier::CarrierCallId, twilio::TwilioMediaStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream, duplex},
+    runtime::Handle,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{providers::ScriptedProviders, webhooks::ScriptedWebhooks};
+use crate::support::{
+    TEST_TIMEOUT,
+    bucket::{self, Objects},
+    conversation::StoredConversation,
+    phone::Address,
+};
+
+/// Time that the table and the bucket take for a request.
+const AWS_DELAY: Duration = Duration::from_millis(5);
+/// Buffer of a connection in each direction, in bytes.
+const CONNECTION_BUFFER: usize = 64 * 1024;
+
+/// What happens to the worker's requests to the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TableFault {
+    None,
+    /// Their connections break.
+    Unreachable,
+    /// They are executed, but the responses to writes are lost.
+    LosesResponses,
+}
+
+pub(crate) struct World {
+    pub(crate) conversation: StoredConversation,
+    pub(crate) providers: ScriptedProviders,
+    pub(crate) webhooks: ScriptedWebhooks,
+    pub(crate) carrier: ScriptedCarrier,
+    pub(crate) objects: Objects,
+    fault: Arc<Mutex<TableFault>>,
+    database: Database,
+}
+
+/// The database, and the number of writes so far.
+#[derive(Clone)]
+struct Database {
+    memory: MemoryDatabase,
+    writes: watch::Sender<u64>,
+}
+
+impl Database {
+    fn execute(&self, request: &Request) -> AwsResponse {
+        let response = self.memory.execute(request);
+        let is_read = |target: &str| target.contains("Get") || target.ends_with("Query");
+        if !request.target.as_deref().is_some_and(is_read) {
+            self.writes.send_modify(|writes| *writes += 1);
+        }
+        response
+    }
+
+    fn config(&self) -> SdkConfig {
+        let database = self.clone();
+        config_of(move |request| {
+            let database = database.clone();
+            async move { Some(database.execute(&request)) }.boxed()
+        })
+    }
+}
+
+impl World {
+    /// An answered conversation that waits for its stream. The voice takes `bytes_per_character`.
+    pub(crate) async fn new(agent: AgentConfig, bytes_per_character: usize) -> Self {
+        start_clock();
+        let database = Database { memory: MemoryDatabase::new(), writes: watch::Sender::default() };
+        let table = MemoryDatabase::table(&database.config()).await;
+        let writes = Some(database.writes.subscribe());
+        Self {
+            conversation: StoredConversation::new(table, writes, agent, now).await,
+            providers: ScriptedProviders::new(bytes_per_character),
+            webhooks: ScriptedWebhooks::default(),
+            carrier: ScriptedCarrier::default(),
+            objects: Objects::default(),
+            fault: Arc::new(Mutex::new(TableFault::None)),
+            database,
+        }
+    }
+
+    /// Sets what happens to the requests of all workers to the table.
+    pub(crate) fn set_table_fault(&self, fault: TableFault) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    pub(crate) fn worker(&self) -> RunningWorker {
+        self.worker_with(10, DRAIN_TIMEOUT)
+    }
+
+    /// Starts a worker that admits at most `max_calls` calls, and has `drain_timeout` to hand them over.
+    pub(crate) fn worker_with(&self, max_calls: usize, drain_timeout: Duration) -> RunningWorker {
+        let (database, fault) = (self.database.clone(), Arc::clone(&self.fault));
+        let table = MemoryDatabase::client(&config_of(move |request| {
+            let (database, fault) = (database.clone(), Arc::clone(&fault));
+            async move {
+                sleep(AWS_DELAY).await;
+                let fault = *fault.lock().unwrap();
+                let is_write =
+                    request.target.as_deref().is_some_and(|target| target.ends_with("TransactWriteItems"));
+                match fault {
+                    TableFault::Unreachable => None,
+                    TableFault::LosesResponses if is_write => {
+                        let _ = database.execute(&request);
+                        None
+                    }
+                    TableFault::None | TableFault::LosesResponses => Some(database.execute(&request)),
+                }
+            }
+            .boxed()
+        }));
+        let objects = Arc::clone(&self.objects);
+        let bucket = config_of(move |request: Request| {
+            let objects = Arc::clone(&objects);
+            async move {
+                sleep(AWS_DELAY).await;
+                Some(bucket::execute(&objects, request))
+            }
+            .boxed()
+        });
+        // The agents of this suite name no credential.
+        let no_keys = config_of(|_| async { Some(AwsResponse::new(400, "{}")) }.boxed());
+        let worker = Worker::new(WorkerParts {
+            table,
+            recordings: Recordings::new(&bucket, bucket::NAME.to_owned()),
+            clips: Clips::new(&bucket, bucket::NAME.to_owned()),
+            sealer: Sealer::new(&no_keys, "sealing".to_owned()),
+            carrier: Arc::new(self.carrier.clone()),
+            providers: Arc::new(self.providers.clone()),
+            webhooks: Arc::new(self.webhooks.clone()),
+            prices: Prices { agent_per_minute: "0.06".parse().unwrap() },
+            max_calls,
+            clock: now,
+        });
+        let (address, listener) = in_memory();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        // The test's runtime owns it, and ends with the test.
+        let served = Handle::current()
+            .spawn(async move { switchboard_media::serve(listener, worker, stopped, drain_timeout).await });
+        RunningWorker { address, stop, served }
+    }
+
+    /// The object whose key is as expected.
+    pub(crate) fn object(&self, is_it: impl Fn(&str) -> bool) -> Vec<u8> {
+        let objects = self.objects.lock().unwrap();
+        objects.iter().find(|(key, _)| is_it(key)).expect("there is such an object").1.to_vec()
+    }
+}
+
+/// A worker that serves.
+pub(crate) struct RunningWorker {
+    pub(crate) address: MemoryAddress,
+    stop: CancellationToken,
+    served: JoinHandle<anyhow::Result<()>>,
+}
+
+impl RunningWorker {
+    /// Tells the worker to stop, and waits until it has.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        let served = timeout(2 * TEST_TIMEOUT, self.served).await;
+        served.expect("the worker stops in time").unwrap()
+    }
+}
+
+/// Where a worker listens in this process.
+pub(crate) struct MemoryAddress(mpsc::Sender<DuplexStream>);
+
+/// Accepts the connections to a [`MemoryAddress`].
+pub(crate) struct MemoryListener(mpsc::Receiver<DuplexStream>);
+
+fn in_memory() -> (MemoryAddress, MemoryListener) {
+    let (sender, receiver) = mpsc::channel(16);
+    (MemoryAddress(sender), MemoryListener(receiver))
+}
+
+impl Address for MemoryAddress {
+    async fn connect(&self) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
+        let (ours, theirs) = duplex(CONNECTION_BUFFER);
+        self.0.send(theirs).await.unwrap();
+        ours
+    }
+}
+
+impl Listener for MemoryListener {
+    type Io = DuplexStream;
+    type Addr = &'static str;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.0.recv().await {
+            Some(connection) => (connection, "memory"),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        Ok("memory")
+    }
+}
+
+/// The carrier's REST API: it ends calls, and remembers which.
+#[derive(Clone, Default)]
+pub(crate) struct ScriptedCarrier(Arc<Mutex<Vec<String>>>);
+
+impl ScriptedCarrier {
+    /// The ids of the calls that were ended.
+    pub(crate) fn ended_calls(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl fmt::Debug for ScriptedCarrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ScriptedCarrier")
+    }
+}
+
+impl CarrierControl for ScriptedCarrier {
+    fn media_stream_codec(&self) -> AnyMediaStream {
+        AnyMediaStream::Twilio(TwilioMediaStream::default())
+    }
+
+    fn hang_up<'a>(
+        &'a self,
+        _conversation: &'a Conversation,
+        call: &'a CarrierCallId,
+        _limit: Duration,
+    ) -> BoxFuture<'a, Result<(), HangUpError>> {
+        async move {
+            sleep(AWS_DELAY).await;
+            self.0.lock().unwrap().push(call.id().to_owned());
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+thread_local! {
+    /// The wall clock when the test's world began, and the paused clock then.
+    static EPOCH: RefCell<Option<(Timestamp, Instant)>> = const { RefCell::new(None) };
+}
+
+fn start_clock() {
+    EPOCH.with_borrow_mut(|epoch| *epoch = Some((switchboard_runtime::now(), Instant::now())));
+}
+
+/// The wall clock, which follows the paused one.
+pub(crate) fn now() -> Timestamp {
+    EPOCH.with_borrow(|epoch| {
+        let (wall, instant) = epoch.expect("the world has begun");
+        wall.after(instant.elapsed())
+    })
+}

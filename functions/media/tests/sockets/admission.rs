@@ -1,0 +1,80 @@
+//! The handshake and the admission of streams.
+
+use std::time::Duration;
+
+use switchboard_model::{conversations::EndedReason, messages::Role};
+
+use crate::prelude::*;
+
+const GREETING: &str = "Hello, this is Ada from the corner bakery. Your cake is ready.";
+
+#[tokio::test]
+async fn a_stream_is_admitted_greeted_and_ended_by_the_carrier() {
+    let world = World::new(greeting(GREETING), SLOW_VOICE).await;
+    let worker = world.worker().await;
+    let phone = Phone::connect(&worker.address).await;
+    let started = world.conversation.started().await;
+    assert_eq!(started.media_token_sha256, None, "a token is for one use");
+    let messages = world.conversation.until_messages(1).await;
+    assert_eq!((messages[0].role, messages[0].content.as_str()), (Role::Agent, GREETING));
+    let received = phone.received();
+    let mut sent = Duration::ZERO;
+    for (at, frame) in &received.frames {
+        let Frame::Media(audio) = frame else { continue };
+        sent += Duration::from_micros(125 * audio.len() as u64);
+        // Nothing was played before the stream began, so this is the least that it can be ahead.
+        let ahead = sent.saturating_sub(at.duration_since(phone.began));
+        assert!(ahead <= Duration::from_millis(400), "{ahead:?} ahead");
+    }
+
+    phone.send(STOP).await;
+    let (ended, reason) = world.conversation.ended().await;
+    phone.closed().await;
+    assert_eq!(reason, EndedReason::UserEnded);
+    let (_, _, cost) = ended.ended().unwrap();
+    let characters: usize = world.vendors.requests().clauses.iter().map(String::len).sum();
+    assert_eq!(cost.voice.characters, characters as u64);
+    assert_eq!(cost.transcriber.ms, world.vendors.requests().audio_bytes / 8);
+    assert_eq!(world.conversation.lease().await, None);
+    assert_eq!(world.vendors.requests().changed_calls, [], "the caller hung up");
+    // The recording is joined by then.
+    worker.stop().await.unwrap();
+    assert!(world.object(|key| key.ends_with("recording.wav")).len() > 2 * 16_000);
+}
+
+#[tokio::test]
+async fn a_stream_with_a_wrong_token_is_closed_with_a_handshake() {
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let worker = world.worker().await;
+    let before = world.conversation.load().await;
+    let phone = Phone::with_token(&worker.address, "mt_vutsrqponmlkjihgfedcba9876543210").await;
+    assert_eq!(phone.closed_within(Duration::from_secs(5)).await, Closing::Clean);
+    assert_eq!(phone.received().frames, []);
+    assert_eq!(world.conversation.load().await, before);
+}
+
+#[tokio::test]
+async fn of_two_workers_one_admits_a_token() {
+    let world = World::new(greeting("Hello."), FAST_VOICE).await;
+    let (one, other) = (world.worker().await, world.worker().await);
+    let (first, second) = tokio::join!(Phone::connect(&one.address), Phone::connect(&other.address));
+    let closed = tokio::select! {
+        _ = first.closed() => &first,
+        _ = second.closed() => &second,
+    };
+    assert_eq!(closed.received().frames, []);
+    assert_eq!(world.conversation.until_messages(1).await[0].content, "Hello.");
+    let events = world.conversation.events().await;
+    assert_eq!(events.iter().filter(|event| event.name.as_str() == "conversation:started").count(), 1);
+}
+
+#[tokio::test]
+async fn a_worker_at_its_limit_closes_streams_at_once() {
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let worker = world.worker_with(1, switchboard_media::DRAIN_TIMEOUT).await;
+    let phone = Phone::connect(&worker.address).await;
+    world.conversation.started().await;
+    let turned_away = Phone::silent(&worker.address).await;
+    assert_eq!(turned_away.closed_within(Duration::from_secs(5)).await, Closing::Clean);
+    assert_eq!(phone.received().closed, None);
+}

@@ -1,0 +1,128 @@
+//! Takeovers: workers that stop or die, and the ones that continue their calls.
+
+use std::time::Duration;
+
+use switchboard_model::{
+    accounts::sha256_hex,
+    agents::AgentConfig,
+    conversations::{Lease, UtteranceProgress},
+    messages::Role,
+};
+
+use crate::{prelude::*, world::RunningWorker};
+
+const GREETING: &str = "Hello, this is Ada from the corner bakery. Your cake is ready for you. We are open until \
+                        six in the evening.";
+const TOKEN: &str = "mt_vutsrqponmlkjihgfedcba9876543210";
+
+/// The carrier asks how the call continues, and opens a stream to another worker.
+async fn reconnect(world: &World, worker: &RunningWorker) -> Phone {
+    world.conversation.change(|before| before.conversation.begin_resume(sha256_hex(TOKEN))).await;
+    Phone::with_token(&worker.address, TOKEN).await
+}
+
+#[tokio::test]
+async fn a_call_continues_where_the_stopped_worker_left_it() {
+    let world = World::new(greeting(GREETING), SLOW_VOICE).await;
+    let first = world.worker().await;
+    let phone = Phone::connect(&first.address).await;
+    phone.until("a second of speech", |received| received.sent_ms() > 1_400).await;
+    first.stop().await.unwrap();
+    phone.closed_within(Duration::from_secs(1)).await;
+    let rest = world.conversation.lease().await.unwrap().utterance.unwrap().unheard;
+    let heard = world.conversation.messages().await.remove(0);
+    assert_eq!(format!("{} {rest}", heard.content), GREETING);
+
+    let second = world.worker().await;
+    let _phone = reconnect(&world, &second).await;
+    let messages = world.conversation.until_messages(2).await;
+    assert_eq!((messages[1].role, &messages[1].content), (Role::Agent, &rest), "the rest, and no greeting");
+    assert_eq!(world.vendors.requests().changed_calls, [], "the carrier's call goes on");
+}
+
+#[tokio::test]
+async fn a_call_continues_where_the_dead_worker_left_it() {
+    let world = World::new(greeting(GREETING), SLOW_VOICE).await;
+    let first = world.worker().await;
+    let phone = Phone::connect(&first.address).await;
+    world.conversation.until_checkpoint(|_| true).await;
+    first.kill();
+    phone.closed_within(Duration::from_secs(1)).await;
+    let said_before = world.vendors.requests().clauses.len();
+
+    let second = world.worker().await;
+    let _phone = reconnect(&world, &second).await;
+    let messages = world.conversation.until_messages(2).await;
+    assert_eq!((messages[0].interrupted, messages[1].interrupted), (true, false));
+    assert_eq!(
+        format!("{} {}", messages[0].content, messages[1].content),
+        GREETING,
+        "nothing is lost or said twice"
+    );
+    let rest = &messages[1].content;
+    assert_eq!(in_order(&world.vendors.requests().clauses[said_before..], rest), *rest);
+    world.conversation.events().await;
+}
+
+#[tokio::test]
+async fn a_message_stored_before_the_crash_is_not_repeated() {
+    let world = World::new(greeting("Hello, this is Ada."), FAST_VOICE).await;
+    let first = world.worker().await;
+    let phone = Phone::connect(&first.address).await;
+    let message = world.conversation.until_messages(1).await.remove(0);
+    first.kill();
+    phone.closed_within(Duration::from_secs(1)).await;
+    // The checkpoint is slower than the journal: it may still be in the middle of the message.
+    let lease = world.conversation.lease().await.unwrap();
+    let speaking = UtteranceProgress {
+        heard: "Hello, this".to_owned(),
+        unheard: "is Ada.".to_owned(),
+        started_at: message.started_at,
+    };
+    let late = Lease { utterance: Some(speaking), ..lease };
+    assert!(
+        world
+            .conversation
+            .table
+            .renew_lease(world.conversation.account, world.conversation.id, &late)
+            .await
+            .unwrap()
+    );
+
+    let second = world.worker().await;
+    let _phone = reconnect(&world, &second).await;
+    world.vendors.respond_with(Response::Words("At six."));
+    world.vendors.until("a session", |requests| requests.open_sessions == 1).await;
+    world.vendors.transcribe("What time do you close?").await;
+    world.vendors.until("the question", |requests| !requests.generations.is_empty()).await;
+    let told: Vec<_> = world.vendors.last_messages().into_iter().map(|(_, content)| content).collect();
+    assert_eq!(told, ["You are Ada.", "Hello, this is Ada.", "What time do you close?"]);
+    let messages = world.conversation.until_messages(3).await;
+    assert_eq!(messages[0], message);
+    assert_eq!(messages[1].role, Role::User);
+    assert_eq!(world.vendors.requests().clauses, ["Hello, this is Ada.", "At six."]);
+}
+
+#[tokio::test]
+async fn the_second_of_two_messages_continues_after_a_crash() {
+    const SECOND: &str =
+        "On Saturday we close at six in the evening, and on Sunday we are closed all day long.";
+    let agent = AgentConfig { hooks: vec![], ..quiet() };
+    let world = World::new(agent, SLOW_VOICE).await;
+    let first = world.worker().await;
+    let phone = Phone::connect(&first.address).await;
+    world.vendors.respond_with(Response::Call("One moment.", "look_up"));
+    world.vendors.respond_with(Response::Words(SECOND));
+    world.vendors.transcribe("What time do you close?").await;
+    world.conversation.until_messages(2).await;
+    world.conversation.until_checkpoint(|speaking| SECOND.starts_with(&speaking.heard)).await;
+    first.kill();
+    phone.closed_within(Duration::from_secs(1)).await;
+
+    let second = world.worker().await;
+    let _phone = reconnect(&world, &second).await;
+    let messages = world.conversation.until_messages(4).await;
+    assert_eq!(messages[1].content, "One moment.");
+    assert!(messages[2].interrupted);
+    assert_eq!(format!("{} {}", messages[2].content, messages[3].content), SECOND);
+}

@@ -1,0 +1,50 @@
+//! Agents and webhooks.
+
+use switchboard_model::{
+    agents::{
+        AgentConfig, Function, Hook, Instruction, LanguageModel, ModelSettings, Tool, ToolKind, Webhook,
+        WebhookMethod,
+    },
+    events::EventName,
+};
+
+/// An agent with a greeting.
+pub(crate) fn greeting(text: &str) -> AgentConfig {
+    AgentConfig { initial_message: Some(text.to_owned()), ..quiet() }
+}
+
+/// An agent without a greeting, which hangs up with the function `end_call`.
+pub(crate) fn quiet() -> AgentConfig {
+    let function = Function { name: "end_call".to_owned(), description: None, parameters: None };
+    let settings = ModelSettings {
+        tools: vec![Tool { kind: ToolKind::Function, function }],
+        ..ModelSettings::default()
+    };
+    let hook = Hook {
+        events: vec![EventName::FunctionCallTriggered],
+        filter: None,
+        instructions: vec![Instruction::HangUp],
+    };
+    AgentConfig {
+        prompt: Some("You are Ada.".to_owned()),
+        language_model: LanguageModel::Openai(settings),
+        hooks: vec![hook],
+        ..AgentConfig::default()
+    }
+}
+
+/// An agent that continues after it has called a function.
+pub(crate) fn calling(webhooks: Vec<Webhook>) -> AgentConfig {
+    AgentConfig { hooks: vec![], webhooks, ..quiet() }
+}
+
+/// A webhook that answers functions.
+pub(crate) fn webhook(url: &str) -> Webhook {
+    Webhook {
+        events: vec![EventName::FunctionCallTriggered],
+        url: url.to_owned(),
+        method: WebhookMethod::Post,
+        headers: None,
+        filter: None,
+    }
+}

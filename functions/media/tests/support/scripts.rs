@@ -1,0 +1,39 @@
+//! What a test has the providers do.
+
+/// The next response of the language model.
+#[derive(Debug, Clone)]
+pub(crate) enum Response {
+    /// Only words.
+    Words(&'static str),
+    /// Words, and a call of a function without arguments.
+    Call(&'static str, &'static str),
+    /// Words, and calls of several functions.
+    Calls(&'static str, &'static [&'static str]),
+    /// Nothing, until the model's time-out.
+    Silence,
+    /// Status 500.
+    Failure,
+    /// Status 429.
+    Busy,
+    /// Words, and then the connection breaks.
+    Broken(&'static str),
+    /// Words, and then nothing, until the model's time-out.
+    Stalled(&'static str),
+    /// A panic in the worker, as a defect would cause. Only scripted providers can.
+    Panic,
+}
+
+/// The next fault of the voice.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum VoiceFault {
+    /// No audio, until the voice's time-out.
+    Silent,
+    /// Status 503.
+    Refused,
+    /// Status 429.
+    Busy,
+    /// Half a second of audio, and then the connection breaks.
+    Broken,
+    /// Half a second of audio, and then nothing, until the voice's time-out.
+    Stalled,
+}
