@@ -1,6 +1,6 @@
 //! The clips of an agent: what its calls say the same each time.
 
-use switchboard_model::{agents::AgentConfig, clips::ClipSet, substitutions};
+use switchboard_model::{agents::AgentConfig, catalogue, clips::ClipSet};
 
 /// Maximum length of the part of a greeting that is synthesized ahead, in characters. It lasts about a minute, in which
 /// the voice session synthesizes the rest.
@@ -9,15 +9,15 @@ const GREETING_CHARACTERS: usize = 1_000;
 /// The clip sets of a call of `agent`: its greeting, if it has one, and the hold phrases of its language.
 #[must_use]
 pub fn clip_sets(agent: &AgentConfig) -> Vec<ClipSet> {
-    let serving = substitutions::serving(agent);
+    let resolved = catalogue::resolve(agent);
     let mut greeting = switchboard_dialogue::clauses(agent.initial_message.as_deref().unwrap_or_default());
     let mut characters = 0;
     greeting.retain(|clause| {
         characters += clause.chars().count();
         characters <= GREETING_CHARACTERS
     });
-    let phrases = switchboard_dialogue::phrases(serving.transcriber.language());
-    let sets = [greeting, phrases].map(|texts| ClipSet { voice: serving.voice.clone(), texts });
+    let phrases = switchboard_dialogue::phrases(resolved.transcriber.language());
+    let sets = [greeting, phrases].map(|texts| ClipSet { voice: resolved.voice.clone(), texts });
     sets.into_iter().filter(|set| !set.texts.is_empty()).collect()
 }
 

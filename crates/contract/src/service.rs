@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use switchboard_model::substitutions::{self, Substitution};
+use switchboard_model::catalogue::{self, Fallback};
 
 use crate::declaration::Schemas;
 
@@ -16,7 +16,7 @@ pub struct ServiceView {
     /// The addresses of the API.
     links: Links,
     /// The providers and models that serve instead of others.
-    substitutions: &'static [Substitution],
+    substitutions: Vec<Fallback>,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,7 +48,7 @@ impl ServiceView {
                 phone_numbers: link("/phone_numbers"),
                 credentials: link("/credentials"),
             },
-            substitutions: substitutions::TABLE,
+            substitutions: catalogue::fallbacks(),
         }
     }
 

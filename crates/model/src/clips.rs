@@ -24,7 +24,7 @@ const NUMBER: usize = 4;
 /// Texts, and the voice that speaks them.
 #[derive(Clone, PartialEq)]
 pub struct ClipSet {
-    /// The voice as it is served: see [`substitutions::serving`].
+    /// The voice as it is served: see [`resolve`](crate::catalogue::resolve).
     pub voice: Voice,
     /// Each as it is handed to the voice, in one piece.
     pub texts: Vec<String>,

@@ -5,6 +5,7 @@
 //! A transition that is not possible any more is [`InvalidTransition`]: a callback that came twice or
 //! late changes nothing. Every transition that is possible is listed in `transitions.rs`.
 
+mod cost;
 mod lease;
 mod summary;
 mod transitions;

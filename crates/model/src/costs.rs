@@ -1,16 +1,14 @@
 //! What a conversation used, and what that cost.
+//!
+//! A cost is a product of a measured amount and a rate, rounded once. This module knows neither conversations nor agents:
+//! the rates come from the [catalogue](crate::catalogue), the durations from [`crate::conversations`].
 
 use std::{fmt, ops::Add};
 
 use rust_decimal::{Decimal, RoundingStrategy, prelude::ToPrimitive};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    agents::AgentConfig,
-    conversations::{Conversation, ConversationType},
-    prices, substitutions,
-    time::Timestamp,
-};
+use crate::catalogue::{CallPrices, ProviderRates, Rate};
 
 /// Dollars, exact. JSON shows them as a number ([`Usd::to_f64`]); they are stored as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -18,7 +16,7 @@ use crate::{
 pub struct Usd(Decimal);
 
 impl Usd {
-    /// Nothing.
+    /// No dollars.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
     /// Rounded half up to a millionth of a dollar, the precision of every part of a cost.
@@ -48,29 +46,29 @@ impl fmt::Display for Usd {
     }
 }
 
-/// What the providers did for a conversation. Cancelled work counts as sent.
+/// The providers' work for a conversation. Cancelled work counts as sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Tokens the language model read, cached ones included.
+    /// Tokens of all requests to the language model, cached ones included.
     pub input_tokens: u64,
-    /// Those of them the vendor had cached.
+    /// Those of them that the vendor had cached.
     pub cached_input_tokens: u64,
-    /// Tokens the language model wrote.
+    /// Tokens of the language model's responses.
     pub output_tokens: u64,
-    /// Some of the tokens were counted by us, since a cancelled answer is never counted by the vendor.
+    /// Some of the tokens are estimated: a vendor reports no usage for a cancelled generation.
     pub tokens_estimated: bool,
-    /// Milliseconds of audio the transcriber was sent.
+    /// Milliseconds of audio that the transcriber got.
     pub transcriber_ms: u64,
-    /// Characters the voice was asked to speak.
+    /// Characters that the voice got.
     pub characters: u64,
 }
 
-/// What a conversation cost, in parts. `total` is their exact sum.
+/// The cost of a conversation, by part. `total` is their exact sum.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CostBreakdown {
     /// The sum of the parts.
     pub total: Usd,
-    /// This deployment's own price.
+    /// The deployment's own price.
     pub agent: TimedCost,
     /// The language model.
     pub language_model: TokenCost,
@@ -78,144 +76,140 @@ pub struct CostBreakdown {
     pub transcriber: TimedCost,
     /// The voice.
     pub voice: CharacterCost,
-    /// The carrier; none on the web.
+    /// The carrier; none for a web call.
     pub telephony: Option<TimedCost>,
 }
 
 /// A cost by time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TimedCost {
-    /// Who served.
+    /// The provider that served.
     pub provider: String,
-    /// What it cost.
+    /// The cost.
     pub cost: Usd,
-    /// For how long, in milliseconds.
+    /// Duration in milliseconds.
     pub ms: u64,
 }
 
 /// A cost by tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TokenCost {
-    /// Who served.
+    /// The provider that served.
     pub provider: String,
-    /// What it cost.
+    /// The cost.
     pub cost: Usd,
-    /// Tokens read.
+    /// Tokens of the requests.
     pub input_tokens: u64,
-    /// Tokens written.
+    /// Tokens of the responses.
     pub output_tokens: u64,
 }
 
 /// A cost by characters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CharacterCost {
-    /// Who served.
+    /// The provider that served.
     pub provider: String,
-    /// What it cost.
+    /// The cost.
     pub cost: Usd,
-    /// Characters spoken.
+    /// Characters synthesized.
     pub characters: u64,
 }
 
-/// The deployment's own prices; the vendors' are in [`prices`].
+/// The deployment's own prices; the vendors' are in the [catalogue](crate::catalogue).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prices {
     /// USD per minute of a started conversation.
     pub agent_per_minute: Decimal,
 }
 
-/// What `conversation` cost if it ends at `ended_at`. A provider that is used with the customer's
-/// own key, or account, costs 0.
+/// A carrier's part in a conversation: one leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LegUse {
+    /// Milliseconds from the answer to the end; 0 if the call was not answered.
+    pub ms: u64,
+    /// The carrier's rate.
+    pub rate: Rate<CallPrices>,
+}
+
+/// The cost of a conversation of `ms` milliseconds (0 if it never started). A provider that is used with the customer's
+/// own key or account costs 0.
 #[must_use]
 pub fn breakdown(
-    conversation: &Conversation,
-    agent: &AgentConfig,
+    usage: &Usage,
+    rates: &ProviderRates,
     deployment: &Prices,
-    ended_at: Timestamp,
+    ms: u64,
+    leg: Option<LegUse>,
 ) -> CostBreakdown {
-    let usage = &conversation.usage;
-    let serving = substitutions::serving(agent);
-    let millis = |from: Option<Timestamp>| from.map_or(0, |from| as_millis(ended_at.since(from)));
-
-    let agent_ms = millis(conversation.started_at());
-    let agent_cost = TimedCost {
+    let agent = TimedCost {
         provider: "voiceos".into(),
-        cost: Usd::rounded(per_minute(deployment.agent_per_minute, agent_ms)),
-        ms: agent_ms,
+        cost: Usd::rounded(per_minute(deployment.agent_per_minute, ms)),
+        ms,
     };
 
-    let model = serving.language_model.settings();
-    let tokens = prices::language_model(&model.model);
+    let tokens = rates.language_model.price;
     let uncached = usage.input_tokens.saturating_sub(usage.cached_input_tokens);
-    let model_cost = tokens.input * Decimal::from(uncached)
+    let millionths = tokens.input * Decimal::from(uncached)
         + tokens.cached_input * Decimal::from(usage.cached_input_tokens)
         + tokens.output * Decimal::from(usage.output_tokens);
     let language_model = TokenCost {
-        provider: serving.language_model.provider().into(),
-        cost: unless_own_key(model.credential_id.is_some(), model_cost / Decimal::from(1_000_000)),
+        provider: rates.language_model.provider.into(),
+        cost: billed(rates.language_model, millionths / Decimal::from(1_000_000)),
         input_tokens: usage.input_tokens,
         output_tokens: usage.output_tokens,
     };
 
-    let hearing = prices::transcriber_per_minute(serving.transcriber.provider(), serving.transcriber_model());
     let transcriber = TimedCost {
-        provider: serving.transcriber.provider().into(),
-        cost: unless_own_key(
-            serving.transcriber.credential_id().is_some(),
-            per_minute(hearing, usage.transcriber_ms),
-        ),
+        provider: rates.transcriber.provider.into(),
+        cost: billed(rates.transcriber, per_minute(rates.transcriber.price, usage.transcriber_ms)),
         ms: usage.transcriber_ms,
     };
 
-    let speaking = prices::voice_per_thousand_characters(serving.voice.provider(), serving.voice_model());
+    let characters = Decimal::from(usage.characters);
     let voice = CharacterCost {
-        provider: serving.voice.provider().into(),
-        cost: unless_own_key(
-            serving.voice.credential_id().is_some(),
-            speaking * Decimal::from(usage.characters) / Decimal::from(1_000),
-        ),
+        provider: rates.voice.provider.into(),
+        cost: billed(rates.voice, rates.voice.price * characters / Decimal::from(1_000)),
         characters: usage.characters,
     };
 
-    let telephony = conversation.phone_call.as_ref().map(|call| {
-        let ms = millis(conversation.answered_at());
-        let minutes = Decimal::from(ms.div_ceil(60_000));
-        let per_minute = match conversation.kind {
-            ConversationType::InboundPhoneCall => prices::inbound_call_per_minute(&call.to_number),
-            ConversationType::OutboundPhoneCall | ConversationType::WebCall => {
-                prices::outbound_call_per_minute(&call.to_number)
-            }
-        };
-        let detection = match conversation.kind {
-            ConversationType::OutboundPhoneCall if minutes > Decimal::ZERO && agent.asks_who_answered() => {
-                prices::machine_detection()
-            }
-            _ => Decimal::ZERO,
-        };
-        let cost = unless_own_key(call.imported, per_minute * minutes + detection);
-        TimedCost { provider: "twilio".into(), cost, ms }
+    let telephony = leg.map(|LegUse { ms, rate }| {
+        let started_minutes = Decimal::from(ms.div_ceil(60_000));
+        let per_call = if ms > 0 { rate.price.per_call } else { Decimal::ZERO };
+        let cost = billed(rate, rate.price.per_started_minute * started_minutes + per_call);
+        TimedCost { provider: rate.provider.into(), cost, ms }
     });
 
-    let total = agent_cost.cost
+    let total = agent.cost
         + language_model.cost
         + transcriber.cost
         + voice.cost
         + telephony.as_ref().map_or(Usd::ZERO, |telephony| telephony.cost);
-    CostBreakdown { total, agent: agent_cost, language_model, transcriber, voice, telephony }
+    CostBreakdown { total, agent, language_model, transcriber, voice, telephony }
 }
 
-fn unless_own_key(own_key: bool, cost: Decimal) -> Usd {
-    if own_key { Usd::ZERO } else { Usd::rounded(cost) }
+/// What the deployment pays of a vendor's bill.
+fn billed<P>(rate: Rate<P>, cost: Decimal) -> Usd {
+    if rate.is_own_account { Usd::ZERO } else { Usd::rounded(cost) }
 }
 
 fn per_minute(price: Decimal, ms: u64) -> Decimal {
     price * Decimal::from(ms) / Decimal::from(60_000)
 }
 
-fn as_millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
-#[path = "costs_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_rounded_half_up_to_a_millionth() {
+        assert_eq!(Usd::rounded(Decimal::new(15, 7)).to_string(), "0.000002");
+        assert_eq!(Usd::rounded(Decimal::new(14, 7)).to_string(), "0.000001");
+    }
+
+    #[test]
+    fn dollars_are_stored_as_text_and_shown_as_a_number() {
+        let usd = Usd::rounded(Decimal::new(116_290, 6));
+        assert_eq!(serde_json::to_string(&usd).unwrap(), "\"0.11629\"");
+        assert!((usd.to_f64() - 0.116_29).abs() < f64::EPSILON);
+    }
+}

@@ -153,11 +153,11 @@ impl<'a> Call<'a> {
             admitted;
         let Held { lease, transcriber, first_entry } = held;
         let Snapshot { conversation, agent } = snapshot;
-        let serving = &providers.serving;
+        let resolved = &providers.resolved;
         let settings = Settings {
             greeting: agent.initial_message.clone(),
             max_duration: agent.max_duration_seconds.map(Duration::from_secs),
-            language: serving.transcriber.language().to_owned(),
+            language: resolved.transcriber.language().to_owned(),
             takeover: takeover.clone(),
         };
         let (table, prices) = (worker.table.clone(), worker.prices.clone());
@@ -183,7 +183,7 @@ impl<'a> Call<'a> {
             uploader: Uploader::new(worker.recordings.clone(), *key, *began_at),
             usage: conversation.usage.clone(),
             counted: Duration::ZERO,
-            faults: ProviderFaults::new(serving),
+            faults: ProviderFaults::new(resolved),
             response_times: ResponseTimes::default(),
             awaits_greeting: agent.initial_message.is_some() && takeover.is_none(),
             inputs: VecDeque::new(),

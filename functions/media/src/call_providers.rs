@@ -8,9 +8,9 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, anyhow};
 use switchboard_model::{
     agents::AgentConfig,
+    catalogue::{self, ResolvedProviders},
     credentials::OpenCredential,
     ids::{AccountId, CredentialId},
-    substitutions::{self, Serving},
 };
 use switchboard_providers::{
     language_model::LanguageModel, synthesizer::Synthesizer, transcriber::Transcriber,
@@ -25,7 +25,7 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The providers of a call. Each role has keys of its own: one vendor may serve two roles with different keys.
 pub(crate) struct CallProviders {
-    pub(crate) serving: Serving,
+    pub(crate) resolved: ResolvedProviders,
     pub(crate) language_model: Arc<dyn LanguageModel>,
     pub(crate) transcriber: Arc<dyn Transcriber>,
     pub(crate) voice: Arc<dyn Synthesizer>,
@@ -41,26 +41,26 @@ impl CallProviders {
         account: AccountId,
         agent: &AgentConfig,
     ) -> anyhow::Result<Self> {
-        let mut serving = substitutions::serving(agent);
+        let mut resolved = catalogue::resolve(agent);
         let opening = async {
             tokio::try_join!(
-                open(worker, account, serving.language_model.settings().credential_id),
-                open(worker, account, serving.transcriber.credential_id()),
-                open(worker, account, serving.voice.credential_id()),
+                open(worker, account, resolved.language_model.settings().credential_id),
+                open(worker, account, resolved.transcriber.credential_id()),
+                open(worker, account, resolved.voice.credential_id()),
             )
         };
         let (model, transcriber, voice) =
             timeout(LOAD_TIMEOUT, opening).await.context("the credentials were not opened in time")??;
         // On a customer's own server the models have the names that the customer gave them.
         if model.as_ref().is_some_and(|own| own.credential.base_url.is_some()) {
-            serving.language_model = agent.language_model.clone();
+            resolved.language_model = agent.language_model.clone();
         }
         let source = &worker.providers;
         Ok(Self {
-            language_model: source.language_model(&serving.language_model, model.as_ref())?,
-            transcriber: source.transcriber(&serving.transcriber, transcriber.as_ref())?,
-            voice: source.synthesizer(&serving.voice, voice.as_ref())?,
-            serving,
+            language_model: source.language_model(&resolved.language_model, model.as_ref())?,
+            transcriber: source.transcriber(&resolved.transcriber, transcriber.as_ref())?,
+            voice: source.synthesizer(&resolved.voice, voice.as_ref())?,
+            resolved,
         })
     }
 
@@ -68,7 +68,7 @@ impl CallProviders {
     pub(crate) fn connect(&self, worker: &Worker) -> CallTranscriber {
         worker.tasks.spawn(self.language_model.connect_ahead().in_current_span());
         worker.tasks.spawn(self.voice.connect_ahead().in_current_span());
-        CallTranscriber::new(Arc::clone(&self.transcriber), self.serving.transcriber.provider())
+        CallTranscriber::new(Arc::clone(&self.transcriber), self.resolved.transcriber.provider())
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fmt::Display;
 
 use switchboard_dialogue::ProviderRole;
-use switchboard_model::substitutions::Serving;
+use switchboard_model::catalogue::ResolvedProviders;
 use switchboard_providers::Error;
 
 /// Maximum number of faults on one call's events: more of the same tell nothing new.
@@ -24,11 +24,11 @@ pub(crate) struct ProviderFaults {
 
 impl ProviderFaults {
     /// No faults yet.
-    pub(crate) fn new(serving: &Serving) -> Self {
+    pub(crate) fn new(resolved: &ResolvedProviders) -> Self {
         Self {
-            transcriber: serving.transcriber.provider(),
-            language_model: serving.language_model.provider(),
-            voice: serving.voice.provider(),
+            transcriber: resolved.transcriber.provider(),
+            language_model: resolved.language_model.provider(),
+            voice: resolved.voice.provider(),
             waiting: vec![],
             recorded: 0,
         }
@@ -85,12 +85,12 @@ pub(crate) fn fault(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_model::{agents::AgentConfig, substitutions};
+    use switchboard_model::{agents::AgentConfig, catalogue};
 
     use super::*;
 
     fn faults() -> ProviderFaults {
-        ProviderFaults::new(&substitutions::serving(&AgentConfig::default()))
+        ProviderFaults::new(&catalogue::resolve(&AgentConfig::default()))
     }
 
     #[test]

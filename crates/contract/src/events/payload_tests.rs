@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use switchboard_model::{
     conversations::State,
-    costs::{self, Prices},
+    costs::Prices,
     ids::{AgentId, ConversationId},
     phone_numbers::E164,
 };
@@ -98,7 +98,7 @@ fn a_retry_says_what_the_first_attempt_said() {
     let event = event(EventName::MessageSent, data);
     let live = conversation(started());
     let ended_reason = switchboard_model::conversations::EndedReason::AgentEnded;
-    let cost = Box::new(costs::breakdown(&live, &agent(), &Prices::default(), at(9)));
+    let cost = Box::new(live.cost(&agent(), &Prices::default(), at(9)));
     let over = conversation(State::Ended {
         answered_at: Some(at(4)),
         started_at: Some(at(5)),

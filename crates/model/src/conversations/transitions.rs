@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Conversation, EndedReason, MAX_RESUMES, PhoneCall, State};
 use crate::{
     agents::AgentConfig,
-    costs::{self, Prices, Usage},
+    costs::{Prices, Usage},
     events::{self, Event, EventContext, EventName, FailedFilter},
     ids::EventId,
     limits::Slot,
@@ -310,7 +310,7 @@ impl Conversation {
         // A call that nobody took costs what the carrier takes. What was spoken for it is kept for the next one.
         let usage = if rejected.is_some() { Usage::default() } else { self.usage.clone() };
         let over = Self { usage, ..self.clone() };
-        let cost = costs::breakdown(&over, agent, prices, now);
+        let cost = over.cost(agent, prices, now);
         let mut next = over.changed(State::Ended {
             answered_at: self.answered_at(),
             started_at: self.started_at(),
@@ -365,7 +365,7 @@ impl Transition {
     /// The same end, noticed only now, of a conversation that was over at `ended_at`: how long it lasted
     /// and what it cost is counted to then. Nothing else is changed.
     pub fn backdated(mut self, agent: &AgentConfig, prices: &Prices, ended_at: Timestamp) -> Self {
-        let counted = costs::breakdown(&self.conversation, agent, prices, ended_at);
+        let counted = self.conversation.cost(agent, prices, ended_at);
         if let State::Ended { ended_at: at, cost, .. } = &mut self.conversation.state {
             *at = ended_at;
             **cost = counted;

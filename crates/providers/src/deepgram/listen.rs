@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt, future::BoxFuture, stream};
 use http::{HeaderValue, StatusCode, header};
 use reqwest::Url;
+use switchboard_model::catalogue::deepgram::nearest_model;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
@@ -157,7 +158,7 @@ fn listen_url(base: &Url, settings: &Settings<'_>) -> Url {
     let scheme = if url.scheme() == "http" { "ws" } else { "wss" };
     url.set_scheme(scheme).expect("http and ws are of one kind, so the scheme can be changed");
 
-    let (model, language) = served_model(settings.model, settings.language);
+    let (model, language) = nearest_model(settings.model, settings.language);
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.extend_pairs([
         ("encoding", "mulaw"),
@@ -183,20 +184,6 @@ fn listen_url(base: &Url, settings: &Settings<'_>) -> Url {
     // Deepgram wants %20 within a key term; a plus sign in one is %2B already.
     url.set_query(Some(&query.finish().replace('+', "%20")));
     url
-}
-
-/// The model and language that are asked for. A model that this protocol, or the model's languages, cannot serve
-/// is replaced by the nearest one that can: a call never fails for it.
-fn served_model<'a>(model: &'a str, language: &'a str) -> (&'a str, &'a str) {
-    let english = language == "en" || language.starts_with("en-");
-    match model {
-        "flux-general-multi" => ("nova-3", "multi"),
-        _ if model.starts_with("flux") => ("nova-3", language),
-        // The models for one trade know English only.
-        _ if !english && model != "nova-2-general" && model.starts_with("nova-2-") => ("nova-2", language),
-        _ if !english && model == "nova-3-medical" => ("nova-3", language),
-        _ => (model, language),
-    }
 }
 
 /// `espresso:2` becomes `espresso`; `terms: of use` stays.
@@ -381,15 +368,5 @@ mod tests {
         let query = query("nova-2-phonecall", "en-GB", &["Ada:2"]);
         assert!(query.contains("model=nova-2-phonecall&language=en-GB&"), "{query}");
         assert!(query.ends_with("&keywords=Ada%3A2"), "{query}");
-    }
-
-    #[test]
-    fn an_unservable_model_is_replaced_by_its_nearest_kin() {
-        assert_eq!(served_model("nova-2-meeting", "fr"), ("nova-2", "fr"));
-        assert_eq!(served_model("nova-2-meeting", "en-US"), ("nova-2-meeting", "en-US"));
-        assert_eq!(served_model("nova-2-general", "fr"), ("nova-2-general", "fr"));
-        assert_eq!(served_model("nova-3-medical", "de"), ("nova-3", "de"));
-        assert_eq!(served_model("flux-general-en", "en"), ("nova-3", "en"));
-        assert_eq!(served_model("flux-general-multi", "en"), ("nova-3", "multi"));
     }
 }

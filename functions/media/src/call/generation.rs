@@ -102,7 +102,7 @@ impl<'a> Generations<'a> {
             }
             failed => {
                 if let Some(Err(error)) = failed {
-                    let provider = self.providers.serving.language_model.provider();
+                    let provider = self.providers.resolved.language_model.provider();
                     tracing::warn!(provider, error = fault(&error), "generation failed");
                     faults.record_error(ProviderRole::LanguageModel, &error);
                 }

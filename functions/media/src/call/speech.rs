@@ -50,10 +50,10 @@ pub(super) struct Speech<'a> {
 impl<'a> Speech<'a> {
     /// Opens the voice's session of this call.
     pub(super) fn new(providers: &CallProviders, clips: &'a CallClips) -> Self {
-        let language = providers.serving.transcriber.language().to_owned();
+        let language = providers.resolved.transcriber.language().to_owned();
         Self {
             voice: providers.voice.open(&CallContext { format: AudioFormat::TELEPHONE, language }),
-            provider: providers.serving.voice.provider(),
+            provider: providers.resolved.voice.provider(),
             clips,
             running: SelectAll::new(),
             awaited: BTreeSet::new(),

@@ -1,11 +1,16 @@
+use std::ops::Add as _;
+
+use rust_decimal::Decimal;
+use switchboard_filters::Filter;
+
 use super::*;
 use crate::{
     agents::{Hook, LanguageModel, ModelSettings, Transcriber, Voice},
-    conversations::{Conversation, EndedReason, State},
+    conversations::{EndedReason, State},
+    costs::{Usage, Usd},
     events::EventName,
     ids::{AccountId, ConversationId, CredentialId},
 };
-use switchboard_filters::Filter;
 
 fn at(ms: i64) -> Timestamp {
     Timestamp::from_millis(1_795_339_800_000 + ms)
@@ -36,7 +41,7 @@ const USAGE: Usage = Usage {
 };
 
 #[test]
-fn every_part_is_priced_by_its_own_measure() {
+fn each_part_is_priced_by_its_own_measure() {
     let prices = Prices { agent_per_minute: Decimal::new(6, 2) };
     let cost = cost(&AgentConfig::default(), &USAGE, &prices, at(63_500));
     // 60 s of conversation at 0.06 a minute
@@ -54,7 +59,7 @@ fn every_part_is_priced_by_its_own_measure() {
 }
 
 #[test]
-fn finding_out_who_answered_costs_extra_where_somebody_did_and_a_filter_asks() {
+fn machine_detection_costs_extra_on_an_answered_outbound_call() {
     let hook = |filter: &str| Hook {
         events: vec![EventName::Started],
         filter: Some(Filter::parse(filter).unwrap()),
@@ -66,16 +71,13 @@ fn finding_out_who_answered_costs_extra_where_somebody_did_and_a_filter_asks() {
     assert_eq!(telephony(&asks_not).to_string(), "0.036000");
     assert_eq!(telephony(&asks).to_string(), "0.043500");
     let mut own = started(&asks).with_own_carrier(true);
-    assert_eq!(breakdown(&own, &asks, &Prices::default(), at(63_500)).telephony.unwrap().cost, Usd::ZERO);
+    assert_eq!(own.cost(&asks, &Prices::default(), at(63_500)).telephony.unwrap().cost, Usd::ZERO);
     own = Conversation { kind: ConversationType::InboundPhoneCall, ..started(&asks) };
-    let inbound = breakdown(&own, &asks, &Prices::default(), at(63_500)).telephony.unwrap();
-    assert_eq!(
-        inbound.cost,
-        breakdown(&own, &asks_not, &Prices::default(), at(63_500)).telephony.unwrap().cost
-    );
+    let inbound = own.cost(&asks, &Prices::default(), at(63_500)).telephony.unwrap();
+    assert_eq!(inbound.cost, own.cost(&asks_not, &Prices::default(), at(63_500)).telephony.unwrap().cost);
     own.state = State::Queued;
     own.kind = ConversationType::OutboundPhoneCall;
-    assert_eq!(breakdown(&own, &asks, &Prices::default(), at(63_500)).telephony.unwrap().cost, Usd::ZERO);
+    assert_eq!(own.cost(&asks, &Prices::default(), at(63_500)).telephony.unwrap().cost, Usd::ZERO);
 }
 
 #[test]
@@ -96,18 +98,12 @@ fn the_total_is_the_exact_sum_of_the_rounded_parts() {
             cost.voice.cost,
             cost.telephony.unwrap().cost,
         ];
-        assert_eq!(cost.total, parts.into_iter().fold(Usd::ZERO, Usd::add));
+        assert_eq!(cost.total, parts.into_iter().fold(Usd::ZERO, |sum, part| sum.add(part)));
     }
 }
 
 #[test]
-fn parts_are_rounded_half_up_to_a_millionth() {
-    assert_eq!(Usd::rounded(Decimal::new(15, 7)).to_string(), "0.000002");
-    assert_eq!(Usd::rounded(Decimal::new(14, 7)).to_string(), "0.000001");
-}
-
-#[test]
-fn a_provider_with_the_customers_own_key_costs_nothing_but_is_still_measured() {
+fn a_provider_with_the_customers_key_is_measured_and_free() {
     let credential_id = Some(CredentialId::new(at(0), 3));
     let keywords = vec![];
     let agent = AgentConfig {
@@ -128,7 +124,7 @@ fn a_provider_with_the_customers_own_key_costs_nothing_but_is_still_measured() {
 }
 
 #[test]
-fn the_cost_names_who_served_not_who_was_asked() {
+fn the_cost_names_the_provider_that_served() {
     let transcriber = Transcriber::Azure { languages: vec!["en-US".into()], credential_id: None };
     let agent = AgentConfig { transcriber, ..AgentConfig::default() };
     let cost = cost(&agent, &USAGE, &Prices::default(), at(10_000));
@@ -136,7 +132,7 @@ fn the_cost_names_who_served_not_who_was_asked() {
 }
 
 #[test]
-fn who_serves_in_the_place_of_another_is_paid_since_the_customers_key_is_not_for_them() {
+fn a_fallback_is_billed_although_the_named_vendor_has_a_key() {
     let credential_id = Some(CredentialId::new(at(0), 3));
     let agent = AgentConfig {
         transcriber: Transcriber::Azure { languages: vec!["en-US".into()], credential_id },
@@ -148,21 +144,14 @@ fn who_serves_in_the_place_of_another_is_paid_since_the_customers_key_is_not_for
     assert!(usual.language_model.cost > Usd::ZERO && usual.transcriber.cost > Usd::ZERO);
     assert_eq!(substituted.language_model, usual.language_model);
     assert_eq!(substituted.transcriber, usual.transcriber);
-    // A retired model of the same vendor is served with the same key.
+    // A fallback of the same vendor is used with the same key.
     let retired = ModelSettings { model: "gpt-4".into(), credential_id, ..ModelSettings::default() };
     let agent = AgentConfig { language_model: LanguageModel::Openai(retired), ..AgentConfig::default() };
     assert_eq!(cost(&agent, &USAGE, &Prices::default(), at(10_000)).language_model.cost, Usd::ZERO);
 }
 
 #[test]
-fn dollars_are_stored_as_text_and_shown_as_a_number() {
-    let usd = Usd::rounded(Decimal::new(116_290, 6));
-    assert_eq!(serde_json::to_string(&usd).unwrap(), "\"0.11629\"");
-    assert!((usd.to_f64() - 0.116_29).abs() < f64::EPSILON);
-}
-
-#[test]
-fn a_call_that_came_in_is_priced_by_our_number_and_one_of_an_imported_number_not_at_all() {
+fn an_inbound_call_is_priced_by_our_number_unless_imported() {
     let agent = AgentConfig::default();
     let (id, account) = (ConversationId::new(at(0), 1), AccountId::new(at(0), 2));
     let (to, from) = ("+14155550199".parse().unwrap(), "+14155550100".parse().unwrap());
@@ -170,7 +159,7 @@ fn a_call_that_came_in_is_priced_by_our_number_and_one_of_an_imported_number_not
     for (imported, cost) in [(false, "0.025000"), (true, "0.000000")] {
         let call = ringing.clone().with_own_carrier(imported);
         let taken = call.accept_inbound(&agent, String::new(), vec![], vec![], at(0)).unwrap().conversation;
-        let telephony = breakdown(&taken, &agent, &Prices::default(), at(60_500)).telephony.unwrap();
+        let telephony = taken.cost(&agent, &Prices::default(), at(60_500)).telephony.unwrap();
         assert_eq!((telephony.ms, telephony.cost.to_string().as_str()), (60_500, cost));
     }
 }

@@ -1,0 +1,282 @@
+//! The catalogue of providers: one row per (provider, service), one file per vendor.
+//!
+//! A row has the vendor's models with their retirement dates, languages and prices, its fallbacks, and, if this project
+//! has an adapter, the names of its keys and its address. The deployment's keys, the endpoints, the fallback table of
+//! `GET /`, the costs and the lists of the API all derive from [`ROWS`]. Everything here is data and look-ups: no look-up
+//! fails, and an unknown model is served as it is and priced by its row.
+//!
+//! Start with [`Row`], then read a vendor's file. [`resolve`] decides which providers serve an agent.
+
+mod azure;
+pub mod deepgram;
+mod elevenlabs;
+mod fallbacks;
+mod google;
+mod openai;
+mod playht;
+mod prices;
+mod rates;
+mod rime;
+pub mod twilio;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use jiff::civil::Date;
+
+pub use self::fallbacks::{Fallback, ResolvedProviders, fallbacks, resolve};
+pub use self::prices::{CallPrices, Price, TokenPrices};
+pub use self::rates::{ProviderRates, Rate, rates};
+use crate::audio::AudioFormat;
+
+/// Every row. Within a service, in the order in which the API lists the providers.
+pub static ROWS: &[&Row] = &[
+    &openai::LANGUAGE_MODEL,
+    &google::LANGUAGE_MODEL,
+    &deepgram::TRANSCRIBER,
+    &azure::TRANSCRIBER,
+    &playht::VOICE,
+    &elevenlabs::VOICE,
+    &azure::VOICE,
+    &rime::RIMEAI_VOICE,
+    &rime::RIME_VOICE,
+    &deepgram::VOICE,
+    &twilio::CARRIER,
+];
+
+/// The part that a provider plays in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    /// Places and receives telephone calls.
+    Carrier,
+    /// Decides what the agent says.
+    LanguageModel,
+    /// Turns the caller's speech into text.
+    Transcriber,
+    /// Turns the agent's text into speech.
+    Voice,
+}
+
+impl Service {
+    /// The name in the API and in the fallback table.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Carrier => "carrier",
+            Self::LanguageModel => "language_model",
+            Self::Transcriber => "transcriber",
+            Self::Voice => "voice",
+        }
+    }
+}
+
+/// One provider in one service.
+#[derive(Debug)]
+pub struct Row {
+    /// The provider's name in the API, such as `deepgram`.
+    pub provider: &'static str,
+    /// The service.
+    pub service: Service,
+    /// The adapter; none: the provider is a valid choice that a fallback serves.
+    pub adapter: Option<Adapter>,
+    /// The vendor's models. The first row that matches a name counts.
+    pub models: &'static [Model],
+    /// The price of a model that is not listed.
+    pub unlisted: Price,
+    /// Models, voices or all names that another provider serves. The first row that matches a name counts.
+    pub fallbacks: &'static [FallbackRule],
+}
+
+/// An adapter in `crates/providers`: how to reach the vendor, and what it can do.
+#[derive(Debug, Clone, Copy)]
+pub struct Adapter {
+    /// How to reach the vendor; the same for all services of one vendor.
+    pub connection: &'static Connection,
+    /// What the adapter can do.
+    pub capabilities: Capabilities,
+}
+
+/// How a deployment reaches a vendor.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The vendor's name.
+    pub provider: &'static str,
+    /// The members of the deployment's provider keys that hold the vendor's keys.
+    pub keys: &'static [&'static str],
+    /// Whether a process refuses to start without the keys. Else a missing key is a provider fault of the call that
+    /// needs it.
+    pub is_required: bool,
+    /// The environment variable with another base URL.
+    pub url_variable: &'static str,
+    /// The vendor's own base URL; paths are appended to its path.
+    pub default_url: &'static str,
+}
+
+/// What an adapter can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capabilities {
+    /// Of a carrier.
+    Carrier,
+    /// Of a language model.
+    LanguageModel,
+    /// Of a transcriber.
+    Transcriber(TranscriberCapabilities),
+    /// Of a voice.
+    Voice(VoiceCapabilities),
+}
+
+/// What a transcriber can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TranscriberCapabilities {
+    /// The longest time from the end of speech to its final transcript.
+    pub settles_within: Duration,
+    /// Whether it decides by itself that the caller has finished.
+    pub detects_turns: bool,
+    /// The audio it takes.
+    pub formats: &'static [AudioFormat],
+    /// The most tokens of all key terms of a session together; none: it takes no key terms.
+    pub max_key_term_tokens: Option<u32>,
+}
+
+/// What a voice can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VoiceCapabilities {
+    /// The audio it yields.
+    pub formats: &'static [AudioFormat],
+    /// Whether it says when each word is spoken.
+    pub word_times: bool,
+}
+
+/// A model or a family of models.
+#[derive(Debug)]
+pub struct Model {
+    /// The vendor's name; `*` at its end stands for any ending.
+    pub name: &'static str,
+    /// The first day on which the vendor refuses it, as announced; none: no date is known.
+    pub retires_on: Option<Date>,
+    /// The languages it takes.
+    pub languages: Languages,
+    /// Its list price.
+    pub price: Price,
+    /// Other prices for some languages.
+    pub language_prices: &'static [(&'static str, Price)],
+}
+
+/// The languages of a model: BCP-47 tags, or the vendor's word for several at once (`multi`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Languages {
+    /// All, or the vendor does not ask for one.
+    Any,
+    /// These and no others; the vendor refuses a regional variant that is not listed.
+    Listed(&'static [&'static str]),
+}
+
+/// A provider that serves in the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FallbackRule {
+    /// The model or voice that is replaced; `*` at its end stands for any ending.
+    pub name: &'static str,
+    /// The provider that serves.
+    pub provider: &'static str,
+    /// Its model or voice.
+    pub model: &'static str,
+}
+
+impl Model {
+    const fn new(name: &'static str, price: Price) -> Self {
+        Self { name, retires_on: None, languages: Languages::Any, price, language_prices: &[] }
+    }
+
+    const fn retired(self, year: i16, month: i8, day: i8) -> Self {
+        Self { retires_on: Some(jiff::civil::date(year, month, day)), ..self }
+    }
+
+    const fn speaks(self, languages: &'static [&'static str]) -> Self {
+        Self { languages: Languages::Listed(languages), ..self }
+    }
+
+    fn price_in(&self, language: &str) -> Price {
+        let listed = self.language_prices.iter().find(|(listed, _)| *listed == language);
+        listed.map_or(self.price, |(_, price)| *price)
+    }
+}
+
+impl Languages {
+    /// Whether the vendor takes `language`.
+    #[must_use]
+    pub fn contains(self, language: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(listed) => listed.contains(&language),
+        }
+    }
+}
+
+impl Row {
+    /// The row of a model; none if it is not listed.
+    #[must_use]
+    pub fn model(&self, name: &str) -> Option<&'static Model> {
+        self.models.iter().find(|model| matches(model.name, name))
+    }
+
+    /// The list price of a model in a language.
+    #[must_use]
+    pub fn price(&self, model: &str, language: &str) -> Price {
+        self.model(model).map_or(self.unlisted, |model| model.price_in(language))
+    }
+
+    fn fallback(&self, model: &str) -> Option<&'static FallbackRule> {
+        self.fallbacks.iter().find(|rule| matches(rule.name, model))
+    }
+}
+
+/// The row of a provider in a service.
+#[must_use]
+pub fn row(service: Service, provider: &str) -> Option<&'static Row> {
+    rows(service).find(|row| row.provider == provider)
+}
+
+/// The rows of a service.
+pub fn rows(service: Service) -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().copied().filter(move |row| row.service == service)
+}
+
+/// The providers of a service that an agent may name.
+#[must_use]
+pub fn providers(service: Service) -> Vec<&'static str> {
+    rows(service).map(|row| row.provider).collect()
+}
+
+/// The listed models of a service's provider; families end in `*`.
+#[must_use]
+pub fn models(service: Service, provider: &str) -> &'static [Model] {
+    row(service, provider).map_or(&[], |row| row.models)
+}
+
+/// The connections of all vendors with an adapter, each once.
+#[must_use]
+pub fn connections() -> Vec<&'static Connection> {
+    let mut connections: Vec<&'static Connection> = vec![];
+    for adapter in ROWS.iter().filter_map(|row| row.adapter) {
+        if !connections.contains(&adapter.connection) {
+            connections.push(adapter.connection);
+        }
+    }
+    connections
+}
+
+/// The connection of a vendor; none if it has no adapter.
+#[must_use]
+pub fn connection(provider: &str) -> Option<&'static Connection> {
+    connections().into_iter().find(|connection| connection.provider == provider)
+}
+
+/// Whether `pattern` names `name`.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => pattern == name,
+    }
+}
