@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_stored_with_the_end_of_its_key_only() {
+    fn a_credential_shows_the_end_of_its_key_only() {
         let (id, account) =
             (CredentialId::new(Timestamp::from_millis(0), 1), AccountId::new(Timestamp::from_millis(0), 2));
         for (key, last4) in [("sk-0123456789abcdef", "cdef"), ("short", "t"), ("ab", "")] {
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn each_provider_may_have_what_it_needs() {
+    fn each_provider_takes_its_own_members() {
         for body in [
             json!({ "provider": "azure", "api_key": "k", "region": "westeurope" }),
             json!({ "provider": "playht", "api_key": "k", "user_id": "u" }),
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_rime_serves_both_its_names_and_any_other_only_its_own() {
+    fn a_key_of_rime_serves_both_of_its_names() {
         assert!(Provider::Rime.serves("rimeai") && Provider::Rimeai.serves("rime"));
         for provider in Provider::ALL {
             assert!(provider.serves(provider.as_str()));

@@ -5,10 +5,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 /// The value of `webhook-signature`: one signature per secret, separated by spaces, each `v1,` and the
-/// HMAC-SHA256 of `{id}.{timestamp}.{content}` in base64. What is signed is the body of a `POST`, and of a
-/// `GET`, which has none, its query string as it is sent, without the question mark.
+/// HMAC-SHA256 of `{id}.{timestamp}.{content}` in base64. The content is the body of a `POST`, or the query of a `GET`
+/// without the question mark.
 ///
-/// A secret is `whsec_` and the key in base64; one that is not signs with its own bytes.
+/// A secret is `whsec_` and the key in base64; any other text signs with its own bytes.
 #[must_use]
 pub fn sign<'a>(
     secrets: impl IntoIterator<Item = &'a str>,
@@ -36,7 +36,7 @@ fn keyed(secret: &str) -> Hmac<Sha256> {
 mod tests {
     use super::*;
 
-    /// The example of the specification's own libraries.
+    /// The example in the specification's libraries.
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
     const AT: i64 = 1_614_265_330;
@@ -44,19 +44,19 @@ mod tests {
     const SIGNED: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 
     #[test]
-    fn the_specifications_example_is_signed_alike() {
+    fn the_example_of_the_specification_is_signed() {
         assert_eq!(sign([SECRET], ID, AT, BODY), SIGNED);
     }
 
     #[test]
-    fn two_secrets_both_sign_in_their_order() {
+    fn two_secrets_sign_in_their_order() {
         let other = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
         let both = sign([SECRET, other], ID, AT, BODY);
         assert_eq!(both, format!("{SIGNED} {}", sign([other], ID, AT, BODY)));
     }
 
     #[test]
-    fn every_part_is_signed() {
+    fn id_timestamp_and_content_are_signed() {
         let bodies = [r#"{"test": 2432232315}"#, "", r#"{"test": 2432232314} "#];
         for signed in bodies.map(|body| sign([SECRET], ID, AT, body)).into_iter().chain([
             sign([SECRET], "msg_p5jXN8AQM9LWM0D4loKWxJel", AT, BODY),

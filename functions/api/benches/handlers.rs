@@ -1,7 +1,7 @@
-//! How long the API takes inside its function: a warm create of a call, and a look at one. The table is a
-//! DynamoDB in this process, whose own time is in it; network, gateway and Lambda are not.
+//! The latency of the API inside its function: creating and getting a conversation, warm. The table is a DynamoDB in this
+//! process, whose own time is included; network, gateway and Lambda are not.
 //!
-//! `cargo bench -p api`.
+//! `cargo bench -p switchboard-api`.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ use tower::ServiceExt as _;
 
 const TOKEN: &str = "sk_0123456789abcdefghijklmnopqrstuv";
 const NUMBER: &str = "+14155550199";
-/// How often each is asked; the first tenth only warms up.
+/// Requests of each kind; the first tenth is a warm-up.
 const TIMES: usize = 500;
 
 fn main() {
@@ -77,7 +77,7 @@ fn report(what: &str, mut times: Vec<Duration>) {
     eprintln!("{what}: p50 {:.1?}, p95 {:.1?}", at(50), at(95));
 }
 
-/// The API of one account with a number, over an empty table.
+/// The API of one account with a number, over an otherwise empty table.
 async fn api() -> Router {
     let table = testing::new_table().await;
     let id: AccountId = "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F".parse().expect("a well-formed id");
@@ -90,7 +90,7 @@ async fn api() -> Router {
     let number = PhoneNumber::coming(PhoneNumberId::new(now, 1), id, number, None, now);
     table.add_phone_number(&number.arrived("PN1".to_owned())).await.expect("the table takes it");
 
-    // Nobody is called here.
+    // The carrier is not called.
     let nowhere = "http://127.0.0.1:1";
     let keys =
         r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;

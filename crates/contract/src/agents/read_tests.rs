@@ -310,7 +310,7 @@ fn voices_are_checked() {
         (voice("rimeai", "reduce_latency", json!(0)), &["voice.reduce_latency bool_type"]),
         (voice("deepgram", "model", json!("aura-asteria-en")), &[]),
         (voice("deepgram", "model", json!([])), &["voice.model string_type"]),
-        // What another provider would take is ignored.
+        // A member of another provider is ignored.
         (voice("deepgram", "speed", json!("fast")), &[]),
     ]);
 }

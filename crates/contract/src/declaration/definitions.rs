@@ -1,3 +1,5 @@
+//! The definitions of the OpenAPI document, by name.
+
 use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 

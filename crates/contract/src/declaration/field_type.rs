@@ -1,3 +1,5 @@
+//! The type of a field: a reader and a schema that belong together.
+
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 

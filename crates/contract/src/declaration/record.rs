@@ -1,3 +1,7 @@
+//! Records, the objects of the API, and the declaration of their members.
+//!
+//! [`Members`] is where to start: each of its methods reads a member, or describes it.
+
 use schemars::SchemaGenerator;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -421,5 +425,61 @@ impl Description {
 impl<'c, T: 'c> From<Record<'c, T>> for FieldType<'c, T> {
     fn from(record: Record<'c, T>) -> Self {
         record.field()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        declaration::{Schemas, types},
+        validation::FieldErrors,
+    };
+
+    const PROVIDERS: &[(&str, &str)] = &[("one", "The first."), ("two", "The second.")];
+
+    fn record<'c>() -> Record<'c, (f64, Option<String>)> {
+        let record = Record::by_provider("Thing", "A thing.", PROVIDERS, Some("one"), |members| {
+            let name = members.optional("name", types::text(), "A name.");
+            match members.provider()? {
+                "two" => Ok((0.0, name?)),
+                _ => Ok((members.or("speed", types::number(0.0..=2.0), 1.0, "0 to 2.")?, name?)),
+            }
+        });
+        record.last("name")
+    }
+
+    fn read(body: &Value) -> Result<(f64, Option<String>), usize> {
+        let errors = FieldErrors::default();
+        record().read(&Field::body(body, &errors)).map_err(|Rejected| errors.into_vec().len())
+    }
+
+    #[test]
+    fn a_record_is_read_with_its_defaults() {
+        assert_eq!(read(&json!({})), Ok((1.0, None)));
+        assert_eq!(
+            read(&json!({ "provider": null, "speed": null, "name": "a" })),
+            Ok((1.0, Some("a".into())))
+        );
+        assert_eq!(read(&json!({ "provider": "two", "speed": 7 })), Ok((0.0, None)));
+        assert_eq!(read(&json!({ "provider": "three", "name": 1 })), Err(2));
+    }
+
+    #[test]
+    fn both_forms_are_described_from_the_same_declaration() {
+        let mut schemas = Schemas::default();
+        assert_eq!(schemas.input(&record()), json!({ "$ref": "#/components/schemas/ThingInput" }));
+        let all = schemas.into_definitions();
+        let (shown, input) = (&all["Thing"]["oneOf"][0], &all["ThingInput"]["oneOf"][0]);
+        assert_eq!(shown["required"], json!(["provider", "speed", "name"]));
+        assert_eq!(shown["properties"]["provider"], json!({ "type": "string", "const": "one" }));
+        assert_eq!(shown["properties"]["speed"]["default"], 1.0);
+        assert_eq!(shown["properties"]["speed"]["maximum"], 2.0);
+        assert_eq!(input["required"], json!([]));
+        assert_eq!(input["properties"]["provider"]["default"], "one");
+        assert_eq!(input["properties"]["speed"]["anyOf"][1], json!({ "type": "null" }));
+        assert_eq!(all["ThingInput"]["oneOf"][1]["required"], json!(["provider"]));
     }
 }

@@ -1,3 +1,5 @@
+//! The schemas of one OpenAPI document.
+
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value};
 

@@ -1,5 +1,10 @@
 //! The types of fields: text, numbers, choices, lists, maps, ids.
 
+#![expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method's path is not general over the lifetime of the field"
+)]
+
 use std::{fmt::Display, ops::Bound, ops::RangeBounds, str::FromStr};
 
 use schemars::JsonSchema;

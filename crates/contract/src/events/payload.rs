@@ -1,4 +1,6 @@
-//! What of an event leaves for a webhook.
+//! An event as a webhook receives it: the body of a `POST`, or the query of a `GET`.
+//!
+//! It knows nothing of HTTP clients and retries; [`signature`](crate::signature) signs its content.
 
 use std::borrow::Cow;
 
@@ -15,15 +17,15 @@ use switchboard_model::{
     time::Timestamp,
 };
 
-/// The longest value in a query, in bytes: servers refuse a URL of more than some 8,000.
+/// Maximum length of a value in a query, in bytes: servers reject a URL of more than about 8,000.
 const MAX_VALUE_BYTES: usize = 1_000;
 
-/// An event as it is sent.
+/// The content of a request to a webhook.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Payload {
     /// The body of a `POST`.
     Json(String),
-    /// What a `GET` has in its query, form-encoded, behind what the webhook's own URL has there.
+    /// The query of a `GET`, form-encoded. It follows the query of the webhook's own URL.
     Query(String),
 }
 
@@ -42,8 +44,8 @@ struct Body<'a> {
 impl Payload {
     /// An event for a webhook. `ended` is the conversation as it ended, for [`needs_conversation`].
     ///
-    /// A retry says what the first attempt said: also the conversation's status is that of the event, not
-    /// of the moment at which it is sent.
+    /// A retry has the content of the first attempt: the conversation's status is that of the event, not of the time
+    /// of the attempt.
     #[must_use]
     pub fn new(
         event: &Event,
@@ -70,8 +72,8 @@ impl Payload {
         }
     }
 
-    /// What is signed: the body of a `POST`, and of a `GET`, which has none, its query as it is sent,
-    /// without the question mark. `url` is the webhook's.
+    /// The content that is signed: the body of a `POST`; the whole query of a `GET`, without the question mark. `url` is
+    /// the webhook's.
     #[must_use]
     pub fn signed(&self, url: &str) -> Cow<'_, str> {
         match self {
@@ -84,14 +86,14 @@ impl Payload {
     }
 }
 
-/// Whether an event takes the conversation along, as it ended: a query has no place for it.
+/// Whether the payload contains the conversation as it ended. A query has no place for it.
 #[must_use]
 pub fn needs_conversation(event: EventName, webhook: &Webhook) -> bool {
     event == EventName::Ended && webhook.method == WebhookMethod::Post
 }
 
-/// What an event carries, as clients and webhooks see it: a call is stored without what all calls have
-/// in common, and the conversation that ended is not stored in its event.
+/// The data of an event as clients and webhooks see it. A call is stored without the members that all calls have in
+/// common, and the conversation that ended is not stored in its event.
 #[must_use]
 pub fn data(event: &Event, ended: Option<ConversationView>) -> Value {
     let mut data = event.data.clone();
@@ -106,8 +108,8 @@ pub fn data(event: &Event, ended: Option<ConversationView>) -> Value {
     data
 }
 
-/// Adds the conversation as it ended. It goes to receivers that the headers of the others' webhooks,
-/// which may hold secrets, are not meant for.
+/// Adds the conversation as it ended, without the headers of webhooks: they may hold secrets, which other receivers must
+/// not see.
 pub(crate) fn add_conversation(data: &mut Value, conversation: ConversationView) {
     let conversation = json!(conversation.without_headers());
     match data {
@@ -116,8 +118,8 @@ pub(crate) fn add_conversation(data: &mut Value, conversation: ConversationView)
     }
 }
 
-/// The event, flat: what is in an object has its name before it (`message.role`), lists and nulls are left
-/// out, and a long text is cut.
+/// The event, flattened: a member of an object has the object's name before its own (`message.role`). Lists and nulls are
+/// left out, and a long text is cut.
 fn query(event: &Event, conversation: &Conversation, data: &Value) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query

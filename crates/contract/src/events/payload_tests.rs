@@ -93,7 +93,7 @@ fn a_post_carries_event_conversation_and_data() {
 }
 
 #[test]
-fn a_retry_says_what_the_first_attempt_said() {
+fn a_retry_has_the_content_of_the_first_attempt() {
     let data = json!({ "message": { "role": "user", "content": "Hello" } });
     let event = event(EventName::MessageSent, data);
     let live = conversation(started());
@@ -111,7 +111,7 @@ fn a_retry_says_what_the_first_attempt_said() {
 }
 
 #[test]
-fn the_end_takes_the_conversation_along_without_the_headers_of_webhooks() {
+fn the_end_has_the_conversation_without_headers() {
     let event = event(EventName::Ended, json!({ "ended_reason": "agent_ended" }));
     let conversation = conversation(started());
     let agent = agent();
@@ -136,7 +136,7 @@ fn the_end_takes_the_conversation_along_without_the_headers_of_webhooks() {
 }
 
 #[test]
-fn a_get_carries_the_same_flat_and_only_what_fits() {
+fn a_get_has_the_flattened_event_in_its_query() {
     let long = "é".repeat(MAX_VALUE_BYTES);
     let data = json!({
         "message": { "role": "agent", "content": "Hi & bye?", "interrupted": false },

@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: the API described for programs (`OpenAPI` 3.1).
+//! `GET /openapi.json`: the API described for programs (OpenAPI 3.1).
 //!
 //! `operations` lists the operations; a test compares it with the table of routes. The schemas of bodies, queries and
 //! answers come from [`switchboard_contract`].

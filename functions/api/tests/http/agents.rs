@@ -4,9 +4,7 @@ use switchboard_model::{
     ids::AgentId,
 };
 
-use crate::world::{
-    AGENT, Answer, CALLED, CONVERSATION, Event, NUMBER, STRANGERS_TOKEN, World, agent_id, at,
-};
+use crate::world::{AGENT, Answer, CALLED, CONVERSATION, Event, FOREIGN_TOKEN, NUMBER, World, agent_id, at};
 
 const UNKNOWN_CREDENTIAL: &str = "crd_01JD9XQ4T0000000000000000A";
 
@@ -42,7 +40,7 @@ fn everything() -> Value {
 }
 
 #[tokio::test]
-async fn an_agent_of_nothing_has_every_default() {
+async fn an_empty_agent_has_every_default() {
     let world = World::new().await;
     let answer = create(&world, &json!({})).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -74,7 +72,7 @@ async fn an_agent_is_shown_as_it_was_given() {
 }
 
 #[tokio::test]
-async fn an_agent_is_changed_where_the_body_says_so_and_nowhere_else() {
+async fn a_patch_changes_the_given_fields_only() {
     let world = World::new().await;
     let path = format!("/agents/{AGENT}");
     let config = serde_json::from_value(everything()).unwrap();
@@ -102,7 +100,7 @@ async fn an_agent_is_changed_where_the_body_says_so_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn every_wrong_field_is_named_and_nothing_is_stored_or_changed() {
+async fn a_rejected_body_stores_and_changes_nothing() {
     let world = World::new().await;
     world.put_agent(&AgentConfig::default()).await;
     let before = world.get("/agents").await;
@@ -145,7 +143,7 @@ async fn an_agent_is_at_most_40_kib() {
 }
 
 #[tokio::test]
-async fn a_page_that_would_be_too_large_for_one_answer_is_asked_for_in_smaller_ones() {
+async fn a_page_that_exceeds_the_answer_limit_is_rejected() {
     let world = World::new().await;
     // Twice in JSON, and four times in the string in which the gateway gets it.
     let config = AgentConfig { prompt: Some("\"".repeat(20_000)), ..AgentConfig::default() };
@@ -159,7 +157,7 @@ async fn a_page_that_would_be_too_large_for_one_answer_is_asked_for_in_smaller_o
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_read_is_refused_alike_by_both() {
+async fn create_and_update_reject_unreadable_bodies_alike() {
     let world = World::new().await;
     world.put_agent(&AgentConfig::default()).await;
     for (method, path) in [("POST", "/agents".to_owned()), ("PATCH", format!("/agents/{AGENT}"))] {
@@ -179,7 +177,7 @@ async fn a_body_that_cannot_be_read_is_refused_alike_by_both() {
 }
 
 #[tokio::test]
-async fn a_deleted_agent_is_shown_once_more_and_stays_in_the_conversations_it_held() {
+async fn a_deleted_agent_stays_in_its_conversations() {
     let world = World::new().await;
     let config = AgentConfig { prompt: Some("You are Ada.".into()), ..AgentConfig::default() };
     world.put_agent(&config).await;
@@ -205,7 +203,7 @@ async fn a_deleted_agent_is_shown_once_more_and_stays_in_the_conversations_it_he
 }
 
 #[tokio::test]
-async fn agents_are_listed_newest_first_page_by_page_to_their_account_only() {
+async fn agents_are_listed_newest_first_to_their_account() {
     let world = World::new().await;
     for second in 0..5 {
         let id = AgentId::new(at(second), 1);
@@ -235,6 +233,6 @@ async fn agents_are_listed_newest_first_page_by_page_to_their_account_only() {
         assert_eq!(made, seconds, "{query}");
         assert_eq!(page["has_more"], has_more, "{query}");
     }
-    let theirs = world.send(Event::get("/agents").by_token(STRANGERS_TOKEN)).await;
+    let theirs = world.send(Event::get("/agents").by_token(FOREIGN_TOKEN)).await;
     assert_eq!(theirs.line(), r#"200 {"items":[],"index":1,"has_more":false}"#);
 }

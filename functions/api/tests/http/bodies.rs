@@ -10,7 +10,7 @@ fn valid() -> Value {
 }
 
 #[tokio::test]
-async fn what_is_not_json_is_refused() {
+async fn a_body_that_is_not_json_is_rejected() {
     let world = World::new().await;
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let mut events = vec![
@@ -42,7 +42,7 @@ async fn what_is_not_json_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_may_come_as_base64_and_may_be_nested_deeply() {
+async fn a_body_may_be_base64_and_deeply_nested() {
     let world = World::new().await;
     let mut nested = json!(1);
     for _ in 0..100 {
@@ -60,7 +60,7 @@ async fn a_body_may_come_as_base64_and_may_be_nested_deeply() {
 }
 
 #[tokio::test]
-async fn a_body_is_as_large_as_it_may_be_and_not_larger() {
+async fn a_body_over_256_kib_is_rejected() {
     let world = World::new().await;
     let padded = |bytes: usize| {
         let body = valid().to_string();
@@ -71,7 +71,7 @@ async fn a_body_is_as_large_as_it_may_be_and_not_larger() {
         Event::create(&padded(LARGEST + 1)),
         Event::create(&padded(257 * 1024)),
         Event::create_from_bytes(padded(LARGEST + 1).as_bytes()),
-        // What else is wrong with it is not looked at.
+        // The size is checked before the content type and the content.
         Event::create_from_bytes(&vec![0xFF; 1_000_000]).with("content-type", "text/plain"),
     ] {
         let answer = world.send(event).await;
@@ -82,7 +82,7 @@ async fn a_body_is_as_large_as_it_may_be_and_not_larger() {
 }
 
 #[tokio::test]
-async fn only_a_body_that_says_it_is_json_is_read() {
+async fn only_a_body_of_type_json_is_read() {
     let world = World::new().await;
     let event = Event::create(&valid().to_string());
     let mut events = vec![event.clone().without("content-type")];
@@ -103,7 +103,7 @@ async fn only_a_body_that_says_it_is_json_is_read() {
 }
 
 #[tokio::test]
-async fn of_what_is_refused_nothing_is_stored() {
+async fn a_rejected_body_stores_nothing() {
     let world = World::new().await;
     let mut deep = json!(1);
     for _ in 0..100 {
@@ -125,7 +125,7 @@ async fn of_what_is_refused_nothing_is_stored() {
         (agent(json!({ "language_model": { "tools": [tool] } })), 422),
         (agent(json!({ "prompt": "a".repeat(41 * 1024) })), 422),
     ] {
-        // A key is no way in either, and is free again afterwards.
+        // The answer is the same with a key, which is free again afterwards.
         for event in [event.clone().with("idempotency-key", "k"), event] {
             let answer = world.send(event).await;
             assert_eq!(answer.status, status, "{}", answer.body);

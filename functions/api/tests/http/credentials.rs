@@ -1,4 +1,4 @@
-//! Keys of the customers' own.
+//! `/credentials`: customers' own keys.
 
 use serde_json::{Value, json};
 use switchboard_api::{Api, router};
@@ -7,7 +7,7 @@ use switchboard_model::credentials::Provider;
 use switchboard_runtime as system;
 
 use crate::world::{
-    Answer, CALLED, CREDENTIAL, Event, NUMBER, STRANGERS_TOKEN, World, api, at, credential_id, send,
+    Answer, CALLED, CREDENTIAL, Event, FOREIGN_TOKEN, NUMBER, World, api, at, credential_id, send,
 };
 
 const KEY: &str = "sk-0123456789abcdef";
@@ -19,7 +19,7 @@ async fn create(world: &World, body: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn a_credential_is_shown_without_its_key_wherever_it_is_shown() {
+async fn a_credential_is_never_shown_with_its_key() {
     let world = World::new().await;
     let base_url = "https://models.example.com/v1";
     let answer = create(&world, &json!({ "provider": "openai", "api_key": KEY, "base_url": base_url })).await;
@@ -47,7 +47,7 @@ async fn a_credential_is_shown_without_its_key_wherever_it_is_shown() {
 }
 
 #[tokio::test]
-async fn what_is_stored_opens_to_the_key_that_came() {
+async fn the_stored_key_opens_to_the_given_one() {
     let world = World::new().await;
     let id = create(&world, &json!({ "provider": "deepgram", "api_key": KEY })).await.json()["id"].take();
     let id = id.as_str().unwrap();
@@ -82,7 +82,7 @@ async fn every_wrong_field_is_named_and_none_is_quoted() {
 }
 
 #[tokio::test]
-async fn the_same_request_twice_stores_one_credential() {
+async fn a_repeated_request_stores_one_credential() {
     let world = World::new().await;
     let event = || {
         let event = Event::of("POST", "/credentials").with("idempotency-key", "first");
@@ -94,7 +94,7 @@ async fn the_same_request_twice_stores_one_credential() {
 }
 
 #[tokio::test]
-async fn a_credential_serves_blocks_of_its_own_provider_only() {
+async fn a_credential_serves_its_own_provider_only() {
     let world = World::new().await;
     world.put_credential(Provider::Rime).await;
     let api = api(world.table.clone(), "http://127.0.0.1:1").await;
@@ -136,12 +136,12 @@ async fn credentials_are_listed_to_their_account_only() {
     let owners = world.get("/credentials?limit=1").await.json();
     assert_eq!(owners["items"][0]["id"], credential_id().to_string());
     assert_eq!(owners["items"][0]["created_at"], json!(at(0)));
-    let theirs = world.send(Event::get("/credentials").by_token(STRANGERS_TOKEN)).await;
+    let theirs = world.send(Event::get("/credentials").by_token(FOREIGN_TOKEN)).await;
     assert_eq!(theirs.line(), r#"200 {"items":[],"index":1,"has_more":false}"#);
 }
 
 #[tokio::test]
-async fn nothing_is_stored_while_keys_cannot_be_sealed() {
+async fn a_key_that_cannot_be_sealed_is_not_stored() {
     let world = World::new().await;
     let sealer = Sealer::new(&testing::config("http://127.0.0.1:1").await, "sealing".to_owned());
     let broken = router(Api { sealer, ..api(world.table.clone(), "http://127.0.0.1:1").await });

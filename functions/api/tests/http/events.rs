@@ -17,7 +17,7 @@ fn sequences(page: &Answer) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn the_log_has_every_event_oldest_first_with_what_it_carries() {
+async fn the_log_has_every_event_with_its_data_oldest_first() {
     let world = World::new().await;
     world.ended_call().await;
     let log = page(&world, "").await.json();
@@ -65,7 +65,7 @@ async fn the_log_has_every_event_oldest_first_with_what_it_carries() {
 }
 
 #[tokio::test]
-async fn the_last_event_carries_the_conversation_without_the_headers_of_webhooks() {
+async fn the_last_event_has_the_conversation_without_headers() {
     let world = World::new().await;
     world.ended_call().await;
     let data = page(&world, "").await.json()["items"][5]["data"].take();
@@ -84,7 +84,7 @@ async fn a_queued_call_has_no_events() {
 }
 
 #[tokio::test]
-async fn the_log_is_read_page_by_page() {
+async fn the_log_is_paged() {
     let world = World::new().await;
     world.ended_call().await;
     for (query, found, has_more) in [
@@ -92,7 +92,7 @@ async fn the_log_is_read_page_by_page() {
         ("?limit=4&index=1", vec![1, 2, 3, 4], true),
         ("?index=2&limit=4", vec![5, 6], false),
         ("?index=3&limit=4", vec![], false),
-        // The last page may be a full one.
+        // The last page is full.
         ("?index=2&limit=3", vec![4, 5, 6], false),
         ("?limit=6", vec![1, 2, 3, 4, 5, 6], false),
         ("?index=6&limit=1", vec![6], false),
@@ -108,7 +108,7 @@ async fn the_log_is_read_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_page_that_cannot_be_is_refused_with_every_wrong_parameter() {
+async fn an_impossible_page_names_every_wrong_parameter() {
     let world = World::new().await;
     world.ended_call().await;
     for (query, wrong) in [
@@ -143,7 +143,7 @@ async fn redeliver(world: &World, event: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn the_log_has_every_attempt_that_was_made() {
+async fn the_log_has_every_attempt() {
     let world = World::new().await;
     world.ended_call().await;
     let call = world.table.conversation(world.account, conversation_id()).await.unwrap().unwrap();
@@ -190,7 +190,7 @@ async fn the_log_has_every_attempt_that_was_made() {
 }
 
 #[tokio::test]
-async fn an_event_is_delivered_again_to_every_webhook_that_asked_for_it() {
+async fn an_event_is_redelivered_to_every_matched_webhook() {
     let world = World::new().await;
     world.ended_call().await;
     let log = page(&world, "").await.json();
@@ -205,7 +205,7 @@ async fn an_event_is_delivered_again_to_every_webhook_that_asked_for_it() {
         let stored = world.table.delivery(world.account, conversation_id(), 2, 0).await.unwrap().unwrap();
         assert_eq!((stored.attempt, stored.first_attempt), (attempt, attempt));
     }
-    // Nobody asked for this one, so nobody gets it.
+    // No webhook matched this one.
     let answer = redeliver(&world, log["items"][2]["id"].as_str().unwrap()).await.json();
     assert_eq!(answer["deliveries"], json!([]));
     let end = redeliver(&world, log["items"][5]["id"].as_str().unwrap()).await.json();

@@ -1,4 +1,4 @@
-//! What lies beneath the function fails.
+//! Failures of the table, the bucket and the handlers.
 
 use axum::{
     Router,
@@ -10,7 +10,7 @@ use switchboard_aws::table::{Table, testing};
 
 use crate::world::{Answer, CONVERSATION, Event, World, api, send};
 
-/// What a service says of its own inside, and nobody outside may read.
+/// A detail in a service's error, which no answer may contain.
 const INSIDE: &str = "arn:aws:iam::123456789012:role/api may not do this";
 
 fn check(answer: &Answer) {
@@ -18,7 +18,7 @@ fn check(answer: &Answer) {
     assert_eq!(answer.header("content-type"), Some("application/json"));
 }
 
-/// The address of a service that answers everything with this status and error code.
+/// The address of a service that answers every request with this status and error code.
 async fn refusing(status: StatusCode, code: &'static str) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -40,19 +40,19 @@ async fn ask(url: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_table_that_refuses_is_our_fault_and_its_words_stay_inside() {
+async fn a_refusal_by_the_table_is_a_500_without_details() {
     let url = refusing(StatusCode::BAD_REQUEST, "AccessDeniedException").await;
     insta::assert_snapshot!(ask(&url).await.line(), @r#"500 {"detail":"Internal server error"}"#);
 }
 
 #[tokio::test]
-async fn a_table_that_cannot_be_asked_may_be_asked_again_later() {
+async fn an_unavailable_table_is_a_503() {
     let nobody = {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("http://{}", listener.local_addr().unwrap())
     };
     let throttling = refusing(StatusCode::BAD_REQUEST, "ThrottlingException").await;
-    // Each is asked several times before it is given up.
+    // The clients retry several times.
     let (unreachable, throttled) = tokio::join!(ask(&nobody), ask(&throttling));
     for answer in [unreachable, throttled] {
         insta::allow_duplicates! {
@@ -62,7 +62,7 @@ async fn a_table_that_cannot_be_asked_may_be_asked_again_later() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_refuses_is_our_fault_too() {
+async fn a_refusal_by_the_bucket_is_a_500_without_details() {
     let world = World::new().await;
     world.ended_call().await;
     let url = refusing(StatusCode::FORBIDDEN, "AccessDenied").await;

@@ -1,4 +1,4 @@
-//! Sending a request twice.
+//! `Idempotency-Key`: repeated requests.
 
 use axum::Router;
 use futures_util::future::join_all;
@@ -15,7 +15,7 @@ use switchboard_model::{
 };
 use switchboard_runtime as system;
 
-use crate::world::{Answer, CALLED, Event, NUMBER, STRANGERS_NUMBER, STRANGERS_TOKEN, World, api, send};
+use crate::world::{Answer, CALLED, Event, FOREIGN_NUMBER, FOREIGN_TOKEN, NUMBER, World, api, send};
 
 const PATH: &str = "/conversations/create_phone_call";
 
@@ -27,7 +27,7 @@ fn create(key: &str, prompt: &str) -> Event {
     Event::create(&body(prompt)).with("idempotency-key", key)
 }
 
-/// The API with a clock that goes and ids that differ.
+/// The API with a real clock and random ids.
 async fn real(world: &World) -> Router {
     let api = api(world.table.clone(), "http://127.0.0.1:1").await;
     router(Api { now: system::now, random: system::random_u128, ..api })
@@ -47,7 +47,7 @@ fn assert_still_running(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn the_same_request_is_answered_the_same_and_makes_one_conversation() {
+async fn a_repeated_request_has_one_answer_and_one_conversation() {
     let world = World::new().await;
     let api = real(&world).await;
     let first = send(&api, create("order-4711", "Be brief")).await;
@@ -56,7 +56,7 @@ async fn the_same_request_is_answered_the_same_and_makes_one_conversation() {
     assert_eq!((second.status, &second.body), (200, &first.body));
     assert_eq!(second.header("content-type"), Some("application/json"));
     assert_eq!(stored(&api).await, [first.json()["id"].clone()]);
-    // Not even when the conversation has changed meanwhile.
+    // The answer stays the same after the conversation has changed.
     let id = first.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(send(&api, Event::of("POST", &format!("/conversations/{id}/end"))).await.status, 200);
     assert_eq!(send(&api, create("order-4711", "Be brief")).await.body, first.body);
@@ -66,15 +66,15 @@ async fn the_same_request_is_answered_the_same_and_makes_one_conversation() {
 }
 
 #[tokio::test]
-async fn a_key_stands_for_one_body_of_one_account_on_one_route() {
+async fn a_key_belongs_to_one_body_account_and_route() {
     let world = World::new().await;
     let api = real(&world).await;
     let first = send(&api, create("k", "Be brief")).await;
     let answer = send(&api, create("k", "Be long")).await;
     insta::assert_snapshot!(answer.line(), @r#"409 {"detail":"This Idempotency-Key was used with another body"}"#);
     assert_eq!(answer.header("retry-after"), None);
-    let theirs = body("Be brief").replace(NUMBER, STRANGERS_NUMBER);
-    let theirs = Event::create(&theirs).with("idempotency-key", "k").by_token(STRANGERS_TOKEN);
+    let theirs = body("Be brief").replace(NUMBER, FOREIGN_NUMBER);
+    let theirs = Event::create(&theirs).with("idempotency-key", "k").by_token(FOREIGN_TOKEN);
     let theirs = send(&api, theirs).await;
     assert_eq!(theirs.status, 200, "{}", theirs.body);
     assert_ne!(theirs.json()["id"], first.json()["id"]);
@@ -86,7 +86,7 @@ async fn a_key_stands_for_one_body_of_one_account_on_one_route() {
 }
 
 #[tokio::test]
-async fn of_twenty_at_once_one_makes_a_conversation_and_all_others_show_it() {
+async fn twenty_concurrent_requests_create_one_conversation() {
     let world = World::new().await;
     let api = real(&world).await;
     let answers = join_all((0..20).map(|_| send(&api, create("k", "Be brief")))).await;
@@ -101,7 +101,7 @@ async fn of_twenty_at_once_one_makes_a_conversation_and_all_others_show_it() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_refused_leaves_its_key_to_a_better_one() {
+async fn a_rejected_request_frees_its_key() {
     let world = World::new().await;
     let api = real(&world).await;
     for (event, status) in [
@@ -118,7 +118,7 @@ async fn a_request_that_was_refused_leaves_its_key_to_a_better_one() {
 }
 
 #[tokio::test]
-async fn while_the_first_one_runs_the_others_are_told_to_come_again() {
+async fn a_repeated_request_waits_for_a_running_one() {
     let world = World::new().await;
     let api = real(&world).await;
     claimed(&world, "k", system::now()).await;
@@ -126,7 +126,7 @@ async fn while_the_first_one_runs_the_others_are_told_to_come_again() {
     assert!(stored(&api).await.is_empty());
 }
 
-/// A request claimed a key at this time, and was not heard of again.
+/// Claims a key at this time for a request that dies.
 async fn claimed(world: &World, key: &str, at: Timestamp) -> RequestId {
     let request = RequestId::new(at, system::random_u128());
     let claim = Claim::new(request, sha256_hex(body("Be brief")), "another".into(), at);
@@ -137,15 +137,15 @@ async fn claimed(world: &World, key: &str, at: Timestamp) -> RequestId {
 }
 
 #[tokio::test]
-async fn after_a_crash_the_next_one_finds_what_the_first_one_made() {
+async fn a_request_after_a_crash_finds_the_created_item() {
     let world = World::new().await;
     let api = real(&world).await;
     let a_minute_ago = Timestamp::from_millis(system::now().as_millis() - 61_000);
-    // This one died before it stored anything.
+    // This request died before it stored anything.
     let request = claimed(&world, "early", a_minute_ago).await;
     let answer = send(&api, create("early", "Be brief")).await;
     assert_eq!(answer.json()["id"], json!(ConversationId::of_request(request)), "{}", answer.body);
-    // This one after it had stored the conversation, before it stored its answer.
+    // This request died after it had stored the conversation, before it stored its answer.
     let request = claimed(&world, "late", a_minute_ago).await;
     let id = ConversationId::of_request(request);
     let (to, from) = (CALLED.parse().unwrap(), NUMBER.parse().unwrap());
@@ -160,19 +160,19 @@ async fn after_a_crash_the_next_one_finds_what_the_first_one_made() {
 }
 
 #[tokio::test]
-async fn a_request_that_failed_may_be_sent_again_at_once() {
-    // Its ids are all the same, so a second conversation cannot be stored.
+async fn a_failed_request_may_be_repeated_at_once() {
+    // Every request gets the same id, so a second conversation cannot be stored.
     let world = World::new().await;
     let first = world.send(Event::create(&body("Be brief"))).await;
     assert_eq!(first.status, 200, "{}", first.body);
     assert_eq!(world.send(create("k", "Be brief")).await.status, 503);
-    // Nobody knows what the failed one made: the next one looks.
+    // The failed request may have created the item: the next one checks.
     let again = world.send(create("k", "Be brief")).await;
     assert_eq!((again.status, again.body), (200, first.body));
 }
 
 #[tokio::test]
-async fn a_key_that_is_none_is_refused() {
+async fn an_invalid_key_is_rejected() {
     let world = World::new().await;
     for key in ["", "two words", "schlüssel", &"x".repeat(256)] {
         let answer = world.send(create(key, "Be brief")).await;
@@ -186,7 +186,7 @@ async fn a_key_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_made_a_key_means_nothing() {
+async fn a_key_is_ignored_where_no_item_is_created() {
     let world = World::new().await;
     world.queued_call().await;
     let end = Event::of("POST", &format!("/conversations/{}/end", crate::world::CONVERSATION));

@@ -1,4 +1,4 @@
-//! What one account has, no other account can tell from what nobody has.
+//! Isolation: an account cannot tell another account's items from unknown ones.
 
 use serde_json::{Value, json};
 use switchboard_api::Route;
@@ -8,11 +8,11 @@ use switchboard_model::{
 };
 
 use crate::world::{
-    AGENT, Answer, CALLED, CONVERSATION, CREDENTIAL, Event, NUMBER, ON_SALE, OWN_ACCOUNT, OWN_NUMBER,
-    OWN_TOKEN, STRANGERS_NUMBER, STRANGERS_TOKEN, World, at, stranger,
+    AGENT, AVAILABLE, Answer, CALLED, CONVERSATION, CREDENTIAL, Event, FOREIGN_NUMBER, FOREIGN_TOKEN, NUMBER,
+    OWN_ACCOUNT, OWN_NUMBER, OWN_TOKEN, World, at, other_account,
 };
 
-/// What stands in paths: the owner's, and what nobody has.
+/// The parameters of paths: the owner's value and an unknown one.
 const IN_PATHS: [(&str, &str, &str); 5] = [
     ("/agents/{id}", AGENT, UNKNOWN_AGENT),
     ("/credentials/{id}", CREDENTIAL, UNKNOWN_CREDENTIAL),
@@ -21,16 +21,14 @@ const IN_PATHS: [(&str, &str, &str); 5] = [
     ("/events/{event_id}", "evt_01M81WJFMBY4YFE2QMMDP89T55", "evt_01M81WJFMBY4YFE2QMMDP89T56"),
 ];
 
-const STRANGERS_AGENT: &str = "agt_01JD9XQ4T0000000000000000S";
+const FOREIGN_AGENT: &str = "agt_01JD9XQ4T0000000000000000S";
 const UNKNOWN_AGENT: &str = "agt_01JD9XQ4T0000000000000000B";
 const UNKNOWN_CREDENTIAL: &str = "crd_01JD9XQ4T0000000000000000B";
 
-/// A body that names something of an account: the owner's, what nobody has, and the body of a stranger
-/// who names it.
+/// Bodies that refer to an item: the owner's, an unknown one, and the owner's in a body of another account.
 type Naming = (&'static str, &'static str, fn(&str) -> Value);
 
-/// What a request of this route needs and may name: a body that its owner sends, and those that name
-/// something. Every route has its line here.
+/// The body that the owner sends to a route, and the bodies that refer to items. Every route has a line here.
 fn case(method: &str, path: &str) -> (Option<Value>, Vec<Naming>) {
     match (method, path) {
         ("GET" | "DELETE", _)
@@ -45,7 +43,7 @@ fn case(method: &str, path: &str) -> (Option<Value>, Vec<Naming>) {
                 (CREDENTIAL, UNKNOWN_CREDENTIAL, |id| json!({ "transcriber": { "credential_id": id } })),
             ],
         ),
-        ("POST", "/phone_numbers/buy") => (Some(json!({ "phone_number": ON_SALE[0] })), vec![]),
+        ("POST", "/phone_numbers/buy") => (Some(json!({ "phone_number": AVAILABLE[0] })), vec![]),
         ("POST", "/phone_numbers/import") => (
             Some(json!({ "phone_number": OWN_NUMBER, "account_sid": OWN_ACCOUNT, "auth_token": OWN_TOKEN })),
             vec![],
@@ -61,17 +59,17 @@ fn case(method: &str, path: &str) -> (Option<Value>, Vec<Naming>) {
                 (
                     AGENT,
                     UNKNOWN_AGENT,
-                    |id| json!({ "from_number": STRANGERS_NUMBER, "to_number": CALLED, "agent_id": id }),
+                    |id| json!({ "from_number": FOREIGN_NUMBER, "to_number": CALLED, "agent_id": id }),
                 ),
                 (
                     NUMBER,
                     "+14155550111",
-                    |number| json!({ "from_number": number, "to_number": CALLED, "agent_id": STRANGERS_AGENT }),
+                    |number| json!({ "from_number": number, "to_number": CALLED, "agent_id": FOREIGN_AGENT }),
                 ),
                 (
                     CREDENTIAL,
                     UNKNOWN_CREDENTIAL,
-                    |id| json!({ "from_number": STRANGERS_NUMBER, "to_number": CALLED, "agent_config": { "voice": { "credential_id": id } } }),
+                    |id| json!({ "from_number": FOREIGN_NUMBER, "to_number": CALLED, "agent_config": { "voice": { "credential_id": id } } }),
                 ),
             ],
         ),
@@ -79,7 +77,7 @@ fn case(method: &str, path: &str) -> (Option<Value>, Vec<Naming>) {
     }
 }
 
-/// A world in which the owner has one of everything, and the stranger an agent.
+/// A world in which the owner has an item of each kind, and the other account has an agent.
 async fn world() -> World {
     let world = World::new().await;
     world.ended_call().await;
@@ -87,12 +85,12 @@ async fn world() -> World {
     world.objects.lock().unwrap().insert(recording, (&b"RIFF"[..]).into());
     world.put_agent(&AgentConfig::default()).await;
     world.put_credential(Provider::Openai).await;
-    let theirs = Agent::new(STRANGERS_AGENT.parse().unwrap(), stranger(), AgentConfig::default(), at(0));
+    let theirs = Agent::new(FOREIGN_AGENT.parse().unwrap(), other_account(), AgentConfig::default(), at(0));
     world.table.create_agent(&theirs).await.unwrap();
     world
 }
 
-/// The path with what `choose` takes of each line of [`IN_PATHS`].
+/// The path with the values that `choose` takes of each line of [`IN_PATHS`].
 fn filled(path: &str, choose: impl Fn(&(&'static str, &'static str, &'static str)) -> String) -> String {
     let filled = IN_PATHS.iter().fold(path.to_owned(), |path, line| {
         let (folder, _) = line.0.rsplit_once('/').unwrap();
@@ -111,7 +109,7 @@ fn event(route: &Route, path: &str, body: Option<&Value>) -> Event {
 }
 
 #[tokio::test]
-async fn on_every_route_another_accounts_id_looks_like_one_that_nobody_has() {
+async fn a_foreign_id_looks_unknown_on_every_route() {
     for route in Route::all().iter().filter(|route| route.path.contains('{')) {
         let world = world().await;
         let (body, _) = case(route.method.as_str(), route.path);
@@ -121,10 +119,10 @@ async fn on_every_route_another_accounts_id_looks_like_one_that_nobody_has() {
             (filled(route.path, |line| line.1.into()), filled(route.path, |line| line.2.into()));
         let unknown = ask(nobodys, crate::world::TOKEN).await;
         assert_eq!(unknown.line(), r#"404 {"detail":"Not found"}"#, "{route:?}");
-        let foreign = ask(theirs.clone(), STRANGERS_TOKEN).await;
+        let foreign = ask(theirs.clone(), FOREIGN_TOKEN).await;
         assert_eq!(foreign, unknown, "{route:?}");
         for query in ["?index=1&limit=1", "?limit=0", "?index=10000"] {
-            assert_eq!(ask(format!("{theirs}{query}"), STRANGERS_TOKEN).await, unknown, "{route:?} {query}");
+            assert_eq!(ask(format!("{theirs}{query}"), FOREIGN_TOKEN).await, unknown, "{route:?} {query}");
         }
         for id in [
             "cnv_01jd8qa1b2c3d4e5f6g7h8j9k0",
@@ -134,7 +132,7 @@ async fn on_every_route_another_accounts_id_looks_like_one_that_nobody_has() {
             "01JD8QA1B2C3D4E5F6G7H8J9K0",
             "nonsense",
             "%FF",
-            // The gateway may pass on the path decoded.
+            // The gateway may decode the path.
             "a b",
             "käse",
             "<>",
@@ -157,18 +155,18 @@ async fn on_every_route_another_accounts_id_looks_like_one_that_nobody_has() {
 }
 
 #[tokio::test]
-async fn on_every_route_what_a_body_names_must_be_the_accounts_own() {
+async fn a_foreign_reference_is_rejected_on_every_route() {
     let world = world().await;
     for route in Route::all() {
         let (body, namings) = case(route.method.as_str(), route.path);
         let own = filled(route.path, |(_, owners, _)| match *owners {
-            AGENT => STRANGERS_AGENT.into(),
-            NUMBER => STRANGERS_NUMBER.into(),
+            AGENT => FOREIGN_AGENT.into(),
+            NUMBER => FOREIGN_NUMBER.into(),
             owners => owners.into(),
         });
         for (owners, nobodys, naming) in namings {
             let ask = async |name: &str| -> Answer {
-                world.send(event(&route, &own, Some(&naming(name))).by_token(STRANGERS_TOKEN)).await
+                world.send(event(&route, &own, Some(&naming(name))).by_token(FOREIGN_TOKEN)).await
             };
             let (foreign, unknown, malformed) =
                 (ask(owners).await, ask(nobodys).await, ask("nonsense").await);
@@ -194,16 +192,16 @@ async fn on_every_route_what_a_body_names_must_be_the_accounts_own() {
 }
 
 #[tokio::test]
-async fn lists_hold_nothing_of_another_account() {
+async fn lists_have_no_items_of_another_account() {
     let world = world().await;
     for route in Route::all().iter().filter(|route| route.method == "GET" && !route.path.contains('{')) {
         let owners = world.get(route.path).await;
-        let strangers = world.send(Event::get(route.path).by_token(STRANGERS_TOKEN)).await;
-        assert_eq!((owners.status, strangers.status), (200, 200), "{route:?}");
+        let other = world.send(Event::get(route.path).by_token(FOREIGN_TOKEN)).await;
+        assert_eq!((owners.status, other.status), (200, 200), "{route:?}");
         for of_the_owner in
             [world.account.to_string(), CONVERSATION.into(), AGENT.into(), CREDENTIAL.into(), NUMBER.into()]
         {
-            assert!(!strangers.body.contains(&of_the_owner), "{route:?}: {}", strangers.body);
+            assert!(!other.body.contains(&of_the_owner), "{route:?}: {}", other.body);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! What an account may use.
+//! The limits of an account.
 
 use serde_json::json;
 use switchboard_aws::table::testing;
 use switchboard_model::{accounts::Limits, limits::MAX_WAITING};
 
-use crate::world::{CALLED, Event, NUMBER, STRANGERS_TOKEN, World};
+use crate::world::{CALLED, Event, FOREIGN_TOKEN, NUMBER, World};
 
 fn call(to_number: &str) -> Event {
     let body = json!({ "from_number": NUMBER, "to_number": to_number, "agent_config": {} });
@@ -12,7 +12,7 @@ fn call(to_number: &str) -> Event {
 }
 
 #[tokio::test]
-async fn requests_above_the_limit_are_told_when_to_come_again_and_do_nothing() {
+async fn a_request_over_the_limit_is_a_429_and_has_no_effect() {
     let world = World::new().await;
     let limits = Limits { requests_per_second: 2, ..Limits::default() };
     assert!(world.table.set_limits(world.account, &limits).await.unwrap());
@@ -29,13 +29,13 @@ async fn requests_above_the_limit_are_told_when_to_come_again_and_do_nothing() {
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
     assert_eq!(world.get("/").await.status, 200, "what needs no account is not counted");
-    let stranger = Event::get("/conversations").by_token(STRANGERS_TOKEN);
-    assert_eq!(world.send(stranger).await.status, 200, "each account has its own");
+    let other_account = Event::get("/conversations").by_token(FOREIGN_TOKEN);
+    assert_eq!(world.send(other_account).await.status, 200, "each account has its own");
     assert_eq!(world.table.counters(world.account).await.unwrap().waiting, 0, "nothing was stored");
 }
 
 #[tokio::test]
-async fn a_call_is_refused_while_too_many_wait() {
+async fn a_call_is_rejected_while_too_many_wait() {
     let world = World::new().await;
     testing::set_waiting(&world.table, world.account, i64::from(MAX_WAITING)).await;
     let answer = world.send(call(CALLED)).await;
@@ -62,7 +62,7 @@ async fn an_account_may_be_limited_to_countries() {
 }
 
 #[tokio::test]
-async fn a_request_that_cannot_be_counted_goes_on() {
+async fn a_request_that_cannot_be_counted_is_served() {
     let world = World::new().await;
     testing::spoil_requests(&world.table, world.account).await;
     assert_eq!(world.get("/conversations").await.status, 200);

@@ -1,25 +1,24 @@
-//! The HTTP API, from the event of the gateway to the answer, with a real store and a bucket on
-//! loopback sockets.
+//! The HTTP API, from the gateway's event to the answer, with a table, a bucket and a carrier on loopback sockets.
 
 #![cfg(test)]
 
 mod agents;
+mod authentication;
 mod bodies;
-mod creating;
+mod create_phone_call;
 mod credentials;
-mod deleting;
-mod described;
-mod ending;
+mod delete_conversation;
+mod end_conversation;
 mod events;
 mod failures;
+mod get_conversation;
 mod idempotency;
 mod isolation;
 mod limits;
-mod listing;
+mod list_conversations;
 mod openapi;
 mod phone_numbers;
-mod recordings;
+mod recording;
 mod routes;
-mod showing;
-mod tokens;
+mod schemathesis;
 mod world;

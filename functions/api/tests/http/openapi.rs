@@ -11,7 +11,7 @@ use crate::world::{Event, api, send};
 const GOLDEN: &str = include_str!("openapi.json");
 
 #[tokio::test]
-async fn the_document_is_the_golden_one_but_for_its_wording() {
+async fn the_document_equals_the_golden_one_but_for_wording() {
     let api = Api {
         public_url: "http://127.0.0.1:8787".to_owned(),
         egress_policy: EgressPolicy::Local,

@@ -1,11 +1,11 @@
-//! Phone numbers: bought, brought along, changed, given back.
+//! `/phone_numbers`: search, purchase, import, change, deletion.
 
 use serde_json::{Value, json};
 use switchboard_model::phone_numbers::E164;
 
 use crate::world::{
-    AGENT, Answer, CALLED, Event, Fault, NUMBER, ON_SALE, OWN_ACCOUNT, OWN_NUMBER, OWN_TOKEN,
-    STRANGERS_NUMBER, STRANGERS_TOKEN, World,
+    AGENT, AVAILABLE, Answer, CALLED, Event, FOREIGN_NUMBER, FOREIGN_TOKEN, Fault, NUMBER, OWN_ACCOUNT,
+    OWN_NUMBER, OWN_TOKEN, World,
 };
 
 async fn post(world: &World, path: &str, body: Value) -> Answer {
@@ -33,14 +33,14 @@ async fn is_stored(world: &World, number: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_number_is_found_bought_shown_and_given_back() {
+async fn a_number_is_found_bought_shown_and_released() {
     let world = World::new().await;
     let found = world.get("/phone_numbers/buy?contains=415&limit=1").await;
     assert_eq!(
         found.json(),
-        json!([{ "provider": "twilio", "phone_number": ON_SALE[0], "postal_code": "94102", "iso_country": "US" }])
+        json!([{ "provider": "twilio", "phone_number": AVAILABLE[0], "postal_code": "94102", "iso_country": "US" }])
     );
-    let bought = buy(&world, ON_SALE[0]).await;
+    let bought = buy(&world, AVAILABLE[0]).await;
     assert_eq!(bought.status, 200, "{}", bought.body);
     insta::assert_json_snapshot!(bought.json(), @r#"
     {
@@ -60,32 +60,32 @@ async fn a_number_is_found_bought_shown_and_given_back() {
       "webhooks": []
     }
     "#);
-    let (sid, name, voice_url) = world.carrier().numbers[ON_SALE[0]].clone();
+    let (sid, name, voice_url) = world.carrier().numbers[AVAILABLE[0]].clone();
     assert_eq!(sid, bought.json()["telephony"]["phone_number_sid"]);
     assert!(name.contains(bought.json()["id"].as_str().unwrap()));
     assert_eq!(voice_url, format!("https://api.example.com/twilio/{}/inbound", world.account));
 
-    // The gateway may pass on the path decoded.
-    for path in [path(ON_SALE[0]), format!("/phone_numbers/{}", ON_SALE[0])] {
+    // The gateway may decode the path.
+    for path in [path(AVAILABLE[0]), format!("/phone_numbers/{}", AVAILABLE[0])] {
         assert_eq!(world.get(&path).await, bought);
     }
     let page = world.get("/phone_numbers").await.json();
     let items = page["items"].as_array().unwrap();
     let listed: Vec<_> = items.iter().map(|item| item["phone_number"].as_str().unwrap()).collect();
-    assert_eq!(listed, [NUMBER, ON_SALE[0]], "of the same moment, by their ids");
+    assert_eq!(listed, [NUMBER, AVAILABLE[0]], "of the same moment, by their ids");
 
-    assert_eq!(world.send(Event::of("DELETE", &path(ON_SALE[0]))).await, bought);
-    assert!(!world.carrier().numbers.contains_key(ON_SALE[0]), "it is given back");
+    assert_eq!(world.send(Event::of("DELETE", &path(AVAILABLE[0]))).await, bought);
+    assert!(!world.carrier().numbers.contains_key(AVAILABLE[0]), "it is given back");
     for method in ["GET", "DELETE"] {
-        assert_eq!(world.send(Event::of(method, &path(ON_SALE[0]))).await.status, 404);
+        assert_eq!(world.send(Event::of(method, &path(AVAILABLE[0]))).await.status, 404);
     }
-    assert_eq!(buy(&world, ON_SALE[0]).await.status, 200, "anybody can have it again");
+    assert_eq!(buy(&world, AVAILABLE[0]).await.status, 200, "anybody can have it again");
 }
 
 #[tokio::test]
-async fn any_number_will_do_if_none_is_named_until_none_is_left() {
+async fn any_number_is_bought_until_none_is_left() {
     let world = World::new().await;
-    for expected in ON_SALE {
+    for expected in AVAILABLE {
         let bought = post(&world, "/phone_numbers/buy", json!({ "provider": "twilio" })).await;
         assert_eq!((bought.status, bought.json()["phone_number"].clone()), (200, json!(expected)));
     }
@@ -94,9 +94,9 @@ async fn any_number_will_do_if_none_is_named_until_none_is_left() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_bought_leaves_nothing_behind() {
+async fn a_refused_purchase_leaves_no_reservation() {
     let world = World::new().await;
-    for owned in [NUMBER, STRANGERS_NUMBER] {
+    for owned in [NUMBER, FOREIGN_NUMBER] {
         let refused = buy(&world, owned).await;
         assert_eq!(refused.line(), r#"409 {"detail":"This number is owned already"}"#);
     }
@@ -109,7 +109,7 @@ async fn what_cannot_be_bought_leaves_nothing_behind() {
 
     world.carrier().fault = Some(Fault::Down);
     let key = |event: Event| event.with("idempotency-key", "one");
-    let event = Event::of("POST", "/phone_numbers/buy").with_body(&json!({ "phone_number": ON_SALE[0] }));
+    let event = Event::of("POST", "/phone_numbers/buy").with_body(&json!({ "phone_number": AVAILABLE[0] }));
     assert_eq!(world.send(key(event.clone())).await.status, 503);
     world.carrier().fault = None;
     let bought = world.send(key(event)).await;
@@ -117,29 +117,29 @@ async fn what_cannot_be_bought_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_purchase_whose_answer_is_lost_is_found_again() {
+async fn a_purchase_with_a_lost_answer_is_found_again() {
     let world = World::new().await;
     world.carrier().fault = Some(Fault::AnswerLost);
-    assert_eq!(buy(&world, ON_SALE[0]).await.status, 200);
-    assert!(is_stored(&world, ON_SALE[0]).await);
+    assert_eq!(buy(&world, AVAILABLE[0]).await.status, 200);
+    assert!(is_stored(&world, AVAILABLE[0]).await);
 
-    world.carrier().fault = Some(Fault::AnswerLostAndBlind);
-    let event = Event::of("POST", "/phone_numbers/buy").with_body(&json!({ "phone_number": ON_SALE[1] }));
+    world.carrier().fault = Some(Fault::AnswerAndPurchaseLost);
+    let event = Event::of("POST", "/phone_numbers/buy").with_body(&json!({ "phone_number": AVAILABLE[1] }));
     let world_two = World::new().await;
-    world_two.carrier().fault = Some(Fault::AnswerLostAndBlind);
+    world_two.carrier().fault = Some(Fault::AnswerAndPurchaseLost);
     let event = event.with("idempotency-key", "two");
     assert!((500..=503).contains(&world_two.send(event.clone()).await.status));
-    assert_eq!(world_two.get(&path(ON_SALE[1])).await.status, 404, "nobody can use it yet");
+    assert_eq!(world_two.get(&path(AVAILABLE[1])).await.status, 404, "nobody can use it yet");
     world_two.carrier().fault = None;
     let bought = world_two.send(event.clone()).await;
     assert_eq!(bought.status, 200, "{}", bought.body);
     assert_eq!(world_two.send(event).await.body, bought.body);
-    let told = world_two.carrier().told.clone();
-    assert_eq!(told.iter().filter(|line| line.contains("POST .json")).count(), 1, "{told:?}");
+    let requests = world_two.carrier().requests.clone();
+    assert_eq!(requests.iter().filter(|line| line.contains("POST .json")).count(), 1, "{requests:?}");
 }
 
 #[tokio::test]
-async fn a_change_keeps_what_is_absent_and_its_agent_must_exist() {
+async fn a_patch_keeps_absent_fields_and_checks_its_agent() {
     let world = World::new().await;
     world.put_agent(&switchboard_model::agents::AgentConfig::default()).await;
     let patch = async |body: Value| world.send(Event::of("PATCH", &path(NUMBER)).with_body(&body)).await;
@@ -166,7 +166,7 @@ async fn a_change_keeps_what_is_absent_and_its_agent_must_exist() {
 }
 
 #[tokio::test]
-async fn a_customers_own_number_is_checked_wired_and_never_given_back() {
+async fn an_imported_number_is_checked_and_never_released() {
     let world = World::new().await;
     for (number, token, field) in
         [(OWN_NUMBER, "wrong", "auth_token"), ("+14155550191", OWN_TOKEN, "phone_number")]
@@ -183,7 +183,7 @@ async fn a_customers_own_number_is_checked_wired_and_never_given_back() {
     assert_eq!(voice_url, format!("https://api.example.com/twilio/{}/inbound", world.account));
     assert_eq!(import(&world, OWN_NUMBER, OWN_TOKEN).await.status, 409);
     let body = json!({ "phone_number": OWN_NUMBER, "account_sid": OWN_ACCOUNT, "auth_token": OWN_TOKEN });
-    let again = Event::of("POST", "/phone_numbers/import").with_body(&body).by_token(STRANGERS_TOKEN);
+    let again = Event::of("POST", "/phone_numbers/import").with_body(&body).by_token(FOREIGN_TOKEN);
     assert_eq!(world.send(again).await.status, 409, "nor for another account");
 
     let call =
@@ -199,19 +199,19 @@ async fn a_customers_own_number_is_checked_wired_and_never_given_back() {
 }
 
 #[tokio::test]
-async fn a_number_may_be_taken_out_without_being_given_back() {
+async fn a_number_may_be_deleted_without_a_release() {
     let world = World::new().await;
-    assert_eq!(buy(&world, ON_SALE[0]).await.status, 200);
-    let keeping = format!("{}?release_phone_number=false", path(ON_SALE[0]));
+    assert_eq!(buy(&world, AVAILABLE[0]).await.status, 200);
+    let keeping = format!("{}?release_phone_number=false", path(AVAILABLE[0]));
     assert_eq!(world.send(Event::of("DELETE", &keeping)).await.status, 200);
-    assert_eq!(world.carrier().numbers[ON_SALE[0]].2, "");
-    assert!(!is_stored(&world, ON_SALE[0]).await);
+    assert_eq!(world.carrier().numbers[AVAILABLE[0]].2, "");
+    assert!(!is_stored(&world, AVAILABLE[0]).await);
     let odd = format!("{}?release_phone_number=perhaps", path(NUMBER));
     let odd = world.send(Event::of("DELETE", &odd)).await;
     assert_eq!(
         (odd.status, odd.json()["detail"][0]["loc"].clone()),
         (422, json!(["query", "release_phone_number"]))
     );
-    // The carrier never had this one.
+    // The carrier does not know this number.
     assert_eq!(world.send(Event::of("DELETE", &path(NUMBER))).await.status, 200);
 }

@@ -25,7 +25,7 @@ async fn the_service_document_needs_no_token() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_none_is_not_found() {
+async fn an_unknown_path_is_not_found() {
     let world = World::new().await;
     world.ended_call().await;
     for path in [
@@ -44,7 +44,7 @@ async fn a_path_that_is_none_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_method_that_a_path_does_not_have_is_named_together_with_those_it_has() {
+async fn a_wrong_method_lists_the_allowed_ones() {
     let world = World::new().await;
     world.ended_call().await;
     for (method, path, allowed) in [
@@ -63,7 +63,7 @@ async fn a_method_that_a_path_does_not_have_is_named_together_with_those_it_has(
 }
 
 #[tokio::test]
-async fn every_answer_has_the_id_that_the_gateway_gave_the_request() {
+async fn every_answer_has_the_gateways_request_id() {
     let world = World::new().await;
     world.ended_call().await;
     for (event, status) in [

@@ -1,8 +1,8 @@
-//! Two accounts, their table and their bucket; what the gateway sends and what it gets back.
+//! Two accounts with their table, bucket and carrier; events of the gateway and answers.
 
 mod bucket;
-mod calls;
 mod carrier;
+mod conversations;
 mod gateway;
 
 use std::time::Duration;
@@ -25,25 +25,27 @@ use switchboard_model::{
 };
 use tower::ServiceExt;
 
-pub(crate) use self::carrier::{Carrier, Fault, ON_SALE, OWN_ACCOUNT, OWN_NUMBER, OWN_TOKEN, Told};
+pub(crate) use self::carrier::{
+    AVAILABLE, Carrier, Fault, OWN_ACCOUNT, OWN_NUMBER, OWN_TOKEN, SharedCarrier,
+};
 pub(crate) use self::{bucket::Objects, gateway::Event};
 
-/// The token of the sample events; it opens [`World::account`].
+/// The token of [`World::account`], as in the sample events.
 pub(crate) const TOKEN: &str = "sk_0123456789abcdefghijklmnopqrstuv";
 /// The token of another account.
-pub(crate) const STRANGERS_TOKEN: &str = "sk_vutsrqponmlkjihgfedcba9876543210";
+pub(crate) const FOREIGN_TOKEN: &str = "sk_vutsrqponmlkjihgfedcba9876543210";
 /// The number of [`World::account`].
 pub(crate) const NUMBER: &str = "+14155550199";
-/// The number of that other account.
-pub(crate) const STRANGERS_NUMBER: &str = "+14155550198";
-/// Whoever is called.
+/// The number of the other account.
+pub(crate) const FOREIGN_NUMBER: &str = "+14155550198";
+/// The number to call.
 pub(crate) const CALLED: &str = "+14155550100";
 /// The conversation of the sample events.
 pub(crate) const CONVERSATION: &str = "cnv_01JD8QA1B2C3D4E5F6G7H8J9K0";
-/// An agent that is stored by [`World::put_agent`].
+/// The agent that [`World::put_agent`] stores.
 pub(crate) const AGENT: &str = "agt_01JD9XQ4T0000000000000000A";
 
-/// A credential that is stored by [`World::put_credential`].
+/// The credential that [`World::put_credential`] stores.
 pub(crate) const CREDENTIAL: &str = "crd_01JD9XQ4T0000000000000000A";
 
 /// How long conversations are kept.
@@ -53,12 +55,12 @@ pub(crate) struct World {
     pub(crate) table: Table,
     pub(crate) sealer: Sealer,
     pub(crate) objects: Objects,
-    pub(crate) told: Told,
+    pub(crate) shared_carrier: SharedCarrier,
     pub(crate) account: AccountId,
     router: Router,
 }
 
-/// What the gateway gets back.
+/// The answer to an event.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -71,11 +73,11 @@ impl World {
         let table = testing::new_table().await;
         let account: AccountId = "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F".parse().unwrap();
         for (random, id, token, number) in
-            [(1, account, TOKEN, NUMBER), (2, stranger(), STRANGERS_TOKEN, STRANGERS_NUMBER)]
+            [(1, account, TOKEN, NUMBER), (2, other_account(), FOREIGN_TOKEN, FOREIGN_NUMBER)]
         {
             let name = "Corner bakery".to_owned();
             let mut account = Account::new(id, name, at(0), "whsec_AAAA".to_owned());
-            // The clock stands still, so all requests come in the same second.
+            // The clock stands still, so all requests count in one second.
             account.limits.requests_per_second = 1_000;
             let token = Token::from_authorization(&format!("Bearer {token}")).unwrap();
             table.create_account(&account, &token).await.unwrap();
@@ -84,14 +86,14 @@ impl World {
             table.add_phone_number(&number.arrived(format!("PN{random:032}"))).await.unwrap();
         }
         let (url, objects) = bucket::serve().await;
-        let (carrier, told) = carrier::serve().await;
+        let (carrier, shared_carrier) = carrier::serve().await;
         let carrier = carrier::client(&carrier);
         let api = Api { carrier, ..api(table.clone(), &url).await };
         let (sealer, router) = (api.sealer.clone(), router(api));
-        Self { table, sealer, objects, told, account, router }
+        Self { table, sealer, objects, shared_carrier, account, router }
     }
 
-    /// Serves the same API on a socket, with a clock that goes and dice that fall; its URL.
+    /// Serves the same API on a socket, with a real clock and random ids; returns its URL.
     pub(crate) async fn serve(&self) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -107,13 +109,13 @@ impl World {
             random: switchboard_runtime::random_u128,
             ..api(self.table.clone(), &bucket).await
         };
-        // The runtime of the test owns it, and ends it.
+        // The runtime of the test owns the server, and ends it.
         tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router(api)).await });
         url
     }
 
     pub(crate) fn carrier(&self) -> std::sync::MutexGuard<'_, Carrier> {
-        self.told.lock()
+        self.shared_carrier.lock()
     }
 
     pub(crate) async fn send(&self, event: Event) -> Answer {
@@ -138,13 +140,13 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Status and body, as far as one line can say it.
+    /// Status and body in one line.
     pub(crate) fn line(&self) -> String {
         format!("{} {}", self.status, self.body)
     }
 }
 
-/// The API over a store and the bucket at `url`. Its clock stands still, and its dice fall on 1.
+/// The API over a table and the bucket at `url`. Its clock stands still, and its random number is 1.
 pub(crate) async fn api(table: Table, url: &str) -> Api {
     let carrier = carrier::client(url);
     Api {
@@ -161,7 +163,7 @@ pub(crate) async fn api(table: Table, url: &str) -> Api {
     }
 }
 
-/// Hands an event to the function as its runtime does.
+/// Passes an event to the function as the Lambda runtime does.
 pub(crate) async fn send(router: &Router, event: Event) -> Answer {
     let request = lambda_http::request::from_str(&event.to_string()).unwrap();
     let response = router.clone().oneshot(request).await.unwrap();
@@ -172,11 +174,11 @@ pub(crate) async fn send(router: &Router, event: Event) -> Answer {
 }
 
 /// The other account.
-pub(crate) fn stranger() -> AccountId {
+pub(crate) fn other_account() -> AccountId {
     "acc_01JD8Q2M7X4T6R9V1B3C5D7E9G".parse().unwrap()
 }
 
-/// Seconds after the sample events arrived.
+/// Seconds after the time of the sample events.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_795_359_845_123 + seconds * 1_000)
 }

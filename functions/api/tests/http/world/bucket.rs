@@ -1,4 +1,4 @@
-//! A server that speaks as much of S3's protocol as recordings need.
+//! A server with the part of S3's protocol that recordings need.
 
 use std::{
     collections::BTreeMap,
@@ -19,13 +19,13 @@ pub(crate) const NAME: &str = "recordings";
 /// The bucket's objects by their keys.
 pub(crate) type Objects = Arc<Mutex<BTreeMap<String, Bytes>>>;
 
-/// An empty bucket, and where it is served.
+/// Serves an empty bucket; returns its URL.
 pub(crate) async fn serve() -> (String, Objects) {
     let objects = Objects::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().fallback(answer).with_state(objects.clone());
-    // The runtime of the test owns it: each test has its own and ends what is in it.
+    // The runtime of the test owns the server, and ends it.
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
     (url, objects)
 }

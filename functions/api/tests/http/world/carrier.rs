@@ -1,4 +1,4 @@
-//! A carrier that hangs up as it is told, and sells numbers.
+//! A carrier that hangs up calls and sells numbers.
 
 use std::{
     collections::BTreeMap,
@@ -16,59 +16,59 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::json;
 use switchboard_providers::{AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys};
 
-/// A customer's own account there, and its number.
+/// A customer's own account at the carrier, and its number.
 pub(crate) const OWN_ACCOUNT: &str = "AC99999999999999999999999999999999";
 pub(crate) const OWN_TOKEN: &str = "token-of-the-customer";
 pub(crate) const OWN_NUMBER: &str = "+14155550190";
-/// What is on sale.
-pub(crate) const ON_SALE: [&str; 2] = ["+14155550200", "+14155550201"];
+/// The numbers that can be bought.
+pub(crate) const AVAILABLE: [&str; 2] = ["+14155550200", "+14155550201"];
 
-/// What the carrier does wrong, with the next request that buys or finds a number.
+/// A fault of the carrier at the next request that buys or finds a number.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Sells the number, but the answer is lost.
+    /// The number is sold, but the answer is lost.
     AnswerLost,
-    /// The same, and finds nothing when it is asked for it.
-    AnswerLostAndBlind,
-    /// Does not sell it, nor say so.
+    /// The same, and the look-up of the purchase fails.
+    AnswerAndPurchaseLost,
+    /// The carrier is unavailable.
     Down,
 }
 
-/// Its state.
+/// The carrier's state.
 #[derive(Default)]
 pub(crate) struct Carrier {
-    /// What it was told: the call, or the request about numbers, and the form.
-    pub(crate) told: Vec<String>,
-    /// Its numbers: each with its id, its name and its `VoiceUrl`.
+    /// The requests: the call's id, or account and method of a request about numbers, and the form.
+    pub(crate) requests: Vec<String>,
+    /// The numbers, each with its id, its name and its `VoiceUrl`.
     pub(crate) numbers: BTreeMap<String, (String, String, String)>,
     pub(crate) fault: Option<Fault>,
 }
 
-/// Shared with the server.
+/// The state, shared with the server.
 #[derive(Clone, Default)]
-pub(crate) struct Told(Arc<Mutex<Carrier>>);
+pub(crate) struct SharedCarrier(Arc<Mutex<Carrier>>);
 
-impl Told {
+impl SharedCarrier {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Carrier> {
         self.0.lock().unwrap()
     }
 }
 
-/// Where it is served, and its state.
-pub(crate) async fn serve() -> (String, Told) {
-    let told = Told::default();
+/// Serves the carrier; returns its URL and its state.
+pub(crate) async fn serve() -> (String, SharedCarrier) {
+    let state = SharedCarrier::default();
     let own = (format!("PN{:032}", 190), "mine".to_owned(), "https://customer.example.com".to_owned());
-    told.lock().numbers.insert(OWN_NUMBER.to_owned(), own);
+    state.lock().numbers.insert(OWN_NUMBER.to_owned(), own);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().fallback(obey).with_state(told.clone());
-    // The runtime of the test owns it: each test has its own and ends what is in it.
+    let router = Router::new().fallback(answer).with_state(state.clone());
+    // The runtime of the test owns the server, and ends it.
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
-    (url, told)
+    (url, state)
 }
 
-async fn obey(
-    State(told): State<Told>,
+async fn answer(
+    State(state): State<SharedCarrier>,
     method: Method,
     headers: HeaderMap,
     uri: Uri,
@@ -77,29 +77,29 @@ async fn obey(
     let body = String::from_utf8_lossy(&body).into_owned();
     let (_, resource) = uri.path().split_once("/Accounts/").unwrap();
     let (account, resource) = resource.split_once('/').unwrap();
-    let mut carrier = told.lock();
+    let mut carrier = state.lock();
     let Some(numbers) = resource.strip_prefix("IncomingPhoneNumbers") else {
         if resource == "AvailablePhoneNumbers/US/Local.json" {
-            let free = ON_SALE.iter().filter(|number| !carrier.numbers.contains_key(**number));
+            let free = AVAILABLE.iter().filter(|number| !carrier.numbers.contains_key(**number));
             let free: Vec<_> = free
                 .map(|number| json!({ "phone_number": number, "postal_code": "94102", "iso_country": "US" }))
                 .collect();
             return Json(json!({ "available_phone_numbers": free })).into_response();
         }
-        carrier.told.push(format!("{} {body}", resource.rsplit('/').next().unwrap()));
+        carrier.requests.push(format!("{} {body}", resource.rsplit('/').next().unwrap()));
         return "{}".into_response();
     };
     let own = format!("Basic {}", BASE64_STANDARD.encode(format!("{OWN_ACCOUNT}:{OWN_TOKEN}")));
     if account == OWN_ACCOUNT && headers["authorization"] != own {
         return refusal(StatusCode::UNAUTHORIZED, 20003);
     }
-    carrier.told.push(format!("{account} {method} {} {body}", numbers.trim_matches('/')));
+    carrier.requests.push(format!("{account} {method} {} {body}", numbers.trim_matches('/')));
     let form: BTreeMap<String, String> = serde_urlencoded(&body);
     let query: BTreeMap<String, String> = serde_urlencoded(uri.query().unwrap_or_default());
     let mine = |number: &str| (number == OWN_NUMBER) == (account == OWN_ACCOUNT);
     match (method.as_str(), numbers) {
         ("GET", _) => {
-            if carrier.fault == Some(Fault::AnswerLostAndBlind) {
+            if carrier.fault == Some(Fault::AnswerAndPurchaseLost) {
                 return refusal(StatusCode::INTERNAL_SERVER_ERROR, 20500);
             }
             let found: Vec<_> = carrier
@@ -118,7 +118,7 @@ async fn obey(
             if fault == Some(Fault::Down) {
                 return refusal(StatusCode::SERVICE_UNAVAILABLE, 20503);
             }
-            if !ON_SALE.contains(&number.as_str()) || carrier.numbers.contains_key(number) {
+            if !AVAILABLE.contains(&number.as_str()) || carrier.numbers.contains_key(number) {
                 return refusal(StatusCode::BAD_REQUEST, 21422);
             }
             let sid = format!("PN{:0>32}", &number[1..]);

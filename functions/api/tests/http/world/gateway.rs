@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::TOKEN;
 
-/// The sample of a request for a call.
+/// The sample event of a `create_phone_call` request.
 const CREATE: &str = include_str!("../../../../../events/http_create_phone_call.json");
 
-/// What the gateway sends for one request: the sample, changed.
+/// An event of the gateway: the sample, changed.
 #[derive(Clone)]
 pub(crate) struct Event(Value);
 
@@ -41,12 +41,12 @@ impl Event {
         Self::of("GET", path)
     }
 
-    /// The sample request for a call with another body, which comes as text, and without its key.
+    /// The sample with another body, as text, and without its idempotency key.
     pub(crate) fn create(body: &str) -> Self {
         Self::sample(CREATE).with_text(body).without("idempotency-key")
     }
 
-    /// The same with bytes, which come as base64.
+    /// The same with a body of bytes, as base64.
     pub(crate) fn create_from_bytes(body: &[u8]) -> Self {
         let Self(mut event) = Self::create(&BASE64_STANDARD.encode(body));
         event["isBase64Encoded"] = json!(true);
@@ -58,7 +58,7 @@ impl Event {
         self.with("content-type", "application/json").with_text(&body.to_string())
     }
 
-    /// The same request with a body that may be anything.
+    /// The same request with any text as its body.
     pub(crate) fn with_text(mut self, body: &str) -> Self {
         self.0["body"] = json!(body);
         self

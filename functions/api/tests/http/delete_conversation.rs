@@ -16,12 +16,12 @@ fn store_objects(world: &World) {
     for key in ["recording.wav", "pieces/000000000000", "pieces/000000080000", "replay/1.jsonl"] {
         objects.insert(format!("{}/{CONVERSATION}/{key}", world.account), (&b"RIFF"[..]).into());
     }
-    // Of another conversation, whose id only begins alike.
+    // Another conversation, whose id has this one's as a prefix.
     objects.insert(format!("{}/{CONVERSATION}0/recording.wav", world.account), (&b"RIFF"[..]).into());
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_a_deleted_conversation_which_is_shown_once_more() {
+async fn a_deleted_conversation_leaves_nothing() {
     let world = World::new().await;
     world.ended_call().await;
     store_objects(&world);
@@ -48,7 +48,7 @@ async fn nothing_is_left_of_a_deleted_conversation_which_is_shown_once_more() {
 }
 
 #[tokio::test]
-async fn a_conversation_that_goes_on_is_not_deleted() {
+async fn a_live_conversation_is_not_deleted() {
     for is_started in [false, true] {
         let world = World::new().await;
         if is_started {
@@ -68,7 +68,7 @@ async fn a_conversation_that_goes_on_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_failed_half_way_is_finished_by_asking_again() {
+async fn a_repeated_request_completes_an_interrupted_deletion() {
     let world = World::new().await;
     world.ended_call().await;
     store_objects(&world);

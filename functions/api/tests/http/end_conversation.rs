@@ -1,6 +1,6 @@
 use switchboard_model::conversations::{Lease, UtteranceProgress};
 
-use crate::world::{Answer, CONVERSATION, Event, STRANGERS_TOKEN, World, at, conversation_id};
+use crate::world::{Answer, CONVERSATION, Event, FOREIGN_TOKEN, World, at, conversation_id};
 
 const CALL: &str = "CA0123456789abcdef0123456789abcdef";
 
@@ -14,7 +14,7 @@ impl World {
         events.iter().map(|event| event.name.as_str()).collect()
     }
 
-    /// The sample's call, dialled and named.
+    /// The sample's call, dialled, with the carrier's id.
     async fn placed_call(&self) {
         self.queued_call().await;
         self.change(|call| call.conversation.mark_dialing(&call.agent, "00".repeat(32), at(-9))).await;
@@ -25,13 +25,13 @@ impl World {
         assert!(self.table.take_lease(self.account, conversation_id(), lease).await.unwrap());
     }
 
-    fn told(&self) -> Vec<String> {
-        self.told.lock().told.clone()
+    fn carrier_requests(&self) -> Vec<String> {
+        self.shared_carrier.lock().requests.clone()
     }
 }
 
 #[tokio::test]
-async fn a_queued_call_is_over_at_once_and_never_dialled() {
+async fn a_queued_call_ends_at_once_and_is_never_dialled() {
     let world = World::new().await;
     world.queued_call().await;
     let answer = world.end().await;
@@ -39,11 +39,11 @@ async fn a_queued_call_is_over_at_once_and_never_dialled() {
     let body = answer.json();
     assert_eq!((&body["status"], &body["ended_reason"]), (&"ended".into(), &"agent_ended".into()));
     assert_eq!(world.log().await, ["phone_call:rejected", "conversation:ended"]);
-    assert!(world.told().is_empty(), "the carrier knows of no call");
+    assert!(world.carrier_requests().is_empty(), "the carrier knows of no call");
 }
 
 #[tokio::test]
-async fn a_call_that_rings_or_was_just_answered_is_over_and_hung_up() {
+async fn a_ringing_or_answered_call_ends_and_is_hung_up() {
     for answered in [false, true] {
         let world = World::new().await;
         world.placed_call().await;
@@ -52,13 +52,13 @@ async fn a_call_that_rings_or_was_just_answered_is_over_and_hung_up() {
         }
         let body = world.end().await.json();
         assert_eq!((&body["status"], &body["ended_reason"]), (&"ended".into(), &"agent_ended".into()));
-        assert_eq!(world.told(), [format!("{CALL}.json Status=completed")]);
+        assert_eq!(world.carrier_requests(), [format!("{CALL}.json Status=completed")]);
         assert_eq!(world.log().await.last().copied(), Some("conversation:ended"));
     }
 }
 
 #[tokio::test]
-async fn a_call_that_a_worker_holds_is_left_to_that_worker() {
+async fn a_leased_call_is_left_to_its_worker() {
     let world = World::new().await;
     world.started_call().await;
     world.hold(&Lease::new("a".into(), at(-10))).await;
@@ -68,11 +68,11 @@ async fn a_call_that_a_worker_holds_is_left_to_that_worker() {
     }
     let stored = world.table.conversation(world.account, conversation_id()).await.unwrap().unwrap();
     assert_eq!(stored.conversation.signals.end_requested_at, Some(at(0)));
-    assert!(world.told().is_empty(), "the last sentence may be heard");
+    assert!(world.carrier_requests().is_empty(), "the last sentence may be heard");
 }
 
 #[tokio::test]
-async fn a_call_whose_worker_is_gone_is_hung_up_and_over_with_its_last_words() {
+async fn a_call_with_an_expired_lease_ends_with_its_heard_words() {
     let world = World::new().await;
     world.placed_call().await;
     world.change(|call| call.conversation.mark_started(&call.agent, CALL, at(-90))).await;
@@ -82,28 +82,28 @@ async fn a_call_whose_worker_is_gone_is_hung_up_and_over_with_its_last_words() {
     let body = world.end().await.json();
     assert_eq!((&body["status"], &body["ended_reason"]), (&"ended".into(), &"agent_ended".into()));
     assert_eq!(body["messages"][0]["content"], "Your cake is");
-    assert_eq!(world.told(), [format!("{CALL}.json Status=completed")]);
+    assert_eq!(world.carrier_requests(), [format!("{CALL}.json Status=completed")]);
     assert!(world.table.lease(world.account, conversation_id()).await.unwrap().is_none());
 }
 
 #[tokio::test]
-async fn a_call_that_is_over_stays_as_it_is() {
+async fn an_ended_call_stays_as_it_is() {
     let world = World::new().await;
     world.ended_call().await;
     let before = world.get(&format!("/conversations/{CONVERSATION}")).await;
     assert_eq!(world.end().await.body, before.body);
     assert_eq!(before.json()["ended_reason"], "user_ended");
-    assert!(world.told().is_empty());
+    assert!(world.carrier_requests().is_empty());
 }
 
 #[tokio::test]
-async fn nobody_elses_call_can_be_ended() {
+async fn a_call_of_another_account_cannot_be_ended() {
     let world = World::new().await;
     world.queued_call().await;
     let path = format!("/conversations/{CONVERSATION}/end");
-    let strangers = world.send(Event::of("POST", &path).by_token(STRANGERS_TOKEN)).await;
+    let other = world.send(Event::of("POST", &path).by_token(FOREIGN_TOKEN)).await;
     let unknown = world.send(Event::of("POST", "/conversations/cnv_01JD8QA1B2C3D4E5F6G7H8J9K1/end")).await;
-    assert_eq!((strangers.status, &strangers.body), (404, &unknown.body));
+    assert_eq!((other.status, &other.body), (404, &unknown.body));
     assert_eq!(world.send(Event::of("POST", &path).without("authorization")).await.status, 401);
     assert_eq!(world.get(&path).await.status, 405);
     assert!(world.log().await.is_empty());

@@ -3,7 +3,7 @@ use serde_json::json;
 use crate::world::{CONVERSATION, Event, TOKEN, World};
 
 #[tokio::test]
-async fn who_has_no_token_or_a_wrong_one_is_asked_for_one() {
+async fn a_missing_or_wrong_token_is_a_401() {
     let world = World::new().await;
     world.ended_call().await;
     let show = Event::get(&format!("/conversations/{CONVERSATION}"));
@@ -33,7 +33,7 @@ async fn who_has_no_token_or_a_wrong_one_is_asked_for_one() {
 }
 
 #[tokio::test]
-async fn the_scheme_of_a_token_may_be_written_in_any_case() {
+async fn the_scheme_of_a_token_may_have_any_case() {
     let world = World::new().await;
     world.queued_call().await;
     let show = Event::get(&format!("/conversations/{CONVERSATION}"));
@@ -44,7 +44,7 @@ async fn the_scheme_of_a_token_may_be_written_in_any_case() {
 }
 
 #[tokio::test]
-async fn without_a_token_nothing_else_is_looked_at() {
+async fn a_request_is_authenticated_before_it_is_checked() {
     let world = World::new().await;
     world.ended_call().await;
     let missing = world.send(Event::get("/conversations/cnv_1").without("authorization")).await;

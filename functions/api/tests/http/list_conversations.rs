@@ -8,9 +8,9 @@ use switchboard_model::{
     ids::ConversationId,
 };
 
-use crate::world::{Answer, CALLED, Event, NUMBER, STRANGERS_TOKEN, World, at};
+use crate::world::{Answer, CALLED, Event, FOREIGN_TOKEN, NUMBER, World, at};
 
-/// Stores a call that was asked for at this second and stands here.
+/// Stores a call created at this second, in this state.
 async fn call(world: &World, second: i64, status: Status) {
     let id = ConversationId::new(at(second), 1);
     let (to, from) = (CALLED.parse().unwrap(), NUMBER.parse().unwrap());
@@ -31,7 +31,7 @@ async fn page(world: &World, query: &str) -> Answer {
     world.get(&format!("/conversations{query}")).await
 }
 
-/// Seconds at which what is listed was asked for.
+/// The seconds at which the listed calls were created.
 fn seconds(page: &Value) -> Vec<i64> {
     let created = |item: &Value| item["created_at"].as_str().unwrap().to_owned();
     let second = |created: String| (0..60).find(|second| at(*second).to_string() == created).unwrap();
@@ -39,7 +39,7 @@ fn seconds(page: &Value) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn conversations_are_listed_as_they_are_shown_but_without_their_messages() {
+async fn conversations_are_listed_without_their_messages() {
     let world = World::new().await;
     world.ended_call().await;
     let id = crate::world::CONVERSATION;
@@ -48,12 +48,12 @@ async fn conversations_are_listed_as_they_are_shown_but_without_their_messages()
     let page = page(&world, "").await;
     assert_eq!(page.json(), json!({ "items": [shown], "index": 1, "has_more": false }));
     assert!(page.body.contains(r#""messages":null"#), "{}", page.body);
-    let theirs = world.send(Event::get("/conversations").by_token(STRANGERS_TOKEN)).await;
+    let theirs = world.send(Event::get("/conversations").by_token(FOREIGN_TOKEN)).await;
     insta::assert_snapshot!(theirs.line(), @r#"200 {"items":[],"index":1,"has_more":false}"#);
 }
 
 #[tokio::test]
-async fn a_list_is_of_a_status_and_of_a_time_newest_first() {
+async fn a_list_is_filtered_by_status_and_time_newest_first() {
     let world = World::new().await;
     for (second, status) in
         [Status::Ended, Status::Queued, Status::Ended, Status::Started, Status::Ended].into_iter().enumerate()
@@ -69,7 +69,7 @@ async fn a_list_is_of_a_status_and_of_a_time_newest_first() {
         ("?limit=2&index=2", vec![2, 1], true),
         ("?limit=2&index=3", vec![0], false),
         ("?limit=5", vec![4, 3, 2, 1, 0], false),
-        // More there is, but not of this status.
+        // There are more calls, but none with this status.
         ("?status=ended&limit=2", vec![4, 2], true),
         ("?status=ended&limit=2&index=2", vec![0], false),
         ("?status=ended&limit=3", vec![4, 2, 0], false),
@@ -105,7 +105,7 @@ async fn a_list_is_of_a_status_and_of_a_time_newest_first() {
 }
 
 #[tokio::test]
-async fn a_list_that_cannot_be_is_refused_with_every_wrong_parameter() {
+async fn an_impossible_list_names_every_wrong_parameter() {
     let world = World::new().await;
     for (query, wrong) in [
         ("?status=over", vec!["status"]),
@@ -136,7 +136,7 @@ async fn a_list_that_cannot_be_is_refused_with_every_wrong_parameter() {
 }
 
 #[tokio::test]
-async fn a_conversation_that_is_kept_no_longer_is_not_there() {
+async fn an_expired_conversation_is_not_found() {
     let world = World::new().await;
     world.ended_call().await;
     let id = crate::world::CONVERSATION;
@@ -160,7 +160,7 @@ async fn a_conversation_that_is_kept_no_longer_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_new_conversation_is_kept_as_long_as_the_deployment_says() {
+async fn a_conversation_expires_after_the_retention() {
     let world = World::new().await;
     let body = json!({ "from_number": NUMBER, "to_number": CALLED, "agent_config": {} });
     let id: ConversationId = world.create(&body).await.json()["id"].as_str().unwrap().parse().unwrap();

@@ -1,4 +1,4 @@
-//! Calls that the account had, and agents it stored.
+//! Conversations, agents and credentials of the account.
 
 use serde_json::Value;
 use switchboard_aws::table::Outcome;
@@ -19,7 +19,7 @@ impl World {
     /// Stores an agent of the account's.
     pub(crate) async fn put_agent(&self, agent: &AgentConfig) {
         let agent = Agent::new(agent_id(), self.account, agent.clone(), at(0));
-        // In place of what it was before.
+        // It replaces the previous one.
         self.table.delete_agent(self.account, agent.id).await.unwrap();
         self.table.create_agent(&agent).await.unwrap();
     }
@@ -40,7 +40,7 @@ impl World {
         self.table.create_conversation(&snapshot).await.unwrap();
     }
 
-    /// The sample's conversation, in which each side has said something.
+    /// The sample's conversation, with a message of each side.
     pub(crate) async fn started_call(&self) {
         self.queued_call().await;
         self.change(|call| call.conversation.mark_dialing(&call.agent, "00".repeat(32), at(1))).await;
@@ -53,7 +53,7 @@ impl World {
         self.change(|call| call.conversation.append(&call.agent, &said, &usage())).await;
     }
 
-    /// The sample's conversation, over after a minute and a half of talk.
+    /// The sample's conversation, ended after a minute and a half.
     pub(crate) async fn ended_call(&self) {
         self.started_call().await;
         let prices = Prices { agent_per_minute: "0.05".parse().unwrap() };

@@ -15,7 +15,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn there_is_no_recording_until_there_is_one() {
+async fn a_recording_is_a_404_until_there_is_one() {
     let world = World::new().await;
     world.ended_call().await;
     insta::assert_snapshot!(world.send(Event::sample(RECORDING)).await.line(), @r#"404 {"detail":"Not found"}"#);
@@ -30,7 +30,7 @@ async fn there_is_no_recording_until_there_is_one() {
 }
 
 #[tokio::test]
-async fn a_live_call_has_no_recording_yet_and_its_pieces_are_left_alone() {
+async fn the_pieces_of_a_live_call_are_not_joined() {
     let world = World::new().await;
     world.started_call().await;
     world.store_object("pieces/000000000000", &[0x80; 4]);
@@ -40,11 +40,11 @@ async fn a_live_call_has_no_recording_yet_and_its_pieces_are_left_alone() {
 }
 
 #[tokio::test]
-async fn pieces_that_a_lost_worker_left_are_joined_when_the_recording_is_asked_for() {
+async fn pieces_of_a_lost_worker_are_joined_on_request() {
     let world = World::new().await;
     world.ended_call().await;
     world.store_object("pieces/000000000000", &[0x80; 4]);
-    // Two samples of each side later.
+    // Two more samples of each side.
     world.store_object("pieces/000000000002", &[0x00; 4]);
     let answer = world.send(Event::sample(RECORDING)).await;
     assert_eq!(answer.status, 200, "{}", answer.body);

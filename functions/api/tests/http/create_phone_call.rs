@@ -6,7 +6,7 @@ use crate::world::{AGENT, CALLED, Event, NUMBER, World};
 const CREATE: &str = include_str!("../../../../events/http_create_phone_call.json");
 
 #[tokio::test]
-async fn the_sample_request_queues_a_call_with_every_default_filled_in() {
+async fn the_sample_request_queues_a_call_with_all_defaults() {
     let world = World::new().await;
     let answer = world.send(Event::sample(CREATE)).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -101,7 +101,7 @@ async fn the_sample_request_queues_a_call_with_every_default_filled_in() {
 }
 
 #[tokio::test]
-async fn what_is_created_is_stored_and_shown() {
+async fn a_created_conversation_is_stored_and_shown() {
     let world = World::new().await;
     let created = world.send(Event::sample(CREATE)).await;
     let id = created.json()["id"].as_str().unwrap().to_owned();
@@ -124,7 +124,7 @@ async fn the_agent_comes_with_the_request_or_from_the_table() {
         (json!({ "agent_id": null, "agent_config": { "prompt": "Sing" } }), Value::Null, json!("Sing")),
         (json!({ "agent_config": {} }), Value::Null, Value::Null),
     ] {
-        // Ids are the same every time, so each call needs a table of its own.
+        // Every request gets the same id, so each call needs a table of its own.
         let world = World::new().await;
         world.put_agent(&stored).await;
         let mut body = base.clone();
@@ -139,7 +139,7 @@ async fn the_agent_comes_with_the_request_or_from_the_table() {
 }
 
 #[tokio::test]
-async fn every_wrong_field_is_named_at_once_also_those_that_only_the_table_knows() {
+async fn wrong_fields_and_unknown_references_are_named_at_once() {
     let world = World::new().await;
     let answer = world
         .create(&json!({
@@ -190,7 +190,7 @@ async fn a_body_that_is_no_object_is_one_wrong_field() {
 }
 
 #[tokio::test]
-async fn fields_that_nobody_knows_are_ignored_and_not_shown() {
+async fn unknown_fields_are_ignored_and_not_shown() {
     let world = World::new().await;
     let answer = world
         .create(&json!({
@@ -209,12 +209,12 @@ async fn fields_that_nobody_knows_are_ignored_and_not_shown() {
 }
 
 #[tokio::test]
-async fn a_refused_request_stores_nothing() {
+async fn a_rejected_request_stores_nothing() {
     let world = World::new().await;
     let answer =
         world.create(&json!({ "from_number": NUMBER, "to_number": "0100", "agent_config": {} })).await;
     assert_eq!(answer.status, 422);
-    // The id it would have had.
+    // The id that the conversation would have.
     let id = switchboard_model::ids::ConversationId::new(crate::world::at(0), 1);
     assert_eq!(world.get(&format!("/conversations/{id}")).await.status, 404);
 }
@@ -226,7 +226,7 @@ fn lines(body: &Value) -> String {
 }
 
 #[tokio::test]
-async fn only_countries_of_ones_own_numbers_are_called() {
+async fn only_countries_of_owned_numbers_are_called() {
     let world = World::new().await;
     for (to_number, status) in [("+12025550143", 200), ("+442079460000", 422), ("+8821612345678", 422)] {
         let body = json!({ "from_number": NUMBER, "to_number": to_number, "agent_config": {} });

@@ -5,13 +5,13 @@ use crate::world::{CONVERSATION, Event, World};
 const SHOW: &str = include_str!("../../../../events/http_get_conversation.json");
 
 #[tokio::test]
-async fn an_ended_conversation_has_its_messages_and_its_cost() {
+async fn an_ended_conversation_has_messages_and_a_cost() {
     let world = World::new().await;
     world.ended_call().await;
     let answer = world.send(Event::sample(SHOW)).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let mut conversation = answer.json();
-    // As it was when the conversation was created; see there.
+    // The configuration is in the snapshot of `create_phone_call.rs`.
     let agent = conversation.as_object_mut().unwrap().remove("agent_config").unwrap();
     assert_eq!(agent["webhooks"][0]["headers"], json!({ "authorization": "Basic c2VjcmV0" }));
     insta::assert_json_snapshot!(conversation, @r#"
@@ -81,7 +81,7 @@ async fn an_ended_conversation_has_its_messages_and_its_cost() {
 }
 
 #[tokio::test]
-async fn a_live_conversation_has_its_messages_and_no_end_yet() {
+async fn a_live_conversation_has_messages_and_no_end() {
     let world = World::new().await;
     world.started_call().await;
     let conversation = world.send(Event::sample(SHOW)).await.json();

@@ -1,4 +1,4 @@
-//! The API is what `GET /openapi.json` says: held against it by Schemathesis, with every check.
+//! Schemathesis compares the API with `GET /openapi.json`, with every check.
 
 use harness::{client, workspace};
 use tokio::process::Command;
@@ -6,7 +6,7 @@ use tokio::process::Command;
 use crate::world::{TOKEN, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_answer_to_whatever_is_sent_is_as_described() {
+async fn every_answer_matches_the_document() {
     let world = World::new().await;
     let url = world.serve().await;
     let described = workspace().join("tests/clients/openapi");
@@ -14,7 +14,7 @@ async fn every_answer_to_whatever_is_sent_is_as_described() {
     let arguments =
         ["--seed", "1", "--checks", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", "10"];
     let output = Command::new(client("schemathesis"))
-        // It leaves its caches where it runs.
+        // It writes its caches into its working directory.
         .current_dir(workspace().join("target"))
         .env("PYTHONPATH", &described)
         .env("PYTHONDONTWRITEBYTECODE", "1")
