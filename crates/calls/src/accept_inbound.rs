@@ -21,7 +21,7 @@ use switchboard_model::{
 };
 use switchboard_providers::{
     carrier::{CarrierCallId, callbacks::IncomingCall},
-    webhooks::Sender,
+    webhooks::WebhookClient,
 };
 use switchboard_runtime::{now, random_hex, spans};
 
@@ -35,7 +35,7 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct InboundContext {
     /// Calls the numbers' webhooks.
-    pub sender: Sender,
+    pub sender: WebhookClient,
     /// The addresses that an agent's URLs may point to.
     pub egress_policy: EgressPolicy,
     /// How long the conversation is kept.

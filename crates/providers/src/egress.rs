@@ -1,9 +1,8 @@
-//! The one place that opens connections: which certificates are trusted, what is pooled, how long
-//! connecting may take.
+//! Outgoing connections: the only place that makes HTTP clients and opens websockets.
 //!
-//! HTTP and websockets share one trust store (Mozilla's roots) and one cryptography provider (ring).
-//! No proxy is used and no redirect is followed: a vendor's address is what the configuration says.
-//! A customer's URL may say anything: `guard.rs` stands before those.
+//! HTTP and websockets share one trust store (Mozilla's roots) and one cryptography provider (ring). No proxy is used
+//! and no redirect is followed: a provider's address is the configured one. Customers' URLs are connected to through
+//! the SSRF guard (`guard.rs`). This module knows nothing of what is sent. Start with [`client`].
 
 mod guard;
 
@@ -21,26 +20,25 @@ use tokio_tungstenite::{
     tungstenite::{self, handshake::client, protocol::WebSocketConfig},
 };
 
-/// Opening a connection within a region takes some 10 ms, across an ocean some 300 ms; a caller
-/// who waits longer hears silence.
+/// Connecting takes some 10 ms within a region and 300 ms across an ocean. The caller hears silence meanwhile.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Some web application firewalls turn away clients without a name.
+/// Some web application firewalls reject requests without a user agent.
 pub(crate) const USER_AGENT: &str = concat!("switchboard/", env!("CARGO_PKG_VERSION"));
 
-/// A websocket is open once it is connected and its upgrade was answered.
+/// Maximum time to connect a websocket and complete its upgrade.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The longest message a vendor may send on a websocket.
+/// Maximum size of a provider's websocket message.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
-/// How much of a body is read that is only looked at: a vendor's error, a receiver's answer.
+/// How much of an error body or a webhook response is read.
 pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024;
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 pub(crate) use self::guard::{Lookup, guarded};
-pub(crate) use self::guard::{Refused, Unresolved, guarded_client};
+pub(crate) use self::guard::{NotAllowed, Unresolved, guarded_client};
 
 pub(crate) type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -55,16 +53,16 @@ fn trusting(roots: RootCertStore) -> ClientConfig {
         .with_no_client_auth()
 }
 
-/// A client whose connections are kept and shared: clone it, do not make many.
+/// A client with a connection pool: clone it, do not make many.
 ///
 /// # Panics
 /// Never: everything it is built from is fixed here.
 #[must_use]
 pub fn client() -> reqwest::Client {
     builder(TLS.clone(), &[b"h2", b"http/1.1"])
-        // Calls come in bursts; a connection that waits through a lull saves a handshake of 100 ms.
+        // Calls come in bursts; a pooled connection saves a handshake of 100 ms.
         .pool_idle_timeout(Duration::from_secs(90))
-        // A kept connection that died silently is noticed before the next sentence needs it.
+        // A pooled connection that died silently is noticed before the next request needs it.
         .http2_keep_alive_interval(Duration::from_secs(20))
         .http2_keep_alive_timeout(Duration::from_secs(5))
         .http2_keep_alive_while_idle(true)
@@ -72,9 +70,8 @@ pub fn client() -> reqwest::Client {
         .expect("a client without files or names to look up always builds")
 }
 
-/// A client that opens a new connection for every request and never sends one twice. For requests
-/// that must not be repeated: a kept connection can be closed just as it is used, and then nobody
-/// knows whether the request arrived.
+/// A client that opens a connection for every request and never repeats one. For orders, which must not be executed
+/// twice: a pooled connection may be closed just as it is used, and then it is unknown whether the request arrived.
 ///
 /// # Panics
 /// Never: everything it is built from is fixed here.
@@ -98,7 +95,7 @@ fn builder(mut tls: ClientConfig, protocols: &[&[u8]]) -> reqwest::ClientBuilder
         .user_agent(USER_AGENT)
 }
 
-/// Opens a websocket; `wss` with the same trust as HTTPS.
+/// Opens a websocket; `wss` trusts the same certificates as HTTPS.
 pub(crate) async fn connect(request: client::Request) -> Result<WebSocket, tungstenite::Error> {
     connect_with(TLS.clone(), request).await
 }
@@ -116,21 +113,21 @@ async fn connect_with(tls: ClientConfig, request: client::Request) -> Result<Web
     }
 }
 
-/// Opens a connection that the next request finds in the pool: by a request that asks for nothing.
+/// Opens a pooled connection ahead of the next request, by a `HEAD` request.
 pub(crate) async fn open_ahead(http: &reqwest::Client, base: &reqwest::Url) {
-    // What it is answered does not matter, nor whether it is: then the next request connects itself.
+    // The response does not matter. If this fails, the next request connects itself.
     let _ = http.head(base.clone()).timeout(UPGRADE_TIMEOUT).send().await;
 }
 
-/// The beginning of an error's body. What does not come in time is left out.
+/// The beginning of an error body, as far as it arrives in time.
 pub(crate) async fn error_body(mut response: reqwest::Response) -> Vec<u8> {
     let mut body = Vec::new();
-    // Half a body still says more than none.
+    // A partial body still explains more than none.
     let _ = timeout(ERROR_BODY_TIMEOUT, read_beginning(&mut response, &mut body)).await;
     body
 }
 
-/// Reads at most [`MAX_BODY_BYTES`]; what follows is never asked for once the response is dropped.
+/// Appends at most [`MAX_BODY_BYTES`] to `body`. Dropping the response closes the connection without reading the rest.
 pub(crate) async fn read_beginning(
     response: &mut reqwest::Response,
     body: &mut Vec<u8>,
@@ -144,14 +141,13 @@ pub(crate) async fn read_beginning(
     Ok(())
 }
 
-/// How long a vendor asks to be left alone; at most an hour is believed.
+/// How long a provider asks to wait, at most an hour.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    asked_wait(headers).map(|wait| wait.min(Duration::from_hours(1)))
+    requested_wait(headers).map(|wait| wait.min(Duration::from_hours(1)))
 }
 
-/// How long a server asks to be left alone: `retry-after-ms`, else `retry-after`, in seconds or until a
-/// time by the server's own clock.
-pub(crate) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
+/// How long a server asks to wait: `retry-after-ms`, else `retry-after` in seconds or as a date by the server's clock.
+pub(crate) fn requested_wait(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let number = |name| text(name)?.trim().parse::<f64>().ok();
     let date = |name| Some(rfc2822::parse(text(name)?).ok()?.timestamp());
@@ -229,7 +225,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn https_works_with_a_trusted_certificate_and_with_no_other() {
+    async fn https_accepts_a_trusted_certificate_only() {
         let (address, thread) = serve_once(answer_http);
         let http = builder(trusting_the_test(), &[b"http/1.1"]).build().unwrap();
         let answer = http.get(format!("https://{address}")).send().await.unwrap();
@@ -242,7 +238,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn wss_works_with_a_trusted_certificate_and_with_no_other() {
+    async fn wss_accepts_a_trusted_certificate_only() {
         let request = |address| format!("wss://{address}").into_client_request().unwrap();
         let (address, thread) = serve_once(|stream| {
             let mut socket = tungstenite::accept(stream).unwrap();
@@ -258,14 +254,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn both_clients_build_and_can_be_built_again() {
+    fn both_clients_can_be_built_twice() {
         for _ in 0..2 {
             drop((client(), single_use_client()));
         }
     }
 
     #[test]
-    fn a_wait_is_read_in_milliseconds_first_then_seconds_and_never_negative() {
+    fn retry_after_is_read_from_either_header() {
         let wait = |pairs: &[(&'static str, &str)]| {
             let headers = pairs.iter().map(|(name, value)| {
                 (http::HeaderName::from_static(name), value.parse::<http::HeaderValue>().unwrap())

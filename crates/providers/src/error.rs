@@ -1,42 +1,44 @@
+//! The error of a request to a provider that may be repeated, and the redaction of providers' texts.
+
 use std::{error, fmt, time::Duration};
 
-/// Why a transcriber, language model or voice did not do what was asked. The variants say what the
-/// caller can do. Texts come from the vendor, shortened; they hold no key and nothing that was said.
+/// A provider did not serve a request. The variants say what the caller can do. Texts come from the provider,
+/// shortened; they contain no key and no transcript.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Asking again the same way will fail again: a bad key, an unknown model, no credit left.
+    /// The same request will fail again: a bad key, an unknown model, no credit left.
     #[error("{vendor} refused the request ({code}): {message}")]
     Rejected {
-        /// Who.
+        /// The provider's name in the catalogue.
         vendor: &'static str,
-        /// The vendor's own code, else the HTTP status or close code.
+        /// The provider's own code, else the HTTP status or close code.
         code: String,
-        /// The vendor's explanation.
+        /// The provider's explanation.
         message: String,
     },
-    /// Asking again may help: it could not be reached, stayed silent, or failed on its side.
+    /// The same request may succeed later: the provider could not be reached, stayed silent, or failed on its side.
     #[error("{vendor} is unavailable: {reason}")]
     Unavailable {
-        /// Who.
+        /// The provider's name in the catalogue.
         vendor: &'static str,
         /// What happened.
         reason: String,
-        /// When the vendor asked to be left alone for a while.
+        /// How long the provider asked to wait, if it said.
         retry_after: Option<Duration>,
-        /// What lies beneath, if anything does.
+        /// The error of the connection, if there was one.
         #[source]
         source: Option<Box<dyn error::Error + Send + Sync>>,
     },
 }
 
 impl Error {
-    /// Whether asking again the same way may help.
+    /// Whether the same request may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
 
-    /// How long the provider asked to be left alone, if it said.
+    /// How long the provider asked to wait, if it said.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -71,7 +73,7 @@ impl Error {
     }
 }
 
-/// A vendor's text, bounded and on one line. What it quotes may be what somebody said, unless it looks
+/// A provider's text, bounded and on one line. A quotation may be from a transcript and is redacted, unless it looks
 /// like the name of a field or a model.
 pub(crate) fn shorten(text: &str) -> String {
     let mut quoted = false;
@@ -90,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_vendor_quotes_is_hidden_unless_it_is_a_name() {
+    fn quotations_are_redacted_unless_they_are_names() {
         assert_eq!(shorten("Unsupported 'max_tokens' for \"gpt-6\""), "Unsupported 'max_tokens' for 'gpt-6'");
         assert_eq!(shorten("cannot read 'my card is 4111'\nhere"), "cannot read '...' here");
         assert_eq!(

@@ -1,7 +1,8 @@
-//! Calls customers' endpoints: one request, one answer.
+//! Webhook requests: one signed HTTP request to a customer's endpoint, and its response.
 //!
-//! What is sent and whether it is sent again is decided elsewhere. Where a URL may lead is decided by
-//! [`switchboard_model::egress_policy`] and held by the connector (`egress/guard.rs`).
+//! This module knows nothing of retries, queues and events' contents. The egress policy
+//! ([`switchboard_model::egress_policy`]) says which addresses may be called; the SSRF guard (`egress/guard.rs`)
+//! enforces it for every connection. Start with [`WebhookClient::send`].
 
 use std::{error, fmt, io, time::Duration};
 
@@ -17,8 +18,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::{egress, error::shorten};
 
-/// A customer's headers that are not sent: those of the connection (RFC 9110, section 7.6.1), those that
-/// say where the message ends or goes, and the one that asks for an answer we could not read.
+/// Headers of a customer that are not sent: hop-by-hop headers (RFC 9110, section 7.6.1), those that frame or route the
+/// message, and `accept-encoding`, because a compressed response could not be read.
 const RESERVED: [&str; 13] = [
     "accept-encoding",
     "connection",
@@ -35,43 +36,43 @@ const RESERVED: [&str; 13] = [
     "upgrade",
 ];
 
-/// Calls customers' endpoints. Every request has a connection of its own.
+/// Sends webhook requests under one egress policy. Every request opens its own connection.
 #[derive(Debug, Clone)]
-pub struct Sender {
+pub struct WebhookClient {
     egress_policy: EgressPolicy,
     http: reqwest::Client,
 }
 
 /// One event for one webhook.
 #[derive(Clone, Copy)]
-pub struct Request<'a> {
-    /// Where to, with the customer's own headers. Those that are ours to set, or the connection's, are
-    /// left out.
+pub struct WebhookRequest<'a> {
+    /// The URL and the customer's own headers. Headers that we set ourselves, and [`RESERVED`] ones, are left out.
     pub webhook: &'a Webhook,
-    /// What, and so by which method.
+    /// The content, which determines the HTTP method.
     pub payload: &'a Payload,
     /// `webhook-id`: the same for every attempt ([`deliveries::webhook_id`]).
     pub id: &'a str,
-    /// Each of them signs. Nothing is sent that none has signed.
+    /// Signing secrets; each adds a signature. Without any, nothing is sent.
     pub secrets: &'a [&'a str],
-    /// The time of day, for `webhook-timestamp`.
+    /// For `webhook-timestamp`.
     pub now: Timestamp,
-    /// How long all of it may take, from the look-up of the name to the last byte that is read.
+    /// Maximum time from the DNS lookup to the last byte that is read.
     pub timeout: Duration,
 }
 
-/// What a receiver answered, whatever its status. A redirect is an answer like any other.
+/// The response of an endpoint, whatever its status. A redirect is not followed and counts as a response.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct WebhookResponse {
     /// The HTTP status.
     pub status: u16,
-    /// The first 16 KiB.
+    /// At most the first 16 KiB.
     pub body: Vec<u8>,
-    /// `Retry-After`: how long the receiver asks to be left alone.
+    /// `Retry-After`: how long the endpoint asks the client to wait.
     pub retry_after: Option<Duration>,
 }
 
-/// Why there is no answer, in words for the customer. Nothing in them says where a name led.
+/// Why there is no response, in words for the customer. The texts never contain the address that a name resolved to:
+/// that would map the internal network.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum SendError {
     #[error("not called: {0}")]
@@ -92,26 +93,26 @@ enum SendError {
     TimedOut(Duration),
 }
 
-impl fmt::Debug for Request<'_> {
+impl fmt::Debug for WebhookRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("WebhookRequest").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for WebhookResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("WebhookResponse").field("status", &self.status).finish_non_exhaustive()
     }
 }
 
-impl Sender {
-    /// A sender that calls such receivers and no others.
+impl WebhookClient {
+    /// A client that connects only to addresses that the policy allows.
     #[must_use]
     pub fn new(egress_policy: EgressPolicy) -> Self {
         Self::with(egress_policy, egress::guarded_client(egress_policy))
     }
 
-    /// Which receivers it calls.
+    /// The policy of this client.
     #[must_use]
     pub fn egress_policy(&self) -> EgressPolicy {
         self.egress_policy
@@ -121,12 +122,12 @@ impl Sender {
         Self { egress_policy, http }
     }
 
-    /// Signs and sends an event once. The answer, if there was one, comes with what is kept of the attempt:
-    /// the answer's beginning without secrets, or what went wrong in words for the customer. Dropped, it
-    /// closes its connection.
-    pub async fn send(&self, request: Request<'_>) -> (Attempt, Option<Answer>) {
+    /// Signs and sends an event once. Returns the attempt for the event log, with the beginning of the response
+    /// (secrets redacted) or the error in words for the customer, and the response if there was one. Dropping the
+    /// future closes the connection.
+    pub async fn send(&self, request: WebhookRequest<'_>) -> (Attempt, Option<WebhookResponse>) {
         let began = Instant::now();
-        let sent = self.answer(&request).await;
+        let sent = self.request(&request).await;
         let (status, words) = match &sent {
             Ok(answer) => (Some(answer.status), String::from_utf8_lossy(&answer.body).into_owned()),
             Err(error) => (None, error.to_string()),
@@ -137,7 +138,7 @@ impl Sender {
         (Attempt { at: request.now, status, latency_ms, answer }, sent.ok())
     }
 
-    async fn answer(&self, request: &Request<'_>) -> Result<Answer, SendError> {
+    async fn request(&self, request: &WebhookRequest<'_>) -> Result<WebhookResponse, SendError> {
         let mut url = self.egress_policy.url(&request.webhook.url)?;
         let signed = request.payload.signed(&request.webhook.url);
         let headers = headers(request, &signed)?;
@@ -152,25 +153,26 @@ impl Sender {
             let mut response = sending.headers(headers).send().await?;
             let mut body = Vec::new();
             egress::read_beginning(&mut response, &mut body).await?;
-            let (status, retry_after) = (response.status().as_u16(), egress::asked_wait(response.headers()));
-            Ok(Answer { status, body, retry_after })
+            let (status, retry_after) =
+                (response.status().as_u16(), egress::requested_wait(response.headers()));
+            Ok(WebhookResponse { status, body, retry_after })
         };
         match timeout(request.timeout, Box::pin(answered)).await {
-            Ok(answered) => answered.map_err(|error| explained(&error)),
+            Ok(answered) => answered.map_err(|error| send_error(&error)),
             Err(_) => Err(SendError::TimedOut(request.timeout)),
         }
     }
 }
 
-/// Ours win over the customer's.
-fn headers(request: &Request<'_>, signed: &str) -> Result<HeaderMap, SendError> {
-    let Request { webhook, payload, id, secrets, now, .. } = *request;
+/// The headers of a request; ours take precedence over the customer's.
+fn headers(request: &WebhookRequest<'_>, signed: &str) -> Result<HeaderMap, SendError> {
+    let WebhookRequest { webhook, payload, id, secrets, now, .. } = *request;
     if secrets.is_empty() {
         return Err(SendError::Unsigned);
     }
     let mut headers = HeaderMap::new();
     for (name, value) in webhook.headers.iter().flatten() {
-        // What HTTP cannot carry was refused when it was stored.
+        // Headers that HTTP cannot carry were refused when the webhook was stored.
         let (Ok(name), Ok(value)) =
             (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes()))
         else {
@@ -193,11 +195,11 @@ fn headers(request: &Request<'_>, signed: &str) -> Result<HeaderMap, SendError> 
     Ok(headers)
 }
 
-/// What lies beneath an error of the client, without the addresses it tells.
-fn explained(error: &reqwest::Error) -> SendError {
+/// The cause beneath an error of the HTTP client, without the addresses that the error contains.
+fn send_error(error: &reqwest::Error) -> SendError {
     let mut next: Option<&(dyn error::Error + 'static)> = Some(error);
     while let Some(cause) = next {
-        if cause.is::<egress::Refused>() {
+        if cause.is::<egress::NotAllowed>() {
             return BadUrl::NotPublic.into();
         }
         if cause.is::<egress::Unresolved>() {
@@ -212,7 +214,7 @@ fn explained(error: &reqwest::Error) -> SendError {
             Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => return SendError::Broken,
             _ => {}
         }
-        // An IO error does not count what it wraps among its sources.
+        // `io::Error::source` skips the error that it wraps.
         let wrapped = io.and_then(io::Error::get_ref).map(|inner| inner as &(dyn error::Error + 'static));
         next = wrapped.or_else(|| cause.source());
     }

@@ -1,4 +1,4 @@
-//! The sender and its guard, on real sockets.
+//! The webhook client and its SSRF guard, on real sockets.
 
 use std::{
     collections::VecDeque,
@@ -20,7 +20,7 @@ use crate::egress::{
     tests::{answer_http, serve_once, trusting_the_test},
 };
 
-/// For answers that come; on a busy machine they may take a while.
+/// For responses that come; on a busy machine they may take a while.
 const PATIENT: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -32,22 +32,22 @@ fn webhook(url: &str) -> Webhook {
     Webhook { events: vec![], url: url.to_owned(), method: WebhookMethod::Post, headers: None, filter: None }
 }
 
-fn post(webhook: &Webhook) -> Request<'_> {
+fn post(webhook: &Webhook) -> WebhookRequest<'_> {
     let now = Timestamp::from_millis(1_700_000_000_999);
-    Request { webhook, payload: &BODY, id: "evt_1_0", secrets: &SECRETS, now, timeout: PATIENT }
+    WebhookRequest { webhook, payload: &BODY, id: "evt_1_0", secrets: &SECRETS, now, timeout: PATIENT }
 }
 
-impl Sender {
-    async fn post(&self, url: &str) -> Result<Answer, SendError> {
-        self.answer(&post(&webhook(url))).await
+impl WebhookClient {
+    async fn post(&self, url: &str) -> Result<WebhookResponse, SendError> {
+        self.request(&post(&webhook(url))).await
     }
 
-    async fn post_within(&self, timeout: Duration, url: &str) -> Result<Answer, SendError> {
-        self.answer(&Request { timeout, ..post(&webhook(url)) }).await
+    async fn post_within(&self, timeout: Duration, url: &str) -> Result<WebhookResponse, SendError> {
+        self.request(&WebhookRequest { timeout, ..post(&webhook(url)) }).await
     }
 }
 
-/// A name server: the answers to its questions, one after the other; then there is no such name.
+/// A DNS resolver that gives these answers one after the other, and then knows no name.
 fn answering<const N: usize>(answers: [&[&str]; N]) -> (Lookup, Arc<Mutex<VecDeque<Vec<SocketAddr>>>>) {
     let address = |text: &&str| SocketAddr::new(text.parse::<IpAddr>().unwrap(), 0);
     let answers = answers.map(|answer| answer.iter().map(address).collect());
@@ -60,14 +60,14 @@ fn answering<const N: usize>(answers: [&[&str]; N]) -> (Lookup, Arc<Mutex<VecDeq
     (lookup, left)
 }
 
-fn resolving(egress_policy: EgressPolicy, lookup: Lookup) -> Sender {
-    Sender::with(egress_policy, guarded(egress_policy, trusting_the_test(), lookup))
+fn resolving(egress_policy: EgressPolicy, lookup: Lookup) -> WebhookClient {
+    WebhookClient::with(egress_policy, guarded(egress_policy, trusting_the_test(), lookup))
 }
 
 /// A server on loopback that must not be called.
-struct Closed(Trap);
+struct Forbidden(Trap);
 
-impl Closed {
+impl Forbidden {
     fn new() -> Self {
         let trap = Trap::bind("127.0.0.1:0").unwrap();
         trap.set_nonblocking(true).unwrap();
@@ -78,21 +78,21 @@ impl Closed {
         self.0.local_addr().unwrap().port()
     }
 
-    /// Whether somebody has connected, even if only for a moment.
+    /// Whether a client has connected, even if only for a moment.
     fn was_called(&self) -> bool {
         self.0.accept().is_ok()
     }
 }
 
-/// A receiver that reads one request on each connection and then does as it is told.
-struct Receiver {
+/// An endpoint that reads one request on each connection and then runs a script.
+struct Endpoint {
     address: SocketAddr,
-    /// The requests so far, as they came.
+    /// The requests so far, in their order.
     requests: Arc<Mutex<Vec<String>>>,
     _tasks: JoinSet<()>,
 }
 
-impl Receiver {
+impl Endpoint {
     async fn new<F: Future<Output = ()> + Send + 'static>(
         answer: impl Fn(TcpStream) -> F + Send + 'static,
     ) -> Self {
@@ -136,9 +136,9 @@ impl Receiver {
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
 
 #[tokio::test]
-async fn no_byte_goes_to_a_url_that_is_private_in_any_notation() {
-    let closed = Closed::new();
-    let (sender, port) = (Sender::new(EgressPolicy::PublicOnly), closed.port());
+async fn a_private_url_is_refused_in_every_notation() {
+    let forbidden = Forbidden::new();
+    let (client, port) = (WebhookClient::new(EgressPolicy::PublicOnly), forbidden.port());
     for host in [
         "127.0.0.1",
         "127.1",
@@ -159,33 +159,33 @@ async fn no_byte_goes_to_a_url_that_is_private_in_any_notation() {
     ] {
         for scheme in ["https", "http"] {
             let url = format!("{scheme}://{host}:{port}/hook");
-            let sent = sender.post(&url).await;
+            let sent = client.post(&url).await;
             assert!(matches!(sent, Err(SendError::Refused(_))), "{url}: {sent:?}");
         }
     }
-    assert!(!closed.was_called());
-    // The same server is called where it may be, so silence above means something.
+    assert!(!forbidden.was_called());
+    // The same server is reached where the policy allows it, so the silence above means something.
     let url = format!("http://127.0.0.1:{port}/hook");
-    let sent = Sender::new(EgressPolicy::Local).post_within(SHORT, &url).await;
+    let sent = WebhookClient::new(EgressPolicy::Local).post_within(SHORT, &url).await;
     assert_eq!(sent, Err(SendError::TimedOut(SHORT)));
-    assert!(closed.was_called());
+    assert!(forbidden.was_called());
 }
 
 #[tokio::test]
-async fn local_mode_reaches_this_machine_and_nothing_else_that_is_private() {
-    let sender = Sender::new(EgressPolicy::Local);
+async fn the_local_policy_allows_loopback_and_no_other_private_address() {
+    let client = WebhookClient::new(EgressPolicy::Local);
     for host in ["10.0.0.1", "192.168.0.1", "169.254.169.254", "[fe80::1]", "[::ffff:127.0.0.1]", "0.0.0.0"] {
-        let sent = sender.post(&format!("http://{host}/hook")).await;
+        let sent = client.post(&format!("http://{host}/hook")).await;
         assert_eq!(sent, Err(BadUrl::NotPublic.into()), "{host}");
     }
-    let receiver = Receiver::answering(OK).await;
-    let url = format!("http://localhost:{}/hook", receiver.address.port());
-    assert_eq!(sender.post(&url).await.unwrap().body, b"hi");
+    let endpoint = Endpoint::answering(OK).await;
+    let url = format!("http://localhost:{}/hook", endpoint.address.port());
+    assert_eq!(client.post(&url).await.unwrap().body, b"hi");
 }
 
 #[tokio::test]
-async fn no_byte_goes_to_a_name_that_leads_to_private_addresses_only() {
-    let closed = Closed::new();
+async fn a_name_with_only_private_addresses_is_refused() {
+    let forbidden = Forbidden::new();
     let private = [
         "127.0.0.1",
         "10.0.0.1",
@@ -201,44 +201,44 @@ async fn no_byte_goes_to_a_name_that_leads_to_private_addresses_only() {
     ];
     for address in private {
         let (lookup, _) = answering([&[address]]);
-        let url = format!("https://example.com:{}/hook", closed.port());
+        let url = format!("https://example.com:{}/hook", forbidden.port());
         let sent = resolving(EgressPolicy::PublicOnly, lookup).post(&url).await;
         assert_eq!(sent, Err(BadUrl::NotPublic.into()), "{address}");
     }
     let (lookup, left) = answering([&private[..]]);
-    let url = format!("https://example.com:{}/hook", closed.port());
+    let url = format!("https://example.com:{}/hook", forbidden.port());
     let sent = resolving(EgressPolicy::PublicOnly, lookup).post(&url).await;
     assert_eq!(sent, Err(BadUrl::NotPublic.into()));
     assert!(left.lock().unwrap().is_empty(), "the name was looked up");
-    assert!(!closed.was_called());
+    assert!(!forbidden.was_called());
 }
 
 #[tokio::test]
-async fn a_name_that_changes_its_address_is_judged_by_the_one_it_is_connected_to() {
-    // To whoever asks first it is public; the connection is opened with the next answer.
-    let closed = Closed::new();
+async fn dns_rebinding_is_judged_by_the_connected_address() {
+    // The first lookup yields a public address; the connection uses the second one.
+    let forbidden = Forbidden::new();
     let (lookup, left) = answering([&["93.184.215.14"], &["127.0.0.1"]]);
     assert!(EgressPolicy::PublicOnly.admit(lookup("example.com".into()).await.unwrap()[0].ip()));
-    let sender = resolving(EgressPolicy::PublicOnly, lookup);
-    let sent = sender.post(&format!("https://example.com:{}/hook", closed.port())).await;
+    let client = resolving(EgressPolicy::PublicOnly, lookup);
+    let sent = client.post(&format!("https://example.com:{}/hook", forbidden.port())).await;
     assert_eq!(sent, Err(BadUrl::NotPublic.into()));
-    assert!(left.lock().unwrap().is_empty() && !closed.was_called());
+    assert!(left.lock().unwrap().is_empty() && !forbidden.was_called());
 
-    // One look-up serves the check and the connection, and each request has its own.
-    let receiver = Receiver::answering(OK).await;
+    // One lookup serves the check and the connection, and each request has its own.
+    let endpoint = Endpoint::answering(OK).await;
     let (lookup, left) = answering([&["127.0.0.1"], &["10.0.0.1"], &["127.0.0.1"]]);
-    let sender = resolving(EgressPolicy::Local, lookup);
-    let url = format!("http://example.com:{}/hook", receiver.address.port());
-    assert_eq!(sender.post(&url).await.unwrap().status, 200);
+    let client = resolving(EgressPolicy::Local, lookup);
+    let url = format!("http://example.com:{}/hook", endpoint.address.port());
+    assert_eq!(client.post(&url).await.unwrap().status, 200);
     assert_eq!(left.lock().unwrap().len(), 2);
-    assert_eq!(sender.post(&url).await, Err(BadUrl::NotPublic.into()), "no connection was kept");
-    assert_eq!(sender.post(&url).await.unwrap().status, 200);
-    assert_eq!(sender.post(&url).await, Err(SendError::Unresolved));
-    assert_eq!(receiver.requests.lock().unwrap().len(), 2);
+    assert_eq!(client.post(&url).await, Err(BadUrl::NotPublic.into()), "no connection was kept");
+    assert_eq!(client.post(&url).await.unwrap().status, 200);
+    assert_eq!(client.post(&url).await, Err(SendError::Unresolved));
+    assert_eq!(endpoint.requests.lock().unwrap().len(), 2);
 }
 
 #[tokio::test]
-async fn https_needs_a_certificate_that_is_trusted_and_of_this_name() {
+async fn https_requires_a_trusted_certificate_of_the_same_name() {
     let trusting = |addresses: [&[&str]; 1]| resolving(EgressPolicy::Local, answering(addresses).0);
     let (address, thread) = serve_once(answer_http);
     let url = format!("https://localhost:{}/hook", address.port());
@@ -254,29 +254,29 @@ async fn https_needs_a_certificate_that_is_trusted_and_of_this_name() {
 
     let (address, thread) = serve_once(answer_http);
     let url = format!("https://localhost:{}/hook", address.port());
-    let sent = Sender::new(EgressPolicy::Local).post(&url).await;
+    let sent = WebhookClient::new(EgressPolicy::Local).post(&url).await;
     assert_eq!(sent, Err(SendError::Tls("invalid peer certificate: UnknownIssuer".to_owned())));
     thread.join().unwrap();
 }
 
 #[tokio::test]
-async fn a_redirect_is_an_answer_and_is_not_followed() {
-    let closed = Closed::new();
+async fn a_redirect_is_a_response_and_is_not_followed() {
+    let forbidden = Forbidden::new();
     let location = format!(
         "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{}/\r\ncontent-length: 0\r\n\r\n",
-        closed.port()
+        forbidden.port()
     );
-    let receiver = Receiver::answering(location.leak()).await;
-    let answer = Sender::new(EgressPolicy::Local).post(&receiver.url()).await.unwrap();
+    let endpoint = Endpoint::answering(location.leak()).await;
+    let answer = WebhookClient::new(EgressPolicy::Local).post(&endpoint.url()).await.unwrap();
     assert_eq!(answer.status, 302);
-    assert!(!closed.was_called());
+    assert!(!forbidden.was_called());
 }
 
 #[tokio::test]
-async fn of_a_huge_answer_16_kib_are_read_and_the_connection_ends() {
+async fn a_huge_response_is_cut_off_after_16_kib() {
     let (sender, written) = tokio::sync::oneshot::channel();
     let sender = Mutex::new(Some(sender));
-    let receiver = Receiver::new(move |mut socket| {
+    let endpoint = Endpoint::new(move |mut socket| {
         let sender = sender.lock().unwrap().take().unwrap();
         async move {
             socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n").await.unwrap();
@@ -288,35 +288,35 @@ async fn of_a_huge_answer_16_kib_are_read_and_the_connection_ends() {
         }
     })
     .await;
-    let answer = Sender::new(EgressPolicy::Local).post(&receiver.url()).await.unwrap();
+    let answer = WebhookClient::new(EgressPolicy::Local).post(&endpoint.url()).await.unwrap();
     assert_eq!((answer.status, answer.body.len()), (200, 16 * 1024));
-    // What fits into the buffers of two sockets.
+    // At most the buffers of two sockets were filled.
     let written = timeout(PATIENT, written).await.unwrap().unwrap();
     assert!(written < 50_000_000, "{written} bytes were taken");
 }
 
 #[tokio::test]
-async fn an_answer_that_drips_or_never_comes_ends_with_the_time() {
-    let dripping = Receiver::new(async |mut socket| {
+async fn a_slow_or_missing_response_times_out() {
+    let dripping = Endpoint::new(async |mut socket| {
         let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await;
         while socket.write_all(b"a").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
     .await;
-    let silent = Receiver::new(async |_socket| std::future::pending().await).await;
-    let sender = Sender::new(EgressPolicy::Local);
-    for receiver in [&dripping, &silent] {
-        let sent = sender.post_within(SHORT, &receiver.url()).await;
+    let silent = Endpoint::new(async |_socket| std::future::pending().await).await;
+    let client = WebhookClient::new(EgressPolicy::Local);
+    for endpoint in [&dripping, &silent] {
+        let sent = client.post_within(SHORT, &endpoint.url()).await;
         assert_eq!(sent, Err(SendError::TimedOut(SHORT)));
-        assert_eq!(receiver.requests.lock().unwrap().len(), 1);
+        assert_eq!(endpoint.requests.lock().unwrap().len(), 1);
     }
     assert_eq!(SendError::TimedOut(Duration::from_secs(10)).to_string(), "no whole answer within 10 seconds");
 }
 
 #[tokio::test]
-async fn our_headers_win_and_those_of_the_connection_are_not_the_customers() {
-    let receiver = Receiver::answering(OK).await;
+async fn reserved_headers_are_never_the_customers() {
+    let endpoint = Endpoint::answering(OK).await;
     let own = [
         ("Authorization", "Bearer x"),
         ("X-Umlaut", "grün"),
@@ -332,13 +332,13 @@ async fn our_headers_win_and_those_of_the_connection_are_not_the_customers() {
         ("User-Agent", "theirs"),
     ];
     let own = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let webhook = Webhook { headers: Some(own), ..webhook(&format!("{}?own=1", receiver.url())) };
-    let sender = Sender::new(EgressPolicy::Local);
-    sender.answer(&post(&webhook)).await.unwrap();
+    let webhook = Webhook { headers: Some(own), ..webhook(&format!("{}?own=1", endpoint.url())) };
+    let client = WebhookClient::new(EgressPolicy::Local);
+    client.request(&post(&webhook)).await.unwrap();
     let payload = &Payload::Query("event=a+b&id=1".to_owned());
-    sender.answer(&Request { payload, ..post(&webhook) }).await.unwrap();
+    client.request(&WebhookRequest { payload, ..post(&webhook) }).await.unwrap();
 
-    let requests = receiver.requests.lock().unwrap();
+    let requests = endpoint.requests.lock().unwrap();
     let lines = |request: &str| {
         let (head, _) = request.split_once("\r\n\r\n").unwrap();
         let mut lines: Vec<_> = head.split("\r\n").map(str::to_owned).collect();
@@ -347,7 +347,7 @@ async fn our_headers_win_and_those_of_the_connection_are_not_the_customers() {
         lines
     };
     let agent = format!("user-agent: {}", egress::USER_AGENT);
-    let host = format!("host: {}", receiver.address);
+    let host = format!("host: {}", endpoint.address);
     let common = ["accept: */*", "authorization: Bearer x", &host, &agent];
     let signed = ["webhook-id: evt_1_0", "webhook-timestamp: 1700000000", "x-umlaut: grün"];
     let mut posted = vec!["POST /hook?own=1 HTTP/1.1"];
@@ -363,38 +363,38 @@ async fn our_headers_win_and_those_of_the_connection_are_not_the_customers() {
 }
 
 #[tokio::test]
-async fn what_went_wrong_is_said_without_an_address() {
-    let sender = Sender::new(EgressPolicy::Local);
+async fn errors_never_contain_an_address() {
+    let client = WebhookClient::new(EgressPolicy::Local);
     let reserved = TcpSocket::new_v4().unwrap();
     reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let nowhere = format!("http://{}/", reserved.local_addr().unwrap());
-    assert_eq!(sender.post(&nowhere).await, Err(SendError::ConnectionRefused));
+    assert_eq!(client.post(&nowhere).await, Err(SendError::ConnectionRefused));
 
-    let rude = Receiver::answering("SSH-2.0-OpenSSH_9.9\r\n").await;
-    assert_eq!(sender.post(&rude.url()).await, Err(SendError::Broken));
-    let brief = Receiver::answering("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhi").await;
-    assert_eq!(sender.post(&brief.url()).await, Err(SendError::Broken));
+    let rude = Endpoint::answering("SSH-2.0-OpenSSH_9.9\r\n").await;
+    assert_eq!(client.post(&rude.url()).await, Err(SendError::Broken));
+    let brief = Endpoint::answering("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhi").await;
+    assert_eq!(client.post(&brief.url()).await, Err(SendError::Broken));
 
-    let unsigned = sender.answer(&Request { secrets: &[], ..post(&webhook(&rude.url())) }).await;
+    let unsigned = client.request(&WebhookRequest { secrets: &[], ..post(&webhook(&rude.url())) }).await;
     assert_eq!(unsigned, Err(SendError::Unsigned));
     assert_eq!(rude.requests.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn an_event_is_signed_as_it_is_sent_and_the_attempt_says_what_came_of_it() {
+async fn a_request_is_signed_and_its_attempt_recorded() {
     let echo =
         "HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\ncontent-length: 16\r\n\r\nBearer 123456789";
-    let receiver = Receiver::answering(echo).await;
+    let endpoint = Endpoint::answering(echo).await;
     let headers = Some([("authorization".to_owned(), "Bearer 123456789".to_owned())].into());
-    let webhook = Webhook { headers, ..webhook(&format!("{}?own='1'&b=%20", receiver.url())) };
-    let sender = Sender::new(EgressPolicy::Local);
+    let webhook = Webhook { headers, ..webhook(&format!("{}?own='1'&b=%20", endpoint.url())) };
+    let client = WebhookClient::new(EgressPolicy::Local);
     for payload in [Payload::Json("{}".to_owned()), Payload::Query("event=a+b&c=%27".to_owned())] {
-        let (attempt, answer) = sender.send(Request { payload: &payload, ..post(&webhook) }).await;
+        let (attempt, answer) = client.send(WebhookRequest { payload: &payload, ..post(&webhook) }).await;
         assert_eq!((attempt.at.as_millis(), attempt.status), (1_700_000_000_999, Some(429)));
         assert_eq!(attempt.answer.as_deref(), Some("[redacted]"));
         assert_eq!(answer.unwrap().retry_after, Some(Duration::from_secs(7)));
 
-        let request = receiver.requests.lock().unwrap().pop().unwrap();
+        let request = endpoint.requests.lock().unwrap().pop().unwrap();
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         let target = head.split(' ').nth(1).unwrap();
         let content = if body.is_empty() { target.split_once('?').unwrap().1 } else { body };
@@ -402,7 +402,7 @@ async fn an_event_is_signed_as_it_is_sent_and_the_attempt_says_what_came_of_it()
         assert!(head.contains(&format!("webhook-signature: {signature}\r\n")), "{head}");
     }
     let private = Webhook { url: "https://10.0.0.1/".to_owned(), ..webhook };
-    let (attempt, answer) = sender.send(post(&private)).await;
+    let (attempt, answer) = client.send(post(&private)).await;
     assert_eq!((attempt.status, answer), (None, None));
     assert_eq!(attempt.answer.as_deref(), Some("not called: URL should point to a public address"));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use switchboard_aws::{clips::Clips, sealing::Sealer, table::Table};
 use switchboard_calls::{Backend, ClipPreparation, InboundContext, ProviderKeysError, connect_providers};
 use switchboard_model::{costs::Prices, egress_policy::EgressPolicy};
-use switchboard_providers::{AnyCarrier, endpoints::Endpoints, webhooks::Sender};
+use switchboard_providers::{AnyCarrier, endpoints::Endpoints, webhooks::WebhookClient};
 use switchboard_runtime::{
     ConfigError, Vars,
     config::{self, CallbackConfig, SecretsConfig},
@@ -65,7 +65,7 @@ impl Callbacks {
         let egress_policy = config.egress_policy;
         let clips = Clips::new(&sdk, config.bucket);
         let inbound = InboundContext {
-            sender: Sender::new(egress_policy),
+            sender: WebhookClient::new(egress_policy),
             egress_policy,
             retention: config.retention,
             preparation: ClipPreparation { clips, providers, egress_policy },

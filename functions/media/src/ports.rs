@@ -18,7 +18,7 @@ use switchboard_providers::{
     language_model::LanguageModel,
     synthesizer::Synthesizer,
     transcriber::Transcriber,
-    webhooks::{Answer, Request, Sender},
+    webhooks::{WebhookClient, WebhookRequest, WebhookResponse},
 };
 
 /// The carrier of the worker's calls.
@@ -129,11 +129,11 @@ impl ProviderSource for VendorProviders {
 /// Calls the webhooks that answer functions.
 pub trait WebhookSender: Debug + Send + Sync {
     /// Signs and sends one request, and reports the attempt, with the response if there was one.
-    fn send<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, (Attempt, Option<Answer>)>;
+    fn send<'a>(&'a self, request: WebhookRequest<'a>) -> BoxFuture<'a, (Attempt, Option<WebhookResponse>)>;
 }
 
-impl WebhookSender for Sender {
-    fn send<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, (Attempt, Option<Answer>)> {
-        Sender::send(self, request).boxed()
+impl WebhookSender for WebhookClient {
+    fn send<'a>(&'a self, request: WebhookRequest<'a>) -> BoxFuture<'a, (Attempt, Option<WebhookResponse>)> {
+        WebhookClient::send(self, request).boxed()
     }
 }

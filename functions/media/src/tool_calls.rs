@@ -17,7 +17,7 @@ use switchboard_model::{
     events::Event,
     time::Timestamp,
 };
-use switchboard_providers::webhooks::{Answer, Request};
+use switchboard_providers::webhooks::{WebhookRequest, WebhookResponse};
 use tokio::{
     sync::{Semaphore, oneshot},
     time::{Instant, timeout},
@@ -141,7 +141,7 @@ impl Invoker<'_> {
         ToolOutcome { call, content, delivery: Some(delivery) }
     }
 
-    async fn attempt(&self, event: &Event, index: usize) -> (Attempt, Option<Answer>) {
+    async fn attempt(&self, event: &Event, index: usize) -> (Attempt, Option<WebhookResponse>) {
         let Snapshot { conversation, agent } = self.snapshot;
         let failed = |reason| (failed((self.clock)(), reason, 0), None);
         let Some(webhook) = agent.webhooks.get(index) else {
@@ -160,7 +160,7 @@ impl Invoker<'_> {
         let payload = Payload::new(event, &conversation, agent, webhook.method, None);
         let id = deliveries::webhook_id(event.id, index);
         let timeout = RESPONSE_TIMEOUT;
-        let request = Request { webhook, payload: &payload, id: &id, secrets: &secrets, now, timeout };
+        let request = WebhookRequest { webhook, payload: &payload, id: &id, secrets: &secrets, now, timeout };
         self.sender.send(request).await
     }
 }
@@ -176,7 +176,7 @@ fn failed(at: Timestamp, reason: &str, latency_ms: u64) -> Attempt {
 }
 
 /// The result as the model sees it.
-fn result(attempt: &Attempt, answer: Option<&Answer>) -> String {
+fn result(attempt: &Attempt, answer: Option<&WebhookResponse>) -> String {
     match answer {
         Some(answer) if attempt.delivered() => content(&answer.body),
         Some(answer) => error(&format!("the function answered with status {}", answer.status)),

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use switchboard_aws::{clips::Clips, recordings::Recordings, sealing::Sealer, table::Table};
 use switchboard_calls::Backend;
 use switchboard_model::costs::Prices;
-use switchboard_providers::{AnyCarrier, webhooks::Sender};
+use switchboard_providers::{AnyCarrier, webhooks::WebhookClient};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -80,7 +80,7 @@ impl Worker {
             sealer: sealer.clone(),
             carrier: Arc::new(Backend { table, sealer, carrier }),
             providers: Arc::new(VendorProviders { providers, egress_policy: config.egress_policy }),
-            webhooks: Arc::new(Sender::new(config.egress_policy)),
+            webhooks: Arc::new(WebhookClient::new(config.egress_policy)),
             prices: config.prices.clone(),
             max_calls: config.max_calls,
             clock: switchboard_runtime::now,

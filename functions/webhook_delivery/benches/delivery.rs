@@ -25,7 +25,7 @@ use switchboard_model::{
     ids::{AccountId, ConversationId},
     messages::{Message, Role},
 };
-use switchboard_providers::webhooks::{Request, Sender};
+use switchboard_providers::webhooks::{WebhookClient, WebhookRequest};
 use switchboard_runtime as system;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -49,7 +49,7 @@ fn main() {
     });
 
     let (snapshot, event) = said(&receiver());
-    let (runtime, sender) = (runtime(), Sender::new(EgressPolicy::Local));
+    let (runtime, sender) = (runtime(), WebhookClient::new(EgressPolicy::Local));
     report("put together, sign and send", AT_ONCE, || {
         runtime.block_on(async {
             let mut sending = JoinSet::new();
@@ -74,9 +74,9 @@ fn report(what: &str, of_it: usize, mut work: impl FnMut()) {
     eprintln!("{what}: {rate:.0} a second on one core");
 }
 
-async fn once(snapshot: &Snapshot, event: &Event, sender: &Sender) -> bool {
+async fn once(snapshot: &Snapshot, event: &Event, sender: &WebhookClient) -> bool {
     let id = deliveries::webhook_id(event.id, 0);
-    let request = Request {
+    let request = WebhookRequest {
         webhook: &snapshot.agent.webhooks[0],
         payload: &payload(snapshot, event),
         id: &id,

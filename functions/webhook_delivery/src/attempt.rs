@@ -15,7 +15,7 @@ use switchboard_model::{
     deliveries::{self, Admission, Delivery, DeliveryStatus, Step},
     ids::AccountId,
 };
-use switchboard_providers::webhooks::Request;
+use switchboard_providers::webhooks::WebhookRequest;
 use switchboard_runtime::{self as system, backoff::jitter, jobs::JobOutcome};
 
 use crate::Webhooks;
@@ -124,7 +124,7 @@ impl Webhooks {
         let now = system::now();
         let id = deliveries::webhook_id(outgoing.event.id, job.webhook);
         let secrets: Vec<_> = outgoing.account.signing_secrets(now).collect();
-        let request = Request { webhook, payload, id: &id, secrets: &secrets, now, timeout: TIMEOUT };
+        let request = WebhookRequest { webhook, payload, id: &id, secrets: &secrets, now, timeout: TIMEOUT };
         let (made, answer) = self.sender.send(request).await;
         let place = Some((attempt.flight(), answer.is_some()));
         let DeliveryJob { conversation_id, sequence, webhook, attempt: number, .. } = *job;

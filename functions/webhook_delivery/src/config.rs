@@ -2,7 +2,7 @@
 
 use switchboard_aws::{queue::Queue, table::Table};
 use switchboard_model::egress_policy::EgressPolicy;
-use switchboard_providers::webhooks::Sender;
+use switchboard_providers::webhooks::WebhookClient;
 use switchboard_runtime::{ConfigError, Vars, config};
 
 use crate::Webhooks;
@@ -47,7 +47,7 @@ impl Webhooks {
             table: Table::new(&sdk, config.table),
             queue: Queue::new(&sdk, config.deliveries_queue),
             dead_letters: Queue::new(&sdk, config.dead_letter_queue),
-            sender: Sender::new(config.egress_policy),
+            sender: WebhookClient::new(config.egress_policy),
             public_url: config.public_url,
         }
     }

@@ -28,7 +28,7 @@ use switchboard_aws::{
     table::Table,
 };
 use switchboard_model::ids::AccountId;
-use switchboard_providers::webhooks::Sender;
+use switchboard_providers::webhooks::WebhookClient;
 use switchboard_runtime::{self as system, jobs::JobOutcome};
 use tokio::task::JoinSet;
 
@@ -45,7 +45,7 @@ pub struct Webhooks {
     /// Where deliveries go that are given up.
     pub dead_letters: Queue<DeliveryJob>,
     /// Sends.
-    pub sender: Sender,
+    pub sender: WebhookClient,
     /// The API's base URL, without a slash at the end.
     pub public_url: String,
 }

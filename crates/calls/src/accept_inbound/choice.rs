@@ -24,7 +24,7 @@ use switchboard_model::{
     ids::{AccountId, AgentId, EventId},
     phone_numbers::PhoneNumber,
 };
-use switchboard_providers::webhooks::{Answer, Request};
+use switchboard_providers::webhooks::{WebhookRequest, WebhookResponse};
 use switchboard_runtime::now;
 
 use crate::{Backend, InboundContext};
@@ -107,7 +107,7 @@ async fn call_webhooks<'a>(
     event: &Event,
     agent: &'a AgentConfig,
     places: &[usize],
-) -> Result<Vec<(usize, &'a Webhook, (Attempt, Option<Answer>))>, TableError> {
+) -> Result<Vec<(usize, &'a Webhook, (Attempt, Option<WebhookResponse>))>, TableError> {
     if places.is_empty() {
         return Ok(vec![]);
     }
@@ -118,8 +118,14 @@ async fn call_webhooks<'a>(
         let payload = Payload::new(event, ringing, agent, webhook.method, None);
         // The agent's webhooks receive the same event: their ids must differ.
         let id = format!("{}_number_{place}", event.id);
-        let request =
-            Request { webhook, payload: &payload, id: &id, secrets: &secrets, now, timeout: WEBHOOK_TIMEOUT };
+        let request = WebhookRequest {
+            webhook,
+            payload: &payload,
+            id: &id,
+            secrets: &secrets,
+            now,
+            timeout: WEBHOOK_TIMEOUT,
+        };
         (place, webhook, context.sender.send(request).await)
     });
     Ok(join_all(calls).await)
@@ -130,7 +136,7 @@ async fn read_choice(
     backend: &Backend,
     policy: EgressPolicy,
     account: AccountId,
-    response: &Answer,
+    response: &WebhookResponse,
 ) -> Result<WebhookChoice, TableError> {
     if response.body.trim_ascii().is_empty() {
         return Ok(Ok(None));

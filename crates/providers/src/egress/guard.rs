@@ -1,10 +1,9 @@
-//! The only way to a customer's URL.
+//! The SSRF guard: customers' URLs are connected to only through it.
 //!
-//! A name may have another address each time it is looked up, so what is checked is what is connected
-//! to: the connector gets its addresses from [`Guard`] alone, which looks a name up once per connection
-//! and hands on those that may be called. An address that stands in the URL itself is never looked up:
-//! [`EgressPolicy::url`] has checked it before. Connections are not kept, redirects not followed, proxies
-//! not used.
+//! A name may resolve to another address each time (DNS rebinding), so the address that is checked must be the one that
+//! is connected to: the connector gets its addresses only from [`Guard`], which resolves a name once per connection and
+//! passes on the addresses that the egress policy allows. A literal address in a URL is never resolved:
+//! [`EgressPolicy::url`] has checked it before. Connections are not reused, redirects not followed, proxies not used.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,20 +15,20 @@ use tokio::net::lookup_host;
 
 use super::{TLS, builder};
 
-/// Opening a connection takes a second at worst; a dead address must leave time for the next one.
+/// Connecting takes a second at worst. A dead address must leave time for the next one within a webhook's time limit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// No address of a name may be called.
+/// The egress policy allows no address of the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no address of this name may be called")]
-pub(crate) struct Refused;
+#[error("the egress policy allows no address of this name")]
+pub(crate) struct NotAllowed;
 
-/// A name has no address, or nobody could tell.
+/// The name has no address, or its lookup failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the name could not be resolved")]
 pub(crate) struct Unresolved;
 
-/// A client that connects to nothing but such receivers, as long as its URLs come from
+/// A client that connects only to addresses that the policy allows, provided that its URLs come from
 /// [`EgressPolicy::url`].
 pub(crate) fn guarded_client(egress_policy: EgressPolicy) -> reqwest::Client {
     let lookup = |name| -> BoxFuture<'static, _> {
@@ -38,7 +37,7 @@ pub(crate) fn guarded_client(egress_policy: EgressPolicy) -> reqwest::Client {
     guarded(egress_policy, TLS.clone(), Arc::new(lookup))
 }
 
-/// Looks up the addresses of a name.
+/// Resolves a name to addresses; tests replace it.
 pub(crate) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 pub(crate) fn guarded(egress_policy: EgressPolicy, tls: ClientConfig, lookup: Lookup) -> reqwest::Client {
@@ -52,7 +51,7 @@ pub(crate) fn guarded(egress_policy: EgressPolicy, tls: ClientConfig, lookup: Lo
         .expect("a client without files or names to look up always builds")
 }
 
-/// Stands between a name and the connector.
+/// The DNS resolver of the connector.
 struct Guard {
     egress_policy: EgressPolicy,
     lookup: Lookup,
@@ -60,15 +59,15 @@ struct Guard {
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
-        let (egress_policy, looked_up) = (self.egress_policy, (self.lookup)(name.as_str().to_owned()));
+        let (egress_policy, lookup) = (self.egress_policy, (self.lookup)(name.as_str().to_owned()));
         Box::pin(async move {
-            let addresses = looked_up.await.map_err(|_| Unresolved)?;
-            let admitted: Vec<_> =
+            let addresses = lookup.await.map_err(|_| Unresolved)?;
+            let allowed: Vec<_> =
                 addresses.iter().copied().filter(|address| egress_policy.admit(address.ip())).collect();
-            match (addresses.is_empty(), admitted.is_empty()) {
+            match (addresses.is_empty(), allowed.is_empty()) {
                 (true, _) => Err(Unresolved.into()),
-                (false, true) => Err(Refused.into()),
-                (false, false) => Ok(Box::new(admitted.into_iter()) as Addrs),
+                (false, true) => Err(NotAllowed.into()),
+                (false, false) => Ok(Box::new(allowed.into_iter()) as Addrs),
             }
         })
     }
@@ -85,16 +84,16 @@ mod tests {
         });
         let guard = Guard { egress_policy: EgressPolicy::PublicOnly, lookup };
         match guard.resolve("example.com".parse().unwrap()).await {
-            Ok(admitted) => Ok(admitted.map(|address| address.ip().to_string()).collect()),
+            Ok(allowed) => Ok(allowed.map(|address| address.ip().to_string()).collect()),
             Err(error) => Err(error.to_string()),
         }
     }
 
     #[tokio::test]
-    async fn of_the_addresses_of_a_name_only_those_are_handed_on_that_may_be_called() {
+    async fn only_allowed_addresses_of_a_name_are_passed_on() {
         let mixed = resolve(&["169.254.169.254", "93.184.215.14", "::1", "2606:2800:21f:cb07::1"]).await;
         assert_eq!(mixed.unwrap(), ["93.184.215.14", "2606:2800:21f:cb07::1"]);
-        assert_eq!(resolve(&["10.0.0.1", "127.0.0.1"]).await, Err(Refused.to_string()));
+        assert_eq!(resolve(&["10.0.0.1", "127.0.0.1"]).await, Err(NotAllowed.to_string()));
         assert_eq!(resolve(&[]).await, Err(Unresolved.to_string()));
     }
 }

@@ -40,7 +40,7 @@ use switchboard_providers::{
     egress,
     endpoints::Endpoints,
     keys::Keys,
-    webhooks::Sender,
+    webhooks::WebhookClient,
 };
 use tower::ServiceExt;
 
@@ -160,7 +160,7 @@ pub(crate) fn router(table: Table, sealer: Sealer, clips: &Clips, carrier: &str)
     let backend = Backend { table, sealer, carrier: AnyCarrier::new(&providers) };
     let egress_policy = EgressPolicy::Local;
     let inbound = InboundContext {
-        sender: Sender::new(egress_policy),
+        sender: WebhookClient::new(egress_policy),
         egress_policy,
         retention: RETENTION,
         preparation: ClipPreparation { clips: clips.clone(), providers, egress_policy },

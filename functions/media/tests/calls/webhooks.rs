@@ -8,7 +8,7 @@ use serde_json::Value;
 use switchboard_contract::events::payload::Payload;
 use switchboard_media::WebhookSender;
 use switchboard_model::{agents::Webhook, deliveries::Attempt};
-use switchboard_providers::webhooks::{Answer, Request};
+use switchboard_providers::webhooks::{WebhookRequest, WebhookResponse};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -88,7 +88,7 @@ impl fmt::Debug for ScriptedWebhooks {
 }
 
 impl WebhookSender for ScriptedWebhooks {
-    fn send<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, (Attempt, Option<Answer>)> {
+    fn send<'a>(&'a self, request: WebhookRequest<'a>) -> BoxFuture<'a, (Attempt, Option<WebhookResponse>)> {
         async move {
             assert_eq!(request.secrets, [SIGNING_SECRET], "each request is signed");
             let Payload::Json(body) = request.payload else { panic!("functions are sent by POST") };
@@ -108,7 +108,7 @@ impl WebhookSender for ScriptedWebhooks {
             };
             let status = answer.as_ref().map(|(status, _)| *status);
             let attempt = Attempt { at: request.now, status, latency_ms, answer: Some(words) };
-            let answer = answer.map(|(status, body)| Answer {
+            let answer = answer.map(|(status, body)| WebhookResponse {
                 status,
                 body: Bytes::from(body).to_vec(),
                 retry_after: None,

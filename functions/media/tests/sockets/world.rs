@@ -26,7 +26,7 @@ use switchboard_calls::Backend;
 use switchboard_media::{DRAIN_TIMEOUT, VendorProviders, Worker, WorkerParts, without_delay};
 use switchboard_model::{agents::AgentConfig, costs::Prices, egress_policy::EgressPolicy, time::Timestamp};
 use switchboard_providers::{
-    AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys, webhooks::Sender,
+    AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys, webhooks::WebhookClient,
 };
 use tokio::{
     net::TcpListener,
@@ -124,7 +124,7 @@ impl World {
             sealer: sealer.clone(),
             carrier: Arc::new(Backend { table, sealer, carrier }),
             providers: Arc::new(VendorProviders { providers, egress_policy }),
-            webhooks: Arc::new(Sender::new(egress_policy)),
+            webhooks: Arc::new(WebhookClient::new(egress_policy)),
             prices: Prices { agent_per_minute: "0.06".parse().unwrap() },
             max_calls,
             clock: now,

@@ -29,7 +29,7 @@ use switchboard_model::{
     ids::{AccountId, ConversationId},
     time::Timestamp,
 };
-use switchboard_providers::webhooks::Sender;
+use switchboard_providers::webhooks::WebhookClient;
 use switchboard_runtime as system;
 use switchboard_webhook_delivery::Webhooks;
 
@@ -128,7 +128,7 @@ impl World {
             table,
             queue: Queue::new(&config, format!("{queues}/000000000000/deliveries")),
             dead_letters: Queue::new(&config, format!("{queues}/000000000000/dead")),
-            sender: Sender::new(EgressPolicy::Local),
+            sender: WebhookClient::new(EgressPolicy::Local),
             public_url: "https://api.example.com".into(),
         };
         let mut world = Self { webhooks, snapshot, events: vec![], account, outside };
