@@ -1,9 +1,9 @@
 //! The environment of this function, and the clients made from it.
 
-use anyhow::Context as _;
-use switchboard_aws::{provider_keys::ProviderKeys, queue::Queue, sealing::Sealer, table::Table};
+use switchboard_aws::{queue::Queue, sealing::Sealer, table::Table};
+use switchboard_calls::{Backend, ProviderKeysError, connect_providers};
 use switchboard_model::costs::Prices;
-use switchboard_providers::{AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys};
+use switchboard_providers::{AnyCarrier, endpoints::Endpoints};
 use switchboard_runtime::{
     ConfigError, Vars,
     config::{self, SecretsConfig},
@@ -40,18 +40,20 @@ impl Config {
 }
 
 impl Sweeper {
-    /// Makes the clients and fetches the carrier's key.
-    pub async fn connect(config: Config) -> anyhow::Result<Self> {
+    /// Makes the clients, and reads the deployment's provider keys.
+    ///
+    /// # Errors
+    /// The keys cannot be read.
+    pub async fn connect(config: Config) -> Result<Self, ProviderKeysError> {
         let sdk = switchboard_aws::sdk_config().await;
-        let keys =
-            ProviderKeys::load(&sdk, &config.secrets.provider_keys).await.context("PROVIDER_KEYS_SECRET")?;
-        let keys = Keys::parse(keys.json()).context("PROVIDER_KEYS_SECRET")?;
-        let providers = Providers { http: egress::client(), endpoints: config.endpoints, keys };
+        let providers = connect_providers(&sdk, &config.secrets.provider_keys, config.endpoints).await?;
         Ok(Self {
-            table: Table::new(&sdk, config.table),
+            backend: Backend {
+                table: Table::new(&sdk, config.table),
+                sealer: Sealer::new(&sdk, config.secrets.sealing_key),
+                carrier: AnyCarrier::new(&providers),
+            },
             queue: Queue::new(&sdk, config.deliveries_queue),
-            sealer: Sealer::new(&sdk, config.secrets.sealing_key),
-            carrier: AnyCarrier::new(&providers),
             prices: config.prices,
         })
     }

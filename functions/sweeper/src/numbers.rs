@@ -1,5 +1,4 @@
-//! Phone numbers whose purchase, import or release was cut short: they go, and nothing is left behind at the
-//! carrier that nobody knows of.
+//! Phone numbers whose purchase, import or release was cut short. They are removed, and released at the carrier.
 
 use switchboard_aws::table::TableError;
 use switchboard_model::{
@@ -7,66 +6,65 @@ use switchboard_model::{
     phone_numbers::{CallAccount, E164},
 };
 use switchboard_providers::carrier::Carrier as _;
-use switchboard_runtime as system;
+use switchboard_runtime::{now, spans};
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument;
 
-use crate::{ITEM_TIMEOUT, NotDone, PAGE, PUT_OFF, STORE_TIMEOUT, Sweeper};
+use crate::{ITEM_TIMEOUT, PAGE, POSTPONEMENT, SweepError, Sweeper, TABLE_TIMEOUT};
 
 impl Sweeper {
-    /// Clears away what is due, within bounds; how many numbers it was.
-    ///
-    /// # Errors
-    /// The index cannot be read. What is wrong with one number is logged, and it is put off.
-    pub(crate) async fn numbers(&self, deadline: Instant) -> Result<usize, TableError> {
-        let Ok(found) = timeout_at(deadline, self.table.due_phone_numbers(system::now(), PAGE)).await else {
+    /// Removes the numbers that are due, and returns how many.
+    pub(crate) async fn sweep_numbers(&self, deadline: Instant) -> Result<usize, TableError> {
+        let Ok(found) = timeout_at(deadline, self.backend.table.due_phone_numbers(now(), PAGE)).await else {
             return Ok(0);
         };
-        let mut cleared = 0;
+        let mut removed = 0;
         for (account, number) in found? {
             if Instant::now() >= deadline {
                 break;
             }
-            let why = match timeout(ITEM_TIMEOUT, self.clear(account, &number)).await {
-                Ok(Ok(was_due)) => {
-                    cleared += usize::from(was_due);
-                    continue;
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(_elapsed) => format!("it took longer than {} s", ITEM_TIMEOUT.as_secs()),
-            };
-            tracing::error!(%account, error = why, "a number was not cleared away: put off");
-            let until = system::now().after(PUT_OFF);
-            let putting_off = self.table.postpone_phone_number(account, &number, until);
-            if !matches!(timeout(STORE_TIMEOUT, putting_off).await, Ok(Ok(()))) {
-                tracing::error!(%account, "not put off either");
-            }
+            let span = spans::account_job(account);
+            removed += usize::from(self.remove_or_postpone(account, &number).instrument(span).await);
         }
-        Ok(cleared)
+        Ok(removed)
     }
 
-    /// False: it is not due any more.
-    async fn clear(&self, account: AccountId, number: &E164) -> Result<bool, NotDone> {
-        let now = system::now();
-        let Some(number) = self.table.phone_number(account, number).await? else { return Ok(false) };
+    /// Returns whether the number was removed.
+    async fn remove_or_postpone(&self, account: AccountId, number: &E164) -> bool {
+        let error = match timeout(ITEM_TIMEOUT, self.remove_number(account, number)).await {
+            Ok(Ok(was_removed)) => return was_removed,
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => format!("it took longer than {} s", ITEM_TIMEOUT.as_secs()),
+        };
+        tracing::error!(error, "due phone number not removed");
+        let postponing = self.backend.table.postpone_phone_number(account, number, now().after(POSTPONEMENT));
+        if !matches!(timeout(TABLE_TIMEOUT, postponing).await, Ok(Ok(()))) {
+            tracing::error!("due phone number not postponed");
+        }
+        false
+    }
+
+    /// Removes the number if it is still due.
+    async fn remove_number(&self, account: AccountId, number: &E164) -> Result<bool, SweepError> {
+        let (table, carrier, now) = (&self.backend.table, &self.backend.carrier, now());
+        let Some(number) = table.phone_number(account, number).await? else { return Ok(false) };
         if number.due_at().is_none_or(|due| due > now) {
             return Ok(false);
         }
-        // Whoever is still at buying it does not get it any more.
+        // From this write on, a request that is still buying the number fails.
         let leaving = number.clone().leaving(now);
-        let leaving = self.table.change_phone_number(&number, leaving).await?;
-        match self.table.carrier_account(&self.sealer, &leaving).await? {
-            CallAccount::Customers(own) => {
-                match self.carrier.through_own(&own).unroute_number(&leaving).await {
-                    // Who has taken back their credentials cuts the wires themselves.
-                    Ok(_) | Err(switchboard_providers::Error::Rejected { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            CallAccount::Deployments => _ = self.carrier.release_number(&leaving).await?,
+        let leaving = table.change_phone_number(&number, leaving).await?;
+        match table.carrier_account(&self.backend.sealer, &leaving).await? {
+            CallAccount::Customers(own) => match carrier.through_own(&own).unroute_number(&leaving).await {
+                // A customer who withdrew the credentials has to change the number's routing themselves.
+                Ok(_) | Err(switchboard_providers::Error::Rejected { .. }) => {}
+                Err(error) => return Err(error.into()),
+            },
+            CallAccount::Deployments => _ = carrier.release_number(&leaving).await?,
             CallAccount::Gone => {}
         }
-        self.table.remove_phone_number(&leaving).await?;
-        tracing::warn!(%account, number = %leaving.id, "cleared away");
+        table.remove_phone_number(&leaving).await?;
+        tracing::warn!(number = %leaving.id, "unsettled phone number removed");
         Ok(true)
     }
 }

@@ -164,7 +164,7 @@ async fn nothing_that_may_live_ends_while_the_carrier_is_silent_except_after_an_
 #[tokio::test]
 async fn a_table_that_cannot_be_read_fails_the_sweep() {
     let mut world = World::new().await;
-    world.sweeper.table = world::no_store().await;
+    world.sweeper.backend.table = world::no_store().await;
     assert!(matches!(world.sweeper.sweep().await, Err(TableError::Unavailable(_))));
 }
 
@@ -191,7 +191,7 @@ async fn worker_report_and_sweep_at_once_make_one_end() {
         world.started(n, 5 * MINUTE, &lease).await;
         world.carrier().calls.insert(sid(n), ("in-progress".to_owned(), String::new()));
         let (account, id) = World::ids(n);
-        let table = &world.sweeper.table;
+        let table = &world.sweeper.backend.table;
         let used = Usage { characters: 2_000, ..Usage::default() };
         let worker = table.transition_as("a", account, id, |now| {
             let (agent, prices) = (&now.agent, Prices::default());
@@ -208,7 +208,7 @@ async fn worker_report_and_sweep_at_once_make_one_end() {
         let (_, reason, cost) = conversation.ended().unwrap();
         let expected = if reason == EndedReason::AgentEnded { 2_000 } else { 1_000 };
         assert_eq!(cost.voice.characters, expected, "round {n}: {swept:?}");
-        assert!(world.sweeper.table.lease(account, id).await.unwrap().is_none());
+        assert!(world.sweeper.backend.table.lease(account, id).await.unwrap().is_none());
     }
     assert_eq!(world.sweep().await.lag, Duration::ZERO);
 }
@@ -224,7 +224,7 @@ async fn failed(world: &World, sequence: u64, times: usize, seconds: i64) -> Del
         let attempt = Attempt { at, status: Some(500), latency_ms: 0, answer: None };
         delivery = delivery.after(attempt, None, Jitter::new(u32::MAX / 2));
     }
-    world.sweeper.table.record_delivery(&conversation, None, &delivery).await.unwrap();
+    world.sweeper.backend.table.record_delivery(&conversation, None, &delivery).await.unwrap();
     delivery
 }
 
@@ -249,7 +249,8 @@ async fn a_delivery_is_queued_when_its_long_wait_is_over_or_its_message_is_lost(
     assert_eq!(world.sweep().await.queued, 0, "it is not queued every minute");
 
     // Its message is lost as well.
-    let again = world.sweeper.table.due_deliveries(system::now().after(Duration::from_mins(16)), 100).await;
+    let again =
+        world.sweeper.backend.table.due_deliveries(system::now().after(Duration::from_mins(16)), 100).await;
     assert_eq!(again.unwrap().iter().filter(|item| [1, 3].contains(&item.sequence)).count(), 2);
 }
 
@@ -262,7 +263,8 @@ async fn a_delivery_that_cannot_be_queued_stops_no_other() {
     }
     world.carrier().unqueued = Some(2);
     assert_eq!(world.sweep().await.queued, 2);
-    let late = world.sweeper.table.due_deliveries(system::now().after(Duration::from_mins(3)), 100).await;
+    let late =
+        world.sweeper.backend.table.due_deliveries(system::now().after(Duration::from_mins(3)), 100).await;
     assert_eq!(late.unwrap().iter().map(|item| item.sequence).collect::<Vec<_>>(), [2], "put off");
 }
 
@@ -282,7 +284,7 @@ async fn a_purchase_or_release_that_was_cut_short_leaves_nothing_at_the_carrier(
     let (young, owned) = (coming(204, 60), coming(205, 3_000).arrived(sid(5)));
     let numbers = [&bought, &not_sold, &taken, &released, &young, &owned];
     for number in numbers {
-        world.sweeper.table.add_phone_number(number).await.unwrap();
+        world.sweeper.backend.table.add_phone_number(number).await.unwrap();
     }
     for (n, number, name) in [
         (1, &bought, bought.friendly_name()),
@@ -297,7 +299,8 @@ async fn a_purchase_or_release_that_was_cut_short_leaves_nothing_at_the_carrier(
     let kept: Vec<_> = world.carrier().numbers.keys().cloned().collect();
     assert_eq!(kept, [sid(2), sid(4), sid(5)]);
     for number in numbers {
-        let stored = world.sweeper.table.phone_number(number.account_id, &number.phone_number).await.unwrap();
+        let stored =
+            world.sweeper.backend.table.phone_number(number.account_id, &number.phone_number).await.unwrap();
         let stays = [&young, &owned].contains(&number);
         assert_eq!(stored.as_ref(), stays.then_some(number));
     }
@@ -308,11 +311,12 @@ async fn a_purchase_or_release_that_was_cut_short_leaves_nothing_at_the_carrier(
 async fn a_number_that_the_carrier_says_nothing_about_is_put_off() {
     let world = World::new().await;
     let number = coming(200, 130);
-    world.sweeper.table.add_phone_number(&number).await.unwrap();
+    world.sweeper.backend.table.add_phone_number(&number).await.unwrap();
     world.carrier().away = true;
     assert_eq!(world.sweep().await.cleared, 0);
     world.carrier().away = false;
     assert_eq!(world.sweep().await.cleared, 0, "it is put off for a while");
-    let stored = world.sweeper.table.phone_number(number.account_id, &number.phone_number).await.unwrap();
+    let stored =
+        world.sweeper.backend.table.phone_number(number.account_id, &number.phone_number).await.unwrap();
     assert!(stored.unwrap().is_leaving(), "nobody gets it any more");
 }

@@ -18,6 +18,7 @@ use switchboard_aws::{
     sealing,
     table::{Outcome, Table, testing},
 };
+use switchboard_calls::Backend;
 use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, InvalidTransition, Lease, Snapshot, Transition},
@@ -85,13 +86,9 @@ impl World {
         let providers = Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() };
         let table = testing::new_table().await;
         let queue = Queue::new(&testing::config(&url).await, format!("{url}/queue"));
-        let sweeper = Sweeper {
-            table,
-            queue,
-            sealer: sealing::testing::sealer().await,
-            carrier: AnyCarrier::new(&providers),
-            prices: Prices::default(),
-        };
+        let backend =
+            Backend { table, sealer: sealing::testing::sealer().await, carrier: AnyCarrier::new(&providers) };
+        let sweeper = Sweeper { backend, queue, prices: Prices::default() };
         Self { sweeper, carrier }
     }
 
@@ -118,7 +115,7 @@ impl World {
         let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
         let conversation = Conversation::outbound(id, account, None, to, from, ago(seconds));
         let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
-        self.sweeper.table.create_conversation(&snapshot).await.unwrap();
+        self.sweeper.backend.table.create_conversation(&snapshot).await.unwrap();
     }
 
     /// One that was dialled this many seconds ago.
@@ -134,7 +131,7 @@ impl World {
     pub(crate) async fn started(&self, n: u32, seconds: i64, lease: &Lease) {
         self.dialing(n, seconds, Some(&sid(n))).await;
         let (account, id) = Self::ids(n);
-        let taken = self.sweeper.table.transition_taking(lease, account, id, |now| {
+        let taken = self.sweeper.backend.table.transition_taking(lease, account, id, |now| {
             now.conversation.mark_started(&now.agent, &sid(n), ago(seconds))
         });
         assert!(matches!(taken.await.unwrap(), Outcome::Changed(_)));
@@ -148,23 +145,23 @@ impl World {
         change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) {
         let (account, id) = Self::ids(n);
-        let outcome = self.sweeper.table.transition(account, id, change).await.unwrap();
+        let outcome = self.sweeper.backend.table.transition(account, id, change).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }
 
     pub(crate) async fn conversation(&self, n: u32) -> Conversation {
         let (account, id) = Self::ids(n);
-        self.sweeper.table.conversation(account, id).await.unwrap().unwrap().conversation
+        self.sweeper.backend.table.conversation(account, id).await.unwrap().unwrap().conversation
     }
 
     pub(crate) async fn messages(&self, n: u32) -> Vec<Message> {
         let (account, id) = Self::ids(n);
-        self.sweeper.table.messages(account, id).await.unwrap()
+        self.sweeper.backend.table.messages(account, id).await.unwrap()
     }
 
     pub(crate) async fn events(&self, n: u32) -> Vec<&'static str> {
         let (account, id) = Self::ids(n);
-        let (events, _) = self.sweeper.table.events(account, id, 0, 100).await.unwrap();
+        let (events, _) = self.sweeper.backend.table.events(account, id, 0, 100).await.unwrap();
         events.iter().map(|event| event.name.as_str()).collect()
     }
 }

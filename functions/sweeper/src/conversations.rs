@@ -1,0 +1,134 @@
+//! Conversations past their deadline: ended, or postponed.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use switchboard_aws::table::{DueItem, TableError};
+use switchboard_calls::{HangUpError, hang_up, sweep_input};
+use switchboard_model::sweep::{Carrier, Verdict};
+use switchboard_providers::carrier::CarrierCallId;
+use switchboard_runtime::{now, spans};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument;
+
+use crate::{
+    ITEM_TIMEOUT, PAGE, PAGES, POSTPONEMENT, SweepError, Sweeper, Swept, TABLE_TIMEOUT, due_items::run_each,
+};
+
+/// How often a conversation is read again after another process was faster.
+const MAX_READS: usize = 4;
+/// Maximum time for ending the carrier's call.
+const HANG_UP_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// What became of a due conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SweptConversation {
+    Ended,
+    Left,
+    Failed,
+}
+
+impl Sweeper {
+    /// Works on the conversations that are due.
+    pub(crate) async fn sweep_conversations(&self, deadline: Instant) -> Result<Swept, TableError> {
+        let mut swept = Swept::default();
+        let mut seen = BTreeSet::new();
+        for _ in 0..PAGES {
+            let now = now();
+            let found = match timeout_at(deadline, self.backend.table.due(now, PAGE)).await {
+                Ok(found) => found?,
+                Err(_elapsed) => break,
+            };
+            if let (true, Some(oldest)) = (seen.is_empty(), found.first()) {
+                swept.lag = now.since(oldest.due_at);
+            }
+            let is_last = found.len() < PAGE;
+            // The index is eventually consistent: it may still hold what was dealt with.
+            let new: Vec<_> = found.into_iter().filter(|item| seen.insert(item.conversation)).collect();
+            if new.is_empty() {
+                break;
+            }
+            self.sweep_page(new, deadline, &mut swept).await;
+            if is_last || Instant::now() >= deadline {
+                break;
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn sweep_page(&self, items: Vec<DueItem>, deadline: Instant, swept: &mut Swept) {
+        let work = |item: DueItem| {
+            let sweeper = self.clone();
+            let span = spans::job(item.account, item.conversation);
+            async move { sweeper.end_or_postpone(item).await }.instrument(span)
+        };
+        run_each(items, deadline, work, |result| {
+            swept.looked_at += 1;
+            match result {
+                Some(SweptConversation::Ended) => swept.ended += 1,
+                Some(SweptConversation::Left) => {}
+                // After a panic it is not postponed: the next sweep meets it again, behind those that are older.
+                Some(SweptConversation::Failed) | None => swept.failed += 1,
+            }
+        })
+        .await;
+    }
+
+    async fn end_or_postpone(&self, item: DueItem) -> SweptConversation {
+        let error = match timeout(ITEM_TIMEOUT, self.act_on(item)).await {
+            Ok(Ok(swept)) => return swept,
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => format!("it took longer than {} s", ITEM_TIMEOUT.as_secs()),
+        };
+        tracing::error!(error, "due conversation not dealt with");
+        let postponing =
+            self.backend.table.postpone(item.account, item.conversation, now().after(POSTPONEMENT));
+        match timeout(TABLE_TIMEOUT, postponing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "due conversation not postponed"),
+            Err(_elapsed) => tracing::error!("due conversation not postponed in time"),
+        }
+        SweptConversation::Failed
+    }
+
+    /// Acts on one conversation, and reads it again if another process was faster.
+    async fn act_on(&self, item: DueItem) -> Result<SweptConversation, SweepError> {
+        let DueItem { account, conversation: id, .. } = item;
+        let table = &self.backend.table;
+        let mut inquiry: Option<(Option<CarrierCallId>, Carrier)> = None;
+        for _ in 0..MAX_READS {
+            let Some(snapshot) = table.conversation(account, id).await? else {
+                return Ok(SweptConversation::Left);
+            };
+            let input = sweep_input(table, snapshot).await?;
+            let conversation = &input.snapshot.conversation;
+            let carrier = inquiry.as_ref().map(|(_, carrier)| carrier);
+            match input.verdict(carrier, &self.prices, now()) {
+                Verdict::Nothing => return Ok(SweptConversation::Left),
+                Verdict::Wait(until) => {
+                    table.postpone(account, id, until).await?;
+                    let is_silent = matches!(carrier, Some(Carrier::Silent));
+                    return Ok(if is_silent { SweptConversation::Failed } else { SweptConversation::Left });
+                }
+                Verdict::Ask => inquiry = Some(self.ask_carrier(conversation).await?),
+                Verdict::End { hang_up: is_live, change } => {
+                    if let (true, Some((Some(call), _))) = (is_live, &inquiry) {
+                        match hang_up(&self.backend, conversation, call, HANG_UP_TIMEOUT).await {
+                            Ok(()) | Err(HangUpError::NumberReleased) => {}
+                            Err(error) => return Err(error.into()),
+                        }
+                    }
+                    match table.commit(conversation, &change).await {
+                        Ok(()) => {
+                            tracing::info!(was_live = is_live, "conversation ended");
+                            return Ok(SweptConversation::Ended);
+                        }
+                        // Another process wrote, or took the lease: the new state decides.
+                        Err(TableError::Conflict) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+        }
+        Err(TableError::Conflict.into())
+    }
+}
