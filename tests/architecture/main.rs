@@ -20,7 +20,7 @@ const FUNCTIONS: [&str; 7] =
     ["api", "carrier_callbacks", "dialer", "media", "relay", "sweeper", "webhook_delivery"];
 
 /// Each crate below `crates/` and those of ours that it may depend on.
-const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 11] = [
     ("filters", &[]),
     ("model", &["filters"]),
     ("dialogue", &["model"]),
@@ -30,6 +30,8 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
     ("aws", &["model", "runtime"]),
     ("calls", &["aws", "contract", "dialogue", "filters", "model", "providers", "runtime"]),
     ("sandbox", &[]),
+    // Named only by `[dev-dependencies]`.
+    ("testkit", &[]),
     ("switchboard", &["aws", "contract", "dialogue", "filters", "model", "runtime", "sandbox"]),
 ];
 

@@ -4,9 +4,6 @@
 //! Whoever begins a call [makes sure](Clips::prepare) that its sets are there; whoever talks
 //! [reads](Clips::load) them. Nobody depends on them: what is not there, the voice speaks.
 
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
-
 use std::{collections::HashMap, time::Duration};
 
 use aws_config::SdkConfig;

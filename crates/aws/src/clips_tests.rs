@@ -8,7 +8,9 @@ use switchboard_model::{
     secrets::Secret,
 };
 
-use super::{testing::Objects, *};
+use switchboard_testkit::bucket::{self, Objects};
+
+use super::*;
 use crate::{sealing, table};
 
 /// When everything in the bucket was stored.
@@ -41,7 +43,8 @@ fn greeter(greeting: &str) -> Vec<ClipSet> {
 
 impl World {
     async fn new() -> Self {
-        let (clips, objects) = testing::clips(STORED).await;
+        let (url, objects) = bucket::serve_stored_at(STORED).await;
+        let clips = Clips::new(&table::testing::config(&url).await, bucket::NAME.to_owned());
         Self {
             clips,
             objects,

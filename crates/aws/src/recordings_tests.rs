@@ -1,25 +1,13 @@
 //! Recordings against a server that speaks as much of S3's protocol as they need.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    sync::{Arc, Mutex, MutexGuard},
-};
+use std::{collections::BTreeMap, sync::MutexGuard};
 
-use axum::{
-    Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, State},
-    http::{Method, StatusCode, Uri, header},
-    response::{IntoResponse, Response},
-};
+use bytes::Bytes;
 use switchboard_model::time::Timestamp;
+use switchboard_testkit::bucket::{self, Objects};
 
 use super::*;
 use crate::table::testing;
-
-/// The objects of the bucket by their path.
-type Objects = Arc<Mutex<BTreeMap<String, Bytes>>>;
 
 struct World {
     recordings: Recordings,
@@ -30,17 +18,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let objects = Objects::default();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new()
-            .fallback(answer)
-            .layer(DefaultBodyLimit::max(2 * upload::PART))
-            .with_state(objects.clone());
-        tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
+        let (url, objects) = bucket::serve().await;
         let at = Timestamp::from_millis(1_795_339_800_120);
         Self {
-            recordings: Recordings::new(&testing::config(&url).await, "recordings".into()),
+            recordings: Recordings::new(&testing::config(&url).await, bucket::NAME.to_owned()),
             objects,
             account: AccountId::new(at, 1),
             conversation: ConversationId::new(at, 2),
@@ -72,68 +53,6 @@ impl World {
         assert_eq!(objects.len(), 1, "{:?}", objects.keys());
         assert!(objects.keys().all(|key| key.ends_with("/recording.wav")));
         objects.values().next().unwrap().clone()
-    }
-}
-
-async fn answer(State(objects): State<Objects>, method: Method, uri: Uri, body: Bytes) -> Response {
-    let mut objects = objects.lock().unwrap();
-    let key = uri.path().strip_prefix("/recordings/").unwrap().to_owned();
-    let query = uri.query().unwrap_or_default();
-    match method {
-        Method::PUT => {
-            // Parts are objects until they are joined.
-            let part = query.split('&').find_map(|part| part.strip_prefix("partNumber="));
-            let name = part.map_or(key.clone(), |part| format!("{key}?{part:0>6}"));
-            objects.insert(name, body);
-            [(header::ETAG, "\"tag\"")].into_response()
-        }
-        Method::DELETE => {
-            objects.retain(|name, _| !name.starts_with(&format!("{key}?")));
-            StatusCode::NO_CONTENT.into_response()
-        }
-        Method::POST if query.starts_with("uploads") => {
-            "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
-                .into_response()
-        }
-        Method::POST if query.contains("uploadId") => {
-            let (parts, others): (BTreeMap<_, _>, _) = std::mem::take(&mut *objects)
-                .into_iter()
-                .partition(|(name, _)| name.starts_with(&format!("{key}?")));
-            *objects = others;
-            let sizes: Vec<_> = parts.values().map(Bytes::len).collect();
-            assert!(sizes[..sizes.len() - 1].iter().all(|size| *size >= 5 * 1024 * 1024), "{sizes:?}");
-            let listed = String::from_utf8(body.to_vec()).unwrap().matches("<PartNumber>").count();
-            assert_eq!(listed, sizes.len());
-            objects.insert(key, parts.into_values().flatten().collect());
-            "<CompleteMultipartUploadResult/>".into_response()
-        }
-        Method::GET if query.contains("list-type=2") => {
-            let prefix = query.split('&').find_map(|part| part.strip_prefix("prefix=")).unwrap();
-            let prefix = prefix.replace("%2F", "/");
-            let listed = objects.iter().filter(|(key, _)| key.starts_with(&prefix));
-            let contents = listed.fold(String::new(), |mut xml, (key, body)| {
-                write!(xml, "<Contents><Key>{key}</Key><Size>{}</Size></Contents>", body.len()).unwrap();
-                xml
-            });
-            format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>")
-                .into_response()
-        }
-        Method::POST => {
-            let xml = String::from_utf8(body.to_vec()).unwrap();
-            for key in xml.split("<Key>").skip(1) {
-                objects.remove(key.split_once("</Key>").unwrap().0);
-            }
-            "<DeleteResult/>".into_response()
-        }
-        _ => match objects.get(&key) {
-            Some(body) => body.clone().into_response(),
-            None => (
-                StatusCode::NOT_FOUND,
-                [(header::CONTENT_TYPE, "application/xml")],
-                "<Error><Code>NoSuchKey</Code></Error>",
-            )
-                .into_response(),
-        },
     }
 }
 

@@ -2,74 +2,29 @@
 
 #![cfg(test)]
 
-use std::sync::{Arc, Mutex, MutexGuard};
-
 use aws_lambda_events::{dynamodb::Event, streams::DynamoDbEventResponse};
-use axum::{Json, Router, body::Bytes, extract::State, http::StatusCode, routing::post};
 use serde_json::{Value, json};
 use switchboard_aws::{queue::Queue, table::testing};
 use switchboard_relay::{Config, Relay};
+use switchboard_testkit::queue::Queues;
 
 const SAMPLE: &str = include_str!("../../../events/dynamodb_stream_conversation.json");
 
-/// What was sent to the queues: the queue's URL and the message; and how many more messages they take.
-#[derive(Default)]
-struct Queues {
-    sent: Vec<(String, Value)>,
-    room: usize,
-}
-
-#[derive(Clone)]
-struct Sent(Arc<Mutex<Queues>>);
-
-impl Sent {
-    fn locked(&self) -> MutexGuard<'_, Queues> {
-        self.0.lock().unwrap()
-    }
-
-    /// What one queue got.
-    fn to(&self, queue: &str) -> Vec<Value> {
-        let queues = self.locked();
-        queues.sent.iter().filter(|(url, _)| url.ends_with(queue)).map(|(_, body)| body.clone()).collect()
-    }
-}
-
-async fn send(State(sent): State<Sent>, request: Bytes) -> (StatusCode, Json<Value>) {
-    let mut sent = sent.locked();
-    let request: Value = serde_json::from_slice(&request).unwrap();
-    let entries = request["Entries"].as_array().unwrap();
-    assert!((1..=10).contains(&entries.len()), "{}", entries.len());
-    if sent.room == 0 {
-        return (StatusCode::BAD_REQUEST, Json(json!({ "__type": "com.amazonaws.sqs#AccessDenied" })));
-    }
-    let (mut successful, mut failed) = (vec![], vec![]);
-    for entry in entries {
-        let id = &entry["Id"];
-        if sent.room == 0 {
-            failed.push(json!({ "Id": id, "SenderFault": false, "Code": "InternalError" }));
-            continue;
-        }
-        sent.room -= 1;
-        successful.push(json!({ "Id": id, "MessageId": "1", "MD5OfMessageBody": "" }));
-        let body = serde_json::from_str(entry["MessageBody"].as_str().unwrap()).unwrap();
-        sent.sent.push((request["QueueUrl"].as_str().unwrap().to_owned(), body));
-    }
-    (StatusCode::OK, Json(json!({ "Successful": successful, "Failed": failed })))
-}
-
 /// A relay and the queues behind it, which take `room` messages.
-async fn relay(room: usize) -> (Relay, Sent) {
-    let sent = Sent(Arc::new(Mutex::new(Queues { room, ..Queues::default() })));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/", post(send)).with_state(sent.clone());
-    tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
-    let config = testing::config(&url).await;
+async fn relay(room: usize) -> (Relay, Queues) {
+    let queues = Queues::start().await;
+    queues.set_room(room);
+    let config = testing::config(queues.url()).await;
     let relay = Relay {
-        calls: Queue::new(&config, format!("{url}/000000000000/calls")),
-        deliveries: Queue::new(&config, format!("{url}/000000000000/deliveries")),
+        calls: Queue::new(&config, queues.queue_url("calls")),
+        deliveries: Queue::new(&config, queues.queue_url("deliveries")),
     };
-    (relay, sent)
+    (relay, queues)
+}
+
+/// The messages of a queue, as JSON.
+fn messages(queues: &Queues, queue: &str) -> Vec<Value> {
+    queues.messages(queue).iter().map(|message| serde_json::from_str(&message.body).unwrap()).collect()
 }
 
 /// The sample as often as `count` says, record `n` changed by `change`.
@@ -92,20 +47,20 @@ fn failed(response: &DynamoDbEventResponse) -> Value {
 
 #[tokio::test]
 async fn a_stored_call_is_queued() {
-    let (relay, sent) = relay(10).await;
+    let (relay, queues) = relay(10).await;
     let response = relay.handle(serde_json::from_str(SAMPLE).unwrap()).await;
     assert_eq!(failed(&response), json!({ "batchItemFailures": [] }));
     let job = json!({
         "account_id": "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F",
         "conversation_id": "cnv_01JD8QA1B2C3D4E5F6G7H8J9K0",
     });
-    assert_eq!(sent.to("/calls"), [job]);
-    assert_eq!(sent.to("/deliveries"), [json!(null); 0]);
+    assert_eq!(messages(&queues, "calls"), [job]);
+    assert_eq!(messages(&queues, "deliveries"), [json!(null); 0]);
 }
 
 #[tokio::test]
 async fn anything_but_a_new_queued_call_is_passed_over() {
-    let (relay, sent) = relay(10).await;
+    let (relay, queues) = relay(10).await;
     let event = batch(5, |n, record| match n {
         0 => record["eventName"] = json!("MODIFY"),
         1 => record["dynamodb"]["NewImage"]["sk"] = json!({ "S": "EVT#000001" }),
@@ -115,12 +70,12 @@ async fn anything_but_a_new_queued_call_is_passed_over() {
     });
     let response = relay.handle(event).await;
     assert_eq!(failed(&response), json!({ "batchItemFailures": [] }));
-    assert_eq!(sent.locked().sent.len(), 0);
+    assert_eq!(queues.count(), 0);
 }
 
 #[tokio::test]
 async fn an_event_is_queued_once_for_every_webhook_that_asked_for_it() {
-    let (relay, sent) = relay(10).await;
+    let (relay, queues) = relay(10).await;
     let event = serde_json::from_str(include_str!("../../../events/dynamodb_stream_event.json")).unwrap();
     let response = relay.handle(event).await;
     assert_eq!(failed(&response), json!({ "batchItemFailures": [] }));
@@ -133,13 +88,13 @@ async fn an_event_is_queued_once_for_every_webhook_that_asked_for_it() {
             "attempt": 1,
         })
     };
-    assert_eq!(sent.to("/deliveries"), [job(0), job(2)]);
-    assert_eq!(sent.to("/calls"), [json!(null); 0]);
+    assert_eq!(messages(&queues, "deliveries"), [job(0), job(2)]);
+    assert_eq!(messages(&queues, "calls"), [json!(null); 0]);
 }
 
 #[tokio::test]
 async fn a_delivery_that_was_asked_for_again_is_queued() {
-    let (relay, sent) = relay(10).await;
+    let (relay, queues) = relay(10).await;
     let event =
         serde_json::from_str(include_str!("../../../events/dynamodb_stream_redelivery.json")).unwrap();
     let response = relay.handle(event).await;
@@ -151,22 +106,22 @@ async fn a_delivery_that_was_asked_for_again_is_queued() {
         "webhook": 2,
         "attempt": 13,
     });
-    assert_eq!(sent.to("/deliveries"), [job]);
+    assert_eq!(messages(&queues, "deliveries"), [job]);
 }
 
 #[tokio::test]
 async fn an_event_of_which_one_message_was_not_taken_is_asked_for_again_as_a_whole() {
-    let (relay, sent) = relay(1).await;
+    let (relay, queues) = relay(1).await;
     let event = serde_json::from_str(include_str!("../../../events/dynamodb_stream_event.json")).unwrap();
     let response = relay.handle(event).await;
     let number = "4421584500000000017450439092";
     assert_eq!(failed(&response), json!({ "batchItemFailures": [{ "itemIdentifier": number }] }));
-    assert_eq!(sent.to("/deliveries").len(), 1);
+    assert_eq!(messages(&queues, "deliveries").len(), 1);
 }
 
 #[tokio::test]
 async fn a_record_that_cannot_be_read_holds_nothing_up() {
-    let (relay, sent) = relay(10).await;
+    let (relay, queues) = relay(10).await;
     let event = batch(2, |n, record| {
         if n == 0 {
             record["dynamodb"]["NewImage"]["pk"] = json!({ "S": "acc_?#cnv_?" });
@@ -174,16 +129,16 @@ async fn a_record_that_cannot_be_read_holds_nothing_up() {
     });
     let response = relay.handle(event).await;
     assert_eq!(failed(&response), json!({ "batchItemFailures": [] }));
-    assert_eq!(sent.locked().sent.len(), 1);
+    assert_eq!(queues.count(), 1);
 }
 
 #[tokio::test]
 async fn the_stream_goes_on_from_the_first_record_that_was_not_queued() {
     for (room, first) in [(0, "0"), (2, "2"), (9, "9"), (10, "10"), (24, "24")] {
-        let (relay, sent) = relay(room).await;
+        let (relay, queues) = relay(room).await;
         let response = relay.handle(batch(25, |_, _| {})).await;
         assert_eq!(failed(&response), json!({ "batchItemFailures": [{ "itemIdentifier": first }] }));
-        assert_eq!(sent.locked().sent.len(), room);
+        assert_eq!(queues.count(), room);
     }
 }
 

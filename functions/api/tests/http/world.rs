@@ -1,6 +1,5 @@
 //! Two accounts with their table, bucket and carrier; events of the gateway and answers.
 
-mod bucket;
 mod carrier;
 mod conversations;
 mod gateway;
@@ -23,12 +22,13 @@ use switchboard_model::{
     phone_numbers::PhoneNumber,
     time::Timestamp,
 };
+use switchboard_testkit::bucket::{self, Objects};
 use tower::ServiceExt;
 
 pub(crate) use self::carrier::{
     AVAILABLE, Carrier, Fault, OWN_ACCOUNT, OWN_NUMBER, OWN_TOKEN, SharedCarrier,
 };
-pub(crate) use self::{bucket::Objects, gateway::Event};
+pub(crate) use self::gateway::Event;
 
 /// The token of [`World::account`], as in the sample events.
 pub(crate) const TOKEN: &str = "sk_0123456789abcdefghijklmnopqrstuv";

@@ -17,7 +17,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use switchboard_aws::{
-    clips::{Clips, testing as bucket},
+    clips::Clips,
     sealing::{self, Sealer},
     table::{Table, testing},
 };
@@ -42,6 +42,7 @@ use switchboard_providers::{
     keys::Keys,
     webhooks::WebhookClient,
 };
+use switchboard_testkit::{bucket, server};
 use tower::ServiceExt;
 
 /// The samples are signed with this token, for this address.
@@ -76,9 +77,6 @@ pub(crate) type Told = Arc<Mutex<Vec<(String, String)>>>;
 /// What the voice was asked to speak.
 pub(crate) type Spoken = Arc<Mutex<Vec<String>>>;
 
-/// When everything in the bucket was stored; the tests never get as old.
-const STORED: &str = "Sat, 01 Jan 2101 00:00:00 GMT";
-
 pub(crate) struct World {
     pub(crate) router: Router,
     pub(crate) clips: Clips,
@@ -99,7 +97,8 @@ impl World {
         table.create_conversation(&dialled()).await.unwrap();
         let (url, told, spoken) = carrier().await;
         let sealer = sealing::testing::sealer().await;
-        let (clips, _) = bucket::clips(STORED).await;
+        let (bucket_url, _) = bucket::serve().await;
+        let clips = Clips::new(&testing::config(&bucket_url).await, bucket::NAME.to_owned());
         let router = router(table.clone(), sealer.clone(), &clips, &url);
         Self { router, clips, spoken, table, sealer, told }
     }
@@ -172,12 +171,9 @@ pub(crate) fn router(table: Table, sealer: Sealer, clips: &Clips, carrier: &str)
 
 async fn carrier() -> (String, Told, Spoken) {
     let (told, spoken) = (Told::default(), Spoken::default());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     let voice = Router::new().route("/v1/speak", post(speak)).with_state(spoken.clone());
     let router = Router::new().fallback(obey).with_state(told.clone()).merge(voice);
-    tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
-    (url, told, spoken)
+    (server::serve(router).await, told, spoken)
 }
 
 /// Says each text's own bytes; there is one that it refuses.

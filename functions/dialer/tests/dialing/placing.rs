@@ -15,9 +15,10 @@ use switchboard_model::{
     limits::Slot,
 };
 use switchboard_runtime as system;
+use switchboard_testkit::server;
 use tokio::task::JoinSet;
 
-use crate::world::{Answer, SID, World, carrier, event, failures, nobody, sample};
+use crate::world::{Answer, SID, World, carrier, event, failures, sample};
 
 const MESSAGE: &str = "2e1424d4-f796-459a-8184-9c92662be6da";
 
@@ -127,7 +128,7 @@ async fn a_busy_carrier_gets_the_call_later() {
 #[tokio::test]
 async fn a_carrier_that_cannot_be_reached_gets_the_call_later() {
     let mut world = World::new(AgentConfig::default()).await;
-    world.dialer.backend.carrier = carrier(&nobody().await);
+    world.dialer.backend.carrier = carrier(&server::unused_url().await);
     assert!(world.deliver().await.is_empty());
     assert_eq!(world.conversation().await.state, State::Queued);
     assert_eq!(world.seen().messages.len(), 1);
@@ -270,7 +271,7 @@ async fn one_bad_message_holds_up_no_other_and_an_unknown_call_is_dropped() {
 async fn nothing_is_dialled_that_cannot_be_marked() {
     let mut world = World::new(AgentConfig::default()).await;
     world.dialer.backend.table =
-        Table::new(&testing::config(&nobody().await).await, "switchboard".to_owned());
+        Table::new(&testing::config(&server::unused_url().await).await, "switchboard".to_owned());
     assert_eq!(world.deliver().await, [MESSAGE]);
     assert_eq!(world.seen().calls.len(), 0);
 }

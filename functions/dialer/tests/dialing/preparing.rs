@@ -92,7 +92,8 @@ async fn a_voice_that_is_down_holds_up_no_call_and_is_not_paid() {
 #[tokio::test]
 async fn a_bucket_that_is_away_holds_up_no_call() {
     let mut world = World::new(greeter()).await;
-    let nobody = switchboard_aws::table::testing::config(&crate::world::nobody().await).await;
+    let nobody =
+        switchboard_aws::table::testing::config(&switchboard_testkit::server::unused_url().await).await;
     world.dialer.preparation.clips = switchboard_aws::clips::Clips::new(&nobody, "recordings".into());
     assert!(world.deliver().await.is_empty());
     assert!(world.conversation().await.carrier_call_id.is_some());

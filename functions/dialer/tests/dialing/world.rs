@@ -18,7 +18,7 @@ use axum::{
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use switchboard_aws::{
-    clips::testing::{self as bucket, Objects},
+    clips::Clips,
     queue::{CallJob, Queue},
     sealing,
     table::{Outcome, Table, testing},
@@ -35,11 +35,13 @@ use switchboard_model::{
 };
 use switchboard_providers::{AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys};
 use switchboard_runtime as system;
+use switchboard_testkit::{
+    bucket::{self, Objects},
+    server,
+};
 use tokio::sync::Notify;
 
 pub(crate) const SAMPLE: &str = include_str!("../../../../events/sqs_calls.json");
-/// When everything in the bucket was stored; the tests never get as old.
-const STORED: &str = "Sat, 01 Jan 2101 00:00:00 GMT";
 pub(crate) const SID: &str = "CA0123456789abcdef0123456789abcdef";
 
 /// How the carrier answers a request to place a call.
@@ -128,7 +130,8 @@ impl World {
         let conversation =
             Conversation::outbound(job.conversation_id, job.account_id, None, to, from, created_at);
         table.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
-        let (clips, objects) = bucket::clips(STORED).await;
+        let (bucket_url, objects) = bucket::serve().await;
+        let clips = Clips::new(&testing::config(&bucket_url).await, bucket::NAME.to_owned());
         let dialer = Dialer {
             backend: Backend {
                 table: table.clone(),
@@ -245,18 +248,8 @@ fn providers(url: &str) -> Providers {
     Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() }
 }
 
-/// An address where nobody listens.
-pub(crate) async fn nobody() -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
-
 async fn serve(served: Served) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/v1/speak", post(speak)).fallback(take).with_state(served);
-    tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
-    url
+    server::serve(Router::new().route("/v1/speak", post(speak)).fallback(take).with_state(served)).await
 }
 
 /// Says each text's own bytes.

@@ -30,6 +30,7 @@ use switchboard_model::{
 use switchboard_providers::{AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys};
 use switchboard_runtime as system;
 use switchboard_sweeper::{Sweeper, Swept};
+use switchboard_testkit::server;
 
 /// The carrier's calls by id, with status and duration; all were placed three minutes ago.
 #[derive(Default)]
@@ -67,19 +68,14 @@ pub(crate) fn sid(n: u32) -> String {
 
 /// A store where nobody listens.
 pub(crate) async fn no_store() -> Table {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let url = server::unused_url().await;
     Table::new(&testing::config(&url).await, "switchboard".to_owned())
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
         let carrier = Arc::<Mutex<Carrier>>::default();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(answer).with_state(carrier.clone());
-        tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
+        let url = server::serve(Router::new().fallback(answer).with_state(carrier.clone())).await;
         let keys = r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
         let endpoints =
             Endpoints::from_vars(&|name| (name == "TWILIO_API_URL").then(|| url.clone())).unwrap();

@@ -7,13 +7,13 @@ use std::{
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use axum::{
-    Json, Router,
+    Router,
     body::Bytes,
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use switchboard_aws::{
     queue::{DeliveryJob, Queue},
     table::{Table, testing},
@@ -31,6 +31,7 @@ use switchboard_model::{
 };
 use switchboard_providers::webhooks::WebhookClient;
 use switchboard_runtime as system;
+use switchboard_testkit::{queue::Queues, server};
 use switchboard_webhook_delivery::Webhooks;
 
 /// Signs the account's webhooks.
@@ -70,9 +71,6 @@ impl Received {
 struct Outside {
     replies: VecDeque<Reply>,
     received: Vec<Received>,
-    queued: Vec<(DeliveryJob, i64)>,
-    buried: Vec<DeliveryJob>,
-    no_queue: bool,
 }
 
 type Shared = Arc<Mutex<Outside>>;
@@ -83,6 +81,7 @@ pub(crate) struct World {
     pub(crate) events: Vec<Event>,
     account: Account,
     outside: Shared,
+    queues: Queues,
 }
 
 impl World {
@@ -90,13 +89,11 @@ impl World {
     /// where nobody listens.
     pub(crate) async fn new() -> Self {
         let outside = Shared::default();
-        let receiver = serve(Router::new().fallback(receive).with_state(outside.clone())).await;
-        let queues = serve(Router::new().fallback(queue).with_state(outside.clone())).await;
-        let config = testing::config(&queues).await;
+        let receiver = server::serve(Router::new().fallback(receive).with_state(outside.clone())).await;
+        let queues = Queues::start().await;
+        let config = testing::config(queues.url()).await;
         let table = testing::new_table().await;
-        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let nobody = format!("http://{}/", free.local_addr().unwrap());
-        drop(free);
+        let nobody = format!("{}/", server::unused_url().await);
 
         let at = system::now();
         let account =
@@ -126,21 +123,19 @@ impl World {
         table.create_conversation(&snapshot).await.unwrap();
         let webhooks = Webhooks {
             table,
-            queue: Queue::new(&config, format!("{queues}/000000000000/deliveries")),
-            dead_letters: Queue::new(&config, format!("{queues}/000000000000/dead")),
+            queue: Queue::new(&config, queues.queue_url("deliveries")),
+            dead_letters: Queue::new(&config, queues.queue_url("dead")),
             sender: WebhookClient::new(EgressPolicy::Local),
             public_url: "https://api.example.com".into(),
         };
-        let mut world = Self { webhooks, snapshot, events: vec![], account, outside };
+        let mut world = Self { webhooks, snapshot, events: vec![], account, outside, queues };
         world.append(EVENTS, at).await;
         world
     }
 
     /// The same with a table where nobody listens.
     pub(crate) async fn without_table(mut world: Self) -> Self {
-        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", free.local_addr().unwrap());
-        drop(free);
+        let url = server::unused_url().await;
         world.webhooks.table = Table::new(&testing::config(&url).await, "switchboard".to_owned());
         world
     }
@@ -222,17 +217,18 @@ impl World {
 
     /// What was queued since this was asked last, and for how many seconds.
     pub(crate) fn queued(&self) -> Vec<(DeliveryJob, i64)> {
-        std::mem::take(&mut self.outside().queued)
+        let queued = self.queues.take("deliveries").into_iter();
+        queued.map(|message| (job(&message.body), message.delay_seconds)).collect()
     }
 
     /// What was given up since this was asked last.
     pub(crate) fn buried(&self) -> Vec<DeliveryJob> {
-        std::mem::take(&mut self.outside().buried)
+        self.queues.take("dead").iter().map(|message| job(&message.body)).collect()
     }
 
     /// From now on the queues refuse everything.
     pub(crate) fn no_queue(&self) {
-        self.outside().no_queue = true;
+        self.queues.set_room(0);
     }
 
     fn outside(&self) -> MutexGuard<'_, Outside> {
@@ -248,11 +244,8 @@ pub(crate) fn message(id: &str, body: &str) -> SqsMessage {
     message
 }
 
-async fn serve(router: Router) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
-    url
+fn job(body: &str) -> DeliveryJob {
+    DeliveryJob::from_body(body).expect("the function queues jobs")
 }
 
 async fn receive(
@@ -278,19 +271,4 @@ async fn receive(
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-async fn queue(State(outside): State<Shared>, request: Bytes) -> (StatusCode, Json<Value>) {
-    let mut outside = outside.lock().unwrap();
-    if outside.no_queue {
-        return (StatusCode::BAD_REQUEST, Json(json!({ "__type": "com.amazonaws.sqs#AccessDenied" })));
-    }
-    let request: Value = serde_json::from_slice(&request).unwrap();
-    let job = DeliveryJob::from_body(request["MessageBody"].as_str().unwrap()).unwrap();
-    if request["QueueUrl"].as_str().unwrap().ends_with("/dead") {
-        outside.buried.push(job);
-    } else {
-        outside.queued.push((job, request["DelaySeconds"].as_i64().unwrap()));
-    }
-    (StatusCode::OK, Json(json!({ "MessageId": "1", "MD5OfMessageBody": "" })))
 }

@@ -15,6 +15,7 @@ use axum::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::json;
 use switchboard_providers::{AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys};
+use switchboard_testkit::server;
 
 /// A customer's own account at the carrier, and its number.
 pub(crate) const OWN_ACCOUNT: &str = "AC99999999999999999999999999999999";
@@ -59,11 +60,7 @@ pub(crate) async fn serve() -> (String, SharedCarrier) {
     let state = SharedCarrier::default();
     let own = (format!("PN{:032}", 190), "mine".to_owned(), "https://customer.example.com".to_owned());
     state.lock().numbers.insert(OWN_NUMBER.to_owned(), own);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().fallback(answer).with_state(state.clone());
-    // The runtime of the test owns the server, and ends it.
-    tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
+    let url = server::serve(Router::new().fallback(answer).with_state(state.clone())).await;
     (url, state)
 }
 
