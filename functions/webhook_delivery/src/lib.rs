@@ -77,7 +77,7 @@ impl Webhooks {
                 Ok((id, Prepared::Attempt(attempt))) => {
                     hosts.entry(attempt.host()).or_default().push((id, *attempt));
                 }
-                Ok((id, Prepared::Decided(JobOutcome::Drop))) => close(vec![id]),
+                Ok((id, Prepared::Decided(outcome))) if outcome.is_settled() => close(vec![id]),
                 Ok((_, Prepared::Decided(_))) | Err(_) => {}
             }
         }
