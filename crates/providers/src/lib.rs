@@ -20,6 +20,8 @@ pub mod deepgram;
 pub mod egress;
 pub mod endpoints;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod keys;
 pub mod language_model;
 pub mod openai;

@@ -168,3 +168,11 @@ impl Carrier for Twilio {
         numbers::release(&self.account, number).await
     }
 }
+
+/// Writes a document; for the fuzz target.
+#[cfg(fuzzing)]
+pub(crate) fn document(
+    instructions: &crate::carrier::documents::Instructions<'_>,
+) -> crate::carrier::documents::CallDocument {
+    documents::write(instructions)
+}
