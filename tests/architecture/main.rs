@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod documents;
 mod modules;
 
 use std::{
@@ -119,4 +120,17 @@ fn no_sibling_modules_import_each_other_in_a_circle() {
         })
         .collect();
     assert!(circles.is_empty(), "modules import each other in circles:\n{}", circles.join("\n"));
+}
+
+#[test]
+fn links_and_paths_of_the_documents_exist() {
+    let broken: Vec<String> = documents::documents(workspace())
+        .iter()
+        .flat_map(|document| {
+            let text = std::fs::read_to_string(document).unwrap();
+            let broken = documents::broken(workspace(), document.parent().unwrap(), &text);
+            broken.into_iter().map(|path| format!("{}: {path}", document.display())).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(broken.is_empty(), "documents name what is not there:\n{}", broken.join("\n"));
 }
