@@ -1,27 +1,28 @@
 //! Customers' own keys, in the place of the deployment's.
 
 use switchboard_model::{
-    credentials::{OpenCredential, Provider},
+    catalogue,
+    credentials::OpenCredential,
     egress_policy::{BadUrl, EgressPolicy},
 };
 
 use crate::{Providers, egress};
 
-/// A customer's key cannot be used. Says nothing of the key.
+/// A customer's key cannot be used. Does not show the key.
 #[derive(Debug, thiserror::Error)]
 pub enum UnusableCredential {
-    /// There is no adapter for the vendor it is of.
+    /// There is no adapter for its vendor.
     #[error("no adapter for {0}")]
     NoAdapter(&'static str),
-    /// Its URL may not be called, at least not any more.
+    /// The egress policy forbids its URL; it may have allowed it when the credential was stored.
     #[error("its base_url may not be called: {0}")]
     BaseUrl(#[from] BadUrl),
 }
 
 impl Providers {
-    /// The same, but with a customer's key for its vendor, and at the customer's URL if it has one. That is
-    /// a customer's URL like any other: it is checked here, and the address it leads to each time it is
-    /// connected to. Such connections are not kept, which costs every question the time to open one.
+    /// The same providers with a customer's key for its vendor, at the customer's base URL if the credential has one.
+    /// Such a URL is checked here, and the address it resolves to on every connection. Connections to it are not pooled,
+    /// so every request pays for a handshake.
     ///
     /// # Errors
     /// See [`UnusableCredential`]. The deployment's own key is no substitute.
@@ -30,14 +31,12 @@ impl Providers {
         own: &OpenCredential,
         egress_policy: EgressPolicy,
     ) -> Result<Self, UnusableCredential> {
+        let vendor = own.credential.provider.as_str();
+        let connection = catalogue::connection(vendor).ok_or(UnusableCredential::NoAdapter(vendor))?;
         let mut providers = self.clone();
-        match own.credential.provider {
-            Provider::Openai => providers.keys.openai_api_key = Some(own.api_key.clone()),
-            Provider::Deepgram => providers.keys.deepgram_api_key = Some(own.api_key.clone()),
-            other => return Err(UnusableCredential::NoAdapter(other.as_str())),
-        }
+        providers.keys.set(connection, own.api_key.clone());
         if let Some(base_url) = &own.credential.base_url {
-            providers.endpoints.openai = egress_policy.url(base_url)?;
+            providers.endpoints.set(connection, egress_policy.url(base_url)?);
             providers.http = egress::guarded_client(egress_policy);
         }
         Ok(providers)

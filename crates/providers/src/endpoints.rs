@@ -1,51 +1,55 @@
-//! Where each vendor is. A variable per vendor, so that a compatible server, a regional endpoint or
-//! a simulation can stand in.
+//! The vendors' addresses. The catalogue names an environment variable per vendor, so that a compatible server, a
+//! regional endpoint or a simulation can stand in.
+
+use std::collections::BTreeMap;
 
 use reqwest::Url;
+use switchboard_model::catalogue::{self, Connection};
 
-/// Base URLs; paths are appended to whatever path they have.
+/// Base URLs, by vendor; paths are appended to their own path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoints {
-    /// `TWILIO_API_URL`, default `https://api.twilio.com`.
-    pub twilio: Url,
-    /// `OPENAI_API_URL`, default `https://api.openai.com/v1`.
-    pub openai: Url,
-    /// `DEEPGRAM_API_URL`, default `https://api.deepgram.com`.
-    pub deepgram: Url,
-}
+pub struct Endpoints(BTreeMap<&'static str, Url>);
 
 /// A variable does not hold a base URL.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {problem}")]
 pub struct BadEndpoint {
-    /// Its name.
+    /// The variable's name.
     pub variable: &'static str,
-    /// What is wrong with it; its value is not repeated, it may hold a password.
+    /// What is wrong with the value, which is not repeated: it may hold a password.
     pub problem: &'static str,
 }
 
 impl Endpoints {
-    /// Reads the variables through `variable`; an unset or empty one means the vendor's own address.
-    /// All bad ones are reported.
+    /// Reads the variables of the catalogue through `variable`; an unset or empty one means the vendor's own address.
+    ///
+    /// # Errors
+    /// Every bad variable.
     pub fn from_vars(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<BadEndpoint>> {
-        let mut bad = Vec::new();
-        let mut endpoint = |name: &'static str, default: &str| {
-            let set = variable(name).filter(|text| !text.trim().is_empty());
-            match parse(set.as_deref().unwrap_or(default).trim()) {
-                Ok(url) => Some(url),
-                Err(problem) => {
-                    bad.push(BadEndpoint { variable: name, problem });
-                    None
-                }
+        let (mut endpoints, mut bad) = (BTreeMap::new(), Vec::new());
+        for connection in catalogue::connections() {
+            let name = connection.url_variable;
+            let value = variable(name).filter(|text| !text.trim().is_empty());
+            match parse(value.as_deref().unwrap_or(connection.default_url).trim()) {
+                Ok(url) => drop(endpoints.insert(connection.provider, url)),
+                Err(problem) => bad.push(BadEndpoint { variable: name, problem }),
             }
-        };
-        let twilio = endpoint("TWILIO_API_URL", "https://api.twilio.com");
-        let openai = endpoint("OPENAI_API_URL", "https://api.openai.com/v1");
-        let deepgram = endpoint("DEEPGRAM_API_URL", "https://api.deepgram.com");
-        match (twilio, openai, deepgram) {
-            (Some(twilio), Some(openai), Some(deepgram)) => Ok(Self { twilio, openai, deepgram }),
-            _ => Err(bad),
         }
+        if bad.is_empty() { Ok(Self(endpoints)) } else { Err(bad) }
+    }
+
+    /// The base URL of a vendor.
+    ///
+    /// # Panics
+    /// The catalogue has no adapter for the vendor.
+    #[must_use]
+    pub fn of(&self, vendor: &str) -> &Url {
+        self.0.get(vendor).expect("a vendor with an adapter has a connection in the catalogue")
+    }
+
+    /// Replaces the base URL of a vendor.
+    pub fn set(&mut self, connection: &Connection, url: Url) {
+        self.0.insert(connection.provider, url);
     }
 }
 
@@ -75,14 +79,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unset_variables_mean_the_vendors_own_addresses() {
+    fn an_unset_variable_means_the_vendors_own_address() {
         let endpoints = Endpoints::from_vars(&|_| None).unwrap();
-        assert_eq!(endpoints.openai.as_str(), "https://api.openai.com/v1");
-        assert_eq!(
-            join(&endpoints.openai, "/chat/completions").as_str(),
-            "https://api.openai.com/v1/chat/completions"
-        );
-        assert_eq!(join(&endpoints.deepgram, "/v1/speak").as_str(), "https://api.deepgram.com/v1/speak");
+        let openai = endpoints.of("openai");
+        assert_eq!(openai.as_str(), "https://api.openai.com/v1");
+        assert_eq!(join(openai, "/chat/completions").as_str(), "https://api.openai.com/v1/chat/completions");
+        let speak = join(endpoints.of("deepgram"), "/v1/speak");
+        assert_eq!(speak.as_str(), "https://api.deepgram.com/v1/speak");
+    }
+
+    #[test]
+    fn every_vendor_with_an_adapter_has_an_endpoint() {
+        let endpoints = Endpoints::from_vars(&|_| None).unwrap();
+        for connection in catalogue::connections() {
+            assert!(
+                connection
+                    .default_url
+                    .starts_with(endpoints.of(connection.provider).as_str().trim_end_matches('/'))
+            );
+        }
     }
 
     #[test]
@@ -102,8 +117,8 @@ mod tests {
         assert_eq!(
             bad,
             [
-                "TWILIO_API_URL: must begin with https:// or http://",
-                "DEEPGRAM_API_URL: must not hold a user name or password"
+                "DEEPGRAM_API_URL: must not hold a user name or password",
+                "TWILIO_API_URL: must begin with https:// or http://"
             ]
         );
     }

@@ -1,21 +1,21 @@
-//! The deployment's own keys, as its secret store holds them.
+//! The deployment's own keys, as its secret store holds them. The catalogue names them.
+
+use std::{collections::BTreeMap, fmt};
 
 use serde_json::{Map, Value};
+use switchboard_model::catalogue::{self, Connection};
 
-use crate::Secret;
+use crate::{Providers, Secret, unusable::Unusable};
 
-/// The keys of every vendor. All but the carrier's are optional: a deployment without one starts, and a call that
-/// needs it records a provider fault.
-#[derive(Debug, Clone)]
-pub struct Keys {
-    /// The carrier account, `AC...`; not secret, but of no use in a log either.
-    pub twilio_account_sid: Secret,
-    /// Authenticates us to the carrier, and the carrier's callbacks to us.
-    pub twilio_auth_token: Secret,
-    /// Bearer token.
-    pub openai_api_key: Option<Secret>,
-    /// API key.
-    pub deepgram_api_key: Option<Secret>,
+/// The keys of every vendor, by the name in the catalogue. Required ones are here; others may be missing: a deployment
+/// without them starts, and a call that needs one records a provider fault.
+#[derive(Clone)]
+pub struct Keys(BTreeMap<&'static str, Secret>);
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// The stored keys cannot be used. Names the keys and never shows them.
@@ -30,37 +30,78 @@ pub enum BadKeys {
 }
 
 impl Keys {
-    /// Reads `{"twilio_account_sid", "twilio_auth_token", "openai_api_key", "deepgram_api_key"}`, the latter two
-    /// optional. Space around a key (a pasted line end) is dropped; an empty key counts as missing.
+    /// Reads a JSON object with a member per key. Space around a key (a pasted line end) is dropped; an empty key counts
+    /// as missing.
+    ///
+    /// # Errors
+    /// See [`BadKeys`].
     pub fn parse(json: &str) -> Result<Self, BadKeys> {
         // The parser's own message could quote a key.
         let stored: Map<String, Value> = serde_json::from_str(json).map_err(|_| BadKeys::NotAnObject)?;
-        let mut bad = Vec::new();
-        let mut optional = |name: &'static str| {
-            let value = stored.get(name).filter(|value| !value.is_null())?;
-            let text = value.as_str().unwrap_or("\0").trim();
-            if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-                bad.push(name);
-            }
-            (!text.is_empty()).then(|| Secret::new(text))
-        };
-        let twilio_account_sid = optional("twilio_account_sid");
-        let twilio_auth_token = optional("twilio_auth_token");
-        let openai_api_key = optional("openai_api_key");
-        let deepgram_api_key = optional("deepgram_api_key");
-        match (twilio_account_sid, twilio_auth_token) {
-            (Some(twilio_account_sid), Some(twilio_auth_token)) if bad.is_empty() => {
-                Ok(Self { twilio_account_sid, twilio_auth_token, openai_api_key, deepgram_api_key })
-            }
-            (sid, token) => {
-                let missing = [("twilio_account_sid", sid.is_none()), ("twilio_auth_token", token.is_none())];
-                let missing = missing.into_iter().filter(|(_, missing)| *missing).map(|(name, _)| name);
-                let mut all: Vec<_> = missing.filter(|name| !bad.contains(name)).collect();
-                all.append(&mut bad);
-                Err(BadKeys::Unusable(all))
+        let (mut keys, mut bad) = (BTreeMap::new(), Vec::new());
+        for connection in catalogue::connections() {
+            for name in connection.keys.iter().copied() {
+                match read(&stored, name) {
+                    Ok(Some(key)) => drop(keys.insert(name, key)),
+                    Ok(None) if connection.is_required => bad.push(name),
+                    Ok(None) => {}
+                    Err(Malformed) => bad.push(name),
+                }
             }
         }
+        if bad.is_empty() { Ok(Self(keys)) } else { Err(BadKeys::Unusable(bad)) }
     }
+
+    /// The key with this name; none if the deployment does not have it.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Secret> {
+        self.0.get(name)
+    }
+
+    /// A key of a connection that is required.
+    ///
+    /// # Panics
+    /// The catalogue does not say that the key is required.
+    #[must_use]
+    pub fn required(&self, name: &str) -> &Secret {
+        self.get(name).expect("a deployment without its required keys does not start")
+    }
+
+    /// Replaces or adds the first key of a connection.
+    pub fn set(&mut self, connection: &Connection, key: Secret) {
+        if let Some(name) = connection.keys.first() {
+            self.0.insert(name, key);
+        }
+    }
+
+    /// Removes a key.
+    pub fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+}
+
+impl Providers {
+    /// The key of a vendor that has one key.
+    pub(crate) fn key(&self, vendor: &'static str) -> Result<Secret, Unusable> {
+        let name = catalogue::connection(vendor).and_then(|connection| connection.keys.first().copied());
+        let Some(name) = name else { return Err(Unusable::no_adapter(vendor)) };
+        self.keys.get(name).cloned().ok_or_else(|| Unusable::missing_key(vendor, name))
+    }
+}
+
+/// The value is no key.
+struct Malformed;
+
+fn read(stored: &Map<String, Value>, name: &str) -> Result<Option<Secret>, Malformed> {
+    let text = match stored.get(name) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => text.trim(),
+        Some(_) => return Err(Malformed),
+    };
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Malformed);
+    }
+    Ok((!text.is_empty()).then(|| Secret::new(text)))
 }
 
 #[cfg(test)]
@@ -73,7 +114,9 @@ mod tests {
             r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"sk-1\n","deepgram_api_key":"d"}"#,
         )
         .unwrap();
-        assert_eq!(keys.openai_api_key.unwrap().reveal(), "sk-1");
+        assert_eq!(keys.get("openai_api_key").unwrap().reveal(), "sk-1");
+        assert_eq!(keys.required("twilio_account_sid").reveal(), "AC1");
+        assert!(!format!("{keys:?}").contains("sk-1"));
     }
 
     #[test]
@@ -82,7 +125,7 @@ mod tests {
             r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"","deepgram_api_key":null}"#,
         )
         .unwrap();
-        assert!(keys.openai_api_key.is_none() && keys.deepgram_api_key.is_none());
+        assert!(keys.get("openai_api_key").is_none() && keys.get("deepgram_api_key").is_none());
     }
 
     #[test]
@@ -90,7 +133,7 @@ mod tests {
         let error = Keys::parse(r#"{"twilio_auth_token":"two words","openai_api_key":7}"#).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "these provider keys are missing or unusable: twilio_account_sid, twilio_auth_token, openai_api_key"
+            "these provider keys are missing or unusable: openai_api_key, twilio_account_sid, twilio_auth_token"
         );
         assert!(matches!(Keys::parse("[]"), Err(BadKeys::NotAnObject)));
     }

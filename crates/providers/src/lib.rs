@@ -25,6 +25,7 @@ pub mod fuzzing;
 pub mod keys;
 pub mod language_model;
 pub mod openai;
+mod refusal;
 mod sse;
 pub mod synthesizer;
 pub mod transcriber;

@@ -89,6 +89,6 @@ mod tests {
         let config = Config::from_vars(vars).unwrap();
         assert_eq!((config.listen.port(), config.max_calls), (8080, MAX_CALLS));
         assert_eq!(config.egress_policy, EgressPolicy::PublicOnly);
-        assert_eq!(config.endpoints.deepgram.as_str(), "https://api.deepgram.com/");
+        assert_eq!(config.endpoints.of("deepgram").as_str(), "https://api.deepgram.com/");
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     audio::AudioFormat,
     egress::{self, WebSocket},
     endpoints::join,
+    refusal::{self, Explanation, Verdict},
     transcriber::{AudioSink, Transcriber, TranscriberSession, TranscriptEvent},
     unusable::Unusable,
 };
@@ -87,8 +88,8 @@ impl Listen {
     /// # Errors
     /// There is no key.
     pub fn new(providers: &Providers, settings: &Settings<'_>, timing: Timing) -> Result<Self, Unusable> {
-        let url = listen_url(&providers.endpoints.deepgram, settings);
-        Ok(Self { url, key: super::key(providers)?, timing })
+        let url = listen_url(providers.endpoints.of(VENDOR), settings);
+        Ok(Self { url, key: providers.key(VENDOR)?, timing })
     }
 
     async fn open(self) -> Result<(AudioSink, TranscriberSession), Error> {
@@ -104,7 +105,7 @@ impl Listen {
         request.headers_mut().insert(header::AUTHORIZATION, key);
         request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(egress::USER_AGENT));
 
-        let socket = egress::connect(request).await.map_err(refusal)?;
+        let socket = egress::connect(request).await.map_err(refused)?;
         let (sink, audio) = AudioSink::new(VENDOR);
         let now = Instant::now();
         let session = Session {
@@ -132,24 +133,25 @@ impl Transcriber for Listen {
 }
 
 /// The error for a handshake that failed.
-fn refusal(error: tungstenite::Error) -> Error {
+fn refused(error: tungstenite::Error) -> Error {
     let tungstenite::Error::Http(response) = &error else {
         return Error::broken(VENDOR, "no connection", error);
     };
-    let status = response.status();
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    if status.is_client_error() && !egress::is_transient(status) {
-        return Error::rejected(VENDOR, status.as_str(), header("dg-error").unwrap_or("no explanation"));
-    }
-    let reason = match status {
-        StatusCode::TOO_MANY_REQUESTS => "too many sessions at once".to_owned(),
-        _ => format!("it answered the handshake with {}", status.as_u16()),
-    };
-    Error::Unavailable {
-        vendor: VENDOR,
-        reason,
-        retry_after: egress::retry_after(response.headers()),
-        source: None,
+    let (status, headers) = (response.status(), response.headers());
+    // A handshake has no body; Deepgram explains itself in a header.
+    let message = headers.get("dg-error").and_then(|value| value.to_str().ok());
+    let explanation = Explanation { message: message.map(str::to_owned), ..Explanation::default() };
+    match refusal::handshake_verdict(status, headers, &explanation) {
+        Verdict::Retry { after } => {
+            let reason = match status {
+                StatusCode::TOO_MANY_REQUESTS => "too many sessions at once".to_owned(),
+                _ => format!("it answered the handshake with {}", status.as_u16()),
+            };
+            Error::Unavailable { vendor: VENDOR, reason, retry_after: after, source: None }
+        }
+        Verdict::DropParameter(_) | Verdict::FallBack | Verdict::GiveUp => {
+            Error::rejected(VENDOR, status.as_str(), message.unwrap_or("no explanation"))
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use http::header;
 use reqwest::Url;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,6 +19,7 @@ use crate::{
     audio::{AudioFormat, Encoding},
     egress,
     endpoints::join,
+    refusal::{self, Explanation, Verdict},
     synthesizer::{CallContext, SpeechEvent, SpeechStream, Synthesizer, VoiceSession},
     unusable::Unusable,
 };
@@ -42,9 +42,9 @@ impl Speak {
     pub fn new(providers: &Providers, model: &str, timeouts: StreamTimeouts) -> Result<Self, Unusable> {
         Ok(Self {
             http: providers.http.clone(),
-            base: providers.endpoints.deepgram.clone(),
+            base: providers.endpoints.of(VENDOR).clone(),
             model: model.to_owned(),
-            key: super::key(providers)?,
+            key: providers.key(VENDOR)?,
             timeouts,
         })
     }
@@ -105,7 +105,7 @@ async fn open(
         Err(_) => return Err(Error::silent(VENDOR, timeouts.first)),
     };
     if !response.status().is_success() {
-        return Err(refusal(response).await);
+        return Err(refused(response).await);
     }
     let headers = response.headers();
     if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
@@ -178,22 +178,21 @@ fn lost(error: reqwest::Error) -> Error {
     Error::broken(VENDOR, reason, error.without_url())
 }
 
-/// `{"err_code", "err_msg", "request_id"}`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Described {
-    err_code: String,
-    err_msg: String,
-}
-
-async fn refusal(response: reqwest::Response) -> Error {
-    let status = response.status();
-    let retry_after = egress::retry_after(response.headers());
-    let body = egress::error_body(response).await;
-    let Described { err_code, err_msg } = serde_json::from_slice(&body).unwrap_or_default();
-    if egress::is_transient(status) {
-        let reason = crate::error::shorten(&format!("{} {err_code}", status.as_u16()));
-        return Error::Unavailable { vendor: VENDOR, reason, retry_after, source: None };
+/// The error for a status other than 2xx.
+async fn refused(response: reqwest::Response) -> Error {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let explanation = Explanation::read(&egress::error_body(response).await);
+    let verdict = refusal::verdict(status, &headers, &explanation, &[]);
+    let code = explanation.code.as_deref();
+    match verdict {
+        Verdict::Retry { after } => {
+            let reason = crate::error::shorten(&format!("{} {}", status.as_u16(), code.unwrap_or_default()));
+            Error::Unavailable { vendor: VENDOR, reason, retry_after: after, source: None }
+        }
+        Verdict::DropParameter(_) | Verdict::FallBack | Verdict::GiveUp => Error::rejected(
+            VENDOR,
+            code.unwrap_or(status.as_str()),
+            explanation.message.as_deref().unwrap_or_default(),
+        ),
     }
-    Error::rejected(VENDOR, if err_code.is_empty() { status.as_str() } else { &err_code }, &err_msg)
 }

@@ -16,12 +16,16 @@ use crate::{
     Error, Providers, Secret, StreamTimeouts, egress,
     endpoints::join,
     language_model::{self, ChatMessage, Conversation, Generation, GenerationEvent, LanguageModel, ToolCall},
+    refusal::{self, Explanation, Verdict},
     sse,
     unusable::Unusable,
 };
 
 /// Maximum wait for the usage after the last words; servers that send it do so at once.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Parameters of a request that a response does not depend on.
+const OPTIONAL_PARAMETERS: [&str; 3] = ["reasoning_effort", "stream_options", "temperature"];
 
 /// One model on one server, with one key.
 #[derive(Debug, Clone)]
@@ -45,8 +49,8 @@ impl ChatCompletions {
     ) -> Result<Self, Unusable> {
         Ok(Self {
             http: providers.http.clone(),
-            base: providers.endpoints.openai.clone(),
-            key: super::key(providers)?,
+            base: providers.endpoints.of(VENDOR).clone(),
+            key: providers.key(VENDOR)?,
             settings: settings.clone(),
             timeouts,
         })
@@ -74,7 +78,7 @@ async fn open(request: reqwest::RequestBuilder, timeouts: StreamTimeouts) -> Res
         Err(_) => return Err(Error::silent(VENDOR, timeouts.first)),
     };
     if !response.status().is_success() {
-        return Err(refusal(response).await);
+        return Err(refused(response).await);
     }
     Ok(Response {
         response,
@@ -165,64 +169,39 @@ fn malformed(error: sse::TooLong) -> Error {
 }
 
 /// The error for a status other than 2xx.
-async fn refusal(response: reqwest::Response) -> Error {
-    let status = response.status();
-    let retry_after = egress::retry_after(response.headers());
-    let should_retry = response.headers().get("x-should-retry").map(|value| value == "true");
+async fn refused(response: reqwest::Response) -> Error {
+    let (status, headers) = (response.status(), response.headers().clone());
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         // The explanation may quote the key.
         return Error::rejected(VENDOR, status.as_str(), "it does not accept the key");
     }
-    let body = egress::error_body(response).await;
-    let error = serde_json::from_slice::<Value>(&body).unwrap_or_default();
-    let error = Described::read(&error["error"]);
-    let transient = error.can_be_retried(should_retry.unwrap_or_else(|| egress::is_transient(status)));
-    if transient {
-        Error::Unavailable { vendor: VENDOR, reason: error.reason(status), retry_after, source: None }
-    } else {
-        Error::rejected(VENDOR, error.code.unwrap_or(status.as_str()), error.message)
-    }
+    let explanation = Explanation::read(&egress::error_body(response).await);
+    let verdict = refusal::verdict(status, &headers, &explanation, &OPTIONAL_PARAMETERS);
+    error(verdict, status, &explanation, status.as_str())
 }
 
 /// The error for an event that reports one; the status had been 200.
-pub(super) fn error_in_stream(error: &Value) -> Error {
-    let described = Described::read(error);
-    let client_error = error["code"].as_u64().is_some_and(|code| (400..500).contains(&code) && code != 429)
-        || described.code.is_some_and(|code| code.starts_with("invalid_") || code.ends_with("_exceeded"))
-            && described.code != Some("rate_limit_exceeded");
-    if described.can_be_retried(!client_error) {
-        Error::unavailable(VENDOR, &described.reason(StatusCode::OK))
-    } else {
-        Error::rejected(VENDOR, described.code.unwrap_or("error"), described.message)
-    }
+pub(super) fn error_in_stream(described: &Value) -> Error {
+    let verdict = refusal::stream_verdict(described);
+    error(verdict, StatusCode::OK, &Explanation::of(described), "error")
 }
 
-/// `{"message", "type", "param", "code"}`, any of which may be missing.
-struct Described<'a> {
-    code: Option<&'a str>,
-    message: &'a str,
-}
-
-impl<'a> Described<'a> {
-    fn read(error: &'a Value) -> Self {
-        let text = |member: &str| error[member].as_str().filter(|text| !text.is_empty());
-        // Compatible servers send the message alone.
-        let message = text("message").or(error.as_str()).unwrap_or("no explanation");
-        Self { code: text("code").or_else(|| text("type")), message }
-    }
-
-    /// A used-up quota has the status of an overload (429), but waiting does not refill it.
-    fn can_be_retried(&self, looks_transient: bool) -> bool {
-        looks_transient && self.code != Some("insufficient_quota")
-    }
-
-    fn reason(&self, status: StatusCode) -> String {
-        crate::error::shorten(&format!(
-            "{} ({}): {}",
-            self.code.unwrap_or("error"),
-            status.as_u16(),
-            self.message
-        ))
+fn error(verdict: Verdict, status: StatusCode, explanation: &Explanation, default_code: &str) -> Error {
+    let code = explanation.code.as_deref();
+    let message = explanation.message.as_deref().unwrap_or("no explanation");
+    match verdict {
+        Verdict::Retry { after } => {
+            let reason = format!("{} ({}): {message}", code.unwrap_or("error"), status.as_u16());
+            Error::Unavailable {
+                vendor: VENDOR,
+                reason: crate::error::shorten(&reason),
+                retry_after: after,
+                source: None,
+            }
+        }
+        Verdict::DropParameter(_) | Verdict::FallBack | Verdict::GiveUp => {
+            Error::rejected(VENDOR, code.unwrap_or(default_code), message)
+        }
     }
 }
 

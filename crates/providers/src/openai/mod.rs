@@ -3,16 +3,7 @@
 pub mod chat;
 mod chunks;
 
-use crate::{Providers, Secret, unusable::Unusable};
-
 pub(crate) const VENDOR: &str = "openai";
-
-/// The name of the key among the deployment's provider keys.
-const KEY: &str = "openai_api_key";
-
-fn key(providers: &Providers) -> Result<Secret, Unusable> {
-    providers.keys.openai_api_key.clone().ok_or_else(|| Unusable::missing_key(VENDOR, KEY))
-}
 
 /// The number of events in a stream of chunks; for the fuzz target.
 #[cfg(fuzzing)]

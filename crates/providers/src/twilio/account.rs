@@ -6,6 +6,7 @@ use http::Method;
 use reqwest::{RequestBuilder, Url};
 use switchboard_model::phone_numbers::CarrierAccount;
 
+use super::refusals::PROVIDER;
 use crate::{Providers, Secret, egress, endpoints::join};
 
 /// One account and a client for it.
@@ -24,9 +25,9 @@ impl Account {
     pub(super) fn of_deployment(providers: &Providers) -> Self {
         Self {
             http: egress::single_use_client(),
-            base: providers.endpoints.twilio.clone(),
-            account_sid: providers.keys.twilio_account_sid.clone(),
-            auth_token: providers.keys.twilio_auth_token.clone(),
+            base: providers.endpoints.of(PROVIDER).clone(),
+            account_sid: providers.keys.required("twilio_account_sid").clone(),
+            auth_token: providers.keys.required("twilio_auth_token").clone(),
             timeout: None,
         }
     }

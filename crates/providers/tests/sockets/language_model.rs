@@ -240,7 +240,7 @@ async fn a_model_without_an_adapter_is_rejected() {
 #[tokio::test]
 async fn a_missing_key_fails_the_generation() {
     let mut providers = nowhere().providers;
-    providers.keys.openai_api_key = None;
+    providers.keys.remove("openai_api_key");
     let model = providers.language_model(&agents::LanguageModel::default());
     let events: Vec<_> = model.generate(&CONVERSATION).collect().await;
     let [Err(Error::Rejected { vendor: "openai", code, .. })] = &events[..] else { panic!("{events:?}") };

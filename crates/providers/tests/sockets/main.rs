@@ -1,6 +1,8 @@
 //! The adapters against servers on real sockets that speak, or break, the vendors' protocols.
 
 #[cfg(test)]
+mod adapters;
+#[cfg(test)]
 mod ahead;
 #[cfg(test)]
 mod credentials;

@@ -153,7 +153,7 @@ async fn dropping_a_clause_closes_its_connection() {
 async fn a_voice_without_an_adapter_or_key_is_rejected() {
     let Nowhere { mut providers, .. } = nowhere();
     let azure = Voice::Azure { model: "x".into(), pitch: 0, rate: 0, credential_id: None };
-    providers.keys.deepgram_api_key = None;
+    providers.keys.remove("deepgram_api_key");
     for (voice, reason) in [(azure, "no_adapter"), (Voice::default(), "missing_key")] {
         let mut session = providers.synthesizer(&voice).open(&context());
         let events: Vec<_> = session.synthesize("Hello.").collect().await;

@@ -279,7 +279,7 @@ async fn the_configured_transcriber_is_connected_or_rejected() {
     let mut providers = server.providers();
     assert!(providers.transcriber(&Transcriber::default()).connect().await.is_ok());
     let azure = Transcriber::Azure { languages: vec!["en-US".into()], credential_id: None };
-    providers.keys.deepgram_api_key = None;
+    providers.keys.remove("deepgram_api_key");
     for (transcriber, reason) in [(azure, "no_adapter"), (Transcriber::default(), "missing_key")] {
         let connected = providers.transcriber(&transcriber).connect().await;
         assert!(matches!(connected, Err(Error::Rejected { code, .. }) if code == reason), "{reason}");
