@@ -12,6 +12,7 @@ use switchboard_model::{
     conversations::{Conversation, InvalidTransition, JournalEntry, Lease, Snapshot, State},
     time::Timestamp,
 };
+use switchboard_providers::audio::AudioFormat;
 use tokio::time::Instant;
 
 use crate::{
@@ -54,7 +55,7 @@ pub(crate) enum Admission {
     WithoutProviders(HeldLease, Box<Conversation>),
 }
 
-/// Decides about a stream.
+/// Decides about a stream, whose audio has this `format`.
 ///
 /// # Errors
 /// The table cannot be read or written.
@@ -62,6 +63,7 @@ pub(crate) async fn admit(
     worker: &Worker,
     start: &StreamStart,
     key: ConversationKey,
+    format: AudioFormat,
 ) -> Result<Admission, TableError> {
     let (began, began_at) = (Instant::now(), (worker.clock)());
     let token = sha256_hex(&start.token);
@@ -106,7 +108,7 @@ pub(crate) async fn admit(
             return Ok(Admission::WithoutProviders(lease, Box::new(snapshot.conversation)));
         }
     };
-    let transcriber = providers.connect(worker);
+    let transcriber = providers.connect(worker, format);
     let (mut takeover, mut first_entry) = (None, None);
     if snapshot.conversation.resumes > 0 {
         let messages = worker.table.messages(key.account, key.conversation).await?;

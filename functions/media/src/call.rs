@@ -153,6 +153,7 @@ impl<'a> Call<'a> {
             admitted;
         let Held { lease, transcriber, first_entry } = held;
         let Snapshot { conversation, agent } = snapshot;
+        let format = stream.format();
         let resolved = &providers.resolved;
         let settings = Settings {
             greeting: agent.initial_message.clone(),
@@ -174,12 +175,12 @@ impl<'a> Call<'a> {
             dialogue: Dialogue::new(settings),
             transcriber,
             generations: Generations::new(agent, providers),
-            speech: Speech::new(providers, clips),
-            voice_activity: VoiceActivityDetector::new(),
+            speech: Speech::new(providers, clips, format),
+            voice_activity: VoiceActivityDetector::new(format),
             was_speech: false,
             journal,
             tools: ToolCalls::new(&*worker.webhooks, account.as_ref(), snapshot, worker.clock),
-            recorder: agent.recording.then(|| Recorder::new(*elapsed)),
+            recorder: agent.recording.then(|| Recorder::new(format, *elapsed)),
             uploader: Uploader::new(worker.recordings.clone(), *key, *began_at),
             usage: conversation.usage.clone(),
             counted: Duration::ZERO,

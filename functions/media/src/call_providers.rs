@@ -13,7 +13,7 @@ use switchboard_model::{
     ids::{AccountId, CredentialId},
 };
 use switchboard_providers::{
-    language_model::LanguageModel, synthesizer::Synthesizer, transcriber::Transcriber,
+    audio::AudioFormat, language_model::LanguageModel, synthesizer::Synthesizer, transcriber::Transcriber,
 };
 use tokio::time::timeout;
 use tracing::Instrument as _;
@@ -65,10 +65,10 @@ impl CallProviders {
     }
 
     /// Starts to connect the transcriber, and opens connections ahead for the language model and the voice.
-    pub(crate) fn connect(&self, worker: &Worker) -> CallTranscriber {
+    pub(crate) fn connect(&self, worker: &Worker, format: AudioFormat) -> CallTranscriber {
         worker.tasks.spawn(self.language_model.connect_ahead().in_current_span());
         worker.tasks.spawn(self.voice.connect_ahead().in_current_span());
-        CallTranscriber::new(Arc::clone(&self.transcriber), self.resolved.transcriber.provider())
+        CallTranscriber::new(Arc::clone(&self.transcriber), self.resolved.transcriber.provider(), format)
     }
 }
 

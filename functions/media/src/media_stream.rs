@@ -15,6 +15,7 @@ use switchboard_dialogue::{CallTime, Mark};
 use switchboard_model::ids::{AccountId, ConversationId};
 use switchboard_providers::{
     AnyMediaStream,
+    audio::AudioFormat,
     carrier::{
         CarrierCallId,
         media_stream::{InboundFrame, MediaStreamCodec as _},
@@ -81,6 +82,11 @@ impl MediaStream {
         Self { incoming, outgoing, writer, codec, last_message_at: Instant::now() }
     }
 
+    /// The format of the audio in both directions.
+    pub(crate) fn format(&self) -> AudioFormat {
+        self.codec.audio_format()
+    }
+
     /// The next event. Cancel-safe.
     pub(crate) async fn next(&mut self) -> StreamEvent {
         loop {
@@ -117,8 +123,8 @@ impl MediaStream {
 
     /// Sends audio, which plays after all audio before it. False if the queue is full.
     #[must_use]
-    pub(crate) fn media(&mut self, mulaw: &[u8]) -> bool {
-        let message = Utf8Bytes::from(self.codec.media(mulaw));
+    pub(crate) fn media(&mut self, audio: &[u8]) -> bool {
+        let message = Utf8Bytes::from(self.codec.media(audio));
         self.outgoing.try_send(message).is_ok()
     }
 

@@ -8,21 +8,20 @@ use std::{mem, time::Duration};
 
 use bytes::Bytes;
 use switchboard_dialogue::CallTime;
-use switchboard_model::recording::SILENCE;
+use switchboard_providers::audio::AudioFormat;
 
-/// Samples in a piece: 10 s.
-const PIECE: usize = 80_000;
-/// Maximum delay of a frame of the caller, in samples: 1 s.
-const LATE: usize = 8_000;
+/// Length of a piece.
+const PIECE: Duration = Duration::from_secs(10);
+/// Maximum delay of a frame of the caller.
+const LATE: Duration = Duration::from_secs(1);
 
-/// Capacity of the buffer, in samples of both sides: the most that is recorded before a piece leaves.
-const CAPACITY: usize = SIDES * (PIECE + LATE + LATE / 2);
 /// Channels: the caller's and the agent's.
 const SIDES: usize = 2;
 
 /// The part of a recording that has not left yet.
 #[derive(Debug)]
 pub(crate) struct Recorder {
+    format: AudioFormat,
     /// Both sides from `taken` on, interleaved; silence where nothing was recorded.
     audio: Vec<u8>,
     /// End of each side, in samples from `taken` on.
@@ -41,7 +40,7 @@ enum Side {
     Agent = 1,
 }
 
-/// Interleaved mu-law audio: caller, agent, caller, and so on.
+/// Interleaved audio in the stream's format: caller, agent, caller, and so on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RecordingPiece {
     /// Start on the conversation's time line, in samples.
@@ -51,39 +50,43 @@ pub(crate) struct RecordingPiece {
 
 impl Recorder {
     /// For a stream that begins `elapsed` after the conversation did.
-    pub(crate) fn new(elapsed: Duration) -> Self {
-        let offset = samples(CallTime::default() + elapsed) as u64;
-        Self { audio: Vec::with_capacity(CAPACITY), caller_end: 0, agent_end: 0, taken: 0, offset }
+    pub(crate) fn new(format: AudioFormat, elapsed: Duration) -> Self {
+        let mut recorder = Self { format, audio: vec![], caller_end: 0, agent_end: 0, taken: 0, offset: 0 };
+        recorder.offset = recorder.samples(elapsed) as u64;
+        recorder.audio.reserve_exact(recorder.capacity());
+        recorder
     }
 
     /// Records the caller's audio at the carrier's own time stamp. Audio from the future, and audio for a piece that
     /// left, is dropped.
     pub(crate) fn record_caller(&mut self, now: CallTime, at: CallTime, audio: &[u8]) {
-        let (now, at) = (samples(now), samples(at));
-        if at <= now + LATE {
+        let (now, at) = (self.sample_at(now), self.sample_at(at));
+        if at <= now + self.samples(LATE) {
             self.write(Side::Caller, at, audio);
         }
     }
 
     /// Records the agent's audio when it is sent: it plays after all audio before it.
     pub(crate) fn record_agent(&mut self, now: CallTime, audio: &[u8]) {
-        let at = samples(now).max(self.taken + self.agent_end);
+        let at = self.sample_at(now).max(self.taken + self.agent_end);
         self.write(Side::Agent, at, audio);
     }
 
     /// Drops the agent's audio that has not played yet.
     pub(crate) fn clear_agent(&mut self, now: CallTime) {
-        let played = samples(now).saturating_sub(self.taken).min(self.agent_end);
-        let dropped = &mut self.audio[SIDES * played..SIDES * self.agent_end];
-        for pair in dropped.chunks_exact_mut(SIDES) {
-            pair[Side::Agent as usize] = SILENCE;
+        let played = self.sample_at(now).saturating_sub(self.taken).min(self.agent_end);
+        let (width, silence) = (self.width(), self.format.encoding.silence());
+        let dropped = &mut self.audio[SIDES * width * played..SIDES * width * self.agent_end];
+        for pair in dropped.chunks_exact_mut(SIDES * width) {
+            pair[Side::Agent as usize * width..].fill(silence);
         }
         self.agent_end = played;
     }
 
     /// The next piece, once nothing in it can change.
     pub(crate) fn next_piece(&mut self, now: CallTime) -> Option<RecordingPiece> {
-        (samples(now) >= self.taken + PIECE + LATE).then(|| self.take(PIECE))
+        let piece = self.samples(PIECE);
+        (self.sample_at(now) >= self.taken + piece + self.samples(LATE)).then(|| self.take(piece))
     }
 
     /// The last pieces, when the call is over.
@@ -92,7 +95,7 @@ impl Recorder {
         let mut left = self.caller_end.max(self.agent_end);
         let mut pieces = vec![];
         while left > 0 {
-            let length = left.min(PIECE);
+            let length = left.min(self.samples(PIECE));
             pieces.push(self.take(length));
             left -= length;
         }
@@ -101,10 +104,11 @@ impl Recorder {
 
     fn take(&mut self, length: usize) -> RecordingPiece {
         self.extend_to(length);
-        let mut rest = Vec::with_capacity(CAPACITY);
-        rest.extend_from_slice(&self.audio[SIDES * length..]);
+        let bytes = SIDES * self.width() * length;
+        let mut rest = Vec::with_capacity(self.capacity());
+        rest.extend_from_slice(&self.audio[bytes..]);
         let mut audio = mem::replace(&mut self.audio, rest);
-        audio.truncate(SIDES * length);
+        audio.truncate(bytes);
         let piece = RecordingPiece { start: self.offset + self.taken as u64, audio: audio.into() };
         self.taken += length;
         self.caller_end = self.caller_end.saturating_sub(length);
@@ -114,12 +118,16 @@ impl Recorder {
 
     /// Writes `audio` at a sample of the stream; the part that left in a piece is dropped.
     fn write(&mut self, side: Side, at: usize, audio: &[u8]) {
-        let skipped = self.taken.saturating_sub(at).min(audio.len());
-        let (audio, start) = (&audio[skipped..], at.max(self.taken) - self.taken);
-        let end = start + audio.len();
+        let width = self.width();
+        let length = audio.len() / width;
+        let skipped = self.taken.saturating_sub(at).min(length);
+        let (audio, start) = (&audio[width * skipped..width * length], at.max(self.taken) - self.taken);
+        let end = start + length - skipped;
         self.extend_to(end);
-        for (pair, byte) in self.audio[SIDES * start..].chunks_exact_mut(SIDES).zip(audio) {
-            pair[side as usize] = *byte;
+        let pairs = self.audio[SIDES * width * start..].chunks_exact_mut(SIDES * width);
+        let place = side as usize * width;
+        for (pair, sample) in pairs.zip(audio.chunks_exact(width)) {
+            pair[place..place + width].copy_from_slice(sample);
         }
         let side_end = match side {
             Side::Caller => &mut self.caller_end,
@@ -130,25 +138,46 @@ impl Recorder {
 
     /// Extends both sides to this many samples.
     fn extend_to(&mut self, samples: usize) {
-        let length = self.audio.len().max(SIDES * samples);
-        self.audio.resize(length, SILENCE);
+        let length = self.audio.len().max(SIDES * self.width() * samples);
+        self.audio.resize(length, self.format.encoding.silence());
     }
-}
 
-fn samples(at: CallTime) -> usize {
-    usize::try_from(at.0 / 125).unwrap_or(usize::MAX / 2)
+    /// Bytes of a sample.
+    fn width(&self) -> usize {
+        usize::try_from(self.format.encoding.bytes_per_sample()).unwrap_or(1)
+    }
+
+    /// The most that is recorded before a piece leaves, in bytes.
+    fn capacity(&self) -> usize {
+        SIDES * self.width() * self.samples(PIECE + LATE + LATE / 2)
+    }
+
+    fn sample_at(&self, at: CallTime) -> usize {
+        self.samples(Duration::from_micros(at.0))
+    }
+
+    fn samples(&self, length: Duration) -> usize {
+        let samples = length.as_micros() * u128::from(self.format.sample_rate) / 1_000_000;
+        // Half, so that sums cannot overflow.
+        usize::try_from(samples).unwrap_or(usize::MAX).min(usize::MAX / 4)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use switchboard_providers::audio::Encoding;
+
     use super::*;
+
+    /// The byte of silence in telephone audio.
+    const SILENCE: u8 = 0xFF;
 
     fn ms(ms: u64) -> CallTime {
         CallTime(ms * 1_000)
     }
 
     fn recorder() -> Recorder {
-        Recorder::new(Duration::ZERO)
+        Recorder::new(AudioFormat::TELEPHONE, Duration::ZERO)
     }
 
     /// Both sides of the joined pieces.
@@ -215,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_later_stream_starts_later_on_the_time_line() {
-        let mut recorder = Recorder::new(Duration::from_millis(12_500));
+        let mut recorder = Recorder::new(AudioFormat::TELEPHONE, Duration::from_millis(12_500));
         recorder.record_caller(ms(20), ms(0), &[1; 160]);
         assert_eq!(recorder.finish(ms(20))[0].start, 100_000);
     }
@@ -236,5 +265,15 @@ mod tests {
         recorder.record_caller(ms(11_000), ms(9_990), &[7; 160]);
         let (caller, _) = sides(&recorder.finish(ms(11_000)));
         assert_eq!(caller, [7; 80]);
+    }
+
+    #[test]
+    fn wideband_audio_is_interleaved_by_whole_samples() {
+        let format = AudioFormat { encoding: Encoding::Pcm16, sample_rate: 16_000 };
+        let mut recorder = Recorder::new(format, Duration::from_secs(1));
+        recorder.record_caller(ms(20), ms(0), &[1, 2, 3, 4]);
+        recorder.record_agent(ms(0), &[5, 6]);
+        let [piece] = &recorder.finish(ms(20))[..] else { panic!("one piece") };
+        assert_eq!((piece.start, &piece.audio[..]), (16_000, &[1, 2, 5, 6, 3, 4, 0, 0][..]));
     }
 }

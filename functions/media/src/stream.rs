@@ -45,7 +45,7 @@ async fn serve_call(
 ) {
     let stream = MediaStream::new(socket, codec);
     let key = ConversationKey { account: start.account, conversation: start.conversation };
-    let (admitted, held) = match admission::admit(worker, &start, key).await {
+    let (admitted, held) = match admission::admit(worker, &start, key, stream.format()).await {
         Ok(Admission::Admitted(admitted, held)) => (admitted, held),
         Ok(Admission::Refused) => {
             tracing::warn!("media stream refused: its token is not valid");

@@ -21,6 +21,7 @@ use futures_util::StreamExt;
 use switchboard_dialogue::{CallTime, Input};
 use switchboard_providers::{
     Error,
+    audio::AudioFormat,
     transcriber::{AudioSink, Transcriber, TranscriberSession, TranscriptEvent},
 };
 use tokio::{
@@ -30,7 +31,7 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-use self::audio_backlog::{AudioBacklog, Position};
+use self::audio_backlog::AudioBacklog;
 use crate::provider_faults::fault;
 
 /// Commands waiting for the task, which takes them at once: 50 frames = 1 s. When the queue is full the newest frame is
@@ -47,12 +48,11 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 const STABLE_SESSION: Duration = Duration::from_secs(30);
 /// Maximum time for the transcriber to report the billed audio after the call.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of telephone audio in a millisecond.
-const BYTES_PER_MS: u64 = 8;
 
 /// The call's end of its transcriber.
 #[derive(Debug)]
 pub(crate) struct CallTranscriber {
+    format: AudioFormat,
     commands: mpsc::Sender<Command>,
     updates: mpsc::Receiver<TranscriberUpdate>,
     /// Bytes of audio that all sessions got. The vendor's own count comes at the end of a session, if at all.
@@ -86,27 +86,32 @@ pub(crate) enum TranscriberUpdate {
 
 impl CallTranscriber {
     /// Starts to connect. `provider` is for the log.
-    pub(crate) fn new(transcriber: Arc<dyn Transcriber>, provider: &'static str) -> Self {
+    pub(crate) fn new(
+        transcriber: Arc<dyn Transcriber>,
+        provider: &'static str,
+        format: AudioFormat,
+    ) -> Self {
         let (commands, queue) = mpsc::channel(QUEUED_FRAMES);
         let (sender, updates) = mpsc::channel(QUEUED_UPDATES);
         let sent = Arc::new(AtomicU64::new(0));
         let sessions = Sessions {
+            format,
             transcriber,
             provider,
             commands: queue,
             updates: sender,
-            backlog: AudioBacklog::default(),
+            backlog: AudioBacklog::new(format),
             sent: Arc::clone(&sent),
         };
         let mut task = JoinSet::new();
         task.spawn(sessions.keep_open().in_current_span());
-        Self { commands, updates, sent, task }
+        Self { format, commands, updates, sent, task }
     }
 
     /// Sends a frame that arrived at `at`. Never waits.
-    pub(crate) fn send(&mut self, at: CallTime, mulaw: Bytes) {
+    pub(crate) fn send(&mut self, at: CallTime, audio: Bytes) {
         // A full queue means a session that is stuck, a closed one a lost transcriber; the call learns of both.
-        let _ = self.commands.try_send(Command::Send(at, mulaw));
+        let _ = self.commands.try_send(Command::Send(at, audio));
     }
 
     /// Replaces the session. The next one gets the last seconds again.
@@ -117,7 +122,7 @@ impl CallTranscriber {
 
     /// Milliseconds of audio that all sessions got so far.
     pub(crate) fn audio_ms(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed) / BYTES_PER_MS
+        duration_ms(self.format, self.sent.load(Ordering::Relaxed))
     }
 
     /// The next update; none after [`TranscriberUpdate::Lost`]. Cancel-safe.
@@ -131,7 +136,7 @@ impl CallTranscriber {
     /// Ends the session, and returns the milliseconds of audio that are billed: as the vendor reports them if it does in
     /// time, else as sent. `reported` is the vendor's report so far.
     pub(crate) async fn finish(self, reported: Duration) -> u64 {
-        let Self { commands, mut updates, sent, mut task } = self;
+        let Self { format, commands, mut updates, sent, mut task } = self;
         drop(commands);
         let mut reported = reported;
         let report = timeout(USAGE_TIMEOUT, async {
@@ -152,13 +157,14 @@ impl CallTranscriber {
         if is_complete {
             u64::try_from(reported.as_millis()).unwrap_or(u64::MAX)
         } else {
-            sent.load(Ordering::Relaxed) / BYTES_PER_MS
+            duration_ms(format, sent.load(Ordering::Relaxed))
         }
     }
 }
 
 /// The task: one session after the other.
 struct Sessions {
+    format: AudioFormat,
     transcriber: Arc<dyn Transcriber>,
     provider: &'static str,
     commands: mpsc::Receiver<Command>,
@@ -247,7 +253,7 @@ impl Sessions {
                 biased;
                 done = &mut work => return ControlFlow::Continue(done),
                 command = self.commands.recv() => match command {
-                    Some(Command::Send(at, mulaw)) => self.backlog.push(at, mulaw),
+                    Some(Command::Send(at, audio)) => self.backlog.push(at, audio),
                     // There is no session to replace.
                     Some(Command::Replace) => {}
                     None => return ControlFlow::Break(()),
@@ -290,9 +296,9 @@ impl Sessions {
                     }
                 }
                 command = self.commands.recv(), if sink.is_some() => match command {
-                    Some(Command::Send(at, mulaw)) => {
-                        self.backlog.push(at, mulaw.clone());
-                        if let Err(error) = self.send(&mut sink, mulaw, &mut bytes) {
+                    Some(Command::Send(at, audio)) => {
+                        self.backlog.push(at, audio.clone());
+                        if let Err(error) = self.send(&mut sink, audio, &mut bytes) {
                             return self.abandon_session(bytes, SessionEnd::Broken(error)).await;
                         }
                     }
@@ -305,7 +311,7 @@ impl Sessions {
 
     /// Counts the audio of a session that is dropped without its last words: the vendor does not report it.
     async fn abandon_session(&self, bytes: u64, end: SessionEnd) -> SessionEnd {
-        let usage = TranscriberUpdate::Usage(Duration::from_millis(bytes / BYTES_PER_MS));
+        let usage = TranscriberUpdate::Usage(self.format.duration_of(bytes));
         match self.updates.send(usage).await {
             Ok(()) => end,
             Err(_) => SessionEnd::CallEnded,
@@ -323,11 +329,11 @@ impl Sessions {
     }
 
     /// An event for the engine. `start` is the place of the session's first byte.
-    fn convert(&mut self, event: TranscriptEvent, start: Position) -> TranscriberUpdate {
+    fn convert(&mut self, event: TranscriptEvent, start: Duration) -> TranscriberUpdate {
         match event {
             TranscriptEvent::SpeechStarted => TranscriberUpdate::Input(Input::SpeechStarted),
             TranscriptEvent::Transcript { text, is_final, words_end } => {
-                let end = words_end.map(|end| start + u64::try_from(end.as_micros() / 125).unwrap_or(0));
+                let end = words_end.map(|end| start + end);
                 if is_final {
                     self.backlog.mark_transcribed(end);
                 }
@@ -338,6 +344,10 @@ impl Sessions {
             TranscriptEvent::Usage { audio, .. } => TranscriberUpdate::Usage(audio),
         }
     }
+}
+
+fn duration_ms(format: AudioFormat, bytes: u64) -> u64 {
+    u64::try_from(format.duration_of(bytes).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The delay that the vendor asks for.

@@ -1,14 +1,17 @@
 //! Voice activity detection (VAD): whether a frame of the caller's audio is speech, and how loud it is.
 //!
 //! The engine decides about barge-in with it; this module only measures. The neural network behind it expects 16 kHz, so
-//! telephone audio is interpolated: at 8 kHz it would be wrong without any sign of it.
+//! audio of 8 kHz is interpolated: otherwise it would be wrong without any sign of it.
 
 use std::{collections::VecDeque, time::Duration};
 
 use earshot::Detector;
 use switchboard_dialogue::{CallTime, Input};
 use switchboard_model::recording;
+use switchboard_providers::audio::{AudioFormat, Encoding};
 
+/// Sample rate of the network, in hertz.
+const NETWORK_RATE: u32 = 16_000;
 /// Samples of one prediction: 16 ms at 16 kHz.
 const WINDOW: usize = 256;
 /// Minimum score of a window that is speech.
@@ -38,6 +41,7 @@ impl From<FrameActivity> for Input {
 
 /// Detects speech in the caller's audio.
 pub(crate) struct VoiceActivityDetector {
+    format: AudioFormat,
     detector: Box<Detector>,
     window: [i16; WINDOW],
     filled: usize,
@@ -47,8 +51,11 @@ pub(crate) struct VoiceActivityDetector {
 }
 
 impl VoiceActivityDetector {
-    pub(crate) fn new() -> Self {
+    /// For audio of this format, at 8 or 16 kHz.
+    pub(crate) fn new(format: AudioFormat) -> Self {
+        debug_assert!([NETWORK_RATE, NETWORK_RATE / 2].contains(&format.sample_rate), "{format:?}");
         Self {
+            format,
             detector: Detector::default_boxed(),
             window: [0; WINDOW],
             filled: 0,
@@ -59,31 +66,33 @@ impl VoiceActivityDetector {
     }
 
     /// Records audio of the agent that was just sent.
-    pub(crate) fn record_agent(&mut self, now: CallTime, mulaw: &[u8]) {
-        self.agent.record(now, mulaw);
+    pub(crate) fn record_agent(&mut self, now: CallTime, audio: &[u8]) {
+        self.agent.record(now, level_db(self.format, audio));
     }
 
     /// Measures the caller's next frame.
-    pub(crate) fn detect(&mut self, now: CallTime, mulaw: &[u8]) -> FrameActivity {
-        let (is_speech, level_db) = self.measure(mulaw);
+    pub(crate) fn detect(&mut self, now: CallTime, audio: &[u8]) -> FrameActivity {
+        let (is_speech, level_db) = self.measure(audio);
         FrameActivity { is_speech, level_db, agent_level_db: self.agent.loudest_db(now) }
     }
 
     /// Whether the frame is speech, and its level. While a window is not full, the one before it counts.
-    fn measure(&mut self, mulaw: &[u8]) -> (bool, i16) {
-        let level = level_db(mulaw);
+    fn measure(&mut self, audio: &[u8]) -> (bool, i16) {
+        let level = level_db(self.format, audio);
         if level < MIN_SPEECH_DB {
             self.filled = 0;
             self.is_speech = false;
             return (false, level);
         }
-        for &byte in mulaw {
-            let sample = recording::decode(byte);
-            let between = i16::midpoint(self.last, sample);
+        let is_narrowband = self.format.sample_rate < NETWORK_RATE;
+        for sample in samples(self.format, audio) {
+            if is_narrowband {
+                self.window[self.filled] = i16::midpoint(self.last, sample);
+                self.filled += 1;
+            }
             self.last = sample;
-            self.window[self.filled] = between;
-            self.window[self.filled + 1] = sample;
-            self.filled += 2;
+            self.window[self.filled] = sample;
+            self.filled += 1;
             if self.filled == WINDOW {
                 self.filled = 0;
                 self.is_speech = self.detector.predict_i16(&self.window) >= SPEECH;
@@ -101,9 +110,9 @@ struct AgentLevel {
 }
 
 impl AgentLevel {
-    fn record(&mut self, now: CallTime, mulaw: &[u8]) {
+    fn record(&mut self, now: CallTime, level_db: i16) {
         self.forget(now);
-        self.sent.push_back((now, level_db(mulaw)));
+        self.sent.push_back((now, level_db));
     }
 
     /// The loudest level that may come back as an echo.
@@ -122,17 +131,26 @@ impl AgentLevel {
 /// Root mean square in dB relative to full scale. A constant offset is inaudible and does not count.
 #[expect(clippy::cast_possible_truncation, reason = "between -96 and 0")]
 #[expect(clippy::cast_precision_loss, reason = "below 2^31")]
-fn level_db(mulaw: &[u8]) -> i16 {
-    let count = i64::try_from(mulaw.len()).unwrap_or(i64::MAX).max(1);
-    let (sum, squares) = mulaw
-        .iter()
-        .map(|&byte| i64::from(recording::decode(byte)))
-        .fold((0, 0), |(sum, squares), sample| (sum + sample, squares + sample * sample));
+fn level_db(format: AudioFormat, audio: &[u8]) -> i16 {
+    let (count, sum, squares) =
+        samples(format, audio).map(i64::from).fold((0_i64, 0, 0), |(count, sum, squares), sample| {
+            (count + 1, sum + sample, squares + sample * sample)
+        });
+    let count = count.max(1);
     let variance = squares / count - (sum / count).pow(2);
     if variance < 1 {
         return SILENT_DB;
     }
     (10.0 * (variance as f64 / (32_768.0 * 32_768.0)).log10()).round() as i16
+}
+
+/// Linear samples; half a sample at the end is left out.
+fn samples(format: AudioFormat, audio: &[u8]) -> impl Iterator<Item = i16> {
+    let (width, decode): (usize, fn(&[u8]) -> i16) = match format.encoding {
+        Encoding::MuLaw => (1, |sample| recording::decode(sample[0])),
+        Encoding::Pcm16 => (2, |sample| i16::from_le_bytes([sample[0], sample[1]])),
+    };
+    audio.chunks_exact(width).map(decode)
 }
 
 #[cfg(test)]
@@ -141,14 +159,17 @@ mod tests {
 
     #[test]
     fn levels_are_relative_to_full_scale() {
-        assert_eq!(level_db(&[0xFF; 160]), SILENT_DB);
-        assert_eq!(level_db(&[]), SILENT_DB);
-        assert_eq!(level_db(&[[0x00, 0x80]; 80].concat()), 0);
+        assert_eq!(level_db(AudioFormat::TELEPHONE, &[0xFF; 160]), SILENT_DB);
+        assert_eq!(level_db(AudioFormat::TELEPHONE, &[]), SILENT_DB);
+        assert_eq!(level_db(AudioFormat::TELEPHONE, &[[0x00, 0x80]; 80].concat()), 0);
+        let wideband = AudioFormat { encoding: Encoding::Pcm16, sample_rate: 16_000 };
+        let square = [i16::MAX.to_le_bytes(), i16::MIN.to_le_bytes()].concat().repeat(80);
+        assert_eq!(level_db(wideband, &square), 0);
     }
 
     #[test]
     fn silence_and_noise_are_not_speech() {
-        let mut detector = VoiceActivityDetector::new();
+        let mut detector = VoiceActivityDetector::new(AudioFormat::TELEPHONE);
         let mut noise = 1_u32;
         for _ in 0..200 {
             assert_eq!(detector.measure(&[0xFF; 160]), (false, SILENT_DB));
@@ -170,8 +191,8 @@ mod tests {
     fn levels_are_forgotten_when_their_echo_is_over() {
         let mut agent = AgentLevel::default();
         let at = |ms: u64| CallTime(ms * 1000);
-        agent.record(at(0), &[[0x00, 0x80]; 80].concat());
-        agent.record(at(100), &[0xFF; 160]);
+        agent.record(at(0), 0);
+        agent.record(at(100), SILENT_DB);
         assert_eq!(agent.loudest_db(at(700)), 0);
         assert_eq!(agent.loudest_db(at(701)), SILENT_DB);
         assert_eq!(agent.loudest_db(at(2000)), SILENT_DB);

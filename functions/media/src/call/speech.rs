@@ -49,10 +49,10 @@ pub(super) struct Speech<'a> {
 
 impl<'a> Speech<'a> {
     /// Opens the voice's session of this call.
-    pub(super) fn new(providers: &CallProviders, clips: &'a CallClips) -> Self {
+    pub(super) fn new(providers: &CallProviders, clips: &'a CallClips, format: AudioFormat) -> Self {
         let language = providers.resolved.transcriber.language().to_owned();
         Self {
-            voice: providers.voice.open(&CallContext { format: AudioFormat::TELEPHONE, language }),
+            voice: providers.voice.open(&CallContext { format, language }),
             provider: providers.resolved.voice.provider(),
             clips,
             running: SelectAll::new(),

@@ -4,63 +4,64 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use switchboard_dialogue::CallTime;
+use switchboard_providers::audio::AudioFormat;
 
-/// Maximum size of the backlog, in bytes: 5 s.
-const CAPACITY: u64 = 40_000;
-/// Maximum size of one message that is sent again, in bytes: 200 ms.
-const CHUNK: usize = 1_600;
+/// Maximum length of the backlog.
+const CAPACITY: Duration = Duration::from_secs(5);
+/// Maximum length of one message that is sent again.
+const CHUNK: Duration = Duration::from_millis(200);
 
-/// A place in the audio of the call, in bytes.
-pub(super) type Position = u64;
-
-/// Frames of audio with their arrival times.
-#[derive(Debug, Default)]
+/// Frames of audio with their arrival times. A position is the length of the audio before it, since the call began;
+/// lost frames do not count.
+#[derive(Debug)]
 pub(super) struct AudioBacklog {
+    format: AudioFormat,
     frames: VecDeque<Frame>,
     /// End of the audio.
-    end: Position,
+    end: Duration,
     /// End of the last final transcript.
-    transcribed: Position,
+    transcribed: Duration,
 }
 
 #[derive(Debug)]
 struct Frame {
-    start: Position,
+    start: Duration,
+    end: Duration,
     /// When it arrived, which is when its last sample was spoken.
     at: CallTime,
     audio: Bytes,
 }
 
-impl Frame {
-    fn end(&self) -> Position {
-        self.start + self.audio.len() as u64
-    }
-}
-
 impl AudioBacklog {
+    /// An empty backlog.
+    pub(super) fn new(format: AudioFormat) -> Self {
+        Self { format, frames: VecDeque::new(), end: Duration::ZERO, transcribed: Duration::ZERO }
+    }
+
     /// Appends a frame that arrived at `at`.
     pub(super) fn push(&mut self, at: CallTime, audio: Bytes) {
-        let frame = Frame { start: self.end, at, audio };
-        self.end = frame.end();
-        self.frames.push_back(frame);
+        let start = self.end;
+        self.end = start + self.format.duration_of(audio.len() as u64);
+        self.frames.push_back(Frame { start, end: self.end, at, audio });
         while self.frames.front().is_some_and(|first| self.end - first.start > CAPACITY) {
             self.frames.pop_front();
         }
     }
 
     /// Marks the audio up to `position` as transcribed; `None` marks all of it, for a transcriber that gives no times.
-    pub(super) fn mark_transcribed(&mut self, position: Option<Position>) {
+    pub(super) fn mark_transcribed(&mut self, position: Option<Duration>) {
         self.transcribed = self.transcribed.max(position.unwrap_or(self.end).min(self.end));
     }
 
     /// The audio behind the last final transcript, and its start: whole frames, joined into messages.
-    pub(super) fn untranscribed(&self) -> (Position, Vec<Bytes>) {
+    pub(super) fn untranscribed(&self) -> (Duration, Vec<Bytes>) {
+        let chunk_bytes = usize::try_from(self.format.bytes_in(CHUNK)).unwrap_or(usize::MAX);
         let mut start = self.end;
         let mut chunks: Vec<Vec<u8>> = vec![];
         for frame in self.frames.iter().filter(|frame| frame.start >= self.transcribed) {
             start = start.min(frame.start);
             match chunks.last_mut() {
-                Some(chunk) if chunk.len() + frame.audio.len() <= CHUNK => {
+                Some(chunk) if chunk.len() + frame.audio.len() <= chunk_bytes => {
                     chunk.extend_from_slice(&frame.audio);
                 }
                 _ => chunks.push(frame.audio.to_vec()),
@@ -70,12 +71,12 @@ impl AudioBacklog {
     }
 
     /// When the audio at `position` was spoken. Times before the backlog are extrapolated from its first frame.
-    pub(super) fn time(&self, position: Position) -> CallTime {
-        let ends_behind = self.frames.partition_point(|frame| frame.end() < position);
+    pub(super) fn time(&self, position: Duration) -> CallTime {
+        let ends_behind = self.frames.partition_point(|frame| frame.end < position);
         let Some(frame) = self.frames.get(ends_behind).or(self.frames.back()) else {
             return CallTime::default();
         };
-        let before = Duration::from_micros(frame.end().saturating_sub(position) * 125);
+        let before = frame.end.saturating_sub(position);
         CallTime(frame.at.0.saturating_sub(u64::try_from(before.as_micros()).unwrap_or(u64::MAX)))
     }
 }
@@ -84,13 +85,18 @@ impl AudioBacklog {
 mod tests {
     use super::*;
 
+    /// The position of a byte.
+    fn position(byte: u64) -> Duration {
+        AudioFormat::TELEPHONE.duration_of(byte)
+    }
+
     fn ms(ms: u64) -> CallTime {
         CallTime(ms * 1_000)
     }
 
     /// A backlog of `frames` frames, each filled with its number; the first one arrives at 1,020 ms.
     fn backlog(frames: u64) -> AudioBacklog {
-        let mut backlog = AudioBacklog::default();
+        let mut backlog = AudioBacklog::new(AudioFormat::TELEPHONE);
         for number in 0..frames {
             let frame = vec![u8::try_from(number % 250).unwrap(); 160];
             backlog.push(ms(1_020 + 20 * number), frame.into());
@@ -98,10 +104,11 @@ mod tests {
         backlog
     }
 
-    fn sent_again(backlog: &AudioBacklog) -> (Position, Vec<u8>) {
+    /// The audio that is sent again, and its start in bytes.
+    fn sent_again(backlog: &AudioBacklog) -> (u64, Vec<u8>) {
         let (start, chunks) = backlog.untranscribed();
-        assert!(chunks.iter().all(|chunk| !chunk.is_empty() && chunk.len() <= CHUNK));
-        (start, chunks.concat())
+        assert!(chunks.iter().all(|chunk| !chunk.is_empty() && chunk.len() <= 1_600));
+        (AudioFormat::TELEPHONE.bytes_in(start), chunks.concat())
     }
 
     #[test]
@@ -116,16 +123,16 @@ mod tests {
     #[test]
     fn transcribed_audio_is_not_sent_again() {
         let mut backlog = backlog(100);
-        backlog.mark_transcribed(Some(50 * 160 - 10));
+        backlog.mark_transcribed(Some(position(50 * 160 - 10)));
         assert_eq!(sent_again(&backlog), (50 * 160, (50..100_u8).flat_map(|number| [number; 160]).collect()));
         // In the middle of a frame.
-        backlog.mark_transcribed(Some(60 * 160 + 1));
+        backlog.mark_transcribed(Some(position(60 * 160 + 1)));
         assert_eq!(sent_again(&backlog).0, 61 * 160);
-        backlog.mark_transcribed(Some(40 * 160));
+        backlog.mark_transcribed(Some(position(40 * 160)));
         assert_eq!(sent_again(&backlog).0, 61 * 160, "final audio stays final");
         backlog.mark_transcribed(None);
         assert_eq!(sent_again(&backlog), (100 * 160, vec![]));
-        backlog.mark_transcribed(Some(1 << 40));
+        backlog.mark_transcribed(Some(position(1 << 40)));
         backlog.push(ms(5_000), vec![7; 160].into());
         assert_eq!(sent_again(&backlog), (100 * 160, vec![7; 160]), "the future is not transcribed");
     }
@@ -133,18 +140,18 @@ mod tests {
     #[test]
     fn a_words_time_is_the_arrival_of_its_audio() {
         let mut backlog = backlog(10);
-        assert_eq!(backlog.time(0), ms(1_000));
-        assert_eq!(backlog.time(160), ms(1_020));
-        assert_eq!(backlog.time(240), ms(1_030));
+        assert_eq!(backlog.time(position(0)), ms(1_000));
+        assert_eq!(backlog.time(position(160)), ms(1_020));
+        assert_eq!(backlog.time(position(240)), ms(1_030));
         // A gap of a second on the way.
         backlog.push(ms(2_220), vec![0; 160].into());
-        assert_eq!((backlog.time(1_600), backlog.time(1_680)), (ms(1_200), ms(2_210)));
-        assert_eq!(backlog.time(999_999), ms(2_220), "nothing lies in the future");
-        assert_eq!(AudioBacklog::default().time(5), CallTime(0));
+        assert_eq!((backlog.time(position(1_600)), backlog.time(position(1_680))), (ms(1_200), ms(2_210)));
+        assert_eq!(backlog.time(position(999_999)), ms(2_220), "nothing lies in the future");
+        assert_eq!(AudioBacklog::new(AudioFormat::TELEPHONE).time(position(5)), CallTime(0));
     }
 
     #[test]
     fn times_before_the_backlog_are_extrapolated() {
-        assert_eq!(backlog(1_000).time(700 * 160), ms(1_000 + 700 * 20));
+        assert_eq!(backlog(1_000).time(position(700 * 160)), ms(1_000 + 700 * 20));
     }
 }

@@ -2,12 +2,13 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use serde_json::Value;
 use switchboard_model::conversations::EndedReason;
 use switchboard_runtime::{Vars, logging};
+use tracing::Dispatch;
 
 use crate::prelude::*;
 
@@ -29,6 +30,10 @@ impl io::Write for Lines {
 impl Lines {
     /// Has everything on this thread logged here, as the worker logs it.
     fn capture(&self, vars: &Vars) -> tracing::subscriber::DefaultGuard {
+        // While a process has one subscriber only, `tracing` asks the thread that comes to a line first whether the line
+        // is wanted, and the threads of other tests have none. With a second subscriber it asks both.
+        static SECOND: OnceLock<Dispatch> = OnceLock::new();
+        SECOND.get_or_init(|| Dispatch::new(logging::worker_subscriber(&Vars::default(), io::sink)));
         let writer = self.clone();
         tracing::subscriber::set_default(logging::worker_subscriber(vars, move || writer.clone()))
     }
