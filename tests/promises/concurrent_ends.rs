@@ -66,8 +66,12 @@ async fn started(table: &StackTable, round: usize, heard_of: i64) -> Conversatio
     conversation.usage = CHECKPOINT;
     let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
     table.table.create_conversation(&snapshot).await.unwrap();
-    let speaking =
-        UtteranceProgress { heard: "Your cake".into(), unheard: "is ready.".into(), started_at: ago(100) };
+    let speaking = UtteranceProgress {
+        kind: switchboard_model::messages::MessageKind::Speech,
+        heard: "Your cake".into(),
+        unheard: "is ready.".into(),
+        started_at: ago(100),
+    };
     let lease = Lease { utterance: Some(speaking), ..Lease::new("worker".into(), ago(heard_of)) };
     assert!(table.table.take_lease(account, id, &lease).await.unwrap());
     id
@@ -76,6 +80,7 @@ async fn started(table: &StackTable, round: usize, heard_of: i64) -> Conversatio
 /// The worker's end: it has the last words, and all that was used.
 async fn end_as_the_worker(table: &StackTable, id: ConversationId) -> Outcome {
     let message = Message {
+        kind: switchboard_model::messages::MessageKind::Speech,
         role: Role::Agent,
         content: "Your cake is ready.".into(),
         started_at: ago(100),

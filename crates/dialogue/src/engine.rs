@@ -1,82 +1,101 @@
-//! The engine: takes in what happens, and lets the parts decide.
+//! The engine: feeds the parts with what happens, and carries out what they decide.
+//!
+//! Each part decides one thing over its own private state and knows no other part. This file is the only one that
+//! knows them all, and the only one with an `impl Engine`: the order of events stands here, and nowhere else. Start
+//! at [`Engine::on`].
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-use super::{
-    CallTime, ConversationEvent, HistoryItem, Input, Output, Settings,
-    answering::Answer,
-    endpointing::{Fresh, Turn},
-    floor::Floor,
-    heard::Heard,
-    hearing::Hearing,
-    history::History,
-    keypad::Keypad,
-    playback::Playback,
-    takeover::Unspoken,
-};
 use switchboard_model::{conversations::EndedReason, messages::Role};
 
-/// How long the agent may finish what it is saying when somebody asks it to end the conversation.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
-/// After a driver slept for longer, older seconds are left out.
-const SECONDS_AT_ONCE: u64 = 60;
+use crate::{
+    barge_in::{BargeIn, is_above_echo},
+    call_clock::CallClock,
+    call_time::CallTime,
+    dtmf::{Dtmf, KeyPress},
+    handover::{self, Unspoken},
+    history::History,
+    idle::{self, Idle, Reminder},
+    input::Input,
+    output::{ConversationEvent, Output},
+    phase::Phase,
+    phrases::Phrases,
+    playback::{HeardUtterance, Playback},
+    response::{Conclusion, Effect, Pipeline, PlaybackState, clause_splitter::clauses},
+    settings::Settings,
+    timing::{GOODBYE, LAST_WORDS},
+    transcriber_watchdog::{TranscriberWatchdog, TurnState},
+    turn::{Fresh, Turn, backchannel::is_backchannel},
+    types::{HistoryItem, ProviderRole, UtteranceIds, UtteranceKind},
+};
 
 /// Decides who speaks when in one conversation.
-#[derive(Default)]
 pub struct Engine {
-    pub(super) settings: Settings,
-    pub(super) now: CallTime,
-    started_at: Option<CallTime>,
-    /// How long the conversation had lasted when this engine was started.
-    pub(super) elapsed: Duration,
-    /// Whole seconds told so far, or left out.
-    pub(super) seconds: u64,
-    pub(super) turn: Turn,
-    pub(super) floor: Floor,
-    pub(super) hearing: Hearing,
-    pub(super) keypad: Keypad,
-    /// Since when nobody speaks, when nobody does.
-    pub(super) quiet_since: CallTime,
-    /// How often in a row the agent spoke because nobody did.
-    pub(super) reminders: u32,
-    /// What the agent does with the floor; none while the user has it.
-    pub(super) answer: Option<Answer>,
-    pub(super) playback: Playback,
-    /// When the user was last asked for patience.
-    pub(super) filled_at: Option<CallTime>,
-    pub(super) history: History,
-    pub(super) requests: u32,
-    /// Turns in a row without an answer.
-    pub(super) failed_turns: u32,
-    pub(super) ending: Option<Ending>,
+    settings: Settings,
+    now: CallTime,
+    phase: Phase,
+    clock: CallClock,
+    turn: Turn,
+    barge_in: BargeIn,
+    watchdog: TranscriberWatchdog,
+    dtmf: Dtmf,
+    idle: Idle,
+    responder: Pipeline,
+    playback: Playback,
+    history: History,
+    utterances: UtteranceIds,
     /// What the worker before was cut off from saying, until it is said or the user speaks.
-    pub(super) unspoken: Option<Unspoken>,
-    /// When the word ends after which the call is handed over.
-    pub(super) draining: Option<CallTime>,
-    pub(super) ended: bool,
+    unspoken: Unspoken,
 }
 
-/// The conversation ends as soon as the agent has said what it is saying.
-#[derive(Clone, Copy)]
-pub(super) struct Ending {
-    pub(super) reason: EndedReason,
-    pub(super) by: CallTime,
+/// The agent's utterance that is audible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UtteranceInProgress {
+    /// The words that were heard; at least one.
+    pub heard: String,
+    /// The rest of it, and of the utterances behind it.
+    pub unheard: String,
+    /// When its first word began.
+    pub started_at: CallTime,
+    /// Why it is said.
+    pub kind: UtteranceKind,
 }
 
+/// The interface.
 impl Engine {
-    /// A call that has not started, or not here.
+    /// The engine of a call whose media does not flow yet.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        let mut engine = Self { settings, ..Self::default() };
-        engine.take_in_what_was();
-        engine
+    pub fn new(mut settings: Settings) -> Self {
+        let mut history = History::default();
+        let mut unspoken = Unspoken::default();
+        if let Some(takeover) = &mut settings.takeover {
+            history = History::taken_over(std::mem::take(&mut takeover.history));
+            unspoken = Unspoken::new(takeover.unspoken.take());
+            settings.greeting = None;
+        }
+        let transcriber = settings.transcriber;
+        Self {
+            settings,
+            now: CallTime::default(),
+            phase: Phase::default(),
+            clock: CallClock::default(),
+            turn: Turn::new(&transcriber),
+            barge_in: BargeIn::new(transcriber.words_overdue_after()),
+            watchdog: TranscriberWatchdog::new(transcriber),
+            dtmf: Dtmf::default(),
+            idle: Idle::default(),
+            responder: Pipeline::default(),
+            playback: Playback::default(),
+            history,
+            utterances: UtteranceIds::default(),
+            unspoken,
+        }
     }
 
-    /// Takes in what happened at `at`, and appends what is to be done to `out`, which the caller
-    /// empties. An `at` before an earlier one counts as that one. After [`Output::End`] or
-    /// [`Output::HandOver`] nothing follows, whatever happens.
+    /// Takes in what happened at `at`, and appends the decisions to `out`, which the caller empties. An `at` before
+    /// an earlier one counts as that one. After [`Output::End`] or [`Output::HandOver`] no output follows.
     pub fn on(&mut self, at: CallTime, input: Input, out: &mut Vec<Output>) {
-        if self.ended {
+        if self.phase.is_ended() {
             return;
         }
         let at = at.max(self.now);
@@ -85,112 +104,272 @@ impl Engine {
         match input {
             Input::MediaStarted => self.start(at, out),
             Input::Frame { is_speech, level_db, agent_level_db } => {
-                self.hears_frame(at, is_speech, level_db, agent_level_db, out);
+                self.frame(at, is_speech, is_above_echo(level_db, agent_level_db), out);
             }
-            Input::Dtmf(key) => self.key(at, key, out),
+            Input::Dtmf(key) => self.key_pressed(at, key, out),
             Input::SpeechStarted => self.user_begins(at, out),
             Input::Transcript { text, is_final, spoken_until } => {
                 self.user_says(at, text.trim(), is_final, spoken_until, out);
             }
-            Input::TurnEnded => {
-                self.quiet_since = at;
-                self.hearing.understands();
-                if self.turn.signal(at) {
-                    out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
-                }
+            Input::TurnEnded => self.turn_ended(at, out),
+            Input::ModelText { generation, text } => {
+                let effects = self.responder.text(at, generation, &text, &mut self.utterances);
+                self.apply(effects, at, out);
             }
-            Input::ModelText { generation, text } => self.model_text(at, generation, &text),
-            Input::ModelToolCall { generation, call } => self.model_calls(at, generation, call),
-            Input::ModelFinished { generation } => self.model_finished(at, generation, out),
-            Input::ModelFailed { generation } => self.model_failed(at, generation, out),
-            Input::VoiceAudio { clause, bytes } => self.playback.audio(at, clause, bytes),
-            Input::VoiceFinished { clause, silence } => self.playback.voice_finished(at, clause, silence),
+            Input::ModelToolCall { generation, call } => self.responder.tool_call(at, generation, call),
+            Input::ModelFinished { generation } => {
+                let effects = self.responder.finished(at, generation, &mut self.utterances);
+                self.apply(effects, at, out);
+            }
+            Input::ModelFailed { generation } => {
+                let effects = self.responder.failed(at, generation, &mut self.utterances);
+                self.apply(effects, at, out);
+            }
+            Input::VoiceAudio { clause, audio } => self.playback.audio(at, clause, audio),
+            Input::VoiceWords { clause, words } => self.playback.word_times(clause, words),
+            Input::VoiceFinished { clause, trailing_silence } => {
+                self.playback.voice_finished(at, clause, trailing_silence);
+            }
             Input::VoiceFailed { clause } => self.playback.voice_failed(at, clause),
             Input::Played { mark } => self.playback.played(at, mark),
-            Input::ToolResult { call, content } => self.tool_answered(at, &call, content, out),
-            Input::TranscriberFailed => self.transcriber_failed(at),
+            Input::ToolResult { call, content } => self.tool_returned(at, &call, content, out),
+            Input::TranscriberFailed => self.watchdog.transcriber_failed(at),
             Input::TranscriberLost => self.transcriber_lost(at, out),
             Input::HangUp => self.hang_up(at, out),
             Input::Drain => self.drain(at),
-            Input::StreamLost => return self.lost(at, out),
+            Input::StreamLost if self.phase.is_closing() => return self.end(at, EndedReason::Unknown, out),
+            Input::StreamLost => return self.hand_over(at, out),
             Input::StreamClosed => return self.end(at, EndedReason::UserEnded, out),
             Input::Wake => {}
         }
-        self.tell_seconds(at, out);
-        self.check_timers(at, out);
+        self.report_seconds(at, out);
+        self.check_deadlines(at, out);
         self.go_on(at, out);
     }
 
-    /// When [`Input::Wake`] is due, if nothing happens before; always after the last input.
+    /// When [`Input::Wake`] is due if nothing happens before; always after the last input.
     #[must_use]
     pub fn deadline(&self) -> Option<CallTime> {
-        if self.ended {
+        if self.phase.is_ended() {
             return None;
         }
         let due = [
-            self.lasted(Duration::from_secs(self.seconds.saturating_add(1))),
-            self.longest(),
-            self.unspoken_due(),
-            self.draining,
-            self.ending.map(|ending| ending.by),
+            self.clock.next_second(),
+            self.max_duration_due(),
+            self.unspoken.due(),
+            self.phase.due(),
             self.turn_due(),
-            self.floor.due(),
-            self.keypad.due(),
+            self.barge_in.due(),
+            self.dtmf.due(),
             self.idle_due(),
-            self.model_due(),
-            self.again_due(),
-            self.filler_due(),
-            self.hearing_due(),
-            self.sound_due(),
-            self.gives_way(self.now),
+            self.responder.timeout_due(),
+            self.responder.retry_due(),
+            self.hold_phrase_due(),
+            self.missed_speech_due(),
+            self.cough_due(),
+            self.reply_waits_until(self.now),
             self.playback.deadline(self.now),
         ];
         due.into_iter().flatten().filter(|due| *due > self.now).min()
     }
 
-    /// What the model is to be told of the conversation: what the user said and the agent was heard
-    /// saying, or is still to say. Every call of a function is followed by a result.
+    /// The conversation for the model: what the user said, and what the agent was heard saying or is still to say.
+    /// Each function call is followed by a result.
     #[must_use]
     pub fn history(&self) -> Vec<HistoryItem> {
-        self.history.lines()
+        self.history.items()
     }
 
-    pub(super) fn is_started(&self) -> bool {
-        self.started_at.is_some()
+    /// What is heard of the agent's current utterance by `at`, and what is not. None while nothing was heard: such
+    /// an utterance is not missed, since the turn it was meant for is replied to anew. Cheap: it looks at a few
+    /// clauses.
+    ///
+    /// A worker that keeps this can be replaced without notice: the heard words belong in the conversation as an
+    /// interrupted message, the rest is [`Takeover::unspoken`](crate::Takeover::unspoken). If a message with the
+    /// same beginning was stored meanwhile, it was reported after this and stands instead.
+    #[must_use]
+    pub fn in_progress(&self, at: CallTime) -> Option<UtteranceInProgress> {
+        let at = at.max(self.now);
+        let (heard, started_at, kind) = self.playback.in_progress(at)?;
+        // After a hold phrase the next worker replies anew.
+        let unheard = if self.playback.is_holding() { String::new() } else { self.playback.unheard(at) };
+        Some(UtteranceInProgress { heard, unheard, started_at, kind })
     }
 
+    /// Whether the caller hears the agent, or the agent has paused and may go on: then the engine needs each frame
+    /// of the caller's audio.
+    #[must_use]
+    pub fn is_audible(&self, at: CallTime) -> bool {
+        self.barge_in.is_pausing() || self.playback.is_audible(at.max(self.now))
+    }
+}
+
+/// Beginning and end of a call.
+impl Engine {
     fn start(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        if self.started_at.is_some() {
+        if !self.clock.start(at) {
             return;
         }
-        self.started_at = Some(at);
-        self.quiet_since = at;
-        if self.settings.takeover.is_some() {
+        self.phase.start();
+        self.idle.interrupted(at);
+        if let Some(takeover) = &self.settings.takeover {
+            self.clock.resume(at, takeover.elapsed);
             return self.take_over(at, out);
         }
-        if let (Some(greeting), None) = (self.settings.greeting.take(), &self.answer) {
-            self.answer = Some(Answer::greeting());
-            self.say(&greeting);
+        if let (Some(greeting), false) = (self.settings.greeting.take(), self.responder.is_active()) {
+            self.responder.begin_unprompted(at);
+            self.say(&greeting, UtteranceKind::Speech);
         }
     }
 
-    /// Tells that the user speaks, if that is news.
-    pub(super) fn begin_turn(&mut self, out: &mut Vec<Output>) {
+    /// Goes on with a call that another worker held before.
+    fn take_over(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        self.unspoken.schedule(at);
+        let is_busy = self.responder.is_active() || self.turn.has_words();
+        let is_awaited = self.history.ends_with_user() || self.history.ends_with_tools();
+        if is_awaited && !is_busy && !self.unspoken.is_some() {
+            // How long the user has waited for the other worker is not known here.
+            self.reply(at, at, out);
+            if self.history.agent_has_replied() {
+                self.responder.mark_heard();
+            }
+        }
+    }
+
+    /// Ends the conversation when what is being said is said.
+    fn hang_up(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        if self.phase.close(EndedReason::AgentEnded, at + LAST_WORDS) {
+            self.stop_generating(at, out);
+        }
+    }
+
+    /// The caller can no longer be understood: the agent finishes its clause, says goodbye, and ends.
+    fn transcriber_lost(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        if !self.phase.is_open() {
+            return;
+        }
+        self.end_open_turn(at, out);
+        self.stop_generating(at, out);
+        self.unspoken.take();
+        self.end_pause();
+        self.playback.drop_unsent_clauses();
+        if !self.responder.is_active() {
+            self.responder.begin_unprompted(at);
+        }
+        self.say(self.phrases().goodbye, UtteranceKind::Apology);
+        self.phase.close(EndedReason::Unknown, at + LAST_WORDS + GOODBYE);
+    }
+
+    /// Prepares the call for another worker.
+    fn drain(&mut self, at: CallTime) {
+        self.phase.drain(handover::drained_after(at, self.turn.is_open(), self.playback.word_ends(at)));
+    }
+
+    /// Ends the conversation, keeping what was said until now.
+    fn end(&mut self, at: CallTime, reason: EndedReason, out: &mut Vec<Output>) {
+        let reason = self.phase.end(reason);
+        for heard in self.playback.stop(at) {
+            self.was_heard(heard, out);
+        }
+        self.end_open_turn(at, out);
+        out.push(Output::End { reason });
+    }
+
+    /// Leaves the conversation to another worker: like a barge-in, but the next turn is still the agent's.
+    fn hand_over(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        self.phase.end(EndedReason::Unknown);
+        let is_undecided = self.responder.is_undecided();
+        let unspoken = if !self.responder.is_active() {
+            // A call that has not started here is greeted by the next worker.
+            self.unspoken.take().or_else(|| self.settings.greeting.take())
+        } else if self.responder.is_unheard() && !self.playback.any_speech_heard(at) {
+            // Nothing of the reply was heard, so it is generated anew.
+            None
+        } else {
+            Some(self.playback.unheard(at))
+        };
+        self.interrupt(at, out);
+        // The model has not used the results of its functions yet: the next worker has it go on.
+        let model_goes_on = is_undecided && self.history.ends_with_tools();
+        // Words that the user has begun to say are to be replied to.
+        let user_waits = self.end_open_turn(at, out);
+        let unspoken = unspoken.filter(|text| !model_goes_on && !user_waits && handover::can_be_said(text));
+        out.push(Output::HandOver { unspoken });
+    }
+
+    fn report_seconds(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        for seconds in self.clock.passed_seconds(at).into_iter().flatten() {
+            out.push(Output::Event(ConversationEvent::Duration { seconds }));
+        }
+    }
+
+    fn max_duration_due(&self) -> Option<CallTime> {
+        self.clock.reaches(self.settings.max_duration?)
+    }
+}
+
+/// The user's turn.
+impl Engine {
+    /// A frame of the caller's audio. Enough speech pauses an audible agent.
+    fn frame(&mut self, at: CallTime, is_speech: bool, is_above_echo: bool, out: &mut Vec<Output>) {
+        if is_speech && is_above_echo && self.watchdog.speech_frame(at) {
+            self.idle.interrupted(at);
+        }
+        let interrupts = self.barge_in.frame(at, is_speech, is_above_echo, self.is_audible(at));
+        if interrupts && self.phase.is_open() && !self.barge_in.is_pausing() {
+            self.barge_in.pause(at);
+            out.push(Output::Clear);
+            self.playback.pause(at, out);
+        }
+    }
+
+    /// It was a false interruption: the agent goes on where it paused.
+    fn end_pause(&mut self) {
+        if self.barge_in.end_pause() {
+            self.playback.resume();
+        }
+    }
+
+    /// A key was pressed: a caller who enters a number has heard enough.
+    fn key_pressed(&mut self, at: CallTime, key: char, out: &mut Vec<Output>) {
+        let press = self.dtmf.press(at, key);
+        if press == KeyPress::Ignored {
+            return;
+        }
+        self.unspoken.take();
+        if !self.phase.is_closing() {
+            self.interrupt(at, out);
+        }
+        if press == KeyPress::Completed {
+            self.number_completed(at, out);
+        }
+    }
+
+    /// A number is complete: it ends the turn, after words that were said with it.
+    fn number_completed(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        if let Some(digits) = self.dtmf.take() {
+            self.report_turn(out);
+            self.turn.add(at, &digits, true, None);
+            self.turn.mark_complete(at);
+        }
+    }
+
+    /// Reports that the user speaks, if it was not reported.
+    fn report_turn(&mut self, out: &mut Vec<Output>) {
         if !self.turn.is_open() {
             out.push(Output::Event(ConversationEvent::SpeechStarted(Role::User)));
         }
     }
 
     fn user_begins(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        self.begin_turn(out);
+        self.report_turn(out);
         self.turn.begin(at);
-        self.hearing.notices(at);
-        self.put_off_unspoken(at);
+        self.watchdog.speech_detected(at);
+        self.unspoken.put_off(at);
     }
 
-    /// Words of the user take the floor from the agent, unless they only show that somebody listens. If
-    /// nothing of an answer was heard they belong to the turn it was meant for; the history then joins
-    /// them to what was said before.
+    /// Words interrupt the agent, unless they are backchannel. If nothing of a reply was heard, they belong to the
+    /// turn that it was meant for; the history then joins them to what was said before.
     fn user_says(
         &mut self,
         at: CallTime,
@@ -199,81 +378,93 @@ impl Engine {
         spoken_until: Option<CallTime>,
         out: &mut Vec<Output>,
     ) {
-        if text.is_empty() || self.hearing.is_repeated(spoken_until) {
+        if text.is_empty() || self.watchdog.is_repeated(spoken_until) {
             return;
         }
-        self.hearing.understands();
-        let unheard =
-            self.answer.as_ref().is_some_and(Answer::is_unheard) && !self.playback.any_answer_heard(at);
-        let (text, wrong) = match self.turn.fresh(at, text, is_final) {
+        self.watchdog.understood();
+        let is_unheard = self.responder.is_unheard() && !self.playback.any_speech_heard(at);
+        let (text, misunderstood) = match self.turn.fresh(at, text, is_final) {
             Fresh::Words(text) => (text, None),
-            Fresh::Corrected { counted, text, .. } if unheard => (text, Some(counted)),
-            // Words that are being answered already are not worth cutting the agent off.
+            Fresh::Corrected { counted, text, .. } if is_unheard => (text, Some(counted)),
+            // Words that are being replied to already are no reason to cut the agent off.
             Fresh::Nothing | Fresh::Corrected { more: "", .. } => return,
             Fresh::Corrected { more, .. } => (more, None),
         };
-        self.unspoken = None;
-        self.reminders = 0;
-        // The transcriber settles words of the turn it has ended, rather than new ones.
-        let is_late = is_final && unheard && !self.turn.is_open();
-        self.begin_turn(out);
-        let is_mere = self.is_listened_to(at) && self.is_backchannel(&self.turn.with(text));
+        self.unspoken.take();
+        self.idle.forget_reminders();
+        // A final of the turn that the transcriber has ended, rather than the beginning of another one.
+        let is_late = is_final && is_unheard && !self.turn.is_open();
+        self.report_turn(out);
+        let is_mere = self.is_mere_backchannel(at, &self.turn.text_with(text));
         if is_mere && is_final {
-            self.go_on_speaking();
+            self.end_pause();
         }
-        if !is_mere && self.ending.is_none() {
+        if !is_mere && !self.phase.is_closing() {
             self.interrupt(at, out);
         }
-        if let Some(wrong) = wrong {
-            self.history.user_did_not_say(&wrong);
+        if let Some(misunderstood) = misunderstood {
+            self.history.user_did_not_say(&misunderstood);
         }
-        let spoken_until = spoken_until.or_else(|| self.hearing.spoken_until(at));
-        self.turn.hear(at, text, is_final, spoken_until);
-        if is_late && self.ending.is_none() {
-            self.turn.signal(at);
-        }
-    }
-
-    /// Takes the floor from the agent: nothing more is asked, spoken or sent.
-    pub(super) fn interrupt(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        let Some(answer) = self.answer.take() else { return };
-        // An agent that has stopped already has nothing more to clear.
-        if !self.floor.leave() && self.playback.is_playing(at) {
-            out.push(Output::Clear);
-            self.playback.cleared();
-        }
-        if let Some(generation) = answer.asked() {
-            out.push(Output::CancelGeneration { generation });
-        }
-        if self.playback.is_speaking() {
-            out.push(Output::CancelSynthesis);
-        }
-        for heard in self.playback.stop(at) {
-            if !heard.text.is_empty() && !heard.is_filler && answer.is_to_user() {
-                self.failed_turns = 0;
-            }
-            self.tell_heard(heard, out);
+        let spoken_until = spoken_until.or_else(|| self.watchdog.spoken_until(at));
+        self.turn.add(at, text, is_final, spoken_until);
+        if is_late && !self.phase.is_closing() {
+            self.turn.end_detected(at);
         }
     }
 
-    /// The user's turn is over: the words enter the conversation. When they ended, if there were any.
+    /// Whether `words` only show that the caller listens. They can only while the agent speaks and something of it
+    /// was heard, or after a hold phrase.
+    fn is_mere_backchannel(&self, at: CallTime, words: &str) -> bool {
+        let is_speaking = self.playback.is_audible(at) || self.barge_in.is_pausing();
+        let is_listened_to = self.responder.is_active() && is_speaking && self.playback.any_heard(at)
+            || self.responder.is_holding();
+        is_listened_to && is_backchannel(&self.settings.language, words)
+    }
+
+    fn turn_ended(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        self.idle.interrupted(at);
+        self.watchdog.understood();
+        if self.turn.end_detected(at) {
+            out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
+        }
+    }
+
+    /// The user's turn is over: backchannel is forgotten, other words are replied to.
+    fn turn_is_due(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        if self.is_mere_backchannel(at, &self.turn.text()) {
+            self.turn.take(at);
+            self.idle.interrupted(at);
+            out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
+            return;
+        }
+        if !self.phase.is_closing() {
+            self.interrupt(at, out);
+        }
+        let spoken_until = self.end_turn(at, out);
+        if let Some(spoken_until) = spoken_until.filter(|_| !self.phase.is_closing()) {
+            self.reply(at, spoken_until, out);
+        }
+    }
+
+    /// The turn's words enter the conversation. When they ended; none if there were no words.
     fn end_turn(&mut self, at: CallTime, out: &mut Vec<Output>) -> Option<CallTime> {
-        let spoken = self.turn.take(at)?;
-        self.history.user_said(spoken.text.clone());
+        let turn = self.turn.take(at)?;
+        self.history.user_said(turn.text.clone());
         out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
         out.push(Output::Event(ConversationEvent::MessageSent {
             role: Role::User,
-            content: spoken.text,
-            started_at: spoken.started_at,
-            ended_at: spoken.ended_at,
+            content: turn.text,
+            kind: UtteranceKind::Speech,
+            started_at: turn.started_at,
+            ended_at: turn.ended_at,
             interrupted: false,
             latency: None,
         }));
-        Some(spoken.ended_at)
+        Some(turn.ended_at)
     }
 
-    /// Whatever the user was saying is over, for this engine. Whether there were words.
-    pub(super) fn end_open_turn(&mut self, at: CallTime, out: &mut Vec<Output>) -> bool {
+    /// Ends a turn that may have no words. Whether there were any.
+    fn end_open_turn(&mut self, at: CallTime, out: &mut Vec<Output>) -> bool {
         if !self.turn.is_open() {
             return false;
         }
@@ -284,163 +475,322 @@ impl Engine {
         has_words
     }
 
-    /// An utterance of the agent is over: what was heard of it enters the conversation.
-    fn tell_heard(&mut self, heard: Heard, out: &mut Vec<Output>) {
-        self.history.agent_was_heard(heard.id, &heard.text);
-        let Some(started_at) = heard.started_at.filter(|_| heard.began_told || !heard.text.is_empty()) else {
+    fn turn_due(&self) -> Option<CallTime> {
+        self.turn.due().map(|due| self.watchdog.put_off(due))
+    }
+
+    /// When a turn without words counts as a cough.
+    fn cough_due(&self) -> Option<CallTime> {
+        self.turn.wordless_since().map(|began_at| self.watchdog.cough_due(began_at))
+    }
+
+    fn forget_cough(&mut self, out: &mut Vec<Output>) {
+        if self.turn.forget_sound() {
+            out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
+        }
+    }
+
+    fn turn_state(&self) -> TurnState {
+        TurnState {
+            is_open: self.turn.is_open(),
+            has_words: self.turn.has_words(),
+            spoken_until: self.turn.spoken_until(),
+        }
+    }
+
+    fn missed_speech_due(&self) -> Option<CallTime> {
+        self.watchdog.due(self.turn_state()).filter(|_| self.phase.is_open())
+    }
+
+    /// The transcriber missed speech: another one hears it again, or the turn ends without it.
+    fn speech_was_missed(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        let Some(missed) = self.watchdog.act(at, self.turn_state()) else { return };
+        if missed.replace_transcriber {
+            out.push(Output::Event(ConversationEvent::ProviderTimedOut(ProviderRole::Transcriber)));
+            out.push(Output::ReplaceTranscriber);
+        }
+        if !missed.give_up {
             return;
+        }
+        if self.turn.has_words() {
+            self.turn.mark_complete(at);
+        } else if !self.responder.is_active() {
+            self.forget_cough(out);
+            self.responder.begin_reply(at, missed.spoken_until);
+            let effect = self.responder.apologise(at);
+            self.apply(effect, at, out);
+        }
+    }
+
+    fn idle_due(&self) -> Option<CallTime> {
+        let is_idle = self.clock.is_running()
+            && self.phase.is_open()
+            && !self.responder.is_active()
+            && !self.turn.has_words()
+            && self.dtmf.due().is_none()
+            && !self.unspoken.is_some();
+        is_idle.then(|| self.idle.due())
+    }
+
+    fn remind(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        match self.idle.remind() {
+            Reminder::Ask => {
+                self.history.note(idle::NOTE);
+                self.speak_unprompted(at, out);
+            }
+            Reminder::SayGoodbye => {
+                self.responder.begin_unprompted(at);
+                self.say(self.phrases().idle_goodbye, UtteranceKind::Speech);
+                self.phase.close(EndedReason::AgentEnded, at + GOODBYE);
+            }
+        }
+    }
+}
+
+/// The agent's turn.
+impl Engine {
+    /// Replies to what the user said until `spoken_until`.
+    fn reply(&mut self, at: CallTime, spoken_until: CallTime, out: &mut Vec<Output>) {
+        self.responder.begin_reply(at, spoken_until);
+        let effect = self.responder.generate(at);
+        self.apply(effect, at, out);
+    }
+
+    /// Has the model say something that the user did not ask for, or not now.
+    fn speak_unprompted(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        self.responder.begin_unprompted(at);
+        let effect = self.responder.generate(at);
+        self.apply(effect, at, out);
+    }
+
+    fn phrases(&self) -> &'static Phrases {
+        Phrases::of(&self.settings.language)
+    }
+
+    /// Says a text that is not the model's.
+    fn say(&mut self, text: &str, kind: UtteranceKind) {
+        let utterance = self.utterances.next();
+        self.playback.begin(utterance, kind);
+        for clause in clauses(text) {
+            self.history.agent_says(utterance, kind, &clause);
+            self.playback.add(utterance, clause);
+        }
+        self.playback.complete(utterance);
+    }
+
+    /// Says the hold phrase before everything that is still to be said.
+    fn hold(&mut self, at: CallTime) {
+        let (text, utterance) = (self.phrases().hold, self.utterances.next());
+        let next = self.playback.put_hold_phrase_first(utterance, text);
+        self.history.agent_holds(utterance, next, text);
+        self.responder.hold(at);
+    }
+
+    fn hold_phrase_due(&self) -> Option<CallTime> {
+        if !self.phase.is_open() || self.barge_in.is_pausing() {
+            return None;
+        }
+        let playback = PlaybackState {
+            is_idle: self.playback.is_idle(),
+            has_begun: self.playback.has_begun(),
+            plays_until: self.playback.plays_until(),
+            requested_at: self.playback.requested_at(),
         };
-        if !heard.began_told {
-            out.push(Output::Event(ConversationEvent::SpeechStarted(Role::Agent)));
-        }
-        out.push(Output::Event(ConversationEvent::SpeechEnded(Role::Agent)));
-        if !heard.text.is_empty() {
-            out.push(Output::Event(ConversationEvent::MessageSent {
-                role: Role::Agent,
-                content: heard.text,
-                started_at,
-                ended_at: heard.ended_at,
-                interrupted: heard.interrupted,
-                latency: heard.latency,
-            }));
+        self.responder.hold_phrase_due(playback, self.watchdog.sound_at())
+    }
+
+    /// Carries out what the responder decided.
+    fn apply(&mut self, effects: impl IntoIterator<Item = Effect>, at: CallTime, out: &mut Vec<Output>) {
+        for effect in effects {
+            match effect {
+                Effect::StartGeneration(generation) => out.push(Output::StartGeneration { generation }),
+                Effect::CancelGeneration(generation) => out.push(Output::CancelGeneration { generation }),
+                Effect::Say(utterance, clause) => {
+                    self.history.agent_says(utterance, UtteranceKind::Speech, &clause);
+                    self.playback.begin(utterance, UtteranceKind::Speech);
+                    self.playback.add(utterance, clause);
+                }
+                Effect::Complete(utterance) => self.playback.complete(utterance),
+                Effect::MessageGenerated(content) => {
+                    out.push(Output::Event(ConversationEvent::MessageGenerated { content }));
+                }
+                Effect::CallTools(generation, calls) => {
+                    self.history.tools_called(generation, &calls);
+                    for call in calls {
+                        out.push(Output::Event(ConversationEvent::FunctionCall(call.clone())));
+                        out.push(Output::CallTool(call));
+                    }
+                }
+                Effect::Apologise => self.say(self.phrases().apology, UtteranceKind::Apology),
+                Effect::GiveUp => {
+                    self.say(self.phrases().goodbye, UtteranceKind::Apology);
+                    self.phase.close(EndedReason::Unknown, at + GOODBYE);
+                }
+            }
         }
     }
 
-    /// When the conversation has lasted this long; none before it has started.
-    fn lasted(&self, duration: Duration) -> Option<CallTime> {
-        Some(self.started_at? + duration.saturating_sub(self.elapsed))
-    }
-
-    fn longest(&self) -> Option<CallTime> {
-        self.lasted(self.settings.max_duration?)
-    }
-
-    fn tell_seconds(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        let Some(started_at) = self.started_at else { return };
-        let passed = self.elapsed.saturating_add(at.since(started_at)).as_secs();
-        if passed <= self.seconds {
-            return;
+    fn tool_returned(&mut self, at: CallTime, call: &str, content: String, out: &mut Vec<Output>) {
+        let Some(generation) = self.history.tool_returned(call, content) else { return };
+        if self.responder.tools_returned(generation) {
+            if !self.phase.is_closing() {
+                let effect = self.responder.generate(at);
+                self.apply(effect, at, out);
+            }
+        } else if !self.responder.is_active() && !self.turn.is_open() && self.phase.is_open() {
+            // A user who interrupted the function was replied to without its result, and hears of it now.
+            self.speak_unprompted(at, out);
         }
-        for seconds in (self.seconds + 1).max(passed.saturating_sub(SECONDS_AT_ONCE))..=passed {
-            out.push(Output::Event(ConversationEvent::Duration { seconds }));
-        }
-        self.seconds = passed;
     }
 
-    fn check_timers(&mut self, at: CallTime, out: &mut Vec<Output>) {
+    fn stop_generating(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        let effects = self.responder.stop_generating();
+        self.apply(effects, at, out);
+    }
+
+    fn model_timed_out(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        out.push(Output::Event(ConversationEvent::ProviderTimedOut(ProviderRole::LanguageModel)));
+        let effects = self.responder.timed_out(at, &mut self.utterances);
+        self.apply(effects, at, out);
+    }
+
+    /// Ends the agent's turn: nothing more is generated, synthesized or sent.
+    fn interrupt(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        let Some(interrupted) = self.responder.interrupt() else { return };
+        // An agent that pauses has nothing more to clear.
+        if !self.barge_in.end_pause() && self.playback.is_playing(at) {
+            out.push(Output::Clear);
+            self.playback.cleared();
+        }
+        if let Some(generation) = interrupted.generation {
+            out.push(Output::CancelGeneration { generation });
+        }
+        if self.playback.is_synthesizing() {
+            out.push(Output::CancelSynthesis);
+        }
+        for heard in self.playback.stop(at) {
+            if heard.is_reply() {
+                self.responder.interrupted_after_words(interrupted);
+            }
+            self.was_heard(heard, out);
+        }
+    }
+
+    /// An utterance is over: what was heard of it enters the conversation.
+    fn was_heard(&mut self, heard: HeardUtterance, out: &mut Vec<Output>) {
+        self.history.agent_was_heard(heard.id, &heard.text);
+        heard.report(out);
+    }
+
+    /// Reports the utterances that have begun, and those that are over.
+    fn report_speech(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        loop {
+            if let Some(beginning) = self.playback.beginning() {
+                *beginning.latency = self.responder.begins(at, beginning.kind, beginning.first_audio_at);
+                out.push(Output::Event(ConversationEvent::SpeechStarted(Role::Agent)));
+            }
+            let Some(heard) = self.playback.finished(at) else { return };
+            if !heard.text.is_empty() {
+                self.responder.was_heard(heard.kind);
+            }
+            self.was_heard(heard, out);
+        }
+    }
+
+    /// Until when a reply that has not begun waits for the caller, who is speaking.
+    fn reply_waits_until(&self, at: CallTime) -> Option<CallTime> {
+        if self.phase.is_closing() || !self.playback.is_about_to_begin() {
+            return None;
+        }
+        self.watchdog.reply_waits_until().filter(|until| *until > at)
+    }
+}
+
+/// The course of time.
+impl Engine {
+    fn check_deadlines(&mut self, at: CallTime, out: &mut Vec<Output>) {
         let is_due = |due: Option<CallTime>| due.is_some_and(|due| due <= at);
-        if is_due(self.longest()) {
+        if is_due(self.max_duration_due()) {
             self.hang_up(at, out);
         }
-        if is_due(self.model_due()) {
-            self.model_is_late(at, out);
+        if is_due(self.responder.timeout_due()) {
+            self.model_timed_out(at, out);
         }
-        if is_due(self.again_due()) {
-            self.ask_again(at, out);
+        if is_due(self.responder.retry_due()) {
+            let effect = self.responder.generate_again(at);
+            self.apply(effect, at, out);
         }
-        self.playback.watch_voice(at, out);
-        if is_due(self.floor.due()) {
-            self.go_on_speaking();
+        self.playback.watch_synthesizer(at, out);
+        if is_due(self.barge_in.due()) {
+            self.end_pause();
         }
-        if is_due(self.keypad.due()) {
-            self.keyed(at, out);
+        if is_due(self.dtmf.due()) {
+            self.number_completed(at, out);
         }
-        if is_due(self.hearing_due()) {
-            self.hear_again(at, out);
+        if is_due(self.missed_speech_due()) {
+            self.speech_was_missed(at, out);
         }
-        if is_due(self.sound_due()) {
-            self.quiet_since = at;
-            self.forget_sound(out);
+        if is_due(self.cough_due()) {
+            self.idle.interrupted(at);
+            self.forget_cough(out);
         }
-        if is_due(self.turn_due()) && self.is_listened_to(at) && self.is_backchannel(&self.turn.text()) {
-            // The agent goes on, and nobody has said anything.
-            self.turn.take(at);
-            self.quiet_since = at;
-            out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
-        } else if is_due(self.turn_due()) {
-            if self.ending.is_none() {
-                self.interrupt(at, out);
-            }
-            let spoken_until = self.end_turn(at, out);
-            if let (Some(spoken_until), None) = (spoken_until, self.ending) {
-                self.answer(at, spoken_until, out);
-            }
+        if is_due(self.turn_due()) {
+            self.turn_is_due(at, out);
         }
-        if is_due(self.unspoken_due()) {
-            self.say_unspoken();
+        if is_due(self.unspoken.due()) {
+            self.say_unspoken(at);
         }
         if is_due(self.idle_due()) {
             self.remind(at, out);
         }
-        if is_due(self.filler_due()) {
-            self.fill(at);
+        if is_due(self.hold_phrase_due()) {
+            self.hold(at);
         }
     }
 
-    /// Speaks and sends what can be, takes note of what is over, and ends if that was the last of it.
+    /// The caller said nothing, so the agent says what it was cut off from.
+    fn say_unspoken(&mut self, at: CallTime) {
+        let Some(text) = self.unspoken.take() else { return };
+        if !self.responder.is_active() && !self.phase.is_closing() {
+            self.responder.begin_unprompted(at);
+            self.say(&text, UtteranceKind::Speech);
+        }
+    }
+
+    /// Sends and synthesizes what can be, reports what is over, and ends the call when its phase does.
     fn go_on(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        if self.is_drained(at) {
-            return self.hand_over(at, out);
+        if let Phase::Draining { after } = self.phase {
+            let is_quiet = !self.playback.is_audible(at) && !self.turn.is_open();
+            if is_quiet || after <= at {
+                return self.hand_over(at, out);
+            }
         }
         loop {
-            if self.gives_way(at).is_none() {
+            if self.reply_waits_until(at).is_none() {
                 self.playback.send(at, out);
             }
-            self.playback.speak(at, out);
-            self.tell_speech(at, out);
-            if !self.close_answer(at) {
-                break;
-            }
-        }
-        let ready = |ending: &Ending| self.playback.is_idle() || ending.by <= at;
-        if let Some(Ending { reason, .. }) = self.ending.filter(ready) {
-            self.end(at, reason, out);
-        }
-    }
-
-    /// Tells which utterances have begun and which are over.
-    fn tell_speech(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        loop {
-            if let Some(began) = self.playback.began() {
-                if let Some(answer) = self.answer.as_mut().filter(|_| !began.is_filler) {
-                    *began.latency = answer.speaks(at, began.first_audio_at);
+            self.playback.synthesize(at, out);
+            self.report_speech(at, out);
+            match self.responder.conclude(at, self.playback.is_idle(), self.phase.is_closing()) {
+                Conclusion::Failed(effect) => self.apply([effect], at, out),
+                Conclusion::Over => {
+                    self.idle.interrupted(at);
+                    break;
                 }
-                out.push(Output::Event(ConversationEvent::SpeechStarted(Role::Agent)));
+                Conclusion::None => break,
             }
-            let Some(heard) = self.playback.finished(at) else { return };
-            if let Some(answer) = &mut self.answer {
-                answer.was_heard(&heard);
+        }
+        if let Phase::Closing { reason, by } = self.phase {
+            if self.playback.is_idle() || by <= at {
+                self.end(at, reason, out);
             }
-            self.tell_heard(heard, out);
         }
-    }
-
-    /// Ends the conversation when what is being said is said.
-    fn hang_up(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        let by = at + LAST_WORDS;
-        if let Some(ending) = &mut self.ending {
-            ending.by = ending.by.min(by);
-        } else {
-            self.ending = Some(Ending { reason: EndedReason::AgentEnded, by });
-            self.stop_asking(out);
-        }
-    }
-
-    /// Ends the conversation, keeping what was said until now. A reason that was there before stays.
-    pub(super) fn end(&mut self, at: CallTime, reason: EndedReason, out: &mut Vec<Output>) {
-        self.ended = true;
-        for heard in self.playback.stop(at) {
-            self.tell_heard(heard, out);
-        }
-        self.end_open_turn(at, out);
-        let reason = self.ending.map_or(reason, |ending| ending.reason);
-        out.push(Output::End { reason });
     }
 }
 
 impl fmt::Debug for Engine {
     /// Without what was said.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("now", &self.now).field("ended", &self.ended).finish_non_exhaustive()
+        f.debug_struct("Engine").field("now", &self.now).field("phase", &self.phase).finish_non_exhaustive()
     }
 }

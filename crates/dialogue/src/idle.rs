@@ -1,42 +1,54 @@
-//! A line on which nobody speaks: the agent asks, a few times, then says goodbye.
+//! Idle lines: if neither side speaks, the agent asks a few times whether the caller is there, then says goodbye.
 
 use std::time::Duration;
 
-use super::{CallTime, Engine, Output, answering::Answer, engine::Ending};
-use switchboard_model::conversations::EndedReason;
+use crate::call_time::CallTime;
 
-/// Silence of both sides after which the agent asks: longer than anybody looks for a pen.
-pub(super) const IDLE: Duration = Duration::from_secs(15);
-/// How often in a row it asks before it says goodbye.
-pub(super) const REMINDERS: u32 = 3;
-/// What the model is told then.
-pub(super) const NOTE: &str =
+/// Silence of both sides after which the agent asks: longer than it takes to look for a pen.
+const REMIND_AFTER: Duration = Duration::from_secs(15);
+/// Maximum number of reminders in a row.
+const MAX_REMINDERS: u32 = 3;
+/// The model's instruction for a reminder.
+pub(crate) const NOTE: &str =
     "The caller has been silent for a while. Ask briefly whether they are still there, or help them on.";
-/// How long that may take, with a voice that fails once.
-const GOODBYE_TAKES: Duration = Duration::from_secs(10);
 
-impl Engine {
-    /// When the line has been silent for too long; none while somebody has something to do.
-    pub(super) fn idle_due(&self) -> Option<CallTime> {
-        let nobody_acts = self.answer.is_none()
-            && !self.turn.has_words()
-            && self.keypad.due().is_none()
-            && self.unspoken.is_none()
-            && self.ending.is_none()
-            && self.draining.is_none();
-        (self.is_started() && nobody_acts).then(|| self.quiet_since + IDLE)
+/// What the agent does about an idle line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reminder {
+    /// The model asks the caller something.
+    Ask,
+    /// The agent says goodbye, and the conversation ends.
+    SayGoodbye,
+}
+
+/// The silence on the line.
+#[derive(Debug, Default)]
+pub(crate) struct Idle {
+    /// When either side last spoke.
+    quiet_since: CallTime,
+    /// Reminders since the caller last said something.
+    reminders: u32,
+}
+
+impl Idle {
+    /// A side spoke, or the transcriber or a watchdog reported something: the silence begins anew.
+    pub(crate) fn interrupted(&mut self, at: CallTime) {
+        self.quiet_since = at;
     }
 
-    /// Nobody has spoken for too long.
-    pub(super) fn remind(&mut self, at: CallTime, out: &mut Vec<Output>) {
+    /// The caller said words.
+    pub(crate) fn forget_reminders(&mut self) {
+        self.reminders = 0;
+    }
+
+    /// When the line is idle, if neither side has anything to do until then.
+    pub(crate) fn due(&self) -> CallTime {
+        self.quiet_since + REMIND_AFTER
+    }
+
+    /// The line is idle.
+    pub(crate) fn remind(&mut self) -> Reminder {
         self.reminders += 1;
-        if self.reminders > REMINDERS {
-            self.answer = Some(Answer::greeting());
-            self.say(self.phrases().nobody);
-            self.ending = Some(Ending { reason: EndedReason::AgentEnded, by: at + GOODBYE_TAKES });
-        } else {
-            self.history.note(NOTE);
-            self.speak_unasked(at, out);
-        }
+        if self.reminders > MAX_REMINDERS { Reminder::SayGoodbye } else { Reminder::Ask }
     }
 }

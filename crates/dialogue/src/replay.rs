@@ -1,25 +1,38 @@
-//! The log of what an engine was told and what it decided, and the proof that it decides so again.
+//! Replay logs: what an engine was told and what it decided, and the proof that it decides so again.
 //!
-//! One JSON value a line: first the [`Header`], then every [`Step`]. A call that changes workers has one
+//! A log has one JSON value per line: first the [`Header`], then each [`Step`]. A call that changes workers has one
 //! log per worker.
 
 use serde::{Deserialize, Serialize};
 
-use super::{CallTime, Engine, Input, Output, Settings};
+use crate::{CallTime, Engine, Input, Output, Settings};
 
-/// Grows when the engine decides differently: a log of another version may differ without a defect.
+/// The format of a log: it grows when names or units of inputs and outputs change. Format 1 had no number, and
+/// counted audio in bytes.
+pub const LOG_FORMAT: u32 = 2;
+/// Grows when the engine decides differently: the log of another version may differ without a defect.
 pub const ENGINE_VERSION: u32 = 2;
 
 /// The first line of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
+    /// The [`LOG_FORMAT`] of the log.
+    pub format: u32,
     /// The [`ENGINE_VERSION`] that decided.
     pub engine: u32,
-    /// What the engine was made with.
+    /// The settings of the engine.
     pub settings: Settings,
 }
 
-/// One input and what it led to.
+impl Header {
+    /// The header of a log that begins now.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { format: LOG_FORMAT, engine: ENGINE_VERSION, settings }
+    }
+}
+
+/// One input, and what it led to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// When, in microseconds since media began.
@@ -30,26 +43,38 @@ pub struct Step {
     pub outputs: Vec<Output>,
 }
 
-/// A log that was read.
+/// A log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// Its first line.
     pub header: Header,
-    /// The rest of it.
+    /// Its other lines.
     pub steps: Vec<Step>,
 }
 
-/// A line is not what it should be.
+/// Why a log cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("line {line} of the log cannot be read")]
-pub struct Unreadable {
-    /// Which, from 1.
-    pub line: usize,
-    #[source]
-    source: serde_json::Error,
+pub enum Unreadable {
+    /// The log was written by another version of Switchboard.
+    #[error(
+        "the log has format {format}, but this version reads format {LOG_FORMAT}: replay it with the version that wrote it"
+    )]
+    Format {
+        /// The format of the log.
+        format: u32,
+    },
+    /// A line is not what it should be.
+    #[error("line {line} of the log cannot be read")]
+    Line {
+        /// The number of the line, from 1.
+        line: usize,
+        /// The reason.
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
-/// Where today's engine decides otherwise.
+/// The first step in which today's engine decides otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The step as it was logged.
@@ -60,10 +85,24 @@ pub struct Difference {
 
 impl Log {
     /// Reads a log. A last line that breaks off, as that of a worker that was killed, is left out.
+    ///
+    /// # Errors
+    ///
+    /// The log has another format, or a line of it cannot be read.
     pub fn parse(text: &str) -> Result<Self, Unreadable> {
+        /// The one member of a header that all formats agree on.
+        #[derive(Deserialize)]
+        struct Format {
+            #[serde(default = "first_format")]
+            format: u32,
+        }
         let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
-        let unreadable = |line| move |source| Unreadable { line, source };
+        let unreadable = |line| move |source| Unreadable::Line { line, source };
         let (_, first) = lines.next().unwrap_or((1, ""));
+        let Format { format } = serde_json::from_str(first).map_err(unreadable(1))?;
+        if format != LOG_FORMAT {
+            return Err(Unreadable::Format { format });
+        }
         let header = serde_json::from_str(first).map_err(unreadable(1))?;
         let mut steps = vec![];
         let is_whole = text.ends_with('\n');
@@ -72,7 +111,7 @@ impl Log {
             match serde_json::from_str(line) {
                 Ok(step) => steps.push(step),
                 Err(_) if lines.peek().is_none() && !is_whole => break,
-                Err(source) => return Err(Unreadable { line: number, source }),
+                Err(source) => return Err(unreadable(number)(source)),
             }
         }
         Ok(Self { header, steps })
@@ -90,4 +129,8 @@ impl Log {
             (*decided != step.outputs).then(|| Difference { logged: step.clone(), decided: decided.clone() })
         })
     }
+}
+
+fn first_format() -> u32 {
+    1
 }

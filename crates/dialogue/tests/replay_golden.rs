@@ -20,14 +20,15 @@ fn golden() -> Vec<PathBuf> {
 
 /// The logs of a file, each as the lines of today's format.
 fn logs(text: &str) -> Vec<String> {
-    let mut logs: Vec<String> = vec![];
+    let (mut logs, mut synthesized): (Vec<String>, _) = (vec![], String::new());
     for line in text.lines() {
         let value: Value = serde_json::from_str(line).unwrap();
         if value.get("engine").is_some() {
+            synthesized.clear();
             logs.push(format!("{}\n", translate::header(value)));
         } else {
             let log = logs.last_mut().unwrap();
-            log.push_str(&translate::step(value).to_string());
+            log.push_str(&translate::step(value, &mut synthesized).to_string());
             log.push('\n');
         }
     }

@@ -17,6 +17,20 @@ pub enum Role {
     User,
 }
 
+/// Why the agent said something. It decides what a worker that takes a call over makes of the message, and is no part of
+/// the API.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageKind {
+    /// Words of the conversation; of the user's messages always this.
+    #[default]
+    Speech,
+    /// "One moment, please": it is no reply.
+    HoldPhrase,
+    /// The agent failed to reply, and said so.
+    Apology,
+}
+
 /// One utterance as it entered the conversation. An agent's message holds only what was heard.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Message {
@@ -24,6 +38,9 @@ pub struct Message {
     pub role: Role,
     /// The words.
     pub content: String,
+    /// Why the agent said it. Stored beside the message, and not shown.
+    #[serde(skip)]
+    pub kind: MessageKind,
     /// When its first word began.
     pub started_at: Timestamp,
     /// When its last word ended.

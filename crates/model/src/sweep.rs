@@ -221,6 +221,7 @@ impl Case<'_> {
         }
         let at = lease.last_seen_at.max(speaking.started_at);
         let message = Message {
+            kind: speaking.kind,
             role: Role::Agent,
             content: speaking.heard.clone(),
             started_at: speaking.started_at,

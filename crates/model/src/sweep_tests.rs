@@ -304,8 +304,12 @@ fn the_notes_say_why_a_conversation_ended_whose_worker_is_gone() {
 
 #[test]
 fn the_agents_last_words_are_kept_once() {
-    let speaking =
-        UtteranceProgress { heard: "Your cake is".into(), unheard: "ready.".into(), started_at: at(22) };
+    let speaking = UtteranceProgress {
+        kind: crate::messages::MessageKind::Speech,
+        heard: "Your cake is".into(),
+        unheard: "ready.".into(),
+        started_at: at(22),
+    };
     let held = Lease { utterance: Some(speaking), ..lease(88) };
     let words = |messages: &[Message]| {
         let Verdict::End { change, .. } =
@@ -316,6 +320,7 @@ fn the_agents_last_words_are_kept_once() {
         change.messages
     };
     let message = Message {
+        kind: crate::messages::MessageKind::Speech,
         role: Role::Agent,
         content: "Your cake is".into(),
         started_at: at(22),
@@ -332,6 +337,7 @@ fn the_agents_last_words_are_kept_once() {
 
     let silent = Lease {
         utterance: Some(UtteranceProgress {
+            kind: crate::messages::MessageKind::Speech,
             heard: String::new(),
             unheard: "ready.".into(),
             started_at: at(22),
@@ -359,6 +365,7 @@ fn nobody_pays_for_the_time_until_a_dead_workers_call_was_noticed() {
         assert_eq!(paid(verdict), (at(30), 10, 9), "{carrier:?}");
     }
     let message = |until| Message {
+        kind: crate::messages::MessageKind::Speech,
         role: Role::User,
         content: "Hello?".into(),
         started_at: at(25),

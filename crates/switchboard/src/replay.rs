@@ -101,6 +101,7 @@ fn describe_input(input: &Input) -> Option<String> {
         Input::Frame { .. }
         | Input::ModelText { .. }
         | Input::VoiceAudio { .. }
+        | Input::VoiceWords { .. }
         | Input::VoiceFinished { .. }
         | Input::Played { .. }
         | Input::Wake => return None,
@@ -145,7 +146,7 @@ fn describe_output(output: &Output) -> Option<String> {
 mod tests {
     use super::*;
 
-    const LOG: &str = r#"{"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","takeover":null}}
+    const LOG: &str = r#"{"format":2,"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","takeover":null}}
 {"at":0,"input":"MediaStarted","outputs":[]}
 {"at":61500000,"input":{"Dtmf":"7"},"outputs":[]}
 "#;

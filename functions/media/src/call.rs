@@ -11,7 +11,9 @@ mod speech;
 
 use std::{collections::VecDeque, time::Duration};
 
-use switchboard_dialogue::{CallTime, ClauseId, Input, Output, ProviderRole, Settings};
+use switchboard_dialogue::{
+    CallTime, ClauseId, Input, Output, ProviderRole, Settings, TranscriberCapabilities, UtteranceInProgress,
+};
 use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, JournalEntry, Snapshot, UtteranceProgress},
@@ -31,7 +33,7 @@ use self::{
 };
 use crate::{
     admission::{Admitted, Held},
-    dialogue::Dialogue,
+    dialogue::{Dialogue, message_kind},
     journal::Journal,
     lease::HeldLease,
     media_stream::{MediaStream, StreamEvent},
@@ -160,6 +162,7 @@ impl<'a> Call<'a> {
             max_duration: agent.max_duration_seconds.map(Duration::from_secs),
             language: resolved.transcriber.language().to_owned(),
             takeover: takeover.clone(),
+            transcriber: TranscriberCapabilities::default(),
         };
         let (table, prices) = (worker.table.clone(), worker.prices.clone());
         let journal = Journal::new(table, prices, snapshot.clone(), &lease);
@@ -357,9 +360,10 @@ impl<'a> Call<'a> {
 
     /// The agent's current words.
     fn speaking(&self) -> Option<UtteranceProgress> {
-        let (heard, unheard, started_at) = self.dialogue.speaking(self.now())?;
+        let UtteranceInProgress { heard, unheard, started_at, kind } =
+            self.dialogue.in_progress(self.now())?;
         let started_at = self.began_at.after(Duration::from_micros(started_at.0));
-        Some(UtteranceProgress { heard, unheard, started_at })
+        Some(UtteranceProgress { heard, unheard, started_at, kind: message_kind(kind) })
     }
 
     fn now(&self) -> CallTime {

@@ -5,10 +5,8 @@
 
 use std::{io::Write as _, ops::Deref};
 
-use switchboard_dialogue::{
-    CallTime, Engine, Input, Output, Settings,
-    replay::{ENGINE_VERSION, Header},
-};
+use switchboard_dialogue::{CallTime, Engine, Input, Output, Settings, UtteranceKind, replay::Header};
+use switchboard_model::messages::MessageKind;
 
 /// So much of the log leaves at once: half a minute of lively talk.
 const PART: usize = 64 * 1024;
@@ -24,7 +22,7 @@ pub(crate) struct Dialogue {
 
 impl Dialogue {
     pub(crate) fn new(settings: Settings) -> Self {
-        let header = Header { engine: ENGINE_VERSION, settings };
+        let header = Header::new(settings);
         let mut log = Vec::with_capacity(ROOM);
         // Writing to memory cannot fail, nor can these types' serialization; so below.
         let _ = serde_json::to_writer(&mut log, &header);
@@ -50,6 +48,24 @@ impl Dialogue {
     /// The rest of the log.
     pub(crate) fn finish(self) -> Vec<u8> {
         self.log
+    }
+}
+
+/// The engine's flag, as it is stored.
+pub(crate) fn message_kind(kind: UtteranceKind) -> MessageKind {
+    match kind {
+        UtteranceKind::Speech => MessageKind::Speech,
+        UtteranceKind::HoldPhrase => MessageKind::HoldPhrase,
+        UtteranceKind::Apology => MessageKind::Apology,
+    }
+}
+
+/// The stored flag, as the engine of the next worker reads it.
+pub(crate) fn utterance_kind(kind: MessageKind) -> UtteranceKind {
+    match kind {
+        MessageKind::Speech => UtteranceKind::Speech,
+        MessageKind::HoldPhrase => UtteranceKind::HoldPhrase,
+        MessageKind::Apology => UtteranceKind::Apology,
     }
 }
 

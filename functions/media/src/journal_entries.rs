@@ -9,6 +9,8 @@ use switchboard_model::{
     time::Timestamp,
 };
 
+use crate::dialogue::message_kind;
+
 /// The entry of an event at `now` in a call whose stream began at `began_at`. `None` for events that the API does not
 /// have.
 pub(crate) fn from_event(
@@ -24,9 +26,18 @@ pub(crate) fn from_event(
         ConversationEvent::MessageGenerated { content } => {
             (EventName::MessageGenerated, json!({ "message": { "role": Role::Agent, "content": content } }))
         }
-        ConversationEvent::MessageSent { role, content, started_at, ended_at, interrupted, latency } => {
+        ConversationEvent::MessageSent {
+            role,
+            content,
+            kind,
+            started_at,
+            ended_at,
+            interrupted,
+            latency,
+        } => {
             let (started_at, ended_at) = (wall(started_at), wall(ended_at));
-            message = Some(Message { role, content, started_at, ended_at, interrupted });
+            message =
+                Some(Message { role, content, kind: message_kind(kind), started_at, ended_at, interrupted });
             let latency = latency.map(|latency| {
                 let mut stages = json!(latency);
                 stages["response_ms"] = json!(latency.response_ms());
@@ -48,7 +59,7 @@ pub(crate) fn from_event(
 
 #[cfg(test)]
 mod tests {
-    use switchboard_dialogue::Latency;
+    use switchboard_dialogue::{Latency, UtteranceKind};
 
     use super::*;
 
@@ -58,6 +69,7 @@ mod tests {
         let event = ConversationEvent::MessageSent {
             role: Role::Agent,
             content: "At six.".into(),
+            kind: UtteranceKind::Speech,
             started_at: CallTime(2_000_000),
             ended_at: CallTime(3_500_000),
             interrupted: false,

@@ -32,25 +32,25 @@ impl OutgoingAudio {
     }
 
     /// The silence at the end of a clause, in bytes.
-    pub(crate) fn silence(&self, clause: ClauseId) -> u32 {
+    pub(crate) fn silence(&self, clause: ClauseId) -> usize {
         let audio = self.clauses.get(&clause).map_or(&[][..], |track| &track.audio);
         let is_quiet = |byte: &&u8| recording::decode(**byte).unsigned_abs() < QUIET;
-        u32::try_from(audio.iter().rev().take_while(is_quiet).count()).unwrap_or(u32::MAX)
+        audio.iter().rev().take_while(is_quiet).count()
     }
 
     /// Takes the next audio of a clause to send it: `bytes`, or less if there is no more.
-    pub(crate) fn take(&mut self, clause: ClauseId, bytes: u32) -> &[u8] {
+    pub(crate) fn take(&mut self, clause: ClauseId, bytes: usize) -> &[u8] {
         self.forget_before(clause);
         let Some(track) = self.clauses.get_mut(&clause) else { return &[] };
         let start = track.sent;
-        track.sent = track.audio.len().min(start.saturating_add(bytes as usize));
+        track.sent = track.audio.len().min(start.saturating_add(bytes));
         &track.audio[start..track.sent]
     }
 
     /// Puts the last `bytes` that were taken of a clause back.
-    pub(crate) fn rewind(&mut self, clause: ClauseId, bytes: u32) {
+    pub(crate) fn rewind(&mut self, clause: ClauseId, bytes: usize) {
         if let Some(track) = self.clauses.get_mut(&clause) {
-            track.sent = track.sent.saturating_sub(bytes as usize);
+            track.sent = track.sent.saturating_sub(bytes);
         }
     }
 

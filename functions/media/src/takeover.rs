@@ -15,6 +15,8 @@ use switchboard_model::{
     time::Timestamp,
 };
 
+use crate::dialogue::utterance_kind;
+
 /// The state from which the call continues, and the message that has to be stored first: the heard words of a message
 /// that was cut off by the end of its worker. `left` is the lease as the other worker left it.
 pub(crate) fn take_over(
@@ -33,18 +35,24 @@ pub(crate) fn take_over(
     });
     // Without messages the caller has not heard the greeting yet.
     let mut unspoken = greeting.filter(|_| messages.is_empty() && left.is_none()).map(str::to_owned);
-    let mut history: Vec<HistoryItem> = messages.into_iter().map(line).collect();
+    let mut history: Vec<HistoryItem> = messages.into_iter().map(history_item).collect();
     let mut first_entry = None;
     if let Some((noted_at, speaking)) = left {
         // After a handover the agent was silent; after a crash the carrier played on for a while.
         let speaking =
             if speaking.heard.is_empty() { speaking } else { speaking.advanced_by(now.since(noted_at)) };
-        let UtteranceProgress { heard, unheard, started_at } = speaking;
+        let UtteranceProgress { heard, unheard, started_at, kind } = speaking;
         unspoken = Some(unheard).filter(|text| !text.is_empty());
         if !heard.is_empty() {
-            history.push(HistoryItem::Agent(heard.clone()));
-            let message =
-                Message { role: Role::Agent, content: heard, started_at, ended_at: now, interrupted: true };
+            let message = Message {
+                role: Role::Agent,
+                content: heard,
+                kind,
+                started_at,
+                ended_at: now,
+                interrupted: true,
+            };
+            history.push(history_item(message.clone()));
             first_entry = Some(JournalEntry {
                 at: now,
                 name: EventName::MessageSent,
@@ -57,15 +65,15 @@ pub(crate) fn take_over(
     (Takeover { history, unspoken, elapsed }, first_entry)
 }
 
-fn line(message: Message) -> HistoryItem {
-    match message.role {
-        Role::Agent => HistoryItem::Agent(message.content),
-        Role::User => HistoryItem::User(message.content),
-    }
+fn history_item(message: Message) -> HistoryItem {
+    HistoryItem::message(message.role, message.content, utterance_kind(message.kind))
 }
 
 #[cfg(test)]
 mod tests {
+    use switchboard_dialogue::UtteranceKind;
+    use switchboard_model::messages::MessageKind;
+
     use super::*;
 
     fn at(ms: i64) -> Timestamp {
@@ -74,11 +82,14 @@ mod tests {
 
     fn said(role: Role, content: &str) -> Message {
         let (started_at, ended_at) = (at(-2_000), at(-1_000));
-        Message { role, content: content.into(), started_at, ended_at, interrupted: false }
+        let kind = MessageKind::Speech;
+        Message { role, content: content.into(), kind, started_at, ended_at, interrupted: false }
     }
 
     fn lease(heard: &str, unheard: &str) -> Lease {
-        let speaking = UtteranceProgress { heard: heard.into(), unheard: unheard.into(), started_at: at(0) };
+        let kind = MessageKind::Speech;
+        let speaking =
+            UtteranceProgress { heard: heard.into(), unheard: unheard.into(), started_at: at(0), kind };
         Lease { utterance: Some(speaking), ..Lease::new("a".into(), at(0)) }
     }
 
@@ -92,8 +103,21 @@ mod tests {
         assert!(message.interrupted && message.content.starts_with("We close at"));
         let whole = format!("{} {}", message.content, resumed.unspoken.unwrap());
         assert_eq!(whole, "We close at six in the evening on Saturday.", "nothing is lost or said twice");
-        assert_eq!(resumed.history.last(), Some(&HistoryItem::Agent(message.content)));
+        assert_eq!(resumed.history.last(), Some(&HistoryItem::agent(message.content)));
         assert_eq!(resumed.elapsed, Duration::from_secs(9));
+    }
+
+    #[test]
+    fn a_hold_phrase_is_still_one_after_a_crash() {
+        let mut left = lease("One moment,", "");
+        if let Some(utterance) = &mut left.utterance {
+            utterance.kind = MessageKind::HoldPhrase;
+        }
+        let (resumed, first) =
+            take_over(None, vec![said(Role::User, "When?")], Some(left), Duration::ZERO, at(400));
+        assert_eq!(first.unwrap().message.unwrap().kind, MessageKind::HoldPhrase);
+        let held = HistoryItem::Agent { text: "One moment,".into(), kind: UtteranceKind::HoldPhrase };
+        assert_eq!(resumed.history.last(), Some(&held));
     }
 
     #[test]

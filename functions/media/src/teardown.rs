@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use switchboard_aws::table::{Outcome, TableError};
 use switchboard_calls::HangUpError;
-use switchboard_model::conversations::{Conversation, EndedReason, Snapshot, UtteranceProgress};
+use switchboard_model::{
+    conversations::{Conversation, EndedReason, Snapshot, UtteranceProgress},
+    messages::MessageKind,
+};
 use switchboard_providers::carrier::CarrierCallId;
 use tokio::time::timeout;
 
@@ -66,8 +69,12 @@ pub(crate) async fn close(
         }
         CallOutcome::HandedOver(unspoken) => {
             journal.finish(LastEntry { usage, end: None }).await;
-            let unspoken =
-                unspoken.map(|unheard| UtteranceProgress { heard: String::new(), unheard, started_at: at });
+            let unspoken = unspoken.map(|unheard| UtteranceProgress {
+                heard: String::new(),
+                unheard,
+                started_at: at,
+                kind: MessageKind::Speech,
+            });
             lease.release(unspoken).await;
             stream.close().await;
         }

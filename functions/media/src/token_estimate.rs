@@ -19,7 +19,7 @@ impl TokenEstimate {
     pub(crate) fn new(agent: &AgentConfig, history: &[HistoryItem]) -> Self {
         let characters = |line: &HistoryItem| match line {
             HistoryItem::User(text)
-            | HistoryItem::Agent(text)
+            | HistoryItem::Agent { text, .. }
             | HistoryItem::ToolResult { content: text, .. } => count(text),
             HistoryItem::Note(note) => count(note),
             HistoryItem::ToolCalls(calls) => {
@@ -66,7 +66,7 @@ mod tests {
 
     fn estimate() -> TokenEstimate {
         let agent = AgentConfig { prompt: Some("12345678".into()), ..AgentConfig::default() };
-        let history = [HistoryItem::User("1234".into()), HistoryItem::Agent("1".into())];
+        let history = [HistoryItem::User("1234".into()), HistoryItem::agent("1")];
         let mut estimate = TokenEstimate::new(&agent, &history);
         estimate.record_text("12345");
         estimate

@@ -104,6 +104,7 @@ async fn a_call_whose_worker_is_gone_ends_with_its_last_words_and_what_it_used()
     let mut world = World::new().await;
     world.sweeper.prices = Prices { agent_per_minute: "0.05".parse().unwrap() };
     let speaking = UtteranceProgress {
+        kind: switchboard_model::messages::MessageKind::Speech,
         heard: "Your cake is".into(),
         unheard: "ready.".into(),
         started_at: ago(2 * MINUTE),

@@ -108,7 +108,14 @@ fn said(url: &str) -> (Snapshot, Event) {
     };
     let agent = AgentConfig { webhooks: vec![webhook], ..AgentConfig::default() };
     let content = "I would like to know when my cake is ready, please.".to_owned();
-    let message = Message { role: Role::User, content, started_at: at, ended_at: at, interrupted: false };
+    let message = Message {
+        kind: switchboard_model::messages::MessageKind::Speech,
+        role: Role::User,
+        content,
+        started_at: at,
+        ended_at: at,
+        interrupted: false,
+    };
     let data = json!({ "message": message });
     let entry =
         JournalEntry { at, name: EventName::MessageSent, data, message: Some(message), faults: vec![] };

@@ -153,7 +153,7 @@ impl Table {
         let items = self
             .range(items::conversation_pk(account, id), MESSAGE.into(), format!("{MESSAGE}~"), usize::MAX)
             .await?;
-        items.into_iter().map(|item| item.read(MESSAGE)).collect()
+        items.into_iter().map(items::message).collect()
     }
 
     /// At most `limit` events in order, without the first `offset`; and whether there are more.

@@ -10,7 +10,7 @@ use switchboard_model::{
     deliveries::Delivery,
     events::{Event, EventName, NumberWebhookCall},
     ids::{AccountId, AgentId, ConversationId, CredentialId, EventId},
-    messages::Message,
+    messages::{Message, MessageKind},
     phone_numbers::E164,
     time::Timestamp,
 };
@@ -320,8 +320,21 @@ pub(super) fn read_event(item: Item) -> Result<Event, TableError> {
     })
 }
 
+/// A message as it is stored: with its kind, which the API does not show.
+#[derive(Serialize, Deserialize)]
+struct StoredMessage<M> {
+    #[serde(flatten)]
+    message: M,
+    kind: MessageKind,
+}
+
 pub(super) fn message_item(pk: String, number: u64, message: &Message) -> Result<Item, TableError> {
-    Item::new(pk, numbered_sk(MESSAGE, number), message)
+    Item::new(pk, numbered_sk(MESSAGE, number), &StoredMessage { message, kind: message.kind })
+}
+
+pub(super) fn message(item: Item) -> Result<Message, TableError> {
+    let StoredMessage { message, kind } = item.read::<StoredMessage<Message>>(MESSAGE)?;
+    Ok(Message { kind, ..message })
 }
 
 pub(super) fn delivery_item(conversation: &Conversation, delivery: &Delivery) -> Result<Item, TableError> {

@@ -28,8 +28,12 @@ fn lease(holder: &str, now: Timestamp) -> Lease {
 }
 
 fn speaking(mut lease: Lease) -> Lease {
-    lease.utterance =
-        Some(UtteranceProgress { heard: "We close".into(), unheard: "at six.".into(), started_at: at(3) });
+    lease.utterance = Some(UtteranceProgress {
+        kind: switchboard_model::messages::MessageKind::Speech,
+        heard: "We close".into(),
+        unheard: "at six.".into(),
+        started_at: at(3),
+    });
     lease
 }
 

@@ -53,6 +53,7 @@ pub(super) async fn started(table: &Table) -> Snapshot {
 
 pub(super) fn said(text: &str) -> JournalEntry {
     let message = Message {
+        kind: switchboard_model::messages::MessageKind::HoldPhrase,
         role: Role::User,
         content: text.to_owned(),
         started_at: at(3),

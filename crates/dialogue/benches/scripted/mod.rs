@@ -24,9 +24,9 @@ const FRAME_MS: u64 = 20;
 const MODEL: (u64, u64) = (350, 15);
 /// Until the voice's first audio, and between two chunks of 200 ms.
 const VOICE: (u64, u64) = (150, 40);
-const CHUNK: u32 = 1_600;
+const CHUNK: Duration = Duration::from_millis(200);
 /// About 15 characters a second.
-const BYTES_PER_CHARACTER: usize = 530;
+const PER_CHARACTER: Duration = Duration::from_micros(66_250);
 /// The way of a mark back from the carrier.
 const CARRIER_MS: u64 = 30;
 
@@ -113,10 +113,7 @@ impl Call {
             Output::CancelSynthesis => {
                 self.never(|input| matches!(input, Input::VoiceAudio { .. } | Input::VoiceFinished { .. }));
             }
-            Output::Send { bytes, .. } => {
-                let playing = Duration::from_micros(u64::from(bytes) * 125);
-                self.plays_until = self.plays_until.max(at) + playing;
-            }
+            Output::Send { audio, .. } => self.plays_until = self.plays_until.max(at) + audio,
             Output::Mark(mark) => self.comes_back(mark),
             Output::Clear => self.plays_until = at,
             _ => {}
@@ -134,14 +131,14 @@ impl Call {
 
     fn is_spoken(&mut self, at: CallTime, clause: ClauseId, characters: usize) {
         let mut at = at + Duration::from_millis(VOICE.0);
-        let mut left = u32::try_from(characters * BYTES_PER_CHARACTER).expect("a clause is short");
-        while left > 0 {
-            let bytes = left.min(CHUNK);
-            left -= bytes;
-            self.will(at, Input::VoiceAudio { clause, bytes });
+        let mut left = PER_CHARACTER * u32::try_from(characters).expect("a clause is short");
+        while !left.is_zero() {
+            let audio = left.min(CHUNK);
+            left -= audio;
+            self.will(at, Input::VoiceAudio { clause, audio });
             at = at + Duration::from_millis(VOICE.1);
         }
-        self.will(at, Input::VoiceFinished { clause, silence: 0 });
+        self.will(at, Input::VoiceFinished { clause, trailing_silence: Duration::ZERO });
     }
 
     fn comes_back(&mut self, mark: Mark) {

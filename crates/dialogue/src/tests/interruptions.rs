@@ -161,7 +161,7 @@ fn the_pause_behind_the_words_is_no_part_of_them() {
     call.answers(0, ANSWER);
     // 50 ms per character, and a pause as long as ten of them.
     call.delivers(0, 1250 + 500);
-    call.feed(Input::VoiceFinished { clause: ClauseId(0), silence: 500 * 8 });
+    call.feed(Input::VoiceFinished { clause: ClauseId(0), trailing_silence: Duration::from_millis(500) });
     call.advance(810);
     call.guesses("wait");
     assert_eq!(call.story().last().unwrap(), "agent, cut off: We close at six");

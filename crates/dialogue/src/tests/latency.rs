@@ -24,9 +24,9 @@ fn the_wait_is_split_by_stage() {
     call.writes(0, " morning to you. ");
     call.finishes(0);
     call.advance(200);
-    call.feed(Input::VoiceAudio { clause: ClauseId(0), bytes: 100 });
+    call.feed(Input::VoiceAudio { clause: ClauseId(0), audio: Duration::from_micros(12_500) });
     call.advance(30);
-    call.feed(Input::VoiceAudio { clause: ClauseId(0), bytes: 1000 });
+    call.feed(Input::VoiceAudio { clause: ClauseId(0), audio: Duration::from_millis(125) });
     call.spoke(0);
     call.advance(2000);
     let latency = Latency { transcript_ms: 350, model_ms: 400, voice_ms: 300, send_ms: 30 };
@@ -72,8 +72,8 @@ fn rounding_does_not_add_up() {
         (1_001_800, Input::TurnEnded),
         (1_002_700, Input::ModelText { generation: GenerationId(0), text: "Good morning.".into() }),
         (1_002_700, Input::ModelFinished { generation: GenerationId(0) }),
-        (1_003_600, Input::VoiceAudio { clause: ClauseId(0), bytes: 100 }),
-        (1_004_900, Input::VoiceFinished { clause: ClauseId(0), silence: 0 }),
+        (1_003_600, Input::VoiceAudio { clause: ClauseId(0), audio: Duration::from_micros(12_500) }),
+        (1_004_900, finished(ClauseId(0))),
     ] {
         call.now = CallTime(micros);
         call.feed(input);

@@ -3,25 +3,28 @@
 //! [`Call`] is a driver as the worker is one: it wakes the engine at its deadlines, and plays the
 //! carrier and, unless a test does it itself, the voice. What the engine decided reads as a story.
 
+mod barge_in;
+mod dtmf;
 mod endings;
 mod failures;
-mod filler;
-mod floor;
 mod handover;
-mod hearing;
+mod hold_phrase;
 mod idle;
 mod interruptions;
-mod keypad;
 mod latency;
+mod playback;
 mod promises;
 mod properties;
-mod replaying;
-mod speaking;
+mod replay;
 mod takeover;
 mod tools;
-mod turns;
+mod transcriber_watchdog;
+mod turn;
 
 use std::time::Duration;
+
+use proptest::strategy::Strategy;
+use switchboard_model::{conversations::EndedReason, messages::Role};
 
 use super::*;
 
@@ -30,7 +33,7 @@ const APOLOGY: &str = "I'm sorry, I didn't catch that. Could you say it again?";
 const GOODBYE: &str = "I'm sorry, I'm having trouble right now. Please call again later. Goodbye.";
 const NOBODY: &str = "It seems that you are not there any more. Goodbye.";
 /// The test voice speaks 20 characters a second.
-const BYTES_PER_CHARACTER: u32 = 400;
+const MS_PER_CHARACTER: u64 = 50;
 
 fn ms(ms: u64) -> CallTime {
     CallTime(ms * 1000)
@@ -103,18 +106,17 @@ impl Call {
             Output::Synthesize { clause, text } => {
                 let is_clip = self.clips && phrases("en").contains(text);
                 if let Some(delay) = if is_clip { Some(Duration::ZERO) } else { self.voice } {
-                    let bytes = u32::try_from(text.chars().count()).unwrap() * BYTES_PER_CHARACTER;
+                    let audio = Duration::from_millis(text.chars().count() as u64 * MS_PER_CHARACTER);
                     let clause = *clause;
-                    self.coming.push((self.now + delay, Input::VoiceAudio { clause, bytes }));
-                    self.coming.push((self.now + delay, Input::VoiceFinished { clause, silence: 0 }));
+                    self.coming.push((self.now + delay, Input::VoiceAudio { clause, audio }));
+                    self.coming.push((self.now + delay, finished(clause)));
                 }
             }
             Output::CancelSynthesis => {
                 self.coming.retain(|(_, input)| !matches!(input, Input::VoiceAudio { .. }));
             }
-            Output::Send { bytes, .. } => {
-                let playing = Duration::from_micros(u64::from(*bytes) * 125);
-                self.plays_until = self.plays_until.max(self.now) + playing;
+            Output::Send { audio, .. } => {
+                self.plays_until = self.plays_until.max(self.now) + *audio;
             }
             Output::Mark(mark) => {
                 if let Some(way) = self.carrier {
@@ -224,12 +226,12 @@ impl Call {
     }
 
     /// The voice delivers so much audio.
-    fn delivers(&mut self, clause: u32, for_ms: u32) {
-        self.feed(Input::VoiceAudio { clause: ClauseId(clause), bytes: for_ms * 8 });
+    fn delivers(&mut self, clause: u32, for_ms: u64) {
+        self.feed(Input::VoiceAudio { clause: ClauseId(clause), audio: Duration::from_millis(for_ms) });
     }
 
     fn spoke(&mut self, clause: u32) {
-        self.feed(Input::VoiceFinished { clause: ClauseId(clause), silence: 0 });
+        self.feed(finished(ClauseId(clause)));
     }
 
     fn voice_fails(&mut self, clause: u32) {
@@ -250,10 +252,10 @@ impl Call {
         story
     }
 
-    /// When (in ms) how many bytes were sent.
-    fn sent(&self) -> Vec<(u64, u32)> {
+    /// When audio was sent, and how much of it, in ms.
+    fn sent(&self) -> Vec<(u64, f64)> {
         let sent = |(at, output): &(CallTime, Output)| match output {
-            Output::Send { bytes, .. } => Some((at.0 / 1000, *bytes)),
+            Output::Send { audio, .. } => Some((at.0 / 1000, audio.as_secs_f64() * 1000.0)),
             _ => None,
         };
         self.done.iter().filter_map(sent).collect()
@@ -290,7 +292,7 @@ impl Call {
     fn history(&self) -> Vec<String> {
         let line = |line| match line {
             HistoryItem::User(text) => format!("user: {text}"),
-            HistoryItem::Agent(text) => format!("agent: {text}"),
+            HistoryItem::Agent { text, .. } => format!("agent: {text}"),
             HistoryItem::ToolCalls(calls) => {
                 format!("calls {}", calls.iter().map(|call| call.id.as_str()).collect::<Vec<_>>().join(", "))
             }
@@ -299,6 +301,19 @@ impl Call {
         };
         self.engine.history().into_iter().map(line).collect()
     }
+}
+
+/// The voice has delivered all of a clause, without a pause behind its words.
+fn finished(clause: ClauseId) -> Input {
+    Input::VoiceFinished { clause, trailing_silence: Duration::ZERO }
+}
+
+/// A sample of telephone audio: the engine counts in multiples of it.
+const GRAIN: Duration = Duration::from_micros(125);
+
+/// Audio of up to so many samples.
+fn audio(samples: u32) -> impl Strategy<Value = Duration> {
+    (0..samples).prop_map(|samples| GRAIN * samples)
 }
 
 fn tool(id: &str) -> ToolCall {
@@ -314,7 +329,7 @@ fn told(output: &Output) -> Option<String> {
         Output::Synthesize { clause, text } => format!("speak {}: {text}", clause.0),
         Output::CancelSynthesis => "cancel speech".into(),
         Output::Clear => "clear".into(),
-        Output::Rewind { clause, bytes } => format!("rewind {} by {bytes}", clause.0),
+        Output::Rewind { clause, audio } => format!("rewind {} by {audio:?}", clause.0),
         Output::CallTool(call) => format!("call {}", call.id),
         Output::End { reason } => format!("end: {reason:?}"),
         Output::HandOver { unspoken: None } => "hand over".into(),

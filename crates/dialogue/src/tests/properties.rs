@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::replay::{Header, Log, Step};
 
 /// Texts of the two sides share no letter, so that nobody's words can pass for the other's.
 fn user_text() -> impl Strategy<Value = String> {
@@ -42,7 +43,7 @@ fn input() -> impl Strategy<Value = Input> {
     let generation = (0u32..6).prop_map(GenerationId);
     let clause = (0u32..12).prop_map(ClauseId);
     let id = || prop::sample::select(vec!["a", "b"]).prop_map(str::to_owned);
-    let bytes = prop_oneof![4 => 0u32..20_000, 1 => Just(u32::MAX)];
+    let some_audio = prop_oneof![4 => audio(20_000), 1 => Just(GRAIN * u32::MAX)];
     let spoken_until = prop::option::of((0u64..20_000_000).prop_map(CallTime));
     prop_oneof![
         1 => Just(Input::MediaStarted),
@@ -58,8 +59,10 @@ fn input() -> impl Strategy<Value = Input> {
         2 => (generation.clone(), id()).prop_map(|(generation, id)| Input::ModelToolCall { generation, call: tool(&id) }),
         3 => generation.clone().prop_map(|generation| Input::ModelFinished { generation }),
         1 => generation.prop_map(|generation| Input::ModelFailed { generation }),
-        12 => (clause.clone(), bytes).prop_map(|(clause, bytes)| Input::VoiceAudio { clause, bytes }),
-        5 => (clause.clone(), 0..4000_u32).prop_map(|(clause, silence)| Input::VoiceFinished { clause, silence }),
+        12 => (clause.clone(), some_audio).prop_map(|(clause, audio)| Input::VoiceAudio { clause, audio }),
+        3 => (clause.clone(), word_times()).prop_map(|(clause, words)| Input::VoiceWords { clause, words }),
+        5 => (clause.clone(), audio(4000))
+            .prop_map(|(clause, trailing_silence)| Input::VoiceFinished { clause, trailing_silence }),
         1 => clause.prop_map(|clause| Input::VoiceFailed { clause }),
         4 => (0u32..3, 0u32..6).prop_map(|(clears, number)| Input::Played { mark: Mark { clears, number } }),
         2 => id().prop_map(|call| Input::ToolResult { call, content: "zz".into() }),
@@ -74,6 +77,25 @@ fn input() -> impl Strategy<Value = Input> {
     ]
 }
 
+/// When words are audible; not always tidy.
+fn word_times() -> impl Strategy<Value = Vec<WordTime>> {
+    let word = (0u32..12, 0u64..2_000, 0u64..2_000).prop_map(|(text_end, starts, ends)| WordTime {
+        text_end,
+        starts: Duration::from_millis(starts),
+        ends: Duration::from_millis(ends),
+    });
+    prop::collection::vec(word, 0..4)
+}
+
+fn utterance_kind() -> impl Strategy<Value = UtteranceKind> {
+    prop::sample::select(vec![UtteranceKind::Speech, UtteranceKind::HoldPhrase, UtteranceKind::Apology])
+}
+
+/// Some audio that each format can express.
+fn is_whole_samples(audio: Duration) -> bool {
+    !audio.is_zero() && audio.as_micros().is_multiple_of(GRAIN.as_micros())
+}
+
 /// Inputs and how long after the one before, in µs; zero also stands for a time in the past.
 fn inputs() -> impl Strategy<Value = Vec<(u64, Input)>> {
     let after = prop_oneof![6 => 0u64..100_000, 3 => 0u64..3_000_000, 1 => Just(0), 1 => 0u64..1 << 40];
@@ -84,7 +106,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     let greeting = prop::option::of(model_text());
     let longest = prop::option::of((0u64..60).prop_map(Duration::from_secs));
     (greeting, longest, prop::option::of(takeover())).prop_map(|(greeting, max_duration, takeover)| {
-        Settings { greeting, max_duration, language: "en".into(), takeover }
+        Settings { greeting, max_duration, language: "en".into(), takeover, ..Settings::default() }
     })
 }
 
@@ -93,7 +115,7 @@ fn takeover() -> impl Strategy<Value = Takeover> {
     let id = || prop::sample::select(vec!["a", "b", "c"]).prop_map(str::to_owned);
     let line = prop_oneof![
         3 => user_text().prop_map(HistoryItem::User),
-        3 => model_text().prop_map(HistoryItem::Agent),
+        3 => (model_text(), utterance_kind()).prop_map(|(text, kind)| HistoryItem::Agent { text, kind }),
         1 => prop::collection::vec(id().prop_map(|id| tool(&id)), 0..3).prop_map(HistoryItem::ToolCalls),
         1 => id().prop_map(|call| HistoryItem::ToolResult { call, content: "zz".into() }),
     ];
@@ -110,11 +132,11 @@ struct Law {
     spoken: BTreeSet<ClauseId>,
     asked: BTreeSet<GenerationId>,
     /// Delivered and not yet sent.
-    unsent: BTreeMap<ClauseId, u64>,
+    unsent: BTreeMap<ClauseId, Duration>,
     sending: Option<ClauseId>,
     /// In the current generation: when the first audio was sent, and how much was.
     first_sent_at: Option<CallTime>,
-    sent: u64,
+    sent: Duration,
     clears: u32,
     last_mark: Option<u32>,
     generated: BTreeSet<String>,
@@ -127,8 +149,8 @@ struct Law {
 impl Law {
     fn takes_in(&mut self, input: &Input) {
         match input {
-            Input::VoiceAudio { clause, bytes } if self.spoken.contains(clause) => {
-                *self.unsent.entry(*clause).or_default() += u64::from(*bytes);
+            Input::VoiceAudio { clause, audio } if self.spoken.contains(clause) => {
+                *self.unsent.entry(*clause).or_default() += *audio;
             }
             Input::ModelText { text, .. } => self.learns(text),
             _ => {}
@@ -157,21 +179,21 @@ impl Law {
                 self.unsent.clear();
                 self.spoken.clear();
             }
-            Output::Send { clause, bytes } => {
-                prop_assert!(*bytes > 0);
+            Output::Send { clause, audio } => {
+                prop_assert!(is_whole_samples(*audio));
                 prop_assert!(self.spoken.contains(clause), "not asked for, or cancelled");
                 let unsent = self.unsent.entry(*clause).or_default();
-                prop_assert!(u64::from(*bytes) <= *unsent, "more than the voice delivered");
-                *unsent -= u64::from(*bytes);
+                prop_assert!(*audio <= *unsent, "more than the voice delivered");
+                *unsent -= *audio;
                 self.sending = Some(*clause);
-                self.sent += u64::from(*bytes);
+                self.sent += *audio;
                 let elapsed = at.since(*self.first_sent_at.get_or_insert(at));
                 let allowed = Duration::from_millis(400) + elapsed;
-                prop_assert!(u128::from(self.sent) * 125 <= allowed.as_micros(), "more than 400 ms ahead");
+                prop_assert!(self.sent <= allowed, "more than 400 ms ahead");
             }
-            Output::Rewind { clause, bytes } => {
-                prop_assert!(*bytes > 0 && self.spoken.contains(clause));
-                *self.unsent.entry(*clause).or_default() += u64::from(*bytes);
+            Output::Rewind { clause, audio } => {
+                prop_assert!(is_whole_samples(*audio) && self.spoken.contains(clause));
+                *self.unsent.entry(*clause).or_default() += *audio;
             }
             Output::Mark(mark) => {
                 prop_assert!(self.sending.is_some(), "a mark behind nothing");
@@ -183,7 +205,7 @@ impl Law {
                 prop_assert!(self.first_sent_at.is_some(), "nothing to clear");
                 self.clears += 1;
                 self.first_sent_at = None;
-                self.sent = 0;
+                self.sent = Duration::ZERO;
             }
             Output::CallTool(_) | Output::ReplaceTranscriber => {}
             Output::Event(event) => self.allows_event(event)?,
@@ -300,7 +322,9 @@ impl Trial {
             }
             match &line {
                 HistoryItem::ToolCalls(calls) => due.extend(calls.iter().map(|call| call.id.clone())),
-                HistoryItem::User(text) | HistoryItem::Agent(text) => prop_assert!(!text.trim().is_empty()),
+                HistoryItem::User(text) | HistoryItem::Agent { text, .. } => {
+                    prop_assert!(!text.trim().is_empty())
+                }
                 HistoryItem::Note(_) | HistoryItem::ToolResult { .. } => {}
             }
             let kind = std::mem::discriminant(&line);
@@ -376,10 +400,10 @@ proptest! {
     fn what_is_being_said_is_what_would_be_told_of_it(settings in settings(), inputs in inputs()) {
         let mut trial = run(settings, &inputs, true)?;
         if trial.law.ended {
-            prop_assert_eq!(trial.engine.speaking(trial.at), None);
+            prop_assert_eq!(trial.engine.in_progress(trial.at), None);
             return Ok(());
         }
-        let speaking = trial.engine.speaking(trial.at);
+        let speaking = trial.engine.in_progress(trial.at);
         let before = trial.outputs.len();
         trial.feed(Input::StreamClosed)?;
         let told = trial.outputs[before..].iter().find_map(|output| match output {
@@ -388,7 +412,7 @@ proptest! {
             }
             _ => None,
         });
-        prop_assert_eq!(speaking.map(|(heard, _, started_at)| (heard, started_at)), told);
+        prop_assert_eq!(speaking.map(|utterance| (utterance.heard, utterance.started_at)), told);
     }
 
     #[test]
@@ -405,7 +429,7 @@ proptest! {
             _ => vec![],
         }).collect();
         let known: Vec<_> = trial.engine.history().iter().flat_map(|line| match line {
-            HistoryItem::Agent(text) => answers(text),
+            HistoryItem::Agent { text, .. } => answers(text),
             _ => vec![],
         }).collect();
         prop_assert_eq!(told, known);
@@ -414,7 +438,9 @@ proptest! {
     #[test]
     fn left_alone_every_call_comes_to_rest(takeover in prop::option::of(takeover()), inputs in inputs()) {
         let short = |(after, input): (u64, Input)| match input {
-            Input::VoiceAudio { clause, bytes } => (after, Input::VoiceAudio { clause, bytes: bytes.min(4000) }),
+            Input::VoiceAudio { clause, audio } => {
+                (after, Input::VoiceAudio { clause, audio: audio.min(Duration::from_millis(500)) })
+            }
             input => (after, input),
         };
         let inputs: Vec<_> = inputs.into_iter().map(short).collect();
@@ -431,18 +457,18 @@ proptest! {
     #[test]
     fn a_log_that_was_written_and_read_replays_to_the_same_decisions(settings in settings(), inputs in inputs()) {
         let mut engine = Engine::new(settings.clone());
-        let mut log = serde_json::to_string(&replay::Header { engine: replay::ENGINE_VERSION, settings }).unwrap();
+        let mut log = serde_json::to_string(&Header::new(settings)).unwrap();
         let mut at = CallTime::default();
         for (after, input) in inputs {
             at = at + Duration::from_micros(after);
             let mut outputs = vec![];
             engine.on(at, input.clone(), &mut outputs);
             log.push('\n');
-            log.push_str(&serde_json::to_string(&replay::Step { at, input, outputs }).unwrap());
+            log.push_str(&serde_json::to_string(&Step { at, input, outputs }).unwrap());
         }
-        let read = replay::Log::parse(&log).unwrap();
+        let read = Log::parse(&log).unwrap();
         prop_assert_eq!(read.difference(), None);
-        let broken = replay::Log::parse(&log[..log.len() - 1]).map(|log| log.steps.len());
+        let broken = Log::parse(&log[..log.len() - 1]).map(|log| log.steps.len());
         prop_assert!(read.steps.is_empty() || broken.unwrap() == read.steps.len() - 1);
     }
 

@@ -13,7 +13,7 @@ fn user(text: &str) -> HistoryItem {
 }
 
 pub(super) fn agent(text: &str) -> HistoryItem {
-    HistoryItem::Agent(text.into())
+    HistoryItem::agent(text)
 }
 
 /// A call that was taken over and has begun here.
@@ -243,15 +243,23 @@ fn the_longest_duration_counts_from_the_beginning_of_the_conversation() {
 
 #[test]
 fn what_was_heard_of_the_message_in_progress_is_known_at_any_time() {
-    let speaking = |call: &Call| call.engine.speaking(call.now);
+    let speaking = |call: &Call| call.engine.in_progress(call.now);
     let mut call = answered();
     assert_eq!(speaking(&call), None);
     call.advance(150);
     assert_eq!(speaking(&call), None, "no word has ended");
     call.advance(50);
-    assert_eq!(speaking(&call), Some(("We".into(), ANSWER[3..].into(), ms(100))));
+    assert_eq!(
+        speaking(&call),
+        Some(UtteranceInProgress {
+            heard: "We".into(),
+            unheard: ANSWER[3..].into(),
+            started_at: ms(100),
+            kind: UtteranceKind::Speech,
+        })
+    );
     call.advance(1200);
-    let (heard, unheard, started_at) = speaking(&call).unwrap();
+    let UtteranceInProgress { heard, unheard, started_at, .. } = speaking(&call).unwrap();
     assert_eq!((heard.as_str(), started_at), ("We close at six today.", ms(100)));
     assert_eq!(unheard, "Tomorrow we close at seven.");
     call.advance(5000);

@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::Timestamp;
+use crate::{messages::MessageKind, time::Timestamp};
 
 /// Characters a second of unhurried speech.
 const PACE: usize = 16;
@@ -38,6 +38,9 @@ pub struct UtteranceProgress {
     pub unheard: String,
     /// When its first word began.
     pub started_at: Timestamp,
+    /// Why it is said.
+    #[serde(default)]
+    pub kind: MessageKind,
 }
 
 impl Lease {
@@ -103,6 +106,7 @@ mod tests {
     #[test]
     fn a_voice_that_went_on_has_said_whole_words_more_and_lost_none() {
         let before = || UtteranceProgress {
+            kind: crate::messages::MessageKind::Speech,
             heard: "On Saturday".into(),
             unheard: "we close at six in the evening.".into(),
             started_at: Timestamp::from_millis(0),

@@ -294,6 +294,7 @@ fn ending_before_the_answer_is_a_rejection_too() {
 
 fn said(text: &str, ms: i64) -> JournalEntry {
     let message = Message {
+        kind: crate::messages::MessageKind::Speech,
         role: Role::User,
         content: text.into(),
         started_at: at(ms),

@@ -336,7 +336,7 @@ mod tests {
         let write = |outputs: &str| {
             let text = format!(
                 "{}\n{{\"at\":0,\"input\":\"MediaStarted\",\"outputs\":{outputs}}}\n",
-                r#"{"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","takeover":null}}"#
+                r#"{"format":2,"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","takeover":null}}"#
             );
             std::fs::write(&log, text).unwrap();
         };

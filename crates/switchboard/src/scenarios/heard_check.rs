@@ -197,6 +197,7 @@ mod tests {
         agent[8_000..24_000].fill(8_000);
         let mut recording = Recording { rate: 8_000, caller: vec![], agent };
         let message = Message {
+            kind: switchboard_model::messages::MessageKind::Speech,
             role: Role::Agent,
             content: "Hello.".into(),
             started_at: Timestamp::from_millis(1_001_000),

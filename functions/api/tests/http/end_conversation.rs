@@ -76,8 +76,12 @@ async fn a_call_with_an_expired_lease_ends_with_its_heard_words() {
     let world = World::new().await;
     world.placed_call().await;
     world.change(|call| call.conversation.mark_started(&call.agent, CALL, at(-90))).await;
-    let speaking =
-        UtteranceProgress { heard: "Your cake is".into(), unheard: "ready.".into(), started_at: at(-70) };
+    let speaking = UtteranceProgress {
+        kind: switchboard_model::messages::MessageKind::Speech,
+        heard: "Your cake is".into(),
+        unheard: "ready.".into(),
+        started_at: at(-70),
+    };
     world.hold(&Lease { utterance: Some(speaking), ..Lease::new("a".into(), at(-61)) }).await;
     let body = world.end().await.json();
     assert_eq!((&body["status"], &body["ended_reason"]), (&"ended".into(), &"agent_ended".into()));

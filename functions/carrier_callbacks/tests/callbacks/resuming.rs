@@ -88,7 +88,12 @@ async fn a_call_is_moved_five_times_and_then_over_with_its_last_words() {
         let_in(&world, &n.to_string(), 10).await;
     }
     let (account, id) = ids();
-    let speaking = UtteranceProgress { heard: "Your cake".into(), unheard: "is".into(), started_at: at(11) };
+    let speaking = UtteranceProgress {
+        kind: switchboard_model::messages::MessageKind::Speech,
+        heard: "Your cake".into(),
+        unheard: "is".into(),
+        started_at: at(11),
+    };
     let mut lease = Lease { utterance: Some(speaking), ..Lease::new(MAX_RESUMES.to_string(), at(12)) };
     lease.until = switchboard_runtime::now().after(std::time::Duration::from_mins(1));
     assert!(world.table.renew_lease(account, id, &lease).await.unwrap());

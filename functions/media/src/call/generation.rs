@@ -121,7 +121,7 @@ impl<'a> Generations<'a> {
 fn chat_message(item: HistoryItem) -> ChatMessage {
     match item {
         HistoryItem::User(text) => ChatMessage::User(text),
-        HistoryItem::Agent(text) => ChatMessage::Agent(text),
+        HistoryItem::Agent { text, .. } => ChatMessage::Agent(text),
         HistoryItem::Note(text) => ChatMessage::System(text),
         HistoryItem::ToolCalls(calls) => ChatMessage::ToolCalls(calls.into_iter().map(tool_call).collect()),
         HistoryItem::ToolResult { call, content } => ChatMessage::ToolResult { call, content },

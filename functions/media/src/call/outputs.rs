@@ -1,6 +1,6 @@
 //! Feeds the engine and carries out its outputs.
 
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, mem, time::Duration};
 
 use switchboard_dialogue::{ClauseId, ConversationEvent, Input, Output, ProviderRole};
 use switchboard_model::{
@@ -42,8 +42,8 @@ impl Call<'_> {
             }
             Output::Synthesize { clause, text } => self.speech.synthesize(clause, &text, inputs),
             Output::CancelSynthesis => self.speech.cancel(),
-            Output::Send { clause, bytes } => self.send_audio(clause, bytes, inputs),
-            Output::Rewind { clause, bytes } => self.speech.rewind(clause, bytes),
+            Output::Send { clause, audio } => self.send_audio(clause, audio, inputs),
+            Output::Rewind { clause, audio } => self.speech.rewind(clause, audio),
             Output::Mark(mark) => self.send(|stream| stream.mark(mark), inputs),
             Output::Clear => {
                 let now = self.now();
@@ -63,14 +63,14 @@ impl Call<'_> {
         }
     }
 
-    fn send_audio(&mut self, clause: ClauseId, bytes: u32, inputs: &mut VecDeque<Input>) {
+    fn send_audio(&mut self, clause: ClauseId, audio: Duration, inputs: &mut VecDeque<Input>) {
         let now = self.now();
         if mem::take(&mut self.awaits_greeting) {
             let greeting_ms = now.0 / 1_000;
             tracing::info!(greeting_ms, "greeting started");
             self.response_times.record_greeting(greeting_ms);
         }
-        let audio = self.speech.take(clause, bytes);
+        let audio = self.speech.take(clause, audio);
         if let Some(recorder) = &mut self.recorder {
             recorder.record_agent(now, audio);
         }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     pin::Pin,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -10,12 +11,12 @@ use futures_util::{
     Stream, StreamExt, future,
     stream::{self, SelectAll},
 };
-use switchboard_dialogue::{ClauseId, Input, ProviderRole};
+use switchboard_dialogue::{ClauseId, Input, ProviderRole, WordTime};
 use switchboard_model::costs::Usage;
 use switchboard_providers::{
     Error,
     audio::AudioFormat,
-    synthesizer::{CallContext, SpeechEvent, VoiceSession},
+    synthesizer::{self, CallContext, SpeechEvent, VoiceSession},
 };
 
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
 pub(super) enum ClauseEvent {
     Audio(Bytes),
     Characters(u64),
+    /// When words are audible, from voices that say so.
+    Words(Vec<WordTime>),
     /// The last one, also after an error.
     Finished,
     Failed(Error),
@@ -65,17 +68,18 @@ impl<'a> Speech<'a> {
     pub(super) fn synthesize(&mut self, clause: ClauseId, text: &str, inputs: &mut VecDeque<Input>) {
         if let Some(audio) = self.clips.get(text) {
             self.audio.add(clause, audio);
-            let bytes = u32::try_from(audio.len()).unwrap_or(u32::MAX);
-            let silence = self.audio.silence(clause);
-            inputs.extend([Input::VoiceAudio { clause, bytes }, Input::VoiceFinished { clause, silence }]);
+            inputs.extend([
+                Input::VoiceAudio { clause, audio: duration_of(audio.len()) },
+                Input::VoiceFinished { clause, trailing_silence: duration_of(self.audio.silence(clause)) },
+            ]);
             return;
         }
+        let mut spoken = SpokenText::new(text);
         let events = self.voice.synthesize(text).filter_map(move |event| {
             future::ready(match event {
                 Ok(SpeechEvent::Audio(audio)) => Some((clause, ClauseEvent::Audio(audio))),
                 Ok(SpeechEvent::Characters { count, .. }) => Some((clause, ClauseEvent::Characters(count))),
-                // The engine counts heard words in proportion to the audio.
-                Ok(SpeechEvent::Words(_)) => None,
+                Ok(SpeechEvent::Words(words)) => Some((clause, ClauseEvent::Words(spoken.place(&words)))),
                 Err(error) => Some((clause, ClauseEvent::Failed(error))),
             })
         });
@@ -103,14 +107,16 @@ impl<'a> Speech<'a> {
                 None
             }
             ClauseEvent::Audio(audio) => {
-                let bytes = u32::try_from(audio.len()).unwrap_or(u32::MAX);
                 self.audio.add(clause, &audio);
-                Some(Input::VoiceAudio { clause, bytes })
+                Some(Input::VoiceAudio { clause, audio: duration_of(audio.len()) })
             }
+            ClauseEvent::Words(words) => Some(Input::VoiceWords { clause, words }),
             ClauseEvent::Finished => {
                 self.awaited.remove(&clause);
-                let silence = self.audio.silence(clause);
-                Some(Input::VoiceFinished { clause, silence })
+                Some(Input::VoiceFinished {
+                    clause,
+                    trailing_silence: duration_of(self.audio.silence(clause)),
+                })
             }
             ClauseEvent::Failed(error) => {
                 tracing::warn!(provider = self.provider, error = fault(&error), "synthesis failed");
@@ -136,12 +142,69 @@ impl<'a> Speech<'a> {
     }
 
     /// Takes the next audio of a clause, at most this much.
-    pub(super) fn take(&mut self, clause: ClauseId, bytes: u32) -> &[u8] {
-        self.audio.take(clause, bytes)
+    pub(super) fn take(&mut self, clause: ClauseId, audio: Duration) -> &[u8] {
+        self.audio.take(clause, bytes_in(audio))
     }
 
     /// Puts the last audio that was taken back: it is sent again.
-    pub(super) fn rewind(&mut self, clause: ClauseId, bytes: u32) {
-        self.audio.rewind(clause, bytes);
+    pub(super) fn rewind(&mut self, clause: ClauseId, audio: Duration) {
+        self.audio.rewind(clause, bytes_in(audio));
+    }
+}
+
+/// The engine counts time; the call's audio is bytes of this format.
+const FORMAT: AudioFormat = AudioFormat::TELEPHONE;
+
+fn duration_of(bytes: usize) -> Duration {
+    FORMAT.duration_of(bytes as u64)
+}
+
+fn bytes_in(audio: Duration) -> usize {
+    usize::try_from(FORMAT.bytes_in(audio)).unwrap_or(usize::MAX)
+}
+
+/// A clause's text, and how far the voice has placed its words in time.
+struct SpokenText {
+    text: String,
+    placed: usize,
+}
+
+impl SpokenText {
+    fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), placed: 0 }
+    }
+
+    /// Finds words in the text, behind those before. A word that the voice writes differently is left out.
+    fn place(&mut self, words: &[synthesizer::WordTime]) -> Vec<WordTime> {
+        let place = |word: &synthesizer::WordTime| {
+            let index = self.text[self.placed..].find(&word.word)?;
+            self.placed += index + word.word.len();
+            let text_end = u32::try_from(self.placed).ok()?;
+            Some(WordTime { text_end, starts: word.start, ends: word.end })
+        };
+        words.iter().filter_map(place).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_placed_in_the_text_in_their_order() {
+        let word = |word: &str, ms| synthesizer::WordTime {
+            word: word.into(),
+            start: Duration::from_millis(ms),
+            end: Duration::from_millis(ms + 100),
+        };
+        let mut spoken = SpokenText::new("At six, at six.");
+        let first = spoken.place(&[word("At", 0), word("six", 200), word("six o'clock", 300)]);
+        assert_eq!(first.iter().map(|word| word.text_end).collect::<Vec<_>>(), [2, 6]);
+        let second = spoken.place(&[word("at", 400), word("six.", 600)]);
+        assert_eq!(second.iter().map(|word| word.text_end).collect::<Vec<_>>(), [10, 15]);
+        assert_eq!(
+            (second[1].starts, second[1].ends),
+            (Duration::from_millis(600), Duration::from_millis(700))
+        );
     }
 }

@@ -75,6 +75,7 @@ async fn a_message_stored_before_the_crash_is_not_repeated() {
     // The checkpoint is slower than the journal: it may still be in the middle of the message.
     let lease = world.conversation.lease().await.unwrap();
     let speaking = UtteranceProgress {
+        kind: switchboard_model::messages::MessageKind::Speech,
         heard: "Hello, this".to_owned(),
         unheard: "is Ada.".to_owned(),
         started_at: message.started_at,

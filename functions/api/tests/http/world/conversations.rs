@@ -99,7 +99,14 @@ fn usage() -> Usage {
 
 fn said(role: Role, content: &str, second: i64, interrupted: bool) -> JournalEntry {
     let content = content.to_owned();
-    let message = Message { role, content, started_at: at(second), ended_at: at(second + 2), interrupted };
+    let message = Message {
+        kind: switchboard_model::messages::MessageKind::Speech,
+        role,
+        content,
+        started_at: at(second),
+        ended_at: at(second + 2),
+        interrupted,
+    };
     JournalEntry {
         at: at(second + 2),
         name: EventName::MessageSent,

@@ -15,14 +15,13 @@ fn speaking(for_ms: u64) -> Call {
     call
 }
 
-/// How many bytes were sent, without those that were taken back.
-fn sent(call: &Call) -> i64 {
-    let bytes = |(_, output): &(CallTime, Output)| match output {
-        Output::Send { bytes, .. } => i64::from(*bytes),
-        Output::Rewind { bytes, .. } => -i64::from(*bytes),
-        _ => 0,
-    };
-    call.done.iter().map(bytes).sum()
+/// How much audio was sent, without what was taken back.
+fn sent(call: &Call) -> Duration {
+    call.done.iter().fold(Duration::ZERO, |sent, (_, output)| match output {
+        Output::Send { audio, .. } => sent + *audio,
+        Output::Rewind { audio, .. } => sent - *audio,
+        _ => sent,
+    })
 }
 
 #[test]
@@ -59,9 +58,9 @@ fn the_agent_goes_on_with_the_word_it_stopped_in() {
     // 700 ms are played: 14 characters, two into "we".
     call.sounds(200, LOUD);
     // "On Saturdays " has 13 characters, each of 50 ms; a frame has 20.
-    assert_eq!(sent(&call), 13 * 400 / 160 * 160);
+    assert_eq!(sent(&call), Duration::from_millis(13 * 50 / 20 * 20));
     call.advance(10_000);
-    assert_eq!(sent(&call), 45 * 400, "and to its end, nothing left out");
+    assert_eq!(sent(&call), Duration::from_millis(45 * 50), "and to its end, nothing left out");
 }
 
 #[test]
@@ -150,7 +149,7 @@ fn sound_that_goes_on_without_words_holds_the_agent_for_three_seconds_once() {
     let before = call.sent().len();
     call.sounds(8000, LOUD);
     let went_on = call.sent()[before].0;
-    assert_eq!(went_on, (stopped_at + super::super::floor::LONGEST_PAUSE).0 / 1000);
+    assert_eq!(went_on, (stopped_at + crate::timing::LONGEST_HESITATION).0 / 1000);
     assert_eq!(call.story().iter().filter(|line| *line == "clear").count(), 1);
 }
 

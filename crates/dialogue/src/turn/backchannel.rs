@@ -1,9 +1,10 @@
-//! Words by which somebody only shows that they listen: no reason to stop speaking.
+//! Backchannel: "uh-huh" and the like shows that the caller listens, and is no reason to stop speaking.
 
-use super::{endpointing::plain_words, phrases::primary};
+use super::transcript::plain_words;
+use crate::language;
 
-/// More words than this are an answer, whatever they are.
-const MOST_WORDS: usize = 3;
+/// Maximum length of backchannel, in words; more words are a turn, whatever they are.
+const MAX_WORDS: usize = 3;
 
 /// By language (the first part of a BCP-47 tag): words as a transcriber writes them, without case and
 /// punctuation. Not "no" or "stop", nor what can be a generation.
@@ -34,14 +35,11 @@ const WORDS: [(&str, &[&str]); 8] = [
     ("sv", &["mhm", "hm", "hmm", "eh", "ah", "oh", "ja", "jo", "ok", "okej", "okay", "precis", "bra"]),
 ];
 
-/// Whether `text` is nothing but such words. Of a language that is not known here, nothing is.
-pub(super) fn is_mere(language: &str, text: &str) -> bool {
-    let primary = primary(language);
-    let Some((_, known)) = WORDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(primary)) else {
-        return false;
-    };
+/// Whether `text` is nothing but such words. In a language without a list nothing is.
+pub(crate) fn is_backchannel(language: &str, text: &str) -> bool {
+    let Some(known) = language::entry(&WORDS, language) else { return false };
     let words = plain_words(text);
-    (1..=MOST_WORDS).contains(&words.len()) && words.iter().all(|word| known.contains(&word.as_str()))
+    (1..=MAX_WORDS).contains(&words.len()) && words.iter().all(|word| known.contains(&word.as_str()))
 }
 
 #[cfg(test)]
@@ -49,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signs_of_listening_are_told_from_words_that_want_something() {
+    fn backchannel_differs_from_words_that_want_something() {
         for (language, text, is) in [
             ("en", "Uh-huh.", true),
             ("en", "Aha.", true),
@@ -67,7 +65,7 @@ mod tests {
             ("ja", "okay", false),
             ("", "okay", false),
         ] {
-            assert_eq!(is_mere(language, text), is, "{language}: {text}");
+            assert_eq!(is_backchannel(language, text), is, "{language}: {text}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Logs that were tampered with, and engines that changed their mind.
 
-use super::{replay::Log, *};
+use super::*;
+use crate::replay::Log;
 
-const LOG: &str = r#"{"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","takeover":null}}
+const LOG: &str = r#"{"format":2,"engine":1,"settings":{"greeting":null,"max_duration":null,"language":"en","takeover":null}}
 {"at":0,"input":"MediaStarted","outputs":[]}
 {"at":1000000,"input":{"Transcript":{"text":"Hello.","is_final":true,"spoken_until":null}},"outputs":[{"Event":{"Duration":{"seconds":1}}},{"Event":{"SpeechStarted":"user"}}]}
 "#;
@@ -25,7 +26,13 @@ fn the_first_decision_that_is_made_otherwise_is_shown() {
 #[test]
 fn a_line_that_cannot_be_read_is_named() {
     let broken = LOG.replace("MediaStarted", "Stopped");
-    assert_eq!(Log::parse(&broken).unwrap_err().line, 2);
-    assert_eq!(Log::parse("").unwrap_err().line, 1);
+    let unreadable = |text: &str| Log::parse(text).unwrap_err().to_string();
+    assert_eq!(unreadable(&broken), "line 2 of the log cannot be read");
+    assert_eq!(unreadable(""), "line 1 of the log cannot be read");
+    let old = LOG.replace("\"format\":2,", "");
+    assert!(
+        unreadable(&old).starts_with("the log has format 1, "),
+        "a log without a format is of the first one"
+    );
     assert_eq!(Log::parse(&LOG[..LOG.len() - 20]).unwrap().steps.len(), 1, "a last line that breaks off");
 }

@@ -31,20 +31,20 @@ fn audio_goes_out_in_frames_and_at_most_400_ms_ahead() {
     let mut call = Call::asked("What do you have?");
     call.voice = None;
     call.answers(0, "Bread and cake.");
-    call.feed(Input::VoiceAudio { clause: ClauseId(0), bytes: 4000 });
-    call.feed(Input::VoiceFinished { clause: ClauseId(0), silence: 0 });
+    call.delivers(0, 500);
+    call.spoke(0);
     call.advance(1000);
     // 400 ms at once, then a frame every 20 ms, and what is left.
-    assert_eq!(call.sent(), [(0, 3200), (20, 160), (40, 160), (60, 160), (80, 160), (100, 160)]);
+    assert_eq!(call.sent(), [(0, 400.0), (20, 20.0), (40, 20.0), (60, 20.0), (80, 20.0), (100, 20.0)]);
 
     let mut call = Call::asked("What do you have?");
     call.voice = None;
     call.answers(0, "Bread and cake.");
     for _ in 0..3 {
-        call.feed(Input::VoiceAudio { clause: ClauseId(0), bytes: 100 });
+        call.feed(Input::VoiceAudio { clause: ClauseId(0), audio: Duration::from_micros(12_500) });
     }
-    call.feed(Input::VoiceFinished { clause: ClauseId(0), silence: 0 });
-    assert_eq!(call.sent(), [(0, 160), (0, 140)], "whole frames, but for the last one");
+    call.spoke(0);
+    assert_eq!(call.sent(), [(0, 20.0), (0, 17.5)], "whole frames, but for the last one");
 }
 
 #[test]
@@ -55,11 +55,11 @@ fn a_late_driver_sends_several_frames_at_once() {
     call.delivers(0, 5000);
     call.now = ms(70);
     call.feed(Input::Wake);
-    assert_eq!(call.sent(), [(0, 3200), (70, 480)]);
+    assert_eq!(call.sent(), [(0, 400.0), (70, 60.0)]);
     assert_eq!(call.engine.deadline(), Some(ms(80)));
     call.now = ms(10_000);
     call.feed(Input::Wake);
-    assert_eq!(call.sent()[2..], [(10_000, 3200)], "never more than what may be ahead");
+    assert_eq!(call.sent()[2..], [(10_000, 400.0)], "never more than what may be ahead");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_voice_that_is_slower_than_speech_makes_pauses_but_loses_nothing() {
     }
     call.spoke(0);
     call.advance(500);
-    assert_eq!(call.sent().iter().map(|(_, bytes)| bytes).sum::<u32>(), 4000);
+    assert_eq!(call.sent().iter().map(|(_, ms)| ms).sum::<f64>(), 500.0);
     assert_eq!(call.story().last().unwrap(), "agent: Bread and cake.");
     let times = call.messages().last().map(|(_, started, ended)| (*started, *ended));
     assert_eq!(times, Some((0, 1500)), "the mark came behind the last audio");

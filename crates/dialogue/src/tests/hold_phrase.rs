@@ -338,15 +338,21 @@ fn a_turn_that_ended_late_is_not_left_in_silence() {
 fn a_caller_who_was_asked_for_patience_is_answered_by_the_next_worker() {
     let mut call = waiting(100 + 700);
     assert_eq!(
-        call.engine.speaking(call.now),
-        Some(("One moment,".into(), String::new(), ms(2400))),
+        call.engine.in_progress(call.now),
+        Some(UtteranceInProgress {
+            heard: "One moment,".into(),
+            unheard: String::new(),
+            started_at: ms(2400),
+            kind: UtteranceKind::HoldPhrase,
+        }),
         "nothing of the answer is lost"
     );
     call.feed(Input::Drain);
     call.advance(500);
     assert_eq!(call.story().last().unwrap(), "hand over");
     for heard in [MOMENT, "One moment,"] {
-        let mut call = takeover(vec![HistoryItem::User(QUESTION.into()), takeover::agent(heard)], None);
+        let held = HistoryItem::Agent { text: heard.into(), kind: UtteranceKind::HoldPhrase };
+        let mut call = takeover(vec![HistoryItem::User(QUESTION.into()), held], None);
         assert_eq!(call.story(), ["ask 0"]);
         call.answers(0, "We close at six.");
         call.advance(3000);

@@ -1,0 +1,78 @@
+//! Handover and takeover: a call that changes workers.
+//!
+//! Nothing that was heard is said again, and the caller need not repeat anything: a turn without a reply is
+//! replied to by the next worker, and what the agent was cut off from saying is said there, unless the caller says
+//! something first. [`Unspoken`] is that text; the order of events is in the engine (`take_over`, `hand_over`).
+//!
+//! Function calls are not part of what a worker leaves behind. If their results were not used yet, the model calls
+//! the functions again at the next worker: a function may run twice when a worker dies in between. That is the
+//! safer side: a caller who never hears whether the table is booked is worse off than the owner of a function that
+//! has to recognise a repeated order by its conversation and arguments.
+
+use std::time::Duration;
+
+use crate::{call_time::CallTime, spoken_text::speakable};
+
+/// How long the caller may take to say something before the agent says what it was cut off from.
+const SAID_AFTER: Duration = Duration::from_secs(1);
+/// Maximum time for finishing the word being said before the call is handed over.
+const LAST_WORD: Duration = Duration::from_millis(500);
+/// Maximum time for the user to finish their turn before the call is handed over.
+const LAST_TURN: Duration = Duration::from_secs(5);
+
+/// When a call that drains is handed over. It is decided once: a synthesizer that delivers more meanwhile may move
+/// the end of the word, and then the word is said again.
+pub(crate) fn drained_after(at: CallTime, user_speaks: bool, word_ends: Option<CallTime>) -> CallTime {
+    if user_speaks {
+        // Words that come while no worker listens would be lost.
+        at + LAST_TURN
+    } else {
+        word_ends.unwrap_or(at).min(at + LAST_WORD)
+    }
+}
+
+/// What the agent was cut off from saying at the worker before.
+#[derive(Debug, Default)]
+pub(crate) struct Unspoken {
+    text: Option<String>,
+    /// When it is said; none before media flows.
+    due: Option<CallTime>,
+}
+
+impl Unspoken {
+    /// `text` is left to say, if it can be said.
+    pub(crate) fn new(text: Option<String>) -> Self {
+        Self { text: text.filter(|text| can_be_said(text)), due: None }
+    }
+
+    pub(crate) fn is_some(&self) -> bool {
+        self.text.is_some()
+    }
+
+    /// When the text is said.
+    pub(crate) fn due(&self) -> Option<CallTime> {
+        self.due.filter(|_| self.is_some())
+    }
+
+    /// Media flows: the caller gets some time to speak first.
+    pub(crate) fn schedule(&mut self, at: CallTime) {
+        self.due = Some(at + SAID_AFTER);
+    }
+
+    /// The caller begins to speak, and gets the same time again for the first words.
+    pub(crate) fn put_off(&mut self, at: CallTime) {
+        if self.due.is_some() {
+            self.schedule(at);
+        }
+    }
+
+    /// The text, which is not left to say any more.
+    pub(crate) fn take(&mut self) -> Option<String> {
+        self.text.take()
+    }
+}
+
+/// Whether anything of a text can be said.
+pub(crate) fn can_be_said(text: &str) -> bool {
+    speakable(text).is_some()
+}

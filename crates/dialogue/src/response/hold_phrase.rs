@@ -1,0 +1,48 @@
+//! When the agent says its hold phrase: the caller has waited for a while, and will not hear anything yet, whichever
+//! provider is slow.
+//!
+//! A hold phrase comes before everything that is still to be said, once per turn. It is no reply: a turn in which
+//! nothing else was heard has none.
+
+use std::time::Duration;
+
+use crate::{
+    call_time::CallTime,
+    timing::{CALLER_PATIENCE, LONGEST_HESITATION},
+};
+
+/// Latest time after the end of the caller's speech: with a synthesizer that is ready they hear something within
+/// three seconds.
+const LATEST_AFTER_SPEECH: Duration = Duration::from_millis(2800);
+/// A synthesizer that was asked more recently than this may deliver the reply itself.
+const ABOUT_TO_SPEAK: Duration = Duration::from_millis(500);
+/// The caller must have been silent for this long: a hold phrase interrupts no one.
+const CALLER_SILENT: Duration = Duration::from_millis(300);
+
+/// Everything that the time of a hold phrase depends on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wait {
+    /// When the caller had said what is replied to.
+    pub(super) spoken_until: CallTime,
+    /// When their turn was over.
+    pub(super) decided_at: CallTime,
+    /// When everything that was sent will have been played.
+    pub(super) plays_until: CallTime,
+    /// When the synthesizer was asked for something of which it has delivered nothing.
+    pub(super) requested_at: Option<CallTime>,
+    /// When the caller was last heard.
+    pub(super) caller_at: Option<CallTime>,
+}
+
+impl Wait {
+    /// When the hold phrase is due.
+    pub(super) fn is_too_long_at(self) -> CallTime {
+        let latest = self.spoken_until + LATEST_AFTER_SPEECH;
+        let due = (self.decided_at + CALLER_PATIENCE).min(latest).max(self.decided_at);
+        let due = due.max(self.plays_until + CALLER_PATIENCE);
+        let synthesizer = self.requested_at.map(|requested_at| (requested_at + ABOUT_TO_SPEAK).min(latest));
+        let due = due.max(synthesizer.unwrap_or_default());
+        let caller = self.caller_at.map(|at| (at + CALLER_SILENT).min(due + LONGEST_HESITATION));
+        due.max(caller.unwrap_or_default())
+    }
+}

@@ -1,0 +1,73 @@
+//! What the engine is told of the agent, its transcriber, and the call so far.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{call_time::as_micros, types::HistoryItem};
+
+/// The settings of one call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Said as soon as media flows; none: the agent waits for the user.
+    pub greeting: Option<String>,
+    /// The agent ends the conversation after this long; none: there is no limit.
+    pub max_duration: Option<Duration>,
+    /// The user's language, as a BCP-47 tag. It decides which words are backchannel, and in which language the
+    /// agent says its fixed [`phrases()`](crate::phrases()).
+    pub language: String,
+    /// What the worker before left; none: a new call. A call that is taken over is not greeted.
+    pub takeover: Option<Takeover>,
+    /// Properties of the transcriber that the engine's decisions depend on.
+    #[serde(default)]
+    pub transcriber: TranscriberCapabilities,
+}
+
+/// A call that is taken over from another worker.
+///
+/// If the history ends with the user, or with function calls, the caller is waiting for a reply: unless something
+/// is `unspoken`, a generation starts as soon as media flows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Takeover {
+    /// The conversation so far. It need not be tidy: a function call without a result gets one that says so;
+    /// results without a call, notes and empty texts are left out.
+    pub history: Vec<HistoryItem>,
+    /// What the agent was cut off from saying. It is said if the caller says nothing first. A greeting of which
+    /// nothing was heard belongs here: [`Settings::greeting`] is not said again.
+    pub unspoken: Option<String>,
+    /// How long the conversation had lasted at [`CallTime`](crate::CallTime) zero. The maximum duration counts
+    /// from the conversation's beginning. So do the seconds that are reported: reporting goes on with the next
+    /// whole one. Earlier ones were reported or passed while no worker held the call, and none is reported twice.
+    pub elapsed: Duration,
+}
+
+/// Properties of a transcriber. The defaults are those of Deepgram's streaming models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TranscriberCapabilities {
+    /// Maximum time from an interim to its final. Afterwards the same words count as said again. Deepgram takes
+    /// 3 to 5 s.
+    #[serde(with = "as_micros")]
+    pub settles_within: Duration,
+    /// Maximum time from the end of speech to the words of it, as a rule. Deepgram takes 300 to 700 ms.
+    #[serde(with = "as_micros")]
+    pub words_within: Duration,
+    /// Whether the transcriber reports the end of a turn. If it does not, a second without words ends one.
+    pub detects_turns: bool,
+}
+
+impl Default for TranscriberCapabilities {
+    fn default() -> Self {
+        Self {
+            settles_within: Duration::from_secs(5),
+            words_within: Duration::from_millis(700),
+            detects_turns: true,
+        }
+    }
+}
+
+impl TranscriberCapabilities {
+    /// After this long the words of some speech are no longer expected.
+    pub(crate) fn words_overdue_after(&self) -> Duration {
+        self.words_within + Duration::from_millis(300)
+    }
+}

@@ -1,0 +1,16 @@
+//! Durations that more than one part of the engine decides with. A duration that one part uses stands in its file.
+
+use std::time::Duration;
+
+/// Speech this long is more than a click or a breath.
+pub(crate) const SPEECH: Duration = Duration::from_millis(200);
+/// Maximum silence after the last words of a turn: then the turn ends, whatever the transcriber says.
+pub(crate) const TURN_SILENCE: Duration = Duration::from_secs(3);
+/// How long callers wait for a reply before they wonder: about two seconds.
+pub(crate) const CALLER_PATIENCE: Duration = Duration::from_millis(2300);
+/// Maximum time for which sound without words holds the agent back.
+pub(crate) const LONGEST_HESITATION: Duration = Duration::from_secs(3);
+/// How long the agent may finish what it is saying when the conversation is to end.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Maximum time for saying goodbye, including one failure of the synthesizer.
+pub(crate) const GOODBYE: Duration = Duration::from_secs(10);

@@ -1,0 +1,224 @@
+//! Transcriber watchdog: does the transcriber hear what our own voice activity detection hears?
+//!
+//! A session that is open but deaf looks like a silent caller. Speech without words is sent to another transcriber
+//! once more; if that understands nothing either, the agent apologises. Sound that goes on without words is no
+//! speech. The watchdog also knows how long the caller is still speaking, which the transcriber learns later.
+//! It knows no words, only whether there are any.
+
+use std::time::Duration;
+
+use crate::{
+    call_time::{CallTime, FRAME},
+    settings::TranscriberCapabilities,
+    timing::{CALLER_PATIENCE, SPEECH, TURN_SILENCE},
+};
+
+/// Speech this long without any transcriber output counts as missed; shorter sounds are often no words.
+const MISSED_SPEECH: Duration = Duration::from_millis(600);
+/// The same, if the transcriber detected at least the beginning of speech: some of that is laughter or music.
+const MISSED_DETECTED_SPEECH: Duration = Duration::from_secs(1);
+/// A transcriber without any output counts as deaf this long after its words were due at the latest.
+const DEAF_MARGIN: Duration = Duration::from_millis(800);
+/// Maximum time for opening another session after a failure.
+const RECONNECTED_WITHIN: Duration = Duration::from_secs(5);
+/// A caller whose last speech is more recent than this goes on: transcribers need a longer silence to end a turn.
+const GAP_IN_SPEECH: Duration = Duration::from_millis(150);
+/// Sound without words for longer than this is music or an engine, not speech.
+const MAX_WORDLESS_SOUND: Duration = Duration::from_secs(15);
+/// A transcriber may detect the beginning of speech this much earlier than we do.
+const EARLY_DETECTION: Duration = Duration::from_millis(500);
+
+/// The caller's speech, as our own detection hears it, since the transcriber last understood something.
+#[derive(Debug)]
+pub(crate) struct TranscriberWatchdog {
+    transcriber: TranscriberCapabilities,
+    /// Frames of speech.
+    frames: u32,
+    /// When the first of them came.
+    began_at: CallTime,
+    /// When the last frame of speech of the call came.
+    sound_at: Option<CallTime>,
+    /// When the transcriber last detected the beginning of speech.
+    detected_at: Option<CallTime>,
+    failed_at: Option<CallTime>,
+    replaced_at: Option<CallTime>,
+    /// Speech that ended before this was understood by the transcriber before.
+    understood_until: CallTime,
+}
+
+/// What the watchdog has to know of the user's turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TurnState {
+    pub(crate) is_open: bool,
+    pub(crate) has_words: bool,
+    pub(crate) spoken_until: CallTime,
+}
+
+/// What is to be done about speech without words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Missed {
+    /// Another transcriber hears the speech again.
+    pub(crate) replace_transcriber: bool,
+    /// Waiting longer is no use: the words so far are replied to, or the agent apologises.
+    pub(crate) give_up: bool,
+    /// When the speech ended.
+    pub(crate) spoken_until: CallTime,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Replace,
+    GiveUp,
+    ReplaceAndGiveUp,
+}
+
+impl TranscriberWatchdog {
+    pub(crate) fn new(transcriber: TranscriberCapabilities) -> Self {
+        Self {
+            transcriber,
+            frames: 0,
+            began_at: CallTime::default(),
+            sound_at: None,
+            detected_at: None,
+            failed_at: None,
+            replaced_at: None,
+            understood_until: CallTime::default(),
+        }
+    }
+
+    /// When the caller was last heard.
+    pub(crate) fn sound_at(&self) -> Option<CallTime> {
+        self.sound_at
+    }
+
+    /// The end of the speech whose words arrive now, if it was heard.
+    pub(crate) fn spoken_until(&self, at: CallTime) -> Option<CallTime> {
+        self.sound_at.filter(|sound_at| at.since(*sound_at) < TURN_SILENCE)
+    }
+
+    /// Until when the caller counts as going on: after more than a sound, until the words of it can have come.
+    fn goes_on_until(&self) -> Option<CallTime> {
+        let wait = if self.speech() >= SPEECH { self.transcriber.words_within } else { GAP_IN_SPEECH };
+        Some(self.sound_at? + wait)
+    }
+
+    /// Puts off the end of a turn while the caller goes on: our own detection hears that sooner than the
+    /// transcriber, which may still be ending what they said before.
+    pub(crate) fn put_off(&self, due: CallTime) -> CallTime {
+        let latest = due + self.transcriber.words_overdue_after();
+        let goes_on = self.goes_on_until().map(|until| until.min(latest));
+        due.max(goes_on.unwrap_or_default())
+    }
+
+    /// Until when a reply that has not begun waits for a caller who is speaking: their words belong to the same
+    /// turn.
+    pub(crate) fn reply_waits_until(&self) -> Option<CallTime> {
+        Some(self.goes_on_until()?.min(self.began_at + self.transcriber.words_overdue_after()))
+    }
+
+    /// When a turn that has been open without words since `began_at` counts as a cough.
+    pub(crate) fn cough_due(&self, began_at: CallTime) -> CallTime {
+        self.sound_at.map_or(began_at, |at| at.max(began_at)) + TURN_SILENCE
+    }
+
+    /// Counts a frame of the caller's speech. True if it may be speech after all: it has not gone on without words
+    /// for too long.
+    pub(crate) fn speech_frame(&mut self, at: CallTime) -> bool {
+        let deaf_after = self.deaf_after();
+        if self.sound_at.is_none_or(|sound_at| at.since(sound_at) > deaf_after) {
+            self.frames = 0;
+        }
+        if self.frames == 0 {
+            self.began_at = at;
+        }
+        self.frames = self.frames.saturating_add(1);
+        self.sound_at = Some(at);
+        at.since(self.began_at) < MAX_WORDLESS_SOUND
+    }
+
+    /// The transcriber detected the beginning of speech.
+    pub(crate) fn speech_detected(&mut self, at: CallTime) {
+        self.detected_at = Some(at);
+    }
+
+    /// The transcriber delivered words, or the end of a turn.
+    pub(crate) fn understood(&mut self) {
+        self.frames = 0;
+        self.failed_at = None;
+        self.replaced_at = None;
+    }
+
+    /// Whether words that were spoken then were understood before: the next transcriber hears the last seconds
+    /// again.
+    pub(crate) fn is_repeated(&self, spoken_until: Option<CallTime>) -> bool {
+        spoken_until.is_some_and(|until| until <= self.understood_until)
+    }
+
+    /// The transcriber failed. What the caller is saying may be understood late, or never.
+    pub(crate) fn transcriber_failed(&mut self, at: CallTime) {
+        self.failed_at = Some(at);
+        if self.sound_at.is_none_or(|sound_at| at.since(sound_at) > CALLER_PATIENCE) {
+            self.frames = 0;
+        }
+    }
+
+    /// When something is to be done about speech without words.
+    pub(crate) fn due(&self, turn: TurnState) -> Option<CallTime> {
+        self.verdict(turn).map(|(due, _)| due)
+    }
+
+    /// Decides what is to be done about speech without words; none if nothing is due.
+    pub(crate) fn act(&mut self, at: CallTime, turn: TurnState) -> Option<Missed> {
+        let (_, action) = self.verdict(turn).filter(|(due, _)| *due <= at)?;
+        self.frames = 0;
+        let had_failed = self.failed_at.take().is_some();
+        self.replaced_at = None;
+        let replace_transcriber = matches!(action, Action::Replace | Action::ReplaceAndGiveUp);
+        let give_up = matches!(action, Action::GiveUp | Action::ReplaceAndGiveUp);
+        if replace_transcriber {
+            self.understood_until = self.began_at;
+        }
+        if !give_up {
+            self.replaced_at = Some(at);
+        } else if turn.has_words && had_failed {
+            // The next transcriber begins with the words that are replied to now.
+            self.understood_until = self.understood_until.max(turn.spoken_until);
+        }
+        Some(Missed { replace_transcriber, give_up, spoken_until: self.sound_at.unwrap_or(at) })
+    }
+
+    fn verdict(&self, turn: TurnState) -> Option<(CallTime, Action)> {
+        if let Some(replaced_at) = self.replaced_at {
+            let since = self.sound_at.map_or(replaced_at, |at| at.max(replaced_at));
+            return Some((since + self.transcriber.words_overdue_after(), Action::GiveUp));
+        }
+        // If our own detection heard nothing, the transcriber's word must do.
+        let ended_at = self.sound_at.or(self.failed_at.filter(|_| turn.is_open))?;
+        let is_broken = self.failed_at.is_some_and(|failed_at| ended_at <= failed_at + RECONNECTED_WITHIN);
+        match self.speech() {
+            speech if is_broken => {
+                let is_recent = |failed_at: CallTime| failed_at < ended_at + CALLER_PATIENCE;
+                let has_words = turn.has_words && self.failed_at.is_some_and(is_recent);
+                let is_speech = speech >= SPEECH || self.sound_at.is_none() || has_words;
+                is_speech.then(|| (ended_at + CALLER_PATIENCE, Action::GiveUp))
+            }
+            speech if speech < MISSED_SPEECH => None,
+            _ if turn.has_words => Some((ended_at + CALLER_PATIENCE, Action::GiveUp)),
+            _ if !self.is_detected() => Some((ended_at + self.deaf_after(), Action::Replace)),
+            speech if speech < MISSED_DETECTED_SPEECH => None,
+            _ => Some((ended_at + CALLER_PATIENCE, Action::ReplaceAndGiveUp)),
+        }
+    }
+
+    fn speech(&self) -> Duration {
+        FRAME * self.frames
+    }
+
+    fn is_detected(&self) -> bool {
+        self.detected_at.is_some_and(|at| at + EARLY_DETECTION >= self.began_at)
+    }
+
+    fn deaf_after(&self) -> Duration {
+        self.transcriber.words_within + DEAF_MARGIN
+    }
+}

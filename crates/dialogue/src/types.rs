@@ -1,0 +1,157 @@
+//! Small types that inputs, outputs and the parts of the engine share. This module imports none of them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use switchboard_model::messages::Role;
+
+use crate::call_time::as_micros;
+
+/// One request to the language model. Numbers are never reused within a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GenerationId(pub u32);
+
+/// One text that is sent to the synthesizer. Numbers are never reused within a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClauseId(pub u32);
+
+/// A mark in the media stream, sent behind some audio.
+///
+/// The carrier also returns marks whose audio was cleared. Such a mark proves nothing, and is known by `clears`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Mark {
+    /// How many times the audio had been cleared when the mark was sent.
+    pub clears: u32,
+    /// Unique within the call.
+    pub number: u32,
+}
+
+/// A function call by the language model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The model's id of this call.
+    pub id: String,
+    /// The function.
+    pub name: String,
+    /// The arguments as the model wrote them; usually, but not surely, JSON.
+    pub arguments: String,
+    /// State that the model's vendor expects back with this call. Opaque to the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_state: Option<serde_json::Value>,
+}
+
+/// Why the agent says something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UtteranceKind {
+    /// The greeting, the model's words, a goodbye to a silent caller.
+    #[default]
+    Speech,
+    /// "One moment, please": a reply takes long. It is no reply itself.
+    HoldPhrase,
+    /// The agent failed to reply, and says so.
+    Apology,
+}
+
+/// When one word of a clause is audible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WordTime {
+    /// Where the word ends in the clause's text, in bytes.
+    pub text_end: u32,
+    /// When the word begins, from the beginning of the clause's audio.
+    #[serde(with = "as_micros")]
+    pub starts: Duration,
+    /// When the word ends, from the beginning of the clause's audio.
+    #[serde(with = "as_micros")]
+    pub ends: Duration,
+}
+
+/// The role that a provider plays in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProviderRole {
+    /// Speech to text.
+    Transcriber,
+    /// Generates the agent's words and function calls.
+    LanguageModel,
+    /// Text to speech.
+    Synthesizer,
+}
+
+/// The time between the user's last word and the first frame of the reply, by stage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// From the end of the user's speech to the end of the turn, transcript in hand.
+    pub transcript_ms: u64,
+    /// From there to the model's first words.
+    pub model_ms: u64,
+    /// From there to the synthesizer's first audio.
+    pub voice_ms: u64,
+    /// From there to the first frame sent to the carrier.
+    pub send_ms: u64,
+}
+
+impl Latency {
+    /// The sum of the stages.
+    #[must_use]
+    pub fn response_ms(self) -> u64 {
+        self.transcript_ms + self.model_ms + self.voice_ms + self.send_ms
+    }
+}
+
+/// One item of the conversation so far, as the language model reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HistoryItem {
+    /// The user's words.
+    User(String),
+    /// The agent's words, as far as they were heard or are still to be said.
+    Agent {
+        /// The words.
+        text: String,
+        /// Why they were said. [`crate::Engine::history`] joins what the agent says in a row, and calls it speech.
+        kind: UtteranceKind,
+    },
+    /// An instruction beside the conversation.
+    Note(String),
+    /// Function calls of one generation.
+    ToolCalls(Vec<ToolCall>),
+    /// The result of one call; always after it.
+    ToolResult {
+        /// The [`ToolCall::id`].
+        call: String,
+        /// The result.
+        content: String,
+    },
+}
+
+impl HistoryItem {
+    /// Words of the agent that are neither a hold phrase nor an apology.
+    #[must_use]
+    pub fn agent(text: impl Into<String>) -> Self {
+        Self::Agent { text: text.into(), kind: UtteranceKind::Speech }
+    }
+
+    /// A message of the conversation. `kind` matters for the agent's only.
+    #[must_use]
+    pub fn message(role: Role, text: String, kind: UtteranceKind) -> Self {
+        match role {
+            Role::Agent => Self::Agent { text, kind },
+            Role::User => Self::User(text),
+        }
+    }
+}
+
+/// One utterance of the agent: some clauses that become one message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct UtteranceId(pub(crate) u32);
+
+/// Numbers the utterances of a call.
+#[derive(Debug, Default)]
+pub(crate) struct UtteranceIds(u32);
+
+impl UtteranceIds {
+    pub(crate) fn next(&mut self) -> UtteranceId {
+        let id = UtteranceId(self.0);
+        self.0 += 1;
+        id
+    }
+}
