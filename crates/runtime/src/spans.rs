@@ -18,6 +18,18 @@ pub fn job(account_id: AccountId, conversation_id: ConversationId) -> Span {
     error_span!("job", %account_id, %conversation_id, call_sid = Empty)
 }
 
+/// The span of one attempt to deliver an event to a webhook. `sequence` is the event's number in its conversation,
+/// `webhook` the webhook's index, `attempt` the number of the attempt.
+pub fn delivery_job(
+    account_id: AccountId,
+    conversation_id: ConversationId,
+    sequence: u64,
+    webhook: usize,
+    attempt: u32,
+) -> Span {
+    error_span!("job", %account_id, %conversation_id, call_sid = Empty, sequence, webhook, attempt)
+}
+
 /// The span of one job about an account, such as clearing away a phone number.
 pub fn account_job(account_id: AccountId) -> Span {
     error_span!("job", %account_id)

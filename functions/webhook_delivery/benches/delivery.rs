@@ -49,13 +49,13 @@ fn main() {
     });
 
     let (snapshot, event) = said(&receiver());
-    let (runtime, sender) = (runtime(), WebhookClient::new(EgressPolicy::Local));
+    let (runtime, client) = (runtime(), WebhookClient::new(EgressPolicy::Local));
     report("put together, sign and send", AT_ONCE, || {
         runtime.block_on(async {
             let mut sending = JoinSet::new();
             for _ in 0..AT_ONCE {
-                let (snapshot, event, sender) = (snapshot.clone(), event.clone(), sender.clone());
-                sending.spawn(async move { once(&snapshot, &event, &sender).await });
+                let (snapshot, event, client) = (snapshot.clone(), event.clone(), client.clone());
+                sending.spawn(async move { once(&snapshot, &event, &client).await });
             }
             assert!(sending.join_all().await.into_iter().all(|delivered| delivered));
         });
@@ -74,7 +74,7 @@ fn report(what: &str, of_it: usize, mut work: impl FnMut()) {
     eprintln!("{what}: {rate:.0} a second on one core");
 }
 
-async fn once(snapshot: &Snapshot, event: &Event, sender: &WebhookClient) -> bool {
+async fn once(snapshot: &Snapshot, event: &Event, client: &WebhookClient) -> bool {
     let id = deliveries::webhook_id(event.id, 0);
     let request = WebhookRequest {
         webhook: &snapshot.agent.webhooks[0],
@@ -84,7 +84,7 @@ async fn once(snapshot: &Snapshot, event: &Event, sender: &WebhookClient) -> boo
         now: system::now(),
         timeout: Duration::from_secs(15),
     };
-    sender.send(request).await.0.delivered()
+    client.send(request).await.0.delivered()
 }
 
 fn payload(snapshot: &Snapshot, event: &Event) -> Payload {

@@ -5,7 +5,7 @@ use switchboard_model::egress_policy::EgressPolicy;
 use switchboard_providers::webhooks::WebhookClient;
 use switchboard_runtime::{ConfigError, Vars, config};
 
-use crate::Webhooks;
+use crate::WebhookDelivery;
 
 /// The environment of this function.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ impl Config {
     }
 }
 
-impl Webhooks {
+impl WebhookDelivery {
     /// Makes the clients.
     pub async fn connect(config: Config) -> Self {
         let sdk = switchboard_aws::sdk_config().await;
@@ -47,7 +47,7 @@ impl Webhooks {
             table: Table::new(&sdk, config.table),
             queue: Queue::new(&sdk, config.deliveries_queue),
             dead_letters: Queue::new(&sdk, config.dead_letter_queue),
-            sender: WebhookClient::new(config.egress_policy),
+            client: WebhookClient::new(config.egress_policy),
             public_url: config.public_url,
         }
     }

@@ -1,24 +1,37 @@
-//! Delivers events to the customers' endpoints.
+//! Delivers events to the customers' webhooks, with retries.
 //!
-//! A message of the queue names an attempt: an event, one of its webhooks, a number. It may come twice,
-//! late, or after a crash. The delivery's item has the number of the next attempt; what a message of
-//! another number means is decided in [`switchboard_model::deliveries`]. In this order an attempt is made, recorded,
-//! and followed by the message for the next one, so that a crash leaves behind:
+//! A message of the queue names an attempt: an event, one of its webhooks, and the number of the attempt. It may come
+//! twice, late, or after a crash. The stored delivery has the number of the next attempt;
+//! [`switchboard_model::deliveries`] decides what a message with another number means. An attempt is made, recorded, and
+//! followed by the message for the next one, in this order. A crash leaves behind:
 //!
-//! 1. before the request, or before its record: the message comes again, and the receiver perhaps gets the
-//!    same event twice, with the same `webhook-id`.
-//! 2. after the record, before the next message: the old message comes again, finds that it is the last
-//!    one's, and sends the next message.
-//! 3. after that: the old message comes again and is dropped, or one message too many is on its way, of
-//!    which the first makes the attempt.
-//! 4. at any time: the place that the attempt takes at its host is free again after a while.
+//! 1. before the request, or before its record: the message comes again, and the receiver may get the same event
+//!    twice, with the same `webhook-id`.
+//! 2. after the record, before the next message: the old message comes again, is recognised as the last one, and sends
+//!    the next message.
+//! 3. after that: the old message comes again and is dropped. If one message too many is under way, the first of them
+//!    makes the attempt.
+//! 4. at any time: the in-flight slot of the attempt expires.
 //!
-//! All messages of a batch are worked on at the same time, those for one host of one account together:
-//! they ask for their places in one write. A receiver that does not answer holds up a batch, never
-//! another message: its batch-mates are done by then, and other batches run beside it.
+//! All messages of a batch are worked on at the same time, those for one host of one account together: they take their
+//! in-flight slots in one write. A circuit breaker pauses hosts that keep failing. A receiver that does not respond
+//! delays its batch, not other messages: the rest of the batch is done by then, and other batches run beside it.
+//!
+//! The function knows nothing of calls. Start reading at [`WebhookDelivery::handle`]; `preparation` decides what a message
+//! asks for, `attempt` makes the attempt.
+//!
+//! | error | outcome of the message |
+//! |---|---|
+//! | the message is not a delivery | dropped |
+//! | its conversation was deleted | done |
+//! | the table does not respond, or in-flight slots cannot be taken | retried |
+//! | the attempt failed | done: it is recorded, and the next attempt is queued or due later |
+//! | the result, the next message or the dead letter cannot be stored | retried |
+//! | another process recorded the same attempt first | done |
 
 mod attempt;
 mod config;
+mod preparation;
 
 use std::collections::BTreeMap;
 
@@ -29,117 +42,134 @@ use switchboard_aws::{
 };
 use switchboard_model::ids::AccountId;
 use switchboard_providers::webhooks::WebhookClient;
-use switchboard_runtime::{self as system, jobs::JobOutcome};
+use switchboard_runtime::{jobs::JobOutcome, now, spans};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
-use self::attempt::{Attempt, Prepared, Sent};
 pub use self::config::Config;
+use self::{
+    attempt::AttemptResult,
+    preparation::{PreparedAttempt, PreparedMessage},
+};
 
-/// The function, with its clients. Cheap to clone.
+/// The function with its clients. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Webhooks {
-    /// Where events and deliveries are.
+pub struct WebhookDelivery {
+    /// Where events and deliveries are stored.
     pub table: Table,
-    /// Where the next attempts are queued.
+    /// The queue of attempts.
     pub queue: Queue<DeliveryJob>,
-    /// Where deliveries go that are given up.
+    /// The queue of deliveries that are given up.
     pub dead_letters: Queue<DeliveryJob>,
-    /// Sends.
-    pub sender: WebhookClient,
+    /// Calls the webhooks.
+    pub client: WebhookClient,
     /// The API's base URL, without a slash at the end.
     pub public_url: String,
 }
 
-/// Messages that are done with.
-type Done = Vec<String>;
-/// Attempts at one host of one account.
-type Hosts = BTreeMap<(AccountId, String), Vec<(String, Attempt)>>;
+/// Ids of messages that are settled.
+type Settled = Vec<String>;
+/// Attempts by account and host, each with the id of its message.
+type AttemptsByHost = BTreeMap<(AccountId, String), Vec<(String, PreparedAttempt)>>;
 
-impl Webhooks {
-    /// Works on a batch. What is not done with is reported, and the queue shows it again.
+impl WebhookDelivery {
+    /// Works on all messages of a batch at the same time. The response lists those that the queue is to show again.
     pub async fn handle(&self, event: SqsEvent) -> SqsBatchResponse {
-        let mut open: Vec<String> =
+        let mut unsettled: Vec<String> =
             event.records.iter().map(|message| message.message_id.clone().unwrap_or_default()).collect();
-        let mut close = |done: Done| open.retain(|id| !done.contains(id));
+        let mut settle = |settled: Settled| unsettled.retain(|id| !settled.contains(id));
 
         let mut preparing = JoinSet::new();
         for message in event.records {
-            let webhooks = self.clone();
+            let function = self.clone();
             preparing.spawn(async move {
-                let prepared = webhooks.read(&message).await;
+                let prepared = function.prepare_message(&message).await;
                 (message.message_id.unwrap_or_default(), prepared)
             });
         }
-        let mut hosts = Hosts::new();
-        // A task that panicked never says that it is done: its message is shown again.
+        let mut hosts = AttemptsByHost::new();
+        // A task that panicked does not settle its message, so the queue shows it again.
         while let Some(prepared) = preparing.join_next().await {
             match prepared {
-                Ok((id, Prepared::Attempt(attempt))) => {
+                Ok((id, PreparedMessage::Attempt(attempt))) => {
                     hosts.entry(attempt.host()).or_default().push((id, *attempt));
                 }
-                Ok((id, Prepared::Decided(outcome))) if outcome.is_settled() => close(vec![id]),
-                Ok((_, Prepared::Decided(_))) | Err(_) => {}
+                Ok((id, PreparedMessage::Decided(outcome))) if outcome.is_settled() => settle(vec![id]),
+                Ok((_, PreparedMessage::Decided(_))) | Err(_) => {}
             }
         }
 
         let mut groups = JoinSet::new();
         for ((account, host), attempts) in hosts {
-            let webhooks = self.clone();
-            groups.spawn(async move { webhooks.visit(account, &host, attempts).await });
+            let function = self.clone();
+            let span = spans::account_job(account);
+            groups.spawn(
+                async move { function.deliver_to_host(account, &host, attempts).await }.instrument(span),
+            );
         }
-        while let Some(done) = groups.join_next().await {
-            close(done.unwrap_or_default());
+        while let Some(settled) = groups.join_next().await {
+            settle(settled.unwrap_or_default());
         }
         let mut response = SqsBatchResponse::default();
-        response.set_failures(open);
+        response.set_failures(unsettled);
         response
     }
 
-    async fn read(&self, message: &SqsMessage) -> Prepared {
+    async fn prepare_message(&self, message: &SqsMessage) -> PreparedMessage {
         let Some(job) = message.body.as_deref().and_then(DeliveryJob::from_body) else {
-            tracing::error!(message_id = message.message_id, "a message that is no delivery: dropped");
-            return Prepared::Decided(JobOutcome::Drop);
+            tracing::error!(message_id = message.message_id, "message dropped: it is not a delivery");
+            return PreparedMessage::Decided(JobOutcome::Drop);
         };
-        self.prepare(job).await
+        let DeliveryJob { account_id, conversation_id, sequence, webhook, attempt } = job;
+        let span = spans::delivery_job(account_id, conversation_id, sequence, webhook, attempt);
+        self.prepare(job, span.clone()).instrument(span).await
     }
 
-    /// Makes some attempts at one host, all that are admitted at the same time.
-    async fn visit(&self, account: AccountId, host: &str, attempts: Vec<(String, Attempt)>) -> Done {
-        let flights: Vec<_> = attempts.iter().map(|(_, attempt)| attempt.flight()).collect();
-        let admissions = match self.table.admit(account, host, &flights, system::now()).await {
+    /// Makes attempts at one host at the same time: all those that get an in-flight slot.
+    async fn deliver_to_host(
+        &self,
+        account: AccountId,
+        host: &str,
+        attempts: Vec<(String, PreparedAttempt)>,
+    ) -> Settled {
+        let slots: Vec<_> = attempts.iter().map(|(_, attempt)| attempt.slot()).collect();
+        let admissions = match self.table.admit(account, host, &slots, now()).await {
             Ok(admissions) => admissions,
             Err(error) => {
-                tracing::warn!(%account, %error, "no places: tried again later");
+                tracing::warn!(%error, attempts = attempts.len(), "in-flight slots not taken");
                 return vec![];
             }
         };
         let mut sending = JoinSet::new();
         for ((id, attempt), admission) in attempts.into_iter().zip(admissions) {
-            let webhooks = self.clone();
-            sending.spawn(async move { (id, webhooks.send(attempt, admission).await) });
+            let function = self.clone();
+            let span = attempt.span.clone();
+            sending.spawn(
+                async move { (id, function.make_or_postpone(attempt, admission).await) }.instrument(span),
+            );
         }
-        let mut done = Done::new();
+        let mut settled = Settled::new();
         while let Some(first) = sending.join_next().await {
-            // Those that are ready at the same time give their places back in one write. Of one that
-            // panicked the place is free again after a while.
-            let ready: Vec<_> = std::iter::once(first)
+            // Attempts that end at the same time return their slots in one write. The slot of an attempt that panicked
+            // expires.
+            let ended: Vec<_> = std::iter::once(first)
                 .chain(std::iter::from_fn(|| sending.try_join_next()))
                 .flatten()
                 .collect();
-            let mut places = vec![];
-            for (id, Sent { outcome, place }) in ready {
-                places.extend(place);
+            let mut slots = vec![];
+            for (id, AttemptResult { outcome, slot }) in ended {
+                slots.extend(slot);
                 if outcome.is_settled() {
-                    done.push(id);
+                    settled.push(id);
                 }
             }
-            if places.is_empty() {
+            if slots.is_empty() {
                 continue;
             }
-            if let Err(error) = self.table.leave(account, host, &places, system::now()).await {
-                tracing::warn!(%account, %error, "places were not given back");
+            if let Err(error) = self.table.leave(account, host, &slots, now()).await {
+                tracing::warn!(%error, slots = slots.len(), "in-flight slots not returned");
             }
         }
-        done
+        settled
     }
 }

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use switchboard_runtime::process;
-use switchboard_webhook_delivery::{Config, Webhooks};
+use switchboard_webhook_delivery::{Config, WebhookDelivery};
 
 fn main() -> ExitCode {
     process::lambda(Config::from_vars, async |config| {
-        let webhooks = &Webhooks::connect(config).await;
-        let handler = |event: LambdaEvent<_>| async { Ok::<_, Error>(webhooks.handle(event.payload).await) };
+        let function = &WebhookDelivery::connect(config).await;
+        let handler = |event: LambdaEvent<_>| async { Ok::<_, Error>(function.handle(event.payload).await) };
         lambda_runtime::run(service_fn(handler)).await
     })
 }

@@ -32,7 +32,7 @@ use switchboard_model::{
 use switchboard_providers::webhooks::WebhookClient;
 use switchboard_runtime as system;
 use switchboard_testkit::{queue::Queues, server};
-use switchboard_webhook_delivery::Webhooks;
+use switchboard_webhook_delivery::WebhookDelivery;
 
 /// Signs the account's webhooks.
 pub(crate) const SECRET: &str = "whsec_AAAA";
@@ -76,7 +76,7 @@ struct Outside {
 type Shared = Arc<Mutex<Outside>>;
 
 pub(crate) struct World {
-    pub(crate) webhooks: Webhooks,
+    pub(crate) webhooks: WebhookDelivery,
     pub(crate) snapshot: Snapshot,
     pub(crate) events: Vec<Event>,
     account: Account,
@@ -121,11 +121,11 @@ impl World {
         conversation.state = Standing::Started { answered_at: at, started_at: at };
         let snapshot = Snapshot { conversation, agent };
         table.create_conversation(&snapshot).await.unwrap();
-        let webhooks = Webhooks {
+        let webhooks = WebhookDelivery {
             table,
             queue: Queue::new(&config, queues.queue_url("deliveries")),
             dead_letters: Queue::new(&config, queues.queue_url("dead")),
-            sender: WebhookClient::new(EgressPolicy::Local),
+            client: WebhookClient::new(EgressPolicy::Local),
             public_url: "https://api.example.com".into(),
         };
         let mut world = Self { webhooks, snapshot, events: vec![], account, outside, queues };

@@ -1,0 +1,111 @@
+//! What a message asks for: an attempt with all that it needs, or something that is settled without one.
+
+use switchboard_aws::{
+    queue::DeliveryJob,
+    table::{DueDelivery, Outgoing, TableError},
+};
+use switchboard_contract::{
+    conversations::ConversationView,
+    events::payload::{self, Payload},
+};
+use switchboard_model::{
+    agents::Webhook,
+    deliveries::{self, Delivery, Step},
+    ids::AccountId,
+};
+use switchboard_runtime::{jobs::JobOutcome, now};
+use tracing::Span;
+
+use crate::WebhookDelivery;
+
+/// A message after its preparation.
+pub(crate) enum PreparedMessage {
+    /// It asks for an attempt.
+    Attempt(Box<PreparedAttempt>),
+    /// It needs no attempt.
+    Decided(JobOutcome),
+}
+
+/// An attempt with all that it needs.
+pub(crate) struct PreparedAttempt {
+    pub(crate) job: DeliveryJob,
+    pub(crate) webhook: Webhook,
+    pub(crate) outgoing: Outgoing,
+    /// The delivery as it is stored, or a new one.
+    pub(crate) delivery: Delivery,
+    pub(crate) payload: Payload,
+    /// The span of the job.
+    pub(crate) span: Span,
+}
+
+impl PreparedAttempt {
+    /// The account, and the host of the webhook.
+    pub(crate) fn host(&self) -> (AccountId, String) {
+        (self.job.account_id, deliveries::host_of(&self.webhook.url))
+    }
+
+    /// The name of the in-flight slot of this attempt at its host.
+    pub(crate) fn slot(&self) -> String {
+        deliveries::flight(self.job.conversation_id, self.job.sequence, self.job.webhook)
+    }
+}
+
+impl WebhookDelivery {
+    /// Reads what a message asks for, and what its attempt needs.
+    pub(crate) async fn prepare(&self, job: DeliveryJob, span: Span) -> PreparedMessage {
+        match self.read(job, span).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // Also if an item cannot be decoded: another version may decode it, and the queue moves the message to
+                // its dead-letter queue at last.
+                tracing::warn!(%error, "attempt not prepared");
+                PreparedMessage::Decided(JobOutcome::Retry)
+            }
+        }
+    }
+
+    async fn read(&self, job: DeliveryJob, span: Span) -> Result<PreparedMessage, TableError> {
+        let DeliveryJob { account_id, conversation_id, sequence, webhook, attempt } = job;
+        let done = Ok(PreparedMessage::Decided(JobOutcome::Done));
+        let outgoing = self.table.outgoing(account_id, conversation_id, sequence, webhook).await?;
+        let found = outgoing.and_then(|outgoing| {
+            let webhook = outgoing.snapshot.agent.webhooks.get(job.webhook)?.clone();
+            Some((outgoing, webhook))
+        });
+        let Some((outgoing, webhook)) = found else {
+            let key = DueDelivery { account: account_id, conversation: conversation_id, sequence, webhook };
+            self.table.forget_delivery(key).await?;
+            tracing::info!("delivery of a deleted conversation forgotten");
+            return done;
+        };
+        let event = &outgoing.event;
+        let new = Delivery::new(event.id, sequence, job.webhook, event.created_at);
+        let delivery = match deliveries::step(outgoing.delivery.clone(), new, attempt, now()) {
+            Step::Try(delivery) => delivery,
+            Step::SendAgain(delivery) => {
+                return Ok(PreparedMessage::Decided(self.queue_next(job, &delivery).await));
+            }
+            Step::Bury => return Ok(PreparedMessage::Decided(self.send_to_dead_letters(job).await)),
+            Step::Drop => return done,
+        };
+        if outgoing.is_stopped && !delivery.was_asked_for() {
+            let conversation = &outgoing.snapshot.conversation;
+            let stopped = delivery.stopped();
+            let stored = outgoing.delivery.as_ref();
+            return match self.table.record_delivery(conversation, stored, &stopped).await {
+                Ok(()) | Err(TableError::Conflict) => done,
+                Err(error) => Err(error),
+            };
+        }
+        let ended = if payload::needs_conversation(event.name, &webhook) {
+            let messages = self.table.messages(account_id, conversation_id).await?;
+            Some(ConversationView::new(&self.public_url, outgoing.snapshot.clone(), Some(messages)))
+        } else {
+            None
+        };
+        let (conversation, agent) = (&outgoing.snapshot.conversation, &outgoing.snapshot.agent);
+        let payload = Payload::new(event, conversation, agent, webhook.method, ended);
+        let attempt = PreparedAttempt { job, webhook, outgoing, delivery, payload, span };
+        Ok(PreparedMessage::Attempt(Box::new(attempt)))
+    }
+}
