@@ -16,7 +16,7 @@ use crate::{
 /// allow at most ten nested objects, which are twenty levels.
 const MAX_PARAMETERS_DEPTH: usize = 32;
 
-pub(super) const PROVIDERS: &[(&str, &str)] =
+const PROVIDERS: &[(&str, &str)] =
     &[("openai", "OpenAI, or a server that speaks its protocol."), ("google", "Google Gemini.")];
 
 pub(super) fn language_model(references: &References) -> Record<'_, LanguageModel> {

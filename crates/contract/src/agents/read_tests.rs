@@ -1,7 +1,6 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use switchboard_model::catalogue::{self, Service};
 
 use super::*;
 use crate::{
@@ -393,16 +392,4 @@ fn a_configuration_is_at_most_40_kib() {
 fn unknown_fields_are_ignored_and_never_echoed() {
     let config = json!({ "unknown": 1, "voice": { "unknown": 1, "provider": "deepgram" } });
     assert_eq!(read(&config), Ok(AgentConfig::default()));
-}
-
-#[test]
-fn a_block_takes_the_providers_of_the_catalogue() {
-    for (service, declared) in [
-        (Service::LanguageModel, language_models::PROVIDERS),
-        (Service::Transcriber, transcribers::PROVIDERS),
-        (Service::Voice, voices::PROVIDERS),
-    ] {
-        let declared: Vec<_> = declared.iter().map(|(name, _)| *name).collect();
-        assert_eq!(declared, catalogue::providers(service), "{service:?}");
-    }
 }

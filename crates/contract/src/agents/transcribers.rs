@@ -9,7 +9,7 @@ use crate::{
     validation::Read,
 };
 
-pub(super) const PROVIDERS: &[(&str, &str)] =
+const PROVIDERS: &[(&str, &str)] =
     &[("deepgram", "Deepgram live transcription."), ("azure", "Azure real-time speech to text.")];
 
 pub(super) fn transcriber(references: &References) -> Record<'_, Transcriber> {

@@ -14,7 +14,7 @@ use crate::{
     validation::{Read, Rejected},
 };
 
-pub(super) const PROVIDERS: &[(&str, &str)] = &[
+const PROVIDERS: &[(&str, &str)] = &[
     ("playht", "PlayHT (its service ended in 2025; a fallback serves)."),
     ("elevenlabs", "ElevenLabs."),
     ("azure", "Azure neural voices."),
