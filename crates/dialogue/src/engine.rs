@@ -381,7 +381,7 @@ impl Engine {
         if text.is_empty() || self.watchdog.is_repeated(spoken_until) {
             return;
         }
-        self.watchdog.understood();
+        self.watchdog.recognised();
         let is_unheard = self.responder.is_unheard() && !self.playback.any_speech_heard(at);
         let (text, misunderstood) = match self.turn.fresh(at, text, is_final) {
             Fresh::Words(text) => (text, None),
@@ -423,7 +423,7 @@ impl Engine {
 
     fn turn_ended(&mut self, at: CallTime, out: &mut Vec<Output>) {
         self.idle.interrupted(at);
-        self.watchdog.understood();
+        self.watchdog.recognised();
         if self.turn.end_detected(at) {
             out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
         }

@@ -7,7 +7,7 @@ pub(crate) const SPEECH: Duration = Duration::from_millis(200);
 /// Maximum silence after the last words of a turn: then the turn ends, whatever the transcriber says.
 pub(crate) const TURN_SILENCE: Duration = Duration::from_secs(3);
 /// How long callers wait for a reply before they wonder: about two seconds.
-pub(crate) const CALLER_PATIENCE: Duration = Duration::from_millis(2300);
+pub(crate) const MAX_CALLER_WAIT: Duration = Duration::from_millis(2300);
 /// Maximum time for which sound without words holds the agent back.
 pub(crate) const LONGEST_HESITATION: Duration = Duration::from_secs(3);
 /// How long the agent may finish what it is saying when the conversation is to end.

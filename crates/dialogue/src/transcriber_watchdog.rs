@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::{
     call_time::{CallTime, FRAME},
     settings::TranscriberCapabilities,
-    timing::{CALLER_PATIENCE, SPEECH, TURN_SILENCE},
+    timing::{MAX_CALLER_WAIT, SPEECH, TURN_SILENCE},
 };
 
 /// Speech this long without any transcriber output counts as missed; shorter sounds are often no words.
@@ -18,7 +18,7 @@ const MISSED_SPEECH: Duration = Duration::from_millis(600);
 /// The same, if the transcriber detected at least the beginning of speech: some of that is laughter or music.
 const MISSED_DETECTED_SPEECH: Duration = Duration::from_secs(1);
 /// A transcriber without any output counts as deaf this long after its words were due at the latest.
-const DEAF_MARGIN: Duration = Duration::from_millis(800);
+const MISSED_SPEECH_MARGIN: Duration = Duration::from_millis(800);
 /// Maximum time for opening another session after a failure.
 const RECONNECTED_WITHIN: Duration = Duration::from_secs(5);
 /// A caller whose last speech is more recent than this goes on: transcribers need a longer silence to end a turn.
@@ -43,7 +43,7 @@ pub(crate) struct TranscriberWatchdog {
     failed_at: Option<CallTime>,
     replaced_at: Option<CallTime>,
     /// Speech that ended before this was understood by the transcriber before.
-    understood_until: CallTime,
+    recognised_until: CallTime,
 }
 
 /// What the watchdog has to know of the user's turn.
@@ -82,7 +82,7 @@ impl TranscriberWatchdog {
             detected_at: None,
             failed_at: None,
             replaced_at: None,
-            understood_until: CallTime::default(),
+            recognised_until: CallTime::default(),
         }
     }
 
@@ -124,8 +124,8 @@ impl TranscriberWatchdog {
     /// Counts a frame of the caller's speech. True if it may be speech after all: it has not gone on without words
     /// for too long.
     pub(crate) fn speech_frame(&mut self, at: CallTime) -> bool {
-        let deaf_after = self.deaf_after();
-        if self.sound_at.is_none_or(|sound_at| at.since(sound_at) > deaf_after) {
+        let missed_after = self.missed_after();
+        if self.sound_at.is_none_or(|sound_at| at.since(sound_at) > missed_after) {
             self.frames = 0;
         }
         if self.frames == 0 {
@@ -142,7 +142,7 @@ impl TranscriberWatchdog {
     }
 
     /// The transcriber delivered words, or the end of a turn.
-    pub(crate) fn understood(&mut self) {
+    pub(crate) fn recognised(&mut self) {
         self.frames = 0;
         self.failed_at = None;
         self.replaced_at = None;
@@ -151,13 +151,13 @@ impl TranscriberWatchdog {
     /// Whether words that were spoken then were understood before: the next transcriber hears the last seconds
     /// again.
     pub(crate) fn is_repeated(&self, spoken_until: Option<CallTime>) -> bool {
-        spoken_until.is_some_and(|until| until <= self.understood_until)
+        spoken_until.is_some_and(|until| until <= self.recognised_until)
     }
 
     /// The transcriber failed. What the caller is saying may be understood late, or never.
     pub(crate) fn transcriber_failed(&mut self, at: CallTime) {
         self.failed_at = Some(at);
-        if self.sound_at.is_none_or(|sound_at| at.since(sound_at) > CALLER_PATIENCE) {
+        if self.sound_at.is_none_or(|sound_at| at.since(sound_at) > MAX_CALLER_WAIT) {
             self.frames = 0;
         }
     }
@@ -176,13 +176,13 @@ impl TranscriberWatchdog {
         let replace_transcriber = matches!(action, Action::Replace | Action::ReplaceAndGiveUp);
         let give_up = matches!(action, Action::GiveUp | Action::ReplaceAndGiveUp);
         if replace_transcriber {
-            self.understood_until = self.began_at;
+            self.recognised_until = self.began_at;
         }
         if !give_up {
             self.replaced_at = Some(at);
         } else if turn.has_words && had_failed {
             // The next transcriber begins with the words that are replied to now.
-            self.understood_until = self.understood_until.max(turn.spoken_until);
+            self.recognised_until = self.recognised_until.max(turn.spoken_until);
         }
         Some(Missed { replace_transcriber, give_up, spoken_until: self.sound_at.unwrap_or(at) })
     }
@@ -197,16 +197,16 @@ impl TranscriberWatchdog {
         let is_broken = self.failed_at.is_some_and(|failed_at| ended_at <= failed_at + RECONNECTED_WITHIN);
         match self.speech() {
             speech if is_broken => {
-                let is_recent = |failed_at: CallTime| failed_at < ended_at + CALLER_PATIENCE;
+                let is_recent = |failed_at: CallTime| failed_at < ended_at + MAX_CALLER_WAIT;
                 let has_words = turn.has_words && self.failed_at.is_some_and(is_recent);
                 let is_speech = speech >= SPEECH || self.sound_at.is_none() || has_words;
-                is_speech.then(|| (ended_at + CALLER_PATIENCE, Action::GiveUp))
+                is_speech.then(|| (ended_at + MAX_CALLER_WAIT, Action::GiveUp))
             }
             speech if speech < MISSED_SPEECH => None,
-            _ if turn.has_words => Some((ended_at + CALLER_PATIENCE, Action::GiveUp)),
-            _ if !self.is_detected() => Some((ended_at + self.deaf_after(), Action::Replace)),
+            _ if turn.has_words => Some((ended_at + MAX_CALLER_WAIT, Action::GiveUp)),
+            _ if !self.is_detected() => Some((ended_at + self.missed_after(), Action::Replace)),
             speech if speech < MISSED_DETECTED_SPEECH => None,
-            _ => Some((ended_at + CALLER_PATIENCE, Action::ReplaceAndGiveUp)),
+            _ => Some((ended_at + MAX_CALLER_WAIT, Action::ReplaceAndGiveUp)),
         }
     }
 
@@ -218,7 +218,7 @@ impl TranscriberWatchdog {
         self.detected_at.is_some_and(|at| at + EARLY_DETECTION >= self.began_at)
     }
 
-    fn deaf_after(&self) -> Duration {
-        self.transcriber.words_within + DEAF_MARGIN
+    fn missed_after(&self) -> Duration {
+        self.transcriber.words_within + MISSED_SPEECH_MARGIN
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// More than any step of a guard takes; only a failing test waits so long.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 const SWITCHBOARD: &str = env!("CARGO_BIN_EXE_switchboard");
 
@@ -23,9 +23,9 @@ wait
 "#;
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {TIME_LIMIT:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -403,7 +403,7 @@ async fn a_table_that_throttles_or_is_away_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_cancelled_transaction_is_understood_by_its_reasons() {
+async fn a_cancelled_transaction_is_read_by_its_reasons() {
     for (code, expected) in [
         ("ConditionalCheckFailed", "Conflict"),
         ("TransactionConflict", "Conflict"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::{
     call_time::CallTime,
-    timing::{CALLER_PATIENCE, LONGEST_HESITATION},
+    timing::{MAX_CALLER_WAIT, LONGEST_HESITATION},
 };
 
 /// Latest time after the end of the caller's speech: with a synthesizer that is ready they hear something within
@@ -38,8 +38,8 @@ impl Wait {
     /// When the hold phrase is due.
     pub(super) fn is_too_long_at(self) -> CallTime {
         let latest = self.spoken_until + LATEST_AFTER_SPEECH;
-        let due = (self.decided_at + CALLER_PATIENCE).min(latest).max(self.decided_at);
-        let due = due.max(self.plays_until + CALLER_PATIENCE);
+        let due = (self.decided_at + MAX_CALLER_WAIT).min(latest).max(self.decided_at);
+        let due = due.max(self.plays_until + MAX_CALLER_WAIT);
         let synthesizer = self.requested_at.map(|requested_at| (requested_at + ABOUT_TO_SPEAK).min(latest));
         let due = due.max(synthesizer.unwrap_or_default());
         let caller = self.caller_at.map(|at| (at + CALLER_SILENT).min(due + LONGEST_HESITATION));

@@ -38,7 +38,7 @@ fn two_hundred_milliseconds_of_speech_stop_the_agent_in_the_frame_that_completes
 }
 
 #[test]
-fn a_cough_does_not_take_the_floor() {
+fn a_cough_is_a_false_interruption() {
     let mut call = speaking(500);
     call.sounds(300, LOUD);
     call.story();
@@ -64,7 +64,7 @@ fn the_agent_goes_on_with_the_word_it_stopped_in() {
 }
 
 #[test]
-fn words_after_the_sound_take_the_floor_and_only_what_was_heard_is_kept() {
+fn words_after_the_sound_confirm_the_barge_in_and_heard_words_are_kept() {
     let mut call = speaking(500);
     call.sounds(300, LOUD);
     call.story();
@@ -79,7 +79,7 @@ fn words_after_the_sound_take_the_floor_and_only_what_was_heard_is_kept() {
 }
 
 #[test]
-fn words_that_only_show_listening_do_not_take_the_floor() {
+fn a_backchannel_is_no_barge_in() {
     let mut call = speaking(500);
     call.sounds(300, LOUD);
     call.story();

@@ -219,14 +219,14 @@ fn a_turn_in_which_nothing_could_be_spoken_has_failed() {
         call.answers(generation.0, "We close at six.");
         call.advance(20_000);
         let story = call.story();
-        let excuse = if turn < 2 { "I'm sorry, I didn't" } else { "I'm sorry, I'm having" };
-        assert!(story.iter().any(|line| line.contains(excuse)), "{story:?}");
+        let apology = if turn < 2 { "I'm sorry, I didn't" } else { "I'm sorry, I'm having" };
+        assert!(story.iter().any(|line| line.contains(apology)), "{story:?}");
     }
     assert_eq!(call.done.last().unwrap().1, Output::End { reason: EndedReason::Unknown });
 }
 
 #[test]
-fn a_greeting_that_cannot_be_spoken_leaves_the_floor_to_the_user() {
+fn a_greeting_that_cannot_be_spoken_lets_the_caller_speak() {
     let mut call = Call::new(Some("Hello, this is Ada."));
     call.voice = None;
     call.feed(Input::MediaStarted);

@@ -53,7 +53,7 @@ fn a_word_that_takes_too_long_is_cut_after_half_a_second() {
 }
 
 #[test]
-fn a_drain_after_the_last_word_leaves_nothing_unsaid() {
+fn a_drain_after_the_last_word_leaves_nothing_unspoken() {
     let mut call = Call::asked("When do you close?");
     call.answers(0, "We close at six.");
     call.advance(100 + 700);
@@ -169,7 +169,7 @@ fn words_of_the_user_are_kept_and_left_to_the_next_worker() {
 }
 
 #[test]
-fn a_user_who_speaks_while_the_word_is_finished_has_the_floor() {
+fn a_caller_who_speaks_during_the_drain_is_heard_first() {
     let mut call = answered();
     call.advance(100 + 620);
     call.story();

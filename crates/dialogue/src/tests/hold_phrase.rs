@@ -15,7 +15,7 @@ fn waiting(for_ms: u64) -> Call {
 }
 
 #[test]
-fn a_caller_who_waits_is_asked_for_patience_once() {
+fn a_waiting_caller_hears_one_hold_phrase() {
     let mut call = Call::asked(QUESTION);
     call.advance(2299);
     assert_eq!(call.story(), [""; 0]);
@@ -30,14 +30,14 @@ fn a_caller_who_waits_is_asked_for_patience_once() {
 }
 
 #[test]
-fn a_model_that_is_asked_again_is_not_told_that_the_caller_was_asked_for_patience() {
+fn the_model_is_not_told_of_the_hold_phrase() {
     let mut call = waiting(2000);
     assert_eq!(call.story().last().unwrap(), "ask 1");
     assert_eq!(call.history(), [format!("user: {QUESTION}")], "it would look like an answer");
 }
 
 #[test]
-fn nobody_is_asked_for_patience_whose_answer_is_being_said() {
+fn no_hold_phrase_is_said_during_a_response() {
     let mut call = Call::asked(QUESTION);
     call.advance(1500);
     call.writes(0, "We close at six o'clock in the evening. But ");
@@ -153,8 +153,8 @@ fn it_is_no_answer_so_a_turn_without_another_one_has_failed() {
         let story = call.story();
         assert!(story.contains(&format!("agent: {MOMENT}")), "{story:?}");
         call.advance(10_000);
-        let excuse = if turn < 2 { APOLOGY } else { GOODBYE };
-        assert_eq!(call.spoken().join(" "), excuse);
+        let apology = if turn < 2 { APOLOGY } else { GOODBYE };
+        assert_eq!(call.spoken().join(" "), apology);
         call.says(QUESTION);
     }
     assert_eq!(call.done.last().unwrap().1, Output::End { reason: EndedReason::Unknown });
@@ -175,7 +175,7 @@ fn interrupting_it_does_not_make_up_for_failed_turns() {
 }
 
 #[test]
-fn a_late_final_is_appended_and_the_model_asked_again_if_only_the_filler_was_heard() {
+fn a_late_final_restarts_the_generation_if_only_the_hold_phrase_was_heard() {
     let mut call = waiting(2000 - 400);
     call.story();
     call.feed(Input::Transcript { text: "on Sunday?".into(), is_final: true, spoken_until: Some(ms(10)) });
@@ -189,7 +189,7 @@ fn a_late_final_is_appended_and_the_model_asked_again_if_only_the_filler_was_hea
 }
 
 #[test]
-fn words_that_were_wrong_are_taken_back_across_the_filler() {
+fn wrong_words_are_retracted_across_the_hold_phrase() {
     let mut call = Call::begun();
     call.guesses("two kicks");
     call.feed(Input::TurnEnded);
@@ -199,7 +199,7 @@ fn words_that_were_wrong_are_taken_back_across_the_filler() {
 }
 
 #[test]
-fn a_caller_who_speaks_over_it_has_the_floor() {
+fn a_caller_can_interrupt_the_hold_phrase() {
     let mut call = waiting(100 + 700);
     call.story();
     call.says("Hello? Is it you?");
@@ -246,7 +246,7 @@ fn an_okay_to_it_is_no_turn() {
 }
 
 #[test]
-fn who_was_asked_for_patience_has_still_waited_for_the_answer() {
+fn a_hold_phrase_does_not_shorten_the_measured_wait() {
     let mut call = waiting(1600);
     call.answers(0, "We close at six.");
     call.advance(3000);
@@ -305,7 +305,7 @@ fn it_is_not_said_while_the_caller_makes_a_sound() {
 }
 
 #[test]
-fn nobody_is_asked_for_patience_who_does_not_wait_for_an_answer() {
+fn no_hold_phrase_is_said_without_a_waiting_caller() {
     let mut call = Call::new(Some("Hello, this is Ada."));
     call.voice = None;
     call.feed(Input::MediaStarted);
@@ -335,7 +335,7 @@ fn a_turn_that_ended_late_is_not_left_in_silence() {
 }
 
 #[test]
-fn a_caller_who_was_asked_for_patience_is_answered_by_the_next_worker() {
+fn the_next_worker_answers_after_a_hold_phrase() {
     let mut call = waiting(100 + 700);
     assert_eq!(
         call.engine.in_progress(call.now),

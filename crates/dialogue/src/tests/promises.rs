@@ -124,7 +124,7 @@ fn a_voice_that_stops_in_the_middle_has_its_beginning_heard() {
 }
 
 #[test]
-fn a_transcriber_that_is_deaf_is_apologised_for() {
+fn a_silent_transcriber_is_apologised_for() {
     hears(speaking(), APOLOGY);
 }
 

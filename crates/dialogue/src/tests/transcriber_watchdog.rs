@@ -35,11 +35,11 @@ fn if_the_next_one_understands_nothing_either_the_caller_is_told() {
 #[test]
 fn the_third_time_in_a_row_the_agent_says_goodbye_and_ends() {
     let mut call = Call::begun();
-    for excuse in [APOLOGY, APOLOGY, GOODBYE] {
+    for apology in [APOLOGY, APOLOGY, GOODBYE] {
         call.speaks(1000);
         call.advance(2500);
         let spoken = call.spoken().join(" ");
-        assert!(excuse.starts_with(&spoken) && !spoken.is_empty(), "{spoken}");
+        assert!(apology.starts_with(&spoken) && !spoken.is_empty(), "{spoken}");
         call.advance(6000);
     }
     assert_eq!(call.done.last().unwrap().1, Output::End { reason: EndedReason::Unknown });
@@ -70,7 +70,7 @@ fn speech_in_which_there_are_pauses_is_missed() {
 }
 
 #[test]
-fn speech_that_was_understood_is_not_missed() {
+fn recognised_speech_is_not_missed() {
     let mut call = Call::begun();
     call.speaks(1000);
     call.advance(300);
@@ -114,7 +114,7 @@ fn words_that_the_next_transcriber_hears_again_are_not_said_again() {
 }
 
 #[test]
-fn a_turn_is_not_over_while_our_own_ears_hear_the_user_go_on() {
+fn a_turn_stays_open_while_the_vad_hears_speech() {
     let mut call = Call::begun();
     call.speaks(600);
     call.advance(300);
@@ -260,7 +260,7 @@ fn a_transcriber_that_breaks_in_silence_is_not_noticed() {
 }
 
 #[test]
-fn a_transcriber_that_breaks_is_missed_without_ears_of_our_own() {
+fn a_broken_transcriber_is_noticed_without_vad() {
     let mut call = Call::begun();
     call.feed(Input::SpeechStarted);
     call.feed(Input::TranscriberFailed);
@@ -269,7 +269,7 @@ fn a_transcriber_that_breaks_is_missed_without_ears_of_our_own() {
 }
 
 #[test]
-fn words_that_were_understood_before_it_broke_are_answered() {
+fn words_recognised_before_the_failure_are_answered() {
     let mut call = Call::begun();
     call.speaks(500);
     call.guesses("when do you");
@@ -366,7 +366,7 @@ fn a_call_that_is_handed_over_gets_another_transcriber_anyway() {
 }
 
 #[test]
-fn without_the_transcribers_times_the_wait_begins_when_our_own_ears_heard_the_last_sound() {
+fn without_word_times_the_wait_starts_at_the_last_speech_frame() {
     let mut call = Call::begun();
     call.speaks(1000);
     call.advance(400);

@@ -265,7 +265,7 @@ fn a_late_final_is_a_turn_of_its_own_once_something_was_heard() {
 }
 
 #[test]
-fn a_turn_that_is_answered_takes_the_floor_from_an_agent_that_has_fallen_silent() {
+fn an_answered_turn_ends_the_response_of_a_silent_agent() {
     let mut call = Call::asked("When do you close?");
     call.voice = None;
     call.answers(0, "We close at six today. Tomorrow we close at seven.");

@@ -13,7 +13,7 @@ use crate::audio::{self, FRAME_BYTES, SILENCE, Segment, Segmenter};
 /// Silence after which the agent counts as finished.
 const TURN_SILENCE: Duration = Duration::from_millis(700);
 /// Silence of both sides after which a person asks whether anybody is there, and again before they hang up.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// Time for the agent to hang up after the last act.
 const FAREWELL: Duration = Duration::from_secs(20);
 /// Speech that stops this soon after an act was interrupted by it, and is no reply.
@@ -89,7 +89,7 @@ pub(crate) struct Person {
     /// The time at which the agent had finished, while a reply is due.
     finished: Option<Duration>,
     /// The best understanding since the person's last turn.
-    understood: Understanding,
+    recognised: Understanding,
     /// The time since which the agent is heard, after the last act.
     speech_since: Option<Duration>,
     /// Number of acts begun.
@@ -120,7 +120,7 @@ impl Person {
             heard_bytes: 0,
             recognising: 0,
             finished: None,
-            understood: Understanding::Nothing,
+            recognised: Understanding::Nothing,
             speech_since: None,
             acts: 0,
             last: Span::default(),
@@ -148,15 +148,15 @@ impl Person {
     }
 
     /// Takes the text of an utterance: empty without words, `None` after a failure of the engine.
-    pub(crate) fn understood(&mut self, text: Option<&str>) {
+    pub(crate) fn recognised(&mut self, text: Option<&str>) {
         self.recognising = self.recognising.saturating_sub(1);
-        let understood = match text {
+        let recognised = match text {
             Some(text) if text.trim().is_empty() => Understanding::Nothing,
             Some(text) if asks_again(text) => Understanding::AskedAgain,
             // An utterance that could not be recognised counts as words, so that the call goes on.
             Some(_) | None => Understanding::Words,
         };
-        self.understood = self.understood.max(understood);
+        self.recognised = self.recognised.max(recognised);
     }
 
     /// Ends the call; returns the utterance that was being heard.
@@ -230,11 +230,11 @@ impl Person {
         let due = match after {
             After::Reply => {
                 let reply = self.reply(now, Some(wait));
-                return reply.or_else(|| self.lose_patience(now, silent));
+                return reply.or_else(|| self.stop_waiting(now, silent));
             }
             After::Speech => match self.speech_since {
                 Some(since) => since + wait,
-                None => return self.lose_patience(now, silent),
+                None => return self.stop_waiting(now, silent),
             },
             After::Act => self.last.end + wait,
             After::Start => wait,
@@ -250,7 +250,7 @@ impl Person {
             return None;
         }
         self.finished = None;
-        match std::mem::replace(&mut self.understood, Understanding::Nothing) {
+        match std::mem::replace(&mut self.recognised, Understanding::Nothing) {
             // Noise is no reason to reply.
             Understanding::Nothing => None,
             Understanding::AskedAgain if !self.repeated && self.said.is_some() => {
@@ -298,15 +298,15 @@ impl Person {
             What::Say | What::Keys => {
                 self.turn = self.last;
                 self.finished = None;
-                self.understood = Understanding::Nothing;
+                self.recognised = Understanding::Nothing;
             }
         }
         Action::Do { what, text, start: now, end: self.last.end }
     }
 
     /// A person who waits and hears nothing asks once, and then hangs up.
-    fn lose_patience(&mut self, now: Duration, silent: Duration) -> Option<Action> {
-        if self.segmenter.current().is_some() || self.recognising > 0 || silent < PATIENCE {
+    fn stop_waiting(&mut self, now: Duration, silent: Duration) -> Option<Action> {
+        if self.segmenter.current().is_some() || self.recognising > 0 || silent < TIME_LIMIT {
             return None;
         }
         if std::mem::replace(&mut self.asked_who, true) {

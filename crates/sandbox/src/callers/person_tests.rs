@@ -61,7 +61,7 @@ impl Call {
             let mut said = [0; FRAME_BYTES];
             for action in self.person.step(self.now, frame, &mut said) {
                 match action {
-                    Action::Recognise(_) => self.person.understood(Some(text)),
+                    Action::Recognise(_) => self.person.recognised(Some(text)),
                     Action::Do { text, start, end, .. } => {
                         self.done.push((start.as_millis(), end.as_millis(), text));
                     }

@@ -175,8 +175,8 @@ mod tests {
 
     #[test]
     fn a_cough_is_one_utterance_by_its_energy() {
-        let mut ears = Segmenter::new(std::time::Duration::from_millis(300));
-        let found = ears.push(&[&Sound::Cough.audio()[..], &[SILENCE; 8000]].concat());
+        let mut segmenter = Segmenter::new(std::time::Duration::from_millis(300));
+        let found = segmenter.push(&[&Sound::Cough.audio()[..], &[SILENCE; 8000]].concat());
         assert!(matches!(found[..], [Segment::Started { .. }, Segment::Ended { .. }]), "{found:?}");
     }
 

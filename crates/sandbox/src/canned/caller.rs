@@ -25,7 +25,7 @@ const PAUSE: u64 = 75;
 /// From the beginning of a response to the question that interrupts it.
 const INTERRUPTS_AFTER: u64 = 40;
 /// After this much silence of both sides the question is asked again.
-const PATIENCE: u64 = 500;
+const TIME_LIMIT: u64 = 500;
 
 /// A caller. Dropping it is hanging up.
 pub(crate) struct Caller {
@@ -110,7 +110,7 @@ impl Caller {
         if self.arriving.is_some() || self.saying.is_some() {
             self.last_sound = self.steps;
         }
-        if self.steps > self.last_sound + PATIENCE && self.talking && self.speak_at.is_none() {
+        if self.steps > self.last_sound + TIME_LIMIT && self.talking && self.speak_at.is_none() {
             if let Some(measures) = self.load.measures().filter(|_| self.awaiting) {
                 measures.unanswered();
             }
@@ -352,7 +352,7 @@ mod tests {
         line.caller.arrived(&[1; 160]);
         line.caller.marked();
         line.question().await;
-        assert!(!line.steps(PATIENCE).await);
+        assert!(!line.steps(TIME_LIMIT).await);
         assert!(line.steps(2).await);
         assert_eq!(line.load.measured().unanswered, 1);
     }

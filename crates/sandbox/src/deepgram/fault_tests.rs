@@ -71,8 +71,8 @@ impl World {
 async fn heard(mut response: Response, open_after: Option<usize>) -> (usize, &'static str) {
     let mut bytes = 0;
     loop {
-        let patience = if open_after == Some(bytes) { A_WHILE } else { LONG };
-        match timeout(patience, response.chunk()).await {
+        let time_limit = if open_after == Some(bytes) { A_WHILE } else { LONG };
+        match timeout(time_limit, response.chunk()).await {
             Ok(Ok(Some(piece))) => bytes += piece.len(),
             Ok(Ok(None)) => return (bytes, "ended"),
             Ok(Err(_)) => return (bytes, "cut"),
@@ -89,8 +89,8 @@ async fn said(socket: &mut Socket, open_after: Option<usize>) -> (Vec<String>, &
     }
     let mut kinds = Vec::new();
     loop {
-        let patience = if open_after == Some(kinds.len()) { A_WHILE } else { LONG };
-        match timeout(patience, socket.next()).await {
+        let time_limit = if open_after == Some(kinds.len()) { A_WHILE } else { LONG };
+        match timeout(time_limit, socket.next()).await {
             Ok(Some(Ok(Message::Text(text)))) => {
                 let message: Value = serde_json::from_str(&text).unwrap();
                 kinds.push(message["type"].as_str().unwrap().to_owned());

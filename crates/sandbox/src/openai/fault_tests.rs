@@ -83,8 +83,8 @@ fn text(events: &str) -> String {
 async fn read(response: &mut Response, open_after: Option<&str>) -> (String, &'static str) {
     let mut events = String::new();
     loop {
-        let patience = if open_after == Some(&*text(&events)) { A_WHILE } else { LONG };
-        match timeout(patience, response.chunk()).await {
+        let time_limit = if open_after == Some(&*text(&events)) { A_WHILE } else { LONG };
+        match timeout(time_limit, response.chunk()).await {
             Ok(Ok(Some(bytes))) => events.push_str(std::str::from_utf8(&bytes).unwrap()),
             Ok(Ok(None)) => return (text(&events), "ended"),
             Ok(Err(_)) => return (text(&events), "cut"),

@@ -49,7 +49,7 @@ pub(crate) struct Script {
     rules: Vec<Rule>,
 }
 
-fn not_understood() -> String {
+fn not_recognised() -> String {
     "I'm sorry, could you say that again?".to_owned()
 }
 
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(by(&script_with, &said("When do you close?")).text, "At six.");
         let mut prompt = said("");
         prompt["messages"].as_array_mut().unwrap().truncate(1);
-        assert_eq!(by(&script_with, &prompt).text, not_understood(), "a prompt is no note");
+        assert_eq!(by(&script_with, &prompt).text, not_recognised(), "a prompt is no note");
         asking.as_object_mut().unwrap().remove("when_silent");
         assert_eq!(by(&script(asking), &noted).text, "At six.");
     }

@@ -137,11 +137,11 @@ impl Party {
         match self.recognitions.join_next().await {
             Some(Ok(result)) => {
                 let text = self.record(result);
-                self.person.understood(text.as_deref());
+                self.person.recognised(text.as_deref());
             }
             Some(Err(error)) => {
                 tracing::error!(%error, "recognition failed");
-                self.person.understood(None);
+                self.person.recognised(None);
             }
             None => std::future::pending().await,
         }

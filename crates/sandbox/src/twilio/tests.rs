@@ -28,7 +28,7 @@ use crate::{
 
 pub(super) const ACCOUNT: &str = "AC00000000000000000000000000000001";
 const TOKEN: &str = "token";
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// A webhook that the application received.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl World {
             application_url: crate::serve(application, &tasks, &stop).await.unwrap(),
             webhooks,
             streams,
-            client: local_client(PATIENCE).unwrap(),
+            client: local_client(TIME_LIMIT).unwrap(),
             stop,
         }
     }
@@ -173,7 +173,7 @@ impl World {
     }
 
     pub(super) async fn webhook(&mut self) -> Webhook {
-        let webhook = timeout(PATIENCE, self.webhooks.recv()).await.expect("a webhook in time").unwrap();
+        let webhook = timeout(TIME_LIMIT, self.webhooks.recv()).await.expect("a webhook in time").unwrap();
         let url = format!("{}{}", self.application_url, webhook.path);
         assert_eq!(webhook.signature, signature(TOKEN, &url, &webhook.form), "{webhook:?}");
         webhook
@@ -194,7 +194,7 @@ impl World {
     /// The media stream of a live call, after its `start`.
     pub(super) async fn stream(&mut self) -> Stream {
         let (headers, socket) =
-            timeout(PATIENCE, self.streams.recv()).await.expect("a stream in time").unwrap();
+            timeout(TIME_LIMIT, self.streams.recv()).await.expect("a stream in time").unwrap();
         let mut stream = Stream { socket, headers, start: Value::Null };
         let connected = stream.next().await;
         assert_eq!(connected, json!({ "event": "connected", "protocol": "Call", "version": "1.0.0" }));
@@ -212,7 +212,7 @@ pub(super) struct Stream {
 
 impl Stream {
     async fn receive(&mut self) -> Message {
-        timeout(PATIENCE, self.socket.recv()).await.expect("a message in time").unwrap().unwrap()
+        timeout(TIME_LIMIT, self.socket.recv()).await.expect("a message in time").unwrap().unwrap()
     }
 
     async fn next(&mut self) -> Value {

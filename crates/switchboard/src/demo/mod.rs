@@ -27,7 +27,7 @@ use crate::{
 const PERSON: &str = "+14155550100";
 
 /// Limit for the call, which takes less than a minute. The agent itself ends it after two.
-const PATIENCE: Duration = Duration::from_mins(3);
+const TIME_LIMIT: Duration = Duration::from_mins(3);
 
 /// The options of the command.
 pub(crate) struct DemoOptions {
@@ -97,8 +97,8 @@ async fn watch(client: &ApiClient, id: &str, placed: Instant) -> anyhow::Result<
         if events.last().is_some_and(|event| event["event"] == "conversation:ended") {
             return Ok(events);
         }
-        if placed.elapsed() > PATIENCE {
-            bail!("the call {id} did not end within {} s", PATIENCE.as_secs());
+        if placed.elapsed() > TIME_LIMIT {
+            bail!("the call {id} did not end within {} s", TIME_LIMIT.as_secs());
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }

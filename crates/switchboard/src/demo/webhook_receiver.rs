@@ -20,7 +20,7 @@ use switchboard_runtime::now;
 use tokio::{net::TcpListener, task::JoinSet};
 
 /// Limit for the last deliveries: one that must be retried takes some seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// Interval at which the deliveries are counted.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -72,7 +72,7 @@ impl WebhookReceiver {
         let asked = Instant::now();
         loop {
             let told = self.shared.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if told.len() >= expected || asked.elapsed() > PATIENCE {
+            if told.len() >= expected || asked.elapsed() > TIME_LIMIT {
                 let mut latencies: Vec<_> = told.into_values().collect();
                 latencies.sort();
                 return DeliverySummary { expected, latencies };

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Limit for each step of the call.
-const PATIENCE: Duration = Duration::from_mins(3);
+const TIME_LIMIT: Duration = Duration::from_mins(3);
 /// Polling interval: short enough to hit the middle of a sentence.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Bytes of the response that were sent when its worker is killed: 1.5 s of about 5 s, at 8,000 bytes a second.
@@ -56,7 +56,7 @@ async fn until(
         match client.calls_to(to).await?.pop() {
             Some(call) if reached(&call) => return Ok(Some(call)),
             Some(call) if call.settled => return Ok(None),
-            _ if asked.elapsed() > PATIENCE => bail!("the call to {to} neither goes on nor ends"),
+            _ if asked.elapsed() > TIME_LIMIT => bail!("the call to {to} neither goes on nor ends"),
             _ => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }

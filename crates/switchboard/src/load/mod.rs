@@ -30,7 +30,7 @@ use crate::{
 /// The number that every call goes to; all canned callers behave alike.
 const PERSON: &str = "+14155550100";
 /// Limit for the next call to come up, and for the calls to end.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIME_LIMIT: Duration = Duration::from_mins(1);
 
 /// Arguments of the command.
 #[derive(Debug, Clone, clap::Args)]
@@ -169,7 +169,7 @@ async fn place(
 async fn all_talk(load: &Load, calls: u32, progress: &Progress) -> usize {
     let step = progress.step("waiting until all talk");
     let (mut most, mut since) = (0, Instant::now());
-    while most < calls as usize && since.elapsed() < PATIENCE {
+    while most < calls as usize && since.elapsed() < TIME_LIMIT {
         sleep(POLL_INTERVAL).await;
         if load.talking() > most {
             (most, since) = (load.talking(), Instant::now());
@@ -190,7 +190,7 @@ async fn end(client: &ApiClient, ids: &[String], progress: &Progress) -> anyhow:
     let asked = Instant::now();
     let mut live = Vec::from(ids);
     while let Some(id) = live.last()
-        && asked.elapsed() < PATIENCE
+        && asked.elapsed() < TIME_LIMIT
     {
         if client.conversation(id).await?["status"] == "ended" {
             live.pop();

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Limit for a call. The demo's agent ends a call after two minutes; a user's own may take longer.
-const PATIENCE: Duration = Duration::from_mins(5);
+const TIME_LIMIT: Duration = Duration::from_mins(5);
 /// Interval at which the start of ringing is polled; a phone rings for a second.
 const RING_LOOK: Duration = Duration::from_millis(50);
 /// Area codes for numbers reserved for fiction (555 01xx) that no other person of the sandbox has. A run takes one.
@@ -236,8 +236,8 @@ impl Runner {
             if conversation["status"] == "ended" {
                 return Ok(());
             }
-            if begun.elapsed() > PATIENCE {
-                bail!("the call {id} did not end within {} s", PATIENCE.as_secs());
+            if begun.elapsed() > TIME_LIMIT {
+                bail!("the call {id} did not end within {} s", TIME_LIMIT.as_secs());
             }
             let mut pause = POLL_INTERVAL;
             if let (Some(after), Some(media)) = (end_after, millis(&conversation["started_at"])) {

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::world::{Says, World, event, failures};
 
 /// More than any wait here should take, on any machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIME_LIMIT: Duration = Duration::from_mins(1);
 
 fn greeter() -> AgentConfig {
     AgentConfig { initial_message: Some("Hello, this is the bakery.".into()), ..AgentConfig::default() }
@@ -41,7 +41,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, looking).await.expect("it happens");
+        timeout(TIME_LIMIT, looking).await.expect("it happens");
     }
 
     async fn has_clips_of(&self, agent: &AgentConfig) -> bool {
