@@ -102,8 +102,10 @@ pub fn execute(objects: &Objects, method: &str, uri: &str, body: Bytes) -> Bucke
         "POST" if parameter("uploadId").is_some() => complete(&mut objects, &key, &body),
         "POST" => delete(&mut objects, &body),
         "GET" if parameter("list-type").is_some() => list(&objects, &parameter("prefix").unwrap_or_default()),
+        // Without a body, also for a missing object: the SDK would read its code, and not find `NotFound`.
+        "HEAD" if objects.contains_key(&key) => ok(""),
+        "HEAD" => BucketResponse { status: StatusCode::NOT_FOUND, ..ok("") },
         _ => match objects.get(&key) {
-            Some(_) if method == "HEAD" => ok(""),
             Some(object) => ok(object.clone()),
             None => error(StatusCode::NOT_FOUND, "NoSuchKey"),
         },
