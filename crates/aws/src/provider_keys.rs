@@ -1,4 +1,4 @@
-//! The deployment's own keys of its providers, in Secrets Manager.
+//! The deployment's own provider keys, in Secrets Manager.
 
 use std::fmt;
 
@@ -6,13 +6,16 @@ use aws_config::SdkConfig;
 
 use crate::failure::{Cause, ServiceError};
 
-/// The secret as it is stored: a JSON object with a key per provider. Who knows the providers reads
-/// it; this crate does not look inside.
+/// The secret as it is stored: a JSON object with a member per key. The catalogue names the keys and says which of them
+/// may be missing; this crate does not look inside.
 #[derive(Clone)]
 pub struct ProviderKeys(String);
 
 impl ProviderKeys {
     /// Reads the secret `secret_id`, a name or an ARN.
+    ///
+    /// # Errors
+    /// The secret does not exist, is binary, or cannot be read now.
     pub async fn load(config: &SdkConfig, secret_id: &str) -> Result<Self, ServiceError> {
         let answer = aws_sdk_secretsmanager::Client::new(config)
             .get_secret_value()
@@ -25,7 +28,7 @@ impl ProviderKeys {
         Ok(Self(json))
     }
 
-    /// The JSON text, for the one place that reads it.
+    /// The JSON text; `switchboard_providers::keys` parses it.
     #[must_use]
     pub fn json(&self) -> &str {
         &self.0

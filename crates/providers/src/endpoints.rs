@@ -101,6 +101,15 @@ mod tests {
     }
 
     #[test]
+    fn the_template_names_every_key_and_variable() {
+        let template = include_str!("../../../template.yaml");
+        for connection in catalogue::connections() {
+            assert!(template.contains(connection.url_variable), "{}", connection.url_variable);
+            assert!(connection.keys.iter().all(|key| template.contains(key)), "{:?}", connection.keys);
+        }
+    }
+
+    #[test]
     fn every_bad_variable_is_reported_without_its_value() {
         let bad = Endpoints::from_vars(&|name| {
             Some(

@@ -1,15 +1,4 @@
-//! Vendors' wire protocols behind the roles of a call.
-//!
-//! - [`transcriber`], [`language_model`], [`synthesizer`]: the roles, as traits. Each vendor has one folder that
-//!   implements the roles it fills: [`deepgram`], [`openai`].
-//! - [`carrier`]: the role that connects calls and sells numbers. [`twilio`] implements it; [`AnyCarrier`] chooses.
-//! - [`webhooks`]: requests to customers' endpoints, which are no vendor's but leave by the same [`egress`].
-//!
-//! Sessions and generations are streams: nothing runs in the background, so dropping a stream cancels the work, and
-//! a slow or silent vendor shows as an [`Error`] after a time-out.
-//!
-//! This crate knows nothing of conversations, storage or retries: an error says whether trying again can help, and
-//! its caller decides. Start with [`Providers`], which builds every role.
+#![doc = include_str!("../README.md")]
 
 mod any_carrier;
 pub mod audio;

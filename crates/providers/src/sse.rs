@@ -1,12 +1,11 @@
-//! Server-sent events, as streamed HTTP answers use them: bytes in, `data` texts out.
+//! Server-sent events, as streamed HTTP responses use them: bytes in, `data` texts out.
 //!
-//! Pure, and for bytes nobody has checked: any split into chunks gives the same events, and what is
-//! kept is bounded.
+//! Pure, and made for untrusted bytes: every split into chunks gives the same events, and the memory is bounded.
 
-/// The longest event; the vendors' are some 300 bytes.
+/// The longest event, in bytes; the vendors' have some 300.
 const MAX_EVENT_BYTES: usize = 1 << 20;
 
-/// Cuts a stream of bytes into events. Names, ids and comments are dropped.
+/// Splits a stream of bytes into events. Names, ids and comments are dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     line: Vec<u8>,
@@ -14,7 +13,7 @@ pub(crate) struct Decoder {
     after_carriage_return: bool,
 }
 
-/// An event grew beyond what any vendor sends.
+/// An event is longer than [`MAX_EVENT_BYTES`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event of the stream is too long")]
 pub(crate) struct TooLong;
@@ -23,7 +22,7 @@ impl Decoder {
     /// Takes the next bytes and appends the `data` of every event they complete to `events`.
     pub(crate) fn push(&mut self, bytes: &[u8], events: &mut Vec<String>) -> Result<(), TooLong> {
         for &byte in bytes {
-            // A line ends with CR, LF or both; the LF of a pair must not count as another line.
+            // A line ends with CR, LF or both; the LF of a pair is no line of its own.
             let paired = std::mem::replace(&mut self.after_carriage_return, byte == b'\r') && byte == b'\n';
             match byte {
                 b'\n' if paired => {}
@@ -35,7 +34,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// The stream is over. Not every server ends its last event with an empty line.
+    /// Ends the stream. Some servers send no empty line after their last event.
     pub(crate) fn finish(&mut self, events: &mut Vec<String>) -> Result<(), TooLong> {
         if !self.line.is_empty() {
             self.end_line(events)?;
@@ -63,7 +62,7 @@ impl Decoder {
     }
 }
 
-/// What follows a field's name: nothing, or a colon, at most one space, and the value.
+/// The value after a field's name: empty, or behind a colon and at most one space.
 fn field_value(rest: &str) -> Option<&str> {
     if rest.is_empty() {
         return Some("");
@@ -88,14 +87,14 @@ mod tests {
     }
 
     #[test]
-    fn every_legal_shape_of_an_event_is_read() {
+    fn every_legal_event_is_read() {
         let stream = "\u{feff}data: one\n\n: keep-alive\n\ndata:two\r\n\r\nevent: x\rid: 7\rdata: three\r\r\
                       data: four\ndata: more\n\ndatabase: no\n\ndata\n\ndata:  last";
         assert_eq!(decode([stream.as_bytes()]), ["one", "two", "three", "four\nmore", "", " last"]);
     }
 
     #[test]
-    fn an_endless_line_and_an_endless_event_are_refused() {
+    fn an_endless_line_or_event_is_refused() {
         let mut decoder = Decoder::default();
         assert_eq!(decoder.push(&vec![b'x'; MAX_EVENT_BYTES + 1], &mut vec![]), Err(TooLong));
         let mut decoder = Decoder::default();
@@ -106,7 +105,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_split_into_chunks_gives_the_same_events(
+        fn every_split_into_chunks_gives_the_same_events(
             stream in "(data: ?|: |\r|\n|\r\n|\n\n|[a-zé{}]{0,9}){0,40}",
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         ) {

@@ -155,3 +155,16 @@ fn depth(value: &Value) -> usize {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use switchboard_model::catalogue::{self, Service};
+
+    use super::*;
+
+    #[test]
+    fn every_provider_of_the_api_is_catalogued() {
+        let named: Vec<&str> = PROVIDERS.iter().map(|(provider, _)| *provider).collect();
+        assert_eq!(named, catalogue::providers(Service::LanguageModel));
+    }
+}

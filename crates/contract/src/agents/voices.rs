@@ -134,3 +134,16 @@ fn deepgram(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>
     );
     Ok(Voice::Deepgram { model: model?, credential_id: credential_id? })
 }
+
+#[cfg(test)]
+mod tests {
+    use switchboard_model::catalogue::{self, Service};
+
+    use super::*;
+
+    #[test]
+    fn every_provider_of_the_api_is_catalogued() {
+        let named: Vec<&str> = PROVIDERS.iter().map(|(provider, _)| *provider).collect();
+        assert_eq!(named, catalogue::providers(Service::Voice));
+    }
+}

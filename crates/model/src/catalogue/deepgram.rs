@@ -36,6 +36,8 @@ pub(super) static TRANSCRIBER: Row = Row {
         capabilities: Capabilities::Transcriber(TranscriberCapabilities {
             // Three to five seconds, measured; `smart_format` alone may hold a final for three.
             settles_within: Duration::from_secs(5),
+            // 300 to 700 ms, measured.
+            words_within: Duration::from_millis(700),
             detects_turns: true,
             formats: FORMATS,
             max_key_term_tokens: Some(500),

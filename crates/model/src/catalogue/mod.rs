@@ -130,8 +130,10 @@ pub enum Capabilities {
 /// What a transcriber can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TranscriberCapabilities {
-    /// The longest time from the end of speech to its final transcript.
+    /// The longest time from an interim transcript to its final one.
     pub settles_within: Duration,
+    /// The usual longest time from the end of speech to its words.
+    pub words_within: Duration,
     /// Whether it decides by itself that the caller has finished.
     pub detects_turns: bool,
     /// The audio it takes.
@@ -253,6 +255,15 @@ pub fn providers(service: Service) -> Vec<&'static str> {
 #[must_use]
 pub fn models(service: Service, provider: &str) -> &'static [Model] {
     row(service, provider).map_or(&[], |row| row.models)
+}
+
+/// What a transcriber can do; none if it has no adapter.
+#[must_use]
+pub fn transcriber_capabilities(provider: &str) -> Option<TranscriberCapabilities> {
+    match row(Service::Transcriber, provider)?.adapter?.capabilities {
+        Capabilities::Transcriber(capabilities) => Some(capabilities),
+        _ => None,
+    }
 }
 
 /// The connections of all vendors with an adapter, each once.

@@ -90,6 +90,12 @@ fn a_model_has_its_languages_and_its_last_day() {
 }
 
 #[test]
+fn only_a_transcriber_with_an_adapter_has_capabilities() {
+    assert!(transcriber_capabilities("deepgram").is_some_and(|deepgram| deepgram.detects_turns));
+    assert_eq!(transcriber_capabilities("azure"), None);
+}
+
+#[test]
 fn a_language_may_have_a_price_of_its_own() {
     const PRICES: &[(&str, Price)] = &[("multi", Price::per_minute(58))];
     let model = Model { language_prices: PRICES, ..Model::new("nova-9", Price::per_minute(48)) };
