@@ -42,7 +42,7 @@ const ARGUMENT_PIECE: usize = 4;
 pub(crate) struct Script {
     #[serde(default, rename = "about")]
     _about: IgnoredAny,
-    #[serde(default = "not_understood")]
+    #[serde(default = "not_recognised")]
     default: String,
     when_silent: Option<String>,
     #[serde(default)]
