@@ -1,8 +1,8 @@
 //! The audio that is kept for an agent's next call (see [`switchboard_model::clips`]), in the bucket of the recordings:
 //! `clips/{account}/{key}`, deleted by the bucket after 30 days.
 //!
-//! Whoever begins a call [makes sure](Clips::prepare) that its sets are there; whoever talks
-//! [reads](Clips::load) them. Nobody depends on them: what is not there, the voice speaks.
+//! The function that begins a call [makes sure](Clips::prepare) that its sets exist; the worker
+//! [reads](Clips::load) them. Clips are optional: if one is missing, the synthesizer speaks its text.
 
 use std::{collections::HashMap, time::Duration};
 

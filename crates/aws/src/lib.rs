@@ -37,7 +37,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 const ATTEMPTS: u32 = 3;
 
-/// What every client is made from: region and credentials as the SDK finds them, an endpoint from
+/// The configuration of every client: region and credentials as the SDK finds them, an endpoint from
 /// `AWS_ENDPOINT_URL`, our time-outs, standard retries.
 pub async fn sdk_config() -> SdkConfig {
     loader().load().await

@@ -103,7 +103,7 @@ impl<J: Serialize> Queue<J> {
         if left.is_empty() {
             return Ok(left);
         }
-        // What the first answer said stays true if there is no second one.
+        // If the second request fails, the result of the first one still holds.
         Ok(self.send_some(jobs, left.clone()).await.unwrap_or(left))
     }
 

@@ -111,7 +111,7 @@ pub async fn accept_inbound(
     Ok(InboundOutcome::Connect { conversation: id, token })
 }
 
-/// What is stored of a new call, and the agent that it is stored with.
+/// The first transition of a new call, and the agent configuration that is stored with it.
 async fn first_transition(
     backend: &Backend,
     context: &InboundContext,

@@ -1,7 +1,8 @@
-//! What the dialogue engine costs: a scripted call of a minute is replayed, alone and as 200 calls that one
-//! core serves by turns, a few milliseconds apart.
+//! Measures the cost of the dialogue engine: the benchmark replays a scripted call of one minute, alone and
+//! as 200 calls that one core serves by turns, a few milliseconds apart.
 //!
-//! `cargo bench -p switchboard-dialogue --bench dialogue`. Only the engine is measured: what it is told was made before.
+//! `cargo bench -p switchboard-dialogue --bench dialogue`. Only the engine is measured: its inputs are made
+//! before.
 
 #![expect(clippy::cast_precision_loss, reason = "2^52 inputs would take years")]
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
@@ -91,7 +92,7 @@ impl Cost {
                 engines[engine].on(at, input, &mut outputs);
                 black_box(engines[engine].deadline());
             });
-            // What an input brings was allocated before.
+            // The input was allocated before this measurement, so its bytes are added.
             held += allocated.bytes_current + i64::try_from(given).unwrap_or(i64::MAX);
             self.all += allocated.count_total;
             if is_frame
@@ -106,7 +107,7 @@ impl Cost {
     }
 }
 
-/// The inputs of so many calls, in the order in which one core gets them.
+/// The inputs of `calls` calls, in the order in which one core gets them.
 fn interleaved(call: &[(CallTime, Input)], calls: usize) -> Vec<(usize, CallTime, Input)> {
     let apart = |engine: usize| Duration::from_micros(7_919 * engine as u64);
     let mut inputs: Vec<_> = (0..calls)

@@ -44,7 +44,7 @@ pub struct Engine {
     playback: Playback,
     history: History,
     utterances: UtteranceIds,
-    /// What the worker before was cut off from saying, until it is said or the user speaks.
+    /// The agent's words that the previous worker left unsaid, until the agent says them or the user speaks.
     unspoken: Unspoken,
 }
 
@@ -100,7 +100,7 @@ impl Engine {
         }
         let at = at.max(self.now);
         self.now = at;
-        // What happened goes before what is due: a word beats the timer that waited for it.
+        // The input goes before the deadlines that are due: a word beats the timer that waited for it.
         match input {
             Input::MediaStarted => self.start(at, out),
             Input::Frame { is_speech, level_db, agent_level_db } => {
@@ -173,16 +173,16 @@ impl Engine {
         due.into_iter().flatten().filter(|due| *due > self.now).min()
     }
 
-    /// The conversation for the model: what the user said, and what the agent was heard saying or is still to say.
+    /// The conversation for the model: the user's words, and the agent's words, heard or still to be said.
     /// Each function call is followed by a result.
     #[must_use]
     pub fn history(&self) -> Vec<HistoryItem> {
         self.history.items()
     }
 
-    /// What is heard of the agent's current utterance by `at`, and what is not. None while nothing was heard: such
-    /// an utterance is not missed, since the turn it was meant for is replied to anew. Cheap: it looks at a few
-    /// clauses.
+    /// The heard and the unheard words of the agent's current utterance at `at`. `None` while the caller has
+    /// heard none of it: such an utterance is not missed, since the next worker replies to its turn anew.
+    /// Cheap: this looks at a few clauses.
     ///
     /// A worker that keeps this can be replaced without notice: the heard words belong in the conversation as an
     /// interrupted message, the rest is [`Takeover::unspoken`](crate::Takeover::unspoken). If a message with the

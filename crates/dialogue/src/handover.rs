@@ -31,16 +31,16 @@ pub(crate) fn drained_after(at: CallTime, user_speaks: bool, word_ends: Option<C
     }
 }
 
-/// What the agent was cut off from saying at the worker before.
+/// The agent's words that the previous worker left unsaid.
 #[derive(Debug, Default)]
 pub(crate) struct Unspoken {
     text: Option<String>,
-    /// When it is said; none before media flows.
+    /// When the agent says the text; `None` before media flows.
     due: Option<CallTime>,
 }
 
 impl Unspoken {
-    /// `text` is left to say, if it can be said.
+    /// Keeps `text` if it can be said.
     pub(crate) fn new(text: Option<String>) -> Self {
         Self { text: text.filter(|text| can_be_said(text)), due: None }
     }

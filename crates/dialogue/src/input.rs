@@ -1,4 +1,4 @@
-//! What the engine is told.
+//! The engine's inputs.
 
 use std::time::Duration;
 

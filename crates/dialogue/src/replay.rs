@@ -79,7 +79,7 @@ pub enum Unreadable {
 pub struct Difference {
     /// The step as it was logged.
     pub logged: Step,
-    /// What is decided now.
+    /// The outputs that today's engine decides on.
     pub decided: Vec<Output>,
 }
 

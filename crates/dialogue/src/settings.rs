@@ -1,4 +1,4 @@
-//! What the engine is told of the agent, its transcriber, and the call so far.
+//! The engine's settings: the agent, its transcriber, and the call so far.
 
 use std::time::Duration;
 
@@ -32,8 +32,9 @@ pub struct Takeover {
     /// The conversation so far. It need not be tidy: a function call without a result gets one that says so;
     /// results without a call, notes and empty texts are left out.
     pub history: Vec<HistoryItem>,
-    /// What the agent was cut off from saying. It is said if the caller says nothing first. A greeting of which
-    /// nothing was heard belongs here: [`Settings::greeting`] is not said again.
+    /// The agent's words that the previous worker left unsaid. The agent says them if the caller says nothing
+    /// first. A greeting of which the caller heard nothing belongs here: the agent does not say
+    /// [`Settings::greeting`] again.
     pub unspoken: Option<String>,
     /// How long the conversation had lasted at [`CallTime`](crate::CallTime) zero. The maximum duration counts
     /// from the conversation's beginning. So do the seconds that are reported: reporting goes on with the next

@@ -54,7 +54,7 @@ pub(crate) struct TurnState {
     pub(crate) spoken_until: CallTime,
 }
 
-/// What is to be done about speech without words.
+/// The watchdog's decision about speech without words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Missed {
     /// Another transcriber hears the speech again.

@@ -1,4 +1,4 @@
-//! Audio costs no memory: while somebody speaks, or nobody, the engine allocates nothing.
+//! Audio costs no memory: the engine allocates nothing per frame, neither in speech nor in silence.
 
 #[path = "../benches/scripted/mod.rs"]
 mod scripted;
@@ -6,7 +6,7 @@ mod scripted;
 use allocation_counter::measure;
 use switchboard_dialogue::{ConversationEvent, Engine, Input, Output};
 
-/// What is decided frame by frame. Everything else is somebody's words, or who has the floor.
+/// Whether a step is the routine of each audio frame. Other steps carry words or concern turn-taking.
 fn is_audio(input: &Input, outputs: &[Output]) -> bool {
     let steady = |output: &Output| {
         matches!(

@@ -282,7 +282,7 @@ impl Compiler<'_> {
     }
 }
 
-/// What a function of this name that was called otherwise should have been called like.
+/// The correct way to call the function `name`, for the error about a wrong call.
 fn usage(name: &str) -> String {
     let method = METHODS.iter().find(|(known, ..)| *known == name);
     let conversion = FUNCTIONS.iter().find(|(known, _)| *known == name);

@@ -92,11 +92,11 @@ struct Source {
     program: OnceLock<Result<Program, FilterError>>,
 }
 
-/// Why a text is no filter, for whoever wrote it.
+/// The reason why a text is no filter, for the person that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{position}: {message}")]
 pub struct FilterError {
-    /// What is wrong, in a few words.
+    /// The problem, in a few words.
     pub message: String,
     /// Where.
     pub position: Position,

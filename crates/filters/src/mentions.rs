@@ -16,7 +16,8 @@ impl Program {
 }
 
 impl Node {
-    /// Of which object this is which field, however it is written. No name: it is not written there.
+    /// The object that this node reads a field of, and the field's name, in every notation. The name is none
+    /// if the text does not state it.
     fn field(&self) -> Option<(&Self, Option<&str>)> {
         match self {
             Self::Field(of, name) | Self::Has(of, name) => Some((of, Some(name))),
@@ -38,7 +39,7 @@ impl Node {
         match (self, self.field()) {
             (Self::Variable(Variable::PhoneCall) | Self::Item, _) => true,
             (_, Some((of, Some(name)))) => name == PHONE_CALL && of.may_be_conversation(),
-            // What is chosen, or taken out of something, may be any part of that.
+            // A choice, or an element taken out of something, may be any part of that.
             _ => self.any(&|node| {
                 matches!(node, Self::Variable(Variable::PhoneCall | Variable::Conversation) | Self::Item)
             }),

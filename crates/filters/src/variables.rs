@@ -1,4 +1,4 @@
-//! What a filter is evaluated against.
+//! The variables that a filter is evaluated against.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;

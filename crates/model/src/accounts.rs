@@ -159,7 +159,7 @@ impl Token {
         valid.then(|| Self(token.to_owned()))
     }
 
-    /// What is stored instead of the token.
+    /// SHA-256 of the token, in hex: the store holds this instead of the token.
     #[must_use]
     pub fn sha256(&self) -> String {
         sha256_hex(&self.0)

@@ -1,9 +1,9 @@
 //! The life of a conversation: `queued -> dialing -> ringing -> answered -> started -> ended`.
 //!
-//! Whoever learns something (the dialer, a callback, the worker) reads the [`Conversation`], asks
-//! for the matching transition here and writes the [`Transition`] in one conditional transaction.
-//! A transition that is not possible any more is [`InvalidTransition`]: a callback that came twice or
-//! late changes nothing. Every transition that is possible is listed in `transitions.rs`.
+//! The process that learns something (the dialer, a callback's handler, the worker) reads the
+//! [`Conversation`], calls the matching transition here and writes the [`Transition`] in one conditional
+//! transaction. A transition that is no longer allowed is [`InvalidTransition`]: a callback that came twice
+//! or late changes nothing. `transitions.rs` lists every allowed transition.
 
 mod cost;
 mod lease;
@@ -44,9 +44,9 @@ pub const MAX_RESUMES: u32 = 5;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConversationType {
-    /// Somebody called one of our numbers.
+    /// A caller dialled one of our numbers.
     InboundPhoneCall,
-    /// We called somebody.
+    /// We called a phone number.
     OutboundPhoneCall,
     /// A browser.
     WebCall,
@@ -95,7 +95,7 @@ pub enum State {
     },
 }
 
-/// Who or what ended a conversation.
+/// The party or fault that ended a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndedReason {
@@ -137,9 +137,9 @@ impl Status {
 /// The telephone side of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhoneCall {
-    /// Who is called.
+    /// The called number.
     pub to_number: E164,
-    /// Who calls.
+    /// The calling number.
     pub from_number: E164,
     /// The carrier's verdict (`human`, `machine_start`, ...), when it gave one.
     pub answered_by: Option<String>,
@@ -192,7 +192,7 @@ pub struct Conversation {
     pub media_token_sha256: Option<String>,
     /// How often the call was connected to another worker.
     pub resumes: u32,
-    /// What others learnt while it was live.
+    /// The signals that other processes left for the worker while the conversation was live.
     pub signals: WorkerSignals,
     /// What the providers did so far.
     pub usage: Usage,

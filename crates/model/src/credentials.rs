@@ -76,7 +76,7 @@ pub struct Credential {
     pub id: CredentialId,
     /// Whose it is.
     pub account_id: AccountId,
-    /// Of which provider the key is.
+    /// The provider that the key is for.
     pub provider: Provider,
     /// The end of the key.
     pub last4: String,
@@ -102,7 +102,7 @@ impl fmt::Debug for Credential {
 /// A credential with its key, for the length of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenCredential {
-    /// What it is.
+    /// The credential itself, without the key.
     pub credential: Credential,
     /// The key.
     pub api_key: Secret,

@@ -1,7 +1,8 @@
 //! Deliveries: one event on its way to one webhook, until it arrived or is given up.
 //!
-//! Whoever takes a message of the queue asks [`step`] what it means; whoever made an attempt asks
-//! [`Delivery::after`] what follows. Whether a receiver may be asked now is in [`Host`].
+//! The consumer of the queue passes each message to [`step`], which decides what to do with it. After an
+//! attempt, [`Delivery::after`] decides what follows. [`Host`] decides whether a receiver may get a request
+//! now.
 
 mod answers;
 mod hosts;
@@ -66,7 +67,7 @@ pub struct Delivery {
     pub first_attempt: u32,
     /// When the next attempt is to be made; none if nothing is tried any more.
     pub next_attempt_at: Option<Timestamp>,
-    /// What was tried, oldest first; at most the last [`MAX_ATTEMPTS_KEPT`].
+    /// The attempts made, oldest first; at most the last [`MAX_ATTEMPTS_KEPT`].
     pub attempts: Vec<Attempt>,
 }
 
@@ -138,8 +139,8 @@ pub enum Step {
     Drop,
 }
 
-/// What a message for the attempt `number` asks for, given what is `known` of the delivery. It has no
-/// item before its first attempt was made: then it is `fresh`.
+/// Decides what to do with a message for the attempt `number`. `known` is the stored delivery; a delivery
+/// has no item before its first attempt was made: then it is `fresh`.
 pub fn step(known: Option<Delivery>, fresh: Delivery, number: u32, now: Timestamp) -> Step {
     let delivery = match known {
         Some(known) => known,
@@ -259,7 +260,7 @@ impl Delivery {
     }
 }
 
-/// What the receiver asked for, up to twice the step, is never cut short.
+/// The time until the next attempt. It never undercuts the receiver's `Retry-After`, up to twice the step.
 fn wait(step: Duration, retry_after: Option<Duration>, jitter: Jitter) -> Duration {
     let wait = jitter.around(step, JITTER_SHARE);
     wait.max(retry_after.unwrap_or_default().min(step * 2))
@@ -271,7 +272,7 @@ pub fn webhook_id(event: EventId, webhook: usize) -> String {
     format!("{event}_{webhook}")
 }
 
-/// What an attempt in flight is called at its host.
+/// The name of an attempt's in-flight slot at its host.
 #[must_use]
 pub fn flight(conversation: ConversationId, sequence: u64, webhook: usize) -> String {
     format!("{conversation}/{sequence}/{webhook}")

@@ -116,7 +116,7 @@ const SPECIAL_V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),   // reserved, broadcast
 ];
 
-/// What is special within [`GLOBAL_UNICAST`]. Everything outside of it is.
+/// Special-purpose ranges within [`GLOBAL_UNICAST`]. Every address outside of it is special, too.
 const SPECIAL_V6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // protocol assignments: Teredo, benchmarking, ORCHID
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation

@@ -109,8 +109,8 @@ pub struct Event {
     /// The phone number's webhooks that were asked what becomes of the call that comes in. For the log alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub number_webhook_calls: Vec<NumberWebhookCall>,
-    /// What went wrong on the way to it or when it was matched, such as a provider or a filter that failed. For
-    /// the log alone: never delivered.
+    /// Failures on the way to the event or when it was matched, such as a provider or a filter that failed.
+    /// For the log alone: never delivered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
 }
@@ -141,7 +141,7 @@ pub struct EventContext<'a> {
     pub data: &'a Value,
 }
 
-/// Who is concerned by an event.
+/// The webhooks and hooks that an event triggers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recipients {
     /// The agent's webhooks that asked for it, by their place in the list.

@@ -1,9 +1,9 @@
-//! Asking twice for one thing: what an `Idempotency-Key` promises.
+//! Repeated requests: the guarantees of an `Idempotency-Key`.
 //!
-//! Whoever comes first with a key stores a [`Claim`] on it before it does anything, and the answer in it
-//! afterwards. What the request makes takes its id from the claim: so when the first one dies between
-//! making a thing and storing its answer, the next one that comes with the key makes nothing new. It finds
-//! the very thing, by its id.
+//! The first request with a key stores a [`Claim`] on it before it does anything, and the answer in it
+//! afterwards. The resource that the request makes takes its id from the claim: so when the first request
+//! dies between making the resource and storing its answer, the next request with the key makes nothing
+//! new. It finds the same resource, by its id.
 
 use std::{fmt, time::Duration};
 
@@ -29,7 +29,7 @@ impl Key {
         is_valid.then(|| String::from_utf8(header.to_vec()).ok().map(Self)).flatten()
     }
 
-    /// What is stored instead of the key, for requests to this path.
+    /// SHA-256 of the path and the key, in hex: the store holds this instead of the key.
     #[must_use]
     pub fn sha256(&self, path: &str) -> String {
         // No path holds a line feed.
@@ -43,7 +43,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// What was answered to the request that came first.
+/// The answer to the request that came first.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// Its status.
@@ -63,13 +63,13 @@ impl fmt::Debug for Answer {
 pub struct Claim {
     /// SHA-256 of the request's body, byte by byte.
     pub body_sha256: String,
-    /// What the request makes takes its id from this one.
+    /// The resource that the request makes takes its id from this one.
     pub request: RequestId,
-    /// Who runs it: drawn at random by each that does.
+    /// The id of the run that holds the claim. Each run of the request draws its own at random.
     pub holder: String,
     /// It is taken for dead then.
     pub until: Timestamp,
-    /// What came of it; none before.
+    /// The request's answer; none until it is known.
     pub answer: Option<Answer>,
     /// When all this is forgotten, in seconds since 1970.
     pub ttl: i64,
@@ -84,12 +84,12 @@ pub enum Verdict {
     Answered(Answer),
     /// The first one still runs.
     Running,
-    /// Whoever had it died, or said that it failed: the request may run again, under the same id.
+    /// The holder died, or reported a failure: the request may run again, under the same id.
     Abandoned,
 }
 
 impl Claim {
-    /// A claim of whoever comes first.
+    /// The claim of the first request with a key.
     #[must_use]
     pub fn new(request: RequestId, body_sha256: String, holder: String, now: Timestamp) -> Self {
         let ttl = now.after(KEPT).as_millis() / 1_000;

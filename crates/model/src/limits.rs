@@ -101,7 +101,7 @@ pub struct Rate {
 }
 
 /// How a token is taken out of a stored bucket, whose one number is in microseconds since 1970. Both ways
-/// hold only as long as nobody else has taken the last token: the write is on that condition.
+/// hold only as long as no other request has taken the last token: the write is on that condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take {
     /// Out of a full one, if it is still full at `now` or was never used: it is full again at `full_at`.
@@ -115,25 +115,25 @@ pub enum Take {
     Next {
         /// The emptiest bucket that still has a token.
         latest: i64,
-        /// What is added to the bucket.
+        /// The time added to the bucket, in microseconds.
         interval: i64,
     },
 }
 
 impl Rate {
-    /// So many a second, and at most `burst` at once. Zero counts as one.
+    /// A rate of `per_second` tokens a second, and at most `burst` at once. Zero counts as one.
     #[must_use]
     pub fn new(per_second: u32, burst: u32) -> Self {
         Self { interval: 1_000_000 / i64::from(per_second.max(1)), burst: i64::from(burst.max(1)) }
     }
 
-    /// Of calls that are started: a second's worth may start together.
+    /// The rate of call starts: a second's worth may start together.
     #[must_use]
     pub fn calls(limits: &Limits) -> Self {
         Self::new(limits.calls_per_second, limits.calls_per_second)
     }
 
-    /// Of requests to the API: two seconds' worth may come together.
+    /// The rate of requests to the API: two seconds' worth may come together.
     #[must_use]
     pub fn requests(limits: &Limits) -> Self {
         Self::new(limits.requests_per_second, limits.requests_per_second.saturating_mul(2))

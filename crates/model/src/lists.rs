@@ -1,7 +1,7 @@
-//! What a list of the API is asked for: which page, and of what.
+//! The parameters of the API's lists: the page, and the range of creation times.
 //!
-//! Pages are counted, as the official clients count them, and go back only so far ([`MAX_DEPTH`]): who
-//! wants to read further moves `created_before` back and starts anew.
+//! Pages are counted, as the official clients count them, and go back only so far ([`MAX_DEPTH`]): a
+//! client that wants to read further moves `created_before` back and starts anew.
 
 use crate::time::Timestamp;
 
@@ -39,8 +39,8 @@ pub struct Created {
 /// A page of things in the order in which they were made, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listing {
-    /// Of which time.
+    /// The range of creation times.
     pub created: Created,
-    /// Which page.
+    /// The page within that range.
     pub page: Page,
 }

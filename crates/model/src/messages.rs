@@ -1,4 +1,4 @@
-//! What was said.
+//! The messages of a conversation.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// Who speaks.
+/// The speaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -34,7 +34,7 @@ pub enum MessageKind {
 /// One utterance as it entered the conversation. An agent's message holds only what was heard.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Message {
-    /// Who said it.
+    /// The speaker.
     pub role: Role,
     /// The words.
     pub content: String,

@@ -29,14 +29,14 @@ impl fmt::Debug for Secret {
 }
 
 /// A secret as it is stored: encrypted with a key of its own, which is stored with it, encrypted too. All
-/// parts are base64. Only who sealed it can open it.
+/// parts are base64. Only the key service that sealed it can open it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
-    /// The key, encrypted by whoever keeps the keys.
+    /// The key, encrypted by the key service.
     pub key: String,
-    /// What was used once with that key.
+    /// The nonce, used once with that key.
     pub nonce: String,
-    /// The secret, encrypted, and the proof that nobody changed it.
+    /// The encrypted secret and its authentication tag.
     pub text: String,
 }
 

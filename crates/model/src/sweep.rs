@@ -1,14 +1,15 @@
-//! What becomes of a conversation that is past its deadline.
+//! The sweeper's decisions about a conversation that is past its deadline.
 //!
-//! A deadline is only the moment to look: the carrier is asked what became of the call before anything
-//! ends, since a callback may be lost and a worker may be dead while the caller still holds the line.
-//! [`Case::verdict`] is asked twice, without the carrier's answer and with it. While a worker's lease is
-//! live nobody else ends its conversation, whatever is due.
+//! A deadline is only the moment to look: the sweeper asks the carrier about the call before it ends
+//! anything, since a callback may be lost and a worker may be dead while the caller is still connected.
+//! The sweeper calls [`Case::verdict`] twice, without the carrier's answer and with it. While a worker's
+//! lease is live no other process ends its conversation, whatever is due.
 //!
-//! Nobody pays for our waiting: what ends here ended when the carrier says that the call was over, by its
-//! report or by its own count of the seconds. Where it says nothing, or we hang up ourselves on a call
-//! that nobody of ours was on any more, it ended with its last sign of life: the worker's last heartbeat,
-//! or the last message if that was heard later. The events say when we noticed.
+//! Customers do not pay for the sweeper's delay: a conversation that it ends counts as ended when the
+//! carrier says that the call was over, by its report or by its own count of the seconds. If the carrier
+//! says nothing, or we hang up ourselves on a call that no worker was on any more, the conversation ended
+//! with its last sign of life: the worker's last heartbeat, or the last message if the caller heard that
+//! later. The events say when we noticed.
 
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ pub enum Carrier {
     },
 }
 
-/// What is to be done.
+/// The sweeper's next step for a conversation.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub enum Verdict {
@@ -72,7 +73,7 @@ pub enum Verdict {
     End {
         /// The carrier's call is still live: hang up before the end is written.
         hang_up: bool,
-        /// What is to be written.
+        /// The transition to write.
         change: Box<Transition>,
     },
 }
@@ -82,18 +83,18 @@ pub enum Verdict {
 pub struct Case<'a> {
     /// As it is stored.
     pub snapshot: &'a Snapshot,
-    /// Who holds it, or did.
+    /// The lease of the worker that holds it, or did.
     pub lease: Option<&'a Lease>,
-    /// What was said, as far as it is stored. Needed only of a conversation whose media flowed.
+    /// The stored messages. Needed only of a conversation whose media flowed.
     pub messages: &'a [Message],
-    /// What the carrier says; none before it was asked.
+    /// The carrier's answer; none before the sweeper asked.
     pub carrier: Option<&'a Carrier>,
     /// The deployment's prices.
     pub prices: &'a Prices,
 }
 
 impl Case<'_> {
-    /// What is to be done at `now`.
+    /// Decides the next step at `now`.
     pub fn verdict(&self, now: Timestamp) -> Verdict {
         let conversation = &self.snapshot.conversation;
         if conversation.ended().is_some() {
@@ -196,10 +197,10 @@ impl Case<'_> {
         lived_until.map_or(answered_at, |at| at.max(answered_at)).min(now)
     }
 
-    /// Why a conversation ended whose worker is gone, as far as the notes say.
+    /// The reason why a conversation ended whose worker died, as far as the worker signals say.
     fn reason(&self) -> EndedReason {
         let conversation = &self.snapshot.conversation;
-        // Nobody could talk any more when the call ended: it ended because of that.
+        // The two sides could not talk any more when the call ended: it ended because of that.
         let was_lost = conversation.media_token_sha256.is_some() || conversation.resumes >= MAX_RESUMES;
         if conversation.signals.end_requested_at.is_some() {
             EndedReason::AgentEnded
@@ -210,7 +211,7 @@ impl Case<'_> {
         }
     }
 
-    /// What the agent was saying when its worker was last heard of, unless it is stored already.
+    /// The heard words of the agent's utterance at its worker's last sign of life, unless they are stored.
     fn last_words(&self) -> Option<JournalEntry> {
         let lease = self.lease?;
         let speaking = lease.utterance.as_ref().filter(|speaking| !speaking.heard.is_empty())?;

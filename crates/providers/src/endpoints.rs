@@ -16,7 +16,7 @@ pub struct Endpoints(BTreeMap<&'static str, Url>);
 pub struct BadEndpoint {
     /// The variable's name.
     pub variable: &'static str,
-    /// What is wrong with the value, which is not repeated: it may hold a password.
+    /// The problem with the value, which is not repeated: it may hold a password.
     pub problem: &'static str,
 }
 

@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::signals::{INTERRUPTED, StopSignals};
 use crate::{demo, load, scenarios};
 
-/// What a stack is started for.
+/// The command that starts a stack, with its options.
 pub(crate) enum Purpose {
     Serve,
     Demo(demo::DemoOptions),

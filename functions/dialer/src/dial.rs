@@ -78,7 +78,7 @@ impl Dialer {
                 tracing::info!(calls.live, calls.waiting, "call postponed: the account is at its limits");
                 return Err(self.postpone(job, calls.try_again_after(&limits, jitter())).await);
             }
-            // So many other calls are dialled at this moment that every write met another one. Nothing is written.
+            // Every write attempt lost the race to other calls that are dialled now. Nothing is written.
             Err(StepError::Table(TableError::Conflict)) => {
                 tracing::warn!("call postponed: too many calls are dialled at the same time");
                 return Err(self.postpone(job, retry_delay(Duration::ZERO, None, jitter())).await);

@@ -8,7 +8,7 @@ use std::{io::Write as _, ops::Deref};
 use switchboard_dialogue::{CallTime, Engine, Input, Output, Settings, UtteranceKind, replay::Header};
 use switchboard_model::messages::MessageKind;
 
-/// So much of the log leaves at once: half a minute of lively talk.
+/// Size in bytes of a part of the log that is taken at once: half a minute of lively talk.
 const PART: usize = 64 * 1024;
 /// A part, and what may be added to it before it is taken: a line is a few hundred bytes.
 const ROOM: usize = PART + 8 * 1024;

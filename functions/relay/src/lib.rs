@@ -1,7 +1,7 @@
 //! Queues what the table's stream says was stored: calls that wait to be dialled, events that webhooks
 //! asked for, deliveries that were asked for again.
 //!
-//! What is sent is already stored, so a message may be sent twice and late, but is never lost: if a
+//! Every message is stored before it is sent. It may be sent twice and late, but is never lost: if a
 //! queue cannot be reached, the stream gives the same records again. This function reads no table and
 //! decides nothing about a call or a delivery; the dialer and the webhooks function do.
 

@@ -12,7 +12,7 @@ use switchboard_providers::carrier::{
 use crate::{SweepError, Sweeper};
 
 impl Sweeper {
-    /// What the carrier reports, and the id of the call if it is certain.
+    /// Asks the carrier for its report of the call, and for the id of the call if it is certain.
     pub(crate) async fn ask_carrier(
         &self,
         conversation: &Conversation,

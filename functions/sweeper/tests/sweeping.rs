@@ -29,7 +29,7 @@ fn the_sample_of_the_schedule_is_what_the_function_takes() {
     let sample = include_str!("../../../events/schedule_sweep.json");
     let payload: Value = serde_json::from_str(sample).unwrap();
     assert_eq!(payload["detail-type"], "Scheduled Event");
-    // What it says does not matter: the clock is what is due.
+    // The function ignores the content of the event: only the clock decides which items are due.
     let _: LambdaEvent<Value> = LambdaEvent::new(payload, lambda_runtime::Context::default());
 }
 

@@ -1,5 +1,5 @@
-//! What one core delivers: an event is put together, signed, sent over a connection of its own to a
-//! receiver on this machine, and the answer read. The table and the queue are not in it.
+//! Throughput of deliveries on one core: the function builds an event, signs it, sends it over a connection
+//! of its own to a receiver on this machine, and reads the answer. The table and the queue are not in it.
 //!
 //! `cargo bench -p webhooks`. The function runs on one thread, as it does on Lambda, the receiver on
 //! another.

@@ -1,4 +1,4 @@
-//! What a message asks for: an attempt with all that it needs, or something that is settled without one.
+//! Turns a message into an attempt with all that it needs, or settles the message without an attempt.
 
 use switchboard_aws::{
     queue::DeliveryJob,

@@ -145,7 +145,7 @@ async fn a_redirect_is_a_failure_and_a_receiver_that_is_not_there_is_left_alone(
     assert_eq!(attempt.status, Some(302));
     world.queued();
 
-    // Nobody listens where the third webhook leads.
+    // No server listens at the address of the third webhook.
     for sequence in 1..=5 {
         world.handle(&[world.job(sequence, 2, 1)]).await;
         let attempt = world.delivery(sequence, 2).await.unwrap().attempts.pop().unwrap();

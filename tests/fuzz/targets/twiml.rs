@@ -1,4 +1,4 @@
-//! Whatever stands in a URL or a parameter, the document for the carrier is well-formed, has the elements it
+//! For any text in a URL or a parameter, the document for the carrier is well-formed, has the elements it
 //! should have and no other, and gives the text back.
 #![no_main]
 

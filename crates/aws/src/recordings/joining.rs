@@ -65,7 +65,7 @@ impl Recordings {
         Ok(true)
     }
 
-    /// What an object holds; none if it is gone.
+    /// The content of an object; `None` if the object does not exist.
     pub(super) async fn object(&self, key: &str) -> Result<Option<Vec<u8>>, ServiceError> {
         let got = self.client.get_object().bucket(&self.bucket).key(key).send().await;
         let body = match got {
@@ -98,7 +98,7 @@ impl Placed {
     }
 }
 
-/// What is laid and not written yet.
+/// Audio that was laid on the time line and is not written yet.
 #[derive(Debug, Default)]
 struct TimeLine {
     /// Bytes that were written.

@@ -76,7 +76,7 @@ impl<'a> Upload<'a> {
     /// Forgets what was written.
     pub(super) async fn abandon(self) {
         let Some(id) = self.id else { return };
-        // What stays is deleted after a day.
+        // If this fails, the bucket deletes the remaining parts after a day.
         let aborted = self.client.abort_multipart_upload().bucket(self.bucket).key(self.key).upload_id(id);
         let _ = aborted.send().await;
     }

@@ -12,7 +12,7 @@ use super::{
     items::{self, ACCOUNT, ACCOUNTS, ISSUED, Item, Owned, TOKEN},
 };
 
-/// What the token is called that an account begins with.
+/// The name of an account's first token, which is created together with the account.
 pub const FIRST_TOKEN: &str = "first";
 
 impl Table {

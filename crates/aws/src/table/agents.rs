@@ -70,7 +70,7 @@ impl Table {
                 Ok(config) => config,
                 Err(refused) => return Ok(Some(Err(refused))),
             };
-            // What is stored is this text: the change is of what was read.
+            // The write applies only if the stored text is still the one that the change is based on.
             let unchanged = Condition::new("#agent = :before")
                 .name("#agent", "agent")
                 .text(":before", &StoredConfig::new(&before.config)?.agent);

@@ -21,15 +21,15 @@ use super::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Claimed {
-    /// The caller has it, runs, and says what came of it.
+    /// The caller holds the claim, runs, and then reports its result.
     New(Claim),
-    /// The caller has it, after another who perhaps made something, and did not say so.
+    /// The caller holds the claim after an earlier holder, which stored no answer but may have written.
     Again(Claim),
-    /// Somebody runs now.
+    /// Another request holds the claim and still runs.
     Running,
-    /// Somebody ran, and this was the answer.
+    /// An earlier request ran and stored this answer.
     Answered(Answer),
-    /// It was used with another body.
+    /// An earlier request used the key with another body.
     OtherBody,
 }
 
@@ -72,7 +72,7 @@ impl Table {
         }
     }
 
-    /// Stores what came of a claim. Whoever lost it meanwhile says nothing.
+    /// Stores the answer of a claim. A caller that has lost the claim meanwhile writes nothing.
     pub async fn answer_claim(
         &self,
         account: AccountId,
@@ -85,7 +85,7 @@ impl Table {
         Ok(())
     }
 
-    /// Lets the next request with this key run at once, under the same id: nobody knows what this one made.
+    /// Lets the next request with this key run at once, under the same id: this one may have written.
     pub async fn abandon_claim(
         &self,
         account: AccountId,

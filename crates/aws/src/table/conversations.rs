@@ -33,8 +33,8 @@ pub enum Outcome {
     Changed(Snapshot),
     /// It was not possible (any more); this is the conversation as it is.
     Unchanged(Snapshot),
-    /// Somebody else holds the conversation, and nothing was written: the caller's own lease is lost
-    /// ([`Table::transition_as`]), or it has none and wanted to end what a live lease protects.
+    /// The lease forbids the change, and nothing was written: the caller has lost its own lease
+    /// ([`Table::transition_as`]), or it has none and tried to end a conversation that a live lease protects.
     LostLease,
     /// The account has no such conversation.
     NotFound,
@@ -51,7 +51,7 @@ pub enum Admission {
     MustWait(Counters),
 }
 
-/// What became of a call that was asked for.
+/// The result of storing a requested outbound call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Queued {
@@ -257,7 +257,7 @@ impl Table {
         Ok(writes)
     }
 
-    /// What a change means for the lease; `ended` is when the conversation was ended by it, if it was.
+    /// The lease's part of a change; `ended` is the time of the write if the change ends the conversation.
     fn lease_write(
         &self,
         pk: &str,

@@ -53,7 +53,7 @@ impl Table {
         for attempt in 0..ATTEMPTS {
             let last = vec![self.delete(pk.clone(), STATE), self.delete(pk.clone(), CONFIG)];
             match self.write(last).await {
-                // Somebody else deletes it at the same moment.
+                // Another writer deletes the conversation at the same moment.
                 Err(TableError::Conflict) => back_off(attempt).await,
                 done => return done,
             }

@@ -38,18 +38,18 @@ pub struct Outgoing {
     pub snapshot: Snapshot,
     /// The event that is to be delivered.
     pub event: Event,
-    /// What is known of its delivery; none before the first attempt was made.
+    /// The stored delivery; `None` before the first attempt.
     pub delivery: Option<Delivery>,
     /// Whether the receiver said that it is gone, in this conversation.
     pub is_stopped: bool,
 }
 
-/// A delivery that is due: somebody must see that it is tried.
+/// A delivery that is due: the sweeper must make sure that it is attempted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DueDelivery {
     /// Whose it is.
     pub account: AccountId,
-    /// Of which conversation.
+    /// The conversation of the event.
     pub conversation: ConversationId,
     /// The event's place in it.
     pub sequence: u64,

@@ -1,4 +1,4 @@
-//! What is due: conversations past their deadline, leases that ran out.
+//! Due items: conversations past their deadline, leases that ran out.
 //!
 //! The index lags the table by some milliseconds and says only where to look: read again, then act.
 

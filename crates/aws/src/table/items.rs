@@ -206,7 +206,7 @@ pub(super) fn delivery_sk(sequence: u64, webhook: usize) -> String {
     format!("{}#{webhook:02}", numbered_sk(DELIVERY, sequence))
 }
 
-/// What says that a webhook is sent nothing more.
+/// The key of the item that stops all further deliveries to a webhook.
 pub(super) fn stop_sk(webhook: usize) -> String {
     format!("STOP#{webhook:02}")
 }
@@ -216,7 +216,7 @@ pub(super) fn host_sk(host: &str) -> String {
     format!("HOST#{host}")
 }
 
-/// Who an item names.
+/// The account that an item names as its owner.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Owned {
     pub(super) account_id: AccountId,

@@ -39,12 +39,12 @@ pub(super) enum Room {
 type Parts = (&'static str, &'static str, [(&'static str, i64); 2]);
 
 impl Table {
-    /// What an account may use; the default limits for one that is not stored.
+    /// The limits of an account; the default limits if the account is not stored.
     pub async fn limits(&self, account: AccountId) -> Result<Limits, TableError> {
         Ok(self.account(account).await?.map(|account| account.limits).unwrap_or_default())
     }
 
-    /// Changes what an account may use. False if there is no such account.
+    /// Replaces the limits of an account. False if there is no such account.
     pub async fn set_limits(&self, account: AccountId, limits: &Limits) -> Result<bool, TableError> {
         let limits = serde_dynamo::to_attribute_value(limits).map_err(|_| TableError::Corrupt("NEW"))?;
         let asked = self

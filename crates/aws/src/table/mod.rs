@@ -24,14 +24,14 @@
 //! | that webhook is sent nothing more | `acc_..#cnv_..` | `STOP#00` |
 //! | a host of an account's webhooks | `acc_..` | `HOST#example.com:443` |
 //!
-//! Whatever a customer can ask for has the account in its `pk`: another account's id is simply not
-//! there. The index `account` (`account_pk`, `account_sk`) lists by time an account's agents and
+//! Every item that a customer can request has the account in its `pk`: an id of another account is
+//! not found. The index `account` (`account_pk`, `account_sk`) lists by time an account's agents and
 //! credentials, and its conversations, those of each status on a list of their own. The sparse index `due`
-//! (`due_pk`, `due_at` in milliseconds) lists what somebody must look after at a time: states with a
-//! deadline, and leases; deliveries, and phone numbers that are not owned yet or any more, on lines of their
-//! own. What is over is not on it. Reads of items are
-//! consistent, the indexes lag a little. What is stored and when it may change is decided in [`switchboard_model`];
-//! this module knows how it is laid out, and that a write happens wholly or not at all.
+//! (`due_pk`, `due_at` in milliseconds) lists the items that the sweeper must look after at a time: states
+//! with a deadline, and leases; deliveries, and phone numbers that are not owned yet or any more, in lists of
+//! their own. Items that are over are not in it. Reads of items are consistent, the indexes lag a little.
+//! [`switchboard_model`] decides which state is stored and when it may change; this module knows the layout,
+//! and that a write happens wholly or not at all.
 //!
 //! Start with [`Table::transition`].
 
@@ -114,21 +114,21 @@ pub struct Table {
 /// Why something was not stored or not read. The variants say what the caller can do.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// Somebody else wrote first, or what should be unique exists: read again and decide again.
+    /// Another writer wrote first, or an item that must be unique exists: read again and decide again.
     #[error("somebody else wrote first")]
     Conflict,
     /// More than [`MAX_ITEMS`] items in one transaction, or an item above 400 KB: write less at once.
     #[error("too much for one write")]
     TooLarge,
-    /// What is stored cannot be read (or what is to be stored cannot be written): a defect, or an item
-    /// of a newer version. Asking again does not help. Says which kind of item; never what is in it.
+    /// A stored item cannot be decoded (or a new item cannot be encoded): a defect, or an item of a newer
+    /// version. A retry does not help. The error names the kind of the item, never its content.
     #[error("an item of kind {0} does not fit its stored form")]
     Corrupt(&'static str),
     /// Asked too often, even after retries: ask again later. Nothing was written.
     #[error("the table throttles: {0}")]
     Throttled(Cause),
     /// The table could not be reached, was silent or failed, even after retries: ask again later.
-    /// Nobody knows whether a write happened.
+    /// A write may or may not have happened.
     #[error("the table is unavailable: {0}")]
     Unavailable(Cause),
     /// Asking again the same way will fail again: a missing permission, a wrong table.
@@ -287,7 +287,7 @@ struct Write {
 enum Guard {
     /// It is not for the caller to write.
     NotAllowed,
-    /// What is to be new exists.
+    /// An item that must be new exists already.
     Exists,
     /// The account's calls are as many as may be.
     Full,
@@ -319,7 +319,7 @@ impl Condition {
         Self { expression, name: None, value: None }
     }
 
-    /// What `placeholder` in the expression stands for: an attribute whose name is a reserved word.
+    /// Lets `placeholder` stand for an attribute whose name is a reserved word in expressions.
     fn name(self, placeholder: &'static str, attribute: &'static str) -> Self {
         Self { name: Some((placeholder, attribute)), ..self }
     }

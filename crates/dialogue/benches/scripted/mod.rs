@@ -27,15 +27,15 @@ const VOICE: (u64, u64) = (150, 40);
 const CHUNK: Duration = Duration::from_millis(200);
 /// About 15 characters a second.
 const PER_CHARACTER: Duration = Duration::from_micros(66_250);
-/// The way of a mark back from the carrier.
+/// Time until a mark is back from the carrier.
 const CARRIER_MS: u64 = 30;
 
-/// What the agent of the call is like.
+/// The settings of the call's agent.
 pub(crate) fn settings() -> Settings {
     Settings { greeting: Some(GREETING.into()), language: "en".into(), ..Settings::default() }
 }
 
-/// What happens in the call.
+/// The inputs of the call, each with its time.
 pub(crate) fn call() -> Vec<(CallTime, Input)> {
     let mut call = Call::default();
     call.will(CallTime(0), Input::MediaStarted);

@@ -1,4 +1,4 @@
-//! Nobody speaks.
+//! Silence: neither the caller nor the agent speaks.
 
 use super::*;
 

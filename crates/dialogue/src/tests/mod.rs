@@ -42,16 +42,16 @@ fn ms(ms: u64) -> CallTime {
 struct Call {
     engine: Engine,
     now: CallTime,
-    /// What will happen by itself, and when.
+    /// The inputs that will come by themselves, each with its time.
     coming: Vec<(CallTime, Input)>,
-    /// What was decided, and when.
+    /// The engine's outputs, each with its time.
     done: Vec<(CallTime, Output)>,
     told: usize,
-    /// Until the voice's first audio; none: the test is the voice.
+    /// Time until the voice's first audio; `None`: the test is the voice.
     voice: Option<Duration>,
-    /// The fixed phrases are there as clips: their audio comes at once.
+    /// The fixed phrases exist as clips: their audio comes at once.
     clips: bool,
-    /// The way of a mark back from the carrier; none: it never comes.
+    /// Time until a mark is back from the carrier; `None`: it never comes.
     carrier: Option<Duration>,
     plays_until: CallTime,
 }
@@ -225,7 +225,7 @@ impl Call {
         self.feed(Input::ToolResult { call: id.into(), content: content.into() });
     }
 
-    /// The voice delivers so much audio.
+    /// The voice delivers `for_ms` of audio.
     fn delivers(&mut self, clause: u32, for_ms: u64) {
         self.feed(Input::VoiceAudio { clause: ClauseId(clause), audio: Duration::from_millis(for_ms) });
     }
@@ -238,21 +238,21 @@ impl Call {
         self.feed(Input::VoiceFailed { clause: ClauseId(clause) });
     }
 
-    /// What the voice was asked to say since the last time.
+    /// The texts that the engine sent to the voice since the last `story` or `spoken`.
     fn spoken(&mut self) -> Vec<String> {
         let story = self.story();
         let texts = story.iter().filter(|line| line.starts_with("speak"));
         texts.filter_map(|line| line.split_once(": ")).map(|(_, text)| text.to_owned()).collect()
     }
 
-    /// What was decided since the last time, without the audio and the seconds.
+    /// The engine's outputs since the last `story` or `spoken`, without the audio and the seconds.
     fn story(&mut self) -> Vec<String> {
         let story = self.done[self.told..].iter().filter_map(|(_, output)| told(output)).collect();
         self.told = self.done.len();
         story
     }
 
-    /// When audio was sent, and how much of it, in ms.
+    /// The time and the duration of all audio sent, in ms.
     fn sent(&self) -> Vec<(u64, f64)> {
         let sent = |(at, output): &(CallTime, Output)| match output {
             Output::Send { audio, .. } => Some((at.0 / 1000, audio.as_secs_f64() * 1000.0)),
@@ -261,7 +261,7 @@ impl Call {
         self.done.iter().filter_map(sent).collect()
     }
 
-    /// The events, and when (in ms) they were told.
+    /// The events, each with the time (in ms) at which the engine reported it.
     fn happened(&self) -> impl Iterator<Item = (u64, &ConversationEvent)> {
         self.done.iter().filter_map(|(at, output)| match output {
             Output::Event(event) => Some((at.0 / 1000, event)),

@@ -1,5 +1,5 @@
-//! Whatever provider fails, and however: within three seconds of the end of their speech the caller hears
-//! something sensible. The fixed phrases are there as clips.
+//! After any failure of any provider, the caller hears something sensible within three seconds of the end of
+//! their speech. The fixed phrases exist as clips.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ const ANSWER: &str = "We close at six.";
 /// When the caller has finished speaking.
 const SPOKEN: u64 = 1500;
 
-/// A call in which the caller says something that our own ears hear.
+/// A call in which the caller says something that voice activity detection detects.
 fn speaking() -> Call {
     let mut call = Call::begun();
     call.clips = true;
@@ -162,7 +162,7 @@ fn a_transcriber_that_is_gone_for_good_is_apologised_for() {
     hears(call, GOODBYE);
 }
 
-/// Whatever a model, a tool or a voice may do with the first numbers.
+/// Any input from a model, a tool, a voice or a transcriber, with the first few ids.
 fn provider() -> impl Strategy<Value = Input> {
     let generation = (0u32..3).prop_map(GenerationId);
     let clause = (0u32..5).prop_map(ClauseId);

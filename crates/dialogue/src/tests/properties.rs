@@ -1,4 +1,4 @@
-//! Whatever happens, in whatever order: the call stays legal, and it ends.
+//! After any inputs in any order, the call stays legal and ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::replay::{Header, Log, Step};
 
-/// Texts of the two sides share no letter, so that nobody's words can pass for the other's.
+/// Texts of the two sides share no letter, so that neither side's words can pass for the other's.
 fn user_text() -> impl Strategy<Value = String> {
     prop::sample::select(vec![
         "",
@@ -420,7 +420,7 @@ proptest! {
         let settings = Settings { takeover: None, ..settings };
         let mut trial = run(settings, &inputs, true)?;
         trial.feed(Input::StreamClosed)?;
-        // Whoever still has to answer is not told that they have asked for patience.
+        // The model does not see the hold phrases of a turn that it still has to reply to.
         let answers = |text: &str| {
             text.split(' ').filter(|word| !MOMENT.contains(*word)).map(str::to_owned).collect::<Vec<_>>()
         };

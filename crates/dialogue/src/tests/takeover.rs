@@ -35,7 +35,7 @@ pub(super) fn answered() -> Call {
     call
 }
 
-/// What the next worker is told to say, and when (in ms) the call was handed over.
+/// The time of the handover (in ms) and the words that it leaves for the next worker to say.
 pub(super) fn handed_over(call: &Call) -> Option<(u64, Option<String>)> {
     match call.done.last()? {
         (at, Output::HandOver { unspoken }) => Some((at.0 / 1000, unspoken.clone())),

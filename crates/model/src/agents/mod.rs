@@ -34,9 +34,9 @@ pub struct AgentConfig {
     pub transcriber: Transcriber,
     /// Seconds after which the agent ends the conversation; none: no limit of ours.
     pub max_duration_seconds: Option<u64>,
-    /// Who is told of which events.
+    /// The customer's endpoints that receive events.
     pub webhooks: Vec<Webhook>,
-    /// What is done on which events.
+    /// The actions that the service takes on events.
     pub hooks: Vec<Hook>,
     /// The customer's own labels.
     pub metadata: BTreeMap<String, String>,
@@ -350,7 +350,7 @@ impl AgentConfig {
     }
 }
 
-/// Somebody's endpoint that is told of events.
+/// A customer's endpoint that receives events.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
     /// Which events; at least one.

@@ -1,7 +1,7 @@
-//! Who holds a live conversation: the worker that has its media.
+//! The lease on a live conversation. Its holder is the worker that has the media.
 //!
 //! While a lease is live only its holder ends the conversation, since only it has the last words and
-//! the usage; everybody else leaves a note. A worker that dies lets its lease run out.
+//! the usage; every other process leaves a worker signal. The lease of a worker that dies runs out.
 
 use std::{fmt, time::Duration};
 
@@ -25,16 +25,16 @@ pub struct Lease {
     pub last_seen_at: Timestamp,
     /// It ends by itself then, unless it is renewed.
     pub until: Timestamp,
-    /// What the agent was saying at the last heartbeat; none while it was silent.
+    /// The agent's utterance at the last heartbeat; none while the agent was silent.
     pub utterance: Option<UtteranceProgress>,
 }
 
 /// A message of the agent that is being heard.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UtteranceProgress {
-    /// What was heard of it so far.
+    /// The words that the caller has heard so far.
     pub heard: String,
-    /// What was not heard yet.
+    /// The words that the caller has not heard yet.
     pub unheard: String,
     /// When its first word began.
     pub started_at: Timestamp,

@@ -13,9 +13,9 @@ pub struct PhoneCallView {
     /// The carrier: always `twilio`.
     #[schemars(extend("const" = "twilio"))]
     pub provider: &'static str,
-    /// Who is called.
+    /// The called number.
     pub to_number: E164,
-    /// Who calls.
+    /// The calling number.
     pub from_number: E164,
     /// The carrier's verdict on who answered (`human`, `machine_start`, ...); absent if it gave none.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -54,11 +54,11 @@ pub struct JournalEntry {
 pub enum RejectReason {
     /// The line was busy, or the other side declined.
     Busy,
-    /// Nobody answered in time.
+    /// The other side did not answer in time.
     NoAnswer,
     /// The carrier could not or would not place the call.
     Failed,
-    /// It was cancelled before anybody answered.
+    /// The call was cancelled before the other side answered.
     Canceled,
     /// A hook hung up.
     HungUp,
@@ -201,7 +201,7 @@ impl Conversation {
         Ok(next)
     }
 
-    /// Somebody wants the end of a conversation whose media a worker holds: a note for that worker.
+    /// Leaves a signal for the worker that holds the media: it is to end the conversation.
     pub fn request_end(&self, now: Timestamp) -> Result<Transition, InvalidTransition> {
         if !matches!(self.state, State::Started { .. }) || self.signals.end_requested_at.is_some() {
             return Err(InvalidTransition);

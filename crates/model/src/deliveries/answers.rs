@@ -1,12 +1,12 @@
-//! What is kept of a receiver's answer.
+//! The part of a receiver's answer that is stored, without secrets.
 
-/// As much of an answer as is kept, in bytes.
+/// Maximum length of a stored answer, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 1024;
 
 const REDACTED: &str = "[redacted]";
 /// A shorter secret (`1`, `true`) is none, and would blacken every answer.
 const SHORTEST_SECRET: usize = 8;
-/// What our own secrets begin with, and how long they are at least without it.
+/// The prefixes of our own secrets, each with the minimum length of the rest.
 const OURS: [(&str, usize); 2] = [("sk_", 32), ("whsec_", 24)];
 
 /// The first KiB of an answer without secrets: those given (the values of the webhook's own headers, which

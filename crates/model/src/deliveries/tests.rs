@@ -165,7 +165,7 @@ fn at_most_ten_attempts_are_under_way_at_a_host_and_each_once() {
     host.done(&flight(0), true, clock.0);
     assert_eq!(host.admit(&flight(1), clock.0), Admission::Full, "it is under way already");
     assert_eq!(host.admit(&flight(99), clock.0), Admission::Admitted);
-    // Whoever made them is gone.
+    // The relays that made these attempts died.
     clock.advance(IN_FLIGHT);
     assert_eq!(host.admit(&flight(100), clock.0), Admission::Admitted);
     assert_eq!(host.in_flight.len(), 1);

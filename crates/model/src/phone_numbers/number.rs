@@ -30,7 +30,7 @@ pub struct PhoneNumber {
     pub phone_number: E164,
     /// The stored agent that takes its calls.
     pub inbound_agent_id: Option<AgentId>,
-    /// Who is asked which agent takes a call.
+    /// The customer's endpoints that choose the agent for a call.
     pub webhooks: Vec<Webhook>,
     /// Where it stands.
     pub standing: Standing,

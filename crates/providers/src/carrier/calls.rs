@@ -14,7 +14,7 @@ pub struct PlaceCall<'a> {
     pub to: &'a str,
     /// The caller's number, E.164; must belong to the account.
     pub from: &'a str,
-    /// What happens once the call is answered.
+    /// The document that the carrier runs once the call is answered.
     pub document: &'a CallDocument,
     /// Where every change of status is reported.
     pub status_callback: &'a str,

@@ -33,7 +33,7 @@ pub struct ConnectStream<'a> {
     pub then: &'a str,
 }
 
-/// What the caller hears when a call is turned away.
+/// The sound that the caller hears when the carrier rejects a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectReason {
     /// The announcement that the number is not in service.

@@ -65,7 +65,7 @@ pub enum InboundFrame<'a> {
     Unknown,
 }
 
-/// What a stream is.
+/// The carrier's description of a media stream, sent at its start.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StreamStart {
     /// The other side's id of the stream.
@@ -82,7 +82,7 @@ pub struct StreamStart {
 #[derive(Debug, thiserror::Error)]
 #[error("the media stream frame is malformed: {reason}")]
 pub struct MalformedFrame {
-    /// What is wrong; quotes nothing of the frame.
+    /// The problem; quotes nothing of the frame.
     pub reason: &'static str,
     /// The parser's error, if a parser refused it.
     #[source]

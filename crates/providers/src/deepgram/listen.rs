@@ -30,7 +30,7 @@ use crate::{
     unusable::Unusable,
 };
 
-/// What a session is sent.
+/// The format of the audio that a session is sent.
 const FORMAT: AudioFormat = AudioFormat::TELEPHONE;
 
 /// Silence after speech, in milliseconds, that ends a turn. Shorter pauses are within a sentence.

@@ -2,7 +2,7 @@
 
 use crate::evidence::words;
 
-/// So many words in a row are no coincidence.
+/// Minimum number of repeated words in a row that cannot be a coincidence.
 const RUN: usize = 4;
 
 /// The first words that occur twice; `None` if there are none.

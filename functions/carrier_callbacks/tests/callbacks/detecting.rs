@@ -1,4 +1,4 @@
-//! Who answered: the carrier's word, asked for where a filter looks at it.
+//! Answering machine detection (AMD) by the carrier, requested for agents with a filter on its result.
 
 use axum::http::StatusCode;
 use switchboard_filters::Filter;

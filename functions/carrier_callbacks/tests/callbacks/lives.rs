@@ -102,7 +102,7 @@ impl Life {
         self.snapshot.conversation = change.conversation;
     }
 
-    /// What nobody ended is found at its deadline.
+    /// The sweeper finds a call that has not ended at its deadline.
     fn sweep(&mut self) {
         let case = Case {
             snapshot: &self.snapshot,

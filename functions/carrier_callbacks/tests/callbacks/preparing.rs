@@ -1,4 +1,4 @@
-//! What the agent of a call that comes in says first is there when the call is answered.
+//! The agent's first words of an inbound call are in the bucket when the call is answered.
 
 use axum::http::StatusCode;
 use switchboard_model::{

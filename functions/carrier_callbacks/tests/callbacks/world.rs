@@ -71,10 +71,10 @@ pub(crate) fn dialled() -> Snapshot {
 /// How long conversations are kept.
 pub(crate) const RETENTION: Duration = Duration::from_hours(24);
 
-/// What the carrier was told: path and form.
+/// The requests that the carrier received: path and form.
 pub(crate) type Told = Arc<Mutex<Vec<(String, String)>>>;
 
-/// What the voice was asked to speak.
+/// The texts that the synthesizer was requested to speak.
 pub(crate) type Spoken = Arc<Mutex<Vec<String>>>;
 
 pub(crate) struct World {

@@ -1,4 +1,4 @@
-//! What a call says first is there when it is answered, but holds up no call for long.
+//! The first words of a call are prepared before it is answered, but preparation delays no call for long.
 
 use std::time::Duration;
 

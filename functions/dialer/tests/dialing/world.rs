@@ -68,24 +68,24 @@ pub(crate) enum Says {
     Little,
 }
 
-/// What arrived, and what the carrier is to answer next; after that it creates calls.
+/// The requests that arrived, and the carrier's next answers; without one left, the carrier creates calls.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) calls: Vec<Vec<(String, String)>>,
     pub(crate) answers: VecDeque<Answer>,
-    /// What calls were told: path and form.
+    /// The updates of calls that the carrier received: path and form.
     pub(crate) updates: Vec<String>,
     pub(crate) messages: Vec<Value>,
     pub(crate) queue_is_away: bool,
     pub(crate) voice: Says,
-    /// What the voice was asked to speak, and with which key.
+    /// The texts that the synthesizer was requested to speak, each with the key of its request.
     pub(crate) spoken: Vec<(String, String)>,
 }
 
 pub(crate) struct World {
     pub(crate) dialer: Dialer,
     pub(crate) table: Table,
-    /// What is in the bucket.
+    /// The objects in the bucket.
     pub(crate) objects: Objects,
     seen: Arc<Mutex<Seen>>,
     meeting: Arc<Meeting>,

@@ -45,9 +45,9 @@ pub(crate) struct Carrier {
     pub(crate) stubborn: bool,
     /// It answers nothing.
     pub(crate) away: bool,
-    /// What was put into the queue of deliveries, which is at the same address.
+    /// The jobs in the queue of deliveries, which is at the same address.
     pub(crate) queued: Vec<DeliveryJob>,
-    /// Deliveries of such an event the queue does not take.
+    /// The sequence of an event whose deliveries the queue refuses.
     pub(crate) unqueued: Option<u64>,
 }
 

@@ -205,23 +205,23 @@ impl World {
         self.webhooks.table.delivery(account_id, id, sequence, webhook).await.unwrap()
     }
 
-    /// What the receiver answers next; 200 when there is nothing left.
+    /// Adds the receiver's next replies; it answers 200 when none is left.
     pub(crate) fn replies<const N: usize>(&self, replies: [Reply; N]) {
         self.outside().replies.extend(replies);
     }
 
-    /// What the receiver got since this was asked last.
+    /// Takes the requests that the receiver got since the last call of this function.
     pub(crate) fn received(&self) -> Vec<Received> {
         std::mem::take(&mut self.outside().received)
     }
 
-    /// What was queued since this was asked last, and for how many seconds.
+    /// Takes the jobs that were queued since the last call of this function, each with its delay in seconds.
     pub(crate) fn queued(&self) -> Vec<(DeliveryJob, i64)> {
         let queued = self.queues.take("deliveries").into_iter();
         queued.map(|message| (job(&message.body), message.delay_seconds)).collect()
     }
 
-    /// What was given up since this was asked last.
+    /// Takes the jobs that reached the dead-letter queue since the last call of this function.
     pub(crate) fn buried(&self) -> Vec<DeliveryJob> {
         self.queues.take("dead").iter().map(|message| job(&message.body)).collect()
     }

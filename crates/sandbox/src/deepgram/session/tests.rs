@@ -1,10 +1,10 @@
-//! What a client of a live transcription sees, with an engine that answers when it is told to.
+//! The messages that a client of a live transcription gets; the engine answers when the test tells it to.
 
 use serde_json::json;
 
 use super::*;
 
-/// What an agent asks for.
+/// The options that an agent requests.
 const OPTIONS: ListenOptions = ListenOptions {
     encoding: Encoding::Mulaw,
     interim_results: true,
@@ -47,7 +47,7 @@ impl Call {
         self.act(|session, out| session.decoded(text.to_owned(), out));
     }
 
-    /// So many frames of sound or silence, the engine answering this at once if it is asked.
+    /// Feeds `frames` frames of sound or silence; the engine answers each request at once with `text`.
     fn hear(&mut self, byte: u8, frames: usize, text: &str) {
         for _ in 0..frames {
             self.act(|session, out| session.audio(&[byte; FRAME_BYTES], out));
@@ -57,7 +57,7 @@ impl Call {
         }
     }
 
-    /// So many frames while the engine thinks.
+    /// Feeds `frames` frames while the engine has not answered.
     fn feed(&mut self, byte: u8, frames: usize) {
         for _ in 0..frames {
             self.act(|session, out| session.audio(&[byte; FRAME_BYTES], out));
