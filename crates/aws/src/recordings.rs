@@ -142,7 +142,7 @@ impl Recordings {
         Ok(())
     }
 
-    /// Stores one part of a replay log (see [`switchboard_dialogue::replay`]). `place` is when the worker's media
+    /// Stores one part of a replay log (see `switchboard_dialogue::replay`). `place` is when the worker's media
     /// began and the part's number, from 0.
     pub async fn put_replay_part(
         &self,
