@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// Links of `text`, a document in `folder`, and paths in its code spans that do not exist. Links are relative to
-/// the document, paths to the workspace.
+/// the document, paths to the workspace or to the document.
 pub(crate) fn broken(workspace: &Path, folder: &Path, text: &str) -> Vec<String> {
     let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
     let links = links.map(|link| link.split('#').next().unwrap_or_default());
@@ -15,7 +15,8 @@ pub(crate) fn broken(workspace: &Path, folder: &Path, text: &str) -> Vec<String>
     let is_path = |span: &&str| {
         roots.iter().any(|root| span.starts_with(root)) && !span.contains(['*', ' ', '{', '<', '\n'])
     };
-    let paths = spans.filter(is_path).filter(|path| !workspace.join(path).exists());
+    let exists = |path: &&str| workspace.join(path).exists() || folder.join(path).exists();
+    let paths = spans.filter(is_path).filter(|path| !exists(path));
     links.chain(paths).map(str::to_owned).collect()
 }
 
