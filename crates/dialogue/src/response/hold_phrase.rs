@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::{
     call_time::CallTime,
-    timing::{MAX_CALLER_WAIT, LONGEST_HESITATION},
+    timing::{LONGEST_HESITATION, MAX_CALLER_WAIT},
 };
 
 /// Latest time after the end of the caller's speech: with a synthesizer that is ready they hear something within
