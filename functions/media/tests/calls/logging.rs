@@ -57,7 +57,8 @@ async fn call_with_faults(world: &World) {
     world.conversation.until_messages(3).await;
     world.providers.break_sessions();
     world.set_table_fault(TableFault::Unreachable);
-    phone.speak_frames(100).await;
+    // The worker reads its signals once a second: six seconds hold several reads.
+    phone.speak_frames(300).await;
     world.set_table_fault(TableFault::None);
     phone.send(STOP).await;
     assert_eq!(world.conversation.ended().await.1, EndedReason::UserEnded);
