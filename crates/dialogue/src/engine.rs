@@ -780,10 +780,10 @@ impl Engine {
                 Conclusion::None => break,
             }
         }
-        if let Phase::Closing { reason, by } = self.phase {
-            if self.playback.is_idle() || by <= at {
-                self.end(at, reason, out);
-            }
+        if let Phase::Closing { reason, by } = self.phase
+            && (self.playback.is_idle() || by <= at)
+        {
+            self.end(at, reason, out);
         }
     }
 }

@@ -4,6 +4,8 @@
 //! `golden/stories.jsonl` holds many short logs of the engine's own story tests, one after the other. Only names and
 //! units have changed since: `golden/translate.rs` says how.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "golden/translate.rs"]
 mod translate;
 

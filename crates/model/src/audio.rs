@@ -128,7 +128,7 @@ mod tests {
             let duration = Duration::from_micros(micros);
             let format = AudioFormat::TELEPHONE;
             let through = format.duration_of(format.bytes_in(duration));
-            prop_assert!(through <= duration && duration - through < Duration::from_micros(125));
+            prop_assert!(through <= duration && duration.checked_sub(through).unwrap() < Duration::from_micros(125));
         }
     }
 }

@@ -154,28 +154,28 @@ pub fn breakdown(
         + tokens.output * Decimal::from(usage.output_tokens);
     let language_model = TokenCost {
         provider: rates.language_model.provider.into(),
-        cost: billed(rates.language_model, millionths / Decimal::from(1_000_000)),
+        cost: billed(&rates.language_model, millionths / Decimal::from(1_000_000)),
         input_tokens: usage.input_tokens,
         output_tokens: usage.output_tokens,
     };
 
     let transcriber = TimedCost {
         provider: rates.transcriber.provider.into(),
-        cost: billed(rates.transcriber, per_minute(rates.transcriber.price, usage.transcriber_ms)),
+        cost: billed(&rates.transcriber, per_minute(rates.transcriber.price, usage.transcriber_ms)),
         ms: usage.transcriber_ms,
     };
 
     let characters = Decimal::from(usage.characters);
     let voice = CharacterCost {
         provider: rates.voice.provider.into(),
-        cost: billed(rates.voice, rates.voice.price * characters / Decimal::from(1_000)),
+        cost: billed(&rates.voice, rates.voice.price * characters / Decimal::from(1_000)),
         characters: usage.characters,
     };
 
     let telephony = leg.map(|LegUse { ms, rate }| {
         let started_minutes = Decimal::from(ms.div_ceil(60_000));
         let per_call = if ms > 0 { rate.price.per_call } else { Decimal::ZERO };
-        let cost = billed(rate, rate.price.per_started_minute * started_minutes + per_call);
+        let cost = billed(&rate, rate.price.per_started_minute * started_minutes + per_call);
         TimedCost { provider: rate.provider.into(), cost, ms }
     });
 
@@ -188,7 +188,7 @@ pub fn breakdown(
 }
 
 /// What the deployment pays of a vendor's bill.
-fn billed<P>(rate: Rate<P>, cost: Decimal) -> Usd {
+fn billed<P>(rate: &Rate<P>, cost: Decimal) -> Usd {
     if rate.is_own_account { Usd::ZERO } else { Usd::rounded(cost) }
 }
 

@@ -55,6 +55,7 @@ impl Metrics {
 
     /// Adds a searchable property that is no metric, such as an id.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass ids and literals")]
     pub fn property(mut self, name: &str, value: impl ToString) -> Self {
         self.properties.insert(name.to_owned(), Value::String(value.to_string()));
         self

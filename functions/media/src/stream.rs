@@ -33,7 +33,8 @@ pub(crate) async fn serve(worker: Arc<Worker>, mut socket: WebSocket, shutdown: 
         return media_stream::turn_away(socket).await;
     };
     let span = spans::call(start.account, start.conversation, start.call.id());
-    serve_call(&worker, socket, codec, start, &shutdown).instrument(span).await;
+    // On the heap: the future of a whole call is large.
+    Box::pin(serve_call(&worker, socket, codec, start, &shutdown)).instrument(span).await;
 }
 
 async fn serve_call(

@@ -74,7 +74,9 @@ impl SignalPoller {
             match table.states(&keys).await {
                 Ok(conversations) => {
                     is_failing = false;
-                    conversations.iter().for_each(|conversation| self.send(conversation));
+                    for conversation in &conversations {
+                        self.send(conversation);
+                    }
                 }
                 Err(error) => {
                     if !mem::replace(&mut is_failing, true) {

@@ -19,7 +19,7 @@ fn speaking(for_ms: u64) -> Call {
 fn sent(call: &Call) -> Duration {
     call.done.iter().fold(Duration::ZERO, |sent, (_, output)| match output {
         Output::Send { audio, .. } => sent + *audio,
-        Output::Rewind { audio, .. } => sent - *audio,
+        Output::Rewind { audio, .. } => sent.checked_sub(*audio).unwrap(),
         _ => sent,
     })
 }

@@ -323,7 +323,7 @@ impl Trial {
             match &line {
                 HistoryItem::ToolCalls(calls) => due.extend(calls.iter().map(|call| call.id.clone())),
                 HistoryItem::User(text) | HistoryItem::Agent { text, .. } => {
-                    prop_assert!(!text.trim().is_empty())
+                    prop_assert!(!text.trim().is_empty());
                 }
                 HistoryItem::Note(_) | HistoryItem::ToolResult { .. } => {}
             }

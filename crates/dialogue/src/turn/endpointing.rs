@@ -42,9 +42,10 @@ impl Endpointing {
 
     /// The transcriber delivered words: the silence begins anew, and news revokes a detected end.
     pub(super) fn words(&mut self, at: CallTime, text: &str, is_news: bool) {
-        self.silence = match self.detects_turns {
-            true => at + TURN_SILENCE,
-            false => at + SILENCE_WITHOUT_DETECTION + unfinished_wait(text),
+        self.silence = if self.detects_turns {
+            at + TURN_SILENCE
+        } else {
+            at + SILENCE_WITHOUT_DETECTION + unfinished_wait(text)
         };
         if is_news {
             self.revoke();

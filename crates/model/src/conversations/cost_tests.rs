@@ -1,5 +1,3 @@
-use std::ops::Add as _;
-
 use rust_decimal::Decimal;
 use switchboard_filters::Filter;
 
@@ -98,7 +96,7 @@ fn the_total_is_the_exact_sum_of_the_rounded_parts() {
             cost.voice.cost,
             cost.telephony.unwrap().cost,
         ];
-        assert_eq!(cost.total, parts.into_iter().fold(Usd::ZERO, |sum, part| sum.add(part)));
+        assert_eq!(cost.total, parts.into_iter().fold(Usd::ZERO, std::ops::Add::add));
     }
 }
 

@@ -98,6 +98,7 @@ fn lost(error: reqwest::Error) -> Error {
 }
 
 /// A response that is being read.
+#[expect(clippy::struct_field_names, reason = "it is the HTTP response of this one")]
 struct Response {
     response: reqwest::Response,
     /// When the next event must be here. Comments that only keep the connection alive do not move it.
@@ -186,6 +187,7 @@ pub(super) fn error_in_stream(described: &Value) -> Error {
     error(verdict, StatusCode::OK, &Explanation::of(described), "error")
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a verdict is used up by the error it becomes")]
 fn error(verdict: Verdict, status: StatusCode, explanation: &Explanation, default_code: &str) -> Error {
     let code = explanation.code.as_deref();
     let message = explanation.message.as_deref().unwrap_or("no explanation");

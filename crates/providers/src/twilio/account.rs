@@ -11,6 +11,7 @@ use crate::{Providers, Secret, egress, endpoints::join};
 
 /// One account and a client for it.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_field_names, reason = "the carrier calls it the account SID")]
 pub(super) struct Account {
     /// Opens a connection per request: an order must not be repeated unknowingly.
     http: reqwest::Client,

@@ -29,7 +29,7 @@ const PLACED_WITHIN: Duration = Duration::from_secs(30);
 /// How far the carrier's clock may be behind ours, its fractions of seconds included.
 const CLOCK_SKEW: Duration = Duration::from_secs(3);
 
-/// Reads a CallSid.
+/// Reads a `CallSid`.
 pub(super) fn call_id(text: &str) -> Result<CarrierCallId, InvalidCarrierCallId> {
     if !is_sid("CA", text) {
         return Err(InvalidCarrierCallId);

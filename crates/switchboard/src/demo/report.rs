@@ -179,7 +179,7 @@ impl DemoReport {
             None => faults.push("its worker was not killed".to_owned()),
             Some(_) if self.streams < 2 => faults.push("no other worker took it over".to_owned()),
             Some(KilledWorker { silence_ms: None, .. }) => {
-                faults.push("nobody was heard any more".to_owned())
+                faults.push("nobody was heard any more".to_owned());
             }
             Some(_) => {}
         }

@@ -38,7 +38,7 @@ impl Call<'_> {
                 self.generations.start(generation, self.dialogue.history(), &mut self.usage);
             }
             Output::CancelGeneration { generation } => {
-                self.generations.cancel_one(generation, &mut self.usage)
+                self.generations.cancel_one(generation, &mut self.usage);
             }
             Output::Synthesize { clause, text } => self.speech.synthesize(clause, &text, inputs),
             Output::CancelSynthesis => self.speech.cancel(),

@@ -43,7 +43,7 @@ impl AudioBacklog {
         let start = self.end;
         self.end = start + self.format.duration_of(audio.len() as u64);
         self.frames.push_back(Frame { start, end: self.end, at, audio });
-        while self.frames.front().is_some_and(|first| self.end - first.start > CAPACITY) {
+        while self.frames.front().is_some_and(|first| self.end.saturating_sub(first.start) > CAPACITY) {
             self.frames.pop_front();
         }
     }

@@ -340,6 +340,7 @@ fn role_and_content(message: &ChatMessage) -> (String, String) {
     (role.to_owned(), content)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "each response is used once")]
 fn respond(response: Response) -> BoxStream<'static, Result<GenerationEvent, Error>> {
     let words =
         |words: &'static str| words.split_inclusive(' ').map(|word| GenerationEvent::Text(word.into()));

@@ -99,10 +99,10 @@ impl StoredConversation {
                 }
             }
         };
-        match timeout(TEST_TIMEOUT, reading).await {
-            Ok(found) => found,
-            Err(_) => panic!("never {expected}: {:?}", self.load().await),
-        }
+        let Ok(found) = timeout(TEST_TIMEOUT, reading).await else {
+            panic!("never {expected}: {:?}", self.load().await)
+        };
+        found
     }
 
     pub(crate) async fn load(&self) -> Conversation {
