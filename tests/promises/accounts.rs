@@ -115,7 +115,7 @@ fn a_deployed_stack_is_found_by_its_name() {
     let ids: Vec<&Value> = accounts.as_array().unwrap().iter().map(|account| &account["id"]).collect();
     assert!(ids.contains(&&json!(stack.address("account_id"))), "{accounts}");
     let complaint = complaint(&mut deployed("nothing"));
-    assert!(complaint.contains("no stack called nothing"), "{complaint}");
+    assert!(complaint.contains("no stack named nothing"), "{complaint}");
 }
 
 /// `switchboard listen`, which ends with the test.

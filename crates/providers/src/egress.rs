@@ -2,7 +2,7 @@
 //!
 //! HTTP and websockets share one trust store (Mozilla's roots) and one cryptography provider (ring). No proxy is used
 //! and no redirect is followed: a provider's address is the configured one. Customers' URLs are connected to through
-//! the SSRF guard (`guard.rs`). This module knows nothing of what is sent. Start with [`client`].
+//! the SSRF guard (`guard.rs`). This module knows nothing of what is sent. Start with `client`.
 
 mod guard;
 

@@ -46,7 +46,7 @@ pub struct WebhookClient {
 /// One event for one webhook.
 #[derive(Clone, Copy)]
 pub struct WebhookRequest<'a> {
-    /// The URL and the customer's own headers. Headers that we set ourselves, and [`RESERVED`] ones, are left out.
+    /// The URL and the customer's own headers. Headers that we set ourselves, and `RESERVED` ones, are left out.
     pub webhook: &'a Webhook,
     /// The content, which determines the HTTP method.
     pub payload: &'a Payload,

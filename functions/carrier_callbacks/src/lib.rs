@@ -1,6 +1,6 @@
 //! The carrier's callbacks: HTTP requests by which the carrier reports on calls and asks how they go on.
 //!
-//! Each handler verifies the signature ([`verified`]), decodes the form, calls one use case of `switchboard_calls`, and
+//! Each handler verifies the signature (`verified`), decodes the form, calls one use case of `switchboard_calls`, and
 //! encodes its outcome. Without a valid signature, or for a conversation that does not exist, the response is a 403.
 //! All routes are POST.
 //!

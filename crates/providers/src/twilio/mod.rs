@@ -1,8 +1,8 @@
 //! Twilio Programmable Voice, as a [`Carrier`].
 //!
-//! [`Twilio`] implements the role; each file speaks one part of the protocol: [`calls`] and [`numbers`] the REST
-//! API over an authenticated [`account`], [`refusals`] its error answers, [`documents`] TwiML, [`signature`] and
-//! [`callbacks`] the signed forms, [`media_stream`] the websocket. Nothing outside this folder knows that any of
+//! [`Twilio`] implements the role; each file speaks one part of the protocol: `calls` and `numbers` the REST
+//! API over an authenticated `account`, `refusals` its error answers, `documents` TwiML, `signature` and
+//! `callbacks` the signed forms, `media_stream` the websocket. Nothing outside this folder knows that any of
 //! them is Twilio's.
 
 mod account;

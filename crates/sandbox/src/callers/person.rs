@@ -39,7 +39,7 @@ pub(crate) struct Utterance {
 /// An action besides sending audio.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Recognise what the agent has said, and pass the text to [`Person::understood`].
+    /// Recognise what the agent has said, and pass the text to `Person::recognised`.
     Recognise(Utterance),
     /// The beginning of an act: `text` is the words, the name of the sound, or the keys.
     Do {

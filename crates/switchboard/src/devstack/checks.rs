@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_c_librarys_version_is_read_with_and_without_a_patch_level() {
+    fn the_version_of_the_c_library_is_read_with_and_without_a_patch_level() {
         assert_eq!(glibc("glibc 2.36"), Some((2, 36)));
         assert_eq!(glibc("glibc 2.34.9000"), Some((2, 34)));
         assert_eq!(glibc(""), None);

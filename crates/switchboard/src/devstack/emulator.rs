@@ -167,7 +167,7 @@ mod tests {
     use super::{listening_inode, owns_listener};
 
     #[test]
-    fn another_processs_listener_is_not_taken_for_the_emulators() {
+    fn a_listener_of_another_process_is_not_the_emulator() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
