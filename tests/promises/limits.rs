@@ -196,12 +196,12 @@ async fn requests_over_the_limit_get_429_with_retry_after() {
 async fn only_allowed_destination_countries_are_called() {
     let stack = shared();
     let caller = Caller::new(stack, "+14155550193", &["--destinations", "+44,+49"]).await;
-    let (status, _, body) = caller.call(stack, "+14155550150", "1").await;
+    let (status, _, body) = caller.call(stack, "+14155550152", "1").await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(body["detail"][0]["loc"], json!(["body", "to_number"]));
     let own = command(stack, &["accounts", "limits", "--account", &caller.id, "--destinations", "own"]);
     assert_eq!(own["destination_countries"], Value::Null);
-    let (status, _, body) = caller.call(stack, "+14155550150", "1").await;
+    let (status, _, body) = caller.call(stack, "+14155550152", "1").await;
     assert_eq!(status, StatusCode::OK, "{body}");
     caller.ended(stack, body["id"].as_str().unwrap()).await;
 }

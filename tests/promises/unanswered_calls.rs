@@ -21,7 +21,10 @@ async fn not_taken(to: &str, reason: &str, ended_reason: &str) {
 #[tokio::test]
 async fn a_busy_line_is_rejected() {
     not_taken("+14155550150", "busy", "user_ended").await;
-    assert_eq!(shared().carrier_calls("+14155550150").await.unwrap().len(), 1, "it was dialled once");
+    // The official client's test calls this number as well, with callbacks that its own server answers with 200.
+    let calls = shared().carrier_calls("+14155550150").await.unwrap();
+    let ours = calls.iter().filter(|call| call["callbacks"][0]["http_status"] == 204);
+    assert_eq!(ours.count(), 1, "it was dialled once");
 }
 
 #[tokio::test]

@@ -70,8 +70,8 @@ async fn every_event_arrives_signed_as_post_and_as_get() {
     let events = ["phone_call:connection_requested", "phone_call:rejected", "conversation:ended"];
     let webhook = |url: &str, method: &str| json!({ "events": events, "url": url, "method": method });
     let webhooks = [webhook(&post.url, "POST"), webhook(&format!("{}?own=1", get.url), "GET")];
-    // Busy.
-    let id = stack.call("+14155550150", json!({ "webhooks": webhooks })).await.unwrap();
+    // Refused by the carrier.
+    let id = stack.call("+14155550152", json!({ "webhooks": webhooks })).await.unwrap();
     stack.ended(&id).await.unwrap();
 
     let posts = arrived(stack, &post, events.len()).await;
