@@ -129,7 +129,10 @@ async fn load(table: &StackTable, item: &DueItem) -> Conversation {
     loop {
         match table.table.conversation(item.account, item.conversation).await {
             Ok(found) => return found.unwrap().conversation,
-            Err(error) => assert!(asked.elapsed() < CALM, "{error}"),
+            Err(error) => {
+                assert!(asked.elapsed() < CALM, "{error}");
+                sleep(Duration::from_secs(1)).await;
+            }
         }
     }
 }
