@@ -102,27 +102,28 @@ pub async fn restless() -> MutexGuard<'static, Stack> {
     STACK.get_or_init(|| Mutex::new(Stack::start().expect("the local stack starts"))).lock().await
 }
 
-/// Keeps tests that load the machine (exclusive) apart from tests with real-time speech (shared).
-static PEACE: RwLock<()> = RwLock::const_new(());
+/// Keeps tests that load the machine apart from tests with real-time speech. A test that loads it takes the lock
+/// before it starts a stack of its own and keeps it to the end: its tail disturbs speech, too.
+static MACHINE: RwLock<()> = RwLock::const_new(());
 
 /// For a test with real-time speech: no test loads the machine while the guard is held.
-pub async fn peace() -> RwLockReadGuard<'static, ()> {
-    PEACE.read().await
+pub async fn share_machine() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().await
 }
 
 /// The same for a test without a runtime.
-pub fn peace_for_demos() -> RwLockReadGuard<'static, ()> {
-    PEACE.blocking_read()
+pub fn share_machine_blocking() -> RwLockReadGuard<'static, ()> {
+    MACHINE.blocking_read()
 }
 
-/// For a test without a runtime that runs many conversations: no other test speaks meanwhile.
-pub fn peace_alone() -> RwLockWriteGuard<'static, ()> {
-    PEACE.blocking_write()
+/// For a test that loads the machine: no test with speech runs while the guard is held.
+pub async fn own_machine() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().await
 }
 
-/// For a test that loads the machine: no test speaks while the guard is held.
-pub async fn storm() -> RwLockWriteGuard<'static, ()> {
-    PEACE.write().await
+/// The same for a test without a runtime.
+pub fn own_machine_blocking() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.blocking_write()
 }
 
 impl Stack {

@@ -1,6 +1,6 @@
 //! A customer's own keys serve the customer's calls; no other key replaces them.
 
-use harness::{baker, peace, shared};
+use harness::{baker, share_machine, shared};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ fn served_with(openai: &str, deepgram: &str) -> Value {
 
 #[tokio::test]
 async fn providers_with_the_customers_key_cost_nothing() {
-    let _peace = peace().await;
+    let _machine = share_machine().await;
     let stack = shared();
     let (openai, deepgram) = (store("openai", OPENAI_KEY).await, store("deepgram", DEEPGRAM_KEY).await);
     let id = stack.call("+14155550162", served_with(&openai, &deepgram)).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Stack, baker, kill, peace, restless, shared};
+use harness::{Stack, baker, kill, restless, share_machine, shared};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ async fn end(stack: &Stack, id: &str) -> Value {
 
 #[tokio::test]
 async fn a_call_whose_carrier_response_was_lost_is_dialled_once() {
-    let (stack, to, _peace) = (shared(), "+14155550160", peace().await);
+    let (stack, to, _machine) = (shared(), "+14155550160", share_machine().await);
     let id = stack.call(to, baker()).await.unwrap();
     let conversation = stack.ended(&id).await.unwrap();
     assert_eq!(conversation["ended_reason"], "agent_ended");

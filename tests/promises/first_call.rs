@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use harness::{peace_for_demos, switchboard};
+use harness::{share_machine_blocking, switchboard};
 use serde_json::Value;
 
 /// Runs the demo on a state directory of its own; what it wrote as JSON, and the recording.
@@ -13,7 +13,7 @@ pub(crate) fn demo(arguments: &[&str]) -> (Value, Vec<u8>) {
     // Calls happen in real time: two demos at once would only make each other slow.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let _peace = peace_for_demos();
+    let _machine = share_machine_blocking();
     let directory = tempfile::tempdir().unwrap();
     let json = directory.path().join("call.json");
     let status = switchboard(&["demo", "--json"])

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Stack, baker, peace, shared};
+use harness::{Stack, baker, share_machine, shared};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ pub(crate) async fn answered(stack: &Stack, number: &str) -> Value {
 
 #[tokio::test]
 async fn an_inbound_call_talks_with_the_numbers_agent() {
-    let (_peace, stack, number) = (peace().await, shared(), "+14155550210");
+    let (_machine, stack, number) = (share_machine().await, shared(), "+14155550210");
     let found = done(stack, Method::GET, "/phone_numbers/buy?contains=555021&limit=1", None).await;
     assert_eq!(found[0]["phone_number"], number);
     buy(stack, number).await;
@@ -95,7 +95,7 @@ async fn an_inbound_call_talks_with_the_numbers_agent() {
 
 #[tokio::test]
 async fn a_numbers_webhook_chooses_the_agent() {
-    let (_peace, stack, number) = (peace().await, shared(), "+14155550211");
+    let (_machine, stack, number) = (share_machine().await, shared(), "+14155550211");
     buy(stack, number).await;
     let chosen =
         r#"{ "agent_config": { "initial_message": "The webhook sent me.", "max_duration_seconds": 3 } }"#;

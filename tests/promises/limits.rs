@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use harness::{Stack, peace, restless, shared, switchboard};
+use harness::{Stack, restless, share_machine, shared, switchboard};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use switchboard_model::{
@@ -104,7 +104,7 @@ impl Caller {
 
 #[tokio::test]
 async fn twenty_equal_requests_with_one_key_place_one_call() {
-    let (_peace, stack, to) = (peace().await, shared(), "+14155550180");
+    let (_machine, stack, to) = (share_machine().await, shared(), "+14155550180");
     let caller = Caller::of(stack);
     let answers = join_all((0..20).map(|_| caller.call(stack, to, "order-4711"))).await;
     let mut shown = HashSet::new();
@@ -136,7 +136,7 @@ async fn twenty_equal_requests_with_one_key_place_one_call() {
 #[tokio::test]
 async fn calls_over_the_limit_wait_as_queued() {
     // No other test has this stack at the same time, so its account may be limited.
-    let (_peace, stack) = (peace().await, restless().await);
+    let (_machine, stack) = (share_machine().await, restless().await);
     let caller = Caller::of(&stack);
     let limit = |calls: &str| {
         let changed = command(&stack, &["accounts", "limits", "--live-calls", calls]);

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use harness::{storm, switchboard};
+use harness::{own_machine, switchboard};
 use serde_json::Value;
 
 /// The fields of every report.
@@ -32,7 +32,7 @@ const DISTRIBUTIONS: [&str; 8] = [
 /// Speed is not asserted: other tests run at the same time, and the build is not optimized.
 #[tokio::test]
 async fn five_concurrent_calls_are_answered_and_interrupted() {
-    let _storm = storm().await;
+    let _machine = own_machine().await;
     let directory = tempfile::tempdir().unwrap();
     let json = directory.path().join("load.json");
     let status = switchboard(&["load", "--calls", "5", "--seconds", "20", "--json"])

@@ -1,6 +1,6 @@
 //! A customer's own number is used with the customer's own account at the carrier.
 
-use harness::{peace, shared};
+use harness::{share_machine, shared};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ const NUMBER: &str = "+14155550190";
 
 #[tokio::test]
 async fn an_imported_number_uses_the_customers_own_carrier_account() {
-    let (_peace, stack, to) = (peace().await, shared(), "+14155550195");
+    let (_machine, stack, to) = (share_machine().await, shared(), "+14155550195");
     let import = |token: &str| json!({ "phone_number": NUMBER, "account_sid": ACCOUNT, "auth_token": token });
     let wrong = stack.send(Method::POST, "/phone_numbers/import", Some(import("guessed"))).await.unwrap();
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);

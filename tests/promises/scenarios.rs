@@ -2,7 +2,7 @@
 
 use std::{fs, process::Output};
 
-use harness::{peace_alone, peace_for_demos, shared, switchboard};
+use harness::{own_machine_blocking, share_machine_blocking, shared, switchboard};
 use serde_json::{Value, json};
 
 /// The smallest number of scenarios that ship with Switchboard.
@@ -24,7 +24,7 @@ fn test(files: &[&str]) -> (Output, Value) {
 
 #[test]
 fn every_scenario_passes() {
-    let _peace = peace_alone();
+    let _machine = own_machine_blocking();
     let (output, report) = test(&[]);
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -41,7 +41,7 @@ fn every_scenario_passes() {
 
 #[test]
 fn a_failed_scenario_is_reported_as_a_timeline() {
-    let _peace = peace_for_demos();
+    let _machine = share_machine_blocking();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("holiday.json");
     let call = json!({

@@ -6,7 +6,7 @@ mod source;
 
 use std::time::Duration;
 
-use harness::{Stack, peace, shared, switchboard};
+use harness::{Stack, share_machine, shared, switchboard};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use switchboard_model::{agents::WebhookMethod, time::Timestamp};
@@ -131,7 +131,7 @@ async fn both_secrets_verify_during_a_rotation() {
 
 #[tokio::test]
 async fn the_event_log_shows_each_response_and_its_retry() {
-    let _peace = peace().await;
+    let _machine = share_machine().await;
     let stack = shared();
     let target = Receiver::answering(200).await;
     let answers = |status, headers: String, body| Manner::Answers(status, headers, body, Duration::ZERO);

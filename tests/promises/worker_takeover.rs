@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use harness::{Stack, baker, heard_twice, peace, restless, signal, texts, word_errors};
+use harness::{Stack, baker, heard_twice, restless, share_machine, signal, texts, word_errors};
 use reqwest::Method;
 use serde_json::{Value, json};
 use switchboard_model::time::Timestamp;
@@ -99,7 +99,7 @@ fn a_call_survives_its_worker_killed_mid_sentence() {
 
 #[tokio::test]
 async fn a_takeover_does_not_repeat_the_greeting_and_joins_the_recording() {
-    let (stack, to, _peace) = (restless().await, "+14155550179", peace().await);
+    let (stack, to, _machine) = (restless().await, "+14155550179", share_machine().await);
     let id = stack.call(to, talker()).await.unwrap();
     // A worker that is killed loses up to ten seconds of the recording.
     heard(&stack, to, Duration::from_secs(13)).await;
@@ -134,7 +134,7 @@ async fn greeted_and_ended(stack: &Stack, id: &str) -> Value {
 
 #[tokio::test]
 async fn a_stopping_worker_hands_its_calls_over() {
-    let (stack, _peace) = (restless().await, peace().await);
+    let (stack, _machine) = (restless().await, share_machine().await);
     let mut calls = vec![];
     for number in 0..CALLS {
         let to = format!("+141555502{number:02}");

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Stack, kill, peace, shared, storm};
+use harness::{Stack, kill, own_machine, share_machine, shared};
 use switchboard_model::{agents::WebhookMethod, time::Timestamp};
 use switchboard_runtime as system;
 use tokio::time::sleep;
@@ -65,6 +65,7 @@ fn ids(got: &[Got]) -> BTreeMap<String, usize> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_arrives_despite_fifty_kills_of_each_function() {
+    let _machine = own_machine().await;
     let stack = &Stack::start().unwrap();
     let mut endpoints = vec![];
     for _ in 0..4 {
@@ -73,7 +74,6 @@ async fn every_event_arrives_despite_fifty_kills_of_each_function() {
     }
     let urls: Vec<_> = endpoints.iter().map(|one| (one.url.as_str(), WebhookMethod::Post)).collect();
     let mut source = Source::new(stack, &urls).await;
-    let storm = storm().await;
     let begun = Instant::now();
     let stop = AtomicBool::new(false);
     let events = async {
@@ -89,7 +89,6 @@ async fn every_event_arrives_despite_fifty_kills_of_each_function() {
         begun.elapsed()
     };
     let (events, killed_for) = tokio::join!(events, kills);
-    drop(storm);
     let expected = usize::try_from(events).unwrap();
 
     let all = async |_: &Stack| {
@@ -115,7 +114,7 @@ async fn every_event_arrives_despite_fifty_kills_of_each_function() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_receiver_delays_no_other() {
-    let (stack, _peace) = (shared(), peace().await);
+    let (stack, _machine) = (shared(), share_machine().await);
     let (hanging, healthy) = (Receiver::start(Manner::Hangs).await, Receiver::answering(200).await);
     let urls = [(hanging.url.as_str(), WebhookMethod::Post), (&healthy.url, WebhookMethod::Post)];
     let mut source = Source::new(stack, &urls).await;

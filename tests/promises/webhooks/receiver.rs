@@ -107,7 +107,10 @@ async fn serve(socket: TcpStream, manner: &Manner, log: &Mutex<Vec<Got>>) -> std
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();
-        read.read_line(&mut line).await?;
+        if read.read_line(&mut line).await? == 0 {
+            // The client was killed before it had sent its request.
+            return Ok(());
+        }
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
         headers.insert(name.to_ascii_lowercase(), value.to_owned());
     }
