@@ -1,42 +1,23 @@
-//! From a filter's text to its [`Program`]. The parser is the `cel` crate's; names are looked up here,
-//! so that whoever writes a filter hears of a wrong one at once.
+//! The compiler: from a filter's syntax tree to its [`Program`]. It looks up names and checks calls, so that
+//! the author of a filter hears of a mistake when the filter is stored.
 
-use cel::{
-    Env, ParseError,
-    common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators},
-};
 use regex_lite::RegexBuilder;
 
 use super::{
-    FilterError, MAX_BRACKETS, MAX_DEPTH, Position,
+    FilterError,
+    parser::parse,
     program::{Function, Macro, MacroKind, Node, Operator, Pattern, Program, Variable},
-    reserved::{self, READ_AS, RESERVED},
+    syntax::{Call, Syntax, Tree},
 };
 
-/// How deep the parser lets brackets and conditions nest before it stops.
-const PARSER_DEPTH: u16 = 2 * 16;
-const _: () = assert!(PARSER_DEPTH as usize >= 2 * MAX_BRACKETS);
 /// The largest regular expression, compiled, in bytes: some six hundred states.
 const MAX_PATTERN_BYTES: usize = 16 * 1024;
-/// A pattern of this size takes a step for every byte of the text; one twice as large, two.
+/// The deepest nesting of groups in a regular expression.
+const MAX_PATTERN_DEPTH: u32 = 32;
+/// A pattern of this size takes a step for every byte of the text; one twice as large takes two.
 const PATTERN_BYTES_A_STEP: usize = 256;
 
-const COMPARISONS_AND_ARITHMETIC: [(&str, Operator); 12] = [
-    (operators::EQUALS, Operator::Equal),
-    (operators::NOT_EQUALS, Operator::NotEqual),
-    (operators::LESS, Operator::Less),
-    (operators::LESS_EQUALS, Operator::LessOrEqual),
-    (operators::GREATER, Operator::Greater),
-    (operators::GREATER_EQUALS, Operator::GreaterOrEqual),
-    (operators::IN, Operator::In),
-    (operators::ADD, Operator::Add),
-    (operators::SUBSTRACT, Operator::Subtract),
-    (operators::MULTIPLY, Operator::Multiply),
-    (operators::DIVIDE, Operator::Divide),
-    (operators::MODULO, Operator::Remainder),
-];
-
-/// Functions that are called on their first argument: name, function, other arguments.
+/// Methods: name, function, number of arguments.
 const METHODS: [(&str, Function, usize); 6] = [
     ("size", Function::Size, 0),
     ("contains", Function::Contains, 1),
@@ -55,198 +36,137 @@ const FUNCTIONS: [(&str, Function); 5] = [
     ("bool", Function::Bool),
 ];
 
-/// Compiles a text that was found short and flat. Needs a large stack: the parser recurses, and so does
-/// dropping what it returns.
+/// Parses and checks a filter.
 pub(super) fn compile(text: &str) -> Result<Program, FilterError> {
-    // Without macros the calls stay as they were written.
-    let environment = Env::default().with_optional_support(false);
-    let parser = environment.parser().max_recursion_depth(PARSER_DEPTH);
-    let (tree, source) = parser.parse_with_source_info(&reserved::readable(text)).map_err(|errors| {
-        errors.errors.first().map_or_else(
-            || FilterError { message: "not a CEL expression".into(), position: Position::of(text, 0) },
-            |error| syntax_error(text, error),
-        )
-    })?;
-    let node = Compiler { text, source, in_macro: false, item: None }.node(&tree, 1)?;
+    let tree = parse(text)?;
+    let node = Compiler { text, in_macro: false, item: None }.node(&tree)?;
     if node.is_never_a_bool() {
-        let message = "a filter should be true or false, such as duration == 300".into();
-        return Err(FilterError { message, position: Position::of(text, 0) });
+        return Err(FilterError::new(text, 0, "a filter should be true or false, such as duration == 300"));
     }
     Ok(Program(node))
 }
 
-/// The parser's words, without its list of everything that it would have liked better.
-fn syntax_error(text: &str, error: &ParseError) -> FilterError {
-    let message = error.msg.strip_prefix("Syntax error: ").unwrap_or(&error.msg);
-    let message = message.split(" expecting ").next().unwrap_or(message);
-    let unexpected = [
-        "mismatched input ",
-        "extraneous input ",
-        "token recognition error at: ",
-        "no viable alternative at input ",
-    ];
-    let unexpected = unexpected.iter().find_map(|prefix| message.strip_prefix(prefix));
-    let message = match unexpected {
-        Some("'<EOF>'") => "the expression is not complete".into(),
-        Some(token) => format!("unexpected {token}"),
-        None if message.contains("Recursion limit") => "nested too deeply".into(),
-        None if message.contains("Incomplete") => "the condition is not complete".into(),
-        None => message.replace("'<EOF>'", "the end"),
-    };
-    let message = if text.contains(READ_AS) { message } else { message.replace(READ_AS, RESERVED) };
-    let positive = |number: isize| usize::try_from(number).unwrap_or(0).max(1);
-    let (line, column) = error.pos;
-    let position = Position { line: positive(line), column: positive(column) };
-    // A position beyond the text is the parser's word for a failure of its own.
-    let known = position.line <= text.lines().count().max(1);
-    FilterError { message, position: if known { position } else { Position::of(text, 0) } }
-}
-
 struct Compiler<'t> {
     text: &'t str,
-    source: SourceInfo,
     /// Somewhere in a macro, its range included.
     in_macro: bool,
-    /// What the macro around this calls its item.
-    item: Option<String>,
+    /// The name that the macro around the current expression gives to an item.
+    item: Option<&'t str>,
 }
 
 type Compiled<T = Node> = Result<T, FilterError>;
 
-impl Compiler<'_> {
-    fn node(&mut self, tree: &IdedExpr, depth: usize) -> Compiled {
-        if depth > MAX_DEPTH {
-            return self.refuse(tree, format!("expressions are nested at most {MAX_DEPTH} deep"));
-        }
-        let deeper = depth + 1;
-        match &tree.expr {
-            Expr::Literal(literal) => self.literal(tree, literal),
-            Expr::Ident(name) if self.item.as_ref() == Some(name) => Ok(Node::Item),
-            Expr::Ident(name) if name == READ_AS && self.written(tree).starts_with(RESERVED) => {
-                Ok(Node::Variable(Variable::Function))
+/// Recursion goes as deep as the tree is high, so the parser bounds it.
+impl<'t> Compiler<'t> {
+    fn node(&mut self, tree: &Tree<'t>) -> Compiled {
+        Ok(match &tree.syntax {
+            Syntax::Null => Node::Null,
+            Syntax::Bool(value) => Node::Bool(*value),
+            Syntax::Int(value) => Node::Int(*value),
+            Syntax::Double(value) => Node::Double(*value),
+            Syntax::String(text) => Node::String(text.clone()),
+            Syntax::List(items) => Node::List(self.nodes(items)?),
+            Syntax::Name(name) => self.name(tree, name)?,
+            Syntax::Field(object, name) => Node::Field(self.boxed(object)?, (*name).to_owned()),
+            Syntax::Index(pair) => Node::Index(self.pair(pair)?),
+            Syntax::Not(operand) => Node::Not(self.boxed(operand)?),
+            Syntax::Negate(operand) => Node::Negate(self.boxed(operand)?),
+            Syntax::And(pair) => Node::And(self.pair(pair)?),
+            Syntax::Or(pair) => Node::Or(self.pair(pair)?),
+            Syntax::Conditional(parts) => {
+                let [condition, then, otherwise] = &**parts;
+                Node::Conditional(Box::new([self.node(condition)?, self.node(then)?, self.node(otherwise)?]))
             }
-            Expr::Ident(name) => {
-                if let Some((_, variable)) = Variable::ALL.iter().find(|(known, _)| known == name) {
-                    return Ok(Node::Variable(*variable));
-                }
-                let known = Variable::ALL.map(|(known, _)| known).join(", ");
-                self.refuse(tree, format!("unknown variable '{name}'; there are {known}"))
-            }
-            Expr::Select(select) => {
-                Ok(Node::Field(Box::new(self.node(&select.operand, deeper)?), select.field.clone()))
-            }
-            Expr::List(list) => Ok(Node::List(self.nodes(&list.elements, deeper)?)),
-            Expr::Call(call) => self.call(tree, call, deeper),
-            Expr::Map(_) | Expr::Struct(_) => self.refuse(tree, "objects cannot be written in a filter"),
-            Expr::Comprehension(_) | Expr::Unspecified => self.refuse(tree, "not a CEL expression"),
-        }
-    }
-
-    fn nodes(&mut self, trees: &[IdedExpr], depth: usize) -> Compiled<Vec<Node>> {
-        trees.iter().map(|tree| self.node(tree, depth)).collect()
-    }
-
-    fn pair(&mut self, [left, right]: [&IdedExpr; 2], depth: usize) -> Compiled<Box<[Node; 2]>> {
-        Ok(Box::new([self.node(left, depth)?, self.node(right, depth)?]))
-    }
-
-    fn literal(&self, tree: &IdedExpr, literal: &LiteralValue) -> Compiled {
-        Ok(match literal {
-            LiteralValue::Null => Node::Null,
-            LiteralValue::Boolean(value) => Node::Bool(*value.inner()),
-            LiteralValue::Int(value) => Node::Int(*value.inner()),
-            LiteralValue::Double(value) => Node::Double(*value.inner()),
-            LiteralValue::String(text) => Node::String(text.inner().to_owned()),
-            LiteralValue::UInt(value) => match i64::try_from(*value.inner()) {
-                Ok(value) => Node::Int(value),
-                Err(_) => return self.refuse(tree, "the number is too large"),
-            },
-            LiteralValue::Bytes(_) => return self.refuse(tree, "bytes cannot be written in a filter"),
+            Syntax::Binary(operator, pair) => Node::Binary(*operator, self.pair(pair)?),
+            Syntax::Call(call) => self.call(tree, call)?,
         })
     }
 
-    fn call(&mut self, tree: &IdedExpr, call: &CallExpr, depth: usize) -> Compiled {
-        match (call.func_name.as_str(), call.target.as_deref(), call.args.as_slice()) {
-            (operators::LOGICAL_AND, None, [a, b]) => Ok(Node::And(self.pair([a, b], depth)?)),
-            (operators::LOGICAL_OR, None, [a, b]) => Ok(Node::Or(self.pair([a, b], depth)?)),
-            (operators::INDEX, None, [a, b]) => Ok(Node::Index(self.pair([a, b], depth)?)),
-            (operators::LOGICAL_NOT, None, [a]) => Ok(Node::Not(Box::new(self.node(a, depth)?))),
-            (operators::NEGATE, None, [a]) => Ok(Node::Negate(Box::new(self.node(a, depth)?))),
-            (operators::CONDITIONAL, None, [condition, a, b]) => {
-                let [a, b] = *self.pair([a, b], depth)?;
-                Ok(Node::Conditional(Box::new([self.node(condition, depth)?, a, b])))
-            }
-            (name, None, [a, b])
-                if let Some((_, operator)) =
-                    COMPARISONS_AND_ARITHMETIC.iter().find(|(known, _)| *known == name) =>
-            {
-                Ok(Node::Binary(*operator, self.pair([a, b], depth)?))
-            }
-            (operators::HAS, None, [field]) => match self.node(field, depth)? {
+    fn boxed(&mut self, tree: &Tree<'t>) -> Compiled<Box<Node>> {
+        self.node(tree).map(Box::new)
+    }
+
+    fn nodes(&mut self, trees: &[Tree<'t>]) -> Compiled<Vec<Node>> {
+        trees.iter().map(|tree| self.node(tree)).collect()
+    }
+
+    fn pair(&mut self, [left, right]: &[Tree<'t>; 2]) -> Compiled<Box<[Node; 2]>> {
+        Ok(Box::new([self.node(left)?, self.node(right)?]))
+    }
+
+    fn name(&self, tree: &Tree<'t>, name: &str) -> Compiled {
+        if self.item == Some(name) {
+            return Ok(Node::Item);
+        }
+        if let Some((_, variable)) = Variable::ALL.iter().find(|(known, _)| *known == name) {
+            return Ok(Node::Variable(*variable));
+        }
+        let known = Variable::ALL.map(|(known, _)| known).join(", ");
+        self.refuse(tree, format!("unknown variable '{name}'; there are {known}"))
+    }
+
+    fn call(&mut self, tree: &Tree<'t>, call: &Call<'t>) -> Compiled {
+        match (call.name, call.target.as_deref(), call.arguments.as_slice()) {
+            ("has", None, [field]) => match self.node(field)? {
                 Node::Field(object, name) => Ok(Node::Has(object, name)),
-                _ => self.refuse_call(tree, call, "'has' takes a field, such as has(metadata.plan)"),
+                _ => self.refuse(tree, usage("has")),
             },
             ("matches", Some(text), [pattern]) | ("matches", None, [text, pattern]) => {
                 let pattern = self.pattern(pattern)?;
-                Ok(Node::Matches(Box::new(self.node(text, depth)?), pattern))
+                Ok(Node::Matches(self.boxed(text)?, pattern))
             }
-            (name, Some(range), [item, rest @ ..]) if let Some(kind) = macro_kind(name, rest.len()) => {
-                self.macro_call(tree, call, kind, [range, item], rest, depth)
+            (name, Some(range), [item, bodies @ ..]) if let Some(kind) = macro_kind(name, bodies.len()) => {
+                self.macro_call(tree, (kind, name), [range, item], bodies)
             }
             (name, None, [argument])
                 if let Some((_, function)) = FUNCTIONS.iter().find(|(known, _)| *known == name) =>
             {
-                Ok(Node::Call(*function, vec![self.node(argument, depth)?]))
+                Ok(Node::Call(*function, vec![self.node(argument)?]))
             }
             (name, Some(target), arguments)
                 if let Some((_, function, _)) =
                     METHODS.iter().find(|(known, _, count)| *known == name && *count == arguments.len()) =>
             {
-                let mut all = vec![self.node(target, depth)?];
-                all.extend(self.nodes(arguments, depth)?);
+                let mut all = vec![self.node(target)?];
+                all.extend(self.nodes(arguments)?);
                 Ok(Node::Call(*function, all))
             }
-            (READ_AS, _, _) => self.refuse_call(tree, call, usage(RESERVED)),
-            (name, _, _) => self.refuse_call(tree, call, usage(name)),
+            (name, _, _) => self.refuse(tree, usage(name)),
         }
     }
 
     fn macro_call(
         &mut self,
-        tree: &IdedExpr,
-        call: &CallExpr,
-        kind: MacroKind,
-        [range, item]: [&IdedExpr; 2],
-        rest: &[IdedExpr],
-        depth: usize,
+        tree: &Tree<'t>,
+        (kind, name): (MacroKind, &str),
+        [range, item]: [&Tree<'t>; 2],
+        bodies: &[Tree<'t>],
     ) -> Compiled {
-        // Also where the other one only makes the list: a chain of `map`s could double a text each time.
+        // A macro is not allowed in another one's list either: in a chain of `map`s, each could double a text.
         if self.in_macro {
-            return self.refuse_call(tree, call, "a macro cannot be inside another one");
+            return self.refuse(tree, "a macro cannot be inside another one");
         }
-        let Expr::Ident(name) = &item.expr else {
+        let Syntax::Name(item) = item.syntax else {
             return self.refuse(item, "should be a name for the item");
         };
         self.in_macro = true;
-        let range = self.node(range, depth)?;
-        self.item = Some(name.clone());
-        let mut rest = self.nodes(rest, depth)?.into_iter();
+        let range = self.node(range)?;
+        self.item = Some(item);
+        let mut bodies = self.nodes(bodies)?.into_iter();
         self.item = None;
         self.in_macro = false;
-        let transform = if call.func_name == operators::MAP { rest.next_back() } else { None };
-        Ok(Node::Macro(Box::new(Macro { kind, range, predicate: rest.next(), transform })))
+        let transform = if name == "map" { bodies.next_back() } else { None };
+        Ok(Node::Macro(Box::new(Macro { kind, range, predicate: bodies.next(), transform })))
     }
 
-    /// Compiled now, or it would be compiled again for every event.
-    fn pattern(&self, tree: &IdedExpr) -> Compiled<Pattern> {
-        let Expr::Literal(LiteralValue::String(pattern)) = &tree.expr else {
+    /// Compiles a pattern once, instead of once for each event.
+    fn pattern(&self, tree: &Tree<'t>) -> Compiled<Pattern> {
+        let Syntax::String(pattern) = &tree.syntax else {
             return self.refuse(tree, "the pattern of 'matches' should be written out, in quotes");
         };
         let mut bytes = PATTERN_BYTES_A_STEP;
         loop {
-            let built =
-                RegexBuilder::new(pattern.inner()).size_limit(bytes).nest_limit(PARSER_DEPTH.into()).build();
-            match built {
+            match RegexBuilder::new(pattern).size_limit(bytes).nest_limit(MAX_PATTERN_DEPTH).build() {
                 Ok(regex) => return Ok(Pattern { regex, steps_per_byte: bytes / PATTERN_BYTES_A_STEP }),
                 Err(_) if bytes < MAX_PATTERN_BYTES => bytes *= 2,
                 Err(error) => {
@@ -256,29 +176,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// Where it begins, in bytes.
-    fn offset(&self, tree: &IdedExpr) -> usize {
-        let offset = self.source.offset_for(tree.id).map_or(0, |(start, _)| start as usize);
-        self.text.floor_char_boundary(offset)
-    }
-
-    /// The text from there on.
-    fn written(&self, tree: &IdedExpr) -> &str {
-        &self.text[self.offset(tree)..]
-    }
-
-    fn refuse<T>(&self, tree: &IdedExpr, message: impl Into<String>) -> Compiled<T> {
-        let position = Position::of(self.text, self.offset(tree));
-        Err(FilterError { message: message.into(), position })
-    }
-
-    /// Where the function's name stands: a call's own place is its bracket.
-    fn refuse_call<T>(&self, tree: &IdedExpr, call: &CallExpr, message: impl Into<String>) -> Compiled<T> {
-        let bracket = self.offset(tree);
-        let before = &self.text[..self.text.floor_char_boundary(bracket + 1)];
-        let name = if call.func_name == READ_AS { RESERVED } else { &call.func_name };
-        let offset = before.rfind(name).unwrap_or(bracket);
-        Err(FilterError { message: message.into(), position: Position::of(self.text, offset) })
+    fn refuse<T>(&self, tree: &Tree<'t>, message: impl Into<String>) -> Compiled<T> {
+        Err(FilterError::new(self.text, tree.offset, message))
     }
 }
 
@@ -292,8 +191,8 @@ fn usage(name: &str) -> String {
         (_, Some(_), _) => format!("'{name}' is called like {name}(metadata.count)"),
         (.., "matches") => "'matches' is called like message.content.matches('good ?bye')".into(),
         (.., "has") => "'has' takes a field, such as has(metadata.plan)".into(),
-        (.., operators::MAP) => "'map' is called like function.arguments.guests.map(guest, guest.age)".into(),
-        (.., operators::ALL | operators::EXISTS | operators::EXISTS_ONE | operators::FILTER) => {
+        (.., "map") => "'map' is called like function.arguments.guests.map(guest, guest.age)".into(),
+        (.., "all" | "exists" | "exists_one" | "filter") => {
             format!("'{name}' is called like function.arguments.guests.{name}(guest, guest.age < 18)")
         }
         _ => {
@@ -308,16 +207,16 @@ fn usage(name: &str) -> String {
 
 fn macro_kind(name: &str, bodies: usize) -> Option<MacroKind> {
     match (name, bodies) {
-        (operators::ALL, 1) => Some(MacroKind::All),
-        (operators::EXISTS, 1) => Some(MacroKind::Exists),
-        (operators::EXISTS_ONE, 1) => Some(MacroKind::ExistsOne),
-        (operators::FILTER, 1) | (operators::MAP, 1 | 2) => Some(MacroKind::List),
+        ("all", 1) => Some(MacroKind::All),
+        ("exists", 1) => Some(MacroKind::Exists),
+        ("exists_one", 1) => Some(MacroKind::ExistsOne),
+        ("filter", 1) | ("map", 1 | 2) => Some(MacroKind::List),
         _ => None,
     }
 }
 
 impl Node {
-    /// Whether it can be told without an event that this is neither true nor false.
+    /// Whether the result is neither true nor false for every event.
     fn is_never_a_bool(&self) -> bool {
         match self {
             Self::Null

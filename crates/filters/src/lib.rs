@@ -1,89 +1,39 @@
-//! Which events a webhook or hook is for: conditions in CEL, the Common Expression Language
-//! (<https://cel.dev>).
-//!
-//! A [`Filter`] is read once, when it is stored, and refused with the place of the mistake. It is
-//! evaluated where an event is born, so it is bounded: it is short and flat (below), no macro stands
-//! inside another, and an evaluation that takes too many steps fails.
-//!
-//! # Variables
-//!
-//! | variable | what it is | null but for | example |
-//! |---|---|---|---|
-//! | `event` | the event's name | | `event == 'message:sent'` |
-//! | `conversation` | `id`, `type`, `status`, `agent_id`, `phone_call`, `metadata` | | `conversation.type == 'inbound_phone_call'` |
-//! | `phone_call` | `provider`, `to_number`, `from_number`, `answered_by` of the conversation's call | on the telephone | `phone_call.to_number.startsWith('+49')` |
-//! | `metadata` | the agent's own labels, all of them strings | | `metadata.plan == 'gold'` |
-//! | `duration` | whole seconds since the conversation started | `conversation:duration` | `duration % 60 == 0` |
-//! | `speech` | `role`: `agent` or `user` | `speech:*` | `speech.role == 'user'` |
-//! | `message` | `role`, `content`, and once it was sent `started_at`, `ended_at`, `interrupted` | `message:*` | `message.role == 'user' && message.content.contains('goodbye')` |
-//! | `function` | `id`, `name`, `arguments` (the JSON that the model wrote; a string if it wrote no JSON) | `function_call:triggered` | `function.name == 'book' && function.arguments.city == 'Paris'` |
-//!
-//! A variable that an event does not have is null. **A field of null is null, and so is a field that an
-//! object does not have**: `metadata.plan == 'gold'` does not match where there is no plan. `has(x.y)`
-//! says whether a field is there and not null.
-//!
-//! # The language
-//!
-//! All of CEL's operators, lists, `in`, the macros `has`, `all`, `exists`, `exists_one`, `filter` and
-//! `map`, and the functions `size`, `contains`, `startsWith`, `endsWith`, `matches` (a regular expression,
-//! written out in the filter), `lowerAscii`, `upperAscii`, `int`, `double`, `string` and `bool`. Numbers of
-//! both kinds compare and calculate with each other. Objects, bytes and times cannot be written in a filter.
-//!
-//! # Bounds
-//!
-//! At most [`MAX_BYTES`] long, brackets nested at most [`MAX_BRACKETS`] deep, operators at most
-//! [`MAX_DEPTH`], and at most [`MAX_FILTERS`] in an agent. The parser would recurse as deep as a text
-//! nests and overflow the stack: so a text is measured before the parser sees it, the parser stops
-//! itself a little deeper, and it runs on a thread with a large stack. What it leaves is flat enough for
-//! any stack.
-//!
-//! Only the parser is the `cel` crate's. Its interpreter has no bound of its own: it would go on for as long
-//! as a thousand bytes can make it. Ours counts what it does, has the nulls above, and tells failures
-//! without telling values; where it gives a result, the crate's gives the same (tested).
-//!
-//! # Errors
-//!
-//! A filter that fails (`message.content.contains('x')` where there is no message) or is not true or false
-//! does not match, and a note in the event log says why, once for each webhook or hook of a
-//! conversation. Such a failure ([`FilterFailure`]) names types, never what was said.
+#![doc = include_str!("../README.md")]
 
-mod brackets;
 mod compile;
 mod evaluate;
+mod lexer;
 mod mentions;
+mod parser;
 mod program;
-mod reserved;
+mod syntax;
 mod values;
 mod variables;
 
 use std::{
     fmt,
     sync::{Arc, OnceLock},
-    thread,
 };
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use self::program::Program;
+use self::{compile::compile, program::Program};
 pub use self::{
     evaluate::FilterFailure,
     variables::{Lazy, Variables},
 };
 
-/// The longest filter, in bytes.
+/// Maximum length of a filter, in bytes.
 pub const MAX_BYTES: usize = 1_000;
-/// The deepest brackets, of any kind, outside of string literals.
+/// Maximum nesting of brackets of any kind.
 pub const MAX_BRACKETS: usize = 16;
-/// The deepest expression: `a.b + 1` is three deep.
+/// Maximum height of an expression: that of `a.b + 1` is three.
 pub const MAX_DEPTH: usize = 64;
-/// The most filters of one agent, those of webhooks and those of hooks together.
+/// Maximum number of filters of one agent, those of webhooks and those of hooks together.
 pub const MAX_FILTERS: usize = 20;
 
-/// What the parser may recurse on. The worst text of [`MAX_BYTES`] took less than half of it, unoptimized.
-const STACK_BYTES: usize = 16 * 1024 * 1024;
-
-/// A condition on an event. Cheap to clone; clones share what was compiled.
+/// A condition on an event. Clones are cheap and share the compiled form.
 #[derive(Clone)]
 pub struct Filter(Arc<Source>);
 
@@ -92,22 +42,29 @@ struct Source {
     program: OnceLock<Result<Program, FilterError>>,
 }
 
-/// The reason why a text is no filter, for the person that wrote it.
+/// The reason why a text is no filter, for the author of the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{position}: {message}")]
 pub struct FilterError {
     /// The problem, in a few words.
     pub message: String,
-    /// Where.
+    /// Where the problem is.
     pub position: Position,
+}
+
+impl FilterError {
+    /// An error at the byte `offset` of `text`.
+    fn new(text: &str, offset: usize, message: impl Into<String>) -> Self {
+        Self { message: message.into(), position: Position::of(text, offset) }
+    }
 }
 
 /// A place in a filter's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// From 1.
+    /// Counted from 1.
     pub line: usize,
-    /// In characters, from 1.
+    /// In characters, counted from 1.
     pub column: usize,
 }
 
@@ -118,7 +75,7 @@ impl fmt::Display for Position {
 }
 
 impl Position {
-    /// Of the byte at `offset`, or of the end of the text.
+    /// The place of the character that holds the byte at `offset`; the length of the text is its end.
     fn of(text: &str, offset: usize) -> Self {
         let before = &text[..text.floor_char_boundary(offset)];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -127,7 +84,11 @@ impl Position {
 }
 
 impl Filter {
-    /// Reads a filter and compiles it.
+    /// Parses and checks a filter.
+    ///
+    /// # Errors
+    ///
+    /// The text is no filter, or exceeds a limit.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         let filter = Self::stored(text.to_owned());
         match filter.program() {
@@ -136,18 +97,22 @@ impl Filter {
         }
     }
 
-    /// One that was read before; it is compiled when it is first needed.
+    /// A filter that was checked before it was stored. It is compiled on first use.
     fn stored(text: String) -> Self {
         Self(Arc::new(Source { text, program: OnceLock::new() }))
     }
 
-    /// As it was written.
+    /// The text, as written.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.0.text
     }
 
-    /// Whether it matches. Takes a few milliseconds at most, whatever was written.
+    /// Whether the filter matches an event. Takes a few milliseconds at most.
+    ///
+    /// # Errors
+    ///
+    /// The filter fails on this event, which then counts as not matched.
     pub fn matches(&self, variables: &Variables<'_>) -> Result<bool, FilterFailure> {
         match self.program() {
             Ok(program) => program.evaluate(variables),
@@ -155,26 +120,16 @@ impl Filter {
         }
     }
 
-    /// Whether it may look at `phone_call.answered_by`, which is found out only for those who do.
+    /// Whether the filter may read `phone_call.answered_by`. The answer is yes where only an evaluation would
+    /// tell.
     #[must_use]
     pub fn mentions_answered_by(&self) -> bool {
         self.program().is_ok_and(Program::mentions_answered_by)
     }
 
     fn program(&self) -> Result<&Program, &FilterError> {
-        self.0.program.get_or_init(|| on_large_stack(&self.0.text)).as_ref()
+        self.0.program.get_or_init(|| compile(&self.0.text)).as_ref()
     }
-}
-
-fn on_large_stack(text: &str) -> Result<Program, FilterError> {
-    let failed = || FilterError { message: "could not be read".into(), position: Position::of(text, 0) };
-    brackets::check(text)?;
-    thread::scope(|scope| {
-        let compiling =
-            thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || compile::compile(text));
-        // No thread to be had, or a bug of the parser: either way it is no filter.
-        compiling.map_err(|_| failed())?.join().map_err(|_| failed())?
-    })
 }
 
 impl PartialEq for Filter {
@@ -185,7 +140,7 @@ impl PartialEq for Filter {
 
 impl Eq for Filter {}
 
-/// A filter may hold a phone number.
+/// Shows nothing of the text, which may contain a phone number.
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Filter([redacted])")

@@ -1,4 +1,4 @@
-//! What a filter looks at, without evaluating it.
+//! Which fields a filter reads, found without evaluating it.
 
 use super::program::{Macro, Node, Operator, Program, Variable};
 
@@ -6,7 +6,7 @@ const PHONE_CALL: &str = "phone_call";
 const ANSWERED_BY: &str = "answered_by";
 
 impl Program {
-    /// Whether it may look at who answered the call. Where only evaluating it would tell, it may.
+    /// Whether the filter may read the call's `answered_by`. Yes where only an evaluation would tell.
     pub(super) fn mentions_answered_by(&self) -> bool {
         self.0.any(&|node| {
             node.field()
@@ -16,14 +16,13 @@ impl Program {
 }
 
 impl Node {
-    /// The object that this node reads a field of, and the field's name, in every notation. The name is none
-    /// if the text does not state it.
+    /// For every notation of a field: the object and the field's name. The name is none if it is computed.
     fn field(&self) -> Option<(&Self, Option<&str>)> {
         match self {
             Self::Field(of, name) | Self::Has(of, name) => Some((of, Some(name))),
             Self::Index(pair) => match &**pair {
                 [of, Self::String(name)] => Some((of, Some(name))),
-                // A place in a list.
+                // An item of a list.
                 [_, Self::Int(_)] => None,
                 [of, _] => Some((of, None)),
             },
@@ -39,7 +38,7 @@ impl Node {
         match (self, self.field()) {
             (Self::Variable(Variable::PhoneCall) | Self::Item, _) => true,
             (_, Some((of, Some(name)))) => name == PHONE_CALL && of.may_be_conversation(),
-            // A choice, or an element taken out of something, may be any part of that.
+            // A `?:`, or an item of a list, may be any part of its expression.
             _ => self.any(&|node| {
                 matches!(node, Self::Variable(Variable::PhoneCall | Variable::Conversation) | Self::Item)
             }),
@@ -90,7 +89,7 @@ mod tests {
     use super::super::Filter;
 
     #[test]
-    fn a_filter_mentions_who_answered_where_it_looks_at_it() {
+    fn reading_answered_by_is_found_in_every_notation() {
         for (text, mentions) in [
             ("phone_call.answered_by == 'human'", true),
             ("conversation.phone_call.answered_by == 'human'", true),

@@ -1,9 +1,9 @@
-//! A filter as it is evaluated: CEL's syntax tree with every name looked up.
+//! The compiled form of a filter: the syntax tree, with every name looked up.
 
 use regex_lite::Regex;
 
-/// A compiled filter: what [`super::compile`] makes and [`super::evaluate`] reads. It is at most
-/// [`super::MAX_DEPTH`] deep.
+/// A compiled filter. [`super::compile`] builds it and [`super::evaluate`] reads it. Like the syntax tree,
+/// it is at most [`super::MAX_DEPTH`] high.
 #[derive(Debug)]
 pub(super) struct Program(pub(super) Node);
 
@@ -16,7 +16,7 @@ pub(super) enum Node {
     String(String),
     List(Vec<Node>),
     Variable(Variable),
-    /// What the macro around this looks at.
+    /// The item that the macro around this expression looks at.
     Item,
     Field(Box<Node>, String),
     Has(Box<Node>, String),
@@ -58,7 +58,7 @@ impl Variable {
     ];
 }
 
-/// Operators that always look at both sides.
+/// Operators that always evaluate both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operator {
     Equal,
@@ -94,7 +94,7 @@ impl Operator {
     }
 }
 
-/// Functions; what they are called on is their first argument.
+/// Functions and methods. A method's target is its first argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
     Size,
@@ -126,11 +126,11 @@ impl Function {
     }
 }
 
-/// A regular expression, and how much it may cost.
+/// A regular expression and its cost.
 #[derive(Debug)]
 pub(super) struct Pattern {
     pub(super) regex: Regex,
-    /// Steps for a byte of the text it is matched with.
+    /// Steps for each byte of the text that it is matched with.
     pub(super) steps_per_byte: usize,
 }
 
@@ -139,9 +139,9 @@ pub(super) struct Pattern {
 pub(super) struct Macro {
     pub(super) kind: MacroKind,
     pub(super) range: Node,
-    /// What must be true of an item; none for a `map` of all.
+    /// The condition on an item; none for a `map` of all items.
     pub(super) predicate: Option<Node>,
-    /// What a `map` makes of an item.
+    /// The result of a `map` for an item.
     pub(super) transform: Option<Node>,
 }
 

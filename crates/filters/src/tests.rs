@@ -1,9 +1,11 @@
+mod differential;
 mod hostile;
 
 use serde_json::{Value as Json, json};
 
 use super::*;
-/// A call to a metal worker's, of a customer with a plan and a joke in the labels.
+
+/// A conversation whose metadata has one field named like a macro.
 fn conversation(event: &str) -> Json {
     json!({
         "id": "cnv_01JD9XQ4T0000000000000000A",
@@ -26,8 +28,9 @@ fn evaluate(filter: &Filter, event: &str, data: &Json) -> Result<bool, FilterFai
     })
 }
 
-/// `true`, `false`, or what is wrong.
+/// `true`, `false` or the error. The filter's syntax is compared with CEL's on the way.
 fn outcome(text: &str, name: &str, data: &Json) -> String {
+    differential::assert_same_syntax(text);
     match Filter::parse(text) {
         Ok(filter) => {
             evaluate(&filter, name, data).map_or_else(|error| error.to_string(), |is| is.to_string())
@@ -264,6 +267,7 @@ fn a_mistake_is_refused_with_its_place() {
         ("duration ? true", "line 1, column 1: the condition is not complete"),
     ] {
         assert_eq!(Filter::parse(text).unwrap_err().to_string(), message, "{text}");
+        differential::assert_same_syntax(text);
     }
     let error = Filter::parse("event.matches('(a')").unwrap_err().to_string();
     assert!(error.starts_with("line 1, column 15: the pattern is no regular expression"), "{error}");
@@ -311,5 +315,6 @@ fn the_documented_examples_are_filters() {
     assert_eq!(examples.len(), 17);
     for example in examples {
         assert_eq!(Filter::parse(&example).err(), None, "{example}");
+        differential::assert_same_syntax(&example);
     }
 }

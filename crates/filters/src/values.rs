@@ -4,7 +4,7 @@ use std::{borrow::Cow, cmp::Ordering, rc::Rc};
 
 use serde_json::{Map, Value as Json};
 
-/// What an expression stands for. What came with the event is borrowed from it.
+/// The value of an expression. Values of the event are borrowed from it.
 #[derive(Debug, Clone)]
 pub(super) enum Value<'a> {
     Null,
@@ -12,7 +12,7 @@ pub(super) enum Value<'a> {
     Int(i64),
     Double(f64),
     String(Cow<'a, str>),
-    /// A list of the event's.
+    /// A list of the event.
     Array(&'a [Json]),
     /// A list that the filter made.
     List(Rc<Vec<Value<'a>>>),
@@ -24,7 +24,7 @@ impl<'a> From<&'a Json> for Value<'a> {
         match json {
             Json::Null => Self::Null,
             Json::Bool(value) => Self::Bool(*value),
-            // A number that is beyond both is there only with a feature of the JSON crate we do not use.
+            // Every number is one of both, without `serde_json`'s feature `arbitrary_precision`.
             Json::Number(number) => number
                 .as_i64()
                 .map(Self::Int)
@@ -50,7 +50,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// How many items a list has, members an object, bytes a string: what looking at all of it takes.
+    /// The effort of looking at all of the value: a list's items, an object's members, a string's bytes.
     pub(super) fn size(&self) -> usize {
         match self {
             Self::String(text) => text.len(),
@@ -61,7 +61,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The items of a list; none of anything else.
+    /// The items of a list; none for a value of another type.
     pub(super) fn items(&self) -> Option<Items<'a>> {
         match self {
             Self::Array(items) => Some(Items::Array(items)),
@@ -70,9 +70,9 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Which of two comes first; none if they do not compare. Only a double that is no number compares
-    /// to its own kind and yet has no order (`Some(None)`).
-    #[expect(clippy::option_option, reason = "no such comparison, and a comparison without an answer")]
+    /// The order of two values; none if their types do not compare. A NaN compares with numbers, but has no
+    /// order (`Some(None)`).
+    #[expect(clippy::option_option, reason = "no comparison, and a comparison without a result")]
     pub(super) fn order(&self, other: &Self) -> Option<Option<Ordering>> {
         match (self, other) {
             (Self::Int(a), Self::Int(b)) => Some(Some(a.cmp(b))),
@@ -108,7 +108,7 @@ impl<'a> Items<'a> {
     }
 }
 
-/// Exactly, since a double has too few digits for every integer.
+/// The exact order of an integer and a double. Conversion to a double would round large integers.
 fn order(int: i64, double: f64) -> Option<Ordering> {
     if double.is_nan() {
         return None;
@@ -120,8 +120,11 @@ fn order(int: i64, double: f64) -> Option<Ordering> {
     }
 }
 
-/// The integer that a whole double is; none if there is none.
-#[expect(clippy::cast_possible_truncation, reason = "the bounds are checked, and are exact as doubles")]
+/// The integer that equals a whole double; none if it is out of range.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the bounds are checked, and doubles represent them exactly"
+)]
 pub(super) fn integer(whole: f64) -> Option<i64> {
     const BOUND: f64 = 9_223_372_036_854_775_808.0;
     (-BOUND..BOUND).contains(&whole).then_some(whole as i64)

@@ -11,19 +11,19 @@ use super::{program::Variable, values::Value};
 pub struct Variables<'a> {
     /// The event's name.
     pub event: &'a str,
-    /// Seconds since the conversation started.
+    /// Whole seconds since the conversation started.
     pub duration: &'a Json,
-    /// Whose speech began or ended.
+    /// The speech that started or stopped, with the `role` of its speaker.
     pub speech: &'a Json,
     /// The message.
     pub message: &'a Json,
-    /// The function that is called.
+    /// The function that the model called.
     pub function: &'a Json,
-    /// The conversation, with its `metadata` and its `phone_call`; built when a filter first asks for it.
+    /// The conversation, with its `metadata` and its `phone_call`.
     pub conversation: Lazy<'a>,
 }
 
-/// A value that is built when it is first asked for.
+/// A value that is built on first use.
 pub struct Lazy<'a> {
     build: Box<dyn Fn() -> Json + 'a>,
     value: OnceCell<Json>,
@@ -47,7 +47,8 @@ impl Variables<'_> {
             Variable::Event => Value::String(Cow::Borrowed(self.event)),
             Variable::Conversation => self.conversation.get().into(),
             Variable::Metadata => (&self.conversation.get()["metadata"]).into(),
-            // With every event of a call: the carrier says who answered some seconds after the answer.
+            // Read from the conversation, not from the event: the carrier reports `answered_by` seconds after the
+            // call was answered.
             Variable::PhoneCall => (&self.conversation.get()["phone_call"]).into(),
             Variable::Speech => self.speech.into(),
             Variable::Duration => self.duration.into(),
