@@ -1,8 +1,8 @@
-//! Evaluating a filter.
+//! The evaluator of compiled filters.
 //!
-//! Everything that takes time is counted: a step for each expression, and more for long texts and lists.
-//! What fails on one side of `&&` or `||` does not matter where the other side decides, as CEL has it;
-//! only running out of steps ends the evaluation.
+//! It counts steps: one for each expression, more for long texts and lists. As in CEL, a failure on one side
+//! of `&&` or `||` does not matter if the other side decides the result. Only a lack of steps always ends the
+//! evaluation.
 
 use std::{borrow::Cow, cell::Cell, cmp::Ordering, rc::Rc};
 
@@ -15,44 +15,44 @@ use super::{
     variables::Variables,
 };
 
-/// How many steps an evaluation may take: some three milliseconds.
+/// Maximum number of steps of an evaluation: some three milliseconds.
 pub(super) const MAX_STEPS: usize = 100_000;
-/// Bytes of a text that are looked at, or copied, in a step.
+/// Bytes of a text that are read or copied in one step.
 const BYTES_A_STEP: usize = 16;
 
-/// Why a filter failed. Names types and what the filter itself says, nothing of the event.
+/// The reason why a filter failed. It names types and shows parts of the filter, but no values of the event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterFailure {
-    /// It is no filter (any more).
+    /// The stored text is no filter, for example because a later version refuses it.
     #[error("it cannot be read: {0}")]
     Unreadable(FilterError),
-    /// An operator or function does not take what it got.
+    /// An operator or function does not take values of these types.
     #[error("'{operation}' does not take ({types})")]
     NoOverload {
         /// The operator's or function's name.
         operation: &'static str,
-        /// The types it got, with commas between them.
+        /// The types, separated by commas.
         types: String,
     },
-    /// A field of what has no fields.
+    /// A field of a value that has no fields, with the value's type.
     #[error("{0} has no fields")]
     NoFields(&'static str),
-    /// A list is shorter.
+    /// An index beyond the end of a list.
     #[error("a list has no item at that place")]
     OutOfBounds,
     /// Division by zero.
     #[error("division by zero")]
     DivisionByZero,
-    /// A result does not fit into an integer.
+    /// A result that does not fit into an integer.
     #[error("a number is too large")]
     Overflow,
-    /// A text that is no number, or neither true nor false.
+    /// A text that the function, which is named, cannot convert.
     #[error("'{0}' cannot convert that text")]
     NotConvertible(&'static str),
-    /// It took too many steps.
+    /// The evaluation took too many steps.
     #[error("it takes too long")]
     TooLong,
-    /// The result is neither true nor false.
+    /// A result that is neither true nor false, with its type.
     #[error("the result is {0}, neither true nor false")]
     NotBool(&'static str),
 }
@@ -75,7 +75,7 @@ struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    /// What a node stands for, where the macro around it looks at `item`.
+    /// The value of a node. `item` is the current item of the macro around it.
     fn value(&self, node: &'a Node, item: Option<&Value<'a>>) -> Evaluated<Value<'a>> {
         self.take(1)?;
         match node {
@@ -130,7 +130,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// `&&`, which false decides, and `||`, which true does.
+    /// `&&`, which is decided by false, and `||`, which is decided by true.
     fn decide(
         &self,
         [left, right]: &'a [Node; 2],
@@ -196,7 +196,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// CEL's equality: numbers are equal across their types, and what is of different types is not.
+    /// CEL's equality: numbers compare across their types; other values of different types are not equal.
     fn equal(&self, left: &Value<'a>, right: &Value<'a>) -> Evaluated<bool> {
         self.take(1)?;
         if let Some(order) = left.order(right) {
@@ -297,7 +297,7 @@ impl<'a> Evaluation<'a> {
                 (_, Err(FilterFailure::TooLong)) => return Err(FilterFailure::TooLong),
                 (MacroKind::All, Ok(false)) => return Ok(Value::Bool(false)),
                 (MacroKind::Exists, Ok(true)) => return Ok(Value::Bool(true)),
-                // Another item may still decide.
+                // A later item may still decide the result.
                 (MacroKind::All | MacroKind::Exists, Err(error)) => failure = Some(error),
                 (_, Err(error)) => return Err(error),
                 (MacroKind::List, Ok(true)) => list.extend(match &looking.transform {
@@ -322,7 +322,7 @@ impl<'a> Evaluation<'a> {
         left.filter(|left| *left > 0).map(|_| ()).ok_or(FilterFailure::TooLong)
     }
 
-    /// Steps for looking at all of some values.
+    /// Takes the steps for reading all of some values.
     fn take_bytes(&self, values: &[&Value<'a>]) -> Evaluated<()> {
         self.take(values.iter().map(|value| value.size() / BYTES_A_STEP).sum())
     }
@@ -369,8 +369,8 @@ fn negate<'a>(operand: &Value<'a>) -> Evaluated<Value<'a>> {
     }
 }
 
-/// Integers with integers give integers; with a double, doubles (CEL itself does not mix them, but
-/// whether JSON's numbers are whole is nothing that whoever wrote a filter can know).
+/// Two integers give an integer; if one operand is a double, so is the result. CEL does not mix them, but the
+/// author of a filter cannot know whether a number of the event's JSON is whole.
 fn arithmetic<'a>(operator: Operator, left: &Value<'a>, right: &Value<'a>) -> Evaluated<Value<'a>> {
     let (a, b) = match (left, right) {
         (Value::Int(a), Value::Int(b)) => return integers(operator, *a, *b),
@@ -408,7 +408,7 @@ fn length<'a>(count: usize) -> Value<'a> {
     Value::Int(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "the nearest double, as CEL has it")]
+#[expect(clippy::cast_precision_loss, reason = "CEL converts to the nearest double")]
 fn double(int: i64) -> f64 {
     int as f64
 }

@@ -398,3 +398,67 @@ fn infix<'t>(token: &Token<'_>) -> Option<(u8, Infix<'t>)> {
     };
     Some((level, Infix::Binary(operator)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_filter_has_at_most_a_thousand_bytes() {
+        assert!(parse(&"a".repeat(1_000)).is_ok());
+        assert_eq!(error(&"é".repeat(501)), "line 1, column 501: a filter is at most 1000 bytes long");
+    }
+
+    #[test]
+    fn brackets_nest_at_most_sixteen_deep() {
+        let nested = |depth: usize| "(".repeat(depth) + "a" + &")".repeat(depth);
+        assert!(parse(&nested(16)).is_ok());
+        let message = "line 2, column 18: brackets are nested at most 16 deep";
+        assert_eq!(error(&format!("true &&\n {}", nested(17))), message);
+        // Brackets of every kind count.
+        assert!(parse("[[[[[[[[f(a[b.c((((((1))))))])]]]]]]]]").is_ok());
+        assert!(parse("[[[[[[[[f(a[b.c(((((((1)))))))])]]]]]]]]").is_err());
+        // Only open brackets count, and none in strings and comments.
+        let flat = "(a) || ".repeat(40);
+        assert!(parse(&format!("{flat}'it\\'s ((((((((((((((((((' == r'\\' // ((((((((((((((((((")).is_ok());
+    }
+
+    #[test]
+    fn expressions_nest_at_most_sixty_four_deep() {
+        let fields = |count: usize| "a".to_owned() + &".b".repeat(count);
+        assert!(parse(&fields(63)).is_ok());
+        assert_eq!(error(&fields(64)), "line 1, column 128: expressions are nested at most 64 deep");
+        assert!(parse(&("a?b:".repeat(63) + "c")).is_ok());
+        assert!(parse(&("a?b:".repeat(64) + "c")).is_err());
+        assert_eq!(parse(&("a||".repeat(300) + "b")).unwrap().height, 10, "a balanced tree");
+    }
+
+    #[test]
+    fn an_error_points_at_its_token() {
+        for (text, message) in [
+            ("a == {'b': 1}", "line 1, column 6: objects cannot be written in a filter"),
+            ("a.b {c: 1}", "line 1, column 5: objects cannot be written in a filter"),
+            ("1 {", "line 1, column 3: unexpected '{'"),
+            ("b'a'", "line 1, column 1: bytes cannot be written in a filter"),
+            ("[1, ?a]", "line 1, column 5: unsupported syntax '?'"),
+            ("a[?0]", "line 1, column 2: unsupported syntax '[?'"),
+            ("a + .if", "line 1, column 6: reserved identifier: .if"),
+            ("f(a b)", "line 1, column 5: unexpected 'b'"),
+            ("[a", "line 1, column 3: missing ']' at the end"),
+            ("(a]", "line 1, column 3: unexpected ']'"),
+            ("a ? b ? c : d : e", "line 1, column 7: unexpected '?'"),
+            ("a.in", "line 1, column 3: unexpected 'in'"),
+            ("a.", "line 1, column 3: the expression is not complete"),
+            ("!-a", "line 1, column 3: unexpected 'a'"),
+            ("1e400", "line 1, column 1: invalid double literal"),
+            ("18446744073709551616u", "line 1, column 1: invalid uint literal"),
+            ("--9223372036854775808", "line 1, column 3: invalid int literal"),
+        ] {
+            assert_eq!(error(text), message, "{text}");
+        }
+    }
+}

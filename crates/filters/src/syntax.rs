@@ -13,7 +13,7 @@ pub(super) struct Tree<'t> {
     pub(super) height: usize,
 }
 
-/// What an expression is. Brackets that only group have no expression of their own.
+/// The kind of an expression, and its parts. Brackets that only group are not part of the tree.
 #[derive(Debug)]
 pub(super) enum Syntax<'t> {
     Null,
@@ -39,7 +39,7 @@ pub(super) enum Syntax<'t> {
 /// A call of a function, a method or a macro.
 #[derive(Debug)]
 pub(super) struct Call<'t> {
-    /// What a method is called on; none for a function.
+    /// The target of a method or a macro; none for a function.
     pub(super) target: Option<Box<Tree<'t>>>,
     pub(super) name: &'t str,
     pub(super) arguments: Vec<Tree<'t>>,

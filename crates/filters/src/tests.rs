@@ -47,7 +47,7 @@ fn check(name: &str, data: &Json, rows: &[(&str, &str)]) {
 }
 
 #[test]
-fn every_variable_is_there_for_its_events_and_null_for_the_others() {
+fn a_variable_is_null_for_events_that_do_not_have_it() {
     check(
         "message:sent",
         &json!({ "message": { "role": "user", "content": "Well, Goodbye.", "interrupted": false } }),
@@ -144,7 +144,7 @@ fn every_variable_is_there_for_its_events_and_null_for_the_others() {
 }
 
 #[test]
-fn a_field_of_null_is_null_and_what_fails_says_why_without_saying_what_was_said() {
+fn a_field_of_null_is_null_and_failures_show_no_values() {
     check(
         "conversation:started",
         &Json::Null,
@@ -193,7 +193,7 @@ fn a_field_of_null_is_null_and_what_fails_says_why_without_saying_what_was_said(
 }
 
 #[test]
-fn a_mistake_is_refused_with_its_place() {
+fn an_error_points_at_the_mistake() {
     for (text, message) in [
         ("", "line 1, column 1: the expression is not complete"),
         ("metadata.plan ==", "line 1, column 17: the expression is not complete"),
@@ -276,7 +276,7 @@ fn a_mistake_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_filter_is_stored_and_shown_as_it_was_written_and_logged_as_nothing() {
+fn a_filter_is_stored_as_written_and_its_debug_output_is_redacted() {
     let filter = Filter::parse("  phone_call.to_number == '+14155550100'\n").unwrap();
     let stored = serde_json::to_string(&filter).unwrap();
     assert_eq!(stored, r#""  phone_call.to_number == '+14155550100'\n""#);
@@ -287,7 +287,7 @@ fn a_filter_is_stored_and_shown_as_it_was_written_and_logged_as_nothing() {
 }
 
 #[test]
-fn clones_share_what_was_compiled() {
+fn clones_share_the_compiled_form() {
     let stored = Filter::stored("duration == 1".to_owned());
     let clone = stored.clone();
     assert_eq!(evaluate(&clone, "conversation:started", &Json::Null), Ok(false));
@@ -295,7 +295,7 @@ fn clones_share_what_was_compiled() {
 }
 
 #[test]
-fn what_is_stored_but_is_no_filter_any_more_does_not_match_and_says_so() {
+fn a_stored_text_that_is_no_filter_does_not_match() {
     let failure = evaluate(&Filter::stored("once(valid)".to_owned()), "conversation:started", &Json::Null);
     assert!(
         failure.unwrap_err().to_string().starts_with("it cannot be read: line 1, column 1: unknown function")
@@ -309,7 +309,7 @@ fn the_documented_examples_are_filters() {
     let examples: Vec<_> = table
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split("` | ").next())
-        // A table's cell ends at a bar that is not escaped.
+        // A table escapes the bars in its cells.
         .map(|example| example.replace("\\|", "|"))
         .collect();
     assert_eq!(examples.len(), 17);

@@ -64,7 +64,7 @@ fn hostile() -> Vec<String> {
         ("[[1],", "1", "]"),
     ] {
         texts.push(around(open, inner, close));
-        // As deep as the bracket limit allows, and the rest inside.
+        // The same text within as many brackets as are allowed.
         texts.push("(".repeat(16) + &around(open, inner, close)[..MAX_BYTES / 2] + &")".repeat(16));
     }
     texts.push("// '\n".to_owned() + &"(".repeat(900));
@@ -74,8 +74,8 @@ fn hostile() -> Vec<String> {
 }
 
 #[test]
-fn no_text_overflows_a_small_stack_when_it_is_compiled_evaluated_cloned_or_dropped() {
-    // Half of what a thread has by default; unoptimized code needs more of it than what is deployed.
+fn no_text_overflows_a_small_stack() {
+    // Half of a thread's default. Optimized code needs less.
     let small = thread::Builder::new().stack_size(1024 * 1024);
     let checking = small.spawn(|| {
         let texts = hostile();
@@ -91,7 +91,7 @@ fn no_text_overflows_a_small_stack_when_it_is_compiled_evaluated_cloned_or_dropp
 }
 
 #[test]
-fn an_expression_as_deep_as_allowed_is_evaluated_and_a_deeper_one_is_refused() {
+fn an_expression_of_maximum_height_is_evaluated_and_a_higher_one_is_refused() {
     let sum = |terms: usize| vec!["1"; terms].join("+") + " > 0";
     assert_eq!(outcome(&sum(MAX_DEPTH - 1), "conversation:started", &Json::Null), "true");
     let error = Filter::parse(&sum(MAX_DEPTH)).unwrap_err().to_string();
@@ -105,22 +105,22 @@ fn no_filter_runs_long() {
     let long = json!({ "message": { "content": "a".repeat(20_000) }, "function": { "arguments": {
         "list": vec![json!({ "text": "a".repeat(100), "n": 1 }); 5_000] } } });
     for text in [
-        // Copies that grow with every step.
+        // Texts that are copied many times.
         format!("[{}].map(c, {}) == []", vec!["message.content"; 25].join(","), vec!["c"; 60].join("+")),
         format!("{} == ''", vec!["message.content"; 60].join("+")),
         format!("function.arguments.list.map(x, {}).size() > 0", vec!["x.text"; 60].join("+")),
-        // Long lists, and long texts looked for in long texts.
+        // Long lists, and searches in long texts.
         format!("function.arguments.list.all(x, {})", vec!["x.n == 1"; 60].join("&&")),
         format!("function.arguments.list.all(x, {})", ["!message.content.contains('b')"; 9].join("&&")),
         "function.arguments.list.all(x, x in function.arguments.list)".to_owned(),
         "function.arguments.list.all(x, function.arguments.list == function.arguments.list)".to_owned(),
-        // Regular expressions of many states.
+        // Regular expressions with many states.
         "message.content.matches('(a?){30}(a{1,5}){1,5}b')".to_owned(),
         "function.arguments.list.exists(x, x.text.matches('.{60}b'))".to_owned(),
     ] {
         assert_eq!(outcome(&text, "message:sent", &long), "it takes too long", "{text}");
     }
-    // And what somebody may well write does not take too long.
+    // Plausible filters stay within the limit.
     for (text, expected) in [
         ("function.arguments.list.exists(x, x.n == 2)", "false"),
         ("function.arguments.list.exists(x, x.text.contains('b'))", "false"),
@@ -199,7 +199,7 @@ pub(super) fn words() -> impl Strategy<Value = String> {
 proptest! {
     /// The fuzz target `filter` (`tests/fuzz`) does the same for longer.
     #[test]
-    fn no_text_panics_and_what_is_accepted_can_be_evaluated(text in prop_oneof![words(), any::<String>()]) {
+    fn no_text_causes_a_panic(text in prop_oneof![words(), any::<String>()]) {
         match Filter::parse(&text) {
             Ok(filter) => {
                 let data = json!({ "message": { "content": "a b", "role": "user" } });
