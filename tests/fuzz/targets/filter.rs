@@ -1,5 +1,4 @@
-//! No text crashes a filter, overflows its stack or runs long: neither while it is parsed nor while it is
-//! evaluated.
+//! No text makes a filter panic, overflow its stack or run long, neither in the parser nor in the evaluator.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use quick_xml::{Reader, events::Event};
+use quick_xml::{Reader, XmlVersion, events::Event};
 use switchboard_providers::{
     carrier::documents::{ConnectStream, Instructions},
     fuzzing::document,
@@ -29,7 +29,7 @@ fuzz_target!(|text: &str| {
                 elements.push(String::from_utf8_lossy(start.name().as_ref()).into_owned());
                 for attribute in start.attributes() {
                     let attribute = attribute.expect("attributes are well-formed");
-                    texts.push_str(&attribute.unescape_value().expect("references are known"));
+                    texts.push_str(&attribute.normalized_value(XmlVersion::Implicit1_0).expect("references are known"));
                 }
             }
             Event::Eof => break,
