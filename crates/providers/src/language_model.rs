@@ -1,13 +1,13 @@
 //! The language model role: what the agent says next.
 //!
-//! [`Providers::language_model`] builds the model that an agent's configuration names;
+//! [`Providers::language_model`](crate::Providers::language_model) builds the model that an agent's configuration names;
 //! [`LanguageModel::generate`] asks it for one response. A [`Generation`] does nothing until it is polled and is
 //! cancelled by dropping it. A cancelled generation reports no usage, so its owner has to estimate it.
 //!
 //! The types here are the conversation as a model is shown it. They know nothing of the dialogue engine: the media
 //! worker converts.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use futures_util::{
     FutureExt, StreamExt,
@@ -15,9 +15,8 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use serde_json::{Map, Value};
-use switchboard_model::agents;
 
-use crate::{Error, Providers, StreamTimeouts, openai, unusable::Unusable};
+use crate::{Error, StreamTimeouts, unusable::Unusable};
 
 /// A caller who hears nothing for 4 s hangs up. Between two events a model may take longer: the caller hears the
 /// first words meanwhile.
@@ -151,23 +150,6 @@ pub enum FinishReason {
 #[must_use]
 pub fn arguments(call: &ToolCall) -> Option<Map<String, Value>> {
     serde_json::from_str(&call.arguments).ok()
-}
-
-impl Providers {
-    /// The model that the agent's configuration names. A missing key and a vendor without an adapter are reported
-    /// by each generation.
-    #[must_use]
-    pub fn language_model(&self, configuration: &agents::LanguageModel) -> Arc<dyn LanguageModel> {
-        match configuration {
-            agents::LanguageModel::Openai(settings) => {
-                match openai::chat::ChatCompletions::new(self, settings, TIMEOUTS) {
-                    Ok(model) => Arc::new(model),
-                    Err(unusable) => Arc::new(unusable),
-                }
-            }
-            agents::LanguageModel::Google(_) => Arc::new(Unusable::no_adapter(configuration.provider())),
-        }
-    }
 }
 
 impl LanguageModel for Unusable {

@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 mod any_carrier;
+mod any_language_model;
+mod any_synthesizer;
+mod any_transcriber;
 pub mod audio;
 pub mod carrier;
 pub mod clips;

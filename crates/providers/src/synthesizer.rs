@@ -1,12 +1,12 @@
 //! The synthesizer role: text to speech.
 //!
-//! [`Providers::synthesizer`] builds the voice that an agent's configuration names. [`Synthesizer::open`] opens
+//! [`Providers::synthesizer`](crate::Providers::synthesizer) builds the voice that an agent's configuration names. [`Synthesizer::open`] opens
 //! one [`VoiceSession`] for a call; the session takes one clause after the other, and several may be synthesized
 //! at the same time. A clause's stream does nothing until it is polled; dropping it cancels the clause.
 //!
 //! This module does not know which clause the caller hears: pacing and barge-in are the dialogue engine's.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{
@@ -14,9 +14,8 @@ use futures_util::{
     future::{self, BoxFuture},
     stream::{self, BoxStream},
 };
-use switchboard_model::agents;
 
-use crate::{Error, Providers, StreamTimeouts, audio::AudioFormat, deepgram, unusable::Unusable};
+use crate::{Error, StreamTimeouts, audio::AudioFormat, unusable::Unusable};
 
 /// A caller takes two seconds of silence before a sentence for thinking, and more for a broken line.
 pub const TIMEOUTS: StreamTimeouts =
@@ -98,27 +97,6 @@ impl fmt::Debug for SpeechEvent {
 impl fmt::Debug for WordTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "WordTime([redacted], {:?} to {:?})", self.start, self.end)
-    }
-}
-
-impl Providers {
-    /// The voice that the agent's configuration names. A missing key and a vendor without an adapter are reported by
-    /// each clause.
-    #[must_use]
-    pub fn synthesizer(&self, configuration: &agents::Voice) -> Arc<dyn Synthesizer> {
-        match configuration {
-            agents::Voice::Deepgram { model, .. } => {
-                match deepgram::speak::Speak::new(self, model, TIMEOUTS) {
-                    Ok(synthesizer) => Arc::new(synthesizer),
-                    Err(unusable) => Arc::new(unusable),
-                }
-            }
-            agents::Voice::Playht { .. }
-            | agents::Voice::Elevenlabs { .. }
-            | agents::Voice::Azure { .. }
-            | agents::Voice::Rimeai(_)
-            | agents::Voice::Rime(_) => Arc::new(Unusable::no_adapter(configuration.provider())),
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The transcriber role: speech to text.
 //!
-//! [`Providers::transcriber`] builds the transcriber that an agent's configuration names, and
+//! [`Providers::transcriber`](crate::Providers::transcriber) builds the transcriber that an agent's configuration names, and
 //! [`Transcriber::connect`] opens a session with it. A session has two independent halves: the caller pushes
 //! audio into the [`AudioSink`] as it arrives, and polls the [`TranscriberSession`], which does all the work,
 //! sending included. Dropping the session ends it at once; [`AudioSink::finish`] ends it after the last words.
@@ -8,7 +8,7 @@
 //! This module reconnects nothing and buffers two seconds at most: keeping a call's transcriber alive is the
 //! media worker's work.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{
@@ -16,10 +16,9 @@ use futures_util::{
     future::{self, BoxFuture},
     stream::BoxStream,
 };
-use switchboard_model::agents;
 use tokio::sync::mpsc;
 
-use crate::{Error, Providers, deepgram, unusable::Unusable};
+use crate::{Error, unusable::Unusable};
 
 /// Audio waiting to be sent: 100 frames of 20 ms = 2 s. When the queue is full the vendor has stopped reading,
 /// and the session ends as unavailable: waiting would delay the call.
@@ -111,24 +110,6 @@ impl AudioSink {
     /// Ends the audio: the session still delivers the last words, then its stream ends. Dropping the sink does the
     /// same.
     pub fn finish(self) {}
-}
-
-impl Providers {
-    /// The transcriber that the agent's configuration names. A missing key and a vendor without an adapter are
-    /// reported by [`Transcriber::connect`].
-    #[must_use]
-    pub fn transcriber(&self, configuration: &agents::Transcriber) -> Arc<dyn Transcriber> {
-        match configuration {
-            agents::Transcriber::Deepgram { model, language, keywords, .. } => {
-                let settings = deepgram::listen::Settings { model, language, key_terms: keywords };
-                match deepgram::listen::Listen::new(self, &settings, deepgram::listen::Timing::default()) {
-                    Ok(transcriber) => Arc::new(transcriber),
-                    Err(unusable) => Arc::new(unusable),
-                }
-            }
-            agents::Transcriber::Azure { .. } => Arc::new(Unusable::no_adapter(configuration.provider())),
-        }
-    }
 }
 
 impl Transcriber for Unusable {

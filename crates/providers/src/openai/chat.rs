@@ -1,31 +1,31 @@
 //! `OpenAI`'s chat completions, streamed: `POST {base}/chat/completions`.
 //!
-//! [`ChatCompletions`] sends the request and reads the stream; `chunks.rs` assembles its events.
+//! [`ChatCompletions`] sends the request and reads the stream; `chunks.rs` assembles its events, `failures.rs`
+//! turns what went wrong into an [`Error`].
 
 use std::{collections::VecDeque, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
-use http::StatusCode;
 use reqwest::Url;
 use serde_json::{Map, Value, json};
 use switchboard_model::agents::{ModelSettings, Tool};
 use tokio::time::{Instant, timeout_at};
 
-use super::{VENDOR, chunks::Chunks};
+use super::{
+    VENDOR,
+    chunks::Chunks,
+    failures::{lost, malformed, refused},
+};
 use crate::{
     Error, Providers, Secret, StreamTimeouts, egress,
     endpoints::join,
     language_model::{self, ChatMessage, Conversation, Generation, GenerationEvent, LanguageModel, ToolCall},
-    refusal::{self, Explanation, Verdict},
     sse,
     unusable::Unusable,
 };
 
 /// Maximum wait for the usage after the last words; servers that send it do so at once.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Parameters of a request that a response does not depend on.
-const OPTIONAL_PARAMETERS: [&str; 3] = ["reasoning_effort", "stream_options", "temperature"];
 
 /// One model on one server, with one key.
 #[derive(Debug, Clone)]
@@ -90,11 +90,6 @@ async fn open(request: reqwest::RequestBuilder, timeouts: StreamTimeouts) -> Res
         ready: VecDeque::new(),
         over: false,
     })
-}
-
-fn lost(error: reqwest::Error) -> Error {
-    let reason = if error.is_connect() { "no connection" } else { "the connection was lost" };
-    Error::broken(VENDOR, reason, error.without_url())
 }
 
 /// A response that is being read.
@@ -162,48 +157,6 @@ impl Response {
             self.deadline = Instant::now() + self.waiting_for;
         }
         Ok(())
-    }
-}
-
-fn malformed(error: sse::TooLong) -> Error {
-    Error::broken(VENDOR, "its stream cannot be read", error)
-}
-
-/// The error for a status other than 2xx.
-async fn refused(response: reqwest::Response) -> Error {
-    let (status, headers) = (response.status(), response.headers().clone());
-    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        // The explanation may quote the key.
-        return Error::rejected(VENDOR, status.as_str(), "it does not accept the key");
-    }
-    let explanation = Explanation::read(&egress::error_body(response).await);
-    let verdict = refusal::verdict(status, &headers, &explanation, &OPTIONAL_PARAMETERS);
-    error(verdict, status, &explanation, status.as_str())
-}
-
-/// The error for an event that reports one; the status had been 200.
-pub(super) fn error_in_stream(described: &Value) -> Error {
-    let verdict = refusal::stream_verdict(described);
-    error(verdict, StatusCode::OK, &Explanation::of(described), "error")
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "a verdict is used up by the error it becomes")]
-fn error(verdict: Verdict, status: StatusCode, explanation: &Explanation, default_code: &str) -> Error {
-    let code = explanation.code.as_deref();
-    let message = explanation.message.as_deref().unwrap_or("no explanation");
-    match verdict {
-        Verdict::Retry { after } => {
-            let reason = format!("{} ({}): {message}", code.unwrap_or("error"), status.as_u16());
-            Error::Unavailable {
-                vendor: VENDOR,
-                reason: crate::error::shorten(&reason),
-                retry_after: after,
-                source: None,
-            }
-        }
-        Verdict::DropParameter(_) | Verdict::FallBack | Verdict::GiveUp => {
-            Error::rejected(VENDOR, code.unwrap_or(default_code), message)
-        }
     }
 }
 

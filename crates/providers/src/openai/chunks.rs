@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{VENDOR, chat};
+use super::{VENDOR, failures};
 use crate::{
     Error,
     language_model::{self, FinishReason, GenerationEvent, ToolCall},
@@ -41,7 +41,7 @@ impl Chunks {
         // Some servers send progress notes that are not JSON.
         let Ok(chunk) = serde_json::from_str::<Value>(data) else { return Ok(false) };
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
-            return Err(chat::error_in_stream(error));
+            return Err(failures::error_in_stream(error));
         }
         if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
             self.usage = Some(read_usage(usage));

@@ -2,6 +2,7 @@
 
 pub mod chat;
 mod chunks;
+mod failures;
 
 pub(crate) const VENDOR: &str = "openai";
 

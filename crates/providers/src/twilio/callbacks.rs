@@ -2,15 +2,14 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use switchboard_model::{phone_numbers::E164, time::Timestamp};
+use switchboard_model::phone_numbers::E164;
 
-use super::calls::call_id;
+use super::values::{call_id, call_status, rfc2822};
 use crate::carrier::{
     CarrierCallId,
     callbacks::{
         ANONYMOUS, DetectionReport, IncomingCall, StatusReport, StreamEvent, StreamReport, UnusableCallback,
     },
-    calls::CallStatus,
 };
 
 /// The decoded parameters of a form.
@@ -99,33 +98,12 @@ pub(super) fn status_report(body: &[u8]) -> Result<StatusReport, UnusableCallbac
     })
 }
 
-/// The status of this name, in callbacks and REST alike.
-pub(super) fn call_status(name: &str) -> CallStatus {
-    match name {
-        "queued" => CallStatus::Queued,
-        "initiated" => CallStatus::Initiated,
-        "ringing" => CallStatus::Ringing,
-        "in-progress" => CallStatus::InProgress,
-        "completed" => CallStatus::Completed,
-        "busy" => CallStatus::Busy,
-        "failed" => CallStatus::Failed,
-        "no-answer" => CallStatus::NoAnswer,
-        "canceled" => CallStatus::Canceled,
-        _ => CallStatus::Unknown,
-    }
-}
-
-/// Times are written as in e-mail, to the second.
-pub(super) fn rfc2822(text: &str) -> Option<Timestamp> {
-    let time = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(Timestamp::from_millis(time.timestamp().as_millisecond()))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::carrier::calls::CallStatus;
 
     const SID: &str = "CA00000000000000000000000000000001";
 

@@ -8,14 +8,14 @@ use serde::{Deserialize, Deserializer};
 use switchboard_model::{phone_numbers::E164, time::Timestamp};
 
 use super::{
-    account::{Account, is_sid},
-    callbacks::{call_status, rfc2822},
+    account::Account,
     refusals::{NOT_FOUND, NOT_IN_PROGRESS, lost, lost_order, refusal, refused_order, unnamed_order},
+    values::{call_id, call_status, rfc2822},
 };
 use crate::{
     Error,
     carrier::{
-        CarrierCallId, CarrierName, InvalidCarrierCallId,
+        CarrierCallId,
         calls::{CarrierCall, OrderError, PlaceCall},
     },
 };
@@ -28,14 +28,6 @@ const PLACED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How far the carrier's clock may be behind ours, its fractions of seconds included.
 const CLOCK_SKEW: Duration = Duration::from_secs(3);
-
-/// Reads a `CallSid`.
-pub(super) fn call_id(text: &str) -> Result<CarrierCallId, InvalidCarrierCallId> {
-    if !is_sid("CA", text) {
-        return Err(InvalidCarrierCallId);
-    }
-    CarrierCallId::new(CarrierName::Twilio, text)
-}
 
 pub(super) async fn place(account: &Account, call: PlaceCall<'_>) -> Result<CarrierCallId, OrderError> {
     let ring_timeout = call.ring_timeout.as_secs().to_string();

@@ -9,7 +9,7 @@ use std::{borrow::Cow, collections::BTreeMap, error, fmt, time::Duration};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Deserializer, de};
 
-use super::calls::call_id;
+use super::values::call_id;
 use crate::{
     audio::AudioFormat,
     carrier::media_stream::{InboundFrame, MalformedFrame, MediaStreamCodec, StreamStart},

@@ -2,8 +2,8 @@
 //!
 //! [`Twilio`] implements the role; each file speaks one part of the protocol: `calls` and `numbers` the REST
 //! API over an authenticated `account`, `refusals` its error answers, `documents` TwiML, `signature` and
-//! `callbacks` the signed forms, `media_stream` the websocket. Nothing outside this folder knows that any of
-//! them is Twilio's.
+//! `callbacks` the signed forms, `values` what both write alike, `media_stream` the websocket. Nothing outside this
+//! folder knows that any of them is Twilio's.
 
 mod account;
 mod callbacks;
@@ -13,6 +13,7 @@ mod media_stream;
 mod numbers;
 mod refusals;
 mod signature;
+mod values;
 
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ impl Carrier for Twilio {
     }
 
     fn call_id(&self, text: &str) -> Result<CarrierCallId, InvalidCarrierCallId> {
-        calls::call_id(text)
+        values::call_id(text)
     }
 
     async fn place(&self, call: PlaceCall<'_>) -> Result<CarrierCallId, OrderError> {

@@ -1,0 +1,27 @@
+//! The language models that an agent's configuration can name, by vendor. [`LanguageModel`] says what they do.
+
+use std::sync::Arc;
+
+use switchboard_model::agents;
+
+use crate::{
+    Providers,
+    language_model::{LanguageModel, TIMEOUTS},
+    openai::chat::ChatCompletions,
+    unusable::Unusable,
+};
+
+impl Providers {
+    /// The model that the agent's configuration names. A missing key and a vendor without an adapter are reported
+    /// by each generation.
+    #[must_use]
+    pub fn language_model(&self, configuration: &agents::LanguageModel) -> Arc<dyn LanguageModel> {
+        match configuration {
+            agents::LanguageModel::Openai(settings) => match ChatCompletions::new(self, settings, TIMEOUTS) {
+                Ok(model) => Arc::new(model),
+                Err(unusable) => Arc::new(unusable),
+            },
+            agents::LanguageModel::Google(_) => Arc::new(Unusable::no_adapter(configuration.provider())),
+        }
+    }
+}
