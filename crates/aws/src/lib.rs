@@ -10,6 +10,8 @@
 
 pub mod clips;
 mod failure;
+mod keys;
+pub mod outbox;
 pub mod provider_keys;
 pub mod queue;
 pub mod recordings;

@@ -7,7 +7,10 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use serde::{Deserialize, Serialize};
 use switchboard_model::ids::{AccountId, ConversationId};
 
-use crate::failure::{Cause, ServiceError};
+use crate::{
+    failure::{Cause, ServiceError},
+    keys::DeliveryKey,
+};
 
 /// The longest that a message can wait before it is seen (SQS, `DelaySeconds`).
 pub const MAX_DELAY: Duration = Duration::from_mins(15);
@@ -49,6 +52,20 @@ impl CallJob {
 }
 
 impl DeliveryJob {
+    /// The attempt with this number at a delivery.
+    #[must_use]
+    pub fn new(delivery: DeliveryKey, attempt: u32) -> Self {
+        let DeliveryKey { account, conversation, sequence, webhook } = delivery;
+        Self { account_id: account, conversation_id: conversation, sequence, webhook, attempt }
+    }
+
+    /// The delivery that the attempt is at.
+    #[must_use]
+    pub fn delivery(&self) -> DeliveryKey {
+        let Self { account_id, conversation_id, sequence, webhook, .. } = *self;
+        DeliveryKey { account: account_id, conversation: conversation_id, sequence, webhook }
+    }
+
     /// Reads the body of a message; none if it is not one of ours.
     #[must_use]
     pub fn from_body(body: &str) -> Option<Self> {

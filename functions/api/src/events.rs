@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
-use switchboard_aws::table::TableError;
+use switchboard_aws::table::{DeliveryKey, TableError};
 use switchboard_contract::{conversations::ConversationView, events::EventView, lists};
 use switchboard_model::{
     conversations::Snapshot,
@@ -60,9 +60,10 @@ pub(crate) async fn redeliver(
 impl Api {
     async fn redeliver_to(&self, snapshot: &Snapshot, event: &Event, webhook: usize) -> Result<(), ApiError> {
         let conversation = &snapshot.conversation;
-        let (account, id, sequence) = (conversation.account_id, conversation.id, event.sequence);
+        let (account, sequence) = (conversation.account_id, event.sequence);
+        let key = DeliveryKey { account, conversation: conversation.id, sequence, webhook };
         for _ in 0..TRIES {
-            let before = self.table.delivery(account, id, sequence, webhook).await?;
+            let before = self.table.delivery(key).await?;
             let fresh = || Delivery::new(event.id, sequence, webhook, event.created_at);
             let after = before.clone().unwrap_or_else(fresh).again((self.now)());
             match self.table.redeliver(conversation, before.as_ref(), &after).await {

@@ -1,9 +1,9 @@
-//! Queues what the table's stream says was stored: calls that wait to be dialled, events that webhooks
-//! asked for, deliveries that were asked for again.
+//! Queues what the table's stream reports: calls that wait to be placed, events with webhooks, redeliveries.
 //!
-//! Every message is stored before it is sent. It may be sent twice and late, but is never lost: if a
-//! queue cannot be reached, the stream gives the same records again. This function reads no table and
-//! decides nothing about a call or a delivery; the dialer and the webhooks function do.
+//! [`switchboard_aws::outbox`] reads a record of the stream as jobs; this function sends the jobs and reports the first
+//! record of which a job was not sent. A job may be sent twice and late, but is never lost: if a queue is unavailable,
+//! the stream repeats its records from the reported one on. The relay reads no table and decides nothing about a call or
+//! a delivery.
 
 use std::time::Duration;
 
@@ -11,23 +11,25 @@ use aws_lambda_events::{
     dynamodb::{Event, EventRecord},
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use switchboard_aws::{
+    outbox::{self, Job},
     queue::{self, CallJob, DeliveryJob, Queue},
-    table::{conversation_of_key, delivery_of_key},
 };
-use switchboard_runtime::{ConfigError, Vars, config};
+use switchboard_runtime::{ConfigError, Vars, config, spans};
 use tokio::time::{Instant, timeout_at};
+use tracing::Span;
 
-/// For a whole batch; below the function's own limit of 15 s, so that what was sent is reported as sent.
+/// Maximum time for a whole batch. It is below the function's own limit of 15 s, so that the jobs that were sent are
+/// reported as sent.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// How the function is configured.
+/// The configuration of the function.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The queue of calls to dial.
+    /// The URL of the queue of calls.
     pub calls_queue: String,
-    /// The queue of webhook attempts.
+    /// The URL of the queue of deliveries.
     pub deliveries_queue: String,
 }
 
@@ -48,49 +50,26 @@ impl Config {
 /// The function, with its clients.
 #[derive(Debug, Clone)]
 pub struct Relay {
-    /// Where calls are queued.
+    /// The queue of calls to place.
     pub calls: Queue<CallJob>,
-    /// Where deliveries are queued.
+    /// The queue of webhook attempts.
     pub deliveries: Queue<DeliveryJob>,
 }
 
-/// The part of an item that says what it is.
-#[derive(Deserialize)]
-struct Stored {
-    pk: String,
-    sk: String,
-    state: Option<String>,
-    outbox: Option<String>,
+/// A job that is not sent yet.
+struct PendingJob<J> {
+    /// The index of its record in the batch.
+    record: usize,
+    job: J,
+    span: Span,
 }
 
-/// The part of an event that matters here.
-#[derive(Deserialize)]
-struct StoredEvent {
-    sequence: u64,
-    webhooks: Vec<usize>,
+/// The jobs of a batch, by queue, in the order of their records.
+#[derive(Default)]
+struct PendingJobs {
+    calls: Vec<PendingJob<CallJob>>,
+    deliveries: Vec<PendingJob<DeliveryJob>>,
 }
-
-/// The part of a delivery that matters here.
-#[derive(Deserialize)]
-struct StoredDelivery {
-    attempt: u32,
-}
-
-/// What a record of the stream asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    /// A call was stored and waits to be dialled.
-    Call(CallJob),
-    /// An event was stored that webhooks asked for, or a delivery was asked for again.
-    Deliveries(Vec<DeliveryJob>),
-    /// Nothing to do.
-    Nothing,
-    /// It should be one of these, but cannot be read. Reading it again will not help.
-    Unreadable,
-}
-
-/// Jobs, each with the place of its record in the batch.
-type Jobs<J> = Vec<(usize, J)>;
 
 impl Relay {
     /// Makes the clients.
@@ -102,31 +81,21 @@ impl Relay {
         }
     }
 
-    /// Sends what a batch of records asks for. A stream goes on from the first record that is reported as
-    /// failed, so what was sent of those behind it is sent twice.
+    /// Sends the jobs of a batch of records. The stream repeats all records from the reported one on, so jobs of later
+    /// records that were sent are sent twice.
     pub async fn handle(&self, event: Event) -> DynamoDbEventResponse {
         let deadline = Instant::now() + BATCH_TIMEOUT;
-        let (mut calls, mut deliveries) = (Jobs::new(), Jobs::new());
-        for (place, record) in event.records.iter().enumerate() {
-            match read(record) {
-                Asked::Call(job) => calls.push((place, job)),
-                Asked::Deliveries(jobs) => deliveries.extend(jobs.into_iter().map(|job| (place, job))),
-                Asked::Nothing => {}
-                Asked::Unreadable => {
-                    tracing::error!(
-                        event_id = record.event_id,
-                        "a record of the stream cannot be read: dropped"
-                    );
-                }
-            }
+        let mut pending = PendingJobs::default();
+        for (index, record) in event.records.iter().enumerate() {
+            pending.decode(index, record);
         }
         let (calls, deliveries) = tokio::join!(
-            send_all(&self.calls, "calls", calls, deadline),
-            send_all(&self.deliveries, "deliveries", deliveries, deadline),
+            send(&self.calls, "calls", pending.calls, deadline),
+            send(&self.deliveries, "deliveries", pending.deliveries, deadline),
         );
         let mut response = DynamoDbEventResponse::default();
         let first = calls.into_iter().chain(deliveries).min();
-        if let Some(record) = first.and_then(|place| event.records.into_iter().nth(place)) {
+        if let Some(record) = first.and_then(|index| event.records.into_iter().nth(index)) {
             let mut failure = DynamoDbBatchItemFailure::default();
             failure.item_identifier = record.change.sequence_number;
             response.batch_item_failures.push(failure);
@@ -135,70 +104,67 @@ impl Relay {
     }
 }
 
-/// Queues jobs in their order; the place of the first record that was not, or not wholly.
-async fn send_all<J: Serialize + Copy>(
-    queue: &Queue<J>,
-    name: &'static str,
-    jobs: Jobs<J>,
-    deadline: Instant,
-) -> Option<usize> {
-    let mut queued = 0;
-    for batch in jobs.chunks(queue::BATCH) {
-        let (places, batch): (Vec<_>, Vec<_>) = batch.iter().copied().unzip();
-        let left = match timeout_at(deadline, queue.send_batch(&batch)).await {
-            Ok(Ok(left)) => left.into_iter().min(),
-            Ok(Err(error)) => {
-                tracing::warn!(queue = name, %error, "the queue took nothing");
-                Some(0)
-            }
-            Err(_elapsed) => {
-                tracing::warn!(queue = name, "the queue did not answer in time");
-                Some(0)
+impl PendingJobs {
+    /// Adds the jobs of a record. A record that cannot be read is dropped: reading it again would fail again, and it
+    /// would block the stream.
+    fn decode(&mut self, record: usize, content: &EventRecord) {
+        let jobs = match outbox::decode(&content.event_name, &content.change.new_image) {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                let conversation = error.conversation();
+                let span = conversation.map_or_else(Span::none, |(account, id)| spans::job(account, id));
+                let event_id = &content.event_id;
+                span.in_scope(|| tracing::error!(event_id, %error, "stream record dropped"));
+                return;
             }
         };
-        if let Some(left) = left {
-            tracing::warn!(queue = name, queued, "not all was queued: the stream will ask again");
-            return places.get(left).copied();
+        for job in jobs {
+            match job {
+                Job::Call(job) => {
+                    let span = spans::job(job.account_id, job.conversation_id);
+                    self.calls.push(PendingJob { record, job, span });
+                }
+                Job::Delivery(job) => {
+                    let DeliveryJob { account_id, conversation_id, sequence, webhook, attempt } = job;
+                    let span = spans::delivery_job(account_id, conversation_id, sequence, webhook, attempt);
+                    self.deliveries.push(PendingJob { record, job, span });
+                }
+            }
         }
-        queued += batch.len();
     }
-    if queued > 0 {
-        tracing::info!(queue = name, queued, "queued");
+}
+
+/// Sends jobs in their order, and stops at the first that was not sent. Returns the index of that job's record.
+async fn send<J: Serialize + Copy>(
+    queue: &Queue<J>,
+    name: &'static str,
+    pending: Vec<PendingJob<J>>,
+    deadline: Instant,
+) -> Option<usize> {
+    for batch in pending.chunks(queue::BATCH) {
+        let jobs: Vec<J> = batch.iter().map(|pending| pending.job).collect();
+        let (unsent, reason) = match timeout_at(deadline, queue.send_batch(&jobs)).await {
+            Ok(Ok(unsent)) => (unsent, "the queue refused the message".to_owned()),
+            Ok(Err(error)) => ((0..jobs.len()).collect(), error.to_string()),
+            Err(_elapsed) => ((0..jobs.len()).collect(), "the queue did not respond in time".to_owned()),
+        };
+        for (index, PendingJob { span, .. }) in batch.iter().enumerate() {
+            if !unsent.contains(&index) {
+                span.in_scope(|| tracing::info!(queue = name, "job queued"));
+            }
+        }
+        if let Some(first) = unsent.into_iter().min() {
+            let PendingJob { record, span, .. } = batch.get(first)?;
+            // One line for all that are left: an unavailable queue fails every batch for as long as it lasts.
+            span.in_scope(|| {
+                tracing::warn!(
+                    queue = name,
+                    reason,
+                    "job not queued: the stream repeats it and all later ones"
+                );
+            });
+            return Some(*record);
+        }
     }
     None
-}
-
-fn read(record: &EventRecord) -> Asked {
-    // The stream's filters let only these pass; they are not relied upon.
-    let image = || record.change.new_image.clone();
-    let Ok(stored) = serde_dynamo::from_item::<_, Stored>(image()) else { return Asked::Nothing };
-    let is_new = record.event_name == "INSERT";
-    let asked = match (stored.sk.as_str(), stored.state.as_deref(), stored.outbox.as_deref()) {
-        ("STATE", Some("queued"), _) if is_new => conversation_of_key(&stored.pk)
-            .map(|(account_id, conversation_id)| Asked::Call(CallJob { account_id, conversation_id })),
-        (_, _, Some("webhooks")) if is_new => new_event(&stored, serde_dynamo::from_item(image()).ok()),
-        (_, _, Some("redelivery")) if record.event_name != "REMOVE" => {
-            asked_again(&stored, serde_dynamo::from_item(image()).ok())
-        }
-        _ => return Asked::Nothing,
-    };
-    asked.unwrap_or(Asked::Unreadable)
-}
-
-fn new_event(stored: &Stored, event: Option<StoredEvent>) -> Option<Asked> {
-    let (account_id, conversation_id) = conversation_of_key(&stored.pk)?;
-    let StoredEvent { sequence, webhooks } = event?;
-    let job = |webhook| DeliveryJob { account_id, conversation_id, sequence, webhook, attempt: 1 };
-    Some(Asked::Deliveries(webhooks.into_iter().map(job).collect()))
-}
-
-fn asked_again(stored: &Stored, delivery: Option<StoredDelivery>) -> Option<Asked> {
-    let key = delivery_of_key(&stored.pk, &stored.sk)?;
-    Some(Asked::Deliveries(vec![DeliveryJob {
-        account_id: key.account,
-        conversation_id: key.conversation,
-        sequence: key.sequence,
-        webhook: key.webhook,
-        attempt: delivery?.attempt,
-    }]))
 }

@@ -1,16 +1,22 @@
-//! Batches of the table's stream against a queue that speaks SQS's protocol.
+//! Batches of the table's stream against queues that speak SQS's protocol.
 
 #![cfg(test)]
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
 
 use aws_lambda_events::{dynamodb::Event, streams::DynamoDbEventResponse};
 use serde_json::{Value, json};
 use switchboard_aws::{queue::Queue, table::testing};
 use switchboard_relay::{Config, Relay};
+use switchboard_runtime::{Vars, logging};
 use switchboard_testkit::queue::Queues;
 
 const SAMPLE: &str = include_str!("../../../events/dynamodb_stream_conversation.json");
 
-/// A relay and the queues behind it, which take `room` messages.
+/// A relay, and its queues, which accept `room` messages.
 async fn relay(room: usize) -> (Relay, Queues) {
     let queues = Queues::start().await;
     queues.set_room(room);
@@ -27,7 +33,7 @@ fn messages(queues: &Queues, queue: &str) -> Vec<Value> {
     queues.messages(queue).iter().map(|message| serde_json::from_str(&message.body).unwrap()).collect()
 }
 
-/// The sample as often as `count` says, record `n` changed by `change`.
+/// `count` copies of the sample; `change` edits record `n`.
 fn batch(count: usize, change: impl Fn(usize, &mut Value)) -> Event {
     let mut event: Value = serde_json::from_str(SAMPLE).unwrap();
     let record = event["Records"][0].clone();
@@ -39,6 +45,36 @@ fn batch(count: usize, change: impl Fn(usize, &mut Value)) -> Event {
     });
     event["Records"] = records.collect();
     serde_json::from_value(event).unwrap()
+}
+
+/// Collects the lines of the log.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// The subscriber of a process, with its lines collected here.
+    fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
+        let writer = self.clone();
+        logging::worker_subscriber(&Vars::default(), move || writer.clone())
+    }
+
+    /// The span of each line with this message.
+    fn spans(&self, message: &str) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["fields"]["message"] == message).map(|line| line["span"].clone()).collect()
+    }
 }
 
 fn failed(response: &DynamoDbEventResponse) -> Value {
@@ -59,7 +95,7 @@ async fn a_stored_call_is_queued() {
 }
 
 #[tokio::test]
-async fn anything_but_a_new_queued_call_is_passed_over() {
+async fn records_outside_the_outbox_queue_nothing() {
     let (relay, queues) = relay(10).await;
     let event = batch(5, |n, record| match n {
         0 => record["eventName"] = json!("MODIFY"),
@@ -74,7 +110,7 @@ async fn anything_but_a_new_queued_call_is_passed_over() {
 }
 
 #[tokio::test]
-async fn an_event_is_queued_once_for_every_webhook_that_asked_for_it() {
+async fn an_event_is_queued_once_per_webhook() {
     let (relay, queues) = relay(10).await;
     let event = serde_json::from_str(include_str!("../../../events/dynamodb_stream_event.json")).unwrap();
     let response = relay.handle(event).await;
@@ -93,7 +129,7 @@ async fn an_event_is_queued_once_for_every_webhook_that_asked_for_it() {
 }
 
 #[tokio::test]
-async fn a_delivery_that_was_asked_for_again_is_queued() {
+async fn a_redelivery_is_queued() {
     let (relay, queues) = relay(10).await;
     let event =
         serde_json::from_str(include_str!("../../../events/dynamodb_stream_redelivery.json")).unwrap();
@@ -110,7 +146,7 @@ async fn a_delivery_that_was_asked_for_again_is_queued() {
 }
 
 #[tokio::test]
-async fn an_event_of_which_one_message_was_not_taken_is_asked_for_again_as_a_whole() {
+async fn an_event_with_an_unsent_job_is_repeated_as_a_whole() {
     let (relay, queues) = relay(1).await;
     let event = serde_json::from_str(include_str!("../../../events/dynamodb_stream_event.json")).unwrap();
     let response = relay.handle(event).await;
@@ -120,7 +156,7 @@ async fn an_event_of_which_one_message_was_not_taken_is_asked_for_again_as_a_who
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_holds_nothing_up() {
+async fn an_unreadable_record_does_not_block_the_stream() {
     let (relay, queues) = relay(10).await;
     let event = batch(2, |n, record| {
         if n == 0 {
@@ -133,7 +169,7 @@ async fn a_record_that_cannot_be_read_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn the_stream_goes_on_from_the_first_record_that_was_not_queued() {
+async fn the_first_record_that_was_not_queued_is_reported() {
     for (room, first) in [(0, "0"), (2, "2"), (9, "9"), (10, "10"), (24, "24")] {
         let (relay, queues) = relay(room).await;
         let response = relay.handle(batch(25, |_, _| {})).await;
@@ -142,8 +178,40 @@ async fn the_stream_goes_on_from_the_first_record_that_was_not_queued() {
     }
 }
 
+#[tokio::test]
+async fn every_line_about_a_job_carries_its_ids() {
+    let lines = Lines::default();
+    // While a process has one subscriber only, `tracing` may ask a thread without one whether a line is wanted. With a
+    // second subscriber it asks every thread.
+    let _second = tracing::Dispatch::new(Lines::default().subscriber());
+    let _guard = tracing::subscriber::set_default(lines.subscriber());
+    let (relay, _queues) = relay(2).await;
+    let delivery = serde_json::from_str(include_str!("../../../events/dynamodb_stream_event.json")).unwrap();
+    relay.handle(delivery).await;
+    relay.handle(serde_json::from_str(SAMPLE).unwrap()).await;
+    let broken = batch(1, |_, record| {
+        record["dynamodb"]["NewImage"]["outbox"] = json!({ "S": "webhooks" });
+        record["dynamodb"]["NewImage"]["sk"] = json!({ "S": "EVT#000001" });
+    });
+    relay.handle(broken).await;
+
+    let ids = |span: &Value| {
+        assert_eq!(span["account_id"], "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F");
+        assert_eq!(span["conversation_id"], "cnv_01JD8QA1B2C3D4E5F6G7H8J9K0");
+    };
+    let queued = lines.spans("job queued");
+    queued.iter().for_each(ids);
+    let webhooks: Vec<_> = queued.iter().map(|span| span["webhook"].as_u64()).collect();
+    assert_eq!(webhooks, [Some(0), Some(2)]);
+    for message in ["job not queued: the stream repeats it and all later ones", "stream record dropped"] {
+        let spans = lines.spans(message);
+        spans.iter().for_each(ids);
+        assert_eq!(spans.len(), 1, "{message}");
+    }
+}
+
 #[test]
-fn without_a_queue_the_function_does_not_start() {
-    let error = Config::from_vars(switchboard_runtime::Vars::default()).unwrap_err();
+fn a_missing_queue_is_a_configuration_error() {
+    let error = Config::from_vars(Vars::default()).unwrap_err();
     assert_eq!(error.0, ["CALLS_QUEUE_URL is not set", "DELIVERIES_QUEUE_URL is not set"]);
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use switchboard_aws::{
     queue::DeliveryJob,
-    table::{DueDelivery, TableError},
+    table::{DeliveryKey, TableError},
 };
 use switchboard_model::deliveries::{DeliveryStatus, MAX_QUEUED};
 use switchboard_runtime::{now, spans};
@@ -30,7 +30,7 @@ impl Sweeper {
             if new.is_empty() {
                 break;
             }
-            let work = |item: DueDelivery| {
+            let work = |item: DeliveryKey| {
                 let sweeper = self.clone();
                 let span = spans::job(item.account, item.conversation);
                 async move { sweeper.queue_or_postpone(item).await }.instrument(span)
@@ -44,8 +44,8 @@ impl Sweeper {
     }
 
     /// Returns whether the attempt was queued.
-    async fn queue_or_postpone(&self, item: DueDelivery) -> bool {
-        let DueDelivery { sequence, webhook, .. } = item;
+    async fn queue_or_postpone(&self, item: DeliveryKey) -> bool {
+        let DeliveryKey { sequence, webhook, .. } = item;
         let error = match timeout(ITEM_TIMEOUT, self.queue_attempt(item)).await {
             Ok(Ok(was_queued)) => return was_queued,
             Ok(Err(error)) => error.to_string(),
@@ -60,17 +60,14 @@ impl Sweeper {
     }
 
     /// Queues the attempt if it is still due. It is not due again before its message must have arrived.
-    async fn queue_attempt(&self, item: DueDelivery) -> Result<bool, TableError> {
-        let DueDelivery { account, conversation, sequence, webhook } = item;
+    async fn queue_attempt(&self, item: DeliveryKey) -> Result<bool, TableError> {
         let now = now();
-        let delivery = self.backend.table.delivery(account, conversation, sequence, webhook).await?;
+        let delivery = self.backend.table.delivery(item).await?;
         let due = delivery.filter(|delivery| {
             delivery.status == DeliveryStatus::Pending && delivery.due_at().is_some_and(|due| due <= now)
         });
         let Some(delivery) = due else { return Ok(false) };
-        let attempt = delivery.attempt;
-        let job =
-            DeliveryJob { account_id: account, conversation_id: conversation, sequence, webhook, attempt };
+        let job = DeliveryJob::new(item, delivery.attempt);
         // The message is sent before the item is postponed: in the other order, a crash between would delay it.
         self.queue.send(&job, Duration::ZERO).await?;
         self.backend.table.postpone_delivery(item, now.after(MAX_QUEUED)).await?;

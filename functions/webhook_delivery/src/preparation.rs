@@ -2,7 +2,7 @@
 
 use switchboard_aws::{
     queue::DeliveryJob,
-    table::{DueDelivery, Outgoing, TableError},
+    table::{Outgoing, TableError},
 };
 use switchboard_contract::{
     conversations::ConversationView,
@@ -65,21 +65,20 @@ impl WebhookDelivery {
     }
 
     async fn read(&self, job: DeliveryJob, span: Span) -> Result<PreparedMessage, TableError> {
-        let DeliveryJob { account_id, conversation_id, sequence, webhook, attempt } = job;
+        let DeliveryJob { account_id, conversation_id, sequence, webhook: index, attempt } = job;
         let done = Ok(PreparedMessage::Decided(JobOutcome::Done));
-        let outgoing = self.table.outgoing(account_id, conversation_id, sequence, webhook).await?;
+        let outgoing = self.table.outgoing(job.delivery()).await?;
         let found = outgoing.and_then(|outgoing| {
-            let webhook = outgoing.snapshot.agent.webhooks.get(job.webhook)?.clone();
+            let webhook = outgoing.snapshot.agent.webhooks.get(index)?.clone();
             Some((outgoing, webhook))
         });
         let Some((outgoing, webhook)) = found else {
-            let key = DueDelivery { account: account_id, conversation: conversation_id, sequence, webhook };
-            self.table.forget_delivery(key).await?;
+            self.table.forget_delivery(job.delivery()).await?;
             tracing::info!("delivery of a deleted conversation forgotten");
             return done;
         };
         let event = &outgoing.event;
-        let new = Delivery::new(event.id, sequence, job.webhook, event.created_at);
+        let new = Delivery::new(event.id, sequence, index, event.created_at);
         let delivery = match deliveries::step(outgoing.delivery.clone(), new, attempt, now()) {
             Step::Try(delivery) => delivery,
             Step::SendAgain(delivery) => {

@@ -9,8 +9,9 @@ use switchboard_model::{
 
 use super::{
     Condition, Table, TableError, Write,
-    items::{self, ACCOUNT, ACCOUNTS, ISSUED, Item, Owned, TOKEN},
+    items::{self, Item, Owned},
 };
+use crate::keys::{self, ACCOUNT, ACCOUNTS, ISSUED, TOKEN};
 
 /// The name of an account's first token, which is created together with the account.
 pub const FIRST_TOKEN: &str = "first";
@@ -23,7 +24,7 @@ impl Table {
         let listed = ListedAccount { id, name: name.clone(), created_at };
         let issued = token.issued(FIRST_TOKEN.to_owned(), created_at);
         let mut writes = vec![
-            self.put_new(Item::new(items::account_pk(id), ACCOUNT, account)?),
+            self.put_new(Item::new(keys::account_pk(id), ACCOUNT, account)?),
             self.put_new(Item::new(ACCOUNTS.to_owned(), id.to_string(), &listed)?),
         ];
         writes.extend(self.put_token(id, &issued)?);
@@ -32,7 +33,7 @@ impl Table {
 
     /// An account, if there is one of this id.
     pub async fn account(&self, id: AccountId) -> Result<Option<Account>, TableError> {
-        let item = self.get(items::account_pk(id), ACCOUNT).await?;
+        let item = self.get(keys::account_pk(id), ACCOUNT).await?;
         item.map(|item| item.read(ACCOUNT)).transpose()
     }
 
@@ -59,7 +60,7 @@ impl Table {
         // Only the secrets, whatever else of the account changes at the same time.
         let update = Update::builder()
             .table_name(&self.name)
-            .set_key(Some(items::key(items::account_pk(id), ACCOUNT)))
+            .set_key(Some(items::key(keys::account_pk(id), ACCOUNT)))
             .update_expression("SET signing_secret = :new, previous_signing_secret = :previous")
             .condition_expression("signing_secret = :old")
             .expression_attribute_values(":new", AttributeValue::S(after.signing_secret.clone()))
@@ -82,23 +83,23 @@ impl Table {
     ) -> Result<IssuedToken, TableError> {
         let issued = token.issued(name, now);
         let exists = Condition::new("attribute_exists(pk)");
-        let mut writes = vec![self.check(items::account_pk(account), ACCOUNT, &exists)];
+        let mut writes = vec![self.check(keys::account_pk(account), ACCOUNT, &exists)];
         writes.extend(self.put_token(account, &issued)?);
         self.write(writes).await?;
         Ok(issued)
     }
 
     fn put_token(&self, account: AccountId, issued: &IssuedToken) -> Result<[Write; 2], TableError> {
-        let key = items::token_key(&issued.sha256);
+        let key = keys::token_key(&issued.sha256);
         Ok([
             self.put_new(Item::new(key.clone(), TOKEN, &Owned { account_id: account })?),
-            self.put_new(Item::new(items::account_pk(account), key, issued)?),
+            self.put_new(Item::new(keys::account_pk(account), key, issued)?),
         ])
     }
 
     /// The tokens that open an account, oldest first.
     pub async fn tokens(&self, account: AccountId) -> Result<Vec<IssuedToken>, TableError> {
-        let (pk, from) = (items::account_pk(account), ISSUED.to_owned());
+        let (pk, from) = (keys::account_pk(account), ISSUED.to_owned());
         let items = self.range(pk, from, format!("{ISSUED}~"), usize::MAX).await?;
         let mut tokens: Vec<IssuedToken> =
             items.into_iter().map(|item| item.read(ISSUED)).collect::<Result<_, _>>()?;
@@ -108,11 +109,11 @@ impl Table {
 
     /// Takes a token back: from now on it opens nothing. False if the account has no token of this hash.
     pub async fn revoke_token(&self, account: AccountId, sha256: &str) -> Result<bool, TableError> {
-        let key = items::token_key(sha256);
+        let key = keys::token_key(sha256);
         let listed = Condition::new("attribute_exists(pk)");
         let opens = Condition::new("account_id = :account").text(":account", &account);
         self.write_guarded(vec![
-            self.delete_if(items::account_pk(account), &key, &listed).guard(),
+            self.delete_if(keys::account_pk(account), &key, &listed).guard(),
             self.delete_if(key, TOKEN, &opens),
         ])
         .await
@@ -120,7 +121,7 @@ impl Table {
 
     /// The account that `token` opens, if any.
     pub async fn account_of_token(&self, token: &Token) -> Result<Option<AccountId>, TableError> {
-        let Some(item) = self.get(items::token_key(&token.sha256()), TOKEN).await? else { return Ok(None) };
+        let Some(item) = self.get(keys::token_key(&token.sha256()), TOKEN).await? else { return Ok(None) };
         Ok(Some(item.read::<Owned>(TOKEN)?.account_id))
     }
 }

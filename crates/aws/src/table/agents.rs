@@ -14,6 +14,7 @@ use super::{
     items::{self, Item, StoredConfig},
     read_error,
 };
+use crate::keys;
 
 const AGENT: &str = "AGENT";
 
@@ -35,7 +36,7 @@ impl Table {
 
     /// A stored agent, if the account has it.
     pub async fn agent(&self, account: AccountId, id: AgentId) -> Result<Option<Agent>, TableError> {
-        let item = self.get(items::account_pk(account), items::agent_sk(id)).await?;
+        let item = self.get(keys::account_pk(account), keys::agent_sk(id)).await?;
         item.map(|item| read_agent(account, item)).transpose()
     }
 
@@ -45,7 +46,7 @@ impl Table {
         account: AccountId,
         listing: Listing,
     ) -> Result<(Vec<Agent>, bool), TableError> {
-        let (lines, has_more) = self.listed(vec![items::agents_pk(account)], listing).await?;
+        let (lines, has_more) = self.listed(vec![keys::agents_pk(account)], listing).await?;
         let items = self.batch_of(lines.iter().map(|line| (line.pk.clone(), line.sk.clone()))).await?;
         let mut agents: Vec<_> =
             items.into_iter().map(|item| read_agent(account, item)).collect::<Result<_, _>>()?;
@@ -90,7 +91,7 @@ impl Table {
             .client
             .delete_item()
             .table_name(&self.name)
-            .set_key(Some(items::key(items::account_pk(account), &items::agent_sk(id))))
+            .set_key(Some(items::key(keys::account_pk(account), &keys::agent_sk(id))))
             .return_values(ReturnValue::AllOld)
             .send();
         let deleted = Box::pin(asked).await.map_err(|error| read_error("DeleteItem", &error))?;
@@ -106,8 +107,8 @@ fn agent_item(agent: &Agent) -> Result<Item, TableError> {
         created_at: *created_at,
         updated_at: *updated_at,
     };
-    let item = Item::new(items::account_pk(*account_id), items::agent_sk(*id), &stored)?;
-    Ok(item.listed(items::agents_pk(*account_id), *created_at, id))
+    let item = Item::new(keys::account_pk(*account_id), keys::agent_sk(*id), &stored)?;
+    Ok(item.listed(keys::agents_pk(*account_id), *created_at, id))
 }
 
 fn read_agent(account_id: AccountId, item: Item) -> Result<Agent, TableError> {

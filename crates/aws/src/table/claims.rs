@@ -12,10 +12,11 @@ use switchboard_model::{
 
 use super::{
     Table, TableError,
-    items::{self, CLAIM, Item},
+    items::{self, Item},
     leases::{Refusal, refusal},
     read_error,
 };
+use crate::keys::{self, CLAIM};
 
 /// What became of a try to claim a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Table {
         claim: Claim,
         now: Timestamp,
     ) -> Result<Claimed, TableError> {
-        let item = Item::new(items::account_pk(account), items::claim_sk(key), &claim)?;
+        let item = Item::new(keys::account_pk(account), keys::claim_sk(key), &claim)?;
         let asked = self
             .client
             .put_item()
@@ -104,7 +105,7 @@ impl Table {
             .client
             .delete_item()
             .table_name(&self.name)
-            .set_key(Some(items::key(items::account_pk(account), &items::claim_sk(key))))
+            .set_key(Some(items::key(keys::account_pk(account), &keys::claim_sk(key))))
             .condition_expression("holder = :holder")
             .expression_attribute_values(":holder", AttributeValue::S(claim.holder.clone()))
             .send();
@@ -123,7 +124,7 @@ impl Table {
         holder: &str,
         after: &Claim,
     ) -> Result<bool, TableError> {
-        let item = Item::new(items::account_pk(account), items::claim_sk(key), after)?;
+        let item = Item::new(keys::account_pk(account), keys::claim_sk(key), after)?;
         let asked = self
             .client
             .put_item()

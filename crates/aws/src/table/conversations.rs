@@ -16,11 +16,12 @@ use switchboard_model::{
 
 use super::{
     ATTEMPTS, Condition, Guard, Table, TableError, Write, back_off,
-    items::{self, CONFIG, EVENT, Item, LEASE, MESSAGE, STATE, StoredConfig},
+    items::{self, Item, StoredConfig},
     limits::Room,
     read_error,
 };
 use crate::failure::{Cause, ServiceError};
+use crate::keys::{self, CONFIG, EVENT, LEASE, MESSAGE, STATE};
 
 /// As many items as one request may read (DynamoDB, `BatchGetItem`).
 pub(super) const BATCH: usize = 100;
@@ -106,7 +107,7 @@ impl Table {
         agent: &AgentConfig,
         room: Option<Room>,
     ) -> Result<Vec<Write>, TableError> {
-        let pk = items::conversation_pk(conversation.account_id, conversation.id);
+        let pk = keys::conversation_pk(conversation.account_id, conversation.id);
         let mut writes = vec![
             self.put_new(items::state_item(conversation)?).guarding(Guard::Exists),
             self.put_new(
@@ -123,7 +124,7 @@ impl Table {
     pub async fn begin(&self, change: &Transition, agent: &AgentConfig) -> Result<bool, TableError> {
         let conversation = &change.conversation;
         let mut writes = self.insertion(conversation, agent, None)?;
-        let pk = items::conversation_pk(conversation.account_id, conversation.id);
+        let pk = keys::conversation_pk(conversation.account_id, conversation.id);
         for event in &change.events {
             writes
                 .push(self.put_new(items::event_item(pk.clone(), event)?.expiring(conversation.expires_at)));
@@ -138,7 +139,7 @@ impl Table {
         account: AccountId,
         id: ConversationId,
     ) -> Result<Option<Snapshot>, TableError> {
-        let pk = items::conversation_pk(account, id);
+        let pk = keys::conversation_pk(account, id);
         let found = tokio::try_join!(self.get(pk.clone(), STATE), self.get(pk, CONFIG))?;
         let (Some(state), Some(config)) = found else { return Ok(None) };
         Ok(Some(Snapshot {
@@ -151,7 +152,7 @@ impl Table {
     pub async fn messages(&self, account: AccountId, id: ConversationId) -> Result<Vec<Message>, TableError> {
         // Sorted by key, no number is beyond a tilde.
         let items = self
-            .range(items::conversation_pk(account, id), MESSAGE.into(), format!("{MESSAGE}~"), usize::MAX)
+            .range(keys::conversation_pk(account, id), MESSAGE.into(), format!("{MESSAGE}~"), usize::MAX)
             .await?;
         items.into_iter().map(items::message).collect()
     }
@@ -165,9 +166,9 @@ impl Table {
         limit: usize,
     ) -> Result<(Vec<Event>, bool), TableError> {
         // Events are numbered from 1 without gaps, so an offset is a number.
-        let from = items::numbered_sk(EVENT, offset.saturating_add(1));
+        let from = keys::numbered_sk(EVENT, offset.saturating_add(1));
         let mut items = self
-            .range(items::conversation_pk(account, id), from, format!("{EVENT}~"), limit.saturating_add(1))
+            .range(keys::conversation_pk(account, id), from, format!("{EVENT}~"), limit.saturating_add(1))
             .await?;
         let has_more = items.len() > limit;
         items.truncate(limit);
@@ -185,7 +186,7 @@ impl Table {
         let distinct: BTreeSet<_> = conversations.iter().collect();
         let keys: Vec<_> = distinct
             .into_iter()
-            .map(|(account, id)| items::key(items::conversation_pk(*account, *id), STATE))
+            .map(|(account, id)| items::key(keys::conversation_pk(*account, *id), STATE))
             .collect();
         let mut found = Vec::with_capacity(keys.len());
         for batch in keys.chunks(BATCH) {
@@ -237,7 +238,7 @@ impl Table {
         room: Option<Room>,
     ) -> Result<Vec<Write>, TableError> {
         let after = &transition.conversation;
-        let pk = items::conversation_pk(before.account_id, before.id);
+        let pk = keys::conversation_pk(before.account_id, before.id);
         let unchanged = Condition::new("version = :before")
             .value(":before", AttributeValue::N(before.version.to_string()));
         let mut writes = vec![self.put_if(items::state_item(after)?, &unchanged)];

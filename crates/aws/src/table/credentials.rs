@@ -15,6 +15,7 @@ use super::{
     items::{self, Item},
     read_error,
 };
+use crate::keys;
 use crate::sealing::Sealer;
 
 const CREDENTIAL: &str = "CREDENTIAL";
@@ -51,7 +52,7 @@ impl Table {
         account: AccountId,
         id: CredentialId,
     ) -> Result<Option<(Credential, Sealed)>, TableError> {
-        let item = self.get(items::account_pk(account), items::credential_sk(id)).await?;
+        let item = self.get(keys::account_pk(account), keys::credential_sk(id)).await?;
         item.map(|item| read_credential(account, item)).transpose()
     }
 
@@ -73,7 +74,7 @@ impl Table {
         account: AccountId,
         listing: Listing,
     ) -> Result<(Vec<Credential>, bool), TableError> {
-        let (lines, has_more) = self.listed(vec![items::credentials_pk(account)], listing).await?;
+        let (lines, has_more) = self.listed(vec![keys::credentials_pk(account)], listing).await?;
         let items = self.batch_of(lines.iter().map(|line| (line.pk.clone(), line.sk.clone()))).await?;
         let mut credentials = Vec::with_capacity(items.len());
         for item in items {
@@ -95,7 +96,7 @@ impl Table {
             .client
             .delete_item()
             .table_name(&self.name)
-            .set_key(Some(items::key(items::account_pk(account), &items::credential_sk(id))))
+            .set_key(Some(items::key(keys::account_pk(account), &keys::credential_sk(id))))
             .return_values(ReturnValue::AllOld)
             .send();
         let deleted = Box::pin(asked).await.map_err(|error| read_error("DeleteItem", &error))?;
@@ -107,8 +108,8 @@ impl Table {
 fn credential_item(credential: Credential, api_key: Sealed) -> Result<Item, TableError> {
     let Credential { id, account_id, provider, last4, region, user_id, base_url, created_at } = credential;
     let stored = StoredCredential { id, provider, api_key, last4, region, user_id, base_url, created_at };
-    let item = Item::new(items::account_pk(account_id), items::credential_sk(id), &stored)?;
-    Ok(item.listed(items::credentials_pk(account_id), created_at, &id))
+    let item = Item::new(keys::account_pk(account_id), keys::credential_sk(id), &stored)?;
+    Ok(item.listed(keys::credentials_pk(account_id), created_at, &id))
 }
 
 fn read_credential(account_id: AccountId, item: Item) -> Result<(Credential, Sealed), TableError> {
@@ -175,7 +176,7 @@ mod tests {
         assert_eq!((opened.api_key.reveal(), opened.credential), (KEY, stored.clone()));
 
         let item: Option<Item> =
-            table.get(items::account_pk(account), items::credential_sk(stored.id)).await.unwrap();
+            table.get(keys::account_pk(account), keys::credential_sk(stored.id)).await.unwrap();
         let attributes = format!("{:?}", item.unwrap().into_attributes());
         assert!(attributes.contains("omer") && !attributes.contains(KEY), "{attributes}");
         assert!(matches!(table.create_credential(&stored, key).await, Err(TableError::Conflict)));

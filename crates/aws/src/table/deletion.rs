@@ -5,12 +5,9 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 use switchboard_model::ids::{AccountId, ConversationId};
 
-use super::{
-    ATTEMPTS, Table, TableError, back_off,
-    items::{self, CONFIG, STATE},
-    read_error,
-};
+use super::{ATTEMPTS, Table, TableError, back_off, read_error};
 use crate::failure::{Cause, ServiceError};
+use crate::keys::{self, CONFIG, STATE};
 
 /// As many items as one request may delete (DynamoDB, `BatchWriteItem`).
 const BATCH: usize = 25;
@@ -24,7 +21,7 @@ impl Table {
         account: AccountId,
         id: ConversationId,
     ) -> Result<(), TableError> {
-        let pk = items::conversation_pk(account, id);
+        let pk = keys::conversation_pk(account, id);
         let mut start = None;
         loop {
             let asked = self

@@ -21,9 +21,13 @@ use switchboard_model::{
 
 use super::{
     ATTEMPTS, Condition, Table, TableError, back_off,
-    items::{self, ACCOUNT, CONFIG, DELIVERY, DUE_DELIVERIES, EVENT, Item, STATE, StoredConfig},
+    items::{self, Item, StoredConfig},
     leases::{Refusal, refusal},
     read_error,
+};
+use crate::{
+    keys::{self, ACCOUNT, CONFIG, DELIVERY, DUE_DELIVERIES, DeliveryKey, EVENT, STATE},
+    outbox::Entry,
 };
 
 /// How long what is known of a host is of use after its last attempt.
@@ -44,19 +48,6 @@ pub struct Outgoing {
     pub is_stopped: bool,
 }
 
-/// A delivery that is due: the sweeper must make sure that it is attempted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DueDelivery {
-    /// Whose it is.
-    pub account: AccountId,
-    /// The conversation of the event.
-    pub conversation: ConversationId,
-    /// The event's place in it.
-    pub sequence: u64,
-    /// The webhook's place in the agent's list.
-    pub webhook: usize,
-}
-
 /// A host as it is stored.
 #[derive(Default, Serialize, Deserialize)]
 struct StoredHost {
@@ -69,20 +60,13 @@ struct StoredHost {
 impl Table {
     /// What an attempt to deliver an event needs, in one read. None if the conversation, the event or the
     /// account is not there (any more).
-    pub async fn outgoing(
-        &self,
-        account: AccountId,
-        conversation: ConversationId,
-        sequence: u64,
-        webhook: usize,
-    ) -> Result<Option<Outgoing>, TableError> {
-        let pk = items::conversation_pk(account, conversation);
-        let event_sk = items::numbered_sk(EVENT, sequence);
-        let (delivery_sk, stop_sk) = (items::delivery_sk(sequence, webhook), items::stop_sk(webhook));
+    pub async fn outgoing(&self, key: DeliveryKey) -> Result<Option<Outgoing>, TableError> {
+        let (pk, delivery_sk) = key.item();
+        let (event_sk, stop_sk) = (keys::numbered_sk(EVENT, key.sequence), keys::stop_sk(key.webhook));
         let sks = [STATE, CONFIG, &event_sk, &delivery_sk, &stop_sk];
-        let mut keys = Vec::from(sks.map(|sk| items::key(pk.clone(), sk)));
-        keys.push(items::key(items::account_pk(account), ACCOUNT));
-        let mut found = self.batch(keys).await?;
+        let mut wanted = Vec::from(sks.map(|sk| items::key(pk.clone(), sk)));
+        wanted.push(items::key(keys::account_pk(key.account), ACCOUNT));
+        let mut found = self.batch(wanted).await?;
         let mut take = |sk: &str| {
             let at = found.iter().position(|item| item.sk() == Some(sk))?;
             Some(found.swap_remove(at))
@@ -105,15 +89,9 @@ impl Table {
     }
 
     /// A delivery as it is now; none before its first attempt was made.
-    pub async fn delivery(
-        &self,
-        account: AccountId,
-        conversation: ConversationId,
-        sequence: u64,
-        webhook: usize,
-    ) -> Result<Option<Delivery>, TableError> {
-        let pk = items::conversation_pk(account, conversation);
-        let item = self.get(pk, items::delivery_sk(sequence, webhook)).await?;
+    pub async fn delivery(&self, key: DeliveryKey) -> Result<Option<Delivery>, TableError> {
+        let (pk, sk) = key.item();
+        let item = self.get(pk, sk).await?;
         item.map(|item| item.read(DELIVERY)).transpose()
     }
 
@@ -125,9 +103,9 @@ impl Table {
         first: u64,
         last: u64,
     ) -> Result<Vec<Delivery>, TableError> {
-        let pk = items::conversation_pk(account, conversation);
-        let from = items::numbered_sk(DELIVERY, first);
-        let to = format!("{}~", items::numbered_sk(DELIVERY, last));
+        let pk = keys::conversation_pk(account, conversation);
+        let from = keys::numbered_sk(DELIVERY, first);
+        let to = format!("{}~", keys::numbered_sk(DELIVERY, last));
         let items = self.range(pk, from, to, usize::MAX).await?;
         items.into_iter().map(|item| item.read(DELIVERY)).collect()
     }
@@ -145,8 +123,8 @@ impl Table {
     ) -> Result<(), TableError> {
         let is_gone = after.attempts.last().is_some_and(|last| last.status == Some(410));
         if is_gone && after.next_attempt_at.is_none() {
-            let pk = items::conversation_pk(conversation.account_id, conversation.id);
-            let stop = Item::empty(pk, &items::stop_sk(after.webhook)).expiring(conversation.expires_at);
+            let pk = keys::conversation_pk(conversation.account_id, conversation.id);
+            let stop = Item::empty(pk, &keys::stop_sk(after.webhook)).expiring(conversation.expires_at);
             // First, so that what follows it finds it; it says nothing that is not so.
             self.put_alone(stop).await?;
         }
@@ -163,13 +141,13 @@ impl Table {
         before: Option<&Delivery>,
         after: &Delivery,
     ) -> Result<(), TableError> {
-        let item = items::delivery_item(conversation, after)?.with(items::OUTBOX, items::REDELIVERY.into());
+        let item = items::delivery_item(conversation, after)?.in_outbox(Entry::Redelivery);
         self.put_delivery(item, before, after).await
     }
 
     /// Takes away what is left of a delivery whose conversation is gone.
-    pub async fn forget_delivery(&self, delivery: DueDelivery) -> Result<(), TableError> {
-        let (pk, sk) = key(delivery);
+    pub async fn forget_delivery(&self, delivery: DeliveryKey) -> Result<(), TableError> {
+        let (pk, sk) = delivery.item();
         let asked =
             self.client.delete_item().table_name(&self.name).set_key(Some(items::key(pk, &sk))).send();
         Box::pin(asked).await.map_err(|error| read_error("DeleteItem", &error))?;
@@ -219,7 +197,7 @@ impl Table {
     }
 
     /// At most `limit` deliveries that are due at `now`, the longest overdue first.
-    pub async fn due_deliveries(&self, now: Timestamp, limit: usize) -> Result<Vec<DueDelivery>, TableError> {
+    pub async fn due_deliveries(&self, now: Timestamp, limit: usize) -> Result<Vec<DeliveryKey>, TableError> {
         let asked = self
             .client
             .query()
@@ -232,12 +210,12 @@ impl Table {
             .send();
         let page = Box::pin(asked).await.map_err(|error| read_error("Query", &error))?;
         let found = page.items.unwrap_or_default().into_iter().map(Item::from);
-        Ok(found.filter_map(|item| delivery_of_key(item.pk()?, item.sk()?)).collect())
+        Ok(found.filter_map(|item| DeliveryKey::of_item(item.pk()?, item.sk()?)).collect())
     }
 
     /// Has a delivery come up again at `until`, unless something changes by then.
-    pub async fn postpone_delivery(&self, delivery: DueDelivery, until: Timestamp) -> Result<(), TableError> {
-        let (pk, sk) = key(delivery);
+    pub async fn postpone_delivery(&self, delivery: DeliveryKey, until: Timestamp) -> Result<(), TableError> {
+        let (pk, sk) = delivery.item();
         self.postpone_item(pk, &sk, until).await
     }
 
@@ -281,7 +259,7 @@ impl Table {
         now: Timestamp,
         mut change: impl FnMut(&mut Host) -> T,
     ) -> Result<T, TableError> {
-        let (pk, sk) = (items::account_pk(account), items::host_sk(host));
+        let (pk, sk) = (keys::account_pk(account), keys::host_sk(host));
         for attempt in 0..ATTEMPTS {
             let stored = self.get(pk.clone(), sk.clone()).await?;
             let before: StoredHost = stored.map(|item| item.read("HOST")).transpose()?.unwrap_or_default();
@@ -313,18 +291,4 @@ impl Table {
         }
         Err(TableError::Conflict)
     }
-}
-
-/// Which delivery an item is, for readers of the table's stream and of the index of what is due.
-#[must_use]
-pub fn delivery_of_key(pk: &str, sk: &str) -> Option<DueDelivery> {
-    let (account, conversation) = items::conversation_of_key(pk)?;
-    let (sequence, webhook) = sk.strip_prefix(DELIVERY)?.split_once('#')?;
-    let (sequence, webhook) = (sequence.parse().ok()?, webhook.parse().ok()?);
-    Some(DueDelivery { account, conversation, sequence, webhook })
-}
-
-fn key(delivery: DueDelivery) -> (String, String) {
-    let DueDelivery { account, conversation, sequence, webhook } = delivery;
-    (items::conversation_pk(account, conversation), items::delivery_sk(sequence, webhook))
 }

@@ -15,7 +15,7 @@ use switchboard_model::{
 use tokio::task::JoinSet;
 
 use super::{
-    DueDelivery, Outgoing, Table, TableError, delivery_of_key, testing,
+    DeliveryKey, Outgoing, Table, TableError, testing,
     tests::{account, at, queued},
 };
 use switchboard_runtime as system;
@@ -62,21 +62,20 @@ impl World {
         Delivery::new(event.id, sequence, webhook, event.created_at)
     }
 
-    fn key(&self, sequence: u64, webhook: usize) -> DueDelivery {
+    fn key(&self, sequence: u64, webhook: usize) -> DeliveryKey {
         let conversation = &self.snapshot.conversation;
-        DueDelivery { account: conversation.account_id, conversation: conversation.id, sequence, webhook }
+        DeliveryKey { account: conversation.account_id, conversation: conversation.id, sequence, webhook }
     }
 
     async fn outgoing(&self, sequence: u64, webhook: usize) -> Option<Outgoing> {
-        let DueDelivery { account, conversation, .. } = self.key(0, 0);
-        self.table.outgoing(account, conversation, sequence, webhook).await.unwrap()
+        self.table.outgoing(self.key(sequence, webhook)).await.unwrap()
     }
 
     async fn record(&self, before: Option<&Delivery>, after: &Delivery) -> Result<(), TableError> {
         self.table.record_delivery(&self.snapshot.conversation, before, after).await
     }
 
-    async fn due(&self, seconds: i64) -> Vec<DueDelivery> {
+    async fn due(&self, seconds: i64) -> Vec<DeliveryKey> {
         self.table.due_deliveries(at(seconds), 100).await.unwrap()
     }
 }
@@ -136,13 +135,13 @@ async fn the_deliveries_of_a_page_of_events_come_in_their_order() {
         let delivery = world.fresh(sequence, webhook).after(attempt(200), None, Jitter::new(7));
         world.record(None, &delivery).await.unwrap();
     }
-    let DueDelivery { account, conversation, .. } = world.key(0, 0);
+    let DeliveryKey { account, conversation, .. } = world.key(0, 0);
     let found = world.table.deliveries(account, conversation, 2, 11).await.unwrap();
     let keys: Vec<_> = found.iter().map(|delivery| (delivery.sequence, delivery.webhook)).collect();
     assert_eq!(keys, [(2, 0), (2, 1), (10, 0), (11, 1)]);
-    let one = world.table.delivery(account, conversation, 11, 1).await.unwrap();
+    let one = world.table.delivery(world.key(11, 1)).await.unwrap();
     assert_eq!(one.as_ref(), found.last());
-    assert_eq!(world.table.delivery(account, conversation, 11, 0).await.unwrap(), None);
+    assert_eq!(world.table.delivery(world.key(11, 0)).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -234,15 +233,4 @@ async fn a_host_that_is_silent_is_left_alone_by_everybody_of_the_account() {
     let flight = vec!["x".to_owned()];
     assert_eq!(world.table.admit(owner, "h:1", &flight, at(5)).await.unwrap(), [Admission::Open(until)]);
     assert_eq!(world.table.admit(account(), "h:1", &flight, at(5)).await.unwrap(), [Admission::Admitted]);
-}
-
-#[test]
-fn a_key_of_the_stream_names_its_delivery() {
-    let (account, conversation) = (account(), queued(account()).conversation.id);
-    let pk = format!("{account}#{conversation}");
-    let key = DueDelivery { account, conversation, sequence: 1_234_567, webhook: 19 };
-    assert_eq!(delivery_of_key(&pk, "DLV#1234567#19"), Some(key));
-    for (pk, sk) in [(&*pk, "DLV#1"), (&*pk, "EVT#000001"), (&*pk, "DLV#x#00"), ("acc_1", "DLV#000001#00")] {
-        assert_eq!(delivery_of_key(pk, sk), None, "{pk} {sk}");
-    }
 }

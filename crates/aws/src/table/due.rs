@@ -12,9 +12,13 @@ use switchboard_model::{
 
 use super::{
     ATTEMPTS, Table, TableError, back_off,
-    items::{self, DUE, Item, LEASE, STATE},
+    items::{self, Item},
     leases::{Refusal, refusal},
     read_error,
+};
+use crate::{
+    keys::{self, DUE, LEASE, STATE},
+    outbox,
 };
 
 /// As many items of one conversation as can be due: its state and its lease.
@@ -55,7 +59,7 @@ impl Table {
             let page = Box::pin(asked).await.map_err(|error| read_error("Query", &error))?;
             for item in page.items.unwrap_or_default().into_iter().map(Item::from) {
                 let Some(((account, conversation), due_at)) =
-                    item.due_key().and_then(|(pk, due_at)| Some((items::conversation_of_key(pk)?, due_at)))
+                    item.due_key().and_then(|(pk, due_at)| Some((keys::conversation_of_key(pk)?, due_at)))
                 else {
                     continue;
                 };
@@ -81,7 +85,7 @@ impl Table {
         until: Timestamp,
     ) -> Result<(), TableError> {
         for sk in [STATE, LEASE] {
-            self.postpone_item(items::conversation_pk(account, conversation), sk, until).await?;
+            self.postpone_item(keys::conversation_pk(account, conversation), sk, until).await?;
         }
         Ok(())
     }
@@ -100,7 +104,7 @@ impl Table {
                 .set_key(Some(items::key(pk.clone(), sk)))
                 // Without a deadline (or an item) the comparison does not hold.
                 .condition_expression("due_at < :until")
-                .update_expression("SET due_at = :until REMOVE outbox")
+                .update_expression(format!("SET due_at = :until REMOVE {}", outbox::ATTRIBUTE))
                 .expression_attribute_values(":until", items::millis(until))
                 .send();
             match Box::pin(asked).await {

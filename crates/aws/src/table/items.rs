@@ -6,45 +6,22 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, Lease, Status},
+    conversations::{Conversation, Lease},
     deliveries::Delivery,
     events::{Event, EventName, NumberWebhookCall},
-    ids::{AccountId, AgentId, ConversationId, CredentialId, EventId},
+    ids::{AccountId, EventId},
     messages::{Message, MessageKind},
-    phone_numbers::E164,
     time::Timestamp,
 };
 
 use super::TableError;
-
-pub(super) const ACCOUNT: &str = "ACCOUNT";
-pub(super) const TOKEN: &str = "TOKEN";
-pub(super) const ISSUED: &str = "TOKEN#";
-pub(super) const OWNER: &str = "OWNER";
-pub(super) const STATE: &str = "STATE";
-pub(super) const CONFIG: &str = "CONFIG";
-pub(super) const LEASE: &str = "LEASE";
-pub(super) const LIVE: &str = "LIVE";
-pub(super) const REQUESTS: &str = "REQUESTS";
-pub(super) const CLAIM: &str = "CLAIM#";
-pub(super) const MESSAGE: &str = "MSG#";
-pub(super) const EVENT: &str = "EVT#";
-pub(super) const DELIVERY: &str = "DLV#";
-
-/// The `pk` of the list of all accounts.
-pub(super) const ACCOUNTS: &str = "ACCOUNTS";
-
-/// The one `due_pk`: whatever is due at a time is in one line, oldest first.
-pub(super) const DUE: &str = "DUE";
-/// Deliveries have a line of their own: many that are due at once do not hold up the conversations.
-pub(super) const DUE_DELIVERIES: &str = "DUE#DELIVERIES";
-/// And so have phone numbers whose purchase or release was cut short.
-pub(super) const DUE_NUMBERS: &str = "DUE#NUMBERS";
-
-/// What makes the table's stream speak to the relay, and what it then says.
-pub(super) const OUTBOX: &str = "outbox";
-const WEBHOOKS: &str = "webhooks";
-pub(super) const REDELIVERY: &str = "redelivery";
+use crate::{
+    keys::{
+        CONFIG, DUE, DUE_DELIVERIES, EVENT, LEASE, MESSAGE, STATE, conversation_pk, conversations_pk,
+        delivery_sk, numbered_sk,
+    },
+    outbox::{self, Entry},
+};
 
 /// An item as the table has it.
 pub(super) struct Item(HashMap<String, AttributeValue>);
@@ -70,6 +47,14 @@ impl Item {
     pub(super) fn with(mut self, name: &str, text: String) -> Self {
         self.0.insert(name.to_owned(), AttributeValue::S(text));
         self
+    }
+
+    /// Puts the item into the outbox if it belongs there.
+    pub(super) fn in_outbox(self, entry: Entry<'_>) -> Self {
+        match outbox::encode(entry) {
+            Some(value) => self.with(outbox::ATTRIBUTE, value.to_owned()),
+            None => self,
+        }
     }
 
     /// An item that only is there.
@@ -132,88 +117,11 @@ impl fmt::Debug for Item {
     }
 }
 
-pub(super) fn account_pk(account: AccountId) -> String {
-    account.to_string()
-}
-
-/// Both the `sk` of an account's token and the `pk` of a token's account.
-pub(super) fn token_key(sha256: &str) -> String {
-    format!("{ISSUED}{sha256}")
-}
-
-/// Both the `sk` of an account's number and the `pk` of a number's owner.
-pub(super) fn number_key(number: &E164) -> String {
-    format!("NUMBER#{number}")
-}
-
-pub(super) fn claim_sk(key_sha256: &str) -> String {
-    format!("{CLAIM}{key_sha256}")
-}
-
-pub(super) fn agent_sk(agent: AgentId) -> String {
-    format!("AGENT#{agent}")
-}
-
-/// The list of an account's phone numbers.
-pub(super) fn numbers_pk(account: AccountId) -> String {
-    format!("{account}#numbers")
-}
-
-/// The list of an account's agents.
-pub(super) fn agents_pk(account: AccountId) -> String {
-    format!("{account}#agents")
-}
-
-pub(super) fn credential_sk(credential: CredentialId) -> String {
-    format!("CREDENTIAL#{credential}")
-}
-
-/// The list of an account's credentials.
-pub(super) fn credentials_pk(account: AccountId) -> String {
-    format!("{account}#credentials")
-}
-
-/// The list of an account's conversations that stand at `status`.
-pub(super) fn conversations_pk(account: AccountId, status: Status) -> String {
-    format!("{account}#{}", status.as_str())
-}
-
-pub(super) fn conversation_pk(account: AccountId, conversation: ConversationId) -> String {
-    format!("{account}#{conversation}")
-}
-
 pub(super) fn key(pk: String, sk: &str) -> HashMap<String, AttributeValue> {
     HashMap::from([
         ("pk".to_owned(), AttributeValue::S(pk)),
         ("sk".to_owned(), AttributeValue::S(sk.to_owned())),
     ])
-}
-
-/// Whose and which conversation an item with this `pk` belongs to, for readers of the table's stream.
-#[must_use]
-pub fn conversation_of_key(pk: &str) -> Option<(AccountId, ConversationId)> {
-    let (account, conversation) = pk.split_once('#')?;
-    Some((account.parse().ok()?, conversation.parse().ok()?))
-}
-
-/// Six digits sort as text up to a million, some ten times what four hours of talk can bring.
-pub(super) fn numbered_sk(prefix: &str, number: u64) -> String {
-    format!("{prefix}{number:06}")
-}
-
-/// Two digits sort as text up to a hundred webhooks of one agent.
-pub(super) fn delivery_sk(sequence: u64, webhook: usize) -> String {
-    format!("{}#{webhook:02}", numbered_sk(DELIVERY, sequence))
-}
-
-/// The key of the item that stops all further deliveries to a webhook.
-pub(super) fn stop_sk(webhook: usize) -> String {
-    format!("STOP#{webhook:02}")
-}
-
-/// One of the hosts of an account's webhooks.
-pub(super) fn host_sk(host: &str) -> String {
-    format!("HOST#{host}")
 }
 
 /// The account that an item names as its owner.
@@ -291,7 +199,7 @@ pub(super) fn event_item(pk: String, event: &Event) -> Result<Item, TableError> 
         number_webhook_calls: event.number_webhook_calls.clone(),
     };
     let item = Item::new(pk, numbered_sk(EVENT, event.sequence), &stored)?;
-    Ok(if event.webhooks.is_empty() { item } else { item.with(OUTBOX, WEBHOOKS.to_owned()) })
+    Ok(item.in_outbox(Entry::Event(event)))
 }
 
 pub(super) fn read_event(item: Item) -> Result<Event, TableError> {

@@ -11,11 +11,8 @@ use switchboard_model::{
     ids::{AccountId, ConversationId},
 };
 
-use super::{
-    ATTEMPTS, Condition, Table, TableError, back_off,
-    items::{self, LEASE, STATE},
-    read_error,
-};
+use super::{ATTEMPTS, Condition, Table, TableError, back_off, items, read_error};
+use crate::keys::{self, LEASE, STATE};
 
 /// How long a lease that was given back lives on: the carrier connects a draining worker's call to
 /// another one in a second or two, and until then nobody else is to end it.
@@ -30,7 +27,7 @@ impl Table {
         conversation: ConversationId,
         lease: &Lease,
     ) -> Result<bool, TableError> {
-        let pk = items::conversation_pk(account, conversation);
+        let pk = keys::conversation_pk(account, conversation);
         for attempt in 0..ATTEMPTS {
             let goes_on = Condition::new("attribute_exists(pk) AND #state <> :ended")
                 .name("#state", "state")
@@ -57,7 +54,7 @@ impl Table {
         lease: &Lease,
     ) -> Result<bool, TableError> {
         for attempt in 0..ATTEMPTS {
-            let pk = items::conversation_pk(account, conversation);
+            let pk = keys::conversation_pk(account, conversation);
             let item = items::lease_item(pk, lease)?;
             let held = Condition::new("holder = :holder").text(":holder", &lease.holder);
             let asked = self
@@ -99,7 +96,7 @@ impl Table {
         account: AccountId,
         conversation: ConversationId,
     ) -> Result<Option<Lease>, TableError> {
-        let item = self.get(items::conversation_pk(account, conversation), LEASE).await?;
+        let item = self.get(keys::conversation_pk(account, conversation), LEASE).await?;
         item.map(|item| item.read(LEASE)).transpose()
     }
 }

@@ -17,6 +17,7 @@ use super::{
     DueItem, Outcome, Table, TableError, items, testing,
     tests::{account, answering, at, queued, said, started},
 };
+use crate::keys;
 
 /// What addresses a conversation.
 fn key(snapshot: &Snapshot) -> (AccountId, ConversationId) {
@@ -360,7 +361,7 @@ async fn an_item_that_names_no_conversation_does_not_hide_the_others() {
     let (account, conversation) = held(&table, "first").await;
     let put = table.client.put_item().table_name(&table.name);
     put.set_item(Some(items::key("acc_of_a_newer_version".into(), "DELIVERY")))
-        .item("due_pk", AttributeValue::S(items::DUE.into()))
+        .item("due_pk", AttributeValue::S(keys::DUE.into()))
         .item("due_at", items::millis(at(0)))
         .send()
         .await
@@ -402,7 +403,7 @@ async fn states_that_cannot_be_read_are_left_out() {
     let (account, id) = key(&bad);
     let broken = table.client.update_item().table_name(&table.name);
     broken
-        .set_key(Some(items::key(items::conversation_pk(account, id), items::STATE)))
+        .set_key(Some(items::key(keys::conversation_pk(account, id), keys::STATE)))
         .update_expression("SET resumes = :text")
         .expression_attribute_values(":text", AttributeValue::S("many".into()))
         .send()

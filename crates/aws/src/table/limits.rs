@@ -16,10 +16,11 @@ use switchboard_model::{
 
 use super::{
     Guard, Table, TableError, Write,
-    items::{self, ACCOUNT, Item, LIVE, REQUESTS},
+    items::{self, Item},
     leases::{Refusal, refusal},
     read_error,
 };
+use crate::keys::{self, ACCOUNT, LIVE, REQUESTS};
 
 /// The room that a change of the counters needs; without, it happens in any case.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +52,7 @@ impl Table {
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(items::key(items::account_pk(account), ACCOUNT)))
+            .set_key(Some(items::key(keys::account_pk(account), ACCOUNT)))
             .condition_expression("attribute_exists(pk)")
             .update_expression("SET limits = :limits")
             .expression_attribute_values(":limits", limits)
@@ -68,7 +69,7 @@ impl Table {
 
     /// The calls of an account that go on.
     pub async fn counters(&self, account: AccountId) -> Result<Counters, TableError> {
-        let item = self.get(items::account_pk(account), LIVE).await?;
+        let item = self.get(keys::account_pk(account), LIVE).await?;
         item.map_or(Ok(Counters::default()), |item| item.read(LIVE))
     }
 
@@ -79,7 +80,7 @@ impl Table {
         }
         let update = Update::builder()
             .table_name(&self.name)
-            .set_key(Some(items::key(items::account_pk(account), LIVE)))
+            .set_key(Some(items::key(keys::account_pk(account), LIVE)))
             .expression_attribute_values(":waiting", number(change.waiting))
             .expression_attribute_values(":live", number(change.live));
         let add = "ADD waiting :waiting, live :live";
@@ -139,7 +140,7 @@ impl Table {
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(items::key(items::account_pk(account), REQUESTS)))
+            .set_key(Some(items::key(keys::account_pk(account), REQUESTS)))
             .update_expression(set)
             .condition_expression(condition)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);

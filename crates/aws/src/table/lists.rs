@@ -15,9 +15,10 @@ use switchboard_model::{
 use super::{
     Table, TableError,
     conversations::BATCH,
-    items::{self, CONFIG, Item, STATE, StoredConfig},
+    items::{self, Item, StoredConfig},
     read_error,
 };
+use crate::keys::{self, CONFIG, STATE};
 
 /// A line of the index.
 pub(super) struct Line {
@@ -38,7 +39,7 @@ impl Table {
         listing: Listing,
     ) -> Result<(Vec<Snapshot>, bool), TableError> {
         let statuses = Status::ALL.into_iter().filter(|each| status.is_none_or(|status| status == *each));
-        let lists = statuses.map(|status| items::conversations_pk(account, status)).collect();
+        let lists = statuses.map(|status| keys::conversations_pk(account, status)).collect();
         let (lines, has_more) = self.listed(lists, listing).await?;
         let items_of =
             |sk: &'static str| self.batch_of(lines.iter().map(move |line| (line.pk.clone(), sk.into())));

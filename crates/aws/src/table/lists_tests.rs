@@ -11,9 +11,10 @@ use switchboard_model::{
 use tokio::task::JoinSet;
 
 use super::{
-    Table, items, testing,
+    Table, testing,
     tests::{account, at, queued, said, started},
 };
+use crate::keys;
 
 fn page(index: u64, limit: usize) -> Listing {
     Listing { created: Created::default(), page: Page { index, limit } }
@@ -146,7 +147,7 @@ async fn what_is_half_taken_away_is_not_listed() {
     let table = testing::new_table().await;
     let account = account();
     let call = call(&table, account, 1, Status::Ended).await;
-    let config = vec![table.delete(items::conversation_pk(account, call), items::CONFIG)];
+    let config = vec![table.delete(keys::conversation_pk(account, call), keys::CONFIG)];
     table.write(config).await.unwrap();
     assert_eq!(ids(&table, account, None, page(1, 100)).await, (vec![], false));
     assert_eq!(table.conversation(account, call).await.unwrap(), None);
@@ -222,7 +223,7 @@ async fn a_change_that_is_refused_or_of_nothing_writes_nothing() {
 
 /// The sort keys of all there is of a conversation, and when the table takes each away.
 async fn left(table: &Table, Snapshot { conversation, .. }: &Snapshot) -> Vec<(String, Option<String>)> {
-    let pk = items::conversation_pk(conversation.account_id, conversation.id);
+    let pk = keys::conversation_pk(conversation.account_id, conversation.id);
     let text = |value: &AttributeValue| value.as_s().or(value.as_n()).unwrap().clone();
     let asked = table.client.query().table_name(&table.name).key_condition_expression("pk = :pk");
     let found = asked.expression_attribute_values(":pk", AttributeValue::S(pk)).send().await.unwrap();
@@ -268,9 +269,9 @@ async fn a_deletion_that_was_cut_short_is_found_and_finished() {
     let table = testing::new_table().await;
     let call = talkative(&table).await;
     let (account, id) = (call.conversation.account_id, call.conversation.id);
-    let some: Vec<_> = (1..20).map(|number| items::numbered_sk(items::EVENT, number)).collect();
+    let some: Vec<_> = (1..20).map(|number| keys::numbered_sk(keys::EVENT, number)).collect();
     for sk in some {
-        table.write(vec![table.delete(items::conversation_pk(account, id), &sk)]).await.unwrap();
+        table.write(vec![table.delete(keys::conversation_pk(account, id), &sk)]).await.unwrap();
     }
     assert!(table.conversation(account, id).await.unwrap().is_some());
     table.delete_conversation(account, id).await.unwrap();

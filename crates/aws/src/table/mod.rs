@@ -58,6 +58,8 @@ mod lists;
 #[cfg(test)]
 mod lists_tests;
 mod numbers;
+#[cfg(test)]
+mod outbox_tests;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -82,11 +84,11 @@ pub use self::{
     accounts::FIRST_TOKEN,
     claims::Claimed,
     conversations::{Admission, Outcome, Queued},
-    deliveries::{DueDelivery, Outgoing, delivery_of_key},
+    deliveries::Outgoing,
     due::DueItem,
-    items::conversation_of_key,
 };
 use crate::failure::{Cause, ServiceError, is_throttling};
+pub use crate::keys::DeliveryKey;
 use switchboard_runtime::{
     self as system,
     backoff::{exponential, jitter},

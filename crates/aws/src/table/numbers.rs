@@ -17,12 +17,11 @@ use switchboard_model::{
 
 use super::{
     ATTEMPTS, Condition, Table, TableError, back_off,
-    items::{self, DUE_NUMBERS, Item, OWNER, Owned},
+    items::{self, Item, Owned},
     read_error,
 };
+use crate::keys::{self, DUE_NUMBERS, NUMBER, OWNER};
 use crate::sealing::Sealer;
-
-const NUMBER: &str = "NUMBER#";
 
 /// A number as an item; whose it is says its key.
 #[derive(Serialize, Deserialize)]
@@ -47,7 +46,7 @@ impl Table {
         let owner = Owned { account_id: number.account_id };
         self.write(vec![
             self.put_new(number_item(number)?),
-            self.put_new(Item::new(items::number_key(&number.phone_number), OWNER, &owner)?),
+            self.put_new(Item::new(keys::number_key(&number.phone_number), OWNER, &owner)?),
         ])
         .await
     }
@@ -58,7 +57,7 @@ impl Table {
         account: AccountId,
         number: &E164,
     ) -> Result<Option<PhoneNumber>, TableError> {
-        let item = self.get(items::account_pk(account), items::number_key(number)).await?;
+        let item = self.get(keys::account_pk(account), keys::number_key(number)).await?;
         item.map(|item| read_number(account, item)).transpose()
     }
 
@@ -68,7 +67,7 @@ impl Table {
         account: AccountId,
         listing: Listing,
     ) -> Result<(Vec<PhoneNumber>, bool), TableError> {
-        let (lines, has_more) = self.listed(vec![items::numbers_pk(account)], listing).await?;
+        let (lines, has_more) = self.listed(vec![keys::numbers_pk(account)], listing).await?;
         let items = self.batch_of(lines.iter().map(|line| (line.pk.clone(), line.sk.clone()))).await?;
         let mut numbers: Vec<_> =
             items.into_iter().map(|item| read_number(account, item)).collect::<Result<_, _>>()?;
@@ -121,7 +120,7 @@ impl Table {
         account: AccountId,
         id: PhoneNumberId,
     ) -> Result<Option<PhoneNumber>, TableError> {
-        let (pk, from, to) = (items::account_pk(account), NUMBER.to_owned(), format!("{NUMBER}~"));
+        let (pk, from, to) = (keys::account_pk(account), NUMBER.to_owned(), format!("{NUMBER}~"));
         for item in self.range(pk, from, to, usize::MAX).await? {
             let number = read_number(account, item)?;
             if number.id == id {
@@ -133,10 +132,10 @@ impl Table {
 
     /// Takes a number away: anybody can have it. [`TableError::Conflict`] if it is not as `number` any more.
     pub async fn remove_phone_number(&self, number: &PhoneNumber) -> Result<(), TableError> {
-        let key = items::number_key(&number.phone_number);
+        let key = keys::number_key(&number.phone_number);
         let own = Condition::new("account_id = :account").text(":account", &number.account_id);
         self.write(vec![
-            self.delete_if(items::account_pk(number.account_id), &key, &unchanged(number)),
+            self.delete_if(keys::account_pk(number.account_id), &key, &unchanged(number)),
             self.delete_if(key, OWNER, &own),
         ])
         .await
@@ -151,7 +150,7 @@ impl Table {
     pub async fn has_number_in(&self, account: AccountId, calling_code: &str) -> Result<bool, TableError> {
         let from = format!("{NUMBER}{calling_code}");
         let to = format!("{from}~");
-        for item in self.range(items::account_pk(account), from, to, usize::MAX).await? {
+        for item in self.range(keys::account_pk(account), from, to, usize::MAX).await? {
             if read_number(account, item)?.is_owned() {
                 return Ok(true);
             }
@@ -190,7 +189,7 @@ impl Table {
         number: &E164,
         until: Timestamp,
     ) -> Result<(), TableError> {
-        self.postpone_item(items::account_pk(account), &items::number_key(number), until).await
+        self.postpone_item(keys::account_pk(account), &keys::number_key(number), until).await
     }
 
     /// The account at the carrier that a conversation's call goes through.
@@ -238,11 +237,11 @@ fn number_item(number: &PhoneNumber) -> Result<Item, TableError> {
         updated_at: number.updated_at,
         version: number.version,
     };
-    let (account, key) = (number.account_id, items::number_key(&number.phone_number));
-    let item = Item::new(items::account_pk(account), key, &stored)?;
+    let (account, key) = (number.account_id, keys::number_key(&number.phone_number));
+    let item = Item::new(keys::account_pk(account), key, &stored)?;
     Ok(match number.due_at() {
         Some(at) => item.due_in(DUE_NUMBERS, at),
-        None => item.listed(items::numbers_pk(account), number.created_at, &number.id),
+        None => item.listed(keys::numbers_pk(account), number.created_at, &number.id),
     })
 }
 

@@ -16,10 +16,8 @@ use aws_sdk_dynamodb::{
 use crate::testing::{Request, Response};
 use switchboard_model::{ids::AccountId, limits::Counters};
 
-use super::{
-    Table,
-    items::{self, Item, LIVE, REQUESTS},
-};
+use super::{Table, items::Item};
+use crate::keys::{self, LIVE, REQUESTS};
 
 const TABLE: &str = "switchboard";
 
@@ -126,7 +124,7 @@ pub(super) async fn table_at(url: &str) -> Table {
 /// When it cannot be written.
 pub async fn set_waiting(table: &Table, account: AccountId, waiting: i64) {
     let counters = Counters { waiting, ..Counters::default() };
-    let item = Item::new(items::account_pk(account), LIVE, &counters).expect("numbers can be stored");
+    let item = Item::new(keys::account_pk(account), LIVE, &counters).expect("numbers can be stored");
     table.write(vec![table.put(item)]).await.expect("the table is there");
 }
 
@@ -135,7 +133,7 @@ pub async fn set_waiting(table: &Table, account: AccountId, waiting: i64) {
 /// # Panics
 /// When it cannot be written.
 pub async fn spoil_requests(table: &Table, account: AccountId) {
-    let item = Item::new(items::account_pk(account), REQUESTS, &Counters::default());
+    let item = Item::new(keys::account_pk(account), REQUESTS, &Counters::default());
     let item = item.expect("numbers can be stored").with("full_at", "tomorrow".to_owned());
     table.write(vec![table.put(item)]).await.expect("the table is there");
 }

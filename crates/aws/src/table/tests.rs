@@ -19,7 +19,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{MAX_ITEMS, Outcome, Table, TableError, conversation_of_key, testing};
+use super::{MAX_ITEMS, Outcome, Table, TableError, testing};
 use switchboard_runtime as system;
 
 pub(super) fn at(seconds: i64) -> Timestamp {
@@ -419,16 +419,6 @@ async fn a_cancelled_transaction_is_read_by_its_reasons() {
         let table = Table::new(&testing::config(&url).await, "switchboard".into());
         let error = table.create_conversation(&queued(account())).await.unwrap_err();
         assert!(format!("{error:?}").starts_with(expected), "{code}: {error:?}");
-    }
-}
-
-#[test]
-fn a_key_of_the_stream_names_its_conversation() {
-    let snapshot = queued(account());
-    let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
-    assert_eq!(conversation_of_key(&format!("{account}#{id}")), Some((account, id)));
-    for other in ["", "acc_1#cnv_1", &account.to_string(), &format!("{id}#{account}")] {
-        assert_eq!(conversation_of_key(other), None, "{other}");
     }
 }
 

@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use switchboard_aws::table::DeliveryKey;
 use switchboard_model::{
     backoff::Jitter,
     deliveries::{Attempt, Delivery},
@@ -195,6 +196,8 @@ async fn an_event_is_redelivered_to_every_matched_webhook() {
     world.ended_call().await;
     let log = page(&world, "").await.json();
     let id = log["items"][1]["id"].as_str().unwrap();
+    let (account, conversation) = (world.account, conversation_id());
+    let key = DeliveryKey { account, conversation, sequence: 2, webhook: 0 };
     for attempt in [3, 5] {
         let answer = redeliver(&world, id).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -202,7 +205,7 @@ async fn an_event_is_redelivered_to_every_matched_webhook() {
         assert_eq!(item["id"], id);
         let delivery = &item["deliveries"][0];
         assert_eq!((&delivery["status"], &delivery["next_attempt_at"]), (&json!("pending"), &json!(at(0))));
-        let stored = world.table.delivery(world.account, conversation_id(), 2, 0).await.unwrap().unwrap();
+        let stored = world.table.delivery(key).await.unwrap().unwrap();
         assert_eq!((stored.attempt, stored.first_attempt), (attempt, attempt));
     }
     // No webhook matched this one.

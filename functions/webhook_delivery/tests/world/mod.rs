@@ -16,7 +16,7 @@ use axum::{
 use serde_json::json;
 use switchboard_aws::{
     queue::{DeliveryJob, Queue},
-    table::{Table, testing},
+    table::{DeliveryKey, Table, testing},
 };
 use switchboard_model::{
     accounts::{Account, Token},
@@ -201,8 +201,9 @@ impl World {
     }
 
     pub(crate) async fn delivery(&self, sequence: u64, webhook: usize) -> Option<Delivery> {
-        let Conversation { account_id, id, .. } = self.snapshot.conversation;
-        self.webhooks.table.delivery(account_id, id, sequence, webhook).await.unwrap()
+        let Conversation { account_id: account, id: conversation, .. } = self.snapshot.conversation;
+        let key = DeliveryKey { account, conversation, sequence, webhook };
+        self.webhooks.table.delivery(key).await.unwrap()
     }
 
     /// Adds the receiver's next replies; it answers 200 when none is left.

@@ -1,0 +1,177 @@
+//! The keys of the table's items: how they are written, and how they are read back.
+//!
+//! [`table`](crate::table) lists all of them. This module knows texts only; neither attributes nor requests.
+
+use switchboard_model::{
+    conversations::Status,
+    ids::{AccountId, AgentId, ConversationId, CredentialId},
+    phone_numbers::E164,
+};
+
+pub(crate) const ACCOUNT: &str = "ACCOUNT";
+pub(crate) const TOKEN: &str = "TOKEN";
+/// Prefix of the tokens of an account.
+pub(crate) const ISSUED: &str = "TOKEN#";
+pub(crate) const OWNER: &str = "OWNER";
+pub(crate) const STATE: &str = "STATE";
+pub(crate) const CONFIG: &str = "CONFIG";
+pub(crate) const LEASE: &str = "LEASE";
+pub(crate) const LIVE: &str = "LIVE";
+pub(crate) const REQUESTS: &str = "REQUESTS";
+pub(crate) const CLAIM: &str = "CLAIM#";
+pub(crate) const MESSAGE: &str = "MSG#";
+pub(crate) const EVENT: &str = "EVT#";
+pub(crate) const DELIVERY: &str = "DLV#";
+pub(crate) const NUMBER: &str = "NUMBER#";
+
+/// The `pk` of the list of all accounts.
+pub(crate) const ACCOUNTS: &str = "ACCOUNTS";
+
+/// The `due_pk` of conversations and leases.
+pub(crate) const DUE: &str = "DUE";
+/// The `due_pk` of deliveries, which are listed apart: many due deliveries do not delay the conversations.
+pub(crate) const DUE_DELIVERIES: &str = "DUE#DELIVERIES";
+/// The `due_pk` of phone numbers whose purchase or release is incomplete.
+pub(crate) const DUE_NUMBERS: &str = "DUE#NUMBERS";
+
+/// Names a delivery: one event for one webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeliveryKey {
+    /// The owner.
+    pub account: AccountId,
+    /// The conversation of the event.
+    pub conversation: ConversationId,
+    /// The event's number in the conversation, from 1.
+    pub sequence: u64,
+    /// The webhook's index in the agent's list, from 0.
+    pub webhook: usize,
+}
+
+impl DeliveryKey {
+    /// `pk` and `sk` of the delivery's item.
+    pub(crate) fn item(self) -> (String, String) {
+        (conversation_pk(self.account, self.conversation), delivery_sk(self.sequence, self.webhook))
+    }
+
+    /// Reads `pk` and `sk` of a delivery's item. `None` if they are of another item.
+    pub(crate) fn of_item(pk: &str, sk: &str) -> Option<Self> {
+        let (account, conversation) = conversation_of_key(pk)?;
+        let (sequence, webhook) = sk.strip_prefix(DELIVERY)?.split_once('#')?;
+        let (sequence, webhook) = (sequence.parse().ok()?, webhook.parse().ok()?);
+        Some(Self { account, conversation, sequence, webhook })
+    }
+}
+
+/// Reads the `pk` of a conversation's items. `None` if it is of another item.
+pub(crate) fn conversation_of_key(pk: &str) -> Option<(AccountId, ConversationId)> {
+    let (account, conversation) = pk.split_once('#')?;
+    Some((account.parse().ok()?, conversation.parse().ok()?))
+}
+
+pub(crate) fn account_pk(account: AccountId) -> String {
+    account.to_string()
+}
+
+pub(crate) fn conversation_pk(account: AccountId, conversation: ConversationId) -> String {
+    format!("{account}#{conversation}")
+}
+
+/// Both the `sk` of an account's token and the `pk` of a token's account.
+pub(crate) fn token_key(sha256: &str) -> String {
+    format!("{ISSUED}{sha256}")
+}
+
+/// Both the `sk` of an account's number and the `pk` of a number's owner.
+pub(crate) fn number_key(number: &E164) -> String {
+    format!("{NUMBER}{number}")
+}
+
+pub(crate) fn claim_sk(key_sha256: &str) -> String {
+    format!("{CLAIM}{key_sha256}")
+}
+
+pub(crate) fn agent_sk(agent: AgentId) -> String {
+    format!("AGENT#{agent}")
+}
+
+pub(crate) fn credential_sk(credential: CredentialId) -> String {
+    format!("CREDENTIAL#{credential}")
+}
+
+/// A message or an event. Six digits sort as text up to a million, about ten times what a call of four hours produces.
+pub(crate) fn numbered_sk(prefix: &str, number: u64) -> String {
+    format!("{prefix}{number:06}")
+}
+
+/// Two digits sort as text up to a hundred webhooks of one agent.
+pub(crate) fn delivery_sk(sequence: u64, webhook: usize) -> String {
+    format!("{}#{webhook:02}", numbered_sk(DELIVERY, sequence))
+}
+
+/// The item that ends all further deliveries of a conversation to a webhook.
+pub(crate) fn stop_sk(webhook: usize) -> String {
+    format!("STOP#{webhook:02}")
+}
+
+/// `host` is the host of an account's webhooks, with its port.
+pub(crate) fn host_sk(host: &str) -> String {
+    format!("HOST#{host}")
+}
+
+/// The `account_pk` of an account's phone numbers.
+pub(crate) fn numbers_pk(account: AccountId) -> String {
+    format!("{account}#numbers")
+}
+
+/// The `account_pk` of an account's agents.
+pub(crate) fn agents_pk(account: AccountId) -> String {
+    format!("{account}#agents")
+}
+
+/// The `account_pk` of an account's credentials.
+pub(crate) fn credentials_pk(account: AccountId) -> String {
+    format!("{account}#credentials")
+}
+
+/// The `account_pk` of an account's conversations with this status.
+pub(crate) fn conversations_pk(account: AccountId, status: Status) -> String {
+    format!("{account}#{}", status.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_model::time::Timestamp;
+
+    use super::*;
+
+    fn ids() -> (AccountId, ConversationId) {
+        let at = Timestamp::from_millis(1_795_339_800_120);
+        (AccountId::new(at, 1), ConversationId::new(at, 2))
+    }
+
+    #[test]
+    fn the_key_of_a_conversation_reads_back() {
+        let (account, conversation) = ids();
+        let pk = conversation_pk(account, conversation);
+        assert_eq!(conversation_of_key(&pk), Some((account, conversation)));
+        for other in ["", "acc_1#cnv_1", &account.to_string(), &format!("{conversation}#{account}")] {
+            assert_eq!(conversation_of_key(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_delivery_reads_back() {
+        let (account, conversation) = ids();
+        for (sequence, webhook) in [(1, 0), (1_234_567, 19), (12, 100)] {
+            let key = DeliveryKey { account, conversation, sequence, webhook };
+            let (pk, sk) = key.item();
+            assert_eq!(DeliveryKey::of_item(&pk, &sk), Some(key), "{sk}");
+        }
+        let pk = conversation_pk(account, conversation);
+        for (pk, sk) in
+            [(&*pk, "DLV#1"), (&*pk, "EVT#000001"), (&*pk, "DLV#x#00"), ("acc_1", "DLV#000001#00")]
+        {
+            assert_eq!(DeliveryKey::of_item(pk, sk), None, "{pk} {sk}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The outbox: which stored items have to be queued, how they are marked, and how a record of the table's stream is read
+//! back as jobs.
+//!
+//! | item | is in the outbox | its jobs |
+//! |---|---|---|
+//! | state of a conversation | inserted with `state` = `queued` | the call |
+//! | event | inserted with `outbox` = `webhooks` | the first attempt for each of its webhooks |
+//! | delivery | written with `outbox` = `redelivery` | its next attempt |
+//!
+//! [`table`](crate::table) writes the items with [`encode`]; the relay reads the stream with [`decode`]. The stream's
+//! filters in `template.yaml` select the same items, so that the relay is not started for any other. This module sends
+//! nothing and reads no table.
+
+use std::fmt;
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_dynamo::Item;
+use switchboard_model::{
+    events::Event,
+    ids::{AccountId, ConversationId},
+};
+
+use crate::{
+    keys::{DeliveryKey, STATE, conversation_of_key},
+    queue::{CallJob, DeliveryJob},
+};
+
+/// The attribute that puts an item into the outbox.
+pub(crate) const ATTRIBUTE: &str = "outbox";
+const WEBHOOKS: &str = "webhooks";
+const REDELIVERY: &str = "redelivery";
+
+/// The `state` of a conversation whose call waits to be placed.
+const QUEUED: &str = "queued";
+
+/// An item that needs [`ATTRIBUTE`] to be in the outbox. A queued conversation is not one of them: its state says it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Entry<'a> {
+    /// A new event.
+    Event(&'a Event),
+    /// A delivery that was requested again.
+    Redelivery,
+}
+
+/// The value of [`ATTRIBUTE`] for an item; `None` if the item is not in the outbox.
+pub(crate) fn encode(entry: Entry<'_>) -> Option<&'static str> {
+    match entry {
+        Entry::Event(event) => (!event.webhooks.is_empty()).then_some(WEBHOOKS),
+        Entry::Redelivery => Some(REDELIVERY),
+    }
+}
+
+/// What the relay queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job {
+    /// A call to place.
+    Call(CallJob),
+    /// An attempt to deliver an event.
+    Delivery(DeliveryJob),
+}
+
+/// The kinds of items in the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The state of a conversation whose call waits to be placed.
+    QueuedCall,
+    /// An event with webhooks.
+    Event,
+    /// A delivery that was requested again.
+    Redelivery,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::QueuedCall => "queued call",
+            Self::Event => "event",
+            Self::Redelivery => "redelivery",
+        })
+    }
+}
+
+/// An item of the outbox cannot be read: it is damaged, or a newer version wrote it. Reading it again fails again. The
+/// message holds nothing of the item's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Its key names no conversation or no delivery.
+    #[error("the key of a stored {0} is malformed")]
+    Key(Kind),
+    /// An attribute is missing or has another type.
+    #[error("a stored {kind} lacks an attribute, or an attribute has another type")]
+    Attributes {
+        /// The kind of the item.
+        kind: Kind,
+        /// The owner.
+        account_id: AccountId,
+        /// The conversation that the item belongs to.
+        conversation_id: ConversationId,
+    },
+}
+
+impl DecodeError {
+    /// Owner and conversation of the item, if its key names them.
+    #[must_use]
+    pub fn conversation(&self) -> Option<(AccountId, ConversationId)> {
+        match *self {
+            Self::Key(_) => None,
+            Self::Attributes { account_id, conversation_id, .. } => Some((account_id, conversation_id)),
+        }
+    }
+}
+
+/// The attributes that say whether an item is in the outbox.
+#[derive(Deserialize)]
+struct Marks {
+    pk: String,
+    sk: String,
+    state: Option<String>,
+    outbox: Option<String>,
+}
+
+/// The attributes of an event that its jobs need.
+#[derive(Deserialize)]
+struct StoredEvent {
+    sequence: u64,
+    webhooks: Vec<usize>,
+}
+
+/// The attributes of a delivery that its job needs.
+#[derive(Deserialize)]
+struct StoredDelivery {
+    attempt: u32,
+}
+
+/// The jobs of one record of the table's stream: `event_name` is `INSERT`, `MODIFY` or `REMOVE`, `new_image` the item after
+/// the write (empty if it was removed). An item that is not in the outbox has no jobs.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub fn decode(event_name: &str, new_image: &Item) -> Result<Vec<Job>, DecodeError> {
+    let Some(marks) = read::<Marks>(new_image) else { return Ok(vec![]) };
+    let is_new = event_name == "INSERT";
+    match marks.outbox.as_deref() {
+        _ if is_new && marks.sk == STATE && marks.state.as_deref() == Some(QUEUED) => queued_call(&marks),
+        Some(WEBHOOKS) if is_new => first_attempts(&marks, new_image),
+        Some(REDELIVERY) if event_name != "REMOVE" => redelivery(&marks, new_image),
+        _ => Ok(vec![]),
+    }
+}
+
+fn queued_call(marks: &Marks) -> Result<Vec<Job>, DecodeError> {
+    let (account_id, conversation_id) =
+        conversation_of_key(&marks.pk).ok_or(DecodeError::Key(Kind::QueuedCall))?;
+    Ok(vec![Job::Call(CallJob { account_id, conversation_id })])
+}
+
+fn first_attempts(marks: &Marks, item: &Item) -> Result<Vec<Job>, DecodeError> {
+    let kind = Kind::Event;
+    let (account_id, conversation_id) = conversation_of_key(&marks.pk).ok_or(DecodeError::Key(kind))?;
+    let StoredEvent { sequence, webhooks } =
+        read(item).ok_or(DecodeError::Attributes { kind, account_id, conversation_id })?;
+    let job =
+        |webhook| Job::Delivery(DeliveryJob { account_id, conversation_id, sequence, webhook, attempt: 1 });
+    Ok(webhooks.into_iter().map(job).collect())
+}
+
+fn redelivery(marks: &Marks, item: &Item) -> Result<Vec<Job>, DecodeError> {
+    let kind = Kind::Redelivery;
+    let key = DeliveryKey::of_item(&marks.pk, &marks.sk).ok_or(DecodeError::Key(kind))?;
+    let (account_id, conversation_id) = (key.account, key.conversation);
+    let StoredDelivery { attempt } =
+        read(item).ok_or(DecodeError::Attributes { kind, account_id, conversation_id })?;
+    Ok(vec![Job::Delivery(DeliveryJob::new(key, attempt))])
+}
+
+/// The parser's own message could quote the item, so it is dropped.
+fn read<T: DeserializeOwned>(item: &Item) -> Option<T> {
+    serde_dynamo::from_item(item.clone()).ok()
+}

@@ -1,0 +1,154 @@
+//! Items as the table stores them, read back as the relay reads the table's stream.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::Value;
+use switchboard_model::{
+    conversations::{Conversation, State},
+    deliveries::Delivery,
+    events::{Event, EventName},
+    ids::EventId,
+};
+
+use super::{
+    items::{self, Item},
+    testing,
+    tests::{account, at, queued},
+};
+use crate::{
+    keys::{self, DeliveryKey},
+    outbox::{DecodeError, Entry, Job, Kind, decode},
+    queue::{CallJob, DeliveryJob},
+};
+
+type Attributes = HashMap<String, AttributeValue>;
+
+fn conversation() -> Conversation {
+    queued(account()).conversation
+}
+
+fn event(conversation: &Conversation, webhooks: &[usize]) -> Event {
+    Event {
+        id: EventId::of(conversation.id, 3, at(3)),
+        name: EventName::SpeechStarted,
+        sequence: 3,
+        created_at: at(3),
+        data: Value::Null,
+        webhooks: webhooks.to_vec(),
+        synchronous: None,
+        number_webhook_calls: vec![],
+        faults: vec![],
+    }
+}
+
+fn redelivery(conversation: &Conversation) -> Delivery {
+    Delivery::new(EventId::of(conversation.id, 3, at(3)), 3, 2, at(3)).again(at(4))
+}
+
+fn call_item(conversation: &Conversation) -> Attributes {
+    items::state_item(conversation).unwrap().into_attributes()
+}
+
+fn event_item(conversation: &Conversation, webhooks: &[usize]) -> Attributes {
+    let pk = keys::conversation_pk(conversation.account_id, conversation.id);
+    items::event_item(pk, &event(conversation, webhooks)).unwrap().into_attributes()
+}
+
+fn delivery_item(conversation: &Conversation) -> Item {
+    items::delivery_item(conversation, &redelivery(conversation)).unwrap()
+}
+
+fn redelivery_item(conversation: &Conversation) -> Attributes {
+    delivery_item(conversation).in_outbox(Entry::Redelivery).into_attributes()
+}
+
+fn jobs(event_name: &str, item: Attributes) -> Vec<Job> {
+    decode(event_name, &item.into()).unwrap()
+}
+
+#[test]
+fn a_queued_call_reads_back_when_it_is_inserted() {
+    let conversation = conversation();
+    let job = CallJob { account_id: conversation.account_id, conversation_id: conversation.id };
+    assert_eq!(jobs("INSERT", call_item(&conversation)), [Job::Call(job)]);
+    assert_eq!(jobs("MODIFY", call_item(&conversation)), []);
+    let started = State::Started { answered_at: at(1), started_at: at(2) };
+    assert_eq!(jobs("INSERT", call_item(&Conversation { state: started, ..conversation })), []);
+}
+
+#[test]
+fn an_event_reads_back_as_a_first_attempt_per_webhook() {
+    let conversation = conversation();
+    let job = |webhook| {
+        let (account_id, conversation_id) = (conversation.account_id, conversation.id);
+        Job::Delivery(DeliveryJob { account_id, conversation_id, sequence: 3, webhook, attempt: 1 })
+    };
+    assert_eq!(jobs("INSERT", event_item(&conversation, &[0, 2])), [job(0), job(2)]);
+    assert_eq!(jobs("MODIFY", event_item(&conversation, &[0, 2])), []);
+    assert_eq!(jobs("INSERT", event_item(&conversation, &[])), []);
+}
+
+#[test]
+fn a_redelivery_reads_back_as_its_next_attempt() {
+    let conversation = conversation();
+    let (account, id) = (conversation.account_id, conversation.id);
+    let key = DeliveryKey { account, conversation: id, sequence: 3, webhook: 2 };
+    let job = Job::Delivery(DeliveryJob::new(key, redelivery(&conversation).attempt));
+    assert_eq!(jobs("INSERT", redelivery_item(&conversation)), [job]);
+    assert_eq!(jobs("MODIFY", redelivery_item(&conversation)), [job]);
+    assert_eq!(jobs("MODIFY", delivery_item(&conversation).into_attributes()), [], "a recorded attempt");
+}
+
+#[test]
+fn a_removed_item_has_no_jobs() {
+    let conversation = conversation();
+    for item in [Attributes::new(), event_item(&conversation, &[0]), redelivery_item(&conversation)] {
+        assert_eq!(jobs("REMOVE", item), []);
+    }
+}
+
+#[test]
+fn an_unreadable_item_of_the_outbox_is_an_error_of_its_kind() {
+    let conversation = conversation();
+    let (account_id, conversation_id) = (conversation.account_id, conversation.id);
+    let event = event_item(&conversation, &[0]);
+    let redelivery = redelivery_item(&conversation);
+    let kinds = [
+        (Kind::QueuedCall, call_item(&conversation)),
+        (Kind::Event, event.clone()),
+        (Kind::Redelivery, redelivery.clone()),
+    ];
+    for (kind, mut item) in kinds {
+        item.insert("pk".into(), AttributeValue::S("acc_?#cnv_?".into()));
+        let error = decode("INSERT", &item.into()).unwrap_err();
+        assert_eq!((error, error.conversation()), (DecodeError::Key(kind), None));
+    }
+    for (kind, mut item, attribute) in
+        [(Kind::Event, event, "webhooks"), (Kind::Redelivery, redelivery, "attempt")]
+    {
+        item.insert(attribute.into(), AttributeValue::S("+14155550100".into()));
+        let error = decode("INSERT", &item.clone().into()).unwrap_err();
+        assert_eq!(error, DecodeError::Attributes { kind, account_id, conversation_id });
+        assert_eq!(error.conversation(), Some((account_id, conversation_id)));
+        assert!(!error.to_string().contains("+1415"), "{error}");
+        item.remove(attribute);
+        assert_eq!(decode("INSERT", &item.into()).unwrap_err(), error);
+    }
+}
+
+#[tokio::test]
+async fn a_postponed_redelivery_leaves_the_outbox() {
+    let (table, conversation) = (testing::new_table().await, conversation());
+    let delivery = redelivery(&conversation);
+    let (account, id) = (conversation.account_id, conversation.id);
+    let key = DeliveryKey { account, conversation: id, sequence: 3, webhook: 2 };
+    table.redeliver(&conversation, None, &delivery).await.unwrap();
+    let stored = async || {
+        let (pk, sk) = key.item();
+        jobs("MODIFY", table.get(pk, sk).await.unwrap().unwrap().into_attributes())
+    };
+    assert_eq!(stored().await.len(), 1);
+    table.postpone_delivery(key, at(3_600)).await.unwrap();
+    assert_eq!(stored().await, []);
+}
