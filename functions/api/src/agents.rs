@@ -2,10 +2,7 @@
 
 use axum::{Json, extract::State};
 use switchboard_aws::table::TableError;
-use switchboard_contract::{
-    agents::{self, AgentView},
-    lists,
-};
+use switchboard_contract::agents::{self, AgentView};
 use switchboard_model::{
     agents::{Agent, AgentConfig},
     ids::AgentId,
@@ -14,7 +11,7 @@ use switchboard_model::{
 use crate::{
     Api,
     errors::ApiError,
-    extract::{Caller, JsonBody, PathParameter, Query},
+    extract::{Caller, JsonBody, ListQuery, PathParameter},
     idempotency::NewItem,
     pages::PageResponse,
     references,
@@ -45,9 +42,8 @@ pub(crate) async fn create(
 pub(crate) async fn list(
     Caller(account): Caller,
     State(api): State<Api>,
-    query: Query,
+    ListQuery(listing): ListQuery,
 ) -> Result<PageResponse<AgentView>, ApiError> {
-    let listing = query.read(lists::read_listing)?;
     let found = api.table.agents(account, listing).await?;
     Ok(PageResponse::new(found, listing.page, |agent| AgentView::new(&api.public_url, agent)))
 }

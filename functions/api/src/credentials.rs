@@ -2,16 +2,13 @@
 
 use axum::{Json, extract::State};
 use switchboard_aws::table::TableError;
-use switchboard_contract::{
-    credentials::{self, CredentialView},
-    lists,
-};
+use switchboard_contract::credentials::{self, CredentialView};
 use switchboard_model::ids::CredentialId;
 
 use crate::{
     Api,
     errors::ApiError,
-    extract::{Caller, JsonBody, PathParameter, Query},
+    extract::{Caller, JsonBody, ListQuery, PathParameter},
     idempotency::NewItem,
     pages::PageResponse,
 };
@@ -42,9 +39,8 @@ pub(crate) async fn create(
 pub(crate) async fn list(
     Caller(account): Caller,
     State(api): State<Api>,
-    query: Query,
+    ListQuery(listing): ListQuery,
 ) -> Result<PageResponse<CredentialView>, ApiError> {
-    let listing = query.read(lists::read_listing)?;
     let found = api.table.credentials(account, listing).await?;
     let view = |credential| CredentialView::new(&api.public_url, credential);
     Ok(PageResponse::new(found, listing.page, view))

@@ -9,8 +9,8 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use switchboard_contract::validation::FieldError;
-use switchboard_model::{accounts::Token, ids::AccountId};
+use switchboard_contract::{lists, validation::FieldError};
+use switchboard_model::{accounts::Token, ids::AccountId, lists::Listing};
 use switchboard_runtime::spans;
 
 use crate::{Api, MAX_BODY_BYTES, errors::ApiError, rate_limit::AccountSender};
@@ -102,5 +102,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
             _ => Value::String(text),
         };
         Ok(Self(Value::Object(given.into_iter().map(|(name, text)| (name, typed(text))).collect())))
+    }
+}
+
+/// The page and the time range that the query of a list names.
+pub(crate) struct ListQuery(pub(crate) Listing);
+
+impl<S: Send + Sync> FromRequestParts<S> for ListQuery {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Query::from_request_parts(parts, state).await?.read(lists::read_listing).map(Self)
     }
 }

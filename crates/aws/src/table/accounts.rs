@@ -8,8 +8,10 @@ use switchboard_model::{
 };
 
 use super::{
-    Condition, Table, TableError, Write,
+    Table, TableError,
+    conditions::Condition,
     items::{self, Item, Owned},
+    transactions::{Guard, Write},
 };
 use crate::keys::{self, ACCOUNT, ACCOUNTS, ISSUED, TOKEN};
 
@@ -112,11 +114,11 @@ impl Table {
         let key = keys::token_key(sha256);
         let listed = Condition::new("attribute_exists(pk)");
         let opens = Condition::new("account_id = :account").text(":account", &account);
-        self.write_guarded(vec![
-            self.delete_if(keys::account_pk(account), &key, &listed).guard(),
+        let writes = vec![
+            self.delete_if(keys::account_pk(account), &key, &listed).guarded_by(Guard::Forbidden),
             self.delete_if(key, TOKEN, &opens),
-        ])
-        .await
+        ];
+        Ok(self.transact(writes).await?.is_none())
     }
 
     /// The account that `token` opens, if any.

@@ -1,6 +1,5 @@
 //! Agents that accounts store.
 
-use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
 use switchboard_model::{
     agents::{Agent, AgentConfig},
@@ -10,9 +9,9 @@ use switchboard_model::{
 };
 
 use super::{
-    ATTEMPTS, Condition, Table, TableError, back_off,
-    items::{self, Item, StoredConfig},
-    read_error,
+    ATTEMPTS, Table, TableError, back_off,
+    conditions::Condition,
+    items::{Item, StoredConfig},
 };
 use crate::keys;
 
@@ -46,13 +45,8 @@ impl Table {
         account: AccountId,
         listing: Listing,
     ) -> Result<(Vec<Agent>, bool), TableError> {
-        let (lines, has_more) = self.listed(vec![keys::agents_pk(account)], listing).await?;
-        let items = self.batch_of(lines.iter().map(|line| (line.pk.clone(), line.sk.clone()))).await?;
-        let mut agents: Vec<_> =
-            items.into_iter().map(|item| read_agent(account, item)).collect::<Result<_, _>>()?;
-        // As the index sorts them.
-        agents.sort_unstable_by_key(|agent| std::cmp::Reverse((agent.created_at, agent.id)));
-        Ok((agents, has_more))
+        let read = |item| read_agent(account, item);
+        self.page(keys::agents_pk(account), listing, read, |agent| (agent.created_at, agent.id)).await
     }
 
     /// Reads an agent, asks `change` for its new configuration and writes it; again from the start when
@@ -87,15 +81,8 @@ impl Table {
 
     /// Takes an agent away; the agent as it was, none if the account has no such agent.
     pub async fn delete_agent(&self, account: AccountId, id: AgentId) -> Result<Option<Agent>, TableError> {
-        let asked = self
-            .client
-            .delete_item()
-            .table_name(&self.name)
-            .set_key(Some(items::key(keys::account_pk(account), &keys::agent_sk(id))))
-            .return_values(ReturnValue::AllOld)
-            .send();
-        let deleted = Box::pin(asked).await.map_err(|error| read_error("DeleteItem", &error))?;
-        deleted.attributes.map(|item| read_agent(account, item.into())).transpose()
+        let item = self.delete_one(keys::account_pk(account), &keys::agent_sk(id)).await?;
+        item.map(|item| read_agent(account, item)).transpose()
     }
 }
 

@@ -1,9 +1,6 @@
 //! Claims: which requests have been asked for already, and what was answered.
 
-use aws_sdk_dynamodb::{
-    operation::put_item::PutItemError,
-    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
-};
+use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::ReturnValuesOnConditionCheckFailure};
 use switchboard_model::{
     idempotency::{Answer, Claim, RUNS, Verdict},
     ids::AccountId,
@@ -12,9 +9,10 @@ use switchboard_model::{
 
 use super::{
     Table, TableError,
+    conditions::{Condition, conditional},
     items::{self, Item},
-    leases::{Refusal, refusal},
-    read_error,
+    request_error,
+    single_writes::Refusal,
 };
 use crate::keys::{self, CLAIM};
 
@@ -44,20 +42,21 @@ impl Table {
         now: Timestamp,
     ) -> Result<Claimed, TableError> {
         let item = Item::new(keys::account_pk(account), keys::claim_sk(key), &claim)?;
-        let asked = self
+        // The time to live deletes an expired item within days, not at once.
+        let free = Condition::new("attribute_not_exists(pk) OR #ttl <= :now")
+            .name("#ttl", "ttl")
+            .number(":now", &(now.as_millis() / 1_000));
+        let request = self
             .client
             .put_item()
             .table_name(&self.name)
             .set_item(Some(item.into_attributes()))
-            // The table forgets what is past its time within days, not at once.
-            .condition_expression("attribute_not_exists(pk) OR #ttl <= :now")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":now", AttributeValue::N((now.as_millis() / 1_000).to_string()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send();
-        let Err(error) = Box::pin(asked).await else { return Ok(Claimed::New(claim)) };
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let Err(error) = Box::pin(conditional!(request, free).send()).await else {
+            return Ok(Claimed::New(claim));
+        };
         let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() else {
-            return Err(read_error("PutItem", &error));
+            return Err(request_error("PutItem", &error));
         };
         let stored = failed.item().cloned().map(Item::from).ok_or(TableError::Conflict)?;
         let stored: Claim = stored.read(CLAIM)?;
@@ -101,18 +100,16 @@ impl Table {
 
     /// Forgets a claim whose request made nothing.
     pub async fn forget_claim(&self, account: AccountId, key: &str, claim: &Claim) -> Result<(), TableError> {
-        let asked = self
+        let request = self
             .client
             .delete_item()
             .table_name(&self.name)
-            .set_key(Some(items::key(keys::account_pk(account), &keys::claim_sk(key))))
-            .condition_expression("holder = :holder")
-            .expression_attribute_values(":holder", AttributeValue::S(claim.holder.clone()))
-            .send();
-        match Box::pin(asked).await {
+            .set_key(Some(items::key(keys::account_pk(account), &keys::claim_sk(key))));
+        let held = held_by(&claim.holder);
+        match Box::pin(conditional!(request, held).send()).await {
             Ok(_) => Ok(()),
-            Err(error) if matches!(refusal(&error), Some(Refusal::Condition)) => Ok(()),
-            Err(error) => Err(read_error("DeleteItem", &error)),
+            Err(error) if matches!(Refusal::of(&error), Some(Refusal::Condition)) => Ok(()),
+            Err(error) => Err(request_error("DeleteItem", &error)),
         }
     }
 
@@ -125,18 +122,14 @@ impl Table {
         after: &Claim,
     ) -> Result<bool, TableError> {
         let item = Item::new(keys::account_pk(account), keys::claim_sk(key), after)?;
-        let asked = self
-            .client
-            .put_item()
-            .table_name(&self.name)
-            .set_item(Some(item.into_attributes()))
-            .condition_expression("holder = :holder")
-            .expression_attribute_values(":holder", AttributeValue::S(holder.to_owned()))
-            .send();
-        match Box::pin(asked).await {
-            Ok(_) => Ok(true),
-            Err(error) if matches!(refusal(&error), Some(Refusal::Condition)) => Ok(false),
-            Err(error) => Err(read_error("PutItem", &error)),
+        match self.put_one_if(item, &held_by(holder)).await? {
+            None => Ok(true),
+            Some(Refusal::Condition) => Ok(false),
+            Some(Refusal::Conflict) => Err(TableError::Conflict),
         }
     }
+}
+
+fn held_by(holder: &str) -> Condition {
+    Condition::new("holder = :holder").text(":holder", &holder)
 }

@@ -15,10 +15,12 @@ use switchboard_model::{
 };
 
 use super::{
-    ATTEMPTS, Condition, Guard, Table, TableError, Write, back_off,
+    ATTEMPTS, Table, TableError, back_off,
+    conditions::Condition,
     items::{self, Item, StoredConfig},
     limits::Room,
-    read_error,
+    request_error,
+    transactions::{Guard, Write},
 };
 use crate::failure::{Cause, ServiceError};
 use crate::keys::{self, CONFIG, EVENT, LEASE, MESSAGE, STATE};
@@ -93,12 +95,12 @@ impl Table {
         Ok(match self.insert(snapshot, Some(Room::Waiting)).await? {
             None => Queued::Stored,
             Some(Guard::Full) => Queued::TooMany,
-            Some(Guard::Exists | Guard::NotAllowed) => Queued::Exists,
+            Some(Guard::Exists | Guard::Forbidden) => Queued::Exists,
         })
     }
 
     async fn insert(&self, snapshot: &Snapshot, room: Option<Room>) -> Result<Option<Guard>, TableError> {
-        self.refused(self.insertion(&snapshot.conversation, &snapshot.agent, room)?).await
+        self.transact(self.insertion(&snapshot.conversation, &snapshot.agent, room)?).await
     }
 
     fn insertion(
@@ -109,7 +111,7 @@ impl Table {
     ) -> Result<Vec<Write>, TableError> {
         let pk = keys::conversation_pk(conversation.account_id, conversation.id);
         let mut writes = vec![
-            self.put_new(items::state_item(conversation)?).guarding(Guard::Exists),
+            self.put_new(items::state_item(conversation)?).guarded_by(Guard::Exists),
             self.put_new(
                 Item::new(pk, CONFIG, &StoredConfig::new(agent)?)?.expiring(conversation.expires_at),
             ),
@@ -129,7 +131,7 @@ impl Table {
             writes
                 .push(self.put_new(items::event_item(pk.clone(), event)?.expiring(conversation.expires_at)));
         }
-        Ok(self.refused(writes).await?.is_none())
+        Ok(self.transact(writes).await?.is_none())
     }
 
     /// A conversation of the account, as it is now; none if it is not whole any more, since it is being
@@ -208,7 +210,7 @@ impl Table {
                 .build()
                 .map_err(|error| TableError::Refused(Cause::new(error.to_string())))?;
             let asked = self.client.batch_get_item().request_items(&self.name, wanted).send();
-            let got = Box::pin(asked).await.map_err(|error| read_error("BatchGetItem", &error))?;
+            let got = Box::pin(asked).await.map_err(|error| request_error("BatchGetItem", &error))?;
             found.extend(got.responses.into_iter().flatten().flat_map(|(_, items)| items).map(Item::from));
             keys = got.unprocessed_keys.into_iter().flatten().flat_map(|(_, left)| left.keys).collect();
             if keys.is_empty() {
@@ -239,8 +241,7 @@ impl Table {
     ) -> Result<Vec<Write>, TableError> {
         let after = &transition.conversation;
         let pk = keys::conversation_pk(before.account_id, before.id);
-        let unchanged = Condition::new("version = :before")
-            .value(":before", AttributeValue::N(before.version.to_string()));
+        let unchanged = Condition::new("version = :before").number(":before", &before.version);
         let mut writes = vec![self.put_if(items::state_item(after)?, &unchanged)];
         // An end may be of an earlier time than its event: that says when it was written.
         let now = after
@@ -268,16 +269,18 @@ impl Table {
         let held = |holder: &str| Condition::new("holder = :holder").text(":holder", &holder);
         Ok(match (author, ended) {
             (Author::Holder(holder), Some(_)) => {
-                Some(self.delete_if(pk.to_owned(), LEASE, &held(holder)).guard())
+                Some(self.delete_if(pk.to_owned(), LEASE, &held(holder)).guarded_by(Guard::Forbidden))
             }
-            (Author::Holder(holder), None) => Some(self.check(pk.to_owned(), LEASE, &held(holder)).guard()),
+            (Author::Holder(holder), None) => {
+                Some(self.check(pk.to_owned(), LEASE, &held(holder)).guarded_by(Guard::Forbidden))
+            }
             (Author::Taker(lease), None) => Some(self.put(items::lease_item(pk.to_owned(), lease)?)),
             (Author::Other | Author::Taker(_) | Author::Dialer(..), Some(now)) => {
                 // Times of the same form sort as text.
                 let free = Condition::new("attribute_not_exists(pk) OR #until <= :now")
                     .name("#until", "until")
                     .text(":now", &now);
-                Some(self.delete_if(pk.to_owned(), LEASE, &free).guard())
+                Some(self.delete_if(pk.to_owned(), LEASE, &free).guarded_by(Guard::Forbidden))
             }
             (Author::Other | Author::Dialer(..), None) => None,
         })
@@ -361,14 +364,14 @@ impl Table {
                 }
                 _ => None,
             };
-            match self.refused(self.writes(before, &transition, author, room)?).await {
+            match self.transact(self.writes(before, &transition, author, room)?).await {
                 Ok(None) => {
                     let conversation = transition.conversation;
                     return done(Outcome::Changed(Snapshot { conversation, ..snapshot }));
                 }
                 // Another call took the last slot or token, as its counters say now.
                 Ok(Some(Guard::Full)) | Err(TableError::Conflict) => back_off(attempt).await,
-                Ok(Some(Guard::NotAllowed | Guard::Exists)) => return done(Outcome::LostLease),
+                Ok(Some(Guard::Forbidden | Guard::Exists)) => return done(Outcome::LostLease),
                 Err(error) => return Err(error),
             }
         }
@@ -399,7 +402,7 @@ impl Table {
                 .limit(i32::try_from(left).unwrap_or(i32::MAX))
                 .set_exclusive_start_key(start)
                 .send();
-            let page = Box::pin(asked).await.map_err(|error| read_error("Query", &error))?;
+            let page = Box::pin(asked).await.map_err(|error| request_error("Query", &error))?;
             found.extend(page.items.unwrap_or_default().into_iter().map(Item::from));
             start = page.last_evaluated_key;
             if start.is_none() || found.len() >= limit {

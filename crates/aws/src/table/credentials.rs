@@ -1,6 +1,5 @@
 //! Customers' own keys of their providers, sealed.
 
-use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
 use switchboard_model::{
     credentials::{Credential, OpenCredential, Provider},
@@ -10,11 +9,7 @@ use switchboard_model::{
     time::Timestamp,
 };
 
-use super::{
-    Table, TableError,
-    items::{self, Item},
-    read_error,
-};
+use super::{Table, TableError, items::Item};
 use crate::keys;
 use crate::sealing::Sealer;
 
@@ -74,16 +69,9 @@ impl Table {
         account: AccountId,
         listing: Listing,
     ) -> Result<(Vec<Credential>, bool), TableError> {
-        let (lines, has_more) = self.listed(vec![keys::credentials_pk(account)], listing).await?;
-        let items = self.batch_of(lines.iter().map(|line| (line.pk.clone(), line.sk.clone()))).await?;
-        let mut credentials = Vec::with_capacity(items.len());
-        for item in items {
-            credentials.push(read_credential(account, item)?.0);
-        }
-        // As the index sorts them.
-        credentials
-            .sort_unstable_by_key(|credential| std::cmp::Reverse((credential.created_at, credential.id)));
-        Ok((credentials, has_more))
+        let read = |item| Ok(read_credential(account, item)?.0);
+        let age = |credential: &Credential| (credential.created_at, credential.id);
+        self.page(keys::credentials_pk(account), listing, read, age).await
     }
 
     /// Takes a credential away; the credential as it was, none if the account has no such credential.
@@ -92,16 +80,8 @@ impl Table {
         account: AccountId,
         id: CredentialId,
     ) -> Result<Option<Credential>, TableError> {
-        let asked = self
-            .client
-            .delete_item()
-            .table_name(&self.name)
-            .set_key(Some(items::key(keys::account_pk(account), &keys::credential_sk(id))))
-            .return_values(ReturnValue::AllOld)
-            .send();
-        let deleted = Box::pin(asked).await.map_err(|error| read_error("DeleteItem", &error))?;
-        let read = |item| read_credential(account, Item::from(item)).map(|(credential, _)| credential);
-        deleted.attributes.map(read).transpose()
+        let item = self.delete_one(keys::account_pk(account), &keys::credential_sk(id)).await?;
+        item.map(|item| Ok(read_credential(account, item)?.0)).transpose()
     }
 }
 

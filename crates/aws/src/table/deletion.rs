@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 use switchboard_model::ids::{AccountId, ConversationId};
 
-use super::{ATTEMPTS, Table, TableError, back_off, read_error};
+use super::{ATTEMPTS, Table, TableError, back_off, request_error};
 use crate::failure::{Cause, ServiceError};
 use crate::keys::{self, CONFIG, STATE};
 
@@ -34,7 +34,7 @@ impl Table {
                 .consistent_read(true)
                 .set_exclusive_start_key(start)
                 .send();
-            let page = Box::pin(asked).await.map_err(|error| read_error("Query", &error))?;
+            let page = Box::pin(asked).await.map_err(|error| request_error("Query", &error))?;
             let mut keys = page.items.unwrap_or_default();
             keys.retain(
                 |key| !matches!(key.get("sk"), Some(AttributeValue::S(sk)) if sk == STATE || sk == CONFIG),
@@ -69,7 +69,7 @@ impl Table {
         }
         for attempt in 0..ATTEMPTS {
             let asked = self.client.batch_write_item().request_items(&self.name, left).send();
-            let done = Box::pin(asked).await.map_err(|error| read_error("BatchWriteItem", &error))?;
+            let done = Box::pin(asked).await.map_err(|error| request_error("BatchWriteItem", &error))?;
             left = done.unprocessed_items.into_iter().flatten().flat_map(|(_, left)| left).collect();
             if left.is_empty() {
                 return Ok(());

@@ -4,10 +4,7 @@
 //! is written on condition that nobody else wrote meanwhile; every write has another number of the next
 //! attempt.
 
-use aws_sdk_dynamodb::{
-    operation::put_item::PutItemError,
-    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
-};
+use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::ReturnValuesOnConditionCheckFailure};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchboard_model::{
@@ -20,10 +17,10 @@ use switchboard_model::{
 };
 
 use super::{
-    ATTEMPTS, Condition, Table, TableError, back_off,
+    ATTEMPTS, Table, TableError, back_off,
+    conditions::{Condition, conditional},
     items::{self, Item, StoredConfig},
-    leases::{Refusal, refusal},
-    read_error,
+    request_error,
 };
 use crate::{
     keys::{self, ACCOUNT, CONFIG, DELIVERY, DUE_DELIVERIES, DeliveryKey, EVENT, STATE},
@@ -126,7 +123,7 @@ impl Table {
             let pk = keys::conversation_pk(conversation.account_id, conversation.id);
             let stop = Item::empty(pk, &keys::stop_sk(after.webhook)).expiring(conversation.expires_at);
             // First, so that what follows it finds it; it says nothing that is not so.
-            self.put_alone(stop).await?;
+            self.put_one(stop).await?;
         }
         self.put_delivery(items::delivery_item(conversation, after)?, before, after).await
     }
@@ -148,9 +145,7 @@ impl Table {
     /// Takes away what is left of a delivery whose conversation is gone.
     pub async fn forget_delivery(&self, delivery: DeliveryKey) -> Result<(), TableError> {
         let (pk, sk) = delivery.item();
-        let asked =
-            self.client.delete_item().table_name(&self.name).set_key(Some(items::key(pk, &sk))).send();
-        Box::pin(asked).await.map_err(|error| read_error("DeleteItem", &error))?;
+        self.delete_one(pk, &sk).await?;
         Ok(())
     }
 
@@ -162,19 +157,16 @@ impl Table {
     ) -> Result<(), TableError> {
         let condition = match before {
             None => Condition::new("attribute_not_exists(pk)"),
-            Some(before) => Condition::new("attempt = :attempt")
-                .value(":attempt", AttributeValue::N(before.attempt.to_string())),
+            Some(before) => Condition::new("attempt = :attempt").number(":attempt", &before.attempt),
         };
-        let asked = self
+        let request = self
             .client
             .put_item()
             .table_name(&self.name)
             .set_item(Some(item.into_attributes()))
-            .condition_expression(condition.expression)
-            .set_expression_attribute_values(condition.values())
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send();
-        let Err(error) = Box::pin(asked).await else { return Ok(()) };
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let request = conditional!(request, condition).send();
+        let Err(error) = Box::pin(request).await else { return Ok(()) };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(failed)) => {
                 // It may be this very write, whose answer was lost.
@@ -185,32 +177,14 @@ impl Table {
                     Err(TableError::Conflict)
                 }
             }
-            _ => Err(read_error("PutItem", &error)),
+            _ => Err(request_error("PutItem", &error)),
         }
-    }
-
-    async fn put_alone(&self, item: Item) -> Result<(), TableError> {
-        let asked =
-            self.client.put_item().table_name(&self.name).set_item(Some(item.into_attributes())).send();
-        Box::pin(asked).await.map_err(|error| read_error("PutItem", &error))?;
-        Ok(())
     }
 
     /// At most `limit` deliveries that are due at `now`, the longest overdue first.
     pub async fn due_deliveries(&self, now: Timestamp, limit: usize) -> Result<Vec<DeliveryKey>, TableError> {
-        let asked = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .index_name("due")
-            .key_condition_expression("due_pk = :due AND due_at <= :now")
-            .expression_attribute_values(":due", AttributeValue::S(DUE_DELIVERIES.to_owned()))
-            .expression_attribute_values(":now", items::millis(now))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .send();
-        let page = Box::pin(asked).await.map_err(|error| read_error("Query", &error))?;
-        let found = page.items.unwrap_or_default().into_iter().map(Item::from);
-        Ok(found.filter_map(|item| DeliveryKey::of_item(item.pk()?, item.sk()?)).collect())
+        let (found, _) = self.due_page(DUE_DELIVERIES, now, limit, None).await?;
+        Ok(found.into_iter().filter_map(|item| DeliveryKey::of_item(item.pk()?, item.sk()?)).collect())
     }
 
     /// Has a delivery come up again at `until`, unless something changes by then.
@@ -271,22 +245,11 @@ impl Table {
             let version = before.version;
             let item = Item::new(pk.clone(), sk.clone(), &StoredHost { host: after, version: version + 1 })?
                 .expiring(Some(now.after(HOST_KEPT)));
-            let condition = Condition::new("attribute_not_exists(pk) OR version = :version")
-                .value(":version", AttributeValue::N(version.to_string()));
-            let asked = self
-                .client
-                .put_item()
-                .table_name(&self.name)
-                .set_item(Some(item.into_attributes()))
-                .condition_expression(condition.expression)
-                .set_expression_attribute_values(condition.values())
-                .send();
-            match Box::pin(asked).await {
-                Ok(_) => return Ok(result),
-                Err(error) => match refusal(&error) {
-                    Some(Refusal::Condition | Refusal::Meanwhile) => back_off(attempt).await,
-                    None => return Err(read_error("PutItem", &error)),
-                },
+            let condition =
+                Condition::new("attribute_not_exists(pk) OR version = :version").number(":version", &version);
+            match self.put_one_if(item, &condition).await? {
+                None => return Ok(result),
+                Some(_) => back_off(attempt).await,
             }
         }
         Err(TableError::Conflict)

@@ -13,13 +13,15 @@ use switchboard_model::{
 use super::{
     ATTEMPTS, Table, TableError, back_off,
     items::{self, Item},
-    leases::{Refusal, refusal},
-    read_error,
+    request_error,
+    single_writes::Refusal,
 };
 use crate::{
     keys::{self, DUE, LEASE, STATE},
     outbox,
 };
+
+type Attributes = HashMap<String, AttributeValue>;
 
 /// As many items of one conversation as can be due: its state and its lease.
 const ITEMS: usize = 2;
@@ -39,25 +41,14 @@ impl Table {
     /// At most `limit` conversations that are due at `now`, each once, the longest overdue first.
     pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DueItem>, TableError> {
         let mut found: Vec<DueItem> = Vec::new();
-        let mut start: Option<HashMap<String, AttributeValue>> = None;
+        let mut start = None;
         loop {
             let page = limit.saturating_sub(found.len()).saturating_mul(ITEMS);
             if page == 0 {
                 return Ok(found);
             }
-            let asked = self
-                .client
-                .query()
-                .table_name(&self.name)
-                .index_name("due")
-                .key_condition_expression("due_pk = :due AND due_at <= :now")
-                .expression_attribute_values(":due", AttributeValue::S(DUE.to_owned()))
-                .expression_attribute_values(":now", items::millis(now))
-                .limit(i32::try_from(page).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(start)
-                .send();
-            let page = Box::pin(asked).await.map_err(|error| read_error("Query", &error))?;
-            for item in page.items.unwrap_or_default().into_iter().map(Item::from) {
+            let (items, next) = self.due_page(DUE, now, page, start).await?;
+            for item in items {
                 let Some(((account, conversation), due_at)) =
                     item.due_key().and_then(|(pk, due_at)| Some((keys::conversation_of_key(pk)?, due_at)))
                 else {
@@ -69,11 +60,35 @@ impl Table {
                     found.push(DueItem { account, conversation, due_at });
                 }
             }
-            start = page.last_evaluated_key;
+            start = next;
             if start.is_none() {
                 return Ok(found);
             }
         }
+    }
+
+    /// One page of the items that are due at `now` in a list of the index, the longest overdue first; and where the next
+    /// page starts.
+    pub(super) async fn due_page(
+        &self,
+        list: &str,
+        now: Timestamp,
+        limit: usize,
+        start: Option<Attributes>,
+    ) -> Result<(Vec<Item>, Option<Attributes>), TableError> {
+        let request = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name("due")
+            .key_condition_expression("due_pk = :due AND due_at <= :now")
+            .expression_attribute_values(":due", AttributeValue::S(list.to_owned()))
+            .expression_attribute_values(":now", items::millis(now))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(start)
+            .send();
+        let page = Box::pin(request).await.map_err(|error| request_error("Query", &error))?;
+        Ok((page.items.unwrap_or_default().into_iter().map(Item::from).collect(), page.last_evaluated_key))
     }
 
     /// Has a conversation come up again at `until`, so that one that cannot be dealt with does not stand
@@ -109,10 +124,10 @@ impl Table {
                 .send();
             match Box::pin(asked).await {
                 Ok(_) => return Ok(()),
-                Err(error) => match refusal(&error) {
+                Err(error) => match Refusal::of(&error) {
                     Some(Refusal::Condition) => return Ok(()),
-                    Some(Refusal::Meanwhile) => back_off(attempt).await,
-                    None => return Err(read_error("UpdateItem", &error)),
+                    Some(Refusal::Conflict) => back_off(attempt).await,
+                    None => return Err(request_error("UpdateItem", &error)),
                 },
             }
         }

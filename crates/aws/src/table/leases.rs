@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::{
-    config::http::HttpResponse,
-    error::{ProvideErrorMetadata, SdkError},
-};
 use switchboard_model::{
     conversations::Lease,
     ids::{AccountId, ConversationId},
 };
 
-use super::{ATTEMPTS, Condition, Table, TableError, back_off, items, read_error};
+use super::{
+    ATTEMPTS, Table, TableError, back_off, conditions::Condition, items, single_writes::Refusal,
+    transactions::Guard,
+};
 use crate::keys::{self, LEASE, STATE};
 
 /// How long a lease that was given back lives on: the carrier connects a draining worker's call to
@@ -33,13 +32,13 @@ impl Table {
                 .name("#state", "state")
                 .text(":ended", &"ended");
             let writes = vec![
-                self.check(pk.clone(), STATE, &goes_on).guard(),
+                self.check(pk.clone(), STATE, &goes_on).guarded_by(Guard::Forbidden),
                 self.put(items::lease_item(pk.clone(), lease)?),
             ];
-            match self.write_guarded(writes).await {
+            match self.transact(writes).await {
                 // The worker that held it until now may be writing.
                 Err(TableError::Conflict) => back_off(attempt).await,
-                done => return done,
+                written => return Ok(written?.is_none()),
             }
         }
         Err(TableError::Conflict)
@@ -57,21 +56,10 @@ impl Table {
             let pk = keys::conversation_pk(account, conversation);
             let item = items::lease_item(pk, lease)?;
             let held = Condition::new("holder = :holder").text(":holder", &lease.holder);
-            let asked = self
-                .client
-                .put_item()
-                .table_name(&self.name)
-                .set_item(Some(item.into_attributes()))
-                .condition_expression(held.expression)
-                .set_expression_attribute_values(held.values())
-                .send();
-            match Box::pin(asked).await {
-                Ok(_) => return Ok(true),
-                Err(error) => match refusal(&error) {
-                    Some(Refusal::Condition) => return Ok(false),
-                    Some(Refusal::Meanwhile) => back_off(attempt).await,
-                    None => return Err(read_error("PutItem", &error)),
-                },
+            match self.put_one_if(item, &held).await? {
+                None => return Ok(true),
+                Some(Refusal::Condition) => return Ok(false),
+                Some(Refusal::Conflict) => back_off(attempt).await,
             }
         }
         Err(TableError::Conflict)
@@ -98,21 +86,5 @@ impl Table {
     ) -> Result<Option<Lease>, TableError> {
         let item = self.get(keys::conversation_pk(account, conversation), LEASE).await?;
         item.map(|item| item.read(LEASE)).transpose()
-    }
-}
-
-/// Why a write of one item was refused without being wrong.
-pub(super) enum Refusal {
-    /// Its condition does not hold.
-    Condition,
-    /// A transaction on the same item is under way.
-    Meanwhile,
-}
-
-pub(super) fn refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<Refusal> {
-    match error.as_service_error()?.meta().code()? {
-        "ConditionalCheckFailedException" => Some(Refusal::Condition),
-        "TransactionConflictException" => Some(Refusal::Meanwhile),
-        _ => None,
     }
 }

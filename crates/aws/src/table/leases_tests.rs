@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::{
     DueItem, Outcome, Table, TableError, items, testing,
     tests::{account, answering, at, queued, said, started},
+    transactions::Guard,
 };
 use crate::keys;
 
@@ -460,7 +461,8 @@ async fn a_cancelled_transaction_tells_a_lost_lease_from_another_writer_by_the_i
         let url = answering(400, &body.to_string()).await;
         let table = Table::new(&testing::config(&url).await, "switchboard".into());
         let item = |holder| items::lease_item("acc#cnv".into(), &lease(holder, at(2))).unwrap();
-        let written = table.write_guarded(vec![table.put(item("a")), table.put_new(item("b")).guard()]).await;
+        let writes = vec![table.put(item("a")), table.put_new(item("b")).guarded_by(Guard::Forbidden)];
+        let written = table.transact(writes).await.map(|guard| guard.is_none());
         let written = written.map_err(|error| format!("{error:?}"));
         assert_eq!(written, expected.map_err(str::to_owned), "{reasons}");
     }

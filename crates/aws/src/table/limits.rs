@@ -15,10 +15,11 @@ use switchboard_model::{
 };
 
 use super::{
-    Guard, Table, TableError, Write,
+    Table, TableError,
     items::{self, Item},
-    leases::{Refusal, refusal},
-    read_error,
+    request_error,
+    single_writes::Refusal,
+    transactions::{Guard, Write},
 };
 use crate::keys::{self, ACCOUNT, LIVE, REQUESTS};
 
@@ -59,10 +60,10 @@ impl Table {
             .send();
         match Box::pin(asked).await {
             Ok(_) => Ok(true),
-            Err(error) => match refusal(&error) {
+            Err(error) => match Refusal::of(&error) {
                 Some(Refusal::Condition) => Ok(false),
-                Some(Refusal::Meanwhile) => Err(TableError::Conflict),
-                None => Err(read_error("UpdateItem", &error)),
+                Some(Refusal::Conflict) => Err(TableError::Conflict),
+                None => Err(request_error("UpdateItem", &error)),
             },
         }
     }
@@ -105,7 +106,7 @@ impl Table {
             }
         };
         let write = Write::new(update.build().map(|update| TransactWriteItem::builder().update(update)));
-        Some(write.guarding(Guard::Full))
+        Some(write.guarded_by(Guard::Full))
     }
 
     /// Counts one request of an account against its requests per second: none if it may go on, else how
@@ -153,7 +154,7 @@ impl Table {
                 let item = failed.item().cloned().map(Item::from).ok_or(TableError::Conflict)?;
                 item.read::<Counters>(REQUESTS)?.full_at.map(Some).ok_or(TableError::Corrupt(REQUESTS))
             }
-            _ => Err(read_error("UpdateItem", &error)),
+            _ => Err(request_error("UpdateItem", &error)),
         }
     }
 }

@@ -3,30 +3,31 @@
 //! The index holds keys only: a change of a conversation that does not move it between lists costs
 //! nothing there, and skipping ten thousand lines reads some 2 MB. What is shown is read from the table.
 
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use switchboard_model::{
     conversations::{Conversation, Snapshot, Status},
     ids::AccountId,
     lists::{Created, Listing},
+    time::Timestamp,
 };
 
 use super::{
     Table, TableError,
     conversations::BATCH,
     items::{self, Item, StoredConfig},
-    read_error,
+    request_error,
 };
 use crate::keys::{self, CONFIG, STATE};
 
 /// A line of the index.
-pub(super) struct Line {
+struct Line {
     /// When the thing was made, and its id.
     sort: String,
     /// The key of its item.
-    pub(super) pk: String,
-    pub(super) sk: String,
+    pk: String,
+    sk: String,
 }
 
 impl Table {
@@ -57,12 +58,29 @@ impl Table {
         }
         // As the index sorts them.
         let age = |Snapshot { conversation, .. }: &Snapshot| (conversation.created_at, conversation.id);
-        snapshots.sort_unstable_by_key(|snapshot| std::cmp::Reverse(age(snapshot)));
+        snapshots.sort_unstable_by_key(|snapshot| Reverse(age(snapshot)));
         Ok((snapshots, has_more))
     }
 
+    /// One page of one list, newest first, of items that `read` decodes; and whether there are more. `age` gives creation
+    /// time and id.
+    pub(super) async fn page<T, I: Ord>(
+        &self,
+        list: String,
+        listing: Listing,
+        read: impl Fn(Item) -> Result<T, TableError>,
+        age: impl Fn(&T) -> (Timestamp, I),
+    ) -> Result<(Vec<T>, bool), TableError> {
+        let (lines, has_more) = self.listed(vec![list], listing).await?;
+        let items = self.batch_of(lines.into_iter().map(|line| (line.pk, line.sk))).await?;
+        let mut found: Vec<T> = items.into_iter().map(read).collect::<Result<_, _>>()?;
+        // As the index sorts them.
+        found.sort_unstable_by_key(|item| Reverse(age(item)));
+        Ok((found, has_more))
+    }
+
     /// The lines of one page of these lists together, newest first; and whether there are more.
-    pub(super) async fn listed(
+    async fn listed(
         &self,
         lists: Vec<String>,
         Listing { created, page }: Listing,
@@ -102,7 +120,7 @@ impl Table {
                 .limit(i32::try_from(most - lines.len()).unwrap_or(i32::MAX))
                 .set_exclusive_start_key(start)
                 .send();
-            let page = Box::pin(asked).await.map_err(|error| read_error("Query", &error))?;
+            let page = Box::pin(asked).await.map_err(|error| request_error("Query", &error))?;
             lines.extend(page.items.unwrap_or_default().into_iter().filter_map(line));
             start = page.last_evaluated_key;
             if start.is_none() {
@@ -113,10 +131,7 @@ impl Table {
     }
 
     /// Items by their keys, in no order; what is not there is left out.
-    pub(super) async fn batch_of(
-        &self,
-        keys: impl Iterator<Item = (String, String)>,
-    ) -> Result<Vec<Item>, TableError> {
+    async fn batch_of(&self, keys: impl Iterator<Item = (String, String)>) -> Result<Vec<Item>, TableError> {
         let keys: Vec<_> = keys.map(|(pk, sk)| items::key(pk, &sk)).collect();
         let mut found = Vec::with_capacity(keys.len());
         for batch in keys.chunks(BATCH) {

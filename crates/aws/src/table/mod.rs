@@ -40,6 +40,7 @@ mod accounts;
 mod accounts_tests;
 mod agents;
 mod claims;
+mod conditions;
 mod conversations;
 mod credentials;
 mod deletion;
@@ -60,23 +61,21 @@ mod lists_tests;
 mod numbers;
 #[cfg(test)]
 mod outbox_tests;
+mod single_writes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
     config::http::HttpResponse,
-    error::{BuildError, ProvideErrorMetadata, SdkError},
-    operation::transact_write_items::TransactWriteItemsError,
-    types::{
-        AttributeValue, CancellationReason, ConditionCheck, Delete, Put, TransactWriteItem,
-        builders::TransactWriteItemBuilder,
-    },
+    error::{ProvideErrorMetadata, SdkError},
+    types::AttributeValue,
 };
 
 use self::items::Item;
@@ -86,22 +85,14 @@ pub use self::{
     conversations::{Admission, Outcome, Queued},
     deliveries::Outgoing,
     due::DueItem,
+    transactions::MAX_ITEMS,
 };
-use crate::failure::{Cause, ServiceError, is_throttling};
+use crate::failure::{Cause, ServiceError};
 pub use crate::keys::DeliveryKey;
-use switchboard_runtime::{
-    self as system,
-    backoff::{exponential, jitter},
-};
-
-/// As many items as one transaction may write (DynamoDB, `TransactWriteItems`).
-pub const MAX_ITEMS: usize = 100;
+use switchboard_runtime::backoff::{exponential, jitter};
 
 /// How often a request is tried when others write the same items at the same time.
 const ATTEMPTS: u32 = 10;
-/// How often a transaction is tried that meets others on the same items, before what it is about is read
-/// again.
-const MEETINGS: u32 = 6;
 /// The longest wait after the first conflict; a transaction takes some 10 ms. It doubles each time.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -180,166 +171,8 @@ impl Table {
             .consistent_read(true)
             .send();
         // The SDK's futures are 8 KB each; boxed, they do not add up in those that hold them.
-        let got = Box::pin(asked).await.map_err(|error| read_error("GetItem", &error))?;
+        let got = Box::pin(asked).await.map_err(|error| request_error("GetItem", &error))?;
         Ok(got.item.map(Item::from))
-    }
-
-    /// A write of an item that must not exist yet.
-    fn put_new(&self, item: Item) -> Write {
-        self.put_if(item, &Condition::new("attribute_not_exists(pk)"))
-    }
-
-    fn put_if(&self, item: Item, condition: &Condition) -> Write {
-        let put = Put::builder()
-            .table_name(&self.name)
-            .set_item(Some(item.into_attributes()))
-            .condition_expression(condition.expression)
-            .set_expression_attribute_names(condition.names())
-            .set_expression_attribute_values(condition.values())
-            .build();
-        Write::new(put.map(|put| TransactWriteItem::builder().put(put)))
-    }
-
-    fn put(&self, item: Item) -> Write {
-        let put = Put::builder().table_name(&self.name).set_item(Some(item.into_attributes())).build();
-        Write::new(put.map(|put| TransactWriteItem::builder().put(put)))
-    }
-
-    fn delete(&self, pk: String, sk: &str) -> Write {
-        let delete = Delete::builder().table_name(&self.name).set_key(Some(items::key(pk, sk))).build();
-        Write::new(delete.map(|delete| TransactWriteItem::builder().delete(delete)))
-    }
-
-    fn delete_if(&self, pk: String, sk: &str, condition: &Condition) -> Write {
-        let delete = Delete::builder()
-            .table_name(&self.name)
-            .set_key(Some(items::key(pk, sk)))
-            .condition_expression(condition.expression)
-            .set_expression_attribute_names(condition.names())
-            .set_expression_attribute_values(condition.values())
-            .build();
-        Write::new(delete.map(|delete| TransactWriteItem::builder().delete(delete)))
-    }
-
-    fn check(&self, pk: String, sk: &str, condition: &Condition) -> Write {
-        let check = ConditionCheck::builder()
-            .table_name(&self.name)
-            .set_key(Some(items::key(pk, sk)))
-            .condition_expression(condition.expression)
-            .set_expression_attribute_names(condition.names())
-            .set_expression_attribute_values(condition.values())
-            .build();
-        Write::new(check.map(|check| TransactWriteItem::builder().condition_check(check)))
-    }
-
-    /// Writes all or nothing; none of the writes is a guard.
-    async fn write(&self, writes: Vec<Write>) -> Result<(), TableError> {
-        if self.write_guarded(writes).await? { Ok(()) } else { Err(TableError::Conflict) }
-    }
-
-    /// Writes all or nothing; false if a guard refused it.
-    async fn write_guarded(&self, writes: Vec<Write>) -> Result<bool, TableError> {
-        Ok(self.refused(writes).await?.is_none())
-    }
-
-    /// Writes all or nothing; the first guard that refused it, none if it is written. The SDK's own
-    /// retries carry one token, so a write whose answer was lost is not taken for somebody else's.
-    async fn refused(&self, writes: Vec<Write>) -> Result<Option<Guard>, TableError> {
-        if writes.len() > MAX_ITEMS {
-            return Err(TableError::TooLarge);
-        }
-        // A cancelled transaction gives its reasons in the order of its items.
-        let guards: Vec<Option<Guard>> = writes.iter().map(|write| write.guard).collect();
-        let items = writes
-            .into_iter()
-            .map(|write| Ok(write.item?.build()))
-            .collect::<Result<Vec<_>, BuildError>>()
-            .map_err(|error| TableError::Refused(Cause::new(error.to_string())))?;
-        let mut attempt = 0;
-        loop {
-            let token = format!("{:032x}", system::random_u128());
-            let asked = self
-                .client
-                .transact_write_items()
-                .set_transact_items(Some(items.clone()))
-                .client_request_token(token)
-                .send();
-            let Err(error) = Box::pin(asked).await else { return Ok(None) };
-            if let Some(guard) = refusing(&error, &guards) {
-                return Ok(Some(guard));
-            }
-            attempt += 1;
-            if attempt == MEETINGS || !is_meeting(&error) {
-                return Err(write_error(&error));
-            }
-            back_off(attempt).await;
-        }
-    }
-}
-
-/// One item of a transaction.
-struct Write {
-    item: Result<TransactWriteItemBuilder, BuildError>,
-    /// What it means if its condition does not hold; none: that somebody else wrote.
-    guard: Option<Guard>,
-}
-
-/// Why a transaction may not happen, whoever else writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Guard {
-    /// It is not for the caller to write.
-    NotAllowed,
-    /// An item that must be new exists already.
-    Exists,
-    /// The account's calls are as many as may be.
-    Full,
-}
-
-impl Write {
-    fn new(item: Result<TransactWriteItemBuilder, BuildError>) -> Self {
-        Self { item, guard: None }
-    }
-
-    fn guard(self) -> Self {
-        self.guarding(Guard::NotAllowed)
-    }
-
-    fn guarding(self, guard: Guard) -> Self {
-        Self { guard: Some(guard), ..self }
-    }
-}
-
-/// A condition on an item, with at most one name and one value.
-struct Condition {
-    expression: &'static str,
-    name: Option<(&'static str, &'static str)>,
-    value: Option<(&'static str, AttributeValue)>,
-}
-
-impl Condition {
-    fn new(expression: &'static str) -> Self {
-        Self { expression, name: None, value: None }
-    }
-
-    /// Lets `placeholder` stand for an attribute whose name is a reserved word in expressions.
-    fn name(self, placeholder: &'static str, attribute: &'static str) -> Self {
-        Self { name: Some((placeholder, attribute)), ..self }
-    }
-
-    fn value(self, placeholder: &'static str, value: AttributeValue) -> Self {
-        Self { value: Some((placeholder, value)), ..self }
-    }
-
-    fn text(self, placeholder: &'static str, value: &impl ToString) -> Self {
-        self.value(placeholder, AttributeValue::S(value.to_string()))
-    }
-
-    fn names(&self) -> Option<HashMap<String, String>> {
-        self.name.map(|(name, attribute)| HashMap::from([(name.to_owned(), attribute.to_owned())]))
-    }
-
-    fn values(&self) -> Option<HashMap<String, AttributeValue>> {
-        self.value.as_ref().map(|(name, value)| HashMap::from([((*name).to_owned(), value.clone())]))
     }
 }
 
@@ -348,61 +181,9 @@ async fn back_off(attempt: u32) {
     tokio::time::sleep(jitter().of(exponential(FIRST_WAIT, attempt, LONGEST_WAIT))).await;
 }
 
-fn read_error<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> TableError
+fn request_error<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> TableError
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
     ServiceError::of(operation, error).into()
-}
-
-fn refusing(
-    error: &SdkError<TransactWriteItemsError, HttpResponse>,
-    guards: &[Option<Guard>],
-) -> Option<Guard> {
-    let mut reasons = reasons(error).iter().zip(guards);
-    reasons.find_map(|(reason, guard)| guard.filter(|_guard| reason.code() == Some("ConditionalCheckFailed")))
-}
-
-/// Whether other transactions on the same items are under way, and nothing else is the matter. Most
-/// often they meet on an account's counters, and then nothing has to be read again.
-fn is_meeting(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> bool {
-    let mut codes = reasons(error).iter().filter_map(CancellationReason::code).filter(|code| *code != "None");
-    codes.next() == Some("TransactionConflict") && codes.all(|code| code == "TransactionConflict")
-}
-
-fn reasons(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> &[CancellationReason] {
-    match error.as_service_error() {
-        Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
-            canceled.cancellation_reasons()
-        }
-        _ => &[],
-    }
-}
-
-fn write_error(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> TableError {
-    let service = error.as_service_error();
-    if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = service {
-        let reasons = canceled.cancellation_reasons();
-        let any = |test: fn(&str) -> bool| reasons.iter().filter_map(|reason| reason.code()).any(test);
-        // A transaction that is still under way on the same item will have changed it.
-        if any(|code| matches!(code, "ConditionalCheckFailed" | "TransactionConflict")) {
-            return TableError::Conflict;
-        }
-        if any(is_throttling) {
-            return TableError::Throttled(Cause::new("TransactWriteItems: throttled"));
-        }
-        if reasons.iter().filter_map(|reason| reason.message()).any(is_about_size) {
-            return TableError::TooLarge;
-        }
-    }
-    if service.and_then(ProvideErrorMetadata::message).is_some_and(is_about_size) {
-        return TableError::TooLarge;
-    }
-    read_error("TransactWriteItems", error)
-}
-
-/// "Item size has exceeded the maximum allowed size"; too much in one transaction says it alike.
-fn is_about_size(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    message.contains("size") && (message.contains("exceed") || message.contains("maximum"))
 }

@@ -4,7 +4,6 @@
 //! account's own. It is on the account's list only while it is owned, and on the index of what is due only
 //! while it is not.
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 use switchboard_model::{
     conversations::Conversation,
@@ -16,9 +15,9 @@ use switchboard_model::{
 };
 
 use super::{
-    ATTEMPTS, Condition, Table, TableError, back_off,
-    items::{self, Item, Owned},
-    read_error,
+    ATTEMPTS, Table, TableError, back_off,
+    conditions::Condition,
+    items::{Item, Owned},
 };
 use crate::keys::{self, DUE_NUMBERS, NUMBER, OWNER};
 use crate::sealing::Sealer;
@@ -67,13 +66,11 @@ impl Table {
         account: AccountId,
         listing: Listing,
     ) -> Result<(Vec<PhoneNumber>, bool), TableError> {
-        let (lines, has_more) = self.listed(vec![keys::numbers_pk(account)], listing).await?;
-        let items = self.batch_of(lines.iter().map(|line| (line.pk.clone(), line.sk.clone()))).await?;
-        let mut numbers: Vec<_> =
-            items.into_iter().map(|item| read_number(account, item)).collect::<Result<_, _>>()?;
+        let read = |item| read_number(account, item);
+        let age = |number: &PhoneNumber| (number.created_at, number.id);
+        let (mut numbers, has_more) = self.page(keys::numbers_pk(account), listing, read, age).await?;
+        // The index lags behind the table.
         numbers.retain(PhoneNumber::is_owned);
-        // As the index sorts them.
-        numbers.sort_unstable_by_key(|number| std::cmp::Reverse((number.created_at, number.id)));
         Ok((numbers, has_more))
     }
 
@@ -164,22 +161,12 @@ impl Table {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<(AccountId, E164)>, TableError> {
-        let asked = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .index_name("due")
-            .key_condition_expression("due_pk = :due AND due_at <= :now")
-            .expression_attribute_values(":due", AttributeValue::S(DUE_NUMBERS.to_owned()))
-            .expression_attribute_values(":now", items::millis(now))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .send();
-        let page = Box::pin(asked).await.map_err(|error| read_error("Query", &error))?;
+        let (items, _) = self.due_page(DUE_NUMBERS, now, limit, None).await?;
         let key = |item: Item| {
             let number = item.sk()?.strip_prefix(NUMBER)?;
             Some((item.pk()?.parse().ok()?, number.parse().ok()?))
         };
-        Ok(page.items.unwrap_or_default().into_iter().map(Item::from).filter_map(key).collect())
+        Ok(items.into_iter().filter_map(key).collect())
     }
 
     /// Has a number that could not be cleared away come up again at `until`.
@@ -222,7 +209,7 @@ impl Table {
 }
 
 fn unchanged(number: &PhoneNumber) -> Condition {
-    Condition::new("version = :before").value(":before", AttributeValue::N(number.version.to_string()))
+    Condition::new("version = :before").number(":before", &number.version)
 }
 
 fn number_item(number: &PhoneNumber) -> Result<Item, TableError> {

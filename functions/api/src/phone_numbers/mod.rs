@@ -15,7 +15,6 @@ mod release;
 
 use axum::{Json, extract::State};
 use switchboard_contract::{
-    lists,
     phone_numbers::{
         self, AvailableNumberView, BuyNumber, DeleteNumber, ImportNumber, PhoneNumberView, SearchNumbers,
     },
@@ -30,7 +29,7 @@ use switchboard_providers::carrier::Carrier as _;
 use crate::{
     Api,
     errors::ApiError,
-    extract::{Caller, JsonBody, PathParameter, Query},
+    extract::{Caller, JsonBody, ListQuery, PathParameter, Query},
     idempotency::NewItem,
     pages::PageResponse,
     references,
@@ -126,9 +125,8 @@ pub(crate) async fn import(
 pub(crate) async fn list(
     Caller(account): Caller,
     State(api): State<Api>,
-    query: Query,
+    ListQuery(listing): ListQuery,
 ) -> Result<PageResponse<PhoneNumberView>, ApiError> {
-    let listing = query.read(lists::read_listing)?;
     let found = api.table.phone_numbers(account, listing).await?;
     Ok(PageResponse::new(found, listing.page, |number| PhoneNumberView::new(&api.public_url, number)))
 }
