@@ -1,8 +1,8 @@
-//! The audio that is kept for an agent's next call (see [`switchboard_model::clips`]), in the bucket of the recordings:
-//! `clips/{account}/{key}`, deleted by the bucket after 30 days.
+//! Clips: audio that is synthesized ahead for an agent (see [`switchboard_model::clips`]), in the bucket of the
+//! recordings as `clips/{account}/{key}`. The bucket deletes it after 30 days.
 //!
-//! The function that begins a call [makes sure](Clips::prepare) that its sets exist; the worker
-//! [reads](Clips::load) them. Clips are optional: if one is missing, the synthesizer speaks its text.
+//! The function that starts a call [prepares](Clips::prepare) its sets; the worker [loads](Clips::load) them. Clips
+//! are optional: if one is missing, the synthesizer speaks its text.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -29,43 +29,43 @@ use crate::{
     table::{Table, TableError},
 };
 
-/// Texts that the voice speaks at the same time: some vendors take fifteen requests at once, for all calls.
+/// Maximum number of texts that are synthesized at the same time: some vendors allow fifteen requests for all calls.
 const AT_ONCE: usize = 8;
 
-/// The bucket, as far as it keeps clips.
+/// The clips in a bucket.
 #[derive(Debug, Clone)]
 pub struct Clips {
     client: Client,
     bucket: String,
 }
 
-/// Why a set is not there now. What another set needed is there.
+/// Why a set could not be prepared. Other sets may be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum NotPrepared<E> {
-    /// The bucket did not do what was asked.
+    /// The bucket did not carry out a request.
     #[error("the bucket: {0}")]
     Bucket(#[from] ServiceError),
-    /// The customer's key of the voice could not be read or opened.
+    /// The customer's key of the voice could not be read or decrypted.
     #[error("the voice's key: {0}")]
     Key(#[source] TableError),
     /// The customer's key of the voice was deleted.
     #[error("the voice's key was deleted")]
     NoKey,
-    /// The voice.
+    /// The voice failed.
     #[error("{0}")]
     Voice(#[source] E),
 }
 
 impl Clips {
-    /// Those in `bucket`.
+    /// The clips in `bucket`.
     #[must_use]
     pub fn new(config: &SdkConfig, bucket: String) -> Self {
-        // An endpoint of our own (the emulator's) has no name per bucket.
+        // The emulator has no host name per bucket.
         let s3 = Builder::from(config).force_path_style(config.endpoint_url().is_some()).build();
         Self { client: Client::from_conf(s3), bucket }
     }
 
-    /// The audio of each text of a set: mu-law, 8 kHz, mono, without any header. None: it is not there.
+    /// The audio of each text of a set: mu-law, 8 kHz, mono, without a header. `None` if the set is not stored.
     pub async fn load(
         &self,
         account: AccountId,
@@ -90,7 +90,7 @@ impl Clips {
         }))
     }
 
-    /// How long ago a set was stored; none: it is not there.
+    /// Time since a set was stored; `None` if it is not stored.
     pub async fn age(
         &self,
         account: AccountId,
@@ -108,10 +108,10 @@ impl Clips {
         }
     }
 
-    /// Stores the audio of each text of a set, in their order. The same set again replaces it.
+    /// Stores the audio of each text of a set, in the order of the texts. It replaces a stored set.
     ///
     /// # Errors
-    /// [`ServiceError::Refused`] also if it is too much.
+    /// [`ServiceError::Refused`] also if the audio is too long.
     pub async fn store(
         &self,
         account: AccountId,
@@ -130,11 +130,11 @@ impl Clips {
         Ok(())
     }
 
-    /// Has the voice speak whatever of `sets` is not there, or will soon be deleted, and
-    /// stores it. `connect` makes a speaker of the voice as it is served and the customer's own key, if the
-    /// voice names one. The speaker is called for each text, for all of them before the first is spoken.
+    /// Synthesizes and stores those of `sets` that are missing or will soon be deleted. `connect` makes a speaker from
+    /// the voice and, if the voice names one, the customer's own key. The speaker is called for all texts before the
+    /// first is synthesized.
     ///
-    /// It may take as long as the voice does: give it a time limit. Ending it early loses what is not stored.
+    /// It takes as long as the voice does: give it a time limit. Cancelling it loses the sets that are not stored yet.
     pub async fn prepare<Speaker, Speaking, E>(
         &self,
         (table, sealer): (&Table, &Sealer),
@@ -159,11 +159,11 @@ impl Clips {
         let speaker = connect(voice, own.as_ref()).map_err(NotPrepared::Voice)?;
         let turns = &Semaphore::new(AT_ONCE);
         let filled = join_all(sets.iter().map(|set| {
-            // After one failed the others are not given up: whoever counts them should know how they end.
+            // If one text fails, the others still finish, so that the caller counts how each one ended.
             let audio = join_all(set.texts.iter().map(|text| {
                 let speaking = speaker(text);
                 async {
-                    // It is never closed.
+                    // The semaphore is never closed.
                     let _turn = turns.acquire().await;
                     speaking.await
                 }

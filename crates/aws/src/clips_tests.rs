@@ -1,4 +1,4 @@
-//! Clips against a server that speaks as much of S3's protocol as they need.
+//! Clips against a server that speaks the part of S3's protocol that they need.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,7 +13,7 @@ use switchboard_testkit::bucket::{self, Objects};
 use super::*;
 use crate::{sealing, table};
 
-/// When everything in the bucket was stored.
+/// The time at which all objects were stored.
 const STORED: &str = "Sun, 22 Nov 2026 09:30:00 GMT";
 
 struct World {
@@ -28,7 +28,7 @@ fn at(days: i64) -> Timestamp {
     Timestamp::from_millis(1_795_339_800_000 + days * 86_400_000)
 }
 
-/// The sets of an agent with a greeting: that, and phrases that are the same for all.
+/// The sets of an agent with a greeting: one for the greeting, one for the phrases of all agents.
 fn sets(voice: &Voice, greeting: &str) -> Vec<ClipSet> {
     let set = |texts: &[&str]| ClipSet {
         voice: voice.clone(),
@@ -54,18 +54,19 @@ impl World {
         }
     }
 
-    /// How often a voice that says each text's own bytes was asked, and with which key.
+    /// Prepares sets with a voice that synthesizes each text as its own bytes. Returns the number of requests to it, and
+    /// its key.
     async fn prepare(
         &self,
         sets: &[ClipSet],
         now: Timestamp,
     ) -> (usize, Option<String>, Result<(), NotPrepared<ServiceError>>) {
-        let (asked, mut key) = (AtomicUsize::new(0), None);
+        let (requests, mut key) = (AtomicUsize::new(0), None);
         let prepared =
             self.clips.prepare((&self.table, &self.sealer), self.account, sets.to_vec(), now, |_, own| {
                 key = own.map(|own| own.api_key.reveal().to_owned());
                 Ok(|text: &str| {
-                    asked.fetch_add(1, Ordering::Relaxed);
+                    requests.fetch_add(1, Ordering::Relaxed);
                     std::future::ready(match text {
                         "Refuse this." => Err(ServiceError::Refused(Cause::new("the voice"))),
                         text => Ok(text.as_bytes().to_vec()),
@@ -73,12 +74,12 @@ impl World {
                 })
             });
         let prepared = prepared.await;
-        (asked.into_inner(), key, prepared)
+        (requests.into_inner(), key, prepared)
     }
 }
 
 #[tokio::test]
-async fn what_was_stored_is_loaded_by_its_text_and_lies_under_its_account() {
+async fn a_stored_set_is_loaded_by_its_texts() {
     let world = World::new().await;
     let set = ClipSet { voice: Voice::default(), texts: vec!["Hello.".into(), "Hi.".into()] };
     assert_eq!(world.clips.load(world.account, &set).await.unwrap(), None);
@@ -94,7 +95,7 @@ async fn what_was_stored_is_loaded_by_its_text_and_lies_under_its_account() {
 }
 
 #[tokio::test]
-async fn a_spoilt_object_is_as_if_it_were_not_there() {
+async fn a_damaged_object_counts_as_missing() {
     let world = World::new().await;
     let set = ClipSet { voice: Voice::default(), texts: vec!["Hello.".into()] };
     world.objects.lock().unwrap().insert(key(world.account, &set), Bytes::from_static(b"no clips"));
@@ -112,14 +113,14 @@ async fn too_much_audio_is_not_stored() {
 }
 
 #[tokio::test]
-async fn a_call_has_its_sets_made_once_and_again_before_they_are_deleted() {
+async fn sets_are_prepared_once_and_again_before_they_expire() {
     let world = World::new().await;
     let agent = greeter("Good morning, this is the bakery.");
     let texts: usize = agent.iter().map(|set| set.texts.len()).sum();
-    for (day, asked) in [(0, texts), (0, 0), (19, 0), (21, texts)] {
+    for (day, requests) in [(0, texts), (0, 0), (19, 0), (21, texts)] {
         let (times, key, prepared) = world.prepare(&agent, at(day)).await;
         assert!(prepared.is_ok(), "{prepared:?}");
-        assert_eq!((times, key), (asked, None), "on day {day}");
+        assert_eq!((times, key), (requests, None), "on day {day}");
     }
     for set in agent {
         let loaded = world.clips.load(world.account, &set).await.unwrap().unwrap();
@@ -131,7 +132,7 @@ async fn a_call_has_its_sets_made_once_and_again_before_they_are_deleted() {
 }
 
 #[tokio::test]
-async fn a_set_that_the_voice_fails_on_does_not_keep_the_other_from_being_stored() {
+async fn a_failed_set_does_not_prevent_the_other() {
     let world = World::new().await;
     let agent = greeter("Refuse this.");
     let (_, _, prepared) = world.prepare(&agent, at(0)).await;
@@ -141,13 +142,13 @@ async fn a_set_that_the_voice_fails_on_does_not_keep_the_other_from_being_stored
 }
 
 #[tokio::test]
-async fn a_voice_of_the_customers_is_asked_with_the_customers_key_and_never_with_another() {
+async fn a_customers_voice_uses_only_the_customers_key() {
     let world = World::new().await;
     let id = CredentialId::new(at(0), 1);
     let voice = Voice::Deepgram { model: "aura-2-zeus-en".into(), credential_id: Some(id) };
     let agent = sets(&voice, "Hello.");
-    let (asked, _, prepared) = world.prepare(&agent, at(0)).await;
-    assert!(asked == 0 && matches!(prepared, Err(NotPrepared::NoKey)), "{prepared:?}");
+    let (requests, _, prepared) = world.prepare(&agent, at(0)).await;
+    assert!(requests == 0 && matches!(prepared, Err(NotPrepared::NoKey)), "{prepared:?}");
 
     let credential = Credential {
         id,
@@ -162,7 +163,7 @@ async fn a_voice_of_the_customers_is_asked_with_the_customers_key_and_never_with
     let own = Secret::new("dg-of-the-customer");
     let sealed = world.sealer.seal((world.account, &id.to_string()), &own).await.unwrap();
     world.table.create_credential(&credential, sealed).await.unwrap();
-    let (asked, key, prepared) = world.prepare(&agent, at(0)).await;
-    assert!(asked > 0 && prepared.is_ok(), "{prepared:?}");
+    let (requests, key, prepared) = world.prepare(&agent, at(0)).await;
+    assert!(requests > 0 && prepared.is_ok(), "{prepared:?}");
     assert_eq!(key.as_deref(), Some("dg-of-the-customer"));
 }

@@ -5,23 +5,23 @@ use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-/// An AWS service did not do what was asked. The variants say what the caller can do.
+/// An AWS service did not carry out a request. The variants say what the caller can do.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// Asked too often, even after retries: ask again later.
+    /// Throttled, even after retries: try again later.
     #[error("throttled: {0}")]
     Throttled(Cause),
-    /// It could not be reached, was silent or failed, even after retries: ask again later. Nobody
-    /// knows whether the request was carried out.
+    /// The service could not be reached, did not respond or failed, even after retries: try again later. The request
+    /// may or may not have been carried out.
     #[error("unavailable: {0}")]
     Unavailable(Cause),
-    /// Asking again the same way will fail again: a missing permission, a wrong name.
+    /// The same request will fail again: a permission is missing, or a name is wrong.
     #[error("refused: {0}")]
     Refused(Cause),
 }
 
-/// What lies beneath: operation, error code and message. The SDK's own errors also hold requests and
-/// responses, in which there may be transcripts, numbers and keys: this does not, and may be logged.
+/// Operation, error code and message. The errors of the SDK also hold requests and responses, which may contain
+/// transcripts, numbers and keys. This type does not, and may be logged.
 #[derive(Debug)]
 pub struct Cause(String);
 
@@ -56,7 +56,7 @@ impl ServiceError {
     }
 }
 
-/// The error codes by which the services ask to be asked less often.
+/// Whether a service uses this error code to throttle.
 pub(crate) fn is_throttling(code: &str) -> bool {
     const OTHERS: [&str; 7] = [
         "BandwidthLimitExceeded",
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_to_slow_down_are_recognised_by_their_code() {
+    fn throttling_is_recognised_by_its_error_code() {
         for code in [
             "ThrottlingException",
             "ThrottlingError",

@@ -1,12 +1,4 @@
-//! Everything this project knows of AWS: the table, the queue, the recordings, the deployment's secret.
-//!
-//! [`sdk_config`] is asked for once, in `main`; the clients ([`table::Table`], [`queue::Queue`],
-//! [`recordings::Recordings`], [`clips::Clips`], [`sealing::Sealer`]) are made from it, cheap to clone and safe to share. What is written is
-//! decided in `switchboard_model`; how it is laid out in the table is said in [`table`]. This crate knows nothing
-//! of HTTP routes, carriers or providers.
-//!
-//! Every request ends: connecting takes at most 1 s, an attempt 3 s, a request with all its retries
-//! 10 s (recordings are bigger and say so themselves).
+#![doc = include_str!("../README.md")]
 
 pub mod clips;
 mod failure;
@@ -31,22 +23,22 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 pub use aws_config::SdkConfig;
 pub use failure::{Cause, ServiceError};
 
-/// Within a region a connection opens in a few milliseconds.
+/// Within a region, a connection opens in a few milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// The table and the queue answer in some 10 ms; an attempt that takes this long is lost.
+/// The table and the queues respond in about 10 ms: after this time, the attempt is lost.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
-/// With all retries; below every function's own time limit.
+/// Includes all retries. Below the time limit of every function.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 const ATTEMPTS: u32 = 3;
 
 /// The configuration of every client: region and credentials as the SDK finds them, an endpoint from
-/// `AWS_ENDPOINT_URL`, our time-outs, standard retries.
+/// `AWS_ENDPOINT_URL`, our time limits, standard retries.
 pub async fn sdk_config() -> SdkConfig {
     loader().load().await
 }
 
-/// The same for an emulator at `url`, whatever environment and configuration files say: it takes any
-/// region, and any credentials.
+/// The same for an emulator at `url`, which accepts any region and credentials. Environment and configuration files
+/// are not read.
 #[must_use]
 pub fn emulator_config(url: &str, region: &'static str) -> SdkConfig {
     let credentials = Credentials::new("test", "test", None, None, "emulator");

@@ -6,8 +6,8 @@ use aws_config::SdkConfig;
 
 use crate::failure::{Cause, ServiceError};
 
-/// The secret as it is stored: a JSON object with a member per key. The catalogue names the keys and says which of them
-/// may be missing; this crate does not look inside.
+/// The secret: a JSON object with a member per key. The catalogue names the keys and says which of them are optional;
+/// this crate does not parse it.
 #[derive(Clone)]
 pub struct ProviderKeys(String);
 

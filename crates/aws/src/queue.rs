@@ -1,4 +1,4 @@
-//! The queues: calls to dial, deliveries to make.
+//! The queues: calls to place, attempts to deliver events.
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
@@ -12,39 +12,39 @@ use crate::{
     keys::DeliveryKey,
 };
 
-/// The longest that a message can wait before it is seen (SQS, `DelaySeconds`).
+/// Maximum delay of a message (SQS, `DelaySeconds`).
 pub const MAX_DELAY: Duration = Duration::from_mins(15);
 
-/// As many messages as one request may send (SQS, `SendMessageBatch`).
+/// Maximum number of messages in one request (SQS, `SendMessageBatch`).
 pub const BATCH: usize = 10;
 
-/// A message of the queue of calls: one conversation that waits to be dialled. It may come more than once.
+/// A message of the queue of calls: a conversation whose call waits to be placed. It may arrive more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallJob {
-    /// Whose it is.
+    /// The owner.
     pub account_id: AccountId,
-    /// Which one.
+    /// The conversation.
     pub conversation_id: ConversationId,
 }
 
-/// A message of the queue of deliveries: one attempt to deliver one event to one webhook. It may come more
-/// than once.
+/// A message of the queue of deliveries: one attempt to deliver one event to one webhook. It may arrive more than
+/// once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryJob {
-    /// Whose it is.
+    /// The owner.
     pub account_id: AccountId,
-    /// Whose event it is.
+    /// The conversation of the event.
     pub conversation_id: ConversationId,
-    /// The event's place among the conversation's events.
+    /// The event's number in the conversation, from 1.
     pub sequence: u64,
-    /// The webhook's place in the agent's list, from 0.
+    /// The webhook's index in the agent's list, from 0.
     pub webhook: usize,
     /// The number of the attempt, from 1.
     pub attempt: u32,
 }
 
 impl CallJob {
-    /// Reads the body of a message; none if it is not one of ours.
+    /// Parses the body of a message; `None` if it is not a job of this queue.
     #[must_use]
     pub fn from_body(body: &str) -> Option<Self> {
         serde_json::from_str(body).ok()
@@ -59,21 +59,21 @@ impl DeliveryJob {
         Self { account_id: account, conversation_id: conversation, sequence, webhook, attempt }
     }
 
-    /// The delivery that the attempt is at.
+    /// The delivery of the attempt.
     #[must_use]
     pub fn delivery(&self) -> DeliveryKey {
         let Self { account_id, conversation_id, sequence, webhook, .. } = *self;
         DeliveryKey { account: account_id, conversation: conversation_id, sequence, webhook }
     }
 
-    /// Reads the body of a message; none if it is not one of ours.
+    /// Parses the body of a message; `None` if it is not a job of this queue.
     #[must_use]
     pub fn from_body(body: &str) -> Option<Self> {
         serde_json::from_str(body).ok()
     }
 }
 
-/// Puts jobs into a queue.
+/// Sends jobs to a queue.
 pub struct Queue<J> {
     client: aws_sdk_sqs::Client,
     url: String,
@@ -99,22 +99,21 @@ impl<J: Serialize> Queue<J> {
         Self { client: aws_sdk_sqs::Client::new(config), url, job: PhantomData }
     }
 
-    /// Queues a job, to be seen after `delay` (whole seconds, rounded up, at most [`MAX_DELAY`]).
+    /// Sends a job, which is delayed by `delay` (whole seconds, rounded up, at most [`MAX_DELAY`]).
     pub async fn send(&self, job: &J, delay: Duration) -> Result<(), ServiceError> {
         let seconds = delay.min(MAX_DELAY).as_millis().div_ceil(1000);
-        let asked = self
+        let request = self
             .client
             .send_message()
             .queue_url(&self.url)
             .message_body(body(job)?)
             .delay_seconds(i32::try_from(seconds).unwrap_or(i32::MAX))
             .send();
-        Box::pin(asked).await.map_err(|error| ServiceError::of("SendMessage", &error))?;
+        Box::pin(request).await.map_err(|error| ServiceError::of("SendMessage", &error))?;
         Ok(())
     }
 
-    /// Queues at most [`BATCH`] jobs, to be seen at once. Tells the places of those that the queue did not
-    /// take, also when it was asked once more.
+    /// Sends at most [`BATCH`] jobs without delay. Returns the indexes of those that the queue refused twice.
     pub async fn send_batch(&self, jobs: &[J]) -> Result<Vec<usize>, ServiceError> {
         let left = self.send_some(jobs, (0..jobs.len()).collect()).await?;
         if left.is_empty() {
@@ -131,8 +130,8 @@ impl<J: Serialize> Queue<J> {
             entry.map_err(|error| ServiceError::Refused(Cause::new(error.to_string())))
         });
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
-        let asked = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send();
-        let sent = Box::pin(asked).await.map_err(|error| ServiceError::of("SendMessageBatch", &error))?;
+        let request = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send();
+        let sent = Box::pin(request).await.map_err(|error| ServiceError::of("SendMessageBatch", &error))?;
         Ok(sent.failed.iter().filter_map(|failed| failed.id.parse().ok()).collect())
     }
 }
@@ -148,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_reads_back_and_anything_else_is_none() {
+    fn a_job_reads_back_and_anything_else_is_none() {
         let at = Timestamp::from_millis(1_795_339_800_120);
         let (account_id, conversation_id) = (AccountId::new(at, 1), ConversationId::new(at, 2));
         let call = CallJob { account_id, conversation_id };

@@ -1,11 +1,10 @@
-//! Recordings: pieces while the call goes on, then one file.
+//! Recordings: pieces during the call, then one WAV file.
 //!
 //! Objects: `{account}/{conversation}/pieces/{start}` (interleaved telephone audio, see
-//! [`switchboard_model::recording`]), `{account}/{conversation}/recording.wav`, and the parts of the replay log of each
-//! worker that had the call, `{account}/{conversation}/replay/{began}-{part}.jsonl`. A piece is named by where it
-//! begins on the conversation's time line, in samples since its `started_at`, so that the pieces of
-//! every worker that had the call find their place. The bucket deletes both after the deployment's
-//! retention.
+//! [`switchboard_model::recording`]), `{account}/{conversation}/recording.wav`, and the parts of the replay log of
+//! each worker of the call, `{account}/{conversation}/replay/{began}-{part}.jsonl`. The name of a piece is its start,
+//! in samples since the `started_at` of the conversation, so that the pieces of all workers of the call share one time
+//! line. The bucket deletes all of them after the retention of the deployment.
 
 mod joining;
 mod upload;
@@ -30,20 +29,20 @@ use switchboard_model::{
 
 use crate::failure::{Cause, ServiceError};
 
-/// The most that a recording holds, in samples: four hours, when the carrier ends every call. No piece may
-/// claim to lie days ahead.
+/// Maximum length of a recording, in samples: four hours, after which the carrier ends every call. A piece that starts
+/// later is ignored.
 const LONGEST: usize = 4 * 60 * 60 * recording::SAMPLE_RATE as usize;
-/// Bytes of a sample: the caller's and the agent's.
+/// Bytes per sample: one of the caller, one of the agent.
 const SIDES: usize = 2;
-/// As many as one request may delete (S3, `DeleteObjects`); also the size of a page of a listing.
+/// Maximum number of objects in one deletion (S3, `DeleteObjects`).
 const BATCH: usize = 1_000;
 
 /// A stored piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Piece {
-    /// Where it begins, in samples since the conversation's `started_at`.
+    /// Its start, in samples since the `started_at` of the conversation.
     start: u64,
-    /// How long it is.
+    /// Its length.
     bytes: usize,
 }
 
@@ -58,13 +57,13 @@ impl Recordings {
     /// The recordings in `bucket`.
     #[must_use]
     pub fn new(config: &SdkConfig, bucket: String) -> Self {
-        // An endpoint of our own (the emulator's) has no name per bucket.
+        // The emulator has no host name per bucket.
         let s3 = Builder::from(config).force_path_style(config.endpoint_url().is_some()).build();
         Self { client: Client::from_conf(s3), bucket }
     }
 
-    /// Stores one piece of interleaved telephone audio, of any length. `start_sample` is where it begins,
-    /// in samples since the conversation's `started_at`. The same start again replaces it.
+    /// Stores one piece of interleaved telephone audio, of any length. `start_sample` is its start, in samples since
+    /// the `started_at` of the conversation. It replaces a piece with the same start.
     pub async fn put_piece(
         &self,
         account: AccountId,
@@ -83,19 +82,18 @@ impl Recordings {
         Ok(())
     }
 
-    /// Makes one WAV file of the pieces, each in its place, and deletes them. Between them it is silent;
-    /// where two overlap, the one that begins later is heard; what lies beyond four hours is left out.
-    /// However long it is, a few megabytes of it are in memory at a time.
+    /// Joins the pieces into one WAV file and deletes them. Gaps are silent; where two pieces overlap, the later one
+    /// is kept; audio beyond four hours is dropped. A few megabytes are in memory at a time.
     ///
-    /// To be called when the last piece is stored: what comes later is dropped. Returns whether there
-    /// is a recording now. It may be called again and by several at once, also after it failed half-way.
+    /// Call it when the last piece is stored: later pieces are dropped. Returns whether there is a recording. It is
+    /// idempotent, also after a failure, and safe to call concurrently.
     pub async fn join(&self, account: AccountId, conversation: ConversationId) -> Result<bool, ServiceError> {
-        // In this order: pieces go only after the file is there, so whoever sees some of them gone
-        // also sees the file, and nobody makes a file of what others left over.
+        // Pieces are deleted only after the file is stored. So a caller that misses some of them also finds the file,
+        // and no file is made of the remaining ones.
         let pieces = self.pieces(account, conversation).await?;
         let mut joined = self.is_joined(account, conversation).await?;
         if !joined && !pieces.is_empty() {
-            // If a piece is gone meanwhile, another one was faster.
+            // If a piece is missing, a concurrent call has joined them.
             self.put_wav(account, conversation, &pieces).await?;
             joined = true;
         }
@@ -106,8 +104,8 @@ impl Recordings {
         Ok(joined)
     }
 
-    /// Where anybody can fetch the recording, for as long as `valid` (at most seven days); none if
-    /// there is no file (yet).
+    /// A link to the recording that needs no credentials and is valid for `valid` (at most seven days); `None` if
+    /// there is no file yet.
     pub async fn url(
         &self,
         account: AccountId,
@@ -130,7 +128,7 @@ impl Recordings {
         Ok(Some(request.uri().to_owned()))
     }
 
-    /// Deletes whatever is stored of a conversation. It may be called again, also after it failed half-way.
+    /// Deletes all objects of a conversation. It is idempotent, also after a failure.
     pub async fn remove(&self, account: AccountId, conversation: ConversationId) -> Result<(), ServiceError> {
         let prefix = prefix(account, conversation);
         let mut pages =
@@ -142,8 +140,8 @@ impl Recordings {
         Ok(())
     }
 
-    /// Stores one part of a replay log (see `switchboard_dialogue::replay`). `place` is when the worker's media
-    /// began and the part's number, from 0.
+    /// Stores one part of a replay log (see `switchboard_dialogue::replay`). `place` is the start of the worker's
+    /// media and the number of the part, from 0.
     pub async fn put_replay_part(
         &self,
         account: AccountId,
@@ -164,7 +162,7 @@ impl Recordings {
         Ok(())
     }
 
-    /// The replay logs of a conversation, one per worker that had the call, in order.
+    /// The replay logs of a conversation, one per worker of the call, in order.
     pub async fn replay_logs(
         &self,
         account: AccountId,
@@ -200,7 +198,7 @@ impl Recordings {
         }
     }
 
-    /// The stored pieces, in the order in which they begin.
+    /// The stored pieces, ordered by start.
     async fn pieces(
         &self,
         account: AccountId,
@@ -243,7 +241,7 @@ impl Recordings {
     }
 }
 
-/// With the slash: no id begins with another.
+/// With the slash, so that it is no prefix of another conversation.
 fn prefix(account: AccountId, conversation: ConversationId) -> String {
     format!("{account}/{conversation}/")
 }

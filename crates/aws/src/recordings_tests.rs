@@ -1,4 +1,4 @@
-//! Recordings against a server that speaks as much of S3's protocol as they need.
+//! Recordings against a server that speaks the part of S3's protocol that they need.
 
 use std::{collections::BTreeMap, sync::MutexGuard};
 
@@ -47,7 +47,7 @@ impl World {
         self.objects.lock().unwrap()
     }
 
-    /// The one object there is.
+    /// The only object.
     fn file(&self) -> Bytes {
         let objects = self.objects();
         assert_eq!(objects.len(), 1, "{:?}", objects.keys());
@@ -57,7 +57,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn pieces_become_one_file_with_each_in_its_place_and_silence_between() {
+async fn pieces_are_joined_in_place_with_silence_between() {
     let world = World::new().await;
     assert!(!world.join().await);
     assert_eq!(world.url().await, None);
@@ -73,9 +73,9 @@ async fn pieces_become_one_file_with_each_in_its_place_and_silence_between() {
 }
 
 #[tokio::test]
-async fn where_the_pieces_of_two_workers_overlap_the_later_one_is_heard() {
+async fn of_overlapping_pieces_the_later_one_is_kept() {
     let world = World::new().await;
-    // A part of a sample at the end of a piece moves nothing that comes after it.
+    // An incomplete sample at the end of a piece does not shift later pieces.
     world.put(9, &[3; 5]).await;
     world.put(0, &[1; 12]).await;
     world.put(4, &[2; 4]).await;
@@ -86,7 +86,7 @@ async fn where_the_pieces_of_two_workers_overlap_the_later_one_is_heard() {
 }
 
 #[tokio::test]
-async fn a_long_piece_is_heard_around_a_short_one_inside_it() {
+async fn a_short_piece_replaces_only_its_part_of_a_long_one() {
     let world = World::new().await;
     world.put(0, &[1; 12]).await;
     world.put(2, &[2; 2]).await;
@@ -95,7 +95,7 @@ async fn a_long_piece_is_heard_around_a_short_one_inside_it() {
 }
 
 #[tokio::test]
-async fn a_piece_that_claims_to_lie_days_ahead_does_not_grow_the_recording() {
+async fn a_piece_days_ahead_is_dropped() {
     let world = World::new().await;
     world.put(0, &[1; 4]).await;
     world.put(u64::MAX, &[2; 4]).await;
@@ -104,7 +104,7 @@ async fn a_piece_that_claims_to_lie_days_ahead_does_not_grow_the_recording() {
 }
 
 #[tokio::test]
-async fn a_recording_of_many_parts_is_the_same_as_in_one_piece() {
+async fn a_multipart_recording_equals_a_single_one() {
     let world = World::new().await;
     let mut whole = vec![];
     for number in 0_u8..60 {
@@ -118,12 +118,12 @@ async fn a_recording_of_many_parts_is_the_same_as_in_one_piece() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_a_join_that_finds_a_piece_gone() {
+async fn a_join_with_a_missing_piece_leaves_nothing() {
     let world = World::new().await;
     world.put(0, &vec![1; 160_000]).await;
     world.put(4_000_000, &[2; 2]).await;
     let pieces = world.recordings.pieces(world.account, world.conversation).await.unwrap();
-    // Another one was faster, and has deleted it; of this one a part is written by then.
+    // A concurrent join has deleted it; a part of this one is uploaded by then.
     world.objects().retain(|key, _| !key.ends_with("4000000"));
     world.recordings.put_wav(world.account, world.conversation, &pieces).await.unwrap();
     let objects = world.objects();
@@ -131,21 +131,21 @@ async fn nothing_is_left_of_a_join_that_finds_a_piece_gone() {
 }
 
 #[tokio::test]
-async fn joining_again_changes_nothing_not_even_with_what_a_crash_left_over() {
+async fn joining_is_idempotent_also_after_a_crash() {
     let world = World::new().await;
     world.put(0, &[0x80; 4]).await;
     world.put(2, &[0x00; 4]).await;
     assert!(world.join().await);
     let file = world.file();
     assert!(world.join().await);
-    // As if the first one had died before it deleted this piece.
+    // As after a crash of the first join before it deleted this piece.
     world.put(2, &[0x00; 4]).await;
     assert!(world.join().await);
     assert_eq!(world.file(), file);
 }
 
 #[tokio::test]
-async fn several_at_once_make_the_same_file() {
+async fn concurrent_joins_write_the_same_file() {
     let world = World::new().await;
     let pieces: Vec<u8> = (0..40).collect();
     for index in &pieces {
@@ -158,7 +158,7 @@ async fn several_at_once_make_the_same_file() {
 }
 
 #[tokio::test]
-async fn whatever_there_is_of_a_conversation_is_removed_and_nothing_else() {
+async fn remove_deletes_one_conversation_completely() {
     let world = World::new().await;
     world.put(0, &[0x80; 4]).await;
     assert!(world.join().await);

@@ -1,9 +1,9 @@
-//! Customers' secrets, sealed: what lies in the table can be read with the deployment's KMS key only.
+//! Customers' secrets, sealed: without the KMS key of the deployment, what the table holds cannot be decrypted.
 //!
-//! Each secret has a data key of its own, which KMS makes and gives twice, in plain and encrypted. The plain
-//! one seals the secret here (AES-256-GCM) and is forgotten; the encrypted one is kept beside the secret.
-//! KMS decrypts it only for the same [`Context`], so a sealed text that is moved to another account or
-//! another resource cannot be opened there.
+//! Envelope encryption: each secret has a data key of its own, which KMS generates in plain and encrypted form. The
+//! plain key encrypts the secret here (AES-256-GCM) and is dropped; the encrypted one is stored beside the secret. KMS
+//! decrypts it only for the same [`Context`], so a sealed text that is copied to another account or resource cannot be
+//! opened there.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -26,10 +26,10 @@ use switchboard_model::{
 use crate::failure::{Cause, ServiceError};
 use switchboard_runtime as system;
 
-/// Whose secret it is, and the id of what it belongs to.
+/// The owner of a secret, and the id of the resource that it belongs to.
 pub type Context<'a> = (AccountId, &'a str);
 
-/// Seals and opens with one KMS key. Cheap to clone.
+/// Seals and opens secrets with one KMS key. Cheap to clone.
 #[derive(Clone)]
 pub struct Sealer {
     client: Client,
@@ -37,7 +37,7 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// With the KMS key `key_id`, an id or an ARN.
+    /// Uses the KMS key `key_id`, an id or an ARN.
     #[must_use]
     pub fn new(config: &SdkConfig, key_id: String) -> Self {
         Self { client: Client::new(config), key_id }
@@ -46,7 +46,7 @@ impl Sealer {
     /// Seals a secret.
     pub async fn seal(&self, context: Context<'_>, plaintext: &Secret) -> Result<Sealed, ServiceError> {
         let (account, resource) = context;
-        let asked = self
+        let request = self
             .client
             .generate_data_key()
             .key_id(&self.key_id)
@@ -54,11 +54,11 @@ impl Sealer {
             .encryption_context(ACCOUNT, account.to_string())
             .encryption_context(RESOURCE, resource)
             .send();
-        let made = Box::pin(asked).await.map_err(|error| ServiceError::of("GenerateDataKey", &error))?;
+        let made = Box::pin(request).await.map_err(|error| ServiceError::of("GenerateDataKey", &error))?;
         let (Some(plain), Some(encrypted)) = (made.plaintext, made.ciphertext_blob) else {
             return Err(refused("GenerateDataKey: no key"));
         };
-        // The key seals this one text only, so no nonce comes twice.
+        // The key encrypts only this text, so no nonce is repeated.
         let nonce: [u8; NONCE_LEN] = system::random();
         let mut text = plaintext.reveal().as_bytes().to_vec();
         data_key(&plain)?
@@ -71,13 +71,14 @@ impl Sealer {
         })
     }
 
-    /// Opens what was sealed in the same context. [`ServiceError::Refused`] if it was not, or was changed.
+    /// Opens a secret that was sealed in the same context. [`ServiceError::Refused`] if the context differs or the
+    /// text was changed.
     pub async fn open(&self, context: Context<'_>, sealed: &Sealed) -> Result<Secret, ServiceError> {
         let (account, resource) = context;
         let (encrypted, nonce, mut text) =
             (decoded(&sealed.key)?, decoded(&sealed.nonce)?, decoded(&sealed.text)?);
         let nonce = Nonce::try_assume_unique_for_key(&nonce).map_err(|_| unreadable())?;
-        let asked = self
+        let request = self
             .client
             .decrypt()
             .key_id(&self.key_id)
@@ -86,7 +87,7 @@ impl Sealer {
             .encryption_context(ACCOUNT, account.to_string())
             .encryption_context(RESOURCE, resource)
             .send();
-        let made = Box::pin(asked).await.map_err(|error| ServiceError::of("Decrypt", &error))?;
+        let made = Box::pin(request).await.map_err(|error| ServiceError::of("Decrypt", &error))?;
         let plain = made.plaintext.ok_or_else(|| refused("Decrypt: no key"))?;
         let opened =
             data_key(&plain)?.open_in_place(nonce, Aad::empty(), &mut text).map_err(|_| unreadable())?;
@@ -95,7 +96,7 @@ impl Sealer {
     }
 }
 
-/// The names of the context's parts; they are also seen in KMS's own logs.
+/// Names of the encryption context; they appear in the logs of KMS.
 const ACCOUNT: &str = "account";
 const RESOURCE: &str = "resource";
 
@@ -109,7 +110,7 @@ fn decoded(text: &str) -> Result<Vec<u8>, ServiceError> {
 }
 
 fn unreadable() -> ServiceError {
-    refused("what was sealed cannot be opened")
+    refused("the sealed secret cannot be opened")
 }
 
 fn refused(why: &str) -> ServiceError {
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_sealed_opens_in_its_context_and_in_no_other() {
+    async fn a_sealed_secret_opens_in_its_own_context_only() {
         let service = sealer().await;
         let sealed = service.seal((account(1), "crd_1"), &Secret::new(PLAIN)).await.unwrap();
         let opened = service.open((account(1), "crd_1"), &sealed).await.unwrap();
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_changed_since_does_not_open() {
+    async fn a_changed_secret_does_not_open() {
         let service = sealer().await;
         let context = (account(1), "crd_1");
         let sealed = service.seal(context, &Secret::new(PLAIN)).await.unwrap();
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_same_secret_is_sealed_differently_each_time_and_never_stored_or_shown_in_plain() {
+    async fn each_seal_differs_and_never_shows_the_plain_text() {
         let service = sealer().await;
         let context = (account(1), "crd_1");
         let sealed = service.seal(context, &Secret::new(PLAIN)).await.unwrap();
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_that_cannot_be_reached_may_be_asked_again() {
+    async fn an_unreachable_service_is_a_retryable_error() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);

@@ -1,5 +1,5 @@
-//! What a deployed stack made. Asked of `CloudFormation` itself: names of tables are generated, and a table
-//! outlives its stack, so that a name alone does not say which one is in use.
+//! Resources of a deployed stack, as `CloudFormation` reports them. Names of tables are generated, and a table
+//! outlives its stack, so a name alone does not tell which table is in use.
 
 use aws_config::SdkConfig;
 use aws_sdk_cloudformation::{Client, error::ProvideErrorMetadata};
@@ -9,16 +9,16 @@ use crate::ServiceError;
 /// The output of `template.yaml` that names the table.
 const TABLE_OUTPUT: &str = "TableName";
 
-/// Why the table of a stack is not known.
+/// Why the table of a stack was not found.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
-    /// There is no stack of this name in this region of this AWS account.
-    #[error("there is no such stack here")]
+    /// No stack has this name in this region of this AWS account.
+    #[error("no stack has this name in this region of this AWS account")]
     NotFound,
-    /// The stack has no output `TableName`: it was not made from our template, or is not complete yet.
+    /// The stack has no output `TableName`: it was not created from our template, or is not complete yet.
     #[error("the stack has no output {TABLE_OUTPUT}")]
     NoTable,
-    /// `CloudFormation` did not say.
+    /// `CloudFormation` did not carry out the request.
     #[error(transparent)]
     Service(#[from] ServiceError),
 }
@@ -29,9 +29,9 @@ pub enum StackError {
 ///
 /// See [`StackError`].
 pub async fn table_of(config: &SdkConfig, stack: &str) -> Result<String, StackError> {
-    let asked = Client::new(config).describe_stacks().stack_name(stack).send();
-    let stacks = Box::pin(asked).await.map_err(|error| {
-        // It has no error of its own for this.
+    let request = Client::new(config).describe_stacks().stack_name(stack).send();
+    let stacks = Box::pin(request).await.map_err(|error| {
+        // `CloudFormation` has no error code for it.
         let message = error.message().unwrap_or_default();
         if error.code() == Some("ValidationError") && message.contains("does not exist") {
             return StackError::NotFound;

@@ -1,7 +1,7 @@
-//! AWS without a network, for tests on paused time: requests of the SDK go to a function in the test's process.
+//! AWS without a network, for tests on paused time: a function in the process of the test answers the requests of the
+//! SDK.
 //!
-//! Sockets do not stop the clock of a paused runtime: it would jump to the next timer while a response is on its way.
-//! Requests that a function answers cost no time at all.
+//! The clock of a paused runtime jumps to the next timer while a socket waits. A function answers without waiting.
 
 use std::{fmt, sync::Arc};
 
@@ -47,7 +47,7 @@ impl Response {
     /// A response with this status and body.
     ///
     /// # Panics
-    /// Not by itself: a status that HTTP does not have fails the client's request.
+    /// Never; but a status that HTTP does not have fails the request of the client.
     pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
         Self { status, body: body.into() }
     }

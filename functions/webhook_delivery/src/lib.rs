@@ -133,7 +133,7 @@ impl WebhookDelivery {
         attempts: Vec<(String, PreparedAttempt)>,
     ) -> Settled {
         let slots: Vec<_> = attempts.iter().map(|(_, attempt)| attempt.slot()).collect();
-        let admissions = match self.table.admit(account, host, &slots, now()).await {
+        let admissions = match self.table.take_slots(account, host, &slots, now()).await {
             Ok(admissions) => admissions,
             Err(error) => {
                 tracing::warn!(%error, attempts = attempts.len(), "in-flight slots not taken");
@@ -166,7 +166,7 @@ impl WebhookDelivery {
             if slots.is_empty() {
                 continue;
             }
-            if let Err(error) = self.table.leave(account, host, &slots, now()).await {
+            if let Err(error) = self.table.return_slots(account, host, &slots, now()).await {
                 tracing::warn!(%error, slots = slots.len(), "in-flight slots not returned");
             }
         }

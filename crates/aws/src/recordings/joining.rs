@@ -1,4 +1,4 @@
-//! Lays pieces on one time line, as they are read, and writes the file as it grows.
+//! Joins pieces on one time line while it reads them, and writes the file as it grows.
 
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use switchboard_model::{
@@ -10,11 +10,11 @@ use tokio::time::timeout;
 use super::{LONGEST, Piece, Recordings, SIDES, piece_key, upload::Upload, wav_key};
 use crate::failure::{Cause, ServiceError};
 
-/// Silence is written in strides of this many bytes: ten seconds.
+/// Maximum number of bytes that are written at once: ten seconds.
 const STRIDE: usize = 160_000;
 
 impl Recordings {
-    /// Writes the file. Not, if a piece is gone: then another one has made it.
+    /// Writes the file, unless a piece is missing: then a concurrent call has written it.
     pub(super) async fn put_wav(
         &self,
         account: AccountId,
@@ -35,7 +35,7 @@ impl Recordings {
         }
     }
 
-    /// False: a piece is gone.
+    /// False if a piece is missing.
     async fn write_wav(
         &self,
         account: AccountId,
@@ -51,9 +51,9 @@ impl Recordings {
             let Some(mut audio) = self.object(&piece_key(account, conversation, piece.key)).await? else {
                 return Ok(false);
             };
-            // The header has counted what was listed.
+            // The header counts the listed length.
             audio.resize(piece.bytes, recording::SILENCE);
-            // What comes later begins no earlier than this piece.
+            // Later pieces start no earlier than this one.
             while let Some(settled) = line.settled(piece.start) {
                 upload.write(recording::wav_samples(&settled)).await?;
             }
@@ -83,7 +83,7 @@ impl Recordings {
     }
 }
 
-/// A piece in bytes of the time line, cut to what a recording holds.
+/// A piece in bytes of the time line, cut to the maximum length.
 struct Placed {
     key: u64,
     start: usize,
@@ -98,17 +98,17 @@ impl Placed {
     }
 }
 
-/// Audio that was laid on the time line and is not written yet.
+/// Audio on the time line that is not written yet.
 #[derive(Debug, Default)]
 struct TimeLine {
-    /// Bytes that were written.
+    /// Number of bytes before `pending`, which are written.
     written: usize,
-    /// From there on; beyond its end it is silent.
+    /// The bytes after them. Beyond its end there is silence.
     pending: Vec<u8>,
 }
 
 impl TimeLine {
-    /// The next stretch before `end`, in which nothing can change any more; none at `end`.
+    /// The next bytes before `end`, which no later piece can change; `None` at `end`.
     fn settled(&mut self, end: usize) -> Option<Vec<u8>> {
         let length = end.saturating_sub(self.written).min(STRIDE);
         let mut stretch: Vec<u8> = self.pending.drain(..length.min(self.pending.len())).collect();
@@ -117,7 +117,7 @@ impl TimeLine {
         (length > 0).then_some(stretch)
     }
 
-    /// Writes a piece over what is there. All before it is settled.
+    /// Places a piece over earlier audio. All bytes before `start` must be written.
     fn lay(&mut self, start: usize, audio: &[u8]) {
         let from = start.saturating_sub(self.written);
         let to = from + audio.len();
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn audio_beyond_the_longest_recording_is_cut_off() {
+    fn audio_beyond_the_maximum_length_is_cut_off() {
         let bytes = |start: usize, bytes| {
             let placed = Placed::of(&Piece { start: start as u64, bytes })?;
             assert_eq!(placed.start, start * SIDES);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn however_far_a_piece_lies_ahead_silence_is_written_in_strides() {
+    fn a_long_gap_is_written_in_strides() {
         let mut line = TimeLine::default();
         line.lay(0, &[1; 4]);
         let (mut written, mut longest) = (0, 0);

@@ -1,4 +1,4 @@
-//! Writes an object of any length, a few megabytes at a time.
+//! Uploads an object of any length, a few megabytes at a time.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use aws_sdk_s3::{
 
 use crate::failure::{Cause, ServiceError};
 
-/// Bytes of a part. S3 takes no fewer than five MiB, except in the last one, and at most 10,000 parts: four
-/// hours are 56. What fits into one is put at once.
+/// Bytes per part. S3 requires at least 5 MiB in all but the last part, and at most 10,000 parts: four hours are 56. A
+/// smaller object is uploaded with one request.
 pub(super) const PART: usize = 8 * 1024 * 1024;
 
 /// A part takes a second at 10 MB/s.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// An object that is being written. It is there only once it is finished; what was written of one that is
-/// neither finished nor abandoned the bucket deletes after a day.
+/// An upload in progress. The object exists once it is finished. The bucket deletes the parts of an upload that is
+/// neither finished nor abandoned after a day.
 #[derive(Debug)]
 pub(super) struct Upload<'a> {
     client: &'a Client,
     bucket: &'a str,
     key: String,
-    /// None while all of it fits into one part.
+    /// `None` while all bytes fit into one part.
     id: Option<String>,
     parts: Vec<CompletedPart>,
-    /// Less than a part.
+    /// Bytes of the next part.
     waiting: Vec<u8>,
 }
 
@@ -38,7 +38,7 @@ impl<'a> Upload<'a> {
         Self { client, bucket, key, id: None, parts: vec![], waiting: vec![] }
     }
 
-    /// Adds bytes at the end; a few at a time, since they are all taken in first.
+    /// Appends bytes. They are buffered, so pass a few at a time.
     pub(super) async fn write(&mut self, bytes: impl IntoIterator<Item = u8>) -> Result<(), ServiceError> {
         self.waiting.extend(bytes);
         while self.waiting.len() >= PART {
@@ -49,7 +49,7 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Writes what is left.
+    /// Uploads the remaining bytes and completes the object.
     pub(super) async fn finish(mut self) -> Result<(), ServiceError> {
         let last = std::mem::take(&mut self.waiting);
         if self.id.is_none() {
@@ -73,7 +73,7 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Forgets what was written.
+    /// Deletes the uploaded parts.
     pub(super) async fn abandon(self) {
         let Some(id) = self.id else { return };
         // If this fails, the bucket deletes the remaining parts after a day.
@@ -134,7 +134,7 @@ impl<'a> Upload<'a> {
             .await
             .map_err(|error| ServiceError::of("CreateMultipartUpload", &error))?;
         let id = created.upload_id.ok_or_else(|| {
-            ServiceError::Unavailable(Cause::new("CreateMultipartUpload: the answer has no id"))
+            ServiceError::Unavailable(Cause::new("CreateMultipartUpload: the response has no id"))
         })?;
         self.id = Some(id.clone());
         Ok(id)

@@ -1,4 +1,4 @@
-//! A sealer for tests: as much of KMS's protocol as sealing needs, on a loopback port, gone with the test.
+//! A sealer for tests, with the part of KMS's protocol that it needs, on a loopback port. It ends with the test.
 
 use std::collections::BTreeMap;
 
@@ -16,20 +16,20 @@ use switchboard_runtime as system;
 
 const KEY_ID: &str = "sealing";
 
-/// A sealer with a key service of its own. It ends with the test's runtime.
+/// A sealer with a key service of its own. It ends with the runtime of the test.
 ///
 /// # Panics
-/// When it cannot be started: the test is not worth going on.
+/// When it cannot be started.
 pub async fn sealer() -> Sealer {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     let router = Router::new().fallback(answer);
-    // The runtime of the test owns it: each test has its own and ends what is in it.
+    // The runtime of the test owns the task, and ends it.
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
     Sealer::new(&config(&url).await, KEY_ID.to_owned())
 }
 
-/// What a real service would encrypt; a test has nobody to hide it from.
+/// The content of a ciphertext, which this service does not encrypt.
 #[derive(Serialize, Deserialize)]
 struct Encrypted {
     context: BTreeMap<String, String>,
@@ -38,7 +38,7 @@ struct Encrypted {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Asked {
+struct Request {
     key_id: String,
     encryption_context: BTreeMap<String, String>,
     ciphertext_blob: Option<String>,
@@ -46,20 +46,20 @@ struct Asked {
 
 async fn answer(headers: HeaderMap, body: String) -> (StatusCode, Json<Value>) {
     let operation = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let Ok(asked) = serde_json::from_str::<Asked>(&body) else { return refusal("ValidationException") };
-    if asked.key_id != KEY_ID {
+    let Ok(request) = serde_json::from_str::<Request>(&body) else { return refusal("ValidationException") };
+    if request.key_id != KEY_ID {
         return refusal("NotFoundException");
     }
-    match (operation, asked.ciphertext_blob) {
+    match (operation, request.ciphertext_blob) {
         ("TrentService.GenerateDataKey", None) => {
             let plaintext = BASE64_STANDARD.encode(system::random::<32>());
             let encrypted =
-                json!(Encrypted { context: asked.encryption_context, plaintext: plaintext.clone() });
+                json!(Encrypted { context: request.encryption_context, plaintext: plaintext.clone() });
             let blob = BASE64_STANDARD.encode(encrypted.to_string());
             (StatusCode::OK, Json(json!({ "KeyId": KEY_ID, "CiphertextBlob": blob, "Plaintext": plaintext })))
         }
         ("TrentService.Decrypt", Some(blob)) => match decrypted(&blob) {
-            Some(encrypted) if encrypted.context == asked.encryption_context => {
+            Some(encrypted) if encrypted.context == request.encryption_context => {
                 (StatusCode::OK, Json(json!({ "KeyId": KEY_ID, "Plaintext": encrypted.plaintext })))
             }
             _ => refusal("InvalidCiphertextException"),

@@ -19,8 +19,8 @@ use crate::keys::{self, ACCOUNT, ACCOUNTS, ISSUED, TOKEN};
 pub const FIRST_TOKEN: &str = "first";
 
 impl Table {
-    /// Stores a new account and the token that opens it, listed under the name [`FIRST_TOKEN`].
-    /// [`TableError::Conflict`] if either exists.
+    /// Stores a new account and its first token, under the name [`FIRST_TOKEN`]. [`TableError::Conflict`] if either
+    /// exists.
     pub async fn create_account(&self, account: &Account, token: &Token) -> Result<(), TableError> {
         let Account { id, ref name, created_at, .. } = *account;
         let listed = ListedAccount { id, name: name.clone(), created_at };
@@ -33,7 +33,7 @@ impl Table {
         self.write(writes).await
     }
 
-    /// An account, if there is one of this id.
+    /// `None` if there is no such account.
     pub async fn account(&self, id: AccountId) -> Result<Option<Account>, TableError> {
         let item = self.get(keys::account_pk(id), ACCOUNT).await?;
         item.map(|item| item.read(ACCOUNT)).transpose()
@@ -46,8 +46,8 @@ impl Table {
         items.into_iter().map(|item| item.read(ACCOUNTS)).collect()
     }
 
-    /// Gives an account another signing secret ([`Account::rotate`]); the account as it is then, none if
-    /// there is no such account. [`TableError::Conflict`] if somebody else rotated at the same moment.
+    /// Gives an account another signing secret ([`Account::rotate`]). Returns the account after it; `None` if there is
+    /// no such account. [`TableError::Conflict`] if another writer rotated it at the same time.
     pub async fn rotate_signing_secret(
         &self,
         id: AccountId,
@@ -59,7 +59,7 @@ impl Table {
         let after = before.rotate(new_secret, now);
         let previous: AttributeValue = serde_dynamo::to_attribute_value(&after.previous_signing_secret)
             .map_err(|_| TableError::Corrupt("NEW"))?;
-        // Only the secrets, whatever else of the account changes at the same time.
+        // Only the secrets: other attributes may change at the same time.
         let update = Update::builder()
             .table_name(&self.name)
             .set_key(Some(items::key(keys::account_pk(id), ACCOUNT)))
@@ -74,8 +74,7 @@ impl Table {
         Ok(Some(after))
     }
 
-    /// Lets `token` open an account. [`TableError::Conflict`] if there is no such account, or the token
-    /// opens one already.
+    /// Stores another token of an account. [`TableError::Conflict`] if there is no such account, or the token exists.
     pub async fn create_token(
         &self,
         account: AccountId,
@@ -99,7 +98,7 @@ impl Table {
         ])
     }
 
-    /// The tokens that open an account, oldest first.
+    /// The tokens of an account, oldest first.
     pub async fn tokens(&self, account: AccountId) -> Result<Vec<IssuedToken>, TableError> {
         let (pk, from) = (keys::account_pk(account), ISSUED.to_owned());
         let items = self.range(pk, from, format!("{ISSUED}~"), usize::MAX).await?;
@@ -109,7 +108,7 @@ impl Table {
         Ok(tokens)
     }
 
-    /// Takes a token back: from now on it opens nothing. False if the account has no token of this hash.
+    /// Revokes a token. False if the account has no token of this hash.
     pub async fn revoke_token(&self, account: AccountId, sha256: &str) -> Result<bool, TableError> {
         let key = keys::token_key(sha256);
         let listed = Condition::new("attribute_exists(pk)");
@@ -121,7 +120,7 @@ impl Table {
         Ok(self.transact(writes).await?.is_none())
     }
 
-    /// The account that `token` opens, if any.
+    /// The account of a token; `None` if the token is unknown.
     pub async fn account_of_token(&self, token: &Token) -> Result<Option<AccountId>, TableError> {
         let Some(item) = self.get(keys::token_key(&token.sha256()), TOKEN).await? else { return Ok(None) };
         Ok(Some(item.read::<Owned>(TOKEN)?.account_id))

@@ -21,7 +21,7 @@ async fn names(table: &Table, account: AccountId) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_account_is_found_by_its_id_and_listed_with_all_others() {
+async fn an_account_is_found_by_its_id_and_listed() {
     let table = testing::new_table().await;
     assert_eq!(table.accounts().await.unwrap(), []);
     let (first, second) =
@@ -36,7 +36,7 @@ async fn an_account_is_found_by_its_id_and_listed_with_all_others() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_opens_nothing_and_is_not_listed_and_the_others_stay() {
+async fn a_revoked_token_opens_nothing_and_is_not_listed() {
     let table = testing::new_table().await;
     let (first, second) = (Token::new([1; 32]), Token::new([2; 32]));
     let account = stored(&table, &first).await.id;
@@ -52,7 +52,7 @@ async fn a_revoked_token_opens_nothing_and_is_not_listed_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn nobody_revokes_the_token_of_another_account() {
+async fn a_token_of_another_account_is_not_revoked() {
     let table = testing::new_table().await;
     let token = Token::new([1; 32]);
     let owner = stored(&table, &token).await.id;
@@ -62,7 +62,7 @@ async fn nobody_revokes_the_token_of_another_account() {
 }
 
 #[tokio::test]
-async fn a_token_is_made_for_an_account_that_exists_and_only_once() {
+async fn a_token_needs_an_account_and_is_stored_once() {
     let table = testing::new_table().await;
     let token = Token::new([1; 32]);
     let orphan = table.create_token(new_id(), &Token::new([9; 32]), "ci".into(), at(0)).await;
@@ -75,7 +75,7 @@ async fn a_token_is_made_for_an_account_that_exists_and_only_once() {
 }
 
 #[tokio::test]
-async fn a_rotation_is_read_back_and_leaves_the_rest_of_the_account() {
+async fn a_rotation_changes_only_the_secrets() {
     let table = testing::new_table().await;
     let limits =
         Limits { live_calls: 3, destination_countries: Some(vec!["+44".into()]), ..Limits::default() };
@@ -90,14 +90,14 @@ async fn a_rotation_is_read_back_and_leaves_the_rest_of_the_account() {
 }
 
 #[tokio::test]
-async fn of_two_rotations_at_the_same_moment_at_most_one_replaces_a_secret() {
+async fn concurrent_rotations_replace_one_secret() {
     let table = testing::new_table().await;
     let account = stored(&table, &Token::new([1; 32])).await.id;
     let rotate = |secret: &str| table.rotate_signing_secret(account, secret.to_owned(), at(1));
     let (one, other) = tokio::join!(rotate("whsec_b"), rotate("whsec_c"));
     let after = table.account(account).await.unwrap().unwrap();
     match (one, other) {
-        // One after the other: the second replaced what the first had made.
+        // In sequence, the second replaces the secret of the first.
         (Ok(_), Ok(_)) => assert_ne!(after.previous_signing_secret.unwrap().secret, "whsec_a"),
         (Ok(Some(won)), Err(TableError::Conflict)) | (Err(TableError::Conflict), Ok(Some(won))) => {
             assert_eq!(after, won);

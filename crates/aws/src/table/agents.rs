@@ -1,4 +1,4 @@
-//! Agents that accounts store.
+//! Stored agents of accounts.
 
 use serde::{Deserialize, Serialize};
 use switchboard_model::{
@@ -17,7 +17,7 @@ use crate::keys;
 
 const AGENT: &str = "AGENT";
 
-/// An agent as an item; whose it is says its key.
+/// An agent as an item; the key names the account.
 #[derive(Serialize, Deserialize)]
 struct StoredAgent {
     id: AgentId,
@@ -28,18 +28,18 @@ struct StoredAgent {
 }
 
 impl Table {
-    /// Stores a new agent. [`TableError::Conflict`] if there is one of this id.
+    /// Stores a new agent. [`TableError::Conflict`] if its id exists.
     pub async fn create_agent(&self, agent: &Agent) -> Result<(), TableError> {
         self.write(vec![self.put_new(agent_item(agent)?)]).await
     }
 
-    /// A stored agent, if the account has it.
+    /// `None` if the account has no such agent.
     pub async fn agent(&self, account: AccountId, id: AgentId) -> Result<Option<Agent>, TableError> {
         let item = self.get(keys::account_pk(account), keys::agent_sk(id)).await?;
         item.map(|item| read_agent(account, item)).transpose()
     }
 
-    /// One page of an account's agents, newest first; and whether there are more.
+    /// One page of an account's agents, newest first, and whether there are more.
     pub async fn agents(
         &self,
         account: AccountId,
@@ -49,9 +49,9 @@ impl Table {
         self.page(keys::agents_pk(account), listing, read, |agent| (agent.created_at, agent.id)).await
     }
 
-    /// Reads an agent, asks `change` for its new configuration and writes it; again from the start when
-    /// somebody else changed it meanwhile, so that of two changes at once none is lost. None if the account
-    /// has no such agent; what `change` refuses is handed on.
+    /// Reads an agent, applies `change` to its configuration and writes it. If another writer changed it meanwhile, it
+    /// starts again, so that neither change is lost. `None` if the account has no such agent; an error of `change` is
+    /// returned as it is.
     pub async fn change_agent<E>(
         &self,
         account: AccountId,
@@ -79,7 +79,7 @@ impl Table {
         Err(TableError::Conflict)
     }
 
-    /// Takes an agent away; the agent as it was, none if the account has no such agent.
+    /// Deletes an agent. Returns it; `None` if the account has no such agent.
     pub async fn delete_agent(&self, account: AccountId, id: AgentId) -> Result<Option<Agent>, TableError> {
         let item = self.delete_one(keys::account_pk(account), &keys::agent_sk(id)).await?;
         item.map(|item| read_agent(account, item)).transpose()

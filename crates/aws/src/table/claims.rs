@@ -1,4 +1,4 @@
-//! Claims: which requests have been asked for already, and what was answered.
+//! Claims of idempotency keys: one request holds a key and stores its response, repeated ones receive that response.
 
 use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::ReturnValuesOnConditionCheckFailure};
 use switchboard_model::{
@@ -16,24 +16,24 @@ use super::{
 };
 use crate::keys::{self, CLAIM};
 
-/// What became of a try to claim a key.
+/// The result of claiming a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Claimed {
-    /// The caller holds the claim, runs, and then reports its result.
+    /// The caller holds the claim, handles the request and stores the response.
     New(Claim),
-    /// The caller holds the claim after an earlier holder, which stored no answer but may have written.
+    /// The caller holds the claim after an earlier holder, which stored no response but may have written.
     Again(Claim),
-    /// Another request holds the claim and still runs.
+    /// Another request holds the claim and is still being handled.
     Running,
-    /// An earlier request ran and stored this answer.
+    /// An earlier request stored this response.
     Answered(Answer),
     /// An earlier request used the key with another body.
     OtherBody,
 }
 
 impl Table {
-    /// Claims `key` (of a request to one route) for who runs `claim` from `now` on, unless it was claimed.
+    /// Claims `key` (of a request to one route) for the holder of `claim`, unless another request has claimed it.
     pub async fn claim(
         &self,
         account: AccountId,
@@ -72,7 +72,7 @@ impl Table {
         }
     }
 
-    /// Stores the answer of a claim. A caller that has lost the claim meanwhile writes nothing.
+    /// Stores the response of a claim. Nothing is written if the claim was lost meanwhile.
     pub async fn answer_claim(
         &self,
         account: AccountId,
@@ -85,7 +85,7 @@ impl Table {
         Ok(())
     }
 
-    /// Lets the next request with this key run at once, under the same id: this one may have written.
+    /// Lets the next request with this key start at once, under the same id: this one may have written.
     pub async fn abandon_claim(
         &self,
         account: AccountId,
@@ -98,7 +98,7 @@ impl Table {
         Ok(())
     }
 
-    /// Forgets a claim whose request made nothing.
+    /// Deletes a claim whose request wrote nothing.
     pub async fn forget_claim(&self, account: AccountId, key: &str, claim: &Claim) -> Result<(), TableError> {
         let request = self
             .client
@@ -113,7 +113,7 @@ impl Table {
         }
     }
 
-    /// Writes a claim in place of the one that `holder` has. False if it is another's by now.
+    /// Replaces the claim of `holder`. False if another holder has it by now.
     async fn change_claim(
         &self,
         account: AccountId,

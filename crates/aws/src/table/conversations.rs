@@ -25,32 +25,32 @@ use super::{
 use crate::failure::{Cause, ServiceError};
 use crate::keys::{self, CONFIG, EVENT, LEASE, MESSAGE, STATE};
 
-/// As many items as one request may read (DynamoDB, `BatchGetItem`).
+/// Maximum number of items in one read (DynamoDB, `BatchGetItem`).
 pub(super) const BATCH: usize = 100;
 
-/// What became of a change.
+/// The result of a transition.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub enum Outcome {
     /// It was written; this is the conversation after it.
     Changed(Snapshot),
-    /// It was not possible (any more); this is the conversation as it is.
+    /// The state does not allow it; this is the conversation as it is.
     Unchanged(Snapshot),
-    /// The lease forbids the change, and nothing was written: the caller has lost its own lease
-    /// ([`Table::transition_as`]), or it has none and tried to end a conversation that a live lease protects.
+    /// The lease forbids it, and nothing was written: the caller has lost its own lease ([`Table::transition_as`]), or
+    /// has none and tried to end a conversation that a live lease protects.
     LostLease,
     /// The account has no such conversation.
     NotFound,
 }
 
-/// What became of a change that takes a slot for a live call.
+/// The result of a transition that may take a slot for a live call.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub enum Admission {
-    /// It was tried; a change that takes no slot always is.
+    /// The limits allow it. A transition that takes no slot is always admitted.
     Admitted(Box<Outcome>),
-    /// The account has as many live calls, or has started as many in this second, as it may: nothing was
-    /// written. These are its calls now.
+    /// The account has reached its limit of live calls, or of calls started per second, and nothing was written. These
+    /// are its counters.
     MustWait(Counters),
 }
 
@@ -58,31 +58,30 @@ pub enum Admission {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Queued {
-    /// It is stored, and waits to be dialled.
+    /// It is stored and waits to be placed.
     Stored,
-    /// There is a conversation of this id already. Nothing was written.
+    /// A conversation of this id exists. Nothing was written.
     Exists,
     /// [`MAX_WAITING`](switchboard_model::limits::MAX_WAITING) calls of the account wait. Nothing was written.
     TooMany,
 }
 
-/// Whose change it is.
+/// The writer of a transition.
 #[derive(Clone, Copy)]
 enum Author<'a> {
-    /// Of somebody without a lease.
+    /// A function without a lease.
     Other,
-    /// Of the lease's holder.
+    /// The worker with this lease.
     Holder(&'a str),
-    /// Of who takes the lease with it.
+    /// A worker that takes this lease with the same write.
     Taker(&'a Lease),
-    /// Of who dials, and keeps to these limits at this time.
+    /// The dialer, within these limits at this time.
     Dialer(&'a Limits, Timestamp),
 }
 
 impl Table {
-    /// Stores a new conversation, state and configuration together. It counts among the account's calls
-    /// as its slot says, however many there are: an inbound call is not refused. [`TableError::Conflict`]
-    /// if there is one of this id.
+    /// Stores a new conversation, state and configuration together. Its slot is counted, but no limit applies: an
+    /// inbound call is not refused. [`TableError::Conflict`] if its id exists.
     pub async fn create_conversation(&self, snapshot: &Snapshot) -> Result<(), TableError> {
         match self.insert(snapshot, None).await? {
             None => Ok(()),
@@ -90,7 +89,7 @@ impl Table {
         }
     }
 
-    /// Stores a new call that waits to be dialled, unless too many of the account's do.
+    /// Stores a new call that waits to be placed, unless too many calls of the account wait.
     pub async fn queue_call(&self, snapshot: &Snapshot) -> Result<Queued, TableError> {
         Ok(match self.insert(snapshot, Some(Room::Waiting)).await? {
             None => Queued::Stored,
@@ -120,9 +119,8 @@ impl Table {
         Ok(writes)
     }
 
-    /// Stores a conversation whose first write is a change already, a call that came in: state, configuration
-    /// and events together. It counts like that of [`Table::create_conversation`]. False if there is one of
-    /// this id: then nothing was written.
+    /// Stores an inbound call, whose first write is a transition: state, configuration and events together. Its slot
+    /// is counted like that of [`Table::create_conversation`]. False if its id exists; then nothing was written.
     pub async fn begin(&self, change: &Transition, agent: &AgentConfig) -> Result<bool, TableError> {
         let conversation = &change.conversation;
         let mut writes = self.insertion(conversation, agent, None)?;
@@ -134,8 +132,7 @@ impl Table {
         Ok(self.transact(writes).await?.is_none())
     }
 
-    /// A conversation of the account, as it is now; none if it is not whole any more, since it is being
-    /// taken away.
+    /// `None` if the account has no such conversation, or its deletion has begun.
     pub async fn conversation(
         &self,
         account: AccountId,
@@ -150,16 +147,16 @@ impl Table {
         }))
     }
 
-    /// Everything that was said, in order.
+    /// All messages, in order.
     pub async fn messages(&self, account: AccountId, id: ConversationId) -> Result<Vec<Message>, TableError> {
-        // Sorted by key, no number is beyond a tilde.
+        // No number sorts after a tilde.
         let items = self
             .range(keys::conversation_pk(account, id), MESSAGE.into(), format!("{MESSAGE}~"), usize::MAX)
             .await?;
         items.into_iter().map(items::message).collect()
     }
 
-    /// At most `limit` events in order, without the first `offset`; and whether there are more.
+    /// At most `limit` events in order, from the one after `offset`, and whether there are more.
     pub async fn events(
         &self,
         account: AccountId,
@@ -178,13 +175,13 @@ impl Table {
         Ok((events, has_more))
     }
 
-    /// The states of many conversations at once, for who watches them; in no order. What is not there
-    /// is left out, and so is what cannot be read: one bad item does not blind the reader to the others.
+    /// The states of many conversations, in no order. Missing ones and those that cannot be decoded are left out: one
+    /// damaged item does not hide the others.
     pub async fn states(
         &self,
         conversations: &[(AccountId, ConversationId)],
     ) -> Result<Vec<Conversation>, TableError> {
-        // A key that is asked for twice fails the whole request.
+        // A key that is given twice fails the whole request.
         let distinct: BTreeSet<_> = conversations.iter().collect();
         let keys: Vec<_> = distinct
             .into_iter()
@@ -197,7 +194,7 @@ impl Table {
         Ok(found.into_iter().filter_map(|item| item.read(STATE).ok()).collect())
     }
 
-    /// Items by their keys, at most [`BATCH`]. The table may leave some for later, when it is busy.
+    /// Items by their keys, at most [`BATCH`]. A busy table leaves some for the next request.
     pub(super) async fn batch(
         &self,
         mut keys: Vec<HashMap<String, AttributeValue>>,
@@ -209,10 +206,12 @@ impl Table {
                 .consistent_read(true)
                 .build()
                 .map_err(|error| TableError::Refused(Cause::new(error.to_string())))?;
-            let asked = self.client.batch_get_item().request_items(&self.name, wanted).send();
-            let got = Box::pin(asked).await.map_err(|error| request_error("BatchGetItem", &error))?;
-            found.extend(got.responses.into_iter().flatten().flat_map(|(_, items)| items).map(Item::from));
-            keys = got.unprocessed_keys.into_iter().flatten().flat_map(|(_, left)| left.keys).collect();
+            let request = self.client.batch_get_item().request_items(&self.name, wanted).send();
+            let response = Box::pin(request).await.map_err(|error| request_error("BatchGetItem", &error))?;
+            found.extend(
+                response.responses.into_iter().flatten().flat_map(|(_, items)| items).map(Item::from),
+            );
+            keys = response.unprocessed_keys.into_iter().flatten().flat_map(|(_, left)| left.keys).collect();
             if keys.is_empty() {
                 return Ok(found);
             }
@@ -221,13 +220,12 @@ impl Table {
         Err(ServiceError::Throttled(Cause::new("BatchGetItem: keys were left unprocessed")).into())
     }
 
-    /// Writes a transition from `before`: state, events and messages, all or nothing. The one that ends
-    /// a conversation takes its lease away, and is refused while the lease is live: only its holder
-    /// ends it then.
+    /// Writes a transition from `before`: state, events and messages, all or nothing. A transition that ends the
+    /// conversation deletes its lease, and is refused while the lease is live: only its holder may end it then.
     ///
-    /// [`TableError::Conflict`] if the conversation is not as `before` any more or its lease is live;
-    /// [`TableError::TooLarge`] if it is more than [`MAX_ITEMS`](super::MAX_ITEMS) items, the state and
-    /// a lease among them: it is never split, since half a change is none.
+    /// [`TableError::Conflict`] if another writer changed the conversation or the lease is live;
+    /// [`TableError::TooLarge`] above [`MAX_ITEMS`](super::MAX_ITEMS) items, the state and the lease included: a
+    /// transition is never split.
     pub async fn commit(&self, before: &Conversation, transition: &Transition) -> Result<(), TableError> {
         self.write(self.writes(before, transition, Author::Other, None)?).await
     }
@@ -243,7 +241,7 @@ impl Table {
         let pk = keys::conversation_pk(before.account_id, before.id);
         let unchanged = Condition::new("version = :before").number(":before", &before.version);
         let mut writes = vec![self.put_if(items::state_item(after)?, &unchanged)];
-        // An end may be of an earlier time than its event: that says when it was written.
+        // A conversation may have ended before its end is written. The event's time is the time of the write.
         let now = after
             .ended()
             .map(|(ended_at, ..)| transition.events.last().map_or(ended_at, |last| last.created_at));
@@ -259,7 +257,8 @@ impl Table {
         Ok(writes)
     }
 
-    /// The lease's part of a change; `ended` is the time of the write if the change ends the conversation.
+    /// The write of the lease that belongs to a transition. `ended` is the time of the write if the transition ends
+    /// the conversation.
     fn lease_write(
         &self,
         pk: &str,
@@ -276,7 +275,7 @@ impl Table {
             }
             (Author::Taker(lease), None) => Some(self.put(items::lease_item(pk.to_owned(), lease)?)),
             (Author::Other | Author::Taker(_) | Author::Dialer(..), Some(now)) => {
-                // Times of the same form sort as text.
+                // Times of one form sort as text.
                 let free = Condition::new("attribute_not_exists(pk) OR #until <= :now")
                     .name("#until", "until")
                     .text(":now", &now);
@@ -286,11 +285,11 @@ impl Table {
         })
     }
 
-    /// Reads the conversation, asks `change` what to write, and writes it; again from the start, at
-    /// most ten times, when somebody else wrote meanwhile. So `change` is asked more than once.
+    /// Reads the conversation, decides with `change`, and writes the transition. If another writer was faster, it
+    /// starts again, at most ten times, so `change` may be called more than once.
     ///
-    /// A change that ends the conversation is refused ([`Outcome::LostLease`]) if a worker's lease is
-    /// live at that time: then leave the worker a note instead.
+    /// A transition that ends the conversation is refused ([`Outcome::LostLease`]) while a worker's lease is live:
+    /// leave a worker signal instead.
     pub async fn transition(
         &self,
         account: AccountId,
@@ -300,10 +299,9 @@ impl Table {
         admitted(self.change(Author::Other, account, id, change).await?)
     }
 
-    /// Like [`transition`](Self::transition), by the lease's holder: [`Outcome::LostLease`] if the lease
-    /// is another's by now, or gone. After [`TableError::Unavailable`] the write may have happened:
-    /// whoever tries again sees it in the snapshot, by the numbers of the next event and message, which
-    /// only the holder moves.
+    /// Like [`transition`](Self::transition), for the holder of the lease. [`Outcome::LostLease`] if another worker
+    /// has the lease, or it was deleted. After [`TableError::Unavailable`] the write may have happened: a retry sees
+    /// it in the snapshot, by the numbers of the next event and message, which only the holder changes.
     pub async fn transition_as(
         &self,
         holder: &str,
@@ -314,9 +312,9 @@ impl Table {
         admitted(self.change(Author::Holder(holder), account, id, change).await?)
     }
 
-    /// Like [`transition`](Self::transition), by who is let in with the one-use token: the lease is
-    /// theirs from the same write on. So there is no moment in which a live conversation has neither
-    /// holder nor deadline, and no late taker that gets in between.
+    /// Like [`transition`](Self::transition), for a worker that was admitted by the one-use token: the same write
+    /// gives it the lease. So a live conversation has a holder or a deadline at any moment, and no other worker can
+    /// come between.
     pub async fn transition_taking(
         &self,
         lease: &Lease,
@@ -327,8 +325,8 @@ impl Table {
         admitted(self.change(Author::Taker(lease), account, id, change).await?)
     }
 
-    /// Like [`transition`](Self::transition), by who dials: a change that takes a slot for a live call
-    /// happens only within the account's limits, and takes from its calls per second at `now`.
+    /// Like [`transition`](Self::transition), for the dialer: a transition that takes a slot for a live call happens
+    /// only within the limits, and takes a token from the calls per second at `now`.
     pub async fn dial(
         &self,
         limits: &Limits,
@@ -369,7 +367,7 @@ impl Table {
                     let conversation = transition.conversation;
                     return done(Outcome::Changed(Snapshot { conversation, ..snapshot }));
                 }
-                // Another call took the last slot or token, as its counters say now.
+                // Another call took the last slot or token: read the counters again.
                 Ok(Some(Guard::Full)) | Err(TableError::Conflict) => back_off(attempt).await,
                 Ok(Some(Guard::Forbidden | Guard::Exists)) => return done(Outcome::LostLease),
                 Err(error) => return Err(error),
@@ -378,7 +376,7 @@ impl Table {
         Err(TableError::Conflict)
     }
 
-    /// The first `limit` items under `pk` whose `sk` is in a range, bounds included.
+    /// The first `limit` items of `pk` whose `sk` is in a range, bounds included.
     pub(super) async fn range(
         &self,
         pk: String,
@@ -390,7 +388,7 @@ impl Table {
         let mut start = None;
         loop {
             let left = limit - found.len();
-            let asked = self
+            let request = self
                 .client
                 .query()
                 .table_name(&self.name)
@@ -402,7 +400,7 @@ impl Table {
                 .limit(i32::try_from(left).unwrap_or(i32::MAX))
                 .set_exclusive_start_key(start)
                 .send();
-            let page = Box::pin(asked).await.map_err(|error| request_error("Query", &error))?;
+            let page = Box::pin(request).await.map_err(|error| request_error("Query", &error))?;
             found.extend(page.items.unwrap_or_default().into_iter().map(Item::from));
             start = page.last_evaluated_key;
             if start.is_none() || found.len() >= limit {
@@ -412,7 +410,7 @@ impl Table {
     }
 }
 
-/// Only who dials has to wait.
+/// Only the dialer can be told to wait.
 fn admitted(admission: Admission) -> Result<Outcome, TableError> {
     match admission {
         Admission::Admitted(outcome) => Ok(*outcome),

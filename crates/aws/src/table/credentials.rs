@@ -1,4 +1,4 @@
-//! Customers' own keys of their providers, sealed.
+//! Customers' own keys of providers, sealed.
 
 use serde::{Deserialize, Serialize};
 use switchboard_model::{
@@ -15,7 +15,7 @@ use crate::sealing::Sealer;
 
 const CREDENTIAL: &str = "CREDENTIAL";
 
-/// A credential as an item; whose it is says its key.
+/// A credential as an item; the key names the account.
 #[derive(Serialize, Deserialize)]
 struct StoredCredential {
     id: CredentialId,
@@ -32,7 +32,7 @@ struct StoredCredential {
 }
 
 impl Table {
-    /// Stores a new credential with its sealed key. [`TableError::Conflict`] if there is one of this id.
+    /// Stores a new credential with its sealed key. [`TableError::Conflict`] if its id exists.
     pub async fn create_credential(
         &self,
         credential: &Credential,
@@ -41,7 +41,7 @@ impl Table {
         self.write(vec![self.put_new(credential_item(credential.clone(), api_key)?)]).await
     }
 
-    /// A stored credential and its sealed key, if the account has it.
+    /// A credential and its sealed key; `None` if the account has no such credential.
     pub async fn credential(
         &self,
         account: AccountId,
@@ -51,7 +51,7 @@ impl Table {
         item.map(|item| read_credential(account, item)).transpose()
     }
 
-    /// A stored credential and its opened key, if the account has it.
+    /// A credential and its key in plain text; `None` if the account has no such credential.
     pub async fn open_credential(
         &self,
         sealer: &Sealer,
@@ -63,7 +63,7 @@ impl Table {
         Ok(Some(OpenCredential { credential, api_key }))
     }
 
-    /// One page of an account's credentials, newest first; and whether there are more.
+    /// One page of an account's credentials, newest first, and whether there are more.
     pub async fn credentials(
         &self,
         account: AccountId,
@@ -74,7 +74,7 @@ impl Table {
         self.page(keys::credentials_pk(account), listing, read, age).await
     }
 
-    /// Takes a credential away; the credential as it was, none if the account has no such credential.
+    /// Deletes a credential. Returns it; `None` if the account has no such credential.
     pub async fn delete_credential(
         &self,
         account: AccountId,
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_credential_comes_back_with_its_key_and_the_table_never_has_the_key_itself() {
+    async fn a_credential_reads_back_and_the_table_holds_no_plain_key() {
         let (table, account) = (new_table().await, AccountId::new(at(0), 1));
         let stored = credential(account, 0);
         let (service, key) = sealed(&stored).await;
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn credentials_are_listed_newest_first_to_their_account_only_until_they_are_deleted() {
+    async fn credentials_are_listed_newest_first_to_their_account_only() {
         let (table, account, other) = (new_table().await, AccountId::new(at(0), 1), AccountId::new(at(0), 2));
         for seconds in 0..3 {
             let new = credential(account, seconds);

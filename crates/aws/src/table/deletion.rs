@@ -1,4 +1,4 @@
-//! Taking a conversation away.
+//! Deletes a conversation.
 
 use std::collections::HashMap;
 
@@ -9,13 +9,12 @@ use super::{ATTEMPTS, Table, TableError, back_off, request_error};
 use crate::failure::{Cause, ServiceError};
 use crate::keys::{self, CONFIG, STATE};
 
-/// As many items as one request may delete (DynamoDB, `BatchWriteItem`).
+/// Maximum number of items in one deletion (DynamoDB, `BatchWriteItem`).
 const BATCH: usize = 25;
 
 impl Table {
-    /// Takes away all there is of a conversation that has ended: messages, events, deliveries, and
-    /// whatever else lies beside them. State and configuration go last, together: until then it is still
-    /// found, so that a deletion that was cut short is finished by the next one.
+    /// Deletes all items of a conversation that has ended. State and configuration are deleted last, together: until
+    /// then the conversation is found, so that a repeated request completes an interrupted deletion.
     pub async fn delete_conversation(
         &self,
         account: AccountId,
@@ -24,7 +23,7 @@ impl Table {
         let pk = keys::conversation_pk(account, id);
         let mut start = None;
         loop {
-            let asked = self
+            let request = self
                 .client
                 .query()
                 .table_name(&self.name)
@@ -34,7 +33,7 @@ impl Table {
                 .consistent_read(true)
                 .set_exclusive_start_key(start)
                 .send();
-            let page = Box::pin(asked).await.map_err(|error| request_error("Query", &error))?;
+            let page = Box::pin(request).await.map_err(|error| request_error("Query", &error))?;
             let mut keys = page.items.unwrap_or_default();
             keys.retain(
                 |key| !matches!(key.get("sk"), Some(AttributeValue::S(sk)) if sk == STATE || sk == CONFIG),
@@ -58,7 +57,7 @@ impl Table {
         Err(TableError::Conflict)
     }
 
-    /// Deletes items by their keys, at most [`BATCH`]. The table may leave some for later, when it is busy.
+    /// Deletes items by their keys, at most [`BATCH`]. A busy table leaves some for the next request.
     async fn delete_batch(&self, keys: &[HashMap<String, AttributeValue>]) -> Result<(), TableError> {
         let refused =
             |error: aws_sdk_dynamodb::error::BuildError| TableError::Refused(Cause::new(error.to_string()));
@@ -68,8 +67,8 @@ impl Table {
             left.push(WriteRequest::builder().delete_request(delete).build());
         }
         for attempt in 0..ATTEMPTS {
-            let asked = self.client.batch_write_item().request_items(&self.name, left).send();
-            let done = Box::pin(asked).await.map_err(|error| request_error("BatchWriteItem", &error))?;
+            let request = self.client.batch_write_item().request_items(&self.name, left).send();
+            let done = Box::pin(request).await.map_err(|error| request_error("BatchWriteItem", &error))?;
             left = done.unprocessed_items.into_iter().flatten().flat_map(|(_, left)| left).collect();
             if left.is_empty() {
                 return Ok(());

@@ -1,8 +1,7 @@
-//! Deliveries of events to webhooks, and the hosts they go to.
+//! Deliveries of events to webhooks, and the state of the hosts that receive them.
 //!
-//! A delivery has no item before its first attempt was made: the event says which webhooks it is for. It
-//! is written on condition that nobody else wrote meanwhile; every write has another number of the next
-//! attempt.
+//! A delivery has no item before its first attempt is recorded: the event lists its webhooks. Each write of a delivery
+//! is conditional on the number of the next attempt, which each write changes.
 
 use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::ReturnValuesOnConditionCheckFailure};
 use serde::{Deserialize, Serialize};
@@ -27,25 +26,25 @@ use crate::{
     outbox::Entry,
 };
 
-/// How long what is known of a host is of use after its last attempt.
+/// Retention of the state of a host after its last attempt.
 const HOST_KEPT: Duration = Duration::from_hours(24);
 
-/// All that an attempt needs to know, as it is now.
+/// What an attempt needs.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// Whose it is.
+    /// The owner.
     pub account: Account,
     /// The conversation and its agent's configuration.
     pub snapshot: Snapshot,
-    /// The event that is to be delivered.
+    /// The event to deliver.
     pub event: Event,
     /// The stored delivery; `None` before the first attempt.
     pub delivery: Option<Delivery>,
-    /// Whether the receiver said that it is gone, in this conversation.
+    /// Whether the receiver ended all deliveries of this conversation (410).
     pub is_stopped: bool,
 }
 
-/// A host as it is stored.
+/// A host as an item.
 #[derive(Default, Serialize, Deserialize)]
 struct StoredHost {
     #[serde(flatten)]
@@ -55,8 +54,7 @@ struct StoredHost {
 }
 
 impl Table {
-    /// What an attempt to deliver an event needs, in one read. None if the conversation, the event or the
-    /// account is not there (any more).
+    /// What an attempt needs, in one read. `None` if the conversation, the event or the account was deleted.
     pub async fn outgoing(&self, key: DeliveryKey) -> Result<Option<Outgoing>, TableError> {
         let (pk, delivery_sk) = key.item();
         let (event_sk, stop_sk) = (keys::numbered_sk(EVENT, key.sequence), keys::stop_sk(key.webhook));
@@ -85,7 +83,7 @@ impl Table {
         }))
     }
 
-    /// A delivery as it is now; none before its first attempt was made.
+    /// `None` before the first attempt is recorded.
     pub async fn delivery(&self, key: DeliveryKey) -> Result<Option<Delivery>, TableError> {
         let (pk, sk) = key.item();
         let item = self.get(pk, sk).await?;
@@ -107,11 +105,11 @@ impl Table {
         items.into_iter().map(|item| item.read(DELIVERY)).collect()
     }
 
-    /// Writes what has become of a delivery; `before` is what was known of it. If its receiver said that
-    /// it is gone (410), this conversation sends it nothing more from now on.
+    /// Records an attempt; `before` is the delivery as the caller read it. If the receiver responded 410, the
+    /// conversation sends it no further events.
     ///
     /// # Errors
-    /// [`TableError::Conflict`]: somebody else wrote first, and what this attempt was is no longer asked.
+    /// [`TableError::Conflict`]: another writer wrote first, and the attempt is superseded.
     pub async fn record_delivery(
         &self,
         conversation: &Conversation,
@@ -122,16 +120,16 @@ impl Table {
         if is_gone && after.next_attempt_at.is_none() {
             let pk = keys::conversation_pk(conversation.account_id, conversation.id);
             let stop = Item::empty(pk, &keys::stop_sk(after.webhook)).expiring(conversation.expires_at);
-            // First, so that what follows it finds it; it says nothing that is not so.
+            // Written first, so that later attempts find it. If the next write fails, it still holds.
             self.put_one(stop).await?;
         }
         self.put_delivery(items::delivery_item(conversation, after)?, before, after).await
     }
 
-    /// Writes a delivery that was asked for again, and has the table's stream say so.
+    /// Stores a delivery that was requested again, and puts it into the [outbox](crate::outbox).
     ///
     /// # Errors
-    /// [`TableError::Conflict`]: somebody else wrote first.
+    /// [`TableError::Conflict`]: another writer wrote first.
     pub async fn redeliver(
         &self,
         conversation: &Conversation,
@@ -142,7 +140,7 @@ impl Table {
         self.put_delivery(item, before, after).await
     }
 
-    /// Takes away what is left of a delivery whose conversation is gone.
+    /// Deletes a delivery whose conversation was deleted.
     pub async fn forget_delivery(&self, delivery: DeliveryKey) -> Result<(), TableError> {
         let (pk, sk) = delivery.item();
         self.delete_one(pk, &sk).await?;
@@ -169,7 +167,7 @@ impl Table {
         let Err(error) = Box::pin(request).await else { return Ok(()) };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(failed)) => {
-                // It may be this very write, whose answer was lost.
+                // It may be this write, whose response was lost.
                 let there = failed.item().cloned().map(|item| Item::from(item).read::<Delivery>(DELIVERY));
                 if there.and_then(Result::ok).as_ref() == Some(after) {
                     Ok(())
@@ -187,45 +185,45 @@ impl Table {
         Ok(found.into_iter().filter_map(|item| DeliveryKey::of_item(item.pk()?, item.sk()?)).collect())
     }
 
-    /// Has a delivery come up again at `until`, unless something changes by then.
+    /// Makes a delivery due again at `until`, and takes it out of the outbox.
     pub async fn postpone_delivery(&self, delivery: DeliveryKey, until: Timestamp) -> Result<(), TableError> {
         let (pk, sk) = delivery.item();
         self.postpone_item(pk, &sk, until).await
     }
 
-    /// Asks for places at a host for some attempts, all at once. Who does not get one asks again later,
-    /// and so do all if too many others ask at the same moment.
-    pub async fn admit(
+    /// Takes in-flight slots at a host for some attempts, in one write. All are refused if too many other writers
+    /// change the host at the same time.
+    pub async fn take_slots(
         &self,
         account: AccountId,
         host: &str,
-        flights: &[String],
+        slots: &[String],
         now: Timestamp,
     ) -> Result<Vec<Admission>, TableError> {
-        let ask = |host: &mut Host| flights.iter().map(|flight| host.admit(flight, now)).collect::<Vec<_>>();
-        match self.change_host(account, host, now, ask).await {
-            Err(TableError::Conflict) => Ok(vec![Admission::Full; flights.len()]),
-            asked => asked,
+        let take = |host: &mut Host| slots.iter().map(|slot| host.admit(slot, now)).collect::<Vec<_>>();
+        match self.change_host(account, host, now, take).await {
+            Err(TableError::Conflict) => Ok(vec![Admission::Full; slots.len()]),
+            admissions => admissions,
         }
     }
 
-    /// Gives the places of attempts back; each with whether the host gave an answer.
-    pub async fn leave(
+    /// Returns in-flight slots, each with whether the host responded.
+    pub async fn return_slots(
         &self,
         account: AccountId,
         host: &str,
-        flights: &[(String, bool)],
+        slots: &[(String, bool)],
         now: Timestamp,
     ) -> Result<(), TableError> {
-        let give_back = |host: &mut Host| {
-            for (flight, answered) in flights {
-                host.done(flight, *answered, now);
+        let free = |host: &mut Host| {
+            for (slot, responded) in slots {
+                host.done(slot, *responded, now);
             }
         };
-        self.change_host(account, host, now, give_back).await
+        self.change_host(account, host, now, free).await
     }
 
-    /// Changes what is known of a host. Nothing is written if nothing is changed.
+    /// Changes the state of a host. Nothing is written if it stays the same.
     async fn change_host<T>(
         &self,
         account: AccountId,

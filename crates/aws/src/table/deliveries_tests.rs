@@ -20,7 +20,7 @@ use super::{
 };
 use switchboard_runtime as system;
 
-/// A conversation with some events of which its agent's webhooks are told, and an account.
+/// A conversation with events that match the webhooks of its agent, and its account.
 struct World {
     table: Table,
     snapshot: Snapshot,
@@ -85,7 +85,7 @@ fn attempt(status: u16) -> Attempt {
 }
 
 #[tokio::test]
-async fn an_attempt_gets_all_it_needs_and_what_was_recorded_before() {
+async fn an_attempt_reads_its_event_and_the_last_record() {
     let world = World::new().await;
     let outgoing = world.outgoing(2, 1).await.unwrap();
     assert_eq!(outgoing.event, world.events[1]);
@@ -103,11 +103,11 @@ async fn an_attempt_gets_all_it_needs_and_what_was_recorded_before() {
 }
 
 #[tokio::test]
-async fn who_records_second_has_a_conflict_unless_it_is_the_same_record() {
+async fn a_second_record_conflicts_unless_it_is_the_same() {
     let world = World::new().await;
     let failed = world.fresh(1, 0).after(attempt(500), None, Jitter::new(7));
     world.record(None, &failed).await.unwrap();
-    // As after an answer of the table that was lost.
+    // As after a lost response of the table.
     world.record(None, &failed).await.unwrap();
     let other = world.fresh(1, 0).after(attempt(503), None, Jitter::new(7));
     assert!(matches!(world.record(None, &other).await, Err(TableError::Conflict)));
@@ -119,7 +119,7 @@ async fn who_records_second_has_a_conflict_unless_it_is_the_same_record() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_gone_is_remembered_for_this_conversation_and_webhook() {
+async fn a_410_ends_deliveries_of_this_conversation_to_this_webhook() {
     let world = World::new().await;
     let gone = world.fresh(1, 0).after(attempt(410), None, Jitter::new(7));
     assert_eq!(gone.status, DeliveryStatus::Stopped);
@@ -129,7 +129,7 @@ async fn a_receiver_that_is_gone_is_remembered_for_this_conversation_and_webhook
 }
 
 #[tokio::test]
-async fn the_deliveries_of_a_page_of_events_come_in_their_order() {
+async fn deliveries_are_read_in_the_order_of_their_events() {
     let world = World::new().await;
     for (sequence, webhook) in [(11, 1), (2, 0), (2, 1), (10, 0), (12, 0), (1, 0)] {
         let delivery = world.fresh(sequence, webhook).after(attempt(200), None, Jitter::new(7));
@@ -145,7 +145,7 @@ async fn the_deliveries_of_a_page_of_events_come_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_delivery_is_due_until_it_is_over_and_never_among_the_conversations() {
+async fn a_delivery_is_due_until_it_ends_in_a_list_of_its_own() {
     let world = World::new().await;
     let mut delivery = world.fresh(3, 1);
     let mut before = None;
@@ -154,7 +154,7 @@ async fn a_delivery_is_due_until_it_is_over_and_never_among_the_conversations() 
         world.record(before.as_ref(), &delivery).await.unwrap();
         before = Some(delivery.clone());
     }
-    // Half an hour and a fifth after the attempt at 10 s.
+    // The fifth delay, half an hour and 20 % jitter, after the attempt at 10 s.
     assert_eq!(world.due(10 + 35 * 60).await, []);
     assert_eq!(world.due(10 + 37 * 60).await, [world.key(3, 1)]);
     assert_eq!(world.table.due(at(10 + 37 * 60), 100).await.unwrap(), []);
@@ -170,7 +170,7 @@ async fn a_delivery_is_due_until_it_is_over_and_never_among_the_conversations() 
 }
 
 #[tokio::test]
-async fn one_that_is_asked_for_again_is_due_too_lest_its_message_is_lost() {
+async fn a_redelivery_is_due_in_case_its_message_is_lost() {
     let world = World::new().await;
     let again = world.fresh(1, 0).again(at(20));
     world.table.redeliver(&world.snapshot.conversation, None, &again).await.unwrap();
@@ -184,7 +184,7 @@ async fn one_that_is_asked_for_again_is_due_too_lest_its_message_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_that_ask_at_once_ten_are_admitted_at_a_host() {
+async fn ten_of_many_concurrent_attempts_get_a_slot() {
     let world = World::new().await;
     let owner = world.snapshot.conversation.account_id;
     let mut asking = JoinSet::new();
@@ -192,7 +192,7 @@ async fn of_many_that_ask_at_once_ten_are_admitted_at_a_host() {
         let table = world.table.clone();
         asking.spawn(async move {
             let flights: Vec<_> = (0..3).map(|n| format!("{asker}/{n}")).collect();
-            let admissions = table.admit(owner, "example.com:443", &flights, at(0)).await.unwrap();
+            let admissions = table.take_slots(owner, "example.com:443", &flights, at(0)).await.unwrap();
             flights.into_iter().zip(admissions).collect::<Vec<_>>()
         });
     }
@@ -207,30 +207,36 @@ async fn of_many_that_ask_at_once_ten_are_admitted_at_a_host() {
         let flights: Vec<_> = (0..n).map(|n| format!("more/{n}")).collect();
         let table = world.table.clone();
         async move {
-            let answers = table.admit(owner, host, &flights, at(1)).await.unwrap();
+            let answers = table.take_slots(owner, host, &flights, at(1)).await.unwrap();
             answers.iter().filter(|admission| **admission == Admission::Admitted).count()
         }
     };
     assert_eq!(ask("example.org:443", 20).await, MAX_IN_FLIGHT, "another host has its own places");
     assert_eq!(ask("example.com:443", 20).await, MAX_IN_FLIGHT - admitted.len());
-    world.table.leave(owner, "example.com:443", &admitted, at(1)).await.unwrap();
+    world.table.return_slots(owner, "example.com:443", &admitted, at(1)).await.unwrap();
     let more: Vec<_> = (20..40).map(|n| format!("more/{n}")).collect();
-    let answers = world.table.admit(owner, "example.com:443", &more, at(2)).await.unwrap();
+    let answers = world.table.take_slots(owner, "example.com:443", &more, at(2)).await.unwrap();
     let count = answers.iter().filter(|admission| **admission == Admission::Admitted).count();
     assert_eq!(count, admitted.len());
 }
 
 #[tokio::test]
-async fn a_host_that_is_silent_is_left_alone_by_everybody_of_the_account() {
+async fn a_silent_host_opens_the_circuit_for_the_whole_account() {
     let world = World::new().await;
     let owner = world.snapshot.conversation.account_id;
     for n in 0..5 {
         let flight = vec![n.to_string()];
-        assert_eq!(world.table.admit(owner, "h:1", &flight, at(n)).await.unwrap(), [Admission::Admitted]);
-        world.table.leave(owner, "h:1", &[(n.to_string(), false)], at(n)).await.unwrap();
+        assert_eq!(
+            world.table.take_slots(owner, "h:1", &flight, at(n)).await.unwrap(),
+            [Admission::Admitted]
+        );
+        world.table.return_slots(owner, "h:1", &[(n.to_string(), false)], at(n)).await.unwrap();
     }
     let until = at(4).after(Duration::from_secs(30));
     let flight = vec!["x".to_owned()];
-    assert_eq!(world.table.admit(owner, "h:1", &flight, at(5)).await.unwrap(), [Admission::Open(until)]);
-    assert_eq!(world.table.admit(account(), "h:1", &flight, at(5)).await.unwrap(), [Admission::Admitted]);
+    assert_eq!(world.table.take_slots(owner, "h:1", &flight, at(5)).await.unwrap(), [Admission::Open(until)]);
+    assert_eq!(
+        world.table.take_slots(account(), "h:1", &flight, at(5)).await.unwrap(),
+        [Admission::Admitted]
+    );
 }

@@ -1,6 +1,6 @@
-//! Due items: conversations past their deadline, leases that ran out.
+//! Due items: conversations past their deadline, expired leases.
 //!
-//! The index lags the table by some milliseconds and says only where to look: read again, then act.
+//! The index lags behind the table by some milliseconds: read the item again before acting.
 
 use std::collections::HashMap;
 
@@ -23,17 +23,17 @@ use crate::{
 
 type Attributes = HashMap<String, AttributeValue>;
 
-/// As many items of one conversation as can be due: its state and its lease.
+/// Maximum number of due items of one conversation: its state and its lease.
 const ITEMS: usize = 2;
 
-/// A conversation that somebody must look after.
+/// A conversation that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DueItem {
-    /// Whose it is.
+    /// The owner.
     pub account: AccountId,
-    /// Which.
+    /// Its id.
     pub conversation: ConversationId,
-    /// Since when.
+    /// The time since which it is due.
     pub due_at: Timestamp,
 }
 
@@ -91,8 +91,8 @@ impl Table {
         Ok((page.items.unwrap_or_default().into_iter().map(Item::from).collect(), page.last_evaluated_key))
     }
 
-    /// Has a conversation come up again at `until`, so that one that cannot be dealt with does not stand
-    /// before the others. The next change or heartbeat sets the time anew.
+    /// Makes a conversation due again at `until`, so that one that cannot be handled does not block the others. The
+    /// next transition or lease renewal sets another time.
     pub async fn postpone(
         &self,
         account: AccountId,
@@ -112,17 +112,17 @@ impl Table {
         until: Timestamp,
     ) -> Result<(), TableError> {
         for attempt in 0..ATTEMPTS {
-            let asked = self
+            let request = self
                 .client
                 .update_item()
                 .table_name(&self.name)
                 .set_key(Some(items::key(pk.clone(), sk)))
-                // Without a deadline (or an item) the comparison does not hold.
+                // The condition fails if there is no item or no deadline.
                 .condition_expression("due_at < :until")
                 .update_expression(format!("SET due_at = :until REMOVE {}", outbox::ATTRIBUTE))
                 .expression_attribute_values(":until", items::millis(until))
                 .send();
-            match Box::pin(asked).await {
+            match Box::pin(request).await {
                 Ok(_) => return Ok(()),
                 Err(error) => match Refusal::of(&error) {
                     Some(Refusal::Condition) => return Ok(()),

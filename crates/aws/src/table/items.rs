@@ -1,4 +1,4 @@
-//! How things look as items: the keys, and what is kept as one text instead of attributes.
+//! How values are stored as items, and which parts are one JSON text instead of attributes.
 
 use std::{collections::HashMap, fmt};
 
@@ -23,7 +23,7 @@ use crate::{
     outbox::{self, Entry},
 };
 
-/// An item as the table has it.
+/// The attributes of an item.
 pub(super) struct Item(HashMap<String, AttributeValue>);
 
 impl From<HashMap<String, AttributeValue>> for Item {
@@ -37,7 +37,7 @@ impl Item {
         self.0
     }
 
-    /// `value`'s fields as attributes, under a key.
+    /// The fields of `value` as attributes, with a key.
     pub(super) fn new(pk: String, sk: impl Into<String>, value: &impl Serialize) -> Result<Self, TableError> {
         let item: serde_dynamo::Item =
             serde_dynamo::to_item(value).map_err(|_| TableError::Corrupt("NEW"))?;
@@ -57,28 +57,25 @@ impl Item {
         }
     }
 
-    /// An item that only is there.
+    /// An item without attributes besides its key.
     pub(super) fn empty(pk: String, sk: &str) -> Self {
         Self(key(pk, sk))
     }
 
-    /// Its `sk`.
     pub(super) fn sk(&self) -> Option<&str> {
         self.0.get("sk")?.as_s().ok().map(String::as_str)
     }
 
-    /// Its `pk`.
     pub(super) fn pk(&self) -> Option<&str> {
         self.0.get("pk")?.as_s().ok().map(String::as_str)
     }
 
-    /// Puts the item on the index `account`: on a list, by the time it was made; the id tells those of one
-    /// millisecond apart.
+    /// Puts the item into a list of the index `account`, by its creation time. The id orders items of one millisecond.
     pub(super) fn listed(self, list: String, created_at: Timestamp, id: &impl fmt::Display) -> Self {
         self.with("account_pk", list).with("account_sk", format!("{created_at}#{id}"))
     }
 
-    /// Has the table take the item away some time (hours, at worst days) after `at`.
+    /// Has the table delete the item within days after `at` (time to live).
     pub(super) fn expiring(mut self, at: Option<Timestamp>) -> Self {
         if let Some(at) = at {
             let seconds = at.as_millis().div_euclid(1_000);
@@ -87,7 +84,7 @@ impl Item {
         self
     }
 
-    /// Puts the item on the index of what is due.
+    /// Puts the item into the main list of the index `due`.
     fn due(self, at: Timestamp) -> Self {
         self.due_in(DUE, at)
     }
@@ -97,15 +94,15 @@ impl Item {
         self.with("due_pk", line.to_owned())
     }
 
-    /// Where the index of what is due says that this item is, and since when.
+    /// `pk` and time of an item that was read from the index `due`.
     pub(super) fn due_key(&self) -> Option<(&str, Timestamp)> {
         let pk = self.0.get("pk")?.as_s().ok()?;
         let at = self.0.get("due_at")?.as_n().ok()?.parse().ok()?;
         Some((pk, Timestamp::from_millis(at)))
     }
 
-    /// Reads the attributes back; keys are left over. The parser's own message could quote what is
-    /// stored, so it is not kept.
+    /// Decodes the attributes; unknown ones, such as the keys, are ignored. The message of the parser could quote
+    /// stored text, so it is dropped.
     pub(super) fn read<T: DeserializeOwned>(self, kind: &'static str) -> Result<T, TableError> {
         serde_dynamo::from_item(serde_dynamo::Item::from(self.0)).map_err(|_| TableError::Corrupt(kind))
     }
@@ -124,14 +121,14 @@ pub(super) fn key(pk: String, sk: &str) -> HashMap<String, AttributeValue> {
     ])
 }
 
-/// The account that an item names as its owner.
+/// The attribute that names the owner.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Owned {
     pub(super) account_id: AccountId,
 }
 
-/// An agent's configuration. It is one JSON text: it is always read and written as a whole, and JSON
-/// Schema knows numbers and depths that attributes do not.
+/// An agent's configuration, as one JSON text: it is always read and written as a whole, and JSON Schema has numbers
+/// and depths that attributes do not have.
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredConfig {
     pub(super) agent: String,
@@ -148,7 +145,7 @@ impl StoredConfig {
     }
 }
 
-/// An event. `data` is one JSON text, since a model's tool call can hold any number at any depth.
+/// An event. `data` is one JSON text, since the tool call of a model can hold any number at any depth.
 #[derive(Serialize, Deserialize)]
 struct StoredEvent {
     id: EventId,
@@ -165,7 +162,7 @@ struct StoredEvent {
     number_webhook_calls: Vec<NumberWebhookCall>,
 }
 
-/// A time as the index of what is due sorts it: a number of milliseconds.
+/// A time as the index `due` sorts it: a number of milliseconds.
 pub(super) fn millis(at: Timestamp) -> AttributeValue {
     AttributeValue::N(at.as_millis().to_string())
 }
@@ -228,7 +225,7 @@ pub(super) fn read_event(item: Item) -> Result<Event, TableError> {
     })
 }
 
-/// A message as it is stored: with its kind, which the API does not show.
+/// A message with its kind, which the API does not show.
 #[derive(Serialize, Deserialize)]
 struct StoredMessage<M> {
     #[serde(flatten)]

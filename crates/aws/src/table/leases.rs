@@ -1,4 +1,4 @@
-//! Leases: who holds a live conversation.
+//! Leases: exclusive, expiring ownership of live conversations by workers.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use super::{
 };
 use crate::keys::{self, LEASE, STATE};
 
-/// How long a lease that was given back lives on: the carrier connects a draining worker's call to
-/// another one in a second or two, and until then nobody else is to end it.
+/// Remaining validity of a released lease: the carrier connects the call to another worker within two seconds, and
+/// until then nothing else may end the conversation.
 const GRACE: Duration = Duration::from_secs(20);
 
 impl Table {
-    /// Takes the lease from whoever has it. False, and nothing is written, if the conversation is over
-    /// or was never there. Who has a change to write with it uses [`Table::transition_taking`].
+    /// Takes the lease, from any holder. False if the conversation has ended or does not exist; then nothing is
+    /// written. [`Table::transition_taking`] takes it together with a transition.
     pub async fn take_lease(
         &self,
         account: AccountId,
@@ -36,7 +36,7 @@ impl Table {
                 self.put(items::lease_item(pk.clone(), lease)?),
             ];
             match self.transact(writes).await {
-                // The worker that held it until now may be writing.
+                // The previous holder may be writing.
                 Err(TableError::Conflict) => back_off(attempt).await,
                 written => return Ok(written?.is_none()),
             }
@@ -44,8 +44,8 @@ impl Table {
         Err(TableError::Conflict)
     }
 
-    /// Stores `lease`, longer or with other words, for its holder. False if it is another's by now or
-    /// gone: then the holder must fall silent.
+    /// Renews a lease, with a new expiry or other words. False if another worker has it, or it was deleted: then the
+    /// caller must fall silent.
     pub async fn renew_lease(
         &self,
         account: AccountId,
@@ -55,7 +55,7 @@ impl Table {
         for attempt in 0..ATTEMPTS {
             let pk = keys::conversation_pk(account, conversation);
             let item = items::lease_item(pk, lease)?;
-            let held = Condition::new("holder = :holder").text(":holder", &lease.holder);
+            let held = Condition::new("holder = :holder").text(":holder", &&lease.holder);
             match self.put_one_if(item, &held).await? {
                 None => return Ok(true),
                 Some(Refusal::Condition) => return Ok(false),
@@ -65,8 +65,8 @@ impl Table {
         Err(TableError::Conflict)
     }
 
-    /// Gives the lease back, for a worker that hands the call over: it lives for 20 s from `lease.last_seen_at` on, with
-    /// the words that `lease` has, and is due then if no worker took it. Nothing happens if it was lost.
+    /// Releases a lease for a handover: it stays valid for 20 s after `lease.last_seen_at`, with the words that
+    /// `lease` holds, and is due then if no worker took it. Nothing happens if it was lost.
     pub async fn release_lease(
         &self,
         account: AccountId,
@@ -78,7 +78,7 @@ impl Table {
         Ok(())
     }
 
-    /// The lease as it is now, live or not; none if the conversation is over or never had one.
+    /// The lease, live or expired; `None` if the conversation has ended or never had one.
     pub async fn lease(
         &self,
         account: AccountId,

@@ -1,4 +1,4 @@
-//! Leases and what is due, against a server that speaks DynamoDB's protocol.
+//! Leases and due items, against a server that speaks DynamoDB's protocol.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::keys;
 
-/// What addresses a conversation.
+/// Account and id of a conversation.
 fn key(snapshot: &Snapshot) -> (AccountId, ConversationId) {
     (snapshot.conversation.account_id, snapshot.conversation.id)
 }
@@ -63,7 +63,7 @@ async fn held(table: &Table, holder: &str) -> (AccountId, ConversationId) {
     (account, id)
 }
 
-/// Every conversation on the index, however far away its time.
+/// All conversations in the index `due`, at any time.
 async fn all_due(table: &Table) -> Vec<DueItem> {
     table.due(at(1_000_000), 1_000).await.unwrap()
 }
@@ -83,7 +83,7 @@ async fn a_lease_reads_back_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn a_holder_whose_lease_was_taken_can_neither_renew_nor_release_it() {
+async fn a_taken_lease_cannot_be_renewed_or_released_by_its_old_holder() {
     let table = testing::new_table().await;
     let (account, id) = held(&table, "first").await;
     let second = lease("second", at(5));
@@ -94,7 +94,7 @@ async fn a_holder_whose_lease_was_taken_can_neither_renew_nor_release_it() {
 }
 
 #[tokio::test]
-async fn a_released_lease_keeps_its_words_and_is_due_in_a_moment() {
+async fn a_released_lease_keeps_its_words_and_is_due_soon() {
     let table = testing::new_table().await;
     let (account, id) = held(&table, "first").await;
     let last = speaking(Lease { until: at(3_600), ..lease("first", at(17)) });
@@ -107,7 +107,7 @@ async fn a_released_lease_keeps_its_words_and_is_due_in_a_moment() {
 }
 
 #[tokio::test]
-async fn nobody_takes_the_lease_of_a_conversation_that_is_over_or_was_never_there() {
+async fn an_ended_or_missing_conversation_has_no_lease_to_take() {
     let table = testing::new_table().await;
     let snapshot = started(&table).await;
     let (owner, id) = key(&snapshot);
@@ -139,14 +139,14 @@ async fn a_lost_lease_refuses_the_whole_write() {
 }
 
 #[tokio::test]
-async fn a_change_without_any_lease_is_not_the_holders() {
+async fn a_transition_of_a_holder_needs_its_lease() {
     let table = testing::new_table().await;
     let (account, id) = key(&started(&table).await);
     assert_eq!(table.transition_as("first", account, id, append).await.unwrap(), Outcome::LostLease);
 }
 
 #[tokio::test]
-async fn who_is_let_in_holds_the_lease_from_the_same_write_on() {
+async fn an_admitted_worker_gets_the_lease_in_the_same_write() {
     let table = testing::new_table().await;
     let mut snapshot = queued(account());
     snapshot.conversation.state = State::Answered { answered_at: at(1) };
@@ -161,8 +161,8 @@ async fn who_is_let_in_holds_the_lease_from_the_same_write_on() {
     assert_eq!(all_due(&table).await, [DueItem { account, conversation: id, due_at: at(62) }]);
 
     let resume = |now: &Snapshot| now.conversation.begin_resume("11ee".into());
-    let asked = table.transition(account, id, resume).await.unwrap();
-    assert!(matches!(asked, Outcome::Changed(_)), "{asked:?}");
+    let outcome = table.transition(account, id, resume).await.unwrap();
+    assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     let (second, late) = (lease("second", at(5)), lease("late", at(6)));
     let resumed = |now: &Snapshot| now.conversation.mark_resumed();
     let outcome = table.transition_taking(&second, account, id, resumed).await.unwrap();
@@ -173,7 +173,7 @@ async fn who_is_let_in_holds_the_lease_from_the_same_write_on() {
 }
 
 #[tokio::test]
-async fn while_a_lease_is_live_only_its_holder_ends_the_conversation() {
+async fn only_the_holder_of_a_live_lease_ends_the_conversation() {
     let table = testing::new_table().await;
     let (account, id) = held(&table, "first").await;
     let other = |ended_at| table.transition(account, id, move |now| end(now, ended_at));
@@ -191,7 +191,7 @@ async fn while_a_lease_is_live_only_its_holder_ends_the_conversation() {
 }
 
 #[tokio::test]
-async fn a_conversation_that_ended_leaves_nothing_on_the_index() {
+async fn an_ended_conversation_is_not_due() {
     let table = testing::new_table().await;
     let waiting = queued(account());
     table.create_conversation(&waiting).await.unwrap();
@@ -219,7 +219,7 @@ async fn a_conversation_that_ended_leaves_nothing_on_the_index() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_holder_and_others_end_it_at_once_it_ends_once_and_leaves_nothing() {
+async fn concurrent_ends_end_a_conversation_once() {
     let table = testing::new_table().await;
     for _ in 0..10 {
         let (account, id) = held(&table, "first").await;
@@ -243,7 +243,7 @@ async fn when_holder_and_others_end_it_at_once_it_ends_once_and_leaves_nothing()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heartbeats_and_changes_of_the_holder_do_not_disturb_each_other() {
+async fn renewals_and_transitions_of_a_holder_do_not_conflict() {
     let table = testing::new_table().await;
     let (account, id) = held(&table, "first").await;
     let (heart, journal) = (table.clone(), table.clone());
@@ -265,7 +265,7 @@ async fn heartbeats_and_changes_of_the_holder_do_not_disturb_each_other() {
 }
 
 #[tokio::test]
-async fn every_state_is_due_when_its_deadline_says_so() {
+async fn every_state_is_due_at_its_deadline() {
     let table = testing::new_table().await;
     let states = [
         State::Queued,
@@ -290,7 +290,7 @@ async fn every_state_is_due_when_its_deadline_says_so() {
 }
 
 #[tokio::test]
-async fn what_is_due_comes_oldest_first_each_once_and_no_more_than_asked_for() {
+async fn due_conversations_are_listed_once_oldest_first() {
     let table = testing::new_table().await;
     // Leases that end at the seconds 60, 61, ..., the newest stored first.
     let mut expected = vec![];
@@ -299,7 +299,7 @@ async fn what_is_due_comes_oldest_first_each_once_and_no_more_than_asked_for() {
         assert!(table.take_lease(account, conversation, &lease("first", at(second))).await.unwrap());
         expected.insert(0, DueItem { account, conversation, due_at: at(second + 60) });
     }
-    // Every second one is due by its state, too, and later than by its lease.
+    // Every second one is due by its state as well, later than by its lease.
     for due in expected.iter().step_by(2) {
         let over = |now: &Snapshot| now.conversation.record_carrier_end(None, at(60));
         let outcome = table.transition(due.account, due.conversation, over).await.unwrap();
@@ -313,7 +313,7 @@ async fn what_is_due_comes_oldest_first_each_once_and_no_more_than_asked_for() {
 }
 
 #[tokio::test]
-async fn what_was_postponed_makes_room_and_comes_up_again_at_its_time() {
+async fn a_postponed_conversation_is_due_at_the_new_time() {
     let table = testing::new_table().await;
     let (bad, good) = (held(&table, "first").await, held(&table, "second").await);
     let over = |now: &Snapshot| now.conversation.record_carrier_end(None, at(10));
@@ -337,7 +337,7 @@ async fn what_was_postponed_makes_room_and_comes_up_again_at_its_time() {
     };
     assert_eq!(due(499).await, [good.1]);
     assert_eq!(due(500).await, [good.1, bad.1]);
-    // It says nothing about the conversation, nor about who holds it, and never comes sooner by it.
+    // A postponement changes neither the conversation nor its lease, and never makes them due sooner.
     assert_eq!(table.conversation(bad.0, bad.1).await.unwrap(), before);
     assert_eq!(table.lease(bad.0, bad.1).await.unwrap(), Some(lease("first", at(2))));
     table.postpone(bad.0, bad.1, at(400)).await.unwrap();
@@ -347,7 +347,7 @@ async fn what_was_postponed_makes_room_and_comes_up_again_at_its_time() {
 }
 
 #[tokio::test]
-async fn postponing_what_is_not_there_makes_no_item_of_it() {
+async fn postponing_a_missing_conversation_writes_nothing() {
     let table = testing::new_table().await;
     let snapshot = queued(account());
     let (account, id) = key(&snapshot);
@@ -371,7 +371,7 @@ async fn an_item_that_names_no_conversation_does_not_hide_the_others() {
 }
 
 #[tokio::test]
-async fn the_states_of_a_hundred_and_fifty_conversations_come_together() {
+async fn the_states_of_150_conversations_are_read_at_once() {
     let table = testing::new_table().await;
     let owner = account();
     let mut keys = vec![];
@@ -380,7 +380,7 @@ async fn the_states_of_a_hundred_and_fifty_conversations_come_together() {
         table.create_conversation(&snapshot).await.unwrap();
         keys.push(key(&snapshot));
     }
-    // Twice the same, and one that is not there.
+    // One is given twice, and one does not exist.
     keys.push(keys[0]);
     keys.push((account(), keys[0].1));
     let mut found: Vec<ConversationId> = table
@@ -398,7 +398,7 @@ async fn the_states_of_a_hundred_and_fifty_conversations_come_together() {
 }
 
 #[tokio::test]
-async fn states_that_cannot_be_read_are_left_out() {
+async fn unreadable_states_are_left_out() {
     let table = testing::new_table().await;
     let (good, bad) = (started(&table).await, started(&table).await);
     let (account, id) = key(&bad);
@@ -414,7 +414,7 @@ async fn states_that_cannot_be_read_are_left_out() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_away_or_busy_leaves_the_holder_its_lease_and_its_words() {
+async fn an_unavailable_or_busy_table_is_a_transient_error() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let away = format!("http://{}", free.local_addr().unwrap());
     drop(free);
@@ -445,7 +445,7 @@ async fn a_table_that_is_away_or_busy_leaves_the_holder_its_lease_and_its_words(
 }
 
 #[tokio::test]
-async fn a_cancelled_transaction_tells_a_lost_lease_from_another_writer_by_the_items_place() {
+async fn a_cancelled_transaction_tells_a_guard_from_a_conflict() {
     let refused = json!({ "Code": "ConditionalCheckFailed", "Message": "because" });
     for (reasons, expected) in [
         (json!([{ "Code": "None" }, refused]), Ok(false)),

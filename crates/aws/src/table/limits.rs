@@ -1,5 +1,4 @@
-//! What an account may use, and what it uses: its limits, the counters of its calls, the bucket of its
-//! requests.
+//! Limits of an account, the counters of its calls, and the token bucket of its requests.
 
 use std::time::Duration;
 
@@ -23,25 +22,25 @@ use super::{
 };
 use crate::keys::{self, ACCOUNT, LIVE, REQUESTS};
 
-/// The room that a change of the counters needs; without, it happens in any case.
+/// The limit that a change of the counters must keep. Without one, the change always happens.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Room {
-    /// For one more call that waits.
+    /// One more call may wait.
     Waiting,
-    /// For one more live call.
+    /// One more call may be live.
     Live {
-        /// How many there may be.
+        /// Maximum number of live calls.
         most: u32,
-        /// What starting it takes out of the bucket of calls per second.
+        /// What it takes from the bucket of calls per second.
         take: Take,
     },
 }
 
-/// An expression's parts: what is set, on which condition, and the values of both.
+/// An update expression, its condition, and the values of both.
 type Parts = (&'static str, &'static str, [(&'static str, i64); 2]);
 
 impl Table {
-    /// The limits of an account; the default limits if the account is not stored.
+    /// The limits of an account; the default limits if there is no such account.
     pub async fn limits(&self, account: AccountId) -> Result<Limits, TableError> {
         Ok(self.account(account).await?.map(|account| account.limits).unwrap_or_default())
     }
@@ -49,7 +48,7 @@ impl Table {
     /// Replaces the limits of an account. False if there is no such account.
     pub async fn set_limits(&self, account: AccountId, limits: &Limits) -> Result<bool, TableError> {
         let limits = serde_dynamo::to_attribute_value(limits).map_err(|_| TableError::Corrupt("NEW"))?;
-        let asked = self
+        let request = self
             .client
             .update_item()
             .table_name(&self.name)
@@ -58,7 +57,7 @@ impl Table {
             .update_expression("SET limits = :limits")
             .expression_attribute_values(":limits", limits)
             .send();
-        match Box::pin(asked).await {
+        match Box::pin(request).await {
             Ok(_) => Ok(true),
             Err(error) => match Refusal::of(&error) {
                 Some(Refusal::Condition) => Ok(false),
@@ -68,13 +67,13 @@ impl Table {
         }
     }
 
-    /// The calls of an account that go on.
+    /// The counters of an account's waiting and live calls.
     pub async fn counters(&self, account: AccountId) -> Result<Counters, TableError> {
         let item = self.get(keys::account_pk(account), LIVE).await?;
         item.map_or(Ok(Counters::default()), |item| item.read(LIVE))
     }
 
-    /// The write that keeps the counters right, for the transaction that changes a conversation's slot.
+    /// The write of the counters that belongs to a transaction that changes a conversation's slot.
     pub(super) fn count(&self, account: AccountId, change: Change, room: Option<Room>) -> Option<Write> {
         if change == Change::default() {
             return None;
@@ -109,8 +108,8 @@ impl Table {
         Some(write.guarded_by(Guard::Full))
     }
 
-    /// Counts one request of an account against its requests per second: none if it may go on, else how
-    /// long until another one may. One write for who asks now and then, two for who asks all the time.
+    /// Counts a request against the requests per second of an account. `None` if it is allowed, else the time until
+    /// another one is. One write for an occasional request, two under load.
     pub async fn take_request(
         &self,
         account: AccountId,
@@ -119,8 +118,8 @@ impl Table {
     ) -> Result<Option<Duration>, TableError> {
         let rate = Rate::requests(limits);
         let mut bucket = None;
-        // The first try takes the bucket for full. The second knows how full it was, and others may have
-        // taken the last token meanwhile.
+        // The first try assumes a full bucket. The second knows its level, and others may have taken the last token
+        // meanwhile.
         for _ in 0..2 {
             let take = match rate.take(bucket, now) {
                 Ok(take) => take,
@@ -134,10 +133,10 @@ impl Table {
         Ok(rate.take(bucket, now).err())
     }
 
-    /// Takes a token; the bucket as it is if that cannot be done this way.
+    /// Takes a token. Returns the level of the bucket if it does not allow it.
     async fn take(&self, account: AccountId, take: Take) -> Result<Option<i64>, TableError> {
         let (set, condition, values) = parts(take);
-        let mut asked = self
+        let mut request = self
             .client
             .update_item()
             .table_name(&self.name)
@@ -146,9 +145,9 @@ impl Table {
             .condition_expression(condition)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         for (name, value) in values {
-            asked = asked.expression_attribute_values(name, number(value));
+            request = request.expression_attribute_values(name, number(value));
         }
-        let Err(error) = Box::pin(asked.send()).await else { return Ok(None) };
+        let Err(error) = Box::pin(request.send()).await else { return Ok(None) };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                 let item = failed.item().cloned().map(Item::from).ok_or(TableError::Conflict)?;

@@ -41,7 +41,7 @@ fn ids(snapshot: &Snapshot) -> (AccountId, ConversationId) {
     (snapshot.conversation.account_id, snapshot.conversation.id)
 }
 
-/// How many calls wait and are live.
+/// The numbers of waiting and live calls.
 async fn counted(table: &Table, account: AccountId) -> (i64, i64) {
     let Counters { waiting, live, .. } = table.counters(account).await.unwrap();
     (waiting, live)
@@ -89,7 +89,7 @@ fn many() -> Limits {
 }
 
 #[tokio::test]
-async fn a_call_is_counted_once_in_whatever_state_it_is() {
+async fn a_call_is_counted_once_in_every_state() {
     let table = testing::new_table().await;
     let (account, calls) = calls(&table, 1).await;
     let id = calls[0].conversation.id;
@@ -109,14 +109,14 @@ async fn a_call_is_counted_once_in_whatever_state_it_is() {
     }
     finish(&table, &calls[0]).await;
     assert_eq!(counted(&table, account).await, (0, 0));
-    // It is over, and whoever ends it again gives nothing back.
+    // It has ended, and a second end returns no slot.
     let again = table.transition(account, id, end).await.unwrap();
     assert!(matches!(again, Outcome::Unchanged(_)), "{again:?}");
     assert_eq!(counted(&table, account).await, (0, 0));
 }
 
 #[tokio::test]
-async fn a_call_that_ends_before_it_is_dialled_no_longer_waits() {
+async fn a_call_that_ends_before_it_is_placed_no_longer_waits() {
     let table = testing::new_table().await;
     let (account, calls) = calls(&table, 2).await;
     let rejected =
@@ -130,7 +130,7 @@ async fn a_call_that_ends_before_it_is_dialled_no_longer_waits() {
 }
 
 #[tokio::test]
-async fn without_a_slot_a_call_waits_until_one_is_given_back() {
+async fn a_call_waits_until_a_slot_is_returned() {
     let table = testing::new_table().await;
     let limits = Limits { live_calls: 2, ..many() };
     let (account, calls) = calls(&table, 4).await;
@@ -148,7 +148,7 @@ async fn without_a_slot_a_call_waits_until_one_is_given_back() {
 }
 
 #[tokio::test]
-async fn an_inbound_call_is_let_in_at_the_limit_and_others_wait_for_its_end() {
+async fn an_inbound_call_is_admitted_above_the_limit_and_counted() {
     let table = testing::new_table().await;
     let limits = Limits { live_calls: 1, ..many() };
     let (account, calls) = calls(&table, 2).await;
@@ -165,7 +165,7 @@ async fn an_inbound_call_is_let_in_at_the_limit_and_others_wait_for_its_end() {
 }
 
 #[tokio::test]
-async fn calls_are_started_no_faster_than_they_may() {
+async fn calls_start_no_faster_than_the_limit() {
     let table = testing::new_table().await;
     let limits = Limits { calls_per_second: 2, ..many() };
     let (_, calls) = calls(&table, 5).await;
@@ -177,7 +177,7 @@ async fn calls_are_started_no_faster_than_they_may() {
 }
 
 #[tokio::test]
-async fn of_many_dialled_at_once_no_more_get_a_slot_than_there_are() {
+async fn concurrent_calls_take_no_more_slots_than_the_limit() {
     let table = contended().await;
     let limits = Limits { live_calls: 5, ..many() };
     let (account, calls) = calls(&table, 12).await;
@@ -191,7 +191,7 @@ async fn of_many_dialled_at_once_no_more_get_a_slot_than_there_are() {
 }
 
 #[tokio::test]
-async fn fifty_calls_that_end_at_once_all_give_their_slots_back() {
+async fn fifty_concurrent_ends_return_all_slots() {
     let table = contended().await;
     let (account, calls) = calls(&table, 50).await;
     for call in &calls {
@@ -208,7 +208,7 @@ async fn fifty_calls_that_end_at_once_all_give_their_slots_back() {
 }
 
 #[tokio::test]
-async fn no_more_calls_wait_than_may() {
+async fn the_number_of_waiting_calls_is_limited() {
     let table = testing::new_table().await;
     let (account, calls) = calls(&table, 1).await;
     testing::set_waiting(&table, account, i64::from(MAX_WAITING) - 1).await;
@@ -218,14 +218,14 @@ async fn no_more_calls_wait_than_may() {
     assert_eq!(table.queue_call(&refused).await.unwrap(), Queued::TooMany);
     let (account, id) = ids(&refused);
     assert_eq!(table.conversation(account, id).await.unwrap(), None);
-    // Asked for again, a call that is stored is not one more.
+    // A repeated request for a stored call is not counted again.
     assert_eq!(table.queue_call(&last).await.unwrap(), Queued::Exists);
     finish(&table, &calls[0]).await;
     assert_eq!(table.queue_call(&refused).await.unwrap(), Queued::Stored);
 }
 
 #[tokio::test]
-async fn requests_are_counted_per_account_and_the_next_one_may_come_when_it_says() {
+async fn requests_are_counted_per_account_until_the_stated_time() {
     let table = testing::new_table().await;
     let (one, other) = (account(), account());
     let limits = Limits { requests_per_second: 2, ..Limits::default() };
@@ -244,7 +244,7 @@ async fn requests_are_counted_per_account_and_the_next_one_may_come_when_it_says
 }
 
 #[tokio::test]
-async fn of_many_requests_at_once_as_many_go_on_as_the_bucket_holds() {
+async fn concurrent_requests_take_no_more_tokens_than_the_bucket_holds() {
     let table = testing::new_table().await;
     let (account, limits) = (account(), Limits { requests_per_second: 5, ..Limits::default() });
     let mut tasks = JoinSet::new();
@@ -257,7 +257,7 @@ async fn of_many_requests_at_once_as_many_go_on_as_the_bucket_holds() {
 }
 
 #[tokio::test]
-async fn limits_are_the_default_ones_until_they_are_set() {
+async fn limits_are_the_defaults_until_they_are_set() {
     let table = testing::new_table().await;
     let id = account();
     assert!(!table.set_limits(id, &many()).await.unwrap(), "there is no such account");
@@ -276,7 +276,7 @@ fn claim(holder: &str, body: &str, now: Timestamp) -> Claim {
 }
 
 #[tokio::test]
-async fn a_key_is_the_first_ones_until_it_is_answered() {
+async fn a_key_belongs_to_its_first_request_until_the_response() {
     let (table, account) = (testing::new_table().await, account());
     let first = claim("first", "body", at(0));
     let ask =
@@ -300,13 +300,13 @@ async fn a_key_is_the_first_ones_until_it_is_answered() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_abandoned_goes_to_one_other_under_the_same_id() {
+async fn an_abandoned_key_goes_to_one_other_request_with_the_same_id() {
     let (table, account) = (testing::new_table().await, account());
     let first = claim("first", "body", at(0));
     let ask =
         async |holder, body, now| table.claim(account, "key", claim(holder, body, now), now).await.unwrap();
     assert_eq!(ask("first", "body", at(0)).await, Claimed::New(first.clone()));
-    // The first one died; two others find that out at the same time.
+    // The first holder died; two other requests find out at the same time.
     let (one, two) = tokio::join!(ask("one", "body", at(60)), ask("two", "body", at(60)));
     let again: Vec<_> = [one, two]
         .into_iter()
@@ -318,7 +318,7 @@ async fn a_key_that_was_abandoned_goes_to_one_other_under_the_same_id() {
         .collect();
     assert_eq!(again.len(), 1);
     assert_eq!((again[0].request, again[0].ttl), (first.request, first.ttl));
-    // It was not dead, but has lost the key: what it says is not heard.
+    // It was alive, but has lost the key: its response is not stored.
     let answer = Answer { status: 200, body: "{}".into() };
     table.answer_claim(account, "key", &first, answer).await.unwrap();
     table.forget_claim(account, "key", &first).await.unwrap();
@@ -330,7 +330,7 @@ async fn a_key_that_was_abandoned_goes_to_one_other_under_the_same_id() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_given_back_takes_another_body() {
+async fn a_deleted_claim_allows_another_body() {
     let (table, account) = (testing::new_table().await, account());
     let first = claim("first", "body", at(0));
     let claimed = table.claim(account, "key", first.clone(), at(0)).await.unwrap();
@@ -340,12 +340,12 @@ async fn a_key_that_was_given_back_takes_another_body() {
     assert_eq!(table.claim(account, "key", second.clone(), at(1)).await.unwrap(), Claimed::New(second));
 }
 
-/// A store whose transactions meet, as they do on AWS: one that comes while another is under way is
-/// cancelled.
+/// A table whose transactions conflict as on AWS: one that arrives while another is in progress is cancelled.
 async fn contended() -> Table {
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let database = Meeting { url: testing::database().await, under_way: Arc::default(), client };
-    let router = Router::new().fallback(meet).with_state(database);
+    let database =
+        ConflictingDatabase { url: testing::database().await, in_progress: Arc::default(), client };
+    let router = Router::new().fallback(conflict).with_state(database);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
@@ -353,17 +353,17 @@ async fn contended() -> Table {
 }
 
 #[derive(Clone)]
-struct Meeting {
+struct ConflictingDatabase {
     url: String,
-    under_way: Arc<AtomicBool>,
+    in_progress: Arc<AtomicBool>,
     client: Client<HttpConnector, Body>,
 }
 
-async fn meet(State(database): State<Meeting>, mut request: Request) -> Response {
+async fn conflict(State(database): State<ConflictingDatabase>, mut request: Request) -> Response {
     let target = request.headers().get("x-amz-target").unwrap().to_str().unwrap();
     let is_transaction = target.ends_with("TransactWriteItems");
     if is_transaction {
-        if database.under_way.swap(true, Ordering::SeqCst) {
+        if database.in_progress.swap(true, Ordering::SeqCst) {
             let conflict = r#"{
                 "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
                 "CancellationReasons": [{ "Code": "None" }, { "Code": "TransactionConflict" }]
@@ -375,13 +375,13 @@ async fn meet(State(database): State<Meeting>, mut request: Request) -> Response
             )
                 .into_response();
         }
-        // As long as a transaction takes.
+        // The duration of a transaction.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     *request.uri_mut() = database.url.parse().unwrap();
     let response = database.client.request(request).await.unwrap().map(Body::new);
     if is_transaction {
-        database.under_way.store(false, Ordering::SeqCst);
+        database.in_progress.store(false, Ordering::SeqCst);
     }
     response
 }

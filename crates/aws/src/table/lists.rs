@@ -1,7 +1,7 @@
-//! Lists of what an account has, newest first, page by page, by the index `account`.
+//! Lists of what an account owns, newest first, in pages, by the index `account`.
 //!
-//! The index holds keys only: a change of a conversation that does not move it between lists costs
-//! nothing there, and skipping ten thousand lines reads some 2 MB. What is shown is read from the table.
+//! The index holds keys only: a transition that does not move a conversation between lists costs nothing there, and
+//! skipping ten thousand entries reads about 2 MB. The items are read from the table.
 
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -21,9 +21,9 @@ use super::{
 };
 use crate::keys::{self, CONFIG, STATE};
 
-/// A line of the index.
+/// An entry of the index.
 struct Line {
-    /// When the thing was made, and its id.
+    /// Creation time and id.
     sort: String,
     /// The key of its item.
     pk: String,
@@ -31,8 +31,8 @@ struct Line {
 }
 
 impl Table {
-    /// One page of an account's conversations, newest first, of those that stand at `status` if one is
-    /// given; and whether there are more. What moves on or goes away while it is read may be missing.
+    /// One page of an account's conversations, newest first, of one status if it is given, and whether there are more.
+    /// A conversation that changes its status or is deleted meanwhile may be missing.
     pub async fn conversations(
         &self,
         account: AccountId,
@@ -62,8 +62,8 @@ impl Table {
         Ok((snapshots, has_more))
     }
 
-    /// One page of one list, newest first, of items that `read` decodes; and whether there are more. `age` gives creation
-    /// time and id.
+    /// One page of one list, newest first, decoded by `read`, and whether there are more. `age` gives creation time
+    /// and id.
     pub(super) async fn page<T, I: Ord>(
         &self,
         list: String,
@@ -79,7 +79,7 @@ impl Table {
         Ok((found, has_more))
     }
 
-    /// The lines of one page of these lists together, newest first; and whether there are more.
+    /// The entries of one page of these lists together, newest first, and whether there are more.
     async fn listed(
         &self,
         lists: Vec<String>,
@@ -88,8 +88,8 @@ impl Table {
         let offset = usize::try_from(page.offset()).unwrap_or(usize::MAX);
         let end = offset.saturating_add(page.limit);
         let mut lines = Vec::new();
-        // One after the other, in the order of a conversation's life: one that moves on meanwhile is
-        // seen at least once.
+        // One after the other, in the order of a conversation's life: one that changes its status meanwhile is seen at
+        // least once.
         for list in lists {
             lines.extend(self.newest(list, created, end.saturating_add(1)).await?);
         }
@@ -99,15 +99,15 @@ impl Table {
         Ok((lines.into_iter().skip(offset).take(page.limit).collect(), has_more))
     }
 
-    /// The newest lines of one list, at most `most`.
+    /// The newest entries of one list, at most `most`.
     async fn newest(&self, list: String, created: Created, most: usize) -> Result<Vec<Line>, TableError> {
-        // Between a time and the id behind it stands a `#`; all of them begin with a digit.
+        // `#` separates time and id; all entries begin with a digit.
         let from = created.after.map_or("0".to_owned(), |after| format!("{after}~"));
         let to = created.before.map_or("~".to_owned(), |before| before.to_string());
         let mut lines = Vec::new();
         let mut start = None;
         while from <= to && lines.len() < most {
-            let asked = self
+            let request = self
                 .client
                 .query()
                 .table_name(&self.name)
@@ -120,7 +120,7 @@ impl Table {
                 .limit(i32::try_from(most - lines.len()).unwrap_or(i32::MAX))
                 .set_exclusive_start_key(start)
                 .send();
-            let page = Box::pin(asked).await.map_err(|error| request_error("Query", &error))?;
+            let page = Box::pin(request).await.map_err(|error| request_error("Query", &error))?;
             lines.extend(page.items.unwrap_or_default().into_iter().filter_map(line));
             start = page.last_evaluated_key;
             if start.is_none() {
@@ -130,7 +130,7 @@ impl Table {
         Ok(lines)
     }
 
-    /// Items by their keys, in no order; what is not there is left out.
+    /// Items by their keys, in no order; missing ones are left out.
     async fn batch_of(&self, keys: impl Iterator<Item = (String, String)>) -> Result<Vec<Item>, TableError> {
         let keys: Vec<_> = keys.map(|(pk, sk)| items::key(pk, &sk)).collect();
         let mut found = Vec::with_capacity(keys.len());

@@ -20,7 +20,7 @@ fn page(index: u64, limit: usize) -> Listing {
     Listing { created: Created::default(), page: Page { index, limit } }
 }
 
-/// Stores a call that was asked for at this second and stands here.
+/// Stores a call that was requested at this second and has this status.
 async fn call(table: &Table, account: AccountId, second: i64, status: Status) -> ConversationId {
     let mut snapshot = queued(account);
     let conversation = &mut snapshot.conversation;
@@ -62,7 +62,7 @@ async fn ids(
     (found.iter().map(|snapshot| snapshot.conversation.id).collect(), has_more)
 }
 
-/// Eleven calls of two accounts that stand everywhere; those of the first, newest first.
+/// Eleven calls of two accounts in all statuses. Returns those of the first account, newest first.
 async fn calls(table: &Table) -> (AccountId, Vec<(ConversationId, Status)>) {
     let (ours, theirs) = (account(), account());
     let mut calls = vec![];
@@ -77,7 +77,7 @@ async fn calls(table: &Table) -> (AccountId, Vec<(ConversationId, Status)>) {
 }
 
 #[tokio::test]
-async fn pages_of_any_size_put_together_are_the_whole_list_and_say_when_it_ends() {
+async fn pages_of_any_size_add_up_to_the_list() {
     let table = testing::new_table().await;
     let (account, calls) = calls(&table).await;
     for status in [None].into_iter().chain(Status::ALL.map(Some)) {
@@ -99,7 +99,7 @@ async fn pages_of_any_size_put_together_are_the_whole_list_and_say_when_it_ends(
 }
 
 #[tokio::test]
-async fn a_list_is_of_a_time_without_its_ends() {
+async fn bounds_of_a_time_range_are_excluded() {
     let table = testing::new_table().await;
     let account = account();
     let mut calls = vec![];
@@ -131,7 +131,7 @@ async fn a_list_is_of_a_time_without_its_ends() {
 }
 
 #[tokio::test]
-async fn a_call_is_listed_as_it_is_now_with_its_configuration() {
+async fn a_call_is_listed_with_its_state_and_configuration() {
     let table = testing::new_table().await;
     let account = account();
     let first = call(&table, account, 1, Status::Started).await;
@@ -143,7 +143,7 @@ async fn a_call_is_listed_as_it_is_now_with_its_configuration() {
 }
 
 #[tokio::test]
-async fn what_is_half_taken_away_is_not_listed() {
+async fn a_half_deleted_conversation_is_not_listed() {
     let table = testing::new_table().await;
     let account = account();
     let call = call(&table, account, 1, Status::Ended).await;
@@ -154,7 +154,7 @@ async fn what_is_half_taken_away_is_not_listed() {
 }
 
 #[tokio::test]
-async fn agents_are_listed_in_the_order_in_which_they_were_made() {
+async fn agents_are_listed_by_creation_time() {
     let table = testing::new_table().await;
     let (ours, theirs) = (account(), account());
     let mut agents = vec![];
@@ -165,7 +165,7 @@ async fn agents_are_listed_in_the_order_in_which_they_were_made() {
     }
     let again = table.create_agent(&agents[0]).await;
     assert!(matches!(again, Err(super::TableError::Conflict)), "{again:?}");
-    // A change does not move it.
+    // A change does not move it in the list.
     let config = AgentConfig { prompt: Some("Be brief.".into()), ..AgentConfig::default() };
     let changed =
         table.change_agent(ours, agents[3].id, at(9), |_| Ok::<_, ()>(config.clone())).await.unwrap();
@@ -184,7 +184,7 @@ async fn agents_are_listed_in_the_order_in_which_they_were_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_changes_of_an_agent_at_once_none_is_lost() {
+async fn no_concurrent_change_of_an_agent_is_lost() {
     let table = testing::new_table().await;
     let owner = account();
     let agent = Agent::new(AgentId::new(at(0), 1), owner, AgentConfig::default(), at(0));
@@ -209,7 +209,7 @@ async fn of_changes_of_an_agent_at_once_none_is_lost() {
 }
 
 #[tokio::test]
-async fn a_change_that_is_refused_or_of_nothing_writes_nothing() {
+async fn a_refused_change_writes_nothing() {
     let table = testing::new_table().await;
     let agent = Agent::new(AgentId::new(at(0), 1), account(), AgentConfig::default(), at(0));
     let (owner, id) = (agent.account_id, agent.id);
@@ -221,16 +221,16 @@ async fn a_change_that_is_refused_or_of_nothing_writes_nothing() {
     assert_eq!(table.agent(owner, id).await.unwrap(), Some(agent));
 }
 
-/// The sort keys of all there is of a conversation, and when the table takes each away.
+/// The sort keys of all items of a conversation, each with its time to live.
 async fn left(table: &Table, Snapshot { conversation, .. }: &Snapshot) -> Vec<(String, Option<String>)> {
     let pk = keys::conversation_pk(conversation.account_id, conversation.id);
     let text = |value: &AttributeValue| value.as_s().or(value.as_n()).unwrap().clone();
-    let asked = table.client.query().table_name(&table.name).key_condition_expression("pk = :pk");
-    let found = asked.expression_attribute_values(":pk", AttributeValue::S(pk)).send().await.unwrap();
+    let query = table.client.query().table_name(&table.name).key_condition_expression("pk = :pk");
+    let found = query.expression_attribute_values(":pk", AttributeValue::S(pk)).send().await.unwrap();
     found.items().iter().map(|item| (text(&item["sk"]), item.get("ttl").map(text))).collect()
 }
 
-/// A conversation of many words that is over.
+/// A conversation of many messages that has ended.
 async fn talkative(table: &Table) -> Snapshot {
     let before = started(table).await;
     let Snapshot { conversation, agent } = &before;
@@ -249,7 +249,7 @@ async fn talkative(table: &Table) -> Snapshot {
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_a_conversation_that_is_deleted_and_all_of_the_others() {
+async fn a_deletion_removes_one_conversation_completely() {
     let table = testing::new_table().await;
     let (call, other) = (talkative(&table).await, talkative(&table).await);
     let before = left(&table, &other).await;
@@ -265,7 +265,7 @@ async fn nothing_is_left_of_a_conversation_that_is_deleted_and_all_of_the_others
 }
 
 #[tokio::test]
-async fn a_deletion_that_was_cut_short_is_found_and_finished() {
+async fn an_interrupted_deletion_is_completed_by_the_next() {
     let table = testing::new_table().await;
     let call = talkative(&table).await;
     let (account, id) = (call.conversation.account_id, call.conversation.id);

@@ -1,37 +1,41 @@
-//! The table: everything that is true.
+//! The table: accounts, agents, numbers, conversations and their events, in one DynamoDB table. What the table holds
+//! is true; queues, streams and indexes follow from it.
 //!
-//! One table, keys `pk` and `sk`, both text:
+//! Every item has the keys `pk` and `sk`, both text:
 //!
 //! | item | `pk` | `sk` |
 //! |---|---|---|
 //! | account | `acc_..` | `ACCOUNT` |
-//! | its line in the list of all accounts | `ACCOUNTS` | `acc_..` |
+//! | its entry in the list of all accounts | `ACCOUNTS` | `acc_..` |
 //! | token | `TOKEN#<sha256>` | `TOKEN` |
-//! | token of an account, to be listed | `acc_..` | `TOKEN#<sha256>` |
+//! | token of an account, for its list of tokens | `acc_..` | `TOKEN#<sha256>` |
 //! | phone number of an account | `acc_..` | `NUMBER#+1..` |
 //! | owner of a phone number | `NUMBER#+1..` | `OWNER` |
 //! | agent | `acc_..` | `AGENT#agt_..` |
 //! | credential, its key sealed | `acc_..` | `CREDENTIAL#crd_..` |
-//! | how many calls of an account go on | `acc_..` | `LIVE` |
-//! | its bucket of requests per second | `acc_..` | `REQUESTS` |
-//! | a request with an idempotency key, and its answer | `acc_..` | `CLAIM#<sha256>` |
+//! | counters of an account's calls | `acc_..` | `LIVE` |
+//! | token bucket of its requests per second | `acc_..` | `REQUESTS` |
+//! | a request with an idempotency key, and its response | `acc_..` | `CLAIM#<sha256>` |
 //! | state of a conversation | `acc_..#cnv_..` | `STATE` |
 //! | its configuration, written once | `acc_..#cnv_..` | `CONFIG` |
-//! | who holds it while it is live | `acc_..#cnv_..` | `LEASE` |
-//! | a message | `acc_..#cnv_..` | `MSG#000001` |
-//! | an event | `acc_..#cnv_..` | `EVT#000001` |
-//! | its delivery to the agent's first webhook | `acc_..#cnv_..` | `DLV#000001#00` |
-//! | that webhook is sent nothing more | `acc_..#cnv_..` | `STOP#00` |
-//! | a host of an account's webhooks | `acc_..` | `HOST#example.com:443` |
+//! | its lease while it is live | `acc_..#cnv_..` | `LEASE` |
+//! | message | `acc_..#cnv_..` | `MSG#000001` |
+//! | event | `acc_..#cnv_..` | `EVT#000001` |
+//! | delivery of that event to the agent's first webhook | `acc_..#cnv_..` | `DLV#000001#00` |
+//! | end of all deliveries to that webhook | `acc_..#cnv_..` | `STOP#00` |
+//! | in-flight slots and circuit breaker of a host of an account's webhooks | `acc_..` | `HOST#example.com:443` |
 //!
-//! Every item that a customer can request has the account in its `pk`: an id of another account is
-//! not found. The index `account` (`account_pk`, `account_sk`) lists by time an account's agents and
-//! credentials, and its conversations, those of each status on a list of their own. The sparse index `due`
-//! (`due_pk`, `due_at` in milliseconds) lists the items that the sweeper must look after at a time: states
-//! with a deadline, and leases; deliveries, and phone numbers that are not owned yet or any more, in lists of
-//! their own. Items that are over are not in it. Reads of items are consistent, the indexes lag a little.
-//! [`switchboard_model`] decides which state is stored and when it may change; this module knows the layout,
-//! and that a write happens wholly or not at all.
+//! Every item that a customer can request has the account in its `pk`: an id of another account is not found. Reads of
+//! items are consistent; indexes lag by some milliseconds.
+//!
+//! - Index `account` (`account_pk`, `account_sk`): agents, credentials, phone numbers and conversations of an account, by
+//!   time. Each status of a conversation is a list of its own.
+//! - Index `due` (`due_pk`, `due_at` in milliseconds), sparse: items that the sweeper acts on at a time. States with a
+//!   deadline and leases are one list, deliveries another, numbers whose purchase or release is incomplete a third.
+//!
+//! Writes use optimistic concurrency: a writer that loses a race reads the items again and decides again.
+//! [`switchboard_model`] decides which state is stored and when it may change; this module knows the layout, and that a
+//! write happens as a whole or not at all.
 //!
 //! Start with [`Table::transition`].
 
@@ -91,9 +95,9 @@ use crate::failure::{Cause, ServiceError};
 pub use crate::keys::DeliveryKey;
 use switchboard_runtime::backoff::{exponential, jitter};
 
-/// How often a request is tried when others write the same items at the same time.
+/// Maximum number of tries of a read-decide-write cycle, or of a request that the table left incomplete.
 const ATTEMPTS: u32 = 10;
-/// The longest wait after the first conflict; a transaction takes some 10 ms. It doubles each time.
+/// Maximum wait after the first conflict: a transaction takes about 10 ms. It doubles with each conflict.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
@@ -104,34 +108,34 @@ pub struct Table {
     name: String,
 }
 
-/// Why something was not stored or not read. The variants say what the caller can do.
+/// Why an item was not stored or not read. The variants say what the caller can do.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
     /// Another writer wrote first, or an item that must be unique exists: read again and decide again.
-    #[error("somebody else wrote first")]
+    #[error("another writer wrote first")]
     Conflict,
     /// More than [`MAX_ITEMS`] items in one transaction, or an item above 400 KB: write less at once.
-    #[error("too much for one write")]
+    #[error("more items, or a larger item, than one write can take")]
     TooLarge,
-    /// A stored item cannot be decoded (or a new item cannot be encoded): a defect, or an item of a newer
-    /// version. A retry does not help. The error names the kind of the item, never its content.
-    #[error("an item of kind {0} does not fit its stored form")]
+    /// A stored item cannot be decoded, or a new one cannot be encoded: it is damaged, or a newer version wrote it.
+    /// Trying again does not help. The error names the kind of the item, never its content.
+    #[error("a stored item of kind {0} cannot be decoded")]
     Corrupt(&'static str),
-    /// Asked too often, even after retries: ask again later. Nothing was written.
+    /// Throttled, even after retries: try again later. Nothing was written.
     #[error("the table throttles: {0}")]
     Throttled(Cause),
-    /// The table could not be reached, was silent or failed, even after retries: ask again later.
-    /// A write may or may not have happened.
+    /// The table could not be reached, did not respond or failed, even after retries: try again later. A write may or
+    /// may not have happened.
     #[error("the table is unavailable: {0}")]
     Unavailable(Cause),
-    /// Asking again the same way will fail again: a missing permission, a wrong table.
-    #[error("the table refused: {0}")]
+    /// The same request will fail again: a permission is missing, or the table's name is wrong.
+    #[error("the table refused the request: {0}")]
     Refused(Cause),
 }
 
 impl TableError {
-    /// Whether the same may well succeed later: the caller keeps what it has and tries again. After
-    /// [`TableError::Unavailable`] it must read first, since the write may have happened.
+    /// Whether the same may succeed later. After [`TableError::Unavailable`] the caller reads first, since the write
+    /// may have happened.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Conflict | Self::Throttled(_) | Self::Unavailable(_))
@@ -155,14 +159,14 @@ impl fmt::Debug for Table {
 }
 
 impl Table {
-    /// The store in `table`.
+    /// The table called `name`.
     #[must_use]
     pub fn new(config: &SdkConfig, name: String) -> Self {
         Self { client: Client::new(config), name }
     }
 
     async fn get(&self, pk: String, sk: impl Into<String>) -> Result<Option<Item>, TableError> {
-        let asked = self
+        let request = self
             .client
             .get_item()
             .table_name(&self.name)
@@ -170,13 +174,13 @@ impl Table {
             .key("sk", AttributeValue::S(sk.into()))
             .consistent_read(true)
             .send();
-        // The SDK's futures are 8 KB each; boxed, they do not add up in those that hold them.
-        let got = Box::pin(asked).await.map_err(|error| request_error("GetItem", &error))?;
-        Ok(got.item.map(Item::from))
+        // The SDK's futures take 8 KB each; boxed, they do not add up in the futures that await them.
+        let response = Box::pin(request).await.map_err(|error| request_error("GetItem", &error))?;
+        Ok(response.item.map(Item::from))
     }
 }
 
-/// Waits after a conflict, anything up to twice as long each time: writers that met do not meet again.
+/// Waits after a conflict, with jitter, so that the same writers do not conflict again.
 async fn back_off(attempt: u32) {
     tokio::time::sleep(jitter().of(exponential(FIRST_WAIT, attempt, LONGEST_WAIT))).await;
 }

@@ -1,8 +1,7 @@
-//! Telephone numbers: whose they are, and how far they are from being so.
+//! Phone numbers and their owners, from reservation to release.
 //!
-//! A number has two items, written together: its owner's, which is there once for all accounts, and the
-//! account's own. It is on the account's list only while it is owned, and on the index of what is due only
-//! while it is not.
+//! A number has two items, written together: the owner's, one for all accounts, and the account's own. It is in the
+//! account's list only while it is owned, and in the index `due` only while it is not.
 
 use serde::{Deserialize, Serialize};
 use switchboard_model::{
@@ -22,13 +21,13 @@ use super::{
 use crate::keys::{self, DUE_NUMBERS, NUMBER, OWNER};
 use crate::sealing::Sealer;
 
-/// A number as an item; whose it is says its key.
+/// A number as an item; the key names the account.
 #[derive(Serialize, Deserialize)]
 struct StoredNumber {
     id: PhoneNumberId,
     phone_number: E164,
     inbound_agent_id: Option<AgentId>,
-    /// One JSON text, as in an agent's configuration.
+    /// One JSON text, as in the configuration of an agent.
     webhooks: String,
     #[serde(flatten)]
     standing: Standing,
@@ -39,8 +38,7 @@ struct StoredNumber {
 }
 
 impl Table {
-    /// Stores a new number. [`TableError::Conflict`] if any account has it, this one included, wherever it
-    /// stands.
+    /// Stores a new number. [`TableError::Conflict`] if any account has it, this one included, in any standing.
     pub async fn add_phone_number(&self, number: &PhoneNumber) -> Result<(), TableError> {
         let owner = Owned { account_id: number.account_id };
         self.write(vec![
@@ -50,7 +48,7 @@ impl Table {
         .await
     }
 
-    /// A number of the account, wherever it stands.
+    /// A number of the account in any standing; `None` if the account does not have it.
     pub async fn phone_number(
         &self,
         account: AccountId,
@@ -60,7 +58,7 @@ impl Table {
         item.map(|item| read_number(account, item)).transpose()
     }
 
-    /// One page of the numbers that an account owns, newest first; and whether there are more.
+    /// One page of the numbers that an account owns, newest first, and whether there are more.
     pub async fn phone_numbers(
         &self,
         account: AccountId,
@@ -74,8 +72,8 @@ impl Table {
         Ok((numbers, has_more))
     }
 
-    /// Writes a number in place of `before`; the number as it is then. [`TableError::Conflict`] if somebody
-    /// else wrote meanwhile.
+    /// Replaces `before`. Returns the number as it is stored. [`TableError::Conflict`] if another writer changed it
+    /// meanwhile.
     pub async fn change_phone_number(
         &self,
         before: &PhoneNumber,
@@ -86,9 +84,8 @@ impl Table {
         Ok(after)
     }
 
-    /// Reads a number that the account owns, asks `change` what becomes of it and writes that; again from the
-    /// start when somebody else wrote meanwhile. None if the account owns no such number; what `change`
-    /// refuses is handed on.
+    /// Reads a number that the account owns, applies `change` and writes it. If another writer changed it meanwhile,
+    /// it starts again. `None` if the account owns no such number; an error of `change` is returned as it is.
     pub async fn update_phone_number<E>(
         &self,
         account: AccountId,
@@ -111,7 +108,7 @@ impl Table {
         Err(TableError::Conflict)
     }
 
-    /// The number of the account that has this id, wherever it stands.
+    /// The number of the account with this id, in any standing.
     pub async fn phone_number_of(
         &self,
         account: AccountId,
@@ -127,7 +124,8 @@ impl Table {
         Ok(None)
     }
 
-    /// Takes a number away: anybody can have it. [`TableError::Conflict`] if it is not as `number` any more.
+    /// Deletes a number, which frees it for any account. [`TableError::Conflict`] if another writer changed it
+    /// meanwhile.
     pub async fn remove_phone_number(&self, number: &PhoneNumber) -> Result<(), TableError> {
         let key = keys::number_key(&number.phone_number);
         let own = Condition::new("account_id = :account").text(":account", &number.account_id);
@@ -138,12 +136,12 @@ impl Table {
         .await
     }
 
-    /// Whether `number` is the account's, to be used.
+    /// Whether the account owns `number`.
     pub async fn owns_phone_number(&self, account: AccountId, number: &E164) -> Result<bool, TableError> {
         Ok(self.phone_number(account, number).await?.is_some_and(|number| number.is_owned()))
     }
 
-    /// Whether the account has a number in a country of this calling code, such as `+44`.
+    /// Whether the account owns a number in a country of this calling code, such as `+44`.
     pub async fn has_number_in(&self, account: AccountId, calling_code: &str) -> Result<bool, TableError> {
         let from = format!("{NUMBER}{calling_code}");
         let to = format!("{from}~");
@@ -155,7 +153,7 @@ impl Table {
         Ok(false)
     }
 
-    /// At most `limit` numbers whose purchase or release was cut short, the longest overdue at `now` first.
+    /// At most `limit` numbers whose purchase or release is incomplete, the longest overdue at `now` first.
     pub async fn due_phone_numbers(
         &self,
         now: Timestamp,
@@ -169,7 +167,7 @@ impl Table {
         Ok(items.into_iter().filter_map(key).collect())
     }
 
-    /// Has a number that could not be cleared away come up again at `until`.
+    /// Makes a number due again at `until`.
     pub async fn postpone_phone_number(
         &self,
         account: AccountId,
@@ -179,7 +177,7 @@ impl Table {
         self.postpone_item(keys::account_pk(account), &keys::number_key(number), until).await
     }
 
-    /// The account at the carrier that a conversation's call goes through.
+    /// The account at the carrier that places or receives the call of a conversation.
     pub async fn call_account(
         &self,
         sealer: &Sealer,
@@ -195,7 +193,7 @@ impl Table {
         }
     }
 
-    /// The account at the carrier that a number belongs to.
+    /// The account at the carrier that owns a number.
     pub async fn carrier_account(
         &self,
         sealer: &Sealer,

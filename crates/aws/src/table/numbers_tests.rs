@@ -36,7 +36,7 @@ async fn listed(table: &Table, account_random: u128) -> Vec<E164> {
 }
 
 #[tokio::test]
-async fn a_number_that_is_coming_is_taken_for_all_and_used_by_nobody() {
+async fn a_reserved_number_is_taken_but_not_usable() {
     let table = new_table().await;
     let number = coming(1, 200, 0);
     table.add_phone_number(&number).await.unwrap();
@@ -61,7 +61,7 @@ async fn a_number_that_is_coming_is_taken_for_all_and_used_by_nobody() {
 }
 
 #[tokio::test]
-async fn of_two_who_change_a_number_at_once_only_one_does() {
+async fn one_of_two_concurrent_changes_of_a_number_conflicts() {
     let table = new_table().await;
     let number = coming(1, 200, 0).arrived("PN1".into());
     table.add_phone_number(&number).await.unwrap();
@@ -85,7 +85,7 @@ async fn of_two_who_change_a_number_at_once_only_one_does() {
 }
 
 #[tokio::test]
-async fn what_was_cut_short_comes_up_until_it_is_cleared_away() {
+async fn an_incomplete_purchase_is_due_until_it_is_removed() {
     let table = new_table().await;
     let leaving = coming(1, 201, 0).arrived("PN1".into()).leaving(at(20));
     for number in [coming(1, 200, 10), leaving, coming(2, 202, 0).arrived("PN2".into())] {
@@ -102,7 +102,7 @@ async fn what_was_cut_short_comes_up_until_it_is_cleared_away() {
 }
 
 #[tokio::test]
-async fn a_call_of_an_imported_number_goes_through_the_customers_own_account() {
+async fn a_call_of_an_imported_number_uses_the_customers_account() {
     let (table, seals) = (new_table().await, sealing::testing::sealer().await);
     let id = PhoneNumberId::new(at(0), 1);
     let sealed = seals.seal((account(1), &id.to_string()), &Secret::new("token")).await.unwrap();

@@ -1,7 +1,7 @@
-//! A real table for tests: DynamoDB's protocol in memory, on a loopback port or without a socket, gone with the test.
+//! A table for tests: the protocol of DynamoDB in memory, on a loopback port or without a socket. It ends with the
+//! test.
 //!
-//! Other crates' tests name it by `aws = { workspace = true, features = ["testing"] }` in their
-//! `[dev-dependencies]`; nothing deployed has it.
+//! Tests of other crates enable the feature `testing` in their `[dev-dependencies]`; nothing deployed has it.
 
 use aws_config::{Region, SdkConfig};
 use aws_sdk_dynamodb::{
@@ -21,10 +21,10 @@ use crate::keys::{self, LIVE, REQUESTS};
 
 const TABLE: &str = "switchboard";
 
-/// An empty store of its own. It ends with the test's runtime.
+/// An empty table. It ends with the runtime of the test.
 ///
 /// # Panics
-/// When it cannot be started: the test is not worth going on.
+/// When it cannot be started.
 pub async fn new_table() -> Table {
     table_at(&database().await).await
 }
@@ -39,14 +39,14 @@ impl MemoryDatabase {
     /// An empty database.
     ///
     /// # Panics
-    /// When the database cannot be made: the test cannot go on.
+    /// When the database cannot be made.
     #[must_use]
     pub fn new() -> Self {
         Self { database: dynoxide::Database::memory().expect("memory can be had") }
     }
 
-    /// A table in the database, which is made if there is none. `config` leads to this database, by
-    /// [`config_of`](crate::testing::config_of).
+    /// A table in the database, which is created if it does not exist. [`config_of`](crate::testing::config_of) makes
+    /// a `config` that leads to this database.
     pub async fn table(config: &SdkConfig) -> Table {
         create_table(&Client::new(config)).await;
         Table::new(config, TABLE.to_owned())
@@ -61,7 +61,7 @@ impl MemoryDatabase {
     /// Executes one request of a DynamoDB client.
     ///
     /// # Panics
-    /// When the request is none of the operations that a table needs.
+    /// When the operation is not one that [`Table`] uses.
     #[must_use]
     pub fn execute(&self, request: &Request) -> Response {
         let target = request.target.as_deref().unwrap_or_default();
@@ -106,19 +106,19 @@ pub(super) async fn database() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     let database = dynoxide::Database::memory().expect("memory can be had");
-    // The runtime of the test owns it: each test has its own and ends what is in it.
+    // The runtime of the test owns the task, and ends it.
     tokio::runtime::Handle::current().spawn(dynoxide::server::serve_on(listener, database));
     url
 }
 
-/// An empty store in the database at `url`.
+/// An empty table in the database at `url`.
 pub(super) async fn table_at(url: &str) -> Table {
     let config = config(url).await;
     create_table(&Client::new(&config)).await;
     Table::new(&config, TABLE.to_owned())
 }
 
-/// Has an account's counters say that so many of its calls wait.
+/// Sets the number of waiting calls in an account's counters.
 ///
 /// # Panics
 /// When it cannot be written.
@@ -128,7 +128,7 @@ pub async fn set_waiting(table: &Table, account: AccountId, waiting: i64) {
     table.write(vec![table.put(item)]).await.expect("the table is there");
 }
 
-/// Spoils what counts an account's requests.
+/// Damages the item that counts an account's requests.
 ///
 /// # Panics
 /// When it cannot be written.
@@ -138,7 +138,7 @@ pub async fn spoil_requests(table: &Table, account: AccountId) {
     table.write(vec![table.put(item)]).await.expect("the table is there");
 }
 
-/// The configuration that `main` uses, for a service at `url`, with made-up credentials.
+/// The configuration of `main`, for a service at `url`, with made-up credentials.
 pub async fn config(url: &str) -> SdkConfig {
     let credentials = Credentials::new("test", "test", None, None, "test");
     crate::loader()
@@ -149,7 +149,7 @@ pub async fn config(url: &str) -> SdkConfig {
         .await
 }
 
-/// The table as `template.yaml` has it.
+/// The table as `template.yaml` defines it.
 async fn create_table(client: &Client) {
     let attribute = |name, kind| {
         AttributeDefinition::builder()

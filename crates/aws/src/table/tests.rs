@@ -1,4 +1,4 @@
-//! The store against a server that speaks DynamoDB's protocol.
+//! The table against a server that speaks DynamoDB's protocol.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ pub(super) fn queued(account: AccountId) -> Snapshot {
     }
 }
 
-/// A stored conversation whose media flows.
+/// A stored conversation in the state `started`.
 pub(super) async fn started(table: &Table) -> Snapshot {
     let mut snapshot = queued(account());
     snapshot.conversation.state = State::Started { answered_at: at(1), started_at: at(2) };
@@ -142,7 +142,7 @@ async fn every_state_reads_back_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn an_agent_reads_back_with_numbers_and_depths_that_attributes_do_not_know() {
+async fn an_agent_reads_back_with_numbers_and_depths_of_json() {
     let table = testing::new_table().await;
     let mut deep = json!({ "maximum": 1e300, "minimum": -0.1, "": "" });
     for _ in 0..40 {
@@ -167,7 +167,7 @@ async fn an_agent_reads_back_with_numbers_and_depths_that_attributes_do_not_know
 }
 
 #[tokio::test]
-async fn an_event_keeps_whatever_a_model_sent() {
+async fn an_event_reads_back_with_any_json() {
     let table = testing::new_table().await;
     let before = started(&table).await;
     let data = json!({ "name": "f", "arguments": { "": [1e300, null, "", "é🎂"] } });
@@ -238,7 +238,7 @@ async fn another_account_sees_nothing_of_a_conversation() {
 }
 
 #[tokio::test]
-async fn who_writes_second_from_the_same_state_has_a_conflict_and_writes_nothing() {
+async fn a_second_write_from_the_same_state_conflicts() {
     let table = testing::new_table().await;
     let before = started(&table).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
@@ -251,7 +251,7 @@ async fn who_writes_second_from_the_same_state_has_a_conflict_and_writes_nothing
 }
 
 #[tokio::test]
-async fn a_change_that_is_past_leaves_the_conversation_as_it_is() {
+async fn a_transition_that_is_not_allowed_writes_nothing() {
     let table = testing::new_table().await;
     let before = started(&table).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
@@ -265,7 +265,7 @@ async fn a_change_that_is_past_leaves_the_conversation_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_writers_at_once_lose_nothing_and_number_without_gaps() {
+async fn twenty_concurrent_writers_number_without_gaps() {
     let table = testing::new_table().await;
     let before = started(&table).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
@@ -299,7 +299,7 @@ async fn twenty_writers_at_once_lose_nothing_and_number_without_gaps() {
 }
 
 #[tokio::test]
-async fn events_come_in_pages_of_any_size() {
+async fn events_are_read_in_pages_of_any_size() {
     let table = testing::new_table().await;
     let before = started(&table).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
@@ -326,11 +326,11 @@ async fn events_come_in_pages_of_any_size() {
 }
 
 #[tokio::test]
-async fn messages_beyond_one_page_of_the_table_all_come() {
+async fn messages_beyond_one_page_of_the_table_are_read() {
     let table = testing::new_table().await;
     let mut before = started(&table).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
-    // A page holds 1 MB; a message is stored in its event too.
+    // A page holds 1 MB; a message is stored in its event as well.
     let long = "word ".repeat(30_000);
     for _ in 0..9 {
         let appended = before.conversation.append(&before.agent, &[said(&long)], &Usage::default()).unwrap();
@@ -343,7 +343,7 @@ async fn messages_beyond_one_page_of_the_table_all_come() {
 }
 
 #[tokio::test]
-async fn a_transaction_of_a_hundred_items_is_written_and_a_bigger_one_refused() {
+async fn a_transaction_of_more_than_100_items_is_too_large() {
     let table = testing::new_table().await;
     let before = started(&table).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
@@ -381,7 +381,7 @@ async fn an_item_above_the_limit_of_the_table_is_too_large() {
 }
 
 #[tokio::test]
-async fn a_table_that_throttles_or_is_away_is_told_apart() {
+async fn throttled_and_unavailable_are_told_apart() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());
     drop(free);
@@ -403,7 +403,7 @@ async fn a_table_that_throttles_or_is_away_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_cancelled_transaction_is_read_by_its_reasons() {
+async fn a_cancelled_transaction_is_classified_by_its_reasons() {
     for (code, expected) in [
         ("ConditionalCheckFailed", "Conflict"),
         ("TransactionConflict", "Conflict"),
@@ -422,7 +422,7 @@ async fn a_cancelled_transaction_is_read_by_its_reasons() {
     }
 }
 
-/// A service that gives the same answer to every request.
+/// A service that gives the same response to every request.
 pub(super) async fn answering(status: u16, body: &str) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

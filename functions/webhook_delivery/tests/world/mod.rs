@@ -1,4 +1,4 @@
-//! The function with a real store, queues that take note, and a receiver on a loopback socket.
+//! The function with a table in memory, queues that record their messages, and a receiver on a loopback socket.
 
 use std::{
     collections::{BTreeMap, VecDeque},
