@@ -1,8 +1,8 @@
 //! What a provider's refusal means: try again, try once more without a parameter, let a fallback serve, or give up.
 //!
 //! Pure: status, headers and body in, a [`Verdict`] out. Vendors explain themselves in different shapes, which
-//! [`Explanation`] reads; an adapter chooses the words of its [`Error`](crate::Error). Twilio's refusals are in its own
-//! folder: an order must not be repeated, so they mean something else.
+//! [`Explanation`] reads; an adapter chooses the words of its [`Error`](crate::Error). The refusals of a carrier are
+//! judged in its own folder: an order must not be repeated, so they mean something else.
 
 use std::time::Duration;
 

@@ -25,7 +25,7 @@ pub struct Config {
     pub public_url: String,
     /// Names of the deployment's secrets.
     pub secrets: SecretsConfig,
-    /// The providers' base URLs, such as `TWILIO_API_URL`.
+    /// Base URLs of the providers: the vendors' own unless the environment sets others.
     pub endpoints: Endpoints,
     /// `AGENT_PRICE_PER_MINUTE`: USD, 0 unless set.
     pub prices: Prices,

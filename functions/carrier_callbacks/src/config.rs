@@ -24,7 +24,7 @@ pub struct Config {
     pub callbacks: CallbackConfig,
     /// Names of the deployment's secrets.
     pub secrets: SecretsConfig,
-    /// Base URLs of the providers, `TWILIO_API_URL` and its like.
+    /// Base URLs of the providers: the vendors' own unless the environment sets others.
     pub endpoints: Endpoints,
     /// The deployment's own prices.
     pub prices: Prices,

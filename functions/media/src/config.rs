@@ -27,7 +27,7 @@ pub struct Config {
     pub secrets: SecretsConfig,
     /// `AGENT_PRICE_PER_MINUTE`.
     pub prices: Prices,
-    /// `TWILIO_API_URL`, `OPENAI_API_URL`, `DEEPGRAM_API_URL`: the vendors' own unless set.
+    /// Base URLs of the providers: the vendors' own unless the environment sets others.
     pub endpoints: Endpoints,
     /// `ALLOW_HTTP_WEBHOOKS`.
     pub egress_policy: EgressPolicy,
