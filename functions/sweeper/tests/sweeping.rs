@@ -1,4 +1,4 @@
-//! A sweep, from the sample event to what the carrier and the table see.
+//! A sweep, from the sample event to the requests to the carrier, and the table.
 
 #![cfg(test)]
 
@@ -25,7 +25,7 @@ const MINUTE: i64 = 60;
 const HOUR: i64 = 3_600;
 
 #[test]
-fn the_sample_of_the_schedule_is_what_the_function_takes() {
+fn the_sample_of_the_schedule_is_accepted() {
     let sample = include_str!("../../../events/schedule_sweep.json");
     let payload: Value = serde_json::from_str(sample).unwrap();
     assert_eq!(payload["detail-type"], "Scheduled Event");
@@ -34,29 +34,29 @@ fn the_sample_of_the_schedule_is_what_the_function_takes() {
 }
 
 #[tokio::test]
-async fn nothing_that_is_not_due_is_looked_at() {
+async fn an_item_that_is_not_due_is_not_read() {
     let world = World::new().await;
     world.queued(1, MINUTE).await;
     world.dialing(2, MINUTE, None).await;
     world.started(3, 10 * MINUTE, &Lease::new("a".into(), system::now())).await;
     assert_eq!(world.sweep().await, Swept::default());
-    assert!(world.asked().is_empty());
+    assert!(world.requests().is_empty());
 }
 
 #[tokio::test]
-async fn a_call_that_was_never_dialled_is_over_without_asking_anybody() {
+async fn a_call_that_was_never_placed_ends_without_the_carrier() {
     let world = World::new().await;
     world.queued(1, HOUR + 30).await;
     let swept = world.sweep().await;
     assert_eq!((swept.looked_at, swept.ended, swept.failed), (1, 1, 0));
     assert!((30..60).contains(&swept.lag.as_secs()), "{swept:?}");
     assert_eq!(world.events(1).await, ["phone_call:rejected", "conversation:ended"]);
-    assert!(world.asked().is_empty());
+    assert!(world.requests().is_empty());
     assert_eq!(world.sweep().await, Swept::default(), "it is not due any more");
 }
 
 #[tokio::test]
-async fn a_call_without_news_ends_as_the_carrier_says_and_is_hung_up_while_it_lives() {
+async fn an_overdue_call_ends_by_the_carriers_status() {
     for (status, duration, names, reason, hung_up) in [
         ("busy", "", ["phone_call:rejected", "conversation:ended"], EndedReason::UserEnded, false),
         ("no-answer", "", ["phone_call:rejected", "conversation:ended"], EndedReason::Unknown, false),
@@ -75,7 +75,7 @@ async fn a_call_without_news_ends_as_the_carrier_says_and_is_hung_up_while_it_li
 }
 
 #[tokio::test]
-async fn a_call_that_the_carrier_does_not_know_has_failed() {
+async fn a_call_that_the_carrier_does_not_know_ends_as_failed() {
     let world = World::new().await;
     world.dialing(1, 3 * MINUTE, Some(&sid(1))).await;
     assert_eq!(world.sweep().await.ended, 1);
@@ -83,7 +83,7 @@ async fn a_call_that_the_carrier_does_not_know_has_failed() {
 }
 
 #[tokio::test]
-async fn a_call_whose_id_was_lost_is_looked_for_by_its_numbers_and_never_hung_up() {
+async fn a_call_without_an_id_is_found_by_its_numbers_and_not_hung_up() {
     for (placed, answered) in [(0, false), (1, true), (2, false)] {
         let world = World::new().await;
         world.dialing(1, 3 * MINUTE, None).await;
@@ -100,7 +100,7 @@ async fn a_call_whose_id_was_lost_is_looked_for_by_its_numbers_and_never_hung_up
 }
 
 #[tokio::test]
-async fn a_call_whose_worker_is_gone_ends_with_its_last_words_and_what_it_used() {
+async fn a_call_of_a_dead_worker_ends_with_its_checkpoint() {
     let mut world = World::new().await;
     world.sweeper.prices = Prices { agent_per_minute: "0.05".parse().unwrap() };
     let speaking = UtteranceProgress {
@@ -128,7 +128,7 @@ async fn a_call_whose_worker_is_gone_ends_with_its_last_words_and_what_it_used()
 }
 
 #[tokio::test]
-async fn a_worker_that_lives_is_left_alone_whatever_the_carrier_reported() {
+async fn a_live_lease_is_not_touched_whatever_the_carrier_reports() {
     let world = World::new().await;
     world.started(1, 5 * MINUTE, &Lease::new("a".into(), ago(10))).await;
     world.change(1, |snapshot| snapshot.conversation.record_carrier_end(Some(9), ago(30))).await;
@@ -137,7 +137,7 @@ async fn a_worker_that_lives_is_left_alone_whatever_the_carrier_reported() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_dealt_with_is_put_off_and_stops_nothing_else() {
+async fn an_item_that_fails_is_postponed_and_blocks_no_other() {
     let world = World::new().await;
     world.dialing(1, 5 * MINUTE, Some("no id")).await;
     world.dialing(2, 4 * MINUTE, Some(&sid(2))).await;
@@ -151,7 +151,7 @@ async fn what_cannot_be_dealt_with_is_put_off_and_stops_nothing_else() {
 }
 
 #[tokio::test]
-async fn nothing_that_may_live_ends_while_the_carrier_is_silent_except_after_an_hour() {
+async fn while_the_carrier_is_silent_calls_end_only_after_an_hour() {
     let world = World::new().await;
     world.carrier().away = true;
     world.dialing(1, 3 * MINUTE, Some(&sid(1))).await;
@@ -170,7 +170,7 @@ async fn a_table_that_cannot_be_read_fails_the_sweep() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_than_a_page_is_swept_at_once_by_two_sweeps_and_each_ends_once() {
+async fn two_concurrent_sweeps_end_each_of_many_calls_once() {
     let world = World::new().await;
     for n in 0..230 {
         world.queued(n, HOUR + 1 + i64::from(n)).await;
@@ -183,9 +183,9 @@ async fn more_than_a_page_is_swept_at_once_by_two_sweeps_and_each_ends_once() {
     assert_eq!(world.sweep().await, Swept::default());
 }
 
-/// Worker, report and sweep want the same end: who writes first has it.
+/// A worker, a report and a sweep end the conversation at the same time: the first write decides.
 #[tokio::test(flavor = "multi_thread")]
-async fn worker_report_and_sweep_at_once_make_one_end() {
+async fn a_concurrent_worker_report_and_sweep_end_a_call_once() {
     let world = World::new().await;
     for n in 0..50 {
         let lease = Lease { until: ago(1), ..Lease::new("a".into(), ago(90)) };
@@ -230,10 +230,10 @@ async fn failed(world: &World, sequence: u64, times: usize, seconds: i64) -> Del
 }
 
 #[tokio::test]
-async fn a_delivery_is_queued_when_its_long_wait_is_over_or_its_message_is_lost() {
+async fn a_delivery_is_queued_after_a_long_wait_or_a_lost_message() {
     let world = World::new().await;
     world.queued(1, MINUTE).await;
-    // Half an hour is over; it is not; the message of a short wait is missing; it may yet come.
+    // In order: a wait of half an hour is over; it is not; the message of a short wait is lost; it may still arrive.
     let due = failed(&world, 1, 5, 31 * MINUTE).await;
     failed(&world, 2, 5, 29 * MINUTE).await;
     let lost = failed(&world, 3, 1, 16 * MINUTE).await;
@@ -249,14 +249,14 @@ async fn a_delivery_is_queued_when_its_long_wait_is_over_or_its_message_is_lost(
     assert_eq!((queued[0].account_id, queued[0].conversation_id), World::ids(1));
     assert_eq!(world.sweep().await.queued, 0, "it is not queued every minute");
 
-    // Its message is lost as well.
+    // Its message is lost again.
     let again =
         world.sweeper.backend.table.due_deliveries(system::now().after(Duration::from_mins(16)), 100).await;
     assert_eq!(again.unwrap().iter().filter(|item| [1, 3].contains(&item.sequence)).count(), 2);
 }
 
 #[tokio::test]
-async fn a_delivery_that_cannot_be_queued_stops_no_other() {
+async fn a_delivery_that_cannot_be_queued_blocks_no_other() {
     let world = World::new().await;
     world.queued(1, MINUTE).await;
     for sequence in 1..=3 {
@@ -269,7 +269,7 @@ async fn a_delivery_that_cannot_be_queued_stops_no_other() {
     assert_eq!(late.unwrap().iter().map(|item| item.sequence).collect::<Vec<_>>(), [2], "put off");
 }
 
-/// A number that is being bought since so many seconds.
+/// A number whose purchase began this many seconds ago.
 fn coming(last: u32, seconds: i64) -> PhoneNumber {
     let (account, _) = World::ids(0);
     let number = format!("+1415555{last:04}").parse().unwrap();
@@ -277,7 +277,7 @@ fn coming(last: u32, seconds: i64) -> PhoneNumber {
 }
 
 #[tokio::test]
-async fn a_purchase_or_release_that_was_cut_short_leaves_nothing_at_the_carrier() {
+async fn an_incomplete_purchase_or_release_is_undone_at_the_carrier() {
     let world = World::new().await;
     let sid = |n: u32| format!("PN{n:032}");
     let (bought, not_sold, taken) = (coming(200, 130), coming(201, 130), coming(202, 130));
@@ -309,7 +309,7 @@ async fn a_purchase_or_release_that_was_cut_short_leaves_nothing_at_the_carrier(
 }
 
 #[tokio::test]
-async fn a_number_that_the_carrier_says_nothing_about_is_put_off() {
+async fn a_number_is_postponed_while_the_carrier_is_silent() {
     let world = World::new().await;
     let number = coming(200, 130);
     world.sweeper.backend.table.add_phone_number(&number).await.unwrap();

@@ -32,7 +32,7 @@ async fn the_sample_of_a_verdict_arrives_through_the_gateway() {
 }
 
 #[tokio::test]
-async fn a_verdict_is_written_while_a_worker_holds_the_call_and_only_once() {
+async fn a_verdict_is_written_once_beside_a_live_lease() {
     let world = World::started("a", 3).await;
     assert_eq!(world.detected("machine_start").await, OK);
     let before = world.conversation().await;
@@ -50,7 +50,7 @@ async fn a_verdict_is_written_while_a_worker_holds_the_call_and_only_once() {
 }
 
 #[tokio::test]
-async fn a_verdict_on_a_call_that_is_over_or_another_changes_nothing() {
+async fn a_verdict_on_an_ended_or_unknown_call_changes_nothing() {
     let world = World::new().await;
     assert_eq!(world.report(&fields("in-progress", "")).await, OK);
     let answered = world.conversation().await;
@@ -65,7 +65,7 @@ async fn a_verdict_on_a_call_that_is_over_or_another_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_verdict_that_is_forged_or_says_nothing_is_refused() {
+async fn a_forged_or_empty_verdict_is_refused() {
     let world = World::new().await;
     let path = format!("/twilio/{ACCOUNT}/{}/amd", ids().1);
     let forged = request(&path, &format!("CallSid={SID}&AnsweredBy=human"), "AAAA");
@@ -77,7 +77,7 @@ async fn a_verdict_that_is_forged_or_says_nothing_is_refused() {
 }
 
 #[tokio::test]
-async fn filters_see_who_answered_from_the_next_event_on() {
+async fn filters_see_the_verdict_from_the_next_event_on() {
     let world = World::new().await;
     let filter = Some(Filter::parse("phone_call.answered_by == 'machine_start'").unwrap());
     let (events, instructions) = (vec![EventName::Started], vec![Instruction::HangUp]);

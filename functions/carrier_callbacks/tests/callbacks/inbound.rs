@@ -1,4 +1,4 @@
-//! Calls that come in: who takes them, and that the carrier may ask twice.
+//! Inbound calls: the choice of the agent, and repeated callbacks.
 
 use std::sync::{Arc, Mutex};
 
@@ -37,7 +37,7 @@ fn greeter(greeting: &str) -> AgentConfig {
 }
 
 impl World {
-    /// With the number, an account that signs, and a stored agent.
+    /// With the number, its account with a signing secret, and a stored agent.
     async fn with_number(change: impl FnOnce(PhoneNumber) -> PhoneNumber) -> Self {
         let world = Self::new().await;
         let (account, _) = ids();
@@ -67,22 +67,22 @@ impl World {
     }
 }
 
-/// What a receiver got.
-type Got = Arc<Mutex<Vec<Value>>>;
+/// The requests that a receiver received.
+type Received = Arc<Mutex<Vec<Value>>>;
 
-/// A webhook that answers with this status and body.
-async fn webhook(status: u16, answer: &'static str) -> (Webhook, Got) {
-    let got = Got::default();
+/// A webhook that responds with this status and body.
+async fn webhook(status: u16, answer: &'static str) -> (Webhook, Received) {
+    let received = Received::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/choose", listener.local_addr().unwrap());
-    let choose = async move |Shared(got): Shared<Got>, Json(body): Json<Value>| {
-        got.lock().unwrap().push(body);
+    let choose = async move |Shared(received): Shared<Received>, Json(body): Json<Value>| {
+        received.lock().unwrap().push(body);
         (StatusCode::from_u16(status).unwrap(), answer)
     };
-    let router = Router::new().route("/choose", post(choose)).with_state(got.clone());
+    let router = Router::new().route("/choose", post(choose)).with_state(received.clone());
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
     let events = vec![EventName::ConnectionRequested];
-    (Webhook { events, url, method: WebhookMethod::Post, headers: None, filter: None }, got)
+    (Webhook { events, url, method: WebhookMethod::Post, headers: None, filter: None }, received)
 }
 
 fn stored_agent(number: PhoneNumber) -> PhoneNumber {
@@ -90,7 +90,7 @@ fn stored_agent(number: PhoneNumber) -> PhoneNumber {
 }
 
 #[tokio::test]
-async fn the_sample_of_a_call_that_comes_in_arrives_through_the_gateway() {
+async fn the_sample_of_an_inbound_call_arrives_through_the_gateway() {
     let world = World::with_number(stored_agent).await;
     let sample = include_str!("../../../../events/http_twilio_inbound.json");
     let (status, twiml) = world.sample(sample).await;
@@ -101,7 +101,7 @@ async fn the_sample_of_a_call_that_comes_in_arrives_through_the_gateway() {
 }
 
 #[tokio::test]
-async fn the_numbers_agent_takes_the_call_and_the_carrier_may_ask_again() {
+async fn the_numbers_agent_answers_and_a_repeated_callback_too() {
     let world = World::with_number(stored_agent).await;
     let (status, twiml) = world.call_in().await;
     assert_eq!(status, StatusCode::OK);
@@ -136,7 +136,7 @@ async fn the_numbers_agent_takes_the_call_and_the_carrier_may_ask_again() {
 }
 
 #[tokio::test]
-async fn a_call_that_nobody_takes_is_rejected_and_stays_so() {
+async fn a_call_without_an_agent_is_rejected_and_stays_so() {
     let gone = |number: PhoneNumber| PhoneNumber { inbound_agent_id: Some(AgentId::new(at(0), 9)), ..number };
     for (change, note) in [
         ((|number| number) as fn(PhoneNumber) -> PhoneNumber, "the number has no agent"),
@@ -147,8 +147,8 @@ async fn a_call_that_nobody_takes_is_rejected_and_stays_so() {
             assert_eq!(world.call_in().await, (StatusCode::OK, REJECT.to_owned()));
         }
         let rejected = ["phone_call:connection_requested", "phone_call:rejected", "conversation:ended"];
-        let (names, notes, _) = world.log().await;
-        assert_eq!((names, notes), (rejected.to_vec(), vec![note.to_owned()]));
+        let (names, faults, _) = world.log().await;
+        assert_eq!((names, faults), (rejected.to_vec(), vec![note.to_owned()]));
         let over = signed(&path("status"), &form("no-answer"));
         assert_eq!(send(&world.router, over).await.0, StatusCode::OK);
         let conversation = world.call().await.unwrap().conversation;
@@ -170,7 +170,7 @@ async fn a_webhook_chooses_the_agent_or_leaves_it_to_the_number() {
         (r#"{ "agent_id": "agt_01JD9XQ4T0000000000000000B" }"#, None),
         (r#"{ "agent_config": { "prompt": 7 } }"#, None),
     ] {
-        let (webhook, got) = webhook(200, answer).await;
+        let (webhook, received) = webhook(200, answer).await;
         let world =
             World::with_number(|number| PhoneNumber { webhooks: vec![webhook], ..stored_agent(number) })
                 .await;
@@ -179,19 +179,19 @@ async fn a_webhook_chooses_the_agent_or_leaves_it_to_the_number() {
         assert_eq!(twiml == REJECT, greeting.is_none(), "{answer}: {twiml}");
         let snapshot = world.call().await.unwrap();
         assert_eq!(snapshot.agent.initial_message.as_deref(), greeting, "{answer}");
-        let (_, notes, asked) = world.log().await;
-        assert_eq!(notes.len(), usize::from(greeting.is_none()), "{answer}: {notes:?}");
-        assert_eq!(asked[0]["attempt"]["status"], 200, "{asked}");
-        let got = got.lock().unwrap().clone();
-        assert_eq!((got.len(), &got[0]["event"]), (1, &json!("phone_call:connection_requested")));
-        assert_eq!(got[0]["conversation"]["id"], json!(id()));
+        let (_, faults, calls) = world.log().await;
+        assert_eq!(faults.len(), usize::from(greeting.is_none()), "{answer}: {faults:?}");
+        assert_eq!(calls[0]["attempt"]["status"], 200, "{calls}");
+        let received = received.lock().unwrap().clone();
+        assert_eq!((received.len(), &received[0]["event"]), (1, &json!("phone_call:connection_requested")));
+        assert_eq!(received[0]["conversation"]["id"], json!(id()));
         let (events, _) = world.table.events(ids().0, id(), 0, 1).await.unwrap();
-        assert_eq!(got[0]["id"], json!(events[0].id));
+        assert_eq!(received[0]["id"], json!(events[0].id));
     }
 }
 
 #[tokio::test]
-async fn of_several_webhooks_the_first_that_says_anything_decides() {
+async fn the_first_webhook_that_decides_wins() {
     let (silent, _) = webhook(200, "").await;
     let (failing, _) = webhook(500, "").await;
     let (choosing, _) = webhook(200, r#"{ "agent_config": {} }"#).await;
@@ -201,12 +201,12 @@ async fn of_several_webhooks_the_first_that_says_anything_decides() {
     ] {
         let world = World::with_number(|number| PhoneNumber { webhooks, ..stored_agent(number) }).await;
         assert_eq!(world.call_in().await.1 != REJECT, takes);
-        assert_eq!(world.log().await.2.as_array().unwrap().len(), 3, "all of them were asked");
+        assert_eq!(world.log().await.2.as_array().unwrap().len(), 3, "each was called once");
     }
 }
 
 #[tokio::test]
-async fn an_agents_hook_may_turn_the_call_away() {
+async fn a_hook_of_the_agent_can_reject_the_call() {
     let world = World::with_number(stored_agent).await;
     let hook = Hook {
         events: vec![EventName::ConnectionRequested],
@@ -222,14 +222,14 @@ async fn an_agents_hook_may_turn_the_call_away() {
 }
 
 #[tokio::test]
-async fn a_call_to_a_number_that_nobody_has_is_rejected_and_not_kept() {
+async fn a_call_to_an_unknown_number_is_rejected_and_not_stored() {
     let world = World::new().await;
     assert_eq!(world.call_in().await, (StatusCode::OK, REJECT.to_owned()));
     assert!(world.call().await.is_none());
 }
 
 #[tokio::test]
-async fn callbacks_of_an_imported_number_are_signed_with_the_customers_token_and_no_other() {
+async fn callbacks_of_an_imported_number_need_the_customers_signature() {
     let world = World::new().await;
     let (account, _) = ids();
     let id = PhoneNumberId::new(at(0), 1);
@@ -247,13 +247,13 @@ async fn callbacks_of_an_imported_number_are_signed_with_the_customers_token_and
     let conversation = world.call().await.unwrap().conversation;
     assert!(conversation.phone_call.unwrap().imported);
 
-    // The same of the conversation's own callbacks.
+    // The same holds for the callbacks of the conversation.
     let status = format!("/twilio/{ACCOUNT}/{}/status", self::id());
     let report =
         async |token: &str| send(&world.router, signed_with(token, &status, &form("completed"))).await.0;
     assert_eq!(report(token.reveal()).await, StatusCode::OK);
     assert_eq!(report("guessed").await, StatusCode::FORBIDDEN);
-    // A customer's token opens nothing of calls that are not theirs.
+    // The token of a customer verifies no callbacks of other calls.
     let other = format!("/twilio/{ACCOUNT}/{}/status", crate::world::CONVERSATION);
     let forged = signed_with(token.reveal(), &other, &form("busy"));
     assert_eq!(send(&world.router, forged).await.0, StatusCode::FORBIDDEN);

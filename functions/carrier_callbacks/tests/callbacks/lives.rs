@@ -1,4 +1,4 @@
-//! Whole lives of a call: everything that can be reported of it, three times, in any order.
+//! Whole lives of a call: each report of it three times, in any order.
 
 use axum::http::StatusCode;
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
@@ -14,15 +14,15 @@ use crate::world::{
     ACCOUNT, CONVERSATION, SID, World, at, call_id, dialled, fields, path, send, signed, verified,
 };
 
-/// One thing that happens to a call that was dialled.
+/// An event in the life of a call that was placed.
 #[derive(Debug, Clone)]
-enum Happens {
+enum LifeEvent {
     Report(String),
     /// A media stream reaches a worker.
     Stream,
-    /// What the carrier says of a stream.
+    /// The carrier reports on a stream.
     StreamReport(&'static str),
-    /// The carrier asks how the call goes on.
+    /// The carrier requests instructions after a stream.
     Resume,
 }
 
@@ -31,8 +31,8 @@ pub(crate) fn read(fields: &str) -> StatusReport {
     carrier.status_report(&callback).unwrap()
 }
 
-/// Every report three times, in any order, with streams and questions somewhere among them.
-fn lives() -> impl Strategy<Value = Vec<Happens>> {
+/// Every report three times, in any order, with streams and requests for instructions between them.
+fn lives() -> impl Strategy<Value = Vec<LifeEvent>> {
     let answered = vec!["initiated", "ringing", "in-progress", "completed"];
     let ends = prop_oneof![
         2 => Just(answered),
@@ -41,15 +41,15 @@ fn lives() -> impl Strategy<Value = Vec<Happens>> {
     ];
     (ends, prop::sample::select(vec!["", "&CallDuration=0", "&CallDuration=42"])).prop_flat_map(
         |(statuses, more)| {
-            let mut life: Vec<Happens> = Vec::new();
+            let mut life: Vec<LifeEvent> = Vec::new();
             for _ in 0..3 {
                 life.extend(statuses.iter().map(|status| {
-                    Happens::Report(fields(status, if *status == "completed" { more } else { "" }))
+                    LifeEvent::Report(fields(status, if *status == "completed" { more } else { "" }))
                 }));
                 if statuses.contains(&"in-progress") {
                     let reports = ["stream-started", "stream-stopped", "stream-error"];
-                    life.extend(reports.map(Happens::StreamReport));
-                    life.extend([Happens::Stream, Happens::Resume]);
+                    life.extend(reports.map(LifeEvent::StreamReport));
+                    life.extend([LifeEvent::Stream, LifeEvent::Resume]);
                 }
             }
             Just(life).prop_shuffle()
@@ -57,7 +57,7 @@ fn lives() -> impl Strategy<Value = Vec<Happens>> {
     )
 }
 
-/// A call, and what was ever written of it.
+/// A call, and all its events and messages.
 struct Life {
     snapshot: Snapshot,
     lease: Option<Lease>,
@@ -67,16 +67,16 @@ struct Life {
 }
 
 impl Life {
-    fn meet(&mut self, happens: &Happens, second: i64) {
+    fn handle(&mut self, event: &LifeEvent, second: i64) {
         let Snapshot { conversation, agent } = &self.snapshot;
-        let change = match happens {
-            Happens::Report(fields) => status_transition(&self.snapshot, &read(fields), at(second)),
-            // It is let in with the token that is stored.
-            Happens::Stream => match conversation.state {
+        let change = match event {
+            LifeEvent::Report(fields) => status_transition(&self.snapshot, &read(fields), at(second)),
+            // It is admitted with the stored token.
+            LifeEvent::Stream => match conversation.state {
                 State::Started { .. } => conversation.mark_resumed(),
                 _ => conversation.mark_started(agent, SID, at(second)),
             },
-            Happens::StreamReport(event) => {
+            LifeEvent::StreamReport(event) => {
                 let form = format!("CallSid={SID}&StreamEvent={event}");
                 let (carrier, callback) = verified(&form);
                 let report = carrier.stream_report(&callback).unwrap();
@@ -85,7 +85,7 @@ impl Life {
                 assert!(stranded.is_none() || is_live && *event == "stream-error");
                 return;
             }
-            Happens::Resume => {
+            LifeEvent::Resume => {
                 self.tokens += 1;
                 let token = format!("token {}", self.tokens);
                 resume_transition(&self.snapshot, &call_id(SID), &token, at(second))
@@ -94,7 +94,7 @@ impl Life {
         let Ok(change) = change else { return };
         assert_eq!(change.conversation.version, conversation.version + 1);
         assert!(conversation.ended().is_none(), "nothing is written after the end");
-        if let Happens::Stream = happens {
+        if let LifeEvent::Stream = event {
             self.lease = Some(Lease::new("a".into(), at(second)));
         }
         self.events.extend(change.events.iter().map(|event| event.name.as_str()));
@@ -125,8 +125,8 @@ proptest! {
     fn reports_in_any_order_end_a_call_once(life in lives()) {
         let mut call =
             Life { snapshot: dialled(), lease: None, events: vec![], sequences: vec![], tokens: 0 };
-        for (second, happens) in (10..).zip(&life) {
-            call.meet(happens, second);
+        for (second, event) in (10..).zip(&life) {
+            call.handle(event, second);
         }
         call.sweep();
         prop_assert!(call.snapshot.conversation.ended().is_some());
@@ -144,14 +144,14 @@ proptest! {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_that_arrive_at_the_same_time_end_a_call_once() {
-    // The same reports as above, all at once against a real store.
+    // The same reports as above, all at once against a table in memory.
     let mut runner = TestRunner::deterministic();
     for _ in 0..5 {
         let world = World::new().await;
         let life = lives().new_tree(&mut runner).unwrap().current();
         let mut reports = tokio::task::JoinSet::new();
-        for happens in life {
-            if let Happens::Report(fields) = happens {
+        for event in life {
+            if let LifeEvent::Report(fields) = event {
                 let router = world.router.clone();
                 reports
                     .spawn(async move { send(&router, signed(&path(ACCOUNT, CONVERSATION), &fields)).await });

@@ -1,4 +1,4 @@
-//! The agent's first words of an inbound call are in the bucket when the call is answered.
+//! The clips of an inbound call are in the bucket when the call is answered.
 
 use axum::http::StatusCode;
 use switchboard_model::{
@@ -18,7 +18,7 @@ fn greeter(greeting: &str) -> AgentConfig {
 }
 
 impl World {
-    /// With a number that such an agent answers.
+    /// With a number of this agent.
     async fn with_agent(agent: AgentConfig) -> Self {
         let world = Self::new().await;
         let (account, _) = ids();
@@ -31,7 +31,7 @@ impl World {
         world
     }
 
-    /// The characters that a call used when it was answered.
+    /// The characters that a call has used when it is answered.
     async fn answer(&self, number: u32) -> u64 {
         let sid = format!("CA{number:032}");
         let form = format!(
@@ -48,7 +48,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn the_voice_speaks_what_an_agent_says_first_once_for_all_calls() {
+async fn clips_are_synthesized_once_for_all_calls() {
     let agent = greeter("Hello, this is the bakery.");
     let world = World::with_agent(agent.clone()).await;
     let sets = switchboard_calls::clip_sets(&agent);
@@ -64,7 +64,7 @@ async fn the_voice_speaks_what_an_agent_says_first_once_for_all_calls() {
 }
 
 #[tokio::test]
-async fn a_call_is_answered_whatever_the_voice_does() {
+async fn a_failed_voice_does_not_prevent_an_answer() {
     let agent = greeter("Refuse this.");
     let world = World::with_agent(agent.clone()).await;
     let sets = switchboard_calls::clip_sets(&agent);

@@ -31,7 +31,7 @@ async fn the_sample_of_an_answered_call_arrives_through_the_gateway() {
 }
 
 #[tokio::test]
-async fn whoever_is_not_the_carrier_learns_nothing() {
+async fn a_request_with_a_wrong_signature_is_refused() {
     let world = World::new().await;
     let (here, ringing) = (path(ACCOUNT, CONVERSATION), fields("ringing", ""));
     let unknown = path(ACCOUNT, "cnv_01JD8QA1B2C3D4E5F6G7H8J9K1");
@@ -55,7 +55,7 @@ async fn whoever_is_not_the_carrier_learns_nothing() {
 }
 
 #[tokio::test]
-async fn a_call_goes_its_way_report_by_report() {
+async fn reports_move_a_call_through_its_states() {
     let world = World::new().await;
     for (status, state) in
         [("queued", "Dialing"), ("initiated", "Dialing"), ("ringing", "Ringing"), ("in-progress", "Answered")]
@@ -71,7 +71,7 @@ async fn a_call_goes_its_way_report_by_report() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_not_taken_is_rejected_once_with_its_reason() {
+async fn an_unanswered_call_is_rejected_once_with_its_reason() {
     for (status, reason) in [
         ("busy", "busy"),
         ("no-answer", "no_answer"),
@@ -91,7 +91,7 @@ async fn a_call_that_is_not_taken_is_rejected_once_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_worker_that_holds_the_call_is_told_of_its_end() {
+async fn the_worker_of_a_call_is_signalled_its_end() {
     let world = World::started("a", 5).await;
     assert_eq!(world.report(&fields("completed", "&CallDuration=42")).await.0, StatusCode::OK);
     let conversation = world.conversation().await;
@@ -103,7 +103,7 @@ async fn a_worker_that_holds_the_call_is_told_of_its_end() {
 }
 
 #[tokio::test]
-async fn what_is_no_report_changes_nothing() {
+async fn a_malformed_report_changes_nothing() {
     let world = World::new().await;
     assert_eq!(world.report("CallStatus=busy").await.0, StatusCode::BAD_REQUEST);
     assert_eq!(world.report(&fields("parked", "")).await.0, StatusCode::OK);
@@ -124,7 +124,7 @@ async fn a_report_of_another_call_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_report_that_cannot_be_stored_is_not_taken() {
+async fn a_report_that_cannot_be_stored_is_a_server_error() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -140,7 +140,7 @@ async fn a_report_that_cannot_be_stored_is_not_taken() {
 }
 
 #[test]
-fn a_call_that_ended_before_its_answer_was_reported_counts_as_answered() {
+fn a_completed_call_counts_as_answered_without_a_report_of_it() {
     let snapshot = dialled();
     let change =
         status_transition(&snapshot, &read(&fields("completed", "&CallDuration=42")), at(60)).unwrap();
@@ -153,7 +153,7 @@ fn a_call_that_ended_before_its_answer_was_reported_counts_as_answered() {
 }
 
 #[tokio::test]
-async fn a_call_whose_conversation_ended_before_its_id_was_known_is_hung_up() {
+async fn a_call_of_an_ended_conversation_is_hung_up() {
     let world = World::new().await;
     let (account, id) = ids();
     let ended = world.table.transition(account, id, |now| {
@@ -163,7 +163,7 @@ async fn a_call_whose_conversation_ended_before_its_id_was_known_is_hung_up() {
     assert!(matches!(ended.await.unwrap(), switchboard_aws::table::Outcome::Changed(_)));
     assert_eq!(world.report(&fields("ringing", "")).await.0, StatusCode::OK);
     let call = format!("/2010-04-01/Accounts/AC1/Calls/{SID}.json");
-    assert_eq!(*world.told.lock().unwrap(), [(call, "Status=completed".to_owned())]);
+    assert_eq!(*world.carrier_requests.lock().unwrap(), [(call, "Status=completed".to_owned())]);
     assert_eq!(world.report(&fields("completed", "")).await.0, StatusCode::OK);
-    assert_eq!(world.told.lock().unwrap().len(), 1, "it is over");
+    assert_eq!(world.carrier_requests.lock().unwrap().len(), 1, "it is over");
 }

@@ -11,7 +11,7 @@ use crate::world::{
 
 const HANG_UP: &str = "<Response><Hangup/></Response>";
 
-/// The stream of a holder broke, or one that was never let in.
+/// A report that the stream of a holder, or of no holder, broke.
 fn broken(stream: &str) -> String {
     format!("CallSid={SID}&StreamSid=MZ{stream}&StreamEvent=stream-error&StreamError=31921")
 }
@@ -30,7 +30,7 @@ async fn let_in(world: &World, holder: &str, second: i64) {
 }
 
 #[tokio::test]
-async fn the_sample_of_a_question_how_to_go_on_gets_another_stream_and_a_new_token() {
+async fn the_sample_of_a_resume_gets_a_stream_with_a_new_token() {
     let world = World::started("a", 5).await;
     let sample = include_str!("../../../../events/http_twilio_resume.json");
     let (status, twiml) = world.sample(sample).await;
@@ -55,7 +55,7 @@ async fn the_sample_of_a_question_how_to_go_on_gets_another_stream_and_a_new_tok
 }
 
 #[tokio::test]
-async fn a_call_that_is_over_or_another_is_hung_up_and_nothing_is_written() {
+async fn an_ended_or_unknown_call_is_hung_up() {
     let world = World::started("a", 5).await;
     let other = fields("in-progress", "").replace("cdef&", "0000&");
     assert_eq!(world.post("resume", &other).await, (StatusCode::OK, HANG_UP.to_owned()));
@@ -68,7 +68,7 @@ async fn a_call_that_is_over_or_another_is_hung_up_and_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn a_call_whose_stream_never_began_is_hung_up_and_over() {
+async fn a_call_whose_stream_never_started_ends() {
     for reports in [vec![], vec!["ringing", "in-progress"]] {
         let world = World::new().await;
         for report in reports {
@@ -81,7 +81,7 @@ async fn a_call_whose_stream_never_began_is_hung_up_and_over() {
 }
 
 #[tokio::test]
-async fn a_call_is_moved_five_times_and_then_over_with_its_last_words() {
+async fn a_call_ends_after_five_resumes_with_its_last_words() {
     let world = World::started("0", 5).await;
     for n in 1..=MAX_RESUMES {
         assert!(resume(&world).await.contains("<Connect>"), "{n}");
@@ -108,49 +108,49 @@ async fn a_call_is_moved_five_times_and_then_over_with_its_last_words() {
 }
 
 #[tokio::test]
-async fn a_call_whose_stream_broke_is_sent_on_by_the_sample_of_the_report() {
+async fn the_sample_of_a_broken_stream_redirects_the_call() {
     let world = World::started("0123456789abcdef0123456789abcdef", 5).await;
     let sample = include_str!("../../../../events/http_twilio_stream.json");
     assert_eq!(world.sample(sample).await, (StatusCode::OK, String::new()));
-    let told = world.told.lock().unwrap().clone();
+    let carrier_requests = world.carrier_requests.lock().unwrap().clone();
     let url = format!("{PUBLIC_URL}/twilio/{ACCOUNT}/{CONVERSATION}/resume");
     let escaped = url.replace(':', "%3A").replace('/', "%2F");
     let call = format!("/2010-04-01/Accounts/AC1/Calls/{SID}.json");
-    assert_eq!(told, [(call, format!("Url={escaped}&Method=POST"))]);
+    assert_eq!(carrier_requests, [(call, format!("Url={escaped}&Method=POST"))]);
 }
 
 #[tokio::test]
-async fn a_carrier_that_asks_by_itself_is_not_told_to() {
+async fn a_call_that_the_carrier_resumes_is_not_redirected() {
     let world = World::started("a", 5).await;
     let broken = broken("a");
     let ((status, _), twiml) = tokio::join!(world.post("stream", &broken), resume(&world));
     assert_eq!(status, StatusCode::OK);
     assert!(twiml.contains("<Connect>"));
-    assert!(world.told.lock().unwrap().is_empty());
+    assert!(world.carrier_requests.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_call_whose_next_stream_fails_too_is_sent_on_again() {
+async fn a_call_whose_next_stream_fails_is_redirected_again() {
     let world = World::started("a", 5).await;
     resume(&world).await;
     assert_eq!(world.post("stream", &broken("b")).await.0, StatusCode::OK);
-    assert_eq!(world.told.lock().unwrap().len(), 1);
+    assert_eq!(world.carrier_requests.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn a_call_that_another_worker_took_at_once_is_left_alone_however_late_the_report_comes() {
+async fn a_late_report_does_not_redirect_a_call_that_was_taken_over() {
     let world = World::started("a", 5).await;
     resume(&world).await;
     let_in(&world, "b", 5).await;
     assert_eq!(world.post("stream", &broken("a")).await, (StatusCode::OK, String::new()));
-    assert!(world.told.lock().unwrap().is_empty());
-    // Its own breaking is another matter.
+    assert!(world.carrier_requests.lock().unwrap().is_empty());
+    // A report on its own stream is handled.
     assert_eq!(world.post("stream", &broken("b")).await.0, StatusCode::OK);
-    assert_eq!(world.told.lock().unwrap().len(), 1);
+    assert_eq!(world.carrier_requests.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn a_stream_that_was_closed_or_replaced_or_whose_call_is_over_needs_no_help() {
+async fn a_closed_or_replaced_stream_redirects_no_call() {
     let world = World::started("a", 5).await;
     for event in ["stream-started", "stream-stopped", "stream-paused"] {
         let form = format!("CallSid={SID}&StreamEvent={event}");
@@ -162,13 +162,13 @@ async fn a_stream_that_was_closed_or_replaced_or_whose_call_is_over_needs_no_hel
     world.report(&fields("completed", "")).await;
     assert_eq!(world.post("stream", &broken("b")).await.0, StatusCode::OK);
     assert!(matches!(world.conversation().await.state, State::Started { .. }));
-    assert!(world.told.lock().unwrap().is_empty());
+    assert!(world.carrier_requests.lock().unwrap().is_empty());
     assert_eq!(world.post("stream", "CallSid=CA1&StreamEvent=x").await.0, StatusCode::BAD_REQUEST);
     assert_eq!(world.post("resume", "CallSid=CA1").await.0, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
-async fn whoever_is_not_the_carrier_gets_no_token() {
+async fn a_request_with_a_wrong_signature_gets_no_token() {
     let world = World::started("a", 5).await;
     let form = fields("in-progress", "");
     for leaf in ["resume", "stream"] {

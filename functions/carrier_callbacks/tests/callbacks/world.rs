@@ -1,4 +1,4 @@
-//! The function with a real store, and a carrier, a voice and a bucket of its own on loopback sockets.
+//! The function with a table in memory, and a carrier, a voice and a bucket on loopback sockets.
 
 use std::{
     sync::{Arc, LazyLock, Mutex},
@@ -56,7 +56,7 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_795_359_840_000 + seconds * 1_000)
 }
 
-/// The sample's conversation, just handed to the carrier.
+/// The conversation of the samples, which the carrier has just accepted.
 pub(crate) fn dialled() -> Snapshot {
     let (id, account) = (CONVERSATION.parse().unwrap(), ACCOUNT.parse().unwrap());
     let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
@@ -68,11 +68,11 @@ pub(crate) fn dialled() -> Snapshot {
     }
 }
 
-/// How long conversations are kept.
+/// The retention of conversations.
 pub(crate) const RETENTION: Duration = Duration::from_hours(24);
 
 /// The requests that the carrier received: path and form.
-pub(crate) type Told = Arc<Mutex<Vec<(String, String)>>>;
+pub(crate) type CarrierRequests = Arc<Mutex<Vec<(String, String)>>>;
 
 /// The texts that the synthesizer was requested to speak.
 pub(crate) type Spoken = Arc<Mutex<Vec<String>>>;
@@ -83,10 +83,10 @@ pub(crate) struct World {
     pub(crate) spoken: Spoken,
     pub(crate) table: Table,
     pub(crate) sealer: Sealer,
-    pub(crate) told: Told,
+    pub(crate) carrier_requests: CarrierRequests,
 }
 
-/// The hold of a stream that was let in at this second.
+/// The lease of a stream that was admitted at this second.
 pub(crate) fn lease(holder: &str, second: i64) -> Lease {
     Lease { stream: Some(format!("MZ{holder}")), ..Lease::new(holder.to_owned(), at(second)) }
 }
@@ -95,15 +95,15 @@ impl World {
     pub(crate) async fn new() -> Self {
         let table = testing::new_table().await;
         table.create_conversation(&dialled()).await.unwrap();
-        let (url, told, spoken) = carrier().await;
+        let (url, carrier_requests, spoken) = carrier().await;
         let sealer = sealing::testing::sealer().await;
         let (bucket_url, _) = bucket::serve().await;
         let clips = Clips::new(&testing::config(&bucket_url).await, bucket::NAME.to_owned());
         let router = router(table.clone(), sealer.clone(), &clips, &url);
-        Self { router, clips, spoken, table, sealer, told }
+        Self { router, clips, spoken, table, sealer, carrier_requests }
     }
 
-    /// With the worker `holder` on it, from this second on.
+    /// With a live call of the worker `holder` since this second.
     pub(crate) async fn started(holder: &str, second: i64) -> Self {
         let world = Self::new().await;
         let (account, id) = ids();
@@ -169,14 +169,14 @@ pub(crate) fn router(table: Table, sealer: Sealer, clips: &Clips, carrier: &str)
     switchboard_carrier_callbacks::router(Callbacks { backend, inbound, urls })
 }
 
-async fn carrier() -> (String, Told, Spoken) {
-    let (told, spoken) = (Told::default(), Spoken::default());
+async fn carrier() -> (String, CarrierRequests, Spoken) {
+    let (carrier_requests, spoken) = (CarrierRequests::default(), Spoken::default());
     let voice = Router::new().route("/v1/speak", post(speak)).with_state(spoken.clone());
-    let router = Router::new().fallback(obey).with_state(told.clone()).merge(voice);
-    (server::serve(router).await, told, spoken)
+    let router = Router::new().fallback(accept_update).with_state(carrier_requests.clone()).merge(voice);
+    (server::serve(router).await, carrier_requests, spoken)
 }
 
-/// Says each text's own bytes; there is one that it refuses.
+/// Synthesizes each text as its own bytes, and refuses one of them.
 async fn speak(State(spoken): State<Spoken>, Json(body): Json<serde_json::Value>) -> Response {
     let text = body["text"].as_str().unwrap().to_owned();
     spoken.lock().unwrap().push(text.clone());
@@ -187,8 +187,8 @@ async fn speak(State(spoken): State<Spoken>, Json(body): Json<serde_json::Value>
     }
 }
 
-async fn obey(State(told): State<Told>, uri: Uri, body: Bytes) -> Response {
-    told.lock().unwrap().push((uri.path().to_owned(), String::from_utf8(body.to_vec()).unwrap()));
+async fn accept_update(State(carrier_requests): State<CarrierRequests>, uri: Uri, body: Bytes) -> Response {
+    carrier_requests.lock().unwrap().push((uri.path().to_owned(), String::from_utf8(body.to_vec()).unwrap()));
     r#"{"sid":"x","status":"in-progress"}"#.into_response()
 }
 

@@ -1,4 +1,4 @@
-//! Messages of the queue, from the sample event to what the carrier, the voice and the table see.
+//! Messages of the queue, from the sample event to the requests to the carrier and the voice, and the table.
 
 #![cfg(test)]
 

@@ -1,4 +1,4 @@
-//! A call is placed once, or not at all.
+//! Placing a call: once, or not at all.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ async fn a_queued_call_is_placed_once_with_everything_the_carrier_needs() {
 }
 
 #[tokio::test]
-async fn a_call_without_a_limit_leaves_it_to_the_carrier() {
+async fn a_call_without_a_time_limit_uses_the_carriers() {
     let world = World::new(AgentConfig { max_duration_seconds: None, ..AgentConfig::default() }).await;
     world.deliver().await;
     assert!(!world.seen().calls[0].iter().any(|(key, _)| key == "TimeLimit"));
@@ -91,7 +91,7 @@ async fn twenty_equal_messages_make_one_call() {
 }
 
 #[tokio::test]
-async fn a_refused_call_is_rejected_and_over() {
+async fn a_refused_call_ends_as_rejected() {
     let world = World::new(AgentConfig::default()).await;
     world.next_answer(Answer::Status(400));
     assert!(world.deliver().await.is_empty());
@@ -108,7 +108,7 @@ async fn a_refused_call_is_rejected_and_over() {
 }
 
 #[tokio::test]
-async fn a_busy_carrier_gets_the_call_later() {
+async fn a_call_is_retried_when_the_carrier_is_busy() {
     let world = World::new(AgentConfig::default()).await;
     world.next_answer(Answer::Status(429));
     assert!(world.deliver().await.is_empty());
@@ -126,7 +126,7 @@ async fn a_busy_carrier_gets_the_call_later() {
 }
 
 #[tokio::test]
-async fn a_carrier_that_cannot_be_reached_gets_the_call_later() {
+async fn a_call_is_retried_when_the_carrier_is_unreachable() {
     let mut world = World::new(AgentConfig::default()).await;
     world.dialer.backend.carrier = carrier(&server::unused_url().await);
     assert!(world.deliver().await.is_empty());
@@ -135,7 +135,7 @@ async fn a_carrier_that_cannot_be_reached_gets_the_call_later() {
 }
 
 #[tokio::test]
-async fn a_call_that_was_perhaps_placed_is_never_placed_again() {
+async fn a_call_that_may_have_been_placed_is_not_placed_again() {
     for answer in [Answer::Status(500), Answer::Status(503), Answer::Garbled] {
         let world = World::new(AgentConfig::default()).await;
         world.next_answer(answer);
@@ -150,7 +150,7 @@ async fn a_call_that_was_perhaps_placed_is_never_placed_again() {
 }
 
 #[tokio::test]
-async fn a_call_whose_answer_was_lost_goes_on_by_what_the_callback_says_and_is_never_placed_again() {
+async fn a_call_with_a_lost_response_continues_by_its_callbacks() {
     let world = World::new(AgentConfig::default()).await;
     world.next_answer(Answer::Dropped);
     assert!(world.deliver().await.is_empty());
@@ -168,11 +168,11 @@ async fn a_call_whose_answer_was_lost_goes_on_by_what_the_callback_says_and_is_n
 }
 
 #[tokio::test]
-async fn a_call_that_is_ended_while_it_is_placed_is_hung_up() {
+async fn a_call_that_ends_while_it_is_placed_is_hung_up() {
     let world = World::new(AgentConfig::default()).await;
     world.next_answer(Answer::WaitsForTheEnd);
     let ending = async {
-        world.asked().await;
+        world.call_requested().await;
         world
             .change(|now| {
                 let (usage, prices) = (&now.conversation.usage, Prices::default());
@@ -188,7 +188,7 @@ async fn a_call_that_is_ended_while_it_is_placed_is_hung_up() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_not_ended_meanwhile_is_not_hung_up() {
+async fn a_call_that_does_not_end_meanwhile_is_not_hung_up() {
     let world = World::new(AgentConfig::default()).await;
     world.deliver().await;
     world.change(|now| now.conversation.mark_ringing("CA2")).await;
@@ -197,7 +197,7 @@ async fn a_call_that_is_not_ended_meanwhile_is_not_hung_up() {
 }
 
 #[tokio::test]
-async fn a_call_that_cannot_be_put_off_in_the_queue_comes_again_with_its_own_message() {
+async fn a_call_that_cannot_be_delayed_keeps_its_message() {
     let world = World::new(AgentConfig::default()).await;
     world.next_answer(Answer::Status(429));
     world.seen().queue_is_away = true;
@@ -208,7 +208,7 @@ async fn a_call_that_cannot_be_put_off_in_the_queue_comes_again_with_its_own_mes
 }
 
 #[tokio::test]
-async fn a_hook_that_hangs_up_ends_the_call_before_it_is_dialled() {
+async fn a_hook_that_hangs_up_ends_the_call_before_it_is_placed() {
     let hook = Hook {
         events: vec![EventName::ConnectionRequested],
         filter: None,
@@ -241,7 +241,7 @@ async fn a_hook_hangs_up_only_where_its_filter_matches() {
 }
 
 #[tokio::test]
-async fn a_call_that_waited_for_more_than_an_hour_is_given_up() {
+async fn a_call_that_waited_over_an_hour_is_not_placed() {
     let world = World::with_call(AgentConfig::default(), Duration::from_secs(3_601)).await;
     assert!(world.deliver().await.is_empty());
     assert_eq!(world.event_names().await, ["phone_call:rejected", "conversation:ended"]);
@@ -253,7 +253,7 @@ async fn a_call_that_waited_for_more_than_an_hour_is_given_up() {
 }
 
 #[tokio::test]
-async fn one_bad_message_holds_up_no_other_and_an_unknown_call_is_dropped() {
+async fn a_malformed_message_blocks_no_other() {
     let world = World::new(AgentConfig::default()).await;
     let mut batch = sample();
     let good = batch["Records"][0].clone();
@@ -268,7 +268,7 @@ async fn one_bad_message_holds_up_no_other_and_an_unknown_call_is_dropped() {
 }
 
 #[tokio::test]
-async fn nothing_is_dialled_that_cannot_be_marked() {
+async fn a_call_that_cannot_be_marked_is_not_placed() {
     let mut world = World::new(AgentConfig::default()).await;
     world.dialer.backend.table =
         Table::new(&testing::config(&server::unused_url().await).await, "switchboard".to_owned());
@@ -277,7 +277,7 @@ async fn nothing_is_dialled_that_cannot_be_marked() {
 }
 
 #[tokio::test]
-async fn a_call_without_a_slot_waits_until_one_is_given_back() {
+async fn a_call_waits_until_a_slot_is_returned() {
     let world = World::new(AgentConfig::default()).await;
     let waiting = world.conversation().await;
     let limits = Limits { live_calls: 1, ..world.table.limits(waiting.account_id).await.unwrap() };
@@ -314,7 +314,7 @@ async fn a_call_without_a_slot_waits_until_one_is_given_back() {
 }
 
 #[tokio::test]
-async fn a_call_that_the_carrier_puts_off_or_refuses_gives_its_slot_back() {
+async fn a_delayed_or_refused_call_returns_its_slot() {
     for (answer, counted) in [(429, (1, 0)), (400, (0, 0))] {
         let world = World::new(AgentConfig::default()).await;
         assert_eq!(world.counted().await, (1, 0));

@@ -1,4 +1,4 @@
-//! The first words of a call are prepared before it is answered, but preparation delays no call for long.
+//! Clips are prepared before a call is placed, but they delay no call for long.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::world::{Says, World, event, failures};
 
-/// More than any wait here should take, on any machine.
+/// Longer than any wait of these tests, on any machine.
 const TIME_LIMIT: Duration = Duration::from_mins(1);
 
 fn greeter() -> AgentConfig {
@@ -34,7 +34,7 @@ fn characters(agent: &AgentConfig) -> u64 {
 }
 
 impl World {
-    /// Resolves once what has arrived is as `is_so` says.
+    /// Resolves once the requests that arrived fulfil `is_so`.
     async fn until(&self, is_so: impl Fn(&crate::world::Seen) -> bool) {
         let looking = async {
             while !is_so(&self.seen()) {
@@ -57,7 +57,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn the_voice_speaks_what_a_call_says_first_once_for_all_calls() {
+async fn clips_are_synthesized_once_for_all_calls() {
     let world = World::new(greeter()).await;
     assert!(world.deliver().await.is_empty());
     let mut spoken: Vec<_> = world.seen().spoken.iter().map(|(text, _)| text.clone()).collect();
@@ -79,7 +79,7 @@ async fn the_voice_speaks_what_a_call_says_first_once_for_all_calls() {
 }
 
 #[tokio::test]
-async fn a_voice_that_is_down_holds_up_no_call_and_is_not_paid() {
+async fn a_failed_voice_delays_no_call_and_costs_nothing() {
     let world = World::new(greeter()).await;
     world.seen().voice = Says::Nothing;
     assert!(world.deliver().await.is_empty());
@@ -90,7 +90,7 @@ async fn a_voice_that_is_down_holds_up_no_call_and_is_not_paid() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_is_away_holds_up_no_call() {
+async fn an_unreachable_bucket_delays_no_call() {
     let mut world = World::new(greeter()).await;
     let nobody =
         switchboard_aws::table::testing::config(&switchboard_testkit::server::unused_url().await).await;
@@ -101,7 +101,7 @@ async fn a_bucket_that_is_away_holds_up_no_call() {
 }
 
 #[tokio::test]
-async fn a_slow_voice_is_waited_for_only_shortly_and_what_it_says_is_there_when_it_is_answered() {
+async fn a_slow_voice_delays_the_call_briefly_and_completes_its_clips() {
     let world = World::new(greeter()).await;
     world.seen().voice = Says::Little;
     let placed = async {
@@ -117,7 +117,7 @@ async fn a_slow_voice_is_waited_for_only_shortly_and_what_it_says_is_there_when_
 }
 
 #[tokio::test]
-async fn a_call_that_is_ended_while_the_voice_speaks_is_not_placed() {
+async fn a_call_that_ends_during_preparation_is_not_placed() {
     let world = World::new(greeter()).await;
     world.seen().voice = Says::Little;
     let ending = async {
@@ -137,7 +137,7 @@ async fn a_call_that_is_ended_while_the_voice_speaks_is_not_placed() {
 }
 
 #[tokio::test]
-async fn a_voice_with_the_customers_key_is_asked_with_it() {
+async fn a_customers_voice_uses_the_customers_key() {
     let id = CredentialId::new(system::now(), 1);
     let voice = Voice::Deepgram { model: "aura-2-zeus-en".into(), credential_id: Some(id) };
     let world = World::new(AgentConfig { voice, ..greeter() }).await;
@@ -161,7 +161,7 @@ async fn a_voice_with_the_customers_key_is_asked_with_it() {
 }
 
 #[tokio::test]
-async fn a_voice_whose_key_was_deleted_is_not_asked_with_another_and_the_call_is_placed() {
+async fn a_deleted_voice_key_is_not_replaced_and_the_call_is_placed() {
     let voice = Voice::Deepgram {
         model: "aura-2-zeus-en".into(),
         credential_id: Some(CredentialId::new(system::now(), 1)),
@@ -173,7 +173,7 @@ async fn a_voice_whose_key_was_deleted_is_not_asked_with_another_and_the_call_is
 }
 
 #[tokio::test]
-async fn who_answered_is_found_out_exactly_where_a_filter_looks_at_it() {
+async fn amd_is_requested_only_if_a_filter_reads_its_result() {
     let hook = |filter: &str| Hook {
         events: vec![EventName::Started],
         filter: Some(Filter::parse(filter).unwrap()),
@@ -187,7 +187,7 @@ async fn who_answered_is_found_out_exactly_where_a_filter_looks_at_it() {
         filter: Some(Filter::parse(filter).unwrap()),
     };
     let (asks, asks_not) = ("phone_call.answered_by != 'human'", "metadata.note == 'answered_by'");
-    for (agent, asked) in [
+    for (agent, is_requested) in [
         (AgentConfig::default(), false),
         (AgentConfig { hooks: vec![hook(asks_not)], ..AgentConfig::default() }, false),
         (AgentConfig { hooks: vec![hook(asks_not), hook(asks)], ..AgentConfig::default() }, true),
@@ -197,9 +197,9 @@ async fn who_answered_is_found_out_exactly_where_a_filter_looks_at_it() {
         assert!(world.deliver().await.is_empty());
         let call = world.seen().calls[0].clone();
         let field = |name: &str| call.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        assert_eq!(field("MachineDetection"), asked.then_some("Enable"));
-        assert_eq!(field("AsyncAmd"), asked.then_some("true"));
+        assert_eq!(field("MachineDetection"), is_requested.then_some("Enable"));
+        assert_eq!(field("AsyncAmd"), is_requested.then_some("true"));
         let callback = field("StatusCallback").unwrap().replace("/status", "/amd");
-        assert_eq!(field("AsyncAmdStatusCallback"), asked.then_some(&*callback));
+        assert_eq!(field("AsyncAmdStatusCallback"), is_requested.then_some(&*callback));
     }
 }

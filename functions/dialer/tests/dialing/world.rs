@@ -1,4 +1,4 @@
-//! A dialer with a real store, and a carrier, a voice, a bucket and a queue of its own on loopback sockets.
+//! A dialer with a table in memory, and a carrier, a voice, a bucket and a queue on loopback sockets.
 
 use std::{
     collections::VecDeque,
@@ -44,31 +44,31 @@ use tokio::sync::Notify;
 pub(crate) const SAMPLE: &str = include_str!("../../../../events/sqs_calls.json");
 pub(crate) const SID: &str = "CA0123456789abcdef0123456789abcdef";
 
-/// How the carrier answers a request to place a call.
+/// The response of the carrier to a request for a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answer {
     Created,
     Status(u16),
-    /// Created, but the answer does not say so.
+    /// Created, but the response does not name the call.
     Garbled,
-    /// Created, and the answer is lost.
+    /// Created, and the response is lost.
     Dropped,
-    /// Created, and the answer waits for [`World::answer_now`].
+    /// Created, and the response waits for [`World::answer_now`].
     WaitsForTheEnd,
 }
 
-/// How the voice answers.
+/// The behaviour of the voice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Says {
     #[default]
     Everything,
-    /// Nothing: it is down.
+    /// It does not respond.
     Nothing,
-    /// Little by little, until it is told to say everything.
+    /// It streams slowly, until it is released.
     Little,
 }
 
-/// The requests that arrived, and the carrier's next answers; without one left, the carrier creates calls.
+/// The requests that arrived, and the next responses of the carrier. Without one, the carrier creates calls.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) calls: Vec<Vec<(String, String)>>,
@@ -92,14 +92,14 @@ pub(crate) struct World {
     pub(crate) job: CallJob,
 }
 
-/// Where a request for a call and the test wait for each other.
+/// Synchronizes a request for a call with the test.
 #[derive(Default)]
 struct Meeting {
-    asked: Notify,
+    requested: Notify,
     answered: Notify,
 }
 
-/// What the server needs.
+/// The state of the server.
 #[derive(Clone)]
 struct Served {
     seen: Arc<Mutex<Seen>>,
@@ -107,12 +107,12 @@ struct Served {
 }
 
 impl World {
-    /// With one queued call, the one that the sample event is about.
+    /// With one queued call, that of the sample event.
     pub(crate) async fn new(agent: AgentConfig) -> Self {
         Self::with_call(agent, Duration::ZERO).await
     }
 
-    /// The call was made `ago`.
+    /// The call was created `ago`.
     pub(crate) async fn with_call(agent: AgentConfig, ago: Duration) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
         let meeting = Arc::<Meeting>::default();
@@ -123,7 +123,7 @@ impl World {
             system::now().as_millis() - i64::try_from(ago.as_millis()).unwrap(),
         );
         let mut account = Account::new(job.account_id, "Bakery".into(), system::now(), "whsec_".into());
-        // Tests do not wait for the next second.
+        // Tests do not wait for the next second of the limit.
         account.limits.calls_per_second = 1_000;
         table.create_account(&account, &Token::new([1; 32])).await.unwrap();
         let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
@@ -160,16 +160,16 @@ impl World {
         self.seen().answers.push_back(answer);
     }
 
-    /// Resolves when a call is asked for that waits for [`Self::answer_now`].
-    pub(crate) async fn asked(&self) {
-        self.meeting.asked.notified().await;
+    /// Resolves when a request for a call waits for [`Self::answer_now`].
+    pub(crate) async fn call_requested(&self) {
+        self.meeting.requested.notified().await;
     }
 
     pub(crate) fn answer_now(&self) {
         self.meeting.answered.notify_one();
     }
 
-    /// Writes what a callback or a client changes.
+    /// Writes a transition of a callback or a client.
     pub(crate) async fn change(
         &self,
         change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
@@ -179,7 +179,7 @@ impl World {
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }
 
-    /// Another call like the sample's, and the event that is about it.
+    /// Another call like that of the sample, and its event.
     pub(crate) async fn another_call(&self) -> (ConversationId, Value) {
         let mut another = self.table.conversation(self.job.account_id, self.job.conversation_id).await;
         let mut snapshot = another.as_mut().unwrap().take().unwrap();
@@ -195,7 +195,7 @@ impl World {
         (id, event)
     }
 
-    /// Hands the sample event to the function; the ids of the messages that are to come again.
+    /// Handles the sample event. Returns the ids of the messages that the queue delivers again.
     pub(crate) async fn deliver(&self) -> Vec<String> {
         failures(&self.dialer.handle(event(&sample())).await)
     }
@@ -209,7 +209,7 @@ impl World {
             .conversation
     }
 
-    /// How many of the account's calls wait and are live.
+    /// The numbers of waiting and live calls of the account.
     pub(crate) async fn counted(&self) -> (i64, i64) {
         let calls = self.table.counters(self.job.account_id).await.unwrap();
         (calls.waiting, calls.live)
@@ -252,7 +252,7 @@ async fn serve(served: Served) -> String {
     server::serve(Router::new().route("/v1/speak", post(speak)).fallback(take).with_state(served)).await
 }
 
-/// Says each text's own bytes.
+/// Synthesizes each text as its own bytes.
 async fn speak(State(served): State<Served>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
     let text = body["text"].as_str().unwrap().to_owned();
     let key = headers[header::AUTHORIZATION].to_str().unwrap().to_owned();
@@ -313,7 +313,7 @@ async fn take(State(served): State<Served>, uri: Uri, body: Bytes) -> Response {
             (StatusCode::CREATED, json, Body::from_stream(stream::iter(broken))).into_response()
         }
         Answer::WaitsForTheEnd => {
-            served.meeting.asked.notify_one();
+            served.meeting.requested.notify_one();
             served.meeting.answered.notified().await;
             created()
         }

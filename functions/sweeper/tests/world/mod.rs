@@ -1,4 +1,4 @@
-//! A sweeper with a real store, and a carrier of its own on a loopback socket.
+//! A sweeper with a table in memory, and a carrier on a loopback socket.
 
 use std::{
     collections::BTreeMap,
@@ -32,18 +32,18 @@ use switchboard_runtime as system;
 use switchboard_sweeper::{Sweeper, Swept};
 use switchboard_testkit::server;
 
-/// The carrier's calls by id, with status and duration; all were placed three minutes ago.
+/// The calls of the carrier by id, with status and duration. All were placed three minutes ago.
 #[derive(Default)]
 pub(crate) struct Carrier {
     pub(crate) calls: BTreeMap<String, (String, String)>,
     pub(crate) hung_up: Vec<String>,
-    /// Everything that was asked for.
-    pub(crate) asked: Vec<String>,
-    /// Its numbers by id, each with its number and the name it was given.
+    /// All requests that arrived.
+    pub(crate) requests: Vec<String>,
+    /// Its numbers by id, each with its name.
     pub(crate) numbers: BTreeMap<String, (String, String)>,
-    /// It hangs up nothing.
+    /// It refuses to hang up.
     pub(crate) stubborn: bool,
-    /// It answers nothing.
+    /// It does not respond.
     pub(crate) away: bool,
     /// The jobs in the queue of deliveries, which is at the same address.
     pub(crate) queued: Vec<DeliveryJob>,
@@ -66,7 +66,7 @@ pub(crate) fn sid(n: u32) -> String {
     format!("CA{n:032}")
 }
 
-/// A store where nobody listens.
+/// A table at an address where nothing listens.
 pub(crate) async fn no_store() -> Table {
     let url = server::unused_url().await;
     Table::new(&testing::config(&url).await, "switchboard".to_owned())
@@ -92,8 +92,8 @@ impl World {
         self.carrier.lock().unwrap()
     }
 
-    pub(crate) fn asked(&self) -> Vec<String> {
-        self.carrier().asked.clone()
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.carrier().requests.clone()
     }
 
     pub(crate) async fn sweep(&self) -> Swept {
@@ -105,7 +105,7 @@ impl World {
         (AccountId::new(at, 1), ConversationId::new(at, u128::from(n)))
     }
 
-    /// A call that was asked for this many seconds ago.
+    /// Stores a call that was requested this many seconds ago.
     pub(crate) async fn queued(&self, n: u32, seconds: i64) {
         let (account, id) = Self::ids(n);
         let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
@@ -114,7 +114,7 @@ impl World {
         self.sweeper.backend.table.create_conversation(&snapshot).await.unwrap();
     }
 
-    /// One that was dialled this many seconds ago.
+    /// Stores one that was placed this many seconds ago.
     pub(crate) async fn dialing(&self, n: u32, seconds: i64, call: Option<&str>) {
         self.queued(n, seconds).await;
         self.change(n, |now| now.conversation.mark_dialing(&now.agent, "hash".into(), ago(seconds))).await;
@@ -123,7 +123,7 @@ impl World {
         }
     }
 
-    /// One that began this many seconds ago.
+    /// Stores one that started this many seconds ago.
     pub(crate) async fn started(&self, n: u32, seconds: i64, lease: &Lease) {
         self.dialing(n, seconds, Some(&sid(n))).await;
         let (account, id) = Self::ids(n);
@@ -177,7 +177,7 @@ async fn answer(
         carrier.queued.push(job);
         return r#"{"MessageId":"1","MD5OfMessageBody":""}"#.into_response();
     }
-    carrier.asked.push(format!("{method} {uri}"));
+    carrier.requests.push(format!("{method} {uri}"));
     if carrier.away {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
@@ -221,7 +221,7 @@ fn sent(body: &[u8]) -> Option<DeliveryJob> {
     DeliveryJob::from_body(request["MessageBody"].as_str()?)
 }
 
-/// A time as the carrier writes it.
+/// A time in the format of the carrier.
 fn carriers_time(at: Timestamp) -> String {
     let text = at.to_string();
     let (date, time) = text.split_once('T').unwrap();
