@@ -20,7 +20,7 @@ use crate::{
     output::{ConversationEvent, Output},
     phase::Phase,
     phrases::Phrases,
-    playback::{HeardUtterance, Playback},
+    playback::{HeardUtterance, Playback, UtteranceInProgress},
     response::{Conclusion, Effect, Pipeline, PlaybackState, clause_splitter::clauses},
     settings::Settings,
     timing::{GOODBYE, LAST_WORDS},
@@ -46,19 +46,6 @@ pub struct Engine {
     utterances: UtteranceIds,
     /// The agent's words that the previous worker left unsaid, until the agent says them or the user speaks.
     unspoken: Unspoken,
-}
-
-/// The agent's utterance that is audible.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UtteranceInProgress {
-    /// The words that were heard; at least one.
-    pub heard: String,
-    /// The rest of it, and of the utterances behind it.
-    pub unheard: String,
-    /// When its first word began.
-    pub started_at: CallTime,
-    /// Why it is said.
-    pub kind: UtteranceKind,
 }
 
 /// The interface.
@@ -189,11 +176,7 @@ impl Engine {
     /// same beginning was stored meanwhile, it was reported after this and stands instead.
     #[must_use]
     pub fn in_progress(&self, at: CallTime) -> Option<UtteranceInProgress> {
-        let at = at.max(self.now);
-        let (heard, started_at, kind) = self.playback.in_progress(at)?;
-        // After a hold phrase the next worker replies anew.
-        let unheard = if self.playback.is_holding() { String::new() } else { self.playback.unheard(at) };
-        Some(UtteranceInProgress { heard, unheard, started_at, kind })
+        self.playback.in_progress(at.max(self.now))
     }
 
     /// Whether the caller hears the agent, or the agent has paused and may go on: then the engine needs each frame
@@ -449,17 +432,8 @@ impl Engine {
     /// The turn's words enter the conversation. When they ended; none if there were no words.
     fn end_turn(&mut self, at: CallTime, out: &mut Vec<Output>) -> Option<CallTime> {
         let turn = self.turn.take(at)?;
-        self.history.user_said(turn.text.clone());
-        out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
-        out.push(Output::Event(ConversationEvent::MessageSent {
-            role: Role::User,
-            content: turn.text,
-            kind: UtteranceKind::Speech,
-            started_at: turn.started_at,
-            ended_at: turn.ended_at,
-            interrupted: false,
-            latency: None,
-        }));
+        turn.report(out);
+        self.history.user_said(turn.text);
         Some(turn.ended_at)
     }
 

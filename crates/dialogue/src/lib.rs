@@ -27,10 +27,11 @@ mod types;
 
 pub use self::{
     call_time::CallTime,
-    engine::{Engine, UtteranceInProgress},
+    engine::Engine,
     input::Input,
     output::{ConversationEvent, Output},
     phrases::phrases,
+    playback::UtteranceInProgress,
     response::clause_splitter::clauses,
     settings::{Settings, Takeover, TranscriberCapabilities},
     types::{

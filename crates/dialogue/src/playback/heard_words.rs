@@ -62,6 +62,19 @@ impl HeardUtterance {
     }
 }
 
+/// The agent's utterance that is audible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UtteranceInProgress {
+    /// The words that were heard; at least one.
+    pub heard: String,
+    /// The rest of it, and of the utterances behind it.
+    pub unheard: String,
+    /// When its first word began.
+    pub started_at: CallTime,
+    /// Why it is said.
+    pub kind: UtteranceKind,
+}
+
 /// A clause, and how much of it was heard.
 struct HeardClause<'a> {
     /// The index of its utterance.
@@ -101,15 +114,20 @@ impl Playback {
         rest
     }
 
-    /// The words that were heard of the utterance in progress, and when it began; none before its first word ends.
-    pub(crate) fn in_progress(&self, at: CallTime) -> Option<(String, CallTime, UtteranceKind)> {
+    /// The oldest utterance; none before its first word ends.
+    pub(crate) fn in_progress(&self, at: CallTime) -> Option<UtteranceInProgress> {
         let utterance = self.utterances.front()?;
         let started_at = utterance.started_at?;
-        let mut text = String::new();
-        for heard in self.heard(at).take_while(|heard| heard.utterance == 0) {
-            append(&mut text, heard.words);
+        let mut heard = String::new();
+        for clause in self.heard(at).take_while(|heard| heard.utterance == 0) {
+            append(&mut heard, clause.words);
         }
-        (!text.is_empty()).then_some((text, started_at, utterance.kind))
+        if heard.is_empty() {
+            return None;
+        }
+        // After a hold phrase the next worker replies anew.
+        let unheard = if utterance.is_hold_phrase() { String::new() } else { self.unheard(at) };
+        Some(UtteranceInProgress { heard, unheard, started_at, kind: utterance.kind })
     }
 
     /// Whether a word of an utterance that is not over was heard.

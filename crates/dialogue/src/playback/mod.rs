@@ -21,6 +21,7 @@ use self::{
 };
 
 pub(crate) use self::heard_words::HeardUtterance;
+pub use self::heard_words::UtteranceInProgress;
 
 /// How far audio is sent ahead of real time: enough for a busy network, little to discard.
 const AHEAD: Duration = Duration::from_millis(400);
@@ -159,7 +160,7 @@ impl Playback {
     }
 
     /// Whether the oldest utterance is a hold phrase.
-    pub(crate) fn is_holding(&self) -> bool {
+    fn is_holding(&self) -> bool {
         self.utterances.front().is_some_and(Utterance::is_hold_phrase)
     }
 

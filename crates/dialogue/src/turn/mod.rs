@@ -8,9 +8,15 @@ pub(crate) mod backchannel;
 mod endpointing;
 mod transcript;
 
-use crate::{call_time::CallTime, settings::TranscriberCapabilities};
+use switchboard_model::messages::Role;
 
 use self::{endpointing::Endpointing, transcript::Transcript};
+use crate::{
+    call_time::CallTime,
+    output::{ConversationEvent, Output},
+    settings::TranscriberCapabilities,
+    types::UtteranceKind,
+};
 
 pub(crate) use self::transcript::Fresh;
 
@@ -29,6 +35,22 @@ pub(crate) struct FinishedTurn {
     pub(crate) text: String,
     pub(crate) started_at: CallTime,
     pub(crate) ended_at: CallTime,
+}
+
+impl FinishedTurn {
+    /// Reports the end of the user's speech, and the message.
+    pub(crate) fn report(&self, out: &mut Vec<Output>) {
+        out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
+        out.push(Output::Event(ConversationEvent::MessageSent {
+            role: Role::User,
+            content: self.text.clone(),
+            kind: UtteranceKind::Speech,
+            started_at: self.started_at,
+            ended_at: self.ended_at,
+            interrupted: false,
+            latency: None,
+        }));
+    }
 }
 
 impl Turn {
