@@ -2,7 +2,10 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use crate::call_time::CallTime;
+use crate::{
+    call_time::CallTime,
+    output::{ConversationEvent, Output},
+};
 
 /// Maximum number of seconds that are reported at once. After a worker slept for longer, earlier ones are left out.
 const SECONDS_AT_ONCE: u64 = 60;
@@ -43,8 +46,14 @@ impl CallClock {
         self.reaches(Duration::from_secs(self.seconds.saturating_add(1)))
     }
 
-    /// The whole seconds to report now; none of them is reported again.
-    pub(crate) fn passed_seconds(&mut self, at: CallTime) -> Option<RangeInclusive<u64>> {
+    /// Reports the whole seconds that have passed; none of them is reported again.
+    pub(crate) fn report(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        for seconds in self.passed_seconds(at).into_iter().flatten() {
+            out.push(Output::Event(ConversationEvent::Duration { seconds }));
+        }
+    }
+
+    fn passed_seconds(&mut self, at: CallTime) -> Option<RangeInclusive<u64>> {
         let passed = self.elapsed.saturating_add(at.since(self.started_at?)).as_secs();
         let first = (self.seconds + 1).max(passed.saturating_sub(SECONDS_AT_ONCE));
         if passed <= self.seconds {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod agent_side;
 mod barge_in;
 mod call_clock;
 mod call_time;
@@ -24,6 +25,7 @@ mod timing;
 mod transcriber_watchdog;
 mod turn;
 mod types;
+mod user_side;
 
 pub use self::{
     call_time::CallTime,

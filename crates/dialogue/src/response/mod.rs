@@ -1,11 +1,11 @@
-//! The responder: what the agent does after the user's turn, until it is the user's turn again.
+//! The responder: generates the agent's turn, from the end of the user's turn until it is the user's turn again.
 //!
 //! Turn-taking and playback are common to every way of responding. Today there is one: [`Pipeline`], a language model
-//! whose text is cut into clauses for a synthesizer. It generates, calls functions, generates again, and copes with
-//! failures. A speech-to-speech model would stand beside it, with the same calls: a turn ended, something was heard,
-//! a barge-in. Its truncation at what was heard is our heard words.
+//! whose text is cut into clauses for a synthesizer. It generates, calls functions, generates again, and handles
+//! failures. A speech-to-speech model would be a second responder with the same calls: a turn ended, an utterance was
+//! heard, a barge-in. Such a model is truncated at the heard words.
 //!
-//! Silence is never a reply: a generation that fails before anything was said is tried once more, then the agent
+//! Silence is never a reply: a generation that fails before it has led to words is retried once, then the agent
 //! apologises, and after a few failed turns in a row it says goodbye. The pipeline decides, and returns [`Effect`]s;
 //! it knows neither playback nor history.
 
@@ -24,7 +24,7 @@ use crate::{
 
 /// Failed turns in a row after which the conversation ends.
 const MAX_FAILED_TURNS: u32 = 3;
-/// Wait before a failed generation is tried again: the reason for a refusal may have passed by then.
+/// Wait before a failed generation is retried: the reason for a refusal may have passed by then.
 const RETRY_AFTER: Duration = Duration::from_millis(300);
 
 /// One consequence of the pipeline's decisions. They are carried out in their order.
@@ -57,14 +57,14 @@ pub(crate) struct Pipeline {
     held_at: Option<CallTime>,
 }
 
-/// What the agent does in one turn.
+/// The agent's turn.
 #[derive(Debug)]
 struct Response {
     purpose: Purpose,
     generation: Option<Generation>,
     tools: ToolRounds,
     has_failed: bool,
-    /// When the generation is tried again.
+    /// When the generation is retried.
     retry_at: Option<CallTime>,
     progress: Progress,
     /// A hold phrase was heard.
@@ -76,7 +76,7 @@ struct Response {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// The user did not ask for it: the greeting, a reminder, a late result, a goodbye.
+    /// No turn of the user precedes it: the greeting, a reminder, a late result, a goodbye.
     Unprompted,
     /// It replies to the user's turn.
     Reply,
@@ -84,7 +84,7 @@ enum Purpose {
     Apology,
 }
 
-/// How far a response has come; its later utterances do not take it back.
+/// How far a response has come. It never decreases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Progress {
     Nothing,
@@ -104,14 +104,14 @@ pub(crate) struct Interrupted {
     is_reply: bool,
 }
 
-/// How a response stands when everything is said.
+/// The state of a response when playback has been served.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Conclusion {
-    /// There is more to come, or no response.
+    /// More is to come, or there is no response.
     None,
     /// It is the user's turn.
     Over,
-    /// Nothing could be said: this comes instead.
+    /// No audio could be sent: the effect replaces the reply.
     Failed(Effect),
 }
 
@@ -214,17 +214,22 @@ impl Pipeline {
         Conclusion::Over
     }
 
+    /// Whether there was no reply to too many turns in a row.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.failed_turns >= MAX_FAILED_TURNS
+    }
+
     /// There is no reply to this turn. A response that the user did not ask for needs no apology.
     pub(crate) fn apologise(&mut self, at: CallTime) -> Option<Effect> {
         let response = self.response.as_mut().filter(|response| response.purpose == Purpose::Reply)?;
         response.purpose = Purpose::Apology;
         response.first_words_at.get_or_insert(at);
         self.failed_turns = self.failed_turns.saturating_add(1);
-        Some(if self.failed_turns < MAX_FAILED_TURNS { Effect::Apologise } else { Effect::GiveUp })
+        Some(if self.has_given_up() { Effect::GiveUp } else { Effect::Apologise })
     }
 }
 
-/// What the model and the functions bring.
+/// Inputs of the model and the functions.
 impl Pipeline {
     /// The generation, if it is the current one; it counts as a sign of life.
     fn current(&mut self, at: CallTime, id: GenerationId) -> Option<&mut Generation> {
@@ -298,7 +303,7 @@ impl Pipeline {
         effects
     }
 
-    /// The generation failed. Clauses that exist are said, and no more; without any, it is tried once again.
+    /// The generation failed. Its clauses so far are said; a generation without any is retried once.
     pub(crate) fn failed(
         &mut self,
         at: CallTime,
@@ -324,12 +329,12 @@ impl Pipeline {
         None
     }
 
-    /// When the generation is tried again.
+    /// When the generation is retried.
     pub(crate) fn retry_due(&self) -> Option<CallTime> {
         self.response.as_ref()?.retry_at
     }
 
-    /// Tries again.
+    /// Retries the generation.
     pub(crate) fn generate_again(&mut self, at: CallTime) -> Option<Effect> {
         self.response.as_mut()?.retry_at = None;
         self.generate(at)
@@ -340,7 +345,7 @@ impl Pipeline {
         Some(self.response.as_ref()?.generation.as_ref()?.due())
     }
 
-    /// The model has taken too long: the user waited for it long enough, so it is tried again at once.
+    /// The model has taken too long. The user has waited long enough, so the retry follows at once.
     pub(crate) fn timed_out(&mut self, at: CallTime, utterances: &mut UtteranceIds) -> Vec<Effect> {
         let generation = self.response.as_ref().and_then(|response| response.generation.as_ref());
         let Some(id) = generation.map(Generation::id) else { return vec![] };
@@ -358,7 +363,7 @@ impl Pipeline {
     }
 }
 
-/// What the caller hears, and waits for.
+/// Reports of playback, and the hold phrase.
 impl Pipeline {
     /// An utterance begins to be sent: how long the user waited, if it is the reply's first.
     pub(crate) fn begins(
@@ -395,8 +400,8 @@ impl Pipeline {
         self.response.as_ref().is_some_and(Response::is_undecided)
     }
 
-    /// Whether the user knows that more is to come: they heard a hold phrase and no whole utterance since, or an
-    /// utterance while functions prepare the next one.
+    /// Whether the user knows that more is to come: they have heard a hold phrase and no whole utterance since, or an
+    /// utterance while functions are running.
     pub(crate) fn is_holding(&self) -> bool {
         self.response.as_ref().is_some_and(|response| {
             response.was_held && response.is_unheard()
@@ -429,16 +434,16 @@ impl Pipeline {
     }
 }
 
-/// What the pipeline has to know of playback.
+/// The state of playback, as far as the hold phrase depends on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlaybackState {
-    /// Nothing is said or going to be said.
+    /// There is nothing to say.
     pub(crate) is_idle: bool,
     /// Something of the oldest utterance was sent, or could be.
     pub(crate) has_begun: bool,
     /// When everything that was sent will have been played.
     pub(crate) plays_until: CallTime,
-    /// When the synthesizer was asked for something of which it has delivered nothing.
+    /// When the oldest clause without any audio was requested.
     pub(crate) requested_at: Option<CallTime>,
 }
 
