@@ -6,7 +6,7 @@ use super::*;
 const ANSWER: &str = "On Saturdays we close at six in the afternoon";
 const LOUD: i16 = -15;
 
-/// A call in which this is being said for so long.
+/// A call in which [`ANSWER`] has been playing for `for_ms`.
 fn speaking(for_ms: u64) -> Call {
     let mut call = Call::asked("When do you close?");
     call.answers(0, ANSWER);
@@ -15,7 +15,7 @@ fn speaking(for_ms: u64) -> Call {
     call
 }
 
-/// How much audio was sent, without what was taken back.
+/// Length of the audio that was sent, without the audio that a rewind took back.
 fn sent(call: &Call) -> Duration {
     call.done.iter().fold(Duration::ZERO, |sent, (_, output)| match output {
         Output::Send { audio, .. } => sent + *audio,
@@ -25,7 +25,7 @@ fn sent(call: &Call) -> Duration {
 }
 
 #[test]
-fn two_hundred_milliseconds_of_speech_stop_the_agent_in_the_frame_that_completes_them() {
+fn the_frame_that_completes_200_ms_of_speech_pauses_the_agent() {
     let mut call = speaking(500);
     call.sounds(180, LOUD);
     assert_eq!(call.story(), [""; 0]);
@@ -44,51 +44,51 @@ fn a_cough_is_a_false_interruption() {
     call.story();
     let before = call.sent().len();
     call.is_quiet(980);
-    assert_eq!(call.sent().len(), before, "it waits for words");
+    assert_eq!(call.sent().len(), before, "the agent waits for words");
     call.advance(100);
-    assert!(call.sent().len() > before, "it goes on by itself");
+    assert!(call.sent().len() > before, "the agent goes on without an input");
     call.advance(5000);
     assert_eq!(call.story(), ["agent stops", &format!("agent: {ANSWER}")]);
     assert_eq!(call.history(), ["user: When do you close?", &format!("agent: {ANSWER}")]);
 }
 
 #[test]
-fn the_agent_goes_on_with_the_word_it_stopped_in() {
+fn the_agent_goes_on_with_the_word_it_paused_in() {
     let mut call = speaking(500);
-    // 700 ms are played: 14 characters, two into "we".
+    // 700 ms have played: 14 characters, one into "we".
     call.sounds(200, LOUD);
-    // "On Saturdays " has 13 characters, each of 50 ms; a frame has 20.
+    // "On Saturdays " has 13 characters of 50 ms each; a frame has 20 ms.
     assert_eq!(sent(&call), Duration::from_millis(13 * 50 / 20 * 20));
     call.advance(10_000);
-    assert_eq!(sent(&call), Duration::from_millis(45 * 50), "and to its end, nothing left out");
+    assert_eq!(sent(&call), Duration::from_millis(45 * 50), "the whole answer was sent");
 }
 
 #[test]
-fn words_after_the_sound_confirm_the_barge_in_and_heard_words_are_kept() {
+fn words_after_the_sound_complete_the_barge_in() {
     let mut call = speaking(500);
     call.sounds(300, LOUD);
     call.story();
-    call.guesses("wait a moment");
+    call.transcribes_interim("wait a moment");
     assert_eq!(
         call.story(),
-        ["user starts", "cancel speech", "agent stops", "agent, cut off: On Saturdays"],
-        "the audio was cleared already"
+        ["user starts", "cancel synthesis", "agent stops", "agent, cut off: On Saturdays"],
+        "the pause has cleared the audio"
     );
     call.advance(3000);
     assert_eq!(call.story()[..2], ["user stops", "user: wait a moment"]);
 }
 
 #[test]
-fn a_backchannel_is_no_barge_in() {
+fn backchannel_is_no_barge_in() {
     let mut call = speaking(500);
     call.sounds(300, LOUD);
     call.story();
     call.feed(Input::SpeechStarted);
-    call.guesses("uh");
+    call.transcribes_interim("uh");
     assert_eq!(call.story(), ["user starts"]);
     let before = call.sent().len();
-    call.hears("Uh-huh.");
-    assert!(call.sent().len() > before, "it goes on at once");
+    call.transcribes("Uh-huh.");
+    assert!(call.sent().len() > before, "the agent goes on at once");
     call.feed(Input::TurnEnded);
     call.advance(5000);
     assert_eq!(call.story(), ["user stops", "agent stops", &format!("agent: {ANSWER}")]);
@@ -98,25 +98,25 @@ fn a_backchannel_is_no_barge_in() {
 #[test]
 fn a_yes_that_outlasts_the_agent_is_an_answer() {
     let mut call = speaking(2100);
-    call.guesses("yes");
+    call.transcribes_interim("yes");
     call.advance(300);
-    call.hears("Yes.");
+    call.transcribes("Yes.");
     call.feed(Input::TurnEnded);
     let story = call.story();
-    assert_eq!(story[story.len() - 2..], ["user: Yes.", "ask 1"], "{story:?}");
+    assert_eq!(story[story.len() - 2..], ["user: Yes.", "generate 1"], "{story:?}");
 }
 
 #[test]
-fn a_sign_of_listening_that_goes_on_is_an_interruption() {
+fn backchannel_followed_by_other_words_is_a_barge_in() {
     let mut call = speaking(1000);
-    call.guesses("yeah");
+    call.transcribes_interim("yeah");
     assert_eq!(call.story(), ["user starts"]);
-    call.guesses("yeah but tomorrow");
-    assert_eq!(call.story()[..2], ["clear", "cancel speech"]);
+    call.transcribes_interim("yeah but tomorrow");
+    assert_eq!(call.story()[..2], ["clear", "cancel synthesis"]);
 }
 
 #[test]
-fn the_agents_own_echo_does_not_stop_it() {
+fn the_agents_own_echo_does_not_pause_it() {
     let mut call = speaking(200);
     call.sounds(1000, -26);
     assert_eq!(call.story(), [""; 0]);
@@ -142,7 +142,7 @@ fn a_short_gap_is_within_a_word() {
 }
 
 #[test]
-fn sound_that_goes_on_without_words_holds_the_agent_for_three_seconds_once() {
+fn sound_without_words_pauses_the_agent_once_for_three_seconds() {
     let mut call = speaking(100);
     call.sounds(200, LOUD);
     let stopped_at = call.now;
@@ -154,14 +154,14 @@ fn sound_that_goes_on_without_words_holds_the_agent_for_three_seconds_once() {
 }
 
 #[test]
-fn nothing_is_stopped_when_nothing_is_audible() {
+fn nothing_is_paused_when_nothing_is_audible() {
     let mut call = Call::asked("When do you close?");
     call.sounds(1000, LOUD);
     assert_eq!(call.story(), [""; 0]);
 }
 
 #[test]
-fn an_agent_that_is_saying_its_last_words_is_not_stopped_by_a_sound() {
+fn a_sound_does_not_pause_an_agent_that_is_closing() {
     let mut call = speaking(500);
     call.feed(Input::HangUp);
     call.sounds(1000, LOUD);
@@ -169,7 +169,7 @@ fn an_agent_that_is_saying_its_last_words_is_not_stopped_by_a_sound() {
 }
 
 #[test]
-fn a_call_that_is_handed_over_while_the_agent_waits_loses_no_word() {
+fn a_handover_during_a_pause_loses_no_word() {
     let mut call = speaking(500);
     call.sounds(300, LOUD);
     call.story();
@@ -188,26 +188,26 @@ fn marks_from_before_the_pause_are_not_heard_words() {
     call.advance(100 + 600);
     call.sounds(200, LOUD);
     call.feed(Input::Played { mark: Mark { clears: 0, number: 0 } });
-    call.hears("Wait a moment.");
+    call.transcribes("Wait a moment.");
     assert_eq!(call.story().last().unwrap(), "agent, cut off: We close at six");
 }
 
 #[test]
-fn a_clause_whose_mark_was_still_on_its_way_when_the_agent_stopped_was_heard() {
+fn a_clause_whose_mark_returns_after_the_pause_was_heard() {
     let mut call = Call::asked("When do you close?");
     call.carrier = Some(Duration::from_millis(200));
     call.answers(0, "We close at six today. Tomorrow we close at seven in the evening.");
-    // The first clause is heard from 100 to 1,200 ms.
+    // The first clause plays from 100 to 1,200 ms.
     call.advance(1040);
     call.sounds(200, LOUD);
     call.advance(1000 + 850);
-    call.hears("Wait a moment.");
+    call.transcribes("Wait a moment.");
     let heard = "agent, cut off: We close at six today. Tomorrow we close";
-    assert_eq!(call.story().last().unwrap(), heard, "and so was what came after it");
+    assert_eq!(call.story().last().unwrap(), heard, "the words after it were heard too");
 }
 
 #[test]
-fn who_is_louder_than_the_agents_echo_stops_it() {
+fn sound_louder_than_the_agents_echo_pauses_it() {
     let mut call = speaking(200);
     // The agent is at -20 dB: its echo is weaker by more than 3 dB.
     call.sounds(1000, -24);
@@ -217,7 +217,7 @@ fn who_is_louder_than_the_agents_echo_stops_it() {
 }
 
 #[test]
-fn a_word_is_the_callers_although_not_all_of_it_is_louder_than_an_echo() {
+fn soft_frames_within_a_loud_word_count_as_speech() {
     let mut call = speaking(200);
     for _ in 0..2 {
         call.sounds(20, -20);
@@ -227,7 +227,7 @@ fn a_word_is_the_callers_although_not_all_of_it_is_louder_than_an_echo() {
 }
 
 #[test]
-fn a_click_in_the_agents_echo_does_not_stop_it() {
+fn a_click_in_the_agents_echo_does_not_pause_it() {
     let mut call = speaking(200);
     call.sounds(400, -26);
     call.sounds(60, LOUD);
@@ -236,13 +236,17 @@ fn a_click_in_the_agents_echo_does_not_stop_it() {
 }
 
 #[test]
-fn what_was_said_before_the_agent_began_does_not_stop_it() {
+fn speech_from_before_the_agent_began_does_not_pause_it() {
     let mut call = Call::asked("When do you close?");
     call.sounds(180, LOUD);
     call.answers(0, ANSWER);
     call.sounds(1000, LOUD);
     let story = call.story();
-    assert_eq!(story.last().unwrap(), "agent starts", "of that 180 ms are while it is audible: {story:?}");
+    assert_eq!(
+        story.last().unwrap(),
+        "agent starts",
+        "180 ms of the speech fall into audible time: {story:?}"
+    );
     call.sounds(20, LOUD);
     assert_eq!(call.story()[0], "clear");
 }
@@ -257,7 +261,7 @@ fn frames_that_are_left_out_are_silence() {
 }
 
 #[test]
-fn which_words_only_show_listening_depends_on_the_language() {
+fn backchannel_depends_on_the_language() {
     for (language, words, is_mere) in
         [("de", "Ja, genau.", true), ("en", "Ja, genau.", false), ("de", "Moment!", false)]
     {
@@ -267,7 +271,7 @@ fn which_words_only_show_listening_depends_on_the_language() {
         call.answers(0, ANSWER);
         call.advance(1000);
         call.story();
-        call.hears(words);
+        call.transcribes(words);
         assert_eq!(call.story() == ["user starts"], is_mere, "{language}: {words}");
     }
 }
@@ -285,7 +289,7 @@ fn a_pause_keeps_the_model_and_the_voice_working() {
         call.story(),
         [
             "generated: On Saturdays we close at six. And on Sundays at five.",
-            "speak 1: And on Sundays at five."
+            "synthesize 1: And on Sundays at five."
         ]
     );
     call.advance(5000);

@@ -10,20 +10,20 @@ fn keys(call: &mut Call, keys: &str) {
 }
 
 #[test]
-fn digits_are_one_message_two_seconds_after_the_last() {
+fn digits_are_one_message_two_seconds_after_the_last_one() {
     let mut call = Call::begun();
     keys(&mut call, "4155");
     call.advance(1600);
     assert_eq!(call.story(), [""; 0]);
     call.advance(100);
-    assert_eq!(call.story(), ["user starts", "user stops", "user: 4155", "ask 0"]);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: 4155", "generate 0"]);
 }
 
 #[test]
-fn the_hash_key_completes_them_at_once_and_is_not_one_of_them() {
+fn the_hash_key_completes_the_digits_at_once() {
     let mut call = Call::begun();
     keys(&mut call, "12#");
-    assert_eq!(call.story(), ["user starts", "user stops", "user: 12", "ask 0"]);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: 12", "generate 0"]);
     keys(&mut call, "#");
     assert_eq!(call.story(), [""; 0], "without digits it completes nothing");
 }
@@ -39,15 +39,15 @@ fn a_key_interrupts_the_agent() {
 }
 
 #[test]
-fn digits_join_what_is_being_said() {
+fn digits_join_the_words_of_the_turn() {
     let mut call = Call::begun();
-    call.hears("My number is");
+    call.transcribes("My number is");
     keys(&mut call, "42#");
-    assert_eq!(call.story(), ["user starts", "user stops", "user: My number is 42", "ask 0"]);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: My number is 42", "generate 0"]);
 }
 
 #[test]
-fn what_is_no_key_is_ignored() {
+fn characters_that_are_no_keys_are_ignored() {
     let mut call = Call::begun();
     keys(&mut call, "x\u{0}é");
     call.advance(5000);

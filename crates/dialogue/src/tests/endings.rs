@@ -14,7 +14,7 @@ fn a_hang_up_lets_the_agent_finish_what_it_says() {
         story[story.len() - 2..],
         ["agent: Thank you for calling. Have a nice day. Goodbye.", "end: AgentEnded"]
     );
-    // 46 characters and no spaces between the clauses.
+    // The clauses have 46 characters without the spaces between them.
     assert_eq!(call.done.last().unwrap().0, ms(100 + 46 * 50));
 }
 
@@ -33,16 +33,16 @@ fn a_hang_up_waits_at_most_five_seconds() {
 #[test]
 fn a_hang_up_in_silence_is_immediate() {
     let mut call = Call::begun();
-    call.hears("Hello");
+    call.transcribes("Hello");
     call.feed(Input::HangUp);
     assert_eq!(call.story(), ["user starts", "user stops", "user: Hello", "end: AgentEnded"]);
     let mut call = Call::asked("Hello.");
     call.feed(Input::HangUp);
-    assert_eq!(call.story(), ["cancel ask 0", "end: AgentEnded"]);
+    assert_eq!(call.story(), ["cancel generation 0", "end: AgentEnded"]);
 }
 
 #[test]
-fn a_hang_up_stops_the_model_but_not_the_clauses_it_has_written() {
+fn a_hang_up_stops_the_model_but_not_its_written_clauses() {
     let mut call = Call::asked("Tell me all.");
     call.writes(0, "We have bread. We have fresh cakes. We have rolls. We have t");
     call.feed(Input::HangUp);
@@ -50,7 +50,7 @@ fn a_hang_up_stops_the_model_but_not_the_clauses_it_has_written() {
     call.finishes(0);
     call.advance(10_000);
     let story = call.story();
-    assert!(story.contains(&"cancel ask 0".to_owned()));
+    assert!(story.contains(&"cancel generation 0".to_owned()));
     assert_eq!(
         story[story.len() - 2..],
         ["agent: We have bread. We have fresh cakes. We have rolls.", "end: AgentEnded",]
@@ -58,7 +58,7 @@ fn a_hang_up_stops_the_model_but_not_the_clauses_it_has_written() {
 }
 
 #[test]
-fn nothing_new_is_asked_while_the_conversation_ends() {
+fn no_generation_starts_while_the_conversation_closes() {
     let mut call = Call::asked("Goodbye.");
     call.answers(0, "Thank you for calling. Goodbye.");
     call.advance(500);
@@ -80,7 +80,7 @@ fn nothing_new_is_asked_while_the_conversation_ends() {
 }
 
 #[test]
-fn the_longest_duration_hangs_up() {
+fn the_maximum_duration_hangs_up() {
     let settings = Settings { max_duration: Some(Duration::from_secs(3)), ..Settings::default() };
     let mut call = Call::with(settings);
     call.now = ms(500);
@@ -92,7 +92,7 @@ fn the_longest_duration_hangs_up() {
 }
 
 #[test]
-fn when_the_other_side_is_gone_what_was_said_is_kept() {
+fn a_closed_stream_keeps_the_words_of_both_sides() {
     let mut call = Call::asked("When do you close?");
     call.answers(0, "We close at six in the evening.");
     call.advance(100 + 620);
@@ -101,7 +101,7 @@ fn when_the_other_side_is_gone_what_was_said_is_kept() {
     assert_eq!(call.story(), ["agent stops", "agent, cut off: We close at", "end: UserEnded"]);
 
     let mut call = Call::begun();
-    call.guesses("I have to");
+    call.transcribes_interim("I have to");
     call.feed(Input::StreamClosed);
     assert_eq!(call.story(), ["user starts", "user stops", "user: I have to", "end: UserEnded"]);
 
@@ -112,7 +112,7 @@ fn when_the_other_side_is_gone_what_was_said_is_kept() {
 }
 
 #[test]
-fn who_hangs_up_first_ends_the_conversation() {
+fn the_first_side_that_hangs_up_gives_the_reason() {
     let mut call = Call::asked("Goodbye.");
     call.answers(0, "Thank you for calling. Goodbye.");
     call.advance(500);
@@ -135,7 +135,7 @@ fn nothing_follows_the_end() {
 }
 
 #[test]
-fn the_longest_duration_lets_the_sentence_finish() {
+fn the_maximum_duration_lets_the_sentence_finish() {
     let settings = Settings { max_duration: Some(Duration::from_secs(1)), ..Settings::default() };
     let mut call = Call::with(settings);
     call.feed(Input::MediaStarted);
@@ -148,7 +148,7 @@ fn the_longest_duration_lets_the_sentence_finish() {
 }
 
 #[test]
-fn a_hang_up_shortens_a_goodbye_that_nobody_can_hear() {
+fn a_hang_up_shortens_a_goodbye_without_audio() {
     let mut call = Call::asked("When do you close?");
     call.voice = None;
     call.feed(Input::TranscriberLost);

@@ -4,22 +4,22 @@ use super::*;
 
 fn spoken(story: &[String]) -> String {
     let texts =
-        story.iter().filter(|line| line.starts_with("speak")).filter_map(|line| line.split_once(": "));
+        story.iter().filter(|line| line.starts_with("synthesize")).filter_map(|line| line.split_once(": "));
     texts.map(|(_, text)| text).collect::<Vec<_>>().join(" ")
 }
 
-/// Two failed requests, and what follows them.
+/// Fails a generation and its retry; the story after that.
 fn failed_turn(call: &mut Call, generation: u32) -> Vec<String> {
     call.fails(generation);
     call.advance(300);
-    assert_eq!(call.story().last().unwrap(), &format!("ask {}", generation + 1));
+    assert_eq!(call.story().last().unwrap(), &format!("generate {}", generation + 1));
     call.fails(generation + 1);
     call.advance(10_000);
     call.story()
 }
 
 #[test]
-fn a_model_that_fails_is_asked_once_again_and_then_the_agent_apologises() {
+fn a_failed_generation_is_retried_once_then_the_agent_apologises() {
     let mut call = Call::asked("When do you close?");
     let story = failed_turn(&mut call, 0);
     assert_eq!(spoken(&story), APOLOGY);
@@ -28,32 +28,32 @@ fn a_model_that_fails_is_asked_once_again_and_then_the_agent_apologises() {
 }
 
 #[test]
-fn a_model_that_fails_fast_is_asked_again_after_300_ms() {
+fn a_generation_that_fails_fast_is_retried_after_300_ms() {
     let mut call = Call::asked("When do you close?");
     call.fails(0);
     call.advance(299);
     assert_eq!(call.story(), [""; 0]);
     call.advance(1);
-    assert_eq!(call.story(), ["ask 1"]);
+    assert_eq!(call.story(), ["generate 1"]);
     call.answers(1, "We close at six.");
     call.advance(3000);
     assert_eq!(call.story().last().unwrap(), "agent: We close at six.");
 }
 
 #[test]
-fn a_user_who_goes_on_before_the_model_is_asked_again_keeps_the_turn() {
+fn a_user_who_goes_on_before_the_retry_keeps_the_turn() {
     let mut call = Call::asked("When do you");
     call.fails(0);
     call.advance(200);
-    call.hears("close?");
+    call.transcribes("close?");
     call.feed(Input::TurnEnded);
-    assert_eq!(call.story(), ["user starts", "user stops", "user: close?", "ask 1"]);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: close?", "generate 1"]);
     call.advance(1000);
-    assert_eq!(call.story(), [""; 0], "it is asked once");
+    assert_eq!(call.story(), [""; 0], "the retry was cancelled");
 }
 
 #[test]
-fn a_model_that_is_to_be_asked_again_is_asked_by_the_next_worker() {
+fn a_pending_retry_is_left_to_the_next_worker() {
     let mut call = Call::asked("When do you close?");
     call.fails(0);
     call.feed(Input::Drain);
@@ -74,7 +74,7 @@ fn three_failed_turns_in_a_row_end_the_conversation() {
 }
 
 #[test]
-fn an_answer_in_between_makes_up_for_failed_turns() {
+fn a_reply_resets_the_count_of_failed_turns() {
     let mut call = Call::asked("When do you close?");
     for generation in [0, 3, 6] {
         assert_eq!(spoken(&failed_turn(&mut call, generation)), APOLOGY);
@@ -89,27 +89,27 @@ fn an_answer_in_between_makes_up_for_failed_turns() {
 fn a_model_that_stays_silent_for_four_seconds_has_failed() {
     let mut call = Call::asked("When do you close?");
     call.advance(3999);
-    assert_eq!(call.story().last().unwrap(), &format!("agent: {MOMENT}"));
+    assert_eq!(call.story().last().unwrap(), &format!("agent: {HOLD_PHRASE}"));
     call.advance(1);
-    assert_eq!(call.story(), ["late: LanguageModel", "cancel ask 0", "ask 1"]);
+    assert_eq!(call.story(), ["late: LanguageModel", "cancel generation 0", "generate 1"]);
     call.advance(4000);
     let story = call.story();
-    assert_eq!(story[..2], ["late: LanguageModel", "cancel ask 1"]);
+    assert_eq!(story[..2], ["late: LanguageModel", "cancel generation 1"]);
     assert_eq!(spoken(&story), APOLOGY);
 }
 
 #[test]
-fn a_model_that_stops_in_the_middle_has_said_what_it_said() {
+fn a_model_that_stalls_keeps_its_finished_clauses() {
     let mut call = Call::asked("When do you close?");
     call.writes(0, "We close at six today. But on Sat");
     call.advance(10_000);
     assert_eq!(
         call.story(),
         [
-            "speak 0: We close at six today.",
+            "synthesize 0: We close at six today.",
             "agent starts",
             "late: LanguageModel",
-            "cancel ask 0",
+            "cancel generation 0",
             "generated: We close at six today. But on Sat",
             "agent stops",
             "agent: We close at six today.",
@@ -118,46 +118,46 @@ fn a_model_that_stops_in_the_middle_has_said_what_it_said() {
 }
 
 #[test]
-fn a_model_that_answers_nothing_has_failed() {
+fn a_generation_without_speakable_text_has_failed() {
     let mut call = Call::asked("When do you close?");
     call.answers(0, " \u{1f370} ");
     call.advance(300);
-    assert_eq!(call.story(), ["ask 1"]);
+    assert_eq!(call.story(), ["generate 1"]);
     call.finishes(1);
     assert!(APOLOGY.starts_with(&spoken(&call.story())));
 }
 
 #[test]
-fn a_voice_that_fails_is_asked_once_again() {
+fn a_failed_clause_is_synthesized_once_more() {
     let mut call = Call::asked("When do you close?");
     call.voice = None;
     call.answers(0, "We close at six.");
     call.voice_fails(0);
-    assert_eq!(call.story()[2..], ["speak 1: We close at six."]);
+    assert_eq!(call.story()[2..], ["synthesize 1: We close at six."]);
     call.delivers(0, 500);
-    assert_eq!(call.sent(), [], "of the first try nothing is wanted any more");
+    assert_eq!(call.sent(), [], "audio of the failed attempt is ignored");
     call.delivers(1, 500);
-    call.spoke(1);
+    call.completes(1);
     call.advance(1000);
     assert_eq!(call.story().last().unwrap(), "agent: We close at six.");
 }
 
 #[test]
-fn a_clause_the_voice_cannot_speak_is_left_out() {
+fn a_clause_that_fails_twice_is_left_out() {
     let mut call = Call::asked("When do you close?");
     call.voice = None;
     call.answers(0, "We close at six. Goodbye, Sir.");
     call.voice_fails(0);
     call.voice_fails(2);
     call.delivers(1, 500);
-    call.spoke(1);
+    call.completes(1);
     call.advance(1000);
     assert_eq!(call.story().last().unwrap(), "agent: Goodbye, Sir.");
     assert_eq!(call.history()[1], "agent: Goodbye, Sir.");
 }
 
 #[test]
-fn a_voice_that_stays_silent_for_two_seconds_has_failed() {
+fn a_synthesizer_silent_for_two_seconds_has_failed() {
     let mut call = Call::asked("When do you close?");
     call.voice = None;
     call.answers(0, "We close at six. Goodbye, Sir.");
@@ -165,28 +165,28 @@ fn a_voice_that_stays_silent_for_two_seconds_has_failed() {
     call.advance(1999);
     assert_eq!(call.story(), [""; 0]);
     call.advance(1);
-    assert_eq!(call.story(), ["late: Synthesizer", "speak 2: We close at six."]);
+    assert_eq!(call.story(), ["late: Synthesizer", "synthesize 2: We close at six."]);
     call.advance(100);
     call.delivers(2, 3000);
-    call.spoke(2);
+    call.completes(2);
     call.advance(1999);
-    assert_eq!(call.story(), ["agent starts"], "the second clause's time begins when the first is done");
+    assert_eq!(call.story(), ["agent starts"], "the second clause's time begins when the first is complete");
     call.advance(1);
-    assert_eq!(call.story(), ["late: Synthesizer", "speak 3: Goodbye, Sir."]);
+    assert_eq!(call.story(), ["late: Synthesizer", "synthesize 3: Goodbye, Sir."]);
 }
 
 #[test]
-fn a_voice_that_speaks_without_audio_has_failed() {
+fn a_clause_that_finishes_without_audio_has_failed() {
     let mut call = Call::asked("When do you close?");
     call.voice = None;
     call.answers(0, "We close at six.");
     call.delivers(0, 0);
-    call.spoke(0);
-    assert_eq!(call.story()[2..], ["speak 1: We close at six."]);
+    call.completes(0);
+    assert_eq!(call.story()[2..], ["synthesize 1: We close at six."]);
 }
 
 #[test]
-fn a_voice_that_stops_in_the_middle_has_failed_after_three_seconds() {
+fn a_synthesizer_that_stalls_for_three_seconds_has_failed() {
     let mut call = Call::asked("When do you close?");
     call.voice = None;
     call.answers(0, "We close at six.");
@@ -198,7 +198,7 @@ fn a_voice_that_stops_in_the_middle_has_failed_after_three_seconds() {
 }
 
 #[test]
-fn a_voice_that_breaks_off_has_said_what_was_heard() {
+fn a_clause_that_breaks_off_counts_as_far_as_it_was_heard() {
     let mut call = Call::asked("When do you close?");
     call.voice = None;
     call.answers(0, "We close at six o'clock in the evening.");
@@ -210,7 +210,7 @@ fn a_voice_that_breaks_off_has_said_what_was_heard() {
 }
 
 #[test]
-fn a_turn_in_which_nothing_could_be_spoken_has_failed() {
+fn a_turn_without_any_audio_has_failed() {
     let mut call = Call::begun();
     call.voice = None;
     for turn in 0..3 {
@@ -226,7 +226,7 @@ fn a_turn_in_which_nothing_could_be_spoken_has_failed() {
 }
 
 #[test]
-fn a_greeting_that_cannot_be_spoken_lets_the_caller_speak() {
+fn a_greeting_that_fails_lets_the_caller_speak() {
     let mut call = Call::new(Some("Hello, this is Ada."));
     call.voice = None;
     call.feed(Input::MediaStarted);
@@ -234,13 +234,13 @@ fn a_greeting_that_cannot_be_spoken_lets_the_caller_speak() {
     assert_eq!(
         call.story(),
         [
-            "speak 0: Hello, this is Ada.",
+            "synthesize 0: Hello, this is Ada.",
             "late: Synthesizer",
-            "speak 1: Hello, this is Ada.",
+            "synthesize 1: Hello, this is Ada.",
             "late: Synthesizer"
         ]
     );
     assert_eq!(call.history(), [""; 0]);
     call.says("Hello?");
-    assert_eq!(call.story().last().unwrap(), "ask 0");
+    assert_eq!(call.story().last().unwrap(), "generate 0");
 }

@@ -9,7 +9,7 @@ use super::{
 #[test]
 fn a_drain_finishes_the_word_and_hands_over_the_rest() {
     let mut call = answered();
-    // Five characters were played: "We cl".
+    // Five characters have played: "We cl".
     call.advance(100 + 250);
     call.story();
     call.feed(Input::Drain);
@@ -20,7 +20,7 @@ fn a_drain_finishes_the_word_and_hands_over_the_rest() {
         call.story(),
         [
             "clear",
-            "cancel speech",
+            "cancel synthesis",
             "agent stops",
             "agent, cut off: We close",
             "hand over: at six today. Tomorrow we close at seven.",
@@ -110,7 +110,7 @@ fn a_broken_stream_is_handed_over_at_once() {
 }
 
 #[test]
-fn an_answer_nobody_heard_is_left_to_the_next_worker() {
+fn an_unheard_reply_is_left_to_the_next_worker() {
     let asked = Call::asked("When do you close?");
     let mut written = answered();
     written.advance(50);
@@ -128,24 +128,24 @@ fn an_answer_nobody_heard_is_left_to_the_next_worker() {
         assert_eq!(handed_over(&call).map(|(_, unspoken)| unspoken), Some(None));
         assert_eq!(call.history(), ["user: When do you close?"]);
         let mut next = takeover(call.engine.history(), None);
-        assert_eq!(next.story(), ["ask 0"]);
+        assert_eq!(next.story(), ["generate 0"]);
     }
 }
 
 #[test]
-fn a_greeting_nobody_heard_is_said_by_the_next_worker() {
+fn an_unheard_greeting_is_said_by_the_next_worker() {
     let mut call = Call::new(Some(GREETING));
     call.feed(Input::Drain);
     assert_eq!(call.story(), [format!("hand over: {GREETING}")]);
     let mut call = Call::new(Some(GREETING));
-    call.hears("Hello?");
+    call.transcribes("Hello?");
     call.feed(Input::StreamLost);
     assert_eq!(call.story().last().unwrap(), "hand over", "the caller is answered instead");
     let mut call = Call::new(Some(GREETING));
     call.feed(Input::MediaStarted);
     call.advance(50);
     call.feed(Input::Drain);
-    assert_eq!(call.story()[2..], ["cancel speech".to_owned(), format!("hand over: {GREETING}")]);
+    assert_eq!(call.story()[2..], ["cancel synthesis".to_owned(), format!("hand over: {GREETING}")]);
     assert_eq!(call.history(), [""; 0]);
 }
 
@@ -161,8 +161,8 @@ fn what_was_not_said_yet_is_handed_on() {
 #[test]
 fn words_of_the_user_are_kept_and_left_to_the_next_worker() {
     let mut call = Call::begun();
-    call.hears("I would like");
-    call.guesses("two");
+    call.transcribes("I would like");
+    call.transcribes_interim("two");
     call.feed(Input::StreamLost);
     assert_eq!(call.story(), ["user starts", "user stops", "user: I would like two", "hand over"]);
     assert_eq!(call.history(), ["user: I would like two"]);
@@ -174,14 +174,14 @@ fn a_caller_who_speaks_during_the_drain_is_heard_first() {
     call.advance(100 + 620);
     call.story();
     call.feed(Input::Drain);
-    call.hears("Wait!");
+    call.transcribes("Wait!");
     call.advance(500);
     assert_eq!(
         call.story(),
         [
             "user starts",
             "clear",
-            "cancel speech",
+            "cancel synthesis",
             "agent stops",
             "agent, cut off: We close at",
             "user stops",
@@ -192,7 +192,7 @@ fn a_caller_who_speaks_during_the_drain_is_heard_first() {
 }
 
 #[test]
-fn clauses_the_model_has_written_are_handed_over_and_the_rest_is_not_wanted() {
+fn a_handover_keeps_written_clauses_and_drops_the_rest() {
     let mut call = Call::asked("What do you have?");
     call.writes(0, "We have bread. We have fresh cakes. We have rolls. We have t");
     call.advance(100 + 400);
@@ -203,8 +203,8 @@ fn clauses_the_model_has_written_are_handed_over_and_the_rest_is_not_wanted() {
         call.story(),
         [
             "clear",
-            "cancel ask 0",
-            "cancel speech",
+            "cancel generation 0",
+            "cancel synthesis",
             "agent stops",
             "agent, cut off: We have",
             "hand over: bread. We have fresh cakes. We have rolls.",
@@ -213,7 +213,7 @@ fn clauses_the_model_has_written_are_handed_over_and_the_rest_is_not_wanted() {
 }
 
 #[test]
-fn functions_that_are_running_are_left_to_the_next_answer() {
+fn running_functions_are_left_to_the_next_worker() {
     let mut call = Call::asked("Is the cake ready?");
     call.writes(0, "Let me have a look.");
     call.calls(0, "a");
@@ -224,11 +224,11 @@ fn functions_that_are_running_are_left_to_the_next_answer() {
     assert_eq!(call.story().last().unwrap(), "hand over");
     let history = ["user: Is the cake ready?", "agent: Let me", "calls a", &format!("a = {UNANSWERED}")];
     assert_eq!(call.history(), history);
-    assert_eq!(takeover(call.engine.history(), None).story(), ["ask 0"]);
+    assert_eq!(takeover(call.engine.history(), None).story(), ["generate 0"]);
 }
 
 #[test]
-fn a_conversation_that_is_ending_ends_although_the_worker_stops() {
+fn a_closing_conversation_ends_although_the_worker_drains() {
     for (first, second) in [(Input::HangUp, Input::Drain), (Input::Drain, Input::HangUp)] {
         let mut call = answered();
         call.advance(720);

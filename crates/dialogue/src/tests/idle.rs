@@ -3,14 +3,14 @@
 use super::*;
 
 #[test]
-fn after_fifteen_seconds_of_silence_the_model_is_asked_to_say_something() {
+fn fifteen_seconds_of_silence_start_a_reminder() {
     let mut call = Call::new(Some("Hello, this is Ada."));
     call.feed(Input::MediaStarted);
-    // The greeting is heard from 100 to 1,050 ms.
+    // The greeting plays from 100 to 1,050 ms.
     call.advance(16_000);
     assert_eq!(call.story().last().unwrap(), "agent: Hello, this is Ada.");
     call.advance(100);
-    assert_eq!(call.story(), ["ask 0"]);
+    assert_eq!(call.story(), ["generate 0"]);
     assert_eq!(call.history(), ["agent: Hello, this is Ada.", "note"]);
     call.answers(0, "Are you still there?");
     call.advance(2000);
@@ -23,21 +23,21 @@ fn after_three_reminders_the_agent_says_goodbye_and_ends() {
     let mut call = Call::begun();
     for generation in 0..3 {
         call.advance(15_000);
-        assert_eq!(call.story().last().unwrap(), &format!("ask {generation}"));
+        assert_eq!(call.story().last().unwrap(), &format!("generate {generation}"));
         call.answers(generation, "Are you still there?");
         call.advance(1100);
     }
     call.advance(20_000);
     let story = call.story();
-    assert_eq!(story[story.len() - 2..], [format!("agent: {NOBODY}"), "end: AgentEnded".into()]);
+    assert_eq!(story[story.len() - 2..], [format!("agent: {IDLE_GOODBYE}"), "end: AgentEnded".into()]);
 }
 
 #[test]
-fn words_start_the_count_anew() {
+fn words_reset_the_count_of_reminders() {
     let mut call = Call::begun();
     for generation in [0, 2, 4] {
         call.advance(15_000);
-        assert_eq!(call.story().last().unwrap(), &format!("ask {generation}"));
+        assert_eq!(call.story().last().unwrap(), &format!("generate {generation}"));
         call.answers(generation, "Are you still there?");
         call.advance(1100);
         call.says("Just a moment please.");
@@ -55,7 +55,7 @@ fn a_sound_puts_the_reminder_off() {
     call.advance(14_900);
     assert_eq!(call.story(), [""; 0]);
     call.advance(100);
-    assert_eq!(call.story(), ["ask 0"]);
+    assert_eq!(call.story(), ["generate 0"]);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_sound_that_goes_on_without_a_word_is_silence() {
         call.feed(Input::SpeechStarted);
         call.sounds(after_ms, -15);
         let story = call.story();
-        assert!(story.contains(&format!("ask {generation}")), "{story:?}");
+        assert!(story.contains(&format!("generate {generation}")), "{story:?}");
         call.answers(u32::try_from(generation).unwrap(), "Are you still there?");
     }
     call.sounds(40_000, -15);
@@ -79,17 +79,20 @@ fn a_running_tool_is_no_silence() {
     call.finishes(0);
     call.story();
     call.advance(60_000);
-    let moment = format!("agent: {MOMENT}");
-    assert_eq!(call.story(), [&format!("speak 0: {MOMENT}"), "agent starts", "agent stops", &moment]);
+    let moment = format!("agent: {HOLD_PHRASE}");
+    assert_eq!(
+        call.story(),
+        [&format!("synthesize 0: {HOLD_PHRASE}"), "agent starts", "agent stops", &moment]
+    );
 }
 
 #[test]
-fn a_model_that_has_nothing_to_say_to_silence_is_no_failed_turn() {
+fn a_failed_reminder_is_no_failed_turn() {
     let mut call = Call::begun();
     call.advance(15_000);
     call.fails(0);
     call.advance(300);
     call.fails(1);
     call.advance(5000);
-    assert_eq!(call.story(), ["ask 0", "ask 1"]);
+    assert_eq!(call.story(), ["generate 0", "generate 1"]);
 }

@@ -1,53 +1,53 @@
-//! The user speaks while the agent does.
+//! The user speaks while the agent speaks.
 
 use super::*;
 
 /// 25 characters: they play for 1,250 ms, from 100 ms on.
 const ANSWER: &str = "We close at six as always";
 
-/// A call in which this is spoken as one clause.
+/// A call in which [`ANSWER`] was sent to the synthesizer as one clause.
 fn speaking() -> Call {
     let mut call = Call::asked("When do you close?");
     call.answers(0, ANSWER);
-    assert_eq!(call.story(), [format!("generated: {ANSWER}"), format!("speak 0: {ANSWER}")]);
+    assert_eq!(call.story(), [format!("generated: {ANSWER}"), format!("synthesize 0: {ANSWER}")]);
     call
 }
 
 #[test]
-fn words_stop_the_agent_and_what_was_heard_is_kept_to_the_word() {
+fn words_interrupt_the_agent_and_its_heard_words_are_kept() {
     let mut call = speaking();
     call.advance(100 + 500);
     assert_eq!(call.story(), ["agent starts"]);
-    call.guesses("wait");
-    // Ten characters were played, and half of a word is none.
+    call.transcribes_interim("wait");
+    // Ten characters have played; the word they end in was not heard to its end.
     assert_eq!(
         call.story(),
-        ["user starts", "clear", "cancel speech", "agent stops", "agent, cut off: We close",]
+        ["user starts", "clear", "cancel synthesis", "agent stops", "agent, cut off: We close",]
     );
     assert_eq!(call.history(), ["user: When do you close?", "agent: We close"]);
-    call.hears("Wait, tomorrow?");
+    call.transcribes("Wait, tomorrow?");
     call.feed(Input::TurnEnded);
-    assert_eq!(call.story(), ["user stops", "user: Wait, tomorrow?", "ask 1"]);
+    assert_eq!(call.story(), ["user stops", "user: Wait, tomorrow?", "generate 1"]);
     assert_eq!(call.history()[2..], ["user: Wait, tomorrow?"]);
 }
 
 #[test]
-fn an_interrupted_message_ended_when_it_was_cut() {
+fn an_interrupted_message_ends_at_the_barge_in() {
     let mut call = speaking();
     call.advance(600);
-    call.guesses("wait");
+    call.transcribes_interim("wait");
     assert_eq!(call.messages().last(), Some(&(600, 100, 600)));
 }
 
 #[test]
-fn an_answer_nobody_heard_is_no_message() {
+fn an_unheard_response_is_no_message() {
     let mut call = speaking();
     call.advance(150);
     call.feed(Input::SpeechStarted);
-    call.guesses("and tomorrow");
-    assert_eq!(call.story(), ["agent starts", "user starts", "clear", "cancel speech", "agent stops"]);
+    call.transcribes_interim("and tomorrow");
+    assert_eq!(call.story(), ["agent starts", "user starts", "clear", "cancel synthesis", "agent stops"]);
     assert_eq!(call.history(), ["user: When do you close?"]);
-    call.hears("and tomorrow?");
+    call.transcribes("and tomorrow?");
     call.feed(Input::TurnEnded);
     assert_eq!(call.history(), ["user: When do you close? and tomorrow?"]);
 }
@@ -63,12 +63,12 @@ fn the_greeting_can_be_interrupted() {
         [
             "user starts",
             "clear",
-            "cancel speech",
+            "cancel synthesis",
             "agent stops",
             "agent, cut off: Hello, this is",
             "user stops",
             "user: Who is this?",
-            "ask 0",
+            "generate 0",
         ]
     );
 }
@@ -91,15 +91,15 @@ fn speech_without_words_does_not_interrupt() {
 fn nothing_is_cleared_when_nothing_was_sent() {
     let mut call = speaking();
     call.advance(50);
-    call.guesses("and");
-    assert_eq!(call.story(), ["user starts", "cancel speech"]);
+    call.transcribes_interim("and");
+    assert_eq!(call.story(), ["user starts", "cancel synthesis"]);
 }
 
 #[test]
 fn marks_of_cleared_audio_prove_nothing() {
     let mut call = speaking();
     call.advance(500);
-    call.guesses("wait");
+    call.transcribes_interim("wait");
     call.feed(Input::TurnEnded);
     call.advance(10);
     call.answers(1, "We close at seven tomorrow.");
@@ -112,38 +112,38 @@ fn marks_of_cleared_audio_prove_nothing() {
 }
 
 #[test]
-fn audio_behind_a_mark_that_is_not_back_was_not_heard() {
+fn audio_behind_a_missing_mark_was_not_heard() {
     let mut call = Call::asked("When do you close?");
     call.carrier = None;
     call.answers(0, "We close at six today. Tomorrow we close at seven.");
-    // By the clock the second clause is half over.
+    // By the clock, half of the second clause has played.
     call.advance(100 + 1100 + 700);
-    call.guesses("wait");
+    call.transcribes_interim("wait");
     assert_eq!(call.story().last().unwrap(), "agent, cut off: We close at six today.");
 }
 
 #[test]
-fn a_message_that_was_heard_to_its_end_was_not_interrupted() {
+fn a_message_heard_to_its_end_is_not_interrupted() {
     let mut call = Call::asked("When do you close?");
     call.carrier = Some(Duration::from_millis(100));
     call.answers(0, "We close at six.");
     call.advance(100 + 800 + 50);
-    call.hears("Thank you.");
+    call.transcribes("Thank you.");
     assert_eq!(call.story().last().unwrap(), "agent: We close at six.");
 }
 
 #[test]
-fn an_answer_the_model_has_not_finished_was_interrupted() {
+fn a_barge_in_cancels_an_unfinished_generation() {
     let mut call = Call::asked("When do you close?");
     call.writes(0, "We close at six today. But ");
     call.advance(2000);
-    call.guesses("wait");
+    call.transcribes_interim("wait");
     assert_eq!(
         call.story()[1..],
         [
             "agent starts",
             "user starts",
-            "cancel ask 0",
+            "cancel generation 0",
             "agent stops",
             "agent, cut off: We close at six today.",
         ]
@@ -159,11 +159,11 @@ fn the_pause_behind_the_words_is_no_part_of_them() {
     let mut call = Call::asked("When do you close?");
     call.voice = None;
     call.answers(0, ANSWER);
-    // 50 ms per character, and a pause as long as ten of them.
+    // 50 ms per character, and a pause of 500 ms.
     call.delivers(0, 1250 + 500);
     call.feed(Input::VoiceFinished { clause: ClauseId(0), trailing_silence: Duration::from_millis(500) });
     call.advance(810);
-    call.guesses("wait");
+    call.transcribes_interim("wait");
     assert_eq!(call.story().last().unwrap(), "agent, cut off: We close at six");
 }
 
@@ -174,20 +174,20 @@ fn the_clock_estimates_a_clause_whose_audio_is_not_complete() {
     call.answers(0, "We close at six o'clock in the evening.");
     call.delivers(0, 1000);
     call.advance(990);
-    call.guesses("wait");
+    call.transcribes_interim("wait");
     // A second of speech has about 15 characters.
     assert_eq!(call.story().last().unwrap(), "agent, cut off: We close at");
 }
 
 #[test]
-fn who_interrupts_twice_is_answered_and_both_beginnings_are_kept() {
+fn two_barge_ins_keep_the_heard_words_of_both_responses() {
     let mut call = speaking();
     call.advance(600);
     call.says("Wait, on Sunday?");
     call.answers(1, "On Sunday we close at five.");
     call.advance(700);
     call.says("No, on Monday.");
-    assert_eq!(call.story().last().unwrap(), "ask 2");
+    assert_eq!(call.story().last().unwrap(), "generate 2");
     call.answers(2, "At six as well.");
     call.advance(3000);
     assert_eq!(

@@ -1,9 +1,9 @@
-//! How long the user waited.
+//! The latency of the agent's replies.
 
 use super::*;
 
 fn latencies(call: &Call) -> Vec<Option<Latency>> {
-    let agents = call.happened().filter_map(|(_, event)| match event {
+    let agents = call.events().filter_map(|(_, event)| match event {
         ConversationEvent::MessageSent { role: Role::Agent, latency, .. } => Some(*latency),
         _ => None,
     });
@@ -11,7 +11,7 @@ fn latencies(call: &Call) -> Vec<Option<Latency>> {
 }
 
 #[test]
-fn the_wait_is_split_by_stage() {
+fn the_latency_is_split_by_stage() {
     let mut call = Call::begun();
     call.voice = None;
     call.advance(1000);
@@ -27,7 +27,7 @@ fn the_wait_is_split_by_stage() {
     call.feed(Input::VoiceAudio { clause: ClauseId(0), audio: Duration::from_micros(12_500) });
     call.advance(30);
     call.feed(Input::VoiceAudio { clause: ClauseId(0), audio: Duration::from_millis(125) });
-    call.spoke(0);
+    call.completes(0);
     call.advance(2000);
     let latency = Latency { transcript_ms: 350, model_ms: 400, voice_ms: 300, send_ms: 30 };
     assert_eq!(latencies(&call), [Some(latency)]);
@@ -35,9 +35,9 @@ fn the_wait_is_split_by_stage() {
 }
 
 #[test]
-fn without_the_transcribers_times_the_wait_begins_when_the_last_words_came() {
+fn without_times_of_words_latency_counts_from_the_last_transcript() {
     let mut call = Call::begun();
-    call.hears("Two cakes and 5");
+    call.transcribes("Two cakes and 5");
     call.advance(100);
     call.feed(Input::TurnEnded);
     call.advance(600);
@@ -48,7 +48,7 @@ fn without_the_transcribers_times_the_wait_begins_when_the_last_words_came() {
 }
 
 #[test]
-fn only_the_first_message_of_a_turn_was_waited_for() {
+fn only_the_first_message_of_a_turn_has_a_latency() {
     let mut call = Call::new(Some("Hello, this is Ada."));
     call.feed(Input::MediaStarted);
     call.advance(3000);
@@ -56,7 +56,7 @@ fn only_the_first_message_of_a_turn_was_waited_for() {
     call.writes(0, "Let me look.");
     call.calls(0, "a");
     call.finishes(0);
-    call.tool_answers("a", "yes");
+    call.tool_returns("a", "yes");
     call.answers(1, "It is ready.");
     call.advance(5000);
     let latencies = latencies(&call);

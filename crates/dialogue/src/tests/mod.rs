@@ -1,7 +1,7 @@
 //! Whole calls in virtual time.
 //!
-//! [`Call`] is a driver as the worker is one: it wakes the engine at its deadlines, and plays the
-//! carrier and, unless a test does it itself, the voice. What the engine decided reads as a story.
+//! [`Call`] does the work of the worker: it wakes the engine at its deadlines, and plays the carrier and, unless the
+//! test does that itself, the synthesizer. [`Call::story`] returns the engine's outputs as lines of text.
 
 mod barge_in;
 mod dtmf;
@@ -28,11 +28,11 @@ use switchboard_model::{conversations::EndedReason, messages::Role};
 
 use super::*;
 
-const MOMENT: &str = "One moment, please.";
+const HOLD_PHRASE: &str = "One moment, please.";
 const APOLOGY: &str = "I'm sorry, I didn't catch that. Could you say it again?";
 const GOODBYE: &str = "I'm sorry, I'm having trouble right now. Please call again later. Goodbye.";
-const NOBODY: &str = "It seems that you are not there any more. Goodbye.";
-/// The test voice speaks 20 characters a second.
+const IDLE_GOODBYE: &str = "It seems that you are not there any more. Goodbye.";
+/// The synthesizer of the tests speaks 20 characters a second.
 const MS_PER_CHARACTER: u64 = 50;
 
 fn ms(ms: u64) -> CallTime {
@@ -42,16 +42,17 @@ fn ms(ms: u64) -> CallTime {
 struct Call {
     engine: Engine,
     now: CallTime,
-    /// The inputs that will come by themselves, each with its time.
+    /// Inputs that are due later, each with its time.
     coming: Vec<(CallTime, Input)>,
     /// The engine's outputs, each with its time.
     done: Vec<(CallTime, Output)>,
-    told: usize,
-    /// Time until the voice's first audio; `None`: the test is the voice.
+    /// Number of outputs that `story` has returned.
+    read: usize,
+    /// Time until the synthesizer's audio; `None`: the test plays the synthesizer.
     voice: Option<Duration>,
-    /// The fixed phrases exist as clips: their audio comes at once.
+    /// Whether the fixed phrases exist as clips, whose audio comes at once.
     clips: bool,
-    /// Time until a mark is back from the carrier; `None`: it never comes.
+    /// Time until the carrier returns a mark; `None`: it returns none.
     carrier: Option<Duration>,
     plays_until: CallTime,
 }
@@ -68,7 +69,7 @@ impl Call {
             now: CallTime::default(),
             coming: vec![],
             done: vec![],
-            told: 0,
+            read: 0,
             voice: Some(Duration::from_millis(100)),
             clips: false,
             carrier: Some(Duration::ZERO),
@@ -83,11 +84,11 @@ impl Call {
         call
     }
 
-    /// A call in which the user asked something and the model is working on generation 0.
+    /// A call in which the user has asked `question` and generation 0 is running.
     fn asked(question: &str) -> Self {
         let mut call = Self::begun();
         call.says(question);
-        assert_eq!(call.story(), ["user starts", "user stops", &format!("user: {question}"), "ask 0"]);
+        assert_eq!(call.story(), ["user starts", "user stops", &format!("user: {question}"), "generate 0"]);
         call
     }
 
@@ -98,7 +99,7 @@ impl Call {
             self.perform(&output);
             self.done.push((self.now, output));
         }
-        assert!(self.engine.deadline().is_none_or(|at| at > self.now), "a deadline in the past");
+        assert!(self.engine.deadline().is_none_or(|at| at > self.now), "the deadline is in the past");
     }
 
     fn perform(&mut self, output: &Output) {
@@ -159,7 +160,7 @@ impl Call {
         self.now = until;
     }
 
-    /// The caller's side sounds like speech, this loud, for so long.
+    /// Frames of speech, `level_db` loud, for `for_ms`.
     fn sounds(&mut self, for_ms: u64, level_db: i16) {
         for _ in 0..for_ms / 20 {
             self.advance(20);
@@ -167,13 +168,13 @@ impl Call {
         }
     }
 
-    /// The caller speaks for so long: our own ears hear it, and the first frame after it.
+    /// Frames of loud speech for `for_ms`, then one of silence.
     fn speaks(&mut self, for_ms: u64) {
         self.sounds(for_ms, -15);
         self.feed(Input::Frame { is_speech: false, level_db: -60, agent_level_db: -20 });
     }
 
-    /// The caller's side is silent for so long.
+    /// Frames of silence for `for_ms`.
     fn is_quiet(&mut self, for_ms: u64) {
         for _ in 0..for_ms / 20 {
             self.advance(20);
@@ -181,28 +182,28 @@ impl Call {
         }
     }
 
-    /// The transcriber understands settled words.
-    fn hears(&mut self, text: &str) {
+    /// The transcriber delivers a final.
+    fn transcribes(&mut self, text: &str) {
         self.feed(Input::Transcript { text: text.into(), is_final: true, spoken_until: None });
     }
 
-    /// The transcriber understands words that may still change.
-    fn guesses(&mut self, text: &str) {
+    /// The transcriber delivers an interim.
+    fn transcribes_interim(&mut self, text: &str) {
         self.feed(Input::Transcript { text: text.into(), is_final: false, spoken_until: None });
     }
 
-    /// The user says something, and that was it.
+    /// The transcriber delivers a final and the end of the turn.
     fn says(&mut self, text: &str) {
-        self.hears(text);
+        self.transcribes(text);
         self.feed(Input::TurnEnded);
     }
 
-    /// The model writes.
+    /// The model generates text.
     fn writes(&mut self, generation: u32, text: &str) {
         self.feed(Input::ModelText { generation: GenerationId(generation), text: text.into() });
     }
 
-    /// The model has written everything.
+    /// The generation is complete.
     fn finishes(&mut self, generation: u32) {
         self.feed(Input::ModelFinished { generation: GenerationId(generation) });
     }
@@ -211,7 +212,7 @@ impl Call {
         self.feed(Input::ModelFailed { generation: GenerationId(generation) });
     }
 
-    /// The model answers, all at once.
+    /// The model generates all of a reply at once.
     fn answers(&mut self, generation: u32, text: &str) {
         self.writes(generation, text);
         self.finishes(generation);
@@ -221,16 +222,16 @@ impl Call {
         self.feed(Input::ModelToolCall { generation: GenerationId(generation), call: tool(id) });
     }
 
-    fn tool_answers(&mut self, id: &str, content: &str) {
+    fn tool_returns(&mut self, id: &str, content: &str) {
         self.feed(Input::ToolResult { call: id.into(), content: content.into() });
     }
 
-    /// The voice delivers `for_ms` of audio.
+    /// The synthesizer delivers `for_ms` of audio.
     fn delivers(&mut self, clause: u32, for_ms: u64) {
         self.feed(Input::VoiceAudio { clause: ClauseId(clause), audio: Duration::from_millis(for_ms) });
     }
 
-    fn spoke(&mut self, clause: u32) {
+    fn completes(&mut self, clause: u32) {
         self.feed(finished(ClauseId(clause)));
     }
 
@@ -238,21 +239,21 @@ impl Call {
         self.feed(Input::VoiceFailed { clause: ClauseId(clause) });
     }
 
-    /// The texts that the engine sent to the voice since the last `story` or `spoken`.
-    fn spoken(&mut self) -> Vec<String> {
+    /// The texts of the clauses that were sent to the synthesizer since the last `story` or `synthesized`.
+    fn synthesized(&mut self) -> Vec<String> {
         let story = self.story();
-        let texts = story.iter().filter(|line| line.starts_with("speak"));
+        let texts = story.iter().filter(|line| line.starts_with("synthesize"));
         texts.filter_map(|line| line.split_once(": ")).map(|(_, text)| text.to_owned()).collect()
     }
 
-    /// The engine's outputs since the last `story` or `spoken`, without the audio and the seconds.
+    /// The engine's outputs since the last `story` or `synthesized`, without audio, marks and seconds.
     fn story(&mut self) -> Vec<String> {
-        let story = self.done[self.told..].iter().filter_map(|(_, output)| told(output)).collect();
-        self.told = self.done.len();
+        let story = self.done[self.read..].iter().filter_map(|(_, output)| story_line(output)).collect();
+        self.read = self.done.len();
         story
     }
 
-    /// The time and the duration of all audio sent, in ms.
+    /// Time and length of all audio that was sent, in ms.
     fn sent(&self) -> Vec<(u64, f64)> {
         let sent = |(at, output): &(CallTime, Output)| match output {
             Output::Send { audio, .. } => Some((at.0 / 1000, audio.as_secs_f64() * 1000.0)),
@@ -262,14 +263,14 @@ impl Call {
     }
 
     /// The events, each with the time (in ms) at which the engine reported it.
-    fn happened(&self) -> impl Iterator<Item = (u64, &ConversationEvent)> {
+    fn events(&self) -> impl Iterator<Item = (u64, &ConversationEvent)> {
         self.done.iter().filter_map(|(at, output)| match output {
             Output::Event(event) => Some((at.0 / 1000, event)),
             _ => None,
         })
     }
 
-    /// When each message was told, began and ended, in ms.
+    /// When each message was reported, began and ended, in ms.
     fn messages(&self) -> Vec<(u64, u64, u64)> {
         let times = |(at, event): (u64, &ConversationEvent)| match event {
             ConversationEvent::MessageSent { started_at, ended_at, .. } => {
@@ -277,10 +278,10 @@ impl Call {
             }
             _ => None,
         };
-        self.happened().filter_map(times).collect()
+        self.events().filter_map(times).collect()
     }
 
-    /// Generation and number of each mark.
+    /// `clears` and `number` of each mark.
     fn marks(&self) -> Vec<(u32, u32)> {
         let mark = |(_, output): &(CallTime, Output)| match output {
             Output::Mark(mark) => Some((mark.clears, mark.number)),
@@ -303,15 +304,15 @@ impl Call {
     }
 }
 
-/// The voice has delivered all of a clause, without a pause behind its words.
+/// All audio of a clause was delivered, without a pause behind its words.
 fn finished(clause: ClauseId) -> Input {
     Input::VoiceFinished { clause, trailing_silence: Duration::ZERO }
 }
 
-/// A sample of telephone audio: the engine counts in multiples of it.
+/// One sample at 8 kHz: lengths of audio are multiples of it.
 const GRAIN: Duration = Duration::from_micros(125);
 
-/// Audio of up to so many samples.
+/// Lengths of audio below this number of samples.
 fn audio(samples: u32) -> impl Strategy<Value = Duration> {
     (0..samples).prop_map(|samples| GRAIN * samples)
 }
@@ -320,14 +321,14 @@ fn tool(id: &str) -> ToolCall {
     ToolCall { id: id.into(), name: "look".into(), arguments: "{}".into(), provider_state: None }
 }
 
-/// An output as a line of the story.
-fn told(output: &Output) -> Option<String> {
+/// An output as a line of the story; none for audio, marks and seconds.
+fn story_line(output: &Output) -> Option<String> {
     let side = |role: &Role| if *role == Role::Agent { "agent" } else { "user" };
     Some(match output {
-        Output::StartGeneration { generation } => format!("ask {}", generation.0),
-        Output::CancelGeneration { generation } => format!("cancel ask {}", generation.0),
-        Output::Synthesize { clause, text } => format!("speak {}: {text}", clause.0),
-        Output::CancelSynthesis => "cancel speech".into(),
+        Output::StartGeneration { generation } => format!("generate {}", generation.0),
+        Output::CancelGeneration { generation } => format!("cancel generation {}", generation.0),
+        Output::Synthesize { clause, text } => format!("synthesize {}: {text}", clause.0),
+        Output::CancelSynthesis => "cancel synthesis".into(),
         Output::Clear => "clear".into(),
         Output::Rewind { clause, audio } => format!("rewind {} by {audio:?}", clause.0),
         Output::CallTool(call) => format!("call {}", call.id),

@@ -1,4 +1,4 @@
-//! How the agent speaks.
+//! Synthesizing and sending the agent's words.
 
 use super::*;
 
@@ -6,7 +6,7 @@ const LONG: &str = "We have fresh bread every day. We have cakes on Saturday. We
                     We have tea in the evening.";
 
 #[test]
-fn clauses_are_spoken_while_the_model_writes_and_few_are_ahead() {
+fn clauses_are_synthesized_while_the_model_writes_two_ahead() {
     let mut call = Call::asked("What do you have?");
     call.voice = None;
     call.writes(0, "We have fresh");
@@ -14,16 +14,16 @@ fn clauses_are_spoken_while_the_model_writes_and_few_are_ahead() {
     call.writes(0, " bread every day. We have cakes on Saturday. We have rolls in the morning. We");
     assert_eq!(
         call.story(),
-        ["speak 0: We have fresh bread every day.", "speak 1: We have cakes on Saturday."]
+        ["synthesize 0: We have fresh bread every day.", "synthesize 1: We have cakes on Saturday."]
     );
     call.delivers(0, 100);
-    assert_eq!(call.story(), ["speak 2: We have rolls in the morning.", "agent starts"]);
+    assert_eq!(call.story(), ["synthesize 2: We have rolls in the morning.", "agent starts"]);
     call.writes(0, " have tea in the evening. And");
-    call.spoke(0);
+    call.completes(0);
     call.advance(500);
-    assert_eq!(call.story(), [""; 0], "two are ahead");
+    assert_eq!(call.story(), [""; 0], "two clauses are ahead");
     call.delivers(1, 100);
-    assert_eq!(call.story(), ["speak 3: We have tea in the evening."]);
+    assert_eq!(call.story(), ["synthesize 3: We have tea in the evening."]);
 }
 
 #[test]
@@ -32,9 +32,9 @@ fn audio_goes_out_in_frames_and_at_most_400_ms_ahead() {
     call.voice = None;
     call.answers(0, "Bread and cake.");
     call.delivers(0, 500);
-    call.spoke(0);
+    call.completes(0);
     call.advance(1000);
-    // 400 ms at once, then a frame every 20 ms, and what is left.
+    // 400 ms at once, then a frame every 20 ms until all is sent.
     assert_eq!(call.sent(), [(0, 400.0), (20, 20.0), (40, 20.0), (60, 20.0), (80, 20.0), (100, 20.0)]);
 
     let mut call = Call::asked("What do you have?");
@@ -43,12 +43,12 @@ fn audio_goes_out_in_frames_and_at_most_400_ms_ahead() {
     for _ in 0..3 {
         call.feed(Input::VoiceAudio { clause: ClauseId(0), audio: Duration::from_micros(12_500) });
     }
-    call.spoke(0);
-    assert_eq!(call.sent(), [(0, 20.0), (0, 17.5)], "whole frames, but for the last one");
+    call.completes(0);
+    assert_eq!(call.sent(), [(0, 20.0), (0, 17.5)], "all frames but the last one are whole");
 }
 
 #[test]
-fn a_late_driver_sends_several_frames_at_once() {
+fn a_late_worker_sends_several_frames_at_once() {
     let mut call = Call::asked("What do you have?");
     call.voice = None;
     call.answers(0, "Bread and cake.");
@@ -59,11 +59,11 @@ fn a_late_driver_sends_several_frames_at_once() {
     assert_eq!(call.engine.deadline(), Some(ms(80)));
     call.now = ms(10_000);
     call.feed(Input::Wake);
-    assert_eq!(call.sent()[2..], [(10_000, 400.0)], "never more than what may be ahead");
+    assert_eq!(call.sent()[2..], [(10_000, 400.0)], "never more than 400 ms ahead");
 }
 
 #[test]
-fn no_wake_ups_are_wanted_while_nothing_is_to_be_sent() {
+fn only_the_seconds_have_a_deadline_while_nothing_is_to_be_sent() {
     let mut call = Call::asked("What do you have?");
     call.voice = None;
     call.answers(0, "Bread and cake.");
@@ -73,7 +73,7 @@ fn no_wake_ups_are_wanted_while_nothing_is_to_be_sent() {
 }
 
 #[test]
-fn a_message_is_over_when_its_last_mark_is_back_and_not_before_it_can_have_been_played() {
+fn a_message_ends_with_its_last_mark_but_not_before_it_can_have_played() {
     let mut call = Call::asked("What do you have?");
     call.carrier = None;
     call.answers(0, "Bread and cake.");
@@ -91,7 +91,7 @@ fn a_message_is_over_when_its_last_mark_is_back_and_not_before_it_can_have_been_
 }
 
 #[test]
-fn a_mark_that_never_comes_back_is_waited_for_two_seconds() {
+fn a_missing_mark_is_waited_for_two_seconds() {
     let mut call = Call::asked("What do you have?");
     call.carrier = None;
     call.answers(0, "Bread and cake.");
@@ -102,7 +102,7 @@ fn a_mark_that_never_comes_back_is_waited_for_two_seconds() {
 }
 
 #[test]
-fn there_is_a_mark_behind_each_clause() {
+fn each_clause_is_followed_by_a_mark() {
     let mut call = Call::asked("What do you have?");
     call.answers(0, LONG);
     call.advance(10_000);
@@ -111,18 +111,18 @@ fn there_is_a_mark_behind_each_clause() {
 }
 
 #[test]
-fn what_cannot_be_said_is_not_spoken() {
+fn text_that_cannot_be_said_is_not_synthesized() {
     let mut call = Call::asked("What do you have?");
     call.answers(0, "**Bread** and cake. \u{1f370}\u{1f370}\u{1f370}\u{1f370}\n\n---\n\n");
     call.advance(3000);
     let story = call.story();
-    assert_eq!(story[0], "speak 0: Bread and cake.");
-    assert_eq!(story.iter().filter(|line| line.starts_with("speak")).count(), 1);
+    assert_eq!(story[0], "synthesize 0: Bread and cake.");
+    assert_eq!(story.iter().filter(|line| line.starts_with("synthesize")).count(), 1);
     assert_eq!(story.last().unwrap(), "agent: Bread and cake.");
 }
 
 #[test]
-fn a_voice_that_is_slower_than_speech_makes_pauses_but_loses_nothing() {
+fn a_synthesizer_slower_than_speech_makes_pauses_but_loses_nothing() {
     let mut call = Call::asked("What do you have?");
     call.voice = None;
     call.answers(0, "Bread and cake.");
@@ -130,26 +130,26 @@ fn a_voice_that_is_slower_than_speech_makes_pauses_but_loses_nothing() {
         call.delivers(0, 100);
         call.advance(300);
     }
-    call.spoke(0);
+    call.completes(0);
     call.advance(500);
     let sent_ms: f64 = call.sent().iter().map(|(_, ms)| ms).sum();
     assert!((sent_ms - 500.0).abs() < f64::EPSILON, "{sent_ms}");
     assert_eq!(call.story().last().unwrap(), "agent: Bread and cake.");
     let times = call.messages().last().map(|(_, started, ended)| (*started, *ended));
-    assert_eq!(times, Some((0, 1500)), "the mark came behind the last audio");
+    assert_eq!(times, Some((0, 1500)), "the mark followed the last audio");
 }
 
 #[test]
-fn inputs_of_unknown_clauses_and_requests_are_ignored() {
+fn inputs_of_unknown_clauses_and_generations_are_ignored() {
     let mut call = Call::asked("What do you have?");
     call.writes(7, "This is not an answer to anything. ");
     call.finishes(7);
     call.fails(7);
     call.calls(7, "a");
     call.delivers(7, 100);
-    call.spoke(7);
+    call.completes(7);
     call.voice_fails(7);
-    call.tool_answers("a", "{}");
+    call.tool_returns("a", "{}");
     assert_eq!(call.story(), [""; 0]);
 }
 
@@ -168,10 +168,10 @@ fn the_next_clause_is_synthesized_while_one_plays() {
 }
 
 #[test]
-fn the_first_clause_is_spoken_as_early_as_possible() {
+fn the_first_clause_is_synthesized_as_early_as_possible() {
     let mut call = Call::asked("What do you have?");
     call.writes(0, "On Saturday we close at six, in the evening. Then");
-    assert_eq!(call.story(), ["speak 0: On Saturday we close at six,", "speak 1: in the evening."]);
+    assert_eq!(call.story(), ["synthesize 0: On Saturday we close at six,", "synthesize 1: in the evening."]);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_number_an_abbreviation_or_an_address_is_not_cut() {
     call.finishes(0);
     call.advance(10_000);
     assert_eq!(
-        call.spoken(),
+        call.synthesized(),
         [
             "Dr. Who pays 3.50 euros,",
             "e.g. on Sundays.",
@@ -196,10 +196,10 @@ fn a_number_an_abbreviation_or_an_address_is_not_cut() {
 }
 
 #[test]
-fn any_text_is_cut_as_it_will_be_spoken() {
+fn a_text_is_synthesized_in_its_clauses() {
     let text = "**Hello**, this is Ada. \u{1f370} Do you have any questions? I am here.";
     let mut call = Call::new(Some(text));
     call.feed(Input::MediaStarted);
     call.advance(10_000);
-    assert_eq!(call.spoken(), clauses(text));
+    assert_eq!(call.synthesized(), clauses(text));
 }

@@ -1,5 +1,5 @@
-//! After any failure of any provider, the caller hears something sensible within three seconds of the end of
-//! their speech. The fixed phrases exist as clips.
+//! The promise to the caller: after any failure of any provider they hear something sensible within three seconds of
+//! the end of their speech. The fixed phrases exist as clips.
 
 use proptest::prelude::*;
 
@@ -7,10 +7,10 @@ use super::*;
 
 const ANSWER: &str = "We close at six.";
 
-/// When the caller has finished speaking.
+/// When the caller stops speaking, in ms.
 const SPOKEN: u64 = 1500;
 
-/// A call in which the caller says something that voice activity detection detects.
+/// A call in which the caller has spoken, and the transcriber has delivered nothing yet.
 fn speaking() -> Call {
     let mut call = Call::begun();
     call.clips = true;
@@ -18,20 +18,20 @@ fn speaking() -> Call {
     call
 }
 
-/// A call in which it was understood as fast as transcribers do, and the model is working on generation 0.
+/// A call in which the transcriber took a usual 400 ms for the words, and generation 0 is running.
 fn asked() -> Call {
     let mut call = speaking();
     call.advance(400);
     let text = "When do you close?".to_owned();
     call.feed(Input::Transcript { text, is_final: true, spoken_until: Some(ms(SPOKEN - 20)) });
     call.feed(Input::TurnEnded);
-    assert_eq!(call.story().last().unwrap(), "ask 0");
+    assert_eq!(call.story().last().unwrap(), "generate 0");
     call
 }
 
-/// Something of it is sent within three seconds of the end of the caller's speech.
+/// Asserts that the first audio comes within three seconds of the end of the caller's speech, and belongs to `text`.
 #[track_caller]
-fn hears(mut call: Call, text: &str) {
+fn assert_hears(mut call: Call, text: &str) {
     let until = ms(SPOKEN + 3000);
     call.advance(until.since(call.now).as_millis().try_into().unwrap());
     let (at, _) = *call.sent().first().expect("silence");
@@ -48,121 +48,121 @@ fn hears(mut call: Call, text: &str) {
 }
 
 #[test]
-fn a_model_that_says_nothing_is_filled_in_for() {
-    hears(asked(), MOMENT);
+fn a_silent_model_gets_a_hold_phrase() {
+    assert_hears(asked(), HOLD_PHRASE);
 }
 
 #[test]
-fn a_model_that_refuses_twice_is_apologised_for() {
+fn a_model_that_fails_twice_gets_an_apology() {
     let mut call = asked();
     call.fails(0);
     call.advance(500);
     call.fails(1);
-    hears(call, APOLOGY);
+    assert_hears(call, APOLOGY);
 }
 
 #[test]
-fn a_model_that_refuses_once_has_its_answer_heard() {
+fn a_model_that_fails_once_still_replies() {
     let mut call = asked();
     call.fails(0);
     call.advance(500);
     call.answers(1, ANSWER);
-    hears(call, ANSWER);
+    assert_hears(call, ANSWER);
 }
 
 #[test]
-fn a_model_that_stops_within_its_first_words_is_filled_in_for() {
+fn a_model_that_stalls_in_its_first_words_gets_a_hold_phrase() {
     let mut call = asked();
     call.writes(0, "We cl");
-    hears(call, MOMENT);
+    assert_hears(call, HOLD_PHRASE);
 }
 
 #[test]
-fn a_model_that_breaks_off_after_a_sentence_has_it_heard() {
+fn a_model_that_fails_after_a_sentence_says_that_sentence() {
     let mut call = asked();
     call.writes(0, "We close at six. But ");
     call.fails(0);
-    hears(call, ANSWER);
+    assert_hears(call, ANSWER);
 }
 
 #[test]
-fn a_tool_that_does_not_answer_is_filled_in_for() {
+fn a_tool_that_does_not_return_gets_a_hold_phrase() {
     let mut call = asked();
     call.calls(0, "a");
     call.finishes(0);
-    hears(call, MOMENT);
+    assert_hears(call, HOLD_PHRASE);
 }
 
 #[test]
-fn a_voice_that_says_nothing_is_filled_in_for() {
+fn a_silent_synthesizer_gets_a_hold_phrase() {
     let mut call = asked();
     call.voice = None;
     call.advance(600);
     call.answers(0, ANSWER);
-    hears(call, MOMENT);
+    assert_hears(call, HOLD_PHRASE);
 }
 
 #[test]
-fn a_voice_that_refuses_is_apologised_for() {
+fn a_synthesizer_that_fails_gets_an_apology() {
     let mut call = asked();
     call.voice = None;
     call.answers(0, ANSWER);
     call.voice_fails(0);
     call.advance(200);
     call.voice_fails(1);
-    hears(call, APOLOGY);
+    assert_hears(call, APOLOGY);
 }
 
 #[test]
-fn a_voice_that_stops_in_the_middle_has_its_beginning_heard() {
+fn a_synthesizer_that_stalls_says_its_beginning() {
     let mut call = asked();
     call.voice = None;
     call.answers(0, ANSWER);
     call.advance(500);
     call.delivers(0, 300);
-    hears(call, ANSWER);
+    assert_hears(call, ANSWER);
 }
 
 #[test]
-fn a_silent_transcriber_is_apologised_for() {
-    hears(speaking(), APOLOGY);
+fn a_silent_transcriber_gets_an_apology() {
+    assert_hears(speaking(), APOLOGY);
 }
 
 #[test]
-fn a_transcriber_that_only_notices_speech_is_apologised_for() {
+fn a_transcriber_that_only_detects_speech_gets_an_apology() {
     let mut call = Call::begun();
     call.clips = true;
     call.advance(20);
     call.feed(Input::SpeechStarted);
     call.speaks(SPOKEN - 20);
-    hears(call, APOLOGY);
+    assert_hears(call, APOLOGY);
 }
 
 #[test]
-fn a_transcriber_that_breaks_is_apologised_for() {
+fn a_transcriber_that_fails_gets_an_apology() {
     let mut call = speaking();
     call.feed(Input::TranscriberFailed);
-    hears(call, APOLOGY);
+    assert_hears(call, APOLOGY);
 }
 
 #[test]
-fn a_transcriber_that_falls_silent_after_some_words_is_filled_in_for() {
+fn a_transcriber_that_stalls_after_some_words_gets_a_hold_phrase() {
     let mut call = Call::begun();
     call.clips = true;
     call.speaks(SPOKEN - 600);
-    call.guesses("when do");
+    call.transcribes_interim("when do");
     call.speaks(600);
-    hears(call, MOMENT);
+    assert_hears(call, HOLD_PHRASE);
 }
 
 #[test]
-fn a_transcriber_that_is_gone_for_good_is_apologised_for() {
+fn a_lost_transcriber_gets_a_goodbye() {
     let mut call = speaking();
     call.feed(Input::TranscriberLost);
-    hears(call, GOODBYE);
+    assert_hears(call, GOODBYE);
 }
 
-/// Any input from a model, a tool, a voice or a transcriber, with the first few ids.
+/// Any input of a model, a function, a synthesizer or a transcriber, with one of the first few ids.
 fn provider() -> impl Strategy<Value = Input> {
     let generation = (0u32..3).prop_map(GenerationId);
     let clause = (0u32..5).prop_map(ClauseId);
@@ -184,7 +184,7 @@ fn provider() -> impl Strategy<Value = Input> {
 
 proptest! {
     #[test]
-    fn whatever_the_providers_do_nobody_is_left_in_silence_for_three_seconds(
+    fn no_provider_leaves_the_caller_in_silence_for_three_seconds(
         inputs in prop::collection::vec((0u64..600, provider()), 0..20),
     ) {
         let mut call = asked();

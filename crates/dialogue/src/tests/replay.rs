@@ -1,4 +1,4 @@
-//! Logs that were tampered with, and engines that changed their mind.
+//! Replay logs that cannot be read, or that differ from what the engine decides.
 
 use super::*;
 use crate::replay::Log;
@@ -9,9 +9,9 @@ const LOG: &str = r#"{"format":2,"engine":1,"settings":{"greeting":null,"max_dur
 "#;
 
 #[test]
-fn the_first_decision_that_is_made_otherwise_is_shown() {
+fn the_first_step_that_differs_is_returned() {
     let log = Log::parse(LOG).unwrap();
-    // What happened goes before the second that has passed.
+    // The input precedes the second that has passed.
     let difference = log.difference().unwrap();
     assert_eq!(difference.logged.at, ms(1000));
     assert_eq!(

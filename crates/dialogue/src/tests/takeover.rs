@@ -16,7 +16,7 @@ pub(super) fn agent(text: &str) -> HistoryItem {
     HistoryItem::agent(text)
 }
 
-/// A call that was taken over and has begun here.
+/// A call that was taken over, and whose media flows.
 pub(super) fn takeover(history: Vec<HistoryItem>, unspoken: Option<&str>) -> Call {
     let mut call =
         taken_over(Takeover { history, unspoken: unspoken.map(str::to_owned), ..Takeover::default() });
@@ -28,14 +28,14 @@ fn taken_over(takeover: Takeover) -> Call {
     Call::with(Settings { greeting: Some(GREETING.into()), takeover: Some(takeover), ..Settings::default() })
 }
 
-/// A call in which the answer is spoken as two clauses.
+/// A call in which [`ANSWER`] was generated, as two clauses.
 pub(super) fn answered() -> Call {
     let mut call = Call::asked("When do you close?");
     call.answers(0, ANSWER);
     call
 }
 
-/// The time of the handover (in ms) and the words that it leaves for the next worker to say.
+/// Time of the handover in ms, and the unspoken words.
 pub(super) fn handed_over(call: &Call) -> Option<(u64, Option<String>)> {
     match call.done.last()? {
         (at, Output::HandOver { unspoken }) => Some((at.0 / 1000, unspoken.clone())),
@@ -49,45 +49,45 @@ fn a_call_taken_over_is_not_greeted_and_knows_what_was_said() {
     call.advance(10_000);
     assert_eq!(call.story(), [""; 0]);
     call.says("Thank you.");
-    assert_eq!(call.story(), ["user starts", "user stops", "user: Thank you.", "ask 0"]);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: Thank you.", "generate 0"]);
     assert_eq!(call.history(), ["agent: Hello.", "user: Is it ready?", "agent: It is.", "user: Thank you."]);
 }
 
 #[test]
-fn what_was_cut_off_is_said_after_a_second_of_silence() {
+fn unspoken_words_are_said_after_a_second_of_silence() {
     let mut call = takeover(vec![user("When do you close?"), agent("We close")], Some("at six today."));
     call.advance(999);
     assert_eq!(call.story(), [""; 0]);
     call.advance(1);
-    assert_eq!(call.story(), ["speak 0: at six today."]);
+    assert_eq!(call.story(), ["synthesize 0: at six today."]);
     call.advance(5000);
     assert_eq!(call.story(), ["agent starts", "agent stops", "agent: at six today."]);
     assert_eq!(call.history(), ["user: When do you close?", "agent: We close at six today."]);
     let latencies: Vec<_> = call
-        .happened()
+        .events()
         .filter_map(|(_, event)| match event {
             ConversationEvent::MessageSent { latency, .. } => Some(*latency),
             _ => None,
         })
         .collect();
-    assert_eq!(latencies, [None], "nobody waited for it");
+    assert_eq!(latencies, [None], "unspoken words have no latency");
 }
 
 #[test]
-fn a_caller_who_speaks_first_is_answered_and_what_was_cut_off_is_dropped() {
+fn unspoken_words_are_dropped_if_the_caller_speaks_first() {
     let mut call = takeover(vec![user("When do you close?"), agent("We close")], Some("at six today."));
     call.advance(900);
-    call.guesses("and");
+    call.transcribes_interim("and");
     call.advance(500);
     call.says("And on Sunday?");
-    assert_eq!(call.story(), ["user starts", "user stops", "user: And on Sunday?", "ask 0"]);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: And on Sunday?", "generate 0"]);
     call.answers(0, "We are closed.");
     call.advance(5000);
     assert_eq!(call.story().last().unwrap(), "agent: We are closed.");
 }
 
 #[test]
-fn a_caller_who_begins_to_speak_gets_another_second_for_the_words() {
+fn a_caller_who_begins_to_speak_puts_unspoken_words_off() {
     let mut call = takeover(vec![agent("We close")], Some("at six today."));
     call.advance(800);
     call.feed(Input::SpeechStarted);
@@ -95,11 +95,11 @@ fn a_caller_who_begins_to_speak_gets_another_second_for_the_words() {
     assert_eq!(call.story(), ["user starts"]);
     call.feed(Input::TurnEnded);
     call.advance(1);
-    assert_eq!(call.story(), ["user stops", "speak 0: at six today."], "it was a cough");
+    assert_eq!(call.story(), ["user stops", "synthesize 0: at six today."], "it was a cough");
 }
 
 #[test]
-fn what_was_cut_off_can_be_interrupted() {
+fn unspoken_words_can_be_interrupted() {
     let mut call = takeover(vec![agent("We close")], Some("at six in the evening."));
     call.advance(1000 + 100 + 400);
     call.says("Thank you.");
@@ -108,36 +108,36 @@ fn what_was_cut_off_can_be_interrupted() {
         [
             "user starts",
             "clear",
-            "cancel speech",
+            "cancel synthesis",
             "agent stops",
             "agent, cut off: at six",
             "user stops",
             "user: Thank you.",
-            "ask 0",
+            "generate 0",
         ]
     );
 }
 
 #[test]
-fn a_turn_nobody_answered_is_answered_at_once() {
+fn a_turn_without_a_reply_is_replied_to_at_once() {
     let mut call = takeover(vec![agent("Hello."), user("When do you close?")], None);
-    assert_eq!(call.story(), ["ask 0"]);
+    assert_eq!(call.story(), ["generate 0"]);
     call.answers(0, "At six in the evening.");
     call.advance(5000);
     assert_eq!(call.story().last().unwrap(), "agent: At six in the evening.");
 
     let mut call = takeover(vec![user("When do you close?")], Some(" \u{1f370} "));
-    assert_eq!(call.story(), ["ask 0"], "that cannot be said");
+    assert_eq!(call.story(), ["generate 0"], "unspoken text that cannot be said counts as none");
 }
 
 #[test]
-fn a_caller_who_goes_on_before_the_answer_keeps_the_turn_across_workers() {
+fn a_caller_who_goes_on_keeps_the_turn_across_workers() {
     let mut call = takeover(vec![user("I would like")], None);
     call.advance(300);
     call.says("two cakes.");
     assert_eq!(
         call.story(),
-        ["ask 0", "user starts", "cancel ask 0", "user stops", "user: two cakes.", "ask 1"]
+        ["generate 0", "user starts", "cancel generation 0", "user stops", "user: two cakes.", "generate 1"]
     );
     assert_eq!(call.history(), ["user: I would like two cakes."]);
 }
@@ -153,16 +153,16 @@ fn the_model_goes_on_from_its_functions_and_need_not_say_more() {
         ],
         None,
     );
-    assert_eq!(call.story(), ["ask 0"]);
+    assert_eq!(call.story(), ["generate 0"]);
     call.finishes(0);
     call.advance(5000);
-    assert_eq!(call.story(), [""; 0], "it has said enough");
+    assert_eq!(call.story(), [""; 0], "the reply was heard before");
 
     let mut call = takeover(vec![user("Is it ready?"), HistoryItem::ToolCalls(vec![tool("a")])], None);
-    assert_eq!(call.story(), ["ask 0"]);
+    assert_eq!(call.story(), ["generate 0"]);
     call.finishes(0);
     call.advance(300);
-    assert_eq!(call.story(), ["ask 1"], "an answer is owed");
+    assert_eq!(call.story(), ["generate 1"], "the user still waits for a reply");
 }
 
 #[test]
@@ -206,18 +206,18 @@ fn a_result_is_never_taken_for_a_call_of_another_worker() {
     let mut call = takeover(vec![user("Is it ready?"), HistoryItem::ToolCalls(vec![tool("a")])], None);
     call.calls(0, "a");
     call.finishes(0);
-    call.tool_answers("a", "yes");
-    assert_eq!(call.story().last().unwrap(), "ask 1");
+    call.tool_returns("a", "yes");
+    assert_eq!(call.story().last().unwrap(), "generate 1");
     assert_eq!(call.history()[1..], ["calls a", &format!("a = {UNANSWERED}"), "calls a", "a = yes"]);
 }
 
 #[test]
-fn the_seconds_go_on_and_none_is_told_twice() {
+fn the_seconds_go_on_and_none_is_reported_twice() {
     let mut call = taken_over(Takeover { elapsed: Duration::from_millis(61_400), ..Takeover::default() });
     call.now = ms(100);
     call.feed(Input::MediaStarted);
     call.advance(2400);
-    let seconds: Vec<_> = call.happened().map(|(at, event)| (at, event.clone())).collect();
+    let seconds: Vec<_> = call.events().map(|(at, event)| (at, event.clone())).collect();
     assert_eq!(
         seconds,
         [(600, 62), (1600, 63)].map(|(at, seconds)| (at, ConversationEvent::Duration { seconds }))
@@ -225,7 +225,7 @@ fn the_seconds_go_on_and_none_is_told_twice() {
 }
 
 #[test]
-fn the_longest_duration_counts_from_the_beginning_of_the_conversation() {
+fn the_maximum_duration_counts_from_the_first_worker() {
     let with = |elapsed: u64| {
         let mut call = Call::with(Settings {
             max_duration: Some(Duration::from_mins(1)),
@@ -238,11 +238,11 @@ fn the_longest_duration_counts_from_the_beginning_of_the_conversation() {
     };
     let end = Output::End { reason: EndedReason::AgentEnded };
     assert_eq!(with(58_500), Some((ms(1500), end.clone())));
-    assert_eq!(with(90_000), Some((ms(0), end)), "it was reached while nobody held the call");
+    assert_eq!(with(90_000), Some((ms(0), end)), "it was reached while no worker held the call");
 }
 
 #[test]
-fn what_was_heard_of_the_message_in_progress_is_known_at_any_time() {
+fn the_heard_words_of_the_utterance_in_progress_are_known() {
     let speaking = |call: &Call| call.engine.in_progress(call.now);
     let mut call = answered();
     assert_eq!(speaking(&call), None);
@@ -267,7 +267,7 @@ fn what_was_heard_of_the_message_in_progress_is_known_at_any_time() {
 }
 
 proptest! {
-    /// However often and whenever the worker changes, the caller hears every word, and hears it once.
+    /// Whenever and however often the worker changes, the caller hears every word exactly once.
     #[test]
     fn nothing_is_lost_or_repeated_however_often_the_worker_changes(
         drains in prop::collection::vec(0u64..4000, 1..6),

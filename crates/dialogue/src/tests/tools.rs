@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn functions_are_called_together_and_the_model_is_asked_again_when_all_have_answered() {
+fn the_model_goes_on_when_all_functions_have_returned() {
     let mut call = Call::asked("Is the cake ready?");
     call.writes(0, "Let me have a look.");
     call.calls(0, "a");
@@ -19,23 +19,23 @@ fn functions_are_called_together_and_the_model_is_asked_again_when_all_have_answ
             "call a",
             "function b",
             "call b",
-            "speak 0: Let me have a look.",
+            "synthesize 0: Let me have a look.",
         ]
     );
-    call.tool_answers("b", "yes");
+    call.tool_returns("b", "yes");
     assert_eq!(call.story(), [""; 0]);
-    call.tool_answers("a", "no");
-    assert_eq!(call.story(), ["ask 1"]);
+    call.tool_returns("a", "no");
+    assert_eq!(call.story(), ["generate 1"]);
     let history =
         ["user: Is the cake ready?", "agent: Let me have a look.", "calls a, b", "a = no", "b = yes"];
-    assert_eq!(call.history(), history, "although the agent has not said it yet");
+    assert_eq!(call.history(), history, "the words stand before the calls although they have not played");
     call.answers(1, "The cake is ready.");
     call.advance(5000);
     assert_eq!(
         call.story(),
         [
             "generated: The cake is ready.",
-            "speak 1: The cake is ready.",
+            "synthesize 1: The cake is ready.",
             "agent starts",
             "agent stops",
             "agent: Let me have a look.",
@@ -48,22 +48,22 @@ fn functions_are_called_together_and_the_model_is_asked_again_when_all_have_answ
 }
 
 #[test]
-fn a_result_is_kept_although_the_turn_was_interrupted() {
+fn a_result_is_kept_after_a_barge_in() {
     let mut call = Call::asked("Is the cake ready?");
     call.calls(0, "a");
     call.finishes(0);
     call.says("And the bread?");
-    assert_eq!(call.story()[2..], ["user starts", "user stops", "user: And the bread?", "ask 1"]);
+    assert_eq!(call.story()[2..], ["user starts", "user stops", "user: And the bread?", "generate 1"]);
     let unanswered = format!("a = {}", super::super::history::UNANSWERED);
     assert_eq!(call.history()[1..], ["calls a", &unanswered, "user: And the bread?"]);
-    call.tool_answers("a", "yes");
-    call.tool_answers("a", "again");
-    assert_eq!(call.story(), [""; 0], "the model was asked already");
+    call.tool_returns("a", "yes");
+    call.tool_returns("a", "again");
+    assert_eq!(call.story(), [""; 0], "a generation is running already");
     assert_eq!(call.history()[1..], ["calls a", "a = yes", "user: And the bread?"]);
 }
 
 #[test]
-fn a_result_that_comes_after_the_next_answer_is_told_then() {
+fn a_result_that_returns_after_the_next_reply_is_reported_then() {
     let mut call = Call::asked("Is the cake ready?");
     call.calls(0, "a");
     call.finishes(0);
@@ -71,8 +71,8 @@ fn a_result_that_comes_after_the_next_answer_is_told_then() {
     call.answers(1, "I am still looking.");
     call.advance(3000);
     assert_eq!(call.story().last().unwrap(), "agent: I am still looking.");
-    call.tool_answers("a", "yes");
-    assert_eq!(call.story(), ["ask 2"]);
+    call.tool_returns("a", "yes");
+    assert_eq!(call.story(), ["generate 2"]);
     call.answers(2, "The cake is ready.");
     call.advance(3000);
     assert_eq!(call.story().last().unwrap(), "agent: The cake is ready.");
@@ -84,28 +84,28 @@ fn a_turn_has_at_most_eight_rounds() {
     for round in 0..8 {
         call.calls(round, "a");
         call.finishes(round);
-        call.tool_answers("a", "maybe");
+        call.tool_returns("a", "maybe");
     }
-    assert_eq!(call.story().last().unwrap(), "ask 8");
+    assert_eq!(call.story().last().unwrap(), "generate 8");
     call.calls(8, "a");
     call.finishes(8);
     call.advance(300);
-    assert_eq!(call.story(), ["ask 9"], "calls beyond are not made");
+    assert_eq!(call.story(), ["generate 9"], "a ninth round of calls is not made");
     call.calls(9, "a");
     call.finishes(9);
     assert_eq!(
         call.story(),
-        ["speak 0: I'm sorry, I didn't catch that.", "speak 1: Could you say it again?"]
+        ["synthesize 0: I'm sorry, I didn't catch that.", "synthesize 1: Could you say it again?"]
     );
 }
 
 #[test]
-fn an_agent_that_says_nothing_after_its_functions_has_said_enough() {
+fn a_reply_before_the_functions_is_enough() {
     let mut call = Call::asked("Please note that.");
     call.writes(0, "I will note that.");
     call.calls(0, "a");
     call.finishes(0);
-    call.tool_answers("a", "done");
+    call.tool_returns("a", "done");
     call.finishes(1);
     call.advance(5000);
     assert_eq!(call.story().last().unwrap(), "agent: I will note that.");
@@ -118,16 +118,16 @@ fn an_agent_that_ends_the_call_says_its_goodbye_first() {
     call.calls(0, "end_call");
     call.finishes(0);
     call.feed(Input::HangUp);
-    call.tool_answers("end_call", "{\"ok\": true}");
+    call.tool_returns("end_call", "{\"ok\": true}");
     call.advance(10_000);
     assert_eq!(
         call.story(),
         [
-            "speak 0: Thank you for ordering with us.",
+            "synthesize 0: Thank you for ordering with us.",
             "generated: Thank you for ordering with us. Goodbye.",
             "function end_call",
             "call end_call",
-            "speak 1: Goodbye.",
+            "synthesize 1: Goodbye.",
             "agent starts",
             "agent stops",
             "agent: Thank you for ordering with us. Goodbye.",
@@ -138,7 +138,7 @@ fn an_agent_that_ends_the_call_says_its_goodbye_first() {
 }
 
 #[test]
-fn the_user_may_speak_while_a_function_runs_and_the_agent_answers() {
+fn a_user_who_speaks_while_a_function_runs_is_replied_to() {
     let mut call = Call::asked("Is the cake ready?");
     call.writes(0, "Let me have a look.");
     call.calls(0, "a");
@@ -151,15 +151,15 @@ fn the_user_may_speak_while_a_function_runs_and_the_agent_answers() {
         [
             "user starts",
             "clear",
-            "cancel speech",
+            "cancel synthesis",
             "agent stops",
             "agent, cut off: Let me",
             "user stops",
             "user: And the bread too, please.",
-            "ask 1"
+            "generate 1"
         ]
     );
-    call.tool_answers("a", "yes");
+    call.tool_returns("a", "yes");
     call.answers(1, "The cake is ready.");
     call.advance(3000);
     assert_eq!(
@@ -176,7 +176,7 @@ fn the_user_may_speak_while_a_function_runs_and_the_agent_answers() {
 }
 
 #[test]
-fn an_okay_while_a_function_runs_is_no_turn() {
+fn an_okay_while_a_function_runs_is_backchannel() {
     let mut call = Call::asked("Is the cake ready?");
     call.writes(0, "Let me have a look.");
     call.calls(0, "a");
@@ -186,14 +186,14 @@ fn an_okay_while_a_function_runs_is_no_turn() {
     call.says("Okay.");
     assert_eq!(call.story(), ["user starts", "user stops"]);
     call.advance(3000);
-    assert_eq!(call.spoken(), [MOMENT]);
+    assert_eq!(call.synthesized(), [HOLD_PHRASE]);
     call.says("Okay.");
     call.story();
-    call.tool_answers("a", "yes");
-    assert_eq!(call.story(), ["ask 1"], "which is told to the caller");
+    call.tool_returns("a", "yes");
+    assert_eq!(call.story(), ["generate 1"], "the result is reported to the caller");
     call.answers(1, "The cake is ready.");
     call.advance(3000);
     assert_eq!(call.story().last().unwrap(), "agent: The cake is ready.");
     call.says("Okay.");
-    assert_eq!(call.story().last().unwrap(), "ask 2", "after the answer it is one");
+    assert_eq!(call.story().last().unwrap(), "generate 2", "after the reply it is a turn");
 }

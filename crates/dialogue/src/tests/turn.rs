@@ -1,4 +1,4 @@
-//! Whose turn it is.
+//! The user's turn and its end.
 
 use super::*;
 
@@ -11,8 +11,8 @@ fn the_greeting_is_spoken_as_soon_as_media_flows() {
     assert_eq!(
         call.story(),
         [
-            "speak 0: Hello, this is Ada.",
-            "speak 1: Do you have any questions?",
+            "synthesize 0: Hello, this is Ada.",
+            "synthesize 1: Do you have any questions?",
             "agent starts",
             "agent stops",
             "agent: Hello, this is Ada. Do you have any questions?",
@@ -30,13 +30,13 @@ fn without_a_greeting_the_agent_waits() {
 }
 
 #[test]
-fn a_question_is_answered() {
+fn a_question_is_replied_to() {
     let mut call = Call::begun();
     call.feed(Input::SpeechStarted);
     call.advance(300);
-    call.guesses("what time");
+    call.transcribes_interim("what time");
     call.advance(300);
-    call.hears("What time do you close?");
+    call.transcribes("What time do you close?");
     call.advance(100);
     call.feed(Input::TurnEnded);
     call.answers(0, "We close at six. Can I help you?");
@@ -47,10 +47,10 @@ fn a_question_is_answered() {
             "user starts",
             "user stops",
             "user: What time do you close?",
-            "ask 0",
-            "speak 0: We close at six.",
+            "generate 0",
+            "synthesize 0: We close at six.",
             "generated: We close at six. Can I help you?",
-            "speak 1: Can I help you?",
+            "synthesize 1: Can I help you?",
             "agent starts",
             "agent stops",
             "agent: We close at six. Can I help you?",
@@ -60,7 +60,7 @@ fn a_question_is_answered() {
 }
 
 #[test]
-fn messages_know_when_they_were_said() {
+fn messages_have_the_times_of_their_words() {
     let mut call = Call::begun();
     call.advance(1000);
     call.feed(Input::SpeechStarted);
@@ -69,7 +69,7 @@ fn messages_know_when_they_were_said() {
     call.feed(Input::TurnEnded);
     call.answers(0, "Good morning.");
     call.advance(5000);
-    // 13 characters of the agent play for 650 ms.
+    // The agent's 13 characters play for 650 ms.
     assert_eq!(call.messages(), [(2000, 1000, 1800), (2750, 2100, 2750)]);
 }
 
@@ -87,15 +87,15 @@ fn a_turn_without_words_is_ignored() {
 }
 
 #[test]
-fn a_stream_that_never_finalises_ends_three_seconds_after_the_last_words() {
+fn a_turn_without_a_final_ends_three_seconds_after_its_last_words() {
     let mut call = Call::begun();
-    call.guesses("five five");
+    call.transcribes_interim("five five");
     call.advance(2000);
-    call.guesses("five five five");
+    call.transcribes_interim("five five five");
     call.advance(2999);
     assert_eq!(call.story(), ["user starts"]);
     call.advance(1);
-    assert_eq!(call.story()[..3], ["user stops", "user: five five five", "ask 0"]);
+    assert_eq!(call.story()[..3], ["user stops", "user: five five five", "generate 0"]);
 }
 
 #[test]
@@ -104,101 +104,101 @@ fn an_unfinished_sentence_waits_half_a_second_longer() {
     call.says("I would like two cakes and");
     call.advance(499);
     assert_eq!(call.story(), ["user starts"]);
-    call.hears("a bread.");
+    call.transcribes("a bread.");
     call.advance(499);
     assert_eq!(call.story(), [""; 0]);
     call.feed(Input::TurnEnded);
-    assert_eq!(call.story(), ["user stops", "user: I would like two cakes and a bread.", "ask 0"]);
+    assert_eq!(call.story(), ["user stops", "user: I would like two cakes and a bread.", "generate 0"]);
     let mut call = Call::begun();
     call.says("My number is 415");
     call.advance(500);
-    assert_eq!(call.story(), ["user starts", "user stops", "user: My number is 415", "ask 0"]);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: My number is 415", "generate 0"]);
 }
 
 #[test]
 fn interim_words_count_when_the_turn_ends_without_a_final() {
     let mut call = Call::begun();
-    call.hears("Hello.");
-    call.guesses("is anybody there");
+    call.transcribes("Hello.");
+    call.transcribes_interim("is anybody there");
     call.feed(Input::TurnEnded);
-    assert_eq!(call.story()[2..], ["user: Hello. is anybody there", "ask 0"]);
-    call.hears("Is anybody there?");
+    assert_eq!(call.story()[2..], ["user: Hello. is anybody there", "generate 0"]);
+    call.transcribes("Is anybody there?");
     call.feed(Input::TurnEnded);
-    assert_eq!(call.story(), [""; 0], "their final says nothing new");
+    assert_eq!(call.story(), [""; 0], "their final adds no words");
     assert_eq!(call.history(), ["user: Hello. is anybody there"]);
 }
 
 #[test]
-fn interim_words_that_were_wrong_are_replaced_and_the_model_is_asked_again() {
+fn a_final_that_corrects_its_interim_starts_another_generation() {
     let mut call = Call::begun();
-    call.guesses("two kicks");
+    call.transcribes_interim("two kicks");
     call.feed(Input::TurnEnded);
     call.writes(0, "Two what, please? I am");
-    call.hears("Two cakes.");
+    call.transcribes("Two cakes.");
     assert_eq!(
         call.story()[3..],
         [
-            "ask 0",
-            "speak 0: Two what, please?",
+            "generate 0",
+            "synthesize 0: Two what, please?",
             "user starts",
-            "cancel ask 0",
-            "cancel speech",
+            "cancel generation 0",
+            "cancel synthesis",
             "user stops",
             "user: Two cakes.",
-            "ask 1",
+            "generate 1",
         ]
     );
     assert_eq!(call.history(), ["user: Two cakes."]);
 }
 
 #[test]
-fn a_late_final_is_appended_and_the_model_asked_again() {
+fn a_late_final_extends_the_turn() {
     let mut call = Call::asked("I would like");
     call.writes(0, "What would you like? Well");
     call.advance(50);
-    call.hears("two cakes.");
+    call.transcribes("two cakes.");
     assert_eq!(
         call.story(),
         [
-            "speak 0: What would you like?",
+            "synthesize 0: What would you like?",
             "user starts",
-            "cancel ask 0",
-            "cancel speech",
+            "cancel generation 0",
+            "cancel synthesis",
             "user stops",
             "user: two cakes.",
-            "ask 1",
+            "generate 1",
         ]
     );
     assert_eq!(call.history(), ["user: I would like two cakes."]);
     call.feed(Input::TurnEnded);
     call.writes(0, "too late for that, and this.");
     call.answers(1, "Two cakes it is.");
-    assert_eq!(call.story(), ["generated: Two cakes it is.", "speak 1: Two cakes it is."]);
+    assert_eq!(call.story(), ["generated: Two cakes it is.", "synthesize 1: Two cakes it is."]);
 }
 
 #[test]
-fn a_user_who_goes_on_before_the_answer_is_heard_keeps_the_turn() {
+fn a_user_who_goes_on_before_the_reply_is_heard_keeps_the_turn() {
     let mut call = Call::asked("I would like");
     call.advance(200);
     call.feed(Input::SpeechStarted);
     assert_eq!(call.story(), ["user starts"], "speech without words interrupts nothing");
-    call.guesses("two");
-    assert_eq!(call.story(), ["cancel ask 0"]);
-    call.hears("two cakes.");
+    call.transcribes_interim("two");
+    assert_eq!(call.story(), ["cancel generation 0"]);
+    call.transcribes("two cakes.");
     call.advance(700);
-    assert_eq!(call.story(), [""; 0], "the user has the floor until the turn ends");
+    assert_eq!(call.story(), [""; 0], "no generation starts before the turn ends");
     call.feed(Input::TurnEnded);
-    assert_eq!(call.story(), ["user stops", "user: two cakes.", "ask 1"]);
+    assert_eq!(call.story(), ["user stops", "user: two cakes.", "generate 1"]);
     assert_eq!(call.history(), ["user: I would like two cakes."]);
 }
 
 #[test]
-fn every_whole_second_is_told() {
+fn every_whole_second_is_reported() {
     let mut call = Call::new(None);
     call.now = ms(500);
     call.feed(Input::MediaStarted);
     call.advance(3400);
-    let seconds: Vec<_> = call.happened().map(|(at, event)| (at, event.clone())).collect();
+    let seconds: Vec<_> = call.events().map(|(at, event)| (at, event.clone())).collect();
     assert_eq!(
         seconds,
         [1, 2, 3].map(|seconds| (500 + seconds * 1000, ConversationEvent::Duration { seconds }))
@@ -218,28 +218,28 @@ fn time_never_runs_backwards() {
 #[test]
 fn finals_are_appended_and_interims_replaced() {
     let mut call = Call::begun();
-    call.guesses("I");
-    call.guesses("I wood");
-    call.hears("I would like");
-    call.guesses("too");
-    call.hears("two cakes.");
+    call.transcribes_interim("I");
+    call.transcribes_interim("I wood");
+    call.transcribes("I would like");
+    call.transcribes_interim("too");
+    call.transcribes("two cakes.");
     call.feed(Input::TurnEnded);
-    assert_eq!(call.story(), ["user starts", "user stops", "user: I would like two cakes.", "ask 0"]);
+    assert_eq!(call.story(), ["user starts", "user stops", "user: I would like two cakes.", "generate 0"]);
 }
 
 #[test]
-fn the_ends_of_a_turn_race_and_the_first_one_wins() {
+fn the_first_end_of_a_turn_wins_and_later_ones_are_ignored() {
     let mut call = Call::begun();
-    call.hears("Two cakes.");
+    call.transcribes("Two cakes.");
     call.advance(300);
     call.feed(Input::TurnEnded);
-    assert_eq!(call.story().last().unwrap(), "ask 0");
+    assert_eq!(call.story().last().unwrap(), "generate 0");
     call.answers(0, "Two cakes it is.");
     call.advance(700);
     call.feed(Input::TurnEnded);
     call.advance(8000);
     let story = call.story();
-    assert!(!story.iter().any(|line| line.starts_with("ask") || line.starts_with("user")), "{story:?}");
+    assert!(!story.iter().any(|line| line.starts_with("generate ") || line.starts_with("user")), "{story:?}");
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn a_late_final_is_a_turn_of_its_own_once_something_was_heard() {
             "agent, cut off: What would you like? We have",
             "user stops",
             "user: two cakes.",
-            "ask 1"
+            "generate 1"
         ]
     );
     let answer = "agent: What would you like? We have";
@@ -265,22 +265,22 @@ fn a_late_final_is_a_turn_of_its_own_once_something_was_heard() {
 }
 
 #[test]
-fn an_answered_turn_ends_the_response_of_a_silent_agent() {
+fn a_turn_that_ends_while_the_agent_is_silent_ends_its_response() {
     let mut call = Call::asked("When do you close?");
     call.voice = None;
     call.answers(0, "We close at six today. Tomorrow we close at seven.");
     call.delivers(0, 1000);
-    call.spoke(0);
+    call.completes(0);
     call.advance(900);
-    call.hears("Okay.");
+    call.transcribes("Okay.");
     call.advance(200);
-    // The voice has not begun the second clause, so the agent is not audible.
+    // The synthesizer has delivered nothing of the second clause, so the agent is not audible.
     call.feed(Input::TurnEnded);
     let story = call.story();
-    assert_eq!(story[story.len() - 2..], ["user: Okay.", "ask 1"], "{story:?}");
+    assert_eq!(story[story.len() - 2..], ["user: Okay.", "generate 1"], "{story:?}");
     assert!(story.contains(&"agent, cut off: We close at six today.".to_owned()), "{story:?}");
     call.delivers(1, 1000);
-    call.spoke(1);
+    call.completes(1);
     call.advance(1000);
-    assert_eq!(call.story(), [""; 0], "nothing of it is said any more");
+    assert_eq!(call.story(), [""; 0], "the second clause is not sent any more");
 }
