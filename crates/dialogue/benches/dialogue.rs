@@ -5,7 +5,7 @@
 //! before.
 
 #![expect(clippy::cast_precision_loss, reason = "2^52 inputs would take years")]
-#![expect(clippy::print_stdout, reason = "the table is what it is for")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 mod scripted;
 
@@ -17,7 +17,7 @@ use std::{
 use allocation_counter::measure;
 use switchboard_dialogue::{CallTime, Engine, Input, Output};
 
-/// How often a call is replayed: the fastest counts, since everything else is the machine's.
+/// Number of replays. The fastest one counts: the others were slowed down by the machine.
 const TIMES: usize = 20;
 const MANY: usize = 200;
 
@@ -46,14 +46,14 @@ fn row(what: &str, [one, many]: [f64; 2], digits: usize) {
 struct Cost {
     took: Duration,
     inputs: usize,
-    /// Of calls.
+    /// Length of all calls.
     seconds: f64,
     /// Allocations.
     all: u64,
-    /// Those while audio came or was sent, and nothing else was decided.
+    /// Allocations in steps that only receive or send audio.
     audio: u64,
     frames: u64,
-    /// That an engine holds at the end of its call.
+    /// Memory that an engine holds at the end of its call.
     bytes: i64,
 }
 
@@ -78,7 +78,7 @@ impl Cost {
         cost
     }
 
-    /// Counts allocations: not while the time is taken.
+    /// Counts allocations, in a run of its own: counting costs time.
     fn count(&mut self, call: &[(CallTime, Input)], calls: usize) {
         let inputs = interleaved(call, calls);
         let mut outputs = Vec::with_capacity(64);
@@ -107,7 +107,7 @@ impl Cost {
     }
 }
 
-/// The inputs of `calls` calls, in the order in which one core gets them.
+/// The inputs of `calls` calls, in the order in which one core receives them.
 fn interleaved(call: &[(CallTime, Input)], calls: usize) -> Vec<(usize, CallTime, Input)> {
     let apart = |engine: usize| Duration::from_micros(7_919 * engine as u64);
     let mut inputs: Vec<_> = (0..calls)

@@ -1,9 +1,9 @@
 //! Barge-in: does the caller interrupt the agent?
 //!
-//! Sound decides first, words second. [`BargeIn`] is the first half: enough speech makes the agent pause at once
-//! and keep what was not heard. If words follow, and are more than backchannel, the engine ends the agent's turn.
-//! If none follow it was a false interruption, and the agent goes on from the word it paused in. This file knows
-//! no words: see `turn` and the engine's `user_says`.
+//! Sound decides first, words second. [`BargeIn`] is the first half: after enough speech the agent pauses at once and
+//! keeps its unheard audio. If words follow that are more than backchannel, the engine ends the agent's turn. If none
+//! follow, it was a false interruption, and the agent goes on from the word it paused in. This file knows no words: see
+//! `turn` and the engine's `user_says`.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const GAP_FRAMES: u32 = 4;
 /// An echo of the agent's own voice comes back at least 6 dB weaker (ITU-T G.168, section 3.4); half of that
 /// is kept as a margin.
 const ECHO_MARGIN_DB: i16 = 3;
-/// Frames after a frame that is louder than an echo that also count as the caller's: not every sound of a word is
+/// Soft frames after one that is louder than an echo still count as the caller's speech: not every sound of a word is
 /// loud.
 const SOFT_FRAMES: u32 = 5;
 

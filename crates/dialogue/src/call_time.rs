@@ -6,7 +6,7 @@ use std::{ops::Add, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// The unit in which media comes and goes, and the shortest audio that is sent except at the end of a clause.
+/// The length of the carrier's frames, and the shortest audio that is sent except at the end of a clause.
 pub(crate) const FRAME: Duration = Duration::from_millis(20);
 /// Lengths of audio are rounded to this: the shortest time that is a whole number of samples at 8, 16, 24 and
 /// 48 kHz, so that a worker can convert each length to bytes without a remainder.
@@ -23,7 +23,7 @@ impl CallTime {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// This much earlier, but not before the call began.
+    /// The time `by` earlier, but not before the call began.
     pub(crate) fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(micros(by)))
     }

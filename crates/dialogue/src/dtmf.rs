@@ -1,4 +1,4 @@
-//! DTMF: digits that the caller enters in a row are one text of the caller.
+//! DTMF: consecutive digits of the caller become one text of the user.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const MAX_DIGITS: usize = 64;
 /// The effect of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyPress {
-    /// It is no DTMF key, or completes nothing.
+    /// No DTMF key, or a `#` without digits before it.
     Ignored,
     /// It belongs to a number that is not complete.
     Entered,

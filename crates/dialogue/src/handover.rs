@@ -1,21 +1,21 @@
 //! Handover and takeover: a call that changes workers.
 //!
-//! Nothing that was heard is said again, and the caller need not repeat anything: a turn without a reply is
-//! replied to by the next worker, and what the agent was cut off from saying is said there, unless the caller says
-//! something first. [`Unspoken`] is that text; the order of events is in the engine (`take_over`, `hand_over`).
+//! The agent repeats no heard words, and the caller need not repeat anything: the next worker replies to a turn without
+//! a reply, and says the unspoken words of the agent, unless the caller speaks first. [`Unspoken`] holds those words;
+//! the order of events is in the engine (`take_over`, `hand_over`).
 //!
 //! Function calls are not part of what a worker leaves behind. If their results were not used yet, the model calls
 //! the functions again at the next worker: a function may run twice when a worker dies in between. That is the
-//! safer side: a caller who never hears whether the table is booked is worse off than the owner of a function that
-//! has to recognise a repeated order by its conversation and arguments.
+//! safer side: a function can recognise a repeated order by its conversation and arguments, but a caller
+//! cannot know whether the table is booked.
 
 use std::time::Duration;
 
 use crate::{call_time::CallTime, spoken_text::speakable};
 
-/// How long the caller may take to say something before the agent says what it was cut off from.
+/// The caller's time to speak before the agent says the unspoken words.
 const SAID_AFTER: Duration = Duration::from_secs(1);
-/// Maximum time for finishing the word being said before the call is handed over.
+/// Maximum time for the agent to finish its word before the call is handed over.
 const LAST_WORD: Duration = Duration::from_millis(500);
 /// Maximum time for the user to finish their turn before the call is handed over.
 const LAST_TURN: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ pub(crate) fn drained_after(at: CallTime, user_speaks: bool, word_ends: Option<C
     }
 }
 
-/// The agent's words that the previous worker left unsaid.
+/// The agent's words that the previous worker left unspoken.
 #[derive(Debug, Default)]
 pub(crate) struct Unspoken {
     text: Option<String>,
@@ -49,7 +49,7 @@ impl Unspoken {
         self.text.is_some()
     }
 
-    /// When the text is said.
+    /// When the agent says the text.
     pub(crate) fn due(&self) -> Option<CallTime> {
         self.due.filter(|_| self.is_some())
     }
@@ -59,14 +59,14 @@ impl Unspoken {
         self.due = Some(at + SAID_AFTER);
     }
 
-    /// The caller begins to speak, and gets the same time again for the first words.
+    /// The caller begins to speak, and has the same time again for the first words.
     pub(crate) fn put_off(&mut self, at: CallTime) {
         if self.due.is_some() {
             self.schedule(at);
         }
     }
 
-    /// The text, which is not left to say any more.
+    /// Takes the text, which is then not said by itself any more.
     pub(crate) fn take(&mut self) -> Option<String> {
         self.text.take()
     }

@@ -2,7 +2,7 @@
 
 use crate::types::{GenerationId, HistoryItem, ToolCall, UtteranceId, UtteranceKind};
 
-/// Stands for a result that is not there yet: models refuse a function call without a result.
+/// Stands for a missing result: models refuse a function call without a result.
 pub(crate) const UNANSWERED: &str = "no result yet: the conversation went on before the function answered";
 
 /// The history of a call.
@@ -17,7 +17,7 @@ enum Entry {
         /// None: another worker's.
         utterance: Option<UtteranceId>,
         kind: UtteranceKind,
-        /// All of the utterance until it is over, then what was heard of it.
+        /// All of the utterance until it is over, then its heard words.
         text: String,
     },
     /// The calls of one generation, and their results. None: another worker's generation.
@@ -32,7 +32,7 @@ impl Entry {
 }
 
 impl History {
-    /// The history of a call that is taken over, made legal: each call gets a result, each result has a call.
+    /// The history of a call that is taken over, made legal: each function call has a result, and each result a call.
     pub(crate) fn taken_over(items: Vec<HistoryItem>) -> Self {
         let mut history = Self::default();
         for item in items {
@@ -75,7 +75,7 @@ impl History {
         self.entries.iter().rfind(|entry| !entry.is_hold_phrase())
     }
 
-    /// Whether functions were called last, so that the model is to go on.
+    /// Whether functions were called last: the model is to use their results.
     pub(crate) fn ends_with_tools(&self) -> bool {
         matches!(self.last(), Some(Entry::Tools(..)))
     }
@@ -134,7 +134,7 @@ impl History {
         self.entries.insert(index, Entry::Agent { utterance, kind, text: text.to_owned() });
     }
 
-    /// An utterance is over, and this much of it was heard.
+    /// An utterance is over: only its heard words are kept.
     pub(crate) fn agent_was_heard(&mut self, utterance: UtteranceId, heard: &str) {
         let Some(index) = self.position(utterance) else { return };
         if heard.is_empty() {

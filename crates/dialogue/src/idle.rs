@@ -1,4 +1,4 @@
-//! Idle lines: if neither side speaks, the agent asks a few times whether the caller is there, then says goodbye.
+//! Idle calls: if neither side speaks, the agent asks a few times whether the caller is there, then says goodbye.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const MAX_REMINDERS: u32 = 3;
 pub(crate) const NOTE: &str =
     "The caller has been silent for a while. Ask briefly whether they are still there, or help them on.";
 
-/// What the agent does about an idle line.
+/// The agent's reaction to an idle call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reminder {
     /// The model asks the caller something.
@@ -21,7 +21,7 @@ pub(crate) enum Reminder {
     SayGoodbye,
 }
 
-/// The silence on the line.
+/// The silence of both sides.
 #[derive(Debug, Default)]
 pub(crate) struct Idle {
     /// When either side last spoke.
@@ -31,7 +31,7 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    /// A side spoke, or the transcriber or a watchdog reported something: the silence begins anew.
+    /// A side spoke, or the transcriber or its watchdog reported something: the silence begins anew.
     pub(crate) fn interrupted(&mut self, at: CallTime) {
         self.quiet_since = at;
     }
@@ -41,12 +41,12 @@ impl Idle {
         self.reminders = 0;
     }
 
-    /// When the line is idle, if neither side has anything to do until then.
+    /// When the call counts as idle, if neither side speaks until then.
     pub(crate) fn due(&self) -> CallTime {
         self.quiet_since + REMIND_AFTER
     }
 
-    /// The line is idle.
+    /// Decides on the reaction to an idle call.
     pub(crate) fn remind(&mut self) -> Reminder {
         self.reminders += 1;
         if self.reminders > MAX_REMINDERS { Reminder::SayGoodbye } else { Reminder::Ask }

@@ -9,7 +9,7 @@ use crate::{
     types::{ClauseId, GenerationId, Mark, ToolCall, WordTime},
 };
 
-/// One thing that happened. `Wake` is for the deadline the engine asked for.
+/// Something that happened, in the worker's words to the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// Media flows: the first input of a call.
@@ -72,8 +72,8 @@ pub enum Input {
         #[serde(with = "as_micros")]
         audio: Duration,
     },
-    /// The synthesizer said when words of a clause are audible. Without this the engine estimates it from the
-    /// number of characters.
+    /// The synthesizer reported when words of a clause are audible. Without this input the engine estimates the
+    /// times from the number of characters.
     VoiceWords {
         /// The clause.
         clause: ClauseId,
@@ -93,7 +93,7 @@ pub enum Input {
         /// The clause.
         clause: ClauseId,
     },
-    /// The carrier returned a mark: what precedes it was played, or cleared.
+    /// The carrier returned a mark: the audio before it was played, or cleared.
     Played {
         /// The mark.
         mark: Mark,
@@ -108,12 +108,12 @@ pub enum Input {
     /// The transcriber session broke, or could not be opened. The worker opens another one, which receives the
     /// audio since then.
     TranscriberFailed,
-    /// No transcriber can be had any more: the agent says goodbye.
+    /// No transcriber can be connected any more: the agent says goodbye.
     TranscriberLost,
     /// A hook or the API asks the agent to end the conversation.
     HangUp,
-    /// The worker is about to stop, and another one takes the call over. The word being said is finished, then
-    /// comes [`Output::HandOver`](crate::Output::HandOver), within half a second. A user who is speaking finishes
+    /// The worker is about to stop, and another one takes the call over. The agent finishes its word, then
+    /// [`Output::HandOver`](crate::Output::HandOver) follows within half a second. A user who is speaking finishes
     /// first, within five seconds. A conversation that is already closing ends instead.
     Drain,
     /// The media stream broke, but the call may go on in another one:
@@ -121,6 +121,6 @@ pub enum Input {
     StreamLost,
     /// The call is over: the caller hung up, or the carrier ended it.
     StreamClosed,
-    /// The deadline has come.
+    /// The [`Engine::deadline`](crate::Engine::deadline) has come.
     Wake,
 }

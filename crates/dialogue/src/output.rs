@@ -1,4 +1,4 @@
-//! What the engine decides.
+//! The engine's decisions.
 
 use std::time::Duration;
 
@@ -66,10 +66,10 @@ pub enum Output {
         /// Why.
         reason: EndedReason,
     },
-    /// The conversation goes on at another worker. No output follows. What was said and heard was reported before;
+    /// The conversation goes on at another worker. No output follows. All messages were reported before;
     /// if [`Engine::history`](crate::Engine::history) then waits for a reply, the next worker replies.
     HandOver {
-        /// For [`Takeover::unspoken`](crate::Takeover::unspoken): what the agent would have gone on to say.
+        /// For [`Takeover::unspoken`](crate::Takeover::unspoken): the words that the agent would have said next.
         unspoken: Option<String>,
     },
 }
@@ -79,7 +79,7 @@ pub enum Output {
 pub enum ConversationEvent {
     /// This side started to speak.
     SpeechStarted(Role),
-    /// This side stopped.
+    /// This side stopped speaking.
     SpeechEnded(Role),
     /// The model finished a message, before it is heard.
     MessageGenerated {
@@ -90,9 +90,9 @@ pub enum ConversationEvent {
     MessageSent {
         /// The speaker.
         role: Role,
-        /// The user's words as transcribed, or the agent's as far as they were heard.
+        /// The user's words as transcribed, or the agent's heard words.
         content: String,
-        /// Why the agent said it; of the user's messages always [`UtteranceKind::Speech`].
+        /// Why the agent said it; for the user's messages always [`UtteranceKind::Speech`].
         kind: UtteranceKind,
         /// When the first word began.
         started_at: CallTime,
@@ -100,7 +100,7 @@ pub enum ConversationEvent {
         ended_at: CallTime,
         /// Whether the agent was cut off.
         interrupted: bool,
-        /// How long the user waited for it; only of the agent's first message of a turn.
+        /// How long the user waited for the message; only on the agent's first message of a turn.
         latency: Option<Latency>,
     },
     /// The model called a function.

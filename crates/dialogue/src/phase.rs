@@ -12,16 +12,16 @@ pub(crate) enum Phase {
     Waiting,
     /// Both sides may speak.
     Live,
-    /// The conversation ends as soon as the agent has said what it is saying.
+    /// The conversation ends as soon as the agent has nothing more to say.
     Closing {
         /// Why it ends.
         reason: EndedReason,
-        /// It ends then, whatever is left to say.
+        /// It ends then, even if words are left to say.
         by: CallTime,
     },
     /// Another worker takes the call over as soon as nothing is audible.
     Draining {
-        /// The call is handed over then, whatever is audible.
+        /// The call is handed over then, even if the agent is audible.
         after: CallTime,
     },
     /// The conversation is over, or another worker's.
@@ -50,14 +50,14 @@ impl Phase {
         false
     }
 
-    /// Prepares the call for another worker. What closes already ends here.
+    /// Prepares the call for another worker. A conversation that is closing ends here.
     pub(crate) fn drain(&mut self, after: CallTime) {
         if self.is_open() {
             *self = Self::Draining { after };
         }
     }
 
-    /// Ends the call on this worker. The reason that it ended for: a conversation that was closing keeps its own.
+    /// Ends the call on this worker, and returns the reason: a conversation that was closing keeps its own.
     pub(crate) fn end(&mut self, reason: EndedReason) -> EndedReason {
         match std::mem::replace(self, Self::Ended) {
             Self::Closing { reason, .. } => reason,

@@ -4,7 +4,7 @@ use crate::{language, response::clause_splitter::clauses};
 
 /// The fixed phrases of one language.
 pub(crate) struct Phrases {
-    /// Said while a reply takes long. A single clause, so that it is said without a pause.
+    /// Said when a reply takes long. A single clause, so that it has no pause.
     pub(crate) hold: &'static str,
     /// Said instead of a reply that failed.
     pub(crate) apology: &'static str,
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_phrases_of_a_language_are_its_clauses() {
+    fn the_phrases_of_a_language_are_given_as_clauses() {
         assert_eq!(
             phrases("en-US"),
             [

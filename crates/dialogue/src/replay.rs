@@ -1,7 +1,7 @@
-//! Replay logs: what an engine was told and what it decided, and the proof that it decides so again.
+//! Replay logs: an engine's inputs and outputs, and the check that today's engine decides the same.
 //!
-//! A log has one JSON value per line: first the [`Header`], then each [`Step`]. A call that changes workers has one
-//! log per worker.
+//! A log has one JSON value per line: first the [`Header`], then each [`Step`]. A call that changes workers
+//! has one log per worker.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::{CallTime, Engine, Input, Output, Settings};
 /// The format of a log: it grows when names or units of inputs and outputs change. Format 1 had no number, and
 /// counted audio in bytes.
 pub const LOG_FORMAT: u32 = 2;
-/// Grows when the engine decides differently: the log of another version may differ without a defect.
+/// Grows when the engine's decisions change: the log of another version may differ without a defect.
 pub const ENGINE_VERSION: u32 = 2;
 
 /// The first line of a log.
@@ -32,14 +32,14 @@ impl Header {
     }
 }
 
-/// One input, and what it led to.
+/// One input and its outputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// When, in microseconds since media began.
     pub at: CallTime,
-    /// What happened.
+    /// The input.
     pub input: Input,
-    /// What the engine decided.
+    /// The engine's outputs.
     pub outputs: Vec<Output>,
 }
 
@@ -63,7 +63,7 @@ pub enum Unreadable {
         /// The format of the log.
         format: u32,
     },
-    /// A line is not what it should be.
+    /// A line is not the JSON of a header or step.
     #[error("line {line} of the log cannot be read")]
     Line {
         /// The number of the line, from 1.
@@ -74,7 +74,7 @@ pub enum Unreadable {
     },
 }
 
-/// The first step in which today's engine decides otherwise.
+/// The first step whose outputs differ today.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The step as it was logged.
@@ -117,7 +117,7 @@ impl Log {
         Ok(Self { header, steps })
     }
 
-    /// Feeds today's engine the same inputs; the first step in which it decides otherwise.
+    /// Feeds today's engine the same inputs, and returns the first step whose outputs differ.
     #[must_use]
     pub fn difference(&self) -> Option<Difference> {
         let mut engine = Engine::new(self.header.settings.clone());

@@ -9,21 +9,22 @@ use crate::{call_time::as_micros, types::HistoryItem};
 /// The settings of one call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Said as soon as media flows; none: the agent waits for the user.
+    /// The agent says it as soon as media flows; without one it waits for the user.
     pub greeting: Option<String>,
-    /// The agent ends the conversation after this long; none: there is no limit.
+    /// The agent ends the conversation after this long; `None` sets no limit.
     pub max_duration: Option<Duration>,
     /// The user's language, as a BCP-47 tag. It decides which words are backchannel, and in which language the
     /// agent says its fixed [`phrases()`](crate::phrases()).
     pub language: String,
-    /// What the worker before left; none: a new call. A call that is taken over is not greeted.
+    /// The state that the previous worker left; `None` for a new call. The agent does not greet in a call that is taken
+    /// over.
     pub takeover: Option<Takeover>,
     /// Properties of the transcriber that the engine's decisions depend on.
     #[serde(default)]
     pub transcriber: TranscriberCapabilities,
 }
 
-/// A call that is taken over from another worker.
+/// The state of a call that is taken over from another worker.
 ///
 /// If the history ends with the user, or with function calls, the caller is waiting for a reply: unless something
 /// is `unspoken`, a generation starts as soon as media flows.
@@ -49,7 +50,7 @@ pub struct TranscriberCapabilities {
     /// 3 to 5 s.
     #[serde(with = "as_micros")]
     pub settles_within: Duration,
-    /// Maximum time from the end of speech to the words of it, as a rule. Deepgram takes 300 to 700 ms.
+    /// Usual maximum time from the end of speech to its words. Deepgram takes 300 to 700 ms.
     #[serde(with = "as_micros")]
     pub words_within: Duration,
     /// Whether the transcriber reports the end of a turn. If it does not, a second without words ends one.

@@ -1,4 +1,4 @@
-//! How written text is spoken: models write Markdown and emoji, and a synthesizer would read them aloud.
+//! Converts written text to spoken text: models write Markdown and emoji, and a synthesizer would read them aloud.
 
 /// The text as it is spoken: one line without Markdown and emoji. None if nothing of it can be said.
 pub(crate) fn speakable(text: &str) -> Option<String> {
@@ -38,9 +38,9 @@ fn speak_line(line: &str, spoken: &mut String) {
                 }
                 None => spoken.push(c),
             },
-            // Between digits it means "times".
+            // Between digits an asterisk means "times".
             '*' if before.is_numeric() && next.is_numeric() => spoken.push(c),
-            // Within a word it belongs to a name.
+            // An underscore within a word belongs to a name.
             '_' if before.is_alphanumeric() && next.is_alphanumeric() => spoken.push(c),
             '*' | '_' | '`' | '~' => {}
             '|' => spoken.push(' '),

@@ -1,9 +1,9 @@
-//! Transcriber watchdog: does the transcriber hear what our own voice activity detection hears?
+//! Transcriber watchdog: does the transcriber recognise the speech that voice activity detection (VAD) detects?
 //!
-//! A session that is open but deaf looks like a silent caller. Speech without words is sent to another transcriber
-//! once more; if that understands nothing either, the agent apologises. Sound that goes on without words is no
-//! speech. The watchdog also knows how long the caller is still speaking, which the transcriber learns later.
-//! It knows no words, only whether there are any.
+//! A session that is open but returns nothing looks like a silent caller. Speech without words is sent to another
+//! session once more; if that returns no words either, the agent apologises. Sound that goes on without words is no
+//! speech. The watchdog also knows that the caller is still speaking, which the transcriber reports later. It knows no
+//! words, only whether there are any.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
 const MISSED_SPEECH: Duration = Duration::from_millis(600);
 /// The same, if the transcriber detected at least the beginning of speech: some of that is laughter or music.
 const MISSED_DETECTED_SPEECH: Duration = Duration::from_secs(1);
-/// A transcriber without any output counts as deaf this long after its words were due at the latest.
+/// Speech counts as missed this long after its words were due at the latest.
 const MISSED_SPEECH_MARGIN: Duration = Duration::from_millis(800);
 /// Maximum time for opening another session after a failure.
 const RECONNECTED_WITHIN: Duration = Duration::from_secs(5);
@@ -25,10 +25,10 @@ const RECONNECTED_WITHIN: Duration = Duration::from_secs(5);
 const GAP_IN_SPEECH: Duration = Duration::from_millis(150);
 /// Sound without words for longer than this is music or an engine, not speech.
 const MAX_WORDLESS_SOUND: Duration = Duration::from_secs(15);
-/// A transcriber may detect the beginning of speech this much earlier than we do.
+/// A transcriber may detect the beginning of speech this much earlier than VAD does.
 const EARLY_DETECTION: Duration = Duration::from_millis(500);
 
-/// The caller's speech, as our own detection hears it, since the transcriber last understood something.
+/// The caller's speech by VAD, since the transcriber last delivered words.
 #[derive(Debug)]
 pub(crate) struct TranscriberWatchdog {
     transcriber: TranscriberCapabilities,
@@ -42,11 +42,11 @@ pub(crate) struct TranscriberWatchdog {
     detected_at: Option<CallTime>,
     failed_at: Option<CallTime>,
     replaced_at: Option<CallTime>,
-    /// Speech that ended before this was understood by the transcriber before.
+    /// Words that were spoken before this were delivered by an earlier session.
     recognised_until: CallTime,
 }
 
-/// What the watchdog has to know of the user's turn.
+/// The state of the user's turn, as far as the watchdog depends on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TurnState {
     pub(crate) is_open: bool,
@@ -57,9 +57,9 @@ pub(crate) struct TurnState {
 /// The watchdog's decision about speech without words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Missed {
-    /// Another transcriber hears the speech again.
+    /// Another transcriber session receives the speech again.
     pub(crate) replace_transcriber: bool,
-    /// Waiting longer is no use: the words so far are replied to, or the agent apologises.
+    /// The wait is over: the agent replies to the words so far, or apologises.
     pub(crate) give_up: bool,
     /// When the speech ended.
     pub(crate) spoken_until: CallTime,
@@ -86,24 +86,24 @@ impl TranscriberWatchdog {
         }
     }
 
-    /// When the caller was last heard.
+    /// When VAD last detected speech.
     pub(crate) fn sound_at(&self) -> Option<CallTime> {
         self.sound_at
     }
 
-    /// The end of the speech whose words arrive now, if it was heard.
+    /// The end of the speech whose words arrive now, if VAD detected it.
     pub(crate) fn spoken_until(&self, at: CallTime) -> Option<CallTime> {
         self.sound_at.filter(|sound_at| at.since(*sound_at) < TURN_SILENCE)
     }
 
-    /// Until when the caller counts as going on: after more than a sound, until the words of it can have come.
+    /// Until when the caller counts as speaking: after more than a sound, until its words can have arrived.
     fn goes_on_until(&self) -> Option<CallTime> {
         let wait = if self.speech() >= SPEECH { self.transcriber.words_within } else { GAP_IN_SPEECH };
         Some(self.sound_at? + wait)
     }
 
-    /// Puts off the end of a turn while the caller goes on: our own detection hears that sooner than the
-    /// transcriber, which may still be ending what they said before.
+    /// Puts off the end of a turn while the caller goes on speaking: VAD detects that sooner than the transcriber,
+    /// which may report the end of the words before.
     pub(crate) fn put_off(&self, due: CallTime) -> CallTime {
         let latest = due + self.transcriber.words_overdue_after();
         let goes_on = self.goes_on_until().map(|until| until.min(latest));
@@ -121,8 +121,7 @@ impl TranscriberWatchdog {
         self.sound_at.map_or(began_at, |at| at.max(began_at)) + TURN_SILENCE
     }
 
-    /// Counts a frame of the caller's speech. True if it may be speech after all: it has not gone on without words
-    /// for too long.
+    /// Counts a frame of the caller's speech. False if it has gone on without words for too long to be speech.
     pub(crate) fn speech_frame(&mut self, at: CallTime) -> bool {
         let missed_after = self.missed_after();
         if self.sound_at.is_none_or(|sound_at| at.since(sound_at) > missed_after) {
@@ -148,13 +147,12 @@ impl TranscriberWatchdog {
         self.replaced_at = None;
     }
 
-    /// Whether words that were spoken then were understood before: the next transcriber hears the last seconds
-    /// again.
+    /// Whether words with this time were delivered before: the next session receives the last seconds again.
     pub(crate) fn is_repeated(&self, spoken_until: Option<CallTime>) -> bool {
         spoken_until.is_some_and(|until| until <= self.recognised_until)
     }
 
-    /// The transcriber failed. What the caller is saying may be understood late, or never.
+    /// The transcriber failed. Words of the current speech may come late, or never.
     pub(crate) fn transcriber_failed(&mut self, at: CallTime) {
         self.failed_at = Some(at);
         if self.sound_at.is_none_or(|sound_at| at.since(sound_at) > MAX_CALLER_WAIT) {
@@ -162,12 +160,12 @@ impl TranscriberWatchdog {
         }
     }
 
-    /// When something is to be done about speech without words.
+    /// When [`act`](Self::act) is due.
     pub(crate) fn due(&self, turn: TurnState) -> Option<CallTime> {
         self.verdict(turn).map(|(due, _)| due)
     }
 
-    /// Decides what is to be done about speech without words; none if nothing is due.
+    /// Decides about speech without words; none if nothing is due.
     pub(crate) fn act(&mut self, at: CallTime, turn: TurnState) -> Option<Missed> {
         let (_, action) = self.verdict(turn).filter(|(due, _)| *due <= at)?;
         self.frames = 0;
@@ -181,7 +179,7 @@ impl TranscriberWatchdog {
         if !give_up {
             self.replaced_at = Some(at);
         } else if turn.has_words && had_failed {
-            // The next transcriber begins with the words that are replied to now.
+            // The next session repeats the words that the agent replies to now.
             self.recognised_until = self.recognised_until.max(turn.spoken_until);
         }
         Some(Missed { replace_transcriber, give_up, spoken_until: self.sound_at.unwrap_or(at) })
@@ -192,7 +190,7 @@ impl TranscriberWatchdog {
             let since = self.sound_at.map_or(replaced_at, |at| at.max(replaced_at));
             return Some((since + self.transcriber.words_overdue_after(), Action::GiveUp));
         }
-        // If our own detection heard nothing, the transcriber's word must do.
+        // If VAD detected nothing, the transcriber's report counts.
         let ended_at = self.sound_at.or(self.failed_at.filter(|_| turn.is_open))?;
         let is_broken = self.failed_at.is_some_and(|failed_at| ended_at <= failed_at + RECONNECTED_WITHIN);
         match self.speech() {

@@ -17,7 +17,7 @@ pub struct ClauseId(pub u32);
 
 /// A mark in the media stream, sent behind some audio.
 ///
-/// The carrier also returns marks whose audio was cleared. Such a mark proves nothing, and is known by `clears`.
+/// The carrier also returns marks whose audio was cleared. `clears` tells them apart: they prove nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mark {
     /// How many times the audio had been cleared when the mark was sent.
@@ -82,11 +82,11 @@ pub enum ProviderRole {
 pub struct Latency {
     /// From the end of the user's speech to the end of the turn, transcript in hand.
     pub transcript_ms: u64,
-    /// From there to the model's first words.
+    /// From that moment to the model's first words.
     pub model_ms: u64,
-    /// From there to the synthesizer's first audio.
+    /// From that moment to the synthesizer's first audio.
     pub voice_ms: u64,
-    /// From there to the first frame sent to the carrier.
+    /// From that moment to the first frame sent to the carrier.
     pub send_ms: u64,
 }
 
@@ -103,7 +103,7 @@ impl Latency {
 pub enum HistoryItem {
     /// The user's words.
     User(String),
-    /// The agent's words, as far as they were heard or are still to be said.
+    /// The agent's words: heard, or still to be said.
     Agent {
         /// The words.
         text: String,

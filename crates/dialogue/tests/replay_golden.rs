@@ -1,4 +1,4 @@
-//! Replay logs recorded before the engine was restructured replay to identical outputs.
+//! Logs that were recorded before the engine was restructured replay to identical outputs.
 //!
 //! `golden/*.jsonl` are calls of the local stack, recorded with log format 1, and kept as they were recorded;
 //! `golden/stories.jsonl` holds many short logs of the engine's own story tests, one after the other. Only names and

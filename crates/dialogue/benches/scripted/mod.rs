@@ -1,15 +1,15 @@
-//! A call as it happens every day, as the engine is told it: the carrier's frames, the transcriber's
-//! words, the model's tokens, the voice's audio and the marks of what was played.
+//! The inputs of an ordinary call: the carrier's frames and marks, the transcriber's words, the model's text and the
+//! synthesizer's audio.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use switchboard_dialogue::{CallTime, ClauseId, Engine, GenerationId, Input, Mark, Output, Settings};
 
-/// How long the call is.
+/// Length of the call.
 pub(crate) const LASTS: Duration = Duration::from_mins(1);
 
 const GREETING: &str = "Hello, this is Ada of the bakery at the corner. How can I help you today?";
-/// What the caller says, and when, in ms. The second time they interrupt the agent.
+/// The caller's turns: begin and end in ms, and the words. The second one interrupts the agent.
 const CALLER: [(u64, u64, &str); 4] = [
     (6_500, 8_500, "When do you close on Saturdays, and do you have cakes then?"),
     (15_000, 16_800, "Wait, how much is the one with the cherries?"),
@@ -20,14 +20,14 @@ const ANSWER: &str = "On Saturdays we close at six in the evening. We have cakes
                       plums, all of them baked in the morning. If you like, I can put one aside for you. Which one \
                       would you like to have?";
 const FRAME_MS: u64 = 20;
-/// Until the model's first token, and between two.
+/// Time until the model's first token, and between two tokens, in ms.
 const MODEL: (u64, u64) = (350, 15);
-/// Until the voice's first audio, and between two chunks of 200 ms.
+/// Time until the synthesizer's first audio, and between two chunks, in ms.
 const VOICE: (u64, u64) = (150, 40);
 const CHUNK: Duration = Duration::from_millis(200);
-/// About 15 characters a second.
+/// Length of speech per character: about 15 characters a second.
 const PER_CHARACTER: Duration = Duration::from_micros(66_250);
-/// Time until a mark is back from the carrier.
+/// Time until the carrier returns a mark, in ms.
 const CARRIER_MS: u64 = 30;
 
 /// The settings of the call's agent.
@@ -54,7 +54,7 @@ pub(crate) fn call() -> Vec<(CallTime, Input)> {
             Some(Input::Wake)
         } else {
             let is_speech = CALLER.iter().any(|(from, to, _)| (*from..*to).contains(&frame));
-            // Without speech a frame is of use only while the agent is audible, and after speech.
+            // The engine needs a frame without speech only while the agent is audible, and after speech.
             let is_wanted =
                 is_speech || std::mem::replace(&mut was_speech, is_speech) || engine.is_audible(at);
             was_speech = is_speech;
@@ -73,7 +73,7 @@ pub(crate) fn call() -> Vec<(CallTime, Input)> {
 
 #[derive(Default)]
 struct Call {
-    /// What will happen, in the order of times; the numbers keep the order within one.
+    /// The inputs to come, by time; the number keeps the order of inputs with the same time.
     coming: BTreeMap<(CallTime, u32), Input>,
     numbers: u32,
     plays_until: CallTime,

@@ -1,7 +1,7 @@
-//! One clause on its way from the text to the caller's ear.
+//! One clause, from its text to the end of its audio.
 //!
-//! A clause knows how much audio of it the synthesizer delivered and the carrier was sent, and which of its words
-//! a length of audio contains: by the word times that the synthesizer gave, otherwise in proportion to characters.
+//! A clause counts the audio that the synthesizer delivered and the audio that was sent to the carrier. It knows the
+//! words in a length of its audio: by the synthesizer's word times, otherwise in proportion to characters.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     types::{ClauseId, WordTime},
 };
 
-/// A mark that is not back this long after its audio should have been played never comes.
+/// A mark that has not returned this long after the end of its audio is lost.
 const MARK_LOST_AFTER: Duration = Duration::from_secs(2);
 /// Estimated length of speech per character, while a clause's audio is not complete: about 15 characters a second.
 const PER_CHARACTER: Duration = Duration::from_micros(66_250);
@@ -28,29 +28,29 @@ pub(super) struct Clause {
     pub(super) trailing_silence: Duration,
     pub(super) first_audio_at: CallTime,
     pub(super) last_audio_at: CallTime,
-    /// Audio that the carrier was sent.
+    /// Audio that was sent to the carrier.
     pub(super) sent: Duration,
     /// When the audio that was sent will have been played.
     pub(super) plays_until: CallTime,
     pub(super) mark: Option<u32>,
     pub(super) marked_at: Option<CallTime>,
-    /// When its words are audible, as far as the synthesizer said; in the order of the text.
+    /// When its words are audible, as far as the synthesizer has reported; in the order of the text.
     word_times: Vec<WordTime>,
 }
 
-/// What the synthesizer does with a clause.
+/// The state of a clause at the synthesizer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It has not been asked for the clause.
+    /// Not requested yet.
     #[default]
     Waiting,
-    /// It has been asked; audio may come.
+    /// Requested; audio may arrive.
     Requested(ClauseId),
-    /// It delivered all audio.
+    /// All audio was delivered.
     Complete(ClauseId),
-    /// It failed after some audio.
+    /// Synthesis failed after some audio.
     CutShort(ClauseId),
-    /// It failed without audio, or the clause is not wanted any more.
+    /// Synthesis failed without audio, or the clause is not to be said any more.
     Dropped,
 }
 
@@ -93,18 +93,19 @@ impl Clause {
         if self.is_complete() && available <= room { available } else { whole_frames(available.min(room)) }
     }
 
-    /// When all of it was surely played, as far as is known now; all of it was sent.
+    /// When it counts as played: after its audio if the mark is back, otherwise once the mark counts as lost. For
+    /// clauses that were sent completely.
     pub(super) fn over_at(&self) -> CallTime {
         let wait = if self.marked_at.is_some() { Duration::ZERO } else { MARK_LOST_AFTER };
         self.plays_until + wait
     }
 
-    /// Whether nothing more is to be done for it.
+    /// Whether it was dropped, or counts as played.
     pub(super) fn is_over(&self, at: CallTime) -> bool {
         self.stage == Stage::Dropped || (self.is_sent() && self.over_at() <= at)
     }
 
-    /// The synthesizer said when words are audible. Entries that do not fit the text or the order are left out.
+    /// Adds word times of the synthesizer. Entries that do not fit the text or the order are left out.
     pub(super) fn add_word_times(&mut self, words: Vec<WordTime>) {
         for word in words {
             let (text_end, ends) =
@@ -116,7 +117,7 @@ impl Clause {
         }
     }
 
-    /// Its number of characters, and the length of their audio, as far as is known now.
+    /// Its number of characters, and the length of their audio; an estimate until all audio was delivered.
     fn extent(&self) -> (u64, Duration) {
         let characters = self.text.chars().count() as u64;
         let audio = if matches!(self.stage, Stage::Complete(_)) {

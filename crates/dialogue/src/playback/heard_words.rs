@@ -1,7 +1,7 @@
 //! Heard words: the words of the agent that the caller heard.
 //!
-//! A word counts as heard if both the clock and the marks allow it: a mark that is back proves nothing before its
-//! audio can have been played, and audio behind a mark that is not back was not heard.
+//! A word counts as heard if both the clock and the marks allow it: a mark that returns before its audio can have been
+//! played proves nothing, and audio behind a mark that has not returned was not heard.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
     types::{Latency, UtteranceId, UtteranceKind},
 };
 
-/// What became of an utterance.
+/// An utterance that is over, and its heard words.
 #[derive(Debug)]
 pub(crate) struct HeardUtterance {
     pub(crate) id: UtteranceId,
@@ -29,7 +29,7 @@ pub(crate) struct HeardUtterance {
     /// Whether its beginning was reported.
     pub(crate) is_reported: bool,
     pub(crate) ended_at: CallTime,
-    /// Words of it were not heard, or not even generated.
+    /// Some of its words were not heard, or not even generated.
     pub(crate) interrupted: bool,
     pub(crate) latency: Option<Latency>,
 }
@@ -65,9 +65,9 @@ impl HeardUtterance {
 /// The agent's utterance that is audible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UtteranceInProgress {
-    /// The words that were heard; at least one.
+    /// The heard words; at least one.
     pub heard: String,
-    /// The rest of it, and of the utterances behind it.
+    /// Its unheard words, and those of the utterances behind it.
     pub unheard: String,
     /// When its first word began.
     pub started_at: CallTime,
@@ -75,7 +75,7 @@ pub struct UtteranceInProgress {
     pub kind: UtteranceKind,
 }
 
-/// A clause, and how much of it was heard.
+/// A clause and its heard words.
 struct HeardClause<'a> {
     /// The index of its utterance.
     utterance: usize,
@@ -102,8 +102,7 @@ impl Playback {
         Some(at + playing.word_end(played).saturating_sub(played))
     }
 
-    /// The text behind the last word that was heard, of all that is said or going to be said. Hold phrases do not
-    /// count.
+    /// The text behind the last heard word, of all utterances but hold phrases.
     pub(crate) fn unheard(&self, at: CallTime) -> String {
         let clauses: Vec<_> = self.heard_speech(at).collect();
         let from = clauses.iter().rposition(|heard| !heard.words.is_empty()).unwrap_or(0);
@@ -144,7 +143,7 @@ impl Playback {
         self.heard(at).filter(|heard| !self.utterances[heard.utterance].is_hold_phrase())
     }
 
-    /// Drops all utterances, and says what was heard of each. Audio that was sent must be cleared.
+    /// Drops all utterances, and returns the heard words of each. The carrier's audio must be cleared.
     pub(crate) fn stop(&mut self, at: CallTime) -> Vec<HeardUtterance> {
         let over = |utterance: &Utterance| HeardUtterance {
             id: utterance.id,
@@ -193,7 +192,7 @@ impl Playback {
         self.clauses().map(|clause| clause.sent).sum()
     }
 
-    /// Each clause, and the words of it that were heard.
+    /// Each clause and its heard words.
     fn heard(&self, at: CallTime) -> impl Iterator<Item = HeardClause<'_>> {
         // Audio counts as played when all of it was.
         let mut played = self.sent().saturating_sub(whole_grains(self.plays_until.since(at)));
@@ -212,7 +211,7 @@ impl Playback {
     }
 }
 
-/// Puts words behind others.
+/// Appends words, separated by a space.
 pub(super) fn append(text: &mut String, words: &str) {
     if !text.is_empty() && !words.is_empty() {
         text.push(' ');

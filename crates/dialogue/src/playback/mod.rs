@@ -1,8 +1,8 @@
-//! Playback: the agent's utterances, from their text to the caller's ear.
+//! Playback: synthesizes the agent's utterances, sends their audio, and knows how much of it was played.
 //!
-//! An utterance is a row of clauses. A clause waits, is sent to the synthesizer, is sent to the carrier as its audio
-//! comes, and gets a mark. [`clause`] knows one clause, [`heard_words`] what the caller heard of all of them. This
-//! module knows neither the model nor the caller: it is common to every way of generating the agent's words.
+//! An utterance is a sequence of clauses. A clause waits, is sent to the synthesizer, is sent to the carrier as its
+//! audio arrives, and is followed by a mark. [`clause`] holds one clause, [`heard_words`] finds the words that the
+//! caller heard. This module knows neither the model nor the caller: every responder uses it.
 
 mod clause;
 mod heard_words;
@@ -23,7 +23,7 @@ use self::{
 pub(crate) use self::heard_words::HeardUtterance;
 pub use self::heard_words::UtteranceInProgress;
 
-/// How far audio is sent ahead of real time: enough for a busy network, little to discard.
+/// How far audio is sent ahead of real time: enough for a slow network, and little to discard at a barge-in.
 const AHEAD: Duration = Duration::from_millis(400);
 /// A synthesizer without any audio of a clause for this long has failed on it.
 const NO_AUDIO: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ enum Text {
     Cut,
 }
 
-/// Clauses that are said in a row, and reported as one message.
+/// Consecutive clauses that are reported as one message.
 #[derive(Debug, Default)]
 struct Utterance {
     id: UtteranceId,
@@ -96,7 +96,7 @@ impl Utterance {
 
 /// Writing and synthesizing utterances.
 impl Playback {
-    /// Whether nothing is said or going to be said.
+    /// Whether there is nothing to say.
     pub(crate) fn is_idle(&self) -> bool {
         self.utterances.is_empty()
     }
@@ -150,7 +150,7 @@ impl Playback {
         next
     }
 
-    /// Drops a hold phrase that has no audio: the reply is there, or the synthesizer fails.
+    /// Drops a hold phrase without audio: the reply has arrived, or the synthesizer fails.
     fn drop_hold_phrase(&mut self) {
         if let Some(phrase) = self.utterances.front_mut().filter(|utterance| utterance.is_hold_phrase()) {
             for clause in phrase.clauses.iter_mut().filter(|clause| clause.received.is_zero()) {
@@ -174,7 +174,7 @@ impl Playback {
         self.utterances.front().is_some_and(|utterance| utterance.started_at.is_none())
     }
 
-    /// When the synthesizer was asked for the first clause of which it has delivered nothing.
+    /// When the oldest clause without any audio was requested.
     pub(crate) fn requested_at(&self) -> Option<CallTime> {
         let is_silent =
             |clause: &&Clause| matches!(clause.stage, Stage::Requested(_)) && clause.received.is_zero();
@@ -194,7 +194,7 @@ impl Playback {
         clause.received = clause.received.saturating_add(audio);
     }
 
-    /// The synthesizer said when words of a clause are audible.
+    /// The synthesizer reported when words of a clause are audible.
     pub(crate) fn word_times(&mut self, id: ClauseId, words: Vec<WordTime>) {
         if let Some(clause) = self.clauses_mut().find(|clause| clause.id() == Some(id)) {
             clause.add_word_times(words);
@@ -289,7 +289,7 @@ impl Playback {
     }
 }
 
-/// Sending audio, and what becomes of it.
+/// Sending audio, and following it until it was played.
 impl Playback {
     /// Sends the audio that is due, and marks.
     pub(crate) fn send(&mut self, at: CallTime, out: &mut Vec<Output>) {
@@ -327,8 +327,7 @@ impl Playback {
         }
     }
 
-    /// The oldest utterance, once, when its first audio was sent. A later one begins to be heard when this one is
-    /// over.
+    /// The oldest utterance, once, when its first audio was sent. The next one begins when this one is over.
     pub(crate) fn beginning(&mut self) -> Option<Beginning<'_>> {
         let utterance = self.utterances.front_mut().filter(|utterance| !utterance.is_reported)?;
         let first = utterance.clauses.iter().find(|clause| !clause.sent.is_zero())?;
@@ -375,7 +374,8 @@ impl Playback {
         Some(HeardUtterance { id, kind, text, started_at, is_reported, ended_at, interrupted, latency })
     }
 
-    /// Pauses at the word that is audible: what was not heard will be sent again. The carrier's audio is cleared.
+    /// Pauses at the word that is audible: the audio from its beginning is sent again later. The carrier's audio is
+    /// cleared.
     pub(crate) fn pause(&mut self, at: CallTime, out: &mut Vec<Output>) {
         self.cleared();
         self.rewind(at, out);
@@ -401,7 +401,7 @@ impl Playback {
         self.plays_until
     }
 
-    /// Whether the caller hears something.
+    /// Whether audio is playing.
     pub(crate) fn is_audible(&self, at: CallTime) -> bool {
         self.plays_until > at
     }
@@ -416,7 +416,7 @@ impl Playback {
         self.clauses().any(|clause| clause.id().is_some() && !clause.is_sent())
     }
 
-    /// When something is due: audio to send, a mark that is late, a synthesizer that is late.
+    /// When the next action is due: audio to send, a late mark, a late synthesizer.
     pub(crate) fn deadline(&self, now: CallTime) -> Option<CallTime> {
         let synthesizer = self.synthesis_due().map(|(_, due)| due);
         let audio = self

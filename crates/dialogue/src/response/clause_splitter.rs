@@ -5,7 +5,7 @@
 
 use crate::spoken_text::speakable;
 
-/// Minimum length of a clause, in characters: "Yes," alone sounds cut off.
+/// Minimum length of a clause, in characters: "Yes," alone would sound cut off.
 const SHORTEST: usize = 12;
 /// Maximum length of a clause, in characters: the audio of a longer one would come later, and more of it would be
 /// wasted by a barge-in.
@@ -33,7 +33,7 @@ impl ClauseSplitter {
         self.rest.push_str(text);
     }
 
-    /// Removes the next clause, once it is certain where it ends.
+    /// Removes the next clause, once its end is certain.
     pub(crate) fn next_clause(&mut self) -> Option<String> {
         let start = self.rest.len() - self.rest.trim_start().len();
         let end = clause_end(&self.rest[start..], !self.has_split)?;
@@ -61,7 +61,7 @@ pub fn clauses(text: &str) -> Vec<String> {
     clauses.filter_map(|clause| speakable(&clause)).collect()
 }
 
-/// Where the first clause of `text` ends, in bytes; none if more text may still change that.
+/// The end of the first clause of `text`, in bytes; none if more text may still change it.
 fn clause_end(text: &str, first: bool) -> Option<usize> {
     let (mut comma, mut space) = (None, None);
     for (length, (index, c)) in text.char_indices().enumerate() {
@@ -81,7 +81,7 @@ fn clause_end(text: &str, first: bool) -> Option<usize> {
             '.' => match ends_sentence(&text[..index], &text[end..]) {
                 Some(true) => return Some(closed(text, end)),
                 Some(false) => {}
-                // It depends on the next word.
+                // The next word decides.
                 None => return None,
             },
             '!' | '?' | '\u{2026}' => return Some(closed(text, end)),

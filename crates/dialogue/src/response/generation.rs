@@ -11,7 +11,7 @@ use crate::{
 
 /// A model without a sign of life for this long has failed.
 const NO_ANSWER: Duration = Duration::from_secs(4);
-/// A model that stops within its answer for this long has failed.
+/// A model that stops within its response for this long has failed.
 const STALLED: Duration = Duration::from_secs(4);
 
 /// A generation in progress.
@@ -72,7 +72,7 @@ impl Generation {
         }
     }
 
-    /// Whether it led to anything: a clause, or a function call.
+    /// Whether it has led to a clause or a function call.
     pub(super) fn has_result(&self) -> bool {
         self.utterance.is_some() || !self.tool_calls.is_empty()
     }

@@ -1,5 +1,5 @@
-//! When the agent says its hold phrase: the caller has waited for a while, and will not hear anything yet, whichever
-//! provider is slow.
+//! When the agent says its hold phrase: the caller has waited for a while and will not hear a reply yet, because the
+//! model, a function or the synthesizer is slow.
 //!
 //! A hold phrase comes before everything that is still to be said, once per turn. It is no reply: a turn in which
 //! nothing else was heard has none.
@@ -11,24 +11,24 @@ use crate::{
     timing::{LONGEST_HESITATION, MAX_CALLER_WAIT},
 };
 
-/// Latest time after the end of the caller's speech: with a synthesizer that is ready they hear something within
+/// Latest time after the end of the caller's speech: if the synthesizer is ready, the caller hears something within
 /// three seconds.
 const LATEST_AFTER_SPEECH: Duration = Duration::from_millis(2800);
-/// A synthesizer that was asked more recently than this may deliver the reply itself.
+/// After a more recent request than this the synthesizer may still deliver the reply in time.
 const ABOUT_TO_SPEAK: Duration = Duration::from_millis(500);
-/// The caller must have been silent for this long: a hold phrase interrupts no one.
+/// The caller must have been silent for this long: a hold phrase does not interrupt.
 const CALLER_SILENT: Duration = Duration::from_millis(300);
 
 /// Everything that the time of a hold phrase depends on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wait {
-    /// When the caller had said what is replied to.
+    /// When the caller had said the last word of their turn.
     pub(super) spoken_until: CallTime,
     /// When their turn was over.
     pub(super) decided_at: CallTime,
     /// When everything that was sent will have been played.
     pub(super) plays_until: CallTime,
-    /// When the synthesizer was asked for something of which it has delivered nothing.
+    /// When the oldest clause without any audio was requested.
     pub(super) requested_at: Option<CallTime>,
     /// When the caller was last heard.
     pub(super) caller_at: Option<CallTime>,

@@ -2,7 +2,7 @@
 
 use crate::types::GenerationId;
 
-/// Maximum number of rounds of function calls in one turn: a model that goes on runs in circles.
+/// Maximum number of rounds of function calls in one turn: a model that calls more is in a loop.
 const MAX_ROUNDS: u32 = 8;
 
 /// The rounds of function calls in one response.

@@ -1,13 +1,13 @@
-//! Backchannel: "uh-huh" and the like shows that the caller listens, and is no reason to stop speaking.
+//! Backchannel: "uh-huh" and the like show that the caller listens, and do not interrupt the agent.
 
 use super::transcript::plain_words;
 use crate::language;
 
-/// Maximum length of backchannel, in words; more words are a turn, whatever they are.
+/// Maximum length of backchannel, in words.
 const MAX_WORDS: usize = 3;
 
-/// By language (the first part of a BCP-47 tag): words as a transcriber writes them, without case and
-/// punctuation. Not "no" or "stop", nor what can be a generation.
+/// Backchannel words by language (the first part of a BCP-47 tag), as a transcriber writes them, without case and
+/// punctuation. Words that interrupt ("no", "stop") or answer a question of the agent are left out.
 const WORDS: [(&str, &[&str]); 8] = [
     (
         "en",
@@ -35,7 +35,7 @@ const WORDS: [(&str, &[&str]); 8] = [
     ("sv", &["mhm", "hm", "hmm", "eh", "ah", "oh", "ja", "jo", "ok", "okej", "okay", "precis", "bra"]),
 ];
 
-/// Whether `text` is nothing but such words. In a language without a list nothing is.
+/// Whether `text` has only backchannel words. False in a language without a list.
 pub(crate) fn is_backchannel(language: &str, text: &str) -> bool {
     let Some(known) = language::entry(&WORDS, language) else { return false };
     let words = plain_words(text);
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backchannel_differs_from_words_that_want_something() {
+    fn backchannel_differs_from_words_that_want_a_reply() {
         for (language, text, is) in [
             ("en", "Uh-huh.", true),
             ("en", "Aha.", true),

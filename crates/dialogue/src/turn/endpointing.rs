@@ -12,7 +12,7 @@ const SILENCE_WITHOUT_DETECTION: Duration = Duration::from_secs(1);
 /// Extra wait when the text ends with a number or a conjunction: more is probably coming.
 const UNFINISHED_WAIT: Duration = Duration::from_millis(500);
 
-/// Words after which people go on. Not "so" and "that": they often end a sentence.
+/// Words that rarely end a sentence. "So" and "that" are left out: they often do.
 const CONJUNCTIONS: [&str; 11] =
     ["and", "or", "but", "because", "if", "nor", "unless", "until", "whether", "while", "although"];
 
@@ -40,7 +40,7 @@ impl Endpointing {
         self.detected.map_or(self.silence, |detected| detected.min(self.silence))
     }
 
-    /// The transcriber delivered words: the silence begins anew, and news revokes a detected end.
+    /// The transcriber delivered words: the silence begins anew. New words (`is_news`) revoke a detected end.
     pub(super) fn words(&mut self, at: CallTime, text: &str, is_news: bool) {
         self.silence = if self.detects_turns {
             at + TURN_SILENCE
@@ -58,7 +58,7 @@ impl Endpointing {
         self.detected.get_or_insert(at + unfinished_wait(text));
     }
 
-    /// Ends the turn now, whatever it sounds like.
+    /// Ends the turn now, even if it sounds unfinished.
     pub(super) fn mark_complete(&mut self, at: CallTime) {
         self.detected = Some(at);
     }
@@ -79,7 +79,7 @@ fn unfinished_wait(text: &str) -> Duration {
     if sounds_unfinished(text) { UNFINISHED_WAIT } else { Duration::ZERO }
 }
 
-/// Whether a user who says this is probably going on.
+/// Whether the user probably goes on after these words.
 fn sounds_unfinished(text: &str) -> bool {
     // A transcriber that punctuates puts a full stop behind half a number too.
     let text = text.trim_end_matches(['.', ',', ';', ':', '-', '\u{2026}', ' ']);

@@ -1,8 +1,7 @@
-//! The user's turn: what they say until it is replied to.
+//! The user's turn: their words until the agent replies.
 //!
-//! [`transcript`] keeps the words, [`endpointing`] decides when the turn is over, [`backchannel`] tells words from
-//! mere signs of listening. This module knows neither sound nor the agent: see `barge_in`, `transcriber_watchdog`
-//! and the engine.
+//! [`transcript`] keeps the words, [`endpointing`] decides when the turn is over, [`backchannel`] recognises words that
+//! want no reply. This module knows neither sound nor the agent: see `barge_in`, `transcriber_watchdog` and the engine.
 
 pub(crate) mod backchannel;
 mod endpointing;
@@ -68,7 +67,7 @@ impl Turn {
         self.began_at.is_some()
     }
 
-    /// Whether there is anything to reply to.
+    /// Whether the turn has words, which want a reply.
     pub(crate) fn has_words(&self) -> bool {
         !self.transcript.is_empty()
     }
@@ -78,7 +77,7 @@ impl Turn {
         self.transcript.text()
     }
 
-    /// What the turn's words would be with another interim or final.
+    /// The turn's words if `text` were added as another interim or final.
     pub(crate) fn text_with(&self, text: &str) -> String {
         self.transcript.text_with(text)
     }
@@ -107,7 +106,7 @@ impl Turn {
         self.endpointing.revoke();
     }
 
-    /// The part of `text` that is news: an interim that ended the turn before may come again as a final.
+    /// The part of `text` that no turn has counted: an interim that ended the last turn may come again as a final.
     pub(crate) fn fresh<'a>(&mut self, at: CallTime, text: &'a str, is_final: bool) -> Fresh<'a> {
         self.transcript.fresh(at, text, is_final, self.is_open())
     }
@@ -121,8 +120,8 @@ impl Turn {
         self.endpointing.words(at, text, is_news);
     }
 
-    /// The transcriber detected the end of the turn. Without words there was none, but a cough: true if something
-    /// had begun.
+    /// The transcriber detected the end of the turn. A turn without words was a cough and is closed: true if one was
+    /// open.
     pub(crate) fn end_detected(&mut self, at: CallTime) -> bool {
         if self.has_words() {
             self.endpointing.end_detected(at, self.transcript.last());
@@ -136,7 +135,7 @@ impl Turn {
         self.endpointing.mark_complete(at);
     }
 
-    /// Closes a turn without words: it was a cough. True if something had begun.
+    /// Closes a turn without words: it was a cough. True if one was open.
     pub(crate) fn forget_sound(&mut self) -> bool {
         !self.has_words() && self.began_at.take().is_some()
     }
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_the_ends_wins() {
+    fn the_first_end_of_a_turn_wins() {
         let mut turn = turn();
         turn.add(ms(0), "my number is 415", true, None);
         assert_eq!(turn.due(), Some(ms(3000)));

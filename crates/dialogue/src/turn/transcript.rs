@@ -21,14 +21,14 @@ pub(super) struct Transcript {
 #[derive(Debug)]
 struct CountedInterim {
     text: String,
-    /// Afterwards the same words are said anew.
+    /// Afterwards the same words count as said again.
     until: CallTime,
 }
 
-/// The part of a transcript that is news.
+/// The part of a transcript that was not counted before.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fresh<'a> {
-    /// All of it was counted when the last turn ended.
+    /// Nothing: all of it was counted when the last turn ended.
     Nothing,
     /// These words.
     Words(&'a str),

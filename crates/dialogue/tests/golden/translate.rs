@@ -1,5 +1,5 @@
-//! Translates a replay log of format 1, line by line, to today's format: names, units, and the flag of what the agent
-//! said as a hold phrase or an apology.
+//! Translates a replay log of format 1, line by line, to today's format: names, units, and the kind of the agent's
+//! utterances.
 
 use serde_json::{Map, Value, json};
 
@@ -42,7 +42,7 @@ pub(crate) fn header(mut header: Value) -> Value {
     header
 }
 
-/// One step of a log. `synthesized` collects what the agent said in it.
+/// One step of a log. `synthesized` collects the agent's words.
 pub(crate) fn step(mut step: Value, synthesized: &mut String) -> Value {
     let mut input = variant(step["input"].take());
     rename_fields(&mut input, synthesized);
