@@ -14,7 +14,7 @@ use crate::{
     phrases::Phrases,
     playback::{HeardUtterance, Playback},
     response::{Conclusion, Effect, Interrupted, Pipeline, PlaybackState, clause_splitter::clauses},
-    types::{GenerationId, HistoryItem, ProviderRole, ToolCall, UtteranceIds, UtteranceKind},
+    types::{FunctionCall, GenerationId, HistoryItem, ProviderRole, UtteranceIds, UtteranceKind},
 };
 
 /// The agent's response, its speech, and the conversation so far.
@@ -233,7 +233,7 @@ impl AgentSide {
     }
 
     /// The model called a function.
-    pub(crate) fn tool_call(&mut self, at: CallTime, id: GenerationId, call: ToolCall) {
+    pub(crate) fn tool_call(&mut self, at: CallTime, id: GenerationId, call: FunctionCall) {
         self.responder.tool_call(at, id, call);
     }
 

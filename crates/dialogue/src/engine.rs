@@ -22,7 +22,7 @@ use crate::{
     output::Output,
     phase::Phase,
     playback::UtteranceInProgress,
-    settings::Settings,
+    settings::EngineSettings,
     timing::{GOODBYE, LAST_WORDS},
     turn::backchannel::is_backchannel,
     types::HistoryItem,
@@ -52,8 +52,8 @@ pub struct Engine {
 impl Engine {
     /// The engine of a call whose media does not flow yet.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        let Settings { greeting, max_duration, language, takeover, transcriber } = settings;
+    pub fn new(settings: EngineSettings) -> Self {
+        let EngineSettings { greeting, max_duration, language, takeover, transcriber } = settings;
         let lasted = takeover.as_ref().map(|takeover| takeover.elapsed);
         let (history, unspoken) = takeover.map_or_else(Default::default, |takeover| {
             (History::taken_over(takeover.history), Unspoken::new(takeover.unspoken))

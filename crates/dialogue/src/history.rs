@@ -1,6 +1,6 @@
 //! The conversation so far, as the language model reads it.
 
-use crate::types::{GenerationId, HistoryItem, ToolCall, UtteranceId, UtteranceKind};
+use crate::types::{FunctionCall, GenerationId, HistoryItem, UtteranceId, UtteranceKind};
 
 /// Stands for a missing result: models refuse a function call without a result.
 pub(crate) const UNANSWERED: &str = "no result yet: the conversation went on before the function answered";
@@ -21,7 +21,7 @@ enum Entry {
         text: String,
     },
     /// The calls of one generation, and their results. None: another worker's generation.
-    Tools(Option<GenerationId>, Vec<(ToolCall, Option<String>)>),
+    Tools(Option<GenerationId>, Vec<(FunctionCall, Option<String>)>),
     Note(&'static str),
 }
 
@@ -63,7 +63,7 @@ impl History {
         history
     }
 
-    fn tools_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Vec<(ToolCall, Option<String>)>> {
+    fn tools_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Vec<(FunctionCall, Option<String>)>> {
         self.entries.iter_mut().filter_map(|entry| match entry {
             Entry::Tools(_, calls) => Some(calls),
             Entry::User(_) | Entry::Agent { .. } | Entry::Note(_) => None,
@@ -150,11 +150,11 @@ impl History {
     }
 
     /// A generation called functions.
-    pub(crate) fn tools_called(&mut self, generation: GenerationId, calls: &[ToolCall]) {
+    pub(crate) fn tools_called(&mut self, generation: GenerationId, calls: &[FunctionCall]) {
         self.add_calls(Some(generation), calls);
     }
 
-    fn add_calls(&mut self, generation: Option<GenerationId>, calls: &[ToolCall]) {
+    fn add_calls(&mut self, generation: Option<GenerationId>, calls: &[FunctionCall]) {
         let calls = calls.iter().map(|call| (call.clone(), None)).collect();
         self.entries.push(Entry::Tools(generation, calls));
     }
@@ -212,8 +212,8 @@ mod tests {
 
     const SPEECH: UtteranceKind = UtteranceKind::Speech;
 
-    fn call(id: &str) -> ToolCall {
-        ToolCall { id: id.into(), name: "look".into(), arguments: "{}".into(), provider_state: None }
+    fn call(id: &str) -> FunctionCall {
+        FunctionCall { id: id.into(), name: "look".into(), arguments: "{}".into(), provider_state: None }
     }
 
     #[test]

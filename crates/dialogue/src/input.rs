@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     call_time::{CallTime, as_micros},
-    types::{ClauseId, GenerationId, Mark, ToolCall, WordTime},
+    types::{ClauseId, FunctionCall, GenerationId, Mark, PlacedWord},
 };
 
 /// Something that happened, in the worker's words to the engine.
@@ -52,7 +52,7 @@ pub enum Input {
         /// The generation it belongs to.
         generation: GenerationId,
         /// The call.
-        call: ToolCall,
+        call: FunctionCall,
     },
     /// A generation is complete.
     ModelFinished {
@@ -78,7 +78,7 @@ pub enum Input {
         /// The clause.
         clause: ClauseId,
         /// The words after those that were reported before, in their order.
-        words: Vec<WordTime>,
+        words: Vec<PlacedWord>,
     },
     /// The synthesizer delivered all audio of a clause.
     VoiceFinished {
@@ -100,7 +100,7 @@ pub enum Input {
     },
     /// A function returned.
     ToolResult {
-        /// The [`ToolCall::id`].
+        /// The [`FunctionCall::id`].
         call: String,
         /// The result for the model.
         content: String,

@@ -35,8 +35,9 @@ pub use self::{
     phrases::phrases,
     playback::UtteranceInProgress,
     response::clause_splitter::clauses,
-    settings::{Settings, Takeover, TranscriberCapabilities},
+    settings::{EngineSettings, Takeover, TranscriberProfile},
     types::{
-        ClauseId, GenerationId, HistoryItem, Latency, Mark, ProviderRole, ToolCall, UtteranceKind, WordTime,
+        ClauseId, FunctionCall, GenerationId, HistoryItem, Latency, Mark, PlacedWord, ProviderRole,
+        UtteranceKind,
     },
 };

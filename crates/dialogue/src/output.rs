@@ -7,7 +7,7 @@ use switchboard_model::{conversations::EndedReason, messages::Role};
 
 use crate::{
     call_time::{CallTime, as_micros},
-    types::{ClauseId, GenerationId, Latency, Mark, ProviderRole, ToolCall, UtteranceKind},
+    types::{ClauseId, FunctionCall, GenerationId, Latency, Mark, ProviderRole, UtteranceKind},
 };
 
 /// One decision. The worker carries decisions out in their order.
@@ -56,7 +56,7 @@ pub enum Output {
     /// Have the carrier discard what it has not played.
     Clear,
     /// Call a function.
-    CallTool(ToolCall),
+    CallTool(FunctionCall),
     /// The transcriber session is open but deaf: open another one, and send it the last seconds again.
     ReplaceTranscriber,
     /// Record an event of the conversation.
@@ -104,7 +104,7 @@ pub enum ConversationEvent {
         latency: Option<Latency>,
     },
     /// The model called a function.
-    FunctionCall(ToolCall),
+    FunctionCall(FunctionCall),
     /// Another whole second of the conversation has passed.
     Duration {
         /// How many have passed.

@@ -1,11 +1,11 @@
 //! Replay logs: an engine's inputs and outputs, and the check that today's engine decides the same.
 //!
-//! A log has one JSON value per line: first the [`Header`], then each [`Step`]. A call that changes workers
+//! A log has one JSON value per line: first the [`Header`], then each [`LoggedStep`]. A call that changes workers
 //! has one log per worker.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CallTime, Engine, Input, Output, Settings};
+use crate::{CallTime, Engine, EngineSettings, Input, Output};
 
 /// The format of a log: it grows when names or units of inputs and outputs change. Format 1 had no number, and
 /// counted audio in bytes.
@@ -21,20 +21,20 @@ pub struct Header {
     /// The [`ENGINE_VERSION`] that decided.
     pub engine: u32,
     /// The settings of the engine.
-    pub settings: Settings,
+    pub settings: EngineSettings,
 }
 
 impl Header {
     /// The header of a log that begins now.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: EngineSettings) -> Self {
         Self { format: LOG_FORMAT, engine: ENGINE_VERSION, settings }
     }
 }
 
 /// One input and its outputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
+pub struct LoggedStep {
     /// When, in microseconds since media began.
     pub at: CallTime,
     /// The input.
@@ -49,7 +49,7 @@ pub struct Log {
     /// Its first line.
     pub header: Header,
     /// Its other lines.
-    pub steps: Vec<Step>,
+    pub steps: Vec<LoggedStep>,
 }
 
 /// Why a log cannot be read.
@@ -78,7 +78,7 @@ pub enum Unreadable {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The step as it was logged.
-    pub logged: Step,
+    pub logged: LoggedStep,
     /// The outputs that today's engine decides on.
     pub decided: Vec<Output>,
 }

@@ -8,7 +8,7 @@ use crate::{call_time::as_micros, types::HistoryItem};
 
 /// The settings of one call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct EngineSettings {
     /// The agent says it as soon as media flows; without one it waits for the user.
     pub greeting: Option<String>,
     /// The agent ends the conversation after this long; `None` sets no limit.
@@ -21,7 +21,7 @@ pub struct Settings {
     pub takeover: Option<Takeover>,
     /// Properties of the transcriber that the engine's decisions depend on.
     #[serde(default)]
-    pub transcriber: TranscriberCapabilities,
+    pub transcriber: TranscriberProfile,
 }
 
 /// The state of a call that is taken over from another worker.
@@ -35,7 +35,7 @@ pub struct Takeover {
     pub history: Vec<HistoryItem>,
     /// The agent's words that the previous worker left unsaid. The agent says them if the caller says nothing
     /// first. A greeting of which the caller heard nothing belongs here: the agent does not say
-    /// [`Settings::greeting`] again.
+    /// [`EngineSettings::greeting`] again.
     pub unspoken: Option<String>,
     /// How long the conversation had lasted at [`CallTime`](crate::CallTime) zero. The maximum duration counts
     /// from the conversation's beginning. So do the seconds that are reported: reporting goes on with the next
@@ -45,7 +45,7 @@ pub struct Takeover {
 
 /// Properties of a transcriber. The defaults are those of Deepgram's streaming models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TranscriberCapabilities {
+pub struct TranscriberProfile {
     /// Maximum time from an interim to its final. Afterwards the same words count as said again. Deepgram takes
     /// 3 to 5 s.
     #[serde(with = "as_micros")]
@@ -57,7 +57,7 @@ pub struct TranscriberCapabilities {
     pub detects_turns: bool,
 }
 
-impl Default for TranscriberCapabilities {
+impl Default for TranscriberProfile {
     fn default() -> Self {
         Self {
             settles_within: Duration::from_secs(5),
@@ -67,7 +67,7 @@ impl Default for TranscriberCapabilities {
     }
 }
 
-impl TranscriberCapabilities {
+impl TranscriberProfile {
     /// After this long the words of some speech are no longer expected.
     pub(crate) fn words_overdue_after(&self) -> Duration {
         self.words_within + Duration::from_millis(300)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     call_time::{CallTime, FRAME},
-    settings::TranscriberCapabilities,
+    settings::TranscriberProfile,
     timing::{MAX_CALLER_WAIT, SPEECH, TURN_SILENCE},
 };
 
@@ -31,7 +31,7 @@ const EARLY_DETECTION: Duration = Duration::from_millis(500);
 /// The caller's speech by VAD, since the transcriber last delivered words.
 #[derive(Debug)]
 pub(crate) struct TranscriberWatchdog {
-    transcriber: TranscriberCapabilities,
+    transcriber: TranscriberProfile,
     /// Frames of speech.
     frames: u32,
     /// When the first of them came.
@@ -73,7 +73,7 @@ enum Action {
 }
 
 impl TranscriberWatchdog {
-    pub(crate) fn new(transcriber: TranscriberCapabilities) -> Self {
+    pub(crate) fn new(transcriber: TranscriberProfile) -> Self {
         Self {
             transcriber,
             frames: 0,

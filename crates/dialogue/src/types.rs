@@ -28,7 +28,7 @@ pub struct Mark {
 
 /// A function call by the language model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolCall {
+pub struct FunctionCall {
     /// The model's id of this call.
     pub id: String,
     /// The function.
@@ -55,7 +55,7 @@ pub enum UtteranceKind {
 
 /// When one word of a clause is audible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WordTime {
+pub struct PlacedWord {
     /// Where the word ends in the clause's text, in bytes.
     pub text_end: u32,
     /// When the word begins, from the beginning of the clause's audio.
@@ -113,10 +113,10 @@ pub enum HistoryItem {
     /// An instruction beside the conversation.
     Note(String),
     /// Function calls of one generation.
-    ToolCalls(Vec<ToolCall>),
+    ToolCalls(Vec<FunctionCall>),
     /// The result of one call; always after it.
     ToolResult {
-        /// The [`ToolCall::id`].
+        /// The [`FunctionCall::id`].
         call: String,
         /// The result.
         content: String,

@@ -10,7 +10,7 @@ use crate::{
     call_time::CallTime,
     dtmf::{Dtmf, KeyPress},
     output::{ConversationEvent, Output},
-    settings::TranscriberCapabilities,
+    settings::TranscriberProfile,
     transcriber_watchdog::{TranscriberWatchdog, TurnState},
     turn::{FinishedTurn, Fresh, Turn},
     types::ProviderRole,
@@ -44,7 +44,7 @@ pub(crate) struct FreshWords<'a> {
 }
 
 impl UserSide {
-    pub(crate) fn new(transcriber: TranscriberCapabilities) -> Self {
+    pub(crate) fn new(transcriber: TranscriberProfile) -> Self {
         Self {
             turn: Turn::new(&transcriber),
             watchdog: TranscriberWatchdog::new(transcriber),

@@ -12,7 +12,7 @@ mod speech;
 use std::{collections::VecDeque, time::Duration};
 
 use switchboard_dialogue::{
-    CallTime, ClauseId, Input, Output, ProviderRole, Settings, TranscriberCapabilities, UtteranceInProgress,
+    CallTime, ClauseId, EngineSettings, Input, Output, ProviderRole, TranscriberProfile, UtteranceInProgress,
 };
 use switchboard_model::{
     agents::AgentConfig,
@@ -157,12 +157,12 @@ impl<'a> Call<'a> {
         let Snapshot { conversation, agent } = snapshot;
         let format = stream.format();
         let resolved = &providers.resolved;
-        let settings = Settings {
+        let settings = EngineSettings {
             greeting: agent.initial_message.clone(),
             max_duration: agent.max_duration_seconds.map(Duration::from_secs),
             language: resolved.transcriber.language().to_owned(),
             takeover: takeover.clone(),
-            transcriber: TranscriberCapabilities::default(),
+            transcriber: TranscriberProfile::default(),
         };
         let (table, prices) = (worker.table.clone(), worker.prices.clone());
         let journal = Journal::new(table, prices, snapshot.clone(), &lease);

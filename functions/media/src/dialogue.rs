@@ -5,7 +5,7 @@
 
 use std::{io::Write as _, ops::Deref};
 
-use switchboard_dialogue::{CallTime, Engine, Input, Output, Settings, UtteranceKind, replay::Header};
+use switchboard_dialogue::{CallTime, Engine, EngineSettings, Input, Output, UtteranceKind, replay::Header};
 use switchboard_model::messages::MessageKind;
 
 /// Size in bytes of a part of the log that is taken at once: half a minute of lively talk.
@@ -21,7 +21,7 @@ pub(crate) struct Dialogue {
 }
 
 impl Dialogue {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: EngineSettings) -> Self {
         let header = Header::new(settings);
         let mut log = Vec::with_capacity(ROOM);
         // Writing to memory cannot fail, nor can these types' serialization; so below.
@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn what_was_written_replays() {
-        let mut dialogue = Dialogue::new(Settings { greeting: Some("Hello.".into()), ..Settings::default() });
+        let mut dialogue =
+            Dialogue::new(EngineSettings { greeting: Some("Hello.".into()), ..EngineSettings::default() });
         let mut outputs = vec![];
         for at in 0..2_000 {
             let input = if at == 0 { Input::MediaStarted } else { Input::Wake };

@@ -1,7 +1,7 @@
 //! Converts the engine's events into journal entries: the API's names and data, wall-clock times.
 
 use serde_json::{Value, json};
-use switchboard_dialogue::{CallTime, ConversationEvent, ToolCall};
+use switchboard_dialogue::{CallTime, ConversationEvent, FunctionCall};
 use switchboard_model::{
     conversations::JournalEntry,
     events::EventName,
@@ -45,7 +45,7 @@ pub(crate) fn from_event(
             });
             (EventName::MessageSent, latency.unwrap_or(Value::Null))
         }
-        ConversationEvent::FunctionCall(ToolCall { id, name, arguments, .. }) => {
+        ConversationEvent::FunctionCall(FunctionCall { id, name, arguments, .. }) => {
             // A model may write arguments that are not JSON: they are passed on as text.
             let arguments = serde_json::from_str(&arguments).unwrap_or(Value::String(arguments));
             let function = json!({ "id": id, "name": name, "arguments": arguments });
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn arguments_are_json_where_they_parse() {
         let call = |arguments: &str| {
-            let call = ToolCall {
+            let call = FunctionCall {
                 id: "a".into(),
                 name: "f".into(),
                 arguments: arguments.into(),

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use switchboard_dialogue::{CallTime, ClauseId, Engine, GenerationId, Input, Mark, Output, Settings};
+use switchboard_dialogue::{CallTime, ClauseId, Engine, EngineSettings, GenerationId, Input, Mark, Output};
 
 /// Length of the call.
 pub(crate) const LASTS: Duration = Duration::from_mins(1);
@@ -31,8 +31,8 @@ const PER_CHARACTER: Duration = Duration::from_micros(66_250);
 const CARRIER_MS: u64 = 30;
 
 /// The settings of the call's agent.
-pub(crate) fn settings() -> Settings {
-    Settings { greeting: Some(GREETING.into()), language: "en".into(), ..Settings::default() }
+pub(crate) fn settings() -> EngineSettings {
+    EngineSettings { greeting: Some(GREETING.into()), language: "en".into(), ..EngineSettings::default() }
 }
 
 /// The inputs of the call, each with its time.

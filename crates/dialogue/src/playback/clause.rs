@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{
     call_time::{CallTime, micros, share, whole_frames},
-    types::{ClauseId, WordTime},
+    types::{ClauseId, PlacedWord},
 };
 
 /// A mark that has not returned this long after the end of its audio is lost.
@@ -35,7 +35,7 @@ pub(super) struct Clause {
     pub(super) mark: Option<u32>,
     pub(super) marked_at: Option<CallTime>,
     /// When its words are audible, as far as the synthesizer has reported; in the order of the text.
-    word_times: Vec<WordTime>,
+    word_times: Vec<PlacedWord>,
 }
 
 /// The state of a clause at the synthesizer.
@@ -106,7 +106,7 @@ impl Clause {
     }
 
     /// Adds word times of the synthesizer. Entries that do not fit the text or the order are left out.
-    pub(super) fn add_word_times(&mut self, words: Vec<WordTime>) {
+    pub(super) fn add_word_times(&mut self, words: Vec<PlacedWord>) {
         for word in words {
             let (text_end, ends) =
                 self.word_times.last().map_or((0, Duration::ZERO), |last| (last.text_end, last.ends));
@@ -147,7 +147,7 @@ impl Clause {
     }
 
     /// The word times up to `played`, and the one after them.
-    fn word_times_at(&self, played: Duration) -> (&[WordTime], Option<&WordTime>) {
+    fn word_times_at(&self, played: Duration) -> (&[PlacedWord], Option<&PlacedWord>) {
         let ended = self.word_times.partition_point(|word| word.ends <= played);
         (&self.word_times[..ended], self.word_times.get(ended))
     }

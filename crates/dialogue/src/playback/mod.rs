@@ -12,7 +12,7 @@ use std::{collections::VecDeque, time::Duration};
 use crate::{
     call_time::{CallTime, FRAME},
     output::{ConversationEvent, Output},
-    types::{ClauseId, Latency, Mark, ProviderRole, UtteranceId, UtteranceKind, WordTime},
+    types::{ClauseId, Latency, Mark, PlacedWord, ProviderRole, UtteranceId, UtteranceKind},
 };
 
 use self::{
@@ -195,7 +195,7 @@ impl Playback {
     }
 
     /// The synthesizer reported when words of a clause are audible.
-    pub(crate) fn word_times(&mut self, id: ClauseId, words: Vec<WordTime>) {
+    pub(crate) fn word_times(&mut self, id: ClauseId, words: Vec<PlacedWord>) {
         if let Some(clause) = self.clauses_mut().find(|clause| clause.id() == Some(id)) {
             clause.add_word_times(words);
         }

@@ -6,7 +6,7 @@ use super::clause_splitter::ClauseSplitter;
 use crate::{
     call_time::CallTime,
     spoken_text::speakable,
-    types::{GenerationId, ToolCall, UtteranceId},
+    types::{FunctionCall, GenerationId, UtteranceId},
 };
 
 /// A model without a sign of life for this long has failed.
@@ -25,7 +25,7 @@ pub(super) struct Generation {
     splitter: ClauseSplitter,
     /// The utterance of its text, if any of it can be said.
     utterance: Option<UtteranceId>,
-    tool_calls: Vec<ToolCall>,
+    tool_calls: Vec<FunctionCall>,
 }
 
 impl Generation {
@@ -66,7 +66,7 @@ impl Generation {
     }
 
     /// Adds a function call, unless its id is known.
-    pub(super) fn add_tool_call(&mut self, call: ToolCall) {
+    pub(super) fn add_tool_call(&mut self, call: FunctionCall) {
         if self.tool_calls.iter().all(|known| known.id != call.id) {
             self.tool_calls.push(call);
         }
@@ -99,7 +99,7 @@ impl Generation {
     }
 
     /// Its whole text, if any of it can be said, and its function calls.
-    pub(super) fn into_result(self) -> (Option<String>, Vec<ToolCall>) {
+    pub(super) fn into_result(self) -> (Option<String>, Vec<FunctionCall>) {
         (self.utterance.map(|_| self.text.trim().to_owned()), self.tool_calls)
     }
 }

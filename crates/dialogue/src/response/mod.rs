@@ -19,7 +19,7 @@ use std::time::Duration;
 use self::{generation::Generation, hold_phrase::Wait, tools::ToolRounds};
 use crate::{
     call_time::CallTime,
-    types::{GenerationId, Latency, ToolCall, UtteranceId, UtteranceIds, UtteranceKind},
+    types::{FunctionCall, GenerationId, Latency, UtteranceId, UtteranceIds, UtteranceKind},
 };
 
 /// Failed turns in a row after which the conversation ends.
@@ -38,7 +38,7 @@ pub(crate) enum Effect {
     Complete(UtteranceId),
     /// The model finished a message.
     MessageGenerated(String),
-    CallTools(GenerationId, Vec<ToolCall>),
+    CallTools(GenerationId, Vec<FunctionCall>),
     /// There is no reply to this turn.
     Apologise,
     /// There was no reply to several turns in a row.
@@ -273,7 +273,7 @@ impl Pipeline {
     }
 
     /// The model called a function.
-    pub(crate) fn tool_call(&mut self, at: CallTime, id: GenerationId, call: ToolCall) {
+    pub(crate) fn tool_call(&mut self, at: CallTime, id: GenerationId, call: FunctionCall) {
         if let Some(generation) = self.current(at, id) {
             generation.add_tool_call(call);
         }

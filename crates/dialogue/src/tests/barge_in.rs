@@ -265,7 +265,7 @@ fn backchannel_depends_on_the_language() {
     for (language, words, is_mere) in
         [("de", "Ja, genau.", true), ("en", "Ja, genau.", false), ("de", "Moment!", false)]
     {
-        let mut call = Call::with(Settings { language: language.into(), ..Settings::default() });
+        let mut call = Call::with(EngineSettings { language: language.into(), ..EngineSettings::default() });
         call.feed(Input::MediaStarted);
         call.says("Wann?");
         call.answers(0, ANSWER);

@@ -81,7 +81,7 @@ fn no_generation_starts_while_the_conversation_closes() {
 
 #[test]
 fn the_maximum_duration_hangs_up() {
-    let settings = Settings { max_duration: Some(Duration::from_secs(3)), ..Settings::default() };
+    let settings = EngineSettings { max_duration: Some(Duration::from_secs(3)), ..EngineSettings::default() };
     let mut call = Call::with(settings);
     call.now = ms(500);
     call.feed(Input::MediaStarted);
@@ -136,7 +136,7 @@ fn nothing_follows_the_end() {
 
 #[test]
 fn the_maximum_duration_lets_the_sentence_finish() {
-    let settings = Settings { max_duration: Some(Duration::from_secs(1)), ..Settings::default() };
+    let settings = EngineSettings { max_duration: Some(Duration::from_secs(1)), ..EngineSettings::default() };
     let mut call = Call::with(settings);
     call.feed(Input::MediaStarted);
     call.says("When do you close?");

@@ -381,7 +381,7 @@ fn a_reply_behind_the_hold_phrase_is_left_to_the_next_worker() {
 
 #[test]
 fn the_hold_phrase_is_in_the_callers_language() {
-    let mut engine = Engine::new(Settings { language: "de-AT".into(), ..Settings::default() });
+    let mut engine = Engine::new(EngineSettings { language: "de-AT".into(), ..EngineSettings::default() });
     let mut out = vec![];
     engine.on(ms(0), Input::MediaStarted, &mut out);
     engine.on(

@@ -59,13 +59,13 @@ struct Call {
 
 impl Call {
     fn new(greeting: Option<&str>) -> Self {
-        Self::with(Settings { greeting: greeting.map(str::to_owned), ..Settings::default() })
+        Self::with(EngineSettings { greeting: greeting.map(str::to_owned), ..EngineSettings::default() })
     }
 
-    fn with(settings: Settings) -> Self {
+    fn with(settings: EngineSettings) -> Self {
         let language = if settings.language.is_empty() { "en".into() } else { settings.language };
         Self {
-            engine: Engine::new(Settings { language, ..settings }),
+            engine: Engine::new(EngineSettings { language, ..settings }),
             now: CallTime::default(),
             coming: vec![],
             done: vec![],
@@ -317,8 +317,8 @@ fn audio(samples: u32) -> impl Strategy<Value = Duration> {
     (0..samples).prop_map(|samples| GRAIN * samples)
 }
 
-fn tool(id: &str) -> ToolCall {
-    ToolCall { id: id.into(), name: "look".into(), arguments: "{}".into(), provider_state: None }
+fn tool(id: &str) -> FunctionCall {
+    FunctionCall { id: id.into(), name: "look".into(), arguments: "{}".into(), provider_state: None }
 }
 
 /// An output as a line of the story; none for audio, marks and seconds.

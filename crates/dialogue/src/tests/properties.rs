@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::replay::{Header, Log, Step};
+use crate::replay::{Header, Log, LoggedStep};
 
 /// The texts of the two sides share no letter, so that no word can belong to the wrong side.
 fn user_text() -> impl Strategy<Value = String> {
@@ -78,8 +78,8 @@ fn input() -> impl Strategy<Value = Input> {
 }
 
 /// Times of words, some of them out of order.
-fn word_times() -> impl Strategy<Value = Vec<WordTime>> {
-    let word = (0u32..12, 0u64..2_000, 0u64..2_000).prop_map(|(text_end, starts, ends)| WordTime {
+fn word_times() -> impl Strategy<Value = Vec<PlacedWord>> {
+    let word = (0u32..12, 0u64..2_000, 0u64..2_000).prop_map(|(text_end, starts, ends)| PlacedWord {
         text_end,
         starts: Duration::from_millis(starts),
         ends: Duration::from_millis(ends),
@@ -102,11 +102,17 @@ fn inputs() -> impl Strategy<Value = Vec<(u64, Input)>> {
     prop::collection::vec((after, input()), 0..80)
 }
 
-fn settings() -> impl Strategy<Value = Settings> {
+fn settings() -> impl Strategy<Value = EngineSettings> {
     let greeting = prop::option::of(model_text());
     let longest = prop::option::of((0u64..60).prop_map(Duration::from_secs));
     (greeting, longest, prop::option::of(takeover())).prop_map(|(greeting, max_duration, takeover)| {
-        Settings { greeting, max_duration, language: "en".into(), takeover, ..Settings::default() }
+        EngineSettings {
+            greeting,
+            max_duration,
+            language: "en".into(),
+            takeover,
+            ..EngineSettings::default()
+        }
     })
 }
 
@@ -276,7 +282,7 @@ struct Trial {
 }
 
 impl Trial {
-    fn new(settings: Settings) -> Self {
+    fn new(settings: EngineSettings) -> Self {
         let mut law = Law::default();
         law.learns(settings.greeting.as_deref().unwrap_or_default());
         if let Some(takeover) = &settings.takeover {
@@ -347,7 +353,7 @@ impl Trial {
 }
 
 /// Feeds all inputs; `prompt`: also wakes the engine at every deadline in between.
-fn run(settings: Settings, inputs: &[(u64, Input)], prompt: bool) -> Result<Trial, TestCaseError> {
+fn run(settings: EngineSettings, inputs: &[(u64, Input)], prompt: bool) -> Result<Trial, TestCaseError> {
     let mut trial = Trial::new(settings);
     for (after, input) in inputs {
         let at = trial.at + Duration::from_micros(*after);
@@ -385,7 +391,7 @@ proptest! {
 
     #[test]
     fn after_a_drain_waking_alone_hands_the_call_over_in_time(settings in settings(), inputs in inputs(), prompt in any::<bool>()) {
-        let settings = Settings { max_duration: None, ..settings };
+        let settings = EngineSettings { max_duration: None, ..settings };
         let mut trial = run(settings, &inputs, prompt)?;
         let (was_ended, was_ending) = (trial.law.ended, inputs.iter().any(|(_, input)| *input == Input::HangUp));
         trial.feed(Input::Drain)?;
@@ -423,7 +429,7 @@ proptest! {
 
     #[test]
     fn the_history_has_the_heard_words_of_the_messages(settings in settings(), inputs in inputs()) {
-        let settings = Settings { takeover: None, ..settings };
+        let settings = EngineSettings { takeover: None, ..settings };
         let mut trial = run(settings, &inputs, true)?;
         trial.feed(Input::StreamClosed)?;
         // The model does not see the hold phrases of a turn that it still has to reply to.
@@ -450,7 +456,7 @@ proptest! {
             input => (after, input),
         };
         let inputs: Vec<_> = inputs.into_iter().map(short).collect();
-        let mut trial = run(Settings { takeover, ..Settings::default() }, &inputs, true)?;
+        let mut trial = run(EngineSettings { takeover, ..EngineSettings::default() }, &inputs, true)?;
         // Providers are silent from now on: after the apologies only the seconds are left.
         let from = trial.at;
         trial.wake(from + Duration::from_mins(2))?;
@@ -470,7 +476,7 @@ proptest! {
             let mut outputs = vec![];
             engine.on(at, input.clone(), &mut outputs);
             log.push('\n');
-            log.push_str(&serde_json::to_string(&Step { at, input, outputs }).unwrap());
+            log.push_str(&serde_json::to_string(&LoggedStep { at, input, outputs }).unwrap());
         }
         let read = Log::parse(&log).unwrap();
         prop_assert_eq!(read.difference(), None);
@@ -491,7 +497,7 @@ proptest! {
             elapsed: Duration::from_secs(seconds),
             ..Takeover::default()
         });
-        let mut trial = Trial::new(Settings { greeting: Some("Aa bb.".into()), takeover, ..Settings::default() });
+        let mut trial = Trial::new(EngineSettings { greeting: Some("Aa bb.".into()), takeover, ..EngineSettings::default() });
         for (at, input) in times {
             trial.at = trial.at.max(CallTime(at));
             trial.feed(input)?;

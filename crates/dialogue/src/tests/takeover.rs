@@ -25,7 +25,11 @@ pub(super) fn takeover(history: Vec<HistoryItem>, unspoken: Option<&str>) -> Cal
 }
 
 fn taken_over(takeover: Takeover) -> Call {
-    Call::with(Settings { greeting: Some(GREETING.into()), takeover: Some(takeover), ..Settings::default() })
+    Call::with(EngineSettings {
+        greeting: Some(GREETING.into()),
+        takeover: Some(takeover),
+        ..EngineSettings::default()
+    })
 }
 
 /// A call in which [`ANSWER`] was generated, as two clauses.
@@ -227,10 +231,10 @@ fn the_seconds_go_on_and_none_is_reported_twice() {
 #[test]
 fn the_maximum_duration_counts_from_the_first_worker() {
     let with = |elapsed: u64| {
-        let mut call = Call::with(Settings {
+        let mut call = Call::with(EngineSettings {
             max_duration: Some(Duration::from_mins(1)),
             takeover: Some(Takeover { elapsed: Duration::from_millis(elapsed), ..Takeover::default() }),
-            ..Settings::default()
+            ..EngineSettings::default()
         });
         call.feed(Input::MediaStarted);
         call.advance(10_000);

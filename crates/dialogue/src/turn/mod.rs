@@ -13,7 +13,7 @@ use self::{endpointing::Endpointing, transcript::Transcript};
 use crate::{
     call_time::CallTime,
     output::{ConversationEvent, Output},
-    settings::TranscriberCapabilities,
+    settings::TranscriberProfile,
     types::UtteranceKind,
 };
 
@@ -53,7 +53,7 @@ impl FinishedTurn {
 }
 
 impl Turn {
-    pub(crate) fn new(transcriber: &TranscriberCapabilities) -> Self {
+    pub(crate) fn new(transcriber: &TranscriberProfile) -> Self {
         Self {
             transcript: Transcript::new(transcriber.settles_within),
             endpointing: Endpointing::new(transcriber.detects_turns),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn turn() -> Turn {
-        Turn::new(&TranscriberCapabilities::default())
+        Turn::new(&TranscriberProfile::default())
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn without_turn_detection_a_second_without_words_ends_the_turn() {
-        let transcriber = TranscriberCapabilities { detects_turns: false, ..Default::default() };
+        let transcriber = TranscriberProfile { detects_turns: false, ..Default::default() };
         let mut turn = Turn::new(&transcriber);
         turn.add(ms(0), "two cakes", false, None);
         assert_eq!(turn.due(), Some(ms(1000)));

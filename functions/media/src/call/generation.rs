@@ -1,7 +1,7 @@
 //! The running generation of the language model: at most one at a time.
 
 use futures_util::StreamExt;
-use switchboard_dialogue::{GenerationId, HistoryItem, Input, ProviderRole, ToolCall};
+use switchboard_dialogue::{FunctionCall, GenerationId, HistoryItem, Input, ProviderRole};
 use switchboard_model::{agents::AgentConfig, costs::Usage};
 use switchboard_providers::{
     Error,
@@ -86,7 +86,7 @@ impl<'a> Generations<'a> {
             Some(Ok(GenerationEvent::ToolCall(call))) => {
                 estimate.record_text(&call.arguments);
                 let language_model::ToolCall { id, name, arguments, provider_state } = call;
-                let call = ToolCall { id, name, arguments, provider_state };
+                let call = FunctionCall { id, name, arguments, provider_state };
                 Some(Input::ModelToolCall { generation, call })
             }
             Some(Ok(GenerationEvent::Usage { input_tokens, output_tokens, cached_tokens })) => {
@@ -128,7 +128,7 @@ fn chat_message(item: HistoryItem) -> ChatMessage {
     }
 }
 
-fn tool_call(call: ToolCall) -> language_model::ToolCall {
-    let ToolCall { id, name, arguments, provider_state } = call;
+fn tool_call(call: FunctionCall) -> language_model::ToolCall {
+    let FunctionCall { id, name, arguments, provider_state } = call;
     language_model::ToolCall { id, name, arguments, provider_state }
 }

@@ -11,7 +11,7 @@ use futures_util::{
     Stream, StreamExt, future,
     stream::{self, SelectAll},
 };
-use switchboard_dialogue::{ClauseId, Input, ProviderRole, WordTime};
+use switchboard_dialogue::{ClauseId, Input, PlacedWord, ProviderRole};
 use switchboard_model::costs::Usage;
 use switchboard_providers::{
     Error,
@@ -31,7 +31,7 @@ pub(super) enum ClauseEvent {
     Audio(Bytes),
     Characters(u64),
     /// When words are audible, from voices that say so.
-    Words(Vec<WordTime>),
+    Words(Vec<PlacedWord>),
     /// The last one, also after an error.
     Finished,
     Failed(Error),
@@ -175,12 +175,12 @@ impl SpokenText {
     }
 
     /// Finds words in the text, behind those before. A word that the voice writes differently is left out.
-    fn place(&mut self, words: &[synthesizer::WordTime]) -> Vec<WordTime> {
+    fn place(&mut self, words: &[synthesizer::WordTime]) -> Vec<PlacedWord> {
         let place = |word: &synthesizer::WordTime| {
             let index = self.text[self.placed..].find(&word.word)?;
             self.placed += index + word.word.len();
             let text_end = u32::try_from(self.placed).ok()?;
-            Some(WordTime { text_end, starts: word.start, ends: word.end })
+            Some(PlacedWord { text_end, starts: word.start, ends: word.end })
         };
         words.iter().filter_map(place).collect()
     }
