@@ -1,4 +1,4 @@
-//! Admission: which media streams become calls of this worker.
+//! Admission: decides which media streams become calls of this worker.
 //!
 //! The carrier presents a one-use token, of which the table has the hash. Starting the conversation (or resuming it),
 //! using the token up and taking the lease are one conditional write, so of two streams with one token one is admitted.
@@ -17,54 +17,54 @@ use tokio::time::Instant;
 
 use crate::{
     call_providers::CallProviders, clips::CallClips, conversation_key::ConversationKey, lease::HeldLease,
-    media_stream::StreamStart, takeover::take_over, transcriber::CallTranscriber, worker::Worker,
+    media_stream::StreamParameters, takeover::take_over, transcriber::CallTranscriber, worker::Worker,
 };
 
-/// What a call knows from its admission on.
-pub(crate) struct Admitted {
+/// The data that a call reads from its admission on.
+pub(crate) struct AdmittedCall {
     pub(crate) key: ConversationKey,
     pub(crate) snapshot: Snapshot,
     pub(crate) providers: CallProviders,
     pub(crate) clips: CallClips,
     /// Its secrets sign the requests to webhooks.
     pub(crate) account: Option<Account>,
-    /// When the stream began, by both clocks.
+    /// When the stream began, by the monotonic clock and the wall clock.
     pub(crate) began: Instant,
     pub(crate) began_at: Timestamp,
     /// Age of the conversation when the stream began; zero for a new one.
     pub(crate) elapsed: Duration,
-    /// Where another worker left the call; none for a new call.
+    /// The state in which another worker left the call; `None` for a new call.
     pub(crate) takeover: Option<Takeover>,
 }
 
-/// What a call owns beside its stream.
-pub(crate) struct Held {
+/// The parts that a call owns beside its stream.
+pub(crate) struct CallResources {
     pub(crate) lease: HeldLease,
-    /// Connecting already.
+    /// Has begun to connect.
     pub(crate) transcriber: CallTranscriber,
     /// An entry to store before all others, see [`take_over`].
     pub(crate) first_entry: Option<JournalEntry>,
 }
 
 /// The decision about one stream.
-pub(crate) enum Admission {
-    Admitted(Box<Admitted>, Held),
-    /// The conversation is unknown, or the token is not its own, or was used before.
+pub(crate) enum StreamAdmission {
+    Admitted(Box<AdmittedCall>, CallResources),
+    /// The conversation is unknown, or the token is not its token, or was used before.
     Refused,
-    /// The call is this worker's, but the keys of its providers are not available.
+    /// This worker has the lease, but the keys of the call's providers are not available.
     WithoutProviders(HeldLease, Box<Conversation>),
 }
 
-/// Decides about a stream, whose audio has this `format`.
+/// Decides about a stream whose audio has this `format`.
 ///
 /// # Errors
 /// The table cannot be read or written.
 pub(crate) async fn admit(
     worker: &Worker,
-    start: &StreamStart,
+    start: &StreamParameters,
     key: ConversationKey,
     format: AudioFormat,
-) -> Result<Admission, TableError> {
+) -> Result<StreamAdmission, TableError> {
     let (began, began_at) = (Instant::now(), (worker.clock)());
     let token = sha256_hex(&start.token);
     // The lease is read before it is taken over.
@@ -77,11 +77,11 @@ pub(crate) async fn admit(
     let is_invited = |conversation: &Conversation| conversation.media_token_sha256.as_ref() == Some(&token);
     // This check only decides whether to fetch ahead; the write below repeats it.
     let Some(found) = found.filter(|found| is_invited(&found.conversation)) else {
-        return Ok(Admission::Refused);
+        return Ok(StreamAdmission::Refused);
     };
     let fetching = async {
         tokio::join!(
-            worker.clips.load(key, &found.agent),
+            worker.clips.load(key, &found.agent, format),
             CallProviders::load(worker, key.account, &found.agent),
         )
     };
@@ -98,14 +98,14 @@ pub(crate) async fn admit(
         }
     });
     let (changed, (clips, providers)) = tokio::join!(changed, fetching);
-    let Outcome::Changed(snapshot) = changed? else { return Ok(Admission::Refused) };
+    let Outcome::Changed(snapshot) = changed? else { return Ok(StreamAdmission::Refused) };
     let lease = HeldLease::new(worker.table.clone(), key, worker.clock, lease);
     let elapsed = snapshot.conversation.started_at().map_or(Duration::ZERO, |at| began_at.since(at));
     let providers = match providers {
         Ok(providers) => providers,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "provider keys not available");
-            return Ok(Admission::WithoutProviders(lease, Box::new(snapshot.conversation)));
+            return Ok(StreamAdmission::WithoutProviders(lease, Box::new(snapshot.conversation)));
         }
     };
     let transcriber = providers.connect(worker, format);
@@ -116,6 +116,7 @@ pub(crate) async fn admit(
         let (state, entry) = take_over(greeting, messages, left, elapsed, began_at);
         (takeover, first_entry) = (Some(state), entry);
     }
-    let admitted = Admitted { key, snapshot, providers, clips, account, began, began_at, elapsed, takeover };
-    Ok(Admission::Admitted(Box::new(admitted), Held { lease, transcriber, first_entry }))
+    let admitted =
+        AdmittedCall { key, snapshot, providers, clips, account, began, began_at, elapsed, takeover };
+    Ok(StreamAdmission::Admitted(Box::new(admitted), CallResources { lease, transcriber, first_entry }))
 }

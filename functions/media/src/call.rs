@@ -1,9 +1,9 @@
 //! The loop of one call: moves audio and events between the media stream, the providers and the dialogue engine, until
 //! the engine ends the call or another worker continues it.
 //!
-//! One task owns everything here. It never waits for a provider or the table: their work comes back as an event, and
-//! what a full queue cannot take is dropped or ends the call. The engine's outputs are carried out in `call/outputs.rs`;
-//! `call/generation.rs` is the language model's side, `call/speech.rs` the voice's.
+//! One task owns everything here. It never waits for a provider or the table: their work returns as an event. Each
+//! queue says whether an item that does not fit is dropped or ends the call. The engine's outputs are carried out in
+//! `call/outputs.rs`; `call/generation.rs` is the language model's side, `call/speech.rs` the voice's.
 
 mod generation;
 mod outputs;
@@ -29,14 +29,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     generation::{GenerationUpdate, Generations},
-    speech::{ClauseEvent, Speech},
+    speech::{ClauseEvent, ClauseSynthesis},
 };
 use crate::{
-    admission::{Admitted, Held},
+    admission::{AdmittedCall, CallResources},
     dialogue::{Dialogue, message_kind},
     journal::Journal,
     lease::HeldLease,
-    media_stream::{MediaStream, StreamEvent},
+    media_stream::{MediaEvent, MediaStream},
     provider_faults::ProviderFaults,
     recorder::Recorder,
     response_times::ResponseTimes,
@@ -52,11 +52,11 @@ use crate::{
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An event that the loop waits for.
-enum Event {
+enum CallEvent {
     LeaseLost,
     Shutdown,
     Signal(WorkerSignal),
-    Stream(StreamEvent),
+    Stream(MediaEvent),
     Deadline,
     Checkpoint,
     Transcriber(TranscriberUpdate),
@@ -65,7 +65,7 @@ enum Event {
     Tool(ToolOutcome),
 }
 
-/// How the call ended for this worker.
+/// The end of the call for this worker.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum CallOutcome {
     /// The conversation is over.
@@ -113,7 +113,7 @@ pub(crate) struct Call<'a> {
     lease: HeldLease,
     signals: mpsc::Receiver<WorkerSignal>,
     checkpoint: Interval,
-    /// As it was when the stream started, with the filter failures and the verdict on who answered since then.
+    /// As it was when the stream started, with later failures of filters and the later verdict on who answered.
     conversation: Conversation,
     agent: &'a AgentConfig,
     stream: MediaStream,
@@ -122,7 +122,7 @@ pub(crate) struct Call<'a> {
     dialogue: Dialogue,
     transcriber: CallTranscriber,
     generations: Generations<'a>,
-    speech: Speech<'a>,
+    speech: ClauseSynthesis<'a>,
     voice_activity: VoiceActivityDetector,
     /// Whether the caller's last frame was speech.
     was_speech: bool,
@@ -138,22 +138,27 @@ pub(crate) struct Call<'a> {
     response_times: ResponseTimes,
     /// The greeting has not started yet.
     awaits_greeting: bool,
-    /// Kept between events, so that their memory is reused.
+    /// Empty between events: kept so that their memory is reused.
     inputs: VecDeque<Input>,
     outputs: Vec<Output>,
     /// The journal's queue is full: the call ends, with an unknown reason.
     has_failed: bool,
     outcome: Option<CallOutcome>,
-    /// To be stored before all other entries.
+    /// The entry to store before all others.
     first_entry: Option<JournalEntry>,
 }
 
 impl<'a> Call<'a> {
-    /// Nothing is said before [`Call::run`].
-    pub(crate) fn new(worker: &'a Worker, admitted: &'a Admitted, stream: MediaStream, held: Held) -> Self {
-        let Admitted { key, snapshot, providers, clips, account, began, began_at, elapsed, takeover } =
+    /// The agent says nothing before [`Call::run`].
+    pub(crate) fn new(
+        worker: &'a Worker,
+        admitted: &'a AdmittedCall,
+        stream: MediaStream,
+        resources: CallResources,
+    ) -> Self {
+        let AdmittedCall { key, snapshot, providers, clips, account, began, began_at, elapsed, takeover } =
             admitted;
-        let Held { lease, transcriber, first_entry } = held;
+        let CallResources { lease, transcriber, first_entry } = resources;
         let Snapshot { conversation, agent } = snapshot;
         let format = stream.format();
         let resolved = &providers.resolved;
@@ -178,7 +183,7 @@ impl<'a> Call<'a> {
             dialogue: Dialogue::new(settings),
             transcriber,
             generations: Generations::new(agent, providers),
-            speech: Speech::new(providers, clips, format),
+            speech: ClauseSynthesis::new(providers, clips, format),
             voice_activity: VoiceActivityDetector::new(format),
             was_speech: false,
             journal,
@@ -201,7 +206,7 @@ impl<'a> Call<'a> {
     /// Runs the call until it is over for this worker.
     pub(crate) async fn run(mut self, shutdown: &CancellationToken) -> FinishedCall {
         let mut is_draining = false;
-        // A hook may hang up on what happened before the stream started.
+        // A hook may hang up because of an event from before the stream started.
         let mut hangs_up = [EventName::Accepted, EventName::Started]
             .into_iter()
             .any(|name| self.conversation.hook_hangs_up(self.agent, name));
@@ -219,7 +224,7 @@ impl<'a> Call<'a> {
                 return self.finish(outcome).await;
             }
             let event = self.next(shutdown, is_draining).await;
-            is_draining |= matches!(event, Event::Shutdown);
+            is_draining |= matches!(event, CallEvent::Shutdown);
             self.handle(event);
         }
     }
@@ -251,52 +256,52 @@ impl<'a> Call<'a> {
     }
 
     /// Waits for the next event. Cancel-safe: each branch takes a whole event or nothing.
-    async fn next(&mut self, shutdown: &CancellationToken, is_draining: bool) -> Event {
+    async fn next(&mut self, shutdown: &CancellationToken, is_draining: bool) -> CallEvent {
         let deadline = self.dialogue.deadline().map(|at| self.began + Duration::from_micros(at.0));
         let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
         tokio::select! {
             biased;
-            () = self.lease.lost() => Event::LeaseLost,
-            () = shutdown.cancelled(), if !is_draining => Event::Shutdown,
-            Some(signal) = self.signals.recv() => Event::Signal(signal),
-            event = self.stream.next() => Event::Stream(event),
-            // Audio that is due is sent before more is taken in.
-            () = sleep_until(deadline) => Event::Deadline,
-            _ = self.checkpoint.tick() => Event::Checkpoint,
-            update = self.transcriber.next() => Event::Transcriber(update),
-            update = self.generations.next() => Event::Generation(update),
-            Some((clause, event)) = self.speech.next() => Event::Speech(clause, event),
-            Some(outcome) = self.tools.next() => Event::Tool(outcome),
+            () = self.lease.lost() => CallEvent::LeaseLost,
+            () = shutdown.cancelled(), if !is_draining => CallEvent::Shutdown,
+            Some(signal) = self.signals.recv() => CallEvent::Signal(signal),
+            event = self.stream.next() => CallEvent::Stream(event),
+            // Due audio is sent before more input is read.
+            () = sleep_until(deadline) => CallEvent::Deadline,
+            _ = self.checkpoint.tick() => CallEvent::Checkpoint,
+            update = self.transcriber.next() => CallEvent::Transcriber(update),
+            update = self.generations.next() => CallEvent::Generation(update),
+            Some((clause, event)) = self.speech.next() => CallEvent::Speech(clause, event),
+            Some(outcome) = self.tools.next() => CallEvent::Tool(outcome),
         }
     }
 
-    fn handle(&mut self, event: Event) {
+    fn handle(&mut self, event: CallEvent) {
         match event {
-            Event::LeaseLost | Event::Signal(WorkerSignal::Ended) => {
+            CallEvent::LeaseLost | CallEvent::Signal(WorkerSignal::Ended) => {
                 self.outcome = Some(CallOutcome::LeaseLost);
             }
-            Event::Signal(WorkerSignal::EndRequested) => self.feed(Input::HangUp),
-            Event::Signal(WorkerSignal::CarrierEnded) => self.feed(Input::StreamClosed),
-            Event::Signal(WorkerSignal::AnsweredBy(verdict)) => {
+            CallEvent::Signal(WorkerSignal::EndRequested) => self.feed(Input::HangUp),
+            CallEvent::Signal(WorkerSignal::CarrierEnded) => self.feed(Input::StreamClosed),
+            CallEvent::Signal(WorkerSignal::AnsweredBy(verdict)) => {
                 self.tools.set_answered_by(verdict.clone());
                 if let Some(call) = &mut self.conversation.phone_call {
                     call.answered_by = Some(verdict);
                 }
             }
-            Event::Shutdown => self.feed(Input::Drain),
-            Event::Deadline => self.feed(Input::Wake),
-            Event::Checkpoint => self.lease.checkpoint(self.speaking()),
-            Event::Stream(event) => self.handle_stream(event),
-            Event::Transcriber(update) => self.handle_transcriber(update),
-            Event::Generation(update) => {
+            CallEvent::Shutdown => self.feed(Input::Drain),
+            CallEvent::Deadline => self.feed(Input::Wake),
+            CallEvent::Checkpoint => self.lease.checkpoint(self.speaking()),
+            CallEvent::Stream(event) => self.handle_stream(event),
+            CallEvent::Transcriber(update) => self.handle_transcriber(update),
+            CallEvent::Generation(update) => {
                 let input = self.generations.apply(update, &mut self.usage, &mut self.faults);
                 self.feed_any(input);
             }
-            Event::Speech(clause, event) => {
+            CallEvent::Speech(clause, event) => {
                 let input = self.speech.apply((clause, event), &mut self.usage, &mut self.faults);
                 self.feed_any(input);
             }
-            Event::Tool(ToolOutcome { call, content, delivery }) => {
+            CallEvent::Tool(ToolOutcome { call, content, delivery }) => {
                 if let Some(delivery) = delivery {
                     self.journal.record_delivery(delivery);
                 }
@@ -305,9 +310,9 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn handle_stream(&mut self, event: StreamEvent) {
+    fn handle_stream(&mut self, event: MediaEvent) {
         match event {
-            StreamEvent::Media { at, audio } => {
+            MediaEvent::Media { at, audio } => {
                 let now = self.now();
                 if let Some(recorder) = &mut self.recorder {
                     recorder.record_caller(now, at, &audio);
@@ -322,15 +327,15 @@ impl<'a> Call<'a> {
                 self.handle_frame(now, frame);
                 self.transcriber.send(now, audio);
             }
-            StreamEvent::Played(mark) => self.feed(Input::Played { mark }),
-            StreamEvent::Dtmf(digit) => self.feed(Input::Dtmf(digit)),
-            StreamEvent::Stopped => self.feed(Input::StreamClosed),
+            MediaEvent::Played(mark) => self.feed(Input::Played { mark }),
+            MediaEvent::Dtmf(digit) => self.feed(Input::Dtmf(digit)),
+            MediaEvent::Stopped => self.feed(Input::StreamClosed),
             // The carrier's call may live on: the carrier then opens another stream.
-            StreamEvent::Lost => self.feed(Input::StreamLost),
+            MediaEvent::Lost => self.feed(Input::StreamLost),
         }
     }
 
-    /// A frame of the caller's. The engine learns of silence only at its beginning and while the agent is audible.
+    /// Feeds a frame of the caller. Frames of silence are fed only after speech and while the agent is audible.
     fn handle_frame(&mut self, now: CallTime, frame: FrameActivity) {
         let matters = frame.is_speech || self.was_speech || self.dialogue.is_audible(now);
         self.was_speech = frame.is_speech;

@@ -12,12 +12,16 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use switchboard_aws::clips::Clips;
 use switchboard_model::{agents::AgentConfig, clips::ClipSet, ids::AccountId};
+use switchboard_providers::audio::AudioFormat;
 use tokio::time::timeout;
 
 use crate::conversation_key::ConversationKey;
 
-/// Maximum time to load the clips of a call. The voice synthesizes what is not loaded.
+/// Maximum time to load the clips of a call. Texts whose clips are not loaded in time are synthesized in the call.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The format of the clips in the bucket: they are prepared for calls by telephone.
+const STORED_FORMAT: AudioFormat = AudioFormat::TELEPHONE;
 
 /// Audio by its text.
 type ClipAudio = HashMap<String, Bytes>;
@@ -49,8 +53,17 @@ impl ClipCache {
         Self { stored, used: Mutex::default() }
     }
 
-    /// Loads the clips of an agent. Sets that cannot be loaded in time are left out.
-    pub(crate) async fn load(&self, key: ConversationKey, agent: &AgentConfig) -> CallClips {
+    /// Loads the clips of an agent for a call whose audio has this `format`. Sets that cannot be loaded in time are
+    /// left out. A call in another format than the clips' has none.
+    pub(crate) async fn load(
+        &self,
+        key: ConversationKey,
+        agent: &AgentConfig,
+        format: AudioFormat,
+    ) -> CallClips {
+        if format != STORED_FORMAT {
+            return CallClips(vec![]);
+        }
         let sets = switchboard_calls::clip_sets(agent);
         let sets = join_all(sets.iter().map(|set| self.load_set(key.account, set))).await;
         CallClips(sets.into_iter().flatten().collect())

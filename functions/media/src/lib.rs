@@ -17,6 +17,7 @@ mod ports;
 mod provider_faults;
 mod recorder;
 mod response_times;
+mod samples;
 mod server;
 mod stream;
 mod takeover;

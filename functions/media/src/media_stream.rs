@@ -1,6 +1,6 @@
 //! The carrier's media stream: reads its messages as events, and writes audio, marks and clears.
 //!
-//! A task of its own writes, so that the call's loop never waits for the carrier. What the messages look like is in
+//! A task of its own writes, so that the call's loop never waits for the carrier. The format of the messages is in
 //! [`switchboard_providers::carrier::media_stream`].
 
 use std::time::Duration;
@@ -29,7 +29,8 @@ use tokio::{
 use tracing::Instrument as _;
 
 /// Messages waiting to be written: the 400 ms of audio that are sent ahead are 20, with marks between them; the rest
-/// lets the socket pause for 2 s. When the queue is full the carrier has stopped reading, and the stream counts as lost.
+/// lets the socket pause for 2 s. When the queue is full the carrier has stopped reading, and the stream counts as
+/// lost.
 const QUEUED_MESSAGES: usize = 128;
 /// Maximum time between two messages. The carrier sends 50 frames a second, also while the caller is silent.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,11 +47,11 @@ pub(crate) struct MediaStream {
     last_message_at: Instant,
 }
 
-/// The call of a stream, as the carrier was told when the call was placed or answered.
-pub(crate) struct StreamStart {
+/// The call of a stream, from the parameters that the carrier received when the call was placed or answered.
+pub(crate) struct StreamParameters {
     pub(crate) account: AccountId,
     pub(crate) conversation: ConversationId,
-    /// Used once.
+    /// Admits one stream.
     pub(crate) token: String,
     pub(crate) call: CarrierCallId,
     /// The carrier's id of the stream.
@@ -59,7 +60,7 @@ pub(crate) struct StreamStart {
 
 /// An event of the stream.
 #[derive(Debug)]
-pub(crate) enum StreamEvent {
+pub(crate) enum MediaEvent {
     /// The caller's audio, and its place on the stream's own time line.
     Media { at: CallTime, audio: Bytes },
     /// The audio before this mark was played or cleared.
@@ -88,33 +89,33 @@ impl MediaStream {
     }
 
     /// The next event. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> StreamEvent {
+    pub(crate) async fn next(&mut self) -> MediaEvent {
         loop {
             let next = timeout_at(self.last_message_at + SILENCE_TIMEOUT, self.incoming.next());
-            let Ok(Some(Ok(message))) = next.await else { return StreamEvent::Lost };
+            let Ok(Some(Ok(message))) = next.await else { return MediaEvent::Lost };
             self.last_message_at = Instant::now();
             let text = match message {
                 Message::Text(text) => text,
-                Message::Close(_) => return StreamEvent::Lost,
+                Message::Close(_) => return MediaEvent::Lost,
                 // The library answers pings.
                 Message::Binary(_) | Message::Ping(_) | Message::Pong(_) => continue,
             };
             match self.codec.parse(&text) {
                 Ok(InboundFrame::Media { timestamp, audio }) => {
                     let at = CallTime(u64::try_from(timestamp.as_micros()).unwrap_or(u64::MAX));
-                    return StreamEvent::Media { at, audio: Bytes::copy_from_slice(audio) };
+                    return MediaEvent::Media { at, audio: Bytes::copy_from_slice(audio) };
                 }
                 Ok(InboundFrame::Mark { name }) => {
                     if let Some(mark) = parse_mark(&name) {
-                        return StreamEvent::Played(mark);
+                        return MediaEvent::Played(mark);
                     }
                 }
                 Ok(InboundFrame::Dtmf { digit }) => {
                     if let Some(digit) = digit.chars().next() {
-                        return StreamEvent::Dtmf(digit);
+                        return MediaEvent::Dtmf(digit);
                     }
                 }
-                Ok(InboundFrame::Stop) => return StreamEvent::Stopped,
+                Ok(InboundFrame::Stop) => return MediaEvent::Stopped,
                 Ok(InboundFrame::Connected | InboundFrame::Start(_) | InboundFrame::Unknown) => {}
                 Err(error) => tracing::warn!(%error, "message of the carrier not understood"),
             }
@@ -158,11 +159,11 @@ pub(crate) async fn read_start(
     socket: &mut WebSocket,
     codec: &mut AnyMediaStream,
     limit: Duration,
-) -> Option<StreamStart> {
+) -> Option<StreamParameters> {
     timeout(limit, next_start(socket, codec)).await.ok()?
 }
 
-async fn next_start(socket: &mut WebSocket, codec: &mut AnyMediaStream) -> Option<StreamStart> {
+async fn next_start(socket: &mut WebSocket, codec: &mut AnyMediaStream) -> Option<StreamParameters> {
     let start = loop {
         match socket.recv().await?.ok()? {
             Message::Text(text) => match codec.parse(&text).ok()? {
@@ -175,7 +176,7 @@ async fn next_start(socket: &mut WebSocket, codec: &mut AnyMediaStream) -> Optio
         }
     };
     let parameter = |name: &str| start.parameters.get(name);
-    Some(StreamStart {
+    Some(StreamParameters {
         account: parameter("account_id")?.parse().ok()?,
         conversation: parameter("conversation_id")?.parse().ok()?,
         token: parameter("token")?.clone(),
@@ -184,7 +185,8 @@ async fn next_start(socket: &mut WebSocket, codec: &mut AnyMediaStream) -> Optio
     })
 }
 
-/// Closes a stream that is not admitted, with the websocket's closing handshake: the carrier then goes on with its TwiML.
+/// Closes a stream that is not admitted, with the websocket's closing handshake: the carrier then goes on with its
+/// TwiML.
 pub(crate) async fn turn_away(mut socket: WebSocket) {
     let close = async {
         socket.send(Message::Close(None)).await?;

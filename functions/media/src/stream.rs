@@ -1,4 +1,4 @@
-//! One media stream: reads which call it belongs to, admits it, runs the call and closes the stream.
+//! One media stream: finds its call, admits it, runs the call and closes the stream.
 //!
 //! Everything from the stream's first message on runs in the call's span, so each log line carries the ids of the
 //! account, the conversation and the carrier's call.
@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
-    admission::{self, Admission},
+    admission::{self, StreamAdmission},
     call::Call,
     conversation_key::ConversationKey,
-    media_stream::{self, MediaStream, StreamStart},
+    media_stream::{self, MediaStream, StreamParameters},
     teardown,
     worker::Worker,
 };
@@ -41,18 +41,18 @@ async fn serve_call(
     worker: &Worker,
     socket: WebSocket,
     codec: AnyMediaStream,
-    start: StreamStart,
+    start: StreamParameters,
     shutdown: &CancellationToken,
 ) {
     let stream = MediaStream::new(socket, codec);
     let key = ConversationKey { account: start.account, conversation: start.conversation };
-    let (admitted, held) = match admission::admit(worker, &start, key, stream.format()).await {
-        Ok(Admission::Admitted(admitted, held)) => (admitted, held),
-        Ok(Admission::Refused) => {
+    let (admitted, resources) = match admission::admit(worker, &start, key, stream.format()).await {
+        Ok(StreamAdmission::Admitted(admitted, resources)) => (admitted, resources),
+        Ok(StreamAdmission::Refused) => {
             tracing::warn!("media stream refused: its token is not valid");
             return stream.close().await;
         }
-        Ok(Admission::WithoutProviders(lease, conversation)) => {
+        Ok(StreamAdmission::WithoutProviders(lease, conversation)) => {
             teardown::abandon(worker, &conversation, &start.call, lease.holder()).await;
             return stream.close().await;
         }
@@ -64,8 +64,8 @@ async fn serve_call(
     let admitted_at = Instant::now();
     tracing::info!(is_takeover = admitted.takeover.is_some(), "media stream admitted");
     let conversation = &admitted.snapshot.conversation;
-    let holder = held.lease.holder().to_owned();
-    let call = Call::new(worker, &admitted, stream, held);
+    let holder = resources.lease.holder().to_owned();
+    let call = Call::new(worker, &admitted, stream, resources);
     // A panic ends this call alone.
     let outcome = if let Ok(finished) = AssertUnwindSafe(call.run(shutdown)).catch_unwind().await {
         let outcome = finished.outcome.name();

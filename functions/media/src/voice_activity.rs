@@ -1,14 +1,15 @@
 //! Voice activity detection (VAD): whether a frame of the caller's audio is speech, and how loud it is.
 //!
-//! The engine decides about barge-in with it; this module only measures. The neural network behind it expects 16 kHz, so
-//! audio of 8 kHz is interpolated: otherwise it would be wrong without any sign of it.
+//! The engine decides about barge-in with it; this module only measures. The neural network expects 16 kHz, so audio of
+//! 8 kHz is interpolated: the network would accept it as it is, and be wrong.
 
 use std::{collections::VecDeque, time::Duration};
 
 use earshot::Detector;
 use switchboard_dialogue::{CallTime, Input};
-use switchboard_model::recording;
-use switchboard_providers::audio::{AudioFormat, Encoding};
+use switchboard_providers::audio::AudioFormat;
+
+use crate::samples::samples;
 
 /// Sample rate of the network, in hertz.
 const NETWORK_RATE: u32 = 16_000;
@@ -16,7 +17,7 @@ const NETWORK_RATE: u32 = 16_000;
 const WINDOW: usize = 256;
 /// Minimum score of a window that is speech.
 const SPEECH: f32 = 0.5;
-/// Level in dB below which a frame is not speech, whatever the network would say.
+/// Level in dB below which a frame is not speech, and the network is not run.
 const MIN_SPEECH_DB: i16 = -50;
 /// Maximum time from sending audio to its echo: 400 ms that are sent ahead, and 300 ms of the network.
 const ECHO: Duration = Duration::from_millis(700);
@@ -144,17 +145,10 @@ fn level_db(format: AudioFormat, audio: &[u8]) -> i16 {
     (10.0 * (variance as f64 / (32_768.0 * 32_768.0)).log10()).round() as i16
 }
 
-/// Linear samples; half a sample at the end is left out.
-fn samples(format: AudioFormat, audio: &[u8]) -> impl Iterator<Item = i16> {
-    let (width, decode): (usize, fn(&[u8]) -> i16) = match format.encoding {
-        Encoding::MuLaw => (1, |sample| recording::decode(sample[0])),
-        Encoding::Pcm16 => (2, |sample| i16::from_le_bytes([sample[0], sample[1]])),
-    };
-    audio.chunks_exact(width).map(decode)
-}
-
 #[cfg(test)]
 mod tests {
+    use switchboard_providers::audio::Encoding;
+
     use super::*;
 
     #[test]

@@ -1,4 +1,4 @@
-//! The agent's speech: clauses at the voice, and their audio until it is sent.
+//! The agent's speech: clauses at the synthesizer, and their audio until it is sent.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -30,7 +30,7 @@ use crate::{
 pub(super) enum ClauseEvent {
     Audio(Bytes),
     Characters(u64),
-    /// When words are audible, from voices that say so.
+    /// When words are audible, from synthesizers that report it.
     Words(Vec<PlacedWord>),
     /// The last one, also after an error.
     Finished,
@@ -39,18 +39,18 @@ pub(super) enum ClauseEvent {
 
 type ClauseEvents = Pin<Box<dyn Stream<Item = (ClauseId, ClauseEvent)> + Send>>;
 
-/// Synthesizes clauses, from clips where there are some.
-pub(super) struct Speech<'a> {
+/// Synthesizes clauses. A clause that has a clip is not synthesized again.
+pub(super) struct ClauseSynthesis<'a> {
     voice: Box<dyn VoiceSession>,
     provider: &'static str,
     clips: &'a CallClips,
     running: SelectAll<ClauseEvents>,
-    /// Clauses for which the engine waits.
+    /// Clauses that the engine has requested and that are not complete.
     awaited: BTreeSet<ClauseId>,
     audio: OutgoingAudio,
 }
 
-impl<'a> Speech<'a> {
+impl<'a> ClauseSynthesis<'a> {
     /// Opens the voice's session of this call.
     pub(super) fn new(providers: &CallProviders, clips: &'a CallClips, format: AudioFormat) -> Self {
         let language = providers.resolved.transcriber.language().to_owned();
@@ -60,17 +60,18 @@ impl<'a> Speech<'a> {
             clips,
             running: SelectAll::new(),
             awaited: BTreeSet::new(),
-            audio: OutgoingAudio::default(),
+            audio: OutgoingAudio::new(format),
         }
     }
 
     /// Starts a clause. A clip is complete at once.
     pub(super) fn synthesize(&mut self, clause: ClauseId, text: &str, inputs: &mut VecDeque<Input>) {
         if let Some(audio) = self.clips.get(text) {
-            self.audio.add(clause, audio);
+            let audio = self.audio.add(clause, audio);
+            let trailing_silence = self.audio.trailing_silence(clause);
             inputs.extend([
-                Input::VoiceAudio { clause, audio: duration_of(audio.len()) },
-                Input::VoiceFinished { clause, trailing_silence: duration_of(self.audio.silence(clause)) },
+                Input::VoiceAudio { clause, audio },
+                Input::VoiceFinished { clause, trailing_silence },
             ]);
             return;
         }
@@ -107,16 +108,14 @@ impl<'a> Speech<'a> {
                 None
             }
             ClauseEvent::Audio(audio) => {
-                self.audio.add(clause, &audio);
-                Some(Input::VoiceAudio { clause, audio: duration_of(audio.len()) })
+                let audio = self.audio.add(clause, &audio);
+                Some(Input::VoiceAudio { clause, audio })
             }
             ClauseEvent::Words(words) => Some(Input::VoiceWords { clause, words }),
             ClauseEvent::Finished => {
                 self.awaited.remove(&clause);
-                Some(Input::VoiceFinished {
-                    clause,
-                    trailing_silence: duration_of(self.audio.silence(clause)),
-                })
+                let trailing_silence = self.audio.trailing_silence(clause);
+                Some(Input::VoiceFinished { clause, trailing_silence })
             }
             ClauseEvent::Failed(error) => {
                 tracing::warn!(provider = self.provider, error = fault(&error), "synthesis failed");
@@ -128,8 +127,8 @@ impl<'a> Speech<'a> {
         }
     }
 
-    /// The engine gave up on the clause it waited for. It waits for clauses in their order, so that is the first one; a
-    /// later failure of it is no fault of its own.
+    /// The engine gave up on the clause it waited for. It waits for clauses in their order, so this is the first one. A
+    /// later failure of the clause is not recorded as another fault.
     pub(super) fn give_up_awaited(&mut self) {
         self.awaited.pop_first();
     }
@@ -143,27 +142,16 @@ impl<'a> Speech<'a> {
 
     /// Takes the next audio of a clause, at most this much.
     pub(super) fn take(&mut self, clause: ClauseId, audio: Duration) -> &[u8] {
-        self.audio.take(clause, bytes_in(audio))
+        self.audio.take(clause, audio)
     }
 
     /// Puts the last audio that was taken back: it is sent again.
     pub(super) fn rewind(&mut self, clause: ClauseId, audio: Duration) {
-        self.audio.rewind(clause, bytes_in(audio));
+        self.audio.rewind(clause, audio);
     }
 }
 
-/// The engine counts time; the call's audio is bytes of this format.
-const FORMAT: AudioFormat = AudioFormat::TELEPHONE;
-
-fn duration_of(bytes: usize) -> Duration {
-    FORMAT.duration_of(bytes as u64)
-}
-
-fn bytes_in(audio: Duration) -> usize {
-    usize::try_from(FORMAT.bytes_in(audio)).unwrap_or(usize::MAX)
-}
-
-/// A clause's text, and how far the voice has placed its words in time.
+/// A clause's text, and the end of the words that were placed in it.
 struct SpokenText {
     text: String,
     placed: usize,
@@ -174,7 +162,7 @@ impl SpokenText {
         Self { text: text.to_owned(), placed: 0 }
     }
 
-    /// Finds words in the text, behind those before. A word that the voice writes differently is left out.
+    /// Finds words in the text, each behind the one before. A word that the synthesizer writes differently is left out.
     fn place(&mut self, words: &[synthesizer::WordTime]) -> Vec<PlacedWord> {
         let place = |word: &synthesizer::WordTime| {
             let index = self.text[self.placed..].find(&word.word)?;
