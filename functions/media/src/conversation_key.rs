@@ -1,4 +1,4 @@
-//! The key of a conversation, as the parts of the worker pass it to each other.
+//! The key of a conversation, by which the worker's parts name it to each other.
 
 use switchboard_model::{
     conversations::Conversation,

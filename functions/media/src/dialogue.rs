@@ -1,19 +1,19 @@
 //! The dialogue engine of one call, and the log by which it can be replayed.
 //!
-//! The log (see [`switchboard_dialogue::replay`]) holds what was said, like the conversation's messages; it
-//! lies beside the recording, and goes with it.
+//! The log (see [`switchboard_dialogue::replay`]) holds the words of both sides, like the conversation's messages. It
+//! is stored beside the recording, and deleted with it.
 
 use std::{io::Write as _, ops::Deref};
 
 use switchboard_dialogue::{CallTime, Engine, EngineSettings, Input, Output, UtteranceKind, replay::Header};
 use switchboard_model::messages::MessageKind;
 
-/// Size in bytes of a part of the log that is taken at once: half a minute of lively talk.
+/// Size of a part of the log in bytes: half a minute of lively talk.
 const PART: usize = 64 * 1024;
-/// A part, and what may be added to it before it is taken: a line is a few hundred bytes.
+/// Capacity of the buffer in bytes: a part, and the lines that may be added before it is taken.
 const ROOM: usize = PART + 8 * 1024;
 
-/// The engine; what it is told and what it decides is written down.
+/// The engine, with the log of its inputs and outputs.
 #[derive(Debug)]
 pub(crate) struct Dialogue {
     engine: Engine,
@@ -24,7 +24,7 @@ impl Dialogue {
     pub(crate) fn new(settings: EngineSettings) -> Self {
         let header = Header::new(settings);
         let mut log = Vec::with_capacity(ROOM);
-        // Writing to memory cannot fail, nor can these types' serialization; so below.
+        // Neither writing to memory nor serializing these types can fail; the same holds below.
         let _ = serde_json::to_writer(&mut log, &header);
         log.push(b'\n');
         Self { engine: Engine::new(header.settings), log }
@@ -40,7 +40,7 @@ impl Dialogue {
         self.log.extend_from_slice(b"}\n");
     }
 
-    /// The next part of the log, when there is enough of it.
+    /// The next part of the log, once it is long enough.
     pub(crate) fn part(&mut self) -> Option<Vec<u8>> {
         (self.log.len() >= PART).then(|| std::mem::replace(&mut self.log, Vec::with_capacity(ROOM)))
     }
@@ -51,7 +51,7 @@ impl Dialogue {
     }
 }
 
-/// The engine's flag, as it is stored.
+/// The engine's kind of an utterance, as it is stored with its message.
 pub(crate) fn message_kind(kind: UtteranceKind) -> MessageKind {
     match kind {
         UtteranceKind::Speech => MessageKind::Speech,
@@ -60,7 +60,7 @@ pub(crate) fn message_kind(kind: UtteranceKind) -> MessageKind {
     }
 }
 
-/// The stored flag, as the engine of the next worker reads it.
+/// The stored kind of a message, as the engine of the next worker reads it.
 pub(crate) fn utterance_kind(kind: MessageKind) -> UtteranceKind {
     match kind {
         MessageKind::Speech => UtteranceKind::Speech,
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_replays() {
+    fn the_written_log_replays() {
         let mut dialogue =
             Dialogue::new(EngineSettings { greeting: Some("Hello.".into()), ..EngineSettings::default() });
         let mut outputs = vec![];

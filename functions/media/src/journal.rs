@@ -262,7 +262,7 @@ impl Writer {
     async fn record_delivery(&self, delivery: &Delivery) {
         loop {
             match self.table.record_delivery(&self.conversation, None, delivery).await {
-                // A conflict: the customer has asked for the delivery again meanwhile.
+                // A conflict means that the customer has requested a redelivery meanwhile.
                 Ok(()) | Err(TableError::Conflict) => return,
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "delivery write failed");

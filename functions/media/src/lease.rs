@@ -1,7 +1,7 @@
 //! The lease of a live call: renewed off the audio path, and reported lost when another worker takes it.
 //!
 //! Every write of the call carries the lease's holder, so a worker that lost its lease can write nothing (fencing).
-//! This module does not decide who gets a lease: admission takes it with the write that starts the conversation.
+//! This module does not take the lease: admission takes it with the write that starts the conversation.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(crate) struct HeldLease {
     table: Table,
     key: ConversationKey,
     clock: Clock,
-    /// As it was taken.
+    /// The lease as it was taken.
     lease: Lease,
     speaking: watch::Sender<Option<UtteranceProgress>>,
     lost: CancellationToken,
@@ -46,7 +46,7 @@ impl HeldLease {
         Self { table, key, clock, lease, speaking, lost, renewal }
     }
 
-    /// The name in which the call's writes are made.
+    /// The lease's holder, which every write of the call names.
     pub(crate) fn holder(&self) -> &str {
         &self.lease.holder
     }

@@ -1,7 +1,7 @@
 //! The worker's ports: its carrier, its providers and the customers' webhooks, as traits.
 //!
-//! Each has one implementation that talks to the world, and one in the tests that answers from a script, without a
-//! socket, so that whole calls run on paused time.
+//! Each has one implementation that uses the network, and one in the tests that follows a script without a socket, so
+//! that whole calls run on paused time.
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -87,7 +87,7 @@ pub trait ProviderSource: Debug + Send + Sync {
 /// The vendors themselves.
 #[derive(Debug)]
 pub struct VendorProviders {
-    /// With the deployment's own keys.
+    /// The clients, with the deployment's own keys.
     pub providers: Providers,
     /// The addresses that a customer's own language model server may have.
     pub egress_policy: EgressPolicy,

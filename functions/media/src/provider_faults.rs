@@ -9,7 +9,7 @@ use switchboard_dialogue::ProviderRole;
 use switchboard_model::catalogue::ResolvedProviders;
 use switchboard_providers::Error;
 
-/// Maximum number of faults on one call's events: more of the same tell nothing new.
+/// Maximum number of faults on one call's events: more of them would repeat the first ones.
 const MAX_FAULTS: usize = 20;
 
 /// The faults of one call.

@@ -1,8 +1,8 @@
-//! The recording of a live call: the caller's audio beside the audio that the caller heard of the agent.
+//! The recording of a live call: the caller's audio, and the agent's audio as far as it played.
 //!
 //! Both sides lie on one time line, counted in samples since the stream began. The agent's audio is sent ahead of time
-//! and may be dropped by a clear, so only the past is settled. Settled audio leaves in pieces of ten seconds, so that a
-//! crash loses no more. This module stores nothing: see `uploader.rs`.
+//! and may be dropped by a clear, so only past audio is final. Final audio leaves in pieces of ten seconds, so that a
+//! crash loses at most the last piece. This module stores nothing: see `uploader.rs`.
 
 use std::{mem, time::Duration};
 

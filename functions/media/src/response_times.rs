@@ -16,9 +16,9 @@ use crate::conversation_key::ConversationKey;
 /// A metric's name and its value in one response.
 type Metric = (&'static str, fn(&Latency) -> u64);
 
-/// The whole wait.
+/// The metric of the whole wait.
 const RESPONSE: Metric = ("response_ms", |latency| latency.response_ms());
-/// Its stages, in the order in which they happen.
+/// The metrics of its stages, in their order.
 const STAGES: [Metric; 4] = [
     ("transcript_ms", |latency| latency.transcript_ms),
     ("model_ms", |latency| latency.model_ms),

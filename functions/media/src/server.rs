@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
 use crate::{media_stream, stream, worker::Worker};
 
-/// Maximum time to hand all calls over once the worker is told to stop. The container is killed 20 s later
+/// Maximum time to hand all calls over once the worker is to stop. The container is killed 20 s later
 /// (`StopTimeout` in the template).
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(100);
 
@@ -24,8 +24,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(100);
 /// be held for the whole call.
 const READ_BUFFER: usize = 4 * 1024;
 
-/// A TCP listener whose connections send each frame at once: Nagle's algorithm would delay a frame until the carrier has
-/// acknowledged the one before.
+/// A TCP listener whose connections send each frame at once: Nagle's algorithm would delay a frame until the carrier
+/// has acknowledged the one before.
 pub fn without_delay(listener: TcpListener) -> impl Listener<Addr: Debug> {
     listener.tap_io(|socket| {
         if let Err(error) = socket.set_nodelay(true) {

@@ -1,8 +1,8 @@
-//! Takeover: where a worker continues a call that another worker left.
+//! Takeover: finds the state from which a worker continues a call that another worker left.
 //!
 //! A worker that stops stores its words and gives its lease back with the words that are left (a handover). A worker
-//! that dies leaves its lease with the last checkpoint, at most a second old. Both cases are read from the messages and
-//! the lease; nothing is read from the worker itself.
+//! that dies leaves its lease with the last checkpoint, at most a second old. In both cases the state is in the
+//! messages and the lease; nothing is read from the worker itself.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Teardown: what happens between the end of a call's loop and the end of its stream.
+//! Teardown: ends a call for this worker, from the end of its loop to the end of its stream.
 
 use std::time::Duration;
 
@@ -26,10 +26,11 @@ const LAST_UPLOADS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time to join the recording. After it the first request for the recording joins it.
 const JOIN_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Stores what is left of a call, hangs up if it is over, and closes its stream.
+/// Stores the rest of a call, hangs up if it is over, and closes its stream.
 ///
-/// The order matters. The end of the conversation is written before the socket closes, because the carrier then asks how
-/// the call continues; and after the last piece of the recording is stored, because from then on anyone may join it.
+/// The order matters. The end of the conversation is written before the socket closes, because the carrier then asks
+/// how the call continues; and after the last piece of the recording is stored, because from then on any request for
+/// the recording joins it.
 pub(crate) async fn close(
     worker: &Worker,
     conversation: &Conversation,
@@ -43,7 +44,7 @@ pub(crate) async fn close(
         finished;
     response_times.publish(key, call, at);
     if let CallOutcome::LeaseLost = outcome {
-        // Another worker has the call: nothing more is written, and the carrier's call goes on.
+        // Another worker has the call: this one writes nothing more, and the carrier's call goes on.
         return stream.close().await;
     }
     let hang_up = async {
@@ -104,8 +105,8 @@ pub(crate) async fn abandon(
     }
 }
 
-/// Ends the carrier's call. If that fails, closing the stream ends it: the carrier asks how the call continues, and is
-/// told to hang up.
+/// Ends the carrier's call. If that fails, closing the stream ends it: the carrier then asks how the call continues,
+/// and the response is to hang up.
 async fn hang_up(worker: &Worker, conversation: &Conversation, call: &CarrierCallId) {
     if let Err(error) = worker.carrier.hang_up(conversation, call, HANG_UP_TIMEOUT).await {
         // The carrier's own text may name the number.

@@ -1,8 +1,9 @@
-//! Tool calls: functions that the model calls, answered by the customer's webhooks.
+//! Tool calls: functions that the model calls and the customer's webhooks answer.
 //!
 //! The response of the first webhook that receives the event is the function's result. An event is stored before any
-//! webhook sees it, so a call first waits for its event's place in the log: some ten milliseconds. The attempt is
-//! stored beside the event. The call's loop waits for nothing here, and a call that ends cancels what still runs.
+//! webhook sees it, so a tool call first waits until its event is stored, some ten milliseconds. The attempt is stored
+//! beside the event. The loop of the call never waits for a tool call, and a call that ends cancels those that still
+//! run.
 
 use std::{sync::Arc, time::Duration};
 
@@ -50,11 +51,11 @@ pub(crate) struct ToolOutcome {
     pub(crate) call: String,
     /// The result as the model sees it.
     pub(crate) content: String,
-    /// To be stored; none if no request was made.
+    /// The delivery to store; none if no request was made.
     pub(crate) delivery: Option<Delivery>,
 }
 
-/// What one tool call needs to run.
+/// The context in which a tool call runs.
 #[derive(Clone)]
 struct Invoker<'a> {
     sender: &'a dyn WebhookSender,
@@ -68,7 +69,7 @@ struct Invoker<'a> {
 }
 
 impl<'a> ToolCalls<'a> {
-    /// Without an account nothing can be signed, and nothing unsigned is sent.
+    /// Without an account no request can be signed, so none is sent.
     pub(crate) fn new(
         sender: &'a dyn WebhookSender,
         account: Option<&'a Account>,

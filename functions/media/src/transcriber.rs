@@ -1,8 +1,8 @@
 //! The transcriber of one call, kept connected until the call ends.
 //!
-//! A task of its own connects while the greeting plays, and connects again when a session breaks or the engine's watchdog
-//! finds it deaf. Audio that the last session did not transcribe, up to five seconds, is sent to the next one, faster
-//! than real time. The call never waits for it.
+//! A task of its own connects while the greeting plays, and connects again when a session breaks, or when the engine's
+//! watchdog asks for a replacement because the session returns nothing. Audio that the last session did not transcribe,
+//! up to five seconds, is sent to the next one, faster than real time. The call never waits for it.
 
 mod audio_backlog;
 
@@ -39,12 +39,12 @@ use crate::provider_faults::fault;
 const QUEUED_FRAMES: usize = 50;
 /// Updates waiting for the call's loop, which takes them at once. When the queue is full the session waits.
 const QUEUED_UPDATES: usize = 64;
-/// Delays before connecting again, by the number of failures in a row; after the last one the transcriber is lost.
+/// Delays before connecting again, by the number of consecutive failures; after the last one the transcriber is lost.
 const RETRY_DELAYS: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 /// Maximum delay that a vendor's `Retry-After` causes.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
-/// A session that lasts this long ends a row of failures.
+/// A session that lasts this long resets the count of failures.
 const STABLE_SESSION: Duration = Duration::from_secs(30);
 /// Maximum time for the transcriber to report the billed audio after the call.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -55,7 +55,8 @@ pub(crate) struct CallTranscriber {
     format: AudioFormat,
     commands: mpsc::Sender<Command>,
     updates: mpsc::Receiver<TranscriberUpdate>,
-    /// Bytes of audio that all sessions got. The vendor's own count comes at the end of a session, if at all.
+    /// Bytes of audio that were sent to all sessions. The vendor reports its own count at the end of a session, if at
+    /// all.
     sent: Arc<AtomicU64>,
     /// Ends the session when the call is dropped.
     task: JoinSet<()>,
@@ -69,10 +70,10 @@ enum Command {
     Replace,
 }
 
-/// What the call learns of its transcriber.
+/// A report of the transcriber to its call.
 #[derive(Debug)]
 pub(crate) enum TranscriberUpdate {
-    /// For the engine.
+    /// An input of the engine.
     Input(Input),
     /// Audio that the vendor bills.
     Usage(Duration),
@@ -110,17 +111,17 @@ impl CallTranscriber {
 
     /// Sends a frame that arrived at `at`. Never waits.
     pub(crate) fn send(&mut self, at: CallTime, audio: Bytes) {
-        // A full queue means a session that is stuck, a closed one a lost transcriber; the call learns of both.
+        // A full queue means that the session is stuck, a closed one that the transcriber is lost. Both are reported.
         let _ = self.commands.try_send(Command::Send(at, audio));
     }
 
-    /// Replaces the session. The next one gets the last seconds again.
+    /// Replaces the session. The next one receives the last seconds again.
     pub(crate) fn replace(&mut self) {
-        // As above.
+        // See `send`.
         let _ = self.commands.try_send(Command::Replace);
     }
 
-    /// Milliseconds of audio that all sessions got so far.
+    /// Milliseconds of audio that were sent to all sessions so far.
     pub(crate) fn audio_ms(&self) -> u64 {
         duration_ms(self.format, self.sent.load(Ordering::Relaxed))
     }
@@ -133,8 +134,8 @@ impl CallTranscriber {
         }
     }
 
-    /// Ends the session, and returns the milliseconds of audio that are billed: as the vendor reports them if it does in
-    /// time, else as sent. `reported` is the vendor's report so far.
+    /// Ends the session, and returns the milliseconds of audio that are billed: as the vendor reports them if it does
+    /// in time, else as sent. `reported` is the vendor's report so far.
     pub(crate) async fn finish(self, reported: Duration) -> u64 {
         let Self { format, commands, mut updates, sent, mut task } = self;
         drop(commands);
@@ -177,14 +178,14 @@ struct Sessions {
 enum SessionEnd {
     /// The call is over.
     CallEnded,
-    /// The call asked for another one.
+    /// The call requested another session.
     Replaced,
     Broken(Error),
 }
 
 impl Sessions {
     async fn keep_open(mut self) {
-        // Failures in a row, since when there is no session, and whether the call knows of the failure.
+        // Consecutive failures, the time since when there is no session, and whether the call knows of the failure.
         let (mut failures, mut without_session, mut is_reported) = (0, None, false);
         loop {
             let connecting = self.transcriber.connect();

@@ -1,4 +1,4 @@
-//! Worker signals: what other parts of the system ask of the call's owner, by a note on the conversation.
+//! Worker signals: requests of other parts of the system to the call's owner, left on the conversation.
 //!
 //! One task reads the conversations of all live calls of this worker once a second, in batches, so a hundred calls
 //! cost a few reads and not a hundred. A signal is level-triggered: it is sent again with each read until the call
@@ -46,7 +46,7 @@ pub(crate) struct SignalPoller {
 #[derive(Debug)]
 struct Subscriber {
     signals: mpsc::Sender<WorkerSignal>,
-    /// Of the call: what is logged about it must carry its ids.
+    /// The call's span: log lines about the call carry its ids.
     span: Span,
 }
 
@@ -87,7 +87,7 @@ impl SignalPoller {
         }
     }
 
-    /// Logs the first of a row of failures, once for each call.
+    /// Logs a failure, once for each call.
     fn log_failure(&self, error: &TableError) {
         for call in self.lock().values() {
             call.span.in_scope(|| tracing::warn!(%error, "worker signals not read"));

@@ -117,7 +117,7 @@ impl<'a> Generations<'a> {
     }
 }
 
-/// The engine's history item as a model is shown it.
+/// Converts a history item to a message for the model.
 fn chat_message(item: HistoryItem) -> ChatMessage {
     match item {
         HistoryItem::User(text) => ChatMessage::User(text),

@@ -1,4 +1,4 @@
-//! The last seconds of the caller's audio: sent again to the next session, and the source of the words' times.
+//! The last seconds of the caller's audio. The next session receives them again, and the times of words come from them.
 
 use std::{collections::VecDeque, time::Duration};
 
