@@ -1,4 +1,4 @@
-//! Which streams are admitted, and how a call begins.
+//! The admission of streams, and the beginning of calls.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn a_call_is_greeted_in_real_time_and_ended_by_the_carrier() {
     let worker = world.worker();
     let phone = Phone::connect(&worker.address).await;
     let started = world.conversation.started().await;
-    assert_eq!(started.media_token_sha256, None, "a token is for one use");
+    assert_eq!(started.media_token_sha256, None, "the token is used up");
     assert!(world.conversation.lease().await.is_some());
     for other in [MEDIA, include_str!("../../../../events/media_stream_mark.json")] {
         phone.send(other).await;
@@ -36,13 +36,13 @@ async fn a_call_is_greeted_in_real_time_and_ended_by_the_carrier() {
             let Frame::Media(audio) = frame else { continue };
             assert_eq!(audio.len() % 160, 0, "frames of 20 ms");
             sent += Duration::from_micros(125 * audio.len() as u64);
-            // Nothing was played before the stream began, so this is the least that it can be ahead.
+            // Nothing played before the stream began, so this is a lower bound of the audio sent ahead.
             let ahead = sent.saturating_sub(at.duration_since(phone.began));
             assert!(ahead <= Duration::from_millis(400), "{ahead:?} ahead");
         }
         let spoken: usize =
             world.providers.requests().clauses.iter().map(|text| text.len() * SLOW_VOICE).sum();
-        assert!(received.audio().len() >= spoken, "all of it came");
+        assert!(received.audio().len() >= spoken, "the whole greeting was sent");
     }
 
     phone.send(STOP).await;
@@ -116,7 +116,7 @@ async fn a_stream_that_names_no_call_is_closed() {
     let talks_at_once = Phone::silent(&worker.address).await;
     talks_at_once.send(MEDIA).await;
     talks_at_once.closed_within(Duration::from_secs(5)).await;
-    // After the time that the carrier has to name it.
+    // The carrier's time to name the call is over.
     let silent = Phone::silent(&worker.address).await;
     silent.closed().await;
     assert_eq!(silent.began.elapsed().as_secs(), 10);
@@ -159,7 +159,7 @@ async fn a_worker_at_its_limit_closes_streams_at_once() {
     let phone = Phone::connect(&worker.address).await;
     let before = world.conversation.started().await;
     let turned_away = Phone::silent(&worker.address).await;
-    // Before it has sent a message.
+    // The stream is closed before it has sent a message.
     assert_eq!(turned_away.closed_within(Duration::from_secs(5)).await, Closing::Clean);
     assert_eq!(world.conversation.load().await, before);
     assert_eq!(phone.received().closed, None);

@@ -20,11 +20,15 @@ async fn after_a_false_interruption_the_agent_continues() {
 
     phone.speak(|| phone.received().has(&Frame::Clear)).await;
     let messages = world.conversation.until_messages(2).await;
-    assert_eq!((messages[1].content.as_str(), messages[1].interrupted), (LONG, false), "all of it was said");
+    assert_eq!(
+        (messages[1].content.as_str(), messages[1].interrupted),
+        (LONG, false),
+        "the agent said all of it"
+    );
     let received = phone.received();
     let spoken: usize = world.providers.requests().clauses.iter().map(|text| text.len() * SLOW_VOICE).sum();
     assert!(received.audio().len() > spoken, "cleared audio was sent again");
-    assert!(received.audio().len() < spoken + 8_000, "and no more than that");
+    assert!(received.audio().len() < spoken + 8_000, "only cleared audio was sent again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,6 +106,9 @@ async fn the_engine_gets_no_frames_of_silence() {
         })
         .collect();
     assert!(speech.iter().filter(|speech| **speech).count() > 10, "{speech:?}");
-    assert!(speech[0], "not the silence before");
-    assert!(speech.windows(2).all(|pair| pair[0] || pair[1]), "one frame ends it: {speech:?}");
+    assert!(speech[0], "frames of silence before the speech are not fed");
+    assert!(
+        speech.windows(2).all(|pair| pair[0] || pair[1]),
+        "one frame of silence ends the speech: {speech:?}"
+    );
 }

@@ -40,7 +40,7 @@ async fn the_greeting_is_played_from_its_clip() {
 
     phone.send(STOP).await;
     let (ended, _) = world.conversation.ended().await;
-    assert_eq!(ended.ended().unwrap().2.voice.characters, 0, "the clip costs nothing in this call");
+    assert_eq!(ended.ended().unwrap().2.voice.characters, 0, "a clip has no cost in this call");
 }
 
 #[tokio::test(start_paused = true)]

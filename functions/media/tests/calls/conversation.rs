@@ -59,7 +59,10 @@ async fn a_conversation_runs_from_the_greeting_to_the_hang_up() {
     let (_, _, cost) = ended.ended().unwrap();
     assert_eq!((cost.language_model.input_tokens, cost.language_model.output_tokens), (200, 20));
     let events = world.conversation.events().await;
-    assert!(events.windows(2).all(|pair| pair[0].created_at <= pair[1].created_at), "in the order of time");
+    assert!(
+        events.windows(2).all(|pair| pair[0].created_at <= pair[1].created_at),
+        "events are ordered by time"
+    );
     let names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
     let count = |name: &str| names.iter().filter(|known| **known == name).count();
     assert_eq!((count("message:sent"), count("message:generated")), (5, 2));
@@ -87,7 +90,7 @@ async fn barge_in_silences_the_agent_and_stores_the_heard_words() {
     let (cut, sent) = (&messages[1], phone.received().sent_ms());
     assert!(cut.interrupted && LONG.starts_with(&cut.content), "{cut:?}");
     assert!((10..LONG.len() / 2).contains(&cut.content.len()), "{cut:?}");
-    // No more words than the carrier can have played.
+    // The heard words are at most those that the carrier can have played.
     assert!(cut.content.len() * SLOW_VOICE / 8 <= sent, "{cut:?} in {sent} ms");
 
     world.providers.respond_with(Response::Words("You are welcome."));
@@ -99,7 +102,7 @@ async fn barge_in_silences_the_agent_and_stores_the_heard_words() {
         ("assistant", &messages[1].content),
         ("user", "Thank you."),
     ]);
-    assert_eq!(world.providers.last_messages(), lines, "the model sees the heard words, and no more");
+    assert_eq!(world.providers.last_messages(), lines, "the model sees the heard words only");
     assert_eq!(
         (messages[2].content.as_str(), messages[3].content.as_str()),
         ("Thank you.", "You are welcome.")
@@ -110,7 +113,7 @@ async fn barge_in_silences_the_agent_and_stores_the_heard_words() {
     let last_tone = world.providers.requests().clauses.len() - 1;
     for (_, frame) in &seen.frames[cleared..] {
         let Frame::Media(audio) = frame else { continue };
-        assert!(audio.iter().all(|byte| *byte == tone(last_tone)), "only the new answer is sent");
+        assert!(audio.iter().all(|byte| *byte == tone(last_tone)), "only the new response is sent");
     }
     let events = world.conversation.events().await;
     let generated = events.iter().find(|event| event.name.as_str() == "message:generated").unwrap();
@@ -142,10 +145,10 @@ async fn the_recording_agrees_with_the_heard_words() {
     }
     phone.send(STOP).await;
     world.conversation.ended().await;
-    // Then the recording is joined.
+    // The recording is joined before the stream is closed.
     worker.stop().await.unwrap();
 
-    // Messages and recording differ by the word that was cut off.
+    // Messages and recording differ by at most the word that was cut off.
     let wav = world.object(|key| key.ends_with("recording.wav"));
     let samples = wav[44..].chunks_exact(4).filter(|sample| sample[2..] != [0, 0]).count();
     let messages = world.conversation.messages().await;

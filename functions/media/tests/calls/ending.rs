@@ -1,4 +1,4 @@
-//! Calls that others end: a customer, the carrier, another worker; and the joined recording.
+//! Calls that are ended by a customer, the carrier or another worker; and the joined recording.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn a_worker_that_lost_its_lease_falls_silent_and_writes_nothing() {
         world.conversation.messages().await,
     );
     phone.closed_within(Duration::from_secs(5)).await;
-    assert!(phone.received().sent_ms() < LONG.len() * SLOW_VOICE / 8, "it stopped in the middle");
+    assert!(phone.received().sent_ms() < LONG.len() * SLOW_VOICE / 8, "the agent stopped in the middle");
     worker.stop().await.unwrap();
     assert_eq!(
         (

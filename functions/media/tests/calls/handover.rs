@@ -1,4 +1,4 @@
-//! Handovers: a worker that stops, and the one that takes the call over. Workers that die are in `tests/sockets`.
+//! Handovers: a worker that stops, and the worker that takes the call over. `tests/sockets` has workers that die.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn a_call_continues_where_the_stopped_worker_left_it() {
     let left = world.conversation.load().await;
     assert!(matches!(left.state, State::Started { .. }));
     let lease = world.conversation.lease().await.unwrap();
-    assert!(lease.until.since(now()) <= Duration::from_secs(20), "the lease is given back");
+    assert!(lease.until.since(now()) <= Duration::from_secs(20), "the first worker gave the lease back");
     let rest = lease.utterance.unwrap().unheard;
     let heard = world.conversation.messages().await.remove(0);
     assert!(heard.interrupted);
@@ -44,7 +44,11 @@ async fn a_call_continues_where_the_stopped_worker_left_it() {
     let second = world.worker();
     let phone = reconnect(&world, &second).await;
     let messages = world.conversation.until_messages(2).await;
-    assert_eq!((messages[1].role, &messages[1].content), (Role::Agent, &rest), "the rest, and no greeting");
+    assert_eq!(
+        (messages[1].role, &messages[1].content),
+        (Role::Agent, &rest),
+        "the unspoken rest, without a greeting"
+    );
     assert_eq!(in_order(&world.providers.requests().clauses[said_before..], &rest), rest);
     assert_eq!(world.providers.requests().generations.len(), 0);
 
@@ -65,7 +69,7 @@ async fn a_call_continues_where_the_stopped_worker_left_it() {
     assert_eq!(reason, EndedReason::UserEnded);
     let (ended_at, _, cost) = ended.ended().unwrap();
     let lasted = ended_at.since(ended.started_at().unwrap());
-    assert_eq!(u128::from(cost.agent.ms), lasted.as_millis(), "one cost for both");
+    assert_eq!(u128::from(cost.agent.ms), lasted.as_millis(), "one cost for both workers");
     assert_eq!(cost.transcriber.ms, world.providers.requests().audio_bytes / 8);
     second.stop().await.unwrap();
 
@@ -73,7 +77,7 @@ async fn a_call_continues_where_the_stopped_worker_left_it() {
     for once in ["conversation:started", "conversation:ended"] {
         assert_eq!(names.iter().filter(|name| **name == once).count(), 1, "{once}");
     }
-    // The agent's side: first the beginning of the greeting, then silence, then its rest.
+    // The agent's channel: the beginning of the greeting, silence, the rest of the greeting.
     let objects = world.objects.lock().unwrap();
     let wav = &objects[&format!("{}/{}/recording.wav", world.conversation.account, world.conversation.id)];
     let sounds: Vec<bool> = wav[44..].chunks_exact(4).map(|sample| sample[2..] != [0, 0]).collect();
@@ -89,7 +93,7 @@ async fn a_call_continues_where_the_stopped_worker_left_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_worker_answers_an_open_question() {
+async fn the_next_worker_replies_to_an_open_turn() {
     let world = World::new(greeting("Hello."), FAST_VOICE).await;
     let first = world.worker();
     let phone = Phone::connect(&first.address).await;
@@ -112,7 +116,7 @@ async fn the_next_worker_answers_an_open_question() {
 #[tokio::test(start_paused = true)]
 async fn a_call_without_a_greeting_is_greeted_by_the_next_worker() {
     let world = World::new(greeting("Hello, this is Ada."), FAST_VOICE).await;
-    // The first worker was admitted, and died.
+    // The first worker was admitted, and then died.
     let lease = Lease::new("the dead".to_owned(), now());
     let started = world.conversation.table.transition_taking(
         &lease,

@@ -24,7 +24,7 @@ async fn a_panic_ends_its_call_alone() {
         Phone::with(&worker.address, "conversation_id", ANOTHER).await,
     ];
     world.providers.until("both calls", |requests| requests.open_sessions == 2).await;
-    // The first generation has the defect.
+    // The first generation panics.
     world.providers.respond_with(Response::Panic);
     world.providers.respond_with(Response::Words("At six."));
     world.providers.transcribe("What time do you close?").await;
@@ -37,7 +37,7 @@ async fn a_panic_ends_its_call_alone() {
     let mut ends = vec![];
     for (id, phone) in [world.conversation.id, another].into_iter().zip(&phones) {
         if phone.received().closed.is_some() {
-            // The stream breaks with the call; its supervisor writes the end after that.
+            // The stream breaks with the call, and the end is written after that.
             let ended = world.conversation.poll("an end", async || {
                 let conversation = world.conversation.load_other(id).await;
                 conversation.ended().map(|(_, reason, _)| reason)
@@ -50,7 +50,7 @@ async fn a_panic_ends_its_call_alone() {
         } else {
             phone.until("the answer", |received| received.played == 1).await;
             let other = world.conversation.load_other(id).await;
-            assert!(matches!(other.state, State::Started { .. }), "it continues");
+            assert!(matches!(other.state, State::Started { .. }), "the other call continues");
         }
     }
     assert_eq!(world.carrier.ended_calls().len(), 1);
@@ -70,7 +70,7 @@ async fn a_worker_gives_up_when_its_drain_time_is_over() {
     let worker = world.worker_with(10, Duration::from_secs(1));
     let phone = Phone::connect(&worker.address).await;
     phone.until("speech", |received| received.sent_ms() > 500).await;
-    // The heard words cannot be stored; the worker tries for a minute.
+    // The table fails, so the worker tries to store the heard words for a minute.
     world.set_table_fault(TableFault::Unreachable);
     let error = worker.stop().await.unwrap_err();
     assert_eq!(error.to_string(), "calls were still live after 1s");

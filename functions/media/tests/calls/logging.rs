@@ -28,10 +28,10 @@ impl io::Write for Lines {
 }
 
 impl Lines {
-    /// Has everything on this thread logged here, as the worker logs it.
+    /// Collects all log lines of this thread, in the worker's format.
     fn capture(&self, vars: &Vars) -> tracing::subscriber::DefaultGuard {
-        // While a process has one subscriber only, `tracing` asks the thread that comes to a line first whether the line
-        // is wanted, and the threads of other tests have none. With a second subscriber it asks both.
+        // With one subscriber in the process, `tracing` caches whether a line is enabled on the thread that reaches it
+        // first, and the threads of other tests have no subscriber. With a second one it asks every time.
         static SECOND: OnceLock<Dispatch> = OnceLock::new();
         SECOND.get_or_init(|| Dispatch::new(logging::worker_subscriber(&Vars::default(), io::sink)));
         let writer = self.clone();
@@ -82,7 +82,7 @@ async fn every_line_of_a_call_has_its_ids_and_no_personal_data() {
             let (account, id) = (world.conversation.account.to_string(), world.conversation.id.to_string());
             assert_eq!(ids, [Some(&*account), Some(&*id), Some(&*call_sid)], "{line}");
             for id in ["account_id", "conversation_id", "call_sid"] {
-                assert!(line["fields"].get(id).is_none(), "the span has it already: {line}");
+                assert!(line["fields"].get(id).is_none(), "the span has the id already: {line}");
             }
             let text = line.to_string().to_lowercase();
             for secret in ["ada", "six", "evening", "what time", "+1415", "4155550"] {

@@ -5,7 +5,7 @@ use switchboard_model::messages::Role;
 
 use crate::prelude::*;
 
-/// Has a fault in the first of two responses.
+/// Runs a call with a fault in the first of two responses.
 async fn survives(response: Option<Response>, voice: Option<VoiceFault>, expected: &str) {
     let world = World::new(quiet(), FAST_VOICE).await;
     let worker = world.worker();

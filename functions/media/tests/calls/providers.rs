@@ -1,4 +1,4 @@
-//! Scripted providers: a transcriber, a language model and a voice that do as a test says, without a socket.
+//! Scripted providers: a transcriber, a language model and a voice that follow the test's script, without a socket.
 
 use std::{
     collections::VecDeque,
@@ -36,12 +36,12 @@ use crate::support::{
     tone,
 };
 
-/// Time until a stream that breaks off does so.
+/// Time until a stream breaks that is scripted to break.
 const BREAK_DELAY: Duration = Duration::from_millis(50);
 /// Maximum audio in one event of the voice: 250 ms.
 const CHUNK: usize = 2_000;
 
-/// What the providers received.
+/// The requests that the providers received.
 #[derive(Clone, Default)]
 pub(crate) struct Requests {
     /// The messages of each generation, each with its role and content.
@@ -237,7 +237,7 @@ impl Transcriber for ScriptedProviders {
     }
 }
 
-/// An open session of the transcriber; it is closed when it is dropped.
+/// An open session of the transcriber. Dropping it closes it.
 struct Session {
     script: Arc<Script>,
     place: usize,
@@ -414,7 +414,7 @@ impl Synthesizer for ScriptedProviders {
 impl VoiceSession for ScriptedProviders {
     fn request(&mut self, clause: &str) -> SpeechStream {
         let (script, clause) = (Arc::clone(&self.0), clause.to_owned());
-        // As above.
+        // See the transcriber's handshake.
         stream::once(async move { speak(&script, clause) }).flatten().boxed()
     }
 }
@@ -448,12 +448,12 @@ fn speak(script: &Script, text: String) -> SpeechStream {
         }
         Some(VoiceFault::Stalled) => return begun(later(limits.idle, silent("deepgram", limits.idle))),
     }
-    // Whole frames of the carrier, so that they can be counted.
+    // Whole frames of the carrier, so that the tests can count them.
     let length = (characters * script.bytes_per_character).next_multiple_of(160);
     stream::iter([Ok(count.clone())].into_iter().chain(audio(length))).boxed()
 }
 
 async fn closed(is_open: &mut watch::Receiver<bool>) {
-    // Fails only when the test is over.
+    // This fails only when the test is over.
     let _ = is_open.wait_for(|is_open| !is_open).await;
 }

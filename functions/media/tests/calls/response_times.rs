@@ -1,4 +1,4 @@
-//! Response times on the last event, and facts that arrive during the call.
+//! Response times on the last event, and a verdict that arrives during the call.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A carrier that stops to read.
+//! A carrier that stops reading.
 
 use switchboard_model::conversations::State;
 
@@ -18,7 +18,7 @@ async fn a_carrier_that_stops_reading_loses_its_stream_and_keeps_its_call() {
     let phone = Phone::connect(&worker.address).await;
     phone.until("a second of speech", |received| received.sent_ms() > 1_400).await;
     phone.freeze();
-    // The stream is given up, and the lease with it: the carrier's next stream may go to any worker.
+    // The worker gives up the stream and the lease: the carrier's next stream may go to any worker.
     let lease = world
         .conversation
         .poll("a lease that is given back", async || {

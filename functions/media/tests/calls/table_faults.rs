@@ -1,4 +1,4 @@
-//! Calls while the table is away, and providers that stay away.
+//! Calls while the table cannot be reached, and providers that fail for good.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn a_model_that_fails_twice_is_apologised_for() {
     assert_eq!(world.conversation.until_messages(4).await[3].content, "At six.");
 }
 
-/// Has a call of four turns, during which the table has this fault.
+/// Runs a call of four turns, during which the table has this fault.
 async fn is_stored_afterwards(fault: TableFault) {
     let world = World::new(greeting("Hello, this is Ada."), FAST_VOICE).await;
     let worker = world.worker();
@@ -51,7 +51,7 @@ async fn is_stored_afterwards(fault: TableFault) {
         world.providers.respond_with(Response::Words(turn));
         world.providers.transcribe("Go on, please.").await;
         expected.extend([(Role::User, "Go on, please."), (Role::Agent, turn)]);
-        // The caller hears it, whether it is stored or not.
+        // The caller hears the response, whether it is stored or not.
         let said = expected.iter().filter(|(role, _)| *role == Role::Agent).count();
         phone.until("another mark", |received| received.marks() == said).await;
         phone.until("the end of it", |received| received.played == said).await;
@@ -123,7 +123,7 @@ async fn half_a_minute_without_the_table_loses_nothing() {
     world.set_table_fault(TableFault::None);
     let messages = world.conversation.until_messages(expected.len() as u64).await;
     let written: Vec<_> = messages.iter().map(|message| (message.role, message.content.as_str())).collect();
-    assert_eq!(written, expected, "in order, and nothing is missing");
+    assert_eq!(written, expected, "all of them, in order");
     let still = world.conversation.lease().await.unwrap();
     assert_eq!(still.holder, held.holder);
     phone.send(STOP).await;
@@ -142,7 +142,7 @@ async fn an_end_without_the_table_is_stored_later() {
     world.set_table_fault(TableFault::Unreachable);
     phone.send(STOP).await;
     world.providers.until("the end of the session", |requests| requests.open_sessions == 0).await;
-    assert_eq!(phone.received().closed, None, "it is not closed before its end is stored");
+    assert_eq!(phone.received().closed, None, "the stream is not closed before the end is stored");
     world.set_table_fault(TableFault::None);
     phone.closed().await;
     assert_eq!(world.conversation.ended().await.1, EndedReason::UserEnded);

@@ -139,14 +139,14 @@ async fn the_user_may_speak_while_a_function_runs() {
     world.providers.respond_with(Response::Call("", "slow"));
     world.providers.transcribe("Is the cake ready?").await;
     world.webhooks.until("a call", |calls| calls.waiting == 1).await;
-    // The event is stored before there is an answer.
+    // The event is stored before the webhook answers.
     assert_eq!(function_calls(&world).await.len(), 1);
     assert_eq!(world.conversation.deliveries().await, []);
 
     world.providers.respond_with(Response::Words("The bread is."));
     world.providers.transcribe("And the bread?").await;
     assert_eq!(world.conversation.until_messages(3).await[2].content, "The bread is.");
-    assert_eq!(world.webhooks.calls().waiting, 1, "it still runs");
+    assert_eq!(world.webhooks.calls().waiting, 1, "the function still runs");
     world.webhooks.release();
     world.conversation.until_deliveries(1).await;
 
@@ -188,7 +188,7 @@ async fn a_function_is_not_called_before_its_event_is_stored() {
     world.providers.transcribe("What does it cost?").await;
     phone.until("the words before the call", |received| received.played == 1).await;
     assert!(world.webhooks.calls().ids.is_empty());
-    // The call ends before the table is back: the event is stored, and that its webhook was not called.
+    // The call ends before the table can be reached: the event is stored, with a delivery that was not attempted.
     phone.send(STOP).await;
     world.providers.until("the end of the session", |requests| requests.open_sessions == 0).await;
     world.set_table_fault(TableFault::None);

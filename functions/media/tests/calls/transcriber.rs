@@ -13,7 +13,7 @@ async fn send_frame(phone: &Phone, byte: u8) {
     phone.send_audio(0, &[byte; FRAME]).await;
 }
 
-/// Waits until a session has got such a frame.
+/// Waits until a session has received a frame that is filled with this byte.
 async fn until_sent(world: &World, session: usize, byte: u8) {
     let has = |audio: &Vec<u8>| audio.contains(&byte);
     world.providers.until("the frame", |requests| requests.session_audio.get(session).is_some_and(has)).await;
@@ -32,9 +32,9 @@ async fn untranscribed_audio_is_sent_to_the_next_session() {
     world.providers.break_sessions();
     until_sent(&world, 1, 19).await;
     let audio = world.providers.requests().session_audio;
-    assert!(audio[1].starts_with(&audio[0]), "all of it, in order");
+    assert!(audio[1].starts_with(&audio[0]), "all audio, in order");
 
-    // Words that ended in the middle of a frame of the second session.
+    // These words end in the middle of a frame of the second session.
     let at = audio[1].iter().position(|byte| *byte == 10).unwrap();
     let end = Duration::from_micros(125 * (at as u64 + 8));
     let before = world.conversation.load().await;
@@ -46,14 +46,17 @@ async fn untranscribed_audio_is_sent_to_the_next_session() {
     world.providers.break_sessions();
     until_sent(&world, 2, 21).await;
     let again = &world.providers.requests().session_audio[2];
-    assert_eq!(again[0], 11, "the frame behind those words");
+    assert_eq!(again[0], 11, "the first frame behind those words");
     assert!(again.starts_with(&world.providers.requests().session_audio[1][at + FRAME..]));
 
     world.providers.respond_with(Response::Words("Thank you."));
     world.providers.transcribe_until("eleven to twenty.", Duration::from_millis(200), true);
     let messages = world.conversation.until_messages(2).await;
     assert_eq!(messages[0].content, "One to ten, eleven to twenty.");
-    assert!(messages[0].ended_at < broken_at, "dated by its audio, not by the third session");
+    assert!(
+        messages[0].ended_at < broken_at,
+        "the time of the words is that of their audio, not of the third session"
+    );
 
     phone.send(STOP).await;
     assert_eq!(world.conversation.ended().await.1, EndedReason::UserEnded);

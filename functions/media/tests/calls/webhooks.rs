@@ -1,4 +1,4 @@
-//! Scripted webhooks: they answer by the name of the function that they are called for, without a socket.
+//! Scripted webhooks without a socket, whose answer depends on the function's name.
 
 use std::{fmt, time::Duration};
 
@@ -16,17 +16,17 @@ use tokio::{
 
 use crate::support::{SIGNING_SECRET, TEST_TIMEOUT, agents};
 
-/// Time that a webhook takes to answer.
+/// Latency of a webhook.
 const ANSWER_DELAY: Duration = Duration::from_millis(30);
 
-/// What the webhooks received.
+/// The requests that the webhooks received.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Calls {
     /// URL and body of each request, in their order.
     pub(crate) requests: Vec<(String, Value)>,
-    /// Each request's `webhook-id`.
+    /// The `webhook-id` of each request.
     pub(crate) ids: Vec<String>,
-    /// Requests that wait for their answer now, and the most that ever did.
+    /// Number of requests that wait for their answer now, and the maximum so far.
     pub(crate) waiting: usize,
     pub(crate) most_waiting: usize,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Calls {
 #[derive(Clone, Default)]
 pub(crate) struct ScriptedWebhooks {
     calls: watch::Sender<Calls>,
-    /// Whether requests that wait are answered.
+    /// Whether waiting requests are answered.
     is_released: watch::Sender<bool>,
 }
 
@@ -44,7 +44,7 @@ impl ScriptedWebhooks {
         agents::webhook("https://bakery.example/hook")
     }
 
-    /// Answers the requests that wait, and those to come.
+    /// Answers the waiting requests, and all later ones at once.
     pub(crate) fn release(&self) {
         self.is_released.send_replace(true);
     }
@@ -119,7 +119,7 @@ impl WebhookSender for ScriptedWebhooks {
     }
 }
 
-/// A request that waits, as long as it is not dropped.
+/// Counts as a waiting request until it is dropped.
 struct Waiting(watch::Sender<Calls>);
 
 impl Waiting {

@@ -1,8 +1,7 @@
-//! A whole worker in memory, on paused time: the server over duplex pipes, scripted providers, webhooks and carrier, and
-//! the table and the bucket behind AWS clients without a socket.
+//! A whole worker in memory, on paused time: the server over duplex pipes, scripted providers, webhooks and carrier,
+//! and the table and the bucket behind AWS clients without a socket.
 //!
-//! The clock stands still while any task can run, so a test of a minute takes milliseconds, and two runs of it are
-//! equal.
+//! The clock stands still while any task can run, so a test of a minute takes milliseconds, and two runs are equal.
 
 use std::{
     cell::RefCell,
@@ -42,18 +41,18 @@ use crate::support::{
     phone::Address,
 };
 
-/// Time that the table and the bucket take for a request.
+/// Latency of the table and the bucket.
 const AWS_DELAY: Duration = Duration::from_millis(5);
 /// Buffer of a connection in each direction, in bytes.
 const CONNECTION_BUFFER: usize = 64 * 1024;
 
-/// What happens to the worker's requests to the table.
+/// A fault of the worker's requests to the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TableFault {
     None,
-    /// Their connections break.
+    /// The connections break.
     Unreachable,
-    /// They are executed, but the responses to writes are lost.
+    /// The requests are executed, but the responses to writes are lost.
     LosesResponses,
 }
 
@@ -111,7 +110,7 @@ impl World {
         }
     }
 
-    /// Sets what happens to the requests of all workers to the table.
+    /// Sets the fault of all workers' requests to the table.
     pub(crate) fn set_table_fault(&self, fault: TableFault) {
         *self.fault.lock().unwrap() = fault;
     }
@@ -167,20 +166,20 @@ impl World {
         let (address, listener) = in_memory();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
-        // The test's runtime owns it, and ends with the test.
+        // The test's runtime owns the worker, and ends it with the test.
         let served = Handle::current()
             .spawn(async move { switchboard_media::serve(listener, worker, stopped, drain_timeout).await });
         RunningWorker { address, stop, served }
     }
 
-    /// The object whose key is as expected.
+    /// Waits for an object whose key is as expected, and returns it.
     pub(crate) fn object(&self, is_it: impl Fn(&str) -> bool) -> Vec<u8> {
         let objects = self.objects.lock().unwrap();
         objects.iter().find(|(key, _)| is_it(key)).expect("there is such an object").1.to_vec()
     }
 }
 
-/// A worker that serves.
+/// A running worker.
 pub(crate) struct RunningWorker {
     pub(crate) address: MemoryAddress,
     stop: CancellationToken,
@@ -188,7 +187,7 @@ pub(crate) struct RunningWorker {
 }
 
 impl RunningWorker {
-    /// Tells the worker to stop, and waits until it has.
+    /// Makes the worker stop, and waits until it has stopped.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
         let served = timeout(2 * TEST_TIMEOUT, self.served).await;
@@ -196,7 +195,7 @@ impl RunningWorker {
     }
 }
 
-/// Where a worker listens in this process.
+/// The address of a worker in this process.
 pub(crate) struct MemoryAddress(mpsc::Sender<DuplexStream>);
 
 /// Accepts the connections to a [`MemoryAddress`].
@@ -231,7 +230,7 @@ impl Listener for MemoryListener {
     }
 }
 
-/// The carrier's REST API: it ends calls, and remembers which.
+/// The carrier's REST API, as far as it ends calls.
 #[derive(Clone, Default)]
 pub(crate) struct ScriptedCarrier(Arc<Mutex<Vec<String>>>);
 
@@ -269,7 +268,7 @@ impl CarrierControl for ScriptedCarrier {
 }
 
 thread_local! {
-    /// The wall clock when the test's world began, and the paused clock then.
+    /// The wall clock and the paused clock at the beginning of the test.
     static EPOCH: RefCell<Option<(Timestamp, Instant)>> = const { RefCell::new(None) };
 }
 
@@ -277,7 +276,7 @@ fn start_clock() {
     EPOCH.with_borrow_mut(|epoch| *epoch = Some((switchboard_runtime::now(), Instant::now())));
 }
 
-/// The wall clock, which follows the paused one.
+/// A wall clock that follows the paused clock.
 pub(crate) fn now() -> Timestamp {
     EPOCH.with_borrow(|epoch| {
         let (wall, instant) = epoch.expect("the world has begun");

@@ -14,7 +14,7 @@ async fn a_stream_is_admitted_greeted_and_ended_by_the_carrier() {
     let worker = world.worker().await;
     let phone = Phone::connect(&worker.address).await;
     let started = world.conversation.started().await;
-    assert_eq!(started.media_token_sha256, None, "a token is for one use");
+    assert_eq!(started.media_token_sha256, None, "the token is used up");
     let messages = world.conversation.until_messages(1).await;
     assert_eq!((messages[0].role, messages[0].content.as_str()), (Role::Agent, GREETING));
     let received = phone.received();
@@ -22,7 +22,7 @@ async fn a_stream_is_admitted_greeted_and_ended_by_the_carrier() {
     for (at, frame) in &received.frames {
         let Frame::Media(audio) = frame else { continue };
         sent += Duration::from_micros(125 * audio.len() as u64);
-        // Nothing was played before the stream began, so this is the least that it can be ahead.
+        // Nothing played before the stream began, so this is a lower bound of the audio sent ahead.
         let ahead = sent.saturating_sub(at.duration_since(phone.began));
         assert!(ahead <= Duration::from_millis(400), "{ahead:?} ahead");
     }
@@ -37,7 +37,7 @@ async fn a_stream_is_admitted_greeted_and_ended_by_the_carrier() {
     assert_eq!(cost.transcriber.ms, world.vendors.requests().audio_bytes / 8);
     assert_eq!(world.conversation.lease().await, None);
     assert_eq!(world.vendors.requests().changed_calls, [], "the caller hung up");
-    // The recording is joined by then.
+    // The recording is joined before the stream is closed.
     worker.stop().await.unwrap();
     assert!(world.object(|key| key.ends_with("recording.wav")).len() > 2 * 16_000);
 }

@@ -44,7 +44,7 @@ async fn store(world: &World, text: &str, provider: Provider, key: &str, base_ur
     world.conversation.table.create_credential(&credential, sealed).await.unwrap();
 }
 
-/// One turn; then the caller hangs up.
+/// Runs a call of one turn, which the caller then hangs up.
 async fn talk(world: &World) {
     let worker = world.worker().await;
     let phone = Phone::connect(&worker.address).await;
@@ -91,7 +91,11 @@ async fn a_customers_own_server_gets_the_configured_model_name() {
     world.vendors.respond_with(Response::Words("At six."));
     world.vendors.transcribe("When do you close?").await;
     world.conversation.until_messages(2).await;
-    assert_eq!(world.vendors.requests().generations[0]["model"], "gpt-4", "and not its fallback");
+    assert_eq!(
+        world.vendors.requests().generations[0]["model"],
+        "gpt-4",
+        "the agent's model and not its fallback"
+    );
 }
 
 #[tokio::test]
@@ -133,7 +137,7 @@ async fn a_deleted_credential_ends_the_call_without_another_key() {
     let (ended, reason) = world.conversation.ended().await;
     assert_eq!(reason, EndedReason::Unknown);
     let requests = world.vendors.requests();
-    assert_eq!(requests.changed_calls[0].0, ended.carrier_call_id.unwrap(), "it was hung up");
+    assert_eq!(requests.changed_calls[0].0, ended.carrier_call_id.unwrap(), "the worker hung up");
     assert_eq!(requests.keys, [].into());
     let events = world.conversation.events().await;
     assert_eq!(events.last().unwrap().name.as_str(), "conversation:ended");

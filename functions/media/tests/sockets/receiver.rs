@@ -1,4 +1,4 @@
-//! A customer's endpoint: it answers by the name of the function that it is called for.
+//! A customer's endpoint, whose answer depends on the function's name.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use tokio::{net::TcpListener, runtime::Handle, sync::watch};
 
 use crate::support::{SIGNING_SECRET, agents::webhook};
 
-/// What the receiver received.
+/// The requests that the endpoint received.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Called {
-    /// The bodies of all requests, in their order; each was signed.
+    /// The bodies of all requests, in their order. All of them were signed.
     pub(crate) bodies: Vec<Value>,
-    /// Their `webhook-id`.
+    /// The `webhook-id` of each request.
     pub(crate) ids: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ impl Receiver {
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let receiver = Self { url, called: watch::Sender::default() };
         let router = Router::new().route("/hook", post(answer)).with_state(Arc::new(receiver.clone()));
-        // The runtime of the test owns it: each test has its own and ends what is in it.
+        // The test's runtime owns the server, and ends it with the test.
         Handle::current().spawn(async move { axum::serve(listener, router).await });
         receiver
     }

@@ -27,7 +27,7 @@ async fn a_half_open_connection_does_not_keep_a_worker_from_stopping() {
     let worker = world.worker_with(10, Duration::from_secs(1)).await;
     let mut connection = TcpStream::connect(worker.address).await.unwrap();
     connection.write_all(b"GET /media HTTP/1.1\r\nhost").await.unwrap();
-    // With an error or without: it stops.
+    // The worker stops, with an error or without one.
     let _ = worker.stop().await;
 }
 
@@ -36,7 +36,7 @@ async fn secrets() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().fallback(async move || Json(json!({ "Name": "keys", "SecretString": KEYS })));
-    // The runtime of the test owns it.
+    // The test's runtime owns the server.
     Handle::current().spawn(async move { axum::serve(listener, router).await });
     url
 }
@@ -49,7 +49,7 @@ async fn terminate(pid: u32) {
 
 #[tokio::test]
 async fn a_second_signal_stops_the_process_at_once_with_an_error() {
-    // This world's process has no bucket.
+    // The process of this test has no bucket.
     let agent = AgentConfig { recording: false, ..greeting(GREETING) };
     let world = World::new(agent, SLOW_VOICE).await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -84,17 +84,17 @@ async fn a_second_signal_stops_the_process_at_once_with_an_error() {
                 sleep(Duration::from_millis(20)).await;
             }
         });
-        assert!(waited.await.is_ok(), "it listens: never {wanted}");
+        assert!(waited.await.is_ok(), "the process listens, but never logged {wanted}");
     };
     listens(true).await;
     let phone = Phone::connect(&address).await;
     phone.until("speech", |received| received.sent_ms() > 500).await;
 
-    // The heard words cannot be stored; the worker tries for a minute.
+    // The table fails, so the worker tries to store the heard words for a minute.
     world.lose_table();
     terminate(pid).await;
     listens(false).await;
-    assert_eq!(process.try_wait().unwrap(), None, "it hands its call over");
+    assert_eq!(process.try_wait().unwrap(), None, "the process is still handing its call over");
     terminate(pid).await;
     let status = timeout(TEST_TIMEOUT, process.wait()).await.expect("it ends").unwrap();
     assert_eq!(status.code(), Some(1));

@@ -1,4 +1,4 @@
-//! Takeovers: workers that stop or die, and the ones that continue their calls.
+//! Takeovers: workers that stop or die, and the workers that continue their calls.
 
 use std::time::Duration;
 
@@ -36,7 +36,11 @@ async fn a_call_continues_where_the_stopped_worker_left_it() {
     let second = world.worker().await;
     let _phone = reconnect(&world, &second).await;
     let messages = world.conversation.until_messages(2).await;
-    assert_eq!((messages[1].role, &messages[1].content), (Role::Agent, &rest), "the rest, and no greeting");
+    assert_eq!(
+        (messages[1].role, &messages[1].content),
+        (Role::Agent, &rest),
+        "the unspoken rest, without a greeting"
+    );
     assert_eq!(world.vendors.requests().changed_calls, [], "the carrier's call goes on");
 }
 
@@ -57,7 +61,7 @@ async fn a_call_continues_where_the_dead_worker_left_it() {
     assert_eq!(
         format!("{} {}", messages[0].content, messages[1].content),
         GREETING,
-        "nothing is lost or said twice"
+        "no word is lost or repeated"
     );
     let rest = &messages[1].content;
     assert_eq!(in_order(&world.vendors.requests().clauses[said_before..], rest), *rest);
@@ -72,7 +76,7 @@ async fn a_message_stored_before_the_crash_is_not_repeated() {
     let message = world.conversation.until_messages(1).await.remove(0);
     first.kill();
     phone.closed_within(Duration::from_secs(1)).await;
-    // The checkpoint is slower than the journal: it may still be in the middle of the message.
+    // A checkpoint is stored later than a message: the last one may still lie within the message.
     let lease = world.conversation.lease().await.unwrap();
     let speaking = UtteranceProgress {
         kind: switchboard_model::messages::MessageKind::Speech,

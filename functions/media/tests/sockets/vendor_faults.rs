@@ -1,4 +1,4 @@
-//! Faults of the vendors' protocols, as the events name them. Each fault's handling is in `tests/calls`.
+//! Faults of the vendors' protocols, and their names in the events. `tests/calls` tests the handling of each fault.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use switchboard_model::conversations::EndedReason;
 
 use crate::prelude::*;
 
-/// Has a fault in the first response; the second one is heard.
+/// Runs a call with a fault in the first response. The caller hears the second one.
 async fn survives(response: Option<Response>, voice: Option<VoiceFault>, expected: &str) {
     let world = World::new(quiet(), FAST_VOICE).await;
     let worker = world.worker().await;
@@ -79,7 +79,7 @@ async fn a_broken_session_is_replaced_and_named() {
     assert_eq!(reason, EndedReason::UserEnded);
     let (_, _, cost) = ended.ended().unwrap();
     let sent = world.vendors.requests().audio_bytes / 8;
-    // The last frames of a broken session may have been on the wire.
+    // The last frames of a broken session may have been lost on the way.
     assert!((sent..sent + 500).contains(&cost.transcriber.ms), "{} of {sent} ms", cost.transcriber.ms);
     let faults = world.conversation.faults().await;
     assert_eq!(faults[0], "transcriber deepgram: it answered the handshake with 503");

@@ -36,7 +36,7 @@ use crate::support::{
     tone,
 };
 
-/// What the vendors received.
+/// The requests that the vendors received.
 #[derive(Clone, Default)]
 pub(crate) struct Requests {
     /// The body of each generation's request.
@@ -91,7 +91,7 @@ struct Shared {
 }
 
 impl Vendors {
-    /// With a voice that takes this many bytes (eighths of a millisecond) for a character.
+    /// Starts the vendors. Their voice takes this many bytes (eighths of a millisecond) for a character.
     pub(crate) async fn start(bytes_per_character: usize) -> Self {
         let shared = Arc::new(Shared {
             requests: watch::Sender::default(),
@@ -111,23 +111,23 @@ impl Vendors {
             .with_state(shared.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        // The runtime of the test owns it: each test has its own and ends what is in it.
+        // The test's runtime owns the server, and ends it with the test.
         Handle::current().spawn(async move { axum::serve(listener, router).await });
         Self { url, shared }
     }
 
-    /// Queues a response of the language model. Without one it fails.
+    /// Queues a response of the language model. Without one the generation fails.
     pub(crate) fn respond_with(&self, response: Response) {
         self.shared.responses.lock().unwrap().push_back(response);
     }
 
-    /// Waits for a session of the transcriber, and has it transcribe a whole turn.
+    /// Waits for a session of the transcriber, and makes it transcribe a whole turn.
     pub(crate) async fn transcribe(&self, words: &str) {
         self.until("a session of the transcriber", |requests| requests.open_sessions > 0).await;
         self.send_transcript(words, true, &json!([]));
     }
 
-    /// Has all sessions send a final transcript whose last word ends there in the session's audio.
+    /// Makes all sessions send a final transcript whose last word ends at this position of the session's audio.
     pub(crate) fn transcribe_until(&self, words: &str, end: Duration, is_turn: bool) {
         self.send_transcript(words, is_turn, &json!([{ "word": "", "end": end.as_secs_f64() }]));
     }
@@ -137,7 +137,7 @@ impl Vendors {
             "type": "Results", "is_final": true, "speech_final": is_turn,
             "channel": { "alternatives": [{ "transcript": words, "words": places }] },
         });
-        // Without a session it is lost.
+        // Without a session the message is lost.
         let _ = self.shared.transcripts.send(results.to_string());
     }
 
@@ -253,12 +253,12 @@ async fn speak(State(shared): Wire, Json(body): Json<Value>) -> HttpResponse {
         Some(VoiceFault::Broken) => return begun(cut().boxed()),
         Some(VoiceFault::Stalled) => return begun(stream::pending().boxed()),
     }
-    // Whole frames of the carrier, so that they can be counted.
+    // Whole frames of the carrier, so that the tests can count them.
     let length = (characters * shared.bytes_per_character).next_multiple_of(160);
     ([("dg-char-count", characters.to_string())], vec![tone(clause); length]).into_response()
 }
 
-/// The rest of an answer whose connection breaks, once what came before has left.
+/// The end of a response body whose connection breaks after the bytes before have been sent.
 fn cut() -> impl Stream<Item = io::Result<Bytes>> + Send {
     stream::once(async {
         sleep(Duration::from_millis(50)).await;

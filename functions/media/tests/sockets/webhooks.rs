@@ -1,4 +1,4 @@
-//! Functions that are answered over HTTP.
+//! Webhooks over HTTP that answer functions.
 
 use switchboard_model::{
     agents::Webhook,

@@ -59,12 +59,12 @@ pub(crate) struct World {
     is_unavailable: Arc<AtomicBool>,
 }
 
-/// A worker that serves.
+/// A running worker.
 pub(crate) struct RunningWorker {
     pub(crate) address: SocketAddr,
     stop: CancellationToken,
     served: JoinHandle<anyhow::Result<()>>,
-    /// Of its own, so that the worker can die; none once it has.
+    /// The worker's own runtime, which a crash drops; `None` afterwards.
     runtime: Option<Runtime>,
 }
 
@@ -74,7 +74,7 @@ impl World {
         let database = MemoryDatabase::new();
         let is_unavailable = Arc::new(AtomicBool::new(false));
         let served = database.clone();
-        // The tests' own requests to the table pass always.
+        // The test's own requests to the table never fail.
         let direct = serve(move |request| Some(served.execute(&request))).await;
         let flag = Arc::clone(&is_unavailable);
         let table_url =
@@ -94,7 +94,7 @@ impl World {
         }
     }
 
-    /// From now on the workers' requests to the table fail.
+    /// Makes the workers' requests to the table fail from now on.
     pub(crate) fn lose_table(&self) {
         self.is_unavailable.store(true, Ordering::Relaxed);
     }
@@ -143,7 +143,7 @@ impl World {
         RunningWorker { address, stop, served, runtime: Some(runtime) }
     }
 
-    /// The object whose key is as expected.
+    /// Waits for an object whose key is as expected, and returns it.
     pub(crate) fn object(&self, is_it: impl Fn(&str) -> bool) -> Vec<u8> {
         let objects = self.objects.lock().unwrap();
         objects.iter().find(|(key, _)| is_it(key)).expect("there is such an object").1.to_vec()
@@ -151,14 +151,14 @@ impl World {
 }
 
 impl RunningWorker {
-    /// Tells the worker to stop, and waits until it has.
+    /// Makes the worker stop, and waits until it has stopped.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.stop.cancel();
         let served = timeout(TEST_TIMEOUT, &mut self.served).await;
         served.expect("the worker stops in time").unwrap()
     }
 
-    /// Ends the worker as a crash does.
+    /// Ends the worker like a crash: without a handover.
     pub(crate) fn kill(self) {
         drop(self);
     }
@@ -166,7 +166,7 @@ impl RunningWorker {
 
 impl Drop for RunningWorker {
     fn drop(&mut self) {
-        // Waiting for its tasks is not possible here, and they need not end well.
+        // A runtime cannot be dropped within another one. A crash does not wait for tasks either.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -177,7 +177,7 @@ pub(crate) fn now() -> Timestamp {
     switchboard_runtime::now()
 }
 
-/// Serves an AWS service on a port of its own; `None` is status 503. The test's runtime owns it.
+/// Serves an AWS service on a port of its own; `None` becomes status 503. The test's runtime owns the server.
 async fn serve(service: impl Fn(Request) -> Option<Response> + Clone + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! One conversation in the table, as everything but the worker sees it.
+//! One conversation in the table, as the other functions see it.
 
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ use super::{SIGNING_SECRET, TEST_TIMEOUT, phone::START};
 /// Time between two reads of a table that does not notify of its changes.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The conversation of the sample's stream.
+/// The conversation that the sample's stream names.
 pub(crate) struct StoredConversation {
     pub(crate) table: Table,
     pub(crate) account: AccountId,
     pub(crate) id: ConversationId,
     now: fn() -> Timestamp,
-    /// Changes with every write, if the table notifies of them.
+    /// Changes with every write; `None` if the table does not notify of writes.
     writes: Option<watch::Receiver<u64>>,
 }
 
@@ -121,7 +121,7 @@ impl StoredConversation {
         self.table.messages(self.account, self.id).await.unwrap()
     }
 
-    /// All events; their sequence is proved to have no gaps.
+    /// All events, after a check that their sequence has no gaps.
     pub(crate) async fn events(&self) -> Vec<Event> {
         let (events, has_more) = self.table.events(self.account, self.id, 0, 1_000).await.unwrap();
         assert!(!has_more);

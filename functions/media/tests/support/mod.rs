@@ -1,4 +1,4 @@
-//! What both suites share: a conversation in the table, the carrier's end of a stream, agents, a bucket.
+//! Parts of both suites: a conversation in the table, the carrier's end of a stream, agents, a bucket.
 
 #![allow(dead_code, reason = "each suite uses its part")]
 
@@ -10,12 +10,12 @@ pub(crate) mod scripts;
 
 use std::time::Duration;
 
-/// Maximum time for anything that a test expects.
+/// Maximum time that a test waits for a condition.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A voice of 25 characters a second, somewhat faster than people speak: bytes of audio per character.
+/// A voice of 25 characters a second, somewhat faster than people speak, in bytes of audio per character.
 pub(crate) const SLOW_VOICE: usize = 320;
-/// A voice of 100 characters a second, for tests that do not look at what is spoken.
+/// A voice of 100 characters a second, for tests that do not check its audio.
 pub(crate) const FAST_VOICE: usize = 80;
 
 /// The signing secret of the tests' account.

@@ -28,7 +28,7 @@ const FRAME: Duration = Duration::from_millis(20);
 /// "Wait a moment, please": 1.4 s of mu-law.
 const SPEECH: &[u8] = include_bytes!("wait_a_moment.ulaw");
 
-/// Where a worker listens.
+/// The address of a worker.
 pub(crate) trait Address: Sync {
     /// Connects to the worker.
     fn connect(&self) -> impl Future<Output = impl AsyncRead + AsyncWrite + Send + Unpin + 'static> + Send;
@@ -48,12 +48,12 @@ pub(crate) enum Frame {
     Clear,
 }
 
-/// How a stream ended.
+/// The end of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closing {
     /// With a close frame.
     Clean,
-    /// The connection just ended.
+    /// The connection ended without a close frame.
     Broken,
 }
 
@@ -101,7 +101,7 @@ pub(crate) struct Phone {
 }
 
 impl Phone {
-    /// Connects, and sends nothing.
+    /// Connects without sending a message.
     pub(crate) async fn silent(worker: &impl Address) -> Self {
         let handshake = async { client_async("ws://worker/media", worker.connect().await).await };
         let (socket, _) = timeout(TEST_TIMEOUT, handshake).await.unwrap().unwrap();
@@ -170,7 +170,7 @@ impl Phone {
         self.speak(is_enough).await;
     }
 
-    /// Stops to read and to write; the connection stays open.
+    /// Stops reading and writing. The connection stays open.
     pub(crate) fn freeze(&self) {
         self.frozen.cancel();
     }
@@ -214,7 +214,7 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
     let mut closing = Closing::Broken;
     loop {
         let mark_at = marks.front().map_or_else(Instant::now, |(at, _)| *at);
-        // A message that cannot be sent is no loss: reading shows the end of the stream.
+        // A failed send is ignored: reading reports the end of the stream.
         tokio::select! {
             () = frozen.cancelled() => std::future::pending().await,
             message = stream.next() => match message {
@@ -269,7 +269,7 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
     received.send_modify(|received| received.closed = Some(closing));
 }
 
-/// The sample's frame, later.
+/// The sample's frame with a later time.
 fn silence(frame: u64) -> String {
     let mut media: Value = serde_json::from_str(MEDIA).unwrap();
     media["media"]["chunk"] = json!((frame + 1).to_string());

@@ -1,4 +1,4 @@
-//! What a test has the providers do.
+//! The script of the providers: responses and faults.
 
 /// The next response of the language model.
 #[derive(Debug, Clone)]
@@ -9,7 +9,7 @@ pub(crate) enum Response {
     Call(&'static str, &'static str),
     /// Words, and calls of several functions.
     Calls(&'static str, &'static [&'static str]),
-    /// Nothing, until the model's time-out.
+    /// No output, until the model's time-out.
     Silence,
     /// Status 500.
     Failure,
@@ -17,9 +17,9 @@ pub(crate) enum Response {
     Busy,
     /// Words, and then the connection breaks.
     Broken(&'static str),
-    /// Words, and then nothing, until the model's time-out.
+    /// Words, and then no output, until the model's time-out.
     Stalled(&'static str),
-    /// A panic in the worker, as a defect would cause. Only scripted providers can.
+    /// A panic in the worker, as a defect would cause. Only scripted providers can cause it.
     Panic,
 }
 
