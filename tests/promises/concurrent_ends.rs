@@ -14,7 +14,7 @@ use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, JournalEntry, Lease, Snapshot, State, UtteranceProgress},
     costs::{Prices, Usage},
-    events::EventName,
+    event_names::EventName,
     ids::{AccountId, ConversationId},
     messages::{Message, Role},
     time::Timestamp,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use harness::{Stack, share_machine, shared, switchboard};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use switchboard_model::{agents::WebhookMethod, time::Timestamp};
+use switchboard_model::{time::Timestamp, webhooks::WebhookMethod};
 
 use self::{
     receiver::{Got, Manner, Receiver},

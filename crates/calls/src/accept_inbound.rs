@@ -15,7 +15,7 @@ use switchboard_model::{
     conversations::{Conversation, InvalidTransition, RejectReason, Snapshot, State, Transition},
     costs::Prices,
     egress_policy::EgressPolicy,
-    events::EventName,
+    event_names::EventName,
     ids::{AccountId, ConversationId},
     phone_numbers::PhoneNumber,
 };

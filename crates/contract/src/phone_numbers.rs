@@ -4,12 +4,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use switchboard_model::{
-    agents::Webhook,
     egress_policy::EgressPolicy,
     ids::{AccountId, AgentId, PhoneNumberId},
     phone_numbers::{E164, PhoneNumber},
     secrets::Secret,
     time::Timestamp,
+    webhooks::Webhook,
 };
 
 use crate::{

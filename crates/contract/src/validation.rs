@@ -17,9 +17,10 @@ use std::{
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
-
-pub use switchboard_model::limits::MAX_INTEGER;
 use switchboard_model::time::Timestamp;
+
+/// The largest integer that every JSON reader holds exactly (RFC 8259, section 6).
+pub const MAX_INTEGER: i64 = (1 << 53) - 1;
 
 /// The range of an integer greater than 0.
 pub const POSITIVE: (Bound<i64>, Bound<i64>) = (Bound::Excluded(0), Bound::Included(MAX_INTEGER));

@@ -7,6 +7,7 @@
 
 mod cost;
 mod lease;
+mod recipients;
 mod summary;
 mod transitions;
 
@@ -16,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::lease::{Lease, UtteranceProgress};
-pub use self::summary::{PhoneCallView, summary, summary_at};
+pub use self::summary::{PhoneCallView, summary_at};
 pub use self::transitions::{InvalidTransition, JournalEntry, RejectReason, Transition};
 use crate::{
     agents::AgentConfig,

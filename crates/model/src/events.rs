@@ -1,90 +1,21 @@
-//! The events of a conversation, and who asked to hear of them.
+//! The events of a conversation, and the webhooks and hooks that receive them.
+//!
+//! This module does not know conversations: [`EventContext`] holds the little that matching needs of one.
 
-use schemars::JsonSchema;
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use crate::{
-    agents::{AgentConfig, Instruction, WebhookMethod},
-    conversations::{Conversation, summary_at},
-    deliveries::Attempt,
-    ids::EventId,
-    time::Timestamp,
-};
 use switchboard_filters::{Filter, Lazy, Variables};
 
-/// What can happen in a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum EventName {
-    /// An outbound call is handed to the carrier; an inbound call arrives.
-    #[serde(rename = "phone_call:connection_requested")]
-    ConnectionRequested,
-    /// Busy, no answer, failed, declined, or a hook hung up before the answer.
-    #[serde(rename = "phone_call:rejected")]
-    Rejected,
-    /// The other side answered, or we did.
-    #[serde(rename = "phone_call:accepted")]
-    Accepted,
-    /// Media flows.
-    #[serde(rename = "conversation:started")]
-    Started,
-    /// Every whole second of a started conversation.
-    #[serde(rename = "conversation:duration")]
-    Duration,
-    /// Once, at the end.
-    #[serde(rename = "conversation:ended")]
-    Ended,
-    /// Someone starts to speak.
-    #[serde(rename = "speech:started")]
-    SpeechStarted,
-    /// Someone stops speaking.
-    #[serde(rename = "speech:ended")]
-    SpeechEnded,
-    /// The model finished an agent message, before it is heard.
-    #[serde(rename = "message:generated")]
-    MessageGenerated,
-    /// A message entered the conversation.
-    #[serde(rename = "message:sent")]
-    MessageSent,
-    /// The model calls a tool.
-    #[serde(rename = "function_call:triggered")]
-    FunctionCallTriggered,
-}
-
-impl EventName {
-    /// Every event there is, in the order of the API's documentation.
-    pub const ALL: [Self; 11] = [
-        Self::ConnectionRequested,
-        Self::Rejected,
-        Self::Accepted,
-        Self::Started,
-        Self::Duration,
-        Self::Ended,
-        Self::SpeechStarted,
-        Self::SpeechEnded,
-        Self::MessageGenerated,
-        Self::MessageSent,
-        Self::FunctionCallTriggered,
-    ];
-
-    /// The name on the wire, such as `conversation:started`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ConnectionRequested => "phone_call:connection_requested",
-            Self::Rejected => "phone_call:rejected",
-            Self::Accepted => "phone_call:accepted",
-            Self::Started => "conversation:started",
-            Self::Duration => "conversation:duration",
-            Self::Ended => "conversation:ended",
-            Self::SpeechStarted => "speech:started",
-            Self::SpeechEnded => "speech:ended",
-            Self::MessageGenerated => "message:generated",
-            Self::MessageSent => "message:sent",
-            Self::FunctionCallTriggered => "function_call:triggered",
-        }
-    }
-}
+use crate::{
+    deliveries::Attempt,
+    event_names::EventName,
+    hooks::{Hook, Instruction},
+    ids::EventId,
+    time::Timestamp,
+    webhooks::{Webhook, WebhookMethod},
+};
 
 /// One event as it is stored: part of the same write as the change that caused it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,51 +59,55 @@ pub struct NumberWebhookCall {
     pub attempt: Attempt,
 }
 
-/// An event about to be stored, and what it happens to: what filters are evaluated against.
+/// An event that is about to be stored, and everything that decides which webhooks and hooks receive it.
 #[derive(Clone, Copy)]
 pub struct EventContext<'a> {
-    /// The conversation, after the change.
-    pub conversation: &'a Conversation,
-    /// Its agent.
-    pub agent: &'a AgentConfig,
-    /// What happens.
+    /// The event's name.
     pub name: EventName,
-    /// What the event carries.
+    /// The event's data.
     pub data: &'a Value,
+    /// The agent's webhooks.
+    pub webhooks: &'a [Webhook],
+    /// The agent's hooks.
+    pub hooks: &'a [Hook],
+    /// Builds the summary of the conversation after the change. Matching calls it once, when the first filter reads it.
+    pub summary: &'a dyn Fn() -> Value,
+    /// The owners of the filters that failed earlier in the conversation, such as `webhooks.0`.
+    pub failed_filters: &'a BTreeSet<String>,
 }
 
 /// The webhooks and hooks that an event triggers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recipients {
-    /// The agent's webhooks that asked for it, by their place in the list.
+    /// The positions of the webhooks that receive it in the agent's list.
     pub webhooks: Vec<usize>,
-    /// A hook hangs up.
+    /// Whether a hook hangs up.
     pub hangs_up: bool,
     /// Filters that failed for the first time in the conversation.
     pub failures: Vec<FailedFilter>,
 }
 
-/// A filter that failed: it does not match.
+/// A filter that failed. It does not match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedFilter {
-    /// Whose it is, such as `webhooks.0`.
+    /// The webhook or hook that the filter belongs to, such as `webhooks.0`.
     pub owner: String,
-    /// What the log says of it.
+    /// The fault for the event log.
     pub fault: String,
 }
 
 impl Recipients {
-    /// Whether the event is worth storing: only a `conversation:duration` that concerns nobody is not.
+    /// Whether the event is stored. A `conversation:duration` without recipients and failures is not.
     #[must_use]
     pub fn stores(&self, name: EventName) -> bool {
         name != EventName::Duration || *self != Self::default()
     }
 }
 
-/// Which webhooks and hooks an event matches.
+/// Matches an event against the webhooks and hooks of an agent.
 #[must_use]
-pub fn recipients(scope: &EventContext<'_>) -> Recipients {
-    let EventContext { conversation, agent, name, data } = *scope;
+pub fn recipients(context: &EventContext<'_>) -> Recipients {
+    let EventContext { name, data, webhooks, hooks, summary, failed_filters } = *context;
     let variables = Variables {
         event: name.as_str(),
         duration: &data["duration"],
@@ -183,31 +118,32 @@ pub fn recipients(scope: &EventContext<'_>) -> Recipients {
         },
         message: &data["message"],
         function: &data["function"],
-        conversation: Lazy::new(|| summary_at(name, conversation, agent)),
+        conversation: Lazy::new(summary),
     };
-    let (mut webhooks, mut hangs_up, mut failures) = (vec![], false, vec![]);
-    let failed_before = &scope.conversation.failed_filters;
-    let mut holds = |filter: Option<&Filter>, owner: &str, place: usize| {
+    let mut failures = vec![];
+    let mut holds = |filter: Option<&Filter>, owner: &str, position: usize| {
         let Some(filter) = filter else { return true };
         filter.matches(&variables).unwrap_or_else(|failure| {
-            let owner = format!("{owner}.{place}");
-            if !failed_before.contains(&owner) {
+            let owner = format!("{owner}.{position}");
+            if !failed_filters.contains(&owner) {
                 let fault = format!("{owner}.filter failed and did not match: {failure}");
                 failures.push(FailedFilter { owner, fault });
             }
             false
         })
     };
-    for (place, webhook) in scope.agent.webhooks.iter().enumerate() {
-        if webhook.events.contains(&scope.name) && holds(webhook.filter.as_ref(), "webhooks", place) {
-            webhooks.push(place);
+    let mut matched = vec![];
+    for (position, webhook) in webhooks.iter().enumerate() {
+        if webhook.events.contains(&name) && holds(webhook.filter.as_ref(), "webhooks", position) {
+            matched.push(position);
         }
     }
-    for (place, hook) in scope.agent.hooks.iter().enumerate() {
-        let concerned = hook.events.contains(&scope.name) && hook.instructions.contains(&Instruction::HangUp);
-        hangs_up |= concerned && holds(hook.filter.as_ref(), "hooks", place);
+    let mut hangs_up = false;
+    for (position, hook) in hooks.iter().enumerate() {
+        let can_hang_up = hook.events.contains(&name) && hook.instructions.contains(&Instruction::HangUp);
+        hangs_up |= can_hang_up && holds(hook.filter.as_ref(), "hooks", position);
     }
-    Recipients { webhooks, hangs_up, failures }
+    Recipients { webhooks: matched, hangs_up, failures }
 }
 
 #[cfg(test)]
@@ -215,16 +151,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        agents::{Hook, Webhook, WebhookMethod},
-        ids::{AccountId, ConversationId},
-    };
-
-    fn conversation() -> Conversation {
-        let at = Timestamp::from_millis(1_795_339_800_000);
-        let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
-        Conversation::outbound(ConversationId::new(at, 1), AccountId::new(at, 2), None, to, from, at)
-    }
 
     fn webhook(filter: Option<&str>) -> Webhook {
         Webhook {
@@ -240,41 +166,56 @@ mod tests {
         Hook { events: webhook(None).events, filter: webhook(filter).filter, instructions }
     }
 
-    fn matched(agent: &AgentConfig, name: EventName, data: &Value) -> (Vec<usize>, bool, usize, bool) {
-        let scope = EventContext { conversation: &conversation(), agent, name, data };
-        let matches = recipients(&scope);
-        let stored = matches.stores(name);
-        (matches.webhooks, matches.hangs_up, matches.failures.len(), stored)
+    fn matched(webhooks: &[Webhook], hooks: &[Hook], name: EventName, data: &Value) -> Recipients {
+        let summary = || json!({ "metadata": { "plan": "gold" } });
+        let failed_filters = &BTreeSet::new();
+        recipients(&EventContext { name, data, webhooks, hooks, summary: &summary, failed_filters })
     }
 
     #[test]
-    fn an_event_goes_to_the_webhooks_and_hooks_that_name_it_and_whose_filter_matches() {
+    fn an_event_goes_to_those_that_name_it_and_whose_filter_matches() {
         let filters = [None, Some("message.role == 'user'"), Some("duration == 2"), Some("event == 'a'")];
-        let hang_up = vec![Instruction::HangUp];
-        let agent = AgentConfig {
-            webhooks: filters.map(webhook).to_vec(),
-            hooks: vec![hook(Some("duration >= 2"), hang_up.clone()), hook(None, vec![])],
-            ..AgentConfig::default()
-        };
+        let webhooks = filters.map(webhook);
+        let hooks = [hook(Some("duration >= 2"), vec![Instruction::HangUp]), hook(None, vec![])];
         let said = |role: &str| json!({ "message": { "role": role, "content": "" } });
-        let failed = 1;
-        assert_eq!(matched(&agent, EventName::MessageSent, &said("user")), (vec![0, 1], false, failed, true));
-        assert_eq!(matched(&agent, EventName::MessageSent, &said("agent")), (vec![0], false, failed, true));
-        let second = |number: u64| matched(&agent, EventName::Duration, &json!({ "duration": number }));
-        assert_eq!(second(1), (vec![0], false, 0, true));
-        assert_eq!(second(2), (vec![0, 2], true, 0, true));
-        assert_eq!(matched(&agent, EventName::Started, &Value::Null), (vec![], false, 0, true));
+        let check = |name, data: &Value, expected: (&[usize], bool, usize)| {
+            let found = matched(&webhooks, &hooks, name, data);
+            assert_eq!((&*found.webhooks, found.hangs_up, found.failures.len()), expected, "{data}");
+            assert!(found.stores(name), "{data}");
+        };
+        check(EventName::MessageSent, &said("user"), (&[0, 1], false, 1));
+        check(EventName::MessageSent, &said("agent"), (&[0], false, 1));
+        check(EventName::Duration, &json!({ "duration": 1 }), (&[0], false, 0));
+        check(EventName::Duration, &json!({ "duration": 2 }), (&[0, 2], true, 0));
+        check(EventName::Started, &Value::Null, (&[], false, 0));
     }
 
     #[test]
-    fn a_second_that_concerns_nobody_is_not_stored() {
+    fn a_filter_reads_the_summary_and_its_failure_is_reported_once() {
+        let webhooks = [webhook(Some("metadata.plan == 'gold'")), webhook(Some("duration >= 2"))];
+        let first = matched(&webhooks, &[], EventName::MessageSent, &Value::Null);
+        assert_eq!(first.webhooks, [0]);
+        let owners: Vec<&str> = first.failures.iter().map(|failure| &*failure.owner).collect();
+        assert_eq!(owners, ["webhooks.1"]);
+        let again = recipients(&EventContext {
+            name: EventName::MessageSent,
+            data: &Value::Null,
+            webhooks: &webhooks[1..],
+            hooks: &[],
+            summary: &|| unreachable!("no filter reads it"),
+            failed_filters: &BTreeSet::from(["webhooks.0".to_owned()]),
+        });
+        assert_eq!(again, Recipients::default());
+    }
+
+    #[test]
+    fn a_duration_event_without_recipients_is_not_stored() {
         let seconds = |webhook: Option<Webhook>, hook: Option<Hook>| {
-            let agent = AgentConfig {
-                webhooks: webhook.into_iter().collect(),
-                hooks: hook.into_iter().collect(),
-                ..AgentConfig::default()
-            };
-            [1, 2].map(|number| matched(&agent, EventName::Duration, &json!({ "duration": number })).3)
+            [1, 2].map(|number| {
+                let data = json!({ "duration": number });
+                let found = matched(webhook.as_slice(), hook.as_slice(), EventName::Duration, &data);
+                found.stores(EventName::Duration)
+            })
         };
         assert_eq!(seconds(None, None), [false, false]);
         assert_eq!(seconds(Some(webhook(None)), None), [true, true]);
@@ -284,12 +225,5 @@ mod tests {
             [false, true]
         );
         assert_eq!(seconds(None, Some(hook(None, vec![]))), [false, false], "a hook that does nothing");
-    }
-
-    #[test]
-    fn every_name_is_written_as_it_is_serialized() {
-        for name in EventName::ALL {
-            assert_eq!(serde_json::to_value(name).unwrap(), name.as_str());
-        }
     }
 }

@@ -9,10 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{accounts::Limits, backoff::Jitter, phone_numbers::E164, time::Timestamp};
-
-/// The largest integer that every JSON reader holds exactly (RFC 8259, section 6).
-pub const MAX_INTEGER: i64 = (1 << 53) - 1;
+use crate::{accounts::Limits, backoff::Jitter, time::Timestamp};
 
 /// No more calls of an account than this wait to be dialled: at one a second more than a quarter of an hour.
 pub const MAX_WAITING: u32 = 1_000;
@@ -156,14 +153,6 @@ impl Rate {
     }
 }
 
-/// Reads a country's calling code, such as `+1` or `+49`; none if there can be no number of it.
-#[must_use]
-pub fn calling_code(text: &str) -> Option<String> {
-    // Every number with this beginning must have just this code.
-    let number: E164 = format!("{text}0000000").parse().ok()?;
-    (number.calling_code() == text).then(|| text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,15 +257,5 @@ mod tests {
             }
         }
         assert_eq!(Slot::Waiting.change(Slot::Live), Change { waiting: -1, live: 1 });
-    }
-
-    #[test]
-    fn calling_codes_are_those_that_numbers_have() {
-        for good in ["+1", "+7", "+44", "+49", "+351", "+971"] {
-            assert_eq!(calling_code(good).as_deref(), Some(good));
-        }
-        for bad in ["", "+", "1", "49", "+4", "+35", "+3511", "+12", "+0", "+1a", "own", " +1", "+1 "] {
-            assert_eq!(calling_code(bad), None, "{bad}");
-        }
     }
 }

@@ -48,6 +48,14 @@ impl E164 {
     }
 }
 
+/// Reads a country's calling code, such as `+1` or `+49`. None if no number can have it.
+#[must_use]
+pub fn parse_calling_code(text: &str) -> Option<String> {
+    // Every number with this beginning must have exactly this code.
+    let number: E164 = format!("{text}0000000").parse().ok()?;
+    (number.calling_code() == text).then(|| text.to_owned())
+}
+
 impl FromStr for E164 {
     type Err = InvalidE164;
 
@@ -126,5 +134,15 @@ mod tests {
     #[test]
     fn debug_output_hides_the_number() {
         assert_eq!(format!("{:?}", "+14155550100".parse::<E164>().unwrap()), "+14[redacted]");
+    }
+
+    #[test]
+    fn a_calling_code_is_one_that_numbers_have() {
+        for good in ["+1", "+7", "+44", "+49", "+351", "+971"] {
+            assert_eq!(parse_calling_code(good).as_deref(), Some(good));
+        }
+        for bad in ["", "+", "1", "49", "+4", "+35", "+3511", "+12", "+0", "+1a", "own", " +1", "+1 "] {
+            assert_eq!(parse_calling_code(bad), None, "{bad}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
         Transition,
     },
     costs::Prices,
-    events::EventName,
+    event_names::EventName,
     messages::{Message, Role},
     time::Timestamp,
 };

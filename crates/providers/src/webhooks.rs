@@ -9,10 +9,10 @@ use std::{error, fmt, io, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use switchboard_contract::{events::payload::Payload, signature};
 use switchboard_model::{
-    agents::Webhook,
     deliveries::{self, Attempt},
     egress_policy::{BadUrl, EgressPolicy},
     time::Timestamp,
+    webhooks::Webhook,
 };
 use tokio::time::{Instant, timeout};
 

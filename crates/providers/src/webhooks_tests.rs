@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use switchboard_model::agents::WebhookMethod;
+use switchboard_model::webhooks::WebhookMethod;
 
 use super::*;
 use crate::egress::{

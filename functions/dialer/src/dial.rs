@@ -13,7 +13,7 @@ use switchboard_model::{
         Conversation, InvalidTransition, QUEUED, RING, RejectReason, Snapshot, State, Transition,
     },
     costs::Prices,
-    events::EventName,
+    event_names::EventName,
     time::Timestamp,
 };
 use switchboard_providers::{

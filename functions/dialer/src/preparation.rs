@@ -10,7 +10,7 @@ use switchboard_aws::queue::CallJob;
 use switchboard_calls::prepare_clips;
 use switchboard_model::{
     conversations::{Snapshot, State},
-    events::EventName,
+    event_names::EventName,
 };
 use tokio::time::timeout;
 

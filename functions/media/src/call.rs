@@ -18,7 +18,7 @@ use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, JournalEntry, Snapshot, UtteranceProgress},
     costs::Usage,
-    events::EventName,
+    event_names::EventName,
     time::Timestamp,
 };
 use tokio::{

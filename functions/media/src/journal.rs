@@ -12,7 +12,8 @@ use switchboard_model::{
     conversations::{Conversation, EndedReason, InvalidTransition, JournalEntry, Snapshot, Transition},
     costs::{Prices, Usage},
     deliveries::Delivery,
-    events::{Event, EventName},
+    event_names::EventName,
+    events::Event,
     time::Timestamp,
 };
 use tokio::{

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use switchboard_dialogue::{CallTime, ConversationEvent, FunctionCall};
 use switchboard_model::{
     conversations::JournalEntry,
-    events::EventName,
+    event_names::EventName,
     messages::{Message, Role},
     time::Timestamp,
 };

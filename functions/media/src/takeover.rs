@@ -10,7 +10,7 @@ use serde_json::Value;
 use switchboard_dialogue::{HistoryItem, Takeover};
 use switchboard_model::{
     conversations::{JournalEntry, Lease, UtteranceProgress},
-    events::EventName,
+    event_names::EventName,
     messages::{Message, Role},
     time::Timestamp,
 };

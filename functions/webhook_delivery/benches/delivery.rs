@@ -16,14 +16,16 @@ use std::{
 use serde_json::json;
 use switchboard_contract::{events::payload::Payload, signature};
 use switchboard_model::{
-    agents::{AgentConfig, Webhook, WebhookMethod},
+    agents::AgentConfig,
     conversations::{Conversation, JournalEntry, Snapshot, State},
     costs::Usage,
     deliveries,
     egress_policy::EgressPolicy,
-    events::{Event, EventName},
+    event_names::EventName,
+    events::Event,
     ids::{AccountId, ConversationId},
     messages::{Message, Role},
+    webhooks::{Webhook, WebhookMethod},
 };
 use switchboard_providers::webhooks::{WebhookClient, WebhookRequest};
 use switchboard_runtime as system;

@@ -9,9 +9,9 @@ use switchboard_contract::{
     events::payload::{self, Payload},
 };
 use switchboard_model::{
-    agents::Webhook,
     deliveries::{self, Delivery, Step},
     ids::AccountId,
+    webhooks::Webhook,
 };
 use switchboard_runtime::{jobs::JobOutcome, now};
 use tracing::Span;

@@ -10,7 +10,7 @@ use switchboard_contract::signature;
 use switchboard_model::{
     conversations::EndedReason,
     deliveries::{Delivery, DeliveryStatus},
-    events::EventName,
+    event_names::EventName,
 };
 use switchboard_runtime::Vars;
 use switchboard_webhook_delivery::Config;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use harness::{Stack, kill, own_machine, share_machine, shared};
-use switchboard_model::{agents::WebhookMethod, time::Timestamp};
+use switchboard_model::{time::Timestamp, webhooks::WebhookMethod};
 use switchboard_runtime as system;
 use tokio::time::sleep;
 

@@ -4,11 +4,12 @@ use harness::Stack;
 use reqwest::Method;
 use serde_json::{Value, json};
 use switchboard_model::{
-    agents::{AgentConfig, Webhook, WebhookMethod},
+    agents::AgentConfig,
     conversations::{Conversation, EndedReason, JournalEntry, Snapshot, State},
     costs::{Prices, Usage},
-    events::EventName,
+    event_names::EventName,
     ids::ConversationId,
+    webhooks::{Webhook, WebhookMethod},
 };
 use switchboard_runtime as system;
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 use serde_json::Value;
 use switchboard_model::{
     accounts::{Account, Token},
-    agents::{AgentConfig, Webhook, WebhookMethod},
+    agents::AgentConfig,
     backoff::Jitter,
     conversations::{JournalEntry, Snapshot, State},
     costs::Usage,
     deliveries::{Admission, Attempt, Delivery, DeliveryStatus, MAX_IN_FLIGHT},
-    events::{Event, EventName},
+    event_names::EventName,
+    events::Event,
+    webhooks::{Webhook, WebhookMethod},
 };
 use tokio::task::JoinSet;
 

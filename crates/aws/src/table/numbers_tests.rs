@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use switchboard_model::{
-    agents::{Webhook, WebhookMethod},
-    events::EventName,
+    event_names::EventName,
     ids::ConversationId,
     lists::{Created, Page},
     phone_numbers::OwnAccount,
+    webhooks::{Webhook, WebhookMethod},
 };
 
 use super::*;

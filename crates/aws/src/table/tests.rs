@@ -8,7 +8,7 @@ use switchboard_model::{
     agents::{Agent, AgentConfig, Function, LanguageModel, ModelSettings, Tool, ToolKind},
     conversations::{Conversation, EndedReason, JournalEntry, RejectReason, Snapshot, State, WorkerSignals},
     costs::{CharacterCost, CostBreakdown, Prices, TimedCost, TokenCost, Usage, Usd},
-    events::EventName,
+    event_names::EventName,
     ids::{AccountId, AgentId, ConversationId, PhoneNumberId},
     messages::{Message, Role},
     phone_numbers::{E164, PhoneNumber},

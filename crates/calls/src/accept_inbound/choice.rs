@@ -16,13 +16,15 @@ use switchboard_contract::{
     validation::{FieldError, LocStep},
 };
 use switchboard_model::{
-    agents::{Agent, AgentConfig, Webhook},
+    agents::{Agent, AgentConfig},
     conversations::Conversation,
     deliveries::Attempt,
     egress_policy::EgressPolicy,
-    events::{self, Event, EventContext, EventName, NumberWebhookCall},
+    event_names::EventName,
+    events::{Event, NumberWebhookCall},
     ids::{AccountId, AgentId, EventId},
     phone_numbers::PhoneNumber,
+    webhooks::Webhook,
 };
 use switchboard_providers::webhooks::{WebhookRequest, WebhookResponse};
 use switchboard_runtime::now;
@@ -55,8 +57,7 @@ pub(super) async fn choose_agent(
     let (name, data) = (EventName::ConnectionRequested, json!({ "phone_call": ringing.phone_call }));
     // The number's webhooks are matched as if they were an agent's.
     let agent = AgentConfig { webhooks: number.webhooks.clone(), ..AgentConfig::default() };
-    let recipients =
-        events::recipients(&EventContext { conversation: ringing, agent: &agent, name, data: &data });
+    let recipients = ringing.recipients(&agent, name, &data);
     let mut faults: Vec<_> =
         recipients.failures.into_iter().map(|failure| format!("the number's {}", failure.fault)).collect();
     let event = event(ringing, data);

@@ -4,7 +4,7 @@ use super::{
     tests::{check, read_with},
     *,
 };
-use switchboard_model::events::EventName;
+use switchboard_model::event_names::EventName;
 
 #[test]
 fn webhooks_are_checked() {

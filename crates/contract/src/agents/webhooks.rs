@@ -6,9 +6,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use switchboard_filters::{Filter, MAX_FILTERS};
 use switchboard_model::{
-    agents::{Hook, Instruction, Webhook, WebhookMethod},
     egress_policy::{BadUrl, EgressPolicy},
-    events::EventName,
+    event_names::EventName,
+    hooks::{Hook, Instruction},
+    webhooks::{Webhook, WebhookMethod},
 };
 
 use crate::{

@@ -8,11 +8,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use switchboard_model::{
-    agents::{AgentConfig, WebhookMethod},
+    agents::AgentConfig,
     deliveries::{Attempt, Delivery, DeliveryStatus},
-    events::{Event, EventName, NumberWebhookCall},
+    event_names::EventName,
+    events::{Event, NumberWebhookCall},
     ids::EventId,
     time::Timestamp,
+    webhooks::WebhookMethod,
 };
 
 use crate::conversations::ConversationView;

@@ -10,11 +10,13 @@ use url::{Url, form_urlencoded};
 
 use crate::conversations::ConversationView;
 use switchboard_model::{
-    agents::{AgentConfig, Webhook, WebhookMethod},
+    agents::AgentConfig,
     conversations::{Conversation, PhoneCall, PhoneCallView, summary_at},
-    events::{Event, EventName},
+    event_names::EventName,
+    events::Event,
     ids::{AccountId, EventId},
     time::Timestamp,
+    webhooks::{Webhook, WebhookMethod},
 };
 
 /// Maximum length of a value in a query, in bytes: servers reject a URL of more than about 8,000.

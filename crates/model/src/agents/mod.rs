@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 pub use self::stored::Agent;
-use crate::{events::EventName, ids::CredentialId};
+use crate::{hooks::Hook, ids::CredentialId, webhooks::Webhook};
 use switchboard_filters::Filter;
 
 /// The longest a conversation lasts when nothing else is asked for.
@@ -348,56 +348,6 @@ impl AgentConfig {
         let hooks = self.hooks.iter().filter_map(|hook| hook.filter.as_ref());
         webhooks.chain(hooks).any(Filter::mentions_answered_by)
     }
-}
-
-/// A customer's endpoint that receives events.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Webhook {
-    /// Which events; at least one.
-    pub events: Vec<EventName>,
-    /// Where; no user info, and no host that can only be private.
-    pub url: String,
-    /// How.
-    pub method: WebhookMethod,
-    /// Sent along; may hold the customer's secrets.
-    pub headers: Option<BTreeMap<String, String>>,
-    /// Which of them: all, if there is none.
-    pub filter: Option<Filter>,
-}
-
-impl fmt::Debug for Webhook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Webhook").field("events", &self.events).finish_non_exhaustive()
-    }
-}
-
-/// How a webhook is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum WebhookMethod {
-    /// The event flattened into query parameters.
-    Get,
-    /// The event as a JSON body.
-    Post,
-}
-
-/// Something the conversation does by itself when an event happens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hook {
-    /// Which events; at least one.
-    pub events: Vec<EventName>,
-    /// Which of them: all, if there is none.
-    pub filter: Option<Filter>,
-    /// What to do, in this order.
-    pub instructions: Vec<Instruction>,
-}
-
-/// What a hook can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "instruction", rename_all = "snake_case")]
-pub enum Instruction {
-    /// End the conversation.
-    HangUp,
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@ use switchboard_filters::Filter;
 
 use super::*;
 use crate::{
-    agents::{Hook, LanguageModel, ModelSettings, Transcriber, Voice},
+    agents::{LanguageModel, ModelSettings, Transcriber, Voice},
     conversations::{EndedReason, State},
     costs::{Usage, Usd},
-    events::EventName,
+    event_names::EventName,
+    hooks::Hook,
     ids::{AccountId, ConversationId, CredentialId},
 };
 

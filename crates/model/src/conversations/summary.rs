@@ -1,11 +1,11 @@
-//! A conversation as webhooks and filters see it: small enough to go along with every event.
+//! The summary of a conversation that webhooks and filters receive with every event.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Conversation, PhoneCall, Status};
-use crate::{agents::AgentConfig, events::EventName, phone_numbers::E164};
+use crate::{agents::AgentConfig, event_names::EventName, phone_numbers::E164};
 
 /// The telephone side of a conversation.
 #[derive(Serialize, JsonSchema)]
@@ -28,28 +28,21 @@ impl From<PhoneCall> for PhoneCallView {
     }
 }
 
-/// The conversation as it is now.
-#[must_use]
-pub fn summary(conversation: &Conversation, agent: &AgentConfig) -> Value {
-    json!({
-        "id": conversation.id,
-        "type": conversation.kind,
-        "status": conversation.status(),
-        "agent_id": conversation.agent_id,
-        "phone_call": conversation.phone_call.clone().map(PhoneCallView::from),
-        "metadata": agent.metadata,
-    })
-}
-
-/// The conversation with the status it had when `event` happened: a retry says what the first attempt said.
+/// The conversation with the status that it had when `event` happened, so that a retry has the content of the first
+/// attempt.
 #[must_use]
 pub fn summary_at(event: EventName, conversation: &Conversation, agent: &AgentConfig) -> Value {
-    let mut object = summary(conversation, agent);
     let status = match event {
         EventName::ConnectionRequested | EventName::Accepted => Status::Queued,
         EventName::Rejected | EventName::Ended => Status::Ended,
         _ => Status::Started,
     };
-    object["status"] = json!(status);
-    object
+    json!({
+        "id": conversation.id,
+        "type": conversation.kind,
+        "status": status,
+        "agent_id": conversation.agent_id,
+        "phone_call": conversation.phone_call.clone().map(PhoneCallView::from),
+        "metadata": agent.metadata,
+    })
 }

@@ -9,7 +9,8 @@ use super::{Conversation, EndedReason, MAX_RESUMES, PhoneCall, State};
 use crate::{
     agents::AgentConfig,
     costs::{Prices, Usage},
-    events::{self, Event, EventContext, EventName, FailedFilter},
+    event_names::EventName,
+    events::Event,
     ids::EventId,
     limits::Slot,
     messages::Message,
@@ -334,19 +335,6 @@ impl Conversation {
         next
     }
 
-    /// Whether a hook hangs up on an event that carries nothing but the call: before the answer
-    /// `phone_call:connection_requested`, later `phone_call:accepted` and `conversation:started`.
-    #[must_use]
-    pub fn hook_hangs_up(&self, agent: &AgentConfig, name: EventName) -> bool {
-        events::recipients(&EventContext { conversation: self, agent, name, data: &Value::Null }).hangs_up
-    }
-
-    /// Remembers which filters failed, so that each is noted once. Returns what the log says of them.
-    pub fn record_failed_filters(&mut self, failures: Vec<FailedFilter>) -> Vec<String> {
-        let fault = |FailedFilter { owner, fault }| self.failed_filters.insert(owner).then_some(fault);
-        failures.into_iter().filter_map(fault).collect()
-    }
-
     fn changed(&self, state: State) -> Transition {
         let conversation = Self { state, version: self.version + 1, ..self.clone() };
         Transition { conversation, events: vec![], messages: vec![] }
@@ -395,7 +383,7 @@ impl Transition {
 
     fn emit(&mut self, agent: &AgentConfig, at: Timestamp, name: EventName, data: Value) {
         let conversation = &mut self.conversation;
-        let matches = events::recipients(&EventContext { conversation, agent, name, data: &data });
+        let matches = conversation.recipients(agent, name, &data);
         if !matches.stores(name) {
             return;
         }

@@ -1,9 +1,10 @@
 use super::*;
 use crate::{
-    agents::{Hook, Instruction, Webhook, WebhookMethod},
     conversations::{Conversation, Status},
+    hooks::{Hook, Instruction},
     ids::{AccountId, ConversationId},
     messages::Role,
+    webhooks::{Webhook, WebhookMethod},
 };
 use switchboard_filters::Filter;
 

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::E164;
 use crate::{
-    agents::Webhook,
     ids::{AccountId, AgentId, PhoneNumberId},
     secrets::{Sealed, Secret},
     time::Timestamp,
+    webhooks::Webhook,
 };
 
 /// How long buying, importing or releasing a number may take. What is not done by then was cut short, and

@@ -15,7 +15,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
-use switchboard_model::{events::EventName, time::Timestamp};
+use switchboard_model::{event_names::EventName, time::Timestamp};
 use switchboard_runtime::now;
 use tokio::{net::TcpListener, task::JoinSet};
 

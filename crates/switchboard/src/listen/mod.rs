@@ -22,7 +22,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 use standardwebhooks::Webhook;
-use switchboard_model::events::EventName;
+use switchboard_model::event_names::EventName;
 use switchboard_runtime::{Vars, now};
 use tokio_util::sync::CancellationToken;
 

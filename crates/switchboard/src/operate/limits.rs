@@ -4,7 +4,7 @@ use clap::value_parser;
 use serde_json::json;
 use switchboard_aws::table::{Table, TableError};
 use switchboard_model::accounts::{Account, Limits};
-use switchboard_model::limits::calling_code;
+use switchboard_model::phone_numbers::parse_calling_code;
 
 use super::output::CommandOutput;
 
@@ -34,7 +34,7 @@ fn destinations(text: &str) -> Result<Destinations, String> {
         return Ok(Destinations(None));
     }
     let code = |text: &str| {
-        calling_code(text)
+        parse_calling_code(text)
             .ok_or_else(|| format!("{text} is neither a calling code, such as +1 or +44, nor `own`"))
     };
     let mut codes = text.split(',').map(|text| code(text.trim())).collect::<Result<Vec<_>, _>>()?;

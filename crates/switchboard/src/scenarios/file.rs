@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use switchboard_model::{conversations::EndedReason, events::EventName, messages::Role};
+use switchboard_model::{conversations::EndedReason, event_names::EventName, messages::Role};
 
 use crate::evidence::AGENT;
 

@@ -3,9 +3,10 @@
 use axum::http::StatusCode;
 use switchboard_filters::Filter;
 use switchboard_model::{
-    agents::{AgentConfig, Hook, Instruction},
+    agents::AgentConfig,
     conversations::State,
-    events::EventName,
+    event_names::EventName,
+    hooks::{Hook, Instruction},
 };
 
 use crate::world::{ACCOUNT, SID, World, at, fields, ids, request, send};

@@ -6,11 +6,13 @@ use axum::{Json, Router, extract::State as Shared, http::StatusCode, routing::po
 use serde_json::{Value, json};
 use switchboard_model::{
     accounts::{Account, Token},
-    agents::{Agent, AgentConfig, Hook, Instruction, Webhook, WebhookMethod},
+    agents::{Agent, AgentConfig},
     conversations::{ConversationType, EndedReason, Snapshot, State},
-    events::EventName,
+    event_names::EventName,
+    hooks::{Hook, Instruction},
     ids::{AgentId, ConversationId, PhoneNumberId},
     phone_numbers::{OwnAccount, PhoneNumber},
+    webhooks::{Webhook, WebhookMethod},
 };
 use switchboard_providers::Secret;
 

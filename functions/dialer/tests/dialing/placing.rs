@@ -7,10 +7,11 @@ use switchboard_aws::table::{Outcome, Table, testing};
 use switchboard_filters::Filter;
 use switchboard_model::{
     accounts::{Limits, sha256_hex},
-    agents::{AgentConfig, Hook, Instruction},
+    agents::AgentConfig,
     conversations::{Conversation, EndedReason, Snapshot, State},
     costs::Prices,
-    events::EventName,
+    event_names::EventName,
+    hooks::{Hook, Instruction},
     ids::ConversationId,
     limits::Slot,
 };

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use switchboard_filters::Filter;
 use switchboard_model::{
-    agents::{AgentConfig, Hook, Voice, Webhook, WebhookMethod},
+    agents::{AgentConfig, Voice},
     clips::ClipSet,
     conversations::{EndedReason, State},
     costs::Prices,
     credentials::{Credential, Provider},
-    events::EventName,
+    event_names::EventName,
+    hooks::Hook,
     ids::CredentialId,
     secrets::Secret,
+    webhooks::{Webhook, WebhookMethod},
 };
 use switchboard_runtime as system;
 use tokio::time::timeout;

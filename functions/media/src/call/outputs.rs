@@ -5,7 +5,8 @@ use std::{collections::VecDeque, mem, time::Duration};
 use switchboard_dialogue::{ClauseId, ConversationEvent, Input, Output, ProviderRole};
 use switchboard_model::{
     conversations::{EndedReason, JournalEntry},
-    events::{self, EventContext, EventName, Recipients},
+    event_names::EventName,
+    events::Recipients,
 };
 
 use super::{Call, CallOutcome};
@@ -113,8 +114,7 @@ impl Call<'_> {
 
     /// The webhooks and hooks that receive the entry's event.
     pub(super) fn recipients(&self, entry: &JournalEntry) -> Recipients {
-        let (conversation, agent, name) = (&self.conversation, self.agent, entry.name);
-        events::recipients(&EventContext { conversation, agent, name, data: &entry.event_data() })
+        self.conversation.recipients(self.agent, entry.name, &entry.event_data())
     }
 
     /// Queues an entry, if its event is stored. False if the journal's queue is full.

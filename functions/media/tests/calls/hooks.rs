@@ -2,9 +2,11 @@
 
 use switchboard_filters::Filter;
 use switchboard_model::{
-    agents::{AgentConfig, Hook, Instruction, Webhook},
+    agents::AgentConfig,
     conversations::EndedReason,
-    events::EventName,
+    event_names::EventName,
+    hooks::{Hook, Instruction},
+    webhooks::Webhook,
 };
 
 use crate::{prelude::*, support::agents::webhook};

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use switchboard_filters::Filter;
 use switchboard_model::{
-    agents::{AgentConfig, Hook, Instruction},
+    agents::AgentConfig,
     conversations::{Conversation, EndedReason},
-    events::EventName,
+    event_names::EventName,
+    hooks::{Hook, Instruction},
 };
 
 use crate::prelude::*;

@@ -1,10 +1,8 @@
 //! Functions that the model calls, and the webhooks that answer them.
 
 use switchboard_model::{
-    agents::Webhook,
-    conversations::EndedReason,
-    deliveries::DeliveryStatus,
-    events::{Event, EventName},
+    conversations::EndedReason, deliveries::DeliveryStatus, event_names::EventName, events::Event,
+    webhooks::Webhook,
 };
 
 use crate::{

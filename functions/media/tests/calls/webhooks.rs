@@ -7,7 +7,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::Value;
 use switchboard_contract::events::payload::Payload;
 use switchboard_media::WebhookSender;
-use switchboard_model::{agents::Webhook, deliveries::Attempt};
+use switchboard_model::{deliveries::Attempt, webhooks::Webhook};
 use switchboard_providers::webhooks::{WebhookRequest, WebhookResponse};
 use tokio::{
     sync::watch,

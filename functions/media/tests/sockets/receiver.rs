@@ -11,7 +11,7 @@ use axum::{
 };
 use serde_json::Value;
 use switchboard_contract::signature;
-use switchboard_model::agents::Webhook;
+use switchboard_model::webhooks::Webhook;
 use tokio::{net::TcpListener, runtime::Handle, sync::watch};
 
 use crate::support::{SIGNING_SECRET, agents::webhook};

@@ -1,8 +1,8 @@
 //! Webhooks over HTTP that answer functions.
 
 use switchboard_model::{
-    agents::Webhook,
     deliveries::{Delivery, DeliveryStatus},
+    webhooks::Webhook,
 };
 use tokio::net::TcpSocket;
 

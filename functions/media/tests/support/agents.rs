@@ -1,11 +1,10 @@
 //! Agents and webhooks.
 
 use switchboard_model::{
-    agents::{
-        AgentConfig, Function, Hook, Instruction, LanguageModel, ModelSettings, Tool, ToolKind, Webhook,
-        WebhookMethod,
-    },
-    events::EventName,
+    agents::{AgentConfig, Function, LanguageModel, ModelSettings, Tool, ToolKind},
+    event_names::EventName,
+    hooks::{Hook, Instruction},
+    webhooks::{Webhook, WebhookMethod},
 };
 
 /// An agent with a greeting.

@@ -20,14 +20,16 @@ use switchboard_aws::{
 };
 use switchboard_model::{
     accounts::{Account, Token},
-    agents::{AgentConfig, Webhook, WebhookMethod},
+    agents::AgentConfig,
     conversations::{Conversation, EndedReason, JournalEntry, Snapshot, State as Standing},
     costs::{Prices, Usage},
     deliveries::Delivery,
     egress_policy::EgressPolicy,
-    events::{Event, EventName},
+    event_names::EventName,
+    events::Event,
     ids::{AccountId, ConversationId},
     time::Timestamp,
+    webhooks::{Webhook, WebhookMethod},
 };
 use switchboard_providers::webhooks::WebhookClient;
 use switchboard_runtime as system;

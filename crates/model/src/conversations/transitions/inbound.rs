@@ -5,11 +5,8 @@ use serde_json::json;
 
 use super::{Conversation, InvalidTransition, RejectReason, Transition};
 use crate::{
-    agents::AgentConfig,
-    conversations::State,
-    costs::Prices,
-    events::{EventName, NumberWebhookCall},
-    time::Timestamp,
+    agents::AgentConfig, conversations::State, costs::Prices, event_names::EventName,
+    events::NumberWebhookCall, time::Timestamp,
 };
 
 impl Conversation {
@@ -82,8 +79,8 @@ impl Conversation {
 mod tests {
     use super::*;
     use crate::{
-        agents::{Hook, Instruction},
         conversations::{ConversationType, EndedReason, Status},
+        hooks::{Hook, Instruction},
         ids::{AccountId, ConversationId},
         limits::Slot,
     };

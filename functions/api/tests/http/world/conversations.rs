@@ -4,13 +4,14 @@ use serde_json::Value;
 use switchboard_aws::table::Outcome;
 use switchboard_contract::credentials::CreateCredential;
 use switchboard_model::{
-    agents::{Agent, AgentConfig, Webhook, WebhookMethod},
+    agents::{Agent, AgentConfig},
     conversations::{Conversation, EndedReason, InvalidTransition, JournalEntry, Snapshot, Transition},
     costs::{Prices, Usage},
     credentials::Provider,
-    events::EventName,
+    event_names::EventName,
     messages::{Message, Role},
     secrets::Secret,
+    webhooks::{Webhook, WebhookMethod},
 };
 
 use super::{CALLED, NUMBER, World, agent_id, at, conversation_id, credential_id};
