@@ -12,7 +12,10 @@ use sha1::Sha1;
 use switchboard_aws::table::Outcome;
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, EndedReason, JournalEntry, Lease, Snapshot, State, UtteranceProgress},
+    carriers::{CarrierCallId, CarrierName},
+    conversations::{
+        Conversation, EndedReason, JournalEntry, Lease, LegState, Snapshot, State, UtteranceProgress,
+    },
     costs::{Prices, Usage},
     event_names::EventName,
     ids::{AccountId, ConversationId},
@@ -61,8 +64,10 @@ async fn started(table: &StackTable, round: usize, heard_of: i64) -> Conversatio
     let id = ConversationId::new(at, system::random_u128());
     let (to, from) = (format!("+1415556{round:04}").parse().unwrap(), "+14155550199".parse().unwrap());
     let mut conversation = Conversation::outbound(id, account, None, to, from, at);
-    conversation.state = State::Started { answered_at: ago(299), started_at: ago(298) };
-    conversation.carrier_call_id = Some(call(round));
+    conversation.legs.caller_mut().state = LegState::Answered { answered_at: ago(299) };
+    conversation.state = State::Started { started_at: ago(298) };
+    let call = CarrierCallId::new(CarrierName::Twilio, &call(round)).unwrap();
+    conversation.legs.caller_mut().phone_call.as_mut().unwrap().carrier_call_id = Some(call);
     conversation.usage = CHECKPOINT;
     let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
     table.table.create_conversation(&snapshot).await.unwrap();

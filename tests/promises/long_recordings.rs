@@ -4,7 +4,7 @@ use harness::shared;
 use switchboard_aws::table::Outcome;
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, EndedReason, Snapshot, State},
+    conversations::{Conversation, EndedReason, LegState, Snapshot, State},
     costs::{Prices, Usage},
     ids::ConversationId,
     recording,
@@ -24,7 +24,8 @@ async fn the_parts_of_a_long_recording_are_joined_on_request() {
         (table.account, ConversationId::new(system::now(), system::random_u128()), system::now());
     let (to, from) = ("+14155550174".parse().unwrap(), "+14155550199".parse().unwrap());
     let mut conversation = Conversation::outbound(id, account, None, to, from, at);
-    conversation.state = State::Started { answered_at: at, started_at: at };
+    conversation.legs.caller_mut().state = LegState::Answered { answered_at: at };
+    conversation.state = State::Started { started_at: at };
     let snapshot = Snapshot { conversation, agent: AgentConfig::default() };
     table.table.create_conversation(&snapshot).await.unwrap();
     let recordings = table::recordings(stack).await;

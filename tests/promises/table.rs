@@ -8,7 +8,7 @@ use switchboard_aws::{
     table::{DueItem, Outcome, Table},
 };
 use switchboard_model::{
-    conversations::{Lease, State, Transition},
+    conversations::{Lease, LegState, State, Transition},
     ids::{AccountId, ConversationId},
     time::Timestamp,
 };
@@ -48,16 +48,18 @@ impl StackTable {
             let mut conversation = snapshot.conversation.clone();
             conversation.version += 1;
             conversation.created_at = ago(conversation.created_at);
-            match &mut conversation.state {
-                State::Queued | State::Ended { .. } => {}
-                State::Dialing { dialed_at: at }
-                | State::Ringing { dialed_at: at }
-                | State::Answered { answered_at: at } => *at = ago(*at),
-                State::Started { answered_at, started_at } => {
-                    (*answered_at, *started_at) = (ago(*answered_at), ago(*started_at));
-                    let told_at = &mut conversation.signals.carrier_ended_at;
-                    *told_at = told_at.map(ago);
-                }
+            let caller = conversation.legs.caller_mut();
+            match &mut caller.state {
+                LegState::Waiting | LegState::Ended { .. } => {}
+                LegState::Dialing { dialed_at: at }
+                | LegState::Ringing { dialed_at: at }
+                | LegState::Answered { answered_at: at } => *at = ago(*at),
+            }
+            if let Some(reported) = &mut caller.reported_end {
+                reported.at = ago(reported.at);
+            }
+            if let State::Started { started_at } = &mut conversation.state {
+                *started_at = ago(*started_at);
             }
             if conversation.ended().is_some() {
                 return Err(switchboard_model::conversations::InvalidTransition);

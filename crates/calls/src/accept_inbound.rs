@@ -12,7 +12,7 @@ use switchboard_aws::table::{Outcome, TableError};
 use switchboard_model::{
     accounts::sha256_hex,
     agents::AgentConfig,
-    conversations::{Conversation, InvalidTransition, RejectReason, Snapshot, State, Transition},
+    conversations::{Conversation, InvalidTransition, LegId, RejectReason, Snapshot, State, Transition},
     costs::Prices,
     egress_policy::EgressPolicy,
     event_names::EventName,
@@ -90,7 +90,7 @@ pub async fn accept_inbound(
         return Ok(accept_again(backend, &context.prices, snapshot, &call.call).await?);
     }
     let (to, from) = (number.phone_number.clone(), call.from_number.clone());
-    let ringing = Conversation::inbound(id, account, to, from, call.call.to_string(), received_at)
+    let ringing = Conversation::inbound(id, account, to, from, call.call.clone(), received_at)
         .with_own_carrier(number.is_imported())
         .with_retention(context.retention);
     let choice = choose_agent(backend, context, number, &ringing).await?;
@@ -148,7 +148,7 @@ async fn accept_again(
     let Conversation { account_id: account, id, .. } = snapshot.conversation;
     let token = random_hex::<32>();
     let hash = sha256_hex(&token);
-    let transition = |now: &Snapshot| now.conversation.replace_media_token(hash.clone());
+    let transition = |now: &Snapshot| now.conversation.replace_media_token(LegId::CALLER, hash.clone());
     match backend.table.transition(account, id, transition).await? {
         Outcome::Changed(_) => Ok(InboundOutcome::Connect { conversation: id, token }),
         Outcome::Unchanged(snapshot) => match snapshot.conversation.state {
@@ -157,7 +157,9 @@ async fn accept_again(
                 ResumeOutcome::HangUp => Ok(InboundOutcome::HangUp),
                 ResumeOutcome::NotFound => Err(TableError::Conflict),
             },
-            State::Ended { answered_at: Some(_), .. } => Ok(InboundOutcome::HangUp),
+            State::Ended { .. } if snapshot.conversation.answered_at().is_some() => {
+                Ok(InboundOutcome::HangUp)
+            }
             _ => Ok(InboundOutcome::Reject),
         },
         Outcome::LostLease | Outcome::NotFound => Err(TableError::Conflict),

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use switchboard_aws::table::{Outcome, TableError};
 use switchboard_model::{
-    conversations::{EndedReason, InvalidTransition, RejectReason, Snapshot, State, Transition},
+    conversations::{
+        EndedReason, InvalidTransition, Leg, LegState, RejectReason, Snapshot, State, Transition,
+    },
     costs::Prices,
     ids::{AccountId, ConversationId},
     sweep::end_answered,
@@ -83,20 +85,17 @@ pub fn status_transition(
     now: Timestamp,
 ) -> Result<Transition, InvalidTransition> {
     let Snapshot { conversation, agent } = snapshot;
-    let call = report.call.id();
-    if is_of_another_call(snapshot, report) {
-        return Err(InvalidTransition);
-    }
-    let reject = |reason| conversation.reject(agent, reason, &Prices::default(), now);
+    let (call, leg) = (&report.call, conversation.legs.of_call(&report.call).ok_or(InvalidTransition)?);
+    let reject = |reason| conversation.reject(leg.id, agent, reason, &Prices::default(), now);
     match report.status {
-        CallStatus::Queued | CallStatus::Initiated => conversation.record_placed(call),
-        CallStatus::Ringing => conversation.mark_ringing(call),
-        CallStatus::InProgress => conversation.mark_answered(agent, call, now),
+        CallStatus::Queued | CallStatus::Initiated => conversation.record_placed(leg.id, call),
+        CallStatus::Ringing => conversation.mark_ringing(leg.id, call),
+        CallStatus::InProgress => conversation.mark_answered(leg.id, agent, call, now),
         CallStatus::Busy => reject(RejectReason::Busy),
         CallStatus::NoAnswer => reject(RejectReason::NoAnswer),
         CallStatus::Failed => reject(RejectReason::Failed),
         CallStatus::Canceled => reject(RejectReason::Canceled),
-        CallStatus::Completed => complete(snapshot, report, now),
+        CallStatus::Completed => complete(snapshot, leg, report, now),
         CallStatus::Unknown => Err(InvalidTransition),
     }
 }
@@ -108,38 +107,36 @@ fn is_unwanted(snapshot: &Snapshot, report: &StatusReport) -> bool {
         report.status,
         CallStatus::Queued | CallStatus::Initiated | CallStatus::Ringing | CallStatus::InProgress
     );
-    snapshot.conversation.ended().is_some() && goes_on && !is_of_another_call(snapshot, report)
+    let conversation = &snapshot.conversation;
+    conversation.ended().is_some() && goes_on && conversation.legs.of_call(&report.call).is_some()
 }
 
-fn is_of_another_call(snapshot: &Snapshot, report: &StatusReport) -> bool {
-    let known = snapshot.conversation.carrier_call_id.as_deref();
-    known.is_some_and(|known| known != report.call.id())
-}
-
-/// The call has ended. If a worker holds the conversation, it is signalled: it alone has the last words.
+/// The call of a leg has ended. If a worker holds the conversation, it is signalled: it alone has the last words.
 fn complete(
     snapshot: &Snapshot,
+    leg: &Leg,
     report: &StatusReport,
     now: Timestamp,
 ) -> Result<Transition, InvalidTransition> {
     let Snapshot { conversation, agent } = snapshot;
-    let call = report.call.id();
-    let end = |answered_at| end_answered(snapshot, call, answered_at, EndedReason::UserEnded, now);
-    match conversation.state {
-        State::Started { .. } => {
-            conversation.record_carrier_end(report.duration.map(|duration| duration.as_secs()), now)
+    let end =
+        |answered_at| end_answered(snapshot, leg.id, &report.call, answered_at, EndedReason::UserEnded, now);
+    match (&conversation.state, leg.state) {
+        (State::Started { .. }, _) => {
+            let seconds = report.duration.map(|duration| duration.as_secs());
+            conversation.record_carrier_end(leg.id, seconds, now)
         }
-        State::Answered { answered_at } => end(answered_at),
+        (_, LegState::Answered { answered_at }) => end(answered_at),
         // A duration proves that the call was answered, though the report of that was lost or is still to come.
-        State::Dialing { .. } | State::Ringing { .. }
+        (_, LegState::Dialing { .. } | LegState::Ringing { .. })
             if report.duration.is_some_and(|talked| !talked.is_zero()) =>
         {
             end(before(now, report.duration.unwrap_or_default()))
         }
-        State::Queued | State::Dialing { .. } | State::Ringing { .. } => {
-            conversation.reject(agent, RejectReason::Failed, &Prices::default(), now)
+        (_, LegState::Waiting | LegState::Dialing { .. } | LegState::Ringing { .. }) => {
+            conversation.reject(leg.id, agent, RejectReason::Failed, &Prices::default(), now)
         }
-        State::Ended { .. } => Err(InvalidTransition),
+        (_, LegState::Ended { .. }) => Err(InvalidTransition),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use switchboard_aws::table::{Outcome, TableError};
 use switchboard_model::{
-    conversations::{Conversation, EndedReason, InvalidTransition, Snapshot, State},
+    conversations::{Conversation, EndedReason, InvalidTransition, Leg, Snapshot, State},
     costs::Prices,
     ids::{AccountId, ConversationId},
     sweep::{Carrier, Verdict},
@@ -47,7 +47,7 @@ pub async fn end(
             Outcome::NotFound => return Ok(EndOutcome::NotFound),
             Outcome::Changed(snapshot) => {
                 // Not before the write: a report or a stream of this call must find the conversation ended.
-                hang_up_if_known(backend, &snapshot.conversation).await;
+                hang_up_known(backend, &snapshot.conversation).await;
                 break;
             }
             Outcome::Unchanged(snapshot) if snapshot.conversation.ended().is_some() => break,
@@ -94,7 +94,7 @@ async fn end_started(
     let Verdict::End { change, .. } = input.verdict(Some(&Carrier::Unknown), prices, now) else {
         return Ok(true);
     };
-    hang_up_if_known(backend, &input.snapshot.conversation).await;
+    hang_up_known(backend, &input.snapshot.conversation).await;
     match backend.table.commit(&input.snapshot.conversation, &change).await {
         Ok(()) => Ok(true),
         Err(TableError::Conflict) => Ok(false),
@@ -102,15 +102,13 @@ async fn end_started(
     }
 }
 
-/// Ends the carrier's call if its id is known.
-async fn hang_up_if_known(backend: &Backend, conversation: &Conversation) {
-    let Some(call) =
-        conversation.carrier_call_id.as_ref().and_then(|call| backend.carrier.call_id(call).ok())
-    else {
-        return;
-    };
-    match hang_up(backend, conversation, &call, HANG_UP_TIMEOUT).await {
-        Ok(()) | Err(HangUpError::NumberReleased) => {}
-        Err(error) => tracing::error!(%error, "call not hung up"),
+/// Ends the carrier's calls whose ids are known.
+async fn hang_up_known(backend: &Backend, conversation: &Conversation) {
+    let stored = conversation.legs.iter().filter_map(Leg::carrier_call_id);
+    for call in stored.filter_map(|call| backend.carrier.call_id(call.id()).ok()) {
+        match hang_up(backend, conversation, &call, HANG_UP_TIMEOUT).await {
+            Ok(()) | Err(HangUpError::NumberReleased) => {}
+            Err(error) => tracing::error!(%error, "call not hung up"),
+        }
     }
 }

@@ -38,7 +38,10 @@ pub async fn hang_up(
     limit: Duration,
 ) -> Result<(), HangUpError> {
     let ending = async {
-        let carrier = backend.carrier_of(conversation).await?.ok_or(HangUpError::NumberReleased)?;
+        // The conversation may have ended before the id of its call was known.
+        let leg = conversation.legs.of_call(call).unwrap_or(conversation.legs.caller());
+        let carrier = backend.carrier_of(conversation.account_id, leg).await?;
+        let carrier = carrier.ok_or(HangUpError::NumberReleased)?;
         Ok(carrier.hang_up(call).await?)
     };
     timeout(limit, ending).await.unwrap_or(Err(HangUpError::TimedOut(limit)))

@@ -69,7 +69,8 @@ pub async fn rescue_stream(
         Some((conversation, Some(second))) if second == first => conversation,
         Some(_) | None => return Ok(RescueOutcome::NotNeeded),
     };
-    let carrier = backend.carrier_of(&conversation).await.map_err(RescueError::CarrierAccount)?;
+    let leg = conversation.legs.of_call(&report.call).unwrap_or(conversation.legs.caller());
+    let carrier = backend.carrier_of(account, leg).await.map_err(RescueError::CarrierAccount)?;
     let carrier = carrier.ok_or(RescueError::NumberReleased)?;
     let was_live = carrier.redirect(&report.call, &urls.conversation(account, id).resume).await?;
     tracing::warn!(was_live, "stranded call redirected");
@@ -102,21 +103,19 @@ impl StrandedCall {
     #[must_use]
     pub fn find(snapshot: &Snapshot, lease: Option<&Lease>, report: &StreamReport) -> Option<Self> {
         let conversation = &snapshot.conversation;
-        let is_live = matches!(conversation.state, State::Started { .. })
-            && conversation.signals.carrier_ended_at.is_none();
-        let is_of_this_call =
-            conversation.carrier_call_id.as_deref().is_none_or(|known| known == report.call.id());
-        if report.event != StreamEvent::Error || !is_live || !is_of_this_call {
+        let leg = conversation.legs.of_call(&report.call)?;
+        let is_live = matches!(conversation.state, State::Started { .. }) && leg.reported_end.is_none();
+        if report.event != StreamEvent::Error || !is_live {
             return None;
         }
         // Unless a token is waiting to be used, the call's stream is the one that was admitted last.
         let streams = lease.and_then(|lease| lease.stream.as_ref()).zip(report.stream_id.as_ref());
-        if conversation.media_token_sha256.is_none() && streams.is_some_and(|(held, broken)| held != broken) {
+        if leg.media_token_sha256.is_none() && streams.is_some_and(|(held, broken)| held != broken) {
             return None;
         }
         Some(Self {
-            resumes: conversation.resumes,
-            token_sha256: conversation.media_token_sha256.clone(),
+            resumes: leg.resumes,
+            token_sha256: leg.media_token_sha256.clone(),
             holder: lease.map(|lease| lease.holder.clone()),
         })
     }

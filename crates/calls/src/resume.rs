@@ -5,7 +5,7 @@ use std::time::Duration;
 use switchboard_aws::table::{Outcome, TableError};
 use switchboard_model::{
     accounts::sha256_hex,
-    conversations::{EndedReason, InvalidTransition, Snapshot, State, Transition},
+    conversations::{EndedReason, InvalidTransition, LegState, Snapshot, State, Transition},
     costs::Prices,
     ids::{AccountId, ConversationId},
     sweep::{Carrier, Verdict, end_answered},
@@ -50,7 +50,10 @@ pub async fn resume(
     let transition = |snapshot: &Snapshot| resume_transition(snapshot, call, &token_sha256, now);
     match backend.table.transition(account, id, transition).await? {
         Outcome::Changed(snapshot) if snapshot.conversation.ended().is_none() => {
-            tracing::info!(resumes = snapshot.conversation.resumes, "call resumed");
+            tracing::info!(
+                resumes = snapshot.conversation.legs.of_call(call).map(|leg| leg.resumes),
+                "call resumed"
+            );
             Ok(ResumeOutcome::Connect { token })
         }
         Outcome::Changed(_) | Outcome::LostLease => Ok(ResumeOutcome::HangUp),
@@ -77,18 +80,13 @@ pub fn resume_transition(
     now: Timestamp,
 ) -> Result<Transition, InvalidTransition> {
     let conversation = &snapshot.conversation;
-    if conversation.carrier_call_id.as_deref().is_some_and(|known| known != call.id()) {
-        return Err(InvalidTransition);
-    }
-    match conversation.state {
-        State::Dialing { .. } | State::Ringing { .. } => {
-            end_answered(snapshot, call.id(), now, EndedReason::Unknown, now)
-        }
-        State::Answered { answered_at } => {
-            end_answered(snapshot, call.id(), answered_at, EndedReason::Unknown, now)
-        }
-        State::Started { .. } => conversation.begin_resume(token_sha256.to_owned()),
-        State::Queued | State::Ended { .. } => Err(InvalidTransition),
+    let leg = conversation.legs.of_call(call).ok_or(InvalidTransition)?;
+    let end = |answered_at| end_answered(snapshot, leg.id, call, answered_at, EndedReason::Unknown, now);
+    match (&conversation.state, leg.state) {
+        (State::Started { .. }, _) => conversation.begin_resume(leg.id, token_sha256.to_owned()),
+        (_, LegState::Dialing { .. } | LegState::Ringing { .. }) => end(now),
+        (_, LegState::Answered { answered_at }) => end(answered_at),
+        (_, LegState::Waiting | LegState::Ended { .. }) => Err(InvalidTransition),
     }
 }
 

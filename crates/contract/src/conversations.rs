@@ -226,7 +226,7 @@ impl ConversationView {
             None => (None, None, None),
         };
         let (status, started_at) = (conversation.status(), conversation.started_at());
-        let Conversation { id, account_id, kind, agent_id, created_at, phone_call, .. } = conversation;
+        let Conversation { id, account_id, kind, agent_id, created_at, legs, .. } = conversation;
         Self {
             id,
             uri: format!("{public_url}/conversations/{id}"),
@@ -240,7 +240,7 @@ impl ConversationView {
             agent_id,
             agent_config: agent,
             messages,
-            phone_call: phone_call.map(PhoneCallView::from),
+            phone_call: legs.caller().phone_call.as_ref().map(PhoneCallView::from),
             cost_breakdown,
         }
     }

@@ -1,4 +1,6 @@
-//! The life of a conversation: `queued -> dialing -> ringing -> answered -> started -> ended`.
+//! The life of a conversation: `queued -> connecting -> started -> ended`.
+//!
+//! While it is `connecting`, the caller's [`Leg`] is dialled, rings, or was answered.
 //!
 //! The process that learns something (the dialer, a callback's handler, the worker) reads the
 //! [`Conversation`], calls the matching transition here and writes the [`Transition`] in one conditional
@@ -7,6 +9,7 @@
 
 mod cost;
 mod lease;
+mod legs;
 mod recipients;
 mod summary;
 mod transitions;
@@ -17,13 +20,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::lease::{Lease, UtteranceProgress};
+pub use self::legs::{Direction, Leg, LegId, LegRole, LegState, Legs, NoLegs, PhoneCall, ReportedEnd};
 pub use self::summary::{PhoneCallView, summary_at};
 pub use self::transitions::{InvalidTransition, JournalEntry, RejectReason, Transition};
 use crate::{
     agents::AgentConfig,
+    carriers::CarrierCallId,
     costs::{CostBreakdown, Usage},
     ids::{AccountId, AgentId, ConversationId},
-    limits::Slot,
+    limits::Slots,
     phone_numbers::E164,
     time::Timestamp,
 };
@@ -53,38 +58,21 @@ pub enum ConversationType {
     WebCall,
 }
 
-/// Where a conversation stands, with the facts that are true there.
+/// The state of a conversation, with the facts that are true there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
-    /// Stored, not yet handed to the carrier.
+    /// Stored. The caller's leg waits to be dialled.
     Queued,
-    /// Handed to the carrier, perhaps without having heard its answer.
-    Dialing {
-        /// When it was.
-        dialed_at: Timestamp,
-    },
-    /// The other side's phone rings.
-    Ringing {
-        /// When the call was handed to the carrier.
-        dialed_at: Timestamp,
-    },
-    /// The other side answered.
-    Answered {
-        /// When it did.
-        answered_at: Timestamp,
-    },
-    /// Media flows: agent and user talk.
+    /// The caller's leg is dialled, rings, or was answered; no media flows yet.
+    Connecting,
+    /// Media flows: agent and caller talk.
     Started {
-        /// When the other side answered.
-        answered_at: Timestamp,
         /// When media began to flow.
         started_at: Timestamp,
     },
     /// Over. Nothing changes any more.
     Ended {
-        /// When the other side answered, if it did.
-        answered_at: Option<Timestamp>,
         /// When media began to flow, if it did.
         started_at: Option<Timestamp>,
         /// When it ended.
@@ -135,29 +123,12 @@ impl Status {
     }
 }
 
-/// The telephone side of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PhoneCall {
-    /// The called number.
-    pub to_number: E164,
-    /// The calling number.
-    pub from_number: E164,
-    /// The carrier's verdict (`human`, `machine_start`, ...), when it gave one.
-    pub answered_by: Option<String>,
-    /// It goes through the customer's own account at the carrier: our number was imported from there.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub imported: bool,
-}
-
-/// What other parties learnt while the worker holds the conversation; the worker reads it.
+/// The signals that other processes leave while a worker holds the conversation. The worker reads them, and the
+/// [`ReportedEnd`] of each leg.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerSignals {
     /// When somebody asked for the end.
     pub end_requested_at: Option<Timestamp>,
-    /// When the carrier said that the call was over.
-    pub carrier_ended_at: Option<Timestamp>,
-    /// How long it lasted by the carrier's own count, in seconds from the answer.
-    pub carrier_seconds: Option<u64>,
 }
 
 /// The state of a conversation: small, rewritten by every transition. The agent's configuration,
@@ -173,8 +144,8 @@ pub struct Conversation {
     pub kind: ConversationType,
     /// The stored agent that was named, if the configuration did not come with the request.
     pub agent_id: Option<AgentId>,
-    /// Its telephone side; none on the web.
-    pub phone_call: Option<PhoneCall>,
+    /// Its connections to people.
+    pub legs: Legs,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When it is forgotten, with all that belongs to it; none: never.
@@ -183,16 +154,6 @@ pub struct Conversation {
     /// Where it stands.
     #[serde(flatten)]
     pub state: State,
-    /// What it counts as among the account's calls. Whatever writes it changes the account's counters in
-    /// the same transaction, so every slot is given back, and once.
-    #[serde(default)]
-    pub slot: Slot,
-    /// The carrier's id of the call, once it is known.
-    pub carrier_call_id: Option<String>,
-    /// SHA-256 of the one-use token that connects the media stream; none once it was used.
-    pub media_token_sha256: Option<String>,
-    /// How often the call was connected to another worker.
-    pub resumes: u32,
     /// The signals that other processes left for the worker while the conversation was live.
     pub signals: WorkerSignals,
     /// What the providers did so far.
@@ -229,19 +190,23 @@ impl Conversation {
         from_number: E164,
         now: Timestamp,
     ) -> Self {
+        let call = PhoneCall {
+            direction: Direction::Outbound,
+            to_number,
+            from_number,
+            imported: false,
+            carrier_call_id: None,
+            answered_by: None,
+        };
         Self {
             id,
             account_id,
             kind: ConversationType::OutboundPhoneCall,
             agent_id,
-            phone_call: Some(PhoneCall { to_number, from_number, answered_by: None, imported: false }),
+            legs: Legs::new(Leg::caller(LegState::Waiting, call)),
             created_at: now,
             expires_at: None,
             state: State::Queued,
-            slot: Slot::Waiting,
-            carrier_call_id: None,
-            media_token_sha256: None,
-            resumes: 0,
             signals: WorkerSignals::default(),
             usage: Usage::default(),
             failed_filters: BTreeSet::new(),
@@ -258,14 +223,21 @@ impl Conversation {
         account_id: AccountId,
         to_number: E164,
         from_number: E164,
-        carrier_call_id: String,
+        carrier_call_id: CarrierCallId,
         now: Timestamp,
     ) -> Self {
+        let call = PhoneCall {
+            direction: Direction::Inbound,
+            to_number: to_number.clone(),
+            from_number: from_number.clone(),
+            imported: false,
+            carrier_call_id: Some(carrier_call_id),
+            answered_by: None,
+        };
         Self {
             kind: ConversationType::InboundPhoneCall,
-            state: State::Ringing { dialed_at: now },
-            slot: Slot::Live,
-            carrier_call_id: Some(carrier_call_id),
+            legs: Legs::new(Leg::caller(LegState::Ringing { dialed_at: now }, call)),
+            state: State::Connecting,
             ..Self::outbound(id, account_id, None, to_number, from_number, now)
         }
     }
@@ -274,20 +246,10 @@ impl Conversation {
     /// number was imported from there.
     #[must_use]
     pub fn with_own_carrier(mut self, imported: bool) -> Self {
-        if let Some(call) = &mut self.phone_call {
+        if let Some(call) = &mut self.legs.caller_mut().phone_call {
             call.imported = imported;
         }
         self
-    }
-
-    /// Our number in a phone call.
-    #[must_use]
-    pub fn own_number(&self) -> Option<&E164> {
-        let call = self.phone_call.as_ref()?;
-        Some(match self.kind {
-            ConversationType::InboundPhoneCall => &call.to_number,
-            ConversationType::OutboundPhoneCall | ConversationType::WebCall => &call.from_number,
-        })
     }
 
     /// The same conversation, to be forgotten when this time has passed since it was asked for.
@@ -306,22 +268,29 @@ impl Conversation {
     #[must_use]
     pub fn status(&self) -> Status {
         match self.state {
-            State::Queued | State::Dialing { .. } | State::Ringing { .. } | State::Answered { .. } => {
-                Status::Queued
-            }
+            State::Queued | State::Connecting => Status::Queued,
             State::Started { .. } => Status::Started,
             State::Ended { .. } => Status::Ended,
         }
     }
 
-    /// When the other side answered, if it did.
+    /// When the caller answered, or we answered the caller; none before.
     #[must_use]
     pub fn answered_at(&self) -> Option<Timestamp> {
-        match self.state {
-            State::Queued | State::Dialing { .. } | State::Ringing { .. } => None,
-            State::Answered { answered_at } | State::Started { answered_at, .. } => Some(answered_at),
-            State::Ended { answered_at, .. } => answered_at,
-        }
+        self.legs.caller().answered_at()
+    }
+
+    /// The slots that it takes of its account's limits. A write of the conversation changes the account's counters in
+    /// the same transaction, so that each slot is returned exactly once.
+    #[must_use]
+    pub fn slots(&self) -> Slots {
+        self.legs.iter().fold(Slots::default(), |slots, leg| match leg.state {
+            LegState::Waiting => Slots { waiting: slots.waiting + 1, ..slots },
+            LegState::Ended { .. } => slots,
+            LegState::Dialing { .. } | LegState::Ringing { .. } | LegState::Answered { .. } => {
+                Slots { live: slots.live + 1, ..slots }
+            }
+        })
     }
 
     /// When media began to flow, if it did.
@@ -338,12 +307,16 @@ impl Conversation {
     /// [`Lease`] says so instead, and once it ended.
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {
-        match self.state {
-            State::Queued => Some(self.created_at.after(QUEUED)),
-            State::Dialing { dialed_at } | State::Ringing { dialed_at } => Some(dialed_at.after(DIALED)),
-            State::Answered { answered_at } => Some(answered_at.after(ANSWERED)),
-            State::Started { .. } => self.signals.carrier_ended_at.map(|at| at.after(CARRIER_ENDED)),
-            State::Ended { .. } => None,
+        let caller = self.legs.caller();
+        match (&self.state, caller.state) {
+            (State::Ended { .. }, _) => None,
+            (State::Started { .. }, _) => caller.reported_end.map(|report| report.at.after(CARRIER_ENDED)),
+            (_, LegState::Waiting) => Some(self.created_at.after(QUEUED)),
+            (_, LegState::Dialing { dialed_at } | LegState::Ringing { dialed_at }) => {
+                Some(dialed_at.after(DIALED))
+            }
+            (_, LegState::Answered { answered_at }) => Some(answered_at.after(ANSWERED)),
+            (_, LegState::Ended { ended_at, .. }) => Some(ended_at),
         }
     }
 

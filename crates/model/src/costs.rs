@@ -76,7 +76,7 @@ pub struct CostBreakdown {
     pub transcriber: TimedCost,
     /// The voice.
     pub voice: CharacterCost,
-    /// The carrier; none for a web call.
+    /// The legs of carriers together, under the name of the first leg's carrier; none without such a leg.
     pub telephony: Option<TimedCost>,
 }
 
@@ -122,7 +122,7 @@ pub struct Prices {
     pub agent_per_minute: Decimal,
 }
 
-/// A carrier's part in a conversation: one leg.
+/// A carrier's part in a conversation, for one leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LegUse {
     /// Milliseconds from the answer to the end; 0 if the call was not answered.
@@ -139,7 +139,7 @@ pub fn breakdown(
     rates: &ProviderRates,
     deployment: &Prices,
     ms: u64,
-    leg: Option<LegUse>,
+    legs: &[LegUse],
 ) -> CostBreakdown {
     let agent = TimedCost {
         provider: "voiceos".into(),
@@ -172,11 +172,10 @@ pub fn breakdown(
         characters: usage.characters,
     };
 
-    let telephony = leg.map(|LegUse { ms, rate }| {
-        let started_minutes = Decimal::from(ms.div_ceil(60_000));
-        let per_call = if ms > 0 { rate.price.per_call } else { Decimal::ZERO };
-        let cost = billed(&rate, rate.price.per_started_minute * started_minutes + per_call);
-        TimedCost { provider: rate.provider.into(), cost, ms }
+    let telephony = legs.first().map(|first| TimedCost {
+        provider: first.rate.provider.into(),
+        cost: legs.iter().map(leg_cost).fold(Usd::ZERO, Add::add),
+        ms: legs.iter().map(|leg| leg.ms).sum(),
     });
 
     let total = agent.cost
@@ -185,6 +184,12 @@ pub fn breakdown(
         + voice.cost
         + telephony.as_ref().map_or(Usd::ZERO, |telephony| telephony.cost);
     CostBreakdown { total, agent, language_model, transcriber, voice, telephony }
+}
+
+fn leg_cost(LegUse { ms, rate }: &LegUse) -> Usd {
+    let started_minutes = Decimal::from(ms.div_ceil(60_000));
+    let per_call = if *ms > 0 { rate.price.per_call } else { Decimal::ZERO };
+    billed(rate, rate.price.per_started_minute * started_minutes + per_call)
 }
 
 /// What the deployment pays of a vendor's bill.
@@ -204,6 +209,21 @@ mod tests {
     fn parts_are_rounded_half_up_to_a_millionth() {
         assert_eq!(Usd::rounded(Decimal::new(15, 7)).to_string(), "0.000002");
         assert_eq!(Usd::rounded(Decimal::new(14, 7)).to_string(), "0.000001");
+    }
+
+    #[test]
+    fn the_cost_of_the_legs_is_their_sum() {
+        let leg = |ms, per_call| {
+            let price = CallPrices { per_started_minute: Decimal::new(18, 3), per_call };
+            LegUse { ms, rate: Rate { provider: "twilio", price, is_own_account: false } }
+        };
+        let legs = [leg(60_001, Decimal::ZERO), leg(1, Decimal::new(75, 4)), leg(0, Decimal::new(75, 4))];
+        let rates = crate::catalogue::rates(&crate::agents::AgentConfig::default());
+        let cost = |legs| breakdown(&Usage::default(), &rates, &Prices::default(), 0, legs);
+        let telephony = cost(&legs).telephony.unwrap();
+        assert_eq!((telephony.ms, telephony.cost.to_string().as_str()), (60_002, "0.061500"));
+        assert_eq!(cost(&legs).total, telephony.cost);
+        assert_eq!(cost(&[]).telephony, None);
     }
 
     #[test]

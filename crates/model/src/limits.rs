@@ -3,7 +3,7 @@
 //! Rates are kept by token buckets. A stored bucket is one number, the time at which it will be full again
 //! (the generic cell rate algorithm, ITU-T I.371): so taking a token is one conditional write, and nothing
 //! ever refills a bucket. Calls are counted by [`Counters`], which the same transaction changes that changes
-//! the conversation; what each one counts as is its [`Slot`].
+//! the conversation, by its [`Slots`].
 
 use std::time::Duration;
 
@@ -20,38 +20,32 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 const SHORTEST_SPREAD: Duration = Duration::from_secs(2);
 const LONGEST_SPREAD: Duration = Duration::from_mins(1);
 
-/// What a conversation counts as among its account's calls.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Slot {
-    /// Nothing: it is over.
-    #[default]
-    None,
-    /// A call that waits to be dialled.
-    Waiting,
-    /// A call that is dialled, rings or talks.
-    Live,
+/// The slots that a conversation takes of its account's limits: one for each leg that has not ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Slots {
+    /// Legs that wait to be dialled.
+    pub waiting: u32,
+    /// Legs that are dialled, ring or talk.
+    pub live: u32,
 }
 
-/// How much a write adds to an account's [`Counters`].
+/// The amounts that a write adds to an account's [`Counters`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Change {
     /// To the calls that wait.
-    pub waiting: i8,
+    pub waiting: i64,
     /// To the calls that are live.
-    pub live: i8,
+    pub live: i64,
 }
 
-impl Slot {
-    /// What changes when a conversation that counted as this counts as `after`.
+impl Slots {
+    /// The change when a conversation that took these slots takes those of `after`.
     #[must_use]
     pub fn change(self, after: Self) -> Change {
-        let [(waiting, live), (waiting_after, live_after)] = [self, after].map(|slot| match slot {
-            Self::None => (0, 0),
-            Self::Waiting => (1, 0),
-            Self::Live => (0, 1),
-        });
-        Change { waiting: waiting_after - waiting, live: live_after - live }
+        Change {
+            waiting: i64::from(after.waiting) - i64::from(self.waiting),
+            live: i64::from(after.live) - i64::from(self.live),
+        }
     }
 }
 
@@ -247,8 +241,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_slot_was_counted_as_is_taken_back_when_it_counts_as_something_else() {
-        let slots = [Slot::None, Slot::Waiting, Slot::Live];
+    fn a_change_of_slots_is_undone_by_its_reverse() {
+        let slots = [(0, 0), (1, 0), (0, 1), (1, 2)].map(|(waiting, live)| Slots { waiting, live });
         for from in slots {
             assert_eq!(from.change(from), Change::default());
             for to in slots {
@@ -256,6 +250,7 @@ mod tests {
                 assert_eq!((there.waiting, there.live), (-back.waiting, -back.live));
             }
         }
-        assert_eq!(Slot::Waiting.change(Slot::Live), Change { waiting: -1, live: 1 });
+        let [_, waiting, live, _] = slots;
+        assert_eq!(waiting.change(live), Change { waiting: -1, live: 1 });
     }
 }

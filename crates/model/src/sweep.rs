@@ -16,9 +16,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
+    carriers::CarrierCallId,
     conversations::{
-        EndedReason, InvalidTransition, JournalEntry, Lease, MAX_RESUMES, RejectReason, Snapshot, State,
-        Transition,
+        EndedReason, InvalidTransition, JournalEntry, Lease, LegId, LegState, MAX_RESUMES, RejectReason,
+        Snapshot, State, Transition,
     },
     costs::Prices,
     event_names::EventName,
@@ -43,8 +44,8 @@ pub enum Carrier {
     Rings,
     /// The call goes on, and was answered.
     Talks {
-        /// Its id of the call.
-        call: String,
+        /// The call.
+        call: CarrierCallId,
         /// When it was answered, as far as the carrier says.
         answered_at: Option<Timestamp>,
     },
@@ -52,8 +53,8 @@ pub enum Carrier {
     Rejected(RejectReason),
     /// It is over, and was answered.
     Over {
-        /// Its id of the call.
-        call: String,
+        /// The call.
+        call: CarrierCallId,
         /// From the answer to the end.
         talked: Duration,
     },
@@ -112,7 +113,7 @@ impl Case<'_> {
         let carrier = match (&conversation.state, self.carrier) {
             // Never dialled, so there is no call; or the carrier has said that it is over.
             (State::Queued, _) => &Carrier::Unknown,
-            (State::Started { .. }, _) if conversation.signals.carrier_ended_at.is_some() => {
+            (State::Started { .. }, _) if conversation.legs.caller().reported_end.is_some() => {
                 &Carrier::Unknown
             }
             (_, None) => return Verdict::Ask,
@@ -144,34 +145,37 @@ impl Case<'_> {
 
     fn end(&self, carrier: &Carrier, now: Timestamp) -> Result<Transition, InvalidTransition> {
         let Snapshot { conversation, agent } = self.snapshot;
-        let rejected = |reason| conversation.reject(agent, reason, self.prices, now);
+        let rejected = |reason| conversation.reject(LegId::CALLER, agent, reason, self.prices, now);
         let end = |reason, words: &[JournalEntry]| {
             let end = conversation.end(agent, reason, words, &conversation.usage, self.prices, now)?;
             Ok(end.backdated(agent, self.prices, self.over_at(carrier, now)))
         };
-        match conversation.state {
-            State::Queued => rejected(RejectReason::Failed),
-            State::Dialing { dialed_at } | State::Ringing { dialed_at } => match carrier {
+        let answered = |call, answered_at, reason| {
+            end_answered(self.snapshot, LegId::CALLER, call, answered_at, reason, now)
+        };
+        match (&conversation.state, conversation.legs.caller().state) {
+            (State::Ended { .. }, _) => Err(InvalidTransition),
+            (State::Started { .. }, _) => end(self.reason(), self.last_words().as_slice()),
+            (_, LegState::Dialing { dialed_at } | LegState::Ringing { dialed_at }) => match carrier {
                 Carrier::Rings => rejected(RejectReason::NoAnswer),
                 Carrier::Talks { call, answered_at } => {
                     let answered_at = answered_at.unwrap_or(now).clamp(dialed_at.min(now), now);
-                    let end = end_answered(self.snapshot, call, answered_at, EndedReason::Unknown, now)?;
+                    let end = answered(call, answered_at, EndedReason::Unknown)?;
                     // No media ever came.
                     Ok(end.backdated(agent, self.prices, answered_at))
                 }
                 Carrier::Rejected(reason) => rejected(*reason),
                 Carrier::Over { call, talked } if !talked.is_zero() => {
                     let answered_at = before(now, *talked).clamp(dialed_at.min(now), now);
-                    end_answered(self.snapshot, call, answered_at, EndedReason::UserEnded, now)
+                    answered(call, answered_at, EndedReason::UserEnded)
                 }
                 Carrier::Over { .. } | Carrier::Unknown | Carrier::Silent => rejected(RejectReason::Failed),
             },
-            State::Answered { .. } => match carrier {
+            (_, LegState::Answered { .. }) => match carrier {
                 Carrier::Over { .. } => end(EndedReason::UserEnded, &[]),
                 _ => end(EndedReason::Unknown, &[]),
             },
-            State::Started { .. } => end(self.reason(), self.last_words().as_slice()),
-            State::Ended { .. } => Err(InvalidTransition),
+            (_, LegState::Waiting | LegState::Ended { .. }) => rejected(RejectReason::Failed),
         }
     }
 
@@ -179,13 +183,11 @@ impl Case<'_> {
     fn over_at(&self, carrier: &Carrier, now: Timestamp) -> Timestamp {
         let conversation = &self.snapshot.conversation;
         let Some(answered_at) = conversation.answered_at() else { return now };
-        let notes = &conversation.signals;
-        let told = match (notes.carrier_ended_at, carrier) {
-            (Some(told_at), _) => {
-                let counted =
-                    notes.carrier_seconds.map(|seconds| answered_at.after(Duration::from_secs(seconds)));
+        let reported = match (conversation.legs.caller().reported_end, carrier) {
+            (Some(report), _) => {
+                let counted = report.seconds.map(|seconds| answered_at.after(Duration::from_secs(seconds)));
                 // The report may have come late.
-                Some(counted.map_or(told_at, |counted| counted.min(told_at)))
+                Some(counted.map_or(report.at, |counted| counted.min(report.at)))
             }
             (None, Carrier::Over { talked, .. }) => Some(answered_at.after(*talked)),
             (None, _) => self.lease.map(|lease| lease.last_seen_at),
@@ -193,7 +195,7 @@ impl Case<'_> {
         let last_words = self.last_words().map(|words| words.at);
         let heard_until = self.messages.last().map(|message| message.ended_at);
         let lived_until =
-            [conversation.started_at(), heard_until, last_words, told].into_iter().flatten().max();
+            [conversation.started_at(), heard_until, last_words, reported].into_iter().flatten().max();
         lived_until.map_or(answered_at, |at| at.max(answered_at)).min(now)
     }
 
@@ -201,10 +203,11 @@ impl Case<'_> {
     fn reason(&self) -> EndedReason {
         let conversation = &self.snapshot.conversation;
         // The two sides could not talk any more when the call ended: it ended because of that.
-        let was_lost = conversation.media_token_sha256.is_some() || conversation.resumes >= MAX_RESUMES;
+        let caller = conversation.legs.caller();
+        let was_lost = caller.media_token_sha256.is_some() || caller.resumes >= MAX_RESUMES;
         if conversation.signals.end_requested_at.is_some() {
             EndedReason::AgentEnded
-        } else if conversation.signals.carrier_ended_at.is_some() && !was_lost {
+        } else if caller.reported_end.is_some() && !was_lost {
             EndedReason::UserEnded
         } else {
             EndedReason::Unknown
@@ -239,22 +242,24 @@ impl Case<'_> {
     }
 }
 
-/// The end of a call that was answered, as we perhaps only learn now, and over before media flowed:
-/// nothing was used that a price of the deployment's own could be for.
+/// Ends a conversation whose leg was answered, as we perhaps learn only now, and whose media never flowed: nothing was
+/// used that a price of the deployment's own could be for.
 pub fn end_answered(
     snapshot: &Snapshot,
-    carrier_call_id: &str,
+    leg: LegId,
+    call: &CarrierCallId,
     answered_at: Timestamp,
     reason: EndedReason,
     now: Timestamp,
 ) -> Result<Transition, InvalidTransition> {
     let Snapshot { conversation, agent } = snapshot;
-    let first = match conversation.state {
-        State::Dialing { .. } | State::Ringing { .. } => {
-            Some(conversation.mark_answered(agent, carrier_call_id, answered_at)?)
+    let State::Connecting = conversation.state else { return Err(InvalidTransition) };
+    let first = match conversation.legs.get(leg).ok_or(InvalidTransition)?.state {
+        LegState::Dialing { .. } | LegState::Ringing { .. } => {
+            Some(conversation.mark_answered(leg, agent, call, answered_at)?)
         }
-        State::Answered { .. } => None,
-        _ => return Err(InvalidTransition),
+        LegState::Answered { .. } => None,
+        LegState::Waiting | LegState::Ended { .. } => return Err(InvalidTransition),
     };
     let answered = first.as_ref().map_or(conversation, |first| &first.conversation);
     let end = answered.end(agent, reason, &[], &answered.usage, &Prices::default(), now)?;

@@ -1,17 +1,22 @@
 use super::*;
 use crate::{
     agents::AgentConfig,
+    carriers::CarrierName,
     conversations::{Conversation, UtteranceProgress},
     costs::Usage,
     ids::{AccountId, ConversationId},
 };
 
-const CALL: &str = "CA1";
+const LEG: LegId = LegId::CALLER;
 /// Past every deadline of the calls below, whatever their state.
 const LATE: i64 = 3_700;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_795_339_800_000 + seconds * 1_000)
+}
+
+fn call() -> CarrierCallId {
+    CarrierCallId::new(CarrierName::Twilio, "CA1").unwrap()
 }
 
 fn queued() -> Conversation {
@@ -20,21 +25,21 @@ fn queued() -> Conversation {
 }
 
 fn dialing() -> Conversation {
-    queued().mark_dialing(&AgentConfig::default(), "hash".into(), at(10)).unwrap().conversation
+    queued().mark_dialing(LEG, &AgentConfig::default(), "hash".into(), at(10)).unwrap().conversation
 }
 
 fn ringing() -> Conversation {
-    dialing().mark_ringing(CALL).unwrap().conversation
+    dialing().mark_ringing(LEG, &call()).unwrap().conversation
 }
 
 fn answered() -> Conversation {
-    ringing().mark_answered(&AgentConfig::default(), CALL, at(20)).unwrap().conversation
+    ringing().mark_answered(LEG, &AgentConfig::default(), &call(), at(20)).unwrap().conversation
 }
 
 fn started() -> Conversation {
     let usage = Usage { characters: 1_000, ..Usage::default() };
     let agent = AgentConfig::default();
-    let started = answered().mark_started(&agent, CALL, at(21)).unwrap().conversation;
+    let started = answered().mark_started(LEG, &agent, &call(), at(21)).unwrap().conversation;
     started.append(&agent, &[], &usage).unwrap().conversation
 }
 
@@ -44,7 +49,7 @@ fn over() -> Conversation {
 
 /// The carrier said at second 30 that the call was over.
 fn over_told(seconds: Option<u64>) -> Conversation {
-    started().record_carrier_end(seconds, at(30)).unwrap().conversation
+    started().record_carrier_end(LEG, seconds, at(30)).unwrap().conversation
 }
 
 fn ended() -> Conversation {
@@ -67,10 +72,10 @@ fn answers() -> Vec<Carrier> {
         Carrier::Silent,
         Carrier::Unknown,
         Carrier::Rings,
-        Carrier::Talks { call: CALL.into(), answered_at: None },
-        Carrier::Talks { call: CALL.into(), answered_at: Some(at(15)) },
-        Carrier::Over { call: CALL.into(), talked: Duration::ZERO },
-        Carrier::Over { call: CALL.into(), talked: Duration::from_secs(42) },
+        Carrier::Talks { call: call(), answered_at: None },
+        Carrier::Talks { call: call(), answered_at: Some(at(15)) },
+        Carrier::Over { call: call(), talked: Duration::ZERO },
+        Carrier::Over { call: call(), talked: Duration::from_secs(42) },
     ];
     all.extend(
         [
@@ -123,7 +128,7 @@ fn whatever_is_known_the_verdict_is_legal() {
                     assert!(!is_held, "only its worker ends it: {case}");
                     assert!(!hang_up || live, "only a live call is hung up: {case}");
                     let is_started = matches!(before.state, State::Started { .. });
-                    let untold = before.signals.carrier_ended_at.is_none();
+                    let untold = before.legs.caller().reported_end.is_none();
                     assert!(hang_up == live || !untold || before.state == State::Queued, "{case}");
                     if before.state != State::Queued && untold {
                         assert!(carrier.is_some(), "the carrier is asked first: {case}");
@@ -209,18 +214,18 @@ fn a_call_without_news_ends_as_the_carrier_says() {
             (Carrier::Unknown, (rejected(), EndedReason::Unknown, false)),
             (Carrier::Rings, (rejected(), EndedReason::Unknown, true)),
             (
-                Carrier::Talks { call: CALL.into(), answered_at: Some(at(15)) },
+                Carrier::Talks { call: call(), answered_at: Some(at(15)) },
                 (accepted(), EndedReason::Unknown, true),
             ),
             (Carrier::Rejected(RejectReason::Busy), (rejected(), EndedReason::UserEnded, false)),
             (Carrier::Rejected(RejectReason::NoAnswer), (rejected(), EndedReason::Unknown, false)),
             (Carrier::Rejected(RejectReason::Canceled), (rejected(), EndedReason::AgentEnded, false)),
             (
-                Carrier::Over { call: CALL.into(), talked: Duration::ZERO },
+                Carrier::Over { call: call(), talked: Duration::ZERO },
                 (rejected(), EndedReason::Unknown, false),
             ),
             (
-                Carrier::Over { call: CALL.into(), talked: Duration::from_secs(42) },
+                Carrier::Over { call: call(), talked: Duration::from_secs(42) },
                 (accepted(), EndedReason::UserEnded, false),
             ),
         ] {
@@ -240,31 +245,32 @@ fn a_call_that_rang_too_long_was_not_answered() {
 
 #[test]
 fn a_call_that_was_answered_unheard_of_is_paid_for_and_named() {
-    let carrier = Carrier::Over { call: "CA7".into(), talked: Duration::from_secs(42) };
+    let other = CarrierCallId::new(CarrierName::Twilio, "CA7").unwrap();
+    let carrier = Carrier::Over { call: other.clone(), talked: Duration::from_secs(42) };
     let Verdict::End { change, .. } = judge(dialing(), None, &[], Some(&carrier), at(130)) else {
         panic!("it is over")
     };
     assert_eq!(change.conversation.answered_at(), Some(at(88)));
-    assert_eq!(change.conversation.carrier_call_id.as_deref(), Some("CA7"));
+    assert_eq!(change.conversation.legs.caller().carrier_call_id(), Some(&other));
     assert_eq!(change.conversation.ended().unwrap().2.telephony.as_ref().unwrap().ms, 42_000);
 }
 
 #[test]
 fn a_call_that_nobody_talked_on_ends() {
     let ended = || vec!["conversation:ended"];
-    let talks = Carrier::Talks { call: CALL.into(), answered_at: None };
+    let talks = Carrier::Talks { call: call(), answered_at: None };
     let end = end_of(judge(answered(), None, &[], Some(&talks), at(80)));
     assert_eq!(end, (ended(), EndedReason::Unknown, true));
     let end = end_of(judge(answered(), None, &[], Some(&Carrier::Unknown), at(80)));
     assert_eq!(end, (ended(), EndedReason::Unknown, false));
-    let over = Carrier::Over { call: CALL.into(), talked: Duration::from_secs(3) };
+    let over = Carrier::Over { call: call(), talked: Duration::from_secs(3) };
     assert_eq!(end_of(judge(answered(), None, &[], Some(&over), at(80))).1, EndedReason::UserEnded);
 }
 
 #[test]
 fn a_call_whose_worker_is_gone_ends_when_its_lease_does() {
     let lease = lease(60);
-    let talks = Carrier::Talks { call: CALL.into(), answered_at: None };
+    let talks = Carrier::Talks { call: call(), answered_at: None };
     assert_eq!(judge(started(), Some(&lease), &[], Some(&talks), at(59)), Verdict::Nothing);
     let end = judge(started(), Some(&lease), &[], Some(&talks), at(60));
     let Verdict::End { change, .. } = &end else { panic!("{end:?}") };
@@ -291,15 +297,30 @@ fn the_notes_say_why_a_conversation_ended_whose_worker_is_gone() {
     assert_eq!(reason(over()), EndedReason::UserEnded);
     let asked = started().request_end(at(25)).unwrap().conversation;
     assert_eq!(reason(asked.clone()), EndedReason::AgentEnded);
-    assert_eq!(reason(asked.record_carrier_end(None, at(26)).unwrap().conversation), EndedReason::AgentEnded);
+    assert_eq!(
+        reason(asked.record_carrier_end(LEG, None, at(26)).unwrap().conversation),
+        EndedReason::AgentEnded
+    );
     // The call was to go on elsewhere, and nobody was there.
-    let waiting = started().begin_resume("next".into()).unwrap().conversation;
-    assert_eq!(reason(waiting.record_carrier_end(None, at(26)).unwrap().conversation), EndedReason::Unknown);
+    let waiting = started().begin_resume(LEG, "next".into()).unwrap().conversation;
+    assert_eq!(
+        reason(waiting.record_carrier_end(LEG, None, at(26)).unwrap().conversation),
+        EndedReason::Unknown
+    );
     let mut worn = started();
     for _ in 0..MAX_RESUMES {
-        worn = worn.begin_resume("next".into()).unwrap().conversation.mark_resumed().unwrap().conversation;
+        worn = worn
+            .begin_resume(LEG, "next".into())
+            .unwrap()
+            .conversation
+            .mark_resumed(LEG)
+            .unwrap()
+            .conversation;
     }
-    assert_eq!(reason(worn.record_carrier_end(None, at(26)).unwrap().conversation), EndedReason::Unknown);
+    assert_eq!(
+        reason(worn.record_carrier_end(LEG, None, at(26)).unwrap().conversation),
+        EndedReason::Unknown
+    );
 }
 
 #[test]
@@ -359,7 +380,7 @@ fn paid(verdict: Verdict) -> (Timestamp, u64, u64) {
 fn nobody_pays_for_the_time_until_a_dead_workers_call_was_noticed() {
     // Heard of the last time at second 30; answered at 20, and media flowed at 21.
     let held = lease(90);
-    let talks = Carrier::Talks { call: CALL.into(), answered_at: None };
+    let talks = Carrier::Talks { call: call(), answered_at: None };
     for carrier in [&talks, &Carrier::Unknown] {
         let verdict = judge(started(), Some(&held), &[], Some(carrier), at(150));
         assert_eq!(paid(verdict), (at(30), 10, 9), "{carrier:?}");
@@ -383,7 +404,7 @@ fn nobody_pays_for_the_time_until_a_dead_workers_call_was_noticed() {
 #[test]
 fn a_call_was_over_when_the_carrier_says_so() {
     let held = lease(80);
-    let over = Carrier::Over { call: CALL.into(), talked: Duration::from_secs(42) };
+    let over = Carrier::Over { call: call(), talked: Duration::from_secs(42) };
     assert_eq!(paid(judge(started(), Some(&held), &[], Some(&over), at(150))), (at(62), 42, 41));
     // Its report came at second 30, and counts nine seconds from the answer at 20.
     assert_eq!(paid(judge(over_told(Some(9)), Some(&held), &[], None, at(150))), (at(29), 9, 8));
@@ -393,9 +414,9 @@ fn a_call_was_over_when_the_carrier_says_so() {
 
 #[test]
 fn a_call_that_nobody_of_ours_was_ever_on_costs_no_waiting() {
-    let talks = |answered_at| Carrier::Talks { call: CALL.into(), answered_at };
+    let talks = |answered_at| Carrier::Talks { call: call(), answered_at };
     assert_eq!(paid(judge(answered(), None, &[], Some(&talks(None)), at(150))), (at(20), 0, 0));
     assert_eq!(paid(judge(ringing(), None, &[], Some(&talks(Some(at(15)))), at(150))), (at(15), 0, 0));
-    let over = Carrier::Over { call: CALL.into(), talked: Duration::from_secs(3) };
+    let over = Carrier::Over { call: call(), talked: Duration::from_secs(3) };
     assert_eq!(paid(judge(answered(), None, &[], Some(&over), at(150))), (at(23), 3, 0));
 }

@@ -38,7 +38,10 @@ use switchboard_calls::{
     Backend, CallbackUrls, InboundContext, InboundError, InboundOutcome, RescueError, RescueOutcome,
     ResumeOutcome, StatusOutcome, accept_inbound, apply_status, rescue_stream,
 };
-use switchboard_model::{conversations::Snapshot, ids::ConversationId};
+use switchboard_model::{
+    conversations::{InvalidTransition, Snapshot},
+    ids::ConversationId,
+};
 use switchboard_providers::carrier::{
     Carrier as _,
     callbacks::{DetectionReport, StatusReport, UnusableCallback},
@@ -225,8 +228,10 @@ impl Callbacks {
         spans::record_call_sid(report.call.id());
         let ConversationCallback { account_id, conversation_id, .. } = callback;
         let DetectionReport { call, answered_by } = report;
-        let transition =
-            |snapshot: &Snapshot| snapshot.conversation.record_answered_by(call.id(), answered_by);
+        let transition = |Snapshot { conversation, .. }: &Snapshot| {
+            let leg = conversation.legs.of_call(call).ok_or(InvalidTransition)?;
+            conversation.record_answered_by(leg.id, call, answered_by)
+        };
         match in_time(self.backend.table.transition(*account_id, *conversation_id, transition)).await {
             Ok(Outcome::NotFound) => respond(StatusCode::FORBIDDEN),
             Ok(outcome) => {

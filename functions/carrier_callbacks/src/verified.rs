@@ -63,7 +63,8 @@ impl FromRequest<Arc<Callbacks>> for ConversationCallback {
             let Some(found) = backend.table.conversation(account_id, conversation_id).await? else {
                 return Ok(None);
             };
-            Ok(Some(backend.table.call_account(&backend.sealer, &found.conversation).await?))
+            let leg = found.conversation.legs.caller();
+            Ok(Some(backend.table.call_account(&backend.sealer, account_id, leg).await?))
         };
         let callback = unverified.verify(callbacks, own_account).await?;
         Ok(Self::new(account_id, conversation_id, callback))

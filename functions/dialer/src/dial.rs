@@ -10,7 +10,7 @@ use switchboard_calls::hang_up;
 use switchboard_model::{
     accounts::sha256_hex,
     conversations::{
-        Conversation, InvalidTransition, QUEUED, RING, RejectReason, Snapshot, State, Transition,
+        Conversation, InvalidTransition, LegId, QUEUED, RING, RejectReason, Snapshot, State, Transition,
     },
     costs::Prices,
     event_names::EventName,
@@ -52,7 +52,8 @@ impl Dialer {
             Ok(marked) => marked,
             Err(outcome) => return outcome,
         };
-        let carrier = match in_time(STORE_TIMEOUT, self.backend.carrier_of(&marked.conversation)).await {
+        let finding = self.backend.carrier_of(job.account_id, marked.conversation.legs.caller());
+        let carrier = match in_time(STORE_TIMEOUT, finding).await {
             Ok(carrier) => carrier,
             Err(error) => {
                 tracing::warn!(%error, "carrier account of the call not read");
@@ -147,8 +148,8 @@ impl Dialer {
         marked: &Snapshot,
         token: &str,
     ) -> Result<CarrierCallId, OrderError> {
-        let Conversation { id, account_id, phone_call, .. } = &marked.conversation;
-        let Some(phone_call) = phone_call else {
+        let Conversation { id, account_id, legs, .. } = &marked.conversation;
+        let Some(phone_call) = &legs.caller().phone_call else {
             // A web call is never marked.
             return Err(OrderError::Refused { code: 0, message: "not a phone call".to_owned() });
         };
@@ -171,7 +172,8 @@ impl Dialer {
     /// Stores the id of a placed call. If this fails, a callback brings the id. If the conversation was ended while the
     /// call was placed, the call is hung up.
     async fn record_placed(&self, job: CallJob, call: &CarrierCallId) -> Result<(), StepError> {
-        let placing = self.transition(job, |snapshot| snapshot.conversation.record_placed(call.id()));
+        let placing =
+            self.transition(job, |snapshot| snapshot.conversation.record_placed(LegId::CALLER, call));
         // A callback may have been faster.
         let Outcome::Unchanged(snapshot) = in_time(STORE_TIMEOUT, placing).await? else { return Ok(()) };
         if snapshot.conversation.ended().is_some() {
@@ -205,7 +207,8 @@ impl Dialer {
     ) -> JobOutcome {
         let delay = retry_delay(now().since(marked.created_at), retry_after, jitter());
         let returning = async {
-            let outcome = self.transition(job, |snapshot| snapshot.conversation.return_to_queue()).await?;
+            let outcome =
+                self.transition(job, |snapshot| snapshot.conversation.return_to_queue(LegId::CALLER)).await?;
             // If nothing changed, the conversation was ended meanwhile, and there is nothing to dial.
             if let Outcome::Changed(_) = outcome {
                 self.queue.send(&job, delay).await.map_err(TableError::from)?;
@@ -239,7 +242,7 @@ fn mark_transition(
     now: Timestamp,
 ) -> Result<Transition, InvalidTransition> {
     let Snapshot { conversation, agent } = snapshot;
-    if !matches!(conversation.state, State::Queued) || conversation.phone_call.is_none() {
+    if !matches!(conversation.state, State::Queued) || conversation.legs.caller().phone_call.is_none() {
         return Err(InvalidTransition);
     }
     if now.since(conversation.created_at) > QUEUED {
@@ -248,7 +251,7 @@ fn mark_transition(
     if conversation.hook_hangs_up(agent, EventName::ConnectionRequested) {
         return reject(snapshot, RejectReason::HungUp, now);
     }
-    conversation.mark_dialing(agent, token_sha256.to_owned(), now)
+    conversation.mark_dialing(LegId::CALLER, agent, token_sha256.to_owned(), now)
 }
 
 fn reject(
@@ -257,7 +260,7 @@ fn reject(
     now: Timestamp,
 ) -> Result<Transition, InvalidTransition> {
     // The call never began, so there are no minutes to charge for.
-    snapshot.conversation.reject(&snapshot.agent, reason, &Prices::default(), now)
+    snapshot.conversation.reject(LegId::CALLER, &snapshot.agent, reason, &Prices::default(), now)
 }
 
 /// A step failed or took too long.

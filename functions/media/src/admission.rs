@@ -74,9 +74,9 @@ pub(crate) async fn admit(
         worker.table.conversation(key.account, key.conversation),
     )?;
     // Both are hashes, so comparing them in variable time reveals nothing of the token.
-    let is_invited = |conversation: &Conversation| conversation.media_token_sha256.as_ref() == Some(&token);
+    let invited = |conversation: &Conversation| conversation.legs.invited(&token).map(|leg| leg.id);
     // This check only decides whether to fetch ahead; the write below repeats it.
-    let Some(found) = found.filter(|found| is_invited(&found.conversation)) else {
+    let Some(found) = found.filter(|found| invited(&found.conversation).is_some()) else {
         return Ok(StreamAdmission::Refused);
     };
     let fetching = async {
@@ -89,12 +89,10 @@ pub(crate) async fn admit(
     let lease = Lease { stream, ..Lease::new(switchboard_runtime::random_hex::<16>(), began_at) };
     let changed = worker.table.transition_taking(&lease, start.account, start.conversation, |snapshot| {
         let Snapshot { conversation, agent } = snapshot;
-        if !is_invited(conversation) {
-            return Err(InvalidTransition);
-        }
+        let leg = invited(conversation).ok_or(InvalidTransition)?;
         match conversation.state {
-            State::Started { .. } => conversation.mark_resumed(),
-            _ => conversation.mark_started(agent, start.call.id(), began_at),
+            State::Started { .. } => conversation.mark_resumed(leg),
+            _ => conversation.mark_started(leg, agent, &start.call, began_at),
         }
     });
     let (changed, (clips, providers)) = tokio::join!(changed, fetching);
@@ -110,7 +108,7 @@ pub(crate) async fn admit(
     };
     let transcriber = providers.connect(worker, format);
     let (mut takeover, mut first_entry) = (None, None);
-    if snapshot.conversation.resumes > 0 {
+    if snapshot.conversation.legs.caller().resumes > 0 {
         let messages = worker.table.messages(key.account, key.conversation).await?;
         let greeting = snapshot.agent.initial_message.as_deref();
         let (state, entry) = take_over(greeting, messages, left, elapsed, began_at);

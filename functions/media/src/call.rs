@@ -284,7 +284,7 @@ impl<'a> Call<'a> {
             CallEvent::Signal(WorkerSignal::CarrierEnded) => self.feed(Input::StreamClosed),
             CallEvent::Signal(WorkerSignal::AnsweredBy(verdict)) => {
                 self.tools.set_answered_by(verdict.clone());
-                if let Some(call) = &mut self.conversation.phone_call {
+                if let Some(call) = &mut self.conversation.legs.caller_mut().phone_call {
                     call.answered_by = Some(verdict);
                 }
             }

@@ -155,7 +155,8 @@ impl Invoker<'_> {
         let secrets: Vec<&str> =
             self.account.iter().flat_map(|account| account.signing_secrets(now)).collect();
         let mut conversation = conversation.clone();
-        if let (Some(call), Some(verdict)) = (&mut conversation.phone_call, &self.answered_by) {
+        let caller = conversation.legs.caller_mut();
+        if let (Some(call), Some(verdict)) = (&mut caller.phone_call, &self.answered_by) {
             call.answered_by = Some(verdict.clone());
         }
         let payload = Payload::new(event, &conversation, agent, webhook.method, None);

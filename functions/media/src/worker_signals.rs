@@ -113,9 +113,10 @@ impl SignalPoller {
 /// The signals that a conversation carries now: the carrier's verdict, then the most important of the others.
 fn signals(conversation: &Conversation) -> impl Iterator<Item = WorkerSignal> {
     let ended = matches!(conversation.state, State::Ended { .. }).then_some(WorkerSignal::Ended);
-    let carrier = conversation.signals.carrier_ended_at.map(|_| WorkerSignal::CarrierEnded);
+    let caller = conversation.legs.caller();
+    let carrier = caller.reported_end.map(|_| WorkerSignal::CarrierEnded);
     let requested = conversation.signals.end_requested_at.map(|_| WorkerSignal::EndRequested);
-    let answered_by = conversation.phone_call.as_ref().and_then(|call| call.answered_by.clone());
+    let answered_by = caller.phone_call.as_ref().and_then(|call| call.answered_by.clone());
     let most_important = ended.or(carrier).or(requested);
     answered_by.map(WorkerSignal::AnsweredBy).into_iter().chain(most_important)
 }

@@ -1,7 +1,7 @@
 //! Asks the carrier about the call of a conversation.
 
 use switchboard_model::{
-    conversations::{Conversation, RejectReason, State},
+    conversations::{Conversation, LegState, RejectReason},
     sweep::Carrier,
 };
 use switchboard_providers::carrier::{
@@ -17,7 +17,8 @@ impl Sweeper {
         &self,
         conversation: &Conversation,
     ) -> Result<(Option<CarrierCallId>, Carrier), SweepError> {
-        let carrier = match self.backend.carrier_of(conversation).await {
+        let leg = conversation.legs.caller();
+        let carrier = match self.backend.carrier_of(conversation.account_id, leg).await {
             Ok(Some(carrier)) => carrier,
             // Without the number there is no account to ask with.
             Ok(None) => return Ok((None, Carrier::Unknown)),
@@ -26,16 +27,16 @@ impl Sweeper {
                 return Ok((None, Carrier::Silent));
             }
         };
-        let found = match (&conversation.carrier_call_id, &conversation.phone_call) {
+        let found = match (leg.carrier_call_id(), &leg.phone_call) {
             (Some(call), _) => {
-                let call = carrier.call_id(call).map_err(|_| SweepError::BadCallId)?;
+                let call = carrier.call_id(call.id()).map_err(|_| SweepError::BadCallId)?;
                 carrier.fetch(&call).await.map(|state| state.map(|state| (call, state)))
             }
             // The response to our request was lost, and every status report as well.
             (None, Some(phone_call)) => {
                 let (to, from) = (&phone_call.to_number, &phone_call.from_number);
-                let since = match conversation.state {
-                    State::Dialing { dialed_at } | State::Ringing { dialed_at } => dialed_at,
+                let since = match leg.state {
+                    LegState::Dialing { dialed_at } | LegState::Ringing { dialed_at } => dialed_at,
                     _ => conversation.created_at,
                 };
                 let found = carrier.find(to, from, since).await;
@@ -49,7 +50,7 @@ impl Sweeper {
                 let report = report(&call, &state);
                 // A call that was found by its numbers may be another conversation's, which must not be hung up. If it
                 // is this one's, it ends all the same: no stream is admitted for an ended conversation.
-                let is_certain = conversation.carrier_call_id.is_some();
+                let is_certain = leg.carrier_call_id().is_some();
                 Ok((is_certain.then_some(call), report))
             }
             Ok(None) => Ok((None, Carrier::Unknown)),
@@ -62,7 +63,7 @@ impl Sweeper {
 }
 
 fn report(call: &CarrierCallId, state: &CarrierCall) -> Carrier {
-    let call = call.to_string();
+    let call = call.clone();
     match state.status {
         // A status that this version does not know is not known to be an end.
         CallStatus::Queued | CallStatus::Initiated | CallStatus::Ringing | CallStatus::Unknown => {

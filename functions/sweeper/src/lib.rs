@@ -81,7 +81,7 @@ enum SweepError {
     Carrier(#[from] switchboard_providers::Error),
     #[error(transparent)]
     HangUp(#[from] HangUpError),
-    #[error("the stored carrier call id is not valid")]
+    #[error("the stored carrier call id is not one of the carrier's")]
     BadCallId,
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use switchboard_aws::table::TableError;
 use switchboard_model::{
     backoff::Jitter,
-    conversations::{EndedReason, Lease, UtteranceProgress},
+    conversations::{EndedReason, Lease, LegId, UtteranceProgress},
     costs::{Prices, Usage},
     deliveries::{Attempt, Delivery},
     ids::{EventId, PhoneNumberId},
@@ -94,7 +94,8 @@ async fn a_call_without_an_id_is_found_by_its_numbers_and_not_hung_up() {
         let first = if answered { "phone_call:accepted" } else { "phone_call:rejected" };
         assert_eq!(world.events(1).await[1], first, "{placed} calls");
         assert!(world.carrier().hung_up.is_empty(), "it may be another conversation's");
-        let known = world.conversation(1).await.carrier_call_id;
+        let conversation = world.conversation(1).await;
+        let known = conversation.legs.caller().carrier_call_id().map(|call| call.id().to_owned());
         assert_eq!(known, answered.then(|| sid(1)), "{placed} calls");
     }
 }
@@ -131,7 +132,9 @@ async fn a_call_of_a_dead_worker_ends_with_its_checkpoint() {
 async fn a_live_lease_is_not_touched_whatever_the_carrier_reports() {
     let world = World::new().await;
     world.started(1, 5 * MINUTE, &Lease::new("a".into(), ago(10))).await;
-    world.change(1, |snapshot| snapshot.conversation.record_carrier_end(Some(9), ago(30))).await;
+    world
+        .change(1, |snapshot| snapshot.conversation.record_carrier_end(LegId::CALLER, Some(9), ago(30)))
+        .await;
     assert_eq!((world.sweep().await.looked_at, world.sweep().await.looked_at), (1, 0), "once, then put off");
     assert!(world.conversation(1).await.ended().is_none());
 }
@@ -139,7 +142,7 @@ async fn a_live_lease_is_not_touched_whatever_the_carrier_reports() {
 #[tokio::test]
 async fn an_item_that_fails_is_postponed_and_blocks_no_other() {
     let world = World::new().await;
-    world.dialing(1, 5 * MINUTE, Some("no id")).await;
+    world.dialing(1, 5 * MINUTE, Some("no-id")).await;
     world.dialing(2, 4 * MINUTE, Some(&sid(2))).await;
     world.carrier().calls.insert(sid(2), ("ringing".to_owned(), String::new()));
     world.carrier().stubborn = true;
@@ -198,8 +201,9 @@ async fn a_concurrent_worker_report_and_sweep_end_a_call_once() {
             let (agent, prices) = (&now.agent, Prices::default());
             now.conversation.end(agent, EndedReason::AgentEnded, &[], &used, &prices, system::now())
         });
-        let report =
-            table.transition(account, id, |now| now.conversation.record_carrier_end(Some(9), system::now()));
+        let report = table.transition(account, id, |now| {
+            now.conversation.record_carrier_end(LegId::CALLER, Some(9), system::now())
+        });
         let (swept, worker, report) = tokio::join!(world.sweep(), worker, report);
         let (_, _) = (worker.unwrap(), report.unwrap());
         let names = world.events(n).await;

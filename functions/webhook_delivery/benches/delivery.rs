@@ -17,7 +17,7 @@ use serde_json::json;
 use switchboard_contract::{events::payload::Payload, signature};
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, JournalEntry, Snapshot, State},
+    conversations::{Conversation, JournalEntry, LegState, Snapshot, State},
     costs::Usage,
     deliveries,
     egress_policy::EgressPolicy,
@@ -100,7 +100,8 @@ fn said(url: &str) -> (Snapshot, Event) {
     let (to, from) = (to.expect("it is E.164"), from.expect("it is E.164"));
     let (id, account) = (ConversationId::new(at, 1), AccountId::new(at, 2));
     let mut conversation = Conversation::outbound(id, account, None, to, from, at);
-    conversation.state = State::Started { answered_at: at, started_at: at };
+    conversation.legs.caller_mut().state = LegState::Answered { answered_at: at };
+    conversation.state = State::Started { started_at: at };
     let webhook = Webhook {
         events: vec![EventName::MessageSent],
         url: url.to_owned(),

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, EndedReason, JournalEntry, Snapshot, State},
+    conversations::{Conversation, EndedReason, JournalEntry, LegState, Snapshot, State},
     costs::{Prices, Usage},
     event_names::EventName,
     ids::ConversationId,
@@ -32,8 +32,9 @@ impl Source {
         let now = system::now();
         let id = ConversationId::new(now, system::random_u128());
         let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
-        let conversation = Conversation::outbound(id, table.account, None, to, from, now);
-        let state = State::Started { answered_at: now, started_at: now };
+        let mut conversation = Conversation::outbound(id, table.account, None, to, from, now);
+        conversation.legs.caller_mut().state = LegState::Answered { answered_at: now };
+        conversation.state = State::Started { started_at: now };
         let webhook = |(url, method): &(&str, WebhookMethod)| Webhook {
             events: EventName::ALL.to_vec(),
             url: (*url).to_owned(),
@@ -42,7 +43,7 @@ impl Source {
             filter: None,
         };
         let agent = AgentConfig { webhooks: urls.iter().map(webhook).collect(), ..AgentConfig::default() };
-        let snapshot = Snapshot { conversation: Conversation { state, ..conversation }, agent };
+        let snapshot = Snapshot { conversation, agent };
         table.table.create_conversation(&snapshot).await.unwrap();
         Self { table, snapshot }
     }

@@ -9,7 +9,7 @@ use switchboard_model::{
     conversations::{Conversation, InvalidTransition, Lease, Snapshot, Transition},
     events::Event,
     ids::{AccountId, ConversationId},
-    limits::{Counters, Slot},
+    limits::{Counters, Slots},
     messages::Message,
     time::Timestamp,
 };
@@ -115,7 +115,11 @@ impl Table {
                 Item::new(pk, CONFIG, &StoredConfig::new(agent)?)?.expiring(conversation.expires_at),
             ),
         ];
-        writes.extend(self.count(conversation.account_id, Slot::None.change(conversation.slot), room));
+        writes.extend(self.count(
+            conversation.account_id,
+            Slots::default().change(conversation.slots()),
+            room,
+        ));
         Ok(writes)
     }
 
@@ -246,7 +250,7 @@ impl Table {
             .ended()
             .map(|(ended_at, ..)| transition.events.last().map_or(ended_at, |last| last.created_at));
         writes.extend(self.lease_write(&pk, now, author)?);
-        writes.extend(self.count(before.account_id, before.slot.change(after.slot), room));
+        writes.extend(self.count(before.account_id, before.slots().change(after.slots()), room));
         for event in &transition.events {
             writes.push(self.put_new(items::event_item(pk.clone(), event)?.expiring(after.expires_at)));
         }
@@ -353,7 +357,9 @@ impl Table {
             let Ok(transition) = change(&snapshot) else { return done(Outcome::Unchanged(snapshot)) };
             let before = &snapshot.conversation;
             let room = match author {
-                Author::Dialer(limits, now) if before.slot.change(transition.conversation.slot).live > 0 => {
+                Author::Dialer(limits, now)
+                    if before.slots().change(transition.conversation.slots()).live > 0 =>
+                {
                     let counters = self.counters(account).await?;
                     let Some(take) = counters.admit(limits, now) else {
                         return Ok(Admission::MustWait(counters));

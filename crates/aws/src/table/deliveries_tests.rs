@@ -7,7 +7,7 @@ use switchboard_model::{
     accounts::{Account, Token},
     agents::AgentConfig,
     backoff::Jitter,
-    conversations::{JournalEntry, Snapshot, State},
+    conversations::{JournalEntry, LegState, Snapshot, State},
     costs::Usage,
     deliveries::{Admission, Attempt, Delivery, DeliveryStatus, MAX_IN_FLIGHT},
     event_names::EventName,
@@ -43,7 +43,8 @@ impl World {
         };
         let agent = AgentConfig { webhooks: vec![webhook.clone(), webhook], ..AgentConfig::default() };
         let mut snapshot = Snapshot { agent, ..queued(owner.id) };
-        snapshot.conversation.state = State::Started { answered_at: at(1), started_at: at(2) };
+        snapshot.conversation.legs.caller_mut().state = LegState::Answered { answered_at: at(1) };
+        snapshot.conversation.state = State::Started { started_at: at(2) };
         table.create_conversation(&snapshot).await.unwrap();
         let entry = JournalEntry {
             at: at(3),

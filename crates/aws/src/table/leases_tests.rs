@@ -4,8 +4,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use switchboard_model::{
     conversations::{
-        Conversation, EndedReason, InvalidTransition, Lease, RejectReason, Snapshot, State, Transition,
-        UtteranceProgress,
+        Conversation, EndedReason, InvalidTransition, Lease, LegId, LegState, RejectReason, Snapshot, State,
+        Transition, UtteranceProgress,
     },
     costs::{Prices, Usage},
     ids::{AccountId, ConversationId},
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::{
     DueItem, Outcome, Table, TableError, items, testing,
-    tests::{account, answering, at, queued, said, started},
+    tests::{account, answering, at, carrier_call, queued, said, started},
     transactions::Guard,
 };
 use crate::keys;
@@ -149,22 +149,26 @@ async fn a_transition_of_a_holder_needs_its_lease() {
 async fn an_admitted_worker_gets_the_lease_in_the_same_write() {
     let table = testing::new_table().await;
     let mut snapshot = queued(account());
-    snapshot.conversation.state = State::Answered { answered_at: at(1) };
-    snapshot.conversation.media_token_sha256 = Some("00ff".into());
+    let conversation = &mut snapshot.conversation;
+    conversation.state = State::Connecting;
+    conversation.legs.caller_mut().state = LegState::Answered { answered_at: at(1) };
+    conversation.legs.caller_mut().media_token_sha256 = Some("00ff".into());
     table.create_conversation(&snapshot).await.unwrap();
     let (account, id) = key(&snapshot);
     let first = lease("first", at(2));
-    let start = |now: &Snapshot| now.conversation.mark_started(&now.agent, "CA1", at(2));
+    let start = |now: &Snapshot| {
+        now.conversation.mark_started(LegId::CALLER, &now.agent, &carrier_call("CA1"), at(2))
+    };
     let outcome = table.transition_taking(&first, account, id, start).await.unwrap();
     assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     assert_eq!(table.lease(account, id).await.unwrap(), Some(first));
     assert_eq!(all_due(&table).await, [DueItem { account, conversation: id, due_at: at(62) }]);
 
-    let resume = |now: &Snapshot| now.conversation.begin_resume("11ee".into());
+    let resume = |now: &Snapshot| now.conversation.begin_resume(LegId::CALLER, "11ee".into());
     let outcome = table.transition(account, id, resume).await.unwrap();
     assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     let (second, late) = (lease("second", at(5)), lease("late", at(6)));
-    let resumed = |now: &Snapshot| now.conversation.mark_resumed();
+    let resumed = |now: &Snapshot| now.conversation.mark_resumed(LegId::CALLER);
     let outcome = table.transition_taking(&second, account, id, resumed).await.unwrap();
     assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     let outcome = table.transition_taking(&late, account, id, resumed).await.unwrap();
@@ -198,8 +202,9 @@ async fn an_ended_conversation_is_not_due() {
     let (by_holder, by_other) = (held(&table, "first").await, held(&table, "second").await);
     assert_eq!(all_due(&table).await.len(), 3);
 
-    let reject =
-        |now: &Snapshot| now.conversation.reject(&now.agent, RejectReason::Failed, &Prices::default(), at(9));
+    let reject = |now: &Snapshot| {
+        now.conversation.reject(LegId::CALLER, &now.agent, RejectReason::Failed, &Prices::default(), at(9))
+    };
     let (account, id) = key(&waiting);
     let outcomes = [
         table.transition(account, id, reject).await.unwrap(),
@@ -268,15 +273,16 @@ async fn renewals_and_transitions_of_a_holder_do_not_conflict() {
 async fn every_state_is_due_at_its_deadline() {
     let table = testing::new_table().await;
     let states = [
-        State::Queued,
-        State::Dialing { dialed_at: at(1) },
-        State::Ringing { dialed_at: at(1) },
-        State::Answered { answered_at: at(1) },
-        State::Started { answered_at: at(1), started_at: at(2) },
+        (LegState::Waiting, State::Queued),
+        (LegState::Dialing { dialed_at: at(1) }, State::Connecting),
+        (LegState::Ringing { dialed_at: at(1) }, State::Connecting),
+        (LegState::Answered { answered_at: at(1) }, State::Connecting),
+        (LegState::Answered { answered_at: at(1) }, State::Started { started_at: at(2) }),
     ];
-    for state in states {
+    for (leg, state) in states {
         let mut snapshot = queued(account());
         snapshot.conversation.state = state;
+        snapshot.conversation.legs.caller_mut().state = leg;
         table.create_conversation(&snapshot).await.unwrap();
         let found =
             all_due(&table).await.into_iter().find(|due| due.conversation == snapshot.conversation.id);
@@ -301,7 +307,7 @@ async fn due_conversations_are_listed_once_oldest_first() {
     }
     // Every second one is due by its state as well, later than by its lease.
     for due in expected.iter().step_by(2) {
-        let over = |now: &Snapshot| now.conversation.record_carrier_end(None, at(60));
+        let over = |now: &Snapshot| now.conversation.record_carrier_end(LegId::CALLER, None, at(60));
         let outcome = table.transition(due.account, due.conversation, over).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }
@@ -316,7 +322,7 @@ async fn due_conversations_are_listed_once_oldest_first() {
 async fn a_postponed_conversation_is_due_at_the_new_time() {
     let table = testing::new_table().await;
     let (bad, good) = (held(&table, "first").await, held(&table, "second").await);
-    let over = |now: &Snapshot| now.conversation.record_carrier_end(None, at(10));
+    let over = |now: &Snapshot| now.conversation.record_carrier_end(LegId::CALLER, None, at(10));
     for (account, id) in [bad, good] {
         let outcome = table.transition(account, id, over).await.unwrap();
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
@@ -405,7 +411,7 @@ async fn unreadable_states_are_left_out() {
     let broken = table.client.update_item().table_name(&table.name);
     broken
         .set_key(Some(items::key(keys::conversation_pk(account, id), keys::STATE)))
-        .update_expression("SET resumes = :text")
+        .update_expression("SET legs[0].resumes = :text")
         .expression_attribute_values(":text", AttributeValue::S("many".into()))
         .send()
         .await

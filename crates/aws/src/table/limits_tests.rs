@@ -22,19 +22,20 @@ use hyper_util::{
 use switchboard_model::{
     accounts::{Account, Limits, Token},
     conversations::{
-        Conversation, EndedReason, InvalidTransition, RejectReason, Snapshot, State as Standing, Transition,
+        Conversation, EndedReason, InvalidTransition, LegId, LegState, RejectReason, Snapshot,
+        State as Standing, Transition,
     },
     costs::Prices,
     idempotency::{Answer, Claim},
     ids::{AccountId, ConversationId, RequestId},
-    limits::{Counters, MAX_WAITING, Slot},
+    limits::{Counters, MAX_WAITING},
     time::Timestamp,
 };
 use tokio::task::JoinSet;
 
 use super::{
     Admission, Claimed, Outcome, Queued, Table, testing,
-    tests::{account, at, queued},
+    tests::{account, at, carrier_call, queued},
 };
 
 fn ids(snapshot: &Snapshot) -> (AccountId, ConversationId) {
@@ -48,7 +49,7 @@ async fn counted(table: &Table, account: AccountId) -> (i64, i64) {
 }
 
 fn dial(snapshot: &Snapshot, now: Timestamp) -> Result<Transition, InvalidTransition> {
-    snapshot.conversation.mark_dialing(&snapshot.agent, "hash".into(), now)
+    snapshot.conversation.mark_dialing(LegId::CALLER, &snapshot.agent, "hash".into(), now)
 }
 
 fn end(snapshot: &Snapshot) -> Result<Transition, InvalidTransition> {
@@ -99,11 +100,16 @@ async fn a_call_is_counted_once_in_every_state() {
     let change = |table: Table, change: fn(&Conversation) -> Result<Transition, InvalidTransition>| async move {
         table.transition(account, id, |now| change(&now.conversation)).await.unwrap()
     };
-    assert!(matches!(change(table.clone(), Conversation::return_to_queue).await, Outcome::Changed(_)));
+    assert!(matches!(
+        change(table.clone(), |now| now.return_to_queue(LegId::CALLER)).await,
+        Outcome::Changed(_)
+    ));
     assert_eq!(counted(&table, account).await, (1, 0));
     assert!(try_dial(&table, &many(), &calls[0], at(2)).await);
-    for step in [|now: &Conversation| now.mark_ringing("CA1"), |now: &Conversation| now.record_placed("CA1")]
-    {
+    for step in [
+        |now: &Conversation| now.mark_ringing(LegId::CALLER, &carrier_call("CA1")),
+        |now: &Conversation| now.record_placed(LegId::CALLER, &carrier_call("CA1")),
+    ] {
         let _ = change(table.clone(), step).await;
         assert_eq!(counted(&table, account).await, (0, 1));
     }
@@ -119,8 +125,9 @@ async fn a_call_is_counted_once_in_every_state() {
 async fn a_call_that_ends_before_it_is_placed_no_longer_waits() {
     let table = testing::new_table().await;
     let (account, calls) = calls(&table, 2).await;
-    let rejected =
-        |now: &Snapshot| now.conversation.reject(&now.agent, RejectReason::Failed, &Prices::default(), at(5));
+    let rejected = |now: &Snapshot| {
+        now.conversation.reject(LegId::CALLER, &now.agent, RejectReason::Failed, &Prices::default(), at(5))
+    };
     let outcome = table.transition(account, calls[0].conversation.id, rejected).await.unwrap();
     assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     assert_eq!(counted(&table, account).await, (1, 0));
@@ -154,8 +161,8 @@ async fn an_inbound_call_is_admitted_above_the_limit_and_counted() {
     let (account, calls) = calls(&table, 2).await;
     assert!(try_dial(&table, &limits, &calls[0], at(1)).await);
     let mut inbound = queued(account);
-    inbound.conversation.state = Standing::Answered { answered_at: at(1) };
-    inbound.conversation.slot = Slot::Live;
+    inbound.conversation.state = Standing::Connecting;
+    inbound.conversation.legs.caller_mut().state = LegState::Answered { answered_at: at(1) };
     table.create_conversation(&inbound).await.unwrap();
     assert_eq!(counted(&table, account).await, (1, 2));
     finish(&table, &calls[0]).await;

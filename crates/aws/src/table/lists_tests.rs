@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use aws_sdk_dynamodb::types::AttributeValue;
 use switchboard_model::{
     agents::{Agent, AgentConfig},
-    conversations::{EndedReason, Snapshot, Status},
+    conversations::{EndedReason, LegId, Snapshot, Status},
     costs::{Prices, Usage},
     ids::{AccountId, AgentId, ConversationId},
     lists::{Created, Listing, Page},
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::{
     Table, testing,
-    tests::{account, at, queued, said, started},
+    tests::{account, at, carrier_call, queued, said, started},
 };
 use crate::keys;
 
@@ -36,9 +36,9 @@ async fn call(table: &Table, account: AccountId, second: i64, status: Status) ->
 
 async fn advance(table: &Table, Snapshot { conversation, agent }: &Snapshot, status: Status) {
     let (account, id) = (conversation.account_id, conversation.id);
-    let dialed = conversation.mark_dialing(agent, "00".into(), at(1)).unwrap();
+    let dialed = conversation.mark_dialing(LegId::CALLER, agent, "00".into(), at(1)).unwrap();
     table.commit(conversation, &dialed).await.unwrap();
-    let begun = dialed.conversation.mark_started(agent, "CA1", at(2)).unwrap();
+    let begun = dialed.conversation.mark_started(LegId::CALLER, agent, &carrier_call("CA1"), at(2)).unwrap();
     table.commit(&dialed.conversation, &begun).await.unwrap();
     if status == Status::Ended {
         let usage = Usage::default();

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use switchboard_model::{
-    conversations::Conversation,
+    conversations::Leg,
     ids::{AccountId, AgentId, PhoneNumberId},
     lists::Listing,
     phone_numbers::{CallAccount, Carrier, CarrierAccount, E164, PhoneNumber, Standing},
@@ -177,17 +177,17 @@ impl Table {
         self.postpone_item(keys::account_pk(account), &keys::number_key(number), until).await
     }
 
-    /// The account at the carrier that places or receives the call of a conversation.
+    /// The account at the carrier that a leg's call goes through.
     pub async fn call_account(
         &self,
         sealer: &Sealer,
-        conversation: &Conversation,
+        account: AccountId,
+        leg: &Leg,
     ) -> Result<CallAccount, TableError> {
-        let is_imported = conversation.phone_call.as_ref().is_some_and(|call| call.imported);
-        let Some(number) = conversation.own_number().filter(|_number| is_imported) else {
+        let Some(call) = leg.phone_call.as_ref().filter(|call| call.imported) else {
             return Ok(CallAccount::Deployments);
         };
-        match self.phone_number(conversation.account_id, number).await? {
+        match self.phone_number(account, call.own_number()).await? {
             Some(number) => self.carrier_account(sealer, &number).await,
             None => Ok(CallAccount::Gone),
         }

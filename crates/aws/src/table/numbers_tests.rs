@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use switchboard_model::{
+    conversations::Conversation,
     event_names::EventName,
     ids::ConversationId,
     lists::{Created, Page},
@@ -115,7 +116,8 @@ async fn a_call_of_an_imported_number_uses_the_customers_account() {
         let id = ConversationId::new(at(0), 1);
         Conversation::outbound(id, account(1), None, e164(100), e164(190), at(0)).with_own_carrier(imported)
     };
-    let through = async |imported| table.call_account(&seals, &call(imported)).await.unwrap();
+    let through =
+        async |imported| table.call_account(&seals, account(1), call(imported).legs.caller()).await.unwrap();
     let customers = CarrierAccount { account_sid: "AC9".into(), auth_token: Secret::new("token") };
     assert_eq!(through(true).await, CallAccount::Customers(customers));
     assert_eq!(through(false).await, CallAccount::Deployments);

@@ -7,7 +7,8 @@ use serde_json::Value;
 use switchboard_model::{
     conversations::{Conversation, State},
     deliveries::Delivery,
-    events::{Event, EventName},
+    event_names::EventName,
+    events::Event,
     ids::EventId,
 };
 
@@ -73,7 +74,7 @@ fn a_queued_call_reads_back_when_it_is_inserted() {
     let job = CallJob { account_id: conversation.account_id, conversation_id: conversation.id };
     assert_eq!(jobs("INSERT", call_item(&conversation)), [Job::Call(job)]);
     assert_eq!(jobs("MODIFY", call_item(&conversation)), []);
-    let started = State::Started { answered_at: at(1), started_at: at(2) };
+    let started = State::Started { started_at: at(2) };
     assert_eq!(jobs("INSERT", call_item(&Conversation { state: started, ..conversation })), []);
 }
 

@@ -6,7 +6,11 @@ use serde_json::{Value, json};
 use switchboard_model::{
     accounts::{Account, Token},
     agents::{Agent, AgentConfig, Function, LanguageModel, ModelSettings, Tool, ToolKind},
-    conversations::{Conversation, EndedReason, JournalEntry, RejectReason, Snapshot, State, WorkerSignals},
+    carriers::{CarrierCallId, CarrierName},
+    conversations::{
+        Conversation, EndedReason, JournalEntry, LegId, LegState, RejectReason, ReportedEnd, Snapshot, State,
+        WorkerSignals,
+    },
     costs::{CharacterCost, CostBreakdown, Prices, TimedCost, TokenCost, Usage, Usd},
     event_names::EventName,
     ids::{AccountId, AgentId, ConversationId, PhoneNumberId},
@@ -34,6 +38,10 @@ fn number(text: &str) -> E164 {
     text.parse().unwrap()
 }
 
+pub(super) fn carrier_call(id: &str) -> CarrierCallId {
+    CarrierCallId::new(CarrierName::Twilio, id).unwrap()
+}
+
 pub(super) fn queued(account: AccountId) -> Snapshot {
     let id = ConversationId::new(at(0), system::random_u128());
     let (to, from) = (number("+14155550100"), number("+14155550199"));
@@ -46,7 +54,8 @@ pub(super) fn queued(account: AccountId) -> Snapshot {
 /// A stored conversation in the state `started`.
 pub(super) async fn started(table: &Table) -> Snapshot {
     let mut snapshot = queued(account());
-    snapshot.conversation.state = State::Started { answered_at: at(1), started_at: at(2) };
+    snapshot.conversation.legs.caller_mut().state = LegState::Answered { answered_at: at(1) };
+    snapshot.conversation.state = State::Started { started_at: at(2) };
     table.create_conversation(&snapshot).await.unwrap();
     snapshot
 }
@@ -97,42 +106,42 @@ fn cost() -> CostBreakdown {
 #[tokio::test]
 async fn every_state_reads_back_as_it_was_written() {
     let table = testing::new_table().await;
-    let ended = |answered_at, started_at, ended_reason, telephony| State::Ended {
-        answered_at,
-        started_at,
-        ended_at: at(9),
-        ended_reason,
-        cost: Box::new(CostBreakdown { telephony, ..cost() }),
+    let ended = |answered_at, started_at, ended_reason, telephony| {
+        let ended_at = at(9);
+        let cost = Box::new(CostBreakdown { telephony, ..cost() });
+        (LegState::Ended { answered_at, ended_at }, State::Ended { started_at, ended_at, ended_reason, cost })
     };
     let carrier = TimedCost { provider: "twilio".into(), cost: usd("0.014"), ms: 1 };
     let states = [
-        State::Queued,
-        State::Dialing { dialed_at: at(1) },
-        State::Ringing { dialed_at: at(1) },
-        State::Answered { answered_at: at(1) },
-        State::Started { answered_at: at(1), started_at: at(2) },
+        (LegState::Waiting, State::Queued),
+        (LegState::Dialing { dialed_at: at(1) }, State::Connecting),
+        (LegState::Ringing { dialed_at: at(1) }, State::Connecting),
+        (LegState::Answered { answered_at: at(1) }, State::Connecting),
+        (LegState::Answered { answered_at: at(1) }, State::Started { started_at: at(2) }),
         ended(None, None, EndedReason::Unknown, None),
         ended(Some(at(1)), None, EndedReason::UserEnded, Some(carrier.clone())),
         ended(Some(at(1)), Some(at(2)), EndedReason::AgentEnded, Some(carrier)),
     ];
-    for state in states {
+    for (leg, state) in states {
         let mut bare = queued(account());
         bare.conversation.state = state;
+        bare.conversation.legs.caller_mut().state = leg;
         let mut full = queued(account());
         full.conversation.state = bare.conversation.state.clone();
         full.conversation.agent_id = Some(AgentId::new(at(0), 5));
-        full.conversation.phone_call.as_mut().unwrap().answered_by = Some("human".into());
-        full.conversation.carrier_call_id = Some("CA1".into());
-        full.conversation.media_token_sha256 = Some("00ff".into());
-        full.conversation.resumes = 2;
-        full.conversation.signals = WorkerSignals {
-            end_requested_at: Some(at(7)),
-            carrier_ended_at: Some(at(8)),
-            carrier_seconds: Some(7),
-        };
+        let caller = full.conversation.legs.caller_mut();
+        caller.state = leg;
+        caller.media_token_sha256 = Some("00ff".into());
+        caller.resumes = 2;
+        caller.reported_end = Some(ReportedEnd { at: at(8), seconds: Some(7) });
+        let call = caller.phone_call.as_mut().unwrap();
+        call.imported = true;
+        call.answered_by = Some("human".into());
+        call.carrier_call_id = Some(carrier_call("CA1"));
+        full.conversation.signals = WorkerSignals { end_requested_at: Some(at(7)) };
         full.conversation.usage =
             Usage { input_tokens: u64::MAX, tokens_estimated: true, ..Usage::default() };
-        bare.conversation.phone_call = None;
+        bare.conversation.legs.caller_mut().phone_call = None;
         for snapshot in [bare, full] {
             table.create_conversation(&snapshot).await.unwrap();
             let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
@@ -257,7 +266,7 @@ async fn a_transition_that_is_not_allowed_writes_nothing() {
     let (account, id) = (before.conversation.account_id, before.conversation.id);
     let outcome = table
         .transition(account, id, |now| {
-            now.conversation.reject(&now.agent, RejectReason::Busy, &Prices::default(), at(9))
+            now.conversation.reject(LegId::CALLER, &now.agent, RejectReason::Busy, &Prices::default(), at(9))
         })
         .await
         .unwrap();

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::Value;
 use switchboard_aws::table::TableError;
 use switchboard_contract::{
     conversations::ChosenAgent,
@@ -17,7 +17,7 @@ use switchboard_contract::{
 };
 use switchboard_model::{
     agents::{Agent, AgentConfig},
-    conversations::Conversation,
+    conversations::{Conversation, LegId},
     deliveries::Attempt,
     egress_policy::EgressPolicy,
     event_names::EventName,
@@ -54,7 +54,7 @@ pub(super) async fn choose_agent(
     number: &PhoneNumber,
     ringing: &Conversation,
 ) -> Result<AgentChoice, TableError> {
-    let (name, data) = (EventName::ConnectionRequested, json!({ "phone_call": ringing.phone_call }));
+    let (name, data) = (EventName::ConnectionRequested, ringing.phone_call_data(LegId::CALLER));
     // The number's webhooks are matched as if they were an agent's.
     let agent = AgentConfig { webhooks: number.webhooks.clone(), ..AgentConfig::default() };
     let recipients = ringing.recipients(&agent, name, &data);

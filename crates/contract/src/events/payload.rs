@@ -4,14 +4,14 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
 use crate::conversations::ConversationView;
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, PhoneCall, PhoneCallView, summary_at},
+    conversations::{Conversation, summary_at},
     event_names::EventName,
     events::Event,
     ids::{AccountId, EventId},
@@ -94,16 +94,10 @@ pub fn needs_conversation(event: EventName, webhook: &Webhook) -> bool {
     event == EventName::Ended && webhook.method == WebhookMethod::Post
 }
 
-/// The data of an event as clients and webhooks see it. A call is stored without the members that all calls have in
-/// common, and the conversation that ended is not stored in its event.
+/// The data of an event as clients and webhooks see it. The conversation that ended is not stored in its event.
 #[must_use]
 pub fn data(event: &Event, ended: Option<ConversationView>) -> Value {
     let mut data = event.data.clone();
-    if let Some(stored) = data.get_mut("phone_call")
-        && let Ok(call) = PhoneCall::deserialize(&*stored)
-    {
-        *stored = json!(PhoneCallView::from(call));
-    }
     if let Some(conversation) = ended {
         add_conversation(&mut data, conversation);
     }

@@ -58,7 +58,7 @@ fn event(name: EventName, data: Value) -> Event {
 }
 
 fn started() -> State {
-    State::Started { answered_at: at(4), started_at: at(5) }
+    State::Started { started_at: at(5) }
 }
 
 #[test]
@@ -99,13 +99,7 @@ fn a_retry_has_the_content_of_the_first_attempt() {
     let live = conversation(started());
     let ended_reason = switchboard_model::conversations::EndedReason::AgentEnded;
     let cost = Box::new(live.cost(&agent(), &Prices::default(), at(9)));
-    let over = conversation(State::Ended {
-        answered_at: Some(at(4)),
-        started_at: Some(at(5)),
-        ended_at: at(9),
-        ended_reason,
-        cost,
-    });
+    let over = conversation(State::Ended { started_at: Some(at(5)), ended_at: at(9), ended_reason, cost });
     let sent = |conversation| Payload::new(&event, conversation, &agent(), WebhookMethod::Post, None);
     assert!(sent(&live) == sent(&over));
 }

@@ -1,6 +1,6 @@
-//! What a conversation cost: its durations and its agent's rates, for [`crate::costs`].
+//! The cost of a conversation: its durations and its agent's rates, for [`crate::costs`].
 
-use super::{Conversation, ConversationType};
+use super::{Conversation, Direction, Leg, LegState};
 use crate::{
     agents::AgentConfig,
     catalogue::{self, Rate, twilio},
@@ -12,23 +12,30 @@ impl Conversation {
     /// The cost if the conversation ends at `ended_at`.
     #[must_use]
     pub fn cost(&self, agent: &AgentConfig, prices: &Prices, ended_at: Timestamp) -> CostBreakdown {
-        let since = |start: Option<Timestamp>| {
-            let duration = start.map(|start| ended_at.since(start)).unwrap_or_default();
-            u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-        };
-        let leg = self.phone_call.as_ref().map(|call| {
-            let price = match self.kind {
-                ConversationType::InboundPhoneCall => twilio::inbound_call(&call.to_number),
-                ConversationType::OutboundPhoneCall => {
-                    twilio::outbound_call(&call.to_number, agent.asks_who_answered())
-                }
-                ConversationType::WebCall => twilio::outbound_call(&call.to_number, false),
-            };
-            let rate = Rate { provider: "twilio", price, is_own_account: call.imported };
-            LegUse { ms: since(self.answered_at()), rate }
-        });
-        costs::breakdown(&self.usage, &catalogue::rates(agent), prices, since(self.started_at()), leg)
+        let legs: Vec<_> = self.legs.iter().filter_map(|leg| leg_use(leg, agent, ended_at)).collect();
+        let ms = milliseconds(self.started_at(), ended_at);
+        costs::breakdown(&self.usage, &catalogue::rates(agent), prices, ms, &legs)
     }
+}
+
+/// The carrier's part of a leg; none for a browser.
+fn leg_use(leg: &Leg, agent: &AgentConfig, conversation_ended_at: Timestamp) -> Option<LegUse> {
+    let call = leg.phone_call.as_ref()?;
+    let price = match call.direction {
+        Direction::Inbound => twilio::inbound_call(&call.to_number),
+        Direction::Outbound => twilio::outbound_call(&call.to_number, agent.asks_who_answered()),
+    };
+    let ended_at = match leg.state {
+        LegState::Ended { ended_at, .. } => ended_at.min(conversation_ended_at),
+        _ => conversation_ended_at,
+    };
+    let rate = Rate { provider: "twilio", price, is_own_account: call.imported };
+    Some(LegUse { ms: milliseconds(leg.answered_at(), ended_at), rate })
+}
+
+fn milliseconds(from: Option<Timestamp>, to: Timestamp) -> u64 {
+    let duration = from.map(|from| to.since(from)).unwrap_or_default();
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

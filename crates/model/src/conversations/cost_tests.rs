@@ -4,7 +4,8 @@ use switchboard_filters::Filter;
 use super::*;
 use crate::{
     agents::{LanguageModel, ModelSettings, Transcriber, Voice},
-    conversations::{EndedReason, State},
+    carriers::{CarrierCallId, CarrierName},
+    conversations::{Conversation, EndedReason, LegId},
     costs::{Usage, Usd},
     event_names::EventName,
     hooks::Hook,
@@ -15,14 +16,20 @@ fn at(ms: i64) -> Timestamp {
     Timestamp::from_millis(1_795_339_800_000 + ms)
 }
 
+fn call() -> CarrierCallId {
+    CarrierCallId::new(CarrierName::Twilio, "CA1").unwrap()
+}
+
 /// A call to the United States, answered after 3 s, its media flowing half a second later.
 fn started(agent: &AgentConfig) -> Conversation {
     let (id, account) = (ConversationId::new(at(0), 1), AccountId::new(at(0), 2));
     let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
     let conversation = Conversation::outbound(id, account, None, to, from, at(0));
-    let conversation = conversation.mark_dialing(agent, String::new(), at(0)).unwrap().conversation;
-    let conversation = conversation.mark_answered(agent, "CA1", at(3_000)).unwrap().conversation;
-    conversation.mark_started(agent, "CA1", at(3_500)).unwrap().conversation
+    let conversation =
+        conversation.mark_dialing(LegId::CALLER, agent, String::new(), at(0)).unwrap().conversation;
+    let conversation =
+        conversation.mark_answered(LegId::CALLER, agent, &call(), at(3_000)).unwrap().conversation;
+    conversation.mark_started(LegId::CALLER, agent, &call(), at(3_500)).unwrap().conversation
 }
 
 fn cost(agent: &AgentConfig, usage: &Usage, prices: &Prices, ended_at: Timestamp) -> CostBreakdown {
@@ -71,11 +78,13 @@ fn machine_detection_costs_extra_on_an_answered_outbound_call() {
     assert_eq!(telephony(&asks).to_string(), "0.043500");
     let mut own = started(&asks).with_own_carrier(true);
     assert_eq!(own.cost(&asks, &Prices::default(), at(63_500)).telephony.unwrap().cost, Usd::ZERO);
-    own = Conversation { kind: ConversationType::InboundPhoneCall, ..started(&asks) };
+    own = started(&asks);
+    own.legs.caller_mut().phone_call.as_mut().unwrap().direction = Direction::Inbound;
     let inbound = own.cost(&asks, &Prices::default(), at(63_500)).telephony.unwrap();
     assert_eq!(inbound.cost, own.cost(&asks_not, &Prices::default(), at(63_500)).telephony.unwrap().cost);
-    own.state = State::Queued;
-    own.kind = ConversationType::OutboundPhoneCall;
+    let leg = own.legs.caller_mut();
+    leg.state = LegState::Waiting;
+    leg.phone_call.as_mut().unwrap().direction = Direction::Outbound;
     assert_eq!(own.cost(&asks, &Prices::default(), at(63_500)).telephony.unwrap().cost, Usd::ZERO);
 }
 
@@ -154,7 +163,7 @@ fn an_inbound_call_is_priced_by_our_number_unless_imported() {
     let agent = AgentConfig::default();
     let (id, account) = (ConversationId::new(at(0), 1), AccountId::new(at(0), 2));
     let (to, from) = ("+14155550199".parse().unwrap(), "+14155550100".parse().unwrap());
-    let ringing = Conversation::inbound(id, account, to, from, "CA1".into(), at(0));
+    let ringing = Conversation::inbound(id, account, to, from, call(), at(0));
     for (imported, cost) in [(false, "0.025000"), (true, "0.000000")] {
         let call = ringing.clone().with_own_carrier(imported);
         let taken = call.accept_inbound(&agent, String::new(), vec![], vec![], at(0)).unwrap().conversation;

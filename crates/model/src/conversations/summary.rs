@@ -22,9 +22,14 @@ pub struct PhoneCallView {
     pub answered_by: Option<String>,
 }
 
-impl From<PhoneCall> for PhoneCallView {
-    fn from(PhoneCall { to_number, from_number, answered_by, .. }: PhoneCall) -> Self {
-        Self { provider: "twilio", to_number, from_number, answered_by }
+impl From<&PhoneCall> for PhoneCallView {
+    fn from(PhoneCall { to_number, from_number, answered_by, .. }: &PhoneCall) -> Self {
+        Self {
+            provider: "twilio",
+            to_number: to_number.clone(),
+            from_number: from_number.clone(),
+            answered_by: answered_by.clone(),
+        }
     }
 }
 
@@ -42,7 +47,7 @@ pub fn summary_at(event: EventName, conversation: &Conversation, agent: &AgentCo
         "type": conversation.kind,
         "status": status,
         "agent_id": conversation.agent_id,
-        "phone_call": conversation.phone_call.clone().map(PhoneCallView::from),
+        "phone_call": conversation.legs.caller().phone_call.as_ref().map(PhoneCallView::from),
         "metadata": agent.metadata,
     })
 }

@@ -1,18 +1,19 @@
 //! Every change a conversation can make, each a pure function to the new state and its events.
 
+mod calls;
 mod inbound;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Conversation, EndedReason, MAX_RESUMES, PhoneCall, State};
+use super::{Conversation, EndedReason, Leg, LegId, LegRole, LegState, MAX_RESUMES, PhoneCallView, State};
 use crate::{
     agents::AgentConfig,
+    carriers::CarrierCallId,
     costs::{Prices, Usage},
     event_names::EventName,
     events::Event,
     ids::EventId,
-    limits::Slot,
     messages::Message,
     time::Timestamp,
 };
@@ -91,115 +92,69 @@ impl RejectReason {
 }
 
 impl Conversation {
-    /// The dialer hands a queued call to the carrier. From here on it counts as dialled, so that no
-    /// second call is ever placed. The stream will be let in with the token of this hash.
-    pub fn mark_dialing(
-        &self,
-        agent: &AgentConfig,
-        media_token_sha256: String,
-        now: Timestamp,
-    ) -> Result<Transition, InvalidTransition> {
-        let State::Queued = self.state else { return Err(InvalidTransition) };
-        let mut next = self.changed(State::Dialing { dialed_at: now });
-        next.conversation.slot = Slot::Live;
-        next.conversation.media_token_sha256 = Some(media_token_sha256);
-        next.emit(agent, now, EventName::ConnectionRequested, json!({ "phone_call": self.phone_call }));
-        Ok(next)
-    }
-
-    /// The carrier certainly did not take the call (it asked to come back later, or the connection to
-    /// it never opened): the call waits again. Its `connection_requested` stays in the log.
-    pub fn return_to_queue(&self) -> Result<Transition, InvalidTransition> {
-        if !matches!(self.state, State::Dialing { .. }) || self.carrier_call_id.is_some() {
-            return Err(InvalidTransition);
-        }
-        let mut next = self.changed(State::Queued);
-        next.conversation.slot = Slot::Waiting;
-        Ok(next)
-    }
-
-    /// The carrier took the call and named it.
-    pub fn record_placed(&self, carrier_call_id: &str) -> Result<Transition, InvalidTransition> {
-        if matches!(self.state, State::Queued | State::Ended { .. }) || self.carrier_call_id.is_some() {
-            return Err(InvalidTransition);
-        }
-        let mut next = self.changed(self.state.clone());
-        next.conversation.carrier_call_id = Some(carrier_call_id.to_owned());
-        Ok(next)
-    }
-
-    /// The voice was asked for what a queued call is going to say: so many characters.
+    /// The voice synthesized so many characters for a call that is still queued.
     pub fn record_prepared(&self, characters: u64) -> Result<Transition, InvalidTransition> {
-        // Later the worker counts, and what is added beside it would be lost.
+        // Later the worker counts, and a number that is added beside its count would be lost.
         let State::Queued = self.state else { return Err(InvalidTransition) };
         let mut next = self.changed(self.state.clone());
         next.conversation.usage.characters += characters;
         Ok(next)
     }
 
-    /// The other side's phone rings.
-    pub fn mark_ringing(&self, carrier_call_id: &str) -> Result<Transition, InvalidTransition> {
-        let State::Dialing { dialed_at } = self.state else { return Err(InvalidTransition) };
-        Ok(self.changed(State::Ringing { dialed_at }).on_call(carrier_call_id))
-    }
-
-    /// The other side answered.
-    pub fn mark_answered(
-        &self,
-        agent: &AgentConfig,
-        carrier_call_id: &str,
-        now: Timestamp,
-    ) -> Result<Transition, InvalidTransition> {
-        let (State::Dialing { .. } | State::Ringing { .. }) = self.state else {
-            return Err(InvalidTransition);
-        };
-        let mut next = self.changed(State::Answered { answered_at: now }).on_call(carrier_call_id);
-        next.emit(agent, now, EventName::Accepted, json!({ "phone_call": self.phone_call }));
-        Ok(next)
-    }
-
-    /// Media flows. The stream may be faster than the callback that tells of the answer: then this is
-    /// how we learn of it, and `phone_call:accepted` still comes first.
+    /// Media flows on the leg. The stream may be faster than the callback that reports the answer: then it stands for
+    /// the answer, and `phone_call:accepted` still comes first.
     pub fn mark_started(
         &self,
+        leg: LegId,
         agent: &AgentConfig,
-        carrier_call_id: &str,
+        call: &CarrierCallId,
         now: Timestamp,
     ) -> Result<Transition, InvalidTransition> {
-        let answered_at = match self.state {
-            State::Dialing { .. } | State::Ringing { .. } => now,
-            State::Answered { answered_at } => answered_at,
-            _ => return Err(InvalidTransition),
-        };
-        let mut next = self.changed(State::Started { answered_at, started_at: now }).on_call(carrier_call_id);
-        next.conversation.media_token_sha256 = None;
-        if self.answered_at().is_none() {
-            next.emit(agent, now, EventName::Accepted, json!({ "phone_call": self.phone_call }));
+        let State::Connecting = self.state else { return Err(InvalidTransition) };
+        let mut is_answer = false;
+        let mut next = self.changed_leg(leg, |leg| {
+            match leg.state {
+                LegState::Dialing { .. } | LegState::Ringing { .. } => {
+                    is_answer = true;
+                    leg.state = LegState::Answered { answered_at: now };
+                }
+                LegState::Answered { .. } => {}
+                LegState::Waiting | LegState::Ended { .. } => return Err(InvalidTransition),
+            }
+            leg.media_token_sha256 = None;
+            leg.set_call_id(call);
+            Ok(())
+        })?;
+        next.conversation.state = State::Started { started_at: now };
+        if is_answer {
+            next.emit(agent, now, EventName::Accepted, self.phone_call_data(leg));
         }
         next.emit(agent, now, EventName::Started, Value::Null);
         Ok(next)
     }
 
-    /// The carrier asks how a live call goes on, since its stream closed: it is to connect another one,
-    /// which will be let in with the token of this hash.
-    pub fn begin_resume(&self, media_token_sha256: String) -> Result<Transition, InvalidTransition> {
-        if !matches!(self.state, State::Started { .. }) || self.resumes >= MAX_RESUMES {
-            return Err(InvalidTransition);
-        }
-        let mut next = self.changed(self.state.clone());
-        next.conversation.resumes += 1;
-        next.conversation.media_token_sha256 = Some(media_token_sha256);
-        Ok(next)
+    /// The leg's media stream closed, and the carrier asks how the call goes on: it is to connect another stream, which
+    /// the token with this hash will admit.
+    pub fn begin_resume(
+        &self,
+        leg: LegId,
+        media_token_sha256: String,
+    ) -> Result<Transition, InvalidTransition> {
+        let State::Started { .. } = self.state else { return Err(InvalidTransition) };
+        self.changed_leg(leg, |leg| {
+            if leg.resumes >= MAX_RESUMES {
+                return Err(InvalidTransition);
+            }
+            leg.resumes += 1;
+            leg.media_token_sha256 = Some(media_token_sha256);
+            Ok(())
+        })
     }
 
-    /// Another stream of a live call was let in; the token is used up.
-    pub fn mark_resumed(&self) -> Result<Transition, InvalidTransition> {
-        if !matches!(self.state, State::Started { .. }) || self.media_token_sha256.is_none() {
-            return Err(InvalidTransition);
-        }
-        let mut next = self.changed(self.state.clone());
-        next.conversation.media_token_sha256 = None;
-        Ok(next)
+    /// A worker admitted another stream of a live leg; the token is used up.
+    pub fn mark_resumed(&self, leg: LegId) -> Result<Transition, InvalidTransition> {
+        let State::Started { .. } = self.state else { return Err(InvalidTransition) };
+        self.changed_leg(leg, |leg| leg.media_token_sha256.take().map(drop).ok_or(InvalidTransition))
     }
 
     /// Leaves a signal for the worker that holds the media: it is to end the conversation.
@@ -226,53 +181,22 @@ impl Conversation {
         Ok(next)
     }
 
-    /// The carrier says that a call is over whose media a worker holds: a note for that worker.
-    pub fn record_carrier_end(
-        &self,
-        seconds: Option<u64>,
-        now: Timestamp,
-    ) -> Result<Transition, InvalidTransition> {
-        if !matches!(self.state, State::Started { .. }) || self.signals.carrier_ended_at.is_some() {
-            return Err(InvalidTransition);
-        }
-        let mut next = self.changed(self.state.clone());
-        next.conversation.signals.carrier_ended_at = Some(now);
-        next.conversation.signals.carrier_seconds = seconds;
-        Ok(next)
-    }
-
-    /// The carrier found out who answered: a note for whoever holds the conversation. The first word counts.
-    pub fn record_answered_by(
-        &self,
-        carrier_call_id: &str,
-        verdict: &str,
-    ) -> Result<Transition, InvalidTransition> {
-        let is_another = self.carrier_call_id.as_deref().is_some_and(|known| known != carrier_call_id);
-        if matches!(self.state, State::Queued | State::Ended { .. }) || is_another {
-            return Err(InvalidTransition);
-        }
-        let mut next = self.changed(self.state.clone()).on_call(carrier_call_id);
-        match &mut next.conversation.phone_call {
-            Some(PhoneCall { answered_by: answered_by @ None, .. }) => {
-                *answered_by = Some(verdict.to_owned());
-            }
-            _ => return Err(InvalidTransition),
-        }
-        Ok(next)
-    }
-
-    /// The call was never taken: one `phone_call:rejected`, then the end.
+    /// The call of the caller's leg was never taken: one `phone_call:rejected`, then the end.
     pub fn reject(
         &self,
+        leg: LegId,
         agent: &AgentConfig,
         reason: RejectReason,
         prices: &Prices,
         now: Timestamp,
     ) -> Result<Transition, InvalidTransition> {
-        if self.answered_at().is_some() || self.ended().is_some() {
+        let leg = self.legs.get(leg).ok_or(InvalidTransition)?;
+        if leg.answered_at().is_some() || self.ended().is_some() {
             return Err(InvalidTransition);
         }
-        Ok(self.close(agent, Some(reason), reason.ended_reason(), &[], prices, now))
+        match leg.role {
+            LegRole::Caller => Ok(self.close(agent, Some(reason), reason.ended_reason(), &[], prices, now)),
+        }
     }
 
     /// The conversation is over, with the last `entries` and the final `usage` of whoever held it.
@@ -313,26 +237,45 @@ impl Conversation {
         let over = Self { usage, ..self.clone() };
         let cost = over.cost(agent, prices, now);
         let mut next = over.changed(State::Ended {
-            answered_at: self.answered_at(),
             started_at: self.started_at(),
             ended_at: now,
             ended_reason,
             cost: Box::new(cost),
         });
-        next.conversation.slot = Slot::None;
-        next.conversation.media_token_sha256 = None;
+        next.conversation.legs.iter_mut().for_each(|leg| leg.end(now));
         next.add(agent, entries);
         if rejected == Some(RejectReason::HungUp) && matches!(self.state, State::Queued) {
             // The event that the hook acted on: it would have been the dialling's.
-            let data = json!({ "phone_call": self.phone_call });
-            next.emit(agent, now, EventName::ConnectionRequested, data);
+            next.emit(agent, now, EventName::ConnectionRequested, self.phone_call_data(LegId::CALLER));
         }
         if let Some(reason) = rejected {
-            let data = json!({ "phone_call": self.phone_call, "reason": reason });
+            let mut data = self.phone_call_data(LegId::CALLER);
+            data["reason"] = json!(reason);
             next.emit(agent, now, EventName::Rejected, data);
         }
         next.emit(agent, now, EventName::Ended, json!({ "ended_reason": ended_reason }));
         next
+    }
+
+    /// The data of an event about the call of a leg.
+    #[must_use]
+    pub fn phone_call_data(&self, leg: LegId) -> Value {
+        let call = self.legs.get(leg).and_then(|leg| leg.phone_call.as_ref());
+        json!({ "phone_call": call.map(PhoneCallView::from) })
+    }
+
+    /// Changes a leg of a conversation that has not ended, and nothing else.
+    fn changed_leg(
+        &self,
+        leg: LegId,
+        change: impl FnOnce(&mut Leg) -> Result<(), InvalidTransition>,
+    ) -> Result<Transition, InvalidTransition> {
+        if self.ended().is_some() {
+            return Err(InvalidTransition);
+        }
+        let mut next = self.changed(self.state.clone());
+        change(next.conversation.legs.get_mut(leg).ok_or(InvalidTransition)?)?;
+        Ok(next)
     }
 
     fn changed(&self, state: State) -> Transition {
@@ -350,20 +293,15 @@ impl Transition {
         self
     }
 
-    /// The same end, noticed only now, of a conversation that was over at `ended_at`: how long it lasted
-    /// and what it cost is counted to then. Nothing else is changed.
+    /// The same end, noticed only now, of a conversation that was over at `ended_at`: its duration and its cost are
+    /// counted to then. Nothing else is changed.
     pub fn backdated(mut self, agent: &AgentConfig, prices: &Prices, ended_at: Timestamp) -> Self {
+        self.conversation.legs.iter_mut().for_each(|leg| leg.backdate(ended_at));
         let counted = self.conversation.cost(agent, prices, ended_at);
         if let State::Ended { ended_at: at, cost, .. } = &mut self.conversation.state {
             *at = ended_at;
             **cost = counted;
         }
-        self
-    }
-
-    /// A callback may name the call before the answer to our own request does.
-    fn on_call(mut self, carrier_call_id: &str) -> Self {
-        self.conversation.carrier_call_id.get_or_insert_with(|| carrier_call_id.to_owned());
         self
     }
 

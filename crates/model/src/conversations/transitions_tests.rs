@@ -1,8 +1,10 @@
 use super::*;
 use crate::{
+    carriers::CarrierName,
     conversations::{Conversation, Status},
     hooks::{Hook, Instruction},
     ids::{AccountId, ConversationId},
+    limits::Slots,
     messages::Role,
     webhooks::{Webhook, WebhookMethod},
 };
@@ -28,12 +30,22 @@ fn agent() -> AgentConfig {
     AgentConfig::default()
 }
 
-/// What a call counts as among its account's, in each state.
-fn counts_as(state: &State) -> Slot {
+const LEG: LegId = LegId::CALLER;
+
+fn call(id: &str) -> CarrierCallId {
+    CarrierCallId::new(CarrierName::Twilio, id).unwrap()
+}
+
+fn caller(conversation: &Conversation) -> &Leg {
+    conversation.legs.caller()
+}
+
+/// The slots that a call takes of its account's limits, in each state.
+fn expected_slots(state: &State) -> Slots {
     match state {
-        State::Queued => Slot::Waiting,
-        State::Ended { .. } => Slot::None,
-        _ => Slot::Live,
+        State::Queued => Slots { waiting: 1, live: 0 },
+        State::Ended { .. } => Slots::default(),
+        State::Connecting | State::Started { .. } => Slots { waiting: 0, live: 1 },
     }
 }
 
@@ -45,7 +57,7 @@ fn after(
 ) -> Conversation {
     let next = change.expect("possible here");
     assert_eq!(next.conversation.version, before.version + 1, "every write moves the version");
-    assert_eq!(next.conversation.slot, counts_as(&next.conversation.state));
+    assert_eq!(next.conversation.slots(), expected_slots(&next.conversation.state));
     assert_eq!(next.events.iter().map(|event| event.name).collect::<Vec<_>>(), names);
     let sequences: Vec<_> = next.events.iter().map(|event| event.sequence).collect();
     let expected: Vec<_> = (before.next_sequence..next.conversation.next_sequence).collect();
@@ -57,24 +69,32 @@ fn dialing() -> Conversation {
     let conversation = queued();
     after(
         &conversation,
-        conversation.mark_dialing(&agent(), "hash".into(), at(10)),
+        conversation.mark_dialing(LEG, &agent(), "hash".into(), at(10)),
         &[EventName::ConnectionRequested],
     )
 }
 
 fn ringing() -> Conversation {
     let conversation = dialing();
-    after(&conversation, conversation.mark_ringing("CA1"), &[])
+    after(&conversation, conversation.mark_ringing(LEG, &call("CA1")), &[])
 }
 
 fn answered() -> Conversation {
     let conversation = ringing();
-    after(&conversation, conversation.mark_answered(&agent(), "CA1", at(3_000)), &[EventName::Accepted])
+    after(
+        &conversation,
+        conversation.mark_answered(LEG, &agent(), &call("CA1"), at(3_000)),
+        &[EventName::Accepted],
+    )
 }
 
 fn started() -> Conversation {
     let conversation = answered();
-    after(&conversation, conversation.mark_started(&agent(), "CA1", at(3_200)), &[EventName::Started])
+    after(
+        &conversation,
+        conversation.mark_started(LEG, &agent(), &call("CA1"), at(3_200)),
+        &[EventName::Started],
+    )
 }
 
 fn ended() -> Conversation {
@@ -94,20 +114,20 @@ fn ended() -> Conversation {
 fn possible(conversation: &Conversation) -> Vec<&'static str> {
     let (agent, prices, usage) = (agent(), Prices::default(), Usage::default());
     let changes = [
-        ("dial", conversation.mark_dialing(&agent, "hash".into(), at(1))),
-        ("undial", conversation.return_to_queue()),
+        ("dial", conversation.mark_dialing(LEG, &agent, "hash".into(), at(1))),
+        ("undial", conversation.return_to_queue(LEG)),
         ("prepared", conversation.record_prepared(9)),
-        ("placed", conversation.record_placed("CA2")),
-        ("ringing", conversation.mark_ringing("CA2")),
-        ("answered", conversation.mark_answered(&agent, "CA2", at(1))),
-        ("started", conversation.mark_started(&agent, "CA2", at(1))),
-        ("resume", conversation.begin_resume("hash".into())),
-        ("resumed", conversation.mark_resumed()),
+        ("placed", conversation.record_placed(LEG, &call("CA2"))),
+        ("ringing", conversation.mark_ringing(LEG, &call("CA2"))),
+        ("answered", conversation.mark_answered(LEG, &agent, &call("CA2"), at(1))),
+        ("started", conversation.mark_started(LEG, &agent, &call("CA2"), at(1))),
+        ("resume", conversation.begin_resume(LEG, "hash".into())),
+        ("resumed", conversation.mark_resumed(LEG)),
         ("request_end", conversation.request_end(at(1))),
         ("append", conversation.append(&agent, &[], &usage)),
-        ("carrier_ended", conversation.record_carrier_end(Some(6), at(1))),
-        ("machine_detected", conversation.record_answered_by("CA1", "human")),
-        ("rejected", conversation.reject(&agent, RejectReason::Busy, &prices, at(1))),
+        ("carrier_ended", conversation.record_carrier_end(LEG, Some(6), at(1))),
+        ("machine_detected", conversation.record_answered_by(LEG, &call("CA1"), "human")),
+        ("rejected", conversation.reject(LEG, &agent, RejectReason::Busy, &prices, at(1))),
         ("end", conversation.end(&agent, EndedReason::Unknown, &[], &usage, &prices, at(1))),
     ];
     changes.into_iter().filter(|(_, change)| change.is_ok()).map(|(name, _)| name).collect()
@@ -138,11 +158,11 @@ fn the_api_sees_three_states() {
 #[test]
 fn a_stream_that_is_faster_than_the_callback_still_has_accepted_before_started() {
     let conversation = dialing();
-    let next = conversation.mark_started(&agent(), "CA1", at(3_000));
+    let next = conversation.mark_started(LEG, &agent(), &call("CA1"), at(3_000));
     let conversation = after(&conversation, next, &[EventName::Accepted, EventName::Started]);
     assert_eq!(conversation.answered_at(), Some(at(3_000)));
     assert_eq!(
-        conversation.mark_answered(&agent(), "CA1", at(3_100)),
+        conversation.mark_answered(LEG, &agent(), &call("CA1"), at(3_100)),
         Err(InvalidTransition),
         "the late callback changes nothing"
     );
@@ -150,20 +170,20 @@ fn a_stream_that_is_faster_than_the_callback_still_has_accepted_before_started()
 
 #[test]
 fn the_stream_token_works_once() {
-    assert_eq!(answered().media_token_sha256.as_deref(), Some("hash"));
-    assert_eq!(started().media_token_sha256, None);
+    assert_eq!(caller(&answered()).media_token_sha256.as_deref(), Some("hash"));
+    assert_eq!(caller(&started()).media_token_sha256, None);
 }
 
 #[test]
 fn a_call_is_connected_to_another_worker_five_times_at_most() {
     let mut conversation = started();
     for _ in 0..5 {
-        conversation = after(&conversation, conversation.begin_resume("next".into()), &[]);
-        assert_eq!(conversation.media_token_sha256.as_deref(), Some("next"));
-        conversation = after(&conversation, conversation.mark_resumed(), &[]);
-        assert_eq!(conversation.mark_resumed(), Err(InvalidTransition), "each token lets one stream in");
+        conversation = after(&conversation, conversation.begin_resume(LEG, "next".into()), &[]);
+        assert_eq!(caller(&conversation).media_token_sha256.as_deref(), Some("next"));
+        conversation = after(&conversation, conversation.mark_resumed(LEG), &[]);
+        assert_eq!(conversation.mark_resumed(LEG), Err(InvalidTransition), "each token lets one stream in");
     }
-    assert_eq!(conversation.begin_resume("again".into()), Err(InvalidTransition));
+    assert_eq!(conversation.begin_resume(LEG, "again".into()), Err(InvalidTransition));
 }
 
 #[test]
@@ -173,7 +193,7 @@ fn every_state_has_a_deadline_until_the_end() {
     assert_eq!(ringing().due_at(), Some(at(10 + 120_000)), "ringing does not begin anew");
     assert_eq!(answered().due_at(), Some(at(63_000)));
     assert_eq!(started().due_at(), None, "its deadline is the lease");
-    let over = started().record_carrier_end(Some(6), at(9_000)).unwrap().conversation;
+    let over = started().record_carrier_end(LEG, Some(6), at(9_000)).unwrap().conversation;
     assert_eq!(over.due_at(), Some(at(29_000)));
     assert_eq!(ended().due_at(), None);
 }
@@ -189,15 +209,24 @@ fn the_end_is_asked_for_once() {
 #[test]
 fn the_carriers_first_word_on_who_answered_stands_whatever_is_written_meanwhile() {
     let conversation = started();
-    let conversation = after(&conversation, conversation.record_answered_by("CA1", "machine_start"), &[]);
-    let word = |of: &Conversation| of.phone_call.as_ref().unwrap().answered_by.clone();
+    let conversation =
+        after(&conversation, conversation.record_answered_by(LEG, &call("CA1"), "machine_start"), &[]);
+    let word = |of: &Conversation| caller(of).phone_call.as_ref().unwrap().answered_by.clone();
     assert_eq!(word(&conversation).as_deref(), Some("machine_start"));
-    assert_eq!(conversation.record_answered_by("CA1", "human"), Err(InvalidTransition));
+    assert_eq!(conversation.record_answered_by(LEG, &call("CA1"), "human"), Err(InvalidTransition));
     let next = conversation.append(&agent(), &[said("Hi.", 4_000)], &Usage::default()).unwrap();
     assert_eq!(word(&next.conversation).as_deref(), Some("machine_start"));
-    assert_eq!(started().record_answered_by("CA2", "human"), Err(InvalidTransition), "another call");
-    let early = dialing().record_answered_by("CA1", "human").unwrap().conversation;
-    assert_eq!(early.carrier_call_id.as_deref(), Some("CA1"), "it may be the first report that arrives");
+    assert_eq!(
+        started().record_answered_by(LEG, &call("CA2"), "human"),
+        Err(InvalidTransition),
+        "another call"
+    );
+    let early = dialing().record_answered_by(LEG, &call("CA1"), "human").unwrap().conversation;
+    assert_eq!(
+        caller(&early).carrier_call_id(),
+        Some(&call("CA1")),
+        "it may be the first report that arrives"
+    );
 }
 
 #[test]
@@ -207,7 +236,7 @@ fn filters_see_who_answered_from_the_next_event_on() {
     let agent = AgentConfig { hooks: vec![Hook { events, filter, instructions }], ..agent() };
     let before = answered();
     assert!(!before.hook_hangs_up(&agent, EventName::Started));
-    let known = before.record_answered_by("CA1", "machine_start").unwrap().conversation;
+    let known = before.record_answered_by(LEG, &call("CA1"), "machine_start").unwrap().conversation;
     assert!(known.hook_hangs_up(&agent, EventName::Started));
 }
 
@@ -217,7 +246,7 @@ fn what_was_spoken_before_the_answer_is_in_the_usage() {
     let conversation = after(&conversation, conversation.record_prepared(40), &[]);
     let conversation = after(&conversation, conversation.record_prepared(2), &[]);
     assert_eq!(conversation.usage.characters, 42);
-    let next = conversation.mark_dialing(&agent(), "hash".into(), at(1)).unwrap().conversation;
+    let next = conversation.mark_dialing(LEG, &agent(), "hash".into(), at(1)).unwrap().conversation;
     assert_eq!(next.usage.characters, 42, "it was paid for");
 }
 
@@ -226,7 +255,7 @@ fn a_call_that_nobody_took_does_not_cost_what_was_spoken_for_it() {
     let usage = Usage { characters: 1_000, ..Usage::default() };
     let ringing = Conversation { usage: usage.clone(), ..ringing() };
     let (agent, prices, now) = (agent(), Prices::default(), at(9_000));
-    let rejected = ringing.reject(&agent, RejectReason::NoAnswer, &prices, now);
+    let rejected = ringing.reject(LEG, &agent, RejectReason::NoAnswer, &prices, now);
     let canceled = ringing.end(&agent, EndedReason::AgentEnded, &[], &ringing.usage, &prices, now);
     for over in [rejected, canceled] {
         let cost = over.unwrap().conversation.ended().unwrap().2.clone();
@@ -240,14 +269,14 @@ fn a_call_that_nobody_took_does_not_cost_what_was_spoken_for_it() {
 #[test]
 fn a_call_that_was_placed_cannot_be_undialled() {
     let conversation = dialing();
-    let conversation = after(&conversation, conversation.record_placed("CA1"), &[]);
-    assert_eq!(conversation.return_to_queue(), Err(InvalidTransition));
+    let conversation = after(&conversation, conversation.record_placed(LEG, &call("CA1")), &[]);
+    assert_eq!(conversation.return_to_queue(LEG), Err(InvalidTransition));
 }
 
 #[test]
 fn a_call_that_was_not_taken_is_dialled_again() {
     let conversation = dialing();
-    let conversation = after(&conversation, conversation.return_to_queue(), &[]);
+    let conversation = after(&conversation, conversation.return_to_queue(LEG), &[]);
     assert_eq!(possible(&conversation), ["dial", "prepared", "rejected", "end"]);
 }
 
@@ -261,7 +290,7 @@ fn a_rejected_call_has_rejected_then_ended_and_costs_nothing() {
         (RejectReason::Canceled, EndedReason::AgentEnded),
     ] {
         let conversation = ringing();
-        let next = conversation.reject(&agent(), reason, &Prices::default(), at(5_000)).unwrap();
+        let next = conversation.reject(LEG, &agent(), reason, &Prices::default(), at(5_000)).unwrap();
         assert_eq!(next.events[0].data["reason"], serde_json::to_value(reason).unwrap());
         let conversation = after(&conversation, Ok(next), &[EventName::Rejected, EventName::Ended]);
         let (ended_at, reason, cost) = conversation.ended().unwrap();
@@ -274,7 +303,7 @@ fn a_rejected_call_has_rejected_then_ended_and_costs_nothing() {
 #[test]
 fn a_hook_on_the_request_itself_leaves_it_in_the_log() {
     let conversation = queued();
-    let next = conversation.reject(&agent(), RejectReason::HungUp, &Prices::default(), at(1));
+    let next = conversation.reject(LEG, &agent(), RejectReason::HungUp, &Prices::default(), at(1));
     let names = [EventName::ConnectionRequested, EventName::Rejected, EventName::Ended];
     after(&conversation, next, &names);
 }

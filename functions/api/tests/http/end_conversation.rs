@@ -1,6 +1,6 @@
-use switchboard_model::conversations::{Lease, UtteranceProgress};
+use switchboard_model::conversations::{Lease, LegId, UtteranceProgress};
 
-use crate::world::{Answer, CONVERSATION, Event, FOREIGN_TOKEN, World, at, conversation_id};
+use crate::world::{Answer, CONVERSATION, Event, FOREIGN_TOKEN, World, at, call_id, conversation_id};
 
 const CALL: &str = "CA0123456789abcdef0123456789abcdef";
 
@@ -17,8 +17,11 @@ impl World {
     /// The sample's call, dialled, with the carrier's id.
     async fn placed_call(&self) {
         self.queued_call().await;
-        self.change(|call| call.conversation.mark_dialing(&call.agent, "00".repeat(32), at(-9))).await;
-        self.change(|call| call.conversation.record_placed(CALL)).await;
+        self.change(|call| {
+            call.conversation.mark_dialing(LegId::CALLER, &call.agent, "00".repeat(32), at(-9))
+        })
+        .await;
+        self.change(|call| call.conversation.record_placed(LegId::CALLER, &call_id(CALL))).await;
     }
 
     async fn hold(&self, lease: &Lease) {
@@ -48,7 +51,11 @@ async fn a_ringing_or_answered_call_ends_and_is_hung_up() {
         let world = World::new().await;
         world.placed_call().await;
         if answered {
-            world.change(|call| call.conversation.mark_answered(&call.agent, CALL, at(-2))).await;
+            world
+                .change(|call| {
+                    call.conversation.mark_answered(LegId::CALLER, &call.agent, &call_id(CALL), at(-2))
+                })
+                .await;
         }
         let body = world.end().await.json();
         assert_eq!((&body["status"], &body["ended_reason"]), (&"ended".into(), &"agent_ended".into()));
@@ -75,7 +82,9 @@ async fn a_leased_call_is_left_to_its_worker() {
 async fn a_call_with_an_expired_lease_ends_with_its_heard_words() {
     let world = World::new().await;
     world.placed_call().await;
-    world.change(|call| call.conversation.mark_started(&call.agent, CALL, at(-90))).await;
+    world
+        .change(|call| call.conversation.mark_started(LegId::CALLER, &call.agent, &call_id(CALL), at(-90)))
+        .await;
     let speaking = UtteranceProgress {
         kind: switchboard_model::messages::MessageKind::Speech,
         heard: "Your cake is".into(),

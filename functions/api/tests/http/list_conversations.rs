@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, EndedReason, Snapshot, State, Status},
+    conversations::{Conversation, EndedReason, LegState, Snapshot, State, Status},
     costs::{Prices, Usage},
     ids::ConversationId,
 };
@@ -17,7 +17,8 @@ async fn call(world: &World, second: i64, status: Status) {
     let mut conversation = Conversation::outbound(id, world.account, None, to, from, at(second));
     let agent = AgentConfig::default();
     if status != Status::Queued {
-        conversation.state = State::Started { answered_at: at(second), started_at: at(second) };
+        conversation.legs.caller_mut().state = LegState::Answered { answered_at: at(second) };
+        conversation.state = State::Started { started_at: at(second) };
     }
     if status == Status::Ended {
         let (usage, prices) = (Usage::default(), Prices::default());

@@ -191,7 +191,7 @@ async fn an_imported_number_is_checked_and_never_released() {
     assert_eq!(call.status, 200, "{}", call.body);
     let id = call.json()["id"].as_str().unwrap().parse().unwrap();
     let stored = world.table.conversation(world.account, id).await.unwrap().unwrap().conversation;
-    assert!(stored.phone_call.unwrap().imported);
+    assert!(stored.legs.caller().phone_call.as_ref().unwrap().imported);
 
     assert_eq!(world.send(Event::of("DELETE", &path(OWN_NUMBER))).await.body, imported.body);
     assert_eq!(world.carrier().numbers[OWN_NUMBER].2, "", "its wires are cut");

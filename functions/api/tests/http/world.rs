@@ -28,6 +28,7 @@ use tower::ServiceExt;
 pub(crate) use self::carrier::{
     AVAILABLE, Carrier, Fault, OWN_ACCOUNT, OWN_NUMBER, OWN_TOKEN, SharedCarrier,
 };
+pub(crate) use self::conversations::call_id;
 pub(crate) use self::gateway::Event;
 
 /// The token of [`World::account`], as in the sample events.

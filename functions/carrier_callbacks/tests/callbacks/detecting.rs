@@ -4,12 +4,12 @@ use axum::http::StatusCode;
 use switchboard_filters::Filter;
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::State,
+    conversations::{LegId, State},
     event_names::EventName,
     hooks::{Hook, Instruction},
 };
 
-use crate::world::{ACCOUNT, SID, World, at, fields, ids, request, send};
+use crate::world::{ACCOUNT, SID, World, at, call_id, fields, ids, request, send};
 
 const OK: (StatusCode, String) = (StatusCode::OK, String::new());
 
@@ -19,7 +19,7 @@ impl World {
     }
 
     async fn answered_by(&self) -> Option<String> {
-        self.conversation().await.phone_call.unwrap().answered_by
+        self.conversation().await.legs.caller().phone_call.clone().unwrap().answered_by
     }
 }
 
@@ -88,6 +88,6 @@ async fn filters_see_the_verdict_from_the_next_event_on() {
     assert_eq!(world.detected("machine_start").await, OK);
     let conversation = world.conversation().await;
     assert!(conversation.hook_hangs_up(&agent, EventName::Started));
-    let started = conversation.mark_started(&agent, SID, at(4)).unwrap();
+    let started = conversation.mark_started(LegId::CALLER, &agent, &call_id(SID), at(4)).unwrap();
     assert!(started.events.iter().any(|event| event.name == EventName::Started));
 }

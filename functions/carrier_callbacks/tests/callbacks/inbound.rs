@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use switchboard_model::{
     accounts::{Account, Token},
     agents::{Agent, AgentConfig},
-    conversations::{ConversationType, EndedReason, Snapshot, State},
+    conversations::{ConversationType, EndedReason, LegState, Snapshot},
     event_names::EventName,
     hooks::{Hook, Instruction},
     ids::{AgentId, ConversationId, PhoneNumberId},
@@ -16,7 +16,7 @@ use switchboard_model::{
 };
 use switchboard_providers::Secret;
 
-use crate::world::{ACCOUNT, RETENTION, SID, TOKEN, World, at, ids, send, signed, signed_with};
+use crate::world::{ACCOUNT, RETENTION, SID, TOKEN, World, at, call_id, ids, send, signed, signed_with};
 
 const NUMBER: &str = "+14155550199";
 const AGENT: &str = "agt_01JD9XQ4T0000000000000000A";
@@ -98,7 +98,7 @@ async fn the_sample_of_an_inbound_call_arrives_through_the_gateway() {
     let (status, twiml) = world.sample(sample).await;
     assert_eq!(status, StatusCode::OK);
     assert!(twiml.contains("<Stream"), "{twiml}");
-    let call = world.call().await.unwrap().conversation.phone_call.unwrap();
+    let call = world.call().await.unwrap().conversation.legs.caller().phone_call.clone().unwrap();
     assert_eq!((call.to_number.as_str(), call.from_number.as_str()), (NUMBER, "+14155550100"));
 }
 
@@ -113,9 +113,9 @@ async fn the_numbers_agent_answers_and_a_repeated_callback_too() {
     assert_eq!(conversation.kind, ConversationType::InboundPhoneCall);
     assert_eq!(conversation.agent_id.unwrap().to_string(), AGENT);
     assert_eq!(agent, greeter("I am stored."));
-    assert_eq!(conversation.carrier_call_id.as_deref(), Some(SID));
+    assert_eq!(conversation.legs.caller().carrier_call_id(), Some(&call_id(SID)));
     assert_eq!(conversation.expires_at, Some(conversation.created_at.after(RETENTION)));
-    assert!(matches!(conversation.state, State::Answered { .. }));
+    assert!(matches!(conversation.legs.caller().state, LegState::Answered { .. }));
     let taken = ["phone_call:connection_requested", "phone_call:accepted"];
     assert_eq!(world.log().await, (taken.to_vec(), vec![], json!([])));
     assert_eq!(world.table.counters(ids().0).await.unwrap().live, 2, "it counts beside the sample's");
@@ -247,7 +247,7 @@ async fn callbacks_of_an_imported_number_need_the_customers_signature() {
     assert!(world.call().await.is_none());
     assert_eq!(call_in(token.reveal()).await, (StatusCode::OK, REJECT.to_owned()));
     let conversation = world.call().await.unwrap().conversation;
-    assert!(conversation.phone_call.unwrap().imported);
+    assert!(conversation.legs.caller().phone_call.as_ref().unwrap().imported);
 
     // The same holds for the callbacks of the conversation.
     let status = format!("/twilio/{ACCOUNT}/{}/status", self::id());

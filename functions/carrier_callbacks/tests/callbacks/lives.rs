@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use switchboard_calls::{StrandedCall, resume_transition, status_transition};
 use switchboard_model::{
-    conversations::{EndedReason, Lease, Snapshot, State},
+    conversations::{EndedReason, Lease, LegId, Snapshot, State},
     costs::Prices,
     sweep::{Carrier, Case, Verdict},
 };
@@ -73,8 +73,8 @@ impl Life {
             LifeEvent::Report(fields) => status_transition(&self.snapshot, &read(fields), at(second)),
             // It is admitted with the stored token.
             LifeEvent::Stream => match conversation.state {
-                State::Started { .. } => conversation.mark_resumed(),
-                _ => conversation.mark_started(agent, SID, at(second)),
+                State::Started { .. } => conversation.mark_resumed(LegId::CALLER),
+                _ => conversation.mark_started(LegId::CALLER, agent, &call_id(SID), at(second)),
             },
             LifeEvent::StreamReport(event) => {
                 let form = format!("CallSid={SID}&StreamEvent={event}");
@@ -136,7 +136,7 @@ proptest! {
         prop_assert!(count("conversation:started") <= count("phone_call:accepted"));
         prop_assert_eq!(*call.events.last().unwrap(), "conversation:ended");
         prop_assert_eq!(&call.sequences, &(2..2 + call.events.len() as u64).collect::<Vec<_>>());
-        prop_assert_eq!(&call.snapshot.conversation.media_token_sha256, &None);
+        prop_assert_eq!(&call.snapshot.conversation.legs.caller().media_token_sha256, &None);
         let (_, reason, _) = call.snapshot.conversation.ended().unwrap();
         prop_assert!(reason != EndedReason::AgentEnded || count("phone_call:rejected") == 1);
     }

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use switchboard_model::{
     agents::{Agent, AgentConfig},
     clips::ClipSet,
-    conversations::State,
+    conversations::LegState,
     ids::{AgentId, ConversationId, PhoneNumberId},
     phone_numbers::PhoneNumber,
 };
@@ -42,7 +42,7 @@ impl World {
         let (account, _) = ids();
         let id = ConversationId::of_call(account, &sid);
         let conversation = self.table.conversation(account, id).await.unwrap().unwrap().conversation;
-        assert!(matches!(conversation.state, State::Answered { .. }), "{conversation:?}");
+        assert!(matches!(conversation.legs.caller().state, LegState::Answered { .. }), "{conversation:?}");
         conversation.usage.characters
     }
 }

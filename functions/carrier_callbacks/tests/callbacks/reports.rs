@@ -10,7 +10,10 @@ use switchboard_aws::{
     table::{Table, testing},
 };
 use switchboard_calls::status_transition;
-use switchboard_model::conversations::{EndedReason, State};
+use switchboard_model::{
+    carriers::CarrierCallId,
+    conversations::{EndedReason, LegState, State},
+};
 
 use crate::{
     lives::read,
@@ -25,8 +28,8 @@ async fn the_sample_of_an_answered_call_arrives_through_the_gateway() {
     let sample = include_str!("../../../../events/http_twilio_status.json");
     assert_eq!(world.sample(sample).await, (StatusCode::OK, String::new()));
     let conversation = world.conversation().await;
-    assert!(matches!(conversation.state, State::Answered { .. }), "{conversation:?}");
-    assert_eq!(conversation.carrier_call_id.as_deref(), Some(SID));
+    assert!(matches!(conversation.legs.caller().state, LegState::Answered { .. }), "{conversation:?}");
+    assert_eq!(conversation.legs.caller().carrier_call_id().map(CarrierCallId::id), Some(SID));
     assert_eq!(world.event_names().await, ["phone_call:accepted"]);
 }
 
@@ -51,7 +54,7 @@ async fn a_request_with_a_wrong_signature_is_refused() {
     for answer in answers {
         assert_eq!(answer, (StatusCode::FORBIDDEN, r#"{"detail":"Forbidden"}"#.to_owned()));
     }
-    assert!(matches!(world.conversation().await.state, State::Dialing { .. }));
+    assert!(matches!(world.conversation().await.legs.caller().state, LegState::Dialing { .. }));
 }
 
 #[tokio::test]
@@ -62,7 +65,7 @@ async fn reports_move_a_call_through_its_states() {
     {
         for _ in 0..2 {
             assert_eq!(world.report(&fields(status, "")).await, (StatusCode::OK, String::new()));
-            let reached = format!("{:?}", world.conversation().await.state);
+            let reached = format!("{:?}", world.conversation().await.legs.caller().state);
             assert!(reached.starts_with(state), "{status}: {reached}");
         }
     }
@@ -96,10 +99,10 @@ async fn the_worker_of_a_call_is_signalled_its_end() {
     assert_eq!(world.report(&fields("completed", "&CallDuration=42")).await.0, StatusCode::OK);
     let conversation = world.conversation().await;
     assert!(matches!(conversation.state, State::Started { .. }));
-    assert_eq!(conversation.signals.carrier_seconds, Some(42));
-    let noted = conversation.signals.carrier_ended_at;
+    let reported = conversation.legs.caller().reported_end;
+    assert_eq!(reported.unwrap().seconds, Some(42));
     assert_eq!(world.report(&fields("completed", "&CallDuration=42")).await.0, StatusCode::OK);
-    assert_eq!(world.conversation().await.signals.carrier_ended_at, noted);
+    assert_eq!(world.conversation().await.legs.caller().reported_end, reported);
 }
 
 #[tokio::test]
@@ -111,7 +114,7 @@ async fn a_malformed_report_changes_nothing() {
     assert_eq!(world.report(&big).await.0, StatusCode::PAYLOAD_TOO_LARGE);
     let (status, body) = send(&world.router, signed("/twilio/other", &fields("busy", ""))).await;
     assert_eq!((status, body.as_str()), (StatusCode::NOT_FOUND, r#"{"detail":"Not Found"}"#));
-    assert!(matches!(world.conversation().await.state, State::Dialing { .. }));
+    assert!(matches!(world.conversation().await.legs.caller().state, LegState::Dialing { .. }));
 }
 
 #[tokio::test]
@@ -120,7 +123,7 @@ async fn a_report_of_another_call_changes_nothing() {
     assert_eq!(world.report(&fields("ringing", "")).await.0, StatusCode::OK);
     let other = fields("busy", "").replace("cdef&", "0000&");
     assert_eq!(world.report(&other).await.0, StatusCode::OK);
-    assert!(matches!(world.conversation().await.state, State::Ringing { .. }));
+    assert!(matches!(world.conversation().await.legs.caller().state, LegState::Ringing { .. }));
 }
 
 #[tokio::test]

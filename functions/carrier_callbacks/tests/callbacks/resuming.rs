@@ -2,7 +2,7 @@ use axum::http::StatusCode;
 use switchboard_aws::table::Outcome;
 use switchboard_model::{
     accounts::sha256_hex,
-    conversations::{EndedReason, Lease, MAX_RESUMES, State, UtteranceProgress},
+    conversations::{EndedReason, Lease, LegId, MAX_RESUMES, State, UtteranceProgress},
 };
 
 use crate::world::{
@@ -25,7 +25,9 @@ async fn resume(world: &World) -> String {
 async fn let_in(world: &World, holder: &str, second: i64) {
     let (account, id) = ids();
     let lease = lease(holder, second);
-    let taken = world.table.transition_taking(&lease, account, id, |now| now.conversation.mark_resumed());
+    let taken = world
+        .table
+        .transition_taking(&lease, account, id, |now| now.conversation.mark_resumed(LegId::CALLER));
     assert!(matches!(taken.await.unwrap(), Outcome::Changed(_)));
 }
 
@@ -49,8 +51,8 @@ async fn the_sample_of_a_resume_gets_a_stream_with_a_new_token() {
     let redirect = format!("<Redirect method=\"POST\">{base}/resume</Redirect>");
     assert_eq!(after, format!("/></Stream></Connect>{redirect}</Response>"));
     let conversation = world.conversation().await;
-    assert_eq!(conversation.media_token_sha256, Some(sha256_hex(token)));
-    assert_eq!((token.len(), conversation.resumes), (64, 1));
+    assert_eq!(conversation.legs.caller().media_token_sha256, Some(sha256_hex(token)));
+    assert_eq!((token.len(), conversation.legs.caller().resumes), (64, 1));
     assert!(!resume(&world).await.contains(token), "each has its own");
 }
 
@@ -59,7 +61,7 @@ async fn an_ended_or_unknown_call_is_hung_up() {
     let world = World::started("a", 5).await;
     let other = fields("in-progress", "").replace("cdef&", "0000&");
     assert_eq!(world.post("resume", &other).await, (StatusCode::OK, HANG_UP.to_owned()));
-    assert_eq!(world.conversation().await.resumes, 0);
+    assert_eq!(world.conversation().await.legs.caller().resumes, 0);
 
     let world = World::new().await;
     world.report(&fields("busy", "")).await;
@@ -180,5 +182,5 @@ async fn a_request_with_a_wrong_signature_gets_no_token() {
             assert_eq!(answer, (StatusCode::FORBIDDEN, r#"{"detail":"Forbidden"}"#.to_owned()), "{leaf}");
         }
     }
-    assert_eq!(world.conversation().await.resumes, 0);
+    assert_eq!(world.conversation().await.legs.caller().resumes, 0);
 }

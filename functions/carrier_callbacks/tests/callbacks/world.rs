@@ -25,7 +25,7 @@ use switchboard_calls::{Backend, CallbackUrls, ClipPreparation, InboundContext};
 use switchboard_carrier_callbacks::Callbacks;
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, Lease, Snapshot},
+    conversations::{Conversation, Lease, LegId, Snapshot},
     costs::Prices,
     egress_policy::EgressPolicy,
     ids::{AccountId, ConversationId},
@@ -63,7 +63,10 @@ pub(crate) fn dialled() -> Snapshot {
     let agent = AgentConfig::default();
     let queued = Conversation::outbound(id, account, None, to, from, at(0));
     Snapshot {
-        conversation: queued.mark_dialing(&agent, "00".repeat(32), at(1)).unwrap().conversation,
+        conversation: queued
+            .mark_dialing(LegId::CALLER, &agent, "00".repeat(32), at(1))
+            .unwrap()
+            .conversation,
         agent,
     }
 }
@@ -109,7 +112,7 @@ impl World {
         let (account, id) = ids();
         let lease = lease(holder, second);
         let started = world.table.transition_taking(&lease, account, id, |now| {
-            now.conversation.mark_started(&now.agent, SID, at(second))
+            now.conversation.mark_started(LegId::CALLER, &now.agent, &call_id(SID), at(second))
         });
         assert!(matches!(started.await.unwrap(), switchboard_aws::table::Outcome::Changed(_)));
         world

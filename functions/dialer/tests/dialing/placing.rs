@@ -8,18 +8,17 @@ use switchboard_filters::Filter;
 use switchboard_model::{
     accounts::{Limits, sha256_hex},
     agents::AgentConfig,
-    conversations::{Conversation, EndedReason, Snapshot, State},
+    conversations::{Conversation, EndedReason, LegId, LegState, Snapshot, State},
     costs::Prices,
     event_names::EventName,
     hooks::{Hook, Instruction},
     ids::ConversationId,
-    limits::Slot,
 };
 use switchboard_runtime as system;
 use switchboard_testkit::server;
 use tokio::task::JoinSet;
 
-use crate::world::{Answer, SID, World, carrier, event, failures, sample};
+use crate::world::{Answer, SID, World, call_id, carrier, event, failures, sample};
 
 const MESSAGE: &str = "2e1424d4-f796-459a-8184-9c92662be6da";
 
@@ -61,10 +60,10 @@ async fn a_queued_call_is_placed_once_with_everything_the_carrier_needs() {
     );
 
     let conversation = world.conversation().await;
-    assert!(matches!(conversation.state, State::Dialing { .. }), "{conversation:?}");
-    assert_eq!(conversation.carrier_call_id.as_deref(), Some(SID));
+    assert!(matches!(conversation.legs.caller().state, LegState::Dialing { .. }), "{conversation:?}");
+    assert_eq!(conversation.legs.caller().carrier_call_id(), Some(&call_id(SID)));
     assert_eq!(token.len(), 64);
-    assert_eq!(conversation.media_token_sha256, Some(sha256_hex(token)));
+    assert_eq!(conversation.legs.caller().media_token_sha256, Some(sha256_hex(token)));
     assert_eq!(world.event_names().await, ["phone_call:connection_requested"]);
     assert_eq!(world.seen().messages.len(), 0);
 }
@@ -122,8 +121,8 @@ async fn a_call_is_retried_when_the_carrier_is_busy() {
     assert!(world.deliver().await.is_empty());
     assert_eq!(world.seen().calls.len(), 2);
     let conversation = world.conversation().await;
-    assert!(matches!(conversation.state, State::Dialing { .. }), "{conversation:?}");
-    assert_eq!(conversation.carrier_call_id.as_deref(), Some(SID));
+    assert!(matches!(conversation.legs.caller().state, LegState::Dialing { .. }), "{conversation:?}");
+    assert_eq!(conversation.legs.caller().carrier_call_id(), Some(&call_id(SID)));
 }
 
 #[tokio::test]
@@ -143,8 +142,11 @@ async fn a_call_that_may_have_been_placed_is_not_placed_again() {
         assert!(world.deliver().await.is_empty());
         assert!(world.deliver().await.is_empty());
         let conversation = world.conversation().await;
-        assert!(matches!(conversation.state, State::Dialing { .. }), "{answer:?}: {conversation:?}");
-        assert_eq!(conversation.carrier_call_id, None, "{answer:?}");
+        assert!(
+            matches!(conversation.legs.caller().state, LegState::Dialing { .. }),
+            "{answer:?}: {conversation:?}"
+        );
+        assert_eq!(conversation.legs.caller().carrier_call_id(), None, "{answer:?}");
         let seen = world.seen();
         assert_eq!((seen.calls.len(), seen.messages.len()), (1, 0), "{answer:?}");
     }
@@ -155,11 +157,15 @@ async fn a_call_with_a_lost_response_continues_by_its_callbacks() {
     let world = World::new(AgentConfig::default()).await;
     world.next_answer(Answer::Dropped);
     assert!(world.deliver().await.is_empty());
-    assert_eq!(world.conversation().await.carrier_call_id, None);
-    world.change(|now| now.conversation.mark_ringing(SID)).await;
+    assert_eq!(world.conversation().await.legs.caller().carrier_call_id(), None);
+    world.change(|now| now.conversation.mark_ringing(LegId::CALLER, &call_id(SID))).await;
     assert!(world.deliver().await.is_empty());
-    world.change(|now| now.conversation.mark_answered(&now.agent, "CA2", system::now())).await;
-    assert_eq!(world.conversation().await.carrier_call_id.as_deref(), Some(SID));
+    world
+        .change(|now| {
+            now.conversation.mark_answered(LegId::CALLER, &now.agent, &call_id("CA2"), system::now())
+        })
+        .await;
+    assert_eq!(world.conversation().await.legs.caller().carrier_call_id(), Some(&call_id(SID)));
     let (calls, messages) = {
         let seen = world.seen();
         (seen.calls.len(), seen.messages.len())
@@ -192,7 +198,7 @@ async fn a_call_that_ends_while_it_is_placed_is_hung_up() {
 async fn a_call_that_does_not_end_meanwhile_is_not_hung_up() {
     let world = World::new(AgentConfig::default()).await;
     world.deliver().await;
-    world.change(|now| now.conversation.mark_ringing("CA2")).await;
+    world.change(|now| now.conversation.mark_ringing(LegId::CALLER, &call_id("CA2"))).await;
     world.deliver().await;
     assert!(world.seen().updates.is_empty());
 }
@@ -205,7 +211,7 @@ async fn a_call_that_cannot_be_delayed_keeps_its_message() {
     assert_eq!(world.deliver().await, [MESSAGE]);
     assert_eq!(world.conversation().await.state, State::Queued);
     assert!(world.deliver().await.is_empty());
-    assert_eq!(world.conversation().await.carrier_call_id.as_deref(), Some(SID));
+    assert_eq!(world.conversation().await.legs.caller().carrier_call_id(), Some(&call_id(SID)));
 }
 
 #[tokio::test]
@@ -285,8 +291,8 @@ async fn a_call_waits_until_a_slot_is_returned() {
     assert!(world.table.set_limits(waiting.account_id, &limits).await.unwrap());
     // Another call of the account, which is live.
     let id = ConversationId::new(system::now(), system::random_u128());
-    let state = State::Answered { answered_at: system::now() };
-    let conversation = Conversation { id, state, slot: Slot::Live, ..waiting.clone() };
+    let mut conversation = Conversation { id, state: State::Connecting, ..waiting.clone() };
+    conversation.legs.caller_mut().state = LegState::Answered { answered_at: system::now() };
     let other = Snapshot { conversation, agent: AgentConfig::default() };
     world.table.create_conversation(&other).await.unwrap();
 

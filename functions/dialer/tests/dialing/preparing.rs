@@ -86,7 +86,7 @@ async fn a_failed_voice_delays_no_call_and_costs_nothing() {
     world.seen().voice = Says::Nothing;
     assert!(world.deliver().await.is_empty());
     let conversation = world.conversation().await;
-    assert!(conversation.carrier_call_id.is_some());
+    assert!(conversation.legs.caller().carrier_call_id().is_some());
     assert_eq!(conversation.usage.characters, 0);
     assert!(world.objects.lock().unwrap().is_empty());
 }
@@ -98,7 +98,7 @@ async fn an_unreachable_bucket_delays_no_call() {
         switchboard_aws::table::testing::config(&switchboard_testkit::server::unused_url().await).await;
     world.dialer.preparation.clips = switchboard_aws::clips::Clips::new(&nobody, "recordings".into());
     assert!(world.deliver().await.is_empty());
-    assert!(world.conversation().await.carrier_call_id.is_some());
+    assert!(world.conversation().await.legs.caller().carrier_call_id().is_some());
     assert_eq!(world.seen().spoken.len(), 0, "what cannot be kept is not spoken");
 }
 

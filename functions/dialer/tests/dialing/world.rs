@@ -28,6 +28,7 @@ use switchboard_dialer::Dialer;
 use switchboard_model::{
     accounts::{Account, Token},
     agents::AgentConfig,
+    carriers::{CarrierCallId, CarrierName},
     conversations::{Conversation, InvalidTransition, Snapshot, Transition},
     egress_policy::EgressPolicy,
     events::Event,
@@ -183,8 +184,9 @@ impl World {
     pub(crate) async fn another_call(&self) -> (ConversationId, Value) {
         let mut another = self.table.conversation(self.job.account_id, self.job.conversation_id).await;
         let mut snapshot = another.as_mut().unwrap().take().unwrap();
-        let Conversation { account_id, created_at, phone_call, .. } = snapshot.conversation;
-        let (id, call) = (ConversationId::new(system::now(), system::random_u128()), phone_call.unwrap());
+        let Conversation { account_id, created_at, legs, .. } = snapshot.conversation;
+        let id = ConversationId::new(system::now(), system::random_u128());
+        let call = legs.caller().phone_call.clone().unwrap();
         let (to, from) = (call.to_number, call.from_number);
         snapshot.conversation = Conversation::outbound(id, account_id, None, to, from, created_at);
         self.table.create_conversation(&snapshot).await.unwrap();
@@ -318,4 +320,8 @@ async fn take(State(served): State<Served>, uri: Uri, body: Bytes) -> Response {
             created()
         }
     }
+}
+
+pub(crate) fn call_id(id: &str) -> CarrierCallId {
+    CarrierCallId::new(CarrierName::Twilio, id).unwrap()
 }

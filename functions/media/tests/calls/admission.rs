@@ -19,7 +19,7 @@ async fn a_call_is_greeted_in_real_time_and_ended_by_the_carrier() {
     let worker = world.worker();
     let phone = Phone::connect(&worker.address).await;
     let started = world.conversation.started().await;
-    assert_eq!(started.media_token_sha256, None, "the token is used up");
+    assert_eq!(started.legs.caller().media_token_sha256, None, "the token is used up");
     assert!(world.conversation.lease().await.is_some());
     for other in [MEDIA, include_str!("../../../../events/media_stream_mark.json")] {
         phone.send(other).await;

@@ -37,7 +37,7 @@ async fn a_conversation_runs_from_the_greeting_to_the_hang_up() {
     assert_eq!(world.providers.requests().generations.len(), 2);
 
     assert_eq!(reason, EndedReason::AgentEnded);
-    assert_eq!(world.carrier.ended_calls(), [ended.carrier_call_id.clone().unwrap()]);
+    assert_eq!(world.carrier.ended_calls(), [ended.legs.caller().carrier_call_id().unwrap().id()]);
     let whole = "Hello, this is Ada. On Saturday we close at six. Can I help you with anything else? Thank you. Goodbye.";
     assert_eq!(in_order(&world.providers.requests().clauses, whole), whole);
     let said: Vec<_> = world

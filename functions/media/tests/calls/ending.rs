@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchboard_model::{
-    conversations::{EndedReason, Lease},
+    conversations::{EndedReason, Lease, LegId},
     recording::SAMPLE_RATE,
 };
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ async fn a_requested_end_takes_at_most_two_seconds() {
     phone.closed_within(Duration::from_secs(5)).await;
     let (ended, reason) = world.conversation.ended().await;
     assert_eq!(reason, EndedReason::AgentEnded);
-    assert_eq!(world.carrier.ended_calls()[0], ended.carrier_call_id.unwrap());
+    assert_eq!(world.carrier.ended_calls()[0], ended.legs.caller().carrier_call_id().unwrap().id());
     let took = requested.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
@@ -32,7 +32,10 @@ async fn a_carrier_end_ends_the_call_while_its_stream_is_open() {
     let worker = world.worker();
     let phone = Phone::connect(&worker.address).await;
     world.conversation.started().await;
-    world.conversation.change(|before| before.conversation.record_carrier_end(Some(3), now())).await;
+    world
+        .conversation
+        .change(|before| before.conversation.record_carrier_end(LegId::CALLER, Some(3), now()))
+        .await;
     phone.closed_within(Duration::from_secs(5)).await;
     assert_eq!(world.conversation.ended().await.1, EndedReason::UserEnded);
     assert_eq!(world.carrier.ended_calls(), [""; 0]);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use switchboard_aws::table::Outcome;
 use switchboard_model::{
     accounts::sha256_hex,
-    conversations::{EndedReason, Lease, State},
+    carriers::{CarrierCallId, CarrierName},
+    conversations::{EndedReason, Lease, LegId, State},
     messages::Role,
 };
 
@@ -17,7 +18,10 @@ const TOKEN: &str = "mt_vutsrqponmlkjihgfedcba9876543210";
 
 /// The carrier asks how the call continues, and opens a stream to another worker.
 async fn reconnect(world: &World, worker: &RunningWorker) -> Phone {
-    world.conversation.change(|before| before.conversation.begin_resume(sha256_hex(TOKEN))).await;
+    world
+        .conversation
+        .change(|before| before.conversation.begin_resume(LegId::CALLER, sha256_hex(TOKEN)))
+        .await;
     Phone::with_token(&worker.address, TOKEN).await
 }
 
@@ -122,7 +126,10 @@ async fn a_call_without_a_greeting_is_greeted_by_the_next_worker() {
         &lease,
         world.conversation.account,
         world.conversation.id,
-        |before| before.conversation.mark_started(&before.agent, "CA0123456789abcdef0123456789abcdef", now()),
+        |before| {
+            let call = CarrierCallId::new(CarrierName::Twilio, "CA0123456789abcdef0123456789abcdef").unwrap();
+            before.conversation.mark_started(LegId::CALLER, &before.agent, &call, now())
+        },
     );
     assert!(matches!(started.await.unwrap(), Outcome::Changed(_)));
 

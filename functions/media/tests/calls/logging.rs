@@ -74,7 +74,7 @@ async fn every_line_of_a_call_has_its_ids_and_no_personal_data() {
         call_with_faults(&world).await;
         drop(guard);
 
-        let call_sid = world.conversation.load().await.carrier_call_id.unwrap();
+        let call_sid = world.conversation.load().await.legs.caller().carrier_call_id().unwrap().to_string();
         let lines = lines.parsed();
         assert!(lines.len() >= least, "{lines:#?}");
         for line in &lines {

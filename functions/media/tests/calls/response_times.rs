@@ -5,7 +5,7 @@ use std::time::Duration;
 use switchboard_filters::Filter;
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, EndedReason},
+    conversations::{Conversation, EndedReason, LegId},
     event_names::EventName,
     hooks::{Hook, Instruction},
 };
@@ -64,8 +64,11 @@ async fn filters_see_the_verdict_on_who_answered() {
     world.conversation.until_messages(3).await;
     assert_eq!(phone.received().closed, None, "there is no verdict yet");
 
-    let call = world.conversation.load().await.carrier_call_id.unwrap();
-    world.conversation.change(|before| before.conversation.record_answered_by(&call, "machine_start")).await;
+    let call = world.conversation.load().await.legs.caller().carrier_call_id().unwrap().clone();
+    world
+        .conversation
+        .change(|before| before.conversation.record_answered_by(LegId::CALLER, &call, "machine_start"))
+        .await;
     let mut messages = 3;
     // The worker reads its signals once a second.
     while world.conversation.load().await.ended().is_none() {

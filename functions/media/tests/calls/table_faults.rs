@@ -17,7 +17,7 @@ async fn a_call_ends_when_its_transcriber_is_lost() {
     let (ended, reason) = world.conversation.ended().await;
     phone.closed().await;
     assert_eq!(reason, EndedReason::Unknown);
-    assert_eq!(world.carrier.ended_calls()[0], ended.carrier_call_id.unwrap());
+    assert_eq!(world.carrier.ended_calls()[0], ended.legs.caller().carrier_call_id().unwrap().id());
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ async fn a_stream_is_admitted_greeted_and_ended_by_the_carrier() {
     let worker = world.worker().await;
     let phone = Phone::connect(&worker.address).await;
     let started = world.conversation.started().await;
-    assert_eq!(started.media_token_sha256, None, "the token is used up");
+    assert_eq!(started.legs.caller().media_token_sha256, None, "the token is used up");
     let messages = world.conversation.until_messages(1).await;
     assert_eq!((messages[0].role, messages[0].content.as_str()), (Role::Agent, GREETING));
     let received = phone.received();

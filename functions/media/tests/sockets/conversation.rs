@@ -27,7 +27,10 @@ async fn a_conversation_runs_from_the_greeting_to_the_hang_up() {
     phone.closed().await;
     assert_eq!(reason, EndedReason::AgentEnded);
     let form = [("Status".to_owned(), "completed".to_owned())].to_vec();
-    assert_eq!(world.vendors.requests().changed_calls, [(ended.carrier_call_id.clone().unwrap(), form)]);
+    assert_eq!(
+        world.vendors.requests().changed_calls,
+        [(ended.legs.caller().carrier_call_id().unwrap().to_string(), form)]
+    );
     let said: Vec<_> = world.conversation.messages().await;
     let said: Vec<_> = said.iter().map(|message| (message.role, message.content.as_str())).collect();
     let expected = [

@@ -137,7 +137,8 @@ async fn a_deleted_credential_ends_the_call_without_another_key() {
     let (ended, reason) = world.conversation.ended().await;
     assert_eq!(reason, EndedReason::Unknown);
     let requests = world.vendors.requests();
-    assert_eq!(requests.changed_calls[0].0, ended.carrier_call_id.unwrap(), "the worker hung up");
+    let call = ended.legs.caller().carrier_call_id().unwrap();
+    assert_eq!(requests.changed_calls[0].0, call.id(), "the worker hung up");
     assert_eq!(requests.keys, [].into());
     let events = world.conversation.events().await;
     assert_eq!(events.last().unwrap().name.as_str(), "conversation:ended");

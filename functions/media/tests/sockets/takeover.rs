@@ -5,7 +5,7 @@ use std::time::Duration;
 use switchboard_model::{
     accounts::sha256_hex,
     agents::AgentConfig,
-    conversations::{Lease, UtteranceProgress},
+    conversations::{Lease, LegId, UtteranceProgress},
     messages::Role,
 };
 
@@ -17,7 +17,10 @@ const TOKEN: &str = "mt_vutsrqponmlkjihgfedcba9876543210";
 
 /// The carrier asks how the call continues, and opens a stream to another worker.
 async fn reconnect(world: &World, worker: &RunningWorker) -> Phone {
-    world.conversation.change(|before| before.conversation.begin_resume(sha256_hex(TOKEN))).await;
+    world
+        .conversation
+        .change(|before| before.conversation.begin_resume(LegId::CALLER, sha256_hex(TOKEN)))
+        .await;
     Phone::with_token(&worker.address, TOKEN).await
 }
 

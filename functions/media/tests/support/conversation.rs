@@ -7,8 +7,10 @@ use switchboard_aws::table::{Outcome, Table};
 use switchboard_model::{
     accounts::{Account, Token, sha256_hex},
     agents::AgentConfig,
+    carriers::{CarrierCallId, CarrierName},
     conversations::{
-        Conversation, EndedReason, InvalidTransition, Lease, Snapshot, State, Transition, UtteranceProgress,
+        Conversation, EndedReason, InvalidTransition, Lease, LegId, Snapshot, State, Transition,
+        UtteranceProgress,
     },
     deliveries::Delivery,
     events::Event,
@@ -64,9 +66,13 @@ impl StoredConversation {
         let now = self.now;
         let conversation = Conversation::outbound(id, self.account, None, to, from, now());
         self.table.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
-        let dial =
-            |before: &Snapshot| before.conversation.mark_dialing(&before.agent, sha256_hex(token), now());
-        let answer = |before: &Snapshot| before.conversation.mark_answered(&before.agent, call, now());
+        let call = &CarrierCallId::new(CarrierName::Twilio, call).unwrap();
+        let leg = LegId::CALLER;
+        let dial = |Snapshot { conversation, agent }: &Snapshot| {
+            conversation.mark_dialing(leg, agent, sha256_hex(token), now())
+        };
+        let answer =
+            |Snapshot { conversation, agent }: &Snapshot| conversation.mark_answered(leg, agent, call, now());
         for change in [&dial as &dyn Fn(&Snapshot) -> _, &answer] {
             let outcome = self.table.transition(self.account, id, change).await.unwrap();
             assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");

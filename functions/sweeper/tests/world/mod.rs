@@ -21,13 +21,19 @@ use switchboard_aws::{
 use switchboard_calls::Backend;
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, InvalidTransition, Lease, Snapshot, Transition},
+    conversations::{Conversation, InvalidTransition, Lease, LegId, Snapshot, Transition},
     costs::{Prices, Usage},
     ids::{AccountId, ConversationId},
     messages::Message,
     time::Timestamp,
 };
-use switchboard_providers::{AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys};
+use switchboard_providers::{
+    AnyCarrier, Providers,
+    carrier::{CarrierCallId, CarrierName},
+    egress,
+    endpoints::Endpoints,
+    keys::Keys,
+};
 use switchboard_runtime as system;
 use switchboard_sweeper::{Sweeper, Swept};
 use switchboard_testkit::server;
@@ -117,9 +123,12 @@ impl World {
     /// Stores one that was placed this many seconds ago.
     pub(crate) async fn dialing(&self, n: u32, seconds: i64, call: Option<&str>) {
         self.queued(n, seconds).await;
-        self.change(n, |now| now.conversation.mark_dialing(&now.agent, "hash".into(), ago(seconds))).await;
+        self.change(n, |now| {
+            now.conversation.mark_dialing(LegId::CALLER, &now.agent, "hash".into(), ago(seconds))
+        })
+        .await;
         if let Some(call) = call {
-            self.change(n, |now| now.conversation.record_placed(call)).await;
+            self.change(n, |now| now.conversation.record_placed(LegId::CALLER, &carrier_call(call))).await;
         }
     }
 
@@ -128,7 +137,7 @@ impl World {
         self.dialing(n, seconds, Some(&sid(n))).await;
         let (account, id) = Self::ids(n);
         let taken = self.sweeper.backend.table.transition_taking(lease, account, id, |now| {
-            now.conversation.mark_started(&now.agent, &sid(n), ago(seconds))
+            now.conversation.mark_started(LegId::CALLER, &now.agent, &carrier_call(&sid(n)), ago(seconds))
         });
         assert!(matches!(taken.await.unwrap(), Outcome::Changed(_)));
         let usage = Usage { characters: 1_000, ..Usage::default() };
@@ -230,4 +239,8 @@ fn carriers_time(at: Timestamp) -> String {
     let names = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let month = names[month.parse::<usize>().unwrap() - 1];
     format!("{day} {month} {year} {} +0000", &time[..8])
+}
+
+fn carrier_call(id: &str) -> CarrierCallId {
+    CarrierCallId::new(CarrierName::Twilio, id).unwrap()
 }

@@ -21,7 +21,7 @@ use switchboard_aws::{
 use switchboard_model::{
     accounts::{Account, Token},
     agents::AgentConfig,
-    conversations::{Conversation, EndedReason, JournalEntry, Snapshot, State as Standing},
+    conversations::{Conversation, EndedReason, JournalEntry, LegState, Snapshot, State as Standing},
     costs::{Prices, Usage},
     deliveries::Delivery,
     egress_policy::EgressPolicy,
@@ -120,7 +120,8 @@ impl World {
         let id = ConversationId::new(at, system::random_u128());
         let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
         let mut conversation = Conversation::outbound(id, account.id, None, to, from, at);
-        conversation.state = Standing::Started { answered_at: at, started_at: at };
+        conversation.legs.caller_mut().state = LegState::Answered { answered_at: at };
+        conversation.state = Standing::Started { started_at: at };
         let snapshot = Snapshot { conversation, agent };
         table.create_conversation(&snapshot).await.unwrap();
         let webhooks = WebhookDelivery {

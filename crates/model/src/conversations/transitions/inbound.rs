@@ -1,12 +1,14 @@
 //! A call that comes in: it is stored when it is decided what becomes of it, so its first write is one of
 //! these two.
 
-use serde_json::json;
-
 use super::{Conversation, InvalidTransition, RejectReason, Transition};
 use crate::{
-    agents::AgentConfig, conversations::State, costs::Prices, event_names::EventName,
-    events::NumberWebhookCall, time::Timestamp,
+    agents::AgentConfig,
+    conversations::{LegId, LegState, State},
+    costs::Prices,
+    event_names::EventName,
+    events::NumberWebhookCall,
+    time::Timestamp,
 };
 
 impl Conversation {
@@ -21,9 +23,10 @@ impl Conversation {
         now: Timestamp,
     ) -> Result<Transition, InvalidTransition> {
         let mut next = self.arrived(agent, number_webhook_calls, faults)?;
-        next.conversation.state = State::Answered { answered_at: now };
-        next.conversation.media_token_sha256 = Some(media_token_sha256);
-        next.emit(agent, now, EventName::Accepted, json!({ "phone_call": self.phone_call }));
+        let leg = next.conversation.legs.caller_mut();
+        leg.state = LegState::Answered { answered_at: now };
+        leg.media_token_sha256 = Some(media_token_sha256);
+        next.emit(agent, now, EventName::Accepted, self.phone_call_data(LegId::CALLER));
         Ok(next)
     }
 
@@ -45,15 +48,19 @@ impl Conversation {
         Ok(Transition { conversation, events, messages: vec![] })
     }
 
-    /// The call was connected, and the carrier asks again what to do with it, since our answer was lost:
-    /// the stream will be let in with the token of this hash, and with no earlier one.
-    pub fn replace_media_token(&self, media_token_sha256: String) -> Result<Transition, InvalidTransition> {
-        if !matches!(self.state, State::Answered { .. }) {
-            return Err(InvalidTransition);
-        }
-        let mut next = self.changed(self.state.clone());
-        next.conversation.media_token_sha256 = Some(media_token_sha256);
-        Ok(next)
+    /// The leg was answered, and the carrier asks again how to treat the call, since our response was lost: the token with
+    /// this hash will admit the stream, and no earlier one will.
+    pub fn replace_media_token(
+        &self,
+        leg: LegId,
+        media_token_sha256: String,
+    ) -> Result<Transition, InvalidTransition> {
+        let State::Connecting = self.state else { return Err(InvalidTransition) };
+        self.changed_leg(leg, |leg| {
+            let LegState::Answered { .. } = leg.state else { return Err(InvalidTransition) };
+            leg.media_token_sha256 = Some(media_token_sha256);
+            Ok(())
+        })
     }
 
     fn arrived(
@@ -62,10 +69,10 @@ impl Conversation {
         number_webhook_calls: Vec<NumberWebhookCall>,
         faults: Vec<String>,
     ) -> Result<Transition, InvalidTransition> {
-        let State::Ringing { .. } = self.state else { return Err(InvalidTransition) };
+        let LegState::Ringing { .. } = self.legs.caller().state else { return Err(InvalidTransition) };
         let mut next = self.changed(self.state.clone());
         // It was told to those who were asked before anything was stored.
-        let data = json!({ "phone_call": self.phone_call });
+        let data = self.phone_call_data(LegId::CALLER);
         next.emit(agent, self.created_at, EventName::ConnectionRequested, data);
         if let Some(event) = next.events.last_mut() {
             event.number_webhook_calls = number_webhook_calls;
@@ -79,20 +86,25 @@ impl Conversation {
 mod tests {
     use super::*;
     use crate::{
+        carriers::{CarrierCallId, CarrierName},
         conversations::{ConversationType, EndedReason, Status},
         hooks::{Hook, Instruction},
         ids::{AccountId, ConversationId},
-        limits::Slot,
+        limits::Slots,
     };
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(1_795_339_800_000 + seconds * 1_000)
     }
 
+    fn call() -> CarrierCallId {
+        CarrierCallId::new(CarrierName::Twilio, "CA1").unwrap()
+    }
+
     fn ringing() -> Conversation {
         let (id, account) = (ConversationId::new(at(0), 1), AccountId::new(at(0), 2));
         let (to, from) = ("+14155550199".parse().unwrap(), "+14155550100".parse().unwrap());
-        Conversation::inbound(id, account, to, from, "CA1".into(), at(0))
+        Conversation::inbound(id, account, to, from, call(), at(0))
     }
 
     fn names(transition: &Transition) -> Vec<EventName> {
@@ -108,18 +120,21 @@ mod tests {
         assert_eq!(taken.events[0].faults, ["a note"]);
         let conversation = taken.conversation;
         assert_eq!(conversation.kind, ConversationType::InboundPhoneCall);
-        assert_eq!((conversation.slot, conversation.status()), (Slot::Live, Status::Queued));
+        assert_eq!((conversation.slots().live, conversation.status()), (1, Status::Queued));
         assert_eq!(conversation.answered_at(), Some(at(2)));
         assert_eq!(conversation.due_at(), Some(at(62)));
-        let started = conversation.mark_started(&agent, "CA1", at(3)).unwrap();
+        let started = conversation.mark_started(LegId::CALLER, &agent, &call(), at(3)).unwrap();
         assert_eq!(names(&started), [EventName::Started]);
         assert_eq!(
             conversation.accept_inbound(&agent, "hash".into(), vec![], vec![], at(3)),
             Err(InvalidTransition)
         );
-        let again = conversation.replace_media_token("other".into()).unwrap();
-        assert_eq!(again.conversation.media_token_sha256.as_deref(), Some("other"));
-        assert_eq!(started.conversation.replace_media_token("other".into()), Err(InvalidTransition));
+        let again = conversation.replace_media_token(LegId::CALLER, "other".into()).unwrap();
+        assert_eq!(again.conversation.legs.caller().media_token_sha256.as_deref(), Some("other"));
+        assert_eq!(
+            started.conversation.replace_media_token(LegId::CALLER, "other".into()),
+            Err(InvalidTransition)
+        );
     }
 
     #[test]
@@ -135,7 +150,10 @@ mod tests {
             assert_eq!(over.events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3]);
             let (at_end, why, cost) = over.conversation.ended().unwrap();
             assert_eq!((at_end, why, cost.total.to_f64()), (at(1), ended, 0.0));
-            assert_eq!((over.conversation.slot, over.conversation.version), (Slot::None, before.version + 1));
+            assert_eq!(
+                (over.conversation.slots(), over.conversation.version),
+                (Slots::default(), before.version + 1)
+            );
             assert_eq!(over.conversation.next_sequence, 4);
         }
     }

@@ -5,7 +5,10 @@ use switchboard_aws::table::Outcome;
 use switchboard_contract::credentials::CreateCredential;
 use switchboard_model::{
     agents::{Agent, AgentConfig},
-    conversations::{Conversation, EndedReason, InvalidTransition, JournalEntry, Snapshot, Transition},
+    carriers::{CarrierCallId, CarrierName},
+    conversations::{
+        Conversation, EndedReason, InvalidTransition, JournalEntry, LegId, Snapshot, Transition,
+    },
     costs::{Prices, Usage},
     credentials::Provider,
     event_names::EventName,
@@ -44,9 +47,18 @@ impl World {
     /// The sample's conversation, with a message of each side.
     pub(crate) async fn started_call(&self) {
         self.queued_call().await;
-        self.change(|call| call.conversation.mark_dialing(&call.agent, "00".repeat(32), at(1))).await;
-        self.change(|call| call.conversation.mark_answered(&call.agent, "CA1", at(5))).await;
-        self.change(|call| call.conversation.mark_started(&call.agent, "CA1", at(6))).await;
+        self.change(|call| {
+            call.conversation.mark_dialing(LegId::CALLER, &call.agent, "00".repeat(32), at(1))
+        })
+        .await;
+        self.change(|call| {
+            call.conversation.mark_answered(LegId::CALLER, &call.agent, &call_id("CA1"), at(5))
+        })
+        .await;
+        self.change(|call| {
+            call.conversation.mark_started(LegId::CALLER, &call.agent, &call_id("CA1"), at(6))
+        })
+        .await;
         let said = [
             said(Role::Agent, "Hello, this is Ada. Your cake is", 7, true),
             said(Role::User, "Great, thank you. Goodbye.", 10, false),
@@ -115,4 +127,8 @@ fn said(role: Role, content: &str, second: i64, interrupted: bool) -> JournalEnt
         message: Some(message),
         faults: vec![],
     }
+}
+
+pub(crate) fn call_id(id: &str) -> CarrierCallId {
+    CarrierCallId::new(CarrierName::Twilio, id).unwrap()
 }
