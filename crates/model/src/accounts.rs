@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{ids::AccountId, time::Timestamp};
 
-/// How long a signing secret that was replaced goes on signing: a day for every receiver to learn the new one.
+/// Time for which a replaced signing secret still signs, so that every receiver can learn the new one.
 pub const ROTATION: Duration = Duration::from_hours(24);
 
 /// One customer of this deployment.
@@ -16,16 +16,16 @@ pub const ROTATION: Duration = Duration::from_hours(24);
 pub struct Account {
     /// Its id.
     pub id: AccountId,
-    /// What people call it.
+    /// The name for people.
     pub name: String,
-    /// When it was made.
+    /// The time of its creation.
     pub created_at: Timestamp,
     /// Signs its webhooks (Standard Webhooks: `whsec_` and 32 random bytes in base64).
     pub signing_secret: String,
-    /// Signed them before that, and still does for a while.
+    /// The secret before that, which signs too for as long as [`ROTATION`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_signing_secret: Option<PreviousSecret>,
-    /// What it may use of the deployment.
+    /// Its limits.
     #[serde(default)]
     pub limits: Limits,
 }
@@ -35,21 +35,21 @@ pub struct Account {
 pub struct PreviousSecret {
     /// As [`Account::signing_secret`].
     pub secret: String,
-    /// The first moment at which it no longer signs.
+    /// The first time at which it no longer signs.
     pub until: Timestamp,
 }
 
-/// What one account may use of the deployment, so that it leaves something for the others.
+/// Limits of one account, so that it leaves capacity for the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Calls at the same time; what is over it waits as `queued`.
+    /// Concurrent calls. A call over the limit waits as `queued`.
     pub live_calls: u32,
-    /// Calls started per second; what is over it waits as `queued`.
+    /// Calls started per second. A call over the limit waits as `queued`.
     pub calls_per_second: u32,
-    /// Requests to the API per second, over a while; twice as many in one second.
+    /// API requests per second on average. Bursts may have twice as many.
     pub requests_per_second: u32,
-    /// Calling codes (`+44`) of the countries it may call. None: those of its own numbers.
+    /// Calling codes (`+44`) of the countries it may call; none: those of its own numbers.
     pub destination_countries: Option<Vec<String>>,
 }
 
@@ -73,15 +73,14 @@ impl Account {
         }
     }
 
-    /// The secrets that sign a webhook sent now: the current one, then the one it replaced for as long as
-    /// that still signs.
+    /// The secrets that sign a webhook sent at `now`: the current one, then the replaced one while it still signs.
     pub fn signing_secrets(&self, now: Timestamp) -> impl Iterator<Item = &str> {
         let previous = self.previous_signing_secret.iter().filter(move |previous| now < previous.until);
         std::iter::once(&*self.signing_secret).chain(previous.map(|previous| &*previous.secret))
     }
 
-    /// The same account with another signing secret; the one it has goes on signing for [`ROTATION`]. Of
-    /// several rotations within that time only the last two secrets sign.
+    /// Replaces the signing secret. The old one signs too for [`ROTATION`]. After several rotations within that time
+    /// only the last two secrets sign.
     #[must_use]
     pub fn rotate(self, new_secret: String, now: Timestamp) -> Self {
         let previous = PreviousSecret { secret: self.signing_secret, until: now.after(ROTATION) };
@@ -95,14 +94,14 @@ pub fn signing_secret(random: [u8; 32]) -> String {
     format!("whsec_{}", STANDARD.encode(random))
 }
 
-/// An account as it is listed.
+/// An account in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedAccount {
     /// Its id.
     pub id: AccountId,
-    /// What people call it.
+    /// The name for people.
     pub name: String,
-    /// When it was made.
+    /// The time of its creation.
     pub created_at: Timestamp,
 }
 
@@ -118,20 +117,20 @@ impl fmt::Debug for PreviousSecret {
     }
 }
 
-/// A token as its account sees it in a list: enough to recognize it and to take it back, not to use it.
+/// A token in a list: enough to recognize and revoke it, not to use it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssuedToken {
-    /// The hash that stands for it (64 hexadecimal digits).
+    /// SHA-256 of the token, as 64 hexadecimal digits.
     pub sha256: String,
-    /// What people call it.
+    /// The name for people.
     pub name: String,
     /// Its last four characters.
     pub last4: String,
-    /// When it was made.
+    /// The time of its creation.
     pub created_at: Timestamp,
 }
 
-/// A bearer token: `sk_` and 32 characters. Shown once when it is made; only its hash is stored.
+/// A bearer token: `sk_` and 32 characters. Its owner sees it once, at its creation; the table has its hash only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
@@ -159,21 +158,21 @@ impl Token {
         valid.then(|| Self(token.to_owned()))
     }
 
-    /// SHA-256 of the token, in hex: the store holds this instead of the token.
+    /// SHA-256 of the token, in hexadecimal. The table has this instead of the token.
     #[must_use]
     pub fn sha256(&self) -> String {
         sha256_hex(&self.0)
     }
 
-    /// How it is listed from now on.
+    /// The entry for the list of tokens.
     #[must_use]
     pub fn issued(&self, name: String, created_at: Timestamp) -> IssuedToken {
-        // Both ways to make a token give ASCII of fixed length.
+        // Both constructors yield ASCII of a fixed length.
         let last4 = self.0[self.0.len() - 4..].to_owned();
         IssuedToken { sha256: self.sha256(), name, last4, created_at }
     }
 
-    /// The token itself, to be shown once to its owner.
+    /// The token itself, for the one time that its owner sees it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -202,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_opens_with_any_case_of_bearer_and_is_never_printed() {
+    fn bearer_is_read_in_any_case_and_a_token_is_never_printed() {
         let token = Token::new([7; 32]);
         assert_eq!(Token::from_authorization(&format!("bearer {}", token.reveal())), Some(token.clone()));
         assert_eq!(format!("{token:?}"), "Token([redacted])");
@@ -250,14 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn of_two_rotations_within_a_day_the_last_two_secrets_sign() {
+    fn after_two_rotations_within_a_day_the_last_two_secrets_sign() {
         let rotated = account().rotate("whsec_b".into(), at(1)).rotate("whsec_c".into(), at(2));
         assert_eq!(secrets(&rotated, at(2)), ["whsec_c", "whsec_b"]);
         assert_eq!(secrets(&rotated, at(26)), ["whsec_c"]);
     }
 
     #[test]
-    fn an_account_stored_before_there_were_limits_has_the_default_ones() {
+    fn limits_that_are_not_stored_are_the_default_ones() {
         let stored = serde_json::json!({
             "id": account().id, "name": "Bakery", "created_at": at(0), "signing_secret": "whsec_a",
             "limits": { "live_calls": 2 },

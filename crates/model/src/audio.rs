@@ -1,17 +1,17 @@
-//! Audio formats: how many bytes a duration has, and how long bytes last.
+//! Audio formats, which convert between durations and numbers of bytes.
 //!
-//! Everything is mono. Code counts time and asks the [`AudioFormat`] for bytes only where bytes leave or enter. This module
-//! knows nothing of samples' values; the mu-law table is in [`crate::recording`].
+//! All audio is mono. Code counts time, and asks the [`AudioFormat`] for bytes only where bytes leave or enter. This
+//! module does not know the values of samples; the mu-law table is in [`crate::recording`].
 
 use std::time::Duration;
 
 /// Nanoseconds in a second.
 const NANOS: u128 = 1_000_000_000;
 
-/// How one sample is written.
+/// The encoding of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encoding {
-    /// G.711 mu-law, one byte a sample.
+    /// G.711 mu-law, one byte per sample.
     MuLaw,
     /// Signed 16-bit integers, little-endian.
     Pcm16,
@@ -27,7 +27,7 @@ impl Encoding {
         }
     }
 
-    /// The byte of which silence consists.
+    /// The byte that silence consists of.
     #[must_use]
     pub const fn silence(self) -> u8 {
         match self {
@@ -40,7 +40,7 @@ impl Encoding {
 /// Mono audio without a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AudioFormat {
-    /// How one sample is written.
+    /// The encoding of a sample.
     pub encoding: Encoding,
     /// Samples per second, in hertz.
     pub sample_rate: u32,
@@ -56,8 +56,8 @@ impl AudioFormat {
         self.sample_rate as u64 * self.encoding.bytes_per_sample()
     }
 
-    /// How long `bytes` last. Half a sample at the end does not count. Exact where a sample lasts whole nanoseconds
-    /// (8, 16 and 32 kHz), else rounded up, so that [`AudioFormat::bytes_in`] gives the same bytes back.
+    /// The duration of `bytes`. An incomplete sample at the end does not count. It is exact where a sample lasts whole
+    /// nanoseconds (8, 16 and 32 kHz), else rounded up, so that [`AudioFormat::bytes_in`] returns the same number.
     #[must_use]
     pub const fn duration_of(self, bytes: u64) -> Duration {
         let samples = (bytes / self.encoding.bytes_per_sample()) as u128;
@@ -65,7 +65,7 @@ impl AudioFormat {
         Duration::new(saturating(nanos / NANOS), subsecond(nanos % NANOS))
     }
 
-    /// How many bytes `duration` has: whole samples, rounded down.
+    /// The number of bytes in `duration`: whole samples, rounded down.
     #[must_use]
     pub const fn bytes_in(self, duration: Duration) -> u64 {
         let samples = saturating(duration.as_nanos() * self.sample_rate as u128 / NANOS);

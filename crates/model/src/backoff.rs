@@ -1,7 +1,7 @@
-//! Delays before something is tried again: how they grow, and how jitter spreads them.
+//! Delays between attempts: backoff makes them grow, and jitter spreads them.
 //!
-//! Jitter keeps work that failed together from coming back together. Randomness is a parameter ([`Jitter`]); the
-//! runtime draws it.
+//! Without jitter, work that failed together comes back together. Randomness is a parameter ([`Jitter`]); the runtime
+//! draws it.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl Jitter {
         delay + self.of(delay / share)
     }
 
-    /// `delay` made shorter or longer at random, by at most a `share`-th of it.
+    /// `delay`, shortened or lengthened at random by at most a `share`-th of it.
     #[must_use]
     pub fn around(self, delay: Duration, share: u32) -> Duration {
         let spread = delay / share;
@@ -44,8 +44,8 @@ pub fn exponential(first: Duration, attempt: u32, longest: Duration) -> Duration
     first.saturating_mul(2_u32.saturating_pow(attempt)).min(longest)
 }
 
-/// The delay after having `waited` in all: half of that, at least `shortest`, at most `longest`. Work that waits long
-/// is tried rarely.
+/// The delay after a total wait of `waited`: half of that, at least `shortest`, at most `longest`. The longer work has
+/// waited, the rarer its attempts are.
 ///
 /// # Panics
 /// Never: if `shortest` is more than `longest`, it is `shortest`.

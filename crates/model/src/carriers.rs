@@ -1,6 +1,6 @@
 //! The carriers that calls go through, and their ids of calls.
 //!
-//! Knows no carrier's protocol. Start with [`CarrierCallId`].
+//! This module does not know the carriers' protocols. Start with [`CarrierCallId`].
 
 use std::{fmt, str::FromStr};
 
@@ -18,7 +18,7 @@ impl CarrierName {
     /// All of them.
     pub const ALL: [Self; 1] = [Self::Twilio];
 
-    /// The name as it stands in stored items, in the HTTP API and in the paths of callbacks.
+    /// The name in stored items, in the HTTP API and in the paths of callbacks.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ struct CallId(String);
 #[error("not a carrier's id of a call")]
 pub struct InvalidCarrierCallId;
 
-/// The longest id that is accepted, in bytes; the carriers' own have at most 36.
+/// Maximum length of an id, in bytes; the carriers' own have at most 36.
 const MAX_ID_BYTES: usize = 64;
 
 impl CarrierCallId {

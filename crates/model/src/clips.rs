@@ -1,32 +1,32 @@
-//! What every call of an agent says the same, spoken once and kept: its greeting, and the engine's own phrases.
+//! Clips: the texts that every call of an agent says alike (greeting, hold phrases, apologies), synthesized once.
 //!
-//! A [`ClipSet`] names such texts and the voice that speaks them; its [`key`](ClipSet::key) is where their audio
-//! is kept, so a changed greeting or voice is another set, and nothing is ever out of date. Whoever begins a call
-//! makes sure that its sets are there; whoever talks reads them.
+//! A [`ClipSet`] has such texts and their voice. Its [`key`](ClipSet::key) names the object with the audio, so that a
+//! changed greeting or voice is another set, and no object is ever out of date. The dialer and the handler of inbound
+//! calls make sure that a call's sets are stored; the worker reads them.
 //!
-//! One object holds the audio of all texts of a set: their number, the length of each (both 32 bits,
-//! little-endian), and the audio, one after the other.
+//! One object holds the audio of all texts of a set: the number of texts, the length of each clip (both 32 bits,
+//! little-endian), and the clips one after the other.
 
 use std::time::Duration;
 
 use crate::{accounts::sha256_hex, agents::Voice};
 
-/// The most that one object holds, in bytes: four minutes.
+/// Maximum size of an object, in bytes: about four minutes of audio.
 pub const MAX_BYTES: usize = 2 * 1024 * 1024;
-/// Objects are deleted ten days after this: so long they may be used without being made again.
+/// Maximum age of an object that is used. The bucket deletes objects ten days later.
 pub const MAX_AGE: Duration = Duration::from_hours(20 * 24);
 
-/// Grows when an object is laid out differently.
+/// The version of the objects' layout, which is part of the key.
 const VERSION: u32 = 1;
-/// Of a number in an object, in bytes.
+/// The length of a number in an object, in bytes.
 const NUMBER: usize = 4;
 
 /// Texts, and the voice that speaks them.
 #[derive(Clone, PartialEq)]
 pub struct ClipSet {
-    /// The voice as it is served: see [`resolve`](crate::catalogue::resolve).
+    /// The voice that serves: see [`resolve`](crate::catalogue::resolve).
     pub voice: Voice,
-    /// Each as it is handed to the voice, in one piece.
+    /// The texts. The voice receives each in one piece.
     pub texts: Vec<String>,
 }
 
@@ -43,14 +43,14 @@ impl ClipSet {
         sha256_hex(serde_json::json!([VERSION, self.voice, self.texts]).to_string())
     }
 
-    /// The characters of all texts.
+    /// The number of characters of all texts.
     #[must_use]
     pub fn characters(&self) -> u64 {
         self.texts.iter().map(|text| text.chars().count() as u64).sum()
     }
 
-    /// One object of the audio of each text, in their order: mu-law, 8 kHz, mono, without any header. None:
-    /// another number of them than there are texts, or too much.
+    /// Encodes the audio of the texts, in their order: mu-law, 8 kHz, mono, without a header. None if the number of
+    /// clips differs from the number of texts, or if the object would be larger than [`MAX_BYTES`].
     #[must_use]
     pub fn encode(&self, audio: &[impl AsRef<[u8]>]) -> Option<Vec<u8>> {
         let audio: Vec<&[u8]> = audio.iter().map(AsRef::as_ref).collect();
@@ -66,7 +66,7 @@ impl ClipSet {
         Some(object)
     }
 
-    /// The audio of each text in an object, in their order; none if it is not an object of this set.
+    /// Decodes the audio of the texts, in their order. None if `object` is not one of this set.
     #[must_use]
     pub fn decode<'o>(&self, object: &'o [u8]) -> Option<Vec<&'o [u8]>> {
         if object.len() > MAX_BYTES {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_kept_under_its_voice_and_its_texts() {
+    fn the_key_depends_on_the_voice_and_the_texts() {
         let key = set(2).key();
         assert!(key.len() == 64 && key.bytes().all(|digit| digit.is_ascii_hexdigit()), "{key}");
         assert_eq!(key, set(2).key());
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_that_is_too_large_or_not_whole_is_no_object() {
+    fn an_incomplete_or_too_large_set_is_not_encoded() {
         assert_eq!(set(2).encode(&[vec![0; 10]]), None);
         assert_eq!(set(1).encode(&[vec![0; MAX_BYTES]]), None);
         let whole = set(1).encode(&[vec![0; MAX_BYTES - 2 * NUMBER]]).unwrap();

@@ -2,10 +2,9 @@
 //!
 //! While it is `connecting`, the caller's [`Leg`] is dialled, rings, or was answered.
 //!
-//! The process that learns something (the dialer, a callback's handler, the worker) reads the
-//! [`Conversation`], calls the matching transition here and writes the [`Transition`] in one conditional
-//! transaction. A transition that is no longer allowed is [`InvalidTransition`]: a callback that came twice
-//! or late changes nothing. `transitions.rs` lists every allowed transition.
+//! The dialer, the handlers of callbacks, the worker and the sweeper read a [`Conversation`], call a transition here,
+//! and write the [`Transition`] in one conditional transaction. A transition that is no longer allowed returns
+//! [`InvalidTransition`], so a repeated or late callback changes nothing. `transitions.rs` has all transitions.
 
 mod cost;
 mod lease;
@@ -33,17 +32,18 @@ use crate::{
     time::Timestamp,
 };
 
-/// How long a call may wait to be dialled.
+/// Maximum time that a call waits to be dialled.
 pub const QUEUED: Duration = Duration::from_hours(1);
-/// How long the other side's phone may ring: the carrier is told so, and gives up by itself.
+/// Maximum time that the other side's phone rings. The carrier gets this limit, and then gives up.
 pub const RING: Duration = Duration::from_mins(1);
-/// From dialling to the answer at the latest: ringing, and a minute for the carrier to say what became of it.
+/// Maximum time from dialling to the answer: ringing, and a minute for the carrier's report.
 const DIALED: Duration = Duration::from_mins(2);
-/// From the answer to media at the latest: the carrier connects the stream in a second.
+/// Maximum time from the answer to media. The carrier connects the stream in a second.
 const ANSWERED: Duration = Duration::from_mins(1);
-/// How long the worker has to end a conversation whose call the carrier has reported as over.
+/// Maximum time that the worker takes to end a conversation after the carrier reported the end of its call.
 const CARRIER_ENDED: Duration = Duration::from_secs(20);
-/// How often a call may be connected to another worker: more is a fault that would go on for ever.
+/// Maximum number of times that a leg is connected to another worker. A call that needs more has a fault that would
+/// never end.
 pub const MAX_RESUMES: u32 = 5;
 
 /// How a conversation came to be.
@@ -68,18 +68,18 @@ pub enum State {
     Connecting,
     /// Media flows: agent and caller talk.
     Started {
-        /// When media began to flow.
+        /// The time at which media began to flow.
         started_at: Timestamp,
     },
-    /// Over. Nothing changes any more.
+    /// Over. It never changes again.
     Ended {
-        /// When media began to flow, if it did.
+        /// The time at which media began to flow, if it did.
         started_at: Option<Timestamp>,
-        /// When it ended.
+        /// The time of the end.
         ended_at: Timestamp,
-        /// Why.
+        /// The reason.
         ended_reason: EndedReason,
-        /// What it cost.
+        /// The cost.
         cost: Box<CostBreakdown>,
     },
 }
@@ -109,7 +109,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Each of them, in the order of a conversation's life.
+    /// All, in the order of a conversation's life.
     pub const ALL: [Self; 3] = [Self::Queued, Self::Started, Self::Ended];
 
     /// The name on the wire.
@@ -127,45 +127,45 @@ impl Status {
 /// [`ReportedEnd`] of each leg.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerSignals {
-    /// When somebody asked for the end.
+    /// The time of a request to end the conversation.
     pub end_requested_at: Option<Timestamp>,
 }
 
-/// The state of a conversation: small, rewritten by every transition. The agent's configuration,
-/// the messages and the events are stored beside it.
+/// A conversation. It is small, and every transition rewrites it. The agent's configuration, the messages and the
+/// events are items beside it.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conversation {
     /// Its id.
     pub id: ConversationId,
-    /// Whose it is.
+    /// The account that owns it.
     pub account_id: AccountId,
-    /// How it came to be.
+    /// Its origin.
     #[serde(rename = "type")]
     pub kind: ConversationType,
-    /// The stored agent that was named, if the configuration did not come with the request.
+    /// The stored agent; none if the configuration came with the request.
     pub agent_id: Option<AgentId>,
     /// Its connections to people.
     pub legs: Legs,
-    /// When it was asked for.
+    /// The time of the request for it.
     pub created_at: Timestamp,
-    /// When it is forgotten, with all that belongs to it; none: never.
+    /// The time at which the table removes it and all its items; none: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// Where it stands.
+    /// Its state.
     #[serde(flatten)]
     pub state: State,
-    /// The signals that other processes left for the worker while the conversation was live.
+    /// The signals for its worker.
     pub signals: WorkerSignals,
-    /// What the providers did so far.
+    /// The usage of the providers so far.
     pub usage: Usage,
-    /// Which filters failed so far, by whose they are: each is noted once.
+    /// The owners of the filters that failed so far, such as `webhooks.0`. The event log has the first failure of each.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub failed_filters: BTreeSet<String>,
     /// The sequence of the next event, from 1.
     pub next_sequence: u64,
-    /// The place of the next message, from 1.
+    /// The number of the next message, from 1.
     pub next_message: u64,
-    /// Grows by one with every write: a write is on condition that nobody else wrote meanwhile.
+    /// Grows by one with every write, for optimistic concurrency.
     pub version: u64,
 }
 
@@ -180,7 +180,7 @@ impl fmt::Debug for Conversation {
 }
 
 impl Conversation {
-    /// A new outbound call, waiting to be dialled.
+    /// A new outbound call. It waits to be dialled.
     #[must_use]
     pub fn outbound(
         id: ConversationId,
@@ -216,7 +216,7 @@ impl Conversation {
         }
     }
 
-    /// A call that comes in: `to_number` is ours, and rings.
+    /// A new inbound call. It rings at `to_number`, which is ours.
     #[must_use]
     pub fn inbound(
         id: ConversationId,
@@ -242,8 +242,8 @@ impl Conversation {
         }
     }
 
-    /// The same conversation, whose call goes through the customer's own account at the carrier if our
-    /// number was imported from there.
+    /// Sets whether the caller's call goes through the customer's own account at the carrier: our number was `imported`
+    /// from there.
     #[must_use]
     pub fn with_own_carrier(mut self, imported: bool) -> Self {
         if let Some(call) = &mut self.legs.caller_mut().phone_call {
@@ -252,19 +252,19 @@ impl Conversation {
         self
     }
 
-    /// The same conversation, to be forgotten when this time has passed since it was asked for.
+    /// Sets the time for which it is kept.
     #[must_use]
     pub fn with_retention(self, retention: Duration) -> Self {
         Self { expires_at: Some(self.created_at.after(retention)), ..self }
     }
 
-    /// Whether it is forgotten. The table takes it away some time later; until then nobody shows it.
+    /// Whether its retention has passed. The table removes it some time later; no reader shows it meanwhile.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
 
-    /// What the API calls the state.
+    /// The API's name for the state.
     #[must_use]
     pub fn status(&self) -> Status {
         match self.state {
@@ -274,7 +274,7 @@ impl Conversation {
         }
     }
 
-    /// When the caller answered, or we answered the caller; none before.
+    /// The time at which the caller answered, or at which we answered the caller; none before.
     #[must_use]
     pub fn answered_at(&self) -> Option<Timestamp> {
         self.legs.caller().answered_at()
@@ -293,7 +293,7 @@ impl Conversation {
         })
     }
 
-    /// When media began to flow, if it did.
+    /// The time at which media began to flow, if it did.
     #[must_use]
     pub fn started_at(&self) -> Option<Timestamp> {
         match self.state {
@@ -303,8 +303,8 @@ impl Conversation {
         }
     }
 
-    /// When somebody must look after it if nothing has changed by then; none while a worker's
-    /// [`Lease`] says so instead, and once it ended.
+    /// The deadline at which the sweeper acts, if nothing has changed by then. None after the end, and while media
+    /// flows: then the worker's [`Lease`] is the deadline.
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {
         let caller = self.legs.caller();
@@ -320,7 +320,7 @@ impl Conversation {
         }
     }
 
-    /// When it ended, why, and what it cost; none while it goes on.
+    /// The time, the reason and the cost of the end; none before.
     #[must_use]
     pub fn ended(&self) -> Option<(Timestamp, EndedReason, &CostBreakdown)> {
         match &self.state {
@@ -330,11 +330,11 @@ impl Conversation {
     }
 }
 
-/// A conversation together with the configuration it was started with.
+/// A conversation with its agent's configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     /// Its state.
     pub conversation: Conversation,
-    /// How its agent is configured; written once.
+    /// The configuration of its agent, which is written once.
     pub agent: AgentConfig,
 }

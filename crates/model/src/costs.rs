@@ -1,7 +1,7 @@
-//! What a conversation used, and what that cost.
+//! The usage of a conversation, and its cost.
 //!
-//! A cost is a product of a measured amount and a rate, rounded once. This module knows neither conversations nor agents:
-//! the rates come from the [catalogue](crate::catalogue), the durations from [`crate::conversations`].
+//! A cost is the product of a measured amount and a rate, rounded once. This module knows neither conversations nor
+//! agents: the rates come from the [catalogue](crate::catalogue), the durations from [`crate::conversations`].
 
 use std::{fmt, ops::Add};
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{CallPrices, ProviderRates, Rate};
 
-/// Dollars, exact. JSON shows them as a number ([`Usd::to_f64`]); they are stored as text.
+/// US dollars, exact. The table stores them as text, the API shows a number ([`Usd::to_f64`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Usd(Decimal);
@@ -19,7 +19,7 @@ impl Usd {
     /// No dollars.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
-    /// Rounded half up to a millionth of a dollar, the precision of every part of a cost.
+    /// Rounds half up to a millionth of a dollar, the precision of every part of a cost.
     #[must_use]
     pub fn rounded(exact: Decimal) -> Self {
         Self(exact.round_dp_with_strategy(6, RoundingStrategy::MidpointAwayFromZero).normalize())
@@ -46,20 +46,20 @@ impl fmt::Display for Usd {
     }
 }
 
-/// The providers' work for a conversation. Cancelled work counts as sent.
+/// The usage of the providers. Cancelled work counts as far as it was sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of all requests to the language model, cached ones included.
     pub input_tokens: u64,
-    /// Those of them that the vendor had cached.
+    /// The part of them that the vendor had cached.
     pub cached_input_tokens: u64,
     /// Tokens of the language model's responses.
     pub output_tokens: u64,
-    /// Some of the tokens are estimated: a vendor reports no usage for a cancelled generation.
+    /// Whether some of the tokens are estimated: a vendor reports no usage for a cancelled generation.
     pub tokens_estimated: bool,
-    /// Milliseconds of audio that the transcriber got.
+    /// Milliseconds of audio that the transcriber received.
     pub transcriber_ms: u64,
-    /// Characters that the voice got.
+    /// Characters that the voice received.
     pub characters: u64,
 }
 
@@ -192,7 +192,7 @@ fn leg_cost(LegUse { ms, rate }: &LegUse) -> Usd {
     billed(rate, rate.price.per_started_minute * started_minutes + per_call)
 }
 
-/// What the deployment pays of a vendor's bill.
+/// The deployment's part of a vendor's bill.
 fn billed<P>(rate: &Rate<P>, cost: Decimal) -> Usd {
     if rate.is_own_account { Usd::ZERO } else { Usd::rounded(cost) }
 }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn dollars_are_stored_as_text_and_shown_as_a_number() {
+    fn dollars_are_stored_as_text() {
         let usd = Usd::rounded(Decimal::new(116_290, 6));
         assert_eq!(serde_json::to_string(&usd).unwrap(), "\"0.11629\"");
         assert!((usd.to_f64() - 0.116_29).abs() < f64::EPSILON);

@@ -1,4 +1,4 @@
-//! Credentials: the customers' own keys of their providers.
+//! Credentials: the customers' own keys for providers.
 
 use std::fmt;
 
@@ -61,7 +61,7 @@ impl Provider {
         }
     }
 
-    /// Whether its key is of use in a block of the provider of this name. Rime has two names.
+    /// Whether its key works for the provider with this name in an agent's configuration. Rime has two names.
     #[must_use]
     pub fn serves(self, block: &str) -> bool {
         let one = |name| if name == Self::Rime.as_str() { Self::Rimeai.as_str() } else { name };
@@ -69,24 +69,24 @@ impl Provider {
     }
 }
 
-/// A credential as everybody may see it, and what goes with the key.
+/// A credential without its key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     /// Its id.
     pub id: CredentialId,
-    /// Whose it is.
+    /// The account that owns it.
     pub account_id: AccountId,
     /// The provider that the key is for.
     pub provider: Provider,
     /// The end of the key.
     pub last4: String,
-    /// The provider's region, where it has regions (Azure).
+    /// The region, if the provider has regions (Azure).
     pub region: Option<String>,
-    /// The provider's name of the user, where a key alone does not do (`PlayHT`).
+    /// The provider's id of the user, if a key alone is not enough (`PlayHT`).
     pub user_id: Option<String>,
-    /// Where the provider is (`OpenAI`): a customer's URL, which is only called as one.
+    /// The address of the provider (`OpenAI`): a customer's URL, so the egress policy applies to it.
     pub base_url: Option<String>,
-    /// When it was stored.
+    /// The time at which it was stored.
     pub created_at: Timestamp,
 }
 
@@ -102,7 +102,7 @@ impl fmt::Debug for Credential {
 /// A credential with its key, for the length of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenCredential {
-    /// The credential itself, without the key.
+    /// The credential without the key.
     pub credential: Credential,
     /// The key.
     pub api_key: Secret,

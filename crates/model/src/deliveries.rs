@@ -1,8 +1,7 @@
-//! Deliveries: one event on its way to one webhook, until it arrived or is given up.
+//! Deliveries: each is one event for one webhook, with its attempts and its schedule.
 //!
-//! The consumer of the queue passes each message to [`step`], which decides what to do with it. After an
-//! attempt, [`Delivery::after`] decides what follows. [`Host`] decides whether a receiver may get a request
-//! now.
+//! `functions/webhook_delivery` passes each message of the queue to [`step`], which decides what to do with it. After
+//! an attempt, [`Delivery::after`] schedules the next one. [`Host`] has the in-flight slots and the circuit breaker.
 
 mod answers;
 mod hosts;
@@ -27,7 +26,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// How long after each failed attempt the next one is made: ten attempts in about a day.
+/// Delays between attempts: ten attempts in about a day.
 pub const SCHEDULE: [Duration; 9] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
@@ -40,13 +39,14 @@ pub const SCHEDULE: [Duration; 9] = [
     Duration::from_hours(12),
 ];
 
-/// A wait is made longer or shorter by up to a fifth: events that failed together do not come together again.
+/// Jitter lengthens or shortens a delay by up to a fifth, so that events that failed together do not come back
+/// together.
 const JITTER_SHARE: u32 = 5;
 
-/// The longest wait that a message of the queue can make (SQS). A longer one is on the index of what is due.
+/// Maximum delay of a message of the queue (SQS). A longer delay is in the index of due items.
 pub const MAX_QUEUED: Duration = Duration::from_mins(15);
 
-/// As many attempts as are kept of a delivery: it can be asked for again without end.
+/// Maximum number of attempts that are kept of a delivery, since a customer can request redeliveries without end.
 pub const MAX_ATTEMPTS_KEPT: usize = 50;
 
 /// One event on its way to one webhook.
@@ -54,20 +54,20 @@ pub const MAX_ATTEMPTS_KEPT: usize = 50;
 pub struct Delivery {
     /// The event.
     pub event_id: EventId,
-    /// The event's place among the conversation's events.
+    /// The event's sequence in the conversation.
     pub sequence: u64,
-    /// The webhook's place in the agent's list, from 0.
+    /// The webhook's position in the agent's list, from 0.
     pub webhook: usize,
-    /// Where it stands.
+    /// Its status.
     pub status: DeliveryStatus,
-    /// The number of the next attempt, from 1. Grows with every change, also when nothing is tried any
-    /// more: a message or a write for another number is out of date.
+    /// The number of the next attempt, from 1. It grows with every change, also when no attempt follows: a message or a
+    /// write for another number is out of date.
     pub attempt: u32,
-    /// The number that the schedule began with: 1, or a later one if it was asked for again.
+    /// The number of the schedule's first attempt: 1, or a later one after a redelivery.
     pub first_attempt: u32,
-    /// When the next attempt is to be made; none if nothing is tried any more.
+    /// The time of the next attempt; none if no attempt follows.
     pub next_attempt_at: Option<Timestamp>,
-    /// The attempts made, oldest first; at most the last [`MAX_ATTEMPTS_KEPT`].
+    /// The attempts, oldest first; at most the last [`MAX_ATTEMPTS_KEPT`].
     pub attempts: Vec<Attempt>,
 }
 
@@ -112,35 +112,35 @@ impl fmt::Debug for Attempt {
 }
 
 impl Attempt {
-    /// When it was over.
+    /// The time of its end.
     #[must_use]
     pub fn ended_at(&self) -> Timestamp {
         self.at.after(Duration::from_millis(self.latency_ms))
     }
 
-    /// Whether the receiver took the event.
+    /// Whether the receiver accepted the event.
     #[must_use]
     pub fn delivered(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
     }
 }
 
-/// What a message of the queue asks for.
+/// The next step for a message of the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Step {
-    /// An attempt.
+    /// Make an attempt.
     Try(Delivery),
-    /// A new message for the delivery's next attempt: the one that was to be sent is perhaps lost.
+    /// Send a message for the delivery's next attempt again, since the first one may be lost.
     SendAgain(Delivery),
-    /// The delivery's place among the dead letters, which it perhaps did not reach.
+    /// Send it to the dead-letter queue again, since it may not have arrived there.
     Bury,
-    /// Nothing: it is out of date.
+    /// Do nothing: the message is out of date.
     Drop,
 }
 
-/// Decides what to do with a message for the attempt `number`. `known` is the stored delivery; a delivery
-/// has no item before its first attempt was made: then it is `fresh`.
+/// Decides what to do with a message for the attempt `number`. `known` is the stored delivery. A delivery is not stored
+/// before its first attempt; until then it is `fresh`.
 pub fn step(known: Option<Delivery>, fresh: Delivery, number: u32, now: Timestamp) -> Step {
     let delivery = match known {
         Some(known) => known,
@@ -159,7 +159,7 @@ pub fn step(known: Option<Delivery>, fresh: Delivery, number: u32, now: Timestam
 }
 
 impl Delivery {
-    /// One that nothing is known of: its first attempt is due since the event happened.
+    /// A delivery without attempts. The first one is due since the time of the event.
     #[must_use]
     pub fn new(event_id: EventId, sequence: u64, webhook: usize, event_at: Timestamp) -> Self {
         Self {
@@ -174,14 +174,14 @@ impl Delivery {
         }
     }
 
-    /// One of an event that is answered at once: it is tried once, and this is what came of it.
+    /// The delivery of an event whose response is needed at once, after its only attempt.
     #[must_use]
     pub fn at_once(event_id: EventId, sequence: u64, webhook: usize, attempt: Attempt) -> Self {
         let status = if attempt.delivered() { DeliveryStatus::Delivered } else { DeliveryStatus::Failed };
         Self::new(event_id, sequence, webhook, attempt.at).tried(attempt).over(status)
     }
 
-    /// What follows an attempt. `retry_after` is what the receiver asked for.
+    /// The delivery after an attempt. `retry_after` is the delay that the receiver asked for.
     #[must_use]
     pub fn after(self, attempt: Attempt, retry_after: Option<Duration>, jitter: Jitter) -> Self {
         let step = usize::try_from(self.attempt.saturating_sub(self.first_attempt)).unwrap_or(usize::MAX);
@@ -198,23 +198,24 @@ impl Delivery {
         }
     }
 
-    /// Not tried: the receiver has said before that it is gone.
+    /// The delivery without a further attempt, since the receiver said that it is gone (410).
     #[must_use]
     pub fn stopped(self) -> Self {
         Self { attempt: self.attempt.saturating_add(1), ..self }.over(DeliveryStatus::Stopped)
     }
 
-    /// Not tried any more: the receiver's host was not to be reached for [`HELD_AT_MOST`].
+    /// The delivery without a further attempt, since the receiver's host gave no response for [`HELD_AT_MOST`].
     #[must_use]
     pub fn given_up(self, now: Timestamp) -> Self {
         let answer = Some("not tried: the host gave no answer for a day".to_owned());
         self.tried(Attempt { at: now, status: None, latency_ms: 0, answer }).over(DeliveryStatus::Exhausted)
     }
 
-    /// Asked for again: the schedule begins anew, and what was tried before is kept.
+    /// The delivery after a request for redelivery: the schedule starts again, and the earlier attempts are kept.
     #[must_use]
     pub fn again(self, now: Timestamp) -> Self {
-        // One number is left out: a message that still waits for the last one is not its predecessor.
+        // One number is skipped, so that a message that still waits for the last attempt is not taken for the previous
+        // one.
         let attempt = self.attempt.saturating_add(2);
         Self {
             status: DeliveryStatus::Pending,
@@ -225,21 +226,21 @@ impl Delivery {
         }
     }
 
-    /// Whether somebody asked for it again.
+    /// Whether a customer requested its redelivery.
     #[must_use]
     pub fn was_asked_for(&self) -> bool {
         self.first_attempt > 1
     }
 
-    /// How long the message for the next attempt waits; none if there is no next attempt, or if the
-    /// wait is not the queue's.
+    /// The delay of the message for the next attempt. None if no attempt follows, or if the delay is too long for the
+    /// queue.
     #[must_use]
     pub fn queue_delay(&self, now: Timestamp) -> Option<Duration> {
         self.next_attempt_at.map(|at| at.since(now)).filter(|delay| *delay <= MAX_QUEUED)
     }
 
-    /// When somebody must look after it if nothing has changed by then: a wait that is not the queue's is
-    /// over then, and a message that the queue has lost has been missing for a while.
+    /// The deadline at which the sweeper acts, if nothing has changed by then: the end of a delay that is too long for
+    /// the queue, or a time by which a message must have been lost.
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {
         let next = self.next_attempt_at?;
@@ -260,13 +261,13 @@ impl Delivery {
     }
 }
 
-/// The time until the next attempt. It never undercuts the receiver's `Retry-After`, up to twice the step.
+/// The delay before the next attempt. It is at least the receiver's `Retry-After`, up to twice the step.
 fn wait(step: Duration, retry_after: Option<Duration>, jitter: Jitter) -> Duration {
     let wait = jitter.around(step, JITTER_SHARE);
     wait.max(retry_after.unwrap_or_default().min(step * 2))
 }
 
-/// The value of `webhook-id`: the same for every attempt, so that a receiver knows what it has already.
+/// The value of `webhook-id`: the same for every attempt, so that a receiver recognizes a repeated event.
 #[must_use]
 pub fn webhook_id(event: EventId, webhook: usize) -> String {
     format!("{event}_{webhook}")

@@ -1,8 +1,8 @@
-//! Which receivers of webhooks may be called: a customer's URL must not reach anything of ours.
+//! The egress policy: the addresses that a customer's URL may lead to. It must not reach the deployment's own network.
 //!
-//! [`EgressPolicy::url`] refuses what can only be wrong, when a URL is stored and again when it is called.
-//! A name says nothing before it is resolved, so whoever connects asks [`EgressPolicy::admit`] for the
-//! address it is about to connect to.
+//! [`EgressPolicy::url`] refuses URLs that can only be wrong, when a URL is stored and again when it is called. A name
+//! says nothing before it is resolved, so the HTTP client asks [`EgressPolicy::admit`] about each address before it
+//! connects.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -11,22 +11,22 @@ use std::{
 
 use url::{Host, Url};
 
-/// Which receivers may be called.
+/// The addresses that may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EgressPolicy {
-    /// Public addresses, over `https`: every deployment.
+    /// Public addresses, over `https`. The policy of every deployment.
     PublicOnly,
-    /// This machine and `http` too: a stack on the developer's own machine.
+    /// Also this machine, and `http`. The policy of a local stack.
     Local,
 }
 
-/// Why a URL is not called, in words for whoever wrote it.
+/// The reason for which a URL is refused, in words for its author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadUrl {
-    /// No URL, or one that different readers read differently.
+    /// The text is no URL, or parsers disagree about it.
     #[error("Input should be a valid URL, such as https://example.com/events")]
     Malformed,
-    /// Neither `https` nor, where it may be used, `http`.
+    /// The scheme is neither `https` nor, under [`EgressPolicy::Local`], `http`.
     #[error("URL scheme should be {0}")]
     Scheme(&'static str),
     /// It has a user name or a password.
@@ -38,7 +38,7 @@ pub enum BadUrl {
 }
 
 impl EgressPolicy {
-    /// Reads a URL. That its host may be called is not known before its name is resolved.
+    /// Parses a URL. A name's addresses are checked later, by [`EgressPolicy::admit`].
     pub fn url(self, text: &str) -> Result<Url, BadUrl> {
         let (scheme, rest) = text.split_once("://").ok_or(BadUrl::Malformed)?;
         let https = scheme.eq_ignore_ascii_case("https");
@@ -49,12 +49,12 @@ impl EgressPolicy {
             }
             _ => {}
         }
-        // The reader would mend these, each reader in its own way.
+        // Parsers would mend these, each in its own way.
         let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
         if !visible || rest.starts_with(['/', '?', '#']) {
             return Err(BadUrl::Malformed);
         }
-        // Reads an IPv4 address in every notation there is: 127.1, 0x7f.0.0.1, 017700000001, 2130706433.
+        // This parser knows every notation of IPv4 addresses: 127.1, 0x7f.0.0.1, 017700000001, 2130706433.
         let url = Url::parse(text).map_err(|_| BadUrl::Malformed)?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(BadUrl::UserInfo);
@@ -71,7 +71,7 @@ impl EgressPolicy {
         if admitted { Ok(url) } else { Err(BadUrl::NotPublic) }
     }
 
-    /// Whether this address may be connected to.
+    /// Whether a client may connect to this address.
     #[must_use]
     pub fn admit(self, address: IpAddr) -> bool {
         let public = match address {
@@ -82,7 +82,7 @@ impl EgressPolicy {
     }
 }
 
-/// `true` for [`EgressPolicy::Local`]: the form in which a setting says it.
+/// A setting says `true` for [`EgressPolicy::Local`], `false` for [`EgressPolicy::PublicOnly`].
 impl FromStr for EgressPolicy {
     type Err = ParseBoolError;
 
@@ -124,7 +124,7 @@ const SPECIAL_V6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20), // documentation
 ];
 const GLOBAL_UNICAST: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
-/// IPv4 addresses as a network without IPv4 sees them (RFC 6052).
+/// IPv4 addresses inside IPv6 addresses, for networks without IPv4 (RFC 6052).
 const NAT64: (Ipv6Addr, u32) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn public_addresses_are_called_also_those_next_to_special_ones() {
+    fn public_addresses_next_to_special_ones_are_called() {
         for address in [
             "1.1.1.1",
             "9.255.255.255",
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_host_is_seen_through_every_notation() {
+    fn a_private_host_is_refused_in_every_notation() {
         for host in [
             "127.0.0.1",
             "127.0.0.1.",

@@ -17,45 +17,44 @@ use crate::{
     webhooks::{Webhook, WebhookMethod},
 };
 
-/// One event as it is stored: part of the same write as the change that caused it.
+/// An event, stored in the same write as the transition that caused it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Its id, derived from conversation and sequence.
+    /// Its id, derived from the conversation and the sequence.
     pub id: EventId,
-    /// What happened.
+    /// Its name.
     #[serde(rename = "event")]
     pub name: EventName,
-    /// Its place among the conversation's events, from 1, without gaps.
+    /// Its number in the conversation, from 1, without gaps.
     pub sequence: u64,
-    /// When it happened.
+    /// The time at which it happened.
     pub created_at: Timestamp,
-    /// What the API's table of events says it carries; null where it says nothing.
+    /// Its data, as the API's table of events defines it; null where the table has none.
     pub data: Value,
-    /// Which of the agent's webhooks asked for it and are delivered to, by their place in the list.
+    /// The positions, in the agent's list, of the webhooks that it is delivered to.
     pub webhooks: Vec<usize>,
-    /// The webhook whose answer the worker asked for itself: the first that asked for a
+    /// The position of the webhook that the worker calls itself, for its response: the first that receives a
     /// `function_call:triggered`. It is not among `webhooks`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synchronous: Option<usize>,
-    /// The phone number's webhooks that were asked what becomes of the call that comes in. For the log alone.
+    /// The calls of the phone number's webhooks, which chose an agent for an inbound call. For the event log only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub number_webhook_calls: Vec<NumberWebhookCall>,
-    /// Failures on the way to the event or when it was matched, such as a provider or a filter that failed.
-    /// For the log alone: never delivered.
+    /// Provider faults before the event, and filters that failed on it. For the event log only; never delivered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
 }
 
-/// A webhook of a phone number that was asked about a call that comes in, before its event was stored.
+/// The call of a phone number's webhook about an inbound call, before the event is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NumberWebhookCall {
-    /// Its place in the number's list, from 0.
+    /// The webhook's position in the number's list, from 0.
     pub webhook: usize,
-    /// Where it was sent.
+    /// The URL.
     pub url: String,
-    /// How it was sent.
+    /// The method.
     pub method: WebhookMethod,
-    /// What came of it.
+    /// The attempt.
     pub attempt: Attempt,
 }
 

@@ -6,14 +6,14 @@ use switchboard_filters::Filter;
 
 use crate::event_names::EventName;
 
-/// Something the conversation does by itself when an event happens.
+/// Instructions that run when an event happens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
-    /// Which events; at least one.
+    /// The events that it runs on; at least one.
     pub events: Vec<EventName>,
-    /// Which of them: all, if there is none.
+    /// A condition on the events; none: it runs on all of them.
     pub filter: Option<Filter>,
-    /// What to do, in this order.
+    /// The instructions, in their order.
     pub instructions: Vec<Instruction>,
 }
 

@@ -1,9 +1,9 @@
-//! Repeated requests: the guarantees of an `Idempotency-Key`.
+//! Idempotency keys: a repeated request is answered like the first.
 //!
-//! The first request with a key stores a [`Claim`] on it before it does anything, and the answer in it
-//! afterwards. The resource that the request makes takes its id from the claim: so when the first request
-//! dies between making the resource and storing its answer, the next request with the key makes nothing
-//! new. It finds the same resource, by its id.
+//! The first request with a key stores a [`Claim`] before it does anything else, and its answer in the claim at the
+//! end. The new resource takes its id from the claim. If the first request dies after it created the resource and
+//! before it stored the answer, the next request with the key finds the resource by that id, and creates no second
+//! one.
 
 use std::{fmt, time::Duration};
 
@@ -11,13 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{accounts::sha256_hex, ids::RequestId, time::Timestamp};
 
-/// How long an answer is kept.
+/// Time for which an answer is kept.
 pub const KEPT: Duration = Duration::from_hours(24);
-/// How long a request may run until it is taken for dead: longer than any does.
+/// Time after which a request without an answer counts as dead. No request runs that long.
 pub const RUNS: Duration = Duration::from_mins(1);
 
-/// What a client calls a request, so that it can send it again: 1 to 255 visible ASCII characters. It is the
-/// client's own, and not printed.
+/// A client's name for a request: 1 to 255 visible ASCII characters. It is the client's own, so it is not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(String);
 
@@ -29,10 +28,10 @@ impl Key {
         is_valid.then(|| String::from_utf8(header.to_vec()).ok().map(Self)).flatten()
     }
 
-    /// SHA-256 of the path and the key, in hex: the store holds this instead of the key.
+    /// SHA-256 of the path and the key, in hexadecimal. The table has this instead of the key.
     #[must_use]
     pub fn sha256(&self, path: &str) -> String {
-        // No path holds a line feed.
+        // A path contains no line feed, so the two cannot run into each other.
         sha256_hex(format!("{path}\n{}", self.0))
     }
 }
@@ -43,7 +42,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The answer to the request that came first.
+/// The answer to the first request.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// Its status.
@@ -58,33 +57,33 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// A key that a request has, as it is stored.
+/// The stored claim of a request on its key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// SHA-256 of the request's body, byte by byte.
+    /// SHA-256 of the request's body.
     pub body_sha256: String,
-    /// The resource that the request makes takes its id from this one.
+    /// The id of the request, from which the new resource takes its id.
     pub request: RequestId,
-    /// The id of the run that holds the claim. Each run of the request draws its own at random.
+    /// The id of the run that holds the claim, drawn at random for each run of the request.
     pub holder: String,
-    /// It is taken for dead then.
+    /// The time at which the run counts as dead.
     pub until: Timestamp,
-    /// The request's answer; none until it is known.
+    /// The answer; none while the request runs.
     pub answer: Option<Answer>,
-    /// When all this is forgotten, in seconds since 1970.
+    /// The time at which the table removes the claim, in seconds since 1970.
     pub ttl: i64,
 }
 
-/// What a stored claim means for another request with its key.
+/// The meaning of a stored claim for another request with its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// The key was used for something else.
+    /// The key belongs to a request with another body.
     OtherBody,
-    /// This was the answer.
+    /// The first request has this answer.
     Answered(Answer),
-    /// The first one still runs.
+    /// The first request still runs.
     Running,
-    /// The holder died, or reported a failure: the request may run again, under the same id.
+    /// The holder died or reported a failure. The request may run again, under the same id.
     Abandoned,
 }
 
@@ -96,7 +95,7 @@ impl Claim {
         Self { body_sha256, request, holder, until: now.after(RUNS), answer: None, ttl }
     }
 
-    /// What it means for a request with this body that comes at `now`.
+    /// The verdict on a request with this body that arrives at `now`.
     #[must_use]
     pub fn verdict(&self, body_sha256: &str, now: Timestamp) -> Verdict {
         match &self.answer {

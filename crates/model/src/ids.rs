@@ -1,4 +1,4 @@
-//! Identifiers: a prefix that says what they name, then a ULID (26 characters, sortable by time).
+//! Identifiers: a prefix for the kind, then a ULID (26 characters, sortable by time).
 
 use std::{fmt, str::FromStr};
 
@@ -22,16 +22,16 @@ macro_rules! ids {
         pub struct $name(Ulid);
 
         impl $name {
-            /// What every id of this kind starts with.
+            /// The prefix of every id of this kind.
             pub const PREFIX: &'static str = $prefix;
 
-            /// A new id: when it was made, and 80 random bits (the upper 48 of `random` are not used).
+            /// A new id of the time `at` and 80 random bits (the upper 48 of `random` are not used).
             #[must_use]
             pub fn new(at: Timestamp, random: u128) -> Self {
                 Self(Ulid::from_parts(u64::try_from(at.as_millis()).unwrap_or(0), random))
             }
 
-            /// The id of what a request makes: made again, it is the same.
+            /// The id of the resource that a request creates: the same for every run of the request.
             #[must_use]
             pub fn of_request(RequestId(ulid): RequestId) -> Self {
                 Self(ulid)
@@ -49,7 +49,7 @@ macro_rules! ids {
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 let ulid = text.strip_prefix($prefix).ok_or(InvalidId)?;
-                // `Ulid` also reads lower case and look-alike letters: one thing has one id.
+                // `Ulid` also parses lower case and look-alike letters, but an id has one spelling.
                 Ulid::from_string(ulid).ok().map(Self).filter(|id| id.to_string() == text).ok_or(InvalidId)
             }
         }
@@ -86,8 +86,8 @@ ids! {
 }
 
 impl ConversationId {
-    /// The id of a call that came in, by the carrier's id of it: however often the carrier tells of it, it is
-    /// one conversation. Unlike in other ids there is no time in it.
+    /// The id of an inbound call, derived from the carrier's id: a repeated report of the call finds the same
+    /// conversation. Unlike other ids it contains no time.
     #[must_use]
     pub fn of_call(account: AccountId, carrier_call_id: &str) -> Self {
         let digest = Sha256::digest(format!("{account}/{carrier_call_id}"));
@@ -96,8 +96,8 @@ impl ConversationId {
 }
 
 impl EventId {
-    /// The id of the `sequence`-th event of a conversation. Derived, so that writing the same event
-    /// again (a retry after a lost answer) is visibly the same event.
+    /// The id of the `sequence`-th event of a conversation. It is derived, so that a repeated write (after a lost
+    /// response) has the same id.
     #[must_use]
     pub fn of(conversation: ConversationId, sequence: u64, at: Timestamp) -> Self {
         let digest = Sha256::digest(format!("{conversation}/{sequence}"));
@@ -105,8 +105,8 @@ impl EventId {
         Self::new(at, random)
     }
 
-    /// Which event of a conversation this is, if it is one of those before the `next`. No index is needed:
-    /// a long call has a few thousand, of which each takes less than a microsecond.
+    /// The sequence of this event in the conversation, if it is below `next`. It tries every sequence: a long call has
+    /// a few thousand, and each takes less than a microsecond.
     #[must_use]
     pub fn sequence_in(self, conversation: ConversationId, next: u64) -> Option<u64> {
         let at = Timestamp::from_millis(i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_came_in_has_one_id_per_account() {
+    fn an_inbound_call_has_one_id_per_account() {
         let account = |random| AccountId::new(Timestamp::from_millis(5), random);
         let id = ConversationId::of_call(account(1), "CA1");
         assert_eq!(id, ConversationId::of_call(account(1), "CA1"));
@@ -140,13 +140,13 @@ mod tests {
     }
 
     #[test]
-    fn ids_sort_by_the_time_they_were_made() {
+    fn ids_sort_by_the_time_of_their_creation() {
         let at = |ms| ConversationId::new(Timestamp::from_millis(ms), u128::MAX).to_string();
         assert!(at(1_000) < at(1_001));
     }
 
     #[test]
-    fn an_event_keeps_its_id_when_it_is_made_again() {
+    fn an_event_keeps_its_id_when_it_is_written_again() {
         let at = Timestamp::from_millis(5);
         let conversation = ConversationId::new(at, 7);
         assert_eq!(EventId::of(conversation, 1, at), EventId::of(conversation, 1, at));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_events_id_tells_which_one_it_is_in_its_own_conversation_only() {
+    fn an_event_id_has_a_sequence_in_its_own_conversation_only() {
         let at = Timestamp::from_millis(1_795_339_800_120);
         let (conversation, other) = (ConversationId::new(at, 7), ConversationId::new(at, 8));
         let id = EventId::of(conversation, 40, Timestamp::from_millis(1_795_339_811_003));

@@ -1,10 +1,4 @@
-//! The domain model: a conversation, its states and its transitions.
-//!
-//! Everything here is a function of its arguments. Time and randomness are parameters; there is no
-//! IO, no async runtime, no AWS and no vendor's wire format. The code that moves bytes lives in the
-//! crates that depend on this one.
-//!
-//! Start with [`conversations`] (the life of a call), then [`agents`] (how it is configured).
+#![doc = include_str!("../README.md")]
 
 pub mod accounts;
 pub mod agents;

@@ -1,9 +1,8 @@
-//! How much of the deployment an account uses, and when it has to wait.
+//! Limits of an account: its calls and its rates.
 //!
-//! Rates are kept by token buckets. A stored bucket is one number, the time at which it will be full again
-//! (the generic cell rate algorithm, ITU-T I.371): so taking a token is one conditional write, and nothing
-//! ever refills a bucket. Calls are counted by [`Counters`], which the same transaction changes that changes
-//! the conversation, by its [`Slots`].
+//! Token buckets limit rates. A stored bucket is one number, the time at which it will be full again (the generic cell
+//! rate algorithm, ITU-T I.371), so that taking a token is one conditional write, and no process refills buckets.
+//! [`Counters`] limit calls: a transaction that changes a conversation's [`Slots`] changes them too.
 
 use std::time::Duration;
 
@@ -11,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{accounts::Limits, backoff::Jitter, time::Timestamp};
 
-/// No more calls of an account than this wait to be dialled: at one a second more than a quarter of an hour.
+/// Maximum number of an account's calls that wait to be dialled: more than a quarter of an hour at one per second.
 pub const MAX_WAITING: u32 = 1_000;
 
-/// A call that has to wait does not try again sooner.
+/// Minimum delay before a waiting call tries again.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
-/// After that, over how long the waiting calls spread their tries: a few of them, and very many.
+/// Time after that over which the waiting calls spread their tries, for few calls and for very many.
 const SHORTEST_SPREAD: Duration = Duration::from_secs(2);
 const LONGEST_SPREAD: Duration = Duration::from_mins(1);
 
@@ -49,21 +48,21 @@ impl Slots {
     }
 }
 
-/// The calls of an account that go on, as they are stored.
+/// The number of an account's calls, as it is stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counters {
-    /// How many wait to be dialled.
+    /// Calls that wait to be dialled.
     pub waiting: i64,
-    /// How many are live, inbound ones among them: those are never refused, but others wait for their end.
+    /// Live calls, with the inbound ones. Inbound calls are never refused, but outbound calls wait for their end.
     pub live: i64,
     /// The bucket of calls per second.
     pub full_at: Option<i64>,
 }
 
 impl Counters {
-    /// Whether another call may be dialled at `now`, and what that takes out of the bucket of calls per
-    /// second; none if it has to wait.
+    /// Admits another call at `now`, and returns the token that it takes from the bucket of calls per second. None if
+    /// the call has to wait.
     #[must_use]
     pub fn admit(&self, limits: &Limits, now: Timestamp) -> Option<Take> {
         if self.live >= i64::from(limits.live_calls) {
@@ -72,8 +71,8 @@ impl Counters {
         Rate::calls(limits).take(self.full_at, now).ok()
     }
 
-    /// How long a call that has to wait waits before it tries again: the more wait, the longer, so that all
-    /// together they try about as often as calls may be started. `jitter` says when in that time.
+    /// The delay before a waiting call tries again. It grows with the number of waiting calls, so that all together
+    /// they try about as often as calls may start. `jitter` chooses the time within it.
     #[must_use]
     pub fn try_again_after(&self, limits: &Limits, jitter: Jitter) -> Duration {
         let seconds = self.waiting.max(0).unsigned_abs() / u64::from(limits.calls_per_second.max(1));
@@ -82,27 +81,28 @@ impl Counters {
     }
 }
 
-/// How often something may happen: a bucket of tokens that fills at an even pace.
+/// A rate limit: a bucket of tokens that fills at an even pace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Between two tokens, in microseconds.
+    /// Time between two tokens, in microseconds.
     interval: i64,
-    /// How many tokens the bucket holds.
+    /// Maximum number of tokens in the bucket.
     burst: i64,
 }
 
-/// How a token is taken out of a stored bucket, whose one number is in microseconds since 1970. Both ways
-/// hold only as long as no other request has taken the last token: the write is on that condition.
+/// The conditional write that takes a token from a stored bucket, whose one number is in microseconds since 1970. Its
+/// condition fails if another request has taken the last token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take {
-    /// Out of a full one, if it is still full at `now` or was never used: it is full again at `full_at`.
+    /// From a full bucket: on condition that it is still full at `now` or was never used, it is full again at
+    /// `full_at`.
     First {
         /// The time.
         now: i64,
         /// The bucket afterwards.
         full_at: i64,
     },
-    /// Out of one that lacks some, if it is full again at `latest` at the latest: it is so `interval` later.
+    /// From a bucket that lacks tokens: on condition that it is full again by `latest`, it is full `interval` later.
     Next {
         /// The emptiest bucket that still has a token.
         latest: i64,
@@ -112,28 +112,28 @@ pub enum Take {
 }
 
 impl Rate {
-    /// A rate of `per_second` tokens a second, and at most `burst` at once. Zero counts as one.
+    /// A rate of `per_second` tokens per second, and at most `burst` at once. Zero counts as one.
     #[must_use]
     pub fn new(per_second: u32, burst: u32) -> Self {
         Self { interval: 1_000_000 / i64::from(per_second.max(1)), burst: i64::from(burst.max(1)) }
     }
 
-    /// The rate of call starts: a second's worth may start together.
+    /// The rate of call starts. The calls of a second may start together.
     #[must_use]
     pub fn calls(limits: &Limits) -> Self {
         Self::new(limits.calls_per_second, limits.calls_per_second)
     }
 
-    /// The rate of requests to the API: two seconds' worth may come together.
+    /// The rate of API requests. The requests of two seconds may come together.
     #[must_use]
     pub fn requests(limits: &Limits) -> Self {
         Self::new(limits.requests_per_second, limits.requests_per_second.saturating_mul(2))
     }
 
-    /// How a token is taken out of a bucket at `now`; none stands for one that was never used.
+    /// Takes a token from a bucket at `now`; a bucket of none was never used.
     ///
     /// # Errors
-    /// It is empty; the next token comes after this time.
+    /// The bucket is empty. The error is the time until the next token.
     pub fn take(self, full_at: Option<i64>, now: Timestamp) -> Result<Take, Duration> {
         let now = now.as_millis().saturating_mul(1_000);
         let latest = now.saturating_add((self.burst - 1) * self.interval);
@@ -155,7 +155,7 @@ mod tests {
         Timestamp::from_millis(1_795_339_800_000 + ms)
     }
 
-    /// What a write of `take` would leave of a bucket.
+    /// The bucket after the write of `take`.
     fn written(take: Take, full_at: Option<i64>) -> Option<i64> {
         match take {
             Take::First { full_at, .. } => Some(full_at),
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// How many tokens there are at `now`.
+    /// Takes all tokens that there are at `now`, and counts them.
     fn drain(rate: Rate, full_at: &mut Option<i64>, now: Timestamp) -> usize {
         let mut taken = 0;
         while let Ok(take) = rate.take(*full_at, now) {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_gives_its_burst_at_once_and_then_one_token_an_interval() {
+    fn a_bucket_gives_its_burst_and_then_a_token_per_interval() {
         let rate = Rate::requests(&Limits::default());
         let mut bucket = None;
         assert_eq!(drain(rate, &mut bucket, at(0)), 40);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_bucket_says_when_the_next_token_comes() {
+    fn an_empty_bucket_returns_the_time_until_the_next_token() {
         let rate = Rate::new(1, 1);
         let mut bucket = None;
         assert_eq!(drain(rate, &mut bucket, at(0)), 1);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_back_gives_nothing_away_and_takes_nothing() {
+    fn a_clock_that_goes_back_adds_and_removes_no_tokens() {
         let rate = Rate::new(2, 2);
         let mut bucket = None;
         assert_eq!(drain(rate, &mut bucket, at(1_000)), 2);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_zero_lets_through_one_a_second_and_a_huge_one_does_not_overflow() {
+    fn a_limit_of_zero_counts_as_one_and_a_huge_one_does_not_overflow() {
         assert_eq!(Rate::new(0, 0), Rate::new(1, 1));
         let huge = Limits { requests_per_second: u32::MAX, ..Limits::default() };
         assert!(Rate::requests(&huge).take(None, at(0)).is_ok());
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_wait_try_again_in_seconds_and_the_more_of_them_the_later() {
+    fn waiting_calls_try_again_later_the_more_of_them_there_are() {
         let limits = Limits::default();
         let bounds = |waiting, limits: &Limits| {
             let counters = Counters { waiting, ..Counters::default() };

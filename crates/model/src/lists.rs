@@ -1,42 +1,42 @@
 //! The parameters of the API's lists: the page, and the range of creation times.
 //!
-//! Pages are counted, as the official clients count them, and go back only so far ([`MAX_DEPTH`]): a
-//! client that wants to read further moves `created_before` back and starts anew.
+//! Pages are numbered, as in the official clients, and reach back to [`MAX_DEPTH`] items. To read further, a client
+//! moves `created_before` back and starts again at the first page.
 
 use crate::time::Timestamp;
 
-/// The most items of one page.
+/// Maximum number of items on a page.
 pub const MAX_LIMIT: i64 = 100;
-/// The last item that can be reached by paging.
+/// Maximum number of items that paging reaches.
 pub const MAX_DEPTH: i64 = 10_000;
 
-/// Which page of a list.
+/// The page of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// From 1.
+    /// Its number, from 1.
     pub index: u64,
-    /// How many items it has at most, 1 to 100.
+    /// Maximum number of its items, 1 to 100.
     pub limit: usize,
 }
 
 impl Page {
-    /// How many items come before it.
+    /// The number of items before it.
     #[must_use]
     pub fn offset(self) -> u64 {
         (self.index - 1).saturating_mul(self.limit as u64)
     }
 }
 
-/// When what is listed was made, both ends excluded.
+/// A range of creation times, without its ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Created {
-    /// Only what was made later than this.
+    /// Only items that are newer than this.
     pub after: Option<Timestamp>,
-    /// Only what was made earlier than this.
+    /// Only items that are older than this.
     pub before: Option<Timestamp>,
 }
 
-/// A page of things in the order in which they were made, newest first.
+/// A page of items, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listing {
     /// The range of creation times.

@@ -17,15 +17,15 @@ pub enum Role {
     User,
 }
 
-/// Why the agent said something. It decides what a worker that takes a call over makes of the message, and is no part of
-/// the API.
+/// The reason for which the agent said something. A worker that takes a call over treats the message accordingly. It is
+/// no part of the API.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageKind {
-    /// Words of the conversation; of the user's messages always this.
+    /// Words of the conversation. All messages of the user have this kind.
     #[default]
     Speech,
-    /// "One moment, please": it is no reply.
+    /// "One moment, please", which is no reply.
     HoldPhrase,
     /// The agent failed to reply, and said so.
     Apology,

@@ -1,4 +1,4 @@
-//! Telephone numbers: how they are written ([`E164`]), and those that accounts have ([`PhoneNumber`]).
+//! Telephone numbers ([`E164`]), and the numbers of accounts ([`PhoneNumber`]).
 
 mod number;
 
@@ -23,14 +23,14 @@ pub struct E164(String);
 pub struct InvalidE164;
 
 impl E164 {
-    /// The number as it is written: `+14155550100`.
+    /// The number as text: `+14155550100`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The plus and the country calling code: `+1`, `+44`, `+351`. Countries that share one (the United
-    /// States and its neighbours, Russia and Kazakhstan) are not told apart.
+    /// The plus and the country calling code: `+1`, `+44`, `+351`. Some countries share one: the United States and its
+    /// neighbours, Russia and Kazakhstan.
     #[must_use]
     pub fn calling_code(&self) -> &str {
         // ITU-T E.164, list of assigned codes: 1 and 7 stand alone, these have two digits, all others three.
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_need_a_plus_a_country_code_and_a_sensible_length() {
+    fn a_number_has_a_plus_a_country_code_and_7_to_15_digits() {
         for good in ["+14155550100", "+4930901820", "+442079460000", "+1234567", "+123456789012345"] {
             assert_eq!(good.parse::<E164>().unwrap().as_str(), good);
         }

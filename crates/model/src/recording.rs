@@ -1,7 +1,7 @@
-//! Joins a conversation's recorded pieces into one file.
+//! Joins the recorded pieces of a conversation into one WAV file.
 //!
-//! While a call goes on, its audio is kept as pieces of interleaved telephone audio: one byte of the
-//! caller, one byte of the agent, 8,000 pairs a second, each byte mu-law (ITU-T G.711).
+//! During a call the worker stores pieces of interleaved telephone audio: one byte of the caller, one byte of the
+//! agent, 8,000 pairs per second, each byte mu-law (ITU-T G.711).
 
 /// Pairs of samples per second.
 pub const SAMPLE_RATE: u32 = 8_000;
@@ -12,7 +12,7 @@ const HEADER_BYTES: u32 = 44;
 const CHANNELS: u16 = 2;
 const BITS: u16 = 16;
 
-/// One stereo 16-bit WAV file: the caller left, the agent right as it was heard.
+/// A stereo 16-bit WAV file: left the caller, right the agent as the caller heard it.
 #[must_use]
 pub fn wav(interleaved_mu_law: &[u8]) -> Vec<u8> {
     let pairs = interleaved_mu_law.len() / 2;
@@ -21,8 +21,8 @@ pub fn wav(interleaved_mu_law: &[u8]) -> Vec<u8> {
     wav
 }
 
-/// How such a file with so many pairs of samples begins; [`wav_samples`] follow. A WAV holds four
-/// gigabytes, which are 37 hours.
+/// The header of a file with so many pairs of samples; [`wav_samples`] follow. A WAV file holds four gigabytes, which
+/// are 37 hours.
 #[must_use]
 pub fn wav_header(pairs: usize) -> [u8; HEADER_BYTES as usize] {
     let block = CHANNELS * BITS / 8;
@@ -46,13 +46,13 @@ pub fn wav_header(pairs: usize) -> [u8; HEADER_BYTES as usize] {
     header
 }
 
-/// The bytes of a WAV file for these bytes of interleaved telephone audio, two for one.
+/// Converts interleaved telephone audio to the samples of a WAV file, two bytes for each.
 pub fn wav_samples(interleaved_mu_law: &[u8]) -> impl Iterator<Item = u8> {
     interleaved_mu_law.iter().flat_map(|byte| decode(*byte).to_le_bytes())
 }
 
-/// One mu-law byte as a linear sample (G.711: inverted bits; sign, three bits of exponent, four of
-/// mantissa; bias 132).
+/// Converts a mu-law byte to a linear sample (G.711: inverted bits; sign, three bits of exponent, four of mantissa;
+/// bias 132).
 #[must_use]
 pub fn decode(mu_law: u8) -> i16 {
     let bits = !mu_law;

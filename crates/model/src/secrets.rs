@@ -1,4 +1,4 @@
-//! Secrets of customers and vendors: as plain text for the moment of their use, and as they are stored.
+//! Secrets of customers and vendors: in plain text for the moment of their use, and encrypted for storage.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ impl Secret {
         Self(plain.into())
     }
 
-    /// The plain text, for the one place that puts it on the wire.
+    /// The plain text, for the code that sends it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -28,8 +28,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A secret as it is stored: encrypted with a key of its own, which is stored with it, encrypted too. All
-/// parts are base64. Only the key service that sealed it can open it.
+/// A secret in storage: encrypted with a key of its own, beside that key, which the key service encrypted. All parts
+/// are base64. Only the key service that sealed it can open it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
     /// The key, encrypted by the key service.

@@ -1,15 +1,14 @@
 //! The sweeper's decisions about a conversation that is past its deadline.
 //!
-//! A deadline is only the moment to look: the sweeper asks the carrier about the call before it ends
-//! anything, since a callback may be lost and a worker may be dead while the caller is still connected.
-//! The sweeper calls [`Case::verdict`] twice, without the carrier's answer and with it. While a worker's
-//! lease is live no other process ends its conversation, whatever is due.
+//! At the deadline the sweeper asks the carrier about the call before it ends the conversation, since a callback may be
+//! lost, and a worker may be dead while the caller is still connected. It calls [`Case::verdict`] twice, without the
+//! carrier's response and with it. While a worker's lease is live, no other process ends its conversation.
 //!
-//! Customers do not pay for the sweeper's delay: a conversation that it ends counts as ended when the
-//! carrier says that the call was over, by its report or by its own count of the seconds. If the carrier
-//! says nothing, or we hang up ourselves on a call that no worker was on any more, the conversation ended
-//! with its last sign of life: the worker's last heartbeat, or the last message if the caller heard that
-//! later. The events say when we noticed.
+//! Customers do not pay for the sweeper's delay. A conversation that it ends counts as ended at the time at which the
+//! call was over according to the carrier, by its report or by its count of seconds. If the carrier gives no time, or
+//! if the sweeper hangs up a call without a worker, the conversation counts as ended with its last sign of life: the
+//! worker's last heartbeat, or the last message if the caller heard it later. The events have the time at which the
+//! sweeper noticed.
 
 use std::time::Duration;
 
@@ -27,35 +26,35 @@ use crate::{
     time::Timestamp,
 };
 
-/// How long a carrier that does not answer is left alone.
+/// Delay before the sweeper asks a silent carrier again.
 const ASK_AGAIN: Duration = Duration::from_mins(1);
-/// How long past its deadline a conversation waits for the carrier's answer, and is then ended without:
-/// a revoked key must not keep conversations alive for ever.
+/// Maximum time past its deadline that a conversation waits for the carrier's response. Then it ends without one,
+/// since a revoked key must not keep conversations alive for ever.
 const GIVE_UP: Duration = Duration::from_hours(1);
 
-/// What the carrier says of a call.
+/// The carrier's response about a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Carrier {
-    /// Nothing: it could not be reached, or refused to say.
+    /// No response: the carrier was not reached, or refused.
     Silent,
-    /// It has no such call, or none that is certainly this one.
+    /// The carrier has no such call, or none that is certainly this one.
     Unknown,
-    /// The call goes on, and nobody has answered it.
+    /// The call goes on and was not answered.
     Rings,
-    /// The call goes on, and was answered.
+    /// The call goes on and was answered.
     Talks {
         /// The call.
         call: CarrierCallId,
-        /// When it was answered, as far as the carrier says.
+        /// The time of the answer, if the carrier gives it.
         answered_at: Option<Timestamp>,
     },
-    /// It is over, and was never answered.
+    /// The call is over and was never answered.
     Rejected(RejectReason),
-    /// It is over, and was answered.
+    /// The call is over and was answered.
     Over {
         /// The call.
         call: CarrierCallId,
-        /// From the answer to the end.
+        /// Time from the answer to the end.
         talked: Duration,
     },
 }
@@ -64,31 +63,31 @@ pub enum Carrier {
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub enum Verdict {
-    /// Nothing: it is not due (any more).
+    /// Do nothing: it is not due (any more).
     Nothing,
-    /// It is due, but nothing can be done before this time.
+    /// Wait until this time, although it is due.
     Wait(Timestamp),
-    /// The carrier is to be asked first.
+    /// Ask the carrier first.
     Ask,
-    /// It is over.
+    /// End it.
     End {
-        /// The carrier's call is still live: hang up before the end is written.
+        /// Whether the carrier's call is still live: hang up before the end is written.
         hang_up: bool,
         /// The transition to write.
         change: Box<Transition>,
     },
 }
 
-/// A conversation that may be past its deadline, and what is known of it.
+/// A conversation that may be past its deadline, and the facts for a verdict.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
-    /// As it is stored.
+    /// The stored conversation.
     pub snapshot: &'a Snapshot,
-    /// The lease of the worker that holds it, or did.
+    /// The lease of its worker, live or expired.
     pub lease: Option<&'a Lease>,
-    /// The stored messages. Needed only of a conversation whose media flowed.
+    /// The stored messages. They matter only if media flowed.
     pub messages: &'a [Message],
-    /// The carrier's answer; none before the sweeper asked.
+    /// The carrier's response; none before the sweeper asked.
     pub carrier: Option<&'a Carrier>,
     /// The deployment's prices.
     pub prices: &'a Prices,
@@ -107,11 +106,11 @@ impl Case<'_> {
         }
         let Some(due) = self.due_at() else { return Verdict::Nothing };
         if now < due {
-            // It was found by a lease that ran out before the state's own deadline.
+            // Its lease expired before the state's own deadline.
             return if self.lease.is_some() { Verdict::Wait(due) } else { Verdict::Nothing };
         }
         let carrier = match (&conversation.state, self.carrier) {
-            // Never dialled, so there is no call; or the carrier has said that it is over.
+            // It was never dialled, so there is no call; or the carrier has reported the end.
             (State::Queued, _) => &Carrier::Unknown,
             (State::Started { .. }, _) if conversation.legs.caller().reported_end.is_some() => {
                 &Carrier::Unknown
@@ -131,7 +130,7 @@ impl Case<'_> {
         }
     }
 
-    /// The deadline, without a live lease.
+    /// The deadline of a conversation without a live lease.
     fn due_at(&self) -> Option<Timestamp> {
         let conversation = &self.snapshot.conversation;
         let held_until = match conversation.state {
@@ -161,7 +160,7 @@ impl Case<'_> {
                 Carrier::Talks { call, answered_at } => {
                     let answered_at = answered_at.unwrap_or(now).clamp(dialed_at.min(now), now);
                     let end = answered(call, answered_at, EndedReason::Unknown)?;
-                    // No media ever came.
+                    // Media never flowed.
                     Ok(end.backdated(agent, self.prices, answered_at))
                 }
                 Carrier::Rejected(reason) => rejected(*reason),
@@ -179,7 +178,7 @@ impl Case<'_> {
         }
     }
 
-    /// When a call that was answered was over, as far as anybody can say.
+    /// The time at which an answered call was over, by the best information.
     fn over_at(&self, carrier: &Carrier, now: Timestamp) -> Timestamp {
         let conversation = &self.snapshot.conversation;
         let Some(answered_at) = conversation.answered_at() else { return now };
@@ -199,10 +198,10 @@ impl Case<'_> {
         lived_until.map_or(answered_at, |at| at.max(answered_at)).min(now)
     }
 
-    /// The reason why a conversation ended whose worker died, as far as the worker signals say.
+    /// The reason for the end of a conversation whose worker died, by the worker signals.
     fn reason(&self) -> EndedReason {
         let conversation = &self.snapshot.conversation;
-        // The two sides could not talk any more when the call ended: it ended because of that.
+        // The call ended because the two sides could not talk any more.
         let caller = conversation.legs.caller();
         let was_lost = caller.media_token_sha256.is_some() || caller.resumes >= MAX_RESUMES;
         if conversation.signals.end_requested_at.is_some() {
@@ -242,8 +241,8 @@ impl Case<'_> {
     }
 }
 
-/// Ends a conversation whose leg was answered, as we perhaps learn only now, and whose media never flowed: nothing was
-/// used that a price of the deployment's own could be for.
+/// Ends a conversation whose leg was answered and whose media never flowed. The report of the answer may be missing.
+/// The deployment's own price does not apply, since the conversation never started.
 pub fn end_answered(
     snapshot: &Snapshot,
     leg: LegId,
@@ -266,7 +265,7 @@ pub fn end_answered(
     let Some(first) = first else { return Ok(end) };
     let events = first.events.into_iter().chain(end.events).collect();
     let mut both = Transition { events, ..end };
-    // One write, so one version more.
+    // Both transitions are one write, so the version grows by one.
     both.conversation.version = conversation.version + 1;
     Ok(both)
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 const LEG: LegId = LegId::CALLER;
-/// Past every deadline of the calls below, whatever their state.
+/// A time past every deadline of the calls below.
 const LATE: i64 = 3_700;
 
 fn at(seconds: i64) -> Timestamp {
@@ -47,7 +47,7 @@ fn over() -> Conversation {
     over_told(Some(9))
 }
 
-/// The carrier said at second 30 that the call was over.
+/// The carrier reported the end of the call at second 30.
 fn over_told(seconds: Option<u64>) -> Conversation {
     started().record_carrier_end(LEG, seconds, at(30)).unwrap().conversation
 }
@@ -59,7 +59,7 @@ fn ended() -> Conversation {
     end.unwrap().conversation
 }
 
-/// One second before and after its own deadline (that of its lease, where the lease is the deadline).
+/// A conversation in each state, with its deadline in seconds (the lease's, where the lease is the deadline).
 const LIVES: [(fn() -> Conversation, i64); 7] =
     [(queued, 3_600), (dialing, 130), (ringing, 130), (answered, 80), (started, 81), (over, 50), (ended, 31)];
 
@@ -101,7 +101,7 @@ fn judge(
     Case { snapshot: &snapshot, lease, messages, carrier, prices: &Prices::default() }.verdict(now)
 }
 
-/// The events of the end, why it ended, and whether the carrier's call is hung up first.
+/// The events of the end, its reason, and whether the sweeper hangs up first.
 fn end_of(verdict: Verdict) -> (Vec<&'static str>, EndedReason, bool) {
     let Verdict::End { hang_up, change } = verdict else { panic!("not an end: {verdict:?}") };
     let names = change.events.iter().map(|event| event.name.as_str()).collect();
@@ -109,7 +109,7 @@ fn end_of(verdict: Verdict) -> (Vec<&'static str>, EndedReason, bool) {
 }
 
 #[test]
-fn whatever_is_known_the_verdict_is_legal() {
+fn every_verdict_is_legal() {
     let leases = [None, Some(lease(25)), Some(lease(60)), Some(lease(LATE + 60))];
     let asked: Vec<_> = std::iter::once(None).chain(answers().into_iter().map(Some)).collect();
     let times = [0, 24, 25, 26, 49, 50, 51, 79, 80, 81, 129, 130, 131, 3_599, 3_600, LATE, 8_000];
@@ -167,7 +167,7 @@ fn whatever_is_known_the_verdict_is_legal() {
 }
 
 #[test]
-fn nothing_is_overdue_without_a_lease_for_ever() {
+fn without_a_lease_every_conversation_ends() {
     for (conversation, due) in LIVES.into_iter().filter(|(life, _)| life().ended().is_none()) {
         for carrier in answers() {
             let verdict = |now| judge(conversation(), None, &[], Some(&carrier), at(now));
@@ -185,7 +185,7 @@ fn nothing_is_overdue_without_a_lease_for_ever() {
 }
 
 #[test]
-fn the_carrier_is_asked_before_anything_ends_that_it_may_know_of() {
+fn the_carrier_is_asked_before_a_dialled_call_ends() {
     for (conversation, due, asks) in [
         (queued as fn() -> Conversation, 3_600, false),
         (dialing, 130, true),
@@ -200,13 +200,13 @@ fn the_carrier_is_asked_before_anything_ends_that_it_may_know_of() {
 }
 
 #[test]
-fn a_call_that_was_never_dialled_in_time_has_failed() {
+fn a_call_that_is_not_dialled_in_time_fails() {
     let end = end_of(judge(queued(), None, &[], None, at(3_600)));
     assert_eq!(end, (vec!["phone_call:rejected", "conversation:ended"], EndedReason::Unknown, false));
 }
 
 #[test]
-fn a_call_without_news_ends_as_the_carrier_says() {
+fn a_call_without_reports_ends_as_the_carrier_says() {
     let rejected = || vec!["phone_call:rejected", "conversation:ended"];
     let accepted = || vec!["phone_call:accepted", "conversation:ended"];
     for conversation in [dialing, ringing] {
@@ -236,7 +236,7 @@ fn a_call_without_news_ends_as_the_carrier_says() {
 }
 
 #[test]
-fn a_call_that_rang_too_long_was_not_answered() {
+fn a_call_that_rings_too_long_is_not_answered() {
     let Verdict::End { change, .. } = judge(ringing(), None, &[], Some(&Carrier::Rings), at(130)) else {
         panic!("it rings for two minutes")
     };
@@ -244,7 +244,7 @@ fn a_call_that_rang_too_long_was_not_answered() {
 }
 
 #[test]
-fn a_call_that_was_answered_unheard_of_is_paid_for_and_named() {
+fn an_answer_without_a_report_is_billed_and_its_call_id_stored() {
     let other = CarrierCallId::new(CarrierName::Twilio, "CA7").unwrap();
     let carrier = Carrier::Over { call: other.clone(), talked: Duration::from_secs(42) };
     let Verdict::End { change, .. } = judge(dialing(), None, &[], Some(&carrier), at(130)) else {
@@ -256,7 +256,7 @@ fn a_call_that_was_answered_unheard_of_is_paid_for_and_named() {
 }
 
 #[test]
-fn a_call_that_nobody_talked_on_ends() {
+fn an_answered_call_without_media_ends() {
     let ended = || vec!["conversation:ended"];
     let talks = Carrier::Talks { call: call(), answered_at: None };
     let end = end_of(judge(answered(), None, &[], Some(&talks), at(80)));
@@ -268,7 +268,7 @@ fn a_call_that_nobody_talked_on_ends() {
 }
 
 #[test]
-fn a_call_whose_worker_is_gone_ends_when_its_lease_does() {
+fn a_call_with_a_dead_worker_ends_with_the_lease() {
     let lease = lease(60);
     let talks = Carrier::Talks { call: call(), answered_at: None };
     assert_eq!(judge(started(), Some(&lease), &[], Some(&talks), at(59)), Verdict::Nothing);
@@ -279,19 +279,19 @@ fn a_call_whose_worker_is_gone_ends_when_its_lease_does() {
 }
 
 #[test]
-fn a_worker_that_lives_is_left_to_end_what_the_carrier_reported_as_over() {
+fn a_live_worker_ends_a_call_that_the_carrier_reported_as_over() {
     let late = lease(65);
     assert_eq!(judge(over(), Some(&late), &[], None, at(50)), Verdict::Wait(at(65)));
     assert_eq!(end_of(judge(over(), Some(&late), &[], None, at(65))).1, EndedReason::UserEnded);
 }
 
 #[test]
-fn a_lease_that_ran_out_before_media_flowed_waits_for_the_states_own_deadline() {
+fn an_expired_lease_without_media_waits_for_the_states_deadline() {
     assert_eq!(judge(answered(), Some(&lease(25)), &[], None, at(30)), Verdict::Wait(at(80)));
 }
 
 #[test]
-fn the_notes_say_why_a_conversation_ended_whose_worker_is_gone() {
+fn worker_signals_give_the_reason_of_a_dead_workers_end() {
     let reason = |conversation| end_of(judge(conversation, None, &[], Some(&Carrier::Unknown), at(LATE))).1;
     assert_eq!(reason(started()), EndedReason::Unknown);
     assert_eq!(reason(over()), EndedReason::UserEnded);
@@ -301,7 +301,7 @@ fn the_notes_say_why_a_conversation_ended_whose_worker_is_gone() {
         reason(asked.record_carrier_end(LEG, None, at(26)).unwrap().conversation),
         EndedReason::AgentEnded
     );
-    // The call was to go on elsewhere, and nobody was there.
+    // The call was to go on with another worker, and none was there.
     let waiting = started().begin_resume(LEG, "next".into()).unwrap().conversation;
     assert_eq!(
         reason(waiting.record_carrier_end(LEG, None, at(26)).unwrap().conversation),
@@ -324,7 +324,7 @@ fn the_notes_say_why_a_conversation_ended_whose_worker_is_gone() {
 }
 
 #[test]
-fn the_agents_last_words_are_kept_once() {
+fn the_agents_last_words_are_stored_once() {
     let speaking = UtteranceProgress {
         kind: crate::messages::MessageKind::Speech,
         heard: "Your cake is".into(),
@@ -366,10 +366,10 @@ fn the_agents_last_words_are_kept_once() {
         ..lease(88)
     };
     let end = judge(started(), Some(&silent), &[], Some(&Carrier::Unknown), at(90));
-    assert_eq!(end_of(end).0, ["conversation:ended"], "what nobody heard is not said");
+    assert_eq!(end_of(end).0, ["conversation:ended"], "unheard words are not stored");
 }
 
-/// When a conversation was over, and the seconds of the call and of the agent that are paid for.
+/// The time of the end, and the billed seconds of the call and of the agent.
 fn paid(verdict: Verdict) -> (Timestamp, u64, u64) {
     let Verdict::End { change, .. } = verdict else { panic!("not an end: {verdict:?}") };
     let (ended_at, _, cost) = change.conversation.ended().unwrap();
@@ -377,8 +377,8 @@ fn paid(verdict: Verdict) -> (Timestamp, u64, u64) {
 }
 
 #[test]
-fn nobody_pays_for_the_time_until_a_dead_workers_call_was_noticed() {
-    // Heard of the last time at second 30; answered at 20, and media flowed at 21.
+fn the_time_until_the_sweeper_notices_a_dead_worker_is_free() {
+    // The last heartbeat was at second 30, the answer at 20, and media flowed at 21.
     let held = lease(90);
     let talks = Carrier::Talks { call: call(), answered_at: None };
     for carrier in [&talks, &Carrier::Unknown] {
@@ -395,14 +395,14 @@ fn nobody_pays_for_the_time_until_a_dead_workers_call_was_noticed() {
     };
     for (until, expected) in [(28, 30), (33, 33), (999, 150)] {
         let verdict = judge(started(), Some(&held), &[message(until)], Some(&talks), at(150));
-        assert_eq!(paid(verdict).0, at(expected), "it lived while somebody was heard");
+        assert_eq!(paid(verdict).0, at(expected), "it was live while the caller spoke");
     }
     let verdict = judge(started(), None, &[], Some(&talks), at(150));
-    assert_eq!(paid(verdict), (at(21), 1, 0), "nobody was ever heard of");
+    assert_eq!(paid(verdict), (at(21), 1, 0), "there was no sign of life");
 }
 
 #[test]
-fn a_call_was_over_when_the_carrier_says_so() {
+fn a_call_was_over_at_the_carriers_time() {
     let held = lease(80);
     let over = Carrier::Over { call: call(), talked: Duration::from_secs(42) };
     assert_eq!(paid(judge(started(), Some(&held), &[], Some(&over), at(150))), (at(62), 42, 41));
@@ -413,7 +413,7 @@ fn a_call_was_over_when_the_carrier_says_so() {
 }
 
 #[test]
-fn a_call_that_nobody_of_ours_was_ever_on_costs_no_waiting() {
+fn waiting_for_a_worker_costs_nothing() {
     let talks = |answered_at| Carrier::Talks { call: call(), answered_at };
     assert_eq!(paid(judge(answered(), None, &[], Some(&talks(None)), at(150))), (at(20), 0, 0));
     assert_eq!(paid(judge(ringing(), None, &[], Some(&talks(Some(at(15)))), at(150))), (at(15), 0, 0));

@@ -1,4 +1,4 @@
-//! Points in time as the API shows them: RFC 3339, UTC, milliseconds, `Z`.
+//! Points in time, in the API's form: RFC 3339, UTC, milliseconds, `Z`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -16,7 +16,7 @@ pub struct Timestamp(jiff::Timestamp);
 pub struct InvalidTimestamp(#[source] jiff::Error);
 
 impl Timestamp {
-    /// From milliseconds since 1970; times out of range are clamped to the nearest representable one.
+    /// The time `millis` milliseconds after 1970. A time out of range becomes the nearest representable one.
     #[must_use]
     pub fn from_millis(millis: i64) -> Self {
         Self(jiff::Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 {
@@ -32,13 +32,13 @@ impl Timestamp {
         self.0.as_millisecond()
     }
 
-    /// How long after `earlier` this is; zero if it is before.
+    /// The duration since `earlier`; zero if that is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.as_millis() - earlier.as_millis()).unwrap_or(0))
     }
 
-    /// This time moved `by` into the future.
+    /// The time `by` later.
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
         Self::from_millis(self.as_millis().saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
@@ -46,10 +46,10 @@ impl Timestamp {
 }
 
 impl Timestamp {
-    /// Reads ISO 8601 as clients write it: a date, or a date and a time, the offset as `Z`, `+01:00` or
-    /// `+0100`; without an offset it is UTC.
+    /// Parses the forms of ISO 8601 that clients send: a date, or a date and a time, the offset as `Z`, `+01:00` or
+    /// `+0100`. Without an offset it is UTC.
     pub fn from_iso8601(text: &str) -> Result<Self, InvalidTimestamp> {
-        // In a query a plus that was not escaped has become a space.
+        // In a query, a plus that was not escaped became a space.
         let text = if text.contains('T') { text.replace(' ', "+") } else { text.to_owned() };
         text.parse().or_else(|_| {
             let civil: jiff::civil::DateTime = text.parse().map_err(InvalidTimestamp)?;
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_write_the_same_time_in_many_ways() {
+    fn many_spellings_of_a_time_are_accepted() {
         let time = Timestamp::from_millis(1_795_339_800_000);
         for text in [
             "2026-11-22T09:30:00Z",

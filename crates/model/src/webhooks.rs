@@ -11,15 +11,15 @@ use crate::event_names::EventName;
 /// A customer's endpoint that receives events.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
-    /// Which events; at least one.
+    /// The events that it receives; at least one.
     pub events: Vec<EventName>,
-    /// Where; no user info, and no host that can only be private.
+    /// The URL, without user info and without a host that can only be private.
     pub url: String,
-    /// How.
+    /// The HTTP method.
     pub method: WebhookMethod,
-    /// Sent along; may hold the customer's secrets.
+    /// Headers of every request. They may contain the customer's secrets.
     pub headers: Option<BTreeMap<String, String>>,
-    /// Which of them: all, if there is none.
+    /// A condition on the events; none: it receives all of them.
     pub filter: Option<Filter>,
 }
 

@@ -1,8 +1,7 @@
-//! How an agent is configured: what it says, thinks and hears with, and who is told.
+//! The configuration of an agent: prompt, voice, language model, transcriber, webhooks, hooks.
 //!
-//! These types are the snapshot a conversation keeps: every default is filled in. They are made
-//! from a request's JSON by the contract, which reports every wrong field at once, and are shown and
-//! stored as they serialize.
+//! These types are the snapshot that a conversation keeps, with every default filled in. `crates/contract` makes them
+//! from the JSON of a request and reports every wrong field at once. The API and the table use their serialized form.
 
 mod stored;
 
@@ -16,27 +15,27 @@ pub use self::stored::Agent;
 use crate::{hooks::Hook, ids::CredentialId, webhooks::Webhook};
 use switchboard_filters::Filter;
 
-/// The longest a conversation lasts when nothing else is asked for.
+/// Default of the maximum duration of a conversation.
 pub const DEFAULT_MAX_DURATION_SECONDS: u64 = 600;
 
-/// Everything an agent needs to hold a conversation.
+/// The configuration of an agent.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentConfig {
-    /// What the agent says first; none: it waits for the user.
+    /// The greeting; none: the agent waits for the caller.
     pub initial_message: Option<String>,
     /// Instructions for the language model.
     pub prompt: Option<String>,
-    /// What it speaks with.
+    /// The voice.
     pub voice: Voice,
-    /// What it thinks with.
+    /// The language model.
     pub language_model: LanguageModel,
-    /// What it hears with.
+    /// The transcriber.
     pub transcriber: Transcriber,
     /// Seconds after which the agent ends the conversation; none: no limit of ours.
     pub max_duration_seconds: Option<u64>,
     /// The customer's endpoints that receive events.
     pub webhooks: Vec<Webhook>,
-    /// The actions that the service takes on events.
+    /// The instructions that run on events.
     pub hooks: Vec<Hook>,
     /// The customer's own labels.
     pub metadata: BTreeMap<String, String>,
@@ -60,25 +59,25 @@ pub enum LanguageModel {
     Google(ModelSettings),
 }
 
-/// What both language model providers take.
+/// The settings of a language model, the same for both providers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelSettings {
     /// The vendor's name of the model.
     pub model: String,
-    /// What the model may call.
+    /// The functions that the model may call.
     pub tools: Vec<Tool>,
     /// 0 to 2; 0 is the most predictable.
     pub temperature: f64,
-    /// The longest answer, in tokens.
+    /// Maximum length of a response, in tokens.
     pub max_tokens: u64,
     /// The customer's own key; none: the deployment's.
     pub credential_id: Option<CredentialId>,
 }
 
-/// A function the model may call.
+/// A function that the model may call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tool {
-    /// Always a function.
+    /// The kind: always a function.
     #[serde(rename = "type")]
     pub kind: ToolKind,
     /// Its name, purpose and parameters.
@@ -93,12 +92,12 @@ pub enum ToolKind {
     Function,
 }
 
-/// A function as the model sees it.
+/// The description of a function for the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Function {
-    /// `[A-Za-z0-9_]`, 1 to 63 characters; no two tools of an agent have the same.
+    /// The name: 1 to 63 characters of `[A-Za-z0-9_]`, unique among the tools of an agent.
     pub name: String,
-    /// When and why to call it.
+    /// The purpose of the function.
     pub description: Option<String>,
     /// A JSON Schema object; none: no parameters.
     pub parameters: Option<Map<String, Value>>,
@@ -132,7 +131,7 @@ pub enum Transcriber {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "provider", rename_all = "lowercase")]
 pub enum Voice {
-    /// PlayHT (its service ended in 2025: served by a substitute).
+    /// PlayHT. Its service ended in 2025, so a fallback serves.
     Playht {
         /// A name such as `susan`, or a voice id.
         model: String,
@@ -190,7 +189,7 @@ pub enum Voice {
     },
 }
 
-/// Whole numbers as integers: a client that only reads integers here reads what it sent.
+/// Writes whole numbers as integers, so that a client that reads only integers can read its own values.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn shortest<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     match *number {
@@ -266,7 +265,7 @@ impl Default for AgentConfig {
 }
 
 impl LanguageModel {
-    /// The settings, whoever the provider is.
+    /// The settings, regardless of the provider.
     #[must_use]
     pub fn settings(&self) -> &ModelSettings {
         match self {
@@ -285,7 +284,7 @@ impl LanguageModel {
 }
 
 impl Transcriber {
-    /// The language that is spoken, or the first of them: a BCP-47 tag.
+    /// The spoken language, or the first of several: a BCP-47 tag.
     #[must_use]
     pub fn language(&self) -> &str {
         match self {
@@ -303,7 +302,7 @@ impl Transcriber {
         }
     }
 
-    /// The customer's own key, if the customer pays.
+    /// The customer's own key; none: the deployment's.
     #[must_use]
     pub fn credential_id(&self) -> Option<CredentialId> {
         match self {
@@ -326,7 +325,7 @@ impl Voice {
         }
     }
 
-    /// The customer's own key, if the customer pays.
+    /// The customer's own key; none: the deployment's.
     #[must_use]
     pub fn credential_id(&self) -> Option<CredentialId> {
         match self {
@@ -341,7 +340,7 @@ impl Voice {
 }
 
 impl AgentConfig {
-    /// Whether a filter may look at who answered the call: finding that out costs extra.
+    /// Whether a filter may read the verdict of answering machine detection, which costs extra.
     #[must_use]
     pub fn asks_who_answered(&self) -> bool {
         let webhooks = self.webhooks.iter().filter_map(|webhook| webhook.filter.as_ref());

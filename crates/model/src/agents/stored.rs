@@ -4,19 +4,19 @@ use crate::{
     time::Timestamp,
 };
 
-/// An agent that an account stores, to hold conversations with by its id. A conversation keeps a
-/// snapshot of the configuration it began with: it does not change with the agent, nor go with it.
+/// A stored agent of an account. A conversation keeps a snapshot of the configuration, which neither changes nor
+/// disappears with the agent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Agent {
     /// Its id.
     pub id: AgentId,
-    /// Whose it is.
+    /// The account that owns it.
     pub account_id: AccountId,
-    /// How it is configured.
+    /// Its configuration.
     pub config: AgentConfig,
-    /// When it was stored.
+    /// The time at which it was stored.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// The time of its last change.
     pub updated_at: Timestamp,
 }
 

@@ -1,9 +1,9 @@
 //! The catalogue of providers: one row per (provider, service), one file per vendor.
 //!
-//! A row has the vendor's models with their retirement dates, languages and prices, its fallbacks, and, if this project
-//! has an adapter, the names of its keys and its address. The deployment's keys, the endpoints, the fallback table of
-//! `GET /`, the costs and the lists of the API all derive from [`ROWS`]. Everything here is data and look-ups: no look-up
-//! fails, and an unknown model is served as it is and priced by its row.
+//! A row has the vendor's models with their retirement dates, languages and prices, its fallbacks, and, if this
+//! project has an adapter, the names of its keys and its address. The deployment's keys, the endpoints, the fallback
+//! table of `GET /`, the costs and the lists of the API all derive from [`ROWS`]. Everything here is data and
+//! look-ups: no look-up fails, and an unknown model is served as it is and priced by its row.
 //!
 //! Start with [`Row`], then read a vendor's file. [`resolve`] decides which providers serve an agent.
 

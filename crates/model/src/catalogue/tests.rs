@@ -1,4 +1,4 @@
-//! What every row must satisfy.
+//! Invariants of every row.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! The lease on a live conversation. Its holder is the worker that has the media.
 //!
-//! While a lease is live only its holder ends the conversation, since only it has the last words and
-//! the usage; every other process leaves a worker signal. The lease of a worker that dies runs out.
+//! While a lease is live, only its holder ends the conversation, since only the holder has the last words and the
+//! usage. Other processes leave worker signals. The lease of a dead worker expires.
 
 use std::{fmt, time::Duration};
 
@@ -9,59 +9,59 @@ use serde::{Deserialize, Serialize};
 
 use crate::{messages::MessageKind, time::Timestamp};
 
-/// Characters a second of unhurried speech.
+/// Characters per second of unhurried speech.
 const PACE: usize = 16;
 
-/// A worker's hold on a conversation; stored apart from it, so that heartbeats touch nothing else.
+/// A worker's lease on a conversation. It is an item of its own, so that heartbeats do not rewrite the conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// The stream that holds it: drawn at random when it is let in, so that a later stream of the same
-    /// call is another holder, also in the same worker.
+    /// The id of the media stream that holds it, drawn at random at its admission. A later stream of the same call is
+    /// another holder, even in the same worker.
     pub holder: String,
-    /// The carrier's name for that stream, if it has one: so a report that another one broke is told apart.
+    /// The carrier's id of that stream, if it has one, to recognize reports about earlier streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
-    /// When its holder was heard of the last time: when it was taken, renewed or given back.
+    /// The holder's last sign of life: the time at which it took, renewed or returned the lease.
     pub last_seen_at: Timestamp,
-    /// It ends by itself then, unless it is renewed.
+    /// The time at which it expires, unless its holder renews it.
     pub until: Timestamp,
     /// The agent's utterance at the last heartbeat; none while the agent was silent.
     pub utterance: Option<UtteranceProgress>,
 }
 
-/// A message of the agent that is being heard.
+/// A message of the agent while the caller hears it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UtteranceProgress {
     /// The words that the caller has heard so far.
     pub heard: String,
     /// The words that the caller has not heard yet.
     pub unheard: String,
-    /// When its first word began.
+    /// The time at which its first word began.
     pub started_at: Timestamp,
-    /// Why it is said.
+    /// The kind of the message.
     #[serde(default)]
     pub kind: MessageKind,
 }
 
 impl Lease {
-    /// How long a lease lasts; it outlives three failed heartbeats.
+    /// Duration of a lease. It outlives three failed heartbeats.
     pub const DURATION: Duration = Duration::from_mins(1);
-    /// How often it is renewed.
+    /// Interval between renewals.
     pub const HEARTBEAT: Duration = Duration::from_secs(15);
 
-    /// A lease from `now` on.
+    /// A lease that begins at `now`.
     #[must_use]
     pub fn new(holder: String, now: Timestamp) -> Self {
         Self { holder, stream: None, last_seen_at: now, until: now.after(Self::DURATION), utterance: None }
     }
 
-    /// The same, renewed at `now`, with what the agent is saying then.
+    /// Renews it at `now`, with the agent's utterance at that time.
     #[must_use]
     pub fn renewed(self, now: Timestamp, utterance: Option<UtteranceProgress>) -> Self {
         Self { stream: self.stream, utterance, ..Self::new(self.holder, now) }
     }
 
-    /// Whether its holder may still be counted on.
+    /// Whether it has not expired.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
         now < self.until
@@ -69,8 +69,9 @@ impl Lease {
 }
 
 impl UtteranceProgress {
-    /// The same message `later`, if the voice went on: words at the pace of speech have moved from what
-    /// was not heard to what was. Rather a word too many, which is then missing, than one said twice.
+    /// Estimates the heard words after the voice went on for `later`: words move from unheard to heard at the pace of
+    /// speech. It rather moves a word too many, which the caller then misses, than one too few, which the agent would
+    /// repeat.
     #[must_use]
     pub fn advanced_by(mut self, later: Duration) -> Self {
         let spoken = usize::try_from(later.as_millis()).unwrap_or(usize::MAX).saturating_mul(PACE) / 1_000;
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_voice_that_went_on_has_said_whole_words_more_and_lost_none() {
+    fn an_advanced_utterance_moves_whole_words_and_loses_none() {
         let before = || UtteranceProgress {
             kind: crate::messages::MessageKind::Speech,
             heard: "On Saturday".into(),

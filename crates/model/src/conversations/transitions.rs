@@ -1,4 +1,5 @@
-//! Every change a conversation can make, each a pure function to the new state and its events.
+//! The transitions of a conversation. Each is a pure function that returns the new conversation with events and
+//! messages.
 
 mod calls;
 mod inbound;
@@ -18,39 +19,39 @@ use crate::{
     time::Timestamp,
 };
 
-/// The conversation is not (or no longer) where this change could happen; nothing is to be written.
+/// The state of the conversation does not allow the transition. The caller writes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the conversation is past this change")]
+#[error("the conversation's state does not allow this transition")]
 pub struct InvalidTransition;
 
-/// What one change writes, all of it or nothing: the new state, its events and messages.
+/// The result of a transition. The table writes all of it or nothing.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Transition {
-    /// The state after the change; its `version` is one more than before.
+    /// The conversation afterwards. Its `version` is one more than before.
     pub conversation: Conversation,
-    /// New events, in order, numbered without gaps.
+    /// The new events, in order, numbered without gaps.
     pub events: Vec<Event>,
-    /// New messages and their place in the conversation, from 1.
+    /// The new messages with their numbers in the conversation, from 1.
     pub messages: Vec<(u64, Message)>,
 }
 
-/// Something the worker noticed while the conversation was live.
+/// An event that the worker records while the conversation is live.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JournalEntry {
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// What.
+    /// The event's name.
     pub name: EventName,
-    /// What the event carries besides the message.
+    /// The event's data, without the message.
     pub data: Value,
-    /// The message that entered the conversation with it.
+    /// The message that enters the conversation with it.
     pub message: Option<Message>,
-    /// What went wrong on the way to it, such as a provider that failed. For the log alone: never delivered.
+    /// Provider faults before the event. For the event log only; never delivered.
     pub faults: Vec<String>,
 }
 
-/// Why a call was not taken, as `phone_call:rejected` says it.
+/// The reason for which a call was not taken, in the words of `phone_call:rejected`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RejectReason {
@@ -67,7 +68,7 @@ pub enum RejectReason {
 }
 
 impl JournalEntry {
-    /// What its event carries, the message included.
+    /// The data of its event, with the message.
     #[must_use]
     pub fn event_data(&self) -> Value {
         let mut data = self.data.clone();
@@ -167,7 +168,7 @@ impl Conversation {
         Ok(next)
     }
 
-    /// The worker stores what happened since it last did.
+    /// The worker appends its journal.
     pub fn append(
         &self,
         agent: &AgentConfig,
@@ -199,8 +200,8 @@ impl Conversation {
         }
     }
 
-    /// The conversation is over, with the last `entries` and the final `usage` of whoever held it.
-    /// Before the answer this is a rejection (somebody cancelled).
+    /// The conversation is over, with the last `entries` and the final `usage` of its worker. Before the answer this
+    /// is a rejection.
     pub fn end(
         &self,
         agent: &AgentConfig,
@@ -232,7 +233,8 @@ impl Conversation {
         prices: &Prices,
         now: Timestamp,
     ) -> Transition {
-        // A call that nobody took costs what the carrier takes. What was spoken for it is kept for the next one.
+        // A call that was not taken costs the carrier's price only. The clips that were synthesized for it serve the
+        // next one.
         let usage = if rejected.is_some() { Usage::default() } else { self.usage.clone() };
         let over = Self { usage, ..self.clone() };
         let cost = over.cost(agent, prices, now);
@@ -245,7 +247,7 @@ impl Conversation {
         next.conversation.legs.iter_mut().for_each(|leg| leg.end(now));
         next.add(agent, entries);
         if rejected == Some(RejectReason::HungUp) && matches!(self.state, State::Queued) {
-            // The event that the hook acted on: it would have been the dialling's.
+            // The hook acted on this event, which the dialling would have caused.
             next.emit(agent, now, EventName::ConnectionRequested, self.phone_call_data(LegId::CALLER));
         }
         if let Some(reason) = rejected {
@@ -285,7 +287,7 @@ impl Conversation {
 }
 
 impl Transition {
-    /// The same change; the log says this beside the last of its events.
+    /// Adds faults to the last of its events, for the event log.
     pub fn with_faults(mut self, faults: Vec<String>) -> Self {
         if let Some(last) = self.events.last_mut() {
             last.faults.extend(faults);
@@ -293,8 +295,8 @@ impl Transition {
         self
     }
 
-    /// The same end, noticed only now, of a conversation that was over at `ended_at`: its duration and its cost are
-    /// counted to then. Nothing else is changed.
+    /// Moves the end back to `ended_at`, the time at which the conversation was over, and counts duration and cost to
+    /// then. The events keep the time at which the end was noticed.
     pub fn backdated(mut self, agent: &AgentConfig, prices: &Prices, ended_at: Timestamp) -> Self {
         self.conversation.legs.iter_mut().for_each(|leg| leg.backdate(ended_at));
         let counted = self.conversation.cost(agent, prices, ended_at);

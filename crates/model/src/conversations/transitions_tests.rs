@@ -49,7 +49,7 @@ fn expected_slots(state: &State) -> Slots {
     }
 }
 
-/// Makes a change that must be possible, and checks what every change owes.
+/// Makes a transition that must be allowed, and checks the invariants of every transition.
 fn after(
     before: &Conversation,
     change: Result<Transition, InvalidTransition>,
@@ -110,7 +110,7 @@ fn ended() -> Conversation {
     after(&conversation, end, &[EventName::Ended])
 }
 
-/// Every change there is, tried on one conversation: the names of those that are possible.
+/// Tries every transition, and returns the names of the allowed ones.
 fn possible(conversation: &Conversation) -> Vec<&'static str> {
     let (agent, prices, usage) = (agent(), Prices::default(), Usage::default());
     let changes = [
@@ -134,7 +134,7 @@ fn possible(conversation: &Conversation) -> Vec<&'static str> {
 }
 
 #[test]
-fn each_state_allows_exactly_its_changes() {
+fn each_state_allows_exactly_its_transitions() {
     assert_eq!(possible(&queued()), ["dial", "prepared", "rejected", "end"]);
     let changes = ["undial", "placed", "ringing", "answered", "started"];
     let ends = ["machine_detected", "rejected", "end"];
@@ -156,7 +156,7 @@ fn the_api_sees_three_states() {
 }
 
 #[test]
-fn a_stream_that_is_faster_than_the_callback_still_has_accepted_before_started() {
+fn accepted_precedes_started_if_the_stream_is_faster_than_the_callback() {
     let conversation = dialing();
     let next = conversation.mark_started(LEG, &agent(), &call("CA1"), at(3_000));
     let conversation = after(&conversation, next, &[EventName::Accepted, EventName::Started]);
@@ -175,7 +175,7 @@ fn the_stream_token_works_once() {
 }
 
 #[test]
-fn a_call_is_connected_to_another_worker_five_times_at_most() {
+fn a_call_is_resumed_at_most_five_times() {
     let mut conversation = started();
     for _ in 0..5 {
         conversation = after(&conversation, conversation.begin_resume(LEG, "next".into()), &[]);
@@ -199,7 +199,7 @@ fn every_state_has_a_deadline_until_the_end() {
 }
 
 #[test]
-fn the_end_is_asked_for_once() {
+fn the_end_is_requested_once() {
     let conversation = started();
     let conversation = after(&conversation, conversation.request_end(at(5_000)), &[]);
     assert_eq!(conversation.signals.end_requested_at, Some(at(5_000)));
@@ -207,7 +207,7 @@ fn the_end_is_asked_for_once() {
 }
 
 #[test]
-fn the_carriers_first_word_on_who_answered_stands_whatever_is_written_meanwhile() {
+fn the_first_verdict_on_the_answer_stays() {
     let conversation = started();
     let conversation =
         after(&conversation, conversation.record_answered_by(LEG, &call("CA1"), "machine_start"), &[]);
@@ -241,7 +241,7 @@ fn filters_see_who_answered_from_the_next_event_on() {
 }
 
 #[test]
-fn what_was_spoken_before_the_answer_is_in_the_usage() {
+fn clips_that_are_prepared_before_the_answer_are_in_the_usage() {
     let conversation = queued();
     let conversation = after(&conversation, conversation.record_prepared(40), &[]);
     let conversation = after(&conversation, conversation.record_prepared(2), &[]);
@@ -251,7 +251,7 @@ fn what_was_spoken_before_the_answer_is_in_the_usage() {
 }
 
 #[test]
-fn a_call_that_nobody_took_does_not_cost_what_was_spoken_for_it() {
+fn a_call_that_is_not_taken_does_not_pay_for_its_clips() {
     let usage = Usage { characters: 1_000, ..Usage::default() };
     let ringing = Conversation { usage: usage.clone(), ..ringing() };
     let (agent, prices, now) = (agent(), Prices::default(), at(9_000));
@@ -263,25 +263,25 @@ fn a_call_that_nobody_took_does_not_cost_what_was_spoken_for_it() {
     }
     let answered = Conversation { usage, ..answered() };
     let end = answered.end(&agent, EndedReason::Unknown, &[], &answered.usage, &prices, now).unwrap();
-    assert_eq!(end.conversation.ended().unwrap().2.voice.characters, 1_000, "somebody took it");
+    assert_eq!(end.conversation.ended().unwrap().2.voice.characters, 1_000, "it was taken");
 }
 
 #[test]
-fn a_call_that_was_placed_cannot_be_undialled() {
+fn a_placed_call_does_not_return_to_the_queue() {
     let conversation = dialing();
     let conversation = after(&conversation, conversation.record_placed(LEG, &call("CA1")), &[]);
     assert_eq!(conversation.return_to_queue(LEG), Err(InvalidTransition));
 }
 
 #[test]
-fn a_call_that_was_not_taken_is_dialled_again() {
+fn a_call_that_the_carrier_did_not_take_is_dialled_again() {
     let conversation = dialing();
     let conversation = after(&conversation, conversation.return_to_queue(LEG), &[]);
     assert_eq!(possible(&conversation), ["dial", "prepared", "rejected", "end"]);
 }
 
 #[test]
-fn a_rejected_call_has_rejected_then_ended_and_costs_nothing() {
+fn a_rejected_call_is_rejected_then_ended_and_costs_nothing() {
     for (reason, ended_reason) in [
         (RejectReason::Busy, EndedReason::UserEnded),
         (RejectReason::NoAnswer, EndedReason::Unknown),
@@ -301,7 +301,7 @@ fn a_rejected_call_has_rejected_then_ended_and_costs_nothing() {
 }
 
 #[test]
-fn a_hook_on_the_request_itself_leaves_it_in_the_log() {
+fn a_hook_that_rejects_the_request_leaves_its_event_in_the_log() {
     let conversation = queued();
     let next = conversation.reject(LEG, &agent(), RejectReason::HungUp, &Prices::default(), at(1));
     let names = [EventName::ConnectionRequested, EventName::Rejected, EventName::Ended];
@@ -341,7 +341,7 @@ fn said(text: &str, ms: i64) -> JournalEntry {
 }
 
 #[test]
-fn messages_are_numbered_and_travel_with_their_events() {
+fn messages_are_numbered_and_part_of_their_events() {
     let conversation = started();
     let first =
         conversation.append(&agent(), &[said("one", 4_000), said("two", 5_000)], &Usage::default()).unwrap();
@@ -368,7 +368,7 @@ fn the_last_words_come_before_the_end_and_usage_is_in_the_cost() {
 }
 
 #[test]
-fn what_went_wrong_is_noted_with_the_event_and_at_the_end() {
+fn faults_are_stored_with_their_event_and_with_the_end() {
     let failed = |text: &str| vec![text.to_owned()];
     let entry = JournalEntry { faults: failed("the voice failed"), ..said("one", 4_000) };
     let next = started().append(&agent(), &[entry, said("two", 5_000)], &Usage::default()).unwrap();
@@ -384,7 +384,7 @@ fn what_went_wrong_is_noted_with_the_event_and_at_the_end() {
 }
 
 #[test]
-fn a_second_is_only_stored_where_somebody_asked_for_it() {
+fn a_duration_event_is_stored_only_for_a_webhook() {
     let second = JournalEntry {
         at: at(4_000),
         name: EventName::Duration,
@@ -427,7 +427,7 @@ fn a_hook_hangs_up_on_its_own_events_only() {
 }
 
 #[test]
-fn a_filter_that_fails_is_noted_once_in_a_conversation() {
+fn a_failing_filter_is_logged_once_per_conversation() {
     let filter = |text: &str| Some(Filter::parse(text).unwrap());
     let webhook = |text: &str| Webhook {
         events: vec![EventName::MessageSent, EventName::Duration],
@@ -469,7 +469,7 @@ fn a_filter_that_fails_is_noted_once_in_a_conversation() {
         "the next second takes no number"
     );
 
-    // It is remembered with the conversation, whoever writes next.
+    // The conversation stores it, for the next writer.
     let stored = serde_json::to_string(&next.conversation).unwrap();
     let conversation: Conversation = serde_json::from_str(&stored).unwrap();
     let next = conversation.append(&agent, &[second(3)], &Usage::default()).unwrap();
@@ -491,7 +491,7 @@ fn a_hook_with_a_filter_hangs_up_before_the_answer() {
 }
 
 #[test]
-fn a_state_reads_back_from_what_is_stored() {
+fn a_conversation_survives_storage() {
     for conversation in [queued(), dialing(), ringing(), answered(), started(), ended()] {
         let stored = serde_json::to_string(&conversation).unwrap();
         assert_eq!(serde_json::from_str::<Conversation>(&stored).unwrap(), conversation);

@@ -4,13 +4,13 @@
 pub const MAX_ANSWER_BYTES: usize = 1024;
 
 const REDACTED: &str = "[redacted]";
-/// A shorter secret (`1`, `true`) is none, and would blacken every answer.
+/// Minimum length of a secret, in bytes. A shorter value (`1`, `true`) is none, and would blacken every answer.
 const SHORTEST_SECRET: usize = 8;
 /// The prefixes of our own secrets, each with the minimum length of the rest.
 const OURS: [(&str, usize); 2] = [("sk_", 32), ("whsec_", 24)];
 
-/// The first KiB of an answer without secrets: those given (the values of the webhook's own headers, which
-/// a receiver may echo), also without the scheme that one begins with, and whatever looks like one of our
+/// The first KiB of an answer without secrets: without the given ones (the values of the webhook's own headers, which a
+/// receiver may echo), also where the scheme before them is missing, and without everything that looks like one of our
 /// tokens or signing secrets.
 #[must_use]
 pub fn kept<'a>(answer: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
@@ -20,7 +20,7 @@ pub fn kept<'a>(answer: &str, secrets: impl IntoIterator<Item = &'a str>) -> Str
         .flat_map(|secret| std::iter::once(secret).chain(secret.split_ascii_whitespace()))
         .filter(|secret| secret.len() >= SHORTEST_SECRET)
         .collect();
-    // One that contains another is replaced as a whole.
+    // The longest first, so that a secret that contains another one is replaced as a whole.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     for secret in secrets {
         text = text.replace(secret, REDACTED);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_not_kept_wherever_they_stand() {
+    fn no_secret_of_an_answer_is_kept() {
         let token = format!("sk_{}", "a1".repeat(16));
         let signing = format!("whsec_{}=", "Ab+/".repeat(10));
         let answer = format!("[{token}] \"{signing}\" Bearer 0123456789, 0123456789 1 sk_short whsec_");
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_cut_after_its_secrets_are_gone_and_never_inside_of_a_letter() {
+    fn an_answer_is_cut_at_a_letter_after_redaction() {
         let long = format!("{}{}", "x".repeat(MAX_ANSWER_BYTES - 4), "secret-0123456789");
         let expected = format!("{}[red", "x".repeat(MAX_ANSWER_BYTES - 4));
         assert_eq!(kept(&long, ["secret-0123456789"]), expected);

@@ -1,5 +1,5 @@
-//! When a receiver may be asked: a host that gives no answer is left alone for a while, and none is
-//! asked too much at once.
+//! In-flight slots and the circuit breaker of a host: the breaker pauses a host that keeps failing, and the slots limit
+//! the requests at the same time.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,52 +11,51 @@ use crate::{
     time::Timestamp,
 };
 
-/// As many attempts as are made at one host of one account at the same time.
+/// Number of in-flight slots of one account at one host.
 pub const MAX_IN_FLIGHT: usize = 10;
-/// When the place of an attempt is free again though nobody gave it back: longer than the function that
-/// makes it can run.
+/// Time after which an in-flight slot is free although it was not returned: longer than the function of the attempt can
+/// run.
 pub const IN_FLIGHT: Duration = Duration::from_secs(40);
-/// After as many attempts without any answer, one after another, a host is left alone.
+/// Number of consecutive attempts without an answer that opens the circuit breaker.
 pub const BREAKER_FAILURES: u32 = 5;
-/// For how long; then one attempt is let through to see.
+/// Time for which the breaker stays open. Then it admits one attempt as a probe.
 pub const BREAKER_OPEN: Duration = Duration::from_secs(30);
-/// How long an attempt may be held back; then its delivery is given up.
+/// Maximum time for which an open breaker postpones an attempt. Then its delivery ends.
 pub const HELD_AT_MOST: Duration = Duration::from_hours(24);
 
-/// How soon an attempt that was held back asks again, and how late at most: an attempt at a host that is
-/// only busy, and one at a host that is left alone.
+/// Minimum delay of a postponed attempt; maximum delays if the host has no free slot, and if the breaker is open.
 const SOONEST: Duration = Duration::from_secs(1);
 const LATEST_BUSY: Duration = Duration::from_mins(1);
 const LATEST_OPEN: Duration = Duration::from_mins(15);
 
-/// One account's receivers at one host (name and port), as they answered lately.
+/// One account's receivers at one host (name and port).
 ///
-/// Only attempts that got no answer count as failures: an answer, whichever, comes from one receiver,
-/// and says nothing of the others at its host.
+/// Only attempts without an answer count as failures: any answer comes from one receiver, and says nothing about the
+/// others at its host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// Attempts without an answer since the last answer.
+    /// Number of attempts without an answer since the last answer.
     pub failures: u32,
-    /// Until when nothing is tried.
+    /// The time until which the breaker is open.
     pub open_until: Option<Timestamp>,
-    /// The attempts under way, each with when it is taken for lost.
+    /// The used slots by attempt, each with the time at which it counts as lost.
     pub in_flight: BTreeMap<String, Timestamp>,
 }
 
-/// Whether an attempt may be made.
+/// The decision about an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Admission {
-    /// Now: its place is taken.
+    /// It has a slot and may start.
     Admitted,
-    /// As many as there may be are under way, or this very one is.
+    /// No slot is free, or the attempt itself has one already.
     Full,
-    /// The host gives no answers: not before this time.
+    /// The breaker is open until this time.
     Open(Timestamp),
 }
 
 impl Host {
-    /// Asks for a place for the attempt `flight`.
+    /// Takes a slot for the attempt `flight`, if the host admits it.
     pub fn admit(&mut self, flight: &str, now: Timestamp) -> Admission {
         self.in_flight.retain(|_, until| *until > now);
         if self.in_flight.contains_key(flight) || self.in_flight.len() >= MAX_IN_FLIGHT {
@@ -66,14 +65,14 @@ impl Host {
             if let Some(until) = self.open_until.filter(|until| *until > now) {
                 return Admission::Open(until);
             }
-            // This one is let through; the others wait for what comes of it.
+            // This attempt is the probe; the others wait for its result.
             self.open_until = Some(now.after(BREAKER_OPEN));
         }
         self.in_flight.insert(flight.to_owned(), now.after(IN_FLIGHT));
         Admission::Admitted
     }
 
-    /// Gives the place of an attempt back, and notes whether the host gave an answer, whichever.
+    /// Returns the slot of an attempt, and records whether the host gave an answer of any kind.
     pub fn done(&mut self, flight: &str, answered: bool, now: Timestamp) {
         self.in_flight.remove(flight);
         if answered {
@@ -87,9 +86,8 @@ impl Host {
     }
 }
 
-/// When an attempt that was not admitted asks again, having waited for `waited`: the longer it has waited
-/// the less often it asks, so that what piles up before a dead host does not keep everybody busy. None if
-/// it waited too long.
+/// The delay of an attempt that was not admitted, after it has waited for `waited`. The delay grows with the wait, so
+/// that the attempts at a dead host do not keep the functions busy. None if it has waited too long.
 #[must_use]
 pub fn held_for(admission: Admission, waited: Duration, now: Timestamp, jitter: Jitter) -> Option<Duration> {
     let (soonest, latest) = match admission {
@@ -99,11 +97,11 @@ pub fn held_for(admission: Admission, waited: Duration, now: Timestamp, jitter: 
         Admission::Open(until) => (until.since(now).max(SOONEST), LATEST_OPEN),
     };
     let hold = proportional(waited, soonest, latest);
-    // Up to half as long again: those that were held back together do not come back together.
+    // Up to half as long again, so that attempts that were postponed together do not come back together.
     Some(jitter.above(hold, 2))
 }
 
-/// The host of a URL: name and port. Empty for a URL that cannot be read, which is not called.
+/// The host of a URL: name and port. Empty for an invalid URL, which is never called.
 #[must_use]
 pub fn host_of(url: &str) -> String {
     let url = Url::parse(url).ok();

@@ -33,13 +33,13 @@ const NONE: Jitter = Jitter::new(0);
 const HOUR: Duration = Duration::from_hours(1);
 
 #[test]
-fn ten_attempts_are_made_at_the_times_of_the_schedule_and_then_it_is_exhausted() {
+fn ten_attempts_follow_the_schedule() {
     let mut clock = Clock::new();
     let began = clock.0;
     let mut known = None;
     let mut waits = vec![];
     for number in 1..=10 {
-        // The message of the queue, or of the sweeper, that comes at the time.
+        // The message of the queue or of the sweeper that comes at the time.
         let Step::Try(delivery) = step(known.take(), fresh(&clock), number, clock.0) else {
             panic!("attempt {number} is not tried");
         };
@@ -52,7 +52,7 @@ fn ten_attempts_are_made_at_the_times_of_the_schedule_and_then_it_is_exhausted()
             assert_eq!(after.queue_delay(clock.0).is_some(), wait <= MAX_QUEUED, "{wait:?}");
             let due = after.due_at().unwrap();
             assert_eq!(due, if wait <= MAX_QUEUED { next.after(MAX_QUEUED) } else { next });
-            // The message of the attempt that was just made, once more: its successor is perhaps lost.
+            // The message of the last attempt comes again, since its successor may be lost.
             let again = step(Some(after.clone()), fresh(&clock), number, clock.0);
             let expected = if wait <= MAX_QUEUED { Step::SendAgain(after.clone()) } else { Step::Drop };
             assert_eq!(again, expected, "after {number}");
@@ -88,7 +88,7 @@ fn a_message_for_another_attempt_is_dropped() {
 }
 
 #[test]
-fn every_answer_but_2xx_is_a_failure_and_410_the_last() {
+fn every_answer_but_2xx_fails_and_410_stops() {
     let clock = Clock::new();
     for status in [100, 199, 300, 301, 302, 304, 400, 404, 429, 500, 503, 599] {
         let after = fresh(&clock).after(clock.attempt(status), None, NONE);
@@ -108,7 +108,7 @@ fn every_answer_but_2xx_is_a_failure_and_410_the_last() {
 }
 
 #[test]
-fn what_the_receiver_asks_for_is_honoured_up_to_twice_the_step() {
+fn retry_after_is_honoured_up_to_twice_the_step() {
     let clock = Clock::new();
     for (asked, waited) in [(0, 5), (3, 5), (7, 7), (10, 10), (11, 10), (86_400, 10)] {
         let after = fresh(&clock).after(clock.attempt(429), Some(Duration::from_secs(asked)), MIDDLE);
@@ -118,7 +118,7 @@ fn what_the_receiver_asks_for_is_honoured_up_to_twice_the_step() {
 }
 
 #[test]
-fn asked_for_again_the_schedule_begins_anew_and_what_was_tried_is_kept() {
+fn a_redelivery_restarts_the_schedule_and_keeps_the_attempts() {
     let mut clock = Clock::new();
     let mut delivery = fresh(&clock);
     for _ in 0..10 {
@@ -143,7 +143,7 @@ fn asked_for_again_the_schedule_begins_anew_and_what_was_tried_is_kept() {
 }
 
 #[test]
-fn an_event_that_is_answered_at_once_is_tried_once() {
+fn an_event_with_an_immediate_response_has_one_attempt() {
     let clock = Clock::new();
     let id = EventId::of(conversation(), 1, clock.0);
     for (status, expected) in [(200, DeliveryStatus::Delivered), (500, DeliveryStatus::Failed)] {
@@ -154,7 +154,7 @@ fn an_event_that_is_answered_at_once_is_tried_once() {
 }
 
 #[test]
-fn at_most_ten_attempts_are_under_way_at_a_host_and_each_once() {
+fn a_host_has_ten_slots_and_an_attempt_takes_one() {
     let mut clock = Clock::new();
     let mut host = Host::default();
     let flight = |n: usize| flight(conversation(), 1, n);
@@ -165,14 +165,14 @@ fn at_most_ten_attempts_are_under_way_at_a_host_and_each_once() {
     host.done(&flight(0), true, clock.0);
     assert_eq!(host.admit(&flight(1), clock.0), Admission::Full, "it is under way already");
     assert_eq!(host.admit(&flight(99), clock.0), Admission::Admitted);
-    // The relays that made these attempts died.
+    // The functions that made these attempts died.
     clock.advance(IN_FLIGHT);
     assert_eq!(host.admit(&flight(100), clock.0), Admission::Admitted);
     assert_eq!(host.in_flight.len(), 1);
 }
 
 #[test]
-fn a_host_that_gives_no_answers_is_left_alone_and_one_attempt_looks_again() {
+fn the_breaker_opens_and_admits_one_probe() {
     let mut clock = Clock::new();
     let mut host = Host::default();
     for n in 0..BREAKER_FAILURES {
@@ -184,7 +184,7 @@ fn a_host_that_gives_no_answers_is_left_alone_and_one_attempt_looks_again() {
     let open = Admission::Open(clock.0.after(BREAKER_OPEN));
     assert_eq!(host.admit("a", clock.0), open);
     clock.advance(BREAKER_OPEN);
-    assert_eq!(host.admit("a", clock.0), Admission::Admitted, "one looks");
+    assert_eq!(host.admit("a", clock.0), Admission::Admitted, "one probes");
     assert_eq!(host.admit("b", clock.0), Admission::Open(clock.0.after(BREAKER_OPEN)), "the others wait");
     clock.advance(Duration::from_secs(15));
     host.done("a", false, clock.0);
@@ -192,11 +192,11 @@ fn a_host_that_gives_no_answers_is_left_alone_and_one_attempt_looks_again() {
     clock.advance(BREAKER_OPEN);
     assert_eq!(host.admit("b", clock.0), Admission::Admitted);
     host.done("b", true, clock.0);
-    assert_eq!(host, Host::default(), "one answer and all is well");
+    assert_eq!(host, Host::default(), "one answer closes the breaker");
 }
 
 #[test]
-fn one_that_was_held_back_asks_less_and_less_often_and_is_given_up_after_a_day() {
+fn a_postponed_attempt_waits_longer_each_time_and_ends_after_a_day() {
     let now = Clock::new().0;
     let open = Admission::Open(now.after(Duration::from_secs(20)));
     let seconds = Duration::from_secs;
@@ -240,7 +240,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_answered_a_delivery_that_is_pending_is_due_and_no_other(
+    fn exactly_the_pending_deliveries_are_due(
         statuses in prop::collection::vec(prop::option::of(0_u16..1_000), 0..40),
         random: u32,
     ) {

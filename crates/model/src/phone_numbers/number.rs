@@ -10,21 +10,20 @@ use crate::{
     webhooks::Webhook,
 };
 
-/// How long buying, importing or releasing a number may take. What is not done by then was cut short, and
-/// is cleared away.
+/// Maximum time for buying, importing or releasing a number. The sweeper removes a number that takes longer.
 pub const SETTLED_WITHIN: Duration = Duration::from_mins(2);
 
 /// A number of an account.
 ///
-/// A number is bought in three steps: it is stored as [`Standing::Coming`], so that nobody else gets it;
-/// the carrier is asked for it, under a name that holds its id; it is stored as [`Standing::Owned`]. It
-/// goes in the opposite order. Whatever is cut short is found by its deadline: a number that is still
-/// coming then was never told to anybody, so it goes, like one that is going.
+/// The API buys a number in three steps: it stores the number as [`Standing::Coming`], so that no other account gets
+/// it; asks the carrier for it, under a name that contains its id; and stores it as [`Standing::Owned`]. A release
+/// takes the same steps backwards. If a step fails, the sweeper finds the number at its deadline. No client has seen a
+/// number that is still coming then, so the sweeper releases it, like one that is going.
 #[derive(Clone, PartialEq)]
 pub struct PhoneNumber {
     /// Its id.
     pub id: PhoneNumberId,
-    /// Whose it is.
+    /// The account that owns it.
     pub account_id: AccountId,
     /// The number.
     pub phone_number: E164,
@@ -32,47 +31,47 @@ pub struct PhoneNumber {
     pub inbound_agent_id: Option<AgentId>,
     /// The customer's endpoints that choose the agent for a call.
     pub webhooks: Vec<Webhook>,
-    /// Where it stands.
+    /// Its standing.
     pub standing: Standing,
-    /// Where the carrier has it.
+    /// Its registration at the carrier.
     pub carrier: Carrier,
-    /// When it was stored.
+    /// The time at which it was stored.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// The time of its last change.
     pub updated_at: Timestamp,
-    /// Grows by one with every write: a write is on condition that nobody else wrote meanwhile.
+    /// Grows by one with every write, for optimistic concurrency.
     pub version: u64,
 }
 
-/// Where a number stands.
+/// The stage of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "standing", content = "since", rename_all = "snake_case")]
 pub enum Standing {
-    /// It is being bought or imported since then. Nobody else can have it, and nobody can use it.
+    /// Its purchase or import began at this time. It is reserved for the account, which cannot use it yet.
     Coming(Timestamp),
-    /// It is the account's.
+    /// The account can use it.
     Owned,
-    /// It is being released since then, and nobody can use it.
+    /// Its release began at this time. The account cannot use it any more.
     Going(Timestamp),
 }
 
-/// Where the carrier has a number.
+/// The registration of a number at the carrier.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carrier {
-    /// The carrier's id of it, once it is known.
+    /// The carrier's id of the number, once it is known.
     #[serde(default)]
     pub sid: Option<String>,
-    /// The customer's own account at the carrier, if the number was imported; else it is the deployment's.
+    /// The customer's own account at the carrier, if the number was imported; none: the deployment's.
     #[serde(default)]
     pub own: Option<OwnAccount>,
 }
 
-/// A customer's own account at the carrier, as it is stored.
+/// A customer's own account at the carrier, with its token sealed for storage.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnAccount {
-    /// The carrier's id of it.
+    /// The carrier's id of the account.
     pub account_sid: String,
-    /// What opens it.
+    /// The token that opens it.
     pub auth_token: Sealed,
 }
 
@@ -82,12 +81,12 @@ impl fmt::Debug for OwnAccount {
     }
 }
 
-/// A customer's own account at the carrier, opened.
+/// A customer's own account at the carrier, with its token in plain text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CarrierAccount {
-    /// The carrier's id of it: `AC` and 32 hexadecimal digits.
+    /// The carrier's id of the account: `AC` and 32 hexadecimal digits.
     pub account_sid: String,
-    /// What opens it, and signs what comes from it.
+    /// The token that opens it, and that signs its callbacks.
     pub auth_token: Secret,
 }
 
@@ -97,19 +96,19 @@ impl fmt::Debug for CarrierAccount {
     }
 }
 
-/// Through which account at the carrier a call goes.
+/// The account at the carrier that a call goes through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallAccount {
     /// The deployment's.
     Deployments,
     /// The customer's own.
     Customers(CarrierAccount),
-    /// It was the customer's own, of a number that was released since: nobody can ask the carrier any more.
+    /// The customer's own, of a number that was released since, so that its token is no longer known.
     Gone,
 }
 
 impl PhoneNumber {
-    /// A number that is about to be bought, or imported from the customer's `own` account.
+    /// A number before its purchase, or before its import from the customer's `own` account.
     #[must_use]
     pub fn coming(
         id: PhoneNumberId,
@@ -132,14 +131,14 @@ impl PhoneNumber {
         }
     }
 
-    /// It is the account's now, under this id of the carrier's.
+    /// The number after its purchase or import, with the carrier's id.
     #[must_use]
     pub fn arrived(self, sid: String) -> Self {
         let carrier = Carrier { sid: Some(sid), ..self.carrier };
         Self { standing: Standing::Owned, carrier, ..self }
     }
 
-    /// It is to be released.
+    /// The number at the start of its release.
     #[must_use]
     pub fn leaving(self, now: Timestamp) -> Self {
         Self { standing: Standing::Going(now), ..self }
@@ -157,13 +156,13 @@ impl PhoneNumber {
         matches!(self.standing, Standing::Going(_))
     }
 
-    /// Whether it was brought from the customer's own account at the carrier.
+    /// Whether it belongs to the customer's own account at the carrier.
     #[must_use]
     pub fn is_imported(&self) -> bool {
         self.carrier.own.is_some()
     }
 
-    /// When somebody must look after it if nothing has changed by then.
+    /// The deadline at which the sweeper removes it, if nothing has changed by then.
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {
         match self.standing {
@@ -172,15 +171,14 @@ impl PhoneNumber {
         }
     }
 
-    /// Where the carrier asks about calls of an account's numbers, below our own address: what the wires of
-    /// a number of ours end in.
+    /// The path, below our own address, at which the carrier asks about inbound calls to an account's numbers. Each of
+    /// our numbers has it in its configuration at the carrier.
     #[must_use]
     pub fn voice_path(account: AccountId) -> String {
         format!("/twilio/{account}/inbound")
     }
 
-    /// The name it is bought under, which tells it from every other purchase of the same number; at most
-    /// 64 characters.
+    /// The name for the carrier, which differs for every purchase of the same number; at most 64 characters.
     #[must_use]
     pub fn friendly_name(&self) -> String {
         format!("switchboard {}", self.id)

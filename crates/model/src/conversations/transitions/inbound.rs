@@ -1,5 +1,5 @@
-//! A call that comes in: it is stored when it is decided what becomes of it, so its first write is one of
-//! these two.
+//! The transitions of an inbound call. It is stored once the decision about it is made, so its first write is one of
+//! the first two transitions.
 
 use super::{Conversation, InvalidTransition, RejectReason, Transition};
 use crate::{
@@ -12,8 +12,8 @@ use crate::{
 };
 
 impl Conversation {
-    /// An agent takes the call; the stream will be let in with the token of this hash. `number_webhook_calls` are the
-    /// number's webhooks that chose the agent, `faults` what else the log says of that.
+    /// An agent takes the call. The token with this hash will admit the media stream. `number_webhook_calls` and
+    /// `faults` are for the event log: the calls of the number's webhooks, which chose the agent, and their faults.
     pub fn accept_inbound(
         &self,
         agent: &AgentConfig,
@@ -30,7 +30,7 @@ impl Conversation {
         Ok(next)
     }
 
-    /// The call is turned away; it is neither answered nor paid for.
+    /// The call is turned away. It is not answered and costs nothing.
     pub fn reject_inbound(
         &self,
         agent: &AgentConfig,
@@ -48,8 +48,8 @@ impl Conversation {
         Ok(Transition { conversation, events, messages: vec![] })
     }
 
-    /// The leg was answered, and the carrier asks again how to treat the call, since our response was lost: the token with
-    /// this hash will admit the stream, and no earlier one will.
+    /// The leg was answered, and the carrier asks again how to treat the call, since our response was lost: the token
+    /// with this hash will admit the stream, and no earlier one will.
     pub fn replace_media_token(
         &self,
         leg: LegId,
@@ -71,7 +71,7 @@ impl Conversation {
     ) -> Result<Transition, InvalidTransition> {
         let LegState::Ringing { .. } = self.legs.caller().state else { return Err(InvalidTransition) };
         let mut next = self.changed(self.state.clone());
-        // It was told to those who were asked before anything was stored.
+        // The number's webhooks received this event already, before it was stored.
         let data = self.phone_call_data(LegId::CALLER);
         next.emit(agent, self.created_at, EventName::ConnectionRequested, data);
         if let Some(event) = next.events.last_mut() {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_is_taken_waits_for_its_stream_and_counts_as_live() {
+    fn an_accepted_call_waits_for_its_stream_and_takes_a_slot() {
         let agent = AgentConfig::default();
         let taken =
             ringing().accept_inbound(&agent, "hash".into(), vec![], vec!["a note".into()], at(2)).unwrap();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_is_turned_away_is_over_with_its_first_write() {
+    fn a_rejected_call_ends_with_its_first_write() {
         let agent = AgentConfig::default();
         for (reason, ended) in
             [(RejectReason::HungUp, EndedReason::AgentEnded), (RejectReason::Failed, EndedReason::Unknown)]
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_may_hang_up_on_a_call_that_comes_in() {
+    fn a_hook_may_hang_up_on_an_inbound_call() {
         let hook = Hook {
             events: vec![EventName::ConnectionRequested],
             filter: None,
