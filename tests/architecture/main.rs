@@ -96,7 +96,6 @@ fn only_the_adapter_names_aws() {
     }
 }
 
-
 #[test]
 fn no_sibling_modules_import_each_other_in_a_circle() {
     let packages = MAY_DEPEND_ON
