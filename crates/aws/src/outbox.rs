@@ -7,7 +7,7 @@
 //! | event | inserted with `outbox` = `webhooks` | the first attempt for each of its webhooks |
 //! | delivery | written with `outbox` = `redelivery` | its next attempt |
 //!
-//! [`table`](crate::table) writes the items with [`encode`]; the relay reads the stream with [`decode`]. The stream's
+//! [`table`](crate::table) writes the items with `encode`; the relay reads the stream with [`decode`]. The stream's
 //! filters in `template.yaml` select the same items, so that the relay is not started for any other. This module sends
 //! nothing and reads no table.
 
