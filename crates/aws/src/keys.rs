@@ -31,6 +31,8 @@ pub(crate) const ACCOUNTS: &str = "ACCOUNTS";
 pub(crate) const DUE: &str = "DUE";
 /// The `due_pk` of deliveries, which are listed apart: many due deliveries do not delay the conversations.
 pub(crate) const DUE_DELIVERIES: &str = "DUE#DELIVERIES";
+/// The `due_pk` of events that were not delivered to each of their webhooks at least once.
+pub(crate) const DUE_EVENTS: &str = "DUE#EVENTS";
 /// The `due_pk` of phone numbers whose purchase or release is incomplete.
 pub(crate) const DUE_NUMBERS: &str = "DUE#NUMBERS";
 
@@ -59,6 +61,38 @@ impl DeliveryKey {
         let (sequence, webhook) = sk.strip_prefix(DELIVERY)?.split_once('#')?;
         let (sequence, webhook) = (sequence.parse().ok()?, webhook.parse().ok()?);
         Some(Self { account, conversation, sequence, webhook })
+    }
+}
+
+/// Names an event of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventKey {
+    /// The owner.
+    pub account: AccountId,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The event's number in the conversation, from 1.
+    pub sequence: u64,
+}
+
+impl EventKey {
+    /// `pk` and `sk` of the event's item.
+    pub(crate) fn item(self) -> (String, String) {
+        (conversation_pk(self.account, self.conversation), numbered_sk(EVENT, self.sequence))
+    }
+
+    /// Reads `pk` and `sk` of an event's item. `None` if they are of another item.
+    pub(crate) fn of_item(pk: &str, sk: &str) -> Option<Self> {
+        let (account, conversation) = conversation_of_key(pk)?;
+        let sequence = sk.strip_prefix(EVENT)?.parse().ok()?;
+        Some(Self { account, conversation, sequence })
+    }
+
+    /// Its delivery to the webhook with this index in the agent's list.
+    #[must_use]
+    pub fn delivery(self, webhook: usize) -> DeliveryKey {
+        let Self { account, conversation, sequence } = self;
+        DeliveryKey { account, conversation, sequence, webhook }
     }
 }
 
@@ -156,6 +190,18 @@ mod tests {
         assert_eq!(conversation_of_key(&pk), Some((account, conversation)));
         for other in ["", "acc_1#cnv_1", &account.to_string(), &format!("{conversation}#{account}")] {
             assert_eq!(conversation_of_key(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_key_of_an_event_reads_back() {
+        let (account, conversation) = ids();
+        for sequence in [1, 999_999, 1_234_567] {
+            let key = EventKey { account, conversation, sequence };
+            let (pk, sk) = key.item();
+            assert_eq!(EventKey::of_item(&pk, &sk), Some(key), "{sk}");
+            let delivery = key.delivery(3).item();
+            assert_eq!(EventKey::of_item(&delivery.0, &delivery.1), None);
         }
     }
 

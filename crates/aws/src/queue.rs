@@ -18,6 +18,10 @@ pub const MAX_DELAY: Duration = Duration::from_mins(15);
 /// Maximum number of messages in one request (SQS, `SendMessageBatch`).
 pub const BATCH: usize = 10;
 
+/// Maximum number of messages of one request (SQS, `ReceiveMessage`), and the time that it waits for the first.
+const MAX_RECEIVED: i32 = 10;
+const RECEIVE_WAIT_S: i32 = 1;
+
 /// A message of the queue of calls: a conversation whose call waits to be placed. It may arrive more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallJob {
@@ -136,6 +140,34 @@ impl<J: Serialize> Queue<J> {
     }
 }
 
+/// Moves all messages of a dead-letter queue back to its queue, and returns their number. A message that was sent but
+/// not deleted, as after a crash, is moved again: jobs may arrive more than once.
+///
+/// # Errors
+/// A queue did not respond. The messages that were moved by then stay moved.
+pub async fn redrive(config: &SdkConfig, dead_letters: &str, queue: &str) -> Result<usize, ServiceError> {
+    let client = aws_sdk_sqs::Client::new(config);
+    let mut moved = 0;
+    loop {
+        let request = client.receive_message().queue_url(dead_letters);
+        let request = request.max_number_of_messages(MAX_RECEIVED).wait_time_seconds(RECEIVE_WAIT_S).send();
+        let received = Box::pin(request).await.map_err(|error| ServiceError::of("ReceiveMessage", &error))?;
+        let messages = received.messages.unwrap_or_default();
+        if messages.is_empty() {
+            return Ok(moved);
+        }
+        for message in messages {
+            let request = client.send_message().queue_url(queue);
+            let request = request.message_body(message.body.unwrap_or_default()).send();
+            Box::pin(request).await.map_err(|error| ServiceError::of("SendMessage", &error))?;
+            let request = client.delete_message().queue_url(dead_letters);
+            let request = request.set_receipt_handle(message.receipt_handle).send();
+            Box::pin(request).await.map_err(|error| ServiceError::of("DeleteMessage", &error))?;
+            moved += 1;
+        }
+    }
+}
+
 fn body(job: &impl Serialize) -> Result<String, ServiceError> {
     serde_json::to_string(job).map_err(|error| ServiceError::Refused(Cause::new(error.to_string())))
 }
@@ -145,6 +177,37 @@ mod tests {
     use switchboard_model::time::Timestamp;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_redrive_moves_every_message_and_a_second_one_none() {
+        let queues = switchboard_testkit::queue::Queues::start().await;
+        let config = crate::table::testing::config(queues.url()).await;
+        let [dead, queue] = ["dead", "calls"].map(|name| queues.queue_url(name));
+        let at = Timestamp::from_millis(1_795_339_800_120);
+        let jobs: Vec<_> = (0..23)
+            .map(|n| CallJob {
+                account_id: AccountId::new(at, 1),
+                conversation_id: ConversationId::new(at, n),
+            })
+            .collect();
+        let dead_letters = Queue::<CallJob>::new(&config, dead.clone());
+        for job in &jobs {
+            dead_letters.send(job, Duration::ZERO).await.unwrap();
+        }
+        assert_eq!(redrive(&config, &dead, &queue).await.unwrap(), 23);
+        let moved = queues.messages("calls").into_iter().map(|message| CallJob::from_body(&message.body));
+        assert_eq!(moved.collect::<Option<Vec<_>>>(), Some(jobs));
+        assert_eq!(queues.messages("dead"), []);
+        assert_eq!(redrive(&config, &dead, &queue).await.unwrap(), 0);
+        // A queue that takes nothing loses nothing.
+        dead_letters
+            .send(&CallJob::from_body(&queues.take("calls")[0].body).unwrap(), Duration::ZERO)
+            .await
+            .unwrap();
+        queues.set_room(0);
+        assert!(redrive(&config, &dead, &queue).await.is_err());
+        assert_eq!(queues.messages("dead").len(), 1);
+    }
 
     #[test]
     fn a_job_reads_back_and_anything_else_is_none() {

@@ -1,5 +1,5 @@
 //! Resources of a deployed stack, as `CloudFormation` reports them. Names of tables are generated, and a table
-//! outlives its stack, so a name alone does not tell which table is in use.
+//! outlives its stack, so a name alone does not tell which table is in use. The same holds for queues.
 
 use aws_config::SdkConfig;
 use aws_sdk_cloudformation::{Client, error::ProvideErrorMetadata};
@@ -15,12 +15,30 @@ pub enum StackError {
     /// No stack has this name in this region of this AWS account.
     #[error("no stack has this name in this region of this AWS account")]
     NotFound,
-    /// The stack has no output `TableName`: it was not created from our template, or is not complete yet.
-    #[error("the stack has no output {TABLE_OUTPUT}")]
-    NoTable,
+    /// The stack lacks this output: it was not created from our template, or is not complete yet.
+    #[error("the stack has no output {0}")]
+    NoOutput(&'static str),
     /// `CloudFormation` did not carry out the request.
     #[error(transparent)]
     Service(#[from] ServiceError),
+}
+
+/// A queue with a dead-letter queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueName {
+    /// Calls to place.
+    Calls,
+    /// Webhook attempts.
+    Deliveries,
+}
+
+/// The URLs of a queue and of its dead-letter queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueUrls {
+    /// The queue.
+    pub queue: String,
+    /// Its dead-letter queue.
+    pub dead_letters: String,
 }
 
 /// The table of the stack called `stack`.
@@ -29,6 +47,27 @@ pub enum StackError {
 ///
 /// See [`StackError`].
 pub async fn table_of(config: &SdkConfig, stack: &str) -> Result<String, StackError> {
+    outputs(config, stack, [TABLE_OUTPUT]).await.map(|[table]| table)
+}
+
+/// A queue of the stack called `stack`.
+///
+/// # Errors
+///
+/// See [`StackError`].
+pub async fn queue_of(config: &SdkConfig, stack: &str, name: QueueName) -> Result<QueueUrls, StackError> {
+    let names = match name {
+        QueueName::Calls => ["QueueUrl", "CallsDeadLettersUrl"],
+        QueueName::Deliveries => ["DeliveriesUrl", "DeliveriesDeadLettersUrl"],
+    };
+    outputs(config, stack, names).await.map(|[queue, dead_letters]| QueueUrls { queue, dead_letters })
+}
+
+async fn outputs<const N: usize>(
+    config: &SdkConfig,
+    stack: &str,
+    names: [&'static str; N],
+) -> Result<[String; N], StackError> {
     let request = Client::new(config).describe_stacks().stack_name(stack).send();
     let stacks = Box::pin(request).await.map_err(|error| {
         // `CloudFormation` has no error code for it.
@@ -39,9 +78,11 @@ pub async fn table_of(config: &SdkConfig, stack: &str) -> Result<String, StackEr
         StackError::Service(ServiceError::of("DescribeStacks", &error))
     })?;
     let stack = stacks.stacks.unwrap_or_default().into_iter().next().ok_or(StackError::NotFound)?;
-    let mut outputs = stack.outputs.unwrap_or_default().into_iter();
-    outputs
-        .find(|output| output.output_key() == Some(TABLE_OUTPUT))
-        .and_then(|output| output.output_value)
-        .ok_or(StackError::NoTable)
+    let outputs = stack.outputs.unwrap_or_default();
+    let value = |name: &'static str| {
+        let output = outputs.iter().find(|output| output.output_key() == Some(name));
+        output.and_then(|output| output.output_value()).map(str::to_owned).ok_or(StackError::NoOutput(name))
+    };
+    let values = names.into_iter().map(value).collect::<Result<Vec<_>, _>>()?;
+    values.try_into().map_err(|_| StackError::NotFound)
 }

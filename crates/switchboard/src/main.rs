@@ -24,8 +24,8 @@ use session::Purpose;
 
 /// A phone switchboard for voice agents on this machine: no account, no key, no container.
 ///
-/// Without a command it runs everything until Ctrl-C. `accounts`, `tokens` and `secrets` also work on a stack
-/// that is deployed in AWS.
+/// Without a command it runs everything until Ctrl-C. `accounts`, `tokens`, `secrets` and `queues` also work
+/// on a stack that is deployed in AWS.
 #[derive(Parser)]
 #[command(name = "switchboard", version)]
 struct Arguments {
@@ -76,6 +76,9 @@ enum Command {
     /// Show and rotate the secret that signs an account's webhooks.
     #[command(subcommand)]
     Secrets(operate::SecretsCommand),
+    /// Move messages out of dead-letter queues.
+    #[command(subcommand)]
+    Queues(operate::QueuesCommand),
     /// Receive webhooks and show them as they arrive.
     ///
     /// Prints the URL and the webhook to add to an agent's configuration. Then prints every webhook: its time,
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
         Some(Command::Accounts(command)) => operate::run(operate::Command::Accounts(command), state),
         Some(Command::Tokens(command)) => operate::run(operate::Command::Tokens(command), state),
         Some(Command::Secrets(command)) => operate::run(operate::Command::Secrets(command), state),
+        Some(Command::Queues(command)) => operate::run(operate::Command::Queues(command), state),
         Some(Command::Listen(arguments)) => listen::run(arguments, state),
         Some(Command::Replay(arguments)) => replay::run(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Load(arguments)) => {

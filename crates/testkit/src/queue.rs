@@ -1,8 +1,13 @@
-//! SQS in memory: `SendMessage` and `SendMessageBatch` to any number of queues, recorded in order.
+//! SQS in memory: `SendMessage` and `SendMessageBatch` to any number of queues, recorded in order. `ReceiveMessage`
+//! shows messages without hiding them, and `DeleteMessage` removes one.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use axum::{Json, Router, extract::State, http::StatusCode};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -11,6 +16,8 @@ use crate::server;
 /// A recorded message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueuedMessage {
+    /// Its number among all messages that were sent, from 1.
+    pub number: u64,
     /// The last segment of the queue's URL.
     pub queue: String,
     /// `MessageBody`.
@@ -29,6 +36,8 @@ pub struct Queues {
 #[derive(Debug)]
 struct Shared {
     messages: Vec<QueuedMessage>,
+    /// The number of messages that were sent so far.
+    sent: u64,
     room: usize,
 }
 
@@ -39,7 +48,7 @@ impl Queues {
     ///
     /// No loopback port is free.
     pub async fn start() -> Self {
-        let shared = Arc::new(Mutex::new(Shared { messages: vec![], room: usize::MAX }));
+        let shared = Arc::new(Mutex::new(Shared { messages: vec![], sent: 0, room: usize::MAX }));
         let url = server::serve(Router::new().fallback(send).with_state(shared.clone())).await;
         Self { url, shared }
     }
@@ -84,7 +93,11 @@ impl Queues {
     }
 }
 
-async fn send(State(shared): State<Arc<Mutex<Shared>>>, request: Bytes) -> (StatusCode, Json<Value>) {
+async fn send(
+    State(shared): State<Arc<Mutex<Shared>>>,
+    headers: HeaderMap,
+    request: Bytes,
+) -> (StatusCode, Json<Value>) {
     let mut shared = shared.lock().expect("no test panics while it holds the messages");
     let Ok(request) = serde_json::from_slice::<Value>(&request) else {
         return (
@@ -93,6 +106,15 @@ async fn send(State(shared): State<Arc<Mutex<Shared>>>, request: Bytes) -> (Stat
         );
     };
     let queue = request["QueueUrl"].as_str().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    match headers.get("x-amz-target").and_then(|target| target.to_str().ok()) {
+        Some("AmazonSQS.ReceiveMessage") => return (StatusCode::OK, Json(shared.shown(queue))),
+        Some("AmazonSQS.DeleteMessage") => {
+            let deleted = request["ReceiptHandle"].as_str().and_then(|number| number.parse().ok());
+            shared.messages.retain(|message| Some(message.number) != deleted);
+            return (StatusCode::OK, Json(json!({})));
+        }
+        _ => {}
+    }
     if shared.room == 0 {
         return (StatusCode::BAD_REQUEST, Json(json!({ "__type": "com.amazonaws.sqs#AccessDenied" })));
     }
@@ -118,9 +140,19 @@ async fn send(State(shared): State<Arc<Mutex<Shared>>>, request: Bytes) -> (Stat
 }
 
 impl Shared {
+    fn shown(&self, queue: &str) -> Value {
+        let messages = self.messages.iter().filter(|message| message.queue == queue).take(10);
+        let shown = messages.map(|QueuedMessage { number, body, .. }| {
+            json!({ "MessageId": number.to_string(), "ReceiptHandle": number.to_string(), "Body": body })
+        });
+        json!({ "Messages": shown.collect::<Vec<_>>() })
+    }
+
     fn take(&mut self, queue: &str, message: &Value) {
         self.room -= 1;
+        self.sent += 1;
         self.messages.push(QueuedMessage {
+            number: self.sent,
             queue: queue.to_owned(),
             body: message["MessageBody"].as_str().unwrap_or_default().to_owned(),
             delay_seconds: message["DelaySeconds"].as_i64().unwrap_or(0),

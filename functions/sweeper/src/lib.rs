@@ -3,6 +3,7 @@
 //! - `conversations`: ends calls that were never dialled, answered or reported on, and calls whose worker is gone.
 //! - `deliveries`: queues webhook attempts that are due later than a queue can delay a message, or whose message was
 //!   lost.
+//! - `first_attempts`: queues the first attempts of events that none was recorded for, since their messages were lost.
 //! - `numbers`: removes phone numbers whose purchase, import or release was cut short.
 //!
 //! Each reads an index of what is due, the longest overdue first, and works on one item at a time:
@@ -17,6 +18,7 @@ mod config;
 mod conversations;
 mod deliveries;
 mod due_items;
+mod first_attempts;
 mod metrics;
 mod numbers;
 
@@ -92,12 +94,13 @@ impl Sweeper {
     /// An index cannot be read. An item that fails is logged and postponed.
     pub async fn sweep(&self) -> Result<Swept, TableError> {
         let deadline = Instant::now() + SWEEP_TIMEOUT;
-        let (swept, queued, cleared) = tokio::join!(
+        let (swept, queued, first_attempts, cleared) = tokio::join!(
             self.sweep_conversations(deadline),
             self.sweep_deliveries(deadline),
+            self.sweep_first_attempts(deadline),
             self.sweep_numbers(deadline)
         );
-        let swept = Swept { queued: queued?, cleared: cleared?, ..swept? };
+        let swept = Swept { queued: queued? + first_attempts?, cleared: cleared?, ..swept? };
         let Swept { looked_at, ended, failed, lag, queued, cleared } = &swept;
         tracing::info!(looked_at, ended, failed, lag_s = lag.as_secs(), queued, cleared, "sweep finished");
         Ok(swept)

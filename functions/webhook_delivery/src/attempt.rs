@@ -58,7 +58,11 @@ impl WebhookDelivery {
     async fn record(&self, attempt: &PreparedAttempt, after: &Delivery) -> JobOutcome {
         let conversation = &attempt.outgoing.snapshot.conversation;
         let before = attempt.outgoing.delivery.as_ref();
-        match self.table.record_delivery(conversation, before, after).await {
+        let recorded = self.table.record_delivery(conversation, before, after).await;
+        if recorded.is_ok() && before.is_none() {
+            self.settle_first_attempt(attempt.job).await;
+        }
+        match recorded {
             Ok(()) if after.status == DeliveryStatus::Exhausted => {
                 self.send_to_dead_letters(attempt.job).await
             }
@@ -71,6 +75,13 @@ impl WebhookDelivery {
                 tracing::warn!(%error, "webhook attempt not recorded");
                 JobOutcome::Retry
             }
+        }
+    }
+
+    /// Takes a webhook off the event's list of those without an attempt. If this fails, the sweeper does it.
+    pub(crate) async fn settle_first_attempt(&self, job: DeliveryJob) {
+        if let Err(error) = self.table.settle_first_attempt(job.delivery()).await {
+            tracing::warn!(%error, "first attempt not taken off its event");
         }
     }
 

@@ -92,7 +92,11 @@ impl WebhookDelivery {
             let stopped = delivery.stopped();
             let stored = outgoing.delivery.as_ref();
             return match self.table.record_delivery(conversation, stored, &stopped).await {
-                Ok(()) | Err(TableError::Conflict) => done,
+                Ok(()) => {
+                    self.settle_first_attempt(job).await;
+                    done
+                }
+                Err(TableError::Conflict) => done,
                 Err(error) => Err(error),
             };
         }

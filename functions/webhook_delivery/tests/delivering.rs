@@ -118,6 +118,27 @@ async fn a_long_wait_is_left_to_the_sweeper_and_the_last_failure_is_buried() {
 }
 
 #[tokio::test]
+async fn an_event_is_due_until_its_first_attempts_are_recorded() {
+    let world = World::new().await;
+    world.replies([Reply::status(500, "")]);
+    let late = switchboard_runtime::now().after(std::time::Duration::from_mins(16));
+    let due = async || {
+        let events = world.webhooks.table.due_events(late, 100).await.unwrap();
+        events.iter().map(|event| event.sequence).collect::<Vec<_>>()
+    };
+    assert_eq!(due().await, (1..=20).collect::<Vec<_>>(), "before any message arrived");
+    world.handle(&[world.job(1, 0, 1), world.job(1, 1, 1)]).await;
+    assert_eq!(due().await.first(), Some(&1), "the third webhook has no attempt");
+    world.handle(&[world.job(1, 2, 1)]).await;
+    assert_eq!(due().await, (2..=20).collect::<Vec<_>>());
+    // A webhook that is gone needs no attempt.
+    world.replies([Reply::status(410, "")]);
+    world.handle(&[world.job(2, 0, 1)]).await;
+    world.handle(&[world.job(3, 0, 1), world.job(3, 1, 1), world.job(3, 2, 1)]).await;
+    assert!(!due().await.contains(&3));
+}
+
+#[tokio::test]
 async fn after_410_the_conversation_sends_that_webhook_nothing_more_unless_it_is_asked_to() {
     let world = World::new().await;
     world.replies([Reply::status(410, "")]);

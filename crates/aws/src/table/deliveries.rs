@@ -1,11 +1,16 @@
 //! Deliveries of events to webhooks, and the state of the hosts that receive them.
 //!
-//! A delivery has no item before its first attempt is recorded: the event lists its webhooks. Each write of a delivery
-//! is conditional on the number of the next attempt, which each write changes.
+//! A delivery has no item before its first attempt is recorded: the event lists its webhooks. Until then the event itself
+//! is due, so the sweeper finds it though its message is lost. Each write of a delivery is conditional on the number of
+//! the next attempt, which each write changes.
 
-use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::ReturnValuesOnConditionCheckFailure};
+use std::{collections::BTreeSet, time::Duration};
+
+use aws_sdk_dynamodb::{
+    operation::put_item::PutItemError,
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 use switchboard_model::{
     accounts::Account,
     conversations::{Conversation, Snapshot},
@@ -20,9 +25,12 @@ use super::{
     conditions::{Condition, conditional},
     items::{self, Item, StoredConfig},
     request_error,
+    single_writes::Refusal,
 };
 use crate::{
-    keys::{self, ACCOUNT, CONFIG, DELIVERY, DUE_DELIVERIES, DeliveryKey, EVENT, STATE},
+    keys::{
+        self, ACCOUNT, CONFIG, DELIVERY, DUE_DELIVERIES, DUE_EVENTS, DeliveryKey, EVENT, EventKey, STATE,
+    },
     outbox::Entry,
 };
 
@@ -188,6 +196,73 @@ impl Table {
     /// Makes a delivery due again at `until`, and takes it out of the outbox.
     pub async fn postpone_delivery(&self, delivery: DeliveryKey, until: Timestamp) -> Result<(), TableError> {
         let (pk, sk) = delivery.item();
+        self.postpone_item(pk, &sk, until).await
+    }
+
+    /// Records that the first attempt at a delivery is recorded, or that it needs none. The event is no longer due when
+    /// this holds for all its webhooks. If this fails, the sweeper finds that there is a delivery.
+    pub async fn settle_first_attempt(&self, delivery: DeliveryKey) -> Result<(), TableError> {
+        let DeliveryKey { account, conversation, sequence, webhook } = delivery;
+        let event = EventKey { account, conversation, sequence };
+        let done = AttributeValue::Ns(vec![webhook.to_string()]);
+        let update = format!("DELETE {} :done", items::UNTRIED);
+        let Some(item) = self.update_event(event, &update, Some(done)).await? else { return Ok(()) };
+        if items::untried(item)?.is_empty() {
+            self.update_event(event, "REMOVE due_pk, due_at", None).await?;
+        }
+        Ok(())
+    }
+
+    /// Updates an event that is due. Returns it as it is then; `None` if it does not exist or is not due.
+    async fn update_event(
+        &self,
+        event: EventKey,
+        update: &str,
+        done: Option<AttributeValue>,
+    ) -> Result<Option<Item>, TableError> {
+        let (pk, sk) = event.item();
+        let request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(items::key(pk, &sk)))
+            .condition_expression("attribute_exists(due_at)")
+            .update_expression(update)
+            .set_expression_attribute_values(done.map(|done| [(":done".to_owned(), done)].into()))
+            .return_values(ReturnValue::AllNew);
+        match Box::pin(request.send()).await {
+            Ok(updated) => Ok(updated.attributes.map(Item::from)),
+            Err(error) => match Refusal::of(&error) {
+                Some(Refusal::Condition) => Ok(None),
+                Some(Refusal::Conflict) => Err(TableError::Conflict),
+                None => Err(request_error("UpdateItem", &error)),
+            },
+        }
+    }
+
+    /// At most `limit` events at `now` whose first attempts are overdue, the longest overdue first.
+    pub async fn due_events(&self, now: Timestamp, limit: usize) -> Result<Vec<EventKey>, TableError> {
+        let (found, _) = self.due_page(DUE_EVENTS, now, limit, None).await?;
+        Ok(found.into_iter().filter_map(|item| EventKey::of_item(item.pk()?, item.sk()?)).collect())
+    }
+
+    /// An event, and those of its webhooks for which no delivery is stored. `None` if it was deleted.
+    pub async fn untried_webhooks(
+        &self,
+        key: EventKey,
+    ) -> Result<Option<(Event, BTreeSet<usize>)>, TableError> {
+        let (pk, sk) = key.item();
+        let Some(item) = self.get(pk, sk).await? else { return Ok(None) };
+        let event = items::read_event(item)?;
+        let stored = self.deliveries(key.account, key.conversation, key.sequence, key.sequence).await?;
+        let untried = event.webhooks.iter().copied();
+        let untried = untried.filter(|webhook| stored.iter().all(|delivery| delivery.webhook != *webhook));
+        Ok(Some((event, untried.collect())))
+    }
+
+    /// Makes an event due again at `until`.
+    pub async fn postpone_event(&self, event: EventKey, until: Timestamp) -> Result<(), TableError> {
+        let (pk, sk) = event.item();
         self.postpone_item(pk, &sk, until).await
     }
 

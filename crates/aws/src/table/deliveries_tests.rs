@@ -17,7 +17,7 @@ use switchboard_model::{
 use tokio::task::JoinSet;
 
 use super::{
-    DeliveryKey, Outgoing, Table, TableError, testing,
+    DeliveryKey, EventKey, Outgoing, Table, TableError, testing,
     tests::{account, at, queued},
 };
 use switchboard_runtime as system;
@@ -76,6 +76,12 @@ impl World {
 
     async fn record(&self, before: Option<&Delivery>, after: &Delivery) -> Result<(), TableError> {
         self.table.record_delivery(&self.snapshot.conversation, before, after).await
+    }
+
+    /// The sequences of the events whose first attempts are due.
+    async fn due_events(&self, seconds: i64) -> Vec<u64> {
+        let due = self.table.due_events(at(seconds), 100).await.unwrap();
+        due.iter().map(|event| event.sequence).collect()
     }
 
     async fn due(&self, seconds: i64) -> Vec<DeliveryKey> {
@@ -170,6 +176,34 @@ async fn a_delivery_is_due_until_it_ends_in_a_list_of_its_own() {
     world.table.postpone_delivery(world.key(3, 1), at(0)).await.unwrap();
     world.table.forget_delivery(world.key(3, 1)).await.unwrap();
     assert_eq!(world.outgoing(3, 1).await.unwrap().delivery, None);
+}
+
+#[tokio::test]
+async fn an_event_is_due_from_its_birth_until_each_webhook_has_an_attempt() {
+    let world = World::new().await;
+    assert_eq!(world.due_events(3 + 899).await, [0; 0]);
+    assert_eq!(world.due_events(3 + 900).await, (1..=12).collect::<Vec<_>>());
+    let failed = world.fresh(2, 0).after(attempt(500), None, Jitter::new(7));
+    world.record(None, &failed).await.unwrap();
+    let first = world.key(2, 0);
+    world.table.settle_first_attempt(first).await.unwrap();
+    assert!(world.due_events(903).await.contains(&2), "the other webhook has no attempt");
+    let key = EventKey { account: first.account, conversation: first.conversation, sequence: 2 };
+    let (event, untried) = world.table.untried_webhooks(key).await.unwrap().unwrap();
+    assert_eq!((event, untried.into_iter().collect::<Vec<_>>()), (world.events[1].clone(), vec![1]));
+
+    world.table.postpone_event(key, at(2_000)).await.unwrap();
+    assert!(!world.due_events(1_999).await.contains(&2));
+    assert!(world.due_events(2_000).await.contains(&2));
+    for _ in 0..2 {
+        world.table.settle_first_attempt(world.key(2, 1)).await.unwrap();
+        assert!(!world.due_events(2_000).await.contains(&2));
+    }
+    // The event is as it was.
+    assert_eq!(world.outgoing(2, 0).await.unwrap().event, world.events[1]);
+    let missing = EventKey { sequence: 99, ..key };
+    world.table.settle_first_attempt(missing.delivery(0)).await.unwrap();
+    assert!(world.table.untried_webhooks(missing).await.unwrap().is_none());
 }
 
 #[tokio::test]

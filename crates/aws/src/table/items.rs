@@ -1,6 +1,9 @@
 //! How values are stored as items, and which parts are one JSON text instead of attributes.
 
-use std::{collections::HashMap, fmt};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -18,8 +21,8 @@ use switchboard_model::{
 use super::TableError;
 use crate::{
     keys::{
-        CONFIG, DUE, DUE_DELIVERIES, EVENT, LEASE, MESSAGE, STATE, conversation_pk, conversations_pk,
-        delivery_sk, numbered_sk,
+        CONFIG, DUE, DUE_DELIVERIES, DUE_EVENTS, EVENT, LEASE, MESSAGE, STATE, conversation_pk,
+        conversations_pk, delivery_sk, numbered_sk,
     },
     outbox::{self, Entry},
 };
@@ -43,6 +46,12 @@ impl Item {
         let item: serde_dynamo::Item =
             serde_dynamo::to_item(value).map_err(|_| TableError::Corrupt("NEW"))?;
         Ok(Self(item.into()).with("pk", pk).with("sk", sk.into()))
+    }
+
+    pub(super) fn with_numbers(mut self, name: &str, numbers: &[usize]) -> Self {
+        let numbers = numbers.iter().map(usize::to_string).collect();
+        self.0.insert(name.to_owned(), AttributeValue::Ns(numbers));
+        self
     }
 
     pub(super) fn with(mut self, name: &str, text: String) -> Self {
@@ -196,8 +205,25 @@ pub(super) fn event_item(pk: String, event: &Event) -> Result<Item, TableError> 
         faults: event.faults.clone(),
         number_webhook_calls: event.number_webhook_calls.clone(),
     };
-    let item = Item::new(pk, numbered_sk(EVENT, event.sequence), &stored)?;
-    Ok(item.in_outbox(Entry::Event(event)))
+    let item = Item::new(pk, numbered_sk(EVENT, event.sequence), &stored)?.in_outbox(Entry::Event(event));
+    Ok(match event.first_attempts_due_at() {
+        Some(at) => item.with_numbers(UNTRIED, &event.webhooks).due_in(DUE_EVENTS, at),
+        None => item,
+    })
+}
+
+/// The attribute of an event with the webhooks whose first attempt is not recorded, a set of their indexes.
+pub(super) const UNTRIED: &str = "untried";
+
+/// The attribute as it is read back. A set without members does not exist.
+#[derive(Deserialize)]
+struct Untried {
+    #[serde(default)]
+    untried: BTreeSet<usize>,
+}
+
+pub(super) fn untried(item: Item) -> Result<BTreeSet<usize>, TableError> {
+    Ok(item.read::<Untried>(EVENT)?.untried)
 }
 
 pub(super) fn read_event(item: Item) -> Result<Event, TableError> {

@@ -31,7 +31,8 @@
 //! - Index `account` (`account_pk`, `account_sk`): agents, credentials, phone numbers and conversations of an account, by
 //!   time. Each status of a conversation is a list of its own.
 //! - Index `due` (`due_pk`, `due_at` in milliseconds), sparse: items that the sweeper acts on at a time. States with a
-//!   deadline and leases are one list, deliveries another, numbers whose purchase or release is incomplete a third.
+//!   deadline and leases are one list, deliveries another, events without a recorded first attempt at each webhook a
+//!   third, numbers whose purchase or release is incomplete a fourth.
 //!
 //! Writes use optimistic concurrency: a writer that loses a race reads the items again and decides again.
 //! [`switchboard_model`] decides which state is stored and when it may change; this module knows the layout, and that a
@@ -92,7 +93,7 @@ pub use self::{
     transactions::MAX_ITEMS,
 };
 use crate::failure::{Cause, ServiceError};
-pub use crate::keys::DeliveryKey;
+pub use crate::keys::{DeliveryKey, EventKey};
 use switchboard_runtime::backoff::{exponential, jitter};
 
 /// Maximum number of tries of a read-decide-write cycle, or of a request that the table left incomplete.

@@ -22,6 +22,9 @@ use crate::progress::Progress;
 /// Limit for a deployment: two seconds on a free machine, far more while cargo compiles.
 const TIMEOUT: Duration = Duration::from_mins(2);
 
+/// The name of the stack in the emulator.
+pub(crate) const STACK: &str = "switchboard";
+
 /// The secret that holds the providers' keys.
 pub(crate) const SECRET: &str = "switchboard/provider-keys";
 
@@ -73,7 +76,7 @@ pub(crate) async fn deploy(
     let step = progress.step("deploying template.yaml into the emulator");
     let mut command = Command::new(&python.executable);
     command.arg(plan.workspace.join("crates/switchboard/python/deploy.py"));
-    command.args(["--endpoint", &emulator.url, "--stack", "switchboard"]);
+    command.args(["--endpoint", &emulator.url, "--stack", STACK]);
     command.arg("--template").arg(plan.workspace.join("template.yaml"));
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
     for (name, value) in [

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::Pid;
-use switchboard_aws::{recordings::Recordings, table::Table};
+use switchboard_aws::{SdkConfig, recordings::Recordings, table::Table};
 use tokio::net::TcpListener;
 
 use super::children::{Child, Program, StateDirectory};
@@ -46,14 +46,19 @@ pub(crate) fn aws_environment(url: &str) -> Vec<(String, std::ffi::OsString)> {
     .to_vec()
 }
 
+/// The configuration of a client of the emulator.
+pub(crate) fn emulator_config(url: &str) -> SdkConfig {
+    switchboard_aws::emulator_config(url, REGION)
+}
+
 /// Opens a table in the emulator.
 pub(crate) fn table(url: &str, name: &str) -> Table {
-    Table::new(&switchboard_aws::emulator_config(url, REGION), name.to_owned())
+    Table::new(&emulator_config(url), name.to_owned())
 }
 
 /// Opens the bucket of recordings in the emulator.
 pub(crate) fn recordings(url: &str, bucket: &str) -> Recordings {
-    Recordings::new(&switchboard_aws::emulator_config(url, REGION), bucket.to_owned())
+    Recordings::new(&emulator_config(url), bucket.to_owned())
 }
 
 impl Emulator {

@@ -32,6 +32,7 @@ pub(crate) use addresses::Addresses;
 pub(crate) use balancer::Pool;
 pub(crate) use checks::{listen, workspace};
 pub(crate) use children::StateDirectory;
-pub(crate) use emulator::{recordings, table};
+pub(crate) use deployment::STACK;
+pub(crate) use emulator::{emulator_config, recordings, table};
 pub(crate) use host_environment::HostEnvironment;
 pub(crate) use stack::{LoadSetup, PreparedStack, Stack, StackOptions, check, settle};

@@ -1,5 +1,5 @@
-//! `switchboard accounts`, `tokens` and `secrets`: the operator's commands. They write to the table directly, because
-//! the API has no operations above one account.
+//! `switchboard accounts`, `tokens`, `secrets` and `queues`: the operator's commands. They write to the table and the
+//! queues directly, because the API has no operations above one account.
 //!
 //! They work on the stack that runs on this machine and on a deployed one ([`target`]); [`output`] has their text
 //! and their JSON.
@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use switchboard_aws::stacks::QueueName;
 use switchboard_aws::table::TableError;
 use switchboard_model::accounts::{Token, signing_secret};
 use switchboard_model::ids::AccountId;
@@ -98,6 +99,39 @@ pub(crate) enum SecretsCommand {
     },
 }
 
+#[derive(Subcommand)]
+pub(crate) enum QueuesCommand {
+    /// Move the messages of a dead-letter queue back to its queue, after the cause of their failure is gone.
+    ///
+    /// A delivery that was given up after all its attempts returns to the dead-letter queue: request it again with
+    /// `POST /conversations/{id}/events/{event_id}/redeliver`.
+    Redrive {
+        /// The queue.
+        queue: RedrivenQueue,
+        #[command(flatten)]
+        deployment: Target,
+    },
+}
+
+/// A queue that can be redriven. The dead letters of the relay need no redrive: the sweeper finds what they hold in the
+/// table.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum RedrivenQueue {
+    /// Calls to place.
+    Calls,
+    /// Webhook attempts.
+    Deliveries,
+}
+
+impl From<RedrivenQueue> for QueueName {
+    fn from(queue: RedrivenQueue) -> Self {
+        match queue {
+            RedrivenQueue::Calls => Self::Calls,
+            RedrivenQueue::Deliveries => Self::Deliveries,
+        }
+    }
+}
+
 /// Selects an account of a deployment.
 #[derive(clap::Args)]
 pub(crate) struct AccountSelection {
@@ -112,6 +146,7 @@ pub(crate) enum Command {
     Accounts(AccountsCommand),
     Tokens(TokensCommand),
     Secrets(SecretsCommand),
+    Queues(QueuesCommand),
 }
 
 /// Runs a command, and prints its output. `state` is the state directory, if one was named.
@@ -136,7 +171,8 @@ async fn carry_out(command: Command, state: Option<PathBuf>) -> anyhow::Result<(
     let (account, deployment) = match &command {
         Command::Accounts(
             AccountsCommand::Create { deployment, .. } | AccountsCommand::List { deployment },
-        ) => (None, deployment),
+        )
+        | Command::Queues(QueuesCommand::Redrive { deployment, .. }) => (None, deployment),
         Command::Accounts(AccountsCommand::Limits { account, .. })
         | Command::Tokens(
             TokensCommand::Create { account, .. }
@@ -153,6 +189,9 @@ async fn carry_out(command: Command, state: Option<PathBuf>) -> anyhow::Result<(
         Command::Accounts(command) => accounts(command, &selected, account).await,
         Command::Tokens(command) => tokens(command, &selected, account).await,
         Command::Secrets(command) => secrets(command, &selected, account).await,
+        Command::Queues(QueuesCommand::Redrive { queue, .. }) => {
+            selected.redrive(queue.into()).await.map(CommandOutput::redriven)
+        }
     };
     Ok((report.map_err(|error| selected.explain(error))?, json))
 }

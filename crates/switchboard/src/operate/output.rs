@@ -82,6 +82,15 @@ impl CommandOutput {
         Self { text, json: listed(token) }
     }
 
+    pub(super) fn redriven(moved: usize) -> Self {
+        let text = match moved {
+            0 => "The dead-letter queue is empty.\n".to_owned(),
+            1 => "Moved 1 message.\n".to_owned(),
+            _ => format!("Moved {moved} messages.\n"),
+        };
+        Self { text, json: json!({ "moved": moved }) }
+    }
+
     pub(super) fn secrets(account: &Account, now: Timestamp) -> Self {
         let Account { id, signing_secret, previous_signing_secret, .. } = account;
         let previous = previous_signing_secret.as_ref().filter(|previous| now < previous.until);

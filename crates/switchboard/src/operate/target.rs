@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail};
-use switchboard_aws::stacks::{self, StackError};
-use switchboard_aws::table::Table;
+use switchboard_aws::stacks::{self, QueueName, QueueUrls, StackError};
+use switchboard_aws::table::{Table, TableError};
+use switchboard_aws::{SdkConfig, ServiceError, queue};
 use switchboard_model::accounts::{Account, ListedAccount};
 use switchboard_model::ids::AccountId;
 
@@ -14,7 +15,8 @@ use crate::devstack::{self, Addresses};
 const CREDENTIALS: &str = "Check the AWS credentials and the region (AWS_PROFILE, AWS_REGION, or what the AWS \
                            command line uses; after `aws sso login`, first run \
                            `eval \"$(aws configure export-credentials --format env)\"`), and that they allow \
-                           cloudformation:DescribeStacks and reading and writing the stack's table.";
+                           cloudformation:DescribeStacks, reading and writing the stack's table, and for `queues` \
+                           sqs:ReceiveMessage, sqs:SendMessage and sqs:DeleteMessage on its queues.";
 
 /// Selects a deployment.
 #[derive(clap::Args)]
@@ -33,7 +35,10 @@ pub(super) struct SelectedDeployment {
     pub(super) table: Table,
     /// The account to use if none is named; `None`: the only account of the deployment.
     default: Option<AccountId>,
-    /// The advice for an error of the table.
+    /// The name of its stack.
+    stack: String,
+    config: SdkConfig,
+    /// The advice for an error of the table or a queue.
     advice: String,
 }
 
@@ -79,6 +84,8 @@ pub(super) fn local(addresses: &Addresses) -> anyhow::Result<SelectedDeployment>
     let Addresses { emulator_url, table_name, account_id, .. } = addresses;
     Ok(SelectedDeployment {
         table: devstack::table(emulator_url, table_name),
+        stack: devstack::STACK.to_owned(),
+        config: devstack::emulator_config(emulator_url),
         default: Some(account_id.parse().context("reading the account in local.json")?),
         advice: format!(
             "The local stack at {emulator_url} does not respond as it should; stop it (Ctrl-C where it runs) and \
@@ -91,18 +98,25 @@ async fn deployed(stack: &str) -> anyhow::Result<SelectedDeployment> {
     let config = switchboard_aws::sdk_config().await;
     let Some(region) = config.region() else { bail!("no AWS region is set. {CREDENTIALS}") };
     let advice = format!("This was about the stack {stack} in {region}. {CREDENTIALS}");
-    let table = stacks::table_of(&config, stack).await.map_err(|error| match error {
+    let explain = |error| match error {
         StackError::NotFound => anyhow!(
             "there is no stack named {stack} in {region} in this AWS account. `aws cloudformation list-stacks` lists \
              the existing ones; another region is chosen with AWS_REGION, another account with AWS_PROFILE."
         ),
-        StackError::NoTable => anyhow!(
-            "the stack {stack} has no output TableName: either it was not created from Switchboard's template.yaml, \
+        StackError::NoOutput(output) => anyhow!(
+            "the stack {stack} has no output {output}: either it was not created from Switchboard's template.yaml, \
              or it is not complete yet. Deploy it with `sam deploy` and try again."
         ),
         StackError::Service(error) => anyhow!("{error}. {advice}"),
-    })?;
-    Ok(SelectedDeployment { table: Table::new(&config, table), default: None, advice })
+    };
+    let table = stacks::table_of(&config, stack).await.map_err(explain)?;
+    Ok(SelectedDeployment {
+        table: Table::new(&config, table),
+        default: None,
+        stack: stack.to_owned(),
+        config,
+        advice,
+    })
 }
 
 impl SelectedDeployment {
@@ -122,9 +136,19 @@ impl SelectedDeployment {
         })
     }
 
-    /// Adds the advice to an error of the table.
+    /// Moves the messages of a dead-letter queue back to its queue, and returns their number.
+    ///
+    /// # Errors
+    ///
+    /// The deployment has no such queue, or it does not respond.
+    pub(super) async fn redrive(&self, queue: QueueName) -> anyhow::Result<usize> {
+        let QueueUrls { queue, dead_letters } = stacks::queue_of(&self.config, &self.stack, queue).await?;
+        Ok(queue::redrive(&self.config, &dead_letters, &queue).await?)
+    }
+
+    /// Adds the advice to an error of the table or a queue.
     pub(super) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
-        if error.is::<switchboard_aws::table::TableError>() {
+        if error.is::<TableError>() || error.is::<ServiceError>() || error.is::<StackError>() {
             anyhow!("{error:#}. {}", self.advice)
         } else {
             error

@@ -21,11 +21,16 @@ use switchboard_aws::{
 use switchboard_calls::Backend;
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, InvalidTransition, Lease, LegId, Snapshot, Transition},
+    conversations::{
+        Conversation, InvalidTransition, JournalEntry, Lease, LegId, LegState, Snapshot, State as Standing,
+        Transition,
+    },
     costs::{Prices, Usage},
+    event_names::EventName,
     ids::{AccountId, ConversationId},
     messages::Message,
     time::Timestamp,
+    webhooks::{Webhook, WebhookMethod},
 };
 use switchboard_providers::{
     AnyCarrier, Providers,
@@ -142,6 +147,39 @@ impl World {
         assert!(matches!(taken.await.unwrap(), Outcome::Changed(_)));
         let usage = Usage { characters: 1_000, ..Usage::default() };
         self.change(n, |now| now.conversation.append(&now.agent, &[], &usage)).await;
+    }
+
+    /// Stores a started one with events for one webhook, from this many seconds ago.
+    pub(crate) async fn eventful(&self, n: u32, seconds: i64, events: usize) -> Conversation {
+        let (account, id) = Self::ids(n);
+        let (to, from) = ("+14155550100".parse().unwrap(), "+14155550199".parse().unwrap());
+        let mut conversation = Conversation::outbound(id, account, None, to, from, ago(seconds));
+        conversation.legs.caller_mut().state = LegState::Answered { answered_at: ago(seconds) };
+        conversation.state = Standing::Started { started_at: ago(seconds) };
+        let webhook = Webhook {
+            events: vec![EventName::SpeechStarted],
+            url: "https://example.com/".into(),
+            method: WebhookMethod::Post,
+            headers: None,
+            filter: None,
+        };
+        let agent = AgentConfig { webhooks: vec![webhook], ..AgentConfig::default() };
+        let snapshot = Snapshot { conversation, agent };
+        self.sweeper.backend.table.create_conversation(&snapshot).await.unwrap();
+        let lease = Lease::new("a".into(), system::now());
+        assert!(self.sweeper.backend.table.take_lease(account, id, &lease).await.unwrap());
+        let entry = JournalEntry {
+            at: ago(seconds),
+            name: EventName::SpeechStarted,
+            data: serde_json::Value::Null,
+            message: None,
+            faults: vec![],
+        };
+        self.change(n, |now| {
+            now.conversation.append(&now.agent, &vec![entry.clone(); events], &Usage::default())
+        })
+        .await;
+        self.conversation(n).await
     }
 
     pub(crate) async fn change(
