@@ -4,6 +4,7 @@
 //! | item | is in the outbox | its jobs |
 //! |---|---|---|
 //! | state of a conversation | inserted with `state` = `queued` | the call |
+//! | state of a conversation | changed, with `state` = `ended` | a wake of the account: a slot is free |
 //! | event | inserted with `outbox` = `webhooks` | the first attempt for each of its webhooks |
 //! | delivery | written with `outbox` = `redelivery` | its next attempt |
 //!
@@ -33,6 +34,9 @@ const REDELIVERY: &str = "redelivery";
 /// The `state` of a conversation whose call waits to be placed.
 const QUEUED: &str = "queued";
 
+/// The `state` of a conversation that has returned its slots.
+const ENDED: &str = "ended";
+
 /// An item that needs [`ATTRIBUTE`] to be in the outbox. A queued conversation is not one of them: its state says it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Entry<'a> {
@@ -55,6 +59,8 @@ pub(crate) fn encode(entry: Entry<'_>) -> Option<&'static str> {
 pub enum Job {
     /// A call to place.
     Call(CallJob),
+    /// A slot of this account was returned.
+    Wake(AccountId),
     /// An attempt to deliver an event.
     Delivery(DeliveryJob),
 }
@@ -64,6 +70,8 @@ pub enum Job {
 pub enum Kind {
     /// The state of a conversation whose call waits to be placed.
     QueuedCall,
+    /// The state of a conversation that has ended.
+    EndedConversation,
     /// An event with webhooks.
     Event,
     /// A delivery that was requested again.
@@ -74,6 +82,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::QueuedCall => "queued call",
+            Self::EndedConversation => "ended conversation",
             Self::Event => "event",
             Self::Redelivery => "redelivery",
         })
@@ -140,8 +149,10 @@ struct StoredDelivery {
 pub fn decode(event_name: &str, new_image: &Item) -> Result<Vec<Job>, DecodeError> {
     let Some(marks) = read::<Marks>(new_image) else { return Ok(vec![]) };
     let is_new = event_name == "INSERT";
+    let state = marks.state.as_deref().filter(|_state| marks.sk == STATE);
     match marks.outbox.as_deref() {
-        _ if is_new && marks.sk == STATE && marks.state.as_deref() == Some(QUEUED) => queued_call(&marks),
+        _ if is_new && state == Some(QUEUED) => queued_call(&marks),
+        _ if event_name == "MODIFY" && state == Some(ENDED) => ended_conversation(&marks),
         Some(WEBHOOKS) if is_new => first_attempts(&marks, new_image),
         Some(REDELIVERY) if event_name != "REMOVE" => redelivery(&marks, new_image),
         _ => Ok(vec![]),
@@ -152,6 +163,11 @@ fn queued_call(marks: &Marks) -> Result<Vec<Job>, DecodeError> {
     let (account_id, conversation_id) =
         conversation_of_key(&marks.pk).ok_or(DecodeError::Key(Kind::QueuedCall))?;
     Ok(vec![Job::Call(CallJob { account_id, conversation_id })])
+}
+
+fn ended_conversation(marks: &Marks) -> Result<Vec<Job>, DecodeError> {
+    let key = conversation_of_key(&marks.pk).ok_or(DecodeError::Key(Kind::EndedConversation));
+    key.map(|(account_id, _)| vec![Job::Wake(account_id)])
 }
 
 fn first_attempts(marks: &Marks, item: &Item) -> Result<Vec<Job>, DecodeError> {

@@ -31,6 +31,46 @@ pub struct CallJob {
     pub conversation_id: ConversationId,
 }
 
+/// A message of the queue of calls. It may arrive more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CallMessage {
+    /// A call to place.
+    Place {
+        /// The call.
+        #[serde(flatten)]
+        job: CallJob,
+        /// Number of messages that were sent for it one after the other, each by the function that received the one
+        /// before.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        hops: u32,
+    },
+    /// A slot of this account may be free: its next waiting calls are placed.
+    Wake {
+        /// The account.
+        account_id: AccountId,
+    },
+}
+
+impl CallMessage {
+    /// The first message for a call.
+    #[must_use]
+    pub fn place(job: CallJob) -> Self {
+        Self::Place { job, hops: 0 }
+    }
+
+    /// Parses the body of a message; `None` if it is not one of the queue of calls.
+    #[must_use]
+    pub fn from_body(body: &str) -> Option<Self> {
+        serde_json::from_str(body).ok()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(hops: &u32) -> bool {
+    *hops == 0
+}
+
 /// A message of the queue of deliveries: one attempt to deliver one event to one webhook. It may arrive more than
 /// once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,8 +257,14 @@ mod tests {
         assert_eq!(CallJob::from_body(&body(&call).unwrap()), Some(call));
         let delivery = DeliveryJob { account_id, conversation_id, sequence: 3, webhook: 1, attempt: 2 };
         assert_eq!(DeliveryJob::from_body(&body(&delivery).unwrap()), Some(delivery));
+        let (first, later) = (CallMessage::place(call), CallMessage::Place { job: call, hops: 3 });
+        assert_eq!(body(&first).unwrap(), body(&call).unwrap());
+        for message in [first, later, CallMessage::Wake { account_id }] {
+            assert_eq!(CallMessage::from_body(&body(&message).unwrap()), Some(message));
+        }
         for bad in ["", "{}", "[]", r#"{"account_id":"acc_1","conversation_id":"cnv_2"}"#] {
             assert_eq!(CallJob::from_body(bad), None, "{bad}");
+            assert_eq!(CallMessage::from_body(bad), None, "{bad}");
             assert_eq!(DeliveryJob::from_body(bad), None, "{bad}");
         }
         assert_eq!(DeliveryJob::from_body(&body(&call).unwrap()), None, "it is the other queue's");

@@ -34,6 +34,8 @@ use crate::{
 
 /// Maximum time that a call waits to be dialled.
 pub const QUEUED: Duration = Duration::from_hours(1);
+/// Time after which a waiting call is looked at, in case that its message was lost or no freed slot woke it.
+pub const WAITING: Duration = Duration::from_mins(2);
 /// Maximum time that the other side's phone rings. The carrier gets this limit, and then gives up.
 pub const RING: Duration = Duration::from_mins(1);
 /// Maximum time from dialling to the answer: ringing, and a minute for the carrier's report.
@@ -311,6 +313,7 @@ impl Conversation {
         match (&self.state, caller.state) {
             (State::Ended { .. }, _) => None,
             (State::Started { .. }, _) => caller.reported_end.map(|report| report.at.after(CARRIER_ENDED)),
+            (_, LegState::Waiting) if caller.phone_call.is_some() => Some(self.created_at.after(WAITING)),
             (_, LegState::Waiting) => Some(self.created_at.after(QUEUED)),
             (_, LegState::Dialing { dialed_at } | LegState::Ringing { dialed_at }) => {
                 Some(dialed_at.after(DIALED))

@@ -17,7 +17,7 @@ pub const MAX_WAITING: u32 = 1_000;
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// Time after that over which the waiting calls spread their tries, for few calls and for very many.
 const SHORTEST_SPREAD: Duration = Duration::from_secs(2);
-const LONGEST_SPREAD: Duration = Duration::from_mins(1);
+const LONGEST_SPREAD: Duration = Duration::from_mins(14);
 
 /// The slots that a conversation takes of its account's limits: one for each leg that has not ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,11 +71,20 @@ impl Counters {
         Rate::calls(limits).take(self.full_at, now).ok()
     }
 
-    /// The delay before a waiting call tries again. It grows with the number of waiting calls, so that all together
-    /// they try about as often as calls may start. `jitter` chooses the time within it.
+    /// The number of waiting calls for which there is a slot.
+    #[must_use]
+    pub fn room(&self, limits: &Limits) -> usize {
+        let free = i64::from(limits.live_calls).saturating_sub(self.live);
+        usize::try_from(free.min(self.waiting)).unwrap_or(0)
+    }
+
+    /// The delay before a call that has a slot, but exceeds the calls per second, tries again. It grows with the number
+    /// of such calls, so that all together they try about as often as calls may start. `jitter` chooses the time within
+    /// it.
     #[must_use]
     pub fn try_again_after(&self, limits: &Limits, jitter: Jitter) -> Duration {
-        let seconds = self.waiting.max(0).unsigned_abs() / u64::from(limits.calls_per_second.max(1));
+        let room = u64::try_from(self.room(limits)).unwrap_or(u64::MAX);
+        let seconds = room / u64::from(limits.calls_per_second.max(1));
         let spread = Duration::from_secs(seconds).clamp(SHORTEST_SPREAD, LONGEST_SPREAD);
         SHORTEST_WAIT + jitter.of(spread)
     }
@@ -226,7 +235,7 @@ mod tests {
 
     #[test]
     fn waiting_calls_try_again_later_the_more_of_them_there_are() {
-        let limits = Limits::default();
+        let limits = Limits { live_calls: 2_000, calls_per_second: 1, ..Limits::default() };
         let bounds = |waiting, limits: &Limits| {
             let counters = Counters { waiting, ..Counters::default() };
             let [first, last] =
@@ -237,7 +246,18 @@ mod tests {
         assert_eq!(bounds(-1, &limits), bounds(1, &limits));
         assert_eq!(bounds(20, &limits), (1_000, 20_921));
         assert_eq!(bounds(20, &Limits { calls_per_second: 10, ..limits.clone() }), (1_000, 2_992));
-        assert_eq!(bounds(1_000, &limits), (1_000, 60_765));
+        assert_eq!(bounds(1_000, &limits), (1_000, 837_718));
+        assert_eq!(bounds(1_000, &Limits { live_calls: 20, ..limits.clone() }), bounds(20, &limits));
+    }
+
+    #[test]
+    fn waiting_calls_without_a_slot_have_no_room() {
+        let limits = Limits { live_calls: 5, ..Limits::default() };
+        let room = |waiting, live| Counters { waiting, live, full_at: None }.room(&limits);
+        assert_eq!(
+            [room(9, 0), room(2, 1), room(9, 5), room(9, 7), room(0, 0), room(-1, 0)],
+            [5, 2, 0, 0, 0, 0]
+        );
     }
 
     #[test]

@@ -17,8 +17,8 @@ use serde_json::Value;
 use crate::{
     carriers::CarrierCallId,
     conversations::{
-        EndedReason, InvalidTransition, JournalEntry, Lease, LegId, LegState, MAX_RESUMES, RejectReason,
-        Snapshot, State, Transition,
+        EndedReason, InvalidTransition, JournalEntry, Lease, LegId, LegState, MAX_RESUMES, QUEUED,
+        RejectReason, Snapshot, State, Transition, WAITING,
     },
     costs::Prices,
     event_names::EventName,
@@ -67,6 +67,8 @@ pub enum Verdict {
     Nothing,
     /// Wait until this time, although it is due.
     Wait(Timestamp),
+    /// Dial the waiting calls of its account, if there is room for them. It is due again at this time.
+    Wake(Timestamp),
     /// Ask the carrier first.
     Ask,
     /// End it.
@@ -108,6 +110,12 @@ impl Case<'_> {
         if now < due {
             // Its lease expired before the state's own deadline.
             return if self.lease.is_some() { Verdict::Wait(due) } else { Verdict::Nothing };
+        }
+        if matches!(conversation.state, State::Queued) {
+            let ends_at = conversation.created_at.after(QUEUED);
+            if now < ends_at {
+                return Verdict::Wake(now.after(WAITING).min(ends_at));
+            }
         }
         let carrier = match (&conversation.state, self.carrier) {
             // It was never dialled, so there is no call; or the carrier has reported the end.

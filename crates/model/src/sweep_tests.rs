@@ -156,7 +156,7 @@ fn every_verdict_is_legal() {
                 Verdict::Ask => {
                     assert!(carrier.is_none() && !is_held, "asked once: {case}");
                 }
-                Verdict::Wait(until) => assert!(until > now, "time moves: {case}"),
+                Verdict::Wait(until) | Verdict::Wake(until) => assert!(until > now, "time moves: {case}"),
                 Verdict::Nothing => {
                     let is_over = before.ended().is_some();
                     assert!(is_over || is_held || before.due_at().is_none_or(|due| now < due), "{case}");
@@ -171,7 +171,13 @@ fn without_a_lease_every_conversation_ends() {
     for (conversation, due) in LIVES.into_iter().filter(|(life, _)| life().ended().is_none()) {
         for carrier in answers() {
             let verdict = |now| judge(conversation(), None, &[], Some(&carrier), at(now));
-            assert_eq!(verdict(due - 1), Verdict::Nothing, "{carrier:?}");
+            if conversation().state == State::Queued {
+                assert_eq!(verdict(119), Verdict::Nothing);
+                assert_eq!(verdict(120), Verdict::Wake(at(240)));
+                assert_eq!(verdict(due - 1), Verdict::Wake(at(due)));
+            } else {
+                assert_eq!(verdict(due - 1), Verdict::Nothing, "{carrier:?}");
+            }
             let is_silence = carrier == Carrier::Silent && conversation().state != State::Queued && due != 50;
             if is_silence {
                 assert_eq!(verdict(due), Verdict::Wait(at(due + 60)));

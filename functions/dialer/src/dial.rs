@@ -36,19 +36,20 @@ const LONGEST_CALL: Duration = Duration::from_hours(4);
 /// Maximum time of each step. With the carrier's own 10 s and the preparation before the mark, they stay below the
 /// function's limit of 45 s.
 const MARK_TIMEOUT: Duration = Duration::from_secs(10);
-const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(4);
 
 impl Dialer {
     /// Dials a queued call, or ends it, or postpones it. A call that is no longer queued is left as it is.
-    pub async fn dial(&self, job: CallJob) -> JobOutcome {
+    /// `hops` counts the messages for it that this function sent one after the other.
+    pub async fn dial(&self, job: CallJob, hops: u32) -> JobOutcome {
         // The token is in the TwiML only; the table has its hash.
         let token = random_hex::<32>();
         // The preparation comes before the mark: a crash in it loses nothing, since the message comes again.
         let characters = AtomicU64::new(0);
         let mut preparing = pin!(self.prepare(job, &characters));
         let is_prepared = self.wait_for_preparation(job, preparing.as_mut(), &characters).await;
-        let marked = match self.mark(job, &sha256_hex(&token)).await {
+        let marked = match self.mark(job, hops, &sha256_hex(&token)).await {
             Ok(marked) => marked,
             Err(outcome) => return outcome,
         };
@@ -57,15 +58,15 @@ impl Dialer {
             Ok(carrier) => carrier,
             Err(error) => {
                 tracing::warn!(%error, "carrier account of the call not read");
-                return self.return_to_queue(job, &marked.conversation, None).await;
+                return self.return_to_queue(job, hops, &marked.conversation, None).await;
             }
         };
-        let placing = self.place(job, &marked, carrier, &token);
+        let placing = self.place(job, hops, &marked, carrier, &token);
         if is_prepared { placing.await } else { join!(placing, preparing).0 }
     }
 
     /// Marks the call as `dialing` if its turn has come. Otherwise, returns what becomes of the message.
-    async fn mark(&self, job: CallJob, token_sha256: &str) -> Result<Snapshot, JobOutcome> {
+    async fn mark(&self, job: CallJob, hops: u32, token_sha256: &str) -> Result<Snapshot, JobOutcome> {
         let CallJob { account_id, conversation_id } = job;
         let (table, now) = (&self.backend.table, now());
         let marking = async {
@@ -75,14 +76,22 @@ impl Dialer {
         };
         let outcome = match in_time(MARK_TIMEOUT, marking).await {
             Ok((Admission::Admitted(outcome), _)) => *outcome,
+            Ok((Admission::MustWait(calls), limits)) if calls.room(&limits) == 0 => {
+                tracing::info!(calls.live, calls.waiting, "call waits for a free slot of its account");
+                return Err(JobOutcome::Done);
+            }
             Ok((Admission::MustWait(calls), limits)) => {
-                tracing::info!(calls.live, calls.waiting, "call postponed: the account is at its limits");
-                return Err(self.postpone(job, calls.try_again_after(&limits, jitter())).await);
+                tracing::info!(
+                    calls.live,
+                    calls.waiting,
+                    "call postponed: the account is at its calls per second"
+                );
+                return Err(self.try_later(job, hops, calls.try_again_after(&limits, jitter())).await);
             }
             // Every write attempt lost the race to other calls that are dialled now. Nothing is written.
             Err(StepError::Table(TableError::Conflict)) => {
                 tracing::warn!("call postponed: too many calls are dialled at the same time");
-                return Err(self.postpone(job, retry_delay(Duration::ZERO, None, jitter())).await);
+                return Err(self.try_later(job, hops, retry_delay(Duration::ZERO, None, jitter())).await);
             }
             // If the mark was written nevertheless, the message is dropped when it comes again.
             Err(error) => {
@@ -107,6 +116,7 @@ impl Dialer {
     async fn place(
         &self,
         job: CallJob,
+        hops: u32,
         marked: &Snapshot,
         carrier: Option<AnyCarrier>,
         token: &str,
@@ -132,7 +142,7 @@ impl Dialer {
             }
             Err(OrderError::NotNow(error)) => {
                 tracing::warn!(%error, "call postponed: the carrier takes no call for now");
-                return self.return_to_queue(job, &marked.conversation, error.retry_after()).await;
+                return self.return_to_queue(job, hops, &marked.conversation, error.retry_after()).await;
             }
         };
         // A retry would not help: the message would find the call marked.
@@ -186,10 +196,8 @@ impl Dialer {
         Ok(())
     }
 
-    /// Has a call that is still queued tried again after `delay`. Its deadline does not move.
-    async fn postpone(&self, job: CallJob, delay: Duration) -> JobOutcome {
-        let sending = async { self.queue.send(&job, delay).await.map_err(TableError::from) };
-        match in_time(STORE_TIMEOUT, sending).await {
+    async fn try_later(&self, job: CallJob, hops: u32, delay: Duration) -> JobOutcome {
+        match self.postpone(job, hops, delay).await {
             Ok(()) => JobOutcome::Done,
             Err(error) => {
                 tracing::error!(%error, "later message not sent");
@@ -202,20 +210,19 @@ impl Dialer {
     async fn return_to_queue(
         &self,
         job: CallJob,
+        hops: u32,
         marked: &Conversation,
         retry_after: Option<Duration>,
     ) -> JobOutcome {
         let delay = retry_delay(now().since(marked.created_at), retry_after, jitter());
-        let returning = async {
-            let outcome =
-                self.transition(job, |snapshot| snapshot.conversation.return_to_queue(LegId::CALLER)).await?;
-            // If nothing changed, the conversation was ended meanwhile, and there is nothing to dial.
-            if let Outcome::Changed(_) = outcome {
-                self.queue.send(&job, delay).await.map_err(TableError::from)?;
-            }
-            Ok(())
+        let returning = self.transition(job, |snapshot| snapshot.conversation.return_to_queue(LegId::CALLER));
+        let returned = match in_time(STORE_TIMEOUT, returning).await {
+            Ok(Outcome::Changed(_)) => self.postpone(job, hops, delay).await,
+            // The conversation was ended meanwhile, and there is nothing to dial.
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
         };
-        match in_time(STORE_TIMEOUT, returning).await {
+        match returned {
             Ok(()) => JobOutcome::Done,
             // Without a mark, the message dials the call when it comes again. With a mark, it is dropped though the
             // call was never placed: the call ends at its deadline.

@@ -15,9 +15,13 @@
 //! 7. after the next message is sent, before the old one is deleted: both come; the first one marks.
 //! 8. after a final refusal, before the end is stored: as 2.
 //!
-//! If the account has as many live calls as its limits allow, or has started as many in this second, the call stays
-//! queued: a new message, delivered some seconds later, replaces the old one. The write that marks the call takes the
-//! slot of a live call; the write that ends the conversation, or takes the mark back, returns it.
+//! The write that marks the call takes the slot of a live call; the write that ends the conversation, or takes the mark
+//! back, returns it. If the account has as many live calls as its limits allow, the call leaves the queue and waits in the
+//! table. The end of a conversation, which the relay reports, wakes the account: as many of its oldest waiting calls are
+//! queued again as there are free slots ([`waiting`](self)). Nothing polls. If the account has started as many calls as
+//! allowed in this second, a new message, delivered some seconds later, replaces the old one; at most [`MAX_HOPS`] times,
+//! since Lambda stops a chain of 16 messages that a function sends to its own queue. A call whose message is lost, or whose
+//! chain ends, is due after two minutes: the sweeper wakes its account.
 //!
 //! A call that stays marked without a callback (2, 5, 8) is past its deadline two minutes later. The sweeper then asks
 //! the carrier and ends it.
@@ -28,18 +32,20 @@
 //! |---|---|
 //! | the message is not a call | dropped |
 //! | the table does not respond before the mark | retried |
-//! | the account is at its limits, or the carrier certainly refused for now | replaced by a later message |
+//! | the account has no free slot | done: a returned slot, or the sweeper, wakes the account |
+//! | the account is at its calls per second, or the carrier certainly refused for now | replaced by a later message |
 //! | the later message cannot be sent | retried |
 //! | the carrier's answer is lost, or cannot be stored | done: the callbacks, or the sweeper, continue |
 
 mod config;
 mod dial;
 mod preparation;
+mod waiting;
 
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use switchboard_aws::queue::{CallJob, Queue};
+use switchboard_aws::queue::{CallMessage, Queue};
 use switchboard_calls::{Backend, CallbackUrls, ClipPreparation};
 use switchboard_runtime::{
     backoff::{Jitter, proportional},
@@ -57,13 +63,16 @@ const LONGEST_DELAY: Duration = Duration::from_mins(1);
 /// Up to a fifth of a delay is added at random.
 const JITTER_SHARE: u32 = 5;
 
+/// Maximum number of messages for one call that this function sends one after the other. Lambda stops a chain of 16.
+const MAX_HOPS: u32 = 12;
+
 /// Dials calls. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Dialer {
     /// The table, the sealing key and the carrier.
     pub backend: Backend,
     /// The queue of calls, for those that are dialled later.
-    pub queue: Queue<CallJob>,
+    pub queue: Queue<CallMessage>,
     /// Synthesizes greetings.
     pub preparation: ClipPreparation,
     /// The addresses that the carrier is given.
@@ -95,11 +104,18 @@ impl Dialer {
     }
 
     async fn handle_message(&self, message: &SqsMessage) -> JobOutcome {
-        let Some(job) = message.body.as_deref().and_then(CallJob::from_body) else {
-            tracing::error!(message_id = message.message_id, "message dropped: it is not a call");
-            return JobOutcome::Drop;
-        };
-        self.dial(job).instrument(spans::job(job.account_id, job.conversation_id)).await
+        match message.body.as_deref().and_then(CallMessage::from_body) {
+            Some(CallMessage::Place { job, hops }) => {
+                self.dial(job, hops).instrument(spans::job(job.account_id, job.conversation_id)).await
+            }
+            Some(CallMessage::Wake { account_id }) => {
+                self.wake(account_id).instrument(spans::account_job(account_id)).await
+            }
+            None => {
+                tracing::error!(message_id = message.message_id, "message dropped: it is not a call");
+                JobOutcome::Drop
+            }
+        }
     }
 }
 

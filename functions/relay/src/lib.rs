@@ -1,4 +1,5 @@
-//! Queues what the table's stream reports: calls that wait to be placed, events with webhooks, redeliveries.
+//! Queues what the table's stream reports: calls that wait to be placed, calls that have ended, events with webhooks,
+//! redeliveries.
 //!
 //! [`switchboard_aws::outbox`] reads a record of the stream as jobs; this function sends the jobs and reports the first
 //! record of which a job was not sent. A job may be sent twice and late, but is never lost: if a queue is unavailable,
@@ -14,7 +15,7 @@ use aws_lambda_events::{
 use serde::Serialize;
 use switchboard_aws::{
     outbox::{self, Job},
-    queue::{self, CallJob, DeliveryJob, Queue},
+    queue::{self, CallMessage, DeliveryJob, Queue},
 };
 use switchboard_runtime::{ConfigError, Vars, config, spans};
 use tokio::time::{Instant, timeout_at};
@@ -51,7 +52,7 @@ impl Config {
 #[derive(Debug, Clone)]
 pub struct Relay {
     /// The queue of calls to place.
-    pub calls: Queue<CallJob>,
+    pub calls: Queue<CallMessage>,
     /// The queue of webhook attempts.
     pub deliveries: Queue<DeliveryJob>,
 }
@@ -67,7 +68,7 @@ struct PendingJob<J> {
 /// The jobs of a batch, by queue, in the order of their records.
 #[derive(Default)]
 struct PendingJobs {
-    calls: Vec<PendingJob<CallJob>>,
+    calls: Vec<PendingJob<CallMessage>>,
     deliveries: Vec<PendingJob<DeliveryJob>>,
 }
 
@@ -122,7 +123,14 @@ impl PendingJobs {
             match job {
                 Job::Call(job) => {
                     let span = spans::job(job.account_id, job.conversation_id);
-                    self.calls.push(PendingJob { record, job, span });
+                    self.calls.push(PendingJob { record, job: CallMessage::place(job), span });
+                }
+                Job::Wake(account_id) => {
+                    // The dialer starts as many calls as there are free slots, so one message is enough.
+                    let job = CallMessage::Wake { account_id };
+                    if self.calls.iter().all(|pending| pending.job != job) {
+                        self.calls.push(PendingJob { record, job, span: spans::account_job(account_id) });
+                    }
                 }
                 Job::Delivery(job) => {
                     let DeliveryJob { account_id, conversation_id, sequence, webhook, attempt } = job;

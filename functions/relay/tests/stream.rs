@@ -110,6 +110,18 @@ async fn records_outside_the_outbox_queue_nothing() {
 }
 
 #[tokio::test]
+async fn ended_calls_wake_their_account_once_per_batch() {
+    let (relay, queues) = relay(10).await;
+    let event = batch(3, |_, record| {
+        record["eventName"] = json!("MODIFY");
+        record["dynamodb"]["NewImage"]["state"] = json!({ "S": "ended" });
+    });
+    let response = relay.handle(event).await;
+    assert_eq!(failed(&response), json!({ "batchItemFailures": [] }));
+    assert_eq!(messages(&queues, "calls"), [json!({ "account_id": "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F" })]);
+}
+
+#[tokio::test]
 async fn an_event_is_queued_once_per_webhook() {
     let (relay, queues) = relay(10).await;
     let event = serde_json::from_str(include_str!("../../../events/dynamodb_stream_event.json")).unwrap();

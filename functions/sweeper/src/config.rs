@@ -16,6 +16,8 @@ use crate::Sweeper;
 pub struct Config {
     /// The DynamoDB table.
     pub table: String,
+    /// The queue of calls.
+    pub calls_queue: String,
     /// The queue of webhook attempts.
     pub deliveries_queue: String,
     /// Names of the deployment's secrets.
@@ -32,10 +34,11 @@ impl Config {
     /// # Errors
     /// Every variable that is missing or cannot be used.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
-        let (table, deliveries_queue) = (config::table(&mut vars), config::deliveries_queue(&mut vars));
+        let (table, calls_queue) = (config::table(&mut vars), config::calls_queue(&mut vars));
+        let deliveries_queue = config::deliveries_queue(&mut vars);
         let (secrets, prices) = (SecretsConfig::read(&mut vars), config::prices(&mut vars));
         let endpoints = vars.finish_with(Endpoints::from_vars)?;
-        Ok(Self { table, deliveries_queue, secrets, endpoints, prices })
+        Ok(Self { table, calls_queue, deliveries_queue, secrets, endpoints, prices })
     }
 }
 
@@ -53,6 +56,7 @@ impl Sweeper {
                 sealer: Sealer::new(&sdk, config.secrets.sealing_key),
                 carrier: AnyCarrier::new(&providers),
             },
+            calls: Queue::new(&sdk, config.calls_queue),
             queue: Queue::new(&sdk, config.deliveries_queue),
             prices: config.prices,
         })
@@ -69,6 +73,7 @@ mod tests {
         let bad = Config::from_vars(vars).unwrap_err().0;
         for name in [
             "TABLE_NAME",
+            "CALLS_QUEUE_URL",
             "DELIVERIES_QUEUE_URL",
             "PROVIDER_KEYS_SECRET",
             "SEALING_KEY_ID",
@@ -77,6 +82,6 @@ mod tests {
         ] {
             assert_eq!(bad.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {bad:?}");
         }
-        assert_eq!(bad.len(), 6, "{bad:?}");
+        assert_eq!(bad.len(), 7, "{bad:?}");
     }
 }

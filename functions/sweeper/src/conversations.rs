@@ -1,10 +1,20 @@
 //! Conversations past their deadline: ended, or postponed.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use switchboard_aws::table::{DueItem, TableError};
+use switchboard_aws::{
+    queue::CallMessage,
+    table::{DueItem, TableError},
+};
 use switchboard_calls::{HangUpError, hang_up, sweep_input};
-use switchboard_model::sweep::{Carrier, Verdict};
+use switchboard_model::{
+    ids::AccountId,
+    sweep::{Carrier, Verdict},
+};
 use switchboard_providers::carrier::CarrierCallId;
 use switchboard_runtime::{now, spans};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -19,6 +29,21 @@ const MAX_READS: usize = 4;
 /// Maximum time for ending the carrier's call.
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(12);
 
+/// The accounts that were woken in a sweep. One message is enough for all their waiting calls.
+#[derive(Clone, Default)]
+struct WokenAccounts(Arc<Mutex<BTreeSet<AccountId>>>);
+
+impl WokenAccounts {
+    /// False if it was woken before.
+    fn insert(&self, account: AccountId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(account)
+    }
+
+    fn remove(&self, account: AccountId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&account);
+    }
+}
+
 /// What became of a due conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SweptConversation {
@@ -32,6 +57,7 @@ impl Sweeper {
     pub(crate) async fn sweep_conversations(&self, deadline: Instant) -> Result<Swept, TableError> {
         let mut swept = Swept::default();
         let mut seen = BTreeSet::new();
+        let woken = WokenAccounts::default();
         for _ in 0..PAGES {
             let now = now();
             let found = match timeout_at(deadline, self.backend.table.due(now, PAGE)).await {
@@ -47,7 +73,7 @@ impl Sweeper {
             if new.is_empty() {
                 break;
             }
-            self.sweep_page(new, deadline, &mut swept).await;
+            self.sweep_page(new, deadline, &woken, &mut swept).await;
             if is_last || Instant::now() >= deadline {
                 break;
             }
@@ -55,11 +81,17 @@ impl Sweeper {
         Ok(swept)
     }
 
-    async fn sweep_page(&self, items: Vec<DueItem>, deadline: Instant, swept: &mut Swept) {
+    async fn sweep_page(
+        &self,
+        items: Vec<DueItem>,
+        deadline: Instant,
+        woken: &WokenAccounts,
+        swept: &mut Swept,
+    ) {
         let work = |item: DueItem| {
-            let sweeper = self.clone();
+            let (sweeper, woken) = (self.clone(), woken.clone());
             let span = spans::job(item.account, item.conversation);
-            async move { sweeper.end_or_postpone(item).await }.instrument(span)
+            async move { sweeper.end_or_postpone(item, &woken).await }.instrument(span)
         };
         run_each(items, deadline, work, |result| {
             swept.looked_at += 1;
@@ -73,8 +105,8 @@ impl Sweeper {
         .await;
     }
 
-    async fn end_or_postpone(&self, item: DueItem) -> SweptConversation {
-        let error = match timeout(ITEM_TIMEOUT, self.act_on(item)).await {
+    async fn end_or_postpone(&self, item: DueItem, woken: &WokenAccounts) -> SweptConversation {
+        let error = match timeout(ITEM_TIMEOUT, self.act_on(item, woken)).await {
             Ok(Ok(swept)) => return swept,
             Ok(Err(error)) => error.to_string(),
             Err(_elapsed) => format!("it took longer than {} s", ITEM_TIMEOUT.as_secs()),
@@ -90,8 +122,20 @@ impl Sweeper {
         SweptConversation::Failed
     }
 
+    /// Has the dialer place the account's waiting calls, as far as there is room for them.
+    async fn wake(&self, account: AccountId, woken: &WokenAccounts) -> Result<(), TableError> {
+        if !woken.insert(account) {
+            return Ok(());
+        }
+        let sent = self.calls.send(&CallMessage::Wake { account_id: account }, Duration::ZERO).await;
+        if sent.is_err() {
+            woken.remove(account);
+        }
+        Ok(sent?)
+    }
+
     /// Acts on one conversation, and reads it again if another process was faster.
-    async fn act_on(&self, item: DueItem) -> Result<SweptConversation, SweepError> {
+    async fn act_on(&self, item: DueItem, woken: &WokenAccounts) -> Result<SweptConversation, SweepError> {
         let DueItem { account, conversation: id, .. } = item;
         let table = &self.backend.table;
         let mut inquiry: Option<(Option<CarrierCallId>, Carrier)> = None;
@@ -108,6 +152,11 @@ impl Sweeper {
                     table.postpone(account, id, until).await?;
                     let is_silent = matches!(carrier, Some(Carrier::Silent));
                     return Ok(if is_silent { SweptConversation::Failed } else { SweptConversation::Left });
+                }
+                Verdict::Wake(until) => {
+                    self.wake(account, woken).await?;
+                    table.postpone(account, id, until).await?;
+                    return Ok(SweptConversation::Left);
                 }
                 Verdict::Ask => inquiry = Some(self.ask_carrier(conversation).await?),
                 Verdict::End { hang_up: is_live, change } => {

@@ -1,6 +1,7 @@
 //! Acts on deadlines that have passed, once a minute.
 //!
-//! - `conversations`: ends calls that were never dialled, answered or reported on, and calls whose worker is gone.
+//! - `conversations`: ends calls that were never dialled, answered or reported on, and calls whose worker is gone. Wakes
+//!   the dialer for calls that wait, in case that their messages were lost.
 //! - `deliveries`: queues webhook attempts that are due later than a queue can delay a message, or whose message was
 //!   lost.
 //! - `first_attempts`: queues the first attempts of events that none was recorded for, since their messages were lost.
@@ -25,7 +26,7 @@ mod numbers;
 use std::time::Duration;
 
 use switchboard_aws::{
-    queue::{DeliveryJob, Queue},
+    queue::{CallMessage, DeliveryJob, Queue},
     table::TableError,
 };
 use switchboard_calls::{Backend, HangUpError};
@@ -51,6 +52,8 @@ const POSTPONEMENT: Duration = Duration::from_mins(2);
 pub struct Sweeper {
     /// The table, the sealing key and the carrier.
     pub backend: Backend,
+    /// The queue of calls.
+    pub calls: Queue<CallMessage>,
     /// The queue of webhook attempts.
     pub queue: Queue<DeliveryJob>,
     /// The deployment's own prices.

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use lambda_runtime::LambdaEvent;
 use serde_json::Value;
-use switchboard_aws::table::{DeliveryKey, TableError};
+use switchboard_aws::{
+    queue::CallMessage,
+    table::{DeliveryKey, TableError},
+};
 use switchboard_model::{
     backoff::Jitter,
     conversations::{EndedReason, Lease, LegId, UtteranceProgress},
@@ -53,6 +56,22 @@ async fn a_call_that_was_never_placed_ends_without_the_carrier() {
     assert_eq!(world.events(1).await, ["phone_call:rejected", "conversation:ended"]);
     assert!(world.requests().is_empty());
     assert_eq!(world.sweep().await, Swept::default(), "it is not due any more");
+}
+
+#[tokio::test]
+async fn calls_that_wait_wake_the_dialer_once_and_are_put_off() {
+    let world = World::new().await;
+    for n in 0..30 {
+        world.queued(n, 3 * MINUTE + i64::from(n)).await;
+    }
+    let swept = world.sweep().await;
+    assert_eq!((swept.looked_at, swept.ended, swept.failed), (30, 0, 0));
+    let (account_id, _) = World::ids(0);
+    assert_eq!(world.carrier().calls_queued, [CallMessage::Wake { account_id }]);
+    assert!(world.requests().is_empty(), "the carrier knows nothing of them");
+    assert_eq!(world.sweep().await.looked_at, 0);
+    let late = system::now().after(Duration::from_secs(121));
+    assert_eq!(world.sweeper.backend.table.due(late, 100).await.unwrap().len(), 30);
 }
 
 #[tokio::test]

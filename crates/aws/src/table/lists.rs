@@ -8,7 +8,7 @@ use std::{cmp::Reverse, collections::HashMap};
 use aws_sdk_dynamodb::types::AttributeValue;
 use switchboard_model::{
     conversations::{Conversation, Snapshot, Status},
-    ids::AccountId,
+    ids::{AccountId, ConversationId},
     lists::{Created, Listing},
     time::Timestamp,
 };
@@ -60,6 +60,42 @@ impl Table {
         let age = |Snapshot { conversation, .. }: &Snapshot| (conversation.created_at, conversation.id);
         snapshots.sort_unstable_by_key(|snapshot| Reverse(age(snapshot)));
         Ok((snapshots, has_more))
+    }
+
+    /// Calls of an account that wait to be dialled, the oldest first, at most `limit`. One that was stored some
+    /// milliseconds ago may be missing.
+    pub async fn waiting_calls(
+        &self,
+        account: AccountId,
+        limit: usize,
+    ) -> Result<Vec<ConversationId>, TableError> {
+        let list = keys::conversations_pk(account, Status::Queued);
+        let (mut waiting, mut start) = (vec![], None);
+        loop {
+            // Calls that are dialled or ring are in the same list, before those that wait.
+            let request = self
+                .client
+                .query()
+                .table_name(&self.name)
+                .index_name("account")
+                .key_condition_expression("account_pk = :list")
+                .expression_attribute_values(":list", AttributeValue::S(list.clone()))
+                .limit(i32::try_from(BATCH).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start)
+                .send();
+            let page = Box::pin(request).await.map_err(|error| request_error("Query", &error))?;
+            let lines = page.items.unwrap_or_default().into_iter().filter_map(line);
+            let states = self.batch_of(lines.map(|line| (line.pk, line.sk))).await?;
+            let states = states.into_iter().filter_map(|item| item.read::<Conversation>(STATE).ok());
+            let mut found: Vec<_> = states.filter(|call| call.slots().waiting > 0).collect();
+            found.sort_unstable_by_key(|call| (call.created_at, call.id));
+            waiting.extend(found.into_iter().map(|call| call.id));
+            start = page.last_evaluated_key;
+            if start.is_none() || waiting.len() >= limit {
+                waiting.truncate(limit);
+                return Ok(waiting);
+            }
+        }
     }
 
     /// One page of one list, newest first, decoded by `read`, and whether there are more. `age` gives creation time

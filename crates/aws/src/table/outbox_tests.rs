@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 use switchboard_model::{
-    conversations::{Conversation, State},
+    agents::AgentConfig,
+    conversations::{Conversation, LegId, RejectReason, State},
+    costs::Prices,
     deliveries::Delivery,
     event_names::EventName,
     events::Event,
@@ -76,6 +78,18 @@ fn a_queued_call_reads_back_when_it_is_inserted() {
     assert_eq!(jobs("MODIFY", call_item(&conversation)), []);
     let started = State::Started { started_at: at(2) };
     assert_eq!(jobs("INSERT", call_item(&Conversation { state: started, ..conversation })), []);
+}
+
+#[test]
+fn an_ended_conversation_wakes_its_account_when_it_ends() {
+    let conversation = conversation();
+    let account = conversation.account_id;
+    let (agent, prices) = (AgentConfig::default(), Prices::default());
+    let ended = conversation.reject(LegId::CALLER, &agent, RejectReason::Failed, &prices, at(5)).unwrap();
+    let item = call_item(&ended.conversation);
+    assert_eq!(jobs("MODIFY", item.clone()), [Job::Wake(account)]);
+    assert_eq!(jobs("INSERT", item.clone()), []);
+    assert_eq!(jobs("REMOVE", item), []);
 }
 
 #[test]

@@ -4,4 +4,5 @@
 
 mod placing;
 mod preparing;
+mod waiting;
 mod world;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use switchboard_aws::table::{Outcome, Table, testing};
+use switchboard_aws::{
+    queue::CallMessage,
+    table::{Outcome, Table, testing},
+};
 use switchboard_filters::Filter;
 use switchboard_model::{
     accounts::{Limits, sha256_hex},
@@ -115,7 +118,8 @@ async fn a_call_is_retried_when_the_carrier_is_busy() {
     assert_eq!(world.conversation().await.state, State::Queued);
     let messages = world.seen().messages.clone();
     assert_eq!(messages.len(), 1);
-    assert_eq!(messages[0]["MessageBody"], sample()["Records"][0]["body"]);
+    let again = CallMessage::from_body(messages[0]["MessageBody"].as_str().unwrap());
+    assert_eq!(again, Some(CallMessage::Place { job: world.job, hops: 1 }));
     assert!((5..=60).contains(&messages[0]["DelaySeconds"].as_i64().unwrap()), "{messages:?}");
 
     assert!(world.deliver().await.is_empty());
@@ -302,12 +306,10 @@ async fn a_call_waits_until_a_slot_is_returned() {
     assert_eq!(now, Conversation { version, usage, ..waiting.clone() }, "but for what was spoken for it");
     {
         let seen = world.seen();
-        assert_eq!((seen.calls.len(), seen.messages.len()), (0, 1));
-        let delay = seen.messages[0]["DelaySeconds"].as_u64().unwrap();
-        assert!((1..=3).contains(&delay), "{delay}");
+        assert_eq!((seen.calls.len(), seen.messages.len()), (0, 0), "it waits in the table");
     }
-    world.seen().queue_is_away = true;
-    assert_eq!(world.deliver().await, [MESSAGE], "it comes again with its own message");
+    assert!(world.wake().await.is_empty());
+    assert_eq!(world.seen().messages.len(), 0, "no slot is free");
 
     let end = |now: &Snapshot| {
         let (usage, prices) = (&now.conversation.usage, Prices::default());
@@ -315,6 +317,12 @@ async fn a_call_waits_until_a_slot_is_returned() {
     };
     let ended = world.table.transition(waiting.account_id, id, end).await.unwrap();
     assert!(matches!(ended, Outcome::Changed(_)), "{ended:?}");
+    world.seen().queue_is_away = true;
+    assert_eq!(world.wake().await, ["wake"], "it comes again");
+    world.seen().queue_is_away = false;
+    assert!(world.wake().await.is_empty());
+    let woken = world.seen().messages.pop().unwrap();
+    assert_eq!(woken["MessageBody"], sample()["Records"][0]["body"]);
     assert!(world.deliver().await.is_empty());
     assert_eq!(world.seen().calls.len(), 1);
     assert_eq!(world.counted().await, (0, 1));

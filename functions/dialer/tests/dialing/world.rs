@@ -202,6 +202,19 @@ impl World {
         failures(&self.dialer.handle(event(&sample())).await)
     }
 
+    /// Handles a message that a slot of the account may be free. Returns what [`World::deliver`] does.
+    pub(crate) async fn wake(&self) -> Vec<String> {
+        self.send("wake", &json!({ "account_id": self.job.account_id }).to_string()).await
+    }
+
+    /// Handles a message with this id and body.
+    pub(crate) async fn send(&self, id: &str, body: &str) -> Vec<String> {
+        let mut batch = sample();
+        batch["Records"][0]["messageId"] = json!(id);
+        batch["Records"][0]["body"] = json!(body);
+        failures(&self.dialer.handle(event(&batch)).await)
+    }
+
     pub(crate) async fn conversation(&self) -> Conversation {
         self.table
             .conversation(self.job.account_id, self.job.conversation_id)

@@ -14,7 +14,7 @@ use axum::{
 };
 use serde_json::json;
 use switchboard_aws::{
-    queue::{DeliveryJob, Queue},
+    queue::{CallMessage, DeliveryJob, Queue},
     sealing,
     table::{Outcome, Table, testing},
 };
@@ -58,6 +58,8 @@ pub(crate) struct Carrier {
     pub(crate) away: bool,
     /// The jobs in the queue of deliveries, which is at the same address.
     pub(crate) queued: Vec<DeliveryJob>,
+    /// The messages in the queue of calls, which is there too.
+    pub(crate) calls_queued: Vec<CallMessage>,
     /// The sequence of an event whose deliveries the queue refuses.
     pub(crate) unqueued: Option<u64>,
 }
@@ -95,7 +97,8 @@ impl World {
         let queue = Queue::new(&testing::config(&url).await, format!("{url}/queue"));
         let backend =
             Backend { table, sealer: sealing::testing::sealer().await, carrier: AnyCarrier::new(&providers) };
-        let sweeper = Sweeper { backend, queue, prices: Prices::default() };
+        let calls = Queue::new(&testing::config(&url).await, format!("{url}/calls"));
+        let sweeper = Sweeper { backend, calls, queue, prices: Prices::default() };
         Self { sweeper, carrier }
     }
 
@@ -216,7 +219,11 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let mut carrier = carrier.lock().unwrap();
-    if let Some(job) = sent(&body) {
+    if let Some(message) = body_sent(&body, "/calls").and_then(|body| CallMessage::from_body(&body)) {
+        carrier.calls_queued.push(message);
+        return r#"{"MessageId":"1","MD5OfMessageBody":""}"#.into_response();
+    }
+    if let Some(job) = body_sent(&body, "/queue").and_then(|body| DeliveryJob::from_body(&body)) {
         if carrier.unqueued == Some(job.sequence) {
             return (StatusCode::BAD_REQUEST, r#"{"__type":"com.amazonaws.sqs#AccessDenied"}"#)
                 .into_response();
@@ -263,9 +270,10 @@ async fn answer(
 }
 
 /// The message, if this is a request to the queue.
-fn sent(body: &[u8]) -> Option<DeliveryJob> {
+fn body_sent(body: &[u8], queue: &str) -> Option<String> {
     let request: serde_json::Value = serde_json::from_slice(body).ok()?;
-    DeliveryJob::from_body(request["MessageBody"].as_str()?)
+    let is_for_queue = request["QueueUrl"].as_str()?.ends_with(queue);
+    is_for_queue.then(|| request["MessageBody"].as_str().map(str::to_owned)).flatten()
 }
 
 /// A time in the format of the carrier.

@@ -1,0 +1,68 @@
+//! Calls that wait for a free slot of their account: they are queued again when one is returned.
+
+use std::time::Duration;
+
+use switchboard_aws::{
+    queue::{CallJob, CallMessage},
+    table::TableError,
+};
+use switchboard_model::ids::AccountId;
+use switchboard_runtime::jobs::JobOutcome;
+
+use crate::{
+    Dialer, MAX_HOPS,
+    dial::{StepError, in_time},
+};
+
+/// Maximum number of calls that are queued at once. The end of each of them wakes the account again.
+const MAX_WOKEN: usize = 200;
+/// Maximum time for queueing them.
+const WAKE_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Dialer {
+    /// Queues as many of the account's oldest waiting calls as there are free slots, at the pace at which calls may start.
+    /// A call that another message dials first is no longer queued when its own arrives.
+    pub(crate) async fn wake(&self, account: AccountId) -> JobOutcome {
+        let waking = async {
+            let table = &self.backend.table;
+            let (limits, counters) = tokio::try_join!(table.limits(account), table.counters(account))?;
+            let room = counters.room(&limits).min(MAX_WOKEN);
+            if room == 0 {
+                return Ok(0);
+            }
+            let calls = table.waiting_calls(account, room).await?;
+            let woken = calls.len();
+            let seconds = (0_u64..).flat_map(|second| {
+                std::iter::repeat_n(second, usize::try_from(limits.calls_per_second.max(1)).unwrap_or(1))
+            });
+            for (conversation_id, second) in calls.into_iter().zip(seconds) {
+                let message = CallMessage::place(CallJob { account_id: account, conversation_id });
+                self.queue.send(&message, Duration::from_secs(second)).await.map_err(TableError::from)?;
+            }
+            Ok(woken)
+        };
+        match in_time(WAKE_TIMEOUT, waking).await {
+            Ok(woken) => {
+                tracing::info!(woken, "waiting calls queued");
+                JobOutcome::Done
+            }
+            // The messages that were sent are sent again.
+            Err(error) => {
+                tracing::warn!(%error, "waiting calls not queued");
+                JobOutcome::Retry
+            }
+        }
+    }
+
+    /// Has a call that is still queued tried again after `delay`. Its deadline does not move. After too many messages in
+    /// a row it leaves the queue: the sweeper wakes its account.
+    pub(crate) async fn postpone(&self, job: CallJob, hops: u32, delay: Duration) -> Result<(), StepError> {
+        if hops >= MAX_HOPS {
+            tracing::info!(hops, "call left to the sweeper");
+            return Ok(());
+        }
+        let message = CallMessage::Place { job, hops: hops + 1 };
+        let sending = async { self.queue.send(&message, delay).await.map_err(TableError::from) };
+        in_time(crate::dial::STORE_TIMEOUT, sending).await
+    }
+}

@@ -1,0 +1,141 @@
+//! Calls that wait for the limits of their account.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::Value;
+use switchboard_aws::{
+    queue::{CallJob, CallMessage},
+    table::Outcome,
+};
+use switchboard_model::{
+    accounts::Limits,
+    agents::AgentConfig,
+    conversations::{EndedReason, LegState, Snapshot, State},
+    costs::Prices,
+    ids::ConversationId,
+};
+use switchboard_runtime as system;
+
+use crate::world::{Answer, World};
+
+const CALLS: usize = 200;
+const LIVE: usize = 5;
+
+/// The message that Lambda stops: the sixteenth of a chain.
+const LONGEST_CHAIN: u32 = 16;
+
+async fn limit(world: &World, live_calls: u32, calls_per_second: u32) {
+    let account = world.job.account_id;
+    let limits = Limits { live_calls, calls_per_second, ..world.table.limits(account).await.unwrap() };
+    assert!(world.table.set_limits(account, &limits).await.unwrap());
+}
+
+async fn end(world: &World, id: ConversationId) {
+    let end = |now: &Snapshot| {
+        let (usage, prices) = (&now.conversation.usage, Prices::default());
+        now.conversation.end(&now.agent, EndedReason::UserEnded, &[], usage, &prices, system::now())
+    };
+    let ended = world.table.transition(world.job.account_id, id, end).await.unwrap();
+    assert!(matches!(ended, Outcome::Changed(_)), "{ended:?}");
+}
+
+/// Takes the messages that the dialer has queued.
+fn queued(world: &World) -> Vec<Value> {
+    std::mem::take(&mut world.seen().messages)
+}
+
+#[tokio::test]
+async fn two_hundred_waiting_calls_are_all_dialled_without_polling() {
+    let world = World::new(AgentConfig::default()).await;
+    limit(&world, u32::try_from(LIVE).unwrap(), 1_000_000).await;
+    let account = world.job.account_id;
+    let mut calls = vec![world.job.conversation_id];
+    while calls.len() < CALLS {
+        calls.push(world.another_call().await.0);
+    }
+    let place = |conversation_id| CallMessage::place(CallJob { account_id: account, conversation_id });
+    let mut messages: VecDeque<_> = calls.iter().copied().map(place).collect();
+    let (mut live, mut dialled) = (VecDeque::new(), BTreeMap::<ConversationId, usize>::new());
+    let (mut rounds, mut handled) = (0, 0);
+    while dialled.len() < CALLS {
+        // A round: the queue is worked off, then one call ends, which the relay reports.
+        while let Some(message) = messages.pop_front() {
+            let body = serde_json::to_string(&message).unwrap();
+            assert!(world.send("m", &body).await.is_empty());
+            handled += 1;
+            if let CallMessage::Place { job, hops } = message {
+                assert!(hops < LONGEST_CHAIN);
+                let conversation = world
+                    .table
+                    .conversation(account, job.conversation_id)
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .conversation;
+                if matches!(conversation.legs.caller().state, LegState::Dialing { .. })
+                    && !live.contains(&conversation.id)
+                {
+                    live.push_back(conversation.id);
+                    *dialled.entry(conversation.id).or_default() += 1;
+                }
+            }
+            let sent = queued(&world);
+            messages.extend(
+                sent.iter()
+                    .map(|sent| CallMessage::from_body(sent["MessageBody"].as_str().unwrap()).unwrap()),
+            );
+        }
+        assert!(live.len() <= LIVE);
+        let first = live.pop_front().expect("a call is live while others wait");
+        end(&world, first).await;
+        messages.push_back(CallMessage::Wake { account_id: account });
+        rounds += 1;
+        assert!(rounds <= CALLS);
+    }
+    assert!(rounds > 16, "{rounds}");
+    assert!(dialled.values().all(|times| *times == 1));
+    assert_eq!(world.seen().calls.len(), CALLS);
+    // Each call has its first message, that of its wake, and the wake itself.
+    assert!(handled <= 3 * CALLS, "{handled}");
+}
+
+#[tokio::test]
+async fn woken_calls_are_queued_at_the_pace_of_the_account() {
+    let world = World::new(AgentConfig::default()).await;
+    for _ in 1..7 {
+        world.another_call().await;
+    }
+    limit(&world, 20, 2).await;
+    assert!(world.wake().await.is_empty());
+    let delays: Vec<_> =
+        queued(&world).iter().map(|message| message["DelaySeconds"].as_i64().unwrap_or(0)).collect();
+    assert_eq!(delays, [0, 0, 1, 1, 2, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_call_that_was_postponed_too_often_leaves_the_queue_and_is_due() {
+    let world = World::new(AgentConfig::default()).await;
+    let mut message = CallMessage::place(world.job);
+    let mut sent = 0;
+    loop {
+        world.next_answer(Answer::Status(429));
+        assert!(world.send("m", &serde_json::to_string(&message).unwrap()).await.is_empty());
+        let Some(next) = queued(&world).pop() else { break };
+        message = CallMessage::from_body(next["MessageBody"].as_str().unwrap()).unwrap();
+        sent += 1;
+        assert!(sent < LONGEST_CHAIN);
+    }
+    assert_eq!(sent, 12);
+    let conversation = world.conversation().await;
+    assert_eq!(conversation.state, State::Queued);
+    let (account, id) = (world.job.account_id, world.job.conversation_id);
+    let due = world.table.due(conversation.due_at().unwrap(), 10).await.unwrap();
+    assert_eq!(due.iter().map(|due| (due.account, due.conversation)).collect::<Vec<_>>(), [(account, id)]);
+    // The sweeper wakes the account.
+    assert!(world.wake().await.is_empty());
+    let woken = queued(&world).pop().unwrap();
+    assert_eq!(
+        CallMessage::from_body(woken["MessageBody"].as_str().unwrap()),
+        Some(CallMessage::place(world.job))
+    );
+}
