@@ -18,6 +18,7 @@ pub(crate) const CONFIG: &str = "CONFIG";
 pub(crate) const LEASE: &str = "LEASE";
 pub(crate) const LIVE: &str = "LIVE";
 pub(crate) const REQUESTS: &str = "REQUESTS";
+pub(crate) const FLIGHTS: &str = "FLIGHTS";
 pub(crate) const CLAIM: &str = "CLAIM#";
 pub(crate) const MESSAGE: &str = "MSG#";
 pub(crate) const EVENT: &str = "EVT#";

@@ -31,6 +31,28 @@ pub struct CallJob {
     pub conversation_id: ConversationId,
 }
 
+/// A message of a queue. SQS serves accounts fairly: a backlog of one account does not delay the messages of others
+/// (fair queues; the message group is the account).
+pub trait Message: Serialize {
+    /// The account that it is for.
+    fn account(&self) -> AccountId;
+}
+
+impl Message for CallMessage {
+    fn account(&self) -> AccountId {
+        match self {
+            Self::Place { job, .. } => job.account_id,
+            Self::Wake { account_id } => *account_id,
+        }
+    }
+}
+
+impl Message for DeliveryJob {
+    fn account(&self) -> AccountId {
+        self.account_id
+    }
+}
+
 /// A message of the queue of calls. It may arrive more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -136,7 +158,7 @@ impl<J> fmt::Debug for Queue<J> {
     }
 }
 
-impl<J: Serialize> Queue<J> {
+impl<J: Message> Queue<J> {
     /// The queue at `url`.
     #[must_use]
     pub fn new(config: &SdkConfig, url: String) -> Self {
@@ -151,6 +173,7 @@ impl<J: Serialize> Queue<J> {
             .send_message()
             .queue_url(&self.url)
             .message_body(body(job)?)
+            .message_group_id(job.account().to_string())
             .delay_seconds(i32::try_from(seconds).unwrap_or(i32::MAX))
             .send();
         Box::pin(request).await.map_err(|error| ServiceError::of("SendMessage", &error))?;
@@ -170,6 +193,7 @@ impl<J: Serialize> Queue<J> {
     async fn send_some(&self, jobs: &[J], places: Vec<usize>) -> Result<Vec<usize>, ServiceError> {
         let entries = places.into_iter().map(|place| {
             let entry = SendMessageBatchRequestEntry::builder();
+            let entry = entry.message_group_id(jobs[place].account().to_string());
             let entry = entry.id(place.to_string()).message_body(body(&jobs[place])?).build();
             entry.map_err(|error| ServiceError::Refused(Cause::new(error.to_string())))
         });
@@ -178,6 +202,12 @@ impl<J: Serialize> Queue<J> {
         let sent = Box::pin(request).await.map_err(|error| ServiceError::of("SendMessageBatch", &error))?;
         Ok(sent.failed.iter().filter_map(|failed| failed.id.parse().ok()).collect())
     }
+}
+
+/// What all messages have.
+#[derive(Deserialize)]
+struct AnyMessage {
+    account_id: AccountId,
 }
 
 /// Moves all messages of a dead-letter queue back to its queue, and returns their number. A message that was sent but
@@ -197,8 +227,10 @@ pub async fn redrive(config: &SdkConfig, dead_letters: &str, queue: &str) -> Res
             return Ok(moved);
         }
         for message in messages {
-            let request = client.send_message().queue_url(queue);
-            let request = request.message_body(message.body.unwrap_or_default()).send();
+            let body = message.body.unwrap_or_default();
+            let account = serde_json::from_str::<AnyMessage>(&body).ok().map(|message| message.account_id);
+            let request = client.send_message().queue_url(queue).message_body(body);
+            let request = request.set_message_group_id(account.map(|account| account.to_string())).send();
             Box::pin(request).await.map_err(|error| ServiceError::of("SendMessage", &error))?;
             let request = client.delete_message().queue_url(dead_letters);
             let request = request.set_receipt_handle(message.receipt_handle).send();
@@ -225,23 +257,27 @@ mod tests {
         let [dead, queue] = ["dead", "calls"].map(|name| queues.queue_url(name));
         let at = Timestamp::from_millis(1_795_339_800_120);
         let jobs: Vec<_> = (0..23)
-            .map(|n| CallJob {
-                account_id: AccountId::new(at, 1),
-                conversation_id: ConversationId::new(at, n),
+            .map(|n| {
+                CallMessage::place(CallJob {
+                    account_id: AccountId::new(at, 1),
+                    conversation_id: ConversationId::new(at, n),
+                })
             })
             .collect();
-        let dead_letters = Queue::<CallJob>::new(&config, dead.clone());
+        let dead_letters = Queue::<CallMessage>::new(&config, dead.clone());
         for job in &jobs {
             dead_letters.send(job, Duration::ZERO).await.unwrap();
         }
         assert_eq!(redrive(&config, &dead, &queue).await.unwrap(), 23);
-        let moved = queues.messages("calls").into_iter().map(|message| CallJob::from_body(&message.body));
+        let moved = queues.messages("calls");
+        assert!(moved.iter().all(|message| message.group == Some(AccountId::new(at, 1).to_string())));
+        let moved = moved.into_iter().map(|message| CallMessage::from_body(&message.body));
         assert_eq!(moved.collect::<Option<Vec<_>>>(), Some(jobs));
         assert_eq!(queues.messages("dead"), []);
         assert_eq!(redrive(&config, &dead, &queue).await.unwrap(), 0);
         // A queue that takes nothing loses nothing.
         dead_letters
-            .send(&CallJob::from_body(&queues.take("calls")[0].body).unwrap(), Duration::ZERO)
+            .send(&CallMessage::from_body(&queues.take("calls")[0].body).unwrap(), Duration::ZERO)
             .await
             .unwrap();
         queues.set_room(0);

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     answers::{MAX_ANSWER_BYTES, kept},
     hosts::{
-        Admission, BREAKER_FAILURES, BREAKER_OPEN, HELD_AT_MOST, Host, IN_FLIGHT, MAX_IN_FLIGHT, held_for,
-        host_of,
+        Admission, BREAKER_FAILURES, BREAKER_OPEN, HELD_AT_MOST, Host, IN_FLIGHT, LARGEST_WINDOW,
+        MAX_IN_FLIGHT, SMALLEST_WINDOW, Window, held_for, host_of,
     },
 };
 use crate::{
@@ -204,10 +204,13 @@ impl Delivery {
         Self { attempt: self.attempt.saturating_add(1), ..self }.over(DeliveryStatus::Stopped)
     }
 
-    /// The delivery without a further attempt, since the receiver's host gave no response for [`HELD_AT_MOST`].
+    /// The delivery without a further attempt, since it was postponed for [`HELD_AT_MOST`].
     #[must_use]
     pub fn given_up(self, now: Timestamp) -> Self {
-        let answer = Some("not tried: the host gave no answer for a day".to_owned());
+        let answer = Some(
+            "not tried: for a day its host gave no answer, or too many other deliveries were under way"
+                .to_owned(),
+        );
         self.tried(Attempt { at: now, status: None, latency_ms: 0, answer }).over(DeliveryStatus::Exhausted)
     }
 

@@ -1,4 +1,4 @@
-//! Limits of an account: its calls and its rates.
+//! Limits of an account: its calls, its rates, and the webhooks of an agent.
 //!
 //! Token buckets limit rates. A stored bucket is one number, the time at which it will be full again (the generic cell
 //! rate algorithm, ITU-T I.371), so that taking a token is one conditional write, and no process refills buckets.
@@ -12,6 +12,9 @@ use crate::{accounts::Limits, backoff::Jitter, time::Timestamp};
 
 /// Maximum number of an account's calls that wait to be dialled: more than a quarter of an hour at one per second.
 pub const MAX_WAITING: u32 = 1_000;
+
+/// Maximum number of webhooks of an agent: each multiplies the messages and writes of every event.
+pub const MAX_WEBHOOKS: usize = 20;
 
 /// Minimum delay before a waiting call tries again.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);

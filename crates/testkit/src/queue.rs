@@ -22,6 +22,8 @@ pub struct QueuedMessage {
     pub queue: String,
     /// `MessageBody`.
     pub body: String,
+    /// `MessageGroupId`.
+    pub group: Option<String>,
     /// `DelaySeconds`; 0 if the request has none.
     pub delay_seconds: i64,
 }
@@ -155,6 +157,7 @@ impl Shared {
             number: self.sent,
             queue: queue.to_owned(),
             body: message["MessageBody"].as_str().unwrap_or_default().to_owned(),
+            group: message["MessageGroupId"].as_str().map(str::to_owned),
             delay_seconds: message["DelaySeconds"].as_i64().unwrap_or(0),
         });
     }

@@ -12,10 +12,9 @@ use aws_lambda_events::{
     dynamodb::{Event, EventRecord},
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
-use serde::Serialize;
 use switchboard_aws::{
     outbox::{self, Job},
-    queue::{self, CallMessage, DeliveryJob, Queue},
+    queue::{self, CallMessage, DeliveryJob, Message, Queue},
 };
 use switchboard_runtime::{ConfigError, Vars, config, spans};
 use tokio::time::{Instant, timeout_at};
@@ -143,7 +142,7 @@ impl PendingJobs {
 }
 
 /// Sends jobs in their order, and stops at the first that was not sent. Returns the index of that job's record.
-async fn send<J: Serialize + Copy>(
+async fn send<J: Message + Copy>(
     queue: &Queue<J>,
     name: &'static str,
     pending: Vec<PendingJob<J>>,

@@ -137,6 +137,9 @@ async fn an_event_is_queued_once_per_webhook() {
         })
     };
     assert_eq!(messages(&queues, "deliveries"), [job(0), job(2)]);
+    let groups = queues.messages("deliveries").into_iter().map(|message| message.group);
+    let group = Some("acc_01JD8Q2M7X4T6R9V1B3C5D7E9F".to_owned());
+    assert_eq!(groups.collect::<Vec<_>>(), [group.clone(), group], "queues serve accounts fairly");
     assert_eq!(messages(&queues, "calls"), [json!(null); 0]);
 }
 

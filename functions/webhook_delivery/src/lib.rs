@@ -14,7 +14,8 @@
 //! 4. at any time: the in-flight slot of the attempt expires.
 //!
 //! All messages of a batch are worked on at the same time, those for one host of one account together: they take their
-//! in-flight slots in one write. A circuit breaker pauses hosts that keep failing. A receiver that does not respond
+//! in-flight slots in one write, and those of the account in another. A circuit breaker pauses hosts that keep failing. A
+//! receiver that does not respond
 //! delays its batch, not other messages: the rest of the batch is done by then, and other batches run beside it.
 //!
 //! The function knows nothing of calls. Start reading at [`WebhookDelivery::handle`]; `preparation` decides what a message
@@ -38,9 +39,9 @@ use std::collections::BTreeMap;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use switchboard_aws::{
     queue::{DeliveryJob, Queue},
-    table::Table,
+    table::{Table, TableError},
 };
-use switchboard_model::ids::AccountId;
+use switchboard_model::{deliveries::Admission, ids::AccountId};
 use switchboard_providers::webhooks::WebhookClient;
 use switchboard_runtime::{jobs::JobOutcome, now, spans};
 use tokio::task::JoinSet;
@@ -125,6 +126,26 @@ impl WebhookDelivery {
         self.prepare(job, span.clone()).instrument(span).await
     }
 
+    /// Takes in-flight slots at a host, and for those attempts that get one, slots of the account.
+    async fn take_slots(
+        &self,
+        account: AccountId,
+        host: &str,
+        slots: &[String],
+    ) -> Result<Vec<Admission>, TableError> {
+        let now = now();
+        let mut admissions = self.table.take_slots(account, host, slots, now).await?;
+        let admitted = |admission: &Admission| *admission == Admission::Admitted;
+        let at_host = slots.iter().zip(&admissions).filter(|(_, admission)| admitted(admission));
+        let at_host: Vec<_> = at_host.map(|(slot, _)| slot.clone()).collect();
+        if !at_host.is_empty() {
+            let of_account = self.table.take_account_slots(account, host, &at_host, now).await?;
+            let both = admissions.iter_mut().filter(|admission| admitted(admission));
+            both.zip(of_account).for_each(|(admission, of_account)| *admission = of_account);
+        }
+        Ok(admissions)
+    }
+
     /// Makes attempts at one host at the same time: all those that get an in-flight slot.
     async fn deliver_to_host(
         &self,
@@ -133,7 +154,7 @@ impl WebhookDelivery {
         attempts: Vec<(String, PreparedAttempt)>,
     ) -> Settled {
         let slots: Vec<_> = attempts.iter().map(|(_, attempt)| attempt.slot()).collect();
-        let admissions = match self.table.take_slots(account, host, &slots, now()).await {
+        let admissions = match self.take_slots(account, host, &slots).await {
             Ok(admissions) => admissions,
             Err(error) => {
                 tracing::warn!(%error, attempts = attempts.len(), "in-flight slots not taken");
@@ -166,7 +187,12 @@ impl WebhookDelivery {
             if slots.is_empty() {
                 continue;
             }
-            if let Err(error) = self.table.return_slots(account, host, &slots, now()).await {
+            let now = now();
+            let returned = tokio::try_join!(
+                self.table.return_slots(account, host, &slots, now),
+                self.table.return_account_slots(account, &slots, now)
+            );
+            if let Err(error) = returned {
                 tracing::warn!(%error, slots = slots.len(), "in-flight slots not returned");
             }
         }

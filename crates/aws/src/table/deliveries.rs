@@ -10,11 +10,11 @@ use aws_sdk_dynamodb::{
     operation::put_item::PutItemError,
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use switchboard_model::{
     accounts::Account,
     conversations::{Conversation, Snapshot},
-    deliveries::{Admission, Delivery, Host},
+    deliveries::{Admission, Delivery, Host, Window},
     events::Event,
     ids::{AccountId, ConversationId},
     time::Timestamp,
@@ -29,12 +29,13 @@ use super::{
 };
 use crate::{
     keys::{
-        self, ACCOUNT, CONFIG, DELIVERY, DUE_DELIVERIES, DUE_EVENTS, DeliveryKey, EVENT, EventKey, STATE,
+        self, ACCOUNT, CONFIG, DELIVERY, DUE_DELIVERIES, DUE_EVENTS, DeliveryKey, EVENT, EventKey, FLIGHTS,
+        STATE,
     },
     outbox::Entry,
 };
 
-/// Retention of the state of a host after its last attempt.
+/// Retention of the slots of a host or an account after its last attempt.
 const HOST_KEPT: Duration = Duration::from_hours(24);
 
 /// What an attempt needs.
@@ -52,11 +53,11 @@ pub struct Outgoing {
     pub is_stopped: bool,
 }
 
-/// A host as an item.
+/// A host or a window as an item.
 #[derive(Default, Serialize, Deserialize)]
-struct StoredHost {
+struct StoredSlots<S> {
     #[serde(flatten)]
-    host: Host,
+    slots: S,
     /// Grows with every write.
     version: u64,
 }
@@ -276,7 +277,7 @@ impl Table {
         now: Timestamp,
     ) -> Result<Vec<Admission>, TableError> {
         let take = |host: &mut Host| slots.iter().map(|slot| host.admit(slot, now)).collect::<Vec<_>>();
-        match self.change_host(account, host, now, take).await {
+        match self.change_slots(account, keys::host_sk(host), now, take).await {
             Err(TableError::Conflict) => Ok(vec![Admission::Full; slots.len()]),
             admissions => admissions,
         }
@@ -295,29 +296,68 @@ impl Table {
                 host.done(slot, *responded, now);
             }
         };
-        self.change_host(account, host, now, free).await
+        self.change_slots(account, keys::host_sk(host), now, free).await
     }
 
-    /// Changes the state of a host. Nothing is written if it stays the same.
-    async fn change_host<T>(
+    /// Takes in-flight slots of an account for attempts that have one at their host. Those that get none return theirs.
+    pub async fn take_account_slots(
         &self,
         account: AccountId,
         host: &str,
+        slots: &[String],
         now: Timestamp,
-        mut change: impl FnMut(&mut Host) -> T,
-    ) -> Result<T, TableError> {
-        let (pk, sk) = (keys::account_pk(account), keys::host_sk(host));
+    ) -> Result<Vec<Admission>, TableError> {
+        let take = |window: &mut Window| slots.iter().map(|slot| window.admit(slot, now)).collect::<Vec<_>>();
+        let admissions = match self.change_slots(account, FLIGHTS.to_owned(), now, take).await {
+            Err(TableError::Conflict) => vec![Admission::Full; slots.len()],
+            admissions => admissions?,
+        };
+        let refused = || slots.iter().zip(&admissions).filter(|(_, it)| **it != Admission::Admitted);
+        if refused().next().is_some() {
+            let withdraw = |host: &mut Host| refused().for_each(|(slot, _)| host.withdraw(slot));
+            // If this fails, the slots expire.
+            let _ = self.change_slots(account, keys::host_sk(host), now, withdraw).await;
+        }
+        Ok(admissions)
+    }
+
+    /// Returns in-flight slots of an account, each with whether its host responded.
+    pub async fn return_account_slots(
+        &self,
+        account: AccountId,
+        slots: &[(String, bool)],
+        now: Timestamp,
+    ) -> Result<(), TableError> {
+        let free =
+            |window: &mut Window| slots.iter().for_each(|(slot, responded)| window.done(slot, *responded));
+        self.change_slots(account, FLIGHTS.to_owned(), now, free).await
+    }
+
+    /// Changes the slots of a host or of an account. Nothing is written if they stay the same.
+    async fn change_slots<S, T>(
+        &self,
+        account: AccountId,
+        sk: String,
+        now: Timestamp,
+        mut change: impl FnMut(&mut S) -> T,
+    ) -> Result<T, TableError>
+    where
+        S: Clone + Default + PartialEq + Serialize + DeserializeOwned,
+    {
+        let pk = keys::account_pk(account);
         for attempt in 0..ATTEMPTS {
             let stored = self.get(pk.clone(), sk.clone()).await?;
-            let before: StoredHost = stored.map(|item| item.read("HOST")).transpose()?.unwrap_or_default();
-            let mut after = before.host.clone();
+            let before: StoredSlots<S> =
+                stored.map(|item| item.read("SLOTS")).transpose()?.unwrap_or_default();
+            let mut after = before.slots.clone();
             let result = change(&mut after);
-            if after == before.host {
+            if after == before.slots {
                 return Ok(result);
             }
             let version = before.version;
-            let item = Item::new(pk.clone(), sk.clone(), &StoredHost { host: after, version: version + 1 })?
-                .expiring(Some(now.after(HOST_KEPT)));
+            let item =
+                Item::new(pk.clone(), sk.clone(), &StoredSlots { slots: after, version: version + 1 })?
+                    .expiring(Some(now.after(HOST_KEPT)));
             let condition =
                 Condition::new("attribute_not_exists(pk) OR version = :version").number(":version", &version);
             match self.put_one_if(item, &condition).await? {

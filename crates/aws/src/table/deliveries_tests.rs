@@ -9,7 +9,7 @@ use switchboard_model::{
     backoff::Jitter,
     conversations::{JournalEntry, LegState, Snapshot, State},
     costs::Usage,
-    deliveries::{Admission, Attempt, Delivery, DeliveryStatus, MAX_IN_FLIGHT},
+    deliveries::{Admission, Attempt, Delivery, DeliveryStatus, MAX_IN_FLIGHT, SMALLEST_WINDOW},
     event_names::EventName,
     events::Event,
     webhooks::{Webhook, WebhookMethod},
@@ -255,6 +255,42 @@ async fn ten_of_many_concurrent_attempts_get_a_slot() {
     let answers = world.table.take_slots(owner, "example.com:443", &more, at(2)).await.unwrap();
     let count = answers.iter().filter(|admission| **admission == Admission::Admitted).count();
     assert_eq!(count, admitted.len());
+}
+
+#[tokio::test]
+async fn hosts_share_the_window_of_their_account() {
+    let world = World::new().await;
+    let owner = world.snapshot.conversation.account_id;
+    let table = &world.table;
+    let mut admitted = vec![];
+    // One receiver behind as many names as it likes.
+    for n in 0..4 {
+        let host = format!("{n}.example.com:443");
+        let slots: Vec<_> = (0..4).map(|slot| format!("{n}/{slot}")).collect();
+        let at_host = table.take_slots(owner, &host, &slots, at(0)).await.unwrap();
+        assert_eq!(at_host, [Admission::Admitted; 4]);
+        let of_account = table.take_account_slots(owner, &host, &slots, at(0)).await.unwrap();
+        let slots = slots.into_iter().zip(of_account);
+        admitted
+            .extend(slots.filter(|(_, it)| *it == Admission::Admitted).map(|(slot, _)| (host.clone(), slot)));
+    }
+    assert_eq!(admitted.len(), SMALLEST_WINDOW);
+    // Those that were refused left nothing at their hosts.
+    let more: Vec<_> = (0..10).map(|n| format!("x/{n}")).collect();
+    assert_eq!(
+        table.take_slots(owner, "3.example.com:443", &more, at(0)).await.unwrap(),
+        [Admission::Admitted; 10]
+    );
+    let other = account();
+    assert_eq!(
+        table.take_account_slots(other, "h", &more, at(0)).await.unwrap(),
+        [Admission::Admitted; SMALLEST_WINDOW]
+    );
+    let returned: Vec<_> = admitted.into_iter().map(|(_, slot)| (slot, true)).collect();
+    table.return_account_slots(owner, &returned, at(1)).await.unwrap();
+    let many: Vec<_> = (0..30).map(|n| format!("y/{n}")).collect();
+    let admissions = table.take_account_slots(owner, "h", &many, at(1)).await.unwrap();
+    assert_eq!(admissions.iter().filter(|it| **it == Admission::Admitted).count(), 2 * SMALLEST_WINDOW);
 }
 
 #[tokio::test]

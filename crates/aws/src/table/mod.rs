@@ -23,6 +23,7 @@
 //! | event | `acc_..#cnv_..` | `EVT#000001` |
 //! | delivery of that event to the agent's first webhook | `acc_..#cnv_..` | `DLV#000001#00` |
 //! | end of all deliveries to that webhook | `acc_..#cnv_..` | `STOP#00` |
+//! | in-flight slots of an account's webhooks at all hosts together | `acc_..` | `FLIGHTS` |
 //! | in-flight slots and circuit breaker of a host of an account's webhooks | `acc_..` | `HOST#example.com:443` |
 //!
 //! Every item that a customer can request has the account in its `pk`: an id of another account is not found. Reads of

@@ -154,7 +154,7 @@ fn fields(
     }
     let webhooks = members.setting(
         "webhooks",
-        types::list(0, webhooks::webhook(egress_policy, &filters)),
+        webhooks::webhooks(egress_policy, &filters),
         &current.webhooks,
         default.webhooks,
         "The endpoints that receive events.",

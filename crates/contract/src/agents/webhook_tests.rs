@@ -7,6 +7,18 @@ use super::{
 use switchboard_model::event_names::EventName;
 
 #[test]
+fn an_agent_has_at_most_twenty_webhooks() {
+    let webhook =
+        json!({ "events": ["conversation:ended"], "url": "https://example.com/", "method": "POST" });
+    let webhooks = |count: usize| json!({ "webhooks": vec![webhook.clone(); count] });
+    check([
+        (webhooks(20), &[][..]),
+        (webhooks(21), &["webhooks too_long"]),
+        (webhooks(550), &["webhooks too_long"]),
+    ]);
+}
+
+#[test]
 fn webhooks_are_checked() {
     let good =
         json!({ "events": ["conversation:ended"], "url": "https://example.com/hook", "method": "POST" });

@@ -9,6 +9,7 @@ use switchboard_model::{
     egress_policy::{BadUrl, EgressPolicy},
     event_names::EventName,
     hooks::{Hook, Instruction},
+    limits::MAX_WEBHOOKS,
     webhooks::{Webhook, WebhookMethod},
 };
 
@@ -22,8 +23,25 @@ const MAX_URL_BYTES: usize = 2_083;
 
 const METHODS: &[(&str, WebhookMethod)] = &[("GET", WebhookMethod::Get), ("POST", WebhookMethod::Post)];
 
+/// The webhooks of an agent.
+pub(super) fn webhooks(policy: EgressPolicy, filters: &FilterCount) -> FieldType<'_, Vec<Webhook>> {
+    FieldType::new(
+        move |field| {
+            if field.value().as_array().is_some_and(|webhooks| webhooks.len() > MAX_WEBHOOKS) {
+                return field
+                    .reject("too_long", format!("An agent should have at most {MAX_WEBHOOKS} webhooks"));
+            }
+            types::list(0, webhook(policy, filters)).read(field)
+        },
+        move |generator, form| {
+            let list = types::list(0, webhook(policy, filters));
+            list.keywords(json!({ "maxItems": MAX_WEBHOOKS })).schema(generator, form)
+        },
+    )
+}
+
 /// A webhook of an agent.
-pub(super) fn webhook(policy: EgressPolicy, filters: &FilterCount) -> Record<'_, Webhook> {
+fn webhook(policy: EgressPolicy, filters: &FilterCount) -> Record<'_, Webhook> {
     Record::new("Webhook", "A customer's endpoint that receives events.", move |members| {
         let events = members.required("events", events(), "The events that it receives; at least one.");
         let url = members.required(

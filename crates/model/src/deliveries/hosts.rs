@@ -1,5 +1,6 @@
 //! In-flight slots and the circuit breaker of a host: the breaker pauses a host that keeps failing, and the slots limit
-//! the requests at the same time.
+//! the requests at the same time. An account has a [`Window`] of slots for all its hosts together, since wildcard names
+//! give one receiver as many hosts as it likes.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,7 +21,11 @@ pub const IN_FLIGHT: Duration = Duration::from_secs(40);
 pub const BREAKER_FAILURES: u32 = 5;
 /// Time for which the breaker stays open. Then it admits one attempt as a probe.
 pub const BREAKER_OPEN: Duration = Duration::from_secs(30);
-/// Maximum time for which an open breaker postpones an attempt. Then its delivery ends.
+/// Number of in-flight slots of an account at first, and after failures.
+pub const SMALLEST_WINDOW: usize = 10;
+/// Number of in-flight slots of an account after many responses.
+pub const LARGEST_WINDOW: usize = 100;
+/// Maximum time for which an attempt is postponed. Then its delivery ends.
 pub const HELD_AT_MOST: Duration = Duration::from_hours(24);
 
 /// Minimum delay of a postponed attempt; maximum delays if the host has no free slot, and if the breaker is open.
@@ -72,6 +77,11 @@ impl Host {
         Admission::Admitted
     }
 
+    /// Returns the slot of an attempt that was not made.
+    pub fn withdraw(&mut self, flight: &str) {
+        self.in_flight.remove(flight);
+    }
+
     /// Returns the slot of an attempt, and records whether the host gave an answer of any kind.
     pub fn done(&mut self, flight: &str, answered: bool, now: Timestamp) {
         self.in_flight.remove(flight);
@@ -86,14 +96,49 @@ impl Host {
     }
 }
 
+/// The in-flight slots of an account at all hosts together. Their number grows by one with each response, and is halved
+/// when a host gives none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// The number of slots.
+    pub size: usize,
+    /// The used slots by attempt, each with the time at which it counts as lost.
+    pub in_flight: BTreeMap<String, Timestamp>,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { size: SMALLEST_WINDOW, in_flight: BTreeMap::new() }
+    }
+}
+
+impl Window {
+    /// Takes a slot for the attempt `flight`, if one is free.
+    pub fn admit(&mut self, flight: &str, now: Timestamp) -> Admission {
+        self.in_flight.retain(|_, until| *until > now);
+        if self.in_flight.contains_key(flight) || self.in_flight.len() >= self.size {
+            return Admission::Full;
+        }
+        self.in_flight.insert(flight.to_owned(), now.after(IN_FLIGHT));
+        Admission::Admitted
+    }
+
+    /// Returns the slot of an attempt, and records whether its host gave an answer of any kind.
+    pub fn done(&mut self, flight: &str, answered: bool) {
+        self.in_flight.remove(flight);
+        let size = if answered { self.size.saturating_add(1) } else { self.size / 2 };
+        self.size = size.clamp(SMALLEST_WINDOW, LARGEST_WINDOW);
+    }
+}
+
 /// The delay of an attempt that was not admitted, after it has waited for `waited`. The delay grows with the wait, so
 /// that the attempts at a dead host do not keep the functions busy. None if it has waited too long.
 #[must_use]
 pub fn held_for(admission: Admission, waited: Duration, now: Timestamp, jitter: Jitter) -> Option<Duration> {
     let (soonest, latest) = match admission {
         Admission::Admitted => return Some(Duration::ZERO),
+        Admission::Full | Admission::Open(_) if waited > HELD_AT_MOST => return None,
         Admission::Full => (SOONEST, LATEST_BUSY),
-        Admission::Open(_) if waited > HELD_AT_MOST => return None,
         Admission::Open(until) => (until.since(now).max(SOONEST), LATEST_OPEN),
     };
     let hold = proportional(waited, soonest, latest);

@@ -196,6 +196,34 @@ fn the_breaker_opens_and_admits_one_probe() {
 }
 
 #[test]
+fn an_accounts_window_grows_with_responses_and_shrinks_with_silence() {
+    let mut clock = Clock::new();
+    let mut window = Window::default();
+    let admitted = |window: &mut Window, now: Timestamp| {
+        (0..200).filter(|n| window.admit(&n.to_string(), now) == Admission::Admitted).count()
+    };
+    assert_eq!(admitted(&mut window, clock.0), SMALLEST_WINDOW);
+    assert_eq!(window.admit("0", clock.0), Admission::Full, "it is under way already");
+    for n in 0..SMALLEST_WINDOW {
+        window.done(&n.to_string(), true);
+    }
+    assert_eq!(admitted(&mut window, clock.0), 2 * SMALLEST_WINDOW);
+    for _ in 0..200 {
+        window.done("0", true);
+    }
+    assert_eq!(window.size, LARGEST_WINDOW);
+    window.done("0", false);
+    assert_eq!(window.size, LARGEST_WINDOW / 2);
+    for _ in 0..10 {
+        window.done("0", false);
+    }
+    assert_eq!(window.size, SMALLEST_WINDOW);
+    // The functions that made these attempts died.
+    clock.advance(IN_FLIGHT);
+    assert_eq!(admitted(&mut window, clock.0), SMALLEST_WINDOW);
+}
+
+#[test]
 fn a_postponed_attempt_waits_longer_each_time_and_ends_after_a_day() {
     let now = Clock::new().0;
     let open = Admission::Open(now.after(Duration::from_secs(20)));
@@ -203,7 +231,7 @@ fn a_postponed_attempt_waits_longer_each_time_and_ends_after_a_day() {
     for (admission, waited, expected) in [
         (Admission::Full, seconds(0), seconds(1)),
         (Admission::Full, seconds(40), seconds(20)),
-        (Admission::Full, HOUR * 48, seconds(60)),
+        (Admission::Full, HOUR * 24, seconds(60)),
         (open, seconds(0), seconds(20)),
         (open, seconds(400), seconds(200)),
         (open, HOUR * 24, seconds(900)),
@@ -213,7 +241,9 @@ fn a_postponed_attempt_waits_longer_each_time_and_ends_after_a_day() {
         let most = expected.mul_f64(1.5);
         assert!(longest < most && longest > most.mul_f64(0.999_999), "{longest:?} of {most:?}");
     }
-    assert_eq!(held_for(open, HOUR * 24 + seconds(1), now, NONE), None);
+    for admission in [open, Admission::Full] {
+        assert_eq!(held_for(admission, HOUR * 24 + seconds(1), now, NONE), None);
+    }
     let given_up = fresh(&Clock::new()).given_up(now);
     assert_eq!((given_up.status, given_up.attempts.len()), (DeliveryStatus::Exhausted, 1));
 }
