@@ -28,14 +28,59 @@ pub(crate) const NUMBER: &str = "NUMBER#";
 /// The `pk` of the list of all accounts.
 pub(crate) const ACCOUNTS: &str = "ACCOUNTS";
 
-/// The `due_pk` of conversations and leases.
-pub(crate) const DUE: &str = "DUE";
-/// The `due_pk` of deliveries, which are listed apart: many due deliveries do not delay the conversations.
-pub(crate) const DUE_DELIVERIES: &str = "DUE#DELIVERIES";
-/// The `due_pk` of events that were not delivered to each of their webhooks at least once.
-pub(crate) const DUE_EVENTS: &str = "DUE#EVENTS";
-/// The `due_pk` of phone numbers whose purchase or release is incomplete.
-pub(crate) const DUE_NUMBERS: &str = "DUE#NUMBERS";
+/// A list of the index `due`. Each is spread over several partition keys, since one partition takes a thousand writes per
+/// second at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DueList {
+    /// Conversations and leases.
+    Conversations,
+    /// Deliveries, which are listed apart: many due deliveries do not delay the conversations.
+    Deliveries,
+    /// Events that were not delivered to each of their webhooks at least once. Each is added and removed within seconds.
+    Events,
+    /// Phone numbers whose purchase or release is incomplete.
+    Numbers,
+}
+
+impl DueList {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Conversations => "DUE",
+            Self::Deliveries => "DUE#DELIVERIES",
+            Self::Events => "DUE#EVENTS",
+            Self::Numbers => "DUE#NUMBERS",
+        }
+    }
+
+    /// The number of its partition keys.
+    pub(crate) const fn shards(self) -> u32 {
+        match self {
+            Self::Conversations | Self::Deliveries => 32,
+            Self::Events => 128,
+            Self::Numbers => 1,
+        }
+    }
+
+    /// The `due_pk` of an item with this `pk`. All items of a conversation are in one shard.
+    pub(crate) fn pk(self, item_pk: &str) -> String {
+        self.shard_pk(hash(item_pk) % self.shards())
+    }
+
+    /// All its values of `due_pk`: the shards, and the one that version 0.1.0 wrote all items to.
+    pub(crate) fn all_pks(self) -> impl Iterator<Item = String> {
+        let shards = (0..self.shards()).map(move |shard| self.shard_pk(shard));
+        shards.chain(std::iter::once(self.name().to_owned()))
+    }
+
+    fn shard_pk(self, shard: u32) -> String {
+        format!("{}#{shard:03}", self.name())
+    }
+}
+
+/// FNV-1a. It is stored, so it must not change with a version of a library.
+fn hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
 
 /// Names a delivery: one event for one webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -192,6 +237,28 @@ mod tests {
         for other in ["", "acc_1#cnv_1", &account.to_string(), &format!("{conversation}#{account}")] {
             assert_eq!(conversation_of_key(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn due_items_of_a_conversation_share_a_shard_and_conversations_are_spread() {
+        let at = Timestamp::from_millis(1_795_339_800_120);
+        for list in [DueList::Conversations, DueList::Deliveries, DueList::Events] {
+            let mut shards = std::collections::BTreeMap::new();
+            for n in 0..10_000 {
+                let pk = conversation_pk(AccountId::new(at, 1), ConversationId::new(at, n * 7_919));
+                *shards.entry(list.pk(&pk)).or_insert(0_u32) += 1;
+            }
+            let all: std::collections::BTreeSet<_> = list.all_pks().collect();
+            assert!(
+                shards.keys().all(|shard| all.contains(shard)) && all.len() == shards.len() + 1,
+                "{list:?}"
+            );
+            let fair = 10_000 / list.shards();
+            let (least, most) = (shards.values().min().unwrap(), shards.values().max().unwrap());
+            assert!(*least > fair / 2 && *most < fair * 3 / 2, "{list:?}: {least} to {most}");
+        }
+        assert_eq!(DueList::Numbers.pk("a"), DueList::Numbers.pk("b"));
+        assert_eq!(DueList::Conversations.pk("acc_1#cnv_1"), "DUE#024", "it is stored");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The lease of a live call: renewed off the audio path, and reported lost when another worker takes it.
+//! The lease of a live call: renewed every 15 s, and checkpointed with the agent's words in between, off the audio path;
+//! reported lost when another worker takes it.
 //!
 //! Every write of the call carries the lease's holder, so a worker that lost its lease can write nothing (fencing).
 //! This module does not take the lease: admission takes it with the write that starts the conversation.
@@ -10,7 +11,7 @@ use switchboard_model::conversations::{Lease, UtteranceProgress};
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -96,24 +97,35 @@ async fn renew(
     mut speaking: watch::Receiver<Option<UtteranceProgress>>,
     lost: CancellationToken,
 ) {
-    let mut wait = Lease::HEARTBEAT;
+    let mut renewal_at = Instant::now() + Lease::HEARTBEAT;
     loop {
         sleep(MIN_INTERVAL).await;
         tokio::select! {
-            () = sleep(wait.saturating_sub(MIN_INTERVAL)) => {}
+            () = sleep_until(renewal_at) => {}
             changed = speaking.changed() => if changed.is_err() { return },
         }
-        lease = lease.renewed(clock(), speaking.borrow_and_update().clone());
-        wait = match table.renew_lease(key.account, key.conversation, &lease).await {
-            Ok(true) => Lease::HEARTBEAT,
+        let is_renewal = Instant::now() >= renewal_at;
+        let words = speaking.borrow_and_update().clone();
+        let next = lease.clone().renewed(clock(), words);
+        let written = if is_renewal {
+            table.renew_lease(key.account, key.conversation, &next).await
+        } else {
+            table.checkpoint_lease(key.account, key.conversation, &next).await
+        };
+        match written {
+            Ok(true) if is_renewal => {
+                lease = next;
+                renewal_at = Instant::now() + Lease::HEARTBEAT;
+            }
+            Ok(true) => {}
             Ok(false) => {
                 tracing::warn!("lease lost");
                 return lost.cancel();
             }
             Err(error) => {
                 tracing::warn!(%error, "lease renewal failed");
-                MIN_INTERVAL
+                renewal_at = Instant::now();
             }
-        };
+        }
     }
 }

@@ -28,10 +28,7 @@ use super::{
     single_writes::Refusal,
 };
 use crate::{
-    keys::{
-        self, ACCOUNT, CONFIG, DELIVERY, DUE_DELIVERIES, DUE_EVENTS, DeliveryKey, EVENT, EventKey, FLIGHTS,
-        STATE,
-    },
+    keys::{self, ACCOUNT, CONFIG, DELIVERY, DeliveryKey, DueList, EVENT, EventKey, FLIGHTS, STATE},
     outbox::Entry,
 };
 
@@ -190,7 +187,7 @@ impl Table {
 
     /// At most `limit` deliveries that are due at `now`, the longest overdue first.
     pub async fn due_deliveries(&self, now: Timestamp, limit: usize) -> Result<Vec<DeliveryKey>, TableError> {
-        let (found, _) = self.due_page(DUE_DELIVERIES, now, limit, None).await?;
+        let found = self.due_items(DueList::Deliveries, now, limit).await?;
         Ok(found.into_iter().filter_map(|item| DeliveryKey::of_item(item.pk()?, item.sk()?)).collect())
     }
 
@@ -243,7 +240,7 @@ impl Table {
 
     /// At most `limit` events at `now` whose first attempts are overdue, the longest overdue first.
     pub async fn due_events(&self, now: Timestamp, limit: usize) -> Result<Vec<EventKey>, TableError> {
-        let (found, _) = self.due_page(DUE_EVENTS, now, limit, None).await?;
+        let found = self.due_items(DueList::Events, now, limit).await?;
         Ok(found.into_iter().filter_map(|item| EventKey::of_item(item.pk()?, item.sk()?)).collect())
     }
 

@@ -1,10 +1,12 @@
 //! Due items: conversations past their deadline, expired leases.
 //!
-//! The index lags behind the table by some milliseconds: read the item again before acting.
+//! The index lags behind the table by some milliseconds: read the item again before acting. A list is spread over several
+//! partition keys, and read from all of them at the same time.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use switchboard_model::{
     ids::{AccountId, ConversationId},
     time::Timestamp,
@@ -17,7 +19,7 @@ use super::{
     single_writes::Refusal,
 };
 use crate::{
-    keys::{self, DUE, LEASE, STATE},
+    keys::{self, DueList, LEASE, STATE},
     outbox,
 };
 
@@ -25,6 +27,9 @@ type Attributes = HashMap<String, AttributeValue>;
 
 /// Maximum number of due items of one conversation: its state and its lease.
 const ITEMS: usize = 2;
+
+/// Shards that are read at the same time.
+const CONCURRENCY: usize = 16;
 
 /// A conversation that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,37 @@ pub struct DueItem {
 impl Table {
     /// At most `limit` conversations that are due at `now`, each once, the longest overdue first.
     pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DueItem>, TableError> {
+        let shards = DueList::Conversations.all_pks();
+        let shards = shards.map(|due_pk| self.due_in_shard(due_pk, now, limit));
+        let mut found: Vec<DueItem> = stream::iter(shards).buffer_unordered(CONCURRENCY).try_concat().await?;
+        found.sort_by_key(|item| item.due_at);
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// At most `limit` items of a list that are due at `now`, the longest overdue first.
+    pub(super) async fn due_items(
+        &self,
+        list: DueList,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Item>, TableError> {
+        let shards = list.all_pks().map(async |due_pk| {
+            let (items, _) = self.due_page(&due_pk, now, limit, None).await?;
+            Ok::<_, TableError>(items)
+        });
+        let mut found: Vec<Item> = stream::iter(shards).buffer_unordered(CONCURRENCY).try_concat().await?;
+        found.sort_by_key(|item| item.due_key().map(|(_, due_at)| due_at));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    async fn due_in_shard(
+        &self,
+        due_pk: String,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<DueItem>, TableError> {
         let mut found: Vec<DueItem> = Vec::new();
         let mut start = None;
         loop {
@@ -47,7 +83,7 @@ impl Table {
             if page == 0 {
                 return Ok(found);
             }
-            let (items, next) = self.due_page(DUE, now, page, start).await?;
+            let (items, next) = self.due_page(&due_pk, now, page, start).await?;
             for item in items {
                 let Some(((account, conversation), due_at)) =
                     item.due_key().and_then(|(pk, due_at)| Some((keys::conversation_of_key(pk)?, due_at)))
@@ -67,11 +103,11 @@ impl Table {
         }
     }
 
-    /// One page of the items that are due at `now` in a list of the index, the longest overdue first; and where the next
+    /// One page of the items that are due at `now` in a shard of a list, the longest overdue first; and where the next
     /// page starts.
-    pub(super) async fn due_page(
+    async fn due_page(
         &self,
-        list: &str,
+        due_pk: &str,
         now: Timestamp,
         limit: usize,
         start: Option<Attributes>,
@@ -82,7 +118,7 @@ impl Table {
             .table_name(&self.name)
             .index_name("due")
             .key_condition_expression("due_pk = :due AND due_at <= :now")
-            .expression_attribute_values(":due", AttributeValue::S(list.to_owned()))
+            .expression_attribute_values(":due", AttributeValue::S(due_pk.to_owned()))
             .expression_attribute_values(":now", items::millis(now))
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .set_exclusive_start_key(start)

@@ -21,8 +21,8 @@ use switchboard_model::{
 use super::TableError;
 use crate::{
     keys::{
-        CONFIG, DUE, DUE_DELIVERIES, DUE_EVENTS, EVENT, LEASE, MESSAGE, STATE, conversation_pk,
-        conversations_pk, delivery_sk, numbered_sk,
+        CONFIG, DueList, EVENT, LEASE, MESSAGE, STATE, conversation_pk, conversations_pk, delivery_sk,
+        numbered_sk,
     },
     outbox::{self, Entry},
 };
@@ -94,14 +94,11 @@ impl Item {
         self
     }
 
-    /// Puts the item into the main list of the index `due`.
-    fn due(self, at: Timestamp) -> Self {
-        self.due_in(DUE, at)
-    }
-
-    pub(super) fn due_in(mut self, line: &str, at: Timestamp) -> Self {
+    /// Puts the item, whose key is set, into a list of the index `due`.
+    pub(super) fn due_in(mut self, list: DueList, at: Timestamp) -> Self {
         self.0.insert("due_at".to_owned(), millis(at));
-        self.with("due_pk", line.to_owned())
+        let due_pk = list.pk(self.pk().unwrap_or_default());
+        self.with("due_pk", due_pk)
     }
 
     /// `pk` and time of an item that was read from the index `due`.
@@ -184,13 +181,13 @@ pub(super) fn state_item(conversation: &Conversation) -> Result<Item, TableError
         .listed(list, conversation.created_at, &conversation.id)
         .expiring(conversation.expires_at);
     Ok(match conversation.due_at() {
-        Some(at) => item.due(at),
+        Some(at) => item.due_in(DueList::Conversations, at),
         None => item,
     })
 }
 
 pub(super) fn lease_item(pk: String, lease: &Lease) -> Result<Item, TableError> {
-    Ok(Item::new(pk, LEASE, lease)?.due(lease.until))
+    Ok(Item::new(pk, LEASE, lease)?.due_in(DueList::Conversations, lease.until))
 }
 
 pub(super) fn event_item(pk: String, event: &Event) -> Result<Item, TableError> {
@@ -207,7 +204,7 @@ pub(super) fn event_item(pk: String, event: &Event) -> Result<Item, TableError> 
     };
     let item = Item::new(pk, numbered_sk(EVENT, event.sequence), &stored)?.in_outbox(Entry::Event(event));
     Ok(match event.first_attempts_due_at() {
-        Some(at) => item.with_numbers(UNTRIED, &event.webhooks).due_in(DUE_EVENTS, at),
+        Some(at) => item.with_numbers(UNTRIED, &event.webhooks).due_in(DueList::Events, at),
         None => item,
     })
 }
@@ -274,7 +271,7 @@ pub(super) fn delivery_item(conversation: &Conversation, delivery: &Delivery) ->
     let item = Item::new(pk, delivery_sk(delivery.sequence, delivery.webhook), delivery)?
         .expiring(conversation.expires_at);
     Ok(match delivery.due_at() {
-        Some(at) => item.due_in(DUE_DELIVERIES, at),
+        Some(at) => item.due_in(DueList::Deliveries, at),
         None => item,
     })
 }

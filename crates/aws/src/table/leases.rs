@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use switchboard_model::{
     conversations::Lease,
     ids::{AccountId, ConversationId},
 };
 
 use super::{
-    ATTEMPTS, Table, TableError, back_off, conditions::Condition, items, single_writes::Refusal,
-    transactions::Guard,
+    ATTEMPTS, Table, TableError, back_off, conditions::Condition, items, request_error,
+    single_writes::Refusal, transactions::Guard,
 };
 use crate::keys::{self, LEASE, STATE};
 
@@ -44,7 +45,44 @@ impl Table {
         Err(TableError::Conflict)
     }
 
-    /// Renews a lease, with a new expiry or other words. False if another worker has it, or it was deleted: then the
+    /// Stores the words of a lease, and the sign of life. The expiry stays, and with it the index of due items: words
+    /// change about once a second, and one index could not take that of many calls. False as for [`Table::renew_lease`].
+    pub async fn checkpoint_lease(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        lease: &Lease,
+    ) -> Result<bool, TableError> {
+        let value = |value: Result<AttributeValue, _>| {
+            value.map_err(|_: serde_dynamo::Error| TableError::Corrupt(LEASE))
+        };
+        let utterance = value(serde_dynamo::to_attribute_value(&lease.utterance))?;
+        let seen_at = value(serde_dynamo::to_attribute_value(lease.last_seen_at))?;
+        for attempt in 0..ATTEMPTS {
+            let request = self
+                .client
+                .update_item()
+                .table_name(&self.name)
+                .set_key(Some(items::key(keys::conversation_pk(account, conversation), LEASE)))
+                .condition_expression("holder = :holder")
+                .update_expression("SET utterance = :utterance, last_seen_at = :seen_at")
+                .expression_attribute_values(":holder", AttributeValue::S(lease.holder.clone()))
+                .expression_attribute_values(":utterance", utterance.clone())
+                .expression_attribute_values(":seen_at", seen_at.clone())
+                .send();
+            match Box::pin(request).await {
+                Ok(_) => return Ok(true),
+                Err(error) => match Refusal::of(&error) {
+                    Some(Refusal::Condition) => return Ok(false),
+                    Some(Refusal::Conflict) => back_off(attempt).await,
+                    None => return Err(request_error("UpdateItem", &error)),
+                },
+            }
+        }
+        Err(TableError::Conflict)
+    }
+
+    /// Renews a lease, with a new expiry and other words. False if another worker has it, or it was deleted: then the
     /// caller must fall silent.
     pub async fn renew_lease(
         &self,

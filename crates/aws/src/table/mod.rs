@@ -33,7 +33,7 @@
 //!   time. Each status of a conversation is a list of its own.
 //! - Index `due` (`due_pk`, `due_at` in milliseconds), sparse: items that the sweeper acts on at a time. States with a
 //!   deadline and leases are one list, deliveries another, events without a recorded first attempt at each webhook a
-//!   third, numbers whose purchase or release is incomplete a fourth.
+//!   third, numbers whose purchase or release is incomplete a fourth. A list is spread over several partition keys by a hash of the conversation.
 //!
 //! Writes use optimistic concurrency: a writer that loses a race reads the items again and decides again.
 //! [`switchboard_model`] decides which state is stored and when it may change; this module knows the layout, and that a

@@ -18,7 +18,7 @@ use super::{
     conditions::Condition,
     items::{Item, Owned},
 };
-use crate::keys::{self, DUE_NUMBERS, NUMBER, OWNER};
+use crate::keys::{self, DueList, NUMBER, OWNER};
 use crate::sealing::Sealer;
 
 /// A number as an item; the key names the account.
@@ -159,7 +159,7 @@ impl Table {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<(AccountId, E164)>, TableError> {
-        let (items, _) = self.due_page(DUE_NUMBERS, now, limit, None).await?;
+        let items = self.due_items(DueList::Numbers, now, limit).await?;
         let key = |item: Item| {
             let number = item.sk()?.strip_prefix(NUMBER)?;
             Some((item.pk()?.parse().ok()?, number.parse().ok()?))
@@ -225,7 +225,7 @@ fn number_item(number: &PhoneNumber) -> Result<Item, TableError> {
     let (account, key) = (number.account_id, keys::number_key(&number.phone_number));
     let item = Item::new(keys::account_pk(account), key, &stored)?;
     Ok(match number.due_at() {
-        Some(at) => item.due_in(DUE_NUMBERS, at),
+        Some(at) => item.due_in(DueList::Numbers, at),
         None => item.listed(keys::numbers_pk(account), number.created_at, &number.id),
     })
 }
