@@ -255,7 +255,8 @@ impl Table {
         let stored = self.deliveries(key.account, key.conversation, key.sequence, key.sequence).await?;
         let untried = event.webhooks.iter().copied();
         let untried = untried.filter(|webhook| stored.iter().all(|delivery| delivery.webhook != *webhook));
-        Ok(Some((event, untried.collect())))
+        let untried = untried.collect();
+        Ok(Some((event, untried)))
     }
 
     /// Makes an event due again at `until`.
