@@ -13,7 +13,7 @@ use switchboard_contract::{lists, validation::FieldError};
 use switchboard_model::{accounts::Token, ids::AccountId, lists::Listing};
 use switchboard_runtime::spans;
 
-use crate::{Api, MAX_BODY_BYTES, errors::ApiError, rate_limit::AccountSender};
+use crate::{Api, MAX_BODY_BYTES, errors::ApiError};
 
 /// The account whose token came with the request. It is the first argument of every handler that needs a token, so a
 /// request is authenticated before anything else is checked.
@@ -31,10 +31,7 @@ impl FromRequestParts<Api> for Caller {
         let token = header.and_then(Token::from_authorization).ok_or(ApiError::Unauthorized)?;
         let account = api.table.account_of_token(&token).await?.ok_or(ApiError::Unauthorized)?;
         spans::record_account(account);
-        // A `GET` is counted while it is answered.
-        if !parts.extensions.get::<AccountSender>().is_some_and(|sender| sender.send(account)) {
-            api.count(account).await?;
-        }
+        api.count(account).await?;
         parts.extensions.insert(Self(account));
         Ok(Self(account))
     }

@@ -1,7 +1,8 @@
 //! The HTTP API: decodes a request, runs one use case, encodes the answer.
 //!
-//! A request passes [`router`], which `routes` lists. `request_id` opens its span, `rate_limit` and `idempotency` wrap the
-//! handlers, and the extractors of `extract` provide the caller's account, the path's parameters, the query and the body.
+//! A request passes [`router`], which `routes` lists. `request_id` opens its span, `idempotency` wraps the handlers, and
+//! the extractors of `extract` provide the caller's account, which `rate_limit` counts, the path's parameters, the query
+//! and the body.
 //! Handlers stand in one file per resource: `agents`, `conversations`, `events`, `phone_numbers`, `credentials`,
 //! `service`. [`switchboard_contract`] declares what a valid request is and what an answer looks like; `references` looks
 //! up the items that a body names; `errors` alone turns an error into a status. `openapi` describes the operations.
@@ -78,7 +79,6 @@ pub fn router(api: Api) -> Router {
         })
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(middleware::from_fn_with_state(api.clone(), rate_limit::count_reads))
         .layer(middleware::from_fn_with_state(api.clone(), request_id::identify))
         .with_state(api)
 }

@@ -35,6 +35,21 @@ async fn a_request_over_the_limit_is_a_429_and_has_no_effect() {
 }
 
 #[tokio::test]
+async fn a_read_over_the_limit_does_not_run_its_handler() {
+    let world = World::new().await;
+    let limits = Limits { requests_per_second: 1, ..Limits::default() };
+    assert!(world.table.set_limits(world.account, &limits).await.unwrap());
+    // The search asks the carrier.
+    let search = "/phone_numbers/buy";
+    let mut statuses = vec![];
+    for _ in 0..4 {
+        statuses.push(world.get(search).await.status);
+    }
+    assert_eq!(statuses[2..], [429, 429], "the requests of two seconds may come together");
+    assert_eq!(world.carrier().searches, 2);
+}
+
+#[tokio::test]
 async fn a_call_is_rejected_while_too_many_wait() {
     let world = World::new().await;
     testing::set_waiting(&world.table, world.account, i64::from(MAX_WAITING)).await;

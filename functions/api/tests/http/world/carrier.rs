@@ -43,6 +43,8 @@ pub(crate) struct Carrier {
     /// The numbers, each with its id, its name and its `VoiceUrl`.
     pub(crate) numbers: BTreeMap<String, (String, String, String)>,
     pub(crate) fault: Option<Fault>,
+    /// The number of searches for numbers on sale.
+    pub(crate) searches: usize,
 }
 
 /// The state, shared with the server.
@@ -77,6 +79,7 @@ async fn answer(
     let mut carrier = state.lock();
     let Some(numbers) = resource.strip_prefix("IncomingPhoneNumbers") else {
         if resource == "AvailablePhoneNumbers/US/Local.json" {
+            carrier.searches += 1;
             let free = AVAILABLE.iter().filter(|number| !carrier.numbers.contains_key(**number));
             let free: Vec<_> = free
                 .map(|number| json!({ "phone_number": number, "postal_code": "94102", "iso_country": "US" }))
