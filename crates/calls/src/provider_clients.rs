@@ -18,7 +18,8 @@ pub enum ProviderKeysError {
     Unusable(#[from] BadKeys),
 }
 
-/// Reads the deployment's keys from the secret `secret_id` (a name or an ARN), and makes the HTTP client.
+/// Reads the deployment's keys from the secret `secret_id` (a name or an ARN), and makes the HTTP client. The keys are read
+/// again, at most once a minute, when the carrier does not accept them or a callback has another signature.
 ///
 /// # Errors
 /// The secret cannot be read, or contains no usable keys.
@@ -27,6 +28,22 @@ pub async fn connect_providers(
     secret_id: &str,
     endpoints: Endpoints,
 ) -> Result<Providers, ProviderKeysError> {
-    let keys = Keys::parse(ProviderKeys::load(sdk, secret_id).await?.json())?;
+    let keys = read_keys(sdk, secret_id).await?;
+    let (sdk, secret_id) = (sdk.clone(), secret_id.to_owned());
+    let keys = keys.with_source(move || {
+        let (sdk, secret_id) = (sdk.clone(), secret_id.clone());
+        Box::pin(async move {
+            let read = read_keys(&sdk, &secret_id).await;
+            match &read {
+                Ok(_) => tracing::info!("provider keys read again"),
+                Err(error) => tracing::warn!(error = ?error, "provider keys not read again"),
+            }
+            read.ok()
+        })
+    });
     Ok(Providers { http: egress::client(), endpoints, keys })
+}
+
+async fn read_keys(sdk: &SdkConfig, secret_id: &str) -> Result<Keys, ProviderKeysError> {
+    Ok(Keys::parse(ProviderKeys::load(sdk, secret_id).await?.json())?)
 }

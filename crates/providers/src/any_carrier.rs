@@ -108,6 +108,12 @@ impl Carrier for AnyCarrier {
         }
     }
 
+    async fn reread_credentials(&self) -> bool {
+        match self {
+            Self::Twilio(twilio) => twilio.reread_credentials().await,
+        }
+    }
+
     fn verify(&self, request: &CallbackRequest) -> Option<VerifiedCallback> {
         match self {
             Self::Twilio(twilio) => twilio.verify(request),

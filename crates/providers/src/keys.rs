@@ -1,20 +1,49 @@
 //! The deployment's own keys, as its secret store holds them. The catalogue names them.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use switchboard_model::catalogue::{self, Connection};
 
+use tokio::{sync::Mutex, time::Instant};
+
 use crate::{Providers, Secret, unusable::Unusable};
+
+/// Minimum time between two reads of the stored keys.
+const REREAD_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The keys of every vendor, by the name in the catalogue. Required ones are here; others may be missing: a deployment
 /// without them starts, and a call that needs one records a provider fault.
 #[derive(Clone)]
-pub struct Keys(BTreeMap<&'static str, Secret>);
+pub struct Keys {
+    stored: Arc<StoredKeys>,
+    /// Keys that replace stored ones in this clone only; none: the key is removed.
+    own: BTreeMap<&'static str, Option<Secret>>,
+}
+
+type KeysByName = BTreeMap<&'static str, Secret>;
+
+/// Reads the stored keys; `None` if they cannot be read now, or not used.
+type Source = Box<dyn Fn() -> BoxFuture<'static, Option<Keys>> + Send + Sync>;
+
+/// The deployment's keys as they were last read. All clones share them.
+struct StoredKeys {
+    latest: RwLock<KeysByName>,
+    source: Option<Source>,
+    /// The time of the last read after the first.
+    reread_at: Mutex<Option<Instant>>,
+}
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        let latest = self.stored.latest.read().unwrap_or_else(PoisonError::into_inner);
+        f.debug_set().entries(latest.keys()).finish()
     }
 }
 
@@ -49,13 +78,47 @@ impl Keys {
                 }
             }
         }
-        if bad.is_empty() { Ok(Self(keys)) } else { Err(BadKeys::Unusable(bad)) }
+        if !bad.is_empty() {
+            return Err(BadKeys::Unusable(bad));
+        }
+        let stored = StoredKeys { latest: RwLock::new(keys), source: None, reread_at: Mutex::new(None) };
+        Ok(Self { stored: Arc::new(stored), own: BTreeMap::new() })
+    }
+
+    /// The same keys, which [`Keys::reread`] reads from `source` again.
+    #[must_use]
+    pub fn with_source(
+        self,
+        source: impl Fn() -> BoxFuture<'static, Option<Self>> + Send + Sync + 'static,
+    ) -> Self {
+        let latest = self.stored.latest.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let (source, reread_at): (Option<Source>, _) = (Some(Box::new(source)), Mutex::new(None));
+        let stored = StoredKeys { latest: RwLock::new(latest), source, reread_at };
+        Self { stored: Arc::new(stored), own: self.own }
+    }
+
+    /// Reads the stored keys again, at most once a minute: for a vendor that does not accept a key, or a signature that no
+    /// key explains. All clones have the new keys. Keys that cannot be read or used change nothing.
+    pub async fn reread(&self) {
+        let StoredKeys { latest, source: Some(source), reread_at } = &*self.stored else { return };
+        // A caller that waits here uses what the other has read.
+        let mut reread_at = reread_at.lock().await;
+        if reread_at.is_some_and(|at| at.elapsed() < REREAD_INTERVAL) {
+            return;
+        }
+        *reread_at = Some(Instant::now());
+        let Some(keys) = source().await else { return };
+        let new = keys.stored.latest.read().unwrap_or_else(PoisonError::into_inner).clone();
+        *latest.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     /// The key with this name; none if the deployment does not have it.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Secret> {
-        self.0.get(name)
+    pub fn get(&self, name: &str) -> Option<Secret> {
+        match self.own.get(name) {
+            Some(own) => own.clone(),
+            None => self.stored.latest.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned(),
+        }
     }
 
     /// A key of a connection that is required.
@@ -63,20 +126,20 @@ impl Keys {
     /// # Panics
     /// The catalogue does not say that the key is required.
     #[must_use]
-    pub fn required(&self, name: &str) -> &Secret {
+    pub fn required(&self, name: &str) -> Secret {
         self.get(name).expect("a deployment without its required keys does not start")
     }
 
     /// Replaces or adds the first key of a connection.
     pub fn set(&mut self, connection: &Connection, key: Secret) {
         if let Some(name) = connection.keys.first() {
-            self.0.insert(name, key);
+            self.own.insert(name, Some(key));
         }
     }
 
     /// Removes a key.
-    pub fn remove(&mut self, name: &str) {
-        self.0.remove(name);
+    pub fn remove(&mut self, name: &'static str) {
+        self.own.insert(name, None);
     }
 }
 
@@ -85,7 +148,7 @@ impl Providers {
     pub(crate) fn key(&self, vendor: &'static str) -> Result<Secret, Unusable> {
         let name = catalogue::connection(vendor).and_then(|connection| connection.keys.first().copied());
         let Some(name) = name else { return Err(Unusable::no_adapter(vendor)) };
-        self.keys.get(name).cloned().ok_or_else(|| Unusable::missing_key(vendor, name))
+        self.keys.get(name).ok_or_else(|| Unusable::missing_key(vendor, name))
     }
 }
 
@@ -117,6 +180,39 @@ mod tests {
         assert_eq!(keys.get("openai_api_key").unwrap().reveal(), "sk-1");
         assert_eq!(keys.required("twilio_account_sid").reveal(), "AC1");
         assert!(!format!("{keys:?}").contains("sk-1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_read_again_once_a_minute_and_all_clones_have_them() {
+        let json = |token: &str| format!(r#"{{"twilio_account_sid":"AC1","twilio_auth_token":"{token}"}}"#);
+        let secret = Arc::new(std::sync::Mutex::new((Some(json("new")), 0)));
+        let source = secret.clone();
+        let keys = Keys::parse(&json("old")).unwrap().with_source(move || {
+            let mut secret = source.lock().unwrap();
+            secret.1 += 1;
+            let keys = secret.0.as_deref().and_then(|json| Keys::parse(json).ok());
+            Box::pin(async move { keys })
+        });
+        let mut customers = keys.clone();
+        customers.set(catalogue::connection("openai").unwrap(), Secret::new("own"));
+        let clone = keys.clone();
+        tokio::join!(keys.reread(), clone.reread(), clone.reread());
+        assert_eq!(secret.lock().unwrap().1, 1, "those that wait use what one has read");
+        for keys in [&keys, &clone, &customers] {
+            assert_eq!(keys.required("twilio_auth_token").reveal(), "new");
+        }
+        assert_eq!(customers.get("openai_api_key").unwrap().reveal(), "own");
+
+        for unusable in [None, Some("{}".to_owned()), Some(json("newer"))] {
+            secret.lock().unwrap().0 = unusable.clone();
+            tokio::time::advance(REREAD_INTERVAL - Duration::from_secs(1)).await;
+            keys.reread().await;
+            assert_eq!(keys.required("twilio_auth_token").reveal(), "new", "too soon");
+            tokio::time::advance(Duration::from_secs(1)).await;
+            keys.reread().await;
+            let expected = if unusable == Some(json("newer")) { "newer" } else { "new" };
+            assert_eq!(keys.required("twilio_auth_token").reveal(), expected);
+        }
     }
 
     #[test]

@@ -127,7 +127,11 @@ impl UnverifiedCallback {
         }
         let verified = match in_time(own_account).await.map_err(respond)? {
             Some(CallAccount::Customers(own)) => carrier.through_own(&own).verify(&self.0),
-            Some(CallAccount::Deployments | CallAccount::Gone) | None => None,
+            // The token may have been replaced since it was read.
+            Some(CallAccount::Deployments | CallAccount::Gone) | None => {
+                carrier.reread_credentials().await;
+                carrier.verify(&self.0)
+            }
         };
         verified.ok_or_else(|| {
             tracing::warn!("callback without a valid signature rejected");

@@ -96,6 +96,10 @@ pub trait Carrier: Sized {
     /// Writes instructions in the carrier's language.
     fn document(&self, instructions: &Instructions<'_>) -> CallDocument;
 
+    /// Reads the deployment's credentials again, at most once a minute. True if they changed; false for a customer's own
+    /// account.
+    fn reread_credentials(&self) -> impl Future<Output = bool> + Send;
+
     /// Checks that a request was signed with this account's secret; none if it was not.
     fn verify(&self, request: &CallbackRequest) -> Option<VerifiedCallback>;
 

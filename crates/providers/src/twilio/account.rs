@@ -7,19 +7,42 @@ use reqwest::{RequestBuilder, Url};
 use switchboard_model::phone_numbers::CarrierAccount;
 
 use super::refusals::PROVIDER;
-use crate::{Providers, Secret, egress, endpoints::join};
+use crate::{Providers, Secret, egress, endpoints::join, keys::Keys};
 
 /// One account and a client for it.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_field_names, reason = "the carrier calls it the account SID")]
 pub(super) struct Account {
     /// Opens a connection per request: an order must not be repeated unknowingly.
     http: reqwest::Client,
     base: Url,
-    account_sid: Secret,
-    auth_token: Secret,
+    credentials: Credentials,
     /// Replaces the time limit of every request.
     pub(super) timeout: Option<Duration>,
+}
+
+/// What authenticates an account.
+#[derive(Debug, Clone)]
+enum Credentials {
+    /// Those of the deployment, which may be read again.
+    Deployment(Keys),
+    /// Those of a customer.
+    Customer { account_sid: Secret, auth_token: Secret },
+}
+
+impl Credentials {
+    fn account_sid(&self) -> Secret {
+        match self {
+            Self::Deployment(keys) => keys.required("twilio_account_sid"),
+            Self::Customer { account_sid, .. } => account_sid.clone(),
+        }
+    }
+
+    fn auth_token(&self) -> Secret {
+        match self {
+            Self::Deployment(keys) => keys.required("twilio_auth_token"),
+            Self::Customer { auth_token, .. } => auth_token.clone(),
+        }
+    }
 }
 
 impl Account {
@@ -27,31 +50,43 @@ impl Account {
         Self {
             http: egress::single_use_client(),
             base: providers.endpoints.of(PROVIDER).clone(),
-            account_sid: providers.keys.required("twilio_account_sid").clone(),
-            auth_token: providers.keys.required("twilio_auth_token").clone(),
+            credentials: Credentials::Deployment(providers.keys.clone()),
             timeout: None,
         }
     }
 
     pub(super) fn of_customer(&self, account: &CarrierAccount) -> Self {
         Self {
-            account_sid: Secret::new(&account.account_sid),
-            auth_token: account.auth_token.clone(),
+            credentials: Credentials::Customer {
+                account_sid: Secret::new(&account.account_sid),
+                auth_token: account.auth_token.clone(),
+            },
             ..self.clone()
         }
     }
 
+    /// Reads the deployment's credentials again. Returns whether they changed.
+    pub(super) async fn reread(&self) -> bool {
+        let Credentials::Deployment(keys) = &self.credentials else { return false };
+        let read = || (self.credentials.account_sid(), self.credentials.auth_token());
+        let before = read();
+        keys.reread().await;
+        let after = read();
+        before.0.reveal() != after.0.reveal() || before.1.reveal() != after.1.reveal()
+    }
+
     /// Signs the account's callbacks.
-    pub(super) fn auth_token(&self) -> &Secret {
-        &self.auth_token
+    pub(super) fn auth_token(&self) -> Secret {
+        self.credentials.auth_token()
     }
 
     /// A request to a resource of the account, which may take as long as `limit`.
     pub(super) fn request(&self, method: Method, resource: &str, limit: Duration) -> RequestBuilder {
-        let path = format!("/2010-04-01/Accounts/{}/{resource}", self.account_sid.reveal());
+        let account_sid = self.credentials.account_sid();
+        let path = format!("/2010-04-01/Accounts/{}/{resource}", account_sid.reveal());
         self.http
             .request(method, join(&self.base, &path))
-            .basic_auth(self.account_sid.reveal(), Some(self.auth_token.reveal()))
+            .basic_auth(account_sid.reveal(), Some(self.credentials.auth_token().reveal()))
             .timeout(self.timeout.unwrap_or(limit))
     }
 }

@@ -76,11 +76,21 @@ impl Carrier for Twilio {
     }
 
     async fn place(&self, call: PlaceCall<'_>) -> Result<CarrierCallId, OrderError> {
-        calls::place(&self.account, call).await
+        match calls::place(&self.account, call).await {
+            Err(OrderError::Unauthorized(_)) if self.account.reread().await => {
+                calls::place(&self.account, call).await
+            }
+            placed => placed,
+        }
     }
 
     async fn hang_up(&self, call: &CarrierCallId) -> Result<(), Error> {
-        calls::hang_up(&self.account, call).await
+        match calls::hang_up(&self.account, call).await {
+            Err(error) if refusals::is_unauthorized(&error) && self.account.reread().await => {
+                calls::hang_up(&self.account, call).await
+            }
+            ended => ended,
+        }
     }
 
     async fn redirect(&self, call: &CarrierCallId, url: &str) -> Result<bool, Error> {
@@ -88,7 +98,12 @@ impl Carrier for Twilio {
     }
 
     async fn fetch(&self, call: &CarrierCallId) -> Result<Option<CarrierCall>, Error> {
-        calls::fetch(&self.account, call).await
+        match calls::fetch(&self.account, call).await {
+            Err(error) if refusals::is_unauthorized(&error) && self.account.reread().await => {
+                calls::fetch(&self.account, call).await
+            }
+            fetched => fetched,
+        }
     }
 
     async fn find(
@@ -104,8 +119,12 @@ impl Carrier for Twilio {
         documents::write(instructions)
     }
 
+    async fn reread_credentials(&self) -> bool {
+        self.account.reread().await
+    }
+
     fn verify(&self, request: &CallbackRequest) -> Option<VerifiedCallback> {
-        signature::is_valid(self.account.auth_token(), request).then(|| VerifiedCallback::new(request))
+        signature::is_valid(&self.account.auth_token(), request).then(|| VerifiedCallback::new(request))
     }
 
     fn claimed_number(&self, request: &CallbackRequest) -> Option<E164> {

@@ -17,6 +17,14 @@ pub(super) const NOT_FOUND: u32 = 20404;
 /// "Call is not in-progress": there is nothing left to change.
 pub(super) const NOT_IN_PROGRESS: u32 = 21220;
 
+/// "Authenticate": the account's credentials are not accepted.
+const UNAUTHORIZED: &str = "20003";
+
+/// Whether the carrier does not accept the account's credentials.
+pub(super) fn is_unauthorized(error: &Error) -> bool {
+    matches!(error, Error::Rejected { code, .. } if code == UNAUTHORIZED || code == "401")
+}
+
 /// The answer was lost, or the request was never sent.
 pub(super) fn lost(error: reqwest::Error) -> Error {
     let reason = if error.is_connect() { "no connection" } else { "the answer was lost" };

@@ -19,6 +19,7 @@ use crate::{
     lives::read,
     world::{
         ACCOUNT, CONVERSATION, SID, World, at, dialled, fields, ids, path, request, router, send, signed,
+        signed_with,
     },
 };
 
@@ -31,6 +32,25 @@ async fn the_sample_of_an_answered_call_arrives_through_the_gateway() {
     assert!(matches!(conversation.legs.caller().state, LegState::Answered { .. }), "{conversation:?}");
     assert_eq!(conversation.legs.caller().carrier_call_id().map(CarrierCallId::id), Some(SID));
     assert_eq!(world.event_names().await, ["phone_call:accepted"]);
+}
+
+#[tokio::test]
+async fn a_rotated_token_is_read_at_its_first_callback_and_at_most_once_a_minute() {
+    let world = World::new().await;
+    let (router, reads) = world.rotated("rotated");
+    let (here, ringing) = (path(ACCOUNT, CONVERSATION), fields("ringing", ""));
+    let count = || reads.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(send(&router, signed(&here, &ringing)).await.0, StatusCode::OK);
+    assert_eq!(count(), 0, "the token that is known is enough");
+    assert_eq!(send(&router, signed_with("rotated", &here, &ringing)).await.0, StatusCode::OK);
+    assert_eq!(send(&router, signed_with("rotated", &here, &ringing)).await.0, StatusCode::OK);
+    assert_eq!(count(), 1);
+    for _ in 0..20 {
+        let forged = send(&router, request(&here, &ringing, "AAAA")).await;
+        assert_eq!(forged.0, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(send(&router, signed(&here, &ringing)).await.0, StatusCode::FORBIDDEN, "it was replaced");
+    assert_eq!(count(), 1);
 }
 
 #[tokio::test]

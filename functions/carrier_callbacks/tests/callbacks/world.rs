@@ -1,7 +1,10 @@
 //! The function with a table in memory, and a carrier, a voice and a bucket on loopback sockets.
 
 use std::{
-    sync::{Arc, LazyLock, Mutex},
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -118,6 +121,18 @@ impl World {
         world
     }
 
+    /// The same function, which may read its keys again: then the token is this one. Counts the reads.
+    pub(crate) fn rotated(&self, token: &'static str) -> (Router, Arc<AtomicUsize>) {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let counter = reads.clone();
+        let mut providers = providers("http://127.0.0.1:1");
+        providers.keys = providers.keys.with_source(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move { Some(keys(token)) })
+        });
+        (router_with(providers, self.table.clone(), self.sealer.clone(), &self.clips), reads)
+    }
+
     pub(crate) async fn report(&self, fields: &str) -> (StatusCode, String) {
         send(&self.router, signed(&path(ACCOUNT, CONVERSATION), fields)).await
     }
@@ -158,7 +173,10 @@ pub(crate) fn ids() -> (AccountId, ConversationId) {
 }
 
 pub(crate) fn router(table: Table, sealer: Sealer, clips: &Clips, carrier: &str) -> Router {
-    let providers = providers(carrier);
+    router_with(providers(carrier), table, sealer, clips)
+}
+
+fn router_with(providers: Providers, table: Table, sealer: Sealer, clips: &Clips) -> Router {
     let backend = Backend { table, sealer, carrier: AnyCarrier::new(&providers) };
     let egress_policy = EgressPolicy::Local;
     let inbound = InboundContext {
@@ -200,11 +218,15 @@ pub(crate) fn path(account: &str, conversation: &str) -> String {
 }
 
 fn providers(carrier: &str) -> Providers {
-    let keys = serde_json::json!({
-        "twilio_account_sid": "AC1", "twilio_auth_token": TOKEN, "openai_api_key": "o", "deepgram_api_key": "d",
-    });
     let endpoints = Endpoints::from_vars(&|_| Some(carrier.to_owned())).unwrap();
-    Providers { http: egress::client(), endpoints, keys: Keys::parse(&keys.to_string()).unwrap() }
+    Providers { http: egress::client(), endpoints, keys: keys(TOKEN) }
+}
+
+fn keys(token: &str) -> Keys {
+    let keys = serde_json::json!({
+        "twilio_account_sid": "AC1", "twilio_auth_token": token, "openai_api_key": "o", "deepgram_api_key": "d",
+    });
+    Keys::parse(&keys.to_string()).unwrap()
 }
 
 pub(crate) fn call_id(id: &str) -> CarrierCallId {
