@@ -30,7 +30,7 @@
 //!
 //! | error | outcome of the message |
 //! |---|---|
-//! | the message is not a call | dropped |
+//! | the message is not a call | retried, so that the queue moves it to its dead-letter queue; counted |
 //! | the table does not respond before the mark | retried |
 //! | the account has no free slot | done: a returned slot, or the sweeper, wakes the account |
 //! | the account is at its calls per second, or the carrier certainly refused for now | replaced by a later message |
@@ -49,8 +49,8 @@ use switchboard_aws::queue::{CallMessage, Queue};
 use switchboard_calls::{Backend, CallbackUrls, ClipPreparation};
 use switchboard_runtime::{
     backoff::{Jitter, proportional},
-    jobs::JobOutcome,
-    spans,
+    jobs::{self, JobOutcome},
+    now, spans,
 };
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -112,8 +112,9 @@ impl Dialer {
                 self.wake(account_id).instrument(spans::account_job(account_id)).await
             }
             None => {
-                tracing::error!(message_id = message.message_id, "message dropped: it is not a call");
-                JobOutcome::Drop
+                tracing::error!(message_id = message.message_id, "message is not a call");
+                jobs::poison(1).write(now());
+                JobOutcome::Poison
             }
         }
     }

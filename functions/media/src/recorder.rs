@@ -11,7 +11,7 @@ use switchboard_dialogue::CallTime;
 use switchboard_providers::audio::AudioFormat;
 
 /// Length of a piece.
-const PIECE: Duration = Duration::from_secs(10);
+pub(crate) const PIECE: Duration = Duration::from_secs(10);
 /// Maximum delay of a frame of the caller.
 const LATE: Duration = Duration::from_secs(1);
 

@@ -52,6 +52,7 @@ pub(crate) async fn close(
             self::hang_up(worker, conversation, call).await;
         }
     };
+    let pieces = uploader.pieces();
     let upload = async {
         if timeout(LAST_UPLOADS_TIMEOUT, uploader.finish(last_uploads)).await.is_err() {
             tracing::warn!("last uploads timed out");
@@ -61,6 +62,7 @@ pub(crate) async fn close(
     usage.transcriber_ms += transcriber_ms;
     match outcome {
         CallOutcome::Ended(reason) => {
+            faults.extend(pieces.fault());
             faults.extend(response_times.note());
             journal.finish(LastEntry { usage, end: Some(ConversationEnd { reason, at, faults }) }).await;
             stream.close().await;

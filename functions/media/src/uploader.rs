@@ -1,20 +1,31 @@
 //! Uploads a call's recording and replay log to the bucket, off the audio path.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use switchboard_aws::{ServiceError, recordings::Recordings};
 use switchboard_model::time::Timestamp;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tracing::Instrument as _;
 
-use crate::{conversation_key::ConversationKey, recorder::RecordingPiece};
+use crate::{
+    conversation_key::ConversationKey,
+    recorder::{PIECE, RecordingPiece},
+};
 
-/// Uploads waiting for their turn: 9 pieces of 10 s = 90 s of a call. When the queue is full the newest is dropped,
-/// and that part of the recording stays silent.
-const QUEUED_UPLOADS: usize = 9;
-/// Attempts at one upload, and the delay between two of them.
-const ATTEMPTS: usize = 3;
+/// Uploads waiting for their turn while the bucket is away: 18 pieces of 10 s, about 3 MB. When the queue is full the newest
+/// is dropped, that part of the recording stays silent, and the gap is recorded on the conversation.
+const QUEUED_UPLOADS: usize = 18;
+/// Attempts at an upload that the bucket refuses. One that fails otherwise is tried until it succeeds.
+const ATTEMPTS: u32 = 3;
+/// The first delay between two attempts, and the longest: it doubles with each attempt.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(8);
 
 /// Data for the bucket.
 #[derive(Debug)]
@@ -30,6 +41,33 @@ pub(crate) enum Upload {
 pub(crate) struct Uploader {
     uploads: mpsc::Sender<Upload>,
     task: JoinSet<()>,
+    pieces: PieceCount,
+}
+
+/// The pieces of a call's recording that are not stored.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PieceCount(Arc<AtomicU64>);
+
+impl PieceCount {
+    fn add(&self, upload: &Upload) {
+        if let Upload::RecordingPiece(_) = upload {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn stored(&self, upload: &Upload) {
+        if let Upload::RecordingPiece(_) = upload {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The fault to record on the conversation once all uploads are made or given up; none if every piece is stored.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let missing = self.0.load(Ordering::Relaxed);
+        let seconds = missing.saturating_mul(PIECE.as_secs());
+        (missing > 0)
+            .then(|| format!("recording: up to {seconds} s are missing, the bucket did not take them"))
+    }
 }
 
 impl Uploader {
@@ -38,17 +76,27 @@ impl Uploader {
         let (uploads, mut queue) = mpsc::channel(QUEUED_UPLOADS);
         let mut destination = Destination { recordings, key, began_at, log_parts: 0 };
         let mut task = JoinSet::new();
+        let pieces = PieceCount::default();
+        let stored = pieces.clone();
         let run = async move {
             while let Some(upload) = queue.recv().await {
-                destination.upload(upload).await;
+                if destination.upload(&upload).await {
+                    stored.stored(&upload);
+                }
             }
         };
         task.spawn(run.in_current_span());
-        Self { uploads, task }
+        Self { uploads, task, pieces }
+    }
+
+    /// The count of missing pieces, which outlives the uploader.
+    pub(crate) fn pieces(&self) -> PieceCount {
+        self.pieces.clone()
     }
 
     /// Queues an upload. Never waits.
     pub(crate) fn upload(&self, upload: Upload) {
+        self.pieces.add(&upload);
         if self.uploads.try_send(upload).is_err() {
             tracing::error!("upload dropped");
         }
@@ -56,6 +104,7 @@ impl Uploader {
 
     /// Makes the queued uploads and the `last` ones.
     pub(crate) async fn finish(mut self, last: Vec<Upload>) {
+        last.iter().for_each(|upload| self.pieces.add(upload));
         for upload in last {
             // Fails only if the task panicked.
             let _ = self.uploads.send(upload).await;
@@ -75,15 +124,24 @@ struct Destination {
 }
 
 impl Destination {
-    async fn upload(&mut self, upload: Upload) {
-        for attempt in 1..=ATTEMPTS {
-            match self.put(&upload).await {
-                Ok(()) => break,
-                Err(error) => tracing::warn!(%error, attempt, "upload failed"),
+    /// Makes an upload. Returns whether it is stored.
+    async fn upload(&mut self, upload: &Upload) -> bool {
+        let mut attempt = 1;
+        let is_stored = loop {
+            let error = match self.put(upload).await {
+                Ok(()) => break true,
+                Err(error) => error,
+            };
+            tracing::warn!(%error, attempt, "upload failed");
+            if attempt >= ATTEMPTS && matches!(error, ServiceError::Refused(_)) {
+                break false;
             }
-            sleep(RETRY_DELAY).await;
-        }
+            let delay = RETRY_DELAY * 2_u32.saturating_pow(attempt - 1).min(8);
+            sleep(delay.min(LONGEST_RETRY_DELAY)).await;
+            attempt += 1;
+        };
         self.log_parts += u32::from(matches!(upload, Upload::ReplayLogPart(_)));
+        is_stored
     }
 
     async fn put(&self, upload: &Upload) -> Result<(), ServiceError> {

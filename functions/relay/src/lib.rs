@@ -16,7 +16,7 @@ use switchboard_aws::{
     outbox::{self, Job},
     queue::{self, CallMessage, DeliveryJob, Message, Queue},
 };
-use switchboard_runtime::{ConfigError, Vars, config, spans};
+use switchboard_runtime::{ConfigError, Vars, config, jobs, now, spans};
 use tokio::time::{Instant, timeout_at};
 use tracing::Span;
 
@@ -105,8 +105,8 @@ impl Relay {
 }
 
 impl PendingJobs {
-    /// Adds the jobs of a record. A record that cannot be read is dropped: reading it again would fail again, and it
-    /// would block the stream.
+    /// Adds the jobs of a record. A record that cannot be read is counted and skipped: reading it again would fail again, and
+    /// it would block the stream. It stays in the table, where the sweeper finds what it holds.
     fn decode(&mut self, record: usize, content: &EventRecord) {
         let jobs = match outbox::decode(&content.event_name, &content.change.new_image) {
             Ok(jobs) => jobs,
@@ -115,6 +115,7 @@ impl PendingJobs {
                 let span = conversation.map_or_else(Span::none, |(account, id)| spans::job(account, id));
                 let event_id = &content.event_id;
                 span.in_scope(|| tracing::error!(event_id, %error, "stream record dropped"));
+                jobs::poison(1).write(now());
                 return;
             }
         };

@@ -59,6 +59,7 @@ impl Sweeper {
             calls: Queue::new(&sdk, config.calls_queue),
             queue: Queue::new(&sdk, config.deliveries_queue),
             prices: config.prices,
+            grace: crate::GRACE,
         })
     }
 }

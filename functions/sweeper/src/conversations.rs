@@ -17,7 +17,7 @@ use switchboard_model::{
 };
 use switchboard_providers::carrier::CarrierCallId;
 use switchboard_runtime::{now, spans};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::Instrument;
 
 use crate::{
@@ -25,22 +25,27 @@ use crate::{
 };
 
 /// How often a conversation is read again after another process was faster.
-const MAX_READS: usize = 4;
+const MAX_READS: usize = 5;
 /// Maximum time for ending the carrier's call.
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// The accounts that were woken in a sweep. One message is enough for all their waiting calls.
-#[derive(Clone, Default)]
-struct WokenAccounts(Arc<Mutex<BTreeSet<AccountId>>>);
+/// What the items of one sweep share.
+#[derive(Clone)]
+struct SweepState {
+    /// The accounts that were woken. One message is enough for all their waiting calls.
+    woken: Arc<Mutex<BTreeSet<AccountId>>>,
+    /// The time before which no expired lease is acted on.
+    grace_until: Instant,
+}
 
-impl WokenAccounts {
+impl SweepState {
     /// False if it was woken before.
     fn insert(&self, account: AccountId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(account)
+        self.woken.lock().unwrap_or_else(PoisonError::into_inner).insert(account)
     }
 
     fn remove(&self, account: AccountId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&account);
+        self.woken.lock().unwrap_or_else(PoisonError::into_inner).remove(&account);
     }
 }
 
@@ -54,10 +59,14 @@ enum SweptConversation {
 
 impl Sweeper {
     /// Works on the conversations that are due.
-    pub(crate) async fn sweep_conversations(&self, deadline: Instant) -> Result<Swept, TableError> {
+    pub(crate) async fn sweep_conversations(
+        &self,
+        deadline: Instant,
+        grace_until: Instant,
+    ) -> Result<Swept, TableError> {
         let mut swept = Swept::default();
         let mut seen = BTreeSet::new();
-        let woken = WokenAccounts::default();
+        let state = SweepState { woken: Arc::default(), grace_until };
         for _ in 0..PAGES {
             let now = now();
             let found = match timeout_at(deadline, self.backend.table.due(now, PAGE)).await {
@@ -73,7 +82,7 @@ impl Sweeper {
             if new.is_empty() {
                 break;
             }
-            self.sweep_page(new, deadline, &woken, &mut swept).await;
+            self.sweep_page(new, deadline, &state, &mut swept).await;
             if is_last || Instant::now() >= deadline {
                 break;
             }
@@ -85,13 +94,13 @@ impl Sweeper {
         &self,
         items: Vec<DueItem>,
         deadline: Instant,
-        woken: &WokenAccounts,
+        state: &SweepState,
         swept: &mut Swept,
     ) {
         let work = |item: DueItem| {
-            let (sweeper, woken) = (self.clone(), woken.clone());
+            let (sweeper, state) = (self.clone(), state.clone());
             let span = spans::job(item.account, item.conversation);
-            async move { sweeper.end_or_postpone(item, &woken).await }.instrument(span)
+            async move { sweeper.end_or_postpone(item, &state).await }.instrument(span)
         };
         run_each(items, deadline, work, |result| {
             swept.looked_at += 1;
@@ -105,8 +114,8 @@ impl Sweeper {
         .await;
     }
 
-    async fn end_or_postpone(&self, item: DueItem, woken: &WokenAccounts) -> SweptConversation {
-        let error = match timeout(ITEM_TIMEOUT, self.act_on(item, woken)).await {
+    async fn end_or_postpone(&self, item: DueItem, state: &SweepState) -> SweptConversation {
+        let error = match timeout(ITEM_TIMEOUT + self.grace, self.act_on(item, state)).await {
             Ok(Ok(swept)) => return swept,
             Ok(Err(error)) => error.to_string(),
             Err(_elapsed) => format!("it took longer than {} s", ITEM_TIMEOUT.as_secs()),
@@ -123,19 +132,19 @@ impl Sweeper {
     }
 
     /// Has the dialer place the account's waiting calls, as far as there is room for them.
-    async fn wake(&self, account: AccountId, woken: &WokenAccounts) -> Result<(), TableError> {
-        if !woken.insert(account) {
+    async fn wake(&self, account: AccountId, state: &SweepState) -> Result<(), TableError> {
+        if !state.insert(account) {
             return Ok(());
         }
         let sent = self.calls.send(&CallMessage::Wake { account_id: account }, Duration::ZERO).await;
         if sent.is_err() {
-            woken.remove(account);
+            state.remove(account);
         }
         Ok(sent?)
     }
 
     /// Acts on one conversation, and reads it again if another process was faster.
-    async fn act_on(&self, item: DueItem, woken: &WokenAccounts) -> Result<SweptConversation, SweepError> {
+    async fn act_on(&self, item: DueItem, state: &SweepState) -> Result<SweptConversation, SweepError> {
         let DueItem { account, conversation: id, .. } = item;
         let table = &self.backend.table;
         let mut inquiry: Option<(Option<CarrierCallId>, Carrier)> = None;
@@ -145,6 +154,12 @@ impl Sweeper {
             };
             let input = sweep_input(table, snapshot).await?;
             let conversation = &input.snapshot.conversation;
+            let has_expired = input.lease.as_ref().is_some_and(|lease| !lease.is_live(now()));
+            if has_expired && Instant::now() < state.grace_until {
+                // After an outage of the table, its worker may be about to renew it.
+                sleep_until(state.grace_until).await;
+                continue;
+            }
             let carrier = inquiry.as_ref().map(|(_, carrier)| carrier);
             match input.verdict(carrier, &self.prices, now()) {
                 Verdict::Nothing => return Ok(SweptConversation::Left),
@@ -154,7 +169,7 @@ impl Sweeper {
                     return Ok(if is_silent { SweptConversation::Failed } else { SweptConversation::Left });
                 }
                 Verdict::Wake(until) => {
-                    self.wake(account, woken).await?;
+                    self.wake(account, state).await?;
                     table.postpone(account, id, until).await?;
                     return Ok(SweptConversation::Left);
                 }

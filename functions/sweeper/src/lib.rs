@@ -44,6 +44,8 @@ const SWEEP_TIMEOUT: Duration = Duration::from_secs(45);
 const ITEM_TIMEOUT: Duration = Duration::from_secs(25);
 /// Maximum time for one request to the table. Its client gives up after 10 s.
 const TABLE_TIMEOUT: Duration = Duration::from_secs(12);
+/// The grace of a deployed sweeper: a worker tries to renew its lease every second, and a try takes 10 s at most.
+const GRACE: Duration = Duration::from_secs(12);
 /// How long an item that failed is postponed.
 const POSTPONEMENT: Duration = Duration::from_mins(2);
 
@@ -58,6 +60,9 @@ pub struct Sweeper {
     pub queue: Queue<DeliveryJob>,
     /// The deployment's own prices.
     pub prices: Prices,
+    /// How long a sweep waits before it acts on the first expired leases. After an outage of the table a worker that still
+    /// has the call renews its lease within this time, and the sweeper then leaves the call alone.
+    pub grace: Duration,
 }
 
 /// The result of a sweep.
@@ -98,7 +103,7 @@ impl Sweeper {
     pub async fn sweep(&self) -> Result<Swept, TableError> {
         let deadline = Instant::now() + SWEEP_TIMEOUT;
         let (swept, queued, first_attempts, cleared) = tokio::join!(
-            self.sweep_conversations(deadline),
+            self.sweep_conversations(deadline, Instant::now() + self.grace),
             self.sweep_deliveries(deadline),
             self.sweep_first_attempts(deadline),
             self.sweep_numbers(deadline)

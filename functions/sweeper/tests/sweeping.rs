@@ -148,6 +148,29 @@ async fn a_call_of_a_dead_worker_ends_with_its_checkpoint() {
 }
 
 #[tokio::test]
+async fn a_worker_that_renews_after_an_outage_of_the_table_keeps_its_call() {
+    let mut world = World::new().await;
+    world.sweeper.grace = Duration::from_secs(2);
+    let (account, alive) = World::ids(1);
+    let (_, dead) = World::ids(2);
+    for n in [1, 2] {
+        // The table was away for longer than a lease.
+        world.started(n, 5 * MINUTE, &Lease::new("a".into(), ago(90))).await;
+        world.carrier().calls.insert(sid(n), ("in-progress".to_owned(), String::new()));
+    }
+    let table = &world.sweeper.backend.table;
+    let renewal = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(table.renew_lease(account, alive, &Lease::new("a".into(), system::now())).await.unwrap());
+    };
+    let (swept, ()) = tokio::join!(world.sweep(), renewal);
+    assert_eq!((swept.looked_at, swept.ended, swept.failed), (2, 1, 0));
+    assert_eq!(world.carrier().hung_up, [sid(2)]);
+    assert!(world.conversation(1).await.ended().is_none());
+    assert!(table.conversation(account, dead).await.unwrap().unwrap().conversation.ended().is_some());
+}
+
+#[tokio::test]
 async fn a_live_lease_is_not_touched_whatever_the_carrier_reports() {
     let world = World::new().await;
     world.started(1, 5 * MINUTE, &Lease::new("a".into(), ago(10))).await;

@@ -23,7 +23,7 @@
 //!
 //! | error | outcome of the message |
 //! |---|---|
-//! | the message is not a delivery | dropped |
+//! | the message is not a delivery | retried, so that the queue moves it to its dead-letter queue; counted |
 //! | its conversation was deleted | done |
 //! | the table does not respond, or in-flight slots cannot be taken | retried |
 //! | the attempt failed | done: it is recorded, and the next attempt is queued or due later |
@@ -43,7 +43,10 @@ use switchboard_aws::{
 };
 use switchboard_model::{deliveries::Admission, ids::AccountId};
 use switchboard_providers::webhooks::WebhookClient;
-use switchboard_runtime::{jobs::JobOutcome, now, spans};
+use switchboard_runtime::{
+    jobs::{self, JobOutcome},
+    now, spans,
+};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -118,8 +121,9 @@ impl WebhookDelivery {
 
     async fn prepare_message(&self, message: &SqsMessage) -> PreparedMessage {
         let Some(job) = message.body.as_deref().and_then(DeliveryJob::from_body) else {
-            tracing::error!(message_id = message.message_id, "message dropped: it is not a delivery");
-            return PreparedMessage::Decided(JobOutcome::Drop);
+            tracing::error!(message_id = message.message_id, "message is not a delivery");
+            jobs::poison(1).write(now());
+            return PreparedMessage::Decided(JobOutcome::Poison);
         };
         let DeliveryJob { account_id, conversation_id, sequence, webhook, attempt } = job;
         let span = spans::delivery_job(account_id, conversation_id, sequence, webhook, attempt);

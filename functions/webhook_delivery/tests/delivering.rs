@@ -217,10 +217,28 @@ async fn the_end_takes_the_conversation_along() {
 }
 
 #[tokio::test]
-async fn what_can_never_be_delivered_is_dropped_and_holds_nothing_up() {
+async fn of_ten_messages_with_a_poison_one_nine_are_delivered_once_and_one_is_left_to_the_queue() {
+    let world = World::new().await;
+    let mut event = World::event(&(1..=9).map(|sequence| world.job(sequence, 0, 1)).collect::<Vec<_>>());
+    event.records.insert(4, message("poison", "{}"));
+    // The queue shows it again until its limit of receptions.
+    for _ in 0..5 {
+        let response = world.webhooks.handle(event.clone()).await;
+        let left: Vec<_> = response.batch_item_failures.iter().map(|it| &*it.item_identifier).collect();
+        assert_eq!(left, ["poison"]);
+        event.records.retain(|record| record.message_id.as_deref() == Some("poison"));
+    }
+    assert_eq!(world.received().len(), 9);
+    for sequence in 1..=9 {
+        assert_eq!(world.delivery(sequence, 0).await.unwrap().status, DeliveryStatus::Delivered);
+    }
+    assert_eq!(world.queued(), []);
+}
+
+#[tokio::test]
+async fn what_can_never_be_delivered_holds_nothing_up() {
     let world = World::new().await;
     let mut event = World::event(&[world.job(99, 0, 1), world.job(1, 9, 1), world.job(1, 0, 7)]);
-    event.records.push(message("poison", "{}"));
     event.records.extend(World::event(&[world.job(1, 0, 1)]).records);
     let response = world.webhooks.handle(event).await;
     assert!(response.batch_item_failures.is_empty(), "{response:?}");

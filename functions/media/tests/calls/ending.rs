@@ -1,6 +1,6 @@
 //! Calls that are ended by a customer, the carrier or another worker; and the joined recording.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use switchboard_model::{
     conversations::{EndedReason, Lease, LegId},
@@ -111,6 +111,27 @@ async fn a_refused_write_ends_the_workers_call_without_a_hang_up() {
         before
     );
     assert_eq!(world.carrier.ended_calls(), [""; 0], "the call belongs to the other worker");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_that_is_away_for_a_while_loses_nothing_of_the_recording() {
+    for is_back in [true, false] {
+        let world = World::new(greeting("Hello, this is Ada."), FAST_VOICE).await;
+        let worker = world.worker();
+        let phone = Phone::connect(&worker.address).await;
+        world.conversation.until_messages(1).await;
+        world.bucket_is_away.store(true, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(28)).await;
+        world.bucket_is_away.store(!is_back, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        phone.send(STOP).await;
+        world.conversation.ended().await;
+        worker.stop().await.unwrap();
+        let events = world.conversation.events().await;
+        let faults = &events.last().unwrap().faults;
+        let gap = faults.iter().find(|fault| fault.starts_with("recording:"));
+        assert_eq!(gap.is_none(), is_back, "{faults:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

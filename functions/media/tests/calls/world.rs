@@ -6,7 +6,10 @@
 use std::{
     cell::RefCell,
     fmt, io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -62,6 +65,8 @@ pub(crate) struct World {
     pub(crate) webhooks: ScriptedWebhooks,
     pub(crate) carrier: ScriptedCarrier,
     pub(crate) objects: Objects,
+    /// Whether the bucket does not respond.
+    pub(crate) bucket_is_away: Arc<AtomicBool>,
     fault: Arc<Mutex<TableFault>>,
     database: Database,
 }
@@ -105,6 +110,7 @@ impl World {
             webhooks: ScriptedWebhooks::default(),
             carrier: ScriptedCarrier::default(),
             objects: Objects::default(),
+            bucket_is_away: Arc::default(),
             fault: Arc::new(Mutex::new(TableFault::None)),
             database,
         }
@@ -140,12 +146,12 @@ impl World {
             }
             .boxed()
         }));
-        let objects = Arc::clone(&self.objects);
+        let (objects, is_away) = (Arc::clone(&self.objects), Arc::clone(&self.bucket_is_away));
         let bucket = config_of(move |request: Request| {
-            let objects = Arc::clone(&objects);
+            let (objects, is_away) = (Arc::clone(&objects), Arc::clone(&is_away));
             async move {
                 sleep(AWS_DELAY).await;
-                Some(bucket::execute(&objects, request))
+                (!is_away.load(Ordering::Relaxed)).then(|| bucket::execute(&objects, request))
             }
             .boxed()
         });

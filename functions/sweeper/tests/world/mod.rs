@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use axum::{
@@ -98,7 +99,7 @@ impl World {
         let backend =
             Backend { table, sealer: sealing::testing::sealer().await, carrier: AnyCarrier::new(&providers) };
         let calls = Queue::new(&testing::config(&url).await, format!("{url}/calls"));
-        let sweeper = Sweeper { backend, calls, queue, prices: Prices::default() };
+        let sweeper = Sweeper { backend, calls, queue, prices: Prices::default(), grace: Duration::ZERO };
         Self { sweeper, carrier }
     }
 
