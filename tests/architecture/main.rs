@@ -1,4 +1,4 @@
-//! The direction of dependencies, between packages and between the modules of a package.
+//! The direction of dependencies, between packages and between the modules of a package; and `template.yaml`.
 //!
 //! Packages: `MAY_DEPEND_ON` lists, for each crate, the crates of ours it may name. Modules: no two sibling
 //! modules of a crate import each other, directly or through others ([`modules`]). Both tests read manifests
@@ -8,6 +8,7 @@
 
 mod documents;
 mod modules;
+mod template;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -122,4 +123,13 @@ fn links_and_paths_of_the_documents_exist() {
         })
         .collect();
     assert!(broken.is_empty(), "documents name what is not there:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_template_grants_no_wildcard_and_loses_no_message() {
+    let template = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
+    let resources = template::resources(&template).len();
+    assert!(resources > 50, "{resources} resources were read");
+    assert_eq!(template::wildcards(&template), [""; 0]);
+    assert_eq!(template::unsafe_queues(&template), [""; 0]);
 }
