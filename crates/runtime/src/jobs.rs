@@ -11,8 +11,8 @@ use crate::emf::{Metrics, Unit};
 pub enum JobOutcome {
     /// The work is done, or was done before. The message is deleted.
     Done,
-    /// The message is not one of this queue, and can never succeed. Nobody but a person knows what it was meant to be, so
-    /// the queue moves it to its dead-letter queue, as after failures.
+    /// The message is not one of this queue, and can never succeed. The queue moves it to its dead-letter queue, as after
+    /// failures: a person has to look at it.
     Poison,
     /// The failure may pass. The queue shows the message again, and moves it to its dead-letter queue after the
     /// configured number of receptions.
