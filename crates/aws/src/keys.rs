@@ -56,7 +56,7 @@ impl DueList {
     pub(crate) const fn shards(self) -> u32 {
         match self {
             Self::Conversations | Self::Deliveries => 32,
-            Self::Events => 128,
+            Self::Events => 256,
             Self::Numbers => 1,
         }
     }

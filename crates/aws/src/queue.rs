@@ -84,7 +84,10 @@ impl CallMessage {
     /// Parses the body of a message; `None` if it is not one of the queue of calls.
     #[must_use]
     pub fn from_body(body: &str) -> Option<Self> {
-        serde_json::from_str(body).ok()
+        let message = serde_json::from_str(body).ok()?;
+        // A call whose id cannot be read is no wake.
+        let is_call = body.contains("\"conversation_id\"");
+        (is_call == matches!(message, Self::Place { .. })).then_some(message)
     }
 }
 
@@ -298,6 +301,8 @@ mod tests {
         for message in [first, later, CallMessage::Wake { account_id }] {
             assert_eq!(CallMessage::from_body(&body(&message).unwrap()), Some(message));
         }
+        let bad_call = body(&call).unwrap().replace("cnv_", "agt_");
+        assert_eq!(CallMessage::from_body(&bad_call), None);
         for bad in ["", "{}", "[]", r#"{"account_id":"acc_1","conversation_id":"cnv_2"}"#] {
             assert_eq!(CallJob::from_body(bad), None, "{bad}");
             assert_eq!(CallMessage::from_body(bad), None, "{bad}");

@@ -18,8 +18,8 @@
 //! The write that marks the call takes the slot of a live call; the write that ends the conversation, or takes the mark
 //! back, returns it. If the account has as many live calls as its limits allow, the call leaves the queue and waits in the
 //! table. The end of a conversation, which the relay reports, wakes the account: as many of its oldest waiting calls are
-//! queued again as there are free slots ([`waiting`](self)). Nothing polls. If the account has started as many calls as
-//! allowed in this second, a new message, delivered some seconds later, replaces the old one; at most [`MAX_HOPS`] times,
+//! queued again as there are free slots. Nothing polls. If the account has started as many calls as
+//! allowed in this second, a new message, delivered some seconds later, replaces the old one; at most twelve times,
 //! since Lambda stops a chain of 16 messages that a function sends to its own queue. A call whose message is lost, or whose
 //! chain ends, is due after two minutes: the sweeper wakes its account.
 //!

@@ -46,7 +46,7 @@ impl Table {
     /// At most `limit` conversations that are due at `now`, each once, the longest overdue first.
     pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DueItem>, TableError> {
         let shards = DueList::Conversations.all_pks();
-        let shards = shards.map(|due_pk| self.due_in_shard(due_pk, now, limit));
+        let shards: Vec<_> = shards.map(|due_pk| self.due_in_shard(due_pk, now, limit)).collect();
         let mut found: Vec<DueItem> = stream::iter(shards).buffer_unordered(CONCURRENCY).try_concat().await?;
         found.sort_by_key(|item| item.due_at);
         found.truncate(limit);
@@ -60,10 +60,11 @@ impl Table {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<Item>, TableError> {
-        let shards = list.all_pks().map(async |due_pk| {
+        let page = |due_pk: String| async move {
             let (items, _) = self.due_page(&due_pk, now, limit, None).await?;
             Ok::<_, TableError>(items)
-        });
+        };
+        let shards: Vec<_> = list.all_pks().map(page).collect();
         let mut found: Vec<Item> = stream::iter(shards).buffer_unordered(CONCURRENCY).try_concat().await?;
         found.sort_by_key(|item| item.due_key().map(|(_, due_at)| due_at));
         found.truncate(limit);
