@@ -26,6 +26,8 @@ pub(crate) struct AgentSide {
     history: History,
     utterances: UtteranceIds,
     phrases: &'static Phrases,
+    /// No text of the model was wanted after the last input.
+    model_was_held: bool,
 }
 
 /// The state of the agent's turn after [`AgentSide::go_on`].
@@ -47,6 +49,7 @@ impl AgentSide {
             history,
             utterances: UtteranceIds::default(),
             phrases: Phrases::of(language),
+            model_was_held: false,
         }
     }
 
@@ -80,7 +83,12 @@ impl AgentSide {
 
     /// When the model has taken too long.
     pub(crate) fn timeout_due(&self) -> Option<CallTime> {
-        self.responder.timeout_due()
+        self.responder.timeout_due().filter(|_| self.wants_model())
+    }
+
+    /// Whether more of the model's response can be used now.
+    pub(crate) fn wants_model(&self) -> bool {
+        !self.playback.has_enough_waiting()
     }
 
     /// When a failed generation is tried again.
@@ -233,8 +241,15 @@ impl AgentSide {
     }
 
     /// The model called a function.
-    pub(crate) fn tool_call(&mut self, at: CallTime, id: GenerationId, call: FunctionCall) {
-        self.responder.tool_call(at, id, call);
+    pub(crate) fn tool_call(
+        &mut self,
+        at: CallTime,
+        id: GenerationId,
+        call: FunctionCall,
+        out: &mut Vec<Output>,
+    ) {
+        let effects = self.responder.tool_call(at, id, call, &mut self.utterances);
+        self.carry_out(effects, out);
     }
 
     /// The generation is complete.
@@ -295,6 +310,9 @@ impl AgentSide {
                         out.push(Output::CallTool(call));
                     }
                 }
+                Effect::ModelFault(fault) => {
+                    out.push(Output::Event(ConversationEvent::ModelFault(fault)));
+                }
                 Effect::Apologise => self.say(self.phrases.apology, UtteranceKind::Apology),
                 Effect::GiveUp => self.say(self.phrases.goodbye, UtteranceKind::Apology),
             }
@@ -336,6 +354,10 @@ impl AgentSide {
             self.playback.send(at, out);
         }
         self.playback.synthesize(at, out);
+        let was_held = std::mem::replace(&mut self.model_was_held, !self.wants_model());
+        if was_held && !self.model_was_held {
+            self.responder.mark_alive(at);
+        }
         self.report_speech(at, out);
         match self.responder.conclude(at, self.playback.is_idle(), is_closing) {
             Conclusion::None => TurnStatus::Waiting,

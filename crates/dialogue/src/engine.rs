@@ -101,7 +101,7 @@ impl Engine {
                 self.user.turn_ended(at, out);
             }
             Input::ModelText { generation, text } => self.agent.text(at, generation, &text, out),
-            Input::ModelToolCall { generation, call } => self.agent.tool_call(at, generation, call),
+            Input::ModelToolCall { generation, call } => self.agent.tool_call(at, generation, call, out),
             Input::ModelFinished { generation } => self.agent.finished(at, generation, out),
             Input::ModelFailed { generation } => self.agent.failed(at, generation, out),
             Input::VoiceAudio { clause, audio } => self.agent.playback.audio(at, clause, audio),
@@ -177,6 +177,13 @@ impl Engine {
     #[must_use]
     pub fn is_audible(&self, at: CallTime) -> bool {
         self.barge_in.is_pausing() || self.agent.playback.is_audible(at.max(self.now))
+    }
+
+    /// Whether more of the model's response can be used now. While enough of its clauses wait for the synthesizer the
+    /// worker does not read it, so that a model that writes faster than the agent speaks costs no memory.
+    #[must_use]
+    pub fn wants_model(&self) -> bool {
+        self.agent.wants_model()
     }
 
     fn start(&mut self, at: CallTime, out: &mut Vec<Output>) {

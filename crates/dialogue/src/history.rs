@@ -5,6 +5,9 @@ use crate::types::{FunctionCall, GenerationId, HistoryItem, UtteranceId, Utteran
 /// Stands for a missing result: models refuse a function call without a result.
 pub(crate) const UNANSWERED: &str = "no result yet: the conversation went on before the function answered";
 
+/// Maximum size of the history, in bytes: some two hours of talk. What is older than that is forgotten.
+const MAX_BYTES: usize = 128 * 1024;
+
 /// The history of a call.
 #[derive(Default)]
 pub(crate) struct History {
@@ -26,6 +29,23 @@ enum Entry {
 }
 
 impl Entry {
+    /// Its size for the model, in bytes.
+    fn size(&self) -> usize {
+        match self {
+            Self::User(text) | Self::Agent { text, .. } => text.len(),
+            Self::Note(note) => note.len(),
+            Self::Tools(_, calls) => calls
+                .iter()
+                .map(|(call, result)| {
+                    call.id.len()
+                        + call.name.len()
+                        + call.arguments.len()
+                        + result.as_ref().map_or(0, String::len)
+                })
+                .sum(),
+        }
+    }
+
     fn is_hold_phrase(&self) -> bool {
         matches!(self, Self::Agent { kind: UtteranceKind::HoldPhrase, .. })
     }
@@ -60,7 +80,20 @@ impl History {
         for (_, result) in history.tools_mut().flatten() {
             result.get_or_insert_with(|| UNANSWERED.to_owned());
         }
+        history.forget();
         history
+    }
+
+    /// Forgets the oldest entries beyond the bound. Each function call stays beside its result, and the last entry
+    /// stays in any case.
+    fn forget(&mut self) {
+        let mut size = 0;
+        let kept = self.entries.iter().rev().take_while(|entry| {
+            size += entry.size();
+            size <= MAX_BYTES
+        });
+        let kept = kept.count().max(1);
+        self.entries.drain(..self.entries.len().saturating_sub(kept));
     }
 
     fn tools_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Vec<(FunctionCall, Option<String>)>> {
@@ -100,6 +133,7 @@ impl History {
 
     pub(crate) fn user_said(&mut self, text: String) {
         self.entries.push(Entry::User(text));
+        self.forget();
     }
 
     /// Takes back words at the end of the user's last text, unless something followed it.
@@ -157,6 +191,7 @@ impl History {
     fn add_calls(&mut self, generation: Option<GenerationId>, calls: &[FunctionCall]) {
         let calls = calls.iter().map(|call| (call.clone(), None)).collect();
         self.entries.push(Entry::Tools(generation, calls));
+        self.forget();
     }
 
     /// A function returned; its generation, if this was the generation's last result. Models reuse ids now and
@@ -260,6 +295,26 @@ mod tests {
         assert_eq!(history.tool_returned("a", "again".into()), None);
         assert_eq!(history.items()[1], result("a", "later"));
         assert_eq!(history.items()[3], HistoryItem::User("Hurry!".into()));
+    }
+
+    #[test]
+    fn the_oldest_entries_are_forgotten_beyond_the_bound() {
+        let mut history = History::default();
+        for number in 0..200 {
+            history.tools_called(GenerationId(number), &[call("a")]);
+            history.tool_returned("a", "r".repeat(1_000));
+            history.user_said(format!("{number}: {}", "u".repeat(1_000)));
+        }
+        let items = history.items();
+        let HistoryItem::User(last) = items.last().unwrap() else { panic!("the user spoke last") };
+        assert!(last.starts_with("199: "));
+        let size: usize = history.entries.iter().map(Entry::size).sum();
+        assert!((MAX_BYTES - 3_000..=MAX_BYTES).contains(&size), "{size}");
+        let calls = items.iter().filter(|item| matches!(item, HistoryItem::ToolCalls(_))).count();
+        let results = items.iter().filter(|item| matches!(item, HistoryItem::ToolResult { .. })).count();
+        assert_eq!(calls, results);
+        history.user_said("u".repeat(2 * MAX_BYTES));
+        assert_eq!(history.items().len(), 1, "the last entry stays");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use self::{
     response::clause_splitter::clauses,
     settings::{EngineSettings, Takeover, TranscriberProfile},
     types::{
-        ClauseId, FunctionCall, GenerationId, HistoryItem, Latency, Mark, PlacedWord, ProviderRole,
-        UtteranceKind,
+        ClauseId, FunctionCall, GenerationId, HistoryItem, Latency, Mark, ModelFault, PlacedWord,
+        ProviderRole, UtteranceKind,
     },
 };

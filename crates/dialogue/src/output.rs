@@ -7,7 +7,7 @@ use switchboard_model::{conversations::EndedReason, messages::Role};
 
 use crate::{
     call_time::{CallTime, as_micros},
-    types::{ClauseId, FunctionCall, GenerationId, Latency, Mark, ProviderRole, UtteranceKind},
+    types::{ClauseId, FunctionCall, GenerationId, Latency, Mark, ModelFault, ProviderRole, UtteranceKind},
 };
 
 /// One decision. The worker carries decisions out in their order.
@@ -112,4 +112,6 @@ pub enum ConversationEvent {
     },
     /// A provider gave no sign of life in time. (Failures that a provider reports itself are known to the worker.)
     ProviderTimedOut(ProviderRole),
+    /// The model's response could not be used as it was.
+    ModelFault(ModelFault),
 }

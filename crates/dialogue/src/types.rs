@@ -77,6 +77,13 @@ pub enum ProviderRole {
     Synthesizer,
 }
 
+/// A response of the language model that cannot be used as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ModelFault {
+    /// It has more text, clauses or function calls than are taken. What there was until then is used.
+    TooLong,
+}
+
 /// The time between the user's last word and the first frame of the reply, by stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {

@@ -23,6 +23,9 @@ use crate::{Error, StreamTimeouts, unusable::Unusable};
 pub const TIMEOUTS: StreamTimeouts =
     StreamTimeouts { first: Duration::from_secs(4), idle: Duration::from_secs(10) };
 
+/// Maximum time for a whole response, not counting the time in which its reader does not want more of it.
+pub const TOTAL_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// One model of one vendor, with one configuration and one key.
 pub trait LanguageModel: Send + Sync {
     /// Opens a connection ahead of the first generation, which then needs no handshake. Returns within seconds,

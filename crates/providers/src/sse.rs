@@ -3,7 +3,7 @@
 //! Pure, and made for untrusted bytes: every split into chunks gives the same events, and the memory is bounded.
 
 /// The longest event, in bytes; the vendors' have some 300.
-const MAX_EVENT_BYTES: usize = 1 << 20;
+const MAX_EVENT_BYTES: usize = 64 * 1024;
 
 /// Splits a stream of bytes into events. Names, ids and comments are dropped.
 #[derive(Debug, Default)]

@@ -121,6 +121,9 @@ fn describe_output(output: &Output) -> Option<String> {
         Output::Clear => "-> falls silent".into(),
         Output::ReplaceTranscriber => "-> replaces the transcriber".into(),
         Output::Event(ConversationEvent::ProviderTimedOut(part)) => format!("{part:?} takes too long"),
+        Output::Event(ConversationEvent::ModelFault(fault)) => {
+            format!("the model's response cannot be used: {fault:?}")
+        }
         Output::CallTool(call) => format!("-> calls {} with {}", call.name, call.arguments),
         Output::End { reason } => format!("-> ends: {reason:?}"),
         Output::HandOver { .. } => "-> hands the call over".into(),

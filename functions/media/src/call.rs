@@ -259,6 +259,7 @@ impl<'a> Call<'a> {
     async fn next(&mut self, shutdown: &CancellationToken, is_draining: bool) -> CallEvent {
         let deadline = self.dialogue.deadline().map(|at| self.began + Duration::from_micros(at.0));
         let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
+        let wants_model = self.dialogue.wants_model();
         tokio::select! {
             biased;
             () = self.lease.lost() => CallEvent::LeaseLost,
@@ -269,7 +270,7 @@ impl<'a> Call<'a> {
             () = sleep_until(deadline) => CallEvent::Deadline,
             _ = self.checkpoint.tick() => CallEvent::Checkpoint,
             update = self.transcriber.next() => CallEvent::Transcriber(update),
-            update = self.generations.next() => CallEvent::Generation(update),
+            update = self.generations.next(wants_model) => CallEvent::Generation(update),
             Some((clause, event)) = self.speech.next() => CallEvent::Speech(clause, event),
             Some(outcome) = self.tools.next() => CallEvent::Tool(outcome),
         }

@@ -52,7 +52,7 @@ pub(crate) fn from_event(
             (EventName::FunctionCallTriggered, json!({ "function": function }))
         }
         ConversationEvent::Duration { seconds } => (EventName::Duration, json!({ "duration": seconds })),
-        ConversationEvent::ProviderTimedOut(_) => return None,
+        ConversationEvent::ProviderTimedOut(_) | ConversationEvent::ModelFault(_) => return None,
     };
     Some(JournalEntry { at: wall(now), name, data, message, faults: vec![] })
 }

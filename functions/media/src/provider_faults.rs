@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use switchboard_dialogue::ProviderRole;
+use switchboard_dialogue::{ModelFault, ProviderRole};
 use switchboard_model::catalogue::ResolvedProviders;
 use switchboard_providers::Error;
 
@@ -49,6 +49,14 @@ impl ProviderFaults {
                 ProviderRole::Synthesizer => "no audio in time",
             },
         );
+    }
+
+    /// Records that a response of the language model could not be used as it was.
+    pub(crate) fn record_model(&mut self, fault: ModelFault) {
+        let fault = match fault {
+            ModelFault::TooLong => "its response was too long, and was cut",
+        };
+        self.record(ProviderRole::LanguageModel, fault);
     }
 
     /// Records something about a provider.

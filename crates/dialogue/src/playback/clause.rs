@@ -105,6 +105,12 @@ impl Clause {
         self.stage == Stage::Dropped || (self.is_sent() && self.over_at() <= at)
     }
 
+    /// Whether it can no longer change: it was dropped, or its mark has returned and all of it was played.
+    pub(super) fn is_settled(&self, at: CallTime) -> bool {
+        let is_marked = self.mark.is_some() && self.marked_at.is_some();
+        self.stage == Stage::Dropped || (is_marked && self.is_over(at))
+    }
+
     /// Adds word times of the synthesizer. Entries that do not fit the text or the order are left out.
     pub(super) fn add_word_times(&mut self, words: Vec<PlacedWord>) {
         for word in words {

@@ -92,7 +92,7 @@ impl Playback {
             return None;
         }
         let mut played = self.sent().saturating_sub(whole_grains(unplayed));
-        let playing = self.clauses().find(|clause| {
+        let playing = self.requested_clauses().find(|clause| {
             let is_playing = played < clause.sent;
             if !is_playing {
                 played -= clause.sent;
@@ -189,7 +189,7 @@ impl Playback {
 
     /// The length of the audio that was sent of all clauses.
     fn sent(&self) -> Duration {
-        self.clauses().map(|clause| clause.sent).sum()
+        self.requested_clauses().map(|clause| clause.sent).sum()
     }
 
     /// Each clause and its heard words.

@@ -32,6 +32,8 @@ const STALLED: Duration = Duration::from_secs(3);
 /// Maximum number of clauses at the synthesizer before the one that is sent ends; few, so that a barge-in wastes
 /// little.
 const CLAUSES_AHEAD: usize = 2;
+/// With so many clauses that wait for the synthesizer no more text is wanted: about a minute of speech.
+const ENOUGH_WAITING: usize = 16;
 
 /// The agent's utterances that are not over.
 #[derive(Debug, Default)]
@@ -72,6 +74,10 @@ struct Utterance {
     is_reported: bool,
     latency: Option<Latency>,
     clauses: Vec<Clause>,
+    /// How many clauses at its beginning can no longer change: they were played, or dropped.
+    settled: usize,
+    /// How many clauses at its beginning have been sent to the synthesizer, or dropped. Those behind them wait.
+    requested: usize,
 }
 
 /// An utterance whose beginning is to be reported.
@@ -86,7 +92,23 @@ pub(crate) struct Beginning<'a> {
 impl Utterance {
     /// Whether something of it was sent, or could be.
     fn has_audio(&self) -> bool {
-        self.started_at.is_some() || self.clauses.iter().any(|clause| !clause.sendable(FRAME).is_zero())
+        self.started_at.is_some() || self.active().iter().any(|clause| !clause.sendable(FRAME).is_zero())
+    }
+
+    /// The clauses that are at the synthesizer or at the carrier: a few, however long the utterance is.
+    fn active(&self) -> &[Clause] {
+        &self.clauses[self.settled..self.requested.max(self.settled)]
+    }
+
+    fn active_mut(&mut self) -> &mut [Clause] {
+        let end = self.requested.max(self.settled);
+        &mut self.clauses[self.settled..end]
+    }
+
+    /// Counts the clauses that can no longer change.
+    fn settle(&mut self, at: CallTime) {
+        let open = &self.clauses[self.settled..];
+        self.settled += open.iter().take_while(|clause| clause.is_settled(at)).count();
     }
 
     fn is_hold_phrase(&self) -> bool {
@@ -122,6 +144,12 @@ impl Playback {
         }
     }
 
+    /// Whether so many clauses wait for the synthesizer that no more text is wanted.
+    pub(crate) fn has_enough_waiting(&self) -> bool {
+        let waiting = |utterance: &Utterance| utterance.clauses.len().saturating_sub(utterance.requested);
+        self.utterances.iter().map(waiting).sum::<usize>() >= ENOUGH_WAITING
+    }
+
     fn utterance(&mut self, id: UtteranceId) -> Option<&mut Utterance> {
         self.utterances.iter_mut().find(|utterance| utterance.id == id)
     }
@@ -134,6 +162,7 @@ impl Playback {
                 clause.stage = Stage::Dropped;
                 utterance.text = Text::Cut;
             }
+            utterance.requested = utterance.clauses.len();
         }
     }
 
@@ -156,6 +185,7 @@ impl Playback {
             for clause in phrase.clauses.iter_mut().filter(|clause| clause.received.is_zero()) {
                 clause.stage = Stage::Dropped;
             }
+            phrase.requested = phrase.clauses.len();
         }
     }
 
@@ -178,7 +208,7 @@ impl Playback {
     pub(crate) fn requested_at(&self) -> Option<CallTime> {
         let is_silent =
             |clause: &&Clause| matches!(clause.stage, Stage::Requested(_)) && clause.received.is_zero();
-        self.clauses().find(is_silent).map(|clause| clause.requested_at)
+        self.active().find(is_silent).map(|clause| clause.requested_at)
     }
 
     /// The synthesizer delivered audio of a clause.
@@ -196,7 +226,7 @@ impl Playback {
 
     /// The synthesizer reported when words of a clause are audible.
     pub(crate) fn word_times(&mut self, id: ClauseId, words: Vec<PlacedWord>) {
-        if let Some(clause) = self.clauses_mut().find(|clause| clause.id() == Some(id)) {
+        if let Some(clause) = self.active_mut().find(|clause| clause.id() == Some(id)) {
             clause.add_word_times(words);
         }
     }
@@ -243,7 +273,7 @@ impl Playback {
     }
 
     fn requested(&mut self, id: ClauseId) -> Option<&mut Clause> {
-        self.clauses_mut().find(|clause| clause.stage == Stage::Requested(id))
+        self.active_mut().find(|clause| clause.stage == Stage::Requested(id))
     }
 
     /// Whether the synthesizer works on this clause.
@@ -257,7 +287,7 @@ impl Playback {
         let of = |is_hold_phrase: bool| {
             self.utterances.iter().filter(move |utterance| utterance.is_hold_phrase() == is_hold_phrase)
         };
-        of(false).chain(of(true)).flat_map(|utterance| &utterance.clauses).find_map(|clause| {
+        of(false).chain(of(true)).flat_map(Utterance::active).find_map(|clause| {
             let Stage::Requested(id) = clause.stage else { return None };
             let due = if clause.received.is_zero() {
                 clause.requested_at.max(self.synthesizer_free_at) + NO_AUDIO
@@ -274,12 +304,16 @@ impl Playback {
         let mut ahead = 0;
         for utterance in &mut self.utterances {
             let is_hold_phrase = utterance.is_hold_phrase();
-            for clause in &mut utterance.clauses {
-                if clause.stage == Stage::Waiting && ahead < CLAUSES_AHEAD {
+            for (index, clause) in utterance.clauses.iter_mut().enumerate().skip(utterance.settled) {
+                if ahead >= CLAUSES_AHEAD {
+                    return;
+                }
+                if clause.stage == Stage::Waiting {
                     let id = ClauseId(*next);
                     *next = next.saturating_add(1);
                     clause.stage = Stage::Requested(id);
                     clause.requested_at = at;
+                    utterance.requested = utterance.requested.max(index + 1);
                     out.push(Output::Synthesize { clause: id, text: clause.text.clone() });
                 }
                 // A hold phrase does not delay the reply's clauses.
@@ -301,7 +335,7 @@ impl Playback {
         }
         let (clears, marks, plays_until) = (self.clears, &mut self.marks, &mut self.plays_until);
         for utterance in &mut self.utterances {
-            for clause in &mut utterance.clauses {
+            for clause in utterance.clauses.iter_mut().skip(utterance.settled) {
                 if clause.stage == Stage::Dropped {
                     continue;
                 }
@@ -330,7 +364,8 @@ impl Playback {
     /// The oldest utterance, once, when its first audio was sent. The next one begins when this one is over.
     pub(crate) fn beginning(&mut self) -> Option<Beginning<'_>> {
         let utterance = self.utterances.front_mut().filter(|utterance| !utterance.is_reported)?;
-        let first = utterance.clauses.iter().find(|clause| !clause.sent.is_zero())?;
+        let requested = &utterance.clauses[..utterance.requested];
+        let first = requested.iter().find(|clause| !clause.sent.is_zero())?;
         utterance.is_reported = true;
         Some(Beginning {
             kind: utterance.kind,
@@ -341,10 +376,10 @@ impl Playback {
 
     /// The carrier returned a mark: the audio before it was played, unless it was cleared.
     pub(crate) fn played(&mut self, at: CallTime, mark: Mark) {
-        if mark.clears != self.clears || !self.clauses().any(|clause| clause.mark == Some(mark.number)) {
+        if mark.clears != self.clears || !self.active().any(|clause| clause.mark == Some(mark.number)) {
             return;
         }
-        for clause in self.clauses_mut() {
+        for clause in self.active_mut() {
             if clause.mark.is_some() {
                 clause.marked_at.get_or_insert(at);
             }
@@ -356,8 +391,12 @@ impl Playback {
 
     /// Takes out the oldest utterance if it is over: complete, and all of it played.
     pub(crate) fn finished(&mut self, at: CallTime) -> Option<HeardUtterance> {
+        for utterance in &mut self.utterances {
+            utterance.settle(at);
+        }
         let utterance = self.utterances.front()?;
-        if utterance.text == Text::Growing || !utterance.clauses.iter().all(|clause| clause.is_over(at)) {
+        let mut open = utterance.clauses[utterance.settled..].iter();
+        if utterance.text == Text::Growing || !open.all(|clause| clause.is_over(at)) {
             return None;
         }
         let utterance = self.utterances.pop_front()?;
@@ -380,7 +419,7 @@ impl Playback {
         self.cleared();
         self.rewind(at, out);
         // Audio that was not taken back was played, though its mark comes back as one from before the clear.
-        for clause in self.clauses_mut().filter(|clause| clause.is_sent()) {
+        for clause in self.active_mut().filter(|clause| clause.is_sent()) {
             clause.marked_at.get_or_insert(clause.plays_until);
         }
         self.is_paused = true;
@@ -408,19 +447,21 @@ impl Playback {
 
     /// Whether the carrier may still have audio that was not played.
     pub(crate) fn is_playing(&self, at: CallTime) -> bool {
-        self.clauses().any(|clause| !clause.sent.is_zero() && !clause.is_over(at))
+        self.active().any(|clause| !clause.sent.is_zero() && !clause.is_over(at))
     }
 
     /// Whether the synthesizer still works, or has delivered audio that was not sent.
     pub(crate) fn is_synthesizing(&self) -> bool {
-        self.clauses().any(|clause| clause.id().is_some() && !clause.is_sent())
+        self.active().any(|clause| clause.id().is_some() && !clause.is_sent())
     }
 
     /// When the next action is due: audio to send, a late mark, a late synthesizer.
     pub(crate) fn deadline(&self, now: CallTime) -> Option<CallTime> {
         let synthesizer = self.synthesis_due().map(|(_, due)| due);
         let audio = self
-            .clauses()
+            .utterances
+            .iter()
+            .flat_map(|utterance| &utterance.clauses[utterance.settled..])
             .filter(|_| !self.is_paused)
             .find(|clause| clause.stage != Stage::Dropped && !clause.is_sent())
             .and_then(|clause| {
@@ -428,16 +469,21 @@ impl Playback {
                 // A frame is sent as soon as it ends within the time that is sent ahead.
                 (!next.is_zero()).then(|| (self.plays_until + next).before(AHEAD))
             });
-        let sent = self.clauses().filter(|clause| clause.is_sent());
+        let sent = self.active().filter(|clause| clause.is_sent());
         let marks = sent.map(Clause::over_at).filter(|due| *due > now).min();
         [synthesizer, audio, marks].into_iter().flatten().min()
     }
 
-    fn clauses(&self) -> impl Iterator<Item = &Clause> {
-        self.utterances.iter().flat_map(|utterance| &utterance.clauses)
+    /// The clauses that were sent to the synthesizer, the played ones included.
+    fn requested_clauses(&self) -> impl Iterator<Item = &Clause> {
+        self.utterances.iter().flat_map(|utterance| &utterance.clauses[..utterance.requested])
     }
 
-    fn clauses_mut(&mut self) -> impl Iterator<Item = &mut Clause> {
-        self.utterances.iter_mut().flat_map(|utterance| &mut utterance.clauses)
+    fn active(&self) -> impl Iterator<Item = &Clause> {
+        self.utterances.iter().flat_map(Utterance::active)
+    }
+
+    fn active_mut(&mut self) -> impl Iterator<Item = &mut Clause> {
+        self.utterances.iter_mut().flat_map(Utterance::active_mut)
     }
 }

@@ -10,6 +10,9 @@ const SHORTEST: usize = 12;
 /// Maximum length of a clause, in characters: the audio of a longer one would come later, and more of it would be
 /// wasted by a barge-in.
 const LONGEST: usize = 200;
+/// How far the splitter looks, in bytes: enough for the longest clause in any script, and for what follows it. It
+/// bounds the work per clause and per call of `push`, whatever the text.
+const LOOKAHEAD: usize = 5 * LONGEST;
 
 /// Words whose full stop does not end a sentence. Dotted ones ("e.g.", "a.m.") follow a rule.
 const ABBREVIATIONS: [&str; 34] = [
@@ -23,30 +26,38 @@ const BEFORE_NUMBERS: [&str; 4] = ["no", "nr", "p", "vol"];
 /// Splits a growing text.
 #[derive(Debug, Default)]
 pub(crate) struct ClauseSplitter {
-    rest: String,
+    text: String,
+    /// Where the rest begins: behind the last clause.
+    start: usize,
     has_split: bool,
 }
 
 impl ClauseSplitter {
     /// Appends text.
     pub(crate) fn push(&mut self, text: &str) {
-        self.rest.push_str(text);
+        // What was split off is removed before the text grows, and not with each clause: that would be quadratic.
+        self.text.drain(..self.start);
+        self.start = 0;
+        // A clause does not begin with white space.
+        self.text.push_str(if self.text.is_empty() { text.trim_start() } else { text });
     }
 
     /// Removes the next clause, once its end is certain.
     pub(crate) fn next_clause(&mut self) -> Option<String> {
-        let start = self.rest.len() - self.rest.trim_start().len();
-        let end = clause_end(&self.rest[start..], !self.has_split)?;
+        let rest = self.text[self.start..].trim_start();
+        self.start = self.text.len() - rest.len();
+        let window = &rest[..rest.floor_char_boundary(LOOKAHEAD)];
+        let end = clause_end(window, !self.has_split, window.len() < rest.len())?;
         self.has_split = true;
-        let clause = self.rest[start..start + end].trim_end().to_owned();
-        self.rest.drain(..start + end);
+        let clause = rest[..end].trim_end().to_owned();
+        self.start += end;
         Some(clause)
     }
 
     /// Removes the rest of a text that is complete, after the last `next_clause`.
     pub(crate) fn rest(&mut self) -> Option<String> {
-        let rest = std::mem::take(&mut self.rest);
-        let rest = rest.trim();
+        let text = std::mem::take(&mut self.text);
+        let rest = text[std::mem::take(&mut self.start)..].trim();
         (!rest.is_empty()).then(|| rest.to_owned())
     }
 }
@@ -61,9 +72,11 @@ pub fn clauses(text: &str) -> Vec<String> {
     clauses.filter_map(|clause| speakable(&clause)).collect()
 }
 
-/// The end of the first clause of `text`, in bytes; none if more text may still change it.
-fn clause_end(text: &str, first: bool) -> Option<usize> {
+/// The end of the first clause of `text`, in bytes; none if more text may still change it. `is_window`: the text goes
+/// on, and nothing behind it is looked at.
+fn clause_end(text: &str, first: bool, is_window: bool) -> Option<usize> {
     let (mut comma, mut space) = (None, None);
+    let mut closers = Closers::default();
     for (length, (index, c)) in text.char_indices().enumerate() {
         if length >= LONGEST {
             return comma.or(space).or(Some(index));
@@ -77,17 +90,18 @@ fn clause_end(text: &str, first: bool) -> Option<usize> {
         }
         match c {
             '\n' | '\u{3002}' | '\u{ff01}' | '\u{ff1f}' => return Some(end),
-            '.' | '!' | '?' | '\u{2026}' if !may_follow_mark(text, end) => {}
+            '.' | '!' | '?' | '\u{2026}' if !starts_with_space(&text[closers.closed(text, end)..]) => {}
             '.' => match ends_sentence(&text[..index], &text[end..]) {
-                Some(true) => return Some(closed(text, end)),
+                Some(true) => return Some(closers.closed(text, end)),
                 Some(false) => {}
-                // The next word decides.
+                // The next word decides, unless it is too far away.
+                None if is_window => return Some(closers.closed(text, end)),
                 None => return None,
             },
-            '!' | '?' | '\u{2026}' => return Some(closed(text, end)),
+            '!' | '?' | '\u{2026}' => return Some(closers.closed(text, end)),
             ',' | ';' | ':' | '\u{2014}' | '\u{2013}' => {
-                let end = closed(text, end);
-                if text[end..].starts_with(char::is_whitespace) {
+                let end = closers.closed(text, end);
+                if starts_with_space(&text[end..]) {
                     if first {
                         return Some(end);
                     }
@@ -97,12 +111,29 @@ fn clause_end(text: &str, first: bool) -> Option<usize> {
             _ => {}
         }
     }
-    None
+    // More than the longest clause is in sight, in a script of many bytes per character.
+    is_window.then(|| comma.or(space).unwrap_or(text.len()))
 }
 
-/// Whether white space follows the mark that ends at `end`, with the marks and brackets after it.
-fn may_follow_mark(text: &str, end: usize) -> bool {
-    text[closed(text, end)..].starts_with(char::is_whitespace)
+fn starts_with_space(text: &str) -> bool {
+    text.starts_with(char::is_whitespace)
+}
+
+/// Remembers the last run of marks and brackets, so that a long one is read once and not again for each of its marks.
+#[derive(Default)]
+struct Closers {
+    from: usize,
+    to: usize,
+}
+
+impl Closers {
+    /// See [`closed`]; `end` is never less than before.
+    fn closed(&mut self, text: &str, end: usize) -> usize {
+        if !(self.from..self.to).contains(&end) {
+            (self.from, self.to) = (end, closed(text, end));
+        }
+        self.to
+    }
 }
 
 /// Where the marks, quotes and brackets end that directly follow `end`: they belong to the text before it.
@@ -168,6 +199,33 @@ mod tests {
                 "Then goodbye, my friend!",
             ],
         );
+    }
+
+    #[test]
+    fn splitting_takes_time_in_proportion_to_the_text() {
+        // Each of these took minutes when the splitter looked at the whole text again for each clause or part.
+        let length = 1 << 20;
+        for part in ["Yes, I am here.\n", ".", " ", "Hello my friend. ", "a", "! ", "\n"] {
+            let text = format!("Hello my friend.{}", part.repeat(length / part.len()));
+            let mut splitter = ClauseSplitter::default();
+            let mut characters = 0;
+            for parts in text.as_bytes().chunks(64 * 1024) {
+                splitter.push(std::str::from_utf8(parts).unwrap());
+                while let Some(clause) = splitter.next_clause() {
+                    characters += clause.len();
+                }
+            }
+            characters += splitter.rest().map_or(0, |rest| rest.len());
+            assert!(characters <= text.len());
+        }
+        for part in [".", " ", "a"] {
+            let mut splitter = ClauseSplitter::default();
+            splitter.push("Hello my friend.");
+            for _ in 0..length / 32 {
+                splitter.push(part);
+                while splitter.next_clause().is_some() {}
+            }
+        }
     }
 
     #[test]

@@ -13,6 +13,12 @@ use crate::{
 const NO_ANSWER: Duration = Duration::from_secs(4);
 /// A model that stops within its response for this long has failed.
 const STALLED: Duration = Duration::from_secs(4);
+/// Maximum text of a generation, in bytes: half an hour of speech.
+const MAX_TEXT_BYTES: usize = 32 * 1024;
+/// Maximum number of clauses of a generation.
+const MAX_CLAUSES: usize = 300;
+/// Maximum number of function calls of a generation.
+const MAX_CALLS: usize = 64;
 
 /// A generation in progress.
 #[derive(Debug)]
@@ -25,7 +31,9 @@ pub(super) struct Generation {
     splitter: ClauseSplitter,
     /// The utterance of its text, if any of it can be said.
     utterance: Option<UtteranceId>,
+    clauses: usize,
     tool_calls: Vec<FunctionCall>,
+    is_too_long: bool,
 }
 
 impl Generation {
@@ -37,7 +45,9 @@ impl Generation {
             text: String::new(),
             splitter: ClauseSplitter::default(),
             utterance: None,
+            clauses: 0,
             tool_calls: vec![],
+            is_too_long: false,
         }
     }
 
@@ -60,16 +70,30 @@ impl Generation {
         self.is_alive = true;
     }
 
+    /// Adds text, up to the maximum.
     pub(super) fn add_text(&mut self, text: &str) {
+        let room = MAX_TEXT_BYTES - self.text.len();
+        self.is_too_long |= text.len() > room;
+        let text = &text[..text.floor_char_boundary(room)];
         self.text.push_str(text);
         self.splitter.push(text);
     }
 
-    /// Adds a function call, unless its id is known.
+    /// Adds a function call, unless its id is known, up to the maximum.
     pub(super) fn add_tool_call(&mut self, call: FunctionCall) {
-        if self.tool_calls.iter().all(|known| known.id != call.id) {
-            self.tool_calls.push(call);
+        if self.tool_calls.iter().any(|known| known.id == call.id) {
+            return;
         }
+        if self.tool_calls.len() < MAX_CALLS {
+            self.tool_calls.push(call);
+        } else {
+            self.is_too_long = true;
+        }
+    }
+
+    /// Whether the model went on beyond a maximum: nothing more is taken from it.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.is_too_long
     }
 
     /// Whether it has led to a clause or a function call.
@@ -82,9 +106,13 @@ impl Generation {
         loop {
             let splitter = &mut self.splitter;
             let clause = splitter.next_clause().or_else(|| is_complete.then(|| splitter.rest()).flatten())?;
-            if let Some(clause) = speakable(&clause) {
-                return Some(clause);
+            let Some(clause) = speakable(&clause) else { continue };
+            if self.clauses == MAX_CLAUSES {
+                self.is_too_long = true;
+                return None;
             }
+            self.clauses += 1;
+            return Some(clause);
         }
     }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use self::{generation::Generation, hold_phrase::Wait, tools::ToolRounds};
 use crate::{
     call_time::CallTime,
-    types::{FunctionCall, GenerationId, Latency, UtteranceId, UtteranceIds, UtteranceKind},
+    types::{FunctionCall, GenerationId, Latency, ModelFault, UtteranceId, UtteranceIds, UtteranceKind},
 };
 
 /// Failed turns in a row after which the conversation ends.
@@ -39,6 +39,8 @@ pub(crate) enum Effect {
     /// The model finished a message.
     MessageGenerated(String),
     CallTools(GenerationId, Vec<FunctionCall>),
+    /// The model's response cannot be used as it is.
+    ModelFault(ModelFault),
     /// There is no reply to this turn.
     Apologise,
     /// There was no reply to several turns in a row.
@@ -254,7 +256,20 @@ impl Pipeline {
         if let Some(response) = self.response.as_mut().filter(|_| !text.trim().is_empty()) {
             response.first_words_at.get_or_insert(at);
         }
-        self.say_clauses(false, utterances)
+        let mut effects = self.say_clauses(false, utterances);
+        effects.extend(self.cut(at, id, utterances));
+        effects
+    }
+
+    /// Ends a generation that is too long: its clauses so far are said.
+    fn cut(&mut self, at: CallTime, id: GenerationId, utterances: &mut UtteranceIds) -> Vec<Effect> {
+        let Some(generation) = self.current(at, id).filter(|generation| generation.is_too_long()) else {
+            return vec![];
+        };
+        generation.drop_rest();
+        let mut effects = vec![Effect::ModelFault(ModelFault::TooLong), Effect::CancelGeneration(id)];
+        effects.extend(self.finished(at, id, utterances));
+        effects
     }
 
     /// Says the clauses of the text so far; also the rest, if the text is complete.
@@ -273,10 +288,17 @@ impl Pipeline {
     }
 
     /// The model called a function.
-    pub(crate) fn tool_call(&mut self, at: CallTime, id: GenerationId, call: FunctionCall) {
+    pub(crate) fn tool_call(
+        &mut self,
+        at: CallTime,
+        id: GenerationId,
+        call: FunctionCall,
+        utterances: &mut UtteranceIds,
+    ) -> Vec<Effect> {
         if let Some(generation) = self.current(at, id) {
             generation.add_tool_call(call);
         }
+        self.cut(at, id, utterances)
     }
 
     /// The generation is complete.
@@ -338,6 +360,14 @@ impl Pipeline {
     pub(crate) fn generate_again(&mut self, at: CallTime) -> Option<Effect> {
         self.response.as_mut()?.retry_at = None;
         self.generate(at)
+    }
+
+    /// The model was not read for a while, so its silence was no failure.
+    pub(crate) fn mark_alive(&mut self, at: CallTime) {
+        let generation = self.response.as_mut().and_then(|response| response.generation.as_mut());
+        if let Some(generation) = generation {
+            generation.mark_alive(at);
+        }
     }
 
     /// When the model has taken too long.

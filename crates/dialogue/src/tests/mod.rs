@@ -4,6 +4,7 @@
 //! test does that itself, the synthesizer. [`Call::story`] returns the engine's outputs as lines of text.
 
 mod barge_in;
+mod bounds;
 mod dtmf;
 mod endings;
 mod failures;
@@ -346,6 +347,7 @@ fn story_line(output: &Output) -> Option<String> {
         }
         Output::Event(ConversationEvent::FunctionCall(call)) => format!("function {}", call.id),
         Output::Event(ConversationEvent::ProviderTimedOut(part)) => format!("late: {part:?}"),
+        Output::Event(ConversationEvent::ModelFault(fault)) => format!("model: {fault:?}"),
         Output::ReplaceTranscriber => "replace transcriber".into(),
         Output::Send { .. } | Output::Mark(_) | Output::Event(ConversationEvent::Duration { .. }) => {
             return None;

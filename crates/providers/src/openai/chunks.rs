@@ -14,13 +14,15 @@ use crate::{
 
 /// Calls in one response; more than any conversation needs.
 const MAX_CALLS: usize = 64;
-/// The arguments of one call, in bytes.
-const MAX_ARGUMENTS_BYTES: usize = 256 * 1024;
+/// The ids, names and arguments of all calls of one response, in bytes.
+const MAX_CALLS_BYTES: usize = 16 * 1024;
 
 /// The response so far.
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
     calls: Vec<PartialCall>,
+    /// Size of all calls, also of those that were released.
+    calls_bytes: usize,
     usage: Option<GenerationEvent>,
     finished: Option<FinishReason>,
     spoke: bool,
@@ -108,6 +110,10 @@ impl Chunks {
             other => text(other),
         };
 
+        self.calls_bytes += id.len() + name.len() + arguments.len();
+        if self.calls_bytes > MAX_CALLS_BYTES {
+            return Err(too_much("its tool calls are too long"));
+        }
         // The newest call with that index: some servers give every call index 0.
         let known = match index {
             Some(index) => self.calls.iter().rposition(|known| known.index == Some(index)),
@@ -120,15 +126,12 @@ impl Chunks {
             !another_id && !another_whole_call
         });
         if let Some(PartialCall { call, .. }) = known {
-            if call.arguments.len() + arguments.len() > MAX_ARGUMENTS_BYTES {
-                return Err(too_much("the arguments of a tool call are too long"));
-            }
             call.arguments.push_str(&arguments);
             if call.name.is_empty() {
                 call.name = name;
             }
-        } else if self.calls.len() == MAX_CALLS || arguments.len() > MAX_ARGUMENTS_BYTES {
-            return Err(too_much("its tool calls are too many or too long"));
+        } else if self.calls.len() == MAX_CALLS {
+            return Err(too_much("its tool calls are too many"));
         } else {
             self.calls
                 .push(PartialCall { index, call: ToolCall { id, name, arguments, provider_state: None } });
@@ -281,7 +284,7 @@ mod tests {
     fn endless_arguments_are_refused() {
         let mut response = Chunks::default();
         let chunk =
-            calls(&json!([{"index":0,"id":"a","function":{"name":"x","arguments":"y".repeat(60_000)}}]))
+            calls(&json!([{"index":0,"id":"a","function":{"name":"x","arguments":"y".repeat(2_000)}}]))
                 .to_string();
         assert!((0..10).any(|_| response.push(&chunk, &mut vec![]).is_err()));
     }

@@ -1,12 +1,15 @@
 //! The running generation of the language model: at most one at a time.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use switchboard_dialogue::{FunctionCall, GenerationId, HistoryItem, Input, ProviderRole};
 use switchboard_model::{agents::AgentConfig, costs::Usage};
 use switchboard_providers::{
     Error,
-    language_model::{self, ChatMessage, Conversation, Generation, GenerationEvent},
+    language_model::{self, ChatMessage, Conversation, Generation, GenerationEvent, TOTAL_TIMEOUT},
 };
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     call_providers::CallProviders,
@@ -27,6 +30,10 @@ pub(super) struct Generations<'a> {
 struct Running {
     id: GenerationId,
     events: Generation,
+    /// Time that is left to read it.
+    time_left: Duration,
+    /// When reading began; none while no more of it is wanted.
+    reading_since: Option<Instant>,
     /// Counts if the vendor reports no usage, as for a cancelled generation.
     estimate: TokenEstimate,
 }
@@ -44,7 +51,7 @@ impl<'a> Generations<'a> {
         let messages: Vec<ChatMessage> = history.into_iter().map(chat_message).collect();
         let conversation = Conversation { prompt: self.agent.prompt.as_deref(), messages: &messages };
         let events = self.providers.language_model.generate(&conversation);
-        self.running = Some(Running { id, events, estimate });
+        self.running = Some(Running { id, events, time_left: TOTAL_TIMEOUT, reading_since: None, estimate });
     }
 
     /// Cancels the running generation, and adds its estimate to the usage unless the vendor reported it.
@@ -61,11 +68,24 @@ impl<'a> Generations<'a> {
         }
     }
 
-    /// The next event; never, while nothing runs. Cancel-safe.
-    pub(super) async fn next(&mut self) -> GenerationUpdate {
-        match &mut self.running {
-            Some(running) => running.events.next().await,
-            None => std::future::pending().await,
+    /// The next event; never, while nothing runs, or while no more is wanted. Cancel-safe.
+    pub(super) async fn next(&mut self, is_wanted: bool) -> GenerationUpdate {
+        let Some(running) = &mut self.running else { return std::future::pending().await };
+        if !is_wanted {
+            if let Some(since) = running.reading_since.take() {
+                running.time_left = running.time_left.saturating_sub(since.elapsed());
+            }
+            return std::future::pending().await;
+        }
+        let since = *running.reading_since.get_or_insert_with(Instant::now);
+        match timeout_at(since + running.time_left, running.events.next()).await {
+            Ok(update) => update,
+            Err(_) => Some(Err(Error::Unavailable {
+                vendor: self.providers.resolved.language_model.provider(),
+                reason: format!("its response took more than {} s", TOTAL_TIMEOUT.as_secs()),
+                retry_after: None,
+                source: None,
+            })),
         }
     }
 

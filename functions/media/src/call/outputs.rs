@@ -95,6 +95,7 @@ impl Call<'_> {
                 }
                 self.faults.record_timeout(*role);
             }
+            ConversationEvent::ModelFault(fault) => self.faults.record_model(*fault),
             ConversationEvent::MessageSent { latency: Some(latency), .. } => {
                 self.response_times.record_response(*latency);
             }

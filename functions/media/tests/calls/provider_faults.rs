@@ -1,6 +1,8 @@
 //! Faults of the language model and the voice: the caller hears a response, the call continues, and an event names the
 //! provider.
 
+use std::time::Duration;
+
 use switchboard_model::messages::Role;
 
 use crate::prelude::*;
@@ -64,6 +66,38 @@ async fn a_broken_generation_is_retried() {
 #[tokio::test(start_paused = true)]
 async fn a_stalled_generation_is_retried() {
     survives(Some(Response::Stalled("We")), None, "language model openai: ").await;
+}
+
+/// Asks a question that the model answers without end; the call goes on afterwards.
+async fn goes_on_after(response: Response, expected: &str) {
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let worker = world.worker();
+    let _phone = Phone::connect(&worker.address).await;
+    world.conversation.started().await;
+    world.providers.respond_with(response);
+    world.providers.transcribe("Tell me everything.").await;
+    // In three minutes the agent says all that was taken of the response.
+    tokio::time::sleep(Duration::from_mins(3)).await;
+    let messages = world.conversation.until_messages(2).await;
+    assert!(!messages[1].interrupted, "what was taken is said to its end");
+    assert!(messages[1].content.len() <= 32 * 1024);
+    world.providers.respond_with(Response::Words("At six in the evening."));
+    world.providers.transcribe("What time do you close?").await;
+    assert_eq!(world.conversation.until_messages(4).await[3].content, "At six in the evening.");
+    let faults = world.conversation.faults().await;
+    assert!(faults.iter().any(|fault| fault == expected), "{faults:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endless_response_is_cut() {
+    let expected = "language model openai: its response was too long, and was cut";
+    goes_on_after(Response::Endless("We bake bread. "), expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_of_more_than_a_minute_is_cut() {
+    let expected = "language model openai: its response took more than 60 s";
+    goes_on_after(Response::Dripping("We bake bread. "), expected).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -367,6 +367,16 @@ fn respond(response: Response) -> BoxStream<'static, Result<GenerationEvent, Err
         Response::Stalled(text) => {
             stream::iter(words(text).map(Ok)).chain(later(limits.idle, silent("openai", limits.idle))).boxed()
         }
+        Response::Endless(text) => {
+            stream::iter(std::iter::repeat_with(move || Ok(GenerationEvent::Text(text.into())))).boxed()
+        }
+        Response::Dripping(text) => {
+            let drip = move || async move {
+                sleep(Duration::from_secs(1)).await;
+                Some((Ok(GenerationEvent::Text(text.into())), ()))
+            };
+            stream::unfold((), move |()| drip()).boxed()
+        }
         Response::Panic => panic!("a defect, as the test wants it"),
     }
 }

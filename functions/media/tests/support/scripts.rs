@@ -19,6 +19,10 @@ pub(crate) enum Response {
     Broken(&'static str),
     /// Words, and then no output, until the model's time-out.
     Stalled(&'static str),
+    /// The same words without end, as fast as they are read.
+    Endless(&'static str),
+    /// A few words each second, without end.
+    Dripping(&'static str),
     /// A panic in the worker, as a defect would cause. Only scripted providers can cause it.
     Panic,
 }
