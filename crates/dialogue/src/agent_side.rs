@@ -354,10 +354,11 @@ impl AgentSide {
             self.playback.send(at, out);
         }
         self.playback.synthesize(at, out);
-        let was_held = std::mem::replace(&mut self.model_was_held, !self.wants_model());
-        if was_held && !self.model_was_held {
+        let is_held = !self.wants_model();
+        if self.model_was_held && !is_held {
             self.responder.mark_alive(at);
         }
+        self.model_was_held = is_held;
         self.report_speech(at, out);
         match self.responder.conclude(at, self.playback.is_idle(), is_closing) {
             Conclusion::None => TurnStatus::Waiting,

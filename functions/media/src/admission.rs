@@ -3,7 +3,7 @@
 //! The carrier presents a one-use token, of which the table has the hash. Starting the conversation (or resuming it),
 //! using the token up and taking the lease are one conditional write, so of two streams with one token one is admitted.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use switchboard_aws::table::{Outcome, TableError};
 use switchboard_dialogue::Takeover;
@@ -13,7 +13,7 @@ use switchboard_model::{
     time::Timestamp,
 };
 use switchboard_providers::audio::AudioFormat;
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use crate::{
     call_providers::CallProviders, clips::CallClips, conversation_key::ConversationKey, lease::HeldLease,
@@ -26,6 +26,8 @@ pub(crate) struct AdmittedCall {
     pub(crate) snapshot: Snapshot,
     pub(crate) providers: CallProviders,
     pub(crate) clips: CallClips,
+    /// The call counts against the worker's limit as long as this exists.
+    pub(crate) _permit: OwnedSemaphorePermit,
     /// Its secrets sign the requests to webhooks.
     pub(crate) account: Option<Account>,
     /// When the stream began, by the monotonic clock and the wall clock.
@@ -51,6 +53,8 @@ pub(crate) enum StreamAdmission {
     Admitted(Box<AdmittedCall>, CallResources),
     /// The conversation is unknown, or the token is not its token, or was used before.
     Refused,
+    /// The token is valid, and is not used up: this worker is at its limit of calls.
+    Full,
     /// This worker has the lease, but the keys of the call's providers are not available.
     WithoutProviders(HeldLease, Box<Conversation>),
 }
@@ -78,6 +82,9 @@ pub(crate) async fn admit(
     // This check only decides whether to fetch ahead; the write below repeats it.
     let Some(found) = found.filter(|found| invited(&found.conversation).is_some()) else {
         return Ok(StreamAdmission::Refused);
+    };
+    let Ok(permit) = Arc::clone(&worker.permits).try_acquire_owned() else {
+        return Ok(StreamAdmission::Full);
     };
     let fetching = async {
         tokio::join!(
@@ -114,7 +121,17 @@ pub(crate) async fn admit(
         let (state, entry) = take_over(greeting, messages, left, elapsed, began_at);
         (takeover, first_entry) = (Some(state), entry);
     }
-    let admitted =
-        AdmittedCall { key, snapshot, providers, clips, account, began, began_at, elapsed, takeover };
+    let admitted = AdmittedCall {
+        key,
+        snapshot,
+        providers,
+        clips,
+        _permit: permit,
+        account,
+        began,
+        began_at,
+        elapsed,
+        takeover,
+    };
     Ok(StreamAdmission::Admitted(Box::new(admitted), CallResources { lease, transcriber, first_entry }))
 }

@@ -156,8 +156,9 @@ impl<'a> Call<'a> {
         stream: MediaStream,
         resources: CallResources,
     ) -> Self {
-        let AdmittedCall { key, snapshot, providers, clips, account, began, began_at, elapsed, takeover } =
-            admitted;
+        let AdmittedCall {
+            key, snapshot, providers, clips, account, began, began_at, elapsed, takeover, ..
+        } = admitted;
         let CallResources { lease, transcriber, first_entry } = resources;
         let Snapshot { conversation, agent } = snapshot;
         let format = stream.format();

@@ -19,6 +19,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `MAX_CALLS`: maximum number of live calls, 100 unless set.
     pub max_calls: usize,
+    /// `TRUST_FORWARDED_FOR`: `true` behind a load balancer that sets `X-Forwarded-For`; `false` unless set.
+    pub trusts_forwarded_for: bool,
     /// `TABLE_NAME`.
     pub table: String,
     /// `RECORDINGS_BUCKET`.
@@ -41,12 +43,23 @@ impl Config {
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let listen = vars.parsed("LISTEN", SocketAddr::from(([0, 0, 0, 0], 8080)));
         let max_calls = vars.parsed("MAX_CALLS", MAX_CALLS);
+        let trusts_forwarded_for = vars.parsed("TRUST_FORWARDED_FOR", false);
         let prices = config::prices(&mut vars);
         let egress_policy = config::egress_policy(&mut vars);
         let (table, bucket) = (config::table(&mut vars), config::bucket(&mut vars));
         let secrets = SecretsConfig::read(&mut vars);
         let endpoints = vars.finish_with(Endpoints::from_vars)?;
-        Ok(Self { listen, max_calls, table, bucket, secrets, prices, endpoints, egress_policy })
+        Ok(Self {
+            listen,
+            max_calls,
+            trusts_forwarded_for,
+            table,
+            bucket,
+            secrets,
+            prices,
+            endpoints,
+            egress_policy,
+        })
     }
 }
 
@@ -59,6 +72,7 @@ mod tests {
         let vars = Vars::from([
             ("LISTEN", "nowhere"),
             ("MAX_CALLS", "-1"),
+            ("TRUST_FORWARDED_FOR", "maybe"),
             ("TABLE_NAME", "t"),
             ("OPENAI_API_URL", "?"),
             ("ALLOW_HTTP_WEBHOOKS", "yes"),
@@ -67,6 +81,7 @@ mod tests {
         for name in [
             "LISTEN",
             "MAX_CALLS",
+            "TRUST_FORWARDED_FOR",
             "RECORDINGS_BUCKET",
             "PROVIDER_KEYS_SECRET",
             "SEALING_KEY_ID",
@@ -88,6 +103,7 @@ mod tests {
         ]);
         let config = Config::from_vars(vars).unwrap();
         assert_eq!((config.listen.port(), config.max_calls), (8080, MAX_CALLS));
+        assert!(!config.trusts_forwarded_for);
         assert_eq!(config.egress_policy, EgressPolicy::PublicOnly);
         assert_eq!(config.endpoints.of("deepgram").as_str(), "https://api.deepgram.com/");
     }

@@ -25,6 +25,7 @@ mod teardown;
 mod token_estimate;
 mod tool_calls;
 mod transcriber;
+mod unadmitted;
 mod uploader;
 mod voice_activity;
 mod worker;

@@ -5,16 +5,20 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 use anyhow::bail;
 use axum::{
     Router,
-    extract::{State, WebSocketUpgrade},
-    http::StatusCode,
-    response::Response,
+    extract::{ConnectInfo, State, WebSocketUpgrade},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Response},
     routing::get,
     serve::{Listener, ListenerExt as _},
 };
 use switchboard_providers::carrier::media_stream::MAX_FRAME_BYTES;
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
-use crate::{media_stream, stream, worker::Worker};
+use crate::{
+    media_stream, stream,
+    unadmitted::{PeerAddress, PeerListener},
+    worker::Worker,
+};
 
 /// Maximum time to hand all calls over once the worker is to stop. The container is killed 20 s later
 /// (`StopTimeout` in the template).
@@ -63,7 +67,8 @@ where
     };
     let serving = async {
         // This also waits for connections that have not become media streams.
-        axum::serve(listener, router).with_graceful_shutdown(stopping).await?;
+        let service = router.into_make_service_with_connect_info::<PeerAddress>();
+        axum::serve(PeerListener(listener), service).with_graceful_shutdown(stopping).await?;
         worker.tasks.close();
         worker.tasks.wait().await;
         Ok(())
@@ -84,19 +89,30 @@ async fn health() -> StatusCode {
     StatusCode::OK
 }
 
-/// Accepts a media stream. At the limit of calls the stream is accepted and closed at once, so that the carrier goes on
-/// with its TwiML; a refused handshake would be an error to the carrier, and end the call.
-async fn media(State(worker): State<Arc<Worker>>, upgrade: WebSocketUpgrade) -> Response {
+/// Accepts a media stream. A socket gets a call's permit only once its token is accepted; until then it has a place in
+/// a small pool. If that is full, the stream is accepted and closed at once, so that the carrier goes on with its TwiML;
+/// a refused handshake would be an error to the carrier, and end the call.
+async fn media(
+    State(worker): State<Arc<Worker>>,
+    ConnectInfo(peer): ConnectInfo<PeerAddress>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let forwarded = worker.trusts_forwarded_for.then(|| PeerAddress::forwarded(&headers)).flatten();
     let upgrade = upgrade.read_buffer_size(READ_BUFFER);
-    upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES).on_upgrade(
-        async move |socket| {
-            let Ok(permit) = Arc::clone(&worker.permits).try_acquire_owned() else {
-                tracing::warn!("media stream refused: the worker is at its limit of calls");
-                return worker.tasks.track_future(media_stream::turn_away(socket)).await;
-            };
+    let upgrade = upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
+    if let Some(place) = worker.unadmitted.enter(forwarded.unwrap_or(peer)) {
+        return upgrade.on_upgrade(async move |socket| {
             let (tasks, shutdown) = (worker.tasks.clone(), worker.shutdown.clone());
-            tasks.track_future(Box::pin(stream::serve(worker, socket, shutdown))).await;
-            drop(permit);
-        },
-    )
+            tasks.track_future(Box::pin(stream::serve(worker, socket, place, shutdown))).await;
+        });
+    }
+    tracing::warn!("media stream refused: too many streams are not admitted yet");
+    let Some(place) = worker.unadmitted.turn_away() else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    upgrade.on_upgrade(async move |socket| {
+        worker.tasks.track_future(media_stream::turn_away(socket)).await;
+        drop(place);
+    })
 }

@@ -19,14 +19,20 @@ use crate::{
     conversation_key::ConversationKey,
     media_stream::{self, MediaStream, StreamParameters},
     teardown,
+    unadmitted::Place,
     worker::Worker,
 };
 
-/// Maximum time for the carrier to send the message that names the call.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time for the carrier to send the message that names the call; it comes with the handshake.
+const START_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Serves one media stream to its end.
-pub(crate) async fn serve(worker: Arc<Worker>, mut socket: WebSocket, shutdown: CancellationToken) {
+/// Serves one media stream to its end. `place` is its place among the sockets that are not admitted.
+pub(crate) async fn serve(
+    worker: Arc<Worker>,
+    mut socket: WebSocket,
+    place: Place,
+    shutdown: CancellationToken,
+) {
     let mut codec = worker.carrier.media_stream_codec();
     let Some(start) = media_stream::read_start(&mut socket, &mut codec, START_TIMEOUT).await else {
         tracing::warn!("media stream refused: it does not name a call");
@@ -34,7 +40,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, mut socket: WebSocket, shutdown: 
     };
     let span = spans::call(start.account, start.conversation, start.call.id());
     // On the heap: the future of a whole call is large.
-    Box::pin(serve_call(&worker, socket, codec, start, &shutdown)).instrument(span).await;
+    Box::pin(serve_call(&worker, socket, codec, start, place, &shutdown)).instrument(span).await;
 }
 
 async fn serve_call(
@@ -42,6 +48,7 @@ async fn serve_call(
     socket: WebSocket,
     codec: AnyMediaStream,
     start: StreamParameters,
+    place: Place,
     shutdown: &CancellationToken,
 ) {
     let stream = MediaStream::new(socket, codec);
@@ -50,6 +57,10 @@ async fn serve_call(
         Ok(StreamAdmission::Admitted(admitted, resources)) => (admitted, resources),
         Ok(StreamAdmission::Refused) => {
             tracing::warn!("media stream refused: its token is not valid");
+            return stream.close().await;
+        }
+        Ok(StreamAdmission::Full) => {
+            tracing::warn!("media stream refused: the worker is at its limit of calls");
             return stream.close().await;
         }
         Ok(StreamAdmission::WithoutProviders(lease, conversation)) => {
@@ -61,6 +72,7 @@ async fn serve_call(
             return stream.close().await;
         }
     };
+    drop(place);
     let admitted_at = Instant::now();
     tracing::info!(is_takeover = admitted.takeover.is_some(), "media stream admitted");
     let conversation = &admitted.snapshot.conversation;

@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     config::Config,
     ports::{CarrierControl, ProviderSource, VendorProviders, WebhookSender},
+    unadmitted::UnadmittedSockets,
     worker_signals::SignalPoller,
 };
 
@@ -38,6 +39,8 @@ pub struct WorkerParts {
     pub prices: Prices,
     /// Maximum number of live calls.
     pub max_calls: usize,
+    /// Whether `X-Forwarded-For` names the address that a socket comes from.
+    pub trusts_forwarded_for: bool,
     /// The time of day.
     pub clock: Clock,
 }
@@ -56,6 +59,9 @@ pub struct Worker {
     pub(crate) signals: SignalPoller,
     /// One permit for each call that may still be admitted.
     pub(crate) permits: Arc<Semaphore>,
+    /// Sockets without a permit.
+    pub(crate) unadmitted: UnadmittedSockets,
+    pub(crate) trusts_forwarded_for: bool,
     /// The tasks that the worker waits for before it stops.
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
@@ -83,6 +89,7 @@ impl Worker {
             webhooks: Arc::new(WebhookClient::new(config.egress_policy)),
             prices: config.prices.clone(),
             max_calls: config.max_calls,
+            trusts_forwarded_for: config.trusts_forwarded_for,
             clock: switchboard_runtime::now,
         }))
     }
@@ -102,6 +109,8 @@ impl Worker {
             clock: parts.clock,
             signals: SignalPoller::default(),
             permits: Arc::new(Semaphore::new(parts.max_calls)),
+            unadmitted: UnadmittedSockets::default(),
+            trusts_forwarded_for: parts.trusts_forwarded_for,
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         }

@@ -119,7 +119,7 @@ async fn a_stream_that_names_no_call_is_closed() {
     // The carrier's time to name the call is over.
     let silent = Phone::silent(&worker.address).await;
     silent.closed().await;
-    assert_eq!(silent.began.elapsed().as_secs(), 10);
+    assert_eq!(silent.began.elapsed().as_secs(), 3);
     assert_eq!(world.conversation.load().await, before);
 }
 
@@ -155,17 +155,49 @@ async fn of_two_streams_with_one_token_one_is_admitted() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_at_its_limit_closes_streams_at_once() {
     let world = World::new(quiet(), FAST_VOICE).await;
+    let full = world.worker_with(0, DRAIN_TIMEOUT);
+    let before = world.conversation.load().await;
+    let turned_away = Phone::connect(&full.address).await;
+    assert_eq!(turned_away.closed_within(Duration::from_secs(5)).await, Closing::Clean);
+    assert_eq!(world.conversation.load().await, before, "the token is not used up");
+
     let worker = world.worker_with(1, DRAIN_TIMEOUT);
     let phone = Phone::connect(&worker.address).await;
-    let before = world.conversation.started().await;
-    let turned_away = Phone::silent(&worker.address).await;
-    // The stream is closed before it has sent a message.
-    assert_eq!(turned_away.closed_within(Duration::from_secs(5)).await, Closing::Clean);
-    assert_eq!(world.conversation.load().await, before);
-    assert_eq!(phone.received().closed, None);
-
+    world.conversation.started().await;
     phone.send(STOP).await;
     phone.closed().await;
     world.conversation.ended().await;
     assert!(matches!(world.conversation.load().await.state, State::Ended { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_without_a_token_take_no_call_slot() {
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let worker = world.worker_with(1, DRAIN_TIMEOUT);
+    let mut idle = vec![];
+    for _ in 0..8 {
+        idle.push(Phone::silent(&worker.address).await);
+        idle.push(Phone::with_token(&worker.address, "mt_vutsrqponmlkjihgfedcba9876543210").await);
+    }
+    let phone = Phone::connect(&worker.address).await;
+    world.conversation.started().await;
+    assert_eq!(phone.received().closed, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_address_cannot_fill_the_pool_for_long() {
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let worker = world.worker();
+    let mut idle = vec![];
+    for _ in 0..32 {
+        idle.push(Phone::silent(&worker.address).await);
+    }
+    let refused = Phone::silent(&worker.address).await;
+    assert_eq!(refused.closed_within(Duration::from_secs(1)).await, Closing::Clean);
+    for phone in idle {
+        phone.closed_within(Duration::from_secs(4)).await;
+    }
+    let phone = Phone::connect(&worker.address).await;
+    world.conversation.started().await;
+    assert_eq!(phone.received().closed, None);
 }

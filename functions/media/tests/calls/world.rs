@@ -167,6 +167,7 @@ impl World {
             webhooks: Arc::new(self.webhooks.clone()),
             prices: Prices { agent_per_minute: "0.06".parse().unwrap() },
             max_calls,
+            trusts_forwarded_for: false,
             clock: now,
         });
         let (address, listener) = in_memory();

@@ -71,10 +71,11 @@ async fn of_two_workers_one_admits_a_token() {
 #[tokio::test]
 async fn a_worker_at_its_limit_closes_streams_at_once() {
     let world = World::new(quiet(), FAST_VOICE).await;
-    let worker = world.worker_with(1, switchboard_media::DRAIN_TIMEOUT).await;
+    let full = world.worker_with(0, switchboard_media::DRAIN_TIMEOUT).await;
+    let turned_away = Phone::connect(&full.address).await;
+    assert_eq!(turned_away.closed_within(Duration::from_secs(5)).await, Closing::Clean);
+    let worker = world.worker().await;
     let phone = Phone::connect(&worker.address).await;
     world.conversation.started().await;
-    let turned_away = Phone::silent(&worker.address).await;
-    assert_eq!(turned_away.closed_within(Duration::from_secs(5)).await, Closing::Clean);
     assert_eq!(phone.received().closed, None);
 }

@@ -127,6 +127,7 @@ impl World {
             webhooks: Arc::new(WebhookClient::new(egress_policy)),
             prices: Prices { agent_per_minute: "0.06".parse().unwrap() },
             max_calls,
+            trusts_forwarded_for: false,
             clock: now,
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
