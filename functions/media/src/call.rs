@@ -40,6 +40,7 @@ use crate::{
     provider_faults::ProviderFaults,
     recorder::Recorder,
     response_times::ResponseTimes,
+    stored_text::{self, MAX_MESSAGE_BYTES, MAX_UNHEARD_BYTES},
     tool_calls::{ToolCalls, ToolOutcome},
     transcriber::{CallTranscriber, TranscriberUpdate},
     uploader::{Upload, Uploader},
@@ -369,6 +370,9 @@ impl<'a> Call<'a> {
     fn speaking(&self) -> Option<UtteranceProgress> {
         let UtteranceInProgress { heard, unheard, started_at, kind } =
             self.dialogue.in_progress(self.now())?;
+        let (mut heard, mut unheard) = (heard, unheard);
+        stored_text::cut(&mut heard, MAX_MESSAGE_BYTES);
+        stored_text::cut(&mut unheard, MAX_UNHEARD_BYTES);
         let started_at = self.began_at.after(Duration::from_micros(started_at.0));
         Some(UtteranceProgress { heard, unheard, started_at, kind: message_kind(kind) })
     }

@@ -4,7 +4,7 @@
 //! learns when the queue is full, or when another worker has the lease. What an entry says is not decided here: see
 //! `call.rs` and `journal_entries.rs`.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use switchboard_aws::table::{Outcome, Table, TableError};
 use switchboard_model::{
@@ -149,6 +149,7 @@ async fn write(
     ending: oneshot::Receiver<LastEntry>,
 ) {
     let mut next_sequence = writer.conversation.next_sequence;
+    let mut refused = 0_usize;
     let mut batch = Vec::with_capacity(BATCH);
     while gather(&mut queue, &mut batch).await {
         let (mut entries, mut listeners, mut deliveries) = (vec![], vec![], vec![]);
@@ -163,33 +164,43 @@ async fn write(
                 Item::Delivery(delivery) => deliveries.push(delivery),
             }
         }
-        let mut events = vec![];
-        if !entries.is_empty() {
-            let write = writer
-                .transition(|snapshot| {
-                    // A write whose response was lost may have happened: then the events are stored already.
-                    if snapshot.conversation.next_sequence > next_sequence {
-                        return Err(InvalidTransition);
-                    }
+        // A batch that can never be stored is stored entry by entry: one entry does not take the others with it.
+        let mut groups = VecDeque::from([entries]);
+        while let Some(mut group) = groups.pop_front().filter(|group| !group.is_empty()) {
+            if let Some(first) = group.first_mut().filter(|_| refused > 0) {
+                first.faults.push(format!("{refused} events before this one could not be stored"));
+            }
+            let mut events = vec![];
+            match writer.append(&group, &usage, next_sequence, &mut events).await {
+                Write::Stored => {
+                    refused = 0;
+                    next_sequence += events.len() as u64;
+                }
+                Write::Refused if group.len() > 1 => {
+                    group[0].faults.retain(|fault| !fault.ends_with("could not be stored"));
+                    groups.extend(group.into_iter().map(|entry| vec![entry]));
+                    continue;
+                }
+                Write::Refused => {
+                    refused += 1;
                     events.clear();
-                    let transition = snapshot.conversation.append(&writer.agent, &entries, &usage)?;
-                    events.clone_from(&transition.events);
-                    Ok(transition)
-                })
-                .await;
-            match write {
-                Write::Stored => next_sequence += events.len() as u64,
-                Write::Refused => events.clear(),
+                }
                 Write::LeaseLost => return writer.lost.cancel(),
             }
-        }
-        // Every function call has a listener, so both are in the same order.
-        let calls = events.into_iter().filter(|event| event.name == EventName::FunctionCallTriggered);
-        for (event, listener) in calls.zip(listeners) {
-            // A dropped listener gave up before the event was stored.
-            deliveries.extend(
-                listener.send(event).err().and_then(|event| tool_calls::not_called(&event, (writer.clock)())),
-            );
+            // Every function call has a listener, so both are in the same order.
+            let called = group.iter().filter(|entry| entry.name == EventName::FunctionCallTriggered).count();
+            let mut calls = events.into_iter().filter(|event| event.name == EventName::FunctionCallTriggered);
+            for listener in listeners.drain(..called.min(listeners.len())) {
+                // The listener of an event that was not stored learns it by being dropped.
+                let Some(event) = calls.next() else { continue };
+                // A dropped listener gave up before the event was stored.
+                deliveries.extend(
+                    listener
+                        .send(event)
+                        .err()
+                        .and_then(|event| tool_calls::not_called(&event, (writer.clock)())),
+                );
+            }
         }
         for delivery in &deliveries {
             writer.record_delivery(delivery).await;
@@ -235,6 +246,27 @@ enum Write {
 }
 
 impl Writer {
+    /// Appends entries, and returns their events in `events`. `next_sequence` is that of the first one.
+    async fn append(
+        &self,
+        entries: &[JournalEntry],
+        usage: &Usage,
+        next_sequence: u64,
+        events: &mut Vec<Event>,
+    ) -> Write {
+        self.transition(|snapshot| {
+            // A write whose response was lost may have happened: then the events are stored already.
+            if snapshot.conversation.next_sequence > next_sequence {
+                return Err(InvalidTransition);
+            }
+            events.clear();
+            let transition = snapshot.conversation.append(&self.agent, entries, usage)?;
+            events.clone_from(&transition.events);
+            Ok(transition)
+        })
+        .await
+    }
+
     /// Applies a transition, with as many attempts as it takes. A transition that is no longer allowed was applied
     /// before, or the conversation has ended without this worker.
     async fn transition(

@@ -9,7 +9,10 @@ use switchboard_model::{
     time::Timestamp,
 };
 
-use crate::dialogue::message_kind;
+use crate::{
+    dialogue::message_kind,
+    stored_text::{self, MAX_MESSAGE_BYTES, MAX_NAME_BYTES},
+};
 
 /// The entry of an event at `now` in a call whose stream began at `began_at`. `None` for events that the API does not
 /// have.
@@ -19,22 +22,24 @@ pub(crate) fn from_event(
     now: CallTime,
 ) -> Option<JournalEntry> {
     let wall = |at: CallTime| began_at.after(std::time::Duration::from_micros(at.0));
-    let mut message = None;
+    let (mut message, mut faults) = (None, vec![]);
     let (name, data) = match event {
         ConversationEvent::SpeechStarted(role) => (EventName::SpeechStarted, json!({ "role": role })),
         ConversationEvent::SpeechEnded(role) => (EventName::SpeechEnded, json!({ "role": role })),
-        ConversationEvent::MessageGenerated { content } => {
+        ConversationEvent::MessageGenerated { mut content } => {
+            faults.extend(cut_message(&mut content));
             (EventName::MessageGenerated, json!({ "message": { "role": Role::Agent, "content": content } }))
         }
         ConversationEvent::MessageSent {
             role,
-            content,
+            mut content,
             kind,
             started_at,
             ended_at,
             interrupted,
             latency,
         } => {
+            faults.extend(cut_message(&mut content));
             let (started_at, ended_at) = (wall(started_at), wall(ended_at));
             message =
                 Some(Message { role, content, kind: message_kind(kind), started_at, ended_at, interrupted });
@@ -45,7 +50,8 @@ pub(crate) fn from_event(
             });
             (EventName::MessageSent, latency.unwrap_or(Value::Null))
         }
-        ConversationEvent::FunctionCall(FunctionCall { id, name, arguments, .. }) => {
+        ConversationEvent::FunctionCall(FunctionCall { id, mut name, arguments, .. }) => {
+            stored_text::cut(&mut name, MAX_NAME_BYTES);
             // A model may write arguments that are not JSON: they are passed on as text.
             let arguments = serde_json::from_str(&arguments).unwrap_or(Value::String(arguments));
             let function = json!({ "id": id, "name": name, "arguments": arguments });
@@ -54,7 +60,14 @@ pub(crate) fn from_event(
         ConversationEvent::Duration { seconds } => (EventName::Duration, json!({ "duration": seconds })),
         ConversationEvent::ProviderTimedOut(_) | ConversationEvent::ModelFault(_) => return None,
     };
-    Some(JournalEntry { at: wall(now), name, data, message, faults: vec![] })
+    Some(JournalEntry { at: wall(now), name, data, message, faults })
+}
+
+/// Cuts a message that is too long to be stored; the fault that says so.
+fn cut_message(content: &mut String) -> Option<String> {
+    let bytes = content.len();
+    stored_text::cut(content, MAX_MESSAGE_BYTES)
+        .then(|| format!("the message was cut to {MAX_MESSAGE_BYTES} of {bytes} bytes"))
 }
 
 #[cfg(test)]
@@ -84,6 +97,23 @@ mod tests {
         );
         assert_eq!(entry.data["latency"]["response_ms"], 855);
         assert_eq!(entry.data["latency"]["voice_ms"], 150);
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_is_cut_and_flagged() {
+        let event = ConversationEvent::MessageSent {
+            role: Role::User,
+            content: "\u{e9}".repeat(300_000),
+            kind: UtteranceKind::Speech,
+            started_at: CallTime(0),
+            ended_at: CallTime(0),
+            interrupted: false,
+            latency: None,
+        };
+        let entry = from_event(event, Timestamp::from_millis(0), CallTime(0)).unwrap();
+        assert_eq!(entry.message.as_ref().unwrap().content.len(), MAX_MESSAGE_BYTES);
+        assert_eq!(entry.faults, ["the message was cut to 32768 of 600000 bytes"]);
+        assert!(entry.event_data().to_string().len() < 40_000);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod recorder;
 mod response_times;
 mod samples;
 mod server;
+mod stored_text;
 mod stream;
 mod takeover;
 mod teardown;

@@ -9,6 +9,8 @@ use switchboard_dialogue::{ModelFault, ProviderRole};
 use switchboard_model::catalogue::ResolvedProviders;
 use switchboard_providers::Error;
 
+use crate::stored_text::{self, MAX_FAULT_BYTES};
+
 /// Maximum number of faults on one call's events: more of them would repeat the first ones.
 const MAX_FAULTS: usize = 20;
 
@@ -68,7 +70,11 @@ impl ProviderFaults {
             ProviderRole::Synthesizer => ("voice", self.voice),
         };
         match self.recorded {
-            ..MAX_FAULTS => self.waiting.push(format!("{role} {provider}: {fault}")),
+            ..MAX_FAULTS => {
+                let mut fault = format!("{role} {provider}: {fault}");
+                stored_text::cut(&mut fault, MAX_FAULT_BYTES);
+                self.waiting.push(fault);
+            }
             MAX_FAULTS => self.waiting.push("more faults are not recorded".to_owned()),
             _ => {}
         }

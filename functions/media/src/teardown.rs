@@ -16,6 +16,7 @@ use crate::{
     conversation_key::ConversationKey,
     journal::{ConversationEnd, LastEntry},
     provider_faults::fault,
+    stored_text::{self, MAX_UNHEARD_BYTES},
     worker::Worker,
 };
 
@@ -72,11 +73,10 @@ pub(crate) async fn close(
         }
         CallOutcome::HandedOver(unspoken) => {
             journal.finish(LastEntry { usage, end: None }).await;
-            let unspoken = unspoken.map(|unheard| UtteranceProgress {
-                heard: String::new(),
-                unheard,
-                started_at: at,
-                kind: MessageKind::Speech,
+            let unspoken = unspoken.map(|mut unheard| {
+                stored_text::cut(&mut unheard, MAX_UNHEARD_BYTES);
+                let (heard, kind) = (String::new(), MessageKind::Speech);
+                UtteranceProgress { heard, unheard, started_at: at, kind }
             });
             lease.release(unspoken).await;
             stream.close().await;

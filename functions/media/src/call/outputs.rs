@@ -124,7 +124,7 @@ impl Call<'_> {
             return true;
         }
         self.conversation.record_failed_filters(recipients.failures);
-        entry.faults = self.faults.take();
+        entry.faults.splice(..0, self.faults.take());
         let mut usage = self.usage.clone();
         usage.transcriber_ms += self.transcriber.audio_ms();
         if entry.name != EventName::FunctionCallTriggered {

@@ -147,3 +147,27 @@ async fn an_end_without_the_table_is_stored_later() {
     phone.closed().await;
     assert_eq!(world.conversation.ended().await.1, EndedReason::UserEnded);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_cannot_be_stored_takes_no_others_with_it() {
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let worker = world.worker();
+    let phone = Phone::connect(&worker.address).await;
+    world.conversation.started().await;
+    world.set_table_fault(TableFault::Refuses("Two."));
+    for (said, turn) in ["One.", "Two.", "Three."].into_iter().enumerate() {
+        world.providers.respond_with(Response::Words(turn));
+        world.providers.transcribe("Go on, please.").await;
+        phone.until("the end of it", |received| received.played == said + 1).await;
+    }
+    phone.send(STOP).await;
+    assert_eq!(world.conversation.ended().await.1, EndedReason::UserEnded);
+    let messages = world.conversation.messages().await;
+    let said = messages.iter().filter(|message| message.role == Role::Agent);
+    assert_eq!(said.map(|message| message.content.as_str()).collect::<Vec<_>>(), ["One.", "Three."]);
+    assert_eq!(messages.iter().filter(|message| message.role == Role::User).count(), 3);
+    let faults = world.conversation.faults().await;
+    assert!(faults.iter().any(|fault| fault.ends_with("could not be stored")), "{faults:?}");
+    let sequences: Vec<_> = world.conversation.events().await.iter().map(|event| event.sequence).collect();
+    assert_eq!(sequences, (1..=sequences.len() as u64).collect::<Vec<_>>(), "no gap");
+}

@@ -55,6 +55,8 @@ pub(crate) enum TableFault {
     None,
     /// The connections break.
     Unreachable,
+    /// Writes that contain this text are refused for good, as an item of more than 400 KB is.
+    Refuses(&'static str),
     /// The requests are executed, but the responses to writes are lost.
     LosesResponses,
 }
@@ -141,7 +143,16 @@ impl World {
                         let _ = database.execute(&request);
                         None
                     }
-                    TableFault::None | TableFault::LosesResponses => Some(database.execute(&request)),
+                    TableFault::Refuses(text)
+                        if is_write && String::from_utf8_lossy(&request.body).contains(text) =>
+                    {
+                        let body = r#"{"__type": "com.amazon.coral.validate#ValidationException",
+                            "message": "Item size has exceeded the maximum allowed size"}"#;
+                        Some(AwsResponse::new(400, body))
+                    }
+                    TableFault::None | TableFault::LosesResponses | TableFault::Refuses(_) => {
+                        Some(database.execute(&request))
+                    }
                 }
             }
             .boxed()
