@@ -81,7 +81,7 @@ impl fmt::Debug for ChatMessage {
 /// A function that the model calls.
 #[derive(Clone, PartialEq)]
 pub struct ToolCall {
-    /// Unique within its response.
+    /// The vendor's, which may be empty, or that of another call; in a [`Conversation`] it is unique.
     pub id: String,
     /// Which function.
     pub name: String,

@@ -184,7 +184,7 @@ impl<'a> Call<'a> {
             began_at: *began_at,
             dialogue: Dialogue::new(settings),
             transcriber,
-            generations: Generations::new(agent, providers),
+            generations: Generations::new(agent, providers, conversation.legs.caller().resumes),
             speech: ClauseSynthesis::new(providers, clips, format),
             voice_activity: VoiceActivityDetector::new(format),
             was_speech: false,

@@ -25,6 +25,7 @@ mod takeover;
 mod teardown;
 mod token_estimate;
 mod tool_calls;
+mod tool_check;
 mod transcriber;
 mod unadmitted;
 mod uploader;

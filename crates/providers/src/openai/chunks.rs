@@ -87,11 +87,11 @@ impl Chunks {
     }
 
     fn release_calls(&mut self, events: &mut Vec<GenerationEvent>) {
+        let was_cut = self.finished == Some(FinishReason::Length);
+        let last = self.calls.len().saturating_sub(1);
         for (position, PartialCall { mut call, .. }) in self.calls.drain(..).enumerate() {
-            if call.id.is_empty() {
-                call.id = format!("call_{position}");
-            }
-            if call.arguments.trim().is_empty() {
+            // A call that the limit on tokens cut off before its arguments is as broken as one cut off within them.
+            if call.arguments.trim().is_empty() && !(was_cut && position == last) {
                 call.arguments.replace_range(.., "{}");
             }
             self.spoke = true;
@@ -121,8 +121,10 @@ impl Chunks {
         };
         let known = known.map(|position| &mut self.calls[position]).filter(|known| {
             let another_id = !id.is_empty() && id != known.call.id;
-            let another_whole_call =
-                id.is_empty() && !name.is_empty() && language_model::arguments(&known.call).is_some();
+            // Some servers give two calls one id, others repeat id and name with every part.
+            let another_whole_call = !name.is_empty()
+                && (id.is_empty() || !arguments.is_empty())
+                && language_model::arguments(&known.call).is_some();
             !another_id && !another_whole_call
         });
         if let Some(PartialCall { call, .. }) = known {
@@ -246,11 +248,31 @@ mod tests {
         assert!(
             events
                 == [
-                    call("call_0", "one", "{\"a\":1}"),
-                    call("call_1", "two", "{\"b\":2}"),
+                    call("", "one", "{\"a\":1}"),
+                    call("", "two", "{\"b\":2}"),
                     GenerationEvent::Finished(FinishReason::Stop),
                 ]
         );
+    }
+
+    #[test]
+    fn two_whole_calls_with_one_id_are_two_calls() {
+        let events = read(&[
+            calls(&json!([{"index":0,"id":"a","function":{"name":"one","arguments":"{}"}}])),
+            calls(&json!([{"index":0,"id":"a","function":{"name":"one","arguments":"{\"b\":2}"}}])),
+        ]);
+        assert!(events[..2] == [call("a", "one", "{}"), call("a", "one", "{\"b\":2}")]);
+    }
+
+    #[test]
+    fn a_call_that_is_cut_before_its_arguments_has_none() {
+        let events = read(&[
+            calls(
+                &json!([{"index":0,"id":"a","function":{"name":"one"}}, {"index":1,"id":"b","function":{"name":"two"}}]),
+            ),
+            json!({"choices":[{"delta":{},"finish_reason":"length"}]}),
+        ]);
+        assert!(events[..2] == [call("a", "one", "{}"), call("b", "two", "")]);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The running generation of the language model: at most one at a time.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use futures_util::StreamExt;
 use switchboard_dialogue::{FunctionCall, GenerationId, HistoryItem, Input, ProviderRole};
@@ -14,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     call_providers::CallProviders,
     provider_faults::{ProviderFaults, fault},
+    stored_text::MAX_NAME_BYTES,
     token_estimate::TokenEstimate,
 };
 
@@ -25,6 +29,40 @@ pub(super) struct Generations<'a> {
     agent: &'a AgentConfig,
     providers: &'a CallProviders,
     running: Option<Running>,
+    call_ids: CallIds,
+}
+
+/// Ids of function calls. Vendors leave them out, repeat them across responses, or give one to two calls; so inside, and
+/// to the customer, each call has an id of ours, and the vendor's is on its wire only.
+struct CallIds {
+    /// Which worker of the call this is.
+    worker: u32,
+    calls: u32,
+    /// The vendor's ids, by ours; only those that were not used before.
+    vendors: HashMap<String, String>,
+    used: HashSet<String>,
+}
+
+impl CallIds {
+    fn new(worker: u32) -> Self {
+        Self { worker, calls: 0, vendors: HashMap::new(), used: HashSet::new() }
+    }
+
+    /// Our id of a new call.
+    fn assign(&mut self, vendors: String) -> String {
+        self.calls += 1;
+        let own = format!("call_{}_{}", self.worker, self.calls);
+        let is_usable = !vendors.is_empty() && vendors.len() <= MAX_NAME_BYTES;
+        if is_usable && self.used.insert(vendors.clone()) {
+            self.vendors.insert(own.clone(), vendors);
+        }
+        own
+    }
+
+    /// The id of a call on the vendor's wire.
+    fn on_wire(&self, own: String) -> String {
+        self.vendors.get(&own).cloned().unwrap_or(own)
+    }
 }
 
 struct Running {
@@ -39,16 +77,17 @@ struct Running {
 }
 
 impl<'a> Generations<'a> {
-    /// Nothing runs yet.
-    pub(super) fn new(agent: &'a AgentConfig, providers: &'a CallProviders) -> Self {
-        Self { agent, providers, running: None }
+    /// Nothing runs yet. `worker`: how many workers the call had before.
+    pub(super) fn new(agent: &'a AgentConfig, providers: &'a CallProviders, worker: u32) -> Self {
+        Self { agent, providers, running: None, call_ids: CallIds::new(worker) }
     }
 
     /// Starts a generation that continues `history`, in place of the running one.
     pub(super) fn start(&mut self, id: GenerationId, history: Vec<HistoryItem>, usage: &mut Usage) {
         self.cancel(usage);
         let estimate = TokenEstimate::new(self.agent, &history);
-        let messages: Vec<ChatMessage> = history.into_iter().map(chat_message).collect();
+        let messages: Vec<ChatMessage> =
+            history.into_iter().map(|item| chat_message(item, &self.call_ids)).collect();
         let conversation = Conversation { prompt: self.agent.prompt.as_deref(), messages: &messages };
         let events = self.providers.language_model.generate(&conversation);
         self.running = Some(Running { id, events, time_left: TOTAL_TIMEOUT, reading_since: None, estimate });
@@ -106,6 +145,7 @@ impl<'a> Generations<'a> {
             Some(Ok(GenerationEvent::ToolCall(call))) => {
                 estimate.record_text(&call.arguments);
                 let language_model::ToolCall { id, name, arguments, provider_state } = call;
+                let id = self.call_ids.assign(id);
                 let call = FunctionCall { id, name, arguments, provider_state };
                 Some(Input::ModelToolCall { generation, call })
             }
@@ -138,17 +178,55 @@ impl<'a> Generations<'a> {
 }
 
 /// Converts a history item to a message for the model.
-fn chat_message(item: HistoryItem) -> ChatMessage {
+fn chat_message(item: HistoryItem, ids: &CallIds) -> ChatMessage {
     match item {
         HistoryItem::User(text) => ChatMessage::User(text),
         HistoryItem::Agent { text, .. } => ChatMessage::Agent(text),
         HistoryItem::Note(text) => ChatMessage::System(text),
-        HistoryItem::ToolCalls(calls) => ChatMessage::ToolCalls(calls.into_iter().map(tool_call).collect()),
-        HistoryItem::ToolResult { call, content } => ChatMessage::ToolResult { call, content },
+        HistoryItem::ToolCalls(calls) => {
+            ChatMessage::ToolCalls(calls.into_iter().map(|call| tool_call(call, ids)).collect())
+        }
+        HistoryItem::ToolResult { call, content } => {
+            ChatMessage::ToolResult { call: ids.on_wire(call), content }
+        }
     }
 }
 
-fn tool_call(call: FunctionCall) -> language_model::ToolCall {
+fn tool_call(call: FunctionCall, ids: &CallIds) -> language_model::ToolCall {
     let FunctionCall { id, name, arguments, provider_state } = call;
-    language_model::ToolCall { id, name, arguments, provider_state }
+    let mut call = language_model::ToolCall { id: ids.on_wire(id), name, arguments, provider_state };
+    // Servers refuse a request with arguments that do not parse; the result says that they were broken.
+    if language_model::arguments(&call).is_none() {
+        call.arguments = "{}".to_owned();
+    }
+    call
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_call_has_its_own_id_inside_and_on_the_wire() {
+        let mut ids = CallIds::new(2);
+        let own = ["call_0", "", "call_0", "b", ""].map(|vendors| ids.assign(vendors.to_owned()));
+        assert_eq!(own, ["call_2_1", "call_2_2", "call_2_3", "call_2_4", "call_2_5"]);
+        let wire = own.map(|own| ids.on_wire(own));
+        assert_eq!(wire, ["call_0", "call_2_2", "call_2_3", "b", "call_2_5"]);
+        let long = ids.assign("x".repeat(MAX_NAME_BYTES + 1));
+        assert_eq!(ids.on_wire(long.clone()), long);
+    }
+
+    #[test]
+    fn broken_arguments_are_not_sent_back() {
+        let call = |arguments: &str| FunctionCall {
+            id: "a".into(),
+            name: "look".into(),
+            arguments: arguments.into(),
+            provider_state: None,
+        };
+        let sent = |arguments| tool_call(call(arguments), &CallIds::new(0)).arguments;
+        assert_eq!(sent(r#"{"a": 1}"#), r#"{"a": 1}"#);
+        assert_eq!(sent(r#"{"a": 1"#), "{}");
+    }
 }

@@ -2,15 +2,21 @@
 
 use std::{collections::VecDeque, mem, time::Duration};
 
-use switchboard_dialogue::{ClauseId, ConversationEvent, Input, Output, ProviderRole};
+use switchboard_dialogue::{ClauseId, ConversationEvent, FunctionCall, Input, Output, ProviderRole};
 use switchboard_model::{
+    agents::LanguageModel,
     conversations::{EndedReason, JournalEntry},
     event_names::EventName,
     events::Recipients,
 };
 
 use super::{Call, CallOutcome};
-use crate::{journal_entries, media_stream::MediaStream};
+use crate::{
+    journal_entries,
+    media_stream::MediaStream,
+    tool_calls::error,
+    tool_check::{self, BadCall},
+};
 
 impl Call<'_> {
     /// Feeds the input, if there is one.
@@ -54,7 +60,17 @@ impl Call<'_> {
                 self.send(MediaStream::clear, inputs);
             }
             Output::ReplaceTranscriber => self.transcriber.replace(),
-            Output::CallTool(call) => inputs.extend(self.tools.start(call.id)),
+            Output::CallTool(call) => match self.check_tool(&call) {
+                Ok(()) => inputs.extend(self.tools.start(call.id)),
+                Err(bad) => {
+                    inputs.push_back(Input::ToolResult { call: call.id, content: error(&bad.told) });
+                }
+            },
+            // A call that is not executed is no event: webhooks and hooks would act on it.
+            Output::Event(ConversationEvent::FunctionCall(call)) => match self.check_tool(&call) {
+                Ok(()) => self.record_event(ConversationEvent::FunctionCall(call), inputs),
+                Err(bad) => self.faults.record(ProviderRole::LanguageModel, bad.fault),
+            },
             Output::Event(event) => self.record_event(event, inputs),
             Output::End { .. } if self.has_failed => {
                 self.outcome = Some(CallOutcome::Ended(EndedReason::Unknown));
@@ -62,6 +78,11 @@ impl Call<'_> {
             Output::End { reason } => self.outcome = Some(CallOutcome::Ended(reason)),
             Output::HandOver { unspoken } => self.outcome = Some(CallOutcome::HandedOver(unspoken)),
         }
+    }
+
+    fn check_tool(&self, call: &FunctionCall) -> Result<(), BadCall> {
+        let (LanguageModel::Openai(settings) | LanguageModel::Google(settings)) = &self.agent.language_model;
+        tool_check::check(&settings.tools, call)
     }
 
     fn send_audio(&mut self, clause: ClauseId, audio: Duration, inputs: &mut VecDeque<Input>) {

@@ -352,6 +352,13 @@ fn respond(response: Response) -> BoxStream<'static, Result<GenerationEvent, Err
         }
         Response::Call(text, function) => called(words(text).collect(), &[function]),
         Response::Calls(text, functions) => called(words(text).collect(), functions),
+        Response::CallWith(name, arguments) => {
+            let (name, arguments) = (name.to_owned(), arguments.to_owned());
+            let call = ToolCall { id: "call_1".to_owned(), name, arguments, provider_state: None };
+            let events =
+                [GenerationEvent::ToolCall(call)].into_iter().chain(finished(FinishReason::ToolCalls));
+            stream::iter(events.map(Ok).collect::<Vec<_>>()).boxed()
+        }
         Response::Silence => later(limits.first, silent("openai", limits.first)),
         Response::Failure => failed(unavailable("openai", "error (500): server_error")),
         Response::Busy => failed(Error::Unavailable {

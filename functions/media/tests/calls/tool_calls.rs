@@ -196,3 +196,59 @@ async fn a_function_is_not_called_before_its_event_is_stored() {
     assert_eq!((delivery.status, delivery.attempts[0].status), (DeliveryStatus::Failed, None));
     assert_eq!(function_calls(&world).await[0].sequence, delivery.sequence);
 }
+
+/// The model calls a function that is not executed; the fault is recorded, and the model is told.
+async fn is_not_executed(name: &'static str, arguments: &'static str, told: &str, fault: &str) {
+    let world = World::new(calling(vec![ScriptedWebhooks::webhook()]), FAST_VOICE).await;
+    let worker = world.worker();
+    let phone = Phone::connect(&worker.address).await;
+    world.providers.respond_with(Response::CallWith(name, arguments));
+    world.providers.respond_with(Response::Words("I cannot do that."));
+    world.providers.transcribe("What does it cost?").await;
+    assert_eq!(world.conversation.until_messages(2).await[1].content, "I cannot do that.");
+    let result = results(&world).concat();
+    assert!(result.starts_with(&format!(r#"{{"error":"nothing was done: {told}"#)), "{result}");
+    assert_eq!(function_calls(&world).await, []);
+    assert_eq!(world.webhooks.calls().ids.len(), 0);
+    phone.send(STOP).await;
+    world.conversation.ended().await;
+    let faults = world.conversation.faults().await;
+    assert!(faults.iter().any(|found| found == &format!("language model openai: {fault}")), "{faults:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_the_agent_does_not_have_is_not_executed() {
+    let fault = "it called a function that the agent does not have";
+    is_not_executed("transfer_to_human", "{}", "there is no such function", fault).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn arguments_that_were_broken_off_are_not_executed() {
+    let problem = "they are not a whole JSON object";
+    let fault = format!("it called price with invalid arguments: {problem}");
+    is_not_executed("price", r#"{"kind":"apple","count":1"#, problem, &fault).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_of_calls_with_one_id_do_not_change_places() {
+    let world = World::new(calling(vec![ScriptedWebhooks::webhook()]), FAST_VOICE).await;
+    let worker = world.worker();
+    let _phone = Phone::connect(&worker.address).await;
+    // Both calls have the vendor's id `call_1`; the first one is answered last.
+    world.providers.respond_with(Response::CallWith("slow", "{}"));
+    world.providers.transcribe("Is the cake ready?").await;
+    world.webhooks.until("a call", |calls| calls.waiting == 1).await;
+    world.providers.respond_with(Response::CallWith("hours", "{}"));
+    world.providers.respond_with(Response::Words("Until six."));
+    world.providers.transcribe("When do you close?").await;
+    world.conversation.until_messages(3).await;
+    assert_eq!(results(&world)[1], "Until six.");
+    world.webhooks.release();
+    world.conversation.until_deliveries(2).await;
+    world.providers.respond_with(Response::Words("Yes, it is."));
+    world.providers.transcribe("And the cake now?").await;
+    world.conversation.until_messages(5).await;
+    assert_eq!(results(&world), ["slow", "Until six."]);
+    let calls = function_calls(&world).await;
+    assert_ne!(calls[0].data["function"]["id"], calls[1].data["function"]["id"]);
+}

@@ -280,7 +280,9 @@ async fn answer(State(shared): Wire, Json(body): Json<Value>) -> HttpResponse {
             return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")]).into_response();
         }
         Response::Panic => unreachable!("a server cannot cause it"),
-        Response::Endless(_) | Response::Dripping(_) => unreachable!("only scripted providers do"),
+        Response::Endless(_) | Response::Dripping(_) | Response::CallWith(..) => {
+            unreachable!("only scripted providers do")
+        }
         Response::Broken(words) => {
             rest = cut().boxed();
             (words, vec![])

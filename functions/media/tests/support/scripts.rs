@@ -9,6 +9,8 @@ pub(crate) enum Response {
     Call(&'static str, &'static str),
     /// Words, and calls of several functions.
     Calls(&'static str, &'static [&'static str]),
+    /// A call of a function with these arguments.
+    CallWith(&'static str, &'static str),
     /// No output, until the model's time-out.
     Silence,
     /// Status 500.
