@@ -8,3 +8,8 @@
 pub(crate) fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
+
+/// The day in UTC.
+pub(crate) fn today() -> jiff::civil::Date {
+    jiff::tz::Offset::UTC.to_datetime(now()).date()
+}

@@ -9,6 +9,7 @@ mod api;
 mod fault_tests;
 mod listen;
 mod messages;
+mod models;
 mod options;
 mod session;
 mod speak;

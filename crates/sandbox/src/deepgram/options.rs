@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::api::{Refusal, parameter};
+use axum::http::StatusCode;
+
+use super::{
+    api::{Refusal, parameter},
+    models,
+};
 
 /// The shortest silence that ends an utterance: stop consonants are silent for up to 100 ms.
 const SHORTEST_ENDPOINTING: Duration = Duration::from_millis(100);
@@ -47,8 +52,20 @@ impl ListenOptions {
         let Some(model) = get("model").filter(|model| !model.is_empty()) else {
             return Err(Refusal::parameter("model is required"));
         };
+        if !models::takes(model, get("language").unwrap_or("en")) {
+            let message = models::NO_SUCH_COMBINATION;
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "Bad Request", message));
+        }
         if model.starts_with("nova-3") && get("keywords").is_some() {
             return Err(Refusal::parameter("keywords are not supported by nova-3: use keyterm"));
+        }
+        let key_terms = query.iter().filter(|(key, _)| key == "keyterm").map(|(_, term)| term.as_str());
+        if !model.starts_with("nova-3") && key_terms.clone().count() > 0 {
+            return Err(Refusal::parameter("keyterm is supported by nova-3 only: use keywords"));
+        }
+        if key_terms.map(models::key_term_tokens).sum::<usize>() > models::MAX_KEY_TERM_TOKENS {
+            let message = "keyterm limit exceeded: the maximum number of tokens across all keyterms is 500";
+            return Err(Refusal::parameter(message));
         }
         let encoding = match (get("encoding"), get("sample_rate")) {
             (Some("mulaw"), Some("8000")) => Encoding::Mulaw,
@@ -139,6 +156,15 @@ mod tests {
         for (query, name) in wrong {
             let message = parse(query).unwrap_err();
             assert!(message.starts_with(name), "{query}: {message}");
+        }
+        let terms = |count: usize| format!("{TELEPHONE}{}", "&keyterm=corner bakery".repeat(count));
+        assert!(parse(&terms(120)).is_ok());
+        assert!(parse(&terms(200)).unwrap_err().starts_with("keyterm limit"));
+        let older = "model=nova-2&encoding=mulaw&sample_rate=8000&keyterm=Ada";
+        assert!(parse(older).unwrap_err().starts_with("keyterm"));
+        for pair in ["model=nova-9", "model=nova-3&language=fr-FR", "model=nova-2-meeting&language=fr"] {
+            let query = format!("{pair}&encoding=mulaw&sample_rate=8000");
+            assert_eq!(parse(&query).unwrap_err(), models::NO_SUCH_COMBINATION, "{query}");
         }
         let query = format!("{TELEPHONE}&interim_results=true&utterance_end_ms=999");
         assert!(parse(&query).unwrap_err().starts_with("utterance_end_ms"));

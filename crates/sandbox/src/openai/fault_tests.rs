@@ -60,7 +60,7 @@ impl World {
 }
 
 fn question(text: &str, stream: bool) -> Value {
-    let tool = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {}}});
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}}});
     json!({
         "model": "gpt-6-luna", "reasoning_effort": "none", "stream": stream,
         "messages": [{"role": "system", "content": "You are Ada."}, {"role": "user", "content": text}],

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod fault_tests;
+mod models;
 mod request;
 mod script;
 
@@ -43,7 +44,7 @@ pub(crate) fn router(api_key: String, stop: &CancellationToken) -> Router {
     let keys = Arc::new(Keys::<Script>::new(api_key, &[Endpoint::Chat]));
     Router::new()
         .route(COMPLETIONS, post(complete))
-        .route("/v1/models", get(models))
+        .route("/v1/models", get(list_models))
         .fallback(async |request: Request| {
             let message = format!("Invalid URL ({} {})", request.method(), request.uri().path());
             Refusal::new(StatusCode::NOT_FOUND, message)
@@ -82,9 +83,14 @@ async fn admit(State(keys): State<Arc<Keys<Script>>>, mut request: Request, next
     response
 }
 
-async fn models() -> Json<Value> {
-    let model = |id| json!({ "id": id, "object": "model", "created": 0, "owned_by": "sandbox", "shutdown_date": null });
-    Json(json!({ "object": "list", "data": MODELS.map(model) }))
+async fn list_models() -> Json<Value> {
+    let today = clock::today();
+    let model = |id: &str| {
+        let shutdown_date = models::shutdown_date(id).map(|date| date.to_string());
+        json!({ "id": id, "object": "model", "created": 0, "owned_by": "sandbox", "shutdown_date": shutdown_date })
+    };
+    let live: Vec<_> = MODELS.into_iter().filter(|id| models::exists(id, today)).map(model).collect();
+    Json(json!({ "object": "list", "data": live }))
 }
 
 async fn complete(
@@ -92,7 +98,7 @@ async fn complete(
     Extension(service): Extension<Treatment<Script>>,
     body: Bytes,
 ) -> Response {
-    let request = match Completion::parse(&body) {
+    let request = match Completion::parse(&body, clock::today()) {
         Ok(request) => request,
         Err(refusal) => return refusal.into_response(),
     };

@@ -5,8 +5,11 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use jiff::civil::Date;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+
+use super::models;
 
 /// A refused request, in the API's error form.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +29,11 @@ impl Refusal {
         Self { code: Some("invalid_api_key"), ..Self::new(StatusCode::UNAUTHORIZED, message) }
     }
 
+    /// A member of the request that the API, or the model, does not know.
+    fn unrecognized(name: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, format!("Unrecognized request argument supplied: {name}"))
+    }
+
     pub(super) fn parameter(param: &'static str, code: &'static str, message: impl Into<String>) -> Self {
         Self { param: Some(param), code: Some(code), ..Self::new(StatusCode::BAD_REQUEST, message) }
     }
@@ -43,6 +51,16 @@ impl IntoResponse for Refusal {
         (status, Json(json!({ "error": error }))).into_response()
     }
 }
+
+/// The members that the API knows.
+#[rustfmt::skip]
+const PARAMETERS: [&str; 36] = [
+    "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens",
+    "max_tokens", "messages", "metadata", "modalities", "model", "moderation", "n", "parallel_tool_calls", "prediction",
+    "presence_penalty", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning_effort",
+    "response_format", "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options",
+    "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity",
+];
 
 /// The members of a request that are read.
 #[derive(Debug, Deserialize)]
@@ -82,6 +100,7 @@ pub(super) struct Tool {
 #[derive(Debug, Deserialize)]
 pub(super) struct Function {
     pub(super) name: String,
+    pub(super) parameters: Option<Value>,
 }
 
 impl Message {
@@ -102,7 +121,7 @@ impl Message {
 
 impl Completion {
     /// Reads and validates a body as the API does.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Refusal> {
+    pub(super) fn parse(body: &[u8], today: Date) -> Result<Self, Refusal> {
         let unreadable = "We could not parse the JSON body of your request.";
         let body: Map<String, Value> =
             serde_json::from_slice(body).map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, unreadable))?;
@@ -112,24 +131,29 @@ impl Completion {
                 return Err(Refusal::parameter(required, "missing_required_parameter", message));
             }
         }
+        if let Some(unknown) = body.keys().find(|name| !PARAMETERS.contains(&name.as_str())) {
+            return Err(Refusal::unrecognized(unknown));
+        }
         let request: Self = serde_json::from_value(Value::Object(body))
             .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, format!("Invalid request: {error}")))?;
         if request.messages.is_empty() {
             let message = "Invalid 'messages': empty array. Expected an array with minimum length 1.";
             return Err(Refusal::parameter("messages", "empty_array", message));
         }
-        request.check()?;
+        request.check(today)?;
         Ok(request)
     }
 
-    /// Refuses what the requested model does not support.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
+    /// Refuses what the requested model does not support on this day.
+    pub(super) fn check(&self, today: Date) -> Result<(), Refusal> {
         let model = &self.model;
-        if !["gpt-", "chatgpt-", "o1", "o3", "o4"].iter().any(|family| model.starts_with(family)) {
+        if !models::exists(model, today) {
             let message = format!("The model `{model}` does not exist or you do not have access to it.");
             let refusal = Refusal::new(StatusCode::NOT_FOUND, message);
             return Err(Refusal { code: Some("model_not_found"), ..refusal });
         }
+        self.check_schemas()?;
+        self.check_effort()?;
         if !["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|family| model.starts_with(family)) {
             return Ok(());
         }
@@ -150,10 +174,46 @@ impl Completion {
                 return Err(Refusal::parameter(param, "unsupported_value", message));
             }
         }
-        if model.starts_with("gpt-6") && !self.tools.is_empty() {
+        if (model.starts_with("gpt-6") || model.starts_with("gpt-5.6")) && !self.tools.is_empty() {
             let message = "Function tools are supported with this model here only with reasoning_effort 'none'. \
                            Use the Responses API instead.";
             return Err(Refusal::parameter("tools", "unsupported_parameter", message));
+        }
+        Ok(())
+    }
+
+    /// Refuses parameters of functions that are no object's.
+    fn check_schemas(&self) -> Result<(), Refusal> {
+        for Tool { function: Function { name, parameters } } in &self.tools {
+            let Some(parameters) = parameters else { continue };
+            if parameters["type"] != "object" {
+                let message = format!(
+                    "Invalid schema for function '{name}': schema must be a JSON Schema of 'type: \"object\"', got \
+                     'type: {}'.",
+                    parameters["type"]
+                        .as_str()
+                        .map_or_else(|| "\"None\"".to_owned(), |kind| format!("\"{kind}\""))
+                );
+                let param = "tools[0].function.parameters";
+                return Err(Refusal::parameter(param, "invalid_function_parameters", message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses an effort that the model does not know.
+    fn check_effort(&self) -> Result<(), Refusal> {
+        let Some(effort) = self.reasoning_effort.as_deref() else { return Ok(()) };
+        let efforts = models::efforts(&self.model);
+        if efforts.is_empty() {
+            return Err(Refusal::unrecognized("reasoning_effort"));
+        }
+        if !efforts.contains(&effort) {
+            let message = format!(
+                "Unsupported value: 'reasoning_effort' does not support '{effort}' with this model. Supported values \
+                 are: {efforts:?}."
+            );
+            return Err(Refusal::parameter("reasoning_effort", "unsupported_value", message));
         }
         Ok(())
     }
@@ -172,17 +232,19 @@ pub(super) fn tokens(text: &str) -> usize {
 mod tests {
     use super::*;
 
+    const TODAY: Date = jiff::civil::date(2026, 11, 30);
+
     /// A request with this user message and the tool `end_call`.
     fn said(text: &str) -> Value {
         json!({
             "model": "gpt-6-luna", "reasoning_effort": "none", "stream": true,
             "messages": [{"role": "system", "content": "You are Ada."}, {"role": "user", "content": text}],
-            "tools": [{"type": "function", "function": {"name": "end_call", "parameters": {}}}],
+            "tools": [{"type": "function", "function": {"name": "end_call", "parameters": {"type": "object"}}}],
         })
     }
 
     fn request(body: &Value) -> Result<Completion, (u16, Option<&'static str>)> {
-        Completion::parse(body.to_string().as_bytes())
+        Completion::parse(body.to_string().as_bytes(), TODAY)
             .map_err(|refusal| (refusal.status.as_u16(), refusal.code))
     }
 
@@ -198,6 +260,7 @@ mod tests {
         assert_eq!(with("messages", json!([])), Err((400, Some("empty_array"))));
         assert_eq!(with("messages", json!("Hello")), Err((400, None)));
         assert_eq!(with("model", json!("llama")), Err((404, Some("model_not_found"))));
+        assert_eq!(with("model", json!("o3-mini")), Err((404, Some("model_not_found"))), "it is retired");
         assert_eq!(with("max_tokens", json!(100)), Err((400, Some("unsupported_parameter"))));
         assert_eq!(with("max_completion_tokens", json!(100)), Ok(()));
         assert_eq!(with("temperature", json!(0.0)), Ok(()), "without reasoning a temperature is allowed");
@@ -206,7 +269,15 @@ mod tests {
             Err((400, Some("unsupported_parameter"))),
             "tools"
         );
-        assert_eq!(Completion::parse(b"{").unwrap_err().status, StatusCode::BAD_REQUEST);
+        assert_eq!(with("top_k", json!(3)), Err((400, None)), "it is unknown");
+        assert_eq!(with("reasoning_effort", json!("minimal")), Err((400, Some("unsupported_value"))));
+        let schema = |parameters: Value| {
+            with("tools", json!([{"type": "function", "function": {"name": "f", "parameters": parameters}}]))
+        };
+        assert_eq!(schema(json!({})), Err((400, Some("invalid_function_parameters"))));
+        assert_eq!(schema(json!({"type": "string"})), Err((400, Some("invalid_function_parameters"))));
+        assert_eq!(schema(json!({"type": "object", "properties": {}})), Ok(()));
+        assert_eq!(Completion::parse(b"{", TODAY).unwrap_err().status, StatusCode::BAD_REQUEST);
     }
 
     #[test]
@@ -217,5 +288,7 @@ mod tests {
         body["model"] = json!("gpt-4o");
         body["max_tokens"] = json!(100);
         assert!(request(&body).is_ok());
+        body["reasoning_effort"] = json!("none");
+        assert_eq!(request(&body).map(|_| ()), Err((400, None)), "it does not reason");
     }
 }

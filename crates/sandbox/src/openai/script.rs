@@ -204,7 +204,7 @@ mod tests {
         json!({
             "model": "gpt-6-luna", "reasoning_effort": "none", "stream": true,
             "messages": [{"role": "system", "content": "You are Ada."}, {"role": "user", "content": text}],
-            "tools": [{"type": "function", "function": {"name": "end_call", "parameters": {}}}],
+            "tools": [{"type": "function", "function": {"name": "end_call", "parameters": {"type": "object"}}}],
         })
     }
 
@@ -217,7 +217,8 @@ mod tests {
     }
 
     fn by(script: &Script, body: &Value) -> Reply {
-        script.reply(&Completion::parse(body.to_string().as_bytes()).unwrap())
+        script
+            .reply(&Completion::parse(body.to_string().as_bytes(), jiff::civil::date(2026, 11, 30)).unwrap())
     }
 
     fn reply(body: &Value) -> Reply {
