@@ -43,6 +43,7 @@ const fn used(characters: u64) -> Usage {
     Usage {
         input_tokens: 0,
         cached_input_tokens: 0,
+        cache_write_tokens: 0,
         output_tokens: 0,
         tokens_estimated: false,
         transcriber_ms: 0,

@@ -9,15 +9,15 @@ const GREETING_CHARACTERS: usize = 1_000;
 /// The clip sets of a call of `agent`: its greeting, if it has one, and the hold phrases of its language.
 #[must_use]
 pub fn clip_sets(agent: &AgentConfig) -> Vec<ClipSet> {
-    let resolved = catalogue::resolve(agent);
+    let voice = catalogue::served_voice(agent);
     let mut greeting = switchboard_dialogue::clauses(agent.initial_message.as_deref().unwrap_or_default());
     let mut characters = 0;
     greeting.retain(|clause| {
         characters += clause.chars().count();
         characters <= GREETING_CHARACTERS
     });
-    let phrases = switchboard_dialogue::phrases(resolved.transcriber.language());
-    let sets = [greeting, phrases].map(|texts| ClipSet { voice: resolved.voice.clone(), texts });
+    let phrases = switchboard_dialogue::phrases(agent.transcriber.language());
+    let sets = [greeting, phrases].map(|texts| ClipSet { voice: voice.clone(), texts });
     sets.into_iter().filter(|set| !set.texts.is_empty()).collect()
 }
 

@@ -53,6 +53,9 @@ pub struct Usage {
     pub input_tokens: u64,
     /// The part of them that the vendor had cached.
     pub cached_input_tokens: u64,
+    /// The part of them that was not cached and that the vendor has cached since, and bills at a price of its own.
+    #[serde(default)]
+    pub cache_write_tokens: u64,
     /// Tokens of the language model's responses.
     pub output_tokens: u64,
     /// Whether some of the tokens are estimated: a vendor reports no usage for a cancelled generation.
@@ -149,7 +152,9 @@ pub fn breakdown(
 
     let tokens = rates.language_model.price;
     let uncached = usage.input_tokens.saturating_sub(usage.cached_input_tokens);
-    let millionths = tokens.input * Decimal::from(uncached)
+    let written = usage.cache_write_tokens.min(uncached);
+    let millionths = tokens.input * Decimal::from(uncached - written)
+        + tokens.cache_write * Decimal::from(written)
         + tokens.cached_input * Decimal::from(usage.cached_input_tokens)
         + tokens.output * Decimal::from(usage.output_tokens);
     let language_model = TokenCost {
@@ -218,12 +223,31 @@ mod tests {
             LegUse { ms, rate: Rate { provider: "twilio", price, is_own_account: false } }
         };
         let legs = [leg(60_001, Decimal::ZERO), leg(1, Decimal::new(75, 4)), leg(0, Decimal::new(75, 4))];
-        let rates = crate::catalogue::rates(&crate::agents::AgentConfig::default());
+        let rates =
+            crate::catalogue::rates(&crate::agents::AgentConfig::default(), jiff::civil::date(2026, 11, 30));
         let cost = |legs| breakdown(&Usage::default(), &rates, &Prices::default(), 0, legs);
         let telephony = cost(&legs).telephony.unwrap();
         assert_eq!((telephony.ms, telephony.cost.to_string().as_str()), (60_002, "0.061500"));
         assert_eq!(cost(&legs).total, telephony.cost);
         assert_eq!(cost(&[]).telephony, None);
+    }
+
+    #[test]
+    fn cache_writes_have_a_price_of_their_own() {
+        let agent = crate::agents::AgentConfig::default();
+        let rates = crate::catalogue::rates(&agent, jiff::civil::date(2026, 11, 30));
+        let cost = |cached_input_tokens, cache_write_tokens| {
+            let usage = Usage {
+                input_tokens: 1_000_000,
+                cached_input_tokens,
+                cache_write_tokens,
+                ..Usage::default()
+            };
+            breakdown(&usage, &rates, &Prices::default(), 0, &[]).language_model.cost.to_string()
+        };
+        assert_eq!(cost(0, 0), "0.100000");
+        assert_eq!(cost(0, 1_000_000), "0.125000");
+        assert_eq!(cost(600_000, 400_000), "0.056000");
     }
 
     #[test]

@@ -32,6 +32,12 @@ impl Timestamp {
         self.0.as_millisecond()
     }
 
+    /// The day in UTC.
+    #[must_use]
+    pub fn date(self) -> jiff::civil::Date {
+        jiff::tz::Offset::UTC.to_datetime(self.0).date()
+    }
+
     /// The duration since `earlier`; zero if that is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -173,6 +173,11 @@ impl<'a> Call<'a> {
         };
         let (table, prices) = (worker.table.clone(), worker.prices.clone());
         let journal = Journal::new(table, prices, snapshot.clone(), &lease);
+        let mut faults = ProviderFaults::new(resolved);
+        // The worker before this one has recorded them.
+        if takeover.is_none() {
+            faults.record_adjustments(&resolved.adjustments);
+        }
         Self {
             lease,
             signals: worker.signals.subscribe(*key),
@@ -194,7 +199,7 @@ impl<'a> Call<'a> {
             uploader: Uploader::new(worker.recordings.clone(), *key, *began_at),
             usage: conversation.usage.clone(),
             counted: Duration::ZERO,
-            faults: ProviderFaults::new(resolved),
+            faults,
             response_times: ResponseTimes::default(),
             awaits_greeting: agent.initial_message.is_some() && takeover.is_none(),
             inputs: VecDeque::new(),

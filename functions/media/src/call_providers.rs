@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, anyhow};
 use switchboard_model::{
     agents::AgentConfig,
-    catalogue::{self, ResolvedProviders},
+    catalogue::{self, ResolvedProviders, Service},
     credentials::OpenCredential,
     ids::{AccountId, CredentialId},
 };
@@ -41,7 +41,7 @@ impl CallProviders {
         account: AccountId,
         agent: &AgentConfig,
     ) -> anyhow::Result<Self> {
-        let mut resolved = catalogue::resolve(agent);
+        let mut resolved = catalogue::resolve(agent, (worker.clock)().date());
         let opening = async {
             tokio::try_join!(
                 open(worker, account, resolved.language_model.settings().credential_id),
@@ -54,6 +54,7 @@ impl CallProviders {
         // On a customer's own server the models have the names that the customer gave them.
         if model.as_ref().is_some_and(|own| own.credential.base_url.is_some()) {
             resolved.language_model = agent.language_model.clone();
+            resolved.adjustments.retain(|adjustment| adjustment.service != Service::LanguageModel);
         }
         let source = &worker.providers;
         Ok(Self {

@@ -6,7 +6,7 @@
 use std::fmt::Display;
 
 use switchboard_dialogue::{ModelFault, ProviderRole};
-use switchboard_model::catalogue::ResolvedProviders;
+use switchboard_model::catalogue::{Adjustment, ResolvedProviders, Service};
 use switchboard_providers::Error;
 
 use crate::stored_text::{self, MAX_FAULT_BYTES};
@@ -80,6 +80,19 @@ impl ProviderFaults {
         }
     }
 
+    /// Records the settings that are served differently from what the agent asks for.
+    pub(crate) fn record_adjustments(&mut self, adjustments: &[Adjustment]) {
+        for Adjustment { service, text } in adjustments {
+            let role = match service {
+                Service::Transcriber => ProviderRole::Transcriber,
+                Service::LanguageModel => ProviderRole::LanguageModel,
+                Service::Voice => ProviderRole::Synthesizer,
+                Service::Carrier => continue,
+            };
+            self.record(role, text);
+        }
+    }
+
     /// Takes the faults that wait.
     pub(crate) fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut self.waiting)
@@ -99,12 +112,13 @@ pub(crate) fn fault(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_model::{agents::AgentConfig, catalogue};
+    use switchboard_model::{agents::AgentConfig, catalogue, time::Timestamp};
 
     use super::*;
 
     fn faults() -> ProviderFaults {
-        ProviderFaults::new(&catalogue::resolve(&AgentConfig::default()))
+        let today = Timestamp::from_millis(0).date();
+        ProviderFaults::new(&catalogue::resolve(&AgentConfig::default(), today))
     }
 
     #[test]
@@ -128,6 +142,14 @@ mod tests {
         ];
         assert_eq!(faults.take(), expected);
         assert_eq!(faults.take(), [""; 0]);
+    }
+
+    #[test]
+    fn a_setting_that_is_served_differently_is_recorded() {
+        let mut faults = faults();
+        let text = "fr-FR is served by fr".to_owned();
+        faults.record_adjustments(&[Adjustment { service: Service::Transcriber, text }]);
+        assert_eq!(faults.take(), ["transcriber deepgram: fr-FR is served by fr"]);
     }
 
     #[test]

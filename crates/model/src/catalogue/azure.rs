@@ -9,6 +9,7 @@ pub(super) static TRANSCRIBER: Row = Row {
     models: &[],
     unlisted: Price::per_minute(167),
     fallbacks: &[FallbackRule { name: "*", provider: "deepgram", model: "nova-3" }],
+    successor: None,
 };
 
 pub(super) static VOICE: Row = Row {
@@ -18,4 +19,5 @@ pub(super) static VOICE: Row = Row {
     models: &[],
     unlisted: Price::per_thousand_characters(16),
     fallbacks: &[by_aura("*", "aura-2-thalia-en")],
+    successor: None,
 };

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Adapter, Capabilities, Connection, FallbackRule, Model, Price, Row, Service, TranscriberCapabilities,
-    VoiceCapabilities,
+    Adapter, Capabilities, Connection, FallbackRule, Languages, Model, Price, Row, Service,
+    TranscriberCapabilities, VoiceCapabilities,
 };
 use crate::audio::{AudioFormat, Encoding};
 
@@ -14,6 +14,7 @@ const CONNECTION: Connection = Connection {
     is_required: false,
     url_variable: "DEEPGRAM_API_URL",
     default_url: "https://api.deepgram.com",
+    opt_out_variable: Some("DEEPGRAM_MIP_OPT_OUT"),
 };
 
 /// The audio that both services take and yield without conversion.
@@ -28,6 +29,8 @@ const FORMATS: &[AudioFormat] = &[
 /// The price of `nova-3`, and of a transcription model that is not listed.
 const NOVA_3: Price = Price::per_minute(48);
 
+const NOVA_3_MULTI: Price = Price::per_minute(58);
+
 pub(super) static TRANSCRIBER: Row = Row {
     provider: "deepgram",
     service: Service::Transcriber,
@@ -40,7 +43,7 @@ pub(super) static TRANSCRIBER: Row = Row {
             words_within: Duration::from_millis(700),
             detects_turns: true,
             formats: FORMATS,
-            max_key_term_tokens: Some(500),
+            max_key_term_tokens: Some(MAX_KEY_TERM_TOKENS),
         }),
     }),
     models: &[
@@ -48,14 +51,18 @@ pub(super) static TRANSCRIBER: Row = Row {
             .speaks(&["multi", "de", "en", "es", "fr", "hi", "it", "ja", "nl", "pt", "ru"]),
         Model::new("flux*", Price::per_minute(65)).speaks(ENGLISH),
         Model::new("nova-3-medical*", NOVA_3).speaks(ENGLISH),
-        Model::new("nova-3*", NOVA_3).speaks(NOVA_3_LANGUAGES),
-        Model::new("nova-2-general*", NOVA_2),
+        Model {
+            language_prices: &[("multi", NOVA_3_MULTI)],
+            ..Model::new("nova-3*", NOVA_3).speaks(NOVA_3_LANGUAGES)
+        },
+        Model::new("nova-2-general*", NOVA_2).speaks(NOVA_2_LANGUAGES),
         // The models for one trade (telephone calls, meetings, medicine).
         Model::new("nova-2-*", NOVA_2).speaks(&["en", "en-US"]),
-        Model::new("nova-2*", NOVA_2),
+        Model::new("nova-2*", NOVA_2).speaks(NOVA_2_LANGUAGES),
     ],
     unlisted: NOVA_3,
     fallbacks: &[],
+    successor: None,
 };
 
 const NOVA_2: Price = Price::per_minute(58);
@@ -67,6 +74,14 @@ const NOVA_3_LANGUAGES: &[&str] = &[
     "multi", "en", "en-US", "en-AU", "en-GB", "en-IN", "en-NZ", "de", "de-CH", "es", "es-419", "fr", "fr-CA", "it", "nl",
     "nl-BE", "pt", "pt-BR", "pt-PT", "hi", "ja", "ko", "ko-KR", "sv", "sv-SE", "da", "da-DK", "zh", "zh-CN", "zh-TW",
     "th", "th-TH",
+];
+
+#[rustfmt::skip]
+const NOVA_2_LANGUAGES: &[&str] = &[
+    "multi", "en", "en-US", "en-AU", "en-GB", "en-IN", "en-NZ", "bg", "ca", "cs", "da", "da-DK", "de", "de-CH", "el", "es",
+    "es-419", "et", "fi", "fr", "fr-CA", "hi", "hu", "id", "it", "ja", "ko", "ko-KR", "lt", "lv", "ms", "nl", "nl-BE", "no",
+    "pl", "pt", "pt-BR", "pt-PT", "ro", "ru", "sk", "sv", "sv-SE", "th", "th-TH", "tr", "uk", "vi", "zh", "zh-CN",
+    "zh-HK", "zh-TW",
 ];
 
 pub(super) static VOICE: Row = Row {
@@ -82,29 +97,96 @@ pub(super) static VOICE: Row = Row {
     ],
     unlisted: UNLISTED_VOICE,
     fallbacks: &[],
+    successor: None,
 };
 
 /// The price of a voice that is not listed.
 pub(super) const UNLISTED_VOICE: Price = Price::per_thousand_characters(30);
 
-/// A fallback to an Aura voice.
+/// A fallback to an Aura voice; conversations in other languages get the one of [`voice_in`] instead.
 pub(super) const fn by_aura(name: &'static str, model: &'static str) -> FallbackRule {
     FallbackRule { name, provider: "deepgram", model }
 }
 
+/// Aura-2 voices by language: a woman's and a man's. A voice speaks its own language and reads others with its accent.
+const VOICES: &[(&str, &str, &str)] = &[
+    ("de", "aura-2-viktoria-de", "aura-2-julius-de"),
+    ("es", "aura-2-celeste-es", "aura-2-nestor-es"),
+    ("fr", "aura-2-agathe-fr", "aura-2-hector-fr"),
+    ("it", "aura-2-livia-it", "aura-2-elio-it"),
+    ("ja", "aura-2-izanami-ja", "aura-2-ebisu-ja"),
+    ("nl", "aura-2-rhea-nl", "aura-2-sander-nl"),
+];
+
+/// The men's voices among the fallbacks.
+const MENS_VOICES: &[&str] =
+    &["aura-2-apollo-en", "aura-2-arcas-en", "aura-2-draco-en", "aura-2-orpheus-en", "aura-2-zeus-en"];
+
+/// The voice that stands for an English one in a conversation in `language`; the English one itself where there is no
+/// other.
+pub(super) fn voice_in<'a>(language: &str, english: &'a str) -> &'a str {
+    let primary = language.split(['-', '_']).next().unwrap_or(language);
+    let found = VOICES.iter().find(|(language, ..)| language.eq_ignore_ascii_case(primary));
+    found.map_or(english, |(_, woman, man)| if MENS_VOICES.contains(&english) { man } else { woman })
+}
+
 /// The model and language that a session asks for. A model whose protocol has no adapter, or that does not know the
-/// language, is replaced by the nearest one that does: a call never fails for it.
+/// language, is replaced by the nearest one that does; of a language, by its primary subtag or else by `multi`. A call
+/// never fails for its language.
 #[must_use]
 pub fn nearest_model<'a>(model: &'a str, language: &'a str) -> (&'a str, &'a str) {
-    let is_english = language == "en" || language.starts_with("en-");
-    match model {
+    let (model, language) = match model {
         // Flux speaks /v2/listen, which has no adapter.
         "flux-general-multi" => ("nova-3", "multi"),
         _ if model.starts_with("flux") => ("nova-3", language),
-        _ if !is_english && model != "nova-2-general" && model.starts_with("nova-2-") => ("nova-2", language),
-        _ if !is_english && model == "nova-3-medical" => ("nova-3", language),
         _ => (model, language),
+    };
+    let general = if model.starts_with("nova-2") { "nova-2" } else { "nova-3" };
+    [model, general, "nova-3"]
+        .into_iter()
+        .find_map(|model| {
+            let languages = TRANSCRIBER.model(model).map_or(Languages::Any, |model| model.languages);
+            languages.nearest(language).map(|language| (model, language))
+        })
+        .unwrap_or(("nova-3", "multi"))
+}
+
+/// Maximum tokens of all key terms of a session; more are refused at the handshake.
+const MAX_KEY_TERM_TOKENS: u32 = 500;
+/// Maximum number of keywords of models before nova-3, as advised.
+const MAX_KEYWORDS: usize = 100;
+
+/// As many of the first key terms as a session of `model` takes.
+#[must_use]
+pub fn key_terms<'a>(model: &str, terms: &'a [String]) -> &'a [String] {
+    if !takes_key_terms(model) {
+        return &terms[..terms.len().min(MAX_KEYWORDS)];
     }
+    let mut tokens = 0;
+    let fitting = terms.iter().take_while(|term| {
+        tokens += key_term_tokens(term);
+        tokens <= MAX_KEY_TERM_TOKENS
+    });
+    &terms[..fitting.count()]
+}
+
+/// Whether a model takes key terms; older ones take keywords with weights instead.
+#[must_use]
+pub fn takes_key_terms(model: &str) -> bool {
+    model.starts_with("nova-3") || model.starts_with("flux")
+}
+
+/// At least as many tokens as the vendor counts: it does not publish how it counts, and a token of a name is seldom
+/// shorter than three bytes.
+fn key_term_tokens(term: &str) -> u32 {
+    term.split_whitespace().map(|word| u32::try_from(word.len().div_ceil(3)).unwrap_or(u32::MAX)).sum()
+}
+
+/// Silence after speech, in milliseconds, that ends a turn. Shorter pauses are within a sentence; for several languages
+/// at once the vendor advises less.
+#[must_use]
+pub fn endpointing_ms(language: &str) -> u32 {
+    if language == "multi" { 100 } else { 300 }
 }
 
 #[cfg(test)]
@@ -119,5 +201,38 @@ mod tests {
         assert_eq!(nearest_model("nova-3-medical", "de"), ("nova-3", "de"));
         assert_eq!(nearest_model("flux-general-en", "en"), ("nova-3", "en"));
         assert_eq!(nearest_model("flux-general-multi", "en"), ("nova-3", "multi"));
+    }
+
+    #[test]
+    fn key_terms_are_cut_at_what_the_vendor_takes() {
+        let terms = |count: usize| (0..count).map(|index| format!("Term {index:04}")).collect::<Vec<_>>();
+        assert_eq!(key_terms("nova-3", &terms(20)).len(), 20);
+        // Two tokens for each word.
+        assert_eq!(key_terms("nova-3", &terms(400)).len(), 125);
+        assert_eq!(key_terms("nova-3", &["x".repeat(2_000)]), [""; 0]);
+        assert_eq!(key_terms("nova-2", &terms(400)).len(), 100);
+    }
+
+    #[test]
+    fn a_locale_that_the_vendor_refuses_becomes_its_language() {
+        for (asked, taken) in [
+            ("fr-FR", "fr"),
+            ("de-DE", "de"),
+            ("es-ES", "es"),
+            ("en-CA", "en"),
+            ("hi-IN", "hi"),
+            ("en-us", "en-US"),
+            ("pt-BR", "pt-BR"),
+            ("zh-HK", "zh"),
+            ("multi", "multi"),
+            ("sw", "multi"),
+            ("", "multi"),
+        ] {
+            assert_eq!(nearest_model("nova-3", asked), ("nova-3", taken), "{asked}");
+        }
+        assert_eq!(nearest_model("nova-2-phonecall", "en-GB"), ("nova-2-phonecall", "en"));
+        assert_eq!(nearest_model("nova-2", "pl-PL"), ("nova-2", "pl"));
+        assert_eq!(nearest_model("nova-2", "sw"), ("nova-3", "multi"));
+        assert_eq!(nearest_model("whisper-large", "fr-FR"), ("whisper-large", "fr-FR"), "not listed");
     }
 }

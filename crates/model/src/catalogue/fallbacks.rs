@@ -3,9 +3,10 @@
 //! A model, voice or vendor that no longer answers, or has no adapter yet, stays a valid choice: the conversation's
 //! snapshot keeps it, its costs name the provider that served, and `GET /` lists [`fallbacks`].
 
+use jiff::civil::Date;
 use serde::Serialize;
 
-use super::{ROWS, Service, row};
+use super::{ROWS, Row, Service, deepgram, rates, row};
 use crate::agents::{AgentConfig, LanguageModel, ModelSettings, RimeVoice, Transcriber, Voice};
 
 /// One row of the fallback table. `*` at the end of a name stands for any ending.
@@ -17,20 +18,34 @@ pub struct Fallback {
     pub asked: String,
     /// `provider/model` that serves it.
     pub served: String,
+    /// The first day of the fallback, `YYYY-MM-DD` in UTC, which may be to come: the vendor retires the model. None: it
+    /// always serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 /// The fallback table. The first row that matches a name counts.
 #[must_use]
 pub fn fallbacks() -> Vec<Fallback> {
-    let rules = ROWS.iter().flat_map(|row| row.fallbacks.iter().map(move |rule| (row, rule)));
-    rules
-        .map(|(row, rule)| Fallback {
+    let of_row = |row: &'static Row| {
+        let fallback = |name, provider, model, from: Option<Date>| Fallback {
             role: row.service.as_str(),
-            asked: format!("{}/{}", row.provider, rule.name),
-            served: format!("{}/{}", rule.provider, rule.model),
-        })
-        .collect()
+            asked: format!("{}/{name}", row.provider),
+            served: format!("{provider}/{model}"),
+            from: from.map(|date| date.to_string()),
+        };
+        let rules = row.fallbacks.iter();
+        let rules = rules.map(move |rule| fallback(rule.name, rule.provider, rule.model, None));
+        let retired = row.models.iter().filter_map(move |model| {
+            Some(fallback(model.name, row.provider, row.successor?, Some(model.retires_on?)))
+        });
+        rules.chain(retired)
+    };
+    ROWS.iter().copied().flat_map(of_row).collect()
 }
+
+/// How long before a model's last day its users are warned, in days.
+const WARNING_DAYS: i32 = 30;
 
 /// The providers that serve an agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +56,18 @@ pub struct ResolvedProviders {
     pub transcriber: Transcriber,
     /// The voice.
     pub voice: Voice,
+    /// The settings that are served differently from what the agent asks for.
+    pub adjustments: Vec<Adjustment>,
+}
+
+/// A setting of an agent that its vendor does not take, and what is sent instead. A provider that is replaced as a whole
+/// is none: the conversation's costs name the one that served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adjustment {
+    /// The service that it concerns.
+    pub service: Service,
+    /// For the agent's owner; names of models and languages only.
+    pub text: String,
 }
 
 impl ResolvedProviders {
@@ -57,21 +84,90 @@ impl ResolvedProviders {
     }
 }
 
-/// Replaces the agent's providers by their fallbacks, where they have one.
+/// Replaces the agent's providers by their fallbacks, where they have one on this day.
 #[must_use]
-pub fn resolve(agent: &AgentConfig) -> ResolvedProviders {
-    ResolvedProviders {
-        language_model: resolve_language_model(&agent.language_model),
-        transcriber: resolve_transcriber(&agent.transcriber),
-        voice: resolve_voice(&agent.voice),
-    }
+pub fn resolve(agent: &AgentConfig, today: Date) -> ResolvedProviders {
+    let language_model = resolve_language_model(&agent.language_model, today);
+    let mut transcriber = resolve_transcriber(&agent.transcriber);
+    let voice = served_voice(agent);
+    let mut adjustments = language_model_adjustments(&agent.language_model, today);
+    adjustments.extend(adjust_transcriber(&mut transcriber));
+    adjustments.extend(unlisted_prices(&language_model, &transcriber, &voice));
+    ResolvedProviders { language_model, transcriber, voice, adjustments }
 }
 
-fn resolve_language_model(named: &LanguageModel) -> LanguageModel {
-    let settings = named.settings();
-    let Some((provider, model)) = fallback(Service::LanguageModel, named.provider(), &settings.model) else {
-        return named.clone();
+/// The voice of [`resolve`], which is the same on all days.
+#[must_use]
+pub fn served_voice(agent: &AgentConfig) -> Voice {
+    resolve_voice(&agent.voice, agent.transcriber.language())
+}
+
+/// Records models that are billed to the deployment at a price that the catalogue does not know.
+fn unlisted_prices(
+    language_model: &LanguageModel,
+    transcriber: &Transcriber,
+    voice: &Voice,
+) -> impl Iterator<Item = Adjustment> {
+    let settings = language_model.settings();
+    let used = [
+        (Service::LanguageModel, language_model.provider(), settings.model.as_str(), settings.credential_id),
+        (
+            Service::Transcriber,
+            transcriber.provider(),
+            transcriber_model(transcriber),
+            transcriber.credential_id(),
+        ),
+        (Service::Voice, voice.provider(), voice_model(voice), voice.credential_id()),
+    ];
+    let unlisted = used.into_iter().filter(|(service, provider, model, own)| {
+        own.is_none() && !rates::is_listed(*service, provider, model)
+    });
+    let texts = unlisted.map(|(service, _, model, _)| Adjustment {
+        service,
+        text: format!("the price of {model} is not known, so its cost is an estimate"),
+    });
+    texts.collect::<Vec<_>>().into_iter()
+}
+
+fn language_model_adjustments(named: &LanguageModel, today: Date) -> Vec<Adjustment> {
+    let model = &named.settings().model;
+    let retirement = row(Service::LanguageModel, named.provider()).and_then(|row| row.retirement(model));
+    let Some((from, successor)) = retirement else { return vec![] };
+    let days = (from - today).get_days();
+    let text = match days {
+        ..=0 => format!("{model} is served by {successor}: its vendor has retired it"),
+        1..=WARNING_DAYS => {
+            format!("{model} is retired by its vendor on {from}; {successor} serves from then on")
+        }
+        _ => return vec![],
     };
+    vec![Adjustment { service: Service::LanguageModel, text }]
+}
+
+/// Cuts what the vendor would refuse.
+fn adjust_transcriber(transcriber: &mut Transcriber) -> Vec<Adjustment> {
+    let Transcriber::Deepgram { model, language, keywords, .. } = transcriber else { return vec![] };
+    let (served_model, served_language) = deepgram::nearest_model(model, language);
+    let pairs = [(model.as_str(), served_model), (language.as_str(), served_language)];
+    let changed = pairs.into_iter().filter(|(asked, served)| asked != served);
+    let mut texts: Vec<_> = changed.map(|(asked, served)| format!("{asked} is served by {served}")).collect();
+    let (asked, taken) = (keywords.len(), deepgram::key_terms(served_model, keywords).len());
+    if taken < asked {
+        texts.push(format!("only the first {taken} of {asked} keywords are used"));
+        keywords.truncate(taken);
+    }
+    texts.into_iter().map(|text| Adjustment { service: Service::Transcriber, text }).collect()
+}
+
+fn resolve_language_model(named: &LanguageModel, today: Date) -> LanguageModel {
+    let settings = named.settings();
+    let retired = || {
+        let row = row(Service::LanguageModel, named.provider())?;
+        let (from, successor) = row.retirement(&settings.model)?;
+        (from <= today).then_some((row.provider, successor))
+    };
+    let fallback = fallback(Service::LanguageModel, named.provider(), &settings.model).or_else(retired);
+    let Some((provider, model)) = fallback else { return named.clone() };
     // The customer's key is for the vendor that the agent names.
     let credential_id = settings.credential_id.filter(|_| named.provider() == provider);
     LanguageModel::Openai(ModelSettings { model: model.into(), credential_id, ..settings.clone() })
@@ -92,9 +188,11 @@ fn resolve_transcriber(named: &Transcriber) -> Transcriber {
     }
 }
 
-fn resolve_voice(named: &Voice) -> Voice {
+fn resolve_voice(named: &Voice, language: &str) -> Voice {
     match fallback(Service::Voice, named.provider(), voice_model(named)) {
-        Some((_, model)) => Voice::Deepgram { model: model.into(), credential_id: None },
+        Some((_, model)) => {
+            Voice::Deepgram { model: deepgram::voice_in(language, model).into(), credential_id: None }
+        }
         None => named.clone(),
     }
 }
@@ -124,19 +222,64 @@ fn voice_model(voice: &Voice) -> &str {
 mod tests {
     use super::*;
 
-    fn resolved_model(model: &str) -> String {
+    const TODAY: Date = jiff::civil::date(2026, 11, 30);
+
+    fn agent(model: &str) -> AgentConfig {
         let settings = ModelSettings { model: model.into(), ..ModelSettings::default() };
-        resolve_language_model(&LanguageModel::Openai(settings)).settings().model.clone()
+        AgentConfig { language_model: LanguageModel::Openai(settings), ..AgentConfig::default() }
+    }
+
+    fn resolved_model(model: &str, today: Date) -> String {
+        resolve(&agent(model), today).language_model.settings().model.clone()
     }
 
     #[test]
-    fn retired_models_fall_back_and_live_ones_do_not() {
-        for retired in ["gpt-3.5-turbo", "gpt-3.5-turbo-16k", "gpt-4", "gpt-4-turbo", "gpt-4-0613"] {
-            assert_eq!(resolved_model(retired), "gpt-6-luna", "{retired}");
+    fn a_retired_model_falls_back_from_its_last_day_on() {
+        for retired in [
+            "gpt-3.5-turbo",
+            "gpt-3.5-turbo-16k",
+            "gpt-4",
+            "gpt-4-turbo",
+            "gpt-4-0613",
+            "gpt-4o-2024-05-13",
+            "gpt-4.1-nano",
+            "o1",
+            "o1-2024-12-17",
+            "o3-mini",
+            "o4-mini",
+        ] {
+            assert_eq!(resolved_model(retired, TODAY), "gpt-6-luna", "{retired}");
+            let before = jiff::civil::date(2026, 10, 22);
+            assert_eq!(resolved_model(retired, before), retired);
         }
-        for live in ["gpt-4o", "gpt-4.1", "gpt-6-sol", "my-own-model"] {
-            assert_eq!(resolved_model(live), live);
+        for (ending, last, first) in [
+            ("gpt-5", (2026, 12, 10), (2026, 12, 11)),
+            ("gpt-5-mini", (2026, 12, 10), (2026, 12, 11)),
+            ("gpt-5-nano", (2026, 12, 10), (2026, 12, 11)),
+            ("o3", (2026, 12, 10), (2026, 12, 11)),
+            ("gpt-4o", (2027, 1, 13), (2027, 1, 14)),
+            ("gpt-4.1-mini", (2027, 1, 13), (2027, 1, 14)),
+        ] {
+            let day = |(year, month, day)| jiff::civil::date(year, month, day);
+            assert_eq!(resolved_model(ending, day(last)), ending);
+            assert_eq!(resolved_model(ending, day(first)), "gpt-6-luna", "{ending}");
         }
+        for live in ["gpt-6-sol", "gpt-6-luna", "gpt-5-chat-latest", "o1lama", "my-own-model"] {
+            assert_eq!(resolved_model(live, jiff::civil::date(2030, 1, 1)), live);
+        }
+    }
+
+    #[test]
+    fn a_retirement_is_recorded_and_announced_a_month_ahead() {
+        let adjustments = |model, today| {
+            let adjustments = resolve(&agent(model), today).adjustments;
+            adjustments.into_iter().map(|adjustment| adjustment.text).collect::<Vec<_>>()
+        };
+        assert_eq!(adjustments("o1", TODAY), ["o1 is served by gpt-6-luna: its vendor has retired it"]);
+        let announced = "gpt-5 is retired by its vendor on 2026-12-11; gpt-6-luna serves from then on";
+        assert_eq!(adjustments("gpt-5", TODAY), [announced]);
+        assert_eq!(adjustments("gpt-5", jiff::civil::date(2026, 11, 10)), [""; 0]);
+        assert_eq!(adjustments("gpt-6-luna", TODAY), [""; 0]);
     }
 
     #[test]
@@ -145,7 +288,7 @@ mod tests {
             model: "gemini-3.8-flash".into(),
             ..ModelSettings::default()
         });
-        assert_eq!(resolve_language_model(&google).provider(), "openai");
+        assert_eq!(resolve_language_model(&google, TODAY).provider(), "openai");
         let azure = Transcriber::Azure { languages: vec!["fr-FR".into()], credential_id: None };
         assert!(
             matches!(resolve_transcriber(&azure), Transcriber::Deepgram { language, .. } if language == "fr-FR")
@@ -157,25 +300,97 @@ mod tests {
             credential_id: None,
         };
         for voice in [Voice::Rime(rime.clone()), Voice::Rimeai(rime)] {
-            assert_eq!(resolve_voice(&voice).provider(), "deepgram");
+            assert_eq!(resolve_voice(&voice, "en").provider(), "deepgram");
         }
     }
 
     #[test]
-    fn a_retired_voice_falls_back_to_a_similar_one() {
-        let susan = |model: &str| Voice::Playht {
-            model: model.into(),
-            speed: 1.0,
-            temperature: None,
-            text_guidance: None,
-            style_guidance: None,
+    fn a_retired_voice_falls_back_to_a_similar_one_of_the_language() {
+        let served = |model: &str, language: &str| {
+            let named = Voice::Playht {
+                model: model.into(),
+                speed: 1.0,
+                temperature: None,
+                text_guidance: None,
+                style_guidance: None,
+                credential_id: None,
+            };
+            voice_model(&resolve_voice(&named, language)).to_owned()
+        };
+        assert_eq!(served("susan", "en"), "aura-2-thalia-en");
+        assert_eq!(served("william", "en-GB"), "aura-2-arcas-en");
+        assert_eq!(served("susan", "de-DE"), "aura-2-viktoria-de");
+        assert_eq!(served("william", "de"), "aura-2-julius-de");
+        assert_eq!(served("susan", "fr-CA"), "aura-2-agathe-fr");
+        for without_a_voice in ["multi", "sv", ""] {
+            assert_eq!(served("susan", without_a_voice), "aura-2-thalia-en");
+        }
+    }
+
+    #[test]
+    fn a_named_voice_is_not_replaced_for_its_language() {
+        let named = Voice::Deepgram { model: "aura-2-thalia-en".into(), credential_id: None };
+        assert_eq!(resolve_voice(&named, "de"), named);
+    }
+
+    #[test]
+    fn every_mens_voice_of_the_fallbacks_is_known() {
+        let feminine = "aura-2-thalia-en";
+        for rule in ROWS.iter().filter(|row| row.service == Service::Voice).flat_map(|row| row.fallbacks) {
+            let german = deepgram::voice_in("de", rule.model);
+            assert_eq!(german == "aura-2-viktoria-de", rule.model == feminine, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_language_that_the_vendor_refuses_is_recorded() {
+        let adjustments = |model: &str, language: &str| {
+            let transcriber = Transcriber::Deepgram {
+                model: model.into(),
+                language: language.into(),
+                keywords: vec![],
+                credential_id: None,
+            };
+            let agent = AgentConfig { transcriber, ..AgentConfig::default() };
+            resolve(&agent, TODAY)
+                .adjustments
+                .into_iter()
+                .map(|adjustment| adjustment.text)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(adjustments("nova-3", "en"), [""; 0]);
+        assert_eq!(adjustments("nova-3", "fr-FR"), ["fr-FR is served by fr"]);
+        let both = ["flux-general-multi is served by nova-3", "en is served by multi"];
+        assert_eq!(adjustments("flux-general-multi", "en"), both);
+    }
+
+    #[test]
+    fn an_unknown_price_is_recorded_unless_the_customer_pays() {
+        let unknown = agent("my-own-model");
+        let text = "the price of my-own-model is not known, so its cost is an estimate".to_owned();
+        let expected = [Adjustment { service: Service::LanguageModel, text }];
+        assert_eq!(resolve(&unknown, TODAY).adjustments, expected);
+        let settings = ModelSettings {
+            credential_id: Some(crate::ids::CredentialId::new(crate::time::Timestamp::from_millis(0), 0)),
+            ..unknown.language_model.settings().clone()
+        };
+        let own = AgentConfig { language_model: LanguageModel::Openai(settings), ..unknown };
+        assert_eq!(resolve(&own, TODAY).adjustments, []);
+    }
+
+    #[test]
+    fn keywords_beyond_the_vendors_limit_are_cut_and_recorded() {
+        let transcriber = Transcriber::Deepgram {
+            model: "nova-2".into(),
+            language: "en".into(),
+            keywords: vec!["cake".into(); 120],
             credential_id: None,
         };
+        let resolved = resolve(&AgentConfig { transcriber, ..AgentConfig::default() }, TODAY);
+        let text = "only the first 100 of 120 keywords are used".to_owned();
+        assert_eq!(resolved.adjustments, [Adjustment { service: Service::Transcriber, text }]);
         assert!(
-            matches!(resolve_voice(&susan("susan")), Voice::Deepgram { model, .. } if model == "aura-2-thalia-en")
-        );
-        assert!(
-            matches!(resolve_voice(&susan("william")), Voice::Deepgram { model, .. } if model == "aura-2-arcas-en")
+            matches!(resolved.transcriber, Transcriber::Deepgram { keywords, .. } if keywords.len() == 100)
         );
     }
 
@@ -195,11 +410,16 @@ mod tests {
     #[test]
     fn the_table_lists_providers_with_their_models() {
         let table = fallbacks();
-        assert_eq!(table.len(), 20);
-        let row =
-            |role, asked: &str, served: &str| Fallback { role, asked: asked.into(), served: served.into() };
-        assert_eq!(table[0], row("language_model", "openai/gpt-3.5*", "openai/gpt-6-luna"));
-        assert_eq!(table[4], row("transcriber", "azure/*", "deepgram/nova-3"));
-        assert_eq!(table[19], row("voice", "rime/*", "deepgram/aura-2-thalia-en"));
+        let row = |role, asked: &str, served: &str, from: Option<&str>| Fallback {
+            role,
+            asked: asked.into(),
+            served: served.into(),
+            from: from.map(str::to_owned),
+        };
+        let luna = "openai/gpt-6-luna";
+        assert!(table.contains(&row("language_model", "openai/gpt-3.5*", luna, Some("2026-10-23"))));
+        assert!(table.contains(&row("language_model", "openai/o3", luna, Some("2026-12-11"))));
+        assert!(table.contains(&row("transcriber", "azure/*", "deepgram/nova-3", None)));
+        assert_eq!(table.last(), Some(&row("voice", "rime/*", "deepgram/aura-2-thalia-en", None)));
     }
 }

@@ -13,8 +13,9 @@ pub(super) static LANGUAGE_MODEL: Row = Row {
         Model::new("gemini-2.0*", FLASH).retired(2026, 6, 1),
         Model::new("gemini*", FLASH),
     ],
-    unlisted: openai::SMALL,
+    unlisted: FLASH,
     fallbacks: &[openai::by_luna("*")],
+    successor: None,
 };
 
 const FLASH: Price = Price::millis_per_million_tokens(750, 75, 3_750);

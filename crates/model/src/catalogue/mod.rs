@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 
-pub use self::fallbacks::{Fallback, ResolvedProviders, fallbacks, resolve};
+pub use self::fallbacks::{Adjustment, Fallback, ResolvedProviders, fallbacks, resolve, served_voice};
 pub use self::prices::{CallPrices, Price, TokenPrices};
 pub use self::rates::{ProviderRates, Rate, rates};
 use crate::audio::AudioFormat;
@@ -87,6 +87,9 @@ pub struct Row {
     pub unlisted: Price,
     /// Models, voices or all names that another provider serves. The first row that matches a name counts.
     pub fallbacks: &'static [FallbackRule],
+    /// The provider's model that serves in the place of its retired ones, from their last day on; none: they are sent
+    /// as they are, and refused.
+    pub successor: Option<&'static str>,
 }
 
 /// An adapter in `crates/providers`: how to reach the vendor, and what it can do.
@@ -112,6 +115,9 @@ pub struct Connection {
     pub url_variable: &'static str,
     /// The vendor's own base URL; paths are appended to its path.
     pub default_url: &'static str,
+    /// The environment variable that, if `true`, forbids the vendor to train its models with the calls; none: the vendor
+    /// has no such switch in its requests.
+    pub opt_out_variable: Option<&'static str>,
 }
 
 /// What an adapter can do.
@@ -214,6 +220,16 @@ impl Languages {
             Self::Listed(listed) => listed.contains(&language),
         }
     }
+
+    /// The tag that the vendor takes for `language`: the tag itself, else its primary subtag (`fr` for `fr-FR`). None if
+    /// it takes neither.
+    #[must_use]
+    pub fn nearest(self, language: &str) -> Option<&str> {
+        let Self::Listed(listed) = self else { return Some(language) };
+        let primary = language.split(['-', '_']).next().unwrap_or(language);
+        let find = |tag: &str| listed.iter().copied().find(|listed| listed.eq_ignore_ascii_case(tag));
+        find(language).or_else(|| find(primary))
+    }
 }
 
 impl Row {
@@ -231,6 +247,11 @@ impl Row {
 
     fn fallback(&self, model: &str) -> Option<&'static FallbackRule> {
         self.fallbacks.iter().find(|rule| matches(rule.name, model))
+    }
+
+    /// The day from which the successor serves instead of `model`, and the successor.
+    fn retirement(&self, model: &str) -> Option<(Date, &'static str)> {
+        Some((self.model(model)?.retires_on?, self.successor?))
     }
 }
 

@@ -15,4 +15,5 @@ pub(super) static VOICE: Row = Row {
         by_aura("oliver", "aura-2-orpheus-en"),
         by_aura("*", "aura-2-thalia-en"),
     ],
+    successor: None,
 };

@@ -22,6 +22,8 @@ pub struct TokenPrices {
     pub input: Decimal,
     /// Tokens of the request that the vendor had cached.
     pub cached_input: Decimal,
+    /// Tokens of the request that were not cached and that the vendor has cached since.
+    pub cache_write: Decimal,
     /// Tokens of the response, reasoning included.
     pub output: Decimal,
 }
@@ -41,8 +43,17 @@ impl Price {
         Self::Tokens(TokenPrices {
             input: usd(input, 3),
             cached_input: usd(cached_input, 3),
+            cache_write: usd(input, 3),
             output: usd(output, 3),
         })
+    }
+
+    /// The same price with dearer cache writes: thousandths of a dollar per million tokens.
+    pub(super) const fn with_cache_writes(self, cache_write: u32) -> Self {
+        match self {
+            Self::Tokens(prices) => Self::Tokens(TokenPrices { cache_write: usd(cache_write, 3), ..prices }),
+            other => other,
+        }
     }
 
     /// A transcriber's: ten-thousandths of a dollar.

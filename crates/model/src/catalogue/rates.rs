@@ -1,9 +1,10 @@
 //! The rates at which an agent's providers are billed.
 
+use jiff::civil::Date;
 use rust_decimal::Decimal;
 
-use super::{Price, Service, TokenPrices, resolve, row, rows};
-use crate::agents::AgentConfig;
+use super::{Model, Price, Service, TokenPrices, deepgram, resolve, row, rows};
+use crate::agents::{AgentConfig, Transcriber};
 
 /// The rates of an agent's providers, as they are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +28,17 @@ pub struct Rate<P> {
     pub is_own_account: bool,
 }
 
-/// The rates of the providers that serve `agent`.
+/// The rates of the providers that serve `agent` on this day.
 #[must_use]
-pub fn rates(agent: &AgentConfig) -> ProviderRates {
-    let resolved = resolve(agent);
+pub fn rates(agent: &AgentConfig, today: Date) -> ProviderRates {
+    let resolved = resolve(agent, today);
     let (model, transcriber, voice) = (&resolved.language_model, &resolved.transcriber, &resolved.voice);
     let model_settings = model.settings();
+    let (transcriber_model, language) = match transcriber {
+        // Billed is what is sent.
+        Transcriber::Deepgram { model, language, .. } => deepgram::nearest_model(model, language),
+        Transcriber::Azure { .. } => ("", transcriber.language()),
+    };
     ProviderRates {
         language_model: Rate {
             provider: model.provider(),
@@ -41,12 +47,7 @@ pub fn rates(agent: &AgentConfig) -> ProviderRates {
         },
         transcriber: Rate {
             provider: transcriber.provider(),
-            price: scalar(
-                Service::Transcriber,
-                transcriber.provider(),
-                resolved.transcriber_model(),
-                transcriber.language(),
-            ),
+            price: scalar(Service::Transcriber, transcriber.provider(), transcriber_model, language),
             is_own_account: transcriber.credential_id().is_some(),
         },
         voice: Rate {
@@ -57,16 +58,27 @@ pub fn rates(agent: &AgentConfig) -> ProviderRates {
     }
 }
 
-/// A model's prices. A server that speaks another vendor's protocol may serve any vendor's model, so a model that its
-/// provider does not list is looked for in the other rows.
+/// A model's prices; of one that is not listed, those of its row.
 fn tokens(provider: &str, model: &str) -> TokenPrices {
-    let own = row(Service::LanguageModel, provider);
-    let listed = own.into_iter().chain(rows(Service::LanguageModel)).find_map(|row| row.model(model));
-    let price = listed.map(|model| model.price).or(own.map(|row| row.unlisted));
-    match price {
+    let listed = listed(Service::LanguageModel, provider, model).map(|model| model.price);
+    match listed.or_else(|| row(Service::LanguageModel, provider).map(|row| row.unlisted)) {
         Some(Price::Tokens(prices)) => prices,
         _ => TokenPrices::default(),
     }
+}
+
+/// A model in the catalogue. A server that speaks another vendor's protocol may serve any vendor's language model, so one
+/// that its provider does not list is looked for in the other rows.
+fn listed(service: Service, provider: &str, model: &str) -> Option<&'static Model> {
+    let own = row(service, provider);
+    let others = rows(service).filter(|_| service == Service::LanguageModel);
+    own.into_iter().chain(others).find_map(|row| row.model(model))
+}
+
+/// Whether the price of a model is known. A vendor whose models are not listed has one price for all.
+pub(super) fn is_listed(service: Service, provider: &str, model: &str) -> bool {
+    row(service, provider).is_none_or(|row| row.models.is_empty())
+        || listed(service, provider, model).is_some()
 }
 
 fn scalar(service: Service, provider: &str, model: &str, language: &str) -> Decimal {
@@ -88,8 +100,40 @@ mod tests {
     }
 
     #[test]
+    fn an_unlisted_model_is_never_the_cheapest() {
+        let now = jiff::civil::date(2026, 11, 30);
+        let unlisted = tokens("openai", "something-new");
+        let live = super::super::models(Service::LanguageModel, "openai").iter();
+        let live = live.filter(|model| model.retires_on.is_none_or(|retired| retired > now));
+        for model in live {
+            let Price::Tokens(prices) = model.price else { panic!("{model:?}") };
+            assert!(prices.output <= unlisted.output, "{model:?}");
+        }
+        assert!(!is_listed(Service::LanguageModel, "openai", "something-new"));
+        assert!(is_listed(Service::LanguageModel, "openai", "gemini-3.8-flash"));
+    }
+
+    #[test]
+    fn a_transcriber_is_billed_as_it_is_served() {
+        let price = |model: &str, language: &str| {
+            let transcriber = Transcriber::Deepgram {
+                model: model.into(),
+                language: language.into(),
+                keywords: vec![],
+                credential_id: None,
+            };
+            let agent = AgentConfig { transcriber, ..AgentConfig::default() };
+            rates(&agent, jiff::civil::date(2026, 11, 30)).transcriber.price.to_string()
+        };
+        assert_eq!(price("nova-3", "en"), "0.0048");
+        assert_eq!(price("nova-3", "multi"), "0.0058");
+        assert_eq!(price("nova-3", "sw"), "0.0058", "served by multi");
+        assert_eq!(price("flux-general-en", "en"), "0.0048", "served by nova-3");
+    }
+
+    #[test]
     fn an_unlisted_model_costs_the_price_of_its_row() {
-        assert_eq!(tokens("openai", "something-new"), tokens("openai", "gpt-6-luna"));
+        assert_eq!(tokens("openai", "something-new").output.to_string(), "12.000");
         let voice = |model| scalar(Service::Voice, "deepgram", model, "").to_string();
         assert_eq!(
             (voice("aura-2-thalia-en").as_str(), voice("aura-asteria-en").as_str()),

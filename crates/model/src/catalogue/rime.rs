@@ -18,5 +18,6 @@ const fn voice(provider: &'static str) -> Row {
         models: &[],
         unlisted: Price::per_thousand_characters(50),
         fallbacks: FALLBACKS,
+        successor: None,
     }
 }

@@ -15,6 +15,7 @@ const CONNECTION: Connection = Connection {
     is_required: true,
     url_variable: "TWILIO_API_URL",
     default_url: "https://api.twilio.com",
+    opt_out_variable: None,
 };
 
 pub(super) static CARRIER: Row = Row {
@@ -24,6 +25,7 @@ pub(super) static CARRIER: Row = Row {
     models: &[],
     unlisted: Price::Call,
     fallbacks: &[],
+    successor: None,
 };
 
 /// Outbound calls, by calling code: ten-thousandths of a dollar per started minute. The longest match counts.

@@ -14,7 +14,9 @@ impl Conversation {
     pub fn cost(&self, agent: &AgentConfig, prices: &Prices, ended_at: Timestamp) -> CostBreakdown {
         let legs: Vec<_> = self.legs.iter().filter_map(|leg| leg_use(leg, agent, ended_at)).collect();
         let ms = milliseconds(self.started_at(), ended_at);
-        costs::breakdown(&self.usage, &catalogue::rates(agent), prices, ms, &legs)
+        // The providers that serve a call are chosen when it starts.
+        let day = self.started_at().unwrap_or(ended_at).date();
+        costs::breakdown(&self.usage, &catalogue::rates(agent, day), prices, ms, &legs)
     }
 }
 

@@ -40,6 +40,7 @@ fn cost(agent: &AgentConfig, usage: &Usage, prices: &Prices, ended_at: Timestamp
 const USAGE: Usage = Usage {
     input_tokens: 3_000,
     cached_input_tokens: 1_000,
+    cache_write_tokens: 0,
     output_tokens: 400,
     tokens_estimated: false,
     transcriber_ms: 61_000,

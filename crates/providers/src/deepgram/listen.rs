@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt, future::BoxFuture, stream};
 use http::{HeaderValue, StatusCode, header};
 use reqwest::Url;
-use switchboard_model::catalogue::deepgram::nearest_model;
+use switchboard_model::catalogue::deepgram::{endpointing_ms, key_terms, nearest_model, takes_key_terms};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
@@ -32,9 +32,6 @@ use crate::{
 
 /// The format of the audio that a session is sent.
 const FORMAT: AudioFormat = AudioFormat::TELEPHONE;
-
-/// Silence after speech, in milliseconds, that ends a turn. Shorter pauses are within a sentence.
-const ENDPOINTING_MS: &str = "300";
 
 /// Silence between words, in milliseconds, that ends a turn where noise defeats endpointing. Deepgram's minimum.
 const UTTERANCE_END_MS: &str = "1000";
@@ -169,14 +166,16 @@ fn listen_url(base: &Url, settings: &Settings<'_>) -> Url {
         ("model", model),
         ("language", language),
         ("interim_results", "true"),
-        ("endpointing", ENDPOINTING_MS),
+        ("endpointing", &endpointing_ms(language).to_string()),
         ("utterance_end_ms", UTTERANCE_END_MS),
         ("vad_events", "true"),
         ("punctuate", "true"),
         ("smart_format", "true"),
     ]);
-    let takes_weights = !model.starts_with("nova-3");
-    for term in settings.key_terms.iter().map(|term| term.trim()).filter(|term| !term.is_empty()) {
+    let takes_weights = !takes_key_terms(model);
+    for term in
+        key_terms(model, settings.key_terms).iter().map(|term| term.trim()).filter(|term| !term.is_empty())
+    {
         if takes_weights {
             query.append_pair("keywords", term);
         } else {
@@ -366,9 +365,23 @@ mod tests {
     }
 
     #[test]
+    fn several_languages_at_once_need_a_shorter_silence() {
+        let multi = query("nova-3", "multi", &[]);
+        assert!(multi.contains("&language=multi&") && multi.contains("&endpointing=100&"), "{multi}");
+        assert!(query("nova-3", "fr-FR", &[]).contains("&language=fr&interim_results=true&endpointing=300&"));
+    }
+
+    #[test]
+    fn key_terms_stay_within_the_vendors_limit() {
+        let term = "x".repeat(300);
+        let query = query("nova-3", "en", &[term.as_str(); 20]);
+        assert_eq!(query.matches("&keyterm=").count(), 5, "a hundred tokens each");
+    }
+
+    #[test]
     fn older_models_take_keywords_with_their_weights() {
         let query = query("nova-2-phonecall", "en-GB", &["Ada:2"]);
-        assert!(query.contains("model=nova-2-phonecall&language=en-GB&"), "{query}");
+        assert!(query.contains("model=nova-2-phonecall&language=en&"), "{query}");
         assert!(query.ends_with("&keywords=Ada%3A2"), "{query}");
     }
 }

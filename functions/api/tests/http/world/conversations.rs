@@ -103,6 +103,7 @@ fn usage() -> Usage {
     Usage {
         input_tokens: 1_234,
         cached_input_tokens: 0,
+        cache_write_tokens: 0,
         output_tokens: 56,
         tokens_estimated: false,
         transcriber_ms: 89_980,
