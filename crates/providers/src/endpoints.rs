@@ -1,14 +1,20 @@
 //! The vendors' addresses. The catalogue names an environment variable per vendor, so that a compatible server, a
 //! regional endpoint or a simulation can stand in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Url;
 use switchboard_model::catalogue::{self, Connection};
 
 /// Base URLs, by vendor; paths are appended to their own path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoints(BTreeMap<&'static str, Url>);
+pub struct Endpoints {
+    urls: BTreeMap<&'static str, Url>,
+    /// The vendors whose address is a customer's own server.
+    customers: BTreeSet<&'static str>,
+    /// The vendors that may not train their models with the calls.
+    opted_out: BTreeSet<&'static str>,
+}
 
 /// A variable does not hold a base URL.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,16 +32,22 @@ impl Endpoints {
     /// # Errors
     /// Every bad variable.
     pub fn from_vars(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<BadEndpoint>> {
-        let (mut endpoints, mut bad) = (BTreeMap::new(), Vec::new());
+        let (mut urls, mut opted_out, mut bad) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
         for connection in catalogue::connections() {
             let name = connection.url_variable;
             let value = variable(name).filter(|text| !text.trim().is_empty());
             match parse(value.as_deref().unwrap_or(connection.default_url).trim()) {
-                Ok(url) => drop(endpoints.insert(connection.provider, url)),
+                Ok(url) => drop(urls.insert(connection.provider, url)),
                 Err(problem) => bad.push(BadEndpoint { variable: name, problem }),
             }
+            let Some(name) = connection.opt_out_variable else { continue };
+            match variable(name).as_deref().map(str::trim) {
+                None | Some("" | "false") => {}
+                Some("true") => drop(opted_out.insert(connection.provider)),
+                Some(_) => bad.push(BadEndpoint { variable: name, problem: "must be true or false" }),
+            }
         }
-        if bad.is_empty() { Ok(Self(endpoints)) } else { Err(bad) }
+        if bad.is_empty() { Ok(Self { urls, customers: BTreeSet::new(), opted_out }) } else { Err(bad) }
     }
 
     /// The base URL of a vendor.
@@ -44,12 +56,25 @@ impl Endpoints {
     /// The catalogue has no adapter for the vendor.
     #[must_use]
     pub fn of(&self, vendor: &str) -> &Url {
-        self.0.get(vendor).expect("a vendor with an adapter has a connection in the catalogue")
+        self.urls.get(vendor).expect("a vendor with an adapter has a connection in the catalogue")
     }
 
-    /// Replaces the base URL of a vendor.
+    /// Replaces the base URL of a vendor by a customer's.
     pub fn set(&mut self, connection: &Connection, url: Url) {
-        self.0.insert(connection.provider, url);
+        self.urls.insert(connection.provider, url);
+        self.customers.insert(connection.provider);
+    }
+
+    /// Whether the vendor may not train its models with the calls.
+    #[must_use]
+    pub fn opts_out(&self, vendor: &str) -> bool {
+        self.opted_out.contains(vendor)
+    }
+
+    /// Whether the vendor's address is a customer's own server.
+    #[must_use]
+    pub fn is_customers(&self, vendor: &str) -> bool {
+        self.customers.contains(vendor)
     }
 }
 
@@ -105,8 +130,21 @@ mod tests {
         let template = include_str!("../../../template.yaml");
         for connection in catalogue::connections() {
             assert!(template.contains(connection.url_variable), "{}", connection.url_variable);
+            assert!(connection.opt_out_variable.is_none_or(|variable| template.contains(variable)));
             assert!(connection.keys.iter().all(|key| template.contains(key)), "{:?}", connection.keys);
         }
+    }
+
+    #[test]
+    fn a_vendor_may_be_forbidden_to_train() {
+        let opts_out = |value: &'static str| {
+            let of = move |name: &str| (name == "DEEPGRAM_MIP_OPT_OUT").then(|| value.to_owned());
+            Endpoints::from_vars(&of).map(|endpoints| endpoints.opts_out("deepgram"))
+        };
+        assert_eq!(opts_out("true"), Ok(true));
+        assert_eq!((opts_out("false"), opts_out("")), (Ok(false), Ok(false)));
+        let bad = opts_out("yes").unwrap_err();
+        assert_eq!(bad[0].to_string(), "DEEPGRAM_MIP_OPT_OUT: must be true or false");
     }
 
     #[test]
@@ -116,6 +154,7 @@ mod tests {
                 match name {
                     "TWILIO_API_URL" => "ftp://example.com",
                     "OPENAI_API_URL" => "http://127.0.0.1:4010/v1/",
+                    "DEEPGRAM_MIP_OPT_OUT" => "false",
                     _ => "https://user:hunter2@example.com",
                 }
                 .to_owned(),

@@ -85,8 +85,16 @@ impl Listen {
     /// # Errors
     /// There is no key.
     pub fn new(providers: &Providers, settings: &Settings<'_>, timing: Timing) -> Result<Self, Unusable> {
-        let url = listen_url(providers.endpoints.of(VENDOR), settings);
+        let mut url = listen_url(providers.endpoints.of(VENDOR), settings);
+        if providers.endpoints.opts_out(VENDOR) {
+            url.query_pairs_mut().append_pair(super::OPT_OUT.0, super::OPT_OUT.1);
+        }
         Ok(Self { url, key: providers.key(VENDOR)?, timing })
+    }
+
+    #[cfg(test)]
+    pub(super) fn url(&self) -> &Url {
+        &self.url
     }
 
     async fn open(self) -> Result<(AudioSink, TranscriberSession), Error> {

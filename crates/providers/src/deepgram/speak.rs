@@ -31,6 +31,7 @@ pub struct Speak {
     base: Url,
     model: String,
     key: Secret,
+    opts_out: bool,
     timeouts: StreamTimeouts,
 }
 
@@ -45,8 +46,17 @@ impl Speak {
             base: providers.endpoints.of(VENDOR).clone(),
             model: model.to_owned(),
             key: providers.key(VENDOR)?,
+            opts_out: providers.endpoints.opts_out(VENDOR),
             timeouts,
         })
+    }
+
+    pub(super) fn url(&self, format: AudioFormat) -> Url {
+        let mut url = speak_url(&self.base, &self.model, format);
+        if self.opts_out {
+            url.query_pairs_mut().append_pair(super::OPT_OUT.0, super::OPT_OUT.1);
+        }
+        url
     }
 }
 
@@ -57,7 +67,7 @@ impl Synthesizer for Speak {
     }
 
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
-        Box::new(Session { url: speak_url(&self.base, &self.model, call.format), voice: self.clone() })
+        Box::new(Session { url: self.url(call.format), voice: self.clone() })
     }
 }
 

@@ -96,7 +96,7 @@ pub(crate) fn providers(url: &str) -> Providers {
     let keys = r#"{"twilio_account_sid":"AC1","twilio_auth_token":"token","openai_api_key":"sk-1","deepgram_api_key":"dg-1"}"#;
     Providers {
         http: egress::client(),
-        endpoints: Endpoints::from_vars(&|_| Some(url.to_owned())).unwrap(),
+        endpoints: Endpoints::from_vars(&|name| name.ends_with("_URL").then(|| url.to_owned())).unwrap(),
         keys: Keys::parse(keys).unwrap(),
     }
 }

@@ -218,7 +218,7 @@ pub(crate) fn path(account: &str, conversation: &str) -> String {
 }
 
 fn providers(carrier: &str) -> Providers {
-    let endpoints = Endpoints::from_vars(&|_| Some(carrier.to_owned())).unwrap();
+    let endpoints = Endpoints::from_vars(&|name| name.ends_with("_URL").then(|| carrier.to_owned())).unwrap();
     Providers { http: egress::client(), endpoints, keys: keys(TOKEN) }
 }
 

@@ -259,7 +259,7 @@ pub(crate) fn carrier(url: &str) -> AnyCarrier {
 fn providers(url: &str) -> Providers {
     let keys =
         r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
-    let endpoints = Endpoints::from_vars(&|_| Some(url.to_owned())).unwrap();
+    let endpoints = Endpoints::from_vars(&|name| name.ends_with("_URL").then(|| url.to_owned())).unwrap();
     Providers { http: egress::client(), endpoints, keys: Keys::parse(keys).unwrap() }
 }
 

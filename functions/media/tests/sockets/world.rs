@@ -106,8 +106,10 @@ impl World {
     /// Starts a worker that admits at most `max_calls` calls, and has `drain_timeout` to hand them over.
     pub(crate) async fn worker_with(&self, max_calls: usize, drain_timeout: Duration) -> RunningWorker {
         let url = &self.vendors.url;
-        let endpoint =
-            |name: &str| Some(if name == "OPENAI_API_URL" { format!("{url}/v1") } else { url.clone() });
+        let endpoint = |name: &str| match name {
+            "OPENAI_API_URL" => Some(format!("{url}/v1")),
+            _ => name.ends_with("_URL").then(|| url.clone()),
+        };
         let providers = Providers {
             http: egress::client(),
             endpoints: Endpoints::from_vars(&endpoint).unwrap(),
