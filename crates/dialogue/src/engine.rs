@@ -109,6 +109,7 @@ impl Engine {
             Input::VoiceFinished { clause, trailing_silence } => {
                 self.agent.playback.voice_finished(at, clause, trailing_silence);
             }
+            Input::VoiceDelayed { clause } => self.agent.playback.voice_delayed(at, clause),
             Input::VoiceFailed { clause } => self.agent.playback.voice_failed(at, clause),
             Input::Played { mark } => self.agent.playback.played(at, mark),
             Input::ToolResult { call, content } => self.tool_returned(at, &call, content, out),

@@ -88,6 +88,11 @@ pub enum Input {
         #[serde(default, with = "as_micros")]
         trailing_silence: Duration,
     },
+    /// A clause waits for its turn at the synthesizer, which has not failed; repeated at least every two seconds.
+    VoiceDelayed {
+        /// The clause.
+        clause: ClauseId,
+    },
     /// The synthesizer failed on a clause, or took too long for the worker.
     VoiceFailed {
         /// The clause.

@@ -71,6 +71,8 @@ pub enum SpeechEvent {
     Audio(Bytes),
     /// When words are spoken, from vendors that say so; each word once, in the order of the text.
     Words(Vec<WordTime>),
+    /// Before the first audio: the clause waits for its turn at the vendor. Repeated every second or two.
+    Delayed,
 }
 
 /// When a word is spoken.
@@ -90,6 +92,7 @@ impl fmt::Debug for SpeechEvent {
             Self::Characters { count, estimated } => write!(f, "Characters({count}, estimated: {estimated})"),
             Self::Audio(audio) => write!(f, "Audio({} bytes)", audio.len()),
             Self::Words(words) => f.debug_tuple("Words").field(words).finish(),
+            Self::Delayed => f.write_str("Delayed"),
         }
     }
 }

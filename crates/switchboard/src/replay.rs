@@ -89,6 +89,7 @@ fn describe_input(input: &Input) -> Option<String> {
         Input::ModelToolCall { call, .. } => format!("the model calls {}", call.name),
         Input::ModelFinished { generation } => format!("the model has finished answer {}", generation.0),
         Input::ModelFailed { generation } => format!("the model failed on answer {}", generation.0),
+        Input::VoiceDelayed { clause } => format!("the voice makes clause {} wait", clause.0),
         Input::VoiceFailed { clause } => format!("the voice failed on clause {}", clause.0),
         Input::ToolResult { content, .. } => format!("the tool answers: {content}"),
         Input::TranscriberFailed => "the transcriber failed".into(),

@@ -247,6 +247,13 @@ impl Playback {
         }
     }
 
+    /// The clause waits for its turn at the synthesizer: the time for its audio begins anew.
+    pub(crate) fn voice_delayed(&mut self, at: CallTime, id: ClauseId) {
+        if let Some(clause) = self.requested(id) {
+            clause.requested_at = at;
+        }
+    }
+
     /// The synthesizer failed on a clause. Without audio the clause is requested again, once; otherwise the audio
     /// so far is all there is.
     pub(crate) fn voice_failed(&mut self, at: CallTime, id: ClauseId) {

@@ -143,6 +143,24 @@ fn a_failed_clause_is_synthesized_once_more() {
 }
 
 #[test]
+fn a_clause_that_waits_for_its_turn_is_not_given_up() {
+    let mut call = Call::asked("When do you close?");
+    call.voice = None;
+    call.clips = true;
+    call.answers(0, "We close at six.");
+    for _ in 0..4 {
+        call.advance(1900);
+        call.feed(Input::VoiceDelayed { clause: ClauseId(0) });
+    }
+    let requested = call.synthesized().into_iter().filter(|text| text == "We close at six.").count();
+    assert_eq!(requested, 1);
+    call.delivers(0, 500);
+    call.completes(0);
+    call.advance(3000);
+    assert_eq!(call.story().last().unwrap(), "agent: We close at six.");
+}
+
+#[test]
 fn a_clause_that_fails_twice_is_left_out() {
     let mut call = Call::asked("When do you close?");
     call.voice = None;

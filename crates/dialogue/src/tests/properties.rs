@@ -63,6 +63,7 @@ fn input() -> impl Strategy<Value = Input> {
         3 => (clause.clone(), word_times()).prop_map(|(clause, words)| Input::VoiceWords { clause, words }),
         5 => (clause.clone(), audio(4000))
             .prop_map(|(clause, trailing_silence)| Input::VoiceFinished { clause, trailing_silence }),
+        1 => clause.clone().prop_map(|clause| Input::VoiceDelayed { clause }),
         1 => clause.prop_map(|clause| Input::VoiceFailed { clause }),
         4 => (0u32..3, 0u32..6).prop_map(|(clears, number)| Input::Played { mark: Mark { clears, number } }),
         2 => id().prop_map(|call| Input::ToolResult { call, content: "zz".into() }),

@@ -2,6 +2,7 @@
 
 pub mod listen;
 pub mod speak;
+mod throttle;
 
 pub(crate) const VENDOR: &str = "deepgram";
 

@@ -4,16 +4,19 @@
 //! pooled connection needs no handshake and is cancelled by dropping it. Aura keeps no context between clauses, so
 //! the session of a call holds nothing but its request.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
-use http::header;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use http::{StatusCode, header};
 use reqwest::Url;
 use serde_json::json;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::VENDOR;
+use super::{
+    VENDOR,
+    throttle::{self, KeyThrottle, Slot},
+};
 use crate::{
     Error, Providers, Secret, StreamTimeouts,
     audio::{AudioFormat, Encoding},
@@ -31,6 +34,7 @@ pub struct Speak {
     base: Url,
     model: String,
     key: Secret,
+    throttle: Arc<KeyThrottle>,
     opts_out: bool,
     timeouts: StreamTimeouts,
 }
@@ -41,11 +45,13 @@ impl Speak {
     /// # Errors
     /// There is no key.
     pub fn new(providers: &Providers, model: &str, timeouts: StreamTimeouts) -> Result<Self, Unusable> {
+        let (base, key) = (providers.endpoints.of(VENDOR).clone(), providers.key(VENDOR)?);
         Ok(Self {
             http: providers.http.clone(),
-            base: providers.endpoints.of(VENDOR).clone(),
+            throttle: KeyThrottle::of(base.as_str(), &key),
+            base,
             model: model.to_owned(),
-            key: providers.key(VENDOR)?,
+            key,
             opts_out: providers.endpoints.opts_out(VENDOR),
             timeouts,
         })
@@ -67,7 +73,7 @@ impl Synthesizer for Speak {
     }
 
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
-        Box::new(Session { url: self.url(call.format), voice: self.clone() })
+        Box::new(Session { url: self.url(call.format), voice: self.clone(), running: Arc::default() })
     }
 }
 
@@ -75,17 +81,113 @@ impl Synthesizer for Speak {
 struct Session {
     url: Url,
     voice: Speak,
+    /// Shared with each clause that is not over.
+    running: Arc<()>,
 }
 
 impl VoiceSession for Session {
     fn request(&mut self, clause: &str) -> SpeechStream {
-        let Speak { http, key, timeouts, .. } = &self.voice;
+        let Speak { http, key, timeouts, throttle, .. } = &self.voice;
         let request = http
             .post(self.url.clone())
             .header(header::AUTHORIZATION, format!("Token {}", key.reveal()))
             .json(&json!({"text": clause}));
-        let counted = u64::try_from(clause.chars().count()).unwrap_or(u64::MAX);
-        stream::once(open(request, counted, *timeouts)).map_ok(Body::into_stream).try_flatten().boxed()
+        let is_ahead = Arc::strong_count(&self.running) > 1;
+        let waiting = Waiting {
+            request,
+            counted: u64::try_from(clause.chars().count()).unwrap_or(u64::MAX),
+            timeouts: *timeouts,
+            throttle: Arc::clone(throttle),
+            slot: Arc::clone(throttle).slot(is_ahead).boxed(),
+            is_ahead,
+            since: None,
+            refusals: 0,
+        };
+        let clause = Some((Clause::Waiting(Box::new(waiting)), Arc::clone(&self.running)));
+        let speech = stream::unfold(clause, |clause| async {
+            let (clause, running) = clause?;
+            let (event, rest) = clause.next().await?;
+            Some((event, rest.map(|rest| (rest, running))))
+        });
+        speech.boxed()
+    }
+}
+
+/// Maximum time that a clause waits for its turn. A refusal that asks for longer fails it at once.
+const MAX_DELAY: Duration = Duration::from_secs(8);
+/// Time between two reports of a clause that waits.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// A clause from its request to the end of its audio.
+enum Clause {
+    Waiting(Box<Waiting>),
+    Open(Box<Body>, Slot),
+}
+
+/// A clause that waits for a slot of its key.
+struct Waiting {
+    request: reqwest::RequestBuilder,
+    counted: u64,
+    timeouts: StreamTimeouts,
+    throttle: Arc<KeyThrottle>,
+    slot: BoxFuture<'static, Slot>,
+    is_ahead: bool,
+    /// When it was first polled.
+    since: Option<Instant>,
+    refusals: u32,
+}
+
+/// The refusal of a request that is to be repeated.
+struct Throttled {
+    after: Option<Duration>,
+    error: Error,
+}
+
+impl Clause {
+    /// The next event, and the rest of the clause.
+    async fn next(self) -> Option<(Result<SpeechEvent, Error>, Option<Self>)> {
+        match self {
+            Self::Waiting(waiting) => Some(waiting.next().await),
+            Self::Open(mut body, slot) => {
+                if let Some(characters) = body.characters.take() {
+                    return Some((Ok(characters), Some(Self::Open(body, slot))));
+                }
+                match body.read().await {
+                    Ok(audio) => {
+                        audio.map(|audio| (Ok(SpeechEvent::Audio(audio)), Some(Self::Open(body, slot))))
+                    }
+                    Err(error) => Some((Err(error), None)),
+                }
+            }
+        }
+    }
+}
+
+impl Waiting {
+    async fn next(mut self: Box<Self>) -> (Result<SpeechEvent, Error>, Option<Clause>) {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let Ok(slot) = timeout(REPORT_EVERY, &mut self.slot).await else {
+            if since.elapsed() >= MAX_DELAY {
+                let error = Error::unavailable(VENDOR, "too many requests at once");
+                return (Err(error), None);
+            }
+            return (Ok(SpeechEvent::Delayed), Some(Clause::Waiting(self)));
+        };
+        let request = self.request.try_clone().expect("a request whose body is not a stream can be cloned");
+        match open(request, self.counted, self.timeouts).await {
+            Ok(mut body) => {
+                let characters = body.characters.take().unwrap_or(SpeechEvent::Delayed);
+                (Ok(characters), Some(Clause::Open(Box::new(body), slot)))
+            }
+            Err(Throttled { after: Some(after), .. }) if since.elapsed() + after <= MAX_DELAY => {
+                self.throttle.pause(after.max(throttle::backoff(self.refusals)));
+                self.refusals += 1;
+                drop(slot);
+                self.slot = Arc::clone(&self.throttle).slot(self.is_ahead).boxed();
+                (Ok(SpeechEvent::Delayed), Some(Clause::Waiting(self)))
+            }
+            Err(Throttled { error, .. }) => (Err(error), None),
+        }
     }
 }
 
@@ -108,19 +210,23 @@ async fn open(
     request: reqwest::RequestBuilder,
     counted: u64,
     timeouts: StreamTimeouts,
-) -> Result<Body, Error> {
+) -> Result<Body, Throttled> {
     let deadline = Instant::now() + timeouts.first;
+    let failed = |error| Throttled { after: None, error };
     let response = match timeout_at(deadline, request.send()).await {
-        Ok(sent) => sent.map_err(lost)?,
-        Err(_) => return Err(Error::silent(VENDOR, timeouts.first)),
+        Ok(sent) => sent.map_err(|error| failed(lost(error)))?,
+        Err(_) => return Err(failed(Error::silent(VENDOR, timeouts.first))),
     };
     if !response.status().is_success() {
-        return Err(refused(response).await);
+        let is_throttled = response.status() == StatusCode::TOO_MANY_REQUESTS;
+        let error = refused(response).await;
+        let after = (is_throttled && error.is_retryable()).then(|| error.retry_after().unwrap_or_default());
+        return Err(Throttled { after, error });
     }
     let headers = response.headers();
     if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
     {
-        return Err(Error::unavailable(VENDOR, "it answered with a text instead of audio"));
+        return Err(failed(Error::unavailable(VENDOR, "it answered with a text instead of audio")));
     }
     let reported = headers.get("dg-char-count").and_then(|count| count.to_str().ok()?.parse().ok());
     let characters =
@@ -149,19 +255,6 @@ struct Body {
 }
 
 impl Body {
-    fn into_stream(self) -> impl futures_util::Stream<Item = Result<SpeechEvent, Error>> + Send {
-        stream::unfold(Some(self), |body| async {
-            let mut body = body?;
-            if let Some(characters) = body.characters.take() {
-                return Some((Ok(characters), Some(body)));
-            }
-            match body.read().await {
-                Ok(audio) => audio.map(|audio| (Ok(SpeechEvent::Audio(audio)), Some(body))),
-                Err(error) => Some((Err(error), None)),
-            }
-        })
-    }
-
     async fn read(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             match timeout_at(self.deadline, self.response.chunk()).await {

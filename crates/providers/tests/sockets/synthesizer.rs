@@ -3,7 +3,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -29,7 +29,11 @@ use switchboard_providers::{
     deepgram::speak::Speak,
     synthesizer::{CallContext, SpeechEvent, SpeechStream, Synthesizer},
 };
-use tokio::{io::AsyncWriteExt, sync::Notify, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use crate::support::{
     CHUNKED, IMPATIENT, Nowhere, PATIENT, SHORT, Server, nowhere, until_closed, write_chunk,
@@ -123,7 +127,7 @@ async fn refusals_are_retryable_or_not() {
     let error = failure((StatusCode::UNAUTHORIZED, body)).await;
     assert_eq!(error.to_string(), "deepgram refused the request (INVALID_AUTH): Invalid credentials.");
     assert!(!failure(StatusCode::PAYMENT_REQUIRED).await.is_retryable());
-    assert!(failure(StatusCode::TOO_MANY_REQUESTS).await.is_retryable());
+    assert!(failure((StatusCode::TOO_MANY_REQUESTS, [("retry-after", "60")])).await.is_retryable());
     assert!(failure(StatusCode::BAD_GATEWAY).await.is_retryable());
     let unreachable = speech(&nowhere().providers, PATIENT, "Hello.").await;
     assert!(matches!(&unreachable[..], [Err(error)] if error.is_retryable()));
@@ -244,4 +248,51 @@ async fn clips_use_the_customers_key_only() {
     clips(own(Provider::Deepgram)).unwrap().synthesize("Hello.").await.unwrap();
     assert_eq!(*keys.lock().unwrap(), ["Token dg-of-the-customer"]);
     assert!(matches!(clips(own(Provider::Azure)), Err(Error::Rejected { .. })));
+}
+
+#[tokio::test]
+async fn a_throttled_clause_waits_as_long_as_the_vendor_asks() {
+    let requests = Arc::<Mutex<Vec<Instant>>>::default();
+    let counted = requests.clone();
+    let answer = async move || {
+        let mut requests = counted.lock().unwrap();
+        requests.push(Instant::now());
+        if requests.len() <= 2 {
+            (StatusCode::TOO_MANY_REQUESTS, [("retry-after-ms", "300")]).into_response()
+        } else {
+            vec![1_u8; 160].into_response()
+        }
+    };
+    let server = Server::http(Router::new().route("/v1/speak", post(answer))).await;
+    let events = speech(&server.providers(), PATIENT, "Hello.").await;
+    let words = events.iter().position(|event| matches!(event, Ok(SpeechEvent::Audio(_))));
+    assert!(words.is_some(), "{events:?}");
+    let delayed = events.iter().filter(|event| matches!(event, Ok(SpeechEvent::Delayed))).count();
+    assert_eq!(delayed, 2, "{events:?}");
+    let requests = requests.lock().unwrap();
+    assert!(requests.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(300)), "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_key_has_a_limited_number_of_requests_at_a_time() {
+    let running = Arc::<Mutex<(usize, usize)>>::default();
+    let counted = running.clone();
+    let answer = async move || {
+        {
+            let mut running = counted.lock().unwrap();
+            running.0 += 1;
+            running.1 = running.1.max(running.0);
+        }
+        sleep(Duration::from_millis(100)).await;
+        counted.lock().unwrap().0 -= 1;
+        vec![1_u8; 160]
+    };
+    let server = Server::http(Router::new().route("/v1/speak", post(answer))).await;
+    let providers = server.providers();
+    let clauses = (0..40).map(|_| speech(&providers, PATIENT, "Hello."));
+    for events in futures_util::future::join_all(clauses).await {
+        assert!(events.iter().all(Result::is_ok), "{events:?}");
+    }
+    let most = running.lock().unwrap().1;
+    assert!((2..=15).contains(&most), "{most}");
 }

@@ -32,6 +32,8 @@ pub(super) enum ClauseEvent {
     Characters(u64),
     /// When words are audible, from synthesizers that report it.
     Words(Vec<PlacedWord>),
+    /// The clause waits for its turn at the synthesizer.
+    Delayed,
     /// The last one, also after an error.
     Finished,
     Failed(Error),
@@ -48,6 +50,8 @@ pub(super) struct ClauseSynthesis<'a> {
     /// Clauses that the engine has requested and that are not complete.
     awaited: BTreeSet<ClauseId>,
     audio: OutgoingAudio,
+    /// Whether a clause had to wait for its turn, which is recorded once.
+    was_delayed: bool,
 }
 
 impl<'a> ClauseSynthesis<'a> {
@@ -61,6 +65,7 @@ impl<'a> ClauseSynthesis<'a> {
             running: SelectAll::new(),
             awaited: BTreeSet::new(),
             audio: OutgoingAudio::new(format),
+            was_delayed: false,
         }
     }
 
@@ -81,6 +86,7 @@ impl<'a> ClauseSynthesis<'a> {
                 Ok(SpeechEvent::Audio(audio)) => Some((clause, ClauseEvent::Audio(audio))),
                 Ok(SpeechEvent::Characters { count, .. }) => Some((clause, ClauseEvent::Characters(count))),
                 Ok(SpeechEvent::Words(words)) => Some((clause, ClauseEvent::Words(spoken.place(&words)))),
+                Ok(SpeechEvent::Delayed) => Some((clause, ClauseEvent::Delayed)),
                 Err(error) => Some((clause, ClauseEvent::Failed(error))),
             })
         });
@@ -112,6 +118,12 @@ impl<'a> ClauseSynthesis<'a> {
                 Some(Input::VoiceAudio { clause, audio })
             }
             ClauseEvent::Words(words) => Some(Input::VoiceWords { clause, words }),
+            ClauseEvent::Delayed => {
+                if !std::mem::replace(&mut self.was_delayed, true) {
+                    faults.record(ProviderRole::Synthesizer, "too many requests at once, so words come late");
+                }
+                Some(Input::VoiceDelayed { clause })
+            }
             ClauseEvent::Finished => {
                 self.awaited.remove(&clause);
                 let trailing_silence = self.audio.trailing_silence(clause);
