@@ -116,6 +116,8 @@ pub enum GenerationEvent {
         output_tokens: u64,
         /// Those of the request that the vendor had cached.
         cached_tokens: u64,
+        /// Those of the request that were not cached and that the vendor has cached since.
+        cache_write_tokens: u64,
     },
     /// The last event of a complete response.
     Finished(FinishReason),
@@ -126,7 +128,7 @@ impl fmt::Debug for GenerationEvent {
         match self {
             Self::Text(text) => write!(f, "Text([{} bytes])", text.len()),
             Self::ToolCall(call) => write!(f, "ToolCall({})", call.name),
-            Self::Usage { input_tokens, output_tokens, cached_tokens } => {
+            Self::Usage { input_tokens, output_tokens, cached_tokens, .. } => {
                 write!(f, "Usage({input_tokens} in, {cached_tokens} of them cached, {output_tokens} out)")
             }
             Self::Finished(reason) => write!(f, "Finished({reason:?})"),

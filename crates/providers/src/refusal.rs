@@ -19,10 +19,9 @@ pub(crate) enum Verdict {
         /// The vendor's `Retry-After`.
         after: Option<Duration>,
     },
-    /// The same request may succeed without this parameter, which its sender can do without. No adapter acts on it yet.
-    DropParameter(String),
-    /// The vendor does not serve the model any more, or not in this language; the catalogue's fallback may. No adapter
-    /// acts on it yet.
+    /// The same request may succeed without this parameter, which its sender can do without.
+    DropParameter(&'static str),
+    /// The vendor does not serve the model any more, or not in this language; the catalogue's fallback may.
     FallBack,
     /// No request like this one will succeed: a bad key, no credit, a malformed request.
     GiveUp,
@@ -39,30 +38,65 @@ pub(crate) struct Explanation {
     pub(crate) parameter: Option<String>,
 }
 
-/// Codes with which a vendor refuses a parameter that it names.
-const PARAMETER_CODES: [&str; 3] = ["unsupported_parameter", "unsupported_value", "unknown_parameter"];
+/// Maximum depth of an explanation: `{"message": {"detail": [{"msg"}]}}` is the deepest in use.
+const MAX_DEPTH: usize = 4;
 
 impl Explanation {
-    /// Reads the body of an error: `{"error": {"message", "type", "param", "code"}}`, `{"error": "message"}`, or
-    /// `{"err_code", "err_msg"}`.
+    /// Reads the body of an error, in the shapes of vendors and of the frameworks that compatible servers are built with:
+    /// `{"error": {"message", "type", "param", "code"}}`, `{"error": "message"}`, `{"err_code", "err_msg"}`,
+    /// `{"message", "type", "param"}`, `{"detail": "message"}`, and `{"detail": [{"loc", "msg", "type"}]}`.
     pub(crate) fn read(body: &[u8]) -> Self {
-        let body: Value = serde_json::from_slice(body).unwrap_or_default();
-        match &body["error"] {
-            Value::Null => {
-                Self { code: text(&body["err_code"]), message: text(&body["err_msg"]), parameter: None }
-            }
-            error => Self::of(error),
+        match serde_json::from_slice(body).unwrap_or_default() {
+            // A text alone, or a list, is a page of a proxy rather than an explanation.
+            body @ Value::Object(_) => Self::of(&body),
+            _ => Self::default(),
         }
     }
 
     /// Reads the value of `error`.
     pub(crate) fn of(error: &Value) -> Self {
-        Self {
-            code: text(&error["code"]).or_else(|| text(&error["type"])),
-            // Compatible servers send the message alone.
-            message: text(&error["message"]).or_else(|| text(error)),
-            parameter: text(&error["param"]),
+        Self::within(error, MAX_DEPTH)
+    }
+
+    fn within(error: &Value, depth: usize) -> Self {
+        if depth == 0 {
+            return Self::default();
         }
+        if let Some(first) = error.get(0) {
+            return Self::within(first, depth - 1);
+        }
+        let inner = ["error", "detail", "message"].into_iter().map(|member| &error[member]);
+        let inner = inner.filter(|inner| inner.is_object() || inner.is_array()).next();
+        if let Some(inner) = inner {
+            return Self::within(inner, depth - 1);
+        }
+        let first = |members: &[&str]| members.iter().find_map(|member| text(&error[member]));
+        let place =
+            error["loc"].as_array().map(|loc| loc.iter().filter_map(Value::as_str).collect::<Vec<_>>());
+        Self {
+            code: first(&["code", "err_code", "type", "status"]),
+            // Compatible servers send the message alone.
+            message: first(&["message", "msg", "err_msg", "detail", "error"]).or_else(|| text(error)),
+            parameter: text(&error["param"]).or_else(|| Some(place?.join("."))),
+        }
+    }
+
+    /// The first of these parameters that the explanation names: as the parameter that is wrong, or in its text.
+    fn names(&self, optional: &[&'static str]) -> Option<&'static str> {
+        if let Some(parameter) = &self.parameter {
+            let segments: Vec<&str> = parameter.split(['.', '[', ']', '/']).collect();
+            return optional.iter().copied().find(|optional| segments.contains(optional));
+        }
+        let message = self.message.as_deref()?.to_lowercase();
+        let is_part = |character: char| character.is_alphanumeric() || character == '_';
+        let place = |optional: &str| {
+            message.match_indices(optional).map(|(at, _)| at).find(|at| {
+                let (before, after) = (&message[..*at], &message[at + optional.len()..]);
+                !before.ends_with(is_part) && !after.starts_with(is_part)
+            })
+        };
+        let named = optional.iter().copied().filter_map(|optional| Some((place(optional)?, optional)));
+        named.min().map(|(_, optional)| optional)
     }
 
     /// Deepgram refuses pairs of model and language without a code.
@@ -83,7 +117,7 @@ pub(crate) fn verdict(
     status: StatusCode,
     headers: &HeaderMap,
     explanation: &Explanation,
-    optional: &[&str],
+    optional: &[&'static str],
 ) -> Verdict {
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         return Verdict::GiveUp;
@@ -93,13 +127,13 @@ pub(crate) fn verdict(
     if should_retry.unwrap_or_else(|| egress::is_transient(status)) && !explanation.is_out_of_credit() {
         return Verdict::Retry { after: egress::retry_after(headers) };
     }
-    let refuses_parameter = explanation.code.as_deref().is_some_and(|code| PARAMETER_CODES.contains(&code));
-    match &explanation.parameter {
-        Some(parameter) if refuses_parameter && optional.contains(&parameter.as_str()) => {
-            Verdict::DropParameter(parameter.clone())
-        }
-        _ if explanation.names_a_model() => Verdict::FallBack,
-        _ => Verdict::GiveUp,
+    let may_drop = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
+        // It counts the tokens of all messages, and mentions the limit on the response.
+        && explanation.code.as_deref() != Some("context_length_exceeded");
+    match explanation.names(optional).filter(|_| may_drop) {
+        Some(parameter) => Verdict::DropParameter(parameter),
+        None if explanation.names_a_model() => Verdict::FallBack,
+        None => Verdict::GiveUp,
     }
 }
 
@@ -170,12 +204,25 @@ mod tests {
 
     #[test]
     fn an_optional_parameter_that_the_error_names_is_dropped() {
-        let refused = |parameter| json!({"error": {"code": "unsupported_parameter", "param": parameter}});
-        let dropped = Verdict::DropParameter("reasoning_effort".into());
-        assert_eq!(judge(400, &[], &refused("reasoning_effort")), dropped);
-        assert_eq!(judge(400, &[], &refused("messages")), Verdict::GiveUp);
-        let invalid = json!({"error": {"code": "invalid_type", "param": "reasoning_effort"}});
-        assert_eq!(judge(400, &[], &invalid), Verdict::GiveUp);
+        let dropped = Verdict::DropParameter("reasoning_effort");
+        for code in ["unsupported_parameter", "unsupported_value", "invalid_type"] {
+            let refused = |parameter| json!({"error": {"code": code, "param": parameter}});
+            assert_eq!(judge(400, &[], &refused("reasoning_effort")), dropped);
+            assert_eq!(judge(400, &[], &refused("messages")), Verdict::GiveUp);
+        }
+        let nested = json!({"error": {"param": "reasoning_effort.level", "message": "no"}});
+        assert_eq!(judge(400, &[], &nested), dropped);
+        let fastapi = json!({"detail": [{"type": "extra_forbidden", "loc": ["body", "reasoning_effort"],
+            "msg": "Extra inputs are not permitted"}]});
+        assert_eq!(judge(422, &[], &fastapi), dropped);
+        assert_eq!(judge(422, &[], &json!({"object": "error", "message": fastapi})), dropped);
+        let text = json!({"object": "error", "message": "Unknown field `reasoning_effort`.", "code": 400});
+        assert_eq!(judge(400, &[], &text), dropped);
+        assert_eq!(judge(500, &[("x-should-retry", "false")], &text), Verdict::GiveUp);
+        let longer = json!({"error": {"message": "my_reasoning_efforts is wrong"}});
+        assert_eq!(judge(400, &[], &longer), Verdict::GiveUp);
+        let full = json!({"error": {"code": "context_length_exceeded", "message": "less reasoning_effort"}});
+        assert_eq!(judge(400, &[], &full), Verdict::GiveUp);
     }
 
     #[test]
@@ -227,6 +274,17 @@ mod tests {
         assert_eq!(read(json!({"error": {"code": "", "type": "t"}})), pair("t", ""));
         assert_eq!(read(json!({"error": "m"})), pair("", "m"));
         assert_eq!(read(json!({"err_code": "c", "err_msg": "m"})), pair("c", "m"));
+        assert_eq!(read(json!({"detail": "m"})), pair("", "m"));
+        assert_eq!(
+            read(json!({"detail": [{"loc": ["body", "x"], "msg": "m", "type": "t"}]})),
+            pair("t", "m")
+        );
+        assert_eq!(
+            read(json!({"object": "error", "message": "m", "type": "t", "code": 400})),
+            pair("t", "m")
+        );
+        assert_eq!(read(json!({"message": {"detail": [{"msg": "m"}]}})), pair("", "m"));
+        assert_eq!(read(json!({"error": null, "message": "m"})), pair("", "m"));
         assert_eq!(read(json!([1])), pair("", ""));
         assert_eq!(Explanation::read(b"<html>"), Explanation::default());
     }

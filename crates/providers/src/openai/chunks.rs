@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{VENDOR, failures};
+use super::{VENDOR, failures, reasoning::ReasoningFilter};
 use crate::{
     Error,
     language_model::{self, FinishReason, GenerationEvent, ToolCall},
@@ -26,6 +26,7 @@ pub(super) struct Chunks {
     usage: Option<GenerationEvent>,
     finished: Option<FinishReason>,
     spoke: bool,
+    reasoning: ReasoningFilter,
 }
 
 #[derive(Debug)]
@@ -49,12 +50,11 @@ impl Chunks {
             self.usage = Some(read_usage(usage));
         }
         let Some(choice) = chunk.pointer("/choices/0") else { return Ok(false) };
-        let delta = &choice["delta"];
+        // An answer that is not streamed is one message.
+        let delta = choice.get("delta").unwrap_or(&choice["message"]);
         for member in ["content", "refusal"] {
-            if let Some(text) = delta[member].as_str().filter(|text| !text.is_empty()) {
-                self.spoke = true;
-                events.push(GenerationEvent::Text(text.to_owned()));
-            }
+            let words = self.reasoning.push(&words(&delta[member]));
+            self.say(words, events);
         }
         for call in delta["tool_calls"].as_array().into_iter().flatten() {
             self.add_call(call)?;
@@ -66,6 +66,13 @@ impl Chunks {
         Ok(false)
     }
 
+    fn say(&mut self, words: String, events: &mut Vec<GenerationEvent>) {
+        if !words.is_empty() {
+            self.spoke = true;
+            events.push(GenerationEvent::Text(words));
+        }
+    }
+
     /// Whether the response is complete; its usage may still come.
     pub(super) fn is_complete(&self) -> bool {
         self.finished.is_some()
@@ -75,6 +82,8 @@ impl Chunks {
     /// failure of the server.
     pub(super) fn finish(&mut self, events: &mut Vec<GenerationEvent>) -> Result<(), Error> {
         let called = !self.calls.is_empty();
+        let rest = self.reasoning.finish();
+        self.say(rest, events);
         self.release_calls(events);
         if !(self.spoke || called || self.finished.is_some()) {
             return Err(Error::unavailable(VENDOR, "its answer was empty"));
@@ -142,6 +151,20 @@ impl Chunks {
     }
 }
 
+/// The words of a content: a text, or a list of parts, some of which may be reasoning or no text at all.
+fn words(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            let spoken = parts
+                .iter()
+                .filter(|part| matches!(part["type"].as_str(), None | Some("text" | "output_text")));
+            spoken.filter_map(|part| part.as_str().or_else(|| part["text"].as_str())).collect()
+        }
+        _ => String::new(),
+    }
+}
+
 fn too_much(message: &str) -> Error {
     Error::rejected(VENDOR, "answer_too_long", message)
 }
@@ -152,6 +175,7 @@ fn read_usage(usage: &Value) -> GenerationEvent {
         input_tokens: count("/prompt_tokens"),
         output_tokens: count("/completion_tokens"),
         cached_tokens: count("/prompt_tokens_details/cached_tokens"),
+        cache_write_tokens: count("/prompt_tokens_details/cache_write_tokens"),
     }
 }
 
@@ -206,7 +230,7 @@ mod tests {
             calls(&json!([{"index":0,"function":{"arguments":"1}"}}])),
             json!({"choices":[{"delta":{},"finish_reason":"tool_calls"}]}),
             json!({"choices":[],"usage":{"prompt_tokens":900,"completion_tokens":20,
-                "prompt_tokens_details":{"cached_tokens":768}}}),
+                "prompt_tokens_details":{"cached_tokens":768,"cache_write_tokens":100}}}),
         ]);
         assert!(
             events
@@ -214,7 +238,12 @@ mod tests {
                     GenerationEvent::Text("One moment.".into()),
                     call("call_a", "lookup", "{\"q\":1}"),
                     call("call_b", "end_call", "{}"),
-                    GenerationEvent::Usage { input_tokens: 900, output_tokens: 20, cached_tokens: 768 },
+                    GenerationEvent::Usage {
+                        input_tokens: 900,
+                        output_tokens: 20,
+                        cached_tokens: 768,
+                        cache_write_tokens: 100
+                    },
                     GenerationEvent::Finished(FinishReason::ToolCalls),
                 ]
         );
@@ -294,6 +323,52 @@ mod tests {
                     GenerationEvent::Finished(FinishReason::Unknown)
                 ]
         );
+    }
+
+    #[test]
+    fn content_may_be_a_list_of_parts() {
+        let stream = include_str!("../../tests/sockets/content-as-a-list.sse");
+        let chunks: Vec<Value> = stream
+            .lines()
+            .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+            .collect();
+        let expected =
+            [GenerationEvent::Text("We close at six.".into()), GenerationEvent::Finished(FinishReason::Stop)];
+        assert!(read(&chunks) == expected);
+    }
+
+    #[test]
+    fn a_whole_message_is_read_like_a_stream() {
+        let events = read(&[json!({"choices": [{"finish_reason": "tool_calls", "message": {
+            "role": "assistant", "content": "One moment.", "tool_calls": [
+                {"id": "a", "type": "function", "function": {"name": "one", "arguments": "{}"}}]}}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 2}})]);
+        let expected = [
+            GenerationEvent::Text("One moment.".into()),
+            call("a", "one", "{}"),
+            GenerationEvent::Usage {
+                input_tokens: 3,
+                output_tokens: 2,
+                cached_tokens: 0,
+                cache_write_tokens: 0,
+            },
+            GenerationEvent::Finished(FinishReason::ToolCalls),
+        ];
+        assert!(events == expected);
+    }
+
+    #[test]
+    fn reasoning_in_the_words_is_not_spoken() {
+        let delta = |text: &str| json!({"choices": [{"delta": {"content": text}}]});
+        let events =
+            read(&[delta("<thi"), delta("nk>The caller asks.</th"), delta("ink>\n\nAt six."), delta(" <")]);
+        let expected = [
+            GenerationEvent::Text("At six.".into()),
+            GenerationEvent::Text(" ".into()),
+            GenerationEvent::Text("<".into()),
+            GenerationEvent::Finished(FinishReason::Unknown),
+        ];
+        assert!(events == expected, "{events:?}");
     }
 
     #[test]

@@ -3,6 +3,10 @@
 pub mod chat;
 mod chunks;
 mod failures;
+mod messages;
+mod reasoning;
+mod refused_parameters;
+mod request;
 
 pub(crate) const VENDOR: &str = "openai";
 

@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -7,7 +10,11 @@ use axum::{
     routing::post,
 };
 use futures_util::StreamExt;
-use switchboard_model::agents::{self, ModelSettings};
+use serde_json::{Value, json};
+use switchboard_model::{
+    agents::{self, ModelSettings},
+    catalogue,
+};
 use switchboard_providers::{
     Error, Providers, StreamTimeouts,
     language_model::{
@@ -82,7 +89,12 @@ async fn a_response_is_read_whatever_its_chunk_boundaries() {
                     arguments: "{}".into(),
                     provider_state: None,
                 }),
-                GenerationEvent::Usage { input_tokens: 9, output_tokens: 4, cached_tokens: 0 },
+                GenerationEvent::Usage {
+                    input_tokens: 9,
+                    output_tokens: 4,
+                    cached_tokens: 0,
+                    cache_write_tokens: 0
+                },
                 GenerationEvent::Finished(FinishReason::ToolCalls),
             ]
     );
@@ -245,4 +257,91 @@ async fn a_missing_key_fails_the_generation() {
     let events: Vec<_> = model.generate(&CONVERSATION).collect().await;
     let [Err(Error::Rejected { vendor: "openai", code, .. })] = &events[..] else { panic!("{events:?}") };
     assert_eq!(code, "missing_key");
+}
+
+/// A server that refuses these members of a request, one at a time, in the words of its framework.
+async fn refusing(members: &'static [&'static str], requests: Arc<Mutex<Vec<Value>>>) -> Server {
+    let answer = async move |body: String| {
+        let body: Value = serde_json::from_str(&body).unwrap();
+        requests.lock().unwrap().push(body.clone());
+        match members.iter().find(|member| body.get(**member).is_some()) {
+            Some(member) => {
+                let detail = json!([{"type": "extra_forbidden", "loc": ["body", member],
+                    "msg": "Extra inputs are not permitted", "input": 1}]);
+                (StatusCode::UNPROCESSABLE_ENTITY, json!({"detail": detail}).to_string()).into_response()
+            }
+            None => [HELLO, STOP].concat().into_response(),
+        }
+    };
+    Server::http(Router::new().route("/chat/completions", post(answer))).await
+}
+
+#[tokio::test]
+async fn a_refused_parameter_is_left_out_from_then_on() {
+    let requests = Arc::<Mutex<Vec<Value>>>::default();
+    let refused = &["stream_options", "reasoning_effort", "max_completion_tokens"];
+    let server = refusing(refused, requests.clone()).await;
+    for generations in 1..=2 {
+        let events: Vec<_> =
+            events(&server.providers(), PATIENT).await.into_iter().map(Result::unwrap).collect();
+        assert!(events == [text("Hello"), GenerationEvent::Finished(FinishReason::Stop)]);
+        assert_eq!(requests.lock().unwrap().len(), 3 + generations);
+    }
+    let last = requests.lock().unwrap().pop().unwrap();
+    assert_eq!((&last["max_tokens"], &last["stream"]), (&json!(300), &json!(true)));
+}
+
+#[tokio::test]
+async fn a_refused_necessity_ends_the_generation() {
+    let requests = Arc::<Mutex<Vec<Value>>>::default();
+    let server = refusing(&["messages"], requests.clone()).await;
+    let events = events(&server.providers(), PATIENT).await;
+    let [Err(error)] = &events[..] else { panic!("{events:?}") };
+    let message = "openai refused the request (extra_forbidden): Extra inputs are not permitted";
+    assert_eq!(error.to_string(), message);
+    assert_eq!(requests.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_key_and_a_refused_permission_are_told_apart() {
+    let unknown = failure(StatusCode::UNAUTHORIZED, &[], "").await;
+    assert_eq!(unknown.to_string(), "openai refused the request (401): it does not accept the key");
+    let forbidden = failure(StatusCode::FORBIDDEN, &[], "").await.to_string();
+    assert!(forbidden.contains("(403): it accepts the key"), "{forbidden}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_streamed_is_read_as_one_piece() {
+    let answer = json!({"choices": [{"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 4}});
+    let answer = post(async move || axum::Json(answer));
+    let server = Server::http(Router::new().route("/chat/completions", answer)).await;
+    let events: Vec<_> = events(&server.providers(), PATIENT).await.into_iter().map(Result::unwrap).collect();
+    let usage =
+        GenerationEvent::Usage { input_tokens: 9, output_tokens: 4, cached_tokens: 0, cache_write_tokens: 0 };
+    assert!(events == [text("Hello"), usage, GenerationEvent::Finished(FinishReason::Stop)], "{events:?}");
+}
+
+#[tokio::test]
+async fn a_customers_server_gets_turns_and_no_vendor_extras() {
+    let requests = Arc::<Mutex<Vec<Value>>>::default();
+    let server = refusing(&[], requests.clone()).await;
+    let mut providers = nowhere().providers;
+    let url = format!("http://{}", server.address).parse().unwrap();
+    providers.endpoints.set(catalogue::connection("openai").unwrap(), url);
+    let settings = ModelSettings { model: "Qwen/Qwen3-32B".into(), ..ModelSettings::default() };
+    let model = ChatCompletions::new(&providers, &settings, PATIENT).unwrap();
+    let messages = [
+        ChatMessage::Agent("Hello.".into()),
+        ChatMessage::User("Hi.".into()),
+        ChatMessage::System("It is noon.".into()),
+    ];
+    let generation = model.generate(&Conversation { prompt: Some("Be brief."), messages: &messages });
+    let _: Vec<_> = generation.collect().await;
+    let request = requests.lock().unwrap().remove(0);
+    let roles: Vec<_> =
+        request["messages"].as_array().unwrap().iter().map(|message| &message["role"]).collect();
+    assert_eq!(roles, ["system", "user", "assistant", "user"]);
+    assert_eq!(request["messages"][3]["content"], "Hi.\n[It is noon.]");
+    assert_eq!((request.get("stream_options"), request.get("reasoning_effort")), (None, None));
 }

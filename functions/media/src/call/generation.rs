@@ -149,11 +149,17 @@ impl<'a> Generations<'a> {
                 let call = FunctionCall { id, name, arguments, provider_state };
                 Some(Input::ModelToolCall { generation, call })
             }
-            Some(Ok(GenerationEvent::Usage { input_tokens, output_tokens, cached_tokens })) => {
+            Some(Ok(GenerationEvent::Usage {
+                input_tokens,
+                output_tokens,
+                cached_tokens,
+                cache_write_tokens,
+            })) => {
                 estimate.mark_reported();
                 usage.input_tokens += input_tokens;
                 usage.output_tokens += output_tokens;
                 usage.cached_input_tokens += cached_tokens;
+                usage.cache_write_tokens += cache_write_tokens;
                 None
             }
             Some(Ok(GenerationEvent::Finished(_))) => {

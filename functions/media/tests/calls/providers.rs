@@ -406,7 +406,12 @@ fn called(
 }
 
 fn finished(reason: FinishReason) -> [GenerationEvent; 2] {
-    let usage = GenerationEvent::Usage { input_tokens: 100, output_tokens: 10, cached_tokens: 0 };
+    let usage = GenerationEvent::Usage {
+        input_tokens: 100,
+        output_tokens: 10,
+        cached_tokens: 0,
+        cache_write_tokens: 0,
+    };
     [usage, GenerationEvent::Finished(reason)]
 }
 

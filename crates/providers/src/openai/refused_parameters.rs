@@ -1,0 +1,43 @@
+//! The optional parameters that servers have refused, so that only the first request of a model pays for the refusal.
+//!
+//! One memory for the process: a call's model lives as long as its call. It forgets everything when it is full, or when
+//! the process ends, which is how a server's update is noticed.
+
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
+use reqwest::Url;
+
+/// Maximum number of models that are remembered.
+const MAX_MODELS: usize = 1_000;
+
+static REFUSED: LazyLock<Mutex<HashMap<ServedModel, Vec<&'static str>>>> = LazyLock::new(Mutex::default);
+
+/// A model at a server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct ServedModel {
+    base: Url,
+    model: String,
+}
+
+impl ServedModel {
+    pub(super) fn new(base: &Url, model: &str) -> Self {
+        Self { base: base.clone(), model: model.to_owned() }
+    }
+}
+
+/// What the model's server has refused.
+pub(super) fn of(model: &ServedModel) -> Vec<&'static str> {
+    REFUSED.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned().unwrap_or_default()
+}
+
+/// Remembers what the model's server refuses.
+pub(super) fn remember(model: ServedModel, refused: &[&'static str]) {
+    let mut known = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.len() >= MAX_MODELS {
+        known.clear();
+    }
+    known.insert(model, refused.to_vec());
+}
