@@ -2,6 +2,7 @@
 //! paths.
 
 use switchboard_model::{
+    carriers::CarrierName,
     ids::{AccountId, ConversationId},
     phone_numbers::PhoneNumber,
 };
@@ -59,7 +60,8 @@ impl CallbackUrls {
     /// The callbacks of one conversation.
     #[must_use]
     pub fn conversation(&self, account: AccountId, conversation: ConversationId) -> ConversationUrls {
-        let url = |leaf| format!("{}/twilio/{account}/{conversation}/{leaf}", self.public_url);
+        let path = CarrierName::default().callbacks_path(account);
+        let url = |leaf| format!("{}{path}/{conversation}/{leaf}", self.public_url);
         ConversationUrls {
             status: url("status"),
             detection: url("amd"),
@@ -99,7 +101,7 @@ impl From<CallbackConfig> for CallbackUrls {
 pub fn number_urls(public_url: &str, account: AccountId) -> NumberUrls {
     NumberUrls {
         inbound: format!("{public_url}{}", PhoneNumber::voice_path(account)),
-        status: format!("{public_url}/twilio/{account}/status"),
+        status: format!("{public_url}{}/status", CarrierName::default().callbacks_path(account)),
     }
 }
 
@@ -107,7 +109,7 @@ pub fn number_urls(public_url: &str, account: AccountId) -> NumberUrls {
 mod tests {
     use std::collections::BTreeMap;
 
-    use switchboard_model::time::Timestamp;
+    use switchboard_model::{catalogue, time::Timestamp};
     use switchboard_providers::{Providers, egress, endpoints::Endpoints, keys::Keys};
 
     use super::*;
@@ -117,11 +119,15 @@ mod tests {
         (AccountId::new(at, 1), ConversationId::new(at, 2))
     }
 
+    fn path(account: AccountId) -> String {
+        CarrierName::default().callbacks_path(account)
+    }
+
     #[test]
     fn callbacks_lie_below_the_account_and_the_conversation() {
         let (account, conversation) = ids();
         let urls = CallbackUrls::new("https://api.example.com".into(), "wss://media.example.com".into());
-        let base = format!("https://api.example.com/twilio/{account}/{conversation}");
+        let base = format!("https://api.example.com{}/{conversation}", path(account));
         let found = urls.conversation(account, conversation);
         assert_eq!(
             [found.status, found.detection, found.stream, found.resume],
@@ -138,16 +144,16 @@ mod tests {
     fn callbacks_of_numbers_lie_below_the_account() {
         let (account, _) = ids();
         let urls = number_urls("https://api.example.com", account);
-        assert_eq!(urls.inbound, format!("https://api.example.com/twilio/{account}/inbound"));
-        assert_eq!(urls.status, format!("https://api.example.com/twilio/{account}/status"));
+        assert_eq!(urls.inbound, format!("https://api.example.com{}/inbound", path(account)));
+        assert_eq!(urls.status, format!("https://api.example.com{}/status", path(account)));
     }
 
     #[test]
     fn a_stream_is_connected_with_its_ids_and_token() {
         let (account, conversation) = ids();
         let urls = CallbackUrls::new("https://api.example.com".into(), "wss://media.example.com".into());
-        let keys = ["twilio_account_sid", "twilio_auth_token", "openai_api_key", "deepgram_api_key"];
-        let keys = serde_json::json!(keys.map(|name| (name, "x")).into_iter().collect::<BTreeMap<_, _>>());
+        let keys = catalogue::connections().into_iter().flat_map(|connection| connection.keys);
+        let keys = serde_json::json!(keys.map(|name| (*name, "x")).collect::<BTreeMap<_, _>>());
         let providers = Providers {
             http: egress::client(),
             endpoints: Endpoints::from_vars(&|_| None).unwrap(),

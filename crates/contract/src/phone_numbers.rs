@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use switchboard_model::{
+    carriers::CarrierName,
     egress_policy::EgressPolicy,
     ids::{AccountId, AgentId, PhoneNumberId},
     phone_numbers::{E164, PhoneNumber},
@@ -100,7 +101,7 @@ impl BuyNumber {
 
     fn record() -> Record<'static, Self> {
         Record::new("BuyPhoneNumber", "A number to buy.", |members| {
-            let provider = members.or("provider", carrier(), "twilio", "The carrier.");
+            let provider = members.or("provider", carrier(), CarrierName::default(), "The carrier.");
             let phone_number =
                 members.optional("phone_number", types::parsed(), "The number; null: any number.");
             provider?;
@@ -109,10 +110,10 @@ impl BuyNumber {
     }
 }
 
-fn carrier<'c>() -> FieldType<'c, &'static str> {
+fn carrier<'c>() -> FieldType<'c, CarrierName> {
     FieldType::plain(
-        |field| field.choice(&[("twilio", "twilio")]),
-        json!({ "type": "string", "const": "twilio" }),
+        |field| field.choice(&CarrierName::ALL.map(|carrier| (carrier.as_str(), carrier))),
+        json!({ "type": "string", "const": CarrierName::default() }),
     )
 }
 
@@ -307,9 +308,13 @@ pub struct PhoneNumberView {
 /// The carrier of a number.
 #[derive(Serialize, JsonSchema)]
 pub struct TelephonyView {
-    /// The carrier: always `twilio`.
-    #[schemars(extend("const" = "twilio"))]
-    pub provider: &'static str,
+    /// The carrier.
+    #[schemars(
+        with = "&'static str",
+        description = CarrierName::description(),
+        extend("const" = CarrierName::default())
+    )]
+    pub provider: CarrierName,
     /// The carrier's id of the number.
     pub phone_number_sid: String,
     /// The customer's own account at the carrier; null if the number was bought here.
@@ -322,9 +327,13 @@ pub struct TelephonyView {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NumberOnSaleView")]
 pub struct AvailableNumberView {
-    /// The carrier: always `twilio`.
-    #[schemars(extend("const" = "twilio"))]
-    pub provider: &'static str,
+    /// The carrier.
+    #[schemars(
+        with = "&'static str",
+        description = CarrierName::description(),
+        extend("const" = CarrierName::default())
+    )]
+    pub provider: CarrierName,
     /// The number.
     pub phone_number: E164,
     /// The place of the number; null if the carrier does not say.
@@ -355,7 +364,7 @@ impl PhoneNumberView {
             inbound_agent_id,
             webhooks,
             telephony: TelephonyView {
-                provider: "twilio",
+                provider: CarrierName::default(),
                 phone_number_sid: number.carrier.sid.unwrap_or_default(),
                 account_sid: number.carrier.own.map(|own| own.account_sid),
                 auth_token: None,
@@ -405,7 +414,7 @@ mod tests {
     fn a_number_is_bought_of_the_only_carrier() {
         for (body, errors) in [
             (json!({}), json!([])),
-            (json!({ "provider": "twilio", "phone_number": null }), json!([])),
+            (json!({ "provider": CarrierName::default(), "phone_number": null }), json!([])),
             (json!({ "phone_number": "+14155550171" }), json!([])),
             (
                 json!({ "provider": "nobody", "phone_number": "1" }),

@@ -6,11 +6,14 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::AccountId;
+
 /// A company that connects calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CarrierName {
-    /// Twilio Programmable Voice.
+    /// Twilio Programmable Voice: the carrier of deployments and of imported numbers.
+    #[default]
     Twilio,
 }
 
@@ -24,6 +27,18 @@ impl CarrierName {
         match self {
             Self::Twilio => "twilio",
         }
+    }
+
+    /// The description of a carrier in the API's reference, as long as there is one carrier.
+    #[must_use]
+    pub fn description() -> String {
+        format!("The carrier: always `{}`.", Self::default())
+    }
+
+    /// The path, below our own address, of the carrier's callbacks for an account.
+    #[must_use]
+    pub fn callbacks_path(self, account: AccountId) -> String {
+        format!("/{self}/{account}")
     }
 }
 

@@ -113,7 +113,7 @@ mod tests {
         let key = set(2).key();
         assert!(key.len() == 64 && key.bytes().all(|digit| digit.is_ascii_hexdigit()), "{key}");
         assert_eq!(key, set(2).key());
-        let voice = Voice::Deepgram { model: "aura-2-zeus-en".into(), credential_id: None };
+        let voice = Voice::Azure { model: "other".into(), pitch: 0, rate: 0, credential_id: None };
         let joined = ClipSet { texts: vec!["Text 0.Text 1.".into()], ..set(0) };
         for other in [set(1), set(3), joined, ClipSet { voice, ..set(2) }] {
             assert_ne!(key, other.key());

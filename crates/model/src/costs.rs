@@ -220,7 +220,7 @@ mod tests {
     fn the_cost_of_the_legs_is_their_sum() {
         let leg = |ms, per_call| {
             let price = CallPrices { per_started_minute: Decimal::new(18, 3), per_call };
-            LegUse { ms, rate: Rate { provider: "twilio", price, is_own_account: false } }
+            LegUse { ms, rate: Rate { provider: "carrier", price, is_own_account: false } }
         };
         let legs = [leg(60_001, Decimal::ZERO), leg(1, Decimal::new(75, 4)), leg(0, Decimal::new(75, 4))];
         let rates =

@@ -2,16 +2,16 @@
 //!
 //! Each handler verifies the signature (`verified`), decodes the form, calls one use case of `switchboard_calls`, and
 //! encodes its outcome. Without a valid signature, or for a conversation that does not exist, the response is a 403.
-//! All routes are POST.
+//! All routes are POST, below the name of the carrier and the id of the account.
 //!
 //! | route | request | use case |
 //! |---|---|---|
-//! | `/twilio/{account_id}/{conversation_id}/status` | the progress of a call | `apply_status` |
-//! | `/twilio/{account_id}/{conversation_id}/amd` | the result of answering machine detection | one transition |
-//! | `/twilio/{account_id}/{conversation_id}/resume` | a media stream ended and the call did not | `resume` |
-//! | `/twilio/{account_id}/{conversation_id}/stream` | the fate of a media stream | `rescue_stream` |
-//! | `/twilio/{account_id}/inbound` | a call to one of the account's numbers | `accept_inbound` |
-//! | `/twilio/{account_id}/status` | the end of such a call | `apply_status` |
+//! | `/{conversation_id}/status` | the progress of a call | `apply_status` |
+//! | `/{conversation_id}/amd` | the result of answering machine detection | one transition |
+//! | `/{conversation_id}/resume` | a media stream ended and the call did not | `resume` |
+//! | `/{conversation_id}/stream` | the fate of a media stream | `rescue_stream` |
+//! | `/inbound` | a call to one of the account's numbers | `accept_inbound` |
+//! | `/status` | the end of such a call | `apply_status` |
 //!
 //! If the outcome cannot be stored, the response is a 5xx. The carrier repeats a report only if its connection fails or
 //! the URL asks for it, so the table relies on later reports; if none comes, the sweeper ends the call at its deadline.
@@ -75,13 +75,16 @@ pub struct Callbacks {
 
 /// The routes, for a server or for Lambda.
 pub fn router(callbacks: Callbacks) -> Router {
+    let carrier = callbacks.backend.carrier.name();
+    let of_account = |leaf| format!("/{carrier}/{{account_id}}/{leaf}");
+    let of_conversation = |leaf| format!("/{carrier}/{{account_id}}/{{conversation_id}}/{leaf}");
     Router::new()
-        .route("/twilio/{account_id}/{conversation_id}/status", post(handle_status))
-        .route("/twilio/{account_id}/{conversation_id}/amd", post(handle_detection))
-        .route("/twilio/{account_id}/{conversation_id}/resume", post(handle_resume))
-        .route("/twilio/{account_id}/{conversation_id}/stream", post(handle_stream))
-        .route("/twilio/{account_id}/inbound", post(handle_inbound))
-        .route("/twilio/{account_id}/status", post(handle_number_status))
+        .route(&of_conversation("status"), post(handle_status))
+        .route(&of_conversation("amd"), post(handle_detection))
+        .route(&of_conversation("resume"), post(handle_resume))
+        .route(&of_conversation("stream"), post(handle_stream))
+        .route(&of_account("inbound"), post(handle_inbound))
+        .route(&of_account("status"), post(handle_number_status))
         .fallback(|| async { respond(StatusCode::NOT_FOUND) })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(in_span))

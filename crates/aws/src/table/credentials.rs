@@ -122,7 +122,7 @@ mod tests {
         Credential {
             id: CredentialId::new(at(seconds), 1),
             account_id,
-            provider: Provider::Openai,
+            provider: Provider::ALL[0],
             last4: "omer".into(),
             region: None,
             user_id: None,

@@ -39,7 +39,7 @@ fn number(text: &str) -> E164 {
 }
 
 pub(super) fn carrier_call(id: &str) -> CarrierCallId {
-    CarrierCallId::new(CarrierName::Twilio, id).unwrap()
+    CarrierCallId::new(CarrierName::default(), id).unwrap()
 }
 
 pub(super) fn queued(account: AccountId) -> Snapshot {

@@ -1,34 +1,38 @@
 //! The block `language_model` of an agent's configuration.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{cell::RefCell, collections::BTreeSet, sync::LazyLock};
 
 use serde_json::{Map, Value, json};
-use switchboard_model::agents::{Function, LanguageModel, ModelSettings, Tool, ToolKind};
+use switchboard_model::{
+    agents::{Function, LanguageModel, ModelSettings, Tool, ToolKind},
+    catalogue::{self, Service},
+};
 
 use super::CREDENTIAL;
 use crate::{
     declaration::{FieldType, Record, types},
     references::References,
-    validation::Read,
+    validation::{Read, Rejected},
 };
 
 /// Maximum depth of a tool's `parameters`: levels of nested objects and lists, the outermost included. Vendors
 /// allow at most ten nested objects, which are twenty levels.
 const MAX_PARAMETERS_DEPTH: usize = 32;
 
-const PROVIDERS: &[(&str, &str)] =
-    &[("openai", "OpenAI, or a server that speaks its protocol."), ("google", "Google Gemini.")];
+static PROVIDERS: LazyLock<Vec<(&str, &str)>> =
+    LazyLock::new(|| catalogue::described_providers(Service::LanguageModel));
 
 pub(super) fn language_model(references: &References) -> Record<'_, LanguageModel> {
     let about = "A language model and its settings.";
-    Record::by_provider("LanguageModel", about, PROVIDERS, Some("openai"), |members| {
+    let default = LanguageModel::default().provider();
+    Record::by_provider("LanguageModel", about, &PROVIDERS, Some(default), |members| {
         let provider = members.provider();
         let settings = members.flatten(&settings(provider, references));
-        Ok(if provider? == "google" {
-            LanguageModel::Google(settings?)
-        } else {
-            LanguageModel::Openai(settings?)
-        })
+        match provider? {
+            "openai" => settings.map(LanguageModel::Openai),
+            "google" => settings.map(LanguageModel::Google),
+            _ => Err(Rejected),
+        }
     })
 }
 
@@ -37,7 +41,7 @@ fn settings<'c>(provider: Read<&'static str>, references: &'c References) -> Rec
     Record::new("ModelSettings", about, move |members| {
         let default = ModelSettings::default();
         let default_model = match provider {
-            // The schema shows the settings once, with OpenAI's default.
+            // The schema shows the settings once, with the default provider's.
             Ok("google") if !members.is_described() => "gemini-3.8-flash".to_owned(),
             _ => default.model,
         };
@@ -158,13 +162,16 @@ fn depth(value: &Value) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_model::catalogue::{self, Service};
+    use serde_json::json;
 
     use super::*;
+    use crate::agents::tests::read;
 
     #[test]
-    fn every_provider_of_the_api_is_catalogued() {
-        let named: Vec<&str> = PROVIDERS.iter().map(|(provider, _)| *provider).collect();
-        assert_eq!(named, catalogue::providers(Service::LanguageModel));
+    fn every_provider_of_the_catalogue_has_a_block() {
+        for provider in catalogue::providers(Service::LanguageModel) {
+            let body = json!({ "language_model": { "provider": provider } });
+            assert_eq!(read(&body).unwrap().language_model.provider(), provider);
+        }
     }
 }

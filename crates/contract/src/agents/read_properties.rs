@@ -6,7 +6,7 @@ use super::{
     tests::{CREDENTIAL, read},
     update,
 };
-use switchboard_model::egress_policy::EgressPolicy;
+use switchboard_model::{agents::LanguageModel, egress_policy::EgressPolicy};
 
 /// A configuration that uses every field.
 fn full() -> Value {
@@ -29,7 +29,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<String>(),
         proptest::sample::select(vec![
             "provider",
-            "openai",
+            LanguageModel::default().provider(),
             "azure",
             "rime",
             "elevenlabs",

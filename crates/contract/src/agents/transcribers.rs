@@ -1,26 +1,34 @@
 //! The block `transcriber` of an agent's configuration.
 
-use switchboard_model::{agents::Transcriber, ids::CredentialId};
+use std::sync::LazyLock;
+
+use switchboard_model::{
+    agents::Transcriber,
+    catalogue::{self, Service},
+    ids::CredentialId,
+};
 
 use super::CREDENTIAL;
 use crate::{
     declaration::{Members, Record, types},
     references::References,
-    validation::Read,
+    validation::{Read, Rejected},
 };
 
-const PROVIDERS: &[(&str, &str)] =
-    &[("deepgram", "Deepgram live transcription."), ("azure", "Azure real-time speech to text.")];
+static PROVIDERS: LazyLock<Vec<(&str, &str)>> =
+    LazyLock::new(|| catalogue::described_providers(Service::Transcriber));
 
 pub(super) fn transcriber(references: &References) -> Record<'_, Transcriber> {
     let about = "A transcriber and its settings.";
-    let record = Record::by_provider("Transcriber", about, PROVIDERS, Some("deepgram"), |members| {
+    let default = Transcriber::default().provider();
+    let record = Record::by_provider("Transcriber", about, &PROVIDERS, Some(default), |members| {
         // Every provider takes a credential, so it is checked even if the provider is unknown.
         let provider = members.provider();
         let credential_id = members.optional("credential_id", references.credential(provider), CREDENTIAL);
         match provider? {
             "azure" => azure(members, credential_id),
-            _ => deepgram(members, credential_id),
+            "deepgram" => deepgram(members, credential_id),
+            _ => Err(Rejected),
         }
     });
     record.last("credential_id")
@@ -55,13 +63,16 @@ fn azure(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>) -
 
 #[cfg(test)]
 mod tests {
-    use switchboard_model::catalogue::{self, Service};
+    use serde_json::json;
 
     use super::*;
+    use crate::agents::tests::read;
 
     #[test]
-    fn every_provider_of_the_api_is_catalogued() {
-        let named: Vec<&str> = PROVIDERS.iter().map(|(provider, _)| *provider).collect();
-        assert_eq!(named, catalogue::providers(Service::Transcriber));
+    fn every_provider_of_the_catalogue_has_a_block() {
+        for provider in catalogue::providers(Service::Transcriber) {
+            let body = json!({ "transcriber": { "provider": provider } });
+            assert_eq!(read(&body).unwrap().transcriber.provider(), provider);
+        }
     }
 }

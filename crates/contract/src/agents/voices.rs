@@ -1,9 +1,10 @@
 //! The block `voice` of an agent's configuration.
 
-use std::ops::Bound;
+use std::{ops::Bound, sync::LazyLock};
 
 use switchboard_model::{
     agents::{RimeVoice, Voice},
+    catalogue::{self, Service},
     ids::CredentialId,
 };
 
@@ -14,19 +15,13 @@ use crate::{
     validation::{Read, Rejected},
 };
 
-const PROVIDERS: &[(&str, &str)] = &[
-    ("playht", "PlayHT (its service ended in 2025; a fallback serves)."),
-    ("elevenlabs", "ElevenLabs."),
-    ("azure", "Azure neural voices."),
-    ("rimeai", "Rime, by the name in the API's documentation."),
-    ("rime", "Rime, by the name in the official client."),
-    ("deepgram", "Deepgram Aura."),
-];
+static PROVIDERS: LazyLock<Vec<(&str, &str)>> =
+    LazyLock::new(|| catalogue::described_providers(Service::Voice));
 
 pub(super) fn voice(references: &References) -> Record<'_, Voice> {
     let about = "A voice and its settings.";
     // An absent block has another default: `Voice::default`.
-    let record = Record::by_provider("Voice", about, PROVIDERS, Some("playht"), |members| {
+    let record = Record::by_provider("Voice", about, &PROVIDERS, Some("playht"), |members| {
         // Every provider takes a credential, so it is checked even if the provider is unknown.
         let provider = members.provider();
         let credential_id = members.optional("credential_id", references.credential(provider), CREDENTIAL);
@@ -36,7 +31,8 @@ pub(super) fn voice(references: &References) -> Record<'_, Voice> {
             "rimeai" => members.flatten(&rime(credential_id, references)).map(Voice::Rimeai),
             "rime" => members.flatten(&rime(credential_id, references)).map(Voice::Rime),
             "deepgram" => deepgram(members, credential_id),
-            _ => playht(members, credential_id),
+            "playht" => playht(members, credential_id),
+            _ => Err(Rejected),
         }
     });
     record.last("credential_id")
@@ -137,13 +133,16 @@ fn deepgram(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>
 
 #[cfg(test)]
 mod tests {
-    use switchboard_model::catalogue::{self, Service};
+    use serde_json::json;
 
     use super::*;
+    use crate::agents::tests::read;
 
     #[test]
-    fn every_provider_of_the_api_is_catalogued() {
-        let named: Vec<&str> = PROVIDERS.iter().map(|(provider, _)| *provider).collect();
-        assert_eq!(named, catalogue::providers(Service::Voice));
+    fn every_provider_of_the_catalogue_has_a_block() {
+        for provider in catalogue::providers(Service::Voice) {
+            let body = json!({ "voice": { "provider": provider } });
+            assert_eq!(read(&body).unwrap().voice.provider(), provider);
+        }
     }
 }

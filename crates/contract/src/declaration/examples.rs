@@ -1,6 +1,7 @@
 //! An example for every plain field, by its name: a name means the same in every resource.
 
 use serde_json::{Value, json};
+use switchboard_model::agents::LanguageModel;
 
 /// Adds an example to every plain field that has none: its default, or else the example of its name.
 pub(super) fn add(schema: &mut Value) {
@@ -64,7 +65,7 @@ fn by_name(name: &str) -> Option<Value> {
         "phone_number_sid" => json!("PN0123456789abcdef0123456789abcdef"),
         "postal_code" => json!("94107"),
         "prompt" => json!("You are Ada, who works at the corner bakery."),
-        "provider" => json!("openai"),
+        "provider" => json!(LanguageModel::default().provider()),
         "recording_url" => json!("https://recordings.s3.amazonaws.com/recording.wav?X-Amz-Signature=..."),
         "region" => json!("westeurope"),
         "seconds" => json!(63.2),

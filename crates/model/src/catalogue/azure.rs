@@ -5,6 +5,7 @@ use super::{FallbackRule, Price, Row, Service, deepgram::by_aura};
 pub(super) static TRANSCRIBER: Row = Row {
     provider: "azure",
     service: Service::Transcriber,
+    about: "Azure real-time speech to text.",
     adapter: None,
     models: &[],
     unlisted: Price::per_minute(167),
@@ -15,6 +16,7 @@ pub(super) static TRANSCRIBER: Row = Row {
 pub(super) static VOICE: Row = Row {
     provider: "azure",
     service: Service::Voice,
+    about: "Azure neural voices.",
     adapter: None,
     models: &[],
     unlisted: Price::per_thousand_characters(16),

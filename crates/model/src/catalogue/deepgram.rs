@@ -34,6 +34,7 @@ const NOVA_3_MULTI: Price = Price::per_minute(58);
 pub(super) static TRANSCRIBER: Row = Row {
     provider: "deepgram",
     service: Service::Transcriber,
+    about: "Deepgram live transcription.",
     adapter: Some(Adapter {
         connection: &CONNECTION,
         capabilities: Capabilities::Transcriber(TranscriberCapabilities {
@@ -87,6 +88,7 @@ const NOVA_2_LANGUAGES: &[&str] = &[
 pub(super) static VOICE: Row = Row {
     provider: "deepgram",
     service: Service::Voice,
+    about: "Deepgram Aura.",
     adapter: Some(Adapter {
         connection: &CONNECTION,
         capabilities: Capabilities::Voice(VoiceCapabilities { formats: FORMATS, word_times: false }),

@@ -5,6 +5,7 @@ use super::{Model, Price, Row, Service, deepgram::by_aura};
 pub(super) static VOICE: Row = Row {
     provider: "elevenlabs",
     service: Service::Voice,
+    about: "ElevenLabs.",
     adapter: None,
     models: &[Model::new("eleven_multilingual*", Price::per_thousand_characters(100))],
     unlisted: Price::per_thousand_characters(50),

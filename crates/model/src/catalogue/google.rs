@@ -5,6 +5,7 @@ use super::{Model, Price, Row, Service, openai};
 pub(super) static LANGUAGE_MODEL: Row = Row {
     provider: "google",
     service: Service::LanguageModel,
+    about: "Google Gemini.",
     adapter: None,
     models: &[
         Model::new("gemini-3.5-flash-lite*", Price::millis_per_million_tokens(300, 30, 2_500)),

@@ -17,7 +17,7 @@ mod playht;
 mod prices;
 mod rates;
 mod rime;
-pub mod twilio;
+mod twilio;
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +27,7 @@ use std::time::Duration;
 use jiff::civil::Date;
 
 pub use self::fallbacks::{Adjustment, Fallback, ResolvedProviders, fallbacks, resolve, served_voice};
-pub use self::prices::{CallPrices, Price, TokenPrices};
+pub use self::prices::{CallPrices, CallTariff, Price, TokenPrices};
 pub use self::rates::{ProviderRates, Rate, rates};
 use crate::audio::AudioFormat;
 
@@ -79,6 +79,8 @@ pub struct Row {
     pub provider: &'static str,
     /// The service.
     pub service: Service,
+    /// The description in the API's reference.
+    pub about: &'static str,
     /// The adapter; none: the provider is a valid choice that a fallback serves.
     pub adapter: Option<Adapter>,
     /// The vendor's models. The first row that matches a name counts.
@@ -118,6 +120,18 @@ pub struct Connection {
     /// The environment variable that, if `true`, forbids the vendor to train its models with the calls; none: the vendor
     /// has no such switch in its requests.
     pub opt_out_variable: Option<&'static str>,
+}
+
+impl Connection {
+    /// The parameter of `template.yaml` with another base URL: the words of the variable in camel case.
+    #[must_use]
+    pub fn template_parameter(&self) -> String {
+        let capitalised = |word: &str| {
+            let (first, rest) = word.split_at(word.len().min(1));
+            format!("{first}{}", rest.to_lowercase())
+        };
+        self.url_variable.split('_').map(capitalised).collect()
+    }
 }
 
 /// What an adapter can do.
@@ -272,10 +286,25 @@ pub fn providers(service: Service) -> Vec<&'static str> {
     rows(service).map(|row| row.provider).collect()
 }
 
+/// The providers of a service that an agent may name, with their descriptions.
+#[must_use]
+pub fn described_providers(service: Service) -> Vec<(&'static str, &'static str)> {
+    rows(service).map(|row| (row.provider, row.about)).collect()
+}
+
 /// The listed models of a service's provider; families end in `*`.
 #[must_use]
 pub fn models(service: Service, provider: &str) -> &'static [Model] {
     row(service, provider).map_or(&[], |row| row.models)
+}
+
+/// The list prices of a carrier's calls; none if the catalogue has no such carrier.
+#[must_use]
+pub fn call_tariff(carrier: &str) -> Option<&'static CallTariff> {
+    match row(Service::Carrier, carrier)?.unlisted {
+        Price::Call(tariff) => Some(tariff),
+        _ => None,
+    }
 }
 
 /// What a transcriber can do; none if it has no adapter.

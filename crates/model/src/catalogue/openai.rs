@@ -21,6 +21,7 @@ const UNLISTED: Price = TERRA_5_6;
 pub(super) static LANGUAGE_MODEL: Row = Row {
     provider: "openai",
     service: Service::LanguageModel,
+    about: "OpenAI, or a server that speaks its protocol.",
     adapter: Some(Adapter { connection: &CONNECTION, capabilities: Capabilities::LanguageModel }),
     models: &[
         Model::new("gpt-6-luna*", LUNA),

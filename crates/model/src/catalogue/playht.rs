@@ -5,6 +5,7 @@ use super::{Price, Row, Service, deepgram::by_aura};
 pub(super) static VOICE: Row = Row {
     provider: "playht",
     service: Service::Voice,
+    about: "PlayHT (its service ended in 2025; a fallback serves).",
     adapter: None,
     models: &[],
     unlisted: Price::per_thousand_characters(0),

@@ -2,6 +2,8 @@
 
 use rust_decimal::Decimal;
 
+use crate::phone_numbers::E164;
+
 /// The price of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Price {
@@ -11,8 +13,8 @@ pub enum Price {
     Minute(Decimal),
     /// By a thousand characters: voices.
     ThousandCharacters(Decimal),
-    /// By the call, see [`CallPrices`]: carriers.
-    Call,
+    /// By the call: carriers.
+    Call(&'static CallTariff),
 }
 
 /// Prices of a language model, per million tokens.
@@ -35,6 +37,49 @@ pub struct CallPrices {
     pub per_started_minute: Decimal,
     /// Per answered call.
     pub per_call: Decimal,
+}
+
+/// A carrier's list prices of calls, in ten-thousandths of a dollar.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CallTariff {
+    /// A started minute of an outbound call, by the beginning of the called number. The longest match counts.
+    pub outbound: &'static [(&'static str, u32)],
+    /// A started minute to a number that is not listed.
+    pub unlisted_outbound: u32,
+    /// A started minute of an inbound call, by the beginning of the called number. The longest match counts.
+    pub inbound: &'static [(&'static str, u32)],
+    /// A started minute of a call to a number of ours that is not listed.
+    pub unlisted_inbound: u32,
+    /// A started minute of a media stream.
+    pub media_stream: u32,
+    /// The answering machine detection of a call.
+    pub machine_detection: u32,
+}
+
+impl CallTariff {
+    /// The prices of an outbound call to `to`.
+    #[must_use]
+    pub fn outbound_call(&self, to: &E164, detects_machines: bool) -> CallPrices {
+        let minute = longest_match(self.outbound, to).unwrap_or(self.unlisted_outbound);
+        let per_call = if detects_machines { usd(self.machine_detection, 4) } else { Decimal::ZERO };
+        CallPrices { per_started_minute: self.with_stream(minute), per_call }
+    }
+
+    /// The prices of a call to our number `to`.
+    #[must_use]
+    pub fn inbound_call(&self, to: &E164) -> CallPrices {
+        let minute = longest_match(self.inbound, to).unwrap_or(self.unlisted_inbound);
+        CallPrices { per_started_minute: self.with_stream(minute), per_call: Decimal::ZERO }
+    }
+
+    fn with_stream(&self, minute: u32) -> Decimal {
+        usd(minute + self.media_stream, 4)
+    }
+}
+
+fn longest_match(table: &[(&str, u32)], number: &E164) -> Option<u32> {
+    let listed = table.iter().filter(|(prefix, _)| number.as_str().starts_with(prefix));
+    listed.max_by_key(|(prefix, _)| prefix.len()).map(|(_, price)| *price)
 }
 
 impl Price {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::{carriers::CarrierName, credentials::Provider};
 
 #[test]
 fn every_fallback_ends_at_a_provider_with_an_adapter() {
@@ -54,7 +55,7 @@ fn a_row_has_the_price_and_capabilities_of_its_service() {
         let prices = row.models.iter().map(|model| model.price).chain([row.unlisted]);
         for price in prices {
             let fits = match row.service {
-                Service::Carrier => price == Price::Call,
+                Service::Carrier => matches!(price, Price::Call(_)),
                 Service::LanguageModel => matches!(price, Price::Tokens(_)),
                 Service::Transcriber => matches!(price, Price::Minute(_)),
                 Service::Voice => matches!(price, Price::ThousandCharacters(_)),
@@ -71,6 +72,31 @@ fn a_row_has_the_price_and_capabilities_of_its_service() {
                 | (Service::Voice, Capabilities::Voice(_))
         ));
     }
+}
+
+#[test]
+fn every_carrier_is_catalogued_with_its_prices() {
+    let names: Vec<&str> = CarrierName::ALL.iter().map(|carrier| carrier.as_str()).collect();
+    assert_eq!(names, providers(Service::Carrier));
+    assert!(names.iter().all(|name| call_tariff(name).is_some()));
+    assert_eq!(call_tariff("deepgram"), None);
+}
+
+#[test]
+fn a_customer_can_store_a_key_of_every_provider_of_an_agent() {
+    let mut names: Vec<&str> = vec![];
+    for row in ROWS.iter().filter(|row| row.service != Service::Carrier) {
+        if !names.contains(&row.provider) {
+            names.push(row.provider);
+        }
+    }
+    assert_eq!(names, Provider::ALL.map(Provider::as_str));
+}
+
+#[test]
+fn a_template_parameter_is_named_like_the_variable() {
+    let names = |connection: &Connection| (connection.url_variable, connection.template_parameter());
+    assert_eq!(connection("openai").map(names), Some(("OPENAI_API_URL", "OpenaiApiUrl".into())));
 }
 
 #[test]

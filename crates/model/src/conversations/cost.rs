@@ -3,7 +3,7 @@
 use super::{Conversation, Direction, Leg, LegState};
 use crate::{
     agents::AgentConfig,
-    catalogue::{self, Rate, twilio},
+    catalogue::{self, CallPrices, Rate},
     costs::{self, CostBreakdown, LegUse, Prices},
     time::Timestamp,
 };
@@ -23,15 +23,17 @@ impl Conversation {
 /// The carrier's part of a leg; none for a browser.
 fn leg_use(leg: &Leg, agent: &AgentConfig, conversation_ended_at: Timestamp) -> Option<LegUse> {
     let call = leg.phone_call.as_ref()?;
-    let price = match call.direction {
-        Direction::Inbound => twilio::inbound_call(&call.to_number),
-        Direction::Outbound => twilio::outbound_call(&call.to_number, agent.asks_who_answered()),
-    };
+    let provider = call.carrier().as_str();
+    let price =
+        catalogue::call_tariff(provider).map_or_else(CallPrices::default, |tariff| match call.direction {
+            Direction::Inbound => tariff.inbound_call(&call.to_number),
+            Direction::Outbound => tariff.outbound_call(&call.to_number, agent.asks_who_answered()),
+        });
     let ended_at = match leg.state {
         LegState::Ended { ended_at, .. } => ended_at.min(conversation_ended_at),
         _ => conversation_ended_at,
     };
-    let rate = Rate { provider: "twilio", price, is_own_account: call.imported };
+    let rate = Rate { provider, price, is_own_account: call.imported };
     Some(LegUse { ms: milliseconds(leg.answered_at(), ended_at), rate })
 }
 

@@ -7,7 +7,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{carriers::CarrierCallId, phone_numbers::E164, time::Timestamp};
+use crate::{
+    carriers::{CarrierCallId, CarrierName},
+    phone_numbers::E164,
+    time::Timestamp,
+};
 
 /// The number of a leg in its conversation, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -100,6 +104,14 @@ pub struct PhoneCall {
     pub carrier_call_id: Option<CarrierCallId>,
     /// The verdict of the carrier's answering machine detection (`human`, `machine_start`, ...), if there is one.
     pub answered_by: Option<String>,
+}
+
+impl PhoneCall {
+    /// The carrier that connects it; before the carrier has given it an id, the one that will.
+    #[must_use]
+    pub fn carrier(&self) -> CarrierName {
+        self.carrier_call_id.as_ref().map_or_else(CarrierName::default, |call| call.carrier)
+    }
 }
 
 /// The side that placed a call.
@@ -273,7 +285,6 @@ mod tests {
     use super::*;
     use crate::{
         agents::AgentConfig,
-        carriers::CarrierName,
         conversations::{Conversation, EndedReason},
         costs::Prices,
         ids::{AccountId, ConversationId},
@@ -281,7 +292,7 @@ mod tests {
     };
 
     fn call(id: &str) -> CarrierCallId {
-        CarrierCallId::new(CarrierName::Twilio, id).unwrap()
+        CarrierCallId::new(CarrierName::default(), id).unwrap()
     }
 
     fn leg(id: u32, call: Option<CarrierCallId>) -> Leg {

@@ -5,14 +5,18 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Conversation, PhoneCall, Status};
-use crate::{agents::AgentConfig, event_names::EventName, phone_numbers::E164};
+use crate::{agents::AgentConfig, carriers::CarrierName, event_names::EventName, phone_numbers::E164};
 
 /// The telephone side of a conversation.
 #[derive(Serialize, JsonSchema)]
 pub struct PhoneCallView {
-    /// The carrier: always `twilio`.
-    #[schemars(extend("const" = "twilio"))]
-    pub provider: &'static str,
+    /// The carrier.
+    #[schemars(
+        with = "&'static str",
+        description = CarrierName::description(),
+        extend("const" = CarrierName::default())
+    )]
+    pub provider: CarrierName,
     /// The called number.
     pub to_number: E164,
     /// The calling number.
@@ -23,9 +27,10 @@ pub struct PhoneCallView {
 }
 
 impl From<&PhoneCall> for PhoneCallView {
-    fn from(PhoneCall { to_number, from_number, answered_by, .. }: &PhoneCall) -> Self {
+    fn from(call: &PhoneCall) -> Self {
+        let PhoneCall { to_number, from_number, answered_by, .. } = call;
         Self {
-            provider: "twilio",
+            provider: call.carrier(),
             to_number: to_number.clone(),
             from_number: from_number.clone(),
             answered_by: answered_by.clone(),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::E164;
 use crate::{
+    carriers::CarrierName,
     ids::{AccountId, AgentId, PhoneNumberId},
     secrets::{Sealed, Secret},
     time::Timestamp,
@@ -175,7 +176,7 @@ impl PhoneNumber {
     /// our numbers has it in its configuration at the carrier.
     #[must_use]
     pub fn voice_path(account: AccountId) -> String {
-        format!("/twilio/{account}/inbound")
+        format!("{}/inbound", CarrierName::default().callbacks_path(account))
     }
 
     /// The name for the carrier, which differs for every purchase of the same number; at most 64 characters.

@@ -46,7 +46,7 @@ pub(crate) async fn list_available(
     let SearchNumbers { contains, limit } = query.read(SearchNumbers::read)?;
     let found = api.carrier.search_numbers(contains.as_deref(), limit).await?;
     let views = found.into_iter().take(limit).map(|number| AvailableNumberView {
-        provider: api.carrier.name().as_str(),
+        provider: api.carrier.name(),
         phone_number: number.phone_number,
         postal_code: number.postal_code,
         iso_country: number.iso_country,

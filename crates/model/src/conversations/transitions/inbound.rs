@@ -98,7 +98,7 @@ mod tests {
     }
 
     fn call() -> CarrierCallId {
-        CarrierCallId::new(CarrierName::Twilio, "CA1").unwrap()
+        CarrierCallId::new(CarrierName::default(), "CA1").unwrap()
     }
 
     fn ringing() -> Conversation {
