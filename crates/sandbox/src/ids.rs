@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 
-/// An identifier in Twilio's form: a prefix and 32 hexadecimal digits.
+/// An identifier in the carrier's form: a prefix and 32 hexadecimal digits.
 pub(crate) fn sid(prefix: &str) -> String {
     // The standard library seeds every `RandomState` differently, from the system's randomness.
     let random = || RandomState::new().build_hasher().finish();

@@ -27,21 +27,6 @@ pub use twilio::{CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWN
 /// Time limit for calls and connections to end in [`Sandbox::stop`].
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The configuration of a sandbox. Not `Debug`: it holds keys.
-#[derive(Clone)]
-pub struct Config {
-    /// The speech engines.
-    pub engines: Engines,
-    /// The carrier's account of the deployment: `AC` and 32 hexadecimal digits.
-    pub twilio_account_sid: String,
-    /// The account's auth token: the password of its REST requests, and the key of its signatures.
-    pub twilio_auth_token: String,
-    /// The key that the Deepgram server accepts.
-    pub deepgram_api_key: String,
-    /// The key that the OpenAI server accepts.
-    pub openai_api_key: String,
-}
-
 /// What recognises and synthesizes speech in the sandbox.
 #[derive(Clone)]
 pub enum Engines {
@@ -51,14 +36,23 @@ pub enum Engines {
     Canned(Arc<Load>),
 }
 
+/// A simulated vendor, and how a client reaches it.
+#[derive(Debug, Clone)]
+pub struct Vendor {
+    /// The vendor's name in the API of Switchboard.
+    pub name: &'static str,
+    /// The base URL of its server, with the path that the vendor's own base URL has. The endpoints for tests lie below
+    /// `/sandbox` of the same server.
+    pub url: String,
+    /// The keys that its server accepts, by their names in a deployment's provider keys. They are not secret: they open
+    /// only loopback servers.
+    pub keys: &'static [(&'static str, &'static str)],
+}
+
 /// Running servers, each on a loopback port of its own. Dropping the sandbox stops them without waiting.
 pub struct Sandbox {
-    /// Base URL of the carrier: Twilio's REST API, and the inspection endpoints below `/sandbox`.
-    pub twilio_url: String,
-    /// Base URL of the Deepgram server.
-    pub deepgram_url: String,
-    /// Base URL of the OpenAI server; ends in `/v1`.
-    pub openai_url: String,
+    /// Every vendor, each with its server.
+    pub vendors: Vec<Vendor>,
     carrier: Arc<twilio::Carrier>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -70,32 +64,36 @@ impl Sandbox {
     ///
     /// # Errors
     /// No loopback port can be opened, or an HTTP client cannot be created.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    pub async fn start(engines: Engines) -> anyhow::Result<Self> {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let stop_on_drop = stop.clone().drop_guard();
-        let speech = match &config.engines {
+        let speech = match &engines {
             Engines::Offline(url) => speech::Speech::connect(url)?,
             Engines::Canned(load) => speech::Speech::canned(load.clone())?,
         };
-        let account =
-            twilio::Account { sid: config.twilio_account_sid, auth_token: config.twilio_auth_token };
         let callers = callers::Callers::new(speech.clone())?;
-        let carrier = Arc::new(twilio::Carrier::new(account, callers, tasks.clone(), stop.clone())?);
-        let deepgram = deepgram::router(speech, config.deepgram_api_key, &stop);
-        let openai = match config.engines {
-            Engines::Offline(_) => openai::router(config.openai_api_key, &stop),
-            Engines::Canned(load) => canned::router(load, &config.openai_api_key),
+        let carrier = Arc::new(twilio::Carrier::new(
+            twilio::Account::of_deployment(),
+            callers,
+            tasks.clone(),
+            stop.clone(),
+        )?);
+        let model = match engines {
+            Engines::Offline(_) => openai::router(openai::API_KEY.to_owned(), &stop),
+            Engines::Canned(load) => canned::router(load, openai::API_KEY),
         };
-        Ok(Self {
-            twilio_url: serve(twilio::router(&carrier), &tasks, &stop).await?,
-            deepgram_url: serve(deepgram, &tasks, &stop).await?,
-            openai_url: serve(openai, &tasks, &stop).await? + "/v1",
-            carrier,
-            tasks,
-            stop,
-            _stop_on_drop: stop_on_drop,
-        })
+        let speech = deepgram::router(speech, deepgram::API_KEY.to_owned(), &stop);
+        let vendors = vec![
+            Vendor {
+                name: "twilio",
+                url: serve(twilio::router(&carrier), &tasks, &stop).await?,
+                keys: twilio::KEYS,
+            },
+            Vendor { name: "deepgram", url: serve(speech, &tasks, &stop).await?, keys: deepgram::KEYS },
+            Vendor { name: "openai", url: serve(model, &tasks, &stop).await? + "/v1", keys: openai::KEYS },
+        ];
+        Ok(Self { vendors, carrier, tasks, stop, _stop_on_drop: stop_on_drop })
     }
 
     /// Connects a number that an account owns: sets the URL of its TwiML and of its status callback. Returns the carrier's

@@ -79,7 +79,7 @@ impl ApiClient {
             http: reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?,
             api_url: addresses.api_url.clone(),
             token: addresses.token.clone(),
-            sandbox_url: addresses.twilio_api_url.clone(),
+            sandbox_url: addresses.carrier_url()?.to_owned(),
         })
     }
 

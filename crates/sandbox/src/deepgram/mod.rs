@@ -45,6 +45,12 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("dg-request-id");
 const LISTEN: &str = "/v1/listen";
 const SPEAK: &str = "/v1/speak";
 
+/// The key that the server accepts. It is not secret: it opens only a loopback server.
+pub(crate) const API_KEY: &str = "sandbox-deepgram-key";
+
+/// The key by its name in a deployment's provider keys.
+pub(crate) const KEYS: &[(&str, &str)] = &[("deepgram_api_key", API_KEY)];
+
 /// The server's routes; `api_key` is its own key, others are added at `/sandbox/keys`.
 ///
 /// Live streams end with the token, and when the router is dropped.

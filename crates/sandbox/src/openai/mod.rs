@@ -38,6 +38,12 @@ const COMPLETIONS: &str = "/v1/chat/completions";
 /// The models in the list; other models of the same families work, too.
 const MODELS: [&str; 3] = ["gpt-6-luna", "gpt-6-sol", "gpt-4o"];
 
+/// The key that the server accepts. It is not secret: it opens only a loopback server.
+pub(crate) const API_KEY: &str = "sandbox-openai-key";
+
+/// The key by its name in a deployment's provider keys.
+pub(crate) const KEYS: &[(&str, &str)] = &[("openai_api_key", API_KEY)];
+
 /// The server's routes (below `/v1`); `api_key` is its own key, others are added at `/sandbox/keys`. Responses that a
 /// fault keeps open end with the token.
 pub(crate) fn router(api_key: String, stop: &CancellationToken) -> Router {

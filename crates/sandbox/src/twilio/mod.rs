@@ -59,7 +59,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-pub(crate) use account::Account;
+pub(crate) use account::{Account, KEYS};
 pub use account::{CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWNED_NUMBER};
 pub(crate) use carrier::Carrier;
 

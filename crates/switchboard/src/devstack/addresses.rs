@@ -1,5 +1,6 @@
 //! `local.json` in the state directory: how other processes reach the local stack that runs on it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
+use switchboard_model::catalogue::{self, Service};
 
 use super::balancer::{EndedWorker, Pool, Worker};
 
@@ -28,9 +30,9 @@ pub(crate) struct Addresses {
     pub(crate) emulator_url: String,
     /// The offline speech service; empty under load, which plays canned speech instead.
     pub(crate) speech_url: String,
-    pub(crate) twilio_api_url: String,
-    pub(crate) deepgram_api_url: String,
-    pub(crate) openai_api_url: String,
+    /// The vendors' base URLs, by the name of their variable in small letters (`..._api_url`).
+    #[serde(flatten)]
+    pub(crate) provider_urls: BTreeMap<String, String>,
     pub(crate) media_url: String,
     /// The media workers behind `media_url` that run at the time of writing.
     pub(crate) media_workers: Vec<Worker>,
@@ -80,6 +82,22 @@ impl Addresses {
         Ok(runs.then(|| Self { state: state.to_owned(), ..addresses }))
     }
 
+    /// The base URL of a vendor; `None` if the catalogue has no adapter for it.
+    pub(crate) fn provider_url(&self, provider: &str) -> Option<&str> {
+        let connection = catalogue::connection(provider)?;
+        self.provider_urls.get(&url_name(connection.url_variable)).map(String::as_str)
+    }
+
+    /// The base URL of the carrier, which is always the sandbox's.
+    ///
+    /// # Errors
+    ///
+    /// Another version of `switchboard` wrote the file.
+    pub(crate) fn carrier_url(&self) -> anyhow::Result<&str> {
+        let carrier = catalogue::rows(Service::Carrier).find_map(|row| self.provider_url(row.provider));
+        carrier.with_context(|| format!("{FILE} has no address of the carrier"))
+    }
+
     /// Writes the file, readable by its owner only.
     ///
     /// # Errors
@@ -102,6 +120,11 @@ impl Addresses {
             }
         }
     }
+}
+
+/// The member of the file with the base URL that `variable` holds.
+pub(super) fn url_name(variable: &str) -> String {
+    variable.to_lowercase()
 }
 
 /// Writes a file atomically, readable by its owner only.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
-use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
@@ -85,11 +84,11 @@ pub(crate) async fn deploy(
         ("AllowHttpWebhooks", "true"),
         ("MediaUrl", plan.media_url),
         ("ProviderKeysSecret", SECRET),
-        ("TwilioApiUrl", &plan.providers.twilio_url),
-        ("OpenaiApiUrl", &plan.providers.openai_url),
-        ("DeepgramApiUrl", &plan.providers.deepgram_url),
     ] {
         command.args(["--parameter", &format!("{name}={value}")]);
+    }
+    for (name, url) in plan.providers.template_parameters() {
+        command.args(["--parameter", &format!("{name}={url}")]);
     }
     for name in LAMBDAS {
         let executable =
@@ -107,16 +106,11 @@ pub(crate) async fn deploy(
     // Ctrl-C in the terminal must reach only this process, which then drops the child.
     command.process_group(0);
     let mut child = command.spawn().context("starting the deployment")?;
-    let secret = json!({
-        "twilio_account_sid": plan.providers.twilio_account_sid,
-        "twilio_auth_token": plan.providers.twilio_auth_token,
-        "openai_api_key": plan.providers.openai_api_key,
-        "deepgram_api_key": plan.providers.deepgram_api_key,
-    });
+    let secret = serde_json::to_vec(&plan.providers.keys)?;
     let mut stdin = child.stdin.take().context("no stdin")?;
     let run = async move {
         // A program that ended without reading has written the reason to its log.
-        let _ = stdin.write_all(secret.to_string().as_bytes()).await;
+        let _ = stdin.write_all(&secret).await;
         drop(stdin);
         child.wait_with_output().await
     };

@@ -34,5 +34,5 @@ pub(crate) use checks::{listen, workspace};
 pub(crate) use children::StateDirectory;
 pub(crate) use deployment::STACK;
 pub(crate) use emulator::{emulator_config, recordings, table};
-pub(crate) use host_environment::HostEnvironment;
+pub(crate) use host_environment::{HostEnvironment, key_variable};
 pub(crate) use stack::{LoadSetup, PreparedStack, Stack, StackOptions, check, settle};

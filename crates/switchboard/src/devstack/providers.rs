@@ -1,32 +1,22 @@
-//! The base URLs and keys of carrier and providers: the sandbox's, or a real one for every key in the environment.
+//! The base URLs and keys of the vendors in the catalogue: the sandbox's, or the real vendor's if the environment has
+//! its keys.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use switchboard_sandbox::{Config, Engines, Sandbox};
+use anyhow::Context as _;
+use switchboard_model::catalogue;
+use switchboard_sandbox::Vendor;
 
 use super::host_environment::HostEnvironment;
 
-/// The base URL of the real `OpenAI`.
-const OPENAI_URL: &str = "https://api.openai.com/v1";
-
-/// The base URL of the real Deepgram.
-const DEEPGRAM_URL: &str = "https://api.deepgram.com";
-
-/// The keys of the sandbox's servers. They are not secret: they open only loopback servers.
-const TWILIO_ACCOUNT_SID: &str = "AC00000000000000000000000000000000";
-const TWILIO_AUTH_TOKEN: &str = "sandbox-twilio-token";
-const OPENAI_API_KEY: &str = "sandbox-openai-key";
-const DEEPGRAM_API_KEY: &str = "sandbox-deepgram-key";
-
 /// Base URLs and keys for the deployment.
+#[derive(Default)]
 pub(crate) struct ProviderEndpoints {
-    pub(crate) twilio_url: String,
-    pub(crate) openai_url: String,
-    pub(crate) deepgram_url: String,
-    pub(crate) twilio_account_sid: String,
-    pub(crate) twilio_auth_token: String,
-    pub(crate) openai_api_key: String,
-    pub(crate) deepgram_api_key: String,
+    /// The base URLs, by the environment variable that holds one.
+    pub(crate) urls: BTreeMap<&'static str, String>,
+    /// The deployment's provider keys, by name.
+    pub(crate) keys: BTreeMap<&'static str, String>,
 }
 
 impl fmt::Debug for ProviderEndpoints {
@@ -35,36 +25,82 @@ impl fmt::Debug for ProviderEndpoints {
     }
 }
 
-/// The configuration of the sandbox.
-pub(crate) fn sandbox_config(engines: Engines) -> Config {
-    Config {
-        engines,
-        twilio_account_sid: TWILIO_ACCOUNT_SID.to_owned(),
-        twilio_auth_token: TWILIO_AUTH_TOKEN.to_owned(),
-        deepgram_api_key: DEEPGRAM_API_KEY.to_owned(),
-        openai_api_key: OPENAI_API_KEY.to_owned(),
+impl ProviderEndpoints {
+    /// Takes the sandbox's vendors, and the real vendor where the environment has its keys.
+    ///
+    /// # Errors
+    ///
+    /// The sandbox does not simulate a vendor that has an adapter.
+    pub(crate) fn new(sandbox: &[Vendor], host: &HostEnvironment) -> anyhow::Result<Self> {
+        let mut endpoints = Self::default();
+        for connection in catalogue::connections() {
+            let provider = connection.provider;
+            if let Some(keys) = host.keys_of(connection) {
+                endpoints.urls.insert(connection.url_variable, connection.default_url.to_owned());
+                endpoints.keys.extend(keys);
+            } else {
+                let vendor = sandbox.iter().find(|vendor| vendor.name == provider);
+                let vendor = vendor.with_context(|| format!("the sandbox does not simulate {provider}"))?;
+                endpoints.urls.insert(connection.url_variable, vendor.url.clone());
+                endpoints.keys.extend(vendor.keys.iter().map(|(name, key)| (*name, (*key).to_owned())));
+            }
+        }
+        Ok(endpoints)
+    }
+
+    /// The parameters of `template.yaml` with the base URLs.
+    pub(crate) fn template_parameters(&self) -> impl Iterator<Item = (String, &str)> {
+        let url = |variable| self.urls.get(variable).map(String::as_str);
+        catalogue::connections().into_iter().filter_map(move |connection| {
+            Some((connection.template_parameter(), url(connection.url_variable)?))
+        })
     }
 }
 
-impl ProviderEndpoints {
-    /// Takes the sandbox's, and the real provider for every key in the environment.
-    pub(crate) fn of(sandbox: &Sandbox, host: &HostEnvironment) -> Self {
-        let real_or = |key: &Option<String>, real: &str, url: &str, sandbox_key: &str| match key {
-            Some(key) => (real.to_owned(), key.clone()),
-            None => (url.to_owned(), sandbox_key.to_owned()),
-        };
-        let (openai_url, openai_api_key) =
-            real_or(&host.openai_api_key, OPENAI_URL, &sandbox.openai_url, OPENAI_API_KEY);
-        let (deepgram_url, deepgram_api_key) =
-            real_or(&host.deepgram_api_key, DEEPGRAM_URL, &sandbox.deepgram_url, DEEPGRAM_API_KEY);
-        Self {
-            twilio_url: sandbox.twilio_url.clone(),
-            openai_url,
-            deepgram_url,
-            twilio_account_sid: TWILIO_ACCOUNT_SID.to_owned(),
-            twilio_auth_token: TWILIO_AUTH_TOKEN.to_owned(),
-            openai_api_key,
-            deepgram_api_key,
+#[cfg(test)]
+mod tests {
+    use switchboard_runtime::Vars;
+    use switchboard_sandbox::{Engines, Sandbox};
+
+    use super::*;
+
+    async fn sandbox() -> Sandbox {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Sandbox::start(Engines::Offline("http://127.0.0.1:9".into())).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_sandbox_simulates_every_vendor_with_its_keys() {
+        let sandbox = sandbox().await;
+        let host = HostEnvironment::read(&Vars::default());
+        let endpoints = ProviderEndpoints::new(&sandbox.vendors, &host).unwrap();
+        for connection in catalogue::connections() {
+            assert!(endpoints.urls[connection.url_variable].starts_with("http://127.0.0.1:"));
+            assert!(connection.keys.iter().all(|key| endpoints.keys.contains_key(key)), "{connection:?}");
         }
+        assert_eq!(endpoints.template_parameters().count(), catalogue::connections().len());
+        sandbox.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_real_vendor_replaces_the_sandboxs_if_its_keys_are_set() {
+        let sandbox = sandbox().await;
+        for connection in catalogue::connections() {
+            let name = connection.keys[0].to_uppercase();
+            let mut host = HostEnvironment::read(&Vars::from([(&*name, "real")]));
+            let url = |host: &HostEnvironment| {
+                let endpoints = ProviderEndpoints::new(&sandbox.vendors, host).unwrap();
+                (endpoints.urls[connection.url_variable].clone(), endpoints.keys[connection.keys[0]].clone())
+            };
+            let is_carrier = catalogue::row(catalogue::Service::Carrier, connection.provider).is_some();
+            if is_carrier {
+                assert_ne!(url(&host).1, "real");
+            } else {
+                assert_eq!(url(&host), (connection.default_url.to_owned(), "real".to_owned()));
+            }
+            host.drop_provider_keys();
+            assert_ne!(url(&host).1, "real");
+        }
+        sandbox.stop().await;
     }
 }

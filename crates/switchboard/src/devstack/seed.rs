@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use switchboard_model::accounts::Limits;
+use switchboard_model::carriers::CarrierName;
 use switchboard_model::ids::PhoneNumberId;
 use switchboard_model::phone_numbers::{E164, PhoneNumber};
 use switchboard_runtime::{now, random_u128};
@@ -46,7 +47,7 @@ pub(crate) async fn seed(
     let (account, token) = new_account::create(&store, "local").await.context("storing the account")?;
     store.set_limits(account.id, &limits(live_calls)).await.context("storing the account's limits")?;
     let number: E164 = FROM_NUMBER.parse().context("reading the number")?;
-    let base = format!("{api_url}/twilio/{}", account.id);
+    let base = format!("{api_url}{}", CarrierName::default().callbacks_path(account.id));
     let sid = sandbox.connect_number(FROM_NUMBER, &format!("{base}/inbound"), &format!("{base}/status"));
     let sid = sid.context("the sandbox's carrier does not own the number")?;
     let id = PhoneNumberId::new(account.created_at, random_u128());

@@ -24,7 +24,7 @@ use super::cores::Cores;
 use super::deployment::{self, DeployedStack, DeploymentInput};
 use super::emulator::{self, Emulator};
 use super::host_environment::HostEnvironment;
-use super::providers::{self, ProviderEndpoints};
+use super::providers::ProviderEndpoints;
 use super::proxy::Proxy;
 use super::python_environment::{Python, PythonEnvironment};
 use super::seed;
@@ -209,8 +209,8 @@ impl Stack {
             (None, url) => Engines::Offline(url.unwrap_or_default()),
         };
 
-        let sandbox = Sandbox::start(providers::sandbox_config(engines)).await?;
-        let providers = ProviderEndpoints::of(&sandbox, &host);
+        let sandbox = Sandbox::start(engines).await?;
+        let providers = ProviderEndpoints::new(&sandbox.vendors, &host)?;
         let api_url = format!("http://{}", listener.local_addr()?);
         let media_listener = TcpListener::bind("127.0.0.1:0").await.context("opening a port for media")?;
         // A single worker needs no balancer in front of it.
@@ -250,9 +250,11 @@ impl Stack {
             webhook_secret: seeded.webhook_secret,
             emulator_url: emulator.url.clone(),
             speech_url: speech_url.unwrap_or_default(),
-            twilio_api_url: providers.twilio_url,
-            deepgram_api_url: providers.deepgram_url,
-            openai_api_url: providers.openai_url,
+            provider_urls: providers
+                .urls
+                .into_iter()
+                .map(|(variable, url)| (addresses::url_name(variable), url))
+                .collect(),
             media_url,
             media_workers: pool.workers(),
             ended_media_workers: Vec::new(),
@@ -379,15 +381,13 @@ fn media_template(
             ("RECORDINGS_BUCKET", &deployment.outputs.bucket_name),
             ("PROVIDER_KEYS_SECRET", deployment::SECRET),
             ("SEALING_KEY_ID", &deployment.outputs.sealing_key_id),
-            ("TWILIO_API_URL", &providers.twilio_url),
-            ("OPENAI_API_URL", &providers.openai_url),
-            ("DEEPGRAM_API_URL", &providers.deepgram_url),
             ("ALLOW_HTTP_WEBHOOKS", "true"),
             ("RUST_LOG", "info"),
             ("RUST_BACKTRACE", "1"),
         ]
         .map(|(name, value)| (name.to_owned(), value.into())),
     );
+    environment.extend(providers.urls.iter().map(|(variable, url)| ((*variable).to_owned(), url.into())));
     let executable = executables.get(MEDIA).context("cargo built no media worker")?.clone();
     Ok(WorkerTemplate::new(directories.clone(), executable, environment))
 }

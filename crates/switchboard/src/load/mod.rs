@@ -70,8 +70,6 @@ fn agent() -> Value {
         "recording": true,
         "max_duration_seconds": null,
         "language_model": {
-            "provider": "openai",
-            "model": "gpt-6-luna",
             "tools": [{ "type": "function", "function": { "name": "end_call" } }],
         },
     })

@@ -314,8 +314,8 @@ mod tests {
             (json!({ "ended": "user_ended" }), "ended_reason is user_ended | it is \"agent_ended\""),
             (json!({ "answered_by": "machine_start" }), "answered_by is machine_start | it is \"human\""),
             (
-                json!({ "notes": ["voice deepgram"] }),
-                "a note in the event log says \"voice deepgram\" | the notes are \"2 answers: response p50 700 ms\"",
+                json!({ "notes": ["voice acme"] }),
+                "a note in the event log says \"voice acme\" | the notes are \"2 answers: response p50 700 ms\"",
             ),
             (
                 json!({ "replies_within_ms": 600 }),

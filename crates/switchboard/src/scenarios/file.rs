@@ -200,6 +200,7 @@ fn merge(target: &mut Value, patch: &Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use switchboard_model::agents::Voice;
 
     use super::*;
 
@@ -228,7 +229,10 @@ mod tests {
         );
         let agent = file.unwrap().agent;
         assert_eq!(agent.get("initial_message"), None);
-        assert_eq!(agent["voice"], json!({ "provider": "deepgram", "model": "aura-2-orion-en" }));
+        assert_eq!(
+            agent["voice"],
+            json!({ "provider": Voice::default().provider(), "model": "aura-2-orion-en" })
+        );
         assert_eq!(agent["metadata"], json!({ "purpose": "demo", "a": "b" }));
         let own = read(r#"{ "about": "a", "agent": "own.json", "expect": {} }"#).unwrap().agent;
         assert_eq!(own, json!({ "prompt": "You are Bob." }));

@@ -109,7 +109,7 @@ mod tests {
         let tool = FunctionStub { answer: json!({ "free": true }), after_ms: 0, status: 201 };
         let tools = FunctionServer::start([("book".to_owned(), tool)].into()).await.unwrap();
         let mut agent =
-            json!({ "webhooks": [{ "url": "http://other" }], "language_model": { "provider": "openai" } });
+            json!({ "webhooks": [{ "url": "http://other" }], "language_model": { "temperature": 0.5 } });
         tools.add_to(&mut agent);
         assert_eq!(agent["webhooks"][0]["filter"], "function.name == 'book'");
         assert_eq!(agent["webhooks"][1]["url"], "http://other");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
-use switchboard_model::agents::AgentConfig;
+use switchboard_model::{agents::AgentConfig, catalogue};
 use switchboard_runtime as system;
 use switchboard_sandbox::speech::Speech;
 use tokio::sync::Mutex;
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api_client::{ApiClient, POLL_INTERVAL},
-    devstack::Addresses,
+    devstack::{Addresses, key_variable},
     evidence,
 };
 
@@ -97,7 +97,7 @@ impl Runner {
         let call = &file.call;
         let number = call.to.clone().unwrap_or_else(|| number(index));
         if let Some(person) = &call.caller {
-            let url = format!("{}/sandbox/people/{number}", self.addresses.twilio_api_url);
+            let url = format!("{}/sandbox/people/{number}", self.addresses.carrier_url()?);
             self.configure(url, person, cleanup).await.context("`caller`")?;
         }
         let mut agent = file.agent.clone();
@@ -145,17 +145,10 @@ impl Runner {
     ) -> anyhow::Result<Option<(String, Value)>> {
         let mut when_ringing = None;
         let faults = &file.call.faults;
-        let (openai, deepgram) = (&*self.addresses.openai_api_url, &*self.addresses.deepgram_api_url);
-        for (part, faults, script, provider, server) in [
-            (
-                "language_model",
-                &faults.language_model,
-                &file.call.model,
-                "openai",
-                openai.trim_end_matches("/v1"),
-            ),
-            ("voice", &faults.voice, &None, "deepgram", deepgram),
-            ("transcriber", &faults.transcriber, &None, "deepgram", deepgram),
+        for (part, faults, script) in [
+            ("language_model", &faults.language_model, &file.call.model),
+            ("voice", &faults.voice, &None),
+            ("transcriber", &faults.transcriber, &None),
         ] {
             if faults.is_empty() && script.is_none() {
                 continue;
@@ -164,23 +157,15 @@ impl Runner {
             if let Some(script) = script {
                 configuration["script"] = script.clone();
             }
-            ensure!(
-                is_sandbox(server),
-                "the agent's {part} is the real {provider}, which follows neither `model` nor `faults`: unset {}_API_KEY",
-                provider.to_uppercase()
-            );
             let default = serde_json::to_value(AgentConfig::default())?[part].take();
+            let provider = default["provider"].as_str().unwrap_or_default().to_owned();
             let block = &mut agent[part];
             if block.is_null() {
                 *block = default;
             }
-            let chosen = block["provider"].as_str().unwrap_or(provider);
-            ensure!(
-                chosen == provider,
-                "`model` and `faults` of the {part} need {provider}; the agent has {chosen}"
-            );
+            let provider = block["provider"].as_str().unwrap_or(&provider).to_owned();
             let key = format!("test-{}", system::random_hex::<16>());
-            let url = format!("{server}/sandbox/keys/{key}");
+            let url = self.key_url(part, &provider, &key)?;
             self.configure(url.clone(), &configuration, cleanup)
                 .await
                 .with_context(|| format!("`faults` or `model` of the {part}"))?;
@@ -188,11 +173,29 @@ impl Runner {
                 self.configure(url.clone(), &json!({}), cleanup).await?;
                 when_ringing = Some((url, configuration));
             }
-            let credential = self.client.create_credential(provider, &key).await?;
+            let credential = self.client.create_credential(&provider, &key).await?;
             block["credential_id"] = json!(credential);
             cleanup.credentials.push(credential);
         }
         Ok(when_ringing)
+    }
+
+    /// The URL at which the sandbox configures what it does for a key of the agent's provider of `part`.
+    fn key_url(&self, part: &str, provider: &str, key: &str) -> anyhow::Result<String> {
+        let connection = catalogue::connection(provider).zip(self.addresses.provider_url(provider));
+        let Some((connection, server)) = connection else {
+            bail!(
+                "`model` and `faults` of the {part} need a provider with an adapter; the agent has {provider}"
+            );
+        };
+        ensure!(
+            is_sandbox(server),
+            "the agent's {part} is the real {provider}, which follows neither `model` nor `faults`: unset {}",
+            connection.keys.iter().map(|key| key_variable(key)).collect::<Vec<_>>().join(", ")
+        );
+        let mut url = reqwest::Url::parse(server).with_context(|| format!("the address of {provider}"))?;
+        url.set_path(&format!("/sandbox/keys/{key}"));
+        Ok(url.into())
     }
 
     /// Waits until the carrier has more than `before` calls to a number, or the conversation ends without one.
@@ -304,6 +307,6 @@ mod tests {
     #[test]
     fn a_real_provider_is_not_taken_for_the_sandboxs() {
         assert!(is_sandbox("http://127.0.0.1:4000"));
-        assert!(!is_sandbox("https://api.openai.com"));
+        assert!(!is_sandbox("https://api.example.com"));
     }
 }
