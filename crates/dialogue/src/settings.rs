@@ -43,14 +43,14 @@ pub struct Takeover {
     pub elapsed: Duration,
 }
 
-/// Properties of a transcriber. The defaults are those of Deepgram's streaming models.
+/// Properties of a transcriber. The defaults are those of the first one that was measured; replay logs without
+/// properties rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TranscriberProfile {
-    /// Maximum time from an interim to its final. Afterwards the same words count as said again. Deepgram takes
-    /// 3 to 5 s.
+    /// Maximum time from an interim to its final. Afterwards the same words count as said again.
     #[serde(with = "as_micros")]
     pub settles_within: Duration,
-    /// Usual maximum time from the end of speech to its words. Deepgram takes 300 to 700 ms.
+    /// Usual maximum time from the end of speech to its words.
     #[serde(with = "as_micros")]
     pub words_within: Duration,
     /// Whether the transcriber reports the end of a turn. If it does not, a second without words ends one.

@@ -12,7 +12,7 @@ mod speech;
 use std::{collections::VecDeque, time::Duration};
 
 use switchboard_dialogue::{
-    CallTime, ClauseId, EngineSettings, Input, Output, ProviderRole, TranscriberProfile, UtteranceInProgress,
+    CallTime, ClauseId, EngineSettings, Input, Output, ProviderRole, UtteranceInProgress,
 };
 use switchboard_model::{
     agents::AgentConfig,
@@ -169,7 +169,7 @@ impl<'a> Call<'a> {
             max_duration: agent.max_duration_seconds.map(Duration::from_secs),
             language: resolved.transcriber.language().to_owned(),
             takeover: takeover.clone(),
-            transcriber: TranscriberProfile::default(),
+            transcriber: providers.transcriber_profile(),
         };
         let (table, prices) = (worker.table.clone(), worker.prices.clone());
         let journal = Journal::new(table, prices, snapshot.clone(), &lease);

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
+use switchboard_dialogue::TranscriberProfile;
 use switchboard_model::{
     agents::AgentConfig,
     catalogue::{self, ResolvedProviders, Service},
@@ -65,12 +66,28 @@ impl CallProviders {
         })
     }
 
+    /// The properties of the transcriber that serves.
+    pub(crate) fn transcriber_profile(&self) -> TranscriberProfile {
+        profile_of(self.resolved.transcriber.provider())
+    }
+
     /// Starts to connect the transcriber, and opens connections ahead for the language model and the voice.
     pub(crate) fn connect(&self, worker: &Worker, format: AudioFormat) -> CallTranscriber {
         worker.tasks.spawn(self.language_model.connect_ahead().in_current_span());
         worker.tasks.spawn(self.voice.connect_ahead().in_current_span());
         CallTranscriber::new(Arc::clone(&self.transcriber), self.resolved.transcriber.provider(), format)
     }
+}
+
+/// The properties of a transcriber, as the catalogue has them. One without an adapter has the default ones: it refuses
+/// every connection.
+fn profile_of(transcriber: &str) -> TranscriberProfile {
+    let capabilities = catalogue::transcriber_capabilities(transcriber);
+    capabilities.map_or_else(TranscriberProfile::default, |capabilities| TranscriberProfile {
+        settles_within: capabilities.settles_within,
+        words_within: capabilities.words_within,
+        detects_turns: capabilities.detects_turns,
+    })
 }
 
 async fn open(
@@ -81,4 +98,23 @@ async fn open(
     let Some(id) = id else { return Ok(None) };
     let opened = worker.table.open_credential(&worker.sealer, account, id).await;
     opened.with_context(|| id.to_string())?.ok_or_else(|| anyhow!("{id} was deleted")).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_model::catalogue::{Capabilities, Service};
+
+    use super::*;
+
+    #[test]
+    fn the_engine_gets_the_properties_of_the_transcriber_that_serves() {
+        for row in catalogue::rows(Service::Transcriber) {
+            let Some(adapter) = row.adapter else { continue };
+            let Capabilities::Transcriber(capabilities) = adapter.capabilities else { panic!("{row:?}") };
+            let profile = profile_of(row.provider);
+            assert_eq!(profile.settles_within, capabilities.settles_within);
+            assert_eq!(profile.words_within, capabilities.words_within);
+            assert_eq!(profile.detects_turns, capabilities.detects_turns);
+        }
+    }
 }
