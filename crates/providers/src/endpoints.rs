@@ -106,22 +106,10 @@ mod tests {
     #[test]
     fn an_unset_variable_means_the_vendors_own_address() {
         let endpoints = Endpoints::from_vars(&|_| None).unwrap();
-        let openai = endpoints.of("openai");
-        assert_eq!(openai.as_str(), "https://api.openai.com/v1");
-        assert_eq!(join(openai, "/chat/completions").as_str(), "https://api.openai.com/v1/chat/completions");
-        let speak = join(endpoints.of("deepgram"), "/v1/speak");
-        assert_eq!(speak.as_str(), "https://api.deepgram.com/v1/speak");
-    }
-
-    #[test]
-    fn every_vendor_with_an_adapter_has_an_endpoint() {
-        let endpoints = Endpoints::from_vars(&|_| None).unwrap();
         for connection in catalogue::connections() {
-            assert!(
-                connection
-                    .default_url
-                    .starts_with(endpoints.of(connection.provider).as_str().trim_end_matches('/'))
-            );
+            let own = connection.default_url.trim_end_matches('/');
+            assert_eq!(endpoints.of(connection.provider).as_str().trim_end_matches('/'), own);
+            assert_eq!(join(endpoints.of(connection.provider), "/a/b").as_str(), format!("{own}/a/b"));
         }
     }
 
@@ -129,8 +117,17 @@ mod tests {
     fn the_template_names_every_key_and_variable() {
         let template = include_str!("../../../template.yaml");
         for connection in catalogue::connections() {
-            assert!(template.contains(connection.url_variable), "{}", connection.url_variable);
             assert!(connection.opt_out_variable.is_none_or(|variable| template.contains(variable)));
+            let (variable, parameter) = (connection.url_variable, connection.template_parameter());
+            assert!(
+                template.contains(&format!("{variable}: !Ref {parameter}\n")),
+                "{variable} of a function"
+            );
+            let value = format!("{{ Name: {variable}, Value: !Ref {parameter} }}\n");
+            assert!(template.contains(&value), "{variable} of the worker");
+            let parameter =
+                format!("\n  {parameter}:\n    Type: String\n    Default: {}\n", connection.default_url);
+            assert!(template.contains(&parameter), "the template lacks {parameter}");
             assert!(connection.keys.iter().all(|key| template.contains(key)), "{:?}", connection.keys);
         }
     }
@@ -149,25 +146,26 @@ mod tests {
 
     #[test]
     fn every_bad_variable_is_reported_without_its_value() {
+        let variables: Vec<_> = catalogue::connections().iter().map(|each| each.url_variable).collect();
+        let [good, with_password, with_other_scheme, ..] = variables[..] else { panic!("{variables:?}") };
         let bad = Endpoints::from_vars(&|name| {
-            Some(
-                match name {
-                    "TWILIO_API_URL" => "ftp://example.com",
-                    "OPENAI_API_URL" => "http://127.0.0.1:4010/v1/",
-                    "DEEPGRAM_MIP_OPT_OUT" => "false",
-                    _ => "https://user:hunter2@example.com",
-                }
-                .to_owned(),
-            )
+            let url = match name {
+                name if name == with_other_scheme => "ftp://example.com",
+                name if name == with_password => "https://user:hunter2@example.com",
+                name if !variables.contains(&name) => "false",
+                _ => "http://127.0.0.1:4010/v1/",
+            };
+            Some(url.to_owned())
         })
         .unwrap_err();
         let bad: Vec<String> = bad.iter().map(ToString::to_string).collect();
         assert_eq!(
             bad,
             [
-                "DEEPGRAM_API_URL: must not hold a user name or password",
-                "TWILIO_API_URL: must begin with https:// or http://"
+                format!("{with_password}: must not hold a user name or password"),
+                format!("{with_other_scheme}: must begin with https:// or http://"),
             ]
         );
+        assert!(bad.iter().all(|problem| !problem.starts_with(good)));
     }
 }

@@ -171,14 +171,25 @@ fn read(stored: &Map<String, Value>, name: &str) -> Result<Option<Secret>, Malfo
 mod tests {
     use super::*;
 
+    /// The catalogue's names of the keys that are required, or that are not.
+    fn names(are_required: bool) -> Vec<&'static str> {
+        let connections = catalogue::connections().into_iter();
+        let these = connections.filter(|connection| connection.is_required == are_required);
+        these.flat_map(|connection| connection.keys.iter().copied()).collect()
+    }
+
+    /// A secret in which every required key is `required`, and every other one is `optional`.
+    fn stored(required: &Value, optional: &Value) -> String {
+        let required = names(true).into_iter().map(|name| (name.to_owned(), required.clone()));
+        let optional = names(false).into_iter().map(|name| (name.to_owned(), optional.clone()));
+        Value::Object(required.chain(optional).collect()).to_string()
+    }
+
     #[test]
     fn stored_keys_are_read_and_trimmed() {
-        let keys = Keys::parse(
-            r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"sk-1\n","deepgram_api_key":"d"}"#,
-        )
-        .unwrap();
-        assert_eq!(keys.get("openai_api_key").unwrap().reveal(), "sk-1");
-        assert_eq!(keys.required("twilio_account_sid").reveal(), "AC1");
+        let keys = Keys::parse(&stored(&"AC1".into(), &"sk-1\n".into())).unwrap();
+        assert!(names(false).into_iter().all(|name| keys.get(name).unwrap().reveal() == "sk-1"));
+        assert!(names(true).into_iter().all(|name| keys.required(name).reveal() == "AC1"));
         assert!(!format!("{keys:?}").contains("sk-1"));
     }
 
@@ -217,20 +228,20 @@ mod tests {
 
     #[test]
     fn providers_without_a_key_are_allowed() {
-        let keys = Keys::parse(
-            r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"","deepgram_api_key":null}"#,
-        )
-        .unwrap();
-        assert!(keys.get("openai_api_key").is_none() && keys.get("deepgram_api_key").is_none());
+        for missing in ["".into(), Value::Null] {
+            let keys = Keys::parse(&stored(&"AC1".into(), &missing)).unwrap();
+            assert!(names(false).into_iter().all(|name| keys.get(name).is_none()));
+        }
     }
 
     #[test]
     fn every_unusable_key_is_named_and_none_is_shown() {
-        let error = Keys::parse(r#"{"twilio_auth_token":"two words","openai_api_key":7}"#).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "these provider keys are missing or unusable: openai_api_key, twilio_account_sid, twilio_auth_token"
-        );
+        let error = Keys::parse(&stored(&"two words".into(), &7.into())).unwrap_err().to_string();
+        assert!(names(true).into_iter().chain(names(false)).all(|name| error.contains(name)), "{error}");
+        assert!(!error.contains("two words"), "{error}");
+        let error = Keys::parse("{}").unwrap_err().to_string();
+        let required = names(true).join(", ");
+        assert_eq!(error, format!("these provider keys are missing or unusable: {required}"));
         assert!(matches!(Keys::parse("[]"), Err(BadKeys::NotAnObject)));
     }
 }

@@ -99,7 +99,7 @@ impl Explanation {
         named.min().map(|(_, optional)| optional)
     }
 
-    /// Deepgram refuses pairs of model and language without a code.
+    /// Some vendors refuse pairs of model and language without a code.
     fn names_a_model(&self) -> bool {
         let code = self.code.as_deref().unwrap_or_default();
         let message = self.message.as_deref().unwrap_or_default();

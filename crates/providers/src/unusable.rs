@@ -37,11 +37,11 @@ mod tests {
 
     #[test]
     fn the_error_names_the_missing_key() {
-        let error = Unusable::missing_key("deepgram", "deepgram_api_key").error();
+        let error = Unusable::missing_key("acme", "acme_api_key").error();
         assert!(!error.is_retryable());
         assert_eq!(
             error.to_string(),
-            "deepgram refused the request (missing_key): no key; add deepgram_api_key to the provider keys of \
+            "acme refused the request (missing_key): no key; add acme_api_key to the provider keys of \
              the deployment"
         );
     }

@@ -144,8 +144,8 @@ mod tests {
     fn problems_of_a_group_are_added() {
         let mut vars = Vars::default();
         vars.required("MISSING");
-        let bad = vars.finish_with(|_| Err::<(), _>(vec!["TWILIO_API_URL: not a URL"])).unwrap_err();
-        assert_eq!(bad.0, ["MISSING is not set", "TWILIO_API_URL: not a URL"]);
+        let bad = vars.finish_with(|_| Err::<(), _>(vec!["ACME_API_URL: not a URL"])).unwrap_err();
+        assert_eq!(bad.0, ["MISSING is not set", "ACME_API_URL: not a URL"]);
     }
 
     #[test]

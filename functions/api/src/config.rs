@@ -81,6 +81,8 @@ impl Api {
 
 #[cfg(test)]
 mod tests {
+    use switchboard_model::catalogue;
+
     use super::*;
 
     #[test]
@@ -100,8 +102,8 @@ mod tests {
 
     #[test]
     fn every_missing_or_wrong_variable_is_named() {
-        let vars =
-            [("ALLOW_HTTP_WEBHOOKS", "yes"), ("AGENT_PRICE_PER_MINUTE", "cheap"), ("TWILIO_API_URL", "x")];
+        let url_variable = catalogue::connections()[0].url_variable;
+        let vars = [("ALLOW_HTTP_WEBHOOKS", "yes"), ("AGENT_PRICE_PER_MINUTE", "cheap"), (url_variable, "x")];
         let error = Config::from_vars(Vars::from(vars)).unwrap_err();
         assert_eq!(error.0.len(), 8, "{error}");
     }

@@ -77,14 +77,17 @@ impl Callbacks {
 
 #[cfg(test)]
 mod tests {
+    use switchboard_model::catalogue;
+
     use super::*;
 
     #[test]
     fn every_bad_variable_is_reported() {
+        let url_variable = catalogue::connections()[0].url_variable;
         let vars = [
             ("PUBLIC_URL", "example.com"),
             ("MEDIA_URL", "https://x"),
-            ("TWILIO_API_URL", "x"),
+            (url_variable, "x"),
             ("AGENT_PRICE_PER_MINUTE", "cheap"),
             ("ALLOW_HTTP_WEBHOOKS", "yes"),
             ("RETENTION_DAYS", "-1"),
@@ -99,7 +102,7 @@ mod tests {
             "SEALING_KEY_ID",
             "ALLOW_HTTP_WEBHOOKS",
             "RETENTION_DAYS",
-            "TWILIO_API_URL",
+            url_variable,
             "AGENT_PRICE_PER_MINUTE",
         ] {
             assert_eq!(bad.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {bad:?}");

@@ -69,12 +69,15 @@ impl Dialer {
 
 #[cfg(test)]
 mod tests {
+    use switchboard_model::catalogue;
+
     use super::*;
 
     #[test]
     fn every_bad_variable_is_reported() {
+        let url_variable = catalogue::connections()[0].url_variable;
         let vars =
-            Vars::from([("PUBLIC_URL", "example.com"), ("MEDIA_URL", "https://x"), ("TWILIO_API_URL", "x")]);
+            Vars::from([("PUBLIC_URL", "example.com"), ("MEDIA_URL", "https://x"), (url_variable, "x")]);
         let bad = Config::from_vars(vars).unwrap_err().0;
         assert_eq!(bad.len(), 8, "{bad:?}");
         for name in [
@@ -85,7 +88,7 @@ mod tests {
             "MEDIA_URL",
             "PROVIDER_KEYS_SECRET",
             "SEALING_KEY_ID",
-            "TWILIO_API_URL",
+            url_variable,
         ] {
             assert_eq!(bad.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {bad:?}");
         }

@@ -104,7 +104,7 @@ mod tests {
     }
 
     fn call() -> CarrierCallId {
-        CarrierCallId::new(CarrierName::Twilio, CALL_SID).unwrap()
+        CarrierCallId::new(CarrierName::default(), CALL_SID).unwrap()
     }
 
     fn response_times(responses: u64) -> ResponseTimes {

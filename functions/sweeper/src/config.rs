@@ -66,11 +66,14 @@ impl Sweeper {
 
 #[cfg(test)]
 mod tests {
+    use switchboard_model::catalogue;
+
     use super::*;
 
     #[test]
     fn every_bad_variable_is_reported() {
-        let vars = Vars::from([("TWILIO_API_URL", "x"), ("AGENT_PRICE_PER_MINUTE", "cheap")]);
+        let url_variable = catalogue::connections()[0].url_variable;
+        let vars = Vars::from([(url_variable, "x"), ("AGENT_PRICE_PER_MINUTE", "cheap")]);
         let bad = Config::from_vars(vars).unwrap_err().0;
         for name in [
             "TABLE_NAME",
@@ -79,7 +82,7 @@ mod tests {
             "PROVIDER_KEYS_SECRET",
             "SEALING_KEY_ID",
             "AGENT_PRICE_PER_MINUTE",
-            "TWILIO_API_URL",
+            url_variable,
         ] {
             assert_eq!(bad.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {bad:?}");
         }
