@@ -55,10 +55,17 @@ pub fn update(current: &AgentConfig, body: &Value, egress_policy: EgressPolicy) 
     })
 }
 
-/// The schema of both bodies.
-pub fn config_schema(schemas: &mut Schemas) -> Value {
+/// The schema of the body of `POST /agents`.
+pub fn create_schema(schemas: &mut Schemas) -> Value {
     let references = References::default();
     schemas.input(&record(AgentConfig::default(), EgressPolicy::PublicOnly, &references))
+}
+
+/// The schema of the body of `PATCH /agents/{id}`. It has no defaults: a generated client that sends the default of every
+/// field that its caller did not set would reset the agent.
+pub fn update_schema(schemas: &mut Schemas) -> Value {
+    let references = References::default();
+    schemas.update(&record(AgentConfig::default(), EgressPolicy::PublicOnly, &references))
 }
 
 /// An agent's configuration as the member of another body.

@@ -105,7 +105,7 @@ fn instruction<'c>() -> FieldType<'c, Instruction> {
             let body = generator.definitions().get("Instruction").cloned().unwrap_or_default();
             match form {
                 Form::Shown => shown,
-                Form::Input => define(generator, "InstructionInput".to_owned(), |_| body),
+                Form::Input | Form::Update => define(generator, "InstructionInput".to_owned(), |_| body),
             }
         },
     )

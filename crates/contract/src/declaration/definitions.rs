@@ -14,6 +14,19 @@ pub(crate) enum Form {
     /// The schema of a request: a member that has a default, or that may be null, may be absent, and null stands
     /// for the default. Its name ends in `Input`.
     Input,
+    /// The schema of a change to something that is stored: every member may be absent, and has no default. Its name
+    /// ends in `Update`. The records inside are replaced as a whole, and have their [`Form::Input`].
+    Update,
+}
+
+impl Form {
+    /// The form of the records inside a record of this form.
+    pub(super) fn inside(self) -> Self {
+        match self {
+            Self::Shown => Self::Shown,
+            Self::Input | Self::Update => Self::Input,
+        }
+    }
 }
 
 /// Adds a schema to the definitions, unless one of this name is there, and refers to it.

@@ -112,6 +112,9 @@ impl<'c, T: 'c> Record<'c, T> {
             Form::Input => define(generator, format!("{}Input", self.name), |generator| {
                 self.body(generator, Form::Input)
             }),
+            Form::Update => define(generator, format!("{}Update", self.name), |generator| {
+                self.body(generator, Form::Update)
+            }),
         }
     }
 
@@ -326,7 +329,7 @@ impl Members<'_> {
         presence: Presence,
     ) -> Read<V> {
         if let Mode::Describe { generator, form, description } = &mut self.mode {
-            let schema = field_type.schema(generator, *form);
+            let schema = field_type.schema(generator, form.inside());
             description.members.push(Member { name, about, schema, presence });
         }
         Err(Rejected)
@@ -402,10 +405,11 @@ impl Description {
     fn properties(self, form: Form) -> (Map<String, Value>, Vec<Value>) {
         let mut required = vec![];
         let property = |Member { name, about, schema, presence }| {
-            if form == Form::Shown || matches!(presence, Presence::Required) {
+            if form == Form::Shown || (form == Form::Input && matches!(presence, Presence::Required)) {
                 required.push(name.into());
             }
             let mut schema: Value = match (presence, form) {
+                (_, Form::Update) => or_null(schema),
                 (Presence::Required, _) => schema,
                 (Presence::Optional, _) => or_null(schema),
                 (Presence::Default(default), form) => {

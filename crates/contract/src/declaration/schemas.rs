@@ -33,6 +33,11 @@ impl Schemas {
         record.schema(&mut self.0, Form::Input)
     }
 
+    /// The schema of a body that changes something that is stored.
+    pub(crate) fn update<'c, T: 'c>(&mut self, record: &Record<'c, T>) -> Value {
+        record.schema(&mut self.0, Form::Update)
+    }
+
     /// The parameters of a query.
     pub(crate) fn parameters<'c, T: 'c>(&mut self, query: &Record<'c, T>) -> Vec<Parameter> {
         query.parameters(&mut self.0)

@@ -219,6 +219,23 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_an_agent_has_no_defaults() {
+        let document = document("https://api.example.com", EgressPolicy::PublicOnly);
+        let body = &document["paths"]["/agents/{id}"]["patch"]["requestBody"]["content"]["application/json"];
+        assert_eq!(body["schema"], json!({ "$ref": "#/components/schemas/AgentConfigUpdate" }));
+        let schemas = &document["components"]["schemas"];
+        let (update, create) = (&schemas["AgentConfigUpdate"], &schemas["AgentConfigInput"]);
+        assert_eq!(update.get("required"), None);
+        let names = |schema: &Value| -> Vec<String> {
+            schema["properties"].as_object().unwrap().keys().cloned().collect()
+        };
+        assert_eq!(names(update), names(create));
+        for (name, field) in update["properties"].as_object().unwrap() {
+            assert_eq!(field.get("default"), None, "{name}");
+        }
+    }
+
+    #[test]
     fn a_field_with_a_default_may_be_absent_or_null() {
         let document = document("https://api.example.com", EgressPolicy::PublicOnly);
         let schemas = &document["components"]["schemas"];

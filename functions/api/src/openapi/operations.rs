@@ -135,7 +135,7 @@ fn agents() -> Vec<Operation> {
     vec![
         operation(("post", "/agents"), "create_agent", "Store an agent", agent)
             .creates()
-            .body(agents::config_schema),
+            .body(agents::create_schema),
         operation(
             ("get", "/agents"),
             "list_agents",
@@ -150,7 +150,7 @@ fn agents() -> Vec<Operation> {
             "Change the fields that are given; null clears one",
             agent,
         ))
-        .body(agents::config_schema),
+        .body(agents::update_schema),
         by_id(operation(("delete", "/agents/{id}"), "delete_agent", "Delete an agent", agent)),
     ]
 }
