@@ -22,12 +22,21 @@ const MAX_PARAMETERS_DEPTH: usize = 32;
 static PROVIDERS: LazyLock<Vec<(&str, &str)>> =
     LazyLock::new(|| catalogue::described_providers(Service::LanguageModel));
 
-pub(super) fn language_model(references: &References) -> Record<'_, LanguageModel> {
+/// `current` is the block that this one replaces.
+pub(super) fn language_model<'c>(
+    current: &'c LanguageModel,
+    references: &'c References,
+) -> Record<'c, LanguageModel> {
     let about = "A language model and its settings.";
     let default = LanguageModel::default().provider();
-    Record::by_provider("LanguageModel", about, &PROVIDERS, Some(default), |members| {
+    Record::by_provider("LanguageModel", about, &PROVIDERS, Some(default), move |members| {
         let provider = members.provider();
-        let settings = members.flatten(&settings(provider, references));
+        let kept = match (current, provider) {
+            (LanguageModel::Openai(settings), Ok("openai"))
+            | (LanguageModel::Google(settings), Ok("google")) => Some(&*settings.model),
+            _ => None,
+        };
+        let settings = members.flatten(&settings(provider, kept, references));
         match provider? {
             "openai" => settings.map(LanguageModel::Openai),
             "google" => settings.map(LanguageModel::Google),
@@ -36,7 +45,11 @@ pub(super) fn language_model(references: &References) -> Record<'_, LanguageMode
     })
 }
 
-fn settings<'c>(provider: Read<&'static str>, references: &'c References) -> Record<'c, ModelSettings> {
+fn settings<'c>(
+    provider: Read<&'static str>,
+    kept: Option<&'c str>,
+    references: &'c References,
+) -> Record<'c, ModelSettings> {
     let about = "The settings that both language model providers take.";
     Record::new("ModelSettings", about, move |members| {
         let default = ModelSettings::default();
@@ -45,8 +58,9 @@ fn settings<'c>(provider: Read<&'static str>, references: &'c References) -> Rec
             Ok("google") if !members.is_described() => "gemini-3.8-flash".to_owned(),
             _ => default.model,
         };
+        let kept = kept.unwrap_or(&default_model).to_owned();
         let model =
-            members.or("model", types::non_empty_text(), default_model, "The vendor's name of the model.");
+            members.or("model", types::name_or(kept), default_model, "The vendor's name of the model.");
         let tools = members.or("tools", tools(), default.tools, "The functions that the model may call.");
         let temperature = members.or(
             "temperature",

@@ -2,7 +2,9 @@
 //!
 //! An absent field has its default, and so has a null one; only in `max_duration_seconds` does null mean something
 //! else: no limit. A block (`voice`, `language_model`, `transcriber`) that is absent has the defaults of
-//! [`AgentConfig`]; a block that is present without a `provider` has the provider that the API supported first.
+//! [`AgentConfig`]; a block that is present without a `provider` has the provider that the API supported first. Where the
+//! official TypeScript client can send nothing but an empty object (`types::name_or`), that is an absent field in a
+//! create, and keeps the stored value in a change of a block with the same provider.
 
 mod language_models;
 mod transcribers;
@@ -126,21 +128,21 @@ fn fields(
     );
     let voice = members.setting(
         "voice",
-        voices::voice(references),
+        voices::voice(&current.voice, references),
         &current.voice,
         Voice::default(),
         "The voice of the agent.",
     );
     let language_model = members.setting(
         "language_model",
-        language_models::language_model(references),
+        language_models::language_model(&current.language_model, references),
         &current.language_model,
         LanguageModel::default(),
         "The model that writes the agent's words.",
     );
     let transcriber = members.setting(
         "transcriber",
-        transcribers::transcriber(references),
+        transcribers::transcriber(&current.transcriber, references),
         &current.transcriber,
         Transcriber::default(),
         "The transcriber of the caller's words.",

@@ -104,3 +104,36 @@ fn a_change_cannot_exceed_the_maximum_size() {
     assert_eq!(patch(&config, &json!({ "prompt": text(6) })).0, too_long());
     assert!(patch(&config, &json!({ "language_model": null, "prompt": text(30_000) })).0.is_ok());
 }
+
+/// The official TypeScript client writes each of these members as an empty object.
+#[test]
+fn an_empty_object_for_a_name_is_the_default_or_keeps_the_stored_one() {
+    for (block, provider, member, default) in [
+        ("voice", "playht", "model", "susan"),
+        ("voice", "azure", "model", "en-US-AvaMultilingualNeural"),
+        ("voice", "deepgram", "model", "aura-2-thalia-en"),
+        ("voice", "elevenlabs", "voice_id", "rachel"),
+        ("voice", "rime", "speaker", "lyra"),
+        ("voice", "rimeai", "speaker", "lyra"),
+        ("language_model", "openai", "model", "gpt-6-luna"),
+        ("language_model", "google", "model", "gemini-3.8-flash"),
+        ("transcriber", "deepgram", "model", "nova-3"),
+        ("transcriber", "deepgram", "language", "en"),
+    ] {
+        let empty = json!({ block: { "provider": provider, member: {} } });
+        let created = json!(read(&empty).unwrap());
+        assert_eq!(created[block][member], default, "{empty}");
+        let stored = read(&json!({ block: { "provider": provider, member: "mine" } })).unwrap();
+        let kept = json!(patch(&stored, &empty).0.unwrap());
+        assert_eq!(kept[block][member], "mine", "{empty}");
+        let elsewhere = read(&json!({
+            "voice": { "provider": if provider == "azure" { "deepgram" } else { "azure" }, "model": "other" },
+            "language_model": { "provider": if provider == "google" { "openai" } else { "google" }, "model": "other" },
+            "transcriber": { "provider": "azure" },
+        }));
+        let replaced = json!(patch(&elsewhere.unwrap(), &empty).0.unwrap());
+        assert_eq!(replaced[block][member], default, "{empty}");
+        let filled = json!({ block: { "provider": provider, member: { "a": 1 } } });
+        assert_eq!(patch(&stored, &filled).0, Err(vec![json!([["body", block, member], "string_type"])]));
+    }
+}

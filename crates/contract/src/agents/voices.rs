@@ -18,30 +18,50 @@ use crate::{
 static PROVIDERS: LazyLock<Vec<(&str, &str)>> =
     LazyLock::new(|| catalogue::described_providers(Service::Voice));
 
-pub(super) fn voice(references: &References) -> Record<'_, Voice> {
+/// `current` is the block that this one replaces.
+pub(super) fn voice<'c>(current: &'c Voice, references: &'c References) -> Record<'c, Voice> {
     let about = "A voice and its settings.";
     // An absent block has another default: `Voice::default`.
-    let record = Record::by_provider("Voice", about, &PROVIDERS, Some("playht"), |members| {
+    let record = Record::by_provider("Voice", about, &PROVIDERS, Some("playht"), move |members| {
         // Every provider takes a credential, so it is checked even if the provider is unknown.
         let provider = members.provider();
         let credential_id = members.optional("credential_id", references.credential(provider), CREDENTIAL);
-        match provider? {
-            "elevenlabs" => elevenlabs(members, credential_id),
-            "azure" => azure(members, credential_id),
-            "rimeai" => members.flatten(&rime(credential_id, references)).map(Voice::Rimeai),
-            "rime" => members.flatten(&rime(credential_id, references)).map(Voice::Rime),
-            "deepgram" => deepgram(members, credential_id),
-            "playht" => playht(members, credential_id),
+        let provider = provider?;
+        let kept = stored_name(current, provider);
+        match provider {
+            "elevenlabs" => elevenlabs(members, kept, credential_id),
+            "azure" => azure(members, kept, credential_id),
+            "rimeai" => members.flatten(&rime(kept, credential_id, references)).map(Voice::Rimeai),
+            "rime" => members.flatten(&rime(kept, credential_id, references)).map(Voice::Rime),
+            "deepgram" => deepgram(members, kept, credential_id),
+            "playht" => playht(members, kept, credential_id),
             _ => Err(Rejected),
         }
     });
     record.last("credential_id")
 }
 
-fn playht(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>) -> Read<Voice> {
+/// The name of the voice that is stored, if it is one of `provider`.
+fn stored_name<'c>(current: &'c Voice, provider: &str) -> Option<&'c str> {
+    match (current, provider) {
+        (Voice::Playht { model, .. }, "playht")
+        | (Voice::Azure { model, .. }, "azure")
+        | (Voice::Deepgram { model, .. }, "deepgram") => Some(model),
+        (Voice::Elevenlabs { voice_id, .. }, "elevenlabs") => Some(voice_id),
+        // One provider with two names.
+        (Voice::Rimeai(voice) | Voice::Rime(voice), "rimeai" | "rime") => Some(&voice.speaker),
+        _ => None,
+    }
+}
+
+fn playht(
+    members: &mut Members<'_>,
+    kept: Option<&str>,
+    credential_id: Read<Option<CredentialId>>,
+) -> Read<Voice> {
     let model = members.or(
         "model",
-        types::non_empty_text(),
+        types::name_or(kept.unwrap_or("susan").to_owned()),
         "susan".into(),
         "A name such as `susan`, or a voice id.",
     );
@@ -60,10 +80,14 @@ fn playht(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>) 
     })
 }
 
-fn elevenlabs(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>) -> Read<Voice> {
+fn elevenlabs(
+    members: &mut Members<'_>,
+    kept: Option<&str>,
+    credential_id: Read<Option<CredentialId>>,
+) -> Read<Voice> {
     let voice_id = members.or(
         "voice_id",
-        types::non_empty_text(),
+        types::name_or(kept.unwrap_or("rachel").to_owned()),
         "rachel".into(),
         "A name such as `rachel`, or a voice id.",
     );
@@ -89,10 +113,14 @@ fn elevenlabs(members: &mut Members<'_>, credential_id: Read<Option<CredentialId
     })
 }
 
-fn azure(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>) -> Read<Voice> {
+fn azure(
+    members: &mut Members<'_>,
+    kept: Option<&str>,
+    credential_id: Read<Option<CredentialId>>,
+) -> Read<Voice> {
     let model = members.or(
         "model",
-        types::non_empty_text(),
+        types::name_or(kept.unwrap_or("en-US-AvaMultilingualNeural").to_owned()),
         "en-US-AvaMultilingualNeural".into(),
         "Such as `en-US-AvaMultilingualNeural`.",
     );
@@ -101,9 +129,18 @@ fn azure(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>) -
     Ok(Voice::Azure { model: model?, pitch: pitch?, rate: rate?, credential_id: credential_id? })
 }
 
-fn rime(credential_id: Read<Option<CredentialId>>, references: &References) -> Record<'_, RimeVoice> {
+fn rime<'c>(
+    kept: Option<&'c str>,
+    credential_id: Read<Option<CredentialId>>,
+    references: &'c References,
+) -> Record<'c, RimeVoice> {
     Record::new("RimeVoice", "The settings of a Rime voice.", move |members| {
-        let speaker = members.or("speaker", types::non_empty_text(), "lyra".into(), "Such as `lyra`.");
+        let speaker = members.or(
+            "speaker",
+            types::name_or(kept.unwrap_or("lyra").to_owned()),
+            "lyra".into(),
+            "Such as `lyra`.",
+        );
         let speed_alpha = members.or("speed_alpha", types::number(0.5..=2.0), 1.0, "0.5 to 2.");
         let reduce_latency =
             members.or("reduce_latency", types::boolean(), false, "Trades quality for speed.");
@@ -121,10 +158,14 @@ fn rime(credential_id: Read<Option<CredentialId>>, references: &References) -> R
     })
 }
 
-fn deepgram(members: &mut Members<'_>, credential_id: Read<Option<CredentialId>>) -> Read<Voice> {
+fn deepgram(
+    members: &mut Members<'_>,
+    kept: Option<&str>,
+    credential_id: Read<Option<CredentialId>>,
+) -> Read<Voice> {
     let model = members.or(
         "model",
-        types::non_empty_text(),
+        types::name_or(kept.unwrap_or("aura-2-thalia-en").to_owned()),
         "aura-2-thalia-en".into(),
         "Such as `aura-2-thalia-en`.",
     );

@@ -23,6 +23,18 @@ pub(crate) fn non_empty_text<'c>() -> FieldType<'c, String> {
     FieldType::plain(|field| field.non_empty_string(), json!({ "type": "string", "minLength": 1 }))
 }
 
+/// Text of at least one character, where an empty object stands for `kept`. The official TypeScript client writes `{}` for
+/// a member that its types declare as a union of names and text, whatever its caller set. The schema does not show it.
+pub(crate) fn name_or<'c>(kept: String) -> FieldType<'c, String> {
+    FieldType::plain(
+        move |field| match field.value() {
+            Value::Object(members) if members.is_empty() => Ok(kept.clone()),
+            _ => field.non_empty_string(),
+        },
+        json!({ "type": "string", "minLength": 1 }),
+    )
+}
+
 /// True or false.
 pub(crate) fn boolean<'c>() -> FieldType<'c, bool> {
     FieldType::plain(|field| field.boolean(), json!({ "type": "boolean" }))
