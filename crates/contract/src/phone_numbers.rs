@@ -23,7 +23,7 @@ use crate::{
 /// Maximum number of available numbers in one answer.
 const MAX_AVAILABLE: i64 = 100;
 /// Available numbers in an answer, unless the request says otherwise.
-const DEFAULT_AVAILABLE: usize = 20;
+const DEFAULT_AVAILABLE: usize = 10;
 /// Maximum number of webhooks of a phone number: an inbound call waits for all of them at once.
 const MAX_WEBHOOKS: usize = 10;
 
@@ -60,23 +60,28 @@ impl SearchNumbers {
                 DEFAULT_AVAILABLE,
                 "Maximum number of results.",
             );
-            Ok(Self { contains: contains?, limit: limit? })
+            Ok(Self { contains: contains?.filter(|digits| !digits.is_empty()), limit: limit? })
         })
     }
 }
 
+/// Digits without their spaces and punctuation; empty if there are none.
 fn digits<'c>() -> FieldType<'c, String> {
+    const PATTERN: &str = r"^[ -),-/:-@\[-`{-~]*(([0-9*+][ -),-/:-@\[-`{-~]*){2,16})?$";
     FieldType::plain(
         |field| {
             // In a query, digits arrive as a number.
-            let text = field.value().as_str().map_or_else(|| field.value().to_string(), str::to_owned);
+            let mut text = field.value().as_str().map_or_else(|| field.value().to_string(), str::to_owned);
+            text.retain(|character| {
+                matches!(character, '+' | '*') || !(character == ' ' || character.is_ascii_punctuation())
+            });
             let is_pattern = text.bytes().all(|byte| byte.is_ascii_digit() || b"+*".contains(&byte));
-            if is_pattern && (2..=16).contains(&text.len()) {
+            if is_pattern && (text.is_empty() || (2..=16).contains(&text.len())) {
                 return Ok(text);
             }
             field.reject("value_error", "Should be 2 to 16 digits, or * for any digit")
         },
-        json!({ "type": "string", "minLength": 2, "maxLength": 16, "pattern": "^[0-9+*]{2,16}$" }),
+        json!({ "type": "string", "pattern": PATTERN, "examples": ["415"] }),
     )
 }
 
@@ -270,13 +275,8 @@ impl DeleteNumber {
 
     fn record() -> Record<'static, Self> {
         Record::new("DeleteNumber", "", |members| {
-            // In a query, a boolean arrives as text.
-            let flag = FieldType::plain(
-                |field| field.choice(&[("true", true), ("false", false)]),
-                json!({ "type": "boolean" }),
-            );
             let about = "If false, the number is removed from this account, but not released at the carrier.";
-            Ok(Self { release: members.or("release_phone_number", flag, true, about)? })
+            Ok(Self { release: members.or("release_phone_number", types::flag(), true, about)? })
         })
     }
 }
@@ -402,11 +402,54 @@ mod tests {
             (json!({}), json!([])),
             (json!({ "contains": 415, "limit": 5 }), json!([])),
             (json!({ "contains": "+1415*55" }), json!([])),
+            (json!({ "contains": "" }), json!([])),
+            (json!({ "contains": "(415) 555-01" }), json!([])),
             (json!({ "contains": "4" }), json!([[["contains"], "value_error"]])),
+            (json!({ "contains": "(4)" }), json!([[["contains"], "value_error"]])),
             (json!({ "contains": "FLOWERS" }), json!([[["contains"], "value_error"]])),
             (json!({ "limit": 101 }), json!([[["limit"], "less_than_equal"]])),
         ] {
             assert_eq!(errors_of(SearchNumbers::read(&query)), errors, "{query}");
+        }
+    }
+
+    #[test]
+    fn punctuation_is_no_part_of_the_searched_digits() {
+        let contains = |text: &str| SearchNumbers::read(&json!({ "contains": text })).unwrap().contains;
+        assert_eq!(contains("+1 (415) 555-01"), Some("+141555501".to_owned()));
+        assert_eq!(contains("4*5"), Some("4*5".to_owned()));
+        assert_eq!((contains(""), contains(" -")), (None, None));
+        assert_eq!(SearchNumbers::read(&json!({})).unwrap().limit, 10);
+    }
+
+    #[test]
+    fn a_flag_is_read_as_fastapi_reads_it() {
+        let read = |value: Value| DeleteNumber::read(&json!({ "release_phone_number": value }));
+        for (value, expected) in [
+            (json!("true"), true),
+            (json!("True"), true),
+            (json!("TRUE"), true),
+            (json!(1), true),
+            (json!("yes"), true),
+            (json!("on"), true),
+            (json!("T"), true),
+            (json!("y"), true),
+            (json!("false"), false),
+            (json!("FALSE"), false),
+            (json!(0), false),
+            (json!("no"), false),
+            (json!("Off"), false),
+            (json!("f"), false),
+            (json!("N"), false),
+        ] {
+            assert_eq!(read(value.clone()), Ok(DeleteNumber { release: expected }), "{value}");
+        }
+        for value in [json!("perhaps"), json!(2), json!(""), json!("01"), json!(" true")] {
+            assert_eq!(
+                errors_of(read(value.clone())),
+                json!([[["release_phone_number"], "bool_parsing"]]),
+                "{value}"
+            );
         }
     }
 

@@ -40,6 +40,25 @@ pub(crate) fn boolean<'c>() -> FieldType<'c, bool> {
     FieldType::plain(|field| field.boolean(), json!({ "type": "boolean" }))
 }
 
+/// True or false in a query, where it arrives as text: the words that pydantic reads, in any case.
+pub(crate) fn flag<'c>() -> FieldType<'c, bool> {
+    FieldType::plain(
+        |field| {
+            // 0 and 1 arrive as numbers.
+            let text =
+                field.value().as_str().map_or_else(|| field.value().to_string(), str::to_ascii_lowercase);
+            match &*text {
+                "true" | "t" | "yes" | "y" | "on" | "1" => Ok(true),
+                "false" | "f" | "no" | "n" | "off" | "0" => Ok(false),
+                _ => {
+                    field.reject("bool_parsing", "Input should be a valid boolean, unable to interpret input")
+                }
+            }
+        },
+        json!({ "type": "boolean" }),
+    )
+}
+
 /// A number in `range`.
 pub(crate) fn number<'c>(range: impl RangeBounds<f64> + 'c) -> FieldType<'c, f64> {
     let mut schema = json!({ "type": "number", "format": "double" });
