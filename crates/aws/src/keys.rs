@@ -25,6 +25,9 @@ pub(crate) const EVENT: &str = "EVT#";
 pub(crate) const DELIVERY: &str = "DLV#";
 pub(crate) const NUMBER: &str = "NUMBER#";
 
+/// The `pk` of the numbers that no account has.
+pub(crate) const POOL: &str = "POOL";
+
 /// The `pk` of the list of all accounts.
 pub(crate) const ACCOUNTS: &str = "ACCOUNTS";
 
@@ -161,7 +164,7 @@ pub(crate) fn token_key(sha256: &str) -> String {
     format!("{ISSUED}{sha256}")
 }
 
-/// Both the `sk` of an account's number and the `pk` of a number's owner.
+/// The `sk` of an account's number and of a pooled number, and the `pk` of a number's owner.
 pub(crate) fn number_key(number: &E164) -> String {
     format!("{NUMBER}{number}")
 }

@@ -1,6 +1,7 @@
 //! Telephone numbers ([`E164`]), and the numbers of accounts ([`PhoneNumber`]).
 
 mod number;
+mod pool;
 
 use std::{fmt, str::FromStr};
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub use self::number::{
     CallAccount, Carrier, CarrierAccount, OwnAccount, PhoneNumber, SETTLED_WITHIN, Standing,
 };
+pub use self::pool::PooledNumber;
 
 /// A telephone number with its country code: `+`, then 7 to 15 digits, the first not 0 (ITU-T E.164).
 /// It is personal: `Debug` shows only the first digits.

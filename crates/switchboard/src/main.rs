@@ -24,8 +24,8 @@ use session::Purpose;
 
 /// A phone switchboard for voice agents on this machine: no account, no key, no container.
 ///
-/// Without a command it runs everything until Ctrl-C. `accounts`, `tokens`, `secrets` and `queues` also work
-/// on a stack that is deployed in AWS.
+/// Without a command it runs everything until Ctrl-C. `accounts`, `tokens`, `secrets`, `numbers` and `queues` also
+/// work on a stack that is deployed in AWS.
 #[derive(Parser)]
 #[command(name = "switchboard", version)]
 struct Arguments {
@@ -79,6 +79,9 @@ enum Command {
     /// Move messages out of dead-letter queues.
     #[command(subcommand)]
     Queues(operate::QueuesCommand),
+    /// List the phone numbers that no account has.
+    #[command(subcommand)]
+    Numbers(operate::NumbersCommand),
     /// Receive webhooks and show them as they arrive.
     ///
     /// Prints the URL and the webhook to add to an agent's configuration. Then prints every webhook: its time,
@@ -107,6 +110,7 @@ fn main() -> ExitCode {
         Some(Command::Tokens(command)) => operate::run(operate::Command::Tokens(command), state),
         Some(Command::Secrets(command)) => operate::run(operate::Command::Secrets(command), state),
         Some(Command::Queues(command)) => operate::run(operate::Command::Queues(command), state),
+        Some(Command::Numbers(command)) => operate::run(operate::Command::Numbers(command), state),
         Some(Command::Listen(arguments)) => listen::run(arguments, state),
         Some(Command::Replay(arguments)) => replay::run(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Load(arguments)) => {

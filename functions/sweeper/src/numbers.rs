@@ -1,4 +1,5 @@
-//! Phone numbers whose purchase, import or release was cut short. They are removed, and released at the carrier.
+//! Phone numbers whose purchase, import or release was cut short. They are removed, and released at the carrier; one that
+//! came from the deployment's pool returns to it.
 
 use switchboard_aws::table::TableError;
 use switchboard_model::{
@@ -60,6 +61,14 @@ impl Sweeper {
                 Ok(_) | Err(switchboard_providers::Error::Rejected { .. }) => {}
                 Err(error) => return Err(error.into()),
             },
+            CallAccount::Deployments if number.is_from_pool() => {
+                carrier.unroute_number(&leaving).await?;
+                if let Some(sid) = leaving.carrier.sid.clone() {
+                    table.pool_phone_number(&leaving, sid, now).await?;
+                    tracing::warn!(number = %leaving.id, "unsettled phone number returned to the pool");
+                    return Ok(true);
+                }
+            }
             CallAccount::Deployments => _ = carrier.release_number(&leaving).await?,
             CallAccount::Gone => {}
         }

@@ -400,6 +400,20 @@ async fn an_incomplete_purchase_or_release_is_undone_at_the_carrier() {
 }
 
 #[tokio::test]
+async fn a_pooled_number_whose_purchase_was_cut_short_returns_to_the_pool() {
+    let world = World::new().await;
+    let sid = format!("PN{:032}", 1);
+    let number = coming(200, 130).from_pool(sid.clone());
+    world.sweeper.backend.table.add_phone_number(&number).await.unwrap();
+    let at_carrier = (number.phone_number.to_string(), "of its first account".to_owned());
+    world.carrier().numbers.insert(sid.clone(), at_carrier);
+    assert_eq!(world.sweep().await.cleared, 1);
+    assert!(world.carrier().numbers.contains_key(&sid), "it is not released");
+    let pooled = world.sweeper.backend.table.pooled_numbers().await.unwrap();
+    assert_eq!(pooled.iter().map(|number| &number.sid).collect::<Vec<_>>(), [&sid]);
+}
+
+#[tokio::test]
 async fn a_number_is_postponed_while_the_carrier_is_silent() {
     let world = World::new().await;
     let number = coming(200, 130);

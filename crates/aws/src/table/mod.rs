@@ -11,6 +11,7 @@
 //! | token of an account, for its list of tokens | `acc_..` | `TOKEN#<sha256>` |
 //! | phone number of an account | `acc_..` | `NUMBER#+1..` |
 //! | owner of a phone number | `NUMBER#+1..` | `OWNER` |
+//! | phone number that no account has, at the carrier | `POOL` | `NUMBER#+1..` |
 //! | agent | `acc_..` | `AGENT#agt_..` |
 //! | credential, its key sealed | `acc_..` | `CREDENTIAL#crd_..` |
 //! | counters of an account's calls | `acc_..` | `LIVE` |
@@ -64,6 +65,7 @@ mod limits_tests;
 mod lists;
 #[cfg(test)]
 mod lists_tests;
+mod number_pool;
 mod numbers;
 #[cfg(test)]
 mod outbox_tests;

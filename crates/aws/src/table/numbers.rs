@@ -206,11 +206,11 @@ impl Table {
     }
 }
 
-fn unchanged(number: &PhoneNumber) -> Condition {
+pub(super) fn unchanged(number: &PhoneNumber) -> Condition {
     Condition::new("version = :before").number(":before", &number.version)
 }
 
-fn number_item(number: &PhoneNumber) -> Result<Item, TableError> {
+pub(super) fn number_item(number: &PhoneNumber) -> Result<Item, TableError> {
     let stored = StoredNumber {
         id: number.id,
         phone_number: number.phone_number.clone(),

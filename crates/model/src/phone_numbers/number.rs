@@ -139,6 +139,26 @@ impl PhoneNumber {
         Self { standing: Standing::Owned, carrier, ..self }
     }
 
+    /// A number of the deployment's pool, which the carrier knows as `sid`, at the start of its purchase.
+    #[must_use]
+    pub fn from_pool(self, sid: String) -> Self {
+        let carrier = Carrier { sid: Some(sid), ..self.carrier };
+        Self { carrier, ..self }
+    }
+
+    /// Whether it is coming from the deployment's pool: then the carrier's id is known before it is owned.
+    #[must_use]
+    pub fn is_from_pool(&self) -> bool {
+        matches!(self.standing, Standing::Coming(_)) && self.carrier.sid.is_some()
+    }
+
+    /// A number of the pool that the carrier does not have any more: it is to be bought like any other.
+    #[must_use]
+    pub fn not_in_pool(self) -> Self {
+        let carrier = Carrier { sid: None, ..self.carrier };
+        Self { carrier, ..self }
+    }
+
     /// The number at the start of its release.
     #[must_use]
     pub fn leaving(self, now: Timestamp) -> Self {

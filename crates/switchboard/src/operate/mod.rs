@@ -1,5 +1,5 @@
-//! `switchboard accounts`, `tokens`, `secrets` and `queues`: the operator's commands. They write to the table and the
-//! queues directly, because the API has no operations above one account.
+//! `switchboard accounts`, `tokens`, `secrets`, `numbers` and `queues`: the operator's commands. They write to the table
+//! and the queues directly, because the API has no operations above one account.
 //!
 //! They work on the stack that runs on this machine and on a deployed one ([`target`]); [`output`] has their text
 //! and their JSON.
@@ -100,6 +100,18 @@ pub(crate) enum SecretsCommand {
 }
 
 #[derive(Subcommand)]
+pub(crate) enum NumbersCommand {
+    /// List the pool: numbers that an account deleted without a release.
+    ///
+    /// The carrier bills them. `GET /phone_numbers/buy` shows them first, and the next purchase that one of them fits takes
+    /// it. To release one, buy it and delete it with `release_phone_number=true`.
+    Pool {
+        #[command(flatten)]
+        deployment: Target,
+    },
+}
+
+#[derive(Subcommand)]
 pub(crate) enum QueuesCommand {
     /// Move the messages of a dead-letter queue back to its queue, after the cause of their failure is gone.
     ///
@@ -147,6 +159,7 @@ pub(crate) enum Command {
     Tokens(TokensCommand),
     Secrets(SecretsCommand),
     Queues(QueuesCommand),
+    Numbers(NumbersCommand),
 }
 
 /// Runs a command, and prints its output. `state` is the state directory, if one was named.
@@ -172,7 +185,8 @@ async fn carry_out(command: Command, state: Option<PathBuf>) -> anyhow::Result<(
         Command::Accounts(
             AccountsCommand::Create { deployment, .. } | AccountsCommand::List { deployment },
         )
-        | Command::Queues(QueuesCommand::Redrive { deployment, .. }) => (None, deployment),
+        | Command::Queues(QueuesCommand::Redrive { deployment, .. })
+        | Command::Numbers(NumbersCommand::Pool { deployment }) => (None, deployment),
         Command::Accounts(AccountsCommand::Limits { account, .. })
         | Command::Tokens(
             TokensCommand::Create { account, .. }
@@ -191,6 +205,10 @@ async fn carry_out(command: Command, state: Option<PathBuf>) -> anyhow::Result<(
         Command::Secrets(command) => secrets(command, &selected, account).await,
         Command::Queues(QueuesCommand::Redrive { queue, .. }) => {
             selected.redrive(queue.into()).await.map(CommandOutput::redriven)
+        }
+        Command::Numbers(NumbersCommand::Pool { .. }) => {
+            let pooled = selected.table.pooled_numbers().await;
+            pooled.map(|pooled| CommandOutput::pooled_numbers(&pooled)).map_err(Into::into)
         }
     };
     Ok((report.map_err(|error| selected.explain(error))?, json))

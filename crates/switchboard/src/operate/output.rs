@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use switchboard_model::accounts::{Account, IssuedToken, ListedAccount, Token};
 use switchboard_model::ids::AccountId;
+use switchboard_model::phone_numbers::PooledNumber;
 use switchboard_model::time::Timestamp;
 
 /// Digits of a token's hash that tell the tokens of an account apart.
@@ -48,6 +49,14 @@ impl CommandOutput {
         });
         let none = "There is no account yet; `switchboard accounts create --name NAME` makes one.\n";
         Self { text: table(["ACCOUNT", "NAME", "CREATED"], rows, none), json: json!(accounts) }
+    }
+
+    pub(super) fn pooled_numbers(pooled: &[PooledNumber]) -> Self {
+        let rows = pooled.iter().map(|PooledNumber { phone_number, sid, pooled_at }| {
+            [phone_number.to_string(), sid.clone(), pooled_at.to_string()]
+        });
+        let none = "Every number of this deployment belongs to an account.\n";
+        Self { text: table(["NUMBER", "CARRIER'S ID", "SINCE"], rows, none), json: json!(pooled) }
     }
 
     pub(super) fn new_token(account: AccountId, issued: &IssuedToken, token: &Token) -> Self {

@@ -203,7 +203,7 @@ fn phone_numbers() -> Vec<Operation> {
         by_number(operation(
             ("delete", "/phone_numbers/{phone_number}"),
             "delete_phone_number",
-            "Release a number; an imported one stays yours",
+            "Remove a number from the account; an imported one stays yours",
             number,
         ))
         .query(DeleteNumber::parameters),

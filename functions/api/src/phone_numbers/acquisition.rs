@@ -18,7 +18,7 @@ use crate::{Api, errors::ApiError};
 const CANDIDATES: usize = 5;
 
 impl Api {
-    /// Reserves a number. `None` if an account has it already.
+    /// Reserves a number, in the deployment's pool if it is there. `None` if an account has it already.
     pub(super) async fn reserve(
         &self,
         account: AccountId,
@@ -26,16 +26,48 @@ impl Api {
         number: E164,
         own: Option<OwnAccount>,
     ) -> Result<Option<PhoneNumber>, ApiError> {
+        let pooled = if own.is_none() { self.table.pooled_number(&number).await? } else { None };
         let coming = PhoneNumber::coming(id, account, number, own, (self.now)());
-        match self.table.add_phone_number(&coming).await {
+        let (coming, stored) = match pooled {
+            Some(pooled) => {
+                let coming = coming.from_pool(pooled.sid);
+                let taken = self.table.take_pooled_number(&coming).await;
+                (coming, taken)
+            }
+            None => {
+                let added = self.table.add_phone_number(&coming).await;
+                (coming, added)
+            }
+        };
+        match stored {
             Ok(()) => Ok(Some(coming)),
             Err(TableError::Conflict) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Buys a reserved number. `None` if the carrier does not sell it: then the reservation is removed.
+    /// Buys a reserved number, or sets our callbacks on one of the pool. `None` if the carrier does not sell it: then the
+    /// reservation is removed.
     pub(super) async fn purchase(&self, coming: PhoneNumber) -> Result<Option<PhoneNumber>, ApiError> {
+        let coming = match coming.carrier.sid.clone() {
+            None => coming,
+            Some(sid) => match self.set_callbacks(&self.carrier, coming.account_id, &sid).await {
+                Ok(()) => {
+                    tracing::info!(phone_number_id = %coming.id, "number taken from the pool");
+                    return Ok(Some(
+                        self.table.change_phone_number(&coming, coming.clone().arrived(sid)).await?,
+                    ));
+                }
+                Err(ApiError::Invalid(_)) => {
+                    tracing::warn!(phone_number_id = %coming.id, "pooled number not found at the carrier");
+                    self.table.change_phone_number(&coming, coming.clone().not_in_pool()).await?
+                }
+                Err(error) => {
+                    self.table.pool_phone_number(&coming, sid, (self.now)()).await?;
+                    return Err(error);
+                }
+            },
+        };
         let urls = number_urls(&self.public_url, coming.account_id);
         let name = coming.friendly_name();
         let id = match self.carrier.buy_number(&coming.phone_number, &name, routing(&urls)).await {
@@ -60,18 +92,29 @@ impl Api {
 
     /// Completes an interrupted purchase. The carrier knows whether the number was bought.
     pub(super) async fn finish_purchase(&self, coming: PhoneNumber) -> Result<PhoneNumber, ApiError> {
+        if coming.is_from_pool() {
+            return self.purchase(coming).await?.ok_or_else(not_available);
+        }
         match self.carrier.find_purchase(&coming).await? {
             Some(id) => Ok(self.table.change_phone_number(&coming, coming.clone().arrived(id)).await?),
             None => self.purchase(coming).await?.ok_or_else(not_available),
         }
     }
 
-    /// Buys the first candidate that can be had.
+    /// Buys the first candidate that can be had, from the pool if there is one.
     pub(super) async fn purchase_any(
         &self,
         account: AccountId,
         id: PhoneNumberId,
     ) -> Result<PhoneNumber, ApiError> {
+        let pooled = self.table.pooled_numbers().await?.into_iter().take(CANDIDATES);
+        for number in pooled.map(|number| number.phone_number) {
+            if let Some(coming) = self.reserve(account, id, number, None).await?
+                && let Some(taken) = self.purchase(coming).await?
+            {
+                return Ok(taken);
+            }
+        }
         for number in self.carrier.search_numbers(None, CANDIDATES).await? {
             if let Some(coming) = self.reserve(account, id, number.phone_number, None).await?
                 && let Some(bought) = self.purchase(coming).await?

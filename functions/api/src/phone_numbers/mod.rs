@@ -7,8 +7,10 @@
 //!   is removed. If the carrier's answer or the last write is lost, a repeated request finds the purchase by its name;
 //!   without one, the sweeper releases the number.
 //! - **Importing** is the same with the customer's own account at the carrier: instead of buying, our callbacks are set.
-//! - **Deleting** goes the other way: the number is stored as going, released (an imported one: its callbacks are
-//!   removed), and removed from the table. A repeated request, or the sweeper, completes an interrupted one.
+//! - **Deleting** removes our callbacks from the number, and the number from the account. A bought one stays in the
+//!   deployment's pool, from which the next purchase takes it: then our callbacks are set instead of buying.
+//! - **Deleting with a release** goes the other way than buying: the number is stored as going, released, and removed from
+//!   the table. A repeated request, or the sweeper, completes an interrupted one.
 
 mod acquisition;
 mod release;
@@ -37,21 +39,33 @@ use crate::{
 
 const OWNED: ApiError = ApiError::Conflict("This number is owned already");
 
-/// `GET /phone_numbers/buy`: numbers that can be bought.
+/// `GET /phone_numbers/buy`: numbers that can be bought, those of the deployment's pool first.
 pub(crate) async fn list_available(
     Caller(_): Caller,
     State(api): State<Api>,
     query: Query,
 ) -> Result<Json<Vec<AvailableNumberView>>, ApiError> {
     let SearchNumbers { contains, limit } = query.read(SearchNumbers::read)?;
-    let found = api.carrier.search_numbers(contains.as_deref(), limit).await?;
-    let views = found.into_iter().take(limit).map(|number| AvailableNumberView {
-        provider: api.carrier.name(),
+    let provider = api.carrier.name();
+    let mut pooled = api.table.pooled_numbers().await?;
+    pooled.retain(|number| contains.as_deref().is_none_or(|contains| number.contains(contains)));
+    let pooled = pooled.into_iter().map(|number| AvailableNumberView {
+        provider,
         phone_number: number.phone_number,
-        postal_code: number.postal_code,
-        iso_country: number.iso_country,
+        postal_code: None,
+        iso_country: None,
     });
-    Ok(Json(views.collect()))
+    let mut views: Vec<_> = pooled.take(limit).collect();
+    if views.len() < limit {
+        let found = api.carrier.search_numbers(contains.as_deref(), limit - views.len()).await?;
+        views.extend(found.into_iter().take(limit - views.len()).map(|number| AvailableNumberView {
+            provider,
+            phone_number: number.phone_number,
+            postal_code: number.postal_code,
+            iso_country: number.iso_country,
+        }));
+    }
+    Ok(Json(views))
 }
 
 /// `POST /phone_numbers/buy`
@@ -158,8 +172,8 @@ pub(crate) async fn update(
     Ok(Json(PhoneNumberView::new(&api.public_url, number)))
 }
 
-/// `DELETE /phone_numbers/{phone_number}`: releases the number at the carrier, unless `release_phone_number=false`. Then it
-/// is only removed from this account, and our callbacks are removed from it, as they are from an imported number.
+/// `DELETE /phone_numbers/{phone_number}`: removes our callbacks from the number, and the number from the account. With
+/// `release_phone_number=true` a bought one is released at the carrier; else it stays in the deployment's pool.
 pub(crate) async fn delete(
     Caller(account): Caller,
     State(api): State<Api>,
@@ -177,8 +191,12 @@ pub(crate) async fn delete(
         Some(_) if number.is_leaving() => number.clone(),
         Some(_) => return Err(ApiError::NotFound),
     };
-    api.release(&leaving, release).await?;
-    api.table.remove_phone_number(&leaving).await?;
+    // A release that has begun is completed.
+    let release = release || leaving.is_leaving();
+    match api.release(&leaving, release).await? {
+        Some(sid) => api.table.pool_phone_number(&leaving, sid, (api.now)()).await?,
+        None => api.table.remove_phone_number(&leaving).await?,
+    }
     tracing::info!(phone_number_id = %number.id, released = release, "phone number deleted");
     Ok(Json(PhoneNumberView::new(&api.public_url, number)))
 }

@@ -23,6 +23,11 @@ async fn import(world: &World, number: &str, token: &str) -> Answer {
     answer
 }
 
+/// The path with which a number is released at the carrier.
+fn releasing(number: &str) -> String {
+    format!("{}?release_phone_number=true", path(number))
+}
+
 fn path(number: &str) -> String {
     format!("/phone_numbers/{}", number.replace('+', "%2B"))
 }
@@ -74,7 +79,7 @@ async fn a_number_is_found_bought_shown_and_released() {
     let listed: Vec<_> = items.iter().map(|item| item["phone_number"].as_str().unwrap()).collect();
     assert_eq!(listed, [NUMBER, AVAILABLE[0]], "of the same moment, by their ids");
 
-    assert_eq!(world.send(Event::of("DELETE", &path(AVAILABLE[0]))).await, bought);
+    assert_eq!(world.send(Event::of("DELETE", &releasing(AVAILABLE[0]))).await, bought);
     assert!(!world.carrier().numbers.contains_key(AVAILABLE[0]), "it is given back");
     for method in ["GET", "DELETE"] {
         assert_eq!(world.send(Event::of(method, &path(AVAILABLE[0]))).await.status, 404);
@@ -199,19 +204,65 @@ async fn an_imported_number_is_checked_and_never_released() {
 }
 
 #[tokio::test]
-async fn a_number_may_be_deleted_without_a_release() {
+async fn a_number_is_deleted_without_a_release_and_taken_by_the_next_purchase() {
+    let world = World::new().await;
+    for query in ["", "?release_phone_number=false", "?release_phone_number=0"] {
+        let bought = buy(&world, AVAILABLE[1]).await;
+        assert_eq!(bought.status, 200, "{}", bought.body);
+        let keeping = format!("{}{query}", path(AVAILABLE[1]));
+        assert_eq!(world.send(Event::of("DELETE", &keeping)).await.body, bought.body);
+        assert_eq!(world.carrier().numbers[AVAILABLE[1]].2, "", "its callbacks are removed");
+        assert!(!is_stored(&world, AVAILABLE[1]).await);
+        assert_eq!(world.get(&path(AVAILABLE[1])).await.status, 404);
+    }
+    let pooled = world.table.pooled_numbers().await.unwrap();
+    assert_eq!(pooled.iter().map(|number| number.phone_number.as_str()).collect::<Vec<_>>(), [AVAILABLE[1]]);
+
+    let on_sale = async |query: &str| -> Vec<String> {
+        let found = world.get(&format!("/phone_numbers/buy{query}")).await.json();
+        let found = found.as_array().unwrap().iter();
+        found.map(|number| number["phone_number"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(on_sale("").await, [AVAILABLE[1], AVAILABLE[0]], "the pool first");
+    assert_eq!(on_sale("?contains=0201").await[0], AVAILABLE[1]);
+    assert_ne!(on_sale("?contains=0200").await[0], AVAILABLE[1]);
+
+    let orders = || world.carrier().requests.iter().filter(|line| line.contains("POST .json")).count();
+    let before = orders();
+    let any =
+        world.send(Event::of("POST", "/phone_numbers/buy").with_body(&json!({})).by_token(FOREIGN_TOKEN));
+    let any = any.await;
+    assert_eq!((any.status, any.json()["phone_number"].clone()), (200, json!(AVAILABLE[1])));
+    assert_eq!(orders(), before, "nothing is bought");
+    let voice_url = world.carrier().numbers[AVAILABLE[1]].2.clone();
+    assert_eq!(
+        voice_url,
+        format!("https://api.example.com/twilio/{}/inbound", crate::world::other_account())
+    );
+    assert_eq!(world.table.pooled_numbers().await.unwrap(), []);
+    assert_eq!(buy(&world, AVAILABLE[1]).await.status, 409);
+}
+
+#[tokio::test]
+async fn a_pooled_number_that_the_carrier_lost_is_bought_again() {
     let world = World::new().await;
     assert_eq!(buy(&world, AVAILABLE[0]).await.status, 200);
-    let keeping = format!("{}?release_phone_number=false", path(AVAILABLE[0]));
-    assert_eq!(world.send(Event::of("DELETE", &keeping)).await.status, 200);
-    assert_eq!(world.carrier().numbers[AVAILABLE[0]].2, "");
-    assert!(!is_stored(&world, AVAILABLE[0]).await);
+    assert_eq!(world.send(Event::of("DELETE", &path(AVAILABLE[0]))).await.status, 200);
+    world.carrier().numbers.remove(AVAILABLE[0]);
+    let bought = buy(&world, AVAILABLE[0]).await;
+    assert_eq!(bought.status, 200, "{}", bought.body);
+    assert!(world.carrier().numbers.contains_key(AVAILABLE[0]));
+}
+
+#[tokio::test]
+async fn a_number_that_the_carrier_does_not_have_is_not_pooled() {
+    let world = World::new().await;
     let odd = format!("{}?release_phone_number=perhaps", path(NUMBER));
     let odd = world.send(Event::of("DELETE", &odd)).await;
     assert_eq!(
         (odd.status, odd.json()["detail"][0]["loc"].clone()),
         (422, json!(["query", "release_phone_number"]))
     );
-    // The carrier does not know this number.
     assert_eq!(world.send(Event::of("DELETE", &path(NUMBER))).await.status, 200);
+    assert_eq!(world.table.pooled_numbers().await.unwrap(), []);
 }
