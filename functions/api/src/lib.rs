@@ -29,7 +29,12 @@ mod service;
 
 use std::time::Duration;
 
-use axum::{Router, middleware};
+use axum::{
+    Router,
+    extract::Request,
+    http::uri::{PathAndQuery, Uri},
+    middleware,
+};
 use switchboard_aws::{recordings::Recordings, sealing::Sealer, table::Table};
 use switchboard_model::{costs::Prices, egress_policy::EgressPolicy, time::Timestamp};
 use switchboard_providers::AnyCarrier;
@@ -65,8 +70,25 @@ pub struct Api {
     pub random: fn() -> u128,
 }
 
-/// Every route.
+/// Every route, with and without a slash at the end of its path.
 pub fn router(api: Api) -> Router {
+    // A layer of the routes would come too late: they are matched by then.
+    Router::new().fallback_service(routes(api)).layer(middleware::map_request(without_trailing_slash))
+}
+
+async fn without_trailing_slash(mut request: Request) -> Request {
+    let uri = request.uri();
+    let Some(path) = uri.path().strip_suffix('/').filter(|path| !path.is_empty()) else { return request };
+    let path = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = path.parse::<PathAndQuery>().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+fn routes(api: Api) -> Router {
     let idempotent = middleware::from_fn_with_state(api.clone(), idempotency::enforce);
     Route::all()
         .into_iter()

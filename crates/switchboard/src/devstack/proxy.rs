@@ -1,5 +1,6 @@
 //! The reverse proxy in front of the emulator. It serves the API at the plain base URL that customers and the carrier
-//! use, and changes nothing else.
+//! use. It answers pages of other origins as API Gateway does with the template's `CorsConfiguration`, which the emulator
+//! stores but does not apply, and changes nothing else.
 
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use anyhow::Context as _;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
 use hyper_util::client::legacy::Client;
@@ -30,6 +32,19 @@ const NOT_PASSED_ON: [HeaderName; 6] = [
     header::PROXY_AUTHORIZATION,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
+];
+
+/// The headers that API Gateway adds to every response to a page of another origin.
+const CORS: [(HeaderName, &str); 2] = [
+    (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    (header::ACCESS_CONTROL_EXPOSE_HEADERS, "retry-after,x-request-id"),
+];
+
+/// And to a preflight request, which it answers itself.
+const PREFLIGHT: [(HeaderName, &str); 3] = [
+    (header::ACCESS_CONTROL_ALLOW_METHODS, "GET,POST,PATCH,DELETE"),
+    (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization,content-type,idempotency-key"),
+    (header::ACCESS_CONTROL_MAX_AGE, "3600"),
 ];
 
 /// A running proxy. Dropping it stops it.
@@ -63,7 +78,8 @@ impl Proxy {
         };
         let stopping = CancellationToken::new();
         let stop = stopping.clone().cancelled_owned();
-        let app = Router::new().fallback(forward).with_state(upstream);
+        let app =
+            Router::new().fallback(forward).layer(middleware::from_fn(cross_origin)).with_state(upstream);
         let mut server = JoinSet::new();
         server.spawn(async move {
             if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop).await {
@@ -78,6 +94,26 @@ impl Proxy {
         self.stopping.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), self.server.join_next()).await;
     }
+}
+
+/// Answers preflight requests, and lets pages of other origins read responses.
+async fn cross_origin(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if !headers.contains_key(header::ORIGIN) {
+        return next.run(request).await;
+    }
+    let is_preflight =
+        request.method() == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response =
+        if is_preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    for name in [header::ACCESS_CONTROL_ALLOW_METHODS, header::ACCESS_CONTROL_ALLOW_HEADERS] {
+        response.headers_mut().remove(name);
+    }
+    let preflight = PREFLIGHT.into_iter().filter(|_| is_preflight);
+    for (name, value) in CORS.into_iter().chain(preflight) {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
 async fn forward(State(upstream): State<Upstream>, mut request: Request) -> Response {
@@ -112,15 +148,15 @@ mod tests {
     use axum::Router;
     use axum::body::{Body, to_bytes};
     use axum::extract::Request;
-    use axum::http::header::{AUTHORIZATION, HOST};
-    use axum::http::{Method, StatusCode};
+    use axum::http::header::{self, AUTHORIZATION, HOST};
+    use axum::http::{HeaderName, Method, StatusCode};
     use hyper_util::client::legacy::Client;
     use hyper_util::rt::TokioExecutor;
     use tokio::net::TcpListener;
     use tokio::task::JoinSet;
 
     use super::super::emulator::free_port;
-    use super::Proxy;
+    use super::{CORS, PREFLIGHT, Proxy};
 
     async fn call(request: Request) -> (StatusCode, String) {
         let client: Client<_, Body> = Client::builder(TokioExecutor::new()).build_http();
@@ -162,6 +198,53 @@ mod tests {
         assert_eq!(status, StatusCode::OK);
         let path = "/_aws/execute-api/abc/$default/phone_numbers/%2B14155550199/%2e%2E//x?a=1+2&b=%20";
         assert_eq!(seen, format!("PATCH {path} Bearer t {authority} {{}}"));
+    }
+
+    #[tokio::test]
+    async fn pages_of_other_origins_may_call_and_read() {
+        let app = Router::new().fallback(async |request: Request| request.method().to_string());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let (_proxy, url) = proxy_before(&format!("http://{authority}")).await;
+        let client: Client<_, Body> = Client::builder(TokioExecutor::new()).build_http();
+        let send = async |method: Method, headers: &[(HeaderName, &str)]| {
+            let request = Request::builder().method(method).uri(format!("{url}/agents"));
+            let request = headers.iter().fold(request, |request, (name, value)| request.header(name, *value));
+            client.request(request.body(Body::empty()).unwrap()).await.unwrap()
+        };
+        let origin = (header::ORIGIN, "https://page.example");
+        let preflight = (header::ACCESS_CONTROL_REQUEST_METHOD, "PATCH");
+        let answer = send(Method::OPTIONS, &[origin.clone(), preflight]).await;
+        assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+        for (name, value) in CORS.into_iter().chain(PREFLIGHT) {
+            assert_eq!(answer.headers()[name], value);
+        }
+        assert!(!answer.headers().contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
+        let answer = send(Method::PATCH, &[origin]).await;
+        assert_eq!(answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert_eq!(answer.headers()[header::ACCESS_CONTROL_EXPOSE_HEADERS], "retry-after,x-request-id");
+        assert!(!answer.headers().contains_key(header::ACCESS_CONTROL_ALLOW_METHODS));
+        let answer = send(Method::PATCH, &[]).await;
+        assert!(!answer.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+    }
+
+    #[test]
+    fn the_proxy_answers_pages_as_the_template_says() {
+        let template = include_str!("../../../../template.yaml");
+        let list = |key: &str, brackets: &str| {
+            let line = template.lines().find_map(|line| line.trim().strip_prefix(key)).unwrap();
+            line.trim_matches(|character| brackets.contains(character)).replace(", ", ",")
+        };
+        let of = |headers: &[(HeaderName, &'static str)], name: HeaderName| {
+            headers.iter().find(|(each, _)| *each == name).unwrap().1
+        };
+        assert_eq!(list("AllowOrigins: ", "[]\""), of(&CORS, header::ACCESS_CONTROL_ALLOW_ORIGIN));
+        assert_eq!(list("ExposeHeaders: ", "[]"), of(&CORS, header::ACCESS_CONTROL_EXPOSE_HEADERS));
+        assert_eq!(list("AllowMethods: ", "[]"), of(&PREFLIGHT, header::ACCESS_CONTROL_ALLOW_METHODS));
+        assert_eq!(list("AllowHeaders: ", "[]"), of(&PREFLIGHT, header::ACCESS_CONTROL_ALLOW_HEADERS));
+        assert_eq!(list("MaxAge: ", ""), of(&PREFLIGHT, header::ACCESS_CONTROL_MAX_AGE));
     }
 
     #[tokio::test]

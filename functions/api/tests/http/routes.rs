@@ -31,9 +31,8 @@ async fn an_unknown_path_is_not_found() {
     for path in [
         "/openapi".to_owned(),
         "/conversation".to_owned(),
-        "/agents/".to_owned(),
-        "/conversations/".to_owned(),
-        format!("/conversations/{CONVERSATION}/"),
+        "/conversation/".to_owned(),
+        "/agents//".to_owned(),
         format!("/conversations/{CONVERSATION}/transcript"),
     ] {
         let answer = world.get(&path).await;
@@ -79,4 +78,19 @@ async fn every_answer_has_the_gateways_request_id() {
         assert_eq!(answer.status, status);
         assert_eq!(answer.header("x-request-id"), Some("FzQx1hKpIAMEV9A="), "{status}");
     }
+}
+
+#[tokio::test]
+async fn a_trailing_slash_names_the_same_resource() {
+    let world = World::new().await;
+    world.put_agent(&switchboard_model::agents::AgentConfig::default()).await;
+    for path in
+        ["/agents", "/openapi.json", "/conversations", "/phone_numbers/%2B14155550199", "/agents/agt_0"]
+    {
+        assert_eq!(world.get(&format!("{path}/")).await.line(), world.get(path).await.line(), "{path}");
+    }
+    let page = world.get("/agents/?limit=1").await;
+    assert_eq!((page.status, page.json()["items"].as_array().unwrap().len()), (200, 1));
+    let made = Event::of("POST", "/agents/").with_body(&serde_json::json!({}));
+    assert_eq!(world.send(made).await.status, 200);
 }
