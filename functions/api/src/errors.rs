@@ -1,7 +1,7 @@
 //! The errors of the API. This is the only place where an error becomes a status and a body. The cause of a 5xx is logged
 //! here, once, and never shown.
 
-use std::{error::Error, time::Duration};
+use std::{borrow::Cow, error::Error, time::Duration};
 
 use axum::{
     Json,
@@ -17,8 +17,8 @@ use switchboard_contract::{
 /// The reason why a request failed.
 #[derive(Debug)]
 pub(crate) enum ApiError {
-    /// 400: the body is not JSON.
-    NotJson,
+    /// 400: the body is not JSON; the reason and its place, without text of the body.
+    NotJson(String),
     /// 401: no, a malformed or an unknown token.
     Unauthorized,
     /// 404: the account does not have the item. Unknown, foreign and malformed ids look the same.
@@ -48,7 +48,7 @@ pub(crate) enum ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotJson => StatusCode::BAD_REQUEST,
+            Self::NotJson(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -62,9 +62,9 @@ impl ApiError {
         }
     }
 
-    fn detail(&self) -> &'static str {
-        match self {
-            Self::NotJson => "The body is not JSON",
+    fn detail(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::NotJson(reason) => return Cow::Owned(format!("The body is not JSON: {reason}")),
             Self::Unauthorized => "Not authenticated",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
@@ -77,7 +77,7 @@ impl ApiError {
             Self::TooManyWaiting => "Too many calls of this account wait to be dialled",
             Self::Unavailable(_) => "The service is not available now; try again",
             Self::Internal(_) => "Internal server error",
-        }
+        })
     }
 }
 
@@ -107,7 +107,7 @@ impl IntoResponse for ApiError {
             }
             _ => {}
         }
-        let mut response = (status, Json(ErrorView { detail: detail.to_owned() })).into_response();
+        let mut response = (status, Json(ErrorView { detail: detail.into_owned() })).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

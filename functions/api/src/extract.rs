@@ -51,6 +51,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathPar
     }
 }
 
+/// A byte order mark in UTF-8, which some editors and clients put before JSON.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// A JSON body of at most [`MAX_BODY_BYTES`].
 pub(crate) struct JsonBody(pub(crate) Value);
 
@@ -63,7 +66,8 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
         if !bytes.is_empty() && !is_json(&parts.headers) {
             return Err(ApiError::UnsupportedMediaType);
         }
-        serde_json::from_slice(&bytes).map(Self).map_err(|_| ApiError::NotJson)
+        let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+        serde_json::from_slice(text).map(Self).map_err(|error| ApiError::NotJson(error.to_string()))
     }
 }
 
