@@ -16,7 +16,7 @@ use switchboard_model::{
 
 use crate::{
     agents::{self, AgentConfigSchema},
-    declaration::{Members, Record, Schemas},
+    declaration::{Members, Record, Schemas, types},
     references::{Checked, References},
     validation::Read,
 };
@@ -41,19 +41,40 @@ pub enum ChosenAgent {
     Stored(AgentId),
 }
 
-impl ChosenAgent {
-    /// Reads the answer of a phone number's webhook about an inbound call; `None` if it chooses no agent.
+/// The answer of a phone number's webhook about an inbound call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NumberChoice {
+    /// This agent takes the call.
+    Agent(ChosenAgent),
+    /// The call is rejected.
+    Reject,
+    /// It chooses nothing.
+    None,
+}
+
+impl NumberChoice {
+    /// Reads the answer.
     #[must_use]
-    pub fn read(answer: &Value, egress_policy: EgressPolicy) -> Checked<Option<Self>> {
+    pub fn read(answer: &Value, egress_policy: EgressPolicy) -> Checked<Self> {
         Checked::body(answer, |field, references| {
             if field.value().is_null() {
-                return Ok(None);
+                return Ok(Self::None);
             }
-            let members = |members: &mut Members<'_>| Self::members(members, egress_policy, references);
-            Record::new("ChosenAgent", "", members).read(field)
+            let members = |members: &mut Members<'_>| {
+                let rejects = members.optional("reject", types::boolean(), "Whether the call is rejected.");
+                let agent = ChosenAgent::members(members, egress_policy, references);
+                Ok(match (rejects?, agent?) {
+                    (Some(true), _) => Self::Reject,
+                    (_, Some(agent)) => Self::Agent(agent),
+                    (_, None) => Self::None,
+                })
+            };
+            Record::new("NumberChoice", "", members).read(field)
         })
     }
+}
 
+impl ChosenAgent {
     fn members(
         members: &mut Members<'_>,
         egress_policy: EgressPolicy,
@@ -372,19 +393,32 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_chooses_an_agent_or_none() {
+    fn a_webhook_chooses_an_agent_or_none_or_rejects() {
         let chosen = |answer: &Value| {
-            let read = ChosenAgent::read(answer, EgressPolicy::PublicOnly);
+            let read = NumberChoice::read(answer, EgressPolicy::PublicOnly);
             (read.value, read.references.len())
         };
-        for none in [json!(null), json!({}), json!({ "agent_id": null }), json!({ "unknown": 1 })] {
-            assert_eq!(chosen(&none), (Some(None), 0), "{none}");
+        for none in [
+            json!(null),
+            json!({}),
+            json!({ "agent_id": null }),
+            json!({ "unknown": 1 }),
+            json!({ "reject": false }),
+        ] {
+            assert_eq!(chosen(&none), (Some(NumberChoice::None), 0), "{none}");
         }
-        let stored = ChosenAgent::Stored(AGENT.parse().unwrap());
-        assert_eq!(chosen(&json!({ "agent_id": AGENT })), (Some(Some(stored)), 1));
-        let given = Some(Some(ChosenAgent::Given(Box::default())));
-        assert_eq!(chosen(&json!({ "agent_config": {} })), (given, 0));
-        for bad in [json!([]), json!("text"), json!({ "agent_id": 7 }), json!({ "agent_config": [] })] {
+        let stored = NumberChoice::Agent(ChosenAgent::Stored(AGENT.parse().unwrap()));
+        assert_eq!(chosen(&json!({ "agent_id": AGENT })), (Some(stored), 1));
+        let given = NumberChoice::Agent(ChosenAgent::Given(Box::default()));
+        assert_eq!(chosen(&json!({ "agent_config": {} })), (Some(given), 0));
+        assert_eq!(chosen(&json!({ "reject": true })), (Some(NumberChoice::Reject), 0));
+        for bad in [
+            json!([]),
+            json!("text"),
+            json!({ "agent_id": 7 }),
+            json!({ "agent_config": [] }),
+            json!({ "reject": "yes" }),
+        ] {
             assert_eq!(chosen(&bad).0, None, "{bad}");
         }
     }

@@ -123,19 +123,20 @@ pub(crate) async fn open_ahead(http: &reqwest::Client, base: &reqwest::Url) {
 pub(crate) async fn error_body(mut response: reqwest::Response) -> Vec<u8> {
     let mut body = Vec::new();
     // A partial body still explains more than none.
-    let _ = timeout(ERROR_BODY_TIMEOUT, read_beginning(&mut response, &mut body)).await;
+    let _ = timeout(ERROR_BODY_TIMEOUT, read_beginning(&mut response, MAX_BODY_BYTES, &mut body)).await;
     body
 }
 
-/// Appends at most [`MAX_BODY_BYTES`] to `body`. Dropping the response closes the connection without reading the rest.
+/// Reads until `body` has `max` bytes. Dropping the response closes the connection without reading the rest.
 pub(crate) async fn read_beginning(
     response: &mut reqwest::Response,
+    max: usize,
     body: &mut Vec<u8>,
 ) -> reqwest::Result<()> {
-    while body.len() < MAX_BODY_BYTES
+    while body.len() < max
         && let Some(chunk) = response.chunk().await?
     {
-        let room = MAX_BODY_BYTES - body.len();
+        let room = max - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
     }
     Ok(())

@@ -41,6 +41,7 @@ const RESERVED: [&str; 13] = [
 pub struct WebhookClient {
     egress_policy: EgressPolicy,
     http: reqwest::Client,
+    max_body_bytes: usize,
 }
 
 /// One event for one webhook.
@@ -65,7 +66,7 @@ pub struct WebhookRequest<'a> {
 pub struct WebhookResponse {
     /// The HTTP status.
     pub status: u16,
-    /// At most the first 16 KiB.
+    /// At most the first 16 KiB, unless the client reads more.
     pub body: Vec<u8>,
     /// `Retry-After`: how long the endpoint asks the client to wait.
     pub retry_after: Option<Duration>,
@@ -119,7 +120,13 @@ impl WebhookClient {
     }
 
     fn with(egress_policy: EgressPolicy, http: reqwest::Client) -> Self {
-        Self { egress_policy, http }
+        Self { egress_policy, http, max_body_bytes: egress::MAX_BODY_BYTES }
+    }
+
+    /// The same client, which reads at most this many bytes of a response.
+    #[must_use]
+    pub fn reading_at_most(self, max_body_bytes: usize) -> Self {
+        Self { max_body_bytes, ..self }
     }
 
     /// Signs and sends an event once. Returns the attempt for the event log, with the beginning of the response
@@ -152,7 +159,7 @@ impl WebhookClient {
         let answered = async {
             let mut response = sending.headers(headers).send().await?;
             let mut body = Vec::new();
-            egress::read_beginning(&mut response, &mut body).await?;
+            egress::read_beginning(&mut response, self.max_body_bytes, &mut body).await?;
             let (status, retry_after) =
                 (response.status().as_u16(), egress::requested_wait(response.headers()));
             Ok(WebhookResponse { status, body, retry_after })

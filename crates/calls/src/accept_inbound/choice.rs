@@ -1,8 +1,8 @@
 //! Which agent takes an inbound call.
 //!
 //! All webhooks of the number that match the event are called at the same time. The first of them, in their order,
-//! whose response is not empty decides: it names an agent, or anything else in it turns the call away. If none
-//! decides, the number's own agent takes the call.
+//! that names an agent or rejects the call decides. A response that is empty chooses nothing; neither does one that
+//! cannot be used, and that is noted. If none decides, the number's own agent takes the call.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use switchboard_aws::table::TableError;
 use switchboard_contract::{
-    conversations::ChosenAgent,
+    conversations::{ChosenAgent, NumberChoice},
     events::payload::Payload,
     references::Reference,
     validation::{FieldError, LocStep},
@@ -36,8 +36,20 @@ const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An agent's configuration, and its id if it is a stored one.
 type ChosenConfig = (Option<AgentId>, AgentConfig);
-/// The agent that a webhook's response chooses, `None` if the response is empty. An error turns the call away.
-type WebhookChoice = Result<Option<ChosenConfig>, String>;
+/// What a webhook's response decides; an error says why it cannot be used.
+type WebhookChoice = Result<Decision, String>;
+
+/// The decision of a webhook.
+enum Decision {
+    Agent(ChosenConfig),
+    Reject,
+    None,
+}
+
+/// Maximum size of a webhook's response: an `agent_config` of 40 KiB, with room for white space.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+/// A byte order mark in UTF-8, which some servers put before JSON.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The agent of a call, and how it was found.
 pub(super) struct AgentChoice {
@@ -75,11 +87,15 @@ pub(super) async fn choose_agent(
         let (url, method) = (webhook.url.clone(), webhook.method);
         calls.push(NumberWebhookCall { webhook: place, url, method, attempt });
         decided = decided.or(match choice {
-            Ok(None) => None,
-            Ok(agent) => Some(agent),
+            Ok(Decision::None) => None,
+            Ok(Decision::Agent(agent)) => Some(Some(agent)),
+            Ok(Decision::Reject) => {
+                faults.push(format!("the number's webhooks.{place} rejected the call"));
+                Some(None)
+            }
             Err(problem) => {
                 faults.push(format!("the number's webhooks.{place} chose no agent: {problem}"));
-                Some(None)
+                None
             }
         });
     }
@@ -115,6 +131,7 @@ async fn call_webhooks<'a>(
     let (account, now) = (backend.table.account(ringing.account_id).await?, now());
     let secrets: Vec<&str> = account.iter().flat_map(|account| account.signing_secrets(now)).collect();
     let webhooks = places.iter().filter_map(|place| Some((*place, agent.webhooks.get(*place)?)));
+    let sender = context.sender.clone().reading_at_most(MAX_RESPONSE_BYTES);
     let calls = webhooks.map(async |(place, webhook)| {
         let payload = Payload::new(event, ringing, agent, webhook.method, None);
         // The agent's webhooks receive the same event: their ids must differ.
@@ -127,7 +144,7 @@ async fn call_webhooks<'a>(
             now,
             timeout: WEBHOOK_TIMEOUT,
         };
-        (place, webhook, context.sender.send(request).await)
+        (place, webhook, sender.send(request).await)
     });
     Ok(join_all(calls).await)
 }
@@ -139,13 +156,14 @@ async fn read_choice(
     account: AccountId,
     response: &WebhookResponse,
 ) -> Result<WebhookChoice, TableError> {
-    if response.body.trim_ascii().is_empty() {
-        return Ok(Ok(None));
+    let text = response.body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&response.body);
+    if text.trim_ascii().is_empty() {
+        return Ok(Ok(Decision::None));
     }
-    let Ok(body) = serde_json::from_slice::<Value>(&response.body) else {
+    let Ok(body) = serde_json::from_slice::<Value>(text) else {
         return Ok(Err("its answer is not JSON, or too long".to_owned()));
     };
-    let mut chosen = ChosenAgent::read(&body, policy);
+    let mut chosen = NumberChoice::read(&body, policy);
     let mut stored = None;
     for (loc, reference) in std::mem::take(&mut chosen.references) {
         let exists = match reference {
@@ -167,10 +185,15 @@ async fn read_choice(
     }
     Ok(match (chosen.into_valid(), stored) {
         (Err(errors), _) => Err(describe(&errors)),
-        (Ok(None), _) => Ok(None),
-        (Ok(Some(ChosenAgent::Given(config))), _) => Ok(Some((None, *config))),
-        (Ok(Some(ChosenAgent::Stored(_))), Some(Agent { id, config, .. })) => Ok(Some((Some(id), config))),
-        (Ok(Some(ChosenAgent::Stored(_))), None) => Err("its answer cannot be used".to_owned()),
+        (Ok(NumberChoice::None), _) => Ok(Decision::None),
+        (Ok(NumberChoice::Reject), _) => Ok(Decision::Reject),
+        (Ok(NumberChoice::Agent(ChosenAgent::Given(config))), _) => Ok(Decision::Agent((None, *config))),
+        (Ok(NumberChoice::Agent(ChosenAgent::Stored(_))), Some(Agent { id, config, .. })) => {
+            Ok(Decision::Agent((Some(id), config)))
+        }
+        (Ok(NumberChoice::Agent(ChosenAgent::Stored(_))), None) => {
+            Err("its answer cannot be used".to_owned())
+        }
     })
 }
 

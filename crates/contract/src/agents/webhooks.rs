@@ -64,7 +64,7 @@ fn webhook(policy: EgressPolicy, filters: &FilterCount) -> Record<'_, Webhook> {
 /// A webhook of a phone number, which chooses the agent of an inbound call.
 pub(crate) fn number_webhook(policy: EgressPolicy, filters: &FilterCount) -> Record<'_, Webhook> {
     let about = "A customer's endpoint that chooses the agent of an inbound call: it answers `{\"agent_id\"}` or \
-                 `{\"agent_config\"}`, or nothing.";
+                 `{\"agent_config\"}`, `{\"reject\": true}`, or nothing.";
     Record::new("NumberWebhook", about, move |members| {
         let events =
             members.required("events", types::list(1, number_event()), "The events that it receives.");

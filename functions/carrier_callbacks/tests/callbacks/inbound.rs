@@ -73,13 +73,14 @@ impl World {
 type Received = Arc<Mutex<Vec<Value>>>;
 
 /// A webhook that responds with this status and body.
-async fn webhook(status: u16, answer: &'static str) -> (Webhook, Received) {
+async fn webhook(status: u16, answer: impl Into<Vec<u8>>) -> (Webhook, Received) {
+    let answer = answer.into();
     let received = Received::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/choose", listener.local_addr().unwrap());
     let choose = async move |Shared(received): Shared<Received>, Json(body): Json<Value>| {
         received.lock().unwrap().push(body);
-        (StatusCode::from_u16(status).unwrap(), answer)
+        (StatusCode::from_u16(status).unwrap(), answer.clone())
     };
     let router = Router::new().route("/choose", post(choose)).with_state(received.clone());
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
@@ -162,28 +163,44 @@ async fn a_call_without_an_agent_is_rejected_and_stays_so() {
 async fn a_webhook_chooses_the_agent_or_leaves_it_to_the_number() {
     let given = r#"{ "agent_config": { "initial_message": "I came along." } }"#;
     let named = r#"{ "agent_id": "agt_01JD9XQ4T0000000000000000A" }"#;
-    for (answer, greeting) in [
-        (given, Some("I came along.")),
-        (named, Some("I am stored.")),
-        ("", Some("I am stored.")),
-        ("{}", Some("I am stored.")),
-        ("null", Some("I am stored.")),
-        ("not JSON", None),
-        (r#"{ "agent_id": "agt_01JD9XQ4T0000000000000000B" }"#, None),
-        (r#"{ "agent_config": { "prompt": 7 } }"#, None),
+    let marked = format!("\u{feff}{given}");
+    let long =
+        json!({ "agent_config": { "initial_message": "I came along.", "prompt": "a".repeat(39_000) } });
+    let long = long.to_string();
+    let stored = Some("I am stored.");
+    for (status, answer, greeting, notes) in [
+        (200, given, Some("I came along."), 0),
+        (200, &*marked, Some("I came along."), 0),
+        (200, &*long, Some("I came along."), 0),
+        (200, named, stored, 0),
+        (200, "", stored, 0),
+        (204, "", stored, 0),
+        (200, "{}", stored, 0),
+        (200, "null", stored, 0),
+        (200, r#"{ "ok": true }"#, stored, 0),
+        (200, r#"{ "reject": false }"#, stored, 0),
+        (200, "OK", stored, 1),
+        (200, "<html></html>", stored, 1),
+        (200, "[]", stored, 1),
+        (200, "\u{1f}\u{8b}\u{8}", stored, 1),
+        (500, given, stored, 1),
+        (308, "", stored, 1),
+        (200, r#"{ "agent_id": "agt_01JD9XQ4T0000000000000000B" }"#, stored, 1),
+        (200, r#"{ "agent_config": { "prompt": 7 } }"#, stored, 1),
+        (200, r#"{ "reject": true }"#, None, 1),
     ] {
-        let (webhook, received) = webhook(200, answer).await;
+        let (webhook, received) = webhook(status, answer).await;
         let world =
             World::with_number(|number| PhoneNumber { webhooks: vec![webhook], ..stored_agent(number) })
                 .await;
-        let (status, twiml) = world.call_in().await;
-        assert_eq!(status, StatusCode::OK);
+        let (taken, twiml) = world.call_in().await;
+        assert_eq!(taken, StatusCode::OK);
         assert_eq!(twiml == REJECT, greeting.is_none(), "{answer}: {twiml}");
         let snapshot = world.call().await.unwrap();
         assert_eq!(snapshot.agent.initial_message.as_deref(), greeting, "{answer}");
         let (_, faults, calls) = world.log().await;
-        assert_eq!(faults.len(), usize::from(greeting.is_none()), "{answer}: {faults:?}");
-        assert_eq!(calls[0]["attempt"]["status"], 200, "{calls}");
+        assert_eq!(faults.len(), notes, "{answer}: {faults:?}");
+        assert_eq!(calls[0]["attempt"]["status"], status, "{calls}");
         let received = received.lock().unwrap().clone();
         assert_eq!((received.len(), &received[0]["event"]), (1, &json!("phone_call:connection_requested")));
         assert_eq!(received[0]["conversation"]["id"], json!(id()));
@@ -197,14 +214,24 @@ async fn the_first_webhook_that_decides_wins() {
     let (silent, _) = webhook(200, "").await;
     let (failing, _) = webhook(500, "").await;
     let (choosing, _) = webhook(200, r#"{ "agent_config": {} }"#).await;
+    let (rejecting, _) = webhook(200, r#"{ "reject": true }"#).await;
     for (webhooks, takes) in [
-        (vec![silent.clone(), choosing.clone(), failing.clone()], true),
-        (vec![silent, failing, choosing], false),
+        (vec![silent.clone(), choosing.clone(), rejecting.clone()], true),
+        (vec![silent.clone(), failing.clone(), choosing.clone()], true),
+        (vec![failing, rejecting, choosing], false),
     ] {
         let world = World::with_number(|number| PhoneNumber { webhooks, ..stored_agent(number) }).await;
         assert_eq!(world.call_in().await.1 != REJECT, takes);
         assert_eq!(world.log().await.2.as_array().unwrap().len(), 3, "each was called once");
     }
+}
+
+#[tokio::test]
+async fn a_failing_webhook_of_a_number_without_an_agent_rejects() {
+    let (failing, _) = webhook(500, "").await;
+    let world = World::with_number(|number| PhoneNumber { webhooks: vec![failing], ..number }).await;
+    assert_eq!(world.call_in().await.1, REJECT);
+    assert_eq!(world.log().await.1.len(), 2, "the webhook and the number");
 }
 
 #[tokio::test]
