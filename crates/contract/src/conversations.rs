@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, ConversationType, EndedReason, PhoneCallView, Snapshot, Status},
@@ -114,11 +114,7 @@ impl CreatePhoneCall {
     fn record(egress_policy: EgressPolicy, references: &References) -> Record<'_, Self> {
         let about = "A call to place. Its agent has the configuration of the request, or else that of the stored \
                      agent; one of them must be given.";
-        let one_of_them = json!({ "anyOf": [
-            { "required": ["agent_id"], "properties": { "agent_id": { "type": "string" } } },
-            { "required": ["agent_config"], "properties": { "agent_config": { "type": "object" } } },
-        ] });
-        let record = Record::new("CreatePhoneCall", about, move |members| {
+        Record::new("CreatePhoneCall", about, move |members| {
             let from_number = members.required(
                 "from_number",
                 references.phone_number(),
@@ -136,8 +132,7 @@ impl CreatePhoneCall {
                 }
             };
             Ok(Self { from_number: from_number?, to_number: to_number?, agent: agent? })
-        });
-        record.keywords(one_of_them)
+        })
     }
 }
 

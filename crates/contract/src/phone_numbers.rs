@@ -321,6 +321,7 @@ pub struct TelephonyView {
     /// The customer's own account at the carrier; null if the number was bought here.
     pub account_sid: Option<String>,
     /// Always null: it is never shown.
+    #[schemars(with = "Option<String>")]
     pub auth_token: Option<()>,
 }
 

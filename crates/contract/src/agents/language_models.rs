@@ -36,7 +36,7 @@ pub(super) fn language_model<'c>(
             | (LanguageModel::Google(settings), Ok("google")) => Some(&*settings.model),
             _ => None,
         };
-        let settings = members.flatten(&settings(provider, kept, references));
+        let settings = members.include(&settings(provider, kept, references));
         match provider? {
             "openai" => settings.map(LanguageModel::Openai),
             "google" => settings.map(LanguageModel::Google),
@@ -54,8 +54,7 @@ fn settings<'c>(
     Record::new("ModelSettings", about, move |members| {
         let default = ModelSettings::default();
         let default_model = match provider {
-            // The schema shows the settings once, with the default provider's.
-            Ok("google") if !members.is_described() => "gemini-3.8-flash".to_owned(),
+            Ok("google") => "gemini-3.8-flash".to_owned(),
             _ => default.model,
         };
         let kept = kept.unwrap_or(&default_model).to_owned();

@@ -12,7 +12,7 @@ use super::CREDENTIAL;
 use crate::{
     declaration::{Members, Record, types},
     references::References,
-    validation::{Read, Rejected},
+    validation::Read,
 };
 
 static PROVIDERS: LazyLock<Vec<(&str, &str)>> =
@@ -31,8 +31,8 @@ pub(super) fn voice<'c>(current: &'c Voice, references: &'c References) -> Recor
         match provider {
             "elevenlabs" => elevenlabs(members, kept, credential_id),
             "azure" => azure(members, kept, credential_id),
-            "rimeai" => members.flatten(&rime(kept, credential_id, references)).map(Voice::Rimeai),
-            "rime" => members.flatten(&rime(kept, credential_id, references)).map(Voice::Rime),
+            "rimeai" => members.include(&rime(kept, credential_id)).map(Voice::Rimeai),
+            "rime" => members.include(&rime(kept, credential_id)).map(Voice::Rime),
             "deepgram" => deepgram(members, kept, credential_id),
             "playht" => playht(members, kept, credential_id),
             _ => Err(Rejected),
@@ -129,11 +129,7 @@ fn azure(
     Ok(Voice::Azure { model: model?, pitch: pitch?, rate: rate?, credential_id: credential_id? })
 }
 
-fn rime<'c>(
-    kept: Option<&'c str>,
-    credential_id: Read<Option<CredentialId>>,
-    references: &'c References,
-) -> Record<'c, RimeVoice> {
+fn rime(kept: Option<&str>, credential_id: Read<Option<CredentialId>>) -> Record<'_, RimeVoice> {
     Record::new("RimeVoice", "The settings of a Rime voice.", move |members| {
         let speaker = members.or(
             "speaker",
@@ -144,11 +140,6 @@ fn rime<'c>(
         let speed_alpha = members.or("speed_alpha", types::number(0.5..=2.0), 1.0, "0.5 to 2.");
         let reduce_latency =
             members.or("reduce_latency", types::boolean(), false, "Trades quality for speed.");
-        let credential_id = if members.is_described() {
-            members.optional("credential_id", references.credential(Err(Rejected)), CREDENTIAL)
-        } else {
-            credential_id
-        };
         Ok(RimeVoice {
             speaker: speaker?,
             speed_alpha: speed_alpha?,

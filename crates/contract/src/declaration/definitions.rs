@@ -20,6 +20,15 @@ pub(crate) enum Form {
 }
 
 impl Form {
+    /// The end of the name of a schema of this form.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Self::Shown => "",
+            Self::Input => "Input",
+            Self::Update => "Update",
+        }
+    }
+
     /// The form of the records inside a record of this form.
     pub(super) fn inside(self) -> Self {
         match self {

@@ -1,19 +1,22 @@
-//! An example for every plain field, by its name: a name means the same in every resource.
+//! An example for every plain field, by its name: with few exceptions a name means the same in every resource.
 
 use serde_json::{Value, json};
 use switchboard_model::agents::LanguageModel;
 
-/// Adds an example to every plain field that has none: its default, or else the example of its name.
-pub(super) fn add(schema: &mut Value) {
+/// Adds an example to every plain field that has none: its default, or else the example of its name. `definition` is the
+/// name of the schema.
+pub(super) fn add(definition: &str, schema: &mut Value) {
     match schema {
-        Value::Array(items) => items.iter_mut().for_each(add),
+        Value::Array(items) => items.iter_mut().for_each(|item| add(definition, item)),
         Value::Object(members) => {
-            members.values_mut().for_each(add);
+            members.values_mut().for_each(|member| add(definition, member));
             let Some(Value::Object(properties)) = members.get_mut("properties") else { return };
             for (name, property) in properties {
                 if let (true, Value::Object(field)) = (needs_example(property), property) {
                     let example = field.get("default").filter(|default| !default.is_null()).cloned();
-                    if let Some(example) = example.or_else(|| by_name(name)) {
+                    if let Some(example) =
+                        example.or_else(|| of_resource(definition, name)).or_else(|| by_name(name))
+                    {
                         field.insert("examples".into(), json!([example]));
                     }
                 }
@@ -31,6 +34,22 @@ pub fn needs_example(field: &Value) -> bool {
     let is_reference =
         field["anyOf"].as_array().into_iter().flatten().any(|schema| schema.get("$ref").is_some());
     field.is_object() && !is_reference && self_explanatory.iter().all(|name| field.get(name).is_none())
+}
+
+/// The example of a field that has another meaning in each resource.
+fn of_resource(definition: &str, name: &str) -> Option<Value> {
+    let uri = |path: &str| json!(format!("https://api.example.com/{path}"));
+    Some(match (definition, name) {
+        ("ConversationView", "uri") => uri("conversations/cnv_01JDA2M7X4T6R9V1B3C5D7E9FG"),
+        ("CredentialView", "uri") => uri("credentials/crd_01JDA2M7X4T6R9V1B3C5D7E9FG"),
+        ("PhoneNumberView", "uri") => uri("phone_numbers/%2B14155550199"),
+        ("DeliveryView", "phone_number") => json!(false),
+        ("TelephonyView", "auth_token") => Value::Null,
+        ("CharacterCostView", "provider") => json!("deepgram"),
+        ("NumberWebhook" | "NumberWebhookInput", "filter") => json!("phone_call.from_number != null"),
+        ("NumberWebhook" | "NumberWebhookInput", "url") => json!("https://example.com/choose-agent"),
+        _ => return None,
+    })
 }
 
 fn by_name(name: &str) -> Option<Value> {
@@ -59,6 +78,7 @@ fn by_name(name: &str) -> Option<Value> {
         "latency_ms" => json!(143),
         "max_duration_seconds" => json!(600),
         "msg" => json!("Field required"),
+        "metadata" => json!({ "order": "4711" }),
         "name" => json!("end_call"),
         "output_tokens" => json!(96),
         "phone_number" => json!("+14155550200"),
@@ -66,6 +86,7 @@ fn by_name(name: &str) -> Option<Value> {
         "postal_code" => json!("94107"),
         "prompt" => json!("You are Ada, who works at the corner bakery."),
         "provider" => json!(LanguageModel::default().provider()),
+        "recording" => json!(true),
         "recording_url" => json!("https://recordings.s3.amazonaws.com/recording.wav?X-Amz-Signature=..."),
         "region" => json!("westeurope"),
         "seconds" => json!(63.2),

@@ -9,6 +9,7 @@
 //! This module knows no resource of the API. Start at `record`; `types` has the types of fields.
 
 mod definitions;
+mod enums;
 mod examples;
 mod field_type;
 mod record;

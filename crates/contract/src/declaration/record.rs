@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     definitions::{Form, define},
+    examples::needs_example,
     field_type::{FieldType, any_of_null, or_null},
 };
 use crate::validation::{Field, Object, Read, Rejected};
@@ -17,7 +18,6 @@ pub(crate) struct Record<'c, T> {
     name: &'static str,
     about: &'static str,
     variants: Option<Variants>,
-    keywords: Value,
     /// The member that the schema lists last, wherever it is declared.
     last: Option<&'static str>,
     #[expect(clippy::type_complexity, reason = "it is the one place where it is written out")]
@@ -50,7 +50,7 @@ impl<'c, T: 'c> Record<'c, T> {
         about: &'static str,
         members: impl Fn(&mut Members<'_>) -> Read<T> + 'c,
     ) -> Self {
-        Self { name, about, variants: None, keywords: json!({}), last: None, members: Box::new(members) }
+        Self { name, about, variants: None, last: None, members: Box::new(members) }
     }
 
     /// A record whose members depend on its `provider`, which [`Members::provider`] returns. Without a default,
@@ -63,12 +63,6 @@ impl<'c, T: 'c> Record<'c, T> {
         members: impl Fn(&mut Members<'_>) -> Read<T> + 'c,
     ) -> Self {
         Self { variants: Some(Variants { all, default }), ..Self::new(name, about, members) }
-    }
-
-    /// The same record, with these keywords added to its schema.
-    #[must_use]
-    pub(crate) fn keywords(self, keywords: Value) -> Self {
-        Self { keywords, ..self }
     }
 
     /// The same record, whose schema lists this member last: errors are in the order of declaration, and a member that
@@ -105,36 +99,36 @@ impl<'c, T: 'c> Record<'c, T> {
 
     /// Adds the record to the generator's definitions, and refers to it.
     pub(crate) fn schema(&self, generator: &mut SchemaGenerator, form: Form) -> Value {
-        // The document has the shown form of every record, also of those that are only read.
-        let shown = define(generator, self.name.to_owned(), |generator| self.body(generator, Form::Shown));
-        match form {
-            Form::Shown => shown,
-            Form::Input => define(generator, format!("{}Input", self.name), |generator| {
-                self.body(generator, Form::Input)
-            }),
-            Form::Update => define(generator, format!("{}Update", self.name), |generator| {
-                self.body(generator, Form::Update)
-            }),
-        }
+        let name = format!("{}{}", self.name, form.suffix());
+        define(generator, name, |generator| self.body(generator, form))
     }
 
     /// The schema itself.
     pub(crate) fn body(&self, generator: &mut SchemaGenerator, form: Form) -> Value {
         let mut schema = match self.variants {
             None => self.describe(generator, form, Err(Rejected)).object(form),
-            Some(variants) => {
-                let variant = |&(name, about): &(&'static str, &'static str)| {
-                    let description = self.describe(generator, form, Ok(name));
-                    description.variant(form, name, about, variants.default == Some(name))
-                };
-                json!({ "oneOf": variants.all.iter().map(variant).collect::<Vec<_>>() })
-            }
+            Some(variants) => self.union(generator, form, variants),
         };
         schema["description"] = self.about.into();
-        if let (Value::Object(schema), Value::Object(keywords)) = (&mut schema, &self.keywords) {
-            schema.extend(keywords.clone());
-        }
         schema
+    }
+
+    /// Every alternative has a schema of its own, named for its provider: generators cannot name anonymous ones.
+    fn union(&self, generator: &mut SchemaGenerator, form: Form, variants: Variants) -> Value {
+        let mut mapping = Map::new();
+        for &(provider, about) in variants.all {
+            let name = format!("{}{}{}", capitalized(provider), self.name, form.suffix());
+            let is_default = variants.default == Some(provider);
+            let alternative = define(generator, name, |generator| {
+                self.describe(generator, form, Ok(provider)).variant(form, provider, about, is_default)
+            });
+            mapping.insert(provider.to_owned(), alternative["$ref"].clone());
+        }
+        let all = variants.all.iter().map(|(provider, _)| json!({ "$ref": mapping[*provider] }));
+        json!({
+            "oneOf": all.collect::<Vec<_>>(),
+            "discriminator": { "propertyName": "provider", "mapping": mapping },
+        })
     }
 
     /// The members as parameters of a query.
@@ -155,7 +149,7 @@ impl<'c, T: 'c> Record<'c, T> {
         form: Form,
         provider: Read<&'static str>,
     ) -> Description {
-        let description = Description { members: vec![], flattened: None };
+        let description = Description { members: vec![] };
         let mut members = Members { provider, mode: Mode::Describe { generator, form, description } };
         // Nothing is read, so there is no value.
         let _ = (self.members)(&mut members);
@@ -165,7 +159,7 @@ impl<'c, T: 'c> Record<'c, T> {
                 description.members.sort_by_key(|member| Some(member.name) == self.last);
                 description
             }
-            Mode::Read(_) => Description { members: vec![], flattened: None },
+            Mode::Read(_) => Description { members: vec![] },
         }
     }
 }
@@ -186,11 +180,6 @@ impl Members<'_> {
     /// alternatives.
     pub(crate) fn provider(&self) -> Read<&'static str> {
         self.provider
-    }
-
-    /// Whether the record is described, not read.
-    pub(crate) fn is_described(&self) -> bool {
-        matches!(self.mode, Mode::Describe { .. })
     }
 
     /// Whether the object has this member.
@@ -295,20 +284,7 @@ impl Members<'_> {
         }
     }
 
-    /// The members of another record, which stand in this object. The schema refers to that record, which must declare
-    /// every member of this one.
-    pub(crate) fn flatten<'t, T: 't>(&mut self, record: &Record<'t, T>) -> Read<T> {
-        match &mut self.mode {
-            Mode::Read(_) => (record.members)(self),
-            Mode::Describe { generator, form, description } => {
-                description.flattened = Some(record.schema(generator, *form)["$ref"].take());
-                description.members.clear();
-                Err(Rejected)
-            }
-        }
-    }
-
-    /// The members of a query that other queries have too.
+    /// The members of another record, which stand in this object.
     pub(crate) fn include<'t, T: 't>(&mut self, record: &Record<'t, T>) -> Read<T> {
         (record.members)(self)
     }
@@ -350,11 +326,15 @@ fn change<T: Clone>(
     }
 }
 
+/// The name with its first letter as a capital.
+fn capitalized(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
+}
+
 /// What a record declares.
 struct Description {
     members: Vec<Member>,
-    /// The reference to the record that is flattened into this one.
-    flattened: Option<Value>,
 }
 
 struct Member {
@@ -382,23 +362,18 @@ impl Description {
         schema
     }
 
+    /// The schema says that the member `provider` is required, also where its absence has a meaning: clients choose
+    /// the alternative by it.
     fn variant(self, form: Form, name: &str, about: &str, is_default: bool) -> Value {
-        let flattened = self.flattened.clone();
-        let (mut properties, mut required) = self.properties(form);
-        let provider = if is_default && form == Form::Input {
-            json!({ "enum": [name, null], "default": name })
-        } else {
-            required.insert(0, "provider".into());
-            json!({ "const": name, "type": "string" })
-        };
-        properties.insert("provider".to_owned(), provider);
-        let mut schema = json!({
-            "type": "object", "description": about, "properties": properties, "required": required,
-        });
-        if let Some(reference) = flattened {
-            schema["$ref"] = reference;
-        }
-        schema
+        let (properties, mut required) = self.properties(form);
+        let default =
+            if is_default && form == Form::Input { " Without a provider it is this one." } else { "" };
+        let provider =
+            json!({ "type": "string", "enum": [name], "description": format!("Always `{name}`.{default}") });
+        let properties: Map<_, _> =
+            [("provider".to_owned(), provider)].into_iter().chain(properties).collect();
+        required.insert(0, "provider".into());
+        json!({ "type": "object", "description": about, "properties": properties, "required": required })
     }
 
     /// The schema of each member, and the names of those that are always there.
@@ -412,8 +387,21 @@ impl Description {
                 (_, Form::Update) => or_null(schema),
                 (Presence::Required, _) => schema,
                 (Presence::Optional, _) => or_null(schema),
-                (Presence::Default(default), form) => {
-                    let mut schema = if form == Form::Input { any_of_null(schema) } else { schema };
+                // An answer has every member, so no client needs its default.
+                (Presence::Default(default), Form::Shown) if default.is_null() || default.is_object() => {
+                    schema
+                }
+                (Presence::Default(default), Form::Shown) => {
+                    let mut schema = schema;
+                    if needs_example(&schema) {
+                        schema["examples"] = json!([default]);
+                    }
+                    schema
+                }
+                // Generators cannot read objects as defaults.
+                (Presence::Default(Value::Object(_)), Form::Input) => any_of_null(schema),
+                (Presence::Default(default), Form::Input) => {
+                    let mut schema = any_of_null(schema);
                     schema["default"] = default;
                     schema
                 }
@@ -475,15 +463,28 @@ mod tests {
     fn both_forms_are_described_from_the_same_declaration() {
         let mut schemas = Schemas::default();
         assert_eq!(schemas.input(&record()), json!({ "$ref": "#/components/schemas/ThingInput" }));
+        record().schema(&mut schemas.0, Form::Shown);
         let all = schemas.into_definitions();
-        let (shown, input) = (&all["Thing"]["oneOf"][0], &all["ThingInput"]["oneOf"][0]);
+        let (shown, input) = (&all["OneThing"], &all["OneThingInput"]);
         assert_eq!(shown["required"], json!(["provider", "speed", "name"]));
-        assert_eq!(shown["properties"]["provider"], json!({ "type": "string", "const": "one" }));
-        assert_eq!(shown["properties"]["speed"]["default"], 1.0);
+        assert_eq!(shown["properties"]["provider"]["enum"], json!(["one"]));
+        assert_eq!(shown["properties"]["speed"].get("default"), None);
+        assert_eq!(shown["properties"]["speed"]["examples"], json!([1.0]));
         assert_eq!(shown["properties"]["speed"]["maximum"], 2.0);
-        assert_eq!(input["required"], json!([]));
-        assert_eq!(input["properties"]["provider"]["default"], "one");
+        assert_eq!(input["required"], json!(["provider"]));
+        assert_eq!(input["properties"]["speed"]["default"], 1.0);
         assert_eq!(input["properties"]["speed"]["anyOf"][1], json!({ "type": "null" }));
-        assert_eq!(all["ThingInput"]["oneOf"][1]["required"], json!(["provider"]));
+        assert_eq!(all["TwoThingInput"]["required"], json!(["provider"]));
+        let references =
+            ["OneThingInput", "TwoThingInput"].map(|name| format!("#/components/schemas/{name}"));
+        let union = json!({
+            "description": "A thing.",
+            "oneOf": [{ "$ref": references[0] }, { "$ref": references[1] }],
+            "discriminator": {
+                "propertyName": "provider",
+                "mapping": { "one": references[0], "two": references[1] },
+            },
+        });
+        assert_eq!(all["ThingInput"], union);
     }
 }

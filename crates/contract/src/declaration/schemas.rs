@@ -5,12 +5,12 @@ use serde_json::{Map, Value};
 
 use super::{
     definitions::{Form, PLACE},
-    examples,
+    enums, examples,
     record::{Parameter, Record},
 };
 
 /// The schemas of the OpenAPI document: those that were asked for, and those they refer to.
-pub struct Schemas(SchemaGenerator);
+pub struct Schemas(pub(super) SchemaGenerator);
 
 impl Default for Schemas {
     fn default() -> Self {
@@ -47,7 +47,10 @@ impl Schemas {
     #[must_use]
     pub fn into_definitions(mut self) -> Map<String, Value> {
         let mut all = self.0.take_definitions(true);
-        all.values_mut().for_each(examples::add);
+        for (name, schema) in &mut all {
+            enums::simplify(schema);
+            examples::add(name, schema);
+        }
         all
     }
 }

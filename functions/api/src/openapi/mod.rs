@@ -5,6 +5,8 @@
 
 mod operations;
 
+use std::collections::BTreeSet;
+
 use axum::{Json, extract::State};
 use serde_json::{Map, Value, json};
 use switchboard_contract::{
@@ -22,6 +24,15 @@ const WITH_TOKEN: [u16; 4] = [401, 429, 500, 503];
 /// The errors of every operation with a body.
 const WITH_BODY: [u16; 4] = [400, 413, 415, 422];
 
+/// The resources, as the document lists them.
+const TAGS: [(&str, &str); 5] = [
+    ("service", "The service and its description."),
+    ("conversations", "Phone calls: placing, listing and ending them, their recordings and events."),
+    ("agents", "Stored configurations of agents."),
+    ("phone_numbers", "Numbers: buying, importing, and the choice of the agent that answers."),
+    ("credentials", "The customer's own keys of providers."),
+];
+
 /// `GET /openapi.json`
 pub(crate) async fn get(State(api): State<Api>) -> Json<Value> {
     Json(document(&api.public_url, api.egress_policy))
@@ -38,6 +49,8 @@ fn document(public_url: &str, egress_policy: EgressPolicy) -> Value {
     }
     let mut schemas = schemas.into_definitions();
     agents::show_url_scheme(&mut schemas, egress_policy);
+    let used = used(&schemas, &paths);
+    schemas.retain(|name, _| used.contains(name));
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -48,6 +61,7 @@ fn document(public_url: &str, egress_policy: EgressPolicy) -> Value {
         },
         "servers": [{ "url": public_url }],
         "security": [{ "token": [] }],
+        "tags": TAGS.map(|(name, about)| json!({ "name": name, "description": about })),
         "paths": paths,
         "components": {
             "schemas": schemas,
@@ -56,6 +70,33 @@ fn document(public_url: &str, egress_policy: EgressPolicy) -> Value {
             },
         },
     })
+}
+
+/// The names of the schemas that the paths refer to, directly or by other schemas.
+fn used(schemas: &Map<String, Value>, paths: &Map<String, Value>) -> BTreeSet<String> {
+    let mut open = vec![];
+    paths.values().for_each(|path| references(path, &mut open));
+    let mut used = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        if let Some(schema) = schemas.get(&name)
+            && used.insert(name)
+        {
+            references(schema, &mut open);
+        }
+    }
+    used
+}
+
+fn references(schema: &Value, found: &mut Vec<String>) {
+    match schema {
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        Value::Object(members) => {
+            let name = members.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
+            found.extend(name.map(str::to_owned));
+            members.values().for_each(|member| references(member, found));
+        }
+        _ => {}
+    }
 }
 
 fn describe(operation: &Operation, schemas: &mut Schemas, error: &Value, invalid: &Value) -> Value {
@@ -100,6 +141,7 @@ fn describe(operation: &Operation, schemas: &mut Schemas, error: &Value, invalid
         "operationId": operation.id,
         "tags": [operation.tag()],
         "summary": operation.summary,
+        "description": operation.about,
         "responses": responses,
     });
     if !parameters.is_empty() {
@@ -154,8 +196,6 @@ fn reason(status: u16) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use switchboard_contract::declaration::needs_example;
 
     use super::*;
@@ -195,10 +235,9 @@ mod tests {
         let document = document("https://api.example.com", EgressPolicy::PublicOnly);
         for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
             for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
-                assert!(
-                    schema.get("description").is_some() || schema.get("const").is_some(),
-                    "{name}.{field}"
-                );
+                // One value, which names the alternative, needs none.
+                let is_tag = schema["enum"].as_array().is_some_and(|values| values.len() == 1);
+                assert!(schema.get("description").is_some() || is_tag, "{name}.{field}");
             }
         }
     }
@@ -216,6 +255,109 @@ mod tests {
                 .map(move |(field, _)| format!("{name}.{field}"))
         });
         assert_eq!(lacking.collect::<Vec<_>>(), [""; 0]);
+    }
+
+    /// Every schema in a value, with its place.
+    fn walk<'a>(place: String, value: &'a Value, visit: &mut impl FnMut(&str, &'a Map<String, Value>)) {
+        match value {
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    walk(format!("{place}/{index}"), item, visit);
+                }
+            }
+            Value::Object(members) => {
+                visit(&place, members);
+                for (name, member) in members {
+                    if !matches!(name.as_str(), "default" | "examples" | "enum" | "mapping") {
+                        walk(format!("{place}/{name}"), member, visit);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn generators_can_read_every_schema() {
+        let document = document("https://api.example.com", EgressPolicy::PublicOnly);
+        let schemas = &document["components"]["schemas"];
+        let mut wrong = vec![];
+        walk(String::new(), schemas, &mut |place, schema| {
+            let mut complain = |what: &str| wrong.push(format!("{place}: {what}"));
+            if schema.contains_key("const") {
+                complain("const");
+            }
+            if schema.contains_key("$ref") && schema.contains_key("properties") {
+                complain("properties beside $ref");
+            }
+            if schema.get("default").is_some_and(Value::is_object) {
+                complain("an object as default");
+            }
+            let alternatives = schema.get("oneOf").and_then(Value::as_array);
+            let is_union = alternatives.is_some_and(|all| all.iter().all(|each| each.get("$ref").is_some()));
+            if alternatives.is_some() && !(is_union && schema.contains_key("discriminator")) {
+                complain("anonymous alternatives");
+            }
+            if schema.get("type").and_then(Value::as_str) == Some("null") && !place.contains("/anyOf/") {
+                complain("nothing but null");
+            }
+        });
+        assert_eq!(wrong, [""; 0]);
+        assert_eq!(schemas["CreatePhoneCallInput"].get("anyOf"), None);
+        let voices = schemas["VoiceInput"]["discriminator"]["mapping"].as_object().unwrap();
+        assert_eq!(voices["rime"], "#/components/schemas/RimeVoiceInput");
+        assert_eq!(document["info"]["license"]["identifier"], "Apache-2.0");
+    }
+
+    #[test]
+    fn every_example_has_the_type_of_its_field() {
+        let document = document("https://api.example.com", EgressPolicy::PublicOnly);
+        let mut wrong = vec![];
+        walk(String::new(), &document["components"]["schemas"], &mut |place, schema| {
+            let Some(examples) = schema.get("examples").and_then(Value::as_array) else { return };
+            let alternatives = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+            let types: Vec<&str> = [schema.get("type")]
+                .into_iter()
+                .chain(alternatives.map(|alternative| alternative.get("type")))
+                .flatten()
+                .flat_map(|kind| kind.as_array().map_or_else(|| vec![kind], |kinds| kinds.iter().collect()))
+                .filter_map(Value::as_str)
+                .collect();
+            for example in examples {
+                let kind = match example {
+                    Value::Null => "null",
+                    Value::Bool(_) => "boolean",
+                    Value::Number(number) if number.is_f64() => "number",
+                    Value::Number(_) => "integer",
+                    Value::String(_) => "string",
+                    Value::Array(_) => "array",
+                    Value::Object(_) => "object",
+                };
+                let fits = types.contains(&kind) || (kind == "integer" && types.contains(&"number"));
+                if !types.is_empty() && !fits {
+                    wrong.push(format!("{place}: {example} is not {types:?}"));
+                }
+            }
+        });
+        assert_eq!(wrong, [""; 0]);
+        let uri = |view: &str| &document["components"]["schemas"][view]["properties"]["uri"]["examples"][0];
+        assert!(uri("ConversationView").as_str().unwrap().contains("/conversations/cnv_"));
+        assert!(uri("AgentView").as_str().unwrap().contains("/agents/agt_"));
+    }
+
+    #[test]
+    fn every_tag_and_operation_is_described_and_every_schema_is_used() {
+        let document = document("https://api.example.com", EgressPolicy::PublicOnly);
+        let tags: BTreeSet<_> = operations().iter().map(|operation| operation.tag()).collect();
+        assert_eq!(tags, TAGS.iter().map(|(name, _)| *name).collect());
+        for operation in operations() {
+            assert!(operation.about.ends_with('.'), "{}", operation.id);
+        }
+        let names = document["components"]["schemas"].as_object().unwrap().keys();
+        let text = document.to_string();
+        let unused: Vec<_> =
+            names.filter(|name| !text.contains(&format!("\"#/components/schemas/{name}\""))).collect();
+        assert_eq!(unused, [""; 0]);
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(super) struct Operation {
     /// Its name in clients.
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
+    pub(super) about: &'static str,
     /// Whether it creates an item, so that it takes an idempotency key.
     pub(super) creates: bool,
     /// Whether it needs a token.
@@ -89,6 +90,7 @@ fn operation(
         path,
         id,
         summary,
+        about: about(id),
         creates: false,
         needs_token: true,
         path_parameters: vec![],
@@ -96,6 +98,71 @@ fn operation(
         body: None,
         answer,
         errors: &[],
+    }
+}
+
+/// The description of an operation, by its id.
+fn about(id: &str) -> &'static str {
+    match id {
+        "get_service" => {
+            "Shows the version, links to the resources, and the models and voices that others serve. Needs no token."
+        }
+        "get_openapi" => "Shows this document. Needs no token.",
+        "create_phone_call" => {
+            "Stores a call and queues it. The answer is the conversation with status `queued`; a call over the limit of live \
+             calls stays queued until another one ends. Either `agent_config` or `agent_id` is required; with both, \
+             `agent_config` is used."
+        }
+        "list_conversations" => "Lists conversations, newest first. Their `messages` are null.",
+        "get_conversation" => {
+            "Shows a conversation with its messages so far, and its cost once it has ended."
+        }
+        "get_audio_recording" => {
+            "Shows a link to the recording, which works for an hour. 404 until the conversation has ended and its \
+             recording is stored."
+        }
+        "list_events" => {
+            "Lists the events of a conversation in their order, each with every attempt to deliver it."
+        }
+        "redeliver_event" => {
+            "Delivers an event once more to every webhook that received it, under the same `webhook-id`."
+        }
+        "end_conversation" => {
+            "Ends a conversation that is queued or live. The answer is the conversation, also when it had ended already."
+        }
+        "delete_conversation" => {
+            "Removes all data of a conversation that has ended: messages, recording and events. 409 while it is live."
+        }
+        "create_agent" => "Stores the configuration of an agent, with every default filled in.",
+        "list_agents" => "Lists agents, newest first.",
+        "get_agent" => "Shows an agent.",
+        "update_agent" => {
+            "Changes the fields that the body has; absent ones stay as they are, and null resets one to its default. A block \
+             such as `voice` is replaced as a whole. Conversations keep the configuration that they began with."
+        }
+        "delete_agent" => "Deletes an agent. Conversations keep their snapshots of it.",
+        "available_numbers_to_buy" => {
+            "Lists numbers that can be bought, those that the deployment keeps already first."
+        }
+        "buy_phone_number" => "Buys a number. Without `phone_number` any number is bought.",
+        "import_phone_number" => {
+            "Imports a number of the customer's own account at the carrier, whose calls are then sent here. The carrier's cost \
+             of its calls is 0."
+        }
+        "list_phone_numbers" => "Lists the numbers of the account, newest first.",
+        "get_phone_number" => "Shows a number.",
+        "update_phone_number" => {
+            "Changes the fields that the body has; absent ones stay as they are, and null clears one."
+        }
+        "delete_phone_number" => {
+            "Removes a number from the account. A bought one stays with the deployment unless `release_phone_number` is true; \
+             an imported one stays the customer's."
+        }
+        "create_credential" => "Stores a key of a provider. It is sealed, and never shown again.",
+        "list_credentials" => "Lists credentials, newest first, without their keys.",
+        "get_credential" => "Shows a credential without its key.",
+        "delete_credential" => "Deletes a credential. Live calls of agents that name it end at once.",
+        _ => "",
     }
 }
 
