@@ -4,7 +4,7 @@
 
 use switchboard_model::{
     conversations::Status,
-    ids::{AccountId, AgentId, ConversationId, CredentialId},
+    ids::{AccountId, AgentId, ConversationId, CredentialId, PhoneNumberId},
     phone_numbers::E164,
 };
 
@@ -199,6 +199,11 @@ pub(crate) fn stop_sk(webhook: usize) -> String {
 /// `host` is the host of an account's webhooks, with its port.
 pub(crate) fn host_sk(host: &str) -> String {
     format!("HOST#{host}")
+}
+
+/// The token bucket of the requests about inbound calls to a number.
+pub(crate) fn inbound_requests_sk(number: PhoneNumberId) -> String {
+    format!("INBOUND#{number}")
 }
 
 /// The `account_pk` of an account's phone numbers.

@@ -8,9 +8,9 @@ mod choice;
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
-use switchboard_aws::table::{Outcome, TableError};
+use switchboard_aws::table::{Begun, Outcome, TableError};
 use switchboard_model::{
-    accounts::sha256_hex,
+    accounts::{Limits, sha256_hex},
     agents::AgentConfig,
     conversations::{Conversation, InvalidTransition, LegId, RejectReason, Snapshot, State, Transition},
     costs::Prices,
@@ -58,6 +58,8 @@ pub enum InboundOutcome {
     },
     /// Turn the call away without answering it.
     Reject,
+    /// Turn the call away as busy: the account or the number is at a limit.
+    Busy,
     /// End the call, which was answered before.
     HangUp,
 }
@@ -89,19 +91,36 @@ pub async fn accept_inbound(
     if let Some(snapshot) = backend.table.conversation(account, id).await? {
         return Ok(accept_again(backend, &context.prices, snapshot, &call.call).await?);
     }
+    let limits = backend.table.limits(account).await?;
+    if let Some(wait) = backend.table.take_inbound_request(number, &limits, received_at).await? {
+        // Nothing is stored: the requests of somebody who forges them would fill the account's list.
+        tracing::warn!(
+            wait_ms = wait.as_millis(),
+            "inbound call rejected: too many requests about this number"
+        );
+        return Ok(InboundOutcome::Busy);
+    }
     let (to, from) = (number.phone_number.clone(), call.from_number.clone());
     let ringing = Conversation::inbound(id, account, to, from, call.call.clone(), received_at)
         .with_own_carrier(number.is_imported())
         .with_retention(context.retention);
+    if !backend.table.counters(account).await?.admits_inbound(&limits) {
+        return reject_over_limit(backend, &ringing, &limits).await;
+    }
     let choice = choose_agent(backend, context, number, &ringing).await?;
     let token = random_hex::<32>();
-    let (transition, agent) = first_transition(backend, context, ringing, choice, &token).await?;
-    if !backend.table.begin(&transition, &agent).await? {
-        // The carrier asked twice at the same time, and the other request was faster.
-        let Some(snapshot) = backend.table.conversation(account, id).await? else {
-            return Err(TableError::Conflict.into());
-        };
-        return Ok(accept_again(backend, &context.prices, snapshot, &call.call).await?);
+    let (transition, agent) = first_transition(backend, context, ringing.clone(), choice, &token).await?;
+    match backend.table.begin(&transition, &agent, &limits).await? {
+        Begun::Stored => {}
+        // Another call took the last slot meanwhile.
+        Begun::Full => return reject_over_limit(backend, &ringing, &limits).await,
+        Begun::Exists => {
+            // The carrier asked twice at the same time, and the other request was faster.
+            let Some(snapshot) = backend.table.conversation(account, id).await? else {
+                return Err(TableError::Conflict.into());
+            };
+            return Ok(accept_again(backend, &context.prices, snapshot, &call.call).await?);
+        }
     }
     if transition.conversation.ended().is_some() {
         tracing::info!("inbound call turned away");
@@ -109,6 +128,24 @@ pub async fn accept_inbound(
     }
     tracing::info!("inbound call accepted");
     Ok(InboundOutcome::Connect { conversation: id, token })
+}
+
+/// Stores a call that is turned away because its account has as many live inbound calls as it may.
+async fn reject_over_limit(
+    backend: &Backend,
+    ringing: &Conversation,
+    limits: &Limits,
+) -> Result<InboundOutcome, InboundError> {
+    let (none, received_at) = (AgentConfig::default(), ringing.created_at);
+    let fault = format!("the account has {} live inbound calls, as many as it may", limits.inbound_calls);
+    let transition = ringing.reject_inbound(&none, RejectReason::Limit, vec![], vec![fault], received_at)?;
+    // If it exists, another request about it was faster.
+    backend.table.begin(&transition, &none, limits).await?;
+    tracing::warn!(
+        inbound_calls = limits.inbound_calls,
+        "inbound call rejected: the account is at its limit"
+    );
+    Ok(InboundOutcome::Busy)
 }
 
 /// The first transition of a new call, and the agent configuration that is stored with it.

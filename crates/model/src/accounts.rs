@@ -43,8 +43,11 @@ pub struct PreviousSecret {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Concurrent calls. A call over the limit waits as `queued`.
+    /// Concurrent outbound calls. A call over the limit waits as `queued`.
     pub live_calls: u32,
+    /// Concurrent inbound and web calls. They have a share of their own, which outbound calls cannot take. A call over the
+    /// limit is rejected as busy.
+    pub inbound_calls: u32,
     /// Calls started per second. A call over the limit waits as `queued`.
     pub calls_per_second: u32,
     /// API requests per second on average. Bursts may have twice as many.
@@ -55,7 +58,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { live_calls: 10, calls_per_second: 1, requests_per_second: 20, destination_countries: None }
+        Self {
+            live_calls: 10,
+            inbound_calls: 10,
+            calls_per_second: 1,
+            requests_per_second: 20,
+            destination_countries: None,
+        }
     }
 }
 

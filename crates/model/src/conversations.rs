@@ -290,7 +290,12 @@ impl Conversation {
             LegState::Waiting => Slots { waiting: slots.waiting + 1, ..slots },
             LegState::Ended { .. } => slots,
             LegState::Dialing { .. } | LegState::Ringing { .. } | LegState::Answered { .. } => {
-                Slots { live: slots.live + 1, ..slots }
+                match self.kind {
+                    ConversationType::OutboundPhoneCall => Slots { live: slots.live + 1, ..slots },
+                    ConversationType::InboundPhoneCall | ConversationType::WebCall => {
+                        Slots { inbound: slots.inbound + 1, ..slots }
+                    }
+                }
             }
         })
     }

@@ -27,8 +27,10 @@ const LONGEST_SPREAD: Duration = Duration::from_mins(14);
 pub struct Slots {
     /// Legs that wait to be dialled.
     pub waiting: u32,
-    /// Legs that are dialled, ring or talk.
+    /// Legs of outbound calls that are dialled, ring or talk.
     pub live: u32,
+    /// Legs of inbound and web calls that ring or talk.
+    pub inbound: u32,
 }
 
 /// The amounts that a write adds to an account's [`Counters`].
@@ -36,8 +38,10 @@ pub struct Slots {
 pub struct Change {
     /// To the calls that wait.
     pub waiting: i64,
-    /// To the calls that are live.
+    /// To the outbound calls that are live.
     pub live: i64,
+    /// To the inbound calls that are live.
+    pub inbound: i64,
 }
 
 impl Slots {
@@ -47,6 +51,7 @@ impl Slots {
         Change {
             waiting: i64::from(after.waiting) - i64::from(self.waiting),
             live: i64::from(after.live) - i64::from(self.live),
+            inbound: i64::from(after.inbound) - i64::from(self.inbound),
         }
     }
 }
@@ -57,13 +62,21 @@ impl Slots {
 pub struct Counters {
     /// Calls that wait to be dialled.
     pub waiting: i64,
-    /// Live calls, with the inbound ones. Inbound calls are never refused, but outbound calls wait for their end.
+    /// Live outbound calls.
     pub live: i64,
+    /// Live inbound and web calls.
+    pub inbound: i64,
     /// The bucket of calls per second.
     pub full_at: Option<i64>,
 }
 
 impl Counters {
+    /// Whether another inbound call is admitted.
+    #[must_use]
+    pub fn admits_inbound(&self, limits: &Limits) -> bool {
+        self.inbound < i64::from(limits.inbound_calls)
+    }
+
     /// Admits another call at `now`, and returns the token that it takes from the bucket of calls per second. None if
     /// the call has to wait.
     #[must_use]
@@ -140,6 +153,13 @@ impl Rate {
     #[must_use]
     pub fn requests(limits: &Limits) -> Self {
         Self::new(limits.requests_per_second, limits.requests_per_second.saturating_mul(2))
+    }
+
+    /// The rate of the carrier's requests about inbound calls to one number: with the token of an imported number its
+    /// customer can make them without a telephone. As many as may be live may come at once, then a tenth of them per second.
+    #[must_use]
+    pub fn inbound_requests(limits: &Limits) -> Self {
+        Self::new(limits.inbound_calls / 10, limits.inbound_calls.max(10))
     }
 
     /// Takes a token from a bucket at `now`; a bucket of none was never used.
@@ -226,14 +246,30 @@ mod tests {
     #[test]
     fn a_call_is_dialled_if_there_is_a_slot_and_a_token() {
         let limits = Limits { live_calls: 2, calls_per_second: 1, ..Limits::default() };
-        let free = Counters { waiting: 5, live: 1, full_at: None };
+        let free = Counters { waiting: 5, live: 1, ..Counters::default() };
         let Some(take) = free.admit(&limits, at(0)) else { panic!("nothing speaks against it") };
         let full_at = written(take, None);
         assert_eq!(Counters { full_at, ..free }.admit(&limits, at(999)), None, "no token yet");
         assert!(Counters { full_at, ..free }.admit(&limits, at(1_000)).is_some());
         assert_eq!(Counters { live: 2, ..free }.admit(&limits, at(0)), None);
-        // More inbound calls than may be dialled are no reason to fail.
+        // The limit was lowered.
         assert_eq!(Counters { live: 7, ..free }.admit(&limits, at(0)), None);
+        assert!(Counters { inbound: 7, ..free }.admit(&limits, at(0)).is_some(), "a share of their own");
+    }
+
+    #[test]
+    fn inbound_calls_have_a_share_of_their_own() {
+        let limits = Limits { live_calls: 1, inbound_calls: 2, ..Limits::default() };
+        let busy = Counters { live: 1, inbound: 1, ..Counters::default() };
+        assert!(busy.admits_inbound(&limits));
+        assert!(!Counters { inbound: 2, ..busy }.admits_inbound(&limits));
+        let rate = Rate::inbound_requests(&limits);
+        let mut bucket = None;
+        assert_eq!(drain(rate, &mut bucket, at(0)), 10);
+        assert_eq!(drain(rate, &mut bucket, at(1_000)), 1);
+        let many = Rate::inbound_requests(&Limits { inbound_calls: 200, ..limits });
+        let mut bucket = None;
+        assert_eq!((drain(many, &mut bucket, at(0)), drain(many, &mut bucket, at(1_000))), (200, 20));
     }
 
     #[test]
@@ -265,15 +301,17 @@ mod tests {
 
     #[test]
     fn a_change_of_slots_is_undone_by_its_reverse() {
-        let slots = [(0, 0), (1, 0), (0, 1), (1, 2)].map(|(waiting, live)| Slots { waiting, live });
+        let slots = [(0, 0), (1, 0), (0, 1), (1, 2)];
+        let slots = slots.map(|(waiting, live)| Slots { waiting, live, inbound: live * 2 });
         for from in slots {
             assert_eq!(from.change(from), Change::default());
             for to in slots {
                 let (there, back) = (from.change(to), to.change(from));
                 assert_eq!((there.waiting, there.live), (-back.waiting, -back.live));
+                assert_eq!(there.inbound, -back.inbound);
             }
         }
         let [_, waiting, live, _] = slots;
-        assert_eq!(waiting.change(live), Change { waiting: -1, live: 1 });
+        assert_eq!(waiting.change(live), Change { waiting: -1, live: 1, inbound: 2 });
     }
 }

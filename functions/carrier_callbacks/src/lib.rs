@@ -191,6 +191,9 @@ async fn handle_inbound(State(callbacks): State<Arc<Callbacks>>, callback: Numbe
             respond_with(urls.connect_stream(&backend.carrier, account_id, conversation, &token))
         }
         Ok(Ok(InboundOutcome::Reject)) => callbacks.reject_call(),
+        Ok(Ok(InboundOutcome::Busy)) => {
+            respond_with(backend.carrier.document(&Instructions::Reject(RejectReason::Busy)))
+        }
         Ok(Ok(InboundOutcome::HangUp)) => respond_with(backend.carrier.document(&Instructions::HangUp)),
         Ok(Err(InboundError::Table(error))) => respond(status_of_failure(&error)),
         Ok(Err(error @ InboundError::Defect(_))) => {

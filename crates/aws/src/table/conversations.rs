@@ -66,6 +66,17 @@ pub enum Queued {
     TooMany,
 }
 
+/// What became of an inbound call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// It is stored.
+    Stored,
+    /// A conversation of this id exists. Nothing was written.
+    Exists,
+    /// The account has as many live inbound calls as it may. Nothing was written.
+    Full,
+}
+
 /// The writer of a transition.
 #[derive(Clone, Copy)]
 enum Author<'a> {
@@ -80,8 +91,8 @@ enum Author<'a> {
 }
 
 impl Table {
-    /// Stores a new conversation, state and configuration together. Its slot is counted, but no limit applies: an
-    /// inbound call is not refused. [`TableError::Conflict`] if its id exists.
+    /// Stores a new conversation, state and configuration together. Its slot is counted, but no limit applies.
+    /// [`TableError::Conflict`] if its id exists.
     pub async fn create_conversation(&self, snapshot: &Snapshot) -> Result<(), TableError> {
         match self.insert(snapshot, None).await? {
             None => Ok(()),
@@ -123,17 +134,27 @@ impl Table {
         Ok(writes)
     }
 
-    /// Stores an inbound call, whose first write is a transition: state, configuration and events together. Its slot
-    /// is counted like that of [`Table::create_conversation`]. False if its id exists; then nothing was written.
-    pub async fn begin(&self, change: &Transition, agent: &AgentConfig) -> Result<bool, TableError> {
+    /// Stores an inbound call, whose first write is a transition: state, configuration and events together. One that is
+    /// rejected takes no slot, so that it is stored whatever the limits.
+    pub async fn begin(
+        &self,
+        change: &Transition,
+        agent: &AgentConfig,
+        limits: &Limits,
+    ) -> Result<Begun, TableError> {
         let conversation = &change.conversation;
-        let mut writes = self.insertion(conversation, agent, None)?;
+        let room = Room::Inbound { most: limits.inbound_calls };
+        let mut writes = self.insertion(conversation, agent, Some(room))?;
         let pk = keys::conversation_pk(conversation.account_id, conversation.id);
         for event in &change.events {
             writes
                 .push(self.put_new(items::event_item(pk.clone(), event)?.expiring(conversation.expires_at)));
         }
-        Ok(self.transact(writes).await?.is_none())
+        Ok(match self.transact(writes).await? {
+            None => Begun::Stored,
+            Some(Guard::Full) => Begun::Full,
+            Some(Guard::Exists | Guard::Forbidden) => Begun::Exists,
+        })
     }
 
     /// `None` if the account has no such conversation, or its deletion has begun.

@@ -10,6 +10,7 @@ use switchboard_model::{
     accounts::Limits,
     ids::AccountId,
     limits::{Change, Counters, MAX_WAITING, Rate, Take},
+    phone_numbers::PhoneNumber,
     time::Timestamp,
 };
 
@@ -27,7 +28,12 @@ use crate::keys::{self, ACCOUNT, LIVE, REQUESTS};
 pub(super) enum Room {
     /// One more call may wait.
     Waiting,
-    /// One more call may be live.
+    /// One more inbound call may be live.
+    Inbound {
+        /// Maximum number of live inbound calls.
+        most: u32,
+    },
+    /// One more outbound call may be live.
     Live {
         /// Maximum number of live calls.
         most: u32,
@@ -82,14 +88,19 @@ impl Table {
             .table_name(&self.name)
             .set_key(Some(items::key(keys::account_pk(account), LIVE)))
             .expression_attribute_values(":waiting", number(change.waiting))
-            .expression_attribute_values(":live", number(change.live));
-        let add = "ADD waiting :waiting, live :live";
+            .expression_attribute_values(":live", number(change.live))
+            .expression_attribute_values(":inbound", number(change.inbound));
+        let add = "ADD waiting :waiting, live :live, inbound :inbound";
         let update = match room {
             None => update.update_expression(add),
             Some(Room::Waiting) => update
                 .update_expression(add)
                 .condition_expression("attribute_not_exists(waiting) OR waiting < :most")
                 .expression_attribute_values(":most", number(MAX_WAITING)),
+            Some(Room::Inbound { most }) => update
+                .update_expression(add)
+                .condition_expression("attribute_not_exists(inbound) OR inbound < :most")
+                .expression_attribute_values(":most", number(most)),
             Some(Room::Live { most, take }) => {
                 let (set, condition, values) = parts(take);
                 let mut update = update
@@ -116,7 +127,27 @@ impl Table {
         limits: &Limits,
         now: Timestamp,
     ) -> Result<Option<Duration>, TableError> {
-        let rate = Rate::requests(limits);
+        self.take_token(account, REQUESTS, Rate::requests(limits), now).await
+    }
+
+    /// Counts a request about an inbound call to a number. `None` if it is allowed, as in [`Table::take_request`].
+    pub async fn take_inbound_request(
+        &self,
+        number: &PhoneNumber,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, TableError> {
+        let rate = Rate::inbound_requests(limits);
+        self.take_token(number.account_id, &keys::inbound_requests_sk(number.id), rate, now).await
+    }
+
+    async fn take_token(
+        &self,
+        account: AccountId,
+        sk: &str,
+        rate: Rate,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, TableError> {
         let mut bucket = None;
         // The first try assumes a full bucket. The second knows its level, and others may have taken the last token
         // meanwhile.
@@ -125,7 +156,7 @@ impl Table {
                 Ok(take) => take,
                 Err(wait) => return Ok(Some(wait)),
             };
-            match self.take(account, take).await? {
+            match self.take(account, sk, take).await? {
                 None => return Ok(None),
                 Some(full_at) => bucket = Some(full_at),
             }
@@ -134,13 +165,13 @@ impl Table {
     }
 
     /// Takes a token. Returns the level of the bucket if it does not allow it.
-    async fn take(&self, account: AccountId, take: Take) -> Result<Option<i64>, TableError> {
+    async fn take(&self, account: AccountId, sk: &str, take: Take) -> Result<Option<i64>, TableError> {
         let (set, condition, values) = parts(take);
         let mut request = self
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(items::key(keys::account_pk(account), REQUESTS)))
+            .set_key(Some(items::key(keys::account_pk(account), sk)))
             .update_expression(set)
             .condition_expression(condition)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);

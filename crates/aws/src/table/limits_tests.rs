@@ -21,20 +21,21 @@ use hyper_util::{
 };
 use switchboard_model::{
     accounts::{Account, Limits, Token},
+    agents::AgentConfig,
     conversations::{
-        Conversation, EndedReason, InvalidTransition, LegId, LegState, RejectReason, Snapshot,
-        State as Standing, Transition,
+        Conversation, EndedReason, InvalidTransition, LegId, RejectReason, Snapshot, Transition,
     },
     costs::Prices,
     idempotency::{Answer, Claim},
-    ids::{AccountId, ConversationId, RequestId},
+    ids::{AccountId, ConversationId, PhoneNumberId, RequestId},
     limits::{Counters, MAX_WAITING},
+    phone_numbers::PhoneNumber,
     time::Timestamp,
 };
 use tokio::task::JoinSet;
 
 use super::{
-    Admission, Claimed, Outcome, Queued, Table, testing,
+    Admission, Begun, Claimed, Outcome, Queued, Table, testing,
     tests::{account, at, carrier_call, queued},
 };
 
@@ -154,21 +155,56 @@ async fn a_call_waits_until_a_slot_is_returned() {
     assert_eq!(counted(&table, account).await, (1, 2));
 }
 
+/// The first transition of a new inbound call that an agent takes.
+fn arriving(account: AccountId, number: u128) -> Transition {
+    let id = ConversationId::new(at(0), number);
+    let (to, from) = ("+14155550199".parse().unwrap(), "+14155550100".parse().unwrap());
+    let ringing = Conversation::inbound(id, account, to, from, carrier_call(&format!("CA{number}")), at(0));
+    ringing.accept_inbound(&AgentConfig::default(), "hash".into(), vec![], vec![], at(1)).unwrap()
+}
+
 #[tokio::test]
-async fn an_inbound_call_is_admitted_above_the_limit_and_counted() {
+async fn inbound_and_outbound_calls_do_not_take_each_others_slots() {
     let table = testing::new_table().await;
-    let limits = Limits { live_calls: 1, ..many() };
+    let limits = Limits { live_calls: 1, inbound_calls: 2, ..many() };
     let (account, calls) = calls(&table, 2).await;
     assert!(try_dial(&table, &limits, &calls[0], at(1)).await);
-    let mut inbound = queued(account);
-    inbound.conversation.state = Standing::Connecting;
-    inbound.conversation.legs.caller_mut().state = LegState::Answered { answered_at: at(1) };
-    table.create_conversation(&inbound).await.unwrap();
-    assert_eq!(counted(&table, account).await, (1, 2));
-    finish(&table, &calls[0]).await;
+    let agent = AgentConfig::default();
+    let begin = async |number| table.begin(&arriving(account, number), &agent, &limits).await.unwrap();
+    assert_eq!(
+        [begin(901).await, begin(902).await, begin(903).await],
+        [Begun::Stored, Begun::Stored, Begun::Full]
+    );
+    assert_eq!(begin(901).await, Begun::Exists);
+    assert!(table.conversation(account, ConversationId::new(at(0), 903)).await.unwrap().is_none());
+    assert_eq!(table.counters(account).await.unwrap().inbound, 2);
+    assert_eq!(counted(&table, account).await, (1, 1));
     assert!(!try_dial(&table, &limits, &calls[1], at(2)).await);
-    finish(&table, &inbound).await;
+    finish(&table, &calls[0]).await;
     assert!(try_dial(&table, &limits, &calls[1], at(3)).await);
+
+    let ended = Snapshot { conversation: arriving(account, 901).conversation, agent: agent.clone() };
+    finish(&table, &ended).await;
+    assert_eq!(table.counters(account).await.unwrap().inbound, 1);
+    assert_eq!(begin(903).await, Begun::Stored);
+}
+
+#[tokio::test]
+async fn requests_about_calls_to_one_number_are_limited() {
+    let table = testing::new_table().await;
+    let limits = Limits { inbound_calls: 10, ..Limits::default() };
+    let number = |random| {
+        let (id, number) = (PhoneNumberId::new(at(0), random), "+14155550199".parse().unwrap());
+        PhoneNumber::coming(id, account(), number, None, at(0))
+    };
+    let (one, other) = (number(1), number(2));
+    let other = PhoneNumber { account_id: one.account_id, ..other };
+    for _ in 0..10 {
+        assert_eq!(table.take_inbound_request(&one, &limits, at(0)).await.unwrap(), None);
+    }
+    assert_eq!(table.take_inbound_request(&one, &limits, at(0)).await.unwrap(), Some(Duration::from_secs(1)));
+    assert_eq!(table.take_inbound_request(&other, &limits, at(0)).await.unwrap(), None);
+    assert_eq!(table.take_inbound_request(&one, &limits, at(1)).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@
 //! | credential, its key sealed | `acc_..` | `CREDENTIAL#crd_..` |
 //! | counters of an account's calls | `acc_..` | `LIVE` |
 //! | token bucket of its requests per second | `acc_..` | `REQUESTS` |
+//! | token bucket of the requests about inbound calls to a number | `acc_..` | `INBOUND#num_..` |
 //! | a request with an idempotency key, and its response | `acc_..` | `CLAIM#<sha256>` |
 //! | state of a conversation | `acc_..#cnv_..` | `STATE` |
 //! | its configuration, written once | `acc_..#cnv_..` | `CONFIG` |
@@ -90,7 +91,7 @@ use self::items::Item;
 pub use self::{
     accounts::FIRST_TOKEN,
     claims::Claimed,
-    conversations::{Admission, Outcome, Queued},
+    conversations::{Admission, Begun, Outcome, Queued},
     deliveries::Outgoing,
     due::DueItem,
     transactions::MAX_ITEMS,

@@ -342,7 +342,7 @@ mod tests {
         let one = one.mark_dialing(LegId::CALLER, &agent, "hash".into(), at(0)).unwrap().conversation;
         let mut both = one.mark_started(LegId::CALLER, &agent, &call("CA1"), at(0)).unwrap().conversation;
         both.legs.others.push(leg(2, None));
-        assert_eq!(both.slots(), Slots { waiting: 0, live: 2 });
+        assert_eq!(both.slots(), Slots { live: 2, ..Slots::default() });
 
         let addressed = both.legs.of_call(&call("CA2")).unwrap().id;
         let both = both.mark_answered(addressed, &agent, &call("CA2"), at(90)).unwrap().conversation;

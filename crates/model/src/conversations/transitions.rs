@@ -65,6 +65,8 @@ pub enum RejectReason {
     Canceled,
     /// A hook hung up.
     HungUp,
+    /// The account was at its limit of inbound calls.
+    Limit,
 }
 
 impl JournalEntry {
@@ -87,7 +89,7 @@ impl RejectReason {
         match self {
             Self::Busy => EndedReason::UserEnded,
             Self::HungUp | Self::Canceled => EndedReason::AgentEnded,
-            Self::NoAnswer | Self::Failed => EndedReason::Unknown,
+            Self::NoAnswer | Self::Failed | Self::Limit => EndedReason::Unknown,
         }
     }
 }

@@ -43,9 +43,9 @@ fn caller(conversation: &Conversation) -> &Leg {
 /// The slots that a call takes of its account's limits, in each state.
 fn expected_slots(state: &State) -> Slots {
     match state {
-        State::Queued => Slots { waiting: 1, live: 0 },
+        State::Queued => Slots { waiting: 1, ..Slots::default() },
         State::Ended { .. } => Slots::default(),
-        State::Connecting | State::Started { .. } => Slots { waiting: 0, live: 1 },
+        State::Connecting | State::Started { .. } => Slots { live: 1, ..Slots::default() },
     }
 }
 

@@ -11,9 +11,12 @@ use super::output::CommandOutput;
 /// The limits to change.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct LimitChanges {
-    /// Concurrent calls; a call over the limit waits as `queued`.
+    /// Concurrent outbound calls; a call over the limit waits as `queued`.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=100_000))]
     live_calls: Option<u32>,
+    /// Concurrent inbound and web calls; a call over the limit is rejected as busy.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=100_000))]
+    inbound_calls: Option<u32>,
     /// Calls started per second: at most the rate that the carrier grants this deployment.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000))]
     calls_per_second: Option<u32>,
@@ -46,9 +49,10 @@ fn destinations(text: &str) -> Result<Destinations, String> {
 impl LimitChanges {
     /// Returns `limits` with the named ones changed.
     fn apply(self, limits: Limits) -> Limits {
-        let Self { live_calls, calls_per_second, requests_per_second, destinations } = self;
+        let Self { live_calls, inbound_calls, calls_per_second, requests_per_second, destinations } = self;
         Limits {
             live_calls: live_calls.unwrap_or(limits.live_calls),
+            inbound_calls: inbound_calls.unwrap_or(limits.inbound_calls),
             calls_per_second: calls_per_second.unwrap_or(limits.calls_per_second),
             requests_per_second: requests_per_second.unwrap_or(limits.requests_per_second),
             destination_countries: match destinations {
@@ -74,10 +78,11 @@ pub(super) async fn change(
         Some(countries) => countries.join(", "),
         None => "the countries of its own numbers".to_owned(),
     };
-    let Limits { live_calls, calls_per_second, requests_per_second, .. } = limits;
+    let Limits { live_calls, inbound_calls, calls_per_second, requests_per_second, .. } = limits;
     let text = format!(
         "Account              {id}\n\
          Live calls           {live_calls}\n\
+         Inbound calls        {inbound_calls}\n\
          Calls per second     {calls_per_second}\n\
          Requests per second  {requests_per_second}\n\
          Destinations         {destinations}\n"

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use axum::{Json, Router, extract::State as Shared, http::StatusCode, routing::post};
 use serde_json::{Value, json};
 use switchboard_model::{
-    accounts::{Account, Token},
+    accounts::{Account, Limits, Token},
     agents::{Agent, AgentConfig},
     conversations::{ConversationType, EndedReason, LegState, Snapshot},
     event_names::EventName,
@@ -21,6 +21,7 @@ use crate::world::{ACCOUNT, RETENTION, SID, TOKEN, World, at, call_id, ids, send
 const NUMBER: &str = "+14155550199";
 const AGENT: &str = "agt_01JD9XQ4T0000000000000000A";
 const REJECT: &str = "<Response><Reject reason=\"rejected\"/></Response>";
+const BUSY: &str = "<Response><Reject reason=\"busy\"/></Response>";
 
 fn id() -> ConversationId {
     ConversationId::of_call(ids().0, SID)
@@ -119,7 +120,8 @@ async fn the_numbers_agent_answers_and_a_repeated_callback_too() {
     assert!(matches!(conversation.legs.caller().state, LegState::Answered { .. }));
     let taken = ["phone_call:connection_requested", "phone_call:accepted"];
     assert_eq!(world.log().await, (taken.to_vec(), vec![], json!([])));
-    assert_eq!(world.table.counters(ids().0).await.unwrap().live, 2, "it counts beside the sample's");
+    let counters = world.table.counters(ids().0).await.unwrap();
+    assert_eq!((counters.live, counters.inbound), (1, 1), "it counts beside the sample's");
 
     let (status, again) = world.call_in().await;
     assert_eq!(status, StatusCode::OK);
@@ -135,7 +137,7 @@ async fn the_numbers_agent_answers_and_a_repeated_callback_too() {
     };
     assert_eq!(reason, EndedReason::UserEnded);
     assert!(cost.telephony.unwrap().cost.to_f64() > 0.0);
-    assert_eq!(world.table.counters(ids().0).await.unwrap().live, 1);
+    assert_eq!(world.table.counters(ids().0).await.unwrap().inbound, 0);
 }
 
 #[tokio::test]
@@ -290,4 +292,39 @@ async fn callbacks_of_an_imported_number_need_the_customers_signature() {
         send(&world.router, signed_with(TOKEN, &other, "CallStatus=x")).await.0,
         StatusCode::BAD_REQUEST
     );
+}
+
+#[tokio::test]
+async fn a_call_over_the_limit_is_busy_and_stored() {
+    let world = World::with_number(stored_agent).await;
+    let limits = Limits { inbound_calls: 0, ..Limits::default() };
+    assert!(world.table.set_limits(ids().0, &limits).await.unwrap());
+    assert_eq!(world.call_in().await, (StatusCode::OK, BUSY.to_owned()));
+    let conversation = world.call().await.unwrap().conversation;
+    assert_eq!(conversation.ended().unwrap().1, EndedReason::Unknown);
+    let (names, faults, _) = world.log().await;
+    assert_eq!(names, ["phone_call:connection_requested", "phone_call:rejected", "conversation:ended"]);
+    assert_eq!(faults, ["the account has 0 live inbound calls, as many as it may"]);
+    let (events, _) = world.table.events(ids().0, id(), 0, 100).await.unwrap();
+    assert_eq!(events[1].data["reason"], "limit");
+}
+
+#[tokio::test]
+async fn too_many_requests_about_one_number_are_busy_and_not_stored() {
+    let world = World::with_number(stored_agent).await;
+    let call_in = async |call: usize| {
+        let sid = format!("CA{call:032}");
+        let form = form("ringing").replace(SID, &sid);
+        let answer = send(&world.router, signed(&path("inbound"), &form)).await.1;
+        (answer, world.table.conversation(ids().0, ConversationId::of_call(ids().0, &sid)).await.unwrap())
+    };
+    let mut refused = 0;
+    for call in 0..20 {
+        let (answer, stored) = call_in(call).await;
+        if stored.is_none() {
+            assert_eq!(answer, BUSY);
+            refused += 1;
+        }
+    }
+    assert!((1..=10).contains(&refused), "{refused}: ten at once, then one a second");
 }

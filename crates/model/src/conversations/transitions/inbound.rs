@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(taken.events[0].faults, ["a note"]);
         let conversation = taken.conversation;
         assert_eq!(conversation.kind, ConversationType::InboundPhoneCall);
-        assert_eq!((conversation.slots().live, conversation.status()), (1, Status::Queued));
+        assert_eq!((conversation.slots().inbound, conversation.status()), (1, Status::Queued));
         assert_eq!(conversation.answered_at(), Some(at(2)));
         assert_eq!(conversation.due_at(), Some(at(62)));
         let started = conversation.mark_started(LegId::CALLER, &agent, &call(), at(3)).unwrap();
