@@ -6,6 +6,7 @@ use switchboard_model::{
     conversations::Status,
     ids::{AccountId, AgentId, ConversationId, CredentialId, PhoneNumberId},
     phone_numbers::E164,
+    time::Timestamp,
 };
 
 pub(crate) const ACCOUNT: &str = "ACCOUNT";
@@ -19,6 +20,7 @@ pub(crate) const LEASE: &str = "LEASE";
 pub(crate) const LIVE: &str = "LIVE";
 pub(crate) const REQUESTS: &str = "REQUESTS";
 pub(crate) const FLIGHTS: &str = "FLIGHTS";
+pub(crate) const SPENT: &str = "SPENT#";
 pub(crate) const CLAIM: &str = "CLAIM#";
 pub(crate) const MESSAGE: &str = "MSG#";
 pub(crate) const EVENT: &str = "EVT#";
@@ -201,6 +203,11 @@ pub(crate) fn host_sk(host: &str) -> String {
     format!("HOST#{host}")
 }
 
+/// The sum of a day's costs. The text of a time begins with its day.
+pub(crate) fn spent_sk(at: Timestamp) -> String {
+    format!("{SPENT}{}", &at.to_string()[..10])
+}
+
 /// The token bucket of the requests about inbound calls to a number.
 pub(crate) fn inbound_requests_sk(number: PhoneNumberId) -> String {
     format!("INBOUND#{number}")
@@ -228,8 +235,6 @@ pub(crate) fn conversations_pk(account: AccountId, status: Status) -> String {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_model::time::Timestamp;
-
     use super::*;
 
     fn ids() -> (AccountId, ConversationId) {

@@ -17,6 +17,7 @@ use switchboard_model::{
     egress_policy::EgressPolicy,
     event_names::EventName,
     ids::{AccountId, ConversationId},
+    limits::is_spent,
     phone_numbers::PhoneNumber,
 };
 use switchboard_providers::{
@@ -104,8 +105,14 @@ pub async fn accept_inbound(
     let ringing = Conversation::inbound(id, account, to, from, call.call.clone(), received_at)
         .with_own_carrier(number.is_imported())
         .with_retention(context.retention);
+    let full = format!("the account has {} live inbound calls, as many as it may", limits.inbound_calls);
     if !backend.table.counters(account).await?.admits_inbound(&limits) {
-        return reject_over_limit(backend, &ringing, &limits).await;
+        return reject_over_limit(backend, &ringing, &limits, full).await;
+    }
+    if is_spent(backend.table.spent(account, received_at).await?, &limits) {
+        let spent =
+            format!("the account has reached its spend limit of {} USD a day", limits.daily_spend_usd);
+        return reject_over_limit(backend, &ringing, &limits, spent).await;
     }
     let choice = choose_agent(backend, context, number, &ringing).await?;
     let token = random_hex::<32>();
@@ -113,7 +120,7 @@ pub async fn accept_inbound(
     match backend.table.begin(&transition, &agent, &limits).await? {
         Begun::Stored => {}
         // Another call took the last slot meanwhile.
-        Begun::Full => return reject_over_limit(backend, &ringing, &limits).await,
+        Begun::Full => return reject_over_limit(backend, &ringing, &limits, full).await,
         Begun::Exists => {
             // The carrier asked twice at the same time, and the other request was faster.
             let Some(snapshot) = backend.table.conversation(account, id).await? else {
@@ -130,21 +137,18 @@ pub async fn accept_inbound(
     Ok(InboundOutcome::Connect { conversation: id, token })
 }
 
-/// Stores a call that is turned away because its account has as many live inbound calls as it may.
+/// Stores a call that is turned away because its account is at a limit.
 async fn reject_over_limit(
     backend: &Backend,
     ringing: &Conversation,
     limits: &Limits,
+    reason: String,
 ) -> Result<InboundOutcome, InboundError> {
     let (none, received_at) = (AgentConfig::default(), ringing.created_at);
-    let fault = format!("the account has {} live inbound calls, as many as it may", limits.inbound_calls);
-    let transition = ringing.reject_inbound(&none, RejectReason::Limit, vec![], vec![fault], received_at)?;
+    tracing::warn!(reason, "inbound call rejected: the account is at a limit");
+    let transition = ringing.reject_inbound(&none, RejectReason::Limit, vec![], vec![reason], received_at)?;
     // If it exists, another request about it was faster.
     backend.table.begin(&transition, &none, limits).await?;
-    tracing::warn!(
-        inbound_calls = limits.inbound_calls,
-        "inbound call rejected: the account is at its limit"
-    );
     Ok(InboundOutcome::Busy)
 }
 

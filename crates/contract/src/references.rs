@@ -42,6 +42,13 @@ impl Reference {
         FieldError { loc, msg, kind: "country_not_allowed" }
     }
 
+    /// The number at `loc` is a premium-rate one, or the like.
+    #[must_use]
+    pub fn restricted_number(loc: Loc) -> FieldError {
+        let msg = "This account may not call premium-rate, satellite and high-fraud numbers".into();
+        FieldError { loc, msg, kind: "number_restricted" }
+    }
+
     /// The credential at `loc` is not for the provider of its block.
     #[must_use]
     pub fn other_provider(loc: Loc, wanted: &str) -> FieldError {

@@ -52,8 +52,15 @@ pub struct Limits {
     pub calls_per_second: u32,
     /// API requests per second on average. Bursts may have twice as many.
     pub requests_per_second: u32,
-    /// Calling codes (`+44`) of the countries it may call; none: those of its own numbers.
+    /// Calling codes (`+44`) of the countries it may call; none: those of the numbers that it bought.
     pub destination_countries: Option<Vec<String>>,
+    /// Whether it may call premium-rate and satellite numbers, and those that fraud is after
+    /// ([`E164::is_restricted`](crate::phone_numbers::E164::is_restricted)), of these countries.
+    pub restricted_numbers: bool,
+    /// Phone numbers that it may have.
+    pub phone_numbers: u32,
+    /// USD that its conversations may cost in a day (UTC). Above it, no more calls start.
+    pub daily_spend_usd: u32,
 }
 
 impl Default for Limits {
@@ -64,6 +71,9 @@ impl Default for Limits {
             calls_per_second: 1,
             requests_per_second: 20,
             destination_countries: None,
+            restricted_numbers: false,
+            phone_numbers: 50,
+            daily_spend_usd: 100,
         }
     }
 }

@@ -25,6 +25,18 @@ impl Usd {
         Self(exact.round_dp_with_strategy(6, RoundingStrategy::MidpointAwayFromZero).normalize())
     }
 
+    /// Whole millionths of a dollar, the precision of every cost.
+    #[must_use]
+    pub fn as_micros(self) -> u64 {
+        (self.0 * Decimal::from(1_000_000)).round().to_u64().unwrap_or(0)
+    }
+
+    /// As many millionths of a dollar.
+    #[must_use]
+    pub fn from_micros(micros: u64) -> Self {
+        Self((Decimal::from(micros) / Decimal::from(1_000_000)).normalize())
+    }
+
     /// The nearest JSON number.
     #[must_use]
     pub fn to_f64(self) -> f64 {
@@ -248,6 +260,13 @@ mod tests {
         assert_eq!(cost(0, 0), "0.100000");
         assert_eq!(cost(0, 1_000_000), "0.125000");
         assert_eq!(cost(600_000, 400_000), "0.056000");
+    }
+
+    #[test]
+    fn dollars_are_counted_in_millionths() {
+        let usd = Usd::rounded(Decimal::new(116_290, 6));
+        assert_eq!((usd.as_micros(), Usd::from_micros(116_290)), (116_290, usd));
+        assert_eq!((Usd::ZERO.as_micros(), Usd::from_micros(0)), (0, Usd::ZERO));
     }
 
     #[test]

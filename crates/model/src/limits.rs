@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{accounts::Limits, backoff::Jitter, time::Timestamp};
+use crate::{accounts::Limits, backoff::Jitter, costs::Usd, time::Timestamp};
 
 /// Maximum number of an account's calls that wait to be dialled: more than a quarter of an hour at one per second.
 pub const MAX_WAITING: u32 = 1_000;
@@ -21,6 +21,12 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// Time after that over which the waiting calls spread their tries, for few calls and for very many.
 const SHORTEST_SPREAD: Duration = Duration::from_secs(2);
 const LONGEST_SPREAD: Duration = Duration::from_mins(14);
+
+/// Whether an account has spent what it may in a day.
+#[must_use]
+pub fn is_spent(spent: Usd, limits: &Limits) -> bool {
+    spent.as_micros() >= u64::from(limits.daily_spend_usd) * 1_000_000
+}
 
 /// The slots that a conversation takes of its account's limits: one for each leg that has not ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -255,6 +261,14 @@ mod tests {
         // The limit was lowered.
         assert_eq!(Counters { live: 7, ..free }.admit(&limits, at(0)), None);
         assert!(Counters { inbound: 7, ..free }.admit(&limits, at(0)).is_some(), "a share of their own");
+    }
+
+    #[test]
+    fn a_days_spending_reaches_its_limit() {
+        let limits = Limits { daily_spend_usd: 2, ..Limits::default() };
+        assert!(!is_spent(Usd::from_micros(1_999_999), &limits));
+        assert!(is_spent(Usd::from_micros(2_000_000), &limits));
+        assert!(is_spent(Usd::ZERO, &Limits { daily_spend_usd: 0, ..limits }));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod number;
 mod pool;
+mod restricted;
 
 use std::{fmt, str::FromStr};
 

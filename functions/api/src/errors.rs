@@ -39,6 +39,8 @@ pub(crate) enum ApiError {
     TooManyRequests(Duration),
     /// 429: too many calls of the account wait to be dialled.
     TooManyWaiting,
+    /// 429: the account has spent its daily limit; a new day begins after this time.
+    SpendLimit(Duration),
     /// 503: the table, the bucket or the carrier is unavailable.
     Unavailable(Box<dyn Error + Send + Sync>),
     /// 500: an internal error.
@@ -56,7 +58,9 @@ impl ApiError {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyRequests(_) | Self::TooManyWaiting => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests(_) | Self::TooManyWaiting | Self::SpendLimit(_) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -75,6 +79,9 @@ impl ApiError {
             Self::Invalid(_) => "Some fields are wrong",
             Self::TooManyRequests(_) => "Too many requests",
             Self::TooManyWaiting => "Too many calls of this account wait to be dialled",
+            Self::SpendLimit(_) => {
+                "This account has reached its spend limit of the day; a new day begins at midnight UTC"
+            }
             Self::Unavailable(_) => "The service is not available now; try again",
             Self::Internal(_) => "Internal server error",
         })
@@ -87,7 +94,9 @@ impl ApiError {
         match self {
             Self::StillRunning => Some(1),
             // Whole seconds, rounded up.
-            Self::TooManyRequests(wait) => Some(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(1)),
+            Self::TooManyRequests(wait) | Self::SpendLimit(wait) => {
+                Some(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(1))
+            }
             // At one call a second, ten calls are dialled in that time.
             Self::TooManyWaiting => Some(10),
             _ => None,

@@ -5,7 +5,11 @@ use switchboard_contract::{
     references::{Checked, Reference},
     validation::FieldError,
 };
-use switchboard_model::{agents::Agent, ids::AccountId, phone_numbers::PhoneNumber};
+use switchboard_model::{
+    agents::Agent,
+    ids::AccountId,
+    phone_numbers::{E164, PhoneNumber},
+};
 
 use crate::{Api, errors::ApiError};
 
@@ -28,8 +32,10 @@ pub(crate) async fn resolve<T>(
     for (loc, reference) in std::mem::take(&mut checked.references) {
         let exists = match reference {
             Reference::Destination(number) => {
-                if !may_call(api, account, number.calling_code()).await? {
-                    checked.errors.push(Reference::country_not_allowed(loc));
+                match may_call(api, account, &number).await? {
+                    MayCall::Yes => {}
+                    MayCall::NotTheCountry => checked.errors.push(Reference::country_not_allowed(loc)),
+                    MayCall::NotTheNumber => checked.errors.push(Reference::restricted_number(loc)),
                 }
                 continue;
             }
@@ -60,11 +66,23 @@ pub(crate) async fn resolve<T>(
     Ok((checked.into_valid()?, resolved))
 }
 
-/// Whether an account may call a country: one that its limits list, or, without such a list, one in which it owns a
-/// number.
-async fn may_call(api: &Api, account: AccountId, calling_code: &str) -> Result<bool, TableError> {
-    match api.table.limits(account).await?.destination_countries {
-        Some(countries) => Ok(countries.iter().any(|country| country == calling_code)),
-        None => api.table.has_number_in(account, calling_code).await,
-    }
+enum MayCall {
+    Yes,
+    NotTheCountry,
+    NotTheNumber,
+}
+
+/// Whether an account may call a number: in a country that its limits list, or, without such a list, one in which it
+/// bought a number. A number that it imported opens no country: it costs nothing.
+async fn may_call(api: &Api, account: AccountId, number: &E164) -> Result<MayCall, TableError> {
+    let (limits, calling_code) = (api.table.limits(account).await?, number.calling_code());
+    let allowed = match limits.destination_countries {
+        Some(countries) => countries.iter().any(|country| country == calling_code),
+        None => api.table.has_bought_number_in(account, calling_code).await?,
+    };
+    Ok(match (allowed, number.is_restricted() && !limits.restricted_numbers) {
+        (false, _) => MayCall::NotTheCountry,
+        (true, true) => MayCall::NotTheNumber,
+        (true, false) => MayCall::Yes,
+    })
 }

@@ -272,6 +272,7 @@ impl Table {
             .map(|(ended_at, ..)| transition.events.last().map_or(ended_at, |last| last.created_at));
         writes.extend(self.lease_write(&pk, now, author)?);
         writes.extend(self.count(before.account_id, before.slots().change(after.slots()), room));
+        writes.extend(self.spend(Some(before), after));
         for event in &transition.events {
             writes.push(self.put_new(items::event_item(pk.clone(), event)?.expiring(after.expires_at)));
         }

@@ -141,12 +141,23 @@ impl Table {
         Ok(self.phone_number(account, number).await?.is_some_and(|number| number.is_owned()))
     }
 
-    /// Whether the account owns a number in a country of this calling code, such as `+44`.
-    pub async fn has_number_in(&self, account: AccountId, calling_code: &str) -> Result<bool, TableError> {
+    /// The number of phone numbers that the account has, in any standing.
+    pub async fn count_phone_numbers(&self, account: AccountId) -> Result<usize, TableError> {
+        let (from, to) = (NUMBER.to_owned(), format!("{NUMBER}~"));
+        Ok(self.range(keys::account_pk(account), from, to, usize::MAX).await?.len())
+    }
+
+    /// Whether the account owns a number in a country of this calling code, such as `+44`, that it did not import.
+    pub async fn has_bought_number_in(
+        &self,
+        account: AccountId,
+        calling_code: &str,
+    ) -> Result<bool, TableError> {
         let from = format!("{NUMBER}{calling_code}");
         let to = format!("{from}~");
         for item in self.range(keys::account_pk(account), from, to, usize::MAX).await? {
-            if read_number(account, item)?.is_owned() {
+            let number = read_number(account, item)?;
+            if number.is_owned() && !number.is_imported() {
                 return Ok(true);
             }
         }

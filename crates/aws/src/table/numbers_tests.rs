@@ -47,16 +47,16 @@ async fn a_reserved_number_is_taken_but_not_usable() {
     assert_eq!(table.phone_number(account(1), &e164(200)).await.unwrap(), Some(number.clone()));
     assert_eq!(table.phone_number(account(2), &e164(200)).await.unwrap(), None);
     assert!(!table.owns_phone_number(account(1), &e164(200)).await.unwrap());
-    assert!(!table.has_number_in(account(1), "+1").await.unwrap());
+    assert!(!table.has_bought_number_in(account(1), "+1").await.unwrap());
     assert_eq!(listed(&table, 1).await, []);
 
     let sid = "PN1".to_owned();
     let owned = table.change_phone_number(&number, number.clone().arrived(sid)).await.unwrap();
     assert!(owned.is_owned() && owned.version == 2);
     assert!(table.owns_phone_number(account(1), &e164(200)).await.unwrap());
-    assert!(table.has_number_in(account(1), "+1").await.unwrap());
-    assert!(!table.has_number_in(account(1), "+44").await.unwrap());
-    assert!(!table.has_number_in(account(2), "+1").await.unwrap());
+    assert!(table.has_bought_number_in(account(1), "+1").await.unwrap());
+    assert!(!table.has_bought_number_in(account(1), "+44").await.unwrap());
+    assert!(!table.has_bought_number_in(account(2), "+1").await.unwrap());
     assert_eq!(listed(&table, 1).await, [e164(200)]);
     assert_eq!(listed(&table, 2).await, []);
 }
@@ -111,6 +111,8 @@ async fn a_call_of_an_imported_number_uses_the_customers_account() {
     let number = PhoneNumber::coming(id, account(1), e164(190), Some(own), at(0)).arrived("PN1".into());
     table.add_phone_number(&number).await.unwrap();
     assert_eq!(table.phone_number(account(1), &e164(190)).await.unwrap(), Some(number.clone()));
+    assert!(!table.has_bought_number_in(account(1), "+1").await.unwrap(), "it opens no country");
+    assert_eq!(table.count_phone_numbers(account(1)).await.unwrap(), 1);
 
     let call = |imported| {
         let id = ConversationId::new(at(0), 1);

@@ -1,7 +1,7 @@
 //! Twilio: telephone calls.
 //!
-//! The carrier's pricing API has each account's own prices. A country that is not listed is counted like the United
-//! States, which is too little for most.
+//! The carrier's pricing API has each account's own prices. A country that is not listed is counted at the highest price
+//! that the carrier has for landlines and mobiles, so that no spend limit is passed unseen.
 
 use super::{Adapter, CallTariff, Capabilities, Connection, Price, Row, Service};
 
@@ -28,7 +28,8 @@ pub(super) static CARRIER: Row = Row {
 
 const TARIFF: CallTariff = CallTariff {
     outbound: &[("+1", 140)],
-    unlisted_outbound: 140,
+    // Half a dollar: few countries cost more, and those that do are satellite networks and small islands.
+    unlisted_outbound: 5_000,
     // The longer ones are toll-free numbers, for which the called side pays.
     inbound: &[
         ("+1", 85),
@@ -40,7 +41,7 @@ const TARIFF: CallTariff = CallTariff {
         ("+1877", 220),
         ("+1888", 220),
     ],
-    unlisted_inbound: 85,
+    unlisted_inbound: 220,
     media_stream: 40,
     machine_detection: 75,
 };
@@ -61,6 +62,15 @@ mod tests {
             (inbound("+14155550199").as_str(), inbound("+18885550199").as_str()),
             ("0.0125", "0.0260")
         );
+    }
+
+    #[test]
+    fn an_unlisted_country_costs_the_highest_price() {
+        let outbound = outbound_call(&"+4930901820".parse().unwrap(), false).per_started_minute;
+        let inbound = inbound_call(&"+4930901820".parse().unwrap()).per_started_minute;
+        assert_eq!((outbound.to_string().as_str(), inbound.to_string().as_str()), ("0.5040", "0.0260"));
+        assert!(OUTBOUND.iter().all(|(_, price)| *price <= UNLISTED_OUTBOUND));
+        assert!(INBOUND.iter().all(|(_, price)| *price <= UNLISTED_INBOUND));
     }
 
     #[test]

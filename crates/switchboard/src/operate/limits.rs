@@ -23,7 +23,16 @@ pub(crate) struct LimitChanges {
     /// API requests per second on average; bursts of twice as many are accepted, more are answered with 429.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000))]
     requests_per_second: Option<u32>,
-    /// The countries that the account may call, by calling code, such as `+1,+44`; `own`: those of its own numbers.
+    /// Phone numbers that the account may have.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=100_000))]
+    phone_numbers: Option<u32>,
+    /// USD that the account's conversations may cost in a day (UTC); then new calls are answered with 429.
+    #[arg(long, value_name = "USD", value_parser = value_parser!(u32).range(0..=1_000_000))]
+    daily_spend_usd: Option<u32>,
+    /// Whether the account may call premium-rate, satellite and high-fraud numbers.
+    #[arg(long, value_name = "BOOL")]
+    restricted_numbers: Option<bool>,
+    /// The countries that the account may call, by calling code, such as `+1,+44`; `own`: those of the numbers it bought.
     #[arg(long, value_name = "CODES", value_parser = destinations)]
     destinations: Option<Destinations>,
 }
@@ -49,12 +58,24 @@ fn destinations(text: &str) -> Result<Destinations, String> {
 impl LimitChanges {
     /// Returns `limits` with the named ones changed.
     fn apply(self, limits: Limits) -> Limits {
-        let Self { live_calls, inbound_calls, calls_per_second, requests_per_second, destinations } = self;
+        let Self {
+            live_calls,
+            inbound_calls,
+            calls_per_second,
+            requests_per_second,
+            phone_numbers,
+            daily_spend_usd,
+            restricted_numbers,
+            destinations,
+        } = self;
         Limits {
             live_calls: live_calls.unwrap_or(limits.live_calls),
             inbound_calls: inbound_calls.unwrap_or(limits.inbound_calls),
             calls_per_second: calls_per_second.unwrap_or(limits.calls_per_second),
             requests_per_second: requests_per_second.unwrap_or(limits.requests_per_second),
+            phone_numbers: phone_numbers.unwrap_or(limits.phone_numbers),
+            daily_spend_usd: daily_spend_usd.unwrap_or(limits.daily_spend_usd),
+            restricted_numbers: restricted_numbers.unwrap_or(limits.restricted_numbers),
             destination_countries: match destinations {
                 Some(Destinations(countries)) => countries,
                 None => limits.destination_countries,
@@ -76,16 +97,28 @@ pub(super) async fn change(
     }
     let destinations = match &limits.destination_countries {
         Some(countries) => countries.join(", "),
-        None => "the countries of its own numbers".to_owned(),
+        None => "the countries of the numbers it bought".to_owned(),
     };
-    let Limits { live_calls, inbound_calls, calls_per_second, requests_per_second, .. } = limits;
+    let Limits {
+        live_calls,
+        inbound_calls,
+        calls_per_second,
+        requests_per_second,
+        phone_numbers,
+        daily_spend_usd,
+        ..
+    } = limits;
+    let restricted = if limits.restricted_numbers { "allowed" } else { "denied" };
     let text = format!(
         "Account              {id}\n\
          Live calls           {live_calls}\n\
          Inbound calls        {inbound_calls}\n\
          Calls per second     {calls_per_second}\n\
          Requests per second  {requests_per_second}\n\
-         Destinations         {destinations}\n"
+         Phone numbers        {phone_numbers}\n\
+         USD a day            {daily_spend_usd}\n\
+         Destinations         {destinations}\n\
+         Restricted numbers   {restricted}\n"
     );
     let mut json = json!(limits);
     json["account_id"] = json!(id);

@@ -14,6 +14,8 @@ use switchboard_model::{
     agents::{Agent, AgentConfig},
     conversations::{Conversation, Snapshot},
     ids::{AccountId, AgentId, ConversationId},
+    limits::is_spent,
+    time::Timestamp,
 };
 use switchboard_runtime::spans;
 
@@ -47,6 +49,10 @@ pub(crate) async fn create_phone_call(
         }
     };
     let (id, now) = (ConversationId::of_request(new.id), (api.now)());
+    let limits = api.table.limits(account).await?;
+    if !new.may_exist && is_spent(api.table.spent(account, now).await?, &limits) {
+        return Err(ApiError::SpendLimit(until_midnight(now)));
+    }
     spans::record_conversation(account, id);
     let conversation = Conversation::outbound(id, account, agent_id, call.to_number, call.from_number, now);
     let is_imported = resolved.number.is_some_and(|number| number.is_imported());
@@ -63,6 +69,12 @@ pub(crate) async fn create_phone_call(
     }
     tracing::info!("conversation queued");
     Ok(Json(ConversationView::new(&api.public_url, snapshot, Some(vec![]))))
+}
+
+/// The time until the next day (UTC).
+fn until_midnight(now: Timestamp) -> Duration {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+    Duration::from_millis((DAY_MS - now.as_millis().rem_euclid(DAY_MS)).unsigned_abs())
 }
 
 /// `GET /conversations`: newest first, without their messages.

@@ -26,6 +26,10 @@ impl Api {
         number: E164,
         own: Option<OwnAccount>,
     ) -> Result<Option<PhoneNumber>, ApiError> {
+        let most = self.table.limits(account).await?.phone_numbers;
+        if self.table.count_phone_numbers(account).await? >= usize::try_from(most).unwrap_or(usize::MAX) {
+            return Err(ApiError::Conflict("This account has as many phone numbers as it may"));
+        }
         let pooled = if own.is_none() { self.table.pooled_number(&number).await? } else { None };
         let coming = PhoneNumber::coming(id, account, number, own, (self.now)());
         let (coming, stored) = match pooled {

@@ -83,3 +83,45 @@ async fn a_request_that_cannot_be_counted_is_served() {
     assert_eq!(world.get("/conversations").await.status, 200);
     assert_eq!(world.send(call(CALLED)).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_spent_account_starts_no_more_calls_that_day() {
+    let world = World::new().await;
+    let body = json!({ "from_number": NUMBER, "to_number": CALLED, "agent_config": {} });
+    let limits = Limits { daily_spend_usd: 0, ..world.table.limits(world.account).await.unwrap() };
+    assert!(world.table.set_limits(world.account, &limits).await.unwrap());
+    let refused = world.create(&body).await;
+    let detail = "This account has reached its spend limit of the day; a new day begins at midnight UTC";
+    assert_eq!((refused.status, refused.json()["detail"].clone()), (429, json!(detail)));
+    // The clock stands at 15:04:05.123.
+    assert_eq!(refused.header("retry-after"), Some("32155"));
+    assert!(world.table.set_limits(world.account, &Limits { daily_spend_usd: 1, ..limits }).await.unwrap());
+    assert_eq!(world.create(&body).await.status, 200);
+}
+
+#[tokio::test]
+async fn premium_numbers_are_called_only_if_the_operator_allows_it() {
+    let world = World::new().await;
+    let call = async |to: &str| {
+        world.create(&json!({ "from_number": NUMBER, "to_number": to, "agent_config": {} })).await
+    };
+    for to in ["+19005550100", "+18765550100"] {
+        let refused = call(to).await;
+        let error = refused.json()["detail"][0].clone();
+        assert_eq!((refused.status, &error["loc"]), (422, &json!(["body", "to_number"])), "{to}");
+        assert_eq!(error["type"], "number_restricted");
+    }
+    let limits = Limits { restricted_numbers: true, ..world.table.limits(world.account).await.unwrap() };
+    assert!(world.table.set_limits(world.account, &limits).await.unwrap());
+    assert_eq!(call("+18765550100").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_account_has_no_more_numbers_than_it_may() {
+    let world = World::new().await;
+    let limits = Limits { phone_numbers: 2, ..world.table.limits(world.account).await.unwrap() };
+    assert!(world.table.set_limits(world.account, &limits).await.unwrap());
+    let buy = async || world.send(Event::of("POST", "/phone_numbers/buy").with_body(&json!({}))).await;
+    assert_eq!(buy().await.status, 200);
+    assert_eq!(buy().await.line(), r#"409 {"detail":"This account has as many phone numbers as it may"}"#);
+}
