@@ -60,12 +60,15 @@ pub enum FilterFailure {
 type Evaluated<T> = Result<T, FilterFailure>;
 
 impl Program {
-    pub(super) fn evaluate(&self, variables: &Variables<'_>) -> Evaluated<bool> {
-        let evaluation = Evaluation { variables, steps_left: Cell::new(MAX_STEPS) };
-        match evaluation.value(&self.0, None)? {
-            Value::Bool(matches) => Ok(matches),
-            other => Err(FilterFailure::NotBool(other.type_name())),
-        }
+    /// Evaluates within `steps`; also how many were taken.
+    pub(super) fn evaluate(&self, variables: &Variables<'_>, steps: usize) -> (Evaluated<bool>, usize) {
+        let evaluation = Evaluation { variables, steps_left: Cell::new(steps) };
+        let matches = match evaluation.value(&self.0, None) {
+            Ok(Value::Bool(matches)) => Ok(matches),
+            Ok(other) => Err(FilterFailure::NotBool(other.type_name())),
+            Err(failure) => Err(failure),
+        };
+        (matches, steps - evaluation.steps_left.get())
     }
 }
 

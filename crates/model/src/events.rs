@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use switchboard_filters::{Filter, Lazy, Variables};
+use switchboard_filters::{Filter, FilterFailure, Lazy, Variables};
 
 use crate::{
     deliveries::{Attempt, MAX_QUEUED},
@@ -121,6 +121,11 @@ impl Recipients {
     }
 }
 
+/// Maximum number of steps of all filters of one event together: some 0.6 ms, on the core that carries the calls' audio.
+const MAX_STEPS: usize = 20_000;
+/// Marks the owner of a filter that took too many steps: it is off for the rest of the conversation.
+const OFF: &str = ".off";
+
 /// Matches an event against the webhooks and hooks of an agent.
 #[must_use]
 pub fn recipients(context: &EventContext<'_>) -> Recipients {
@@ -137,17 +142,41 @@ pub fn recipients(context: &EventContext<'_>) -> Recipients {
         function: &data["function"],
         conversation: Lazy::new(summary),
     };
+    // Each filter has an equal share of the steps that are left, so that none is blamed for another.
+    let filters =
+        webhooks.iter().filter(|webhook| webhook.events.contains(&name)).map(|webhook| &webhook.filter);
+    let filters =
+        filters.chain(hooks.iter().filter(|hook| hook.events.contains(&name)).map(|hook| &hook.filter));
+    let (mut filters, mut steps) = (filters.flatten().count(), MAX_STEPS);
     let mut failures = vec![];
     let mut holds = |filter: Option<&Filter>, owner: &str, position: usize| {
         let Some(filter) = filter else { return true };
-        filter.matches(&variables).unwrap_or_else(|failure| {
-            let owner = format!("{owner}.{position}");
-            if !failed_filters.contains(&owner) {
-                let fault = format!("{owner}.filter failed and did not match: {failure}");
-                failures.push(FailedFilter { owner, fault });
+        let share = steps / filters.max(1);
+        filters = filters.saturating_sub(1);
+        let owner = format!("{owner}.{position}");
+        let off = format!("{owner}{OFF}");
+        if failed_filters.contains(&off) {
+            return false;
+        }
+        let (matches, taken) = filter.matches_within(&variables, share);
+        steps -= taken.min(steps);
+        match matches {
+            Ok(matches) => matches,
+            Err(FilterFailure::TooLong) => {
+                let fault = format!(
+                    "{owner}.filter took too many steps, and is off for the rest of the conversation"
+                );
+                failures.push(FailedFilter { owner: off, fault });
+                false
             }
-            false
-        })
+            Err(failure) => {
+                if !failed_filters.contains(&owner) {
+                    let fault = format!("{owner}.filter failed and did not match: {failure}");
+                    failures.push(FailedFilter { owner, fault });
+                }
+                false
+            }
+        }
     };
     let mut matched = vec![];
     for (position, webhook) in webhooks.iter().enumerate() {
@@ -223,6 +252,33 @@ mod tests {
             failed_filters: &BTreeSet::from(["webhooks.0".to_owned()]),
         });
         assert_eq!(again, Recipients::default());
+    }
+
+    #[test]
+    fn filters_share_a_budget_and_the_one_that_exceeds_it_is_off() {
+        let hungry = "message.content.matches('a+b')".to_owned();
+        let webhooks: Vec<_> = (0..19)
+            .map(|_| webhook(Some(&hungry)))
+            .chain([webhook(Some("message.role == 'user'"))])
+            .collect();
+        let data = json!({ "message": { "role": "user", "content": "a".repeat(20_000) } });
+        let first = matched(&webhooks, &[], EventName::MessageSent, &data);
+        assert_eq!(first.webhooks, [19], "a cheap filter has its share");
+        assert_eq!(first.failures.len(), 19);
+        assert!(first.failures[0].fault.starts_with("webhooks.0.filter took too many steps"));
+        let failed_filters = &first.failures.into_iter().map(|failure| failure.owner).collect();
+        let name = EventName::MessageSent;
+        let summary = || Value::Null;
+        let context = EventContext {
+            name,
+            data: &data,
+            webhooks: &webhooks,
+            hooks: &[],
+            summary: &summary,
+            failed_filters,
+        };
+        let again = recipients(&context);
+        assert_eq!((again.webhooks, again.failures), (vec![19], vec![]), "recorded once");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use switchboard_model::{
     costs::{Prices, Usage},
     deliveries::Delivery,
     event_names::EventName,
-    events::Event,
+    events::{Event, Recipients},
     time::Timestamp,
 };
 use tokio::{
@@ -60,7 +60,7 @@ struct Writer {
 #[derive(Debug)]
 enum Item {
     /// An event with the usage so far. The sender is for a function call: its webhook waits for the stored event.
-    Entry(JournalEntry, Usage, Option<oneshot::Sender<Event>>),
+    Entry(JournalEntry, Recipients, Usage, Option<oneshot::Sender<Event>>),
     /// The delivery of a function call whose event is stored.
     Delivery(Delivery),
 }
@@ -108,15 +108,20 @@ impl Journal {
     /// Queues an entry that is stored ([`switchboard_model::events::Recipients::stores`]), with the usage so far. Never
     /// waits. False if the queue is full, that is, if nothing could be stored for minutes.
     #[must_use]
-    pub(crate) fn record(&self, entry: JournalEntry, usage: &Usage) -> bool {
-        self.queue(Item::Entry(entry, usage.clone(), None))
+    pub(crate) fn record(&self, entry: JournalEntry, recipients: Recipients, usage: &Usage) -> bool {
+        self.queue(Item::Entry(entry, recipients, usage.clone(), None))
     }
 
     /// Like [`record`](Self::record), for a function call. The receiver gets the event once it is stored.
     #[must_use]
-    pub(crate) fn record_call(&self, entry: JournalEntry, usage: &Usage) -> (bool, oneshot::Receiver<Event>) {
+    pub(crate) fn record_call(
+        &self,
+        entry: JournalEntry,
+        recipients: Recipients,
+        usage: &Usage,
+    ) -> (bool, oneshot::Receiver<Event>) {
         let (sender, stored) = oneshot::channel();
-        (self.queue(Item::Entry(entry, usage.clone(), Some(sender))), stored)
+        (self.queue(Item::Entry(entry, recipients, usage.clone(), Some(sender))), stored)
     }
 
     /// Queues the delivery of a function call. Never waits.
@@ -156,8 +161,8 @@ async fn write(
         let mut usage = Usage::default();
         for item in batch.drain(..) {
             match item {
-                Item::Entry(entry, used, listener) => {
-                    entries.push(entry);
+                Item::Entry(entry, recipients, used, listener) => {
+                    entries.push((entry, recipients));
                     listeners.extend(listener);
                     usage = used;
                 }
@@ -167,7 +172,7 @@ async fn write(
         // A batch that can never be stored is stored entry by entry: one entry does not take the others with it.
         let mut groups = VecDeque::from([entries]);
         while let Some(mut group) = groups.pop_front().filter(|group| !group.is_empty()) {
-            if let Some(first) = group.first_mut().filter(|_| refused > 0) {
+            if let Some((first, _)) = group.first_mut().filter(|_| refused > 0) {
                 first.faults.push(format!("{refused} events before this one could not be stored"));
             }
             let mut events = vec![];
@@ -177,7 +182,7 @@ async fn write(
                     next_sequence += events.len() as u64;
                 }
                 Write::Refused if group.len() > 1 => {
-                    group[0].faults.retain(|fault| !fault.ends_with("could not be stored"));
+                    group[0].0.faults.retain(|fault| !fault.ends_with("could not be stored"));
                     groups.extend(group.into_iter().map(|entry| vec![entry]));
                     continue;
                 }
@@ -188,7 +193,8 @@ async fn write(
                 Write::LeaseLost => return writer.lost.cancel(),
             }
             // Every function call has a listener, so both are in the same order.
-            let called = group.iter().filter(|entry| entry.name == EventName::FunctionCallTriggered).count();
+            let called =
+                group.iter().filter(|(entry, _)| entry.name == EventName::FunctionCallTriggered).count();
             let mut calls = events.into_iter().filter(|event| event.name == EventName::FunctionCallTriggered);
             for listener in listeners.drain(..called.min(listeners.len())) {
                 // The listener of an event that was not stored learns it by being dropped.
@@ -227,7 +233,7 @@ async fn gather(queue: &mut mpsc::Receiver<Item>, batch: &mut Vec<Item>) -> bool
         return false;
     }
     let until = Instant::now() + BATCH_WINDOW;
-    while batch.len() < BATCH && !batch.iter().any(|item| matches!(item, Item::Entry(_, _, Some(_)))) {
+    while batch.len() < BATCH && !batch.iter().any(|item| matches!(item, Item::Entry(.., Some(_)))) {
         match timeout_at(until, queue.recv()).await {
             Ok(Some(item)) => batch.push(item),
             Ok(None) | Err(_) => break,
@@ -249,7 +255,7 @@ impl Writer {
     /// Appends entries, and returns their events in `events`. `next_sequence` is that of the first one.
     async fn append(
         &self,
-        entries: &[JournalEntry],
+        entries: &[(JournalEntry, Recipients)],
         usage: &Usage,
         next_sequence: u64,
         events: &mut Vec<Event>,
@@ -260,7 +266,7 @@ impl Writer {
                 return Err(InvalidTransition);
             }
             events.clear();
-            let transition = snapshot.conversation.append(&self.agent, entries, usage)?;
+            let transition = snapshot.conversation.append_matched(&self.agent, entries, usage)?;
             events.clone_from(&transition.events);
             Ok(transition)
         })
@@ -347,8 +353,9 @@ mod tests {
             message: None,
             faults: vec![],
         };
-        let recorded =
-            (0..10 * QUEUED_ITEMS).take_while(|_| journal.record(entry.clone(), &Usage::default())).count();
+        let recorded = (0..10 * QUEUED_ITEMS)
+            .take_while(|_| journal.record(entry.clone(), Recipients::default(), &Usage::default()))
+            .count();
         assert!((QUEUED_ITEMS..=QUEUED_ITEMS + BATCH).contains(&recorded), "{recorded}");
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     carriers::CarrierCallId,
     costs::{Prices, Usage},
     event_names::EventName,
-    events::Event,
+    events::{Event, Recipients},
     ids::EventId,
     messages::Message,
     time::Timestamp,
@@ -184,6 +184,22 @@ impl Conversation {
         Ok(next)
     }
 
+    /// Like [`append`](Self::append), for entries whose recipients are known: filters are evaluated once per event.
+    pub fn append_matched(
+        &self,
+        agent: &AgentConfig,
+        entries: &[(JournalEntry, Recipients)],
+        usage: &Usage,
+    ) -> Result<Transition, InvalidTransition> {
+        let State::Started { .. } = self.state else { return Err(InvalidTransition) };
+        let mut next = self.changed(self.state.clone());
+        next.conversation.usage = usage.clone();
+        for (entry, recipients) in entries {
+            next.add_one(agent, entry, Some(recipients.clone()));
+        }
+        Ok(next)
+    }
+
     /// The call of the caller's leg was never taken: one `phone_call:rejected`, then the end.
     pub fn reject(
         &self,
@@ -311,21 +327,30 @@ impl Transition {
 
     fn add(&mut self, agent: &AgentConfig, entries: &[JournalEntry]) {
         for entry in entries {
-            if let Some(message) = &entry.message {
-                self.messages.push((self.conversation.next_message, message.clone()));
-                self.conversation.next_message += 1;
-            }
-            let place = self.events.len();
-            self.emit(agent, entry.at, entry.name, entry.event_data());
-            if let Some(event) = self.events.get_mut(place) {
-                event.faults.extend(entry.faults.iter().cloned());
-            }
+            self.add_one(agent, entry, None);
+        }
+    }
+
+    fn add_one(&mut self, agent: &AgentConfig, entry: &JournalEntry, recipients: Option<Recipients>) {
+        if let Some(message) = &entry.message {
+            self.messages.push((self.conversation.next_message, message.clone()));
+            self.conversation.next_message += 1;
+        }
+        let (place, data) = (self.events.len(), entry.event_data());
+        let matches = recipients.unwrap_or_else(|| self.conversation.recipients(agent, entry.name, &data));
+        self.emit_matched(entry.at, entry.name, data, matches);
+        if let Some(event) = self.events.get_mut(place) {
+            event.faults.extend(entry.faults.iter().cloned());
         }
     }
 
     fn emit(&mut self, agent: &AgentConfig, at: Timestamp, name: EventName, data: Value) {
+        let matches = self.conversation.recipients(agent, name, &data);
+        self.emit_matched(at, name, data, matches);
+    }
+
+    fn emit_matched(&mut self, at: Timestamp, name: EventName, data: Value, matches: Recipients) {
         let conversation = &mut self.conversation;
-        let matches = conversation.recipients(agent, name, &data);
         if !matches.stores(name) {
             return;
         }

@@ -144,15 +144,16 @@ impl Call<'_> {
         if !recipients.stores(entry.name) {
             return true;
         }
-        self.conversation.record_failed_filters(recipients.failures);
+        self.conversation.record_failed_filters(recipients.failures.clone());
         entry.faults.splice(..0, self.faults.take());
         let mut usage = self.usage.clone();
         usage.transcriber_ms += self.transcriber.audio_ms();
         if entry.name != EventName::FunctionCallTriggered {
-            return self.journal.record(entry, &usage);
+            return self.journal.record(entry, recipients, &usage);
         }
-        let (is_queued, stored) = self.journal.record_call(entry, &usage);
-        self.tools.announce((!recipients.webhooks.is_empty()).then_some(stored));
+        let is_received = !recipients.webhooks.is_empty();
+        let (is_queued, stored) = self.journal.record_call(entry, recipients, &usage);
+        self.tools.announce(is_received.then_some(stored));
         is_queued
     }
 }
