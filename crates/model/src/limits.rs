@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn waiting_calls_without_a_slot_have_no_room() {
         let limits = Limits { live_calls: 5, ..Limits::default() };
-        let room = |waiting, live| Counters { waiting, live, full_at: None }.room(&limits);
+        let room = |waiting, live| Counters { waiting, live, inbound: 0, full_at: None }.room(&limits);
         assert_eq!(
             [room(9, 0), room(2, 1), room(9, 5), room(9, 7), room(0, 0), room(-1, 0)],
             [5, 2, 0, 0, 0, 0]

@@ -12,7 +12,7 @@ use super::CREDENTIAL;
 use crate::{
     declaration::{Members, Record, types},
     references::References,
-    validation::Read,
+    validation::{Read, Rejected},
 };
 
 static PROVIDERS: LazyLock<Vec<(&str, &str)>> =

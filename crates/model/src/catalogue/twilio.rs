@@ -66,11 +66,11 @@ mod tests {
 
     #[test]
     fn an_unlisted_country_costs_the_highest_price() {
-        let outbound = outbound_call(&"+4930901820".parse().unwrap(), false).per_started_minute;
-        let inbound = inbound_call(&"+4930901820".parse().unwrap()).per_started_minute;
+        let outbound = TARIFF.outbound_call(&"+4930901820".parse().unwrap(), false).per_started_minute;
+        let inbound = TARIFF.inbound_call(&"+4930901820".parse().unwrap()).per_started_minute;
         assert_eq!((outbound.to_string().as_str(), inbound.to_string().as_str()), ("0.5040", "0.0260"));
-        assert!(OUTBOUND.iter().all(|(_, price)| *price <= UNLISTED_OUTBOUND));
-        assert!(INBOUND.iter().all(|(_, price)| *price <= UNLISTED_INBOUND));
+        assert!(TARIFF.outbound.iter().all(|(_, price)| *price <= TARIFF.unlisted_outbound));
+        assert!(TARIFF.inbound.iter().all(|(_, price)| *price <= TARIFF.unlisted_inbound));
     }
 
     #[test]
