@@ -39,20 +39,16 @@ pub(crate) fn resources(template: &str) -> Vec<Resource<'_>> {
         if line.trim_start().starts_with('#') {
             continue;
         }
-        match line
-            .strip_prefix("  ")
-            .filter(|name| !name.starts_with(' '))
-            .and_then(|name| name.strip_suffix(':'))
-        {
-            Some(name) => found.push(Resource { name, kind: "", lines: vec![] }),
-            None => {
-                let Some(resource) = found.last_mut() else { continue };
-                if let Some(kind) = line.strip_prefix("    Type: ") {
-                    resource.kind = kind;
-                }
-                resource.lines.push(line);
-            }
+        let name = line.strip_prefix("  ").filter(|name| !name.starts_with(' '));
+        if let Some(name) = name.and_then(|name| name.strip_suffix(':')) {
+            found.push(Resource { name, kind: "", lines: vec![] });
+            continue;
         }
+        let Some(resource) = found.last_mut() else { continue };
+        if let Some(kind) = line.strip_prefix("    Type: ") {
+            resource.kind = kind;
+        }
+        resource.lines.push(line);
     }
     found
 }

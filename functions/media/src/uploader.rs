@@ -104,7 +104,9 @@ impl Uploader {
 
     /// Makes the queued uploads and the `last` ones.
     pub(crate) async fn finish(mut self, last: Vec<Upload>) {
-        last.iter().for_each(|upload| self.pieces.add(upload));
+        for upload in &last {
+            self.pieces.add(upload);
+        }
         for upload in last {
             // Fails only if the task panicked.
             let _ = self.uploads.send(upload).await;

@@ -14,7 +14,7 @@ fn an_agent_has_at_most_twenty_webhooks() {
     check([
         (webhooks(20), &[][..]),
         (webhooks(21), &["webhooks too_long"]),
-        (webhooks(550), &["webhooks too_long"]),
+        (webhooks(100), &["webhooks too_long"]),
     ]);
 }
 
