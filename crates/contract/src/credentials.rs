@@ -294,6 +294,12 @@ mod tests {
     }
 
     #[test]
+    fn every_vendor_with_a_key_can_be_named() {
+        let names: Vec<&str> = PROVIDERS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, Provider::ALL.map(Provider::as_str));
+    }
+
+    #[test]
     fn a_key_of_rime_serves_both_of_its_names() {
         assert!(Provider::Rime.serves("rimeai") && Provider::Rimeai.serves("rime"));
         for provider in Provider::ALL {
