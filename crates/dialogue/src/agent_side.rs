@@ -42,10 +42,10 @@ pub(crate) enum TurnStatus {
 }
 
 impl AgentSide {
-    pub(crate) fn new(history: History, language: &str) -> Self {
+    pub(crate) fn new(history: History, language: &str, watches_model: bool) -> Self {
         Self {
             playback: Playback::default(),
-            responder: Pipeline::default(),
+            responder: Pipeline::new(watches_model),
             history,
             utterances: UtteranceIds::default(),
             phrases: Phrases::of(language),

@@ -53,7 +53,8 @@ impl Engine {
     /// The engine of a call whose media does not flow yet.
     #[must_use]
     pub fn new(settings: EngineSettings) -> Self {
-        let EngineSettings { greeting, max_duration, language, takeover, transcriber } = settings;
+        let EngineSettings { greeting, max_duration, language, takeover, transcriber, watches_model } =
+            settings;
         let lasted = takeover.as_ref().map(|takeover| takeover.elapsed);
         let (history, unspoken) = takeover.map_or_else(Default::default, |takeover| {
             (History::taken_over(takeover.history), Unspoken::new(takeover.unspoken))
@@ -66,7 +67,7 @@ impl Engine {
             phase: Phase::default(),
             clock: CallClock::default(),
             user: UserSide::new(transcriber),
-            agent: AgentSide::new(history, &language),
+            agent: AgentSide::new(history, &language, watches_model),
             barge_in: BargeIn::new(transcriber.words_overdue_after()),
             idle: Idle::default(),
             unspoken,

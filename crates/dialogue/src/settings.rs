@@ -22,6 +22,11 @@ pub struct EngineSettings {
     /// Properties of the transcriber that the engine's decisions depend on.
     #[serde(default)]
     pub transcriber: TranscriberProfile,
+    /// Whether a response that leaves the caller waiting is a fault of the model: no words after functions have
+    /// returned, or too many rounds of functions. It is then recorded and retried, and the agent apologises, also if it
+    /// has said "One moment". False in the logs of engines before version 3, which ended such a turn in silence.
+    #[serde(default)]
+    pub watches_model: bool,
 }
 
 /// The state of a call that is taken over from another worker.

@@ -82,6 +82,10 @@ pub enum ProviderRole {
 pub enum ModelFault {
     /// It has more text, clauses or function calls than are taken. What there was until then is used.
     TooLong,
+    /// It has no words that can be said, and no function calls.
+    NoWords,
+    /// It calls functions although too many rounds of functions have run in this turn. They are not called.
+    TooManyRounds,
 }
 
 /// The time between the user's last word and the first frame of the reply, by stage.

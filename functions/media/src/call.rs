@@ -170,6 +170,7 @@ impl<'a> Call<'a> {
             language: resolved.transcriber.language().to_owned(),
             takeover: takeover.clone(),
             transcriber: providers.transcriber_profile(),
+            watches_model: true,
         };
         let (table, prices) = (worker.table.clone(), worker.prices.clone());
         let journal = Journal::new(table, prices, snapshot.clone(), &lease);

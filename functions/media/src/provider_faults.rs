@@ -56,6 +56,8 @@ impl ProviderFaults {
     /// Records that a response of the language model could not be used as it was.
     pub(crate) fn record_model(&mut self, fault: ModelFault) {
         let fault = match fault {
+            ModelFault::NoWords => "its response had no words",
+            ModelFault::TooManyRounds => "it called functions again and again, and was stopped",
             ModelFault::TooLong => "its response was too long, and was cut",
         };
         self.record(ProviderRole::LanguageModel, fault);

@@ -26,6 +26,8 @@ use crate::{
 const MAX_FAILED_TURNS: u32 = 3;
 /// Wait before a failed generation is retried: the reason for a refusal may have passed by then.
 const RETRY_AFTER: Duration = Duration::from_millis(300);
+/// Time after a hold phrase at which another one may be said in the same turn: functions may run for long.
+const HOLD_AGAIN_AFTER: Duration = Duration::from_secs(8);
 
 /// One consequence of the pipeline's decisions. They are carried out in their order.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub(crate) struct Pipeline {
     failed_turns: u32,
     /// When the hold phrase was last said.
     held_at: Option<CallTime>,
+    /// See [`EngineSettings::watches_model`](crate::EngineSettings::watches_model).
+    watches_model: bool,
 }
 
 /// The agent's turn.
@@ -69,6 +73,8 @@ struct Response {
     /// When the generation is retried.
     retry_at: Option<CallTime>,
     progress: Progress,
+    /// Words were said before the functions were called.
+    was_announced: bool,
     /// A hold phrase was heard.
     was_held: bool,
     spoken_until: CallTime,
@@ -126,6 +132,7 @@ impl Response {
             has_failed: false,
             retry_at: None,
             progress: Progress::Nothing,
+            was_announced: false,
             was_held: false,
             spoken_until,
             decided_at,
@@ -145,6 +152,10 @@ impl Response {
 
 /// Beginning and ending a response.
 impl Pipeline {
+    pub(crate) fn new(watches_model: bool) -> Self {
+        Self { watches_model, ..Self::default() }
+    }
+
     /// Whether it is the agent's turn.
     pub(crate) fn is_active(&self) -> bool {
         self.response.is_some()
@@ -226,7 +237,10 @@ impl Pipeline {
         let response = self.response.as_mut().filter(|response| response.purpose == Purpose::Reply)?;
         response.purpose = Purpose::Apology;
         response.first_words_at.get_or_insert(at);
-        self.failed_turns = self.failed_turns.saturating_add(1);
+        // An announcement was a reply of a kind: such turns do not end the conversation.
+        if !self.watches_model || !response.was_announced {
+            self.failed_turns = self.failed_turns.saturating_add(1);
+        }
         Some(if self.has_given_up() { Effect::GiveUp } else { Effect::Apologise })
     }
 }
@@ -315,11 +329,22 @@ impl Pipeline {
         let Some(response) = &mut self.response else { return effects };
         let Some(generation) = response.generation.take() else { return effects };
         let (message, calls) = generation.into_result();
+        let has_words = message.is_some();
         effects.extend(message.map(Effect::MessageGenerated));
         if !calls.is_empty() && response.tools.begin(id) {
             response.has_failed = false;
+            response.was_announced |= has_words;
             effects.push(Effect::CallTools(id, calls));
-        } else if response.progress < Progress::Words {
+            return effects;
+        }
+        let fault = match (calls.is_empty(), has_words) {
+            (false, _) => Some(ModelFault::TooManyRounds),
+            (true, false) => Some(ModelFault::NoWords),
+            (true, true) => None,
+        };
+        let fault = fault.filter(|_| self.watches_model);
+        effects.extend(fault.map(Effect::ModelFault));
+        if response.progress < Progress::Words || fault.is_some() {
             effects.extend(self.retry(at));
         }
         effects
@@ -447,7 +472,9 @@ impl Pipeline {
     ) -> Option<CallTime> {
         let response = self.response.as_ref().filter(|response| response.purpose == Purpose::Reply)?;
         let is_awaited = response.is_undecided() || !playback.is_idle;
-        let was_said = self.held_at.is_some_and(|at| at >= response.spoken_until);
+        let held_at = self.held_at.filter(|at| *at >= response.spoken_until);
+        let may_hold = held_at.is_none() || self.watches_model;
+        let again = held_at.map_or_else(CallTime::default, |at| at + HOLD_AGAIN_AFTER);
         let wait = Wait {
             spoken_until: response.spoken_until,
             decided_at: response.decided_at,
@@ -455,7 +482,7 @@ impl Pipeline {
             requested_at: playback.requested_at,
             caller_at,
         };
-        (is_awaited && !was_said && !playback.has_begun).then(|| wait.is_too_long_at())
+        (is_awaited && may_hold && !playback.has_begun).then(|| wait.is_too_long_at().max(again))
     }
 
     /// The hold phrase is said.

@@ -17,6 +17,7 @@ mod playback;
 mod promises;
 mod properties;
 mod replay;
+mod silent_model;
 mod takeover;
 mod tools;
 mod transcriber_watchdog;
@@ -76,6 +77,15 @@ impl Call {
             carrier: Some(Duration::ZERO),
             plays_until: CallTime::default(),
         }
+    }
+
+    /// A call in which the user has asked `question`, of an engine that watches the model as the worker's does.
+    fn watched(question: &str) -> Self {
+        let mut call = Self::with(EngineSettings { watches_model: true, ..EngineSettings::default() });
+        call.feed(Input::MediaStarted);
+        call.says(question);
+        assert_eq!(call.story().last().unwrap(), "generate 0");
+        call
     }
 
     /// A call without a greeting that has begun.

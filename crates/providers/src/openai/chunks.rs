@@ -285,6 +285,16 @@ mod tests {
     }
 
     #[test]
+    fn content_may_be_a_list_of_parts() {
+        let content = |content: Value| json!({"choices":[{"delta":{"content":content}}]});
+        let events = read(&[
+            content(json!([{"type":"thinking","thinking":[{"type":"text","text":"hm"}]}])),
+            content(json!([{"type":"text","text":"We close "}, {"text":"at "}, "six."])),
+        ]);
+        assert!(events[0] == GenerationEvent::Text("We close at six.".into()) && events.len() == 2);
+    }
+
+    #[test]
     fn two_whole_calls_with_one_id_are_two_calls() {
         let events = read(&[
             calls(&json!([{"index":0,"id":"a","function":{"name":"one","arguments":"{}"}}])),
