@@ -5,7 +5,7 @@ use std::time::Duration;
 use switchboard_aws::table::{Outcome, TableError};
 use switchboard_model::{
     accounts::sha256_hex,
-    conversations::{EndedReason, InvalidTransition, LegState, Snapshot, State, Transition},
+    conversations::{EndedReason, InvalidTransition, LegState, MAX_RESUMES, Snapshot, State, Transition},
     costs::Prices,
     ids::{AccountId, ConversationId},
     sweep::{Carrier, Verdict, end_answered},
@@ -69,7 +69,8 @@ pub async fn resume(
 }
 
 /// The transition for `call`, whose stream has ended. Another stream is admitted by the token with this hash. A call
-/// whose media never flowed has ended.
+/// whose media has not begun gets another one too: its worker was full, or could not reach the table. After the last
+/// attempt it ends.
 ///
 /// # Errors
 /// The call does not go on: it has ended, was resumed as often as allowed, or is not the conversation's.
@@ -84,6 +85,11 @@ pub fn resume_transition(
     let end = |answered_at| end_answered(snapshot, leg.id, call, answered_at, EndedReason::Unknown, now);
     match (&conversation.state, leg.state) {
         (State::Started { .. }, _) => conversation.begin_resume(leg.id, token_sha256.to_owned()),
+        (_, LegState::Dialing { .. } | LegState::Ringing { .. } | LegState::Answered { .. })
+            if leg.resumes < MAX_RESUMES =>
+        {
+            conversation.begin_resume(leg.id, token_sha256.to_owned())
+        }
         (_, LegState::Dialing { .. } | LegState::Ringing { .. }) => end(now),
         (_, LegState::Answered { answered_at }) => end(answered_at),
         (_, LegState::Waiting | LegState::Ended { .. }) => Err(InvalidTransition),

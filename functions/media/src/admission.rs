@@ -115,7 +115,9 @@ pub(crate) async fn admit(
     };
     let transcriber = providers.connect(worker, format);
     let (mut takeover, mut first_entry) = (None, None);
-    if snapshot.conversation.legs.caller().resumes > 0 {
+    // A call that has just begun may have been connected more than once.
+    let is_new = snapshot.conversation.started_at() == Some(began_at);
+    if !is_new && snapshot.conversation.legs.caller().resumes > 0 {
         let messages = worker.table.messages(key.account, key.conversation).await?;
         let greeting = snapshot.agent.initial_message.as_deref();
         let (state, entry) = take_over(greeting, messages, left, elapsed, began_at);

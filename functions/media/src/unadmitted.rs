@@ -25,7 +25,11 @@ const MAX_TURNED_AWAY: usize = 64;
 
 /// The address that a socket comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct PeerAddress(String);
+pub(crate) struct PeerAddress {
+    name: String,
+    /// A private address is that of a load balancer: all callers come from it.
+    is_private: bool,
+}
 
 /// A listener that says where its connections come from.
 #[derive(Debug)]
@@ -63,15 +67,22 @@ impl PeerAddress {
         let address = format!("{address:?}");
         match address.parse::<SocketAddr>() {
             Ok(address) => Self::of(address.ip()),
-            Err(_) => Self(address),
+            Err(_) => Self { name: address, is_private: false },
         }
     }
 
     /// A provider gives a customer a /64 of IPv6: it counts as one address.
     fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
-            IpAddr::V4(address) => Self(address.to_string()),
-            IpAddr::V6(address) => Self(Ipv6Addr::from(u128::from(address) >> 64 << 64).to_string()),
+            IpAddr::V4(address) => {
+                let is_private = address.is_private() || address.is_loopback();
+                Self { name: address.to_string(), is_private }
+            }
+            IpAddr::V6(address) => {
+                let network = Ipv6Addr::from(u128::from(address) >> 64 << 64);
+                let is_private = address.is_unique_local() || address.is_loopback();
+                Self { name: network.to_string(), is_private }
+            }
         }
     }
 
@@ -109,7 +120,8 @@ impl UnadmittedSockets {
     pub(crate) fn enter(&self, address: PeerAddress) -> Option<Place> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_address = counts.by_address.get(&address).copied().unwrap_or(0);
-        if counts.sockets == MAX_SOCKETS || of_address == MAX_SOCKETS_PER_ADDRESS {
+        let is_over = of_address >= MAX_SOCKETS_PER_ADDRESS && !address.is_private;
+        if counts.sockets == MAX_SOCKETS || is_over {
             return None;
         }
         counts.sockets += 1;
@@ -164,6 +176,13 @@ mod tests {
         drop((one, other, turned_away));
         assert!(pool.enter(address("192.0.2.1")).is_some() && pool.turn_away().is_some());
         assert!(pool.0.lock().unwrap().by_address.is_empty(), "nothing is kept of an address");
+    }
+
+    #[test]
+    fn a_load_balancer_may_use_the_whole_pool() {
+        let pool = UnadmittedSockets::default();
+        let all: Vec<_> = std::iter::from_fn(|| pool.enter(address("10.0.3.7"))).collect();
+        assert_eq!(all.len(), MAX_SOCKETS);
     }
 
     #[test]

@@ -137,15 +137,19 @@ impl Conversation {
     }
 
     /// The leg's media stream closed, and the carrier asks how the call goes on: it is to connect another stream, which
-    /// the token with this hash will admit.
+    /// the token with this hash will admit. The same for a call whose media has not begun: its stream was refused, perhaps
+    /// before the callback that reports the answer.
     pub fn begin_resume(
         &self,
         leg: LegId,
         media_token_sha256: String,
     ) -> Result<Transition, InvalidTransition> {
-        let State::Started { .. } = self.state else { return Err(InvalidTransition) };
+        if !matches!(self.state, State::Connecting | State::Started { .. }) {
+            return Err(InvalidTransition);
+        }
         self.changed_leg(leg, |leg| {
-            if leg.resumes >= MAX_RESUMES {
+            let is_ended = matches!(leg.state, LegState::Waiting | LegState::Ended { .. });
+            if is_ended || leg.resumes >= MAX_RESUMES {
                 return Err(InvalidTransition);
             }
             leg.resumes += 1;

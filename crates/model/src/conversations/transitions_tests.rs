@@ -136,11 +136,11 @@ fn possible(conversation: &Conversation) -> Vec<&'static str> {
 #[test]
 fn each_state_allows_exactly_its_transitions() {
     assert_eq!(possible(&queued()), ["dial", "prepared", "rejected", "end"]);
-    let changes = ["undial", "placed", "ringing", "answered", "started"];
+    let changes = ["undial", "placed", "ringing", "answered", "started", "resume"];
     let ends = ["machine_detected", "rejected", "end"];
     assert_eq!(possible(&dialing()), [&changes[..], &ends].concat());
-    assert_eq!(possible(&ringing()), [&["answered", "started"][..], &ends].concat());
-    assert_eq!(possible(&answered()), ["started", "machine_detected", "end"]);
+    assert_eq!(possible(&ringing()), [&["answered", "started", "resume"][..], &ends].concat());
+    assert_eq!(possible(&answered()), ["started", "resume", "machine_detected", "end"]);
     let live = ["resume", "request_end", "append", "carrier_ended", "machine_detected", "end"];
     assert_eq!(possible(&started()), live);
     assert_eq!(possible(&ended()), Vec::<&str>::new(), "an ended conversation never changes");
@@ -172,6 +172,16 @@ fn accepted_precedes_started_if_the_stream_is_faster_than_the_callback() {
 fn the_stream_token_works_once() {
     assert_eq!(caller(&answered()).media_token_sha256.as_deref(), Some("hash"));
     assert_eq!(caller(&started()).media_token_sha256, None);
+}
+
+#[test]
+fn a_call_whose_media_has_not_begun_gets_another_token() {
+    for conversation in [dialing(), ringing(), answered()] {
+        let next = after(&conversation, conversation.begin_resume(LEG, "next".into()), &[]);
+        assert_eq!(caller(&next).media_token_sha256.as_deref(), Some("next"));
+        assert_eq!((&next.state, next.due_at()), (&conversation.state, conversation.due_at()));
+        assert!(next.mark_started(LEG, &agent(), &call("CA1"), at(5_000)).is_ok());
+    }
 }
 
 #[test]

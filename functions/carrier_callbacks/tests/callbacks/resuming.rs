@@ -70,11 +70,14 @@ async fn an_ended_or_unknown_call_is_hung_up() {
 }
 
 #[tokio::test]
-async fn a_call_whose_stream_never_started_ends() {
+async fn a_call_whose_stream_never_started_is_connected_five_times_and_then_ends() {
     for reports in [vec![], vec!["ringing", "in-progress"]] {
         let world = World::new().await;
         for report in reports {
             world.report(&fields(report, "")).await;
+        }
+        for n in 1..=MAX_RESUMES {
+            assert!(resume(&world).await.contains("<Connect>"), "{n}");
         }
         assert_eq!(resume(&world).await, HANG_UP);
         assert_eq!(world.event_names().await, ["phone_call:accepted", "conversation:ended"]);

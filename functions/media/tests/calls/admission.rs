@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use switchboard_model::{
-    conversations::{EndedReason, State},
+    accounts::sha256_hex,
+    conversations::{EndedReason, LegId, Snapshot, State},
     messages::Role,
 };
 
@@ -168,6 +169,20 @@ async fn a_worker_at_its_limit_closes_streams_at_once() {
     phone.closed().await;
     world.conversation.ended().await;
     assert!(matches!(world.conversation.load().await.state, State::Ended { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_a_full_worker_refused_begins_with_its_next_stream() {
+    const TOKEN: &str = "mt_vutsrqponmlkjihgfedcba9876543210";
+    let world = World::new(greeting("Hello."), FAST_VOICE).await;
+    Phone::connect(&world.worker_with(0, DRAIN_TIMEOUT).address).await.closed().await;
+    // The carrier asks how the call goes on.
+    let next = |before: &Snapshot| before.conversation.begin_resume(LegId::CALLER, sha256_hex(TOKEN));
+    world.conversation.change(next).await;
+    let worker = world.worker();
+    let _phone = Phone::with_token(&worker.address, TOKEN).await;
+    let messages = world.conversation.until_messages(1).await;
+    assert_eq!((messages.len(), messages[0].content.as_str()), (1, "Hello."));
 }
 
 #[tokio::test(start_paused = true)]
