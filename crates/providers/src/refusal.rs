@@ -65,9 +65,8 @@ impl Explanation {
         if let Some(first) = error.get(0) {
             return Self::within(first, depth - 1);
         }
-        let inner = ["error", "detail", "message"].into_iter().map(|member| &error[member]);
-        let inner = inner.filter(|inner| inner.is_object() || inner.is_array()).next();
-        if let Some(inner) = inner {
+        let mut inner = ["error", "detail", "message"].into_iter().map(|member| &error[member]);
+        if let Some(inner) = inner.find(|inner| inner.is_object() || inner.is_array()) {
             return Self::within(inner, depth - 1);
         }
         let first = |members: &[&str]| members.iter().find_map(|member| text(&error[member]));
