@@ -28,12 +28,12 @@ impl ServedModel {
     }
 }
 
-/// What the model's server has refused.
+/// The parameters that the model's server has refused.
 pub(super) fn of(model: &ServedModel) -> Vec<&'static str> {
     REFUSED.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned().unwrap_or_default()
 }
 
-/// Remembers what the model's server refuses.
+/// Remembers the parameters that the model's server refuses.
 pub(super) fn remember(model: ServedModel, refused: &[&'static str]) {
     let mut known = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
     if known.len() >= MAX_MODELS {

@@ -19,7 +19,7 @@ const TOKEN_LIMITS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
 /// A model without a role for instructions: the prompt is sent as the beginning of the user's first turn.
 pub(super) const SYSTEM_ROLE: &str = "system role";
 
-/// What a server may refuse and the request can do without. A part of a parameter comes before it.
+/// Members that a server may refuse and that the request can do without. A part of a parameter comes before it.
 pub(super) const OPTIONAL: [&str; 7] = [
     "include_obfuscation",
     "stream_options",
@@ -30,7 +30,7 @@ pub(super) const OPTIONAL: [&str; 7] = [
     SYSTEM_ROLE,
 ];
 
-/// What a server is known to take.
+/// The members and orders that a server is known to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Dialect {
     /// `stream_options`.
@@ -89,7 +89,7 @@ pub(super) fn body(
     body
 }
 
-/// What of [`OPTIONAL`] the body holds.
+/// The members of [`OPTIONAL`] that the body holds.
 pub(super) fn optional(body: &Map<String, Value>) -> Vec<&'static str> {
     let holds = |parameter: &&str| match *parameter {
         "include_obfuscation" => {
@@ -101,7 +101,7 @@ pub(super) fn optional(body: &Map<String, Value>) -> Vec<&'static str> {
     OPTIONAL.into_iter().filter(holds).collect()
 }
 
-/// Takes what the server refuses out of the body.
+/// Takes the members that the server refuses out of the body.
 pub(super) fn adapt(body: &mut Map<String, Value>, refused: &[&'static str]) {
     for parameter in refused {
         match *parameter {
