@@ -25,7 +25,7 @@ use switchboard_model::{
     conversations::{
         Conversation, EndedReason, InvalidTransition, LegId, RejectReason, Snapshot, Transition,
     },
-    costs::Prices,
+    costs::{Prices, Usd},
     idempotency::{Answer, Claim},
     ids::{AccountId, ConversationId, PhoneNumberId, RequestId},
     limits::{Counters, MAX_WAITING},
@@ -187,6 +187,10 @@ async fn inbound_and_outbound_calls_do_not_take_each_others_slots() {
     finish(&table, &ended).await;
     assert_eq!(table.counters(account).await.unwrap().inbound, 1);
     assert_eq!(begin(903).await, Begun::Stored);
+    // A started minute of an inbound call; the outbound call was not answered.
+    let spent = async |now| table.spent(account, now).await.unwrap();
+    assert_eq!(spent(at(9)).await, Usd::from_micros(12_500));
+    assert_eq!(spent(at(9).after(Duration::from_hours(24))).await, Usd::ZERO);
 }
 
 #[tokio::test]

@@ -384,9 +384,8 @@ impl Description {
                 required.push(name.into());
             }
             let mut schema: Value = match (presence, form) {
-                (_, Form::Update) => or_null(schema),
+                (_, Form::Update) | (Presence::Optional, _) => or_null(schema),
                 (Presence::Required, _) => schema,
-                (Presence::Optional, _) => or_null(schema),
                 // An answer has every member, so no client needs its default.
                 (Presence::Default(default), Form::Shown) if default.is_null() || default.is_object() => {
                     schema

@@ -188,7 +188,10 @@ fn reason(status: u16) -> &'static str {
         413 => "The body is larger than 256 KiB.",
         415 => "The body is not `application/json`.",
         422 => "Some fields are wrong; the answer lists all of them.",
-        429 => "The account sent too many requests per second, or more than 1,000 of its calls wait.",
+        429 => {
+            "The account sent too many requests per second, more than 1,000 of its calls wait, or it has reached its spend \
+             limit of the day."
+        }
         503 => "Temporarily unavailable; try again.",
         _ => "An internal error; `x-request-id` identifies the request.",
     }

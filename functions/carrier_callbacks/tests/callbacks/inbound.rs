@@ -310,6 +310,15 @@ async fn a_call_over_the_limit_is_busy_and_stored() {
 }
 
 #[tokio::test]
+async fn a_spent_account_takes_no_calls() {
+    let world = World::with_number(stored_agent).await;
+    let limits = Limits { daily_spend_usd: 0, ..Limits::default() };
+    assert!(world.table.set_limits(ids().0, &limits).await.unwrap());
+    assert_eq!(world.call_in().await.1, BUSY);
+    assert_eq!(world.log().await.1, ["the account has reached its spend limit of 0 USD a day"]);
+}
+
+#[tokio::test]
 async fn too_many_requests_about_one_number_are_busy_and_not_stored() {
     let world = World::with_number(stored_agent).await;
     let call_in = async |call: usize| {
