@@ -174,7 +174,8 @@ fn log_to(path: &Path) -> anyhow::Result<()> {
 
 /// Prints everything that a person needs to place a call by hand.
 fn print_banner(addresses: &Addresses) -> anyhow::Result<()> {
-    let Addresses { api_url, token, from_number, state, twilio_api_url, .. } = addresses;
+    let Addresses { api_url, token, from_number, state, .. } = addresses;
+    let carrier_url = addresses.carrier_url()?;
     let state = state.display();
     let body = json!({
         "from_number": from_number,
@@ -184,7 +185,7 @@ fn print_banner(addresses: &Addresses) -> anyhow::Result<()> {
     writeln!(
         std::io::stdout(),
         "\nAPI    {api_url}\nToken  {token}\nFor another terminal:\n\n  \
-         export API={api_url} TOKEN={token} TWILIO_API_URL={twilio_api_url}\n\nAll addresses: {state}/local.json; logs: {state}/logs\n\n\
+         export API={api_url} TOKEN={token} CARRIER_URL={carrier_url}\n\nAll addresses: {state}/local.json; logs: {state}/logs\n\n\
          Place a call:\n\n  curl -sS {api_url}/conversations/create_phone_call \\\n    \
          -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \\\n    -d '{body}'\n\n\
          Ctrl-C stops everything."

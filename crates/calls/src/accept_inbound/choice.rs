@@ -41,7 +41,7 @@ type WebhookChoice = Result<Decision, String>;
 
 /// The decision of a webhook.
 enum Decision {
-    Agent(ChosenConfig),
+    Agent(Box<ChosenConfig>),
     Reject,
     None,
 }
@@ -88,7 +88,7 @@ pub(super) async fn choose_agent(
         calls.push(NumberWebhookCall { webhook: place, url, method, attempt });
         decided = decided.or(match choice {
             Ok(Decision::None) => None,
-            Ok(Decision::Agent(agent)) => Some(Some(agent)),
+            Ok(Decision::Agent(agent)) => Some(Some(*agent)),
             Ok(Decision::Reject) => {
                 faults.push(format!("the number's webhooks.{place} rejected the call"));
                 Some(None)
@@ -187,9 +187,11 @@ async fn read_choice(
         (Err(errors), _) => Err(describe(&errors)),
         (Ok(NumberChoice::None), _) => Ok(Decision::None),
         (Ok(NumberChoice::Reject), _) => Ok(Decision::Reject),
-        (Ok(NumberChoice::Agent(ChosenAgent::Given(config))), _) => Ok(Decision::Agent((None, *config))),
+        (Ok(NumberChoice::Agent(ChosenAgent::Given(config))), _) => {
+            Ok(Decision::Agent(Box::new((None, *config))))
+        }
         (Ok(NumberChoice::Agent(ChosenAgent::Stored(_))), Some(Agent { id, config, .. })) => {
-            Ok(Decision::Agent((Some(id), config)))
+            Ok(Decision::Agent(Box::new((Some(id), config))))
         }
         (Ok(NumberChoice::Agent(ChosenAgent::Stored(_))), None) => {
             Err("its answer cannot be used".to_owned())

@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn content_may_be_a_list_of_parts() {
+    fn a_stream_of_lists_of_parts_is_read() {
         let stream = include_str!("../../tests/sockets/content-as-a-list.sse");
         let chunks: Vec<Value> = stream
             .lines()

@@ -261,18 +261,18 @@ mod tests {
     }
 
     /// Every schema in a value, with its place.
-    fn walk<'a>(place: String, value: &'a Value, visit: &mut impl FnMut(&str, &'a Map<String, Value>)) {
+    fn walk<'a>(place: &str, value: &'a Value, visit: &mut impl FnMut(&str, &'a Map<String, Value>)) {
         match value {
             Value::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    walk(format!("{place}/{index}"), item, visit);
+                    walk(&format!("{place}/{index}"), item, visit);
                 }
             }
             Value::Object(members) => {
-                visit(&place, members);
+                visit(place, members);
                 for (name, member) in members {
                     if !matches!(name.as_str(), "default" | "examples" | "enum" | "mapping") {
-                        walk(format!("{place}/{name}"), member, visit);
+                        walk(&format!("{place}/{name}"), member, visit);
                     }
                 }
             }
@@ -285,7 +285,7 @@ mod tests {
         let document = document("https://api.example.com", EgressPolicy::PublicOnly);
         let schemas = &document["components"]["schemas"];
         let mut wrong = vec![];
-        walk(String::new(), schemas, &mut |place, schema| {
+        walk("", schemas, &mut |place, schema| {
             let mut complain = |what: &str| wrong.push(format!("{place}: {what}"));
             if schema.contains_key("const") {
                 complain("const");
@@ -316,7 +316,7 @@ mod tests {
     fn every_example_has_the_type_of_its_field() {
         let document = document("https://api.example.com", EgressPolicy::PublicOnly);
         let mut wrong = vec![];
-        walk(String::new(), &document["components"]["schemas"], &mut |place, schema| {
+        walk("", &document["components"]["schemas"], &mut |place, schema| {
             let Some(examples) = schema.get("examples").and_then(Value::as_array) else { return };
             let alternatives = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
             let types: Vec<&str> = [schema.get("type")]
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn every_tag_and_operation_is_described_and_every_schema_is_used() {
         let document = document("https://api.example.com", EgressPolicy::PublicOnly);
-        let tags: BTreeSet<_> = operations().iter().map(|operation| operation.tag()).collect();
+        let tags: BTreeSet<_> = operations().iter().map(Operation::tag).collect();
         assert_eq!(tags, TAGS.iter().map(|(name, _)| *name).collect());
         for operation in operations() {
             assert!(operation.about.ends_with('.'), "{}", operation.id);

@@ -32,16 +32,13 @@ impl Api {
         }
         let pooled = if own.is_none() { self.table.pooled_number(&number).await? } else { None };
         let coming = PhoneNumber::coming(id, account, number, own, (self.now)());
-        let (coming, stored) = match pooled {
-            Some(pooled) => {
-                let coming = coming.from_pool(pooled.sid);
-                let taken = self.table.take_pooled_number(&coming).await;
-                (coming, taken)
-            }
-            None => {
-                let added = self.table.add_phone_number(&coming).await;
-                (coming, added)
-            }
+        let (coming, stored) = if let Some(pooled) = pooled {
+            let coming = coming.from_pool(pooled.sid);
+            let taken = self.table.take_pooled_number(&coming).await;
+            (coming, taken)
+        } else {
+            let added = self.table.add_phone_number(&coming).await;
+            (coming, added)
         };
         match stored {
             Ok(()) => Ok(Some(coming)),

@@ -203,7 +203,7 @@ fn tool_call(call: FunctionCall, ids: &CallIds) -> language_model::ToolCall {
     let mut call = language_model::ToolCall { id: ids.on_wire(id), name, arguments, provider_state };
     // Servers refuse a request with arguments that do not parse; the result says that they were broken.
     if language_model::arguments(&call).is_none() {
-        call.arguments = "{}".to_owned();
+        "{}".clone_into(&mut call.arguments);
     }
     call
 }
