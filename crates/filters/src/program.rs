@@ -2,7 +2,7 @@
 
 use regex_lite::Regex;
 
-/// A compiled filter. [`super::compile`] builds it and [`super::evaluate`] reads it. Like the syntax tree,
+/// A compiled filter. [`super::compile()`] builds it and [`super::evaluate`] reads it. Like the syntax tree,
 /// it is at most [`super::MAX_DEPTH`] high.
 #[derive(Debug)]
 pub(super) struct Program(pub(super) Node);

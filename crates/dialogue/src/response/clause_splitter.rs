@@ -35,7 +35,7 @@ pub(crate) struct ClauseSplitter {
 impl ClauseSplitter {
     /// Appends text.
     pub(crate) fn push(&mut self, text: &str) {
-        // What was split off is removed before the text grows, and not with each clause: that would be quadratic.
+        // One removal per push: a removal per clause would make long texts quadratic.
         self.text.drain(..self.start);
         self.start = 0;
         // A clause does not begin with white space.

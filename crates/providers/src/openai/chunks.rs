@@ -371,7 +371,7 @@ mod tests {
     fn reasoning_in_the_words_is_not_spoken() {
         let delta = |text: &str| json!({"choices": [{"delta": {"content": text}}]});
         let events =
-            read(&[delta("<thi"), delta("nk>The caller asks.</th"), delta("ink>\n\nAt six."), delta(" <")]);
+            read(&[delta("<"), delta("think>The caller asks.</th"), delta("ink>\n\nAt six."), delta(" <")]);
         let expected = [
             GenerationEvent::Text("At six.".into()),
             GenerationEvent::Text(" ".into()),
