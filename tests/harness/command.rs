@@ -6,7 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// What `cargo test` sets for the program it runs, and build scripts watch: with them, dependencies would
+/// Variables that `cargo test` sets for the program it runs, and build scripts watch: with them, dependencies would
 /// be built again, and once more by the next cargo without them.
 const SET_BY_CARGO: [&str; 8] = [
     "CARGO_MANIFEST_DIR",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::Stack;
 
-/// What the schedule sends.
+/// The payload of the schedule.
 const SWEEP: &str = include_str!("../../events/schedule_sweep.json");
 
 impl Stack {

@@ -53,14 +53,14 @@ pub struct Worker {
 /// A running system with its own state.
 #[derive(Debug)]
 pub struct Stack {
-    /// What `local.json` says.
+    /// The content of `local.json`.
     pub addresses: Value,
     http: reqwest::Client,
     guard: Child,
     state: TempDir,
 }
 
-/// What the API answered.
+/// A response of the API.
 #[derive(Debug)]
 pub struct Answer {
     /// The status.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::official_clients;
 
-/// What a command on the shared stack printed, as JSON.
+/// The output of a command on the shared stack, as JSON.
 pub(crate) fn json_of(arguments: &[&str]) -> Value {
     printed(on(shared(), arguments).arg("--json"))
 }

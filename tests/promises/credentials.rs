@@ -4,7 +4,7 @@ use harness::{baker, share_machine, shared};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-/// What the sandbox's servers accept.
+/// The key that the sandbox's servers accept.
 const OPENAI_KEY: &str = "sandbox-openai-key";
 const DEEPGRAM_KEY: &str = "sandbox-deepgram-key";
 

@@ -1,4 +1,4 @@
-//! What Switchboard promises: one module per promise.
+//! Switchboard's promises, one module per promise.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -54,7 +54,7 @@ pub(crate) fn encode(entry: Entry<'_>) -> Option<&'static str> {
     }
 }
 
-/// What the relay queues.
+/// A message for the relay to queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Job {
     /// A call to place.

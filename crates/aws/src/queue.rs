@@ -207,7 +207,7 @@ impl<J: Message> Queue<J> {
     }
 }
 
-/// What all messages have.
+/// The fields of every message.
 #[derive(Deserialize)]
 struct AnyMessage {
     account_id: AccountId,

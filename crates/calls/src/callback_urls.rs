@@ -31,14 +31,14 @@ pub struct ConversationUrls {
     pub detection: String,
     /// The fate of a media stream.
     pub stream: String,
-    /// What to do when a media stream has ended and the call has not.
+    /// Asked when a media stream has ended and the call has not.
     pub resume: String,
 }
 
 /// The callbacks of an account's phone numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberUrls {
-    /// What to do with an inbound call.
+    /// Asked when an inbound call arrives.
     pub inbound: String,
     /// The end of an inbound call.
     pub status: String,

@@ -21,7 +21,7 @@ pub struct SweepInput {
 }
 
 impl SweepInput {
-    /// What to do about the conversation at `now`. `carrier` is what the carrier reports of its call, if it was asked.
+    /// The sweeper's action on the conversation at `now`. `carrier` is what the carrier reports of its call, if it was asked.
     pub fn verdict(&self, carrier: Option<&Carrier>, prices: &Prices, now: Timestamp) -> Verdict {
         let Self { snapshot, lease, messages } = self;
         Case { snapshot, lease: lease.as_ref(), messages, carrier, prices }.verdict(now)

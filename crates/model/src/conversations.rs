@@ -98,7 +98,7 @@ pub enum EndedReason {
     Unknown,
 }
 
-/// What the API shows of [`State`].
+/// The API's name of a [`State`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {

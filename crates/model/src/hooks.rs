@@ -17,7 +17,7 @@ pub struct Hook {
     pub instructions: Vec<Instruction>,
 }
 
-/// What a hook can do.
+/// An action of a hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "instruction", rename_all = "snake_case")]
 pub enum Instruction {

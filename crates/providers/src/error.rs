@@ -21,7 +21,7 @@ pub enum Error {
     Unavailable {
         /// The provider's name in the catalogue.
         vendor: &'static str,
-        /// What happened.
+        /// Description of the fault.
         reason: String,
         /// How long the provider asked to wait, if it said.
         retry_after: Option<Duration>,

@@ -87,7 +87,7 @@ pub struct ToolCall {
     pub name: String,
     /// As the model wrote them, see [`arguments`].
     pub arguments: String,
-    /// What the vendor wants to see again with this call in the next request (Gemini's thought signature). Opaque:
+    /// State that the vendor wants back with this call in the next request (Gemini's thought signature). Opaque:
     /// only the adapter that produced it reads it.
     pub provider_state: Option<Value>,
 }
@@ -108,7 +108,7 @@ pub enum GenerationEvent {
     Text(String),
     /// A whole call, after the words that came before it.
     ToolCall(ToolCall),
-    /// What the vendor bills; at most once, just before [`GenerationEvent::Finished`]. Some servers never say.
+    /// The usage that the vendor bills; at most once, just before [`GenerationEvent::Finished`]. Some servers never say.
     Usage {
         /// Tokens of the request, the cached ones included.
         input_tokens: u64,

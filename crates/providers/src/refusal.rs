@@ -1,4 +1,4 @@
-//! What a provider's refusal means: try again, try once more without a parameter, let a fallback serve, or give up.
+//! The meaning of a provider's refusal: try again, try once more without a parameter, let a fallback serve, or give up.
 //!
 //! Pure: status, headers and body in, a [`Verdict`] out. Vendors explain themselves in different shapes, which
 //! [`Explanation`] reads; an adapter chooses the words of its [`Error`](crate::Error). The refusals of a carrier are
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::egress;
 
-/// What to do about a refusal.
+/// The reaction to a refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The same request may succeed later.

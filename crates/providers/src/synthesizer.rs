@@ -21,7 +21,7 @@ use crate::{Error, StreamTimeouts, audio::AudioFormat, unusable::Unusable};
 pub const TIMEOUTS: StreamTimeouts =
     StreamTimeouts { first: Duration::from_secs(2), idle: Duration::from_secs(5) };
 
-/// What a voice session needs to know of its call.
+/// The facts of a call that its voice session needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallContext {
     /// The audio that the call's leg plays.
@@ -60,7 +60,7 @@ pub type SpeechStream = BoxStream<'static, Result<SpeechEvent, Error>>;
 /// An event of a clause's speech.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SpeechEvent {
-    /// What the vendor bills; once, before the first audio. Cancelling does not change it.
+    /// The usage that the vendor bills; once, before the first audio. Cancelling does not change it.
     Characters {
         /// Characters of the text.
         count: u64,

@@ -54,7 +54,7 @@ pub enum TranscriptEvent {
     },
     /// The speaker stopped; sent after the final transcripts of the turn.
     TurnEnded,
-    /// What the vendor bills; once, at the end of the session or just before its error.
+    /// The usage that the vendor bills; once, at the end of the session or just before its error.
     Usage {
         /// Length of the audio.
         audio: Duration,

@@ -25,7 +25,7 @@ impl Unusable {
         Self { vendor, code: "missing_key", message }
     }
 
-    /// What every request ends with.
+    /// The error that ends every request.
     pub(crate) fn error(&self) -> Error {
         Error::rejected(self.vendor, self.code, &self.message)
     }

@@ -1,11 +1,11 @@
-//! What a consumer of a queue decides about a message.
+//! The decision of a queue's consumer about a message.
 //!
 //! A consumer maps each error to one of these explicitly. It knows nothing of SQS; the functions translate: every
 //! message that is not settled is reported as failed, and the queue shows it again after its visibility time-out.
 
 use crate::emf::{Metrics, Unit};
 
-/// What becomes of a message of a queue.
+/// The outcome of one message of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum JobOutcome {

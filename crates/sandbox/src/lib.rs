@@ -27,7 +27,7 @@ pub use twilio::{CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWN
 /// Time limit for calls and connections to end in [`Sandbox::stop`].
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What recognises and synthesizes speech in the sandbox.
+/// The engine that recognises and synthesizes speech in the sandbox.
 #[derive(Clone)]
 pub enum Engines {
     /// The speech service at this base URL (see [`speech`]): real speech, recognised from its audio.

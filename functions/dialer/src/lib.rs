@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_tried_again_within_a_minute_and_not_before_the_carrier_allows() {
+    fn a_retry_waits_as_long_as_the_carrier_asks_at_most_a_minute() {
         let seconds = Duration::from_secs;
         for jitter in [0, 100 << 24, u32::MAX].map(Jitter::new) {
             let after = |waited, said: Option<u64>| retry_delay(seconds(waited), said.map(seconds), jitter);

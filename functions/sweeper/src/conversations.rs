@@ -29,7 +29,7 @@ const MAX_READS: usize = 5;
 /// Maximum time for ending the carrier's call.
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// What the items of one sweep share.
+/// The context that the items of one sweep share.
 #[derive(Clone)]
 struct SweepState {
     /// The accounts that were woken. One message is enough for all their waiting calls.
@@ -49,7 +49,7 @@ impl SweepState {
     }
 }
 
-/// What became of a due conversation.
+/// The outcome of a due conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SweptConversation {
     Ended,

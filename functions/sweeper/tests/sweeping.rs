@@ -303,7 +303,7 @@ async fn a_delivery_is_queued_after_a_long_wait_or_a_lost_message() {
 }
 
 #[tokio::test]
-async fn first_attempts_whose_messages_were_lost_are_queued_until_they_are_recorded() {
+async fn lost_first_attempts_are_queued_until_they_are_recorded() {
     let world = World::new().await;
     let conversation = world.eventful(1, 16 * MINUTE, 3).await;
     let key = |sequence| DeliveryKey {

@@ -139,7 +139,7 @@ async fn an_event_is_due_until_its_first_attempts_are_recorded() {
 }
 
 #[tokio::test]
-async fn after_410_the_conversation_sends_that_webhook_nothing_more_unless_it_is_asked_to() {
+async fn after_410_only_a_redelivery_reaches_that_webhook() {
     let world = World::new().await;
     world.replies([Reply::status(410, "")]);
     world.handle(&[world.job(1, 0, 1)]).await;
@@ -217,7 +217,7 @@ async fn the_end_takes_the_conversation_along() {
 }
 
 #[tokio::test]
-async fn of_ten_messages_with_a_poison_one_nine_are_delivered_once_and_one_is_left_to_the_queue() {
+async fn a_poison_message_does_not_disturb_the_other_nine_of_its_batch() {
     let world = World::new().await;
     let mut event = World::event(&(1..=9).map(|sequence| world.job(sequence, 0, 1)).collect::<Vec<_>>());
     event.records.insert(4, message("poison", "{}"));

@@ -78,7 +78,7 @@ impl Source {
     }
 }
 
-/// What the event log says of a delivery.
+/// A delivery as the event log shows it.
 pub(crate) async fn delivery(
     stack: &Stack,
     id: ConversationId,

@@ -66,7 +66,7 @@ pub enum Queued {
     TooMany,
 }
 
-/// What became of an inbound call.
+/// The outcome of storing an inbound call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begun {
     /// It is stored.

@@ -35,7 +35,7 @@ use crate::{
 /// Retention of the slots of a host or an account after its last attempt.
 const HOST_KEPT: Duration = Duration::from_hours(24);
 
-/// What an attempt needs.
+/// Everything that an attempt needs.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     /// The owner.
@@ -60,7 +60,7 @@ struct StoredSlots<S> {
 }
 
 impl Table {
-    /// What an attempt needs, in one read. `None` if the conversation, the event or the account was deleted.
+    /// Everything that an attempt needs, in one read. `None` if the conversation, the event or the account was deleted.
     pub async fn outgoing(&self, key: DeliveryKey) -> Result<Option<Outgoing>, TableError> {
         let (pk, delivery_sk) = key.item();
         let (event_sk, stop_sk) = (keys::numbered_sk(EVENT, key.sequence), keys::stop_sk(key.webhook));

@@ -37,7 +37,7 @@ pub(super) enum Room {
     Live {
         /// Maximum number of live calls.
         most: u32,
-        /// What it takes from the bucket of calls per second.
+        /// Tokens to take from the bucket of calls per second.
         take: Take,
     },
 }

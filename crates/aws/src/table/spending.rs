@@ -1,4 +1,4 @@
-//! What an account's conversations have cost on a day, counted in the write that ends each of them.
+//! The cost of an account's conversations on a day, counted in the write that ends each of them.
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use serde::Deserialize;

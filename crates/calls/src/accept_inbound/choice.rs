@@ -36,7 +36,7 @@ const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An agent's configuration, and its id if it is a stored one.
 type ChosenConfig = (Option<AgentId>, AgentConfig);
-/// What a webhook's response decides; an error says why it cannot be used.
+/// The decision in a webhook's response; an error says why it cannot be used.
 type WebhookChoice = Result<Decision, String>;
 
 /// The decision of a webhook.

@@ -332,7 +332,7 @@ fn capitalized(name: &str) -> String {
     letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
 
-/// What a record declares.
+/// The declaration of a record.
 struct Description {
     members: Vec<Member>,
 }

@@ -91,7 +91,7 @@ fn no_text_overflows_a_small_stack() {
 }
 
 #[test]
-fn an_expression_of_maximum_height_is_evaluated_and_a_higher_one_is_refused() {
+fn an_expression_above_the_maximum_height_is_refused() {
     let sum = |terms: usize| vec!["1"; terms].join("+") + " > 0";
     assert_eq!(outcome(&sum(MAX_DEPTH - 1), "conversation:started", &Json::Null), "true");
     let error = Filter::parse(&sum(MAX_DEPTH)).unwrap_err().to_string();

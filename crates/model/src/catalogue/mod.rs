@@ -99,7 +99,7 @@ pub struct Row {
 pub struct Adapter {
     /// How to reach the vendor; the same for all services of one vendor.
     pub connection: &'static Connection,
-    /// What the adapter can do.
+    /// Capabilities of the adapter.
     pub capabilities: Capabilities,
 }
 
@@ -134,7 +134,7 @@ impl Connection {
     }
 }
 
-/// What an adapter can do.
+/// Capabilities of an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capabilities {
     /// Of a carrier.
@@ -147,7 +147,7 @@ pub enum Capabilities {
     Voice(VoiceCapabilities),
 }
 
-/// What a transcriber can do.
+/// Capabilities of a transcriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TranscriberCapabilities {
     /// The longest time from an interim transcript to its final one.
@@ -162,7 +162,7 @@ pub struct TranscriberCapabilities {
     pub max_key_term_tokens: Option<u32>,
 }
 
-/// What a voice can do.
+/// Capabilities of a voice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VoiceCapabilities {
     /// The audio it yields.
@@ -307,7 +307,7 @@ pub fn call_tariff(carrier: &str) -> Option<&'static CallTariff> {
     }
 }
 
-/// What a transcriber can do; none if it has no adapter.
+/// Capabilities of a transcriber; none if it has no adapter.
 #[must_use]
 pub fn transcriber_capabilities(provider: &str) -> Option<TranscriberCapabilities> {
     match row(Service::Transcriber, provider)?.adapter?.capabilities {

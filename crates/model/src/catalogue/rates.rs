@@ -17,7 +17,7 @@ pub struct ProviderRates {
     pub voice: Rate<Decimal>,
 }
 
-/// What one provider charges.
+/// The prices of one provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate<P> {
     /// The provider's name.

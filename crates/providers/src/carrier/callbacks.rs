@@ -1,4 +1,4 @@
-//! What a carrier reports of a call.
+//! A carrier's reports about a call.
 //!
 //! A callback is read in two steps: [`super::Carrier::verify`] checks the signature of a [`CallbackRequest`] and
 //! returns a [`VerifiedCallback`], which is the only thing that reports are read from. Reports come late, twice,
@@ -36,7 +36,7 @@ impl VerifiedCallback {
         Self { body: request.body.clone() }
     }
 
-    /// What the carrier signed, for its adapter to read.
+    /// The content that the carrier signed, for its adapter to read.
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
@@ -87,13 +87,13 @@ pub struct StreamReport {
     pub call: CarrierCallId,
     /// The carrier's id of the stream.
     pub stream_id: Option<String>,
-    /// What happened to the stream.
+    /// The change of the stream.
     pub event: StreamEvent,
     /// The carrier's error code, if its text begins with one.
     pub error_code: Option<u32>,
 }
 
-/// What happened to a media stream.
+/// A change of a media stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamEvent {
     /// Its websocket is open.

@@ -58,7 +58,7 @@ pub enum OrderError {
     Uncertain(#[source] Error),
 }
 
-/// What a carrier knows of a call.
+/// A call as its carrier knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CarrierCall {
     /// The call's current status.

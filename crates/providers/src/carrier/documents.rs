@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-/// What a call does next.
+/// The next step of a call.
 #[derive(Clone, Copy)]
 pub enum Instructions<'a> {
     /// Connects the call's audio to a websocket until the server closes it.

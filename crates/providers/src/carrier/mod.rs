@@ -81,7 +81,7 @@ pub trait Carrier: Sized {
     /// the call is not answered yet, is over, or is unknown.
     fn redirect(&self, call: &CarrierCallId, url: &str) -> impl Future<Output = Result<bool, Error>> + Send;
 
-    /// What the carrier knows of a call; none if it does not know the call.
+    /// A call as the carrier knows it; none if the carrier does not know it.
     fn fetch(&self, call: &CarrierCallId) -> impl Future<Output = Result<Option<CarrierCall>, Error>> + Send;
 
     /// The calls between two numbers that were placed at `since` or within half a minute after: those that an

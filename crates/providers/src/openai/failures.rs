@@ -1,4 +1,4 @@
-//! What a request can fail with: no connection, a refusal, a stream that breaks or reports an error.
+//! The failures of a request: no connection, a refusal, a stream that breaks or reports an error.
 
 use http::StatusCode;
 use serde_json::Value;

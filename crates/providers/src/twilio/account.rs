@@ -20,7 +20,7 @@ pub(super) struct Account {
     pub(super) timeout: Option<Duration>,
 }
 
-/// What authenticates an account.
+/// The credentials of an account.
 #[derive(Debug, Clone)]
 enum Credentials {
     /// Those of the deployment, which may be read again.

@@ -152,7 +152,7 @@ fn form_of(routing: CallRouting<'_>) -> [(&str, &str); 4] {
     ]
 }
 
-/// What the ids of numbers begin with.
+/// Prefix of the ids of numbers.
 const NUMBER: &str = "PN";
 
 #[derive(Deserialize)]

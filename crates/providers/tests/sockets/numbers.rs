@@ -28,7 +28,7 @@ const SID: &str = "PN00000000000000000000000000000001";
 const ROUTING: CallRouting<'_> =
     CallRouting { voice_url: "https://a.example/in", status_callback: "https://a.example/status" };
 
-/// What came: method, URL, form, and who asked.
+/// A received request: method, URL, form, and user name.
 type Seen = Arc<Mutex<Vec<String>>>;
 
 /// A carrier that answers everything with this.

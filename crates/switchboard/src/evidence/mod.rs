@@ -1,4 +1,4 @@
-//! What a call leaves behind, as the demo and the scenarios check it: the recording and the replay logs, fetched into
+//! The traces of a call, as the demo and the scenarios check it: the recording and the replay logs, fetched into
 //! the state directory, and the words that were said and heard.
 
 pub(crate) mod recording;

@@ -48,7 +48,7 @@ pub(super) struct ScenarioResult {
     pub(super) faults: Vec<Mismatch>,
 }
 
-/// What a scenario created at the API and the sandbox, and must delete.
+/// Resources that a scenario created at the API and the sandbox, and must delete.
 #[derive(Default)]
 struct Cleanup {
     credentials: Vec<String>,

@@ -35,7 +35,7 @@ async fn the_sample_of_an_answered_call_arrives_through_the_gateway() {
 }
 
 #[tokio::test]
-async fn a_rotated_token_is_read_at_its_first_callback_and_at_most_once_a_minute() {
+async fn a_rotated_token_is_read_at_most_once_a_minute() {
     let world = World::new().await;
     let (router, reads) = world.rotated("rotated");
     let (here, ringing) = (path(ACCOUNT, CONVERSATION), fields("ringing", ""));

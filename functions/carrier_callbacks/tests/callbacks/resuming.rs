@@ -70,7 +70,7 @@ async fn an_ended_or_unknown_call_is_hung_up() {
 }
 
 #[tokio::test]
-async fn a_call_whose_stream_never_started_is_connected_five_times_and_then_ends() {
+async fn a_stream_that_never_starts_is_connected_five_times() {
     for reports in [vec![], vec!["ringing", "in-progress"]] {
         let world = World::new().await;
         for report in reports {

@@ -42,7 +42,7 @@ pub(crate) const SECRET: &str = "whsec_AAAA";
 /// Events that there are at first.
 const EVENTS: usize = 20;
 
-/// What the receiver answers.
+/// The receiver's responses.
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, &'static str)>,
@@ -55,7 +55,7 @@ impl Reply {
     }
 }
 
-/// What the receiver got.
+/// A request that the receiver got.
 pub(crate) struct Received {
     pub(crate) method: String,
     pub(crate) query: String,
