@@ -26,8 +26,8 @@ const SLOW: Duration = Duration::from_millis(250);
 const WITHIN_MS: u64 = 400;
 /// Interval between two polls for new processes.
 const LOOK: Duration = Duration::from_millis(20);
-/// Messages of a killed function become visible after 45 s, and may then wait for an in-flight slot.
-const CALM: Duration = Duration::from_mins(4);
+/// Messages of a killed function become visible after 180 s, and may then wait for an in-flight slot.
+const CALM: Duration = Duration::from_mins(6);
 /// Maximum p99 of the time from an event to its arrival at a healthy receiver.
 const HEALTHY: Duration = Duration::from_secs(5);
 
