@@ -71,36 +71,21 @@ fn filter(vars: &Vars) -> EnvFilter {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use serde_json::Value;
     use switchboard_model::{
         ids::{AccountId, ConversationId},
         time::Timestamp,
     };
+    use switchboard_testkit::log_lines::LogLines;
 
     use super::*;
     use crate::spans;
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     fn log(output: Output, vars: &Vars, work: impl FnOnce()) -> String {
-        let lines = Lines::default();
+        let lines = LogLines::default();
         let writer = lines.clone();
         tracing::subscriber::with_default(subscriber(output, vars, move || writer.clone()), work);
-        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+        lines.text()
     }
 
     #[test]

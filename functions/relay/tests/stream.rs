@@ -2,17 +2,12 @@
 
 #![cfg(test)]
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
-
 use aws_lambda_events::{dynamodb::Event, streams::DynamoDbEventResponse};
 use serde_json::{Value, json};
 use switchboard_aws::{queue::Queue, table::testing};
 use switchboard_relay::{Config, Relay};
 use switchboard_runtime::{Vars, logging};
-use switchboard_testkit::queue::Queues;
+use switchboard_testkit::{log_lines::LogLines, queue::Queues};
 
 const SAMPLE: &str = include_str!("../../../events/dynamodb_stream_conversation.json");
 
@@ -47,34 +42,16 @@ fn batch(count: usize, change: impl Fn(usize, &mut Value)) -> Event {
     serde_json::from_value(event).unwrap()
 }
 
-/// Collects the lines of the log.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// The subscriber of a process, which writes to `lines`.
+fn subscriber(lines: &LogLines) -> impl tracing::Subscriber + Send + Sync + use<> {
+    let writer = lines.clone();
+    logging::worker_subscriber(&Vars::default(), move || writer.clone())
 }
 
-impl Lines {
-    /// The subscriber of a process, with its lines collected here.
-    fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
-        let writer = self.clone();
-        logging::worker_subscriber(&Vars::default(), move || writer.clone())
-    }
-
-    /// The span of each line with this message.
-    fn spans(&self, message: &str) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["fields"]["message"] == message).map(|line| line["span"].clone()).collect()
-    }
+/// The span of each line with this message.
+fn spans(lines: &LogLines, message: &str) -> Vec<Value> {
+    let lines = lines.json().into_iter();
+    lines.filter(|line| line["fields"]["message"] == message).map(|line| line["span"].clone()).collect()
 }
 
 fn failed(response: &DynamoDbEventResponse) -> Value {
@@ -195,11 +172,11 @@ async fn the_first_record_that_was_not_queued_is_reported() {
 
 #[tokio::test]
 async fn every_line_about_a_job_carries_its_ids() {
-    let lines = Lines::default();
+    let lines = LogLines::default();
     // While a process has one subscriber only, `tracing` may ask a thread without one whether a line is wanted. With a
     // second subscriber it asks every thread.
-    let _second = tracing::Dispatch::new(Lines::default().subscriber());
-    let _guard = tracing::subscriber::set_default(lines.subscriber());
+    let _second = tracing::Dispatch::new(subscriber(&LogLines::default()));
+    let _guard = tracing::subscriber::set_default(subscriber(&lines));
     let (relay, _queues) = relay(2).await;
     let delivery = serde_json::from_str(include_str!("../../../events/dynamodb_stream_event.json")).unwrap();
     relay.handle(delivery).await;
@@ -214,12 +191,12 @@ async fn every_line_about_a_job_carries_its_ids() {
         assert_eq!(span["account_id"], "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F");
         assert_eq!(span["conversation_id"], "cnv_01JD8QA1B2C3D4E5F6G7H8J9K0");
     };
-    let queued = lines.spans("job queued");
+    let queued = spans(&lines, "job queued");
     queued.iter().for_each(ids);
     let webhooks: Vec<_> = queued.iter().map(|span| span["webhook"].as_u64()).collect();
     assert_eq!(webhooks, [Some(0), Some(2)]);
     for message in ["job not queued: the stream repeats it and all later ones", "stream record dropped"] {
-        let spans = lines.spans(message);
+        let spans = spans(&lines, message);
         spans.iter().for_each(ids);
         assert_eq!(spans.len(), 1, "{message}");
     }

@@ -1,47 +1,22 @@
 //! The log of a call: every line carries the ids of its call, and none holds personal data.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, OnceLock},
-};
+use std::{io, sync::OnceLock};
 
-use serde_json::Value;
 use switchboard_model::conversations::EndedReason;
 use switchboard_runtime::{Vars, logging};
+use switchboard_testkit::log_lines::LogLines;
 use tracing::Dispatch;
 
 use crate::prelude::*;
 
-/// Collects the lines of the log.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Lines {
-    /// Collects all log lines of this thread, in the worker's format.
-    fn capture(&self, vars: &Vars) -> tracing::subscriber::DefaultGuard {
-        // With one subscriber in the process, `tracing` caches whether a line is enabled on the thread that reaches it
-        // first, and the threads of other tests have no subscriber. With a second one it asks every time.
-        static SECOND: OnceLock<Dispatch> = OnceLock::new();
-        SECOND.get_or_init(|| Dispatch::new(logging::worker_subscriber(&Vars::default(), io::sink)));
-        let writer = self.clone();
-        tracing::subscriber::set_default(logging::worker_subscriber(vars, move || writer.clone()))
-    }
-
-    fn parsed(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
+/// Collects all log lines of this thread, in the worker's format.
+fn capture(lines: &LogLines, vars: &Vars) -> tracing::subscriber::DefaultGuard {
+    // With one subscriber in the process, `tracing` caches whether a line is enabled on the thread that reaches it
+    // first, and the threads of other tests have no subscriber. With a second one it asks every time.
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| Dispatch::new(logging::worker_subscriber(&Vars::default(), io::sink)));
+    let writer = lines.clone();
+    tracing::subscriber::set_default(logging::worker_subscriber(vars, move || writer.clone()))
 }
 
 /// Runs a call in which every provider and the table fail at least once.
@@ -68,14 +43,14 @@ async fn call_with_faults(world: &World) {
 #[tokio::test(start_paused = true)]
 async fn every_line_of_a_call_has_its_ids_and_no_personal_data() {
     for (level, least) in [("", 8), ("warn", 5)] {
-        let lines = Lines::default();
+        let lines = LogLines::default();
         let world = World::new(greeting("Hello, this is Ada."), FAST_VOICE).await;
-        let guard = lines.capture(&Vars::from([("RUST_LOG", level)]));
+        let guard = capture(&lines, &Vars::from([("RUST_LOG", level)]));
         call_with_faults(&world).await;
         drop(guard);
 
         let call_sid = world.conversation.load().await.legs.caller().carrier_call_id().unwrap().to_string();
-        let lines = lines.parsed();
+        let lines = lines.json();
         assert!(lines.len() >= least, "{lines:#?}");
         for line in &lines {
             let ids = ["account_id", "conversation_id", "call_sid"].map(|id| line["span"][id].as_str());
@@ -106,9 +81,9 @@ async fn every_line_of_a_call_has_its_ids_and_no_personal_data() {
 
 #[tokio::test(start_paused = true)]
 async fn the_line_of_a_panic_has_the_ids_of_its_call() {
-    let lines = Lines::default();
+    let lines = LogLines::default();
     let world = World::new(quiet(), FAST_VOICE).await;
-    let _guard = lines.capture(&Vars::default());
+    let _guard = capture(&lines, &Vars::default());
     let worker = world.worker();
     let phone = Phone::connect(&worker.address).await;
     world.providers.respond_with(Response::Panic);
@@ -116,7 +91,7 @@ async fn the_line_of_a_panic_has_the_ids_of_its_call() {
     phone.closed().await;
     world.conversation.ended().await;
     worker.stop().await.unwrap();
-    let lines = lines.parsed();
+    let lines = lines.json();
     assert_eq!(lines.last().unwrap()["fields"]["outcome"], "panicked");
     let id = world.conversation.id.to_string();
     assert!(lines.iter().all(|line| line["span"]["conversation_id"] == id), "{lines:#?}");
