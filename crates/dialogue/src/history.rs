@@ -93,7 +93,15 @@ impl History {
             size <= MAX_BYTES
         });
         let kept = kept.count().max(1);
-        self.entries.drain(..self.entries.len().saturating_sub(kept));
+        let mut forgotten = self.entries.len().saturating_sub(kept);
+        // Some models refuse a history that begins with a function call.
+        while forgotten > 0
+            && forgotten + 1 < self.entries.len()
+            && matches!(self.entries[forgotten], Entry::Tools(..))
+        {
+            forgotten += 1;
+        }
+        self.entries.drain(..forgotten);
     }
 
     fn tools_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Vec<(FunctionCall, Option<String>)>> {

@@ -11,12 +11,17 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use switchboard_model::catalogue::{self, Connection};
 
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 
 use crate::{Providers, Secret, unusable::Unusable};
 
 /// Minimum time between two reads of the stored keys.
 const REREAD_INTERVAL: Duration = Duration::from_mins(1);
+/// Maximum time of such a read: callbacks and hang-ups wait for it.
+const REREAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The keys of every vendor, by the name in the catalogue. Required ones are here; others may be missing: a deployment
 /// without them starts, and a call that needs one records a provider fault.
@@ -97,7 +102,7 @@ impl Keys {
         Self { stored: Arc::new(stored), own: self.own }
     }
 
-    /// Reads the stored keys again, at most once a minute: for a vendor that does not accept a key, or a signature that no
+    /// Reads the stored keys again, at most once a minute: for a carrier that does not accept a key, or a signature that no
     /// key explains. All clones have the new keys. Keys that cannot be read or used change nothing.
     pub async fn reread(&self) {
         let StoredKeys { latest, source: Some(source), reread_at } = &*self.stored else { return };
@@ -107,7 +112,7 @@ impl Keys {
             return;
         }
         *reread_at = Some(Instant::now());
-        let Some(keys) = source().await else { return };
+        let Ok(Some(keys)) = timeout(REREAD_TIMEOUT, source()).await else { return };
         let new = keys.stored.latest.read().unwrap_or_else(PoisonError::into_inner).clone();
         *latest.write().unwrap_or_else(PoisonError::into_inner) = new;
     }

@@ -36,11 +36,27 @@ pub(crate) async fn serve(
     let mut codec = worker.carrier.media_stream_codec();
     let Some(start) = media_stream::read_start(&mut socket, &mut codec, START_TIMEOUT).await else {
         tracing::warn!("media stream refused: it does not name a call");
-        return media_stream::turn_away(socket).await;
+        if let Some(_closing) = change_pool(&worker, place) {
+            media_stream::turn_away(socket).await;
+        }
+        return;
     };
     let span = spans::call(start.account, start.conversation, start.call.id());
     // On the heap: the future of a whole call is large.
     Box::pin(serve_call(&worker, socket, codec, start, place, &shutdown)).instrument(span).await;
+}
+
+/// Moves a socket that was refused to the pool of those that are being closed: a peer that does not close keeps none of
+/// the places of sockets that are not admitted yet. `None` if that pool is full.
+fn change_pool(worker: &Worker, place: Place) -> Option<Place> {
+    drop(place);
+    worker.unadmitted.turn_away()
+}
+
+async fn refuse(worker: &Worker, place: Place, stream: MediaStream) {
+    if let Some(_closing) = change_pool(worker, place) {
+        stream.close().await;
+    }
 }
 
 async fn serve_call(
@@ -57,11 +73,11 @@ async fn serve_call(
         Ok(StreamAdmission::Admitted(admitted, resources)) => (admitted, resources),
         Ok(StreamAdmission::Refused) => {
             tracing::warn!("media stream refused: its token is not valid");
-            return stream.close().await;
+            return refuse(worker, place, stream).await;
         }
         Ok(StreamAdmission::Full) => {
             tracing::warn!("media stream refused: the worker is at its limit of calls");
-            return stream.close().await;
+            return refuse(worker, place, stream).await;
         }
         Ok(StreamAdmission::WithoutProviders(lease, conversation)) => {
             teardown::abandon(worker, &conversation, &start.call, lease.holder()).await;
@@ -69,7 +85,7 @@ async fn serve_call(
         }
         Err(error) => {
             tracing::error!(%error, "admission failed");
-            return stream.close().await;
+            return refuse(worker, place, stream).await;
         }
     };
     drop(place);

@@ -15,12 +15,12 @@ use axum::{
     serve::{IncomingStream, Listener},
 };
 
-/// Maximum number of sockets that are not admitted yet. One takes some hundred milliseconds, at most 3 s and two reads
-/// of the table.
+/// Maximum number of sockets that are not admitted yet. One takes some hundred milliseconds, at most 3 s for its first
+/// message and the time limits of a few requests to the table.
 const MAX_SOCKETS: usize = 64;
 /// Maximum number of them from one address. The carrier connects from a few addresses.
 const MAX_SOCKETS_PER_ADDRESS: usize = 32;
-/// Maximum number of sockets that are being closed politely because the pool is full.
+/// Maximum number of sockets that were refused and are being closed with a handshake.
 const MAX_TURNED_AWAY: usize = 64;
 
 /// The address that a socket comes from.

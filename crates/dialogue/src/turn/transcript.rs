@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use crate::call_time::CallTime;
 
+/// Maximum length of the finals of a turn, and of an interim: half an hour of speech.
+const MAX_BYTES: usize = 32 * 1024;
+
 /// The words of the current turn.
 #[derive(Debug)]
 pub(super) struct Transcript {
@@ -107,6 +110,7 @@ impl Transcript {
             into.push(' ');
         }
         into.push_str(text);
+        into.truncate(into.floor_char_boundary(MAX_BYTES));
         is_news
     }
 

@@ -118,6 +118,9 @@ const MAX_DELAY: Duration = Duration::from_secs(8);
 /// Time between two reports of a clause that waits.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
+/// Maximum size of a clause's audio: two minutes at 16 kHz and 16 bits. A server that never ends must not fill the memory.
+const MAX_CLAUSE_BYTES: usize = 4 * 1024 * 1024;
+
 /// A clause from its request to the end of its audio.
 enum Clause {
     Waiting(Box<Waiting>),
@@ -148,17 +151,10 @@ impl Clause {
     async fn next(self) -> Option<(Result<SpeechEvent, Error>, Option<Self>)> {
         match self {
             Self::Waiting(waiting) => Some(waiting.next().await),
-            Self::Open(mut body, slot) => {
-                if let Some(characters) = body.characters.take() {
-                    return Some((Ok(characters), Some(Self::Open(body, slot))));
-                }
-                match body.read().await {
-                    Ok(audio) => {
-                        audio.map(|audio| (Ok(SpeechEvent::Audio(audio)), Some(Self::Open(body, slot))))
-                    }
-                    Err(error) => Some((Err(error), None)),
-                }
-            }
+            Self::Open(mut body, slot) => match body.read().await {
+                Ok(audio) => audio.map(|audio| (Ok(SpeechEvent::Audio(audio)), Some(Self::Open(body, slot)))),
+                Err(error) => Some((Err(error), None)),
+            },
         }
     }
 }
@@ -175,10 +171,7 @@ impl Waiting {
         };
         let request = self.request.try_clone().expect("a request whose body is not a stream can be cloned");
         match open(request, self.counted, self.timeouts).await {
-            Ok(mut body) => {
-                let characters = body.characters.take().unwrap_or(SpeechEvent::Delayed);
-                (Ok(characters), Some(Clause::Open(Box::new(body), slot)))
-            }
+            Ok((body, characters)) => (Ok(characters), Some(Clause::Open(Box::new(body), slot))),
             Err(Throttled { after: Some(after), .. }) if since.elapsed() + after <= MAX_DELAY => {
                 self.throttle.pause(after.max(throttle::backoff(self.refusals)));
                 self.refusals += 1;
@@ -206,11 +199,12 @@ fn speak_url(base: &Url, model: &str, format: AudioFormat) -> Url {
     url
 }
 
+/// Sends the request. Returns the response, and the characters that it costs.
 async fn open(
     request: reqwest::RequestBuilder,
     counted: u64,
     timeouts: StreamTimeouts,
-) -> Result<Body, Throttled> {
+) -> Result<(Body, SpeechEvent), Throttled> {
     let deadline = Instant::now() + timeouts.first;
     let failed = |error| Throttled { after: None, error };
     let response = match timeout_at(deadline, request.send()).await {
@@ -232,26 +226,19 @@ async fn open(
     let characters =
         SpeechEvent::Characters { count: reported.unwrap_or(counted), estimated: reported.is_none() };
     let waiting_for = timeouts.first;
-    Ok(Body {
-        response,
-        characters: Some(characters),
-        deadline,
-        waiting_for,
-        idle: timeouts.idle,
-        silent: true,
-    })
+    let body = Body { response, deadline, waiting_for, idle: timeouts.idle, bytes: 0 };
+    Ok((body, characters))
 }
 
 /// A response that is being read.
 struct Body {
     response: reqwest::Response,
-    characters: Option<SpeechEvent>,
     /// When the next chunk must be here.
     deadline: Instant,
     waiting_for: Duration,
     idle: Duration,
-    /// No audio came yet.
-    silent: bool,
+    /// Size of the audio so far.
+    bytes: usize,
 }
 
 impl Body {
@@ -260,13 +247,16 @@ impl Body {
             match timeout_at(self.deadline, self.response.chunk()).await {
                 Err(_) => return Err(Error::silent(VENDOR, self.waiting_for)),
                 Ok(Err(error)) => return Err(lost(error)),
-                Ok(Ok(None)) if self.silent => {
+                Ok(Ok(None)) if self.bytes == 0 => {
                     return Err(Error::unavailable(VENDOR, "its speech was empty"));
                 }
                 Ok(Ok(None)) => return Ok(None),
                 Ok(Ok(Some(audio))) if audio.is_empty() => {}
                 Ok(Ok(Some(audio))) => {
-                    self.silent = false;
+                    self.bytes += audio.len();
+                    if self.bytes > MAX_CLAUSE_BYTES {
+                        return Err(Error::unavailable(VENDOR, "its speech is too long"));
+                    }
                     self.waiting_for = self.idle;
                     self.deadline = Instant::now() + self.idle;
                     return Ok(Some(audio));

@@ -89,7 +89,7 @@ struct Opening {
 }
 
 impl Opening {
-    /// Sends the request; without a parameter that the server refuses by name, once more.
+    /// Sends the request, and again without each optional parameter that the server refuses by name.
     async fn open(self) -> Result<Response, Error> {
         let Self { request, body, model, timeouts } = self;
         let deadline = Instant::now() + timeouts.first;

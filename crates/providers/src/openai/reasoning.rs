@@ -18,21 +18,25 @@ pub(super) struct ReasoningFilter {
 impl ReasoningFilter {
     /// Takes the next piece, and returns the words that may be spoken.
     pub(super) fn push(&mut self, piece: &str) -> String {
-        self.held.push_str(piece);
+        let mut text = std::mem::take(&mut self.held);
+        text.push_str(piece);
         let mut words = String::new();
-        loop {
-            let tags = if self.is_reasoning { CLOSINGS } else { OPENINGS };
-            let found = tags.iter().filter_map(|tag| Some((self.held.find(tag)?, tag.len()))).min();
-            let Some((start, length)) = found else { break };
-            let before: String = self.held.drain(..start + length).take(start).collect();
-            self.release(&before[..], &mut words);
+        // One pass, whatever the text: a server may send a megabyte of tags.
+        let (mut released, mut looked_at) = (0, 0);
+        while let Some(start) = text[looked_at..].find('<').map(|offset| looked_at + offset) {
+            let Some(tag) = self.tags().iter().find(|tag| text[start..].starts_with(**tag)) else {
+                looked_at = start + 1;
+                continue;
+            };
+            self.release(&text[released..start], &mut words);
             self.is_reasoning = !self.is_reasoning;
             self.trims = true;
+            released = start + tag.len();
+            looked_at = released;
         }
-        let tags = if self.is_reasoning { CLOSINGS } else { OPENINGS };
-        let kept = partial_tag(&self.held, &tags);
-        let released: String = self.held.drain(..self.held.len() - kept).collect();
-        self.release(&released, &mut words);
+        let kept = text.len() - partial_tag(&text[released..], self.tags());
+        self.release(&text[released..kept], &mut words);
+        self.held = text.split_off(kept);
         words
     }
 
@@ -40,6 +44,11 @@ impl ReasoningFilter {
     pub(super) fn finish(&mut self) -> String {
         let rest = std::mem::take(&mut self.held);
         if self.is_reasoning { String::new() } else { rest }
+    }
+
+    /// The tags that change whether the text is reasoning.
+    fn tags(&self) -> &'static [&'static str; 2] {
+        if self.is_reasoning { &CLOSINGS } else { &OPENINGS }
     }
 
     fn release(&mut self, text: &str, words: &mut String) {
@@ -94,5 +103,11 @@ mod tests {
         assert_eq!(spoken(&["2 <", " 3, and <th", "e end"]), "2 < 3, and <the end");
         assert_eq!(spoken(&["Grüße <"]), "Grüße <");
         assert_eq!(spoken(&["<think></think>"]), "");
+    }
+
+    #[test]
+    fn a_megabyte_of_tags_is_removed_in_one_pass() {
+        let text = "<think></think>".repeat(70_000) + "At six.";
+        assert_eq!(spoken(&[&text]), "At six.");
     }
 }

@@ -1,7 +1,7 @@
 //! The optional parameters that servers have refused, so that only the first request of a model pays for the refusal.
 //!
-//! One memory for the process: a call's model lives as long as its call. It forgets everything when it is full, or when
-//! the process ends, which is how a server's update is noticed.
+//! One memory for the process: a call's model lives as long as its call. It forgets a model when it is full,
+//! and everything when the process ends, which is how a server's update is noticed.
 
 use std::{
     collections::HashMap,
@@ -36,8 +36,14 @@ pub(super) fn of(model: &ServedModel) -> Vec<&'static str> {
 /// Remembers the parameters that the model's server refuses.
 pub(super) fn remember(model: ServedModel, refused: &[&'static str]) {
     let mut known = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
-    if known.len() >= MAX_MODELS {
-        known.clear();
+    // One customer's models must not make the others' be forgotten all at once.
+    if known.len() >= MAX_MODELS
+        && !known.contains_key(&model)
+        && let Some(other) = known.keys().next().cloned()
+    {
+        known.remove(&other);
     }
-    known.insert(model, refused.to_vec());
+    // Another call may have learnt of other parameters meanwhile.
+    let known = known.entry(model).or_default();
+    known.extend(refused.iter().filter(|name| !known.contains(name)).copied().collect::<Vec<_>>());
 }

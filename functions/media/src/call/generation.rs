@@ -21,6 +21,9 @@ use crate::{
     token_estimate::TokenEstimate,
 };
 
+/// Maximum number of a vendor's ids that a call remembers.
+const MAX_VENDORS_IDS: usize = 1_000;
+
 /// An event of the running generation; `None` if its stream ended without a last event.
 pub(super) type GenerationUpdate = Option<Result<GenerationEvent, Error>>;
 
@@ -53,6 +56,11 @@ impl CallIds {
         self.calls += 1;
         let own = format!("call_{}_{}", self.worker, self.calls);
         let is_usable = !vendors.is_empty() && vendors.len() <= MAX_NAME_BYTES;
+        if self.vendors.len() >= MAX_VENDORS_IDS {
+            // Older calls go by our ids from now on, with their results.
+            self.vendors.clear();
+            self.used.clear();
+        }
         if is_usable && self.used.insert(vendors.clone()) {
             self.vendors.insert(own.clone(), vendors);
         }
