@@ -101,6 +101,13 @@ pub struct DeliveryKey {
 }
 
 impl DeliveryKey {
+    /// Its event.
+    #[must_use]
+    pub fn event(self) -> EventKey {
+        let Self { account, conversation, sequence, .. } = self;
+        EventKey { account, conversation, sequence }
+    }
+
     /// `pk` and `sk` of the delivery's item.
     pub(crate) fn item(self) -> (String, String) {
         (conversation_pk(self.account, self.conversation), delivery_sk(self.sequence, self.webhook))

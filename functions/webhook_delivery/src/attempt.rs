@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use switchboard_aws::{queue::DeliveryJob, table::TableError};
-use switchboard_model::deliveries::{self, Admission, Delivery, DeliveryStatus};
+use switchboard_model::{
+    deliveries::{self, Admission, Delivery, DeliveryStatus},
+    time::Timestamp,
+};
 use switchboard_providers::webhooks::WebhookRequest;
 use switchboard_runtime::{backoff::jitter, jobs::JobOutcome, now};
 
@@ -49,8 +52,23 @@ impl WebhookDelivery {
         let now = now();
         let due = attempt.delivery.next_attempt_at.unwrap_or(attempt.outgoing.event.created_at);
         match deliveries::held_for(admission, now.since(due), now, jitter()) {
-            Some(delay) => self.queue_attempt(attempt.job, delay).await,
+            Some(delay) => {
+                self.postpone_due_time(&attempt, now.after(delay + deliveries::MAX_QUEUED)).await;
+                self.queue_attempt(attempt.job, delay).await
+            }
             None => self.record(&attempt, &attempt.delivery.clone().given_up(now)).await,
+        }
+    }
+
+    /// Keeps the sweeper from sending another message while the one of a postponed attempt is under way.
+    async fn postpone_due_time(&self, attempt: &PreparedAttempt, until: Timestamp) {
+        let delivery = attempt.job.delivery();
+        let postponed = match attempt.outgoing.delivery {
+            Some(_) => self.table.postpone_delivery(delivery, until).await,
+            None => self.table.postpone_event(delivery.event(), until).await,
+        };
+        if let Err(error) = postponed {
+            tracing::warn!(%error, "due time of a postponed attempt not changed");
         }
     }
 

@@ -192,11 +192,11 @@ impl WebhookDelivery {
                 continue;
             }
             let now = now();
-            let returned = tokio::try_join!(
+            let (of_host, of_account) = tokio::join!(
                 self.table.return_slots(account, host, &slots, now),
                 self.table.return_account_slots(account, &slots, now)
             );
-            if let Err(error) = returned {
+            for error in [of_host, of_account].into_iter().filter_map(Result::err) {
                 tracing::warn!(%error, slots = slots.len(), "in-flight slots not returned");
             }
         }

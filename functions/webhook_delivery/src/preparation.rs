@@ -74,6 +74,7 @@ impl WebhookDelivery {
         });
         let Some((outgoing, webhook)) = found else {
             self.table.forget_delivery(job.delivery()).await?;
+            self.settle_first_attempt(job).await;
             tracing::info!("delivery of a deleted conversation forgotten");
             return done;
         };

@@ -307,16 +307,23 @@ impl Table {
     ) -> Result<Vec<Admission>, TableError> {
         let take = |window: &mut Window| slots.iter().map(|slot| window.admit(slot, now)).collect::<Vec<_>>();
         let admissions = match self.change_slots(account, FLIGHTS.to_owned(), now, take).await {
-            Err(TableError::Conflict) => vec![Admission::Full; slots.len()],
-            admissions => admissions?,
+            Err(TableError::Conflict) => Ok(vec![Admission::Full; slots.len()]),
+            admissions => admissions,
         };
-        let refused = || slots.iter().zip(&admissions).filter(|(_, it)| **it != Admission::Admitted);
-        if refused().next().is_some() {
-            let withdraw = |host: &mut Host| refused().for_each(|(slot, _)| host.withdraw(slot));
+        let is_admitted =
+            |index: usize| admissions.as_ref().is_ok_and(|all| all.get(index) == Some(&Admission::Admitted));
+        let refused: Vec<_> = slots
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !is_admitted(*index))
+            .map(|(_, slot)| slot)
+            .collect();
+        if !refused.is_empty() {
+            let withdraw = |host: &mut Host| refused.iter().for_each(|slot| host.withdraw(slot));
             // If this fails, the slots expire.
             let _ = self.change_slots(account, keys::host_sk(host), now, withdraw).await;
         }
-        Ok(admissions)
+        admissions
     }
 
     /// Returns in-flight slots of an account, each with whether its host responded.

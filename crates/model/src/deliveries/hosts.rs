@@ -77,9 +77,11 @@ impl Host {
         Admission::Admitted
     }
 
-    /// Returns the slot of an attempt that was not made.
+    /// Returns the slot of an attempt that was not made. If it was the probe of an open circuit breaker, the next attempt is.
     pub fn withdraw(&mut self, flight: &str) {
-        self.in_flight.remove(flight);
+        if self.in_flight.remove(flight).is_some() && self.failures >= BREAKER_FAILURES {
+            self.open_until = None;
+        }
     }
 
     /// Returns the slot of an attempt, and records whether the host gave an answer of any kind.

@@ -289,3 +289,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_withdrawn_probe_leaves_the_next_attempt_to_probe() {
+    let (mut host, begun) = (Host::default(), Timestamp::from_millis(1_795_339_800_000));
+    for _ in 0..BREAKER_FAILURES {
+        assert_eq!(host.admit("a", begun), Admission::Admitted);
+        host.done("a", false, begun);
+    }
+    let later = begun.after(BREAKER_OPEN);
+    assert_eq!(host.admit("probe", later), Admission::Admitted);
+    assert!(matches!(host.admit("other", later), Admission::Open(_)));
+    host.withdraw("probe");
+    assert_eq!(host.admit("other", later), Admission::Admitted);
+}
