@@ -1,6 +1,6 @@
 //! The queues: calls to place, attempts to deliver events.
 
-use std::{fmt, marker::PhantomData, time::Duration};
+use std::{collections::HashSet, fmt, marker::PhantomData, time::Duration};
 
 use aws_config::SdkConfig;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
@@ -220,17 +220,24 @@ struct AnyMessage {
 /// A queue did not respond. The messages that were moved by then stay moved.
 pub async fn redrive(config: &SdkConfig, dead_letters: &str, queue: &str) -> Result<usize, ServiceError> {
     let client = aws_sdk_sqs::Client::new(config);
-    let mut moved = 0;
+    // A function may put a message back at once. Such a message ends the redrive: it would go around for ever.
+    let mut moved = HashSet::new();
     loop {
         let request = client.receive_message().queue_url(dead_letters);
         let request = request.max_number_of_messages(MAX_RECEIVED).wait_time_seconds(RECEIVE_WAIT_S).send();
         let received = Box::pin(request).await.map_err(|error| ServiceError::of("ReceiveMessage", &error))?;
         let messages = received.messages.unwrap_or_default();
-        if messages.is_empty() {
-            return Ok(moved);
+        let is_moved = |message: &aws_sdk_sqs::types::Message| {
+            message.body.as_ref().is_some_and(|body| moved.contains(body))
+        };
+        if messages.iter().all(is_moved) {
+            return Ok(moved.len());
         }
         for message in messages {
             let body = message.body.unwrap_or_default();
+            if !moved.insert(body.clone()) {
+                continue;
+            }
             let account = serde_json::from_str::<AnyMessage>(&body).ok().map(|message| message.account_id);
             let request = client.send_message().queue_url(queue).message_body(body);
             let request = request.set_message_group_id(account.map(|account| account.to_string())).send();
@@ -238,7 +245,6 @@ pub async fn redrive(config: &SdkConfig, dead_letters: &str, queue: &str) -> Res
             let request = client.delete_message().queue_url(dead_letters);
             let request = request.set_receipt_handle(message.receipt_handle).send();
             Box::pin(request).await.map_err(|error| ServiceError::of("DeleteMessage", &error))?;
-            moved += 1;
         }
     }
 }
