@@ -52,8 +52,9 @@ impl Sweeper {
         if number.due_at().is_none_or(|due| due > now) {
             return Ok(false);
         }
-        // From this write on, a request that is still buying the number fails.
-        let leaving = number.clone().leaving(now);
+        // From this write on, a request that is still buying the number fails. A number of the pool stays as it is until it
+        // is back there: one that is leaving would be released.
+        let leaving = if number.is_from_pool() { number.clone() } else { number.clone().leaving(now) };
         let leaving = table.change_phone_number(&number, leaving).await?;
         match table.carrier_account(&self.backend.sealer, &leaving).await? {
             CallAccount::Customers(own) => match carrier.through_own(&own).unroute_number(&leaving).await {

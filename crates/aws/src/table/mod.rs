@@ -96,6 +96,7 @@ pub use self::{
     conversations::{Admission, Begun, Outcome, Queued},
     deliveries::Outgoing,
     due::DueItem,
+    number_pool::MAX_POOLED,
     transactions::MAX_ITEMS,
 };
 use crate::failure::{Cause, ServiceError};

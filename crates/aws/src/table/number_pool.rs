@@ -15,6 +15,10 @@ use super::{
 };
 use crate::keys::{self, NUMBER, OWNER, POOL};
 
+/// Maximum number of pooled numbers: the carrier bills them, and each search reads them. A number that is deleted beyond it
+/// is released at the carrier.
+pub const MAX_POOLED: usize = 500;
+
 impl Table {
     /// Moves a number from its account to the pool. `sid` is the carrier's id of it. [`TableError::Conflict`] if another
     /// writer changed it meanwhile.
@@ -54,10 +58,10 @@ impl Table {
         item.map(|item| item.read(POOL)).transpose()
     }
 
-    /// The pool, in the order of the numbers.
+    /// The pool, in the order of the numbers; at most [`MAX_POOLED`].
     pub async fn pooled_numbers(&self) -> Result<Vec<PooledNumber>, TableError> {
         let (from, to) = (NUMBER.to_owned(), format!("{NUMBER}~"));
-        let items = self.range(POOL.to_owned(), from, to, usize::MAX).await?;
+        let items = self.range(POOL.to_owned(), from, to, MAX_POOLED).await?;
         items.into_iter().map(|item| item.read(POOL)).collect()
     }
 }

@@ -16,6 +16,7 @@ mod acquisition;
 mod release;
 
 use axum::{Json, extract::State};
+use switchboard_aws::table::MAX_POOLED;
 use switchboard_contract::{
     phone_numbers::{
         self, AvailableNumberView, BuyNumber, DeleteNumber, ImportNumber, PhoneNumberView, SearchNumbers,
@@ -110,17 +111,12 @@ pub(crate) async fn import(
     let id = PhoneNumberId::of_request(new.id);
     let sealed = api.sealer.seal((account, &id.to_string()), &auth_token).await?;
     let own = OwnAccount { account_sid, auth_token: sealed };
-    let coming = match api.reserve(account, id, phone_number.clone(), Some(own)).await? {
-        Some(coming) => coming,
-        None if new.may_exist => {
-            let begun = api.table.phone_number(account, &phone_number).await?;
-            let begun = begun.filter(|number| number.id == id).ok_or(OWNED)?;
-            if begun.is_owned() {
-                return Ok(Json(PhoneNumberView::new(&api.public_url, begun)));
-            }
-            begun
-        }
-        None => return Err(OWNED),
+    // A repeated request continues where the first one ended, also if its reservation was the last that the limit allowed.
+    let begun = if new.may_exist { api.table.phone_number_of(account, id).await? } else { None };
+    let coming = match begun {
+        Some(begun) if begun.is_owned() => return Ok(Json(PhoneNumberView::new(&api.public_url, begun))),
+        Some(begun) => begun,
+        None => api.reserve(account, id, phone_number, Some(own)).await?.ok_or(OWNED)?,
     };
     let imported = match api.set_callbacks(&carrier, account, &found.id).await {
         Ok(()) => api.table.change_phone_number(&coming, coming.clone().arrived(found.id)).await?,
@@ -182,6 +178,8 @@ pub(crate) async fn delete(
 ) -> Result<Json<PhoneNumberView>, ApiError> {
     let number = api.table.phone_number(account, &number).await?.ok_or(ApiError::NotFound)?;
     let DeleteNumber { release } = query.read(DeleteNumber::read)?;
+    // The carrier bills the pool, so it is bounded.
+    let release = release || api.table.pooled_numbers().await?.len() >= MAX_POOLED;
     let leaving = match number.due_at() {
         None if release => {
             api.table.change_phone_number(&number, number.clone().leaving((api.now)())).await?
