@@ -19,8 +19,8 @@
 //! back, returns it. If the account has as many live calls as its limits allow, the call leaves the queue and waits in the
 //! table. The end of a conversation, which the relay reports, wakes the account: as many of its oldest waiting calls are
 //! queued again as there are free slots. Nothing polls. If the account has started as many calls as
-//! allowed in this second, a new message, delivered some seconds later, replaces the old one; at most twelve times,
-//! since Lambda stops a chain of 16 messages that a function sends to its own queue. A call whose message is lost, or whose
+//! allowed in this second, a new message, delivered some seconds later, replaces the old one; at most twelve times, so
+//! that every chain ends. A call whose message is lost, or whose
 //! chain ends, is due after two minutes: the sweeper wakes its account.
 //!
 //! A call that stays marked without a callback (2, 5, 8) is past its deadline two minutes later. The sweeper then asks
@@ -63,7 +63,7 @@ const LONGEST_DELAY: Duration = Duration::from_mins(1);
 /// Up to a fifth of a delay is added at random.
 const JITTER_SHARE: u32 = 5;
 
-/// Maximum number of messages for one call that this function sends one after the other. Lambda stops a chain of 16.
+/// Maximum number of messages for one call that this function sends one after the other: every chain ends.
 const MAX_HOPS: u32 = 12;
 
 /// Dials calls. Cheap to clone.
