@@ -7,10 +7,6 @@ pub(crate) struct Resource<'t> {
     lines: Vec<&'t str>,
 }
 
-/// The services whose actions the template grants.
-const SERVICES: [&str; 10] =
-    ["cloudwatch", "dynamodb", "ecr", "kms", "lambda", "logs", "s3", "secretsmanager", "sqs", "xray"];
-
 /// Actions that support no resource, and so are granted on all of them.
 const WITHOUT_RESOURCE: [&str; 3] =
     ["ecr:GetAuthorizationToken", "xray:PutTelemetryRecords", "xray:PutTraceSegments"];
@@ -53,30 +49,53 @@ pub(crate) fn resources(template: &str) -> Vec<Resource<'_>> {
     found
 }
 
+/// The words of a member of a policy's statement: those behind its name, or those of the list below it.
+fn words_of<'t>(statement: &[&'t str], member: &str) -> Vec<&'t str> {
+    let mut found = vec![];
+    let mut is_list = false;
+    for line in statement {
+        let words = match line.split_once(member) {
+            Some((_, words)) => words,
+            None if is_list && line.trim_start().starts_with("- ") => line,
+            None => {
+                is_list = false;
+                continue;
+            }
+        };
+        is_list = words.trim().is_empty() || is_list;
+        let words = words.split([' ', ',', '[', ']', '{', '}', '"', '\'']);
+        // A member that follows on the same line ends with a colon.
+        found.extend(words.take_while(|word| !word.ends_with(':')).filter(|word| !matches!(*word, "" | "-")));
+    }
+    found
+}
+
 /// Grants of all actions of a kind, or on all resources.
 pub(crate) fn wildcards(template: &str) -> Vec<String> {
     let mut found = vec![];
     for Resource { name, lines, .. } in resources(template) {
-        let (mut actions, mut denies) = (vec![], false);
+        let begins = |line: &&str| {
+            let line = line.trim_start();
+            line.starts_with("- Effect") || line.starts_with("- Sid") || line.contains("{ Effect:")
+        };
+        // The first part is no statement, but may have an action.
+        let mut statements = vec![vec![]];
         for line in lines {
-            // A statement begins.
-            if line.trim_start().starts_with("- Effect") || line.trim_start().starts_with("- Sid") {
-                (actions, denies) = (vec![], false);
+            if begins(&line) {
+                statements.push(vec![]);
             }
-            denies |= line.contains("Effect: Deny");
-            let words = line.split([' ', ',', '[', ']', '{', '}', '"']);
-            let is_action =
-                |word: &&str| word.split_once(':').is_some_and(|(service, _)| SERVICES.contains(&service));
-            actions.extend(words.filter(is_action).map(|word| word.trim_end_matches(':')));
-            if denies {
+            statements.last_mut().expect("there is one").push(line);
+        }
+        for statement in statements {
+            if statement.iter().any(|line| line.contains("Effect: Deny")) {
                 continue;
             }
+            let actions = words_of(&statement, "Action:");
             found.extend(
                 actions.iter().filter(|action| action.contains('*')).map(|it| format!("{name}: {it}")),
             );
-            if matches!(line.trim(), "Resource: \"*\"" | "Resource: '*'" | "Resource: [\"*\"]" | "- \"*\"")
-                && !actions.iter().all(|action| WITHOUT_RESOURCE.contains(action))
-            {
+            let is_known = !actions.is_empty() && actions.iter().all(|it| WITHOUT_RESOURCE.contains(it));
+            if words_of(&statement, "Resource:").contains(&"*") && !is_known {
                 found.push(format!("{name}: {actions:?} on every resource"));
             }
         }
@@ -162,6 +181,17 @@ Resources:
         - Effect: Allow # this action knows no resources
           Action: ecr:GetAuthorizationToken
           Resource: "*"
+        - Effect: Allow
+          Resource: "*"
+          Action:
+            - ssm:GetParameter
+        - Effect: Allow
+          Action: '*'
+          Resource: !GetAtt Jobs.Arn
+        - Effect: Allow
+          Resource: ["*"]
+          NotAction: iam:PassRole
+        - { Effect: Allow, Action: 'kms:*', Resource: !GetAtt Jobs.Arn }
         - Sid: TlsOnly
           Effect: Deny
           Action: s3:*
@@ -172,9 +202,17 @@ Outputs:
 
     #[test]
     fn wildcards_are_found() {
-        let mut found = wildcards(TEMPLATE);
-        found.dedup();
-        assert_eq!(found, ["Role: s3:Get*", "Role: [\"sqs:SendMessage\"] on every resource"]);
+        assert_eq!(
+            wildcards(TEMPLATE),
+            [
+                "Role: s3:Get*",
+                "Role: [\"sqs:SendMessage\"] on every resource",
+                "Role: [\"ssm:GetParameter\"] on every resource",
+                "Role: *",
+                "Role: [\"iam:PassRole\"] on every resource",
+                "Role: kms:*",
+            ]
+        );
     }
 
     #[test]

@@ -356,11 +356,18 @@ mod tests {
         for operation in operations() {
             assert!(operation.about.ends_with('.'), "{}", operation.id);
         }
-        let names = document["components"]["schemas"].as_object().unwrap().keys();
-        let text = document.to_string();
-        let unused: Vec<_> =
-            names.filter(|name| !text.contains(&format!("\"#/components/schemas/{name}\""))).collect();
-        assert_eq!(unused, [""; 0]);
+        // From the paths on: schemas that only name each other are not used.
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let (mut used, mut texts) = (BTreeSet::new(), vec![document["paths"].to_string()]);
+        while let Some(text) = texts.pop() {
+            for (name, schema) in schemas {
+                let reference = format!("\"#/components/schemas/{name}\"");
+                if text.contains(&reference) && used.insert(name) {
+                    texts.push(schema.to_string());
+                }
+            }
+        }
+        assert_eq!(used, schemas.keys().collect());
     }
 
     #[test]
