@@ -6,11 +6,13 @@ use switchboard_model::{agents::AgentConfig, catalogue, clips::ClipSet};
 /// the voice session synthesizes the rest.
 const GREETING_CHARACTERS: usize = 1_000;
 
-/// The clip sets of a call of `agent`: its greeting, if it has one, and the hold phrases of its language.
+/// The clip sets of a call of `agent`: its disclosure and greeting, if it has them, and the hold phrases of its language.
 #[must_use]
 pub fn clip_sets(agent: &AgentConfig) -> Vec<ClipSet> {
     let voice = catalogue::served_voice(agent);
-    let mut greeting = switchboard_dialogue::clauses(agent.initial_message.as_deref().unwrap_or_default());
+    let first_words = [&agent.disclosure, &agent.initial_message].into_iter().flatten();
+    let mut greeting: Vec<String> =
+        first_words.flat_map(|text| switchboard_dialogue::clauses(text)).collect();
     let mut characters = 0;
     greeting.retain(|clause| {
         characters += clause.chars().count();
@@ -34,6 +36,8 @@ mod tests {
         let sets = clip_sets(&greeter);
         assert_eq!(sets[0].texts.concat().replace(' ', ""), "Hello!Howareyou?");
         assert_eq!(sets[1..], clip_sets(&silent), "the phrases are the same for all");
+        let discloser = AgentConfig { disclosure: Some("I record.".into()), ..greeter };
+        assert_eq!(clip_sets(&discloser)[0].texts, ["I record.", "Hello!", "How are you?"]);
         let azure = Transcriber::Azure { languages: vec!["de-DE".into()], credential_id: None };
         let german = AgentConfig { transcriber: azure, ..silent };
         assert_ne!(clip_sets(&german), sets[1..]);

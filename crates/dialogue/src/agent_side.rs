@@ -14,7 +14,9 @@ use crate::{
     phrases::Phrases,
     playback::{HeardUtterance, Playback},
     response::{Conclusion, Effect, Interrupted, Pipeline, PlaybackState, clause_splitter::clauses},
-    types::{FunctionCall, GenerationId, HistoryItem, ProviderRole, UtteranceIds, UtteranceKind},
+    types::{
+        FunctionCall, GenerationId, HistoryItem, ProviderRole, UtteranceId, UtteranceIds, UtteranceKind,
+    },
 };
 
 /// The agent's response, its speech, and the conversation so far.
@@ -26,6 +28,8 @@ pub(crate) struct AgentSide {
     history: History,
     utterances: UtteranceIds,
     phrases: &'static Phrases,
+    /// The utterance that nothing interrupts.
+    disclosure: Option<UtteranceId>,
     /// No text of the model was wanted after the last input.
     model_was_held: bool,
 }
@@ -49,6 +53,7 @@ impl AgentSide {
             history,
             utterances: UtteranceIds::default(),
             phrases: Phrases::of(language),
+            disclosure: None,
             model_was_held: false,
         }
     }
@@ -61,6 +66,11 @@ impl AgentSide {
     /// Whether it is the agent's turn.
     pub(crate) fn is_responding(&self) -> bool {
         self.responder.is_active()
+    }
+
+    /// Whether the caller has not heard the whole disclosure yet.
+    pub(crate) fn is_disclosing(&self, at: CallTime) -> bool {
+        self.disclosure.is_some_and(|utterance| self.playback.is_unfinished(at, utterance))
     }
 
     /// Whether this is a response to the user of which no word was heard.
@@ -135,6 +145,17 @@ impl AgentSide {
     /// Says a text that is not the model's, in a turn of its own.
     pub(crate) fn say_unprompted(&mut self, at: CallTime, text: &str) {
         self.responder.begin_unprompted(at);
+        self.say(text, UtteranceKind::Speech);
+    }
+
+    /// Says a text that nothing interrupts, in a turn of its own.
+    pub(crate) fn disclose(&mut self, at: CallTime, text: &str) {
+        self.responder.begin_unprompted(at);
+        self.disclosure = Some(self.say(text, UtteranceKind::Speech));
+    }
+
+    /// Says a text that is not the model's, behind what this turn says already.
+    pub(crate) fn add_speech(&mut self, text: &str) {
         self.say(text, UtteranceKind::Speech);
     }
 
@@ -313,8 +334,12 @@ impl AgentSide {
                 Effect::ModelFault(fault) => {
                     out.push(Output::Event(ConversationEvent::ModelFault(fault)));
                 }
-                Effect::Apologise => self.say(self.phrases.apology, UtteranceKind::Apology),
-                Effect::GiveUp => self.say(self.phrases.goodbye, UtteranceKind::Apology),
+                Effect::Apologise => {
+                    self.say(self.phrases.apology, UtteranceKind::Apology);
+                }
+                Effect::GiveUp => {
+                    self.say(self.phrases.goodbye, UtteranceKind::Apology);
+                }
             }
         }
     }
@@ -323,7 +348,7 @@ impl AgentSide {
 /// Speech.
 impl AgentSide {
     /// Says a text that is not the model's.
-    fn say(&mut self, text: &str, kind: UtteranceKind) {
+    fn say(&mut self, text: &str, kind: UtteranceKind) -> UtteranceId {
         let utterance = self.utterances.next();
         self.playback.begin(utterance, kind);
         for clause in clauses(text) {
@@ -331,6 +356,7 @@ impl AgentSide {
             self.playback.add(utterance, clause);
         }
         self.playback.complete(utterance);
+        utterance
     }
 
     /// Says the hold phrase before everything that is still to be said.

@@ -34,7 +34,11 @@ pub struct Engine {
     /// The user's language, as a BCP-47 tag.
     language: String,
     max_duration: Option<Duration>,
-    /// Said as soon as media flows.
+    /// Said as soon as media flows, whatever the caller does.
+    disclosure: Option<String>,
+    /// What the caller said before another worker could reply, or had said the disclosure.
+    waiting: Option<String>,
+    /// Said next.
     greeting: Option<String>,
     /// How long a call that is taken over had lasted before; none for a new call.
     lasted: Option<Duration>,
@@ -53,14 +57,24 @@ impl Engine {
     /// The engine of a call whose media does not flow yet.
     #[must_use]
     pub fn new(settings: EngineSettings) -> Self {
-        let EngineSettings { greeting, max_duration, language, takeover, transcriber, watches_model } =
-            settings;
+        let EngineSettings {
+            disclosure,
+            greeting,
+            max_duration,
+            language,
+            takeover,
+            transcriber,
+            watches_model,
+        } = settings;
         let lasted = takeover.as_ref().map(|takeover| takeover.elapsed);
-        let (history, unspoken) = takeover.map_or_else(Default::default, |takeover| {
-            (History::taken_over(takeover.history), Unspoken::new(takeover.unspoken))
-        });
+        let disclosure = disclosure.filter(|text| handover::can_be_said(text));
+        let takeover = takeover.unwrap_or_default();
+        let (history, waiting) = handover::split_waiting(takeover.history, disclosure.is_some());
+        let (history, unspoken) = (History::taken_over(history), Unspoken::new(takeover.unspoken));
         Self {
             max_duration,
+            disclosure,
+            waiting,
             greeting: greeting.filter(|_| lasted.is_none()),
             lasted,
             now: CallTime::default(),
@@ -143,6 +157,7 @@ impl Engine {
             self.user.turn_due(),
             self.barge_in.due(),
             self.user.number_due(),
+            self.user.finalize_due(),
             self.idle_due(),
             self.agent.timeout_due(),
             self.agent.retry_due(),
@@ -196,10 +211,28 @@ impl Engine {
         self.idle.interrupted(at);
         if let Some(lasted) = self.lasted {
             self.clock.resume(at, lasted);
+        }
+        if let Some(disclosure) = self.disclosure.take() {
+            return self.disclose(at, &disclosure, out);
+        }
+        if self.lasted.is_some() {
             return self.take_over(at, out);
         }
         if let (Some(greeting), false) = (self.greeting.take(), self.agent.is_responding()) {
             self.agent.say_unprompted(at, &greeting);
+        }
+    }
+
+    /// Says the disclosure, and what there is to say behind it.
+    fn disclose(&mut self, at: CallTime, disclosure: &str, out: &mut Vec<Output>) {
+        self.interrupt(at, out);
+        self.agent.disclose(at, disclosure);
+        if let Some(words) = self.waiting.take() {
+            self.agent.user_said(words);
+        }
+        match self.greeting.take().or_else(|| self.unspoken.take()) {
+            Some(text) => self.agent.add_speech(&text),
+            None => self.agent.continue_reply(at, out),
         }
     }
 
@@ -276,7 +309,8 @@ impl Engine {
             self.idle.interrupted(at);
         }
         let interrupts = self.barge_in.frame(at, is_speech, is_above_echo, self.is_audible(at));
-        if interrupts && self.phase.is_open() && !self.barge_in.is_pausing() {
+        let may_pause = self.phase.is_open() && !self.barge_in.is_pausing() && !self.agent.is_disclosing(at);
+        if interrupts && may_pause {
             self.barge_in.pause(at);
             out.push(Output::Clear);
             self.agent.playback.pause(at, out);
@@ -290,9 +324,10 @@ impl Engine {
         }
     }
 
-    /// Ends the agent's turn, unless the agent is saying its last words.
+    /// Ends the agent's turn, unless the agent is saying its disclosure or its last words.
     fn interrupt(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        if self.agent.is_responding() && !self.phase.is_closing() {
+        let may_end = !self.phase.is_closing() && !self.agent.is_disclosing(at);
+        if self.agent.is_responding() && may_end {
             self.agent.interrupt(at, self.barge_in.end_pause(), out);
         }
     }
@@ -439,6 +474,9 @@ impl Engine {
         if is_due(self.user.number_due()) {
             self.user.complete_number(at, out);
         }
+        if is_due(self.user.finalize_due()) {
+            self.user.finalize(out);
+        }
         if is_due(self.missed_speech_due()) {
             self.speech_was_missed(at, out);
         }
@@ -446,7 +484,7 @@ impl Engine {
             self.idle.interrupted(at);
             self.user.forget_cough(out);
         }
-        if is_due(self.user.turn_due()) {
+        if is_due(self.user.turn_due()) && !self.agent.is_disclosing(at) {
             self.turn_is_due(at, out);
         }
         if is_due(self.unspoken.due()) {

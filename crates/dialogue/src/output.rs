@@ -59,6 +59,8 @@ pub enum Output {
     CallTool(FunctionCall),
     /// The transcriber session is open but deaf: open another one, and send it the last seconds again.
     ReplaceTranscriber,
+    /// The caller has stopped, but the transcriber has only delivered interims: have it make them final, if it can.
+    FinalizeTranscript,
     /// Record an event of the conversation.
     Event(ConversationEvent),
     /// The conversation is over. No output follows.

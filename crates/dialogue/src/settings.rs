@@ -9,6 +9,10 @@ use crate::{call_time::as_micros, types::HistoryItem};
 /// The settings of one call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineSettings {
+    /// The agent says it before anything else, and nothing interrupts it: what the user says meanwhile is replied to
+    /// afterwards. In a call that is taken over it is said again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disclosure: Option<String>,
     /// The agent says it as soon as media flows; without one it waits for the user.
     pub greeting: Option<String>,
     /// The agent ends the conversation after this long; `None` sets no limit.
@@ -60,6 +64,9 @@ pub struct TranscriberProfile {
     pub words_within: Duration,
     /// Whether the transcriber reports the end of a turn. If it does not, a second without words ends one.
     pub detects_turns: bool,
+    /// Whether [`Output::FinalizeTranscript`](crate::Output::FinalizeTranscript) has an effect. False in older logs.
+    #[serde(default)]
+    pub can_finalize: bool,
 }
 
 impl Default for TranscriberProfile {
@@ -68,6 +75,7 @@ impl Default for TranscriberProfile {
             settles_within: Duration::from_secs(5),
             words_within: Duration::from_millis(700),
             detects_turns: true,
+            can_finalize: false,
         }
     }
 }

@@ -4,6 +4,8 @@
 //! ([`TranscriberWatchdog`]), digits from the telephone ([`Dtmf`]). This part joins the three to one turn, and
 //! reports its beginning and end. It knows nothing of the agent: whether words interrupt it is the engine's decision.
 
+use std::time::Duration;
+
 use switchboard_model::messages::Role;
 
 use crate::{
@@ -16,12 +18,17 @@ use crate::{
     types::ProviderRole,
 };
 
+/// Silence after which a transcriber that still delivers interims is asked for their final words. It is more than any
+/// transcriber's own endpoint.
+const FINALIZE_AFTER: Duration = Duration::from_millis(700);
+
 /// The user's current turn, and the signs of it.
 #[derive(Debug)]
 pub(crate) struct UserSide {
     turn: Turn,
     watchdog: TranscriberWatchdog,
     dtmf: Dtmf,
+    can_finalize: bool,
 }
 
 /// Words as the transcriber delivers them.
@@ -49,6 +56,7 @@ impl UserSide {
             turn: Turn::new(&transcriber),
             watchdog: TranscriberWatchdog::new(transcriber),
             dtmf: Dtmf::default(),
+            can_finalize: transcriber.can_finalize,
         }
     }
 
@@ -85,6 +93,12 @@ impl UserSide {
     /// When the turn ends.
     pub(crate) fn turn_due(&self) -> Option<CallTime> {
         self.turn.due().map(|due| self.watchdog.put_off(due))
+    }
+
+    /// When the transcriber should make the interim words final: the caller has stopped, and it has not noticed.
+    pub(crate) fn finalize_due(&self) -> Option<CallTime> {
+        let interim_at = self.turn.interim_at().filter(|_| self.can_finalize)?;
+        Some(self.watchdog.sound_at()?.max(interim_at) + FINALIZE_AFTER)
     }
 
     /// When a turn without words counts as a cough.
@@ -166,6 +180,12 @@ impl UserSide {
         if self.turn.end_detected(at) {
             out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
         }
+    }
+
+    /// Has the transcriber make the interim words final.
+    pub(crate) fn finalize(&mut self, out: &mut Vec<Output>) {
+        self.turn.mark_finalizing();
+        out.push(Output::FinalizeTranscript);
     }
 
     /// The transcriber failed.

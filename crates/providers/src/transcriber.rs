@@ -8,7 +8,7 @@
 //! This module reconnects nothing and buffers two seconds at most: keeping a call's transcriber alive is the
 //! media worker's work.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{
@@ -16,7 +16,7 @@ use futures_util::{
     future::{self, BoxFuture},
     stream::BoxStream,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::{Error, unusable::Unusable};
 
@@ -79,6 +79,8 @@ impl fmt::Debug for TranscriptEvent {
 pub struct AudioSink {
     vendor: &'static str,
     frames: mpsc::Sender<Bytes>,
+    /// Requests for the final words, for a vendor that takes them.
+    finalize: Option<Arc<Notify>>,
 }
 
 impl AudioSink {
@@ -86,7 +88,22 @@ impl AudioSink {
     #[must_use]
     pub fn new(vendor: &'static str) -> (Self, mpsc::Receiver<Bytes>) {
         let (frames, queue) = mpsc::channel(QUEUE_FRAMES);
-        (Self { vendor, frames }, queue)
+        (Self { vendor, frames, finalize: None }, queue)
+    }
+
+    /// The same, for a session that listens to `finalize`.
+    #[must_use]
+    pub fn with_finalize(vendor: &'static str, finalize: Arc<Notify>) -> (Self, mpsc::Receiver<Bytes>) {
+        let (sink, queue) = Self::new(vendor);
+        (Self { finalize: Some(finalize), ..sink }, queue)
+    }
+
+    /// Asks for the words so far as final ones, once the audio that is queued has been sent. They may not come: no
+    /// vendor promises them. Without effect if the vendor has no such request.
+    pub fn finalize(&self) {
+        if let Some(finalize) = &self.finalize {
+            finalize.notify_one();
+        }
     }
 
     /// Queues audio of any length, usually 20 ms. Never waits.

@@ -16,7 +16,7 @@ use switchboard_model::{
 };
 use tokio::time::{Instant, timeout};
 
-use crate::{egress, error::shorten};
+use crate::{egress, error::shorten, response_text::response_text};
 
 /// Headers of a customer that are not sent: hop-by-hop headers (RFC 9110, section 7.6.1), those that frame or route the
 /// message, and `accept-encoding`, because a compressed response could not be read.
@@ -66,8 +66,10 @@ pub struct WebhookRequest<'a> {
 pub struct WebhookResponse {
     /// The HTTP status.
     pub status: u16,
-    /// At most the first 16 KiB, unless the client reads more.
-    pub body: Vec<u8>,
+    /// At most the first 16 KiB of the body, unless the client reads more.
+    pub text: String,
+    /// The body may be longer than that.
+    pub is_cut: bool,
     /// `Retry-After`: how long the endpoint asks the client to wait.
     pub retry_after: Option<Duration>,
 }
@@ -136,7 +138,7 @@ impl WebhookClient {
         let began = Instant::now();
         let sent = self.request(&request).await;
         let (status, words) = match &sent {
-            Ok(answer) => (Some(answer.status), String::from_utf8_lossy(&answer.body).into_owned()),
+            Ok(answer) => (Some(answer.status), answer.text.clone()),
             Err(error) => (None, error.to_string()),
         };
         let secrets = request.webhook.headers.iter().flatten().map(|(_, value)| &**value);
@@ -162,7 +164,8 @@ impl WebhookClient {
             egress::read_beginning(&mut response, self.max_body_bytes, &mut body).await?;
             let (status, retry_after) =
                 (response.status().as_u16(), egress::requested_wait(response.headers()));
-            Ok(WebhookResponse { status, body, retry_after })
+            let (text, is_cut) = response_text(response.headers(), &body, self.max_body_bytes);
+            Ok(WebhookResponse { status, text, is_cut, retry_after })
         };
         match timeout(request.timeout, Box::pin(answered)).await {
             Ok(answered) => answered.map_err(|error| send_error(&error)),

@@ -180,7 +180,7 @@ async fn the_local_policy_allows_loopback_and_no_other_private_address() {
     }
     let endpoint = Endpoint::answering(OK).await;
     let url = format!("http://localhost:{}/hook", endpoint.address.port());
-    assert_eq!(client.post(&url).await.unwrap().body, b"hi");
+    assert_eq!(client.post(&url).await.unwrap().text, "hi");
 }
 
 #[tokio::test]
@@ -242,7 +242,7 @@ async fn https_requires_a_trusted_certificate_of_the_same_name() {
     let trusting = |addresses: [&[&str]; 1]| resolving(EgressPolicy::Local, answering(addresses).0);
     let (address, thread) = serve_once(answer_http);
     let url = format!("https://localhost:{}/hook", address.port());
-    assert_eq!(trusting([&["127.0.0.1"]]).post(&url).await.unwrap().body, b"hi");
+    assert_eq!(trusting([&["127.0.0.1"]]).post(&url).await.unwrap().text, "hi");
     thread.join().unwrap();
 
     let (address, thread) = serve_once(answer_http);
@@ -289,7 +289,7 @@ async fn a_huge_response_is_cut_off_after_16_kib() {
     })
     .await;
     let answer = WebhookClient::new(EgressPolicy::Local).post(&endpoint.url()).await.unwrap();
-    assert_eq!((answer.status, answer.body.len()), (200, 16 * 1024));
+    assert_eq!((answer.status, answer.text.len()), (200, 16 * 1024));
     // At most the buffers of two sockets were filled.
     let written = timeout(PATIENT, written).await.unwrap().unwrap();
     assert!(written < 50_000_000, "{written} bytes were taken");

@@ -120,6 +120,7 @@ fn describe_output(output: &Output) -> Option<String> {
         Output::Synthesize { clause, text } => format!("-> has clause {} spoken: {text}", clause.0),
         Output::CancelSynthesis => "-> cancels what is being spoken".into(),
         Output::Clear => "-> falls silent".into(),
+        Output::FinalizeTranscript => "-> requests the final words".into(),
         Output::ReplaceTranscriber => "-> replaces the transcriber".into(),
         Output::Event(ConversationEvent::ProviderTimedOut(part)) => format!("{part:?} takes too long"),
         Output::Event(ConversationEvent::ModelFault(fault)) => {

@@ -41,6 +41,7 @@ use crate::{
     recorder::Recorder,
     response_times::ResponseTimes,
     stored_text::{self, MAX_MESSAGE_BYTES, MAX_UNHEARD_BYTES},
+    takeover::with_disclosure,
     tool_calls::{ToolCalls, ToolOutcome},
     transcriber::{CallTranscriber, TranscriberUpdate},
     uploader::{Upload, Uploader},
@@ -165,6 +166,7 @@ impl<'a> Call<'a> {
         let format = stream.format();
         let resolved = &providers.resolved;
         let settings = EngineSettings {
+            disclosure: None,
             greeting: agent.initial_message.clone(),
             max_duration: agent.max_duration_seconds.map(Duration::from_secs),
             language: resolved.transcriber.language().to_owned(),
@@ -172,6 +174,7 @@ impl<'a> Call<'a> {
             transcriber: providers.transcriber_profile(),
             watches_model: true,
         };
+        let settings = with_disclosure(settings, agent);
         let (table, prices) = (worker.table.clone(), worker.prices.clone());
         let journal = Journal::new(table, prices, snapshot.clone(), &lease);
         let mut faults = ProviderFaults::new(resolved);
@@ -202,7 +205,8 @@ impl<'a> Call<'a> {
             counted: Duration::ZERO,
             faults,
             response_times: ResponseTimes::default(),
-            awaits_greeting: agent.initial_message.is_some() && takeover.is_none(),
+            awaits_greeting: takeover.is_none()
+                && (agent.disclosure.is_some() || agent.initial_message.is_some()),
             inputs: VecDeque::new(),
             outputs: vec![],
             has_failed: false,

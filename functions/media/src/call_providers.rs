@@ -87,6 +87,7 @@ fn profile_of(transcriber: &str) -> TranscriberProfile {
         settles_within: capabilities.settles_within,
         words_within: capabilities.words_within,
         detects_turns: capabilities.detects_turns,
+        can_finalize: true,
     })
 }
 

@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use switchboard_dialogue::{HistoryItem, Takeover};
+use switchboard_dialogue::{EngineSettings, HistoryItem, Takeover};
 use switchboard_model::{
+    agents::AgentConfig,
     conversations::{JournalEntry, Lease, UtteranceProgress},
     event_names::EventName,
     messages::{Message, Role},
@@ -63,6 +64,28 @@ pub(crate) fn take_over(
         }
     }
     (Takeover { history, unspoken, elapsed }, first_entry)
+}
+
+/// Adds the agent's disclosure to the settings, unless the caller has heard all of it. Until then nothing else was
+/// said: the greeting follows, or the reply to what the caller said meanwhile.
+pub(crate) fn with_disclosure(settings: EngineSettings, agent: &AgentConfig) -> EngineSettings {
+    let Some(disclosure) = agent.disclosure.as_deref().filter(|text| can_be_said(text)) else {
+        return settings;
+    };
+    let Some(mut takeover) = settings.takeover else {
+        return EngineSettings { disclosure: Some(disclosure.to_owned()), ..settings };
+    };
+    let is_it = |item: &HistoryItem| matches!(item, HistoryItem::Agent { text, .. } if text.split_whitespace().eq(disclosure.split_whitespace()));
+    if takeover.history.iter().any(is_it) {
+        return EngineSettings { takeover: Some(takeover), ..settings };
+    }
+    let user_waits = takeover.history.iter().any(|item| matches!(item, HistoryItem::User(_)));
+    takeover.unspoken = agent.initial_message.clone().filter(|_| !user_waits);
+    EngineSettings { disclosure: Some(disclosure.to_owned()), takeover: Some(takeover), ..settings }
+}
+
+fn can_be_said(text: &str) -> bool {
+    text.chars().any(char::is_alphanumeric)
 }
 
 fn history_item(message: Message) -> HistoryItem {
@@ -139,6 +162,29 @@ mod tests {
     fn after_a_handover_only_the_rest_is_unspoken() {
         let (resumed, first) = take_over(None, vec![], Some(lease("", "six.")), Duration::ZERO, at(5_000));
         assert_eq!((resumed.unspoken.as_deref(), first), (Some("six."), None));
+    }
+
+    #[test]
+    fn a_disclosure_that_was_cut_off_is_said_again_and_one_that_was_heard_is_not() {
+        let agent = AgentConfig {
+            disclosure: Some("This call is  recorded.".into()),
+            initial_message: Some("Hello.".into()),
+            ..AgentConfig::default()
+        };
+        let taken_over = |history: Vec<HistoryItem>| {
+            let takeover = Takeover { history, unspoken: Some("the rest".into()), ..Takeover::default() };
+            let settings = EngineSettings { takeover: Some(takeover), ..EngineSettings::default() };
+            let settings = with_disclosure(settings, &agent);
+            (settings.disclosure, settings.takeover.and_then(|takeover| takeover.unspoken))
+        };
+        let again = || agent.disclosure.clone();
+        assert_eq!(taken_over(vec![HistoryItem::agent("This call")]), (again(), Some("Hello.".into())));
+        let asked = HistoryItem::User("Who is this?".into());
+        assert_eq!(taken_over(vec![HistoryItem::agent("This call"), asked]), (again(), None));
+        let heard = HistoryItem::agent("This call is recorded.");
+        assert_eq!(taken_over(vec![heard]), (None, Some("the rest".into())));
+        let new_call = with_disclosure(EngineSettings::default(), &agent);
+        assert_eq!((new_call.disclosure, new_call.takeover), (again(), None));
     }
 
     #[test]

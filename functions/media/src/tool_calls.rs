@@ -31,8 +31,6 @@ use crate::{clock::Clock, ports::WebhookSender};
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time for the event to be stored, and for a call to wait for one of the slots.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum length of a response that is read, in bytes.
-const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 /// Maximum number of webhook requests that one call makes at the same time.
 const SLOTS: usize = 8;
 
@@ -182,20 +180,15 @@ fn failed(at: Timestamp, reason: &str, latency_ms: u64) -> Attempt {
 /// The result as the model sees it.
 fn result(attempt: &Attempt, answer: Option<&WebhookResponse>) -> String {
     match answer {
-        Some(answer) if attempt.delivered() => content(&answer.body),
+        Some(answer) if attempt.delivered() => content(&answer.text, answer.is_cut),
         Some(answer) => error(&format!("the function answered with status {}", answer.status)),
         None => error(attempt.answer.as_deref().unwrap_or_default()),
     }
 }
 
-/// The `result` of a JSON object that has one, else the whole body.
-fn content(body: &[u8]) -> String {
-    if body.starts_with(&[0x1f, 0x8b]) {
-        // No encoding was accepted in the request.
-        return error("the function's answer is compressed and cannot be read");
-    }
-    let text = decoded(body);
-    if let Ok(Value::Object(mut answer)) = serde_json::from_str(&text)
+/// The `result` of a JSON object that has one, else the whole text.
+fn content(text: &str, is_cut: bool) -> String {
+    if let Ok(Value::Object(mut answer)) = serde_json::from_str(text)
         && let Some(result) = answer.remove("result")
     {
         return match result {
@@ -205,32 +198,8 @@ fn content(body: &[u8]) -> String {
     }
     match text.trim() {
         "" => SUCCESS.to_owned(),
-        text if body.len() >= MAX_RESPONSE_BYTES => format!("{text}\n[cut after 16 KiB]"),
+        text if is_cut => format!("{text}\n[cut after 16 KiB]"),
         text => text.to_owned(),
-    }
-}
-
-/// The text of a response: by its byte order mark, else UTF-8, else Latin-1. A character that was cut at the end is left
-/// out.
-fn decoded(body: &[u8]) -> String {
-    let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
-        let mut units: Vec<u16> = bytes.as_chunks().0.iter().map(|pair| unit(*pair)).collect();
-        // The first half of a pair.
-        units.pop_if(|last| (0xd800..0xdc00).contains(last));
-        String::from_utf16_lossy(&units)
-    };
-    match body {
-        [0xff, 0xfe, rest @ ..] => return utf16(rest, u16::from_le_bytes),
-        [0xfe, 0xff, rest @ ..] => return utf16(rest, u16::from_be_bytes),
-        _ => {}
-    }
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    match std::str::from_utf8(body) {
-        Ok(text) => text.to_owned(),
-        Err(cut) if cut.error_len().is_none() => {
-            String::from_utf8_lossy(&body[..cut.valid_up_to()]).into_owned()
-        }
-        Err(_) => body.iter().map(|byte| char::from(*byte)).collect(),
     }
 }
 
@@ -256,37 +225,12 @@ mod tests {
             ("", SUCCESS),
             (" \n", SUCCESS),
         ] {
-            assert_eq!(content(body.as_bytes()), expected, "{body}");
+            assert_eq!(content(body, false), expected, "{body}");
         }
     }
 
     #[test]
-    fn a_result_is_decoded() {
-        let result = r#"{"result": "Jos\u{e9} il \u{1f370}"}"#
-            .replace("\\u{e9}", "\u{e9}")
-            .replace("\\u{1f370}", "\u{1f370}");
-        let expected = "Jos\u{e9} il \u{1f370}";
-        let utf16 = |unit: fn(u16) -> [u8; 2]| -> Vec<u8> {
-            "\u{feff}".encode_utf16().chain(result.encode_utf16()).flat_map(unit).collect()
-        };
-        let utf8_with_mark = [b"\xef\xbb\xbf", result.as_bytes()].concat();
-        for body in
-            [result.clone().into_bytes(), utf8_with_mark, utf16(u16::to_le_bytes), utf16(u16::to_be_bytes)]
-        {
-            assert_eq!(content(&body), expected);
-        }
-        assert_eq!(content(b"Expos\xe9 zu"), "Expos\u{e9} zu");
-        assert_eq!(
-            content(b"\x1f\x8b\x08 compressed"),
-            error("the function's answer is compressed and cannot be read")
-        );
-    }
-
-    #[test]
-    fn a_long_result_is_cut_at_a_character_with_a_note() {
-        let body = "\u{20ac}".repeat(MAX_RESPONSE_BYTES).into_bytes();
-        let content = content(&body[..MAX_RESPONSE_BYTES]);
-        let text = content.strip_suffix("\n[cut after 16 KiB]").unwrap();
-        assert_eq!(text, "\u{20ac}".repeat(MAX_RESPONSE_BYTES / 3));
+    fn a_long_result_is_cut_with_a_note() {
+        assert_eq!(content("At six", true), "At six\n[cut after 16 KiB]");
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct CallTranscriber {
 enum Command {
     /// A frame that arrived at this time.
     Send(CallTime, Bytes),
+    /// Make the interim words final.
+    Finalize,
     /// Replace a session that returns nothing.
     Replace,
 }
@@ -113,6 +115,12 @@ impl CallTranscriber {
     pub(crate) fn send(&mut self, at: CallTime, audio: Bytes) {
         // A full queue means that the session is stuck, a closed one that the transcriber is lost. Both are reported.
         let _ = self.commands.try_send(Command::Send(at, audio));
+    }
+
+    /// Has the session make its interim words final, if the vendor can.
+    pub(crate) fn finalize(&mut self) {
+        // See `send`.
+        let _ = self.commands.try_send(Command::Finalize);
     }
 
     /// Replaces the session. The next one receives the last seconds again.
@@ -255,8 +263,8 @@ impl Sessions {
                 done = &mut work => return ControlFlow::Continue(done),
                 command = self.commands.recv() => match command {
                     Some(Command::Send(at, audio)) => self.backlog.push(at, audio),
-                    // There is no session to replace.
-                    Some(Command::Replace) => {}
+                    // There is no session.
+                    Some(Command::Finalize | Command::Replace) => {}
                     None => return ControlFlow::Break(()),
                 },
             }
@@ -301,6 +309,11 @@ impl Sessions {
                         self.backlog.push(at, audio.clone());
                         if let Err(error) = self.send(&mut sink, audio, &mut bytes) {
                             return self.abandon_session(bytes, SessionEnd::Broken(error)).await;
+                        }
+                    }
+                    Some(Command::Finalize) => {
+                        if let Some(sink) = &sink {
+                            sink.finalize();
                         }
                     }
                     Some(Command::Replace) => return self.abandon_session(bytes, SessionEnd::Replaced).await,

@@ -48,8 +48,6 @@ enum Decision {
 
 /// Maximum size of a webhook's response: an `agent_config` of 40 KiB, with room for white space.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
-/// A byte order mark in UTF-8, which some servers put before JSON.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The agent of a call, and how it was found.
 pub(super) struct AgentChoice {
@@ -156,11 +154,10 @@ async fn read_choice(
     account: AccountId,
     response: &WebhookResponse,
 ) -> Result<WebhookChoice, TableError> {
-    let text = response.body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&response.body);
-    if text.trim_ascii().is_empty() {
+    if response.text.trim().is_empty() {
         return Ok(Ok(Decision::None));
     }
-    let Ok(body) = serde_json::from_slice::<Value>(text) else {
+    let Ok(body) = serde_json::from_str::<Value>(&response.text) else {
         return Ok(Err("its answer is not JSON, or too long".to_owned()));
     };
     let mut chosen = NumberChoice::read(&body, policy);

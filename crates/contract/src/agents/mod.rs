@@ -112,6 +112,13 @@ fn fields(
     references: &References,
 ) -> Read<AgentConfig> {
     let default = AgentConfig::default();
+    let disclosure = members.setting(
+        "disclosure",
+        types::text().nullable(),
+        &current.disclosure,
+        default.disclosure,
+        "Said before anything else and never interrupted, for consent to recording, say; null: nothing.",
+    );
     let initial_message = members.setting(
         "initial_message",
         types::text().nullable(),
@@ -190,6 +197,7 @@ fn fields(
         "Whether the conversation is recorded.",
     );
     Ok(AgentConfig {
+        disclosure: disclosure?,
         initial_message: initial_message?,
         prompt: prompt?,
         voice: voice?,

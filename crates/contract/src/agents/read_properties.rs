@@ -11,7 +11,7 @@ use switchboard_model::{agents::LanguageModel, egress_policy::EgressPolicy};
 /// A configuration that uses every field.
 fn full() -> Value {
     json!({
-        "initial_message": "Hello", "prompt": "Be kind", "max_duration_seconds": 60, "recording": false,
+        "disclosure": "I record", "initial_message": "Hello", "prompt": "Be kind", "max_duration_seconds": 60, "recording": false,
         "voice": { "provider": "playht", "model": "susan", "speed": 1.5, "temperature": 1, "text_guidance": 1.5, "style_guidance": 20, "credential_id": CREDENTIAL },
         "language_model": {
             "provider": "google", "model": "gemini-3.8-flash", "temperature": 0.7, "max_tokens": 10, "credential_id": CREDENTIAL,

@@ -50,6 +50,7 @@ fn an_empty_configuration_is_all_defaults() {
     assert_eq!(
         shown(&json!({})),
         json!({
+            "disclosure": null,
             "initial_message": null,
             "prompt": null,
             "voice": { "provider": "deepgram", "model": "aura-2-thalia-en", "credential_id": null },
@@ -118,7 +119,7 @@ fn every_provider_has_defaults_of_its_own() {
 #[test]
 fn null_is_the_default_except_for_the_duration() {
     let nulls = json!({
-        "initial_message": null, "prompt": null, "voice": null, "language_model": null, "transcriber": null,
+        "disclosure": null, "initial_message": null, "prompt": null, "voice": null, "language_model": null, "transcriber": null,
         "webhooks": null, "hooks": null, "metadata": null, "recording": null,
     });
     assert_eq!(read(&nulls), Ok(AgentConfig::default()));

@@ -67,6 +67,7 @@ fn by_name(name: &str) -> Option<Value> {
         "data" => json!({ "ended_reason": "agent_ended" }),
         "description" => json!("Ends the call, once the user has said goodbye."),
         "detail" => json!("Not found"),
+        "disclosure" => json!("This call is recorded, so that we can serve you better."),
         "filter" => json!("message.role == 'user'"),
         "initial_message" => json!("Hello, this is Ada from the corner bakery. How can I help you?"),
         "input_tokens" => json!(1830),

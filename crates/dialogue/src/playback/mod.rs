@@ -447,6 +447,14 @@ impl Playback {
         self.plays_until
     }
 
+    /// Whether an utterance waits, or is being played.
+    pub(crate) fn is_unfinished(&self, at: CallTime, id: UtteranceId) -> bool {
+        let utterance = self.utterances.iter().find(|utterance| utterance.id == id);
+        utterance.is_some_and(|utterance| {
+            !utterance.clauses[utterance.settled..].iter().all(|clause| clause.is_over(at))
+        })
+    }
+
     /// Whether audio is playing.
     pub(crate) fn is_audible(&self, at: CallTime) -> bool {
         self.plays_until > at

@@ -5,6 +5,7 @@
 
 mod barge_in;
 mod bounds;
+mod disclosure;
 mod dtmf;
 mod endings;
 mod failures;
@@ -359,6 +360,7 @@ fn story_line(output: &Output) -> Option<String> {
         Output::Event(ConversationEvent::ProviderTimedOut(part)) => format!("late: {part:?}"),
         Output::Event(ConversationEvent::ModelFault(fault)) => format!("model: {fault:?}"),
         Output::ReplaceTranscriber => "replace transcriber".into(),
+        Output::FinalizeTranscript => "finalize".into(),
         Output::Send { .. } | Output::Mark(_) | Output::Event(ConversationEvent::Duration { .. }) => {
             return None;
         }

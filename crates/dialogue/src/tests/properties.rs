@@ -106,8 +106,11 @@ fn inputs() -> impl Strategy<Value = Vec<(u64, Input)>> {
 fn settings() -> impl Strategy<Value = EngineSettings> {
     let greeting = prop::option::of(model_text());
     let longest = prop::option::of((0u64..60).prop_map(Duration::from_secs));
-    (greeting, longest, prop::option::of(takeover())).prop_map(|(greeting, max_duration, takeover)| {
+    let first_words = (prop::option::weighted(0.2, model_text()), greeting);
+    (first_words, longest, prop::option::of(takeover())).prop_map(|(first_words, max_duration, takeover)| {
+        let (disclosure, greeting) = first_words;
         EngineSettings {
+            disclosure,
             greeting,
             max_duration,
             language: "en".into(),
@@ -223,7 +226,7 @@ impl Law {
                 self.first_sent_at = None;
                 self.sent = Duration::ZERO;
             }
-            Output::CallTool(_) | Output::ReplaceTranscriber => {}
+            Output::CallTool(_) | Output::ReplaceTranscriber | Output::FinalizeTranscript => {}
             Output::Event(event) => self.allows_event(event)?,
             Output::End { .. } => self.ended = true,
             Output::HandOver { unspoken } => {
@@ -285,6 +288,7 @@ struct Trial {
 impl Trial {
     fn new(settings: EngineSettings) -> Self {
         let mut law = Law::default();
+        law.learns(settings.disclosure.as_deref().unwrap_or_default());
         law.learns(settings.greeting.as_deref().unwrap_or_default());
         if let Some(takeover) = &settings.takeover {
             law.learns(takeover.unspoken.as_deref().unwrap_or_default());

@@ -384,3 +384,46 @@ fn without_times_of_words_latency_counts_from_the_last_speech_frame() {
     });
     assert_eq!(waited.unwrap().response_ms(), 500);
 }
+
+/// A call whose transcriber has delivered interims only, `after_ms` after the caller's last sound.
+fn interim_after_speech(after_ms: u64) -> Call {
+    let transcriber = TranscriberProfile { can_finalize: true, ..TranscriberProfile::default() };
+    let mut call = Call::with(EngineSettings { transcriber, ..EngineSettings::default() });
+    call.feed(Input::MediaStarted);
+    call.speaks(800);
+    call.advance(after_ms);
+    call.transcribes_interim("When do you close");
+    call.story();
+    call
+}
+
+#[test]
+fn interims_are_made_final_700_ms_after_the_callers_last_sound_and_word() {
+    let mut call = interim_after_speech(100);
+    call.advance(699);
+    assert_eq!(call.story(), [""; 0]);
+    call.advance(1);
+    assert_eq!(call.story(), ["finalize"]);
+    call.says("When do you close?");
+    assert_eq!(call.story().last().unwrap(), "generate 0");
+}
+
+#[test]
+fn final_words_are_requested_once_and_may_never_come() {
+    let mut call = interim_after_speech(100);
+    call.advance(10_000);
+    let story = call.story();
+    assert_eq!(story.iter().filter(|line| *line == "finalize").count(), 1, "{story:?}");
+    assert!(story.contains(&"user: When do you close".to_owned()), "{story:?}");
+}
+
+#[test]
+fn a_caller_who_goes_on_is_not_finalized() {
+    let mut call = interim_after_speech(0);
+    for _ in 0..5 {
+        call.advance(400);
+        call.speaks(100);
+        call.transcribes_interim("When do you close");
+    }
+    assert!(!call.story().contains(&"finalize".to_owned()));
+}

@@ -26,6 +26,8 @@ pub(crate) struct Turn {
     endpointing: Endpointing,
     began_at: Option<CallTime>,
     spoken_until: CallTime,
+    /// When the interim came whose final is awaited.
+    interim_at: Option<CallTime>,
 }
 
 /// A turn that is over.
@@ -59,6 +61,7 @@ impl Turn {
             endpointing: Endpointing::new(transcriber.detects_turns),
             began_at: None,
             spoken_until: CallTime::default(),
+            interim_at: None,
         }
     }
 
@@ -92,6 +95,16 @@ impl Turn {
         self.began_at.filter(|_| !self.has_words())
     }
 
+    /// When the interim came whose final is awaited; none once the final was requested.
+    pub(crate) fn interim_at(&self) -> Option<CallTime> {
+        self.interim_at
+    }
+
+    /// The final of the interim was requested.
+    pub(crate) fn mark_finalizing(&mut self) {
+        self.interim_at = None;
+    }
+
     /// When the turn ends, if nothing more happens.
     pub(crate) fn due(&self) -> Option<CallTime> {
         self.has_words().then(|| self.endpointing.due())
@@ -115,6 +128,7 @@ impl Turn {
     pub(crate) fn add(&mut self, at: CallTime, text: &str, is_final: bool, spoken_until: Option<CallTime>) {
         self.began_at.get_or_insert(at);
         self.spoken_until = spoken_until.unwrap_or(at).min(at);
+        self.interim_at = (!is_final).then_some(at);
         // A final that only confirms its interim does not revoke the end of the turn.
         let is_news = self.transcript.add(text, is_final);
         self.endpointing.words(at, text, is_news);
@@ -143,6 +157,7 @@ impl Turn {
     /// Ends the turn; none if it has no words.
     pub(crate) fn take(&mut self, at: CallTime) -> Option<FinishedTurn> {
         self.endpointing.reset();
+        self.interim_at = None;
         let ended_at = std::mem::take(&mut self.spoken_until);
         let began_at = self.began_at.take()?;
         let text = self.transcript.take(at)?;

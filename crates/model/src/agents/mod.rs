@@ -21,6 +21,9 @@ pub const DEFAULT_MAX_DURATION_SECONDS: u64 = 600;
 /// The configuration of an agent.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentConfig {
+    /// Said before anything else, and never interrupted.
+    #[serde(default)]
+    pub disclosure: Option<String>,
     /// The greeting; none: the agent waits for the caller.
     pub initial_message: Option<String>,
     /// Instructions for the language model.
@@ -250,6 +253,7 @@ impl Default for Voice {
 impl Default for AgentConfig {
     fn default() -> Self {
         Self {
+            disclosure: None,
             initial_message: None,
             prompt: None,
             voice: Voice::default(),

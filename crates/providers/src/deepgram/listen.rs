@@ -5,7 +5,7 @@
 
 mod turn;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt, future::BoxFuture, stream};
@@ -13,7 +13,7 @@ use http::{HeaderValue, StatusCode, header};
 use reqwest::Url;
 use switchboard_model::catalogue::deepgram::{endpointing_ms, key_terms, nearest_model, takes_key_terms};
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest, protocol::CloseFrame};
@@ -35,6 +35,8 @@ const FORMAT: AudioFormat = AudioFormat::TELEPHONE;
 
 /// Silence between words, in milliseconds, that ends a turn where noise defeats endpointing. Deepgram's minimum.
 const UTTERANCE_END_MS: &str = "1000";
+
+const FINALIZE: &str = r#"{"type":"Finalize"}"#;
 
 /// The part of an agent's configuration that concerns the transcriber.
 #[derive(Debug, Clone, Copy)]
@@ -111,11 +113,13 @@ impl Listen {
         request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(egress::USER_AGENT));
 
         let socket = egress::connect(request).await.map_err(refused)?;
-        let (sink, audio) = AudioSink::new(VENDOR);
+        let finalize = Arc::new(Notify::new());
+        let (sink, audio) = AudioSink::with_finalize(VENDOR, Arc::clone(&finalize));
         let now = Instant::now();
         let session = Session {
             socket,
             audio,
+            finalize,
             timing: self.timing,
             turn: Turn::default(),
             last_sent: now,
@@ -207,6 +211,8 @@ fn without_weight(term: &str) -> &str {
 struct Session {
     socket: WebSocket,
     audio: mpsc::Receiver<Bytes>,
+    /// The client's requests for the final words.
+    finalize: Arc<Notify>,
     timing: Timing,
     turn: Turn,
     /// When audio or a `KeepAlive` was last sent.
@@ -256,6 +262,10 @@ impl Session {
                 self.finish_by = Some(Instant::now() + self.timing.finish);
                 self.write(Message::text(r#"{"type":"CloseStream"}"#)).await
             },
+            () = self.finalize.notified(), if finish_by.is_none() => match self.turn.finalize() {
+                Reply::None => Ok(()),
+                Reply::Finalize => self.write(Message::text(FINALIZE)).await,
+            },
             message = self.socket.next() => {
                 self.last_received = Instant::now();
                 self.pinged = false;
@@ -303,7 +313,7 @@ impl Session {
                 self.ready.extend(events.into_iter().map(Ok));
                 match reply {
                     Reply::None => Ok(()),
-                    Reply::Finalize => self.write(Message::text(r#"{"type":"Finalize"}"#)).await,
+                    Reply::Finalize => self.write(Message::text(FINALIZE)).await,
                 }
             }
             Some(Ok(Message::Close(frame))) => match frame {

@@ -285,3 +285,40 @@ async fn the_configured_transcriber_is_connected_or_rejected() {
         assert!(matches!(connected, Err(Error::Rejected { code, .. }) if code == reason), "{reason}");
     }
 }
+
+#[tokio::test]
+async fn final_words_are_requested_behind_the_audio_if_there_are_interims() {
+    let server = listening(async |mut socket| {
+        let mut received = vec![];
+        loop {
+            match socket.recv().await {
+                Some(Ok(Message::Binary(_))) if received.is_empty() => {
+                    received.push("audio");
+                    let interim = FINAL.replace(r#""is_final":true,"speech_final":true,"#, "");
+                    let _ = socket.send(Message::text(interim)).await;
+                }
+                Some(Ok(Message::Binary(_))) => received.push("audio"),
+                Some(Ok(Message::Text(text))) if text.contains("Finalize") => break,
+                Some(Ok(_)) => {}
+                other => panic!("the session is over: {other:?}"),
+            }
+        }
+        assert_eq!(received, ["audio"; 3]);
+        let last = FINAL.replace(r#""speech_final":true"#, r#""from_finalize":true"#);
+        let _ = socket.send(Message::text(last)).await;
+        while let Some(Ok(_)) = socket.recv().await {}
+    })
+    .await;
+    let (mut sink, mut session) = connected(&server, Timing::default()).await;
+    // There are no words yet, so nothing is requested.
+    sink.finalize();
+    sink.send(FRAME).unwrap();
+    let interim = session.next().await.unwrap().unwrap();
+    assert!(matches!(interim, TranscriptEvent::Transcript { is_final: false, .. }));
+    sink.send(FRAME).unwrap();
+    sink.send(FRAME).unwrap();
+    sink.finalize();
+    let last = session.next().await.unwrap().unwrap();
+    assert!(matches!(last, TranscriptEvent::Transcript { is_final: true, .. }));
+    assert_eq!(session.next().await.unwrap().unwrap(), TranscriptEvent::TurnEnded);
+}

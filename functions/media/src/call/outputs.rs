@@ -59,6 +59,7 @@ impl Call<'_> {
                 }
                 self.send(MediaStream::clear, inputs);
             }
+            Output::FinalizeTranscript => self.transcriber.finalize(),
             Output::ReplaceTranscriber => self.transcriber.replace(),
             Output::CallTool(call) => match self.check_tool(&call) {
                 Ok(()) => inputs.extend(self.tools.start(call.id)),

@@ -2,7 +2,6 @@
 
 use std::{fmt, time::Duration};
 
-use axum::body::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::Value;
 use switchboard_contract::events::payload::Payload;
@@ -110,7 +109,8 @@ impl WebhookSender for ScriptedWebhooks {
             let attempt = Attempt { at: request.now, status, latency_ms, answer: Some(words) };
             let answer = answer.map(|(status, body)| WebhookResponse {
                 status,
-                body: Bytes::from(body).to_vec(),
+                text: body,
+                is_cut: false,
                 retry_after: None,
             });
             (attempt, answer)

@@ -112,6 +112,15 @@ impl Turn {
         Ok(Reply::None)
     }
 
+    /// The client wants the interim words as final ones, which end the turn.
+    pub(super) fn finalize(&mut self) -> Reply {
+        if !self.has_interims {
+            return Reply::None;
+        }
+        self.finalizing = true;
+        Reply::Finalize
+    }
+
     fn take(&mut self, best: Alternative, is_final: bool, events: &mut Vec<TranscriptEvent>) {
         let has_words = !best.transcript.trim().is_empty();
         if is_final {
