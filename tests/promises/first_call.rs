@@ -1,7 +1,7 @@
 //! `switchboard demo` makes a whole phone call: both sides speak, hear and understand each other.
 
 use std::{
-    process::Stdio,
+    process::{Command, Stdio},
     sync::{Mutex, PoisonError},
 };
 
@@ -33,6 +33,11 @@ pub(crate) fn demo(arguments: &[&str]) -> (Value, Vec<u8>) {
     for log in replays {
         let replayed = switchboard(&["replay", "--quiet", log.as_str().unwrap()]).output().unwrap();
         assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+        // `true` reads nothing, as `head` does once it has seen enough: the pipe is closed before the log is printed.
+        let command = switchboard(&[]);
+        let piped = format!("{} replay {log} | true", command.get_program().display());
+        let output = Command::new("sh").args(["-c", &piped]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     }
     (call, wav)
 }

@@ -7,6 +7,7 @@ mod cleanup;
 mod concurrent_ends;
 mod credentials;
 mod deadlines;
+mod documented_commands;
 mod first_call;
 mod http_errors;
 mod inbound_calls;

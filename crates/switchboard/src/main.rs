@@ -3,6 +3,8 @@
 mod api_client;
 mod demo;
 mod devstack;
+#[cfg(test)]
+mod documented_commands;
 mod evidence;
 mod listen;
 mod load;
@@ -125,6 +127,11 @@ fn main() -> ExitCode {
         None => session::run(state, api.port, &Purpose::Serve),
     };
     outcome.unwrap_or_else(|error| {
+        // The reader of a pipe, such as `head`, has seen enough.
+        let is_closed_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+        if error.downcast_ref().is_some_and(is_closed_pipe) {
+            return ExitCode::SUCCESS;
+        }
         eprintln!("switchboard: {error:#}");
         ExitCode::FAILURE
     })
