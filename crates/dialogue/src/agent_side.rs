@@ -30,6 +30,7 @@ pub(crate) struct AgentSide {
     phrases: &'static Phrases,
     /// The utterance that nothing interrupts.
     disclosure: Option<UtteranceId>,
+    greeting: Option<UtteranceId>,
     /// No text of the model was wanted after the last input.
     model_was_held: bool,
 }
@@ -54,6 +55,7 @@ impl AgentSide {
             utterances: UtteranceIds::default(),
             phrases: Phrases::of(language),
             disclosure: None,
+            greeting: None,
             model_was_held: false,
         }
     }
@@ -71,6 +73,16 @@ impl AgentSide {
     /// Whether the caller has not heard the whole disclosure yet.
     pub(crate) fn is_disclosing(&self, at: CallTime) -> bool {
         self.disclosure.is_some_and(|utterance| self.playback.is_unfinished(at, utterance))
+    }
+
+    /// Whether the caller has not heard the whole greeting yet.
+    pub(crate) fn is_greeting(&self, at: CallTime) -> bool {
+        self.greeting.is_some_and(|utterance| self.playback.is_unfinished(at, utterance))
+    }
+
+    /// The words that exist and that the caller has not heard.
+    pub(crate) fn unheard(&self, at: CallTime) -> Option<String> {
+        Some(self.playback.unheard(at)).filter(|text| !text.is_empty())
     }
 
     /// Whether this is a response to the user of which no word was heard.
@@ -154,6 +166,17 @@ impl AgentSide {
         self.disclosure = Some(self.say(text, UtteranceKind::Speech));
     }
 
+    /// Greets the caller, in a turn of its own.
+    pub(crate) fn greet(&mut self, at: CallTime, text: &str) {
+        self.responder.begin_unprompted(at);
+        self.add_greeting(text);
+    }
+
+    /// Greets the caller, behind what this turn says already.
+    pub(crate) fn add_greeting(&mut self, text: &str) {
+        self.greeting = Some(self.say(text, UtteranceKind::Speech));
+    }
+
     /// Says a text that is not the model's, behind what this turn says already.
     pub(crate) fn add_speech(&mut self, text: &str) {
         self.say(text, UtteranceKind::Speech);
@@ -174,6 +197,13 @@ impl AgentSide {
     pub(crate) fn apologise(&mut self, at: CallTime, spoken_until: CallTime, out: &mut Vec<Output>) {
         self.responder.begin_reply(at, spoken_until);
         let effect = self.responder.apologise(at);
+        self.carry_out(effect, out);
+    }
+
+    /// Asks the user to say it again, after a sound that may have been words. It is no failure to reply.
+    pub(crate) fn ask_again(&mut self, at: CallTime, spoken_until: CallTime, out: &mut Vec<Output>) {
+        self.responder.begin_reply(at, spoken_until);
+        let effect = self.responder.ask_again(at);
         self.carry_out(effect, out);
     }
 

@@ -21,6 +21,11 @@ const ECHO_MARGIN_DB: i16 = 3;
 /// loud.
 const SOFT_FRAMES: u32 = 5;
 
+/// After so many false interruptions in a row sound alone does not pause the agent any more: it speaks on until words come.
+const MAX_FALSE_ALARMS: u32 = 2;
+/// A false interruption this long ago is forgotten.
+const FALSE_ALARM_MEMORY: Duration = Duration::from_secs(10);
+
 /// Whether a frame is too loud to be an echo of the agent.
 pub(crate) fn is_above_echo(level_db: i16, agent_level_db: i16) -> bool {
     level_db >= agent_level_db.saturating_sub(ECHO_MARGIN_DB)
@@ -41,6 +46,9 @@ pub(crate) struct BargeIn {
     /// This stretch of speech has paused the agent already.
     has_paused: bool,
     pause: Option<Pause>,
+    max_false_alarms: u32,
+    /// False interruptions in a row, and when the last one ended.
+    false_alarms: (u32, CallTime),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,8 +59,9 @@ struct Pause {
 }
 
 impl BargeIn {
-    pub(crate) fn new(words_overdue_after: Duration) -> Self {
+    pub(crate) fn new(words_overdue_after: Duration, weighs_sounds: bool) -> Self {
         Self {
+            max_false_alarms: if weighs_sounds { MAX_FALSE_ALARMS } else { u32::MAX },
             words_overdue_after,
             speech_frames: 0,
             soft_frames: 0,
@@ -60,6 +69,7 @@ impl BargeIn {
             last_frame_at: CallTime::default(),
             has_paused: false,
             pause: None,
+            false_alarms: Default::default(),
         }
     }
 
@@ -76,6 +86,25 @@ impl BargeIn {
     /// Ends the pause; false if there was none.
     pub(crate) fn end_pause(&mut self) -> bool {
         self.pause.take().is_some()
+    }
+
+    /// Ends the pause: no words came, or mere backchannel. False if there was none.
+    pub(crate) fn end_false_alarm(&mut self, at: CallTime) -> bool {
+        let has_ended = self.end_pause();
+        if has_ended {
+            self.false_alarms = (self.recent_false_alarms(at) + 1, at);
+        }
+        has_ended
+    }
+
+    /// The caller said words: sound counts again.
+    pub(crate) fn words_came(&mut self) {
+        self.false_alarms = Default::default();
+    }
+
+    fn recent_false_alarms(&self, at: CallTime) -> u32 {
+        let (count, last_at) = self.false_alarms;
+        if at.since(last_at) < FALSE_ALARM_MEMORY { count } else { 0 }
     }
 
     /// Begins a pause.
@@ -116,6 +145,8 @@ impl BargeIn {
         if !is_audible {
             self.speech_frames = 0;
         }
-        FRAME * self.speech_frames >= SPEECH && !self.has_paused
+        FRAME * self.speech_frames >= SPEECH
+            && !self.has_paused
+            && self.recent_false_alarms(at) < self.max_false_alarms
     }
 }

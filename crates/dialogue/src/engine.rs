@@ -24,9 +24,10 @@ use crate::{
     playback::UtteranceInProgress,
     settings::EngineSettings,
     timing::{GOODBYE, LAST_WORDS},
-    turn::backchannel::is_backchannel,
+    turn::backchannel::{answers_telephone, is_backchannel},
     types::HistoryItem,
     user_side::{FreshWords, UserSide, Words},
+    wordless_sound::{MissedSpeech, WordlessSound},
 };
 
 /// Decides who speaks when in one conversation.
@@ -34,6 +35,8 @@ pub struct Engine {
     /// The user's language, as a BCP-47 tag.
     language: String,
     max_duration: Option<Duration>,
+    /// See [`EngineSettings::weighs_sounds`].
+    weighs_sounds: bool,
     /// Said as soon as media flows, whatever the caller does.
     disclosure: Option<String>,
     /// What the caller said before another worker could reply, or had said the disclosure.
@@ -51,6 +54,8 @@ pub struct Engine {
     idle: Idle,
     /// The agent's words that the previous worker left unspoken, until the agent says them or the user speaks.
     unspoken: Unspoken,
+    /// The words that the agent had left when the user's present turn interrupted it.
+    interrupted: Option<String>,
 }
 
 impl Engine {
@@ -65,6 +70,7 @@ impl Engine {
             takeover,
             transcriber,
             watches_model,
+            weighs_sounds,
         } = settings;
         let lasted = takeover.as_ref().map(|takeover| takeover.elapsed);
         let disclosure = disclosure.filter(|text| handover::can_be_said(text));
@@ -80,11 +86,13 @@ impl Engine {
             now: CallTime::default(),
             phase: Phase::default(),
             clock: CallClock::default(),
-            user: UserSide::new(transcriber),
+            user: UserSide::new(transcriber, WordlessSound::new(weighs_sounds, history.has_user())),
             agent: AgentSide::new(history, &language, watches_model),
-            barge_in: BargeIn::new(transcriber.words_overdue_after()),
+            weighs_sounds,
+            barge_in: BargeIn::new(transcriber.words_overdue_after(), weighs_sounds),
             idle: Idle::default(),
             unspoken,
+            interrupted: None,
             language,
         }
     }
@@ -111,6 +119,7 @@ impl Engine {
             Input::Transcript { text, is_final, spoken_until } => {
                 self.user_says(at, Words { text: text.trim(), is_final, spoken_until }, out);
             }
+            Input::TranscriptWithdrawn => self.words_withdrawn(at, out),
             Input::TurnEnded => {
                 self.idle.interrupted(at);
                 self.user.turn_ended(at, out);
@@ -219,7 +228,7 @@ impl Engine {
             return self.take_over(at, out);
         }
         if let (Some(greeting), false) = (self.greeting.take(), self.agent.is_responding()) {
-            self.agent.say_unprompted(at, &greeting);
+            self.agent.greet(at, &greeting);
         }
     }
 
@@ -230,9 +239,12 @@ impl Engine {
         if let Some(words) = self.waiting.take() {
             self.agent.user_said(words);
         }
-        match self.greeting.take().or_else(|| self.unspoken.take()) {
-            Some(text) => self.agent.add_speech(&text),
-            None => self.agent.continue_reply(at, out),
+        if let Some(greeting) = self.greeting.take() {
+            self.agent.add_greeting(&greeting);
+        } else if let Some(unspoken) = self.unspoken.take() {
+            self.agent.add_speech(&unspoken);
+        } else {
+            self.agent.continue_reply(at, out);
         }
     }
 
@@ -265,7 +277,7 @@ impl Engine {
         }
         self.end_turn(at, out);
         self.unspoken.take();
-        self.end_pause();
+        self.end_pause(at);
         self.agent.break_off(at, out);
         self.phase.close(EndedReason::Unknown, at + LAST_WORDS + GOODBYE);
     }
@@ -305,7 +317,7 @@ impl Engine {
 
     /// A frame of the caller's audio. Enough speech pauses an audible agent.
     fn frame(&mut self, at: CallTime, is_speech: bool, is_above_echo: bool, out: &mut Vec<Output>) {
-        if is_speech && is_above_echo && self.user.speech_frame(at) {
+        if is_speech && is_above_echo && self.user.speech_frame(at) && !self.user.is_only_sound() {
             self.idle.interrupted(at);
         }
         let interrupts = self.barge_in.frame(at, is_speech, is_above_echo, self.is_audible(at));
@@ -318,8 +330,8 @@ impl Engine {
     }
 
     /// It was a false interruption: the agent goes on where it paused.
-    fn end_pause(&mut self) {
-        if self.barge_in.end_pause() {
+    fn end_pause(&mut self, at: CallTime) {
+        if self.barge_in.end_false_alarm(at) {
             self.agent.playback.resume();
         }
     }
@@ -328,6 +340,7 @@ impl Engine {
     fn interrupt(&mut self, at: CallTime, out: &mut Vec<Output>) {
         let may_end = !self.phase.is_closing() && !self.agent.is_disclosing(at);
         if self.agent.is_responding() && may_end {
+            self.interrupted = self.agent.unheard(at);
             self.agent.interrupt(at, self.barge_in.end_pause(), out);
         }
     }
@@ -355,11 +368,12 @@ impl Engine {
         };
         self.unspoken.take();
         self.idle.forget_reminders();
+        self.barge_in.words_came();
         self.user.report_beginning(out);
         if !self.is_mere_backchannel(at, &self.user.text_with(words)) {
             self.interrupt(at, out);
         } else if words.is_final {
-            self.end_pause();
+            self.end_pause(at);
         }
         if let Some(misunderstood) = misunderstood {
             self.agent.user_did_not_say(&misunderstood);
@@ -370,9 +384,19 @@ impl Engine {
         }
     }
 
-    /// Whether `words` only show that the caller listens.
+    /// The transcriber takes the words of its interim back. If the turn has no others, the agent goes on with what
+    /// they interrupted.
+    fn words_withdrawn(&mut self, at: CallTime, out: &mut Vec<Output>) {
+        if self.user.withdraw(out) && !self.agent.is_responding() {
+            self.unspoken = Unspoken::new(self.interrupted.take());
+            self.unspoken.schedule(at);
+        }
+    }
+
+    /// Whether `words` only show that the caller listens, or only answer the telephone while the agent greets.
     fn is_mere_backchannel(&self, at: CallTime, words: &str) -> bool {
         self.agent.is_listened_to(at, self.barge_in.is_pausing()) && is_backchannel(&self.language, words)
+            || self.weighs_sounds && self.agent.is_greeting(at) && answers_telephone(&self.language, words)
     }
 
     /// The user's turn is over: backchannel is forgotten, other words are replied to.
@@ -401,12 +425,19 @@ impl Engine {
 
     /// The transcriber missed speech.
     fn speech_was_missed(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        let Some(spoken_until) = self.user.act_on_missed_speech(at, out) else { return };
-        if !self.agent.is_responding() {
-            self.user.forget_cough(out);
-            self.agent.apologise(at, spoken_until, out);
-            self.close_if_given_up(at);
+        let Some(missed) = self.user.act_on_missed_speech(at, out) else { return };
+        if self.agent.is_responding() {
+            return;
         }
+        self.user.forget_cough(out);
+        match missed {
+            MissedSpeech::Words { spoken_until } => self.agent.apologise(at, spoken_until, out),
+            MissedSpeech::Sound { spoken_until, is_first: true } => {
+                self.agent.ask_again(at, spoken_until, out);
+            }
+            MissedSpeech::Sound { .. } => {}
+        }
+        self.close_if_given_up(at);
     }
 
     fn idle_due(&self) -> Option<CallTime> {
@@ -469,7 +500,7 @@ impl Engine {
         }
         self.agent.playback.watch_synthesizer(at, out);
         if is_due(self.barge_in.due()) {
-            self.end_pause();
+            self.end_pause(at);
         }
         if is_due(self.user.number_due()) {
             self.user.complete_number(at, out);

@@ -52,6 +52,11 @@ impl Entry {
 }
 
 impl History {
+    /// Whether the user has said something.
+    pub(crate) fn has_user(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry, Entry::User(_)))
+    }
+
     /// The history of a call that is taken over, made legal: each function call has a result, and each result a call.
     pub(crate) fn taken_over(items: Vec<HistoryItem>) -> Self {
         let mut history = Self::default();

@@ -38,6 +38,8 @@ pub enum Input {
         /// When the last of the words was spoken, if the transcriber says.
         spoken_until: Option<CallTime>,
     },
+    /// The transcriber takes the words of its interim back: they were not said.
+    TranscriptWithdrawn,
     /// The transcriber detected the end of the user's turn.
     TurnEnded,
     /// The model generated more text.

@@ -26,6 +26,7 @@ mod transcriber_watchdog;
 mod turn;
 mod types;
 mod user_side;
+mod wordless_sound;
 
 pub use self::{
     call_time::CallTime,

@@ -11,7 +11,7 @@ use crate::{CallTime, Engine, EngineSettings, Input, Output};
 /// counted audio in bytes.
 pub const LOG_FORMAT: u32 = 2;
 /// Grows when the engine's decisions change: the log of another version may differ without a defect.
-pub const ENGINE_VERSION: u32 = 3;
+pub const ENGINE_VERSION: u32 = 4;
 
 /// The first line of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,6 +31,11 @@ pub struct EngineSettings {
     /// has said "One moment". False in the logs of engines before version 3, which ended such a turn in silence.
     #[serde(default)]
     pub watches_model: bool,
+    /// Whether sounds are told from words: the agent speaks on after two false interruptions, asks only once about a
+    /// sound without words, lets the caller answer the telephone while it greets, and takes a lone `#` for a message.
+    /// False in the logs of engines before version 4.
+    #[serde(default)]
+    pub weighs_sounds: bool,
 }
 
 /// The state of a call that is taken over from another worker.

@@ -1,6 +1,7 @@
-//! Converts written text to spoken text: models write Markdown and emoji, and a synthesizer would read them aloud.
+//! Converts written text to spoken text: models write Markdown, speech markup and emoji, and a synthesizer would read
+//! them aloud.
 
-/// The text as it is spoken: one line without Markdown and emoji. None if nothing of it can be said.
+/// The text as it is spoken: one line without Markdown, tags and emoji. None if nothing of it can be said.
 pub(crate) fn speakable(text: &str) -> Option<String> {
     let mut spoken = String::with_capacity(text.len());
     for line in text.lines() {
@@ -29,6 +30,23 @@ fn speak_line(line: &str, spoken: &mut String) {
         let next = after.chars().next().unwrap_or(' ');
         rest = after;
         match c {
+            // An escaped character stands for itself.
+            '\\' if next.is_ascii_punctuation() => {
+                // A tilde means "about", and has no sound.
+                if next != '~' {
+                    spoken.push(next);
+                }
+                rest = &after[1..];
+            }
+            '<' => match tag(after) {
+                Some((name, behind)) => {
+                    if SEPARATING.contains(&name) {
+                        spoken.push(' ');
+                    }
+                    rest = behind;
+                }
+                None => spoken.push(c),
+            },
             // [text](address) is spoken as its text; so is an image.
             '!' if next == '[' && link(&after[1..]).is_some() => {}
             '[' => match link(after) {
@@ -51,8 +69,22 @@ fn speak_line(line: &str, spoken: &mut String) {
     }
 }
 
+/// Tags between words.
+const SEPARATING: [&str; 6] = ["br", "break", "div", "li", "p", "s"];
+
+/// The name of a tag whose opening bracket is just before `text`, and what follows the tag.
+fn tag(text: &str) -> Option<(&str, &str)> {
+    let inside = text.strip_prefix('/').unwrap_or(text);
+    let name = inside.split(|c: char| !c.is_ascii_alphanumeric() && !"_:-".contains(c)).next()?;
+    let (rest, behind) = inside[name.len()..].split_once('>')?;
+    let is_tag = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !rest.contains('<')
+        && (rest.is_empty() || rest.starts_with([' ', '/']));
+    is_tag.then_some((name, behind))
+}
+
 /// The text of a link whose opening bracket is just before `text`, and what follows the link.
-fn link(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn link(text: &str) -> Option<(&str, &str)> {
     let (label, address) = text.split_once("](")?;
     let (_, behind) = address.split_once(')')?;
     (!label.contains('[')).then_some((label, behind))
@@ -85,6 +117,14 @@ mod tests {
             ("3*4 is 12, snake_case, -5 degrees, #5", "3*4 is 12, snake_case, -5 degrees, #5"),
             ("| Tea | 2 |\n|---|---|\n```json\nx\n```", "Tea 2 x"),
             ("a [b] c ![", "a [b] c !["),
+            (
+                "[our opening hours, prices and more](https://example.com/?a=1) today",
+                "our opening hours, prices and more today",
+            ),
+            (r#"<speak>We close at <break time="500ms"/> six.</speak>"#, "We close at six."),
+            ("bread<br>cakes, <b>all</b> day", "bread cakes, all day"),
+            ("2 < 3 and 5 > 4, <3, a <b", "2 < 3 and 5 > 4, <3, a <b"),
+            (r"3 \* 4 \_is\_ \~20 \\ C:\x", r"3 * 4 _is_ 20 \ C:\x"),
         ] {
             assert_eq!(speakable(written).as_deref(), Some(spoken), "{written}");
         }

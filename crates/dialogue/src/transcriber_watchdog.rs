@@ -63,6 +63,8 @@ pub(crate) struct Missed {
     pub(crate) give_up: bool,
     /// When the speech ended.
     pub(crate) spoken_until: CallTime,
+    /// The transcriber failed meanwhile.
+    pub(crate) had_failed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +184,7 @@ impl TranscriberWatchdog {
             // The next session repeats the words that the agent replies to now.
             self.recognised_until = self.recognised_until.max(turn.spoken_until);
         }
-        Some(Missed { replace_transcriber, give_up, spoken_until: self.sound_at.unwrap_or(at) })
+        Some(Missed { replace_transcriber, give_up, spoken_until: self.sound_at.unwrap_or(at), had_failed })
     }
 
     fn verdict(&self, turn: TurnState) -> Option<(CallTime, Action)> {

@@ -16,6 +16,7 @@ use crate::{
     transcriber_watchdog::{TranscriberWatchdog, TurnState},
     turn::{FinishedTurn, Fresh, Turn},
     types::ProviderRole,
+    wordless_sound::{MissedSpeech, WordlessSound},
 };
 
 /// Silence after which a transcriber that still delivers interims is asked for their final words. It is more than any
@@ -29,6 +30,7 @@ pub(crate) struct UserSide {
     watchdog: TranscriberWatchdog,
     dtmf: Dtmf,
     can_finalize: bool,
+    wordless: WordlessSound,
 }
 
 /// Words as the transcriber delivers them.
@@ -51,11 +53,12 @@ pub(crate) struct FreshWords<'a> {
 }
 
 impl UserSide {
-    pub(crate) fn new(transcriber: TranscriberProfile) -> Self {
+    pub(crate) fn new(transcriber: TranscriberProfile, wordless: WordlessSound) -> Self {
         Self {
             turn: Turn::new(&transcriber),
             watchdog: TranscriberWatchdog::new(transcriber),
-            dtmf: Dtmf::default(),
+            dtmf: Dtmf::new(wordless.is_weighed()),
+            wordless,
             can_finalize: transcriber.can_finalize,
         }
     }
@@ -88,6 +91,11 @@ impl UserSide {
     /// Until when a reply that has not begun waits for a caller who is speaking.
     pub(crate) fn reply_waits_until(&self) -> Option<CallTime> {
         self.watchdog.reply_waits_until()
+    }
+
+    /// Whether the caller's sound counts for nothing until words come: the agent has asked once.
+    pub(crate) fn is_only_sound(&self) -> bool {
+        self.wordless.is_ignored()
     }
 
     /// When the turn ends.
@@ -152,6 +160,7 @@ impl UserSide {
             return None;
         }
         self.watchdog.recognised();
+        self.wordless.recognised();
         let (text, misunderstood) = match self.turn.fresh(at, text, is_final) {
             Fresh::Words(text) => (text, None),
             Fresh::Corrected { counted, text, .. } if is_reply_unheard => (text, Some(counted)),
@@ -207,9 +216,13 @@ impl UserSide {
         }
     }
 
-    /// The transcriber missed speech: another session receives it again, or the turn ends without it. Returns the end
-    /// of the speech if the agent owes an apology: no session delivered its words, and the turn has no others.
-    pub(crate) fn act_on_missed_speech(&mut self, at: CallTime, out: &mut Vec<Output>) -> Option<CallTime> {
+    /// The transcriber missed speech: another session receives it again, or the turn ends without it. Returns the speech
+    /// if no session delivered its words, and the turn has no others.
+    pub(crate) fn act_on_missed_speech(
+        &mut self,
+        at: CallTime,
+        out: &mut Vec<Output>,
+    ) -> Option<MissedSpeech> {
         let missed = self.watchdog.act(at, self.turn_state())?;
         if missed.replace_transcriber {
             out.push(Output::Event(ConversationEvent::ProviderTimedOut(ProviderRole::Transcriber)));
@@ -218,7 +231,21 @@ impl UserSide {
         if missed.give_up && self.turn.has_words() {
             self.turn.mark_complete(at);
         }
-        (missed.give_up && !self.turn.has_words()).then_some(missed.spoken_until)
+        if !missed.give_up || self.turn.has_words() {
+            return None;
+        }
+        Some(self.wordless.missed(missed.spoken_until, missed.had_failed))
+    }
+
+    /// The transcriber takes the words of its interim back. True if the turn had no others: it is closed.
+    pub(crate) fn withdraw(&mut self, out: &mut Vec<Output>) -> bool {
+        let was_open = self.turn.is_open();
+        self.turn.withdraw();
+        let is_closed = self.turn.forget_sound();
+        if is_closed {
+            out.push(Output::Event(ConversationEvent::SpeechEnded(Role::User)));
+        }
+        was_open && is_closed
     }
 
     /// Closes a turn without words: it was a cough.

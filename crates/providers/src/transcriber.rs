@@ -52,6 +52,8 @@ pub enum TranscriptEvent {
         /// not say.
         words_end: Option<Duration>,
     },
+    /// The words of the interim transcript were not said.
+    Withdrawn,
     /// The speaker stopped; sent after the final transcripts of the turn.
     TurnEnded,
     /// The usage that the vendor bills; once, at the end of the session or just before its error.
@@ -68,6 +70,7 @@ impl fmt::Debug for TranscriptEvent {
         match self {
             Self::SpeechStarted => f.write_str("SpeechStarted"),
             Self::Transcript { is_final, .. } => write!(f, "Transcript([redacted], final: {is_final})"),
+            Self::Withdrawn => f.write_str("Withdrawn"),
             Self::TurnEnded => f.write_str("TurnEnded"),
             Self::Usage { audio, estimated } => write!(f, "Usage({audio:?}, estimated: {estimated})"),
         }

@@ -81,6 +81,7 @@ fn clock(at: CallTime) -> String {
 fn describe_input(input: &Input) -> Option<String> {
     Some(match input {
         Input::MediaStarted => "media flows".into(),
+        Input::TranscriptWithdrawn => "the transcriber takes its interim back".into(),
         Input::SpeechStarted => "the transcriber hears speech".into(),
         Input::Transcript { text, is_final: true, .. } => format!("final transcript: {text}"),
         Input::Transcript { text, .. } => format!("interim transcript: {text}"),

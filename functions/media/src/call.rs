@@ -173,6 +173,7 @@ impl<'a> Call<'a> {
             takeover: takeover.clone(),
             transcriber: providers.transcriber_profile(),
             watches_model: true,
+            weighs_sounds: true,
         };
         let settings = with_disclosure(settings, agent);
         let (table, prices) = (worker.table.clone(), worker.prices.clone());

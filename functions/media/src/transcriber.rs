@@ -354,6 +354,7 @@ impl Sessions {
                 let spoken_until = end.map(|end| self.backlog.time(end));
                 TranscriberUpdate::Input(Input::Transcript { text, is_final, spoken_until })
             }
+            TranscriptEvent::Withdrawn => TranscriberUpdate::Input(Input::TranscriptWithdrawn),
             TranscriptEvent::TurnEnded => TranscriberUpdate::Input(Input::TurnEnded),
             TranscriptEvent::Usage { audio, .. } => TranscriberUpdate::Usage(audio),
         }

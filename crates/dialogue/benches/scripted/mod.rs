@@ -32,7 +32,12 @@ const CARRIER_MS: u64 = 30;
 
 /// The settings of the call's agent.
 pub(crate) fn settings() -> EngineSettings {
-    EngineSettings { greeting: Some(GREETING.into()), language: "en".into(), ..EngineSettings::default() }
+    EngineSettings {
+        greeting: Some(GREETING.into()),
+        language: "en".into(),
+        weighs_sounds: true,
+        ..EngineSettings::default()
+    }
 }
 
 /// The inputs of the call, each with its time.

@@ -3,7 +3,7 @@
 //! The synthesizer begins with the first clause while the model still writes the next one. So the first cut comes
 //! as early as it sounds natural, later ones at the end of a sentence. Markup is removed by `spoken_text`.
 
-use crate::spoken_text::speakable;
+use crate::spoken_text::{link, speakable};
 
 /// Minimum length of a clause, in characters: "Yes," alone would sound cut off.
 const SHORTEST: usize = 12;
@@ -13,6 +13,9 @@ const LONGEST: usize = 200;
 /// How far the splitter looks, in bytes: enough for the longest clause in any script, and for what follows it. It
 /// bounds the work per clause and per call of `push`, whatever the text.
 const LOOKAHEAD: usize = 5 * LONGEST;
+
+/// Maximum length of a link that is still being written, in bytes: text behind a bracket is held back so long.
+const LONGEST_LINK: usize = 240;
 
 /// Words whose full stop does not end a sentence. Dotted ones ("e.g.", "a.m.") follow a rule.
 const ABBREVIATIONS: [&str; 34] = [
@@ -77,7 +80,20 @@ pub fn clauses(text: &str) -> Vec<String> {
 fn clause_end(text: &str, first: bool, is_window: bool) -> Option<usize> {
     let (mut comma, mut space) = (None, None);
     let mut closers = Closers::default();
+    let mut link_end = 0;
     for (length, (index, c)) in text.char_indices().enumerate() {
+        // A link is never cut: only its text is spoken.
+        if index < link_end {
+            continue;
+        }
+        if c == '[' {
+            let after = &text[index + 1..];
+            match link(after) {
+                Some((_, behind)) => link_end = text.len() - behind.len(),
+                None if !is_window && may_become_link(after) => return None,
+                None => {}
+            }
+        }
         if length >= LONGEST {
             return comma.or(space).or(Some(index));
         }
@@ -113,6 +129,15 @@ fn clause_end(text: &str, first: bool, is_window: bool) -> Option<usize> {
     }
     // More than the longest clause is in sight, in a script of many bytes per character.
     is_window.then(|| comma.or(space).unwrap_or(text.len()))
+}
+
+/// Whether more text may make this, behind a bracket, a link.
+fn may_become_link(text: &str) -> bool {
+    let is_open = match text.split_once(']') {
+        None => true,
+        Some((_, address)) => address.is_empty() || address.starts_with('('),
+    };
+    is_open && text.len() < LONGEST_LINK && !text.contains('\n')
 }
 
 fn starts_with_space(text: &str) -> bool {
@@ -267,6 +292,20 @@ mod tests {
     }
 
     #[test]
+    fn a_link_is_not_split() {
+        let text = "Please have a look at [our opening hours, prices. And more](https://example.com/a, b) today, or [call";
+        check(
+            text,
+            &[
+                "Please have a look at [our opening hours, prices. And more](https://example.com/a, b) today,",
+                "or [call",
+            ],
+        );
+        let long = format!("See [{}](x.", "word, and so on ".repeat(30));
+        assert!(split_by(&long, 7).len() > 2, "what is no link is not held back for ever");
+    }
+
+    #[test]
     fn a_long_sentence_is_split_at_a_comma_or_else_at_a_space() {
         let long =
             format!("Good morning to you. Well, {}, {}", "word ".repeat(30).trim_end(), "word ".repeat(30));
@@ -279,7 +318,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn splitting_neither_loses_nor_adds_text(text in "[a-zA-Z0-9 .,!?\n*é\u{1f600}\u{3002}]{0,400}", size in 1usize..50) {
+        fn splitting_neither_loses_nor_adds_text(text in "[a-zA-Z0-9 .,!?\n*(\\[\\]<>é\u{1f600}\u{3002}]{0,400}", size in 1usize..50) {
             let plain = |text: &str| text.split_whitespace().collect::<String>();
             let clauses = split_by(&text, size);
             prop_assert_eq!(plain(&clauses.concat()), plain(&text));

@@ -232,6 +232,14 @@ impl Pipeline {
         self.failed_turns >= MAX_FAILED_TURNS
     }
 
+    /// The user made a sound that may have been words. It does not count as a turn without a reply.
+    pub(crate) fn ask_again(&mut self, at: CallTime) -> Option<Effect> {
+        let response = self.response.as_mut()?;
+        response.purpose = Purpose::Apology;
+        response.first_words_at.get_or_insert(at);
+        Some(Effect::Apologise)
+    }
+
     /// There is no reply to this turn. A response that the user did not ask for needs no apology.
     pub(crate) fn apologise(&mut self, at: CallTime) -> Option<Effect> {
         let response = self.response.as_mut().filter(|response| response.purpose == Purpose::Reply)?;

@@ -24,8 +24,13 @@ fn the_hash_key_completes_the_digits_at_once() {
     let mut call = Call::begun();
     keys(&mut call, "12#");
     assert_eq!(call.story(), ["user starts", "user stops", "user: 12", "generate 0"]);
+}
+
+#[test]
+fn the_hash_key_alone_is_a_message() {
+    let mut call = Call::begun();
     keys(&mut call, "#");
-    assert_eq!(call.story(), [""; 0], "without digits it completes nothing");
+    assert_eq!(call.story(), ["user starts", "user stops", "user: #", "generate 0"]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod promises;
 mod properties;
 mod replay;
 mod silent_model;
+mod sounds;
 mod takeover;
 mod tools;
 mod transcriber_watchdog;
@@ -68,7 +69,7 @@ impl Call {
     fn with(settings: EngineSettings) -> Self {
         let language = if settings.language.is_empty() { "en".into() } else { settings.language };
         Self {
-            engine: Engine::new(EngineSettings { language, ..settings }),
+            engine: Engine::new(EngineSettings { language, weighs_sounds: true, ..settings }),
             now: CallTime::default(),
             coming: vec![],
             done: vec![],

@@ -68,6 +68,7 @@ fn input() -> impl Strategy<Value = Input> {
         4 => (0u32..3, 0u32..6).prop_map(|(clears, number)| Input::Played { mark: Mark { clears, number } }),
         2 => id().prop_map(|call| Input::ToolResult { call, content: "zz".into() }),
         1 => Just(Input::TranscriberFailed),
+        2 => Just(Input::TranscriptWithdrawn),
         1 => prop_oneof![
             9 => Just(Input::Wake),
             1 => Just(Input::HangUp),
@@ -115,6 +116,7 @@ fn settings() -> impl Strategy<Value = EngineSettings> {
             max_duration,
             language: "en".into(),
             takeover,
+            weighs_sounds: true,
             ..EngineSettings::default()
         }
     })

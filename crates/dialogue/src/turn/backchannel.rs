@@ -35,6 +35,33 @@ const WORDS: [(&str, &[&str]); 8] = [
     ("sv", &["mhm", "hm", "hmm", "eh", "ah", "oh", "ja", "jo", "ok", "okej", "okay", "precis", "bra"]),
 ];
 
+/// Words with which people answer the telephone, by language. Beside them every backchannel word is one.
+const ANSWERS: [(&str, &[&str]); 8] = [
+    ("en", &["hello", "hi", "hey", "morning", "afternoon", "evening", "speaking"]),
+    ("de", &["hallo", "guten", "tag", "morgen", "abend", "moin", "servus", "grüß", "gott", "bitte", "hi"]),
+    ("fr", &["allô", "allo", "bonjour", "bonsoir", "salut", "jécoute"]),
+    (
+        "es",
+        &["hola", "diga", "dígame", "digame", "bueno", "buenos", "buenas", "días", "tardes", "noches", "aló"],
+    ),
+    ("it", &["pronto", "ciao", "buongiorno", "buonasera", "salve"]),
+    ("nl", &["hallo", "hoi", "goedemorgen", "goedemiddag", "goedenavond", "goedendag", "dag"]),
+    ("pt", &["alô", "alo", "olá", "ola", "oi", "estou", "bom", "boa", "dia", "tarde", "noite"]),
+    ("sv", &["hallå", "hej", "hejsan", "goddag", "god", "morgon"]),
+];
+
+/// Whether `text` only answers the telephone: "Hello?", "Yes, hello." False in a language without a list.
+pub(crate) fn answers_telephone(language: &str, text: &str) -> bool {
+    let (Some(backchannel), Some(answers)) =
+        (language::entry(&WORDS, language), language::entry(&ANSWERS, language))
+    else {
+        return false;
+    };
+    let words = plain_words(text);
+    let is_known = |word: &String| backchannel.contains(&word.as_str()) || answers.contains(&word.as_str());
+    (1..=MAX_WORDS).contains(&words.len()) && words.iter().all(is_known)
+}
+
 /// Whether `text` has only backchannel words. False in a language without a list.
 pub(crate) fn is_backchannel(language: &str, text: &str) -> bool {
     let Some(known) = language::entry(&WORDS, language) else { return false };
@@ -45,6 +72,24 @@ pub(crate) fn is_backchannel(language: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answering_the_telephone_differs_from_a_question() {
+        for (language, text, is) in [
+            ("en", "Hello?", true),
+            ("en-GB", "Yes, good morning.", true),
+            ("en", "Hello, who is this?", false),
+            ("en", "No.", false),
+            ("de", "Ja, guten Tag.", true),
+            ("fr", "Allô oui", true),
+            ("es", "¿Bueno?", true),
+            ("it", "Pronto.", true),
+            ("pt", "Alô?", true),
+            ("ja", "もしもし", false),
+        ] {
+            assert_eq!(answers_telephone(language, text), is, "{language}: {text}");
+        }
+    }
 
     #[test]
     fn backchannel_differs_from_words_that_want_a_reply() {

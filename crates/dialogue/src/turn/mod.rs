@@ -134,6 +134,13 @@ impl Turn {
         self.endpointing.words(at, text, is_news);
     }
 
+    /// The words of the interim were not said.
+    pub(crate) fn withdraw(&mut self) {
+        self.transcript.withdraw();
+        self.interim_at = None;
+        self.endpointing.revoke();
+    }
+
     /// The transcriber detected the end of the turn. A turn without words was a cough and is closed: true if one was
     /// open.
     pub(crate) fn end_detected(&mut self, at: CallTime) -> bool {

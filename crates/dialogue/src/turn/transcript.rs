@@ -101,6 +101,11 @@ impl Transcript {
         fresh
     }
 
+    /// Forgets the interim.
+    pub(super) fn withdraw(&mut self) {
+        self.interim.clear();
+    }
+
     /// Adds an interim or a final; false if it only confirms the interim before it.
     pub(super) fn add(&mut self, text: &str, is_final: bool) -> bool {
         let is_news = plain_words(&self.interim) != plain_words(text);

@@ -1,9 +1,10 @@
-//! Removes the reasoning that some models write into their words, between `<think>` and `</think>`.
+//! Removes what some models write into their words although nobody should hear it: reasoning, between `<think>` and
+//! `</think>`, and function calls that they write as text.
 //!
 //! Pure. The words come in pieces of any size, so the beginning of a tag is held back until it is whole.
 
-const OPENINGS: [&str; 2] = ["<think>", "<thinking>"];
-const CLOSINGS: [&str; 2] = ["</think>", "</thinking>"];
+const OPENINGS: [&str; 4] = ["<think>", "<thinking>", "<tool_call>", "<function_call>"];
+const CLOSINGS: [&str; 4] = ["</think>", "</thinking>", "</tool_call>", "</function_call>"];
 
 /// The words of one response so far.
 #[derive(Debug, Default)]
@@ -47,7 +48,7 @@ impl ReasoningFilter {
     }
 
     /// The tags that change whether the text is reasoning.
-    fn tags(&self) -> &'static [&'static str; 2] {
+    fn tags(&self) -> &'static [&'static str; 4] {
         if self.is_reasoning { &CLOSINGS } else { &OPENINGS }
     }
 
@@ -103,6 +104,7 @@ mod tests {
         assert_eq!(spoken(&["2 <", " 3, and <th", "e end"]), "2 < 3, and <the end");
         assert_eq!(spoken(&["Grüße <"]), "Grüße <");
         assert_eq!(spoken(&["<think></think>"]), "");
+        assert_eq!(spoken(&["Sure. <tool_", "call>{\"name\": \"x\"}</tool_call>", " Done."]), "Sure. Done.");
     }
 
     #[test]

@@ -124,6 +124,9 @@ impl Turn {
     fn take(&mut self, best: Alternative, is_final: bool, events: &mut Vec<TranscriptEvent>) {
         let has_words = !best.transcript.trim().is_empty();
         if is_final {
+            if self.has_interims && !has_words {
+                events.push(TranscriptEvent::Withdrawn);
+            }
             self.has_interims = false;
             self.has_finals |= has_words;
         } else {
@@ -197,6 +200,16 @@ mod tests {
                     TranscriptEvent::TurnEnded,
                 ]
         );
+    }
+
+    #[test]
+    fn an_empty_final_takes_the_interim_back() {
+        let (events, _) = replay(&[
+            results("yes", &[]),
+            results("", &["is_final"]),
+            results("", &["is_final", "speech_final"]),
+        ]);
+        assert!(events == [transcript("yes", false), TranscriptEvent::Withdrawn]);
     }
 
     #[test]
