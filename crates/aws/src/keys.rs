@@ -19,6 +19,8 @@ pub(crate) const CONFIG: &str = "CONFIG";
 pub(crate) const LEASE: &str = "LEASE";
 pub(crate) const LIVE: &str = "LIVE";
 pub(crate) const REQUESTS: &str = "REQUESTS";
+/// The bucket of the calls that an account at the carrier starts per second.
+pub(crate) const STARTS: &str = "STARTS";
 pub(crate) const FLIGHTS: &str = "FLIGHTS";
 pub(crate) const SPENT: &str = "SPENT#";
 pub(crate) const CLAIM: &str = "CLAIM#";
@@ -176,6 +178,11 @@ pub(crate) fn token_key(sha256: &str) -> String {
 /// The `sk` of an account's number and of a pooled number, and the `pk` of a number's owner.
 pub(crate) fn number_key(number: &E164) -> String {
     format!("{NUMBER}{number}")
+}
+
+/// The `pk` of what belongs to an account at the carrier; none: the deployment's.
+pub(crate) fn carrier_pk(account_sid: Option<&str>) -> String {
+    format!("CARRIER#{}", account_sid.unwrap_or("DEPLOYMENT"))
 }
 
 pub(crate) fn claim_sk(key_sha256: &str) -> String {

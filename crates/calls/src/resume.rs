@@ -104,7 +104,9 @@ async fn end_unless_held(backend: &Backend, prices: &Prices, snapshot: Snapshot)
         // The response hangs the call up, so the carrier need not be asked about it.
         match input.verdict(Some(&Carrier::Unknown), prices, now()) {
             Verdict::End { change, .. } => backend.table.commit(&input.snapshot.conversation, &change).await,
-            Verdict::Nothing | Verdict::Wait(_) | Verdict::Wake(_) | Verdict::Ask => Ok(()),
+            Verdict::Nothing | Verdict::Wait(_) | Verdict::Wake(_) | Verdict::Record(_) | Verdict::Ask => {
+                Ok(())
+            }
         }
     };
     match timeout(END_TIMEOUT, ending).await {

@@ -321,7 +321,7 @@ impl Conversation {
             (_, LegState::Waiting) if caller.phone_call.is_some() => Some(self.created_at.after(WAITING)),
             (_, LegState::Waiting) => Some(self.created_at.after(QUEUED)),
             (_, LegState::Dialing { dialed_at } | LegState::Ringing { dialed_at }) => {
-                Some(dialed_at.after(DIALED))
+                Some(caller.progressed_at.unwrap_or(dialed_at).max(dialed_at).after(DIALED))
             }
             (_, LegState::Answered { answered_at }) => Some(answered_at.after(ANSWERED)),
             (_, LegState::Ended { ended_at, .. }) => Some(ended_at),

@@ -52,6 +52,12 @@ pub fn prices(vars: &mut Vars) -> Prices {
     Prices { agent_per_minute: vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute) }
 }
 
+/// `CARRIER_CALLS_PER_SECOND`: the calls that the deployment's account at the carrier may start per second, 1 unless set,
+/// which is what Twilio grants a new account.
+pub fn carrier_calls_per_second(vars: &mut Vars) -> u32 {
+    vars.parsed("CARRIER_CALLS_PER_SECOND", 1)
+}
+
 /// `RETENTION_DAYS`: how long a conversation is kept after its creation, 90 days unless set.
 pub fn retention(vars: &mut Vars) -> Duration {
     let days = vars.parsed("RETENTION_DAYS", RETENTION_DAYS);

@@ -4,7 +4,7 @@ use std::{future::Future, pin::pin, sync::atomic::AtomicU64, time::Duration};
 
 use switchboard_aws::{
     queue::CallJob,
-    table::{Admission, Outcome, TableError},
+    table::{Admission, CallStart, Outcome, TableError},
 };
 use switchboard_calls::hang_up;
 use switchboard_model::{
@@ -14,6 +14,7 @@ use switchboard_model::{
     },
     costs::Prices,
     event_names::EventName,
+    limits::Rate,
     time::Timestamp,
 };
 use switchboard_providers::{
@@ -72,7 +73,8 @@ impl Dialer {
         let marking = async {
             let limits = table.limits(account_id).await?;
             let transition = |snapshot: &Snapshot| mark_transition(snapshot, token_sha256, now);
-            Ok((table.dial(&limits, now, account_id, conversation_id, transition).await?, limits))
+            let start = CallStart { deployment: Rate::carrier_calls(self.calls_per_second), at: now };
+            Ok((table.dial(&limits, start, account_id, conversation_id, transition).await?, limits))
         };
         let outcome = match in_time(MARK_TIMEOUT, marking).await {
             Ok((Admission::Admitted(outcome), _)) => *outcome,
@@ -84,7 +86,7 @@ impl Dialer {
                 tracing::info!(
                     calls.live,
                     calls.waiting,
-                    "call postponed: the account is at its calls per second"
+                    "call postponed: no more calls may start in this second"
                 );
                 return Err(self.try_later(job, hops, calls.try_again_after(&limits, jitter())).await);
             }

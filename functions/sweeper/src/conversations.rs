@@ -173,6 +173,14 @@ impl Sweeper {
                     table.postpone(account, id, until).await?;
                     return Ok(SweptConversation::Left);
                 }
+                Verdict::Record(change) => match table.commit(conversation, &change).await {
+                    Ok(()) => {
+                        tracing::info!("call waits in the carrier's queue");
+                        return Ok(SweptConversation::Left);
+                    }
+                    Err(TableError::Conflict) => {}
+                    Err(error) => return Err(error.into()),
+                },
                 Verdict::Ask => inquiry = Some(self.ask_carrier(conversation).await?),
                 Verdict::End { hang_up: is_live, change } => {
                     if let (true, Some((Some(call), _))) = (is_live, &inquiry) {

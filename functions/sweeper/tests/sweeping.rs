@@ -95,6 +95,22 @@ async fn an_overdue_call_ends_by_the_carriers_status() {
 }
 
 #[tokio::test]
+async fn a_call_in_the_carriers_queue_waits_and_then_rings() {
+    let world = World::new().await;
+    world.dialing(1, 50 * MINUTE, Some(&sid(1))).await;
+    world.carrier().calls.insert(sid(1), ("queued".to_owned(), String::new()));
+    assert_eq!(world.sweep().await.ended, 0);
+    let due = world.conversation(1).await.due_at().unwrap();
+    assert!(due > ago(-MINUTE), "two minutes from now: {due}");
+    // It was requested more than an hour ago.
+    world.dialing(2, HOUR + MINUTE, Some(&sid(2))).await;
+    world.carrier().calls.insert(sid(2), ("queued".to_owned(), String::new()));
+    assert_eq!(world.sweep().await.ended, 1);
+    assert_eq!(world.carrier().hung_up, [sid(2)]);
+    assert_eq!(world.events(2).await[1..], ["phone_call:rejected", "conversation:ended"]);
+}
+
+#[tokio::test]
 async fn a_call_that_the_carrier_does_not_know_ends_as_failed() {
     let world = World::new().await;
     world.dialing(1, 3 * MINUTE, Some(&sid(1))).await;

@@ -21,7 +21,7 @@ use super::{
     single_writes::Refusal,
     transactions::{Guard, Write},
 };
-use crate::keys::{self, ACCOUNT, LIVE, REQUESTS};
+use crate::keys::{self, ACCOUNT, LIVE, REQUESTS, STARTS};
 
 /// The limit that a change of the counters must keep. Without one, the change always happens.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +37,9 @@ pub(super) enum Room {
     Live {
         /// Maximum number of live calls.
         most: u32,
-        /// Tokens to take from the bucket of calls per second.
-        take: Take,
+        /// The token to take from the account's share of the deployment's calls per second; none for a call through the
+        /// customer's own account at the carrier.
+        take: Option<Take>,
     },
 }
 
@@ -101,7 +102,11 @@ impl Table {
                 .update_expression(add)
                 .condition_expression("attribute_not_exists(inbound) OR inbound < :most")
                 .expression_attribute_values(":most", number(most)),
-            Some(Room::Live { most, take }) => {
+            Some(Room::Live { most, take: None }) => update
+                .update_expression(add)
+                .condition_expression("attribute_not_exists(live) OR live < :most")
+                .expression_attribute_values(":most", number(most)),
+            Some(Room::Live { most, take: Some(take) }) => {
                 let (set, condition, values) = parts(take);
                 let mut update = update
                     .update_expression(format!("{set} {add}"))
@@ -127,7 +132,18 @@ impl Table {
         limits: &Limits,
         now: Timestamp,
     ) -> Result<Option<Duration>, TableError> {
-        self.take_token(account, REQUESTS, Rate::requests(limits), now).await
+        self.take_token(keys::account_pk(account), REQUESTS, Rate::requests(limits), now).await
+    }
+
+    /// Counts the start of a call against the calls per second of an account at the carrier: the customer's own with this
+    /// id, or the deployment's. `None` if it may start, as in [`Table::take_request`].
+    pub(super) async fn take_call_start(
+        &self,
+        account_sid: Option<&str>,
+        rate: Rate,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, TableError> {
+        self.take_token(keys::carrier_pk(account_sid), STARTS, rate, now).await
     }
 
     /// Counts a request about an inbound call to a number. `None` if it is allowed, as in [`Table::take_request`].
@@ -138,25 +154,25 @@ impl Table {
         now: Timestamp,
     ) -> Result<Option<Duration>, TableError> {
         let rate = Rate::inbound_requests(limits);
-        self.take_token(number.account_id, &keys::inbound_requests_sk(number.id), rate, now).await
+        let pk = keys::account_pk(number.account_id);
+        self.take_token(pk, &keys::inbound_requests_sk(number.id), rate, now).await
     }
 
     async fn take_token(
         &self,
-        account: AccountId,
+        pk: String,
         sk: &str,
         rate: Rate,
         now: Timestamp,
     ) -> Result<Option<Duration>, TableError> {
         let mut bucket = None;
-        // The first try assumes a full bucket. The second knows its level, and others may have taken the last token
-        // meanwhile.
-        for _ in 0..2 {
+        // The first try assumes a full bucket. The others know its level, and may lose races.
+        for _ in 0..4 {
             let take = match rate.take(bucket, now) {
                 Ok(take) => take,
                 Err(wait) => return Ok(Some(wait)),
             };
-            match self.take(account, sk, take).await? {
+            match self.take(pk.clone(), sk, take).await? {
                 None => return Ok(None),
                 Some(full_at) => bucket = Some(full_at),
             }
@@ -165,13 +181,13 @@ impl Table {
     }
 
     /// Takes a token. Returns the level of the bucket if it does not allow it.
-    async fn take(&self, account: AccountId, sk: &str, take: Take) -> Result<Option<i64>, TableError> {
+    async fn take(&self, pk: String, sk: &str, take: Take) -> Result<Option<i64>, TableError> {
         let (set, condition, values) = parts(take);
         let mut request = self
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(items::key(keys::account_pk(account), sk)))
+            .set_key(Some(items::key(pk, sk)))
             .update_expression(set)
             .condition_expression(condition)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);

@@ -93,7 +93,7 @@ use self::items::Item;
 pub use self::{
     accounts::FIRST_TOKEN,
     claims::Claimed,
-    conversations::{Admission, Begun, Outcome, Queued},
+    conversations::{Admission, Begun, CallStart, Outcome, Queued},
     deliveries::Outgoing,
     due::DueItem,
     number_pool::MAX_POOLED,

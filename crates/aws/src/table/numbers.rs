@@ -204,6 +204,17 @@ impl Table {
         }
     }
 
+    /// The id of the customer's own account at the carrier that a leg's call goes through; none: the deployment's.
+    pub(super) async fn own_carrier_account(
+        &self,
+        account: AccountId,
+        leg: &Leg,
+    ) -> Result<Option<String>, TableError> {
+        let Some(call) = leg.phone_call.as_ref().filter(|call| call.imported) else { return Ok(None) };
+        let number = self.phone_number(account, call.own_number()).await?;
+        Ok(number.and_then(|number| number.carrier.own).map(|own| own.account_sid))
+    }
+
     /// The account at the carrier that owns a number.
     pub async fn carrier_account(
         &self,

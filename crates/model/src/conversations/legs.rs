@@ -83,6 +83,10 @@ pub struct Leg {
     pub media_token_sha256: Option<String>,
     /// How often it was connected to another worker.
     pub resumes: u32,
+    /// The last time at which the carrier was known to get on with it before the answer: it waited in the carrier's own
+    /// queue, or began to ring. None: not since it was dialled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progressed_at: Option<Timestamp>,
     /// The carrier's report of its end, while a worker holds the conversation. The worker reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported_end: Option<ReportedEnd>,
@@ -142,6 +146,7 @@ impl Leg {
             phone_call: Some(phone_call),
             media_token_sha256: None,
             resumes: 0,
+            progressed_at: None,
             reported_end: None,
         }
     }

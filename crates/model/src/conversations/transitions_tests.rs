@@ -76,7 +76,7 @@ fn dialing() -> Conversation {
 
 fn ringing() -> Conversation {
     let conversation = dialing();
-    after(&conversation, conversation.mark_ringing(LEG, &call("CA1")), &[])
+    after(&conversation, conversation.mark_ringing(LEG, &call("CA1"), at(10)), &[])
 }
 
 fn answered() -> Conversation {
@@ -118,7 +118,7 @@ fn possible(conversation: &Conversation) -> Vec<&'static str> {
         ("undial", conversation.return_to_queue(LEG)),
         ("prepared", conversation.record_prepared(9)),
         ("placed", conversation.record_placed(LEG, &call("CA2"))),
-        ("ringing", conversation.mark_ringing(LEG, &call("CA2"))),
+        ("ringing", conversation.mark_ringing(LEG, &call("CA2"), at(10))),
         ("answered", conversation.mark_answered(LEG, &agent, &call("CA2"), at(1))),
         ("started", conversation.mark_started(LEG, &agent, &call("CA2"), at(1))),
         ("resume", conversation.begin_resume(LEG, "hash".into())),

@@ -162,7 +162,7 @@ async fn a_call_with_a_lost_response_continues_by_its_callbacks() {
     world.next_answer(Answer::Dropped);
     assert!(world.deliver().await.is_empty());
     assert_eq!(world.conversation().await.legs.caller().carrier_call_id(), None);
-    world.change(|now| now.conversation.mark_ringing(LegId::CALLER, &call_id(SID))).await;
+    world.change(|now| now.conversation.mark_ringing(LegId::CALLER, &call_id(SID), system::now())).await;
     assert!(world.deliver().await.is_empty());
     world
         .change(|now| {
@@ -202,7 +202,7 @@ async fn a_call_that_ends_while_it_is_placed_is_hung_up() {
 async fn a_call_that_does_not_end_meanwhile_is_not_hung_up() {
     let world = World::new(AgentConfig::default()).await;
     world.deliver().await;
-    world.change(|now| now.conversation.mark_ringing(LegId::CALLER, &call_id("CA2"))).await;
+    world.change(|now| now.conversation.mark_ringing(LegId::CALLER, &call_id("CA2"), system::now())).await;
     world.deliver().await;
     assert!(world.seen().updates.is_empty());
 }
