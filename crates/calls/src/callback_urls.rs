@@ -40,6 +40,8 @@ pub struct ConversationUrls {
 pub struct NumberUrls {
     /// Asked when an inbound call arrives.
     pub inbound: String,
+    /// Asked instead if that fails.
+    pub fallback: String,
     /// The end of an inbound call.
     pub status: String,
 }
@@ -101,6 +103,7 @@ impl From<CallbackConfig> for CallbackUrls {
 pub fn number_urls(public_url: &str, account: AccountId) -> NumberUrls {
     NumberUrls {
         inbound: format!("{public_url}{}", PhoneNumber::voice_path(account)),
+        fallback: format!("{public_url}{}/fallback", CarrierName::default().callbacks_path(account)),
         status: format!("{public_url}{}/status", CarrierName::default().callbacks_path(account)),
     }
 }
@@ -145,6 +148,7 @@ mod tests {
         let (account, _) = ids();
         let urls = number_urls("https://api.example.com", account);
         assert_eq!(urls.inbound, format!("https://api.example.com{}/inbound", path(account)));
+        assert_eq!(urls.fallback, format!("https://api.example.com{}/fallback", path(account)));
         assert_eq!(urls.status, format!("https://api.example.com{}/status", path(account)));
     }
 

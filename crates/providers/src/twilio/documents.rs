@@ -4,6 +4,7 @@ use std::{io, time::Duration};
 
 use quick_xml::{Writer, events::BytesText, writer::ElementWriter};
 
+use super::overrides::with_retries;
 use crate::carrier::documents::{CallDocument, ConnectStream, Instructions, RejectReason};
 
 /// TwiML must be declared as XML, and may hold non-ASCII characters.
@@ -48,7 +49,7 @@ fn pause(writer: &mut Writer<Vec<u8>>, time: Duration, then: &str) -> io::Result
 
 fn redirect(writer: &mut Writer<Vec<u8>>, url: &str) -> io::Result<()> {
     let redirect = writer.create_element("Redirect").with_attribute(("method", "POST"));
-    redirect.write_text_content(BytesText::new(url))?;
+    redirect.write_text_content(BytesText::new(&with_retries(url)))?;
     Ok(())
 }
 
@@ -91,7 +92,7 @@ mod tests {
              statusCallback=\"https://voice.example.com/stream?a=1&amp;b=2\">\
              <Parameter name=\"token\" value=\"a&quot;&lt;&amp;&gt;b\"/><Parameter name=\"id\" value=\"cnv_1\"/>\
              </Stream></Connect>\
-             <Redirect method=\"POST\">https://voice.example.com/resume?a=1&amp;b=&lt;2&gt;</Redirect></Response>"
+             <Redirect method=\"POST\">https://voice.example.com/resume?a=1&amp;b=&lt;2&gt;#rc=3&amp;rt=8000&amp;rp=5xx,ct,rt</Redirect></Response>"
         );
         let bare = write(&Instructions::Connect(ConnectStream { parameters: &[], ..connect })).body;
         assert!(bare.contains("b=2\"/></Connect>"), "{bare}");
@@ -110,7 +111,8 @@ mod tests {
         let pause = Instructions::Pause { time: Duration::from_secs(20), then: "https://a.example/next" };
         assert_eq!(
             body(pause),
-            "<Response><Pause length=\"20\"/><Redirect method=\"POST\">https://a.example/next</Redirect></Response>"
+            "<Response><Pause length=\"20\"/><Redirect method=\"POST\">https://a.example/next\
+             #rc=3&amp;rt=8000&amp;rp=5xx,ct,rt</Redirect></Response>"
         );
     }
 }

@@ -141,5 +141,5 @@ impl Api {
 }
 
 fn routing(urls: &NumberUrls) -> CallRouting<'_> {
-    CallRouting { voice_url: &urls.inbound, status_callback: &urls.status }
+    CallRouting { voice_url: &urls.inbound, fallback_url: &urls.fallback, status_callback: &urls.status }
 }

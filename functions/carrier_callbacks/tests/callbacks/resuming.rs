@@ -48,7 +48,8 @@ async fn the_sample_of_a_resume_gets_a_stream_with_a_new_token() {
              <Parameter name=\"conversation_id\" value=\"{CONVERSATION}\"/>"
         )
     );
-    let redirect = format!("<Redirect method=\"POST\">{base}/resume</Redirect>");
+    let redirect =
+        format!("<Redirect method=\"POST\">{base}/resume#rc=3&amp;rt=8000&amp;rp=5xx,ct,rt</Redirect>");
     assert_eq!(after, format!("/></Stream></Connect>{redirect}</Response>"));
     let conversation = world.conversation().await;
     assert_eq!(conversation.legs.caller().media_token_sha256, Some(sha256_hex(token)));

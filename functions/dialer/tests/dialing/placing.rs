@@ -39,7 +39,8 @@ async fn a_queued_call_is_placed_once_with_everything_the_carrier_needs() {
     assert_eq!(
         field("StatusCallback"),
         Some(
-            "https://voice.example.com/twilio/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0/status"
+            "https://voice.example.com/twilio/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0/status\
+             #rc=3&rt=8000&rp=5xx,ct,rt"
         )
     );
     let events = call.iter().filter(|(key, _)| key == "StatusCallbackEvent").map(|(_, value)| value.as_str());
@@ -59,7 +60,7 @@ async fn a_queued_call_is_placed_once_with_everything_the_carrier_needs() {
         after,
         "/></Stream></Connect><Redirect method=\"POST\">\
          https://voice.example.com/twilio/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0/resume\
-         </Redirect></Response>"
+         #rc=3&amp;rt=8000&amp;rp=5xx,ct,rt</Redirect></Response>"
     );
 
     let conversation = world.conversation().await;
