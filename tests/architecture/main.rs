@@ -133,3 +133,10 @@ fn the_template_grants_no_wildcard_and_loses_no_message() {
     assert_eq!(template::wildcards(&template), [""; 0]);
     assert_eq!(template::unsafe_queues(&template), [""; 0]);
 }
+
+#[test]
+fn the_template_watches_every_part_and_cuts_no_call_off() {
+    let template = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
+    assert_eq!(template::unwatched(&template), [""; 0]);
+    assert_eq!(template::unsafe_workers(&template), [""; 0]);
+}

@@ -16,6 +16,8 @@ pub(crate) const ISSUED: &str = "TOKEN#";
 pub(crate) const OWNER: &str = "OWNER";
 pub(crate) const STATE: &str = "STATE";
 pub(crate) const CONFIG: &str = "CONFIG";
+/// A recording that is to be joined.
+pub(crate) const RECORDING: &str = "RECORDING";
 pub(crate) const LEASE: &str = "LEASE";
 pub(crate) const LIVE: &str = "LIVE";
 pub(crate) const REQUESTS: &str = "REQUESTS";
@@ -32,6 +34,9 @@ pub(crate) const NUMBER: &str = "NUMBER#";
 /// The `pk` of the numbers that no account has.
 pub(crate) const POOL: &str = "POOL";
 
+/// The `pk` of the reports of media workers.
+pub(crate) const WORKERS: &str = "WORKERS";
+
 /// The `pk` of the list of all accounts.
 pub(crate) const ACCOUNTS: &str = "ACCOUNTS";
 
@@ -47,6 +52,8 @@ pub(crate) enum DueList {
     Events,
     /// Phone numbers whose purchase or release is incomplete.
     Numbers,
+    /// Recordings that are to be joined.
+    Recordings,
 }
 
 impl DueList {
@@ -56,6 +63,7 @@ impl DueList {
             Self::Deliveries => "DUE#DELIVERIES",
             Self::Events => "DUE#EVENTS",
             Self::Numbers => "DUE#NUMBERS",
+            Self::Recordings => "DUE#RECORDINGS",
         }
     }
 
@@ -64,7 +72,7 @@ impl DueList {
         match self {
             Self::Conversations | Self::Deliveries => 32,
             Self::Events => 256,
-            Self::Numbers => 1,
+            Self::Numbers | Self::Recordings => 1,
         }
     }
 

@@ -155,7 +155,10 @@ impl Case<'_> {
         let conversation = &self.snapshot.conversation;
         let held_until = match conversation.state {
             State::Started { started_at, .. } => {
-                Some(self.lease.map_or_else(|| started_at.after(Lease::DURATION), |lease| lease.until))
+                let held = self.lease.map_or_else(|| started_at.after(Lease::DURATION), |lease| lease.until);
+                // The carrier pauses before it connects another worker.
+                let again = conversation.legs.caller().reconnect.map(|again| again.deadline());
+                Some(again.map_or(held, |again| held.max(again)))
             }
             _ => None,
         };

@@ -310,6 +310,20 @@ fn a_call_with_a_dead_worker_ends_with_the_lease() {
 }
 
 #[test]
+fn a_live_call_waits_for_the_stream_that_the_carrier_connects_after_a_pause() {
+    let (mut conversation, mut now) = (started(), at(81));
+    for _ in 0..5 {
+        conversation = conversation.begin_resume(LEG, "hash".into(), now).unwrap().conversation;
+        now = conversation.legs.caller().reconnect.unwrap().at;
+    }
+    assert_eq!(now, at(171));
+    let expired = lease(81);
+    let verdict = |seconds| judge(conversation.clone(), Some(&expired), &[], None, at(seconds));
+    assert_eq!(verdict(82), Verdict::Wait(at(201)));
+    assert_eq!(verdict(201), Verdict::Ask);
+}
+
+#[test]
 fn a_live_worker_ends_a_call_that_the_carrier_reported_as_over() {
     let late = lease(65);
     assert_eq!(judge(over(), Some(&late), &[], None, at(50)), Verdict::Wait(at(65)));
@@ -333,7 +347,7 @@ fn worker_signals_give_the_reason_of_a_dead_workers_end() {
         EndedReason::AgentEnded
     );
     // The call was to go on with another worker, and none was there.
-    let waiting = started().begin_resume(LEG, "next".into()).unwrap().conversation;
+    let waiting = started().begin_resume(LEG, "next".into(), at(21)).unwrap().conversation;
     assert_eq!(
         reason(waiting.record_carrier_end(LEG, None, at(26)).unwrap().conversation),
         EndedReason::Unknown
@@ -341,7 +355,7 @@ fn worker_signals_give_the_reason_of_a_dead_workers_end() {
     let mut worn = started();
     for _ in 0..MAX_RESUMES {
         worn = worn
-            .begin_resume(LEG, "next".into())
+            .begin_resume(LEG, "next".into(), at(21))
             .unwrap()
             .conversation
             .mark_resumed(LEG)

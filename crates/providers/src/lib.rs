@@ -18,6 +18,7 @@ pub mod keys;
 pub mod language_model;
 pub mod openai;
 mod refusal;
+mod rekeyed;
 mod sse;
 pub mod synthesizer;
 pub mod transcriber;

@@ -26,6 +26,11 @@ pub fn calls_queue(vars: &mut Vars) -> String {
     vars.required("CALLS_QUEUE_URL")
 }
 
+/// `SEALING_KEY_ID`: id or ARN of the KMS key that seals customers' secrets.
+pub fn sealing_key(vars: &mut Vars) -> String {
+    vars.required("SEALING_KEY_ID")
+}
+
 /// `DELIVERIES_QUEUE_URL`: the SQS queue of webhook attempts to make.
 pub fn deliveries_queue(vars: &mut Vars) -> String {
     vars.required("DELIVERIES_QUEUE_URL")
@@ -76,10 +81,7 @@ pub struct SecretsConfig {
 impl SecretsConfig {
     /// Reads both variables, which are required.
     pub fn read(vars: &mut Vars) -> Self {
-        Self {
-            provider_keys: vars.required("PROVIDER_KEYS_SECRET"),
-            sealing_key: vars.required("SEALING_KEY_ID"),
-        }
+        Self { provider_keys: vars.required("PROVIDER_KEYS_SECRET"), sealing_key: sealing_key(vars) }
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) enum ApiError {
     Unauthorized,
     /// 404: the account does not have the item. Unknown, foreign and malformed ids look the same.
     NotFound,
+    /// 404: there is none yet, with the reason.
+    NotYet(&'static str),
     /// 405: the path exists, the method does not.
     MethodNotAllowed,
     /// 409: not possible in the current state, with the reason.
@@ -52,7 +54,7 @@ impl ApiError {
         match self {
             Self::NotJson(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NotYet(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) | Self::StillRunning => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -72,7 +74,7 @@ impl ApiError {
             Self::Unauthorized => "Not authenticated",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
-            Self::Conflict(detail) => detail,
+            Self::Conflict(detail) | Self::NotYet(detail) => detail,
             Self::StillRunning => "A request with this Idempotency-Key is still running",
             Self::TooLarge => "The body is larger than 256 KiB",
             Self::UnsupportedMediaType => "The body should be application/json",
@@ -93,6 +95,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::StillRunning => Some(1),
+            Self::NotYet(_) => Some(60),
             // Whole seconds, rounded up.
             Self::TooManyRequests(wait) | Self::SpendLimit(wait) => {
                 Some(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(1))

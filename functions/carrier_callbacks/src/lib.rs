@@ -142,8 +142,9 @@ async fn handle_resume(State(callbacks): State<Arc<Callbacks>>, callback: Conver
     let Callbacks { backend, inbound, urls, .. } = &*callbacks;
     let resuming = switchboard_calls::resume(backend, &inbound.prices, account_id, conversation_id, &call);
     match in_time(resuming).await {
-        Ok(ResumeOutcome::Connect { token }) => {
-            respond_with(urls.connect_stream(&backend.carrier, account_id, conversation_id, &token))
+        Ok(ResumeOutcome::Connect { token, pause }) => {
+            let carrier = &backend.carrier;
+            respond_with(urls.connect_stream_after(pause, carrier, account_id, conversation_id, &token))
         }
         Ok(ResumeOutcome::HangUp) => respond_with(backend.carrier.document(&Instructions::HangUp)),
         Ok(ResumeOutcome::NotFound) => respond(StatusCode::FORBIDDEN),

@@ -14,6 +14,7 @@ use switchboard_model::{
     },
     costs::Prices,
     event_names::EventName,
+    fleet,
     limits::Rate,
     time::Timestamp,
 };
@@ -70,6 +71,10 @@ impl Dialer {
     async fn mark(&self, job: CallJob, hops: u32, token_sha256: &str) -> Result<Snapshot, JobOutcome> {
         let CallJob { account_id, conversation_id } = job;
         let (table, now) = (&self.backend.table, now());
+        if !self.fleet_has_room(now).await {
+            tracing::warn!("call postponed: no media worker has room");
+            return Err(self.try_later(job, hops, retry_delay(Duration::ZERO, None, jitter())).await);
+        }
         let marking = async {
             let limits = table.limits(account_id).await?;
             let transition = |snapshot: &Snapshot| mark_transition(snapshot, token_sha256, now);
@@ -110,6 +115,17 @@ impl Dialer {
             Outcome::Unchanged(_) | Outcome::LostLease | Outcome::NotFound => {
                 tracing::info!("call no longer queued");
                 Err(JobOutcome::Done)
+            }
+        }
+    }
+
+    /// Whether a media worker has room. If the reports cannot be read, the mark decides: it needs the table too.
+    async fn fleet_has_room(&self, now: Timestamp) -> bool {
+        match in_time(MARK_TIMEOUT, self.backend.table.workers()).await {
+            Ok(reports) => fleet::has_room(&reports, now),
+            Err(error) => {
+                tracing::warn!(%error, "reports of the media workers not read");
+                true
             }
         }
     }

@@ -32,6 +32,7 @@
 //! |---|---|
 //! | the message is not a call | retried, so that the queue moves it to its dead-letter queue; counted |
 //! | the table does not respond before the mark | retried |
+//! | no media worker has room | replaced by a later message |
 //! | the account has no free slot | done: a returned slot, or the sweeper, wakes the account |
 //! | no more calls may start in this second, or the carrier certainly refused for now | replaced by a later message |
 //! | the later message cannot be sent | retried |

@@ -80,6 +80,9 @@ impl WebhookDelivery {
         if recorded.is_ok() && before.is_none() {
             self.settle_first_attempt(attempt.job).await;
         }
+        if recorded.is_ok() && after.next_attempt_at.is_none() {
+            self.forget_if_deleted(attempt.job).await;
+        }
         match recorded {
             Ok(()) if after.status == DeliveryStatus::Exhausted => {
                 self.send_to_dead_letters(attempt.job).await
@@ -93,6 +96,21 @@ impl WebhookDelivery {
                 tracing::warn!(%error, "webhook attempt not recorded");
                 JobOutcome::Retry
             }
+        }
+    }
+
+    /// Removes a last attempt whose conversation was deleted while it was made. Earlier attempts are removed by the next one.
+    async fn forget_if_deleted(&self, job: DeliveryJob) {
+        let delivery = job.delivery();
+        let forgetting = async {
+            if self.table.is_deleted(delivery.account, delivery.conversation).await? {
+                self.table.forget_delivery(delivery).await?;
+            }
+            Ok::<_, TableError>(())
+        };
+        // If this fails, the time to live removes it.
+        if let Err(error) = forgetting.await {
+            tracing::warn!(%error, "delivery of a deleted conversation not looked for");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The environment of this function, and the clients made from it.
 
-use switchboard_aws::{queue::Queue, table::Table};
+use switchboard_aws::{queue::Queue, sealing::Sealer, table::Table};
 use switchboard_model::egress_policy::EgressPolicy;
 use switchboard_providers::webhooks::WebhookClient;
 use switchboard_runtime::{ConfigError, Vars, config};
@@ -12,6 +12,8 @@ use crate::WebhookDelivery;
 pub struct Config {
     /// The DynamoDB table.
     pub table: String,
+    /// The KMS key that seals signing secrets and headers.
+    pub sealing_key: String,
     /// The queue of webhook attempts.
     pub deliveries_queue: String,
     /// The queue of deliveries that are given up.
@@ -30,6 +32,7 @@ impl Config {
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let config = Self {
             table: config::table(&mut vars),
+            sealing_key: config::sealing_key(&mut vars),
             deliveries_queue: config::deliveries_queue(&mut vars),
             dead_letter_queue: config::dead_letter_queue(&mut vars),
             public_url: config::public_url(&mut vars),
@@ -44,7 +47,7 @@ impl WebhookDelivery {
     pub async fn connect(config: Config) -> Self {
         let sdk = switchboard_aws::sdk_config().await;
         Self {
-            table: Table::new(&sdk, config.table),
+            table: Table::new(&sdk, config.table).sealing(Sealer::new(&sdk, config.sealing_key)),
             queue: Queue::new(&sdk, config.deliveries_queue),
             dead_letters: Queue::new(&sdk, config.dead_letter_queue),
             client: WebhookClient::new(config.egress_policy),
@@ -62,6 +65,7 @@ mod tests {
         let bad = Config::from_vars(Vars::from([("ALLOW_HTTP_WEBHOOKS", "perhaps")])).unwrap_err().0;
         let names = [
             "TABLE_NAME",
+            "SEALING_KEY_ID",
             "DELIVERIES_QUEUE_URL",
             "DEAD_LETTERS_QUEUE_URL",
             "PUBLIC_URL",

@@ -47,6 +47,15 @@ async fn an_event_arrives_signed_and_that_is_recorded() {
 }
 
 #[tokio::test]
+async fn an_attempt_leaves_nothing_of_a_conversation_that_is_deleted_meanwhile() {
+    let world = World::new().await;
+    world.delete_meanwhile();
+    assert_eq!(world.handle(&[world.job(1, 0, 1)]).await, Vec::<String>::new());
+    assert_eq!(world.received().len(), 1);
+    assert_eq!(world.delivery(1, 0).await, None);
+}
+
+#[tokio::test]
 async fn a_get_has_the_event_in_its_query_and_the_query_is_signed() {
     let world = World::new().await;
     assert_eq!(world.handle(&[world.job(1, 1, 1)]).await, Vec::<String>::new());

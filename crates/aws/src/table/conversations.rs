@@ -120,21 +120,21 @@ impl Table {
     }
 
     async fn insert(&self, snapshot: &Snapshot, room: Option<Room>) -> Result<Option<Guard>, TableError> {
-        self.transact(self.insertion(&snapshot.conversation, &snapshot.agent, room)?).await
+        let writes = self.insertion(&snapshot.conversation, &snapshot.agent, room).await?;
+        self.transact(writes).await
     }
 
-    fn insertion(
+    async fn insertion(
         &self,
         conversation: &Conversation,
         agent: &AgentConfig,
         room: Option<Room>,
     ) -> Result<Vec<Write>, TableError> {
         let pk = keys::conversation_pk(conversation.account_id, conversation.id);
+        let config = self.seal_config(conversation.account_id, agent).await?;
         let mut writes = vec![
             self.put_new(items::state_item(conversation)?).guarded_by(Guard::Exists),
-            self.put_new(
-                Item::new(pk, CONFIG, &StoredConfig::new(agent)?)?.expiring(conversation.expires_at),
-            ),
+            self.put_new(Item::new(pk, CONFIG, &config)?.expiring(conversation.expires_at)),
         ];
         writes.extend(self.count(
             conversation.account_id,
@@ -154,7 +154,7 @@ impl Table {
     ) -> Result<Begun, TableError> {
         let conversation = &change.conversation;
         let room = Room::Inbound { most: limits.inbound_calls };
-        let mut writes = self.insertion(conversation, agent, Some(room))?;
+        let mut writes = self.insertion(conversation, agent, Some(room)).await?;
         let pk = keys::conversation_pk(conversation.account_id, conversation.id);
         for event in &change.events {
             writes
@@ -178,7 +178,7 @@ impl Table {
         let (Some(state), Some(config)) = found else { return Ok(None) };
         Ok(Some(Snapshot {
             conversation: state.read(STATE)?,
-            agent: config.read::<StoredConfig>(CONFIG)?.agent()?,
+            agent: self.open_config(account, &config.read::<StoredConfig>(CONFIG)?).await?,
         }))
     }
 

@@ -375,7 +375,7 @@ async fn a_key_belongs_to_its_first_request_until_the_response() {
     assert_eq!(ask("second", "body", at(1)).await, Claimed::Running);
     assert_eq!(ask("second", "other", at(1)).await, Claimed::OtherBody);
     let answer = Answer { status: 200, body: r#"{"id":"cnv_1"}"#.into() };
-    table.answer_claim(account, "key", &first, answer.clone()).await.unwrap();
+    table.answer_claim(account, "key", &first, answer.clone(), None).await.unwrap();
     for now in [at(2), at(86_399)] {
         assert_eq!(ask("third", "body", now).await, Claimed::Answered(answer.clone()));
         assert_eq!(ask("third", "other", now).await, Claimed::OtherBody);
@@ -410,7 +410,7 @@ async fn an_abandoned_key_goes_to_one_other_request_with_the_same_id() {
     assert_eq!((again[0].request, again[0].ttl), (first.request, first.ttl));
     // It was alive, but has lost the key: its response is not stored.
     let answer = Answer { status: 200, body: "{}".into() };
-    table.answer_claim(account, "key", &first, answer).await.unwrap();
+    table.answer_claim(account, "key", &first, answer, None).await.unwrap();
     table.forget_claim(account, "key", &first).await.unwrap();
     assert_eq!(ask("three", "body", at(61)).await, Claimed::Running);
     table.abandon_claim(account, "key", &again[0], at(62)).await.unwrap();

@@ -31,6 +31,9 @@ pub(super) fn write(instructions: &Instructions<'_>) -> CallDocument {
 }
 
 fn connect_stream(writer: &mut Writer<Vec<u8>>, connect: &ConnectStream<'_>) -> io::Result<()> {
+    if connect.after >= Duration::from_secs(1) {
+        silence(writer, connect.after)?;
+    }
     writer.create_element("Connect").write_inner_content(|writer| {
         let stream = writer
             .create_element("Stream")
@@ -42,9 +45,14 @@ fn connect_stream(writer: &mut Writer<Vec<u8>>, connect: &ConnectStream<'_>) -> 
 }
 
 fn pause(writer: &mut Writer<Vec<u8>>, time: Duration, then: &str) -> io::Result<()> {
+    silence(writer, time)?;
+    redirect(writer, then)
+}
+
+fn silence(writer: &mut Writer<Vec<u8>>, time: Duration) -> io::Result<()> {
     let seconds = time.as_secs().to_string();
     writer.create_element("Pause").with_attribute(("length", seconds.as_str())).write_empty()?;
-    redirect(writer, then)
+    Ok(())
 }
 
 fn redirect(writer: &mut Writer<Vec<u8>>, url: &str) -> io::Result<()> {
@@ -81,6 +89,7 @@ mod tests {
     #[test]
     fn a_stream_document_escapes_parameters_and_urls() {
         let connect = ConnectStream {
+            after: Duration::ZERO,
             url: "wss://media.example.com/media",
             parameters: &[("token", "a\"<&>b"), ("id", "cnv_1")],
             status_callback: "https://voice.example.com/stream?a=1&b=2",
@@ -96,6 +105,9 @@ mod tests {
         );
         let bare = write(&Instructions::Connect(ConnectStream { parameters: &[], ..connect })).body;
         assert!(bare.contains("b=2\"/></Connect>"), "{bare}");
+        let later = ConnectStream { after: Duration::from_secs(8), ..connect };
+        let later = write(&Instructions::Connect(later)).body;
+        assert!(later.starts_with("<Response><Pause length=\"8\"/><Connect>"), "{later}");
     }
 
     #[test]

@@ -109,7 +109,7 @@ async fn the_numbers_agent_answers_and_a_repeated_callback_too() {
     let world = World::with_number(stored_agent).await;
     let (status, twiml) = world.call_in().await;
     assert_eq!(status, StatusCode::OK);
-    assert!(twiml.contains("<Connect><Stream url=\"wss://media.example.com/media\""), "{twiml}");
+    assert!(twiml.contains("<Connect><Stream url=\"wss://media.example.com/media/"), "{twiml}");
     assert!(twiml.contains(&format!("/{}/resume#rc=3", id())), "{twiml}");
     let Snapshot { conversation, agent } = world.call().await.unwrap();
     assert_eq!(conversation.kind, ConversationType::InboundPhoneCall);

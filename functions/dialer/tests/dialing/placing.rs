@@ -51,7 +51,7 @@ async fn a_queued_call_is_placed_once_with_everything_the_carrier_needs() {
     let (token, after) = rest.split_once('"').unwrap();
     assert_eq!(
         before,
-        "<Response><Connect><Stream url=\"wss://media.example.com/media\" \
+        "<Response><Connect><Stream url=\"wss://media.example.com/media/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0\" \
          statusCallback=\"https://voice.example.com/twilio/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0/stream\">\
          <Parameter name=\"account_id\" value=\"acc_01JD8Q2M7X4T6R9V1B3C5D7E9F\"/>\
          <Parameter name=\"conversation_id\" value=\"cnv_01JD8QA1B2C3D4E5F6G7H8J9K0\"/>"

@@ -12,6 +12,7 @@ use switchboard_model::{
     agents::AgentConfig,
     conversations::{EndedReason, LegState, Snapshot, State},
     costs::Prices,
+    fleet::WorkerReport,
     ids::ConversationId,
 };
 use switchboard_runtime as system;
@@ -138,4 +139,20 @@ async fn a_call_that_was_postponed_too_often_leaves_the_queue_and_is_due() {
         CallMessage::from_body(woken["MessageBody"].as_str().unwrap()),
         Some(CallMessage::place(world.job))
     );
+}
+
+#[tokio::test]
+async fn no_call_is_dialled_while_no_worker_has_room() {
+    let world = World::new(AgentConfig::default()).await;
+    let report =
+        |live| WorkerReport { id: "a".to_owned(), live, capacity: 5, at: system::now(), draining: false };
+    world.table.report_worker(&report(5)).await.unwrap();
+    assert!(world.deliver().await.is_empty());
+    assert!(world.seen().calls.is_empty());
+    assert_eq!(world.conversation().await.state, State::Queued);
+    let later = queued(&world);
+    assert_eq!(later.len(), 1, "it is tried again");
+    world.table.report_worker(&report(4)).await.unwrap();
+    assert!(world.send("m", later[0]["MessageBody"].as_str().unwrap()).await.is_empty());
+    assert_eq!(world.seen().calls.len(), 1);
 }
