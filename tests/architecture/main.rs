@@ -126,6 +126,12 @@ fn links_and_paths_of_the_documents_exist() {
 }
 
 #[test]
+fn the_failure_modes_name_tests_that_exist() {
+    let text = std::fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
+    assert_eq!(documents::unknown_tests(workspace(), &text, "## Failure modes"), [""; 0]);
+}
+
+#[test]
 fn the_template_grants_no_wildcard_and_loses_no_message() {
     let template = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
     let resources = template::resources(&template).len();

@@ -230,6 +230,11 @@ pub(crate) fn spent_sk(at: Timestamp) -> String {
     format!("{SPENT}{}", &at.to_string()[..10])
 }
 
+/// The number of numbers that were bought on a day.
+pub(crate) fn bought_sk(at: Timestamp) -> String {
+    format!("BOUGHT#{}", &at.to_string()[..10])
+}
+
 /// The token bucket of the requests about inbound calls to a number.
 pub(crate) fn inbound_requests_sk(number: PhoneNumberId) -> String {
     format!("INBOUND#{number}")

@@ -36,11 +36,6 @@ pub fn deliveries_queue(vars: &mut Vars) -> String {
     vars.required("DELIVERIES_QUEUE_URL")
 }
 
-/// `DEAD_LETTERS_QUEUE_URL`: the SQS queue of deliveries that are given up.
-pub fn dead_letter_queue(vars: &mut Vars) -> String {
-    vars.required("DEAD_LETTERS_QUEUE_URL")
-}
-
 /// `PUBLIC_URL`: the API's base URL as the world sees it, without a slash at its end.
 pub fn public_url(vars: &mut Vars) -> String {
     vars.required("PUBLIC_URL").trim_end_matches('/').to_owned()

@@ -43,6 +43,8 @@ pub(crate) enum ApiError {
     TooManyWaiting,
     /// 429: the account has spent its daily limit; a new day begins after this time.
     SpendLimit(Duration),
+    /// 429: the account has bought as many numbers as it may on a day; a new day begins after this time.
+    PurchaseLimit(Duration),
     /// 503: the table, the bucket or the carrier is unavailable.
     Unavailable(Box<dyn Error + Send + Sync>),
     /// 500: an internal error.
@@ -60,9 +62,10 @@ impl ApiError {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyRequests(_) | Self::TooManyWaiting | Self::SpendLimit(_) => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::TooManyRequests(_)
+            | Self::TooManyWaiting
+            | Self::SpendLimit(_)
+            | Self::PurchaseLimit(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -84,6 +87,9 @@ impl ApiError {
             Self::SpendLimit(_) => {
                 "This account has reached its spend limit of the day; a new day begins at midnight UTC"
             }
+            Self::PurchaseLimit(_) => {
+                "This account has bought as many numbers as it may on a day; a new day begins at midnight UTC"
+            }
             Self::Unavailable(_) => "The service is not available now; try again",
             Self::Internal(_) => "Internal server error",
         })
@@ -97,7 +103,7 @@ impl ApiError {
             Self::StillRunning => Some(1),
             Self::NotYet(_) => Some(60),
             // Whole seconds, rounded up.
-            Self::TooManyRequests(wait) | Self::SpendLimit(wait) => {
+            Self::TooManyRequests(wait) | Self::SpendLimit(wait) | Self::PurchaseLimit(wait) => {
                 Some(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(1))
             }
             // At one call a second, ten calls are dialled in that time.

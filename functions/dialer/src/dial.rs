@@ -15,7 +15,7 @@ use switchboard_model::{
     costs::Prices,
     event_names::EventName,
     fleet,
-    limits::Rate,
+    limits::{Rate, is_spent},
     time::Timestamp,
 };
 use switchboard_providers::{
@@ -77,17 +77,27 @@ impl Dialer {
         }
         let marking = async {
             let limits = table.limits(account_id).await?;
+            if is_spent(table.spent(account_id, now).await?, &limits) {
+                return Ok((None, limits));
+            }
             let transition = |snapshot: &Snapshot| mark_transition(snapshot, token_sha256, now);
             let start = CallStart { deployment: Rate::carrier_calls(self.calls_per_second), at: now };
-            Ok((table.dial(&limits, start, account_id, conversation_id, transition).await?, limits))
+            Ok((Some(table.dial(&limits, start, account_id, conversation_id, transition).await?), limits))
         };
         let outcome = match in_time(MARK_TIMEOUT, marking).await {
-            Ok((Admission::Admitted(outcome), _)) => *outcome,
-            Ok((Admission::MustWait(calls), limits)) if calls.room(&limits) == 0 => {
-                tracing::info!(calls.live, calls.waiting, "call waits for a free slot of its account");
+            // The sweeper looks at it again every two minutes, until it has waited for too long.
+            Ok((None, _)) => {
+                tracing::info!("call waits: the account has reached its spend limit of the day");
+                self.leave_queue(job).await;
                 return Err(JobOutcome::Done);
             }
-            Ok((Admission::MustWait(calls), limits)) => {
+            Ok((Some(Admission::Admitted(outcome)), _)) => *outcome,
+            Ok((Some(Admission::MustWait(calls)), limits)) if calls.room(&limits) == 0 => {
+                tracing::info!(calls.live, calls.waiting, "call waits for a free slot of its account");
+                self.leave_queue(job).await;
+                return Err(JobOutcome::Done);
+            }
+            Ok((Some(Admission::MustWait(calls)), limits)) => {
                 tracing::info!(
                     calls.live,
                     calls.waiting,
@@ -235,7 +245,10 @@ impl Dialer {
         let delay = retry_delay(now().since(marked.created_at), retry_after, jitter());
         let returning = self.transition(job, |snapshot| snapshot.conversation.return_to_queue(LegId::CALLER));
         let returned = match in_time(STORE_TIMEOUT, returning).await {
-            Ok(Outcome::Changed(_)) => self.postpone(job, hops, delay).await,
+            Ok(Outcome::Changed(_)) => {
+                self.wake_later(job.account_id, delay).await;
+                self.postpone(job, hops, delay).await
+            }
             // The conversation was ended meanwhile, and there is nothing to dial.
             Ok(_) => Ok(()),
             Err(error) => Err(error),

@@ -15,6 +15,7 @@ use switchboard_model::fleet::{REPORT_INTERVAL, WorkerReport};
 use switchboard_runtime::emf::{Metrics, Unit};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::{
     fleet_counts::FleetCounts,
@@ -33,6 +34,11 @@ pub(crate) async fn report(worker: &Worker, drain: &CancellationToken) {
         Some(task) => task.arn,
         None => format!("worker-{}", switchboard_runtime::random_hex::<8>()),
     };
+    let span = tracing::error_span!("fleet", worker = id);
+    report_as(id, worker, drain).instrument(span).await;
+}
+
+async fn report_as(id: String, worker: &Worker, drain: &CancellationToken) {
     let mut ticks = interval(REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 0_u32.. {

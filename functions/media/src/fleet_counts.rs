@@ -1,8 +1,8 @@
-//! What the worker's metrics count.
+//! Counts for the metrics of the worker.
 
 use std::sync::atomic::AtomicU64;
 
-/// What is counted between two lines of metrics.
+/// Events since the last line of metrics.
 #[derive(Debug, Default)]
 pub(crate) struct FleetCounts {
     /// Streams that were refused.

@@ -26,6 +26,7 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tracing::{Instrument as _, Span};
 
 use crate::{
     fleet, media_stream, stream,
@@ -154,13 +155,13 @@ async fn media_of(
             Ok(Ok(false)) => Some("handshake without a valid signature refused"),
             // The carrier goes on with its document, and asks again.
             Ok(Err(_)) | Err(_) => {
-                spans::call(key.0, key.1, "").in_scope(|| tracing::warn!("handshake not verified in time"));
+                spans::job(key.0, key.1).in_scope(|| tracing::warn!("handshake not verified in time"));
                 return accept(worker, None, None, upgrade);
             }
         };
         if let Some(message) = refused {
             worker.counts.refused.fetch_add(1, Ordering::Relaxed);
-            spans::call(key.0, key.1, "").in_scope(|| tracing::warn!("{message}"));
+            spans::job(key.0, key.1).in_scope(|| tracing::warn!("{message}"));
             return StatusCode::FORBIDDEN.into_response();
         }
     }
@@ -179,6 +180,11 @@ async fn media(
     }
     let place = enter(&worker, peer, &headers);
     accept(worker, place, None, upgrade)
+}
+
+/// The span of a stream that has not named its call yet; empty if its path names none either.
+fn span(key: Option<(AccountId, ConversationId)>) -> Span {
+    key.map_or_else(Span::none, |(account, conversation)| spans::job(account, conversation))
 }
 
 /// A place among the sockets that are not admitted; `None` if there are too many.
@@ -201,10 +207,11 @@ fn accept(
     if let Some(place) = place {
         return upgrade.on_upgrade(async move |socket| {
             let (tasks, shutdown) = (worker.tasks.clone(), worker.shutdown.clone());
-            tasks.track_future(Box::pin(stream::serve(worker, socket, (place, key), shutdown))).await;
+            let serving = stream::serve(worker, socket, (place, key), shutdown);
+            tasks.track_future(Box::pin(serving.instrument(span(key)))).await;
         });
     }
-    tracing::warn!("media stream refused: too many streams are not admitted yet");
+    span(key).in_scope(|| tracing::warn!("media stream refused: too many streams are not admitted yet"));
     worker.counts.refused.fetch_add(1, Ordering::Relaxed);
     let Some(place) = worker.unadmitted.turn_away() else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();

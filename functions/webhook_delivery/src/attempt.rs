@@ -8,7 +8,12 @@ use switchboard_model::{
     time::Timestamp,
 };
 use switchboard_providers::webhooks::WebhookRequest;
-use switchboard_runtime::{backoff::jitter, jobs::JobOutcome, now};
+use switchboard_runtime::{
+    backoff::jitter,
+    emf::{Metrics, Unit},
+    jobs::JobOutcome,
+    now,
+};
 
 use crate::{WebhookDelivery, preparation::PreparedAttempt};
 
@@ -84,9 +89,7 @@ impl WebhookDelivery {
             self.forget_if_deleted(attempt.job).await;
         }
         match recorded {
-            Ok(()) if after.status == DeliveryStatus::Exhausted => {
-                self.send_to_dead_letters(attempt.job).await
-            }
+            Ok(()) if after.status == DeliveryStatus::Exhausted => self.give_up(),
             Ok(()) => self.queue_next(attempt.job, after).await,
             Err(TableError::Conflict) => {
                 tracing::info!("webhook attempt not recorded: another process recorded it first");
@@ -139,15 +142,11 @@ impl WebhookDelivery {
         }
     }
 
-    /// Sends a delivery that is given up to the dead-letter queue.
-    pub(crate) async fn send_to_dead_letters(&self, job: DeliveryJob) -> JobOutcome {
+    /// Counts a delivery that is given up. It stays in the table and in the event log, where its customer sees it; a message in
+    /// the dead-letter queue would call the operator for a customer's broken endpoint.
+    pub(crate) fn give_up(&self) -> JobOutcome {
         tracing::warn!("delivery given up");
-        match self.dead_letters.send(&job, Duration::ZERO).await {
-            Ok(()) => JobOutcome::Done,
-            Err(error) => {
-                tracing::warn!(%error, "delivery not sent to the dead-letter queue");
-                JobOutcome::Retry
-            }
-        }
+        Metrics::new().value("DeliveriesExhausted", Unit::Count, 1).write(now());
+        JobOutcome::Done
     }
 }

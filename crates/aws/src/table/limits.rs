@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::{
 };
 use switchboard_model::{
     accounts::Limits,
-    ids::AccountId,
+    ids::{AccountId, ConversationId},
     limits::{Change, Counters, MAX_WAITING, Rate, Take},
     phone_numbers::PhoneNumber,
     time::Timestamp,
@@ -21,7 +21,7 @@ use super::{
     single_writes::Refusal,
     transactions::{Guard, Write},
 };
-use crate::keys::{self, ACCOUNT, LIVE, REQUESTS, STARTS};
+use crate::keys::{self, ACCOUNT, LIVE, REQUESTS, STARTS, STATE};
 
 /// The limit that a change of the counters must keep. Without one, the change always happens.
 #[derive(Debug, Clone, Copy)]
@@ -122,6 +122,73 @@ impl Table {
         };
         let write = Write::new(update.build().map(|update| TransactWriteItem::builder().update(update)));
         Some(write.guarded_by(Guard::Full))
+    }
+
+    /// Claims the sending of a message for a waiting call, so that there is one at a time: until the time at which it must have
+    /// arrived. False if another one is under way, or the call does not exist.
+    pub async fn claim_message(
+        &self,
+        account: AccountId,
+        call: ConversationId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, TableError> {
+        let free = "attribute_exists(pk) AND (attribute_not_exists(message_until) OR message_until < :now)";
+        self.set_message(
+            account,
+            call,
+            free,
+            "SET message_until = :until",
+            &[(":now", now), (":until", until)],
+        )
+        .await
+    }
+
+    /// Extends the claim of a message that replaces another one.
+    pub async fn extend_message(
+        &self,
+        account: AccountId,
+        call: ConversationId,
+        until: Timestamp,
+    ) -> Result<(), TableError> {
+        let set = "SET message_until = :until";
+        self.set_message(account, call, "attribute_exists(pk)", set, &[(":until", until)]).await?;
+        Ok(())
+    }
+
+    /// No message is under way for a call that waits in the table.
+    pub async fn release_message(&self, account: AccountId, call: ConversationId) -> Result<(), TableError> {
+        self.set_message(account, call, "attribute_exists(message_until)", "REMOVE message_until", &[])
+            .await?;
+        Ok(())
+    }
+
+    async fn set_message(
+        &self,
+        account: AccountId,
+        call: ConversationId,
+        condition: &str,
+        update: &str,
+        times: &[(&str, Timestamp)],
+    ) -> Result<bool, TableError> {
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(items::key(keys::conversation_pk(account, call), STATE)))
+            .condition_expression(condition)
+            .update_expression(update);
+        for (name, time) in times {
+            request = request.expression_attribute_values(*name, items::millis(*time));
+        }
+        match Box::pin(request.send()).await {
+            Ok(_) => Ok(true),
+            Err(error) => match Refusal::of(&error) {
+                Some(Refusal::Condition) => Ok(false),
+                Some(Refusal::Conflict) => Err(TableError::Conflict),
+                None => Err(request_error("UpdateItem", &error)),
+            },
+        }
     }
 
     /// Counts a request against the requests per second of an account. `None` if it is allowed, else the time until

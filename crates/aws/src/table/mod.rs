@@ -18,6 +18,7 @@
 //! | credential, its key sealed | `acc_..` | `CREDENTIAL#crd_..` |
 //! | counters of an account's calls | `acc_..` | `LIVE` |
 //! | cost of its conversations that ended on a day | `acc_..` | `SPENT#2026-11-30` |
+//! | numbers that it bought on a day | `acc_..` | `BOUGHT#2026-11-30` |
 //! | token bucket of its requests per second | `acc_..` | `REQUESTS` |
 //! | token bucket of the requests about inbound calls to a number | `acc_..` | `INBOUND#num_..` |
 //! | a request with an idempotency key, and its response | `acc_..` | `CLAIM#<sha256>` |

@@ -150,3 +150,23 @@ async fn a_deletion_empties_the_answer_of_its_idempotency_key_and_keeps_the_key_
     };
     assert_eq!(answer.status, 404);
 }
+
+#[tokio::test]
+async fn without_the_key_service_only_what_is_sealed_cannot_be_read() {
+    let (_, plain, owner, call, agent, _) = stored().await;
+    let mut bare = queued(owner.id);
+    bare.agent = AgentConfig::default();
+    plain.create_conversation(&bare).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let away = sealing::Sealer::new(&testing::config(&url).await, "sealing".to_owned());
+    let table = plain.sealing(away);
+    let ids = |call: &Snapshot| (call.conversation.account_id, call.conversation.id);
+    let (account, id) = ids(&bare);
+    assert_eq!(table.conversation(account, id).await.unwrap(), Some(bare));
+    let (account, id) = ids(&call);
+    assert!(table.conversation(account, id).await.unwrap_err().is_transient());
+    assert!(table.agent(owner.id, agent.id).await.unwrap_err().is_transient());
+    assert!(table.account(owner.id).await.unwrap_err().is_transient());
+}

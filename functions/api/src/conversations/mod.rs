@@ -75,7 +75,7 @@ pub(crate) async fn create_phone_call(
 }
 
 /// The time until the next day (UTC).
-fn until_midnight(now: Timestamp) -> Duration {
+pub(crate) fn until_midnight(now: Timestamp) -> Duration {
     const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
     Duration::from_millis((DAY_MS - now.as_millis().rem_euclid(DAY_MS)).unsigned_abs())
 }

@@ -130,7 +130,6 @@ impl World {
         let webhooks = WebhookDelivery {
             table,
             queue: Queue::new(&config, queues.queue_url("deliveries")),
-            dead_letters: Queue::new(&config, queues.queue_url("dead")),
             client: WebhookClient::new(EgressPolicy::Local),
             public_url: "https://api.example.com".into(),
         };
@@ -232,11 +231,6 @@ impl World {
     pub(crate) fn queued(&self) -> Vec<(DeliveryJob, i64)> {
         let queued = self.queues.take("deliveries").into_iter();
         queued.map(|message| (job(&message.body), message.delay_seconds)).collect()
-    }
-
-    /// Takes the jobs that reached the dead-letter queue since the last call of this function.
-    pub(crate) fn buried(&self) -> Vec<DeliveryJob> {
-        self.queues.take("dead").iter().map(|message| job(&message.body)).collect()
     }
 
     /// From now on the queues refuse everything.
