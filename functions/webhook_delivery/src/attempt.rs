@@ -89,7 +89,7 @@ impl WebhookDelivery {
             self.forget_if_deleted(attempt.job).await;
         }
         match recorded {
-            Ok(()) if after.status == DeliveryStatus::Exhausted => self.give_up(),
+            Ok(()) if after.status == DeliveryStatus::Exhausted => give_up(),
             Ok(()) => self.queue_next(attempt.job, after).await,
             Err(TableError::Conflict) => {
                 tracing::info!("webhook attempt not recorded: another process recorded it first");
@@ -141,12 +141,12 @@ impl WebhookDelivery {
             }
         }
     }
+}
 
-    /// Counts a delivery that is given up. It stays in the table and in the event log, where its customer sees it; a message in
-    /// the dead-letter queue would call the operator for a customer's broken endpoint.
-    pub(crate) fn give_up(&self) -> JobOutcome {
-        tracing::warn!("delivery given up");
-        Metrics::new().value("DeliveriesExhausted", Unit::Count, 1).write(now());
-        JobOutcome::Done
-    }
+/// Counts a delivery that is given up. It stays in the table and in the event log, where its customer sees it; a message in the
+/// dead-letter queue would call the operator for a customer's broken endpoint.
+fn give_up() -> JobOutcome {
+    tracing::warn!("delivery given up");
+    Metrics::new().value("DeliveriesExhausted", Unit::Count, 1).write(now());
+    JobOutcome::Done
 }

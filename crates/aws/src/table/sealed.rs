@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 
 use switchboard_model::{
-    accounts::Account, agents::AgentConfig, conversations::Snapshot, ids::AccountId,
-    phone_numbers::PhoneNumber, webhooks::Webhook,
+    accounts::Account, agents::AgentConfig, ids::AccountId, phone_numbers::PhoneNumber, webhooks::Webhook,
 };
 
 use super::{Table, TableError, items::StoredConfig};
@@ -47,11 +46,6 @@ impl Table {
         let mut agent = stored.agent()?;
         self.open_webhooks(account, &mut agent.webhooks).await?;
         Ok(agent)
-    }
-
-    pub(super) async fn open_snapshot(&self, mut snapshot: Snapshot) -> Result<Snapshot, TableError> {
-        self.open_webhooks(snapshot.conversation.account_id, &mut snapshot.agent.webhooks).await?;
-        Ok(snapshot)
     }
 
     pub(super) async fn seal_number(&self, number: &PhoneNumber) -> Result<PhoneNumber, TableError> {

@@ -152,9 +152,9 @@ async fn concurrent_purchases_do_not_exceed_the_limit_of_numbers() {
     let world = World::new().await;
     let limits = Limits { phone_numbers: 2, ..world.table.limits(world.account).await.unwrap() };
     assert!(world.table.set_limits(world.account, &limits).await.unwrap());
-    let buy = |number: &'static str| {
+    let buy = async |number: &str| {
         let body = json!({ "phone_number": number });
-        async { world.send(Event::of("POST", "/phone_numbers/buy").with_body(&body)).await.status }
+        world.send(Event::of("POST", "/phone_numbers/buy").with_body(&body)).await.status
     };
     let statuses = tokio::join!(buy("+14155550200"), buy("+14155550201"), buy("+14155550202"));
     let bought = [statuses.0, statuses.1, statuses.2].into_iter().filter(|status| *status == 200).count();
