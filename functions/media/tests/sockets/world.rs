@@ -44,8 +44,6 @@ use crate::support::{
     task::TestTask,
 };
 
-/// The worker's websocket as the carrier is given it.
-pub(crate) const MEDIA_URL: &str = "wss://media.example.com/media";
 pub(crate) const TABLE: &str = "switchboard";
 
 /// The deployment's own keys.
