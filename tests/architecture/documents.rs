@@ -1,6 +1,10 @@
 //! Links and paths in the documents lead somewhere.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Links of `text`, a document in `folder`, and paths in its code spans that do not exist. Links are relative to
 /// the document, paths to the workspace or to the document.
@@ -21,7 +25,7 @@ pub(crate) fn broken(workspace: &Path, folder: &Path, text: &str) -> Vec<String>
 }
 
 /// Every document of the project.
-pub(crate) fn documents(workspace: &Path) -> Vec<std::path::PathBuf> {
+pub(crate) fn documents(workspace: &Path) -> Vec<PathBuf> {
     let mut found = vec![];
     let mut folders = vec![workspace.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -37,6 +41,35 @@ pub(crate) fn documents(workspace: &Path) -> Vec<std::path::PathBuf> {
     }
     found.sort();
     found
+}
+
+/// The names of tests in a section of a document that no file below `workspace` has as a function.
+pub(crate) fn unknown_tests(workspace: &Path, document: &str, section: &str) -> Vec<String> {
+    let (_, section) = document.split_once(section).expect("the document has the section");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let is_test = |name: &&str| {
+        name.matches('_').count() >= 2 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    let named: BTreeSet<&str> = section.split('`').skip(1).step_by(2).filter(is_test).collect();
+    let mut sources = vec![];
+    for folder in ["crates", "functions", "tests"] {
+        source_files(&workspace.join(folder), &mut sources);
+    }
+    let sources: Vec<String> = sources.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
+    let exists = |name: &&str| sources.iter().any(|source| source.contains(&format!("fn {name}(")));
+    assert!(named.len() > 20, "the section names its tests");
+    named.into_iter().filter(|name| !exists(name)).map(str::to_owned).collect()
+}
+
+fn source_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            source_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -126,10 +126,23 @@ fn links_and_paths_of_the_documents_exist() {
 }
 
 #[test]
+fn the_failure_modes_name_tests_that_exist() {
+    let text = std::fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
+    assert_eq!(documents::unknown_tests(workspace(), &text, "## Failure modes"), [""; 0]);
+}
+
+#[test]
 fn the_template_grants_no_wildcard_and_loses_no_message() {
     let template = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
     let resources = template::resources(&template).len();
     assert!(resources > 50, "{resources} resources were read");
     assert_eq!(template::wildcards(&template), [""; 0]);
     assert_eq!(template::unsafe_queues(&template), [""; 0]);
+}
+
+#[test]
+fn the_template_watches_every_part_and_cuts_no_call_off() {
+    let template = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
+    assert_eq!(template::unwatched(&template), [""; 0]);
+    assert_eq!(template::unsafe_workers(&template), [""; 0]);
 }

@@ -143,6 +143,53 @@ pub(crate) fn unsafe_queues(template: &str) -> Vec<String> {
     found
 }
 
+/// Metrics that must have an alarm and have none, each with the resource that its dimension names.
+pub(crate) fn unwatched(template: &str) -> Vec<String> {
+    let resources = resources(template);
+    let functions = resources.iter().filter(|it| it.kind == "AWS::Serverless::Function");
+    let mut wanted: Vec<(&str, String)> =
+        functions.map(|it| ("Errors", format!("!Ref {} ", it.name))).collect();
+    wanted.extend(
+        [
+            ("5xx", "!Ref HttpApi "),
+            ("IteratorAge", "!Ref Relay "),
+            ("RecursiveInvocationsDropped", ""),
+            ("SweepLag", ""),
+            ("CallLoad", "!Ref AWS::StackName "),
+            ("ProviderFaults", "!Ref AWS::StackName "),
+        ]
+        .map(|(metric, dimension)| (metric, dimension.to_owned())),
+    );
+    wanted.retain(|(metric, dimension)| {
+        let watches = |it: &Resource<'_>| {
+            let notifies = it.mentions("!Ref AlarmTopicArn");
+            it.kind == "AWS::CloudWatch::Alarm"
+                && it.value("MetricName") == Some(metric)
+                && it.mentions(dimension)
+                && notifies
+        };
+        !resources.iter().any(watches)
+    });
+    wanted.into_iter().map(|(metric, dimension)| format!("{metric} {dimension}")).collect()
+}
+
+/// Settings of the media workers without which calls are cut off, and that are missing.
+pub(crate) fn unsafe_workers(template: &str) -> Vec<&'static str> {
+    let settings = [
+        // Calls are handed over before the balancer cuts their sockets.
+        "deregistration_delay.timeout_seconds, Value: \"300\"",
+        "desiredStatus: [STOPPED]",
+        // A full worker fails the balancer's check, and is not replaced for it.
+        "HealthCheckGracePeriodSeconds: 2147483647",
+        "Command: [CMD, /media, health]",
+        // It scales on calls.
+        "MetricName: CallLoad",
+        "StopTimeout: 120",
+    ];
+    let resources = resources(template);
+    settings.into_iter().filter(|text| !resources.iter().any(|it| it.mentions(text))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,6 +260,14 @@ Outputs:
                 "Role: kms:*",
             ]
         );
+    }
+
+    #[test]
+    fn unwatched_metrics_and_unsafe_workers_are_found() {
+        let unwatched = unwatched(TEMPLATE);
+        assert_eq!(unwatched.len(), 7);
+        assert_eq!(unwatched[0], "Errors !Ref Worker ");
+        assert_eq!(unsafe_workers(TEMPLATE).len(), 6);
     }
 
     #[test]

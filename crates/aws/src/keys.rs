@@ -16,9 +16,13 @@ pub(crate) const ISSUED: &str = "TOKEN#";
 pub(crate) const OWNER: &str = "OWNER";
 pub(crate) const STATE: &str = "STATE";
 pub(crate) const CONFIG: &str = "CONFIG";
+/// A recording that is to be joined.
+pub(crate) const RECORDING: &str = "RECORDING";
 pub(crate) const LEASE: &str = "LEASE";
 pub(crate) const LIVE: &str = "LIVE";
 pub(crate) const REQUESTS: &str = "REQUESTS";
+/// The bucket of the calls that an account at the carrier starts per second.
+pub(crate) const STARTS: &str = "STARTS";
 pub(crate) const FLIGHTS: &str = "FLIGHTS";
 pub(crate) const SPENT: &str = "SPENT#";
 pub(crate) const CLAIM: &str = "CLAIM#";
@@ -29,6 +33,9 @@ pub(crate) const NUMBER: &str = "NUMBER#";
 
 /// The `pk` of the numbers that no account has.
 pub(crate) const POOL: &str = "POOL";
+
+/// The `pk` of the reports of media workers.
+pub(crate) const WORKERS: &str = "WORKERS";
 
 /// The `pk` of the list of all accounts.
 pub(crate) const ACCOUNTS: &str = "ACCOUNTS";
@@ -45,6 +52,8 @@ pub(crate) enum DueList {
     Events,
     /// Phone numbers whose purchase or release is incomplete.
     Numbers,
+    /// Recordings that are to be joined.
+    Recordings,
 }
 
 impl DueList {
@@ -54,6 +63,7 @@ impl DueList {
             Self::Deliveries => "DUE#DELIVERIES",
             Self::Events => "DUE#EVENTS",
             Self::Numbers => "DUE#NUMBERS",
+            Self::Recordings => "DUE#RECORDINGS",
         }
     }
 
@@ -62,7 +72,7 @@ impl DueList {
         match self {
             Self::Conversations | Self::Deliveries => 32,
             Self::Events => 256,
-            Self::Numbers => 1,
+            Self::Numbers | Self::Recordings => 1,
         }
     }
 
@@ -178,6 +188,11 @@ pub(crate) fn number_key(number: &E164) -> String {
     format!("{NUMBER}{number}")
 }
 
+/// The `pk` of what belongs to an account at the carrier; none: the deployment's.
+pub(crate) fn carrier_pk(account_sid: Option<&str>) -> String {
+    format!("CARRIER#{}", account_sid.unwrap_or("DEPLOYMENT"))
+}
+
 pub(crate) fn claim_sk(key_sha256: &str) -> String {
     format!("{CLAIM}{key_sha256}")
 }
@@ -213,6 +228,11 @@ pub(crate) fn host_sk(host: &str) -> String {
 /// The sum of a day's costs. The text of a time begins with its day.
 pub(crate) fn spent_sk(at: Timestamp) -> String {
     format!("{SPENT}{}", &at.to_string()[..10])
+}
+
+/// The number of numbers that were bought on a day.
+pub(crate) fn bought_sk(at: Timestamp) -> String {
+    format!("BOUGHT#{}", &at.to_string()[..10])
 }
 
 /// The token bucket of the requests about inbound calls to a number.

@@ -104,6 +104,15 @@ impl Recordings {
         Ok(joined)
     }
 
+    /// Number of pieces that are not joined.
+    pub async fn count_pieces(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+    ) -> Result<usize, ServiceError> {
+        Ok(self.pieces(account, conversation).await?.len())
+    }
+
     /// A link to the recording that needs no credentials and is valid for `valid` (at most seven days); `None` if
     /// there is no file yet.
     pub async fn url(

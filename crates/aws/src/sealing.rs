@@ -5,10 +5,11 @@
 //! decrypts it only for the same [`Context`], so a sealed text that is copied to another account or resource cannot be
 //! opened there.
 
+pub(crate) mod stored;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_config::SdkConfig;
 use aws_sdk_kms::{
@@ -34,30 +35,19 @@ pub type Context<'a> = (AccountId, &'a str);
 pub struct Sealer {
     client: Client,
     key_id: String,
+    keys: Arc<stored::DataKeys>,
 }
 
 impl Sealer {
     /// Uses the KMS key `key_id`, an id or an ARN.
     #[must_use]
     pub fn new(config: &SdkConfig, key_id: String) -> Self {
-        Self { client: Client::new(config), key_id }
+        Self { client: Client::new(config), key_id, keys: Arc::default() }
     }
 
     /// Seals a secret.
     pub async fn seal(&self, context: Context<'_>, plaintext: &Secret) -> Result<Sealed, ServiceError> {
-        let (account, resource) = context;
-        let request = self
-            .client
-            .generate_data_key()
-            .key_id(&self.key_id)
-            .key_spec(DataKeySpec::Aes256)
-            .encryption_context(ACCOUNT, account.to_string())
-            .encryption_context(RESOURCE, resource)
-            .send();
-        let made = Box::pin(request).await.map_err(|error| ServiceError::of("GenerateDataKey", &error))?;
-        let (Some(plain), Some(encrypted)) = (made.plaintext, made.ciphertext_blob) else {
-            return Err(refused("GenerateDataKey: no key"));
-        };
+        let (plain, encrypted) = self.generate_key(context).await?;
         // The key encrypts only this text, so no nonce is repeated.
         let nonce: [u8; NONCE_LEN] = system::random();
         let mut text = plaintext.reveal().as_bytes().to_vec();
@@ -74,10 +64,38 @@ impl Sealer {
     /// Opens a secret that was sealed in the same context. [`ServiceError::Refused`] if the context differs or the
     /// text was changed.
     pub async fn open(&self, context: Context<'_>, sealed: &Sealed) -> Result<Secret, ServiceError> {
-        let (account, resource) = context;
         let (encrypted, nonce, mut text) =
             (decoded(&sealed.key)?, decoded(&sealed.nonce)?, decoded(&sealed.text)?);
         let nonce = Nonce::try_assume_unique_for_key(&nonce).map_err(|_| unreadable())?;
+        let plain = self.decrypt_key(context, encrypted).await?;
+        let opened =
+            data_key(&plain)?.open_in_place(nonce, Aad::empty(), &mut text).map_err(|_| unreadable())?;
+        let opened = str::from_utf8(opened).map_err(|_| unreadable())?;
+        Ok(Secret::new(opened))
+    }
+
+    /// A new data key, plain and encrypted.
+    async fn generate_key(&self, (account, resource): Context<'_>) -> Result<(Blob, Blob), ServiceError> {
+        let request = self
+            .client
+            .generate_data_key()
+            .key_id(&self.key_id)
+            .key_spec(DataKeySpec::Aes256)
+            .encryption_context(ACCOUNT, account.to_string())
+            .encryption_context(RESOURCE, resource)
+            .send();
+        let made = Box::pin(request).await.map_err(|error| ServiceError::of("GenerateDataKey", &error))?;
+        let (Some(plain), Some(encrypted)) = (made.plaintext, made.ciphertext_blob) else {
+            return Err(refused("GenerateDataKey: no key"));
+        };
+        Ok((plain, encrypted))
+    }
+
+    async fn decrypt_key(
+        &self,
+        (account, resource): Context<'_>,
+        encrypted: Vec<u8>,
+    ) -> Result<Blob, ServiceError> {
         let request = self
             .client
             .decrypt()
@@ -88,11 +106,7 @@ impl Sealer {
             .encryption_context(RESOURCE, resource)
             .send();
         let made = Box::pin(request).await.map_err(|error| ServiceError::of("Decrypt", &error))?;
-        let plain = made.plaintext.ok_or_else(|| refused("Decrypt: no key"))?;
-        let opened =
-            data_key(&plain)?.open_in_place(nonce, Aad::empty(), &mut text).map_err(|_| unreadable())?;
-        let opened = str::from_utf8(opened).map_err(|_| unreadable())?;
-        Ok(Secret::new(opened))
+        made.plaintext.ok_or_else(|| refused("Decrypt: no key"))
     }
 }
 

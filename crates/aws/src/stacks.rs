@@ -8,6 +8,8 @@ use crate::ServiceError;
 
 /// The output of `template.yaml` that names the table.
 const TABLE_OUTPUT: &str = "TableName";
+/// The output that names the key.
+const KEY_OUTPUT: &str = "SealingKeyId";
 
 /// Why the table of a stack was not found.
 #[derive(Debug, thiserror::Error)]
@@ -41,13 +43,13 @@ pub struct QueueUrls {
     pub dead_letters: String,
 }
 
-/// The table of the stack called `stack`.
+/// The table of the stack called `stack`, and the KMS key that seals secrets within it.
 ///
 /// # Errors
 ///
 /// See [`StackError`].
-pub async fn table_of(config: &SdkConfig, stack: &str) -> Result<String, StackError> {
-    outputs(config, stack, [TABLE_OUTPUT]).await.map(|[table]| table)
+pub async fn table_of(config: &SdkConfig, stack: &str) -> Result<(String, String), StackError> {
+    outputs(config, stack, [TABLE_OUTPUT, KEY_OUTPUT]).await.map(|[table, key]| (table, key))
 }
 
 /// A queue of the stack called `stack`.

@@ -194,7 +194,9 @@ async fn accept_again(
         Outcome::Changed(_) => Ok(InboundOutcome::Connect { conversation: id, token }),
         Outcome::Unchanged(snapshot) => match snapshot.conversation.state {
             State::Started { .. } => match resume(backend, prices, account, id, call).await? {
-                ResumeOutcome::Connect { token } => Ok(InboundOutcome::Connect { conversation: id, token }),
+                ResumeOutcome::Connect { token, .. } => {
+                    Ok(InboundOutcome::Connect { conversation: id, token })
+                }
                 ResumeOutcome::HangUp => Ok(InboundOutcome::HangUp),
                 ResumeOutcome::NotFound => Err(TableError::Conflict),
             },

@@ -89,7 +89,7 @@ pub fn status_transition(
     let reject = |reason| conversation.reject(leg.id, agent, reason, &Prices::default(), now);
     match report.status {
         CallStatus::Queued | CallStatus::Initiated => conversation.record_placed(leg.id, call),
-        CallStatus::Ringing => conversation.mark_ringing(leg.id, call),
+        CallStatus::Ringing => conversation.mark_ringing(leg.id, call, now),
         CallStatus::InProgress => conversation.mark_answered(leg.id, agent, call, now),
         CallStatus::Busy => reject(RejectReason::Busy),
         CallStatus::NoAnswer => reject(RejectReason::NoAnswer),

@@ -1,6 +1,8 @@
 //! The addresses that the carrier is given for callbacks and media streams. `functions/carrier_callbacks` serves the
 //! paths.
 
+use std::time::Duration;
+
 use switchboard_model::{
     carriers::CarrierName,
     ids::{AccountId, ConversationId},
@@ -40,6 +42,8 @@ pub struct ConversationUrls {
 pub struct NumberUrls {
     /// Asked when an inbound call arrives.
     pub inbound: String,
+    /// Asked instead if that fails.
+    pub fallback: String,
     /// The end of an inbound call.
     pub status: String,
 }
@@ -79,10 +83,25 @@ impl CallbackUrls {
         conversation: ConversationId,
         token: &str,
     ) -> CallDocument {
+        self.connect_stream_after(Duration::ZERO, carrier, account, conversation, token)
+    }
+
+    /// The same after some silence.
+    #[must_use]
+    pub fn connect_stream_after(
+        &self,
+        after: Duration,
+        carrier: &AnyCarrier,
+        account: AccountId,
+        conversation: ConversationId,
+        token: &str,
+    ) -> CallDocument {
         let urls = self.conversation(account, conversation);
+        let media_url = media_url(&self.media_url, account, conversation);
         let (account, conversation) = (account.to_string(), conversation.to_string());
         carrier.document(&Instructions::Connect(ConnectStream {
-            url: &self.media_url,
+            after,
+            url: &media_url,
             parameters: &[("account_id", &account), ("conversation_id", &conversation), ("token", token)],
             status_callback: &urls.stream,
             then: &urls.resume,
@@ -96,11 +115,19 @@ impl From<CallbackConfig> for CallbackUrls {
     }
 }
 
+/// The websocket of a conversation's media streams, below the worker's own. The ids are in its path, so that the worker finds
+/// the token that the handshake is signed with: carriers drop a query.
+#[must_use]
+pub fn media_url(base: &str, account: AccountId, conversation: ConversationId) -> String {
+    format!("{base}/{account}/{conversation}")
+}
+
 /// The callbacks of an account's phone numbers, below the API's base URL.
 #[must_use]
 pub fn number_urls(public_url: &str, account: AccountId) -> NumberUrls {
     NumberUrls {
         inbound: format!("{public_url}{}", PhoneNumber::voice_path(account)),
+        fallback: format!("{public_url}{}/fallback", CarrierName::default().callbacks_path(account)),
         status: format!("{public_url}{}/status", CarrierName::default().callbacks_path(account)),
     }
 }
@@ -145,6 +172,7 @@ mod tests {
         let (account, _) = ids();
         let urls = number_urls("https://api.example.com", account);
         assert_eq!(urls.inbound, format!("https://api.example.com{}/inbound", path(account)));
+        assert_eq!(urls.fallback, format!("https://api.example.com{}/fallback", path(account)));
         assert_eq!(urls.status, format!("https://api.example.com{}/status", path(account)));
     }
 

@@ -12,12 +12,13 @@ mod provider_clients;
 mod rescue_stream;
 mod resume;
 mod sweep_input;
+mod verify_stream;
 
 pub use self::{
     accept_inbound::{InboundContext, InboundError, InboundOutcome, accept_inbound},
     apply_status::{StatusOutcome, apply_status, status_transition},
     backend::Backend,
-    callback_urls::{CallbackUrls, ConversationUrls, NumberUrls, number_urls},
+    callback_urls::{CallbackUrls, ConversationUrls, NumberUrls, media_url, number_urls},
     clip_sets::clip_sets,
     end::{EndOutcome, end},
     hang_up::{HangUpError, hang_up},
@@ -26,4 +27,5 @@ pub use self::{
     rescue_stream::{RescueError, RescueOutcome, StrandedCall, rescue_stream},
     resume::{ResumeOutcome, resume, resume_transition},
     sweep_input::{SweepInput, sweep_input},
+    verify_stream::verify_stream,
 };

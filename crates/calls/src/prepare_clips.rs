@@ -4,7 +4,7 @@
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
-use switchboard_aws::clips::Clips;
+use switchboard_aws::clips::{Clips, NotPrepared};
 use switchboard_model::{agents::AgentConfig, egress_policy::EgressPolicy, ids::AccountId};
 use switchboard_providers::{Providers, clips::ClipSynthesizer};
 use switchboard_runtime::now;
@@ -46,6 +46,10 @@ pub async fn prepare_clips(
     });
     match timeout(limit, preparing).await {
         Ok(Ok(())) => {}
+        // The vendor's explanation may quote the text.
+        Ok(Err(NotPrepared::Voice(error))) => {
+            tracing::warn!(error = error.without_explanation(), "clips not prepared");
+        }
         Ok(Err(error)) => tracing::warn!(%error, "clips not prepared"),
         Err(_elapsed) => tracing::warn!("clips not prepared in time"),
     }

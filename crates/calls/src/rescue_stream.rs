@@ -6,11 +6,13 @@ use switchboard_aws::table::TableError;
 use switchboard_model::{
     conversations::{Conversation, Lease, Snapshot, State},
     ids::{AccountId, ConversationId},
+    time::Timestamp,
 };
 use switchboard_providers::carrier::{
     Carrier as _,
     callbacks::{StreamEvent, StreamReport},
 };
+use switchboard_runtime::now;
 use tokio::time::sleep;
 
 use crate::{Backend, CallbackUrls};
@@ -85,7 +87,7 @@ async fn find_stranded(
 ) -> Result<Option<(Conversation, Option<StrandedCall>)>, TableError> {
     let Some(snapshot) = backend.table.conversation(account, id).await? else { return Ok(None) };
     let lease = backend.table.lease(account, id).await?;
-    let stranded = StrandedCall::find(&snapshot, lease.as_ref(), report);
+    let stranded = StrandedCall::find(&snapshot, lease.as_ref(), report, now());
     Ok(Some((snapshot.conversation, stranded)))
 }
 
@@ -99,13 +101,22 @@ pub struct StrandedCall {
 
 impl StrandedCall {
     /// `None` if the call has ended, its stream did not break, or a later stream has replaced it. A stream that was
-    /// merely closed needs no rescue: the carrier goes on with the next instruction of its document.
+    /// merely closed needs no rescue: the carrier goes on with the next instruction of its document. Nor does one whose
+    /// next stream the carrier connects after a pause.
     #[must_use]
-    pub fn find(snapshot: &Snapshot, lease: Option<&Lease>, report: &StreamReport) -> Option<Self> {
+    pub fn find(
+        snapshot: &Snapshot,
+        lease: Option<&Lease>,
+        report: &StreamReport,
+        now: Timestamp,
+    ) -> Option<Self> {
         let conversation = &snapshot.conversation;
         let leg = conversation.legs.of_call(&report.call)?;
         let is_live = matches!(conversation.state, State::Started { .. }) && leg.reported_end.is_none();
         if report.event != StreamEvent::Error || !is_live {
+            return None;
+        }
+        if leg.reconnect.is_some_and(|again| again.at > now) {
             return None;
         }
         // Unless a token is waiting to be used, the call's stream is the one that was admitted last.

@@ -27,6 +27,8 @@ pub enum ResumeOutcome {
     Connect {
         /// 64 hexadecimal digits. The table has only its hash.
         token: String,
+        /// After this pause: the streams before were not admitted.
+        pause: Duration,
     },
     /// It does not: it is to be hung up.
     HangUp,
@@ -50,11 +52,10 @@ pub async fn resume(
     let transition = |snapshot: &Snapshot| resume_transition(snapshot, call, &token_sha256, now);
     match backend.table.transition(account, id, transition).await? {
         Outcome::Changed(snapshot) if snapshot.conversation.ended().is_none() => {
-            tracing::info!(
-                resumes = snapshot.conversation.legs.of_call(call).map(|leg| leg.resumes),
-                "call resumed"
-            );
-            Ok(ResumeOutcome::Connect { token })
+            let leg = snapshot.conversation.legs.of_call(call);
+            let pause = leg.and_then(|leg| leg.reconnect).map_or(Duration::ZERO, |again| again.at.since(now));
+            tracing::info!(resumes = leg.map(|leg| leg.resumes), pause_s = pause.as_secs(), "call resumed");
+            Ok(ResumeOutcome::Connect { token, pause })
         }
         Outcome::Changed(_) | Outcome::LostLease => Ok(ResumeOutcome::HangUp),
         Outcome::Unchanged(snapshot) => {
@@ -84,11 +85,11 @@ pub fn resume_transition(
     let leg = conversation.legs.of_call(call).ok_or(InvalidTransition)?;
     let end = |answered_at| end_answered(snapshot, leg.id, call, answered_at, EndedReason::Unknown, now);
     match (&conversation.state, leg.state) {
-        (State::Started { .. }, _) => conversation.begin_resume(leg.id, token_sha256.to_owned()),
+        (State::Started { .. }, _) => conversation.begin_resume(leg.id, token_sha256.to_owned(), now),
         (_, LegState::Dialing { .. } | LegState::Ringing { .. } | LegState::Answered { .. })
             if leg.resumes < MAX_RESUMES =>
         {
-            conversation.begin_resume(leg.id, token_sha256.to_owned())
+            conversation.begin_resume(leg.id, token_sha256.to_owned(), now)
         }
         (_, LegState::Dialing { .. } | LegState::Ringing { .. }) => end(now),
         (_, LegState::Answered { answered_at }) => end(answered_at),
@@ -104,7 +105,9 @@ async fn end_unless_held(backend: &Backend, prices: &Prices, snapshot: Snapshot)
         // The response hangs the call up, so the carrier need not be asked about it.
         match input.verdict(Some(&Carrier::Unknown), prices, now()) {
             Verdict::End { change, .. } => backend.table.commit(&input.snapshot.conversation, &change).await,
-            Verdict::Nothing | Verdict::Wait(_) | Verdict::Wake(_) | Verdict::Ask => Ok(()),
+            Verdict::Nothing | Verdict::Wait(_) | Verdict::Wake(_) | Verdict::Record(_) | Verdict::Ask => {
+                Ok(())
+            }
         }
     };
     match timeout(END_TIMEOUT, ending).await {

@@ -19,7 +19,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::lease::{Lease, UtteranceProgress};
-pub use self::legs::{Direction, Leg, LegId, LegRole, LegState, Legs, NoLegs, PhoneCall, ReportedEnd};
+pub use self::legs::{
+    Direction, Leg, LegId, LegRole, LegState, Legs, NoLegs, PhoneCall, Reconnect, ReportedEnd,
+};
 pub use self::summary::{PhoneCallView, summary_at};
 pub use self::transitions::{InvalidTransition, JournalEntry, RejectReason, Transition};
 use crate::{
@@ -315,15 +317,17 @@ impl Conversation {
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {
         let caller = self.legs.caller();
+        let reconnected_by = |due: Timestamp| caller.reconnect.map_or(due, |again| due.max(again.deadline()));
         match (&self.state, caller.state) {
             (State::Ended { .. }, _) => None,
             (State::Started { .. }, _) => caller.reported_end.map(|report| report.at.after(CARRIER_ENDED)),
             (_, LegState::Waiting) if caller.phone_call.is_some() => Some(self.created_at.after(WAITING)),
             (_, LegState::Waiting) => Some(self.created_at.after(QUEUED)),
             (_, LegState::Dialing { dialed_at } | LegState::Ringing { dialed_at }) => {
-                Some(dialed_at.after(DIALED))
+                let progressed_at = caller.progressed_at.unwrap_or(dialed_at).max(dialed_at);
+                Some(reconnected_by(progressed_at.after(DIALED)))
             }
-            (_, LegState::Answered { answered_at }) => Some(answered_at.after(ANSWERED)),
+            (_, LegState::Answered { answered_at }) => Some(reconnected_by(answered_at.after(ANSWERED))),
             (_, LegState::Ended { ended_at, .. }) => Some(ended_at),
         }
     }

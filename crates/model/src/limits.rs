@@ -83,11 +83,17 @@ impl Counters {
         self.inbound < i64::from(limits.inbound_calls)
     }
 
-    /// Admits another call at `now`, and returns the token that it takes from the bucket of calls per second. None if
-    /// the call has to wait.
+    /// Whether another outbound call may be live.
+    #[must_use]
+    pub fn has_slot(&self, limits: &Limits) -> bool {
+        self.live < i64::from(limits.live_calls)
+    }
+
+    /// Admits another call at `now`, and returns the token that it takes from the account's share of the deployment's
+    /// calls per second. None if the call has to wait.
     #[must_use]
     pub fn admit(&self, limits: &Limits, now: Timestamp) -> Option<Take> {
-        if self.live >= i64::from(limits.live_calls) {
+        if !self.has_slot(limits) {
             return None;
         }
         Rate::calls(limits).take(self.full_at, now).ok()
@@ -153,6 +159,12 @@ impl Rate {
     #[must_use]
     pub fn calls(limits: &Limits) -> Self {
         Self::new(limits.calls_per_second, limits.calls_per_second)
+    }
+
+    /// The rate at which one account at the carrier may start calls: the carrier queues, or refuses, what exceeds it.
+    #[must_use]
+    pub fn carrier_calls(per_second: u32) -> Self {
+        Self::new(per_second, per_second)
     }
 
     /// The rate of API requests. The requests of two seconds may come together.

@@ -39,6 +39,8 @@ pub enum Carrier {
     Silent,
     /// The carrier has no such call, or none that is certainly this one.
     Unknown,
+    /// The call waits in the carrier's own queue: it exceeds the calls per second of the carrier's account.
+    Queued,
     /// The call goes on and was not answered.
     Rings,
     /// The call goes on and was answered.
@@ -69,6 +71,8 @@ pub enum Verdict {
     Wait(Timestamp),
     /// Dial the waiting calls of its account, if there is room for them. It is due again at this time.
     Wake(Timestamp),
+    /// Write this transition. The conversation goes on, and is due again later.
+    Record(Box<Transition>),
     /// Ask the carrier first.
     Ask,
     /// End it.
@@ -127,11 +131,19 @@ impl Case<'_> {
             (_, Some(Carrier::Silent)) if now < due.after(GIVE_UP) => {
                 return Verdict::Wait(now.after(ASK_AGAIN));
             }
+            // A call that comes hours late is not wanted: it waits here and there as long as here alone.
+            (_, Some(Carrier::Queued)) if now < conversation.created_at.after(QUEUED) => {
+                return match conversation.record_carrier_queue(LegId::CALLER, now) {
+                    Ok(change) => Verdict::Record(Box::new(change)),
+                    // It rang, or was answered, meanwhile.
+                    Err(InvalidTransition) => Verdict::Wait(now.after(ASK_AGAIN)),
+                };
+            }
             (_, Some(carrier)) => carrier,
         };
         match self.end(carrier, now) {
             Ok(change) => Verdict::End {
-                hang_up: matches!(carrier, Carrier::Rings | Carrier::Talks { .. }),
+                hang_up: matches!(carrier, Carrier::Queued | Carrier::Rings | Carrier::Talks { .. }),
                 change: Box::new(change),
             },
             Err(InvalidTransition) => Verdict::Nothing,
@@ -143,7 +155,10 @@ impl Case<'_> {
         let conversation = &self.snapshot.conversation;
         let held_until = match conversation.state {
             State::Started { started_at, .. } => {
-                Some(self.lease.map_or_else(|| started_at.after(Lease::DURATION), |lease| lease.until))
+                let held = self.lease.map_or_else(|| started_at.after(Lease::DURATION), |lease| lease.until);
+                // The carrier pauses before it connects another worker.
+                let again = conversation.legs.caller().reconnect.map(|again| again.deadline());
+                Some(again.map_or(held, |again| held.max(again)))
             }
             _ => None,
         };
@@ -164,6 +179,7 @@ impl Case<'_> {
             (State::Ended { .. }, _) => Err(InvalidTransition),
             (State::Started { .. }, _) => end(self.reason(), self.last_words().as_slice()),
             (_, LegState::Dialing { dialed_at } | LegState::Ringing { dialed_at }) => match carrier {
+                Carrier::Queued => rejected(RejectReason::Failed),
                 Carrier::Rings => rejected(RejectReason::NoAnswer),
                 Carrier::Talks { call, answered_at } => {
                     let answered_at = answered_at.unwrap_or(now).clamp(dialed_at.min(now), now);

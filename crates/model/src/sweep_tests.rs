@@ -29,7 +29,7 @@ fn dialing() -> Conversation {
 }
 
 fn ringing() -> Conversation {
-    dialing().mark_ringing(LEG, &call()).unwrap().conversation
+    dialing().mark_ringing(LEG, &call(), at(10)).unwrap().conversation
 }
 
 fn answered() -> Conversation {
@@ -71,6 +71,7 @@ fn answers() -> Vec<Carrier> {
     let mut all = vec![
         Carrier::Silent,
         Carrier::Unknown,
+        Carrier::Queued,
         Carrier::Rings,
         Carrier::Talks { call: call(), answered_at: None },
         Carrier::Talks { call: call(), answered_at: Some(at(15)) },
@@ -122,7 +123,7 @@ fn every_verdict_is_legal() {
             let before = conversation();
             let case = format!("{:?} {lease:?} {carrier:?} {now}", before.state);
             let is_held = lease.is_some_and(|lease| lease.is_live(now));
-            let live = matches!(carrier, Some(Carrier::Rings | Carrier::Talks { .. }));
+            let live = matches!(carrier, Some(Carrier::Queued | Carrier::Rings | Carrier::Talks { .. }));
             match judge(before.clone(), lease, &[], carrier, now) {
                 Verdict::End { hang_up, change } => {
                     assert!(!is_held, "only its worker ends it: {case}");
@@ -156,6 +157,10 @@ fn every_verdict_is_legal() {
                 Verdict::Ask => {
                     assert!(carrier.is_none() && !is_held, "asked once: {case}");
                 }
+                Verdict::Record(change) => {
+                    assert!(carrier == Some(&Carrier::Queued) && !is_held, "{case}");
+                    assert!(change.conversation.due_at().unwrap() > now, "time moves: {case}");
+                }
                 Verdict::Wait(until) | Verdict::Wake(until) => assert!(until > now, "time moves: {case}"),
                 Verdict::Nothing => {
                     let is_over = before.ended().is_some();
@@ -169,7 +174,7 @@ fn every_verdict_is_legal() {
 #[test]
 fn without_a_lease_every_conversation_ends() {
     for (conversation, due) in LIVES.into_iter().filter(|(life, _)| life().ended().is_none()) {
-        for carrier in answers() {
+        for carrier in answers().into_iter().filter(|carrier| *carrier != Carrier::Queued) {
             let verdict = |now| judge(conversation(), None, &[], Some(&carrier), at(now));
             if conversation().state == State::Queued {
                 assert_eq!(verdict(119), Verdict::Nothing);
@@ -250,6 +255,26 @@ fn a_call_that_rings_too_long_is_not_answered() {
 }
 
 #[test]
+fn a_call_in_the_carriers_queue_is_not_unanswered() {
+    let queued = Some(&Carrier::Queued);
+    let Verdict::Record(change) = judge(dialing(), None, &[], queued, at(130)) else {
+        panic!("the carrier has not dialled it yet")
+    };
+    assert!(change.events.is_empty());
+    let waiting = change.conversation;
+    assert_eq!(waiting.due_at(), Some(at(250)));
+    // It rings for as long as any other once its turn has come.
+    let rings = waiting.mark_ringing(LEG, &call(), at(2_000)).unwrap().conversation;
+    assert_eq!(rings.due_at(), Some(at(2_120)));
+    assert_eq!(judge(rings, None, &[], Some(&Carrier::Rings), at(2_119)), Verdict::Nothing);
+    // After an hour it is not wanted any more.
+    let Verdict::End { hang_up: true, change } = judge(waiting, None, &[], queued, at(3_600)) else {
+        panic!("it has waited for an hour")
+    };
+    assert_eq!(change.events[0].data["reason"], "failed");
+}
+
+#[test]
 fn an_answer_without_a_report_is_billed_and_its_call_id_stored() {
     let other = CarrierCallId::new(CarrierName::Twilio, "CA7").unwrap();
     let carrier = Carrier::Over { call: other.clone(), talked: Duration::from_secs(42) };
@@ -285,6 +310,20 @@ fn a_call_with_a_dead_worker_ends_with_the_lease() {
 }
 
 #[test]
+fn a_live_call_waits_for_the_stream_that_the_carrier_connects_after_a_pause() {
+    let (mut conversation, mut now) = (started(), at(81));
+    for _ in 0..5 {
+        conversation = conversation.begin_resume(LEG, "hash".into(), now).unwrap().conversation;
+        now = conversation.legs.caller().reconnect.unwrap().at;
+    }
+    assert_eq!(now, at(171));
+    let expired = lease(81);
+    let verdict = |seconds| judge(conversation.clone(), Some(&expired), &[], None, at(seconds));
+    assert_eq!(verdict(82), Verdict::Wait(at(201)));
+    assert_eq!(verdict(201), Verdict::Ask);
+}
+
+#[test]
 fn a_live_worker_ends_a_call_that_the_carrier_reported_as_over() {
     let late = lease(65);
     assert_eq!(judge(over(), Some(&late), &[], None, at(50)), Verdict::Wait(at(65)));
@@ -308,7 +347,7 @@ fn worker_signals_give_the_reason_of_a_dead_workers_end() {
         EndedReason::AgentEnded
     );
     // The call was to go on with another worker, and none was there.
-    let waiting = started().begin_resume(LEG, "next".into()).unwrap().conversation;
+    let waiting = started().begin_resume(LEG, "next".into(), at(21)).unwrap().conversation;
     assert_eq!(
         reason(waiting.record_carrier_end(LEG, None, at(26)).unwrap().conversation),
         EndedReason::Unknown
@@ -316,7 +355,7 @@ fn worker_signals_give_the_reason_of_a_dead_workers_end() {
     let mut worn = started();
     for _ in 0..MAX_RESUMES {
         worn = worn
-            .begin_resume(LEG, "next".into())
+            .begin_resume(LEG, "next".into(), at(21))
             .unwrap()
             .conversation
             .mark_resumed(LEG)

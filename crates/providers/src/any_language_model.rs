@@ -12,10 +12,11 @@ use crate::{
 };
 
 impl Providers {
-    /// The model that the agent's configuration names. A missing key and a vendor without an adapter are reported
-    /// by each generation.
-    #[must_use]
-    pub fn language_model(&self, configuration: &agents::LanguageModel) -> Arc<dyn LanguageModel> {
+    /// With the keys as they are now.
+    pub(crate) fn keyed_language_model(
+        &self,
+        configuration: &agents::LanguageModel,
+    ) -> Arc<dyn LanguageModel> {
         match configuration {
             agents::LanguageModel::Openai(settings) => match ChatCompletions::new(self, settings, TIMEOUTS) {
                 Ok(model) => Arc::new(model),

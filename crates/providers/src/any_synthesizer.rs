@@ -12,10 +12,8 @@ use crate::{
 };
 
 impl Providers {
-    /// The voice that the agent's configuration names. A missing key and a vendor without an adapter are reported by
-    /// each clause.
-    #[must_use]
-    pub fn synthesizer(&self, configuration: &agents::Voice) -> Arc<dyn Synthesizer> {
+    /// With the keys as they are now.
+    pub(crate) fn keyed_synthesizer(&self, configuration: &agents::Voice) -> Arc<dyn Synthesizer> {
         match configuration {
             agents::Voice::Deepgram { model, .. } => match Speak::new(self, model, TIMEOUTS) {
                 Ok(synthesizer) => Arc::new(synthesizer),

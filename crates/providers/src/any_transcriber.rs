@@ -12,10 +12,8 @@ use crate::{
 };
 
 impl Providers {
-    /// The transcriber that the agent's configuration names. A missing key and a vendor without an adapter are
-    /// reported by [`Transcriber::connect`].
-    #[must_use]
-    pub fn transcriber(&self, configuration: &agents::Transcriber) -> Arc<dyn Transcriber> {
+    /// With the keys as they are now.
+    pub(crate) fn keyed_transcriber(&self, configuration: &agents::Transcriber) -> Arc<dyn Transcriber> {
         match configuration {
             agents::Transcriber::Deepgram { model, language, keywords, .. } => {
                 let settings = Settings { model, language, key_terms: keywords };

@@ -38,6 +38,42 @@ impl Error {
         matches!(self, Self::Unavailable { .. })
     }
 
+    /// Whether the provider does not accept the key, or there is none. Vendors say so in different codes.
+    #[must_use]
+    pub fn is_unauthorized(&self) -> bool {
+        const CODES: [&str; 7] = [
+            "401",
+            "403",
+            "missing_key",
+            "invalid_api_key",
+            "INVALID_AUTH",
+            "API_KEY_INVALID",
+            "UNAUTHENTICATED",
+        ];
+        matches!(self, Self::Rejected { code, .. } if CODES.contains(&&**code))
+    }
+
+    /// The provider's name in the catalogue.
+    #[must_use]
+    pub fn vendor(&self) -> &'static str {
+        match self {
+            Self::Rejected { vendor, .. } | Self::Unavailable { vendor, .. } => vendor,
+        }
+    }
+
+    /// The error without the provider's explanation, which may quote the key or the words of a caller: fit for logs and
+    /// events.
+    #[must_use]
+    pub fn without_explanation(&self) -> String {
+        match self {
+            Self::Rejected { code, .. } => format!("refused the request ({code})"),
+            Self::Unavailable { reason, .. } => {
+                let reason = reason.split_once(": ").map_or(reason.as_str(), |(reason, _explanation)| reason);
+                reason.trim_end().to_owned()
+            }
+        }
+    }
+
     /// How long the provider asked to wait, if it said.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

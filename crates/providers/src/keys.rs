@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -41,6 +44,8 @@ type Source = Box<dyn Fn() -> BoxFuture<'static, Option<Keys>> + Send + Sync>;
 struct StoredKeys {
     latest: RwLock<KeysByName>,
     source: Option<Source>,
+    /// Grows when a read brings other keys.
+    version: AtomicU64,
     /// The time of the last read after the first.
     reread_at: Mutex<Option<Instant>>,
 }
@@ -86,7 +91,9 @@ impl Keys {
         if !bad.is_empty() {
             return Err(BadKeys::Unusable(bad));
         }
-        let stored = StoredKeys { latest: RwLock::new(keys), source: None, reread_at: Mutex::new(None) };
+        let latest = RwLock::new(keys);
+        let stored =
+            StoredKeys { latest, source: None, version: AtomicU64::new(0), reread_at: Mutex::new(None) };
         Ok(Self { stored: Arc::new(stored), own: BTreeMap::new() })
     }
 
@@ -98,14 +105,15 @@ impl Keys {
     ) -> Self {
         let latest = self.stored.latest.read().unwrap_or_else(PoisonError::into_inner).clone();
         let (source, reread_at): (Option<Source>, _) = (Some(Box::new(source)), Mutex::new(None));
-        let stored = StoredKeys { latest: RwLock::new(latest), source, reread_at };
+        let latest = RwLock::new(latest);
+        let stored = StoredKeys { latest, source, version: AtomicU64::new(0), reread_at };
         Self { stored: Arc::new(stored), own: self.own }
     }
 
     /// Reads the stored keys again, at most once a minute: for a carrier that does not accept a key, or a signature that no
     /// key explains. All clones have the new keys. Keys that cannot be read or used change nothing.
     pub async fn reread(&self) {
-        let StoredKeys { latest, source: Some(source), reread_at } = &*self.stored else { return };
+        let StoredKeys { latest, source: Some(source), version, reread_at } = &*self.stored else { return };
         // A caller that waits here uses what the other has read.
         let mut reread_at = reread_at.lock().await;
         if reread_at.is_some_and(|at| at.elapsed() < REREAD_INTERVAL) {
@@ -114,7 +122,17 @@ impl Keys {
         *reread_at = Some(Instant::now());
         let Ok(Some(keys)) = timeout(REREAD_TIMEOUT, source()).await else { return };
         let new = keys.stored.latest.read().unwrap_or_else(PoisonError::into_inner).clone();
-        *latest.write().unwrap_or_else(PoisonError::into_inner) = new;
+        let mut latest = latest.write().unwrap_or_else(PoisonError::into_inner);
+        if *latest != new {
+            *latest = new;
+            version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// The version of the stored keys: it changes when [`Keys::reread`] reads others.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.stored.version.load(Ordering::Acquire)
     }
 
     /// The key with this name; none if the deployment does not have it.

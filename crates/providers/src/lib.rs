@@ -18,6 +18,7 @@ pub mod keys;
 pub mod language_model;
 pub mod openai;
 mod refusal;
+mod rekeyed;
 mod response_text;
 mod sse;
 pub mod synthesizer;

@@ -26,14 +26,14 @@ pub fn calls_queue(vars: &mut Vars) -> String {
     vars.required("CALLS_QUEUE_URL")
 }
 
+/// `SEALING_KEY_ID`: id or ARN of the KMS key that seals customers' secrets.
+pub fn sealing_key(vars: &mut Vars) -> String {
+    vars.required("SEALING_KEY_ID")
+}
+
 /// `DELIVERIES_QUEUE_URL`: the SQS queue of webhook attempts to make.
 pub fn deliveries_queue(vars: &mut Vars) -> String {
     vars.required("DELIVERIES_QUEUE_URL")
-}
-
-/// `DEAD_LETTERS_QUEUE_URL`: the SQS queue of deliveries that are given up.
-pub fn dead_letter_queue(vars: &mut Vars) -> String {
-    vars.required("DEAD_LETTERS_QUEUE_URL")
 }
 
 /// `PUBLIC_URL`: the API's base URL as the world sees it, without a slash at its end.
@@ -50,6 +50,12 @@ pub fn egress_policy(vars: &mut Vars) -> EgressPolicy {
 /// `AGENT_PRICE_PER_MINUTE`: the deployment's own price in USD, 0 unless set.
 pub fn prices(vars: &mut Vars) -> Prices {
     Prices { agent_per_minute: vars.parsed("AGENT_PRICE_PER_MINUTE", Prices::default().agent_per_minute) }
+}
+
+/// `CARRIER_CALLS_PER_SECOND`: the calls that the deployment's account at the carrier may start per second, 1 unless set,
+/// which is what Twilio grants a new account.
+pub fn carrier_calls_per_second(vars: &mut Vars) -> u32 {
+    vars.parsed("CARRIER_CALLS_PER_SECOND", 1)
 }
 
 /// `RETENTION_DAYS`: how long a conversation is kept after its creation, 90 days unless set.
@@ -70,10 +76,7 @@ pub struct SecretsConfig {
 impl SecretsConfig {
     /// Reads both variables, which are required.
     pub fn read(vars: &mut Vars) -> Self {
-        Self {
-            provider_keys: vars.required("PROVIDER_KEYS_SECRET"),
-            sealing_key: vars.required("SEALING_KEY_ID"),
-        }
+        Self { provider_keys: vars.required("PROVIDER_KEYS_SECRET"), sealing_key: sealing_key(vars) }
     }
 }
 

@@ -19,6 +19,8 @@ const MAX_VALUES: usize = 100;
 pub enum Unit {
     /// A number of things.
     Count,
+    /// Hundredths of a whole.
+    Percent,
     /// Whole or fractional milliseconds.
     Milliseconds,
     /// Whole or fractional seconds.

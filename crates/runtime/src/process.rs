@@ -33,6 +33,15 @@ pub fn worker<C>(
     run(Output::Worker, Builder::new_multi_thread().enable_all(), configure, serve)
 }
 
+/// Runs a check of another process, without a log: exit code 0 if it passes, else 1.
+pub fn check<C>(
+    configure: impl FnOnce(Vars) -> Result<C, ConfigError>,
+    passes: impl FnOnce(C) -> bool,
+) -> ExitCode {
+    let has_passed = configure(Vars::from_env()).is_ok_and(passes);
+    if has_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn run<C>(
     output: Output,
     runtime: &mut Builder,

@@ -99,8 +99,14 @@ impl Sandbox {
     /// Connects a number that an account owns: sets the URL of its TwiML and of its status callback. Returns the carrier's
     /// id of the number, or `None` if no account owns it.
     #[must_use]
-    pub fn connect_number(&self, number: &str, voice_url: &str, status_callback: &str) -> Option<String> {
-        self.carrier.connect_number(number, voice_url, status_callback)
+    pub fn connect_number(
+        &self,
+        number: &str,
+        voice_url: &str,
+        fallback_url: &str,
+        status_callback: &str,
+    ) -> Option<String> {
+        self.carrier.connect_number(number, voice_url, fallback_url, status_callback)
     }
 
     /// Ends all calls and servers, and waits for them for at most five seconds.

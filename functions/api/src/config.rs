@@ -64,10 +64,11 @@ impl Api {
     pub async fn connect(config: Config) -> Result<Self, ProviderKeysError> {
         let sdk = switchboard_aws::sdk_config().await;
         let providers = connect_providers(&sdk, &config.secrets.provider_keys, config.endpoints).await?;
+        let sealer = Sealer::new(&sdk, config.secrets.sealing_key);
         Ok(Self {
-            table: Table::new(&sdk, config.table_name),
+            table: Table::new(&sdk, config.table_name).sealing(sealer.clone()),
             recordings: Recordings::new(&sdk, config.recordings_bucket),
-            sealer: Sealer::new(&sdk, config.secrets.sealing_key),
+            sealer,
             carrier: AnyCarrier::new(&providers),
             prices: config.prices,
             public_url: config.public_url,

@@ -23,6 +23,8 @@ pub(crate) enum ApiError {
     Unauthorized,
     /// 404: the account does not have the item. Unknown, foreign and malformed ids look the same.
     NotFound,
+    /// 404: there is none yet, with the reason.
+    NotYet(&'static str),
     /// 405: the path exists, the method does not.
     MethodNotAllowed,
     /// 409: not possible in the current state, with the reason.
@@ -41,6 +43,8 @@ pub(crate) enum ApiError {
     TooManyWaiting,
     /// 429: the account has spent its daily limit; a new day begins after this time.
     SpendLimit(Duration),
+    /// 429: the account has bought as many numbers as it may on a day; a new day begins after this time.
+    PurchaseLimit(Duration),
     /// 503: the table, the bucket or the carrier is unavailable.
     Unavailable(Box<dyn Error + Send + Sync>),
     /// 500: an internal error.
@@ -52,15 +56,16 @@ impl ApiError {
         match self {
             Self::NotJson(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NotYet(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) | Self::StillRunning => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyRequests(_) | Self::TooManyWaiting | Self::SpendLimit(_) => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::TooManyRequests(_)
+            | Self::TooManyWaiting
+            | Self::SpendLimit(_)
+            | Self::PurchaseLimit(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -72,7 +77,7 @@ impl ApiError {
             Self::Unauthorized => "Not authenticated",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
-            Self::Conflict(detail) => detail,
+            Self::Conflict(detail) | Self::NotYet(detail) => detail,
             Self::StillRunning => "A request with this Idempotency-Key is still running",
             Self::TooLarge => "The body is larger than 256 KiB",
             Self::UnsupportedMediaType => "The body should be application/json",
@@ -81,6 +86,9 @@ impl ApiError {
             Self::TooManyWaiting => "Too many calls of this account wait to be dialled",
             Self::SpendLimit(_) => {
                 "This account has reached its spend limit of the day; a new day begins at midnight UTC"
+            }
+            Self::PurchaseLimit(_) => {
+                "This account has bought as many numbers as it may on a day; a new day begins at midnight UTC"
             }
             Self::Unavailable(_) => "The service is not available now; try again",
             Self::Internal(_) => "Internal server error",
@@ -93,8 +101,9 @@ impl ApiError {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::StillRunning => Some(1),
+            Self::NotYet(_) => Some(60),
             // Whole seconds, rounded up.
-            Self::TooManyRequests(wait) | Self::SpendLimit(wait) => {
+            Self::TooManyRequests(wait) | Self::SpendLimit(wait) | Self::PurchaseLimit(wait) => {
                 Some(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(1))
             }
             // At one call a second, ten calls are dialled in that time.

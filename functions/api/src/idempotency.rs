@@ -24,7 +24,7 @@ use switchboard_contract::validation::FieldError;
 use switchboard_model::{
     accounts::sha256_hex,
     idempotency::{Answer, Claim, Key},
-    ids::{AccountId, RequestId},
+    ids::{AccountId, ConversationId, RequestId},
 };
 use switchboard_runtime as system;
 use tokio::time::sleep;
@@ -128,7 +128,9 @@ impl Api {
     async fn settle(&self, account: AccountId, key: &str, claim: &Claim, status: StatusCode, body: &Bytes) {
         let settled = if status.is_success() {
             let body = String::from_utf8_lossy(body).into_owned();
-            self.table.answer_claim(account, key, claim, Answer { status: status.as_u16(), body }).await
+            let created = conversation_of(&body);
+            let answer = Answer { status: status.as_u16(), body };
+            self.table.answer_claim(account, key, claim, answer, created).await
         } else if status.is_client_error() {
             self.table.forget_claim(account, key, claim).await
         } else {
@@ -138,4 +140,9 @@ impl Api {
             tracing::warn!(%error, "idempotency result not stored");
         }
     }
+}
+
+/// The conversation that a request created, by its response; none for other resources.
+fn conversation_of(body: &str) -> Option<ConversationId> {
+    serde_json::from_str::<serde_json::Value>(body).ok()?["id"].as_str()?.parse().ok()
 }

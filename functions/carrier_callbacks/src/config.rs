@@ -57,9 +57,10 @@ impl Callbacks {
     pub async fn connect(config: Config) -> Result<Self, ProviderKeysError> {
         let sdk = switchboard_aws::sdk_config().await;
         let providers = connect_providers(&sdk, &config.secrets.provider_keys, config.endpoints).await?;
+        let sealer = Sealer::new(&sdk, config.secrets.sealing_key);
         let backend = Backend {
-            table: Table::new(&sdk, config.table),
-            sealer: Sealer::new(&sdk, config.secrets.sealing_key),
+            table: Table::new(&sdk, config.table).sealing(sealer.clone()),
+            sealer,
             carrier: AnyCarrier::new(&providers),
         };
         let egress_policy = config.egress_policy;

@@ -11,6 +11,7 @@
 //! | `/{conversation_id}/resume` | a media stream ended and the call did not | `resume` |
 //! | `/{conversation_id}/stream` | the fate of a media stream | `rescue_stream` |
 //! | `/inbound` | a call to one of the account's numbers | `accept_inbound` |
+//! | `/fallback` | the same, after `/inbound` failed | `accept_inbound` |
 //! | `/status` | the end of such a call | `apply_status` |
 //!
 //! If the outcome cannot be stored, the response is a 5xx. The carrier repeats a report only if its connection fails or
@@ -19,6 +20,7 @@
 //! The function knows nothing of agents, webhooks and prices. Start reading at [`router`].
 
 mod config;
+mod fallback;
 mod respond;
 mod verified;
 
@@ -84,6 +86,7 @@ pub fn router(callbacks: Callbacks) -> Router {
         .route(&of_conversation("resume"), post(handle_resume))
         .route(&of_conversation("stream"), post(handle_stream))
         .route(&of_account("inbound"), post(handle_inbound))
+        .route(&of_account("fallback"), post(fallback::handle_fallback))
         .route(&of_account("status"), post(handle_number_status))
         .fallback(|| async { respond(StatusCode::NOT_FOUND) })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -139,8 +142,9 @@ async fn handle_resume(State(callbacks): State<Arc<Callbacks>>, callback: Conver
     let Callbacks { backend, inbound, urls, .. } = &*callbacks;
     let resuming = switchboard_calls::resume(backend, &inbound.prices, account_id, conversation_id, &call);
     match in_time(resuming).await {
-        Ok(ResumeOutcome::Connect { token }) => {
-            respond_with(urls.connect_stream(&backend.carrier, account_id, conversation_id, &token))
+        Ok(ResumeOutcome::Connect { token, pause }) => {
+            let carrier = &backend.carrier;
+            respond_with(urls.connect_stream_after(pause, carrier, account_id, conversation_id, &token))
         }
         Ok(ResumeOutcome::HangUp) => respond_with(backend.carrier.document(&Instructions::HangUp)),
         Ok(ResumeOutcome::NotFound) => respond(StatusCode::FORBIDDEN),
@@ -173,6 +177,10 @@ async fn handle_stream(State(callbacks): State<Arc<Callbacks>>, callback: Conver
 }
 
 async fn handle_inbound(State(callbacks): State<Arc<Callbacks>>, callback: NumberCallback) -> Response {
+    answer_inbound(&callbacks, callback).await
+}
+
+async fn answer_inbound(callbacks: &Callbacks, callback: NumberCallback) -> Response {
     let NumberCallback { account_id, number, callback } = callback;
     let call = match callbacks.backend.carrier.incoming_call(&callback) {
         Ok(call) => call,
@@ -183,7 +191,7 @@ async fn handle_inbound(State(callbacks): State<Arc<Callbacks>>, callback: Numbe
         tracing::warn!("call to a number of no account rejected");
         return callbacks.reject_call();
     };
-    let Callbacks { backend, inbound, urls, .. } = &*callbacks;
+    let Callbacks { backend, inbound, urls, .. } = callbacks;
     // Boxed: it holds the configurations of one or two agents.
     let accepting = Box::pin(accept_inbound(backend, inbound, account_id, &number, &call));
     match timeout(TIMEOUT, accepting).await {

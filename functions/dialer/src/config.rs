@@ -26,6 +26,8 @@ pub struct Config {
     pub secrets: SecretsConfig,
     /// Base URLs of the providers: the vendors' own unless the environment sets others.
     pub endpoints: Endpoints,
+    /// The calls per second that the deployment's account at the carrier may start.
+    pub calls_per_second: u32,
 }
 
 impl Config {
@@ -37,8 +39,9 @@ impl Config {
         let (table, bucket) = (config::table(&mut vars), config::bucket(&mut vars));
         let calls_queue = config::calls_queue(&mut vars);
         let (callbacks, secrets) = (CallbackConfig::read(&mut vars), SecretsConfig::read(&mut vars));
+        let calls_per_second = config::carrier_calls_per_second(&mut vars);
         let endpoints = vars.finish_with(Endpoints::from_vars)?;
-        Ok(Self { table, bucket, calls_queue, callbacks, secrets, endpoints })
+        Ok(Self { table, bucket, calls_queue, callbacks, secrets, endpoints, calls_per_second })
     }
 }
 
@@ -63,6 +66,7 @@ impl Dialer {
                 egress_policy: EgressPolicy::PublicOnly,
             },
             urls: config.callbacks.into(),
+            calls_per_second: config.calls_per_second,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::{future::Future, pin::pin, sync::atomic::AtomicU64, time::Duration};
 
 use switchboard_aws::{
     queue::CallJob,
-    table::{Admission, Outcome, TableError},
+    table::{Admission, CallStart, Outcome, TableError},
 };
 use switchboard_calls::hang_up;
 use switchboard_model::{
@@ -14,6 +14,8 @@ use switchboard_model::{
     },
     costs::Prices,
     event_names::EventName,
+    fleet,
+    limits::{Rate, is_spent},
     time::Timestamp,
 };
 use switchboard_providers::{
@@ -69,22 +71,37 @@ impl Dialer {
     async fn mark(&self, job: CallJob, hops: u32, token_sha256: &str) -> Result<Snapshot, JobOutcome> {
         let CallJob { account_id, conversation_id } = job;
         let (table, now) = (&self.backend.table, now());
+        if !self.fleet_has_room(now).await {
+            tracing::warn!("call postponed: no media worker has room");
+            return Err(self.try_later(job, hops, retry_delay(Duration::ZERO, None, jitter())).await);
+        }
         let marking = async {
             let limits = table.limits(account_id).await?;
+            if is_spent(table.spent(account_id, now).await?, &limits) {
+                return Ok((None, limits));
+            }
             let transition = |snapshot: &Snapshot| mark_transition(snapshot, token_sha256, now);
-            Ok((table.dial(&limits, now, account_id, conversation_id, transition).await?, limits))
+            let start = CallStart { deployment: Rate::carrier_calls(self.calls_per_second), at: now };
+            Ok((Some(table.dial(&limits, start, account_id, conversation_id, transition).await?), limits))
         };
         let outcome = match in_time(MARK_TIMEOUT, marking).await {
-            Ok((Admission::Admitted(outcome), _)) => *outcome,
-            Ok((Admission::MustWait(calls), limits)) if calls.room(&limits) == 0 => {
-                tracing::info!(calls.live, calls.waiting, "call waits for a free slot of its account");
+            // The sweeper looks at it again every two minutes, until it has waited for too long.
+            Ok((None, _)) => {
+                tracing::info!("call waits: the account has reached its spend limit of the day");
+                self.leave_queue(job).await;
                 return Err(JobOutcome::Done);
             }
-            Ok((Admission::MustWait(calls), limits)) => {
+            Ok((Some(Admission::Admitted(outcome)), _)) => *outcome,
+            Ok((Some(Admission::MustWait(calls)), limits)) if calls.room(&limits) == 0 => {
+                tracing::info!(calls.live, calls.waiting, "call waits for a free slot of its account");
+                self.leave_queue(job).await;
+                return Err(JobOutcome::Done);
+            }
+            Ok((Some(Admission::MustWait(calls)), limits)) => {
                 tracing::info!(
                     calls.live,
                     calls.waiting,
-                    "call postponed: the account is at its calls per second"
+                    "call postponed: no more calls may start in this second"
                 );
                 return Err(self.try_later(job, hops, calls.try_again_after(&limits, jitter())).await);
             }
@@ -108,6 +125,17 @@ impl Dialer {
             Outcome::Unchanged(_) | Outcome::LostLease | Outcome::NotFound => {
                 tracing::info!("call no longer queued");
                 Err(JobOutcome::Done)
+            }
+        }
+    }
+
+    /// Whether a media worker has room. If the reports cannot be read, the mark decides: it needs the table too.
+    async fn fleet_has_room(&self, now: Timestamp) -> bool {
+        match in_time(MARK_TIMEOUT, self.backend.table.workers()).await {
+            Ok(reports) => fleet::has_room(&reports, now),
+            Err(error) => {
+                tracing::warn!(%error, "reports of the media workers not read");
+                true
             }
         }
     }
@@ -217,7 +245,10 @@ impl Dialer {
         let delay = retry_delay(now().since(marked.created_at), retry_after, jitter());
         let returning = self.transition(job, |snapshot| snapshot.conversation.return_to_queue(LegId::CALLER));
         let returned = match in_time(STORE_TIMEOUT, returning).await {
-            Ok(Outcome::Changed(_)) => self.postpone(job, hops, delay).await,
+            Ok(Outcome::Changed(_)) => {
+                self.wake_later(job.account_id, delay).await;
+                self.postpone(job, hops, delay).await
+            }
             // The conversation was ended meanwhile, and there is nothing to dial.
             Ok(_) => Ok(()),
             Err(error) => Err(error),

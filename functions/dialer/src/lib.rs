@@ -18,8 +18,8 @@
 //! The write that marks the call takes the slot of a live call; the write that ends the conversation, or takes the mark
 //! back, returns it. If the account has as many live calls as its limits allow, the call leaves the queue and waits in the
 //! table. The end of a conversation, which the relay reports, wakes the account: as many of its oldest waiting calls are
-//! queued again as there are free slots. Nothing polls. If the account has started as many calls as
-//! allowed in this second, a new message, delivered some seconds later, replaces the old one; at most twelve times, so
+//! queued again as there are free slots. Nothing polls. If as many calls were started as the carrier allows its account in
+//! this second (the deployment's account there, or the customer's own), or as the account may of them, a new message, delivered some seconds later, replaces the old one; at most twelve times, so
 //! that every chain ends. A call whose message is lost, or whose
 //! chain ends, is due after two minutes: the sweeper wakes its account.
 //!
@@ -32,8 +32,9 @@
 //! |---|---|
 //! | the message is not a call | retried, so that the queue moves it to its dead-letter queue; counted |
 //! | the table does not respond before the mark | retried |
+//! | no media worker has room | replaced by a later message |
 //! | the account has no free slot | done: a returned slot, or the sweeper, wakes the account |
-//! | the account is at its calls per second, or the carrier certainly refused for now | replaced by a later message |
+//! | no more calls may start in this second, or the carrier certainly refused for now | replaced by a later message |
 //! | the later message cannot be sent | retried |
 //! | the carrier's answer is lost, or cannot be stored | done: the callbacks, or the sweeper, continue |
 
@@ -77,6 +78,8 @@ pub struct Dialer {
     pub preparation: ClipPreparation,
     /// The addresses that the carrier is given.
     pub urls: CallbackUrls,
+    /// The calls per second that the deployment's account at the carrier may start.
+    pub calls_per_second: u32,
 }
 
 impl Dialer {

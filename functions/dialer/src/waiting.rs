@@ -7,7 +7,7 @@ use switchboard_aws::{
     table::TableError,
 };
 use switchboard_model::ids::AccountId;
-use switchboard_runtime::jobs::JobOutcome;
+use switchboard_runtime::{jobs::JobOutcome, now};
 
 use crate::{
     Dialer, MAX_HOPS,
@@ -16,6 +16,8 @@ use crate::{
 
 /// Maximum number of calls that are queued at once. The end of each of them wakes the account again.
 const MAX_WOKEN: usize = 200;
+/// Time after its delay within which a message has arrived, and was handled or replaced.
+const MESSAGE_ARRIVES: Duration = Duration::from_mins(1);
 /// Maximum time for queueing them.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -31,13 +33,21 @@ impl Dialer {
                 return Ok(0);
             }
             let calls = table.waiting_calls(account, room).await?;
-            let woken = calls.len();
+            let mut woken = 0;
             let seconds = (0_u64..).flat_map(|second| {
                 std::iter::repeat_n(second, usize::try_from(limits.calls_per_second.max(1)).unwrap_or(1))
             });
             for (conversation_id, second) in calls.into_iter().zip(seconds) {
+                let delay = Duration::from_secs(second);
+                let (now, until) = (now(), now().after(delay + MESSAGE_ARRIVES));
+                // Without this, each call that ends would queue all waiting ones once more while the calls per second are the
+                // bottleneck.
+                if !table.claim_message(account, conversation_id, now, until).await? {
+                    continue;
+                }
                 let message = CallMessage::place(CallJob { account_id: account, conversation_id });
-                self.queue.send(&message, Duration::from_secs(second)).await.map_err(TableError::from)?;
+                self.queue.send(&message, delay).await.map_err(TableError::from)?;
+                woken += 1;
             }
             Ok(woken)
         };
@@ -59,10 +69,45 @@ impl Dialer {
     pub(crate) async fn postpone(&self, job: CallJob, hops: u32, delay: Duration) -> Result<(), StepError> {
         if hops >= MAX_HOPS {
             tracing::info!(hops, "call left to the sweeper");
+            self.leave_queue(job).await;
             return Ok(());
         }
         let message = CallMessage::Place { job, hops: hops + 1 };
-        let sending = async { self.queue.send(&message, delay).await.map_err(TableError::from) };
+        let sending = async {
+            self.queue.send(&message, delay).await.map_err(TableError::from)?;
+            let until = now().after(delay + MESSAGE_ARRIVES);
+            // If this fails, the call may have two messages for a while.
+            if let Err(error) =
+                self.backend.table.extend_message(job.account_id, job.conversation_id, until).await
+            {
+                tracing::warn!(%error, "later message not claimed");
+            }
+            Ok(())
+        };
         in_time(crate::dial::STORE_TIMEOUT, sending).await
+    }
+
+    /// Records that no message is under way for a call that waits in the table. If this fails, the claim expires.
+    pub(crate) async fn leave_queue(&self, job: CallJob) {
+        let releasing = self.backend.table.release_message(job.account_id, job.conversation_id);
+        if let Err(error) = in_time(crate::dial::STORE_TIMEOUT, releasing).await {
+            tracing::warn!(%error, "message of a waiting call not released");
+        }
+    }
+
+    /// Has the account woken after `delay`: a call that returned to the queue has freed its slot for the others. If this fails,
+    /// the sweeper does it.
+    pub(crate) async fn wake_later(&self, account: AccountId, delay: Duration) {
+        let waking = async {
+            // The call itself has a message of its own.
+            if self.backend.table.counters(account).await?.waiting > 1 {
+                let message = CallMessage::Wake { account_id: account };
+                self.queue.send(&message, delay).await.map_err(TableError::from)?;
+            }
+            Ok(())
+        };
+        if let Err(error) = in_time(crate::dial::STORE_TIMEOUT, waking).await {
+            tracing::warn!(%error, "account not woken");
+        }
     }
 }

@@ -179,6 +179,7 @@ impl<'a> Call<'a> {
         let (table, prices) = (worker.table.clone(), worker.prices.clone());
         let journal = Journal::new(table, prices, snapshot.clone(), &lease);
         let mut faults = ProviderFaults::new(resolved);
+        faults.count_in(worker.counts.clone());
         // The worker before this one has recorded them.
         if takeover.is_none() {
             faults.record_adjustments(&resolved.adjustments);

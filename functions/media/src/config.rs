@@ -19,8 +19,14 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `MAX_CALLS`: maximum number of live calls, 100 unless set.
     pub max_calls: usize,
+    /// `MEDIA_URL`: the websocket's URL as the carrier is given it, for the signature of handshakes.
+    pub media_url: Option<String>,
     /// `TRUST_FORWARDED_FOR`: `true` behind a load balancer that sets `X-Forwarded-For`; `false` unless set.
     pub trusts_forwarded_for: bool,
+    /// `ECS_CONTAINER_METADATA_URI_V4`, which ECS sets; empty elsewhere.
+    pub task_metadata_url: String,
+    /// `STACK_NAME`: keeps the metrics of deployments apart; `local` unless set.
+    pub stack: String,
     /// `TABLE_NAME`.
     pub table: String,
     /// `RECORDINGS_BUCKET`.
@@ -43,7 +49,11 @@ impl Config {
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let listen = vars.parsed("LISTEN", SocketAddr::from(([0, 0, 0, 0], 8080)));
         let max_calls = vars.parsed("MAX_CALLS", MAX_CALLS);
+        let media_url = Some(vars.parsed("MEDIA_URL", String::new())).filter(|url| !url.is_empty());
+        let media_url = media_url.map(|url| url.trim_end_matches('/').to_owned());
         let trusts_forwarded_for = vars.parsed("TRUST_FORWARDED_FOR", false);
+        let task_metadata_url = vars.parsed("ECS_CONTAINER_METADATA_URI_V4", String::new());
+        let stack = vars.parsed("STACK_NAME", "local".to_owned());
         let prices = config::prices(&mut vars);
         let egress_policy = config::egress_policy(&mut vars);
         let (table, bucket) = (config::table(&mut vars), config::bucket(&mut vars));
@@ -52,7 +62,10 @@ impl Config {
         Ok(Self {
             listen,
             max_calls,
+            media_url,
             trusts_forwarded_for,
+            task_metadata_url,
+            stack,
             table,
             bucket,
             secrets,

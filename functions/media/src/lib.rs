@@ -8,6 +8,8 @@ mod clock;
 mod config;
 mod conversation_key;
 mod dialogue;
+mod fleet;
+mod fleet_counts;
 mod journal;
 mod journal_entries;
 mod lease;
@@ -36,7 +38,7 @@ mod worker_signals;
 pub use self::{
     clock::Clock,
     config::Config,
-    ports::{CarrierControl, ProviderSource, VendorProviders, WebhookSender},
-    server::{DRAIN_TIMEOUT, serve, without_delay},
+    ports::{CarrierControl, EcsTask, ProviderSource, Task, TaskSource, VendorProviders, WebhookSender},
+    server::{DRAIN_TIMEOUT, probe, serve, without_delay},
     worker::{Worker, WorkerParts},
 };

@@ -1,6 +1,6 @@
 //! The media worker's process: configuration in, exit code out. The calls are served by the library.
 
-use std::process::ExitCode;
+use std::{net::Ipv4Addr, process::ExitCode};
 
 use anyhow::{Context, bail};
 use switchboard_media::{Config, DRAIN_TIMEOUT, Worker, without_delay};
@@ -12,6 +12,13 @@ use tokio::{
 };
 
 fn main() -> ExitCode {
+    // `switchboard-media health` is the health check of the container.
+    if std::env::args().nth(1).as_deref() == Some("health") {
+        return process::check(Config::from_vars, |config| {
+            let address = (Ipv4Addr::LOCALHOST, config.listen.port()).into();
+            switchboard_media::probe(address).is_ok()
+        });
+    }
     process::worker(Config::from_vars, async |config| Ok(serve(&config).await?))
 }
 

@@ -6,15 +6,23 @@
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use axum::http::HeaderMap;
+use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
+use serde_json::Value;
+use switchboard_aws::table::TableError;
 use switchboard_calls::{Backend, HangUpError};
 use switchboard_model::{
-    agents, conversations::Conversation, credentials::OpenCredential, deliveries::Attempt,
+    agents,
+    conversations::Conversation,
+    credentials::OpenCredential,
+    deliveries::Attempt,
     egress_policy::EgressPolicy,
+    ids::{AccountId, ConversationId},
 };
 use switchboard_providers::{
     AnyMediaStream, Providers,
-    carrier::{Carrier as _, CarrierCallId},
+    carrier::{Carrier as _, CarrierCallId, callbacks::CallbackRequest},
     language_model::LanguageModel,
     synthesizer::Synthesizer,
     transcriber::Transcriber,
@@ -25,6 +33,15 @@ use switchboard_providers::{
 pub trait CarrierControl: Debug + Send + Sync {
     /// Reads and writes the messages of one media stream.
     fn media_stream_codec(&self) -> AnyMediaStream;
+
+    /// Whether the carrier signed a handshake for a stream of this conversation. `url` is the websocket's as the carrier was
+    /// given it.
+    fn verify_stream(
+        &self,
+        url: String,
+        headers: HeaderMap,
+        key: (AccountId, ConversationId),
+    ) -> BoxFuture<'_, Result<bool, TableError>>;
 
     /// Ends the carrier's call of a conversation, in at most `limit`.
     fn hang_up<'a>(
@@ -40,6 +57,16 @@ impl CarrierControl for Backend {
         self.carrier.media_stream_codec()
     }
 
+    fn verify_stream(
+        &self,
+        url: String,
+        headers: HeaderMap,
+        (account, conversation): (AccountId, ConversationId),
+    ) -> BoxFuture<'_, Result<bool, TableError>> {
+        let request = CallbackRequest { url, headers, body: Bytes::new() };
+        async move { switchboard_calls::verify_stream(self, &request, account, conversation).await }.boxed()
+    }
+
     fn hang_up<'a>(
         &'a self,
         conversation: &'a Conversation,
@@ -47,6 +74,52 @@ impl CarrierControl for Backend {
         limit: Duration,
     ) -> BoxFuture<'a, Result<(), HangUpError>> {
         switchboard_calls::hang_up(self, conversation, call, limit).boxed()
+    }
+}
+
+/// The task that a worker runs in, as ECS describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Its ARN.
+    pub arn: String,
+    /// `RUNNING`, or `STOPPED` once the task is to stop.
+    pub desired_status: String,
+}
+
+impl Task {
+    /// Whether the platform is about to stop it.
+    pub(crate) fn is_to_stop(&self) -> bool {
+        self.desired_status == "STOPPED"
+    }
+}
+
+/// The platform's description of the task that the worker runs in.
+pub trait TaskSource: Debug + Send + Sync {
+    /// The task as it is now; none if the worker runs in no task, or the platform does not answer.
+    fn task(&self) -> BoxFuture<'_, Option<Task>>;
+}
+
+/// The metadata endpoint of ECS.
+#[derive(Debug)]
+pub struct EcsTask {
+    /// Their HTTP client is used.
+    pub providers: Providers,
+    /// `ECS_CONTAINER_METADATA_URI_V4`; empty outside of ECS.
+    pub url: String,
+}
+
+impl TaskSource for EcsTask {
+    fn task(&self) -> BoxFuture<'_, Option<Task>> {
+        async {
+            if self.url.is_empty() {
+                return None;
+            }
+            let response = self.providers.http.get(format!("{}/task", self.url)).send().await.ok()?;
+            let task: Value = response.json().await.ok()?;
+            let text = |name: &str| task[name].as_str().map(str::to_owned);
+            Some(Task { arn: text("TaskARN")?, desired_status: text("DesiredStatus")? })
+        }
+        .boxed()
     }
 }
 

@@ -3,12 +3,16 @@
 //! A fault names the role and the provider, and never holds a transcript or a key. Faults wait here for the next event
 //! that is stored, at the latest the end of the conversation.
 
-use std::fmt::Display;
+use std::{
+    fmt::Display,
+    sync::{Arc, atomic::Ordering},
+};
 
 use switchboard_dialogue::{ModelFault, ProviderRole};
 use switchboard_model::catalogue::{Adjustment, ResolvedProviders, Service};
 use switchboard_providers::Error;
 
+use crate::fleet_counts::FleetCounts;
 use crate::stored_text::{self, MAX_FAULT_BYTES};
 
 /// Maximum number of faults on one call's events: more of them would repeat the first ones.
@@ -22,6 +26,8 @@ pub(crate) struct ProviderFaults {
     voice: &'static str,
     waiting: Vec<String>,
     recorded: usize,
+    /// Where failures are counted for the worker's metrics.
+    counts: Arc<FleetCounts>,
 }
 
 impl ProviderFaults {
@@ -33,16 +39,28 @@ impl ProviderFaults {
             voice: resolved.voice.provider(),
             waiting: vec![],
             recorded: 0,
+            counts: Arc::default(),
         }
+    }
+
+    /// Counts failures there, too.
+    pub(crate) fn count_in(&mut self, counts: Arc<FleetCounts>) {
+        self.counts = counts;
+    }
+
+    fn count(&self) {
+        self.counts.provider_faults.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Records an error of a provider.
     pub(crate) fn record_error(&mut self, role: ProviderRole, error: &Error) {
+        self.count();
         self.record(role, fault(error));
     }
 
     /// Records that a provider sent nothing in time.
     pub(crate) fn record_timeout(&mut self, role: ProviderRole) {
+        self.count();
         self.record(
             role,
             match role {
@@ -101,15 +119,9 @@ impl ProviderFaults {
     }
 }
 
-/// An error without the vendor's explanation, which may quote the key or the conversation: fit for logs and events.
+/// An error without the vendor's explanation: fit for logs and events.
 pub(crate) fn fault(error: &Error) -> String {
-    match error {
-        Error::Rejected { code, .. } => format!("refused the request ({code})"),
-        Error::Unavailable { reason, .. } => {
-            let reason = reason.split_once(": ").map_or(reason.as_str(), |(reason, _explanation)| reason);
-            reason.trim_end().to_owned()
-        }
-    }
+    error.without_explanation()
 }
 
 #[cfg(test)]

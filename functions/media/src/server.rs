@@ -1,28 +1,45 @@
 //! The worker's HTTP server: accepts the carrier's media streams, and drains them when the worker stops.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    fmt::Debug,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use anyhow::bail;
 use axum::{
     Router,
-    extract::{ConnectInfo, State, WebSocketUpgrade},
+    extract::{ConnectInfo, Path, State, WebSocketUpgrade},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
     routing::get,
     serve::{Listener, ListenerExt as _},
 };
+use switchboard_calls::media_url;
+use switchboard_model::ids::{AccountId, ConversationId};
 use switchboard_providers::carrier::media_stream::MAX_FRAME_BYTES;
-use tokio::{net::TcpListener, task::JoinSet, time::sleep};
+use switchboard_runtime::spans;
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tracing::{Instrument as _, Span};
 
 use crate::{
-    media_stream, stream,
-    unadmitted::{PeerAddress, PeerListener},
+    fleet, media_stream, stream,
+    unadmitted::{PeerAddress, PeerListener, Place},
     worker::Worker,
 };
 
 /// Maximum time to hand all calls over once the worker is to stop. The container is killed 20 s later
 /// (`StopTimeout` in the template).
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(100);
+
+/// Maximum time to verify a handshake: two reads of the table, and one of the key service.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Read buffer of a media stream's socket, in bytes: eight frames of 500 bytes. The library's default of 128 KiB would
 /// be held for the whole call.
@@ -54,15 +71,24 @@ where
 {
     let worker = Arc::new(worker);
     let router = Router::new()
+        .route("/live", get(live))
         .route("/health", get(health))
         .route("/media", get(media))
+        .route("/media/{account_id}/{conversation_id}", get(media_of))
         .with_state(Arc::clone(&worker));
     let mut polling = JoinSet::new();
     let polled = Arc::clone(&worker);
     polling.spawn(async move { polled.signals.run(&polled.table).await });
+    let (reporting, drain) = (Arc::clone(&worker), worker.shutdown.clone());
+    let mut reports = JoinSet::new();
+    reports.spawn(async move { fleet::report(&reporting, &drain).await });
     let shutdown = worker.shutdown.clone();
     let stopping = async move {
-        stop.await;
+        tokio::select! {
+            () = stop => {}
+            // The platform is about to stop it.
+            () = shutdown.cancelled() => {}
+        }
         shutdown.cancel();
     };
     let serving = async {
@@ -71,6 +97,8 @@ where
         axum::serve(PeerListener(listener), service).with_graceful_shutdown(stopping).await?;
         worker.tasks.close();
         worker.tasks.wait().await;
+        // Its report is removed meanwhile.
+        while reports.join_next().await.is_some() {}
         Ok(())
     };
     let drain_ended = async {
@@ -83,31 +111,108 @@ where
     }
 }
 
-/// The load balancer's health check. A worker at its limit of calls is healthy: an unhealthy one would be replaced, and
-/// its calls cut off.
-async fn health() -> StatusCode {
+/// The container's own health check: a worker that does not answer is replaced.
+async fn live() -> StatusCode {
     StatusCode::OK
 }
 
-/// Accepts a media stream. A socket gets a call's permit only once its token is accepted; until then it has a place in
-/// a small pool. If that is full, the stream is accepted and closed at once, so that the carrier goes on with its TwiML;
-/// a refused handshake would be an error to the carrier, and end the call.
+/// The load balancer's health check: whether this worker takes another call. A full worker is no target for new streams,
+/// and must not be replaced for it: the template has ECS ignore this check (`HealthCheckGracePeriodSeconds`), and ask
+/// `/live` instead.
+async fn health(State(worker): State<Arc<Worker>>) -> StatusCode {
+    let is_full = worker.permits.available_permits() == 0;
+    if is_full || worker.shutdown.is_cancelled() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+}
+
+/// Asks a worker at `address` whether it lives, for the health check of its container: the image holds no other program.
+///
+/// # Errors
+/// It does not answer in five seconds, or with another status than 200.
+pub fn probe(address: SocketAddr) -> io::Result<()> {
+    let limit = Duration::from_secs(5);
+    let mut socket = TcpStream::connect_timeout(&address, limit)?;
+    socket.set_read_timeout(Some(limit))?;
+    socket.set_write_timeout(Some(limit))?;
+    socket.write_all(b"GET /live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut status = [0; 12];
+    socket.read_exact(&mut status)?;
+    if status == *b"HTTP/1.1 200" { Ok(()) } else { Err(io::Error::other("the worker is not healthy")) }
+}
+
+/// A stream of a conversation that its path names. The carrier has signed the handshake, or it is refused.
+async fn media_of(
+    State(worker): State<Arc<Worker>>,
+    Path(key): Path<(AccountId, ConversationId)>,
+    ConnectInfo(peer): ConnectInfo<PeerAddress>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let place = enter(&worker, peer, &headers);
+    if let (Some(_), Some(base)) = (&place, &worker.media_url) {
+        let verifying = worker.carrier.verify_stream(media_url(base, key.0, key.1), headers, key);
+        let refused = match timeout(VERIFY_TIMEOUT, verifying).await {
+            Ok(Ok(true)) => None,
+            Ok(Ok(false)) => Some("handshake without a valid signature refused"),
+            // The carrier goes on with its document, and asks again.
+            Ok(Err(_)) | Err(_) => {
+                spans::job(key.0, key.1).in_scope(|| tracing::warn!("handshake not verified in time"));
+                return accept(worker, None, None, upgrade);
+            }
+        };
+        if let Some(message) = refused {
+            worker.counts.refused.fetch_add(1, Ordering::Relaxed);
+            spans::job(key.0, key.1).in_scope(|| tracing::warn!("{message}"));
+            return StatusCode::FORBIDDEN.into_response();
+        }
+    }
+    accept(worker, place, Some(key), upgrade)
+}
+
+/// A stream whose path names no conversation, of a worker that checks no signatures.
 async fn media(
     State(worker): State<Arc<Worker>>,
     ConnectInfo(peer): ConnectInfo<PeerAddress>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let forwarded = worker.trusts_forwarded_for.then(|| PeerAddress::forwarded(&headers)).flatten();
+    if worker.media_url.is_some() {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let place = enter(&worker, peer, &headers);
+    accept(worker, place, None, upgrade)
+}
+
+/// The span of a stream that has not named its call yet; empty if its path names none either.
+fn span(key: Option<(AccountId, ConversationId)>) -> Span {
+    key.map_or_else(Span::none, |(account, conversation)| spans::job(account, conversation))
+}
+
+/// A place among the sockets that are not admitted; `None` if there are too many.
+fn enter(worker: &Worker, peer: PeerAddress, headers: &HeaderMap) -> Option<Place> {
+    let forwarded = worker.trusts_forwarded_for.then(|| PeerAddress::forwarded(headers)).flatten();
+    worker.unadmitted.enter(forwarded.unwrap_or(peer))
+}
+
+/// Accepts a media stream. A socket gets a call's permit only once its token is accepted; until then it has a place in
+/// a small pool. Without one, the stream is accepted and closed at once, so that the carrier goes on with its TwiML;
+/// a refused handshake would be an error to the carrier, and end the call.
+fn accept(
+    worker: Arc<Worker>,
+    place: Option<Place>,
+    key: Option<(AccountId, ConversationId)>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     let upgrade = upgrade.read_buffer_size(READ_BUFFER);
     let upgrade = upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
-    if let Some(place) = worker.unadmitted.enter(forwarded.unwrap_or(peer)) {
+    if let Some(place) = place {
         return upgrade.on_upgrade(async move |socket| {
             let (tasks, shutdown) = (worker.tasks.clone(), worker.shutdown.clone());
-            tasks.track_future(Box::pin(stream::serve(worker, socket, place, shutdown))).await;
+            let serving = stream::serve(worker, socket, (place, key), shutdown);
+            tasks.track_future(Box::pin(serving.instrument(span(key)))).await;
         });
     }
-    tracing::warn!("media stream refused: too many streams are not admitted yet");
+    span(key).in_scope(|| tracing::warn!("media stream refused: too many streams are not admitted yet"));
+    worker.counts.refused.fetch_add(1, Ordering::Relaxed);
     let Some(place) = worker.unadmitted.turn_away() else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };

@@ -3,10 +3,15 @@
 //! Everything from the stream's first message on runs in the call's span, so each log line carries the ids of the
 //! account, the conversation and the carrier's call.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::extract::ws::WebSocket;
 use futures_util::FutureExt;
+use switchboard_model::ids::{AccountId, ConversationId};
 use switchboard_providers::AnyMediaStream;
 use switchboard_runtime::spans;
 use tokio::time::Instant;
@@ -26,11 +31,12 @@ use crate::{
 /// Maximum time for the carrier to send the message that names the call; it comes with the handshake.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Serves one media stream to its end. `place` is its place among the sockets that are not admitted.
+/// Serves one media stream to its end. `place` is its place among the sockets that are not admitted, `key` the call that its
+/// handshake was signed for.
 pub(crate) async fn serve(
     worker: Arc<Worker>,
     mut socket: WebSocket,
-    place: Place,
+    (place, key): (Place, Option<(AccountId, ConversationId)>),
     shutdown: CancellationToken,
 ) {
     let mut codec = worker.carrier.media_stream_codec();
@@ -41,6 +47,13 @@ pub(crate) async fn serve(
         }
         return;
     };
+    if key.is_some_and(|key| key != (start.account, start.conversation)) {
+        tracing::warn!("media stream refused: it names another call than its handshake");
+        if let Some(_closing) = change_pool(&worker, place) {
+            media_stream::turn_away(socket).await;
+        }
+        return;
+    }
     let span = spans::call(start.account, start.conversation, start.call.id());
     // On the heap: the future of a whole call is large.
     Box::pin(serve_call(&worker, socket, codec, start, place, &shutdown)).instrument(span).await;
@@ -77,6 +90,7 @@ async fn serve_call(
         }
         Ok(StreamAdmission::Full) => {
             tracing::warn!("media stream refused: the worker is at its limit of calls");
+            worker.counts.refused.fetch_add(1, Ordering::Relaxed);
             return refuse(worker, place, stream).await;
         }
         Ok(StreamAdmission::WithoutProviders(lease, conversation)) => {
@@ -90,7 +104,9 @@ async fn serve_call(
     };
     drop(place);
     let admitted_at = Instant::now();
-    tracing::info!(is_takeover = admitted.takeover.is_some(), "media stream admitted");
+    let is_takeover = admitted.takeover.is_some();
+    worker.counts.taken_over.fetch_add(u64::from(is_takeover), Ordering::Relaxed);
+    tracing::info!(is_takeover, "media stream admitted");
     let conversation = &admitted.snapshot.conversation;
     let holder = resources.lease.holder().to_owned();
     let call = Call::new(worker, &admitted, stream, resources);

@@ -13,7 +13,8 @@ use crate::{
     clips::ClipCache,
     clock::Clock,
     config::Config,
-    ports::{CarrierControl, ProviderSource, VendorProviders, WebhookSender},
+    fleet_counts::FleetCounts,
+    ports::{CarrierControl, EcsTask, ProviderSource, TaskSource, VendorProviders, WebhookSender},
     unadmitted::UnadmittedSockets,
     worker_signals::SignalPoller,
 };
@@ -39,10 +40,16 @@ pub struct WorkerParts {
     pub prices: Prices,
     /// Maximum number of live calls.
     pub max_calls: usize,
+    /// The websocket's URL as the carrier is given it: handshakes must be signed for it. Without one, none is checked.
+    pub media_url: Option<String>,
     /// Whether `X-Forwarded-For` names the address that a socket comes from.
     pub trusts_forwarded_for: bool,
     /// The time of day.
     pub clock: Clock,
+    /// Describes the task that it runs in.
+    pub task: Arc<dyn TaskSource>,
+    /// The stack of its metrics.
+    pub stack: String,
 }
 
 /// A worker that can be served.
@@ -57,11 +64,17 @@ pub struct Worker {
     pub(crate) prices: Prices,
     pub(crate) clock: Clock,
     pub(crate) signals: SignalPoller,
+    pub(crate) task: Arc<dyn TaskSource>,
+    pub(crate) stack: String,
+    pub(crate) counts: Arc<FleetCounts>,
+    /// Maximum number of live calls.
+    pub(crate) capacity: usize,
     /// One permit for each call that may still be admitted.
     pub(crate) permits: Arc<Semaphore>,
     /// Sockets without a permit.
     pub(crate) unadmitted: UnadmittedSockets,
     pub(crate) trusts_forwarded_for: bool,
+    pub(crate) media_url: Option<String>,
     /// The tasks that the worker waits for before it stops.
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
@@ -76,8 +89,8 @@ impl Worker {
         let sdk = switchboard_aws::sdk_config().await;
         let secret = &config.secrets.provider_keys;
         let providers = switchboard_calls::connect_providers(&sdk, secret, config.endpoints.clone()).await?;
-        let table = Table::new(&sdk, config.table.clone());
         let sealer = Sealer::new(&sdk, config.secrets.sealing_key.clone());
+        let table = Table::new(&sdk, config.table.clone()).sealing(sealer.clone());
         let carrier = AnyCarrier::new(&providers);
         Ok(Self::new(WorkerParts {
             table: table.clone(),
@@ -85,10 +98,13 @@ impl Worker {
             clips: Clips::new(&sdk, config.bucket.clone()),
             sealer: sealer.clone(),
             carrier: Arc::new(Backend { table, sealer, carrier }),
+            task: Arc::new(EcsTask { providers: providers.clone(), url: config.task_metadata_url.clone() }),
+            stack: config.stack.clone(),
             providers: Arc::new(VendorProviders { providers, egress_policy: config.egress_policy }),
             webhooks: Arc::new(WebhookClient::new(config.egress_policy)),
             prices: config.prices.clone(),
             max_calls: config.max_calls,
+            media_url: config.media_url.clone(),
             trusts_forwarded_for: config.trusts_forwarded_for,
             clock: switchboard_runtime::now,
         }))
@@ -108,8 +124,13 @@ impl Worker {
             prices: parts.prices,
             clock: parts.clock,
             signals: SignalPoller::default(),
+            task: parts.task,
+            stack: parts.stack,
+            counts: Arc::default(),
+            capacity: parts.max_calls,
             permits: Arc::new(Semaphore::new(parts.max_calls)),
             unadmitted: UnadmittedSockets::default(),
+            media_url: parts.media_url,
             trusts_forwarded_for: parts.trusts_forwarded_for,
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),

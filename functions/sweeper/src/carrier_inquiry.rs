@@ -65,10 +65,9 @@ impl Sweeper {
 fn report(call: &CarrierCallId, state: &CarrierCall) -> Carrier {
     let call = call.clone();
     match state.status {
+        CallStatus::Queued | CallStatus::Initiated => Carrier::Queued,
         // A status that this version does not know is not known to be an end.
-        CallStatus::Queued | CallStatus::Initiated | CallStatus::Ringing | CallStatus::Unknown => {
-            Carrier::Rings
-        }
+        CallStatus::Ringing | CallStatus::Unknown => Carrier::Rings,
         CallStatus::InProgress => Carrier::Talks { call, answered_at: state.answered_at },
         CallStatus::Completed => Carrier::Over { call, talked: state.duration.unwrap_or_default() },
         CallStatus::Busy => Carrier::Rejected(RejectReason::Busy),

@@ -1,6 +1,6 @@
 //! The environment of this function, and the clients made from it.
 
-use switchboard_aws::{queue::Queue, sealing::Sealer, table::Table};
+use switchboard_aws::{queue::Queue, recordings::Recordings, sealing::Sealer, table::Table};
 use switchboard_calls::{Backend, ProviderKeysError, connect_providers};
 use switchboard_model::costs::Prices;
 use switchboard_providers::{AnyCarrier, endpoints::Endpoints};
@@ -16,6 +16,8 @@ use crate::Sweeper;
 pub struct Config {
     /// The DynamoDB table.
     pub table: String,
+    /// The bucket of recordings.
+    pub bucket: String,
     /// The queue of calls.
     pub calls_queue: String,
     /// The queue of webhook attempts.
@@ -35,10 +37,10 @@ impl Config {
     /// Every variable that is missing or cannot be used.
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let (table, calls_queue) = (config::table(&mut vars), config::calls_queue(&mut vars));
-        let deliveries_queue = config::deliveries_queue(&mut vars);
+        let (bucket, deliveries_queue) = (config::bucket(&mut vars), config::deliveries_queue(&mut vars));
         let (secrets, prices) = (SecretsConfig::read(&mut vars), config::prices(&mut vars));
         let endpoints = vars.finish_with(Endpoints::from_vars)?;
-        Ok(Self { table, calls_queue, deliveries_queue, secrets, endpoints, prices })
+        Ok(Self { table, bucket, calls_queue, deliveries_queue, secrets, endpoints, prices })
     }
 }
 
@@ -57,6 +59,7 @@ impl Sweeper {
                 carrier: AnyCarrier::new(&providers),
             },
             calls: Queue::new(&sdk, config.calls_queue),
+            recordings: Recordings::new(&sdk, config.bucket),
             queue: Queue::new(&sdk, config.deliveries_queue),
             prices: config.prices,
             grace: crate::GRACE,
@@ -77,6 +80,7 @@ mod tests {
         let bad = Config::from_vars(vars).unwrap_err().0;
         for name in [
             "TABLE_NAME",
+            "RECORDINGS_BUCKET",
             "CALLS_QUEUE_URL",
             "DELIVERIES_QUEUE_URL",
             "PROVIDER_KEYS_SECRET",
@@ -86,6 +90,6 @@ mod tests {
         ] {
             assert_eq!(bad.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {bad:?}");
         }
-        assert_eq!(bad.len(), 7, "{bad:?}");
+        assert_eq!(bad.len(), 8, "{bad:?}");
     }
 }

@@ -21,7 +21,8 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::Instrument;
 
 use crate::{
-    ITEM_TIMEOUT, PAGE, PAGES, POSTPONEMENT, SweepError, Sweeper, Swept, TABLE_TIMEOUT, due_items::run_each,
+    ITEM_TIMEOUT, PAGE, PAGES, POSTPONEMENT, SweepError, Sweeper, Swept, TABLE_TIMEOUT,
+    due_items::{AT_ONCE, run_each},
 };
 
 /// How often a conversation is read again after another process was faster.
@@ -50,11 +51,13 @@ impl SweepState {
 }
 
 /// The outcome of a due conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum SweptConversation {
     Ended,
     Left,
     Failed,
+    /// Its lease expired while the grace lasts: it is looked at again afterwards.
+    InGrace(DueItem),
 }
 
 impl Sweeper {
@@ -65,7 +68,7 @@ impl Sweeper {
         grace_until: Instant,
     ) -> Result<Swept, TableError> {
         let mut swept = Swept::default();
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut in_grace) = (BTreeSet::new(), vec![]);
         let state = SweepState { woken: Arc::default(), grace_until };
         for _ in 0..PAGES {
             let now = now();
@@ -82,10 +85,15 @@ impl Sweeper {
             if new.is_empty() {
                 break;
             }
-            self.sweep_page(new, deadline, &state, &mut swept).await;
+            in_grace.extend(self.sweep_page(new, deadline, &state, &mut swept).await);
             if is_last || Instant::now() >= deadline {
                 break;
             }
+        }
+        // Those that wait for the grace take no place of the others meanwhile.
+        if !in_grace.is_empty() {
+            sleep_until(grace_until).await;
+            self.sweep_page(in_grace, deadline, &state, &mut swept).await;
         }
         Ok(swept)
     }
@@ -96,15 +104,20 @@ impl Sweeper {
         deadline: Instant,
         state: &SweepState,
         swept: &mut Swept,
-    ) {
+    ) -> Vec<DueItem> {
+        let mut in_grace = vec![];
         let work = |item: DueItem| {
             let (sweeper, state) = (self.clone(), state.clone());
             let span = spans::job(item.account, item.conversation);
             async move { sweeper.end_or_postpone(item, &state).await }.instrument(span)
         };
-        run_each(items, deadline, work, |result| {
+        run_each(AT_ONCE, items, deadline, work, |result| {
             swept.looked_at += 1;
             match result {
+                Some(SweptConversation::InGrace(item)) => {
+                    swept.looked_at -= 1;
+                    in_grace.push(item);
+                }
                 Some(SweptConversation::Ended) => swept.ended += 1,
                 Some(SweptConversation::Left) => {}
                 // After a panic it is not postponed: the next sweep meets it again, behind those that are older.
@@ -112,10 +125,11 @@ impl Sweeper {
             }
         })
         .await;
+        in_grace
     }
 
     async fn end_or_postpone(&self, item: DueItem, state: &SweepState) -> SweptConversation {
-        let error = match timeout(ITEM_TIMEOUT + self.grace, self.act_on(item, state)).await {
+        let error = match timeout(ITEM_TIMEOUT, self.act_on(item, state)).await {
             Ok(Ok(swept)) => return swept,
             Ok(Err(error)) => error.to_string(),
             Err(_elapsed) => format!("it took longer than {} s", ITEM_TIMEOUT.as_secs()),
@@ -157,8 +171,7 @@ impl Sweeper {
             let has_expired = input.lease.as_ref().is_some_and(|lease| !lease.is_live(now()));
             if has_expired && Instant::now() < state.grace_until {
                 // After an outage of the table, its worker may be about to renew it.
-                sleep_until(state.grace_until).await;
-                continue;
+                return Ok(SweptConversation::InGrace(item));
             }
             let carrier = inquiry.as_ref().map(|(_, carrier)| carrier);
             match input.verdict(carrier, &self.prices, now()) {
@@ -173,8 +186,17 @@ impl Sweeper {
                     table.postpone(account, id, until).await?;
                     return Ok(SweptConversation::Left);
                 }
+                Verdict::Record(change) => match table.commit(conversation, &change).await {
+                    Ok(()) => {
+                        tracing::info!("call waits in the carrier's queue");
+                        return Ok(SweptConversation::Left);
+                    }
+                    Err(TableError::Conflict) => {}
+                    Err(error) => return Err(error.into()),
+                },
                 Verdict::Ask => inquiry = Some(self.ask_carrier(conversation).await?),
                 Verdict::End { hang_up: is_live, change } => {
+                    let is_recorded = input.snapshot.agent.recording && conversation.started_at().is_some();
                     if let (true, Some((Some(call), _))) = (is_live, &inquiry) {
                         match hang_up(&self.backend, conversation, call, HANG_UP_TIMEOUT).await {
                             Ok(()) | Err(HangUpError::NumberReleased) => {}
@@ -184,6 +206,10 @@ impl Sweeper {
                     match table.commit(conversation, &change).await {
                         Ok(()) => {
                             tracing::info!(was_live = is_live, "conversation ended");
+                            if is_recorded {
+                                // If this fails, the first request for the recording does it.
+                                table.want_recording(&change.conversation, now()).await?;
+                            }
                             return Ok(SweptConversation::Ended);
                         }
                         // Another process wrote, or took the lease: the new state decides.

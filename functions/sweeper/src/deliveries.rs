@@ -12,7 +12,10 @@ use switchboard_runtime::{now, spans};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument;
 
-use crate::{ITEM_TIMEOUT, PAGE, PAGES, POSTPONEMENT, Sweeper, TABLE_TIMEOUT, due_items::run_each};
+use crate::{
+    ITEM_TIMEOUT, PAGE, PAGES, POSTPONEMENT, Sweeper, TABLE_TIMEOUT,
+    due_items::{AT_ONCE, run_each},
+};
 
 impl Sweeper {
     /// Queues the attempts that are due, and returns their number.
@@ -24,7 +27,7 @@ impl Sweeper {
                 Ok(found) => found?,
                 Err(_elapsed) => break,
             };
-            let is_last = found.len() < PAGE;
+            let is_last = found.is_empty();
             // The index is eventually consistent: it may still hold what was queued.
             let new: Vec<_> = found.into_iter().filter(|item| seen.insert(*item)).collect();
             if new.is_empty() {
@@ -35,7 +38,10 @@ impl Sweeper {
                 let span = spans::job(item.account, item.conversation);
                 async move { sweeper.queue_or_postpone(item).await }.instrument(span)
             };
-            run_each(new, deadline, work, |was_queued| queued += usize::from(was_queued == Some(true))).await;
+            run_each(AT_ONCE, new, deadline, work, |was_queued| {
+                queued += usize::from(was_queued == Some(true))
+            })
+            .await;
             if is_last || Instant::now() >= deadline {
                 break;
             }

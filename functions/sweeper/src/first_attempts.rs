@@ -11,8 +11,11 @@ use switchboard_runtime::{now, spans};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument;
 
-use crate::{ITEM_TIMEOUT, PAGE, PAGES, POSTPONEMENT, Sweeper, TABLE_TIMEOUT, due_items::run_each};
+use crate::{ITEM_TIMEOUT, POSTPONEMENT, Sweeper, TABLE_TIMEOUT, due_items::run_each};
 
+/// Events that are read at once. Each takes two requests to the table and one for each of its webhooks to the queue.
+const EVENTS: usize = 500;
+const EVENTS_AT_ONCE: usize = 50;
 /// The number of every first attempt.
 const FIRST: u32 = 1;
 
@@ -21,12 +24,13 @@ impl Sweeper {
     pub(crate) async fn sweep_first_attempts(&self, deadline: Instant) -> Result<usize, TableError> {
         let mut queued = 0;
         let mut seen = BTreeSet::new();
-        for _ in 0..PAGES {
-            let found = match timeout_at(deadline, self.backend.table.due_events(now(), PAGE)).await {
+        // Until nothing is due or the time is over: after an outage there are as many as there were events in it.
+        while Instant::now() < deadline {
+            let found = match timeout_at(deadline, self.backend.table.due_events(now(), EVENTS)).await {
                 Ok(found) => found?,
                 Err(_elapsed) => break,
             };
-            let is_last = found.len() < PAGE;
+            let is_last = found.is_empty();
             // The index is eventually consistent: it may still hold what was queued.
             let new: Vec<_> = found.into_iter().filter(|event| seen.insert(*event)).collect();
             if new.is_empty() {
@@ -37,7 +41,7 @@ impl Sweeper {
                 let span = spans::job(event.account, event.conversation);
                 async move { sweeper.queue_first_attempts_or_postpone(event).await }.instrument(span)
             };
-            run_each(new, deadline, work, |attempts| queued += attempts.unwrap_or(0)).await;
+            run_each(EVENTS_AT_ONCE, new, deadline, work, |attempts| queued += attempts.unwrap_or(0)).await;
             if is_last || Instant::now() >= deadline {
                 break;
             }

@@ -5,6 +5,8 @@
 //! - `deliveries`: queues webhook attempts that are due later than a queue can delay a message, or whose message was
 //!   lost.
 //! - `first_attempts`: queues the first attempts of events that none was recorded for, since their messages were lost.
+//! - `recordings`: joins recordings whose worker died.
+//! - `workers`: tells a media worker that ECS is about to stop it; this alone comes by an event of ECS.
 //! - `numbers`: removes phone numbers whose purchase, import or release was cut short.
 //!
 //! Each reads an index of what is due, the longest overdue first, and works on one item at a time:
@@ -22,24 +24,28 @@ mod due_items;
 mod first_attempts;
 mod metrics;
 mod numbers;
+mod recordings;
+mod workers;
 
 use std::time::Duration;
 
 use switchboard_aws::{
+    ServiceError,
     queue::{CallMessage, DeliveryJob, Queue},
+    recordings::Recordings,
     table::TableError,
 };
 use switchboard_calls::{Backend, HangUpError};
 use switchboard_model::costs::Prices;
 use tokio::time::Instant;
 
-pub use self::config::Config;
+pub use self::{config::Config, workers::StoppingTask};
 
 /// Items that are read from an index at once, and the number of such pages in one sweep. The next sweep does the rest.
 const PAGE: usize = 100;
 const PAGES: usize = 10;
-/// Items start for this long, below the schedule's minute. With an item's time, its grace and its postponement a sweep takes
-/// 94 s at most, below the function's limit of 110 s.
+/// Items start for this long, below the schedule's minute. With an item's time (a recording's is the longest) and its
+/// postponement a sweep takes 107 s at most, below the function's limit of 110 s.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(45);
 /// Maximum time for one item: two requests to the carrier of at most 10 s each, and those to the table.
 const ITEM_TIMEOUT: Duration = Duration::from_secs(25);
@@ -57,6 +63,8 @@ pub struct Sweeper {
     pub backend: Backend,
     /// The queue of calls.
     pub calls: Queue<CallMessage>,
+    /// The bucket of recordings.
+    pub recordings: Recordings,
     /// The queue of webhook attempts.
     pub queue: Queue<DeliveryJob>,
     /// The deployment's own prices.
@@ -81,6 +89,8 @@ pub struct Swept {
     pub queued: usize,
     /// Phone numbers that were removed.
     pub cleared: usize,
+    /// Recordings that were joined.
+    pub joined: usize,
 }
 
 /// An item was not dealt with.
@@ -88,6 +98,8 @@ pub struct Swept {
 enum SweepError {
     #[error(transparent)]
     Table(#[from] TableError),
+    #[error(transparent)]
+    Bucket(#[from] ServiceError),
     #[error(transparent)]
     Carrier(#[from] switchboard_providers::Error),
     #[error(transparent)]
@@ -103,15 +115,18 @@ impl Sweeper {
     /// An index cannot be read. An item that fails is logged and postponed.
     pub async fn sweep(&self) -> Result<Swept, TableError> {
         let deadline = Instant::now() + SWEEP_TIMEOUT;
-        let (swept, queued, first_attempts, cleared) = tokio::join!(
+        let (swept, queued, first_attempts, cleared, joined) = tokio::join!(
             self.sweep_conversations(deadline, Instant::now() + self.grace),
             self.sweep_deliveries(deadline),
             self.sweep_first_attempts(deadline),
-            self.sweep_numbers(deadline)
+            self.sweep_numbers(deadline),
+            self.sweep_recordings(deadline)
         );
-        let swept = Swept { queued: queued? + first_attempts?, cleared: cleared?, ..swept? };
-        let Swept { looked_at, ended, failed, lag, queued, cleared } = &swept;
-        tracing::info!(looked_at, ended, failed, lag_s = lag.as_secs(), queued, cleared, "sweep finished");
+        let queued = queued? + first_attempts?;
+        let swept = Swept { queued, cleared: cleared?, joined: joined?, ..swept? };
+        let Swept { looked_at, ended, failed, lag, queued, cleared, joined } = &swept;
+        let lag_s = lag.as_secs();
+        tracing::info!(looked_at, ended, failed, lag_s, queued, cleared, joined, "sweep finished");
         Ok(swept)
     }
 }

@@ -5,13 +5,16 @@ use std::process::ExitCode;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use switchboard_runtime::{now, process};
-use switchboard_sweeper::{Config, Sweeper};
+use switchboard_sweeper::{Config, StoppingTask, Sweeper};
 
 fn main() -> ExitCode {
     process::lambda(Config::from_vars, async |config| {
         let sweeper = &Sweeper::connect(config).await?;
-        let handler = |_: LambdaEvent<Value>| async {
-            sweeper.sweep().await?.metrics().write(now());
+        let handler = |event: LambdaEvent<Value>| async move {
+            match StoppingTask::of_event(&event.payload) {
+                Some(task) => sweeper.drain_worker(&task).await?,
+                None => sweeper.sweep().await?.metrics().write(now()),
+            }
             Ok::<_, Error>(())
         };
         lambda_runtime::run(service_fn(handler)).await

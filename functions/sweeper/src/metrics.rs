@@ -33,6 +33,7 @@ mod tests {
             lag: Duration::from_millis(61_900),
             queued: 7,
             cleared: 0,
+            joined: 0,
         };
         let lines = swept.metrics().lines(Timestamp::from_millis(1_795_339_800_120));
         let [line] = &lines[..] else { panic!("one line: {lines:?}") };

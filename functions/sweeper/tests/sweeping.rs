@@ -17,11 +17,12 @@ use switchboard_model::{
     conversations::{EndedReason, Lease, LegId, UtteranceProgress},
     costs::{Prices, Usage},
     deliveries::{Attempt, Delivery},
+    fleet::WorkerReport,
     ids::{EventId, PhoneNumberId},
     phone_numbers::PhoneNumber,
 };
 use switchboard_runtime as system;
-use switchboard_sweeper::Swept;
+use switchboard_sweeper::{StoppingTask, Swept};
 use world::{World, ago, sid};
 
 const MINUTE: i64 = 60;
@@ -34,6 +35,24 @@ fn the_sample_of_the_schedule_is_accepted() {
     assert_eq!(payload["detail-type"], "Scheduled Event");
     // The function ignores the content of the event: only the clock decides which items are due.
     let _: LambdaEvent<Value> = LambdaEvent::new(payload, lambda_runtime::Context::default());
+}
+
+#[tokio::test]
+async fn a_worker_whose_task_is_about_to_stop_is_told_so() {
+    let sample: Value = serde_json::from_str(include_str!("../../../events/ecs_task_stopping.json")).unwrap();
+    let world = World::new().await;
+    let table = &world.sweeper.backend.table;
+    let id = sample["detail"]["taskArn"].as_str().unwrap().to_owned();
+    let report = WorkerReport { id, live: 1, capacity: 10, at: system::now(), draining: false };
+    assert!(!table.report_worker(&report).await.unwrap());
+    let task = StoppingTask::of_event(&sample).unwrap();
+    world.sweeper.drain_worker(&task).await.unwrap();
+    assert!(table.report_worker(&report).await.unwrap());
+    let mut goes_on = sample.clone();
+    goes_on["detail"]["desiredStatus"] = "RUNNING".into();
+    assert_eq!(StoppingTask::of_event(&goes_on), None);
+    let schedule = serde_json::from_str(include_str!("../../../events/schedule_sweep.json")).unwrap();
+    assert_eq!(StoppingTask::of_event(&schedule), None);
 }
 
 #[tokio::test]
@@ -95,6 +114,22 @@ async fn an_overdue_call_ends_by_the_carriers_status() {
 }
 
 #[tokio::test]
+async fn a_call_in_the_carriers_queue_waits_and_then_rings() {
+    let world = World::new().await;
+    world.dialing(1, 50 * MINUTE, Some(&sid(1))).await;
+    world.carrier().calls.insert(sid(1), ("queued".to_owned(), String::new()));
+    assert_eq!(world.sweep().await.ended, 0);
+    let due = world.conversation(1).await.due_at().unwrap();
+    assert!(due > ago(-MINUTE), "two minutes from now: {due}");
+    // It was requested more than an hour ago.
+    world.dialing(2, HOUR + MINUTE, Some(&sid(2))).await;
+    world.carrier().calls.insert(sid(2), ("queued".to_owned(), String::new()));
+    assert_eq!(world.sweep().await.ended, 1);
+    assert_eq!(world.carrier().hung_up, [sid(2)]);
+    assert_eq!(world.events(2).await[1..], ["phone_call:rejected", "conversation:ended"]);
+}
+
+#[tokio::test]
 async fn a_call_that_the_carrier_does_not_know_ends_as_failed() {
     let world = World::new().await;
     world.dialing(1, 3 * MINUTE, Some(&sid(1))).await;
@@ -146,6 +181,51 @@ async fn a_call_of_a_dead_worker_ends_with_its_checkpoint() {
     assert_eq!((reason, cost.voice.characters), (EndedReason::Unknown, 1_000));
     assert!((0.17..0.18).contains(&cost.agent.cost.to_f64()), "until its last heartbeat: {cost:?}");
     assert_eq!(world.sweep().await, Swept::default(), "its lease is gone");
+}
+
+#[tokio::test]
+async fn the_recording_of_a_dead_workers_call_is_joined() {
+    let world = World::new().await;
+    let mut lease = Lease::new("a".into(), ago(10 * MINUTE));
+    lease.until = ago(9 * MINUTE);
+    world.started(1, 10 * MINUTE, &lease).await;
+    let (account, id) = World::ids(1);
+    for piece in 0..40_u64 {
+        let audio = vec![0x80_u8; 16];
+        world.sweeper.recordings.put_piece(account, id, piece * 8, audio).await.unwrap();
+    }
+    assert_eq!(world.sweep().await.ended, 1);
+    assert_eq!(world.sweep().await.joined, 1);
+    let keys: Vec<String> = world.objects.lock().unwrap().keys().cloned().collect();
+    assert_eq!(keys, [format!("{account}/{id}/recording.wav")]);
+    assert_eq!(world.objects.lock().unwrap()[&keys[0]].len(), 44 + 40 * 32);
+    assert_eq!(world.sweep().await.joined, 0, "it is joined once");
+}
+
+#[tokio::test]
+async fn conversations_that_wait_for_the_grace_hold_up_no_other() {
+    let mut world = World::new().await;
+    for n in 1..=10 {
+        world
+            .started(
+                n,
+                10 * MINUTE,
+                &Lease { until: ago(8 * MINUTE), ..Lease::new("a".into(), ago(9 * MINUTE)) },
+            )
+            .await;
+    }
+    world.dialing(11, 3 * MINUTE, None).await;
+    world.sweeper.grace = std::time::Duration::from_secs(4);
+    let sweeper = world.sweeper.clone();
+    let (swept, ()) = tokio::join!(sweeper.sweep(), async {
+        while world.conversation(11).await.ended().is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        for n in 1..=10 {
+            assert!(world.conversation(n).await.ended().is_none(), "its worker may come back");
+        }
+    });
+    assert_eq!(swept.unwrap().ended, 11);
 }
 
 #[tokio::test]

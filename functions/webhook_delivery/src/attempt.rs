@@ -8,7 +8,12 @@ use switchboard_model::{
     time::Timestamp,
 };
 use switchboard_providers::webhooks::WebhookRequest;
-use switchboard_runtime::{backoff::jitter, jobs::JobOutcome, now};
+use switchboard_runtime::{
+    backoff::jitter,
+    emf::{Metrics, Unit},
+    jobs::JobOutcome,
+    now,
+};
 
 use crate::{WebhookDelivery, preparation::PreparedAttempt};
 
@@ -80,10 +85,11 @@ impl WebhookDelivery {
         if recorded.is_ok() && before.is_none() {
             self.settle_first_attempt(attempt.job).await;
         }
+        if recorded.is_ok() && after.next_attempt_at.is_none() {
+            self.forget_if_deleted(attempt.job).await;
+        }
         match recorded {
-            Ok(()) if after.status == DeliveryStatus::Exhausted => {
-                self.send_to_dead_letters(attempt.job).await
-            }
+            Ok(()) if after.status == DeliveryStatus::Exhausted => give_up(),
             Ok(()) => self.queue_next(attempt.job, after).await,
             Err(TableError::Conflict) => {
                 tracing::info!("webhook attempt not recorded: another process recorded it first");
@@ -93,6 +99,21 @@ impl WebhookDelivery {
                 tracing::warn!(%error, "webhook attempt not recorded");
                 JobOutcome::Retry
             }
+        }
+    }
+
+    /// Removes a last attempt whose conversation was deleted while it was made. Earlier attempts are removed by the next one.
+    async fn forget_if_deleted(&self, job: DeliveryJob) {
+        let delivery = job.delivery();
+        let forgetting = async {
+            if self.table.is_deleted(delivery.account, delivery.conversation).await? {
+                self.table.forget_delivery(delivery).await?;
+            }
+            Ok::<_, TableError>(())
+        };
+        // If this fails, the time to live removes it.
+        if let Err(error) = forgetting.await {
+            tracing::warn!(%error, "delivery of a deleted conversation not looked for");
         }
     }
 
@@ -120,16 +141,12 @@ impl WebhookDelivery {
             }
         }
     }
+}
 
-    /// Sends a delivery that is given up to the dead-letter queue.
-    pub(crate) async fn send_to_dead_letters(&self, job: DeliveryJob) -> JobOutcome {
-        tracing::warn!("delivery given up");
-        match self.dead_letters.send(&job, Duration::ZERO).await {
-            Ok(()) => JobOutcome::Done,
-            Err(error) => {
-                tracing::warn!(%error, "delivery not sent to the dead-letter queue");
-                JobOutcome::Retry
-            }
-        }
-    }
+/// Counts a delivery that is given up. It stays in the table and in the event log, where its customer sees it; a message in the
+/// dead-letter queue would call the operator for a customer's broken endpoint.
+fn give_up() -> JobOutcome {
+    tracing::warn!("delivery given up");
+    Metrics::new().value("DeliveriesExhausted", Unit::Count, 1).write(now());
+    JobOutcome::Done
 }

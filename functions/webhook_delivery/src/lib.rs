@@ -27,7 +27,7 @@
 //! | its conversation was deleted | done |
 //! | the table does not respond, or in-flight slots cannot be taken | retried |
 //! | the attempt failed | done: it is recorded, and the next attempt is queued or due later |
-//! | the result, the next message or the dead letter cannot be stored | retried |
+//! | the result or the next message cannot be stored | retried |
 //! | another process recorded the same attempt first | done |
 
 mod attempt;
@@ -63,8 +63,6 @@ pub struct WebhookDelivery {
     pub table: Table,
     /// The queue of attempts.
     pub queue: Queue<DeliveryJob>,
-    /// The queue of deliveries that are given up.
-    pub dead_letters: Queue<DeliveryJob>,
     /// Calls the webhooks.
     pub client: WebhookClient,
     /// The API's base URL, without a slash at the end.

@@ -85,7 +85,8 @@ impl WebhookDelivery {
             Step::SendAgain(delivery) => {
                 return Ok(PreparedMessage::Decided(self.queue_next(job, &delivery).await));
             }
-            Step::Bury => return Ok(PreparedMessage::Decided(self.send_to_dead_letters(job).await)),
+            // It was given up, and counted then.
+            Step::Bury => return done,
             Step::Drop => return done,
         };
         if outgoing.is_stopped && !delivery.was_asked_for() {

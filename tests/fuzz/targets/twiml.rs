@@ -15,6 +15,7 @@ fuzz_target!(|text: &str| {
         return;
     }
     let connect = ConnectStream {
+        after: std::time::Duration::ZERO,
         url: text,
         parameters: &[("conversation_id", text), ("token", text)],
         status_callback: text,

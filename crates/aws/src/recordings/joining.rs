@@ -1,6 +1,7 @@
 //! Joins pieces on one time line while it reads them, and writes the file as it grows.
 
 use aws_sdk_s3::operation::get_object::GetObjectError;
+use futures_util::{StreamExt as _, stream};
 use switchboard_model::{
     ids::{AccountId, ConversationId},
     recording,
@@ -12,6 +13,8 @@ use crate::failure::{Cause, ServiceError};
 
 /// Maximum number of bytes that are written at once: ten seconds.
 const STRIDE: usize = 160_000;
+/// Pieces that are read at the same time.
+const READ_AHEAD: usize = 8;
 
 impl Recordings {
     /// Writes the file, unless a piece is missing: then a concurrent call has written it.
@@ -47,10 +50,12 @@ impl Recordings {
         let end = placed.iter().map(|piece| piece.start + piece.bytes).max().unwrap_or_default();
         upload.write(recording::wav_header(end / SIDES)).await?;
         let mut line = TimeLine::default();
+        // Read ahead, in order: a recording of hours has more than a thousand pieces.
+        let keys: Vec<_> = placed.iter().map(|piece| piece_key(account, conversation, piece.key)).collect();
+        let mut read =
+            stream::iter(keys).map(|key| async move { self.object(&key).await }).buffered(READ_AHEAD);
         for piece in placed {
-            let Some(mut audio) = self.object(&piece_key(account, conversation, piece.key)).await? else {
-                return Ok(false);
-            };
+            let Some(Some(mut audio)) = read.next().await.transpose()? else { return Ok(false) };
             // The header counts the listed length.
             audio.resize(piece.bytes, recording::SILENCE);
             // Later pieces start no earlier than this one.

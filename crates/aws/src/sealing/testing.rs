@@ -1,6 +1,12 @@
 //! A sealer for tests, with the part of KMS's protocol that it needs, on a loopback port. It ends with the test.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use axum::{
     Json, Router,
@@ -21,12 +27,25 @@ const KEY_ID: &str = "sealing";
 /// # Panics
 /// When it cannot be started.
 pub async fn sealer() -> Sealer {
+    counted_sealer().await.0
+}
+
+/// The same, and the number of requests to its key service.
+///
+/// # Panics
+/// When it cannot be started.
+pub async fn counted_sealer() -> (Sealer, Arc<AtomicUsize>) {
+    let requests = Arc::<AtomicUsize>::default();
+    let counted = requests.clone();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let router = Router::new().fallback(answer);
+    let router = Router::new().fallback(move |headers: HeaderMap, body: String| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        answer(headers, body)
+    });
     // The runtime of the test owns the task, and ends it.
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
-    Sealer::new(&config(&url).await, KEY_ID.to_owned())
+    (Sealer::new(&config(&url).await, KEY_ID.to_owned()), requests)
 }
 
 /// The content of a ciphertext, which this service does not encrypt.

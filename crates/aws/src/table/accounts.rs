@@ -25,8 +25,9 @@ impl Table {
         let Account { id, ref name, created_at, .. } = *account;
         let listed = ListedAccount { id, name: name.clone(), created_at };
         let issued = token.issued(FIRST_TOKEN.to_owned(), created_at);
+        let sealed = self.seal_account(account).await?;
         let mut writes = vec![
-            self.put_new(Item::new(keys::account_pk(id), ACCOUNT, account)?),
+            self.put_new(Item::new(keys::account_pk(id), ACCOUNT, &sealed)?),
             self.put_new(Item::new(ACCOUNTS.to_owned(), id.to_string(), &listed)?),
         ];
         writes.extend(self.put_token(id, &issued)?);
@@ -35,6 +36,14 @@ impl Table {
 
     /// `None` if there is no such account.
     pub async fn account(&self, id: AccountId) -> Result<Option<Account>, TableError> {
+        match self.stored_account(id).await? {
+            Some(account) => Ok(Some(self.open_account(account).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// An account with its secrets as they are stored.
+    async fn stored_account(&self, id: AccountId) -> Result<Option<Account>, TableError> {
         let item = self.get(keys::account_pk(id), ACCOUNT).await?;
         item.map(|item| item.read(ACCOUNT)).transpose()
     }
@@ -54,9 +63,9 @@ impl Table {
         new_secret: String,
         now: Timestamp,
     ) -> Result<Option<Account>, TableError> {
-        let Some(before) = self.account(id).await? else { return Ok(None) };
+        let Some(before) = self.stored_account(id).await? else { return Ok(None) };
         let old = before.signing_secret.clone();
-        let after = before.rotate(new_secret, now);
+        let after = self.seal_account(&before.rotate(new_secret, now)).await?;
         let previous: AttributeValue = serde_dynamo::to_attribute_value(&after.previous_signing_secret)
             .map_err(|_| TableError::Corrupt("NEW"))?;
         // Only the secrets: other attributes may change at the same time.
@@ -71,7 +80,7 @@ impl Table {
             .build();
         self.write(vec![Write::new(update.map(|update| TransactWriteItem::builder().update(update)))])
             .await?;
-        Ok(Some(after))
+        Ok(Some(self.open_account(after).await?))
     }
 
     /// Stores another token of an account. [`TableError::Conflict`] if there is no such account, or the token exists.

@@ -1,9 +1,10 @@
 //! Claims of idempotency keys: one request holds a key and stores its response, repeated ones receive that response.
 
 use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::ReturnValuesOnConditionCheckFailure};
+use serde_json::json;
 use switchboard_model::{
     idempotency::{Answer, Claim, RUNS, Verdict},
-    ids::AccountId,
+    ids::{AccountId, ConversationId},
     time::Timestamp,
 };
 
@@ -15,6 +16,9 @@ use super::{
     single_writes::Refusal,
 };
 use crate::keys::{self, CLAIM};
+
+/// The answer to a repeated request whose conversation was deleted.
+const DELETED: &str = "The conversation of this Idempotency-Key was deleted";
 
 /// The result of claiming a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +66,10 @@ impl Table {
         let stored: Claim = stored.read(CLAIM)?;
         match stored.verdict(&claim.body_sha256, now) {
             Verdict::OtherBody => Ok(Claimed::OtherBody),
-            Verdict::Answered(answer) => Ok(Claimed::Answered(answer)),
+            Verdict::Answered(Answer { status, body }) => {
+                let body = self.open_answer(account, key, body).await?;
+                Ok(Claimed::Answered(Answer { status, body }))
+            }
             Verdict::Running => Ok(Claimed::Running),
             Verdict::Abandoned => {
                 let mine = Claim { holder: claim.holder, until: now.after(RUNS), ..stored.clone() };
@@ -72,15 +79,23 @@ impl Table {
         }
     }
 
-    /// Stores the response of a claim. Nothing is written if the claim was lost meanwhile.
+    /// Stores the response of a claim. Nothing is written if the claim was lost meanwhile. If the request created a
+    /// conversation, the deletion of that empties the response.
     pub async fn answer_claim(
         &self,
         account: AccountId,
         key: &str,
         claim: &Claim,
         answer: Answer,
+        created: Option<ConversationId>,
     ) -> Result<(), TableError> {
-        let answered = Claim { answer: Some(answer), ..claim.clone() };
+        if let Some(conversation) = created {
+            let (pk, sk) = (keys::conversation_pk(account, conversation), keys::claim_sk(key));
+            let until = Timestamp::from_millis(claim.ttl.saturating_mul(1_000));
+            self.put_one(Item::empty(pk, &sk).expiring(Some(until))).await?;
+        }
+        let body = self.seal_answer(account, key, answer.body).await?;
+        let answered = Claim { answer: Some(Answer { body, ..answer }), ..claim.clone() };
         self.change_claim(account, key, &claim.holder, &answered).await?;
         Ok(())
     }
@@ -110,6 +125,26 @@ impl Table {
             Ok(_) => Ok(()),
             Err(error) if matches!(Refusal::of(&error), Some(Refusal::Condition)) => Ok(()),
             Err(error) => Err(request_error("DeleteItem", &error)),
+        }
+    }
+
+    /// Empties the response of the claim with this `sk`, if there is one.
+    pub(super) async fn empty_claim(&self, account: AccountId, sk: &str) -> Result<(), TableError> {
+        let gone = Answer { status: 404, body: json!({ "detail": DELETED }).to_string() };
+        let gone = serde_dynamo::to_attribute_value(&gone).map_err(|_| TableError::Corrupt("NEW"))?;
+        let request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(items::key(keys::account_pk(account), sk)))
+            .condition_expression("attribute_exists(pk)")
+            .update_expression("SET answer = :gone")
+            .expression_attribute_values(":gone", gone)
+            .send();
+        match Box::pin(request).await {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(Refusal::of(&error), Some(Refusal::Condition)) => Ok(()),
+            Err(error) => Err(request_error("UpdateItem", &error)),
         }
     }
 

@@ -9,7 +9,7 @@ use switchboard_model::{
     conversations::{Conversation, InvalidTransition, Lease, Snapshot, Transition},
     events::Event,
     ids::{AccountId, ConversationId},
-    limits::{Counters, Slots},
+    limits::{Counters, Rate, Slots},
     messages::Message,
     time::Timestamp,
 };
@@ -77,6 +77,16 @@ pub enum Begun {
     Full,
 }
 
+/// The start of a call at the carrier.
+#[derive(Debug, Clone, Copy)]
+pub struct CallStart {
+    /// The calls per second of the deployment's account at the carrier. A customer's own account there has the calls per
+    /// second of the customer's limits.
+    pub deployment: Rate,
+    /// The time.
+    pub at: Timestamp,
+}
+
 /// The writer of a transition.
 #[derive(Clone, Copy)]
 enum Author<'a> {
@@ -86,8 +96,8 @@ enum Author<'a> {
     Holder(&'a str),
     /// A worker that takes this lease with the same write.
     Taker(&'a Lease),
-    /// The dialer, within these limits at this time.
-    Dialer(&'a Limits, Timestamp),
+    /// The dialer, within these limits.
+    Dialer(&'a Limits, CallStart),
 }
 
 impl Table {
@@ -110,21 +120,21 @@ impl Table {
     }
 
     async fn insert(&self, snapshot: &Snapshot, room: Option<Room>) -> Result<Option<Guard>, TableError> {
-        self.transact(self.insertion(&snapshot.conversation, &snapshot.agent, room)?).await
+        let writes = self.insertion(&snapshot.conversation, &snapshot.agent, room).await?;
+        self.transact(writes).await
     }
 
-    fn insertion(
+    async fn insertion(
         &self,
         conversation: &Conversation,
         agent: &AgentConfig,
         room: Option<Room>,
     ) -> Result<Vec<Write>, TableError> {
         let pk = keys::conversation_pk(conversation.account_id, conversation.id);
+        let config = self.seal_config(conversation.account_id, agent).await?;
         let mut writes = vec![
             self.put_new(items::state_item(conversation)?).guarded_by(Guard::Exists),
-            self.put_new(
-                Item::new(pk, CONFIG, &StoredConfig::new(agent)?)?.expiring(conversation.expires_at),
-            ),
+            self.put_new(Item::new(pk, CONFIG, &config)?.expiring(conversation.expires_at)),
         ];
         writes.extend(self.count(
             conversation.account_id,
@@ -144,7 +154,7 @@ impl Table {
     ) -> Result<Begun, TableError> {
         let conversation = &change.conversation;
         let room = Room::Inbound { most: limits.inbound_calls };
-        let mut writes = self.insertion(conversation, agent, Some(room))?;
+        let mut writes = self.insertion(conversation, agent, Some(room)).await?;
         let pk = keys::conversation_pk(conversation.account_id, conversation.id);
         for event in &change.events {
             writes
@@ -168,7 +178,7 @@ impl Table {
         let (Some(state), Some(config)) = found else { return Ok(None) };
         Ok(Some(Snapshot {
             conversation: state.read(STATE)?,
-            agent: config.read::<StoredConfig>(CONFIG)?.agent()?,
+            agent: self.open_config(account, &config.read::<StoredConfig>(CONFIG)?).await?,
         }))
     }
 
@@ -352,16 +362,17 @@ impl Table {
     }
 
     /// Like [`transition`](Self::transition), for the dialer: a transition that takes a slot for a live call happens
-    /// only within the limits, and takes a token from the calls per second at `now`.
+    /// only within the limits. It takes a token from the calls per second of the account at the carrier that the call goes
+    /// through, and, if that is the deployment's, one from the account's share of them.
     pub async fn dial(
         &self,
         limits: &Limits,
-        now: Timestamp,
+        start: CallStart,
         account: AccountId,
         id: ConversationId,
         change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) -> Result<Admission, TableError> {
-        self.change(Author::Dialer(limits, now), account, id, change).await
+        self.change(Author::Dialer(limits, start), account, id, change).await
     }
 
     async fn change(
@@ -372,6 +383,8 @@ impl Table {
         mut change: impl FnMut(&Snapshot) -> Result<Transition, InvalidTransition>,
     ) -> Result<Admission, TableError> {
         let done = |outcome| Ok(Admission::Admitted(Box::new(outcome)));
+        // Taken once: a call that loses a race keeps its token. A call that then has to wait wastes it.
+        let mut may_start = false;
         for attempt in 0..ATTEMPTS {
             let Some(snapshot) = self.conversation(account, id).await? else {
                 return done(Outcome::NotFound);
@@ -379,14 +392,21 @@ impl Table {
             let Ok(transition) = change(&snapshot) else { return done(Outcome::Unchanged(snapshot)) };
             let before = &snapshot.conversation;
             let room = match author {
-                Author::Dialer(limits, now)
+                Author::Dialer(limits, start)
                     if before.slots().change(transition.conversation.slots()).live > 0 =>
                 {
                     let counters = self.counters(account).await?;
-                    let Some(take) = counters.admit(limits, now) else {
+                    let own = self.own_carrier_account(account, before.legs.caller()).await?;
+                    let take = counters.admit(limits, start.at);
+                    if !counters.has_slot(limits) || (own.is_none() && take.is_none()) {
                         return Ok(Admission::MustWait(counters));
-                    };
-                    Some(Room::Live { most: limits.live_calls, take })
+                    }
+                    let rate = if own.is_some() { Rate::calls(limits) } else { start.deployment };
+                    if !may_start && self.take_call_start(own.as_deref(), rate, start.at).await?.is_some() {
+                        return Ok(Admission::MustWait(counters));
+                    }
+                    may_start = true;
+                    Some(Room::Live { most: limits.live_calls, take: take.filter(|_| own.is_none()) })
                 }
                 _ => None,
             };

@@ -78,10 +78,10 @@ impl Table {
             return Ok(None);
         };
         Ok(Some(Outgoing {
-            account: account.read(ACCOUNT)?,
+            account: self.open_account(account.read(ACCOUNT)?).await?,
             snapshot: Snapshot {
                 conversation: state.read(STATE)?,
-                agent: config.read::<StoredConfig>(CONFIG)?.agent()?,
+                agent: self.open_config(key.account, &config.read::<StoredConfig>(CONFIG)?).await?,
             },
             event: items::read_event(event)?,
             delivery: take(&delivery_sk).map(|item| item.read(DELIVERY)).transpose()?,

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use switchboard_model::{
+    conversations::Conversation,
     ids::{AccountId, ConversationId},
     time::Timestamp,
 };
@@ -19,7 +20,7 @@ use super::{
     single_writes::Refusal,
 };
 use crate::{
-    keys::{self, DueList, LEASE, STATE},
+    keys::{self, DueList, LEASE, RECORDING, STATE},
     outbox,
 };
 
@@ -60,8 +61,11 @@ impl Table {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<Item>, TableError> {
+        // A part of each shard: what is left of one is in the next page.
+        let shards = usize::try_from(list.shards()).unwrap_or(1);
+        let of_each = limit.div_ceil(shards).saturating_mul(4).min(limit);
         let page = |due_pk: String| async move {
-            let (items, _) = self.due_page(&due_pk, now, limit, None).await?;
+            let (items, _) = self.due_page(&due_pk, now, of_each, None).await?;
             Ok::<_, TableError>(items)
         };
         let shards: Vec<_> = list.all_pks().map(page).collect();
@@ -126,6 +130,48 @@ impl Table {
             .send();
         let page = Box::pin(request).await.map_err(|error| request_error("Query", &error))?;
         Ok((page.items.unwrap_or_default().into_iter().map(Item::from).collect(), page.last_evaluated_key))
+    }
+
+    /// Has a recording joined by the sweeper's next run.
+    pub async fn want_recording(
+        &self,
+        conversation: &Conversation,
+        now: Timestamp,
+    ) -> Result<(), TableError> {
+        let pk = keys::conversation_pk(conversation.account_id, conversation.id);
+        let item = Item::empty(pk, RECORDING).due_in(DueList::Recordings, now);
+        self.put_one(item.expiring(conversation.expires_at)).await
+    }
+
+    /// At most `limit` recordings that are to be joined at `now`, the longest overdue first.
+    pub async fn due_recordings(&self, now: Timestamp, limit: usize) -> Result<Vec<DueItem>, TableError> {
+        let found = self.due_items(DueList::Recordings, now, limit).await?;
+        let item = |item: Item| {
+            let (pk, due_at) = item.due_key()?;
+            let (account, conversation) = keys::conversation_of_key(pk)?;
+            Some(DueItem { account, conversation, due_at })
+        };
+        Ok(found.into_iter().filter_map(item).collect())
+    }
+
+    /// Has a recording joined later.
+    pub async fn postpone_recording(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        until: Timestamp,
+    ) -> Result<(), TableError> {
+        self.postpone_item(keys::conversation_pk(account, conversation), RECORDING, until).await
+    }
+
+    /// A recording is joined, or there is nothing to join.
+    pub async fn forget_recording(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+    ) -> Result<(), TableError> {
+        self.delete_one(keys::conversation_pk(account, conversation), RECORDING).await?;
+        Ok(())
     }
 
     /// Makes a conversation due again at `until`, so that one that cannot be handled does not block the others. The

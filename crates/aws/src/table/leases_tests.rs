@@ -220,7 +220,7 @@ async fn an_admitted_worker_gets_the_lease_in_the_same_write() {
     assert_eq!(table.lease(account, id).await.unwrap(), Some(first));
     assert_eq!(all_due(&table).await, [DueItem { account, conversation: id, due_at: at(62) }]);
 
-    let resume = |now: &Snapshot| now.conversation.begin_resume(LegId::CALLER, "11ee".into());
+    let resume = |now: &Snapshot| now.conversation.begin_resume(LegId::CALLER, "11ee".into(), at(9));
     let outcome = table.transition(account, id, resume).await.unwrap();
     assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     let (second, late) = (lease("second", at(5)), lease("late", at(6)));

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::{
 };
 use switchboard_model::{
     accounts::Limits,
-    ids::AccountId,
+    ids::{AccountId, ConversationId},
     limits::{Change, Counters, MAX_WAITING, Rate, Take},
     phone_numbers::PhoneNumber,
     time::Timestamp,
@@ -21,7 +21,7 @@ use super::{
     single_writes::Refusal,
     transactions::{Guard, Write},
 };
-use crate::keys::{self, ACCOUNT, LIVE, REQUESTS};
+use crate::keys::{self, ACCOUNT, LIVE, REQUESTS, STARTS, STATE};
 
 /// The limit that a change of the counters must keep. Without one, the change always happens.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +37,9 @@ pub(super) enum Room {
     Live {
         /// Maximum number of live calls.
         most: u32,
-        /// Tokens to take from the bucket of calls per second.
-        take: Take,
+        /// The token to take from the account's share of the deployment's calls per second; none for a call through the
+        /// customer's own account at the carrier.
+        take: Option<Take>,
     },
 }
 
@@ -101,7 +102,11 @@ impl Table {
                 .update_expression(add)
                 .condition_expression("attribute_not_exists(inbound) OR inbound < :most")
                 .expression_attribute_values(":most", number(most)),
-            Some(Room::Live { most, take }) => {
+            Some(Room::Live { most, take: None }) => update
+                .update_expression(add)
+                .condition_expression("attribute_not_exists(live) OR live < :most")
+                .expression_attribute_values(":most", number(most)),
+            Some(Room::Live { most, take: Some(take) }) => {
                 let (set, condition, values) = parts(take);
                 let mut update = update
                     .update_expression(format!("{set} {add}"))
@@ -119,6 +124,73 @@ impl Table {
         Some(write.guarded_by(Guard::Full))
     }
 
+    /// Claims the sending of a message for a waiting call, so that there is one at a time: until the time at which it must have
+    /// arrived. False if another one is under way, or the call does not exist.
+    pub async fn claim_message(
+        &self,
+        account: AccountId,
+        call: ConversationId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, TableError> {
+        let free = "attribute_exists(pk) AND (attribute_not_exists(message_until) OR message_until < :now)";
+        self.set_message(
+            account,
+            call,
+            free,
+            "SET message_until = :until",
+            &[(":now", now), (":until", until)],
+        )
+        .await
+    }
+
+    /// Extends the claim of a message that replaces another one.
+    pub async fn extend_message(
+        &self,
+        account: AccountId,
+        call: ConversationId,
+        until: Timestamp,
+    ) -> Result<(), TableError> {
+        let set = "SET message_until = :until";
+        self.set_message(account, call, "attribute_exists(pk)", set, &[(":until", until)]).await?;
+        Ok(())
+    }
+
+    /// No message is under way for a call that waits in the table.
+    pub async fn release_message(&self, account: AccountId, call: ConversationId) -> Result<(), TableError> {
+        self.set_message(account, call, "attribute_exists(message_until)", "REMOVE message_until", &[])
+            .await?;
+        Ok(())
+    }
+
+    async fn set_message(
+        &self,
+        account: AccountId,
+        call: ConversationId,
+        condition: &str,
+        update: &str,
+        times: &[(&str, Timestamp)],
+    ) -> Result<bool, TableError> {
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(items::key(keys::conversation_pk(account, call), STATE)))
+            .condition_expression(condition)
+            .update_expression(update);
+        for (name, time) in times {
+            request = request.expression_attribute_values(*name, items::millis(*time));
+        }
+        match Box::pin(request.send()).await {
+            Ok(_) => Ok(true),
+            Err(error) => match Refusal::of(&error) {
+                Some(Refusal::Condition) => Ok(false),
+                Some(Refusal::Conflict) => Err(TableError::Conflict),
+                None => Err(request_error("UpdateItem", &error)),
+            },
+        }
+    }
+
     /// Counts a request against the requests per second of an account. `None` if it is allowed, else the time until
     /// another one is. One write for an occasional request, two under load.
     pub async fn take_request(
@@ -127,7 +199,18 @@ impl Table {
         limits: &Limits,
         now: Timestamp,
     ) -> Result<Option<Duration>, TableError> {
-        self.take_token(account, REQUESTS, Rate::requests(limits), now).await
+        self.take_token(keys::account_pk(account), REQUESTS, Rate::requests(limits), now).await
+    }
+
+    /// Counts the start of a call against the calls per second of an account at the carrier: the customer's own with this
+    /// id, or the deployment's. `None` if it may start, as in [`Table::take_request`].
+    pub(super) async fn take_call_start(
+        &self,
+        account_sid: Option<&str>,
+        rate: Rate,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, TableError> {
+        self.take_token(keys::carrier_pk(account_sid), STARTS, rate, now).await
     }
 
     /// Counts a request about an inbound call to a number. `None` if it is allowed, as in [`Table::take_request`].
@@ -138,25 +221,25 @@ impl Table {
         now: Timestamp,
     ) -> Result<Option<Duration>, TableError> {
         let rate = Rate::inbound_requests(limits);
-        self.take_token(number.account_id, &keys::inbound_requests_sk(number.id), rate, now).await
+        let pk = keys::account_pk(number.account_id);
+        self.take_token(pk, &keys::inbound_requests_sk(number.id), rate, now).await
     }
 
     async fn take_token(
         &self,
-        account: AccountId,
+        pk: String,
         sk: &str,
         rate: Rate,
         now: Timestamp,
     ) -> Result<Option<Duration>, TableError> {
         let mut bucket = None;
-        // The first try assumes a full bucket. The second knows its level, and others may have taken the last token
-        // meanwhile.
-        for _ in 0..2 {
+        // The first try assumes a full bucket. The others know its level, and may lose races.
+        for _ in 0..4 {
             let take = match rate.take(bucket, now) {
                 Ok(take) => take,
                 Err(wait) => return Ok(Some(wait)),
             };
-            match self.take(account, sk, take).await? {
+            match self.take(pk.clone(), sk, take).await? {
                 None => return Ok(None),
                 Some(full_at) => bucket = Some(full_at),
             }
@@ -165,13 +248,13 @@ impl Table {
     }
 
     /// Takes a token. Returns the level of the bucket if it does not allow it.
-    async fn take(&self, account: AccountId, sk: &str, take: Take) -> Result<Option<i64>, TableError> {
+    async fn take(&self, pk: String, sk: &str, take: Take) -> Result<Option<i64>, TableError> {
         let (set, condition, values) = parts(take);
         let mut request = self
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(items::key(keys::account_pk(account), sk)))
+            .set_key(Some(items::key(pk, sk)))
             .update_expression(set)
             .condition_expression(condition)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);

@@ -28,14 +28,15 @@ use switchboard_model::{
     costs::{Prices, Usd},
     idempotency::{Answer, Claim},
     ids::{AccountId, ConversationId, PhoneNumberId, RequestId},
-    limits::{Counters, MAX_WAITING},
-    phone_numbers::PhoneNumber,
+    limits::{Counters, MAX_WAITING, Rate},
+    phone_numbers::{E164, OwnAccount, PhoneNumber},
+    secrets::Sealed,
     time::Timestamp,
 };
 use tokio::task::JoinSet;
 
 use super::{
-    Admission, Begun, Claimed, Outcome, Queued, Table, testing,
+    Admission, Begun, CallStart, Claimed, Outcome, Queued, Table, testing,
     tests::{account, at, carrier_call, queued},
 };
 
@@ -71,7 +72,8 @@ async fn calls(table: &Table, count: usize) -> (AccountId, Vec<Snapshot>) {
 
 async fn try_dial(table: &Table, limits: &Limits, call: &Snapshot, now: Timestamp) -> bool {
     let (account, id) = ids(call);
-    match table.dial(limits, now, account, id, |snapshot| dial(snapshot, now)).await.unwrap() {
+    let start = CallStart { deployment: Rate::carrier_calls(1_000), at: now };
+    match table.dial(limits, start, account, id, |snapshot| dial(snapshot, now)).await.unwrap() {
         Admission::Admitted(outcome) => {
             assert!(matches!(*outcome, Outcome::Changed(_)), "{outcome:?}");
             true
@@ -108,7 +110,7 @@ async fn a_call_is_counted_once_in_every_state() {
     assert_eq!(counted(&table, account).await, (1, 0));
     assert!(try_dial(&table, &many(), &calls[0], at(2)).await);
     for step in [
-        |now: &Conversation| now.mark_ringing(LegId::CALLER, &carrier_call("CA1")),
+        |now: &Conversation| now.mark_ringing(LegId::CALLER, &carrier_call("CA1"), at(2)),
         |now: &Conversation| now.record_placed(LegId::CALLER, &carrier_call("CA1")),
     ] {
         let _ = change(table.clone(), step).await;
@@ -224,6 +226,47 @@ async fn calls_start_no_faster_than_the_limit() {
 }
 
 #[tokio::test]
+async fn each_account_at_the_carrier_has_its_own_calls_per_second() {
+    let table = testing::new_table().await;
+    let limits = Limits { calls_per_second: 1, ..many() };
+    let dialled = async |call: &Snapshot, seconds| {
+        let ((account, id), now) = (ids(call), at(seconds));
+        let start = CallStart { deployment: Rate::carrier_calls(2), at: now };
+        let admission = table.dial(&limits, start, account, id, |snapshot| dial(snapshot, now)).await;
+        matches!(admission.unwrap(), Admission::Admitted(_))
+    };
+    // Three accounts of ours, one account at the carrier.
+    let mut calls = vec![];
+    for _ in 0..3 {
+        let call = queued(account());
+        assert_eq!(table.queue_call(&call).await.unwrap(), Queued::Stored);
+        calls.push(call);
+    }
+    let [one, two, three] = &calls[..] else { panic!("three") };
+    assert!(dialled(one, 1).await && dialled(two, 1).await);
+    assert!(!dialled(three, 1).await, "the carrier's account starts two per second");
+    // Numbers of two accounts of ours that were imported from two accounts at the carrier, and from one.
+    let mut imported = vec![];
+    for (n, sid) in [(1, "AC8"), (2, "AC9"), (3, "AC9")] {
+        let mut call = queued(account());
+        let (account, id) = ids(&call);
+        let (to, from): (E164, E164) =
+            ("+14155550100".parse().unwrap(), format!("+1415555019{n}").parse().unwrap());
+        let sealed = Sealed { key: String::new(), nonce: String::new(), text: String::new() };
+        let own = OwnAccount { account_sid: sid.to_owned(), auth_token: sealed };
+        let number =
+            PhoneNumber::coming(PhoneNumberId::new(at(0), n), account, from.clone(), Some(own), at(0));
+        table.add_phone_number(&number).await.unwrap();
+        call.conversation = Conversation::outbound(id, account, None, to, from, at(0)).with_own_carrier(true);
+        assert_eq!(table.queue_call(&call).await.unwrap(), Queued::Stored);
+        imported.push(call);
+    }
+    assert!(dialled(&imported[0], 1).await && dialled(&imported[1], 1).await);
+    assert!(!dialled(&imported[2], 1).await, "the customer's account starts one per second");
+    assert!(dialled(&imported[2], 2).await && dialled(three, 2).await);
+}
+
+#[tokio::test]
 async fn concurrent_calls_take_no_more_slots_than_the_limit() {
     let table = contended().await;
     let limits = Limits { live_calls: 5, ..many() };
@@ -332,7 +375,7 @@ async fn a_key_belongs_to_its_first_request_until_the_response() {
     assert_eq!(ask("second", "body", at(1)).await, Claimed::Running);
     assert_eq!(ask("second", "other", at(1)).await, Claimed::OtherBody);
     let answer = Answer { status: 200, body: r#"{"id":"cnv_1"}"#.into() };
-    table.answer_claim(account, "key", &first, answer.clone()).await.unwrap();
+    table.answer_claim(account, "key", &first, answer.clone(), None).await.unwrap();
     for now in [at(2), at(86_399)] {
         assert_eq!(ask("third", "body", now).await, Claimed::Answered(answer.clone()));
         assert_eq!(ask("third", "other", now).await, Claimed::OtherBody);
@@ -367,7 +410,7 @@ async fn an_abandoned_key_goes_to_one_other_request_with_the_same_id() {
     assert_eq!((again[0].request, again[0].ttl), (first.request, first.ttl));
     // It was alive, but has lost the key: its response is not stored.
     let answer = Answer { status: 200, body: "{}".into() };
-    table.answer_claim(account, "key", &first, answer).await.unwrap();
+    table.answer_claim(account, "key", &first, answer, None).await.unwrap();
     table.forget_claim(account, "key", &first).await.unwrap();
     assert_eq!(ask("three", "body", at(61)).await, Claimed::Running);
     table.abandon_claim(account, "key", &again[0], at(62)).await.unwrap();

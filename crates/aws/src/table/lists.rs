@@ -52,7 +52,7 @@ impl Table {
             let Some(config) = state.pk().and_then(|pk| configs.remove(pk)) else { continue };
             let conversation: Conversation = state.read(STATE)?;
             if status.is_none_or(|status| status == conversation.status()) {
-                let agent = config.read::<StoredConfig>(CONFIG)?.agent()?;
+                let agent = self.open_config(account, &config.read::<StoredConfig>(CONFIG)?).await?;
                 snapshots.push(Snapshot { conversation, agent });
             }
         }

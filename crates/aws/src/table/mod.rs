@@ -7,6 +7,8 @@
 //! |---|---|---|
 //! | account | `acc_..` | `ACCOUNT` |
 //! | its entry in the list of all accounts | `ACCOUNTS` | `acc_..` |
+//! | report of a media worker | `WORKERS` | id of its task |
+//! | calls per second of an account at the carrier | `CARRIER#AC..` | `STARTS` |
 //! | token | `TOKEN#<sha256>` | `TOKEN` |
 //! | token of an account, for its list of tokens | `acc_..` | `TOKEN#<sha256>` |
 //! | phone number of an account | `acc_..` | `NUMBER#+1..` |
@@ -16,12 +18,14 @@
 //! | credential, its key sealed | `acc_..` | `CREDENTIAL#crd_..` |
 //! | counters of an account's calls | `acc_..` | `LIVE` |
 //! | cost of its conversations that ended on a day | `acc_..` | `SPENT#2026-11-30` |
+//! | numbers that it bought on a day | `acc_..` | `BOUGHT#2026-11-30` |
 //! | token bucket of its requests per second | `acc_..` | `REQUESTS` |
 //! | token bucket of the requests about inbound calls to a number | `acc_..` | `INBOUND#num_..` |
 //! | a request with an idempotency key, and its response | `acc_..` | `CLAIM#<sha256>` |
 //! | state of a conversation | `acc_..#cnv_..` | `STATE` |
 //! | its configuration, written once | `acc_..#cnv_..` | `CONFIG` |
 //! | its lease while it is live | `acc_..#cnv_..` | `LEASE` |
+//! | its recording, while it is to be joined | `acc_..#cnv_..` | `RECORDING` |
 //! | message | `acc_..#cnv_..` | `MSG#000001` |
 //! | event | `acc_..#cnv_..` | `EVT#000001` |
 //! | delivery of that event to the agent's first webhook | `acc_..#cnv_..` | `DLV#000001#00` |
@@ -37,6 +41,8 @@
 //! - Index `due` (`due_pk`, `due_at` in milliseconds), sparse: items that the sweeper acts on at a time. States with a
 //!   deadline and leases are one list, deliveries another, events without a recorded first attempt at each webhook a
 //!   third, numbers whose purchase or release is incomplete a fourth. A list is spread over several partition keys by a hash of the conversation.
+//!
+//! Signing secrets, headers of webhooks, and answers of idempotency keys are sealed within their items.
 //!
 //! Writes use optimistic concurrency: a writer that loses a race reads the items again and decides again.
 //! [`switchboard_model`] decides which state is stored and when it may change; this module knows the layout, and that a
@@ -57,6 +63,7 @@ mod deliveries;
 #[cfg(test)]
 mod deliveries_tests;
 mod due;
+mod fleet;
 mod items;
 mod leases;
 #[cfg(test)]
@@ -71,6 +78,9 @@ mod number_pool;
 mod numbers;
 #[cfg(test)]
 mod outbox_tests;
+mod sealed;
+#[cfg(test)]
+mod sealed_tests;
 mod single_writes;
 mod spending;
 #[cfg(any(test, feature = "testing"))]
@@ -93,7 +103,7 @@ use self::items::Item;
 pub use self::{
     accounts::FIRST_TOKEN,
     claims::Claimed,
-    conversations::{Admission, Begun, Outcome, Queued},
+    conversations::{Admission, Begun, CallStart, Outcome, Queued},
     deliveries::Outgoing,
     due::DueItem,
     number_pool::MAX_POOLED,
@@ -101,6 +111,7 @@ pub use self::{
 };
 use crate::failure::{Cause, ServiceError};
 pub use crate::keys::{DeliveryKey, EventKey};
+use crate::sealing::Sealer;
 use switchboard_runtime::backoff::{exponential, jitter};
 
 /// Maximum number of tries of a read-decide-write cycle, or of a request that the table left incomplete.
@@ -114,6 +125,8 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 pub struct Table {
     client: Client,
     name: String,
+    /// Seals and opens secrets within items; without one they stay as they are.
+    sealer: Option<Sealer>,
 }
 
 /// Why an item was not stored or not read. The variants say what the caller can do.
@@ -170,7 +183,7 @@ impl Table {
     /// The table called `name`.
     #[must_use]
     pub fn new(config: &SdkConfig, name: String) -> Self {
-        Self { client: Client::new(config), name }
+        Self { client: Client::new(config), name, sealer: None }
     }
 
     async fn get(&self, pk: String, sk: impl Into<String>) -> Result<Option<Item>, TableError> {

@@ -44,9 +44,10 @@ impl Table {
         let key = keys::number_key(&coming.phone_number);
         let pooled = Condition::new("attribute_exists(pk)");
         let owner = Owned { account_id: coming.account_id };
+        let sealed = self.seal_number(coming).await?;
         self.write(vec![
             self.delete_if(POOL.to_owned(), &key, &pooled),
-            self.put_new(number_item(coming)?),
+            self.put_new(number_item(&sealed)?),
             self.put_new(Item::new(key, OWNER, &owner)?),
         ])
         .await

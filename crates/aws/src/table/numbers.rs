@@ -41,8 +41,9 @@ impl Table {
     /// Stores a new number. [`TableError::Conflict`] if any account has it, this one included, in any standing.
     pub async fn add_phone_number(&self, number: &PhoneNumber) -> Result<(), TableError> {
         let owner = Owned { account_id: number.account_id };
+        let sealed = self.seal_number(number).await?;
         self.write(vec![
-            self.put_new(number_item(number)?),
+            self.put_new(number_item(&sealed)?),
             self.put_new(Item::new(keys::number_key(&number.phone_number), OWNER, &owner)?),
         ])
         .await
@@ -55,7 +56,10 @@ impl Table {
         number: &E164,
     ) -> Result<Option<PhoneNumber>, TableError> {
         let item = self.get(keys::account_pk(account), keys::number_key(number)).await?;
-        item.map(|item| read_number(account, item)).transpose()
+        match item {
+            Some(item) => Ok(Some(self.open_number(read_number(account, item)?).await?)),
+            None => Ok(None),
+        }
     }
 
     /// One page of the numbers that an account owns, newest first, and whether there are more.
@@ -69,6 +73,9 @@ impl Table {
         let (mut numbers, has_more) = self.page(keys::numbers_pk(account), listing, read, age).await?;
         // The index lags behind the table.
         numbers.retain(PhoneNumber::is_owned);
+        for number in &mut numbers {
+            self.open_webhooks(account, &mut number.webhooks).await?;
+        }
         Ok((numbers, has_more))
     }
 
@@ -80,7 +87,8 @@ impl Table {
         after: PhoneNumber,
     ) -> Result<PhoneNumber, TableError> {
         let after = PhoneNumber { version: before.version + 1, ..after };
-        self.write(vec![self.put_if(number_item(&after)?, &unchanged(before))]).await?;
+        let sealed = self.seal_number(&after).await?;
+        self.write(vec![self.put_if(number_item(&sealed)?, &unchanged(before))]).await?;
         Ok(after)
     }
 
@@ -118,7 +126,7 @@ impl Table {
         for item in self.range(pk, from, to, usize::MAX).await? {
             let number = read_number(account, item)?;
             if number.id == id {
-                return Ok(Some(number));
+                return Ok(Some(self.open_number(number).await?));
             }
         }
         Ok(None)
@@ -202,6 +210,17 @@ impl Table {
             Some(number) => self.carrier_account(sealer, &number).await,
             None => Ok(CallAccount::Gone),
         }
+    }
+
+    /// The id of the customer's own account at the carrier that a leg's call goes through; none: the deployment's.
+    pub(super) async fn own_carrier_account(
+        &self,
+        account: AccountId,
+        leg: &Leg,
+    ) -> Result<Option<String>, TableError> {
+        let Some(call) = leg.phone_call.as_ref().filter(|call| call.imported) else { return Ok(None) };
+        let number = self.phone_number(account, call.own_number()).await?;
+        Ok(number.and_then(|number| number.carrier.own).map(|own| own.account_sid))
     }
 
     /// The account at the carrier that owns a number.

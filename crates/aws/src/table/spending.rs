@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use serde::Deserialize;
 use switchboard_model::{conversations::Conversation, costs::Usd, ids::AccountId, time::Timestamp};
 
-use super::{Table, TableError, items, transactions::Write};
+use super::{Table, TableError, items, request_error, single_writes::Refusal, transactions::Write};
 use crate::keys::{self, SPENT};
 
 /// Days after which a day's sum is deleted.
@@ -22,6 +22,34 @@ impl Table {
         let item = self.get(keys::account_pk(account), keys::spent_sk(now)).await?;
         let Spent { micro_usd } = item.map_or(Ok(Spent::default()), |item| item.read(SPENT))?;
         Ok(Usd::from_micros(micro_usd))
+    }
+
+    /// Counts a purchase of a number on the day (UTC) of `now`. False if the account has made `most` on that day.
+    pub async fn take_purchase(
+        &self,
+        account: AccountId,
+        most: u32,
+        now: Timestamp,
+    ) -> Result<bool, TableError> {
+        let expires = now.after(KEPT).as_millis().div_euclid(1_000);
+        let number = |number: String| AttributeValue::N(number);
+        let request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(items::key(keys::account_pk(account), &keys::bought_sk(now))))
+            .condition_expression("attribute_not_exists(bought) OR bought < :most")
+            .update_expression("SET #ttl = :ttl ADD bought :one")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":ttl", number(expires.to_string()))
+            .expression_attribute_values(":one", number("1".to_owned()))
+            .expression_attribute_values(":most", number(most.to_string()))
+            .send();
+        match Box::pin(request).await {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(Refusal::of(&error), Some(Refusal::Condition)) => Ok(false),
+            Err(error) => Err(request_error("UpdateItem", &error)),
+        }
     }
 
     /// The write that adds the cost of a conversation that ends; `None` if it costs nothing.

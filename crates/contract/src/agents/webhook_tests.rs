@@ -48,6 +48,16 @@ fn webhooks_are_checked() {
         (webhook(json!({ "headers": { "x-a": 1 } })), &["webhooks.1.headers.x-a string_type"]),
         (webhook(json!({ "headers": { "x a": "b" } })), &["webhooks.1.headers.x a value_error"]),
         (webhook(json!({ "headers": { "x-a": "b\r\nx-c: d" } })), &["webhooks.1.headers.x-a value_error"]),
+        (webhook(json!({ "headers": { "Host": "internal" } })), &["webhooks.1.headers.Host value_error"]),
+        (
+            webhook(
+                json!({ "headers": { "webhook-id": "1", "Webhook-Signature": "v1,x", "webhooks": "y" } }),
+            ),
+            &[
+                "webhooks.1.headers.Webhook-Signature value_error",
+                "webhooks.1.headers.webhook-id value_error",
+            ],
+        ),
         (webhook(json!({ "filter": "duration == 300" })), &[]),
         (webhook(json!({ "filter": "duration = 300" })), &["webhooks.1.filter value_error"]),
         (webhook(json!({ "filter": true })), &["webhooks.1.filter string_type"]),

@@ -182,6 +182,11 @@ fn headers<'c>() -> FieldType<'c, BTreeMap<String, String>> {
             if name.is_empty() || !name.bytes().all(is_token) {
                 return field.reject("value_error", "Not a valid header name");
             }
+            let lower = name.to_ascii_lowercase();
+            if lower == "host" || lower.starts_with("webhook-") {
+                let msg = format!("The header {name} is set by the sender; leave it out");
+                return field.reject("value_error", msg);
+            }
             if value.chars().any(|character| character.is_control() && character != '\t') {
                 return field.reject("value_error", "A header's value has no control characters");
             }

@@ -3,7 +3,7 @@
 //! Each leg has its own life: `waiting -> dialing -> ringing -> answered -> ended`. The first leg is the caller's, and
 //! today it is the only one. A carrier's report addresses a leg ([`Legs::of_call`]).
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -83,9 +83,50 @@ pub struct Leg {
     pub media_token_sha256: Option<String>,
     /// How often it was connected to another worker.
     pub resumes: u32,
+    /// The last time at which the carrier was known to get on with it before the answer: it waited in the carrier's own
+    /// queue, or began to ring. None: not since it was dialled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progressed_at: Option<Timestamp>,
+    /// The stream that the carrier was last told to connect again, until a worker admits it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconnect: Option<Reconnect>,
     /// The carrier's report of its end, while a worker holds the conversation. The worker reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported_end: Option<ReportedEnd>,
+}
+
+/// A stream that the carrier was told to connect again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconnect {
+    /// The streams before it that no worker admitted, one after the other.
+    pub failed: u32,
+    /// When the carrier connects it: after a pause.
+    pub at: Timestamp,
+}
+
+/// Time within which a worker admits a stream once the carrier connects it, or the carrier asks again.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(30);
+/// The pause before each attempt of a live call: at once if its worker handed it over or died, then in growing steps, 90 s
+/// in all, in which a container starts.
+const LIVE_PAUSES: [u64; 5] = [0, 2, 8, 20, 60];
+/// The pause before each attempt of a call that nobody has talked on yet: its first stream was refused. The person hears
+/// silence meanwhile, and does not wait for long.
+const FIRST_PAUSES: [u64; 5] = [1, 1, 2, 4, 8];
+
+impl Reconnect {
+    /// The next attempt after `failed` ones, at `now`. Returns the pause before it.
+    pub(super) fn next(failed: u32, has_begun: bool, now: Timestamp) -> (Self, Duration) {
+        let pauses = if has_begun { LIVE_PAUSES } else { FIRST_PAUSES };
+        let at = usize::try_from(failed).unwrap_or(usize::MAX).min(pauses.len() - 1);
+        let pause = Duration::from_secs(pauses[at]);
+        (Self { failed, at: now.after(pause) }, pause)
+    }
+
+    /// The time until which a call waits for it.
+    #[must_use]
+    pub fn deadline(self) -> Timestamp {
+        self.at.after(CONNECTS_WITHIN)
+    }
 }
 
 /// The carrier's call of a leg.
@@ -142,6 +183,8 @@ impl Leg {
             phone_call: Some(phone_call),
             media_token_sha256: None,
             resumes: 0,
+            progressed_at: None,
+            reconnect: None,
             reported_end: None,
         }
     }

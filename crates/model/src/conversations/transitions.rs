@@ -7,7 +7,9 @@ mod inbound;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Conversation, EndedReason, Leg, LegId, LegRole, LegState, MAX_RESUMES, PhoneCallView, State};
+use super::{
+    Conversation, EndedReason, Leg, LegId, LegRole, LegState, MAX_RESUMES, PhoneCallView, Reconnect, State,
+};
 use crate::{
     agents::AgentConfig,
     carriers::CarrierCallId,
@@ -125,6 +127,7 @@ impl Conversation {
                 LegState::Waiting | LegState::Ended { .. } => return Err(InvalidTransition),
             }
             leg.media_token_sha256 = None;
+            leg.reconnect = None;
             leg.set_call_id(call);
             Ok(())
         })?;
@@ -138,21 +141,31 @@ impl Conversation {
 
     /// The leg's media stream closed, and the carrier asks how the call goes on: it is to connect another stream, which
     /// the token with this hash will admit. The same for a call whose media has not begun: its stream was refused, perhaps
-    /// before the callback that reports the answer.
+    /// before the callback that reports the answer. The carrier is to pause until [`Leg::reconnect`] says, longer after each
+    /// stream that no worker admitted.
     pub fn begin_resume(
         &self,
         leg: LegId,
         media_token_sha256: String,
+        now: Timestamp,
     ) -> Result<Transition, InvalidTransition> {
-        if !matches!(self.state, State::Connecting | State::Started { .. }) {
-            return Err(InvalidTransition);
-        }
+        let has_begun = match self.state {
+            State::Started { .. } => true,
+            State::Connecting => false,
+            State::Queued | State::Ended { .. } => return Err(InvalidTransition),
+        };
         self.changed_leg(leg, |leg| {
             let is_ended = matches!(leg.state, LegState::Waiting | LegState::Ended { .. });
             if is_ended || leg.resumes >= MAX_RESUMES {
                 return Err(InvalidTransition);
             }
             leg.resumes += 1;
+            // The token of the stream before was never used.
+            let failed = match leg.reconnect {
+                Some(before) if leg.media_token_sha256.is_some() => before.failed + 1,
+                _ => 0,
+            };
+            leg.reconnect = Some(Reconnect::next(failed, has_begun, now).0);
             leg.media_token_sha256 = Some(media_token_sha256);
             Ok(())
         })
@@ -161,7 +174,10 @@ impl Conversation {
     /// A worker admitted another stream of a live leg; the token is used up.
     pub fn mark_resumed(&self, leg: LegId) -> Result<Transition, InvalidTransition> {
         let State::Started { .. } = self.state else { return Err(InvalidTransition) };
-        self.changed_leg(leg, |leg| leg.media_token_sha256.take().map(drop).ok_or(InvalidTransition))
+        self.changed_leg(leg, |leg| {
+            leg.reconnect = None;
+            leg.media_token_sha256.take().map(drop).ok_or(InvalidTransition)
+        })
     }
 
     /// Leaves a signal for the worker that holds the media: it is to end the conversation.

@@ -76,7 +76,7 @@ fn dialing() -> Conversation {
 
 fn ringing() -> Conversation {
     let conversation = dialing();
-    after(&conversation, conversation.mark_ringing(LEG, &call("CA1")), &[])
+    after(&conversation, conversation.mark_ringing(LEG, &call("CA1"), at(10)), &[])
 }
 
 fn answered() -> Conversation {
@@ -118,10 +118,10 @@ fn possible(conversation: &Conversation) -> Vec<&'static str> {
         ("undial", conversation.return_to_queue(LEG)),
         ("prepared", conversation.record_prepared(9)),
         ("placed", conversation.record_placed(LEG, &call("CA2"))),
-        ("ringing", conversation.mark_ringing(LEG, &call("CA2"))),
+        ("ringing", conversation.mark_ringing(LEG, &call("CA2"), at(10))),
         ("answered", conversation.mark_answered(LEG, &agent, &call("CA2"), at(1))),
         ("started", conversation.mark_started(LEG, &agent, &call("CA2"), at(1))),
-        ("resume", conversation.begin_resume(LEG, "hash".into())),
+        ("resume", conversation.begin_resume(LEG, "hash".into(), at(3_000))),
         ("resumed", conversation.mark_resumed(LEG)),
         ("request_end", conversation.request_end(at(1))),
         ("append", conversation.append(&agent, &[], &usage)),
@@ -177,7 +177,7 @@ fn the_stream_token_works_once() {
 #[test]
 fn a_call_whose_media_has_not_begun_gets_another_token() {
     for conversation in [dialing(), ringing(), answered()] {
-        let next = after(&conversation, conversation.begin_resume(LEG, "next".into()), &[]);
+        let next = after(&conversation, conversation.begin_resume(LEG, "next".into(), at(3_000)), &[]);
         assert_eq!(caller(&next).media_token_sha256.as_deref(), Some("next"));
         assert_eq!((&next.state, next.due_at()), (&conversation.state, conversation.due_at()));
         assert!(next.mark_started(LEG, &agent(), &call("CA1"), at(5_000)).is_ok());
@@ -185,15 +185,43 @@ fn a_call_whose_media_has_not_begun_gets_another_token() {
 }
 
 #[test]
+fn streams_that_no_worker_admits_are_connected_after_growing_pauses() {
+    let pauses = |mut conversation: Conversation| {
+        let mut pauses = vec![];
+        let mut now = at(10_000);
+        while let Ok(next) = conversation.begin_resume(LEG, "next".into(), now) {
+            conversation = next.conversation;
+            let again = caller(&conversation).reconnect.unwrap();
+            pauses.push(again.at.since(now).as_secs());
+            now = again.at;
+        }
+        (conversation, pauses)
+    };
+    let (waiting, live) = pauses(started());
+    assert_eq!(live, [0, 2, 8, 20, 60], "a container starts within that time");
+    assert_eq!(caller(&waiting.mark_resumed(LEG).unwrap().conversation).reconnect, None);
+    let (waiting, first) = pauses(answered());
+    assert_eq!(first, [1, 1, 2, 4, 8]);
+    let last = caller(&waiting).reconnect.unwrap();
+    assert!(waiting.due_at().unwrap() >= last.deadline());
+    // A stream that was admitted begins again at once.
+    let mut again = started().begin_resume(LEG, "a".into(), at(0)).unwrap().conversation;
+    again = again.begin_resume(LEG, "b".into(), at(0)).unwrap().conversation;
+    again = again.mark_resumed(LEG).unwrap().conversation;
+    let again = again.begin_resume(LEG, "c".into(), at(0)).unwrap().conversation;
+    assert_eq!(caller(&again).reconnect.unwrap().at, at(0));
+}
+
+#[test]
 fn a_call_is_resumed_at_most_five_times() {
     let mut conversation = started();
     for _ in 0..5 {
-        conversation = after(&conversation, conversation.begin_resume(LEG, "next".into()), &[]);
+        conversation = after(&conversation, conversation.begin_resume(LEG, "next".into(), at(3_000)), &[]);
         assert_eq!(caller(&conversation).media_token_sha256.as_deref(), Some("next"));
         conversation = after(&conversation, conversation.mark_resumed(LEG), &[]);
         assert_eq!(conversation.mark_resumed(LEG), Err(InvalidTransition), "each token lets one stream in");
     }
-    assert_eq!(conversation.begin_resume(LEG, "again".into()), Err(InvalidTransition));
+    assert_eq!(conversation.begin_resume(LEG, "again".into(), at(3_000)), Err(InvalidTransition));
 }
 
 #[test]

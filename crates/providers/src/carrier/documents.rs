@@ -23,6 +23,8 @@ pub enum Instructions<'a> {
 /// A media stream and what follows it.
 #[derive(Clone, Copy)]
 pub struct ConnectStream<'a> {
+    /// Silence before it, in whole seconds.
+    pub after: Duration,
     /// The websocket's URL, without a query: carriers drop it.
     pub url: &'a str,
     /// Names and values that arrive with the stream's start; at most 500 characters per pair.
@@ -80,8 +82,13 @@ mod tests {
 
     #[test]
     fn tokens_are_redacted_in_debug_output() {
-        let connect =
-            ConnectStream { url: "", parameters: &[("token", "secret")], status_callback: "", then: "" };
+        let connect = ConnectStream {
+            after: Duration::ZERO,
+            url: "",
+            parameters: &[("token", "secret")],
+            status_callback: "",
+            then: "",
+        };
         let document = CallDocument { content_type: "text/xml", body: "secret".to_owned() };
         let shown = format!("{connect:?} {:?} {document:?}", Instructions::Connect(connect));
         assert!(!shown.contains("secret"), "{shown}");

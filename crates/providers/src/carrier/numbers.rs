@@ -31,13 +31,15 @@ pub struct OwnedNumber {
 pub struct CallRouting<'a> {
     /// Answers a call with a document.
     pub voice_url: &'a str,
+    /// Answers it if `voice_url` fails.
+    pub fallback_url: &'a str,
     /// Receives the report of a call's end.
     pub status_callback: &'a str,
 }
 
 impl CallRouting<'_> {
     /// No URL answers; the carrier turns calls away.
-    pub(crate) const NONE: Self = Self { voice_url: "", status_callback: "" };
+    pub(crate) const NONE: Self = Self { voice_url: "", fallback_url: "", status_callback: "" };
 }
 
 impl fmt::Debug for CallRouting<'_> {

@@ -9,6 +9,7 @@ use switchboard_model::{phone_numbers::E164, time::Timestamp};
 
 use super::{
     account::Account,
+    overrides::with_retries,
     refusals::{NOT_FOUND, NOT_IN_PROGRESS, lost, lost_order, refusal, refused_order, unnamed_order},
     values::{call_id, call_status, rfc2822},
 };
@@ -30,14 +31,15 @@ const PLACED_WITHIN: Duration = Duration::from_secs(30);
 const CLOCK_SKEW: Duration = Duration::from_secs(3);
 
 pub(super) async fn place(account: &Account, call: PlaceCall<'_>) -> Result<CarrierCallId, OrderError> {
-    let ring_timeout = call.ring_timeout.as_secs().to_string();
+    let (ring_timeout, status_callback) =
+        (call.ring_timeout.as_secs().to_string(), with_retries(call.status_callback));
     let time_limit = call.time_limit.map(|limit| limit.as_secs().to_string());
     let mut form = vec![
         ("To", call.to),
         ("From", call.from),
         ("Twiml", &call.document.body),
         ("Timeout", &ring_timeout),
-        ("StatusCallback", call.status_callback),
+        ("StatusCallback", &*status_callback),
     ];
     form.extend(
         ["initiated", "ringing", "answered", "completed"].map(|event| ("StatusCallbackEvent", event)),

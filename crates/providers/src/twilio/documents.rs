@@ -4,6 +4,7 @@ use std::{io, time::Duration};
 
 use quick_xml::{Writer, events::BytesText, writer::ElementWriter};
 
+use super::overrides::with_retries;
 use crate::carrier::documents::{CallDocument, ConnectStream, Instructions, RejectReason};
 
 /// TwiML must be declared as XML, and may hold non-ASCII characters.
@@ -30,6 +31,9 @@ pub(super) fn write(instructions: &Instructions<'_>) -> CallDocument {
 }
 
 fn connect_stream(writer: &mut Writer<Vec<u8>>, connect: &ConnectStream<'_>) -> io::Result<()> {
+    if connect.after >= Duration::from_secs(1) {
+        silence(writer, connect.after)?;
+    }
     writer.create_element("Connect").write_inner_content(|writer| {
         let stream = writer
             .create_element("Stream")
@@ -41,14 +45,19 @@ fn connect_stream(writer: &mut Writer<Vec<u8>>, connect: &ConnectStream<'_>) -> 
 }
 
 fn pause(writer: &mut Writer<Vec<u8>>, time: Duration, then: &str) -> io::Result<()> {
+    silence(writer, time)?;
+    redirect(writer, then)
+}
+
+fn silence(writer: &mut Writer<Vec<u8>>, time: Duration) -> io::Result<()> {
     let seconds = time.as_secs().to_string();
     writer.create_element("Pause").with_attribute(("length", seconds.as_str())).write_empty()?;
-    redirect(writer, then)
+    Ok(())
 }
 
 fn redirect(writer: &mut Writer<Vec<u8>>, url: &str) -> io::Result<()> {
     let redirect = writer.create_element("Redirect").with_attribute(("method", "POST"));
-    redirect.write_text_content(BytesText::new(url))?;
+    redirect.write_text_content(BytesText::new(&with_retries(url)))?;
     Ok(())
 }
 
@@ -80,6 +89,7 @@ mod tests {
     #[test]
     fn a_stream_document_escapes_parameters_and_urls() {
         let connect = ConnectStream {
+            after: Duration::ZERO,
             url: "wss://media.example.com/media",
             parameters: &[("token", "a\"<&>b"), ("id", "cnv_1")],
             status_callback: "https://voice.example.com/stream?a=1&b=2",
@@ -91,10 +101,13 @@ mod tests {
              statusCallback=\"https://voice.example.com/stream?a=1&amp;b=2\">\
              <Parameter name=\"token\" value=\"a&quot;&lt;&amp;&gt;b\"/><Parameter name=\"id\" value=\"cnv_1\"/>\
              </Stream></Connect>\
-             <Redirect method=\"POST\">https://voice.example.com/resume?a=1&amp;b=&lt;2&gt;</Redirect></Response>"
+             <Redirect method=\"POST\">https://voice.example.com/resume?a=1&amp;b=&lt;2&gt;#rc=3&amp;rt=8000&amp;rp=5xx,ct,rt</Redirect></Response>"
         );
         let bare = write(&Instructions::Connect(ConnectStream { parameters: &[], ..connect })).body;
         assert!(bare.contains("b=2\"/></Connect>"), "{bare}");
+        let later = ConnectStream { after: Duration::from_secs(8), ..connect };
+        let later = write(&Instructions::Connect(later)).body;
+        assert!(later.starts_with("<Response><Pause length=\"8\"/><Connect>"), "{later}");
     }
 
     #[test]
@@ -110,7 +123,8 @@ mod tests {
         let pause = Instructions::Pause { time: Duration::from_secs(20), then: "https://a.example/next" };
         assert_eq!(
             body(pause),
-            "<Response><Pause length=\"20\"/><Redirect method=\"POST\">https://a.example/next</Redirect></Response>"
+            "<Response><Pause length=\"20\"/><Redirect method=\"POST\">https://a.example/next\
+             #rc=3&amp;rt=8000&amp;rp=5xx,ct,rt</Redirect></Response>"
         );
     }
 }

@@ -11,6 +11,7 @@ mod calls;
 mod documents;
 mod media_stream;
 mod numbers;
+mod overrides;
 mod refusals;
 mod signature;
 mod values;

@@ -9,6 +9,7 @@ use switchboard_model::phone_numbers::{E164, PhoneNumber};
 
 use super::{
     account::{Account, is_sid},
+    overrides::{with_retries, without_overrides},
     refusals::{NOT_FOUND, lost, lost_order, refusal, refused_order, unnamed_order},
 };
 use crate::{
@@ -52,7 +53,7 @@ pub(super) async fn buy(
     name: &str,
     routing: CallRouting<'_>,
 ) -> Result<String, OrderError> {
-    let mut form = vec![("PhoneNumber", number.as_str()), ("FriendlyName", name)];
+    let mut form = vec![("PhoneNumber", number.as_str().to_owned()), ("FriendlyName", name.to_owned())];
     form.extend(form_of(routing));
     let request = request(account, Method::POST, "IncomingPhoneNumbers.json").form(&form);
     let response = request.send().await.map_err(lost_order)?;
@@ -90,15 +91,15 @@ pub(super) async fn find_purchase(account: &Account, number: &PhoneNumber) -> Re
 
 pub(super) async fn route(account: &Account, id: &str, routing: CallRouting<'_>) -> Result<bool, Error> {
     // An application or a trunk of the account takes precedence over the URL, without an error.
-    let mut form = form_of(routing).to_vec();
-    form.extend([("VoiceApplicationSid", ""), ("TrunkSid", "")]);
+    let mut form = form_of(routing);
+    form.extend([("VoiceApplicationSid", String::new()), ("TrunkSid", String::new())]);
     change(account, Method::POST, id, |request| request.form(&form)).await
 }
 
 pub(super) async fn unroute(account: &Account, number: &PhoneNumber) -> Result<bool, Error> {
     let found = find(account, &number.phone_number).await?;
     let path = PhoneNumber::voice_path(number.account_id);
-    match found.filter(|found| found.voice_url.ends_with(&path)) {
+    match found.filter(|found| without_overrides(&found.voice_url).ends_with(&path)) {
         Some(found) => {
             let form = form_of(CallRouting::NONE);
             change(account, Method::POST, &found.id, |request| request.form(&form)).await
@@ -143,12 +144,14 @@ fn request(account: &Account, method: Method, resource: &str) -> RequestBuilder 
     account.request(method, resource, TIMEOUT)
 }
 
-fn form_of(routing: CallRouting<'_>) -> [(&str, &str); 4] {
-    [
-        ("VoiceUrl", routing.voice_url),
-        ("VoiceMethod", "POST"),
-        ("StatusCallback", routing.status_callback),
-        ("StatusCallbackMethod", "POST"),
+fn form_of(routing: CallRouting<'_>) -> Vec<(&'static str, String)> {
+    vec![
+        ("VoiceUrl", with_retries(routing.voice_url)),
+        ("VoiceMethod", "POST".to_owned()),
+        ("VoiceFallbackUrl", with_retries(routing.fallback_url)),
+        ("VoiceFallbackMethod", "POST".to_owned()),
+        ("StatusCallback", with_retries(routing.status_callback)),
+        ("StatusCallbackMethod", "POST".to_owned()),
     ]
 }
 

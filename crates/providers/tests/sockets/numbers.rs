@@ -25,8 +25,11 @@ use switchboard_providers::{
 use crate::support::{SHORT, Server, nowhere};
 
 const SID: &str = "PN00000000000000000000000000000001";
-const ROUTING: CallRouting<'_> =
-    CallRouting { voice_url: "https://a.example/in", status_callback: "https://a.example/status" };
+const ROUTING: CallRouting<'_> = CallRouting {
+    voice_url: "https://a.example/in",
+    fallback_url: "https://a.example/fallback",
+    status_callback: "https://a.example/status",
+};
 
 /// A received request: method, URL, form, and user name.
 type Seen = Arc<Mutex<Vec<String>>>;
@@ -77,8 +80,11 @@ async fn a_number_is_bought_and_routed_in_one_request() {
         answering(201, r#"{"sid":"PN00000000000000000000000000000001","phone_number":"+14155550200"}"#).await;
     assert_eq!(carrier.buy_number(&number(), "mine", ROUTING).await.unwrap(), SID);
     let asked = "POST /2010-04-01/Accounts/AC1/IncomingPhoneNumbers.json \
-                 PhoneNumber=%2B14155550200&FriendlyName=mine&VoiceUrl=https%3A%2F%2Fa.example%2Fin&VoiceMethod=POST\
-                 &StatusCallback=https%3A%2F%2Fa.example%2Fstatus&StatusCallbackMethod=POST Basic QUMxOnRva2Vu";
+                 PhoneNumber=%2B14155550200&FriendlyName=mine&VoiceUrl=https%3A%2F%2Fa.example%2Fin<>&VoiceMethod=POST\
+                 &VoiceFallbackUrl=https%3A%2F%2Fa.example%2Ffallback<>&VoiceFallbackMethod=POST\
+                 &StatusCallback=https%3A%2F%2Fa.example%2Fstatus<>&StatusCallbackMethod=POST Basic QUMxOnRva2Vu";
+    // One 5xx must not end a call.
+    let asked = asked.replace("<>", "%23rc%3D3%26rt%3D8000%26rp%3D5xx%2Cct%2Crt");
     assert_eq!(*seen.lock().unwrap(), [asked]);
 }
 
@@ -169,7 +175,7 @@ async fn only_our_purchases_and_routes_are_taken_back() {
     let number = owned(None);
     let path = PhoneNumber::voice_path(number.account_id);
     for (name, voice_url, released, cut) in [
-        (number.friendly_name(), format!("https://api.example.com{path}"), true, true),
+        (number.friendly_name(), format!("https://api.example.com{path}#rc=3"), true, true),
         ("another purchase".to_owned(), "https://customer.example.com".to_owned(), false, false),
     ] {
         let (_server, carrier, seen) = answering(200, listed(&name, &voice_url)).await;

@@ -86,7 +86,10 @@ async fn a_call_is_placed_with_its_document_and_callbacks() {
             ("From", "+14155550199"),
             ("Twiml", "<Response/>"),
             ("Timeout", "60"),
-            ("StatusCallback", "https://voice.example.com/twilio/acc_1/cnv_1/status"),
+            (
+                "StatusCallback",
+                "https://voice.example.com/twilio/acc_1/cnv_1/status#rc=3&rt=8000&rp=5xx,ct,rt"
+            ),
             ("StatusCallbackEvent", "initiated"),
             ("StatusCallbackEvent", "ringing"),
             ("StatusCallbackEvent", "answered"),

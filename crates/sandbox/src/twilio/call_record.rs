@@ -108,6 +108,8 @@ pub(super) struct Request {
     pub(super) to: String,
     pub(super) from: String,
     pub(super) instructions: Instructions,
+    /// Asked for a document if the document's own URL fails.
+    pub(super) fallback: Option<Box<Instructions>>,
     pub(super) status_callback: Option<String>,
     pub(super) events: Vec<StatusEvent>,
     /// Maximum time of ringing.
@@ -384,6 +386,7 @@ mod tests {
             to: "+14155550100".to_owned(),
             from: "+14155550199".to_owned(),
             instructions: Instructions::Inline("<Response/>".to_owned()),
+            fallback: None,
             status_callback: None,
             events: vec![],
             timeout: Duration::from_mins(1),

@@ -293,8 +293,18 @@ impl CallLine<'_> {
         twiml::parse(document).map_err(|error| CallError { code: error.code(), message: error.to_string() })
     }
 
-    /// Returns the instructions with their document, fetched if necessary.
+    /// Returns the instructions with their document, fetched if necessary; from the fallback if that fails.
     async fn fetched(&self, instructions: &Instructions) -> Result<Instructions, CallError> {
+        match (self.fetched_once(instructions).await, &self.call.request.fallback) {
+            (Err(CallError { code, message }), Some(fallback)) => {
+                self.call.record_error(code, message);
+                self.fetched_once(fallback).await
+            }
+            (fetched, _) => fetched,
+        }
+    }
+
+    async fn fetched_once(&self, instructions: &Instructions) -> Result<Instructions, CallError> {
         let Instructions::At { url, get } = instructions else { return Ok(instructions.clone()) };
         let failed = |message| CallError { code: 11200, message };
         let status = self.call.state().status.as_str();

@@ -20,6 +20,7 @@ async fn lone_call(to: &str, timeout: Duration) -> (String, Duration) {
         to: to.to_owned(),
         from: OWNED_NUMBER.to_owned(),
         instructions: Instructions::Inline(r#"<Response><Pause length="60"/></Response>"#.to_owned()),
+        fallback: None,
         status_callback: None,
         events: vec![],
         timeout,

@@ -65,8 +65,52 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
-/// Sends a request signed for an account: POST with a form, or GET with the same values in the query. Retries once, and
-/// only if the connection fails, which is Twilio's default (`#rc=1&rp=ct`).
+/// The connection overrides of a URL: its fragment. Others than these are ignored.
+struct Overrides {
+    /// `rc`: how often a request is repeated.
+    retries: u32,
+    /// `rt`: maximum time until a response.
+    read_timeout: Duration,
+    /// `rp`: what is repeated, of `ct`, `rt`, `4xx` and `5xx`.
+    policy: String,
+}
+
+impl Overrides {
+    /// Without any, a request is repeated once, and only if the connection fails.
+    fn of(url: &str) -> Self {
+        let fragment = url.split_once('#').map_or("", |(_, fragment)| fragment);
+        let of = |name| fragment.split('&').find_map(|part| part.strip_prefix(name));
+        let read_timeout = of("rt=").and_then(|value| value.parse().ok());
+        Self {
+            retries: of("rc=").and_then(|value| value.parse().ok()).unwrap_or(1).min(5),
+            read_timeout: read_timeout.map_or(WEBHOOK_TIMEOUT, Duration::from_millis),
+            policy: of("rp=").unwrap_or("ct").to_owned(),
+        }
+    }
+
+    fn repeats(&self, outcome: &Result<Answer, Failure>) -> bool {
+        let case = match outcome {
+            Ok(answer) => match answer.status {
+                400..500 => "4xx",
+                500.. => "5xx",
+                _ => return false,
+            },
+            Err(Failure::TimedOut) => "rt",
+            Err(Failure::Request(error)) if error.is_connect() => "ct",
+            Err(Failure::Request(_)) => return false,
+        };
+        self.policy.split(',').any(|named| named == case || named == "all")
+    }
+}
+
+/// A request without a response.
+enum Failure {
+    TimedOut,
+    Request(reqwest::Error),
+}
+
+/// Sends a request signed for an account: POST with a form, or GET with the same values in the query. The URL's connection
+/// overrides say how often it is repeated.
 pub(super) async fn request(
     carrier: &Carrier,
     account: &Account,
@@ -75,13 +119,24 @@ pub(super) async fn request(
     form: &Form,
 ) -> Result<Answer, String> {
     let exchange = async {
-        match attempt(carrier, account, url, get, form).await {
-            Err(error) if error.is_connect() => attempt(carrier, account, url, get, form).await,
-            other => other,
+        let overrides = Overrides::of(url);
+        let mut tries = 0;
+        loop {
+            let outcome =
+                match timeout(overrides.read_timeout, attempt(carrier, account, url, get, form)).await {
+                    Ok(outcome) => outcome.map_err(Failure::Request),
+                    Err(_elapsed) => Err(Failure::TimedOut),
+                };
+            tries += 1;
+            if tries > overrides.retries || !overrides.repeats(&outcome) {
+                return outcome;
+            }
         }
     };
     match timeout(WEBHOOK_TIMEOUT, exchange).await {
-        Ok(answer) => answer.map_err(|error| error.without_url().to_string()),
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(Failure::Request(error))) => Err(error.without_url().to_string()),
+        Ok(Err(Failure::TimedOut)) => Err("no answer in the time of its overrides".to_owned()),
         Err(_) => Err(format!("no answer in {} s", WEBHOOK_TIMEOUT.as_secs())),
     }
 }

@@ -169,6 +169,7 @@ fn validate(carrier: &Carrier, account: &Account, fields: &Fields) -> Result<Req
         to: to.to_owned(),
         from: from.to_owned(),
         instructions,
+        fallback: None,
         status_callback: status_callback.map(str::to_owned),
         events: events(fields)?,
         timeout: seconds(fields, "Timeout")?.unwrap_or(TIMEOUT_DEFAULT),

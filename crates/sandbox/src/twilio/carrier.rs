@@ -53,9 +53,10 @@ impl Carrier {
         &self,
         number: &str,
         voice_url: &str,
+        fallback_url: &str,
         status_callback: &str,
     ) -> Option<String> {
-        self.numbers().connect_number(number, voice_url, status_callback)
+        self.numbers().connect_number(number, voice_url, fallback_url, status_callback)
     }
 
     pub(super) fn numbers(&self) -> MutexGuard<'_, Numbers> {

@@ -40,6 +40,9 @@ pub(super) async fn create(
         to,
         from,
         instructions: Instructions::At { url: number.voice_url, get: number.voice_method == "GET" },
+        fallback: Some(number.voice_fallback_url)
+            .filter(|url| !url.is_empty())
+            .map(|url| Box::new(Instructions::At { url, get: number.voice_fallback_method == "GET" })),
         status_callback: Some(number.status_callback).filter(|url| !url.is_empty()),
         events: vec![StatusEvent::Completed],
         timeout: TIMEOUT_DEFAULT,

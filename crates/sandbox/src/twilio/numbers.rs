@@ -20,6 +20,9 @@ pub(super) struct Number {
     /// The URL that decides about calls to the number, requested with `voice_method`.
     pub(super) voice_url: String,
     pub(super) voice_method: String,
+    /// The URL that decides if that one fails.
+    pub(super) voice_fallback_url: String,
+    pub(super) voice_fallback_method: String,
     /// The URL that is told of the end of such a call.
     pub(super) status_callback: String,
     pub(super) created: Timestamp,
@@ -40,6 +43,8 @@ impl Numbers {
             friendly_name: national(phone_number),
             voice_url: String::new(),
             voice_method: "POST".to_owned(),
+            voice_fallback_url: String::new(),
+            voice_fallback_method: "POST".to_owned(),
             status_callback: String::new(),
             created: now,
             updated: now,
@@ -64,10 +69,12 @@ impl Numbers {
         &mut self,
         number: &str,
         voice_url: &str,
+        fallback_url: &str,
         status_callback: &str,
     ) -> Option<String> {
         let number = self.0.get_mut(number)?;
         voice_url.clone_into(&mut number.voice_url);
+        fallback_url.clone_into(&mut number.voice_fallback_url);
         status_callback.clone_into(&mut number.status_callback);
         Some(number.sid.clone())
     }

@@ -180,7 +180,7 @@ fn find<'n>(numbers: &'n mut Numbers, account: &Account, file: &str) -> Result<&
 }
 
 fn check(fields: &Fields) -> Result<(), Refusal> {
-    for (name, code) in [("VoiceUrl", 21502), ("StatusCallback", 21609)] {
+    for (name, code) in [("VoiceUrl", 21502), ("VoiceFallbackUrl", 21503), ("StatusCallback", 21609)] {
         if field(fields, name).is_some_and(|url| !is_web_url(url)) {
             return Err(Refusal::invalid(code, format!("{name} is not valid")));
         }
@@ -195,6 +195,8 @@ fn set(number: &mut Number, fields: &Fields) {
             "FriendlyName" => &mut number.friendly_name,
             "VoiceUrl" => &mut number.voice_url,
             "VoiceMethod" => &mut number.voice_method,
+            "VoiceFallbackUrl" => &mut number.voice_fallback_url,
+            "VoiceFallbackMethod" => &mut number.voice_fallback_method,
             "StatusCallback" => &mut number.status_callback,
             _ => continue,
         };
@@ -221,8 +223,8 @@ fn resource(number: &Number) -> Value {
         "status": "in-use",
         "voice_url": number.voice_url,
         "voice_method": number.voice_method,
-        "voice_fallback_url": null,
-        "voice_fallback_method": "POST",
+        "voice_fallback_url": number.voice_fallback_url,
+        "voice_fallback_method": number.voice_fallback_method,
         "voice_application_sid": null,
         "voice_caller_id_lookup": false,
         "voice_receive_mode": "voice",

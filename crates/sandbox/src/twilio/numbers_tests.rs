@@ -95,6 +95,23 @@ async fn a_call_to_a_connected_number_asks_its_url_and_reports_its_end() {
 }
 
 #[tokio::test]
+async fn a_failing_url_is_repeated_as_its_overrides_say_and_then_the_fallback_decides() {
+    let mut world = World::start().await;
+    let url = |leaf: &str| format!("{}/{leaf}", world.application_url);
+    let (voice, fallback, status) = (url("broken#rc=2&rp=5xx,ct"), url("reject"), url("status"));
+    let form = [
+        ("PhoneNumber", "+14155550201"),
+        ("VoiceUrl", &*voice),
+        ("VoiceFallbackUrl", &*fallback),
+        ("StatusCallback", &*status),
+    ];
+    world.post(NUMBERS, &form).await;
+    ring(&world, "+14155550201").await;
+    let broken = "/broken ringing";
+    assert_eq!(world.reports().await, [broken, broken, broken, "/reject ringing", "/status no-answer"]);
+}
+
+#[tokio::test]
 async fn a_rejected_call_is_never_answered() {
     let mut world = World::start().await;
     let (voice, status) =

@@ -103,6 +103,17 @@ async fn webhook(
     answer
 }
 
+/// Reports the request, and fails.
+async fn broken(
+    application: State<Application>,
+    uri: Uri,
+    headers: HeaderMap,
+    form: Form<Vec<(String, String)>>,
+) -> StatusCode {
+    webhook(application, uri, headers, form).await;
+    StatusCode::INTERNAL_SERVER_ERROR
+}
+
 async fn media(
     State(application): State<Application>,
     headers: HeaderMap,
@@ -125,6 +136,7 @@ impl World {
             .route("/stream", post(webhook))
             .route("/resume", post(webhook))
             .route("/reject", post(webhook))
+            .route("/broken", post(broken))
             .route("/media", get(media))
             .with_state(Application { webhooks: webhooks_in, streams: streams_in });
         Self {

@@ -82,6 +82,8 @@ pub(crate) async fn deploy(
         ("Architecture", architecture),
         ("PublicUrl", plan.public_url),
         ("AllowHttpWebhooks", "true"),
+        // The sandbox is a carrier without a limit.
+        ("CarrierCallsPerSecond", "1000"),
         ("MediaUrl", plan.media_url),
         ("ProviderKeysSecret", SECRET),
     ] {

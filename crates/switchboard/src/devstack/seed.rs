@@ -48,7 +48,12 @@ pub(crate) async fn seed(
     store.set_limits(account.id, &limits(live_calls)).await.context("storing the account's limits")?;
     let number: E164 = FROM_NUMBER.parse().context("reading the number")?;
     let base = format!("{api_url}{}", CarrierName::default().callbacks_path(account.id));
-    let sid = sandbox.connect_number(FROM_NUMBER, &format!("{base}/inbound"), &format!("{base}/status"));
+    let sid = sandbox.connect_number(
+        FROM_NUMBER,
+        &format!("{base}/inbound"),
+        &format!("{base}/fallback"),
+        &format!("{base}/status"),
+    );
     let sid = sid.context("the sandbox's carrier does not own the number")?;
     let id = PhoneNumberId::new(account.created_at, random_u128());
     let number = PhoneNumber::coming(id, account.id, number, None, now()).arrived(sid);

@@ -229,7 +229,7 @@ impl Stack {
         let deployment = deployment::deploy(&directories, &host, &python, &emulator, &plan, progress).await?;
         let table_name = deployment.outputs.table_name.clone();
         let mut template =
-            media_template(&directories, &emulator.url, &deployment, &providers, &executables)?;
+            media_template(&directories, &emulator.url, &deployment, (&providers, &media_url), &executables)?;
         let calls = load.as_ref().map_or(LIVE_CALLS, |setup| setup.calls.max(LIVE_CALLS));
         if load.is_some() {
             template.single(calls, listen, Cores::divide());
@@ -371,7 +371,7 @@ fn media_template(
     directories: &StateDirectory,
     emulator_url: &str,
     deployment: &DeployedStack,
-    providers: &ProviderEndpoints,
+    (providers, media_url): (&ProviderEndpoints, &str),
     executables: &Executables,
 ) -> anyhow::Result<WorkerTemplate> {
     let mut environment = emulator::aws_environment(emulator_url);
@@ -381,6 +381,7 @@ fn media_template(
             ("RECORDINGS_BUCKET", &deployment.outputs.bucket_name),
             ("PROVIDER_KEYS_SECRET", deployment::SECRET),
             ("SEALING_KEY_ID", &deployment.outputs.sealing_key_id),
+            ("MEDIA_URL", media_url),
             ("ALLOW_HTTP_WEBHOOKS", "true"),
             ("RUST_LOG", "info"),
             ("RUST_BACKTRACE", "1"),

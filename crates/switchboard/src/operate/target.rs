@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail};
+use switchboard_aws::sealing::Sealer;
 use switchboard_aws::stacks::{self, QueueName, QueueUrls, StackError};
 use switchboard_aws::table::{Table, TableError};
 use switchboard_aws::{SdkConfig, ServiceError, queue};
@@ -109,9 +110,9 @@ async fn deployed(stack: &str) -> anyhow::Result<SelectedDeployment> {
         ),
         StackError::Service(error) => anyhow!("{error}. {advice}"),
     };
-    let table = stacks::table_of(&config, stack).await.map_err(explain)?;
+    let (table, key) = stacks::table_of(&config, stack).await.map_err(explain)?;
     Ok(SelectedDeployment {
-        table: Table::new(&config, table),
+        table: Table::new(&config, table).sealing(Sealer::new(&config, key)),
         default: None,
         stack: stack.to_owned(),
         config,

@@ -29,6 +29,9 @@ use crate::{
     references,
 };
 
+/// Pieces of a recording that are joined while the request waits: five minutes. Joining an hour takes longer than the gateway
+/// waits.
+const MAX_PIECES: usize = 30;
 /// Validity of a link to a recording.
 const RECORDING_LINK: Duration = Duration::from_hours(1);
 
@@ -72,7 +75,7 @@ pub(crate) async fn create_phone_call(
 }
 
 /// The time until the next day (UTC).
-fn until_midnight(now: Timestamp) -> Duration {
+pub(crate) fn until_midnight(now: Timestamp) -> Duration {
     const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
     Duration::from_millis((DAY_MS - now.as_millis().rem_euclid(DAY_MS)).unsigned_abs())
 }
@@ -130,8 +133,16 @@ pub(crate) async fn recording(
 ) -> Result<Json<RecordingView>, ApiError> {
     let snapshot = find(&api, account, id).await?;
     let mut link = api.recordings.url(account, id, RECORDING_LINK).await?;
-    // The worker may have died before it joined the pieces. A live call has no recording yet.
-    if link.is_none() && snapshot.conversation.ended().is_some() && api.recordings.join(account, id).await? {
+    if link.is_some() || snapshot.conversation.ended().is_none() {
+        // A live call has no recording yet.
+        return link.map(|recording_url| Json(RecordingView { recording_url })).ok_or(ApiError::NotFound);
+    }
+    // The worker may have died before it joined the pieces. The sweeper joins many.
+    if api.recordings.count_pieces(account, id).await? > MAX_PIECES {
+        api.table.want_recording(&snapshot.conversation, (api.now)()).await?;
+        return Err(ApiError::NotYet("The recording is being prepared; ask again in a minute"));
+    }
+    if api.recordings.join(account, id).await? {
         // A `DELETE` may have removed the conversation meanwhile.
         if api.table.conversation(account, id).await?.is_none() {
             api.recordings.remove(account, id).await?;

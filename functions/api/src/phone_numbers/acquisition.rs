@@ -12,10 +12,12 @@ use switchboard_providers::{
 };
 
 use super::{not_at_carrier, not_available};
-use crate::{Api, errors::ApiError};
+use crate::{Api, conversations::until_midnight, errors::ApiError};
 
 /// Maximum number of candidates that are tried if any number will do: other customers buy at the same time.
 const CANDIDATES: usize = 5;
+
+const TOO_MANY: ApiError = ApiError::Conflict("This account has as many phone numbers as it may");
 
 impl Api {
     /// Reserves a number, in the deployment's pool if it is there. `None` if an account has it already.
@@ -26,9 +28,9 @@ impl Api {
         number: E164,
         own: Option<OwnAccount>,
     ) -> Result<Option<PhoneNumber>, ApiError> {
-        let most = self.table.limits(account).await?.phone_numbers;
-        if self.table.count_phone_numbers(account).await? >= usize::try_from(most).unwrap_or(usize::MAX) {
-            return Err(ApiError::Conflict("This account has as many phone numbers as it may"));
+        let most = usize::try_from(self.table.limits(account).await?.phone_numbers).unwrap_or(usize::MAX);
+        if self.table.count_phone_numbers(account).await? >= most {
+            return Err(TOO_MANY);
         }
         let pooled = if own.is_none() { self.table.pooled_number(&number).await? } else { None };
         let coming = PhoneNumber::coming(id, account, number, own, (self.now)());
@@ -41,9 +43,22 @@ impl Api {
             (coming, added)
         };
         match stored {
+            // Other requests may have reserved numbers at the same time. All that are above the limit give way.
+            Ok(()) if self.table.count_phone_numbers(account).await? > most => {
+                self.withdraw(&coming).await?;
+                Err(TOO_MANY)
+            }
             Ok(()) => Ok(Some(coming)),
             Err(TableError::Conflict) => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes a reservation back.
+    async fn withdraw(&self, coming: &PhoneNumber) -> Result<(), TableError> {
+        match coming.carrier.sid.clone().filter(|_| coming.is_from_pool()) {
+            Some(sid) => self.table.pool_phone_number(coming, sid, (self.now)()).await,
+            None => self.table.remove_phone_number(coming).await,
         }
     }
 
@@ -69,6 +84,12 @@ impl Api {
                 }
             },
         };
+        // Numbers that are bought and deleted again cost the deployment a month each.
+        let most = self.table.limits(coming.account_id).await?.phone_numbers;
+        if !self.table.take_purchase(coming.account_id, most, (self.now)()).await? {
+            self.withdraw(&coming).await?;
+            return Err(ApiError::PurchaseLimit(until_midnight((self.now)())));
+        }
         let urls = number_urls(&self.public_url, coming.account_id);
         let name = coming.friendly_name();
         let id = match self.carrier.buy_number(&coming.phone_number, &name, routing(&urls)).await {
@@ -141,5 +162,5 @@ impl Api {
 }
 
 fn routing(urls: &NumberUrls) -> CallRouting<'_> {
-    CallRouting { voice_url: &urls.inbound, status_callback: &urls.status }
+    CallRouting { voice_url: &urls.inbound, fallback_url: &urls.fallback, status_callback: &urls.status }
 }

@@ -125,3 +125,39 @@ async fn an_account_has_no_more_numbers_than_it_may() {
     assert_eq!(buy().await.status, 200);
     assert_eq!(buy().await.line(), r#"409 {"detail":"This account has as many phone numbers as it may"}"#);
 }
+
+#[tokio::test]
+async fn buying_and_deleting_numbers_ends_at_the_limit_of_a_day() {
+    let world = World::new().await;
+    let limits = Limits { phone_numbers: 2, ..world.table.limits(world.account).await.unwrap() };
+    assert!(world.table.set_limits(world.account, &limits).await.unwrap());
+    for n in 0..3 {
+        let bought = world.send(Event::of("POST", "/phone_numbers/buy").with_body(&json!({}))).await;
+        if n == 2 {
+            assert_eq!(bought.status, 429, "{}", bought.body);
+            assert!(bought.header("retry-after").unwrap().parse::<u64>().unwrap() <= 24 * 60 * 60);
+            break;
+        }
+        assert_eq!(bought.status, 200, "{}", bought.body);
+        let number = bought.json()["phone_number"].as_str().unwrap().replace('+', "%2B");
+        let path = format!("/phone_numbers/{number}?release_phone_number=true");
+        assert_eq!(world.send(Event::of("DELETE", &path)).await.status, 200);
+    }
+    let page = world.get("/phone_numbers").await.json();
+    assert_eq!(page["items"].as_array().unwrap().len(), 1, "no reservation is left");
+}
+
+#[tokio::test]
+async fn concurrent_purchases_do_not_exceed_the_limit_of_numbers() {
+    let world = World::new().await;
+    let limits = Limits { phone_numbers: 2, ..world.table.limits(world.account).await.unwrap() };
+    assert!(world.table.set_limits(world.account, &limits).await.unwrap());
+    let buy = async |number: &str| {
+        let body = json!({ "phone_number": number });
+        world.send(Event::of("POST", "/phone_numbers/buy").with_body(&body)).await.status
+    };
+    let statuses = tokio::join!(buy("+14155550200"), buy("+14155550201"), buy("+14155550202"));
+    let bought = [statuses.0, statuses.1, statuses.2].into_iter().filter(|status| *status == 200).count();
+    assert!(bought <= 1, "{statuses:?}");
+    assert_eq!(world.table.count_phone_numbers(world.account).await.unwrap(), 1 + bought);
+}

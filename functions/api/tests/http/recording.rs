@@ -51,3 +51,18 @@ async fn pieces_of_a_lost_worker_are_joined_on_request() {
     let whole = recording::wav(&[[0x80; 4], [0x00; 4]].concat());
     assert_eq!(world.objects.lock().unwrap().get(&world.key("recording.wav")).unwrap(), &whole);
 }
+
+#[tokio::test]
+async fn a_long_recording_in_pieces_is_being_prepared() {
+    let world = World::new().await;
+    world.ended_call().await;
+    for piece in 0..31 {
+        world.store_object(&format!("pieces/{:012}", piece * 2), &[0x80; 4]);
+    }
+    let path = format!("/conversations/{CONVERSATION}/recording");
+    let answer = world.get(&path).await;
+    assert_eq!(answer.line(), r#"404 {"detail":"The recording is being prepared; ask again in a minute"}"#);
+    assert_eq!(answer.header("retry-after"), Some("60"));
+    let due = world.table.due_recordings(switchboard_runtime::now(), 10).await.unwrap();
+    assert_eq!(due[0].conversation.to_string(), CONVERSATION, "the sweeper joins it");
+}

@@ -71,7 +71,8 @@ pub(crate) struct Answer {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let table = testing::new_table().await;
+        let sealer = sealing::testing::sealer().await;
+        let table = testing::new_table().await.sealing(sealer.clone());
         let account: AccountId = "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F".parse().unwrap();
         for (random, id, token, number) in
             [(1, account, TOKEN, NUMBER), (2, other_account(), FOREIGN_TOKEN, FOREIGN_NUMBER)]
@@ -89,8 +90,8 @@ impl World {
         let (url, objects) = bucket::serve().await;
         let (carrier, shared_carrier) = carrier::serve().await;
         let carrier = carrier::client(&carrier);
-        let api = Api { carrier, ..api(table.clone(), &url).await };
-        let (sealer, router) = (api.sealer.clone(), router(api));
+        let api = Api { carrier, sealer: sealer.clone(), ..api(table.clone(), &url).await };
+        let router = router(api);
         Self { table, sealer, objects, shared_carrier, account, router }
     }
 

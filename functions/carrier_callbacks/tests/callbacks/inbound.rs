@@ -109,8 +109,8 @@ async fn the_numbers_agent_answers_and_a_repeated_callback_too() {
     let world = World::with_number(stored_agent).await;
     let (status, twiml) = world.call_in().await;
     assert_eq!(status, StatusCode::OK);
-    assert!(twiml.contains("<Connect><Stream url=\"wss://media.example.com/media\""), "{twiml}");
-    assert!(twiml.contains(&format!("/{}/resume</Redirect>", id())), "{twiml}");
+    assert!(twiml.contains("<Connect><Stream url=\"wss://media.example.com/media/"), "{twiml}");
+    assert!(twiml.contains(&format!("/{}/resume#rc=3", id())), "{twiml}");
     let Snapshot { conversation, agent } = world.call().await.unwrap();
     assert_eq!(conversation.kind, ConversationType::InboundPhoneCall);
     assert_eq!(conversation.agent_id.unwrap().to_string(), AGENT);
@@ -336,4 +336,36 @@ async fn too_many_requests_about_one_number_are_busy_and_not_stored() {
         }
     }
     assert!((1..=10).contains(&refused), "{refused}: ten at once, then one a second");
+}
+
+#[tokio::test]
+async fn the_fallback_accepts_a_call_whose_first_request_failed() {
+    let world = World::with_number(stored_agent).await;
+    let (status, twiml) = send(&world.router, signed(&path("fallback"), &form("ringing"))).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(twiml.contains("<Stream"), "{twiml}");
+    let forged = signed_with("other", &path("fallback"), &form("ringing"));
+    assert_eq!(send(&world.router, forged).await.0, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn without_the_table_the_fallback_rings_on_and_is_busy_at_last() {
+    let world = World::without_table().await;
+    let (status, _) = send(&world.router, signed(&path("inbound"), &form("ringing"))).await;
+    assert!(status.is_server_error(), "the carrier asks the fallback: {status}");
+    let mut path = path("fallback");
+    let mut paused = 0;
+    loop {
+        let (status, twiml) = send(&world.router, signed(&path, &form("ringing"))).await;
+        assert_eq!(status, StatusCode::OK);
+        if twiml == BUSY {
+            break;
+        }
+        assert!(twiml.starts_with("<Response><Pause length="), "the caller hears it ring: {twiml}");
+        let url = twiml.split_once(crate::world::PUBLIC_URL).unwrap().1;
+        url.split_once('#').unwrap().0.clone_into(&mut path);
+        paused += 1;
+        assert!(paused < 10, "it ends");
+    }
+    assert_eq!(paused, 3);
 }

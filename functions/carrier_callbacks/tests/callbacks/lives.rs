@@ -80,7 +80,7 @@ impl Life {
                 let form = format!("CallSid={SID}&StreamEvent={event}");
                 let (carrier, callback) = verified(&form);
                 let report = carrier.stream_report(&callback).unwrap();
-                let stranded = StrandedCall::find(&self.snapshot, self.lease.as_ref(), &report);
+                let stranded = StrandedCall::find(&self.snapshot, self.lease.as_ref(), &report, at(second));
                 let is_live = matches!(conversation.state, State::Started { .. });
                 assert!(stranded.is_none() || is_live && *event == "stream-error");
                 return;

@@ -43,12 +43,13 @@ async fn the_sample_of_a_resume_gets_a_stream_with_a_new_token() {
     assert_eq!(
         before,
         format!(
-            "<Response><Connect><Stream url=\"wss://media.example.com/media\" statusCallback=\"{base}/stream\">\
+            "<Response><Connect><Stream url=\"wss://media.example.com/media/{ACCOUNT}/{CONVERSATION}\" statusCallback=\"{base}/stream\">\
              <Parameter name=\"account_id\" value=\"{ACCOUNT}\"/>\
              <Parameter name=\"conversation_id\" value=\"{CONVERSATION}\"/>"
         )
     );
-    let redirect = format!("<Redirect method=\"POST\">{base}/resume</Redirect>");
+    let redirect =
+        format!("<Redirect method=\"POST\">{base}/resume#rc=3&amp;rt=8000&amp;rp=5xx,ct,rt</Redirect>");
     assert_eq!(after, format!("/></Stream></Connect>{redirect}</Response>"));
     let conversation = world.conversation().await;
     assert_eq!(conversation.legs.caller().media_token_sha256, Some(sha256_hex(token)));
@@ -83,6 +84,17 @@ async fn a_stream_that_never_starts_is_connected_five_times() {
         assert_eq!(world.event_names().await, ["phone_call:accepted", "conversation:ended"]);
         assert_eq!(world.conversation().await.ended().unwrap().1, EndedReason::Unknown);
     }
+}
+
+#[tokio::test]
+async fn a_carrier_that_pauses_before_the_next_stream_is_not_redirected() {
+    let world = World::started("a", 5).await;
+    resume(&world).await;
+    let twiml = resume(&world).await;
+    assert!(twiml.starts_with("<Response><Pause length=\"2\"/><Connect>"), "{twiml}");
+    // The report about the stream that failed comes late.
+    assert_eq!(world.post("stream", &broken("a")).await, (StatusCode::OK, String::new()));
+    assert!(world.carrier_requests.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -109,6 +109,16 @@ impl World {
         Self { router, clips, spoken, table, sealer, carrier_requests }
     }
 
+    /// The table does not respond.
+    pub(crate) async fn without_table() -> Self {
+        let mut world = Self::new().await;
+        let url = server::unused_url().await;
+        let table = Table::new(&testing::config(&url).await, "switchboard".to_owned());
+        world.router = router(table.clone(), world.sealer.clone(), &world.clips, "http://127.0.0.1:1");
+        world.table = table;
+        world
+    }
+
     /// With a live call of the worker `holder` since this second.
     pub(crate) async fn started(holder: &str, second: i64) -> Self {
         let world = Self::new().await;

@@ -39,7 +39,8 @@ async fn a_queued_call_is_placed_once_with_everything_the_carrier_needs() {
     assert_eq!(
         field("StatusCallback"),
         Some(
-            "https://voice.example.com/twilio/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0/status"
+            "https://voice.example.com/twilio/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0/status\
+             #rc=3&rt=8000&rp=5xx,ct,rt"
         )
     );
     let events = call.iter().filter(|(key, _)| key == "StatusCallbackEvent").map(|(_, value)| value.as_str());
@@ -50,7 +51,7 @@ async fn a_queued_call_is_placed_once_with_everything_the_carrier_needs() {
     let (token, after) = rest.split_once('"').unwrap();
     assert_eq!(
         before,
-        "<Response><Connect><Stream url=\"wss://media.example.com/media\" \
+        "<Response><Connect><Stream url=\"wss://media.example.com/media/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0\" \
          statusCallback=\"https://voice.example.com/twilio/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0/stream\">\
          <Parameter name=\"account_id\" value=\"acc_01JD8Q2M7X4T6R9V1B3C5D7E9F\"/>\
          <Parameter name=\"conversation_id\" value=\"cnv_01JD8QA1B2C3D4E5F6G7H8J9K0\"/>"
@@ -59,7 +60,7 @@ async fn a_queued_call_is_placed_once_with_everything_the_carrier_needs() {
         after,
         "/></Stream></Connect><Redirect method=\"POST\">\
          https://voice.example.com/twilio/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0/resume\
-         </Redirect></Response>"
+         #rc=3&amp;rt=8000&amp;rp=5xx,ct,rt</Redirect></Response>"
     );
 
     let conversation = world.conversation().await;
@@ -162,7 +163,7 @@ async fn a_call_with_a_lost_response_continues_by_its_callbacks() {
     world.next_answer(Answer::Dropped);
     assert!(world.deliver().await.is_empty());
     assert_eq!(world.conversation().await.legs.caller().carrier_call_id(), None);
-    world.change(|now| now.conversation.mark_ringing(LegId::CALLER, &call_id(SID))).await;
+    world.change(|now| now.conversation.mark_ringing(LegId::CALLER, &call_id(SID), system::now())).await;
     assert!(world.deliver().await.is_empty());
     world
         .change(|now| {
@@ -202,7 +203,7 @@ async fn a_call_that_ends_while_it_is_placed_is_hung_up() {
 async fn a_call_that_does_not_end_meanwhile_is_not_hung_up() {
     let world = World::new(AgentConfig::default()).await;
     world.deliver().await;
-    world.change(|now| now.conversation.mark_ringing(LegId::CALLER, &call_id("CA2"))).await;
+    world.change(|now| now.conversation.mark_ringing(LegId::CALLER, &call_id("CA2"), system::now())).await;
     world.deliver().await;
     assert!(world.seen().updates.is_empty());
 }

@@ -12,6 +12,7 @@ use switchboard_model::{
     agents::AgentConfig,
     conversations::{EndedReason, LegState, Snapshot, State},
     costs::Prices,
+    fleet::WorkerReport,
     ids::ConversationId,
 };
 use switchboard_runtime as system;
@@ -138,4 +139,69 @@ async fn a_call_that_was_postponed_too_often_leaves_the_queue_and_is_due() {
         CallMessage::from_body(woken["MessageBody"].as_str().unwrap()),
         Some(CallMessage::place(world.job))
     );
+}
+
+#[tokio::test]
+async fn no_call_is_dialled_while_no_worker_has_room() {
+    let world = World::new(AgentConfig::default()).await;
+    let report =
+        |live| WorkerReport { id: "a".to_owned(), live, capacity: 5, at: system::now(), draining: false };
+    world.table.report_worker(&report(5)).await.unwrap();
+    assert!(world.deliver().await.is_empty());
+    assert!(world.seen().calls.is_empty());
+    assert_eq!(world.conversation().await.state, State::Queued);
+    let later = queued(&world);
+    assert_eq!(later.len(), 1, "it is tried again");
+    world.table.report_worker(&report(4)).await.unwrap();
+    assert!(world.send("m", later[0]["MessageBody"].as_str().unwrap()).await.is_empty());
+    assert_eq!(world.seen().calls.len(), 1);
+}
+
+#[tokio::test]
+async fn a_waiting_call_has_one_message_however_often_its_account_is_woken() {
+    let world = World::new(AgentConfig::default()).await;
+    for _ in 1..7 {
+        world.another_call().await;
+    }
+    limit(&world, 20, 1).await;
+    for expected in [7, 0, 0] {
+        assert!(world.wake().await.is_empty());
+        assert_eq!(queued(&world).len(), expected);
+    }
+    // The first one is dialled, which takes the token of this second. The second one is postponed, and keeps its message.
+    assert!(world.deliver().await.is_empty());
+    assert_eq!(world.seen().calls.len(), 1);
+    assert!(world.wake().await.is_empty());
+    assert_eq!(queued(&world), Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_call_that_returns_to_the_queue_frees_its_slot_for_the_others() {
+    let world = World::new(AgentConfig::default()).await;
+    world.another_call().await;
+    limit(&world, 1, 1_000).await;
+    world.next_answer(Answer::Status(429));
+    assert!(world.deliver().await.is_empty());
+    let sent: Vec<_> = queued(&world)
+        .iter()
+        .map(|sent| CallMessage::from_body(sent["MessageBody"].as_str().unwrap()).unwrap())
+        .collect();
+    let woken = CallMessage::Wake { account_id: world.job.account_id };
+    assert!(sent.contains(&woken) && sent.len() == 2, "{sent:?}");
+}
+
+#[tokio::test]
+async fn a_queued_call_is_not_dialled_beyond_the_spend_limit() {
+    let world = World::new(AgentConfig::default()).await;
+    let account = world.job.account_id;
+    let limits = Limits { daily_spend_usd: 0, ..world.table.limits(account).await.unwrap() };
+    assert!(world.table.set_limits(account, &limits).await.unwrap());
+    assert!(world.deliver().await.is_empty());
+    assert!(world.seen().calls.is_empty());
+    assert_eq!(world.conversation().await.state, State::Queued);
+    assert_eq!(queued(&world), Vec::<Value>::new(), "the sweeper wakes the account");
+    let limits = Limits { daily_spend_usd: 1, ..limits };
+    assert!(world.table.set_limits(account, &limits).await.unwrap());
+    assert!(world.deliver().await.is_empty());
+    assert_eq!(world.seen().calls.len(), 1);
 }

@@ -149,6 +149,7 @@ impl World {
                 "https://voice.example.com".to_owned(),
                 "wss://media.example.com/media".to_owned(),
             ),
+            calls_per_second: 1_000_000,
         };
         Self { dialer, table, objects, seen, meeting, job }
     }

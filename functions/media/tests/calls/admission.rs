@@ -177,7 +177,9 @@ async fn a_call_that_a_full_worker_refused_begins_with_its_next_stream() {
     let world = World::new(greeting("Hello."), FAST_VOICE).await;
     Phone::connect(&world.worker_with(0, DRAIN_TIMEOUT).address).await.closed().await;
     // The carrier asks how the call goes on.
-    let next = |before: &Snapshot| before.conversation.begin_resume(LegId::CALLER, sha256_hex(TOKEN));
+    let next = |before: &Snapshot| {
+        before.conversation.begin_resume(LegId::CALLER, sha256_hex(TOKEN), switchboard_runtime::now())
+    };
     world.conversation.change(next).await;
     let worker = world.worker();
     let _phone = Phone::with_token(&worker.address, TOKEN).await;

@@ -10,7 +10,7 @@ use switchboard_model::{
     messages::Role,
 };
 
-use crate::prelude::*;
+use crate::{prelude::*, support::task::TASK};
 
 const GREETING: &str = "Hello, this is Ada from the corner bakery. Your cake is ready for you. We are open until \
                         six in the evening.";
@@ -20,9 +20,36 @@ const TOKEN: &str = "mt_vutsrqponmlkjihgfedcba9876543210";
 async fn reconnect(world: &World, worker: &RunningWorker) -> Phone {
     world
         .conversation
-        .change(|before| before.conversation.begin_resume(LegId::CALLER, sha256_hex(TOKEN)))
+        .change(|before| {
+            before.conversation.begin_resume(LegId::CALLER, sha256_hex(TOKEN), switchboard_runtime::now())
+        })
         .await;
     Phone::with_token(&worker.address, TOKEN).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_hands_its_calls_over_before_the_platform_cuts_them_off() {
+    for by_mark in [false, true] {
+        let world = World::new(greeting(GREETING), SLOW_VOICE).await;
+        let worker = world.worker();
+        let phone = Phone::connect(&worker.address).await;
+        phone.until("a second of speech", |received| received.sent_ms() > 1_400).await;
+        let table = &world.conversation.table;
+        let reports = table.workers().await.unwrap();
+        assert_eq!((reports[0].id.as_str(), reports[0].capacity), (TASK, 10));
+        if by_mark {
+            assert!(table.mark_worker_draining(TASK).await.unwrap());
+        } else {
+            world.task.stop();
+        }
+        // No signal has come: the sockets are still open.
+        phone.closed_within(Duration::from_secs(12)).await;
+        worker.ended().await.unwrap();
+        assert!(matches!(world.conversation.load().await.state, State::Started { .. }));
+        let lease = world.conversation.lease().await.unwrap();
+        assert!(lease.until.since(now()) <= Duration::from_secs(20), "the lease was given back");
+        assert_eq!(table.workers().await.unwrap(), [], "it has no room any more");
+    }
 }
 
 #[tokio::test(start_paused = true)]

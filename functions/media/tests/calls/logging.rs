@@ -50,7 +50,9 @@ async fn every_line_of_a_call_has_its_ids_and_no_personal_data() {
         drop(guard);
 
         let call_sid = world.conversation.load().await.legs.caller().carrier_call_id().unwrap().to_string();
-        let lines = lines.json();
+        let mut lines = lines.json();
+        // The worker's own reports are about no call.
+        lines.retain(|line| line["span"]["name"] != "fleet");
         assert!(lines.len() >= least, "{lines:#?}");
         for line in &lines {
             let ids = ["account_id", "conversation_id", "call_sid"].map(|id| line["span"][id].as_str());

@@ -13,19 +13,25 @@ use std::{
     time::Duration,
 };
 
-use axum::serve::Listener;
+use axum::{http::HeaderMap, serve::Listener};
 use futures_util::{FutureExt, future::BoxFuture};
 use switchboard_aws::{
     SdkConfig,
     clips::Clips,
     recordings::Recordings,
     sealing::Sealer,
-    table::testing::MemoryDatabase,
+    table::{TableError, testing::MemoryDatabase},
     testing::{Request, Response as AwsResponse, config_of},
 };
 use switchboard_calls::HangUpError;
 use switchboard_media::{CarrierControl, DRAIN_TIMEOUT, Worker, WorkerParts};
-use switchboard_model::{agents::AgentConfig, conversations::Conversation, costs::Prices, time::Timestamp};
+use switchboard_model::{
+    agents::AgentConfig,
+    conversations::Conversation,
+    costs::Prices,
+    ids::{AccountId, ConversationId},
+    time::Timestamp,
+};
 use switchboard_providers::{AnyMediaStream, carrier::CarrierCallId, twilio::TwilioMediaStream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, duplex},
@@ -42,6 +48,7 @@ use crate::support::{
     bucket::{self, Objects},
     conversation::StoredConversation,
     phone::Address,
+    task::TestTask,
 };
 
 /// Latency of the table and the bucket.
@@ -62,6 +69,8 @@ pub(crate) enum TableFault {
 }
 
 pub(crate) struct World {
+    /// The task that its workers run in.
+    pub(crate) task: TestTask,
     pub(crate) conversation: StoredConversation,
     pub(crate) providers: ScriptedProviders,
     pub(crate) webhooks: ScriptedWebhooks,
@@ -107,6 +116,7 @@ impl World {
         let table = MemoryDatabase::table(&database.config()).await;
         let writes = Some(database.writes.subscribe());
         Self {
+            task: TestTask::default(),
             conversation: StoredConversation::new(table, writes, agent, now).await,
             providers: ScriptedProviders::new(bytes_per_character),
             webhooks: ScriptedWebhooks::default(),
@@ -178,8 +188,11 @@ impl World {
             webhooks: Arc::new(self.webhooks.clone()),
             prices: Prices { agent_per_minute: "0.06".parse().unwrap() },
             max_calls,
+            media_url: None,
             trusts_forwarded_for: false,
             clock: now,
+            task: Arc::new(self.task.clone()),
+            stack: "test".to_owned(),
         });
         let (address, listener) = in_memory();
         let stop = CancellationToken::new();
@@ -210,6 +223,11 @@ impl RunningWorker {
         self.stop.cancel();
         let served = timeout(2 * TEST_TIMEOUT, self.served).await;
         served.expect("the worker stops in time").unwrap()
+    }
+
+    /// Waits until the worker has stopped by itself.
+    pub(crate) async fn ended(self) -> anyhow::Result<()> {
+        timeout(2 * TEST_TIMEOUT, self.served).await.expect("the worker stops in time").unwrap()
     }
 }
 
@@ -268,6 +286,15 @@ impl fmt::Debug for ScriptedCarrier {
 impl CarrierControl for ScriptedCarrier {
     fn media_stream_codec(&self) -> AnyMediaStream {
         AnyMediaStream::Twilio(TwilioMediaStream::default())
+    }
+
+    fn verify_stream(
+        &self,
+        _url: String,
+        _headers: HeaderMap,
+        _key: (AccountId, ConversationId),
+    ) -> BoxFuture<'_, Result<bool, TableError>> {
+        async { Ok(true) }.boxed()
     }
 
     fn hang_up<'a>(

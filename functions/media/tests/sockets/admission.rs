@@ -2,9 +2,19 @@
 
 use std::time::Duration;
 
-use switchboard_model::{conversations::EndedReason, messages::Role};
+use switchboard_model::{
+    conversations::{EndedReason, Snapshot, Transition},
+    ids::PhoneNumberId,
+    messages::Role,
+    phone_numbers::{OwnAccount, PhoneNumber},
+};
+use switchboard_providers::Secret;
 
-use crate::prelude::*;
+use crate::{
+    prelude::*,
+    support::phone::{CONNECTED, START},
+    world::now,
+};
 
 const GREETING: &str = "Hello, this is Ada from the corner bakery. Your cake is ready.";
 
@@ -78,4 +88,78 @@ async fn a_worker_at_its_limit_closes_streams_at_once() {
     let phone = Phone::connect(&worker.address).await;
     world.conversation.started().await;
     assert_eq!(phone.received().closed, None);
+}
+
+/// The path of the sample's stream, and its signatures with the deployment's token and with a customer's.
+const PATH: &str = "media/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0";
+const SIGNED: &str = "xBTS7zVtoAtZG6Q7Mcni/HhQFP8=";
+const SIGNED_BY_CUSTOMER: &str = "y5bpRyhaDM940f8tRfCfkFUy788=";
+
+async fn verifying() -> World {
+    let mut world = World::new(quiet(), FAST_VOICE).await;
+    world.media_url = Some("wss://media.example.com/media".to_owned());
+    world
+}
+
+#[tokio::test]
+async fn a_handshake_that_the_carrier_did_not_sign_is_refused() {
+    let world = verifying().await;
+    let worker = world.worker().await;
+    let refused = async |path: &str, signature| Phone::at(&worker.address, path, signature).await.err();
+    assert_eq!(refused("media", None).await, Some(403));
+    for signature in [None, Some(""), Some("AAAA"), Some(SIGNED_BY_CUSTOMER)] {
+        assert_eq!(refused(PATH, signature).await, Some(403), "{signature:?}");
+    }
+    let other = PATH.replace("9K0", "9K1");
+    assert_eq!(refused(&other, Some(SIGNED)).await, Some(403), "signed for another conversation");
+    let phone = Phone::at(&worker.address, PATH, Some(SIGNED)).await.unwrap();
+    phone.send(CONNECTED).await;
+    phone.send(START).await;
+    world.conversation.started().await;
+}
+
+#[tokio::test]
+async fn a_signed_stream_cannot_start_another_conversation() {
+    let world = verifying().await;
+    let worker = world.worker().await;
+    let phone = Phone::at(&worker.address, PATH, Some(SIGNED)).await.unwrap();
+    phone.send(CONNECTED).await;
+    phone.send(&START.replace("9K0", "9K1")).await;
+    assert_eq!(phone.closed_within(Duration::from_secs(5)).await, Closing::Clean);
+    assert_eq!(phone.received().frames, []);
+}
+
+#[tokio::test]
+async fn a_stream_of_an_imported_number_is_signed_with_the_customers_token() {
+    let world = verifying().await;
+    let table = &world.conversation.table;
+    let call = world.conversation.load().await;
+    let own_number = call.legs.caller().phone_call.as_ref().unwrap().own_number().clone();
+    let id = PhoneNumberId::new(now(), 1);
+    let token =
+        world.sealer.seal((call.account_id, &id.to_string()), &Secret::new("own-token")).await.unwrap();
+    let own = OwnAccount { account_sid: format!("AC{:032}", 9), auth_token: token };
+    let number = PhoneNumber::coming(id, call.account_id, own_number, Some(own), now());
+    table.add_phone_number(&number.arrived(format!("PN{:032}", 1))).await.unwrap();
+    let imported = |snapshot: &Snapshot| {
+        let mut conversation = snapshot.conversation.clone();
+        conversation.version += 1;
+        conversation.legs.caller_mut().phone_call.as_mut().unwrap().imported = true;
+        Ok(Transition { conversation, events: vec![], messages: vec![] })
+    };
+    world.conversation.change(imported).await;
+    let worker = world.worker().await;
+    let phone = Phone::at(&worker.address, PATH, Some(SIGNED_BY_CUSTOMER)).await.unwrap();
+    phone.send(CONNECTED).await;
+    phone.send(START).await;
+    world.conversation.started().await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_cannot_be_verified_leaves_the_call_to_the_carriers_document() {
+    let world = verifying().await;
+    let worker = world.worker().await;
+    world.lose_table();
+    let phone = Phone::at(&worker.address, PATH, Some(SIGNED_BY_CUSTOMER)).await.unwrap();
+    assert_eq!(phone.closed_within(Duration::from_secs(10)).await, Closing::Clean);
 }

@@ -4,7 +4,9 @@ use std::{process::Stdio, time::Duration};
 
 use axum::{Json, Router};
 use serde_json::json;
+use switchboard_media::{EcsTask, Task, TaskSource as _};
 use switchboard_model::agents::AgentConfig;
+use switchboard_providers::{Providers, egress, endpoints::Endpoints, keys::Keys};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -29,6 +31,46 @@ async fn a_half_open_connection_does_not_keep_a_worker_from_stopping() {
     connection.write_all(b"GET /media HTTP/1.1\r\nhost").await.unwrap();
     // The worker stops, with an error or without one.
     let _ = worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_worker_lives_and_takes_no_more_streams() {
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let worker = world.worker_with(1, Duration::from_secs(1)).await;
+    let client = egress::client();
+    let get = async |path: &str| {
+        client.get(format!("http://{}/{path}", worker.address)).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((get("health").await, get("live").await), (200, 200));
+    let _phone = Phone::connect(&worker.address).await;
+    world.conversation.started().await;
+    assert_eq!((get("health").await, get("live").await), (503, 200));
+    let address = worker.address;
+    let probe = async move |address| {
+        tokio::task::spawn_blocking(move || switchboard_media::probe(address)).await.unwrap()
+    };
+    probe(address).await.unwrap();
+    worker.kill();
+    assert!(probe(address).await.is_err());
+}
+
+#[tokio::test]
+async fn the_task_is_read_from_the_metadata_of_ecs() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v4/abc", listener.local_addr().unwrap());
+    let task = json!({ "Cluster": "switchboard", "TaskARN": "arn:1", "DesiredStatus": "RUNNING", "KnownStatus": "RUNNING" });
+    let router = Router::new().route("/v4/abc/task", axum::routing::get(async move || Json(task)));
+    // The test's runtime owns the server.
+    Handle::current().spawn(async move { axum::serve(listener, router).await });
+    let providers = Providers {
+        http: egress::client(),
+        endpoints: Endpoints::from_vars(&|_| None).unwrap(),
+        keys: Keys::parse(KEYS).unwrap(),
+    };
+    let source = EcsTask { providers: providers.clone(), url };
+    let task = Task { arn: "arn:1".to_owned(), desired_status: "RUNNING".to_owned() };
+    assert_eq!(source.task().await, Some(task));
+    assert_eq!(EcsTask { providers, url: String::new() }.task().await, None);
 }
 
 /// A Secrets Manager with the deployment's keys.

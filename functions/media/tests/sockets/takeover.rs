@@ -19,7 +19,9 @@ const TOKEN: &str = "mt_vutsrqponmlkjihgfedcba9876543210";
 async fn reconnect(world: &World, worker: &RunningWorker) -> Phone {
     world
         .conversation
-        .change(|before| before.conversation.begin_resume(LegId::CALLER, sha256_hex(TOKEN)))
+        .change(|before| {
+            before.conversation.begin_resume(LegId::CALLER, sha256_hex(TOKEN), switchboard_runtime::now())
+        })
         .await;
     Phone::with_token(&worker.address, TOKEN).await
 }

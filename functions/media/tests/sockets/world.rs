@@ -41,6 +41,7 @@ use crate::support::{
     TEST_TIMEOUT,
     bucket::{self, Objects},
     conversation::StoredConversation,
+    task::TestTask,
 };
 
 pub(crate) const TABLE: &str = "switchboard";
@@ -50,6 +51,10 @@ pub(crate) const KEYS: &str =
     r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
 
 pub(crate) struct World {
+    /// Its workers check the signatures of handshakes for this URL; none: they check none.
+    pub(crate) media_url: Option<String>,
+    /// The task that its workers run in.
+    pub(crate) task: TestTask,
     pub(crate) conversation: StoredConversation,
     pub(crate) vendors: Vendors,
     pub(crate) objects: Objects,
@@ -84,6 +89,8 @@ impl World {
         let bucket_url = serve(move |request| Some(bucket::execute(&served, request))).await;
         let table = MemoryDatabase::table(&testing::config(&direct).await).await;
         Self {
+            media_url: None,
+            task: TestTask::default(),
             conversation: StoredConversation::new(table, None, agent, now).await,
             vendors: Vendors::start(bytes_per_character).await,
             objects,
@@ -129,8 +136,11 @@ impl World {
             webhooks: Arc::new(WebhookClient::new(egress_policy)),
             prices: Prices { agent_per_minute: "0.06".parse().unwrap() },
             max_calls,
+            media_url: self.media_url.clone(),
             trusts_forwarded_for: false,
             clock: now,
+            task: Arc::new(self.task.clone()),
+            stack: "test".to_owned(),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();

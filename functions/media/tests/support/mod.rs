@@ -7,6 +7,7 @@ pub(crate) mod bucket;
 pub(crate) mod conversation;
 pub(crate) mod phone;
 pub(crate) mod scripts;
+pub(crate) mod task;
 
 use std::time::Duration;
 

@@ -13,7 +13,10 @@ use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
-use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{self, Message, client::IntoClientRequest as _, http::HeaderValue},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::TEST_TIMEOUT;
@@ -103,14 +106,31 @@ pub(crate) struct Phone {
 impl Phone {
     /// Connects without sending a message.
     pub(crate) async fn silent(worker: &impl Address) -> Self {
-        let handshake = async { client_async("ws://worker/media", worker.connect().await).await };
-        let (socket, _) = timeout(TEST_TIMEOUT, handshake).await.unwrap().unwrap();
+        Self::at(worker, "media", None).await.unwrap()
+    }
+
+    /// Connects to this path with this signature, without sending a message. The error is the status of the refusal.
+    pub(crate) async fn at(
+        worker: &impl Address,
+        path: &str,
+        signature: Option<&'static str>,
+    ) -> Result<Self, u16> {
+        let mut request = format!("ws://worker/{path}").into_client_request().unwrap();
+        if let Some(signature) = signature {
+            request.headers_mut().insert("x-twilio-signature", HeaderValue::from_static(signature));
+        }
+        let handshake = async { client_async(request, worker.connect().await).await };
+        let socket = match timeout(TEST_TIMEOUT, handshake).await.unwrap() {
+            Ok((socket, _)) => socket,
+            Err(tungstenite::Error::Http(response)) => return Err(response.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        };
         let (sender, received) = watch::channel(Received::default());
         let (messages, queue) = mpsc::channel(16);
         let mut task = JoinSet::new();
         let frozen = CancellationToken::new();
         task.spawn(drive(socket, queue, sender, frozen.clone()));
-        Self { began: Instant::now(), received, messages, frozen, _task: task }
+        Ok(Self { began: Instant::now(), received, messages, frozen, _task: task })
     }
 
     /// Connects the sample's stream with another token.

@@ -16,6 +16,7 @@ use axum::{
 use serde_json::json;
 use switchboard_aws::{
     queue::{CallMessage, DeliveryJob, Queue},
+    recordings::Recordings,
     sealing,
     table::{Outcome, Table, testing},
 };
@@ -42,7 +43,10 @@ use switchboard_providers::{
 };
 use switchboard_runtime as system;
 use switchboard_sweeper::{Sweeper, Swept};
-use switchboard_testkit::server;
+use switchboard_testkit::{
+    bucket::{self, Objects},
+    server,
+};
 
 /// The calls of the carrier by id, with status and duration. All were placed three minutes ago.
 #[derive(Default)]
@@ -68,6 +72,8 @@ pub(crate) struct Carrier {
 pub(crate) struct World {
     pub(crate) sweeper: Sweeper,
     carrier: Arc<Mutex<Carrier>>,
+    /// The objects in the bucket.
+    pub(crate) objects: Objects,
 }
 
 /// This many seconds ago.
@@ -99,8 +105,11 @@ impl World {
         let backend =
             Backend { table, sealer: sealing::testing::sealer().await, carrier: AnyCarrier::new(&providers) };
         let calls = Queue::new(&testing::config(&url).await, format!("{url}/calls"));
-        let sweeper = Sweeper { backend, calls, queue, prices: Prices::default(), grace: Duration::ZERO };
-        Self { sweeper, carrier }
+        let (bucket_url, objects) = bucket::serve().await;
+        let recordings = Recordings::new(&testing::config(&bucket_url).await, bucket::NAME.to_owned());
+        let (prices, grace) = (Prices::default(), Duration::ZERO);
+        let sweeper = Sweeper { backend, calls, recordings, queue, prices, grace };
+        Self { sweeper, carrier, objects }
     }
 
     pub(crate) fn carrier(&self) -> MutexGuard<'_, Carrier> {

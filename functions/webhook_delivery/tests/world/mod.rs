@@ -16,6 +16,7 @@ use axum::{
 use serde_json::json;
 use switchboard_aws::{
     queue::{DeliveryJob, Queue},
+    sealing,
     table::{DeliveryKey, Table, testing},
 };
 use switchboard_model::{
@@ -73,6 +74,8 @@ impl Received {
 struct Outside {
     replies: VecDeque<Reply>,
     received: Vec<Received>,
+    /// The conversation of this table that is deleted while the receiver answers.
+    deletes: Option<(Table, AccountId, ConversationId)>,
 }
 
 type Shared = Arc<Mutex<Outside>>;
@@ -94,7 +97,7 @@ impl World {
         let receiver = server::serve(Router::new().fallback(receive).with_state(outside.clone())).await;
         let queues = Queues::start().await;
         let config = testing::config(queues.url()).await;
-        let table = testing::new_table().await;
+        let table = testing::new_table().await.sealing(sealing::testing::sealer().await);
         let nobody = format!("{}/", server::unused_url().await);
 
         let at = system::now();
@@ -127,7 +130,6 @@ impl World {
         let webhooks = WebhookDelivery {
             table,
             queue: Queue::new(&config, queues.queue_url("deliveries")),
-            dead_letters: Queue::new(&config, queues.queue_url("dead")),
             client: WebhookClient::new(EgressPolicy::Local),
             public_url: "https://api.example.com".into(),
         };
@@ -214,6 +216,12 @@ impl World {
         self.outside().replies.extend(replies);
     }
 
+    /// Has the conversation deleted while the receiver answers the next request.
+    pub(crate) fn delete_meanwhile(&self) {
+        let Conversation { account_id, id, .. } = self.snapshot.conversation;
+        self.outside().deletes = Some((self.webhooks.table.clone(), account_id, id));
+    }
+
     /// Takes the requests that the receiver got since the last call of this function.
     pub(crate) fn received(&self) -> Vec<Received> {
         std::mem::take(&mut self.outside().received)
@@ -223,11 +231,6 @@ impl World {
     pub(crate) fn queued(&self) -> Vec<(DeliveryJob, i64)> {
         let queued = self.queues.take("deliveries").into_iter();
         queued.map(|message| (job(&message.body), message.delay_seconds)).collect()
-    }
-
-    /// Takes the jobs that reached the dead-letter queue since the last call of this function.
-    pub(crate) fn buried(&self) -> Vec<DeliveryJob> {
-        self.queues.take("dead").iter().map(|message| job(&message.body)).collect()
     }
 
     /// From now on the queues refuse everything.
@@ -259,6 +262,10 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let deletes = outside.lock().unwrap().deletes.take();
+    if let Some((table, account, conversation)) = deletes {
+        table.delete_conversation(account, conversation).await.unwrap();
+    }
     let mut outside = outside.lock().unwrap();
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.to_string(), value.to_str().unwrap_or_default().to_owned())

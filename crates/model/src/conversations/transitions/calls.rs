@@ -40,6 +40,7 @@ impl Conversation {
                 return Err(InvalidTransition);
             }
             leg.state = LegState::Waiting;
+            leg.progressed_at = None;
             Ok(())
         })?;
         if let State::Connecting = self.state {
@@ -59,11 +60,26 @@ impl Conversation {
         })
     }
 
+    /// The call waits in the carrier's own queue, which is not the same as a phone that nobody answers.
+    pub fn record_carrier_queue(&self, leg: LegId, now: Timestamp) -> Result<Transition, InvalidTransition> {
+        self.changed_leg(leg, |leg| {
+            let LegState::Dialing { .. } = leg.state else { return Err(InvalidTransition) };
+            leg.progressed_at = Some(now);
+            Ok(())
+        })
+    }
+
     /// The other side's phone rings.
-    pub fn mark_ringing(&self, leg: LegId, call: &CarrierCallId) -> Result<Transition, InvalidTransition> {
+    pub fn mark_ringing(
+        &self,
+        leg: LegId,
+        call: &CarrierCallId,
+        now: Timestamp,
+    ) -> Result<Transition, InvalidTransition> {
         self.changed_leg(leg, |leg| {
             let LegState::Dialing { dialed_at } = leg.state else { return Err(InvalidTransition) };
             leg.state = LegState::Ringing { dialed_at };
+            leg.progressed_at = Some(now);
             leg.set_call_id(call);
             Ok(())
         })
