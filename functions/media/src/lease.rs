@@ -1,5 +1,5 @@
-//! The lease of a live call: renewed every 15 s, and checkpointed with the agent's words in between, off the audio path;
-//! reported lost when another worker takes it.
+//! The lease of a live call: renewed every 15 s, and with the agent's words in between, off the audio path; reported lost
+//! when another worker takes it.
 //!
 //! Every write of the call carries the lease's holder, so a worker that lost its lease can write nothing (fencing).
 //! This module does not take the lease: admission takes it with the write that starts the conversation.
@@ -19,7 +19,10 @@ use tracing::Instrument as _;
 use crate::{clock::Clock, conversation_key::ConversationKey};
 
 /// Minimum time between two writes: after a change of the agent's words, and after a write that failed.
-const MIN_INTERVAL: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_secs(2);
+/// Minimum time that is left before the lease is due. It is moved in the index of due items only then, since that costs
+/// three times as much as a renewal.
+const MIN_LEFT: Duration = Duration::from_secs(35);
 /// Maximum time to give the lease back. After it the lease expires by itself.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -98,26 +101,29 @@ async fn renew(
     lost: CancellationToken,
 ) {
     let mut renewal_at = Instant::now() + Lease::HEARTBEAT;
+    let mut due_at = lease.until;
     loop {
         sleep(MIN_INTERVAL).await;
         tokio::select! {
             () = sleep_until(renewal_at) => {}
             changed = speaking.changed() => if changed.is_err() { return },
         }
-        let is_renewal = Instant::now() >= renewal_at;
         let words = speaking.borrow_and_update().clone();
         let next = lease.clone().renewed(clock(), words);
-        let written = if is_renewal {
+        let is_due_soon = due_at.since(next.last_seen_at) < MIN_LEFT;
+        let written = if is_due_soon {
             table.renew_lease(key.account, key.conversation, &next).await
         } else {
             table.checkpoint_lease(key.account, key.conversation, &next).await
         };
         match written {
-            Ok(true) if is_renewal => {
+            Ok(true) => {
+                if is_due_soon {
+                    due_at = next.until;
+                }
                 lease = next;
                 renewal_at = Instant::now() + Lease::HEARTBEAT;
             }
-            Ok(true) => {}
             Ok(false) => {
                 tracing::warn!("lease lost");
                 return lost.cancel();

@@ -62,12 +62,16 @@ impl WebhookDelivery {
 
     /// Keeps the sweeper from sending another message while the one of a postponed attempt is under way.
     async fn postpone_due_time(&self, attempt: &PreparedAttempt, until: Timestamp) {
-        let delivery = attempt.job.delivery();
-        let postponed = match attempt.outgoing.delivery {
-            Some(_) => self.table.postpone_delivery(delivery, until).await,
-            None => self.table.postpone_event(delivery.event(), until).await,
-        };
-        if let Err(error) = postponed {
+        let PreparedAttempt { job, outgoing, delivery, .. } = attempt;
+        if outgoing.delivery.is_none() {
+            // From now on it has an item that is due, and the check of its conversation leaves it alone.
+            let conversation = &outgoing.snapshot.conversation;
+            match self.table.record_delivery(conversation, None, delivery).await {
+                Ok(()) | Err(TableError::Conflict) => {}
+                Err(error) => return tracing::warn!(%error, "postponed delivery not stored"),
+            }
+        }
+        if let Err(error) = self.table.postpone_delivery(job.delivery(), until).await {
             tracing::warn!(%error, "due time of a postponed attempt not changed");
         }
     }
@@ -77,9 +81,6 @@ impl WebhookDelivery {
         let conversation = &attempt.outgoing.snapshot.conversation;
         let before = attempt.outgoing.delivery.as_ref();
         let recorded = self.table.record_delivery(conversation, before, after).await;
-        if recorded.is_ok() && before.is_none() {
-            self.settle_first_attempt(attempt.job).await;
-        }
         match recorded {
             Ok(()) if after.status == DeliveryStatus::Exhausted => {
                 self.send_to_dead_letters(attempt.job).await
@@ -93,13 +94,6 @@ impl WebhookDelivery {
                 tracing::warn!(%error, "webhook attempt not recorded");
                 JobOutcome::Retry
             }
-        }
-    }
-
-    /// Takes a webhook off the event's list of those without an attempt. If this fails, the sweeper does it.
-    pub(crate) async fn settle_first_attempt(&self, job: DeliveryJob) {
-        if let Err(error) = self.table.settle_first_attempt(job.delivery()).await {
-            tracing::warn!(%error, "first attempt not taken off its event");
         }
     }
 

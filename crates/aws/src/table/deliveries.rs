@@ -1,15 +1,12 @@
 //! Deliveries of events to webhooks, and the state of the hosts that receive them.
 //!
-//! A delivery has no item before its first attempt is recorded: the event lists its webhooks. Until then the event itself
-//! is due, so the sweeper finds it though its message is lost. Each write of a delivery is conditional on the number of
+//! A delivery has no item before its first attempt is recorded or postponed: the event lists its webhooks. If the message
+//! of the first attempt is lost, the conversation's [check](super::checks) finds it. Each write of a delivery is conditional on the number of
 //! the next attempt, which each write changes.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
-use aws_sdk_dynamodb::{
-    operation::put_item::PutItemError,
-    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
-};
+use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::ReturnValuesOnConditionCheckFailure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use switchboard_model::{
     accounts::Account,
@@ -25,11 +22,10 @@ use super::{
     conditions::{Condition, conditional},
     items::{self, Item, StoredConfig},
     request_error,
-    single_writes::Refusal,
 };
 use crate::{
-    keys::{self, ACCOUNT, CONFIG, DELIVERY, DeliveryKey, DueList, EVENT, EventKey, FLIGHTS, STATE},
-    outbox::Entry,
+    keys::{self, ACCOUNT, CONFIG, DELIVERY, DeliveryKey, DueList, FLIGHTS, STATE},
+    outbox,
 };
 
 /// Retention of the slots of a host or an account after its last attempt.
@@ -60,20 +56,21 @@ struct StoredSlots<S> {
 }
 
 impl Table {
-    /// Everything that an attempt needs, in one read. `None` if the conversation, the event or the account was deleted.
+    /// Everything that an attempt needs. `None` if the conversation, the event or the account was deleted.
     pub async fn outgoing(&self, key: DeliveryKey) -> Result<Option<Outgoing>, TableError> {
         let (pk, delivery_sk) = key.item();
-        let (event_sk, stop_sk) = (keys::numbered_sk(EVENT, key.sequence), keys::stop_sk(key.webhook));
-        let sks = [STATE, CONFIG, &event_sk, &delivery_sk, &stop_sk];
+        let stop_sk = keys::stop_sk(key.webhook);
+        let sks = [STATE, CONFIG, &delivery_sk, &stop_sk];
         let mut wanted = Vec::from(sks.map(|sk| items::key(pk.clone(), sk)));
         wanted.push(items::key(keys::account_pk(key.account), ACCOUNT));
-        let mut found = self.batch(wanted).await?;
+        let event = self.event(key.account, key.conversation, key.sequence);
+        let (mut found, event) = tokio::try_join!(self.batch(wanted), event)?;
         let mut take = |sk: &str| {
             let at = found.iter().position(|item| item.sk() == Some(sk))?;
             Some(found.swap_remove(at))
         };
         let (Some(state), Some(config), Some(event), Some(account)) =
-            (take(STATE), take(CONFIG), take(&event_sk), take(ACCOUNT))
+            (take(STATE), take(CONFIG), event, take(ACCOUNT))
         else {
             return Ok(None);
         };
@@ -83,7 +80,7 @@ impl Table {
                 conversation: state.read(STATE)?,
                 agent: config.read::<StoredConfig>(CONFIG)?.agent()?,
             },
-            event: items::read_event(event)?,
+            event,
             delivery: take(&delivery_sk).map(|item| item.read(DELIVERY)).transpose()?,
             is_stopped: take(&stop_sk).is_some(),
         }))
@@ -142,7 +139,8 @@ impl Table {
         before: Option<&Delivery>,
         after: &Delivery,
     ) -> Result<(), TableError> {
-        let item = items::delivery_item(conversation, after)?.in_outbox(Entry::Redelivery);
+        let item = items::delivery_item(conversation, after)?;
+        let item = item.with(outbox::ATTRIBUTE, outbox::REDELIVERY.to_owned());
         self.put_delivery(item, before, after).await
     }
 
@@ -194,74 +192,6 @@ impl Table {
     /// Makes a delivery due again at `until`, and takes it out of the outbox.
     pub async fn postpone_delivery(&self, delivery: DeliveryKey, until: Timestamp) -> Result<(), TableError> {
         let (pk, sk) = delivery.item();
-        self.postpone_item(pk, &sk, until).await
-    }
-
-    /// Records that the first attempt at a delivery is recorded, or that it needs none. The event is no longer due when
-    /// this holds for all its webhooks. If this fails, the sweeper finds that there is a delivery.
-    pub async fn settle_first_attempt(&self, delivery: DeliveryKey) -> Result<(), TableError> {
-        let DeliveryKey { account, conversation, sequence, webhook } = delivery;
-        let event = EventKey { account, conversation, sequence };
-        let done = AttributeValue::Ns(vec![webhook.to_string()]);
-        let update = format!("DELETE {} :done", items::UNTRIED);
-        let Some(item) = self.update_event(event, &update, Some(done)).await? else { return Ok(()) };
-        if items::untried(item)?.is_empty() {
-            self.update_event(event, "REMOVE due_pk, due_at", None).await?;
-        }
-        Ok(())
-    }
-
-    /// Updates an event that is due. Returns it as it is then; `None` if it does not exist or is not due.
-    async fn update_event(
-        &self,
-        event: EventKey,
-        update: &str,
-        done: Option<AttributeValue>,
-    ) -> Result<Option<Item>, TableError> {
-        let (pk, sk) = event.item();
-        let request = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .set_key(Some(items::key(pk, &sk)))
-            .condition_expression("attribute_exists(due_at)")
-            .update_expression(update)
-            .set_expression_attribute_values(done.map(|done| [(":done".to_owned(), done)].into()))
-            .return_values(ReturnValue::AllNew);
-        match Box::pin(request.send()).await {
-            Ok(updated) => Ok(updated.attributes.map(Item::from)),
-            Err(error) => match Refusal::of(&error) {
-                Some(Refusal::Condition) => Ok(None),
-                Some(Refusal::Conflict) => Err(TableError::Conflict),
-                None => Err(request_error("UpdateItem", &error)),
-            },
-        }
-    }
-
-    /// At most `limit` events at `now` whose first attempts are overdue, the longest overdue first.
-    pub async fn due_events(&self, now: Timestamp, limit: usize) -> Result<Vec<EventKey>, TableError> {
-        let found = self.due_items(DueList::Events, now, limit).await?;
-        Ok(found.into_iter().filter_map(|item| EventKey::of_item(item.pk()?, item.sk()?)).collect())
-    }
-
-    /// An event, and those of its webhooks for which no delivery is stored. `None` if it was deleted.
-    pub async fn untried_webhooks(
-        &self,
-        key: EventKey,
-    ) -> Result<Option<(Event, BTreeSet<usize>)>, TableError> {
-        let (pk, sk) = key.item();
-        let Some(item) = self.get(pk, sk).await? else { return Ok(None) };
-        let event = items::read_event(item)?;
-        let stored = self.deliveries(key.account, key.conversation, key.sequence, key.sequence).await?;
-        let untried = event.webhooks.iter().copied();
-        let untried = untried.filter(|webhook| stored.iter().all(|delivery| delivery.webhook != *webhook));
-        let untried = untried.collect();
-        Ok(Some((event, untried)))
-    }
-
-    /// Makes an event due again at `until`.
-    pub async fn postpone_event(&self, event: EventKey, until: Timestamp) -> Result<(), TableError> {
-        let (pk, sk) = event.item();
         self.postpone_item(pk, &sk, until).await
     }
 

@@ -22,8 +22,9 @@
 //! | state of a conversation | `acc_..#cnv_..` | `STATE` |
 //! | its configuration, written once | `acc_..#cnv_..` | `CONFIG` |
 //! | its lease while it is live | `acc_..#cnv_..` | `LEASE` |
-//! | message | `acc_..#cnv_..` | `MSG#000001` |
-//! | event | `acc_..#cnv_..` | `EVT#000001` |
+//! | pack: consecutive events with their messages, by the first one | `acc_..#cnv_..` | `EVT#000001` |
+//! | pack after a takeover at that event | `acc_..#cnv_..` | `EVT#000001.001` |
+//! | check for lost first attempts at its webhooks | `acc_..#cnv_..` | `CHECK` |
 //! | delivery of that event to the agent's first webhook | `acc_..#cnv_..` | `DLV#000001#00` |
 //! | end of all deliveries to that webhook | `acc_..#cnv_..` | `STOP#00` |
 //! | in-flight slots of an account's webhooks at all hosts together | `acc_..` | `FLIGHTS` |
@@ -35,8 +36,7 @@
 //! - Index `account` (`account_pk`, `account_sk`): agents, credentials, phone numbers and conversations of an account, by
 //!   time. Each status of a conversation is a list of its own.
 //! - Index `due` (`due_pk`, `due_at` in milliseconds), sparse: items that the sweeper acts on at a time. States with a
-//!   deadline and leases are one list, deliveries another, events without a recorded first attempt at each webhook a
-//!   third, numbers whose purchase or release is incomplete a fourth. A list is spread over several partition keys by a hash of the conversation.
+//!   deadline and leases are one list, deliveries another, checks for lost first attempts a third, numbers whose purchase or release is incomplete a fourth. A list is spread over several partition keys by a hash of the conversation.
 //!
 //! Writes use optimistic concurrency: a writer that loses a race reads the items again and decides again.
 //! [`switchboard_model`] decides which state is stored and when it may change; this module knows the layout, and that a
@@ -48,6 +48,7 @@ mod accounts;
 #[cfg(test)]
 mod accounts_tests;
 mod agents;
+mod checks;
 mod claims;
 mod conditions;
 mod conversations;
@@ -57,6 +58,7 @@ mod deliveries;
 #[cfg(test)]
 mod deliveries_tests;
 mod due;
+mod events;
 mod items;
 mod leases;
 #[cfg(test)]
@@ -71,6 +73,9 @@ mod number_pool;
 mod numbers;
 #[cfg(test)]
 mod outbox_tests;
+mod packs;
+#[cfg(test)]
+mod packs_tests;
 mod single_writes;
 mod spending;
 #[cfg(any(test, feature = "testing"))]
@@ -92,15 +97,17 @@ use aws_sdk_dynamodb::{
 use self::items::Item;
 pub use self::{
     accounts::FIRST_TOKEN,
+    checks::{Check, CheckResult},
     claims::Claimed,
     conversations::{Admission, Begun, Outcome, Queued},
     deliveries::Outgoing,
     due::DueItem,
+    events::Appended,
     number_pool::MAX_POOLED,
     transactions::MAX_ITEMS,
 };
 use crate::failure::{Cause, ServiceError};
-pub use crate::keys::{DeliveryKey, EventKey};
+pub use crate::keys::DeliveryKey;
 use switchboard_runtime::backoff::{exponential, jitter};
 
 /// Maximum number of tries of a read-decide-write cycle, or of a request that the table left incomplete.

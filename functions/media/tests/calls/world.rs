@@ -135,8 +135,9 @@ impl World {
             async move {
                 sleep(AWS_DELAY).await;
                 let fault = *fault.lock().unwrap();
-                let is_write =
-                    request.target.as_deref().is_some_and(|target| target.ends_with("TransactWriteItems"));
+                let is_write = request.target.as_deref().is_some_and(|target| {
+                    target.ends_with("TransactWriteItems") || target.ends_with("PutItem")
+                });
                 match fault {
                     TableFault::Unreachable => None,
                     TableFault::LosesResponses if is_write => {
