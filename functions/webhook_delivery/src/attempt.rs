@@ -10,7 +10,7 @@ use switchboard_model::{
 use switchboard_providers::webhooks::WebhookRequest;
 use switchboard_runtime::{backoff::jitter, jobs::JobOutcome, now};
 
-use crate::{WebhookDelivery, preparation::PreparedAttempt};
+use crate::{WebhookDelivery, kept_slots::Slot, preparation::PreparedAttempt};
 
 /// Maximum time of the whole request, from the resolution of the name to the end of the response.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) struct AttemptResult {
     pub(crate) outcome: JobOutcome,
     /// The in-flight slot to return, if the attempt had one, and whether the host responded.
-    pub(crate) slot: Option<(String, bool)>,
+    pub(crate) slot: Option<(Slot, bool)>,
 }
 
 impl WebhookDelivery {
@@ -28,17 +28,18 @@ impl WebhookDelivery {
         &self,
         attempt: PreparedAttempt,
         admission: Admission,
+        slot: Option<Slot>,
     ) -> AttemptResult {
-        if admission != Admission::Admitted {
+        let Some(slot) = slot else {
             return AttemptResult { outcome: self.postpone(attempt, admission).await, slot: None };
-        }
+        };
         let PreparedAttempt { job, webhook, outgoing, delivery, payload, .. } = &attempt;
         let now = now();
         let id = deliveries::webhook_id(outgoing.event.id, job.webhook);
         let secrets: Vec<_> = outgoing.account.signing_secrets(now).collect();
         let request = WebhookRequest { webhook, payload, id: &id, secrets: &secrets, now, timeout: TIMEOUT };
         let (made, response) = self.client.send(request).await;
-        let slot = Some((attempt.slot(), response.is_some()));
+        let slot = Some((slot, response.is_some()));
         let (status, latency_ms) = (made.status, made.latency_ms);
         let retry_after = response.and_then(|response| response.retry_after);
         let after = delivery.clone().after(made, retry_after, jitter());

@@ -4,32 +4,26 @@
 //! of the first attempt is lost, the conversation's [check](super::checks) finds it. Each write of a delivery is conditional on the number of
 //! the next attempt, which each write changes.
 
-use std::time::Duration;
-
 use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::ReturnValuesOnConditionCheckFailure};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use switchboard_model::{
     accounts::Account,
     conversations::{Conversation, Snapshot},
-    deliveries::{Admission, Delivery, Host, Window},
+    deliveries::Delivery,
     events::Event,
     ids::{AccountId, ConversationId},
     time::Timestamp,
 };
 
 use super::{
-    ATTEMPTS, Table, TableError, back_off,
+    Table, TableError,
     conditions::{Condition, conditional},
     items::{self, Item, StoredConfig},
     request_error,
 };
 use crate::{
-    keys::{self, ACCOUNT, CONFIG, DELIVERY, DeliveryKey, DueList, FLIGHTS, STATE},
+    keys::{self, ACCOUNT, CONFIG, DELIVERY, DeliveryKey, DueList, STATE},
     outbox,
 };
-
-/// Retention of the slots of a host or an account after its last attempt.
-const HOST_KEPT: Duration = Duration::from_hours(24);
 
 /// Everything that an attempt needs.
 #[derive(Debug, Clone)]
@@ -44,15 +38,6 @@ pub struct Outgoing {
     pub delivery: Option<Delivery>,
     /// Whether the receiver ended all deliveries of this conversation (410).
     pub is_stopped: bool,
-}
-
-/// A host or a window as an item.
-#[derive(Default, Serialize, Deserialize)]
-struct StoredSlots<S> {
-    #[serde(flatten)]
-    slots: S,
-    /// Grows with every write.
-    version: u64,
 }
 
 impl Table {
@@ -193,113 +178,5 @@ impl Table {
     pub async fn postpone_delivery(&self, delivery: DeliveryKey, until: Timestamp) -> Result<(), TableError> {
         let (pk, sk) = delivery.item();
         self.postpone_item(pk, &sk, until).await
-    }
-
-    /// Takes in-flight slots at a host for some attempts, in one write. All are refused if too many other writers
-    /// change the host at the same time.
-    pub async fn take_slots(
-        &self,
-        account: AccountId,
-        host: &str,
-        slots: &[String],
-        now: Timestamp,
-    ) -> Result<Vec<Admission>, TableError> {
-        let take = |host: &mut Host| slots.iter().map(|slot| host.admit(slot, now)).collect::<Vec<_>>();
-        match self.change_slots(account, keys::host_sk(host), now, take).await {
-            Err(TableError::Conflict) => Ok(vec![Admission::Full; slots.len()]),
-            admissions => admissions,
-        }
-    }
-
-    /// Returns in-flight slots, each with whether the host responded.
-    pub async fn return_slots(
-        &self,
-        account: AccountId,
-        host: &str,
-        slots: &[(String, bool)],
-        now: Timestamp,
-    ) -> Result<(), TableError> {
-        let free = |host: &mut Host| {
-            for (slot, responded) in slots {
-                host.done(slot, *responded, now);
-            }
-        };
-        self.change_slots(account, keys::host_sk(host), now, free).await
-    }
-
-    /// Takes in-flight slots of an account for attempts that have one at their host. Those that get none return theirs.
-    pub async fn take_account_slots(
-        &self,
-        account: AccountId,
-        host: &str,
-        slots: &[String],
-        now: Timestamp,
-    ) -> Result<Vec<Admission>, TableError> {
-        let take = |window: &mut Window| slots.iter().map(|slot| window.admit(slot, now)).collect::<Vec<_>>();
-        let admissions = match self.change_slots(account, FLIGHTS.to_owned(), now, take).await {
-            Err(TableError::Conflict) => Ok(vec![Admission::Full; slots.len()]),
-            admissions => admissions,
-        };
-        let is_admitted =
-            |index: usize| admissions.as_ref().is_ok_and(|all| all.get(index) == Some(&Admission::Admitted));
-        let refused: Vec<_> = slots
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| !is_admitted(*index))
-            .map(|(_, slot)| slot)
-            .collect();
-        if !refused.is_empty() {
-            let withdraw = |host: &mut Host| refused.iter().for_each(|slot| host.withdraw(slot));
-            // If this fails, the slots expire.
-            let _ = self.change_slots(account, keys::host_sk(host), now, withdraw).await;
-        }
-        admissions
-    }
-
-    /// Returns in-flight slots of an account, each with whether its host responded.
-    pub async fn return_account_slots(
-        &self,
-        account: AccountId,
-        slots: &[(String, bool)],
-        now: Timestamp,
-    ) -> Result<(), TableError> {
-        let free =
-            |window: &mut Window| slots.iter().for_each(|(slot, responded)| window.done(slot, *responded));
-        self.change_slots(account, FLIGHTS.to_owned(), now, free).await
-    }
-
-    /// Changes the slots of a host or of an account. Nothing is written if they stay the same.
-    async fn change_slots<S, T>(
-        &self,
-        account: AccountId,
-        sk: String,
-        now: Timestamp,
-        mut change: impl FnMut(&mut S) -> T,
-    ) -> Result<T, TableError>
-    where
-        S: Clone + Default + PartialEq + Serialize + DeserializeOwned,
-    {
-        let pk = keys::account_pk(account);
-        for attempt in 0..ATTEMPTS {
-            let stored = self.get(pk.clone(), sk.clone()).await?;
-            let before: StoredSlots<S> =
-                stored.map(|item| item.read("SLOTS")).transpose()?.unwrap_or_default();
-            let mut after = before.slots.clone();
-            let result = change(&mut after);
-            if after == before.slots {
-                return Ok(result);
-            }
-            let version = before.version;
-            let item =
-                Item::new(pk.clone(), sk.clone(), &StoredSlots { slots: after, version: version + 1 })?
-                    .expiring(Some(now.after(HOST_KEPT)));
-            let condition =
-                Condition::new("attribute_not_exists(pk) OR version = :version").number(":version", &version);
-            match self.put_one_if(item, &condition).await? {
-                None => return Ok(result),
-                Some(_) => back_off(attempt).await,
-            }
-        }
-        Err(TableError::Conflict)
     }
 }

@@ -59,6 +59,7 @@ mod deliveries;
 mod deliveries_tests;
 mod due;
 mod events;
+mod flights;
 mod items;
 mod leases;
 #[cfg(test)]

@@ -60,6 +60,12 @@ pub enum Admission {
 }
 
 impl Host {
+    /// Whether a process may keep slots for its next attempts: the host responds, and a quarter of the slots is free.
+    #[must_use]
+    pub fn may_keep_slots(&self) -> bool {
+        self.failures == 0 && self.in_flight.len() <= MAX_IN_FLIGHT * 3 / 4
+    }
+
     /// Takes a slot for the attempt `flight`, if the host admits it.
     pub fn admit(&mut self, flight: &str, now: Timestamp) -> Admission {
         self.in_flight.retain(|_, until| *until > now);
@@ -115,6 +121,12 @@ impl Default for Window {
 }
 
 impl Window {
+    /// Whether a process may keep slots for its next attempts: a quarter of them is free.
+    #[must_use]
+    pub fn may_keep_slots(&self) -> bool {
+        self.in_flight.len() <= self.size * 3 / 4
+    }
+
     /// Takes a slot for the attempt `flight`, if one is free.
     pub fn admit(&mut self, flight: &str, now: Timestamp) -> Admission {
         self.in_flight.retain(|_, until| *until > now);
