@@ -126,6 +126,12 @@ pub(crate) fn account_pk(account: AccountId) -> String {
     account.to_string()
 }
 
+/// The `pk` of an item of an account that changes often: a partition takes a thousand write units per second at most, and
+/// items with different keys are in different partitions when it is busy.
+pub(crate) fn busy_pk(account: AccountId, sk: &str) -> String {
+    format!("{account}#{sk}")
+}
+
 pub(crate) fn conversation_pk(account: AccountId, conversation: ConversationId) -> String {
     format!("{account}#{conversation}")
 }

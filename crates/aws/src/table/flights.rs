@@ -161,7 +161,7 @@ impl Table {
     where
         S: Clone + Default + PartialEq + Serialize + DeserializeOwned,
     {
-        let pk = keys::account_pk(account);
+        let pk = keys::busy_pk(account, &sk);
         for attempt in 0..ATTEMPTS {
             let stored = self.get(pk.clone(), sk.clone()).await?;
             let before: StoredSlots<S> =

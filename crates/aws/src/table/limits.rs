@@ -171,7 +171,7 @@ impl Table {
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(items::key(keys::account_pk(account), sk)))
+            .set_key(Some(items::key(keys::busy_pk(account, sk), sk)))
             .update_expression(set)
             .condition_expression(condition)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);

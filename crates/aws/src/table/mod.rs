@@ -16,8 +16,8 @@
 //! | credential, its key sealed | `acc_..` | `CREDENTIAL#crd_..` |
 //! | counters of an account's calls | `acc_..` | `LIVE` |
 //! | cost of its conversations that ended on a day | `acc_..` | `SPENT#2026-11-30` |
-//! | token bucket of its requests per second | `acc_..` | `REQUESTS` |
-//! | token bucket of the requests about inbound calls to a number | `acc_..` | `INBOUND#num_..` |
+//! | token bucket of its requests per second | `acc_..#REQUESTS` | `REQUESTS` |
+//! | token bucket of the requests about inbound calls to a number | `acc_..#INBOUND#num_..` | `INBOUND#num_..` |
 //! | a request with an idempotency key, and its response | `acc_..` | `CLAIM#<sha256>` |
 //! | state of a conversation | `acc_..#cnv_..` | `STATE` |
 //! | its configuration, written once | `acc_..#cnv_..` | `CONFIG` |
@@ -27,8 +27,8 @@
 //! | check for lost first attempts at its webhooks | `acc_..#cnv_..` | `CHECK` |
 //! | delivery of that event to the agent's first webhook | `acc_..#cnv_..` | `DLV#000001#00` |
 //! | end of all deliveries to that webhook | `acc_..#cnv_..` | `STOP#00` |
-//! | in-flight slots of an account's webhooks at all hosts together | `acc_..` | `FLIGHTS` |
-//! | in-flight slots and circuit breaker of a host of an account's webhooks | `acc_..` | `HOST#example.com:443` |
+//! | in-flight slots of an account's webhooks at all hosts together | `acc_..#FLIGHTS` | `FLIGHTS` |
+//! | in-flight slots and circuit breaker of a host of an account's webhooks | `acc_..#HOST#example.com:443` | `HOST#example.com:443` |
 //!
 //! Every item that a customer can request has the account in its `pk`: an id of another account is not found. Reads of
 //! items are consistent; indexes lag by some milliseconds.

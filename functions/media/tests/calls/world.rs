@@ -17,6 +17,7 @@ use axum::serve::Listener;
 use futures_util::{FutureExt, future::BoxFuture};
 use switchboard_aws::{
     SdkConfig,
+    capacity::Tally,
     clips::Clips,
     recordings::Recordings,
     sealing::Sealer,
@@ -103,7 +104,7 @@ impl World {
     /// An answered conversation that waits for its stream. The voice takes `bytes_per_character`.
     pub(crate) async fn new(agent: AgentConfig, bytes_per_character: usize) -> Self {
         start_clock();
-        let database = Database { memory: MemoryDatabase::new(), writes: watch::Sender::default() };
+        let database = Database { memory: MemoryDatabase::counting(), writes: watch::Sender::default() };
         let table = MemoryDatabase::table(&database.config()).await;
         let writes = Some(database.writes.subscribe());
         Self {
@@ -116,6 +117,11 @@ impl World {
             fault: Arc::new(Mutex::new(TableFault::None)),
             database,
         }
+    }
+
+    /// The charges of all writes to the table so far.
+    pub(crate) fn tally(&self) -> Tally {
+        self.database.memory.tally()
     }
 
     /// Sets the fault of all workers' requests to the table.
