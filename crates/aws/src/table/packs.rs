@@ -98,7 +98,7 @@ struct NewPack {
     next_message: u64,
 }
 
-/// What a worker stores with its packs: who it is, and how far the conversation is.
+/// The worker that stores packs, and the conversation after them.
 pub(super) struct Signed<'a> {
     pub(super) holder: &'a str,
     pub(super) after: &'a Conversation,

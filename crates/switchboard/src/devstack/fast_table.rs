@@ -2,8 +2,8 @@
 //! the worker writes all the time, packs of events and checkpoints of leases, and passes everything else on. It counts the
 //! units that the worker's requests cost.
 //!
-//! What other processes read (the state of a call, its lease as it is due) is in the emulator. The kept events are seen by
-//! the worker alone.
+//! Other processes read the emulator: it has the state of each call and its lease as it is due. The worker alone sees the
+//! events that are kept here.
 
 use std::{
     collections::{BTreeMap, HashMap},
