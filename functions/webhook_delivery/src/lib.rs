@@ -140,7 +140,7 @@ impl WebhookDelivery {
         &self,
         account: AccountId,
         host: &str,
-        names: Vec<String>,
+        names: &[String],
     ) -> Result<Vec<(Admission, Option<Slot>)>, TableError> {
         let now = now();
         let kept = self.kept_slots.take(account, host, names.len(), now);
@@ -172,8 +172,8 @@ impl WebhookDelivery {
         host: &str,
         attempts: Vec<(String, PreparedAttempt)>,
     ) -> Settled {
-        let names = attempts.iter().map(|(_, attempt)| attempt.slot()).collect();
-        let admissions = match self.take_slots(account, host, names).await {
+        let names: Vec<_> = attempts.iter().map(|(_, attempt)| attempt.slot()).collect();
+        let admissions = match self.take_slots(account, host, &names).await {
             Ok(admissions) => admissions,
             Err(error) => {
                 tracing::warn!(%error, attempts = attempts.len(), "in-flight slots not taken");

@@ -89,8 +89,8 @@ impl Table {
             (check.sk.trim_start_matches(EVENT).parse().map_err(|_| TableError::Corrupt(EVENT))?, 1)
         };
         let (events, has_more) = self.events(account, id, from.saturating_sub(1), limit).await?;
-        let last = events.last().map_or(from, |event| event.sequence);
-        let stored = self.deliveries(account, id, from, last).await?;
+        let end = events.last().map_or(from, |event| event.sequence);
+        let stored = self.deliveries(account, id, from, end).await?;
         let stored: BTreeSet<_> = stored.iter().map(|one| (one.sequence, one.webhook)).collect();
         let is_overdue = |event: &Event| now.since(event.created_at) >= MAX_QUEUED;
         let untried = |event: &Event| {
@@ -119,7 +119,7 @@ impl Table {
             None => Some(now.after(MAX_QUEUED)),
         };
         let again_at = if is_own && has_more { Some(now) } else { again_at };
-        Ok(Some(CheckResult { lost, again_at, from: first_open.unwrap_or(last + 1) }))
+        Ok(Some(CheckResult { lost, again_at, from: first_open.unwrap_or(end + 1) }))
     }
 
     /// Stores when a check is due again, or that it was the last one, once the lost first attempts are queued.

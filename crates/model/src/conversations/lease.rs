@@ -123,7 +123,8 @@ mod tests {
             unheard: "we close at six in the evening.".into(),
             started_at: Timestamp::from_millis(0),
         };
-        let later = |ms| before().advanced(Timestamp::from_millis(500), Timestamp::from_millis(500 + ms));
+        let later =
+            |ms: i64| before().advanced(Timestamp::from_millis(500), Timestamp::from_millis(500 + ms));
         for ms in (0..4_000).step_by(50) {
             let after = later(ms);
             let whole = format!("{} {}", after.heard, after.unheard);
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_utterance_advances_at_the_pace_of_its_heard_words() {
-        let heard_in = |ms| {
+        let heard_in = |ms: i64| {
             let words = UtteranceProgress {
                 kind: crate::messages::MessageKind::Speech,
                 heard: "x".repeat(40),

@@ -53,7 +53,7 @@ impl Conversation {
             return self;
         }
         let Progress { next_sequence, next_message, takeovers, usage, failed_filters } = progress;
-        Self { next_sequence, next_message, takeovers, usage, failed_filters, ..self }
+        Self { usage, failed_filters, next_sequence, next_message, takeovers, ..self }
     }
 }
 

@@ -185,7 +185,7 @@ impl Server {
             "PutItem" | "UpdateItem" | "DeleteItem" => {
                 self.count_write(operation.trim_end_matches("Item"), request, false);
             }
-            "Query" => return self.query(request, body),
+            "Query" => return self.query(request, &body),
             "GetItem" | "BatchGetItem" => {
                 let response: Value = serde_json::from_slice(&body).unwrap_or_default();
                 let batches =
@@ -226,8 +226,8 @@ impl Server {
     }
 
     /// Adds the packs that are kept to the result of a query for packs.
-    fn query(&self, request: &Value, body: Bytes) -> Bytes {
-        let mut response: Value = serde_json::from_slice(&body).unwrap_or_default();
+    fn query(&self, request: &Value, body: &Bytes) -> Bytes {
+        let mut response: Value = serde_json::from_slice(body).unwrap_or_default();
         let value = |name: &str| request["ExpressionAttributeValues"][name]["S"].as_str();
         let mut found: Vec<WireItem> = response["Items"]
             .as_array()
@@ -294,7 +294,7 @@ mod tests {
             "Limit": 1,
         });
         let there = json!({ "Items": [{ "pk": { "S": "a#c" }, "sk": { "S": "EVT#000000" } }] });
-        let found: Value = serde_json::from_slice(&server.query(&query, there.to_string().into())).unwrap();
+        let found: Value = serde_json::from_slice(&server.query(&query, &there.to_string().into())).unwrap();
         assert_eq!((&found["Items"][0]["sk"]["S"], &found["Count"]), (&json!("EVT#000002"), &json!(1)));
         let counted = server.counts.take();
         assert_eq!((counted.writes.units(), counted.read_units), (4, 1));

@@ -146,7 +146,7 @@ fn of_new_account(tally: &Tally) -> u64 {
 async fn a_call_costs_at_most_sixty_write_units_a_minute() {
     let tally = run(agent()).await.tally();
     let units = per_minute(tally.units() - of_new_account(&tally)) + slots_per_minute();
-    println!("{units:.1} units per minute\n{}", breakdown(&tally));
+    eprintln!("{units:.1} units per minute\n{}", breakdown(&tally));
     assert!(units <= UNITS_PER_MINUTE, "{units:.1} units per minute\n{}", breakdown(&tally));
 }
 
@@ -184,7 +184,7 @@ async fn no_partition_key_takes_a_hundred_writes_a_second_of_ten_thousand_calls(
             _ => continue,
         };
         let busiest = rate(sum.writes) * calls;
-        println!("{place} {key}: {busiest:.1} writes per second");
+        eprintln!("{place} {key}: {busiest:.1} writes per second");
         assert!(busiest < WRITES_PER_SECOND, "{place} {key}: {busiest:.1} writes per second");
     }
 }
