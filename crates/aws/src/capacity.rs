@@ -186,7 +186,7 @@ mod tests {
 
     use super::*;
 
-    fn item(value: Value) -> WireItem {
+    fn item(value: &Value) -> WireItem {
         value.as_object().unwrap().clone()
     }
 
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_write_costs_its_larger_item_and_the_entries_that_change() {
         let due = |at: &str, text: usize| {
-            item(json!({
+            item(&json!({
                 "pk": { "S": "a" }, "sk": { "S": "LEASE" }, "due_pk": { "S": "DUE#001" },
                 "due_at": { "N": at }, "text": { "S": "x".repeat(text) },
             }))
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn sizes_are_those_of_the_developer_guide() {
-        let nested = item(json!({
+        let nested = item(&json!({
             "pk": { "S": "é" }, "n": { "N": "-123" }, "b": { "BOOL": true }, "0": { "NULL": true },
             "l": { "L": [{ "N": "7" }, { "S": "ab" }] }, "m": { "M": { "k": { "S": "v" } } }, "s": { "NS": ["1"] },
         }));
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_tally_names_the_busiest_keys() {
-        let state = item(json!({ "pk": { "S": "a#b" }, "sk": { "S": "EVT#000001" } }));
+        let state = item(&json!({ "pk": { "S": "a#b" }, "sk": { "S": "EVT#000001" } }));
         let mut tally = Tally::default();
         tally.add(&state, None, Some(&state), false);
         tally.add(&state, None, Some(&state), true);
