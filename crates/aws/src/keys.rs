@@ -19,6 +19,7 @@ pub(crate) const CONFIG: &str = "CONFIG";
 /// A recording that is to be joined.
 pub(crate) const RECORDING: &str = "RECORDING";
 pub(crate) const LEASE: &str = "LEASE";
+pub(crate) const CHECK: &str = "CHECK";
 pub(crate) const LIVE: &str = "LIVE";
 pub(crate) const REQUESTS: &str = "REQUESTS";
 /// The bucket of the calls that an account at the carrier starts per second.
@@ -48,7 +49,7 @@ pub(crate) enum DueList {
     Conversations,
     /// Deliveries, which are listed apart: many due deliveries do not delay the conversations.
     Deliveries,
-    /// Events that were not delivered to each of their webhooks at least once. Each is added and removed within seconds.
+    /// Checks for lost first attempts at webhooks.
     Events,
     /// Phone numbers whose purchase or release is incomplete.
     Numbers,
@@ -111,13 +112,6 @@ pub struct DeliveryKey {
 }
 
 impl DeliveryKey {
-    /// Its event.
-    #[must_use]
-    pub fn event(self) -> EventKey {
-        let Self { account, conversation, sequence, .. } = self;
-        EventKey { account, conversation, sequence }
-    }
-
     /// `pk` and `sk` of the delivery's item.
     pub(crate) fn item(self) -> (String, String) {
         (conversation_pk(self.account, self.conversation), delivery_sk(self.sequence, self.webhook))
@@ -132,38 +126,6 @@ impl DeliveryKey {
     }
 }
 
-/// Names an event of a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct EventKey {
-    /// The owner.
-    pub account: AccountId,
-    /// The conversation.
-    pub conversation: ConversationId,
-    /// The event's number in the conversation, from 1.
-    pub sequence: u64,
-}
-
-impl EventKey {
-    /// `pk` and `sk` of the event's item.
-    pub(crate) fn item(self) -> (String, String) {
-        (conversation_pk(self.account, self.conversation), numbered_sk(EVENT, self.sequence))
-    }
-
-    /// Reads `pk` and `sk` of an event's item. `None` if they are of another item.
-    pub(crate) fn of_item(pk: &str, sk: &str) -> Option<Self> {
-        let (account, conversation) = conversation_of_key(pk)?;
-        let sequence = sk.strip_prefix(EVENT)?.parse().ok()?;
-        Some(Self { account, conversation, sequence })
-    }
-
-    /// Its delivery to the webhook with this index in the agent's list.
-    #[must_use]
-    pub fn delivery(self, webhook: usize) -> DeliveryKey {
-        let Self { account, conversation, sequence } = self;
-        DeliveryKey { account, conversation, sequence, webhook }
-    }
-}
-
 /// Reads the `pk` of a conversation's items. `None` if it is of another item.
 pub(crate) fn conversation_of_key(pk: &str) -> Option<(AccountId, ConversationId)> {
     let (account, conversation) = pk.split_once('#')?;
@@ -172,6 +134,12 @@ pub(crate) fn conversation_of_key(pk: &str) -> Option<(AccountId, ConversationId
 
 pub(crate) fn account_pk(account: AccountId) -> String {
     account.to_string()
+}
+
+/// The `pk` of an item of an account that changes often: a partition takes a thousand write units per second at most, and
+/// items with different keys are in different partitions when it is busy.
+pub(crate) fn busy_pk(account: AccountId, sk: &str) -> String {
+    format!("{account}#{sk}")
 }
 
 pub(crate) fn conversation_pk(account: AccountId, conversation: ConversationId) -> String {
@@ -208,6 +176,18 @@ pub(crate) fn credential_sk(credential: CredentialId) -> String {
 /// A message or an event. Six digits sort as text up to a million, about ten times what a call of four hours produces.
 pub(crate) fn numbered_sk(prefix: &str, number: u64) -> String {
     format!("{prefix}{number:06}")
+}
+
+/// A pack, by the sequence of its first event. A point sorts before every digit, so packs sort by their events, and those
+/// of one place by the number of takeovers before them.
+pub(crate) fn pack_sk(first: u64, takeovers: u32) -> String {
+    let sk = numbered_sk(EVENT, first);
+    if takeovers == 0 { sk } else { format!("{sk}.{takeovers:03}") }
+}
+
+/// A key after all packs that begin with the event `sequence` or an earlier one.
+pub(crate) fn after_packs_sk(sequence: u64) -> String {
+    format!("{}~", numbered_sk(EVENT, sequence))
 }
 
 /// Two digits sort as text up to a hundred webhooks of one agent.
@@ -302,15 +282,11 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_an_event_reads_back() {
-        let (account, conversation) = ids();
-        for sequence in [1, 999_999, 1_234_567] {
-            let key = EventKey { account, conversation, sequence };
-            let (pk, sk) = key.item();
-            assert_eq!(EventKey::of_item(&pk, &sk), Some(key), "{sk}");
-            let delivery = key.delivery(3).item();
-            assert_eq!(EventKey::of_item(&delivery.0, &delivery.1), None);
-        }
+    fn packs_sort_by_their_events_and_then_by_takeovers() {
+        let places = [(1, 0), (1, 1), (1, 12), (2, 0), (10, 0), (10, 3), (999_999, 0)];
+        let sks: Vec<_> = places.map(|(first, takeovers)| pack_sk(first, takeovers)).into();
+        assert!(sks.is_sorted(), "{sks:?}");
+        assert!(sks[2] < after_packs_sk(1) && after_packs_sk(1) < sks[3], "{sks:?}");
     }
 
     #[test]

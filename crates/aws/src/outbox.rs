@@ -5,10 +5,10 @@
 //! |---|---|---|
 //! | state of a conversation | inserted with `state` = `queued` | the call |
 //! | state of a conversation | changed, with `state` = `ended` | a wake of the account: a slot is free |
-//! | event | inserted with `outbox` = `webhooks` | the first attempt for each of its webhooks |
+//! | pack of events | inserted with `outbox` = `webhooks` | the first attempt for each webhook of each of its events |
 //! | delivery | written with `outbox` = `redelivery` | its next attempt |
 //!
-//! [`table`](crate::table) writes the items with `encode`; the relay reads the stream with [`decode`]. The stream's
+//! [`table`](crate::table) writes the items; the relay reads the stream with [`decode`]. The stream's
 //! filters in `template.yaml` select the same items, so that the relay is not started for any other. This module sends
 //! nothing and reads no table.
 
@@ -16,10 +16,7 @@ use std::fmt;
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_dynamo::Item;
-use switchboard_model::{
-    events::Event,
-    ids::{AccountId, ConversationId},
-};
+use switchboard_model::ids::{AccountId, ConversationId};
 
 use crate::{
     keys::{DeliveryKey, STATE, conversation_of_key},
@@ -28,31 +25,16 @@ use crate::{
 
 /// The attribute that puts an item into the outbox.
 pub(crate) const ATTRIBUTE: &str = "outbox";
-const WEBHOOKS: &str = "webhooks";
-const REDELIVERY: &str = "redelivery";
+/// Its value for a pack of events of which some have webhooks.
+pub(crate) const WEBHOOKS: &str = "webhooks";
+/// Its value for a delivery that was requested again.
+pub(crate) const REDELIVERY: &str = "redelivery";
 
 /// The `state` of a conversation whose call waits to be placed.
 const QUEUED: &str = "queued";
 
 /// The `state` of a conversation that has returned its slots.
 const ENDED: &str = "ended";
-
-/// An item that needs [`ATTRIBUTE`] to be in the outbox. A queued conversation is not one of them: its state says it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Entry<'a> {
-    /// A new event.
-    Event(&'a Event),
-    /// A delivery that was requested again.
-    Redelivery,
-}
-
-/// The value of [`ATTRIBUTE`] for an item; `None` if the item is not in the outbox.
-pub(crate) fn encode(entry: Entry<'_>) -> Option<&'static str> {
-    match entry {
-        Entry::Event(event) => (!event.webhooks.is_empty()).then_some(WEBHOOKS),
-        Entry::Redelivery => Some(REDELIVERY),
-    }
-}
 
 /// A message for the relay to queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +54,7 @@ pub enum Kind {
     QueuedCall,
     /// The state of a conversation that has ended.
     EndedConversation,
-    /// An event with webhooks.
+    /// Events with webhooks.
     Event,
     /// A delivery that was requested again.
     Redelivery,
@@ -128,10 +110,19 @@ struct Marks {
     outbox: Option<String>,
 }
 
-/// The attributes of an event that its jobs need.
+/// The attributes of a pack of events that its jobs need; and those of an event of version 0.1.0.
 #[derive(Deserialize)]
-struct StoredEvent {
-    sequence: u64,
+struct StoredEvents {
+    first: Option<u64>,
+    events: Option<String>,
+    sequence: Option<u64>,
+    webhooks: Option<Vec<usize>>,
+}
+
+/// The part of an event in a pack that its jobs need.
+#[derive(Deserialize)]
+struct Record {
+    #[serde(rename = "w", default)]
     webhooks: Vec<usize>,
 }
 
@@ -173,11 +164,23 @@ fn ended_conversation(marks: &Marks) -> Result<Vec<Job>, DecodeError> {
 fn first_attempts(marks: &Marks, item: &Item) -> Result<Vec<Job>, DecodeError> {
     let kind = Kind::Event;
     let (account_id, conversation_id) = conversation_of_key(&marks.pk).ok_or(DecodeError::Key(kind))?;
-    let StoredEvent { sequence, webhooks } =
-        read(item).ok_or(DecodeError::Attributes { kind, account_id, conversation_id })?;
-    let job =
-        |webhook| Job::Delivery(DeliveryJob { account_id, conversation_id, sequence, webhook, attempt: 1 });
-    Ok(webhooks.into_iter().map(job).collect())
+    let attempts = attempts_of(item).ok_or(DecodeError::Attributes { kind, account_id, conversation_id })?;
+    let jobs = attempts.into_iter().flat_map(|(sequence, webhooks)| {
+        let job = move |webhook| {
+            Job::Delivery(DeliveryJob { account_id, conversation_id, sequence, webhook, attempt: 1 })
+        };
+        webhooks.into_iter().map(job)
+    });
+    Ok(jobs.collect())
+}
+
+/// Sequence and webhooks of each event with webhooks. None if the item cannot be read.
+fn attempts_of(item: &Item) -> Option<Vec<(u64, Vec<usize>)>> {
+    let stored: StoredEvents = read(item)?;
+    let Some(first) = stored.first else { return Some(vec![(stored.sequence?, stored.webhooks?)]) };
+    let records: Vec<Record> = serde_json::from_str(&stored.events?).ok()?;
+    let attempts = (first..).zip(records).map(|(sequence, record)| (sequence, record.webhooks));
+    Some(attempts.filter(|(_, webhooks)| !webhooks.is_empty()).collect())
 }
 
 fn redelivery(marks: &Marks, item: &Item) -> Result<Vec<Job>, DecodeError> {

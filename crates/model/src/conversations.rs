@@ -9,6 +9,7 @@
 mod cost;
 mod lease;
 mod legs;
+mod progress;
 mod recipients;
 mod summary;
 mod transitions;
@@ -22,6 +23,7 @@ pub use self::lease::{Lease, UtteranceProgress};
 pub use self::legs::{
     Direction, Leg, LegId, LegRole, LegState, Legs, NoLegs, PhoneCall, Reconnect, ReportedEnd,
 };
+pub use self::progress::Progress;
 pub use self::summary::{PhoneCallView, summary_at};
 pub use self::transitions::{InvalidTransition, JournalEntry, RejectReason, Transition};
 use crate::{
@@ -169,6 +171,10 @@ pub struct Conversation {
     pub next_sequence: u64,
     /// The number of the next message, from 1.
     pub next_message: u64,
+    /// The number of times that a worker took it over since its last event. It is a part of the place where the next event
+    /// is stored, so that an earlier worker cannot store one there.
+    #[serde(default, skip_serializing_if = "progress::is_zero")]
+    pub takeovers: u32,
     /// Grows by one with every write, for optimistic concurrency.
     pub version: u64,
 }
@@ -216,6 +222,7 @@ impl Conversation {
             failed_filters: BTreeSet::new(),
             next_sequence: 1,
             next_message: 1,
+            takeovers: 0,
             version: 1,
         }
     }

@@ -49,12 +49,6 @@ pub struct Event {
 const LONGEST_POSTPONEMENT: Duration = Duration::from_hours(12);
 
 impl Event {
-    /// The time by which the messages for its first attempts must have been lost. None without webhooks.
-    #[must_use]
-    pub fn first_attempts_due_at(&self) -> Option<Timestamp> {
-        (!self.webhooks.is_empty()).then(|| self.created_at.after(MAX_QUEUED))
-    }
-
     /// The time at which first attempts that are queued again at `now` are due once more. The wait grows with the age
     /// of the event, so that an event whose attempts crash the function does not keep it busy.
     #[must_use]

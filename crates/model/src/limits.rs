@@ -13,6 +13,10 @@ use crate::{accounts::Limits, backoff::Jitter, costs::Usd, time::Timestamp};
 /// Maximum number of an account's calls that wait to be dialled: more than a quarter of an hour at one per second.
 pub const MAX_WAITING: u32 = 1_000;
 
+/// Maximum number of calls that an account starts per second: each writes its counters four times, and they are one key of
+/// the table. In calls of three minutes, 3,600 are live then.
+pub const MAX_CALLS_PER_SECOND: u32 = 20;
+
 /// Maximum number of webhooks of an agent: each multiplies the messages and writes of every event.
 pub const MAX_WEBHOOKS: usize = 20;
 
@@ -158,7 +162,8 @@ impl Rate {
     /// The rate of call starts. The calls of a second may start together.
     #[must_use]
     pub fn calls(limits: &Limits) -> Self {
-        Self::new(limits.calls_per_second, limits.calls_per_second)
+        let rate = limits.calls_per_second.min(MAX_CALLS_PER_SECOND);
+        Self::new(rate, rate)
     }
 
     /// The rate at which one account at the carrier may start calls: the carrier queues, or refuses, what exceeds it.

@@ -55,8 +55,25 @@ pub fn wav_samples(interleaved_mu_law: &[u8]) -> impl Iterator<Item = u8> {
 /// bias 132).
 #[must_use]
 pub fn decode(mu_law: u8) -> i16 {
+    SAMPLES[usize::from(mu_law)]
+}
+
+/// The sample of each mu-law byte.
+static SAMPLES: [i16; 256] = {
+    let mut samples = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        samples[byte as usize] = linear(byte);
+        if byte == u8::MAX {
+            break samples;
+        }
+        byte += 1;
+    }
+};
+
+const fn linear(mu_law: u8) -> i16 {
     let bits = !mu_law;
-    let magnitude = ((i16::from(bits & 0x0F) << 3) + 132) << ((bits & 0x70) >> 4);
+    let magnitude = (((bits & 0x0F) as i16) * 8 + 132) << ((bits & 0x70) >> 4);
     if bits & 0x80 == 0 { magnitude - 132 } else { 132 - magnitude }
 }
 

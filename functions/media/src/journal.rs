@@ -1,12 +1,12 @@
 //! The journal: stores what happens in a call, off the audio path.
 //!
-//! A task takes the entries that wait and stores them in one transaction. The call never waits for the table; it only
+//! A task takes the entries that wait and stores them in one write. The call never waits for the table; it only
 //! learns when the queue is full, or when another worker has the lease. What an entry says is not decided here: see
 //! `call.rs` and `journal_entries.rs`.
 
 use std::{collections::VecDeque, time::Duration};
 
-use switchboard_aws::table::{Outcome, Table, TableError};
+use switchboard_aws::table::{Appended, Outcome, Table, TableError};
 use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, InvalidTransition, JournalEntry, Snapshot, Transition},
@@ -31,11 +31,13 @@ use crate::{clock::Clock, lease::HeldLease, tool_calls};
 
 /// Items waiting to be stored: minutes of a lively conversation. When the queue is full the call ends.
 const QUEUED_ITEMS: usize = 1_024;
-/// Maximum entries in one transaction: each is an event and perhaps a message, and a transaction holds 100 items.
+/// Maximum entries in one write.
 const BATCH: usize = 45;
-/// Time to wait for more entries before a write: events come in groups, and one write costs the processor as much as
-/// a second of the call's audio.
+/// Time to wait for more entries before a write: events come in groups.
 const BATCH_WINDOW: Duration = Duration::from_millis(200);
+/// The same for entries that nobody waits for: neither messages nor events for a webhook. They are stored with the next
+/// message; a worker that dies takes those of this time with it.
+const QUIET_WINDOW: Duration = Duration::from_secs(4);
 /// Delay between two attempts while the table cannot be reached.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// Maximum time to write the end of a call, once the call is over.
@@ -45,7 +47,7 @@ const LAST_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone)]
 struct Writer {
     table: Table,
-    /// As it was when the media stream started.
+    /// As it is after the last stored entry.
     conversation: Conversation,
     /// The call's own copy, whose filters are compiled.
     agent: AgentConfig,
@@ -148,12 +150,11 @@ impl Journal {
 }
 
 async fn write(
-    writer: Writer,
+    mut writer: Writer,
     prices: Prices,
     mut queue: mpsc::Receiver<Item>,
     ending: oneshot::Receiver<LastEntry>,
 ) {
-    let mut next_sequence = writer.conversation.next_sequence;
     let mut refused = 0_usize;
     let mut batch = Vec::with_capacity(BATCH);
     while gather(&mut queue, &mut batch).await {
@@ -175,12 +176,9 @@ async fn write(
             if let Some((first, _)) = group.first_mut().filter(|_| refused > 0) {
                 first.faults.push(format!("{refused} events before this one could not be stored"));
             }
-            let mut events = vec![];
-            match writer.append(&group, &usage, next_sequence, &mut events).await {
-                Write::Stored => {
-                    refused = 0;
-                    next_sequence += events.len() as u64;
-                }
+            let (written, mut events) = writer.append(&group, &usage).await;
+            match written {
+                Write::Stored => refused = 0,
                 Write::Refused if group.len() > 1 => {
                     group[0].0.faults.retain(|fault| !fault.ends_with("could not be stored"));
                     groups.extend(group.into_iter().map(|entry| vec![entry]));
@@ -226,20 +224,37 @@ async fn write(
         .await;
 }
 
-/// Takes the queued items and those that follow within [`BATCH_WINDOW`]. False once the queue is closed and empty. A
-/// function call is stored at once: the caller waits for it.
+/// Takes the queued items and those that follow within [`BATCH_WINDOW`], or within [`QUIET_WINDOW`] while nobody waits for
+/// them. False once the queue is closed and empty. A function call is stored at once: the caller waits for it.
 async fn gather(queue: &mut mpsc::Receiver<Item>, batch: &mut Vec<Item>) -> bool {
     if queue.recv_many(batch, BATCH).await == 0 {
         return false;
     }
-    let until = Instant::now() + BATCH_WINDOW;
+    let began = Instant::now();
+    let mut until =
+        if batch.iter().any(Item::is_wanted) { began + BATCH_WINDOW } else { began + QUIET_WINDOW };
     while batch.len() < BATCH && !batch.iter().any(|item| matches!(item, Item::Entry(.., Some(_)))) {
         match timeout_at(until, queue.recv()).await {
-            Ok(Some(item)) => batch.push(item),
+            Ok(Some(item)) => {
+                if item.is_wanted() {
+                    until = until.min(Instant::now() + BATCH_WINDOW);
+                }
+                batch.push(item);
+            }
             Ok(None) | Err(_) => break,
         }
     }
     true
+}
+
+impl Item {
+    /// Whether somebody waits for it: a webhook, a worker that takes the call over, a function call.
+    fn is_wanted(&self) -> bool {
+        match self {
+            Self::Entry(entry, recipients, ..) => entry.message.is_some() || !recipients.webhooks.is_empty(),
+            Self::Delivery(_) => true,
+        }
+    }
 }
 
 /// The result of a write.
@@ -252,25 +267,52 @@ enum Write {
 }
 
 impl Writer {
-    /// Appends entries, and returns their events in `events`. `next_sequence` is that of the first one.
-    async fn append(
-        &self,
-        entries: &[(JournalEntry, Recipients)],
-        usage: &Usage,
-        next_sequence: u64,
-        events: &mut Vec<Event>,
-    ) -> Write {
-        self.transition(|snapshot| {
-            // A write whose response was lost may have happened: then the events are stored already.
-            if snapshot.conversation.next_sequence > next_sequence {
-                return Err(InvalidTransition);
+    /// Appends entries, with as many attempts as it takes, and returns their events.
+    async fn append(&mut self, entries: &[(JournalEntry, Recipients)], usage: &Usage) -> (Write, Vec<Event>) {
+        let Ok(transition) = self.conversation.append_matched(&self.agent, entries, usage) else {
+            return (Write::LeaseLost, vec![]);
+        };
+        loop {
+            match self.table.append(&self.holder, &self.conversation, &transition).await {
+                Ok(Appended::Stored) => {
+                    self.conversation = transition.conversation;
+                    return (Write::Stored, transition.events);
+                }
+                Ok(Appended::LostLease) => return (Write::LeaseLost, vec![]),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, "journal write failed");
+                }
+                Err(error) => {
+                    // A write that cannot succeed must not block the others, above all the end.
+                    tracing::error!(%error, "journal write refused");
+                    return (Write::Refused, vec![]);
+                }
             }
-            events.clear();
-            let transition = snapshot.conversation.append_matched(&self.agent, entries, usage)?;
-            events.clone_from(&transition.events);
-            Ok(transition)
-        })
-        .await
+            sleep(RETRY_DELAY).await;
+            match self.stored(&transition.conversation).await {
+                Some(Write::Stored) => {
+                    self.conversation = transition.conversation;
+                    return (Write::Stored, transition.events);
+                }
+                Some(other) => return (other, vec![]),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether a write whose response was lost has led to `after`. None if it has not, or the table does not tell.
+    async fn stored(&self, after: &Conversation) -> Option<Write> {
+        let (account, id) = (after.account_id, after.id);
+        let (lease, found) =
+            tokio::try_join!(self.table.lease(account, id), self.table.conversation(account, id)).ok()?;
+        let is_ours = lease.is_some_and(|lease| lease.holder == self.holder);
+        match found {
+            Some(found) if is_ours => {
+                (found.conversation.progress() == after.progress()).then_some(Write::Stored)
+            }
+            // It may have ended meanwhile, and have been deleted.
+            _ => Some(Write::LeaseLost),
+        }
     }
 
     /// Applies a transition, with as many attempts as it takes. A transition that is no longer allowed was applied

@@ -1,5 +1,5 @@
-//! The lease of a live call: renewed every 15 s, and checkpointed with the agent's words in between, off the audio path;
-//! reported lost when another worker takes it.
+//! The lease of a live call: renewed every 15 s, and with the agent's words in between, off the audio path; reported lost
+//! when another worker takes it.
 //!
 //! Every write of the call carries the lease's holder, so a worker that lost its lease can write nothing (fencing).
 //! This module does not take the lease: admission takes it with the write that starts the conversation.
@@ -20,6 +20,12 @@ use crate::{clock::Clock, conversation_key::ConversationKey};
 
 /// Minimum time between two writes: after a change of the agent's words, and after a write that failed.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two writes of the words of one utterance. A worker that takes over estimates the words since by the pace
+/// of those before, to about a word.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// Minimum time that is left before the lease is due. It is moved in the index of due items only then, since that costs
+/// three times as much as a renewal. The sweeper leaves a lease alone that is due and has not expired.
+const MIN_LEFT: Duration = Duration::from_secs(20);
 /// Maximum time to give the lease back. After it the lease expires by itself.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -98,26 +104,34 @@ async fn renew(
     lost: CancellationToken,
 ) {
     let mut renewal_at = Instant::now() + Lease::HEARTBEAT;
+    let mut checkpoint_at = Instant::now();
+    let mut due_at = lease.until;
     loop {
         sleep(MIN_INTERVAL).await;
         tokio::select! {
             () = sleep_until(renewal_at) => {}
             changed = speaking.changed() => if changed.is_err() { return },
         }
-        let is_renewal = Instant::now() >= renewal_at;
         let words = speaking.borrow_and_update().clone();
+        let now = Instant::now();
+        if now < renewal_at && !is_wanted(words.as_ref(), &lease, now >= checkpoint_at) {
+            continue;
+        }
         let next = lease.clone().renewed(clock(), words);
-        let written = if is_renewal {
+        let is_due_soon = due_at.since(next.last_seen_at) < MIN_LEFT;
+        let written = if is_due_soon {
             table.renew_lease(key.account, key.conversation, &next).await
         } else {
             table.checkpoint_lease(key.account, key.conversation, &next).await
         };
         match written {
-            Ok(true) if is_renewal => {
+            Ok(true) => {
+                if is_due_soon {
+                    due_at = next.until;
+                }
                 lease = next;
-                renewal_at = Instant::now() + Lease::HEARTBEAT;
+                (renewal_at, checkpoint_at) = (now + Lease::HEARTBEAT, now + CHECKPOINT_INTERVAL);
             }
-            Ok(true) => {}
             Ok(false) => {
                 tracing::warn!("lease lost");
                 return lost.cancel();
@@ -128,4 +142,12 @@ async fn renew(
             }
         }
     }
+}
+
+/// Whether the agent's words are written before the next renewal: the first ones of an utterance, and later ones from time
+/// to time. The end of an utterance is not: its message is stored, and tells that the lease is behind.
+fn is_wanted(words: Option<&UtteranceProgress>, stored: &Lease, is_time: bool) -> bool {
+    words.filter(|words| !words.heard.is_empty()).is_some_and(|words| {
+        is_time || stored.utterance.as_ref().is_none_or(|before| before.started_at != words.started_at)
+    })
 }

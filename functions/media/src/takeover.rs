@@ -1,7 +1,7 @@
 //! Takeover: finds the state from which a worker continues a call that another worker left.
 //!
 //! A worker that stops stores its words and gives its lease back with the words that are left (a handover). A worker
-//! that dies leaves its lease with the last checkpoint, at most a second old. In both cases the state is in the
+//! that dies leaves its lease with the last checkpoint, a few seconds old. In both cases the state is in the
 //! messages and the lease; nothing is read from the worker itself.
 
 use std::time::Duration;
@@ -40,8 +40,7 @@ pub(crate) fn take_over(
     let mut first_entry = None;
     if let Some((noted_at, speaking)) = left {
         // After a handover the agent was silent; after a crash the carrier played on for a while.
-        let speaking =
-            if speaking.heard.is_empty() { speaking } else { speaking.advanced_by(now.since(noted_at)) };
+        let speaking = if speaking.heard.is_empty() { speaking } else { speaking.advanced(noted_at, now) };
         let UtteranceProgress { heard, unheard, started_at, kind } = speaking;
         unspoken = Some(unheard).filter(|text| !text.is_empty());
         if !heard.is_empty() {

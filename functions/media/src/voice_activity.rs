@@ -7,7 +7,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use earshot::Detector;
 use switchboard_dialogue::{CallTime, Input};
-use switchboard_providers::audio::AudioFormat;
+use switchboard_model::recording;
+use switchboard_providers::audio::{AudioFormat, Encoding};
 
 use crate::samples::samples;
 
@@ -129,14 +130,22 @@ impl AgentLevel {
     }
 }
 
+/// Number, sum and sum of squares of samples.
+fn sums(samples: impl Iterator<Item = i16>) -> (i64, i64, i64) {
+    samples
+        .map(i64::from)
+        .fold((0, 0, 0), |(count, sum, squares), sample| (count + 1, sum + sample, squares + sample * sample))
+}
+
 /// Root mean square in dB relative to full scale. A constant offset is inaudible and does not count.
 #[expect(clippy::cast_possible_truncation, reason = "between -96 and 0")]
 #[expect(clippy::cast_precision_loss, reason = "below 2^31")]
 fn level_db(format: AudioFormat, audio: &[u8]) -> i16 {
-    let (count, sum, squares) =
-        samples(format, audio).map(i64::from).fold((0_i64, 0, 0), |(count, sum, squares), sample| {
-            (count + 1, sum + sample, squares + sample * sample)
-        });
+    // Every frame in both directions passes here, so each encoding has a loop of its own.
+    let (count, sum, squares) = match format.encoding {
+        Encoding::MuLaw => sums(audio.iter().map(|byte| recording::decode(*byte))),
+        Encoding::Pcm16 => sums(samples(format, audio)),
+    };
     let count = count.max(1);
     let variance = squares / count - (sum / count).pow(2);
     if variance < 1 {
@@ -147,8 +156,6 @@ fn level_db(format: AudioFormat, audio: &[u8]) -> i16 {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_providers::audio::Encoding;
-
     use super::*;
 
     #[test]

@@ -1,11 +1,11 @@
-//! Events whose first attempts are overdue: their messages were lost, for example in the dead-letter queue after an outage
-//! of the table. A delivery has no item before its first attempt, so the event itself is due.
+//! First attempts that are overdue: their messages were lost, for example in the dead-letter queue after an outage of the
+//! table. A delivery has no item before its first attempt; the check of its conversation is due instead.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use switchboard_aws::{
     queue::DeliveryJob,
-    table::{EventKey, TableError},
+    table::{Check, TableError},
 };
 use switchboard_runtime::{now, spans};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -13,9 +13,9 @@ use tracing::Instrument;
 
 use crate::{ITEM_TIMEOUT, POSTPONEMENT, Sweeper, TABLE_TIMEOUT, due_items::run_each};
 
-/// Events that are read at once. Each takes two requests to the table and one for each of its webhooks to the queue.
-const EVENTS: usize = 500;
-const EVENTS_AT_ONCE: usize = 50;
+/// Checks that are read at once. Each takes some requests to the table, and one to the queue for each lost attempt.
+const CHECKS: usize = 500;
+const CHECKS_AT_ONCE: usize = 50;
 /// The number of every first attempt.
 const FIRST: u32 = 1;
 
@@ -24,24 +24,24 @@ impl Sweeper {
     pub(crate) async fn sweep_first_attempts(&self, deadline: Instant) -> Result<usize, TableError> {
         let mut queued = 0;
         let mut seen = BTreeSet::new();
-        // Until nothing is due or the time is over: after an outage there are as many as there were events in it.
+        // Until nothing is due or the time is over: after an outage there are as many as there were conversations in it.
         while Instant::now() < deadline {
-            let found = match timeout_at(deadline, self.backend.table.due_events(now(), EVENTS)).await {
+            let found = match timeout_at(deadline, self.backend.table.due_checks(now(), CHECKS)).await {
                 Ok(found) => found?,
                 Err(_elapsed) => break,
             };
             let is_last = found.is_empty();
             // The index is eventually consistent: it may still hold what was queued.
-            let new: Vec<_> = found.into_iter().filter(|event| seen.insert(*event)).collect();
+            let new: Vec<_> = found.into_iter().filter(|check| seen.insert(check.clone())).collect();
             if new.is_empty() {
                 break;
             }
-            let work = |event: EventKey| {
+            let work = |check: Check| {
                 let sweeper = self.clone();
-                let span = spans::job(event.account, event.conversation);
-                async move { sweeper.queue_first_attempts_or_postpone(event).await }.instrument(span)
+                let span = spans::job(check.account, check.conversation);
+                async move { sweeper.queue_first_attempts_or_postpone(check).await }.instrument(span)
             };
-            run_each(EVENTS_AT_ONCE, new, deadline, work, |attempts| queued += attempts.unwrap_or(0)).await;
+            run_each(CHECKS_AT_ONCE, new, deadline, work, |attempts| queued += attempts.unwrap_or(0)).await;
             if is_last || Instant::now() >= deadline {
                 break;
             }
@@ -50,42 +50,43 @@ impl Sweeper {
     }
 
     /// Returns the number of attempts that were queued.
-    async fn queue_first_attempts_or_postpone(&self, event: EventKey) -> usize {
-        let sequence = event.sequence;
-        let error = match timeout(ITEM_TIMEOUT, self.queue_first_attempts(event)).await {
+    async fn queue_first_attempts_or_postpone(&self, check: Check) -> usize {
+        let error = match timeout(ITEM_TIMEOUT, self.queue_first_attempts(&check)).await {
             Ok(Ok(queued)) => return queued,
             Ok(Err(error)) => error.to_string(),
             Err(_elapsed) => format!("it took longer than {} s", ITEM_TIMEOUT.as_secs()),
         };
-        tracing::error!(sequence, error, "first attempts of an event not queued");
-        let postponing = self.backend.table.postpone_event(event, now().after(POSTPONEMENT));
+        tracing::error!(error, "lost first attempts of a conversation not queued");
+        let postponing = self.backend.table.postpone_check(&check, now().after(POSTPONEMENT));
         if !matches!(timeout(TABLE_TIMEOUT, postponing).await, Ok(Ok(()))) {
-            tracing::error!(sequence, "event not postponed");
+            tracing::error!("check for lost first attempts not postponed");
         }
         0
     }
 
-    /// Queues the first attempt for each webhook without a stored delivery. The event is due again later, until every
-    /// webhook has one.
-    async fn queue_first_attempts(&self, key: EventKey) -> Result<usize, TableError> {
-        let (table, now) = (&self.backend.table, now());
-        let Some((event, untried)) = table.untried_webhooks(key).await? else { return Ok(0) };
-        for webhook in event.webhooks.iter().filter(|webhook| !untried.contains(webhook)) {
-            table.settle_first_attempt(key.delivery(*webhook)).await?;
+    /// Queues the first attempts that were lost. The conversation is checked again later, until it has ended and every
+    /// webhook of every event has a delivery.
+    async fn queue_first_attempts(&self, check: &Check) -> Result<usize, TableError> {
+        let table = &self.backend.table;
+        let Some(result) = table.lost_first_attempts(check, now()).await? else { return Ok(0) };
+        // The messages are sent before the check is settled: in the other order, a crash between would delay them.
+        let (mut queued, mut failure) = (0, None);
+        for delivery in &result.lost {
+            match self.queue.send(&DeliveryJob::new(*delivery, FIRST), Duration::ZERO).await {
+                Ok(()) => queued += 1,
+                Err(error) => failure = Some(error),
+            }
         }
-        // The messages are sent before the event is postponed: in the other order, a crash between would delay them.
-        for webhook in &untried {
-            let job = DeliveryJob::new(key.delivery(*webhook), FIRST);
-            self.queue.send(&job, Duration::ZERO).await?;
+        if queued > 0 {
+            tracing::warn!(attempts = queued, "lost first attempts queued again");
         }
-        if !untried.is_empty() {
-            tracing::warn!(
-                sequence = key.sequence,
-                attempts = untried.len(),
-                "lost first attempts queued again"
-            );
-            table.postpone_event(key, event.first_attempts_due_again_at(now)).await?;
+        if let Some(error) = failure {
+            let unsent = result.lost.len() - queued;
+            tracing::error!(%error, unsent, "lost first attempts not queued");
+            table.postpone_check(check, now().after(POSTPONEMENT)).await?;
+            return Ok(queued);
         }
-        Ok(untried.len())
+        table.settle_check(check, &result).await?;
+        Ok(queued)
     }
 }

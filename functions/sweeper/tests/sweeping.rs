@@ -8,10 +8,7 @@ use std::time::Duration;
 
 use lambda_runtime::LambdaEvent;
 use serde_json::Value;
-use switchboard_aws::{
-    queue::CallMessage,
-    table::{DeliveryKey, TableError},
-};
+use switchboard_aws::{queue::CallMessage, table::TableError};
 use switchboard_model::{
     backoff::Jitter,
     conversations::{EndedReason, Lease, LegId, UtteranceProgress},
@@ -385,33 +382,30 @@ async fn a_delivery_is_queued_after_a_long_wait_or_a_lost_message() {
 #[tokio::test]
 async fn lost_first_attempts_are_queued_until_they_are_recorded() {
     let world = World::new().await;
-    let conversation = world.eventful(1, 16 * MINUTE, 3).await;
-    let key = |sequence| DeliveryKey {
-        account: conversation.account_id,
-        conversation: conversation.id,
-        sequence,
-        webhook: 0,
-    };
+    world.eventful(1, 16 * MINUTE, 3).await;
     let table = &world.sweeper.backend.table;
-    // The first event was tried, and its function died before it could say so on the event. The second was settled.
     failed(&world, 1, 1, MINUTE).await;
-    table.settle_first_attempt(key(2)).await.unwrap();
 
-    assert_eq!(world.sweep().await.queued, 1);
-    let queued: Vec<_> =
-        world.carrier().queued.iter().map(|job| (job.sequence, job.webhook, job.attempt)).collect();
-    assert_eq!(queued, [(3, 0, 1)]);
-    assert_eq!(world.sweep().await.queued, 0, "it is not queued every minute");
-
-    let due = async |minutes| {
-        let due = table.due_events(system::now().after(Duration::from_mins(minutes)), 100).await.unwrap();
-        due.iter().map(|event| event.sequence).collect::<Vec<_>>()
+    assert_eq!(world.sweep().await.queued, 2);
+    let queued = || -> Vec<_> {
+        world.carrier().queued.iter().map(|job| (job.sequence, job.webhook, job.attempt)).collect()
     };
-    assert_eq!(due(14).await, [0; 0]);
+    assert_eq!(queued(), [(2, 0, 1), (3, 0, 1)]);
+    assert_eq!(world.sweep().await.queued, 0, "they are not queued every minute");
+
+    let lost = async |minutes| {
+        let then = system::now().after(Duration::from_mins(minutes));
+        let due = table.due_checks(then, 100).await.unwrap();
+        let check = due.first()?;
+        let result = table.lost_first_attempts(check, then).await.unwrap().unwrap();
+        Some(result.lost.iter().map(|key| key.sequence).collect::<Vec<_>>())
+    };
+    assert_eq!(lost(14).await, None);
+    failed(&world, 2, 1, MINUTE).await;
     // Its message is lost again.
-    assert_eq!(due(17).await, [3]);
-    table.settle_first_attempt(key(3)).await.unwrap();
-    assert_eq!(due(17).await, [0; 0]);
+    assert_eq!(lost(17).await, Some(vec![3]));
+    failed(&world, 3, 1, MINUTE).await;
+    assert_eq!(lost(17).await, Some(vec![]));
 }
 
 #[tokio::test]
@@ -423,8 +417,7 @@ async fn first_attempts_that_cannot_be_queued_block_no_other() {
     world.carrier().unqueued = None;
     assert_eq!(world.sweep().await.queued, 0, "it is put off");
     let late = system::now().after(Duration::from_mins(3));
-    let due = world.sweeper.backend.table.due_events(late, 100).await.unwrap();
-    assert_eq!(due.iter().map(|event| event.sequence).collect::<Vec<_>>(), [2]);
+    assert_eq!(world.sweeper.backend.table.due_checks(late, 100).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

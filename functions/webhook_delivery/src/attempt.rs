@@ -15,7 +15,7 @@ use switchboard_runtime::{
     now,
 };
 
-use crate::{WebhookDelivery, preparation::PreparedAttempt};
+use crate::{WebhookDelivery, kept_slots::Slot, preparation::PreparedAttempt};
 
 /// Maximum time of the whole request, from the resolution of the name to the end of the response.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) struct AttemptResult {
     pub(crate) outcome: JobOutcome,
     /// The in-flight slot to return, if the attempt had one, and whether the host responded.
-    pub(crate) slot: Option<(String, bool)>,
+    pub(crate) slot: Option<(Slot, bool)>,
 }
 
 impl WebhookDelivery {
@@ -33,17 +33,18 @@ impl WebhookDelivery {
         &self,
         attempt: PreparedAttempt,
         admission: Admission,
+        slot: Option<Slot>,
     ) -> AttemptResult {
-        if admission != Admission::Admitted {
+        let Some(slot) = slot else {
             return AttemptResult { outcome: self.postpone(attempt, admission).await, slot: None };
-        }
+        };
         let PreparedAttempt { job, webhook, outgoing, delivery, payload, .. } = &attempt;
         let now = now();
         let id = deliveries::webhook_id(outgoing.event.id, job.webhook);
         let secrets: Vec<_> = outgoing.account.signing_secrets(now).collect();
         let request = WebhookRequest { webhook, payload, id: &id, secrets: &secrets, now, timeout: TIMEOUT };
         let (made, response) = self.client.send(request).await;
-        let slot = Some((attempt.slot(), response.is_some()));
+        let slot = Some((slot, response.is_some()));
         let (status, latency_ms) = (made.status, made.latency_ms);
         let retry_after = response.and_then(|response| response.retry_after);
         let after = delivery.clone().after(made, retry_after, jitter());
@@ -67,12 +68,16 @@ impl WebhookDelivery {
 
     /// Keeps the sweeper from sending another message while the one of a postponed attempt is under way.
     async fn postpone_due_time(&self, attempt: &PreparedAttempt, until: Timestamp) {
-        let delivery = attempt.job.delivery();
-        let postponed = match attempt.outgoing.delivery {
-            Some(_) => self.table.postpone_delivery(delivery, until).await,
-            None => self.table.postpone_event(delivery.event(), until).await,
-        };
-        if let Err(error) = postponed {
+        let PreparedAttempt { job, outgoing, delivery, .. } = attempt;
+        if outgoing.delivery.is_none() {
+            // From now on it has an item that is due, and the check of its conversation leaves it alone.
+            let conversation = &outgoing.snapshot.conversation;
+            match self.table.record_delivery(conversation, None, delivery).await {
+                Ok(()) | Err(TableError::Conflict) => {}
+                Err(error) => return tracing::warn!(%error, "postponed delivery not stored"),
+            }
+        }
+        if let Err(error) = self.table.postpone_delivery(job.delivery(), until).await {
             tracing::warn!(%error, "due time of a postponed attempt not changed");
         }
     }
@@ -82,9 +87,6 @@ impl WebhookDelivery {
         let conversation = &attempt.outgoing.snapshot.conversation;
         let before = attempt.outgoing.delivery.as_ref();
         let recorded = self.table.record_delivery(conversation, before, after).await;
-        if recorded.is_ok() && before.is_none() {
-            self.settle_first_attempt(attempt.job).await;
-        }
         if recorded.is_ok() && after.next_attempt_at.is_none() {
             self.forget_if_deleted(attempt.job).await;
         }
@@ -114,13 +116,6 @@ impl WebhookDelivery {
         // If this fails, the time to live removes it.
         if let Err(error) = forgetting.await {
             tracing::warn!(%error, "delivery of a deleted conversation not looked for");
-        }
-    }
-
-    /// Takes a webhook off the event's list of those without an attempt. If this fails, the sweeper does it.
-    pub(crate) async fn settle_first_attempt(&self, job: DeliveryJob) {
-        if let Err(error) = self.table.settle_first_attempt(job.delivery()).await {
-            tracing::warn!(%error, "first attempt not taken off its event");
         }
     }
 

@@ -5,7 +5,7 @@ use switchboard_model::egress_policy::EgressPolicy;
 use switchboard_providers::webhooks::WebhookClient;
 use switchboard_runtime::{ConfigError, Vars, config};
 
-use crate::WebhookDelivery;
+use crate::{KeptSlots, WebhookDelivery};
 
 /// The environment of this function.
 #[derive(Debug, Clone)]
@@ -48,6 +48,7 @@ impl WebhookDelivery {
             queue: Queue::new(&sdk, config.deliveries_queue),
             client: WebhookClient::new(config.egress_policy),
             public_url: config.public_url,
+            kept_slots: KeptSlots::default(),
         }
     }
 }

@@ -11,10 +11,10 @@
 //!    the next message.
 //! 3. after that: the old message comes again and is dropped. If one message too many is under way, the first of them
 //!    makes the attempt.
-//! 4. at any time: the in-flight slot of the attempt expires.
+//! 4. at any time: the in-flight slot of the attempt expires. So do those that the process keeps for its next batches.
 //!
-//! All messages of a batch are worked on at the same time, those for one host of one account together: they take their
-//! in-flight slots in one write, and those of the account in another. A circuit breaker pauses hosts that keep failing. A
+//! All messages of a batch are worked on at the same time, those for one host of one account together: they take the
+//! in-flight slots that the process has not kept in one write, and those of the account in another. A circuit breaker pauses hosts that keep failing. A
 //! receiver that does not respond
 //! delays its batch, not other messages: the rest of the batch is done by then, and other batches run beside it.
 //!
@@ -32,6 +32,7 @@
 
 mod attempt;
 mod config;
+mod kept_slots;
 mod preparation;
 
 use std::collections::BTreeMap;
@@ -50,11 +51,12 @@ use switchboard_runtime::{
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-pub use self::config::Config;
 use self::{
     attempt::AttemptResult,
+    kept_slots::Slot,
     preparation::{PreparedAttempt, PreparedMessage},
 };
+pub use self::{config::Config, kept_slots::KeptSlots};
 
 /// The function with its clients. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -67,6 +69,8 @@ pub struct WebhookDelivery {
     pub client: WebhookClient,
     /// The API's base URL, without a slash at the end.
     pub public_url: String,
+    /// In-flight slots that are kept between batches; at first none.
+    pub kept_slots: KeptSlots,
 }
 
 /// Ids of messages that are settled.
@@ -128,24 +132,35 @@ impl WebhookDelivery {
         self.prepare(job, span.clone()).instrument(span).await
     }
 
-    /// Takes in-flight slots at a host, and for those attempts that get one, slots of the account.
+    /// Takes in-flight slots: first those that this process has kept, then others from the table. None for an attempt that
+    /// gets none.
     async fn take_slots(
         &self,
         account: AccountId,
         host: &str,
-        slots: &[String],
-    ) -> Result<Vec<Admission>, TableError> {
+        names: &[String],
+    ) -> Result<Vec<(Admission, Option<Slot>)>, TableError> {
         let now = now();
-        let mut admissions = self.table.take_slots(account, host, slots, now).await?;
-        let admitted = |admission: &Admission| *admission == Admission::Admitted;
-        let at_host = slots.iter().zip(&admissions).filter(|(_, admission)| admitted(admission));
-        let at_host: Vec<_> = at_host.map(|(slot, _)| slot.clone()).collect();
-        if !at_host.is_empty() {
-            let of_account = self.table.take_account_slots(account, host, &at_host, now).await?;
-            let both = admissions.iter_mut().filter(|admission| admitted(admission));
-            both.zip(of_account).for_each(|(admission, of_account)| *admission = of_account);
+        let kept = self.kept_slots.take(account, host, names.len(), now);
+        let wanted = names.get(kept.len()..).unwrap_or_default();
+        let mut taken: Vec<_> = kept.into_iter().map(|slot| (Admission::Admitted, Some(slot))).collect();
+        if wanted.is_empty() {
+            return Ok(taken);
         }
-        Ok(admissions)
+        let (admissions, may_be_kept) = match self.table.take_flights(account, host, wanted, now).await {
+            Ok(found) => found,
+            // The kept ones serve the first attempts; the others come again.
+            Err(error) if taken.is_empty() => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, attempts = wanted.len(), "in-flight slots not taken");
+                (vec![Admission::Full; wanted.len()], false)
+            }
+        };
+        taken.extend(wanted.iter().zip(admissions).map(|(name, admission)| {
+            let slot = Slot { name: name.clone(), taken_at: now, may_be_kept };
+            (admission, (admission == Admission::Admitted).then_some(slot))
+        }));
+        Ok(taken)
     }
 
     /// Makes attempts at one host at the same time: all those that get an in-flight slot.
@@ -155,8 +170,8 @@ impl WebhookDelivery {
         host: &str,
         attempts: Vec<(String, PreparedAttempt)>,
     ) -> Settled {
-        let slots: Vec<_> = attempts.iter().map(|(_, attempt)| attempt.slot()).collect();
-        let admissions = match self.take_slots(account, host, &slots).await {
+        let names: Vec<_> = attempts.iter().map(|(_, attempt)| attempt.slot()).collect();
+        let admissions = match self.take_slots(account, host, &names).await {
             Ok(admissions) => admissions,
             Err(error) => {
                 tracing::warn!(%error, attempts = attempts.len(), "in-flight slots not taken");
@@ -164,11 +179,12 @@ impl WebhookDelivery {
             }
         };
         let mut sending = JoinSet::new();
-        for ((id, attempt), admission) in attempts.into_iter().zip(admissions) {
+        for ((id, attempt), (admission, slot)) in attempts.into_iter().zip(admissions) {
             let function = self.clone();
             let span = attempt.span.clone();
             sending.spawn(
-                async move { (id, function.make_or_postpone(attempt, admission).await) }.instrument(span),
+                async move { (id, function.make_or_postpone(attempt, admission, slot).await) }
+                    .instrument(span),
             );
         }
         let mut settled = Settled::new();
@@ -179,9 +195,13 @@ impl WebhookDelivery {
                 .chain(std::iter::from_fn(|| sending.try_join_next()))
                 .flatten()
                 .collect();
-            let mut slots = vec![];
+            let (mut slots, now) = (vec![], now());
             for (id, AttemptResult { outcome, slot }) in ended {
-                slots.extend(slot);
+                if let Some((slot, responded)) = slot
+                    && !self.kept_slots.keep(account, host, &slot, responded, now)
+                {
+                    slots.push((slot.name, responded));
+                }
                 if outcome.is_settled() {
                     settled.push(id);
                 }
@@ -189,7 +209,6 @@ impl WebhookDelivery {
             if slots.is_empty() {
                 continue;
             }
-            let now = now();
             let (of_host, of_account) = tokio::join!(
                 self.table.return_slots(account, host, &slots, now),
                 self.table.return_account_slots(account, &slots, now)

@@ -74,7 +74,6 @@ impl WebhookDelivery {
         });
         let Some((outgoing, webhook)) = found else {
             self.table.forget_delivery(job.delivery()).await?;
-            self.settle_first_attempt(job).await;
             tracing::info!("delivery of a deleted conversation forgotten");
             return done;
         };
@@ -94,11 +93,7 @@ impl WebhookDelivery {
             let stopped = delivery.stopped();
             let stored = outgoing.delivery.as_ref();
             return match self.table.record_delivery(conversation, stored, &stopped).await {
-                Ok(()) => {
-                    self.settle_first_attempt(job).await;
-                    done
-                }
-                Err(TableError::Conflict) => done,
+                Ok(()) | Err(TableError::Conflict) => done,
                 Err(error) => Err(error),
             };
         }

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+/// The condition of an item whose key must be free.
+pub(super) const NEW: &str = "attribute_not_exists(pk)";
+
 /// A condition on the stored item, with at most one name and one value.
 pub(super) struct Condition {
     pub(super) expression: &'static str,

@@ -6,24 +6,22 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use switchboard_model::{
     accounts::Limits,
     agents::AgentConfig,
-    conversations::{Conversation, InvalidTransition, Lease, Snapshot, Transition},
-    events::Event,
+    conversations::{Conversation, InvalidTransition, Lease, Snapshot, State, Transition},
     ids::{AccountId, ConversationId},
     limits::{Counters, Rate, Slots},
-    messages::Message,
     time::Timestamp,
 };
 
 use super::{
-    ATTEMPTS, Table, TableError, back_off,
+    ATTEMPTS, Table, TableError, back_off, checks,
     conditions::Condition,
     items::{self, Item, StoredConfig},
     limits::Room,
-    request_error,
+    packs, request_error,
     transactions::{Guard, Write},
 };
 use crate::failure::{Cause, ServiceError};
-use crate::keys::{self, CONFIG, EVENT, LEASE, MESSAGE, STATE};
+use crate::keys::{self, CONFIG, LEASE, STATE};
 
 /// Maximum number of items in one read (DynamoDB, `BatchGetItem`).
 pub(super) const BATCH: usize = 100;
@@ -120,22 +118,19 @@ impl Table {
     }
 
     async fn insert(&self, snapshot: &Snapshot, room: Option<Room>) -> Result<Option<Guard>, TableError> {
-        let writes = self.insertion(&snapshot.conversation, &snapshot.agent, room).await?;
+        let writes = self.insertion(snapshot, room).await?;
         self.transact(writes).await
     }
 
-    async fn insertion(
-        &self,
-        conversation: &Conversation,
-        agent: &AgentConfig,
-        room: Option<Room>,
-    ) -> Result<Vec<Write>, TableError> {
+    async fn insertion(&self, snapshot: &Snapshot, room: Option<Room>) -> Result<Vec<Write>, TableError> {
+        let Snapshot { conversation, agent } = snapshot;
         let pk = keys::conversation_pk(conversation.account_id, conversation.id);
         let config = self.seal_config(conversation.account_id, agent).await?;
         let mut writes = vec![
             self.put_new(items::state_item(conversation)?).guarded_by(Guard::Exists),
             self.put_new(Item::new(pk, CONFIG, &config)?.expiring(conversation.expires_at)),
         ];
+        writes.extend(checks::of_new(snapshot)?.map(|check| self.put_new(check)));
         writes.extend(self.count(
             conversation.account_id,
             Slots::default().change(conversation.slots()),
@@ -154,12 +149,13 @@ impl Table {
     ) -> Result<Begun, TableError> {
         let conversation = &change.conversation;
         let room = Room::Inbound { most: limits.inbound_calls };
-        let mut writes = self.insertion(conversation, agent, Some(room)).await?;
-        let pk = keys::conversation_pk(conversation.account_id, conversation.id);
-        for event in &change.events {
-            writes
-                .push(self.put_new(items::event_item(pk.clone(), event)?.expiring(conversation.expires_at)));
-        }
+        let snapshot = Snapshot { conversation: conversation.clone(), agent: agent.clone() };
+        let mut writes = self.insertion(&snapshot, Some(room)).await?;
+        // A new conversation has no events before these.
+        let first = change.events.first().map_or(conversation.next_sequence, |event| event.sequence);
+        let before = Conversation { next_sequence: first, next_message: 1, ..conversation.clone() };
+        writes
+            .extend(packs::of_transition(&before, change, None)?.into_iter().map(|pack| self.put_new(pack)));
         Ok(match self.transact(writes).await? {
             None => Begun::Stored,
             Some(Guard::Full) => Begun::Full,
@@ -176,41 +172,18 @@ impl Table {
         let pk = keys::conversation_pk(account, id);
         let found = tokio::try_join!(self.get(pk.clone(), STATE), self.get(pk, CONFIG))?;
         let (Some(state), Some(config)) = found else { return Ok(None) };
-        Ok(Some(Snapshot {
-            conversation: state.read(STATE)?,
-            agent: self.open_config(account, &config.read::<StoredConfig>(CONFIG)?).await?,
-        }))
+        let mut conversation: Conversation = state.read(STATE)?;
+        if matches!(conversation.state, State::Started { .. })
+            && let Some(progress) = self.progress(account, id).await?
+        {
+            conversation = conversation.advanced_to(progress);
+        }
+        let agent = self.open_config(account, &config.read::<StoredConfig>(CONFIG)?).await?;
+        Ok(Some(Snapshot { conversation, agent }))
     }
 
-    /// All messages, in order.
-    pub async fn messages(&self, account: AccountId, id: ConversationId) -> Result<Vec<Message>, TableError> {
-        // No number sorts after a tilde.
-        let items = self
-            .range(keys::conversation_pk(account, id), MESSAGE.into(), format!("{MESSAGE}~"), usize::MAX)
-            .await?;
-        items.into_iter().map(items::message).collect()
-    }
-
-    /// At most `limit` events in order, from the one after `offset`, and whether there are more.
-    pub async fn events(
-        &self,
-        account: AccountId,
-        id: ConversationId,
-        offset: u64,
-        limit: usize,
-    ) -> Result<(Vec<Event>, bool), TableError> {
-        // Events are numbered from 1 without gaps, so an offset is a number.
-        let from = keys::numbered_sk(EVENT, offset.saturating_add(1));
-        let mut items = self
-            .range(keys::conversation_pk(account, id), from, format!("{EVENT}~"), limit.saturating_add(1))
-            .await?;
-        let has_more = items.len() > limit;
-        items.truncate(limit);
-        let events = items.into_iter().map(items::read_event).collect::<Result<_, _>>()?;
-        Ok((events, has_more))
-    }
-
-    /// The states of many conversations, in no order. Missing ones and those that cannot be decoded are left out: one
+    /// The states of many conversations, in no order, as they were last written: of a live one without the events that its
+    /// worker stored since. Missing ones and those that cannot be decoded are left out: one
     /// damaged item does not hide the others.
     pub async fn states(
         &self,
@@ -255,7 +228,7 @@ impl Table {
         Err(ServiceError::Throttled(Cause::new("BatchGetItem: keys were left unprocessed")).into())
     }
 
-    /// Writes a transition from `before`: state, events and messages, all or nothing. A transition that ends the
+    /// Writes a transition from `before`: state, events and messages, all or nothing. [`Table::append`] writes events alone. A transition that ends the
     /// conversation deletes its lease, and is refused while the lease is live: only its holder may end it then.
     ///
     /// [`TableError::Conflict`] if another writer changed the conversation or the lease is live;
@@ -283,13 +256,11 @@ impl Table {
         writes.extend(self.lease_write(&pk, now, author)?);
         writes.extend(self.count(before.account_id, before.slots().change(after.slots()), room));
         writes.extend(self.spend(Some(before), after));
-        for event in &transition.events {
-            writes.push(self.put_new(items::event_item(pk.clone(), event)?.expiring(after.expires_at)));
+        if after.takeovers > before.takeovers {
+            writes.push(self.put_new(packs::of_takeover(before, after)?));
         }
-        for (number, message) in &transition.messages {
-            let item = items::message_item(pk.clone(), *number, message)?;
-            writes.push(self.put_new(item.expiring(after.expires_at)));
-        }
+        let packs = packs::of_transition(before, transition, None)?;
+        writes.extend(packs.into_iter().map(|pack| self.put_new(pack)));
         Ok(writes)
     }
 
@@ -389,8 +360,12 @@ impl Table {
             let Some(snapshot) = self.conversation(account, id).await? else {
                 return done(Outcome::NotFound);
             };
-            let Ok(transition) = change(&snapshot) else { return done(Outcome::Unchanged(snapshot)) };
+            let Ok(mut transition) = change(&snapshot) else { return done(Outcome::Unchanged(snapshot)) };
             let before = &snapshot.conversation;
+            if matches!(author, Author::Taker(_)) && transition.events.is_empty() {
+                // Then the empty pack keeps an earlier worker from storing events.
+                transition.conversation.takeovers += 1;
+            }
             let room = match author {
                 Author::Dialer(limits, start)
                     if before.slots().change(transition.conversation.slots()).live > 0 =>

@@ -1,39 +1,29 @@
 //! Deliveries of events to webhooks, and the state of the hosts that receive them.
 //!
-//! A delivery has no item before its first attempt is recorded: the event lists its webhooks. Until then the event itself
-//! is due, so the sweeper finds it though its message is lost. Each write of a delivery is conditional on the number of
+//! A delivery has no item before its first attempt is recorded or postponed: the event lists its webhooks. If the message
+//! of the first attempt is lost, the conversation's [check](super::checks) finds it. Each write of a delivery is conditional on the number of
 //! the next attempt, which each write changes.
 
-use std::{collections::BTreeSet, time::Duration};
-
-use aws_sdk_dynamodb::{
-    operation::put_item::PutItemError,
-    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
-};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::ReturnValuesOnConditionCheckFailure};
 use switchboard_model::{
     accounts::Account,
     conversations::{Conversation, Snapshot},
-    deliveries::{Admission, Delivery, Host, Window},
+    deliveries::Delivery,
     events::Event,
     ids::{AccountId, ConversationId},
     time::Timestamp,
 };
 
 use super::{
-    ATTEMPTS, Table, TableError, back_off,
+    Table, TableError,
     conditions::{Condition, conditional},
     items::{self, Item, StoredConfig},
     request_error,
-    single_writes::Refusal,
 };
 use crate::{
-    keys::{self, ACCOUNT, CONFIG, DELIVERY, DeliveryKey, DueList, EVENT, EventKey, FLIGHTS, STATE},
-    outbox::Entry,
+    keys::{self, ACCOUNT, CONFIG, DELIVERY, DeliveryKey, DueList, STATE},
+    outbox,
 };
-
-/// Retention of the slots of a host or an account after its last attempt.
-const HOST_KEPT: Duration = Duration::from_hours(24);
 
 /// Everything that an attempt needs.
 #[derive(Debug, Clone)]
@@ -50,30 +40,22 @@ pub struct Outgoing {
     pub is_stopped: bool,
 }
 
-/// A host or a window as an item.
-#[derive(Default, Serialize, Deserialize)]
-struct StoredSlots<S> {
-    #[serde(flatten)]
-    slots: S,
-    /// Grows with every write.
-    version: u64,
-}
-
 impl Table {
-    /// Everything that an attempt needs, in one read. `None` if the conversation, the event or the account was deleted.
+    /// Everything that an attempt needs. `None` if the conversation, the event or the account was deleted.
     pub async fn outgoing(&self, key: DeliveryKey) -> Result<Option<Outgoing>, TableError> {
         let (pk, delivery_sk) = key.item();
-        let (event_sk, stop_sk) = (keys::numbered_sk(EVENT, key.sequence), keys::stop_sk(key.webhook));
-        let sks = [STATE, CONFIG, &event_sk, &delivery_sk, &stop_sk];
+        let stop_sk = keys::stop_sk(key.webhook);
+        let sks = [STATE, CONFIG, &delivery_sk, &stop_sk];
         let mut wanted = Vec::from(sks.map(|sk| items::key(pk.clone(), sk)));
         wanted.push(items::key(keys::account_pk(key.account), ACCOUNT));
-        let mut found = self.batch(wanted).await?;
+        let event = self.event(key.account, key.conversation, key.sequence);
+        let (mut found, event) = tokio::try_join!(self.batch(wanted), event)?;
         let mut take = |sk: &str| {
             let at = found.iter().position(|item| item.sk() == Some(sk))?;
             Some(found.swap_remove(at))
         };
         let (Some(state), Some(config), Some(event), Some(account)) =
-            (take(STATE), take(CONFIG), take(&event_sk), take(ACCOUNT))
+            (take(STATE), take(CONFIG), event, take(ACCOUNT))
         else {
             return Ok(None);
         };
@@ -83,7 +65,7 @@ impl Table {
                 conversation: state.read(STATE)?,
                 agent: self.open_config(key.account, &config.read::<StoredConfig>(CONFIG)?).await?,
             },
-            event: items::read_event(event)?,
+            event,
             delivery: take(&delivery_sk).map(|item| item.read(DELIVERY)).transpose()?,
             is_stopped: take(&stop_sk).is_some(),
         }))
@@ -142,7 +124,8 @@ impl Table {
         before: Option<&Delivery>,
         after: &Delivery,
     ) -> Result<(), TableError> {
-        let item = items::delivery_item(conversation, after)?.in_outbox(Entry::Redelivery);
+        let item = items::delivery_item(conversation, after)?;
+        let item = item.with(outbox::ATTRIBUTE, outbox::REDELIVERY.to_owned());
         self.put_delivery(item, before, after).await
     }
 
@@ -195,181 +178,5 @@ impl Table {
     pub async fn postpone_delivery(&self, delivery: DeliveryKey, until: Timestamp) -> Result<(), TableError> {
         let (pk, sk) = delivery.item();
         self.postpone_item(pk, &sk, until).await
-    }
-
-    /// Records that the first attempt at a delivery is recorded, or that it needs none. The event is no longer due when
-    /// this holds for all its webhooks. If this fails, the sweeper finds that there is a delivery.
-    pub async fn settle_first_attempt(&self, delivery: DeliveryKey) -> Result<(), TableError> {
-        let DeliveryKey { account, conversation, sequence, webhook } = delivery;
-        let event = EventKey { account, conversation, sequence };
-        let done = AttributeValue::Ns(vec![webhook.to_string()]);
-        let update = format!("DELETE {} :done", items::UNTRIED);
-        let Some(item) = self.update_event(event, &update, Some(done)).await? else { return Ok(()) };
-        if items::untried(item)?.is_empty() {
-            self.update_event(event, "REMOVE due_pk, due_at", None).await?;
-        }
-        Ok(())
-    }
-
-    /// Updates an event that is due. Returns it as it is then; `None` if it does not exist or is not due.
-    async fn update_event(
-        &self,
-        event: EventKey,
-        update: &str,
-        done: Option<AttributeValue>,
-    ) -> Result<Option<Item>, TableError> {
-        let (pk, sk) = event.item();
-        let request = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .set_key(Some(items::key(pk, &sk)))
-            .condition_expression("attribute_exists(due_at)")
-            .update_expression(update)
-            .set_expression_attribute_values(done.map(|done| [(":done".to_owned(), done)].into()))
-            .return_values(ReturnValue::AllNew);
-        match Box::pin(request.send()).await {
-            Ok(updated) => Ok(updated.attributes.map(Item::from)),
-            Err(error) => match Refusal::of(&error) {
-                Some(Refusal::Condition) => Ok(None),
-                Some(Refusal::Conflict) => Err(TableError::Conflict),
-                None => Err(request_error("UpdateItem", &error)),
-            },
-        }
-    }
-
-    /// At most `limit` events at `now` whose first attempts are overdue, the longest overdue first.
-    pub async fn due_events(&self, now: Timestamp, limit: usize) -> Result<Vec<EventKey>, TableError> {
-        let found = self.due_items(DueList::Events, now, limit).await?;
-        Ok(found.into_iter().filter_map(|item| EventKey::of_item(item.pk()?, item.sk()?)).collect())
-    }
-
-    /// An event, and those of its webhooks for which no delivery is stored. `None` if it was deleted.
-    pub async fn untried_webhooks(
-        &self,
-        key: EventKey,
-    ) -> Result<Option<(Event, BTreeSet<usize>)>, TableError> {
-        let (pk, sk) = key.item();
-        let Some(item) = self.get(pk, sk).await? else { return Ok(None) };
-        let event = items::read_event(item)?;
-        let stored = self.deliveries(key.account, key.conversation, key.sequence, key.sequence).await?;
-        let untried = event.webhooks.iter().copied();
-        let untried = untried.filter(|webhook| stored.iter().all(|delivery| delivery.webhook != *webhook));
-        let untried = untried.collect();
-        Ok(Some((event, untried)))
-    }
-
-    /// Makes an event due again at `until`.
-    pub async fn postpone_event(&self, event: EventKey, until: Timestamp) -> Result<(), TableError> {
-        let (pk, sk) = event.item();
-        self.postpone_item(pk, &sk, until).await
-    }
-
-    /// Takes in-flight slots at a host for some attempts, in one write. All are refused if too many other writers
-    /// change the host at the same time.
-    pub async fn take_slots(
-        &self,
-        account: AccountId,
-        host: &str,
-        slots: &[String],
-        now: Timestamp,
-    ) -> Result<Vec<Admission>, TableError> {
-        let take = |host: &mut Host| slots.iter().map(|slot| host.admit(slot, now)).collect::<Vec<_>>();
-        match self.change_slots(account, keys::host_sk(host), now, take).await {
-            Err(TableError::Conflict) => Ok(vec![Admission::Full; slots.len()]),
-            admissions => admissions,
-        }
-    }
-
-    /// Returns in-flight slots, each with whether the host responded.
-    pub async fn return_slots(
-        &self,
-        account: AccountId,
-        host: &str,
-        slots: &[(String, bool)],
-        now: Timestamp,
-    ) -> Result<(), TableError> {
-        let free = |host: &mut Host| {
-            for (slot, responded) in slots {
-                host.done(slot, *responded, now);
-            }
-        };
-        self.change_slots(account, keys::host_sk(host), now, free).await
-    }
-
-    /// Takes in-flight slots of an account for attempts that have one at their host. Those that get none return theirs.
-    pub async fn take_account_slots(
-        &self,
-        account: AccountId,
-        host: &str,
-        slots: &[String],
-        now: Timestamp,
-    ) -> Result<Vec<Admission>, TableError> {
-        let take = |window: &mut Window| slots.iter().map(|slot| window.admit(slot, now)).collect::<Vec<_>>();
-        let admissions = match self.change_slots(account, FLIGHTS.to_owned(), now, take).await {
-            Err(TableError::Conflict) => Ok(vec![Admission::Full; slots.len()]),
-            admissions => admissions,
-        };
-        let is_admitted =
-            |index: usize| admissions.as_ref().is_ok_and(|all| all.get(index) == Some(&Admission::Admitted));
-        let refused: Vec<_> = slots
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| !is_admitted(*index))
-            .map(|(_, slot)| slot)
-            .collect();
-        if !refused.is_empty() {
-            let withdraw = |host: &mut Host| refused.iter().for_each(|slot| host.withdraw(slot));
-            // If this fails, the slots expire.
-            let _ = self.change_slots(account, keys::host_sk(host), now, withdraw).await;
-        }
-        admissions
-    }
-
-    /// Returns in-flight slots of an account, each with whether its host responded.
-    pub async fn return_account_slots(
-        &self,
-        account: AccountId,
-        slots: &[(String, bool)],
-        now: Timestamp,
-    ) -> Result<(), TableError> {
-        let free =
-            |window: &mut Window| slots.iter().for_each(|(slot, responded)| window.done(slot, *responded));
-        self.change_slots(account, FLIGHTS.to_owned(), now, free).await
-    }
-
-    /// Changes the slots of a host or of an account. Nothing is written if they stay the same.
-    async fn change_slots<S, T>(
-        &self,
-        account: AccountId,
-        sk: String,
-        now: Timestamp,
-        mut change: impl FnMut(&mut S) -> T,
-    ) -> Result<T, TableError>
-    where
-        S: Clone + Default + PartialEq + Serialize + DeserializeOwned,
-    {
-        let pk = keys::account_pk(account);
-        for attempt in 0..ATTEMPTS {
-            let stored = self.get(pk.clone(), sk.clone()).await?;
-            let before: StoredSlots<S> =
-                stored.map(|item| item.read("SLOTS")).transpose()?.unwrap_or_default();
-            let mut after = before.slots.clone();
-            let result = change(&mut after);
-            if after == before.slots {
-                return Ok(result);
-            }
-            let version = before.version;
-            let item =
-                Item::new(pk.clone(), sk.clone(), &StoredSlots { slots: after, version: version + 1 })?
-                    .expiring(Some(now.after(HOST_KEPT)));
-            let condition =
-                Condition::new("attribute_not_exists(pk) OR version = :version").number(":version", &version);
-            match self.put_one_if(item, &condition).await? {
-                None => return Ok(result),
-                Some(_) => back_off(attempt).await,
-            }
-        }
-        Err(TableError::Conflict)
     }
 }

@@ -7,8 +7,8 @@ use switchboard_model::{
     accounts::{Account, Token},
     agents::AgentConfig,
     backoff::Jitter,
-    conversations::{JournalEntry, LegState, Snapshot, State},
-    costs::Usage,
+    conversations::{EndedReason, JournalEntry, LegState, Snapshot, State},
+    costs::{Prices, Usage},
     deliveries::{Admission, Attempt, Delivery, DeliveryStatus, MAX_IN_FLIGHT, SMALLEST_WINDOW},
     event_names::EventName,
     events::Event,
@@ -17,7 +17,7 @@ use switchboard_model::{
 use tokio::task::JoinSet;
 
 use super::{
-    DeliveryKey, EventKey, Outgoing, Table, TableError, testing,
+    DeliveryKey, Outgoing, Table, TableError, testing,
     tests::{account, at, queued},
 };
 use switchboard_runtime as system;
@@ -78,10 +78,20 @@ impl World {
         self.table.record_delivery(&self.snapshot.conversation, before, after).await
     }
 
-    /// The sequences of the events whose first attempts are due.
-    async fn due_events(&self, seconds: i64) -> Vec<u64> {
-        let due = self.table.due_events(at(seconds), 100).await.unwrap();
-        due.iter().map(|event| event.sequence).collect()
+    /// The first attempts that a check finds lost at this time, if one is due, and whether there is another one.
+    async fn lost(&self, seconds: i64) -> Option<(Vec<DeliveryKey>, bool)> {
+        let due = self.table.due_checks(at(seconds), 100).await.unwrap();
+        let check = due.first()?;
+        let result = self.table.lost_first_attempts(check, at(seconds)).await.unwrap()?;
+        self.table.settle_check(check, &result).await.unwrap();
+        Some((result.lost, result.again_at.is_some()))
+    }
+
+    async fn end(&self) {
+        let Snapshot { conversation, agent } = &self.snapshot;
+        let (reason, prices) = (EndedReason::UserEnded, Prices::default());
+        let end = conversation.end(agent, reason, &[], &conversation.usage, &prices, at(20)).unwrap();
+        self.table.commit(conversation, &end).await.unwrap();
     }
 
     async fn due(&self, seconds: i64) -> Vec<DeliveryKey> {
@@ -179,31 +189,37 @@ async fn a_delivery_is_due_until_it_ends_in_a_list_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_event_is_due_from_its_birth_until_each_webhook_has_an_attempt() {
+async fn lost_first_attempts_are_found_until_each_webhook_of_an_ended_conversation_has_one() {
     let world = World::new().await;
-    assert_eq!(world.due_events(3 + 899).await, [0; 0]);
-    assert_eq!(world.due_events(3 + 900).await, (1..=12).collect::<Vec<_>>());
-    let failed = world.fresh(2, 0).after(attempt(500), None, Jitter::new(7));
+    let all = |except: &[DeliveryKey]| {
+        let keys = (1..=12).flat_map(|sequence| [world.key(sequence, 0), world.key(sequence, 1)]);
+        keys.filter(|key| !except.contains(key)).collect::<Vec<_>>()
+    };
+    assert_eq!(world.lost(899).await, None);
+    assert_eq!(world.lost(900).await, Some((vec![], true)), "the events are three seconds younger");
+    assert_eq!(world.lost(1_799).await, None, "a quarter of an hour later");
+    let failed = world.fresh(1, 1).after(attempt(500), None, Jitter::new(7));
     world.record(None, &failed).await.unwrap();
-    let first = world.key(2, 0);
-    world.table.settle_first_attempt(first).await.unwrap();
-    assert!(world.due_events(903).await.contains(&2), "the other webhook has no attempt");
-    let key = EventKey { account: first.account, conversation: first.conversation, sequence: 2 };
-    let (event, untried) = world.table.untried_webhooks(key).await.unwrap().unwrap();
-    assert_eq!((event, untried.into_iter().collect::<Vec<_>>()), (world.events[1].clone(), vec![1]));
-
-    world.table.postpone_event(key, at(2_000)).await.unwrap();
-    assert!(!world.due_events(1_999).await.contains(&2));
-    assert!(world.due_events(2_000).await.contains(&2));
-    for _ in 0..2 {
-        world.table.settle_first_attempt(world.key(2, 1)).await.unwrap();
-        assert!(!world.due_events(2_000).await.contains(&2));
+    assert_eq!(world.lost(1_800).await, Some((all(&[world.key(1, 1)]), true)));
+    assert_eq!(world.lost(1_800).await, None);
+    for key in all(&[world.key(1, 1), world.key(3, 0)]) {
+        world.record(None, &world.fresh(key.sequence, key.webhook)).await.unwrap();
     }
-    // The event is as it was.
-    assert_eq!(world.outgoing(2, 0).await.unwrap().event, world.events[1]);
-    let missing = EventKey { sequence: 99, ..key };
-    world.table.settle_first_attempt(missing.delivery(0)).await.unwrap();
-    assert!(world.table.untried_webhooks(missing).await.unwrap().is_none());
+    // The wait grows with the age of the event.
+    assert_eq!(world.lost(3_590).await, None);
+    assert_eq!(world.lost(3_600).await, Some((vec![world.key(3, 0)], true)));
+    world.record(None, &world.fresh(3, 0)).await.unwrap();
+    assert_eq!(world.lost(8_000).await, Some((vec![], true)), "the conversation goes on");
+    world.end().await;
+    assert_eq!(world.lost(9_000).await, Some((vec![], false)));
+    assert_eq!(world.lost(1_000_000).await, None, "that was the last check");
+}
+
+#[tokio::test]
+async fn a_conversation_without_webhooks_has_no_check() {
+    let table = testing::new_table().await;
+    table.create_conversation(&queued(account())).await.unwrap();
+    assert_eq!(table.due_checks(at(1_000_000), 100).await.unwrap(), []);
 }
 
 #[tokio::test]

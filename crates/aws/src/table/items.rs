@@ -1,9 +1,6 @@
 //! How values are stored as items, and which parts are one JSON text instead of attributes.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    fmt,
-};
+use std::{collections::HashMap, fmt};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -11,21 +8,12 @@ use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, Lease},
     deliveries::Delivery,
-    event_names::EventName,
-    events::{Event, NumberWebhookCall},
-    ids::{AccountId, EventId},
-    messages::{Message, MessageKind},
+    ids::AccountId,
     time::Timestamp,
 };
 
 use super::TableError;
-use crate::{
-    keys::{
-        CONFIG, DueList, EVENT, LEASE, MESSAGE, STATE, conversation_pk, conversations_pk, delivery_sk,
-        numbered_sk,
-    },
-    outbox::{self, Entry},
-};
+use crate::keys::{CONFIG, DueList, LEASE, STATE, conversation_pk, conversations_pk, delivery_sk};
 
 /// The attributes of an item.
 pub(super) struct Item(HashMap<String, AttributeValue>);
@@ -48,28 +36,18 @@ impl Item {
         Ok(Self(item.into()).with("pk", pk).with("sk", sk.into()))
     }
 
-    pub(super) fn with_numbers(mut self, name: &str, numbers: &[usize]) -> Self {
-        let numbers = numbers.iter().map(usize::to_string).collect();
-        self.0.insert(name.to_owned(), AttributeValue::Ns(numbers));
-        self
-    }
-
     pub(super) fn with(mut self, name: &str, text: String) -> Self {
         self.0.insert(name.to_owned(), AttributeValue::S(text));
         self
     }
 
-    /// Puts the item into the outbox if it belongs there.
-    pub(super) fn in_outbox(self, entry: Entry<'_>) -> Self {
-        match outbox::encode(entry) {
-            Some(value) => self.with(outbox::ATTRIBUTE, value.to_owned()),
-            None => self,
-        }
-    }
-
     /// An item without attributes besides its key.
     pub(super) fn empty(pk: String, sk: &str) -> Self {
         Self(key(pk, sk))
+    }
+
+    pub(super) fn get(&self, attribute: &str) -> Option<&AttributeValue> {
+        self.0.get(attribute)
     }
 
     pub(super) fn sk(&self) -> Option<&str> {
@@ -152,23 +130,6 @@ impl StoredConfig {
     }
 }
 
-/// An event. `data` is one JSON text, since the tool call of a model can hold any number at any depth.
-#[derive(Serialize, Deserialize)]
-struct StoredEvent {
-    id: EventId,
-    event: EventName,
-    sequence: u64,
-    created_at: Timestamp,
-    data: String,
-    webhooks: Vec<usize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    synchronous: Option<usize>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    faults: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    number_webhook_calls: Vec<NumberWebhookCall>,
-}
-
 /// A time as the index `due` sorts it: a number of milliseconds.
 pub(super) fn millis(at: Timestamp) -> AttributeValue {
     AttributeValue::N(at.as_millis().to_string())
@@ -188,82 +149,6 @@ pub(super) fn state_item(conversation: &Conversation) -> Result<Item, TableError
 
 pub(super) fn lease_item(pk: String, lease: &Lease) -> Result<Item, TableError> {
     Ok(Item::new(pk, LEASE, lease)?.due_in(DueList::Conversations, lease.until))
-}
-
-pub(super) fn event_item(pk: String, event: &Event) -> Result<Item, TableError> {
-    let stored = StoredEvent {
-        id: event.id,
-        event: event.name,
-        sequence: event.sequence,
-        created_at: event.created_at,
-        data: event.data.to_string(),
-        webhooks: event.webhooks.clone(),
-        synchronous: event.synchronous,
-        faults: event.faults.clone(),
-        number_webhook_calls: event.number_webhook_calls.clone(),
-    };
-    let item = Item::new(pk, numbered_sk(EVENT, event.sequence), &stored)?.in_outbox(Entry::Event(event));
-    Ok(match event.first_attempts_due_at() {
-        Some(at) => item.with_numbers(UNTRIED, &event.webhooks).due_in(DueList::Events, at),
-        None => item,
-    })
-}
-
-/// The attribute of an event with the webhooks whose first attempt is not recorded, a set of their indexes.
-pub(super) const UNTRIED: &str = "untried";
-
-/// The attribute as it is read back. A set without members does not exist.
-#[derive(Deserialize)]
-struct Untried {
-    #[serde(default)]
-    untried: BTreeSet<usize>,
-}
-
-pub(super) fn untried(item: Item) -> Result<BTreeSet<usize>, TableError> {
-    Ok(item.read::<Untried>(EVENT)?.untried)
-}
-
-pub(super) fn read_event(item: Item) -> Result<Event, TableError> {
-    let StoredEvent {
-        id,
-        event,
-        sequence,
-        created_at,
-        data,
-        webhooks,
-        synchronous,
-        faults,
-        number_webhook_calls,
-    } = item.read(EVENT)?;
-    let data = serde_json::from_str(&data).map_err(|_| TableError::Corrupt(EVENT))?;
-    Ok(Event {
-        id,
-        name: event,
-        sequence,
-        created_at,
-        data,
-        webhooks,
-        synchronous,
-        number_webhook_calls,
-        faults,
-    })
-}
-
-/// A message with its kind, which the API does not show.
-#[derive(Serialize, Deserialize)]
-struct StoredMessage<M> {
-    #[serde(flatten)]
-    message: M,
-    kind: MessageKind,
-}
-
-pub(super) fn message_item(pk: String, number: u64, message: &Message) -> Result<Item, TableError> {
-    Item::new(pk, numbered_sk(MESSAGE, number), &StoredMessage { message, kind: message.kind })
-}
-
-pub(super) fn message(item: Item) -> Result<Message, TableError> {
-    let StoredMessage { message, kind } = item.read::<StoredMessage<Message>>(MESSAGE)?;
-    Ok(Message { kind, ..message })
 }
 
 pub(super) fn delivery_item(conversation: &Conversation, delivery: &Delivery) -> Result<Item, TableError> {

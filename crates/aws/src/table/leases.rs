@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use switchboard_model::{
-    conversations::Lease,
+    conversations::{Conversation, Lease, Snapshot},
     ids::{AccountId, ConversationId},
 };
 
 use super::{
-    ATTEMPTS, Table, TableError, back_off, conditions::Condition, items, request_error,
+    ATTEMPTS, Table, TableError, back_off, conditions::Condition, items, packs, request_error,
     single_writes::Refusal, transactions::Guard,
 };
 use crate::keys::{self, LEASE, STATE};
@@ -29,12 +29,19 @@ impl Table {
     ) -> Result<bool, TableError> {
         let pk = keys::conversation_pk(account, conversation);
         for attempt in 0..ATTEMPTS {
+            let Some(Snapshot { conversation: before, .. }) =
+                self.conversation(account, conversation).await?
+            else {
+                return Ok(false);
+            };
+            let after = Conversation { takeovers: before.takeovers + 1, ..before.clone() };
             let goes_on = Condition::new("attribute_exists(pk) AND #state <> :ended")
                 .name("#state", "state")
                 .text(":ended", &"ended");
             let writes = vec![
                 self.check(pk.clone(), STATE, &goes_on).guarded_by(Guard::Forbidden),
                 self.put(items::lease_item(pk.clone(), lease)?),
+                self.put_new(packs::of_takeover(&before, &after)?),
             ];
             match self.transact(writes).await {
                 // The previous holder may be writing.
@@ -45,8 +52,8 @@ impl Table {
         Err(TableError::Conflict)
     }
 
-    /// Stores the words of a lease, and the sign of life. The expiry stays, and with it the index of due items: words
-    /// change about once a second, and one index could not take that of many calls. False as for [`Table::renew_lease`].
+    /// Renews a lease like [`Table::renew_lease`], but leaves the index of due items as it is: it costs a third. The lease
+    /// may be due before it expires; then the sweeper sees that it is live.
     pub async fn checkpoint_lease(
         &self,
         account: AccountId,
@@ -58,6 +65,7 @@ impl Table {
         };
         let utterance = value(serde_dynamo::to_attribute_value(&lease.utterance))?;
         let seen_at = value(serde_dynamo::to_attribute_value(lease.last_seen_at))?;
+        let until = value(serde_dynamo::to_attribute_value(lease.until))?;
         for attempt in 0..ATTEMPTS {
             let request = self
                 .client
@@ -65,10 +73,12 @@ impl Table {
                 .table_name(&self.name)
                 .set_key(Some(items::key(keys::conversation_pk(account, conversation), LEASE)))
                 .condition_expression("holder = :holder")
-                .update_expression("SET utterance = :utterance, last_seen_at = :seen_at")
+                .update_expression("SET utterance = :utterance, last_seen_at = :seen_at, #until = :until")
+                .expression_attribute_names("#until", "until")
                 .expression_attribute_values(":holder", AttributeValue::S(lease.holder.clone()))
                 .expression_attribute_values(":utterance", utterance.clone())
                 .expression_attribute_values(":seen_at", seen_at.clone())
+                .expression_attribute_values(":until", until.clone())
                 .send();
             match Box::pin(request).await {
                 Ok(_) => return Ok(true),

@@ -199,7 +199,7 @@ impl Table {
         limits: &Limits,
         now: Timestamp,
     ) -> Result<Option<Duration>, TableError> {
-        self.take_token(keys::account_pk(account), REQUESTS, Rate::requests(limits), now).await
+        self.take_token(keys::busy_pk(account, REQUESTS), REQUESTS, Rate::requests(limits), now).await
     }
 
     /// Counts the start of a call against the calls per second of an account at the carrier: the customer's own with this
@@ -221,8 +221,8 @@ impl Table {
         now: Timestamp,
     ) -> Result<Option<Duration>, TableError> {
         let rate = Rate::inbound_requests(limits);
-        let pk = keys::account_pk(number.account_id);
-        self.take_token(pk, &keys::inbound_requests_sk(number.id), rate, now).await
+        let sk = keys::inbound_requests_sk(number.id);
+        self.take_token(keys::busy_pk(number.account_id, &sk), &sk, rate, now).await
     }
 
     async fn take_token(

@@ -7,6 +7,7 @@ use switchboard_model::{
     costs::{Prices, Usage},
     ids::{AccountId, AgentId, ConversationId},
     lists::{Created, Listing, Page},
+    webhooks::{Webhook, WebhookMethod},
 };
 use tokio::task::JoinSet;
 
@@ -234,9 +235,12 @@ async fn left(table: &Table, Snapshot { conversation, .. }: &Snapshot) -> Vec<(S
 async fn talkative(table: &Table) -> Snapshot {
     let before = started(table).await;
     let Snapshot { conversation, agent } = &before;
-    let words: Vec<_> = (0..30).map(|word| said(&word.to_string())).collect();
-    let appended = conversation.append(agent, &words, &Usage::default()).unwrap();
-    table.commit(conversation, &appended).await.unwrap();
+    let mut now = conversation.clone();
+    for word in 0..60 {
+        let appended = now.append(agent, &[said(&word.to_string())], &Usage::default()).unwrap();
+        table.commit(&now, &appended).await.unwrap();
+        now = appended.conversation;
+    }
     let (account, id) = (conversation.account_id, conversation.id);
     let _ = table
         .transition(account, id, |now| {
@@ -283,6 +287,13 @@ async fn every_item_of_a_conversation_expires_with_it() {
     let table = testing::new_table().await;
     let mut snapshot = queued(account());
     snapshot.conversation = snapshot.conversation.with_retention(std::time::Duration::from_secs(100));
+    snapshot.agent.webhooks.push(Webhook {
+        events: vec![],
+        url: "https://example.com/".into(),
+        method: WebhookMethod::Post,
+        headers: None,
+        filter: None,
+    });
     table.create_conversation(&snapshot).await.unwrap();
     advance(&table, &snapshot, Status::Started).await;
     let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
@@ -292,7 +303,7 @@ async fn every_item_of_a_conversation_expires_with_it() {
         .unwrap();
     let found = left(&table, &snapshot).await;
     let kinds: BTreeSet<_> = found.iter().map(|(sk, _)| sk.split('#').next().unwrap()).collect();
-    assert_eq!(kinds, ["CONFIG", "EVT", "MSG", "STATE"].into());
+    assert_eq!(kinds, ["CHECK", "CONFIG", "EVT", "STATE"].into());
     let seconds = (at(100).as_millis() / 1_000).to_string();
     assert!(found.iter().all(|(_, ttl)| ttl.as_ref() == Some(&seconds)), "{found:?}");
 

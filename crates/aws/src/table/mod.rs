@@ -19,19 +19,20 @@
 //! | counters of an account's calls | `acc_..` | `LIVE` |
 //! | cost of its conversations that ended on a day | `acc_..` | `SPENT#2026-11-30` |
 //! | numbers that it bought on a day | `acc_..` | `BOUGHT#2026-11-30` |
-//! | token bucket of its requests per second | `acc_..` | `REQUESTS` |
-//! | token bucket of the requests about inbound calls to a number | `acc_..` | `INBOUND#num_..` |
+//! | token bucket of its requests per second | `acc_..#REQUESTS` | `REQUESTS` |
+//! | token bucket of the requests about inbound calls to a number | `acc_..#INBOUND#num_..` | `INBOUND#num_..` |
 //! | a request with an idempotency key, and its response | `acc_..` | `CLAIM#<sha256>` |
 //! | state of a conversation | `acc_..#cnv_..` | `STATE` |
 //! | its configuration, written once | `acc_..#cnv_..` | `CONFIG` |
 //! | its lease while it is live | `acc_..#cnv_..` | `LEASE` |
 //! | its recording, while it is to be joined | `acc_..#cnv_..` | `RECORDING` |
-//! | message | `acc_..#cnv_..` | `MSG#000001` |
-//! | event | `acc_..#cnv_..` | `EVT#000001` |
+//! | pack: consecutive events with their messages, by the first one | `acc_..#cnv_..` | `EVT#000001` |
+//! | pack after a takeover at that event | `acc_..#cnv_..` | `EVT#000001.001` |
+//! | check for lost first attempts at its webhooks | `acc_..#cnv_..` | `CHECK` |
 //! | delivery of that event to the agent's first webhook | `acc_..#cnv_..` | `DLV#000001#00` |
 //! | end of all deliveries to that webhook | `acc_..#cnv_..` | `STOP#00` |
-//! | in-flight slots of an account's webhooks at all hosts together | `acc_..` | `FLIGHTS` |
-//! | in-flight slots and circuit breaker of a host of an account's webhooks | `acc_..` | `HOST#example.com:443` |
+//! | in-flight slots of an account's webhooks at all hosts together | `acc_..#FLIGHTS` | `FLIGHTS` |
+//! | in-flight slots and circuit breaker of a host of an account's webhooks | `acc_..#HOST#example.com:443` | `HOST#example.com:443` |
 //!
 //! Every item that a customer can request has the account in its `pk`: an id of another account is not found. Reads of
 //! items are consistent; indexes lag by some milliseconds.
@@ -39,8 +40,7 @@
 //! - Index `account` (`account_pk`, `account_sk`): agents, credentials, phone numbers and conversations of an account, by
 //!   time. Each status of a conversation is a list of its own.
 //! - Index `due` (`due_pk`, `due_at` in milliseconds), sparse: items that the sweeper acts on at a time. States with a
-//!   deadline and leases are one list, deliveries another, events without a recorded first attempt at each webhook a
-//!   third, numbers whose purchase or release is incomplete a fourth. A list is spread over several partition keys by a hash of the conversation.
+//!   deadline and leases are one list, deliveries another, checks for lost first attempts a third, numbers whose purchase or release is incomplete a fourth. A list is spread over several partition keys by a hash of the conversation.
 //!
 //! Signing secrets, headers of webhooks, and answers of idempotency keys are sealed within their items.
 //!
@@ -54,6 +54,7 @@ mod accounts;
 #[cfg(test)]
 mod accounts_tests;
 mod agents;
+mod checks;
 mod claims;
 mod conditions;
 mod conversations;
@@ -63,7 +64,9 @@ mod deliveries;
 #[cfg(test)]
 mod deliveries_tests;
 mod due;
+mod events;
 mod fleet;
+mod flights;
 mod items;
 mod leases;
 #[cfg(test)]
@@ -78,6 +81,9 @@ mod number_pool;
 mod numbers;
 #[cfg(test)]
 mod outbox_tests;
+mod packs;
+#[cfg(test)]
+mod packs_tests;
 mod sealed;
 #[cfg(test)]
 mod sealed_tests;
@@ -102,15 +108,17 @@ use aws_sdk_dynamodb::{
 use self::items::Item;
 pub use self::{
     accounts::FIRST_TOKEN,
+    checks::{Check, CheckResult},
     claims::Claimed,
     conversations::{Admission, Begun, CallStart, Outcome, Queued},
     deliveries::Outgoing,
     due::DueItem,
+    events::Appended,
     number_pool::MAX_POOLED,
     transactions::MAX_ITEMS,
 };
 use crate::failure::{Cause, ServiceError};
-pub use crate::keys::{DeliveryKey, EventKey};
+pub use crate::keys::DeliveryKey;
 use crate::sealing::Sealer;
 use switchboard_runtime::backoff::{exponential, jitter};
 

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, LegId, RejectReason, State},
+    conversations::{Conversation, LegId, RejectReason, State, Transition},
     costs::Prices,
     deliveries::Delivery,
     event_names::EventName,
@@ -16,12 +16,12 @@ use switchboard_model::{
 
 use super::{
     items::{self, Item},
-    testing,
+    packs, testing,
     tests::{account, at, queued},
 };
 use crate::{
     keys::{self, DeliveryKey},
-    outbox::{DecodeError, Entry, Job, Kind, decode},
+    outbox::{self, DecodeError, Job, Kind, decode},
     queue::{CallJob, DeliveryJob},
 };
 
@@ -54,8 +54,13 @@ fn call_item(conversation: &Conversation) -> Attributes {
 }
 
 fn event_item(conversation: &Conversation, webhooks: &[usize]) -> Attributes {
-    let pk = keys::conversation_pk(conversation.account_id, conversation.id);
-    items::event_item(pk, &event(conversation, webhooks)).unwrap().into_attributes()
+    let before = Conversation { next_sequence: 3, ..conversation.clone() };
+    let events = [vec![], webhooks.to_vec(), vec![]].into_iter().zip(3..);
+    let events = events.map(|(webhooks, sequence)| Event { sequence, ..event(conversation, &webhooks) });
+    let change = Transition { conversation: before.clone(), events: events.collect(), messages: vec![] };
+    let mut packs = packs::of_transition(&before, &change, None).unwrap();
+    assert_eq!(packs.len(), 1);
+    packs.remove(0).into_attributes()
 }
 
 fn delivery_item(conversation: &Conversation) -> Item {
@@ -63,7 +68,7 @@ fn delivery_item(conversation: &Conversation) -> Item {
 }
 
 fn redelivery_item(conversation: &Conversation) -> Attributes {
-    delivery_item(conversation).in_outbox(Entry::Redelivery).into_attributes()
+    delivery_item(conversation).with(outbox::ATTRIBUTE, outbox::REDELIVERY.to_owned()).into_attributes()
 }
 
 fn jobs(event_name: &str, item: Attributes) -> Vec<Job> {
@@ -97,11 +102,29 @@ fn an_event_reads_back_as_a_first_attempt_per_webhook() {
     let conversation = conversation();
     let job = |webhook| {
         let (account_id, conversation_id) = (conversation.account_id, conversation.id);
-        Job::Delivery(DeliveryJob { account_id, conversation_id, sequence: 3, webhook, attempt: 1 })
+        Job::Delivery(DeliveryJob { account_id, conversation_id, sequence: 4, webhook, attempt: 1 })
     };
     assert_eq!(jobs("INSERT", event_item(&conversation, &[0, 2])), [job(0), job(2)]);
     assert_eq!(jobs("MODIFY", event_item(&conversation, &[0, 2])), []);
     assert_eq!(jobs("INSERT", event_item(&conversation, &[])), []);
+}
+
+#[test]
+fn an_event_of_version_0_1_0_reads_back() {
+    let conversation = conversation();
+    let list = |numbers: &[&str]| {
+        AttributeValue::L(numbers.iter().map(|number| AttributeValue::N((*number).to_owned())).collect())
+    };
+    let mut item = items::key(keys::conversation_pk(conversation.account_id, conversation.id), "EVT#000003");
+    item.insert("sequence".into(), AttributeValue::N("3".into()));
+    item.insert("webhooks".into(), list(&["0", "2"]));
+    item.insert("outbox".into(), AttributeValue::S("webhooks".into()));
+    let found = jobs("INSERT", item);
+    let webhooks = found.iter().map(|job| match job {
+        Job::Delivery(DeliveryJob { sequence: 3, webhook, attempt: 1, .. }) => Some(*webhook),
+        _ => None,
+    });
+    assert_eq!(webhooks.collect::<Vec<_>>(), [Some(0), Some(2)]);
 }
 
 #[test]
@@ -140,7 +163,7 @@ fn an_unreadable_item_of_the_outbox_is_an_error_of_its_kind() {
         assert_eq!((error, error.conversation()), (DecodeError::Key(kind), None));
     }
     for (kind, mut item, attribute) in
-        [(Kind::Event, event, "webhooks"), (Kind::Redelivery, redelivery, "attempt")]
+        [(Kind::Event, event, "events"), (Kind::Redelivery, redelivery, "attempt")]
     {
         item.insert(attribute.into(), AttributeValue::S("+14155550100".into()));
         let error = decode("INSERT", &item.clone().into()).unwrap_err();

@@ -3,6 +3,8 @@
 //!
 //! Tests of other crates enable the feature `testing` in their `[dev-dependencies]`; nothing deployed has it.
 
+use std::sync::{Arc, Mutex};
+
 use aws_config::{Region, SdkConfig};
 use aws_sdk_dynamodb::{
     Client,
@@ -13,11 +15,18 @@ use aws_sdk_dynamodb::{
     },
 };
 
-use crate::testing::{Request, Response};
-use switchboard_model::{ids::AccountId, limits::Counters};
+use crate::{
+    capacity::{Tally, WireItem},
+    testing::{Request, Response},
+};
+use serde_json::{Value, json};
+use switchboard_model::{
+    ids::{AccountId, ConversationId},
+    limits::Counters,
+};
 
 use super::{Table, items::Item};
-use crate::keys::{self, LIVE, REQUESTS};
+use crate::keys::{self, DueList, LIVE, REQUESTS};
 
 const TABLE: &str = "switchboard";
 
@@ -33,6 +42,8 @@ pub async fn new_table() -> Table {
 #[derive(Clone)]
 pub struct MemoryDatabase {
     database: dynoxide::Database,
+    /// The charges of all writes, if they are counted.
+    tally: Option<Arc<Mutex<Tally>>>,
 }
 
 impl MemoryDatabase {
@@ -42,7 +53,22 @@ impl MemoryDatabase {
     /// When the database cannot be made.
     #[must_use]
     pub fn new() -> Self {
-        Self { database: dynoxide::Database::memory().expect("memory can be had") }
+        Self { database: dynoxide::Database::memory().expect("memory can be had"), tally: None }
+    }
+
+    /// An empty database that counts the write units of its requests.
+    #[must_use]
+    pub fn counting() -> Self {
+        Self { tally: Some(Arc::default()), ..Self::new() }
+    }
+
+    /// The charges of all writes so far; none if they are not counted.
+    ///
+    /// # Panics
+    /// When another thread panicked while it counted.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally.as_ref().map(|tally| tally.lock().expect("nothing panics").clone()).unwrap_or_default()
     }
 
     /// A table in the database, which is created if it does not exist. [`config_of`](crate::testing::config_of) makes
@@ -64,6 +90,27 @@ impl MemoryDatabase {
     /// When the operation is not one that [`Table`] uses.
     #[must_use]
     pub fn execute(&self, request: &Request) -> Response {
+        let Some(tally) = &self.tally else { return self.execute_uncounted(request) };
+        let (keys, in_transaction) = written(request);
+        let before: Vec<_> = keys.iter().map(|key| self.item(key)).collect();
+        let response = self.execute_uncounted(request);
+        if response.status == 200 {
+            let mut tally = tally.lock().expect("nothing panics");
+            for (key, before) in keys.iter().zip(before) {
+                tally.add(key, before.as_ref(), self.item(key).as_ref(), in_transaction);
+            }
+        }
+        response
+    }
+
+    fn item(&self, key: &WireItem) -> Option<WireItem> {
+        let body = json!({ "TableName": TABLE, "Key": key, "ConsistentRead": true });
+        let input = serde_json::from_value(body).expect("it is a request");
+        let found = serde_json::to_value(self.database.get_item(input).ok()?).expect("responses are JSON");
+        found["Item"].as_object().cloned()
+    }
+
+    fn execute_uncounted(&self, request: &Request) -> Response {
         let target = request.target.as_deref().unwrap_or_default();
         let operation = target.strip_prefix("DynamoDB_20120810.").unwrap_or(target);
         let database = &self.database;
@@ -91,6 +138,33 @@ impl Default for MemoryDatabase {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The keys of the items that a request writes, and whether it is a transaction.
+fn written(request: &Request) -> (Vec<WireItem>, bool) {
+    let target = request.target.as_deref().unwrap_or_default();
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let is_transaction = target.ends_with("TransactWriteItems");
+    let writes: Vec<Value> = if is_transaction {
+        let items = body["TransactItems"].as_array().into_iter().flatten();
+        items.filter_map(|item| item.as_object()?.values().next().cloned()).collect()
+    } else if ["PutItem", "UpdateItem", "DeleteItem"].iter().any(|write| target.ends_with(write)) {
+        vec![body]
+    } else {
+        vec![]
+    };
+    let key = |write: &Value| {
+        let of = write.get("Item").or(write.get("Key"))?.as_object()?;
+        let key = ["pk", "sk"].iter().map(|name| Some(((*name).to_owned(), of.get(*name)?.clone())));
+        key.collect::<Option<WireItem>>()
+    };
+    (writes.iter().filter_map(key).collect(), is_transaction)
+}
+
+/// The partition key of a conversation in the list of due conversations.
+#[must_use]
+pub fn due_key(account: AccountId, conversation: ConversationId) -> String {
+    DueList::Conversations.pk(&keys::conversation_pk(account, conversation))
 }
 
 fn run<I: serde::de::DeserializeOwned, O: serde::Serialize>(
@@ -133,7 +207,7 @@ pub async fn set_waiting(table: &Table, account: AccountId, waiting: i64) {
 /// # Panics
 /// When it cannot be written.
 pub async fn spoil_requests(table: &Table, account: AccountId) {
-    let item = Item::new(keys::account_pk(account), REQUESTS, &Counters::default());
+    let item = Item::new(keys::busy_pk(account, REQUESTS), REQUESTS, &Counters::default());
     let item = item.expect("numbers can be stored").with("full_at", "tomorrow".to_owned());
     table.write(vec![table.put(item)]).await.expect("the table is there");
 }

@@ -356,21 +356,22 @@ async fn a_transaction_of_more_than_100_items_is_too_large() {
     let table = testing::new_table().await;
     let before = started(&table).await;
     let (account, id) = (before.conversation.account_id, before.conversation.id);
-    let change = |events: usize| {
+    let change = |events: usize, bytes: usize| {
         let entry = JournalEntry {
             at: at(3),
             name: EventName::SpeechStarted,
-            data: Value::Null,
+            data: json!("x".repeat(bytes)),
             message: None,
             faults: vec![],
         };
         before.conversation.append(&before.agent, &vec![entry; events], &Usage::default()).unwrap()
     };
-    let refused = table.commit(&before.conversation, &change(MAX_ITEMS)).await;
+    // Each needs an item of its own.
+    let refused = table.commit(&before.conversation, &change(MAX_ITEMS, 150_000)).await;
     assert!(matches!(refused, Err(TableError::TooLarge)), "{refused:?}");
     assert_eq!(table.events(account, id, 0, 10).await.unwrap(), (vec![], false));
-    table.commit(&before.conversation, &change(MAX_ITEMS - 1)).await.unwrap();
-    assert_eq!(table.events(account, id, 0, 200).await.unwrap().0.len(), MAX_ITEMS - 1);
+    table.commit(&before.conversation, &change(2 * MAX_ITEMS, 10)).await.unwrap();
+    assert_eq!(table.events(account, id, 0, 300).await.unwrap().0.len(), 2 * MAX_ITEMS);
 }
 
 #[tokio::test]

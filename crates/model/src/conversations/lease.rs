@@ -11,6 +11,10 @@ use crate::{messages::MessageKind, time::Timestamp};
 
 /// Characters per second of unhurried speech.
 const PACE: usize = 16;
+/// The slowest and the fastest pace of a voice.
+const PACES: (usize, usize) = (8, 30);
+/// Minimum time of heard words from which their pace is taken.
+const MEASURED: Duration = Duration::from_secs(2);
 
 /// A worker's lease on a conversation. It is an item of its own, so that heartbeats do not rewrite the conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,12 +73,19 @@ impl Lease {
 }
 
 impl UtteranceProgress {
-    /// Estimates the heard words after the voice went on for `later`: words move from unheard to heard at the pace of
-    /// speech. It rather moves a word too many, which the caller then misses, than one too few, which the agent would
-    /// repeat.
+    /// Estimates the heard words at `now`, after the voice went on since `noted_at`: words move from unheard to heard at
+    /// the pace of those before, or else of unhurried speech. It rather moves a word too many, which the caller then misses,
+    /// than one too few, which the agent would repeat.
     #[must_use]
-    pub fn advanced_by(mut self, later: Duration) -> Self {
-        let spoken = usize::try_from(later.as_millis()).unwrap_or(usize::MAX).saturating_mul(PACE) / 1_000;
+    pub fn advanced(mut self, noted_at: Timestamp, now: Timestamp) -> Self {
+        let ms = |duration: Duration| usize::try_from(duration.as_millis()).unwrap_or(usize::MAX);
+        let heard_for = noted_at.since(self.started_at);
+        let pace = if heard_for >= MEASURED {
+            (self.heard.len().saturating_mul(1_000) / ms(heard_for)).clamp(PACES.0, PACES.1)
+        } else {
+            PACE
+        };
+        let spoken = ms(now.since(noted_at)).saturating_mul(pace) / 1_000;
         let mut end = 0;
         for (at, _) in self.unheard.match_indices(char::is_whitespace) {
             if end >= spoken {
@@ -112,14 +123,34 @@ mod tests {
             unheard: "we close at six in the evening.".into(),
             started_at: Timestamp::from_millis(0),
         };
+        let later =
+            |ms: i64| before().advanced(Timestamp::from_millis(500), Timestamp::from_millis(500 + ms));
         for ms in (0..4_000).step_by(50) {
-            let after = before().advanced_by(Duration::from_millis(ms));
+            let after = later(ms);
             let whole = format!("{} {}", after.heard, after.unheard);
             assert_eq!(whole.trim_end(), "On Saturday we close at six in the evening.", "{ms} ms");
         }
-        assert_eq!(before().advanced_by(Duration::ZERO), before());
-        assert_eq!(before().advanced_by(Duration::from_millis(500)).heard, "On Saturday we close");
-        assert_eq!(before().advanced_by(Duration::from_secs(9)).unheard, "");
+        assert_eq!(later(0), before());
+        assert_eq!(later(500).heard, "On Saturday we close");
+        assert_eq!(later(9_000).unheard, "");
+    }
+
+    #[test]
+    fn an_utterance_advances_at_the_pace_of_its_heard_words() {
+        let heard_in = |ms: i64| {
+            let words = UtteranceProgress {
+                kind: crate::messages::MessageKind::Speech,
+                heard: "x".repeat(40),
+                unheard: "y ".repeat(50),
+                started_at: Timestamp::from_millis(0),
+            };
+            let noted_at = Timestamp::from_millis(ms);
+            words.advanced(noted_at, noted_at.after(Duration::from_secs(1))).heard.len() - 41
+        };
+        assert!((9..=11).contains(&heard_in(4_000)), "ten characters per second: {}", heard_in(4_000));
+        assert!((19..=21).contains(&heard_in(2_000)), "twenty: {}", heard_in(2_000));
+        assert!((15..=17).contains(&heard_in(1_000)), "too few to tell: {}", heard_in(1_000));
+        assert!((7..=9).contains(&heard_in(60_000)), "no voice is as slow: {}", heard_in(60_000));
     }
 
     #[test]

@@ -376,6 +376,7 @@ impl Transition {
         }
         let sequence = conversation.next_sequence;
         conversation.next_sequence += 1;
+        conversation.takeovers = 0;
         let faults = conversation.record_failed_filters(matches.failures);
         let id = EventId::of(conversation.id, sequence, at);
         let mut webhooks = matches.webhooks;

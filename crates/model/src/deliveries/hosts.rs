@@ -23,6 +23,8 @@ pub const BREAKER_FAILURES: u32 = 5;
 pub const BREAKER_OPEN: Duration = Duration::from_secs(30);
 /// Number of in-flight slots of an account at first, and after failures.
 pub const SMALLEST_WINDOW: usize = 10;
+/// Number of in-flight slots of an account from which on a process may keep some.
+const KEEPING_WINDOW: usize = 4 * SMALLEST_WINDOW;
 /// Number of in-flight slots of an account after many responses.
 pub const LARGEST_WINDOW: usize = 100;
 /// Maximum time for which an attempt is postponed. Then its delivery ends.
@@ -60,6 +62,12 @@ pub enum Admission {
 }
 
 impl Host {
+    /// Whether a process may keep slots for its next attempts: the host responds, and a quarter of the slots is free.
+    #[must_use]
+    pub fn may_keep_slots(&self) -> bool {
+        self.failures == 0 && self.in_flight.len() <= MAX_IN_FLIGHT * 3 / 4
+    }
+
     /// Takes a slot for the attempt `flight`, if the host admits it.
     pub fn admit(&mut self, flight: &str, now: Timestamp) -> Admission {
         self.in_flight.retain(|_, until| *until > now);
@@ -115,6 +123,14 @@ impl Default for Window {
 }
 
 impl Window {
+    /// Whether a process may keep slots for its next attempts: half of them are free, and they are so many that a receiver
+    /// that hangs does not take all others. They grow only with responses that are recorded, which those of kept slots
+    /// are not.
+    #[must_use]
+    pub fn may_keep_slots(&self) -> bool {
+        self.size >= KEEPING_WINDOW && self.in_flight.len() <= self.size / 2
+    }
+
     /// Takes a slot for the attempt `flight`, if one is free.
     pub fn admit(&mut self, flight: &str, now: Timestamp) -> Admission {
         self.in_flight.retain(|_, until| *until > now);

@@ -303,3 +303,36 @@ fn a_withdrawn_probe_leaves_the_next_attempt_to_probe() {
     host.withdraw("probe");
     assert_eq!(host.admit("other", later), Admission::Admitted);
 }
+
+#[test]
+fn slots_are_kept_only_where_no_receiver_waits_for_them() {
+    let (clock, mut later) = (Clock::new(), Clock::new());
+    later.advance(Duration::from_secs(1));
+    let mut window = Window::default();
+    assert!(!window.may_keep_slots(), "it has to grow first");
+    for n in 0..30 {
+        let slot = n.to_string();
+        assert_eq!(window.admit(&slot, clock.0), Admission::Admitted);
+        window.done(&slot, true);
+    }
+    assert!(window.may_keep_slots());
+    for n in 0..20 {
+        assert_eq!(window.admit(&n.to_string(), clock.0), Admission::Admitted);
+    }
+    assert!(window.may_keep_slots());
+    assert_eq!(window.admit("more", clock.0), Admission::Admitted);
+    assert!(!window.may_keep_slots(), "half of them are in use");
+    window.done("more", false);
+    assert!(!window.may_keep_slots(), "a host gave no response");
+
+    let mut host = Host::default();
+    let keeps: Vec<_> = (0..MAX_IN_FLIGHT)
+        .map(|n| {
+            assert_eq!(host.admit(&n.to_string(), clock.0), Admission::Admitted);
+            host.may_keep_slots()
+        })
+        .collect();
+    assert_eq!(keeps.iter().filter(|keeps| **keeps).count(), 7);
+    host.done("0", false, later.0);
+    assert!(!host.may_keep_slots());
+}

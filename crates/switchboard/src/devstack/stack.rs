@@ -23,6 +23,7 @@ use super::children::{self, Child, Program, StateDirectory};
 use super::cores::Cores;
 use super::deployment::{self, DeployedStack, DeploymentInput};
 use super::emulator::{self, Emulator};
+use super::fast_table::{Counts, FastTable};
 use super::host_environment::HostEnvironment;
 use super::providers::ProviderEndpoints;
 use super::proxy::Proxy;
@@ -62,6 +63,8 @@ pub(crate) struct LoadSetup {
     pub(crate) calls: u32,
     /// The canned providers and callers, shared with the sandbox.
     pub(crate) load: Arc<Load>,
+    /// The units of the worker's requests to the table.
+    pub(crate) counts: Counts,
 }
 
 /// A stack whose requirements are met. Nothing is built or fetched yet.
@@ -103,6 +106,8 @@ pub(crate) struct RunningParts {
     emulator: Emulator,
     /// Absent under load.
     speech: Option<Child>,
+    /// The worker's table under load.
+    table: Option<FastTable>,
 }
 
 /// Checks the machine, and takes the state directory and the API's port.
@@ -231,7 +236,11 @@ impl Stack {
         let mut template =
             media_template(&directories, &emulator.url, &deployment, (&providers, &media_url), &executables)?;
         let calls = load.as_ref().map_or(LIVE_CALLS, |setup| setup.calls.max(LIVE_CALLS));
-        if load.is_some() {
+        let mut table = None;
+        if let Some(setup) = &load {
+            let server = FastTable::start(&emulator.url, setup.counts.clone()).await?;
+            template.set("AWS_ENDPOINT_URL_DYNAMODB", &server.url);
+            table = Some(server);
             template.single(calls, listen, Cores::divide());
         }
         let pool = Pool::new();
@@ -271,7 +280,7 @@ impl Stack {
         addresses.write()?;
         let mut writer = JoinSet::new();
         writer.spawn(addresses.clone().keep_up_to_date(pool.clone()));
-        let parts = RunningParts { proxy, balancer, workers, sandbox, emulator, speech };
+        let parts = RunningParts { proxy, balancer, workers, sandbox, emulator, speech, table };
         Ok(Self { addresses, pool, parts, writer })
     }
 
@@ -283,10 +292,10 @@ impl Stack {
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.writer.shutdown().await;
         let _ = std::fs::remove_file(self.addresses.state.join(addresses::FILE));
-        let RunningParts { proxy, balancer, workers, sandbox, emulator, speech } = self.parts;
+        let RunningParts { proxy, balancer, workers, sandbox, emulator, speech, table } = self.parts;
         // Workers stop first, while everything that the end of a call needs still runs.
         let media = workers.stop().await;
-        drop(balancer);
+        drop((balancer, table));
         let speech = async {
             match speech {
                 Some(speech) => speech.stop().await.map(drop),

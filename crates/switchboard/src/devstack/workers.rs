@@ -154,6 +154,11 @@ impl WorkerTemplate {
         Self { directories, executable, environment, count: WORKERS, listen: None, cores: None }
     }
 
+    /// Sets a variable of its environment.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.into()));
+    }
+
     /// A single worker for `calls` concurrent calls, at this address, on a core of its own if there are several.
     pub(crate) fn single(&mut self, calls: u32, listen: Option<SocketAddr>, cores: Option<Cores>) {
         self.environment.push(("MAX_CALLS".to_owned(), calls.to_string().into()));

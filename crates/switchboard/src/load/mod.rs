@@ -1,6 +1,9 @@
 //! `switchboard load`: places many calls at once on the local stack, with canned speech, and reports what they cost
 //! the single media worker that holds them.
 //!
+//! Between the worker and the emulator is a table of its own (`devstack::fast_table`), which keeps what a worker writes all the time,
+//! so that the worker is measured and not the emulator. It counts read and write units.
+//!
 //! The sandbox (`canned`) simulates the callers and takes the measurements of the audio path. This module places and
 //! ends the calls, reads the worker's process accounting, and writes the report. If the machine has two cores or
 //! more, the worker has one of its own, and everything else shares the others.
@@ -23,7 +26,7 @@ use tokio::time::sleep;
 use self::{report::LoadReport, worker_process::WorkerProcess};
 use crate::{
     api_client::{ApiClient, POLL_INTERVAL},
-    devstack::{Addresses, LoadSetup, Pool},
+    devstack::{Addresses, Counts, LoadSetup, Pool},
     progress::Progress,
 };
 
@@ -50,15 +53,16 @@ pub(crate) struct Args {
 pub(crate) struct LoadRun {
     args: Args,
     load: Arc<Load>,
+    counts: Counts,
 }
 
 impl LoadRun {
     pub(crate) fn new(args: Args) -> Self {
-        Self { args, load: Load::new() }
+        Self { args, load: Load::new(), counts: Counts::default() }
     }
 
     pub(crate) fn setup(&self) -> LoadSetup {
-        LoadSetup { calls: self.args.calls, load: self.load.clone() }
+        LoadSetup { calls: self.args.calls, load: self.load.clone(), counts: self.counts.clone() }
     }
 }
 
@@ -81,7 +85,7 @@ fn agent() -> Value {
 ///
 /// A call failed, or no call came up.
 pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &LoadRun) -> anyhow::Result<()> {
-    let LoadRun { args, load } = options;
+    let LoadRun { args, load, counts } = options;
     let progress = Progress::stderr();
     if cfg!(debug_assertions) {
         progress.say(&format!(
@@ -104,6 +108,7 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &LoadRun) -
         bail!("no call came up. The logs are in {}/logs.", addresses.state.display());
     }
     let before = worker.usage()?;
+    let _ = counts.take();
     load.measure(true);
     let began = Instant::now();
     let step = progress.step(&format!("measuring {talking} calls"));
@@ -114,6 +119,7 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &LoadRun) -
     }
     let after = worker.usage()?;
     load.measure(false);
+    let table = counts.take();
     let measured_for = began.elapsed();
     let talked_on = load.talking();
     step.done(&format!("{talked_on} talk on"));
@@ -133,6 +139,7 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &LoadRun) -
         idle_memory: idle.memory,
         talking,
         one_core: worker.has_one_core(),
+        table,
     };
     report.print()?;
     if let Some(file) = &args.json {

@@ -2,8 +2,13 @@
 
 use std::{fmt::Write as _, io::Write as _, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use switchboard_sandbox::{Measured, Percentiles};
+
+use crate::devstack::Counted;
+
+/// Partition keys in the report.
+const BUSIEST: usize = 3;
 
 /// The results of a load test.
 pub(super) struct LoadReport {
@@ -32,6 +37,8 @@ pub(super) struct LoadReport {
     pub(super) memory: u64,
     /// Resident memory of the idle worker, in bytes.
     pub(super) idle_memory: u64,
+    /// The units of its requests to the table during the measurement.
+    pub(super) table: Counted,
 }
 
 impl LoadReport {
@@ -88,6 +95,24 @@ impl LoadReport {
         rounded(self.waited.as_secs_f64() * 100.0 / self.seconds.as_secs_f64())
     }
 
+    /// Units per minute of a call.
+    fn per_call_minute(&self, units: u64) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "units of some minutes")]
+        let units = units as f64;
+        rounded(units * 60.0 / self.call_seconds())
+    }
+
+    /// The busiest partition keys: place, key, writes per second, write units per second.
+    fn busiest_keys(&self) -> Vec<(&'static str, &str, f64, f64)> {
+        let per_second = |count: u64| {
+            #[expect(clippy::cast_precision_loss, reason = "writes of some minutes")]
+            let count = count as f64;
+            rounded(count / self.seconds.as_secs_f64())
+        };
+        let keys = self.table.writes.keys().into_iter().take(BUSIEST);
+        keys.map(|(place, key, sum)| (place, key, per_second(sum.writes), per_second(sum.units))).collect()
+    }
+
     /// The report as JSON.
     pub(super) fn json(&self) -> Value {
         let Measured { underruns, answers, interruptions, unanswered, .. } = self.measured;
@@ -105,7 +130,18 @@ impl LoadReport {
             "memory_mib_per_call": self.memory_mib_per_call(),
             "memory_mib_idle": rounded(mib(self.idle_memory)),
             "worker_waited_percent": self.waited_percent(),
+            "write_units_per_call_minute": self.per_call_minute(self.table.writes.units()),
+            "read_units_per_call_minute": self.per_call_minute(self.table.read_units),
         });
+        let kinds = self.table.writes.kinds().into_iter();
+        json["write_units_by_kind"] = kinds
+            .map(|(kind, sum)| (kind.to_owned(), json!(self.per_call_minute(sum.units))))
+            .collect::<Map<_, _>>()
+            .into();
+        let keys = self.busiest_keys().into_iter().map(|(place, key, writes, units)| {
+            json!({ "place": place, "key": key, "writes_per_second": writes, "units_per_second": units })
+        });
+        json["busiest_keys"] = keys.collect();
         for (name, _, times) in self.distributions() {
             json[name] = times.map_or(Value::Null, |times| json!({ "p50": times.p50, "p99": times.p99 }));
         }
@@ -139,6 +175,20 @@ impl LoadReport {
             self.seconds.as_secs_f64(),
             self.failed(),
         )?;
+        writeln!(
+            text,
+            "\ntable: {:.1} write units and {:.1} read units per minute of a call",
+            self.per_call_minute(self.table.writes.units()),
+            self.per_call_minute(self.table.read_units),
+        )?;
+        for (kind, sum) in self.table.writes.kinds() {
+            let (writes, units) = (self.per_call_minute(sum.writes), self.per_call_minute(sum.units));
+            writeln!(text, "  {kind:<32}{writes:>7.1} writes{units:>8.1} units")?;
+        }
+        text.push_str("the busiest partition keys, per second:\n");
+        for (place, key, writes, units) in self.busiest_keys() {
+            writeln!(text, "  {writes:>7.1} writes{units:>8.1} units  {place} {key}")?;
+        }
         if cfg!(debug_assertions) {
             text.push_str("This was an unoptimized build, so the times mean nothing.\n");
         }
@@ -180,6 +230,7 @@ mod tests {
             waited: Duration::from_millis(20),
             memory: 3 << 20,
             idle_memory: 9 << 20,
+            table: Counted::default(),
         }
     }
 
@@ -190,6 +241,24 @@ mod tests {
         assert_eq!(json["memory_mib_per_call"], 0.75);
         assert_eq!((&json["calls_failed"], &json["underruns"]), (&json!(0), &json!(2)));
         assert_eq!(json["clear_ms"], Value::Null, "no interruption was measured");
+    }
+
+    #[test]
+    fn units_are_per_minute_of_a_call() {
+        let mut table = Counted { read_units: 80, ..Counted::default() };
+        let item = json!({ "pk": { "S": "a" }, "sk": { "S": "EVT#000001" } });
+        for _ in 0..20 {
+            table.writes.add(item.as_object().unwrap(), None, item.as_object(), true);
+        }
+        let json = LoadReport { table, ..report() }.json();
+        assert_eq!(
+            (&json["write_units_per_call_minute"], &json["read_units_per_call_minute"]),
+            (&json!(60.0), &json!(120.0))
+        );
+        assert_eq!(json["write_units_by_kind"], json!({ "EVT, in a transaction": 60.0 }));
+        let busiest =
+            json!({ "place": "table", "key": "a", "writes_per_second": 2.0, "units_per_second": 4.0 });
+        assert_eq!(json["busiest_keys"], json!([busiest]));
     }
 
     #[test]

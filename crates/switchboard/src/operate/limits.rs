@@ -4,6 +4,7 @@ use clap::value_parser;
 use serde_json::json;
 use switchboard_aws::table::{Table, TableError};
 use switchboard_model::accounts::{Account, Limits};
+use switchboard_model::limits::MAX_CALLS_PER_SECOND;
 use switchboard_model::phone_numbers::parse_calling_code;
 
 use super::output::CommandOutput;
@@ -18,7 +19,7 @@ pub(crate) struct LimitChanges {
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=100_000))]
     inbound_calls: Option<u32>,
     /// Calls started per second: at most the rate that the carrier grants this deployment.
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(MAX_CALLS_PER_SECOND)))]
     calls_per_second: Option<u32>,
     /// API requests per second on average; bursts of twice as many are accepted, more are answered with 429.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000))]

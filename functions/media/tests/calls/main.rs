@@ -22,6 +22,7 @@ mod tool_calls;
 mod transcriber;
 mod webhooks;
 mod world;
+mod write_units;
 
 /// The names that every test needs.
 mod prelude {

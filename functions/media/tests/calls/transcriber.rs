@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use switchboard_model::{conversations::EndedReason, messages::Role};
+use switchboard_model::{
+    agents::AgentConfig, conversations::EndedReason, event_names::EventName, messages::Role,
+    webhooks::Webhook,
+};
 
-use crate::prelude::*;
+use crate::{prelude::*, support::agents::webhook};
 
 const FRAME: usize = 160;
 
@@ -21,7 +24,9 @@ async fn until_sent(world: &World, session: usize, byte: u8) {
 
 #[tokio::test(start_paused = true)]
 async fn untranscribed_audio_is_sent_to_the_next_session() {
-    let world = World::new(quiet(), FAST_VOICE).await;
+    // An event that a webhook receives is stored at once.
+    let speech = Webhook { events: vec![EventName::SpeechStarted], ..webhook("https://bakery.example/") };
+    let world = World::new(AgentConfig { webhooks: vec![speech], ..quiet() }, FAST_VOICE).await;
     let worker = world.worker();
     let phone = Phone::connect(&worker.address).await;
     world.providers.until("half a second", |requests| requests.audio_bytes > 4_000).await;

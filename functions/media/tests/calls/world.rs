@@ -17,6 +17,7 @@ use axum::{http::HeaderMap, serve::Listener};
 use futures_util::{FutureExt, future::BoxFuture};
 use switchboard_aws::{
     SdkConfig,
+    capacity::Tally,
     clips::Clips,
     recordings::Recordings,
     sealing::Sealer,
@@ -112,7 +113,7 @@ impl World {
     /// An answered conversation that waits for its stream. The voice takes `bytes_per_character`.
     pub(crate) async fn new(agent: AgentConfig, bytes_per_character: usize) -> Self {
         start_clock();
-        let database = Database { memory: MemoryDatabase::new(), writes: watch::Sender::default() };
+        let database = Database { memory: MemoryDatabase::counting(), writes: watch::Sender::default() };
         let table = MemoryDatabase::table(&database.config()).await;
         let writes = Some(database.writes.subscribe());
         Self {
@@ -126,6 +127,11 @@ impl World {
             fault: Arc::new(Mutex::new(TableFault::None)),
             database,
         }
+    }
+
+    /// The charges of all writes to the table so far.
+    pub(crate) fn tally(&self) -> Tally {
+        self.database.memory.tally()
     }
 
     /// Sets the fault of all workers' requests to the table.
@@ -145,8 +151,9 @@ impl World {
             async move {
                 sleep(AWS_DELAY).await;
                 let fault = *fault.lock().unwrap();
-                let is_write =
-                    request.target.as_deref().is_some_and(|target| target.ends_with("TransactWriteItems"));
+                let is_write = request.target.as_deref().is_some_and(|target| {
+                    target.ends_with("TransactWriteItems") || target.ends_with("PutItem")
+                });
                 match fault {
                     TableFault::Unreachable => None,
                     TableFault::LosesResponses if is_write => {

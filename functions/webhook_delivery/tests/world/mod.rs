@@ -35,7 +35,7 @@ use switchboard_model::{
 use switchboard_providers::webhooks::WebhookClient;
 use switchboard_runtime as system;
 use switchboard_testkit::{queue::Queues, server};
-use switchboard_webhook_delivery::WebhookDelivery;
+use switchboard_webhook_delivery::{KeptSlots, WebhookDelivery};
 
 /// Signs the account's webhooks.
 pub(crate) const SECRET: &str = "whsec_AAAA";
@@ -132,6 +132,7 @@ impl World {
             queue: Queue::new(&config, queues.queue_url("deliveries")),
             client: WebhookClient::new(EgressPolicy::Local),
             public_url: "https://api.example.com".into(),
+            kept_slots: KeptSlots::default(),
         };
         let mut world = Self { webhooks, snapshot, events: vec![], account, outside, queues };
         world.append(EVENTS, at).await;

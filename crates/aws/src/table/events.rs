@@ -1,0 +1,168 @@
+//! The events and messages of a conversation, which are stored in [packs](super::packs).
+
+use aws_sdk_dynamodb::{
+    operation::put_item::PutItemError,
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+use switchboard_model::{
+    conversations::{Conversation, MAX_RESUMES, Progress, Transition},
+    events::Event,
+    ids::{AccountId, ConversationId},
+    messages::Message,
+};
+
+use super::{
+    Table, TableError,
+    items::Item,
+    packs::{self, Signed},
+    request_error,
+    single_writes::Refusal,
+};
+use crate::keys::{self, EVENT, MESSAGE};
+
+/// The result of appending events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Appended {
+    /// They are stored.
+    Stored,
+    /// Another worker has taken the conversation over, or it has ended. Nothing was written.
+    LostLease,
+}
+
+impl Table {
+    /// Appends the events and messages of a transition to a live conversation, and nothing else: its state stays as it
+    /// was written. One plain write, and a repeated one does no harm.
+    ///
+    /// Only the holder of the lease may call it, with `before` as it knows the conversation since it took the lease: that
+    /// is what it is checked by.
+    ///
+    /// # Errors
+    /// [`TableError::TooLarge`] for an event above 400 KB. After [`TableError::Unavailable`] the write may have happened;
+    /// then the same call succeeds.
+    pub async fn append(
+        &self,
+        holder: &str,
+        before: &Conversation,
+        transition: &Transition,
+    ) -> Result<Appended, TableError> {
+        let signed = Signed { holder, after: &transition.conversation };
+        let packs = packs::of_transition(before, transition, Some(&signed))?;
+        if packs.iter().any(packs::is_too_large) {
+            return Err(TableError::TooLarge);
+        }
+        for pack in packs {
+            if self.put_pack(pack).await? == Appended::LostLease {
+                return Ok(Appended::LostLease);
+            }
+        }
+        Ok(Appended::Stored)
+    }
+
+    async fn put_pack(&self, pack: Item) -> Result<Appended, TableError> {
+        let pack = pack.into_attributes();
+        let request = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(pack.clone()))
+            .condition_expression("attribute_not_exists(pk)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send();
+        let Err(error) = Box::pin(request).await else { return Ok(Appended::Stored) };
+        if let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() {
+            // It may be this write, whose response was lost.
+            let is_ours = failed.item() == Some(&pack);
+            return Ok(if is_ours { Appended::Stored } else { Appended::LostLease });
+        }
+        match Refusal::of(&error) {
+            // Another worker's transaction.
+            Some(Refusal::Conflict) => Err(TableError::Conflict),
+            _ => Err(request_error("PutItem", &error)),
+        }
+    }
+
+    /// The progress that the last pack was stored with.
+    pub(super) async fn progress(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+    ) -> Result<Option<Progress>, TableError> {
+        let last = self.last_pack(keys::conversation_pk(account, id), format!("{EVENT}~")).await?;
+        Ok(last.map(packs::progress).transpose()?.flatten())
+    }
+
+    /// The last pack whose `sk` is not above `to`.
+    async fn last_pack(&self, pk: String, to: String) -> Result<Option<Item>, TableError> {
+        let request = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
+            .expression_attribute_values(":pk", AttributeValue::S(pk))
+            .expression_attribute_values(":from", AttributeValue::S(EVENT.to_owned()))
+            .expression_attribute_values(":to", AttributeValue::S(to))
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .limit(1)
+            .send();
+        let page = Box::pin(request).await.map_err(|error| request_error("Query", &error))?;
+        Ok(page.items.unwrap_or_default().pop().map(Item::from))
+    }
+
+    /// All messages, in order.
+    pub async fn messages(&self, account: AccountId, id: ConversationId) -> Result<Vec<Message>, TableError> {
+        // Packs, the lease, and the messages of version 0.1.0. No number sorts after a tilde.
+        let pk = keys::conversation_pk(account, id);
+        let (mut packed, mut single) = (vec![], vec![]);
+        for item in self.range(pk, EVENT.into(), format!("{MESSAGE}~"), usize::MAX).await? {
+            match item.sk() {
+                Some(sk) if sk.starts_with(EVENT) => packed.extend(packs::messages(item)?),
+                Some(sk) if sk.starts_with(MESSAGE) => single.extend(packs::messages(item)?),
+                _ => {}
+            }
+        }
+        single.extend(packed);
+        Ok(single)
+    }
+
+    /// At most `limit` events in order, from the one after `offset`, and whether there are more.
+    pub async fn events(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+        offset: u64,
+        limit: usize,
+    ) -> Result<(Vec<Event>, bool), TableError> {
+        // Events are numbered from 1 without gaps, so an offset is a number.
+        let first = offset.saturating_add(1);
+        let pk = keys::conversation_pk(account, id);
+        let from = if offset == 0 {
+            EVENT.to_owned()
+        } else {
+            let begins = self.last_pack(pk.clone(), keys::after_packs_sk(first)).await?;
+            begins.as_ref().and_then(Item::sk).unwrap_or(EVENT).to_owned()
+        };
+        // Takeovers leave packs without events.
+        let most = limit.saturating_add(1 + MAX_RESUMES as usize);
+        let mut events = vec![];
+        for item in self.range(pk, from, format!("{EVENT}~"), most).await? {
+            events.extend(packs::events(item)?.into_iter().filter(|event| event.sequence >= first));
+        }
+        let has_more = events.len() > limit;
+        events.truncate(limit);
+        Ok((events, has_more))
+    }
+
+    /// One event. `None` if it was deleted.
+    pub(super) async fn event(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+        sequence: u64,
+    ) -> Result<Option<Event>, TableError> {
+        let pk = keys::conversation_pk(account, id);
+        let Some(pack) = self.last_pack(pk, keys::after_packs_sk(sequence)).await? else { return Ok(None) };
+        Ok(packs::events(pack)?.into_iter().find(|event| event.sequence == sequence))
+    }
+}
