@@ -37,6 +37,6 @@ pub use self::{
     clock::Clock,
     config::Config,
     ports::{CarrierControl, ProviderSource, VendorProviders, WebhookSender},
-    server::{DRAIN_TIMEOUT, serve, without_delay},
+    server::{DRAIN_TIMEOUT, listen, serve, without_delay},
     worker::{Worker, WorkerParts},
 };
