@@ -17,6 +17,7 @@ mod official_clients;
 mod phone_numbers;
 mod random_kills;
 mod scenarios;
+mod secrets;
 mod table;
 mod unanswered_calls;
 mod webhooks;
