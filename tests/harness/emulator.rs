@@ -31,14 +31,14 @@ impl Stack {
     ///
     /// # Errors
     /// The queue does not take it.
-    pub async fn queue_again(&self, id: String) -> anyhow::Result<()> {
+    pub async fn queue_again(&self, account: String, id: String) -> anyhow::Result<()> {
         let queues = self.sqs("ListQueues", &json!({})).await?;
         let urls = queues["QueueUrls"].as_array().context("no queues")?.iter();
         let mut calls = urls
             .filter_map(Value::as_str)
             .filter(|url| url.contains("Calls") && !url.contains("CallsDeadLetters"));
         let url = calls.next().context("no queue of calls")?;
-        let job = json!({ "account_id": self.address("account_id"), "conversation_id": id });
+        let job = json!({ "account_id": account, "conversation_id": id });
         self.sqs("SendMessage", &json!({ "QueueUrl": url, "MessageBody": job.to_string() })).await?;
         Ok(())
     }

@@ -19,6 +19,7 @@ mod random_kills;
 mod scenarios;
 mod secrets;
 mod table;
+mod two_tenants;
 mod unanswered_calls;
 mod webhooks;
 mod worker_takeover;
