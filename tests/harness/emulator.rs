@@ -77,17 +77,43 @@ impl Stack {
     /// # Errors
     /// The emulator does not give it.
     pub async fn table_dump(&self) -> anyhow::Result<String> {
-        let (mut text, mut start) = (String::new(), Value::Null);
+        Ok(Value::from(self.items().await?).to_string())
+    }
+
+    /// Makes everything due now that is due at any time, as if the time had come.
+    ///
+    /// # Errors
+    /// The emulator does not do it.
+    pub async fn make_all_due(&self, now_ms: i64) -> anyhow::Result<()> {
+        for item in self.items().await? {
+            if item["due_at"].is_null() {
+                continue;
+            }
+            let body = json!({
+                "TableName": self.address("table_name"),
+                "Key": { "pk": item["pk"], "sk": item["sk"] },
+                "UpdateExpression": "SET due_at = :now",
+                // What was done meanwhile is not due again.
+                "ConditionExpression": "due_at = :before",
+                "ExpressionAttributeValues": { ":now": { "N": now_ms.to_string() }, ":before": item["due_at"] },
+            });
+            let _ = self.aws("DynamoDB_20120810.UpdateItem", &body).await;
+        }
+        Ok(())
+    }
+
+    async fn items(&self) -> anyhow::Result<Vec<Value>> {
+        let (mut items, mut start) = (vec![], Value::Null);
         loop {
             let mut body = json!({ "TableName": self.address("table_name") });
             if !start.is_null() {
                 body["ExclusiveStartKey"] = start;
             }
             let mut page = self.aws("DynamoDB_20120810.Scan", &body).await?;
-            text.push_str(&page["Items"].to_string());
+            items.extend(page["Items"].as_array().context("no items")?.iter().cloned());
             start = page["LastEvaluatedKey"].take();
             if start.is_null() {
-                return Ok(text);
+                return Ok(items);
             }
         }
     }

@@ -5,7 +5,7 @@
 //! and `{}` is polite:
 //!
 //! ```json
-//! {"seed": 7, "callbacks_late_ms": 2000, "callbacks_repeated": 2, "closed_stream": "error"}
+//! {"seed": 7, "callbacks_late_ms": 2000, "callbacks_repeated": 2, "one_in": 3, "closed_stream": "error"}
 //! ```
 
 use std::{sync::Arc, time::Duration};
@@ -33,6 +33,8 @@ pub(super) struct Rudeness {
     callbacks_late_ms: u64,
     /// Each callback is sent up to this many times more.
     callbacks_repeated: u64,
+    /// Only one callback in so many, drawn, is treated like this; 0 and 1: all.
+    one_in: u64,
     closed_stream: ClosedStream,
 }
 
@@ -62,7 +64,8 @@ impl Rudeness {
 
     /// The delay of each copy of the next callback. `None`: once, at once and in order.
     pub(super) fn copies(&mut self) -> Option<Vec<Duration>> {
-        if (self.callbacks_late_ms, self.callbacks_repeated) == (0, 0) {
+        let is_polite = (self.callbacks_late_ms, self.callbacks_repeated) == (0, 0);
+        if is_polite || self.draw(self.one_in.max(1)) != 0 {
             return None;
         }
         let copies = 1 + self.draw(self.callbacks_repeated + 1);
@@ -128,6 +131,14 @@ mod tests {
         }
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(Rudeness::default().copies(), None);
+    }
+
+    #[test]
+    fn a_share_of_the_callbacks_is_treated_rudely() {
+        let rude = json!({ "callbacks_late_ms": 1000, "one_in": 3 });
+        let mut rude = serde_json::from_value::<Rudeness>(rude).unwrap();
+        let share = (0..300).filter(|_| rude.copies().is_some()).count();
+        assert!((60..140).contains(&share), "{share} of 300");
     }
 
     #[test]
