@@ -93,7 +93,7 @@ impl Stack {
                 "TableName": self.address("table_name"),
                 "Key": { "pk": item["pk"], "sk": item["sk"] },
                 "UpdateExpression": "SET due_at = :now",
-                // What was done meanwhile is not due again.
+                // An item that was handled meanwhile is not due again.
                 "ConditionExpression": "due_at = :before",
                 "ExpressionAttributeValues": { ":now": { "N": now_ms.to_string() }, ":before": item["due_at"] },
             });

@@ -121,7 +121,7 @@ impl Tenant {
     }
 }
 
-/// What the hostile account does until it is told to stop. Each returns what it saw.
+/// The attacks of the hostile account. Each goes on until it is told to stop, and returns its observations.
 struct Attack<'a> {
     stack: &'a Stack,
     tenant: &'a Tenant,

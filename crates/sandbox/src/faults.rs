@@ -139,7 +139,7 @@ pub(crate) enum Disruption {
     Stall,
 }
 
-/// What a live transcription does that is documented, but seldom seen.
+/// A documented but rare habit of a live transcription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
     /// `Finalize` is not answered.

@@ -1,5 +1,5 @@
-//! What a real carrier does to callbacks on a bad day: late, repeated, reordered; and streams that it reports as failed
-//! because our side closed them.
+//! A carrier on a bad day: its callbacks come late, repeated and reordered, and streams that our side closed are reported as
+//! failed.
 //!
 //! `PUT /sandbox/rudeness`, which is no part of Twilio, sets it for all calls from then on. Every member is optional,
 //! and `{}` is polite:
