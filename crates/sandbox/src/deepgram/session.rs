@@ -324,7 +324,7 @@ impl Session {
             left -= WORDS_OF_A_FINAL;
             let share = f64::from(u32::try_from(words - left).unwrap_or(1))
                 / f64::from(u32::try_from(words).unwrap_or(1));
-            let to = start + (end - start).mul_f64(share);
+            let to = start + end.saturating_sub(start).mul_f64(share);
             out.push(Output::Send(self.results(&rest[..at], (from, to), to, Some(Final::default()))));
             self.covered = to;
             (rest, from) = (&rest[at + 1..], to);
