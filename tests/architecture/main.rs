@@ -135,7 +135,7 @@ fn every_acceptance_check_names_tests_that_exist() {
     let numbers: Vec<usize> = checks.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, (1..=CHECKS).collect::<Vec<_>>());
     let folders = ["crates", "functions", "tests"].map(|folder| workspace().join(folder));
-    let known = documents::tests_below(&folders.each_ref().map(|folder| folder.as_path()));
+    let known = documents::tests_below(&folders.each_ref().map(std::path::PathBuf::as_path));
     for (number, tests) in checks {
         let missing: Vec<_> = tests.iter().filter(|test| !known.contains(*test)).collect();
         assert!(
