@@ -24,6 +24,52 @@ pub(crate) fn broken(workspace: &Path, folder: &Path, text: &str) -> Vec<String>
     links.chain(paths).map(str::to_owned).collect()
 }
 
+/// The rows of the acceptance checks: the number of each, and the tests that its second column names.
+pub(crate) fn checks(text: &str) -> Vec<(usize, Vec<String>)> {
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.strip_prefix("| ")?.split(" | ").collect();
+        let number = cells.first()?.split_once(". ")?.0.parse().ok()?;
+        let tests = cells.get(1)?.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        Some((number, tests))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+/// The names of all test functions below these folders.
+pub(crate) fn tests_below(folders: &[&Path]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut left: Vec<_> = folders.iter().map(|folder| (*folder).to_owned()).collect();
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.extend(tests_of(&fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+/// The functions of a file that have the attribute of a test.
+fn tests_of(source: &str) -> Vec<String> {
+    let mut is_test = false;
+    let mut found = vec![];
+    for line in source.lines().map(str::trim) {
+        let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
+        if let Some((name, _)) = function.and_then(|rest| rest.split_once(['(', '<'])) {
+            if is_test {
+                found.push(name.to_owned());
+            }
+            is_test = false;
+        } else {
+            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        }
+    }
+    found
+}
+
 /// Every document of the project.
 pub(crate) fn documents(workspace: &Path) -> Vec<PathBuf> {
     let mut found = vec![];
@@ -75,6 +121,15 @@ fn source_files(folder: &Path, found: &mut Vec<PathBuf>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checks_and_tests_are_read() {
+        let table = "| check | tests | remarks |\n|---|---|---|\n| 1. Once `a`: | `b`, `c` | as `d` |\nno row\n| 2. Not | | |";
+        assert_eq!(checks(table), [(1, vec!["b".to_owned(), "c".to_owned()]), (2, vec![])]);
+        let source =
+            "fn a() {}\n#[test]\n#[x]\nfn b() {}\nfn c() {}\n    #[tokio::test(y)]\n    async fn d() {}";
+        assert_eq!(tests_of(source), ["b", "d"]);
+    }
 
     #[test]
     fn links_and_paths_that_lead_nowhere_are_found() {

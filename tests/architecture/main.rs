@@ -125,6 +125,26 @@ fn links_and_paths_of_the_documents_exist() {
     assert!(broken.is_empty(), "documents name what is not there:\n{}", broken.join("\n"));
 }
 
+/// The number of acceptance checks.
+const CHECKS: usize = 30;
+
+#[test]
+fn every_acceptance_check_names_tests_that_exist() {
+    let table = std::fs::read_to_string(workspace().join("docs/acceptance.md")).unwrap();
+    let checks = documents::checks(&table);
+    let numbers: Vec<usize> = checks.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (1..=CHECKS).collect::<Vec<_>>());
+    let folders = ["crates", "functions", "tests"].map(|folder| workspace().join(folder));
+    let known = documents::tests_below(&folders.each_ref().map(std::path::PathBuf::as_path));
+    for (number, tests) in checks {
+        let missing: Vec<_> = tests.iter().filter(|test| !known.contains(*test)).collect();
+        assert!(
+            !tests.is_empty() && missing.is_empty(),
+            "check {number} names no test, or these: {missing:?}"
+        );
+    }
+}
+
 #[test]
 fn the_failure_modes_name_tests_that_exist() {
     let text = std::fs::read_to_string(workspace().join("docs/operations.md")).unwrap();

@@ -31,14 +31,14 @@ impl Stack {
     ///
     /// # Errors
     /// The queue does not take it.
-    pub async fn queue_again(&self, id: String) -> anyhow::Result<()> {
+    pub async fn queue_again(&self, account: String, id: String) -> anyhow::Result<()> {
         let queues = self.sqs("ListQueues", &json!({})).await?;
         let urls = queues["QueueUrls"].as_array().context("no queues")?.iter();
         let mut calls = urls
             .filter_map(Value::as_str)
             .filter(|url| url.contains("Calls") && !url.contains("CallsDeadLetters"));
         let url = calls.next().context("no queue of calls")?;
-        let job = json!({ "account_id": self.address("account_id"), "conversation_id": id });
+        let job = json!({ "account_id": account, "conversation_id": id });
         self.sqs("SendMessage", &json!({ "QueueUrl": url, "MessageBody": job.to_string() })).await?;
         Ok(())
     }
@@ -54,9 +54,81 @@ impl Stack {
         names.into_iter().find(|name| name.contains("recordings")).context("no bucket of recordings")
     }
 
+    /// The output of all functions since this time in milliseconds, metrics among it. The newest 10,000 lines of each.
+    ///
+    /// # Errors
+    /// The emulator does not give it.
+    pub async fn function_logs(&self, since_ms: i64) -> anyhow::Result<String> {
+        let mut text = String::new();
+        let groups = self.aws("Logs_20140328.DescribeLogGroups", &json!({})).await?;
+        for group in groups["logGroups"].as_array().context("no log groups")? {
+            let body = json!({ "logGroupName": group["logGroupName"], "startTime": since_ms });
+            let found = self.aws("Logs_20140328.FilterLogEvents", &body).await?;
+            for event in found["events"].as_array().context("no log events")? {
+                text.push_str(event["message"].as_str().context("no message")?);
+                text.push('\n');
+            }
+        }
+        Ok(text)
+    }
+
+    /// Every item of the table, in DynamoDB's JSON.
+    ///
+    /// # Errors
+    /// The emulator does not give it.
+    pub async fn table_dump(&self) -> anyhow::Result<String> {
+        Ok(Value::from(self.items().await?).to_string())
+    }
+
+    /// Makes everything due now that is due at any time, as if the time had come.
+    ///
+    /// # Errors
+    /// The emulator does not do it.
+    pub async fn make_all_due(&self, now_ms: i64) -> anyhow::Result<()> {
+        for item in self.items().await? {
+            if item["due_at"].is_null() {
+                continue;
+            }
+            let body = json!({
+                "TableName": self.address("table_name"),
+                "Key": { "pk": item["pk"], "sk": item["sk"] },
+                "UpdateExpression": "SET due_at = :now",
+                // An item that was handled meanwhile is not due again.
+                "ConditionExpression": "due_at = :before",
+                "ExpressionAttributeValues": { ":now": { "N": now_ms.to_string() }, ":before": item["due_at"] },
+            });
+            let _ = self.aws("DynamoDB_20120810.UpdateItem", &body).await;
+        }
+        Ok(())
+    }
+
+    async fn items(&self) -> anyhow::Result<Vec<Value>> {
+        let (mut items, mut start) = (vec![], Value::Null);
+        loop {
+            let mut body = json!({ "TableName": self.address("table_name") });
+            if !start.is_null() {
+                body["ExclusiveStartKey"] = start;
+            }
+            let mut page = self.aws("DynamoDB_20120810.Scan", &body).await?;
+            items.extend(page["Items"].as_array().context("no items")?.iter().cloned());
+            start = page["LastEvaluatedKey"].take();
+            if start.is_null() {
+                return Ok(items);
+            }
+        }
+    }
+
     async fn sqs(&self, action: &str, body: &Value) -> anyhow::Result<Value> {
-        let request = self.http.post(self.address("emulator_url"));
-        let request = request.header("x-amz-target", format!("AmazonSQS.{action}"));
+        self.aws(&format!("AmazonSQS.{action}"), body).await
+    }
+
+    async fn aws(&self, target: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.http.post(self.address("emulator_url")).header("x-amz-target", target);
+        // The emulator chooses a service by the credential's scope, where the target does not say it.
+        let service = target.split(['_', '.']).next().unwrap_or_default().to_lowercase();
+        let service = if service == "amazonsqs" { "sqs" } else { &service };
+        let scope = format!("AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request");
+        let request = request.header("authorization", scope);
         let request = request.header("content-type", "application/x-amz-json-1.0").body(body.to_string());
         Ok(request.send().await?.error_for_status()?.json().await?)
     }

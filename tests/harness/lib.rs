@@ -6,6 +6,7 @@
 mod clients;
 mod command;
 mod emulator;
+mod gate;
 mod processes;
 mod words;
 
@@ -26,6 +27,7 @@ use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use self::{
     clients::client,
     command::{switchboard, workspace},
+    gate::{Gate, Passage},
     processes::{alive_on, kill, signal},
     words::{heard_twice, texts, word_errors},
 };
@@ -132,6 +134,11 @@ impl Stack {
     /// # Errors
     /// It ended, or was not ready in time.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with further variables in its environment.
+    fn start_with(variables: &[(&str, &str)]) -> anyhow::Result<Self> {
         // Inside target/, since the shared stack's is never dropped.
         static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
         let directory = DIRECTORY.get_or_init(|| {
@@ -148,6 +155,7 @@ impl Stack {
             .arg(switchboard(&[]).get_program())
             .arg("--state")
             .arg(state.path());
+        command.envs(variables.iter().copied());
         let mut guard = command.stdin(Stdio::piped()).spawn().context("starting switchboard")?;
         let addresses = ready(&mut guard, state.path())?;
         // Only fails if there is one already, which is then just as good.

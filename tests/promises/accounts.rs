@@ -14,7 +14,12 @@ use crate::official_clients;
 
 /// The output of a command on the shared stack, as JSON.
 pub(crate) fn json_of(arguments: &[&str]) -> Value {
-    printed(on(shared(), arguments).arg("--json"))
+    json_on(shared(), arguments)
+}
+
+/// The output of a command on a stack, as JSON.
+pub(crate) fn json_on(stack: &Stack, arguments: &[&str]) -> Value {
+    printed(on(stack, arguments).arg("--json"))
 }
 
 fn on(stack: &Stack, arguments: &[&str]) -> Command {

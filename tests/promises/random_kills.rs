@@ -159,7 +159,9 @@ async fn come_to_an_end(stack: &Stack, table: &StackTable) {
         let is_due = |id: &&ConversationId| again.get(*id).is_none_or(|at| at.elapsed() > AGAIN_AFTER);
         let late: Vec<_> = waiting.iter().filter(is_due).copied().collect();
         again.extend(late.iter().map(|id| (*id, Instant::now())));
-        for queued in join_all(late.iter().map(|id| stack.queue_again(id.to_string()))).await {
+        let account = table.account.to_string();
+        let queued = late.iter().map(|id| stack.queue_again(account.clone(), id.to_string()));
+        for queued in join_all(queued).await {
             queued.unwrap();
         }
         if is_quiet && waiting.is_empty() {

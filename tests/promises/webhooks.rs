@@ -2,7 +2,7 @@
 
 mod crashes;
 pub(crate) mod receiver;
-mod source;
+pub(crate) mod source;
 
 use std::time::Duration;
 

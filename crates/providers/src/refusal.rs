@@ -73,7 +73,7 @@ impl Explanation {
         let place =
             error["loc"].as_array().map(|loc| loc.iter().filter_map(Value::as_str).collect::<Vec<_>>());
         Self {
-            code: first(&["code", "err_code", "type", "status"]),
+            code: first(&["code", "err_code", "type", "status"]).filter(|code| is_code(code)),
             // Compatible servers send the message alone.
             message: first(&["message", "msg", "err_msg", "detail", "error"]).or_else(|| text(error)),
             parameter: text(&error["param"]).or_else(|| Some(place?.join("."))),
@@ -163,6 +163,13 @@ pub(crate) fn stream_verdict(error: &Value) -> Verdict {
     } else {
         Verdict::Retry { after: None }
     }
+}
+
+/// Whether a text is a code rather than a sentence, which may quote the caller: codes are logged and stored. No code of a
+/// vendor has more than four digits; a telephone number has.
+fn is_code(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte);
+    text.len() <= 48 && text.bytes().all(is_part) && text.bytes().filter(u8::is_ascii_digit).count() <= 4
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -259,6 +266,18 @@ mod tests {
             json!({"type": "insufficient_quota"}),
         ] {
             assert_eq!(stream_verdict(&error), Verdict::GiveUp, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_or_a_number_is_no_code() {
+        let code = |text: &str| Explanation::of(&json!({ "code": text, "type": "t", "message": "m" })).code;
+        for vendors in ["invalid_api_key", "NET-0001", "RESOURCE_EXHAUSTED", "1011"] {
+            assert_eq!(code(vendors).as_deref(), Some(vendors));
+        }
+        for no_code in ["cannot answer: my card is lost", "+14155550100", "4155550100", "é", &"x".repeat(49)]
+        {
+            assert_eq!(code(no_code), None, "{no_code}");
         }
     }
 

@@ -17,7 +17,9 @@
 //! - `kind`: `refuse`: 503. `rate_limit`: 429 with `Retry-After: 1`. `silent`: the request is accepted and read, and
 //!   nothing is ever sent. `break`: the response begins, then the connection is cut. `stall`: the response begins,
 //!   then nothing more is sent. A beginning is half of the tokens, half of the first sentence's audio, or everything
-//!   that a transcriber sends before the first words.
+//!   that a transcriber sends before the first words. `crowded`: 429 while another `crowded` request with the key is
+//!   being served. Two need `"on": "listen"`: `no_finalize`: `Finalize` is not answered. `many_finals`: a turn has
+//!   several finals.
 //! - `on`: `listen`, `speak` or `chat`; by default every endpoint of the server.
 //! - `times`: the number of requests that it affects; by default all.
 //! - `skip`: the number of requests to serve normally before the first affected one.
@@ -45,6 +47,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Maximum number of keys besides the server's own.
@@ -70,6 +73,9 @@ enum Kind {
     Break,
     Silent,
     Stall,
+    Crowded,
+    NoFinalize,
+    ManyFinals,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -114,6 +120,10 @@ pub(crate) enum Admission<S> {
 pub(crate) struct Treatment<S> {
     /// The disruption of the response, if a fault is due.
     pub(crate) disruption: Option<Disruption>,
+    /// The habit of a transcription, if a fault is due.
+    pub(crate) habit: Option<Habit>,
+    /// Held until the response is complete.
+    pub(crate) permit: Option<Arc<OwnedSemaphorePermit>>,
     /// The script of the language model; `None`: the built-in one.
     pub(crate) script: Option<Arc<S>>,
 }
@@ -127,6 +137,15 @@ pub(crate) enum Disruption {
     Silent,
     /// It begins, then nothing more is sent, and the connection stays open.
     Stall,
+}
+
+/// A documented but rare habit of a live transcription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// `Finalize` is not answered.
+    NoFinalize,
+    /// A turn has several finals.
+    ManyFinals,
 }
 
 /// The keys that a server accepts. Neither it nor its parts are `Debug`: a key is a secret.
@@ -143,6 +162,8 @@ struct FaultKey<S> {
     script: Option<Arc<S>>,
     requests: u32,
     faults: Vec<CountedFault>,
+    /// One permit, for a request that is served while others are refused.
+    crowd: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -171,13 +192,14 @@ impl CountedFault {
 
 impl<S> Default for Treatment<S> {
     fn default() -> Self {
-        Self { disruption: None, script: None }
+        Self { disruption: None, habit: None, permit: None, script: None }
     }
 }
 
 impl<S> Clone for Treatment<S> {
     fn clone(&self) -> Self {
-        Self { disruption: self.disruption, script: self.script.clone() }
+        let (permit, script) = (self.permit.clone(), self.script.clone());
+        Self { disruption: self.disruption, habit: self.habit, permit, script }
     }
 }
 
@@ -200,7 +222,23 @@ impl<S> Keys<S> {
         let struck = endpoint.and_then(|endpoint| {
             known.faults.iter_mut().find_map(|fault| fault.affects(endpoint).then_some(fault.fault.kind))
         });
+        let (mut habit, mut permit) = (None, None);
         let disruption = match struck {
+            Some(Kind::Crowded) => {
+                let Ok(free) = Arc::clone(&known.crowd).try_acquire_owned() else {
+                    return Admission::RateLimited;
+                };
+                permit = Some(Arc::new(free));
+                None
+            }
+            Some(Kind::NoFinalize) => {
+                habit = Some(Habit::NoFinalize);
+                None
+            }
+            Some(Kind::ManyFinals) => {
+                habit = Some(Habit::ManyFinals);
+                None
+            }
             Some(Kind::Refuse) => return Admission::Refused,
             Some(Kind::RateLimit) => return Admission::RateLimited,
             Some(Kind::Break) => Some(Disruption::Break),
@@ -208,7 +246,7 @@ impl<S> Keys<S> {
             Some(Kind::Stall) => Some(Disruption::Stall),
             None => None,
         };
-        Admission::Served(Treatment { disruption, script: known.script.clone() })
+        Admission::Served(Treatment { disruption, habit, permit, script: known.script.clone() })
     }
 
     fn others(&self) -> MutexGuard<'_, VecDeque<FaultKey<S>>> {
@@ -228,10 +266,15 @@ impl<S> Keys<S> {
             if fault.on.is_some_and(|on| !self.endpoints.contains(&on)) {
                 return Err(format!("faults[{position}].on: this server has no such endpoint"));
             }
+            if matches!(fault.kind, Kind::NoFinalize | Kind::ManyFinals) && fault.on != Some(Endpoint::Listen)
+            {
+                return Err(format!("faults[{position}].on: this kind needs listen"));
+            }
         }
         let count = |fault| CountedFault { fault, skipped: 0, struck: 0 };
         let faults = setup.faults.into_iter().map(count).collect();
-        let known = FaultKey { key, script: setup.script.map(Arc::new), requests: 0, faults };
+        let crowd = Arc::new(Semaphore::new(1));
+        let known = FaultKey { key, script: setup.script.map(Arc::new), requests: 0, faults, crowd };
         let mut others = self.others();
         others.retain(|other| other.key != known.key);
         if others.len() >= MAX_KEYS {
@@ -346,6 +389,28 @@ mod tests {
         let faults = json!([{"kind": "refuse", "times": 1}, {"kind": "rate_limit", "times": 1, "skip": 1}]);
         let keys = keys(&json!({ "faults": faults }));
         assert_eq!(requests(&keys, Endpoint::Speak), ["refuse", "normal", "rate_limit", "normal"]);
+    }
+
+    #[test]
+    fn one_crowded_request_is_served_at_a_time() {
+        let keys = keys(&json!({"faults": [{"kind": "crowded", "on": "speak"}]}));
+        let Admission::Served(served) = keys.admit("k", Some(Endpoint::Speak)) else { panic!("not served") };
+        assert_eq!(requests(&keys, Endpoint::Speak), ["rate_limit", "rate_limit"]);
+        assert_eq!(requests(&keys, Endpoint::Listen), ["normal"]);
+        drop(served);
+        assert_eq!(requests(&keys, Endpoint::Speak), ["normal", "normal"]);
+    }
+
+    #[test]
+    fn a_habit_belongs_to_transcriptions() {
+        let keys = keys(&json!({"faults": [{"kind": "many_finals", "on": "listen", "times": 1}]}));
+        let habit = || match keys.admit("k", Some(Endpoint::Listen)) {
+            Admission::Served(served) => served.habit,
+            _ => panic!("not served"),
+        };
+        assert_eq!((habit(), habit()), (Some(Habit::ManyFinals), None));
+        let wrong = serde_json::from_value(json!({"faults": [{"kind": "no_finalize"}]})).unwrap();
+        assert_eq!(keys.put("k".to_owned(), wrong).unwrap_err(), "faults[0].on: this kind needs listen");
     }
 
     #[test]

@@ -3,10 +3,9 @@
 use std::{net::Ipv4Addr, process::ExitCode};
 
 use anyhow::{Context, bail};
-use switchboard_media::{Config, DRAIN_TIMEOUT, Worker, without_delay};
+use switchboard_media::{Config, DRAIN_TIMEOUT, Worker, listen, without_delay};
 use switchboard_runtime::process;
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
@@ -24,7 +23,7 @@ fn main() -> ExitCode {
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let worker = Worker::connect(config).await?;
-    let listener = TcpListener::bind(config.listen).await.context("LISTEN cannot be bound")?;
+    let listener = listen(config.listen).context("LISTEN cannot be bound")?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut signals = async move || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
     let (stop, stopped) = oneshot::channel::<()>();

@@ -22,7 +22,7 @@ use switchboard_model::ids::{AccountId, ConversationId};
 use switchboard_providers::carrier::media_stream::MAX_FRAME_BYTES;
 use switchboard_runtime::spans;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -44,6 +44,26 @@ const VERIFY_TIMEOUT: Duration = Duration::from_secs(4);
 /// Read buffer of a media stream's socket, in bytes: eight frames of 500 bytes. The library's default of 128 KiB would
 /// be held for the whole call.
 const READ_BUFFER: usize = 4 * 1024;
+
+/// Send buffer of a media stream's socket, in bytes; the kernel doubles it. It holds one or two seconds of frames. The
+/// default grows to megabytes, which are minutes of audio: a carrier that does not read would not be noticed, and would
+/// play old audio when it reads again.
+const SEND_BUFFER: u32 = 16 * 1024;
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1_024;
+
+/// Listens at `address` for media streams.
+///
+/// # Errors
+/// The address cannot be bound.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    // Accepted connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// A TCP listener whose connections send each frame at once: Nagle's algorithm would delay a frame until the carrier
 /// has acknowledged the one before.

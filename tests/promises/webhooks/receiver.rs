@@ -29,6 +29,8 @@ pub(crate) enum Manner {
     Floods,
     /// With a body that comes one byte a second.
     Drips,
+    /// Like a language model that never stops.
+    Babbles,
 }
 
 /// One received request.
@@ -68,7 +70,12 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) async fn start(manner: Manner) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on("127.0.0.1:0", manner).await
+    }
+
+    /// A receiver on this address; `0.0.0.0` is every host of the loopback network.
+    pub(crate) async fn start_on(address: &str, manner: Manner) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let got = Arc::<Mutex<Vec<Got>>>::default();
         let mut serving = JoinSet::new();
@@ -138,6 +145,14 @@ async fn serve(socket: TcpStream, manner: &Manner, log: &Mutex<Vec<Got>>) -> std
                 write.write_all(&[b'x'; 10_000]).await?;
             }
             Ok(())
+        }
+        Manner::Babbles => {
+            write.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n").await?;
+            loop {
+                write
+                    .write_all(b"data: {\"choices\":[{\"delta\":{\"content\":\"And more. \"}}]}\n\n")
+                    .await?;
+            }
         }
         Manner::Drips => {
             write.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await?;

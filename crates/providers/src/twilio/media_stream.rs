@@ -18,7 +18,9 @@ use crate::{
 /// The carrier's codec for one stream.
 #[derive(Debug)]
 pub struct TwilioMediaStream {
-    /// The stream's id as a JSON string; every frame to the carrier has it.
+    /// The stream's id; `None` before its start.
+    stream_id: Option<String>,
+    /// The same as a JSON string; every frame to the carrier has it.
     stream_sid: String,
     /// The frame that was written last.
     frame: String,
@@ -29,7 +31,7 @@ pub struct TwilioMediaStream {
 impl Default for TwilioMediaStream {
     /// A stream that has not started: its id is empty.
     fn default() -> Self {
-        Self { stream_sid: json_string(""), frame: String::new(), audio: vec![] }
+        Self { stream_id: None, stream_sid: json_string(""), frame: String::new(), audio: vec![] }
     }
 }
 
@@ -45,6 +47,11 @@ impl MediaStreamCodec for TwilioMediaStream {
             Err(_) if is_unknown(text) => return Ok(InboundFrame::Unknown),
             Err(error) => return Err(malformed("not readable as JSON", error)),
         };
+        // A frame of another stream is none of this call, not even a second start.
+        let is_foreign = |own: &String| frame.stream_sid.as_ref().is_some_and(|id| id != own);
+        if self.stream_id.as_ref().is_some_and(is_foreign) {
+            return Ok(InboundFrame::Unknown);
+        }
         Ok(match &*frame.event {
             "media" => {
                 let Media { timestamp, payload } = frame.media.ok_or_else(lacks_body)?;
@@ -62,6 +69,7 @@ impl MediaStreamCodec for TwilioMediaStream {
                     return Err(MalformedFrame { reason: "its media format is unknown", source: None });
                 }
                 self.stream_sid = json_string(&start.stream_sid);
+                self.stream_id = Some(start.stream_sid.clone());
                 InboundFrame::Start(StreamStart {
                     stream_id: start.stream_sid,
                     call: call_id(&start.call_sid).ok(),
@@ -121,6 +129,8 @@ fn malformed(reason: &'static str, error: impl error::Error + Send + Sync + 'sta
 struct Frame<'a> {
     #[serde(borrow)]
     event: Cow<'a, str>,
+    #[serde(borrow, rename = "streamSid")]
+    stream_sid: Option<Cow<'a, str>>,
     #[serde(borrow)]
     media: Option<Media<'a>>,
     #[serde(borrow)]
@@ -288,6 +298,20 @@ mod tests {
             .parse(r#"{"event":"media","media":{"timestamp":20,"payload":"","new":[1]},"new":null}"#)
             .unwrap();
         assert!(media == InboundFrame::Media { timestamp: Duration::from_millis(20), audio: &[] });
+    }
+
+    #[test]
+    fn frames_of_another_stream_are_ignored() {
+        let codec = &mut started("MZ1");
+        let media =
+            |sid: &str| json!({ "event": "media", "streamSid": sid, "media": { "payload": "" } }).to_string();
+        assert!(codec.parse(&media("MZ2")).unwrap() == InboundFrame::Unknown);
+        assert!(codec.parse(r#"{"event":"stop","streamSid":""}"#).unwrap() == InboundFrame::Unknown);
+        let start =
+            json!({ "event": "start", "streamSid": "MZ2", "start": { "streamSid": "MZ2" } }).to_string();
+        assert!(codec.parse(&start).unwrap() == InboundFrame::Unknown);
+        assert_eq!(codec.clear(), r#"{"event":"clear","streamSid":"MZ1"}"#);
+        assert!(matches!(codec.parse(&media("MZ1")).unwrap(), InboundFrame::Media { .. }));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::{
     session::{Output, Session},
 };
 use crate::{
-    faults::{Disruption, Treatment},
+    faults::{Disruption, Habit, Treatment},
     speech::Speech,
 };
 
@@ -59,8 +59,8 @@ pub(super) async fn listen(
             ignore(&mut stream, &stop).await;
             None
         } else {
-            let session = Session::new(options, id.0);
-            run(session, &speech, service.disruption, &mut stream, &mut sink, &stop).await
+            let session = Session::new(options, id.0, service.habit == Some(Habit::ManyFinals));
+            run(session, &speech, &service, &mut stream, &mut sink, &stop).await
         };
         // Without a close frame the connection is cut.
         if let Some(close) = closed {
@@ -91,13 +91,15 @@ async fn ignore<E>(stream: &mut (impl Stream<Item = Result<Message, E>> + Unpin)
 async fn run<E>(
     mut session: Session,
     speech: &Speech,
-    disruption: Option<Disruption>,
+    service: &Treatment<Value>,
     stream: &mut (impl Stream<Item = Result<Message, E>> + Unpin),
     sink: &mut (impl Sink<Message> + Unpin),
     stop: &CancellationToken,
 ) -> Option<CloseFrame> {
     let mut decodes = JoinSet::new();
+    let disruption = service.disruption;
     let mut deadline = Instant::now() + IDLE_TIMEOUT;
+    let mut has_audio = false;
     let mut out = Vec::new();
     loop {
         tokio::select! {
@@ -116,6 +118,7 @@ async fn run<E>(
                 Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
                 Ok(Some(Ok(Message::Binary(bytes)))) => {
                     deadline = Instant::now() + IDLE_TIMEOUT;
+                    has_audio = true;
                     if bytes.is_empty() {
                         session.close(&mut out);
                     } else {
@@ -128,9 +131,13 @@ async fn run<E>(
                         drop(timeout(SEND_TIMEOUT, sink.send(error)).await);
                         return Some(close(close_code::POLICY, "DATA-0000: the message is not understood"));
                     };
-                    deadline = Instant::now() + IDLE_TIMEOUT;
+                    // `KeepAlive` bridges a pause; it does not replace the first audio.
+                    if has_audio {
+                        deadline = Instant::now() + IDLE_TIMEOUT;
+                    }
                     match control {
                         Control::KeepAlive | Control::Configure => {}
+                        Control::Finalize if service.habit == Some(Habit::NoFinalize) => {}
                         Control::Finalize => session.finalize(&mut out),
                         Control::CloseStream => session.close(&mut out),
                     }
@@ -182,7 +189,7 @@ mod tests {
 
     /// Sends these messages and then nothing; returns how the stream is closed, and after which time.
     async fn closed(messages: Vec<(Duration, Message)>) -> (u16, String, Duration) {
-        let session = Session::new(telephone(), "r1".to_owned());
+        let session = Session::new(telephone(), "r1".to_owned(), false);
         let speech = Speech::connect("http://127.0.0.1:9").unwrap();
         let stream = stream::iter(messages).then(async |(wait, message)| {
             tokio::time::sleep(wait).await;
@@ -192,7 +199,8 @@ mod tests {
         let mut sink = Box::pin(sink::drain());
         let started = Instant::now();
         let stop = CancellationToken::new();
-        let close = run(session, &speech, None, &mut stream, &mut sink, &stop).await.unwrap();
+        let close =
+            run(session, &speech, &Treatment::default(), &mut stream, &mut sink, &stop).await.unwrap();
         (close.code, close.reason.to_string(), started.elapsed())
     }
 
@@ -209,8 +217,10 @@ mod tests {
         let keep_alive = Message::text(r#"{"type":"KeepAlive"}"#);
         let audio = Message::binary(vec![crate::audio::SILENCE; 160]);
         let ping = Message::Ping(bytes::Bytes::new());
-        let (code, _, after) = closed(vec![(wait, keep_alive), (wait, audio), (wait, ping)]).await;
+        let (code, _, after) = closed(vec![(wait, audio), (wait, keep_alive.clone()), (wait, ping)]).await;
         assert_eq!((code, after), (1011, Duration::from_secs(22)));
+        let (code, _, after) = closed(vec![(wait, keep_alive.clone()), (wait, keep_alive)]).await;
+        assert_eq!((code, after), (1011, Duration::from_secs(10)), "without any audio");
     }
 
     #[tokio::test(start_paused = true)]

@@ -32,6 +32,9 @@ const LONGEST_PIECE: usize = 20 * 8000;
 /// Interval of empty finals in a stream without speech.
 const EMPTY_FINAL_EVERY: Duration = Duration::from_secs(5);
 
+/// Words of each final, where a turn has several.
+const WORDS_OF_A_FINAL: usize = 2;
+
 /// An action for the socket or the engine.
 #[derive(Debug, PartialEq)]
 pub(super) enum Output {
@@ -66,6 +69,8 @@ pub(super) struct Session {
     /// The end of the last word without an `UtteranceEnd` after it.
     last_word_end: Option<Duration>,
     closing: bool,
+    /// A final with several words is sent in pieces.
+    many_finals: bool,
 }
 
 /// A piece of speech to recognise.
@@ -95,7 +100,7 @@ enum Kind {
 }
 
 impl Session {
-    pub(super) fn new(options: ListenOptions, request_id: String) -> Self {
+    pub(super) fn new(options: ListenOptions, request_id: String, many_finals: bool) -> Self {
         let segmenter = Segmenter::new(options.endpointing.unwrap_or(PIECE_SILENCE));
         Self {
             options,
@@ -111,6 +116,7 @@ impl Session {
             interim_at: Duration::ZERO,
             last_word_end: None,
             closing: false,
+            many_finals,
         }
     }
 
@@ -292,11 +298,38 @@ impl Session {
     }
 
     fn send_final(&mut self, text: &str, speech: Span, until: Duration, how: Final, out: &mut Vec<Output>) {
-        out.push(Output::Send(self.results(text, speech, until, Some(how))));
+        let mut rest = (text, speech.0);
+        if self.many_finals {
+            rest = self.send_first_pieces(text, speech, out);
+        }
+        out.push(Output::Send(self.results(rest.0, (rest.1, speech.1), until, Some(how))));
         self.covered = until;
         if !text.is_empty() {
             self.last_word_end = Some(speech.1);
         }
+    }
+
+    /// Sends all words but the last [`WORDS_OF_A_FINAL`] in finals of so many words. Returns the rest and its beginning.
+    fn send_first_pieces<'t>(
+        &mut self,
+        text: &'t str,
+        (start, end): Span,
+        out: &mut Vec<Output>,
+    ) -> (&'t str, Duration) {
+        let words = text.split(' ').count();
+        let (mut rest, mut from, mut left) = (text, start, words);
+        while left > WORDS_OF_A_FINAL
+            && let Some((at, _)) = rest.match_indices(' ').nth(WORDS_OF_A_FINAL - 1)
+        {
+            left -= WORDS_OF_A_FINAL;
+            let share = f64::from(u32::try_from(words - left).unwrap_or(1))
+                / f64::from(u32::try_from(words).unwrap_or(1));
+            let to = start + end.saturating_sub(start).mul_f64(share);
+            out.push(Output::Send(self.results(&rest[..at], (from, to), to, Some(Final::default()))));
+            self.covered = to;
+            (rest, from) = (&rest[at + 1..], to);
+        }
+        (rest, from)
     }
 
     fn results(&self, text: &str, speech: Span, until: Duration, how: Option<Final>) -> Value {

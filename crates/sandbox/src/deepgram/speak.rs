@@ -127,7 +127,7 @@ pub(super) async fn speak(
     Query(query): Query<Vec<(String, String)>>,
     body: Result<Json<Speak>, JsonRejection>,
 ) -> Response {
-    match answer(&server, service.disruption, &query, body).await {
+    match answer(&server, &service, &query, body).await {
         Ok(response) => response,
         Err(refusal) => refusal.with(&id),
     }
@@ -135,11 +135,11 @@ pub(super) async fn speak(
 
 async fn answer(
     server: &Server,
-    disruption: Option<Disruption>,
+    service: &Treatment<Value>,
     query: &[(String, String)],
     body: Result<Json<Speak>, JsonRejection>,
 ) -> Result<Response, Refusal> {
-    let options = SpeakOptions::parse(query)?;
+    let (options, disruption) = (SpeakOptions::parse(query)?, service.disruption);
     let Ok(Json(Speak { text })) = body else {
         let message = "the body must be a JSON object with text";
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "PAYLOAD_ERROR", message));
@@ -171,9 +171,9 @@ async fn answer(
     }
     let header = options.wav.then(|| options.header());
     let start = stream::iter(header.into_iter().chain(iter::once(first)).map(anyhow::Ok));
-    let speech = server.speech.clone();
+    let (speech, permit) = (server.speech.clone(), service.permit.clone());
     let rest = stream::iter(sentences).then(move |sentence| {
-        let (speech, options) = (speech.clone(), options.clone());
+        let (speech, options, _served) = (speech.clone(), options.clone(), permit.clone());
         async move { options.audio(&speech, &sentence).await }
     });
     Ok(respond(faults::body(start.chain(rest), disruption, server.stop.clone())))

@@ -90,6 +90,15 @@ pub(super) struct Message {
     pub(super) role: String,
     #[serde(default)]
     pub(super) content: Value,
+    #[serde(default)]
+    tool_calls: Vec<CalledTool>,
+    tool_call_id: Option<String>,
+}
+
+/// A function call of an earlier response.
+#[derive(Debug, Deserialize)]
+struct CalledTool {
+    id: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -152,6 +161,7 @@ impl Completion {
             let refusal = Refusal::new(StatusCode::NOT_FOUND, message);
             return Err(Refusal { code: Some("model_not_found"), ..refusal });
         }
+        self.check_order()?;
         self.check_schemas()?;
         self.check_effort()?;
         if !["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|family| model.starts_with(family)) {
@@ -180,6 +190,47 @@ impl Completion {
             return Err(Refusal::parameter("tools", "unsupported_parameter", message));
         }
         Ok(())
+    }
+
+    /// Refuses roles that do not exist, and function calls and results that do not follow each other: the results of all
+    /// calls come right after them.
+    fn check_order(&self) -> Result<(), Refusal> {
+        let wrong = |message: String| {
+            Err(Refusal { param: Some("messages"), ..Refusal::new(StatusCode::BAD_REQUEST, message) })
+        };
+        let mut open: Vec<&str> = vec![];
+        for (place, message) in self.messages.iter().enumerate() {
+            if !["system", "developer", "user", "assistant", "tool"].contains(&&*message.role) {
+                return wrong(format!("Invalid value: '{}' at 'messages[{place}].role'.", message.role));
+            }
+            if message.role == "tool" {
+                let id = message.tool_call_id.as_deref().unwrap_or_default();
+                let Some(answered) = open.iter().position(|call| *call == id) else {
+                    let text = "messages with role 'tool' must be a response to a preceding message with 'tool_calls'.";
+                    return wrong(format!("Invalid parameter: {text}"));
+                };
+                open.remove(answered);
+                continue;
+            }
+            if let Some(call) = open.first() {
+                return wrong(format!(
+                    "An assistant message with 'tool_calls' must be followed by tool messages responding to each \
+                     'tool_call_id'. The following tool_call_ids did not have response messages: {call}"
+                ));
+            }
+            if message.role == "assistant" && message.tool_calls.is_empty() && message.content.is_null() {
+                return wrong(format!(
+                    "Invalid value for 'content' of 'messages[{place}]': expected a string, got null."
+                ));
+            }
+            open.extend(message.tool_calls.iter().map(|call| &*call.id));
+        }
+        match open.first() {
+            None => Ok(()),
+            Some(call) => {
+                wrong(format!("The following tool_call_ids did not have response messages: {call}"))
+            }
+        }
     }
 
     /// Refuses parameters of functions that are no object's.
@@ -246,6 +297,33 @@ mod tests {
     fn request(body: &Value) -> Result<Completion, (u16, Option<&'static str>)> {
         Completion::parse(body.to_string().as_bytes(), TODAY)
             .map_err(|refusal| (refusal.status.as_u16(), refusal.code))
+    }
+
+    #[test]
+    fn messages_in_a_wrong_order_are_refused() {
+        let user = json!({"role": "user", "content": "Goodbye."});
+        let calls = |ids: &[&str]| {
+            let calls: Vec<_> = ids
+                .iter()
+                .map(|id| json!({"id": id, "type": "function", "function": {"name": "end_call", "arguments": "{}"}}))
+                .collect();
+            json!({"role": "assistant", "tool_calls": calls})
+        };
+        let result = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "done"});
+        let order = |messages: Value| {
+            let mut body = said("Hello.");
+            body["messages"] = messages;
+            request(&body).map(|_| ())
+        };
+        assert_eq!(order(json!([user, calls(&["a", "b"]), result("b"), result("a"), user])), Ok(()));
+        let refused = Err((400, None));
+        assert_eq!(order(json!([user, result("a")])), refused, "no call");
+        assert_eq!(order(json!([user, calls(&["a"]), result("b")])), refused, "another call's");
+        assert_eq!(order(json!([user, calls(&["a"]), result("a"), result("a")])), refused, "twice");
+        assert_eq!(order(json!([user, calls(&["a", "b"]), result("a"), user])), refused, "too few");
+        assert_eq!(order(json!([user, calls(&["a"])])), refused, "none");
+        assert_eq!(order(json!([{"role": "agent", "content": "Hello."}])), refused, "an unknown role");
+        assert_eq!(order(json!([user, {"role": "assistant"}])), refused, "nothing");
     }
 
     #[test]

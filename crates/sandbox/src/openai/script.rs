@@ -208,11 +208,23 @@ mod tests {
         })
     }
 
-    /// That request with more messages.
+    /// That request with more messages. The results are those of one response's calls.
     fn then(text: &str, after: &[(&str, &str)]) -> Value {
         let mut body = said(text);
         let messages = body["messages"].as_array_mut().unwrap();
-        messages.extend(after.iter().map(|(role, content)| json!({"role": role, "content": content})));
+        let results = after.iter().filter(|(role, _)| *role == "tool").count();
+        let call = |n: usize| json!({"id": n.to_string(), "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        if results > 0 {
+            let calls: Vec<_> = (0..results).map(call).collect();
+            messages.push(json!({"role": "assistant", "tool_calls": calls}));
+        }
+        messages.extend(after.iter().enumerate().map(|(n, (role, content))| {
+            let mut message = json!({"role": role, "content": content});
+            if *role == "tool" {
+                message["tool_call_id"] = json!(n.to_string());
+            }
+            message
+        }));
         body
     }
 

@@ -183,6 +183,8 @@ pub(super) struct Media {
     /// The longest silence around a change of streams: from the last sound of either side on one stream to the first sound
     /// on the next; 0 without a change.
     pub(super) longest_silence_ms: u64,
+    /// The longest time for which the agent's audio had run out in the middle of a clause: how late a frame was.
+    pub(super) longest_gap_ms: u64,
 }
 
 /// The changing part of a record.

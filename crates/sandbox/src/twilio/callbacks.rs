@@ -4,9 +4,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::http::HeaderValue;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 
 use super::{account::Account, call_record::Call, carrier::Carrier};
 
@@ -43,19 +47,48 @@ pub(super) fn signature<N: AsRef<str>, V: AsRef<str>>(token: &str, url: &str, fo
     BASE64_STANDARD.encode(mac.finalize().into_bytes())
 }
 
-/// Sends the callbacks of a call one after the other until the queue is closed, and records the responses.
+/// Sends the callbacks of a call until the queue is closed, and records the responses: one after the other, unless the
+/// carrier is rude (see [`super::rudeness`]).
 pub(super) async fn deliver(carrier: &Carrier, call: &Arc<Call>, mut queue: mpsc::Receiver<Callback>) {
-    while let Some(callback) = queue.recv().await {
-        let answer = tokio::select! {
+    let mut late = FuturesUnordered::new();
+    let mut is_open = true;
+    while is_open || !late.is_empty() {
+        let callback = tokio::select! {
             biased;
             () = carrier.stop.cancelled() => return,
-            answer = request(carrier, &call.account, &callback.url, false, &callback.form) => answer,
+            callback = queue.recv(), if is_open => callback,
+            Some(()) = late.next() => continue,
         };
-        if let Err(error) = &answer {
-            tracing::warn!(call_sid = call.sid, callback.status, error, "callback not delivered");
+        let Some(callback) = callback else {
+            is_open = false;
+            continue;
+        };
+        let copies = carrier.rudeness().copies();
+        let Some(copies) = copies else {
+            tokio::select! {
+                biased;
+                () = carrier.stop.cancelled() => return,
+                () = send(carrier, call, &callback) => {}
+            }
+            continue;
+        };
+        let callback = Arc::new(callback);
+        for delay in copies {
+            let callback = Arc::clone(&callback);
+            late.push(async move {
+                sleep(delay).await;
+                send(carrier, call, &callback).await;
+            });
         }
-        call.record_callback(callback.status, answer.ok().map(|answer| answer.status));
     }
+}
+
+async fn send(carrier: &Carrier, call: &Call, callback: &Callback) {
+    let answer = request(carrier, &call.account, &callback.url, false, &callback.form).await;
+    if let Err(error) = &answer {
+        tracing::warn!(call_sid = call.sid, callback.status, error, "callback not delivered");
+    }
+    call.record_callback(callback.status, answer.ok().map(|answer| answer.status));
 }
 
 /// The response of a webhook.

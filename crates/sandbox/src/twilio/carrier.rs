@@ -11,6 +11,7 @@ use super::{
     account::{Account, CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWNED_NUMBER},
     call_record::Calls,
     numbers::Numbers,
+    rudeness::Rudeness,
 };
 use crate::{callers::Callers, clock, speech};
 
@@ -25,6 +26,7 @@ pub(crate) struct Carrier {
     pub(super) http: reqwest::Client,
     calls: Mutex<Calls>,
     numbers: Mutex<Numbers>,
+    rudeness: Mutex<Rudeness>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -44,8 +46,8 @@ impl Carrier {
         numbers.add(&account, OWNED_NUMBER, clock::now());
         numbers.add(&customers, CUSTOMER_NUMBER, clock::now());
         let accounts = [account, customers].map(Arc::new).into();
-        let (calls, numbers) = (Mutex::default(), Mutex::new(numbers));
-        Ok(Self { accounts, callers, http, calls, numbers, tasks, stop })
+        let (calls, numbers, rudeness) = (Mutex::default(), Mutex::new(numbers), Mutex::default());
+        Ok(Self { accounts, callers, http, calls, numbers, rudeness, tasks, stop })
     }
 
     /// See [`Sandbox::connect_number`](crate::Sandbox::connect_number).
@@ -61,6 +63,10 @@ impl Carrier {
 
     pub(super) fn numbers(&self) -> MutexGuard<'_, Numbers> {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn rudeness(&self) -> MutexGuard<'_, Rudeness> {
+        self.rudeness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn calls(&self) -> MutexGuard<'_, Calls> {

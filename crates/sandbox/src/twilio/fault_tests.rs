@@ -105,3 +105,77 @@ async fn a_lost_call_rings_without_a_callback_until_it_is_canceled() {
     assert_eq!(world.get(&path).await["status"], "canceled");
     assert!(world.webhooks.try_recv().is_err(), "not even its end");
 }
+
+#[tokio::test]
+async fn rude_callbacks_are_late_repeated_and_reordered() {
+    let mut world = World::start().await;
+    world.be_rude(json!({ "seed": 3, "callbacks_late_ms": 900, "callbacks_repeated": 5 })).await;
+    let sid = world.dial("+14155550150", "<Response/>").await;
+    let settled = async { while world.get(&format!("/sandbox/calls/{sid}")).await["settled"] != true {} };
+    timeout(LONG, settled).await.unwrap();
+    let mut seen = vec![];
+    while let Ok(report) = world.webhooks.try_recv() {
+        seen.push(report.field("SequenceNumber").to_owned());
+    }
+    let mut sorted = seen.clone();
+    sorted.sort();
+    let distinct: std::collections::BTreeSet<_> = seen.iter().collect();
+    assert_eq!(distinct.len(), 2, "initiated and busy: {seen:?}");
+    assert!(seen.len() > 2 && seen != sorted, "{seen:?}");
+    let call = world.get(&format!("/sandbox/calls/{sid}")).await;
+    assert_eq!(call["callbacks"].as_array().unwrap().len(), seen.len());
+}
+
+#[tokio::test]
+async fn a_rude_carrier_reports_a_closed_stream_as_failed() {
+    for (manner, expected) in
+        [("error", &["stream-error"][..]), ("error_and_stopped", &["stream-error", "stream-stopped"])]
+    {
+        let mut world = World::start().await;
+        world.be_rude(json!({ "closed_stream": manner })).await;
+        let twiml = world.twiml();
+        world.dial("+14155550100", &twiml).await;
+        world.stream().await.close().await;
+        let mut seen = vec![];
+        // The document of the next verb is fetched all the same.
+        let (mut is_resumed, mut is_over) = (false, false);
+        while !(is_resumed && is_over) {
+            let report = timeout(LONG, world.webhook()).await.unwrap();
+            is_resumed |= report.is_of("/resume");
+            is_over |= report.field("CallStatus") == "completed";
+            if report.field("StreamEvent") == "stream-error" {
+                assert!(report.field("StreamError").starts_with("31921 "));
+            }
+            seen.push(report.field("StreamEvent").to_owned());
+        }
+        seen.retain(|event| !event.is_empty());
+        assert_eq!(seen[1..], *expected, "{manner}");
+    }
+}
+
+#[tokio::test]
+async fn a_frame_that_comes_too_late_is_measured() {
+    let mut world = World::start().await;
+    let twiml = world.twiml();
+    let sid = world.dial("+14155550100", &twiml).await;
+    let gap = async |world: &World| {
+        let call = world.get(&format!("/sandbox/calls/{sid}")).await;
+        call["media"]["longest_gap_ms"].as_u64().unwrap()
+    };
+    let mut stream = world.stream().await;
+    stream.speak(1600).await;
+    stream.mark("clause").await;
+    stream.next_event().await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    stream.speak(1600).await;
+    stream.mark("another").await;
+    stream.next_event().await;
+    assert_eq!(gap(&world).await, 0, "a pause between two clauses is none");
+    stream.speak(800).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stream.speak(800).await;
+    stream.mark("third").await;
+    stream.next_event().await;
+    let gap = gap(&world).await;
+    assert!((250..1_500).contains(&gap), "{gap} ms");
+}

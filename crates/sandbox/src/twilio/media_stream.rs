@@ -46,6 +46,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum size of a message; half an hour of audio is not sent in one.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 
+/// The `StreamError` of a stream that its server closed, although the next verb follows.
+const CLOSED_BY_SERVER: &str = "31921 Stream - WebSocket - Close Error";
+
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The end of a stream, from the point of view of the call.
@@ -125,6 +128,14 @@ pub(super) async fn run(
         }
     };
     match result {
+        Ok(End::Closed) => {
+            let reports = line.carrier.rudeness().reports_of_closed_stream();
+            for report in reports {
+                let error = (*report == "stream-error").then(|| CLOSED_BY_SERVER.to_owned());
+                line.report_stream(stream, &sid, report, error).await;
+            }
+            End::Closed
+        }
         Ok(end) => {
             line.report_stream(stream, &sid, "stream-stopped", None).await;
             end
@@ -177,6 +188,10 @@ struct Session<'a> {
     silence: String,
     /// The buffer for decoded audio.
     decoded: Vec<u8>,
+    /// When the agent's audio ran out, unless a mark or a clear ended it.
+    ran_out: Option<Instant>,
+    /// Whether the agent's last message was audio.
+    is_speaking: bool,
 }
 
 impl<'a> Session<'a> {
@@ -190,6 +205,8 @@ impl<'a> Session<'a> {
             chunks: 0,
             silence: BASE64_STANDARD.encode([SILENCE; FRAME_BYTES]),
             decoded: Vec::new(),
+            ran_out: None,
+            is_speaking: false,
         }
     }
 
@@ -239,6 +256,12 @@ impl<'a> Session<'a> {
     async fn step(&mut self, now: Instant, party: &mut Party) -> Result<bool, Failure> {
         let (mut heard, mut said) = ([SILENCE; FRAME_BYTES], [SILENCE; FRAME_BYTES]);
         let marks: Vec<_> = self.playback.step(&mut heard).collect();
+        // A step that is made up for was delayed on this side, and what came meanwhile is not read yet.
+        let is_on_time = now.elapsed() < 2 * STEP;
+        if self.is_speaking && self.ran_out.is_none() && is_on_time && self.playback.is_empty() {
+            // The last frame plays for one more step.
+            self.ran_out = Some(now + STEP);
+        }
         let step = party.step(now, &heard, &mut said);
         let media = self.media(&said);
         self.line.call.state().media.frames_sent += 1;
@@ -329,11 +352,16 @@ impl<'a> Session<'a> {
                 decoded.map_err(|_| invalid("media.payload is not base64"))?;
                 self.playback.queue(&self.decoded)?;
                 party.arrived(&self.decoded);
+                let gap = self.ran_out.take().map(|at| at.elapsed()).unwrap_or_default();
+                self.is_speaking = true;
                 let mut state = self.line.call.state();
+                let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+                state.media.longest_gap_ms = state.media.longest_gap_ms.max(gap_ms);
                 state.media.frames_received += 1;
                 state.media.bytes_received += self.decoded.len() as u64;
             }
             "mark" => {
+                (self.is_speaking, self.ran_out) = (false, None);
                 self.line.call.state().media.marks += 1;
                 party.marked();
                 // A mark without a name is ignored, as by Twilio.
@@ -344,6 +372,7 @@ impl<'a> Session<'a> {
                 }
             }
             "clear" => {
+                (self.is_speaking, self.ran_out) = (false, None);
                 self.line.call.state().media.clears += 1;
                 party.cleared();
                 let marks: Vec<_> = self.playback.clear().collect();

@@ -17,7 +17,8 @@
 //!
 //! Some endpoints are no part of Twilio. `GET /sandbox/calls` and `/sandbox/calls/{sid}` return the records for tests
 //! and reports. `POST /sandbox/calls` lets a person call a number. `PUT /sandbox/people/{number}` assigns a script to a
-//! number in the range, `DELETE` removes it (see [`crate::callers`]).
+//! number in the range, `DELETE` removes it (see [`crate::callers`]). `PUT /sandbox/rudeness` makes callbacks late, repeated
+//! and reordered (see [`rudeness`]).
 
 mod account;
 mod answering_machine;
@@ -44,6 +45,7 @@ mod people;
 mod people_tests;
 mod playback;
 mod rest;
+mod rudeness;
 mod special_numbers;
 #[cfg(test)]
 mod tests;
@@ -69,6 +71,7 @@ pub(crate) fn router(carrier: &Arc<Carrier>) -> Router {
         .route("/sandbox/calls", get(inspect_all).post(inbound::create))
         .route("/sandbox/calls/{sid}", get(inspect))
         .route("/sandbox/people/{number}", put(people::assign).delete(people::remove))
+        .route("/sandbox/rudeness", put(rudeness::change))
         .merge(rest::router(carrier.clone()))
         .with_state(carrier.clone())
 }

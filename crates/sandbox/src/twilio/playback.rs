@@ -58,6 +58,11 @@ impl Playback {
         self.marks.drain(..).map(|(_, name)| name)
     }
 
+    /// Whether all audio was taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Advances by 20 ms: fills the next frame, with silence where nothing is queued, and returns the marks that the end of
     /// the last frame has reached.
     pub(super) fn step(&mut self, frame: &mut [u8; FRAME_BYTES]) -> impl Iterator<Item = String> + '_ {

@@ -39,6 +39,10 @@ pub(super) struct Webhook {
 }
 
 impl Webhook {
+    pub(super) fn is_of(&self, path: &str) -> bool {
+        self.path == path
+    }
+
     pub(super) fn field(&self, name: &str) -> &str {
         self.form.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
@@ -158,6 +162,11 @@ impl World {
     pub(super) async fn get(&self, path: &str) -> Value {
         let request = self.client.get(format!("{}{path}", self.carrier_url));
         request.basic_auth(ACCOUNT, Some(TOKEN)).send().await.unwrap().json().await.unwrap()
+    }
+
+    pub(super) async fn be_rude(&self, rudeness: Value) {
+        let request = self.client.put(format!("{}/sandbox/rudeness", self.carrier_url)).json(&rudeness);
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::NO_CONTENT);
     }
 
     /// Dials with every status callback; returns the call's sid.

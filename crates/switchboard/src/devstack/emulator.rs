@@ -46,6 +46,12 @@ pub(crate) fn aws_environment(url: &str) -> Vec<(String, std::ffi::OsString)> {
     .to_vec()
 }
 
+/// The environment variables that lead functions and workers to another address of the table and the bucket.
+pub(crate) fn storage_environment(host: &HostEnvironment) -> Vec<(String, std::ffi::OsString)> {
+    let variable = |name: &str| Some((name.to_owned(), host.storage_url.clone()?.into()));
+    ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_S3"].into_iter().filter_map(variable).collect()
+}
+
 /// The configuration of a client of the emulator.
 pub(crate) fn emulator_config(url: &str) -> SdkConfig {
     switchboard_aws::emulator_config(url, REGION)
@@ -91,6 +97,7 @@ impl Emulator {
         let url = format!("http://127.0.0.1:{port}");
         // The functions inherit all of it from the emulator, so it is kept small.
         let mut environment = aws_environment(&url);
+        environment.extend(storage_environment(host));
         environment.extend(
             [
                 ("PATH", host.path.clone()),

@@ -15,6 +15,9 @@ pub(crate) struct HostEnvironment {
     /// The keys of real vendors, by their names in the deployment's provider keys. The carrier's are not read: a real
     /// carrier cannot reach a stack on this machine.
     provider_keys: BTreeMap<&'static str, String>,
+    /// `SWITCHBOARD_STORAGE_URL`: where functions and workers reach the table and the bucket, if not at the emulator. A
+    /// test of outages puts a gate there.
+    pub(crate) storage_url: Option<String>,
 }
 
 impl HostEnvironment {
@@ -30,6 +33,7 @@ impl HostEnvironment {
             path: or("PATH", "/usr/local/bin:/usr/bin:/bin"),
             home: or("HOME", "/"),
             provider_keys: names.filter_map(|name| Some((name, vars.get(&key_variable(name))?))).collect(),
+            storage_url: vars.get("SWITCHBOARD_STORAGE_URL"),
         }
     }
 

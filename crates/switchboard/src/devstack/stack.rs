@@ -3,6 +3,7 @@
 //! [`check`] looks before anything is built or fetched, [`Stack::start`] returns when a call can be placed, and
 //! [`Stack::stop`] ends every process. A second stack on the same state directory is refused.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -233,8 +234,10 @@ impl Stack {
         };
         let deployment = deployment::deploy(&directories, &host, &python, &emulator, &plan, progress).await?;
         let table_name = deployment.outputs.table_name.clone();
-        let mut template =
-            media_template(&directories, &emulator.url, &deployment, (&providers, &media_url), &executables)?;
+        let mut environment = emulator::aws_environment(&emulator.url);
+        environment.extend(emulator::storage_environment(&host));
+        let vendors = (&providers, &*media_url);
+        let mut template = media_template(&directories, environment, &deployment, vendors, &executables)?;
         let calls = load.as_ref().map_or(LIVE_CALLS, |setup| setup.calls.max(LIVE_CALLS));
         let mut table = None;
         if let Some(setup) = &load {
@@ -378,12 +381,11 @@ async fn start_emulator(
 
 fn media_template(
     directories: &StateDirectory,
-    emulator_url: &str,
+    mut environment: Vec<(String, OsString)>,
     deployment: &DeployedStack,
     (providers, media_url): (&ProviderEndpoints, &str),
     executables: &Executables,
 ) -> anyhow::Result<WorkerTemplate> {
-    let mut environment = emulator::aws_environment(emulator_url);
     environment.extend(
         [
             ("TABLE_NAME", &*deployment.outputs.table_name),

@@ -6,6 +6,7 @@ mod detecting;
 mod inbound;
 mod lives;
 mod preparing;
+mod refusals;
 mod reports;
 mod resuming;
 mod world;

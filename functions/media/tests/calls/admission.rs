@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use switchboard_aws::table::Outcome;
 use switchboard_model::{
     accounts::sha256_hex,
     conversations::{EndedReason, LegId, Snapshot, State},
+    costs::{Prices, Usage},
     messages::Role,
 };
 
@@ -107,6 +109,37 @@ async fn a_wrong_token_or_conversation_is_refused() {
     }
     assert_eq!((world.conversation.load().await, world.conversation.events().await), before);
     assert_eq!(world.conversation.lease().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_used_expired_or_foreign_token_opens_no_provider_session() {
+    const ENDED: &str = "cnv_01JD8QA1B2C3D4E5F6G7H8J9K1";
+    const FOREIGN: &str = "acc_01JD8Q2M7X4T6R9V1B3C5D7E9G";
+    let world = World::new(quiet(), FAST_VOICE).await;
+    // Its deadline passed before its stream came.
+    world.conversation.answer(ENDED.parse().unwrap(), quiet()).await;
+    let end =
+        world.conversation.table.transition(world.conversation.account, ENDED.parse().unwrap(), |now_at| {
+            let Snapshot { conversation, agent } = now_at;
+            let (usage, prices) = (Usage::default(), Prices::default());
+            conversation.end(agent, EndedReason::Unknown, &[], &usage, &prices, now())
+        });
+    assert!(matches!(end.await.unwrap(), Outcome::Changed(_)));
+    let worker = world.worker();
+    let phone = Phone::connect(&worker.address).await;
+    world.providers.until("the call", |requests| requests.open_sessions == 1).await;
+    for (parameter, value) in [
+        ("token", "mt_0123456789abcdefghijklmnopqrstuv"),
+        ("conversation_id", ENDED),
+        ("account_id", FOREIGN),
+    ] {
+        let refused = Phone::with(&worker.address, parameter, value).await;
+        assert_eq!(refused.closed_within(Duration::from_secs(5)).await, Closing::Clean, "{parameter}");
+    }
+    let requests = world.providers.requests();
+    assert_eq!((requests.session_audio.len(), requests.open_sessions), (1, 1), "the first stream's alone");
+    assert_eq!((requests.generations.len(), requests.clauses.len()), (0, 0));
+    assert_eq!(phone.received().closed, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ mod barge_in;
 mod clips;
 mod conversation;
 mod ending;
+mod frames;
 mod handover;
 mod hooks;
 mod isolation;
@@ -31,7 +32,7 @@ mod prelude {
             FAST_VOICE, SLOW_VOICE,
             agents::{greeting, quiet},
             in_order,
-            phone::{Closing, Frame, MEDIA, Phone, STOP},
+            phone::{CONNECTED, Closing, Frame, MEDIA, Phone, START, STOP},
             scripts::{Response, VoiceFault},
             tone,
         },

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use switchboard_model::{conversations::EndedReason, messages::Role};
-use tokio::time::Instant;
+use switchboard_model::{
+    conversations::{EndedReason, Lease, Snapshot},
+    costs::Prices,
+    messages::Role,
+};
+use tokio::time::{Instant, sleep};
 
 use crate::prelude::*;
 
@@ -87,9 +91,51 @@ async fn a_write_whose_response_was_lost_is_not_repeated() {
 
 /// Longer than the heartbeats of a lease, shorter than the lease.
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
+/// Longer than a lease.
+const LONG_OUTAGE: Duration = Duration::from_secs(100);
 
 #[tokio::test(start_paused = true)]
 async fn half_a_minute_without_the_table_loses_nothing() {
+    an_outage_loses_nothing(HALF_A_MINUTE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_longer_than_the_lease_loses_nothing() {
+    assert!(LONG_OUTAGE > Lease::DURATION);
+    an_outage_loses_nothing(LONG_OUTAGE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_ended_during_a_long_outage_ends_once() {
+    let world = World::new(greeting("Hello, this is Ada."), FAST_VOICE).await;
+    let worker = world.worker();
+    let phone = Phone::connect(&worker.address).await;
+    world.conversation.until_messages(1).await;
+    world.set_table_fault(TableFault::Unreachable);
+    world.providers.respond_with(Response::Words("At six."));
+    world.providers.transcribe("What time do you close?").await;
+    phone.until("the answer", |received| received.played == 2).await;
+    sleep(LONG_OUTAGE).await;
+    assert_eq!(phone.received().closed, None, "the caller is served meanwhile");
+    // The sweeper reaches the table first.
+    let ended = |snapshot: &Snapshot| {
+        let Snapshot { conversation, agent } = snapshot;
+        let (usage, prices) = (&conversation.usage, Prices::default());
+        conversation.end(agent, EndedReason::Unknown, &[], usage, &prices, now())
+    };
+    world.conversation.change(ended).await;
+    world.set_table_fault(TableFault::None);
+    phone.closed_within(Duration::from_secs(5)).await;
+    worker.stop().await.unwrap();
+    assert_eq!(world.conversation.ended().await.1, EndedReason::Unknown);
+    assert_eq!(world.conversation.messages().await.len(), 1, "an ended conversation is not written to");
+    let names: Vec<_> = world.conversation.events().await.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(names.last(), Some(&"conversation:ended"));
+    assert_eq!(names.iter().filter(|name| **name == "conversation:ended").count(), 1);
+    assert_eq!(world.providers.requests().open_sessions, 0);
+}
+
+async fn an_outage_loses_nothing(length: Duration) {
     const TURNS: [&str; 4] = [
         "On Saturday we close at six in the evening.",
         "On Sunday we are closed all day long.",
@@ -105,7 +151,7 @@ async fn half_a_minute_without_the_table_loses_nothing() {
     let closed = Instant::now();
     let mut expected = vec![(Role::Agent, "Hello, this is Ada.")];
     for turn in TURNS.into_iter().cycle() {
-        let is_last = closed.elapsed() > HALF_A_MINUTE;
+        let is_last = closed.elapsed() > length;
         world.providers.respond_with(Response::Words(turn));
         world.providers.transcribe("Go on, please.").await;
         expected.extend([(Role::User, "Go on, please."), (Role::Agent, turn)]);

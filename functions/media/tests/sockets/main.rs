@@ -6,7 +6,9 @@
 mod admission;
 mod conversation;
 mod credentials;
+mod process;
 mod receiver;
+mod slow_carrier;
 mod stopping;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,6 @@
 //! Workers that stop, and the signals of their process.
 
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
 use axum::{Json, Router};
 use serde_json::json;
@@ -10,15 +10,11 @@ use switchboard_providers::{Providers, egress, endpoints::Endpoints, keys::Keys}
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    process::Command,
     runtime::Handle,
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-use crate::{
-    prelude::*,
-    world::{KEYS, TABLE},
-};
+use crate::{prelude::*, process::WorkerProcess, world::KEYS};
 
 const GREETING: &str = "Hello, this is Ada from the corner bakery. Your cake is ready for you. We are open until \
                         six in the evening.";
@@ -73,71 +69,20 @@ async fn the_task_is_read_from_the_metadata_of_ecs() {
     assert_eq!(EcsTask { providers, url: String::new() }.task().await, None);
 }
 
-/// A Secrets Manager with the deployment's keys.
-async fn secrets() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().fallback(async move || Json(json!({ "Name": "keys", "SecretString": KEYS })));
-    // The test's runtime owns the server.
-    Handle::current().spawn(async move { axum::serve(listener, router).await });
-    url
-}
-
-/// Sends SIGTERM to a process.
-async fn terminate(pid: u32) {
-    let sent = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await.unwrap();
-    assert!(sent.success());
-}
-
 #[tokio::test]
 async fn a_second_signal_stops_the_process_at_once_with_an_error() {
-    // The process of this test has no bucket.
     let agent = AgentConfig { recording: false, ..greeting(GREETING) };
     let world = World::new(agent, SLOW_VOICE).await;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let url = &world.vendors.url;
-    let mut process = Command::new(env!("CARGO_BIN_EXE_switchboard-media"))
-        .env_clear()
-        .envs([
-            ("LISTEN", address.to_string()),
-            ("TABLE_NAME", TABLE.to_owned()),
-            ("RECORDINGS_BUCKET", "recordings".to_owned()),
-            ("PROVIDER_KEYS_SECRET", "keys".to_owned()),
-            ("SEALING_KEY_ID", "sealing".to_owned()),
-            ("TWILIO_API_URL", url.clone()),
-            ("OPENAI_API_URL", format!("{url}/v1")),
-            ("DEEPGRAM_API_URL", url.clone()),
-            ("AWS_ENDPOINT_URL", world.table_url.clone()),
-            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", secrets().await),
-            ("AWS_REGION", "eu-central-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
-        ])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let pid = process.id().unwrap();
-    let listens = async |wanted: bool| {
-        let waited = timeout(TEST_TIMEOUT, async {
-            while TcpStream::connect(address).await.is_ok() != wanted {
-                sleep(Duration::from_millis(20)).await;
-            }
-        });
-        assert!(waited.await.is_ok(), "the process listens, but never logged {wanted}");
-    };
-    listens(true).await;
-    let phone = Phone::connect(&address).await;
+    let mut process = WorkerProcess::start(&world).await;
+    let phone = Phone::connect(&process.address).await;
     phone.until("speech", |received| received.sent_ms() > 500).await;
 
     // The table fails, so the worker tries to store the heard words for a minute.
     world.lose_table();
-    terminate(pid).await;
-    listens(false).await;
-    assert_eq!(process.try_wait().unwrap(), None, "the process is still handing its call over");
-    terminate(pid).await;
-    let status = timeout(TEST_TIMEOUT, process.wait()).await.expect("it ends").unwrap();
+    process.terminate().await;
+    process.until_listening(false).await;
+    assert_eq!(process.child.try_wait().unwrap(), None, "the process is still handing its call over");
+    process.terminate().await;
+    let status = timeout(TEST_TIMEOUT, process.child.wait()).await.expect("it ends").unwrap();
     assert_eq!(status.code(), Some(1));
 }

@@ -23,7 +23,7 @@ use switchboard_aws::{
     testing::{Request, Response},
 };
 use switchboard_calls::Backend;
-use switchboard_media::{DRAIN_TIMEOUT, VendorProviders, Worker, WorkerParts, without_delay};
+use switchboard_media::{DRAIN_TIMEOUT, VendorProviders, Worker, WorkerParts, listen, without_delay};
 use switchboard_model::{agents::AgentConfig, costs::Prices, egress_policy::EgressPolicy, time::Timestamp};
 use switchboard_providers::{
     AnyCarrier, Providers, egress, endpoints::Endpoints, keys::Keys, webhooks::WebhookClient,
@@ -60,7 +60,7 @@ pub(crate) struct World {
     pub(crate) objects: Objects,
     pub(crate) sealer: Sealer,
     pub(crate) table_url: String,
-    bucket_url: String,
+    pub(crate) bucket_url: String,
     is_unavailable: Arc<AtomicBool>,
 }
 
@@ -142,8 +142,8 @@ impl World {
             task: Arc::new(self.task.clone()),
             stack: "test".to_owned(),
         });
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
+        // Bound here, and served by the worker's own runtime.
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap().into_std().unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();

@@ -160,6 +160,11 @@ impl Phone {
         self.messages.send(Message::text(message)).await.unwrap();
     }
 
+    /// Sends a frame that the carrier never sends.
+    pub(crate) async fn send_binary(&self, bytes: Vec<u8>) {
+        self.messages.send(Message::binary(bytes)).await.unwrap();
+    }
+
     /// Sends a frame of this audio.
     pub(crate) async fn send_audio(&self, timestamp_ms: usize, audio: &[u8]) {
         let mut media: Value = serde_json::from_str(MEDIA).unwrap();

@@ -25,7 +25,11 @@ struct Call {
 
 impl Call {
     fn new(options: ListenOptions) -> Self {
-        let session = Session::new(options, "r1".to_owned());
+        Self::with(options, false)
+    }
+
+    fn with(options: ListenOptions, many_finals: bool) -> Self {
+        let session = Session::new(options, "r1".to_owned(), many_finals);
         Self { session, decodes: Vec::new(), messages: Vec::new(), closed: false }
     }
 
@@ -235,4 +239,28 @@ fn linear_samples_are_heard_like_mu_law_wherever_they_are_cut() {
     call.engine_answers("Hello.");
     assert_eq!(call.messages.last().unwrap()["duration"], json!(0.5));
     assert_eq!(call.kinds(), ["SpeechStarted", "speech_final Hello.", "Metadata"]);
+}
+
+#[test]
+fn a_turn_may_have_several_finals_that_tile_it() {
+    let mut call = Call::with(ListenOptions { interim_results: false, vad_events: false, ..OPTIONS }, true);
+    call.hear(SOUND, 50, "we close at six o'clock");
+    call.hear(SILENT, 20, "we close at six o'clock");
+    let finals: Vec<_> = call
+        .messages
+        .iter()
+        .filter(|message| message["is_final"] == true)
+        .map(|message| {
+            let text = message["channel"]["alternatives"][0]["transcript"].as_str().unwrap().to_lowercase();
+            (text, message["speech_final"] == true)
+        })
+        .collect();
+    assert_eq!(finals.len(), 3, "{finals:?}");
+    assert!(finals[0].0.contains("we close") && finals[1].0.contains("at six"), "{finals:?}");
+    assert_eq!(finals.iter().map(|(_, is_end)| *is_end).collect::<Vec<_>>(), [false, false, true]);
+    let mut covered = 0.0;
+    for message in &call.messages {
+        assert!((message["start"].as_f64().unwrap() - covered).abs() < 0.01, "{message}");
+        covered += message["duration"].as_f64().unwrap();
+    }
 }
