@@ -266,6 +266,7 @@ mod tests {
     use super::*;
 
     fn server() -> Server {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Server { client, emulator: String::new(), items: Arc::default(), counts: Counts::default() }
     }
