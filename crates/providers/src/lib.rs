@@ -12,13 +12,17 @@ pub mod deepgram;
 pub mod egress;
 pub mod endpoints;
 mod error;
+mod failures;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+pub mod google;
 pub mod keys;
 pub mod language_model;
 pub mod openai;
 mod refusal;
+mod refused_parameters;
 mod sse;
+mod streamed_generation;
 pub mod synthesizer;
 pub mod transcriber;
 pub mod twilio;

@@ -61,6 +61,9 @@ pub(super) fn body(
     dialect: Dialect,
 ) -> Map<String, Value> {
     let mut wire = messages::wire(conversation.prompt, conversation.messages);
+    if dialect.obfuscates {
+        messages::without_state(&mut wire);
+    }
     if !dialect.takes_any_order {
         wire = messages::in_turns(wire);
     }

@@ -7,6 +7,8 @@ mod ahead;
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
+mod google;
+#[cfg(test)]
 mod language_model;
 #[cfg(test)]
 mod numbers;
