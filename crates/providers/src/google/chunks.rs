@@ -84,7 +84,6 @@ impl Protocol for Chunks {
         events.extend(self.usage.take());
         let reason = match self.end.take() {
             None if !has_content => return Err(Error::unavailable(VENDOR, "its answer was empty")),
-            None => FinishReason::Unknown,
             Some(End::Finished(FinishReason::ContentFilter)) if !has_content => {
                 return Err(failures::filtered(VENDOR));
             }
@@ -93,7 +92,7 @@ impl Protocol for Chunks {
                 let reason = format!("its answer cannot be used ({reason})");
                 return Err(Error::unavailable(VENDOR, &reason));
             }
-            Some(End::Broken(_)) => FinishReason::Unknown,
+            None | Some(End::Broken(_)) => FinishReason::Unknown,
             Some(End::Finished(FinishReason::Stop)) if self.calls > 0 => FinishReason::ToolCalls,
             Some(End::Finished(reason)) => reason,
         };

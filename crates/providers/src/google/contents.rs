@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::request::wire_name;
+use super::functions::wire_name;
 use crate::language_model::{self, ChatMessage, ToolCall};
 
 /// The user's first turn, where the agent speaks first.
@@ -63,20 +63,20 @@ impl Turns {
     }
 
     /// Adds parts to the last turn if it is of the same side, and no turn of results or calls.
-    fn add(&mut self, role: &str, parts: Vec<Value>) {
+    fn add(&mut self, role: &str, mut parts: Vec<Value>) {
         let begins = self.wire.is_empty() && role == "model";
         if begins {
             self.push("user", vec![json!({ "text": CALL_BEGINS })]);
         }
         let last = self.wire.last_mut().filter(|last| last["role"] == role && is_text(last));
         match last.and_then(|last| last["parts"].as_array_mut()) {
-            Some(last) => last.extend(parts),
+            Some(last) => last.append(&mut parts),
             None => self.push(role, parts),
         }
     }
 
     fn push(&mut self, role: &str, parts: Vec<Value>) {
-        self.wire.push(json!({ "role": role, "parts": parts }));
+        self.wire.push(json!({ "role": role, "parts": Value::Array(parts) }));
     }
 
     fn finish(mut self) -> Vec<Value> {

@@ -5,7 +5,7 @@ use http::header::HeaderValue;
 use reqwest::Url;
 use switchboard_model::agents::ModelSettings;
 
-use super::{VENDOR, chunks::Chunks, request};
+use super::{VENDOR, chunks::Chunks, functions, request};
 use crate::{
     Providers, Secret, StreamTimeouts, egress,
     endpoints::join,
@@ -74,7 +74,7 @@ impl LanguageModel for GenerateContent {
         let generation = Opening::<Chunks>::new(request, body, model, self.timeouts).generation();
         let rename = move |event| match event {
             GenerationEvent::ToolCall(mut call) => {
-                call.name = request::own_name(&tools, call.name);
+                call.name = functions::own_name(&tools, call.name);
                 GenerationEvent::ToolCall(call)
             }
             other => other,

@@ -1,14 +1,14 @@
 //! Google Gemini: language model ([`generate`]).
 //!
-//! `request.rs` makes the body of a request out of `contents.rs` (the conversation) and `schema.rs` (the functions),
+//! `request.rs` makes the body of a request out of `contents.rs` (the conversation) and `functions.rs`,
 //! `chunks.rs` assembles the response, `refusals.rs` judges refusals.
 
 mod chunks;
 mod contents;
+mod functions;
 pub mod generate;
 mod refusals;
 mod request;
-mod schema;
 
 pub(crate) const VENDOR: &str = "google";
 

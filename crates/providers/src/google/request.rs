@@ -4,9 +4,9 @@
 //! are those of Google's documents in November 2026; a model that refuses its level gets the next one.
 
 use serde_json::{Map, Value, json};
-use switchboard_model::agents::{ModelSettings, Tool};
+use switchboard_model::agents::ModelSettings;
 
-use super::{contents, schema};
+use super::{contents, functions};
 use crate::language_model::Conversation;
 
 /// The levels of thinking, the lowest first.
@@ -27,8 +27,8 @@ pub(super) fn body(settings: &ModelSettings, conversation: &Conversation<'_>) ->
     }
     body.insert("contents".into(), Value::Array(contents::wire(conversation.messages)));
     if !settings.tools.is_empty() {
-        let functions: Vec<Value> = settings.tools.iter().map(wire_tool).collect();
-        body.insert("tools".into(), json!([{ "functionDeclarations": functions }]));
+        let declared: Vec<Value> = settings.tools.iter().map(functions::declaration).collect();
+        body.insert("tools".into(), json!([{ "functionDeclarations": declared }]));
     }
     let max_tokens = settings.max_tokens.saturating_add(THOUGHT_TOKENS);
     let mut options = json!({ "maxOutputTokens": max_tokens });
@@ -82,40 +82,16 @@ pub(super) fn adapt(body: &mut Map<String, Value>, refused: &[&'static str]) {
     }
     let Some(thinking) = options.get_mut("thinkingConfig") else { return };
     let sent = LEVELS.into_iter().position(|level| thinking["thinkingLevel"] == level);
-    let levels = LEVELS.into_iter().skip(sent.unwrap_or_default());
-    match levels.filter(|level| !refused.contains(level)).next() {
+    let mut levels = LEVELS.into_iter().skip(sent.unwrap_or_default());
+    match levels.find(|level| !refused.contains(level)) {
         Some(level) => thinking["thinkingLevel"] = json!(level),
         None => drop(options.remove("thinkingConfig")),
     }
 }
 
-/// The name of a function on the wire, where none begins with a digit.
-pub(super) fn wire_name(own: &str) -> String {
-    let begins_with_digit = own.starts_with(|first: char| first.is_ascii_digit());
-    if begins_with_digit { format!("_{own}") } else { own.to_owned() }
-}
-
-/// The agent's name of a function that the model calls.
-pub(super) fn own_name(tools: &[Tool], wire: String) -> String {
-    let own = tools.iter().find(|tool| wire_name(&tool.function.name) == wire);
-    own.map_or(wire, |tool| tool.function.name.clone())
-}
-
-fn wire_tool(tool: &Tool) -> Value {
-    let function = &tool.function;
-    let mut wire = json!({ "name": wire_name(&function.name) });
-    if let Some(description) = &function.description {
-        wire["description"] = json!(description);
-    }
-    if let Some(schema) = function.parameters.as_ref().and_then(schema::parameters) {
-        wire["parametersJsonSchema"] = schema;
-    }
-    wire
-}
-
 #[cfg(test)]
 mod tests {
-    use switchboard_model::agents::{Function, ToolKind};
+    use switchboard_model::agents::{Function, Tool, ToolKind};
 
     use super::*;
     use crate::language_model::ChatMessage;
@@ -185,8 +161,8 @@ mod tests {
             "generationConfig": {"maxOutputTokens": 1_324, "thinkingConfig": {"thinkingLevel": "LOW"}},
         });
         assert_eq!(Value::Object(body), expected);
-        assert_eq!(own_name(&settings.tools, "_2nd".into()), "2nd");
-        assert_eq!(own_name(&settings.tools, "end_call".into()), "end_call");
-        assert_eq!(own_name(&settings.tools, "other".into()), "other");
+        assert_eq!(functions::own_name(&settings.tools, "_2nd".into()), "2nd");
+        assert_eq!(functions::own_name(&settings.tools, "end_call".into()), "end_call");
+        assert_eq!(functions::own_name(&settings.tools, "other".into()), "other");
     }
 }

@@ -6,7 +6,10 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
-use super::{models, refusal::Refusal, request::known};
+use super::{
+    models,
+    refusal::{Refusal, known},
+};
 use crate::script::{Conversation, Role, Said};
 
 /// The documented stand-in for the signature of a call that another model made.
@@ -33,12 +36,18 @@ pub(super) fn read(model: &str, body: &Map<String, Value>) -> Result<Conversatio
     let mut turns: Vec<Turn<'_>> = vec![];
     for (index, content) in contents.iter().enumerate() {
         let turn = Turn::read(content, index)?;
-        turn.check_after(turns.last())?;
+        // The official client sends a content per chunk of a streamed response.
+        match turns.last_mut().filter(|last| last.is_model && turn.is_model) {
+            Some(last) => last.join(turn),
+            None => turns.push(turn),
+        }
+    }
+    for (index, turn) in turns.iter().enumerate() {
+        turn.check_after(index.checked_sub(1).map(|before| &turns[before]))?;
         if models::requires_signatures(model) {
             turn.check_signatures(index)?;
         }
         turn.say(index == 0, &mut messages);
-        turns.push(turn);
     }
     if turns.last().is_some_and(|turn| !turn.calls.is_empty()) {
         return Err(unequal());
@@ -46,7 +55,7 @@ pub(super) fn read(model: &str, body: &Map<String, Value>) -> Result<Conversatio
     Ok(Conversation { messages, tools: vec![] })
 }
 
-/// One content.
+/// One content, or all contents of the model in a row.
 struct Turn<'a> {
     is_model: bool,
     parts: Vec<&'a Map<String, Value>>,
@@ -87,6 +96,12 @@ impl<'a> Turn<'a> {
         Ok(turn)
     }
 
+    fn join(&mut self, other: Self) {
+        self.parts.extend(other.parts);
+        self.calls.extend(other.calls);
+        self.results.extend(other.results);
+    }
+
     fn add(&mut self, part: &'a Map<String, Value>, place: &str) -> Result<(), Refusal> {
         known(part, &["functionCall", "functionResponse", "text", "thought", "thoughtSignature"], place)?;
         let has_text = part.get("text").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
@@ -124,7 +139,7 @@ impl<'a> Turn<'a> {
     /// Checks the order of turns with calls and results.
     fn check_after(&self, before: Option<&Turn<'_>>) -> Result<(), Refusal> {
         let called = before.map_or(&[][..], |before| &before.calls);
-        if !self.calls.is_empty() && (!self.is_model || before.is_none_or(|before| before.is_model)) {
+        if !self.calls.is_empty() && (!self.is_model || before.is_none()) {
             return Err(Refusal::invalid(
                 "Please ensure that function call turn comes immediately after a user turn or after a function response \
                  turn.",

@@ -1,7 +1,7 @@
 //! The Gemini server: content generation, streamed or whole, and the models.
 //!
-//! It refuses what the real API refuses, and a little more: names must be in camel case, and a schema may have only the
-//! documented keywords. The model is a script, as the `OpenAI` server's.
+//! It refuses what the real API refuses, and a little more: a schema may have only the documented keywords. The model
+//! is a script, as the `OpenAI` server's.
 
 mod contents;
 #[cfg(test)]

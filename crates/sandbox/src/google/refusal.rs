@@ -5,7 +5,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// A refused request.
 #[derive(Debug, PartialEq)]
@@ -85,4 +85,10 @@ impl IntoResponse for Refusal {
         }
         (status, Json(json!({ "error": error }))).into_response()
     }
+}
+
+/// Refuses members that are not known at this place.
+pub(super) fn known(object: &Map<String, Value>, members: &[&str], place: &str) -> Result<(), Refusal> {
+    let unknown = object.keys().find(|name| !members.contains(&name.as_str()));
+    unknown.map_or(Ok(()), |name| Err(Refusal::unknown_name(name, place)))
 }

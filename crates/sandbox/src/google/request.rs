@@ -3,7 +3,11 @@
 use jiff::civil::Date;
 use serde_json::{Map, Value};
 
-use super::{contents, models, refusal::Refusal, schema};
+use super::{
+    contents, models,
+    refusal::{Refusal, known},
+    schema,
+};
 use crate::script::Conversation;
 
 /// The members of a request that the API knows.
@@ -71,6 +75,7 @@ impl Request {
         }
         let body: Map<String, Value> = serde_json::from_slice(body)
             .map_err(|error| Refusal::invalid(format!("Invalid JSON payload received. {error}")))?;
+        let body = in_camel_case(body);
         known(&body, &MEMBERS, "")?;
         let thinks = check_options(model, &body)?;
         let functions = functions(&body)?;
@@ -84,10 +89,34 @@ impl Request {
     }
 }
 
-/// Refuses members that are not known at this place.
-pub(super) fn known(object: &Map<String, Value>, members: &[&str], place: &str) -> Result<(), Refusal> {
-    let unknown = object.keys().find(|name| !members.contains(&name.as_str()));
-    unknown.map_or(Ok(()), |name| Err(Refusal::unknown_name(name, place)))
+/// Members whose values are the customer's own.
+const FREE: [&str; 5] = ["args", "parameters", "parametersJsonSchema", "response", "responseJsonSchema"];
+
+/// The body with all names in camel case: the API, and its official client, know them in snake case, too.
+fn in_camel_case(object: Map<String, Value>) -> Map<String, Value> {
+    let rename = |(name, value): (String, Value)| {
+        let name = camel_case(&name);
+        let value = if FREE.contains(&name.as_str()) { value } else { within(value) };
+        (name, value)
+    };
+    object.into_iter().map(rename).collect()
+}
+
+fn within(value: Value) -> Value {
+    match value {
+        Value::Object(object) => Value::Object(in_camel_case(object)),
+        Value::Array(all) => all.into_iter().map(within).collect(),
+        other => other,
+    }
+}
+
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |all, word| {
+        let (initial, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+        all + &initial.to_uppercase() + rest
+    })
 }
 
 /// Checks `generationConfig`. Returns whether the model thinks.

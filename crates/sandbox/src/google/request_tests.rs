@@ -101,10 +101,10 @@ fn wrong_requests_are_refused_as_by_the_api() {
     let hello = json!([{"role": "user", "parts": [{"text": "Hello."}]}]);
     let with = |member: &str, value: Value| refused(MODEL, &json!({"contents": hello, member: value}));
     let unknown = |name: &str| format!("400 Invalid JSON payload received. Unknown name \"{name}\"");
-    assert!(with("system_instruction", json!({})).starts_with(&unknown("system_instruction")));
-    assert!(
-        with("generationConfig", json!({"max_output_tokens": 3})).starts_with(&unknown("max_output_tokens"))
-    );
+    assert!(with("system", json!({})).starts_with(&unknown("system")));
+    assert!(with("generationConfig", json!({"max_tokens": 3})).starts_with(&unknown("maxTokens")));
+    let snake = json!({"contents": hello, "generation_config": {"max_output_tokens": 3}});
+    assert_eq!(parse(MODEL, &snake).unwrap().max_tokens, 3, "names in snake case are the same");
     assert!(with("generationConfig", json!({"temperature": 3})).contains("temperature"));
     assert!(with("generationConfig", json!({"maxOutputTokens": 0})).contains("must be positive"));
     for (contents, mistake) in [
@@ -113,7 +113,7 @@ fn wrong_requests_are_refused_as_by_the_api() {
         (json!([{"role": "user", "parts": []}]), "must not be empty"),
         (json!([{"role": "user", "parts": [{"text": ""}]}]), "required oneof field 'data'"),
         (json!([{"role": "user", "content": "a"}]), "Unknown name \"content\""),
-        (json!([{"role": "user", "parts": [{"function_call": {}}]}]), "Unknown name \"function_call\""),
+        (json!([{"role": "user", "parts": [{"toolCall": {}}]}]), "Unknown name \"toolCall\""),
     ] {
         let refusal = refused(MODEL, &json!({ "contents": contents }));
         assert!(refusal.starts_with("400") && refusal.contains(mistake), "{refusal}");

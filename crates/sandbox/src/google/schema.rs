@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{refusal::Refusal, request::known};
+use super::refusal::{Refusal, known};
 
 /// Longest name of a function.
 const MAX_NAME: usize = 64;

@@ -1,8 +1,10 @@
-//! The parameters of a function, in the part of JSON Schema that Gemini takes.
+//! Functions on the wire: their names, and their parameters in the part of JSON Schema that Gemini takes.
 //!
-//! Pure. What it does not take is left out, which makes the schema wider: the worker checks arguments itself.
+//! Pure. What Gemini does not take of a schema is left out, which makes the schema wider: the worker checks arguments
+//! itself.
 
 use serde_json::{Map, Value, json};
+use switchboard_model::agents::Tool;
 
 /// The keywords of `parametersJsonSchema`, by the shape of their values.
 const PLAIN: [&str; 14] = [
@@ -25,8 +27,33 @@ const SCHEMA: [&str; 2] = ["additionalProperties", "items"];
 const LISTS_OF_SCHEMAS: [&str; 3] = ["anyOf", "oneOf", "prefixItems"];
 const NAMED_SCHEMAS: [&str; 2] = ["$defs", "properties"];
 
+/// The declaration of a function.
+pub(super) fn declaration(tool: &Tool) -> Value {
+    let function = &tool.function;
+    let mut wire = json!({ "name": wire_name(&function.name) });
+    if let Some(description) = &function.description {
+        wire["description"] = json!(description);
+    }
+    if let Some(schema) = function.parameters.as_ref().and_then(parameters) {
+        wire["parametersJsonSchema"] = schema;
+    }
+    wire
+}
+
+/// The name of a function on the wire, where none begins with a digit.
+pub(super) fn wire_name(own: &str) -> String {
+    let begins_with_digit = own.starts_with(|first: char| first.is_ascii_digit());
+    if begins_with_digit { format!("_{own}") } else { own.to_owned() }
+}
+
+/// The agent's name of a function that the model calls.
+pub(super) fn own_name(tools: &[Tool], wire: String) -> String {
+    let own = tools.iter().find(|tool| wire_name(&tool.function.name) == wire);
+    own.map_or(wire, |tool| tool.function.name.clone())
+}
+
 /// The schema of a function with these parameters; none if it takes none, for which the vendor wants no schema.
-pub(super) fn parameters(schema: &Map<String, Value>) -> Option<Value> {
+fn parameters(schema: &Map<String, Value>) -> Option<Value> {
     let mut taken = taken(schema);
     taken.entry("type").or_insert_with(|| json!("object"));
     let has_properties =
