@@ -3,11 +3,12 @@
 //! [`ChatCompletions`] makes the request (`request.rs`); `chunks.rs` assembles the events of its response.
 
 use futures_util::{FutureExt, future::BoxFuture};
+use http::header::HeaderValue;
 use reqwest::Url;
 use switchboard_model::agents::ModelSettings;
 
 use super::{
-    VENDOR,
+    VENDOR, azure,
     chunks::Chunks,
     request::{self, Dialect},
 };
@@ -60,7 +61,14 @@ impl LanguageModel for ChatCompletions {
     }
 
     fn generate(&self, conversation: &Conversation<'_>) -> Generation {
-        let request = self.http.post(join(&self.base, "/chat/completions")).bearer_auth(self.key.reveal());
+        let request = self.http.post(azure::versioned(join(&self.base, "/chat/completions")));
+        let request = match HeaderValue::from_str(self.key.reveal()) {
+            Ok(mut key) if azure::is_azure(&self.base) => {
+                key.set_sensitive(true);
+                request.header("api-key", key)
+            }
+            _ => request.bearer_auth(self.key.reveal()),
+        };
         let body = request::body(&self.settings, conversation, self.dialect);
         let model = ServedModel::new(&self.base, &self.settings.model);
         Opening::<Chunks>::new(request, body, model, self.timeouts).generation()

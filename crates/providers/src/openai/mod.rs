@@ -1,5 +1,6 @@
 //! `OpenAI`, and the many servers that speak its protocol: language model ([`chat`]).
 
+mod azure;
 pub mod chat;
 mod chunks;
 mod messages;
