@@ -10,6 +10,11 @@ use serde_json::Value;
 
 /// Runs the demo on a state directory of its own; what it wrote as JSON, and the recording.
 pub(crate) fn demo(arguments: &[&str]) -> (Value, Vec<u8>) {
+    demo_in(arguments, &[])
+}
+
+/// The same with these variables in its environment.
+pub(crate) fn demo_in(arguments: &[&str], environment: &[(&str, &str)]) -> (Value, Vec<u8>) {
     // Calls happen in real time: two demos at once would only make each other slow.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -19,6 +24,7 @@ pub(crate) fn demo(arguments: &[&str]) -> (Value, Vec<u8>) {
     let status = switchboard(&["demo", "--json"])
         .arg(&json)
         .args(arguments)
+        .envs(environment.iter().copied())
         .arg("--state")
         .arg(directory.path().join("state"))
         .stdin(Stdio::null())

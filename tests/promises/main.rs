@@ -15,6 +15,7 @@ mod limits;
 mod load;
 mod long_recordings;
 mod official_clients;
+mod own_servers;
 mod phone_numbers;
 mod random_kills;
 mod scenarios;

@@ -30,6 +30,11 @@ fn the_official_openai_client_reads_the_sandbox() {
 }
 
 #[test]
+fn the_official_google_client_reads_the_sandbox() {
+    check("google_check.py", &[shared().address("google_api_url"), "sandbox-google-key"]);
+}
+
+#[test]
 fn the_official_voiceos_client_works_unmodified_but_for_its_host() {
     // An account of its own: the client's lists must hold nothing that it cannot read.
     let account = crate::accounts::json_of(&["accounts", "create", "--name", "A team that moved here"]);

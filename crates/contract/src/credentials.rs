@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use switchboard_model::{
-    credentials::{Credential, Provider},
+    credentials::{Credential, Provider, is_api_version},
     egress_policy::EgressPolicy,
     ids::{AccountId, CredentialId},
     secrets::Secret,
@@ -155,8 +155,8 @@ fn base_url<'c>(egress_policy: EgressPolicy) -> FieldType<'c, String> {
     let read = move |field: &Field<'_>| {
         let text = read_visible(field)?;
         match egress_policy.url(&text) {
-            Ok(url) if url.query().is_none() && url.fragment().is_none() => Ok(text),
-            Ok(_) => field.reject("value_error", "URL should have neither a query nor a fragment"),
+            Ok(url) if url.query().is_none_or(is_api_version) && url.fragment().is_none() => Ok(text),
+            Ok(_) => field.reject("value_error", "URL should have no fragment, and no query but api-version"),
             Err(bad) => field.reject(bad_url(bad), bad.to_string()),
         }
     };

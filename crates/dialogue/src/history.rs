@@ -1,5 +1,7 @@
 //! The conversation so far, as the language model reads it.
 
+use serde_json::Value;
+
 use crate::types::{FunctionCall, GenerationId, HistoryItem, UtteranceId, UtteranceKind};
 
 /// Stands for a missing result: models refuse a function call without a result.
@@ -40,6 +42,7 @@ impl Entry {
                     call.id.len()
                         + call.name.len()
                         + call.arguments.len()
+                        + call.provider_state.as_ref().map_or(0, state_size)
                         + result.as_ref().map_or(0, String::len)
                 })
                 .sum(),
@@ -48,6 +51,16 @@ impl Entry {
 
     fn is_hold_phrase(&self) -> bool {
         matches!(self, Self::Agent { kind: UtteranceKind::HoldPhrase, .. })
+    }
+}
+
+/// The size of the state that a vendor wants back, in bytes: some sign each call with kilobytes.
+fn state_size(state: &Value) -> usize {
+    match state {
+        Value::String(text) => text.len(),
+        Value::Array(all) => all.iter().map(state_size).sum(),
+        Value::Object(all) => all.iter().map(|(name, value)| name.len() + state_size(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
     }
 }
 

@@ -107,3 +107,10 @@ pub struct OpenCredential {
     /// The key.
     pub api_key: Secret,
 }
+/// Whether the query of a model server's address is the version of Azure `OpenAI`'s API (`api-version=2024-10-21`). Such
+/// an address may have no other query.
+#[must_use]
+pub fn is_api_version(query: &str) -> bool {
+    let version = query.strip_prefix("api-version=").unwrap_or_default();
+    !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
+}

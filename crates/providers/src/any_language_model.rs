@@ -6,9 +6,9 @@ use switchboard_model::agents;
 
 use crate::{
     Providers,
+    google::generate::GenerateContent,
     language_model::{LanguageModel, TIMEOUTS},
     openai::chat::ChatCompletions,
-    unusable::Unusable,
 };
 
 impl Providers {
@@ -22,7 +22,10 @@ impl Providers {
                 Ok(model) => Arc::new(model),
                 Err(unusable) => Arc::new(unusable),
             },
-            agents::LanguageModel::Google(_) => Arc::new(Unusable::no_adapter(configuration.provider())),
+            agents::LanguageModel::Google(settings) => match GenerateContent::new(self, settings, TIMEOUTS) {
+                Ok(model) => Arc::new(model),
+                Err(unusable) => Arc::new(unusable),
+            },
         }
     }
 }

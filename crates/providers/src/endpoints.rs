@@ -4,7 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Url;
-use switchboard_model::catalogue::{self, Connection};
+use switchboard_model::{
+    catalogue::{self, Connection},
+    credentials::is_api_version,
+};
 
 /// Base URLs, by vendor; paths are appended to their own path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,8 +89,8 @@ fn parse(text: &str) -> Result<Url, &'static str> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not hold a user name or password");
     }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("must not hold a query or fragment");
+    if url.query().is_some_and(|query| !is_api_version(query)) || url.fragment().is_some() {
+        return Err("must not hold a query other than api-version, or a fragment");
     }
     Ok(url)
 }
@@ -129,6 +132,16 @@ mod tests {
                 format!("\n  {parameter}:\n    Type: String\n    Default: {}\n", connection.default_url);
             assert!(template.contains(&parameter), "the template lacks {parameter}");
             assert!(connection.keys.iter().all(|key| template.contains(key)), "{:?}", connection.keys);
+        }
+    }
+
+    #[test]
+    fn an_address_may_have_a_version_and_no_other_query() {
+        let base = "https://bakery.openai.azure.com/openai/deployments/ada";
+        for (query, is_good) in [("?api-version=2024-10-21", true), ("?key=secret", false), ("#a", false)] {
+            let url = format!("{base}{query}");
+            let endpoints = Endpoints::from_vars(&|name| (name == "OPENAI_API_URL").then(|| url.clone()));
+            assert_eq!(endpoints.is_ok(), is_good, "{query}");
         }
     }
 

@@ -6,8 +6,10 @@ mod canned;
 mod clock;
 mod deepgram;
 mod faults;
+mod google;
 mod ids;
 mod openai;
+mod script;
 pub mod speech;
 mod twilio;
 
@@ -91,6 +93,12 @@ impl Sandbox {
                 keys: twilio::KEYS,
             },
             Vendor { name: "deepgram", url: serve(speech, &tasks, &stop).await?, keys: deepgram::KEYS },
+            Vendor {
+                name: "google",
+                url: serve(google::router(google::API_KEY.to_owned(), &stop), &tasks, &stop).await?
+                    + "/v1beta",
+                keys: google::KEYS,
+            },
             Vendor { name: "openai", url: serve(model, &tasks, &stop).await? + "/v1", keys: openai::KEYS },
         ];
         Ok(Self { vendors, carrier, tasks, stop, _stop_on_drop: stop_on_drop })

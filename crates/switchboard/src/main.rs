@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod api_client;
+mod catalogue_report;
 mod demo;
 mod devstack;
 #[cfg(test)]
@@ -64,7 +65,14 @@ enum Command {
         /// Kill the media worker that holds the call in the middle of a sentence.
         #[arg(long)]
         kill_worker: bool,
+        #[command(flatten)]
+        providers: demo::ChosenProviders,
     },
+    /// List the providers: who serves each here, their models, prices and last days, and the fallbacks.
+    ///
+    /// A key or an address of a provider in the environment (`OPENAI_API_KEY`, `OPENAI_API_URL`) makes it real in local
+    /// mode; the others are simulated.
+    Providers(catalogue_report::Args),
     /// Place many calls at once with canned speech, and report what they cost the media worker.
     ///
     /// The numbers are meaningful only in an optimized build: `cargo run --release -- load`.
@@ -114,13 +122,14 @@ fn main() -> ExitCode {
         Some(Command::Queues(command)) => operate::run(operate::Command::Queues(command), state),
         Some(Command::Numbers(command)) => operate::run(operate::Command::Numbers(command), state),
         Some(Command::Listen(arguments)) => listen::run(arguments, state),
+        Some(Command::Providers(arguments)) => catalogue_report::run(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Replay(arguments)) => replay::run(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Load(arguments)) => {
             session::run(state, api.port, &Purpose::Load(load::LoadRun::new(arguments)))
         }
         Some(Command::Test(arguments)) => session::test(state, api.port, arguments),
-        Some(Command::Demo { api: own, json, kill_worker }) => {
-            let options = demo::DemoOptions { json, kill_worker };
+        Some(Command::Demo { api: own, json, kill_worker, providers }) => {
+            let options = demo::DemoOptions { json, kill_worker, providers };
             session::run(state, own.port.or(api.port), &Purpose::Demo(options))
         }
         Some(Command::Serve { api: own }) => session::run(state, own.port.or(api.port), &Purpose::Serve),

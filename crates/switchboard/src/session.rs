@@ -86,7 +86,7 @@ pub(crate) fn run(state: Option<PathBuf>, port: Option<u16>, purpose: &Purpose) 
     let load = match purpose {
         Purpose::Load(run) => {
             // A load test on real providers would cost money.
-            host.drop_provider_keys();
+            host.drop_providers();
             Some(run.setup())
         }
         _ => None,

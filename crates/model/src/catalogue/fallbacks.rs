@@ -170,7 +170,11 @@ fn resolve_language_model(named: &LanguageModel, today: Date) -> LanguageModel {
     let Some((provider, model)) = fallback else { return named.clone() };
     // The customer's key is for the vendor that the agent names.
     let credential_id = settings.credential_id.filter(|_| named.provider() == provider);
-    LanguageModel::Openai(ModelSettings { model: model.into(), credential_id, ..settings.clone() })
+    let settings = ModelSettings { model: model.into(), credential_id, ..settings.clone() };
+    match provider {
+        "google" => LanguageModel::Google(settings),
+        _ => LanguageModel::Openai(settings),
+    }
 }
 
 fn resolve_transcriber(named: &Transcriber) -> Transcriber {
@@ -283,12 +287,15 @@ mod tests {
     }
 
     #[test]
+    fn a_retired_model_is_served_by_its_own_vendor() {
+        let settings = |model: &str| ModelSettings { model: model.into(), ..ModelSettings::default() };
+        let served = |model| resolve_language_model(&LanguageModel::Google(settings(model)), TODAY);
+        assert_eq!(served("gemini-2.5-flash"), LanguageModel::Google(settings("gemini-3.8-flash")));
+        assert_eq!(served("gemini-3.1-flash-lite"), LanguageModel::Google(settings("gemini-3.1-flash-lite")));
+    }
+
+    #[test]
     fn a_vendor_without_an_adapter_falls_back() {
-        let google = LanguageModel::Google(ModelSettings {
-            model: "gemini-3.8-flash".into(),
-            ..ModelSettings::default()
-        });
-        assert_eq!(resolve_language_model(&google, TODAY).provider(), "openai");
         let azure = Transcriber::Azure { languages: vec!["fr-FR".into()], credential_id: None };
         assert!(
             matches!(resolve_transcriber(&azure), Transcriber::Deepgram { language, .. } if language == "fr-FR")

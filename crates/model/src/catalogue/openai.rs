@@ -1,6 +1,6 @@
 //! `OpenAI`.
 
-use super::{Adapter, Capabilities, Connection, FallbackRule, Model, Price, Row, Service};
+use super::{Adapter, Capabilities, Connection, Model, Price, Row, Service};
 
 const CONNECTION: Connection = Connection {
     provider: "openai",
@@ -77,8 +77,3 @@ const O3_MINI: Price = Price::millis_per_million_tokens(1_100, 550, 4_400);
 const GPT_4: Price = Price::millis_per_million_tokens(30_000, 30_000, 60_000);
 const GPT_4O: Price = Price::millis_per_million_tokens(2_500, 1_250, 10_000);
 const GPT_4_1: Price = Price::millis_per_million_tokens(2_000, 500, 8_000);
-
-/// A fallback to the successor of the vendor's own retired models.
-pub(super) const fn by_luna(name: &'static str) -> FallbackRule {
-    FallbackRule { name, provider: "openai", model: "gpt-6-luna" }
-}

@@ -4,18 +4,14 @@
 //! relied on: `usage`, `id`, `index` and `finish_reason` may be missing, empty or wrong, arguments may come whole or
 //! in parts, and unknown members are ignored.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use super::{VENDOR, failures, reasoning::ReasoningFilter};
+use super::{EXTRA_CONTENT, VENDOR, reasoning::ReasoningFilter, request};
 use crate::{
-    Error,
+    Error, failures,
     language_model::{self, FinishReason, GenerationEvent, ToolCall},
+    streamed_generation::{MAX_CALLS, MAX_CALLS_BYTES, MAX_STATE_BYTES, Protocol},
 };
-
-/// Calls in one response; more than any conversation needs.
-const MAX_CALLS: usize = 64;
-/// The ids, names and arguments of all calls of one response, in bytes.
-const MAX_CALLS_BYTES: usize = 16 * 1024;
 
 /// The response so far.
 #[derive(Debug, Default)]
@@ -23,6 +19,8 @@ pub(super) struct Chunks {
     calls: Vec<PartialCall>,
     /// Size of all calls, also of those that were released.
     calls_bytes: usize,
+    /// Size of all state that the server wants back.
+    state_bytes: usize,
     usage: Option<GenerationEvent>,
     finished: Option<FinishReason>,
     spoke: bool,
@@ -35,18 +33,33 @@ struct PartialCall {
     call: ToolCall,
 }
 
-impl Chunks {
-    /// Takes the `data` of one event. Returns whether it was the last one.
-    pub(super) fn push(&mut self, data: &str, events: &mut Vec<GenerationEvent>) -> Result<bool, Error> {
+impl Protocol for Chunks {
+    const VENDOR: &'static str = VENDOR;
+
+    fn adapt(body: &mut Map<String, Value>, refused: &[&'static str]) {
+        request::adapt(body, refused);
+    }
+
+    fn optional(body: &Map<String, Value>) -> Vec<&'static str> {
+        request::optional(body)
+    }
+
+    fn push(&mut self, data: &str, events: &mut Vec<GenerationEvent>) -> Result<bool, Error> {
         if data.trim() == "[DONE]" {
             return Ok(true);
         }
         // Some servers send progress notes that are not JSON.
         let Ok(chunk) = serde_json::from_str::<Value>(data) else { return Ok(false) };
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
-            return Err(failures::error_in_stream(error));
+            return Err(failures::error_in_stream(VENDOR, error));
         }
-        if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
+        // Some servers report errors in the form of their other responses.
+        if chunk["object"] == "error" {
+            return Err(failures::error_in_stream(VENDOR, &chunk));
+        }
+        // Groq's is in a member of its own, unless the request asks for it.
+        let usages = [chunk.get("usage"), chunk.pointer("/x_groq/usage")];
+        if let Some(usage) = usages.into_iter().flatten().find(|usage| usage.is_object()) {
             self.usage = Some(read_usage(usage));
         }
         let Some(choice) = chunk.pointer("/choices/0") else { return Ok(false) };
@@ -66,21 +79,12 @@ impl Chunks {
         Ok(false)
     }
 
-    fn say(&mut self, words: String, events: &mut Vec<GenerationEvent>) {
-        if !words.is_empty() {
-            self.spoke = true;
-            events.push(GenerationEvent::Text(words));
-        }
-    }
-
-    /// Whether the response is complete; its usage may still come.
-    pub(super) fn is_complete(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.finished.is_some()
     }
 
-    /// Ends the response: releases unfinished calls, the usage and the reason. A response without any content is a
-    /// failure of the server.
-    pub(super) fn finish(&mut self, events: &mut Vec<GenerationEvent>) -> Result<(), Error> {
+    /// A response without any content is a failure of the server.
+    fn finish(&mut self, events: &mut Vec<GenerationEvent>) -> Result<(), Error> {
         let called = !self.calls.is_empty();
         let rest = self.reasoning.finish();
         self.say(rest, events);
@@ -88,11 +92,24 @@ impl Chunks {
         if !(self.spoke || called || self.finished.is_some()) {
             return Err(Error::unavailable(VENDOR, "its answer was empty"));
         }
+        if !(self.spoke || called) && self.finished == Some(FinishReason::ContentFilter) {
+            events.extend(self.usage.take());
+            return Err(failures::filtered(VENDOR));
+        }
         events.extend(self.usage.take());
         let reason =
             self.finished.unwrap_or(if called { FinishReason::ToolCalls } else { FinishReason::Unknown });
         events.push(GenerationEvent::Finished(reason));
         Ok(())
+    }
+}
+
+impl Chunks {
+    fn say(&mut self, words: String, events: &mut Vec<GenerationEvent>) {
+        if !words.is_empty() {
+            self.spoke = true;
+            events.push(GenerationEvent::Text(words));
+        }
     }
 
     fn release_calls(&mut self, events: &mut Vec<GenerationEvent>) {
@@ -121,7 +138,7 @@ impl Chunks {
 
         self.calls_bytes += id.len() + name.len() + arguments.len();
         if self.calls_bytes > MAX_CALLS_BYTES {
-            return Err(too_much("its tool calls are too long"));
+            return Err(failures::too_long(VENDOR, "its tool calls are too long"));
         }
         // The newest call with that index: some servers give every call index 0.
         let known = match index {
@@ -142,12 +159,20 @@ impl Chunks {
                 call.name = name;
             }
         } else if self.calls.len() == MAX_CALLS {
-            return Err(too_much("its tool calls are too many"));
+            return Err(failures::too_long(VENDOR, "its tool calls are too many"));
         } else {
-            self.calls
-                .push(PartialCall { index, call: ToolCall { id, name, arguments, provider_state: None } });
+            let provider_state = self.state_of(delta);
+            self.calls.push(PartialCall { index, call: ToolCall { id, name, arguments, provider_state } });
         }
         Ok(())
+    }
+
+    /// What the server wants back with the call: Gemini's compatible server has its thought signatures there. Too much
+    /// of it is not kept.
+    fn state_of(&mut self, delta: &Value) -> Option<Value> {
+        let extra = delta.get(EXTRA_CONTENT).filter(|extra| extra.is_object())?;
+        self.state_bytes += extra.to_string().len();
+        (self.state_bytes <= MAX_STATE_BYTES).then(|| json!({ EXTRA_CONTENT: extra }))
     }
 }
 
@@ -163,10 +188,6 @@ fn words(content: &Value) -> String {
         }
         _ => String::new(),
     }
-}
-
-fn too_much(message: &str) -> Error {
-    Error::rejected(VENDOR, "answer_too_long", message)
 }
 
 fn read_usage(usage: &Value) -> GenerationEvent {

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
+use super::EXTRA_CONTENT;
 use crate::language_model::{self, ChatMessage, ToolCall};
 
 /// The user's first turn, where the assistant speaks first and a template wants the user to.
 const CALL_BEGINS: &str = "[The call begins.]";
 
-/// The conversation for a server that takes the messages in any order.
+/// The conversation for a server that takes the messages in any order, with the state that compatible servers want back.
 pub(super) fn wire(prompt: Option<&str>, messages: &[ChatMessage]) -> Vec<Value> {
     let system = prompt.map(|prompt| json!({"role": "system", "content": prompt}));
     let mut wire: Vec<Value> = system.into_iter().collect();
@@ -46,7 +47,20 @@ fn wire_result(call: &ToolCall, messages: &[ChatMessage]) -> Value {
 fn wire_call(call: &ToolCall) -> Value {
     // Some servers parse the arguments again and refuse invalid ones, which the model itself wrote.
     let arguments = if language_model::arguments(call).is_some() { call.arguments.as_str() } else { "{}" };
-    json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
+    let mut wire =
+        json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}});
+    if let Some(extra) = call.provider_state.as_ref().and_then(|state| state.get(EXTRA_CONTENT)) {
+        wire[EXTRA_CONTENT] = extra.clone();
+    }
+    wire
+}
+
+/// Takes the state of calls out again: the vendor itself refuses members that it does not know.
+pub(super) fn without_state(wire: &mut [Value]) {
+    let calls = wire.iter_mut().filter_map(|message| message.get_mut("tool_calls")?.as_array_mut());
+    for call in calls.flatten().filter_map(Value::as_object_mut) {
+        call.remove(EXTRA_CONTENT);
+    }
 }
 
 /// The instructions first, then user and assistant in turns, the user first: notes between the turns become a part of

@@ -10,7 +10,7 @@ use switchboard_model::{
     catalogue::{self, Service},
 };
 
-use super::{VENDOR, messages};
+use super::{VENDOR, azure, messages};
 use crate::language_model::Conversation;
 
 /// The names of the limit on tokens: the vendor's present one, and the one that most compatible servers know.
@@ -50,7 +50,12 @@ impl Dialect {
         let is_listed =
             catalogue::row(Service::LanguageModel, VENDOR).is_some_and(|row| row.model(model).is_some());
         let is_vendor = vendors_own || (is_listed && !is_customers);
-        Self { reports_usage: is_vendor || is_listed, obfuscates: is_vendor, takes_any_order: is_vendor }
+        let is_azure = azure::is_azure(base);
+        Self {
+            reports_usage: is_vendor || is_listed || is_azure,
+            obfuscates: is_vendor && !is_azure,
+            takes_any_order: is_vendor || is_azure,
+        }
     }
 }
 
@@ -61,6 +66,9 @@ pub(super) fn body(
     dialect: Dialect,
 ) -> Map<String, Value> {
     let mut wire = messages::wire(conversation.prompt, conversation.messages);
+    if dialect.takes_any_order {
+        messages::without_state(&mut wire);
+    }
     if !dialect.takes_any_order {
         wire = messages::in_turns(wire);
     }
@@ -234,6 +242,8 @@ mod tests {
         assert_eq!(of(vendor, false, "something-new"), VENDORS);
         assert_eq!(of(local, false, "gpt-6-luna"), VENDORS, "a simulation or a proxy of the vendor's");
         let compatible = Dialect { reports_usage: false, obfuscates: false, takes_any_order: false };
+        let deployment = "https://bakery.openai.azure.com/openai/deployments/ada";
+        assert_eq!(of(deployment, true, "ada"), Dialect { obfuscates: false, ..VENDORS });
         assert_eq!(of(local, true, "Qwen/Qwen3-32B"), compatible);
         assert_eq!(of(local, false, "Qwen/Qwen3-32B"), compatible);
         assert_eq!(of(local, true, "gpt-4o"), Dialect { reports_usage: true, ..compatible });

@@ -16,6 +16,10 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 
 use crate::support;
 
+fn event_stream() -> [(header::HeaderName, &'static str); 1] {
+    [(header::CONTENT_TYPE, "text/event-stream")]
+}
+
 /// Vendors that report the client address of each request's connection.
 async fn vendors() -> (Providers, mpsc::Receiver<SocketAddr>, JoinSet<()>) {
     let (connections, seen) = mpsc::channel(8);
@@ -30,13 +34,21 @@ async fn vendors() -> (Providers, mpsc::Receiver<SocketAddr>, JoinSet<()>) {
         }
     };
     let answer = "data: {\"choices\":[{\"delta\":{\"content\":\"Yes.\"}}]}\n\ndata: [DONE]\n\n";
-    let stream = [(header::CONTENT_TYPE, "text/event-stream")];
     let asked = note.clone();
     let answer = async move |from: ConnectInfo<SocketAddr>, request: axum::extract::Request| {
         asked(from, request).await;
-        (stream, answer)
+        (event_stream(), answer)
     };
-    let router = Router::new().route("/chat/completions", post(answer)).fallback(note);
+    let asked = note.clone();
+    let gemini = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"Yes.\"}]},\"finishReason\":\"STOP\"}]}\n\n";
+    let gemini = async move |from: ConnectInfo<SocketAddr>, request: axum::extract::Request| {
+        asked(from, request).await;
+        (event_stream(), gemini)
+    };
+    let router = Router::new()
+        .route("/chat/completions", post(answer))
+        .route("/models/{model}", post(gemini))
+        .fallback(note);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut tasks = JoinSet::new();
@@ -58,13 +70,16 @@ async fn the_first_clause_uses_the_connection_opened_ahead() {
 
 #[tokio::test]
 async fn the_first_generation_uses_the_connection_opened_ahead() {
-    let (providers, mut seen, _tasks) = vendors().await;
-    let model = providers.language_model(&LanguageModel::Openai(ModelSettings::default()));
-    model.connect_ahead().await;
-    let ahead = seen.recv().await.unwrap();
-    let generation = model.generate(&Conversation { prompt: None, messages: &[] });
-    assert!(generation.count().await > 0);
-    assert_eq!(seen.recv().await, Some(ahead));
+    let settings = ModelSettings::default();
+    for model in [LanguageModel::Openai(settings.clone()), LanguageModel::Google(settings)] {
+        let (providers, mut seen, _tasks) = vendors().await;
+        let model = providers.language_model(&model);
+        model.connect_ahead().await;
+        let ahead = seen.recv().await.unwrap();
+        let generation = model.generate(&Conversation { prompt: None, messages: &[] });
+        assert!(generation.all(async |event| event.is_ok()).await);
+        assert_eq!(seen.recv().await, Some(ahead));
+    }
 }
 
 #[tokio::test]

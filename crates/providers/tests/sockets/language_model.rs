@@ -243,13 +243,6 @@ async fn an_unreachable_server_is_retryable() {
 }
 
 #[tokio::test]
-async fn a_model_without_an_adapter_is_rejected() {
-    let google = agents::LanguageModel::Google(ModelSettings::default());
-    let events: Vec<_> = nowhere().providers.language_model(&google).generate(&CONVERSATION).collect().await;
-    assert!(matches!(&events[..], [Err(error)] if !error.is_retryable()));
-}
-
-#[tokio::test]
 async fn a_missing_key_fails_the_generation() {
     let mut providers = nowhere().providers;
     providers.keys.remove("openai_api_key");

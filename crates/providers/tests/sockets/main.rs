@@ -5,7 +5,11 @@ mod adapters;
 #[cfg(test)]
 mod ahead;
 #[cfg(test)]
+mod compatible;
+#[cfg(test)]
 mod credentials;
+#[cfg(test)]
+mod google;
 #[cfg(test)]
 mod language_model;
 #[cfg(test)]

@@ -7,8 +7,8 @@
 #[cfg(test)]
 mod fault_tests;
 mod models;
+mod reply;
 mod request;
-mod script;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,9 +26,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::faults::{self, Admission, Disruption, Endpoint, Keys, Treatment};
+use crate::script::{Reply, Script};
 use crate::{clock, ids};
 use request::{Completion, Refusal};
-use script::Script;
 
 /// Time between two tokens of a streamed response: 50 tokens a second.
 const TOKEN_TIME: Duration = Duration::from_millis(20);
@@ -109,7 +109,7 @@ async fn complete(
         Err(refusal) => return refusal.into_response(),
     };
     let reply = match service.script.map_or_else(|| Script::load().map(Arc::new), Ok) {
-        Ok(script) => script.reply(&request),
+        Ok(script) => script.reply(&request.conversation()),
         Err(error) => {
             return Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
         }
@@ -130,7 +130,7 @@ async fn complete(
 }
 
 /// The response on the wire: its content type, its pieces, and the number of pieces in its first half.
-fn answer(request: &Completion, reply: &script::Reply) -> (&'static str, Vec<String>, usize) {
+fn answer(request: &Completion, reply: &Reply) -> (&'static str, Vec<String>, usize) {
     let (id, created) = (ids::sid("chatcmpl-"), clock::now().as_second());
     let ids: Vec<String> = reply.calls.iter().map(|_| ids::sid("call_")).collect();
     let usage = reply.usage(request.prompt_tokens());
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_usage_comes_last_and_only_on_request() {
-        let reply = script::Reply { text: "Hello there.".to_owned(), ..script::Reply::default() };
+        let reply = Reply { text: "Hello there.".to_owned(), ..Reply::default() };
         let choices = reply.choices(&[]);
         let head = json!({"id": "c1"});
         let plain = events(&head, choices.clone(), None);

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::models;
+use crate::script::{Conversation, Role, Said, tokens};
 
 /// A refused request, in the API's error form.
 #[derive(Debug, PartialEq, Eq)]
@@ -113,9 +114,14 @@ pub(super) struct Function {
 }
 
 impl Message {
-    /// Whether the message is an instruction from neither side of the conversation.
-    pub(super) fn is_instruction(&self) -> bool {
-        self.role == "system" || self.role == "developer"
+    fn said(&self) -> Said {
+        let role = match self.role.as_str() {
+            "user" => Role::User,
+            "tool" => Role::Result,
+            "system" | "developer" => Role::Note,
+            _ => Role::Agent,
+        };
+        Said { role, text: self.text() }
     }
 
     /// The text of the message, in either of the content's two forms.
@@ -269,14 +275,17 @@ impl Completion {
         Ok(())
     }
 
+    /// The conversation as the script reads it.
+    pub(super) fn conversation(&self) -> Conversation {
+        let messages = self.messages.iter().map(Message::said).collect();
+        let may_call = self.tool_choice.as_ref().is_none_or(|choice| choice != "none");
+        let tools = self.tools.iter().filter(|_| may_call).map(|tool| tool.function.name.clone());
+        Conversation { messages, tools: tools.collect() }
+    }
+
     pub(super) fn prompt_tokens(&self) -> usize {
         self.messages.iter().map(|message| tokens(&message.text())).sum()
     }
-}
-
-/// Estimates the number of tokens: four characters each, at least one.
-pub(super) fn tokens(text: &str) -> usize {
-    text.chars().count().div_ceil(4).max(1)
 }
 
 #[cfg(test)]

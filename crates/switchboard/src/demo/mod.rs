@@ -2,6 +2,7 @@
 //!
 //! The demo succeeds only if both sides heard each other, the recording is audible and every webhook arrived.
 
+mod chosen_providers;
 mod repetition;
 mod report;
 mod webhook_receiver;
@@ -16,6 +17,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
+pub(crate) use self::chosen_providers::ChosenProviders;
 use self::report::DemoReport;
 use crate::{
     api_client::{ApiClient, POLL_INTERVAL},
@@ -35,6 +37,8 @@ pub(crate) struct DemoOptions {
     pub(crate) json: Option<PathBuf>,
     /// Whether to kill the worker that holds the call while the agent speaks.
     pub(crate) kill_worker: bool,
+    /// The agent's providers.
+    pub(crate) providers: ChosenProviders,
 }
 
 /// Places the call, shows and checks it, and writes everything about it to a file if one is named.
@@ -45,9 +49,10 @@ pub(crate) struct DemoOptions {
 pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &DemoOptions) -> anyhow::Result<()> {
     let client = ApiClient::new(addresses)?;
     let mut agent: Value = serde_json::from_str(AGENT).context("demo/agent.json")?;
+    options.providers.apply(&mut agent, addresses).await?;
     let receiver = webhook_receiver::WebhookReceiver::start(&addresses.webhook_secret).await?;
     agent["webhooks"] = json!([receiver.webhook()]);
-    report::calling(PERSON, &addresses.from_number)?;
+    report::calling(PERSON, &addresses.from_number, &agent, addresses)?;
     let placed = Instant::now();
     let id = client.create_phone_call(&addresses.from_number, PERSON, &agent).await?;
 
@@ -66,7 +71,10 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &DemoOption
     let call = client.sandbox_call(PERSON).await?;
     let deliveries = receiver.wait_for_deliveries(&events).await;
 
-    let report = DemoReport::new(conversation, events, deliveries, recording, replays, &call, killed);
+    let model = agent["language_model"]["provider"].as_str().unwrap_or_default();
+    let mut report = DemoReport::new(conversation, events, deliveries, recording, replays, &call, killed);
+    // Only the script is sure to end the call itself.
+    report.caller_may_end = !addresses.is_simulated(model);
     report.print()?;
     if let Some(file) = &options.json {
         let everything = serde_json::to_vec_pretty(&report.json())?;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use switchboard_model::catalogue::{self, Service};
 
 use super::balancer::{EndedWorker, Pool, Worker};
+use super::providers::Source;
 
 /// The name of the file in the state directory.
 pub(super) const FILE: &str = "local.json";
@@ -33,6 +34,8 @@ pub(crate) struct Addresses {
     /// The vendors' base URLs, by the name of their variable in small letters (`..._api_url`).
     #[serde(flatten)]
     pub(crate) provider_urls: BTreeMap<String, String>,
+    /// The source of each vendor with an adapter.
+    pub(crate) sources: BTreeMap<String, Source>,
     pub(crate) media_url: String,
     /// The media workers behind `media_url` that run at the time of writing.
     pub(crate) media_workers: Vec<Worker>,
@@ -88,7 +91,12 @@ impl Addresses {
         self.provider_urls.get(&url_name(connection.url_variable)).map(String::as_str)
     }
 
-    /// The base URL of the carrier, which is always the sandbox's.
+    /// Whether the sandbox serves a vendor.
+    pub(crate) fn is_simulated(&self, provider: &str) -> bool {
+        self.sources.get(provider) == Some(&Source::Sandbox)
+    }
+
+    /// The base URL of the carrier.
     ///
     /// # Errors
     ///

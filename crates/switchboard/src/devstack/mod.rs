@@ -6,9 +6,9 @@
 //! else:
 //!
 //! - before the start: `checks` (Python, disk, ports), `host_environment` (variables of the caller), `build`
-//!   (cargo), `python_environment` (pip), `deployment` (`template.yaml` into the emulator), `seed` (the account)
+//!   (cargo), `python_environment` (pip), `deployment` (`template.yaml` into the emulator), `seed` (the account), `own_carrier` (a carrier of the user's)
 //! - processes: `children`, each below a `guard`; `emulator`; `workers` on their `cores`
-//! - in this process: `proxy` before the API, `balancer` before the workers, `providers` (the sandbox)
+//! - in this process: `proxy` before the API, `balancer` before the workers, `providers` (the source of each vendor)
 //! - `addresses`: the file `local.json`, by which other processes find a running stack
 
 pub(crate) mod addresses;
@@ -22,6 +22,7 @@ mod emulator;
 mod fast_table;
 pub(crate) mod guard;
 mod host_environment;
+mod own_carrier;
 mod providers;
 mod proxy;
 mod python_environment;
@@ -37,4 +38,5 @@ pub(crate) use deployment::STACK;
 pub(crate) use emulator::{emulator_config, recordings, table};
 pub(crate) use fast_table::{Counted, Counts};
 pub(crate) use host_environment::{HostEnvironment, key_variable};
+pub(crate) use providers::Source;
 pub(crate) use stack::{LoadSetup, PreparedStack, Stack, StackOptions, check, settle};

@@ -29,7 +29,7 @@ use super::host_environment::HostEnvironment;
 use super::providers::ProviderEndpoints;
 use super::proxy::Proxy;
 use super::python_environment::{Python, PythonEnvironment};
-use super::seed;
+use super::seed::{self, SeedCarrier};
 use super::workers::{WorkerTemplate, Workers};
 use crate::progress::Progress;
 
@@ -217,6 +217,9 @@ impl Stack {
 
         let sandbox = Sandbox::start(engines).await?;
         let providers = ProviderEndpoints::new(&sandbox.vendors, &host)?;
+        for line in providers.describe() {
+            progress.say(&format!("          {line}"));
+        }
         let api_url = format!("http://{}", listener.local_addr()?);
         let media_listener = TcpListener::bind("127.0.0.1:0").await.context("opening a port for media")?;
         // A single worker needs no balancer in front of it.
@@ -247,9 +250,10 @@ impl Stack {
             template.single(calls, listen, Cores::divide());
         }
         let pool = Pool::new();
+        let carrier = SeedCarrier::of(&providers, &sandbox, &host)?;
         let (workers, seeded) = tokio::try_join!(
             Workers::start(template, &pool, progress),
-            seed::seed(&emulator.url, &table_name, &api_url, &sandbox, calls)
+            seed::seed(&emulator.url, &table_name, &api_url, &carrier, calls)
         )?;
         let balancer = Balancer::start(media_listener, pool.clone())?;
         let proxy = Proxy::start(listener, &emulator.url, &deployment.api_prefix)?;
@@ -266,6 +270,11 @@ impl Stack {
                 .urls
                 .into_iter()
                 .map(|(variable, url)| (addresses::url_name(variable), url))
+                .collect(),
+            sources: providers
+                .sources
+                .into_iter()
+                .map(|(provider, source)| (provider.to_owned(), source))
                 .collect(),
             media_url,
             media_workers: pool.workers(),

@@ -5,7 +5,7 @@
 //! and their JSON.
 
 mod limits;
-mod output;
+pub(crate) mod output;
 mod target;
 
 use std::io::Write as _;

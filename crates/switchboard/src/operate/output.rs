@@ -134,7 +134,11 @@ fn listed(token: &IssuedToken) -> Value {
 }
 
 /// Aligned columns under their titles; `none` if there is no row.
-fn table<const N: usize>(titles: [&str; N], rows: impl Iterator<Item = [String; N]>, none: &str) -> String {
+pub(crate) fn table<const N: usize>(
+    titles: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    none: &str,
+) -> String {
     let mut lines = vec![titles.map(str::to_owned)];
     lines.extend(rows);
     if lines.len() == 1 {

@@ -189,9 +189,10 @@ impl Runner {
             );
         };
         ensure!(
-            is_sandbox(server),
-            "the agent's {part} is the real {provider}, which follows neither `model` nor `faults`: unset {}",
-            connection.keys.iter().map(|key| key_variable(key)).collect::<Vec<_>>().join(", ")
+            self.addresses.is_simulated(provider),
+            "the agent's {part} is the real {provider}, which follows neither `model` nor `faults`: unset {} and {}",
+            connection.keys.iter().map(|key| key_variable(key)).collect::<Vec<_>>().join(", "),
+            connection.url_variable
         );
         let mut url = reqwest::Url::parse(server).with_context(|| format!("the address of {provider}"))?;
         url.set_path(&format!("/sandbox/keys/{key}"));
@@ -281,11 +282,6 @@ impl Runner {
     }
 }
 
-/// Whether a server is the sandbox's; those are on this machine.
-fn is_sandbox(url: &str) -> bool {
-    url.starts_with("http://127.0.0.1:")
-}
-
 /// A number for a call of this process's run.
 fn number(index: usize) -> String {
     let process = usize::try_from(std::process::id()).unwrap_or_default();
@@ -302,11 +298,5 @@ mod tests {
         assert!(first.starts_with("+1") && first.ends_with("5550100") && first.len() == 12, "{first}");
         assert_eq!(&number(7)[..10], &first[..10]);
         assert_ne!(number(7), first);
-    }
-
-    #[test]
-    fn a_real_provider_is_not_taken_for_the_sandboxs() {
-        assert!(is_sandbox("http://127.0.0.1:4000"));
-        assert!(!is_sandbox("https://api.example.com"));
     }
 }

@@ -17,24 +17,24 @@ static REFUSED: LazyLock<Mutex<HashMap<ServedModel, Vec<&'static str>>>> = LazyL
 
 /// A model at a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct ServedModel {
+pub(crate) struct ServedModel {
     base: Url,
     model: String,
 }
 
 impl ServedModel {
-    pub(super) fn new(base: &Url, model: &str) -> Self {
+    pub(crate) fn new(base: &Url, model: &str) -> Self {
         Self { base: base.clone(), model: model.to_owned() }
     }
 }
 
 /// The parameters that the model's server has refused.
-pub(super) fn of(model: &ServedModel) -> Vec<&'static str> {
+pub(crate) fn of(model: &ServedModel) -> Vec<&'static str> {
     REFUSED.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned().unwrap_or_default()
 }
 
 /// Remembers the parameters that the model's server refuses.
-pub(super) fn remember(model: ServedModel, refused: &[&'static str]) {
+pub(crate) fn remember(model: ServedModel, refused: &[&'static str]) {
     let mut known = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
     // One customer's models must not make the others' be forgotten all at once.
     if known.len() >= MAX_MODELS

@@ -1,146 +1,13 @@
-//! The scripted language model: its responses to a conversation, in the API's forms.
-//!
-//! It reads only the messages of the request, so an error of recognition changes its response.
-//!
-//! ```json
-//! {
-//!   "default": "I'm sorry, could you say that again?",
-//!   "when_silent": "Are you still there?",
-//!   "rules": [{
-//!     "about": "ignored",
-//!     "words": ["stock", "how many"],
-//!     "after_ms": 1500,
-//!     "say": "Let me look.",
-//!     "calls": [{"name": "count", "arguments": {"what": "cakes"}}],
-//!     "then": "We have {result} of them."
-//!   }]
-//! }
-//! ```
-//!
-//! The first rule with a word, or several words in a row, of the last user message applies: after `after_ms` it says its
-//! text and makes those of its tool calls that the request offers (`call` is for a single one). After the results of
-//! the tools it says `then`, where `{result}` stands for the last result; without `then` it says nothing. If no rule
-//! applies it says `default`. `when_silent`, if set, is the response to a request that ends with a system message.
-//! Every member but `words` is optional.
+//! The response of the scripted model in the API's forms.
 
-use std::time::Duration;
-
-use anyhow::Context as _;
-use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
-use super::request::{Completion, Message, tokens};
-
-const SCRIPT: &str = include_str!("../../scripts/model.json");
+use crate::script::{Reply, ScriptedCall, tokens};
 
 /// Characters of a call's arguments in one delta.
 const ARGUMENT_PIECE: usize = 4;
 
-/// The script.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Script {
-    #[serde(default, rename = "about")]
-    _about: IgnoredAny,
-    #[serde(default = "not_recognised")]
-    default: String,
-    when_silent: Option<String>,
-    #[serde(default)]
-    rules: Vec<Rule>,
-}
-
-fn not_recognised() -> String {
-    "I'm sorry, could you say that again?".to_owned()
-}
-
-/// A response to every message that contains one of these words.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rule {
-    #[serde(default, rename = "about")]
-    _about: IgnoredAny,
-    words: Vec<String>,
-    #[serde(default)]
-    after_ms: u64,
-    #[serde(default)]
-    say: String,
-    call: Option<ScriptedCall>,
-    #[serde(default)]
-    calls: Vec<ScriptedCall>,
-    then: Option<String>,
-}
-
-/// A tool call.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ScriptedCall {
-    name: String,
-    arguments: Value,
-}
-
-/// A response of the model.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Reply {
-    /// Time until the first token.
-    pub(super) after: Duration,
-    pub(super) text: String,
-    /// Parallel tool calls.
-    pub(super) calls: Vec<ScriptedCall>,
-}
-
-impl Script {
-    /// The built-in script.
-    pub(super) fn load() -> anyhow::Result<Self> {
-        serde_json::from_str(SCRIPT).context("reading scripts/model.json")
-    }
-
-    /// The response to a conversation: to its last user message, to the results of tools, or to a system message.
-    pub(super) fn reply(&self, request: &Completion) -> Reply {
-        let messages = &request.messages;
-        let last_said = messages.iter().rposition(|message| message.role == "user");
-        let said = words(&last_said.map(|at| messages[at].text()).unwrap_or_default());
-        let rule = self.rules.iter().find(|rule| rule.words.iter().any(|word| said.contains(&words(word))));
-        // The first message is the prompt.
-        let noted = messages.len() > 1 && messages.last().is_some_and(Message::is_instruction);
-        if noted && let Some(text) = &self.when_silent {
-            return Reply::say(text.clone());
-        }
-        let result = messages.iter().rposition(|message| message.role == "tool");
-        if !noted
-            && result > last_said
-            && let Some(result) = result
-        {
-            let then = rule.and_then(|rule| rule.then.as_ref());
-            return Reply::say(
-                then.map_or_else(String::new, |then| then.replace("{result}", &messages[result].text())),
-            );
-        }
-        let Some(rule) = rule else { return Reply::say(self.default.clone()) };
-        let allowed = request.tool_choice.as_ref().is_none_or(|choice| choice != "none");
-        let offered = |call: &&ScriptedCall| {
-            allowed && request.tools.iter().any(|tool| tool.function.name == call.name)
-        };
-        Reply {
-            after: Duration::from_millis(rule.after_ms),
-            text: rule.say.clone(),
-            calls: rule.call.iter().chain(&rule.calls).filter(offered).cloned().collect(),
-        }
-    }
-}
-
-/// The words of a text in lower case, each between two spaces. A text contains another's words in a row if the one
-/// string contains the other.
-fn words(text: &str) -> String {
-    let lower = text.to_lowercase();
-    let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.fold(" ".to_owned(), |all, word| all + word + " ")
-}
-
 impl Reply {
-    fn say(text: String) -> Self {
-        Self { text, ..Self::default() }
-    }
-
     /// The reason for the end of the response.
     pub(super) fn finish_reason(&self) -> &'static str {
         if self.calls.is_empty() { "stop" } else { "tool_calls" }
@@ -197,7 +64,13 @@ impl Reply {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::{
+        openai::request::Completion,
+        script::{Script, not_recognised},
+    };
 
     /// A request with this user message and the tool `end_call`.
     fn said(text: &str) -> Value {
@@ -229,8 +102,8 @@ mod tests {
     }
 
     fn by(script: &Script, body: &Value) -> Reply {
-        script
-            .reply(&Completion::parse(body.to_string().as_bytes(), jiff::civil::date(2026, 11, 30)).unwrap())
+        let today = jiff::civil::date(2026, 11, 30);
+        script.reply(&Completion::parse(body.to_string().as_bytes(), today).unwrap().conversation())
     }
 
     fn reply(body: &Value) -> Reply {
