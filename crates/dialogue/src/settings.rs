@@ -60,6 +60,10 @@ pub struct TranscriberProfile {
     pub words_within: Duration,
     /// Whether the transcriber reports the end of a turn. If it does not, a second without words ends one.
     pub detects_turns: bool,
+    /// Whether it reports the end by what is said: then a turn that sounds unfinished ends at once, too. Logs before
+    /// December 2026 do not have it.
+    #[serde(default)]
+    pub understands_turns: bool,
 }
 
 impl Default for TranscriberProfile {
@@ -68,6 +72,7 @@ impl Default for TranscriberProfile {
             settles_within: Duration::from_secs(5),
             words_within: Duration::from_millis(700),
             detects_turns: true,
+            understands_turns: false,
         }
     }
 }

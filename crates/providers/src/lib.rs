@@ -5,6 +5,7 @@ mod any_language_model;
 mod any_synthesizer;
 mod any_transcriber;
 pub mod audio;
+pub mod azure;
 pub mod carrier;
 pub mod clips;
 pub mod credentials;

@@ -7,7 +7,7 @@
 //!
 //! Start with [`Row`], then read a vendor's file. [`resolve`] decides which providers serve an agent.
 
-mod azure;
+pub mod azure;
 pub mod deepgram;
 mod elevenlabs;
 mod fallbacks;
@@ -156,6 +156,8 @@ pub struct TranscriberCapabilities {
     pub words_within: Duration,
     /// Whether it decides by itself that the caller has finished.
     pub detects_turns: bool,
+    /// Whether it decides so by what the caller says, and not by silence alone: then nothing waits for more words.
+    pub understands_turns: bool,
     /// The audio it takes.
     pub formats: &'static [AudioFormat],
     /// The most tokens of all key terms of a session together; none: it takes no key terms.
@@ -184,6 +186,8 @@ pub struct Model {
     pub price: Price,
     /// Other prices for some languages.
     pub language_prices: &'static [(&'static str, Price)],
+    /// Its own capabilities as a transcriber; none: those of its row.
+    pub transcriber: Option<&'static TranscriberCapabilities>,
 }
 
 /// The languages of a model: BCP-47 tags, or the vendor's word for several at once (`multi`).
@@ -208,7 +212,14 @@ pub struct FallbackRule {
 
 impl Model {
     const fn new(name: &'static str, price: Price) -> Self {
-        Self { name, retires_on: None, languages: Languages::Any, price, language_prices: &[] }
+        Self {
+            name,
+            retires_on: None,
+            languages: Languages::Any,
+            price,
+            language_prices: &[],
+            transcriber: None,
+        }
     }
 
     const fn retired(self, year: i16, month: i8, day: i8) -> Self {
@@ -307,11 +318,14 @@ pub fn call_tariff(carrier: &str) -> Option<&'static CallTariff> {
     }
 }
 
-/// Capabilities of a transcriber; none if it has no adapter.
+/// Capabilities of a transcriber with this model; none if it has no adapter.
 #[must_use]
-pub fn transcriber_capabilities(provider: &str) -> Option<TranscriberCapabilities> {
-    match row(Service::Transcriber, provider)?.adapter?.capabilities {
-        Capabilities::Transcriber(capabilities) => Some(capabilities),
+pub fn transcriber_capabilities(provider: &str, model: &str) -> Option<TranscriberCapabilities> {
+    let row = row(Service::Transcriber, provider)?;
+    match row.adapter?.capabilities {
+        Capabilities::Transcriber(capabilities) => {
+            Some(row.model(model).and_then(|model| model.transcriber).copied().unwrap_or(capabilities))
+        }
         _ => None,
     }
 }

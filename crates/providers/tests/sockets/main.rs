@@ -5,7 +5,11 @@ mod adapters;
 #[cfg(test)]
 mod ahead;
 #[cfg(test)]
+mod azure_listen;
+#[cfg(test)]
 mod credentials;
+#[cfg(test)]
+mod deepgram_flux;
 #[cfg(test)]
 mod language_model;
 #[cfg(test)]
