@@ -35,6 +35,9 @@ impl Providers {
         let connection = catalogue::connection(vendor).ok_or(UnusableCredential::NoAdapter(vendor))?;
         let mut providers = self.clone();
         providers.keys.set(connection, own.api_key.clone());
+        if let Some(user_id) = &own.credential.user_id {
+            providers.keys.set_user_id(connection, user_id);
+        }
         // The deployment's own region does not know the customer's key.
         if let Some(region) = own.credential.region.as_deref().and_then(azure::region_url)
             && vendor == azure::VENDOR

@@ -6,7 +6,7 @@
 use jiff::civil::Date;
 use serde::Serialize;
 
-use super::{ROWS, Row, Service, azure, deepgram, rates, row};
+use super::{ROWS, Row, Service, azure, deepgram, rates, rime, row};
 use crate::agents::{AgentConfig, LanguageModel, ModelSettings, RimeVoice, Transcriber, Voice};
 
 /// One row of the fallback table. `*` at the end of a name stands for any ending.
@@ -232,7 +232,7 @@ fn voice_model(voice: &Voice) -> &str {
         Voice::Playht { model, .. } | Voice::Azure { model, .. } | Voice::Deepgram { model, .. } => model,
         Voice::Elevenlabs { voice_id, .. } => voice_id,
         Voice::Rimeai(RimeVoice { speaker, .. }) | Voice::Rime(RimeVoice { speaker, .. }) => {
-            speaker
+            rime::model_of(speaker)
         }
     }
 }
@@ -317,7 +317,7 @@ mod tests {
             credential_id: None,
         };
         for voice in [Voice::Rime(rime.clone()), Voice::Rimeai(rime)] {
-            assert_eq!(resolve_voice(&voice, "en").provider(), "deepgram");
+            assert_eq!(resolve_voice(&voice, "en"), voice);
         }
     }
 

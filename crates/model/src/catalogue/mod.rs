@@ -13,10 +13,10 @@ mod elevenlabs;
 mod fallbacks;
 mod google;
 mod openai;
-mod playht;
+pub mod playht;
 mod prices;
 mod rates;
-mod rime;
+pub mod rime;
 mod twilio;
 
 #[cfg(test)]
@@ -106,7 +106,7 @@ pub struct Adapter {
 /// How a deployment reaches a vendor.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// The vendor's name.
+    /// The vendor's name; of several, the one that its keys have.
     pub provider: &'static str,
     /// The members of the deployment's provider keys that hold the vendor's keys.
     pub keys: &'static [&'static str],
@@ -342,10 +342,11 @@ pub fn connections() -> Vec<&'static Connection> {
     connections
 }
 
-/// The connection of a vendor; none if it has no adapter.
+/// The connection of a vendor, by any of its names; none if it has no adapter.
 #[must_use]
 pub fn connection(provider: &str) -> Option<&'static Connection> {
-    connections().into_iter().find(|connection| connection.provider == provider)
+    let mut rows = ROWS.iter().filter(|row| row.provider == provider);
+    rows.find_map(|row| row.adapter).map(|adapter| adapter.connection)
 }
 
 /// Whether `pattern` names `name`.

@@ -63,7 +63,8 @@ fn a_row_has_the_price_and_capabilities_of_its_service() {
             assert!(fits, "{price:?} of {}", row.provider);
         }
         let Some(adapter) = row.adapter else { continue };
-        assert_eq!(adapter.connection.provider, row.provider);
+        assert_eq!(connection(row.provider), Some(adapter.connection));
+        assert_eq!(connection(adapter.connection.provider), Some(adapter.connection));
         assert!(matches!(
             (row.service, adapter.capabilities),
             (Service::Carrier, Capabilities::Carrier)

@@ -15,6 +15,10 @@ mod language_model;
 #[cfg(test)]
 mod numbers;
 #[cfg(test)]
+mod playht;
+#[cfg(test)]
+mod rime;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod synthesizer;
