@@ -1,4 +1,4 @@
-//! What was heard, as the messages of a turn. Pure.
+//! The messages of a turn, made from what was heard. Pure.
 
 use std::time::Duration;
 

@@ -92,7 +92,7 @@ async fn a_flushed_clause_is_synthesized_with_its_words() {
 }
 
 #[tokio::test]
-async fn what_is_not_understood_is_an_error() {
+async fn an_unknown_message_is_an_error() {
     let mut tasks = JoinSet::new();
     let url = server(&mut tasks).await;
     let mut socket = connect(&url, QUERY, "secret").await.unwrap();
