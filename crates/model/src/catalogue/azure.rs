@@ -27,7 +27,7 @@ pub(super) static TRANSCRIBER: Row = Row {
             // A phrase comes half a second after its last word; not measured.
             settles_within: Duration::from_secs(5),
             // Of the vendor's first hypothesis; not measured.
-            words_within: Duration::from_millis(1_000),
+            words_within: Duration::from_secs(1),
             detects_turns: true,
             understands_turns: false,
             formats: &[AudioFormat::TELEPHONE],

@@ -236,16 +236,12 @@ impl Session {
                 self.receive(message).await
             }
             Some(opened) = OptionFuture::from(opening) => {
-                match opened {
-                    Ok(connection) => {
-                        self.next = Next::Open(Box::new(connection), Instant::now() + timing.pause);
-                    }
-                    Err(_) => {
-                        // The present connection still works; when it is closed, the session ends.
-                        self.next = Next::None;
-                        self.renew_at = Instant::now() + timing.pause;
-                    }
-                }
+                self.next = match opened {
+                    Ok(connection) => Next::Open(Box::new(connection), Instant::now() + timing.pause),
+                    // The present connection still works; when it is closed, the session ends.
+                    Err(_) => Next::None,
+                };
+                self.renew_at = Instant::now() + timing.pause;
                 Ok(())
             }
             () = sleep_until(self.renew_at), if may_renew => {
@@ -327,7 +323,7 @@ impl Session {
             Some(Ok(Message::Close(Some(frame)))) if !connection::is_normal(&frame) => {
                 Err(connection::closed(&frame))
             }
-            Some(Ok(Message::Close(_))) | None | Some(Err(tungstenite::Error::ConnectionClosed)) => {
+            Some(Ok(Message::Close(_)) | Err(tungstenite::Error::ConnectionClosed)) | None => {
                 self.end_of_connection()
             }
             Some(Ok(_)) => Ok(()),

@@ -283,7 +283,7 @@ impl Session {
             Some(Ok(Message::Close(Some(frame)))) if !socket::is_normal(&frame) => {
                 Err(socket::closed(&frame))
             }
-            Some(Ok(Message::Close(_))) | None | Some(Err(tungstenite::Error::ConnectionClosed)) => {
+            Some(Ok(Message::Close(_)) | Err(tungstenite::Error::ConnectionClosed)) | None => {
                 self.end_of_connection()
             }
             Some(Ok(_)) => Ok(()),

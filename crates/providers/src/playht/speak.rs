@@ -54,22 +54,21 @@ impl Speak {
         let Voice::Playht { model, speed, temperature, text_guidance, style_guidance, .. } = voice else {
             return Err(Unusable::no_adapter(voice.provider()));
         };
-        let connection = catalogue::connection(VENDOR).expect("the catalogue has the connection");
+        let Some(connection) = catalogue::connection(VENDOR) else {
+            return Err(Unusable::no_adapter(VENDOR));
+        };
         let base = providers.endpoints.of(VENDOR).clone();
         if base.as_str().trim_end_matches('/') == connection.default_url {
             return Err(Unusable::no_server(VENDOR, connection.url_variable));
         }
-        let mut values = vec![];
-        for name in connection.keys {
+        let [key, user_id] = connection.keys else { return Err(Unusable::no_adapter(VENDOR)) };
+        let header = |name: &'static str, scheme: &str| {
             let key = providers.keys.get(name).ok_or_else(|| Unusable::missing_key(VENDOR, name))?;
-            let text =
-                if values.is_empty() { format!("Bearer {}", key.reveal()) } else { key.reveal().to_owned() };
-            let value =
-                header::HeaderValue::try_from(text).map_err(|_| Unusable::missing_key(VENDOR, name))?;
-            values.push(value);
-        }
-        let [mut authorization, user_id] =
-            <[_; 2]>::try_from(values).expect("the catalogue names a key and the id of its user");
+            // The keys were checked to have no characters that a header cannot carry.
+            header::HeaderValue::try_from(format!("{scheme}{}", key.reveal()))
+                .map_err(|_| Unusable::missing_key(VENDOR, name))
+        };
+        let (mut authorization, user_id) = (header(key, "Bearer ")?, header(user_id, "")?);
         authorization.set_sensitive(true);
         let mut settings = json!({"voice": voice_id(model), "voice_engine": ENGINE, "speed": speed});
         for (name, value) in [

@@ -67,7 +67,7 @@ async fn hear(socket: &mut WebSocket, mut bytes: usize) {
     while bytes > 0 {
         match socket.recv().await.unwrap().unwrap() {
             Message::Binary(audio) => {
-                bytes = bytes.checked_sub(audio.len()).expect("no more audio than this")
+                bytes = bytes.checked_sub(audio.len()).expect("no more audio than this");
             }
             other => panic!("audio is expected: {other:?}"),
         }

@@ -105,7 +105,7 @@ async fn run<E>(
         let heard = tokio::select! {
             biased;
             () = stop.cancelled() => return Some(close(close_code::AWAY, "the server stops")),
-            recognised = recogniser.recognised() => match recognised {
+            heard = recogniser.recognised() => match heard {
                 Some(heard) => heard,
                 None => return Some(close(close_code::ERROR, "NET-0000: the speech engine failed")),
             },

@@ -131,10 +131,9 @@ fn read(message: &Value, is_pause: bool) -> Option<Heard> {
                 Some(Word { text, start: word["start"].as_f64()?, end: word["end"].as_f64()? })
             };
             let words = words.iter().filter_map(word).collect();
-            Some(match message["is_final"].as_bool()? {
-                true => Heard::Final { words, is_end: message["speech_final"].as_bool()? },
-                false => Heard::Interim { words, is_pause },
-            })
+            let is_end = message["speech_final"].as_bool()?;
+            let is_final = message["is_final"].as_bool()?;
+            Some(if is_final { Heard::Final { words, is_end } } else { Heard::Interim { words, is_pause } })
         }
         _ => None,
     }

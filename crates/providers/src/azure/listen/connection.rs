@@ -54,8 +54,9 @@ impl ServerClock {
 
 /// Thirty-two random hexadecimal digits.
 fn random_id() -> String {
-    let random = BASE64_STANDARD.decode(generate_key()).expect("a websocket's key is base64");
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
+    let random = BASE64_STANDARD.decode(generate_key()).ok().and_then(|bytes| bytes.try_into().ok());
+    let random: [u8; 16] = random.expect("a websocket's key is 16 bytes in base64");
+    format!("{:032x}", u128::from_be_bytes(random))
 }
 
 impl Connection {
