@@ -1,4 +1,4 @@
-"""The official Deepgram client against a server: speaks, is heard, is refused with a wrong key.
+"""The official Deepgram client against a server: speaks, is heard, takes turns, is refused with a wrong key.
 
     python deepgram_check.py BASE_URL API_KEY
 
@@ -89,6 +89,54 @@ async def listen(deepgram, audio):
     return started, messages
 
 
+async def take_turns(deepgram, sentences):
+    """What a Flux model sent for these sentences with silence after each."""
+    messages = []
+    connection = deepgram.listen.v2.connect(
+        model="flux-general-en", encoding="mulaw", sample_rate=8000, eager_eot_threshold=0.5, eot_timeout_ms=3000,
+        keyterm=["corner bakery"],
+    )
+    async with connection as socket:
+        socket.on(EventType.MESSAGE, messages.append)
+        listening = asyncio.create_task(socket.start_listening())
+        for sentence in sentences:
+            audio, _ = await speak(deepgram, sentence, container="none")
+            frames = [SILENCE] * 25 + [audio[at : at + FRAME_BYTES] for at in range(0, len(audio), FRAME_BYTES)]
+            frames += [SILENCE] * 100
+            # The vendor advises messages of 80 ms.
+            chunks = [b"".join(frames[at : at + 4]) for at in range(0, len(frames), 4)]
+            started = time.monotonic()
+            for number, chunk in enumerate(chunks):
+                await asyncio.sleep(max(0.0, started + 4 * number * FRAME_SECONDS - time.monotonic()))
+                await socket.send_media(chunk)
+        await socket.send_close_stream()
+        await asyncio.wait_for(listening, 10)
+    return messages
+
+
+def check_turns(sentences, messages):
+    assert messages[0].type == "Connected", messages[0]
+    numbers = [message.sequence_id for message in messages]
+    assert numbers == list(range(len(numbers))), "every message has the next number"
+    infos = [message for message in messages if message.type == "TurnInfo"]
+    ends = [info for info in infos if info.event == "EndOfTurn"]
+    assert [info.turn_index for info in ends] == list(range(len(ends))), "turns are counted"
+    heard = " ".join(info.transcript for info in ends)
+    said = " ".join(sentences)
+    errors = word_errors(words(said), words(heard))
+    assert errors <= MAX_WER * len(words(said)), f"said {said!r}, heard {heard!r}"
+    for end in ends:
+        turn = [info for info in infos if info.turn_index == end.turn_index]
+        events = [info.event for info in turn]
+        assert events.count("StartOfTurn") == 1 and events.count("EndOfTurn") == 1, events
+        assert turn[events.index("StartOfTurn")].transcript, "a turn begins with words"
+        eager = [info for info in turn if info.event == "EagerEndOfTurn"]
+        assert eager and eager[-1].transcript == end.transcript, "a probable end has the words of the end"
+        assert end.trigger == "model", end.trigger
+        assert all(info.trigger is None for info in turn if info is not end)
+    return {"heard": heard, "word_errors": errors, "turns": len(ends)}
+
+
 def check_messages(said, started, messages):
     kinds = [message.type for _, message in messages]
     assert "SpeechStarted" in kinds, kinds
@@ -138,6 +186,8 @@ async def check(base_url, key):
         heard = check_messages(said, started, messages)
         utterances.append({"said": said, "seconds": round(seconds, 2), "first_byte_ms": round(first * 1000), **heard})
 
+    turns = check_turns(SENTENCES[1:], await take_turns(deepgram, SENTENCES[1:]))
+
     wav, _ = await speak(deepgram, "Hello there.")
     assert wav[:4] == b"RIFF" and wav[8:16] == b"WAVEfmt ", "without container=none mu-law comes as WAV"
 
@@ -145,7 +195,7 @@ async def check(base_url, key):
     await refused(speak(stranger, "Hello."), 401)
     await refused(listen(stranger, b""), 401)
     await refused(speak(deepgram, "a" * 2001, container="none"), 413)
-    return {"utterances": utterances}
+    return {"utterances": utterances, "turns": turns}
 
 
 def main():

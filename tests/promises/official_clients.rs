@@ -25,6 +25,12 @@ fn the_official_deepgram_client_transcribes_its_own_speech() {
 }
 
 #[test]
+fn the_official_azure_client_is_heard_in_one_language_and_in_several() {
+    let (azure, deepgram) = (shared().address("azure_api_url"), shared().address("deepgram_api_url"));
+    check("azure_check.py", &[azure, "sandbox-azure-key", deepgram, "sandbox-deepgram-key"]);
+}
+
+#[test]
 fn the_official_openai_client_reads_the_sandbox() {
     check("openai_check.py", &[shared().address("openai_api_url"), "sandbox-openai-key"]);
 }

@@ -72,6 +72,10 @@ pub struct TranscriberProfile {
     /// Whether [`Output::FinalizeTranscript`](crate::Output::FinalizeTranscript) has an effect. False in older logs.
     #[serde(default)]
     pub can_finalize: bool,
+    /// Whether it reports the end by what is said: then a turn that sounds unfinished ends at once, too. Logs before
+    /// December 2026 do not have it.
+    #[serde(default)]
+    pub understands_turns: bool,
 }
 
 impl Default for TranscriberProfile {
@@ -81,6 +85,7 @@ impl Default for TranscriberProfile {
             words_within: Duration::from_millis(700),
             detects_turns: true,
             can_finalize: false,
+            understands_turns: false,
         }
     }
 }

@@ -7,6 +7,7 @@ use switchboard_model::agents;
 use crate::{
     Providers,
     deepgram::speak::Speak,
+    playht, rime,
     synthesizer::{Synthesizer, TIMEOUTS},
     unusable::Unusable,
 };
@@ -19,11 +20,19 @@ impl Providers {
                 Ok(synthesizer) => Arc::new(synthesizer),
                 Err(unusable) => Arc::new(unusable),
             },
-            agents::Voice::Playht { .. }
-            | agents::Voice::Elevenlabs { .. }
-            | agents::Voice::Azure { .. }
-            | agents::Voice::Rimeai(_)
-            | agents::Voice::Rime(_) => Arc::new(Unusable::no_adapter(configuration.provider())),
+            agents::Voice::Rimeai(voice) | agents::Voice::Rime(voice) => {
+                match rime::speak::Speak::new(self, voice, TIMEOUTS) {
+                    Ok(synthesizer) => Arc::new(synthesizer),
+                    Err(unusable) => Arc::new(unusable),
+                }
+            }
+            agents::Voice::Playht { .. } => match playht::speak::Speak::new(self, configuration, TIMEOUTS) {
+                Ok(synthesizer) => Arc::new(synthesizer),
+                Err(unusable) => Arc::new(unusable),
+            },
+            agents::Voice::Elevenlabs { .. } | agents::Voice::Azure { .. } => {
+                Arc::new(Unusable::no_adapter(configuration.provider()))
+            }
         }
     }
 }

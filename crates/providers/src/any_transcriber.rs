@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use switchboard_model::agents;
+use switchboard_model::{
+    agents,
+    catalogue::deepgram::{is_flux, nearest_model},
+};
 
 use crate::{
-    Providers,
-    deepgram::listen::{Listen, Settings, Timing},
+    Providers, azure,
+    deepgram::{
+        flux::{self, Flux},
+        listen::{Listen, Settings, Timing},
+    },
     transcriber::Transcriber,
-    unusable::Unusable,
 };
 
 impl Providers {
@@ -17,12 +22,23 @@ impl Providers {
         match configuration {
             agents::Transcriber::Deepgram { model, language, keywords, .. } => {
                 let settings = Settings { model, language, key_terms: keywords };
+                if is_flux(nearest_model(model, language).0) {
+                    return match Flux::new(self, &settings, flux::Timing::default()) {
+                        Ok(transcriber) => Arc::new(transcriber),
+                        Err(unusable) => Arc::new(unusable),
+                    };
+                }
                 match Listen::new(self, &settings, Timing::default()) {
                     Ok(transcriber) => Arc::new(transcriber),
                     Err(unusable) => Arc::new(unusable),
                 }
             }
-            agents::Transcriber::Azure { .. } => Arc::new(Unusable::no_adapter(configuration.provider())),
+            agents::Transcriber::Azure { languages, .. } => {
+                match azure::listen::Listen::new(self, languages, azure::listen::Timing::default()) {
+                    Ok(transcriber) => Arc::new(transcriber),
+                    Err(unusable) => Arc::new(unusable),
+                }
+            }
         }
     }
 }

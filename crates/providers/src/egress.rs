@@ -97,10 +97,20 @@ fn builder(mut tls: ClientConfig, protocols: &[&[u8]]) -> reqwest::ClientBuilder
 
 /// Opens a websocket; `wss` trusts the same certificates as HTTPS.
 pub(crate) async fn connect(request: client::Request) -> Result<WebSocket, tungstenite::Error> {
+    connect_for_answer(request).await.map(|(socket, _)| socket)
+}
+
+/// The same, with the server's answer to the handshake.
+pub(crate) async fn connect_for_answer(
+    request: client::Request,
+) -> Result<(WebSocket, client::Response), tungstenite::Error> {
     connect_with(TLS.clone(), request).await
 }
 
-async fn connect_with(tls: ClientConfig, request: client::Request) -> Result<WebSocket, tungstenite::Error> {
+async fn connect_with(
+    tls: ClientConfig,
+    request: client::Request,
+) -> Result<(WebSocket, client::Response), tungstenite::Error> {
     let config = WebSocketConfig::default()
         .read_buffer_size(16 * 1024)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
@@ -108,7 +118,7 @@ async fn connect_with(tls: ClientConfig, request: client::Request) -> Result<Web
     let connector = Connector::Rustls(Arc::new(tls));
     let connecting = connect_async_tls_with_config(request, Some(config), true, Some(connector));
     match timeout(UPGRADE_TIMEOUT, Box::pin(connecting)).await {
-        Ok(connected) => connected.map(|(socket, _)| socket),
+        Ok(connected) => connected,
         Err(elapsed) => Err(tungstenite::Error::Io(elapsed.into())),
     }
 }
@@ -245,7 +255,7 @@ pub(crate) mod tests {
             let mut socket = tungstenite::accept(stream).unwrap();
             socket.send(Message::text("hi")).unwrap();
         });
-        let mut socket = connect_with(trusting_the_test(), request(address)).await.unwrap();
+        let (mut socket, _) = connect_with(trusting_the_test(), request(address)).await.unwrap();
         assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("hi"));
         thread.join().unwrap();
 

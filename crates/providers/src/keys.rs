@@ -160,6 +160,13 @@ impl Keys {
         }
     }
 
+    /// Replaces or adds the second key of a connection: the id of the user whose key the first one is.
+    pub fn set_user_id(&mut self, connection: &Connection, user_id: &str) {
+        if let [_, name] = connection.keys {
+            self.own.insert(name, Some(Secret::new(user_id)));
+        }
+    }
+
     /// Removes a key.
     pub fn remove(&mut self, name: &'static str) {
         self.own.insert(name, None);

@@ -56,6 +56,11 @@ pub enum TranscriptEvent {
     Withdrawn,
     /// The speaker stopped; sent after the final transcripts of the turn.
     TurnEnded,
+    /// The speaker has probably stopped: a reply may be prepared, but not given. Either [`Self::TurnResumed`] or
+    /// [`Self::TurnEnded`] with the same words follows. From transcribers that were asked for it.
+    TurnEndExpected,
+    /// The speaker goes on after all.
+    TurnResumed,
     /// The usage that the vendor bills; once, at the end of the session or just before its error.
     Usage {
         /// Length of the audio.
@@ -72,6 +77,8 @@ impl fmt::Debug for TranscriptEvent {
             Self::Transcript { is_final, .. } => write!(f, "Transcript([redacted], final: {is_final})"),
             Self::Withdrawn => f.write_str("Withdrawn"),
             Self::TurnEnded => f.write_str("TurnEnded"),
+            Self::TurnEndExpected => f.write_str("TurnEndExpected"),
+            Self::TurnResumed => f.write_str("TurnResumed"),
             Self::Usage { audio, estimated } => write!(f, "Usage({audio:?}, estimated: {estimated})"),
         }
     }

@@ -25,6 +25,12 @@ impl Unusable {
         Self { vendor, code: "missing_key", message }
     }
 
+    /// The vendor's service has ended, and the deployment names no other server in `variable`.
+    pub(crate) fn no_server(vendor: &'static str, variable: &str) -> Self {
+        let message = format!("no server; set {variable} to one that speaks its protocol");
+        Self { vendor, code: "no_server", message }
+    }
+
     /// The error that ends every request.
     pub(crate) fn error(&self) -> Error {
         Error::rejected(self.vendor, self.code, &self.message)

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod audio;
+mod azure;
 mod callers;
 mod canned;
 mod clock;
@@ -9,6 +10,8 @@ mod faults;
 mod google;
 mod ids;
 mod openai;
+mod playht;
+mod rime;
 mod script;
 pub mod speech;
 mod twilio;
@@ -85,6 +88,9 @@ impl Sandbox {
             Engines::Offline(_) => openai::router(openai::API_KEY.to_owned(), &stop),
             Engines::Canned(load) => canned::router(load, openai::API_KEY),
         };
+        let azure = azure::router(speech.clone(), azure::API_KEY.to_owned(), &stop);
+        let rime = rime::router(speech.clone(), rime::API_KEY.to_owned(), &stop);
+        let playht = playht::router(speech.clone(), playht::API_KEY.to_owned(), &stop);
         let speech = deepgram::router(speech, deepgram::API_KEY.to_owned(), &stop);
         let vendors = vec![
             Vendor {
@@ -99,6 +105,9 @@ impl Sandbox {
                     + "/v1beta",
                 keys: google::KEYS,
             },
+            Vendor { name: "azure", url: serve(azure, &tasks, &stop).await?, keys: azure::KEYS },
+            Vendor { name: "rime", url: serve(rime, &tasks, &stop).await?, keys: rime::KEYS },
+            Vendor { name: "playht", url: serve(playht, &tasks, &stop).await?, keys: playht::KEYS },
             Vendor { name: "openai", url: serve(model, &tasks, &stop).await? + "/v1", keys: openai::KEYS },
         ];
         Ok(Self { vendors, carrier, tasks, stop, _stop_on_drop: stop_on_drop })

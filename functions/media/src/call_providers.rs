@@ -68,7 +68,7 @@ impl CallProviders {
 
     /// The properties of the transcriber that serves.
     pub(crate) fn transcriber_profile(&self) -> TranscriberProfile {
-        profile_of(self.resolved.transcriber.provider())
+        profile_of(self.resolved.transcriber.provider(), self.resolved.transcriber_model())
     }
 
     /// Starts to connect the transcriber, and opens connections ahead for the language model and the voice.
@@ -81,13 +81,14 @@ impl CallProviders {
 
 /// The properties of a transcriber, as the catalogue has them. One without an adapter has the default ones: it refuses
 /// every connection.
-fn profile_of(transcriber: &str) -> TranscriberProfile {
-    let capabilities = catalogue::transcriber_capabilities(transcriber);
+fn profile_of(transcriber: &str, model: &str) -> TranscriberProfile {
+    let capabilities = catalogue::transcriber_capabilities(transcriber, model);
     capabilities.map_or_else(TranscriberProfile::default, |capabilities| TranscriberProfile {
         settles_within: capabilities.settles_within,
         words_within: capabilities.words_within,
         detects_turns: capabilities.detects_turns,
         can_finalize: true,
+        understands_turns: capabilities.understands_turns,
     })
 }
 
@@ -112,10 +113,12 @@ mod tests {
         for row in catalogue::rows(Service::Transcriber) {
             let Some(adapter) = row.adapter else { continue };
             let Capabilities::Transcriber(capabilities) = adapter.capabilities else { panic!("{row:?}") };
-            let profile = profile_of(row.provider);
+            let profile = profile_of(row.provider, "");
             assert_eq!(profile.settles_within, capabilities.settles_within);
             assert_eq!(profile.words_within, capabilities.words_within);
             assert_eq!(profile.detects_turns, capabilities.detects_turns);
+            assert_eq!(profile.understands_turns, capabilities.understands_turns);
         }
+        assert!(profile_of("deepgram", "flux-general-multi").understands_turns);
     }
 }

@@ -299,7 +299,7 @@ impl Sessions {
                     if matches!(event, TranscriptEvent::Transcript { .. }) {
                         *failures = 0;
                     }
-                    let update = self.convert(event, start);
+                    let Some(update) = self.convert(event, start) else { continue };
                     if self.updates.send(update).await.is_err() {
                         return SessionEnd::CallEnded;
                     }
@@ -342,9 +342,9 @@ impl Sessions {
         Ok(())
     }
 
-    /// An event for the engine. `start` is the place of the session's first byte.
-    fn convert(&mut self, event: TranscriptEvent, start: Duration) -> TranscriberUpdate {
-        match event {
+    /// An event for the call; none if it makes no difference. `start` is the place of the session's first byte.
+    fn convert(&mut self, event: TranscriptEvent, start: Duration) -> Option<TranscriberUpdate> {
+        Some(match event {
             TranscriptEvent::SpeechStarted => TranscriberUpdate::Input(Input::SpeechStarted),
             TranscriptEvent::Transcript { text, is_final, words_end } => {
                 let end = words_end.map(|end| start + end);
@@ -356,8 +356,10 @@ impl Sessions {
             }
             TranscriptEvent::Withdrawn => TranscriberUpdate::Input(Input::TranscriptWithdrawn),
             TranscriptEvent::TurnEnded => TranscriberUpdate::Input(Input::TurnEnded),
+            // The engine prepares no replies ahead, so an end that is only expected changes nothing.
+            TranscriptEvent::TurnEndExpected | TranscriptEvent::TurnResumed => return None,
             TranscriptEvent::Usage { audio, .. } => TranscriberUpdate::Usage(audio),
-        }
+        })
     }
 }
 

@@ -1,11 +1,11 @@
 //! Endpointing: is the user's turn over?
 //!
 //! Two ends race, and the first one wins: the transcriber detects the end of the turn (it counts a little later if
-//! the text sounds unfinished), or no words come for a while.
+//! the text sounds unfinished and the transcriber goes by silence alone), or no words come for a while.
 
 use std::time::Duration;
 
-use crate::{call_time::CallTime, timing::TURN_SILENCE};
+use crate::{call_time::CallTime, settings::TranscriberProfile, timing::TURN_SILENCE};
 
 /// Without turn detection a turn ends after this long without words.
 const SILENCE_WITHOUT_DETECTION: Duration = Duration::from_secs(1);
@@ -24,6 +24,7 @@ const SPOKEN_DIGITS: [&str; 11] =
 #[derive(Debug)]
 pub(super) struct Endpointing {
     detects_turns: bool,
+    understands_turns: bool,
     /// The end by silence.
     silence: CallTime,
     /// The end by detection, if the transcriber reported one.
@@ -31,8 +32,9 @@ pub(super) struct Endpointing {
 }
 
 impl Endpointing {
-    pub(super) fn new(detects_turns: bool) -> Self {
-        Self { detects_turns, silence: CallTime::default(), detected: None }
+    pub(super) fn new(transcriber: &TranscriberProfile) -> Self {
+        let TranscriberProfile { detects_turns, understands_turns, .. } = *transcriber;
+        Self { detects_turns, understands_turns, silence: CallTime::default(), detected: None }
     }
 
     /// When the turn ends, if it has words.
@@ -55,7 +57,8 @@ impl Endpointing {
     /// The transcriber detected the end of a turn whose latest words are `text`. A second detection does not put
     /// the end off.
     pub(super) fn end_detected(&mut self, at: CallTime, text: &str) {
-        self.detected.get_or_insert(at + unfinished_wait(text));
+        let wait = if self.understands_turns { Duration::ZERO } else { unfinished_wait(text) };
+        self.detected.get_or_insert(at + wait);
     }
 
     /// Ends the turn now, even if it sounds unfinished.
@@ -70,7 +73,7 @@ impl Endpointing {
 
     /// Prepares for the next turn.
     pub(super) fn reset(&mut self) {
-        *self = Self::new(self.detects_turns);
+        (self.silence, self.detected) = (CallTime::default(), None);
     }
 }
 

@@ -58,7 +58,7 @@ impl Turn {
     pub(crate) fn new(transcriber: &TranscriberProfile) -> Self {
         Self {
             transcript: Transcript::new(transcriber.settles_within),
-            endpointing: Endpointing::new(transcriber.detects_turns),
+            endpointing: Endpointing::new(transcriber),
             began_at: None,
             spoken_until: CallTime::default(),
             interim_at: None,
@@ -212,6 +212,18 @@ mod tests {
         assert_eq!(turn.due(), Some(ms(3750)), "but words do");
         turn.end_detected(ms(3500));
         assert_eq!(turn.due(), Some(ms(3750)));
+    }
+
+    #[test]
+    fn a_transcriber_that_understands_turns_ends_one_at_once() {
+        let transcriber = TranscriberProfile { understands_turns: true, ..Default::default() };
+        let mut turn = Turn::new(&transcriber);
+        turn.add(ms(0), "my number is 415", true, None);
+        turn.end_detected(ms(300));
+        assert_eq!(turn.due(), Some(ms(300)), "it knows better than the words at the end");
+        turn.take(ms(300)).unwrap();
+        turn.add(ms(900), "and", false, None);
+        assert_eq!(turn.due(), Some(ms(3900)), "a silence ends it in any case");
     }
 
     #[test]

@@ -1,17 +1,114 @@
-//! Azure Speech: transcription and neural voices. No adapter yet.
+//! Azure Speech: transcription and neural voices.
 
-use super::{FallbackRule, Price, Row, Service, deepgram::by_aura};
+use std::time::Duration;
+
+use super::{
+    Adapter, Capabilities, Connection, Model, Price, Row, Service, TranscriberCapabilities, deepgram::by_aura,
+};
+use crate::audio::AudioFormat;
+
+const CONNECTION: Connection = Connection {
+    provider: "azure",
+    keys: &["azure_api_key"],
+    is_required: false,
+    url_variable: "AZURE_API_URL",
+    // A key is valid in one region. The portal shows this endpoint beside the key.
+    default_url: "https://eastus.api.cognitive.microsoft.com",
+    opt_out_variable: None,
+};
 
 pub(super) static TRANSCRIBER: Row = Row {
     provider: "azure",
     service: Service::Transcriber,
     about: "Azure real-time speech to text.",
-    adapter: None,
-    models: &[],
-    unlisted: Price::per_minute(167),
-    fallbacks: &[FallbackRule { name: "*", provider: "deepgram", model: "nova-3" }],
+    adapter: Some(Adapter {
+        connection: &CONNECTION,
+        capabilities: Capabilities::Transcriber(TranscriberCapabilities {
+            // A phrase comes half a second after its last word; not measured.
+            settles_within: Duration::from_secs(5),
+            // Of the vendor's first hypothesis; not measured.
+            words_within: Duration::from_secs(1),
+            detects_turns: true,
+            understands_turns: false,
+            formats: &[AudioFormat::TELEPHONE],
+            max_key_term_tokens: None,
+        }),
+    }),
+    models: &[
+        // One dollar an hour, as published in November 2026.
+        Model::new(ONE_LANGUAGE, Price::per_minute(167)),
+        // Thirty cents more an hour for language identification.
+        Model::new(SEVERAL_LANGUAGES, Price::per_minute(217)),
+    ],
+    unlisted: Price::per_minute(217),
+    fallbacks: &[],
     successor: None,
 };
+
+const ONE_LANGUAGE: &str = "one-language";
+const SEVERAL_LANGUAGES: &str = "several-languages";
+
+/// The vendor has one model; its price depends on the number of languages.
+pub(super) fn tariff(languages: &[String]) -> &'static str {
+    if served_locales(languages).len() > 1 { SEVERAL_LANGUAGES } else { ONE_LANGUAGE }
+}
+
+/// Maximum number of languages that are told apart.
+const MAX_LANGUAGES: usize = 10;
+
+/// The region of a language that is named without one. All others are named like their language (`de-DE`).
+const REGIONS: [(&str, &str); 16] = [
+    ("en", "en-US"),
+    ("da", "da-DK"),
+    ("cs", "cs-CZ"),
+    ("el", "el-GR"),
+    ("he", "he-IL"),
+    ("hi", "hi-IN"),
+    ("ja", "ja-JP"),
+    ("ko", "ko-KR"),
+    ("no", "nb-NO"),
+    ("pt", "pt-BR"),
+    ("sv", "sv-SE"),
+    ("uk", "uk-UA"),
+    ("vi", "vi-VN"),
+    ("zh", "zh-CN"),
+    ("ar", "ar-EG"),
+    ("multi", "en-US"),
+];
+
+/// The locales that a session asks for: each language once, with its region, and as many as the vendor takes. At least
+/// one.
+#[must_use]
+pub fn served_locales(languages: &[String]) -> Vec<String> {
+    let mut served: Vec<String> = vec![];
+    for language in languages.iter().map(|language| language.trim()).filter(|language| !language.is_empty()) {
+        let locale = locale(language);
+        let is_new = served.iter().all(|other| primary(other) != primary(&locale));
+        if is_new && served.len() < MAX_LANGUAGES {
+            served.push(locale);
+        }
+    }
+    if served.is_empty() {
+        served.push("en-US".into());
+    }
+    served
+}
+
+fn locale(language: &str) -> String {
+    if language.contains('-') {
+        return language.to_owned();
+    }
+    let language = language.to_ascii_lowercase();
+    let listed = REGIONS.iter().find(|(listed, _)| *listed == language);
+    listed.map_or_else(
+        || format!("{language}-{}", language.to_ascii_uppercase()),
+        |(_, locale)| (*locale).to_owned(),
+    )
+}
+
+fn primary(locale: &str) -> String {
+    locale.split('-').next().unwrap_or(locale).to_ascii_lowercase()
+}
 
 pub(super) static VOICE: Row = Row {
     provider: "azure",
@@ -23,3 +120,22 @@ pub(super) static VOICE: Row = Row {
     fallbacks: &[by_aura("*", "aura-2-thalia-en")],
     successor: None,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_asks_for_each_language_once_and_for_ten_at_most() {
+        let served = |languages: &[&str]| {
+            served_locales(&languages.iter().map(|language| (*language).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(served(&["en-US", "en-GB", "fr"]), ["en-US", "fr-FR"]);
+        assert_eq!(served(&["sv", "DE", "pt-PT"]), ["sv-SE", "de-DE", "pt-PT"]);
+        assert_eq!(served(&[" "]), ["en-US"]);
+        let many: Vec<String> = ('a'..='z').map(|letter| format!("{letter}{letter}")).collect();
+        assert_eq!(served_locales(&many).len(), 10);
+        assert_eq!(tariff(&many), SEVERAL_LANGUAGES);
+        assert_eq!(tariff(&["en-US".into(), "en-GB".into()]), ONE_LANGUAGE);
+    }
+}

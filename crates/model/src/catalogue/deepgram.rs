@@ -43,14 +43,21 @@ pub(super) static TRANSCRIBER: Row = Row {
             // 300 to 700 ms, measured.
             words_within: Duration::from_millis(700),
             detects_turns: true,
+            understands_turns: false,
             formats: FORMATS,
             max_key_term_tokens: Some(MAX_KEY_TERM_TOKENS),
         }),
     }),
     models: &[
-        Model::new("flux-general-multi*", Price::per_minute(78))
-            .speaks(&["multi", "de", "en", "es", "fr", "hi", "it", "ja", "nl", "pt", "ru"]),
-        Model::new("flux*", Price::per_minute(65)).speaks(ENGLISH),
+        Model {
+            transcriber: Some(&FLUX),
+            ..Model::new("flux-general-multi*", Price::per_minute(78))
+                .speaks(&["multi", "de", "en", "es", "fr", "hi", "it", "ja", "nl", "pt", "ru"])
+        },
+        Model {
+            transcriber: Some(&FLUX),
+            ..Model::new("flux-general-en*", Price::per_minute(65)).speaks(ENGLISH)
+        },
         Model::new("nova-3-medical*", NOVA_3).speaks(ENGLISH),
         Model {
             language_prices: &[("multi", NOVA_3_MULTI)],
@@ -65,6 +72,28 @@ pub(super) static TRANSCRIBER: Row = Row {
     fallbacks: &[],
     successor: None,
 };
+
+/// Flux models end turns by themselves, by what is said and how.
+const FLUX: TranscriberCapabilities = TranscriberCapabilities {
+    // A turn becomes final with its end, [`FLUX_TURN_TIMEOUT`] after its last word at the latest.
+    settles_within: Duration::from_secs(5),
+    // Words come four times a second; not measured.
+    words_within: Duration::from_millis(700),
+    detects_turns: true,
+    understands_turns: true,
+    formats: FORMATS,
+    max_key_term_tokens: Some(MAX_KEY_TERM_TOKENS),
+};
+
+/// Silence that ends a turn of a Flux model in any case. The vendor's default is five seconds; the caller waits for no
+/// more than three.
+pub const FLUX_TURN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Whether a model speaks Flux's own protocol.
+#[must_use]
+pub fn is_flux(model: &str) -> bool {
+    model.starts_with("flux-general-")
+}
 
 const NOVA_2: Price = Price::per_minute(58);
 
@@ -132,18 +161,17 @@ pub(super) fn voice_in<'a>(language: &str, english: &'a str) -> &'a str {
     found.map_or(english, |(_, woman, man)| if MENS_VOICES.contains(&english) { man } else { woman })
 }
 
-/// The model and language that a session asks for. A model whose protocol has no adapter, or that does not know the
-/// language, is replaced by the nearest one that does; of a language, by its primary subtag or else by `multi`. A call
-/// never fails for its language.
+/// The model and language that a session asks for. A model that does not know the language is replaced by the nearest
+/// one that does; a language by its primary subtag, or else by `multi`. A call never fails for its language.
 #[must_use]
 pub fn nearest_model<'a>(model: &'a str, language: &'a str) -> (&'a str, &'a str) {
-    let (model, language) = match model {
-        // Flux speaks /v2/listen, which has no adapter.
-        "flux-general-multi" => ("nova-3", "multi"),
-        _ if model.starts_with("flux") => ("nova-3", language),
-        _ => (model, language),
+    // The vendor calls no model just `flux`.
+    let model = if model.starts_with("flux") && !is_flux(model) { "flux-general-en" } else { model };
+    let general = match model {
+        _ if is_flux(model) => "flux-general-multi",
+        _ if model.starts_with("nova-2") => "nova-2",
+        _ => "nova-3",
     };
-    let general = if model.starts_with("nova-2") { "nova-2" } else { "nova-3" };
     [model, general, "nova-3"]
         .into_iter()
         .find_map(|model| {
@@ -201,8 +229,11 @@ mod tests {
         assert_eq!(nearest_model("nova-2-meeting", "en-US"), ("nova-2-meeting", "en-US"));
         assert_eq!(nearest_model("nova-2-general", "fr"), ("nova-2-general", "fr"));
         assert_eq!(nearest_model("nova-3-medical", "de"), ("nova-3", "de"));
-        assert_eq!(nearest_model("flux-general-en", "en"), ("nova-3", "en"));
-        assert_eq!(nearest_model("flux-general-multi", "en"), ("nova-3", "multi"));
+        assert_eq!(nearest_model("flux-general-en", "en-GB"), ("flux-general-en", "en-GB"));
+        assert_eq!(nearest_model("flux-general-en", "fr-FR"), ("flux-general-multi", "fr"));
+        assert_eq!(nearest_model("flux-general-multi", "multi"), ("flux-general-multi", "multi"));
+        assert_eq!(nearest_model("flux-general-multi", "sv"), ("nova-3", "sv"));
+        assert_eq!(nearest_model("flux", "en"), ("flux-general-en", "en"));
     }
 
     #[test]

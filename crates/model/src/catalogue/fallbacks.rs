@@ -6,7 +6,7 @@
 use jiff::civil::Date;
 use serde::Serialize;
 
-use super::{ROWS, Row, Service, deepgram, rates, row};
+use super::{ROWS, Row, Service, azure, deepgram, rates, rime, row};
 use crate::agents::{AgentConfig, LanguageModel, ModelSettings, RimeVoice, Transcriber, Voice};
 
 /// One row of the fallback table. `*` at the end of a name stands for any ending.
@@ -71,10 +71,13 @@ pub struct Adjustment {
 }
 
 impl ResolvedProviders {
-    /// The vendor's name of the transcriber's model.
+    /// The vendor's name of the transcriber's model, as it is sent.
     #[must_use]
     pub fn transcriber_model(&self) -> &str {
-        transcriber_model(&self.transcriber)
+        match &self.transcriber {
+            Transcriber::Deepgram { model, language, .. } => deepgram::nearest_model(model, language).0,
+            Transcriber::Azure { .. } => transcriber_model(&self.transcriber),
+        }
     }
 
     /// The vendor's name of the voice.
@@ -146,7 +149,10 @@ fn language_model_adjustments(named: &LanguageModel, today: Date) -> Vec<Adjustm
 
 /// Cuts what the vendor would refuse.
 fn adjust_transcriber(transcriber: &mut Transcriber) -> Vec<Adjustment> {
-    let Transcriber::Deepgram { model, language, keywords, .. } = transcriber else { return vec![] };
+    let (model, language, keywords) = match transcriber {
+        Transcriber::Deepgram { model, language, keywords, .. } => (model, language, keywords),
+        Transcriber::Azure { languages, .. } => return adjust_languages(languages),
+    };
     let (served_model, served_language) = deepgram::nearest_model(model, language);
     let pairs = [(model.as_str(), served_model), (language.as_str(), served_language)];
     let changed = pairs.into_iter().filter(|(asked, served)| asked != served);
@@ -157,6 +163,17 @@ fn adjust_transcriber(transcriber: &mut Transcriber) -> Vec<Adjustment> {
         keywords.truncate(taken);
     }
     texts.into_iter().map(|text| Adjustment { service: Service::Transcriber, text }).collect()
+}
+
+/// Replaces the languages by those that the vendor takes.
+fn adjust_languages(languages: &mut Vec<String>) -> Vec<Adjustment> {
+    let served = azure::served_locales(languages);
+    if served == *languages {
+        return vec![];
+    }
+    let (asked, text) = (languages.join(", "), served.join(", "));
+    *languages = served;
+    vec![Adjustment { service: Service::Transcriber, text: format!("{asked} is served by {text}") }]
 }
 
 fn resolve_language_model(named: &LanguageModel, today: Date) -> LanguageModel {
@@ -210,7 +227,7 @@ fn fallback(service: Service, provider: &str, model: &str) -> Option<(&'static s
 fn transcriber_model(transcriber: &Transcriber) -> &str {
     match transcriber {
         Transcriber::Deepgram { model, .. } => model,
-        Transcriber::Azure { .. } => "",
+        Transcriber::Azure { languages, .. } => azure::tariff(languages),
     }
 }
 
@@ -218,7 +235,9 @@ fn voice_model(voice: &Voice) -> &str {
     match voice {
         Voice::Playht { model, .. } | Voice::Azure { model, .. } | Voice::Deepgram { model, .. } => model,
         Voice::Elevenlabs { voice_id, .. } => voice_id,
-        Voice::Rimeai(RimeVoice { speaker, .. }) | Voice::Rime(RimeVoice { speaker, .. }) => speaker,
+        Voice::Rimeai(RimeVoice { speaker, .. }) | Voice::Rime(RimeVoice { speaker, .. }) => {
+            rime::model_of(speaker)
+        }
     }
 }
 
@@ -297,9 +316,7 @@ mod tests {
     #[test]
     fn a_vendor_without_an_adapter_falls_back() {
         let azure = Transcriber::Azure { languages: vec!["fr-FR".into()], credential_id: None };
-        assert!(
-            matches!(resolve_transcriber(&azure), Transcriber::Deepgram { language, .. } if language == "fr-FR")
-        );
+        assert_eq!(resolve_transcriber(&azure), azure);
         let rime = RimeVoice {
             speaker: "lyra".into(),
             speed_alpha: 1.0,
@@ -307,7 +324,7 @@ mod tests {
             credential_id: None,
         };
         for voice in [Voice::Rime(rime.clone()), Voice::Rimeai(rime)] {
-            assert_eq!(resolve_voice(&voice, "en").provider(), "deepgram");
+            assert_eq!(resolve_voice(&voice, "en"), voice);
         }
     }
 
@@ -367,8 +384,20 @@ mod tests {
         };
         assert_eq!(adjustments("nova-3", "en"), [""; 0]);
         assert_eq!(adjustments("nova-3", "fr-FR"), ["fr-FR is served by fr"]);
-        let both = ["flux-general-multi is served by nova-3", "en is served by multi"];
-        assert_eq!(adjustments("flux-general-multi", "en"), both);
+        assert_eq!(adjustments("flux-general-en", "en-GB"), [""; 0]);
+        let both = ["flux-general-en is served by flux-general-multi", "de-DE is served by de"];
+        assert_eq!(adjustments("flux-general-en", "de-DE"), both);
+        assert_eq!(adjustments("flux-general-en", "sv"), ["flux-general-en is served by nova-3"]);
+    }
+
+    #[test]
+    fn languages_that_are_not_told_apart_are_recorded() {
+        let languages = ["en-US", "en-GB", "fr"].map(str::to_owned).to_vec();
+        let transcriber = Transcriber::Azure { languages, credential_id: None };
+        let resolved = resolve(&AgentConfig { transcriber, ..AgentConfig::default() }, TODAY);
+        let text = "en-US, en-GB, fr is served by en-US, fr-FR".to_owned();
+        assert_eq!(resolved.adjustments, [Adjustment { service: Service::Transcriber, text }]);
+        assert_eq!(resolved.transcriber.language(), "en-US");
     }
 
     #[test]
@@ -426,7 +455,7 @@ mod tests {
         let luna = "openai/gpt-6-luna";
         assert!(table.contains(&row("language_model", "openai/gpt-3.5*", luna, Some("2026-10-23"))));
         assert!(table.contains(&row("language_model", "openai/o3", luna, Some("2026-12-11"))));
-        assert!(table.contains(&row("transcriber", "azure/*", "deepgram/nova-3", None)));
-        assert_eq!(table.last(), Some(&row("voice", "rime/*", "deepgram/aura-2-thalia-en", None)));
+        assert!(table.contains(&row("voice", "playht/*", "deepgram/aura-2-thalia-en", None)));
+        assert!(table.iter().all(|row| row.role != "transcriber"), "both vendors have an adapter");
     }
 }

@@ -7,16 +7,16 @@
 //!
 //! Start with [`Row`], then read a vendor's file. [`resolve`] decides which providers serve an agent.
 
-mod azure;
+pub mod azure;
 pub mod deepgram;
 mod elevenlabs;
 mod fallbacks;
 mod google;
 mod openai;
-mod playht;
+pub mod playht;
 mod prices;
 mod rates;
-mod rime;
+pub mod rime;
 mod twilio;
 
 #[cfg(test)]
@@ -106,7 +106,7 @@ pub struct Adapter {
 /// How a deployment reaches a vendor.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// The vendor's name.
+    /// The vendor's name; of several, the one that its keys have.
     pub provider: &'static str,
     /// The members of the deployment's provider keys that hold the vendor's keys.
     pub keys: &'static [&'static str],
@@ -156,6 +156,8 @@ pub struct TranscriberCapabilities {
     pub words_within: Duration,
     /// Whether it decides by itself that the caller has finished.
     pub detects_turns: bool,
+    /// Whether it decides so by what the caller says, and not by silence alone: then nothing waits for more words.
+    pub understands_turns: bool,
     /// The audio it takes.
     pub formats: &'static [AudioFormat],
     /// The most tokens of all key terms of a session together; none: it takes no key terms.
@@ -184,6 +186,8 @@ pub struct Model {
     pub price: Price,
     /// Other prices for some languages.
     pub language_prices: &'static [(&'static str, Price)],
+    /// Its own capabilities as a transcriber; none: those of its row.
+    pub transcriber: Option<&'static TranscriberCapabilities>,
 }
 
 /// The languages of a model: BCP-47 tags, or the vendor's word for several at once (`multi`).
@@ -208,7 +212,14 @@ pub struct FallbackRule {
 
 impl Model {
     const fn new(name: &'static str, price: Price) -> Self {
-        Self { name, retires_on: None, languages: Languages::Any, price, language_prices: &[] }
+        Self {
+            name,
+            retires_on: None,
+            languages: Languages::Any,
+            price,
+            language_prices: &[],
+            transcriber: None,
+        }
     }
 
     const fn retired(self, year: i16, month: i8, day: i8) -> Self {
@@ -307,11 +318,14 @@ pub fn call_tariff(carrier: &str) -> Option<&'static CallTariff> {
     }
 }
 
-/// Capabilities of a transcriber; none if it has no adapter.
+/// Capabilities of a transcriber with this model; none if it has no adapter.
 #[must_use]
-pub fn transcriber_capabilities(provider: &str) -> Option<TranscriberCapabilities> {
-    match row(Service::Transcriber, provider)?.adapter?.capabilities {
-        Capabilities::Transcriber(capabilities) => Some(capabilities),
+pub fn transcriber_capabilities(provider: &str, model: &str) -> Option<TranscriberCapabilities> {
+    let row = row(Service::Transcriber, provider)?;
+    match row.adapter?.capabilities {
+        Capabilities::Transcriber(capabilities) => {
+            Some(row.model(model).and_then(|model| model.transcriber).copied().unwrap_or(capabilities))
+        }
         _ => None,
     }
 }
@@ -328,10 +342,11 @@ pub fn connections() -> Vec<&'static Connection> {
     connections
 }
 
-/// The connection of a vendor; none if it has no adapter.
+/// The connection of a vendor, by any of its names; none if it has no adapter.
 #[must_use]
 pub fn connection(provider: &str) -> Option<&'static Connection> {
-    connections().into_iter().find(|connection| connection.provider == provider)
+    let mut rows = ROWS.iter().filter(|row| row.provider == provider);
+    rows.find_map(|row| row.adapter).map(|adapter| adapter.connection)
 }
 
 /// Whether `pattern` names `name`.

@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
-use super::{Model, Price, Service, TokenPrices, deepgram, resolve, row, rows};
+use super::{Model, Price, Service, TokenPrices, azure, deepgram, resolve, row, rows};
 use crate::agents::{AgentConfig, Transcriber};
 
 /// The rates of an agent's providers, as they are served.
@@ -37,7 +37,7 @@ pub fn rates(agent: &AgentConfig, today: Date) -> ProviderRates {
     let (transcriber_model, language) = match transcriber {
         // Billed is what is sent.
         Transcriber::Deepgram { model, language, .. } => deepgram::nearest_model(model, language),
-        Transcriber::Azure { .. } => ("", transcriber.language()),
+        Transcriber::Azure { languages, .. } => (azure::tariff(languages), ""),
     };
     ProviderRates {
         language_model: Rate {
@@ -128,7 +128,20 @@ mod tests {
         assert_eq!(price("nova-3", "en"), "0.0048");
         assert_eq!(price("nova-3", "multi"), "0.0058");
         assert_eq!(price("nova-3", "sw"), "0.0058", "served by multi");
-        assert_eq!(price("flux-general-en", "en"), "0.0048", "served by nova-3");
+        assert_eq!(price("flux-general-en", "en"), "0.0065");
+        assert_eq!(price("flux-general-multi", "fr"), "0.0078");
+        assert_eq!(price("flux-general-en", "sv"), "0.0048", "served by nova-3");
+    }
+
+    #[test]
+    fn language_identification_has_a_price() {
+        let price = |languages: &[&str]| {
+            let languages = languages.iter().map(|language| (*language).to_owned()).collect();
+            let transcriber = Transcriber::Azure { languages, credential_id: None };
+            let agent = AgentConfig { transcriber, ..AgentConfig::default() };
+            rates(&agent, jiff::civil::date(2026, 11, 30)).transcriber.price.to_string()
+        };
+        assert_eq!((price(&["en-US"]).as_str(), price(&["en-US", "fr-FR"]).as_str()), ("0.0167", "0.0217"));
     }
 
     #[test]

@@ -63,7 +63,8 @@ fn a_row_has_the_price_and_capabilities_of_its_service() {
             assert!(fits, "{price:?} of {}", row.provider);
         }
         let Some(adapter) = row.adapter else { continue };
-        assert_eq!(adapter.connection.provider, row.provider);
+        assert_eq!(connection(row.provider), Some(adapter.connection));
+        assert_eq!(connection(adapter.connection.provider), Some(adapter.connection));
         assert!(matches!(
             (row.service, adapter.capabilities),
             (Service::Carrier, Capabilities::Carrier)
@@ -117,8 +118,12 @@ fn a_model_has_its_languages_and_its_last_day() {
 
 #[test]
 fn only_a_transcriber_with_an_adapter_has_capabilities() {
-    assert!(transcriber_capabilities("deepgram").is_some_and(|deepgram| deepgram.detects_turns));
-    assert_eq!(transcriber_capabilities("azure"), None);
+    assert!(transcriber_capabilities("deepgram", "nova-3").is_some_and(|nova| !nova.understands_turns));
+    assert!(
+        transcriber_capabilities("deepgram", "flux-general-en").is_some_and(|flux| flux.understands_turns)
+    );
+    assert!(transcriber_capabilities("azure", "").is_some_and(|azure| azure.detects_turns));
+    assert_eq!(transcriber_capabilities("acme", ""), None);
 }
 
 #[test]

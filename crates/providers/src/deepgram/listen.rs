@@ -9,23 +9,20 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt, future::BoxFuture, stream};
-use http::{HeaderValue, StatusCode, header};
 use reqwest::Url;
 use switchboard_model::catalogue::deepgram::{endpointing_ms, key_terms, nearest_model, takes_key_terms};
 use tokio::{
     sync::{Notify, mpsc},
     time::{Instant, sleep_until, timeout},
 };
-use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest, protocol::CloseFrame};
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use self::turn::{Reply, ServerMessage, Turn};
-use super::VENDOR;
+use super::{VENDOR, socket};
 use crate::{
     Error, Providers, Secret,
     audio::AudioFormat,
-    egress::{self, WebSocket},
-    endpoints::join,
-    refusal::{self, Explanation, Verdict},
+    egress::WebSocket,
     transcriber::{AudioSink, Transcriber, TranscriberSession, TranscriptEvent},
     unusable::Unusable,
 };
@@ -100,19 +97,7 @@ impl Listen {
     }
 
     async fn open(self) -> Result<(AudioSink, TranscriberSession), Error> {
-        let mut request = self
-            .url
-            .as_str()
-            .into_client_request()
-            .map_err(|error| Error::rejected(VENDOR, "bad_request", &error.to_string()))?;
-        let mut key = HeaderValue::try_from(format!("Token {}", self.key.reveal())).map_err(|_| {
-            Error::rejected(VENDOR, "bad_key", "the key holds characters that no header can carry")
-        })?;
-        key.set_sensitive(true);
-        request.headers_mut().insert(header::AUTHORIZATION, key);
-        request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(egress::USER_AGENT));
-
-        let socket = egress::connect(request).await.map_err(refused)?;
+        let socket = socket::open(&self.url, &self.key).await?;
         let finalize = Arc::new(Notify::new());
         let (sink, audio) = AudioSink::with_finalize(VENDOR, Arc::clone(&finalize));
         let now = Instant::now();
@@ -141,34 +126,8 @@ impl Transcriber for Listen {
     }
 }
 
-/// The error for a handshake that failed.
-fn refused(error: tungstenite::Error) -> Error {
-    let tungstenite::Error::Http(response) = &error else {
-        return Error::broken(VENDOR, "no connection", error);
-    };
-    let (status, headers) = (response.status(), response.headers());
-    // A handshake has no body; Deepgram explains itself in a header.
-    let message = headers.get("dg-error").and_then(|value| value.to_str().ok());
-    let explanation = Explanation { message: message.map(str::to_owned), ..Explanation::default() };
-    match refusal::handshake_verdict(status, headers, &explanation) {
-        Verdict::Retry { after } => {
-            let reason = match status {
-                StatusCode::TOO_MANY_REQUESTS => "too many sessions at once".to_owned(),
-                _ => format!("it answered the handshake with {}", status.as_u16()),
-            };
-            Error::Unavailable { vendor: VENDOR, reason, retry_after: after, source: None }
-        }
-        Verdict::DropParameter(_) | Verdict::FallBack | Verdict::GiveUp => {
-            Error::rejected(VENDOR, status.as_str(), message.unwrap_or("no explanation"))
-        }
-    }
-}
-
 fn listen_url(base: &Url, settings: &Settings<'_>) -> Url {
-    let mut url = join(base, "/v1/listen");
-    let scheme = if url.scheme() == "http" { "ws" } else { "wss" };
-    url.set_scheme(scheme).expect("http and ws are of one kind, so the scheme can be changed");
-
+    let mut url = socket::url(base, "/v1/listen");
     let (model, language) = nearest_model(settings.model, settings.language);
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.extend_pairs([
@@ -200,7 +159,7 @@ fn listen_url(base: &Url, settings: &Settings<'_>) -> Url {
 }
 
 /// `espresso:2` becomes `espresso`; `terms: of use` stays.
-fn without_weight(term: &str) -> &str {
+pub(super) fn without_weight(term: &str) -> &str {
     match term.rsplit_once(':') {
         Some((word, weight)) if !word.is_empty() && weight.parse::<f32>().is_ok() => word,
         _ => term,
@@ -317,7 +276,7 @@ impl Session {
                 }
             }
             Some(Ok(Message::Close(frame))) => match frame {
-                Some(frame) if !is_normal(&frame) => Err(closed(&frame)),
+                Some(frame) if !socket::is_normal(&frame) => Err(socket::closed(&frame)),
                 _ => self.end_of_connection(),
             },
             Some(Ok(_)) => Ok(()),
@@ -343,19 +302,6 @@ impl Session {
         }
         self.ready.extend(error.map(Err));
         self.over = true;
-    }
-}
-
-fn is_normal(frame: &CloseFrame) -> bool {
-    matches!(u16::from(frame.code), 1000 | 1001 | 1005)
-}
-
-/// 1008: the audio or the request is wrong. 1011: Deepgram failed.
-fn closed(frame: &CloseFrame) -> Error {
-    let code = u16::from(frame.code);
-    match code {
-        1008 => Error::rejected(VENDOR, code, &frame.reason),
-        _ => Error::unavailable(VENDOR, &format!("it closed with {code}: {}", frame.reason)),
     }
 }
 

@@ -1,6 +1,8 @@
-//! Deepgram: transcriber ([`listen`]) and synthesizer ([`speak`]).
+//! Deepgram: transcribers ([`listen`], and [`flux`] for models that end turns) and synthesizer ([`speak`]).
 
+pub mod flux;
 pub mod listen;
+mod socket;
 pub mod speak;
 mod throttle;
 
@@ -16,6 +18,7 @@ mod tests {
     use crate::{Providers, egress, endpoints::Endpoints, keys::Keys, synthesizer::TIMEOUTS};
 
     use super::{
+        flux::Flux,
         listen::{Listen, Settings, Timing},
         speak::Speak,
     };
@@ -39,6 +42,9 @@ mod tests {
                 listen.url().as_str().ends_with("&keyterm=corner%20bakery&mip_opt_out=true"),
                 expected
             );
+            let flux = Settings { model: "flux-general-en", ..settings };
+            let flux = Flux::new(&providers, &flux, crate::deepgram::flux::Timing::default()).unwrap();
+            assert_eq!(flux.url().as_str().ends_with("&mip_opt_out=true"), expected);
             let speak = Speak::new(&providers, "aura-2-thalia-en", TIMEOUTS).unwrap();
             let url = speak.url(AudioFormat::TELEPHONE);
             assert_eq!(url.query().unwrap().contains("mip_opt_out=true"), expected, "{url}");

@@ -5,15 +5,23 @@ mod adapters;
 #[cfg(test)]
 mod ahead;
 #[cfg(test)]
+mod azure_listen;
+#[cfg(test)]
 mod compatible;
 #[cfg(test)]
 mod credentials;
+#[cfg(test)]
+mod deepgram_flux;
 #[cfg(test)]
 mod google;
 #[cfg(test)]
 mod language_model;
 #[cfg(test)]
 mod numbers;
+#[cfg(test)]
+mod playht;
+#[cfg(test)]
+mod rime;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

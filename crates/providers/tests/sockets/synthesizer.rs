@@ -247,7 +247,7 @@ async fn clips_use_the_customers_key_only() {
         |own| ClipSynthesizer::new(&providers, EgressPolicy::PublicOnly, &voice, Some(&own), &characters);
     clips(own(Provider::Deepgram)).unwrap().synthesize("Hello.").await.unwrap();
     assert_eq!(*keys.lock().unwrap(), ["Token dg-of-the-customer"]);
-    assert!(matches!(clips(own(Provider::Azure)), Err(Error::Rejected { .. })));
+    assert!(matches!(clips(own(Provider::Elevenlabs)), Err(Error::Rejected { .. })));
 }
 
 #[tokio::test]

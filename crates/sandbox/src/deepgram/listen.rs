@@ -82,7 +82,10 @@ enum Control {
 }
 
 /// Reads and ignores everything until the client leaves.
-async fn ignore<E>(stream: &mut (impl Stream<Item = Result<Message, E>> + Unpin), stop: &CancellationToken) {
+pub(super) async fn ignore<E>(
+    stream: &mut (impl Stream<Item = Result<Message, E>> + Unpin),
+    stop: &CancellationToken,
+) {
     stop.run_until_cancelled(async { while let Some(Ok(_)) = stream.next().await {} }).await;
 }
 

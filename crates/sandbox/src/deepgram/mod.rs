@@ -1,16 +1,19 @@
-//! The Deepgram server: live transcription (`/v1/listen`) and speech synthesis (`/v1/speak`).
+//! The Deepgram server: live transcription (`/v1/listen`, and `/v2/listen` with Flux models) and speech synthesis
+//! (`/v1/speak`).
 //!
 //! The offline engines recognise and synthesize speech, so a transcript comes only from the audio that arrived. This
-//! module has the routes and the authentication; `listen` the socket of a transcription, `session` its decisions,
+//! module has the routes and the authentication; `listen` and `flux` the sockets of a transcription, `session` its decisions,
 //! `messages` their form, and `speak` the synthesis. [`crate::faults`] decides by the key which requests fail.
 
 mod api;
 #[cfg(test)]
 mod fault_tests;
+mod flux;
 mod listen;
 mod messages;
 mod models;
 mod options;
+pub(crate) mod recogniser;
 mod session;
 mod speak;
 #[cfg(test)]
@@ -43,6 +46,7 @@ use crate::{
 const REQUEST_ID: HeaderName = HeaderName::from_static("dg-request-id");
 
 const LISTEN: &str = "/v1/listen";
+const FLUX: &str = "/v2/listen";
 const SPEAK: &str = "/v1/speak";
 
 /// The key that the server accepts. It is not secret: it opens only a loopback server.
@@ -60,6 +64,7 @@ pub(crate) fn router(speech: Speech, api_key: String, stop: &CancellationToken) 
     let server = Server { speech, stop: stop.clone(), _stop_on_drop: stop.drop_guard() };
     Router::new()
         .route(LISTEN, get(listen::listen))
+        .route(FLUX, get(flux::listen))
         .route(SPEAK, post(speak::speak))
         .fallback(async |request: Request| {
             let id = request.extensions().get().cloned().unwrap_or_else(|| RequestId(ids::uuid()));
@@ -75,7 +80,7 @@ pub(crate) fn router(speech: Speech, api_key: String, stop: &CancellationToken) 
 async fn admit(State(keys): State<Arc<Keys<Value>>>, mut request: Request, next: Next) -> Response {
     let id = RequestId(ids::uuid());
     let part = match request.uri().path() {
-        LISTEN => Some(Endpoint::Listen),
+        LISTEN | FLUX => Some(Endpoint::Listen),
         SPEAK => Some(Endpoint::Speak),
         _ => None,
     };

@@ -174,8 +174,13 @@ impl Session {
         self.advance(out);
     }
 
+    /// Whether the text of the utterance is known ahead of its end.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.ahead.is_some()
+    }
+
     /// Duration of the audio received.
-    fn position(&self) -> Duration {
+    pub(super) fn position(&self) -> Duration {
         audio::duration(self.received)
     }
 
