@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 pub mod audio;
+mod azure;
 mod callers;
 mod canned;
 mod clock;
 mod deepgram;
+mod elevenlabs;
 mod faults;
 mod ids;
 mod openai;
@@ -83,6 +85,8 @@ impl Sandbox {
             Engines::Offline(_) => openai::router(openai::API_KEY.to_owned(), &stop),
             Engines::Canned(load) => canned::router(load, openai::API_KEY),
         };
+        let elevenlabs = elevenlabs::router(speech.clone(), &stop);
+        let azure = azure::router(speech.clone(), &stop);
         let speech = deepgram::router(speech, deepgram::API_KEY.to_owned(), &stop);
         let vendors = vec![
             Vendor {
@@ -92,6 +96,12 @@ impl Sandbox {
             },
             Vendor { name: "deepgram", url: serve(speech, &tasks, &stop).await?, keys: deepgram::KEYS },
             Vendor { name: "openai", url: serve(model, &tasks, &stop).await? + "/v1", keys: openai::KEYS },
+            Vendor {
+                name: "elevenlabs",
+                url: serve(elevenlabs, &tasks, &stop).await?,
+                keys: elevenlabs::KEYS,
+            },
+            Vendor { name: "azure", url: serve(azure, &tasks, &stop).await?, keys: azure::KEYS },
         ];
         Ok(Self { vendors, carrier, tasks, stop, _stop_on_drop: stop_on_drop })
     }
