@@ -5,8 +5,9 @@ use std::sync::Arc;
 use switchboard_model::agents;
 
 use crate::{
-    Providers,
+    Providers, azure,
     deepgram::speak::Speak,
+    elevenlabs,
     synthesizer::{Synthesizer, TIMEOUTS},
     unusable::Unusable,
 };
@@ -21,11 +22,24 @@ impl Providers {
                 Ok(synthesizer) => Arc::new(synthesizer),
                 Err(unusable) => Arc::new(unusable),
             },
-            agents::Voice::Playht { .. }
-            | agents::Voice::Elevenlabs { .. }
-            | agents::Voice::Azure { .. }
-            | agents::Voice::Rimeai(_)
-            | agents::Voice::Rime(_) => Arc::new(Unusable::no_adapter(configuration.provider())),
+            agents::Voice::Elevenlabs { .. } => boxed(elevenlabs::speak::Speak::new(
+                self,
+                configuration,
+                elevenlabs::speak::Timing::default(),
+            )),
+            agents::Voice::Azure { model, pitch, rate, .. } => {
+                boxed(azure::speak::Speak::new(self, model, *pitch, *rate, TIMEOUTS))
+            }
+            agents::Voice::Playht { .. } | agents::Voice::Rimeai(_) | agents::Voice::Rime(_) => {
+                Arc::new(Unusable::no_adapter(configuration.provider()))
+            }
         }
+    }
+}
+
+fn boxed(voice: Result<impl Synthesizer + 'static, Unusable>) -> Arc<dyn Synthesizer> {
+    match voice {
+        Ok(voice) => Arc::new(voice),
+        Err(unusable) => Arc::new(unusable),
     }
 }

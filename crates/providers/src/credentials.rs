@@ -6,7 +6,7 @@ use switchboard_model::{
     egress_policy::{BadUrl, EgressPolicy},
 };
 
-use crate::{Providers, egress};
+use crate::{Providers, azure, egress};
 
 /// A customer's key cannot be used. Does not show the key.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,12 @@ impl Providers {
         let connection = catalogue::connection(vendor).ok_or(UnusableCredential::NoAdapter(vendor))?;
         let mut providers = self.clone();
         providers.keys.set(connection, own.api_key.clone());
+        // The deployment's own region does not know the customer's key.
+        if let Some(region) = own.credential.region.as_deref().and_then(azure::region_url)
+            && vendor == azure::VENDOR
+        {
+            providers.endpoints.set(connection, region);
+        }
         if let Some(base_url) = &own.credential.base_url {
             providers.endpoints.set(connection, egress_policy.url(base_url)?);
             providers.http = egress::guarded_client(egress_policy);

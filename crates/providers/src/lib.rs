@@ -5,11 +5,13 @@ mod any_language_model;
 mod any_synthesizer;
 mod any_transcriber;
 pub mod audio;
+pub mod azure;
 pub mod carrier;
 pub mod clips;
 pub mod credentials;
 pub mod deepgram;
 pub mod egress;
+pub mod elevenlabs;
 pub mod endpoints;
 mod error;
 #[cfg(fuzzing)]

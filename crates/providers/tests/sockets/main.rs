@@ -5,7 +5,11 @@ mod adapters;
 #[cfg(test)]
 mod ahead;
 #[cfg(test)]
+mod azure;
+#[cfg(test)]
 mod credentials;
+#[cfg(test)]
+mod elevenlabs;
 #[cfg(test)]
 mod language_model;
 #[cfg(test)]
