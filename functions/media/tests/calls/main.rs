@@ -8,6 +8,7 @@ mod clips;
 mod conversation;
 mod ending;
 mod handover;
+mod heard_words;
 mod hooks;
 mod isolation;
 mod logging;
