@@ -25,6 +25,11 @@ fn the_official_deepgram_client_transcribes_its_own_speech() {
 }
 
 #[test]
+fn the_official_elevenlabs_client_speaks_in_every_way() {
+    check("elevenlabs_check.py", &[shared().address("elevenlabs_api_url"), "sandbox-elevenlabs-key"]);
+}
+
+#[test]
 fn the_official_openai_client_reads_the_sandbox() {
     check("openai_check.py", &[shared().address("openai_api_url"), "sandbox-openai-key"]);
 }

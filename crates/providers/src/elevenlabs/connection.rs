@@ -81,7 +81,7 @@ struct Context {
     is_closed: bool,
 }
 
-/// What is known of a clause whose speech arrives.
+/// The state of a clause whose speech arrives.
 struct Progress {
     words: Words,
     is_counted: bool,

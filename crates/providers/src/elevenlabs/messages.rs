@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_no_error_but_broken_audio_is() {
+    fn an_unknown_message_is_no_error_but_broken_audio_is() {
         for text in ["", "[]", r#"{"audio":"AAAA"}"#, r#"{"warning":"slow"}"#] {
             assert!(matches!(ServerMessage::read(text), Ok(ServerMessage::Unknown)), "{text}");
         }

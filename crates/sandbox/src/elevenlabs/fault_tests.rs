@@ -11,7 +11,7 @@ use crate::speech::local_client;
 /// Longer than a response takes on an idle machine.
 const A_WHILE: Duration = Duration::from_millis(500);
 
-/// What two texts, one after the other on one connection, are answered with: the bytes of audio and the end.
+/// The responses to two texts, one after the other on one connection: the bytes of audio and the end.
 async fn two_texts(fault: Value) -> Vec<(usize, String)> {
     let mut tasks = JoinSet::new();
     let url = server(&mut tasks).await;

@@ -150,7 +150,7 @@ impl Connection {
         }
         if message.close_socket {
             for context in contexts.values_mut() {
-                // What was flushed is still spoken.
+                // Flushed text is still spoken.
                 drop(context.take());
             }
             return Ok(true);
