@@ -41,7 +41,7 @@ def refused(call, status, code=None):
         call()
     except ApiError as error:
         assert error.status_code == status, error
-        assert code is None or code in json.dumps(error.body), error
+        assert code is None or code in str(error.body), error
         return
     raise AssertionError(f"the client raised no error, {status} was due")
 
