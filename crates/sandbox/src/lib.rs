@@ -86,7 +86,7 @@ impl Sandbox {
             Engines::Canned(load) => canned::router(load, openai::API_KEY),
         };
         let elevenlabs = elevenlabs::router(speech.clone(), &stop);
-        let azure = azure::router(speech.clone(), &stop);
+        let azure = azure::router(speech.clone(), azure::API_KEY.to_owned(), &stop);
         let speech = deepgram::router(speech, deepgram::API_KEY.to_owned(), &stop);
         let vendors = vec![
             Vendor {

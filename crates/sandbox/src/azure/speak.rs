@@ -3,27 +3,49 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Json, Router,
     extract::State,
     http::{
         HeaderMap, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
     },
     response::{IntoResponse as _, Response},
+    routing::{get, post},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Server, ssml};
+use super::ssml;
 use crate::{
     audio,
-    faults::{self, Admission, Disruption, Endpoint},
-    speech::sentences,
+    faults::{self, Admission, Disruption, Endpoint, Keys},
+    speech::{Speech, sentences},
 };
 
 /// The beginning of a token; the key that it was issued for follows.
 const TOKEN: &str = "sandbox.token.";
+
+/// The state of the synthesis.
+struct Server {
+    speech: Speech,
+    keys: Arc<Keys<Value>>,
+    /// Cancelled when the server stops, because a stalled response outlives its request.
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+/// The routes of the synthesis and of tokens.
+pub(super) fn router(speech: Speech, keys: Arc<Keys<Value>>, stop: &CancellationToken) -> Router {
+    let stop = stop.child_token();
+    let server = Server { speech, keys, _stop_on_drop: stop.clone().drop_guard(), stop };
+    Router::new()
+        .route("/tts/cognitiveservices/v1", post(speak))
+        .route("/tts/cognitiveservices/voices/list", get(voices))
+        .route("/sts/v1.0/issueToken", post(issue_token))
+        .with_state(Arc::new(server))
+}
 
 /// A refusal: a status and a line of text.
 type Refusal = (StatusCode, String);
@@ -60,7 +82,7 @@ fn admit(server: &Server, headers: &HeaderMap) -> Result<Option<Disruption>, Ref
 }
 
 /// `POST /cognitiveservices/v1`.
-pub(super) async fn speak(State(server): State<Arc<Server>>, headers: HeaderMap, body: String) -> Response {
+async fn speak(State(server): State<Arc<Server>>, headers: HeaderMap, body: String) -> Response {
     match answer(&server, &headers, &body) {
         Ok(response) => response,
         Err((StatusCode::TOO_MANY_REQUESTS, text)) => {
@@ -110,10 +132,7 @@ fn answer(server: &Arc<Server>, headers: &HeaderMap, body: &str) -> Result<Respo
 }
 
 /// `GET /cognitiveservices/voices/list`.
-pub(super) async fn voices(
-    State(server): State<Arc<Server>>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, StatusCode> {
+async fn voices(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
     let is_known =
         key(&headers).is_some_and(|key| !matches!(server.keys.admit(key, None), Admission::Unknown));
     if !is_known {
@@ -125,10 +144,7 @@ pub(super) async fn voices(
 }
 
 /// `POST /sts/v1.0/issueToken`: a token for a key.
-pub(super) async fn issue_token(
-    State(server): State<Arc<Server>>,
-    headers: HeaderMap,
-) -> Result<String, StatusCode> {
+async fn issue_token(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<String, StatusCode> {
     let key = headers.get("ocp-apim-subscription-key").and_then(|key| key.to_str().ok());
     let known = key.filter(|key| !matches!(server.keys.admit(key, None), Admission::Unknown));
     known.map(|key| format!("{TOKEN}{key}")).ok_or(StatusCode::UNAUTHORIZED)
@@ -159,7 +175,8 @@ mod tests {
         let tone: Vec<u8> = [4000_i16, -4000].repeat(6000).into_iter().flat_map(i16::to_le_bytes).collect();
         let engine = serve(Router::new().route("/synthesize", post(async || tone)), tasks).await;
         let speech = Speech::connect(&engine).unwrap();
-        serve(super::super::router(speech, &CancellationToken::new()), tasks).await
+        let api_key = super::super::API_KEY.to_owned();
+        serve(super::super::router(speech, api_key, &CancellationToken::new()), tasks).await
     }
 
     /// A request with these headers in the place of the right ones; an empty value leaves a header out.

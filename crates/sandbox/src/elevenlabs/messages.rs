@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::api::Refusal;
 
+/// Characters that are spoken at once at least, if the client tries to trigger it.
+const SHORTEST_CHUNK: usize = 50;
+
 /// A message of the client. Members that the vendor does not know are refused here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,9 +95,9 @@ impl ClientMessage {
             || self.pronunciation_dictionary_locators.is_some()
     }
 
-    /// Whether the text is to be spoken as far as it is there.
-    pub(super) fn triggers(&self) -> bool {
-        self.flush || self.try_trigger_generation == Some(true)
+    /// Whether so many characters are to be spoken now.
+    pub(super) fn triggers(&self, characters: usize) -> bool {
+        self.flush || (self.try_trigger_generation == Some(true) && characters >= SHORTEST_CHUNK)
     }
 }
 

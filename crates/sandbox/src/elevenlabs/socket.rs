@@ -203,8 +203,9 @@ impl Connection {
         // Without contexts, an empty text ends the only one. With them it keeps one alive.
         let is_end = !self.has_contexts && message.text.as_deref() == Some("");
         context.buffer.push_str(&text);
-        let is_enough = context.buffer.chars().count() >= FIRST_CHUNK;
-        if is_end || message.triggers() || self.options.auto_mode || is_enough {
+        let characters = context.buffer.chars().count();
+        let is_enough = message.triggers(characters) || characters >= FIRST_CHUNK;
+        if is_end || self.options.auto_mode || is_enough {
             let spoken = std::mem::take(&mut context.buffer);
             if !spoken.trim().is_empty() && context.texts.try_send(spoken).is_err() {
                 return Err(Refusal::message("too many texts wait in this context"));
