@@ -66,13 +66,13 @@ pub(super) async fn speak(
     Query(query): Query<Vec<(String, String)>>,
     body: Result<Json<Speak>, JsonRejection>,
 ) -> Response {
-    match answer(&server, &key, &voice, &query, body).await {
+    match answer(&server, &key, &voice, &query, body) {
         Ok(response) => response,
         Err(refusal) => refusal.response(),
     }
 }
 
-async fn answer(
+fn answer(
     server: &Arc<Server>,
     key: &str,
     voice: &str,

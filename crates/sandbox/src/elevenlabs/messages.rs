@@ -102,7 +102,7 @@ impl ClientMessage {
 }
 
 /// Part of the speech of a context; of the only one, if none is named.
-pub(super) fn speech(context: Option<&str>, audio: &[u8], alignment: Option<Value>) -> Value {
+pub(super) fn speech(context: Option<&str>, audio: &[u8], alignment: Option<&Value>) -> Value {
     // The text is spoken as it is written.
     let message = json!({
         "audio": STANDARD.encode(audio),

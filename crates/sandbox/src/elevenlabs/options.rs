@@ -155,7 +155,7 @@ mod tests {
             format: Format { is_mulaw: true, rate: 8_000 },
             auto_mode: true,
             sync_alignment: true,
-            inactivity_timeout: Duration::from_secs(180),
+            inactivity_timeout: Duration::from_mins(3),
         };
         assert_eq!(options, Ok(expected));
     }

@@ -120,7 +120,7 @@ impl Connection {
                     Ok(None | Some(Err(_) | Ok(Message::Close(_)))) => return None,
                     Ok(Some(Ok(Message::Text(text)))) => {
                         deadline = Instant::now() + self.options.inactivity_timeout;
-                        match self.on(&text, &mut contexts, &outputs, &mut tasks).await {
+                        match self.on(&text, &mut contexts, &outputs, &mut tasks) {
                             Ok(closes) => is_closing = closes,
                             Err(refusal) => return Some(policy(refusal)),
                         }
@@ -135,7 +135,7 @@ impl Connection {
     }
 
     /// Takes a message; whether the client ends the connection.
-    async fn on(
+    fn on(
         &self,
         text: &str,
         contexts: &mut HashMap<String, Option<Context>>,
@@ -282,7 +282,12 @@ impl ContextVoice {
                     (false, _) => None,
                 };
                 let audio = self.format.bytes(&speech.samples[from..until]);
-                self.send(Output::Speech(messages::speech(self.shown.as_deref(), &audio, alignment))).await;
+                self.send(Output::Speech(messages::speech(
+                    self.shown.as_deref(),
+                    &audio,
+                    alignment.as_ref(),
+                )))
+                .await;
             }
             match disruption {
                 None => {}
