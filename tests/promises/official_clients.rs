@@ -31,6 +31,11 @@ fn the_official_azure_client_is_heard_in_one_language_and_in_several() {
 }
 
 #[test]
+fn the_official_elevenlabs_client_speaks_in_every_way() {
+    check("elevenlabs_check.py", &[shared().address("elevenlabs_api_url"), "sandbox-elevenlabs-key"]);
+}
+
+#[test]
 fn the_official_openai_client_reads_the_sandbox() {
     check("openai_check.py", &[shared().address("openai_api_url"), "sandbox-openai-key"]);
 }

@@ -1,15 +1,16 @@
 //! The clips of an agent: what its calls say the same each time.
 
-use switchboard_model::{agents::AgentConfig, catalogue, clips::ClipSet};
+use switchboard_model::{agents::AgentConfig, catalogue, clips::ClipSet, time::Timestamp};
 
 /// Maximum length of the part of a greeting that is synthesized ahead, in characters. It lasts about a minute, in which
 /// the voice session synthesizes the rest.
 const GREETING_CHARACTERS: usize = 1_000;
 
-/// The clip sets of a call of `agent`: its disclosure and greeting, if it has them, and the hold phrases of its language.
+/// The clip sets of a call of `agent` at this time: its disclosure and greeting, if it has them, and the hold phrases of its
+/// language.
 #[must_use]
-pub fn clip_sets(agent: &AgentConfig) -> Vec<ClipSet> {
-    let voice = catalogue::served_voice(agent);
+pub fn clip_sets(agent: &AgentConfig, at: Timestamp) -> Vec<ClipSet> {
+    let voice = catalogue::served_voice(agent, at.date());
     let first_words = [&agent.disclosure, &agent.initial_message].into_iter().flatten();
     let mut greeting: Vec<String> =
         first_words.flat_map(|text| switchboard_dialogue::clauses(text)).collect();
@@ -28,6 +29,15 @@ mod tests {
     use switchboard_model::agents::{Transcriber, Voice};
 
     use super::*;
+
+    /// 30 November 2026.
+    fn today() -> Timestamp {
+        Timestamp::from_millis(1_795_996_800_000)
+    }
+
+    fn clip_sets(agent: &AgentConfig) -> Vec<ClipSet> {
+        super::clip_sets(agent, today())
+    }
 
     #[test]
     fn a_call_has_its_greeting_and_its_languages_hold_phrases() {
@@ -55,9 +65,12 @@ mod tests {
             credential_id: None,
         };
         let agent = |voice| AgentConfig { voice, ..AgentConfig::default() };
-        // Both are served by the same voice of the fallback.
-        assert_eq!(clip_sets(&agent(asked("adam"))), clip_sets(&agent(asked("clyde"))));
-        assert_ne!(clip_sets(&agent(asked("adam"))), clip_sets(&agent(asked("rachel"))));
+        // Both are served by the same voice of the fallback, one of them from the end of the year on.
+        let next_year = today().after(std::time::Duration::from_hours(40 * 24));
+        let adam = super::clip_sets(&agent(asked("adam")), next_year);
+        assert_eq!(adam, super::clip_sets(&agent(asked("clyde")), next_year));
+        assert_ne!(adam, super::clip_sets(&agent(asked("rachel")), next_year));
+        assert_ne!(adam, clip_sets(&agent(asked("adam"))), "its own voice, while it has one");
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub async fn prepare_clips(
 ) {
     let ClipPreparation { clips, providers, egress_policy } = preparation;
     let keys = (&backend.table, &backend.sealer);
-    let preparing = clips.prepare(keys, account, clip_sets(agent), now(), |voice, own| {
+    let preparing = clips.prepare(keys, account, clip_sets(agent, now()), now(), |voice, own| {
         let clips = ClipSynthesizer::new(providers, *egress_policy, voice, own, characters)?;
         Ok(move |text: &str| clips.synthesize(text))
     });

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use switchboard_model::agents;
 
 use crate::{
-    Providers,
+    Providers, azure,
     deepgram::speak::Speak,
-    playht, rime,
+    elevenlabs, playht, rime,
     synthesizer::{Synthesizer, TIMEOUTS},
     unusable::Unusable,
 };
@@ -16,23 +16,26 @@ impl Providers {
     /// With the keys as they are now.
     pub(crate) fn keyed_synthesizer(&self, configuration: &agents::Voice) -> Arc<dyn Synthesizer> {
         match configuration {
-            agents::Voice::Deepgram { model, .. } => match Speak::new(self, model, TIMEOUTS) {
-                Ok(synthesizer) => Arc::new(synthesizer),
-                Err(unusable) => Arc::new(unusable),
-            },
+            agents::Voice::Deepgram { model, .. } => boxed(Speak::new(self, model, TIMEOUTS)),
+            agents::Voice::Elevenlabs { .. } => boxed(elevenlabs::speak::Speak::new(
+                self,
+                configuration,
+                elevenlabs::speak::Timing::default(),
+            )),
+            agents::Voice::Azure { model, pitch, rate, .. } => {
+                boxed(azure::speak::Speak::new(self, model, *pitch, *rate, TIMEOUTS))
+            }
             agents::Voice::Rimeai(voice) | agents::Voice::Rime(voice) => {
-                match rime::speak::Speak::new(self, voice, TIMEOUTS) {
-                    Ok(synthesizer) => Arc::new(synthesizer),
-                    Err(unusable) => Arc::new(unusable),
-                }
+                boxed(rime::speak::Speak::new(self, voice, TIMEOUTS))
             }
-            agents::Voice::Playht { .. } => match playht::speak::Speak::new(self, configuration, TIMEOUTS) {
-                Ok(synthesizer) => Arc::new(synthesizer),
-                Err(unusable) => Arc::new(unusable),
-            },
-            agents::Voice::Elevenlabs { .. } | agents::Voice::Azure { .. } => {
-                Arc::new(Unusable::no_adapter(configuration.provider()))
-            }
+            agents::Voice::Playht { .. } => boxed(playht::speak::Speak::new(self, configuration, TIMEOUTS)),
         }
+    }
+}
+
+fn boxed(voice: Result<impl Synthesizer + 'static, Unusable>) -> Arc<dyn Synthesizer> {
+    match voice {
+        Ok(voice) => Arc::new(voice),
+        Err(unusable) => Arc::new(unusable),
     }
 }

@@ -11,6 +11,7 @@ pub mod clips;
 pub mod credentials;
 pub mod deepgram;
 pub mod egress;
+pub mod elevenlabs;
 pub mod endpoints;
 mod error;
 mod failures;

@@ -69,7 +69,8 @@ pub enum SpeechEvent {
     },
     /// Audio in the call's format, without a header; never empty, of any length.
     Audio(Bytes),
-    /// When words are spoken, from vendors that say so; each word once, in the order of the text.
+    /// When words are spoken, from vendors that say so; each word once, in the order of the text, and before the audio in
+    /// which it ends.
     Words(Vec<WordTime>),
     /// Before the first audio: the clause waits for its turn at the vendor. Repeated every second or two.
     Delayed,

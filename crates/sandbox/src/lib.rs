@@ -6,6 +6,7 @@ mod callers;
 mod canned;
 mod clock;
 mod deepgram;
+mod elevenlabs;
 mod faults;
 mod google;
 mod ids;
@@ -89,6 +90,7 @@ impl Sandbox {
             Engines::Canned(load) => canned::router(load, openai::API_KEY),
         };
         let azure = azure::router(speech.clone(), azure::API_KEY.to_owned(), &stop);
+        let elevenlabs = elevenlabs::router(speech.clone(), &stop);
         let rime = rime::router(speech.clone(), rime::API_KEY.to_owned(), &stop);
         let playht = playht::router(speech.clone(), playht::API_KEY.to_owned(), &stop);
         let speech = deepgram::router(speech, deepgram::API_KEY.to_owned(), &stop);
@@ -109,6 +111,11 @@ impl Sandbox {
             Vendor { name: "rime", url: serve(rime, &tasks, &stop).await?, keys: rime::KEYS },
             Vendor { name: "playht", url: serve(playht, &tasks, &stop).await?, keys: playht::KEYS },
             Vendor { name: "openai", url: serve(model, &tasks, &stop).await? + "/v1", keys: openai::KEYS },
+            Vendor {
+                name: "elevenlabs",
+                url: serve(elevenlabs, &tasks, &stop).await?,
+                keys: elevenlabs::KEYS,
+            },
         ];
         Ok(Self { vendors, carrier, tasks, stop, _stop_on_drop: stop_on_drop })
     }

@@ -88,7 +88,7 @@ pub(crate) async fn admit(
     };
     let fetching = async {
         tokio::join!(
-            worker.clips.load(key, &found.agent, format),
+            worker.clips.load(key, &found.agent, format, (worker.clock)()),
             CallProviders::load(worker, key.account, &found.agent),
         )
     };

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 use switchboard_aws::clips::Clips;
-use switchboard_model::{agents::AgentConfig, clips::ClipSet, ids::AccountId};
+use switchboard_model::{agents::AgentConfig, clips::ClipSet, ids::AccountId, time::Timestamp};
 use switchboard_providers::audio::AudioFormat;
 use tokio::time::timeout;
 
@@ -60,11 +60,12 @@ impl ClipCache {
         key: ConversationKey,
         agent: &AgentConfig,
         format: AudioFormat,
+        at: Timestamp,
     ) -> CallClips {
         if format != STORED_FORMAT {
             return CallClips(vec![]);
         }
-        let sets = switchboard_calls::clip_sets(agent);
+        let sets = switchboard_calls::clip_sets(agent, at);
         let sets = join_all(sets.iter().map(|set| self.load_set(key.account, set))).await;
         CallClips(sets.into_iter().flatten().collect())
     }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::{
-    call_time::{CallTime, micros, share, whole_frames},
+    call_time::{CallTime, FRAME, micros, share, whole_frames},
     types::{ClauseId, PlacedWord},
 };
 
@@ -186,16 +186,27 @@ impl Clause {
         if heard.is_empty() || characters == 0 {
             return Duration::ZERO;
         }
-        let start = match self.word_times_at(played) {
-            (_, Some(word)) => word.starts,
-            // Behind the space.
-            (_, None) => self.estimate().begins_exactly(heard.chars().count() as u64 + 1),
-        };
-        whole_frames(start).min(played)
+        let (ended, next) = self.word_times_at(played);
+        // Without a time, behind the space.
+        let start = next.map_or_else(
+            || self.estimate().begins_exactly(heard.chars().count() as u64 + 1),
+            |word| word.starts,
+        );
+        let (start, heard_until) =
+            (whole_frames(start), ended.last().map_or(Duration::ZERO, |word| word.ends));
+        // The frame may begin within the word before, which was heard already.
+        let start = if start < heard_until { start + FRAME } else { start };
+        start.min(played)
     }
 
-    /// The words that end within so much of its audio.
+    /// The words that end within so much of its audio. A synthesizer that times words times each one before its audio:
+    /// a word without a time may be estimated only once all times are here.
     pub(super) fn words(&self, played: Duration) -> &str {
+        let is_timed = !self.word_times.is_empty();
+        if is_timed && !matches!(self.stage, Stage::Complete(_)) {
+            let (ended, _) = self.word_times_at(played);
+            return &self.text[..ended.last().map_or(0, |word| word.text_end as usize)];
+        }
         let (_, audio) = self.extent();
         if played >= audio {
             return if played.is_zero() { "" } else { &self.text };

@@ -10,6 +10,7 @@ mod dtmf;
 mod endings;
 mod failures;
 mod handover;
+mod heard_words;
 mod hold_phrase;
 mod idle;
 mod interruptions;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    Adapter, Capabilities, Connection, Model, Price, Row, Service, TranscriberCapabilities, deepgram::by_aura,
+    Adapter, Capabilities, Connection, Model, Price, Row, Service, TranscriberCapabilities, VoiceCapabilities,
 };
-use crate::audio::AudioFormat;
+use crate::audio::{AudioFormat, Encoding};
 
+/// A resource has one region, which is part of the address; each service of the region has a host of its own.
 const CONNECTION: Connection = Connection {
     provider: "azure",
     keys: &["azure_api_key"],
@@ -110,14 +111,30 @@ fn primary(locale: &str) -> String {
     locale.split('-').next().unwrap_or(locale).to_ascii_lowercase()
 }
 
+/// The audio that voices yield without conversion and without a header.
+const VOICE_FORMATS: &[AudioFormat] = &[
+    AudioFormat::TELEPHONE,
+    AudioFormat { encoding: Encoding::Pcm16, sample_rate: 8_000 },
+    AudioFormat { encoding: Encoding::Pcm16, sample_rate: 16_000 },
+    AudioFormat { encoding: Encoding::Pcm16, sample_rate: 24_000 },
+    AudioFormat { encoding: Encoding::Pcm16, sample_rate: 48_000 },
+];
+
 pub(super) static VOICE: Row = Row {
     provider: "azure",
     service: Service::Voice,
     about: "Azure neural voices.",
-    adapter: None,
-    models: &[],
-    unlisted: Price::per_thousand_characters(16),
-    fallbacks: &[by_aura("*", "aura-2-thalia-en")],
+    adapter: Some(Adapter {
+        connection: &CONNECTION,
+        capabilities: Capabilities::Voice(VoiceCapabilities { formats: VOICE_FORMATS, word_times: false }),
+    }),
+    // 30 and 16 USD per million characters (sources differ on 15 or 16), list prices of November 2026.
+    models: &[
+        Model::new("*:DragonHD*", Price::per_thousand_characters(30)),
+        Model::new("*", Price::per_thousand_characters(16)),
+    ],
+    unlisted: Price::per_thousand_characters(30),
+    fallbacks: &[],
     successor: None,
 };
 

@@ -6,7 +6,7 @@
 use jiff::civil::Date;
 use serde::Serialize;
 
-use super::{ROWS, Row, Service, azure, deepgram, rates, rime, row};
+use super::{ROWS, Row, Service, azure, deepgram, elevenlabs, rates, rime, row};
 use crate::agents::{AgentConfig, LanguageModel, ModelSettings, RimeVoice, Transcriber, Voice};
 
 /// One row of the fallback table. `*` at the end of a name stands for any ending.
@@ -39,7 +39,11 @@ pub fn fallbacks() -> Vec<Fallback> {
         let retired = row.models.iter().filter_map(move |model| {
             Some(fallback(model.name, row.provider, row.successor?, Some(model.retires_on?)))
         });
-        rules.chain(retired)
+        let is_voice = row.service == Service::Voice && row.provider == "elevenlabs";
+        let premade = elevenlabs::PREMADE.iter().filter(move |_| is_voice);
+        let premade =
+            premade.map(move |voice| fallback(voice.name, "deepgram", voice.aura, Some(voice.retires_on)));
+        rules.chain(retired).chain(premade)
     };
     ROWS.iter().copied().flat_map(of_row).collect()
 }
@@ -80,10 +84,10 @@ impl ResolvedProviders {
         }
     }
 
-    /// The vendor's name of the voice.
+    /// The vendor's name of what the voice is billed by: the voice, or its model.
     #[must_use]
     pub fn voice_model(&self) -> &str {
-        voice_model(&self.voice)
+        billed_voice(&self.voice)
     }
 }
 
@@ -92,17 +96,18 @@ impl ResolvedProviders {
 pub fn resolve(agent: &AgentConfig, today: Date) -> ResolvedProviders {
     let language_model = resolve_language_model(&agent.language_model, today);
     let mut transcriber = resolve_transcriber(&agent.transcriber);
-    let voice = served_voice(agent);
+    let voice = served_voice(agent, today);
     let mut adjustments = language_model_adjustments(&agent.language_model, today);
     adjustments.extend(adjust_transcriber(&mut transcriber));
+    adjustments.extend(voice_adjustments(&agent.voice, &voice, today));
     adjustments.extend(unlisted_prices(&language_model, &transcriber, &voice));
     ResolvedProviders { language_model, transcriber, voice, adjustments }
 }
 
-/// The voice of [`resolve`], which is the same on all days.
+/// The voice of [`resolve`].
 #[must_use]
-pub fn served_voice(agent: &AgentConfig) -> Voice {
-    resolve_voice(&agent.voice, agent.transcriber.language())
+pub fn served_voice(agent: &AgentConfig, today: Date) -> Voice {
+    resolve_voice(&agent.voice, agent.transcriber.language(), today)
 }
 
 /// Records models that are billed to the deployment at a price that the catalogue does not know.
@@ -120,7 +125,7 @@ fn unlisted_prices(
             transcriber_model(transcriber),
             transcriber.credential_id(),
         ),
-        (Service::Voice, voice.provider(), voice_model(voice), voice.credential_id()),
+        (Service::Voice, voice.provider(), billed_voice(voice), voice.credential_id()),
     ];
     let unlisted = used.into_iter().filter(|(service, provider, model, own)| {
         own.is_none() && !rates::is_listed(*service, provider, model)
@@ -145,6 +150,27 @@ fn language_model_adjustments(named: &LanguageModel, today: Date) -> Vec<Adjustm
         _ => return vec![],
     };
     vec![Adjustment { service: Service::LanguageModel, text }]
+}
+
+/// Records a voice's model that another one serves, and a voice that is about to be retired.
+fn voice_adjustments(named: &Voice, served: &Voice, today: Date) -> Vec<Adjustment> {
+    let (Voice::Elevenlabs { model_id: asked, .. }, Voice::Elevenlabs { model_id: sent, voice_id, .. }) =
+        (named, served)
+    else {
+        return vec![];
+    };
+    let model = (asked != sent).then(|| format!("{asked} is served by {sent}"));
+    let retiring = elevenlabs::premade_voice(voice_id)
+        .filter(|_| served.credential_id().is_none())
+        .filter(|voice| (1..=WARNING_DAYS).contains(&(voice.retires_on - today).get_days()));
+    let retiring = retiring.map(|voice| {
+        format!(
+            "{} is retired by its vendor on {}; {} serves from then on",
+            voice.name, voice.retires_on, voice.aura
+        )
+    });
+    let texts = model.into_iter().chain(retiring);
+    texts.map(|text| Adjustment { service: Service::Voice, text }).collect()
 }
 
 /// Cuts what the vendor would refuse.
@@ -209,13 +235,24 @@ fn resolve_transcriber(named: &Transcriber) -> Transcriber {
     }
 }
 
-fn resolve_voice(named: &Voice, language: &str) -> Voice {
-    match fallback(Service::Voice, named.provider(), voice_model(named)) {
-        Some((_, model)) => {
-            Voice::Deepgram { model: deepgram::voice_in(language, model).into(), credential_id: None }
-        }
-        None => named.clone(),
+fn resolve_voice(named: &Voice, language: &str, today: Date) -> Voice {
+    let fallback = fallback(Service::Voice, named.provider(), voice_model(named)).map(|(_, model)| model);
+    if let Some(model) = fallback.or_else(|| retired_premade(named, today)) {
+        return Voice::Deepgram { model: deepgram::voice_in(language, model).into(), credential_id: None };
     }
+    let mut voice = named.clone();
+    if let Voice::Elevenlabs { model_id, .. } = &mut voice {
+        *model_id = elevenlabs::served_model(model_id, language).to_owned();
+    }
+    voice
+}
+
+/// The voice that serves instead of a premade one that accounts do not have any more. A customer's own account may have
+/// kept it.
+fn retired_premade(named: &Voice, today: Date) -> Option<&'static str> {
+    let Voice::Elevenlabs { voice_id, credential_id: None, .. } = named else { return None };
+    let premade = elevenlabs::premade_voice(voice_id).filter(|voice| voice.retires_on <= today);
+    premade.map(|voice| voice.aura)
 }
 
 /// The provider and model that serve in the place of another.
@@ -238,6 +275,14 @@ fn voice_model(voice: &Voice) -> &str {
         Voice::Rimeai(RimeVoice { speaker, .. }) | Voice::Rime(RimeVoice { speaker, .. }) => {
             rime::model_of(speaker)
         }
+    }
+}
+
+/// What the vendor bills a voice by.
+fn billed_voice(voice: &Voice) -> &str {
+    match voice {
+        Voice::Elevenlabs { model_id, .. } => model_id,
+        _ => voice_model(voice),
     }
 }
 
@@ -324,7 +369,7 @@ mod tests {
             credential_id: None,
         };
         for voice in [Voice::Rime(rime.clone()), Voice::Rimeai(rime)] {
-            assert_eq!(resolve_voice(&voice, "en"), voice);
+            assert_eq!(resolve_voice(&voice, "en", TODAY), voice);
         }
     }
 
@@ -339,7 +384,7 @@ mod tests {
                 style_guidance: None,
                 credential_id: None,
             };
-            voice_model(&resolve_voice(&named, language)).to_owned()
+            voice_model(&resolve_voice(&named, language, TODAY)).to_owned()
         };
         assert_eq!(served("susan", "en"), "aura-2-thalia-en");
         assert_eq!(served("william", "en-GB"), "aura-2-arcas-en");
@@ -354,16 +399,76 @@ mod tests {
     #[test]
     fn a_named_voice_is_not_replaced_for_its_language() {
         let named = Voice::Deepgram { model: "aura-2-thalia-en".into(), credential_id: None };
-        assert_eq!(resolve_voice(&named, "de"), named);
+        assert_eq!(resolve_voice(&named, "de", TODAY), named);
     }
 
     #[test]
     fn every_mens_voice_of_the_fallbacks_is_known() {
         let feminine = "aura-2-thalia-en";
-        for rule in ROWS.iter().filter(|row| row.service == Service::Voice).flat_map(|row| row.fallbacks) {
-            let german = deepgram::voice_in("de", rule.model);
-            assert_eq!(german == "aura-2-viktoria-de", rule.model == feminine, "{rule:?}");
+        let rules = ROWS.iter().filter(|row| row.service == Service::Voice).flat_map(|row| row.fallbacks);
+        let served = rules.map(|rule| rule.model).chain(elevenlabs::PREMADE.iter().map(|voice| voice.aura));
+        for model in served {
+            let german = deepgram::voice_in("de", model);
+            assert_eq!(german == "aura-2-viktoria-de", model == feminine, "{model}");
         }
+    }
+
+    fn elevenlabs_voice(
+        voice_id: &str,
+        model_id: &str,
+        credential_id: Option<crate::ids::CredentialId>,
+    ) -> Voice {
+        Voice::Elevenlabs {
+            voice_id: voice_id.into(),
+            model_id: model_id.into(),
+            optimize_latency: 3,
+            use_speaker_boost: false,
+            similarity_boost: 0.5,
+            stability: 0.5,
+            credential_id,
+        }
+    }
+
+    #[test]
+    fn a_retired_premade_voice_is_served_by_an_aura_voice() {
+        let served = |voice_id: &str, day: (i16, i8, i8)| {
+            let named = elevenlabs_voice(voice_id, "eleven_turbo_v2", None);
+            voice_model(&resolve_voice(&named, "en", jiff::civil::date(day.0, day.1, day.2))).to_owned()
+        };
+        assert_eq!(served("rachel", (2026, 11, 30)), "aura-2-thalia-en");
+        assert_eq!(served("clyde", (2026, 11, 30)), "aura-2-zeus-en");
+        assert_eq!(served("adam", (2026, 12, 30)), "adam");
+        assert_eq!(served("adam", (2026, 12, 31)), "aura-2-zeus-en");
+        assert_eq!(served("pNInz6obpgDQGcFmaJgB", (2026, 12, 31)), "aura-2-zeus-en");
+        assert_eq!(served("cloned", (2030, 1, 1)), "cloned");
+        let own = crate::ids::CredentialId::new(crate::time::Timestamp::from_millis(0), 0);
+        let kept = elevenlabs_voice("rachel", "eleven_flash_v2_5", Some(own));
+        assert_eq!(resolve_voice(&kept, "en", TODAY), kept, "the customer's account may have it");
+    }
+
+    #[test]
+    fn a_voice_model_that_another_one_serves_is_recorded() {
+        let adjustments = |voice_id: &str, model_id: &str, today| {
+            let voice = elevenlabs_voice(voice_id, model_id, None);
+            let resolved = resolve(&AgentConfig { voice, ..AgentConfig::default() }, today);
+            resolved.adjustments.into_iter().map(|adjustment| adjustment.text).collect::<Vec<_>>()
+        };
+        let replaced = "eleven_turbo_v2 is served by eleven_flash_v2_5";
+        assert_eq!(adjustments("cloned", "eleven_turbo_v2", TODAY), [replaced]);
+        assert_eq!(adjustments("cloned", "eleven_flash_v2_5", TODAY), [""; 0]);
+        let retiring = "sarah is retired by its vendor on 2026-12-31; aura-2-thalia-en serves from then on";
+        assert_eq!(adjustments("sarah", "eleven_flash_v2_5", jiff::civil::date(2026, 12, 1)), [retiring]);
+    }
+
+    #[test]
+    fn a_voice_is_billed_by_its_model() {
+        let price = |model_id: &str| {
+            let voice = elevenlabs_voice("cloned", model_id, None);
+            let rates = rates::rates(&AgentConfig { voice, ..AgentConfig::default() }, TODAY);
+            rates.voice.price.to_string()
+        };
+        assert_eq!(price("eleven_turbo_v2"), "0.050");
+        assert_eq!(price("eleven_multilingual_v2"), "0.100");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 pub mod azure;
 pub mod deepgram;
-mod elevenlabs;
+pub mod elevenlabs;
 mod fallbacks;
 mod google;
 mod openai;
@@ -176,7 +176,7 @@ pub struct VoiceCapabilities {
 /// A model or a family of models.
 #[derive(Debug)]
 pub struct Model {
-    /// The vendor's name; `*` at its end stands for any ending.
+    /// The vendor's name; `*` at its end stands for any ending, and one at its beginning too for any beginning.
     pub name: &'static str,
     /// The first day on which the vendor refuses it, as announced; none: no date is known.
     pub retires_on: Option<Date>,
@@ -351,8 +351,9 @@ pub fn connection(provider: &str) -> Option<&'static Connection> {
 
 /// Whether `pattern` names `name`.
 fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
+    match pattern.strip_suffix('*').map(|begins| (begins.strip_prefix('*'), begins)) {
+        Some((Some(part), _)) => name.contains(part),
+        Some((None, begins)) => name.starts_with(begins),
         None => pattern == name,
     }
 }

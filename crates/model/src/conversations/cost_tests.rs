@@ -154,10 +154,7 @@ fn the_cost_names_the_provider_that_served() {
 #[test]
 fn a_fallback_is_billed_although_the_named_vendor_has_a_key() {
     let credential_id = Some(CredentialId::new(at(0), 3));
-    let agent = AgentConfig {
-        voice: retired_voice(credential_id),
-        ..AgentConfig::default()
-    };
+    let agent = AgentConfig { voice: retired_voice(credential_id), ..AgentConfig::default() };
     let substituted = cost(&agent, &USAGE, &Prices::default(), at(10_000));
     let usual = cost(&AgentConfig::default(), &USAGE, &Prices::default(), at(10_000));
     assert!(usual.voice.cost > Usd::ZERO);

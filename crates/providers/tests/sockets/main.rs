@@ -5,6 +5,8 @@ mod adapters;
 #[cfg(test)]
 mod ahead;
 #[cfg(test)]
+mod azure;
+#[cfg(test)]
 mod azure_listen;
 #[cfg(test)]
 mod compatible;
@@ -12,6 +14,8 @@ mod compatible;
 mod credentials;
 #[cfg(test)]
 mod deepgram_flux;
+#[cfg(test)]
+mod elevenlabs;
 #[cfg(test)]
 mod google;
 #[cfg(test)]

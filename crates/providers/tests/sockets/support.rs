@@ -94,7 +94,8 @@ pub(crate) fn nowhere() -> Nowhere {
 
 pub(crate) fn providers(url: &str) -> Providers {
     let keys = r#"{"twilio_account_sid":"AC1","twilio_auth_token":"token","openai_api_key":"sk-1","google_api_key":"go-1",
-        "deepgram_api_key":"dg-1","azure_api_key":"az-1","rime_api_key":"rm-1","playht_api_key":"ph-1","playht_user_id":"user-1"}"#;
+        "deepgram_api_key":"dg-1","elevenlabs_api_key":"xi-1","azure_api_key":"az-1","rime_api_key":"rm-1",
+        "playht_api_key":"ph-1","playht_user_id":"user-1"}"#;
     Providers {
         http: egress::client(),
         endpoints: Endpoints::from_vars(&|name| name.ends_with("_URL").then(|| url.to_owned())).unwrap(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{Request, State},
     http::{StatusCode, header::RETRY_AFTER},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    faults::{self, Admission, Endpoint, Keys},
+    faults::{Admission, Endpoint, Keys},
     speech::Speech,
 };
 
@@ -29,17 +29,12 @@ pub(super) struct Server {
 pub(super) fn admit(
     routes: Router<Arc<Server>>,
     speech: Speech,
-    api_key: String,
+    keys: Arc<Keys<Value>>,
     stop: &CancellationToken,
 ) -> Router {
     let stop = stop.child_token();
-    let keys = Arc::new(Keys::<Value>::new(api_key, &[Endpoint::Listen]));
     let server = Server { speech, stop: stop.clone(), _stop_on_drop: stop.drop_guard() };
-    routes
-        .layer(middleware::from_fn_with_state(Arc::clone(&keys), check))
-        .with_state(Arc::new(server))
-        .merge(faults::router(keys))
-        .layer(DefaultBodyLimit::max(64 * 1024))
+    routes.layer(middleware::from_fn_with_state(keys, check)).with_state(Arc::new(server))
 }
 
 /// Refuses requests with an unknown key or a due fault. The vendor explains nothing.

@@ -4,6 +4,7 @@
 //! This module converts telephone audio to the engines' formats and back. Only audio and text cross the border, so a
 //! transcript comes from the audio alone.
 
+mod sentences;
 pub(crate) mod voicing;
 
 use std::{
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
+pub(crate) use self::sentences::sentences;
 use crate::{audio, canned::Load};
 
 /// The program of the speech service. It needs a Python with the engines installed, prints the line

@@ -18,7 +18,8 @@ pub(crate) struct Callbacks {
 impl Callbacks {
     /// The callbacks below a URL.
     pub(crate) fn below(base: &str) -> Self {
-        let [inbound, fallback, status] = ["inbound", "fallback", "status"].map(|name| format!("{base}/{name}"));
+        let [inbound, fallback, status] =
+            ["inbound", "fallback", "status"].map(|name| format!("{base}/{name}"));
         Self { inbound, fallback, status }
     }
 }

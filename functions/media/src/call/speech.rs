@@ -163,6 +163,11 @@ impl<'a> ClauseSynthesis<'a> {
     }
 }
 
+/// Whether a character continues a word that it stands beside: a letter or a digit of a script that separates words.
+fn joins(c: char) -> bool {
+    c.is_alphanumeric() && c < '\u{e00}'
+}
+
 /// A clause's text, and the end of the words that were placed in it.
 struct SpokenText {
     text: String,
@@ -175,14 +180,21 @@ impl SpokenText {
     }
 
     /// Finds words in the text, each behind the one before. A word that the synthesizer writes differently is left out.
+    /// Punctuation belongs to the word before it.
     fn place(&mut self, words: &[synthesizer::WordTime]) -> Vec<PlacedWord> {
         let place = |word: &synthesizer::WordTime| {
-            let index = self.text[self.placed..].find(&word.word)?;
-            self.placed += index + word.word.len();
+            let rest = &self.text[self.placed..];
+            let (index, _) = rest.match_indices(&word.word).find(|(index, _)| {
+                let (before, behind) = (&rest[..*index], &rest[index + word.word.len()..]);
+                !before.ends_with(joins) && !behind.starts_with(joins)
+            })?;
+            let behind = &rest[index + word.word.len()..];
+            let punctuation = behind.find(|c: char| c.is_whitespace() || c.is_alphanumeric());
+            self.placed += index + word.word.len() + punctuation.unwrap_or(behind.len());
             let text_end = u32::try_from(self.placed).ok()?;
             Some(PlacedWord { text_end, starts: word.start, ends: word.end })
         };
-        words.iter().filter_map(place).collect()
+        words.iter().filter(|word| !word.word.is_empty()).filter_map(place).collect()
     }
 }
 
@@ -199,12 +211,28 @@ mod tests {
         };
         let mut spoken = SpokenText::new("At six, at six.");
         let first = spoken.place(&[word("At", 0), word("six", 200), word("six o'clock", 300)]);
-        assert_eq!(first.iter().map(|word| word.text_end).collect::<Vec<_>>(), [2, 6]);
+        assert_eq!(first.iter().map(|word| word.text_end).collect::<Vec<_>>(), [2, 7], "with the comma");
         let second = spoken.place(&[word("at", 400), word("six.", 600)]);
         assert_eq!(second.iter().map(|word| word.text_end).collect::<Vec<_>>(), [10, 15]);
         assert_eq!(
             (second[1].starts, second[1].ends),
             (Duration::from_millis(600), Duration::from_millis(700))
         );
+    }
+
+    #[test]
+    fn a_word_is_not_found_within_another_one() {
+        let word = |word: &str| synthesizer::WordTime {
+            word: word.into(),
+            start: Duration::ZERO,
+            end: Duration::from_millis(100),
+        };
+        let ends = |text: &str, words: &[&str]| {
+            let words: Vec<_> = words.iter().map(|text| word(text)).collect();
+            SpokenText::new(text).place(&words).iter().map(|word| word.text_end).collect::<Vec<_>>()
+        };
+        assert_eq!(ends("That category, a cat.", &["a", "cat"]), [16, 21]);
+        assert_eq!(ends("\u{4f60}\u{597d}\u{3002}", &["\u{4f60}", "\u{597d}"]), [3, 9]);
+        assert_eq!(ends("Hello there", &["", "there"]), [11]);
     }
 }

@@ -9,6 +9,7 @@ mod conversation;
 mod ending;
 mod frames;
 mod handover;
+mod heard_words;
 mod hooks;
 mod isolation;
 mod logging;

@@ -38,6 +38,8 @@ use crate::support::{
 
 /// Time until a stream breaks that is scripted to break.
 const BREAK_DELAY: Duration = Duration::from_millis(50);
+/// Time between two events of a recorded voice.
+const RECORDED_EVENT: Duration = Duration::from_millis(40);
 /// Maximum audio in one event of the voice: 250 ms.
 const CHUNK: usize = 2_000;
 
@@ -86,6 +88,13 @@ struct Script {
     refusals: Mutex<VecDeque<u16>>,
     voice_faults: Mutex<VecDeque<VoiceFault>>,
     bytes_per_character: usize,
+    recorded_voice: Mutex<Option<Box<dyn RecordedVoice>>>,
+}
+
+/// The events of clauses that another voice has spoken.
+pub(crate) trait RecordedVoice: fmt::Debug + Send {
+    /// All events of a clause.
+    fn speak(&self, clause: &str) -> Vec<SpeechEvent>;
 }
 
 impl ScriptedProviders {
@@ -100,7 +109,13 @@ impl ScriptedProviders {
             refusals: Mutex::default(),
             voice_faults: Mutex::default(),
             bytes_per_character,
+            recorded_voice: Mutex::default(),
         }))
+    }
+
+    /// Speaks all clauses from now on as another voice has spoken them.
+    pub(crate) fn speak_with(&self, voice: impl RecordedVoice + 'static) {
+        *self.0.recorded_voice.lock().unwrap() = Some(Box::new(voice));
     }
 
     /// Queues a response of the language model. Without one it fails.
@@ -446,8 +461,15 @@ fn speak(script: &Script, text: String) -> SpeechStream {
     let mut place = 0;
     script.requests.send_modify(|requests| {
         place = requests.clauses.len();
-        requests.clauses.push(text);
+        requests.clauses.push(text.clone());
     });
+    if let Some(voice) = &*script.recorded_voice.lock().unwrap() {
+        let events = stream::iter(voice.speak(&text)).then(async |event| {
+            sleep(RECORDED_EVENT).await;
+            Ok(event)
+        });
+        return events.boxed();
+    }
     let count = SpeechEvent::Characters { count: characters as u64, estimated: false };
     let audio = |length: usize| {
         let audio = Bytes::from(vec![tone(place); length]);
