@@ -1,15 +1,18 @@
 //! The clips of an agent: what its calls say the same each time.
 
-use switchboard_model::{agents::AgentConfig, catalogue, clips::ClipSet};
+use switchboard_model::{
+    agents::{AgentConfig, Voice},
+    clips::ClipSet,
+};
 
 /// Maximum length of the part of a greeting that is synthesized ahead, in characters. It lasts about a minute, in which
 /// the voice session synthesizes the rest.
 const GREETING_CHARACTERS: usize = 1_000;
 
-/// The clip sets of a call of `agent`: its greeting, if it has one, and the hold phrases of its language.
+/// The clip sets of a call of `agent` that begins with `voice`: its greeting, if it has one, and the hold phrases of its
+/// language.
 #[must_use]
-pub fn clip_sets(agent: &AgentConfig) -> Vec<ClipSet> {
-    let voice = catalogue::served_voice(agent);
+pub fn clip_sets(agent: &AgentConfig, voice: &Voice) -> Vec<ClipSet> {
     let mut greeting = switchboard_dialogue::clauses(agent.initial_message.as_deref().unwrap_or_default());
     let mut characters = 0;
     greeting.retain(|clause| {
@@ -23,9 +26,17 @@ pub fn clip_sets(agent: &AgentConfig) -> Vec<ClipSet> {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_model::agents::{Transcriber, Voice};
+    use switchboard_model::{agents::Transcriber, catalogue, time::Timestamp};
 
     use super::*;
+
+    /// Those of a deployment with all keys.
+    fn clip_sets(agent: &AgentConfig) -> Vec<ClipSet> {
+        super::clip_sets(
+            agent,
+            &catalogue::first_voice(agent, Timestamp::from_millis(1_795_996_800_000).date(), &|_| true).0,
+        )
+    }
 
     #[test]
     fn a_call_has_its_greeting_and_its_languages_hold_phrases() {

@@ -38,6 +38,28 @@ impl Error {
         matches!(self, Self::Unavailable { .. })
     }
 
+    /// The error without the vendor's explanation, which may quote the key or the conversation: fit for logs and events.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Rejected { code, .. } => format!("refused the request ({code})"),
+            Self::Unavailable { reason, .. } => {
+                let reason = reason.split_once(": ").map_or(reason.as_str(), |(reason, _explanation)| reason);
+                reason.trim_end().to_owned()
+            }
+        }
+    }
+
+    /// The same error, but one after which another provider may serve the same request.
+    pub(crate) fn retryable(self) -> Self {
+        match self {
+            Self::Rejected { vendor, code, .. } => {
+                Self::unavailable(vendor, &format!("refused the request ({code})"))
+            }
+            unavailable @ Self::Unavailable { .. } => unavailable,
+        }
+    }
+
     /// How long the provider asked to wait, if it said.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

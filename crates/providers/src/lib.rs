@@ -6,12 +6,14 @@ mod any_synthesizer;
 mod any_transcriber;
 pub mod audio;
 pub mod carrier;
+pub mod chain;
 pub mod clips;
 pub mod credentials;
 pub mod deepgram;
 pub mod egress;
 pub mod endpoints;
 mod error;
+pub mod fallback;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod keys;

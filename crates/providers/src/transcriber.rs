@@ -18,7 +18,7 @@ use futures_util::{
 };
 use tokio::sync::mpsc;
 
-use crate::{Error, unusable::Unusable};
+use crate::{Error, fallback::Fallback, unusable::Unusable};
 
 /// Audio waiting to be sent: 100 frames of 20 ms = 2 s. When the queue is full the vendor has stopped reading,
 /// and the session ends as unavailable: waiting would delay the call.
@@ -79,6 +79,7 @@ impl fmt::Debug for TranscriptEvent {
 pub struct AudioSink {
     vendor: &'static str,
     frames: mpsc::Sender<Bytes>,
+    fallback: Option<Fallback>,
 }
 
 impl AudioSink {
@@ -86,7 +87,17 @@ impl AudioSink {
     #[must_use]
     pub fn new(vendor: &'static str) -> (Self, mpsc::Receiver<Bytes>) {
         let (frames, queue) = mpsc::channel(QUEUE_FRAMES);
-        (Self { vendor, frames }, queue)
+        (Self { vendor, frames, fallback: None }, queue)
+    }
+
+    /// The same sink, of a session that this provider of a [`chain`](crate::chain) serves.
+    pub(crate) fn served_by(self, fallback: Fallback) -> Self {
+        Self { fallback: Some(fallback), ..self }
+    }
+
+    /// The provider of the session; none, if there is no chain.
+    pub fn take_fallback(&mut self) -> Option<Fallback> {
+        self.fallback.take()
     }
 
     /// Queues audio of any length, usually 20 ms. Never waits.

@@ -6,8 +6,8 @@
 use std::fmt::Display;
 
 use switchboard_dialogue::{ModelFault, ProviderRole};
-use switchboard_model::catalogue::{Adjustment, ResolvedProviders, Service};
-use switchboard_providers::Error;
+use switchboard_model::catalogue::{self, Adjustment, ResolvedProviders, Service};
+use switchboard_providers::{Error, fallback::Fallback};
 
 use crate::stored_text::{self, MAX_FAULT_BYTES};
 
@@ -20,6 +20,8 @@ pub(crate) struct ProviderFaults {
     transcriber: &'static str,
     language_model: &'static str,
     voice: &'static str,
+    /// Transcriber, language model and voice, as the catalogue chooses them.
+    named: [&'static str; 3],
     waiting: Vec<String>,
     recorded: usize,
 }
@@ -27,13 +29,10 @@ pub(crate) struct ProviderFaults {
 impl ProviderFaults {
     /// No faults yet.
     pub(crate) fn new(resolved: &ResolvedProviders) -> Self {
-        Self {
-            transcriber: resolved.transcriber.provider(),
-            language_model: resolved.language_model.provider(),
-            voice: resolved.voice.provider(),
-            waiting: vec![],
-            recorded: 0,
-        }
+        let named =
+            [resolved.transcriber.provider(), resolved.language_model.provider(), resolved.voice.provider()];
+        let [transcriber, language_model, voice] = named;
+        Self { transcriber, language_model, voice, named, waiting: vec![], recorded: 0 }
     }
 
     /// Records an error of a provider.
@@ -63,17 +62,46 @@ impl ProviderFaults {
         self.record(ProviderRole::LanguageModel, fault);
     }
 
+    /// The provider that serves a role now.
+    pub(crate) fn provider(&self, role: ProviderRole) -> &'static str {
+        match role {
+            ProviderRole::Transcriber => self.transcriber,
+            ProviderRole::LanguageModel => self.language_model,
+            ProviderRole::Synthesizer => self.voice,
+        }
+    }
+
+    /// Records the providers that failed, and which one serves in their place. Later faults name that one.
+    pub(crate) fn record_fallback(&mut self, role: ProviderRole, fallback: &Fallback) {
+        let Fallback { stand_in, failed } = fallback;
+        let (service, named) = match role {
+            ProviderRole::Transcriber => (Service::Transcriber, self.named[0]),
+            ProviderRole::LanguageModel => (Service::LanguageModel, self.named[1]),
+            ProviderRole::Synthesizer => (Service::Voice, self.named[2]),
+        };
+        let serving = stand_in.as_ref().map_or_else(|| named.to_owned(), ToString::to_string);
+        for failed in failed {
+            tracing::warn!(role = role_name(role), failed, serving, "provider replaced");
+            self.push(format!("{} {failed}; {serving} serves", role_name(role)));
+        }
+        let row = stand_in.as_ref().and_then(|stand_in| catalogue::row(service, &stand_in.provider));
+        let provider = row.map_or(named, |row| row.provider);
+        match role {
+            ProviderRole::Transcriber => self.transcriber = provider,
+            ProviderRole::LanguageModel => self.language_model = provider,
+            ProviderRole::Synthesizer => self.voice = provider,
+        }
+    }
+
     /// Records something about a provider.
     pub(crate) fn record(&mut self, role: ProviderRole, fault: impl Display) {
+        self.push(format!("{} {}: {fault}", role_name(role), self.provider(role)));
+    }
+
+    fn push(&mut self, mut fault: String) {
         self.recorded += 1;
-        let (role, provider) = match role {
-            ProviderRole::Transcriber => ("transcriber", self.transcriber),
-            ProviderRole::LanguageModel => ("language model", self.language_model),
-            ProviderRole::Synthesizer => ("voice", self.voice),
-        };
         match self.recorded {
             ..MAX_FAULTS => {
-                let mut fault = format!("{role} {provider}: {fault}");
                 stored_text::cut(&mut fault, MAX_FAULT_BYTES);
                 self.waiting.push(fault);
             }
@@ -103,18 +131,20 @@ impl ProviderFaults {
 
 /// An error without the vendor's explanation, which may quote the key or the conversation: fit for logs and events.
 pub(crate) fn fault(error: &Error) -> String {
-    match error {
-        Error::Rejected { code, .. } => format!("refused the request ({code})"),
-        Error::Unavailable { reason, .. } => {
-            let reason = reason.split_once(": ").map_or(reason.as_str(), |(reason, _explanation)| reason);
-            reason.trim_end().to_owned()
-        }
+    error.summary()
+}
+
+fn role_name(role: ProviderRole) -> &'static str {
+    match role {
+        ProviderRole::Transcriber => "transcriber",
+        ProviderRole::LanguageModel => "language model",
+        ProviderRole::Synthesizer => "voice",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use switchboard_model::{agents::AgentConfig, catalogue, time::Timestamp};
+    use switchboard_model::{agents::AgentConfig, catalogue::StandIn, time::Timestamp};
 
     use super::*;
 
@@ -152,6 +182,24 @@ mod tests {
         let text = "fr-FR is served by fr".to_owned();
         faults.record_adjustments(&[Adjustment { service: Service::Transcriber, text }]);
         assert_eq!(faults.take(), ["transcriber deepgram: fr-FR is served by fr"]);
+    }
+
+    #[test]
+    fn a_fallback_names_who_failed_and_who_serves() {
+        let mut faults = faults();
+        let model = "gemini-3.5-flash-lite".to_owned();
+        let stand_in = StandIn { service: Service::LanguageModel, provider: "google".to_owned(), model };
+        let failed = vec!["openai with crd_1: refused the request (401)".to_owned()];
+        let fallback = Fallback { stand_in: Some(stand_in), failed };
+        faults.record_fallback(ProviderRole::LanguageModel, &fallback);
+        faults.record(ProviderRole::LanguageModel, "no words in time");
+        faults.record_fallback(ProviderRole::LanguageModel, &Fallback::default());
+        assert_eq!(faults.provider(ProviderRole::LanguageModel), "openai", "it serves again");
+        let expected = [
+            "language model openai with crd_1: refused the request (401); google (gemini-3.5-flash-lite) serves",
+            "language model google: no words in time",
+        ];
+        assert_eq!(faults.take(), expected);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod barge_in;
 mod clips;
 mod conversation;
 mod ending;
+mod fallback;
 mod handover;
 mod hooks;
 mod isolation;

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     fmt,
     future::ready,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -16,7 +16,11 @@ use futures_util::{
 };
 use serde_json::Value;
 use switchboard_media::ProviderSource;
-use switchboard_model::{agents, credentials::OpenCredential};
+use switchboard_model::{
+    agents,
+    catalogue::{Chain, Connection},
+    credentials::OpenCredential,
+};
 use switchboard_providers::{
     Error,
     language_model::{
@@ -40,6 +44,9 @@ use crate::support::{
 const BREAK_DELAY: Duration = Duration::from_millis(50);
 /// Maximum audio in one event of the voice: 250 ms.
 const CHUNK: usize = 2_000;
+
+/// The voice that stands in for others.
+const STAND_IN_VOICE: &str = "aura-2-zeus-en";
 
 /// The requests that the providers received.
 #[derive(Clone, Default)]
@@ -86,6 +93,8 @@ struct Script {
     refusals: Mutex<VecDeque<u16>>,
     voice_faults: Mutex<VecDeque<VoiceFault>>,
     bytes_per_character: usize,
+    /// The providers that stand in for these ones.
+    stand_in: OnceLock<ScriptedProviders>,
 }
 
 impl ScriptedProviders {
@@ -100,7 +109,23 @@ impl ScriptedProviders {
             refusals: Mutex::default(),
             voice_faults: Mutex::default(),
             bytes_per_character,
+            stand_in: OnceLock::new(),
         }))
+    }
+
+    /// Adds providers that stand in for these ones, and returns them.
+    pub(crate) fn add_stand_in(&self) -> Self {
+        self.0.stand_in.get_or_init(|| Self::new(self.0.bytes_per_character)).clone()
+    }
+
+    /// The providers that serve: these ones, or their stand-ins.
+    fn of(&self, is_stand_in: bool) -> Self {
+        if is_stand_in { self.0.stand_in.get().expect("it stands in").clone() } else { self.clone() }
+    }
+
+    fn chain<T: Clone>(&self, named: &T, stand_in: T) -> Chain<T> {
+        let stand_ins = self.0.stand_in.get().map(|_| stand_in);
+        Chain { named: named.clone(), has_key: true, stand_ins: stand_ins.into_iter().collect() }
     }
 
     /// Queues a response of the language model. Without one it fails.
@@ -176,28 +201,50 @@ impl fmt::Debug for ScriptedProviders {
 }
 
 impl ProviderSource for ScriptedProviders {
+    fn has_keys(&self, _connection: &Connection) -> bool {
+        false
+    }
+
+    fn language_model_chain(&self, named: &agents::LanguageModel) -> Chain<agents::LanguageModel> {
+        let settings = named.settings().clone();
+        let model = "gemini-3.5-flash-lite".to_owned();
+        let stand_in = agents::ModelSettings { model, credential_id: None, ..settings };
+        self.chain(named, agents::LanguageModel::Google(stand_in))
+    }
+
+    fn transcriber_chain(&self, named: &agents::Transcriber) -> Chain<agents::Transcriber> {
+        let languages = vec!["en-US".to_owned()];
+        self.chain(named, agents::Transcriber::Azure { languages, credential_id: None })
+    }
+
+    fn voice_chain(&self, named: &agents::Voice, _language: &str) -> Chain<agents::Voice> {
+        self.chain(named, agents::Voice::Deepgram { model: STAND_IN_VOICE.to_owned(), credential_id: None })
+    }
+
     fn language_model(
         &self,
-        _configuration: &agents::LanguageModel,
+        configuration: &agents::LanguageModel,
         _credential: Option<&OpenCredential>,
     ) -> anyhow::Result<Arc<dyn LanguageModel>> {
-        Ok(Arc::new(self.clone()))
+        Ok(Arc::new(self.of(configuration.provider() == "google")))
     }
 
     fn transcriber(
         &self,
-        _configuration: &agents::Transcriber,
+        configuration: &agents::Transcriber,
         _credential: Option<&OpenCredential>,
     ) -> anyhow::Result<Arc<dyn Transcriber>> {
-        Ok(Arc::new(self.clone()))
+        Ok(Arc::new(self.of(configuration.provider() == "azure")))
     }
 
     fn synthesizer(
         &self,
-        _configuration: &agents::Voice,
+        configuration: &agents::Voice,
         _credential: Option<&OpenCredential>,
     ) -> anyhow::Result<Arc<dyn Synthesizer>> {
-        Ok(Arc::new(self.clone()))
+        let is_stand_in =
+            matches!(configuration, agents::Voice::Deepgram { model, .. } if model == STAND_IN_VOICE);
+        Ok(Arc::new(self.of(is_stand_in)))
     }
 }
 
@@ -366,6 +413,11 @@ fn respond(response: Response) -> BoxStream<'static, Result<GenerationEvent, Err
             reason: "error (429): too many requests".to_owned(),
             retry_after: Some(Duration::from_secs(1)),
             source: None,
+        }),
+        Response::Refused => failed(Error::Rejected {
+            vendor: "openai",
+            code: "401".to_owned(),
+            message: "Incorrect API key provided: sk-1234".to_owned(),
         }),
         Response::Broken(text) => {
             let error = unavailable("openai", "the connection was lost");

@@ -279,6 +279,7 @@ async fn answer(State(shared): Wire, Json(body): Json<Value>) -> HttpResponse {
         Response::Busy => {
             return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")]).into_response();
         }
+        Response::Refused => return StatusCode::UNAUTHORIZED.into_response(),
         Response::Panic => unreachable!("a server cannot cause it"),
         Response::Endless(_) | Response::Dripping(_) | Response::CallWith(..) => {
             unreachable!("only scripted providers do")
