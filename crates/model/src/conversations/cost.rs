@@ -49,3 +49,7 @@ fn milliseconds(from: Option<Timestamp>, to: Timestamp) -> u64 {
 #[cfg(test)]
 #[path = "cost_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "cost_table.rs"]
+mod table;
