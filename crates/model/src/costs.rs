@@ -336,20 +336,20 @@ impl Part {
         let mut most = (own.amount, own.provider);
         let mut part =
             Self { provider: own.provider, amount: 0, cost: Usd::ZERO, estimated: false, served_by: vec![] };
-        part.add(own, service, rates.models.of(service));
+        part.add(&own, service, rates.models.of(service));
         for StandInUsage { by, used } in usage.stand_ins(service) {
             let share = share(&catalogue::stand_in_rates(rates, by), used);
             if share.amount > most.0 {
                 most = (share.amount, share.provider);
             }
-            part.add(share, service, &by.model);
+            part.add(&share, service, &by.model);
         }
         part.provider = most.1;
         part
     }
 
-    fn add(&mut self, share: Share, role: Service, model: &str) {
-        let Share { provider, amount, cost, estimated } = share;
+    fn add(&mut self, share: &Share, role: Service, model: &str) {
+        let &Share { provider, amount, cost, estimated } = share;
         self.amount += amount;
         self.cost = self.cost + cost;
         self.estimated |= estimated;

@@ -120,36 +120,25 @@ impl Chains<'_> {
         let models = self.candidates(&chain, model_key, StandIn::language_model, |model, own| {
             source.language_model(model, own)
         })?;
-        let models = alone(models).map_or_else(
-            |candidates| Arc::new(ChainedModel::new(candidates, outages())) as Arc<dyn LanguageModel>,
-            |model| model,
-        );
+        let models = alone(models).unwrap_or_else(|models| Arc::new(ChainedModel::new(models, outages())));
 
         let chain = source.transcriber_chain(transcriber);
         let transcribers = self.candidates(&chain, transcriber_key, StandIn::transcriber, |one, own| {
             source.transcriber(one, own)
         })?;
-        let detects =
-            |candidate: &Candidate<dyn Transcriber>| profile_of(&candidate.id.provider).detects_turns;
-        let transcribers = alone(transcribers).map_or_else(
-            |candidates| {
-                let candidates = candidates.into_iter().map(|candidate| {
-                    let detects_turns = detects(&candidate);
-                    (candidate, detects_turns)
-                });
-                Arc::new(ChainedTranscriber::new(candidates.collect(), outages())) as Arc<dyn Transcriber>
-            },
-            |transcriber| transcriber,
-        );
+        let transcribers = alone(transcribers).unwrap_or_else(|transcribers| {
+            let detecting = transcribers.into_iter().map(|candidate| {
+                let detects_turns = profile_of(&candidate.id.provider).detects_turns;
+                (candidate, detects_turns)
+            });
+            Arc::new(ChainedTranscriber::new(detecting.collect(), outages()))
+        });
 
         let mut chain = source.voice_chain(voice, transcriber.language());
         chain.stand_ins.retain(|voice| catalogue::voice_yields(voice.provider(), self.format));
         let voices =
             self.candidates(&chain, voice_key, StandIn::voice, |voice, own| source.synthesizer(voice, own))?;
-        let voices = alone(voices).map_or_else(
-            |candidates| Arc::new(ChainedVoice::new(candidates, outages())) as Arc<dyn Synthesizer>,
-            |voice| voice,
-        );
+        let voices = alone(voices).unwrap_or_else(|voices| Arc::new(ChainedVoice::new(voices, outages())));
         Ok((models, transcribers, voices))
     }
 

@@ -6,7 +6,10 @@
 use std::fmt::Display;
 
 use switchboard_dialogue::{ModelFault, ProviderRole};
-use switchboard_model::catalogue::{self, Adjustment, ResolvedProviders, Service};
+use switchboard_model::{
+    catalogue::{self, Adjustment, ResolvedProviders, Service},
+    ids::CredentialId,
+};
 use switchboard_providers::{Error, fallback::Fallback};
 
 use crate::stored_text::{self, MAX_FAULT_BYTES};
@@ -17,27 +20,44 @@ const MAX_FAULTS: usize = 20;
 /// The faults of one call.
 #[derive(Debug)]
 pub(crate) struct ProviderFaults {
-    transcriber: &'static str,
-    language_model: &'static str,
-    voice: &'static str,
-    /// Transcriber, language model and voice, as the catalogue chooses them.
-    named: [&'static str; 3],
+    transcriber: RoleProvider,
+    language_model: RoleProvider,
+    voice: RoleProvider,
     waiting: Vec<String>,
     recorded: usize,
+}
+
+/// The provider of a role.
+#[derive(Debug)]
+struct RoleProvider {
+    /// The one that the catalogue chooses, and the customer's key for it.
+    named: (&'static str, Option<CredentialId>),
+    /// The one that serves in its place.
+    stand_in: Option<&'static str>,
 }
 
 impl ProviderFaults {
     /// No faults yet.
     pub(crate) fn new(resolved: &ResolvedProviders) -> Self {
-        let named =
-            [resolved.transcriber.provider(), resolved.language_model.provider(), resolved.voice.provider()];
-        let [transcriber, language_model, voice] = named;
-        Self { transcriber, language_model, voice, named, waiting: vec![], recorded: 0 }
+        let ResolvedProviders { language_model, transcriber, voice, .. } = resolved;
+        let role = |provider, own| RoleProvider { named: (provider, own), stand_in: None };
+        Self {
+            transcriber: role(transcriber.provider(), transcriber.credential_id()),
+            language_model: role(language_model.provider(), language_model.settings().credential_id),
+            voice: role(voice.provider(), voice.credential_id()),
+            waiting: vec![],
+            recorded: 0,
+        }
     }
 
-    /// Records an error of a provider.
+    /// Records an error of a provider, with the customer's key that it was asked with.
     pub(crate) fn record_error(&mut self, role: ProviderRole, error: &Error) {
-        self.record(role, fault(error));
+        match self.role(role) {
+            RoleProvider { named: (provider, Some(own)), stand_in: None } => {
+                self.push(format!("{} {provider} with {own}: {}", role_name(role), fault(error)));
+            }
+            _ => self.record(role, fault(error)),
+        }
     }
 
     /// Records that a provider sent nothing in time.
@@ -64,32 +84,33 @@ impl ProviderFaults {
 
     /// The provider that serves a role now.
     pub(crate) fn provider(&self, role: ProviderRole) -> &'static str {
-        match role {
-            ProviderRole::Transcriber => self.transcriber,
-            ProviderRole::LanguageModel => self.language_model,
-            ProviderRole::Synthesizer => self.voice,
-        }
+        let role = self.role(role);
+        role.stand_in.unwrap_or(role.named.0)
     }
 
     /// Records the providers that failed, and which one serves in their place. Later faults name that one.
     pub(crate) fn record_fallback(&mut self, role: ProviderRole, fallback: &Fallback) {
         let Fallback { stand_in, failed } = fallback;
-        let (service, named) = match role {
-            ProviderRole::Transcriber => (Service::Transcriber, self.named[0]),
-            ProviderRole::LanguageModel => (Service::LanguageModel, self.named[1]),
-            ProviderRole::Synthesizer => (Service::Voice, self.named[2]),
+        let row = stand_in.as_ref().and_then(|one| catalogue::row(one.service, &one.provider));
+        let state = match role {
+            ProviderRole::Transcriber => &mut self.transcriber,
+            ProviderRole::LanguageModel => &mut self.language_model,
+            ProviderRole::Synthesizer => &mut self.voice,
         };
+        state.stand_in = row.map(|row| row.provider);
+        let named = state.named.0;
         let serving = stand_in.as_ref().map_or_else(|| named.to_owned(), ToString::to_string);
         for failed in failed {
             tracing::warn!(role = role_name(role), failed, serving, "provider replaced");
             self.push(format!("{} {failed}; {serving} serves", role_name(role)));
         }
-        let row = stand_in.as_ref().and_then(|stand_in| catalogue::row(service, &stand_in.provider));
-        let provider = row.map_or(named, |row| row.provider);
+    }
+
+    fn role(&self, role: ProviderRole) -> &RoleProvider {
         match role {
-            ProviderRole::Transcriber => self.transcriber = provider,
-            ProviderRole::LanguageModel => self.language_model = provider,
-            ProviderRole::Synthesizer => self.voice = provider,
+            ProviderRole::Transcriber => &self.transcriber,
+            ProviderRole::LanguageModel => &self.language_model,
+            ProviderRole::Synthesizer => &self.voice,
         }
     }
 

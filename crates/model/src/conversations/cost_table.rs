@@ -23,7 +23,7 @@ const AGENT_PER_MINUTE: &str = "0.05";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Call {
-    call: String,
+    name: String,
     direction: String,
     to: Option<String>,
     #[serde(default)]
@@ -57,7 +57,7 @@ fn calls_cost_what_was_calculated_by_hand() {
 }
 
 fn check(call: &Call) {
-    let name = &call.call;
+    let name = &call.name;
     let cost = breakdown(call);
     let telephony = cost.telephony.as_ref();
     let parts = [

@@ -5,6 +5,8 @@ mod adapters;
 #[cfg(test)]
 mod ahead;
 #[cfg(test)]
+mod chain;
+#[cfg(test)]
 mod credentials;
 #[cfg(test)]
 mod language_model;

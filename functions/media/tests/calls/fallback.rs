@@ -1,6 +1,7 @@
 //! A provider that fails is replaced within the turn, noted once, and not billed for what another one served.
 
 use switchboard_model::{
+    agents::{AgentConfig, LanguageModel, ModelSettings, Voice},
     catalogue::Service,
     costs::{CostBreakdown, Usd},
     ids::ConversationId,
@@ -202,4 +203,66 @@ async fn the_next_call_of_the_worker_does_not_ask_the_failing_provider() {
     let note = "language model openai: refused the request (401), a short time ago; google (gemini-3.5-flash-lite) \
                 serves";
     assert_eq!(faults, [note]);
+}
+
+/// Runs a call of one turn in a deployment without keys for the agent's providers, and returns its cost and its notes.
+async fn call_without_keys(agent: AgentConfig) -> (CostBreakdown, Vec<String>) {
+    let world = World::new(agent, FAST_VOICE).await;
+    let other = world.providers.add_stand_in();
+    world.providers.lose_keys();
+    let worker = world.worker();
+    let phone = Phone::connect(&worker.address).await;
+    other.respond_with(Response::Words("At six in the evening."));
+    other.transcribe("When do you close?").await;
+    assert_eq!(world.conversation.until_messages(2).await[1].content, "At six in the evening.");
+    let cost = cost(&world, &phone).await;
+    let asked = world.providers.requests();
+    assert_eq!((asked.generations.len(), asked.clauses.len(), asked.audio_bytes), (0, 0, 0));
+    (cost, world.conversation.faults().await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_model_of_the_api_runs_without_its_vendor() {
+    for model in [
+        "gpt-3.5-turbo",
+        "gpt-3.5-turbo-0125",
+        "gpt-3.5-turbo-1106",
+        "gpt-3.5-turbo-16k",
+        "gpt-3.5-turbo-0613",
+        "gpt-4-turbo",
+        "gpt-4-turbo-2024-04-09",
+        "gpt-4-turbo-preview",
+        "gpt-4-0125-preview",
+        "gpt-4-1106-preview",
+        "gpt-4-0613",
+        "gpt-4",
+        "gpt-4o",
+    ] {
+        let settings = ModelSettings { model: model.into(), ..quiet().language_model.settings().clone() };
+        let agent = AgentConfig { language_model: LanguageModel::Openai(settings), ..quiet() };
+        let (cost, notes) = call_without_keys(agent).await;
+        assert_eq!(cost.language_model.provider, "google", "{model}");
+        assert!(cost.language_model.cost > Usd::ZERO, "{model}");
+        let note = "language model openai: this deployment has no key for it, so google (gemini-3.5-flash-lite) \
+                    serves";
+        assert_eq!(notes.iter().filter(|one| *one == note).count(), 1, "{model}: {notes:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_playht_voice_of_the_api_runs_without_its_vendor() {
+    for model in ["susan", "william", "phoebe", "arthur", "ayla", "dylan", "madelyn", "oliver", "sophia"] {
+        let voice = Voice::Playht {
+            model: model.into(),
+            speed: 1.0,
+            temperature: None,
+            text_guidance: None,
+            style_guidance: None,
+            credential_id: None,
+        };
+        let (cost, notes) = call_without_keys(AgentConfig { voice, ..quiet() }).await;
+        assert_eq!(cost.voice.provider, "deepgram", "{model}");
+        assert!(cost.voice.characters > 0 && cost.voice.cost > Usd::ZERO, "{model}");
+        assert!(notes.iter().any(|note| note.starts_with("voice ") && note.contains("serves")), "{notes:?}");
+    }
 }

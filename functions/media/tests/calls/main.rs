@@ -16,6 +16,7 @@ mod provider_faults;
 mod providers;
 mod response_times;
 mod slow_carrier;
+mod stand_ins;
 #[path = "../support/mod.rs"]
 mod support;
 mod table_faults;

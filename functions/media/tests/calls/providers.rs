@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     fmt,
     future::ready,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -15,12 +15,6 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use serde_json::Value;
-use switchboard_media::ProviderSource;
-use switchboard_model::{
-    agents,
-    catalogue::{Chain, Connection},
-    credentials::OpenCredential,
-};
 use switchboard_providers::{
     Error,
     language_model::{
@@ -44,9 +38,6 @@ use crate::support::{
 const BREAK_DELAY: Duration = Duration::from_millis(50);
 /// Maximum audio in one event of the voice: 250 ms.
 const CHUNK: usize = 2_000;
-
-/// The voice that stands in for others.
-const STAND_IN_VOICE: &str = "aura-2-zeus-en";
 
 /// The requests that the providers received.
 #[derive(Clone, Default)]
@@ -78,9 +69,9 @@ impl fmt::Debug for Requests {
 
 /// The providers of one test.
 #[derive(Clone)]
-pub(crate) struct ScriptedProviders(Arc<Script>);
+pub(crate) struct ScriptedProviders(pub(super) Arc<Script>);
 
-struct Script {
+pub(super) struct Script {
     requests: watch::Sender<Requests>,
     responses: Mutex<VecDeque<Response>>,
     /// Events for all sessions of the transcriber.
@@ -92,9 +83,11 @@ struct Script {
     /// Errors of the next handshakes.
     refusals: Mutex<VecDeque<u16>>,
     voice_faults: Mutex<VecDeque<VoiceFault>>,
-    bytes_per_character: usize,
+    pub(super) bytes_per_character: usize,
     /// The providers that stand in for these ones.
-    stand_in: OnceLock<ScriptedProviders>,
+    pub(super) stand_in: OnceLock<ScriptedProviders>,
+    /// Whether the deployment has keys for the stand-ins only.
+    pub(super) has_lost_keys: AtomicBool,
 }
 
 impl ScriptedProviders {
@@ -110,22 +103,8 @@ impl ScriptedProviders {
             voice_faults: Mutex::default(),
             bytes_per_character,
             stand_in: OnceLock::new(),
+            has_lost_keys: AtomicBool::new(false),
         }))
-    }
-
-    /// Adds providers that stand in for these ones, and returns them.
-    pub(crate) fn add_stand_in(&self) -> Self {
-        self.0.stand_in.get_or_init(|| Self::new(self.0.bytes_per_character)).clone()
-    }
-
-    /// The providers that serve: these ones, or their stand-ins.
-    fn of(&self, is_stand_in: bool) -> Self {
-        if is_stand_in { self.0.stand_in.get().expect("it stands in").clone() } else { self.clone() }
-    }
-
-    fn chain<T: Clone>(&self, named: &T, stand_in: T) -> Chain<T> {
-        let stand_ins = self.0.stand_in.get().map(|_| stand_in);
-        Chain { named: named.clone(), has_key: true, stand_ins: stand_ins.into_iter().collect() }
     }
 
     /// Queues a response of the language model. Without one it fails.
@@ -197,54 +176,6 @@ impl ScriptedProviders {
 impl fmt::Debug for ScriptedProviders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ScriptedProviders")
-    }
-}
-
-impl ProviderSource for ScriptedProviders {
-    fn has_keys(&self, _connection: &Connection) -> bool {
-        false
-    }
-
-    fn language_model_chain(&self, named: &agents::LanguageModel) -> Chain<agents::LanguageModel> {
-        let settings = named.settings().clone();
-        let model = "gemini-3.5-flash-lite".to_owned();
-        let stand_in = agents::ModelSettings { model, credential_id: None, ..settings };
-        self.chain(named, agents::LanguageModel::Google(stand_in))
-    }
-
-    fn transcriber_chain(&self, named: &agents::Transcriber) -> Chain<agents::Transcriber> {
-        let languages = vec!["en-US".to_owned()];
-        self.chain(named, agents::Transcriber::Azure { languages, credential_id: None })
-    }
-
-    fn voice_chain(&self, named: &agents::Voice, _language: &str) -> Chain<agents::Voice> {
-        self.chain(named, agents::Voice::Deepgram { model: STAND_IN_VOICE.to_owned(), credential_id: None })
-    }
-
-    fn language_model(
-        &self,
-        configuration: &agents::LanguageModel,
-        _credential: Option<&OpenCredential>,
-    ) -> anyhow::Result<Arc<dyn LanguageModel>> {
-        Ok(Arc::new(self.of(configuration.provider() == "google")))
-    }
-
-    fn transcriber(
-        &self,
-        configuration: &agents::Transcriber,
-        _credential: Option<&OpenCredential>,
-    ) -> anyhow::Result<Arc<dyn Transcriber>> {
-        Ok(Arc::new(self.of(configuration.provider() == "azure")))
-    }
-
-    fn synthesizer(
-        &self,
-        configuration: &agents::Voice,
-        _credential: Option<&OpenCredential>,
-    ) -> anyhow::Result<Arc<dyn Synthesizer>> {
-        let is_stand_in =
-            matches!(configuration, agents::Voice::Deepgram { model, .. } if model == STAND_IN_VOICE);
-        Ok(Arc::new(self.of(is_stand_in)))
     }
 }
 
