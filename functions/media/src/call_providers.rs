@@ -88,7 +88,7 @@ impl CallProviders {
     }
 }
 
-/// Whether the words of the call go to a server of the customer's own. Nobody stands in for it: its owner chose where they
+/// Whether the words of the call go to a server of the customer's own. It has no stand-in: its owner chose where they
 /// go.
 fn has_own_server(own: Option<&OpenCredential>) -> bool {
     own.is_some_and(|own| own.credential.base_url.is_some())
