@@ -46,6 +46,9 @@ const fn used(characters: u64) -> Usage {
         cache_write_tokens: 0,
         output_tokens: 0,
         tokens_estimated: false,
+        transcriber_estimated: false,
+        characters_estimated: false,
+        stand_ins: vec![],
         transcriber_ms: 0,
         characters,
     }

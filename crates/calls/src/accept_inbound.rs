@@ -175,7 +175,8 @@ async fn first_transition(
     let characters = AtomicU64::new(0);
     let account = ringing.account_id;
     prepare_clips(backend, &context.preparation, account, &agent, PREPARE_TIMEOUT, &characters).await;
-    ringing.usage.characters += characters.into_inner();
+    let stand_in = context.preparation.stand_in(&agent);
+    ringing.usage.of(stand_in.as_ref()).characters += characters.into_inner();
     Ok((ringing.accept_inbound(&agent, sha256_hex(token), calls, faults, now())?, agent))
 }
 

@@ -5,7 +5,12 @@
 use std::{sync::atomic::AtomicU64, time::Duration};
 
 use switchboard_aws::clips::{Clips, NotPrepared};
-use switchboard_model::{agents::AgentConfig, egress_policy::EgressPolicy, ids::AccountId};
+use switchboard_model::{
+    agents::{AgentConfig, Voice},
+    catalogue::{self, StandIn},
+    egress_policy::EgressPolicy,
+    ids::AccountId,
+};
 use switchboard_providers::{Providers, clips::ClipSynthesizer};
 use switchboard_runtime::now;
 use tokio::time::timeout;
@@ -26,10 +31,22 @@ pub struct ClipPreparation {
     pub egress_policy: EgressPolicy,
 }
 
+impl ClipPreparation {
+    /// The stand-in that speaks the clips of an agent whose voice has no key; none: the agent's own voice does.
+    #[must_use]
+    pub fn stand_in(&self, agent: &AgentConfig) -> Option<StandIn> {
+        self.first_voice(agent).1
+    }
+
+    fn first_voice(&self, agent: &AgentConfig) -> (Voice, Option<StandIn>) {
+        catalogue::first_voice(agent, now().date(), &|connection| self.providers.has_keys(connection))
+    }
+}
+
 /// Synthesizes and stores the agent's clips that are missing, in at most `limit`.
 ///
-/// `characters` counts the characters that are sent to the synthesizer: all of them before the first is synthesized,
-/// so the count is complete also if the time limit passes.
+/// `characters` counts the characters that are sent to the synthesizer, which is [`ClipPreparation::stand_in`] if there is
+/// one: all of them before the first is synthesized, so the count is complete also if the time limit passes.
 pub async fn prepare_clips(
     backend: &Backend,
     preparation: &ClipPreparation,
@@ -40,7 +57,8 @@ pub async fn prepare_clips(
 ) {
     let ClipPreparation { clips, providers, egress_policy } = preparation;
     let keys = (&backend.table, &backend.sealer);
-    let preparing = clips.prepare(keys, account, clip_sets(agent, now()), now(), |voice, own| {
+    let (voice, _) = preparation.first_voice(agent);
+    let preparing = clips.prepare(keys, account, clip_sets(agent, &voice), now(), |voice, own| {
         let clips = ClipSynthesizer::new(providers, *egress_policy, voice, own, characters)?;
         Ok(move |text: &str| clips.synthesize(text))
     });

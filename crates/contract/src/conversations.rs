@@ -6,7 +6,7 @@ use serde_json::Value;
 use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, ConversationType, EndedReason, PhoneCallView, Snapshot, Status},
-    costs::{CharacterCost, CostBreakdown, TimedCost, TokenCost},
+    costs::{CharacterCost, CostBreakdown, ServedCost, TimedCost, TokenCost},
     egress_policy::EgressPolicy,
     ids::{AccountId, AgentId, ConversationId},
     messages::Message,
@@ -186,23 +186,42 @@ pub struct CostView {
     pub voice: CharacterCostView,
     /// The carrier; null on the web.
     pub telephony: Option<TimedCostView>,
+    /// The models and voices that served, also those that stood in for others, each with its cost.
+    pub served_by: Vec<ServedCostView>,
+}
+
+/// The cost of one model or voice.
+#[derive(Serialize, JsonSchema)]
+pub struct ServedCostView {
+    /// `language_model`, `transcriber` or `voice`.
+    pub role: &'static str,
+    /// The provider that served.
+    pub provider: String,
+    /// The provider's name of the model or voice; empty if it has only one.
+    pub model: String,
+    /// USD; 0 with the customer's own key.
+    pub cost: f64,
+    /// Whether its price is not known, or its usage was not reported.
+    pub estimated: bool,
 }
 
 /// A cost by time.
 #[derive(Serialize, JsonSchema)]
 pub struct TimedCostView {
-    /// The provider that served.
+    /// The provider that served; of several, the one that served most.
     pub provider: String,
     /// USD; 0 with the customer's own key.
     pub cost: f64,
     /// Duration, in seconds.
     pub seconds: f64,
+    /// Whether a price in the cost is not known, or a usage was not reported by the provider.
+    pub estimated: bool,
 }
 
 /// A cost by tokens.
 #[derive(Serialize, JsonSchema)]
 pub struct TokenCostView {
-    /// The provider that served.
+    /// The provider that served; of several, the one that served most.
     pub provider: String,
     /// USD; 0 with the customer's own key.
     pub cost: f64,
@@ -210,17 +229,21 @@ pub struct TokenCostView {
     pub input_tokens: u64,
     /// Tokens that the model wrote.
     pub output_tokens: u64,
+    /// Whether a price in the cost is not known, or a usage was not reported by the provider.
+    pub estimated: bool,
 }
 
 /// A cost by characters.
 #[derive(Serialize, JsonSchema)]
 pub struct CharacterCostView {
-    /// The provider that served.
+    /// The provider that served; of several, the one that served most.
     pub provider: String,
     /// USD; 0 with the customer's own key.
     pub cost: f64,
     /// Characters that were synthesized.
     pub characters: u64,
+    /// Whether a price in the cost is not known, or a usage was not reported by the provider.
+    pub estimated: bool,
 }
 
 /// A link to a recording.
@@ -273,15 +296,16 @@ impl ConversationView {
 
 impl CostView {
     fn new(cost: &CostBreakdown) -> Self {
-        let CostBreakdown { total, agent, language_model, transcriber, voice, telephony } = cost;
-        let TokenCost { provider, cost, input_tokens, output_tokens } = language_model;
+        let CostBreakdown { total, agent, language_model, transcriber, voice, telephony, served_by } = cost;
+        let TokenCost { provider, cost, input_tokens, output_tokens, estimated } = language_model;
         let language_model = TokenCostView {
             provider: provider.clone(),
             cost: cost.to_f64(),
             input_tokens: *input_tokens,
             output_tokens: *output_tokens,
+            estimated: *estimated,
         };
-        let CharacterCost { provider, cost, characters } = voice;
+        let CharacterCost { provider, cost, characters, estimated } = voice;
         Self {
             total: total.to_f64(),
             agent: TimedCostView::new(agent),
@@ -291,16 +315,36 @@ impl CostView {
                 provider: provider.clone(),
                 cost: cost.to_f64(),
                 characters: *characters,
+                estimated: *estimated,
             },
             telephony: telephony.as_ref().map(TimedCostView::new),
+            served_by: served_by.iter().map(ServedCostView::new).collect(),
+        }
+    }
+}
+
+impl ServedCostView {
+    fn new(served: &ServedCost) -> Self {
+        let ServedCost { role, provider, model, cost, estimated } = served;
+        Self {
+            role: role.as_str(),
+            provider: provider.clone(),
+            model: model.clone(),
+            cost: cost.to_f64(),
+            estimated: *estimated,
         }
     }
 }
 
 impl TimedCostView {
     #[expect(clippy::cast_precision_loss, reason = "2^52 ms are longer than any conversation")]
-    fn new(TimedCost { provider, cost, ms }: &TimedCost) -> Self {
-        Self { provider: provider.clone(), cost: cost.to_f64(), seconds: *ms as f64 / 1_000.0 }
+    fn new(TimedCost { provider, cost, ms, estimated }: &TimedCost) -> Self {
+        Self {
+            provider: provider.clone(),
+            cost: cost.to_f64(),
+            seconds: *ms as f64 / 1_000.0,
+            estimated: *estimated,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod deliveries;
 pub mod egress_policy;
 pub mod event_names;
 pub mod events;
+pub mod failover;
 pub mod fleet;
 pub mod hooks;
 pub mod idempotency;

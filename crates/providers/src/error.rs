@@ -74,6 +74,16 @@ impl Error {
         }
     }
 
+    /// The same error, but one after which another provider may serve the same request.
+    pub(crate) fn retryable(self) -> Self {
+        match self {
+            Self::Rejected { vendor, code, .. } => {
+                Self::unavailable(vendor, &format!("refused the request ({code})"))
+            }
+            unavailable @ Self::Unavailable { .. } => unavailable,
+        }
+    }
+
     /// How long the provider asked to wait, if it said.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

@@ -174,6 +174,12 @@ impl Keys {
 }
 
 impl Providers {
+    /// Whether the deployment has all keys of a vendor.
+    #[must_use]
+    pub fn has_keys(&self, connection: &Connection) -> bool {
+        connection.keys.iter().all(|name| self.keys.get(name).is_some())
+    }
+
     /// The key of a vendor that has one key.
     pub(crate) fn key(&self, vendor: &'static str) -> Result<Secret, Unusable> {
         let name = catalogue::connection(vendor).and_then(|connection| connection.keys.first().copied());

@@ -16,7 +16,7 @@ use futures_util::{
 };
 use serde_json::{Map, Value};
 
-use crate::{Error, StreamTimeouts, unusable::Unusable};
+use crate::{Error, StreamTimeouts, fallback::Fallback, unusable::Unusable};
 
 /// A caller who hears nothing for 4 s hangs up. Between two events a model may take longer: the caller hears the
 /// first words meanwhile.
@@ -121,6 +121,8 @@ pub enum GenerationEvent {
     },
     /// The last event of a complete response.
     Finished(FinishReason),
+    /// Another provider of a [`chain`](crate::chain) generates the events that follow.
+    Fallback(Fallback),
 }
 
 impl fmt::Debug for GenerationEvent {
@@ -132,6 +134,7 @@ impl fmt::Debug for GenerationEvent {
                 write!(f, "Usage({input_tokens} in, {cached_tokens} of them cached, {output_tokens} out)")
             }
             Self::Finished(reason) => write!(f, "Finished({reason:?})"),
+            Self::Fallback(fallback) => fallback.fmt(f),
         }
     }
 }

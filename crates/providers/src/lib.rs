@@ -7,6 +7,7 @@ mod any_transcriber;
 pub mod audio;
 pub mod azure;
 pub mod carrier;
+pub mod chain;
 pub mod clips;
 pub mod credentials;
 pub mod deepgram;
@@ -15,6 +16,7 @@ pub mod elevenlabs;
 pub mod endpoints;
 mod error;
 mod failures;
+pub mod fallback;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod google;

@@ -15,7 +15,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 
-use crate::{Error, StreamTimeouts, audio::AudioFormat, unusable::Unusable};
+use crate::{Error, StreamTimeouts, audio::AudioFormat, fallback::Fallback, unusable::Unusable};
 
 /// A caller takes two seconds of silence before a sentence for thinking, and more for a broken line.
 pub const TIMEOUTS: StreamTimeouts =
@@ -74,6 +74,8 @@ pub enum SpeechEvent {
     Words(Vec<WordTime>),
     /// Before the first audio: the clause waits for its turn at the vendor. Repeated every second or two.
     Delayed,
+    /// Another voice of a [`chain`](crate::chain) speaks what follows.
+    Fallback(Fallback),
 }
 
 /// When a word is spoken.
@@ -94,6 +96,7 @@ impl fmt::Debug for SpeechEvent {
             Self::Audio(audio) => write!(f, "Audio({} bytes)", audio.len()),
             Self::Words(words) => f.debug_tuple("Words").field(words).finish(),
             Self::Delayed => f.write_str("Delayed"),
+            Self::Fallback(fallback) => fallback.fmt(f),
         }
     }
 }

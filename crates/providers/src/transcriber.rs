@@ -18,7 +18,7 @@ use futures_util::{
 };
 use tokio::sync::{Notify, mpsc};
 
-use crate::{Error, unusable::Unusable};
+use crate::{Error, fallback::Fallback, unusable::Unusable};
 
 /// Audio waiting to be sent: 100 frames of 20 ms = 2 s. When the queue is full the vendor has stopped reading,
 /// and the session ends as unavailable: waiting would delay the call.
@@ -91,6 +91,7 @@ pub struct AudioSink {
     frames: mpsc::Sender<Bytes>,
     /// Requests for the final words, for a vendor that takes them.
     finalize: Option<Arc<Notify>>,
+    fallback: Option<Fallback>,
 }
 
 impl AudioSink {
@@ -98,7 +99,7 @@ impl AudioSink {
     #[must_use]
     pub fn new(vendor: &'static str) -> (Self, mpsc::Receiver<Bytes>) {
         let (frames, queue) = mpsc::channel(QUEUE_FRAMES);
-        (Self { vendor, frames, finalize: None }, queue)
+        (Self { vendor, frames, finalize: None, fallback: None }, queue)
     }
 
     /// The same, for a session that listens to `finalize`.
@@ -114,6 +115,16 @@ impl AudioSink {
         if let Some(finalize) = &self.finalize {
             finalize.notify_one();
         }
+    }
+
+    /// The same sink, of a session that this provider of a [`chain`](crate::chain) serves.
+    pub(crate) fn served_by(self, fallback: Fallback) -> Self {
+        Self { fallback: Some(fallback), ..self }
+    }
+
+    /// The provider of the session; none, if there is no chain.
+    pub fn take_fallback(&mut self) -> Option<Fallback> {
+        self.fallback.take()
     }
 
     /// Queues audio of any length, usually 20 ms. Never waits.

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use serde_json::{Value, json};
-use switchboard_model::catalogue::{self, Fallback, Model, Price, ROWS, Row, Service};
+use switchboard_model::catalogue::{self, Fallback, Model, Occasion, Price, ROWS, Row, Service};
 use switchboard_runtime::{Vars, now};
 
 use crate::devstack::{HostEnvironment, Source, key_variable};
@@ -78,14 +78,19 @@ impl Report {
             });
             listed.chain([[name(row), "(other models)".to_owned(), price(row.unlisted), String::new()]])
         });
-        let fallbacks = self.fallbacks.iter().map(|Fallback { role, asked, served, from }| {
-            [(*role).to_owned(), asked.clone(), served.clone(), from.clone().unwrap_or_default()]
+        let fallbacks = self.fallbacks.iter().map(|Fallback { role, asked, served, when, from }| {
+            let when = match (when, from) {
+                (_, Some(date)) => format!("from {date}"),
+                (Occasion::Unavailable, None) => "it fails, or has no key".to_owned(),
+                (Occasion::Always | Occasion::Retired, None) => "always".to_owned(),
+            };
+            [(*role).to_owned(), asked.clone(), served.clone(), when]
         });
         format!(
             "{}\n{}\n{}",
             table(["PROVIDER", "HERE", "KEY", "VARIABLES"], providers, ""),
             table(["PROVIDER", "MODEL", "PRICE (USD)", "LAST DAY"], models, ""),
-            table(["FALLBACK OF", "ASKED", "SERVED", "FROM"], fallbacks, "")
+            table(["FALLBACK OF", "ASKED", "SERVED", "WHEN"], fallbacks, "")
         )
     }
 

@@ -56,7 +56,9 @@ impl Dialer {
         if characters == 0 {
             return has_ended;
         }
-        let counting = self.transition(job, |snapshot| snapshot.conversation.record_prepared(characters));
+        let counting = self.transition(job, |Snapshot { conversation, agent }| {
+            conversation.record_prepared(self.preparation.stand_in(agent).as_ref(), characters)
+        });
         if let Err(error) = in_time(TABLE_TIMEOUT, counting).await {
             tracing::warn!(%error, characters, "prepared characters not counted");
         }

@@ -9,6 +9,7 @@ use switchboard_aws::table::{Outcome, TableError};
 use switchboard_dialogue::Takeover;
 use switchboard_model::{
     accounts::{Account, sha256_hex},
+    catalogue::{self, Connection},
     conversations::{Conversation, InvalidTransition, JournalEntry, Lease, Snapshot, State},
     time::Timestamp,
 };
@@ -86,10 +87,12 @@ pub(crate) async fn admit(
     let Ok(permit) = Arc::clone(&worker.permits).try_acquire_owned() else {
         return Ok(StreamAdmission::Full);
     };
+    let has_keys = |connection: &Connection| worker.providers.has_keys(connection);
+    let (voice, _) = catalogue::first_voice(&found.agent, began_at.date(), &has_keys);
     let fetching = async {
         tokio::join!(
-            worker.clips.load(key, &found.agent, format, (worker.clock)()),
-            CallProviders::load(worker, key.account, &found.agent),
+            worker.clips.load(key, &found.agent, &voice, format),
+            CallProviders::load(worker, key.account, &found.agent, format),
         )
     };
     let stream = Some(start.sid.clone());

@@ -16,6 +16,7 @@ use switchboard_dialogue::{
 };
 use switchboard_model::{
     agents::AgentConfig,
+    catalogue::StandIn,
     conversations::{Conversation, EndedReason, JournalEntry, Snapshot, UtteranceProgress},
     costs::Usage,
     event_names::EventName,
@@ -98,6 +99,8 @@ pub(crate) struct FinishedCall {
     pub(crate) transcriber: CallTranscriber,
     /// Audio that the transcriber has reported as billed so far.
     pub(crate) counted: Duration,
+    /// Which stand-in transcribes, if one does.
+    pub(crate) transcribes: Option<StandIn>,
     pub(crate) lease: HeldLease,
     pub(crate) journal: Journal,
     pub(crate) is_recorded: bool,
@@ -136,6 +139,8 @@ pub(crate) struct Call<'a> {
     usage: Usage,
     /// Audio that the transcriber has reported as billed so far.
     counted: Duration,
+    /// Which stand-in transcribes, if one does.
+    transcribes: Option<StandIn>,
     faults: ProviderFaults,
     response_times: ResponseTimes,
     /// The greeting has not started yet.
@@ -205,6 +210,7 @@ impl<'a> Call<'a> {
             uploader: Uploader::new(worker.recordings.clone(), *key, *began_at),
             usage: conversation.usage.clone(),
             counted: Duration::ZERO,
+            transcribes: None,
             faults,
             response_times: ResponseTimes::default(),
             awaits_greeting: takeover.is_none()
@@ -259,6 +265,7 @@ impl<'a> Call<'a> {
             stream: self.stream,
             transcriber: self.transcriber,
             counted: self.counted,
+            transcribes: self.transcribes,
             lease: self.lease,
             journal: self.journal,
             is_recorded,
@@ -362,7 +369,21 @@ impl<'a> Call<'a> {
     fn handle_transcriber(&mut self, update: TranscriberUpdate) {
         match update {
             TranscriberUpdate::Input(input) => self.feed(input),
-            TranscriberUpdate::Usage(audio) => self.counted += audio,
+            TranscriberUpdate::Usage(audio, estimated) => {
+                self.counted += audio;
+                self.usage.of(self.transcribes.as_ref()).transcriber_estimated |= estimated;
+            }
+            TranscriberUpdate::Fallback(fallback, sent) => {
+                self.faults.record_fallback(ProviderRole::Transcriber, &fallback);
+                if fallback.stand_in != self.transcribes {
+                    // Audio that the provider before has not reported counts as it was sent.
+                    let counted = std::mem::take(&mut self.counted);
+                    let used = if counted.is_zero() { sent } else { counted };
+                    let usage = self.usage.of(self.transcribes.as_ref());
+                    usage.transcriber_ms += u64::try_from(used.as_millis()).unwrap_or(u64::MAX);
+                    self.transcribes = fallback.stand_in;
+                }
+            }
             TranscriberUpdate::Failed(error) => {
                 self.faults.record_error(ProviderRole::Transcriber, &error);
                 self.feed(Input::TranscriberFailed);

@@ -1,20 +1,26 @@
 //! The providers of a call, and whose keys they use: the customer's own where the agent names a credential, else the
 //! deployment's.
 //!
-//! A credential that cannot be opened fails the call: falling back to the deployment's key would bill the wrong account.
+//! A credential that cannot be opened fails the call: falling back to the deployment's key would bill the wrong account. A
+//! provider that fails before its first word is replaced by another vendor ([`switchboard_providers::chain`]), which uses
+//! the deployment's key; the event log says so.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use switchboard_dialogue::TranscriberProfile;
 use switchboard_model::{
-    agents::AgentConfig,
-    catalogue::{self, ResolvedProviders, Service},
+    agents::{self, AgentConfig},
+    catalogue::{self, Adjustment, Chain, ResolvedProviders, Service, StandIn},
     credentials::OpenCredential,
     ids::{AccountId, CredentialId},
 };
 use switchboard_providers::{
-    audio::AudioFormat, language_model::LanguageModel, synthesizer::Synthesizer, transcriber::Transcriber,
+    audio::AudioFormat,
+    chain::{Candidate, ChainedModel, ChainedTranscriber, ChainedVoice, ProviderId},
+    language_model::LanguageModel,
+    synthesizer::Synthesizer,
+    transcriber::Transcriber,
 };
 use tokio::time::timeout;
 use tracing::Instrument as _;
@@ -26,6 +32,7 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The providers of a call. Each role has keys of its own: one vendor may serve two roles with different keys.
 pub(crate) struct CallProviders {
+    /// The providers that the catalogue chooses for the agent. Others may stand in for them.
     pub(crate) resolved: ResolvedProviders,
     pub(crate) language_model: Arc<dyn LanguageModel>,
     pub(crate) transcriber: Arc<dyn Transcriber>,
@@ -33,7 +40,7 @@ pub(crate) struct CallProviders {
 }
 
 impl CallProviders {
-    /// Opens the credentials that the agent names.
+    /// Opens the credentials that the agent names, for a call whose audio has this `format`.
     ///
     /// # Errors
     /// A credential was deleted, cannot be opened, or is not usable now.
@@ -41,6 +48,7 @@ impl CallProviders {
         worker: &Worker,
         account: AccountId,
         agent: &AgentConfig,
+        format: AudioFormat,
     ) -> anyhow::Result<Self> {
         let mut resolved = catalogue::resolve(agent, (worker.clock)().date());
         let opening = async {
@@ -53,17 +61,18 @@ impl CallProviders {
         let (model, transcriber, voice) =
             timeout(LOAD_TIMEOUT, opening).await.context("the credentials were not opened in time")??;
         // On a customer's own server the models have the names that the customer gave them.
-        if model.as_ref().is_some_and(|own| own.credential.base_url.is_some()) {
+        if has_own_server(model.as_ref()) {
             resolved.language_model = agent.language_model.clone();
             resolved.adjustments.retain(|adjustment| adjustment.service != Service::LanguageModel);
         }
-        let source = &worker.providers;
-        Ok(Self {
-            language_model: source.language_model(&resolved.language_model, model.as_ref())?,
-            transcriber: source.transcriber(&resolved.transcriber, transcriber.as_ref())?,
-            voice: source.synthesizer(&resolved.voice, voice.as_ref())?,
-            resolved,
-        })
+        let chains = Chains { worker, format, adjustments: &mut resolved.adjustments };
+        let (language_model, transcriber, voice) = chains.build(
+            &resolved.language_model,
+            &resolved.transcriber,
+            &resolved.voice,
+            [model.as_ref(), transcriber.as_ref(), voice.as_ref()],
+        )?;
+        Ok(Self { language_model, transcriber, voice, resolved })
     }
 
     /// The properties of the transcriber that serves.
@@ -76,6 +85,101 @@ impl CallProviders {
         worker.tasks.spawn(self.language_model.connect_ahead().in_current_span());
         worker.tasks.spawn(self.voice.connect_ahead().in_current_span());
         CallTranscriber::new(Arc::clone(&self.transcriber), self.resolved.transcriber.provider(), format)
+    }
+}
+
+/// Whether the words of the call go to a server of the customer's own. It has no stand-in: its owner chose where they
+/// go.
+fn has_own_server(own: Option<&OpenCredential>) -> bool {
+    own.is_some_and(|own| own.credential.base_url.is_some())
+}
+
+/// Builds the chains of a call. A role without a stand-in has its provider alone.
+struct Chains<'a> {
+    worker: &'a Worker,
+    format: AudioFormat,
+    /// Receives the providers that are replaced from the start.
+    adjustments: &'a mut Vec<Adjustment>,
+}
+
+/// The three roles of a call.
+type Roles = (Arc<dyn LanguageModel>, Arc<dyn Transcriber>, Arc<dyn Synthesizer>);
+
+impl Chains<'_> {
+    fn build(
+        mut self,
+        language_model: &agents::LanguageModel,
+        transcriber: &agents::Transcriber,
+        voice: &agents::Voice,
+        [model_key, transcriber_key, voice_key]: [Option<&OpenCredential>; 3],
+    ) -> anyhow::Result<Roles> {
+        let source = &self.worker.providers;
+        let outages = || self.worker.outages.clone();
+
+        let chain = source.language_model_chain(language_model);
+        let models = self.candidates(&chain, model_key, StandIn::language_model, |model, own| {
+            source.language_model(model, own)
+        })?;
+        let models = alone(models).unwrap_or_else(|models| Arc::new(ChainedModel::new(models, outages())));
+
+        let chain = source.transcriber_chain(transcriber);
+        let transcribers = self.candidates(&chain, transcriber_key, StandIn::transcriber, |one, own| {
+            source.transcriber(one, own)
+        })?;
+        let transcribers = alone(transcribers).unwrap_or_else(|transcribers| {
+            let detecting = transcribers.into_iter().map(|candidate| {
+                let detects_turns = profile_of(&candidate.id.provider, &candidate.id.model).detects_turns;
+                (candidate, detects_turns)
+            });
+            Arc::new(ChainedTranscriber::new(detecting.collect(), outages()))
+        });
+
+        let mut chain = source.voice_chain(voice, transcriber.language());
+        chain.stand_ins.retain(|voice| catalogue::voice_yields(voice.provider(), self.format));
+        let voices =
+            self.candidates(&chain, voice_key, StandIn::voice, |voice, own| source.synthesizer(voice, own))?;
+        let voices = alone(voices).unwrap_or_else(|voices| Arc::new(ChainedVoice::new(voices, outages())));
+        Ok((models, transcribers, voices))
+    }
+
+    /// The candidates of a chain, in their order. One without a key is left out if another one can serve.
+    fn candidates<C, P: ?Sized>(
+        &mut self,
+        chain: &Chain<C>,
+        own: Option<&OpenCredential>,
+        name: impl Fn(&C) -> StandIn,
+        build: impl Fn(&C, Option<&OpenCredential>) -> anyhow::Result<Arc<P>>,
+    ) -> anyhow::Result<Vec<Candidate<P>>> {
+        let named = name(&chain.named);
+        let mut candidates = vec![];
+        if chain.is_replaced() {
+            let text = format!("this deployment has no key for it, so {} serves", name(chain.first()));
+            self.adjustments.push(Adjustment { service: named.service, text });
+        } else {
+            let provider = build(&chain.named, own)?;
+            let id = id(named, own.map(|own| own.credential.id));
+            candidates.push(Candidate { provider, id, stand_in: None });
+        }
+        if !has_own_server(own) {
+            for stand_in in &chain.stand_ins {
+                let name = name(stand_in);
+                let provider = build(stand_in, None)?;
+                candidates.push(Candidate { provider, id: id(name.clone(), None), stand_in: Some(name) });
+            }
+        }
+        Ok(candidates)
+    }
+}
+
+fn id(StandIn { service, provider, model }: StandIn, credential: Option<CredentialId>) -> ProviderId {
+    ProviderId { service, provider, model, credential }
+}
+
+/// The provider of a chain that is the agent's own one and has no stand-in; else the candidates.
+fn alone<P: ?Sized>(mut candidates: Vec<Candidate<P>>) -> Result<Arc<P>, Vec<Candidate<P>>> {
+    match &candidates[..] {
+        [Candidate { stand_in: None, .. }] => Ok(candidates.remove(0).provider),
+        _ => Err(candidates),
     }
 }
 

@@ -11,7 +11,11 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 use switchboard_aws::clips::Clips;
-use switchboard_model::{agents::AgentConfig, clips::ClipSet, ids::AccountId, time::Timestamp};
+use switchboard_model::{
+    agents::{AgentConfig, Voice},
+    clips::ClipSet,
+    ids::AccountId,
+};
 use switchboard_providers::audio::AudioFormat;
 use tokio::time::timeout;
 
@@ -53,19 +57,19 @@ impl ClipCache {
         Self { stored, used: Mutex::default() }
     }
 
-    /// Loads the clips of an agent for a call whose audio has this `format`. Sets that cannot be loaded in time are
+    /// Loads the clips of an agent for a call that begins with `voice` and whose audio has this `format`. Sets that cannot be loaded in time are
     /// left out. A call in another format than the clips' has none.
     pub(crate) async fn load(
         &self,
         key: ConversationKey,
         agent: &AgentConfig,
+        voice: &Voice,
         format: AudioFormat,
-        at: Timestamp,
     ) -> CallClips {
         if format != STORED_FORMAT {
             return CallClips(vec![]);
         }
-        let sets = switchboard_calls::clip_sets(agent, at);
+        let sets = switchboard_calls::clip_sets(agent, voice);
         let sets = join_all(sets.iter().map(|set| self.load_set(key.account, set))).await;
         CallClips(sets.into_iter().flatten().collect())
     }

@@ -14,6 +14,7 @@ use switchboard_aws::table::TableError;
 use switchboard_calls::{Backend, HangUpError};
 use switchboard_model::{
     agents,
+    catalogue::{self, Chain, Connection},
     conversations::Conversation,
     credentials::OpenCredential,
     deliveries::Attempt,
@@ -126,6 +127,24 @@ impl TaskSource for EcsTask {
 /// Builds the providers of a call. Each role may use a credential of the customer's; without one it uses the
 /// deployment's key.
 pub trait ProviderSource: Debug + Send + Sync {
+    /// Whether the deployment has the keys of a vendor.
+    fn has_keys(&self, connection: &Connection) -> bool;
+
+    /// The language models that may serve a call whose agent names this one.
+    fn language_model_chain(&self, named: &agents::LanguageModel) -> Chain<agents::LanguageModel> {
+        catalogue::language_model_chain(named, &|connection| self.has_keys(connection))
+    }
+
+    /// The transcribers that may serve a call whose agent names this one.
+    fn transcriber_chain(&self, named: &agents::Transcriber) -> Chain<agents::Transcriber> {
+        catalogue::transcriber_chain(named, &|connection| self.has_keys(connection))
+    }
+
+    /// The voices that may serve a call in this language whose agent names this one.
+    fn voice_chain(&self, named: &agents::Voice, language: &str) -> Chain<agents::Voice> {
+        catalogue::voice_chain(named, language, &|connection| self.has_keys(connection))
+    }
+
     /// The language model of this configuration.
     ///
     /// # Errors
@@ -174,6 +193,10 @@ impl VendorProviders {
 }
 
 impl ProviderSource for VendorProviders {
+    fn has_keys(&self, connection: &Connection) -> bool {
+        self.providers.has_keys(connection)
+    }
+
     fn language_model(
         &self,
         configuration: &agents::LanguageModel,

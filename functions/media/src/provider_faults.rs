@@ -9,8 +9,11 @@ use std::{
 };
 
 use switchboard_dialogue::{ModelFault, ProviderRole};
-use switchboard_model::catalogue::{Adjustment, ResolvedProviders, Service};
-use switchboard_providers::Error;
+use switchboard_model::{
+    catalogue::{self, Adjustment, ResolvedProviders, Service},
+    ids::CredentialId,
+};
+use switchboard_providers::{Error, fallback::Fallback};
 
 use crate::fleet_counts::FleetCounts;
 use crate::stored_text::{self, MAX_FAULT_BYTES};
@@ -21,22 +24,33 @@ const MAX_FAULTS: usize = 20;
 /// The faults of one call.
 #[derive(Debug)]
 pub(crate) struct ProviderFaults {
-    transcriber: &'static str,
-    language_model: &'static str,
-    voice: &'static str,
+    transcriber: RoleProvider,
+    language_model: RoleProvider,
+    voice: RoleProvider,
     waiting: Vec<String>,
     recorded: usize,
     /// Where failures are counted for the worker's metrics.
     counts: Arc<FleetCounts>,
 }
 
+/// The provider of a role.
+#[derive(Debug)]
+struct RoleProvider {
+    /// The one that the catalogue chooses, and the customer's key for it.
+    named: (&'static str, Option<CredentialId>),
+    /// The one that serves in its place.
+    stand_in: Option<&'static str>,
+}
+
 impl ProviderFaults {
     /// No faults yet.
     pub(crate) fn new(resolved: &ResolvedProviders) -> Self {
+        let ResolvedProviders { language_model, transcriber, voice, .. } = resolved;
+        let role = |provider, own| RoleProvider { named: (provider, own), stand_in: None };
         Self {
-            transcriber: resolved.transcriber.provider(),
-            language_model: resolved.language_model.provider(),
-            voice: resolved.voice.provider(),
+            transcriber: role(transcriber.provider(), transcriber.credential_id()),
+            language_model: role(language_model.provider(), language_model.settings().credential_id),
+            voice: role(voice.provider(), voice.credential_id()),
             waiting: vec![],
             recorded: 0,
             counts: Arc::default(),
@@ -52,10 +66,15 @@ impl ProviderFaults {
         self.counts.provider_faults.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Records an error of a provider.
+    /// Records an error of a provider, with the customer's key that it was asked with.
     pub(crate) fn record_error(&mut self, role: ProviderRole, error: &Error) {
         self.count();
-        self.record(role, fault(error));
+        match self.role(role) {
+            RoleProvider { named: (provider, Some(own)), stand_in: None } => {
+                self.push(format!("{} {provider} with {own}: {}", role_name(role), fault(error)));
+            }
+            _ => self.record(role, fault(error)),
+        }
     }
 
     /// Records that a provider sent nothing in time.
@@ -81,17 +100,47 @@ impl ProviderFaults {
         self.record(ProviderRole::LanguageModel, fault);
     }
 
+    /// The provider that serves a role now.
+    pub(crate) fn provider(&self, role: ProviderRole) -> &'static str {
+        let role = self.role(role);
+        role.stand_in.unwrap_or(role.named.0)
+    }
+
+    /// Records the providers that failed, and which one serves in their place. Later faults name that one.
+    pub(crate) fn record_fallback(&mut self, role: ProviderRole, fallback: &Fallback) {
+        let Fallback { stand_in, failed } = fallback;
+        let row = stand_in.as_ref().and_then(|one| catalogue::row(one.service, &one.provider));
+        let state = match role {
+            ProviderRole::Transcriber => &mut self.transcriber,
+            ProviderRole::LanguageModel => &mut self.language_model,
+            ProviderRole::Synthesizer => &mut self.voice,
+        };
+        state.stand_in = row.map(|row| row.provider);
+        let named = state.named.0;
+        let serving = stand_in.as_ref().map_or_else(|| named.to_owned(), ToString::to_string);
+        for failed in failed {
+            tracing::warn!(role = role_name(role), failed, serving, "provider replaced");
+            self.push(format!("{} {failed}; {serving} serves", role_name(role)));
+        }
+    }
+
+    fn role(&self, role: ProviderRole) -> &RoleProvider {
+        match role {
+            ProviderRole::Transcriber => &self.transcriber,
+            ProviderRole::LanguageModel => &self.language_model,
+            ProviderRole::Synthesizer => &self.voice,
+        }
+    }
+
     /// Records something about a provider.
     pub(crate) fn record(&mut self, role: ProviderRole, fault: impl Display) {
+        self.push(format!("{} {}: {fault}", role_name(role), self.provider(role)));
+    }
+
+    fn push(&mut self, mut fault: String) {
         self.recorded += 1;
-        let (role, provider) = match role {
-            ProviderRole::Transcriber => ("transcriber", self.transcriber),
-            ProviderRole::LanguageModel => ("language model", self.language_model),
-            ProviderRole::Synthesizer => ("voice", self.voice),
-        };
         match self.recorded {
             ..MAX_FAULTS => {
-                let mut fault = format!("{role} {provider}: {fault}");
                 stored_text::cut(&mut fault, MAX_FAULT_BYTES);
                 self.waiting.push(fault);
             }
@@ -124,9 +173,17 @@ pub(crate) fn fault(error: &Error) -> String {
     error.without_explanation()
 }
 
+fn role_name(role: ProviderRole) -> &'static str {
+    match role {
+        ProviderRole::Transcriber => "transcriber",
+        ProviderRole::LanguageModel => "language model",
+        ProviderRole::Synthesizer => "voice",
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use switchboard_model::{agents::AgentConfig, catalogue, time::Timestamp};
+    use switchboard_model::{agents::AgentConfig, catalogue::StandIn, time::Timestamp};
 
     use super::*;
 
@@ -164,6 +221,24 @@ mod tests {
         let text = "fr-FR is served by fr".to_owned();
         faults.record_adjustments(&[Adjustment { service: Service::Transcriber, text }]);
         assert_eq!(faults.take(), ["transcriber deepgram: fr-FR is served by fr"]);
+    }
+
+    #[test]
+    fn a_fallback_names_who_failed_and_who_serves() {
+        let mut faults = faults();
+        let model = "gemini-3.5-flash-lite".to_owned();
+        let stand_in = StandIn { service: Service::LanguageModel, provider: "google".to_owned(), model };
+        let failed = vec!["openai with crd_1: refused the request (401)".to_owned()];
+        let fallback = Fallback { stand_in: Some(stand_in), failed };
+        faults.record_fallback(ProviderRole::LanguageModel, &fallback);
+        faults.record(ProviderRole::LanguageModel, "no words in time");
+        faults.record_fallback(ProviderRole::LanguageModel, &Fallback::default());
+        assert_eq!(faults.provider(ProviderRole::LanguageModel), "openai", "it serves again");
+        let expected = [
+            "language model openai with crd_1: refused the request (401); google (gemini-3.5-flash-lite) serves",
+            "language model google: no words in time",
+        ];
+        assert_eq!(faults.take(), expected);
     }
 
     #[test]

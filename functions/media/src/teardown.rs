@@ -41,8 +41,14 @@ pub(crate) async fn close(
     let key = ConversationKey::of(conversation);
     let FinishedCall { outcome, at, stream, transcriber, counted, lease, journal, is_recorded, .. } =
         finished;
-    let FinishedCall { uploads: (last_uploads, uploader), mut usage, mut faults, response_times, .. } =
-        finished;
+    let FinishedCall {
+        uploads: (last_uploads, uploader),
+        mut usage,
+        mut faults,
+        response_times,
+        transcribes,
+        ..
+    } = finished;
     response_times.publish(key, call, at);
     if let CallOutcome::LeaseLost = outcome {
         // Another worker has the call: this one writes nothing more, and the carrier's call goes on.
@@ -59,12 +65,15 @@ pub(crate) async fn close(
             tracing::warn!("last uploads timed out");
         }
     };
-    let ((), transcriber_ms, ()) = tokio::join!(hang_up, transcriber.finish(counted), upload);
-    usage.transcriber_ms += transcriber_ms;
+    let ((), (transcriber_ms, is_estimated), ()) = tokio::join!(hang_up, transcriber.finish(counted), upload);
+    let transcribed = usage.of(transcribes.as_ref());
+    transcribed.transcriber_ms += transcriber_ms;
+    transcribed.transcriber_estimated |= is_estimated;
     match outcome {
         CallOutcome::Ended(reason) => {
             faults.extend(pieces.fault());
             faults.extend(response_times.note());
+            faults.extend(usage.estimates());
             journal.finish(LastEntry { usage, end: Some(ConversationEnd { reason, at, faults }) }).await;
             stream.close().await;
             if is_recorded {

@@ -19,9 +19,11 @@ use std::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 use switchboard_dialogue::{CallTime, Input};
+use switchboard_model::catalogue::StandIn;
 use switchboard_providers::{
     Error,
     audio::AudioFormat,
+    fallback::Fallback,
     transcriber::{AudioSink, Transcriber, TranscriberSession, TranscriptEvent},
 };
 use tokio::{
@@ -55,8 +57,8 @@ pub(crate) struct CallTranscriber {
     format: AudioFormat,
     commands: mpsc::Sender<Command>,
     updates: mpsc::Receiver<TranscriberUpdate>,
-    /// Bytes of audio that were sent to all sessions. The vendor reports its own count at the end of a session, if at
-    /// all.
+    /// Bytes of audio that were sent to all sessions of the present provider. It reports its own count at the end of a
+    /// session, if at all.
     sent: Arc<AtomicU64>,
     /// Ends the session when the call is dropped.
     task: JoinSet<()>,
@@ -77,8 +79,10 @@ enum Command {
 pub(crate) enum TranscriberUpdate {
     /// An input of the engine.
     Input(Input),
-    /// Audio that the vendor bills.
-    Usage(Duration),
+    /// Audio that the provider bills, and whether it was counted here.
+    Usage(Duration, bool),
+    /// The provider of the sessions from now on, and the audio that was sent to the one before.
+    Fallback(Fallback, Duration),
     /// The session broke or could not be opened; another one is being opened.
     Failed(Error),
     /// Another session is open, after this time without one.
@@ -105,6 +109,7 @@ impl CallTranscriber {
             updates: sender,
             backlog: AudioBacklog::new(format),
             sent: Arc::clone(&sent),
+            stand_in: None,
         };
         let mut task = JoinSet::new();
         task.spawn(sessions.keep_open().in_current_span());
@@ -129,7 +134,7 @@ impl CallTranscriber {
         let _ = self.commands.try_send(Command::Replace);
     }
 
-    /// Milliseconds of audio that were sent to all sessions so far.
+    /// Milliseconds of audio that were sent to all sessions of the present provider so far.
     pub(crate) fn audio_ms(&self) -> u64 {
         duration_ms(self.format, self.sent.load(Ordering::Relaxed))
     }
@@ -143,18 +148,22 @@ impl CallTranscriber {
     }
 
     /// Ends the session, and returns the milliseconds of audio that are billed: as the vendor reports them if it does
-    /// in time, else as sent. `reported` is the vendor's report so far.
-    pub(crate) async fn finish(self, reported: Duration) -> u64 {
+    /// in time, else as sent; and whether they were counted here. `reported` is the vendor's report so far.
+    pub(crate) async fn finish(self, reported: Duration) -> (u64, bool) {
         let Self { format, commands, mut updates, sent, mut task } = self;
         drop(commands);
-        let mut reported = reported;
+        let (mut reported, mut is_estimated) = (reported, false);
         let report = timeout(USAGE_TIMEOUT, async {
             loop {
                 match updates.recv().await {
-                    Some(TranscriberUpdate::Usage(audio)) => reported += audio,
+                    Some(TranscriberUpdate::Usage(audio, estimated)) => {
+                        reported += audio;
+                        is_estimated |= estimated;
+                    }
                     Some(TranscriberUpdate::Lost(_)) | None => return,
                     Some(
                         TranscriberUpdate::Input(_)
+                        | TranscriberUpdate::Fallback(..)
                         | TranscriberUpdate::Failed(_)
                         | TranscriberUpdate::Restored(_),
                     ) => {}
@@ -164,9 +173,9 @@ impl CallTranscriber {
         let is_complete = report.await.is_ok() && reported > Duration::ZERO;
         task.shutdown().await;
         if is_complete {
-            u64::try_from(reported.as_millis()).unwrap_or(u64::MAX)
+            (u64::try_from(reported.as_millis()).unwrap_or(u64::MAX), is_estimated)
         } else {
-            duration_ms(format, sent.load(Ordering::Relaxed))
+            (duration_ms(format, sent.load(Ordering::Relaxed)), true)
         }
     }
 }
@@ -180,6 +189,8 @@ struct Sessions {
     updates: mpsc::Sender<TranscriberUpdate>,
     backlog: AudioBacklog,
     sent: Arc<AtomicU64>,
+    /// The provider of the last session; none: the one that the catalogue chooses.
+    stand_in: Option<StandIn>,
 }
 
 /// How a session ended.
@@ -199,8 +210,11 @@ impl Sessions {
             let connecting = self.transcriber.connect();
             let ControlFlow::Continue(connected) = self.buffer_during(connecting).await else { return };
             let end = match connected {
-                Ok((sink, events)) => {
+                Ok((mut sink, events)) => {
                     is_reported = false;
+                    if self.report_fallback(sink.take_fallback()).await.is_break() {
+                        return;
+                    }
                     let restored = without_session
                         .take()
                         .map(|since: Instant| TranscriberUpdate::Restored(since.elapsed()));
@@ -228,7 +242,8 @@ impl Sessions {
             };
             let delay = RETRY_DELAYS.get(failures).filter(|_| error.is_retryable());
             failures += 1;
-            let provider = self.provider;
+            let provider =
+                self.stand_in.as_ref().map_or(self.provider, |stand_in| stand_in.provider.as_str());
             tracing::warn!(
                 provider,
                 error = fault(&error),
@@ -251,6 +266,22 @@ impl Sessions {
             if self.buffer_during(sleep(delay)).await.is_break() {
                 return;
             }
+        }
+    }
+
+    /// Tells the call which provider serves from now on, if that changes or has a reason to be recorded.
+    async fn report_fallback(&mut self, fallback: Option<Fallback>) -> ControlFlow<()> {
+        let Some(fallback) = fallback else { return ControlFlow::Continue(()) };
+        let is_same = fallback.stand_in == self.stand_in;
+        if is_same && fallback.failed.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let sent = if is_same { 0 } else { self.sent.swap(0, Ordering::Relaxed) };
+        self.stand_in.clone_from(&fallback.stand_in);
+        let update = TranscriberUpdate::Fallback(fallback, self.format.duration_of(sent));
+        match self.updates.send(update).await {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
         }
     }
 
@@ -325,7 +356,7 @@ impl Sessions {
 
     /// Counts the audio of a session that is dropped without its last words: the vendor does not report it.
     async fn abandon_session(&self, bytes: u64, end: SessionEnd) -> SessionEnd {
-        let usage = TranscriberUpdate::Usage(self.format.duration_of(bytes));
+        let usage = TranscriberUpdate::Usage(self.format.duration_of(bytes), true);
         match self.updates.send(usage).await {
             Ok(()) => end,
             Err(_) => SessionEnd::CallEnded,
@@ -358,7 +389,7 @@ impl Sessions {
             TranscriptEvent::TurnEnded => TranscriberUpdate::Input(Input::TurnEnded),
             // The engine prepares no replies ahead, so an end that is only expected changes nothing.
             TranscriptEvent::TurnEndExpected | TranscriptEvent::TurnResumed => return None,
-            TranscriptEvent::Usage { audio, .. } => TranscriberUpdate::Usage(audio),
+            TranscriptEvent::Usage { audio, estimated } => TranscriberUpdate::Usage(audio, estimated),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use switchboard_aws::{clips::Clips, recordings::Recordings, sealing::Sealer, table::Table};
 use switchboard_calls::Backend;
 use switchboard_model::costs::Prices;
-use switchboard_providers::{AnyCarrier, webhooks::WebhookClient};
+use switchboard_providers::{AnyCarrier, chain::ProviderOutages, webhooks::WebhookClient};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -60,6 +60,8 @@ pub struct Worker {
     pub(crate) sealer: Sealer,
     pub(crate) carrier: Arc<dyn CarrierControl>,
     pub(crate) providers: Arc<dyn ProviderSource>,
+    /// The providers that failed calls a short time ago.
+    pub(crate) outages: ProviderOutages,
     pub(crate) webhooks: Arc<dyn WebhookSender>,
     pub(crate) prices: Prices,
     pub(crate) clock: Clock,
@@ -120,6 +122,7 @@ impl Worker {
             sealer: parts.sealer,
             carrier: parts.carrier,
             providers: parts.providers,
+            outages: ProviderOutages::default(),
             webhooks: parts.webhooks,
             prices: parts.prices,
             clock: parts.clock,

@@ -7,11 +7,12 @@ use switchboard_model::{
     accounts::{Account, Token},
     agents::{Agent, AgentConfig, Function, LanguageModel, ModelSettings, Tool, ToolKind},
     carriers::{CarrierCallId, CarrierName},
+    catalogue::Service,
     conversations::{
         Conversation, EndedReason, JournalEntry, LegId, LegState, RejectReason, ReportedEnd, Snapshot, State,
         WorkerSignals,
     },
-    costs::{CharacterCost, CostBreakdown, Prices, TimedCost, TokenCost, Usage, Usd},
+    costs::{CharacterCost, CostBreakdown, Prices, ServedCost, TimedCost, TokenCost, Usage, Usd},
     event_names::EventName,
     ids::{AccountId, AgentId, ConversationId, PhoneNumberId},
     messages::{Message, Role},
@@ -87,6 +88,7 @@ fn cost() -> CostBreakdown {
         provider: provider.into(),
         cost: usd(cost),
         ms: u64::from(u32::MAX),
+        estimated: false,
     };
     CostBreakdown {
         total: usd("12345678.000001"),
@@ -96,10 +98,23 @@ fn cost() -> CostBreakdown {
             cost: usd("0.1"),
             input_tokens: 9_007_199_254_740_993,
             output_tokens: 0,
+            estimated: true,
         },
         transcriber: timed("deepgram", "0.000001"),
-        voice: CharacterCost { provider: "deepgram".into(), cost: usd("0.3"), characters: 7 },
+        voice: CharacterCost {
+            provider: "deepgram".into(),
+            cost: usd("0.3"),
+            characters: 7,
+            estimated: false,
+        },
         telephony: None,
+        served_by: vec![ServedCost {
+            role: Service::Voice,
+            provider: "deepgram".into(),
+            model: "aura-2-thalia-en".into(),
+            cost: usd("0.3"),
+            estimated: false,
+        }],
     }
 }
 
@@ -111,7 +126,7 @@ async fn every_state_reads_back_as_it_was_written() {
         let cost = Box::new(CostBreakdown { telephony, ..cost() });
         (LegState::Ended { answered_at, ended_at }, State::Ended { started_at, ended_at, ended_reason, cost })
     };
-    let carrier = TimedCost { provider: "twilio".into(), cost: usd("0.014"), ms: 1 };
+    let carrier = TimedCost { provider: "twilio".into(), cost: usd("0.014"), ms: 1, estimated: false };
     let states = [
         (LegState::Waiting, State::Queued),
         (LegState::Dialing { dialed_at: at(1) }, State::Connecting),

@@ -161,6 +161,11 @@ pub(super) fn voice_in<'a>(language: &str, english: &'a str) -> &'a str {
     found.map_or(english, |(_, woman, man)| if MENS_VOICES.contains(&english) { man } else { woman })
 }
 
+/// Whether a voice of the tables above, in lower case, is a man's.
+pub(super) fn is_mans_voice(voice: &str) -> bool {
+    MENS_VOICES.contains(&voice) || VOICES.iter().any(|(_, _, man)| *man == voice)
+}
+
 /// The model and language that a session asks for. A model that does not know the language is replaced by the nearest
 /// one that does; a language by its primary subtag, or else by `multi`. A call never fails for its language.
 #[must_use]

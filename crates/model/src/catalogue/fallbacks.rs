@@ -1,52 +1,13 @@
 //! Which providers serve an agent: the ones it names, or their fallbacks.
 //!
 //! A model, voice or vendor that no longer answers, or has no adapter yet, stays a valid choice: the conversation's
-//! snapshot keeps it, its costs name the provider that served, and `GET /` lists [`fallbacks`].
+//! snapshot keeps it, and its costs name the provider that served. Which providers stand in for one that fails is the
+//! chain's part.
 
 use jiff::civil::Date;
-use serde::Serialize;
 
-use super::{ROWS, Row, Service, azure, deepgram, elevenlabs, rates, rime, row};
+use super::{Service, azure, deepgram, elevenlabs, rates, rime, row};
 use crate::agents::{AgentConfig, LanguageModel, ModelSettings, RimeVoice, Transcriber, Voice};
-
-/// One row of the fallback table. `*` at the end of a name stands for any ending.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fallback {
-    /// `language_model`, `transcriber` or `voice`.
-    pub role: &'static str,
-    /// `provider/model` in the agent's configuration.
-    pub asked: String,
-    /// `provider/model` that serves it.
-    pub served: String,
-    /// The first day of the fallback, `YYYY-MM-DD` in UTC, which may be to come: the vendor retires the model. None: it
-    /// always serves.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
-}
-
-/// The fallback table. The first row that matches a name counts.
-#[must_use]
-pub fn fallbacks() -> Vec<Fallback> {
-    let of_row = |row: &'static Row| {
-        let fallback = |name, provider, model, from: Option<Date>| Fallback {
-            role: row.service.as_str(),
-            asked: format!("{}/{name}", row.provider),
-            served: format!("{provider}/{model}"),
-            from: from.map(|date| date.to_string()),
-        };
-        let rules = row.fallbacks.iter();
-        let rules = rules.map(move |rule| fallback(rule.name, rule.provider, rule.model, None));
-        let retired = row.models.iter().filter_map(move |model| {
-            Some(fallback(model.name, row.provider, row.successor?, Some(model.retires_on?)))
-        });
-        let is_voice = row.service == Service::Voice && row.provider == "elevenlabs";
-        let premade = elevenlabs::PREMADE.iter().filter(move |_| is_voice);
-        let premade =
-            premade.map(move |voice| fallback(voice.name, "deepgram", voice.aura, Some(voice.retires_on)));
-        rules.chain(retired).chain(premade)
-    };
-    ROWS.iter().copied().flat_map(of_row).collect()
-}
 
 /// How long before a model's last day its users are warned, in days.
 const WARNING_DAYS: i32 = 30;
@@ -64,8 +25,7 @@ pub struct ResolvedProviders {
     pub adjustments: Vec<Adjustment>,
 }
 
-/// A setting of an agent that its vendor does not take, and what is sent instead. A provider that is replaced as a whole
-/// is none: the conversation's costs name the one that served.
+/// A setting of an agent that is served differently: its vendor does not take it, or another vendor serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adjustment {
     /// The service that it concerns.
@@ -96,18 +56,51 @@ impl ResolvedProviders {
 pub fn resolve(agent: &AgentConfig, today: Date) -> ResolvedProviders {
     let language_model = resolve_language_model(&agent.language_model, today);
     let mut transcriber = resolve_transcriber(&agent.transcriber);
-    let voice = served_voice(agent, today);
+    let voice = resolve_voice(&agent.voice, agent.transcriber.language(), today);
     let mut adjustments = language_model_adjustments(&agent.language_model, today);
+    adjustments.extend(replaced_providers(agent, &language_model, &transcriber, &voice));
     adjustments.extend(adjust_transcriber(&mut transcriber));
     adjustments.extend(voice_adjustments(&agent.voice, &voice, today));
     adjustments.extend(unlisted_prices(&language_model, &transcriber, &voice));
     ResolvedProviders { language_model, transcriber, voice, adjustments }
 }
 
-/// The voice of [`resolve`].
-#[must_use]
-pub fn served_voice(agent: &AgentConfig, today: Date) -> Voice {
-    resolve_voice(&agent.voice, agent.transcriber.language(), today)
+/// Records the providers that are replaced as a whole, because they have no adapter.
+fn replaced_providers(
+    agent: &AgentConfig,
+    language_model: &LanguageModel,
+    transcriber: &Transcriber,
+    voice: &Voice,
+) -> Vec<Adjustment> {
+    let named = &agent.language_model;
+    let roles = [
+        (
+            Service::LanguageModel,
+            (named.provider(), named.settings().credential_id),
+            (language_model.provider(), language_model.settings().model.as_str()),
+        ),
+        (
+            Service::Transcriber,
+            (agent.transcriber.provider(), agent.transcriber.credential_id()),
+            (transcriber.provider(), transcriber_model(transcriber)),
+        ),
+        (
+            Service::Voice,
+            (agent.voice.provider(), agent.voice.credential_id()),
+            (voice.provider(), voice_model(voice)),
+        ),
+    ];
+    let replaced = roles.into_iter().filter(|(_, (named, _), (served, _))| named != served);
+    let texts = replaced.map(|(service, (named, own), (_, model))| Adjustment {
+        service,
+        text: match own {
+            None => format!("{model} serves in place of {named}"),
+            Some(own) => {
+                format!("{model} serves in place of {named}, with the deployment's key: {own} is not used")
+            }
+        },
+    });
+    texts.collect()
 }
 
 /// Records models that are billed to the deployment at a price that the catalogue does not know.
@@ -255,20 +248,21 @@ fn retired_premade(named: &Voice, today: Date) -> Option<&'static str> {
     premade.map(|voice| voice.aura)
 }
 
-/// The provider and model that serve in the place of another.
+/// The provider and model that always serve in the place of another: of a vendor without an adapter. Those of a vendor with
+/// one serve if it cannot.
 fn fallback(service: Service, provider: &str, model: &str) -> Option<(&'static str, &'static str)> {
-    let rule = row(service, provider)?.fallback(model)?;
+    let rule = row(service, provider).filter(|row| row.adapter.is_none())?.fallback(model)?;
     Some((rule.provider, rule.model))
 }
 
-fn transcriber_model(transcriber: &Transcriber) -> &str {
+pub(super) fn transcriber_model(transcriber: &Transcriber) -> &str {
     match transcriber {
         Transcriber::Deepgram { model, .. } => model,
         Transcriber::Azure { languages, .. } => azure::tariff(languages),
     }
 }
 
-fn voice_model(voice: &Voice) -> &str {
+pub(super) fn voice_model(voice: &Voice) -> &str {
     match voice {
         Voice::Playht { model, .. } | Voice::Azure { model, .. } | Voice::Deepgram { model, .. } => model,
         Voice::Elevenlabs { voice_id, .. } => voice_id,
@@ -279,7 +273,7 @@ fn voice_model(voice: &Voice) -> &str {
 }
 
 /// What the vendor bills a voice by.
-fn billed_voice(voice: &Voice) -> &str {
+pub(super) fn billed_voice(voice: &Voice) -> &str {
     match voice {
         Voice::Elevenlabs { model_id, .. } => model_id,
         _ => voice_model(voice),
@@ -288,7 +282,7 @@ fn billed_voice(voice: &Voice) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::ROWS, *};
 
     const TODAY: Date = jiff::civil::date(2026, 11, 30);
 
@@ -546,21 +540,5 @@ mod tests {
                 assert_eq!(rule.provider, provider, "resolve() builds another provider than {rule:?}");
             }
         }
-    }
-
-    #[test]
-    fn the_table_lists_providers_with_their_models() {
-        let table = fallbacks();
-        let row = |role, asked: &str, served: &str, from: Option<&str>| Fallback {
-            role,
-            asked: asked.into(),
-            served: served.into(),
-            from: from.map(str::to_owned),
-        };
-        let luna = "openai/gpt-6-luna";
-        assert!(table.contains(&row("language_model", "openai/gpt-3.5*", luna, Some("2026-10-23"))));
-        assert!(table.contains(&row("language_model", "openai/o3", luna, Some("2026-12-11"))));
-        assert!(table.contains(&row("voice", "playht/*", "deepgram/aura-2-thalia-en", None)));
-        assert!(table.iter().all(|row| row.role != "transcriber"), "both vendors have an adapter");
     }
 }

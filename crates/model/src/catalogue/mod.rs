@@ -8,8 +8,10 @@
 //! Start with [`Row`], then read a vendor's file. [`resolve`] decides which providers serve an agent.
 
 pub mod azure;
+mod chains;
 pub mod deepgram;
 pub mod elevenlabs;
+mod fallback_table;
 mod fallbacks;
 mod google;
 mod openai;
@@ -25,10 +27,15 @@ mod tests;
 use std::time::Duration;
 
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 
-pub use self::fallbacks::{Adjustment, Fallback, ResolvedProviders, fallbacks, resolve, served_voice};
+pub use self::chains::{
+    Chain, HasKeys, StandIn, first_voice, language_model_chain, transcriber_chain, voice_chain,
+};
+pub use self::fallback_table::{Fallback, Occasion, fallbacks};
+pub use self::fallbacks::{Adjustment, ResolvedProviders, resolve};
 pub use self::prices::{CallPrices, CallTariff, Price, TokenPrices};
-pub use self::rates::{ProviderRates, Rate, rates};
+pub use self::rates::{ProviderRates, Rate, ServedModels, rates, stand_in_rates};
 use crate::audio::AudioFormat;
 
 /// Every row. Within a service, in the order in which the API lists the providers.
@@ -47,7 +54,8 @@ pub static ROWS: &[&Row] = &[
 ];
 
 /// The part that a provider plays in a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Service {
     /// Places and receives telephone calls.
     Carrier,
@@ -328,6 +336,14 @@ pub fn transcriber_capabilities(provider: &str, model: &str) -> Option<Transcrib
         }
         _ => None,
     }
+}
+
+/// Whether a voice has an adapter and yields this audio.
+#[must_use]
+pub fn voice_yields(provider: &str, format: AudioFormat) -> bool {
+    let adapter = row(Service::Voice, provider).and_then(|row| row.adapter);
+    matches!(adapter.map(|adapter| adapter.capabilities),
+        Some(Capabilities::Voice(voice)) if voice.formats.contains(&format))
 }
 
 /// The connections of all vendors with an adapter, each once.

@@ -72,6 +72,18 @@ impl CallTariff {
         CallPrices { per_started_minute: self.with_stream(minute), per_call: Decimal::ZERO }
     }
 
+    /// Whether the price of an outbound call to `to` is known; else it is counted at the highest one.
+    #[must_use]
+    pub fn lists_outbound(&self, to: &E164) -> bool {
+        longest_match(self.outbound, to).is_some()
+    }
+
+    /// Whether the price of a call to our number `to` is known.
+    #[must_use]
+    pub fn lists_inbound(&self, to: &E164) -> bool {
+        longest_match(self.inbound, to).is_some()
+    }
+
     fn with_stream(&self, minute: u32) -> Decimal {
         usd(minute + self.media_stream, 4)
     }

@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
-use super::{Model, Price, Service, TokenPrices, azure, deepgram, resolve, row, rows};
+use super::{Model, Price, Service, StandIn, TokenPrices, azure, deepgram, resolve, row, rows};
 use crate::agents::{AgentConfig, Transcriber};
 
 /// The rates of an agent's providers, as they are served.
@@ -15,6 +15,34 @@ pub struct ProviderRates {
     pub transcriber: Rate<Decimal>,
     /// USD per thousand characters.
     pub voice: Rate<Decimal>,
+    /// The models that have these rates.
+    pub models: ServedModels,
+    /// The language of the conversation, which has a part in the price of a transcriber.
+    pub language: String,
+}
+
+/// The vendors' names of an agent's models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedModels {
+    /// The language model.
+    pub language_model: String,
+    /// The transcriber; empty if its vendor has one only.
+    pub transcriber: String,
+    /// The voice.
+    pub voice: String,
+}
+
+impl ServedModels {
+    /// The model of a service; empty for a carrier.
+    #[must_use]
+    pub fn of(&self, service: Service) -> &str {
+        match service {
+            Service::Carrier => "",
+            Service::LanguageModel => &self.language_model,
+            Service::Transcriber => &self.transcriber,
+            Service::Voice => &self.voice,
+        }
+    }
 }
 
 /// The prices of one provider.
@@ -26,36 +54,75 @@ pub struct Rate<P> {
     pub price: P,
     /// The customer's own key or account is used: the vendor bills the customer, and the deployment nothing.
     pub is_own_account: bool,
+    /// Whether the catalogue knows the price; else it is the highest one of the provider.
+    pub is_known: bool,
 }
 
-/// The rates of the providers that serve `agent` on this day.
+/// The rates of the providers that serve `agent` on this day, as the catalogue chooses them.
 #[must_use]
 pub fn rates(agent: &AgentConfig, today: Date) -> ProviderRates {
     let resolved = resolve(agent, today);
     let (model, transcriber, voice) = (&resolved.language_model, &resolved.transcriber, &resolved.voice);
-    let model_settings = model.settings();
+    let settings = model.settings();
     let (transcriber_model, language) = match transcriber {
         // Billed is what is sent.
         Transcriber::Deepgram { model, language, .. } => deepgram::nearest_model(model, language),
         Transcriber::Azure { languages, .. } => (azure::tariff(languages), ""),
     };
     ProviderRates {
-        language_model: Rate {
-            provider: model.provider(),
-            price: tokens(model.provider(), &model_settings.model),
-            is_own_account: model_settings.credential_id.is_some(),
+        language_model: token_rate(model.provider(), &settings.model, settings.credential_id.is_some()),
+        transcriber: rate(
+            (Service::Transcriber, transcriber.provider(), transcriber_model),
+            language,
+            transcriber.credential_id().is_some(),
+        ),
+        voice: rate(
+            (Service::Voice, voice.provider(), resolved.voice_model()),
+            "",
+            voice.credential_id().is_some(),
+        ),
+        models: ServedModels {
+            language_model: settings.model.clone(),
+            transcriber: transcriber_model.to_owned(),
+            voice: resolved.voice_model().to_owned(),
         },
-        transcriber: Rate {
-            provider: transcriber.provider(),
-            price: scalar(Service::Transcriber, transcriber.provider(), transcriber_model, language),
-            is_own_account: transcriber.credential_id().is_some(),
-        },
-        voice: Rate {
-            provider: voice.provider(),
-            price: scalar(Service::Voice, voice.provider(), resolved.voice_model(), ""),
-            is_own_account: voice.credential_id().is_some(),
-        },
+        language: transcriber.language().to_owned(),
     }
+}
+
+/// The same rates with those of a stand-in in its service. Stand-ins use the deployment's keys.
+#[must_use]
+pub fn stand_in_rates(rates: &ProviderRates, stand_in: &StandIn) -> ProviderRates {
+    let StandIn { service, provider, model } = stand_in;
+    let mut rates = rates.clone();
+    let Some(row) = row(*service, provider) else { return rates };
+    match service {
+        Service::LanguageModel => rates.language_model = token_rate(row.provider, model, false),
+        Service::Transcriber => {
+            let (model, language) = match row.provider {
+                "deepgram" => deepgram::nearest_model(model, &rates.language),
+                _ => (model.as_str(), rates.language.as_str()),
+            };
+            rates.transcriber = self::rate((*service, row.provider, model), language, false);
+        }
+        Service::Voice => rates.voice = self::rate((*service, row.provider, model), "", false),
+        Service::Carrier => {}
+    }
+    rates
+}
+
+fn token_rate(provider: &'static str, model: &str, is_own_account: bool) -> Rate<TokenPrices> {
+    let is_known = is_listed(Service::LanguageModel, provider, model);
+    Rate { provider, price: tokens(provider, model), is_own_account, is_known }
+}
+
+fn rate(
+    (service, provider, model): (Service, &'static str, &str),
+    language: &str,
+    is_own_account: bool,
+) -> Rate<Decimal> {
+    let is_known = is_listed(service, provider, model);
+    Rate { provider, price: scalar(service, provider, model, language), is_own_account, is_known }
 }
 
 /// A model's prices; of one that is not listed, those of its row.

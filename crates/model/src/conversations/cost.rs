@@ -3,7 +3,7 @@
 use super::{Conversation, Direction, Leg, LegState};
 use crate::{
     agents::AgentConfig,
-    catalogue::{self, CallPrices, Rate},
+    catalogue::{self, Rate},
     costs::{self, CostBreakdown, LegUse, Prices},
     time::Timestamp,
 };
@@ -24,16 +24,20 @@ impl Conversation {
 fn leg_use(leg: &Leg, agent: &AgentConfig, conversation_ended_at: Timestamp) -> Option<LegUse> {
     let call = leg.phone_call.as_ref()?;
     let provider = call.carrier().as_str();
-    let price =
-        catalogue::call_tariff(provider).map_or_else(CallPrices::default, |tariff| match call.direction {
-            Direction::Inbound => tariff.inbound_call(&call.to_number),
-            Direction::Outbound => tariff.outbound_call(&call.to_number, agent.asks_who_answered()),
-        });
+    let (price, is_known) = catalogue::call_tariff(provider).map_or_else(Default::default, |tariff| {
+        let to = &call.to_number;
+        match call.direction {
+            Direction::Inbound => (tariff.inbound_call(to), tariff.lists_inbound(to)),
+            Direction::Outbound => {
+                (tariff.outbound_call(to, agent.asks_who_answered()), tariff.lists_outbound(to))
+            }
+        }
+    });
     let ended_at = match leg.state {
         LegState::Ended { ended_at, .. } => ended_at.min(conversation_ended_at),
         _ => conversation_ended_at,
     };
-    let rate = Rate { provider, price, is_own_account: call.imported };
+    let rate = Rate { provider, price, is_own_account: call.imported, is_known };
     Some(LegUse { ms: milliseconds(leg.answered_at(), ended_at), rate })
 }
 
@@ -45,3 +49,7 @@ fn milliseconds(from: Option<Timestamp>, to: Timestamp) -> u64 {
 #[cfg(test)]
 #[path = "cost_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "cost_table.rs"]
+mod table;

@@ -43,6 +43,9 @@ const USAGE: Usage = Usage {
     cache_write_tokens: 0,
     output_tokens: 400,
     tokens_estimated: false,
+    transcriber_estimated: false,
+    characters_estimated: false,
+    stand_ins: Vec::new(),
     transcriber_ms: 61_000,
     characters: 500,
 };

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     agents::AgentConfig,
     carriers::CarrierCallId,
+    catalogue::StandIn,
     costs::{Prices, Usage},
     event_names::EventName,
     events::{Event, Recipients},
@@ -97,12 +98,16 @@ impl RejectReason {
 }
 
 impl Conversation {
-    /// The voice synthesized so many characters for a call that is still queued.
-    pub fn record_prepared(&self, characters: u64) -> Result<Transition, InvalidTransition> {
+    /// The voice, or its stand-in, synthesized so many characters for a call that is still queued.
+    pub fn record_prepared(
+        &self,
+        stand_in: Option<&StandIn>,
+        characters: u64,
+    ) -> Result<Transition, InvalidTransition> {
         // Later the worker counts, and a number that is added beside its count would be lost.
         let State::Queued = self.state else { return Err(InvalidTransition) };
         let mut next = self.changed(self.state.clone());
-        next.conversation.usage.characters += characters;
+        next.conversation.usage.of(stand_in).characters += characters;
         Ok(next)
     }
 

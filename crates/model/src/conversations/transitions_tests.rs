@@ -116,7 +116,7 @@ fn possible(conversation: &Conversation) -> Vec<&'static str> {
     let changes = [
         ("dial", conversation.mark_dialing(LEG, &agent, "hash".into(), at(1))),
         ("undial", conversation.return_to_queue(LEG)),
-        ("prepared", conversation.record_prepared(9)),
+        ("prepared", conversation.record_prepared(None, 9)),
         ("placed", conversation.record_placed(LEG, &call("CA2"))),
         ("ringing", conversation.mark_ringing(LEG, &call("CA2"), at(10))),
         ("answered", conversation.mark_answered(LEG, &agent, &call("CA2"), at(1))),
@@ -281,8 +281,8 @@ fn filters_see_who_answered_from_the_next_event_on() {
 #[test]
 fn clips_that_are_prepared_before_the_answer_are_in_the_usage() {
     let conversation = queued();
-    let conversation = after(&conversation, conversation.record_prepared(40), &[]);
-    let conversation = after(&conversation, conversation.record_prepared(2), &[]);
+    let conversation = after(&conversation, conversation.record_prepared(None, 40), &[]);
+    let conversation = after(&conversation, conversation.record_prepared(None, 2), &[]);
     assert_eq!(conversation.usage.characters, 42);
     let next = conversation.mark_dialing(LEG, &agent(), "hash".into(), at(1)).unwrap().conversation;
     assert_eq!(next.usage.characters, 42, "it was paid for");

@@ -9,6 +9,8 @@ mod azure;
 #[cfg(test)]
 mod azure_listen;
 #[cfg(test)]
+mod chain;
+#[cfg(test)]
 mod compatible;
 #[cfg(test)]
 mod credentials;

@@ -21,29 +21,57 @@ async fn an_ended_conversation_has_messages_and_a_cost() {
       "cost_breakdown": {
         "agent": {
           "cost": 0.075,
+          "estimated": false,
           "provider": "voiceos",
           "seconds": 90.0
         },
         "language_model": {
           "cost": 0.000151,
+          "estimated": false,
           "input_tokens": 1234,
           "output_tokens": 56,
           "provider": "openai"
         },
+        "served_by": [
+          {
+            "cost": 0.000151,
+            "estimated": false,
+            "model": "gpt-6-luna",
+            "provider": "openai",
+            "role": "language_model"
+          },
+          {
+            "cost": 0.007198,
+            "estimated": false,
+            "model": "nova-3",
+            "provider": "deepgram",
+            "role": "transcriber"
+          },
+          {
+            "cost": 0.00234,
+            "estimated": false,
+            "model": "aura-2-thalia-en",
+            "provider": "deepgram",
+            "role": "voice"
+          }
+        ],
         "telephony": {
           "cost": 0.036,
+          "estimated": false,
           "provider": "twilio",
           "seconds": 91.0
         },
         "total": 0.120689,
         "transcriber": {
           "cost": 0.007198,
+          "estimated": false,
           "provider": "deepgram",
           "seconds": 89.98
         },
         "voice": {
           "characters": 78,
           "cost": 0.00234,
+          "estimated": false,
           "provider": "deepgram"
         }
       },

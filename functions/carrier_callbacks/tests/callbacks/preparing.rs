@@ -51,7 +51,7 @@ impl World {
 async fn clips_are_synthesized_once_for_all_calls() {
     let agent = greeter("Hello, this is the bakery.");
     let world = World::with_agent(agent.clone()).await;
-    let sets = switchboard_calls::clip_sets(&agent, switchboard_runtime::now());
+    let sets = switchboard_calls::clip_sets(&agent, &agent.voice);
     assert_eq!(world.answer(1).await, sets.iter().map(ClipSet::characters).sum::<u64>(), "it is paid for");
     let texts: usize = sets.iter().map(|set| set.texts.len()).sum();
     assert_eq!(world.spoken.lock().unwrap().len(), texts);
@@ -67,7 +67,7 @@ async fn clips_are_synthesized_once_for_all_calls() {
 async fn a_failed_voice_does_not_prevent_an_answer() {
     let agent = greeter("Refuse this.");
     let world = World::with_agent(agent.clone()).await;
-    let sets = switchboard_calls::clip_sets(&agent, switchboard_runtime::now());
+    let sets = switchboard_calls::clip_sets(&agent, &agent.voice);
     assert_eq!(world.answer(1).await, sets[1].characters(), "what was refused is not paid");
     assert!(world.clips.load(ids().0, &sets[0]).await.unwrap().is_none());
     assert!(world.clips.load(ids().0, &sets[1]).await.unwrap().is_some());

@@ -28,11 +28,11 @@ fn greeter() -> AgentConfig {
 }
 
 fn texts(agent: &AgentConfig) -> Vec<String> {
-    switchboard_calls::clip_sets(agent, system::now()).into_iter().flat_map(|set| set.texts).collect()
+    switchboard_calls::clip_sets(agent, &agent.voice).into_iter().flat_map(|set| set.texts).collect()
 }
 
 fn characters(agent: &AgentConfig) -> u64 {
-    switchboard_calls::clip_sets(agent, system::now()).iter().map(ClipSet::characters).sum()
+    switchboard_calls::clip_sets(agent, &agent.voice).iter().map(ClipSet::characters).sum()
 }
 
 impl World {
@@ -47,7 +47,7 @@ impl World {
     }
 
     async fn has_clips_of(&self, agent: &AgentConfig) -> bool {
-        for set in switchboard_calls::clip_sets(agent, system::now()) {
+        for set in switchboard_calls::clip_sets(agent, &agent.voice) {
             let Some(clips) = self.dialer.preparation.clips.load(self.job.account_id, &set).await.unwrap()
             else {
                 return false;

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::StreamExt;
 use switchboard_dialogue::{FunctionCall, GenerationId, HistoryItem, Input, ProviderRole};
-use switchboard_model::{agents::AgentConfig, costs::Usage};
+use switchboard_model::{agents::AgentConfig, catalogue::StandIn, costs::Usage};
 use switchboard_providers::{
     Error,
     language_model::{self, ChatMessage, Conversation, Generation, GenerationEvent, TOTAL_TIMEOUT},
@@ -82,6 +82,8 @@ struct Running {
     reading_since: Option<Instant>,
     /// Counts if the vendor reports no usage, as for a cancelled generation.
     estimate: TokenEstimate,
+    /// The provider that generates it; none: the one that the catalogue chooses.
+    stand_in: Option<StandIn>,
 }
 
 impl<'a> Generations<'a> {
@@ -98,13 +100,20 @@ impl<'a> Generations<'a> {
             history.into_iter().map(|item| chat_message(item, &self.call_ids)).collect();
         let conversation = Conversation { prompt: self.agent.prompt.as_deref(), messages: &messages };
         let events = self.providers.language_model.generate(&conversation);
-        self.running = Some(Running { id, events, time_left: TOTAL_TIMEOUT, reading_since: None, estimate });
+        self.running = Some(Running {
+            id,
+            events,
+            time_left: TOTAL_TIMEOUT,
+            reading_since: None,
+            estimate,
+            stand_in: None,
+        });
     }
 
     /// Cancels the running generation, and adds its estimate to the usage unless the vendor reported it.
     pub(super) fn cancel(&mut self, usage: &mut Usage) {
         if let Some(running) = self.running.take() {
-            running.estimate.add_to(usage);
+            running.estimate.add_to(usage.of(running.stand_in.as_ref()));
         }
     }
 
@@ -143,7 +152,7 @@ impl<'a> Generations<'a> {
         usage: &mut Usage,
         faults: &mut ProviderFaults,
     ) -> Option<Input> {
-        let Running { id: generation, estimate, .. } = self.running.as_mut()?;
+        let Running { id: generation, estimate, stand_in, .. } = self.running.as_mut()?;
         let generation = *generation;
         match update {
             Some(Ok(GenerationEvent::Text(text))) => {
@@ -164,10 +173,16 @@ impl<'a> Generations<'a> {
                 cache_write_tokens,
             })) => {
                 estimate.mark_reported();
+                let usage = usage.of(stand_in.as_ref());
                 usage.input_tokens += input_tokens;
                 usage.output_tokens += output_tokens;
                 usage.cached_input_tokens += cached_tokens;
                 usage.cache_write_tokens += cache_write_tokens;
+                None
+            }
+            Some(Ok(GenerationEvent::Fallback(fallback))) => {
+                faults.record_fallback(ProviderRole::LanguageModel, &fallback);
+                *stand_in = fallback.stand_in;
                 None
             }
             Some(Ok(GenerationEvent::Finished(_))) => {
@@ -176,7 +191,7 @@ impl<'a> Generations<'a> {
             }
             failed => {
                 if let Some(Err(error)) = failed {
-                    let provider = self.providers.resolved.language_model.provider();
+                    let provider = faults.provider(ProviderRole::LanguageModel);
                     tracing::warn!(provider, error = fault(&error), "generation failed");
                     faults.record_error(ProviderRole::LanguageModel, &error);
                 }

@@ -148,7 +148,10 @@ impl Call<'_> {
         self.conversation.record_failed_filters(recipients.failures.clone());
         entry.faults.splice(..0, self.faults.take());
         let mut usage = self.usage.clone();
-        usage.transcriber_ms += self.transcriber.audio_ms();
+        let transcribed = usage.of(self.transcribes.as_ref());
+        transcribed.transcriber_ms += self.transcriber.audio_ms();
+        // The provider's own report comes with the end of the call.
+        transcribed.transcriber_estimated = true;
         if entry.name != EventName::FunctionCallTriggered {
             return self.journal.record(entry, recipients, &usage);
         }

@@ -12,10 +12,11 @@ use futures_util::{
     stream::{self, SelectAll},
 };
 use switchboard_dialogue::{ClauseId, Input, PlacedWord, ProviderRole};
-use switchboard_model::costs::Usage;
+use switchboard_model::{catalogue::StandIn, costs::Usage};
 use switchboard_providers::{
     Error,
     audio::AudioFormat,
+    fallback::Fallback,
     synthesizer::{self, CallContext, SpeechEvent, VoiceSession},
 };
 
@@ -29,7 +30,14 @@ use crate::{
 /// An event of one clause.
 pub(super) enum ClauseEvent {
     Audio(Bytes),
-    Characters(u64),
+    /// Characters that a provider bills, and whether they are counted here.
+    Characters {
+        count: u64,
+        estimated: bool,
+        by: Option<StandIn>,
+    },
+    /// Another provider speaks the clause.
+    Fallback(Fallback),
     /// When words are audible, from synthesizers that report it.
     Words(Vec<PlacedWord>),
     /// The clause waits for its turn at the synthesizer.
@@ -44,7 +52,6 @@ type ClauseEvents = Pin<Box<dyn Stream<Item = (ClauseId, ClauseEvent)> + Send>>;
 /// Synthesizes clauses. A clause that has a clip is not synthesized again.
 pub(super) struct ClauseSynthesis<'a> {
     voice: Box<dyn VoiceSession>,
-    provider: &'static str,
     clips: &'a CallClips,
     running: SelectAll<ClauseEvents>,
     /// Clauses that the engine has requested and that are not complete.
@@ -60,7 +67,6 @@ impl<'a> ClauseSynthesis<'a> {
         let language = providers.resolved.transcriber.language().to_owned();
         Self {
             voice: providers.voice.open(&CallContext { format, language }),
-            provider: providers.resolved.voice.provider(),
             clips,
             running: SelectAll::new(),
             awaited: BTreeSet::new(),
@@ -80,11 +86,18 @@ impl<'a> ClauseSynthesis<'a> {
             ]);
             return;
         }
-        let mut spoken = SpokenText::new(text);
+        let (mut spoken, mut by) = (SpokenText::new(text), None);
         let events = self.voice.synthesize(text).filter_map(move |event| {
             future::ready(match event {
                 Ok(SpeechEvent::Audio(audio)) => Some((clause, ClauseEvent::Audio(audio))),
-                Ok(SpeechEvent::Characters { count, .. }) => Some((clause, ClauseEvent::Characters(count))),
+                Ok(SpeechEvent::Characters { count, estimated }) => {
+                    let by: Option<StandIn> = by.clone();
+                    Some((clause, ClauseEvent::Characters { count, estimated, by }))
+                }
+                Ok(SpeechEvent::Fallback(fallback)) => {
+                    by.clone_from(&fallback.stand_in);
+                    Some((clause, ClauseEvent::Fallback(fallback)))
+                }
                 Ok(SpeechEvent::Words(words)) => Some((clause, ClauseEvent::Words(spoken.place(&words)))),
                 Ok(SpeechEvent::Delayed) => Some((clause, ClauseEvent::Delayed)),
                 Err(error) => Some((clause, ClauseEvent::Failed(error))),
@@ -109,9 +122,17 @@ impl<'a> ClauseSynthesis<'a> {
         faults: &mut ProviderFaults,
     ) -> Option<Input> {
         match event {
-            ClauseEvent::Characters(count) => {
+            ClauseEvent::Characters { count, estimated, by } => {
+                let usage = usage.of(by.as_ref());
                 usage.characters += count;
+                usage.characters_estimated |= estimated;
                 None
+            }
+            ClauseEvent::Fallback(fallback) => {
+                let has_failed = !fallback.failed.is_empty();
+                faults.record_fallback(ProviderRole::Synthesizer, &fallback);
+                // The next provider has its own time.
+                has_failed.then_some(Input::VoiceDelayed { clause })
             }
             ClauseEvent::Audio(audio) => {
                 let audio = self.audio.add(clause, &audio);
@@ -130,7 +151,8 @@ impl<'a> ClauseSynthesis<'a> {
                 Some(Input::VoiceFinished { clause, trailing_silence })
             }
             ClauseEvent::Failed(error) => {
-                tracing::warn!(provider = self.provider, error = fault(&error), "synthesis failed");
+                let provider = faults.provider(ProviderRole::Synthesizer);
+                tracing::warn!(provider, error = fault(&error), "synthesis failed");
                 if self.awaited.remove(&clause) {
                     faults.record_error(ProviderRole::Synthesizer, &error);
                 }

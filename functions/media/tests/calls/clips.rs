@@ -12,7 +12,7 @@ const CLIP: u8 = 0x42;
 /// Stores the clips of an agent, and returns the length of the greeting in bytes.
 fn store_clips(world: &World, agent: &switchboard_model::agents::AgentConfig) -> usize {
     let mut greeting = 0;
-    for (place, set) in switchboard_calls::clip_sets(agent, now()).into_iter().enumerate() {
+    for (place, set) in switchboard_calls::clip_sets(agent, &agent.voice).into_iter().enumerate() {
         let audio: Vec<_> = set.texts.iter().map(|text| vec![CLIP; text.len() * 160]).collect();
         if place == 0 {
             greeting = audio.concat().len();
@@ -90,7 +90,7 @@ async fn without_clips_the_voice_synthesizes_the_greeting() {
 async fn a_malformed_clip_is_not_played() {
     let agent = greeting(GREETING);
     let world = World::new(agent.clone(), FAST_VOICE).await;
-    for set in switchboard_calls::clip_sets(&agent, now()) {
+    for set in switchboard_calls::clip_sets(&agent, &agent.voice) {
         let key = format!("clips/{}/{}", world.conversation.account, set.key());
         world.objects.lock().unwrap().insert(key, "not one".into());
     }

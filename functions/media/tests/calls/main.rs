@@ -7,6 +7,7 @@ mod barge_in;
 mod clips;
 mod conversation;
 mod ending;
+mod fallback;
 mod frames;
 mod handover;
 mod heard_words;
@@ -17,6 +18,7 @@ mod provider_faults;
 mod providers;
 mod response_times;
 mod slow_carrier;
+mod stand_ins;
 #[path = "../support/mod.rs"]
 mod support;
 mod table_faults;

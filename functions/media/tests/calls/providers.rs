@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     fmt,
     future::ready,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -15,8 +15,6 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use serde_json::Value;
-use switchboard_media::ProviderSource;
-use switchboard_model::{agents, credentials::OpenCredential};
 use switchboard_providers::{
     Error,
     language_model::{
@@ -73,9 +71,9 @@ impl fmt::Debug for Requests {
 
 /// The providers of one test.
 #[derive(Clone)]
-pub(crate) struct ScriptedProviders(Arc<Script>);
+pub(crate) struct ScriptedProviders(pub(super) Arc<Script>);
 
-struct Script {
+pub(super) struct Script {
     requests: watch::Sender<Requests>,
     responses: Mutex<VecDeque<Response>>,
     /// Events for all sessions of the transcriber.
@@ -87,7 +85,11 @@ struct Script {
     /// Errors of the next handshakes.
     refusals: Mutex<VecDeque<u16>>,
     voice_faults: Mutex<VecDeque<VoiceFault>>,
-    bytes_per_character: usize,
+    pub(super) bytes_per_character: usize,
+    /// The providers that stand in for these ones.
+    pub(super) stand_in: OnceLock<ScriptedProviders>,
+    /// Whether the deployment has keys for the stand-ins only.
+    pub(super) has_lost_keys: AtomicBool,
     recorded_voice: Mutex<Option<Box<dyn RecordedVoice>>>,
 }
 
@@ -110,6 +112,8 @@ impl ScriptedProviders {
             voice_faults: Mutex::default(),
             bytes_per_character,
             recorded_voice: Mutex::default(),
+            stand_in: OnceLock::new(),
+            has_lost_keys: AtomicBool::new(false),
         }))
     }
 
@@ -187,32 +191,6 @@ impl ScriptedProviders {
 impl fmt::Debug for ScriptedProviders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ScriptedProviders")
-    }
-}
-
-impl ProviderSource for ScriptedProviders {
-    fn language_model(
-        &self,
-        _configuration: &agents::LanguageModel,
-        _credential: Option<&OpenCredential>,
-    ) -> anyhow::Result<Arc<dyn LanguageModel>> {
-        Ok(Arc::new(self.clone()))
-    }
-
-    fn transcriber(
-        &self,
-        _configuration: &agents::Transcriber,
-        _credential: Option<&OpenCredential>,
-    ) -> anyhow::Result<Arc<dyn Transcriber>> {
-        Ok(Arc::new(self.clone()))
-    }
-
-    fn synthesizer(
-        &self,
-        _configuration: &agents::Voice,
-        _credential: Option<&OpenCredential>,
-    ) -> anyhow::Result<Arc<dyn Synthesizer>> {
-        Ok(Arc::new(self.clone()))
     }
 }
 
@@ -381,6 +359,11 @@ fn respond(response: Response) -> BoxStream<'static, Result<GenerationEvent, Err
             reason: "error (429): too many requests".to_owned(),
             retry_after: Some(Duration::from_secs(1)),
             source: None,
+        }),
+        Response::Refused => failed(Error::Rejected {
+            vendor: "openai",
+            code: "401".to_owned(),
+            message: "Incorrect API key provided: sk-1234".to_owned(),
         }),
         Response::Broken(text) => {
             let error = unavailable("openai", "the connection was lost");

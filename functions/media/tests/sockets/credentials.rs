@@ -160,3 +160,51 @@ async fn a_key_sealed_for_another_credential_is_not_used() {
     assert_eq!(world.conversation.ended().await.1, EndedReason::Unknown);
     assert_eq!(world.vendors.requests().keys, [].into());
 }
+
+/// Runs a call whose key for one role was revoked, until its event log names the key.
+async fn call_with_a_revoked_key(key: &'static str, expected: &str) {
+    let world = World::new(agent(), FAST_VOICE).await;
+    store(&world, MODEL, Provider::Openai, "key-to-think", None).await;
+    store(&world, TRANSCRIBER, Provider::Deepgram, "key-to-hear", None).await;
+    store(&world, VOICE, Provider::Deepgram, "key-to-speak", None).await;
+    world.vendors.revoke(key);
+    let worker = world.worker().await;
+    let phone = Phone::connect(&worker.address).await;
+    world.conversation.started().await;
+    if key != "key-to-hear" {
+        world.vendors.transcribe("When do you close?").await;
+        world.conversation.until_messages(1).await;
+    }
+    let revoked = move |used: &(String, String)| used.1.ends_with(key);
+    world.vendors.until("a refused request", |requests| requests.keys.iter().any(revoked)).await;
+    let named = async || {
+        let faults = world.conversation.faults().await;
+        faults.iter().any(|fault| fault == expected).then_some(())
+    };
+    // The caller hears no voice, so nothing else is stored before the end.
+    if key == "key-to-speak" {
+        phone.send(STOP).await;
+    }
+    world.conversation.poll(expected, named).await;
+    // Nothing was asked with the deployment's key for the same vendor.
+    let keys = world.vendors.requests().keys;
+    assert!(keys.iter().all(|(_, key)| key.contains("key-to-")), "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_revoked_key_of_the_model_is_named_and_not_replaced() {
+    let expected = format!("language model openai with {MODEL}: refused the request (401)");
+    call_with_a_revoked_key("key-to-think", &expected).await;
+}
+
+#[tokio::test]
+async fn a_revoked_key_of_the_transcriber_is_named_and_not_replaced() {
+    let expected = format!("transcriber deepgram with {TRANSCRIBER}: refused the request (401)");
+    call_with_a_revoked_key("key-to-hear", &expected).await;
+}
+
+#[tokio::test]
+async fn a_revoked_key_of_the_voice_is_named_and_not_replaced() {
+    let expected = format!("voice deepgram with {VOICE}: refused the request (401)");
+    call_with_a_revoked_key("key-to-speak", &expected).await;
+}

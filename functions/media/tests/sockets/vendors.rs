@@ -87,6 +87,8 @@ struct Shared {
     /// The statuses of the next handshakes.
     refusals: Mutex<VecDeque<StatusCode>>,
     voice_faults: Mutex<VecDeque<VoiceFault>>,
+    /// Keys that no vendor accepts.
+    revoked: Mutex<BTreeSet<&'static str>>,
     bytes_per_character: usize,
 }
 
@@ -100,6 +102,7 @@ impl Vendors {
             breaks: watch::Sender::default(),
             refusals: Mutex::default(),
             voice_faults: Mutex::default(),
+            revoked: Mutex::default(),
             bytes_per_character,
         });
         let router = Router::new()
@@ -156,6 +159,11 @@ impl Vendors {
         self.shared.voice_faults.lock().unwrap().push_back(fault);
     }
 
+    /// Refuses a key from now on.
+    pub(crate) fn revoke(&self, key: &'static str) {
+        self.shared.revoked.lock().unwrap().insert(key);
+    }
+
     /// Waits until the requests are as expected.
     pub(crate) async fn until(&self, expected: &str, is_so: impl FnMut(&Requests) -> bool) {
         let mut requests = self.shared.requests.subscribe();
@@ -180,10 +188,14 @@ type Wire = State<Arc<Shared>>;
 
 async fn record_key(State(shared): Wire, request: Request, next: Next) -> HttpResponse {
     let key = request.headers().get(header::AUTHORIZATION).map_or("", |value| value.to_str().unwrap());
+    let key_is_revoked = shared.revoked.lock().unwrap().iter().any(|revoked| key.ends_with(revoked));
     let used = (request.uri().path().to_owned(), key.to_owned());
     shared.requests.send_modify(|requests| {
         requests.keys.insert(used);
     });
+    if key_is_revoked {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
     next.run(request).await
 }
 
@@ -279,6 +291,7 @@ async fn answer(State(shared): Wire, Json(body): Json<Value>) -> HttpResponse {
         Response::Busy => {
             return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")]).into_response();
         }
+        Response::Refused => return StatusCode::UNAUTHORIZED.into_response(),
         Response::Panic => unreachable!("a server cannot cause it"),
         Response::Endless(_) | Response::Dripping(_) | Response::CallWith(..) => {
             unreachable!("only scripted providers do")

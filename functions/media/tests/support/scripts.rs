@@ -17,6 +17,8 @@ pub(crate) enum Response {
     Failure,
     /// Status 429.
     Busy,
+    /// Status 401.
+    Refused,
     /// Words, and then the connection breaks.
     Broken(&'static str),
     /// Words, and then no output, until the model's time-out.

@@ -106,6 +106,9 @@ fn usage() -> Usage {
         cache_write_tokens: 0,
         output_tokens: 56,
         tokens_estimated: false,
+        transcriber_estimated: false,
+        characters_estimated: false,
+        stand_ins: vec![],
         transcriber_ms: 89_980,
         characters: 78,
     }

@@ -1,0 +1,478 @@
+//! Chains: which providers stand in for one that fails or has no key, in their order.
+//!
+//! A chain has one entry per vendor. An entry that speaks the conversation's language comes before one that does not. The
+//! vendor that the agent names never stands in for itself: a customer's key is not replaced by the deployment's key for
+//! the same vendor.
+
+use std::fmt;
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use super::{Connection, Service, deepgram, fallbacks, resolve, row};
+use crate::agents::{AgentConfig, LanguageModel, ModelSettings, RimeVoice, Transcriber, Voice};
+
+/// Whether the deployment has the keys of a vendor.
+pub type HasKeys<'a> = &'a (dyn Fn(&Connection) -> bool + Sync);
+
+/// The providers that may serve one role of a call, the agent's own one first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chain<T> {
+    /// The one that the agent names, or its fallback.
+    pub named: T,
+    /// Whether the named one has a key: the customer's or the deployment's.
+    pub has_key: bool,
+    /// The others, in the order in which they are tried. All of them use the deployment's keys.
+    pub stand_ins: Vec<T>,
+}
+
+impl<T> Chain<T> {
+    /// Whether the named one cannot serve, and another one can.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        !self.has_key && !self.stand_ins.is_empty()
+    }
+
+    /// The provider that serves at first.
+    #[must_use]
+    pub fn first(&self) -> &T {
+        if self.is_replaced() { &self.stand_ins[0] } else { &self.named }
+    }
+}
+
+/// A provider that serves in the place of the one that the catalogue chooses for the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandIn {
+    /// Its part.
+    pub service: Service,
+    /// Its name in the catalogue.
+    pub provider: String,
+    /// The vendor's name of the model or voice.
+    pub model: String,
+}
+
+impl StandIn {
+    /// A language model.
+    #[must_use]
+    pub fn language_model(model: &LanguageModel) -> Self {
+        Self::new(Service::LanguageModel, model.provider(), &model.settings().model)
+    }
+
+    /// A transcriber.
+    #[must_use]
+    pub fn transcriber(transcriber: &Transcriber) -> Self {
+        Self::new(Service::Transcriber, transcriber.provider(), fallbacks::transcriber_model(transcriber))
+    }
+
+    /// A voice.
+    #[must_use]
+    pub fn voice(voice: &Voice) -> Self {
+        Self::new(Service::Voice, voice.provider(), fallbacks::billed_voice(voice))
+    }
+
+    fn new(service: Service, provider: &str, model: &str) -> Self {
+        Self { service, provider: provider.to_owned(), model: model.to_owned() }
+    }
+}
+
+impl fmt::Display for StandIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.model.as_str() {
+            "" => f.write_str(&self.provider),
+            model => write!(f, "{} ({model})", self.provider),
+        }
+    }
+}
+
+/// The voice with which the agent's calls of this day begin in a deployment that has these keys, and which stand-in it is, if it is
+/// one.
+#[must_use]
+pub fn first_voice(agent: &AgentConfig, today: Date, has_keys: HasKeys<'_>) -> (Voice, Option<StandIn>) {
+    let named = resolve(agent, today).voice;
+    let chain = voice_chain(&named, agent.transcriber.language(), has_keys);
+    let first = chain.first().clone();
+    let stand_in = chain.is_replaced().then(|| StandIn::voice(&first));
+    (first, stand_in)
+}
+
+/// The language models that stand in for others, with their vendors: fast ones.
+const LANGUAGE_MODELS: &[(&str, &str)] = &[("openai", "gpt-6-luna"), ("google", "gemini-3.5-flash-lite")];
+
+/// The transcribers that stand in for others.
+const TRANSCRIBERS: &[&str] = &["deepgram", "azure"];
+
+/// The vendors whose voices stand in for others.
+const VOICES: &[&str] = &["deepgram", "azure", "elevenlabs", "rimeai"];
+
+/// The chain of a language model.
+#[must_use]
+pub fn language_model_chain(named: &LanguageModel, has_keys: HasKeys<'_>) -> Chain<LanguageModel> {
+    let settings = named.settings();
+    let stand_ins = LANGUAGE_MODELS.iter().filter_map(|(provider, model)| {
+        let settings = ModelSettings { model: (*model).into(), credential_id: None, ..settings.clone() };
+        match *provider {
+            "openai" => Some(LanguageModel::Openai(settings)),
+            "google" => Some(LanguageModel::Google(settings)),
+            _ => None,
+        }
+    });
+    let stand_ins = stand_ins
+        .filter(|one| serves(Service::LanguageModel, one.provider(), named.provider(), has_keys))
+        .collect();
+    let has_key =
+        settings.credential_id.is_some() || has_key(Service::LanguageModel, named.provider(), has_keys);
+    Chain { named: named.clone(), has_key, stand_ins }
+}
+
+/// The chain of a transcriber.
+#[must_use]
+pub fn transcriber_chain(named: &Transcriber, has_keys: HasKeys<'_>) -> Chain<Transcriber> {
+    let language = named.language();
+    let stand_ins = TRANSCRIBERS
+        .iter()
+        .filter(|provider| serves(Service::Transcriber, provider, named.provider(), has_keys))
+        .filter_map(|provider| stand_in_transcriber(provider, language));
+    Chain {
+        has_key: named.credential_id().is_some() || has_key(Service::Transcriber, named.provider(), has_keys),
+        stand_ins: in_language_first(stand_ins),
+        named: named.clone(),
+    }
+}
+
+/// The chain of a voice in a conversation in `language`.
+#[must_use]
+pub fn voice_chain(named: &Voice, language: &str, has_keys: HasKeys<'_>) -> Chain<Voice> {
+    let is_man = is_mans_voice(named);
+    let stand_ins = VOICES
+        .iter()
+        .filter(|provider| serves(Service::Voice, provider, named.provider(), has_keys))
+        .filter_map(|provider| stand_in_voice(provider, named, language, is_man));
+    Chain {
+        has_key: named.credential_id().is_some() || has_key(Service::Voice, named.provider(), has_keys),
+        stand_ins: in_language_first(stand_ins),
+        named: named.clone(),
+    }
+}
+
+/// The order in which the vendors of a service stand in for others, each with the model that serves English.
+pub(super) fn order(service: Service) -> Vec<(&'static str, String)> {
+    let english = |provider: &&'static str| {
+        let voice = stand_in_voice(provider, &Voice::default(), "en", false)?.0;
+        Some((*provider, fallbacks::voice_model(&voice).to_owned()))
+    };
+    match service {
+        Service::LanguageModel => {
+            LANGUAGE_MODELS.iter().map(|(provider, model)| (*provider, (*model).to_owned())).collect()
+        }
+        Service::Transcriber => TRANSCRIBERS
+            .iter()
+            .filter_map(|provider| {
+                let model = fallbacks::transcriber_model(&stand_in_transcriber(provider, "en")?.0).to_owned();
+                Some((*provider, model))
+            })
+            .collect(),
+        Service::Voice => VOICES.iter().filter_map(english).collect(),
+        Service::Carrier => vec![],
+    }
+}
+
+/// Whether `provider` can stand in for `named`: another vendor, with an adapter and the deployment's keys.
+fn serves(service: Service, provider: &str, named: &str, has_keys: HasKeys<'_>) -> bool {
+    let Some(adapter) = row(service, provider).and_then(|row| row.adapter) else { return false };
+    vendor(service, named) != adapter.connection.provider && has_keys(adapter.connection)
+}
+
+fn has_key(service: Service, provider: &str, has_keys: HasKeys<'_>) -> bool {
+    row(service, provider).and_then(|row| row.adapter).is_some_and(|adapter| has_keys(adapter.connection))
+}
+
+/// The vendor behind a provider's name: Rime has two names.
+fn vendor(service: Service, provider: &str) -> &str {
+    row(service, provider).and_then(|row| row.adapter).map_or(provider, |adapter| adapter.connection.provider)
+}
+
+/// Those in the conversation's language, then the others.
+fn in_language_first<T>(all: impl Iterator<Item = (T, bool)>) -> Vec<T> {
+    let (mut first, others): (Vec<_>, Vec<_>) = all.partition(|(_, speaks_it)| *speaks_it);
+    first.extend(others);
+    first.into_iter().map(|(one, _)| one).collect()
+}
+
+fn primary(language: &str) -> &str {
+    language.split(['-', '_']).next().unwrap_or(language)
+}
+
+/// A transcriber of a vendor, and whether it knows the language.
+fn stand_in_transcriber(provider: &str, language: &str) -> Option<(Transcriber, bool)> {
+    match provider {
+        "deepgram" => {
+            // A language that it does not list is served by its model for several languages.
+            let transcriber = Transcriber::Deepgram {
+                model: "nova-3".into(),
+                language: language.into(),
+                keywords: vec![],
+                credential_id: None,
+            };
+            Some((transcriber, true))
+        }
+        "azure" => {
+            let locale = azure_locale(language);
+            let languages = vec![locale.unwrap_or("en-US").to_owned()];
+            Some((Transcriber::Azure { languages, credential_id: None }, locale.is_some()))
+        }
+        _ => None,
+    }
+}
+
+/// A voice of a vendor in place of `named`, and whether it speaks the language.
+fn stand_in_voice(provider: &str, named: &Voice, language: &str, is_man: bool) -> Option<(Voice, bool)> {
+    let pick = |woman: &'static str, man: &'static str| if is_man { man } else { woman };
+    let is_english = primary(language).eq_ignore_ascii_case("en");
+    match provider {
+        "deepgram" => {
+            // A row that names the voice knows a similar one.
+            let similar = row(Service::Voice, named.provider())
+                .and_then(|row| row.fallback(fallbacks::voice_model(named)))
+                .filter(|rule| rule.provider == "deepgram" && rule.name != "*");
+            let english = similar.map_or(pick("aura-2-thalia-en", "aura-2-apollo-en"), |rule| rule.model);
+            let model = deepgram::voice_in(language, english);
+            let voice = Voice::Deepgram { model: model.into(), credential_id: None };
+            Some((voice, is_english || model != english))
+        }
+        "azure" => {
+            let locale = AZURE.iter().find(|known| known.0.eq_ignore_ascii_case(primary(language)));
+            // The default voices speak some 40 languages.
+            let (_, _, woman, man) = locale.unwrap_or(&AZURE[0]);
+            let model = pick(woman, man).to_owned();
+            Some((Voice::Azure { model, pitch: 0, rate: 0, credential_id: None }, locale.is_some()))
+        }
+        "elevenlabs" => {
+            let voice = Voice::Elevenlabs {
+                voice_id: pick("sarah", "adam").into(),
+                model_id: "eleven_flash_v2_5".into(),
+                optimize_latency: 3,
+                use_speaker_boost: false,
+                similarity_boost: 0.5,
+                stability: 0.5,
+                credential_id: None,
+            };
+            Some((voice, ELEVENLABS.iter().any(|known| known.eq_ignore_ascii_case(primary(language)))))
+        }
+        "rimeai" => {
+            let voice = RimeVoice {
+                speaker: pick("lyra", "walnut").into(),
+                speed_alpha: 1.0,
+                reduce_latency: false,
+                credential_id: None,
+            };
+            Some((Voice::Rimeai(voice), is_english))
+        }
+        _ => None,
+    }
+}
+
+/// The locale of Azure's recogniser for a language: the tag itself if it names a region.
+fn azure_locale(language: &str) -> Option<&str> {
+    if language.contains('-') && !language.eq_ignore_ascii_case("es-419") {
+        return Some(language);
+    }
+    let known = AZURE.iter().find(|known| known.0.eq_ignore_ascii_case(primary(language)));
+    known.map(|known| known.1)
+}
+
+/// Azure: a language, its locale, a woman's and a man's voice. The first row is the default.
+const AZURE: &[(&str, &str, &str, &str)] = &[
+    ("en", "en-US", "en-US-AvaMultilingualNeural", "en-US-AndrewMultilingualNeural"),
+    ("fr", "fr-FR", "fr-FR-DeniseNeural", "fr-FR-HenriNeural"),
+    ("es", "es-ES", "es-ES-ElviraNeural", "es-ES-AlvaroNeural"),
+    ("de", "de-DE", "de-DE-KatjaNeural", "de-DE-ConradNeural"),
+    ("it", "it-IT", "it-IT-ElsaNeural", "it-IT-DiegoNeural"),
+    ("nl", "nl-NL", "nl-NL-ColetteNeural", "nl-NL-MaartenNeural"),
+    ("pt", "pt-BR", "pt-BR-FranciscaNeural", "pt-BR-AntonioNeural"),
+    ("ru", "ru-RU", "ru-RU-SvetlanaNeural", "ru-RU-DmitryNeural"),
+    ("ja", "ja-JP", "ja-JP-NanamiNeural", "ja-JP-KeitaNeural"),
+    ("cs", "cs-CZ", "cs-CZ-VlastaNeural", "cs-CZ-AntoninNeural"),
+    ("da", "da-DK", "da-DK-ChristelNeural", "da-DK-JeppeNeural"),
+    ("el", "el-GR", "el-GR-AthinaNeural", "el-GR-NestorasNeural"),
+    ("hi", "hi-IN", "hi-IN-SwaraNeural", "hi-IN-MadhurNeural"),
+    ("id", "id-ID", "id-ID-GadisNeural", "id-ID-ArdiNeural"),
+    ("ko", "ko-KR", "ko-KR-SunHiNeural", "ko-KR-InJoonNeural"),
+    ("no", "nb-NO", "nb-NO-PernilleNeural", "nb-NO-FinnNeural"),
+    ("pl", "pl-PL", "pl-PL-ZofiaNeural", "pl-PL-MarekNeural"),
+    ("sv", "sv-SE", "sv-SE-SofieNeural", "sv-SE-MattiasNeural"),
+    ("tr", "tr-TR", "tr-TR-EmelNeural", "tr-TR-AhmetNeural"),
+    ("uk", "uk-UA", "uk-UA-PolinaNeural", "uk-UA-OstapNeural"),
+];
+
+/// The languages of `eleven_flash_v2_5`.
+const ELEVENLABS: &[&str] = &[
+    "en", "ja", "zh", "de", "hi", "fr", "ko", "pt", "it", "es", "id", "nl", "tr", "fil", "pl", "sv", "bg",
+    "ro", "ar", "cs", "el", "fi", "hr", "ms", "sk", "da", "ta", "uk", "ru", "hu", "no", "vi",
+];
+
+/// The men's voices among those that an agent may name, in lower case: a stand-in should not change the sex of the
+/// agent's voice. Of Azure the name within the voice's name.
+const MENS_VOICES: &[&str] = &[
+    // PlayHT.
+    "william",
+    "arthur",
+    "dylan",
+    "oliver",
+    // ElevenLabs.
+    "adam",
+    "paul",
+    "drew",
+    "clyde",
+    "dave",
+    "fin",
+    "george",
+    // Deepgram.
+    "apollo",
+    "arcas",
+    "aries",
+    "atlas",
+    "draco",
+    "hermes",
+    "hyperion",
+    "jupiter",
+    "mars",
+    "neptune",
+    "odysseus",
+    "orion",
+    "orpheus",
+    "perseus",
+    "pluto",
+    "saturn",
+    "zeus",
+    "angus",
+    "helios",
+    // Azure.
+    "andrew",
+    "brian",
+    "guy",
+    "davis",
+    "jason",
+    "tony",
+    "ryan",
+    "christopher",
+    "eric",
+    "roger",
+    "steffan",
+    // Rime.
+    "walnut",
+    "cove",
+    "young_male_unmarked-1",
+];
+
+/// Whether a voice is a man's, as far as its name is known.
+fn is_mans_voice(voice: &Voice) -> bool {
+    let name = fallbacks::voice_model(voice).to_lowercase();
+    let of_table = || {
+        let azure = AZURE.iter().any(|(_, _, _, man)| man.eq_ignore_ascii_case(&name));
+        azure || deepgram::is_mans_voice(&name)
+    };
+    match voice {
+        Voice::Rimeai(voice) | Voice::Rime(voice) => {
+            MENS_VOICES.iter().any(|man| man.eq_ignore_ascii_case(&voice.speaker))
+        }
+        Voice::Azure { .. } => {
+            let person = name.rsplit('-').next().unwrap_or_default();
+            of_table() || MENS_VOICES.iter().any(|man| person.starts_with(man))
+        }
+        Voice::Deepgram { .. } => of_table() || name.split('-').any(|part| MENS_VOICES.contains(&part)),
+        _ => MENS_VOICES.contains(&name.as_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The chain of a voice when all vendors have keys, without the question of which of them have an adapter.
+    fn voices(named: &Voice, language: &str) -> Vec<String> {
+        let is_man = is_mans_voice(named);
+        let all = VOICES.iter().filter_map(|provider| stand_in_voice(provider, named, language, is_man));
+        in_language_first(all).iter().map(|voice| fallbacks::voice_model(voice).to_owned()).collect()
+    }
+
+    fn azure(model: &str) -> Voice {
+        Voice::Azure { model: model.into(), pitch: 0, rate: 0, credential_id: None }
+    }
+
+    #[test]
+    fn voices_stand_in_by_language_and_sex() {
+        let woman = azure("en-US-AvaMultilingualNeural");
+        assert_eq!(
+            voices(&woman, "en-GB"),
+            ["aura-2-thalia-en", "en-US-AvaMultilingualNeural", "sarah", "lyra"]
+        );
+        let man = azure("de-DE-ConradNeural");
+        assert_eq!(voices(&man, "de")[..3], ["aura-2-julius-de", "de-DE-ConradNeural", "adam"]);
+        let elevenlabs = |voice_id: &str| Voice::Elevenlabs {
+            voice_id: voice_id.into(),
+            model_id: "eleven_flash_v2_5".into(),
+            optimize_latency: 3,
+            use_speaker_boost: false,
+            similarity_boost: 0.5,
+            stability: 0.5,
+            credential_id: None,
+        };
+        assert_eq!(voices(&elevenlabs("dave"), "en")[1], "en-US-AndrewMultilingualNeural");
+        assert_eq!(voices(&elevenlabs("rachel"), "en")[0], "aura-2-thalia-en");
+        // No Aura voice speaks Swedish: those who do come first.
+        assert_eq!(
+            voices(&elevenlabs("rachel"), "sv"),
+            ["sv-SE-SofieNeural", "sarah", "aura-2-thalia-en", "lyra"]
+        );
+    }
+
+    #[test]
+    fn every_language_of_the_api_has_a_stand_in_that_speaks_it() {
+        for language in [
+            "en", "fr", "es", "de", "it", "nl", "pt", "ru", "ja", "cs", "da", "el", "hi", "id", "ko", "no",
+            "pl", "sv", "tr", "uk",
+        ] {
+            let speaks = VOICES.iter().filter_map(|provider| {
+                stand_in_voice(provider, &Voice::default(), language, false).filter(|(_, speaks)| *speaks)
+            });
+            assert!(speaks.count() >= 2, "{language}");
+            assert!(azure_locale(language).is_some_and(|locale| locale.len() == 5), "{language}");
+        }
+        assert_eq!((azure_locale("multi"), azure_locale("de-AT")), (None, Some("de-AT")));
+    }
+
+    #[test]
+    fn a_vendor_never_stands_in_for_itself() {
+        let all: HasKeys<'_> = &|_| true;
+        let voice = voice_chain(&Voice::default(), "en", all);
+        assert!(voice.stand_ins.iter().all(|voice| voice.provider() != "deepgram"));
+        let model = language_model_chain(&LanguageModel::default(), all);
+        assert!(model.stand_ins.iter().all(|model| model.provider() != "openai"));
+        let transcriber = transcriber_chain(&Transcriber::default(), all);
+        assert!(transcriber.stand_ins.iter().all(|one| one.provider() != "deepgram"));
+    }
+
+    #[test]
+    fn only_vendors_with_keys_and_an_adapter_stand_in() {
+        let named = azure("en-US-AvaMultilingualNeural");
+        let none = voice_chain(&named, "en", &|_| false);
+        assert_eq!((none.stand_ins.len(), none.has_key, none.is_replaced()), (0, false, false));
+        assert_eq!(none.first(), &named);
+        let one = voice_chain(&named, "en", &|connection| connection.provider == "deepgram");
+        assert!(one.is_replaced());
+        assert_eq!(one.first(), &Voice::default());
+        for service in [Service::LanguageModel, Service::Transcriber, Service::Voice] {
+            for (provider, _) in order(service) {
+                assert!(row(service, provider).is_some(), "{provider}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_customers_key_counts_as_a_key() {
+        let credential_id = Some(crate::ids::CredentialId::new(crate::time::Timestamp::from_millis(0), 1));
+        let named = Voice::Deepgram { model: "aura-2-zeus-en".into(), credential_id };
+        let chain = voice_chain(&named, "en", &|_| false);
+        assert!(chain.has_key && !chain.is_replaced());
+    }
+}

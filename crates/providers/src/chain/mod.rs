@@ -1,0 +1,178 @@
+//! Chains of providers: when one fails before its first word, the next one serves in the same turn.
+//!
+//! A chain plays the role of its providers ([`ChainedModel`], [`ChainedTranscriber`], [`ChainedVoice`]), so the owner of a
+//! call has one provider for each role. Which provider is next, and for how long a failed one is skipped, is decided in
+//! [`switchboard_model::failover`]. A call does not return to a provider that failed it while another one serves;
+//! [`ProviderOutages`] has what the calls of a process share.
+//!
+//! A failure after the first word is the owner's: part of the turn was heard, so nothing is repeated here.
+
+mod attempts;
+mod language_model;
+mod stream;
+mod transcriber;
+mod voice;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use switchboard_model::{
+    catalogue::{Service, StandIn},
+    failover::{Failure, Outages, Standing},
+    ids::CredentialId,
+};
+use tokio::time::Instant;
+
+pub use self::{language_model::ChainedModel, transcriber::ChainedTranscriber, voice::ChainedVoice};
+use crate::{Error, fallback::Fallback};
+
+/// A provider with one key, as the outages know it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ProviderId {
+    /// Its part.
+    pub service: Service,
+    /// Its name in the catalogue.
+    pub provider: String,
+    /// The vendor's name of the model or voice.
+    pub model: String,
+    /// Whose key it uses; none: the deployment's.
+    pub credential: Option<CredentialId>,
+}
+
+/// A provider of a chain.
+pub struct Candidate<P: ?Sized> {
+    /// The provider.
+    pub provider: Arc<P>,
+    /// Its name among the outages.
+    pub id: ProviderId,
+    /// Which stand-in it is; none: the one that the agent names.
+    pub stand_in: Option<StandIn>,
+}
+
+/// The providers that failed calls of this process a short time ago. Clones share them.
+#[derive(Debug, Clone)]
+pub struct ProviderOutages {
+    outages: Arc<Mutex<Outages<ProviderId>>>,
+    origin: Instant,
+}
+
+impl Default for ProviderOutages {
+    fn default() -> Self {
+        Self { outages: Arc::default(), origin: Instant::now() }
+    }
+}
+
+impl ProviderOutages {
+    fn locked(&self) -> (MutexGuard<'_, Outages<ProviderId>>, Duration) {
+        // No operation under the lock can leave the map half changed.
+        (self.outages.lock().unwrap_or_else(PoisonError::into_inner), self.origin.elapsed())
+    }
+
+    fn reason(&self, id: &ProviderId) -> Option<String> {
+        let (outages, now) = self.locked();
+        outages.reason(id, now).map(str::to_owned)
+    }
+}
+
+/// A chain of one role in one call.
+struct Chain<P: ?Sized> {
+    candidates: Vec<Candidate<P>>,
+    outages: ProviderOutages,
+    memory: Mutex<Memory>,
+}
+
+/// The knowledge of a call about its chain.
+#[derive(Debug, Default)]
+struct Memory {
+    /// The candidates that failed this call.
+    failed: Vec<bool>,
+    /// The candidates whose failure was reported, or is about to be.
+    noted: Vec<bool>,
+    /// Failures that were not reported yet.
+    notes: Vec<String>,
+}
+
+impl<P: ?Sized> Chain<P> {
+    fn new(candidates: Vec<Candidate<P>>, outages: ProviderOutages) -> Arc<Self> {
+        let none = vec![false; candidates.len()];
+        let memory = Memory { failed: none.clone(), noted: none, notes: vec![] };
+        Arc::new(Self { candidates, outages, memory: Mutex::new(memory) })
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // No operation under the lock can leave the memory half changed.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The standing of each candidate, and why those that failed other calls are skipped.
+    fn standings(&self) -> Vec<(Standing, Option<String>)> {
+        let failed = self.memory().failed.clone();
+        let standing = |(candidate, failed): (&Candidate<P>, bool)| {
+            let reason = self.outages.reason(&candidate.id);
+            let standing = match (failed, &reason) {
+                (true, _) => Standing::Failed,
+                (false, Some(_)) => Standing::Out,
+                (false, None) => Standing::Ready,
+            };
+            (standing, reason)
+        };
+        self.candidates.iter().zip(failed).map(standing).collect()
+    }
+
+    /// Remembers that a candidate failed this call.
+    fn record_failure(&self, place: usize, failure: Failure, reason: &str) {
+        let id = &self.candidates[place].id;
+        let (mut outages, now) = self.outages.locked();
+        outages.record(id.clone(), failure, reason, now);
+        drop(outages);
+        self.memory().failed[place] = true;
+        self.note(place, reason);
+    }
+
+    /// Notes once in the call why a candidate does not serve.
+    fn note(&self, place: usize, reason: &str) {
+        let ProviderId { provider, credential, .. } = &self.candidates[place].id;
+        let mut memory = self.memory();
+        if std::mem::replace(&mut memory.noted[place], true) {
+            return;
+        }
+        let note = match credential {
+            Some(own) => format!("{provider} with {own}: {reason}"),
+            None => format!("{provider}: {reason}"),
+        };
+        memory.notes.push(note);
+    }
+
+    /// A candidate has begun to serve.
+    fn record_success(&self, place: usize) {
+        let mut memory = self.memory();
+        if std::mem::replace(&mut memory.failed[place], false) {
+            // It may fail, and be noted, again.
+            memory.noted[place] = false;
+        }
+        drop(memory);
+        let (mut outages, _) = self.outages.locked();
+        outages.clear(&self.candidates[place].id);
+    }
+
+    /// The report that this candidate serves.
+    fn report(&self, place: usize) -> Fallback {
+        let failed = std::mem::take(&mut self.memory().notes);
+        Fallback { stand_in: self.candidates[place].stand_in.clone(), failed }
+    }
+}
+
+impl Error {
+    /// What it means for a chain.
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Rejected { .. } => Failure::Refused,
+            Self::Unavailable { retry_after, .. } => Failure::Unavailable { retry_after: *retry_after },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,420 @@
+//! Chains of scripted providers, on paused time.
+
+use std::{collections::VecDeque, future::ready};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use switchboard_model::ids::CredentialId;
+use switchboard_model::time::Timestamp;
+use tokio::time::sleep;
+
+use super::*;
+use crate::{
+    audio::AudioFormat,
+    language_model::{Conversation, FinishReason, Generation, GenerationEvent, LanguageModel},
+    synthesizer::{CallContext, SpeechEvent, SpeechStream, Synthesizer, VoiceSession},
+    transcriber::{AudioSink, Transcriber, TranscriberSession, TranscriptEvent},
+};
+
+/// What a scripted provider does with a request.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Serves,
+    Refuses,
+    Fails,
+    IsBusy,
+    IsSilent,
+    /// It begins, and then breaks.
+    Breaks,
+    /// It waits for its turn for this many seconds.
+    Waits(u64),
+}
+
+/// A provider that follows a script; at its end it repeats the last step.
+#[derive(Clone)]
+struct Scripted(Arc<Mutex<(VecDeque<Step>, usize)>>, &'static str);
+
+impl Scripted {
+    fn new(name: &'static str, steps: &[Step]) -> Self {
+        Self(Arc::new(Mutex::new((steps.iter().copied().collect(), 0))), name)
+    }
+
+    fn requests(&self) -> usize {
+        self.0.lock().unwrap().1
+    }
+
+    fn step(&self) -> Step {
+        let mut script = self.0.lock().unwrap();
+        script.1 += 1;
+        if script.0.len() > 1 { script.0.pop_front().unwrap() } else { script.0[0] }
+    }
+
+    fn error(&self, step: Step) -> Error {
+        match step {
+            Step::Refuses => Error::rejected(self.1, "401", "Incorrect API key sk-secret"),
+            Step::IsBusy => Error::Unavailable {
+                vendor: self.1,
+                reason: "error (429): busy".into(),
+                retry_after: Some(Duration::from_secs(20)),
+                source: None,
+            },
+            _ => Error::unavailable(self.1, "error (500): server_error"),
+        }
+    }
+
+    fn stream<E: Send + 'static>(
+        &self,
+        served: Vec<E>,
+        waits: fn() -> Option<E>,
+    ) -> stream::BoxStream<'static, Result<E, Error>> {
+        let one = self.clone();
+        stream::once(async move {
+            let step = one.step();
+            match step {
+                Step::Serves => stream::iter(served.into_iter().map(Ok)).boxed(),
+                Step::Refuses | Step::Fails | Step::IsBusy => stream::iter([Err(one.error(step))]).boxed(),
+                Step::IsSilent => stream::pending().boxed(),
+                Step::Breaks => {
+                    stream::iter(served.into_iter().take(2).map(Ok).chain([Err(one.error(step))])).boxed()
+                }
+                Step::Waits(seconds) => {
+                    let waiting = stream::iter(0..seconds).filter_map(move |_| async move {
+                        sleep(Duration::from_secs(1)).await;
+                        waits().map(Ok)
+                    });
+                    waiting.chain(stream::iter(served.into_iter().map(Ok))).boxed()
+                }
+            }
+        })
+        .flatten()
+        .boxed()
+    }
+}
+
+impl LanguageModel for Scripted {
+    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
+
+    fn generate(&self, conversation: &Conversation<'_>) -> Generation {
+        assert_eq!(conversation.prompt, Some("You are Ada."), "each one is asked the same");
+        let finished = GenerationEvent::Finished(FinishReason::Stop);
+        self.stream(
+            vec![GenerationEvent::Text(self.1.into()), GenerationEvent::Text("more".into()), finished],
+            || None,
+        )
+    }
+}
+
+impl Synthesizer for Scripted {
+    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
+
+    fn open(&self, _call: &CallContext) -> Box<dyn VoiceSession> {
+        Box::new(self.clone())
+    }
+}
+
+impl VoiceSession for Scripted {
+    fn request(&mut self, clause: &str) -> SpeechStream {
+        let count = SpeechEvent::Characters { count: clause.len() as u64, estimated: false };
+        self.stream(vec![count, SpeechEvent::Audio(Bytes::from_static(self.1.as_bytes()))], || {
+            Some(SpeechEvent::Delayed)
+        })
+    }
+}
+
+impl Transcriber for Scripted {
+    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+        let one = self.clone();
+        async move {
+            let step = one.step();
+            let transcript =
+                || TranscriptEvent::Transcript { text: "Hi".into(), is_final: true, words_end: None };
+            let events = match step {
+                Step::Refuses | Step::Fails | Step::IsBusy => return Err(one.error(step)),
+                Step::IsSilent => std::future::pending().await,
+                Step::Serves => vec![Ok(transcript())],
+                // A session without a word.
+                Step::Waits(_) => vec![],
+                Step::Breaks => vec![Err(one.error(Step::Refuses))],
+            };
+            let (sink, _frames) = AudioSink::new(one.1);
+            Ok((sink, stream::iter(events).boxed()))
+        }
+        .boxed()
+    }
+}
+
+fn candidate<P: ?Sized>(provider: Arc<P>, service: Service, name: &str, place: usize) -> Candidate<P> {
+    let id = ProviderId { service, provider: name.into(), model: String::new(), credential: None };
+    let stand_in = (place > 0).then(|| StandIn { service, provider: name.into(), model: "its-model".into() });
+    Candidate { provider, id, stand_in }
+}
+
+fn model(providers: &[&Scripted], outages: &ProviderOutages) -> ChainedModel {
+    let candidates = providers.iter().enumerate().map(|(place, one)| {
+        candidate(Arc::new((*one).clone()) as Arc<dyn LanguageModel>, Service::LanguageModel, one.1, place)
+    });
+    ChainedModel::new(candidates.collect(), outages.clone())
+}
+
+fn voice(providers: &[&Scripted], outages: &ProviderOutages) -> Box<dyn VoiceSession> {
+    let candidates = providers.iter().enumerate().map(|(place, one)| {
+        candidate(Arc::new((*one).clone()) as Arc<dyn Synthesizer>, Service::Voice, one.1, place)
+    });
+    let context = CallContext { format: AudioFormat::TELEPHONE, language: "en".into() };
+    ChainedVoice::new(candidates.collect(), outages.clone()).open(&context)
+}
+
+/// A response of the chain: the reasons that were reported, the first words, and the error at its end.
+async fn generate(chain: &ChainedModel) -> (Vec<String>, Option<String>, Option<Error>) {
+    let conversation = Conversation { prompt: Some("You are Ada."), messages: &[] };
+    let mut events = chain.generate(&conversation);
+    let (mut failed, mut words) = (vec![], None);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(GenerationEvent::Fallback(fallback)) => failed.extend(fallback.failed),
+            Ok(GenerationEvent::Text(text)) => words = words.or(Some(text)),
+            Ok(_) => {}
+            Err(error) => return (failed, words, Some(error)),
+        }
+    }
+    (failed, words, None)
+}
+
+/// A clause of the chain: the reasons that were reported, and who spoke it.
+async fn speak(session: &mut dyn VoiceSession) -> (Vec<String>, Option<Bytes>, Option<Error>) {
+    let mut events = session.synthesize("Hello.");
+    let (mut failed, mut audio) = (vec![], None);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(SpeechEvent::Fallback(fallback)) => failed.extend(fallback.failed),
+            Ok(SpeechEvent::Audio(bytes)) => audio = Some(bytes),
+            Ok(_) => {}
+            Err(error) => return (failed, audio, Some(error)),
+        }
+    }
+    (failed, audio, None)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_answered_by_the_next_model_in_the_same_turn() {
+    let (first, second) =
+        (Scripted::new("first", &[Step::Refuses]), Scripted::new("second", &[Step::Serves]));
+    let chain = model(&[&first, &second], &ProviderOutages::default());
+    let began = Instant::now();
+    let (failed, words, error) = generate(&chain).await;
+    assert_eq!(failed, ["first: refused the request (401)"], "without the vendor's explanation");
+    assert_eq!((words.as_deref(), error.is_none(), began.elapsed()), (Some("second"), true, Duration::ZERO));
+    // The rest of the call does not pay for the failing one, and does not hear of it again.
+    for _ in 0..3 {
+        assert_eq!(generate(&chain).await.0, [""; 0]);
+    }
+    assert_eq!((first.requests(), second.requests()), (1, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_server_is_asked_twice_before_the_next_one() {
+    let (first, second) = (Scripted::new("first", &[Step::Fails]), Scripted::new("second", &[Step::Serves]));
+    let (failed, words, _) = generate(&model(&[&first, &second], &ProviderOutages::default())).await;
+    assert_eq!((failed[0].as_str(), words.as_deref()), ("first: error (500)", Some("second")));
+    assert_eq!(first.requests(), 2);
+    let recovers = Scripted::new("first", &[Step::Fails, Step::Serves]);
+    let (failed, words, _) = generate(&model(&[&recovers, &second], &ProviderOutages::default())).await;
+    assert_eq!((failed.len(), words.as_deref()), (0, Some("first")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_provider_is_left_in_time() {
+    let (first, second) =
+        (Scripted::new("first", &[Step::IsSilent]), Scripted::new("second", &[Step::Serves]));
+    let began = Instant::now();
+    let (failed, words, _) = generate(&model(&[&first, &second], &ProviderOutages::default())).await;
+    assert_eq!(failed, ["first: it sent nothing for 2500 ms"]);
+    assert_eq!((words.as_deref(), began.elapsed()), (Some("second"), Duration::from_millis(2_500)));
+    let (began, mut session) = (Instant::now(), voice(&[&first, &second], &ProviderOutages::default()));
+    let (failed, audio, _) = speak(&mut *session).await;
+    assert_eq!(failed, ["first: it sent nothing for 1500 ms"]);
+    assert_eq!((audio.unwrap(), began.elapsed()), ("second".into(), Duration::from_millis(1_500)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_repeated_after_the_first_word() {
+    let (first, second) = (Scripted::new("first", &[Step::Breaks]), Scripted::new("second", &[Step::Serves]));
+    let chain = model(&[&first, &second], &ProviderOutages::default());
+    let (failed, words, error) = generate(&chain).await;
+    assert_eq!((failed.len(), words.as_deref(), second.requests()), (0, Some("first"), 0));
+    assert!(error.unwrap().is_retryable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_calls_skip_a_failing_provider_for_a_bounded_time() {
+    let first = Scripted::new("first", &[Step::Refuses, Step::Serves]);
+    let second = Scripted::new("second", &[Step::Serves]);
+    let outages = ProviderOutages::default();
+    generate(&model(&[&first, &second], &outages)).await;
+    let (failed, words, _) = generate(&model(&[&first, &second], &outages)).await;
+    assert_eq!(failed, ["first: refused the request (401), a short time ago"]);
+    assert_eq!((words.as_deref(), first.requests()), (Some("second"), 1));
+    sleep(Duration::from_mins(2)).await;
+    let (failed, words, _) = generate(&model(&[&first, &second], &outages)).await;
+    assert_eq!((failed.len(), words.as_deref()), (0, Some("first")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_key_has_outages_of_its_own() {
+    let first = Scripted::new("first", &[Step::Refuses, Step::Serves]);
+    let second = Scripted::new("second", &[Step::Serves]);
+    let outages = ProviderOutages::default();
+    let with = |credential| {
+        let candidates = [&first, &second].into_iter().enumerate().map(|(place, one)| {
+            let provider = Arc::new(one.clone()) as Arc<dyn LanguageModel>;
+            let mut candidate = candidate(provider, Service::LanguageModel, one.1, place);
+            candidate.id.credential = credential;
+            candidate
+        });
+        ChainedModel::new(candidates.collect(), outages.clone())
+    };
+    let own = CredentialId::new(Timestamp::from_millis(0), 1);
+    let (failed, ..) = generate(&with(Some(own))).await;
+    assert_eq!(failed, [format!("first with {own}: refused the request (401)")], "the key is named");
+    assert_eq!(generate(&with(None)).await.1.as_deref(), Some("first"), "the deployment's key still serves");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_ones_error_is_its_owners() {
+    let (first, second) =
+        (Scripted::new("first", &[Step::Refuses]), Scripted::new("second", &[Step::IsBusy]));
+    let chain = model(&[&first, &second], &ProviderOutages::default());
+    let (failed, words, error) = generate(&chain).await;
+    assert_eq!((failed.len(), words), (1, None));
+    assert_eq!(error.unwrap().retry_after(), Some(Duration::from_secs(20)));
+    // A chain never gives up: the next turn asks them again.
+    assert!(generate(&chain).await.2.is_some());
+    assert!(first.requests() + second.requests() > 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_one_serves_again_when_its_stand_in_fails() {
+    let first = Scripted::new("first", &[Step::Refuses, Step::Serves]);
+    let second = Scripted::new("second", &[Step::Serves, Step::Refuses]);
+    let chain = model(&[&first, &second], &ProviderOutages::default());
+    assert_eq!(generate(&chain).await.1.as_deref(), Some("second"));
+    let (failed, words, _) = generate(&chain).await;
+    assert_eq!((failed, words.as_deref()), (vec!["second: refused the request (401)".into()], Some("first")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clauses_at_once_are_all_spoken_by_the_next_voice() {
+    let (first, second) =
+        (Scripted::new("first", &[Step::Refuses]), Scripted::new("second", &[Step::Serves]));
+    let mut session = voice(&[&first, &second], &ProviderOutages::default());
+    let clauses = ["One.", "Two.", "Three."].map(|clause| session.synthesize(clause));
+    let mut reasons = 0;
+    for mut clause in clauses {
+        let mut characters = 0;
+        while let Some(event) = clause.next().await {
+            match event.unwrap() {
+                SpeechEvent::Fallback(fallback) => {
+                    assert_eq!(
+                        fallback.stand_in.unwrap().provider,
+                        "second",
+                        "each clause says who speaks it"
+                    );
+                    reasons += fallback.failed.len();
+                }
+                SpeechEvent::Characters { count, .. } => characters += count,
+                SpeechEvent::Audio(audio) => assert_eq!(audio, "second"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(characters > 0);
+    }
+    assert_eq!(reasons, 1, "it is noted once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_turn_is_no_silence() {
+    let (first, second) =
+        (Scripted::new("first", &[Step::Waits(4)]), Scripted::new("second", &[Step::Serves]));
+    let (failed, audio, _) = speak(&mut *voice(&[&first, &second], &ProviderOutages::default())).await;
+    assert_eq!((failed.len(), audio.unwrap()), (0, "first".into()));
+}
+
+fn transcriber(providers: &[(&Scripted, bool)], outages: &ProviderOutages) -> ChainedTranscriber {
+    let candidates = providers.iter().enumerate().map(|(place, (one, detects_turns))| {
+        let provider = Arc::new((*one).clone()) as Arc<dyn Transcriber>;
+        (candidate(provider, Service::Transcriber, one.1, place), *detects_turns)
+    });
+    ChainedTranscriber::new(candidates.collect(), outages.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transcriber_that_refuses_is_replaced() {
+    let (first, second) =
+        (Scripted::new("first", &[Step::Refuses]), Scripted::new("second", &[Step::Serves]));
+    let chain = transcriber(&[(&first, true), (&second, true)], &ProviderOutages::default());
+    let (mut sink, session) = chain.connect().await.unwrap();
+    let fallback = sink.take_fallback().unwrap();
+    assert_eq!(fallback.stand_in.unwrap().provider, "second");
+    assert_eq!(fallback.failed, ["first: refused the request (401)"]);
+    assert_eq!(session.count().await, 1);
+    let (mut sink, _) = chain.connect().await.unwrap();
+    assert_eq!(sink.take_fallback().unwrap().failed, [""; 0]);
+    assert_eq!(first.requests(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transcriber_that_does_not_accept_a_connection_is_replaced() {
+    let (first, second) =
+        (Scripted::new("first", &[Step::IsSilent]), Scripted::new("second", &[Step::Serves]));
+    let chain = transcriber(&[(&first, true), (&second, true)], &ProviderOutages::default());
+    let (mut sink, _) = chain.connect().await.unwrap();
+    assert_eq!(sink.take_fallback().unwrap().failed, ["first: it sent nothing for 2000 ms"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_refused_later_goes_on_elsewhere() {
+    let (first, second) = (Scripted::new("first", &[Step::Breaks]), Scripted::new("second", &[Step::Serves]));
+    let chain = transcriber(&[(&first, true), (&second, true)], &ProviderOutages::default());
+    let (_sink, mut session) = chain.connect().await.unwrap();
+    let error = session.next().await.unwrap().unwrap_err();
+    assert!(error.is_retryable(), "its owner connects again: {error}");
+    let (mut sink, _) = chain.connect().await.unwrap();
+    assert_eq!(sink.take_fallback().unwrap().stand_in.unwrap().provider, "second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transcriber_without_a_word_is_replaced_in_this_call_only() {
+    let (first, second) =
+        (Scripted::new("first", &[Step::Waits(0)]), Scripted::new("second", &[Step::Serves]));
+    let outages = ProviderOutages::default();
+    let chain = transcriber(&[(&first, true), (&second, true)], &outages);
+    for _ in 0..3 {
+        let (mut sink, session) = chain.connect().await.unwrap();
+        assert_eq!((sink.take_fallback().unwrap(), session.count().await), (Fallback::default(), 0));
+    }
+    let (mut sink, _) = chain.connect().await.unwrap();
+    assert_eq!(sink.take_fallback().unwrap().failed, ["first: it returned no word in 3 sessions"]);
+    let other = transcriber(&[(&first, true), (&second, true)], &outages);
+    assert_eq!(other.connect().await.unwrap().0.take_fallback(), Some(Fallback::default()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stand_in_that_detects_no_turns_ends_them_with_its_finals() {
+    let (first, second) =
+        (Scripted::new("first", &[Step::Refuses]), Scripted::new("second", &[Step::Serves]));
+    for (detects, expected) in [(true, 1), (false, 2)] {
+        let chain = transcriber(&[(&first, true), (&second, detects)], &ProviderOutages::default());
+        let (_sink, session) = chain.connect().await.unwrap();
+        assert_eq!(session.count().await, expected);
+    }
+    let chain = transcriber(&[(&first, false), (&second, false)], &ProviderOutages::default());
+    assert_eq!(
+        chain.connect().await.unwrap().1.count().await,
+        1,
+        "the engine knows that nobody detects them"
+    );
+}

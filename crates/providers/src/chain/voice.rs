@@ -1,0 +1,84 @@
+//! A chain of voices.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+
+use super::{
+    Candidate, Chain, ProviderOutages,
+    attempts::Attempts,
+    stream::{ChainEvent, Stage, in_turn},
+};
+use crate::{
+    fallback::Fallback,
+    synthesizer::{CallContext, SpeechEvent, SpeechStream, Synthesizer, VoiceSession},
+};
+
+/// Maximum time to the first audio of a voice while another one can be asked. A good voice takes less than half a second.
+const FIRST_EVENT_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// The voices of one call.
+pub struct ChainedVoice(Arc<Chain<dyn Synthesizer>>);
+
+impl ChainedVoice {
+    /// In the order in which they are asked. Each of them yields the audio of the call.
+    #[must_use]
+    pub fn new(candidates: Vec<Candidate<dyn Synthesizer>>, outages: ProviderOutages) -> Self {
+        Self(Chain::new(candidates, outages))
+    }
+}
+
+impl Synthesizer for ChainedVoice {
+    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+        let place = Attempts::new(Arc::clone(&self.0)).place();
+        self.0.candidates[place].provider.connect_ahead()
+    }
+
+    fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
+        let sessions = self.0.candidates.iter().map(|_| None).collect();
+        Box::new(ChainedSession {
+            chain: Arc::clone(&self.0),
+            call: call.clone(),
+            sessions: Arc::new(Mutex::new(sessions)),
+        })
+    }
+}
+
+/// The voices in one call, each opened for its first clause.
+struct ChainedSession {
+    chain: Arc<Chain<dyn Synthesizer>>,
+    call: CallContext,
+    sessions: Arc<Mutex<Vec<Option<Box<dyn VoiceSession>>>>>,
+}
+
+impl VoiceSession for ChainedSession {
+    fn request(&mut self, clause: &str) -> SpeechStream {
+        let (chain, call, sessions) =
+            (Arc::clone(&self.chain), self.call.clone(), Arc::clone(&self.sessions));
+        let clause = clause.to_owned();
+        let speak = move |place: usize| {
+            // No session can panic half way through.
+            let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            let session = sessions[place].get_or_insert_with(|| chain.candidates[place].provider.open(&call));
+            session.synthesize(&clause)
+        };
+        in_turn(Arc::clone(&self.chain), speak, FIRST_EVENT_TIMEOUT)
+    }
+}
+
+impl ChainEvent for SpeechEvent {
+    fn fallback(fallback: Fallback) -> Self {
+        Self::Fallback(fallback)
+    }
+
+    fn stage(&self) -> Stage {
+        match self {
+            Self::Characters { .. } | Self::Fallback(_) => Stage::Accepted,
+            Self::Delayed => Stage::Waiting,
+            Self::Audio(_) | Self::Words(_) => Stage::Serving,
+        }
+    }
+}
