@@ -12,6 +12,7 @@ mod legs;
 mod recipients;
 mod summary;
 mod transitions;
+mod web;
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
@@ -22,6 +23,7 @@ pub use self::lease::{Lease, UtteranceProgress};
 pub use self::legs::{Direction, Leg, LegId, LegRole, LegState, Legs, NoLegs, PhoneCall, ReportedEnd};
 pub use self::summary::{PhoneCallView, summary_at};
 pub use self::transitions::{InvalidTransition, JournalEntry, RejectReason, Transition};
+pub use self::web::{MAX_WEB_RESUMES, WEB_RESUME, WEB_URL_VALIDITY};
 use crate::{
     agents::AgentConfig,
     carriers::CarrierCallId,
@@ -322,6 +324,9 @@ impl Conversation {
             (_, LegState::Waiting) => Some(self.created_at.after(QUEUED)),
             (_, LegState::Dialing { dialed_at } | LegState::Ringing { dialed_at }) => {
                 Some(dialed_at.after(DIALED))
+            }
+            (_, LegState::Answered { answered_at }) if caller.is_browser() => {
+                Some(answered_at.after(WEB_URL_VALIDITY))
             }
             (_, LegState::Answered { answered_at }) => Some(answered_at.after(ANSWERED)),
             (_, LegState::Ended { ended_at, .. }) => Some(ended_at),
