@@ -5,7 +5,7 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 use anyhow::bail;
 use axum::{
     Router,
-    extract::{ConnectInfo, State, WebSocketUpgrade},
+    extract::{ConnectInfo, Path, State, WebSocketUpgrade},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
     routing::get,
@@ -15,7 +15,9 @@ use switchboard_providers::carrier::media_stream::MAX_FRAME_BYTES;
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
 use crate::{
-    media_stream, stream,
+    browser::{self, UrlParts},
+    media_stream::{self, Closing},
+    stream,
     unadmitted::{PeerAddress, PeerListener},
     worker::Worker,
 };
@@ -56,6 +58,7 @@ where
     let router = Router::new()
         .route("/health", get(health))
         .route("/media", get(media))
+        .route("/media/web/{account}/{conversation}/{token}", get(web))
         .with_state(Arc::clone(&worker));
     let mut polling = JoinSet::new();
     let polled = Arc::clone(&worker);
@@ -87,6 +90,33 @@ where
 /// its calls cut off.
 async fn health() -> StatusCode {
     StatusCode::OK
+}
+
+/// Accepts the media stream of a browser, from any origin. What is said of [`media`] holds here too.
+async fn web(
+    State(worker): State<Arc<Worker>>,
+    ConnectInfo(peer): ConnectInfo<PeerAddress>,
+    Path(url): Path<UrlParts>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let forwarded = worker.trusts_forwarded_for.then(|| PeerAddress::forwarded(&headers)).flatten();
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER);
+    let upgrade = upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
+    if let Some(place) = worker.unadmitted.enter(forwarded.unwrap_or(peer)) {
+        return upgrade.on_upgrade(async move |socket| {
+            let (tasks, shutdown) = (worker.tasks.clone(), worker.shutdown.clone());
+            tasks.track_future(Box::pin(browser::serve(worker, socket, url, place, shutdown))).await;
+        });
+    }
+    tracing::warn!("media stream of a browser refused: too many streams are not admitted yet");
+    let Some(place) = worker.unadmitted.turn_away() else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    upgrade.on_upgrade(async move |socket| {
+        worker.tasks.track_future(browser::turn_away(socket, Closing::TryAgain)).await;
+        drop(place);
+    })
 }
 
 /// Accepts a media stream. A socket gets a call's permit only once its token is accepted; until then it has a place in
