@@ -20,5 +20,6 @@ mod random_kills;
 mod scenarios;
 mod table;
 mod unanswered_calls;
+mod web_calls;
 mod webhooks;
 mod worker_takeover;
