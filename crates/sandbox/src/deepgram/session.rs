@@ -176,7 +176,7 @@ impl Session {
 
     /// Converts linear samples to mu-law.
     fn linear(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let bytes = [&self.unread, bytes].concat();
+        let bytes = [&*self.unread, bytes].concat();
         let (samples, rest) = bytes.as_chunks();
         self.unread = rest.to_vec();
         samples.iter().map(|sample| audio::encode(i16::from_le_bytes(*sample))).collect()
@@ -184,7 +184,7 @@ impl Session {
 
     /// Converts linear samples at 16 kHz to mu-law at 8 kHz: each two become their mean.
     fn wideband(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let bytes = [&self.unread, bytes].concat();
+        let bytes = [&*self.unread, bytes].concat();
         let (pairs, rest) = bytes.as_chunks();
         self.unread = rest.to_vec();
         let mean =
