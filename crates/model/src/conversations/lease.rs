@@ -64,7 +64,7 @@ impl Lease {
     /// Whether its holder gave it back. It is then valid for 20 s; a renewal leaves at least 44 s at each heartbeat.
     #[must_use]
     pub fn is_given_back(&self) -> bool {
-        self.until.since(self.last_seen_at) < Self::DURATION - 2 * Self::HEARTBEAT
+        self.until < self.last_seen_at.after(2 * Self::HEARTBEAT)
     }
 
     /// Whether it has not expired.
