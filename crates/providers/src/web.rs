@@ -68,7 +68,7 @@ impl MediaStreamCodec for WebMediaStream {
                 BASE64_STANDARD
                     .decode_vec(&*payload, &mut self.audio)
                     .map_err(|error| malformed("its audio is not base64", error))?;
-                if self.format == AudioFormat::WIDEBAND && self.audio.len() % 2 != 0 {
+                if self.format == AudioFormat::WIDEBAND && !self.audio.len().is_multiple_of(2) {
                     return Err(MalformedFrame { reason: "its audio ends within a sample", source: None });
                 }
                 InboundFrame::Media { timestamp, audio: &self.audio }
@@ -105,7 +105,7 @@ impl MediaStreamCodec for WebMediaStream {
         &self.frame
     }
 
-    fn clear(&mut self) -> &str {
+    fn clear(&mut self) -> &'static str {
         r#"{"event":"clear"}"#
     }
 }
