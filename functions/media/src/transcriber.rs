@@ -54,7 +54,7 @@ const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct CallTranscriber {
     format: AudioFormat,
     /// From the call's format to that of the sessions.
-    converter: Converter,
+    converter: Box<Converter>,
     commands: mpsc::Sender<Command>,
     updates: mpsc::Receiver<TranscriberUpdate>,
     /// Bytes of audio that were sent to all sessions. The vendor reports its own count at the end of a session, if at
@@ -98,7 +98,7 @@ impl CallTranscriber {
         format: AudioFormat,
     ) -> Self {
         let taken = if transcriber.takes(format) { format } else { AudioFormat::TELEPHONE };
-        let (converter, format) = (Converter::between(format, taken), taken);
+        let (converter, format) = (Box::new(Converter::between(format, taken)), taken);
         let (commands, queue) = mpsc::channel(QUEUED_FRAMES);
         let (sender, updates) = mpsc::channel(QUEUED_UPDATES);
         let sent = Arc::new(AtomicU64::new(0));
