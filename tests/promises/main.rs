@@ -23,5 +23,6 @@ mod secrets;
 mod table;
 mod two_tenants;
 mod unanswered_calls;
+mod web_calls;
 mod webhooks;
 mod worker_takeover;

@@ -75,7 +75,7 @@ impl NumberChoice {
 }
 
 impl ChosenAgent {
-    fn members(
+    pub(crate) fn members(
         members: &mut Members<'_>,
         egress_policy: EgressPolicy,
         references: &References,

@@ -12,3 +12,4 @@ pub mod references;
 pub mod service;
 pub mod signature;
 pub mod validation;
+pub mod web_calls;

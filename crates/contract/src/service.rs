@@ -27,6 +27,7 @@ struct Links {
     agents: String,
     conversations: String,
     create_phone_call: String,
+    create_web_call: String,
     phone_numbers: String,
     credentials: String,
 }
@@ -45,6 +46,7 @@ impl ServiceView {
                 agents: link("/agents"),
                 conversations: link("/conversations"),
                 create_phone_call: link("/conversations/create_phone_call"),
+                create_web_call: link("/conversations/create_web_call"),
                 phone_numbers: link("/phone_numbers"),
                 credentials: link("/credentials"),
             },

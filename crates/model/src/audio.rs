@@ -50,6 +50,9 @@ impl AudioFormat {
     /// The telephone network's format and the carrier's media streams': mu-law at 8 kHz, 160 bytes in 20 ms.
     pub const TELEPHONE: Self = Self { encoding: Encoding::MuLaw, sample_rate: 8_000 };
 
+    /// Linear audio at 16 kHz, as transcribers and voices take it beside the telephone's: 640 bytes in 20 ms.
+    pub const WIDEBAND: Self = Self { encoding: Encoding::Pcm16, sample_rate: 16_000 };
+
     /// Bytes in a second.
     #[must_use]
     pub const fn bytes_per_second(self) -> u64 {
@@ -89,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    const WIDEBAND: AudioFormat = AudioFormat { encoding: Encoding::Pcm16, sample_rate: 16_000 };
+    const WIDEBAND: AudioFormat = AudioFormat::WIDEBAND;
 
     #[test]
     fn telephone_audio_has_160_bytes_in_20_ms() {

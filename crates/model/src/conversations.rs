@@ -13,6 +13,7 @@ mod progress;
 mod recipients;
 mod summary;
 mod transitions;
+mod web;
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
@@ -26,6 +27,7 @@ pub use self::legs::{
 pub use self::progress::Progress;
 pub use self::summary::{PhoneCallView, summary_at};
 pub use self::transitions::{InvalidTransition, JournalEntry, RejectReason, Transition};
+pub use self::web::{MAX_WEB_RESUMES, WEB_RESUME, WEB_URL_VALIDITY};
 use crate::{
     agents::AgentConfig,
     carriers::CarrierCallId,
@@ -333,6 +335,9 @@ impl Conversation {
             (_, LegState::Dialing { dialed_at } | LegState::Ringing { dialed_at }) => {
                 let progressed_at = caller.progressed_at.unwrap_or(dialed_at).max(dialed_at);
                 Some(reconnected_by(progressed_at.after(DIALED)))
+            }
+            (_, LegState::Answered { answered_at }) if caller.is_browser() => {
+                Some(answered_at.after(WEB_URL_VALIDITY))
             }
             (_, LegState::Answered { answered_at }) => Some(reconnected_by(answered_at.after(ANSWERED))),
             (_, LegState::Ended { ended_at, .. }) => Some(ended_at),

@@ -77,9 +77,33 @@ const fn linear(mu_law: u8) -> i16 {
     if bits & 0x80 == 0 { magnitude - 132 } else { 132 - magnitude }
 }
 
+/// Converts a linear sample to a mu-law byte.
+#[must_use]
+pub fn encode(sample: i16) -> u8 {
+    const LOUDEST: u16 = 32_635;
+    let sign = if sample < 0 { 0x80 } else { 0 };
+    let magnitude = sample.unsigned_abs().min(LOUDEST) + 132;
+    let exponent = 8 - magnitude.leading_zeros();
+    let mantissa = (magnitude >> (exponent + 3)) & 0x0F;
+    let bits = sign | u8::try_from(exponent << 4).unwrap_or(0x70) | u8::try_from(mantissa).unwrap_or(0x0F);
+    !bits
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_byte_survives_decoding_and_encoding() {
+        for byte in 0..=u8::MAX {
+            // There are two zeros.
+            let expected = if byte == 0x7F { SILENCE } else { byte };
+            assert_eq!(encode(decode(byte)), expected, "{byte:#x}");
+        }
+        for (sample, byte) in [(i16::MAX, 0x80), (i16::MIN, 0x00), (1, 0xFF), (-5, 0x7E)] {
+            assert_eq!(encode(sample), byte, "{sample}");
+        }
+    }
 
     #[test]
     fn decoding_agrees_with_the_standards_table() {

@@ -18,7 +18,7 @@ use crate::{
     carriers::CarrierCallId,
     conversations::{
         EndedReason, InvalidTransition, JournalEntry, Lease, LegId, LegState, MAX_RESUMES, QUEUED,
-        RejectReason, Snapshot, State, Transition, WAITING,
+        RejectReason, Snapshot, State, Transition, WAITING, WEB_RESUME,
     },
     costs::Prices,
     event_names::EventName,
@@ -127,6 +127,8 @@ impl Case<'_> {
             (State::Started { .. }, _) if conversation.legs.caller().reported_end.is_some() => {
                 &Carrier::Unknown
             }
+            // No carrier knows of it.
+            _ if conversation.legs.caller().is_browser() => &Carrier::Unknown,
             (_, None) => return Verdict::Ask,
             (_, Some(Carrier::Silent)) if now < due.after(GIVE_UP) => {
                 return Verdict::Wait(now.after(ASK_AGAIN));
@@ -155,9 +157,15 @@ impl Case<'_> {
         let conversation = &self.snapshot.conversation;
         let held_until = match conversation.state {
             State::Started { started_at, .. } => {
-                let held = self.lease.map_or_else(|| started_at.after(Lease::DURATION), |lease| lease.until);
+                let caller = conversation.legs.caller();
+                let held_until = |lease: &Lease| {
+                    // The browser has longer to come back than the carrier.
+                    let resumable_until = lease.last_seen_at.after(WEB_RESUME);
+                    if caller.is_browser() { lease.until.max(resumable_until) } else { lease.until }
+                };
+                let held = self.lease.map_or_else(|| started_at.after(Lease::DURATION), held_until);
                 // The carrier pauses before it connects another worker.
-                let again = conversation.legs.caller().reconnect.map(|again| again.deadline());
+                let again = caller.reconnect.map(|again| again.deadline());
                 Some(again.map_or(held, |again| held.max(again)))
             }
             _ => None,
@@ -227,10 +235,11 @@ impl Case<'_> {
         let conversation = &self.snapshot.conversation;
         // The call ended because the two sides could not talk any more.
         let caller = conversation.legs.caller();
+        let browser_left = caller.is_browser() && self.lease.is_some_and(Lease::is_given_back);
         let was_lost = caller.media_token_sha256.is_some() || caller.resumes >= MAX_RESUMES;
         if conversation.signals.end_requested_at.is_some() {
             EndedReason::AgentEnded
-        } else if caller.reported_end.is_some() && !was_lost {
+        } else if browser_left || (caller.reported_end.is_some() && !was_lost) {
             EndedReason::UserEnded
         } else {
             EndedReason::Unknown

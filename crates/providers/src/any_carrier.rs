@@ -22,6 +22,7 @@ use crate::{
         numbers::{CallRouting, NumberOnSale, OwnedNumber},
     },
     twilio::{Twilio, TwilioMediaStream},
+    web::WebMediaStream,
 };
 
 /// One account at any of the carriers.
@@ -31,11 +32,13 @@ pub enum AnyCarrier {
     Twilio(Twilio),
 }
 
-/// The media stream of any of the carriers.
+/// The media stream of any of the carriers, or of a browser.
 #[derive(Debug)]
 pub enum AnyMediaStream {
     /// A stream of Twilio's.
     Twilio(TwilioMediaStream),
+    /// A stream of a browser's.
+    Web(WebMediaStream),
 }
 
 impl AnyCarrier {
@@ -214,30 +217,35 @@ impl MediaStreamCodec for AnyMediaStream {
     fn audio_format(&self) -> AudioFormat {
         match self {
             Self::Twilio(stream) => stream.audio_format(),
+            Self::Web(stream) => stream.audio_format(),
         }
     }
 
     fn parse<'a>(&'a mut self, text: &'a str) -> Result<InboundFrame<'a>, MalformedFrame> {
         match self {
             Self::Twilio(stream) => stream.parse(text),
+            Self::Web(stream) => stream.parse(text),
         }
     }
 
     fn media(&mut self, audio: &[u8]) -> &str {
         match self {
             Self::Twilio(stream) => stream.media(audio),
+            Self::Web(stream) => stream.media(audio),
         }
     }
 
     fn mark(&mut self, name: &str) -> &str {
         match self {
             Self::Twilio(stream) => stream.mark(name),
+            Self::Web(stream) => stream.mark(name),
         }
     }
 
     fn clear(&mut self) -> &str {
         match self {
             Self::Twilio(stream) => stream.clear(),
+            Self::Web(stream) => stream.clear(),
         }
     }
 }

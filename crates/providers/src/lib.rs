@@ -35,6 +35,7 @@ pub mod synthesizer;
 pub mod transcriber;
 pub mod twilio;
 mod unusable;
+pub mod web;
 pub mod webhooks;
 
 use std::time::Duration;

@@ -11,6 +11,7 @@ use switchboard_model::agents;
 
 use crate::{
     Error, Providers,
+    audio::AudioFormat,
     keys::Keys,
     language_model::{Conversation, Generation, LanguageModel},
     synthesizer::{CallContext, SpeechStream, Synthesizer, VoiceSession},
@@ -97,6 +98,10 @@ impl Synthesizer for RekeyedVoice {
         self.0.current().0.connect_ahead()
     }
 
+    fn speaks(&self, format: AudioFormat) -> bool {
+        self.0.current().0.speaks(format)
+    }
+
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
         let (voice, version) = self.0.current();
         let source = Arc::clone(&self.0);
@@ -125,12 +130,23 @@ struct RekeyedTranscriber(Arc<Rekeyed<dyn Transcriber>>);
 
 impl Transcriber for RekeyedTranscriber {
     fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+        self.connect_for(AudioFormat::TELEPHONE)
+    }
+
+    fn takes(&self, format: AudioFormat) -> bool {
+        self.0.current().0.takes(format)
+    }
+
+    fn connect_for(
+        &self,
+        format: AudioFormat,
+    ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
         let source = Arc::clone(&self.0);
         async move {
             let (transcriber, version) = source.current();
-            match transcriber.connect().await {
+            match transcriber.connect_for(format).await {
                 Err(error) if error.is_unauthorized() && source.reread(version).await => {
-                    source.current().0.connect().await
+                    source.current().0.connect_for(format).await
                 }
                 connected => connected,
             }

@@ -36,7 +36,12 @@ pub trait Synthesizer: Send + Sync {
     /// or not the connection is open.
     fn connect_ahead(&self) -> BoxFuture<'static, ()>;
 
-    /// Opens the voice for one call. Returns at once; errors come with the first clause.
+    /// Whether it can be opened for this format. Every voice speaks the telephone's.
+    fn speaks(&self, format: AudioFormat) -> bool {
+        format == AudioFormat::TELEPHONE
+    }
+
+    /// Opens the voice for one call, in a format that it speaks. Returns at once; errors come with the first clause.
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession>;
 }
 

@@ -18,7 +18,7 @@ use futures_util::{
 };
 use tokio::sync::{Notify, mpsc};
 
-use crate::{Error, fallback::Fallback, unusable::Unusable};
+use crate::{Error, audio::AudioFormat, fallback::Fallback, unusable::Unusable};
 
 /// Audio waiting to be sent: 100 frames of 20 ms = 2 s. When the queue is full the vendor has stopped reading,
 /// and the session ends as unavailable: waiting would delay the call.
@@ -31,6 +31,22 @@ pub trait Transcriber: Send + Sync {
     /// # Errors
     /// [`Error::Rejected`]: connecting again will not help. [`Error::Unavailable`]: it may.
     fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>>;
+
+    /// Whether [`Transcriber::connect_for`] takes this format. Every transcriber takes the telephone's.
+    fn takes(&self, format: AudioFormat) -> bool {
+        format == AudioFormat::TELEPHONE
+    }
+
+    /// Like [`Transcriber::connect`], which is for the telephone's audio, for a format that it takes.
+    ///
+    /// # Errors
+    /// As for [`Transcriber::connect`].
+    fn connect_for(
+        &self,
+        _format: AudioFormat,
+    ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+        self.connect()
+    }
 }
 
 /// The events of one session. The stream ends after its last event or after its first error.

@@ -99,6 +99,13 @@ impl CallbackConfig {
     }
 }
 
+/// `MEDIA_URL`: the worker's websocket, `wss://` or `ws://`, without a slash at its end. None if it is unset or empty: the
+/// deployment has no worker.
+pub fn media_url(vars: &mut Vars) -> Option<String> {
+    let is_set = !vars.parsed("MEDIA_URL", String::new()).is_empty();
+    is_set.then(|| url(vars, "MEDIA_URL", ["wss://", "ws://"]))
+}
+
 fn url(vars: &mut Vars, name: &str, schemes: [&str; 2]) -> String {
     let url = vars.required(name);
     if !url.is_empty() && !schemes.iter().any(|scheme| url.starts_with(scheme)) {
@@ -128,6 +135,9 @@ mod tests {
         let callbacks = CallbackConfig::read(&mut vars);
         assert_eq!(callbacks.public_url, "https://api.example.com");
         assert_eq!(callbacks.media_url, "wss://media.example.com");
+        assert_eq!(media_url(&mut vars).as_deref(), Some("wss://media.example.com"));
+        assert_eq!(media_url(&mut Vars::from([("MEDIA_URL", "")])), None);
+        assert_eq!(media_url(&mut Vars::default()), None);
         assert_eq!(vars.finish(), Ok(()));
     }
 

@@ -107,6 +107,7 @@ async fn api() -> Router {
         carrier: AnyCarrier::new(&providers),
         prices: Prices::default(),
         public_url: "https://api.example.com".to_owned(),
+        media_url: Some("wss://media.example.com/media".to_owned()),
         egress_policy: EgressPolicy::PublicOnly,
         retention: Duration::from_hours(90 * 24),
         now: system::now,

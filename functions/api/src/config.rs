@@ -23,6 +23,8 @@ pub struct Config {
     pub recordings_bucket: String,
     /// `PUBLIC_URL`: the base URL of the API as the world sees it.
     pub public_url: String,
+    /// `MEDIA_URL`: the media worker's websocket; unset or empty in a deployment without a worker.
+    pub media_url: Option<String>,
     /// Names of the deployment's secrets.
     pub secrets: SecretsConfig,
     /// Base URLs of the providers: the vendors' own unless the environment sets others.
@@ -40,6 +42,7 @@ impl Config {
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let (table_name, recordings_bucket) = (config::table(&mut vars), config::bucket(&mut vars));
         let public_url = config::public_url(&mut vars);
+        let media_url = config::media_url(&mut vars);
         let (secrets, prices) = (SecretsConfig::read(&mut vars), config::prices(&mut vars));
         let (egress_policy, retention) = (config::egress_policy(&mut vars), config::retention(&mut vars));
         let endpoints = vars.finish_with(Endpoints::from_vars)?;
@@ -47,6 +50,7 @@ impl Config {
             table_name,
             recordings_bucket,
             public_url,
+            media_url,
             secrets,
             endpoints,
             prices,
@@ -72,6 +76,7 @@ impl Api {
             carrier: AnyCarrier::new(&providers),
             prices: config.prices,
             public_url: config.public_url,
+            media_url: config.media_url,
             egress_policy: config.egress_policy,
             retention: config.retention,
             now: system::now,
@@ -97,6 +102,7 @@ mod tests {
         ];
         let config = Config::from_vars(Vars::from(vars)).unwrap();
         assert_eq!(config.public_url, "https://api.example.com");
+        assert_eq!(config.media_url, None);
         assert_eq!(config.egress_policy, EgressPolicy::PublicOnly);
         assert_eq!(config.retention, Duration::from_hours(90 * 24));
     }

@@ -41,6 +41,8 @@ pub(crate) enum ApiError {
     TooManyRequests(Duration),
     /// 429: too many calls of the account wait to be dialled.
     TooManyWaiting,
+    /// 429: as many inbound and web calls of the account are live as its limit allows.
+    TooManyLive,
     /// 429: the account has spent its daily limit; a new day begins after this time.
     SpendLimit(Duration),
     /// 429: the account has bought as many numbers as it may on a day; a new day begins after this time.
@@ -64,6 +66,7 @@ impl ApiError {
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests(_)
             | Self::TooManyWaiting
+            | Self::TooManyLive
             | Self::SpendLimit(_)
             | Self::PurchaseLimit(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -84,6 +87,9 @@ impl ApiError {
             Self::Invalid(_) => "Some fields are wrong",
             Self::TooManyRequests(_) => "Too many requests",
             Self::TooManyWaiting => "Too many calls of this account wait to be dialled",
+            Self::TooManyLive => {
+                "This account has reached its limit of live inbound and web calls; end one, or try again later"
+            }
             Self::SpendLimit(_) => {
                 "This account has reached its spend limit of the day; a new day begins at midnight UTC"
             }
@@ -107,7 +113,7 @@ impl ApiError {
                 Some(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(1))
             }
             // At one call a second, ten calls are dialled in that time.
-            Self::TooManyWaiting => Some(10),
+            Self::TooManyWaiting | Self::TooManyLive => Some(10),
             _ => None,
         }
     }

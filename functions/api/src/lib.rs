@@ -60,6 +60,8 @@ pub struct Api {
     pub prices: Prices,
     /// The base URL of this API as the world sees it, without a slash at the end.
     pub public_url: String,
+    /// The worker's websocket as the world sees it, without a slash at the end; none in a deployment without a worker.
+    pub media_url: Option<String>,
     /// Which addresses customers' URLs may point to.
     pub egress_policy: EgressPolicy,
     /// How long a conversation is kept after its creation.

@@ -44,6 +44,7 @@ impl Route {
             get("/credentials/{id}", credentials::get),
             delete("/credentials/{id}", credentials::delete),
             create("/conversations/create_phone_call", conversations::create_phone_call),
+            create("/conversations/create_web_call", conversations::create_web_call),
             get("/conversations", conversations::list),
             get("/conversations/{id}", conversations::get),
             delete("/conversations/{id}", conversations::delete),

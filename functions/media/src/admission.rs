@@ -10,7 +10,7 @@ use switchboard_dialogue::Takeover;
 use switchboard_model::{
     accounts::{Account, sha256_hex},
     catalogue::{self, Connection},
-    conversations::{Conversation, InvalidTransition, JournalEntry, Lease, Snapshot, State},
+    conversations::{Conversation, InvalidTransition, JournalEntry, Lease, Leg, Snapshot, State},
     time::Timestamp,
 };
 use switchboard_providers::audio::AudioFormat;
@@ -31,6 +31,8 @@ pub(crate) struct AdmittedCall {
     pub(crate) _permit: OwnedSemaphorePermit,
     /// Its secrets sign the requests to webhooks.
     pub(crate) account: Option<Account>,
+    /// Resumes a browser's call on another socket.
+    pub(crate) resume_token: Option<String>,
     /// When the stream began, by the monotonic clock and the wall clock.
     pub(crate) began: Instant,
     pub(crate) began_at: Timestamp,
@@ -95,14 +97,22 @@ pub(crate) async fn admit(
             CallProviders::load(worker, key.account, &found.agent, format),
         )
     };
-    let stream = Some(start.sid.clone());
+    let stream = start.sid.clone();
+    let resume_token = start.call.is_none().then(switchboard_runtime::random_hex::<32>);
     let lease = Lease { stream, ..Lease::new(switchboard_runtime::random_hex::<16>(), began_at) };
     let changed = worker.table.transition_taking(&lease, start.account, start.conversation, |snapshot| {
         let Snapshot { conversation, agent } = snapshot;
         let leg = invited(conversation).ok_or(InvalidTransition)?;
-        match conversation.state {
-            State::Started { .. } => conversation.mark_resumed(leg),
-            _ => conversation.mark_started(leg, agent, &start.call, began_at),
+        let is_browser = conversation.legs.get(leg).is_some_and(Leg::is_browser);
+        match (&start.call, &resume_token) {
+            (None, Some(next)) => conversation.mark_web_admitted(leg, agent, sha256_hex(next), began_at),
+            // A token of a browser's leg admits browsers only.
+            (Some(_), _) if is_browser => Err(InvalidTransition),
+            (Some(_), _) if matches!(conversation.state, State::Started { .. }) => {
+                conversation.mark_resumed(leg)
+            }
+            (Some(call), _) => conversation.mark_started(leg, agent, call, began_at),
+            (None, None) => Err(InvalidTransition),
         }
     });
     let (changed, (clips, providers)) = tokio::join!(changed, fetching);
@@ -133,6 +143,7 @@ pub(crate) async fn admit(
         clips,
         _permit: permit,
         account,
+        resume_token,
         began,
         began_at,
         elapsed,

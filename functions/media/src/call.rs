@@ -22,6 +22,7 @@ use switchboard_model::{
     event_names::EventName,
     time::Timestamp,
 };
+use switchboard_providers::audio::AudioFormat;
 use tokio::{
     sync::mpsc,
     time::{Instant, Interval, interval, sleep_until},
@@ -40,6 +41,7 @@ use crate::{
     media_stream::{MediaEvent, MediaStream},
     provider_faults::ProviderFaults,
     recorder::Recorder,
+    resampling::Converter,
     response_times::ResponseTimes,
     stored_text::{self, MAX_MESSAGE_BYTES, MAX_UNHEARD_BYTES},
     takeover::with_disclosure,
@@ -113,6 +115,14 @@ pub(crate) struct FinishedCall {
     pub(crate) response_times: ResponseTimes,
 }
 
+/// The conversions of a call's audio. The recording has the telephone's format, whatever the stream's: the next stream of
+/// the call may have another one.
+struct Converters {
+    caller_to_recording: Converter,
+    voice_to_recording: Converter,
+    voice_to_stream: Converter,
+}
+
 /// A live call.
 pub(crate) struct Call<'a> {
     lease: HeldLease,
@@ -134,6 +144,7 @@ pub(crate) struct Call<'a> {
     journal: Journal,
     tools: ToolCalls<'a>,
     recorder: Option<Recorder>,
+    converters: Converters,
     uploader: Uploader,
     /// Everything that was used, without the audio of this worker's transcriber.
     usage: Usage,
@@ -189,6 +200,12 @@ impl<'a> Call<'a> {
         if takeover.is_none() {
             faults.record_adjustments(&resolved.adjustments);
         }
+        let speech = ClauseSynthesis::new(providers, clips, format);
+        let converters = Converters {
+            caller_to_recording: Converter::between(format, AudioFormat::TELEPHONE),
+            voice_to_recording: Converter::between(speech.format(), AudioFormat::TELEPHONE),
+            voice_to_stream: Converter::between(speech.format(), format),
+        };
         Self {
             lease,
             signals: worker.signals.subscribe(*key),
@@ -201,12 +218,13 @@ impl<'a> Call<'a> {
             dialogue: Dialogue::new(settings),
             transcriber,
             generations: Generations::new(agent, providers, conversation.legs.caller().resumes),
-            speech: ClauseSynthesis::new(providers, clips, format),
+            speech,
             voice_activity: VoiceActivityDetector::new(format),
             was_speech: false,
             journal,
             tools: ToolCalls::new(&*worker.webhooks, account.as_ref(), snapshot, worker.clock),
-            recorder: agent.recording.then(|| Recorder::new(format, *elapsed)),
+            recorder: agent.recording.then(|| Recorder::new(AudioFormat::TELEPHONE, *elapsed)),
+            converters,
             uploader: Uploader::new(worker.recordings.clone(), *key, *began_at),
             usage: conversation.usage.clone(),
             counted: Duration::ZERO,
@@ -337,7 +355,7 @@ impl<'a> Call<'a> {
             MediaEvent::Media { at, audio } => {
                 let now = self.now();
                 if let Some(recorder) = &mut self.recorder {
-                    recorder.record_caller(now, at, &audio);
+                    recorder.record_caller(now, at, self.converters.caller_to_recording.convert(&audio));
                     if let Some(piece) = recorder.next_piece(now) {
                         self.uploader.upload(Upload::RecordingPiece(piece));
                     }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod admission;
+mod browser;
 mod call;
 mod call_providers;
 mod clips;
@@ -15,9 +16,11 @@ mod journal_entries;
 mod lease;
 mod media_stream;
 mod outgoing_audio;
+mod pace;
 mod ports;
 mod provider_faults;
 mod recorder;
+mod resampling;
 mod response_times;
 mod samples;
 mod server;

@@ -1,18 +1,22 @@
-//! The carrier's media stream: reads its messages as events, and writes audio, marks and clears.
+//! The media stream of a carrier or a browser: reads its messages as events, and writes audio, marks and clears.
 //!
-//! A task of its own writes, so that the call's loop never waits for the carrier. The format of the messages is in
+//! A task of its own writes, so that the call's loop never waits for the other side. The format of the messages is in
 //! [`switchboard_providers::carrier::media_stream`].
 
 use std::time::Duration;
 
-use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use bytes::Bytes;
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
+use serde_json::Value;
 use switchboard_dialogue::{CallTime, Mark};
-use switchboard_model::ids::{AccountId, ConversationId};
+use switchboard_model::{
+    event_names::EventName,
+    ids::{AccountId, ConversationId},
+};
 use switchboard_providers::{
     AnyMediaStream,
     audio::AudioFormat,
@@ -20,18 +24,24 @@ use switchboard_providers::{
         CarrierCallId,
         media_stream::{InboundFrame, MediaStreamCodec as _},
     },
+    web::WebMediaStream,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
 use tracing::Instrument as _;
 
+use crate::pace::Pace;
+
 /// Messages waiting to be written: the 400 ms of audio that are sent ahead are 20, with marks between them; the rest
 /// lets the socket pause for 2 s. When the queue is full the carrier has stopped reading, and the stream counts as
 /// lost.
 const QUEUED_MESSAGES: usize = 128;
+/// Events of the conversation waiting to be written to a browser: what a call makes in about ten seconds. When the queue is
+/// full the browser reads slowly, and loses the newest event: audio goes first.
+const QUEUED_EVENTS: usize = 64;
 /// Maximum time between two messages. The carrier sends 50 frames a second, also while the caller is silent.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time to write one message, and to close the socket.
@@ -45,6 +55,57 @@ pub(crate) struct MediaStream {
     writer: JoinSet<()>,
     codec: AnyMediaStream,
     last_message_at: Instant,
+    /// The parts that a browser's stream has besides.
+    browser: Option<Browser>,
+}
+
+/// The browser's part of a stream.
+#[derive(Debug)]
+struct Browser {
+    events: mpsc::Sender<Utf8Bytes>,
+    /// Tells the writer how to close.
+    closing: watch::Sender<Option<Closing>>,
+    pace: Pace,
+    /// Resumes the call on another socket.
+    resume_token: Option<String>,
+}
+
+/// The reason why the worker closes a stream. A browser reads it in the closing frame; a carrier gets none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// The conversation is over.
+    Ended,
+    /// Another worker continues the call: the browser resumes it.
+    HandedOver,
+    /// Another socket has the call.
+    Replaced,
+    /// The token is unknown or used, or the conversation has ended.
+    Refused,
+    /// The worker takes no more calls, or cannot reach the table. The token is still valid.
+    TryAgain,
+    /// The call cannot begin.
+    Failed,
+    /// Audio came faster than it can be heard.
+    TooFast,
+    /// The first messages are no valid start.
+    NoStart(&'static str),
+}
+
+impl Closing {
+    /// The websocket's code (RFC 6455, section 7.4; from 4000 ours) and the reason.
+    fn frame(self) -> CloseFrame {
+        let (code, reason) = match self {
+            Self::Ended => (1000, "the conversation has ended"),
+            Self::HandedOver => (1012, "resume the call with its token"),
+            Self::Replaced => (4001, "another socket has the call"),
+            Self::Refused => (4003, "the token is not valid"),
+            Self::TryAgain => (1013, "try again with the same token"),
+            Self::Failed => (1011, "the call cannot begin"),
+            Self::TooFast => (1008, "audio came faster than twice real time"),
+            Self::NoStart(reason) => (1003, reason),
+        };
+        CloseFrame { code, reason: Utf8Bytes::from_static(reason) }
+    }
 }
 
 /// The call of a stream, from the parameters that the carrier received when the call was placed or answered.
@@ -53,9 +114,10 @@ pub(crate) struct StreamParameters {
     pub(crate) conversation: ConversationId,
     /// Admits one stream.
     pub(crate) token: String,
-    pub(crate) call: CarrierCallId,
-    /// The carrier's id of the stream.
-    pub(crate) sid: String,
+    /// None for a browser.
+    pub(crate) call: Option<CarrierCallId>,
+    /// The carrier's id of the stream; none for a browser.
+    pub(crate) sid: Option<String>,
 }
 
 /// An event of the stream.
@@ -78,9 +140,32 @@ impl MediaStream {
     pub(crate) fn new(socket: WebSocket, codec: AnyMediaStream) -> Self {
         let (sink, incoming) = socket.split();
         let (outgoing, queue) = mpsc::channel(QUEUED_MESSAGES);
+        let (events, queued_events) = mpsc::channel(QUEUED_EVENTS);
+        let (closing, closes_with) = watch::channel(None);
         let mut writer = JoinSet::new();
-        writer.spawn(write(sink, queue).in_current_span());
-        Self { incoming, outgoing, writer, codec, last_message_at: Instant::now() }
+        writer.spawn(write(sink, queue, queued_events, closes_with).in_current_span());
+        let pace = Pace::new(Instant::now());
+        let is_browser = matches!(codec, AnyMediaStream::Web(_));
+        let browser = is_browser.then(|| Browser { events, closing, pace, resume_token: None });
+        Self { incoming, outgoing, writer, codec, last_message_at: Instant::now(), browser }
+    }
+
+    /// Gives a browser the token with which it resumes the call.
+    pub(crate) fn offer_resume(&mut self, token: String) {
+        if let Some(browser) = &mut self.browser {
+            let message = Utf8Bytes::from(WebMediaStream::resume(&token));
+            browser.resume_token = Some(token);
+            // The queue is full only if the browser does not read, and then the stream is lost.
+            let _ = self.outgoing.try_send(message);
+        }
+    }
+
+    /// Tells a browser of an event of the conversation.
+    pub(crate) fn tell(&mut self, name: EventName, data: impl FnOnce() -> Value) {
+        if let Some(browser) = &self.browser {
+            let message = WebMediaStream::event(name.as_str(), &data());
+            let _ = browser.events.try_send(Utf8Bytes::from(message));
+        }
     }
 
     /// The format of the audio in both directions.
@@ -96,11 +181,26 @@ impl MediaStream {
             self.last_message_at = Instant::now();
             let text = match message {
                 Message::Text(text) => text,
+                // A browser that closes hangs up. A carrier that does asks how the call goes on.
+                Message::Close(_) if self.browser.is_some() => return MediaEvent::Stopped,
                 Message::Close(_) => return MediaEvent::Lost,
                 // The library answers pings.
                 Message::Binary(_) | Message::Ping(_) | Message::Pong(_) => continue,
             };
-            match self.codec.parse(&text) {
+            let format = self.codec.audio_format();
+            let frame = self.codec.parse(&text);
+            if let Some(browser) = &mut self.browser {
+                let audio = match &frame {
+                    Ok(InboundFrame::Media { audio, .. }) => format.duration_of(audio.len() as u64),
+                    _ => Duration::ZERO,
+                };
+                if !browser.pace.admits(self.last_message_at, audio) {
+                    tracing::warn!("media stream closed: its messages are faster than twice real time");
+                    browser.closing.send_replace(Some(Closing::TooFast));
+                    return MediaEvent::Lost;
+                }
+            }
+            match frame {
                 Ok(InboundFrame::Media { timestamp, audio }) => {
                     let at = CallTime(u64::try_from(timestamp.as_micros()).unwrap_or(u64::MAX));
                     return MediaEvent::Media { at, audio: Bytes::copy_from_slice(audio) };
@@ -117,7 +217,7 @@ impl MediaStream {
                 }
                 Ok(InboundFrame::Stop) => return MediaEvent::Stopped,
                 Ok(InboundFrame::Connected | InboundFrame::Start(_) | InboundFrame::Unknown) => {}
-                Err(error) => tracing::warn!(%error, "message of the carrier not understood"),
+                Err(error) => tracing::warn!(%error, "message of the media stream not understood"),
             }
         }
     }
@@ -144,13 +244,29 @@ impl MediaStream {
     }
 
     /// Writes the queued messages and closes the socket.
-    pub(crate) async fn close(self) {
-        let Self { outgoing, mut writer, .. } = self;
-        drop(outgoing);
-        // The writer limits the time of each message; this limits the time of all.
-        if timeout(WRITE_TIMEOUT, writer.join_next()).await.is_err() {
-            tracing::warn!("media stream not closed in time");
+    pub(crate) async fn close(mut self, closing: Closing) {
+        if closing == Closing::HandedOver
+            && let Some(token) = self.browser.as_mut().and_then(|browser| browser.resume_token.take())
+        {
+            self.offer_resume(token);
         }
+        let Self { mut incoming, outgoing, mut writer, browser, .. } = self;
+        drop(outgoing);
+        let Some(Browser { events, closing: closes_with, .. }) = browser else {
+            return close_writer(&mut writer).await;
+        };
+        drop(events);
+        closes_with.send_modify(|reason| *reason = reason.or(Some(closing)));
+        // A socket that is closed with unread messages is reset, and the browser would not read the reason.
+        let read_rest = async { while let Some(Ok(_)) = incoming.next().await {} };
+        let _ = timeout(WRITE_TIMEOUT, async { tokio::join!(close_writer(&mut writer), read_rest) }).await;
+    }
+}
+
+async fn close_writer(writer: &mut JoinSet<()>) {
+    // The writer limits the time of each message; this limits the time of all.
+    if timeout(WRITE_TIMEOUT, writer.join_next()).await.is_err() {
+        tracing::warn!("media stream not closed in time");
     }
 }
 
@@ -180,8 +296,8 @@ async fn next_start(socket: &mut WebSocket, codec: &mut AnyMediaStream) -> Optio
         account: parameter("account_id")?.parse().ok()?,
         conversation: parameter("conversation_id")?.parse().ok()?,
         token: parameter("token")?.clone(),
-        call: start.call?,
-        sid: start.stream_id,
+        call: Some(start.call?),
+        sid: Some(start.stream_id),
     })
 }
 
@@ -199,13 +315,32 @@ pub(crate) async fn turn_away(mut socket: WebSocket) {
     }
 }
 
-async fn write(mut sink: SplitSink<WebSocket, Message>, mut queue: mpsc::Receiver<Utf8Bytes>) {
-    while let Some(message) = queue.recv().await {
+/// Writes the messages of `queue`, and events while there are none. When both have ended, it closes the socket.
+async fn write(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut queue: mpsc::Receiver<Utf8Bytes>,
+    mut events: mpsc::Receiver<Utf8Bytes>,
+    closes_with: watch::Receiver<Option<Closing>>,
+) {
+    loop {
+        let message = tokio::select! {
+            biased;
+            Some(message) = queue.recv() => message,
+            Some(event) = events.recv() => event,
+            else => break,
+        };
         if !matches!(timeout(WRITE_TIMEOUT, sink.send(Message::Text(message))).await, Ok(Ok(()))) {
             return;
         }
     }
-    let _ = timeout(WRITE_TIMEOUT, sink.close()).await;
+    let closing = *closes_with.borrow();
+    let closed = async {
+        if let Some(closing) = closing {
+            sink.send(Message::Close(Some(closing.frame()))).await?;
+        }
+        sink.close().await
+    };
+    let _ = timeout(WRITE_TIMEOUT, closed).await;
 }
 
 /// A mark of ours; `None` for any other name.

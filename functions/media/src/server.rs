@@ -29,7 +29,10 @@ use tokio::{
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    fleet, media_stream, stream,
+    browser::{self, UrlParts},
+    fleet,
+    media_stream::{self, Closing},
+    stream,
     unadmitted::{PeerAddress, PeerListener, Place},
     worker::Worker,
 };
@@ -95,6 +98,7 @@ where
         .route("/health", get(health))
         .route("/media", get(media))
         .route("/media/{account_id}/{conversation_id}", get(media_of))
+        .route("/media/web/{account}/{conversation}/{token}", get(web))
         .with_state(Arc::clone(&worker));
     let mut polling = JoinSet::new();
     let polled = Arc::clone(&worker);
@@ -186,6 +190,34 @@ async fn media_of(
         }
     }
     accept(worker, place, Some(key), upgrade)
+}
+
+/// Accepts the media stream of a browser, from any origin. What is said of [`accept`] holds here too.
+async fn web(
+    State(worker): State<Arc<Worker>>,
+    ConnectInfo(peer): ConnectInfo<PeerAddress>,
+    Path(url): Path<UrlParts>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let place = enter(&worker, peer, &headers);
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER);
+    let upgrade = upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
+    if let Some(place) = place {
+        return upgrade.on_upgrade(async move |socket| {
+            let (tasks, shutdown) = (worker.tasks.clone(), worker.shutdown.clone());
+            tasks.track_future(Box::pin(browser::serve(worker, socket, url, place, shutdown))).await;
+        });
+    }
+    tracing::warn!("media stream of a browser refused: too many streams are not admitted yet");
+    worker.counts.refused.fetch_add(1, Ordering::Relaxed);
+    let Some(place) = worker.unadmitted.turn_away() else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    upgrade.on_upgrade(async move |socket| {
+        worker.tasks.track_future(browser::turn_away(socket, Closing::TryAgain)).await;
+        drop(place);
+    })
 }
 
 /// A stream whose path names no conversation, of a worker that checks no signatures.

@@ -11,8 +11,12 @@ use std::{
 
 use axum::extract::ws::WebSocket;
 use futures_util::FutureExt;
-use switchboard_model::ids::{AccountId, ConversationId};
-use switchboard_providers::AnyMediaStream;
+use serde_json::Value;
+use switchboard_model::{
+    event_names::EventName,
+    ids::{AccountId, ConversationId},
+};
+use switchboard_providers::{AnyMediaStream, carrier::CarrierCallId};
 use switchboard_runtime::spans;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +26,7 @@ use crate::{
     admission::{self, StreamAdmission},
     call::Call,
     conversation_key::ConversationKey,
-    media_stream::{self, MediaStream, StreamParameters},
+    media_stream::{self, Closing, MediaStream, StreamParameters},
     teardown,
     unadmitted::Place,
     worker::Worker,
@@ -54,21 +58,34 @@ pub(crate) async fn serve(
         }
         return;
     }
-    let span = spans::call(start.account, start.conversation, start.call.id());
+    serve_start(&worker, socket, codec, start, place, &shutdown).await;
+}
+
+/// Serves a stream whose start was read, to its end.
+pub(crate) async fn serve_start(
+    worker: &Worker,
+    socket: WebSocket,
+    codec: AnyMediaStream,
+    start: StreamParameters,
+    place: Place,
+    shutdown: &CancellationToken,
+) {
+    let call_sid = start.call.as_ref().map_or("", CarrierCallId::id);
+    let span = spans::call(start.account, start.conversation, call_sid);
     // On the heap: the future of a whole call is large.
-    Box::pin(serve_call(&worker, socket, codec, start, place, &shutdown)).instrument(span).await;
+    Box::pin(serve_call(worker, socket, codec, start, place, shutdown)).instrument(span).await;
 }
 
 /// Moves a socket that was refused to the pool of those that are being closed: a peer that does not close keeps none of
 /// the places of sockets that are not admitted yet. `None` if that pool is full.
-fn change_pool(worker: &Worker, place: Place) -> Option<Place> {
+pub(crate) fn change_pool(worker: &Worker, place: Place) -> Option<Place> {
     drop(place);
     worker.unadmitted.turn_away()
 }
 
-async fn refuse(worker: &Worker, place: Place, stream: MediaStream) {
+async fn refuse(worker: &Worker, place: Place, stream: MediaStream, reason: Closing) {
     if let Some(_closing) = change_pool(worker, place) {
-        stream.close().await;
+        stream.close(reason).await;
     }
 }
 
@@ -80,26 +97,27 @@ async fn serve_call(
     place: Place,
     shutdown: &CancellationToken,
 ) {
-    let stream = MediaStream::new(socket, codec);
+    let mut stream = MediaStream::new(socket, codec);
+    let call = start.call.as_ref();
     let key = ConversationKey { account: start.account, conversation: start.conversation };
     let (admitted, resources) = match admission::admit(worker, &start, key, stream.format()).await {
         Ok(StreamAdmission::Admitted(admitted, resources)) => (admitted, resources),
         Ok(StreamAdmission::Refused) => {
             tracing::warn!("media stream refused: its token is not valid");
-            return refuse(worker, place, stream).await;
+            return refuse(worker, place, stream, Closing::Refused).await;
         }
         Ok(StreamAdmission::Full) => {
             tracing::warn!("media stream refused: the worker is at its limit of calls");
             worker.counts.refused.fetch_add(1, Ordering::Relaxed);
-            return refuse(worker, place, stream).await;
+            return refuse(worker, place, stream, Closing::TryAgain).await;
         }
         Ok(StreamAdmission::WithoutProviders(lease, conversation)) => {
-            teardown::abandon(worker, &conversation, &start.call, lease.holder()).await;
-            return stream.close().await;
+            teardown::abandon(worker, &conversation, call, lease.holder()).await;
+            return stream.close(Closing::Failed).await;
         }
         Err(error) => {
             tracing::error!(%error, "admission failed");
-            return refuse(worker, place, stream).await;
+            return refuse(worker, place, stream, Closing::TryAgain).await;
         }
     };
     drop(place);
@@ -109,14 +127,20 @@ async fn serve_call(
     tracing::info!(is_takeover, "media stream admitted");
     let conversation = &admitted.snapshot.conversation;
     let holder = resources.lease.holder().to_owned();
-    let call = Call::new(worker, &admitted, stream, resources);
+    if let Some(token) = &admitted.resume_token {
+        stream.offer_resume(token.clone());
+        if conversation.started_at() == Some(admitted.began_at) {
+            stream.tell(EventName::Started, || Value::Null);
+        }
+    }
+    let running = Call::new(worker, &admitted, stream, resources);
     // A panic ends this call alone.
-    let outcome = if let Ok(finished) = AssertUnwindSafe(call.run(shutdown)).catch_unwind().await {
+    let outcome = if let Ok(finished) = AssertUnwindSafe(running.run(shutdown)).catch_unwind().await {
         let outcome = finished.outcome.name();
-        teardown::close(worker, conversation, &start.call, finished).await;
+        teardown::close(worker, conversation, call, finished).await;
         outcome
     } else {
-        teardown::abandon(worker, conversation, &start.call, &holder).await;
+        teardown::abandon(worker, conversation, call, &holder).await;
         "panicked"
     };
     let held_ms = u64::try_from(admitted_at.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use switchboard_aws::table::{Outcome, TableError};
 use switchboard_calls::HangUpError;
 use switchboard_model::{
     conversations::{Conversation, EndedReason, Snapshot, UtteranceProgress},
+    event_names::EventName,
     messages::MessageKind,
 };
 use switchboard_providers::carrier::CarrierCallId;
@@ -15,6 +17,7 @@ use crate::{
     call::{CallOutcome, FinishedCall},
     conversation_key::ConversationKey,
     journal::{ConversationEnd, LastEntry},
+    media_stream::Closing,
     provider_faults::fault,
     stored_text::{self, MAX_UNHEARD_BYTES},
     worker::Worker,
@@ -35,11 +38,11 @@ const JOIN_TIMEOUT: Duration = Duration::from_mins(1);
 pub(crate) async fn close(
     worker: &Worker,
     conversation: &Conversation,
-    call: &CarrierCallId,
+    call: Option<&CarrierCallId>,
     finished: FinishedCall,
 ) {
     let key = ConversationKey::of(conversation);
-    let FinishedCall { outcome, at, stream, transcriber, counted, lease, journal, is_recorded, .. } =
+    let FinishedCall { outcome, at, mut stream, transcriber, counted, lease, journal, is_recorded, .. } =
         finished;
     let FinishedCall {
         uploads: (last_uploads, uploader),
@@ -52,7 +55,7 @@ pub(crate) async fn close(
     response_times.publish(key, call, at);
     if let CallOutcome::LeaseLost = outcome {
         // Another worker has the call: this one writes nothing more, and the carrier's call goes on.
-        return stream.close().await;
+        return stream.close(Closing::Replaced).await;
     }
     let hang_up = async {
         if matches!(outcome, CallOutcome::Ended(EndedReason::AgentEnded | EndedReason::Unknown)) {
@@ -75,7 +78,8 @@ pub(crate) async fn close(
             faults.extend(response_times.note());
             faults.extend(usage.estimates());
             journal.finish(LastEntry { usage, end: Some(ConversationEnd { reason, at, faults }) }).await;
-            stream.close().await;
+            stream.tell(EventName::Ended, || json!({ "ended_reason": reason }));
+            stream.close(Closing::Ended).await;
             if is_recorded {
                 join_recording(worker, key).await;
             }
@@ -88,7 +92,7 @@ pub(crate) async fn close(
                 UtteranceProgress { heard, unheard, started_at: at, kind }
             });
             lease.release(unspoken).await;
-            stream.close().await;
+            stream.close(Closing::HandedOver).await;
         }
         CallOutcome::LeaseLost => {}
     }
@@ -98,7 +102,7 @@ pub(crate) async fn close(
 pub(crate) async fn abandon(
     worker: &Worker,
     conversation: &Conversation,
-    call: &CarrierCallId,
+    call: Option<&CarrierCallId>,
     holder: &str,
 ) {
     hang_up(worker, conversation, call).await;
@@ -116,9 +120,10 @@ pub(crate) async fn abandon(
     }
 }
 
-/// Ends the carrier's call. If that fails, closing the stream ends it: the carrier then asks how the call continues,
+/// Ends the carrier's call, if there is one. If that fails, closing the stream ends it: the carrier then asks how the call continues,
 /// and the response is to hang up.
-async fn hang_up(worker: &Worker, conversation: &Conversation, call: &CarrierCallId) {
+async fn hang_up(worker: &Worker, conversation: &Conversation, call: Option<&CarrierCallId>) {
+    let Some(call) = call else { return };
     if let Err(error) = worker.carrier.hang_up(conversation, call, HANG_UP_TIMEOUT).await {
         // The carrier's own text may name the number.
         let error = match &error {

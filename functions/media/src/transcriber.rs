@@ -34,7 +34,7 @@ use tokio::{
 use tracing::Instrument as _;
 
 use self::audio_backlog::AudioBacklog;
-use crate::provider_faults::fault;
+use crate::{provider_faults::fault, resampling::Converter};
 
 /// Commands waiting for the task, which takes them at once: 50 frames = 1 s. When the queue is full the newest frame is
 /// dropped.
@@ -55,6 +55,8 @@ const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct CallTranscriber {
     format: AudioFormat,
+    /// From the call's format to that of the sessions.
+    converter: Box<Converter>,
     commands: mpsc::Sender<Command>,
     updates: mpsc::Receiver<TranscriberUpdate>,
     /// Bytes of audio that were sent to all sessions of the present provider. It reports its own count at the end of a
@@ -92,12 +94,15 @@ pub(crate) enum TranscriberUpdate {
 }
 
 impl CallTranscriber {
-    /// Starts to connect. `provider` is for the log.
+    /// Starts to connect, for audio of this format. A transcriber that does not take it gets the telephone's.
+    /// `provider` is for the log.
     pub(crate) fn new(
         transcriber: Arc<dyn Transcriber>,
         provider: &'static str,
         format: AudioFormat,
     ) -> Self {
+        let taken = if transcriber.takes(format) { format } else { AudioFormat::TELEPHONE };
+        let (converter, format) = (Box::new(Converter::between(format, taken)), taken);
         let (commands, queue) = mpsc::channel(QUEUED_FRAMES);
         let (sender, updates) = mpsc::channel(QUEUED_UPDATES);
         let sent = Arc::new(AtomicU64::new(0));
@@ -113,11 +118,16 @@ impl CallTranscriber {
         };
         let mut task = JoinSet::new();
         task.spawn(sessions.keep_open().in_current_span());
-        Self { format, commands, updates, sent, task }
+        Self { format, converter, commands, updates, sent, task }
     }
 
     /// Sends a frame that arrived at `at`. Never waits.
     pub(crate) fn send(&mut self, at: CallTime, audio: Bytes) {
+        let audio = if self.converter.is_identity() {
+            audio
+        } else {
+            Bytes::copy_from_slice(self.converter.convert(&audio))
+        };
         // A full queue means that the session is stuck, a closed one that the transcriber is lost. Both are reported.
         let _ = self.commands.try_send(Command::Send(at, audio));
     }
@@ -150,7 +160,7 @@ impl CallTranscriber {
     /// Ends the session, and returns the milliseconds of audio that are billed: as the vendor reports them if it does
     /// in time, else as sent; and whether they were counted here. `reported` is the vendor's report so far.
     pub(crate) async fn finish(self, reported: Duration) -> (u64, bool) {
-        let Self { format, commands, mut updates, sent, mut task } = self;
+        let Self { format, commands, mut updates, sent, mut task, .. } = self;
         drop(commands);
         let (mut reported, mut is_estimated) = (reported, false);
         let report = timeout(USAGE_TIMEOUT, async {
@@ -207,7 +217,7 @@ impl Sessions {
         // Consecutive failures, the time since when there is no session, and whether the call knows of the failure.
         let (mut failures, mut without_session, mut is_reported) = (0, None, false);
         loop {
-            let connecting = self.transcriber.connect();
+            let connecting = self.transcriber.connect_for(self.format);
             let ControlFlow::Continue(connected) = self.buffer_during(connecting).await else { return };
             let end = match connected {
                 Ok((mut sink, events)) => {

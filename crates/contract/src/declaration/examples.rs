@@ -40,7 +40,7 @@ pub fn needs_example(field: &Value) -> bool {
 fn of_resource(definition: &str, name: &str) -> Option<Value> {
     let uri = |path: &str| json!(format!("https://api.example.com/{path}"));
     Some(match (definition, name) {
-        ("ConversationView", "uri") => uri("conversations/cnv_01JDA2M7X4T6R9V1B3C5D7E9FG"),
+        ("ConversationView" | "CreatedWebCall", "uri") => uri("conversations/cnv_01JDA2M7X4T6R9V1B3C5D7E9FG"),
         ("CredentialView", "uri") => uri("credentials/crd_01JDA2M7X4T6R9V1B3C5D7E9FG"),
         ("PhoneNumberView", "uri") => uri("phone_numbers/%2B14155550199"),
         ("DeliveryView", "phone_number") => json!(false),
@@ -51,6 +51,9 @@ fn of_resource(definition: &str, name: &str) -> Option<Value> {
         ("ServedCostView", "model") => json!("aura-2-thalia-en"),
         ("NumberWebhook" | "NumberWebhookInput", "filter") => json!("phone_call.from_number != null"),
         ("NumberWebhook" | "NumberWebhookInput", "url") => json!("https://example.com/choose-agent"),
+        ("WebCall", "url") => json!(
+            "wss://media.example.com/media/web/acc_01JDA2M7X4T6R9V1B3C5D7E9FG/cnv_01JDA2M7X4T6R9V1B3C5D7E9FG/0123456789abcdef..."
+        ),
         _ => return None,
     })
 }

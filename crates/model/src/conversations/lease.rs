@@ -65,6 +65,12 @@ impl Lease {
         Self { stream: self.stream, utterance, ..Self::new(self.holder, now) }
     }
 
+    /// Whether its holder gave it back. It is then valid for 20 s; a renewal leaves at least 44 s at each heartbeat.
+    #[must_use]
+    pub fn is_given_back(&self) -> bool {
+        self.until < self.last_seen_at.after(2 * Self::HEARTBEAT)
+    }
+
     /// Whether it has not expired.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {

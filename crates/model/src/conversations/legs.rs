@@ -189,6 +189,27 @@ impl Leg {
         }
     }
 
+    /// The caller's leg in a browser, which the token with this hash will admit.
+    pub(super) fn browser(answered_at: Timestamp, media_token_sha256: String) -> Self {
+        Self {
+            id: LegId::CALLER,
+            role: LegRole::Caller,
+            state: LegState::Answered { answered_at },
+            phone_call: None,
+            media_token_sha256: Some(media_token_sha256),
+            resumes: 0,
+            progressed_at: None,
+            reconnect: None,
+            reported_end: None,
+        }
+    }
+
+    /// Whether it is a browser's.
+    #[must_use]
+    pub fn is_browser(&self) -> bool {
+        self.phone_call.is_none()
+    }
+
     /// The time of the answer, if the other side answered.
     #[must_use]
     pub fn answered_at(&self) -> Option<Timestamp> {

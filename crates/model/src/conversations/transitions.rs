@@ -310,7 +310,7 @@ impl Conversation {
     }
 
     /// Changes a leg of a conversation that has not ended, and nothing else.
-    fn changed_leg(
+    pub(super) fn changed_leg(
         &self,
         leg: LegId,
         change: impl FnOnce(&mut Leg) -> Result<(), InvalidTransition>,
@@ -369,7 +369,7 @@ impl Transition {
         }
     }
 
-    fn emit(&mut self, agent: &AgentConfig, at: Timestamp, name: EventName, data: Value) {
+    pub(super) fn emit(&mut self, agent: &AgentConfig, at: Timestamp, name: EventName, data: Value) {
         let matches = self.conversation.recipients(agent, name, &data);
         self.emit_matched(at, name, data, matches);
     }

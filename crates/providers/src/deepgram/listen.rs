@@ -27,8 +27,11 @@ use crate::{
     unusable::Unusable,
 };
 
-/// The format of the audio that a session is sent.
+/// The format of the audio that a session is sent, unless it is opened for another one.
 const FORMAT: AudioFormat = AudioFormat::TELEPHONE;
+/// The parameters of [`FORMAT`], and those of the other one: linear samples are little-endian.
+const FORMAT_PARAMETERS: &str = "encoding=mulaw&sample_rate=8000";
+const WIDEBAND_PARAMETERS: &str = "encoding=linear16&sample_rate=16000";
 
 /// Silence between words, in milliseconds, that ends a turn where noise defeats endpointing. Deepgram's minimum.
 const UTTERANCE_END_MS: &str = "1000";
@@ -76,6 +79,7 @@ pub struct Listen {
     url: Url,
     key: Secret,
     timing: Timing,
+    format: AudioFormat,
 }
 
 impl Listen {
@@ -88,12 +92,22 @@ impl Listen {
         if providers.endpoints.opts_out(VENDOR) {
             url.query_pairs_mut().append_pair(super::OPT_OUT.0, super::OPT_OUT.1);
         }
-        Ok(Self { url, key: providers.key(VENDOR)?, timing })
+        Ok(Self { url, key: providers.key(VENDOR)?, timing, format: FORMAT })
     }
 
     #[cfg(test)]
     pub(super) fn url(&self) -> &Url {
         &self.url
+    }
+
+    fn with_format(mut self, format: AudioFormat) -> Self {
+        if format == AudioFormat::WIDEBAND {
+            let query =
+                self.url.query().map(|query| query.replacen(FORMAT_PARAMETERS, WIDEBAND_PARAMETERS, 1));
+            self.url.set_query(query.as_deref());
+            self.format = format;
+        }
+        self
     }
 
     async fn open(self) -> Result<(AudioSink, TranscriberSession), Error> {
@@ -110,6 +124,7 @@ impl Listen {
             last_sent: now,
             last_received: now,
             pinged: false,
+            format: self.format,
             bytes_sent: 0,
             finish_by: None,
             usage_reported: false,
@@ -123,6 +138,17 @@ impl Listen {
 impl Transcriber for Listen {
     fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
         self.clone().open().boxed()
+    }
+
+    fn takes(&self, format: AudioFormat) -> bool {
+        [FORMAT, AudioFormat::WIDEBAND].contains(&format)
+    }
+
+    fn connect_for(
+        &self,
+        format: AudioFormat,
+    ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+        self.clone().with_format(format).open().boxed()
     }
 }
 
@@ -179,6 +205,7 @@ struct Session {
     last_received: Instant,
     /// Whether the server was pinged since its last message.
     pinged: bool,
+    format: AudioFormat,
     bytes_sent: u64,
     /// When the last words must be here; set once the audio is over.
     finish_by: Option<Instant>,
@@ -297,7 +324,7 @@ impl Session {
 
     fn end(&mut self, error: Option<Error>) {
         if !self.usage_reported {
-            let audio = FORMAT.duration_of(self.bytes_sent);
+            let audio = self.format.duration_of(self.bytes_sent);
             self.ready.push_back(Ok(TranscriptEvent::Usage { audio, estimated: true }));
         }
         self.ready.extend(error.map(Err));
@@ -326,6 +353,24 @@ mod tests {
              &endpointing=300&utterance_end_ms=1000&vad_events=true&punctuate=true&smart_format=true\
              &keyterm=Ada&keyterm=corner%20bakery&keyterm=a%2Bb&keyterm=terms%3A%20of%20use"
         );
+    }
+
+    #[test]
+    fn wideband_audio_changes_its_parameters_only() {
+        let settings = Settings { model: "nova-3", language: "en", key_terms: &[] };
+        let base = Url::parse("https://api.deepgram.com").unwrap();
+        let url = listen_url(&base, &settings);
+        let timing = Timing::default();
+        let listen = Listen { url: url.clone(), key: Secret::new("key"), timing, format: FORMAT };
+        assert!([FORMAT, AudioFormat::WIDEBAND].iter().all(|format| listen.takes(*format)));
+        assert_eq!(listen.clone().with_format(FORMAT).url, url);
+        let wideband = listen.with_format(AudioFormat::WIDEBAND);
+        let query = url.query().unwrap().split_once("&channels").unwrap().1;
+        assert_eq!(
+            wideband.url.query().unwrap(),
+            format!("encoding=linear16&sample_rate=16000&channels{query}")
+        );
+        assert_eq!(wideband.format, AudioFormat::WIDEBAND);
     }
 
     #[test]

@@ -72,6 +72,10 @@ impl Synthesizer for Speak {
         async move { egress::open_ahead(&http, &base).await }.boxed()
     }
 
+    fn speaks(&self, format: AudioFormat) -> bool {
+        [AudioFormat::TELEPHONE, AudioFormat::WIDEBAND].contains(&format)
+    }
+
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
         Box::new(Session { url: self.url(call.format), voice: self.clone(), running: Arc::default() })
     }

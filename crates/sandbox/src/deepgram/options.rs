@@ -12,11 +12,13 @@ use super::{
 /// The shortest silence that ends an utterance: stop consonants are silent for up to 100 ms.
 const SHORTEST_ENDPOINTING: Duration = Duration::from_millis(100);
 
-/// The encoding of the client's audio, which is always 8 kHz mono.
+/// The encoding of the client's audio, which is always mono, and at 8 kHz unless another rate is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     Mulaw,
     Linear16,
+    /// Linear samples at 16 kHz.
+    Wideband,
 }
 
 /// The requested options.
@@ -70,7 +72,9 @@ impl ListenOptions {
         let encoding = match (get("encoding"), get("sample_rate")) {
             (Some("mulaw"), Some("8000")) => Encoding::Mulaw,
             (Some("linear16"), Some("8000")) => Encoding::Linear16,
-            (Some("mulaw" | "linear16"), _) => return Err(Refusal::parameter("sample_rate must be 8000")),
+            (Some("linear16"), Some("16000")) => Encoding::Wideband,
+            (Some("mulaw"), _) => return Err(Refusal::parameter("sample_rate must be 8000")),
+            (Some("linear16"), _) => return Err(Refusal::parameter("sample_rate must be 8000 or 16000")),
             _ => return Err(Refusal::parameter("encoding must be mulaw or linear16")),
         };
         if !matches!(get("channels"), None | Some("1")) {
@@ -147,6 +151,7 @@ mod tests {
             ("model=nova-3&encoding=opus", "encoding"),
             ("model=nova-3&encoding=mulaw", "sample_rate"),
             ("model=nova-3&encoding=mulaw&sample_rate=16000", "sample_rate"),
+            ("model=nova-3&encoding=linear16&sample_rate=44100", "sample_rate"),
             ("model=nova-3&encoding=mulaw&sample_rate=8000&channels=2", "channels"),
             ("model=nova-3&encoding=mulaw&sample_rate=8000&endpointing=soon", "endpointing"),
             ("model=nova-3&encoding=mulaw&sample_rate=8000&interim_results=1", "interim_results"),
@@ -160,6 +165,8 @@ mod tests {
         let terms = |count: usize| format!("{TELEPHONE}{}", "&keyterm=corner bakery".repeat(count));
         assert!(parse(&terms(120)).is_ok());
         assert!(parse(&terms(200)).unwrap_err().starts_with("keyterm limit"));
+        let wideband = parse("model=nova-3&encoding=linear16&sample_rate=16000").unwrap();
+        assert_eq!(wideband.encoding, Encoding::Wideband);
         let older = "model=nova-2&encoding=mulaw&sample_rate=8000&keyterm=Ada";
         assert!(parse(older).unwrap_err().starts_with("keyterm"));
         for pair in ["model=nova-9", "model=nova-3&language=fr-FR", "model=nova-2-meeting&language=fr"] {

@@ -51,8 +51,8 @@ pub(super) struct Session {
     options: ListenOptions,
     request_id: String,
     segmenter: Segmenter,
-    /// The first byte of a sample that a message has cut in two.
-    half: Option<u8>,
+    /// The beginning of a sample, or of a pair of samples, that a message has cut in two.
+    unread: Vec<u8>,
     /// Bytes of mu-law received.
     received: usize,
     /// End of the last final; finals cover the stream without gaps.
@@ -106,7 +106,7 @@ impl Session {
             options,
             request_id,
             segmenter,
-            half: None,
+            unread: vec![],
             received: 0,
             covered: Duration::ZERO,
             jobs: VecDeque::new(),
@@ -128,6 +128,7 @@ impl Session {
         let mulaw = match self.options.encoding {
             Encoding::Mulaw => bytes.to_vec(),
             Encoding::Linear16 => self.linear(bytes),
+            Encoding::Wideband => self.wideband(bytes),
         };
         // Frame by frame, so that long messages lead to the same decisions as short ones.
         for piece in mulaw.chunks(FRAME_BYTES) {
@@ -186,10 +187,20 @@ impl Session {
 
     /// Converts linear samples to mu-law.
     fn linear(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let bytes: Vec<u8> = self.half.take().into_iter().chain(bytes.iter().copied()).collect();
+        let bytes = [&*self.unread, bytes].concat();
         let (samples, rest) = bytes.as_chunks();
-        self.half = rest.first().copied();
+        self.unread = rest.to_vec();
         samples.iter().map(|sample| audio::encode(i16::from_le_bytes(*sample))).collect()
+    }
+
+    /// Converts linear samples at 16 kHz to mu-law at 8 kHz: each two become their mean.
+    fn wideband(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let bytes = [&*self.unread, bytes].concat();
+        let (pairs, rest) = bytes.as_chunks();
+        self.unread = rest.to_vec();
+        let mean =
+            |&[a, b, c, d]: &[u8; 4]| i16::midpoint(i16::from_le_bytes([a, b]), i16::from_le_bytes([c, d]));
+        pairs.iter().map(|pair| audio::encode(mean(pair))).collect()
     }
 
     fn piece(&mut self, mulaw: &[u8], out: &mut Vec<Output>) {

@@ -1,6 +1,8 @@
-//! `/conversations`: create a call, list, get, delete, link to the recording; `end` ends one.
+//! `/conversations`: create a call, list, get, delete, link to the recording; `end` ends one, `web_call` creates one for a
+//! browser.
 
 mod end;
+mod web_call;
 
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use switchboard_model::{
 };
 use switchboard_runtime::spans;
 
-pub(crate) use self::end::end;
+pub(crate) use self::{end::end, web_call::create_web_call};
 use crate::{
     Api,
     errors::ApiError,

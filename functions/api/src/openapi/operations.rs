@@ -12,6 +12,7 @@ use switchboard_contract::{
         self, AvailableNumberView, BuyNumber, DeleteNumber, ImportNumber, PhoneNumberView, SearchNumbers,
     },
     service::ServiceView,
+    web_calls::{CreateWebCall, CreatedWebCallView},
 };
 use switchboard_model::{
     ids::{AgentId, ConversationId, CredentialId, EventId},
@@ -111,6 +112,11 @@ fn about(id: &str) -> &'static str {
         "create_phone_call" => {
             "Stores a call and queues it. The answer is the conversation with status `queued`; a call over the limit of live \
              calls stays queued until another one ends. Either `agent_config` or `agent_id` is required; with both, \
+             `agent_config` is used."
+        }
+        "create_web_call" => {
+            "Stores a call that a browser opens with the websocket URL of the answer, once and within a minute. It counts as \
+             an inbound call of the account's limits. Either `agent_config` or `agent_id` is required; with both, \
              `agent_config` is used."
         }
         "list_conversations" => "Lists conversations, newest first. Their `messages` are null.",
@@ -323,6 +329,14 @@ fn conversations() -> Vec<Operation> {
         )
         .creates()
         .body(CreatePhoneCall::schema),
+        operation(
+            ("post", "/conversations/create_web_call"),
+            "create_web_call",
+            "Have an agent talk with a browser",
+            ("The conversation with its URL.", Schemas::view::<CreatedWebCallView>),
+        )
+        .creates()
+        .body(CreateWebCall::schema),
         operation(
             ("get", "/conversations"),
             "list_conversations",

@@ -53,6 +53,18 @@ fn case(method: &str, path: &str) -> (Option<Value>, Vec<Naming>) {
             vec![(AGENT, UNKNOWN_AGENT, |id| json!({ "inbound_agent_id": id }))],
         ),
         ("POST", "/credentials") => (Some(json!({ "provider": "openai", "api_key": "sk-1" })), vec![]),
+        ("POST", "/conversations/create_web_call") => (
+            // Its conversation would have the id of the phone call's: clock and randomness stand still.
+            None,
+            vec![
+                (AGENT, UNKNOWN_AGENT, |id| json!({ "agent_id": id })),
+                (
+                    CREDENTIAL,
+                    UNKNOWN_CREDENTIAL,
+                    |id| json!({ "agent_config": { "voice": { "credential_id": id } } }),
+                ),
+            ],
+        ),
         ("POST", "/conversations/create_phone_call") => (
             Some(json!({ "from_number": NUMBER, "to_number": CALLED, "agent_id": AGENT })),
             vec![

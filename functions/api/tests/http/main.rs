@@ -6,6 +6,7 @@ mod agents;
 mod authentication;
 mod bodies;
 mod create_phone_call;
+mod create_web_call;
 mod credentials;
 mod delete_conversation;
 mod end_conversation;

@@ -20,6 +20,7 @@ async fn the_service_document_needs_no_token() {
             "phone_numbers": "https://api.example.com/phone_numbers",
             "credentials": "https://api.example.com/credentials",
             "create_phone_call": "https://api.example.com/conversations/create_phone_call",
+            "create_web_call": "https://api.example.com/conversations/create_web_call",
         })
     );
 }

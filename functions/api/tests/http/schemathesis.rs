@@ -1,6 +1,7 @@
 //! Schemathesis compares the API with `GET /openapi.json`, with every check.
 
 use harness::{client, workspace};
+use switchboard_model::accounts::Limits;
 use tokio::process::Command;
 
 use crate::world::{TOKEN, World};
@@ -8,6 +9,9 @@ use crate::world::{TOKEN, World};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_matches_the_document() {
     let world = World::new().await;
+    // Web calls are created without being opened.
+    let limits = Limits { inbound_calls: 10_000, requests_per_second: 1_000, ..Limits::default() };
+    assert!(world.table.set_limits(world.account, &limits).await.unwrap());
     let url = world.serve().await;
     let described = workspace().join("tests/clients/openapi");
     let config = described.join("schemathesis.toml");

@@ -158,6 +158,7 @@ pub(crate) async fn api(table: Table, url: &str) -> Api {
         carrier,
         prices: Prices::default(),
         public_url: "https://api.example.com".to_owned(),
+        media_url: Some("wss://media.example.com/media".to_owned()),
         egress_policy: EgressPolicy::PublicOnly,
         retention: Duration::from_secs(RETENTION_SECONDS.unsigned_abs()),
         now: || at(0),

@@ -95,8 +95,9 @@ impl Call<'_> {
         }
         let audio = self.speech.take(clause, audio);
         if let Some(recorder) = &mut self.recorder {
-            recorder.record_agent(now, audio);
+            recorder.record_agent(now, self.converters.voice_to_recording.convert(audio));
         }
+        let audio = self.converters.voice_to_stream.convert(audio);
         self.voice_activity.record_agent(now, audio);
         if !self.stream.media(audio) {
             inputs.push_back(stream_is_full());
@@ -142,6 +143,7 @@ impl Call<'_> {
 
     /// Queues an entry, if its event is stored. False if the journal's queue is full.
     pub(super) fn record(&mut self, mut entry: JournalEntry, recipients: Recipients) -> bool {
+        self.stream.tell(entry.name, || entry.event_data());
         if !recipients.stores(entry.name) {
             return true;
         }

@@ -57,22 +57,31 @@ pub(super) struct ClauseSynthesis<'a> {
     /// Clauses that the engine has requested and that are not complete.
     awaited: BTreeSet<ClauseId>,
     audio: OutgoingAudio,
+    format: AudioFormat,
     /// Whether a clause had to wait for its turn, which is recorded once.
     was_delayed: bool,
 }
 
 impl<'a> ClauseSynthesis<'a> {
-    /// Opens the voice's session of this call.
+    /// Opens the voice's session of a call with audio of this format. A voice that does not speak it speaks the
+    /// telephone's.
     pub(super) fn new(providers: &CallProviders, clips: &'a CallClips, format: AudioFormat) -> Self {
+        let format = if providers.voice.speaks(format) { format } else { AudioFormat::TELEPHONE };
         let language = providers.resolved.transcriber.language().to_owned();
         Self {
             voice: providers.voice.open(&CallContext { format, language }),
             clips,
             running: SelectAll::new(),
+            format,
             awaited: BTreeSet::new(),
             audio: OutgoingAudio::new(format),
             was_delayed: false,
         }
+    }
+
+    /// The format of its audio.
+    pub(super) fn format(&self) -> AudioFormat {
+        self.format
     }
 
     /// Starts a clause. A clip is complete at once.

@@ -197,7 +197,7 @@ fn played(frames: &[(Instant, Frame)]) -> Vec<u8> {
                 audio.truncate(audio.len().saturating_sub(usize::try_from(unplayed).unwrap()));
                 return audio;
             }
-            Frame::Mark(_) => {}
+            Frame::Mark(_) | Frame::Event(..) | Frame::Resume(_) => {}
         }
     }
     audio

@@ -24,6 +24,7 @@ mod support;
 mod table_faults;
 mod tool_calls;
 mod transcriber;
+mod web_calls;
 mod webhooks;
 mod world;
 mod write_units;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use switchboard_model::{
     accounts::sha256_hex,
     agents::AgentConfig,
-    conversations::{Lease, LegId, UtteranceProgress},
+    conversations::{EndedReason, Lease, LegId, UtteranceProgress},
     messages::Role,
 };
 
@@ -47,6 +47,30 @@ async fn a_call_continues_where_the_stopped_worker_left_it() {
         "the unspoken rest, without a greeting"
     );
     assert_eq!(world.vendors.requests().changed_calls, [], "the carrier's call goes on");
+}
+
+#[tokio::test]
+async fn a_browser_resumes_its_call_after_its_worker_died() {
+    let world = World::new(quiet(), SLOW_VOICE).await;
+    let (call, path) = world.conversation.web(greeting(GREETING)).await;
+    let first = world.worker().await;
+    let browser = Phone::browser(&first.address, &path, None).await;
+    call.until_checkpoint(|_| true).await;
+    let token = browser.received().resume_token().unwrap();
+    first.kill();
+    assert_eq!(browser.closed_within(Duration::from_secs(1)).await, Closing::Broken);
+
+    let second = world.worker().await;
+    let browser = Phone::browser(&second.address, &path, Some(&token)).await;
+    let messages = call.until_messages(2).await;
+    assert_eq!(
+        format!("{} {}", messages[0].content, messages[1].content),
+        GREETING,
+        "no word is lost or repeated"
+    );
+    browser.hang_up().await;
+    assert_eq!(call.ended().await.1, EndedReason::UserEnded);
+    assert_eq!(world.vendors.requests().changed_calls, [], "there is no carrier");
 }
 
 #[tokio::test]

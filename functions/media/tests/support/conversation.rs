@@ -79,6 +79,17 @@ impl StoredConversation {
         }
     }
 
+    /// A web call of the same account, which waits for its browser; its path below `/media`.
+    pub(crate) async fn web(&self, agent: AgentConfig) -> (Self, String) {
+        let (now, token) = ((self.now)(), "0123456789abcdef".repeat(4));
+        let id = ConversationId::new(now, 7);
+        let conversation = Conversation::web(id, self.account, None, sha256_hex(&token), now);
+        self.table.create_conversation(&Snapshot { conversation, agent }).await.unwrap();
+        let path = format!("/web/{}/{id}/{token}", self.account);
+        let (table, writes) = (self.table.clone(), self.writes.clone());
+        (Self { table, account: self.account, id, now: self.now, writes }, path)
+    }
+
     /// Changes the conversation, as other functions do.
     pub(crate) async fn change(
         &self,

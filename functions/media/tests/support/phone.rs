@@ -1,4 +1,4 @@
-//! The carrier's end of one stream: sends the caller's silence, plays the agent's audio in real time, and returns marks
+//! The carrier's or the browser's end of one stream: sends the caller's silence, plays the agent's audio in real time, and returns marks
 //! when they are reached.
 
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async,
-    tungstenite::{self, Message, client::IntoClientRequest as _, http::HeaderValue},
+    tungstenite::{self, Message, client::IntoClientRequest, http::HeaderValue},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +49,10 @@ pub(crate) enum Frame {
     Media(Vec<u8>),
     Mark(String),
     Clear,
+    /// To a browser: an event of the conversation.
+    Event(String, Value),
+    /// To a browser: the token that resumes the call.
+    Resume(String),
 }
 
 /// The end of a stream.
@@ -66,6 +70,8 @@ pub(crate) struct Received {
     /// Marks that were played or cleared.
     pub(crate) played: usize,
     pub(crate) closed: Option<Closing>,
+    /// Code and reason of the worker's close frame; empty to a carrier.
+    pub(crate) close_frame: Option<(u16, String)>,
 }
 
 impl Received {
@@ -89,6 +95,23 @@ impl Received {
         self.frames.iter().any(|(_, received)| received == frame)
     }
 
+    /// The last token that resumes the call.
+    pub(crate) fn resume_token(&self) -> Option<String> {
+        self.frames.iter().rev().find_map(|(_, frame)| match frame {
+            Frame::Resume(token) => Some(token.clone()),
+            _ => None,
+        })
+    }
+
+    /// The names of the events that a browser was told of.
+    pub(crate) fn events(&self) -> Vec<&str> {
+        let events = self.frames.iter().filter_map(|(_, frame)| match frame {
+            Frame::Event(name, _) => Some(name.as_str()),
+            _ => None,
+        });
+        events.collect()
+    }
+
     pub(crate) fn marks(&self) -> usize {
         self.frames.iter().filter(|(_, frame)| matches!(frame, Frame::Mark(_))).count()
     }
@@ -100,7 +123,14 @@ pub(crate) struct Phone {
     received: watch::Receiver<Received>,
     messages: mpsc::Sender<Message>,
     frozen: CancellationToken,
-    _task: JoinSet<()>,
+    is_browser: bool,
+    task: JoinSet<()>,
+}
+
+/// The start of a browser, which resumes a call if it has a token.
+pub(crate) fn browser_start(encoding: &str, sample_rate: u32, token: Option<&str>) -> String {
+    let format = json!({ "encoding": encoding, "sampleRate": sample_rate, "channels": 1 });
+    json!({ "event": "start", "start": { "mediaFormat": format, "token": token } }).to_string()
 }
 
 impl Phone {
@@ -109,15 +139,40 @@ impl Phone {
         Self::at(worker, "media", None).await.unwrap()
     }
 
+    /// A browser that opens this path below `/media` with the telephone's format. It sends an origin, as browsers do.
+    pub(crate) async fn browser(worker: &impl Address, path: &str, token: Option<&str>) -> Self {
+        let phone = Self::browser_at(worker, path).await;
+        phone.send(r#"{"event":"connected"}"#).await;
+        phone.send(&browser_start("audio/x-mulaw", 8_000, token)).await;
+        phone
+    }
+
+    /// A browser that opens this path below `/media`, without sending a message.
+    pub(crate) async fn browser_at(worker: &impl Address, path: &str) -> Self {
+        let origin = [("origin", "https://shop.example")];
+        Self::open(worker, &format!("media{path}"), &origin, true).await.unwrap()
+    }
+
     /// Connects to this path with this signature, without sending a message. The error is the status of the refusal.
     pub(crate) async fn at(
         worker: &impl Address,
         path: &str,
         signature: Option<&'static str>,
     ) -> Result<Self, u16> {
+        let signature: Vec<_> =
+            signature.map(|signature| ("x-twilio-signature", signature)).into_iter().collect();
+        Self::open(worker, path, &signature, false).await
+    }
+
+    async fn open(
+        worker: &impl Address,
+        path: &str,
+        headers: &[(&'static str, &'static str)],
+        is_browser: bool,
+    ) -> Result<Self, u16> {
         let mut request = format!("ws://worker/{path}").into_client_request().unwrap();
-        if let Some(signature) = signature {
-            request.headers_mut().insert("x-twilio-signature", HeaderValue::from_static(signature));
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, HeaderValue::from_static(value));
         }
         let handshake = async { client_async(request, worker.connect().await).await };
         let socket = match timeout(TEST_TIMEOUT, handshake).await.unwrap() {
@@ -129,8 +184,8 @@ impl Phone {
         let (messages, queue) = mpsc::channel(16);
         let mut task = JoinSet::new();
         let frozen = CancellationToken::new();
-        task.spawn(drive(socket, queue, sender, frozen.clone()));
-        Ok(Self { began: Instant::now(), received, messages, frozen, _task: task })
+        task.spawn(drive(socket, queue, sender, frozen.clone(), is_browser));
+        Ok(Self { began: Instant::now(), received, messages, frozen, is_browser, task })
     }
 
     /// Connects the sample's stream with another token.
@@ -167,6 +222,9 @@ impl Phone {
 
     /// Sends a frame of this audio.
     pub(crate) async fn send_audio(&self, timestamp_ms: usize, audio: &[u8]) {
+        if self.is_browser {
+            return self.send(&browser_media(timestamp_ms as u64, audio)).await;
+        }
         let mut media: Value = serde_json::from_str(MEDIA).unwrap();
         media["media"]["payload"] = json!(BASE64_STANDARD.encode(audio));
         media["media"]["timestamp"] = json!(timestamp_ms.to_string());
@@ -193,6 +251,16 @@ impl Phone {
             frames > count
         };
         self.speak(is_enough).await;
+    }
+
+    /// Closes the socket as a page does.
+    pub(crate) async fn hang_up(&self) {
+        self.messages.send(Message::Close(None)).await.unwrap();
+    }
+
+    /// Breaks the connection without a close frame.
+    pub(crate) async fn break_off(mut self) {
+        self.task.shutdown().await;
     }
 
     /// Stops reading and writing. The connection stays open.
@@ -229,6 +297,7 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
     mut queue: mpsc::Receiver<Message>,
     received: watch::Sender<Received>,
     frozen: CancellationToken,
+    is_browser: bool,
 ) {
     let (mut sink, mut stream) = socket.split();
     let mut ticks = interval(FRAME);
@@ -265,11 +334,22 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
                             }
                             Frame::Clear
                         }
-                        other => panic!("the carrier does not know {other}"),
+                        "conversation" if is_browser => {
+                            let name = message["name"].as_str().unwrap().to_owned();
+                            Frame::Event(name, message["data"].clone())
+                        }
+                        "resume" if is_browser => {
+                            Frame::Resume(message["token"].as_str().unwrap().to_owned())
+                        }
+                        other => panic!("the other side does not know {other}"),
                     };
                     received.send_modify(|received| received.frames.push((now, frame)));
                 }
-                Some(Ok(Message::Close(_))) => closing = Closing::Clean,
+                Some(Ok(Message::Close(frame))) => {
+                    closing = Closing::Clean;
+                    let frame = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                    received.send_modify(|received| received.close_frame = frame);
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => break,
             },
@@ -280,7 +360,9 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
                 let _ = sink.send(message).await;
             }
             _ = ticks.tick() => if let Some(frames) = &mut started {
-                let _ = sink.send(Message::text(silence(*frames))).await;
+                let frame =
+                    if is_browser { browser_media(*frames * 20, &[0xFF; 160]) } else { silence(*frames) };
+                let _ = sink.send(Message::text(frame)).await;
                 *frames += 1;
             },
             () = sleep_until(mark_at), if !marks.is_empty() => {
@@ -292,6 +374,11 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
         }
     }
     received.send_modify(|received| received.closed = Some(closing));
+}
+
+fn browser_media(timestamp_ms: u64, audio: &[u8]) -> String {
+    let media = json!({ "timestamp": timestamp_ms, "payload": BASE64_STANDARD.encode(audio) });
+    json!({ "event": "media", "media": media }).to_string()
 }
 
 /// The sample's frame with a later time.
