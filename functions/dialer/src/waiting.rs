@@ -45,8 +45,12 @@ impl Dialer {
                 if !table.claim_message(account, conversation_id, now, until).await? {
                     continue;
                 }
-                let message = CallMessage::place(CallJob { account_id: account, conversation_id });
-                self.queue.send(&message, delay).await.map_err(TableError::from)?;
+                let job = CallJob { account_id: account, conversation_id };
+                if let Err(error) = self.queue.send(&CallMessage::place(job), delay).await {
+                    // The next wake sends it.
+                    self.leave_queue(job).await;
+                    return Err(TableError::from(error));
+                }
                 woken += 1;
             }
             Ok(woken)

@@ -63,7 +63,7 @@ impl Table {
     ) -> Result<Vec<Item>, TableError> {
         // A part of each shard: what is left of one is in the next page.
         let shards = usize::try_from(list.shards()).unwrap_or(1);
-        let of_each = limit.div_ceil(shards).saturating_mul(4).min(limit);
+        let of_each = limit.div_ceil(shards).saturating_mul(4).max(50).min(limit);
         let page = |due_pk: String| async move {
             let (items, _) = self.due_page(&due_pk, now, of_each, None).await?;
             Ok::<_, TableError>(items)
