@@ -60,7 +60,8 @@ fn lines_with<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
 
 /// A secret as it might be stored: plain, in hexadecimal digits, or as a part of something in base64.
 fn spellings(secret: &str) -> Vec<String> {
-    let hexadecimal = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let digits: Vec<String> = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hexadecimal = digits.concat();
     let mut all = vec![secret.to_owned(), hexadecimal];
     for before in 0..3 {
         let mut bytes = vec![0; before];

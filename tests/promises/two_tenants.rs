@@ -163,7 +163,9 @@ impl Attack<'_> {
         let mut statuses = Statuses::default();
         while self.goes_on() {
             let asked = join_all((0..4).map(|_| self.tenant.call(self.stack, SILENT, self.agent))).await;
-            asked.into_iter().for_each(|(status, _)| statuses.count(status));
+            for (status, _) in asked {
+                statuses.count(status);
+            }
             sleep(Duration::from_secs(5)).await;
         }
         statuses
@@ -210,7 +212,9 @@ impl Attack<'_> {
                 let body = json!({ "prompt": format!("Prompt {n}.") });
                 self.tenant.send(self.stack, Method::PATCH, &path, Some(body))
             };
-            join_all((0..8).map(change)).await.into_iter().for_each(|(status, _)| statuses.count(status));
+            for (status, _) in join_all((0..8).map(change)).await {
+                statuses.count(status);
+            }
             sleep(Duration::from_secs(1)).await;
         }
         statuses

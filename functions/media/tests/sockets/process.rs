@@ -60,12 +60,12 @@ impl WorkerProcess {
 
     /// Waits until the process listens, or does no more.
     pub(crate) async fn until_listening(&self, wanted: bool) {
-        let waited = timeout(TEST_TIMEOUT, async {
+        let reached = timeout(TEST_TIMEOUT, async {
             while TcpStream::connect(self.address).await.is_ok() != wanted {
                 sleep(Duration::from_millis(20)).await;
             }
         });
-        assert!(waited.await.is_ok(), "the process listens, but never {wanted}");
+        assert!(reached.await.is_ok(), "the process listens, but never {wanted}");
     }
 
     /// Sends SIGTERM.
