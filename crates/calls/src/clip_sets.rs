@@ -54,7 +54,7 @@ mod tests {
         assert_eq!(sets[0].texts.concat().replace(' ', ""), "Hello!Howareyou?");
         assert_eq!(sets[1..], clip_sets(&silent), "the phrases are the same for all");
         let discloser = AgentConfig { disclosure: Some("I record.".into()), ..greeter };
-        assert_eq!(clip_sets(&discloser)[0].texts, ["I record.", "Hello!", "How are you?"]);
+        assert_eq!(clip_sets(&discloser)[0].texts, ["I record.", "Hello! How are you?"]);
         let azure = Transcriber::Azure { languages: vec!["de-DE".into()], credential_id: None };
         let german = AgentConfig { transcriber: azure, ..silent };
         assert_ne!(clip_sets(&german), sets[1..]);

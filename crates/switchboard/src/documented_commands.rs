@@ -9,7 +9,7 @@ use clap::{CommandFactory as _, error::ErrorKind};
 
 use crate::Arguments;
 
-/// Stands for the placeholder `ID`.
+/// Stands for the placeholder `ID`. `V`, `T` and `M` are a voice, a transcriber and a model.
 const ACCOUNT: &str = "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F";
 
 /// A command as a document prints it.
@@ -50,7 +50,12 @@ fn command_line(line: &str) -> Option<Vec<String>> {
 
 /// Why the program does not take a command.
 fn refusal(command: &Documented) -> Option<String> {
-    let words = command.words.iter().map(|word| if word == "ID" { ACCOUNT } else { word });
+    let words = command.words.iter().map(|word| match word.as_str() {
+        "ID" => ACCOUNT,
+        "V" | "T" => "deepgram",
+        "M" => "openai",
+        word => word,
+    });
     let words = ["switchboard"].into_iter().chain(words);
     let error = Arguments::command().try_get_matches_from(words).err()?;
     let is_incomplete = matches!(

@@ -177,7 +177,9 @@ async fn a_call_of_a_dead_worker_ends_with_its_checkpoint() {
     let (_, reason, cost) = conversation.ended().unwrap();
     assert_eq!((reason, cost.voice.characters), (EndedReason::Unknown, 1_000));
     assert!((0.17..0.18).contains(&cost.agent.cost.to_f64()), "until its last heartbeat: {cost:?}");
-    assert_eq!(world.sweep().await, Swept::default(), "its lease is gone");
+    let joined = Swept { joined: 1, ..Swept::default() };
+    assert_eq!(world.sweep().await, joined, "its lease is gone, and its recording complete");
+    assert_eq!(world.sweep().await, Swept::default());
 }
 
 #[tokio::test]

@@ -77,9 +77,11 @@ impl StandIn {
 
 impl fmt::Display for StandIn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.model.as_str() {
-            "" => f.write_str(&self.provider),
-            model => write!(f, "{} ({model})", self.provider),
+        // Azure has one model, which the tariffs stand for.
+        match (self.service, self.model.as_str()) {
+            (Service::Transcriber, _) if self.provider == "azure" => f.write_str(&self.provider),
+            (_, "") => f.write_str(&self.provider),
+            (_, model) => write!(f, "{} ({model})", self.provider),
         }
     }
 }
@@ -167,7 +169,10 @@ pub(super) fn order(service: Service) -> Vec<(&'static str, String)> {
         Service::Transcriber => TRANSCRIBERS
             .iter()
             .filter_map(|provider| {
-                let model = fallbacks::transcriber_model(&stand_in_transcriber(provider, "en")?.0).to_owned();
+                let model = match &stand_in_transcriber(provider, "en")?.0 {
+                    Transcriber::Deepgram { model, .. } => model.clone(),
+                    Transcriber::Azure { .. } => String::new(),
+                };
                 Some((*provider, model))
             })
             .collect(),
@@ -392,7 +397,11 @@ mod tests {
     fn voices(named: &Voice, language: &str) -> Vec<String> {
         let is_man = is_mans_voice(named);
         let all = VOICES.iter().filter_map(|provider| stand_in_voice(provider, named, language, is_man));
-        in_language_first(all).iter().map(|voice| fallbacks::voice_model(voice).to_owned()).collect()
+        let name = |voice: &Voice| match voice {
+            Voice::Rimeai(voice) => voice.speaker.clone(),
+            voice => fallbacks::voice_model(voice).to_owned(),
+        };
+        in_language_first(all).iter().map(name).collect()
     }
 
     fn azure(model: &str) -> Voice {

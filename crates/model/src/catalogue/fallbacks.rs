@@ -282,7 +282,10 @@ pub(super) fn billed_voice(voice: &Voice) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::ROWS, *};
+    use super::{
+        super::{ROWS, chains::voice_chain},
+        *,
+    };
 
     const TODAY: Date = jiff::civil::date(2026, 11, 30);
 
@@ -368,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retired_voice_falls_back_to_a_similar_one_of_the_language() {
+    fn a_voice_whose_vendor_has_no_key_is_served_by_a_similar_one_of_the_language() {
         let served = |model: &str, language: &str| {
             let named = Voice::Playht {
                 model: model.into(),
@@ -378,7 +381,9 @@ mod tests {
                 style_guidance: None,
                 credential_id: None,
             };
-            voice_model(&resolve_voice(&named, language, TODAY)).to_owned()
+            let has_keys = |connection: &super::super::Connection| connection.provider == "deepgram";
+            let named = resolve_voice(&named, language, TODAY);
+            voice_model(voice_chain(&named, language, &has_keys).first()).to_owned()
         };
         assert_eq!(served("susan", "en"), "aura-2-thalia-en");
         assert_eq!(served("william", "en-GB"), "aura-2-arcas-en");

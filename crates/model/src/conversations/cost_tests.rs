@@ -135,34 +135,9 @@ fn a_provider_with_the_customers_key_is_measured_and_free() {
     assert_eq!((cost.voice.cost, cost.voice.characters), (Usd::ZERO, 500));
 }
 
-/// A voice that a fallback serves.
-fn retired_voice(credential_id: Option<CredentialId>) -> Voice {
-    Voice::Playht {
-        model: "susan".into(),
-        speed: 1.0,
-        temperature: None,
-        text_guidance: None,
-        style_guidance: None,
-        credential_id,
-    }
-}
-
 #[test]
-fn the_cost_names_the_provider_that_served() {
-    let agent = AgentConfig { voice: retired_voice(None), ..AgentConfig::default() };
-    let cost = cost(&agent, &USAGE, &Prices::default(), at(10_000));
-    assert_eq!(cost.voice.provider, "deepgram");
-}
-
-#[test]
-fn a_fallback_is_billed_although_the_named_vendor_has_a_key() {
+fn the_successor_of_a_retired_model_is_used_with_the_same_key() {
     let credential_id = Some(CredentialId::new(at(0), 3));
-    let agent = AgentConfig { voice: retired_voice(credential_id), ..AgentConfig::default() };
-    let substituted = cost(&agent, &USAGE, &Prices::default(), at(10_000));
-    let usual = cost(&AgentConfig::default(), &USAGE, &Prices::default(), at(10_000));
-    assert!(usual.voice.cost > Usd::ZERO);
-    assert_eq!(substituted.voice, usual.voice);
-    // A fallback of the same vendor is used with the same key.
     let retired = ModelSettings { model: "gpt-4".into(), credential_id, ..ModelSettings::default() };
     let agent = AgentConfig { language_model: LanguageModel::Openai(retired), ..AgentConfig::default() };
     assert_eq!(cost(&agent, &USAGE, &Prices::default(), at(10_000)).language_model.cost, Usd::ZERO);

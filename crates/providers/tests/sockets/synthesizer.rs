@@ -28,6 +28,7 @@ use switchboard_providers::{
     audio::AudioFormat,
     clips::ClipSynthesizer,
     deepgram::speak::Speak,
+    endpoints::Endpoints,
     synthesizer::{CallContext, SpeechEvent, SpeechStream, Synthesizer},
 };
 use tokio::{
@@ -155,7 +156,7 @@ async fn dropping_a_clause_closes_its_connection() {
 }
 
 #[tokio::test]
-async fn a_voice_without_an_adapter_or_key_is_rejected() {
+async fn a_voice_without_a_server_or_key_is_rejected() {
     let Nowhere { mut providers, .. } = nowhere();
     let playht = Voice::Playht {
         model: "susan".into(),
@@ -166,7 +167,9 @@ async fn a_voice_without_an_adapter_or_key_is_rejected() {
         credential_id: None,
     };
     providers.keys.remove("deepgram_api_key");
-    for (voice, reason) in [(playht, "no_adapter"), (Voice::default(), "missing_key")] {
+    // PlayHT's own service has ended.
+    providers.endpoints = Endpoints::from_vars(&|_| None).unwrap();
+    for (voice, reason) in [(playht, "no_server"), (Voice::default(), "missing_key")] {
         let mut session = providers.synthesizer(&voice).open(&context());
         let events: Vec<_> = session.synthesize("Hello.").collect().await;
         let [Err(Error::Rejected { code, .. })] = &events[..] else { panic!("{events:?}") };

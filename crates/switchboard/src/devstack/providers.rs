@@ -170,8 +170,13 @@ mod tests {
     async fn a_real_vendor_replaces_the_sandboxs_if_its_keys_are_set() {
         let sandbox = sandbox().await;
         for connection in catalogue::connections() {
-            let name = connection.keys[0].to_uppercase();
-            let mut host = HostEnvironment::read(&Vars::from([(&*name, "real")]));
+            let names: Vec<_> = connection.keys.iter().map(|key| key.to_uppercase()).collect();
+            let vars = match &names[..] {
+                [one] => Vars::from([(&**one, "real")]),
+                [one, two] => Vars::from([(&**one, "real"), (&**two, "real")]),
+                _ => panic!("a vendor has one key or two: {names:?}"),
+            };
+            let mut host = HostEnvironment::read(&vars);
             let url = |host: &HostEnvironment| {
                 let endpoints = ProviderEndpoints::new(&sandbox.vendors, host).unwrap();
                 (endpoints.urls[connection.url_variable].clone(), endpoints.keys[connection.keys[0]].clone())

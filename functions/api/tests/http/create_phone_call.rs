@@ -16,6 +16,7 @@ async fn the_sample_request_queues_a_call_with_all_defaults() {
     {
       "account_id": "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F",
       "agent_config": {
+        "disclosure": null,
         "hooks": [
           {
             "events": [
