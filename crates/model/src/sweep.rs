@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::{
     carriers::CarrierCallId,
     conversations::{
-        EndedReason, InvalidTransition, JournalEntry, Lease, LegId, LegState, MAX_RESUMES, QUEUED,
+        EndedReason, InvalidTransition, JournalEntry, Lease, LegId, LegState, MAX_RESUMES, QUEUED, Reconnect,
         RejectReason, Snapshot, State, Transition, WAITING, WEB_RESUME,
     },
     costs::Prices,
@@ -165,7 +165,7 @@ impl Case<'_> {
                 };
                 let held = self.lease.map_or_else(|| started_at.after(Lease::DURATION), held_until);
                 // The carrier pauses before it connects another worker.
-                let again = caller.reconnect.map(|again| again.deadline());
+                let again = caller.reconnect.map(Reconnect::deadline);
                 Some(again.map_or(held, |again| held.max(again)))
             }
             _ => None,
@@ -187,7 +187,6 @@ impl Case<'_> {
             (State::Ended { .. }, _) => Err(InvalidTransition),
             (State::Started { .. }, _) => end(self.reason(), self.last_words().as_slice()),
             (_, LegState::Dialing { dialed_at } | LegState::Ringing { dialed_at }) => match carrier {
-                Carrier::Queued => rejected(RejectReason::Failed),
                 Carrier::Rings => rejected(RejectReason::NoAnswer),
                 Carrier::Talks { call, answered_at } => {
                     let answered_at = answered_at.unwrap_or(now).clamp(dialed_at.min(now), now);
@@ -200,7 +199,9 @@ impl Case<'_> {
                     let answered_at = before(now, *talked).clamp(dialed_at.min(now), now);
                     answered(call, answered_at, EndedReason::UserEnded)
                 }
-                Carrier::Over { .. } | Carrier::Unknown | Carrier::Silent => rejected(RejectReason::Failed),
+                Carrier::Queued | Carrier::Over { .. } | Carrier::Unknown | Carrier::Silent => {
+                    rejected(RejectReason::Failed)
+                }
             },
             (_, LegState::Answered { .. }) => match carrier {
                 Carrier::Over { .. } => end(EndedReason::UserEnded, &[]),

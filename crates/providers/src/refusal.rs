@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::egress;
 
 /// The reaction to a refusal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The same request may succeed later.
     Retry {

@@ -28,8 +28,8 @@ struct Rekeyed<T: ?Sized> {
 impl<T: ?Sized> Rekeyed<T> {
     fn new(keys: &Keys, make: impl Fn() -> Arc<T> + Send + Sync + 'static) -> Arc<Self> {
         let version = keys.version();
-        let made = RwLock::new((make(), version));
-        Arc::new(Self { keys: keys.clone(), make: Box::new(make), made })
+        let client = RwLock::new((make(), version));
+        Arc::new(Self { keys: keys.clone(), make: Box::new(make), made: client })
     }
 
     /// The client of the latest keys, and their version.

@@ -149,7 +149,7 @@ class Deployment:
         """Creates the stack and waits for it; answers its outputs."""
         self.stacks.create_stack(
             StackName=stack,
-            TemplateBody=template,
+            TemplateURL=self.upload_template(template),
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
@@ -166,6 +166,11 @@ class Deployment:
             time.sleep(POLL_S)
         say(f"created stack {stack}")
         return {output["OutputKey"]: output["OutputValue"] for output in state.get("Outputs", [])}
+
+    def upload_template(self, template):
+        """CloudFormation takes no more than 51,200 bytes in a request, and a megabyte from a bucket."""
+        self.s3.put_object(Bucket=ARTIFACTS, Key="template.yaml", Body=template.encode())
+        return f"https://s3.{REGION}.amazonaws.com/{ARTIFACTS}/template.yaml"
 
     def reasons(self, stack):
         events = self.stacks.describe_stack_events(StackName=stack)["StackEvents"]

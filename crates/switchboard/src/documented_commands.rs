@@ -65,7 +65,8 @@ fn refusal(command: &Documented) -> Option<String> {
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
     let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    (!is_help && !(command.is_mention && is_incomplete)).then(|| error.to_string())
+    let is_taken = is_help || command.is_mention && is_incomplete;
+    (!is_taken).then(|| error.to_string())
 }
 
 fn documents(folder: &Path, found: &mut Vec<PathBuf>) {

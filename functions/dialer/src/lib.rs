@@ -91,7 +91,7 @@ impl Dialer {
             let id = message.message_id.clone().unwrap_or_default();
             unsettled.push(id.clone());
             let dialer = self.clone();
-            tasks.spawn(async move { (id, dialer.handle_message(&message).await) });
+            tasks.spawn(async move { (id, Box::pin(dialer.handle_message(&message)).await) });
         }
         // A task that panicked does not settle its message, so the queue shows it again.
         while let Some(finished) = tasks.join_next().await {
@@ -109,7 +109,8 @@ impl Dialer {
     async fn handle_message(&self, message: &SqsMessage) -> JobOutcome {
         match message.body.as_deref().and_then(CallMessage::from_body) {
             Some(CallMessage::Place { job, hops }) => {
-                self.dial(job, hops).instrument(spans::job(job.account_id, job.conversation_id)).await
+                let span = spans::job(job.account_id, job.conversation_id);
+                Box::pin(self.dial(job, hops).instrument(span)).await
             }
             Some(CallMessage::Wake { account_id }) => {
                 self.wake(account_id).instrument(spans::account_job(account_id)).await

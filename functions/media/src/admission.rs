@@ -53,13 +53,13 @@ pub(crate) struct CallResources {
 
 /// The decision about one stream.
 pub(crate) enum StreamAdmission {
-    Admitted(Box<AdmittedCall>, CallResources),
+    Admitted(Box<AdmittedCall>, Box<CallResources>),
     /// The conversation is unknown, or the token is not its token, or was used before.
     Refused,
     /// The token is valid, and is not used up: this worker is at its limit of calls.
     Full,
     /// This worker has the lease, but the keys of the call's providers are not available.
-    WithoutProviders(HeldLease, Box<Conversation>),
+    WithoutProviders(Box<HeldLease>, Box<Conversation>),
 }
 
 /// Decides about a stream whose audio has this `format`.
@@ -123,7 +123,7 @@ pub(crate) async fn admit(
         Ok(providers) => providers,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "provider keys not available");
-            return Ok(StreamAdmission::WithoutProviders(lease, Box::new(snapshot.conversation)));
+            return Ok(StreamAdmission::WithoutProviders(Box::new(lease), Box::new(snapshot.conversation)));
         }
     };
     let transcriber = providers.connect(worker, format);
@@ -149,5 +149,6 @@ pub(crate) async fn admit(
         elapsed,
         takeover,
     };
-    Ok(StreamAdmission::Admitted(Box::new(admitted), CallResources { lease, transcriber, first_entry }))
+    let resources = Box::new(CallResources { lease, transcriber, first_entry });
+    Ok(StreamAdmission::Admitted(Box::new(admitted), resources))
 }

@@ -72,7 +72,7 @@ impl CallProviders {
             &resolved.voice,
             [model.as_ref(), transcriber.as_ref(), voice.as_ref()],
         )?;
-        Ok(Self { language_model, transcriber, voice, resolved })
+        Ok(Self { resolved, language_model, transcriber, voice })
     }
 
     /// The properties of the transcriber that serves.

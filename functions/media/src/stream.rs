@@ -101,7 +101,7 @@ async fn serve_call(
     let call = start.call.as_ref();
     let key = ConversationKey { account: start.account, conversation: start.conversation };
     let (admitted, resources) = match admission::admit(worker, &start, key, stream.format()).await {
-        Ok(StreamAdmission::Admitted(admitted, resources)) => (admitted, resources),
+        Ok(StreamAdmission::Admitted(admitted, resources)) => (admitted, *resources),
         Ok(StreamAdmission::Refused) => {
             tracing::warn!("media stream refused: its token is not valid");
             return refuse(worker, place, stream, Closing::Refused).await;
@@ -135,7 +135,8 @@ async fn serve_call(
     }
     let running = Call::new(worker, &admitted, stream, resources);
     // A panic ends this call alone.
-    let outcome = if let Ok(finished) = AssertUnwindSafe(running.run(shutdown)).catch_unwind().await {
+    let outcome = if let Ok(finished) = Box::pin(AssertUnwindSafe(running.run(shutdown)).catch_unwind()).await
+    {
         let outcome = finished.outcome.name();
         teardown::close(worker, conversation, call, finished).await;
         outcome

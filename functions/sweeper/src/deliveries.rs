@@ -39,7 +39,7 @@ impl Sweeper {
                 async move { sweeper.queue_or_postpone(item).await }.instrument(span)
             };
             run_each(AT_ONCE, new, deadline, work, |was_queued| {
-                queued += usize::from(was_queued == Some(true))
+                queued += usize::from(was_queued == Some(true));
             })
             .await;
             if is_last || Instant::now() >= deadline {

@@ -151,16 +151,16 @@ mod tests {
     #[tokio::test]
     async fn a_stored_text_opens_for_its_account_and_place_only() {
         let sealer = sealer().await;
-        let sealed = sealer.seal_stored(account(1), "webhook https://a.example/", "secret").await.unwrap();
-        assert!(is_sealed(&sealed) && !sealed.contains("secret"));
-        let open = async |account, place| sealer.open_stored(account, place, &sealed).await;
+        let stored = sealer.seal_stored(account(1), "webhook https://a.example/", "secret").await.unwrap();
+        assert!(is_sealed(&stored) && !stored.contains("secret"));
+        let open = async |account, place| sealer.open_stored(account, place, &stored).await;
         assert_eq!(open(account(1), "webhook https://a.example/").await.unwrap(), "secret");
         for (account, place) in
             [(account(1), "webhook https://b.example/"), (account(2), "webhook https://a.example/")]
         {
             assert!(matches!(open(account, place).await, Err(ServiceError::Refused(_))), "{place}");
         }
-        let cut = &sealed[..sealed.len() - 8];
+        let cut = &stored[..stored.len() - 8];
         for changed in [cut, "sealed:", "sealed:AAAA:AAAA:AAAA"] {
             let opened = sealer.open_stored(account(1), "webhook https://a.example/", changed).await;
             assert!(matches!(opened, Err(ServiceError::Refused(_))), "{changed}");
@@ -171,21 +171,21 @@ mod tests {
     #[tokio::test]
     async fn a_process_asks_the_key_service_once_for_an_account() {
         let (sealer, requests) = crate::sealing::testing::counted_sealer().await;
-        let mut sealed = vec![];
+        let mut all = vec![];
         for n in 0..50 {
             let place = format!("webhook {n}");
-            sealed.push(sealer.seal_stored(account(1), &place, "secret").await.unwrap());
+            all.push(sealer.seal_stored(account(1), &place, "secret").await.unwrap());
         }
-        for (n, sealed) in sealed.iter().enumerate() {
+        for (n, stored) in all.iter().enumerate() {
             let place = format!("webhook {n}");
-            assert_eq!(sealer.open_stored(account(1), &place, sealed).await.unwrap(), "secret");
+            assert_eq!(sealer.open_stored(account(1), &place, stored).await.unwrap(), "secret");
         }
         assert_eq!(requests.load(std::sync::atomic::Ordering::Relaxed), 1);
         // Another process.
         let other = Sealer { keys: std::sync::Arc::default(), ..sealer.clone() };
-        for (n, sealed) in sealed.iter().enumerate() {
+        for (n, stored) in all.iter().enumerate() {
             let place = format!("webhook {n}");
-            assert_eq!(other.open_stored(account(1), &place, sealed).await.unwrap(), "secret");
+            assert_eq!(other.open_stored(account(1), &place, stored).await.unwrap(), "secret");
         }
         assert_eq!(requests.load(std::sync::atomic::Ordering::Relaxed), 2);
     }

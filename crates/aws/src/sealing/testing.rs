@@ -39,9 +39,9 @@ pub async fn counted_sealer() -> (Sealer, Arc<AtomicUsize>) {
     let counted = requests.clone();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let router = Router::new().fallback(move |headers: HeaderMap, body: String| {
+    let router = Router::new().fallback(async move |headers: HeaderMap, body: String| {
         counted.fetch_add(1, Ordering::Relaxed);
-        answer(headers, body)
+        answer(&headers, &body)
     });
     // The runtime of the test owns the task, and ends it.
     tokio::runtime::Handle::current().spawn(async move { axum::serve(listener, router).await });
@@ -63,9 +63,9 @@ struct Request {
     ciphertext_blob: Option<String>,
 }
 
-async fn answer(headers: HeaderMap, body: String) -> (StatusCode, Json<Value>) {
+fn answer(headers: &HeaderMap, body: &str) -> (StatusCode, Json<Value>) {
     let operation = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let Ok(request) = serde_json::from_str::<Request>(&body) else { return refusal("ValidationException") };
+    let Ok(request) = serde_json::from_str::<Request>(body) else { return refusal("ValidationException") };
     if request.key_id != KEY_ID {
         return refusal("NotFoundException");
     }

@@ -112,8 +112,8 @@ impl Table {
                 continue;
             }
             let text = serde_json::to_string(headers).map_err(|_| TableError::Corrupt("NEW"))?;
-            let sealed = sealer.seal_stored(account, &headers_place(&webhook.url), &text).await?;
-            *headers = BTreeMap::from([(HEADERS.to_owned(), sealed)]);
+            let stored = sealer.seal_stored(account, &headers_place(&webhook.url), &text).await?;
+            *headers = BTreeMap::from([(HEADERS.to_owned(), stored)]);
         }
         Ok(webhooks)
     }
@@ -126,8 +126,8 @@ impl Table {
         let Some(sealer) = &self.sealer else { return Ok(()) };
         for webhook in webhooks {
             let Some(headers) = webhook.headers.as_mut() else { continue };
-            let Some(sealed) = headers.get(HEADERS) else { continue };
-            let text = sealer.open_stored(account, &headers_place(&webhook.url), sealed).await?;
+            let Some(stored) = headers.get(HEADERS) else { continue };
+            let text = sealer.open_stored(account, &headers_place(&webhook.url), stored).await?;
             *headers = serde_json::from_str(&text).map_err(|_| TableError::Corrupt("HEADERS"))?;
         }
         Ok(())

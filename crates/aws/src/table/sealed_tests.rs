@@ -87,9 +87,9 @@ async fn no_item_holds_a_signing_secret_or_a_webhooks_header() {
     let all = Listing { created: Created::default(), page: Page { index: 1, limit: 10 } };
     assert_eq!(table.conversations(owner.id, None, all).await.unwrap().0, [call]);
     assert_eq!(table.agent(owner.id, agent.id).await.unwrap().as_ref(), Some(&agent));
-    assert_eq!(table.agents(owner.id, all).await.unwrap().0, [agent.clone()]);
+    assert_eq!(table.agents(owner.id, all).await.unwrap().0, std::slice::from_ref(&agent));
     assert_eq!(table.phone_number(owner.id, &number.phone_number).await.unwrap(), Some(number.clone()));
-    assert_eq!(table.phone_numbers(owner.id, all).await.unwrap().0, [number.clone()]);
+    assert_eq!(table.phone_numbers(owner.id, all).await.unwrap().0, std::slice::from_ref(&number));
     let again = Claim::new(RequestId::new(at(0), 2), "hash".into(), "other".into(), at(1));
     assert_eq!(table.claim(owner.id, "key", again, at(1)).await.unwrap(), Claimed::Answered(answer));
 

@@ -51,8 +51,11 @@ impl Synthesizer for ChainedVoice {
 struct ChainedSession {
     chain: Arc<Chain<dyn Synthesizer>>,
     call: CallContext,
-    sessions: Arc<Mutex<Vec<Option<Box<dyn VoiceSession>>>>>,
+    sessions: Sessions,
 }
+
+/// The sessions of the candidates that have been opened.
+type Sessions = Arc<Mutex<Vec<Option<Box<dyn VoiceSession>>>>>;
 
 impl VoiceSession for ChainedSession {
     fn request(&mut self, clause: &str) -> SpeechStream {

@@ -154,7 +154,8 @@ impl Connection {
     async fn try_connect(&self) -> Result<Socket, Failure> {
         let request = self.target.request().map_err(|error| Failure { error, remedy: Remedy::None })?;
         let socket = egress::connect(request).await.map_err(refusals::of_handshake)?;
-        let mut socket = Socket { socket, ending: vec![], idle_since: Instant::now(), is_silent: false };
+        let mut socket =
+            Socket { stream: socket, ending: vec![], idle_since: Instant::now(), is_silent: false };
         let begin = ClientMessage::begin(KEPT_OPEN, self.target.settings());
         socket.write(&[begin], self.timing.write).await?;
         Ok(socket)
@@ -289,7 +290,7 @@ fn backoff(failures: u32) -> Duration {
 
 /// An open websocket.
 struct Socket {
-    socket: WebSocket,
+    stream: WebSocket,
     /// Contexts of dropped clauses that the vendor has not ended.
     ending: Vec<String>,
     /// When the last message was sent.
@@ -303,9 +304,9 @@ impl Socket {
     async fn write(&mut self, messages: &[ClientMessage<'_>], limit: Duration) -> Result<(), Failure> {
         let writing = async {
             for message in messages {
-                self.socket.feed(Message::text(message.json())).await?;
+                self.stream.feed(Message::text(message.json())).await?;
             }
-            self.socket.flush().await
+            self.stream.flush().await
         };
         let written = timeout(limit, writing).await;
         self.idle_since = Instant::now();
@@ -328,7 +329,7 @@ impl Socket {
             return Err(refusals::ended());
         }
         self.write(&[ClientMessage::keep_alive(KEPT_OPEN)], limit).await?;
-        let ping = timeout(limit, self.socket.send(Message::Ping(Bytes::new()))).await;
+        let ping = timeout(limit, self.stream.send(Message::Ping(Bytes::new()))).await;
         match ping {
             Ok(sent) => sent.map_err(refusals::broken),
             Err(_) => Err(refusals::ended()),
@@ -338,7 +339,7 @@ impl Socket {
     /// The next message. Cancel-safe.
     async fn receive(&mut self) -> Result<ServerMessage, Failure> {
         loop {
-            let message = match self.socket.next().await {
+            let message = match self.stream.next().await {
                 None | Some(Err(tungstenite::Error::ConnectionClosed)) => return Err(refusals::ended()),
                 Some(Err(error)) => return Err(refusals::broken(error)),
                 Some(Ok(message)) => message,

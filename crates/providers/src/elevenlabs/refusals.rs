@@ -91,7 +91,7 @@ pub(super) fn of_handshake(error: tungstenite::Error) -> Failure {
     let known = explanation.code.as_deref().and_then(of_code);
     let (status, headers) = (response.status(), response.headers());
     let verdict = match &known {
-        Some((verdict, _)) => verdict.clone(),
+        Some((verdict, _)) => *verdict,
         None => handshake_verdict(status, headers, &explanation),
     };
     let wait = match (&known, &verdict) {

@@ -25,7 +25,7 @@ const INACTIVITY_TIMEOUT: &str = "180";
 /// A voice of an agent, with its settings.
 #[derive(Debug, Clone)]
 pub(super) struct Voice {
-    pub(super) voice: String,
+    pub(super) id: String,
     pub(super) model: String,
     /// 0: best quality. 1 to 4: speech is generated without waiting for more text; 4: numbers are read as written.
     pub(super) optimize_latency: u8,
@@ -53,7 +53,7 @@ impl Voice {
             use_speaker_boost: Some(*use_speaker_boost),
         };
         Some(Self {
-            voice: voice_id.clone(),
+            id: voice_id.clone(),
             model: model_id.clone(),
             optimize_latency: *optimize_latency,
             settings,
@@ -101,7 +101,7 @@ impl Target {
         let mut url = self.base.clone();
         let scheme = if url.scheme() == "http" { "ws" } else { "wss" };
         url.set_scheme(scheme).expect("http and ws are of one kind, so the scheme can be changed");
-        let voice = voice_id(&self.voice.voice);
+        let voice = voice_id(&self.voice.id);
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["v1", "text-to-speech", voice, "multi-stream-input"]);
         }

@@ -74,7 +74,10 @@ mod tests {
     /// An alignment in which every character takes 10 ms, from `start` on.
     fn alignment(text: &str, start: u32) -> Alignment {
         let chars: Vec<String> = text.chars().map(String::from).collect();
-        let starts = (0..chars.len()).map(|index| f64::from(start) + 10.0 * index as f64).collect();
+        let starts = (0..chars.len())
+            .zip(0_u32..)
+            .map(|(_, index)| f64::from(start) + 10.0 * f64::from(index))
+            .collect();
         Alignment { durations: vec![10.0; chars.len()], starts, chars }
     }
 

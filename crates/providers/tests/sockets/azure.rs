@@ -143,7 +143,7 @@ async fn a_throttled_clause_waits_and_others_fail_at_once() {
     let events = speech(&server.providers(), PATIENT).await;
     let delays = events.iter().filter(|event| matches!(event, Ok(SpeechEvent::Delayed))).count();
     assert_eq!((bytes(&events), delays), (160, 2), "{events:?}");
-    let requests = requests.lock().unwrap();
+    let requests = requests.lock().unwrap().clone();
     assert!(requests.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(300)), "{requests:?}");
 
     for (status, is_retryable) in [(400, false), (401, false), (415, false), (502, true)] {

@@ -55,7 +55,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, State, rejection::JsonRejection},
     http::StatusCode,
     routing::{get, put},
 };
@@ -64,6 +64,7 @@ use serde_json::{Value, json};
 pub(crate) use account::{Account, KEYS};
 pub use account::{CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWNED_NUMBER};
 pub(crate) use carrier::Carrier;
+use rudeness::Rudeness;
 
 /// The carrier's server. Its calls run on the carrier's tracker until its token is cancelled.
 pub(crate) fn router(carrier: &Arc<Carrier>) -> Router {
@@ -71,9 +72,22 @@ pub(crate) fn router(carrier: &Arc<Carrier>) -> Router {
         .route("/sandbox/calls", get(inspect_all).post(inbound::create))
         .route("/sandbox/calls/{sid}", get(inspect))
         .route("/sandbox/people/{number}", put(people::assign).delete(people::remove))
-        .route("/sandbox/rudeness", put(rudeness::change))
+        .route("/sandbox/rudeness", put(be_rude))
         .merge(rest::router(carrier.clone()))
         .with_state(carrier.clone())
+}
+
+/// `PUT /sandbox/rudeness`.
+async fn be_rude(
+    State(carrier): State<Arc<Carrier>>,
+    body: Result<Json<Rudeness>, JsonRejection>,
+) -> Result<StatusCode, (StatusCode, String)> {
+    let Json(rudeness) = body.map_err(|rejection| (rejection.status(), rejection.body_text()))?;
+    if let Some(mistake) = rudeness.mistake() {
+        return Err((StatusCode::UNPROCESSABLE_ENTITY, mistake));
+    }
+    *carrier.rudeness() = rudeness;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// All records, in the order in which the calls were created.

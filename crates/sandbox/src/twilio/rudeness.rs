@@ -8,16 +8,9 @@
 //! {"seed": 7, "callbacks_late_ms": 2000, "callbacks_repeated": 2, "one_in": 3, "closed_stream": "error"}
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use axum::{
-    Json,
-    extract::{State, rejection::JsonRejection},
-    http::StatusCode,
-};
 use serde::Deserialize;
-
-use super::carrier::Carrier;
 
 /// Maximum delay of a callback, and maximum number of its repetitions.
 const MAX_LATE_MS: u64 = 60_000;
@@ -54,7 +47,8 @@ pub(super) enum ClosedStream {
 }
 
 impl Rudeness {
-    fn mistake(&self) -> Option<String> {
+    /// Why it is not taken.
+    pub(super) fn mistake(&self) -> Option<String> {
         if self.callbacks_late_ms > MAX_LATE_MS {
             return Some(format!("callbacks_late_ms: at most {MAX_LATE_MS}"));
         }
@@ -94,19 +88,6 @@ impl Rudeness {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (z ^ (z >> 31)) % below
     }
-}
-
-/// `PUT /sandbox/rudeness`.
-pub(super) async fn change(
-    State(carrier): State<Arc<Carrier>>,
-    body: Result<Json<Rudeness>, JsonRejection>,
-) -> Result<StatusCode, (StatusCode, String)> {
-    let Json(rudeness) = body.map_err(|rejection| (rejection.status(), rejection.body_text()))?;
-    if let Some(mistake) = rudeness.mistake() {
-        return Err((StatusCode::UNPROCESSABLE_ENTITY, mistake));
-    }
-    *carrier.rudeness() = rudeness;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 #[cfg(test)]

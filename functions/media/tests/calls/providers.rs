@@ -435,19 +435,19 @@ impl VoiceSession for ScriptedProviders {
     fn request(&mut self, clause: &str) -> SpeechStream {
         let (script, clause) = (Arc::clone(&self.0), clause.to_owned());
         // See the transcriber's handshake.
-        stream::once(async move { speak(&script, clause) }).flatten().boxed()
+        stream::once(async move { speak(&script, &clause) }).flatten().boxed()
     }
 }
 
-fn speak(script: &Script, text: String) -> SpeechStream {
+fn speak(script: &Script, text: &str) -> SpeechStream {
     let characters = text.chars().count();
     let mut place = 0;
     script.requests.send_modify(|requests| {
         place = requests.clauses.len();
-        requests.clauses.push(text.clone());
+        requests.clauses.push(text.to_owned());
     });
     if let Some(voice) = &*script.recorded_voice.lock().unwrap() {
-        let events = stream::iter(voice.speak(&text)).then(async |event| {
+        let events = stream::iter(voice.speak(text)).then(async |event| {
             sleep(RECORDED_EVENT).await;
             Ok(event)
         });
