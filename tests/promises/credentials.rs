@@ -46,13 +46,20 @@ async fn providers_with_the_customers_key_cost_nothing() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_never_falls_back_to_the_deployments_key() {
+async fn a_wrong_key_is_named_and_only_another_vendor_serves_in_its_place() {
+    let _machine = share_machine().await;
     let stack = shared();
     let (openai, deepgram) = (store("openai", OPENAI_KEY).await, store("deepgram", "wrong-key-1234").await);
     let id = stack.call("+14155550163", served_with(&openai, &deepgram)).await.unwrap();
     let ended = stack.ended(&id).await.unwrap();
-    assert_eq!(ended["ended_reason"], "unknown", "{ended}");
-    assert_eq!(ended["messages"], json!([]), "nobody spoke");
+    let cost = &ended["cost_breakdown"];
+    for part in ["transcriber", "voice"] {
+        assert_ne!(cost[part]["provider"], "deepgram", "never with the deployment's key: {cost}");
+    }
+    let notes = json!(stack.events(&id).await.unwrap()).to_string();
+    for role in ["transcriber", "voice"] {
+        assert!(notes.contains(&format!("{role} deepgram with {deepgram}: refused the request")), "{notes}");
+    }
 }
 
 #[tokio::test]

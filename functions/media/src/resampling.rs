@@ -8,7 +8,7 @@ use switchboard_providers::audio::AudioFormat;
 
 use crate::samples::samples;
 
-/// The taps at odd distances from the middle, in 32768ths. Those at even distances are zero, the middle is half.
+/// The taps at odd distances from the middle, in units of 1/32,768. Those at even distances are zero, the middle is half.
 const TAPS: [i32; 6] = [10_298, -3_013, 1_377, -628, 249, -91];
 /// The distance of the last tap, in samples at 16 kHz.
 const REACH: usize = 2 * TAPS.len() - 1;

@@ -40,6 +40,7 @@ impl<P: ?Sized> Attempts<P> {
     pub(super) fn fail(&mut self, error: &Error) -> bool {
         let failure = error.failure();
         if failover::retries(failure, self.repeated, self.began.elapsed()) {
+            self.chain.note_repetition(self.place(), &error.without_explanation());
             self.repeated += 1;
             self.began = Instant::now();
             return true;

@@ -133,16 +133,24 @@ impl<P: ?Sized> Chain<P> {
 
     /// Notes once in the call why a candidate does not serve.
     fn note(&self, place: usize, reason: &str) {
-        let ProviderId { provider, credential, .. } = &self.candidates[place].id;
         let mut memory = self.memory();
-        if std::mem::replace(&mut memory.noted[place], true) {
-            return;
+        if !std::mem::replace(&mut memory.noted[place], true) {
+            memory.notes.push(self.fault(place, reason));
         }
-        let note = match credential {
+    }
+
+    /// Notes that a candidate failed, and is asked again.
+    fn note_repetition(&self, place: usize, reason: &str) {
+        let note = self.fault(place, &format!("{reason}, and was asked again"));
+        self.memory().notes.push(note);
+    }
+
+    fn fault(&self, place: usize, reason: &str) -> String {
+        let ProviderId { provider, credential, .. } = &self.candidates[place].id;
+        match credential {
             Some(own) => format!("{provider} with {own}: {reason}"),
             None => format!("{provider}: {reason}"),
-        };
-        memory.notes.push(note);
+        }
     }
 
     /// A candidate has begun to serve.
