@@ -87,9 +87,14 @@ def check_reports(said, seconds, languages, reports):
 
 def check(arguments):
     deepgram = client(arguments.deepgram_url, arguments.deepgram_key)
+    languages_of_each = [["en-US"], ["en-US", "es-ES"], ["en-US"]]
+
+    async def spoken():
+        # The client belongs to one event loop.
+        return [(await speak(deepgram, said, container="none"))[0] for said, _ in zip(SENTENCES, languages_of_each)]
+
     utterances = []
-    for said, languages in zip(SENTENCES, [["en-US"], ["en-US", "es-ES"], ["en-US"]]):
-        audio, _ = asyncio.run(speak(deepgram, said, container="none"))
+    for said, languages, audio in zip(SENTENCES, languages_of_each, asyncio.run(spoken())):
         reports = listen(configuration(arguments.azure_url, arguments.azure_key), languages, audio)
         utterances.append(check_reports(said, len(audio) / 8000, languages, reports))
 
