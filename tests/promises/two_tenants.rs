@@ -134,12 +134,13 @@ impl Attack<'_> {
         !self.stop.load(Ordering::SeqCst)
     }
 
-    /// Opens websockets that never name a call, as many as one address may, and renews those that are closed.
+    /// Opens websockets that never start a call, as many as one address may, and renews those that are closed. They are
+    /// browsers': a carrier's has to be signed.
     async fn sockets(&self) -> usize {
         let media = self.stack.address("media_url").strip_prefix("ws://").unwrap();
         let (host, path) = media.split_once('/').unwrap();
         let request = format!(
-            "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+            "GET /{path}/web/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0/none HTTP/1.1\r\nhost: {host}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         let idle = async || {
