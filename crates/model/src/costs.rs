@@ -1,7 +1,7 @@
 //! The usage of a conversation, and its cost.
 //!
 //! A cost is the product of a measured amount and a rate, rounded once. This module knows neither conversations nor
-//! agents: the rates come from the [catalogue](crate::catalogue), the durations from [`crate::conversations`].
+//! agents: the rates come from the [catalogue], the durations from [`crate::conversations`].
 
 use std::{fmt, ops::Add};
 
@@ -210,7 +210,7 @@ pub struct CharacterCost {
     pub estimated: bool,
 }
 
-/// The deployment's own prices; the vendors' are in the [catalogue](crate::catalogue).
+/// The deployment's own prices; the vendors' are in the [catalogue].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prices {
     /// USD per minute of a started conversation.

@@ -114,7 +114,7 @@ impl Table {
         self.put_delivery(items::delivery_item(conversation, after)?, before, after).await
     }
 
-    /// Stores a delivery that was requested again, and puts it into the [outbox](crate::outbox).
+    /// Stores a delivery that was requested again, and puts it into the [outbox].
     ///
     /// # Errors
     /// [`TableError::Conflict`]: another writer wrote first.

@@ -1,4 +1,4 @@
-//! The events and messages of a conversation, which are stored in [packs](super::packs).
+//! The events and messages of a conversation, which are stored in [packs].
 
 use aws_sdk_dynamodb::{
     operation::put_item::PutItemError,
