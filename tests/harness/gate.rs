@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::Stack;
 
-/// What becomes of connections.
+/// The treatment of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
     /// They pass.

@@ -16,7 +16,7 @@ use crate::{
 
 /// The number that is called, without its country.
 const DIGITS: &str = "4155550174";
-/// What both sides say, among other words. The recogniser knows them.
+/// Words that both sides say, among others. The recogniser knows them.
 const SPOKEN: [&str; 2] = ["elephant", "strawberries"];
 const PROMPT: &str = "canary-prompt-7f3ab2";
 const API_KEY: &str = "sk-canary-key-5512cc";

@@ -19,7 +19,7 @@ const INDEXES: [(&str, &str, &str); 2] =
 /// The bytes of a unit.
 const UNIT: usize = 1_024;
 
-/// What one write takes of one partition key.
+/// The writes and units that one request takes of one partition key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     /// `table`, or the name of the index.

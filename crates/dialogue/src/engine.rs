@@ -39,7 +39,7 @@ pub struct Engine {
     weighs_sounds: bool,
     /// Said as soon as media flows, whatever the caller does.
     disclosure: Option<String>,
-    /// What the caller said before another worker could reply, or had said the disclosure.
+    /// The caller's words that wait for a reply behind the disclosure: an earlier worker heard them.
     waiting: Option<String>,
     /// Said next.
     greeting: Option<String>,

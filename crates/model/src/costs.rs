@@ -151,7 +151,7 @@ pub struct CostBreakdown {
     pub served_by: Vec<ServedCost>,
 }
 
-/// What one model cost.
+/// The cost of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServedCost {
     /// The part that it served.
@@ -299,7 +299,7 @@ pub fn breakdown(
     CostBreakdown { total, agent, language_model, transcriber, voice, telephony, served_by }
 }
 
-/// What one provider served of a part.
+/// The share of a part that one provider served.
 struct Share {
     provider: &'static str,
     amount: u64,

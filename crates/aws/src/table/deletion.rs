@@ -24,7 +24,7 @@ impl Table {
         let pk = keys::conversation_pk(account, id);
         self.delete_items(account, &pk).await?;
         self.delete_last(&pk).await?;
-        // What a webhook attempt recorded meanwhile. A later one finds no conversation, and removes its own.
+        // A webhook attempt may have recorded a delivery meanwhile. A later one finds no conversation, and removes its own.
         self.delete_items(account, &pk).await
     }
 

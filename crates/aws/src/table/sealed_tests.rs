@@ -1,4 +1,4 @@
-//! What the table's items hold of secrets, and what a deletion leaves of them.
+//! No item of the table holds a secret in plain text, and a deletion leaves none.
 
 use std::collections::BTreeMap;
 

@@ -272,7 +272,7 @@ pub(super) fn voice_model(voice: &Voice) -> &str {
     }
 }
 
-/// What the vendor bills a voice by.
+/// The name by which the vendor bills a voice.
 pub(super) fn billed_voice(voice: &Voice) -> &str {
     match voice {
         Voice::Elevenlabs { model_id, .. } => model_id,

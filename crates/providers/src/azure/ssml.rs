@@ -76,7 +76,7 @@ impl Voice {
     }
 }
 
-/// What XML 1.0 allows.
+/// Whether XML 1.0 allows a character.
 fn is_xml(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }

@@ -173,7 +173,7 @@ impl<P: ?Sized> Chain<P> {
 }
 
 impl Error {
-    /// What it means for a chain.
+    /// The kind of failure, by which a chain decides.
     fn failure(&self) -> Failure {
         match self {
             Self::Rejected { .. } => Failure::Refused,

@@ -16,7 +16,7 @@ use crate::{
     transcriber::{AudioSink, Transcriber, TranscriberSession, TranscriptEvent},
 };
 
-/// What a scripted provider does with a request.
+/// A scripted provider's reaction to a request.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Serves,

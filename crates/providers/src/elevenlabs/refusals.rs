@@ -1,4 +1,4 @@
-//! What the vendor's refusals mean. Pure.
+//! Reads the vendor's refusals, and decides on a remedy. Pure.
 //!
 //! They come as the response to the handshake, as a message before the socket is closed, or as the reason of the close
 //! frame. The codes are those of its reference (`code`), of older responses (`status`) and of its websocket (`error`).
@@ -31,7 +31,7 @@ pub(super) struct Failure {
     pub(super) remedy: Remedy,
 }
 
-/// What may help against a failure.
+/// The remedy that may help against a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// The vendor is busy, or all requests of the plan are in use: the same after a wait, at least this long.

@@ -1,4 +1,4 @@
-//! What a connection asks for: its URL, its key, and the settings of its contexts.
+//! The target of a connection: its URL, its key, and the settings of its contexts.
 
 use http::{HeaderValue, header};
 use reqwest::Url;

@@ -167,7 +167,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// What the server wants back with the call: Gemini's compatible server has its thought signatures there. Too much
+    /// State that the server wants back with the call: Gemini's compatible server has its thought signatures there. Too much
     /// of it is not kept.
     fn state_of(&mut self, delta: &Value) -> Option<Value> {
         let extra = delta.get(EXTRA_CONTENT).filter(|extra| extra.is_object())?;

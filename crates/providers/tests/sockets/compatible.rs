@@ -23,7 +23,7 @@ use switchboard_providers::{
 
 use crate::support::{PATIENT, Server, nowhere};
 
-/// What a server saw of a request.
+/// The parts of a request that a server saw.
 #[derive(Debug, Clone)]
 struct Seen {
     target: String,

@@ -36,7 +36,7 @@ use crate::support::{IMPATIENT, PATIENT, SHORT, Server, nowhere, providers};
 /// Longer than any event of these tests takes.
 const LONG: Duration = Duration::from_secs(10);
 
-/// What the server does with the text of a clause.
+/// The server's reaction to the text of a clause.
 #[derive(Debug, Clone)]
 enum Act {
     /// Half a second of audio in two messages, with the times of all characters in the first.

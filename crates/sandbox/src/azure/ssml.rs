@@ -17,7 +17,7 @@ pub(super) const VOICES: &[&str] = &[
     "es-ES-ElviraNeural",
 ];
 
-/// What a document says.
+/// The words of a document, and their voice.
 #[derive(Debug, PartialEq)]
 pub(super) struct Spoken {
     pub(super) text: String,

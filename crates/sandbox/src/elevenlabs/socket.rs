@@ -43,7 +43,7 @@ pub(super) struct Connection {
     pub(super) has_contexts: bool,
 }
 
-/// What a context's task has to send.
+/// A message that a context's task sends.
 enum Output {
     Speech(Value),
     /// The last message of the context with this name.

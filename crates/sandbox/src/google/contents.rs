@@ -200,7 +200,7 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// What the script reads of the turn. The user's lines in square brackets are notes; before anybody spoke they say nothing.
+    /// The text of the turn for the script. The user's lines in square brackets are notes; before anybody spoke they say nothing.
     fn say(&self, is_first: bool, messages: &mut Vec<Said>) {
         for part in &self.parts {
             if let Some(result) = part.get("functionResponse") {

@@ -12,7 +12,7 @@ use crate::devstack::{Addresses, Source};
 /// Limit for the list of a server's models.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the command line names; none: the demo's own.
+/// The providers that the command line names; none: the demo's own.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ChosenProviders {
     /// The voice: a provider of the catalogue, or PROVIDER/VOICE.
