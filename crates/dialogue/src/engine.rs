@@ -19,6 +19,7 @@ use crate::{
     history::History,
     idle::{self, Idle, Reminder},
     input::Input,
+    opening::Opening,
     output::Output,
     phase::Phase,
     playback::UtteranceInProgress,
@@ -37,12 +38,7 @@ pub struct Engine {
     max_duration: Option<Duration>,
     /// See [`EngineSettings::weighs_sounds`].
     weighs_sounds: bool,
-    /// Said as soon as media flows, whatever the caller does.
-    disclosure: Option<String>,
-    /// The caller's words that wait for a reply behind the disclosure: an earlier worker heard them.
-    waiting: Option<String>,
-    /// Said next.
-    greeting: Option<String>,
+    opening: Opening,
     /// How long a call that is taken over had lasted before; none for a new call.
     lasted: Option<Duration>,
     now: CallTime,
@@ -73,15 +69,13 @@ impl Engine {
             weighs_sounds,
         } = settings;
         let lasted = takeover.as_ref().map(|takeover| takeover.elapsed);
-        let disclosure = disclosure.filter(|text| handover::can_be_said(text));
         let takeover = takeover.unwrap_or_default();
-        let (history, waiting) = handover::split_waiting(takeover.history, disclosure.is_some());
+        let greeting = greeting.filter(|_| lasted.is_none());
+        let (opening, history) = Opening::new(disclosure, greeting, takeover.history);
         let (history, unspoken) = (History::taken_over(history), Unspoken::new(takeover.unspoken));
         Self {
             max_duration,
-            disclosure,
-            waiting,
-            greeting: greeting.filter(|_| lasted.is_none()),
+            opening,
             lasted,
             now: CallTime::default(),
             phase: Phase::default(),
@@ -221,30 +215,15 @@ impl Engine {
         if let Some(lasted) = self.lasted {
             self.clock.resume(at, lasted);
         }
-        if let Some(disclosure) = self.disclosure.take() {
-            return self.disclose(at, &disclosure, out);
+        if self.opening.has_disclosure() {
+            self.interrupt(at, out);
+            return self.opening.disclose(at, &mut self.agent, &mut self.unspoken, out);
         }
         if self.lasted.is_some() {
             return self.take_over(at, out);
         }
-        if let (Some(greeting), false) = (self.greeting.take(), self.agent.is_responding()) {
+        if let (Some(greeting), false) = (self.opening.take_greeting(), self.agent.is_responding()) {
             self.agent.greet(at, &greeting);
-        }
-    }
-
-    /// Says the disclosure, and what there is to say behind it.
-    fn disclose(&mut self, at: CallTime, disclosure: &str, out: &mut Vec<Output>) {
-        self.interrupt(at, out);
-        self.agent.disclose(at, disclosure);
-        if let Some(words) = self.waiting.take() {
-            self.agent.user_said(words);
-        }
-        if let Some(greeting) = self.greeting.take() {
-            self.agent.add_greeting(&greeting);
-        } else if let Some(unspoken) = self.unspoken.take() {
-            self.agent.add_speech(&unspoken);
-        } else {
-            self.agent.continue_reply(at, out);
         }
     }
 
@@ -303,7 +282,7 @@ impl Engine {
             self.agent.hand_over(at, self.barge_in.end_pause(), out)
         } else {
             // A call that has not started here is greeted by the next worker.
-            self.unspoken.take().or_else(|| self.greeting.take())
+            self.unspoken.take().or_else(|| self.opening.take_greeting())
         };
         // Words that the user has begun to say are to be replied to.
         let user_waits = self.end_turn(at, out).is_some();

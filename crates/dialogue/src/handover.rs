@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use crate::{call_time::CallTime, spoken_text::speakable, types::HistoryItem};
+use crate::{call_time::CallTime, spoken_text::speakable};
 
 /// The caller's time to speak before the agent says the unspoken words.
 const SAID_AFTER: Duration = Duration::from_secs(1);
@@ -28,19 +28,6 @@ pub(crate) fn drained_after(at: CallTime, user_speaks: bool, word_ends: Option<C
         at + LAST_TURN
     } else {
         word_ends.unwrap_or(at).min(at + LAST_WORD)
-    }
-}
-
-/// Takes the caller's last words out of the history if a disclosure comes before the reply to them.
-pub(crate) fn split_waiting(
-    mut history: Vec<HistoryItem>,
-    is_disclosed_first: bool,
-) -> (Vec<HistoryItem>, Option<String>) {
-    let is_said = |item: &mut HistoryItem| matches!(item, HistoryItem::User(text) if !text.trim().is_empty());
-    let last = history.pop_if(|item| is_disclosed_first && is_said(item));
-    match last {
-        Some(HistoryItem::User(words)) => (history, Some(words)),
-        _ => (history, None),
     }
 }
 

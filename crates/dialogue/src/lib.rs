@@ -11,6 +11,7 @@ mod history;
 mod idle;
 mod input;
 mod language;
+mod opening;
 mod output;
 mod phase;
 mod phrases;

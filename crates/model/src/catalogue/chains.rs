@@ -9,7 +9,7 @@ use std::fmt;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::{Connection, Service, deepgram, fallbacks, resolve, row};
+use super::{Connection, Service, deepgram, names, resolve, row};
 use crate::agents::{AgentConfig, LanguageModel, ModelSettings, RimeVoice, Transcriber, Voice};
 
 /// Whether the deployment has the keys of a vendor.
@@ -61,13 +61,13 @@ impl StandIn {
     /// A transcriber.
     #[must_use]
     pub fn transcriber(transcriber: &Transcriber) -> Self {
-        Self::new(Service::Transcriber, transcriber.provider(), fallbacks::transcriber_model(transcriber))
+        Self::new(Service::Transcriber, transcriber.provider(), names::transcriber_model(transcriber))
     }
 
     /// A voice.
     #[must_use]
     pub fn voice(voice: &Voice) -> Self {
-        Self::new(Service::Voice, voice.provider(), fallbacks::billed_voice(voice))
+        Self::new(Service::Voice, voice.provider(), names::billed_voice(voice))
     }
 
     fn new(service: Service, provider: &str, model: &str) -> Self {
@@ -160,7 +160,7 @@ pub fn voice_chain(named: &Voice, language: &str, has_keys: HasKeys<'_>) -> Chai
 pub(super) fn order(service: Service) -> Vec<(&'static str, String)> {
     let english = |provider: &&'static str| {
         let voice = stand_in_voice(provider, &Voice::default(), "en", false)?.0;
-        Some((*provider, fallbacks::voice_model(&voice).to_owned()))
+        Some((*provider, names::voice_model(&voice).to_owned()))
     };
     match service {
         Service::LanguageModel => {
@@ -237,7 +237,7 @@ fn stand_in_voice(provider: &str, named: &Voice, language: &str, is_man: bool) -
         "deepgram" => {
             // A row that names the voice knows a similar one.
             let similar = row(Service::Voice, named.provider())
-                .and_then(|row| row.fallback(fallbacks::voice_model(named)))
+                .and_then(|row| row.fallback(names::voice_model(named)))
                 .filter(|rule| rule.provider == "deepgram" && rule.name != "*");
             let english = similar.map_or(pick("aura-2-thalia-en", "aura-2-apollo-en"), |rule| rule.model);
             let model = deepgram::voice_in(language, english);
@@ -371,7 +371,7 @@ const MENS_VOICES: &[&str] = &[
 
 /// Whether a voice is a man's, as far as its name is known.
 fn is_mans_voice(voice: &Voice) -> bool {
-    let name = fallbacks::voice_model(voice).to_lowercase();
+    let name = names::voice_model(voice).to_lowercase();
     let of_table = || {
         let azure = AZURE.iter().any(|(_, _, _, man)| man.eq_ignore_ascii_case(&name));
         azure || deepgram::is_mans_voice(&name)
@@ -399,7 +399,7 @@ mod tests {
         let all = VOICES.iter().filter_map(|provider| stand_in_voice(provider, named, language, is_man));
         let name = |voice: &Voice| match voice {
             Voice::Rimeai(voice) => voice.speaker.clone(),
-            voice => fallbacks::voice_model(voice).to_owned(),
+            voice => names::voice_model(voice).to_owned(),
         };
         in_language_first(all).iter().map(name).collect()
     }

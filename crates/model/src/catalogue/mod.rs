@@ -7,6 +7,7 @@
 //!
 //! Start with [`Row`], then read a vendor's file. [`resolve`] decides which providers serve an agent.
 
+mod adjustments;
 pub mod azure;
 mod chains;
 pub mod deepgram;
@@ -14,6 +15,7 @@ pub mod elevenlabs;
 mod fallback_table;
 mod fallbacks;
 mod google;
+mod names;
 mod openai;
 pub mod playht;
 mod prices;
@@ -29,11 +31,12 @@ use std::time::Duration;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+pub use self::adjustments::Adjustment;
 pub use self::chains::{
     Chain, HasKeys, StandIn, first_voice, language_model_chain, transcriber_chain, voice_chain,
 };
 pub use self::fallback_table::{Fallback, Occasion, fallbacks};
-pub use self::fallbacks::{Adjustment, ResolvedProviders, resolve};
+pub use self::fallbacks::{ResolvedProviders, resolve};
 pub use self::prices::{CallPrices, CallTariff, Price, TokenPrices};
 pub use self::rates::{ProviderRates, Rate, ServedModels, rates, stand_in_rates};
 use crate::audio::AudioFormat;
