@@ -116,14 +116,12 @@ impl Usage {
             is_estimated(self) || self.stand_ins.iter().any(|stand_in| is_estimated(&stand_in.used))
         };
         let parts = [
-            ("language model: its tokens", any(|used| used.tokens_estimated)),
-            ("transcriber: its audio", any(|used| used.transcriber_estimated)),
-            ("voice: its characters", any(|used| used.characters_estimated)),
+            ("language model: its tokens were", any(|used| used.tokens_estimated)),
+            ("transcriber: its audio was", any(|used| used.transcriber_estimated)),
+            ("voice: its characters were", any(|used| used.characters_estimated)),
         ];
         let estimated = parts.into_iter().filter(|(_, is_estimated)| *is_estimated);
-        estimated
-            .map(|(part, _)| format!("{part} were not all reported, so its cost is an estimate"))
-            .collect()
+        estimated.map(|(part, _)| format!("{part} not all reported, so its cost is an estimate")).collect()
     }
 
     fn stand_ins(&self, service: Service) -> impl Iterator<Item = &StandInUsage> {
