@@ -9,6 +9,7 @@ use switchboard_model::messages::Role;
 
 use crate::{
     call_time::CallTime,
+    handover::Rest,
     history::History,
     output::{ConversationEvent, Output},
     phrases::Phrases,
@@ -18,6 +19,10 @@ use crate::{
         FunctionCall, GenerationId, HistoryItem, ProviderRole, UtteranceId, UtteranceIds, UtteranceKind,
     },
 };
+
+/// The model's instruction when a sound cut it off.
+const GO_ON: &str =
+    "A sound that was no speech cut your last message off. Go on where it stops, without repeating it.";
 
 /// The agent's response, its speech, and the conversation so far.
 pub(crate) struct AgentSide {
@@ -80,9 +85,20 @@ impl AgentSide {
         self.greeting.is_some_and(|utterance| self.playback.is_unfinished(at, utterance))
     }
 
-    /// The words that exist and that the caller has not heard.
-    pub(crate) fn unheard(&self, at: CallTime) -> Option<String> {
-        Some(self.playback.unheard(at)).filter(|text| !text.is_empty())
+    /// What the caller has not heard of the response; none if that is nothing.
+    pub(crate) fn rest(&self, at: CallTime) -> Option<Rest> {
+        let rest = Rest { text: self.playback.unheard(at), is_incomplete: self.responder.is_undecided() };
+        (rest.is_incomplete || !rest.text.is_empty()).then_some(rest)
+    }
+
+    /// Whether functions run whose results the model is to use.
+    pub(crate) fn awaits_results(&self) -> bool {
+        self.history.awaits_results()
+    }
+
+    /// Whether the user, or the result of a function, is last in the conversation.
+    pub(crate) fn owes_reply(&self) -> bool {
+        self.history.ends_with_user() || self.history.ends_with_tools()
     }
 
     /// Whether this is a response to the user of which no word was heard.
@@ -140,7 +156,7 @@ impl AgentSide {
 
     /// Goes on with a reply that another worker began or owed; how long the user has waited is not known here.
     pub(crate) fn continue_reply(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        if self.history.ends_with_user() || self.history.ends_with_tools() {
+        if self.owes_reply() {
             self.reply(at, at, out);
             if self.history.agent_has_replied() {
                 self.responder.mark_heard();
@@ -155,9 +171,21 @@ impl AgentSide {
     }
 
     /// Says a text that is not the model's, in a turn of its own.
-    pub(crate) fn say_unprompted(&mut self, at: CallTime, text: &str) {
+    fn say_unprompted(&mut self, at: CallTime, text: &str) {
         self.responder.begin_unprompted(at);
         self.say(text, UtteranceKind::Speech);
+    }
+
+    /// Says what was cut off, then has the model go on if it had not finished.
+    pub(crate) fn resume(&mut self, at: CallTime, rest: &Rest, out: &mut Vec<Output>) {
+        self.responder.begin_unprompted(at);
+        if !rest.text.is_empty() {
+            self.say(&rest.text, UtteranceKind::Speech);
+        }
+        if rest.is_incomplete {
+            self.history.note(GO_ON);
+            self.generate(at, out);
+        }
     }
 
     /// Says a text that nothing interrupts, in a turn of its own.

@@ -31,22 +31,37 @@ pub(crate) fn drained_after(at: CallTime, user_speaks: bool, word_ends: Option<C
     }
 }
 
-/// The agent's words that the previous worker left unspoken.
+/// The rest of a response that nobody has heard.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// Its words so far; empty if there are none.
+    pub(crate) text: String,
+    /// The model had not finished.
+    pub(crate) is_incomplete: bool,
+}
+
+/// The agent's words that the previous worker or an interruption left unspoken.
 #[derive(Debug, Default)]
 pub(crate) struct Unspoken {
-    text: Option<String>,
-    /// When the agent says the text; `None` before media flows.
+    rest: Option<Rest>,
+    /// When the agent says it; `None` before media flows, and while the user's words hold it back.
     due: Option<CallTime>,
 }
 
 impl Unspoken {
     /// Keeps `text` if it can be said.
     pub(crate) fn new(text: Option<String>) -> Self {
-        Self { text: text.filter(|text| can_be_said(text)), due: None }
+        let text = text.filter(|text| can_be_said(text));
+        Self::held_back(text.map(|text| Rest { text, is_incomplete: false }))
+    }
+
+    /// Keeps what an interruption left.
+    pub(crate) fn held_back(rest: Option<Rest>) -> Self {
+        Self { rest, due: None }
     }
 
     pub(crate) fn is_some(&self) -> bool {
-        self.text.is_some()
+        self.rest.is_some()
     }
 
     /// When the agent says the text.
@@ -66,9 +81,15 @@ impl Unspoken {
         }
     }
 
-    /// Takes the text, which is then not said by itself any more.
-    pub(crate) fn take(&mut self) -> Option<String> {
-        self.text.take()
+    /// The caller says words. If they are withdrawn, the text is scheduled again.
+    pub(crate) fn hold_back(&mut self) {
+        self.due = None;
+    }
+
+    /// Takes the rest, which is then not said by itself any more.
+    pub(crate) fn take(&mut self) -> Option<Rest> {
+        self.due = None;
+        self.rest.take()
     }
 }
 

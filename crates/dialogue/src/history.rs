@@ -139,6 +139,11 @@ impl History {
         matches!(self.last(), Some(Entry::Tools(..)))
     }
 
+    /// Whether functions were called last that have not all returned.
+    pub(crate) fn awaits_results(&self) -> bool {
+        matches!(self.last(), Some(Entry::Tools(_, calls)) if calls.iter().any(|(_, result)| result.is_none()))
+    }
+
     /// Whether the user spoke last.
     pub(crate) fn ends_with_user(&self) -> bool {
         matches!(self.last(), Some(Entry::User(_)))

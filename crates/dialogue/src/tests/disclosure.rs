@@ -97,9 +97,68 @@ fn a_takeover_replies_behind_it_to_a_caller_who_waits() {
     let takeover =
         Takeover { history: vec![HistoryItem::User("Who is this?".into())], ..Takeover::default() };
     let mut call = disclosing(EngineSettings { takeover: Some(takeover), ..settings() });
+    call.advance(1_500);
+    let mut story = call.story();
     call.answers(0, "It is Ada.");
     call.advance(10_000);
-    let story = call.story();
+    story.extend(call.story());
     let said: Vec<_> = story.iter().filter(|line| line.starts_with("agent: ")).collect();
     assert_eq!(said, [&format!("agent: {DISCLOSURE}"), "agent: It is Ada."], "{story:?}");
+}
+
+#[test]
+fn the_reply_behind_it_is_a_turn_of_its_own() {
+    let takeover =
+        Takeover { history: vec![HistoryItem::User("Who is this?".into())], ..Takeover::default() };
+    let mut call = disclosing(EngineSettings { takeover: Some(takeover), ..settings() });
+    call.advance(1_000);
+    assert!(!call.story().iter().any(|line| line.starts_with("generate")), "it is not over");
+    call.advance(200);
+    assert_eq!(call.story().last().unwrap(), "generate 0");
+    let asked_at = call.now;
+    call.advance(400);
+    call.answers(0, "It is Ada.");
+    call.advance(3_000);
+    let waits: Vec<_> = call
+        .events()
+        .filter_map(|(_, event)| match event {
+            ConversationEvent::MessageSent { latency, .. } => latency.as_ref(),
+            _ => None,
+        })
+        .map(|latency| latency.transcript_ms + latency.model_ms + latency.voice_ms + latency.send_ms)
+        .collect();
+    let [wait] = waits[..] else { panic!("{waits:?}") };
+    assert!((400..=700).contains(&wait), "asked at {asked_at:?}: {wait}");
+}
+
+#[test]
+fn a_reply_behind_it_without_any_audio_is_apologised_for() {
+    let takeover =
+        Takeover { history: vec![HistoryItem::User("Who is this?".into())], ..Takeover::default() };
+    let mut call = disclosing(EngineSettings { takeover: Some(takeover), ..settings() });
+    call.advance(1_300);
+    call.fails(0);
+    call.advance(400);
+    call.fails(1);
+    assert_eq!(call.synthesized().join(" "), APOLOGY);
+}
+
+#[test]
+fn words_of_the_caller_during_it_join_those_that_wait() {
+    let takeover = Takeover { history: vec![HistoryItem::User("Who is this".into())], ..Takeover::default() };
+    let mut call = disclosing(EngineSettings { takeover: Some(takeover), ..settings() });
+    call.says("and what do you want?");
+    call.advance(3_000);
+    let history = call.history();
+    assert_eq!(history.last().unwrap(), "user: Who is this and what do you want?", "{history:?}");
+    assert_eq!(call.story().iter().filter(|line| line.starts_with("generate")).count(), 1);
+}
+
+#[test]
+fn speech_of_the_caller_does_not_delay_it() {
+    let mut call = Call::with(settings());
+    call.feed(Input::MediaStarted);
+    call.sounds(1_000, -15);
+    let (first, _) = call.sent()[0];
+    assert!(first <= 140, "{first}");
 }

@@ -147,3 +147,105 @@ fn words_before_withdrawn_ones_stay() {
     call.advance(1_000);
     assert!(call.story().contains(&"user: When do you close".to_owned()));
 }
+
+#[test]
+fn words_withdrawn_later_do_not_bring_back_what_an_answered_turn_interrupted() {
+    let mut call = Call::asked("When do you close?");
+    call.answers(0, ANSWER);
+    call.advance(1_200);
+    call.says("And on Sunday?");
+    call.answers(1, "We are closed.");
+    call.advance(3_000);
+    call.story();
+    call.transcribes_interim("What");
+    call.feed(Input::TranscriptWithdrawn);
+    call.advance(5_000);
+    assert_eq!(call.synthesized(), [""; 0]);
+}
+
+#[test]
+fn a_reply_that_withdrawn_words_interrupted_before_its_first_word_is_generated_again() {
+    let mut call = Call::asked("When do you close?");
+    call.transcribes_interim("um what");
+    assert!(call.story().contains(&"cancel generation 0".to_owned()));
+    call.feed(Input::TranscriptWithdrawn);
+    assert_eq!(call.story(), ["user stops", "generate 1"]);
+    call.answers(1, "At six.");
+    call.advance(3_000);
+    assert!(call.story().contains(&"agent: At six.".to_owned()));
+    assert_eq!(call.history(), ["user: When do you close?", "agent: At six."]);
+}
+
+#[test]
+fn the_model_goes_on_with_a_reply_that_withdrawn_words_cut_short() {
+    let mut call = Call::asked("When do you close?");
+    call.writes(0, &format!("{ANSWER}. We open at"));
+    call.advance(1_200);
+    call.story();
+    call.transcribes_interim("What");
+    call.feed(Input::TranscriptWithdrawn);
+    call.advance(1_000);
+    let story = call.story();
+    assert!(story.contains(&"generate 1".to_owned()), "{story:?}");
+    assert_eq!(call.history().last().unwrap(), "note", "it is told to go on: {:?}", call.history());
+    call.answers(1, "We open at eight.");
+    call.advance(6_000);
+    let said: Vec<_> = call.story().into_iter().filter(|line| line.starts_with("agent: ")).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].ends_with("always do."), "{said:?}");
+    assert_eq!(said[1], "agent: We open at eight.");
+}
+
+#[test]
+fn a_function_that_runs_while_words_are_withdrawn_is_waited_for() {
+    let mut call = Call::asked("When do you close?");
+    call.calls(0, "hours");
+    call.finishes(0);
+    call.transcribes_interim("What");
+    call.feed(Input::TranscriptWithdrawn);
+    call.advance(2_000);
+    assert!(!call.story().contains(&"generate 1".to_owned()));
+    call.tool_returns("hours", "six");
+    assert_eq!(call.story().last().unwrap(), "generate 1");
+}
+
+#[test]
+fn a_function_that_returns_before_words_are_withdrawn_is_reported() {
+    let mut call = Call::asked("When do you close?");
+    call.calls(0, "hours");
+    call.finishes(0);
+    call.transcribes_interim("What");
+    call.tool_returns("hours", "six");
+    assert!(!call.story().contains(&"generate 1".to_owned()));
+    call.feed(Input::TranscriptWithdrawn);
+    assert_eq!(call.story().last().unwrap(), "generate 1");
+}
+
+#[test]
+fn words_that_the_previous_worker_left_survive_withdrawn_ones() {
+    let takeover = Takeover {
+        history: vec![HistoryItem::User("When?".into()), HistoryItem::agent("We close")],
+        unspoken: Some("at six.".into()),
+        ..Takeover::default()
+    };
+    let mut call = Call::with(EngineSettings { takeover: Some(takeover), ..EngineSettings::default() });
+    call.feed(Input::MediaStarted);
+    call.transcribes_interim("What");
+    call.advance(500);
+    call.feed(Input::TranscriptWithdrawn);
+    call.advance(3_000);
+    assert_eq!(call.synthesized(), ["at six."]);
+}
+
+#[test]
+fn a_key_press_is_no_withdrawal() {
+    let mut call = Call::asked("When do you close?");
+    call.answers(0, ANSWER);
+    call.advance(1_200);
+    call.story();
+    call.feed(Input::Dtmf('1'));
+    call.transcribes_interim("What");
+    call.feed(Input::TranscriptWithdrawn);
+    call.advance(1_500);
+    assert_eq!(call.synthesized(), [""; 0]);
+}

@@ -1,9 +1,10 @@
 //! The engine: feeds its parts with the inputs of a call, and carries out their decisions.
 //!
 //! Each part decides over its own private state: [`UserSide`] on the user's turn, [`AgentSide`] on the response and
-//! its speech, the others on one thing each. Neither side knows the other. This file is the only one that knows them
-//! all, and the only one with an `impl Engine`: the order of events stands here, and nowhere else. Start at
-//! [`Engine::on`].
+//! its speech, the others on one thing each. Neither side knows the other. This module is the only one that knows them
+//! all: the order of events stands here, and in [`deadlines`] for what falls due. Start at [`Engine::on`].
+
+mod deadlines;
 
 use std::{fmt, time::Duration};
 
@@ -17,7 +18,7 @@ use crate::{
     dtmf::KeyPress,
     handover::{self, Unspoken},
     history::History,
-    idle::{self, Idle, Reminder},
+    idle::Idle,
     input::Input,
     opening::Opening,
     output::Output,
@@ -28,7 +29,7 @@ use crate::{
     turn::backchannel::{answers_telephone, is_backchannel},
     types::HistoryItem,
     user_side::{FreshWords, UserSide, Words},
-    wordless_sound::{MissedSpeech, WordlessSound},
+    wordless_sound::WordlessSound,
 };
 
 /// Decides who speaks when in one conversation.
@@ -48,10 +49,9 @@ pub struct Engine {
     agent: AgentSide,
     barge_in: BargeIn,
     idle: Idle,
-    /// The agent's words that the previous worker left unspoken, until the agent says them or the user speaks.
+    /// The agent's words that the previous worker or an interruption left unspoken, until the agent says them or the
+    /// user's turn ends with words.
     unspoken: Unspoken,
-    /// The words that the agent had left when the user's present turn interrupted it.
-    interrupted: Option<String>,
 }
 
 impl Engine {
@@ -86,7 +86,6 @@ impl Engine {
             barge_in: BargeIn::new(transcriber.words_overdue_after(), weighs_sounds),
             idle: Idle::default(),
             unspoken,
-            interrupted: None,
             language,
         }
     }
@@ -146,33 +145,6 @@ impl Engine {
         self.go_on(at, out);
     }
 
-    /// When [`Input::Wake`] is due if nothing happens before; always after the last input.
-    #[must_use]
-    pub fn deadline(&self) -> Option<CallTime> {
-        if self.phase.is_ended() {
-            return None;
-        }
-        let due = [
-            self.clock.next_second(),
-            self.max_duration_due(),
-            self.unspoken.due(),
-            self.phase.due(),
-            self.user.turn_due(),
-            self.barge_in.due(),
-            self.user.number_due(),
-            self.user.finalize_due(),
-            self.idle_due(),
-            self.agent.timeout_due(),
-            self.agent.retry_due(),
-            self.hold_phrase_due(),
-            self.missed_speech_due(),
-            self.user.cough_due(),
-            self.reply_waits_until(self.now),
-            self.agent.playback.deadline(self.now),
-        ];
-        due.into_iter().flatten().filter(|due| *due > self.now).min()
-    }
-
     /// The conversation for the model: the user's words, and the agent's words, heard or still to be said.
     /// Each function call is followed by a result.
     #[must_use]
@@ -216,8 +188,9 @@ impl Engine {
             self.clock.resume(at, lasted);
         }
         if self.opening.has_disclosure() {
-            self.interrupt(at, out);
-            return self.opening.disclose(at, &mut self.agent, &mut self.unspoken, out);
+            // A reply to words that came before the media is generated anew behind the disclosure.
+            self.agent.interrupt(at, false, out);
+            return self.opening.disclose(at, &mut self.agent, &mut self.unspoken);
         }
         if self.lasted.is_some() {
             return self.take_over(at, out);
@@ -282,16 +255,12 @@ impl Engine {
             self.agent.hand_over(at, self.barge_in.end_pause(), out)
         } else {
             // A call that has not started here is greeted by the next worker.
-            self.unspoken.take().or_else(|| self.opening.take_greeting())
+            self.unspoken.take().map(|unspoken| unspoken.text).or_else(|| self.opening.take_greeting())
         };
         // Words that the user has begun to say are to be replied to.
         let user_waits = self.end_turn(at, out).is_some();
         let unspoken = unspoken.filter(|text| !user_waits && handover::can_be_said(text));
         out.push(Output::HandOver { unspoken });
-    }
-
-    fn max_duration_due(&self) -> Option<CallTime> {
-        self.clock.reaches(self.max_duration?)
     }
 
     /// A frame of the caller's audio. Enough speech pauses an audible agent.
@@ -315,11 +284,12 @@ impl Engine {
         }
     }
 
-    /// Ends the agent's turn, unless the agent is saying its disclosure or its last words.
+    /// Ends the agent's turn, unless the agent is saying its disclosure or its last words. Its unheard words are held
+    /// back until it is known whether the user said anything.
     fn interrupt(&mut self, at: CallTime, out: &mut Vec<Output>) {
         let may_end = !self.phase.is_closing() && !self.agent.is_disclosing(at);
         if self.agent.is_responding() && may_end {
-            self.interrupted = self.agent.unheard(at);
+            self.unspoken = Unspoken::held_back(self.agent.rest(at));
             self.agent.interrupt(at, self.barge_in.end_pause(), out);
         }
     }
@@ -330,8 +300,8 @@ impl Engine {
         if press == KeyPress::Ignored {
             return;
         }
-        self.unspoken.take();
         self.interrupt(at, out);
+        self.unspoken.take();
         if press == KeyPress::Completed {
             self.user.complete_number(at, out);
         }
@@ -345,7 +315,7 @@ impl Engine {
         else {
             return;
         };
-        self.unspoken.take();
+        self.unspoken.hold_back();
         self.idle.forget_reminders();
         self.barge_in.words_came();
         self.user.report_beginning(out);
@@ -366,8 +336,17 @@ impl Engine {
     /// The transcriber takes the words of its interim back. If the turn has no others, the agent goes on with what
     /// they interrupted.
     fn words_withdrawn(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        if self.user.withdraw(out) && !self.agent.is_responding() {
-            self.unspoken = Unspoken::new(self.interrupted.take());
+        let is_over = self.user.withdraw(out) && self.user.number_due().is_none();
+        if !is_over || !self.unspoken.is_some() || !self.is_nobodys_turn() {
+            return;
+        }
+        if self.agent.awaits_results() {
+            // The model speaks as soon as it has them.
+            self.unspoken.take();
+        } else if self.agent.owes_reply() {
+            self.unspoken.take();
+            self.agent.continue_reply(at, out);
+        } else {
             self.unspoken.schedule(at);
         }
     }
@@ -394,54 +373,12 @@ impl Engine {
     /// Ends the user's turn, if one is open, and keeps its words. Returns when they ended; `None` without words.
     fn end_turn(&mut self, at: CallTime, out: &mut Vec<Output>) -> Option<CallTime> {
         let turn = self.user.end_turn(at, out)?;
+        self.unspoken.take();
+        if let Some(earlier) = self.opening.take_waiting() {
+            self.agent.user_said(earlier);
+        }
         self.agent.user_said(turn.text);
         Some(turn.ended_at)
-    }
-
-    fn missed_speech_due(&self) -> Option<CallTime> {
-        self.user.missed_speech_due().filter(|_| self.phase.is_open())
-    }
-
-    /// The transcriber missed speech.
-    fn speech_was_missed(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        let Some(missed) = self.user.act_on_missed_speech(at, out) else { return };
-        if self.agent.is_responding() {
-            return;
-        }
-        self.user.forget_cough(out);
-        match missed {
-            MissedSpeech::Words { spoken_until } => self.agent.apologise(at, spoken_until, out),
-            MissedSpeech::Sound { spoken_until, is_first: true } => {
-                self.agent.ask_again(at, spoken_until, out);
-            }
-            MissedSpeech::Sound { .. } => {}
-        }
-        self.close_if_given_up(at);
-    }
-
-    fn idle_due(&self) -> Option<CallTime> {
-        let is_idle = self.clock.is_running()
-            && self.phase.is_open()
-            && !self.agent.is_responding()
-            && !self.user.has_words()
-            && self.user.number_due().is_none()
-            && !self.unspoken.is_some();
-        is_idle.then(|| self.idle.due())
-    }
-
-    fn remind(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        match self.idle.remind() {
-            Reminder::Ask => self.agent.remind(at, idle::NOTE, out),
-            Reminder::SayGoodbye => {
-                self.agent.say_idle_goodbye(at);
-                self.phase.close(EndedReason::AgentEnded, at + GOODBYE);
-            }
-        }
-    }
-
-    fn hold_phrase_due(&self) -> Option<CallTime> {
-        let may_hold = self.phase.is_open() && !self.barge_in.is_pausing();
-        may_hold.then(|| self.agent.hold_phrase_due(self.user.sound_at())).flatten()
     }
 
     fn tool_returned(&mut self, at: CallTime, call: &str, content: String, out: &mut Vec<Output>) {
@@ -455,65 +392,6 @@ impl Engine {
 
     fn is_nobodys_turn(&self) -> bool {
         self.phase.is_open() && !self.agent.is_responding() && !self.user.is_speaking()
-    }
-
-    /// Until when a reply that has not begun waits for a caller who is speaking.
-    fn reply_waits_until(&self, at: CallTime) -> Option<CallTime> {
-        if self.phase.is_closing() || !self.agent.playback.is_about_to_begin() {
-            return None;
-        }
-        self.user.reply_waits_until().filter(|until| *until > at)
-    }
-
-    fn check_deadlines(&mut self, at: CallTime, out: &mut Vec<Output>) {
-        let is_due = |due: Option<CallTime>| due.is_some_and(|due| due <= at);
-        if is_due(self.max_duration_due()) {
-            self.hang_up(at, out);
-        }
-        if is_due(self.agent.timeout_due()) {
-            self.agent.timed_out(at, out);
-            self.close_if_given_up(at);
-        }
-        if is_due(self.agent.retry_due()) {
-            self.agent.generate_again(at, out);
-        }
-        self.agent.playback.watch_synthesizer(at, out);
-        if is_due(self.barge_in.due()) {
-            self.end_pause(at);
-        }
-        if is_due(self.user.number_due()) {
-            self.user.complete_number(at, out);
-        }
-        if is_due(self.user.finalize_due()) {
-            self.user.finalize(out);
-        }
-        if is_due(self.missed_speech_due()) {
-            self.speech_was_missed(at, out);
-        }
-        if is_due(self.user.cough_due()) {
-            self.idle.interrupted(at);
-            self.user.forget_cough(out);
-        }
-        if is_due(self.user.turn_due()) && !self.agent.is_disclosing(at) {
-            self.turn_is_due(at, out);
-        }
-        if is_due(self.unspoken.due()) {
-            self.say_unspoken(at);
-        }
-        if is_due(self.idle_due()) {
-            self.remind(at, out);
-        }
-        if is_due(self.hold_phrase_due()) {
-            self.agent.hold(at);
-        }
-    }
-
-    /// The caller has not spoken, so the agent says the words that the previous worker left.
-    fn say_unspoken(&mut self, at: CallTime) {
-        let Some(text) = self.unspoken.take() else { return };
-        if !self.agent.is_responding() && !self.phase.is_closing() {
-            self.agent.say_unprompted(at, &text);
-        }
     }
 
     /// Sends and synthesizes audio, reports utterances, and ends the call when its phase ends.
@@ -530,6 +408,7 @@ impl Engine {
                 TurnStatus::Replaced => self.close_if_given_up(at),
                 TurnStatus::Over => {
                     self.idle.interrupted(at);
+                    self.opening.reply_behind(at, &mut self.agent, out);
                     break;
                 }
                 TurnStatus::Waiting => break,
