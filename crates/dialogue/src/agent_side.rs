@@ -85,7 +85,7 @@ impl AgentSide {
         self.greeting.is_some_and(|utterance| self.playback.is_unfinished(at, utterance))
     }
 
-    /// What the caller has not heard of the response; none if that is nothing.
+    /// The unheard part of the response; none if it has none.
     pub(crate) fn rest(&self, at: CallTime) -> Option<Rest> {
         let rest = Rest { text: self.playback.unheard(at), is_incomplete: self.responder.is_undecided() };
         (rest.is_incomplete || !rest.text.is_empty()).then_some(rest)

@@ -69,7 +69,8 @@ pub struct TranscriberProfile {
     pub words_within: Duration,
     /// Whether the transcriber reports the end of a turn. If it does not, a second without words ends one.
     pub detects_turns: bool,
-    /// Whether [`Output::FinalizeTranscript`](crate::Output::FinalizeTranscript) has an effect. False in older logs.
+    /// Whether the worker carries [`Output::FinalizeTranscript`](crate::Output::FinalizeTranscript) out, as it does for
+    /// every transcriber since November 2026. Logs before that do not have it, and replay without.
     #[serde(default)]
     pub can_finalize: bool,
     /// Whether it reports the end by what is said: then a turn that sounds unfinished ends at once, too. Logs before

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use switchboard_model::messages::Role;
 
-use crate::call_time::as_micros;
+use crate::call_time::{CallTime, as_micros};
 
 /// One request to the language model. Numbers are never reused within a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -102,6 +102,22 @@ pub struct Latency {
 }
 
 impl Latency {
+    /// The stages between these times. Rounding does not add up: each stage is a difference of two waits since the
+    /// beginning.
+    pub(crate) fn between(times: [CallTime; 5]) -> Self {
+        let mut stages = [0; 4];
+        let mut before = 0;
+        let mut reached = times[0];
+        for (stage, time) in stages.iter_mut().zip(&times[1..]) {
+            reached = reached.max(*time);
+            let so_far = u64::try_from(reached.since(times[0]).as_millis()).unwrap_or(u64::MAX);
+            *stage = so_far - before;
+            before = so_far;
+        }
+        let [transcript_ms, model_ms, voice_ms, send_ms] = stages;
+        Self { transcript_ms, model_ms, voice_ms, send_ms }
+    }
+
     /// The sum of the stages.
     #[must_use]
     pub fn response_ms(self) -> u64 {

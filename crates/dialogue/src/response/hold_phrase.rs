@@ -46,3 +46,16 @@ impl Wait {
         due.max(caller.unwrap_or_default())
     }
 }
+
+/// The state of playback, as far as the hold phrase depends on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlaybackState {
+    /// There is nothing to say.
+    pub(crate) is_idle: bool,
+    /// Something of the oldest utterance was sent, or could be.
+    pub(crate) has_begun: bool,
+    /// When everything that was sent will have been played.
+    pub(crate) plays_until: CallTime,
+    /// When the oldest clause without any audio was requested.
+    pub(crate) requested_at: Option<CallTime>,
+}

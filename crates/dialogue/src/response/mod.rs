@@ -16,6 +16,7 @@ mod tools;
 
 use std::time::Duration;
 
+pub(crate) use self::hold_phrase::PlaybackState;
 use self::{generation::Generation, hold_phrase::Wait, tools::ToolRounds};
 use crate::{
     call_time::CallTime,
@@ -440,7 +441,7 @@ impl Pipeline {
         response.progress = response.progress.max(Progress::Audio);
         (is_first && response.purpose != Purpose::Unprompted).then(|| {
             let words_at = response.first_words_at.unwrap_or(first_audio_at);
-            latency([response.spoken_until, response.decided_at, words_at, first_audio_at, at])
+            Latency::between([response.spoken_until, response.decided_at, words_at, first_audio_at, at])
         })
     }
 
@@ -497,33 +498,4 @@ impl Pipeline {
     pub(crate) fn hold(&mut self, at: CallTime) {
         self.held_at = Some(at);
     }
-}
-
-/// The state of playback, as far as the hold phrase depends on it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PlaybackState {
-    /// There is nothing to say.
-    pub(crate) is_idle: bool,
-    /// Something of the oldest utterance was sent, or could be.
-    pub(crate) has_begun: bool,
-    /// When everything that was sent will have been played.
-    pub(crate) plays_until: CallTime,
-    /// When the oldest clause without any audio was requested.
-    pub(crate) requested_at: Option<CallTime>,
-}
-
-/// The stages between these times. Rounding does not add up: each stage is a difference of two waits since the
-/// beginning.
-fn latency(times: [CallTime; 5]) -> Latency {
-    let mut stages = [0; 4];
-    let mut before = 0;
-    let mut reached = times[0];
-    for (stage, time) in stages.iter_mut().zip(&times[1..]) {
-        reached = reached.max(*time);
-        let so_far = u64::try_from(reached.since(times[0]).as_millis()).unwrap_or(u64::MAX);
-        *stage = so_far - before;
-        before = so_far;
-    }
-    let [transcript_ms, model_ms, voice_ms, send_ms] = stages;
-    Latency { transcript_ms, model_ms, voice_ms, send_ms }
 }
