@@ -12,6 +12,9 @@ use crate::devstack::{Addresses, Source};
 /// Limit for the list of a server's models.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A voice of the sandbox's account.
+const SIMULATED_ELEVENLABS_VOICE: &str = "sandboxVoiceAda00001";
+
 /// The providers that the command line names; none: the demo's own.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ChosenProviders {
@@ -68,6 +71,15 @@ impl ChosenProviders {
                 _ => "model",
             };
             agent["voice"] = block(provider, member, name.as_deref());
+            if *provider == "elevenlabs" && name.is_none() {
+                // The API's default is a voice that the vendor has withdrawn.
+                ensure!(
+                    addresses.is_simulated(provider),
+                    "name a voice of your account: --voice elevenlabs/VOICE_ID"
+                );
+                agent["voice"]["voice_id"] = json!(SIMULATED_ELEVENLABS_VOICE);
+                agent["voice"]["model_id"] = json!("eleven_flash_v2_5");
+            }
         }
         if let Some(Choice { provider, name }) = &self.transcriber {
             let block = block(provider, "model", name.as_deref());

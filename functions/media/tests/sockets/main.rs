@@ -6,6 +6,7 @@
 mod admission;
 mod conversation;
 mod credentials;
+mod matrix;
 mod process;
 mod receiver;
 mod slow_carrier;

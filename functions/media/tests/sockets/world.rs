@@ -122,6 +122,15 @@ impl World {
             endpoints: Endpoints::from_vars(&endpoint).unwrap(),
             keys: Keys::parse(KEYS).unwrap(),
         };
+        self.start(providers, max_calls, drain_timeout).await
+    }
+
+    /// Starts a worker that uses other vendors.
+    pub(crate) async fn worker_of(&self, providers: Providers) -> RunningWorker {
+        self.start(providers, 10, DRAIN_TIMEOUT).await
+    }
+
+    async fn start(&self, providers: Providers, max_calls: usize, drain_timeout: Duration) -> RunningWorker {
         let table = MemoryDatabase::client(&testing::config(&self.table_url).await);
         let bucket = testing::config(&self.bucket_url).await;
         let (sealer, carrier) = (self.sealer.clone(), AnyCarrier::new(&providers));

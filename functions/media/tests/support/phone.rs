@@ -122,6 +122,8 @@ pub(crate) struct Phone {
     pub(crate) began: Instant,
     received: watch::Receiver<Received>,
     messages: mpsc::Sender<Message>,
+    /// Frames that are sent in place of the silence.
+    speech: mpsc::Sender<&'static [u8]>,
     frozen: CancellationToken,
     is_browser: bool,
     task: JoinSet<()>,
@@ -182,10 +184,11 @@ impl Phone {
         };
         let (sender, received) = watch::channel(Received::default());
         let (messages, queue) = mpsc::channel(16);
+        let (speech, spoken) = mpsc::channel(SPEECH.len());
         let mut task = JoinSet::new();
         let frozen = CancellationToken::new();
-        task.spawn(drive(socket, queue, sender, frozen.clone(), is_browser));
-        Ok(Self { began: Instant::now(), received, messages, frozen, is_browser, task })
+        task.spawn(drive(socket, queue, spoken, sender, frozen.clone(), is_browser));
+        Ok(Self { began: Instant::now(), received, messages, speech, frozen, is_browser, task })
     }
 
     /// Connects the sample's stream with another token.
@@ -231,7 +234,14 @@ impl Phone {
         self.send(&media.to_string()).await;
     }
 
-    /// Speaks in real time, until `is_enough`.
+    /// Says "Wait a moment, please" in place of the silence. Returns at once.
+    pub(crate) fn say(&self) {
+        for frame in SPEECH.chunks(160) {
+            self.speech.try_send(frame).unwrap();
+        }
+    }
+
+    /// Speaks in real time beside the silence, until `is_enough`.
     pub(crate) async fn speak(&self, mut is_enough: impl FnMut() -> bool) {
         let mut ticks = interval(FRAME);
         for (number, frame) in SPEECH.chunks(160).cycle().enumerate() {
@@ -295,6 +305,7 @@ impl Phone {
 async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
     socket: WebSocketStream<S>,
     mut queue: mpsc::Receiver<Message>,
+    mut spoken: mpsc::Receiver<&'static [u8]>,
     received: watch::Sender<Received>,
     frozen: CancellationToken,
     is_browser: bool,
@@ -360,8 +371,9 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
                 let _ = sink.send(message).await;
             }
             _ = ticks.tick() => if let Some(frames) = &mut started {
-                let frame =
-                    if is_browser { browser_media(*frames * 20, &[0xFF; 160]) } else { silence(*frames) };
+                let audio = spoken.try_recv().unwrap_or(&[0xFF; 160]);
+                let timestamp_ms = *frames * 20;
+                let frame = if is_browser { browser_media(timestamp_ms, audio) } else { media(timestamp_ms, audio) };
                 let _ = sink.send(Message::text(frame)).await;
                 *frames += 1;
             },
@@ -381,10 +393,11 @@ fn browser_media(timestamp_ms: u64, audio: &[u8]) -> String {
     json!({ "event": "media", "media": media }).to_string()
 }
 
-/// The sample's frame with a later time.
-fn silence(frame: u64) -> String {
+/// The sample's frame with this audio and a later time.
+fn media(timestamp_ms: u64, audio: &[u8]) -> String {
     let mut media: Value = serde_json::from_str(MEDIA).unwrap();
-    media["media"]["chunk"] = json!((frame + 1).to_string());
-    media["media"]["timestamp"] = json!((frame * 20).to_string());
+    media["media"]["chunk"] = json!((timestamp_ms / 20 + 1).to_string());
+    media["media"]["timestamp"] = json!(timestamp_ms.to_string());
+    media["media"]["payload"] = json!(BASE64_STANDARD.encode(audio));
     media.to_string()
 }
