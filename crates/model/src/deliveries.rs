@@ -276,8 +276,9 @@ pub fn webhook_id(event: EventId, webhook: usize) -> String {
     format!("{event}_{webhook}")
 }
 
-/// The name of an attempt's in-flight slot at its host.
+/// The name of an attempt's in-flight slot at its host. It keeps a repeated message of the attempt from making it a second
+/// time, and is of no concern to the delivery's next attempt: the process of the first may still keep its slot then.
 #[must_use]
-pub fn flight(conversation: ConversationId, sequence: u64, webhook: usize) -> String {
-    format!("{conversation}/{sequence}/{webhook}")
+pub fn flight(conversation: ConversationId, sequence: u64, webhook: usize, attempt: u32) -> String {
+    format!("{conversation}/{sequence}/{webhook}/{attempt}")
 }

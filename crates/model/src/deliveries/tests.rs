@@ -157,7 +157,7 @@ fn an_event_with_an_immediate_response_has_one_attempt() {
 fn a_host_has_ten_slots_and_an_attempt_takes_one() {
     let mut clock = Clock::new();
     let mut host = Host::default();
-    let flight = |n: usize| flight(conversation(), 1, n);
+    let flight = |n: usize| flight(conversation(), 1, n, 1);
     for n in 0..MAX_IN_FLIGHT {
         assert_eq!(host.admit(&flight(n), clock.0), Admission::Admitted);
     }
