@@ -14,7 +14,6 @@ use switchboard_model::{
     },
     costs::Prices,
     event_names::EventName,
-    fleet,
     limits::{Rate, is_spent},
     time::Timestamp,
 };
@@ -131,8 +130,8 @@ impl Dialer {
 
     /// Whether a media worker has room. If the reports cannot be read, the mark decides: it needs the table too.
     async fn fleet_has_room(&self, now: Timestamp) -> bool {
-        match in_time(MARK_TIMEOUT, self.backend.table.workers()).await {
-            Ok(reports) => fleet::has_room(&reports, now),
+        match in_time(MARK_TIMEOUT, self.backend.table.fleet(now)).await {
+            Ok(fleet) => fleet.has_room(now),
             Err(error) => {
                 tracing::warn!(%error, "reports of the media workers not read");
                 true

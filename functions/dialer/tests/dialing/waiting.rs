@@ -156,6 +156,13 @@ async fn no_call_is_dialled_while_no_worker_has_room() {
     assert!(world.send("m", later[0]["MessageBody"].as_str().unwrap()).await.is_empty());
     assert_eq!(world.seen().calls.len(), 1);
 }
+    // The only worker stops.
+    assert!(world.table.mark_worker_draining("a").await.unwrap());
+    assert!(world.send("m", later[0]["MessageBody"].as_str().unwrap()).await.is_empty());
+    assert!(world.seen().calls.is_empty());
+    let later = queued(&world);
+    let another = WorkerReport { id: "b".to_owned(), ..report(4) };
+    world.table.report_worker(&another).await.unwrap();
 
 #[tokio::test]
 async fn a_waiting_call_has_one_message_however_often_its_account_is_woken() {
