@@ -34,8 +34,8 @@ const TIME_LIMIT_MARGIN: Duration = Duration::from_mins(1);
 /// The longest call that the carrier allows .
 const LONGEST_CALL: Duration = Duration::from_hours(4);
 
-/// Maximum time of each step. With the carrier's own 10 s and the preparation before the mark, they stay below the
-/// function's limit of 45 s.
+/// Maximum time of each step. The test `the_steps_of_a_call_fit_into_the_time_of_the_function` adds them up.
+const FLEET_TIMEOUT: Duration = Duration::from_secs(2);
 const MARK_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(4);
@@ -130,7 +130,7 @@ impl Dialer {
 
     /// Whether a media worker has room. If the reports cannot be read, the mark decides: it needs the table too.
     async fn fleet_has_room(&self, now: Timestamp) -> bool {
-        match in_time(MARK_TIMEOUT, self.backend.table.fleet(now)).await {
+        match in_time(FLEET_TIMEOUT, self.backend.table.fleet(now)).await {
             Ok(fleet) => fleet.has_room(now),
             Err(error) => {
                 tracing::warn!(%error, "reports of the media workers not read");
@@ -245,8 +245,7 @@ impl Dialer {
         let returning = self.transition(job, |snapshot| snapshot.conversation.return_to_queue(LegId::CALLER));
         let returned = match in_time(STORE_TIMEOUT, returning).await {
             Ok(Outcome::Changed(_)) => {
-                self.wake_later(job.account_id, delay).await;
-                self.postpone(job, hops, delay).await
+                join!(self.postpone(job, hops, delay), self.wake_later(job.account_id, delay)).0
             }
             // The conversation was ended meanwhile, and there is nothing to dial.
             Ok(_) => Ok(()),
@@ -314,4 +313,36 @@ pub(crate) async fn in_time<T>(
     work: impl Future<Output = Result<T, TableError>>,
 ) -> Result<T, StepError> {
     timeout(limit, work).await.map_err(|_| StepError::TimedOut(limit))?.map_err(StepError::Table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preparation::{DELAY_TIMEOUT, TABLE_TIMEOUT};
+
+    /// The time that a carrier takes at most, which `crates/providers` sets.
+    const CARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn the_steps_of_a_call_fit_into_the_time_of_the_function() {
+        let template = include_str!("../../../template.yaml");
+        let dialer = template.split_once("\n  Dialer:\n").unwrap().1;
+        let timeout = dialer.split_once("      Timeout: ").unwrap().1.lines().next().unwrap();
+        let timeout = Duration::from_secs(timeout.parse().unwrap());
+        let marked = [DELAY_TIMEOUT, TABLE_TIMEOUT, FLEET_TIMEOUT, MARK_TIMEOUT];
+        // To find the carrier's account, to place the call, to store the answer.
+        let placed = [STORE_TIMEOUT, CARRIER_TIMEOUT, STORE_TIMEOUT];
+        // To release the message, to read the counters again and wake the account.
+        let waits = [STORE_TIMEOUT, STORE_TIMEOUT];
+        let sum = |parts: &[&[Duration]]| parts.iter().copied().flatten().sum::<Duration>();
+        let spare = Duration::from_secs(2);
+        for longest in [
+            sum(&[&marked, &waits]),
+            sum(&[&marked, &placed, &[HANG_UP_TIMEOUT]]),
+            // The carrier takes no call for now: a later message is sent while the account is woken.
+            sum(&[&marked, &placed, &[STORE_TIMEOUT]]),
+        ] {
+            assert!(longest + spare <= timeout, "{longest:?}");
+        }
+    }
 }
