@@ -93,7 +93,7 @@ impl Dialer {
             Ok((Some(Admission::Admitted(outcome)), _)) => *outcome,
             Ok((Some(Admission::MustWait(calls)), limits)) if calls.room(&limits) == 0 => {
                 tracing::info!(calls.live, calls.waiting, "call waits for a free slot of its account");
-                self.leave_queue(job).await;
+                self.wait_for_slot(job, &limits).await;
                 return Err(JobOutcome::Done);
             }
             Ok((Some(Admission::MustWait(calls)), limits)) => {

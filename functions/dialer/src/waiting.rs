@@ -6,7 +6,7 @@ use switchboard_aws::{
     queue::{CallJob, CallMessage},
     table::TableError,
 };
-use switchboard_model::ids::AccountId;
+use switchboard_model::{accounts::Limits, ids::AccountId};
 use switchboard_runtime::{jobs::JobOutcome, now};
 
 use crate::{
@@ -96,6 +96,23 @@ impl Dialer {
         let releasing = self.backend.table.release_message(job.account_id, job.conversation_id);
         if let Err(error) = in_time(crate::dial::STORE_TIMEOUT, releasing).await {
             tracing::warn!(%error, "message of a waiting call not released");
+        }
+    }
+
+    /// Leaves a call that has no slot to the next end of another call, which wakes the account.
+    pub(crate) async fn wait_for_slot(&self, job: CallJob, limits: &Limits) {
+        self.leave_queue(job).await;
+        // A call may have ended since the counters were read. Its wake left this call alone, which had a message until now.
+        let looking_again = async {
+            if self.backend.table.counters(job.account_id).await?.room(limits) > 0 {
+                let message = CallMessage::Wake { account_id: job.account_id };
+                self.queue.send(&message, Duration::ZERO).await.map_err(TableError::from)?;
+            }
+            Ok(())
+        };
+        // If this fails, the sweeper wakes the account.
+        if let Err(error) = in_time(crate::dial::STORE_TIMEOUT, looking_again).await {
+            tracing::warn!(%error, "free slots not looked for again");
         }
     }
 

@@ -1,11 +1,14 @@
 //! Calls that wait for the limits of their account.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use switchboard_aws::{
     queue::{CallJob, CallMessage},
-    table::Outcome,
+    table::{Outcome, Table},
 };
 use switchboard_model::{
     accounts::Limits,
@@ -13,11 +16,11 @@ use switchboard_model::{
     conversations::{EndedReason, LegState, Snapshot, State},
     costs::Prices,
     fleet::WorkerReport,
-    ids::ConversationId,
+    ids::{AccountId, ConversationId},
 };
 use switchboard_runtime as system;
 
-use crate::world::{Answer, World};
+use crate::world::{self, Answer, World, failures};
 
 const CALLS: usize = 200;
 const LIVE: usize = 5;
@@ -31,12 +34,12 @@ async fn limit(world: &World, live_calls: u32, calls_per_second: u32) {
     assert!(world.table.set_limits(account, &limits).await.unwrap());
 }
 
-async fn end(world: &World, id: ConversationId) {
+async fn end(table: &Table, account: AccountId, id: ConversationId) {
     let end = |now: &Snapshot| {
         let (usage, prices) = (&now.conversation.usage, Prices::default());
         now.conversation.end(&now.agent, EndedReason::UserEnded, &[], usage, &prices, system::now())
     };
-    let ended = world.table.transition(world.job.account_id, id, end).await.unwrap();
+    let ended = table.transition(account, id, end).await.unwrap();
     assert!(matches!(ended, Outcome::Changed(_)), "{ended:?}");
 }
 
@@ -88,7 +91,7 @@ async fn two_hundred_waiting_calls_are_all_dialled_without_polling() {
         }
         assert!(live.len() <= LIVE);
         let first = live.pop_front().expect("a call is live while others wait");
-        end(&world, first).await;
+        end(&world.table, account, first).await;
         messages.push_back(CallMessage::Wake { account_id: account });
         rounds += 1;
         assert!(rounds <= CALLS);
@@ -153,9 +156,6 @@ async fn no_call_is_dialled_while_no_worker_has_room() {
     let later = queued(&world);
     assert_eq!(later.len(), 1, "it is tried again");
     world.table.report_worker(&report(4)).await.unwrap();
-    assert!(world.send("m", later[0]["MessageBody"].as_str().unwrap()).await.is_empty());
-    assert_eq!(world.seen().calls.len(), 1);
-}
     // The only worker stops.
     assert!(world.table.mark_worker_draining("a").await.unwrap());
     assert!(world.send("m", later[0]["MessageBody"].as_str().unwrap()).await.is_empty());
@@ -163,6 +163,9 @@ async fn no_call_is_dialled_while_no_worker_has_room() {
     let later = queued(&world);
     let another = WorkerReport { id: "b".to_owned(), ..report(4) };
     world.table.report_worker(&another).await.unwrap();
+    assert!(world.send("m", later[0]["MessageBody"].as_str().unwrap()).await.is_empty());
+    assert_eq!(world.seen().calls.len(), 1);
+}
 
 #[tokio::test]
 async fn a_waiting_call_has_one_message_however_often_its_account_is_woken() {
@@ -180,6 +183,39 @@ async fn a_waiting_call_has_one_message_however_often_its_account_is_woken() {
     assert_eq!(world.seen().calls.len(), 1);
     assert!(world.wake().await.is_empty());
     assert_eq!(queued(&world), Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_slot_that_is_returned_while_a_call_leaves_the_queue_is_used() {
+    let world = World::new(AgentConfig::default()).await;
+    limit(&world, 1, 1_000).await;
+    let account = world.job.account_id;
+    let (live, event) = world.another_call().await;
+    assert!(failures(&world.dialer.handle(world::event(&event)).await).is_empty());
+    assert_eq!(world.counted().await, (1, 1));
+    let (id, until) = (world.job.conversation_id, system::now().after(Duration::from_mins(1)));
+    assert!(world.table.claim_message(account, id, system::now(), until).await.unwrap());
+    // The other call ends after the counters were read, and its wake finds that this call still has a message.
+    let (table, other) = (world.table.clone(), world.dialer.clone());
+    let mut wake = world::sample();
+    wake["Records"][0]["body"] = json!(json!({ "account_id": account }).to_string());
+    let dialer = world.dialer_with(move |request| {
+        let (table, other, wake) = (table.clone(), other.clone(), wake.clone());
+        let releases = String::from_utf8_lossy(&request.body).contains("REMOVE message_until");
+        Box::pin(async move {
+            if releases {
+                end(&table, account, live).await;
+                assert!(failures(&other.handle(world::event(&wake)).await).is_empty());
+            }
+        })
+    });
+    assert!(failures(&dialer.handle(world::event(&world::sample())).await).is_empty());
+    let sent = queued(&world);
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    let message = CallMessage::from_body(sent[0]["MessageBody"].as_str().unwrap());
+    assert_eq!(message, Some(CallMessage::Wake { account_id: account }));
+    assert!(world.wake().await.is_empty());
+    assert_eq!(queued(&world).len(), 1, "the call is queued");
 }
 
 #[tokio::test]
