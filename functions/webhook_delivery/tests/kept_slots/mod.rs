@@ -11,6 +11,9 @@ use switchboard_webhook_delivery::KeptSlots;
 
 use crate::world::{Reply, World};
 
+/// Minimum time for which a process keeps a slot.
+const KEPT: Duration = Duration::from_secs(18);
+
 /// A world whose process may keep slots: its account has had many responses.
 async fn world() -> World {
     let world = Box::pin(World::new()).await;
@@ -91,4 +94,25 @@ async fn an_attempt_that_the_sweeper_may_repeat_takes_a_slot_of_its_own() {
     assert_eq!(taken, [Admission::Admitted]);
     world.handle(&[world.job(2, 0, 1)]).await;
     assert_eq!((world.received().len(), world.queued().len()), (0, 1), "it is postponed");
+}
+
+/// The budget of write units for in-flight slots in a minute of a call, which `functions/media/tests/calls/write_units.rs`
+/// counts.
+const UNITS_PER_MINUTE: f64 = 0.3;
+
+#[tokio::test]
+async fn the_slots_of_deliveries_stay_within_their_write_units() {
+    let mut world = world().await;
+    let before = world.slot_units();
+    // An account of a hundred calls has some 20 deliveries a second of 200 ms: four processes.
+    let processes: [KeptSlots; 4] = std::array::from_fn(|_| KeptSlots::default());
+    for sequence in 1..=20 {
+        let process = usize::try_from(sequence).unwrap() % processes.len();
+        world.webhooks.kept_slots = processes[process].clone();
+        world.handle(&[world.job(sequence, 0, 1)]).await;
+    }
+    assert_eq!(world.received().len(), 20);
+    let units = f64::from(u32::try_from(world.slot_units() - before).unwrap());
+    let per_minute = units * 60.0 / KEPT.as_secs_f64() / 100.0;
+    assert!(per_minute <= UNITS_PER_MINUTE, "{per_minute:.2} units per minute");
 }
