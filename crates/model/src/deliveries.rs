@@ -133,9 +133,7 @@ pub enum Step {
     Try(Delivery),
     /// Send a message for the delivery's next attempt again, since the first one may be lost.
     SendAgain(Delivery),
-    /// Send it to the dead-letter queue again, since it may not have arrived there.
-    Bury,
-    /// Do nothing: the message is out of date.
+    /// Do nothing: the message is out of date, or its delivery was given up.
     Drop,
 }
 
@@ -153,7 +151,6 @@ pub fn step(known: Option<Delivery>, fresh: Delivery, number: u32, now: Timestam
         DeliveryStatus::Pending if is_last && delivery.queue_delay(now).is_some() => {
             Step::SendAgain(delivery)
         }
-        DeliveryStatus::Exhausted if is_last => Step::Bury,
         _ => Step::Drop,
     }
 }

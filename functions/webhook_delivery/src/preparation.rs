@@ -92,8 +92,7 @@ impl WebhookDelivery {
             Step::SendAgain(delivery) => {
                 return Ok(PreparedMessage::Decided(self.queue_next(job, &delivery).await));
             }
-            // It was given up, and counted then.
-            Step::Bury | Step::Drop => return done,
+            Step::Drop => return done,
         };
         if outgoing.is_stopped && !delivery.was_asked_for() {
             let conversation = &outgoing.snapshot.conversation;
