@@ -77,32 +77,40 @@ impl Dialer {
         let marking = async {
             let limits = table.limits(account_id).await?;
             if is_spent(table.spent(account_id, now).await?, &limits) {
-                return Ok((None, limits));
+                return Ok((None, limits, false));
             }
-            let transition = |snapshot: &Snapshot| mark_transition(snapshot, token_sha256, now);
+            let mut imported = false;
+            let transition = |snapshot: &Snapshot| {
+                let phone_call = &snapshot.conversation.legs.caller().phone_call;
+                imported = phone_call.as_ref().is_some_and(|call| call.imported);
+                mark_transition(snapshot, token_sha256, now)
+            };
             let start = CallStart { deployment: Rate::carrier_calls(self.calls_per_second), at: now };
-            Ok((Some(table.dial(&limits, start, account_id, conversation_id, transition).await?), limits))
+            let admission = table.dial(&limits, start, account_id, conversation_id, transition).await?;
+            Ok((Some(admission), limits, imported))
         };
         let outcome = match in_time(MARK_TIMEOUT, marking).await {
             // The sweeper looks at it again every two minutes, until it has waited for too long.
-            Ok((None, _)) => {
+            Ok((None, ..)) => {
                 tracing::info!("call waits: the account has reached its spend limit of the day");
                 self.leave_queue(job).await;
                 return Err(JobOutcome::Done);
             }
-            Ok((Some(Admission::Admitted(outcome)), _)) => *outcome,
-            Ok((Some(Admission::MustWait(calls)), limits)) if calls.room(&limits) == 0 => {
+            Ok((Some(Admission::Admitted(outcome)), ..)) => *outcome,
+            Ok((Some(Admission::MustWait(calls)), limits, _)) if calls.room(&limits) == 0 => {
                 tracing::info!(calls.live, calls.waiting, "call waits for a free slot of its account");
                 self.wait_for_slot(job, &limits).await;
                 return Err(JobOutcome::Done);
             }
-            Ok((Some(Admission::MustWait(calls)), limits)) => {
+            Ok((Some(Admission::MustWait(calls)), limits, imported)) => {
                 tracing::info!(
                     calls.live,
                     calls.waiting,
                     "call postponed: no more calls may start in this second"
                 );
-                return Err(self.try_later(job, hops, calls.try_again_after(&limits, jitter())).await);
+                let per_second = self.calls_per_second(&limits, imported);
+                let delay = calls.try_again_after(&limits, per_second, jitter());
+                return Err(self.try_later(job, hops, delay).await);
             }
             // Every write attempt lost the race to other calls that are dialled now. Nothing is written.
             Err(StepError::Table(TableError::Conflict)) => {

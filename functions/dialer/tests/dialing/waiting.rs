@@ -117,6 +117,45 @@ async fn woken_calls_are_queued_at_the_pace_of_the_account() {
 }
 
 #[tokio::test]
+async fn calls_are_queued_at_the_pace_of_the_carrier() {
+    let mut world = World::new(AgentConfig::default()).await;
+    world.dialer.calls_per_second = 2;
+    for _ in 1..5 {
+        world.another_call().await;
+    }
+    for _ in 0..3 {
+        world.imported_call().await;
+    }
+    limit(&world, 200, 1_000).await;
+    assert!(world.wake().await.is_empty());
+    let mut delays: Vec<_> =
+        queued(&world).iter().map(|message| message["DelaySeconds"].as_i64().unwrap_or(0)).collect();
+    delays.sort_unstable();
+    // Those of imported numbers do not go through the deployment's account.
+    assert_eq!(delays, [0, 0, 0, 0, 0, 1, 1, 2]);
+}
+
+#[tokio::test]
+async fn calls_beyond_the_rate_of_the_carrier_are_postponed_the_more_there_are() {
+    const WAITING: usize = 40;
+    let mut world = World::new(AgentConfig::default()).await;
+    world.dialer.calls_per_second = 1;
+    limit(&world, 200, 1_000).await;
+    let mut messages = vec![world::sample()];
+    while messages.len() < WAITING {
+        messages.push(world.another_call().await.1);
+    }
+    for message in messages {
+        assert!(failures(&world.dialer.handle(world::event(&message)).await).is_empty());
+    }
+    assert!(!world.seen().calls.is_empty());
+    let later = queued(&world);
+    assert!(later.len() > WAITING / 2, "{}", later.len());
+    let longest = later.iter().map(|message| message["DelaySeconds"].as_i64().unwrap_or(0)).max();
+    assert!(longest > Some(5), "{longest:?}");
+}
+
+#[tokio::test]
 async fn a_call_that_was_postponed_too_often_leaves_the_queue_and_is_due() {
     let world = World::new(AgentConfig::default()).await;
     let mut message = CallMessage::place(world.job);

@@ -212,13 +212,23 @@ impl World {
 
     /// Another call like that of the sample, and its event.
     pub(crate) async fn another_call(&self) -> (ConversationId, Value) {
+        self.call_through(false).await
+    }
+
+    /// A call through the customer's own account at the carrier.
+    pub(crate) async fn imported_call(&self) {
+        self.call_through(true).await;
+    }
+
+    async fn call_through(&self, own_carrier: bool) -> (ConversationId, Value) {
         let mut another = self.table.conversation(self.job.account_id, self.job.conversation_id).await;
         let mut snapshot = another.as_mut().unwrap().take().unwrap();
         let Conversation { account_id, created_at, legs, .. } = snapshot.conversation;
         let id = ConversationId::new(system::now(), system::random_u128());
         let call = legs.caller().phone_call.clone().unwrap();
         let (to, from) = (call.to_number, call.from_number);
-        snapshot.conversation = Conversation::outbound(id, account_id, None, to, from, created_at);
+        snapshot.conversation =
+            Conversation::outbound(id, account_id, None, to, from, created_at).with_own_carrier(own_carrier);
         self.table.create_conversation(&snapshot).await.unwrap();
         let mut event = sample();
         let body = event["Records"][0]["body"].as_str().unwrap().to_owned();
