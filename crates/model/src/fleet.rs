@@ -32,7 +32,7 @@ pub struct WorkerReport {
 pub struct Fleet {
     /// The last report of each worker that reported lately.
     pub workers: Vec<WorkerReport>,
-    /// Whether any worker has reported within an hour or more, also one that has stopped or died since.
+    /// Whether any worker has reported within a day or more, also one that has stopped or died since.
     pub is_known: bool,
 }
 

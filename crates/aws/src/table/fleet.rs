@@ -11,8 +11,9 @@ use switchboard_model::{
 use super::{Table, TableError, items, items::Item, request_error, single_writes::Refusal};
 use crate::{failure::Cause, keys::WORKERS};
 
-/// Time after its last report for which a worker is listed. DynamoDB removes it hours or days later.
-const KEPT: Duration = Duration::from_hours(1);
+/// Time after its last report for which a worker is listed. DynamoDB removes it hours or days later. A fleet of which nothing is
+/// listed counts as one with room, so this outlives a night without any worker.
+const KEPT: Duration = Duration::from_hours(24);
 /// Maximum number of pages of workers that are read, 1 MB each: several thousand workers, of which most have died.
 const MAX_PAGES: usize = 20;
 
