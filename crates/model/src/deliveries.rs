@@ -133,9 +133,7 @@ pub enum Step {
     Try(Delivery),
     /// Send a message for the delivery's next attempt again, since the first one may be lost.
     SendAgain(Delivery),
-    /// Send it to the dead-letter queue again, since it may not have arrived there.
-    Bury,
-    /// Do nothing: the message is out of date.
+    /// Do nothing: the message is out of date, or its delivery was given up.
     Drop,
 }
 
@@ -153,7 +151,6 @@ pub fn step(known: Option<Delivery>, fresh: Delivery, number: u32, now: Timestam
         DeliveryStatus::Pending if is_last && delivery.queue_delay(now).is_some() => {
             Step::SendAgain(delivery)
         }
-        DeliveryStatus::Exhausted if is_last => Step::Bury,
         _ => Step::Drop,
     }
 }
@@ -276,8 +273,9 @@ pub fn webhook_id(event: EventId, webhook: usize) -> String {
     format!("{event}_{webhook}")
 }
 
-/// The name of an attempt's in-flight slot at its host.
+/// The name of an attempt's in-flight slot at its host. It keeps a repeated message of the attempt from making it a second
+/// time, and is of no concern to the delivery's next attempt: the process of the first may still keep its slot then.
 #[must_use]
-pub fn flight(conversation: ConversationId, sequence: u64, webhook: usize) -> String {
-    format!("{conversation}/{sequence}/{webhook}")
+pub fn flight(conversation: ConversationId, sequence: u64, webhook: usize, attempt: u32) -> String {
+    format!("{conversation}/{sequence}/{webhook}/{attempt}")
 }

@@ -26,6 +26,14 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 const SHORTEST_SPREAD: Duration = Duration::from_secs(2);
 const LONGEST_SPREAD: Duration = Duration::from_mins(14);
 
+/// The calls that an account may start per second: its own limit, at most [`MAX_CALLS_PER_SECOND`], and at most those that the
+/// deployment's account at the carrier may start. None for calls through the customer's own account there.
+#[must_use]
+pub fn calls_per_second(limits: &Limits, deployment: Option<u32>) -> u32 {
+    let own = limits.calls_per_second.min(MAX_CALLS_PER_SECOND);
+    own.min(deployment.unwrap_or(u32::MAX)).max(1)
+}
+
 /// Whether an account has spent what it may in a day.
 #[must_use]
 pub fn is_spent(spent: Usd, limits: &Limits) -> bool {
@@ -111,12 +119,12 @@ impl Counters {
     }
 
     /// The delay before a call that has a slot, but exceeds the calls per second, tries again. It grows with the number
-    /// of such calls, so that all together they try about as often as calls may start. `jitter` chooses the time within
-    /// it.
+    /// of such calls, so that all together they try about as often as calls may start, `per_second`
+    /// ([`calls_per_second`]). `jitter` chooses the time within it.
     #[must_use]
-    pub fn try_again_after(&self, limits: &Limits, jitter: Jitter) -> Duration {
+    pub fn try_again_after(&self, limits: &Limits, per_second: u32, jitter: Jitter) -> Duration {
         let room = u64::try_from(self.room(limits)).unwrap_or(u64::MAX);
-        let seconds = room / u64::from(limits.calls_per_second.max(1));
+        let seconds = room / u64::from(per_second.max(1));
         let spread = Duration::from_secs(seconds).clamp(SHORTEST_SPREAD, LONGEST_SPREAD);
         SHORTEST_WAIT + jitter.of(spread)
     }
@@ -162,7 +170,7 @@ impl Rate {
     /// The rate of call starts. The calls of a second may start together.
     #[must_use]
     pub fn calls(limits: &Limits) -> Self {
-        let rate = limits.calls_per_second.min(MAX_CALLS_PER_SECOND);
+        let rate = calls_per_second(limits, None);
         Self::new(rate, rate)
     }
 
@@ -305,19 +313,28 @@ mod tests {
 
     #[test]
     fn waiting_calls_try_again_later_the_more_of_them_there_are() {
-        let limits = Limits { live_calls: 2_000, calls_per_second: 1, ..Limits::default() };
-        let bounds = |waiting, limits: &Limits| {
+        let limits = Limits { live_calls: 2_000, ..Limits::default() };
+        let bounds = |waiting, limits: &Limits, per_second| {
             let counters = Counters { waiting, ..Counters::default() };
-            let [first, last] =
-                [0, 255 << 24].map(|random| counters.try_again_after(limits, Jitter::new(random)));
+            let [first, last] = [0, 255 << 24]
+                .map(|random| counters.try_again_after(limits, per_second, Jitter::new(random)));
             (first.as_millis(), last.as_millis())
         };
-        assert_eq!(bounds(1, &limits), (1_000, 2_992));
-        assert_eq!(bounds(-1, &limits), bounds(1, &limits));
-        assert_eq!(bounds(20, &limits), (1_000, 20_921));
-        assert_eq!(bounds(20, &Limits { calls_per_second: 10, ..limits.clone() }), (1_000, 2_992));
-        assert_eq!(bounds(1_000, &limits), (1_000, 837_718));
-        assert_eq!(bounds(1_000, &Limits { live_calls: 20, ..limits.clone() }), bounds(20, &limits));
+        assert_eq!(bounds(1, &limits, 1), (1_000, 2_992));
+        assert_eq!(bounds(-1, &limits, 1), bounds(1, &limits, 1));
+        assert_eq!(bounds(20, &limits, 1), (1_000, 20_921));
+        assert_eq!(bounds(20, &limits, 10), (1_000, 2_992));
+        assert_eq!(bounds(1_000, &limits, 1), (1_000, 837_718));
+        assert_eq!(bounds(1_000, &Limits { live_calls: 20, ..limits.clone() }, 1), bounds(20, &limits, 1));
+    }
+
+    #[test]
+    fn the_lowest_limit_is_the_rate_of_call_starts() {
+        let rate = |own, deployment| {
+            calls_per_second(&Limits { calls_per_second: own, ..Limits::default() }, deployment)
+        };
+        assert_eq!([rate(5, Some(1)), rate(2, Some(9)), rate(50, Some(30)), rate(5, None)], [1, 2, 20, 5]);
+        assert_eq!(rate(0, Some(0)), 1);
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub struct Api {
     pub media_url: Option<String>,
     /// Which addresses customers' URLs may point to.
     pub egress_policy: EgressPolicy,
-    /// How long a conversation is kept after its creation.
+    /// Time after its creation for which a conversation is kept.
     pub retention: Duration,
     /// The clock.
     pub now: fn() -> Timestamp,

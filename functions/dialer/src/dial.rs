@@ -14,7 +14,6 @@ use switchboard_model::{
     },
     costs::Prices,
     event_names::EventName,
-    fleet,
     limits::{Rate, is_spent},
     time::Timestamp,
 };
@@ -35,8 +34,8 @@ const TIME_LIMIT_MARGIN: Duration = Duration::from_mins(1);
 /// The longest call that the carrier allows .
 const LONGEST_CALL: Duration = Duration::from_hours(4);
 
-/// Maximum time of each step. With the carrier's own 10 s and the preparation before the mark, they stay below the
-/// function's limit of 45 s.
+/// Maximum time of each step. The test `the_steps_of_a_call_fit_into_the_time_of_the_function` adds them up.
+const FLEET_TIMEOUT: Duration = Duration::from_secs(2);
 const MARK_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(4);
@@ -78,32 +77,40 @@ impl Dialer {
         let marking = async {
             let limits = table.limits(account_id).await?;
             if is_spent(table.spent(account_id, now).await?, &limits) {
-                return Ok((None, limits));
+                return Ok((None, limits, false));
             }
-            let transition = |snapshot: &Snapshot| mark_transition(snapshot, token_sha256, now);
+            let mut imported = false;
+            let transition = |snapshot: &Snapshot| {
+                let phone_call = &snapshot.conversation.legs.caller().phone_call;
+                imported = phone_call.as_ref().is_some_and(|call| call.imported);
+                mark_transition(snapshot, token_sha256, now)
+            };
             let start = CallStart { deployment: Rate::carrier_calls(self.calls_per_second), at: now };
-            Ok((Some(table.dial(&limits, start, account_id, conversation_id, transition).await?), limits))
+            let admission = table.dial(&limits, start, account_id, conversation_id, transition).await?;
+            Ok((Some(admission), limits, imported))
         };
         let outcome = match in_time(MARK_TIMEOUT, marking).await {
             // The sweeper looks at it again every two minutes, until it has waited for too long.
-            Ok((None, _)) => {
+            Ok((None, ..)) => {
                 tracing::info!("call waits: the account has reached its spend limit of the day");
                 self.leave_queue(job).await;
                 return Err(JobOutcome::Done);
             }
-            Ok((Some(Admission::Admitted(outcome)), _)) => *outcome,
-            Ok((Some(Admission::MustWait(calls)), limits)) if calls.room(&limits) == 0 => {
+            Ok((Some(Admission::Admitted(outcome)), ..)) => *outcome,
+            Ok((Some(Admission::MustWait(calls)), limits, _)) if calls.room(&limits) == 0 => {
                 tracing::info!(calls.live, calls.waiting, "call waits for a free slot of its account");
-                self.leave_queue(job).await;
+                self.wait_for_slot(job, &limits).await;
                 return Err(JobOutcome::Done);
             }
-            Ok((Some(Admission::MustWait(calls)), limits)) => {
+            Ok((Some(Admission::MustWait(calls)), limits, imported)) => {
                 tracing::info!(
                     calls.live,
                     calls.waiting,
                     "call postponed: no more calls may start in this second"
                 );
-                return Err(self.try_later(job, hops, calls.try_again_after(&limits, jitter())).await);
+                let per_second = self.calls_per_second(&limits, imported);
+                let delay = calls.try_again_after(&limits, per_second, jitter());
+                return Err(self.try_later(job, hops, delay).await);
             }
             // Every write attempt lost the race to other calls that are dialled now. Nothing is written.
             Err(StepError::Table(TableError::Conflict)) => {
@@ -131,8 +138,8 @@ impl Dialer {
 
     /// Whether a media worker has room. If the reports cannot be read, the mark decides: it needs the table too.
     async fn fleet_has_room(&self, now: Timestamp) -> bool {
-        match in_time(MARK_TIMEOUT, self.backend.table.workers()).await {
-            Ok(reports) => fleet::has_room(&reports, now),
+        match in_time(FLEET_TIMEOUT, self.backend.table.fleet(now)).await {
+            Ok(fleet) => fleet.has_room(now),
             Err(error) => {
                 tracing::warn!(%error, "reports of the media workers not read");
                 true
@@ -246,8 +253,7 @@ impl Dialer {
         let returning = self.transition(job, |snapshot| snapshot.conversation.return_to_queue(LegId::CALLER));
         let returned = match in_time(STORE_TIMEOUT, returning).await {
             Ok(Outcome::Changed(_)) => {
-                self.wake_later(job.account_id, delay).await;
-                self.postpone(job, hops, delay).await
+                join!(self.postpone(job, hops, delay), self.wake_later(job.account_id, delay)).0
             }
             // The conversation was ended meanwhile, and there is nothing to dial.
             Ok(_) => Ok(()),
@@ -315,4 +321,36 @@ pub(crate) async fn in_time<T>(
     work: impl Future<Output = Result<T, TableError>>,
 ) -> Result<T, StepError> {
     timeout(limit, work).await.map_err(|_| StepError::TimedOut(limit))?.map_err(StepError::Table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preparation::{DELAY_TIMEOUT, TABLE_TIMEOUT};
+
+    /// The time that a carrier takes at most, which `crates/providers` sets.
+    const CARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn the_steps_of_a_call_fit_into_the_time_of_the_function() {
+        let template = include_str!("../../../template.yaml");
+        let dialer = template.split_once("\n  Dialer:\n").unwrap().1;
+        let timeout = dialer.split_once("      Timeout: ").unwrap().1.lines().next().unwrap();
+        let timeout = Duration::from_secs(timeout.parse().unwrap());
+        let marked = [DELAY_TIMEOUT, TABLE_TIMEOUT, FLEET_TIMEOUT, MARK_TIMEOUT];
+        // To find the carrier's account, to place the call, to store the answer.
+        let placed = [STORE_TIMEOUT, CARRIER_TIMEOUT, STORE_TIMEOUT];
+        // To release the message, to read the counters again and wake the account.
+        let waits = [STORE_TIMEOUT, STORE_TIMEOUT];
+        let sum = |parts: &[&[Duration]]| parts.iter().copied().flatten().sum::<Duration>();
+        let spare = Duration::from_secs(2);
+        for longest in [
+            sum(&[&marked, &waits]),
+            sum(&[&marked, &placed, &[HANG_UP_TIMEOUT]]),
+            // The carrier takes no call for now: a later message is sent while the account is woken.
+            sum(&[&marked, &placed, &[STORE_TIMEOUT]]),
+        ] {
+            assert!(longest + spare <= timeout, "{longest:?}");
+        }
+    }
 }

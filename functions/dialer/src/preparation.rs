@@ -17,11 +17,11 @@ use tokio::time::timeout;
 use crate::{Dialer, dial::in_time};
 
 /// Maximum time that a call is delayed for it.
-const DELAY_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const DELAY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Maximum time in all. The rest passes while the carrier is asked for the call, and serves the agent's next call.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time for reading the conversation, and for storing the count.
-const TABLE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const TABLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Dialer {
     /// Synthesizes and stores the missing clips of a queued call. `characters` counts the characters that are sent to

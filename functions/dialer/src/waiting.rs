@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use switchboard_aws::{
     queue::{CallJob, CallMessage},
-    table::TableError,
+    table::{TableError, WaitingCall},
 };
-use switchboard_model::ids::AccountId;
+use switchboard_model::{accounts::Limits, ids::AccountId, limits::calls_per_second};
 use switchboard_runtime::{jobs::JobOutcome, now};
 
 use crate::{
@@ -21,7 +21,32 @@ const MESSAGE_ARRIVES: Duration = Duration::from_mins(1);
 /// Maximum time for queueing them.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Spreads calls over the seconds in which they may start.
+struct Pace {
+    per_second: u32,
+    calls: u32,
+}
+
+impl Pace {
+    fn new(per_second: u32) -> Self {
+        Self { per_second: per_second.max(1), calls: 0 }
+    }
+
+    /// The delay of the next call.
+    fn next_delay(&mut self) -> Duration {
+        let second = self.calls / self.per_second;
+        self.calls = self.calls.saturating_add(1);
+        Duration::from_secs(second.into())
+    }
+}
+
 impl Dialer {
+    /// The calls of an account that may start per second, through the deployment's account at the carrier or, for imported
+    /// numbers, through the customer's own.
+    pub(crate) fn calls_per_second(&self, limits: &Limits, imported: bool) -> u32 {
+        calls_per_second(limits, (!imported).then_some(self.calls_per_second))
+    }
+
     /// Queues as many of the account's oldest waiting calls as there are free slots, at the pace at which calls may start.
     /// A call that another message dials first is no longer queued when its own arrives.
     pub(crate) async fn wake(&self, account: AccountId) -> JobOutcome {
@@ -34,11 +59,10 @@ impl Dialer {
             }
             let calls = table.waiting_calls(account, room).await?;
             let mut woken = 0;
-            let seconds = (0_u64..).flat_map(|second| {
-                std::iter::repeat_n(second, usize::try_from(limits.calls_per_second.max(1)).unwrap_or(1))
-            });
-            for (conversation_id, second) in calls.into_iter().zip(seconds) {
-                let delay = Duration::from_secs(second);
+            let [mut deployments, mut own] =
+                [false, true].map(|imported| Pace::new(self.calls_per_second(&limits, imported)));
+            for WaitingCall { id: conversation_id, imported } in calls {
+                let delay = if imported { own.next_delay() } else { deployments.next_delay() };
                 let (now, until) = (now(), now().after(delay + MESSAGE_ARRIVES));
                 // Without this, each call that ends would queue all waiting ones once more while the calls per second are the
                 // bottleneck.
@@ -96,6 +120,23 @@ impl Dialer {
         let releasing = self.backend.table.release_message(job.account_id, job.conversation_id);
         if let Err(error) = in_time(crate::dial::STORE_TIMEOUT, releasing).await {
             tracing::warn!(%error, "message of a waiting call not released");
+        }
+    }
+
+    /// Leaves a call that has no slot to the next end of another call, which wakes the account.
+    pub(crate) async fn wait_for_slot(&self, job: CallJob, limits: &Limits) {
+        self.leave_queue(job).await;
+        // A call may have ended since the counters were read. Its wake left this call alone, which had a message until now.
+        let looking_again = async {
+            if self.backend.table.counters(job.account_id).await?.room(limits) > 0 {
+                let message = CallMessage::Wake { account_id: job.account_id };
+                self.queue.send(&message, Duration::ZERO).await.map_err(TableError::from)?;
+            }
+            Ok(())
+        };
+        // If this fails, the sweeper wakes the account.
+        if let Err(error) = in_time(crate::dial::STORE_TIMEOUT, looking_again).await {
+            tracing::warn!(%error, "free slots not looked for again");
         }
     }
 

@@ -3,8 +3,8 @@
 //! ECS sends SIGTERM only after the load balancer has cut every socket: deregistration comes first. So the worker does not
 //! wait for the signal. The event "task is deactivating" reaches the sweeper, which marks this worker's item in the table;
 //! the worker reads the mark with its next report, and hands its calls over while their sockets are still open. What the
-//! task's own metadata says of its desired status counts too. [`has_room`](switchboard_model::fleet::has_room) decides for
-//! the dialer whether the fleet takes another call.
+//! task's own metadata says of its desired status counts too. [`Fleet::has_room`](switchboard_model::fleet::Fleet::has_room)
+//! decides for the dialer whether the fleet takes another call.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -41,6 +41,7 @@ pub(crate) async fn report(worker: &Worker, drain: &CancellationToken) {
 async fn report_as(id: String, worker: &Worker, drain: &CancellationToken) {
     let mut ticks = interval(REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_registered = false;
     for number in 0_u32.. {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -52,8 +53,18 @@ async fn report_as(id: String, worker: &Worker, drain: &CancellationToken) {
             metrics(worker, live, capacity).write((worker.clock)());
         }
         let report = WorkerReport { id: id.clone(), live, capacity, at: (worker.clock)(), draining: false };
-        let marked = match timeout(TIMEOUT, worker.table.report_worker(&report)).await {
-            Ok(Ok(marked)) => marked,
+        let reporting = async {
+            if is_registered {
+                return worker.table.report_worker(&report).await;
+            }
+            worker.table.register_worker(&report).await?;
+            Ok(false)
+        };
+        let marked = match timeout(TIMEOUT, reporting).await {
+            Ok(Ok(marked)) => {
+                is_registered = true;
+                marked
+            }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "worker not reported");
                 false
@@ -68,9 +79,9 @@ async fn report_as(id: String, worker: &Worker, drain: &CancellationToken) {
             drain.cancel();
         }
     }
-    // Without its item, the dialer counts no room of this worker.
-    if !matches!(timeout(TIMEOUT, worker.table.remove_worker(&id)).await, Ok(Ok(()))) {
-        tracing::warn!("report of the worker not removed");
+    // The dialer counts no room of a draining worker. Its item stays: without any, nothing would be known of the fleet.
+    if !matches!(timeout(TIMEOUT, worker.table.mark_worker_draining(&id)).await, Ok(Ok(_))) {
+        tracing::warn!("worker not marked as draining");
     }
 }
 

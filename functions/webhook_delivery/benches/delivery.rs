@@ -35,7 +35,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// How long each part is measured.
+/// Time for which each part is measured.
 const LASTS: Duration = Duration::from_secs(5);
 /// Deliveries at the same time.
 const AT_ONCE: usize = 50;

@@ -13,6 +13,11 @@
 //!    makes the attempt.
 //! 4. at any time: the in-flight slot of the attempt expires. So do those that the process keeps for its next batches.
 //!
+//! A slot has the name of its attempt, which keeps a repeated message from making the attempt while it is under way. An attempt
+//! in a slot that was kept has no such guard: if the table's stream repeats a record within seconds, two processes may send
+//! the same event at the same time, with the same `webhook-id`. Within a batch one of them is dropped. An attempt for which the
+//! sweeper may have sent a second message takes a slot of its own.
+//!
 //! All messages of a batch are worked on at the same time, those for one host of one account together: they take the
 //! in-flight slots that the process has not kept in one write, and those of the account in another. A circuit breaker pauses hosts that keep failing. A
 //! receiver that does not respond
@@ -35,7 +40,7 @@ mod config;
 mod kept_slots;
 mod preparation;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use switchboard_aws::{
@@ -132,16 +137,17 @@ impl WebhookDelivery {
         self.prepare(job, span.clone()).instrument(span).await
     }
 
-    /// Takes in-flight slots: first those that this process has kept, then others from the table. None for an attempt that
-    /// gets none.
+    /// Takes in-flight slots: for the first `from_kept` of the attempts those that this process has kept, then others from the
+    /// table. None for an attempt that gets none.
     async fn take_slots(
         &self,
         account: AccountId,
         host: &str,
         names: &[String],
+        from_kept: usize,
     ) -> Result<Vec<(Admission, Option<Slot>)>, TableError> {
         let now = now();
-        let kept = self.kept_slots.take(account, host, names.len(), now);
+        let kept = self.kept_slots.take(account, host, from_kept, now);
         let wanted = names.get(kept.len()..).unwrap_or_default();
         let mut taken: Vec<_> = kept.into_iter().map(|slot| (Admission::Admitted, Some(slot))).collect();
         if wanted.is_empty() {
@@ -168,14 +174,18 @@ impl WebhookDelivery {
         &self,
         account: AccountId,
         host: &str,
-        attempts: Vec<(String, PreparedAttempt)>,
+        mut attempts: Vec<(String, PreparedAttempt)>,
     ) -> Settled {
+        let mut settled = settle_repeated(&mut attempts);
+        let at = now();
+        attempts.sort_by_key(|(_, attempt)| attempt.may_be_repeated(at));
+        let from_kept = attempts.partition_point(|(_, attempt)| !attempt.may_be_repeated(at));
         let names: Vec<_> = attempts.iter().map(|(_, attempt)| attempt.slot()).collect();
-        let admissions = match self.take_slots(account, host, &names).await {
+        let admissions = match self.take_slots(account, host, &names, from_kept).await {
             Ok(admissions) => admissions,
             Err(error) => {
                 tracing::warn!(%error, attempts = attempts.len(), "in-flight slots not taken");
-                return vec![];
+                return settled;
             }
         };
         let mut sending = JoinSet::new();
@@ -187,7 +197,6 @@ impl WebhookDelivery {
                     .instrument(span),
             );
         }
-        let mut settled = Settled::new();
         while let Some(first) = sending.join_next().await {
             // Attempts that end at the same time return their slots in one write. The slot of an attempt that panicked
             // expires.
@@ -197,10 +206,12 @@ impl WebhookDelivery {
                 .collect();
             let (mut slots, now) = (vec![], now());
             for (id, AttemptResult { outcome, slot }) in ended {
-                if let Some((slot, responded)) = slot
-                    && !self.kept_slots.keep(account, host, &slot, responded, now)
-                {
-                    slots.push((slot.name, responded));
+                if let Some((mut slot, responded)) = slot {
+                    // A message that comes again must not find the slot of its name taken.
+                    slot.may_be_kept &= outcome.is_settled();
+                    if !self.kept_slots.keep(account, host, &slot, responded, now) {
+                        slots.push((slot.name, responded));
+                    }
                 }
                 if outcome.is_settled() {
                     settled.push(id);
@@ -219,4 +230,19 @@ impl WebhookDelivery {
         }
         settled
     }
+}
+
+/// Settles messages that name the same attempt as one before them in the batch: the first makes it. If it does not settle,
+/// the queue shows that one again.
+fn settle_repeated(attempts: &mut Vec<(String, PreparedAttempt)>) -> Settled {
+    let (mut names, mut settled) = (BTreeSet::new(), Settled::new());
+    attempts.retain(|(id, attempt)| {
+        let is_first = names.insert(attempt.slot());
+        if !is_first {
+            attempt.span.in_scope(|| tracing::info!("repeated message dropped"));
+            settled.push(id.clone());
+        }
+        is_first
+    });
+    settled
 }

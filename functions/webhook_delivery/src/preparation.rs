@@ -11,6 +11,7 @@ use switchboard_contract::{
 use switchboard_model::{
     deliveries::{self, Delivery, Step},
     ids::AccountId,
+    time::Timestamp,
     webhooks::Webhook,
 };
 use switchboard_runtime::{jobs::JobOutcome, now};
@@ -46,7 +47,14 @@ impl PreparedAttempt {
 
     /// The name of the in-flight slot of this attempt at its host.
     pub(crate) fn slot(&self) -> String {
-        deliveries::flight(self.job.conversation_id, self.job.sequence, self.job.webhook)
+        let DeliveryJob { conversation_id, sequence, webhook, attempt, .. } = self.job;
+        deliveries::flight(conversation_id, sequence, webhook, attempt)
+    }
+
+    /// Whether the sweeper may have sent another message for this attempt. Then it takes a slot of its own name, so that the
+    /// two are not made at the same time.
+    pub(crate) fn may_be_repeated(&self, now: Timestamp) -> bool {
+        self.delivery.due_at().is_some_and(|due| due <= now)
     }
 }
 
@@ -84,8 +92,7 @@ impl WebhookDelivery {
             Step::SendAgain(delivery) => {
                 return Ok(PreparedMessage::Decided(self.queue_next(job, &delivery).await));
             }
-            // It was given up, and counted then.
-            Step::Bury | Step::Drop => return done,
+            Step::Drop => return done,
         };
         if outgoing.is_stopped && !delivery.was_asked_for() {
             let conversation = &outgoing.snapshot.conversation;

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod kept_slots;
 mod world;
 
 use serde_json::{Value, json};

@@ -21,6 +21,15 @@ use super::{
 };
 use crate::keys::{self, CONFIG, STATE};
 
+/// A call that waits to be dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitingCall {
+    /// Its conversation.
+    pub id: ConversationId,
+    /// Whether it goes through the customer's own account at the carrier.
+    pub imported: bool,
+}
+
 /// An entry of the index.
 struct Line {
     /// Creation time and id.
@@ -68,7 +77,7 @@ impl Table {
         &self,
         account: AccountId,
         limit: usize,
-    ) -> Result<Vec<ConversationId>, TableError> {
+    ) -> Result<Vec<WaitingCall>, TableError> {
         let list = keys::conversations_pk(account, Status::Queued);
         let (mut waiting, mut start) = (vec![], None);
         loop {
@@ -89,7 +98,10 @@ impl Table {
             let states = states.into_iter().filter_map(|item| item.read::<Conversation>(STATE).ok());
             let mut found: Vec<_> = states.filter(|call| call.slots().waiting > 0).collect();
             found.sort_unstable_by_key(|call| (call.created_at, call.id));
-            waiting.extend(found.into_iter().map(|call| call.id));
+            waiting.extend(found.into_iter().map(|call| WaitingCall {
+                id: call.id,
+                imported: call.legs.caller().phone_call.as_ref().is_some_and(|call| call.imported),
+            }));
             start = page.last_evaluated_key;
             if start.is_none() || waiting.len() >= limit {
                 waiting.truncate(limit);

@@ -114,6 +114,7 @@ pub use self::{
     deliveries::Outgoing,
     due::DueItem,
     events::Appended,
+    lists::WaitingCall,
     number_pool::MAX_POOLED,
     transactions::MAX_ITEMS,
 };

@@ -68,7 +68,7 @@ fn ten_attempts_follow_the_schedule() {
     assert_eq!((exhausted.due_at(), exhausted.queue_delay(clock.0)), (None, None));
     let took = clock.0.since(began);
     assert!(took > HOUR * 22 && took < HOUR * 24, "about a day: {took:?}");
-    assert_eq!(step(Some(exhausted.clone()), fresh(&clock), 10, clock.0), Step::Bury);
+    assert_eq!(step(Some(exhausted.clone()), fresh(&clock), 10, clock.0), Step::Drop);
     assert_eq!(step(Some(exhausted), fresh(&clock), 9, clock.0), Step::Drop);
 }
 
@@ -157,7 +157,7 @@ fn an_event_with_an_immediate_response_has_one_attempt() {
 fn a_host_has_ten_slots_and_an_attempt_takes_one() {
     let mut clock = Clock::new();
     let mut host = Host::default();
-    let flight = |n: usize| flight(conversation(), 1, n);
+    let flight = |n: usize| flight(conversation(), 1, n, 1);
     for n in 0..MAX_IN_FLIGHT {
         assert_eq!(host.admit(&flight(n), clock.0), Admission::Admitted);
     }

@@ -115,7 +115,7 @@ pub(crate) enum NumbersCommand {
 pub(crate) enum QueuesCommand {
     /// Move the messages of a dead-letter queue back to its queue, after the cause of their failure is gone.
     ///
-    /// A delivery that was given up after all its attempts returns to the dead-letter queue: request it again with
+    /// A delivery that was given up after all its attempts is not in that queue: request it again with
     /// `POST /conversations/{id}/events/{event_id}/redeliver`.
     Redrive {
         /// The queue.

@@ -13,6 +13,7 @@ use switchboard_contract::{
     lists::ListConversations,
 };
 use switchboard_model::{
+    accounts::Limits,
     agents::{Agent, AgentConfig},
     conversations::{Conversation, Snapshot},
     ids::{AccountId, AgentId, ConversationId},
@@ -46,18 +47,9 @@ pub(crate) async fn create_phone_call(
 ) -> Result<Json<ConversationView>, ApiError> {
     let checked = CreatePhoneCall::read(&body, api.egress_policy);
     let (call, resolved) = references::resolve(&api, account, checked).await?;
-    let (agent_id, agent): (Option<AgentId>, AgentConfig) = match (call.agent, resolved.agent) {
-        (ChosenAgent::Given(agent), _) => (None, *agent),
-        (ChosenAgent::Stored(_), Some(Agent { id, config, .. })) => (Some(id), config),
-        (ChosenAgent::Stored(_), None) => {
-            return Err(ApiError::Internal("a stored agent was not looked up".into()));
-        }
-    };
+    let (agent_id, agent) = chosen_agent(call.agent, resolved.agent)?;
     let (id, now) = (ConversationId::of_request(new.id), (api.now)());
-    let limits = api.table.limits(account).await?;
-    if !new.may_exist && is_spent(api.table.spent(account, now).await?, &limits) {
-        return Err(ApiError::SpendLimit(until_midnight(now)));
-    }
+    limits_of_new_call(&api, account, new.may_exist, now).await?;
     spans::record_conversation(account, id);
     let conversation = Conversation::outbound(id, account, agent_id, call.to_number, call.from_number, now);
     let is_imported = resolved.number.is_some_and(|number| number.is_imported());
@@ -74,6 +66,33 @@ pub(crate) async fn create_phone_call(
     }
     tracing::info!("conversation queued");
     Ok(Json(ConversationView::new(&api.public_url, snapshot, Some(vec![]))))
+}
+
+/// The agent of a new call: the one of its request, or the stored one, which `references` has looked up.
+fn chosen_agent(
+    chosen: ChosenAgent,
+    stored: Option<Agent>,
+) -> Result<(Option<AgentId>, AgentConfig), ApiError> {
+    match (chosen, stored) {
+        (ChosenAgent::Given(agent), _) => Ok((None, *agent)),
+        (ChosenAgent::Stored(_), Some(Agent { id, config, .. })) => Ok((Some(id), config)),
+        (ChosenAgent::Stored(_), None) => Err(ApiError::Internal("a stored agent was not looked up".into())),
+    }
+}
+
+/// The limits of the account, unless it has reached its spend limit of the day. A call that may exist already was admitted
+/// by an earlier request.
+async fn limits_of_new_call(
+    api: &Api,
+    account: AccountId,
+    may_exist: bool,
+    now: Timestamp,
+) -> Result<Limits, ApiError> {
+    let limits = api.table.limits(account).await?;
+    if !may_exist && is_spent(api.table.spent(account, now).await?, &limits) {
+        return Err(ApiError::SpendLimit(until_midnight(now)));
+    }
+    Ok(limits)
 }
 
 /// The time until the next day (UTC).

@@ -3,19 +3,17 @@
 use axum::{Json, extract::State};
 use switchboard_aws::table::{Begun, Outcome, TableError};
 use switchboard_contract::{
-    conversations::{ChosenAgent, ConversationView},
+    conversations::ConversationView,
     web_calls::{CreateWebCall, CreatedWebCallView, WebCallView},
 };
 use switchboard_model::{
     accounts::sha256_hex,
-    agents::{Agent, AgentConfig},
     conversations::{Conversation, LegId, Snapshot, Transition},
-    ids::{AccountId, AgentId, ConversationId},
-    limits::is_spent,
+    ids::{AccountId, ConversationId},
 };
 use switchboard_runtime::{random_hex, spans};
 
-use super::{find, until_midnight};
+use super::{chosen_agent, find, limits_of_new_call};
 use crate::{
     Api,
     errors::ApiError,
@@ -33,23 +31,14 @@ pub(crate) async fn create_web_call(
 ) -> Result<Json<CreatedWebCallView>, ApiError> {
     let checked = CreateWebCall::read(&body, api.egress_policy);
     let (call, resolved) = references::resolve(&api, account, checked).await?;
-    let (agent_id, agent): (Option<AgentId>, AgentConfig) = match (call.agent, resolved.agent) {
-        (ChosenAgent::Given(agent), _) => (None, *agent),
-        (ChosenAgent::Stored(_), Some(Agent { id, config, .. })) => (Some(id), config),
-        (ChosenAgent::Stored(_), None) => {
-            return Err(ApiError::Internal("a stored agent was not looked up".into()));
-        }
-    };
+    let (agent_id, agent) = chosen_agent(call.agent, resolved.agent)?;
     let Some(media_url) = &api.media_url else {
         return Err(ApiError::Unavailable(
             "MEDIA_URL is not set: this deployment has no media worker".into(),
         ));
     };
     let (id, now) = (ConversationId::of_request(new.id), (api.now)());
-    let limits = api.table.limits(account).await?;
-    if !new.may_exist && is_spent(api.table.spent(account, now).await?, &limits) {
-        return Err(ApiError::SpendLimit(until_midnight(now)));
-    }
+    let limits = limits_of_new_call(&api, account, new.may_exist, now).await?;
     spans::record_conversation(account, id);
     let token = random_hex::<32>();
     let url = format!("{media_url}/web/{account}/{id}/{token}");

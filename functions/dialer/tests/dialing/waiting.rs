@@ -1,11 +1,14 @@
 //! Calls that wait for the limits of their account.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use switchboard_aws::{
     queue::{CallJob, CallMessage},
-    table::Outcome,
+    table::{Outcome, Table},
 };
 use switchboard_model::{
     accounts::Limits,
@@ -13,11 +16,11 @@ use switchboard_model::{
     conversations::{EndedReason, LegState, Snapshot, State},
     costs::Prices,
     fleet::WorkerReport,
-    ids::ConversationId,
+    ids::{AccountId, ConversationId},
 };
 use switchboard_runtime as system;
 
-use crate::world::{Answer, World};
+use crate::world::{self, Answer, World, failures};
 
 const CALLS: usize = 200;
 const LIVE: usize = 5;
@@ -31,12 +34,12 @@ async fn limit(world: &World, live_calls: u32, calls_per_second: u32) {
     assert!(world.table.set_limits(account, &limits).await.unwrap());
 }
 
-async fn end(world: &World, id: ConversationId) {
+async fn end(table: &Table, account: AccountId, id: ConversationId) {
     let end = |now: &Snapshot| {
         let (usage, prices) = (&now.conversation.usage, Prices::default());
         now.conversation.end(&now.agent, EndedReason::UserEnded, &[], usage, &prices, system::now())
     };
-    let ended = world.table.transition(world.job.account_id, id, end).await.unwrap();
+    let ended = table.transition(account, id, end).await.unwrap();
     assert!(matches!(ended, Outcome::Changed(_)), "{ended:?}");
 }
 
@@ -88,7 +91,7 @@ async fn two_hundred_waiting_calls_are_all_dialled_without_polling() {
         }
         assert!(live.len() <= LIVE);
         let first = live.pop_front().expect("a call is live while others wait");
-        end(&world, first).await;
+        end(&world.table, account, first).await;
         messages.push_back(CallMessage::Wake { account_id: account });
         rounds += 1;
         assert!(rounds <= CALLS);
@@ -111,6 +114,45 @@ async fn woken_calls_are_queued_at_the_pace_of_the_account() {
     let delays: Vec<_> =
         queued(&world).iter().map(|message| message["DelaySeconds"].as_i64().unwrap_or(0)).collect();
     assert_eq!(delays, [0, 0, 1, 1, 2, 2, 3]);
+}
+
+#[tokio::test]
+async fn calls_are_queued_at_the_pace_of_the_carrier() {
+    let mut world = World::new(AgentConfig::default()).await;
+    world.dialer.calls_per_second = 2;
+    for _ in 1..5 {
+        world.another_call().await;
+    }
+    for _ in 0..3 {
+        world.imported_call().await;
+    }
+    limit(&world, 200, 1_000).await;
+    assert!(world.wake().await.is_empty());
+    let mut delays: Vec<_> =
+        queued(&world).iter().map(|message| message["DelaySeconds"].as_i64().unwrap_or(0)).collect();
+    delays.sort_unstable();
+    // Those of imported numbers do not go through the deployment's account.
+    assert_eq!(delays, [0, 0, 0, 0, 0, 1, 1, 2]);
+}
+
+#[tokio::test]
+async fn calls_beyond_the_rate_of_the_carrier_are_postponed_the_more_there_are() {
+    const WAITING: usize = 40;
+    let mut world = World::new(AgentConfig::default()).await;
+    world.dialer.calls_per_second = 1;
+    limit(&world, 200, 1_000).await;
+    let mut messages = vec![world::sample()];
+    while messages.len() < WAITING {
+        messages.push(world.another_call().await.1);
+    }
+    for message in messages {
+        assert!(failures(&world.dialer.handle(world::event(&message)).await).is_empty());
+    }
+    assert!(!world.seen().calls.is_empty());
+    let later = queued(&world);
+    assert!(later.len() > WAITING / 2, "{}", later.len());
+    let longest = later.iter().map(|message| message["DelaySeconds"].as_i64().unwrap_or(0)).max();
+    assert!(longest > Some(5), "{longest:?}");
 }
 
 #[tokio::test]
@@ -153,6 +195,13 @@ async fn no_call_is_dialled_while_no_worker_has_room() {
     let later = queued(&world);
     assert_eq!(later.len(), 1, "it is tried again");
     world.table.report_worker(&report(4)).await.unwrap();
+    // The only worker stops.
+    assert!(world.table.mark_worker_draining("a").await.unwrap());
+    assert!(world.send("m", later[0]["MessageBody"].as_str().unwrap()).await.is_empty());
+    assert!(world.seen().calls.is_empty());
+    let later = queued(&world);
+    let another = WorkerReport { id: "b".to_owned(), ..report(4) };
+    world.table.report_worker(&another).await.unwrap();
     assert!(world.send("m", later[0]["MessageBody"].as_str().unwrap()).await.is_empty());
     assert_eq!(world.seen().calls.len(), 1);
 }
@@ -173,6 +222,39 @@ async fn a_waiting_call_has_one_message_however_often_its_account_is_woken() {
     assert_eq!(world.seen().calls.len(), 1);
     assert!(world.wake().await.is_empty());
     assert_eq!(queued(&world), Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_slot_that_is_returned_while_a_call_leaves_the_queue_is_used() {
+    let world = World::new(AgentConfig::default()).await;
+    limit(&world, 1, 1_000).await;
+    let account = world.job.account_id;
+    let (live, event) = world.another_call().await;
+    assert!(failures(&world.dialer.handle(world::event(&event)).await).is_empty());
+    assert_eq!(world.counted().await, (1, 1));
+    let (id, until) = (world.job.conversation_id, system::now().after(Duration::from_mins(1)));
+    assert!(world.table.claim_message(account, id, system::now(), until).await.unwrap());
+    // The other call ends after the counters were read, and its wake finds that this call still has a message.
+    let (table, other) = (world.table.clone(), world.dialer.clone());
+    let mut wake = world::sample();
+    wake["Records"][0]["body"] = json!(json!({ "account_id": account }).to_string());
+    let dialer = world.dialer_with(move |request| {
+        let (table, other, wake) = (table.clone(), other.clone(), wake.clone());
+        let releases = String::from_utf8_lossy(&request.body).contains("REMOVE message_until");
+        Box::pin(async move {
+            if releases {
+                end(&table, account, live).await;
+                assert!(failures(&other.handle(world::event(&wake)).await).is_empty());
+            }
+        })
+    });
+    assert!(failures(&dialer.handle(world::event(&world::sample())).await).is_empty());
+    let sent = queued(&world);
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    let message = CallMessage::from_body(sent[0]["MessageBody"].as_str().unwrap());
+    assert_eq!(message, Some(CallMessage::Wake { account_id: account }));
+    assert!(world.wake().await.is_empty());
+    assert_eq!(queued(&world).len(), 1, "the call is queued");
 }
 
 #[tokio::test]

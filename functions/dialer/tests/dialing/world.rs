@@ -15,13 +15,17 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::BoxFuture, stream};
 use serde_json::{Value, json};
 use switchboard_aws::{
     clips::Clips,
     queue::{CallJob, Queue},
     sealing,
-    table::{Outcome, Table, testing},
+    table::{
+        Outcome, Table,
+        testing::{self, MemoryDatabase},
+    },
+    testing::{Request, config_of},
 };
 use switchboard_calls::{Backend, CallbackUrls, ClipPreparation};
 use switchboard_dialer::Dialer;
@@ -86,6 +90,7 @@ pub(crate) struct Seen {
 pub(crate) struct World {
     pub(crate) dialer: Dialer,
     pub(crate) table: Table,
+    database: MemoryDatabase,
     /// The objects in the bucket.
     pub(crate) objects: Objects,
     seen: Arc<Mutex<Seen>>,
@@ -118,7 +123,13 @@ impl World {
         let seen = Arc::<Mutex<Seen>>::default();
         let meeting = Arc::<Meeting>::default();
         let url = serve(Served { seen: seen.clone(), meeting: meeting.clone() }).await;
-        let table = testing::new_table().await;
+        let database = MemoryDatabase::new();
+        let served = database.clone();
+        let config = config_of(move |request| {
+            let response = served.execute(&request);
+            Box::pin(async move { Some(response) })
+        });
+        let table = MemoryDatabase::table(&config).await;
         let job = CallJob::from_body(sample()["Records"][0]["body"].as_str().unwrap()).unwrap();
         let created_at = switchboard_model::time::Timestamp::from_millis(
             system::now().as_millis() - i64::try_from(ago.as_millis()).unwrap(),
@@ -151,7 +162,25 @@ impl World {
             ),
             calls_per_second: 1_000_000,
         };
-        Self { dialer, table, objects, seen, meeting, job }
+        Self { dialer, table, database, objects, seen, meeting, job }
+    }
+
+    /// The dialer with a table whose requests wait for `before`.
+    pub(crate) fn dialer_with<F>(&self, before: F) -> Dialer
+    where
+        F: Fn(&Request) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    {
+        let database = self.database.clone();
+        let config = config_of(move |request| {
+            let (database, before) = (database.clone(), before(&request));
+            Box::pin(async move {
+                before.await;
+                Some(database.execute(&request))
+            })
+        });
+        let mut dialer = self.dialer.clone();
+        dialer.backend.table = MemoryDatabase::client(&config);
+        dialer
     }
 
     pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -183,13 +212,23 @@ impl World {
 
     /// Another call like that of the sample, and its event.
     pub(crate) async fn another_call(&self) -> (ConversationId, Value) {
+        self.call_through(false).await
+    }
+
+    /// A call through the customer's own account at the carrier.
+    pub(crate) async fn imported_call(&self) {
+        self.call_through(true).await;
+    }
+
+    async fn call_through(&self, own_carrier: bool) -> (ConversationId, Value) {
         let mut another = self.table.conversation(self.job.account_id, self.job.conversation_id).await;
         let mut snapshot = another.as_mut().unwrap().take().unwrap();
         let Conversation { account_id, created_at, legs, .. } = snapshot.conversation;
         let id = ConversationId::new(system::now(), system::random_u128());
         let call = legs.caller().phone_call.clone().unwrap();
         let (to, from) = (call.to_number, call.from_number);
-        snapshot.conversation = Conversation::outbound(id, account_id, None, to, from, created_at);
+        snapshot.conversation =
+            Conversation::outbound(id, account_id, None, to, from, created_at).with_own_carrier(own_carrier);
         self.table.create_conversation(&snapshot).await.unwrap();
         let mut event = sample();
         let body = event["Records"][0]["body"].as_str().unwrap().to_owned();

@@ -17,7 +17,11 @@ use serde_json::json;
 use switchboard_aws::{
     queue::{DeliveryJob, Queue},
     sealing,
-    table::{DeliveryKey, Table, testing},
+    table::{
+        DeliveryKey, Table,
+        testing::{self, MemoryDatabase},
+    },
+    testing::config_of,
 };
 use switchboard_model::{
     accounts::{Account, Token},
@@ -87,6 +91,7 @@ pub(crate) struct World {
     account: Account,
     outside: Shared,
     queues: Queues,
+    database: MemoryDatabase,
 }
 
 impl World {
@@ -97,7 +102,13 @@ impl World {
         let receiver = server::serve(Router::new().fallback(receive).with_state(outside.clone())).await;
         let queues = Queues::start().await;
         let config = testing::config(queues.url()).await;
-        let table = testing::new_table().await.sealing(sealing::testing::sealer().await);
+        let database = MemoryDatabase::counting();
+        let served = database.clone();
+        let in_memory = config_of(move |request| {
+            let response = served.execute(&request);
+            Box::pin(async move { Some(response) })
+        });
+        let table = MemoryDatabase::table(&in_memory).await.sealing(sealing::testing::sealer().await);
         let nobody = format!("{}/", server::unused_url().await);
 
         let at = system::now();
@@ -134,7 +145,7 @@ impl World {
             public_url: "https://api.example.com".into(),
             kept_slots: KeptSlots::default(),
         };
-        let mut world = Self { webhooks, snapshot, events: vec![], account, outside, queues };
+        let mut world = Self { webhooks, snapshot, events: vec![], account, outside, queues, database };
         world.append(EVENTS, at).await;
         world
     }
@@ -179,6 +190,13 @@ impl World {
         let ended = conversation.end(agent, reason, &[], &Usage::default(), &Prices::default(), now).unwrap();
         self.webhooks.table.commit(conversation, &ended).await.unwrap();
         ended.events.last().unwrap().sequence
+    }
+
+    /// The write units of in-flight slots so far.
+    pub(crate) fn slot_units(&self) -> u64 {
+        let tally = self.database.tally();
+        let kinds = tally.kinds().into_iter().filter(|(kind, _)| ["HOST", "FLIGHTS"].contains(kind));
+        kinds.map(|(_, sum)| sum.units).sum()
     }
 
     pub(crate) async fn rotate(&self, secret: &str) {
