@@ -53,6 +53,43 @@ impl Error {
         matches!(self, Self::Rejected { code, .. } if CODES.contains(&&**code))
     }
 
+    /// Whether the provider refuses every request with this key and model, whoever asks: it does not accept the key, the
+    /// account has no credit, or there is no such model.
+    pub(crate) fn concerns_all_calls(&self) -> bool {
+        const CODES: [&str; 22] = [
+            "402",
+            "404",
+            "410",
+            "bad_key",
+            "no_adapter",
+            "no_server",
+            "missing_api_key",
+            "missing_permissions",
+            "needs_authorization",
+            "detected_unusual_activity",
+            "insufficient_quota",
+            "insufficient_credits",
+            "quota_exceeded",
+            "RESOURCE_EXHAUSTED",
+            "billing_hard_limit_reached",
+            "billing_not_active",
+            "PAYMENT_REQUIRED",
+            "ASR_PAYMENT_REQUIRED",
+            "INSUFFICIENT_PERMISSIONS",
+            "model_not_found",
+            "model_deprecated",
+            "NOT_FOUND",
+        ];
+        self.is_unauthorized() || matches!(self, Self::Rejected { code, .. } if CODES.contains(&&**code))
+    }
+
+    /// Whether the provider does not have the voice, as far as its code says so.
+    pub(crate) fn is_unknown_voice(&self) -> bool {
+        const CODES: [&str; 4] =
+            ["voice_not_found", "voice_does_not_exist", "voice_not_fine_tuned", "paid_plan_required"];
+        matches!(self, Self::Rejected { code, .. } if CODES.contains(&&**code))
+    }
+
     /// The provider's name in the catalogue.
     #[must_use]
     pub fn vendor(&self) -> &'static str {

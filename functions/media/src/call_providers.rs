@@ -117,15 +117,15 @@ impl Chains<'_> {
         let outages = || self.worker.outages.clone();
 
         let chain = source.language_model_chain(language_model);
-        let models = self.candidates(&chain, model_key, StandIn::language_model, |model, own| {
-            source.language_model(model, own)
-        })?;
+        let name = |model: &_| (StandIn::language_model(model), String::new());
+        let models =
+            self.candidates(&chain, model_key, name, |model, own| source.language_model(model, own))?;
         let models = alone(models).unwrap_or_else(|models| Arc::new(ChainedModel::new(models, outages())));
 
         let chain = source.transcriber_chain(transcriber);
-        let transcribers = self.candidates(&chain, transcriber_key, StandIn::transcriber, |one, own| {
-            source.transcriber(one, own)
-        })?;
+        let name = |one: &_| (StandIn::transcriber(one), String::new());
+        let transcribers =
+            self.candidates(&chain, transcriber_key, name, |one, own| source.transcriber(one, own))?;
         let transcribers = alone(transcribers).unwrap_or_else(|transcribers| {
             let detecting = transcribers.into_iter().map(|candidate| {
                 let detects_turns = profile_of(&candidate.id.provider, &candidate.id.model).detects_turns;
@@ -136,43 +136,52 @@ impl Chains<'_> {
 
         let mut chain = source.voice_chain(voice, transcriber.language());
         chain.stand_ins.retain(|voice| catalogue::voice_yields(voice.provider(), self.format));
-        let voices =
-            self.candidates(&chain, voice_key, StandIn::voice, |voice, own| source.synthesizer(voice, own))?;
+        let name = |voice: &_| (StandIn::voice(voice), catalogue::spoken_voice(voice).to_owned());
+        let voices = self.candidates(&chain, voice_key, name, |voice, own| source.synthesizer(voice, own))?;
         let voices = alone(voices).unwrap_or_else(|voices| Arc::new(ChainedVoice::new(voices, outages())));
         Ok((models, transcribers, voices))
     }
 
-    /// The candidates of a chain, in their order. One without a key is left out if another one can serve.
+    /// The candidates of a chain, in their order, each with its `name` and that of its voice. One without a key is left out
+    /// if another one can serve.
     fn candidates<C, P: ?Sized>(
         &mut self,
         chain: &Chain<C>,
         own: Option<&OpenCredential>,
-        name: impl Fn(&C) -> StandIn,
+        name: impl Fn(&C) -> (StandIn, String),
         build: impl Fn(&C, Option<&OpenCredential>) -> anyhow::Result<Arc<P>>,
     ) -> anyhow::Result<Vec<Candidate<P>>> {
-        let named = name(&chain.named);
+        let (named, voice) = name(&chain.named);
         let mut candidates = vec![];
         if chain.is_replaced() {
-            let text = format!("this deployment has no key for it, so {} serves", name(chain.first()));
+            let text = format!("this deployment has no key for it, so {} serves", name(chain.first()).0);
             self.adjustments.push(Adjustment { service: named.service, text });
         } else {
             let provider = build(&chain.named, own)?;
-            let id = id(named, own.map(|own| own.credential.id));
+            let id = id(named, voice, own.map(|own| own.credential.id));
             candidates.push(Candidate { provider, id, stand_in: None });
         }
         if !has_own_server(own) {
             for stand_in in &chain.stand_ins {
-                let name = name(stand_in);
+                let (name, voice) = name(stand_in);
                 let provider = build(stand_in, None)?;
-                candidates.push(Candidate { provider, id: id(name.clone(), None), stand_in: Some(name) });
+                candidates.push(Candidate {
+                    provider,
+                    id: id(name.clone(), voice, None),
+                    stand_in: Some(name),
+                });
             }
         }
         Ok(candidates)
     }
 }
 
-fn id(StandIn { service, provider, model }: StandIn, credential: Option<CredentialId>) -> ProviderId {
-    ProviderId { service, provider, model, credential }
+fn id(
+    StandIn { service, provider, model }: StandIn,
+    voice: String,
+    credential: Option<CredentialId>,
+) -> ProviderId {
+    ProviderId { service, provider, model, voice, credential }
 }
 
 /// The provider of a chain that is the agent's own one and has no stand-in; else the candidates.

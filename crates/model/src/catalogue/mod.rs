@@ -37,6 +37,7 @@ pub use self::chains::{
 };
 pub use self::fallback_table::{Fallback, Occasion, fallbacks};
 pub use self::fallbacks::{ResolvedProviders, resolve};
+pub use self::names::spoken_voice;
 pub use self::prices::{CallPrices, CallTariff, Price, TokenPrices};
 pub use self::rates::{ProviderRates, Rate, ServedModels, rates, stand_in_rates};
 use crate::audio::AudioFormat;

@@ -35,8 +35,10 @@ pub struct ProviderId {
     pub service: Service,
     /// Its name in the catalogue.
     pub provider: String,
-    /// The vendor's name of the model or voice.
+    /// The vendor's name of the model.
     pub model: String,
+    /// The voice or speaker; empty for other parts.
+    pub voice: String,
     /// Whose key it uses; none: the deployment's.
     pub credential: Option<CredentialId>,
 }
@@ -72,7 +74,15 @@ impl ProviderOutages {
 
     fn reason(&self, id: &ProviderId) -> Option<String> {
         let (outages, now) = self.locked();
-        outages.reason(id, now).map(str::to_owned)
+        let of_voice = outages.reason(id, now);
+        of_voice.or_else(|| outages.reason(&id.any_voice(), now)).map(str::to_owned)
+    }
+}
+
+impl ProviderId {
+    /// All voices of the model.
+    fn any_voice(&self) -> Self {
+        Self { voice: String::new(), ..self.clone() }
     }
 }
 
@@ -122,10 +132,11 @@ impl<P: ?Sized> Chain<P> {
     }
 
     /// Remembers that a candidate failed this call.
-    fn record_failure(&self, place: usize, failure: Failure, reason: &str) {
+    fn record_failure(&self, place: usize, cause: &Cause, reason: &str) {
         let id = &self.candidates[place].id;
+        let id = if cause.is_of_voice { id.clone() } else { id.any_voice() };
         let (mut outages, now) = self.outages.locked();
-        outages.record(id.clone(), failure, reason, now);
+        outages.record(id, cause.failure, reason, now);
         drop(outages);
         self.memory().failed[place] = true;
         self.note(place, reason);
@@ -162,7 +173,9 @@ impl<P: ?Sized> Chain<P> {
         }
         drop(memory);
         let (mut outages, _) = self.outages.locked();
-        outages.clear(&self.candidates[place].id);
+        let id = &self.candidates[place].id;
+        outages.clear(id);
+        outages.clear(&id.any_voice());
     }
 
     /// The report that this candidate serves.
@@ -172,13 +185,25 @@ impl<P: ?Sized> Chain<P> {
     }
 }
 
-impl Error {
-    /// The kind of failure, by which a chain decides.
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Rejected { .. } => Failure::Refused,
-            Self::Unavailable { retry_after, .. } => Failure::Unavailable { retry_after: *retry_after },
-        }
+/// The cause of a failed attempt.
+struct Cause {
+    failure: Failure,
+    /// Whether the vendor may serve other voices.
+    is_of_voice: bool,
+}
+
+impl Cause {
+    const SILENT: Self = Self { failure: Failure::Silent, is_of_voice: false };
+
+    fn of(error: &Error) -> Self {
+        let is_of_voice = error.is_unknown_voice();
+        let failure = match error {
+            Error::Unavailable { retry_after, .. } => Failure::Unavailable { retry_after: *retry_after },
+            Error::Rejected { .. } if is_of_voice || error.concerns_all_calls() => Failure::Refused,
+            // Settings of an agent, or the words of a call: another call's may be accepted.
+            Error::Rejected { .. } => Failure::RefusedHere,
+        };
+        Self { failure, is_of_voice }
     }
 }
 

@@ -21,6 +21,9 @@ use crate::{
 enum Step {
     Serves,
     Refuses,
+    /// It refuses this one request.
+    RefusesHere,
+    HasNoVoice,
     Fails,
     IsBusy,
     IsSilent,
@@ -52,6 +55,8 @@ impl Scripted {
     fn error(&self, step: Step) -> Error {
         match step {
             Step::Refuses => Error::rejected(self.1, "401", "Incorrect API key sk-secret"),
+            Step::RefusesHere => Error::rejected(self.1, "400", "This text is too long"),
+            Step::HasNoVoice => Error::rejected(self.1, "voice_not_found", "No such voice"),
             Step::IsBusy => Error::Unavailable {
                 vendor: self.1,
                 reason: "error (429): busy".into(),
@@ -72,7 +77,9 @@ impl Scripted {
             let step = one.step();
             match step {
                 Step::Serves => stream::iter(served.into_iter().map(Ok)).boxed(),
-                Step::Refuses | Step::Fails | Step::IsBusy => stream::iter([Err(one.error(step))]).boxed(),
+                Step::Refuses | Step::RefusesHere | Step::HasNoVoice | Step::Fails | Step::IsBusy => {
+                    stream::iter([Err(one.error(step))]).boxed()
+                }
                 Step::IsSilent => stream::pending().boxed(),
                 Step::Breaks => {
                     stream::iter(served.into_iter().take(2).map(Ok).chain([Err(one.error(step))])).boxed()
@@ -133,7 +140,9 @@ impl Transcriber for Scripted {
             let transcript =
                 || TranscriptEvent::Transcript { text: "Hi".into(), is_final: true, words_end: None };
             let events = match step {
-                Step::Refuses | Step::Fails | Step::IsBusy => return Err(one.error(step)),
+                Step::Refuses | Step::RefusesHere | Step::HasNoVoice | Step::Fails | Step::IsBusy => {
+                    return Err(one.error(step));
+                }
                 Step::IsSilent => std::future::pending().await,
                 Step::Serves => vec![Ok(transcript())],
                 // A session without a word.
@@ -148,7 +157,13 @@ impl Transcriber for Scripted {
 }
 
 fn candidate<P: ?Sized>(provider: Arc<P>, service: Service, name: &str, place: usize) -> Candidate<P> {
-    let id = ProviderId { service, provider: name.into(), model: String::new(), credential: None };
+    let id = ProviderId {
+        service,
+        provider: name.into(),
+        model: String::new(),
+        voice: String::new(),
+        credential: None,
+    };
     let stand_in = (place > 0).then(|| StandIn { service, provider: name.into(), model: "its-model".into() });
     Candidate { provider, id, stand_in }
 }
@@ -263,6 +278,41 @@ async fn other_calls_skip_a_failing_provider_for_a_bounded_time() {
     sleep(Duration::from_mins(2)).await;
     let (failed, words, _) = generate(&model(&[&first, &second], &outages)).await;
     assert_eq!((failed.len(), words.as_deref()), (0, Some("first")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_one_request_leaves_the_provider_to_other_calls() {
+    let first = Scripted::new("first", &[Step::RefusesHere, Step::Serves]);
+    let second = Scripted::new("second", &[Step::Serves]);
+    let outages = ProviderOutages::default();
+    let chain = model(&[&first, &second], &outages);
+    let (failed, words, _) = generate(&chain).await;
+    assert_eq!((failed, words.as_deref()), (vec!["first: refused the request (400)".into()], Some("second")));
+    assert_eq!(generate(&chain).await.1.as_deref(), Some("second"), "the call itself does not ask it again");
+    let (failed, words, _) = generate(&model(&[&first, &second], &outages)).await;
+    assert_eq!((failed.len(), words.as_deref()), (0, Some("first")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voice_that_is_missing_leaves_the_other_voices_of_its_vendor() {
+    let spoken_by = async |first: &Scripted, voice: &str, outages: &ProviderOutages| {
+        let second = Scripted::new("second", &[Step::Serves]);
+        let candidates = [first, &second].into_iter().enumerate().map(|(place, one)| {
+            let provider = Arc::new(one.clone()) as Arc<dyn Synthesizer>;
+            let mut candidate = candidate(provider, Service::Voice, one.1, place);
+            candidate.id.voice = voice.into();
+            candidate
+        });
+        let context = CallContext { format: AudioFormat::TELEPHONE, language: "en".into() };
+        let mut session = ChainedVoice::new(candidates.collect(), outages.clone()).open(&context);
+        speak(&mut *session).await.1.unwrap()
+    };
+    for (step, others) in [(Step::HasNoVoice, "first"), (Step::Refuses, "second")] {
+        let (first, outages) = (Scripted::new("first", &[step, Step::Serves]), ProviderOutages::default());
+        assert_eq!(spoken_by(&first, "sarah", &outages).await, "second");
+        assert_eq!(spoken_by(&first, "sarah", &outages).await, "second", "{step:?} is remembered");
+        assert_eq!(spoken_by(&first, "adam", &outages).await, others, "{step:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -40,6 +40,7 @@ fn pair<P: ?Sized>(service: Service, first: Arc<P>, second: Arc<P>) -> Vec<Candi
         service,
         provider: provider.into(),
         model: String::new(),
+        voice: String::new(),
         credential: None,
     };
     let stand_in = Some(StandIn { service, provider: "second".into(), model: "m".into() });
