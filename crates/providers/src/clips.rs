@@ -66,7 +66,12 @@ impl<'a> ClipSynthesizer<'a> {
                         break Err(Error::unavailable("the voice", "it went on for minutes"));
                     }
                     Some(Ok(SpeechEvent::Audio(audio))) => clip.extend_from_slice(&audio),
-                    Some(Ok(SpeechEvent::Words(_) | SpeechEvent::Delayed | SpeechEvent::Fallback(_))) => {}
+                    Some(Ok(
+                        SpeechEvent::Words(_)
+                        | SpeechEvent::Delayed
+                        | SpeechEvent::Queued
+                        | SpeechEvent::Fallback(_),
+                    )) => {}
                     Some(Err(error)) => break Err(error),
                     None => break Ok(()),
                 }

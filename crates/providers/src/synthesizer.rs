@@ -79,6 +79,9 @@ pub enum SpeechEvent {
     Words(Vec<WordTime>),
     /// Before the first audio: the clause waits for its turn at the vendor. Repeated every second or two.
     Delayed,
+    /// Before the first audio: the clause waits for another one of the same session. Repeated every second, and once more
+    /// when its turn comes.
+    Queued,
     /// Another voice of a [`chain`](crate::chain) speaks what follows.
     Fallback(Fallback),
 }
@@ -101,6 +104,7 @@ impl fmt::Debug for SpeechEvent {
             Self::Audio(audio) => write!(f, "Audio({} bytes)", audio.len()),
             Self::Words(words) => f.debug_tuple("Words").field(words).finish(),
             Self::Delayed => f.write_str("Delayed"),
+            Self::Queued => f.write_str("Queued"),
             Self::Fallback(fallback) => fallback.fmt(f),
         }
     }

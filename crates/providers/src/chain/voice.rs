@@ -80,7 +80,7 @@ impl ChainEvent for SpeechEvent {
     fn stage(&self) -> Stage {
         match self {
             Self::Characters { .. } | Self::Fallback(_) => Stage::Accepted,
-            Self::Delayed => Stage::Waiting,
+            Self::Delayed | Self::Queued => Stage::Waiting,
             Self::Audio(_) | Self::Words(_) => Stage::Serving,
         }
     }

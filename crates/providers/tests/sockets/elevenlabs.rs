@@ -19,12 +19,16 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use switchboard_model::agents::Voice;
+use switchboard_model::{
+    agents::Voice,
+    catalogue::{Service, StandIn},
+};
 use switchboard_providers::{
     Error, Providers, StreamTimeouts,
     audio::AudioFormat,
+    chain::{Candidate, ChainedVoice, ProviderId, ProviderOutages},
     elevenlabs::speak::{Speak, Timing},
-    synthesizer::{CallContext, SpeechEvent, Synthesizer as _, VoiceSession},
+    synthesizer::{CallContext, SpeechEvent, Synthesizer, VoiceSession},
 };
 use tokio::{
     sync::watch,
@@ -46,6 +50,8 @@ enum Act {
     /// A final message without audio.
     Empty,
     Silent,
+    /// Three seconds of audio as fast as they are heard.
+    SpeakLong,
     /// Half of the audio, then the connection is cut.
     Break,
     /// Half of the audio, then nothing.
@@ -175,6 +181,12 @@ async fn serve(vendor: &Vendor, mut socket: WebSocket) {
                 let _ = socket.send(Message::text(last.to_string())).await;
             }
             Act::Silent => {}
+            Act::SpeakLong => {
+                for _ in 0..15 {
+                    say(1_600, Value::Null).await;
+                    sleep(Duration::from_millis(200)).await;
+                }
+            }
             Act::Stall => say(2_000, Value::Null).await,
             Act::Break => {
                 say(2_000, Value::Null).await;
@@ -297,6 +309,33 @@ async fn one_connection_opened_ahead_serves_all_clauses() {
     assert_eq!(vendor.seen().handshakes.len(), 1);
     drop(session);
     vendor.until(|seen| seen.open == 0).await;
+}
+
+#[tokio::test]
+async fn a_clause_that_waits_for_a_long_one_is_not_given_to_the_next_voice() {
+    let (_vendor, server) = Vendor::start(&[Act::SpeakLong]).await;
+    let (other, other_server) = Vendor::start(&[]).await;
+    let candidates = [("first", &server), ("second", &other_server)].map(|(name, server)| {
+        let speak = Speak::new(&server.providers(), &voice(), Timing::default()).unwrap();
+        let (service, provider, model) = (Service::Voice, name.to_owned(), String::new());
+        let stand_in = StandIn { service, provider: provider.clone(), model: model.clone() };
+        Candidate {
+            provider: Arc::new(speak) as Arc<dyn Synthesizer>,
+            id: ProviderId { service, provider, model, voice: String::new(), credential: None },
+            stand_in: (name == "second").then_some(stand_in),
+        }
+    });
+    let chain = ChainedVoice::new(candidates.into(), ProviderOutages::default());
+    let mut session = chain.open(&CallContext { format: AudioFormat::TELEPHONE, language: "en".into() });
+    let (one, two) = (session.synthesize("This one is long."), session.synthesize("Two, please."));
+    let (one, two): (Vec<_>, Vec<_>) =
+        timeout(LONG, futures_util::future::join(one.collect(), two.collect())).await.unwrap();
+    assert_eq!((bytes(&one), bytes(&two)), (15 * 1_600, 4_000));
+    let is_queued = |event: &&Result<SpeechEvent, Error>| matches!(event, Ok(SpeechEvent::Queued));
+    assert_eq!(one.iter().filter(is_queued).count(), 0, "{one:?}");
+    assert!(two.iter().filter(is_queued).count() >= 3, "{two:?}");
+    assert!(!two.iter().any(|event| matches!(event, Ok(SpeechEvent::Fallback(_)))), "{two:?}");
+    assert_eq!(other.seen().with("flush"), [""; 0]);
 }
 
 #[tokio::test]

@@ -42,6 +42,8 @@ pub(super) enum ClauseEvent {
     Words(Vec<PlacedWord>),
     /// The clause waits for its turn at the synthesizer.
     Delayed,
+    /// The clause waits for another one.
+    Queued,
     /// The last one, also after an error.
     Finished,
     Failed(Error),
@@ -109,6 +111,7 @@ impl<'a> ClauseSynthesis<'a> {
                 }
                 Ok(SpeechEvent::Words(words)) => Some((clause, ClauseEvent::Words(spoken.place(&words)))),
                 Ok(SpeechEvent::Delayed) => Some((clause, ClauseEvent::Delayed)),
+                Ok(SpeechEvent::Queued) => Some((clause, ClauseEvent::Queued)),
                 Err(error) => Some((clause, ClauseEvent::Failed(error))),
             })
         });
@@ -154,6 +157,7 @@ impl<'a> ClauseSynthesis<'a> {
                 }
                 Some(Input::VoiceDelayed { clause })
             }
+            ClauseEvent::Queued => Some(Input::VoiceDelayed { clause }),
             ClauseEvent::Finished => {
                 self.awaited.remove(&clause);
                 let trailing_silence = self.audio.trailing_silence(clause);
