@@ -4,9 +4,13 @@
 //! client that was made from the old ones is made anew at its next use, also in calls that are live. The error of a
 //! generation or a clause then says that it may be tried again; a transcriber connects again by itself.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::BoxStream};
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use switchboard_model::agents;
 
 use crate::{
@@ -105,24 +109,37 @@ impl Synthesizer for RekeyedVoice {
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
         let (voice, version) = self.0.current();
         let source = Arc::clone(&self.0);
-        Box::new(RekeyedSession { source, call: call.clone(), session: voice.open(call), version })
+        Box::new(RekeyedSession { source, call: call.clone(), session: shared(voice.open(call)), version })
     }
 }
 
 struct RekeyedSession {
     source: Arc<Rekeyed<dyn Synthesizer>>,
     call: CallContext,
-    session: Box<dyn VoiceSession>,
+    session: SharedSession,
     version: u64,
+}
+
+/// A session that lives until the last of its clauses has ended. Only one clause is requested at a time.
+type SharedSession = Arc<Mutex<Box<dyn VoiceSession>>>;
+
+fn shared(session: Box<dyn VoiceSession>) -> SharedSession {
+    Arc::new(Mutex::new(session))
 }
 
 impl VoiceSession for RekeyedSession {
     fn request(&mut self, clause: &str) -> SpeechStream {
         let (voice, version) = self.source.current();
         if version != self.version {
-            (self.session, self.version) = (voice.open(&self.call), version);
+            (self.session, self.version) = (shared(voice.open(&self.call)), version);
         }
-        Arc::clone(&self.source).watch(version, self.session.request(clause))
+        let session = Arc::clone(&self.session);
+        let speech = session.lock().unwrap_or_else(PoisonError::into_inner).request(clause);
+        // A clause that is being spoken when the key is replaced keeps its session.
+        let speech = stream::unfold((speech, session), |(mut speech, session)| async {
+            Some((speech.next().await?, (speech, session)))
+        });
+        Arc::clone(&self.source).watch(version, speech.boxed())
     }
 }
 
@@ -192,7 +209,7 @@ mod tests {
         time::Duration,
     };
 
-    use futures_util::{future, stream};
+    use futures_util::future;
     use serde_json::json;
 
     use super::*;
@@ -293,6 +310,41 @@ mod tests {
         );
         assert!(transcriber.connect().await.is_ok());
         assert_eq!(reads.load(Ordering::Relaxed), 1);
+    }
+
+    /// A voice whose clauses end with their session.
+    struct Connected(Arc<()>);
+
+    impl Synthesizer for Connected {
+        fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+            future::ready(()).boxed()
+        }
+
+        fn open(&self, _call: &CallContext) -> Box<dyn VoiceSession> {
+            Box::new(Self(Arc::new(())))
+        }
+    }
+
+    impl VoiceSession for Connected {
+        fn request(&mut self, _clause: &str) -> SpeechStream {
+            let session = Arc::downgrade(&self.0);
+            let speech = stream::iter([SpeechEvent::Delayed, SpeechEvent::Queued]);
+            speech.take_while(move |_| future::ready(session.strong_count() > 0)).map(Ok).boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clause_that_is_being_spoken_keeps_its_session() {
+        let (keys, _) = keys("old", "new");
+        let voice =
+            RekeyedVoice(Rekeyed::new(&keys, || Arc::new(Connected(Arc::new(()))) as Arc<dyn Synthesizer>));
+        let call = CallContext { format: AudioFormat::TELEPHONE, language: "en".to_owned() };
+        let mut session = voice.open(&call);
+        let mut first = session.request("One.");
+        assert!(first.next().await.is_some());
+        keys.reread().await;
+        assert_eq!(session.request("Two.").count().await, 2);
+        assert!(first.next().await.is_some(), "the rest is spoken with the old key");
     }
 
     #[tokio::test(start_paused = true)]
