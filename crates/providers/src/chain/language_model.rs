@@ -53,6 +53,9 @@ impl ChainEvent for GenerationEvent {
     }
 
     fn stage(&self) -> Stage {
-        Stage::Serving
+        match self {
+            Self::Usage { .. } | Self::Fallback(_) => Stage::Accepted,
+            Self::Text(_) | Self::ToolCall(_) | Self::Finished(_) => Stage::Serving,
+        }
     }
 }

@@ -280,6 +280,36 @@ async fn other_calls_skip_a_failing_provider_for_a_bounded_time() {
     assert_eq!((failed.len(), words.as_deref()), (0, Some("first")));
 }
 
+/// It reports its usage, and then fails.
+struct Counting;
+
+impl LanguageModel for Counting {
+    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
+
+    fn generate(&self, _conversation: &Conversation<'_>) -> Generation {
+        let usage = GenerationEvent::Usage {
+            input_tokens: 10,
+            output_tokens: 0,
+            cached_tokens: 0,
+            cache_write_tokens: 0,
+        };
+        stream::iter([Ok(usage), Err(Error::rejected("first", "content_filter", "No."))]).boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_without_a_word_does_not_count_as_serving() {
+    let second = Scripted::new("second", &[Step::Serves]);
+    let candidates = vec![
+        candidate(Arc::new(Counting) as Arc<dyn LanguageModel>, Service::LanguageModel, "first", 0),
+        candidate(Arc::new(second) as Arc<dyn LanguageModel>, Service::LanguageModel, "second", 1),
+    ];
+    let chain = ChainedModel::new(candidates, ProviderOutages::default());
+    assert_eq!(generate(&chain).await.1.as_deref(), Some("second"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_one_request_leaves_the_provider_to_other_calls() {
     let first = Scripted::new("first", &[Step::RefusesHere, Step::Serves]);
