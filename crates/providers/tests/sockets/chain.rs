@@ -80,13 +80,15 @@ async fn response(chain: &ChainedModel) -> (Vec<String>, String) {
     (failed, words)
 }
 
-async fn is_answered_by_the_second(first: &Providers, expected: &str) {
+/// The second one answers, and the notes name these failures of the first.
+async fn is_answered_by_the_second(first: &Providers, expected: &[&str]) {
     let (second, count) = answering().await;
     let candidates = pair(Service::LanguageModel, model(first), model(&second.providers()));
     let chain = ChainedModel::new(candidates, ProviderOutages::default());
     let (failed, words) = response(&chain).await;
     assert_eq!(words, "At six.");
-    assert_eq!(failed, [format!("first: {expected}")]);
+    let expected: Vec<_> = expected.iter().map(|failure| format!("first: {failure}")).collect();
+    assert_eq!(failed, expected);
     let (failed, words) = response(&chain).await;
     assert_eq!((failed.len(), words.as_str(), count.load(Ordering::Relaxed)), (0, "At six.", 2));
 }
@@ -104,7 +106,7 @@ async fn server_with(status: StatusCode, body: &'static str) -> (Server, Arc<Ato
 #[tokio::test]
 async fn a_model_server_that_refuses_the_key_is_replaced() {
     let (first, count) = server_with(StatusCode::UNAUTHORIZED, "{}").await;
-    is_answered_by_the_second(&first.providers(), "refused the request (401)").await;
+    is_answered_by_the_second(&first.providers(), &["refused the request (401)"]).await;
     assert_eq!(count.load(Ordering::Relaxed), 1);
 }
 
@@ -112,25 +114,26 @@ async fn a_model_server_that_refuses_the_key_is_replaced() {
 async fn a_model_that_is_unknown_is_replaced() {
     let unknown = r#"{"error": {"code": "model_not_found", "message": "The model 'x' does not exist"}}"#;
     let (first, _) = server_with(StatusCode::NOT_FOUND, unknown).await;
-    is_answered_by_the_second(&first.providers(), "refused the request (model_not_found)").await;
+    is_answered_by_the_second(&first.providers(), &["refused the request (model_not_found)"]).await;
 }
 
 #[tokio::test]
 async fn a_model_server_that_fails_is_asked_twice_and_replaced() {
     let (first, count) = server_with(StatusCode::INTERNAL_SERVER_ERROR, "{}").await;
-    is_answered_by_the_second(&first.providers(), "error (500)").await;
+    is_answered_by_the_second(&first.providers(), &["error (500), and was asked again", "error (500)"]).await;
     assert_eq!(count.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
 async fn a_model_server_that_cannot_be_reached_is_replaced() {
-    is_answered_by_the_second(&nowhere().providers, "no connection").await;
+    let failures = ["no connection, and was asked again", "no connection"];
+    is_answered_by_the_second(&nowhere().providers, &failures).await;
 }
 
 #[tokio::test]
 async fn a_model_server_that_is_silent_is_replaced() {
     let first = Server::raw(|mut socket| async move { until_closed(&mut socket).await }).await;
-    is_answered_by_the_second(&first.providers(), "it sent nothing for 2500 ms").await;
+    is_answered_by_the_second(&first.providers(), &["it sent nothing for 2500 ms"]).await;
 }
 
 #[tokio::test]
