@@ -146,14 +146,6 @@ impl VoiceSession for RekeyedSession {
 struct RekeyedTranscriber(Arc<Rekeyed<dyn Transcriber>>);
 
 impl Transcriber for RekeyedTranscriber {
-    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
-        self.connect_for(AudioFormat::TELEPHONE)
-    }
-
-    fn takes(&self, format: AudioFormat) -> bool {
-        self.0.current().0.takes(format)
-    }
-
     fn connect_for(
         &self,
         format: AudioFormat,
@@ -246,6 +238,10 @@ mod tests {
             future::ready(()).boxed()
         }
 
+        fn speaks(&self, _format: AudioFormat) -> bool {
+            true
+        }
+
         fn open(&self, _call: &CallContext) -> Box<dyn VoiceSession> {
             Box::new(Self(self.0.clone()))
         }
@@ -258,7 +254,10 @@ mod tests {
     }
 
     impl Transcriber for Vendor {
-        fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+        fn connect_for(
+            &self,
+            _format: AudioFormat,
+        ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
             let session = stream::empty().boxed();
             future::ready(self.check((AudioSink::new("acme").0, session))).boxed()
         }
@@ -318,6 +317,10 @@ mod tests {
     impl Synthesizer for Connected {
         fn connect_ahead(&self) -> BoxFuture<'static, ()> {
             future::ready(()).boxed()
+        }
+
+        fn speaks(&self, _format: AudioFormat) -> bool {
+            true
         }
 
         fn open(&self, _call: &CallContext) -> Box<dyn VoiceSession> {

@@ -37,9 +37,7 @@ pub trait Synthesizer: Send + Sync {
     fn connect_ahead(&self) -> BoxFuture<'static, ()>;
 
     /// Whether it can be opened for this format. Every voice speaks the telephone's.
-    fn speaks(&self, format: AudioFormat) -> bool {
-        format == AudioFormat::TELEPHONE
-    }
+    fn speaks(&self, format: AudioFormat) -> bool;
 
     /// Opens the voice for one call, in a format that it speaks. Returns at once; errors come with the first clause.
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession>;
@@ -119,6 +117,10 @@ impl fmt::Debug for WordTime {
 impl Synthesizer for Unusable {
     fn connect_ahead(&self) -> BoxFuture<'static, ()> {
         future::ready(()).boxed()
+    }
+
+    fn speaks(&self, _format: AudioFormat) -> bool {
+        true
     }
 
     fn open(&self, _call: &CallContext) -> Box<dyn VoiceSession> {

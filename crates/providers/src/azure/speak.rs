@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::Url;
+use switchboard_model::catalogue::voice_yields;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
@@ -83,6 +84,10 @@ impl Synthesizer for Speak {
     fn connect_ahead(&self) -> BoxFuture<'static, ()> {
         let (http, url) = (self.http.clone(), self.url.clone());
         async move { egress::open_ahead(&http, &url).await }.boxed()
+    }
+
+    fn speaks(&self, format: AudioFormat) -> bool {
+        voice_yields(VENDOR, format)
     }
 
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {

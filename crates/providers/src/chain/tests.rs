@@ -118,6 +118,10 @@ impl Synthesizer for Scripted {
         ready(()).boxed()
     }
 
+    fn speaks(&self, _format: AudioFormat) -> bool {
+        true
+    }
+
     fn open(&self, _call: &CallContext) -> Box<dyn VoiceSession> {
         Box::new(self.clone())
     }
@@ -133,7 +137,10 @@ impl VoiceSession for Scripted {
 }
 
 impl Transcriber for Scripted {
-    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+    fn connect_for(
+        &self,
+        _format: AudioFormat,
+    ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
         let one = self.clone();
         async move {
             let step = one.step();

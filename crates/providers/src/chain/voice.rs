@@ -13,6 +13,7 @@ use super::{
     stream::{ChainEvent, Stage, in_turn},
 };
 use crate::{
+    audio::AudioFormat,
     fallback::Fallback,
     synthesizer::{CallContext, SpeechEvent, SpeechStream, Synthesizer, VoiceSession},
 };
@@ -35,6 +36,10 @@ impl Synthesizer for ChainedVoice {
     fn connect_ahead(&self) -> BoxFuture<'static, ()> {
         let place = Attempts::new(Arc::clone(&self.0)).place();
         self.0.candidates[place].provider.connect_ahead()
+    }
+
+    fn speaks(&self, format: AudioFormat) -> bool {
+        self.0.candidates.iter().all(|candidate| candidate.provider.speaks(format))
     }
 
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {

@@ -11,6 +11,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use http::{StatusCode, header};
 use reqwest::Url;
 use serde_json::json;
+use switchboard_model::catalogue::voice_yields;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
@@ -73,7 +74,7 @@ impl Synthesizer for Speak {
     }
 
     fn speaks(&self, format: AudioFormat) -> bool {
-        [AudioFormat::TELEPHONE, AudioFormat::WIDEBAND].contains(&format)
+        voice_yields(VENDOR, format)
     }
 
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {

@@ -12,7 +12,7 @@ use futures_util::{
     stream,
 };
 use reqwest::Url;
-use switchboard_model::agents;
+use switchboard_model::{agents, catalogue::voice_yields};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     Error, Providers, Secret,
+    audio::AudioFormat,
     synthesizer::{CallContext, SpeechEvent, SpeechStream, Synthesizer, TIMEOUTS, VoiceSession},
     unusable::Unusable,
 };
@@ -73,6 +74,10 @@ impl Synthesizer for Speak {
     /// Nothing: the connection belongs to a session, which opens it when it begins.
     fn connect_ahead(&self) -> BoxFuture<'static, ()> {
         future::ready(()).boxed()
+    }
+
+    fn speaks(&self, format: AudioFormat) -> bool {
+        voice_yields(VENDOR, format)
     }
 
     /// Begins to connect.

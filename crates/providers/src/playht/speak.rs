@@ -107,6 +107,10 @@ impl Synthesizer for Speak {
         async move { egress::open_ahead(&http, &base).await }.boxed()
     }
 
+    fn speaks(&self, format: AudioFormat) -> bool {
+        catalogue::voice_yields(VENDOR, format)
+    }
+
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
         Box::new(Session { voice: self.clone(), format: call.format })
     }

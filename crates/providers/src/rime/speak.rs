@@ -12,7 +12,10 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use reqwest::Url;
 use switchboard_model::{
     agents::RimeVoice,
-    catalogue::rime::{language_tag, model_of},
+    catalogue::{
+        rime::{language_tag, model_of},
+        voice_yields,
+    },
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -100,6 +103,10 @@ impl Synthesizer for Speak {
             }
         }
         .boxed()
+    }
+
+    fn speaks(&self, format: AudioFormat) -> bool {
+        voice_yields(VENDOR, format)
     }
 
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
