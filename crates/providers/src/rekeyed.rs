@@ -4,7 +4,7 @@
 //! client that was made from the old ones is made anew at its next use, also in calls that are live. The error of a
 //! generation or a clause then says that it may be tried again; a transcriber connects again by itself.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::{
     FutureExt as _, StreamExt as _,
@@ -18,7 +18,7 @@ use crate::{
     audio::AudioFormat,
     keys::Keys,
     language_model::{Conversation, Generation, LanguageModel},
-    synthesizer::{CallContext, SpeechStream, Synthesizer, VoiceSession},
+    synthesizer::{CallContext, SharedSession, SpeechStream, Synthesizer, VoiceSession, shared, synthesize},
     transcriber::{AudioSink, Transcriber, TranscriberSession},
 };
 
@@ -98,8 +98,8 @@ impl LanguageModel for RekeyedModel {
 struct RekeyedVoice(Arc<Rekeyed<dyn Synthesizer>>);
 
 impl Synthesizer for RekeyedVoice {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
-        self.0.current().0.connect_ahead()
+    fn connect_ahead(&self, call: &CallContext) -> BoxFuture<'static, ()> {
+        self.0.current().0.connect_ahead(call)
     }
 
     fn speaks(&self, format: AudioFormat) -> bool {
@@ -120,26 +120,15 @@ struct RekeyedSession {
     version: u64,
 }
 
-/// A session that lives until the last of its clauses has ended. Only one clause is requested at a time.
-type SharedSession = Arc<Mutex<Box<dyn VoiceSession>>>;
-
-fn shared(session: Box<dyn VoiceSession>) -> SharedSession {
-    Arc::new(Mutex::new(session))
-}
-
 impl VoiceSession for RekeyedSession {
     fn request(&mut self, clause: &str) -> SpeechStream {
         let (voice, version) = self.source.current();
         if version != self.version {
             (self.session, self.version) = (shared(voice.open(&self.call)), version);
         }
-        let session = Arc::clone(&self.session);
-        let speech = session.lock().unwrap_or_else(PoisonError::into_inner).request(clause);
         // A clause that is being spoken when the key is replaced keeps its session.
-        let speech = stream::unfold((speech, session), |(mut speech, session)| async {
-            Some((speech.next().await?, (speech, session)))
-        });
-        Arc::clone(&self.source).watch(version, speech.boxed())
+        let speech = synthesize(&self.session, clause);
+        Arc::clone(&self.source).watch(version, speech)
     }
 }
 
@@ -234,7 +223,7 @@ mod tests {
     }
 
     impl Synthesizer for Vendor {
-        fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+        fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
             future::ready(()).boxed()
         }
 
@@ -315,7 +304,7 @@ mod tests {
     struct Connected(Arc<()>);
 
     impl Synthesizer for Connected {
-        fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+        fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
             future::ready(()).boxed()
         }
 

@@ -6,7 +6,11 @@
 //!
 //! This module does not know which clause the caller hears: pacing and barge-in are the dialogue engine's.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{
@@ -32,9 +36,9 @@ pub struct CallContext {
 
 /// One voice of one vendor, with one key.
 pub trait Synthesizer: Send + Sync {
-    /// Opens a connection ahead of the first clause, which then needs no handshake. Returns within seconds, whether
-    /// or not the connection is open.
-    fn connect_ahead(&self) -> BoxFuture<'static, ()>;
+    /// Opens a connection ahead of the first clause of a call, which then needs no handshake. Returns within seconds,
+    /// whether or not the connection is open.
+    fn connect_ahead(&self, call: &CallContext) -> BoxFuture<'static, ()>;
 
     /// Whether it can be opened for this format. Every voice speaks the telephone's.
     fn speaks(&self, format: AudioFormat) -> bool;
@@ -55,6 +59,23 @@ pub trait VoiceSession: Send {
     fn synthesize(&mut self, clause: &str) -> SpeechStream {
         if clause.chars().any(char::is_alphanumeric) { self.request(clause) } else { stream::empty().boxed() }
     }
+}
+
+/// A session that lives until the last of its clauses has ended. Only one clause is requested at a time.
+pub(crate) type SharedSession = Arc<Mutex<Box<dyn VoiceSession>>>;
+
+pub(crate) fn shared(session: Box<dyn VoiceSession>) -> SharedSession {
+    Arc::new(Mutex::new(session))
+}
+
+/// Synthesizes a clause, whose stream keeps its session.
+pub(crate) fn synthesize(session: &SharedSession, clause: &str) -> SpeechStream {
+    // No session can panic half way through.
+    let speech = session.lock().unwrap_or_else(PoisonError::into_inner).synthesize(clause);
+    let speech = stream::unfold((speech, Arc::clone(session)), |(mut speech, session)| async {
+        Some((speech.next().await?, (speech, session)))
+    });
+    speech.boxed()
 }
 
 /// The speech of one clause. It ends after the last audio or after its first error.
@@ -115,7 +136,7 @@ impl fmt::Debug for WordTime {
 }
 
 impl Synthesizer for Unusable {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+    fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
         future::ready(()).boxed()
     }
 

@@ -19,7 +19,7 @@ use switchboard_providers::{
     audio::AudioFormat,
     chain::{Candidate, ChainedModel, ChainedTranscriber, ChainedVoice, ProviderId},
     language_model::LanguageModel,
-    synthesizer::Synthesizer,
+    synthesizer::{CallContext, Synthesizer},
     transcriber::Transcriber,
 };
 use tokio::time::timeout;
@@ -80,10 +80,17 @@ impl CallProviders {
         profile_of(self.resolved.transcriber.provider(), self.resolved.transcriber_model())
     }
 
+    /// The facts of a call with audio of this format that its voice needs. A voice that does not speak it speaks the
+    /// telephone's.
+    pub(crate) fn voice_context(&self, format: AudioFormat) -> CallContext {
+        let format = if self.voice.speaks(format) { format } else { AudioFormat::TELEPHONE };
+        CallContext { format, language: self.resolved.transcriber.language().to_owned() }
+    }
+
     /// Starts to connect the transcriber, and opens connections ahead for the language model and the voice.
     pub(crate) fn connect(&self, worker: &Worker, format: AudioFormat) -> CallTranscriber {
         worker.tasks.spawn(self.language_model.connect_ahead().in_current_span());
-        worker.tasks.spawn(self.voice.connect_ahead().in_current_span());
+        worker.tasks.spawn(self.voice.connect_ahead(&self.voice_context(format)).in_current_span());
         CallTranscriber::new(Arc::clone(&self.transcriber), self.resolved.transcriber.provider(), format)
     }
 }

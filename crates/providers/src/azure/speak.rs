@@ -81,7 +81,7 @@ impl Speak {
 }
 
 impl Synthesizer for Speak {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+    fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
         let (http, url) = (self.http.clone(), self.url.clone());
         async move { egress::open_ahead(&http, &url).await }.boxed()
     }

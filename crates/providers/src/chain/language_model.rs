@@ -6,7 +6,6 @@ use futures_util::future::BoxFuture;
 
 use super::{
     Candidate, Chain, ProviderOutages,
-    attempts::Attempts,
     stream::{ChainEvent, Stage, in_turn},
 };
 use crate::{
@@ -31,8 +30,7 @@ impl ChainedModel {
 
 impl LanguageModel for ChainedModel {
     fn connect_ahead(&self) -> BoxFuture<'static, ()> {
-        let place = Attempts::new(Arc::clone(&self.0)).place();
-        self.0.candidates[place].provider.connect_ahead()
+        self.0.candidates[self.0.best()].provider.connect_ahead()
     }
 
     fn generate(&self, conversation: &Conversation<'_>) -> Generation {

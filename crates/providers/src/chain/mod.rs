@@ -20,7 +20,7 @@ use std::{
 
 use switchboard_model::{
     catalogue::{Service, StandIn},
-    failover::{Failure, Outages, Standing},
+    failover::{self, Failure, Outages, Standing},
     ids::CredentialId,
 };
 use tokio::time::Instant;
@@ -131,6 +131,17 @@ impl<P: ?Sized> Chain<P> {
         self.candidates.iter().zip(failed).map(standing).collect()
     }
 
+    /// The place of the candidate that the next request asks first.
+    fn best(&self) -> usize {
+        let standings: Vec<_> = self.standings().into_iter().map(|(standing, _)| standing).collect();
+        failover::next(&standings, &[]).unwrap_or_default()
+    }
+
+    /// Whether a candidate failed this call.
+    fn has_failed(&self, place: usize) -> bool {
+        self.memory().failed[place]
+    }
+
     /// Remembers that a candidate failed this call.
     fn record_failure(&self, place: usize, cause: &Cause, reason: &str) {
         let id = &self.candidates[place].id;
@@ -209,3 +220,5 @@ impl Cause {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod voice_tests;

@@ -114,7 +114,7 @@ impl LanguageModel for Scripted {
 }
 
 impl Synthesizer for Scripted {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+    fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
         ready(()).boxed()
     }
 

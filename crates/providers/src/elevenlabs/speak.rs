@@ -72,7 +72,7 @@ impl Speak {
 
 impl Synthesizer for Speak {
     /// Nothing: the connection belongs to a session, which opens it when it begins.
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+    fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
         future::ready(()).boxed()
     }
 

@@ -102,7 +102,7 @@ impl Speak {
 }
 
 impl Synthesizer for Speak {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+    fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
         let (http, base) = (self.http.clone(), self.base.clone());
         async move { egress::open_ahead(&http, &base).await }.boxed()
     }

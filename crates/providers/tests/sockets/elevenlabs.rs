@@ -480,5 +480,5 @@ async fn an_unreachable_vendor_and_a_missing_key_are_reported_by_the_clause() {
     let mut session = without.synthesizer(&voice()).open(&context);
     let events = speech(&mut *session, "Hello.").await;
     assert!(error(&events).to_string().contains("add elevenlabs_api_key"), "{events:?}");
-    assert!(without.synthesizer(&voice()).connect_ahead().now_or_never().is_some());
+    assert!(without.synthesizer(&voice()).connect_ahead(&context).now_or_never().is_some());
 }

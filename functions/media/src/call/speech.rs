@@ -17,7 +17,7 @@ use switchboard_providers::{
     Error,
     audio::AudioFormat,
     fallback::Fallback,
-    synthesizer::{self, CallContext, SpeechEvent, VoiceSession},
+    synthesizer::{self, SpeechEvent, VoiceSession},
 };
 
 use crate::{
@@ -65,13 +65,12 @@ pub(super) struct ClauseSynthesis<'a> {
 }
 
 impl<'a> ClauseSynthesis<'a> {
-    /// Opens the voice's session of a call with audio of this format. A voice that does not speak it speaks the
-    /// telephone's.
+    /// Opens the voice's session of a call with audio of this format.
     pub(super) fn new(providers: &CallProviders, clips: &'a CallClips, format: AudioFormat) -> Self {
-        let format = if providers.voice.speaks(format) { format } else { AudioFormat::TELEPHONE };
-        let language = providers.resolved.transcriber.language().to_owned();
+        let context = providers.voice_context(format);
+        let format = context.format;
         Self {
-            voice: providers.voice.open(&CallContext { format, language }),
+            voice: providers.voice.open(&context),
             clips,
             running: SelectAll::new(),
             format,

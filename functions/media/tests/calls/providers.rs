@@ -440,7 +440,7 @@ fn later<T: Send + 'static>(delay: Duration, error: Error) -> BoxStream<'static,
 }
 
 impl Synthesizer for ScriptedProviders {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+    fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
         ready(()).boxed()
     }
 
