@@ -6,11 +6,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use futures_util::{
-    FutureExt as _, StreamExt as _,
-    future::BoxFuture,
-    stream::{self, BoxStream},
-};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::BoxStream};
 use switchboard_model::agents;
 
 use crate::{
@@ -142,12 +138,15 @@ impl Transcriber for RekeyedTranscriber {
         let source = Arc::clone(&self.0);
         async move {
             let (transcriber, version) = source.current();
-            match transcriber.connect_for(format).await {
+            let (connected, version) = match transcriber.connect_for(format).await {
                 Err(error) if error.is_unauthorized() && source.reread(version).await => {
-                    source.current().0.connect_for(format).await
+                    let (transcriber, version) = source.current();
+                    (transcriber.connect_for(format).await, version)
                 }
-                connected => connected,
-            }
+                connected => (connected, version),
+            };
+            // Some vendors refuse a key after the handshake.
+            connected.map(|(sink, session)| (sink, source.watch(version, session)))
         }
         .boxed()
     }
@@ -190,7 +189,7 @@ mod tests {
         time::Duration,
     };
 
-    use futures_util::future;
+    use futures_util::{future, stream};
     use serde_json::json;
 
     use super::*;
@@ -347,6 +346,31 @@ mod tests {
             RekeyedTranscriber(Rekeyed::new(&keys, move || vendor(&made) as Arc<dyn Transcriber>));
         assert!(transcriber.connect().await.is_ok());
         assert_eq!(reads.load(Ordering::Relaxed), 1);
+    }
+
+    /// It refuses the key in its sessions.
+    struct LateRefusal;
+
+    impl Transcriber for LateRefusal {
+        fn connect_for(
+            &self,
+            _format: AudioFormat,
+        ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+            let session = stream::iter([Err(Error::rejected("acme", "401", "No."))]).boxed();
+            future::ready(Ok((AudioSink::new("acme").0, session))).boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_a_session_refuses_is_read_again() {
+        for (second, is_retryable) in [("new", true), ("old", false)] {
+            let (keys, _) = keys("old", second);
+            let transcriber =
+                RekeyedTranscriber(Rekeyed::new(&keys, || Arc::new(LateRefusal) as Arc<dyn Transcriber>));
+            let (_sink, mut session) = transcriber.connect().await.unwrap();
+            let error = session.next().await.unwrap().unwrap_err();
+            assert_eq!(error.is_retryable(), is_retryable, "its owner connects again with the new key");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use reqwest::Url;
 use switchboard_model::catalogue::voice_yields;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    VENDOR, service_url,
+    VENDOR, authorization, refusal_of_key, service_url,
     ssml::{Document, Voice},
 };
 use crate::{
@@ -59,24 +59,6 @@ impl Speak {
         let url = service_url(providers.endpoints.of(VENDOR), "tts", "/cognitiveservices/v1");
         let voice = Voice { name: name.to_owned(), pitch, rate };
         Ok(Self { http: providers.http.clone(), url, voice, key: providers.key(VENDOR)?, timeouts })
-    }
-
-    /// The header with the key, or with a token that was issued for one.
-    fn authorization(&self) -> (&'static str, Result<HeaderValue, Error>) {
-        let key = self.key.reveal();
-        // Keys are hexadecimal or base64; a token has three parts.
-        let is_token = key.matches('.').count() == 2;
-        let (name, value) = if is_token {
-            ("authorization", format!("Bearer {key}"))
-        } else {
-            ("ocp-apim-subscription-key", key.to_owned())
-        };
-        let value = HeaderValue::try_from(value).map(|mut value| {
-            value.set_sensitive(true);
-            value
-        });
-        let bad = |_| Error::rejected(VENDOR, "bad_key", "the key holds characters that no header can carry");
-        (name, value.map_err(bad))
     }
 }
 
@@ -171,12 +153,12 @@ impl Waiting {
     }
 
     async fn open(&self) -> Result<Body, Refused> {
-        let Speak { http, url, timeouts, .. } = &self.voice;
+        let Speak { http, url, key, timeouts, .. } = &self.voice;
         let failed = |error| Refused { retry_after: None, error };
-        let (name, key) = self.voice.authorization();
+        let (name, key) = authorization(key).map_err(failed)?;
         let request = http
             .post(url.clone())
-            .header(name, key.map_err(failed)?)
+            .header(name, key)
             .header(header::CONTENT_TYPE, "application/ssml+xml")
             .header("x-microsoft-outputformat", self.format)
             .body(self.document.text.clone());
@@ -207,9 +189,8 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refused {
         let text = String::from_utf8_lossy(body).trim().to_owned();
         explanation.message = (!text.is_empty() && !text.starts_with('<')).then_some(text);
     }
-    let message = explanation.message.as_deref();
+    let message = refusal_of_key(status).or(explanation.message.as_deref());
     let code = match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "wrong_key_or_region",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_format",
         StatusCode::BAD_REQUEST
             if message.is_some_and(|text| text.to_lowercase().contains("unsupported voice")) =>
@@ -302,8 +283,8 @@ mod tests {
         for (status, body, is_retryable, text) in [
             (400, "Unsupported voice en-US-NobodyNeural.", false, "voice_not_found"),
             (400, "SSML is not valid", false, "400"),
-            (401, "", false, "wrong_key_or_region"),
-            (403, "", false, "wrong_key_or_region"),
+            (401, "", false, "(401): the key is not valid at this endpoint"),
+            (403, "<html>", false, "(403): the key may not"),
             (415, "", false, "unsupported_format"),
             (429, "", true, "429"),
             (502, "<html>", true, "502"),
@@ -312,6 +293,8 @@ mod tests {
             let Refused { error, retry_after } = judged(status, &[], body);
             assert_eq!(error.is_retryable(), is_retryable, "{status}");
             assert_eq!(retry_after.is_some(), status == 429, "{status}");
+            // The stored keys are read again, and other calls do not ask it.
+            assert_eq!(error.is_unauthorized(), matches!(status, 401 | 403), "{status}");
             assert!(error.to_string().contains(text) && !error.to_string().contains('<'), "{error}");
         }
         let wait = judged(429, &[("retry-after", "2")], "").retry_after;
