@@ -14,6 +14,7 @@ use switchboard_model::{
     catalogue::{self, Adjustment, Chain, ResolvedProviders, Service, StandIn},
     credentials::OpenCredential,
     ids::{AccountId, CredentialId},
+    time::Timestamp,
 };
 use switchboard_providers::{
     audio::AudioFormat,
@@ -50,7 +51,8 @@ impl CallProviders {
         agent: &AgentConfig,
         format: AudioFormat,
     ) -> anyhow::Result<Self> {
-        let mut resolved = catalogue::resolve(agent, (worker.clock)().date());
+        let now = (worker.clock)();
+        let mut resolved = catalogue::resolve(agent, now.date());
         let opening = async {
             tokio::try_join!(
                 open(worker, account, resolved.language_model.settings().credential_id),
@@ -65,7 +67,7 @@ impl CallProviders {
             resolved.language_model = agent.language_model.clone();
             resolved.adjustments.retain(|adjustment| adjustment.service != Service::LanguageModel);
         }
-        let chains = Chains { worker, format, adjustments: &mut resolved.adjustments };
+        let chains = Chains { worker, now, format, adjustments: &mut resolved.adjustments };
         let (language_model, transcriber, voice) = chains.build(
             &resolved.language_model,
             &resolved.transcriber,
@@ -104,6 +106,7 @@ fn has_own_server(own: Option<&OpenCredential>) -> bool {
 /// Builds the chains of a call. A role without a stand-in has its provider alone.
 struct Chains<'a> {
     worker: &'a Worker,
+    now: Timestamp,
     format: AudioFormat,
     /// Receives the providers that are replaced from the start.
     adjustments: &'a mut Vec<Adjustment>,
@@ -123,7 +126,7 @@ impl Chains<'_> {
         let source = &self.worker.providers;
         let outages = || self.worker.outages.clone();
 
-        let chain = source.language_model_chain(language_model);
+        let chain = source.language_model_chain(language_model, self.now);
         let name = |model: &_| (StandIn::language_model(model), String::new());
         let models =
             self.candidates(&chain, model_key, name, |model, own| source.language_model(model, own))?;
@@ -141,7 +144,7 @@ impl Chains<'_> {
             Arc::new(ChainedTranscriber::new(detecting.collect(), outages()))
         });
 
-        let mut chain = source.voice_chain(voice, transcriber.language());
+        let mut chain = source.voice_chain(voice, transcriber.language(), self.now);
         chain.stand_ins.retain(|voice| catalogue::voice_yields(voice.provider(), self.format));
         let name = |voice: &_| (StandIn::voice(voice), catalogue::spoken_voice(voice).to_owned());
         let voices = self.candidates(&chain, voice_key, name, |voice, own| source.synthesizer(voice, own))?;

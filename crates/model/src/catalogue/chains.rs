@@ -2,14 +2,18 @@
 //!
 //! A chain has one entry per vendor. An entry that speaks the conversation's language comes before one that does not. The
 //! vendor that the agent names never stands in for itself: a customer's key is not replaced by the deployment's key for
-//! the same vendor.
+//! the same vendor. A model or voice that its vendor has retired by the call's date does not stand in.
 
 use std::fmt;
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::{Connection, Service, deepgram, names, resolve, row};
+use super::{
+    Connection, Service, deepgram,
+    fallbacks::{resolve, resolve_language_model, resolve_voice},
+    names, row,
+};
 use crate::agents::{AgentConfig, LanguageModel, ModelSettings, RimeVoice, Transcriber, Voice};
 
 /// Whether the deployment has the keys of a vendor.
@@ -91,7 +95,7 @@ impl fmt::Display for StandIn {
 #[must_use]
 pub fn first_voice(agent: &AgentConfig, today: Date, has_keys: HasKeys<'_>) -> (Voice, Option<StandIn>) {
     let named = resolve(agent, today).voice;
-    let chain = voice_chain(&named, agent.transcriber.language(), has_keys);
+    let chain = voice_chain(&named, agent.transcriber.language(), today, has_keys);
     let first = chain.first().clone();
     let stand_in = chain.is_replaced().then(|| StandIn::voice(&first));
     (first, stand_in)
@@ -106,9 +110,13 @@ const TRANSCRIBERS: &[&str] = &["deepgram", "azure"];
 /// The vendors whose voices stand in for others.
 const VOICES: &[&str] = &["deepgram", "azure", "elevenlabs", "rimeai"];
 
-/// The chain of a language model.
+/// The chain of a language model on this day.
 #[must_use]
-pub fn language_model_chain(named: &LanguageModel, has_keys: HasKeys<'_>) -> Chain<LanguageModel> {
+pub fn language_model_chain(
+    named: &LanguageModel,
+    today: Date,
+    has_keys: HasKeys<'_>,
+) -> Chain<LanguageModel> {
     let settings = named.settings();
     let stand_ins = LANGUAGE_MODELS.iter().filter_map(|(provider, model)| {
         let settings = ModelSettings { model: (*model).into(), credential_id: None, ..settings.clone() };
@@ -120,6 +128,8 @@ pub fn language_model_chain(named: &LanguageModel, has_keys: HasKeys<'_>) -> Cha
     });
     let stand_ins = stand_ins
         .filter(|one| serves(Service::LanguageModel, one.provider(), named.provider(), has_keys))
+        // Its vendor's successor, if there is one.
+        .map(|one| resolve_language_model(&one, today))
         .collect();
     let has_key =
         settings.credential_id.is_some() || has_key(Service::LanguageModel, named.provider(), has_keys);
@@ -141,14 +151,16 @@ pub fn transcriber_chain(named: &Transcriber, has_keys: HasKeys<'_>) -> Chain<Tr
     }
 }
 
-/// The chain of a voice in a conversation in `language`.
+/// The chain of a voice in a conversation in `language` on this day.
 #[must_use]
-pub fn voice_chain(named: &Voice, language: &str, has_keys: HasKeys<'_>) -> Chain<Voice> {
+pub fn voice_chain(named: &Voice, language: &str, today: Date, has_keys: HasKeys<'_>) -> Chain<Voice> {
     let is_man = is_mans_voice(named);
     let stand_ins = VOICES
         .iter()
         .filter(|provider| serves(Service::Voice, provider, named.provider(), has_keys))
-        .filter_map(|provider| stand_in_voice(provider, named, language, is_man));
+        .filter_map(|provider| stand_in_voice(provider, named, language, is_man))
+        // The voice that serves in its place is in the chain already.
+        .filter(|(voice, _)| resolve_voice(voice, language, today).provider() == voice.provider());
     Chain {
         has_key: named.credential_id().is_some() || has_key(Service::Voice, named.provider(), has_keys),
         stand_ins: in_language_first(stand_ins),
@@ -393,6 +405,8 @@ fn is_mans_voice(voice: &Voice) -> bool {
 mod tests {
     use super::*;
 
+    const TODAY: Date = jiff::civil::date(2026, 11, 30);
+
     /// The chain of a voice when all vendors have keys, without the question of which of them have an adapter.
     fn voices(named: &Voice, language: &str) -> Vec<String> {
         let is_man = is_mans_voice(named);
@@ -453,9 +467,9 @@ mod tests {
     #[test]
     fn a_vendor_never_stands_in_for_itself() {
         let all: HasKeys<'_> = &|_| true;
-        let voice = voice_chain(&Voice::default(), "en", all);
+        let voice = voice_chain(&Voice::default(), "en", TODAY, all);
         assert!(voice.stand_ins.iter().all(|voice| voice.provider() != "deepgram"));
-        let model = language_model_chain(&LanguageModel::default(), all);
+        let model = language_model_chain(&LanguageModel::default(), TODAY, all);
         assert!(model.stand_ins.iter().all(|model| model.provider() != "openai"));
         let transcriber = transcriber_chain(&Transcriber::default(), all);
         assert!(transcriber.stand_ins.iter().all(|one| one.provider() != "deepgram"));
@@ -464,10 +478,10 @@ mod tests {
     #[test]
     fn only_vendors_with_keys_and_an_adapter_stand_in() {
         let named = azure("en-US-AvaMultilingualNeural");
-        let none = voice_chain(&named, "en", &|_| false);
+        let none = voice_chain(&named, "en", TODAY, &|_| false);
         assert_eq!((none.stand_ins.len(), none.has_key, none.is_replaced()), (0, false, false));
         assert_eq!(none.first(), &named);
-        let one = voice_chain(&named, "en", &|connection| connection.provider == "deepgram");
+        let one = voice_chain(&named, "en", TODAY, &|connection| connection.provider == "deepgram");
         assert!(one.is_replaced());
         assert_eq!(one.first(), &Voice::default());
         for service in [Service::LanguageModel, Service::Transcriber, Service::Voice] {
@@ -481,7 +495,30 @@ mod tests {
     fn a_customers_key_counts_as_a_key() {
         let credential_id = Some(crate::ids::CredentialId::new(crate::time::Timestamp::from_millis(0), 1));
         let named = Voice::Deepgram { model: "aura-2-zeus-en".into(), credential_id };
-        let chain = voice_chain(&named, "en", &|_| false);
+        let chain = voice_chain(&named, "en", TODAY, &|_| false);
         assert!(chain.has_key && !chain.is_replaced());
+    }
+
+    #[test]
+    fn a_retired_voice_does_not_stand_in() {
+        let providers = |today| {
+            let chain = voice_chain(&azure("en-US-AvaMultilingualNeural"), "en", today, &|_| true);
+            chain.stand_ins.iter().map(Voice::provider).collect::<Vec<_>>()
+        };
+        assert_eq!(providers(TODAY), ["deepgram", "elevenlabs", "rimeai"]);
+        // The premade voices of ElevenLabs end with the year.
+        assert_eq!(providers(jiff::civil::date(2026, 12, 31)), ["deepgram", "rimeai"]);
+    }
+
+    #[test]
+    fn no_stand_in_is_retired_on_its_day() {
+        let named = [LanguageModel::Openai, LanguageModel::Google].map(|of| of(ModelSettings::default()));
+        for year in 2026..2040 {
+            let today = jiff::civil::date(year, 12, 31);
+            for one in named.iter().flat_map(|named| language_model_chain(named, today, &|_| true).stand_ins)
+            {
+                assert_eq!(resolve_language_model(&one, today), one, "{today}");
+            }
+        }
     }
 }

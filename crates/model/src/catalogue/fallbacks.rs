@@ -62,7 +62,7 @@ pub fn resolve(agent: &AgentConfig, today: Date) -> ResolvedProviders {
     ResolvedProviders { language_model, transcriber, voice, adjustments }
 }
 
-fn resolve_language_model(named: &LanguageModel, today: Date) -> LanguageModel {
+pub(super) fn resolve_language_model(named: &LanguageModel, today: Date) -> LanguageModel {
     let settings = named.settings();
     let retired = || {
         let row = row(Service::LanguageModel, named.provider())?;
@@ -95,7 +95,7 @@ fn resolve_transcriber(named: &Transcriber) -> Transcriber {
     }
 }
 
-fn resolve_voice(named: &Voice, language: &str, today: Date) -> Voice {
+pub(super) fn resolve_voice(named: &Voice, language: &str, today: Date) -> Voice {
     let fallback = fallback(Service::Voice, named.provider(), voice_model(named)).map(|(_, model)| model);
     if let Some(model) = fallback.or_else(|| retired_premade(named, today)) {
         return Voice::Deepgram { model: deepgram::voice_in(language, model).into(), credential_id: None };
@@ -226,7 +226,7 @@ mod tests {
             };
             let has_keys = |connection: &super::super::Connection| connection.provider == "deepgram";
             let named = resolve_voice(&named, language, TODAY);
-            voice_model(voice_chain(&named, language, &has_keys).first()).to_owned()
+            voice_model(voice_chain(&named, language, TODAY, &has_keys).first()).to_owned()
         };
         assert_eq!(served("susan", "en"), "aura-2-thalia-en");
         assert_eq!(served("william", "en-GB"), "aura-2-arcas-en");
