@@ -13,8 +13,9 @@ use super::{
     Connection, Service, deepgram,
     fallbacks::{resolve, resolve_language_model, resolve_voice},
     names, row,
+    stand_ins::{is_mans_voice, stand_in_transcriber, stand_in_voice},
 };
-use crate::agents::{AgentConfig, LanguageModel, ModelSettings, RimeVoice, Transcriber, Voice};
+use crate::agents::{AgentConfig, LanguageModel, ModelSettings, Transcriber, Voice};
 
 /// Whether the deployment has the keys of a vendor.
 pub type HasKeys<'a> = &'a (dyn Fn(&Connection) -> bool + Sync);
@@ -139,7 +140,10 @@ pub fn language_model_chain(
 /// The chain of a transcriber.
 #[must_use]
 pub fn transcriber_chain(named: &Transcriber, has_keys: HasKeys<'_>) -> Chain<Transcriber> {
-    let language = named.language();
+    let language = match named {
+        Transcriber::Azure { languages, .. } if deepgram::tells_apart(languages) => "multi",
+        _ => named.language(),
+    };
     let stand_ins = TRANSCRIBERS
         .iter()
         .filter(|provider| serves(Service::Transcriber, provider, named.provider(), has_keys))
@@ -215,192 +219,6 @@ fn in_language_first<T>(all: impl Iterator<Item = (T, bool)>) -> Vec<T> {
     first.into_iter().map(|(one, _)| one).collect()
 }
 
-fn primary(language: &str) -> &str {
-    language.split(['-', '_']).next().unwrap_or(language)
-}
-
-/// A transcriber of a vendor, and whether it knows the language.
-fn stand_in_transcriber(provider: &str, language: &str) -> Option<(Transcriber, bool)> {
-    match provider {
-        "deepgram" => {
-            // A language that it does not list is served by its model for several languages.
-            let transcriber = Transcriber::Deepgram {
-                model: "nova-3".into(),
-                language: language.into(),
-                keywords: vec![],
-                credential_id: None,
-            };
-            Some((transcriber, true))
-        }
-        "azure" => {
-            let locale = azure_locale(language);
-            let languages = vec![locale.unwrap_or("en-US").to_owned()];
-            Some((Transcriber::Azure { languages, credential_id: None }, locale.is_some()))
-        }
-        _ => None,
-    }
-}
-
-/// A voice of a vendor in place of `named`, and whether it speaks the language.
-fn stand_in_voice(provider: &str, named: &Voice, language: &str, is_man: bool) -> Option<(Voice, bool)> {
-    let pick = |woman: &'static str, man: &'static str| if is_man { man } else { woman };
-    let is_english = primary(language).eq_ignore_ascii_case("en");
-    match provider {
-        "deepgram" => {
-            // A row that names the voice knows a similar one.
-            let similar = row(Service::Voice, named.provider())
-                .and_then(|row| row.fallback(names::voice_model(named)))
-                .filter(|rule| rule.provider == "deepgram" && rule.name != "*");
-            let english = similar.map_or(pick("aura-2-thalia-en", "aura-2-apollo-en"), |rule| rule.model);
-            let model = deepgram::voice_in(language, english);
-            let voice = Voice::Deepgram { model: model.into(), credential_id: None };
-            Some((voice, is_english || model != english))
-        }
-        "azure" => {
-            let locale = AZURE.iter().find(|known| known.0.eq_ignore_ascii_case(primary(language)));
-            // The default voices speak some 40 languages.
-            let (_, _, woman, man) = locale.unwrap_or(&AZURE[0]);
-            let model = pick(woman, man).to_owned();
-            Some((Voice::Azure { model, pitch: 0, rate: 0, credential_id: None }, locale.is_some()))
-        }
-        "elevenlabs" => {
-            let voice = Voice::Elevenlabs {
-                voice_id: pick("sarah", "adam").into(),
-                model_id: "eleven_flash_v2_5".into(),
-                optimize_latency: 3,
-                use_speaker_boost: false,
-                similarity_boost: 0.5,
-                stability: 0.5,
-                credential_id: None,
-            };
-            Some((voice, ELEVENLABS.iter().any(|known| known.eq_ignore_ascii_case(primary(language)))))
-        }
-        "rimeai" => {
-            let voice = RimeVoice {
-                speaker: pick("lyra", "walnut").into(),
-                speed_alpha: 1.0,
-                reduce_latency: false,
-                credential_id: None,
-            };
-            Some((Voice::Rimeai(voice), is_english))
-        }
-        _ => None,
-    }
-}
-
-/// The locale of Azure's recogniser for a language: the tag itself if it names a region.
-fn azure_locale(language: &str) -> Option<&str> {
-    if language.contains('-') && !language.eq_ignore_ascii_case("es-419") {
-        return Some(language);
-    }
-    let known = AZURE.iter().find(|known| known.0.eq_ignore_ascii_case(primary(language)));
-    known.map(|known| known.1)
-}
-
-/// Azure: a language, its locale, a woman's and a man's voice. The first row is the default.
-const AZURE: &[(&str, &str, &str, &str)] = &[
-    ("en", "en-US", "en-US-AvaMultilingualNeural", "en-US-AndrewMultilingualNeural"),
-    ("fr", "fr-FR", "fr-FR-DeniseNeural", "fr-FR-HenriNeural"),
-    ("es", "es-ES", "es-ES-ElviraNeural", "es-ES-AlvaroNeural"),
-    ("de", "de-DE", "de-DE-KatjaNeural", "de-DE-ConradNeural"),
-    ("it", "it-IT", "it-IT-ElsaNeural", "it-IT-DiegoNeural"),
-    ("nl", "nl-NL", "nl-NL-ColetteNeural", "nl-NL-MaartenNeural"),
-    ("pt", "pt-BR", "pt-BR-FranciscaNeural", "pt-BR-AntonioNeural"),
-    ("ru", "ru-RU", "ru-RU-SvetlanaNeural", "ru-RU-DmitryNeural"),
-    ("ja", "ja-JP", "ja-JP-NanamiNeural", "ja-JP-KeitaNeural"),
-    ("cs", "cs-CZ", "cs-CZ-VlastaNeural", "cs-CZ-AntoninNeural"),
-    ("da", "da-DK", "da-DK-ChristelNeural", "da-DK-JeppeNeural"),
-    ("el", "el-GR", "el-GR-AthinaNeural", "el-GR-NestorasNeural"),
-    ("hi", "hi-IN", "hi-IN-SwaraNeural", "hi-IN-MadhurNeural"),
-    ("id", "id-ID", "id-ID-GadisNeural", "id-ID-ArdiNeural"),
-    ("ko", "ko-KR", "ko-KR-SunHiNeural", "ko-KR-InJoonNeural"),
-    ("no", "nb-NO", "nb-NO-PernilleNeural", "nb-NO-FinnNeural"),
-    ("pl", "pl-PL", "pl-PL-ZofiaNeural", "pl-PL-MarekNeural"),
-    ("sv", "sv-SE", "sv-SE-SofieNeural", "sv-SE-MattiasNeural"),
-    ("tr", "tr-TR", "tr-TR-EmelNeural", "tr-TR-AhmetNeural"),
-    ("uk", "uk-UA", "uk-UA-PolinaNeural", "uk-UA-OstapNeural"),
-];
-
-/// The languages of `eleven_flash_v2_5`.
-const ELEVENLABS: &[&str] = &[
-    "en", "ja", "zh", "de", "hi", "fr", "ko", "pt", "it", "es", "id", "nl", "tr", "fil", "pl", "sv", "bg",
-    "ro", "ar", "cs", "el", "fi", "hr", "ms", "sk", "da", "ta", "uk", "ru", "hu", "no", "vi",
-];
-
-/// The men's voices among those that an agent may name, in lower case: a stand-in should not change the sex of the
-/// agent's voice. Of Azure the name within the voice's name.
-const MENS_VOICES: &[&str] = &[
-    // PlayHT.
-    "william",
-    "arthur",
-    "dylan",
-    "oliver",
-    // ElevenLabs.
-    "adam",
-    "paul",
-    "drew",
-    "clyde",
-    "dave",
-    "fin",
-    "george",
-    // Deepgram.
-    "apollo",
-    "arcas",
-    "aries",
-    "atlas",
-    "draco",
-    "hermes",
-    "hyperion",
-    "jupiter",
-    "mars",
-    "neptune",
-    "odysseus",
-    "orion",
-    "orpheus",
-    "perseus",
-    "pluto",
-    "saturn",
-    "zeus",
-    "angus",
-    "helios",
-    // Azure.
-    "andrew",
-    "brian",
-    "guy",
-    "davis",
-    "jason",
-    "tony",
-    "ryan",
-    "christopher",
-    "eric",
-    "roger",
-    "steffan",
-    // Rime.
-    "walnut",
-    "cove",
-    "young_male_unmarked-1",
-];
-
-/// Whether a voice is a man's, as far as its name is known.
-fn is_mans_voice(voice: &Voice) -> bool {
-    let name = names::voice_model(voice).to_lowercase();
-    let of_table = || {
-        let azure = AZURE.iter().any(|(_, _, _, man)| man.eq_ignore_ascii_case(&name));
-        azure || deepgram::is_mans_voice(&name)
-    };
-    match voice {
-        Voice::Rimeai(voice) | Voice::Rime(voice) => {
-            MENS_VOICES.iter().any(|man| man.eq_ignore_ascii_case(&voice.speaker))
-        }
-        Voice::Azure { .. } => {
-            let person = name.rsplit('-').next().unwrap_or_default();
-            of_table() || MENS_VOICES.iter().any(|man| person.starts_with(man))
-        }
-        Voice::Deepgram { .. } => of_table() || name.split('-').any(|part| MENS_VOICES.contains(&part)),
-        _ => MENS_VOICES.contains(&name.as_str()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -459,9 +277,9 @@ mod tests {
                 stand_in_voice(provider, &Voice::default(), language, false).filter(|(_, speaks)| *speaks)
             });
             assert!(speaks.count() >= 2, "{language}");
-            assert!(azure_locale(language).is_some_and(|locale| locale.len() == 5), "{language}");
+            assert!(stand_in_transcriber("azure", language).is_some_and(|(_, knows)| knows), "{language}");
         }
-        assert_eq!((azure_locale("multi"), azure_locale("de-AT")), (None, Some("de-AT")));
+        assert!(!stand_in_transcriber("azure", "multi").unwrap().1);
     }
 
     #[test]
@@ -520,5 +338,50 @@ mod tests {
                 assert_eq!(resolve_language_model(&one, today), one, "{today}");
             }
         }
+    }
+
+    #[test]
+    fn a_stand_in_speaks_the_language_in_its_vendors_form() {
+        let transcriber = |languages: &str| Transcriber::Azure {
+            languages: vec![languages.to_owned()],
+            credential_id: None,
+        };
+        let deepgram =
+            |language: &str| match &transcriber_chain(&transcriber(language), &|_| true).stand_ins[..] {
+                [Transcriber::Deepgram { model, language, .. }] => format!("{model} {language}"),
+                other => panic!("{other:?}"),
+            };
+        for (language, served) in [
+            ("pt-BR", "nova-3 pt-BR"),
+            ("en_gb", "nova-3 en-GB"),
+            ("fr-BE", "nova-3 fr"),
+            ("tr-TR", "nova-2 tr"),
+            ("sw-KE", "nova-3 multi"),
+        ] {
+            assert_eq!(deepgram(language), served);
+        }
+        for (language, locale) in
+            [("pt", "pt-BR"), ("en_gb", "en-GB"), ("es-419", "es-MX"), ("nb-NO", "nb-NO"), ("zh", "zh-CN")]
+        {
+            let named = Transcriber::Deepgram {
+                model: "nova-3".into(),
+                language: language.into(),
+                keywords: vec![],
+                credential_id: None,
+            };
+            let [Transcriber::Azure { languages, .. }] = &transcriber_chain(&named, &|_| true).stand_ins[..]
+            else {
+                panic!("{language}")
+            };
+            assert_eq!(languages[..], [locale]);
+        }
+        let both = Transcriber::Azure {
+            languages: ["fr-FR", "en-US"].map(str::to_owned).to_vec(),
+            credential_id: None,
+        };
+        assert!(matches!(&transcriber_chain(&both, &|_| true).stand_ins[0],
+            Transcriber::Deepgram { language, .. } if language == "multi"));
+        assert!(!stand_in_transcriber("deepgram", "sw").unwrap().1, "one that knows it comes first");
+        assert_eq!(voices(&Voice::default(), "nb_NO")[0], "nb-NO-PernilleNeural");
     }
 }
