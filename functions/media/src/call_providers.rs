@@ -37,6 +37,8 @@ pub(crate) struct CallProviders {
     pub(crate) resolved: ResolvedProviders,
     pub(crate) language_model: Arc<dyn LanguageModel>,
     pub(crate) transcriber: Arc<dyn Transcriber>,
+    /// The properties of the transcriber with which the call begins, and the times of the slowest that may serve.
+    pub(crate) transcriber_profile: TranscriberProfile,
     pub(crate) voice: Arc<dyn Synthesizer>,
 }
 
@@ -68,18 +70,13 @@ impl CallProviders {
             resolved.adjustments.retain(|adjustment| adjustment.service != Service::LanguageModel);
         }
         let chains = Chains { worker, now, format, adjustments: &mut resolved.adjustments };
-        let (language_model, transcriber, voice) = chains.build(
+        let Roles { language_model, transcriber, transcriber_profile, voice } = chains.build(
             &resolved.language_model,
             &resolved.transcriber,
             &resolved.voice,
             [model.as_ref(), transcriber.as_ref(), voice.as_ref()],
         )?;
-        Ok(Self { resolved, language_model, transcriber, voice })
-    }
-
-    /// The properties of the transcriber that serves.
-    pub(crate) fn transcriber_profile(&self) -> TranscriberProfile {
-        profile_of(self.resolved.transcriber.provider(), self.resolved.transcriber_model())
+        Ok(Self { resolved, language_model, transcriber, transcriber_profile, voice })
     }
 
     /// The facts of a call with audio of this format that its voice needs. A voice that does not speak it speaks the
@@ -112,8 +109,13 @@ struct Chains<'a> {
     adjustments: &'a mut Vec<Adjustment>,
 }
 
-/// The three roles of a call.
-type Roles = (Arc<dyn LanguageModel>, Arc<dyn Transcriber>, Arc<dyn Synthesizer>);
+/// The three roles of a call. The fields are those of [`CallProviders`].
+struct Roles {
+    language_model: Arc<dyn LanguageModel>,
+    transcriber: Arc<dyn Transcriber>,
+    transcriber_profile: TranscriberProfile,
+    voice: Arc<dyn Synthesizer>,
+}
 
 impl Chains<'_> {
     fn build(
@@ -136,11 +138,13 @@ impl Chains<'_> {
         let name = |one: &_| (StandIn::transcriber(one), String::new());
         let transcribers =
             self.candidates(&chain, transcriber_key, name, |one, own| source.transcriber(one, own))?;
+        let profiles: Vec<_> = transcribers
+            .iter()
+            .map(|candidate| profile_of(configuration_of(&chain, candidate.stand_in.as_ref())))
+            .collect();
         let transcribers = alone(transcribers).unwrap_or_else(|transcribers| {
-            let detecting = transcribers.into_iter().map(|candidate| {
-                let detects_turns = profile_of(&candidate.id.provider, &candidate.id.model).detects_turns;
-                (candidate, detects_turns)
-            });
+            let detects_turns = profiles.iter().map(|profile| profile.detects_turns);
+            let detecting = transcribers.into_iter().zip(detects_turns);
             Arc::new(ChainedTranscriber::new(detecting.collect(), outages()))
         });
 
@@ -149,7 +153,12 @@ impl Chains<'_> {
         let name = |voice: &_| (StandIn::voice(voice), catalogue::spoken_voice(voice).to_owned());
         let voices = self.candidates(&chain, voice_key, name, |voice, own| source.synthesizer(voice, own))?;
         let voices = alone(voices).unwrap_or_else(|voices| Arc::new(ChainedVoice::new(voices, outages())));
-        Ok((models, transcribers, voices))
+        Ok(Roles {
+            language_model: models,
+            transcriber: transcribers,
+            transcriber_profile: profile_of_chain(&profiles),
+            voice: voices,
+        })
     }
 
     /// The candidates of a chain, in their order, each with its `name` and that of its voice. One without a key is left out
@@ -202,10 +211,20 @@ fn alone<P: ?Sized>(mut candidates: Vec<Candidate<P>>) -> Result<Arc<P>, Vec<Can
     }
 }
 
+/// The configuration of a transcriber of the chain.
+fn configuration_of<'a>(
+    chain: &'a Chain<agents::Transcriber>,
+    stand_in: Option<&StandIn>,
+) -> &'a agents::Transcriber {
+    let found = chain.stand_ins.iter().find(|one| stand_in == Some(&StandIn::transcriber(one)));
+    found.unwrap_or(&chain.named)
+}
+
 /// The properties of a transcriber, as the catalogue has them. One without an adapter has the default ones: it refuses
 /// every connection.
-fn profile_of(transcriber: &str, model: &str) -> TranscriberProfile {
-    let capabilities = catalogue::transcriber_capabilities(transcriber, model);
+fn profile_of(transcriber: &agents::Transcriber) -> TranscriberProfile {
+    let model = catalogue::served_transcriber_model(transcriber);
+    let capabilities = catalogue::transcriber_capabilities(transcriber.provider(), model);
     capabilities.map_or_else(TranscriberProfile::default, |capabilities| TranscriberProfile {
         settles_within: capabilities.settles_within,
         words_within: capabilities.words_within,
@@ -213,6 +232,18 @@ fn profile_of(transcriber: &str, model: &str) -> TranscriberProfile {
         can_finalize: true,
         understands_turns: capabilities.understands_turns,
     })
+}
+
+/// The properties of a chain: those of the first one, which serves unless it fails, and the times of the slowest. The chain
+/// ends the turns of one that does not detect them.
+fn profile_of_chain(profiles: &[TranscriberProfile]) -> TranscriberProfile {
+    let slowest = |time: fn(&TranscriberProfile) -> Duration| profiles.iter().map(time).max();
+    let Some(first) = profiles.first().copied() else { return TranscriberProfile::default() };
+    TranscriberProfile {
+        settles_within: slowest(|profile| profile.settles_within).unwrap_or(first.settles_within),
+        words_within: slowest(|profile| profile.words_within).unwrap_or(first.words_within),
+        ..first
+    }
 }
 
 async fn open(
@@ -227,21 +258,48 @@ async fn open(
 
 #[cfg(test)]
 mod tests {
-    use switchboard_model::catalogue::{Capabilities, Service};
-
     use super::*;
 
+    fn deepgram(model: &str) -> agents::Transcriber {
+        agents::Transcriber::Deepgram {
+            model: model.into(),
+            language: "en".into(),
+            keywords: vec![],
+            credential_id: None,
+        }
+    }
+
+    fn azure() -> agents::Transcriber {
+        agents::Transcriber::Azure { languages: vec!["en-US".into()], credential_id: None }
+    }
+
     #[test]
-    fn the_engine_gets_the_properties_of_the_transcriber_that_serves() {
-        for row in catalogue::rows(Service::Transcriber) {
-            let Some(adapter) = row.adapter else { continue };
-            let Capabilities::Transcriber(capabilities) = adapter.capabilities else { panic!("{row:?}") };
-            let profile = profile_of(row.provider, "");
+    fn a_transcriber_has_the_properties_of_the_model_that_is_asked_for() {
+        for (transcriber, model) in
+            [(deepgram("nova-3"), "nova-3"), (azure(), ""), (deepgram("flux"), "flux-general-en")]
+        {
+            let capabilities = catalogue::transcriber_capabilities(transcriber.provider(), model).unwrap();
+            let profile = profile_of(&transcriber);
             assert_eq!(profile.settles_within, capabilities.settles_within);
             assert_eq!(profile.words_within, capabilities.words_within);
             assert_eq!(profile.detects_turns, capabilities.detects_turns);
             assert_eq!(profile.understands_turns, capabilities.understands_turns);
         }
-        assert!(profile_of("deepgram", "flux-general-multi").understands_turns);
+        assert!(profile_of(&deepgram("flux")).understands_turns);
+    }
+
+    #[test]
+    fn the_engine_gets_the_properties_of_the_transcriber_that_serves() {
+        let chain = Chain { named: deepgram("flux"), has_key: false, stand_ins: vec![azure()] };
+        let azure_serves = StandIn::transcriber(&azure());
+        let of = |serving: &[Option<&StandIn>]| {
+            let profiles = serving.iter().map(|stand_in| profile_of(configuration_of(&chain, *stand_in)));
+            profile_of_chain(&profiles.collect::<Vec<_>>())
+        };
+        let (flux, azure) = (of(&[None]), of(&[Some(&azure_serves)]));
+        assert!(flux.understands_turns && !azure.understands_turns);
+        let both = of(&[None, Some(&azure_serves)]);
+        assert_eq!((both.words_within, both.understands_turns), (azure.words_within, true));
+        assert!(azure.words_within > flux.words_within);
     }
 }

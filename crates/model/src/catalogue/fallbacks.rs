@@ -35,16 +35,22 @@ impl ResolvedProviders {
     /// The vendor's name of the transcriber's model, as it is sent.
     #[must_use]
     pub fn transcriber_model(&self) -> &str {
-        match &self.transcriber {
-            Transcriber::Deepgram { model, language, .. } => deepgram::nearest_model(model, language).0,
-            Transcriber::Azure { .. } => transcriber_model(&self.transcriber),
-        }
+        served_transcriber_model(&self.transcriber)
     }
 
     /// The vendor's name of what the voice is billed by: the voice, or its model.
     #[must_use]
     pub fn voice_model(&self) -> &str {
         billed_voice(&self.voice)
+    }
+}
+
+/// The vendor's name of a transcriber's model, as it is sent.
+#[must_use]
+pub fn served_transcriber_model(transcriber: &Transcriber) -> &str {
+    match transcriber {
+        Transcriber::Deepgram { model, language, .. } => deepgram::nearest_model(model, language).0,
+        Transcriber::Azure { .. } => transcriber_model(transcriber),
     }
 }
 

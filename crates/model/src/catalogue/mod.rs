@@ -38,7 +38,7 @@ pub use self::chains::{
     Chain, HasKeys, StandIn, first_voice, language_model_chain, transcriber_chain, voice_chain,
 };
 pub use self::fallback_table::{Fallback, Occasion, fallbacks};
-pub use self::fallbacks::{ResolvedProviders, resolve};
+pub use self::fallbacks::{ResolvedProviders, resolve, served_transcriber_model};
 pub use self::languages::Languages;
 pub use self::names::spoken_voice;
 pub use self::prices::{CallPrices, CallTariff, Price, TokenPrices};
