@@ -131,11 +131,17 @@ impl Error {
     }
 
     pub(crate) fn rejected(vendor: &'static str, code: impl fmt::Display, message: &str) -> Self {
-        Self::Rejected { vendor, code: shorten(&code.to_string()), message: shorten(message) }
+        let code = Some(code.to_string()).filter(|code| is_code(code)).unwrap_or_else(|| "error".to_owned());
+        Self::Rejected { vendor, code, message: shorten(message) }
     }
 
     pub(crate) fn unavailable(vendor: &'static str, reason: &str) -> Self {
         Self::Unavailable { vendor, reason: shorten(reason), retry_after: None, source: None }
+    }
+
+    /// `reason` is in our words, `explanation` in the provider's, which may quote the key or a caller.
+    pub(crate) fn unavailable_because(vendor: &'static str, reason: &str, explanation: &str) -> Self {
+        Self::unavailable(vendor, &format!("{reason}: {explanation}"))
     }
 
     pub(crate) fn broken(
@@ -154,6 +160,13 @@ impl Error {
     pub(crate) fn silent(vendor: &'static str, waited: Duration) -> Self {
         Self::unavailable(vendor, &format!("it sent nothing for {} ms", waited.as_millis()))
     }
+}
+
+/// Whether a text is a code rather than a sentence, which may quote the caller: codes are logged and stored. No code of a
+/// vendor has more than five digits, as the carrier's have; a telephone number has.
+pub(crate) fn is_code(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte);
+    text.len() <= 48 && text.bytes().all(is_part) && text.bytes().filter(u8::is_ascii_digit).count() <= 5
 }
 
 /// A provider's text, bounded and on one line. A quotation may be from a transcript and is redacted, unless it looks
@@ -182,6 +195,18 @@ mod tests {
             shorten("it's broken: my secret"),
             "it's broken: my secret".replace("s broken: my secret", "...")
         );
+    }
+
+    #[test]
+    fn only_codes_and_our_own_words_are_logged() {
+        let logged = |error: Error| error.without_explanation();
+        assert_eq!(
+            logged(Error::rejected("acme", "voice_not_found", "")),
+            "refused the request (voice_not_found)"
+        );
+        assert_eq!(logged(Error::rejected("acme", "no: my card is lost", "")), "refused the request (error)");
+        let failed = Error::unavailable_because("acme", "it failed", "cannot say my card is lost");
+        assert_eq!(logged(failed), "it failed");
     }
 
     #[test]

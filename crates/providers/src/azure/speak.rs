@@ -203,7 +203,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refused {
         Verdict::Retry { after } => {
             let retry_after = after.or_else(|| egress::retry_after(headers));
             let is_throttled = status == StatusCode::TOO_MANY_REQUESTS;
-            let reason = crate::error::shorten(&format!("{code} {}", message.unwrap_or_default()));
+            let reason = crate::error::shorten(&format!("{code}: {}", message.unwrap_or("no explanation")));
             let error = Error::Unavailable { vendor: VENDOR, reason, retry_after, source: None };
             Refused { retry_after: is_throttled.then(|| retry_after.unwrap_or_default()), error }
         }
@@ -288,11 +288,12 @@ mod tests {
             (415, "", false, "unsupported_format"),
             (429, "", true, "429"),
             (502, "<html>", true, "502"),
-            (503, "busy", true, "503 busy"),
+            (503, "busy", true, "503: busy"),
         ] {
             let Refused { error, retry_after } = judged(status, &[], body);
             assert_eq!(error.is_retryable(), is_retryable, "{status}");
             assert_eq!(retry_after.is_some(), status == 429, "{status}");
+            assert!(!error.without_explanation().contains("busy"), "its words may be the caller's: {error}");
             // The stored keys are read again, and other calls do not ask it.
             assert_eq!(error.is_unauthorized(), matches!(status, 401 | 403), "{status}");
             assert!(error.to_string().contains(text) && !error.to_string().contains('<'), "{error}");

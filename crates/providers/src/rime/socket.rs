@@ -137,7 +137,11 @@ impl Socket {
                     let code = u16::from(frame.code);
                     return Err(match code {
                         1003 | 1007 | 1008 => Error::rejected(VENDOR, code, &frame.reason),
-                        _ => Error::unavailable(VENDOR, &format!("it closed with {code}: {}", frame.reason)),
+                        _ => Error::unavailable_because(
+                            VENDOR,
+                            &format!("it closed with {code}"),
+                            &frame.reason,
+                        ),
                     });
                 }
                 Some(Ok(_)) => {}

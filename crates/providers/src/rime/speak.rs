@@ -272,7 +272,7 @@ fn failure(message: &str) -> Error {
     let is_transient =
         ["rate", "limit", "concurren", "capacity", "internal", "timeout", "unavailable", "try again"];
     if is_transient.iter().any(|word| lower.contains(word)) {
-        Error::unavailable(VENDOR, message)
+        Error::unavailable_because(VENDOR, "it failed", message)
     } else {
         Error::rejected(VENDOR, "error", message)
     }
@@ -369,7 +369,9 @@ mod tests {
 
     #[test]
     fn an_error_message_is_retryable_or_not() {
-        assert!(failure("Rate limit exceeded").is_retryable());
+        let failed = failure("Rate limit exceeded: my card is lost");
+        assert!(failed.is_retryable());
+        assert_eq!(failed.without_explanation(), "it failed", "its words may be the caller's");
         assert!(!failure("Unknown speaker").is_retryable());
     }
 }

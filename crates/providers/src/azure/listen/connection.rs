@@ -173,7 +173,7 @@ pub(super) fn closed(frame: &CloseFrame) -> Error {
         1008 => Error::rejected(VENDOR, "401", &frame.reason),
         1002 | 1003 | 1007 | 4000 => Error::rejected(VENDOR, code, &frame.reason),
         4429 => Error::unavailable(VENDOR, "too many sessions at once"),
-        _ => Error::unavailable(VENDOR, &format!("it closed with {code}: {}", frame.reason)),
+        _ => Error::unavailable_because(VENDOR, &format!("it closed with {code}"), &frame.reason),
     }
 }
 
