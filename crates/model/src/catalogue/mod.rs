@@ -138,6 +138,12 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Whether the vendor's own service has ended: nothing answers at its own base URL, and only another server can serve.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self == &playht::CONNECTION
+    }
+
     /// The parameter of `template.yaml` with another base URL: the words of the variable in camel case.
     #[must_use]
     pub fn template_parameter(&self) -> String {

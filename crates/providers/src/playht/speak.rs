@@ -58,7 +58,7 @@ impl Speak {
             return Err(Unusable::no_adapter(VENDOR));
         };
         let base = providers.endpoints.of(VENDOR).clone();
-        if base.as_str().trim_end_matches('/') == connection.default_url {
+        if !providers.has_server(connection) {
             return Err(Unusable::no_server(VENDOR, connection.url_variable));
         }
         let [key, user_id] = connection.keys else { return Err(Unusable::no_adapter(VENDOR)) };
