@@ -17,7 +17,6 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use switchboard_model::{
     agents::{RimeVoice, Voice},
-    catalogue::connection,
     clips::ClipSet,
     credentials::{Credential, OpenCredential, Provider},
     egress_policy::EgressPolicy,
@@ -185,7 +184,8 @@ async fn a_session_synthesizes_several_clauses_at_once() {
     let mut session = server.providers().synthesizer(&Voice::default()).open(&context());
     let clauses = [session.synthesize("One."), session.synthesize("Two.")];
     for clause in clauses {
-        assert!(clause.all(async |event| event.is_ok()).await);
+        let events: Vec<_> = clause.map(Result::unwrap).collect().await;
+        assert!(matches!(&events[..], [SpeechEvent::Characters { .. }, SpeechEvent::Audio(_)]), "{events:?}");
     }
 }
 
@@ -280,10 +280,6 @@ async fn clips_use_the_customers_key_only() {
         |own| ClipSynthesizer::new(&providers, EgressPolicy::PublicOnly, &set, Some(&own), &characters);
     clips(own(Provider::Deepgram)).unwrap().synthesize("Hello.").await.unwrap();
     assert_eq!(*keys.lock().unwrap(), ["Token dg-of-the-customer"]);
-    let without_adapter = Provider::ALL.into_iter().filter(|vendor| connection(vendor.as_str()).is_none());
-    for vendor in without_adapter {
-        assert!(matches!(clips(own(vendor)), Err(Error::Rejected { .. })));
-    }
 }
 
 #[tokio::test]
@@ -327,7 +323,10 @@ async fn a_key_has_a_limited_number_of_requests_at_a_time() {
     let providers = server.providers();
     let clauses = (0..40).map(|_| speech(&providers, PATIENT, "Hello."));
     for events in futures_util::future::join_all(clauses).await {
-        assert!(events.iter().all(Result::is_ok), "{events:?}");
+        assert!(
+            matches!(&events[..], [Ok(SpeechEvent::Characters { .. }), Ok(SpeechEvent::Audio(_))]),
+            "{events:?}"
+        );
     }
     let most = running.lock().unwrap().1;
     assert!((2..=15).contains(&most), "{most}");
