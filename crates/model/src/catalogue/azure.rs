@@ -48,8 +48,9 @@ pub(super) static TRANSCRIBER: Row = Row {
     successor: None,
 };
 
-const ONE_LANGUAGE: &str = "one-language";
-const SEVERAL_LANGUAGES: &str = "several-languages";
+// Customers see them in the costs of a conversation.
+const ONE_LANGUAGE: &str = "speech-to-text";
+const SEVERAL_LANGUAGES: &str = "speech-to-text-with-language-identification";
 
 /// The vendor has one model; its price depends on the number of languages.
 pub(super) fn tariff(languages: &[String]) -> &'static str {
