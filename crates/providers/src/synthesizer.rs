@@ -19,7 +19,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 
-use crate::{Error, StreamTimeouts, audio::AudioFormat, fallback::Fallback, unusable::Unusable};
+use crate::{Error, StreamTimeouts, audio::AudioFormat, stand_in_report::StandInReport, unusable::Unusable};
 
 /// A caller takes two seconds of silence before a sentence for thinking, and more for a broken line.
 pub const TIMEOUTS: StreamTimeouts =
@@ -102,7 +102,7 @@ pub enum SpeechEvent {
     /// when its turn comes.
     Queued,
     /// Another voice of a [`chain`](crate::chain) speaks what follows.
-    Fallback(Fallback),
+    Fallback(StandInReport),
 }
 
 /// When a word is spoken.

@@ -18,7 +18,7 @@ use futures_util::{
 };
 use tokio::sync::{Notify, mpsc};
 
-use crate::{Error, audio::AudioFormat, fallback::Fallback, unusable::Unusable};
+use crate::{Error, audio::AudioFormat, stand_in_report::StandInReport, unusable::Unusable};
 
 /// Audio waiting to be sent: 100 frames of 20 ms = 2 s. When the queue is full the vendor has stopped reading,
 /// and the session ends as unavailable: waiting would delay the call.
@@ -104,7 +104,7 @@ pub struct AudioSink {
     frames: mpsc::Sender<Bytes>,
     /// Requests for the final words, for a vendor that takes them.
     finalize: Option<Arc<Notify>>,
-    fallback: Option<Fallback>,
+    fallback: Option<StandInReport>,
 }
 
 impl AudioSink {
@@ -143,12 +143,12 @@ impl AudioSink {
     }
 
     /// The same sink, of a session that this provider of a [`chain`](crate::chain) serves.
-    pub(crate) fn served_by(self, fallback: Fallback) -> Self {
+    pub(crate) fn served_by(self, fallback: StandInReport) -> Self {
         Self { fallback: Some(fallback), ..self }
     }
 
     /// The provider of the session; none, if there is no chain.
-    pub fn take_fallback(&mut self) -> Option<Fallback> {
+    pub fn take_fallback(&mut self) -> Option<StandInReport> {
         self.fallback.take()
     }
 

@@ -23,7 +23,7 @@ use switchboard_model::catalogue::StandIn;
 use switchboard_providers::{
     Error,
     audio::AudioFormat,
-    fallback::Fallback,
+    stand_in_report::StandInReport,
     transcriber::{AudioSink, Transcriber, TranscriberSession, TranscriptEvent},
 };
 use tokio::{
@@ -82,7 +82,7 @@ pub(crate) enum TranscriberUpdate {
     /// Audio that the provider bills, and whether it was counted here.
     Usage(Duration, bool),
     /// The provider of the sessions from now on, and the audio that was sent to the one before.
-    Fallback(Fallback, Duration),
+    Fallback(StandInReport, Duration),
     /// The session broke or could not be opened; another one is being opened.
     Failed(Error),
     /// Another session is open, after this time without one.
@@ -274,7 +274,7 @@ impl Sessions {
     }
 
     /// Tells the call which provider serves from now on, if that changes or has a reason to be recorded.
-    async fn report_fallback(&mut self, fallback: Option<Fallback>) -> ControlFlow<()> {
+    async fn report_fallback(&mut self, fallback: Option<StandInReport>) -> ControlFlow<()> {
         let Some(fallback) = fallback else { return ControlFlow::Continue(()) };
         let is_same = fallback.stand_in == self.stand_in;
         if is_same && fallback.failed.is_empty() {

@@ -9,8 +9,8 @@ use super::{
     stream::{ChainEvent, Stage, in_turn},
 };
 use crate::{
-    fallback::Fallback,
     language_model::{ChatMessage, Conversation, Generation, GenerationEvent, LanguageModel},
+    stand_in_report::StandInReport,
 };
 
 /// Maximum time to the first word of a model while another one can be asked. A good model takes less than a second; the
@@ -46,7 +46,7 @@ impl LanguageModel for ChainedModel {
 }
 
 impl ChainEvent for GenerationEvent {
-    fn fallback(fallback: Fallback) -> Self {
+    fn fallback(fallback: StandInReport) -> Self {
         Self::Fallback(fallback)
     }
 

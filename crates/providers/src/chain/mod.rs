@@ -26,7 +26,7 @@ use switchboard_model::{
 use tokio::time::Instant;
 
 pub use self::{language_model::ChainedModel, transcriber::ChainedTranscriber, voice::ChainedVoice};
-use crate::{Error, fallback::Fallback};
+use crate::{Error, stand_in_report::StandInReport};
 
 /// A provider with one key, as the outages know it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -190,9 +190,9 @@ impl<P: ?Sized> Chain<P> {
     }
 
     /// The report that this candidate serves.
-    fn report(&self, place: usize) -> Fallback {
+    fn report(&self, place: usize) -> StandInReport {
         let failed = std::mem::take(&mut self.memory().notes);
-        Fallback { stand_in: self.candidates[place].stand_in.clone(), failed }
+        StandInReport { stand_in: self.candidates[place].stand_in.clone(), failed }
     }
 }
 
@@ -218,6 +218,8 @@ impl Cause {
     }
 }
 
+#[cfg(test)]
+mod scripted;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

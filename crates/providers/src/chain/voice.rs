@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     audio::AudioFormat,
-    fallback::Fallback,
+    stand_in_report::StandInReport,
     synthesizer::{
         CallContext, SharedSession, SpeechEvent, SpeechStream, Synthesizer, VoiceSession, shared, synthesize,
     },
@@ -88,7 +88,7 @@ impl VoiceSession for ChainedSession {
 }
 
 impl ChainEvent for SpeechEvent {
-    fn fallback(fallback: Fallback) -> Self {
+    fn fallback(fallback: StandInReport) -> Self {
         Self::Fallback(fallback)
     }
 

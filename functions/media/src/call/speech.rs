@@ -16,7 +16,7 @@ use switchboard_model::{catalogue::StandIn, costs::Usage};
 use switchboard_providers::{
     Error,
     audio::AudioFormat,
-    fallback::Fallback,
+    stand_in_report::StandInReport,
     synthesizer::{self, SpeechEvent, VoiceSession},
 };
 
@@ -37,7 +37,7 @@ pub(super) enum ClauseEvent {
         by: Option<StandIn>,
     },
     /// Another provider speaks the clause.
-    Fallback(Fallback),
+    Fallback(StandInReport),
     /// When words are audible, from synthesizers that report it.
     Words(Vec<PlacedWord>),
     /// The clause waits for its turn at the synthesizer.
