@@ -15,7 +15,6 @@ use aws_sdk_s3::{
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
 use switchboard_model::{
-    agents::Voice,
     clips::{ClipSet, MAX_AGE},
     credentials::OpenCredential,
     ids::AccountId,
@@ -141,22 +140,22 @@ impl Clips {
         account: AccountId,
         sets: Vec<ClipSet>,
         now: Timestamp,
-        connect: impl FnOnce(&Voice, Option<&OpenCredential>) -> Result<Speaker, E>,
+        connect: impl FnOnce(&ClipSet, Option<&OpenCredential>) -> Result<Speaker, E>,
     ) -> Result<(), NotPrepared<E>>
     where
         Speaker: Fn(&str) -> Speaking,
         Speaking: Future<Output = Result<Vec<u8>, E>>,
     {
         let sets = self.missing(account, sets, now).await?;
-        let Some(ClipSet { voice, .. }) = sets.first() else { return Ok(()) };
-        let own = match voice.credential_id() {
+        let Some(first) = sets.first() else { return Ok(()) };
+        let own = match first.voice.credential_id() {
             Some(id) => {
                 let opened = table.open_credential(sealer, account, id).await;
                 Some(opened.map_err(NotPrepared::Key)?.ok_or(NotPrepared::NoKey)?)
             }
             None => None,
         };
-        let speaker = connect(voice, own.as_ref()).map_err(NotPrepared::Voice)?;
+        let speaker = connect(first, own.as_ref()).map_err(NotPrepared::Voice)?;
         let turns = &Semaphore::new(AT_ONCE);
         let filled = join_all(sets.iter().map(|set| {
             // If one text fails, the others still finish, so that the caller counts how each one ended.

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use switchboard_model::{
+    agents::Voice,
     credentials::{Credential, Provider},
     ids::CredentialId,
     secrets::Secret,
@@ -32,6 +33,7 @@ fn at(days: i64) -> Timestamp {
 fn sets(voice: &Voice, greeting: &str) -> Vec<ClipSet> {
     let set = |texts: &[&str]| ClipSet {
         voice: voice.clone(),
+        language: "en".into(),
         texts: texts.iter().map(|&text| text.into()).collect(),
     };
     vec![set(&[greeting]), set(&["One moment, please.", "Sorry, I did not hear that."])]
@@ -81,7 +83,11 @@ impl World {
 #[tokio::test]
 async fn a_stored_set_is_loaded_by_its_texts() {
     let world = World::new().await;
-    let set = ClipSet { voice: Voice::default(), texts: vec!["Hello.".into(), "Hi.".into()] };
+    let set = ClipSet {
+        voice: Voice::default(),
+        language: "en".into(),
+        texts: vec!["Hello.".into(), "Hi.".into()],
+    };
     assert_eq!(world.clips.load(world.account, &set).await.unwrap(), None);
     assert_eq!(world.clips.age(world.account, &set, at(0)).await.unwrap(), None);
     world.clips.store(world.account, &set, &[vec![1, 2], vec![3]]).await.unwrap();
@@ -97,7 +103,7 @@ async fn a_stored_set_is_loaded_by_its_texts() {
 #[tokio::test]
 async fn a_damaged_object_counts_as_missing() {
     let world = World::new().await;
-    let set = ClipSet { voice: Voice::default(), texts: vec!["Hello.".into()] };
+    let set = ClipSet { voice: Voice::default(), language: "en".into(), texts: vec!["Hello.".into()] };
     world.objects.lock().unwrap().insert(key(world.account, &set), Bytes::from_static(b"no clips"));
     assert_eq!(world.clips.load(world.account, &set).await.unwrap(), None);
 }
@@ -105,7 +111,7 @@ async fn a_damaged_object_counts_as_missing() {
 #[tokio::test]
 async fn too_much_audio_is_not_stored() {
     let world = World::new().await;
-    let set = ClipSet { voice: Voice::default(), texts: vec!["Hello.".into()] };
+    let set = ClipSet { voice: Voice::default(), language: "en".into(), texts: vec!["Hello.".into()] };
     let stored =
         world.clips.store(world.account, &set, &[vec![0; switchboard_model::clips::MAX_BYTES]]).await;
     assert!(matches!(stored, Err(ServiceError::Refused(_))), "{stored:?}");

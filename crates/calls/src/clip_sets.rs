@@ -21,8 +21,10 @@ pub fn clip_sets(agent: &AgentConfig, voice: &Voice) -> Vec<ClipSet> {
         characters += clause.chars().count();
         characters <= GREETING_CHARACTERS
     });
-    let phrases = switchboard_dialogue::phrases(agent.transcriber.language());
-    let sets = [greeting, phrases].map(|texts| ClipSet { voice: voice.clone(), texts });
+    let language = agent.transcriber.language();
+    let phrases = switchboard_dialogue::phrases(language);
+    let set = |texts| ClipSet { voice: voice.clone(), language: language.to_owned(), texts };
+    let sets = [greeting, phrases].map(set);
     sets.into_iter().filter(|set| !set.texts.is_empty()).collect()
 }
 

@@ -58,8 +58,8 @@ pub async fn prepare_clips(
     let ClipPreparation { clips, providers, egress_policy } = preparation;
     let keys = (&backend.table, &backend.sealer);
     let (voice, _) = preparation.first_voice(agent);
-    let preparing = clips.prepare(keys, account, clip_sets(agent, &voice), now(), |voice, own| {
-        let clips = ClipSynthesizer::new(providers, *egress_policy, voice, own, characters)?;
+    let preparing = clips.prepare(keys, account, clip_sets(agent, &voice), now(), |set, own| {
+        let clips = ClipSynthesizer::new(providers, *egress_policy, set, own, characters)?;
         Ok(move |text: &str| clips.synthesize(text))
     });
     match timeout(limit, preparing).await {

@@ -21,11 +21,13 @@ const VERSION: u32 = 1;
 /// The length of a number in an object, in bytes.
 const NUMBER: usize = 4;
 
-/// Texts, and the voice that speaks them.
+/// Texts of one language, and the voice that speaks them.
 #[derive(Clone, PartialEq)]
 pub struct ClipSet {
     /// The voice that serves: see [`resolve`](crate::catalogue::resolve).
     pub voice: Voice,
+    /// The language of the texts, a BCP-47 tag: some voices have to be told.
+    pub language: String,
     /// The texts. The voice receives each in one piece.
     pub texts: Vec<String>,
 }
@@ -40,7 +42,7 @@ impl ClipSet {
     /// Its name among the sets of an account: 64 hexadecimal digits.
     #[must_use]
     pub fn key(&self) -> String {
-        sha256_hex(serde_json::json!([VERSION, self.voice, self.texts]).to_string())
+        sha256_hex(serde_json::json!([VERSION, self.voice, self.language, self.texts]).to_string())
     }
 
     /// The number of characters of all texts.
@@ -105,17 +107,18 @@ mod tests {
 
     fn set(texts: usize) -> ClipSet {
         let texts = (0..texts).map(|number| format!("Text {number}.")).collect();
-        ClipSet { voice: Voice::default(), texts }
+        ClipSet { voice: Voice::default(), language: "en".into(), texts }
     }
 
     #[test]
-    fn the_key_depends_on_the_voice_and_the_texts() {
+    fn the_key_depends_on_the_voice_the_language_and_the_texts() {
         let key = set(2).key();
         assert!(key.len() == 64 && key.bytes().all(|digit| digit.is_ascii_hexdigit()), "{key}");
         assert_eq!(key, set(2).key());
         let voice = Voice::Azure { model: "other".into(), pitch: 0, rate: 0, credential_id: None };
         let joined = ClipSet { texts: vec!["Text 0.Text 1.".into()], ..set(0) };
-        for other in [set(1), set(3), joined, ClipSet { voice, ..set(2) }] {
+        let language = "de".into();
+        for other in [set(1), set(3), joined, ClipSet { voice, ..set(2) }, ClipSet { language, ..set(2) }] {
             assert_ne!(key, other.key());
         }
     }

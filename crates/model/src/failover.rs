@@ -9,8 +9,10 @@ use std::{collections::HashMap, hash::Hash, time::Duration};
 /// How a provider failed before its first word or byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// It refused the request: a bad key, no credit, an unknown model. Repeating it will not help.
+    /// It refuses every request like this one: a bad key, no credit, an unknown model. Repeating it will not help.
     Refused,
+    /// It refused this request, for reasons that may not concern another call: a setting, a text. Only this call remembers.
+    RefusedHere,
     /// It could not be reached, or failed on its side.
     Unavailable {
         /// The wait that it asked for.
@@ -46,15 +48,16 @@ pub fn retries(failure: Failure, earlier_attempts: u32, took: Duration) -> bool 
         && took < QUICK_FAILURE
 }
 
-/// For how long a provider that failed is skipped by the other calls of a process. The call itself does not return to it
-/// while another one serves.
+/// For how long a provider that failed is skipped by the other calls of a process; none: they are not concerned. The call
+/// itself does not return to it while another one serves.
 #[must_use]
-pub fn skip_for(failure: Failure) -> Duration {
+pub fn skip_for(failure: Failure) -> Option<Duration> {
     match failure {
-        Failure::Refused => Duration::from_mins(2),
-        Failure::Silent => Duration::from_secs(30),
+        Failure::RefusedHere => None,
+        Failure::Refused => Some(Duration::from_mins(2)),
+        Failure::Silent => Some(Duration::from_secs(30)),
         Failure::Unavailable { retry_after } => {
-            retry_after.unwrap_or_default().clamp(Duration::from_secs(15), LONGEST_SKIP)
+            Some(retry_after.unwrap_or_default().clamp(Duration::from_secs(15), LONGEST_SKIP))
         }
     }
 }
@@ -94,8 +97,9 @@ impl<K> Default for Outages<K> {
 }
 
 impl<K: Eq + Hash + Clone> Outages<K> {
-    /// Remembers that a provider failed at `now`, and why.
+    /// Remembers that a provider failed at `now`, and why, if that concerns other calls.
     pub fn record(&mut self, provider: K, failure: Failure, reason: &str, now: Duration) {
+        let Some(skip_for) = skip_for(failure) else { return };
         self.known.retain(|_, outage| outage.until > now);
         let is_skipped = failure != Failure::Silent || self.known.contains_key(&provider);
         if self.known.len() >= MAX_OUTAGES {
@@ -103,7 +107,7 @@ impl<K: Eq + Hash + Clone> Outages<K> {
                 self.known.iter().min_by_key(|(_, outage)| outage.until).map(|(key, _)| key.clone());
             soonest.and_then(|soonest| self.known.remove(&soonest));
         }
-        let until = now + if is_skipped { skip_for(failure) } else { SECOND_SILENCE };
+        let until = now + if is_skipped { skip_for } else { SECOND_SILENCE };
         self.known.insert(provider, Outage { until, reason: reason.to_owned(), is_skipped });
     }
 
@@ -170,6 +174,14 @@ mod tests {
         );
         outages.clear(&"c");
         assert_eq!(outages.reason(&"c", after(1)), None);
+    }
+
+    #[test]
+    fn a_refusal_of_one_request_concerns_no_other_call() {
+        let mut outages = Outages::default();
+        outages.record("a", Failure::RefusedHere, "refused the request (400)", Duration::ZERO);
+        assert_eq!(outages.reason(&"a", Duration::from_secs(1)), None);
+        assert!(!retries(Failure::RefusedHere, 0, Duration::ZERO));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use futures_util::StreamExt;
-use switchboard_model::{agents::Voice, credentials::OpenCredential, egress_policy::EgressPolicy};
+use switchboard_model::{clips::ClipSet, credentials::OpenCredential, egress_policy::EgressPolicy};
 
 use crate::{
     Error, Providers,
@@ -25,7 +25,7 @@ pub struct ClipSynthesizer<'a> {
 }
 
 impl<'a> ClipSynthesizer<'a> {
-    /// For a voice as the catalogue serves it, with the customer's own key if there is one. `characters` grows by the
+    /// For the voice and the language of a set, with the customer's own key if there is one. `characters` grows by the
     /// characters the voice is asked to speak.
     ///
     /// # Errors
@@ -33,15 +33,15 @@ impl<'a> ClipSynthesizer<'a> {
     pub fn new(
         providers: &Providers,
         egress_policy: EgressPolicy,
-        voice: &Voice,
+        set: &ClipSet,
         own: Option<&OpenCredential>,
         characters: &'a AtomicU64,
     ) -> Result<Self, Error> {
-        let unusable = |error| Error::rejected(voice.provider(), "unusable_key", &format!("{error}"));
+        let unusable = |error| Error::rejected(set.voice.provider(), "unusable_key", &format!("{error}"));
         let own =
             own.map(|own| providers.with_credential(own, egress_policy).map_err(unusable)).transpose()?;
-        let voice = own.as_ref().unwrap_or(providers).synthesizer(voice);
-        let context = CallContext { format: AudioFormat::TELEPHONE, language: String::new() };
+        let voice = own.as_ref().unwrap_or(providers).synthesizer(&set.voice);
+        let context = CallContext { format: AudioFormat::TELEPHONE, language: set.language.clone() };
         Ok(Self { voice, context, characters })
     }
 
@@ -66,7 +66,12 @@ impl<'a> ClipSynthesizer<'a> {
                         break Err(Error::unavailable("the voice", "it went on for minutes"));
                     }
                     Some(Ok(SpeechEvent::Audio(audio))) => clip.extend_from_slice(&audio),
-                    Some(Ok(SpeechEvent::Words(_) | SpeechEvent::Delayed | SpeechEvent::Fallback(_))) => {}
+                    Some(Ok(
+                        SpeechEvent::Words(_)
+                        | SpeechEvent::Delayed
+                        | SpeechEvent::Queued
+                        | SpeechEvent::Fallback(_),
+                    )) => {}
                     Some(Err(error)) => break Err(error),
                     None => break Ok(()),
                 }

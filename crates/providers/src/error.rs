@@ -53,6 +53,43 @@ impl Error {
         matches!(self, Self::Rejected { code, .. } if CODES.contains(&&**code))
     }
 
+    /// Whether the provider refuses every request with this key and model, whoever asks: it does not accept the key, the
+    /// account has no credit, or there is no such model.
+    pub(crate) fn concerns_all_calls(&self) -> bool {
+        const CODES: [&str; 22] = [
+            "402",
+            "404",
+            "410",
+            "bad_key",
+            "no_adapter",
+            "no_server",
+            "missing_api_key",
+            "missing_permissions",
+            "needs_authorization",
+            "detected_unusual_activity",
+            "insufficient_quota",
+            "insufficient_credits",
+            "quota_exceeded",
+            "RESOURCE_EXHAUSTED",
+            "billing_hard_limit_reached",
+            "billing_not_active",
+            "PAYMENT_REQUIRED",
+            "ASR_PAYMENT_REQUIRED",
+            "INSUFFICIENT_PERMISSIONS",
+            "model_not_found",
+            "model_deprecated",
+            "NOT_FOUND",
+        ];
+        self.is_unauthorized() || matches!(self, Self::Rejected { code, .. } if CODES.contains(&&**code))
+    }
+
+    /// Whether the provider does not have the voice, as far as its code says so.
+    pub(crate) fn is_unknown_voice(&self) -> bool {
+        const CODES: [&str; 4] =
+            ["voice_not_found", "voice_does_not_exist", "voice_not_fine_tuned", "paid_plan_required"];
+        matches!(self, Self::Rejected { code, .. } if CODES.contains(&&**code))
+    }
+
     /// The provider's name in the catalogue.
     #[must_use]
     pub fn vendor(&self) -> &'static str {
@@ -94,11 +131,17 @@ impl Error {
     }
 
     pub(crate) fn rejected(vendor: &'static str, code: impl fmt::Display, message: &str) -> Self {
-        Self::Rejected { vendor, code: shorten(&code.to_string()), message: shorten(message) }
+        let code = Some(code.to_string()).filter(|code| is_code(code)).unwrap_or_else(|| "error".to_owned());
+        Self::Rejected { vendor, code, message: shorten(message) }
     }
 
     pub(crate) fn unavailable(vendor: &'static str, reason: &str) -> Self {
         Self::Unavailable { vendor, reason: shorten(reason), retry_after: None, source: None }
+    }
+
+    /// `reason` is in our words, `explanation` in the provider's, which may quote the key or a caller.
+    pub(crate) fn unavailable_because(vendor: &'static str, reason: &str, explanation: &str) -> Self {
+        Self::unavailable(vendor, &format!("{reason}: {explanation}"))
     }
 
     pub(crate) fn broken(
@@ -117,6 +160,13 @@ impl Error {
     pub(crate) fn silent(vendor: &'static str, waited: Duration) -> Self {
         Self::unavailable(vendor, &format!("it sent nothing for {} ms", waited.as_millis()))
     }
+}
+
+/// Whether a text is a code rather than a sentence, which may quote the caller: codes are logged and stored. No code of a
+/// vendor has more than five digits, as the carrier's have; a telephone number has.
+pub(crate) fn is_code(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte);
+    text.len() <= 48 && text.bytes().all(is_part) && text.bytes().filter(u8::is_ascii_digit).count() <= 5
 }
 
 /// A provider's text, bounded and on one line. A quotation may be from a transcript and is redacted, unless it looks
@@ -145,6 +195,18 @@ mod tests {
             shorten("it's broken: my secret"),
             "it's broken: my secret".replace("s broken: my secret", "...")
         );
+    }
+
+    #[test]
+    fn only_codes_and_our_own_words_are_logged() {
+        let logged = |error: Error| error.without_explanation();
+        assert_eq!(
+            logged(Error::rejected("acme", "voice_not_found", "")),
+            "refused the request (voice_not_found)"
+        );
+        assert_eq!(logged(Error::rejected("acme", "no: my card is lost", "")), "refused the request (error)");
+        let failed = Error::unavailable_because("acme", "it failed", "cannot say my card is lost");
+        assert_eq!(logged(failed), "it failed");
     }
 
     #[test]

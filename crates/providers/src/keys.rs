@@ -174,10 +174,16 @@ impl Keys {
 }
 
 impl Providers {
-    /// Whether the deployment has all keys of a vendor.
+    /// Whether the deployment has all keys of a vendor, and a server that takes them.
     #[must_use]
     pub fn has_keys(&self, connection: &Connection) -> bool {
-        connection.keys.iter().all(|name| self.keys.get(name).is_some())
+        self.has_server(connection) && connection.keys.iter().all(|name| self.keys.get(name).is_some())
+    }
+
+    /// Whether there is a server of the vendor's, or of another that speaks its protocol.
+    pub(crate) fn has_server(&self, connection: &Connection) -> bool {
+        let url = self.endpoints.of(connection.provider).as_str().trim_end_matches('/');
+        !connection.has_ended() || url != connection.default_url
     }
 
     /// The key of a vendor that has one key.

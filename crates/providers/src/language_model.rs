@@ -16,7 +16,7 @@ use futures_util::{
 };
 use serde_json::{Map, Value};
 
-use crate::{Error, StreamTimeouts, fallback::Fallback, unusable::Unusable};
+use crate::{Error, StreamTimeouts, stand_in_report::StandInReport, unusable::Unusable};
 
 /// A caller who hears nothing for 4 s hangs up. Between two events a model may take longer: the caller hears the
 /// first words meanwhile.
@@ -122,7 +122,7 @@ pub enum GenerationEvent {
     /// The last event of a complete response.
     Finished(FinishReason),
     /// Another provider of a [`chain`](crate::chain) generates the events that follow.
-    Fallback(Fallback),
+    Fallback(StandInReport),
 }
 
 impl fmt::Debug for GenerationEvent {

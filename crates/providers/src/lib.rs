@@ -16,7 +16,6 @@ pub mod elevenlabs;
 pub mod endpoints;
 mod error;
 mod failures;
-pub mod fallback;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod google;
@@ -30,6 +29,7 @@ mod rekeyed;
 mod response_text;
 pub mod rime;
 mod sse;
+pub mod stand_in_report;
 mod streamed_generation;
 pub mod synthesizer;
 pub mod transcriber;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use crate::egress;
+use crate::{egress, error::is_code};
 
 /// The reaction to a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,13 +163,6 @@ pub(crate) fn stream_verdict(error: &Value) -> Verdict {
     } else {
         Verdict::Retry { after: None }
     }
-}
-
-/// Whether a text is a code rather than a sentence, which may quote the caller: codes are logged and stored. No code of a
-/// vendor has more than four digits; a telephone number has.
-fn is_code(text: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte);
-    text.len() <= 48 && text.bytes().all(is_part) && text.bytes().filter(u8::is_ascii_digit).count() <= 4
 }
 
 fn text(value: &Value) -> Option<String> {

@@ -14,7 +14,7 @@ use crate::{
     audio::AudioFormat,
     keys::Keys,
     language_model::{Conversation, Generation, LanguageModel},
-    synthesizer::{CallContext, SpeechStream, Synthesizer, VoiceSession},
+    synthesizer::{CallContext, SharedSession, SpeechStream, Synthesizer, VoiceSession, shared, synthesize},
     transcriber::{AudioSink, Transcriber, TranscriberSession},
 };
 
@@ -94,8 +94,8 @@ impl LanguageModel for RekeyedModel {
 struct RekeyedVoice(Arc<Rekeyed<dyn Synthesizer>>);
 
 impl Synthesizer for RekeyedVoice {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
-        self.0.current().0.connect_ahead()
+    fn connect_ahead(&self, call: &CallContext) -> BoxFuture<'static, ()> {
+        self.0.current().0.connect_ahead(call)
     }
 
     fn speaks(&self, format: AudioFormat) -> bool {
@@ -105,14 +105,14 @@ impl Synthesizer for RekeyedVoice {
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
         let (voice, version) = self.0.current();
         let source = Arc::clone(&self.0);
-        Box::new(RekeyedSession { source, call: call.clone(), session: voice.open(call), version })
+        Box::new(RekeyedSession { source, call: call.clone(), session: shared(voice.open(call)), version })
     }
 }
 
 struct RekeyedSession {
     source: Arc<Rekeyed<dyn Synthesizer>>,
     call: CallContext,
-    session: Box<dyn VoiceSession>,
+    session: SharedSession,
     version: u64,
 }
 
@@ -120,23 +120,17 @@ impl VoiceSession for RekeyedSession {
     fn request(&mut self, clause: &str) -> SpeechStream {
         let (voice, version) = self.source.current();
         if version != self.version {
-            (self.session, self.version) = (voice.open(&self.call), version);
+            (self.session, self.version) = (shared(voice.open(&self.call)), version);
         }
-        Arc::clone(&self.source).watch(version, self.session.request(clause))
+        // A clause that is being spoken when the key is replaced keeps its session.
+        let speech = synthesize(&self.session, clause);
+        Arc::clone(&self.source).watch(version, speech)
     }
 }
 
 struct RekeyedTranscriber(Arc<Rekeyed<dyn Transcriber>>);
 
 impl Transcriber for RekeyedTranscriber {
-    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
-        self.connect_for(AudioFormat::TELEPHONE)
-    }
-
-    fn takes(&self, format: AudioFormat) -> bool {
-        self.0.current().0.takes(format)
-    }
-
     fn connect_for(
         &self,
         format: AudioFormat,
@@ -144,12 +138,15 @@ impl Transcriber for RekeyedTranscriber {
         let source = Arc::clone(&self.0);
         async move {
             let (transcriber, version) = source.current();
-            match transcriber.connect_for(format).await {
+            let (connected, version) = match transcriber.connect_for(format).await {
                 Err(error) if error.is_unauthorized() && source.reread(version).await => {
-                    source.current().0.connect_for(format).await
+                    let (transcriber, version) = source.current();
+                    (transcriber.connect_for(format).await, version)
                 }
-                connected => connected,
-            }
+                connected => (connected, version),
+            };
+            // Some vendors refuse a key after the handshake.
+            connected.map(|(sink, session)| (sink, source.watch(version, session)))
         }
         .boxed()
     }
@@ -225,8 +222,12 @@ mod tests {
     }
 
     impl Synthesizer for Vendor {
-        fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+        fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
             future::ready(()).boxed()
+        }
+
+        fn speaks(&self, _format: AudioFormat) -> bool {
+            true
         }
 
         fn open(&self, _call: &CallContext) -> Box<dyn VoiceSession> {
@@ -241,7 +242,10 @@ mod tests {
     }
 
     impl Transcriber for Vendor {
-        fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+        fn connect_for(
+            &self,
+            _format: AudioFormat,
+        ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
             let session = stream::empty().boxed();
             future::ready(self.check((AudioSink::new("acme").0, session))).boxed()
         }
@@ -295,6 +299,45 @@ mod tests {
         assert_eq!(reads.load(Ordering::Relaxed), 1);
     }
 
+    /// A voice whose clauses end with their session.
+    struct Connected(Arc<()>);
+
+    impl Synthesizer for Connected {
+        fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
+            future::ready(()).boxed()
+        }
+
+        fn speaks(&self, _format: AudioFormat) -> bool {
+            true
+        }
+
+        fn open(&self, _call: &CallContext) -> Box<dyn VoiceSession> {
+            Box::new(Self(Arc::new(())))
+        }
+    }
+
+    impl VoiceSession for Connected {
+        fn request(&mut self, _clause: &str) -> SpeechStream {
+            let session = Arc::downgrade(&self.0);
+            let speech = stream::iter([SpeechEvent::Delayed, SpeechEvent::Queued]);
+            speech.take_while(move |_| future::ready(session.strong_count() > 0)).map(Ok).boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clause_that_is_being_spoken_keeps_its_session() {
+        let (keys, _) = keys("old", "new");
+        let voice =
+            RekeyedVoice(Rekeyed::new(&keys, || Arc::new(Connected(Arc::new(()))) as Arc<dyn Synthesizer>));
+        let call = CallContext { format: AudioFormat::TELEPHONE, language: "en".to_owned() };
+        let mut session = voice.open(&call);
+        let mut first = session.request("One.");
+        assert!(first.next().await.is_some());
+        keys.reread().await;
+        assert_eq!(session.request("Two.").count().await, 2);
+        assert!(first.next().await.is_some(), "the rest is spoken with the old key");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_transcriber_connects_again_at_once() {
         let (keys, reads) = keys("old", "new");
@@ -303,6 +346,31 @@ mod tests {
             RekeyedTranscriber(Rekeyed::new(&keys, move || vendor(&made) as Arc<dyn Transcriber>));
         assert!(transcriber.connect().await.is_ok());
         assert_eq!(reads.load(Ordering::Relaxed), 1);
+    }
+
+    /// It refuses the key in its sessions.
+    struct LateRefusal;
+
+    impl Transcriber for LateRefusal {
+        fn connect_for(
+            &self,
+            _format: AudioFormat,
+        ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+            let session = stream::iter([Err(Error::rejected("acme", "401", "No."))]).boxed();
+            future::ready(Ok((AudioSink::new("acme").0, session))).boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_a_session_refuses_is_read_again() {
+        for (second, is_retryable) in [("new", true), ("old", false)] {
+            let (keys, _) = keys("old", second);
+            let transcriber =
+                RekeyedTranscriber(Rekeyed::new(&keys, || Arc::new(LateRefusal) as Arc<dyn Transcriber>));
+            let (_sink, mut session) = transcriber.connect().await.unwrap();
+            let error = session.next().await.unwrap().unwrap_err();
+            assert_eq!(error.is_retryable(), is_retryable, "its owner connects again with the new key");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,11 @@
 //!
 //! This module does not know which clause the caller hears: pacing and barge-in are the dialogue engine's.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{
@@ -15,7 +19,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 
-use crate::{Error, StreamTimeouts, audio::AudioFormat, fallback::Fallback, unusable::Unusable};
+use crate::{Error, StreamTimeouts, audio::AudioFormat, stand_in_report::StandInReport, unusable::Unusable};
 
 /// A caller takes two seconds of silence before a sentence for thinking, and more for a broken line.
 pub const TIMEOUTS: StreamTimeouts =
@@ -32,14 +36,12 @@ pub struct CallContext {
 
 /// One voice of one vendor, with one key.
 pub trait Synthesizer: Send + Sync {
-    /// Opens a connection ahead of the first clause, which then needs no handshake. Returns within seconds, whether
-    /// or not the connection is open.
-    fn connect_ahead(&self) -> BoxFuture<'static, ()>;
+    /// Opens a connection ahead of the first clause of a call, which then needs no handshake. Returns within seconds,
+    /// whether or not the connection is open.
+    fn connect_ahead(&self, call: &CallContext) -> BoxFuture<'static, ()>;
 
     /// Whether it can be opened for this format. Every voice speaks the telephone's.
-    fn speaks(&self, format: AudioFormat) -> bool {
-        format == AudioFormat::TELEPHONE
-    }
+    fn speaks(&self, format: AudioFormat) -> bool;
 
     /// Opens the voice for one call, in a format that it speaks. Returns at once; errors come with the first clause.
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession>;
@@ -57,6 +59,23 @@ pub trait VoiceSession: Send {
     fn synthesize(&mut self, clause: &str) -> SpeechStream {
         if clause.chars().any(char::is_alphanumeric) { self.request(clause) } else { stream::empty().boxed() }
     }
+}
+
+/// A session that lives until the last of its clauses has ended. Only one clause is requested at a time.
+pub(crate) type SharedSession = Arc<Mutex<Box<dyn VoiceSession>>>;
+
+pub(crate) fn shared(session: Box<dyn VoiceSession>) -> SharedSession {
+    Arc::new(Mutex::new(session))
+}
+
+/// Synthesizes a clause, whose stream keeps its session.
+pub(crate) fn synthesize(session: &SharedSession, clause: &str) -> SpeechStream {
+    // No session can panic half way through.
+    let speech = session.lock().unwrap_or_else(PoisonError::into_inner).synthesize(clause);
+    let speech = stream::unfold((speech, Arc::clone(session)), |(mut speech, session)| async {
+        Some((speech.next().await?, (speech, session)))
+    });
+    speech.boxed()
 }
 
 /// The speech of one clause. It ends after the last audio or after its first error.
@@ -79,8 +98,11 @@ pub enum SpeechEvent {
     Words(Vec<WordTime>),
     /// Before the first audio: the clause waits for its turn at the vendor. Repeated every second or two.
     Delayed,
+    /// Before the first audio: the clause waits for another one of the same session. Repeated every second, and once more
+    /// when its turn comes.
+    Queued,
     /// Another voice of a [`chain`](crate::chain) speaks what follows.
-    Fallback(Fallback),
+    Fallback(StandInReport),
 }
 
 /// When a word is spoken.
@@ -101,6 +123,7 @@ impl fmt::Debug for SpeechEvent {
             Self::Audio(audio) => write!(f, "Audio({} bytes)", audio.len()),
             Self::Words(words) => f.debug_tuple("Words").field(words).finish(),
             Self::Delayed => f.write_str("Delayed"),
+            Self::Queued => f.write_str("Queued"),
             Self::Fallback(fallback) => fallback.fmt(f),
         }
     }
@@ -113,8 +136,12 @@ impl fmt::Debug for WordTime {
 }
 
 impl Synthesizer for Unusable {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+    fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
         future::ready(()).boxed()
+    }
+
+    fn speaks(&self, _format: AudioFormat) -> bool {
+        true
     }
 
     fn open(&self, _call: &CallContext) -> Box<dyn VoiceSession> {

@@ -1,7 +1,7 @@
 //! The transcriber role: speech to text.
 //!
 //! [`Providers::transcriber`](crate::Providers::transcriber) builds the transcriber that an agent's configuration names, and
-//! [`Transcriber::connect`] opens a session with it. A session has two independent halves: the caller pushes
+//! [`Transcriber::connect_for`] opens a session with it. A session has two independent halves: the caller pushes
 //! audio into the [`AudioSink`] as it arrives, and polls the [`TranscriberSession`], which does all the work,
 //! sending included. Dropping the session ends it at once; [`AudioSink::finish`] ends it after the last words.
 //!
@@ -18,7 +18,7 @@ use futures_util::{
 };
 use tokio::sync::{Notify, mpsc};
 
-use crate::{Error, audio::AudioFormat, fallback::Fallback, unusable::Unusable};
+use crate::{Error, audio::AudioFormat, stand_in_report::StandInReport, unusable::Unusable};
 
 /// Audio waiting to be sent: 100 frames of 20 ms = 2 s. When the queue is full the vendor has stopped reading,
 /// and the session ends as unavailable: waiting would delay the call.
@@ -26,26 +26,22 @@ pub const QUEUE_FRAMES: usize = 100;
 
 /// Opens sessions with one vendor's transcriber, with one configuration and one key.
 pub trait Transcriber: Send + Sync {
-    /// Connects and authenticates.
+    /// Connects and authenticates, for audio of this format. A transcriber that does not take it takes the telephone's;
+    /// [`AudioSink::format`] says which.
     ///
     /// # Errors
     /// [`Error::Rejected`]: connecting again will not help. [`Error::Unavailable`]: it may.
-    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>>;
-
-    /// Whether [`Transcriber::connect_for`] takes this format. Every transcriber takes the telephone's.
-    fn takes(&self, format: AudioFormat) -> bool {
-        format == AudioFormat::TELEPHONE
-    }
-
-    /// Like [`Transcriber::connect`], which is for the telephone's audio, for a format that it takes.
-    ///
-    /// # Errors
-    /// As for [`Transcriber::connect`].
     fn connect_for(
         &self,
-        _format: AudioFormat,
-    ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
-        self.connect()
+        format: AudioFormat,
+    ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>>;
+
+    /// Connects for the telephone's audio.
+    ///
+    /// # Errors
+    /// As for [`Transcriber::connect_for`].
+    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+        self.connect_for(AudioFormat::TELEPHONE)
     }
 }
 
@@ -104,18 +100,19 @@ impl fmt::Debug for TranscriptEvent {
 #[derive(Debug)]
 pub struct AudioSink {
     vendor: &'static str,
+    format: AudioFormat,
     frames: mpsc::Sender<Bytes>,
     /// Requests for the final words, for a vendor that takes them.
     finalize: Option<Arc<Notify>>,
-    fallback: Option<Fallback>,
+    fallback: Option<StandInReport>,
 }
 
 impl AudioSink {
-    /// A sink and the end from which its session reads.
+    /// A sink for the telephone's audio, and the end from which its session reads.
     #[must_use]
     pub fn new(vendor: &'static str) -> (Self, mpsc::Receiver<Bytes>) {
         let (frames, queue) = mpsc::channel(QUEUE_FRAMES);
-        (Self { vendor, frames, finalize: None, fallback: None }, queue)
+        (Self { vendor, format: AudioFormat::TELEPHONE, frames, finalize: None, fallback: None }, queue)
     }
 
     /// The same, for a session that listens to `finalize`.
@@ -123,6 +120,18 @@ impl AudioSink {
     pub fn with_finalize(vendor: &'static str, finalize: Arc<Notify>) -> (Self, mpsc::Receiver<Bytes>) {
         let (sink, queue) = Self::new(vendor);
         (Self { finalize: Some(finalize), ..sink }, queue)
+    }
+
+    /// The same sink, for audio of another format.
+    #[must_use]
+    pub fn of_format(self, format: AudioFormat) -> Self {
+        Self { format, ..self }
+    }
+
+    /// The format of the audio that the session takes.
+    #[must_use]
+    pub fn format(&self) -> AudioFormat {
+        self.format
     }
 
     /// Asks for the words so far as final ones, once the audio that is queued has been sent. They may not come: no
@@ -134,12 +143,12 @@ impl AudioSink {
     }
 
     /// The same sink, of a session that this provider of a [`chain`](crate::chain) serves.
-    pub(crate) fn served_by(self, fallback: Fallback) -> Self {
+    pub(crate) fn served_by(self, fallback: StandInReport) -> Self {
         Self { fallback: Some(fallback), ..self }
     }
 
     /// The provider of the session; none, if there is no chain.
-    pub fn take_fallback(&mut self) -> Option<Fallback> {
+    pub fn take_fallback(&mut self) -> Option<StandInReport> {
         self.fallback.take()
     }
 
@@ -167,7 +176,10 @@ impl AudioSink {
 }
 
 impl Transcriber for Unusable {
-    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+    fn connect_for(
+        &self,
+        _format: AudioFormat,
+    ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
         future::ready(Err(self.error())).boxed()
     }
 }

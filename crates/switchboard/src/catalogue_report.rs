@@ -207,6 +207,10 @@ mod tests {
         assert_eq!(openai["served_by"], json!({"address": "http://127.0.0.1:11434/v1"}));
         assert_eq!(openai["has_key"], json!(false));
         assert_eq!(provider(&json, "voice", "deepgram")["served_by"], "sandbox");
+        let keys = [("PLAYHT_API_KEY", "secret-2"), ("PLAYHT_USER_ID", "u")];
+        let json = report(keys).json();
+        let playht = provider(&json, "voice", "playht");
+        assert_eq!(playht["served_by"], "sandbox", "its service has ended");
         assert!(!json.to_string().contains("secret-1"));
     }
 }

@@ -187,7 +187,7 @@ impl<'a> Call<'a> {
             max_duration: agent.max_duration_seconds.map(Duration::from_secs),
             language: resolved.transcriber.language().to_owned(),
             takeover: takeover.clone(),
-            transcriber: providers.transcriber_profile(),
+            transcriber: providers.transcriber_profile,
             watches_model: true,
             weighs_sounds: true,
         };

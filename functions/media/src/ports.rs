@@ -20,6 +20,7 @@ use switchboard_model::{
     deliveries::Attempt,
     egress_policy::EgressPolicy,
     ids::{AccountId, ConversationId},
+    time::Timestamp,
 };
 use switchboard_providers::{
     AnyMediaStream, Providers,
@@ -130,9 +131,13 @@ pub trait ProviderSource: Debug + Send + Sync {
     /// Whether the deployment has the keys of a vendor.
     fn has_keys(&self, connection: &Connection) -> bool;
 
-    /// The language models that may serve a call whose agent names this one.
-    fn language_model_chain(&self, named: &agents::LanguageModel) -> Chain<agents::LanguageModel> {
-        catalogue::language_model_chain(named, &|connection| self.has_keys(connection))
+    /// The language models that may serve a call of now whose agent names this one.
+    fn language_model_chain(
+        &self,
+        named: &agents::LanguageModel,
+        now: Timestamp,
+    ) -> Chain<agents::LanguageModel> {
+        catalogue::language_model_chain(named, now.date(), &|connection| self.has_keys(connection))
     }
 
     /// The transcribers that may serve a call whose agent names this one.
@@ -140,9 +145,9 @@ pub trait ProviderSource: Debug + Send + Sync {
         catalogue::transcriber_chain(named, &|connection| self.has_keys(connection))
     }
 
-    /// The voices that may serve a call in this language whose agent names this one.
-    fn voice_chain(&self, named: &agents::Voice, language: &str) -> Chain<agents::Voice> {
-        catalogue::voice_chain(named, language, &|connection| self.has_keys(connection))
+    /// The voices that may serve a call of now in this language whose agent names this one.
+    fn voice_chain(&self, named: &agents::Voice, language: &str, now: Timestamp) -> Chain<agents::Voice> {
+        catalogue::voice_chain(named, language, now.date(), &|connection| self.has_keys(connection))
     }
 
     /// The language model of this configuration.

@@ -13,7 +13,7 @@ use switchboard_model::{
     catalogue::{self, Adjustment, ResolvedProviders, Service},
     ids::CredentialId,
 };
-use switchboard_providers::{Error, fallback::Fallback};
+use switchboard_providers::{Error, stand_in_report::StandInReport};
 
 use crate::fleet_counts::FleetCounts;
 use crate::stored_text::{self, MAX_FAULT_BYTES};
@@ -107,8 +107,8 @@ impl ProviderFaults {
     }
 
     /// Records the providers that failed, and which one serves in their place. Later faults name that one.
-    pub(crate) fn record_fallback(&mut self, role: ProviderRole, fallback: &Fallback) {
-        let Fallback { stand_in, failed } = fallback;
+    pub(crate) fn record_fallback(&mut self, role: ProviderRole, fallback: &StandInReport) {
+        let StandInReport { stand_in, failed } = fallback;
         let row = stand_in.as_ref().and_then(|one| catalogue::row(one.service, &one.provider));
         let state = match role {
             ProviderRole::Transcriber => &mut self.transcriber,
@@ -229,10 +229,10 @@ mod tests {
         let model = "gemini-3.5-flash-lite".to_owned();
         let stand_in = StandIn { service: Service::LanguageModel, provider: "google".to_owned(), model };
         let failed = vec!["openai with crd_1: refused the request (401)".to_owned()];
-        let fallback = Fallback { stand_in: Some(stand_in), failed };
+        let fallback = StandInReport { stand_in: Some(stand_in), failed };
         faults.record_fallback(ProviderRole::LanguageModel, &fallback);
         faults.record(ProviderRole::LanguageModel, "no words in time");
-        faults.record_fallback(ProviderRole::LanguageModel, &Fallback::default());
+        faults.record_fallback(ProviderRole::LanguageModel, &StandInReport::default());
         assert_eq!(faults.provider(ProviderRole::LanguageModel), "openai", "it serves again");
         let expected = [
             "language model openai with crd_1: refused the request (401); google (gemini-3.5-flash-lite) serves",

@@ -23,7 +23,7 @@ use switchboard_model::catalogue::StandIn;
 use switchboard_providers::{
     Error,
     audio::AudioFormat,
-    fallback::Fallback,
+    stand_in_report::StandInReport,
     transcriber::{AudioSink, Transcriber, TranscriberSession, TranscriptEvent},
 };
 use tokio::{
@@ -55,8 +55,6 @@ const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct CallTranscriber {
     format: AudioFormat,
-    /// From the call's format to that of the sessions.
-    converter: Box<Converter>,
     commands: mpsc::Sender<Command>,
     updates: mpsc::Receiver<TranscriberUpdate>,
     /// Bytes of audio that were sent to all sessions of the present provider. It reports its own count at the end of a
@@ -84,7 +82,7 @@ pub(crate) enum TranscriberUpdate {
     /// Audio that the provider bills, and whether it was counted here.
     Usage(Duration, bool),
     /// The provider of the sessions from now on, and the audio that was sent to the one before.
-    Fallback(Fallback, Duration),
+    Fallback(StandInReport, Duration),
     /// The session broke or could not be opened; another one is being opened.
     Failed(Error),
     /// Another session is open, after this time without one.
@@ -94,15 +92,13 @@ pub(crate) enum TranscriberUpdate {
 }
 
 impl CallTranscriber {
-    /// Starts to connect, for audio of this format. A transcriber that does not take it gets the telephone's.
+    /// Starts to connect, for audio of this format. Each session gets it in the format that it takes.
     /// `provider` is for the log.
     pub(crate) fn new(
         transcriber: Arc<dyn Transcriber>,
         provider: &'static str,
         format: AudioFormat,
     ) -> Self {
-        let taken = if transcriber.takes(format) { format } else { AudioFormat::TELEPHONE };
-        let (converter, format) = (Box::new(Converter::between(format, taken)), taken);
         let (commands, queue) = mpsc::channel(QUEUED_FRAMES);
         let (sender, updates) = mpsc::channel(QUEUED_UPDATES);
         let sent = Arc::new(AtomicU64::new(0));
@@ -115,19 +111,15 @@ impl CallTranscriber {
             backlog: AudioBacklog::new(format),
             sent: Arc::clone(&sent),
             stand_in: None,
+            converter: Converter::between(format, format),
         };
         let mut task = JoinSet::new();
         task.spawn(sessions.keep_open().in_current_span());
-        Self { format, converter, commands, updates, sent, task }
+        Self { format, commands, updates, sent, task }
     }
 
     /// Sends a frame that arrived at `at`. Never waits.
     pub(crate) fn send(&mut self, at: CallTime, audio: Bytes) {
-        let audio = if self.converter.is_identity() {
-            audio
-        } else {
-            Bytes::copy_from_slice(self.converter.convert(&audio))
-        };
         // A full queue means that the session is stuck, a closed one that the transcriber is lost. Both are reported.
         let _ = self.commands.try_send(Command::Send(at, audio));
     }
@@ -202,6 +194,8 @@ struct Sessions {
     sent: Arc<AtomicU64>,
     /// The provider of the last session; none: the one that the catalogue chooses.
     stand_in: Option<StandIn>,
+    /// From the call's format to that of the session.
+    converter: Converter,
 }
 
 /// How a session ended.
@@ -281,7 +275,7 @@ impl Sessions {
     }
 
     /// Tells the call which provider serves from now on, if that changes or has a reason to be recorded.
-    async fn report_fallback(&mut self, fallback: Option<Fallback>) -> ControlFlow<()> {
+    async fn report_fallback(&mut self, fallback: Option<StandInReport>) -> ControlFlow<()> {
         let Some(fallback) = fallback else { return ControlFlow::Continue(()) };
         let is_same = fallback.stand_in == self.stand_in;
         if is_same && fallback.failed.is_empty() {
@@ -320,6 +314,7 @@ impl Sessions {
         mut events: TranscriberSession,
         failures: &mut usize,
     ) -> SessionEnd {
+        self.converter = Converter::between(self.format, sink.format());
         let mut sink = Some(sink);
         // The place of the session's first byte, and its number of bytes.
         let (start, backlog) = self.backlog.untranscribed();
@@ -374,10 +369,14 @@ impl Sessions {
         }
     }
 
-    fn send(&self, sink: &mut Option<AudioSink>, audio: Bytes, bytes: &mut u64) -> Result<(), Error> {
+    fn send(&mut self, sink: &mut Option<AudioSink>, audio: Bytes, bytes: &mut u64) -> Result<(), Error> {
         let length = audio.len() as u64;
         if let Some(sink) = sink {
-            sink.send(audio)?;
+            sink.send(if self.converter.is_identity() {
+                audio
+            } else {
+                Bytes::copy_from_slice(self.converter.convert(&audio))
+            })?;
         }
         *bytes += length;
         self.sent.fetch_add(length, Ordering::Relaxed);

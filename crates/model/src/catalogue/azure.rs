@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Adapter, Capabilities, Connection, Model, Price, Row, Service, TranscriberCapabilities, VoiceCapabilities,
+    Adapter, Capabilities, Connection, Model, Price, Row, Service, TranscriberCapabilities,
+    VoiceCapabilities,
+    languages::{canonical, is_same_language, primary},
 };
 use crate::audio::{AudioFormat, Encoding};
 
@@ -46,8 +48,9 @@ pub(super) static TRANSCRIBER: Row = Row {
     successor: None,
 };
 
-const ONE_LANGUAGE: &str = "one-language";
-const SEVERAL_LANGUAGES: &str = "several-languages";
+// Customers see them in the costs of a conversation.
+const ONE_LANGUAGE: &str = "speech-to-text";
+const SEVERAL_LANGUAGES: &str = "speech-to-text-with-language-identification";
 
 /// The vendor has one model; its price depends on the number of languages.
 pub(super) fn tariff(languages: &[String]) -> &'static str {
@@ -58,23 +61,16 @@ pub(super) fn tariff(languages: &[String]) -> &'static str {
 const MAX_LANGUAGES: usize = 10;
 
 /// The region of a language that is named without one. All others are named like their language (`de-DE`).
-const REGIONS: [(&str, &str); 16] = [
-    ("en", "en-US"),
-    ("da", "da-DK"),
-    ("cs", "cs-CZ"),
-    ("el", "el-GR"),
-    ("he", "he-IL"),
-    ("hi", "hi-IN"),
-    ("ja", "ja-JP"),
-    ("ko", "ko-KR"),
-    ("no", "nb-NO"),
-    ("pt", "pt-BR"),
-    ("sv", "sv-SE"),
-    ("uk", "uk-UA"),
-    ("vi", "vi-VN"),
-    ("zh", "zh-CN"),
-    ("ar", "ar-EG"),
-    ("multi", "en-US"),
+#[rustfmt::skip]
+const REGIONS: &[(&str, &str)] = &[
+    ("en", "en-US"), ("af", "af-ZA"), ("am", "am-ET"), ("ar", "ar-EG"), ("bn", "bn-IN"), ("bs", "bs-BA"), ("ca", "ca-ES"),
+    ("cs", "cs-CZ"), ("cy", "cy-GB"), ("da", "da-DK"), ("el", "el-GR"), ("et", "et-EE"), ("eu", "eu-ES"), ("fa", "fa-IR"),
+    ("fil", "fil-PH"), ("ga", "ga-IE"), ("gl", "gl-ES"), ("gu", "gu-IN"), ("he", "he-IL"), ("hi", "hi-IN"), ("hy", "hy-AM"),
+    ("ja", "ja-JP"), ("ka", "ka-GE"), ("kk", "kk-KZ"), ("km", "km-KH"), ("kn", "kn-IN"), ("ko", "ko-KR"), ("lo", "lo-LA"),
+    ("ml", "ml-IN"), ("mr", "mr-IN"), ("ms", "ms-MY"), ("my", "my-MM"), ("nb", "nb-NO"), ("ne", "ne-NP"), ("no", "nb-NO"),
+    ("pa", "pa-IN"), ("pt", "pt-BR"), ("si", "si-LK"), ("sl", "sl-SI"), ("sq", "sq-AL"), ("sr", "sr-RS"), ("sv", "sv-SE"),
+    ("sw", "sw-KE"), ("ta", "ta-IN"), ("te", "te-IN"), ("tl", "fil-PH"), ("uk", "uk-UA"), ("ur", "ur-IN"), ("vi", "vi-VN"),
+    ("zh", "zh-CN"), ("zu", "zu-ZA"), ("multi", "en-US"),
 ];
 
 /// The locales that a session asks for: each language once, with its region, and as many as the vendor takes. At least
@@ -84,7 +80,7 @@ pub fn served_locales(languages: &[String]) -> Vec<String> {
     let mut served: Vec<String> = vec![];
     for language in languages.iter().map(|language| language.trim()).filter(|language| !language.is_empty()) {
         let locale = locale(language);
-        let is_new = served.iter().all(|other| primary(other) != primary(&locale));
+        let is_new = served.iter().all(|other| !is_same_language(other, &locale));
         if is_new && served.len() < MAX_LANGUAGES {
             served.push(locale);
         }
@@ -96,19 +92,21 @@ pub fn served_locales(languages: &[String]) -> Vec<String> {
 }
 
 fn locale(language: &str) -> String {
-    if language.contains('-') {
-        return language.to_owned();
+    let tag = canonical(language);
+    if tag.is_empty() {
+        return "en-US".to_owned();
     }
-    let language = language.to_ascii_lowercase();
-    let listed = REGIONS.iter().find(|(listed, _)| *listed == language);
-    listed.map_or_else(
-        || format!("{language}-{}", language.to_ascii_uppercase()),
-        |(_, locale)| (*locale).to_owned(),
-    )
-}
-
-fn primary(locale: &str) -> String {
-    locale.split('-').next().unwrap_or(locale).to_ascii_lowercase()
+    // It has no locale of Latin America as a whole.
+    if tag == "es-419" {
+        return "es-MX".to_owned();
+    }
+    // Norwegian is Bokmål there, whatever the tag.
+    let tag = if primary(&tag) == "no" { "no".to_owned() } else { tag };
+    if tag.contains('-') {
+        return tag;
+    }
+    let listed = REGIONS.iter().find(|(listed, _)| *listed == tag);
+    listed.map_or_else(|| format!("{tag}-{}", tag.to_ascii_uppercase()), |(_, locale)| (*locale).to_owned())
 }
 
 /// The audio that voices yield without conversion and without a header.
@@ -149,6 +147,10 @@ mod tests {
         };
         assert_eq!(served(&["en-US", "en-GB", "fr"]), ["en-US", "fr-FR"]);
         assert_eq!(served(&["sv", "DE", "pt-PT"]), ["sv-SE", "de-DE", "pt-PT"]);
+        assert_eq!(
+            served(&["pt_br", "EN-gb", "es-419", "no-NO", "et", "ca"]),
+            ["pt-BR", "en-GB", "es-MX", "nb-NO", "et-EE", "ca-ES"]
+        );
         assert_eq!(served(&[" "]), ["en-US"]);
         let many: Vec<String> = ('a'..='z').map(|letter| format!("{letter}{letter}")).collect();
         assert_eq!(served_locales(&many).len(), 10);

@@ -2,15 +2,20 @@
 //!
 //! A chain has one entry per vendor. An entry that speaks the conversation's language comes before one that does not. The
 //! vendor that the agent names never stands in for itself: a customer's key is not replaced by the deployment's key for
-//! the same vendor.
+//! the same vendor. A model or voice that its vendor has retired by the call's date does not stand in.
 
 use std::fmt;
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::{Connection, Service, deepgram, names, resolve, row};
-use crate::agents::{AgentConfig, LanguageModel, ModelSettings, RimeVoice, Transcriber, Voice};
+use super::{
+    Connection, Service, deepgram,
+    fallbacks::{resolve, resolve_language_model, resolve_voice},
+    names, row,
+    stand_ins::{is_mans_voice, stand_in_transcriber, stand_in_voice},
+};
+use crate::agents::{AgentConfig, LanguageModel, ModelSettings, Transcriber, Voice};
 
 /// Whether the deployment has the keys of a vendor.
 pub type HasKeys<'a> = &'a (dyn Fn(&Connection) -> bool + Sync);
@@ -91,7 +96,7 @@ impl fmt::Display for StandIn {
 #[must_use]
 pub fn first_voice(agent: &AgentConfig, today: Date, has_keys: HasKeys<'_>) -> (Voice, Option<StandIn>) {
     let named = resolve(agent, today).voice;
-    let chain = voice_chain(&named, agent.transcriber.language(), has_keys);
+    let chain = voice_chain(&named, agent.transcriber.language(), today, has_keys);
     let first = chain.first().clone();
     let stand_in = chain.is_replaced().then(|| StandIn::voice(&first));
     (first, stand_in)
@@ -106,9 +111,13 @@ const TRANSCRIBERS: &[&str] = &["deepgram", "azure"];
 /// The vendors whose voices stand in for others.
 const VOICES: &[&str] = &["deepgram", "azure", "elevenlabs", "rimeai"];
 
-/// The chain of a language model.
+/// The chain of a language model on this day.
 #[must_use]
-pub fn language_model_chain(named: &LanguageModel, has_keys: HasKeys<'_>) -> Chain<LanguageModel> {
+pub fn language_model_chain(
+    named: &LanguageModel,
+    today: Date,
+    has_keys: HasKeys<'_>,
+) -> Chain<LanguageModel> {
     let settings = named.settings();
     let stand_ins = LANGUAGE_MODELS.iter().filter_map(|(provider, model)| {
         let settings = ModelSettings { model: (*model).into(), credential_id: None, ..settings.clone() };
@@ -120,6 +129,8 @@ pub fn language_model_chain(named: &LanguageModel, has_keys: HasKeys<'_>) -> Cha
     });
     let stand_ins = stand_ins
         .filter(|one| serves(Service::LanguageModel, one.provider(), named.provider(), has_keys))
+        // Its vendor's successor, if there is one.
+        .map(|one| resolve_language_model(&one, today))
         .collect();
     let has_key =
         settings.credential_id.is_some() || has_key(Service::LanguageModel, named.provider(), has_keys);
@@ -129,7 +140,10 @@ pub fn language_model_chain(named: &LanguageModel, has_keys: HasKeys<'_>) -> Cha
 /// The chain of a transcriber.
 #[must_use]
 pub fn transcriber_chain(named: &Transcriber, has_keys: HasKeys<'_>) -> Chain<Transcriber> {
-    let language = named.language();
+    let language = match named {
+        Transcriber::Azure { languages, .. } if deepgram::tells_apart(languages) => "multi",
+        _ => named.language(),
+    };
     let stand_ins = TRANSCRIBERS
         .iter()
         .filter(|provider| serves(Service::Transcriber, provider, named.provider(), has_keys))
@@ -141,14 +155,16 @@ pub fn transcriber_chain(named: &Transcriber, has_keys: HasKeys<'_>) -> Chain<Tr
     }
 }
 
-/// The chain of a voice in a conversation in `language`.
+/// The chain of a voice in a conversation in `language` on this day.
 #[must_use]
-pub fn voice_chain(named: &Voice, language: &str, has_keys: HasKeys<'_>) -> Chain<Voice> {
+pub fn voice_chain(named: &Voice, language: &str, today: Date, has_keys: HasKeys<'_>) -> Chain<Voice> {
     let is_man = is_mans_voice(named);
     let stand_ins = VOICES
         .iter()
         .filter(|provider| serves(Service::Voice, provider, named.provider(), has_keys))
-        .filter_map(|provider| stand_in_voice(provider, named, language, is_man));
+        .filter_map(|provider| stand_in_voice(provider, named, language, is_man))
+        // The voice that serves in its place is in the chain already.
+        .filter(|(voice, _)| resolve_voice(voice, language, today).provider() == voice.provider());
     Chain {
         has_key: named.credential_id().is_some() || has_key(Service::Voice, named.provider(), has_keys),
         stand_ins: in_language_first(stand_ins),
@@ -203,195 +219,11 @@ fn in_language_first<T>(all: impl Iterator<Item = (T, bool)>) -> Vec<T> {
     first.into_iter().map(|(one, _)| one).collect()
 }
 
-fn primary(language: &str) -> &str {
-    language.split(['-', '_']).next().unwrap_or(language)
-}
-
-/// A transcriber of a vendor, and whether it knows the language.
-fn stand_in_transcriber(provider: &str, language: &str) -> Option<(Transcriber, bool)> {
-    match provider {
-        "deepgram" => {
-            // A language that it does not list is served by its model for several languages.
-            let transcriber = Transcriber::Deepgram {
-                model: "nova-3".into(),
-                language: language.into(),
-                keywords: vec![],
-                credential_id: None,
-            };
-            Some((transcriber, true))
-        }
-        "azure" => {
-            let locale = azure_locale(language);
-            let languages = vec![locale.unwrap_or("en-US").to_owned()];
-            Some((Transcriber::Azure { languages, credential_id: None }, locale.is_some()))
-        }
-        _ => None,
-    }
-}
-
-/// A voice of a vendor in place of `named`, and whether it speaks the language.
-fn stand_in_voice(provider: &str, named: &Voice, language: &str, is_man: bool) -> Option<(Voice, bool)> {
-    let pick = |woman: &'static str, man: &'static str| if is_man { man } else { woman };
-    let is_english = primary(language).eq_ignore_ascii_case("en");
-    match provider {
-        "deepgram" => {
-            // A row that names the voice knows a similar one.
-            let similar = row(Service::Voice, named.provider())
-                .and_then(|row| row.fallback(names::voice_model(named)))
-                .filter(|rule| rule.provider == "deepgram" && rule.name != "*");
-            let english = similar.map_or(pick("aura-2-thalia-en", "aura-2-apollo-en"), |rule| rule.model);
-            let model = deepgram::voice_in(language, english);
-            let voice = Voice::Deepgram { model: model.into(), credential_id: None };
-            Some((voice, is_english || model != english))
-        }
-        "azure" => {
-            let locale = AZURE.iter().find(|known| known.0.eq_ignore_ascii_case(primary(language)));
-            // The default voices speak some 40 languages.
-            let (_, _, woman, man) = locale.unwrap_or(&AZURE[0]);
-            let model = pick(woman, man).to_owned();
-            Some((Voice::Azure { model, pitch: 0, rate: 0, credential_id: None }, locale.is_some()))
-        }
-        "elevenlabs" => {
-            let voice = Voice::Elevenlabs {
-                voice_id: pick("sarah", "adam").into(),
-                model_id: "eleven_flash_v2_5".into(),
-                optimize_latency: 3,
-                use_speaker_boost: false,
-                similarity_boost: 0.5,
-                stability: 0.5,
-                credential_id: None,
-            };
-            Some((voice, ELEVENLABS.iter().any(|known| known.eq_ignore_ascii_case(primary(language)))))
-        }
-        "rimeai" => {
-            let voice = RimeVoice {
-                speaker: pick("lyra", "walnut").into(),
-                speed_alpha: 1.0,
-                reduce_latency: false,
-                credential_id: None,
-            };
-            Some((Voice::Rimeai(voice), is_english))
-        }
-        _ => None,
-    }
-}
-
-/// The locale of Azure's recogniser for a language: the tag itself if it names a region.
-fn azure_locale(language: &str) -> Option<&str> {
-    if language.contains('-') && !language.eq_ignore_ascii_case("es-419") {
-        return Some(language);
-    }
-    let known = AZURE.iter().find(|known| known.0.eq_ignore_ascii_case(primary(language)));
-    known.map(|known| known.1)
-}
-
-/// Azure: a language, its locale, a woman's and a man's voice. The first row is the default.
-const AZURE: &[(&str, &str, &str, &str)] = &[
-    ("en", "en-US", "en-US-AvaMultilingualNeural", "en-US-AndrewMultilingualNeural"),
-    ("fr", "fr-FR", "fr-FR-DeniseNeural", "fr-FR-HenriNeural"),
-    ("es", "es-ES", "es-ES-ElviraNeural", "es-ES-AlvaroNeural"),
-    ("de", "de-DE", "de-DE-KatjaNeural", "de-DE-ConradNeural"),
-    ("it", "it-IT", "it-IT-ElsaNeural", "it-IT-DiegoNeural"),
-    ("nl", "nl-NL", "nl-NL-ColetteNeural", "nl-NL-MaartenNeural"),
-    ("pt", "pt-BR", "pt-BR-FranciscaNeural", "pt-BR-AntonioNeural"),
-    ("ru", "ru-RU", "ru-RU-SvetlanaNeural", "ru-RU-DmitryNeural"),
-    ("ja", "ja-JP", "ja-JP-NanamiNeural", "ja-JP-KeitaNeural"),
-    ("cs", "cs-CZ", "cs-CZ-VlastaNeural", "cs-CZ-AntoninNeural"),
-    ("da", "da-DK", "da-DK-ChristelNeural", "da-DK-JeppeNeural"),
-    ("el", "el-GR", "el-GR-AthinaNeural", "el-GR-NestorasNeural"),
-    ("hi", "hi-IN", "hi-IN-SwaraNeural", "hi-IN-MadhurNeural"),
-    ("id", "id-ID", "id-ID-GadisNeural", "id-ID-ArdiNeural"),
-    ("ko", "ko-KR", "ko-KR-SunHiNeural", "ko-KR-InJoonNeural"),
-    ("no", "nb-NO", "nb-NO-PernilleNeural", "nb-NO-FinnNeural"),
-    ("pl", "pl-PL", "pl-PL-ZofiaNeural", "pl-PL-MarekNeural"),
-    ("sv", "sv-SE", "sv-SE-SofieNeural", "sv-SE-MattiasNeural"),
-    ("tr", "tr-TR", "tr-TR-EmelNeural", "tr-TR-AhmetNeural"),
-    ("uk", "uk-UA", "uk-UA-PolinaNeural", "uk-UA-OstapNeural"),
-];
-
-/// The languages of `eleven_flash_v2_5`.
-const ELEVENLABS: &[&str] = &[
-    "en", "ja", "zh", "de", "hi", "fr", "ko", "pt", "it", "es", "id", "nl", "tr", "fil", "pl", "sv", "bg",
-    "ro", "ar", "cs", "el", "fi", "hr", "ms", "sk", "da", "ta", "uk", "ru", "hu", "no", "vi",
-];
-
-/// The men's voices among those that an agent may name, in lower case: a stand-in should not change the sex of the
-/// agent's voice. Of Azure the name within the voice's name.
-const MENS_VOICES: &[&str] = &[
-    // PlayHT.
-    "william",
-    "arthur",
-    "dylan",
-    "oliver",
-    // ElevenLabs.
-    "adam",
-    "paul",
-    "drew",
-    "clyde",
-    "dave",
-    "fin",
-    "george",
-    // Deepgram.
-    "apollo",
-    "arcas",
-    "aries",
-    "atlas",
-    "draco",
-    "hermes",
-    "hyperion",
-    "jupiter",
-    "mars",
-    "neptune",
-    "odysseus",
-    "orion",
-    "orpheus",
-    "perseus",
-    "pluto",
-    "saturn",
-    "zeus",
-    "angus",
-    "helios",
-    // Azure.
-    "andrew",
-    "brian",
-    "guy",
-    "davis",
-    "jason",
-    "tony",
-    "ryan",
-    "christopher",
-    "eric",
-    "roger",
-    "steffan",
-    // Rime.
-    "walnut",
-    "cove",
-    "young_male_unmarked-1",
-];
-
-/// Whether a voice is a man's, as far as its name is known.
-fn is_mans_voice(voice: &Voice) -> bool {
-    let name = names::voice_model(voice).to_lowercase();
-    let of_table = || {
-        let azure = AZURE.iter().any(|(_, _, _, man)| man.eq_ignore_ascii_case(&name));
-        azure || deepgram::is_mans_voice(&name)
-    };
-    match voice {
-        Voice::Rimeai(voice) | Voice::Rime(voice) => {
-            MENS_VOICES.iter().any(|man| man.eq_ignore_ascii_case(&voice.speaker))
-        }
-        Voice::Azure { .. } => {
-            let person = name.rsplit('-').next().unwrap_or_default();
-            of_table() || MENS_VOICES.iter().any(|man| person.starts_with(man))
-        }
-        Voice::Deepgram { .. } => of_table() || name.split('-').any(|part| MENS_VOICES.contains(&part)),
-        _ => MENS_VOICES.contains(&name.as_str()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TODAY: Date = jiff::civil::date(2026, 11, 30);
 
     /// The chain of a voice when all vendors have keys, without the question of which of them have an adapter.
     fn voices(named: &Voice, language: &str) -> Vec<String> {
@@ -445,17 +277,17 @@ mod tests {
                 stand_in_voice(provider, &Voice::default(), language, false).filter(|(_, speaks)| *speaks)
             });
             assert!(speaks.count() >= 2, "{language}");
-            assert!(azure_locale(language).is_some_and(|locale| locale.len() == 5), "{language}");
+            assert!(stand_in_transcriber("azure", language).is_some_and(|(_, knows)| knows), "{language}");
         }
-        assert_eq!((azure_locale("multi"), azure_locale("de-AT")), (None, Some("de-AT")));
+        assert!(!stand_in_transcriber("azure", "multi").unwrap().1);
     }
 
     #[test]
     fn a_vendor_never_stands_in_for_itself() {
         let all: HasKeys<'_> = &|_| true;
-        let voice = voice_chain(&Voice::default(), "en", all);
+        let voice = voice_chain(&Voice::default(), "en", TODAY, all);
         assert!(voice.stand_ins.iter().all(|voice| voice.provider() != "deepgram"));
-        let model = language_model_chain(&LanguageModel::default(), all);
+        let model = language_model_chain(&LanguageModel::default(), TODAY, all);
         assert!(model.stand_ins.iter().all(|model| model.provider() != "openai"));
         let transcriber = transcriber_chain(&Transcriber::default(), all);
         assert!(transcriber.stand_ins.iter().all(|one| one.provider() != "deepgram"));
@@ -464,10 +296,10 @@ mod tests {
     #[test]
     fn only_vendors_with_keys_and_an_adapter_stand_in() {
         let named = azure("en-US-AvaMultilingualNeural");
-        let none = voice_chain(&named, "en", &|_| false);
+        let none = voice_chain(&named, "en", TODAY, &|_| false);
         assert_eq!((none.stand_ins.len(), none.has_key, none.is_replaced()), (0, false, false));
         assert_eq!(none.first(), &named);
-        let one = voice_chain(&named, "en", &|connection| connection.provider == "deepgram");
+        let one = voice_chain(&named, "en", TODAY, &|connection| connection.provider == "deepgram");
         assert!(one.is_replaced());
         assert_eq!(one.first(), &Voice::default());
         for service in [Service::LanguageModel, Service::Transcriber, Service::Voice] {
@@ -481,7 +313,75 @@ mod tests {
     fn a_customers_key_counts_as_a_key() {
         let credential_id = Some(crate::ids::CredentialId::new(crate::time::Timestamp::from_millis(0), 1));
         let named = Voice::Deepgram { model: "aura-2-zeus-en".into(), credential_id };
-        let chain = voice_chain(&named, "en", &|_| false);
+        let chain = voice_chain(&named, "en", TODAY, &|_| false);
         assert!(chain.has_key && !chain.is_replaced());
+    }
+
+    #[test]
+    fn a_retired_voice_does_not_stand_in() {
+        let providers = |today| {
+            let chain = voice_chain(&azure("en-US-AvaMultilingualNeural"), "en", today, &|_| true);
+            chain.stand_ins.iter().map(Voice::provider).collect::<Vec<_>>()
+        };
+        assert_eq!(providers(TODAY), ["deepgram", "elevenlabs", "rimeai"]);
+        // The premade voices of ElevenLabs end with the year.
+        assert_eq!(providers(jiff::civil::date(2026, 12, 31)), ["deepgram", "rimeai"]);
+    }
+
+    #[test]
+    fn no_stand_in_is_retired_on_its_day() {
+        let named = [LanguageModel::Openai, LanguageModel::Google].map(|of| of(ModelSettings::default()));
+        for year in 2026..2040 {
+            let today = jiff::civil::date(year, 12, 31);
+            for one in named.iter().flat_map(|named| language_model_chain(named, today, &|_| true).stand_ins)
+            {
+                assert_eq!(resolve_language_model(&one, today), one, "{today}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stand_in_speaks_the_language_in_its_vendors_form() {
+        let transcriber = |languages: &str| Transcriber::Azure {
+            languages: vec![languages.to_owned()],
+            credential_id: None,
+        };
+        let deepgram =
+            |language: &str| match &transcriber_chain(&transcriber(language), &|_| true).stand_ins[..] {
+                [Transcriber::Deepgram { model, language, .. }] => format!("{model} {language}"),
+                other => panic!("{other:?}"),
+            };
+        for (language, served) in [
+            ("pt-BR", "nova-3 pt-BR"),
+            ("en_gb", "nova-3 en-GB"),
+            ("fr-BE", "nova-3 fr"),
+            ("tr-TR", "nova-2 tr"),
+            ("sw-KE", "nova-3 multi"),
+        ] {
+            assert_eq!(deepgram(language), served);
+        }
+        for (language, locale) in
+            [("pt", "pt-BR"), ("en_gb", "en-GB"), ("es-419", "es-MX"), ("nb-NO", "nb-NO"), ("zh", "zh-CN")]
+        {
+            let named = Transcriber::Deepgram {
+                model: "nova-3".into(),
+                language: language.into(),
+                keywords: vec![],
+                credential_id: None,
+            };
+            let [Transcriber::Azure { languages, .. }] = &transcriber_chain(&named, &|_| true).stand_ins[..]
+            else {
+                panic!("{language}")
+            };
+            assert_eq!(languages[..], [locale]);
+        }
+        let both = Transcriber::Azure {
+            languages: ["fr-FR", "en-US"].map(str::to_owned).to_vec(),
+            credential_id: None,
+        };
+        assert!(matches!(&transcriber_chain(&both, &|_| true).stand_ins[0],
+            Transcriber::Deepgram { language, .. } if language == "multi"));
+        assert!(!stand_in_transcriber("deepgram", "sw").unwrap().1, "one that knows it comes first");
+        assert_eq!(voices(&Voice::default(), "nb_NO")[0], "nb-NO-PernilleNeural");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Adapter, Capabilities, Connection, FallbackRule, Languages, Model, Price, Row, Service,
-    TranscriberCapabilities, VoiceCapabilities,
+    TranscriberCapabilities, VoiceCapabilities, languages::is_same_language,
 };
 use crate::audio::{AudioFormat, Encoding};
 
@@ -51,8 +51,7 @@ pub(super) static TRANSCRIBER: Row = Row {
     models: &[
         Model {
             transcriber: Some(&FLUX),
-            ..Model::new("flux-general-multi*", Price::per_minute(78))
-                .speaks(&["multi", "de", "en", "es", "fr", "hi", "it", "ja", "nl", "pt", "ru"])
+            ..Model::new("flux-general-multi*", Price::per_minute(78)).speaks(TOLD_APART)
         },
         Model {
             transcriber: Some(&FLUX),
@@ -98,6 +97,16 @@ pub fn is_flux(model: &str) -> bool {
 const NOVA_2: Price = Price::per_minute(58);
 
 const ENGLISH: &[&str] = &["en", "en-US", "en-AU", "en-GB", "en-IN", "en-NZ"];
+
+/// The languages that `multi` tells apart, and itself.
+const TOLD_APART: &[&str] = &["multi", "de", "en", "es", "fr", "hi", "it", "ja", "nl", "pt", "ru"];
+
+/// Whether these are several languages that it can tell apart.
+pub(super) fn tells_apart(languages: &[String]) -> bool {
+    let first = languages.first().map_or("", String::as_str);
+    let is_known = |language: &String| Languages::Listed(TOLD_APART).nearest(language).is_some();
+    languages.iter().any(|language| !is_same_language(language, first)) && languages.iter().all(is_known)
+}
 
 #[rustfmt::skip]
 const NOVA_3_LANGUAGES: &[&str] = &[
@@ -156,8 +165,7 @@ const MENS_VOICES: &[&str] =
 /// The voice that stands for an English one in a conversation in `language`; the English one itself where there is no
 /// other.
 pub(super) fn voice_in<'a>(language: &str, english: &'a str) -> &'a str {
-    let primary = language.split(['-', '_']).next().unwrap_or(language);
-    let found = VOICES.iter().find(|(language, ..)| language.eq_ignore_ascii_case(primary));
+    let found = VOICES.iter().find(|(of, ..)| is_same_language(of, language));
     found.map_or(english, |(_, woman, man)| if MENS_VOICES.contains(&english) { man } else { woman })
 }
 
@@ -177,7 +185,7 @@ pub fn nearest_model<'a>(model: &'a str, language: &'a str) -> (&'a str, &'a str
         _ if model.starts_with("nova-2") => "nova-2",
         _ => "nova-3",
     };
-    [model, general, "nova-3"]
+    [model, general, "nova-3", "nova-2"]
         .into_iter()
         .find_map(|model| {
             let languages = TRANSCRIBER.model(model).map_or(Languages::Any, |model| model.languages);
@@ -238,6 +246,7 @@ mod tests {
         assert_eq!(nearest_model("flux-general-en", "fr-FR"), ("flux-general-multi", "fr"));
         assert_eq!(nearest_model("flux-general-multi", "multi"), ("flux-general-multi", "multi"));
         assert_eq!(nearest_model("flux-general-multi", "sv"), ("nova-3", "sv"));
+        assert_eq!(nearest_model("flux-general-multi", "tr-TR"), ("nova-2", "tr"), "nova-3 does not know it");
         assert_eq!(nearest_model("flux", "en"), ("flux-general-en", "en"));
     }
 

@@ -4,7 +4,9 @@
 
 use jiff::civil::{Date, date};
 
-use super::{Adapter, Capabilities, Connection, Model, Price, Row, Service, VoiceCapabilities};
+use super::{
+    Adapter, Capabilities, Connection, Model, Price, Row, Service, VoiceCapabilities, languages::primary,
+};
 use crate::audio::{AudioFormat, Encoding};
 
 const CONNECTION: Connection = Connection {
@@ -108,23 +110,28 @@ pub fn served_model<'a>(model: &'a str, language: &str) -> &'a str {
     served
 }
 
-/// The languages that a model can be held to, as `language_code`.
+/// The languages of the v2.5 models, which can be held to one of them by `language_code`.
 #[rustfmt::skip]
 const LANGUAGES: &[&str] = &[
     "ar", "bg", "cs", "da", "de", "el", "en", "es", "fi", "fil", "fr", "hi", "hr", "hu", "id", "it", "ja", "ko", "ms", "nl",
     "no", "pl", "pt", "ro", "ru", "sk", "sv", "ta", "tr", "uk", "vi", "zh",
 ];
 
+/// A language as the vendor names it; none if it does not speak it.
+pub(super) fn spoken_language(language: &str) -> Option<&'static str> {
+    let language = match primary(language) {
+        written if written.eq_ignore_ascii_case("nb") => "no",
+        filipino if filipino.eq_ignore_ascii_case("tl") => "fil",
+        other => other,
+    };
+    LANGUAGES.iter().copied().find(|listed| listed.eq_ignore_ascii_case(language))
+}
+
 /// The `language_code` for a conversation in `language`: regional tags give errors or silence, and models before v2.5
 /// refuse it. None: the model hears it from the text.
 #[must_use]
 pub fn language_code(model: &str, language: &str) -> Option<&'static str> {
-    let listed = LANGUAGES.iter().copied().find(|listed| listed.eq_ignore_ascii_case(primary(language)));
-    listed.filter(|_| model.ends_with("_v2_5"))
-}
-
-fn primary(language: &str) -> &str {
-    language.split(['-', '_']).next().unwrap_or(language)
+    spoken_language(language).filter(|_| model.ends_with("_v2_5"))
 }
 
 #[cfg(test)]
@@ -158,6 +165,8 @@ mod tests {
     #[test]
     fn only_models_that_take_a_language_are_sent_one() {
         assert_eq!(language_code("eleven_flash_v2_5", "de-DE"), Some("de"));
+        assert_eq!(language_code("eleven_flash_v2_5", "pt_BR"), Some("pt"));
+        assert_eq!(language_code("eleven_flash_v2_5", "nb-NO"), Some("no"));
         for (model, language) in
             [("eleven_flash_v2", "en"), ("eleven_multilingual_v2", "de"), ("eleven_flash_v2_5", "multi")]
         {

@@ -35,16 +35,22 @@ impl ResolvedProviders {
     /// The vendor's name of the transcriber's model, as it is sent.
     #[must_use]
     pub fn transcriber_model(&self) -> &str {
-        match &self.transcriber {
-            Transcriber::Deepgram { model, language, .. } => deepgram::nearest_model(model, language).0,
-            Transcriber::Azure { .. } => transcriber_model(&self.transcriber),
-        }
+        served_transcriber_model(&self.transcriber)
     }
 
     /// The vendor's name of what the voice is billed by: the voice, or its model.
     #[must_use]
     pub fn voice_model(&self) -> &str {
         billed_voice(&self.voice)
+    }
+}
+
+/// The vendor's name of a transcriber's model, as it is sent.
+#[must_use]
+pub fn served_transcriber_model(transcriber: &Transcriber) -> &str {
+    match transcriber {
+        Transcriber::Deepgram { model, language, .. } => deepgram::nearest_model(model, language).0,
+        Transcriber::Azure { .. } => transcriber_model(transcriber),
     }
 }
 
@@ -62,7 +68,7 @@ pub fn resolve(agent: &AgentConfig, today: Date) -> ResolvedProviders {
     ResolvedProviders { language_model, transcriber, voice, adjustments }
 }
 
-fn resolve_language_model(named: &LanguageModel, today: Date) -> LanguageModel {
+pub(super) fn resolve_language_model(named: &LanguageModel, today: Date) -> LanguageModel {
     let settings = named.settings();
     let retired = || {
         let row = row(Service::LanguageModel, named.provider())?;
@@ -95,7 +101,7 @@ fn resolve_transcriber(named: &Transcriber) -> Transcriber {
     }
 }
 
-fn resolve_voice(named: &Voice, language: &str, today: Date) -> Voice {
+pub(super) fn resolve_voice(named: &Voice, language: &str, today: Date) -> Voice {
     let fallback = fallback(Service::Voice, named.provider(), voice_model(named)).map(|(_, model)| model);
     if let Some(model) = fallback.or_else(|| retired_premade(named, today)) {
         return Voice::Deepgram { model: deepgram::voice_in(language, model).into(), credential_id: None };
@@ -226,7 +232,7 @@ mod tests {
             };
             let has_keys = |connection: &super::super::Connection| connection.provider == "deepgram";
             let named = resolve_voice(&named, language, TODAY);
-            voice_model(voice_chain(&named, language, &has_keys).first()).to_owned()
+            voice_model(voice_chain(&named, language, TODAY, &has_keys).first()).to_owned()
         };
         assert_eq!(served("susan", "en"), "aura-2-thalia-en");
         assert_eq!(served("william", "en-GB"), "aura-2-arcas-en");

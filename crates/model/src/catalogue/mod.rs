@@ -15,12 +15,14 @@ pub mod elevenlabs;
 mod fallback_table;
 mod fallbacks;
 mod google;
+mod languages;
 mod names;
 mod openai;
 pub mod playht;
 mod prices;
 mod rates;
 pub mod rime;
+mod stand_ins;
 mod twilio;
 
 #[cfg(test)]
@@ -36,7 +38,9 @@ pub use self::chains::{
     Chain, HasKeys, StandIn, first_voice, language_model_chain, transcriber_chain, voice_chain,
 };
 pub use self::fallback_table::{Fallback, Occasion, fallbacks};
-pub use self::fallbacks::{ResolvedProviders, resolve};
+pub use self::fallbacks::{ResolvedProviders, resolve, served_transcriber_model};
+pub use self::languages::Languages;
+pub use self::names::spoken_voice;
 pub use self::prices::{CallPrices, CallTariff, Price, TokenPrices};
 pub use self::rates::{ProviderRates, Rate, ServedModels, rates, stand_in_rates};
 use crate::audio::AudioFormat;
@@ -134,6 +138,12 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Whether the vendor's own service has ended: nothing answers at its own base URL, and only another server can serve.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self == &playht::CONNECTION
+    }
+
     /// The parameter of `template.yaml` with another base URL: the words of the variable in camel case.
     #[must_use]
     pub fn template_parameter(&self) -> String {
@@ -201,15 +211,6 @@ pub struct Model {
     pub transcriber: Option<&'static TranscriberCapabilities>,
 }
 
-/// The languages of a model: BCP-47 tags, or the vendor's word for several at once (`multi`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Languages {
-    /// All, or the vendor does not ask for one.
-    Any,
-    /// These and no others; the vendor refuses a regional variant that is not listed.
-    Listed(&'static [&'static str]),
-}
-
 /// A provider that serves in the place of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FallbackRule {
@@ -244,27 +245,6 @@ impl Model {
     fn price_in(&self, language: &str) -> Price {
         let listed = self.language_prices.iter().find(|(listed, _)| *listed == language);
         listed.map_or(self.price, |(_, price)| *price)
-    }
-}
-
-impl Languages {
-    /// Whether the vendor takes `language`.
-    #[must_use]
-    pub fn contains(self, language: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Listed(listed) => listed.contains(&language),
-        }
-    }
-
-    /// The tag that the vendor takes for `language`: the tag itself, else its primary subtag (`fr` for `fr-FR`). None if
-    /// it takes neither.
-    #[must_use]
-    pub fn nearest(self, language: &str) -> Option<&str> {
-        let Self::Listed(listed) = self else { return Some(language) };
-        let primary = language.split(['-', '_']).next().unwrap_or(language);
-        let find = |tag: &str| listed.iter().copied().find(|listed| listed.eq_ignore_ascii_case(tag));
-        find(language).or_else(|| find(primary))
     }
 }
 

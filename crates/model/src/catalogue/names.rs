@@ -20,6 +20,15 @@ pub(super) fn voice_model(voice: &Voice) -> &str {
     }
 }
 
+/// The name of a voice or speaker, as the vendor knows it.
+#[must_use]
+pub fn spoken_voice(voice: &Voice) -> &str {
+    match voice {
+        Voice::Rimeai(RimeVoice { speaker, .. }) | Voice::Rime(RimeVoice { speaker, .. }) => speaker,
+        _ => voice_model(voice),
+    }
+}
+
 /// The name by which the vendor bills a voice.
 pub(super) fn billed_voice(voice: &Voice) -> &str {
     match voice {

@@ -4,7 +4,7 @@
 use super::{Adapter, Capabilities, Connection, Price, Row, Service, VoiceCapabilities, deepgram::by_aura};
 use crate::audio::{AudioFormat, Encoding};
 
-const CONNECTION: Connection = Connection {
+pub(super) const CONNECTION: Connection = Connection {
     provider: "playht",
     keys: &["playht_api_key", "playht_user_id"],
     is_required: false,

@@ -1,6 +1,9 @@
 //! Rime, one vendor under both of its names.
 
-use super::{Adapter, Capabilities, Connection, Model, Price, Row, Service, VoiceCapabilities};
+use super::{
+    Adapter, Capabilities, Connection, Model, Price, Row, Service, VoiceCapabilities,
+    languages::is_same_language,
+};
 use crate::audio::{AudioFormat, Encoding};
 
 const CONNECTION: Connection = Connection {
@@ -67,8 +70,7 @@ pub fn model_of(speaker: &str) -> &'static str {
 /// its models speak: it refuses those.
 #[must_use]
 pub fn language_tag(language: &str) -> Option<&'static str> {
-    let primary = language.split(['-', '_']).next().unwrap_or(language);
-    ["de", "es", "fr", "hi"].into_iter().find(|tag| tag.eq_ignore_ascii_case(primary))
+    ["de", "es", "fr", "hi"].into_iter().find(|tag| is_same_language(tag, language))
 }
 
 #[cfg(test)]

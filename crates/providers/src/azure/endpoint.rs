@@ -2,14 +2,8 @@
 
 use reqwest::Url;
 
+use super::regional_host;
 use crate::endpoints::join;
-
-/// The endings of a region's endpoint as the portal shows it, and of its transcription host, in Azure's clouds.
-const REGIONAL: [(&str, &str); 3] = [
-    (".api.cognitive.microsoft.com", ".stt.speech.microsoft.com"),
-    (".api.cognitive.azure.cn", ".stt.speech.azure.cn"),
-    (".api.cognitive.microsoft.us", ".stt.speech.azure.us"),
-];
 
 /// The ending of the host of a resource that has a name of its own.
 const NAMED: &str = ".cognitiveservices.azure.com";
@@ -17,11 +11,8 @@ const NAMED: &str = ".cognitiveservices.azure.com";
 /// The address of transcription, with the path of one language or the one of several.
 pub(super) fn listen_url(endpoint: &Url, has_several_languages: bool) -> Url {
     let (mut base, host) = (endpoint.clone(), endpoint.host_str().unwrap_or_default());
-    let regional = REGIONAL
-        .iter()
-        .find_map(|(of_region, of_service)| Some(format!("{}{of_service}", host.strip_suffix(of_region)?)));
     let is_named = host.ends_with(NAMED);
-    if let Some(host) = regional {
+    if let Some(host) = regional_host(endpoint, "stt") {
         base.set_host(Some(&host)).expect("a label and one of our hosts are a host");
     }
     let path = match (has_several_languages, is_named) {

@@ -131,7 +131,10 @@ impl Listen {
 }
 
 impl Transcriber for Listen {
-    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+    fn connect_for(
+        &self,
+        _format: AudioFormat,
+    ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
         self.clone().open().boxed()
     }
 }

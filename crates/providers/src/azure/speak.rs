@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use reqwest::Url;
+use switchboard_model::catalogue::voice_yields;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    VENDOR, service_url,
+    VENDOR, authorization, refusal_of_key, service_url,
     ssml::{Document, Voice},
 };
 use crate::{
@@ -59,30 +60,16 @@ impl Speak {
         let voice = Voice { name: name.to_owned(), pitch, rate };
         Ok(Self { http: providers.http.clone(), url, voice, key: providers.key(VENDOR)?, timeouts })
     }
-
-    /// The header with the key, or with a token that was issued for one.
-    fn authorization(&self) -> (&'static str, Result<HeaderValue, Error>) {
-        let key = self.key.reveal();
-        // Keys are hexadecimal or base64; a token has three parts.
-        let is_token = key.matches('.').count() == 2;
-        let (name, value) = if is_token {
-            ("authorization", format!("Bearer {key}"))
-        } else {
-            ("ocp-apim-subscription-key", key.to_owned())
-        };
-        let value = HeaderValue::try_from(value).map(|mut value| {
-            value.set_sensitive(true);
-            value
-        });
-        let bad = |_| Error::rejected(VENDOR, "bad_key", "the key holds characters that no header can carry");
-        (name, value.map_err(bad))
-    }
 }
 
 impl Synthesizer for Speak {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+    fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
         let (http, url) = (self.http.clone(), self.url.clone());
         async move { egress::open_ahead(&http, &url).await }.boxed()
+    }
+
+    fn speaks(&self, format: AudioFormat) -> bool {
+        voice_yields(VENDOR, format)
     }
 
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
@@ -166,12 +153,12 @@ impl Waiting {
     }
 
     async fn open(&self) -> Result<Body, Refused> {
-        let Speak { http, url, timeouts, .. } = &self.voice;
+        let Speak { http, url, key, timeouts, .. } = &self.voice;
         let failed = |error| Refused { retry_after: None, error };
-        let (name, key) = self.voice.authorization();
+        let (name, key) = authorization(key).map_err(failed)?;
         let request = http
             .post(url.clone())
-            .header(name, key.map_err(failed)?)
+            .header(name, key)
             .header(header::CONTENT_TYPE, "application/ssml+xml")
             .header("x-microsoft-outputformat", self.format)
             .body(self.document.text.clone());
@@ -202,9 +189,8 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refused {
         let text = String::from_utf8_lossy(body).trim().to_owned();
         explanation.message = (!text.is_empty() && !text.starts_with('<')).then_some(text);
     }
-    let message = explanation.message.as_deref();
+    let message = refusal_of_key(status).or(explanation.message.as_deref());
     let code = match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "wrong_key_or_region",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_format",
         StatusCode::BAD_REQUEST
             if message.is_some_and(|text| text.to_lowercase().contains("unsupported voice")) =>
@@ -217,7 +203,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refused {
         Verdict::Retry { after } => {
             let retry_after = after.or_else(|| egress::retry_after(headers));
             let is_throttled = status == StatusCode::TOO_MANY_REQUESTS;
-            let reason = crate::error::shorten(&format!("{code} {}", message.unwrap_or_default()));
+            let reason = crate::error::shorten(&format!("{code}: {}", message.unwrap_or("no explanation")));
             let error = Error::Unavailable { vendor: VENDOR, reason, retry_after, source: None };
             Refused { retry_after: is_throttled.then(|| retry_after.unwrap_or_default()), error }
         }
@@ -297,16 +283,19 @@ mod tests {
         for (status, body, is_retryable, text) in [
             (400, "Unsupported voice en-US-NobodyNeural.", false, "voice_not_found"),
             (400, "SSML is not valid", false, "400"),
-            (401, "", false, "wrong_key_or_region"),
-            (403, "", false, "wrong_key_or_region"),
+            (401, "", false, "(401): the key is not valid at this endpoint"),
+            (403, "<html>", false, "(403): the key may not"),
             (415, "", false, "unsupported_format"),
             (429, "", true, "429"),
             (502, "<html>", true, "502"),
-            (503, "busy", true, "503 busy"),
+            (503, "busy", true, "503: busy"),
         ] {
             let Refused { error, retry_after } = judged(status, &[], body);
             assert_eq!(error.is_retryable(), is_retryable, "{status}");
             assert_eq!(retry_after.is_some(), status == 429, "{status}");
+            assert!(!error.without_explanation().contains("busy"), "its words may be the caller's: {error}");
+            // The stored keys are read again, and other calls do not ask it.
+            assert_eq!(error.is_unauthorized(), matches!(status, 401 | 403), "{status}");
             assert!(error.to_string().contains(text) && !error.to_string().contains('<'), "{error}");
         }
         let wait = judged(429, &[("retry-after", "2")], "").retry_after;

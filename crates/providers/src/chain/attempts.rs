@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use switchboard_model::failover::{self, Failure};
+use switchboard_model::failover;
 use tokio::time::Instant;
 
-use super::Chain;
+use super::{Cause, Chain};
 use crate::Error;
 
 /// The attempts of one request.
@@ -38,19 +38,19 @@ impl<P: ?Sized> Attempts<P> {
 
     /// The present candidate failed. Returns whether the request goes on, with the same candidate or the next one.
     pub(super) fn fail(&mut self, error: &Error) -> bool {
-        let failure = error.failure();
-        if failover::retries(failure, self.repeated, self.began.elapsed()) {
+        let cause = Cause::of(error);
+        if failover::retries(cause.failure, self.repeated, self.began.elapsed()) {
             self.chain.note_repetition(self.place(), &error.without_explanation());
             self.repeated += 1;
             self.began = Instant::now();
             return true;
         }
-        self.give_up(failure, &error.without_explanation())
+        self.give_up(&cause, &error.without_explanation())
     }
 
     /// The present candidate sent nothing in time.
     pub(super) fn time_out(&mut self, waited: Duration) -> bool {
-        self.give_up(Failure::Silent, &format!("it sent nothing for {} ms", waited.as_millis()))
+        self.give_up(&Cause::SILENT, &format!("it sent nothing for {} ms", waited.as_millis()))
     }
 
     /// The present candidate fails this call, and no other.
@@ -61,13 +61,13 @@ impl<P: ?Sized> Attempts<P> {
         self.advance();
     }
 
-    fn give_up(&mut self, failure: Failure, reason: &str) -> bool {
+    fn give_up(&mut self, cause: &Cause, reason: &str) -> bool {
         let place = self.place();
         if !self.has_other() {
             // Its owner reports the error of the last one.
             return false;
         }
-        self.chain.record_failure(place, failure, reason);
+        self.chain.record_failure(place, cause, reason);
         self.advance()
     }
 

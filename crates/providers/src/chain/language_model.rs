@@ -6,12 +6,11 @@ use futures_util::future::BoxFuture;
 
 use super::{
     Candidate, Chain, ProviderOutages,
-    attempts::Attempts,
     stream::{ChainEvent, Stage, in_turn},
 };
 use crate::{
-    fallback::Fallback,
     language_model::{ChatMessage, Conversation, Generation, GenerationEvent, LanguageModel},
+    stand_in_report::StandInReport,
 };
 
 /// Maximum time to the first word of a model while another one can be asked. A good model takes less than a second; the
@@ -31,8 +30,7 @@ impl ChainedModel {
 
 impl LanguageModel for ChainedModel {
     fn connect_ahead(&self) -> BoxFuture<'static, ()> {
-        let place = Attempts::new(Arc::clone(&self.0)).place();
-        self.0.candidates[place].provider.connect_ahead()
+        self.0.candidates[self.0.best()].provider.connect_ahead()
     }
 
     fn generate(&self, conversation: &Conversation<'_>) -> Generation {
@@ -48,11 +46,14 @@ impl LanguageModel for ChainedModel {
 }
 
 impl ChainEvent for GenerationEvent {
-    fn fallback(fallback: Fallback) -> Self {
+    fn fallback(fallback: StandInReport) -> Self {
         Self::Fallback(fallback)
     }
 
     fn stage(&self) -> Stage {
-        Stage::Serving
+        match self {
+            Self::Usage { .. } | Self::Fallback(_) => Stage::Accepted,
+            Self::Text(_) | Self::ToolCall(_) | Self::Finished(_) => Stage::Serving,
+        }
     }
 }

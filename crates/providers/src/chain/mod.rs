@@ -20,13 +20,13 @@ use std::{
 
 use switchboard_model::{
     catalogue::{Service, StandIn},
-    failover::{Failure, Outages, Standing},
+    failover::{self, Failure, Outages, Standing},
     ids::CredentialId,
 };
 use tokio::time::Instant;
 
 pub use self::{language_model::ChainedModel, transcriber::ChainedTranscriber, voice::ChainedVoice};
-use crate::{Error, fallback::Fallback};
+use crate::{Error, stand_in_report::StandInReport};
 
 /// A provider with one key, as the outages know it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,8 +35,10 @@ pub struct ProviderId {
     pub service: Service,
     /// Its name in the catalogue.
     pub provider: String,
-    /// The vendor's name of the model or voice.
+    /// The vendor's name of the model.
     pub model: String,
+    /// The voice or speaker; empty for other parts.
+    pub voice: String,
     /// Whose key it uses; none: the deployment's.
     pub credential: Option<CredentialId>,
 }
@@ -72,7 +74,15 @@ impl ProviderOutages {
 
     fn reason(&self, id: &ProviderId) -> Option<String> {
         let (outages, now) = self.locked();
-        outages.reason(id, now).map(str::to_owned)
+        let of_voice = outages.reason(id, now);
+        of_voice.or_else(|| outages.reason(&id.any_voice(), now)).map(str::to_owned)
+    }
+}
+
+impl ProviderId {
+    /// All voices of the model.
+    fn any_voice(&self) -> Self {
+        Self { voice: String::new(), ..self.clone() }
     }
 }
 
@@ -121,11 +131,23 @@ impl<P: ?Sized> Chain<P> {
         self.candidates.iter().zip(failed).map(standing).collect()
     }
 
+    /// The place of the candidate that the next request asks first.
+    fn best(&self) -> usize {
+        let standings: Vec<_> = self.standings().into_iter().map(|(standing, _)| standing).collect();
+        failover::next(&standings, &[]).unwrap_or_default()
+    }
+
+    /// Whether a candidate failed this call.
+    fn has_failed(&self, place: usize) -> bool {
+        self.memory().failed[place]
+    }
+
     /// Remembers that a candidate failed this call.
-    fn record_failure(&self, place: usize, failure: Failure, reason: &str) {
+    fn record_failure(&self, place: usize, cause: &Cause, reason: &str) {
         let id = &self.candidates[place].id;
+        let id = if cause.is_of_voice { id.clone() } else { id.any_voice() };
         let (mut outages, now) = self.outages.locked();
-        outages.record(id.clone(), failure, reason, now);
+        outages.record(id, cause.failure, reason, now);
         drop(outages);
         self.memory().failed[place] = true;
         self.note(place, reason);
@@ -162,25 +184,43 @@ impl<P: ?Sized> Chain<P> {
         }
         drop(memory);
         let (mut outages, _) = self.outages.locked();
-        outages.clear(&self.candidates[place].id);
+        let id = &self.candidates[place].id;
+        outages.clear(id);
+        outages.clear(&id.any_voice());
     }
 
     /// The report that this candidate serves.
-    fn report(&self, place: usize) -> Fallback {
+    fn report(&self, place: usize) -> StandInReport {
         let failed = std::mem::take(&mut self.memory().notes);
-        Fallback { stand_in: self.candidates[place].stand_in.clone(), failed }
+        StandInReport { stand_in: self.candidates[place].stand_in.clone(), failed }
     }
 }
 
-impl Error {
-    /// The kind of failure, by which a chain decides.
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Rejected { .. } => Failure::Refused,
-            Self::Unavailable { retry_after, .. } => Failure::Unavailable { retry_after: *retry_after },
-        }
+/// The cause of a failed attempt.
+struct Cause {
+    failure: Failure,
+    /// Whether the vendor may serve other voices.
+    is_of_voice: bool,
+}
+
+impl Cause {
+    const SILENT: Self = Self { failure: Failure::Silent, is_of_voice: false };
+
+    fn of(error: &Error) -> Self {
+        let is_of_voice = error.is_unknown_voice();
+        let failure = match error {
+            Error::Unavailable { retry_after, .. } => Failure::Unavailable { retry_after: *retry_after },
+            Error::Rejected { .. } if is_of_voice || error.concerns_all_calls() => Failure::Refused,
+            // Settings of an agent, or the words of a call: another call's may be accepted.
+            Error::Rejected { .. } => Failure::RefusedHere,
+        };
+        Self { failure, is_of_voice }
     }
 }
 
 #[cfg(test)]
+mod scripted;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod voice_tests;

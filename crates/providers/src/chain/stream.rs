@@ -9,12 +9,12 @@ use futures_util::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{Chain, attempts::Attempts};
-use crate::{Error, fallback::Fallback};
+use crate::{Error, stand_in_report::StandInReport};
 
 /// An event of a provider's stream.
 pub(super) trait ChainEvent: Send + 'static {
     /// The report that another provider serves.
-    fn fallback(fallback: Fallback) -> Self;
+    fn fallback(fallback: StandInReport) -> Self;
 
     /// How far the provider is.
     fn stage(&self) -> Stage;
@@ -93,7 +93,7 @@ impl<P: ?Sized, E: ChainEvent, A: FnMut(usize) -> Events<E>> Request<P, E, A> {
             let place = attempts.place();
             let Some((events, begins_by)) = &mut self.events else {
                 let fallback = self.chain.report(place);
-                if fallback != Fallback::default() {
+                if fallback != StandInReport::default() {
                     self.ready.push_back(E::fallback(fallback));
                 }
                 self.events = Some(((self.ask)(place), Instant::now() + self.limit));

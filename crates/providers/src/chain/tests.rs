@@ -1,6 +1,6 @@
 //! Chains of scripted providers, on paused time.
 
-use std::{collections::VecDeque, future::ready};
+use std::future::ready;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
@@ -8,147 +8,25 @@ use switchboard_model::ids::CredentialId;
 use switchboard_model::time::Timestamp;
 use tokio::time::sleep;
 
-use super::*;
+use super::{
+    scripted::{Scripted, Step},
+    *,
+};
 use crate::{
     audio::AudioFormat,
-    language_model::{Conversation, FinishReason, Generation, GenerationEvent, LanguageModel},
-    synthesizer::{CallContext, SpeechEvent, SpeechStream, Synthesizer, VoiceSession},
-    transcriber::{AudioSink, Transcriber, TranscriberSession, TranscriptEvent},
+    language_model::{Conversation, Generation, GenerationEvent, LanguageModel},
+    synthesizer::{CallContext, SpeechEvent, Synthesizer, VoiceSession},
+    transcriber::Transcriber,
 };
 
-/// A scripted provider's reaction to a request.
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Serves,
-    Refuses,
-    Fails,
-    IsBusy,
-    IsSilent,
-    /// It begins, and then breaks.
-    Breaks,
-    /// It waits for its turn for this many seconds.
-    Waits(u64),
-}
-
-/// A provider that follows a script; at its end it repeats the last step.
-#[derive(Clone)]
-struct Scripted(Arc<Mutex<(VecDeque<Step>, usize)>>, &'static str);
-
-impl Scripted {
-    fn new(name: &'static str, steps: &[Step]) -> Self {
-        Self(Arc::new(Mutex::new((steps.iter().copied().collect(), 0))), name)
-    }
-
-    fn requests(&self) -> usize {
-        self.0.lock().unwrap().1
-    }
-
-    fn step(&self) -> Step {
-        let mut script = self.0.lock().unwrap();
-        script.1 += 1;
-        if script.0.len() > 1 { script.0.pop_front().unwrap() } else { script.0[0] }
-    }
-
-    fn error(&self, step: Step) -> Error {
-        match step {
-            Step::Refuses => Error::rejected(self.1, "401", "Incorrect API key sk-secret"),
-            Step::IsBusy => Error::Unavailable {
-                vendor: self.1,
-                reason: "error (429): busy".into(),
-                retry_after: Some(Duration::from_secs(20)),
-                source: None,
-            },
-            _ => Error::unavailable(self.1, "error (500): server_error"),
-        }
-    }
-
-    fn stream<E: Send + 'static>(
-        &self,
-        served: Vec<E>,
-        waits: fn() -> Option<E>,
-    ) -> stream::BoxStream<'static, Result<E, Error>> {
-        let one = self.clone();
-        stream::once(async move {
-            let step = one.step();
-            match step {
-                Step::Serves => stream::iter(served.into_iter().map(Ok)).boxed(),
-                Step::Refuses | Step::Fails | Step::IsBusy => stream::iter([Err(one.error(step))]).boxed(),
-                Step::IsSilent => stream::pending().boxed(),
-                Step::Breaks => {
-                    stream::iter(served.into_iter().take(2).map(Ok).chain([Err(one.error(step))])).boxed()
-                }
-                Step::Waits(seconds) => {
-                    let waiting = stream::iter(0..seconds).filter_map(move |_| async move {
-                        sleep(Duration::from_secs(1)).await;
-                        waits().map(Ok)
-                    });
-                    waiting.chain(stream::iter(served.into_iter().map(Ok))).boxed()
-                }
-            }
-        })
-        .flatten()
-        .boxed()
-    }
-}
-
-impl LanguageModel for Scripted {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
-        ready(()).boxed()
-    }
-
-    fn generate(&self, conversation: &Conversation<'_>) -> Generation {
-        assert_eq!(conversation.prompt, Some("You are Ada."), "each one is asked the same");
-        let finished = GenerationEvent::Finished(FinishReason::Stop);
-        self.stream(
-            vec![GenerationEvent::Text(self.1.into()), GenerationEvent::Text("more".into()), finished],
-            || None,
-        )
-    }
-}
-
-impl Synthesizer for Scripted {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
-        ready(()).boxed()
-    }
-
-    fn open(&self, _call: &CallContext) -> Box<dyn VoiceSession> {
-        Box::new(self.clone())
-    }
-}
-
-impl VoiceSession for Scripted {
-    fn request(&mut self, clause: &str) -> SpeechStream {
-        let count = SpeechEvent::Characters { count: clause.len() as u64, estimated: false };
-        self.stream(vec![count, SpeechEvent::Audio(Bytes::from_static(self.1.as_bytes()))], || {
-            Some(SpeechEvent::Delayed)
-        })
-    }
-}
-
-impl Transcriber for Scripted {
-    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
-        let one = self.clone();
-        async move {
-            let step = one.step();
-            let transcript =
-                || TranscriptEvent::Transcript { text: "Hi".into(), is_final: true, words_end: None };
-            let events = match step {
-                Step::Refuses | Step::Fails | Step::IsBusy => return Err(one.error(step)),
-                Step::IsSilent => std::future::pending().await,
-                Step::Serves => vec![Ok(transcript())],
-                // A session without a word.
-                Step::Waits(_) => vec![],
-                Step::Breaks => vec![Err(one.error(Step::Refuses))],
-            };
-            let (sink, _frames) = AudioSink::new(one.1);
-            Ok((sink, stream::iter(events).boxed()))
-        }
-        .boxed()
-    }
-}
-
 fn candidate<P: ?Sized>(provider: Arc<P>, service: Service, name: &str, place: usize) -> Candidate<P> {
-    let id = ProviderId { service, provider: name.into(), model: String::new(), credential: None };
+    let id = ProviderId {
+        service,
+        provider: name.into(),
+        model: String::new(),
+        voice: String::new(),
+        credential: None,
+    };
     let stand_in = (place > 0).then(|| StandIn { service, provider: name.into(), model: "its-model".into() });
     Candidate { provider, id, stand_in }
 }
@@ -263,6 +141,71 @@ async fn other_calls_skip_a_failing_provider_for_a_bounded_time() {
     sleep(Duration::from_mins(2)).await;
     let (failed, words, _) = generate(&model(&[&first, &second], &outages)).await;
     assert_eq!((failed.len(), words.as_deref()), (0, Some("first")));
+}
+
+/// It reports its usage, and then fails.
+struct Counting;
+
+impl LanguageModel for Counting {
+    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
+
+    fn generate(&self, _conversation: &Conversation<'_>) -> Generation {
+        let usage = GenerationEvent::Usage {
+            input_tokens: 10,
+            output_tokens: 0,
+            cached_tokens: 0,
+            cache_write_tokens: 0,
+        };
+        stream::iter([Ok(usage), Err(Error::rejected("first", "content_filter", "No."))]).boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_without_a_word_does_not_count_as_serving() {
+    let second = Scripted::new("second", &[Step::Serves]);
+    let candidates = vec![
+        candidate(Arc::new(Counting) as Arc<dyn LanguageModel>, Service::LanguageModel, "first", 0),
+        candidate(Arc::new(second) as Arc<dyn LanguageModel>, Service::LanguageModel, "second", 1),
+    ];
+    let chain = ChainedModel::new(candidates, ProviderOutages::default());
+    assert_eq!(generate(&chain).await.1.as_deref(), Some("second"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_one_request_leaves_the_provider_to_other_calls() {
+    let first = Scripted::new("first", &[Step::RefusesHere, Step::Serves]);
+    let second = Scripted::new("second", &[Step::Serves]);
+    let outages = ProviderOutages::default();
+    let chain = model(&[&first, &second], &outages);
+    let (failed, words, _) = generate(&chain).await;
+    assert_eq!((failed, words.as_deref()), (vec!["first: refused the request (400)".into()], Some("second")));
+    assert_eq!(generate(&chain).await.1.as_deref(), Some("second"), "the call itself does not ask it again");
+    let (failed, words, _) = generate(&model(&[&first, &second], &outages)).await;
+    assert_eq!((failed.len(), words.as_deref()), (0, Some("first")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voice_that_is_missing_leaves_the_other_voices_of_its_vendor() {
+    let spoken_by = async |first: &Scripted, voice: &str, outages: &ProviderOutages| {
+        let second = Scripted::new("second", &[Step::Serves]);
+        let candidates = [first, &second].into_iter().enumerate().map(|(place, one)| {
+            let provider = Arc::new(one.clone()) as Arc<dyn Synthesizer>;
+            let mut candidate = candidate(provider, Service::Voice, one.1, place);
+            candidate.id.voice = voice.into();
+            candidate
+        });
+        let context = CallContext { format: AudioFormat::TELEPHONE, language: "en".into() };
+        let mut session = ChainedVoice::new(candidates.collect(), outages.clone()).open(&context);
+        speak(&mut *session).await.1.unwrap()
+    };
+    for (step, others) in [(Step::HasNoVoice, "first"), (Step::Refuses, "second")] {
+        let (first, outages) = (Scripted::new("first", &[step, Step::Serves]), ProviderOutages::default());
+        assert_eq!(spoken_by(&first, "sarah", &outages).await, "second");
+        assert_eq!(spoken_by(&first, "sarah", &outages).await, "second", "{step:?} is remembered");
+        assert_eq!(spoken_by(&first, "adam", &outages).await, others, "{step:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -396,12 +339,12 @@ async fn a_transcriber_without_a_word_is_replaced_in_this_call_only() {
     let chain = transcriber(&[(&first, true), (&second, true)], &outages);
     for _ in 0..3 {
         let (mut sink, session) = chain.connect().await.unwrap();
-        assert_eq!((sink.take_fallback().unwrap(), session.count().await), (Fallback::default(), 0));
+        assert_eq!((sink.take_fallback().unwrap(), session.count().await), (StandInReport::default(), 0));
     }
     let (mut sink, _) = chain.connect().await.unwrap();
     assert_eq!(sink.take_fallback().unwrap().failed, ["first: it returned no word in 3 sessions"]);
     let other = transcriber(&[(&first, true), (&second, true)], &outages);
-    assert_eq!(other.connect().await.unwrap().0.take_fallback(), Some(Fallback::default()));
+    assert_eq!(other.connect().await.unwrap().0.take_fallback(), Some(StandInReport::default()));
 }
 
 #[tokio::test(start_paused = true)]

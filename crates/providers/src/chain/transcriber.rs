@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::{Candidate, Chain, ProviderOutages, attempts::Attempts};
 use crate::{
     Error,
+    audio::AudioFormat,
     transcriber::{AudioSink, Transcriber, TranscriberSession, TranscriptEvent},
 };
 
@@ -44,7 +45,10 @@ impl ChainedTranscriber {
 }
 
 impl Transcriber for ChainedTranscriber {
-    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+    fn connect_for(
+        &self,
+        format: AudioFormat,
+    ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
         let chain = Arc::clone(&self.chain);
         let (ends_turns, wordless) = (Arc::clone(&self.ends_turns), Arc::clone(&self.wordless));
         async move {
@@ -55,7 +59,7 @@ impl Transcriber for ChainedTranscriber {
             }
             loop {
                 let place = attempts.place();
-                let connecting = chain.candidates[place].provider.connect();
+                let connecting = chain.candidates[place].provider.connect_for(format);
                 let connected = if attempts.has_other() {
                     timeout(HANDSHAKE_TIMEOUT, connecting).await.ok()
                 } else {

@@ -9,12 +9,14 @@ use futures_util::future::BoxFuture;
 
 use super::{
     Candidate, Chain, ProviderOutages,
-    attempts::Attempts,
     stream::{ChainEvent, Stage, in_turn},
 };
 use crate::{
-    fallback::Fallback,
-    synthesizer::{CallContext, SpeechEvent, SpeechStream, Synthesizer, VoiceSession},
+    audio::AudioFormat,
+    stand_in_report::StandInReport,
+    synthesizer::{
+        CallContext, SharedSession, SpeechEvent, SpeechStream, Synthesizer, VoiceSession, shared, synthesize,
+    },
 };
 
 /// Maximum time to the first audio of a voice while another one can be asked. A good voice takes less than half a second.
@@ -32,13 +34,19 @@ impl ChainedVoice {
 }
 
 impl Synthesizer for ChainedVoice {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
-        let place = Attempts::new(Arc::clone(&self.0)).place();
-        self.0.candidates[place].provider.connect_ahead()
+    fn connect_ahead(&self, call: &CallContext) -> BoxFuture<'static, ()> {
+        self.0.candidates[self.0.best()].provider.connect_ahead(call)
+    }
+
+    fn speaks(&self, format: AudioFormat) -> bool {
+        self.0.candidates.iter().all(|candidate| candidate.provider.speaks(format))
     }
 
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
-        let sessions = self.0.candidates.iter().map(|_| None).collect();
+        let mut sessions: Vec<_> = self.0.candidates.iter().map(|_| None).collect();
+        // Some voices connect when they are opened.
+        let best = self.0.best();
+        sessions[best] = Some(shared(self.0.candidates[best].provider.open(call)));
         Box::new(ChainedSession {
             chain: Arc::clone(&self.0),
             call: call.clone(),
@@ -47,15 +55,15 @@ impl Synthesizer for ChainedVoice {
     }
 }
 
-/// The voices in one call, each opened for its first clause.
+/// The voices in one call. The best one is opened with it, the others for their first clause.
 struct ChainedSession {
     chain: Arc<Chain<dyn Synthesizer>>,
     call: CallContext,
     sessions: Sessions,
 }
 
-/// The sessions of the candidates that have been opened.
-type Sessions = Arc<Mutex<Vec<Option<Box<dyn VoiceSession>>>>>;
+/// The sessions of the candidates that are open.
+type Sessions = Arc<Mutex<Vec<Option<SharedSession>>>>;
 
 impl VoiceSession for ChainedSession {
     fn request(&mut self, clause: &str) -> SpeechStream {
@@ -65,22 +73,29 @@ impl VoiceSession for ChainedSession {
         let speak = move |place: usize| {
             // No session can panic half way through.
             let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            let session = sessions[place].get_or_insert_with(|| chain.candidates[place].provider.open(&call));
-            session.synthesize(&clause)
+            for (other, session) in sessions.iter_mut().enumerate() {
+                // Its connection would stay open for the rest of the call.
+                if other != place && chain.has_failed(other) {
+                    *session = None;
+                }
+            }
+            let session =
+                sessions[place].get_or_insert_with(|| shared(chain.candidates[place].provider.open(&call)));
+            synthesize(session, &clause)
         };
         in_turn(Arc::clone(&self.chain), speak, FIRST_EVENT_TIMEOUT)
     }
 }
 
 impl ChainEvent for SpeechEvent {
-    fn fallback(fallback: Fallback) -> Self {
+    fn fallback(fallback: StandInReport) -> Self {
         Self::Fallback(fallback)
     }
 
     fn stage(&self) -> Stage {
         match self {
             Self::Characters { .. } | Self::Fallback(_) => Stage::Accepted,
-            Self::Delayed => Stage::Waiting,
+            Self::Delayed | Self::Queued => Stage::Waiting,
             Self::Audio(_) | Self::Words(_) => Stage::Serving,
         }
     }

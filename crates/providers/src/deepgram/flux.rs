@@ -119,7 +119,10 @@ impl Flux {
 }
 
 impl Transcriber for Flux {
-    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+    fn connect_for(
+        &self,
+        _format: AudioFormat,
+    ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
         self.clone().open().boxed()
     }
 }

@@ -114,6 +114,7 @@ impl Listen {
         let socket = socket::open(&self.url, &self.key).await?;
         let finalize = Arc::new(Notify::new());
         let (sink, audio) = AudioSink::with_finalize(VENDOR, Arc::clone(&finalize));
+        let sink = sink.of_format(self.format);
         let now = Instant::now();
         let session = Session {
             socket,
@@ -136,14 +137,6 @@ impl Listen {
 }
 
 impl Transcriber for Listen {
-    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
-        self.clone().open().boxed()
-    }
-
-    fn takes(&self, format: AudioFormat) -> bool {
-        [FORMAT, AudioFormat::WIDEBAND].contains(&format)
-    }
-
     fn connect_for(
         &self,
         format: AudioFormat,
@@ -362,7 +355,6 @@ mod tests {
         let url = listen_url(&base, &settings);
         let timing = Timing::default();
         let listen = Listen { url: url.clone(), key: Secret::new("key"), timing, format: FORMAT };
-        assert!([FORMAT, AudioFormat::WIDEBAND].iter().all(|format| listen.takes(*format)));
         assert_eq!(listen.clone().with_format(FORMAT).url, url);
         let wideband = listen.with_format(AudioFormat::WIDEBAND);
         let query = url.query().unwrap().split_once("&channels").unwrap().1;

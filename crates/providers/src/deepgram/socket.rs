@@ -67,6 +67,6 @@ pub(super) fn closed(frame: &CloseFrame) -> Error {
     let code = u16::from(frame.code);
     match code {
         1008 => Error::rejected(VENDOR, code, &frame.reason),
-        _ => Error::unavailable(VENDOR, &format!("it closed with {code}: {}", frame.reason)),
+        _ => Error::unavailable_because(VENDOR, &format!("it closed with {code}"), &frame.reason),
     }
 }

@@ -11,6 +11,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use http::{StatusCode, header};
 use reqwest::Url;
 use serde_json::json;
+use switchboard_model::catalogue::voice_yields;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
@@ -67,13 +68,13 @@ impl Speak {
 }
 
 impl Synthesizer for Speak {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+    fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
         let (http, base) = (self.http.clone(), self.base.clone());
         async move { egress::open_ahead(&http, &base).await }.boxed()
     }
 
     fn speaks(&self, format: AudioFormat) -> bool {
-        [AudioFormat::TELEPHONE, AudioFormat::WIDEBAND].contains(&format)
+        voice_yields(VENDOR, format)
     }
 
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {

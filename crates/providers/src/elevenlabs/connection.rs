@@ -5,7 +5,13 @@
 //! or its first audio came without times, because only a closed context says when it is complete. A clause that is
 //! dropped before is closed at once. Audio of other contexts is ignored.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -59,14 +65,45 @@ pub struct Timing {
 /// A clause to be spoken.
 pub(super) struct ClauseRequest {
     pub(super) text: String,
+    /// Its number in the session, from one on.
+    pub(super) number: u64,
+    /// When it was made.
+    pub(super) at: Instant,
     /// Bounded; dropping the receiver cancels the clause.
-    pub(super) events: mpsc::Sender<Result<SpeechEvent, Error>>,
+    pub(super) events: mpsc::Sender<Reply>,
+}
+
+/// What a clause's stream receives.
+pub(super) enum Reply {
+    Event(SpeechEvent),
+    /// The last one, if the clause failed.
+    Failed(Error),
+    /// The last one, if the clause is complete.
+    Complete,
+}
+
+/// The number of the clause that a connection speaks; zero while it speaks none.
+#[derive(Clone, Default)]
+pub(super) struct Speaking(Arc<AtomicU64>);
+
+impl Speaking {
+    fn set(&self, number: u64) {
+        self.0.store(number, Ordering::Relaxed);
+    }
+
+    /// Whether a clause waits for another one.
+    pub(super) fn is_other_than(&self, number: u64) -> bool {
+        !matches!(self.0.load(Ordering::Relaxed), 0) && self.0.load(Ordering::Relaxed) != number
+    }
 }
 
 pub(super) struct Connection {
     target: Target,
     timing: Timing,
     requests: mpsc::Receiver<ClauseRequest>,
+    speaking: Speaking,
+    /// When the last clause ended.
+    ended_at: Option<Instant>,
     socket: Option<Socket>,
     /// Whether the last attempt to connect failed for good.
     is_refused: bool,
@@ -89,8 +126,23 @@ struct Progress {
 }
 
 impl Connection {
-    pub(super) fn new(target: Target, timing: Timing, requests: mpsc::Receiver<ClauseRequest>) -> Self {
-        Self { target, timing, requests, socket: None, is_refused: false, contexts: 0, active: None }
+    pub(super) fn new(
+        target: Target,
+        timing: Timing,
+        requests: mpsc::Receiver<ClauseRequest>,
+        speaking: Speaking,
+    ) -> Self {
+        Self {
+            target,
+            timing,
+            requests,
+            speaking,
+            ended_at: None,
+            socket: None,
+            is_refused: false,
+            contexts: 0,
+            active: None,
+        }
     }
 
     /// Speaks clauses until the session is dropped.
@@ -99,15 +151,22 @@ impl Connection {
         let _ = self.connect().await;
         while let Some(request) = self.next_request().await {
             let events = request.events.clone();
+            self.speaking.set(request.number);
+            if self.ended_at.is_some_and(|ended| ended > request.at) {
+                // Its time begins now.
+                let _ = events.try_send(Reply::Event(SpeechEvent::Queued));
+            }
             tokio::select! {
                 biased;
                 () = events.closed() => self.cancel().await,
-                spoken = self.speak(&request) => if let Err(error) = spoken {
+                spoken = self.speak(&request) => {
                     // The session may be gone.
-                    let _ = events.send(Err(error)).await;
+                    let _ = events.send(spoken.map_or_else(Reply::Failed, |()| Reply::Complete)).await;
                 }
             }
             self.active = None;
+            self.speaking.set(0);
+            self.ended_at = Some(Instant::now());
         }
     }
 
@@ -281,7 +340,7 @@ fn empty() -> Failure {
 
 /// Waits while the call does not take events; a dropped clause takes none.
 async fn send(request: &ClauseRequest, event: SpeechEvent) {
-    let _ = request.events.send(Ok(event)).await;
+    let _ = request.events.send(Reply::Event(event)).await;
 }
 
 fn backoff(failures: u32) -> Duration {

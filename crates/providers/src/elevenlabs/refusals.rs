@@ -137,7 +137,7 @@ pub(super) fn of_close(frame: Option<&CloseFrame>) -> Failure {
     let Some(frame) = frame else { return ended() };
     let (code, reason) = (u16::from(frame.code), frame.reason.as_str());
     if code != 1008 {
-        let error = Error::unavailable(VENDOR, &format!("it closed with {code}: {reason}"));
+        let error = Error::unavailable_because(VENDOR, &format!("it closed with {code}"), reason);
         return Failure { error, remedy: Remedy::Reconnect };
     }
     let lower = reason.to_lowercase();

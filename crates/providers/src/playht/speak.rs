@@ -58,7 +58,7 @@ impl Speak {
             return Err(Unusable::no_adapter(VENDOR));
         };
         let base = providers.endpoints.of(VENDOR).clone();
-        if base.as_str().trim_end_matches('/') == connection.default_url {
+        if !providers.has_server(connection) {
             return Err(Unusable::no_server(VENDOR, connection.url_variable));
         }
         let [key, user_id] = connection.keys else { return Err(Unusable::no_adapter(VENDOR)) };
@@ -102,9 +102,13 @@ impl Speak {
 }
 
 impl Synthesizer for Speak {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+    fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
         let (http, base) = (self.http.clone(), self.base.clone());
         async move { egress::open_ahead(&http, &base).await }.boxed()
+    }
+
+    fn speaks(&self, format: AudioFormat) -> bool {
+        catalogue::voice_yields(VENDOR, format)
     }
 
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {

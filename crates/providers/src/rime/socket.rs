@@ -27,19 +27,26 @@ const MAX_KEPT: usize = 2;
 
 /// The sockets of a voice that no clause uses.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pool(Arc<Mutex<Vec<(Socket, Instant)>>>);
+pub(super) struct Pool(Arc<Mutex<Vec<(Url, Socket, Instant)>>>);
 
 impl Pool {
-    pub(super) fn take(&self) -> Option<Socket> {
+    /// A socket with this address, which has the settings of its clauses.
+    pub(super) fn take(&self, url: &Url) -> Option<Socket> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|(_, since)| since.elapsed() < MAX_IDLE);
-        idle.pop().map(|(socket, _)| socket)
+        idle.retain(|(.., since)| since.elapsed() < MAX_IDLE);
+        let place = idle.iter().rposition(|(of, ..)| of == url)?;
+        Some(idle.remove(place).1)
     }
 
-    pub(super) fn put(&self, socket: Socket) {
+    /// Closes all sockets.
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(super) fn put(&self, url: &Url, socket: Socket) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_KEPT {
-            idle.push((socket, Instant::now()));
+            idle.push((url.clone(), socket, Instant::now()));
         }
     }
 }
@@ -130,7 +137,11 @@ impl Socket {
                     let code = u16::from(frame.code);
                     return Err(match code {
                         1003 | 1007 | 1008 => Error::rejected(VENDOR, code, &frame.reason),
-                        _ => Error::unavailable(VENDOR, &format!("it closed with {code}: {}", frame.reason)),
+                        _ => Error::unavailable_because(
+                            VENDOR,
+                            &format!("it closed with {code}"),
+                            &frame.reason,
+                        ),
                     });
                 }
                 Some(Ok(_)) => {}

@@ -12,7 +12,10 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use reqwest::Url;
 use switchboard_model::{
     agents::RimeVoice,
-    catalogue::rime::{language_tag, model_of},
+    catalogue::{
+        rime::{language_tag, model_of},
+        voice_yields,
+    },
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -38,8 +41,8 @@ pub struct Speak {
     key: Secret,
     voice: RimeVoice,
     timeouts: StreamTimeouts,
-    /// A connection that was opened ahead, for a call with the telephone's format and the default language.
-    ahead: Pool,
+    /// The connections that no clause uses: opened ahead, or left by a clause.
+    idle: Pool,
 }
 
 impl Speak {
@@ -53,7 +56,7 @@ impl Speak {
             key: providers.key(VENDOR)?,
             voice: voice.clone(),
             timeouts,
-            ahead: Pool::default(),
+            idle: Pool::default(),
         })
     }
 
@@ -91,23 +94,24 @@ impl Speak {
 }
 
 impl Synthesizer for Speak {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
-        let (url, key, pool) = (self.url(AudioFormat::TELEPHONE, ""), self.key.clone(), self.ahead.clone());
+    fn connect_ahead(&self, call: &CallContext) -> BoxFuture<'static, ()> {
+        let (url, key, pool) = (self.url(call.format, &call.language), self.key.clone(), self.idle.clone());
         async move {
             // If this fails, the first clause connects itself.
             if let Ok(socket) = Socket::open(&url, &key).await {
-                pool.put(socket);
+                pool.put(&url, socket);
             }
         }
         .boxed()
     }
 
+    fn speaks(&self, format: AudioFormat) -> bool {
+        voice_yields(VENDOR, format)
+    }
+
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
         let url = self.url(call.format, &call.language);
-        // The settings of a connection are in its address.
-        let is_ahead = url == self.url(AudioFormat::TELEPHONE, "");
-        let pool = if is_ahead { self.ahead.clone() } else { Pool::default() };
-        Box::new(Session { url, voice: self.clone(), pool, clauses: 0 })
+        Box::new(Session { url, voice: self.clone(), clauses: 0 })
     }
 }
 
@@ -115,8 +119,14 @@ impl Synthesizer for Speak {
 struct Session {
     url: Url,
     voice: Speak,
-    pool: Pool,
     clauses: u64,
+}
+
+impl Drop for Session {
+    /// No clause will use the idle connections.
+    fn drop(&mut self) {
+        self.voice.idle.clear();
+    }
 }
 
 impl VoiceSession for Session {
@@ -126,7 +136,7 @@ impl VoiceSession for Session {
             id: format!("clause-{}", self.clauses),
             url: self.url.clone(),
             key: self.voice.key.clone(),
-            pool: self.pool.clone(),
+            pool: self.voice.idle.clone(),
             timeouts: self.voice.timeouts,
             text: clause.to_owned(),
             deadline: Instant::now(),
@@ -150,7 +160,7 @@ impl VoiceSession for Session {
                 State::Speaking(mut clause, mut socket) => match clause.read(&mut socket).await {
                     Ok(Some(event)) => Some((Ok(event), State::Speaking(clause, socket))),
                     Ok(None) => {
-                        clause.pool.put(socket);
+                        clause.pool.put(&clause.url, socket);
                         None
                     }
                     Err(error) => Some((Err(error), State::Over)),
@@ -187,7 +197,7 @@ struct Clause {
 impl Clause {
     /// Sends the request on an idle connection, or on a new one.
     async fn ask(&mut self) -> Result<Socket, Error> {
-        if let Some(mut socket) = self.pool.take()
+        if let Some(mut socket) = self.pool.take(&self.url)
             && !is_closed(&mut socket)
             && socket.request(&self.text, &self.id, self.deadline).await.is_ok()
         {
@@ -262,7 +272,7 @@ fn failure(message: &str) -> Error {
     let is_transient =
         ["rate", "limit", "concurren", "capacity", "internal", "timeout", "unavailable", "try again"];
     if is_transient.iter().any(|word| lower.contains(word)) {
-        Error::unavailable(VENDOR, message)
+        Error::unavailable_because(VENDOR, "it failed", message)
     } else {
         Error::rejected(VENDOR, "error", message)
     }
@@ -316,7 +326,7 @@ mod tests {
     fn url(voice: RimeVoice, language: &str) -> String {
         let base = Url::parse("https://users-ws.rime.ai").unwrap();
         let timeouts = crate::synthesizer::TIMEOUTS;
-        let speak = Speak { base, key: Secret::new("k"), voice, timeouts, ahead: Pool::default() };
+        let speak = Speak { base, key: Secret::new("k"), voice, timeouts, idle: Pool::default() };
         speak.url(AudioFormat::TELEPHONE, language).to_string()
     }
 
@@ -359,7 +369,9 @@ mod tests {
 
     #[test]
     fn an_error_message_is_retryable_or_not() {
-        assert!(failure("Rate limit exceeded").is_retryable());
+        let failed = failure("Rate limit exceeded: my card is lost");
+        assert!(failed.is_retryable());
+        assert_eq!(failed.without_explanation(), "it failed", "its words may be the caller's");
         assert!(!failure("Unknown speaker").is_retryable());
     }
 }

@@ -61,9 +61,10 @@ async fn vendors() -> (Providers, mpsc::Receiver<SocketAddr>, JoinSet<()>) {
 async fn the_first_clause_uses_the_connection_opened_ahead() {
     let (providers, mut seen, _tasks) = vendors().await;
     let voice = providers.synthesizer(&Voice::default());
-    voice.connect_ahead().await;
+    let call = CallContext { format: AudioFormat::TELEPHONE, language: "en".into() };
+    voice.connect_ahead(&call).await;
     let ahead = seen.recv().await.unwrap();
-    let mut session = voice.open(&CallContext { format: AudioFormat::TELEPHONE, language: "en".into() });
+    let mut session = voice.open(&call);
     assert!(session.synthesize("Hello.").all(async |event| event.is_ok()).await);
     assert_eq!(seen.recv().await, Some(ahead));
 }
@@ -85,6 +86,10 @@ async fn the_first_generation_uses_the_connection_opened_ahead() {
 #[tokio::test]
 async fn a_vendor_that_is_unreachable_ahead_of_the_call_is_no_error() {
     let nowhere = support::nowhere();
-    nowhere.providers.synthesizer(&Voice::default()).connect_ahead().await;
+    nowhere
+        .providers
+        .synthesizer(&Voice::default())
+        .connect_ahead(&CallContext { format: AudioFormat::TELEPHONE, language: "en".into() })
+        .await;
     nowhere.providers.language_model(&LanguageModel::default()).connect_ahead().await;
 }

@@ -295,6 +295,7 @@ async fn refused_handshakes_are_retryable_or_not() {
     {
         let error = answered(StatusCode::from_u16(status).unwrap()).await;
         assert_eq!(error.is_retryable(), is_retryable, "{error}");
+        assert_eq!(error.is_unauthorized(), status == 403, "{error}");
     }
     let unreachable = connect(&nowhere().providers, Timing::default()).await.err().unwrap();
     assert!(unreachable.is_retryable());
@@ -322,6 +323,7 @@ async fn a_closed_session_reports_usage_before_its_error() {
         };
         assert_eq!(*audio, Duration::from_millis(100));
         assert_eq!(error.is_retryable(), is_retryable, "{error}");
+        assert_eq!(error.is_unauthorized(), code == 1008, "{error}");
     }
 }
 

@@ -40,6 +40,7 @@ fn pair<P: ?Sized>(service: Service, first: Arc<P>, second: Arc<P>) -> Vec<Candi
         service,
         provider: provider.into(),
         model: String::new(),
+        voice: String::new(),
         credential: None,
     };
     let stand_in = Some(StandIn { service, provider: "second".into(), model: "m".into() });
@@ -170,5 +171,5 @@ async fn a_voice_that_refuses_is_replaced() {
         panic!("{events:?}")
     };
     assert_eq!(fallback.failed, ["first: refused the request (402)"]);
-    tokio::time::timeout(Duration::from_secs(1), chain.connect_ahead()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(1), chain.connect_ahead(&context)).await.unwrap();
 }

@@ -17,14 +17,18 @@ use axum::{
     routing::get,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, StreamExt as _, future::ready};
 use serde_json::{Value, json};
-use switchboard_model::agents::Voice;
+use switchboard_model::{
+    agents::Voice,
+    catalogue::{Service, StandIn},
+};
 use switchboard_providers::{
     Error, Providers, StreamTimeouts,
     audio::AudioFormat,
+    chain::{Candidate, ChainedVoice, ProviderId, ProviderOutages},
     elevenlabs::speak::{Speak, Timing},
-    synthesizer::{CallContext, SpeechEvent, Synthesizer as _, VoiceSession},
+    synthesizer::{CallContext, SpeechEvent, Synthesizer, VoiceSession},
 };
 use tokio::{
     sync::watch,
@@ -46,6 +50,8 @@ enum Act {
     /// A final message without audio.
     Empty,
     Silent,
+    /// Three seconds of audio as fast as they are heard.
+    SpeakLong,
     /// Half of the audio, then the connection is cut.
     Break,
     /// Half of the audio, then nothing.
@@ -175,6 +181,12 @@ async fn serve(vendor: &Vendor, mut socket: WebSocket) {
                 let _ = socket.send(Message::text(last.to_string())).await;
             }
             Act::Silent => {}
+            Act::SpeakLong => {
+                for _ in 0..15 {
+                    say(1_600, Value::Null).await;
+                    sleep(Duration::from_millis(200)).await;
+                }
+            }
             Act::Stall => say(2_000, Value::Null).await,
             Act::Break => {
                 say(2_000, Value::Null).await;
@@ -300,6 +312,33 @@ async fn one_connection_opened_ahead_serves_all_clauses() {
 }
 
 #[tokio::test]
+async fn a_clause_that_waits_for_a_long_one_is_not_given_to_the_next_voice() {
+    let (_vendor, server) = Vendor::start(&[Act::SpeakLong]).await;
+    let (other, other_server) = Vendor::start(&[]).await;
+    let candidates = [("first", &server), ("second", &other_server)].map(|(name, server)| {
+        let speak = Speak::new(&server.providers(), &voice(), Timing::default()).unwrap();
+        let (service, provider, model) = (Service::Voice, name.to_owned(), String::new());
+        let stand_in = StandIn { service, provider: provider.clone(), model: model.clone() };
+        Candidate {
+            provider: Arc::new(speak) as Arc<dyn Synthesizer>,
+            id: ProviderId { service, provider, model, voice: String::new(), credential: None },
+            stand_in: (name == "second").then_some(stand_in),
+        }
+    });
+    let chain = ChainedVoice::new(candidates.into(), ProviderOutages::default());
+    let mut session = chain.open(&CallContext { format: AudioFormat::TELEPHONE, language: "en".into() });
+    let (one, two) = (session.synthesize("This one is long."), session.synthesize("Two, please."));
+    let (one, two): (Vec<_>, Vec<_>) =
+        timeout(LONG, futures_util::future::join(one.collect(), two.collect())).await.unwrap();
+    assert_eq!((bytes(&one), bytes(&two)), (15 * 1_600, 4_000));
+    let is_queued = |event: &&Result<SpeechEvent, Error>| matches!(event, Ok(SpeechEvent::Queued));
+    assert_eq!(one.iter().filter(is_queued).count(), 0, "{one:?}");
+    assert!(two.iter().filter(is_queued).count() >= 3, "{two:?}");
+    assert!(!two.iter().any(|event| matches!(event, Ok(SpeechEvent::Fallback(_)))), "{two:?}");
+    assert_eq!(other.seen().with("flush"), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_dropped_clause_is_closed_within_a_frame_and_its_audio_is_ignored() {
     let (vendor, server) = Vendor::start(&[Act::Silent]).await;
     let mut session = session(&server.providers(), PATIENT);
@@ -324,8 +363,11 @@ async fn clauses_that_the_vendor_does_not_end_do_not_fill_the_connection() {
     let (vendor, server) = Vendor::start(&vec![Act::Silent; 12]).await;
     let mut session = session(&server.providers(), PATIENT);
     for _ in 0..12 {
-        let mut clause = session.synthesize("Interrupted.");
-        assert!(matches!(clause.next().await, Some(Ok(SpeechEvent::Characters { .. }))));
+        // The end of the one before may come after its request.
+        let clause = session.synthesize("Interrupted.");
+        let mut clause = clause.skip_while(|event| ready(matches!(event, Ok(SpeechEvent::Queued))));
+        let first = clause.next().await;
+        assert!(matches!(first, Some(Ok(SpeechEvent::Characters { .. }))), "{first:?}");
     }
     assert_eq!(bytes(&speech(&mut *session, "Heard.").await), 4_000);
     assert_eq!(vendor.seen().with("close_context").len(), 13);
@@ -441,5 +483,5 @@ async fn an_unreachable_vendor_and_a_missing_key_are_reported_by_the_clause() {
     let mut session = without.synthesizer(&voice()).open(&context);
     let events = speech(&mut *session, "Hello.").await;
     assert!(error(&events).to_string().contains("add elevenlabs_api_key"), "{events:?}");
-    assert!(without.synthesizer(&voice()).connect_ahead().now_or_never().is_some());
+    assert!(without.synthesizer(&voice()).connect_ahead(&context).now_or_never().is_some());
 }

@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use switchboard_model::{
     agents::Voice,
+    catalogue::connection,
     credentials::{Credential, OpenCredential, Provider},
     egress_policy::EgressPolicy,
     ids::{AccountId, CredentialId},
@@ -141,7 +142,8 @@ async fn two_clauses_are_synthesized_at_once() {
     let server = Server::http(Router::new().route("/api/v2/tts/stream", post(async || vec![1_u8; 8]))).await;
     let mut session = server.providers().synthesizer(&voice()).open(&context());
     for clause in [session.synthesize("One."), session.synthesize("Two.")] {
-        assert!(clause.all(async |event| event.is_ok()).await);
+        let events: Vec<_> = clause.map(Result::unwrap).collect().await;
+        assert!(matches!(&events[..], [SpeechEvent::Characters { .. }, SpeechEvent::Audio(_)]), "{events:?}");
     }
 }
 
@@ -153,7 +155,11 @@ async fn without_a_server_or_a_key_nothing_is_asked() {
         let [Err(Error::Rejected { code, .. })] = &events[..] else { panic!("{events:?}") };
         code.clone()
     };
-    assert_eq!(code(providers("https://api.play.ht")).await, "no_server");
+    let playht = connection("playht").unwrap();
+    let without = providers("https://api.play.ht");
+    assert!(!without.has_keys(playht), "another voice begins the call");
+    assert_eq!(code(without).await, "no_server");
+    assert!(nowhere().providers.has_keys(playht));
     for key in ["playht_api_key", "playht_user_id"] {
         let mut providers = nowhere().providers;
         providers.keys.remove(key);

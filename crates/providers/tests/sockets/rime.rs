@@ -56,7 +56,8 @@ where
 {
     let accept = async move |RawQuery(query): RawQuery, headers: HeaderMap, upgrade: WebSocketUpgrade| {
         let expected = "speaker=lyra&modelId=coda&audioFormat=mulaw&samplingRate=8000&segment=never";
-        assert_eq!(query.as_deref(), Some(expected));
+        let wideband = "speaker=lyra&modelId=coda&audioFormat=pcm&samplingRate=16000&segment=never&lang=fr";
+        assert!([expected, wideband].contains(&query.as_deref().unwrap()), "{query:?}");
         assert_eq!(headers[header::AUTHORIZATION], "Bearer rm-1");
         upgrade.on_upgrade(script)
     };
@@ -142,7 +143,8 @@ async fn clauses_share_a_connection_unless_they_are_spoken_at_once() {
     }
     assert_eq!(connections.load(Ordering::SeqCst), 2);
     for clause in both {
-        assert!(clause.all(async |event| event.is_ok()).await);
+        let events: Vec<_> = clause.map(Result::unwrap).collect().await;
+        assert!(matches!(&events[..], [SpeechEvent::Audio(_), ..]), "{events:?}");
     }
 }
 
@@ -160,11 +162,14 @@ async fn a_connection_ahead_is_used_by_the_first_clause() {
         }
     })
     .await;
-    let voice = Speak::new(&server.providers(), &voice(), PATIENT).unwrap();
-    voice.connect_ahead().await;
-    let events: Vec<_> = voice.open(&context()).synthesize("Hello.").collect().await;
-    assert!(events.iter().all(Result::is_ok), "{events:?}");
-    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    let wideband = CallContext { format: AudioFormat::WIDEBAND, language: "fr".into() };
+    for (call, expected) in [(context(), 1), (wideband, 2)] {
+        let voice = Speak::new(&server.providers(), &voice(), PATIENT).unwrap();
+        voice.connect_ahead(&call).await;
+        let events: Vec<_> = voice.open(&call).synthesize("Hello.").collect().await;
+        assert!(events.len() > 1 && events.iter().all(Result::is_ok), "{events:?}");
+        assert_eq!(connections.load(Ordering::SeqCst), expected);
+    }
 }
 
 #[tokio::test]

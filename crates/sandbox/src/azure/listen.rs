@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{admission::Server, phrases::Phrases, usp};
 use crate::{
-    deepgram::recogniser::{Heard, Recogniser},
+    deepgram::recogniser::{Recogniser, RecogniserEvent},
     faults::{Disruption, Treatment},
     speech::Speech,
 };
@@ -120,11 +120,11 @@ struct Stream {
     disruption: Option<Disruption>,
     /// Whether `speech.config` came.
     is_configured: bool,
-    turn: Option<Turn>,
+    turn: Option<ProtocolTurn>,
 }
 
 /// A turn of the protocol.
-struct Turn {
+struct ProtocolTurn {
     request_id: String,
     recogniser: Recogniser,
     phrases: Phrases,
@@ -210,7 +210,7 @@ impl Stream {
         }
     }
 
-    fn begin(&self, request_id: &str, context: &Value) -> Result<Turn, &'static str> {
+    fn begin(&self, request_id: &str, context: &Value) -> Result<ProtocolTurn, &'static str> {
         let languages = context["languageId"]["languages"].as_array();
         if let Some(languages) = languages {
             if !self.options.identifies_languages {
@@ -247,7 +247,7 @@ impl Stream {
                 _ => return Err("segmentationSilenceTimeoutMs must be from 100 to 5000"),
             },
         };
-        Ok(Turn {
+        Ok(ProtocolTurn {
             request_id: request_id.to_owned(),
             recogniser: Recogniser::new(self.speech.clone(), silence),
             phrases: Phrases::new(self.options.is_detailed, language),
@@ -286,10 +286,10 @@ impl Stream {
     }
 
     /// The messages for what was heard, and for the end of the turn.
-    fn tell(&mut self, heard: &[Heard]) -> Vec<(&'static str, Value)> {
+    fn tell(&mut self, heard: &[RecogniserEvent]) -> Vec<(&'static str, Value)> {
         let Some(turn) = &mut self.turn else { return vec![] };
         let mut messages: Vec<_> = heard.iter().filter_map(|heard| turn.phrases.on(heard)).collect();
-        if heard.contains(&Heard::Closed) {
+        if heard.contains(&RecogniserEvent::Closed) {
             messages.extend(turn.phrases.end(turn.recogniser.position()));
             messages.push(("turn.end", json!({})));
         }

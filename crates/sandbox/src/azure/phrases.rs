@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::deepgram::recogniser::{Heard, Word, text};
+use crate::deepgram::recogniser::{RecogniserEvent, Word, text};
 
 const CONFIDENCE: f64 = 0.93;
 
@@ -23,18 +23,18 @@ impl Phrases {
     }
 
     /// The message for what was heard, with its path. Times count from the beginning of the turn.
-    pub(super) fn on(&mut self, heard: &Heard) -> Option<(&'static str, Value)> {
+    pub(super) fn on(&mut self, heard: &RecogniserEvent) -> Option<(&'static str, Value)> {
         match heard {
             // Once per turn, like the vendor.
-            Heard::Started(at) if !std::mem::replace(&mut self.is_started, true) => {
+            RecogniserEvent::Started(at) if !std::mem::replace(&mut self.is_started, true) => {
                 Some(("speech.startDetected", json!({"Offset": ticks(at.as_secs_f64())})))
             }
-            Heard::Interim { words, .. } => {
+            RecogniserEvent::Interim { words, .. } => {
                 let mut body = times(words)?;
                 body["Text"] = json!(plain(&text(words)));
                 Some(("speech.hypothesis", self.with_language(body)))
             }
-            Heard::Final { words, .. } => {
+            RecogniserEvent::Final { words, .. } => {
                 let mut body = times(words)?;
                 body["RecognitionStatus"] = json!("Success");
                 let display = text(words);
@@ -47,7 +47,7 @@ impl Phrases {
                 }
                 Some(("speech.phrase", self.with_language(body)))
             }
-            Heard::Started(_) | Heard::Resumed | Heard::Closed => None,
+            RecogniserEvent::Started(_) | RecogniserEvent::Resumed | RecogniserEvent::Closed => None,
         }
     }
 
@@ -101,22 +101,22 @@ mod tests {
     #[test]
     fn an_utterance_has_the_vendors_messages() {
         let mut phrases = Phrases::new(false, None);
-        let started = Heard::Started(Duration::from_millis(70));
+        let started = RecogniserEvent::Started(Duration::from_millis(70));
         assert_eq!(phrases.on(&started), Some(("speech.startDetected", json!({"Offset": 700_000}))));
         assert_eq!(phrases.on(&started), None, "once per turn");
-        let (path, body) = phrases.on(&Heard::Interim { words: words(), is_pause: false }).unwrap();
+        let (path, body) = phrases.on(&RecogniserEvent::Interim { words: words(), is_pause: false }).unwrap();
         assert_eq!((path, &body["Text"]), ("speech.hypothesis", &json!("hello there")));
-        let (path, body) = phrases.on(&Heard::Final { words: words(), is_end: true }).unwrap();
+        let (path, body) = phrases.on(&RecogniserEvent::Final { words: words(), is_end: true }).unwrap();
         assert_eq!((path, &body["DisplayText"]), ("speech.phrase", &json!("Hello there.")));
         assert_eq!((&body["Offset"], &body["Duration"]), (&json!(700_000), &json!(9_000_000)));
-        assert_eq!(phrases.on(&Heard::Final { words: vec![], is_end: true }), None);
+        assert_eq!(phrases.on(&RecogniserEvent::Final { words: vec![], is_end: true }), None);
         assert_eq!(phrases.end(Duration::from_secs(2)).len(), 2);
     }
 
     #[test]
     fn several_languages_are_told_and_details_are_readings() {
         let mut phrases = Phrases::new(true, Some("en-US".into()));
-        let (_, body) = phrases.on(&Heard::Final { words: words(), is_end: true }).unwrap();
+        let (_, body) = phrases.on(&RecogniserEvent::Final { words: words(), is_end: true }).unwrap();
         assert_eq!(body["PrimaryLanguage"]["Language"], "en-US");
         assert_eq!(body["NBest"][0]["Display"], "Hello there.");
         assert!(body.get("DisplayText").is_none());

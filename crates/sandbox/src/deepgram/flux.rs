@@ -25,7 +25,7 @@ use self::{options::FluxOptions, turns::Turns};
 use super::{
     api::{RequestId, Server},
     listen::ignore,
-    recogniser::{Heard, Recogniser},
+    recogniser::{Recogniser, RecogniserEvent},
 };
 use crate::faults::{Disruption, Treatment};
 
@@ -137,7 +137,7 @@ async fn run<E>(
                 },
             },
         };
-        let is_closed = heard.contains(&Heard::Closed);
+        let is_closed = heard.contains(&RecogniserEvent::Closed);
         let position = recogniser.position();
         for heard in heard {
             turns.on(heard, position, &mut messages);

@@ -24,7 +24,7 @@ pub(crate) struct Word {
 
 /// Something that was heard.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Heard {
+pub(crate) enum RecogniserEvent {
     /// Speech began, this long after the beginning of the stream.
     Started(Duration),
     /// The words so far. `is_pause`: silence has begun, and they may be the last ones.
@@ -68,22 +68,22 @@ impl Recogniser {
         self.session.position()
     }
 
-    pub(crate) fn audio(&mut self, mulaw: &[u8]) -> Vec<Heard> {
+    pub(crate) fn audio(&mut self, mulaw: &[u8]) -> Vec<RecogniserEvent> {
         self.step(|session, out| session.audio(mulaw, out))
     }
 
     /// Ends the present piece of speech.
-    pub(crate) fn finalize(&mut self) -> Vec<Heard> {
+    pub(crate) fn finalize(&mut self) -> Vec<RecogniserEvent> {
         self.step(Session::finalize)
     }
 
-    /// No more audio comes. [`Heard::Closed`] follows the last words.
-    pub(crate) fn close(&mut self) -> Vec<Heard> {
+    /// No more audio comes. [`RecogniserEvent::Closed`] follows the last words.
+    pub(crate) fn close(&mut self) -> Vec<RecogniserEvent> {
         self.step(Session::close)
     }
 
     /// Waits for the engine; none if it failed. Never returns while it has nothing to recognise. Cancel-safe.
-    pub(crate) async fn recognised(&mut self) -> Option<Vec<Heard>> {
+    pub(crate) async fn recognised(&mut self) -> Option<Vec<RecogniserEvent>> {
         match self.decodes.join_next().await {
             None => std::future::pending().await,
             Some(Ok(Ok(text))) => Some(self.step(|session, out| session.decoded(text, out))),
@@ -91,7 +91,7 @@ impl Recogniser {
         }
     }
 
-    fn step(&mut self, step: impl FnOnce(&mut Session, &mut Vec<Output>)) -> Vec<Heard> {
+    fn step(&mut self, step: impl FnOnce(&mut Session, &mut Vec<Output>)) -> Vec<RecogniserEvent> {
         let (was_ahead, mut out) = (self.session.is_ahead(), vec![]);
         step(&mut self.session, &mut out);
         let is_ahead = self.session.is_ahead();
@@ -108,21 +108,21 @@ impl Recogniser {
                     let speech = self.speech.clone();
                     self.decodes.spawn(async move { speech.transcribe(&audio).await });
                 }
-                Output::Close => heard.push(Heard::Closed),
+                Output::Close => heard.push(RecogniserEvent::Closed),
             }
         }
-        let is_final = heard.iter().any(|heard| matches!(heard, Heard::Final { .. }));
+        let is_final = heard.iter().any(|heard| matches!(heard, RecogniserEvent::Final { .. }));
         if was_ahead && !is_ahead && !is_final {
-            heard.insert(0, Heard::Resumed);
+            heard.insert(0, RecogniserEvent::Resumed);
         }
         heard
     }
 }
 
-fn read(message: &Value, is_pause: bool) -> Option<Heard> {
+fn read(message: &Value, is_pause: bool) -> Option<RecogniserEvent> {
     match message["type"].as_str()? {
         "SpeechStarted" => {
-            Some(Heard::Started(Duration::try_from_secs_f64(message["timestamp"].as_f64()?).ok()?))
+            Some(RecogniserEvent::Started(Duration::try_from_secs_f64(message["timestamp"].as_f64()?).ok()?))
         }
         "Results" => {
             let words = message["channel"]["alternatives"][0]["words"].as_array()?;
@@ -133,7 +133,11 @@ fn read(message: &Value, is_pause: bool) -> Option<Heard> {
             let words = words.iter().filter_map(word).collect();
             let is_end = message["speech_final"].as_bool()?;
             let is_final = message["is_final"].as_bool()?;
-            Some(if is_final { Heard::Final { words, is_end } } else { Heard::Interim { words, is_pause } })
+            Some(if is_final {
+                RecogniserEvent::Final { words, is_end }
+            } else {
+                RecogniserEvent::Interim { words, is_pause }
+            })
         }
         _ => None,
     }

@@ -14,7 +14,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Server, USER_ID};
-use crate::faults::{self, Admission, Disruption, Endpoint};
+use crate::{
+    audio,
+    faults::{self, Admission, Disruption, Endpoint},
+};
 
 /// Maximum length of a text, in characters.
 const MAX_CHARS: usize = 2_000;
@@ -79,8 +82,13 @@ impl Speak {
         if !ENGINES.contains(&self.voice_engine.as_str()) {
             return Err(Refusal::field(format!("voice_engine: must be one of {}", ENGINES.join(", "))));
         }
-        if (self.output_format.as_str(), self.sample_rate) != ("mulaw", Some(8_000)) {
-            return Err(Refusal::field("output_format, sample_rate: this server has mulaw at 8000 only"));
+        if !matches!(
+            (self.output_format.as_str(), self.sample_rate),
+            ("mulaw", Some(8_000)) | ("raw", Some(8_000 | 16_000))
+        ) {
+            return Err(Refusal::field(
+                "output_format, sample_rate: this server has mulaw at 8000, and raw at 8000 and 16000",
+            ));
         }
         for (name, value, least, most) in [
             ("speed", self.speed, 0.1, 5.0),
@@ -169,16 +177,24 @@ async fn synthesize(
     };
     let Json(body) = body.map_err(|rejection| Refusal::field(rejection.body_text()))?;
     let text = body.check()?;
-    let respond = |audio| ([(header::CONTENT_TYPE, "audio/basic")], audio).into_response();
+    let is_mulaw = body.output_format == "mulaw";
+    let kind = if is_mulaw { "audio/basic" } else { "audio/raw" };
+    let respond = |audio| ([(header::CONTENT_TYPE, kind)], audio).into_response();
     if disruption == Some(Disruption::Silent) {
         return Ok(respond(faults::body(stream::empty(), disruption, server.stop.clone())));
     }
     #[expect(clippy::cast_possible_truncation, reason = "checked to be at most 5")]
     let speed = (body.speed.unwrap_or(1.0) as f32).clamp(0.5, 2.0);
-    let mut audio = server.speech.synthesize(&text, speed).await.map_err(|error| {
+    let rate = body.sample_rate.unwrap_or(audio::SAMPLE_RATE);
+    let samples = server.speech.synthesize_linear(&text, speed, rate).await.map_err(|error| {
         tracing::warn!(%error, "speech engine failed");
         Refusal(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the speech engine failed".to_owned())
     })?;
+    let mut audio: Vec<u8> = if is_mulaw {
+        samples.into_iter().map(audio::encode).collect()
+    } else {
+        samples.into_iter().flat_map(i16::to_le_bytes).collect()
+    };
     if disruption.is_some() {
         audio.truncate(audio.len() / 2);
     }

@@ -11,6 +11,8 @@ const CODA_LANGUAGES: [&str; 10] = ["en", "es", "fr", "de", "hi", "eng", "spa", 
 pub(super) struct Options {
     /// Pace of the voice; 2.0 is twice as fast.
     pub(super) speed: f32,
+    /// Samples per second of linear audio; none: mu-law at 8 kHz.
+    pub(super) linear_rate: Option<u32>,
     pub(super) segment: Segment,
     /// Whether the times of words are told.
     pub(super) tells_words: bool,
@@ -52,9 +54,16 @@ impl Options {
         if !speakers.contains(&speaker) {
             return Err(format!("speaker: {speaker} is unknown to {model}"));
         }
-        if (get("audioFormat"), get("samplingRate")) != (Some("mulaw"), Some("8000")) {
-            return Err("audioFormat, samplingRate: this server has mulaw at 8000 only".to_owned());
-        }
+        let linear_rate = match (get("audioFormat"), get("samplingRate")) {
+            (Some("mulaw"), Some("8000")) => None,
+            (Some("pcm"), Some("8000")) => Some(8_000),
+            (Some("pcm"), Some("16000")) => Some(16_000),
+            _ => {
+                let text =
+                    "audioFormat, samplingRate: this server has mulaw at 8000, and pcm at 8000 and 16000";
+                return Err(text.to_owned());
+            }
+        };
         let language = get("lang").unwrap_or("eng");
         if !CODA_LANGUAGES.contains(&language) {
             return Err(format!("lang: {language} is not spoken by {model}"));
@@ -76,6 +85,7 @@ impl Options {
         Ok(Self {
             // Lower is faster.
             speed: (1.0 / alpha).clamp(0.5, 2.0),
+            linear_rate,
             segment,
             tells_words: is_mist || matches!(language, "en" | "eng" | "es" | "spa"),
         })
@@ -98,10 +108,13 @@ mod tests {
     fn a_lower_alpha_is_faster_and_only_two_languages_have_times_of_words() {
         let options =
             parse(&format!("speaker=cove&modelId=mistv3&{TELEPHONE}&speedAlpha=0.5&reduceLatency=true"));
-        let expected = Options { speed: 2.0, segment: Segment::BySentence, tells_words: true };
+        let expected =
+            Options { speed: 2.0, linear_rate: None, segment: Segment::BySentence, tells_words: true };
         assert_eq!(options, Ok(expected));
         let french = parse(&format!("speaker=lyra&modelId=coda&{TELEPHONE}&segment=never&lang=fr")).unwrap();
         assert!(!french.tells_words && french.segment == Segment::Never);
+        let linear = parse("speaker=lyra&modelId=coda&audioFormat=pcm&samplingRate=16000").unwrap();
+        assert_eq!(linear.linear_rate, Some(16_000));
         assert!(parse(&format!("speaker=lyra&modelId=arcana&{TELEPHONE}")).is_ok(), "served by coda");
     }
 

@@ -94,7 +94,7 @@ pub(super) async fn speak(
 struct Clause {
     text: String,
     context_id: Option<String>,
-    audio: anyhow::Result<Vec<u8>>,
+    audio: anyhow::Result<Vec<i16>>,
 }
 
 /// One connection.
@@ -118,8 +118,9 @@ impl Stream {
                 if !self.waiting.is_empty() {
                     let (text, context_id) = self.waiting.remove(0);
                     let (speech, speed) = (server.speech.clone(), self.options.speed);
+                    let rate = self.options.linear_rate.unwrap_or(audio::SAMPLE_RATE);
                     self.clauses.spawn(async move {
-                        let audio = speech.synthesize(&text, speed).await;
+                        let audio = speech.synthesize_linear(&text, speed, rate).await;
                         Clause { text, context_id, audio }
                     });
                 } else if is_ending {
@@ -190,11 +191,19 @@ impl Stream {
     }
 
     fn messages(&self, clause: &Clause) -> Vec<Value> {
-        let Ok(sound) = &clause.audio else { return vec![error("internal error: the speech engine failed")] };
+        let Ok(samples) = &clause.audio else {
+            return vec![error("internal error: the speech engine failed")];
+        };
+        let (rate, sound): (_, Vec<u8>) = match self.options.linear_rate {
+            None => (audio::SAMPLE_RATE, samples.iter().map(|sample| audio::encode(*sample)).collect()),
+            Some(rate) => (rate, samples.iter().flat_map(|sample| sample.to_le_bytes()).collect()),
+        };
+        let length = u32::try_from(samples.len()).unwrap_or(u32::MAX);
+        let length = Duration::from_secs(1) * length / rate;
         let id = json!(clause.context_id);
         let mut messages = vec![];
         if self.options.tells_words {
-            let times = word_times(&clause.text, audio::duration(sound.len()));
+            let times = word_times(&clause.text, length);
             messages.push(json!({"type": "timestamps", "word_timestamps": times, "contextId": id}));
         }
         messages.extend(

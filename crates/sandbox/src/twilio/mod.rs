@@ -45,6 +45,8 @@ mod people;
 mod people_tests;
 mod playback;
 mod rest;
+#[cfg(test)]
+mod rest_tests;
 mod rudeness;
 mod special_numbers;
 #[cfg(test)]

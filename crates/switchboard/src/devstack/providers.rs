@@ -47,7 +47,8 @@ impl Source {
         // A real carrier cannot reach a stack on this machine, so its keys alone do not select it.
         let is_carrier = catalogue::row(Service::Carrier, connection.provider).is_some();
         let Some(url) = host.url_of(connection) else {
-            return Ok(if has_keys && !is_carrier { Self::Vendor } else { Self::Sandbox });
+            let is_reachable = !is_carrier && !connection.has_ended();
+            return Ok(if has_keys && is_reachable { Self::Vendor } else { Self::Sandbox });
         };
         let variable = connection.url_variable;
         let parsed = reqwest::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));

@@ -16,8 +16,8 @@ use switchboard_model::{catalogue::StandIn, costs::Usage};
 use switchboard_providers::{
     Error,
     audio::AudioFormat,
-    fallback::Fallback,
-    synthesizer::{self, CallContext, SpeechEvent, VoiceSession},
+    stand_in_report::StandInReport,
+    synthesizer::{self, SpeechEvent, VoiceSession},
 };
 
 use crate::{
@@ -37,11 +37,13 @@ pub(super) enum ClauseEvent {
         by: Option<StandIn>,
     },
     /// Another provider speaks the clause.
-    Fallback(Fallback),
+    Fallback(StandInReport),
     /// When words are audible, from synthesizers that report it.
     Words(Vec<PlacedWord>),
     /// The clause waits for its turn at the synthesizer.
     Delayed,
+    /// The clause waits for another one.
+    Queued,
     /// The last one, also after an error.
     Finished,
     Failed(Error),
@@ -63,13 +65,12 @@ pub(super) struct ClauseSynthesis<'a> {
 }
 
 impl<'a> ClauseSynthesis<'a> {
-    /// Opens the voice's session of a call with audio of this format. A voice that does not speak it speaks the
-    /// telephone's.
+    /// Opens the voice's session of a call with audio of this format.
     pub(super) fn new(providers: &CallProviders, clips: &'a CallClips, format: AudioFormat) -> Self {
-        let format = if providers.voice.speaks(format) { format } else { AudioFormat::TELEPHONE };
-        let language = providers.resolved.transcriber.language().to_owned();
+        let context = providers.voice_context(format);
+        let format = context.format;
         Self {
-            voice: providers.voice.open(&CallContext { format, language }),
+            voice: providers.voice.open(&context),
             clips,
             running: SelectAll::new(),
             format,
@@ -109,6 +110,7 @@ impl<'a> ClauseSynthesis<'a> {
                 }
                 Ok(SpeechEvent::Words(words)) => Some((clause, ClauseEvent::Words(spoken.place(&words)))),
                 Ok(SpeechEvent::Delayed) => Some((clause, ClauseEvent::Delayed)),
+                Ok(SpeechEvent::Queued) => Some((clause, ClauseEvent::Queued)),
                 Err(error) => Some((clause, ClauseEvent::Failed(error))),
             })
         });
@@ -154,6 +156,7 @@ impl<'a> ClauseSynthesis<'a> {
                 }
                 Some(Input::VoiceDelayed { clause })
             }
+            ClauseEvent::Queued => Some(Input::VoiceDelayed { clause }),
             ClauseEvent::Finished => {
                 self.awaited.remove(&clause);
                 let trailing_silence = self.audio.trailing_silence(clause);

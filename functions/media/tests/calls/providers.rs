@@ -4,7 +4,10 @@ use std::{
     collections::VecDeque,
     fmt,
     future::ready,
-    sync::{Arc, Mutex, OnceLock, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,6 +20,7 @@ use futures_util::{
 use serde_json::Value;
 use switchboard_providers::{
     Error,
+    audio::AudioFormat,
     language_model::{
         self, ChatMessage, Conversation, FinishReason, Generation, GenerationEvent, LanguageModel, ToolCall,
     },
@@ -90,6 +94,8 @@ pub(super) struct Script {
     pub(super) stand_in: OnceLock<ScriptedProviders>,
     /// Whether the deployment has keys for the stand-ins only.
     pub(super) has_lost_keys: AtomicBool,
+    /// Whether the transcriber and the voice take a browser's audio too.
+    has_wideband: AtomicBool,
     recorded_voice: Mutex<Option<Box<dyn RecordedVoice>>>,
 }
 
@@ -114,7 +120,13 @@ impl ScriptedProviders {
             recorded_voice: Mutex::default(),
             stand_in: OnceLock::new(),
             has_lost_keys: AtomicBool::new(false),
+            has_wideband: AtomicBool::new(false),
         }))
+    }
+
+    /// Lets the transcriber and the voice take a browser's audio.
+    pub(crate) fn allow_wideband(&self) {
+        self.0.has_wideband.store(true, Ordering::Relaxed);
     }
 
     /// Speaks all clauses from now on as another voice has spoken them.
@@ -203,9 +215,14 @@ fn silent(vendor: &'static str, limit: Duration) -> Error {
 }
 
 impl Transcriber for ScriptedProviders {
-    fn connect(&self) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
+    fn connect_for(
+        &self,
+        format: AudioFormat,
+    ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
         let script = Arc::clone(&self.0);
         async move {
+            let format =
+                if script.has_wideband.load(Ordering::Relaxed) { format } else { AudioFormat::TELEPHONE };
             let refusal = if *script.is_open.borrow() {
                 script.refusals.lock().unwrap().pop_front()
             } else {
@@ -224,7 +241,7 @@ impl Transcriber for ScriptedProviders {
                 }
             }
             let (sink, frames) = AudioSink::new("deepgram");
-            Ok((sink, Session::open(script, frames).events()))
+            Ok((sink.of_format(format), Session::open(script, format, frames).events()))
         }
         .boxed()
     }
@@ -235,6 +252,7 @@ struct Session {
     script: Arc<Script>,
     place: usize,
     bytes: u64,
+    format: AudioFormat,
     frames: mpsc::Receiver<Bytes>,
     transcripts: broadcast::Receiver<Vec<TranscriptEvent>>,
     breaks: watch::Receiver<u32>,
@@ -242,7 +260,7 @@ struct Session {
 }
 
 impl Session {
-    fn open(script: Arc<Script>, frames: mpsc::Receiver<Bytes>) -> Self {
+    fn open(script: Arc<Script>, format: AudioFormat, frames: mpsc::Receiver<Bytes>) -> Self {
         let mut place = 0;
         script.requests.send_modify(|requests| {
             place = requests.session_audio.len();
@@ -251,7 +269,7 @@ impl Session {
         });
         let transcripts = script.transcripts.subscribe();
         let (breaks, is_open) = (script.breaks.subscribe(), script.is_open.subscribe());
-        Self { script, place, bytes: 0, frames, transcripts, breaks, is_open }
+        Self { script, place, bytes: 0, format, frames, transcripts, breaks, is_open }
     }
 
     fn events(self) -> TranscriberSession {
@@ -293,7 +311,7 @@ impl Session {
     }
 
     fn usage(&self, estimated: bool) -> TranscriptEvent {
-        TranscriptEvent::Usage { audio: Duration::from_micros(125 * self.bytes), estimated }
+        TranscriptEvent::Usage { audio: self.format.duration_of(self.bytes), estimated }
     }
 }
 
@@ -422,8 +440,12 @@ fn later<T: Send + 'static>(delay: Duration, error: Error) -> BoxStream<'static,
 }
 
 impl Synthesizer for ScriptedProviders {
-    fn connect_ahead(&self) -> BoxFuture<'static, ()> {
+    fn connect_ahead(&self, _call: &CallContext) -> BoxFuture<'static, ()> {
         ready(()).boxed()
+    }
+
+    fn speaks(&self, format: AudioFormat) -> bool {
+        format == AudioFormat::TELEPHONE || self.0.has_wideband.load(Ordering::Relaxed)
     }
 
     fn open(&self, _call: &CallContext) -> Box<dyn VoiceSession> {

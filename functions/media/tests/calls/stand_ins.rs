@@ -7,6 +7,7 @@ use switchboard_model::{
     agents,
     catalogue::{Chain, Connection},
     credentials::OpenCredential,
+    time::Timestamp,
 };
 use switchboard_providers::{
     language_model::LanguageModel, synthesizer::Synthesizer, transcriber::Transcriber,
@@ -45,7 +46,11 @@ impl ProviderSource for ScriptedProviders {
         false
     }
 
-    fn language_model_chain(&self, named: &agents::LanguageModel) -> Chain<agents::LanguageModel> {
+    fn language_model_chain(
+        &self,
+        named: &agents::LanguageModel,
+        _now: Timestamp,
+    ) -> Chain<agents::LanguageModel> {
         let settings = named.settings().clone();
         let model = "gemini-3.5-flash-lite".to_owned();
         let stand_in = agents::ModelSettings { model, credential_id: None, ..settings };
@@ -57,7 +62,7 @@ impl ProviderSource for ScriptedProviders {
         self.chain(named, agents::Transcriber::Azure { languages, credential_id: None })
     }
 
-    fn voice_chain(&self, named: &agents::Voice, _language: &str) -> Chain<agents::Voice> {
+    fn voice_chain(&self, named: &agents::Voice, _language: &str, _now: Timestamp) -> Chain<agents::Voice> {
         self.chain(named, agents::Voice::Deepgram { model: STAND_IN_VOICE.to_owned(), credential_id: None })
     }
 

@@ -104,6 +104,67 @@ async fn a_wideband_browser_is_served_by_providers_of_the_telephone() {
     assert!(recorded.abs_diff(expected / 2) < 50, "{recorded}: the recording has the telephone's rate");
 }
 
+/// Sends these frames; all of their samples have this value.
+async fn send_wideband(browser: &Phone, frames: std::ops::Range<usize>, sample: i16) {
+    let frame: Vec<u8> = (0..320).flat_map(|_| sample.to_le_bytes()).collect();
+    for number in frames {
+        browser.send_audio(number * 20, &frame).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_serves_a_browser_in_wideband() {
+    let world = World::new(quiet(), SLOW_VOICE).await;
+    let other = world.providers.add_stand_in();
+    world.providers.allow_wideband();
+    // The voice of a chain has one format; the transcriber's sessions each have theirs.
+    other.allow_wideband();
+    let (call, path) = world.conversation.web(greeting("Hello, this is Ada.")).await;
+    let worker = world.worker();
+    let browser = Phone::browser_at(&worker.address, &path).await;
+    browser.send(&browser_start("audio/l16", 16_000, None)).await;
+    call.until_messages(1).await;
+    send_wideband(&browser, 100..150, 8_001).await;
+    let unchanged =
+        |audio: &[u8]| audio.chunks_exact(2).filter(|one| **one == 8_001_i16.to_le_bytes()).count();
+    world
+        .providers
+        .until("the caller's audio", |requests| unchanged(&requests.session_audio.concat()) == 50 * 320)
+        .await;
+    browser.hang_up().await;
+    let (ended, _) = call.ended().await;
+    assert_eq!(ended.ended().unwrap().2.transcriber.ms, world.providers.requests().audio_bytes / 32);
+    worker.stop().await.unwrap();
+    let spoken = browser.received().audio().into_iter().filter(|byte| *byte == tone(0)).count();
+    assert_eq!(
+        spoken,
+        ("Hello, this is Ada.".len() * SLOW_VOICE).next_multiple_of(160),
+        "as the voice yields it"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stand_in_gets_the_audio_that_it_takes() {
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let other = world.providers.add_stand_in();
+    world.providers.allow_wideband();
+    world.providers.refuse_session(403);
+    let (call, path) = world.conversation.web(quiet()).await;
+    let worker = world.worker();
+    let browser = Phone::browser_at(&worker.address, &path).await;
+    browser.send(&browser_start("audio/l16", 16_000, None)).await;
+    other.until("a session", |requests| requests.open_sessions > 0).await;
+    send_wideband(&browser, 100..150, 8_000).await;
+    let narrow = recording::encode(8_000);
+    other
+        .until("the caller's audio", |requests| {
+            requests.session_audio.iter().flatten().filter(|byte| **byte == narrow).count() > 7_000
+        })
+        .await;
+    browser.hang_up().await;
+    call.ended().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_browser_is_told_of_events_as_they_happen() {
     let world = World::new(quiet(), FAST_VOICE).await;

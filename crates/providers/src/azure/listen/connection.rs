@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::{
 use crate::{
     Error, Secret,
     azure::{
-        VENDOR,
+        VENDOR, authorization, refusal_of_key,
         usp::{self, Headers},
     },
     egress::{self, WebSocket},
@@ -66,12 +66,9 @@ impl Connection {
             .as_str()
             .into_client_request()
             .map_err(|error| Error::rejected(VENDOR, "bad_request", &error.to_string()))?;
-        let mut key = HeaderValue::try_from(key.reveal()).map_err(|_| {
-            Error::rejected(VENDOR, "bad_key", "the key holds characters that no header can carry")
-        })?;
-        key.set_sensitive(true);
+        let (name, key) = authorization(key)?;
         let headers = request.headers_mut();
-        headers.insert("ocp-apim-subscription-key", key);
+        headers.insert(name, key);
         let connection_id =
             HeaderValue::try_from(random_id()).expect("hexadecimal digits are a header's value");
         headers.insert("x-connectionid", connection_id);
@@ -154,13 +151,11 @@ fn refused(error: tungstenite::Error) -> Error {
             Error::Unavailable { vendor: VENDOR, reason, retry_after: after, source: None }
         }
         Verdict::DropParameter(_) | Verdict::FallBack | Verdict::GiveUp => {
-            let message = match status {
-                StatusCode::UNAUTHORIZED => "the key is not valid at this endpoint: it belongs to one region",
-                StatusCode::FORBIDDEN => "the key may not transcribe, or its quota is used up",
+            let message = refusal_of_key(status).unwrap_or(match status {
                 StatusCode::NOT_FOUND => "there is no transcription at this endpoint",
                 StatusCode::BAD_REQUEST => "it does not transcribe with these settings, such as the language",
                 _ => "no explanation",
-            };
+            });
             Error::rejected(VENDOR, status.as_str(), message)
         }
     }
@@ -174,9 +169,11 @@ pub(super) fn is_normal(frame: &CloseFrame) -> bool {
 pub(super) fn closed(frame: &CloseFrame) -> Error {
     let code = u16::from(frame.code);
     match code {
-        1002 | 1003 | 1007 | 1008 | 4000 => Error::rejected(VENDOR, code, &frame.reason),
+        // Like a handshake that is refused: the stored keys are read again.
+        1008 => Error::rejected(VENDOR, "401", &frame.reason),
+        1002 | 1003 | 1007 | 4000 => Error::rejected(VENDOR, code, &frame.reason),
         4429 => Error::unavailable(VENDOR, "too many sessions at once"),
-        _ => Error::unavailable(VENDOR, &format!("it closed with {code}: {}", frame.reason)),
+        _ => Error::unavailable_because(VENDOR, &format!("it closed with {code}"), &frame.reason),
     }
 }
 

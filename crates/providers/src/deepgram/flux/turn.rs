@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::{Error, deepgram::VENDOR, transcriber::TranscriptEvent};
+use crate::{Error, deepgram::VENDOR, error::is_code, transcriber::TranscriptEvent};
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type")]
@@ -77,7 +77,7 @@ impl Turn {
                 Ok(())
             }
             ServerMessage::Error { code, description } if is_theirs(&code) => {
-                Err(Error::unavailable(VENDOR, &format!("{code}: {description}")))
+                Err(Error::unavailable_because(VENDOR, &code, &description))
             }
             ServerMessage::Error { code, description } => Err(Error::rejected(VENDOR, code, &description)),
             ServerMessage::Unknown => Ok(()),
@@ -116,10 +116,11 @@ impl Turn {
 
 /// Whether the vendor failed, rather than our request.
 fn is_theirs(code: &str) -> bool {
-    code.starts_with("INTERNAL")
-        || code.starts_with("NET-")
-        || code.contains("TIMEOUT")
-        || code.contains("UNAVAILABLE")
+    is_code(code)
+        && (code.starts_with("INTERNAL")
+            || code.starts_with("NET-")
+            || code.contains("TIMEOUT")
+            || code.contains("UNAVAILABLE"))
 }
 
 #[cfg(test)]

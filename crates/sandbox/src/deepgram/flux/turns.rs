@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::options::FluxOptions;
-use crate::deepgram::recogniser::{Heard, Word, text};
+use crate::deepgram::recogniser::{RecogniserEvent, Word, text};
 
 /// Interval of updates in which nothing changes.
 const UPDATE_EVERY: Duration = Duration::from_millis(250);
@@ -73,20 +73,20 @@ impl Turns {
     }
 
     /// Adds the messages for what was heard.
-    pub(super) fn on(&mut self, heard: Heard, position: Duration, out: &mut Vec<Value>) {
+    pub(super) fn on(&mut self, heard: RecogniserEvent, position: Duration, out: &mut Vec<Value>) {
         match heard {
-            Heard::Interim { words, is_pause } => {
+            RecogniserEvent::Interim { words, is_pause } => {
                 self.hear(words, position, out);
                 if is_pause && self.options.is_eager && !self.is_expected {
                     self.is_expected = true;
                     out.push(self.info("EagerEndOfTurn", position));
                 }
             }
-            Heard::Resumed if self.is_expected => {
+            RecogniserEvent::Resumed if self.is_expected => {
                 self.is_expected = false;
                 out.push(self.info("TurnResumed", position));
             }
-            Heard::Final { words, is_end } => {
+            RecogniserEvent::Final { words, is_end } => {
                 if !words.is_empty() {
                     self.hear(words, position, out);
                 }
@@ -96,7 +96,7 @@ impl Turns {
                 }
             }
             // The beginning of a turn is reported with its first words.
-            Heard::Started(_) | Heard::Resumed | Heard::Closed => {}
+            RecogniserEvent::Started(_) | RecogniserEvent::Resumed | RecogniserEvent::Closed => {}
         }
     }
 
@@ -187,7 +187,7 @@ mod tests {
         text.split_whitespace().map(|word| Word { text: word.to_owned(), start: 0.0, end: 1.0 }).collect()
     }
 
-    fn told(is_eager: bool, heard: Vec<Heard>) -> Vec<(String, String)> {
+    fn told(is_eager: bool, heard: Vec<RecogniserEvent>) -> Vec<(String, String)> {
         let options =
             FluxOptions { silence: Duration::from_millis(300), is_eager, only_times_out: false, hints: None };
         let mut turns = Turns::new(options, "r".into());
@@ -210,12 +210,12 @@ mod tests {
     #[test]
     fn a_turn_goes_on_after_a_probable_end() {
         let heard = vec![
-            Heard::Started(Duration::ZERO),
-            Heard::Interim { words: words("What"), is_pause: false },
-            Heard::Interim { words: words("What time"), is_pause: true },
-            Heard::Resumed,
-            Heard::Final { words: words("What time is it?"), is_end: true },
-            Heard::Interim { words: words("Hello"), is_pause: false },
+            RecogniserEvent::Started(Duration::ZERO),
+            RecogniserEvent::Interim { words: words("What"), is_pause: false },
+            RecogniserEvent::Interim { words: words("What time"), is_pause: true },
+            RecogniserEvent::Resumed,
+            RecogniserEvent::Final { words: words("What time is it?"), is_end: true },
+            RecogniserEvent::Interim { words: words("Hello"), is_pause: false },
         ];
         let eager = [
             ("StartOfTurn", "What"),
@@ -238,10 +238,10 @@ mod tests {
     #[test]
     fn long_speech_is_one_turn() {
         let heard = vec![
-            Heard::Final { words: words("One."), is_end: false },
-            Heard::Final { words: vec![], is_end: false },
-            Heard::Final { words: words("Two."), is_end: true },
-            Heard::Final { words: vec![], is_end: true },
+            RecogniserEvent::Final { words: words("One."), is_end: false },
+            RecogniserEvent::Final { words: vec![], is_end: false },
+            RecogniserEvent::Final { words: words("Two."), is_end: true },
+            RecogniserEvent::Final { words: vec![], is_end: true },
         ];
         assert_eq!(
             told(false, heard),
