@@ -4,6 +4,7 @@ use harness::shared;
 use switchboard_aws::table::Outcome;
 use switchboard_model::{
     agents::AgentConfig,
+    audio::AudioFormat,
     conversations::{Conversation, EndedReason, LegState, Snapshot, State},
     costs::{Prices, Usage},
     ids::ConversationId,
@@ -32,7 +33,10 @@ async fn the_parts_of_a_long_recording_are_joined_on_request() {
     let mut whole = vec![];
     for number in 0..PIECES {
         let piece = [number.wrapping_mul(41), number.wrapping_mul(73)].repeat(80_000);
-        recordings.put_piece(account, id, whole.len() as u64 / 2, piece.clone()).await.unwrap();
+        recordings
+            .put_piece(account, id, (AudioFormat::TELEPHONE, whole.len() as u64 / 2), piece.clone())
+            .await
+            .unwrap();
         whole.extend(piece);
     }
     let ended = table.table.transition(account, id, |now| {
@@ -41,5 +45,5 @@ async fn the_parts_of_a_long_recording_are_joined_on_request() {
     });
     assert!(matches!(ended.await.unwrap(), Outcome::Changed(_)));
     let file = stack.recording(&id.to_string()).await.unwrap();
-    assert!(file == recording::wav(&whole), "{} bytes", file.len());
+    assert!(file == recording::wav(AudioFormat::TELEPHONE, &whole), "{} bytes", file.len());
 }

@@ -1,7 +1,7 @@
 //! Recordings: pieces during the call, then one WAV file.
 //!
-//! Objects: `{account}/{conversation}/pieces/{start}` (interleaved telephone audio, see
-//! [`switchboard_model::recording`]), `{account}/{conversation}/recording.wav`, and the parts of the replay log of
+//! Objects: `{account}/{conversation}/pieces/{start}` (interleaved audio, see [`switchboard_model::recording`]; linear at
+//! 16 kHz if the name ends with `-wide`, the telephone's otherwise), `{account}/{conversation}/recording.wav`, and the parts of the replay log of
 //! each worker of the call, `{account}/{conversation}/replay/{began}-{part}.jsonl`. The name of a piece is its start,
 //! in samples since the `started_at` of the conversation, so that the pieces of all workers of the call share one time
 //! line. The bucket deletes all of them after the retention of the deployment.
@@ -22,28 +22,43 @@ use aws_sdk_s3::{
 };
 use bytes::Bytes;
 use switchboard_model::{
+    audio::AudioFormat,
     ids::{AccountId, ConversationId},
-    recording,
     time::Timestamp,
 };
 
 use crate::failure::{Cause, ServiceError};
 
-/// Maximum length of a recording, in samples: four hours, after which the carrier ends every call. A piece that starts
-/// later is ignored.
-const LONGEST: usize = 4 * 60 * 60 * recording::SAMPLE_RATE as usize;
-/// Bytes per sample: one of the caller, one of the agent.
-const SIDES: usize = 2;
+/// Maximum length of a recording: four hours, after which the carrier ends every call. A piece that starts later is
+/// ignored.
+const LONGEST: Duration = Duration::from_hours(4);
+/// Ends the name of a piece of [`AudioFormat::WIDEBAND`].
+const WIDE: &str = "-wide";
 /// Maximum number of objects in one deletion (S3, `DeleteObjects`).
 const BATCH: usize = 1_000;
 
 /// A stored piece.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Piece {
+    format: AudioFormat,
     /// Its start, in samples since the `started_at` of the conversation.
     start: u64,
     /// Its length.
     bytes: usize,
+}
+
+impl Piece {
+    fn key(&self, account: AccountId, conversation: ConversationId) -> String {
+        piece_key(account, conversation, self.format, self.start)
+    }
+
+    /// Its place among the pieces.
+    fn order(&self) -> (Duration, usize) {
+        (
+            self.format.duration_of(self.start.saturating_mul(self.format.encoding.bytes_per_sample())),
+            self.bytes,
+        )
+    }
 }
 
 /// The bucket of recordings.
@@ -62,20 +77,20 @@ impl Recordings {
         Self { client: Client::from_conf(s3), bucket }
     }
 
-    /// Stores one piece of interleaved telephone audio, of any length. `start_sample` is its start, in samples since
+    /// Stores one piece of interleaved audio in this format, of any length. `start_sample` is its start, in samples since
     /// the `started_at` of the conversation. It replaces a piece with the same start.
     pub async fn put_piece(
         &self,
         account: AccountId,
         conversation: ConversationId,
-        start_sample: u64,
-        interleaved_mu_law: impl Into<Bytes>,
+        (format, start_sample): (AudioFormat, u64),
+        interleaved: impl Into<Bytes>,
     ) -> Result<(), ServiceError> {
         self.client
             .put_object()
             .bucket(&self.bucket)
-            .key(piece_key(account, conversation, start_sample))
-            .body(ByteStream::from(interleaved_mu_law.into()))
+            .key(piece_key(account, conversation, format, start_sample))
+            .body(ByteStream::from(interleaved.into()))
             .send()
             .await
             .map_err(|error| ServiceError::of("PutObject", &error))?;
@@ -98,7 +113,7 @@ impl Recordings {
             joined = true;
         }
         if joined {
-            let keys = pieces.iter().map(|piece| piece_key(account, conversation, piece.start));
+            let keys = pieces.iter().map(|piece| piece.key(account, conversation));
             self.delete(keys).await?;
         }
         Ok(joined)
@@ -220,12 +235,16 @@ impl Recordings {
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| ServiceError::of("ListObjectsV2", &error))?;
             let piece = |object: &Object| {
-                let start = object.key()?.strip_prefix(&prefix)?.parse().ok()?;
-                Some(Piece { start, bytes: usize::try_from(object.size()?).ok()? })
+                let name = object.key()?.strip_prefix(&prefix)?;
+                let (format, start) = name
+                    .strip_suffix(WIDE)
+                    .map_or((AudioFormat::TELEPHONE, name), |start| (AudioFormat::WIDEBAND, start));
+                let bytes = usize::try_from(object.size()?).ok()?;
+                Some(Piece { format, start: start.parse().ok()?, bytes })
             };
             pieces.extend(page.contents().iter().filter_map(piece));
         }
-        pieces.sort_unstable();
+        pieces.sort_unstable_by_key(Piece::order);
         Ok(pieces)
     }
 
@@ -264,8 +283,9 @@ fn pieces_prefix(account: AccountId, conversation: ConversationId) -> String {
 }
 
 /// Twelve digits sort as text up to four years.
-fn piece_key(account: AccountId, conversation: ConversationId, start_sample: u64) -> String {
-    format!("{}{start_sample:012}", pieces_prefix(account, conversation))
+fn piece_key(account: AccountId, conversation: ConversationId, format: AudioFormat, start: u64) -> String {
+    let end = if format == AudioFormat::WIDEBAND { WIDE } else { "" };
+    format!("{}{start:012}{end}", pieces_prefix(account, conversation))
 }
 
 fn wav_key(account: AccountId, conversation: ConversationId) -> String {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::MutexGuard};
 
 use bytes::Bytes;
-use switchboard_model::time::Timestamp;
+use switchboard_model::{recording, time::Timestamp};
 use switchboard_testkit::bucket::{self, Objects};
 
 use super::*;
@@ -30,7 +30,12 @@ impl World {
 
     async fn put(&self, start_sample: u64, audio: &[u8]) {
         self.recordings
-            .put_piece(self.account, self.conversation, start_sample, audio.to_vec())
+            .put_piece(
+                self.account,
+                self.conversation,
+                (AudioFormat::TELEPHONE, start_sample),
+                audio.to_vec(),
+            )
             .await
             .unwrap();
     }
@@ -67,7 +72,7 @@ async fn pieces_are_joined_in_place_with_silence_between() {
     assert!(world.join().await);
     let gaps = [recording::SILENCE; 8];
     let whole = [&gaps[..2], &[0x80; 4], &gaps, &[0x00; 2]].concat();
-    assert_eq!(world.file(), recording::wav(&whole));
+    assert_eq!(world.file(), recording::wav(AudioFormat::TELEPHONE, &whole));
     let url = world.url().await.unwrap();
     assert!(url.contains("/recordings/acc_") && url.contains("X-Amz-Expires=60"), "{url}");
 }
@@ -82,7 +87,7 @@ async fn of_overlapping_pieces_the_later_one_is_kept() {
     world.put(10, &[4; 4]).await;
     assert!(world.join().await);
     let whole = [&[1; 8][..], &[2; 4], &[recording::SILENCE; 6], &[3; 2], &[4; 4]].concat();
-    assert_eq!(world.file(), recording::wav(&whole));
+    assert_eq!(world.file(), recording::wav(AudioFormat::TELEPHONE, &whole));
 }
 
 #[tokio::test]
@@ -91,7 +96,10 @@ async fn a_short_piece_replaces_only_its_part_of_a_long_one() {
     world.put(0, &[1; 12]).await;
     world.put(2, &[2; 2]).await;
     assert!(world.join().await);
-    assert_eq!(world.file(), recording::wav(&[&[1; 4][..], &[2; 2], &[1; 6]].concat()));
+    assert_eq!(
+        world.file(),
+        recording::wav(AudioFormat::TELEPHONE, &[&[1; 4][..], &[2; 2], &[1; 6]].concat())
+    );
 }
 
 #[tokio::test]
@@ -100,7 +108,7 @@ async fn a_piece_days_ahead_is_dropped() {
     world.put(0, &[1; 4]).await;
     world.put(u64::MAX, &[2; 4]).await;
     assert!(world.join().await);
-    assert_eq!(world.file(), recording::wav(&[1; 4]));
+    assert_eq!(world.file(), recording::wav(AudioFormat::TELEPHONE, &[1; 4]));
 }
 
 #[tokio::test]
@@ -114,7 +122,7 @@ async fn a_multipart_recording_equals_a_single_one() {
     }
     assert!(whole.len() * 2 > 2 * upload::PART);
     assert!(world.join().await);
-    assert!(world.file() == recording::wav(&whole));
+    assert!(world.file() == recording::wav(AudioFormat::TELEPHONE, &whole));
 }
 
 #[tokio::test]
@@ -154,7 +162,7 @@ async fn concurrent_joins_write_the_same_file() {
     let (first, second, third) = tokio::join!(world.join(), world.join(), world.join());
     assert!(first && second && third);
     let audio: Vec<u8> = pieces.iter().flat_map(|index| [*index; 2]).collect();
-    assert_eq!(world.file(), recording::wav(&audio));
+    assert_eq!(world.file(), recording::wav(AudioFormat::TELEPHONE, &audio));
 }
 
 #[tokio::test]
@@ -169,4 +177,16 @@ async fn remove_deletes_one_conversation_completely() {
         world.recordings.remove(world.account, world.conversation).await.unwrap();
         assert_eq!(world.objects().keys().collect::<Vec<_>>(), [&another]);
     }
+}
+
+#[tokio::test]
+async fn the_recording_of_a_web_call_is_wide_and_takes_earlier_telephone_pieces() {
+    let world = World::new().await;
+    world.put(0, &[0x80, recording::SILENCE]).await;
+    let place = (AudioFormat::WIDEBAND, 3);
+    world.recordings.put_piece(world.account, world.conversation, place, vec![1, 2, 3, 4]).await.unwrap();
+    assert!(world.join().await);
+    let loud = [0x7C, 0x7D, 0, 0];
+    let whole = [loud, loud, [0; 4], [1, 2, 3, 4]].concat();
+    assert_eq!(world.file(), recording::wav(AudioFormat::WIDEBAND, &whole));
 }

@@ -30,6 +30,7 @@ pub use self::transitions::{InvalidTransition, JournalEntry, RejectReason, Trans
 pub use self::web::{MAX_WEB_RESUMES, WEB_RESUME, WEB_URL_VALIDITY};
 use crate::{
     agents::AgentConfig,
+    audio::AudioFormat,
     carriers::CarrierCallId,
     costs::{CostBreakdown, Usage},
     ids::{AccountId, AgentId, ConversationId},
@@ -64,6 +65,17 @@ pub enum ConversationType {
     OutboundPhoneCall,
     /// A browser.
     WebCall,
+}
+
+impl ConversationType {
+    /// The format of the recording, whatever the format of a stream: all streams of a conversation share one recording.
+    #[must_use]
+    pub const fn recording_format(self) -> AudioFormat {
+        match self {
+            Self::InboundPhoneCall | Self::OutboundPhoneCall => AudioFormat::TELEPHONE,
+            Self::WebCall => AudioFormat::WIDEBAND,
+        }
+    }
 }
 
 /// The state of a conversation, with the facts that are true there.

@@ -1,10 +1,10 @@
 //! Joins the recorded pieces of a conversation into one WAV file.
 //!
-//! During a call the worker stores pieces of interleaved telephone audio: one byte of the caller, one byte of the
-//! agent, 8,000 pairs per second, each byte mu-law (ITU-T G.711).
+//! During a call the worker stores pieces of interleaved audio: one sample of the caller, one sample of the agent, in the
+//! format of [`ConversationType::recording_format`](crate::conversations::ConversationType::recording_format).
 
-/// Pairs of samples per second.
-pub const SAMPLE_RATE: u32 = 8_000;
+use crate::audio::{AudioFormat, Encoding};
+
 /// The mu-law byte of silence.
 pub const SILENCE: u8 = 0xFF;
 
@@ -12,19 +12,28 @@ const HEADER_BYTES: u32 = 44;
 const CHANNELS: u16 = 2;
 const BITS: u16 = 16;
 
+/// Bytes of a sample of the caller and one of the agent.
+#[must_use]
+pub const fn pair_bytes(format: AudioFormat) -> usize {
+    match format.encoding {
+        Encoding::MuLaw => 2,
+        Encoding::Pcm16 => 4,
+    }
+}
+
 /// A stereo 16-bit WAV file: left the caller, right the agent as the caller heard it.
 #[must_use]
-pub fn wav(interleaved_mu_law: &[u8]) -> Vec<u8> {
-    let pairs = interleaved_mu_law.len() / 2;
-    let mut wav = wav_header(pairs).to_vec();
-    wav.extend(wav_samples(&interleaved_mu_law[..pairs * 2]));
+pub fn wav(format: AudioFormat, interleaved: &[u8]) -> Vec<u8> {
+    let pairs = interleaved.len() / pair_bytes(format);
+    let mut wav = wav_header(format, pairs).to_vec();
+    wav.extend(wav_samples(format, &interleaved[..pairs * pair_bytes(format)]));
     wav
 }
 
 /// The header of a file with so many pairs of samples; [`wav_samples`] follow. A WAV file holds four gigabytes, which
-/// are 37 hours.
+/// are 18 hours at 16 kHz.
 #[must_use]
-pub fn wav_header(pairs: usize) -> [u8; HEADER_BYTES as usize] {
+pub fn wav_header(format: AudioFormat, pairs: usize) -> [u8; HEADER_BYTES as usize] {
     let block = CHANNELS * BITS / 8;
     let data_bytes = u32::try_from(pairs.saturating_mul(block.into())).unwrap_or(u32::MAX);
     let data_bytes = data_bytes.min(u32::MAX - HEADER_BYTES);
@@ -35,8 +44,8 @@ pub fn wav_header(pairs: usize) -> [u8; HEADER_BYTES as usize] {
         b"WAVEfmt ",
         &16_u32.to_le_bytes(),
         &[1_u16.to_le_bytes(), CHANNELS.to_le_bytes()].concat(), // PCM
-        &SAMPLE_RATE.to_le_bytes(),
-        &(SAMPLE_RATE * u32::from(block)).to_le_bytes(),
+        &format.sample_rate.to_le_bytes(),
+        &(format.sample_rate * u32::from(block)).to_le_bytes(),
         &block.to_le_bytes(),
         &BITS.to_le_bytes(),
         b"data",
@@ -46,9 +55,13 @@ pub fn wav_header(pairs: usize) -> [u8; HEADER_BYTES as usize] {
     header
 }
 
-/// Converts interleaved telephone audio to the samples of a WAV file, two bytes for each.
-pub fn wav_samples(interleaved_mu_law: &[u8]) -> impl Iterator<Item = u8> {
-    interleaved_mu_law.iter().flat_map(|byte| decode(*byte).to_le_bytes())
+/// Converts interleaved audio to the samples of a WAV file, two bytes for each.
+#[must_use]
+pub fn wav_samples(format: AudioFormat, interleaved: &[u8]) -> Vec<u8> {
+    match format.encoding {
+        Encoding::MuLaw => interleaved.iter().flat_map(|byte| decode(*byte).to_le_bytes()).collect(),
+        Encoding::Pcm16 => interleaved.to_vec(),
+    }
 }
 
 /// Converts a mu-law byte to a linear sample (G.711: inverted bits; sign, three bits of exponent, four of mantissa;
@@ -116,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_caller_is_left_and_the_agent_right() {
-        let wav = wav(&[0x80, SILENCE, 0x00, SILENCE]);
+        let wav = wav(AudioFormat::TELEPHONE, &[0x80, SILENCE, 0x00, SILENCE]);
         assert_eq!(wav.len(), 44 + 8);
         assert_eq!(&wav[..4], b"RIFF");
         assert_eq!(wav[4..8], (36_u32 + 8).to_le_bytes());
@@ -129,6 +142,15 @@ mod tests {
 
     #[test]
     fn an_odd_byte_at_the_end_is_left_out() {
-        assert_eq!(wav(&[SILENCE; 3]).len(), 44 + 4);
+        assert_eq!(wav(AudioFormat::TELEPHONE, &[SILENCE; 3]).len(), 44 + 4);
+        assert_eq!(wav(AudioFormat::WIDEBAND, &[0; 7]).len(), 44 + 4);
+    }
+
+    #[test]
+    fn wideband_audio_stays_as_it_is() {
+        let wav = wav(AudioFormat::WIDEBAND, &[1, 2, 3, 4]);
+        assert_eq!(wav[24..28], 16_000_u32.to_le_bytes());
+        assert_eq!(wav[28..32], 64_000_u32.to_le_bytes());
+        assert_eq!(wav[44..], [1, 2, 3, 4]);
     }
 }

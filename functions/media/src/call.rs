@@ -22,7 +22,6 @@ use switchboard_model::{
     event_names::EventName,
     time::Timestamp,
 };
-use switchboard_providers::audio::AudioFormat;
 use tokio::{
     sync::mpsc,
     time::{Instant, Interval, interval, sleep_until},
@@ -115,8 +114,8 @@ pub(crate) struct FinishedCall {
     pub(crate) response_times: ResponseTimes,
 }
 
-/// The conversions of a call's audio. The recording has the telephone's format, whatever the stream's: the next stream of
-/// the call may have another one.
+/// The conversions of a call's audio. The recording has one format, whatever the stream's: the next stream of the call may
+/// have another one.
 struct Converters {
     caller_to_recording: Converter,
     voice_to_recording: Converter,
@@ -201,9 +200,10 @@ impl<'a> Call<'a> {
             faults.record_adjustments(&resolved.adjustments);
         }
         let speech = ClauseSynthesis::new(providers, clips, format);
+        let recording_format = conversation.kind.recording_format();
         let converters = Converters {
-            caller_to_recording: Converter::between(format, AudioFormat::TELEPHONE),
-            voice_to_recording: Converter::between(speech.format(), AudioFormat::TELEPHONE),
+            caller_to_recording: Converter::between(format, recording_format),
+            voice_to_recording: Converter::between(speech.format(), recording_format),
             voice_to_stream: Converter::between(speech.format(), format),
         };
         Self {
@@ -223,7 +223,7 @@ impl<'a> Call<'a> {
             was_speech: false,
             journal,
             tools: ToolCalls::new(&*worker.webhooks, account.as_ref(), snapshot, worker.clock),
-            recorder: agent.recording.then(|| Recorder::new(AudioFormat::TELEPHONE, *elapsed)),
+            recorder: agent.recording.then(|| Recorder::new(recording_format, *elapsed)),
             converters,
             uploader: Uploader::new(worker.recordings.clone(), *key, *began_at),
             usage: conversation.usage.clone(),

@@ -43,6 +43,7 @@ enum Side {
 /// Interleaved audio in the stream's format: caller, agent, caller, and so on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RecordingPiece {
+    pub(crate) format: AudioFormat,
     /// Start on the conversation's time line, in samples.
     pub(crate) start: u64,
     pub(crate) audio: Bytes,
@@ -109,7 +110,11 @@ impl Recorder {
         rest.extend_from_slice(&self.audio[bytes..]);
         let mut audio = mem::replace(&mut self.audio, rest);
         audio.truncate(bytes);
-        let piece = RecordingPiece { start: self.offset + self.taken as u64, audio: audio.into() };
+        let piece = RecordingPiece {
+            format: self.format,
+            start: self.offset + self.taken as u64,
+            audio: audio.into(),
+        };
         self.taken += length;
         self.caller_end = self.caller_end.saturating_sub(length);
         self.agent_end = self.agent_end.saturating_sub(length);

@@ -10,6 +10,7 @@ use lambda_runtime::LambdaEvent;
 use serde_json::Value;
 use switchboard_aws::{queue::CallMessage, table::TableError};
 use switchboard_model::{
+    audio::AudioFormat,
     backoff::Jitter,
     conversations::{EndedReason, Lease, LegId, UtteranceProgress},
     costs::{Prices, Usage},
@@ -191,7 +192,12 @@ async fn the_recording_of_a_dead_workers_call_is_joined() {
     let (account, id) = World::ids(1);
     for piece in 0..40_u64 {
         let audio = vec![0x80_u8; 16];
-        world.sweeper.recordings.put_piece(account, id, piece * 8, audio).await.unwrap();
+        world
+            .sweeper
+            .recordings
+            .put_piece(account, id, (AudioFormat::TELEPHONE, piece * 8), audio)
+            .await
+            .unwrap();
     }
     assert_eq!(world.sweep().await.ended, 1);
     assert_eq!(world.sweep().await.joined, 1);

@@ -3,15 +3,16 @@
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use futures_util::{StreamExt as _, stream};
 use switchboard_model::{
+    audio::AudioFormat,
     ids::{AccountId, ConversationId},
     recording,
 };
 use tokio::time::timeout;
 
-use super::{LONGEST, Piece, Recordings, SIDES, piece_key, upload::Upload, wav_key};
+use super::{LONGEST, Piece, Recordings, upload::Upload, wav_key};
 use crate::failure::{Cause, ServiceError};
 
-/// Maximum number of bytes that are written at once: ten seconds.
+/// Maximum number of bytes that are written at once: ten seconds of a phone call.
 const STRIDE: usize = 160_000;
 /// Pieces that are read at the same time.
 const READ_AHEAD: usize = 8;
@@ -46,26 +47,30 @@ impl Recordings {
         pieces: &[Piece],
         upload: &mut Upload<'_>,
     ) -> Result<bool, ServiceError> {
-        let placed: Vec<Placed> = pieces.iter().filter_map(Placed::of).collect();
+        // Workers of different versions may have held the call: the file has the better format.
+        let is_wide = pieces.iter().any(|piece| piece.format == AudioFormat::WIDEBAND);
+        let format = if is_wide { AudioFormat::WIDEBAND } else { AudioFormat::TELEPHONE };
+        let placed: Vec<Placed> = pieces.iter().filter_map(|piece| Placed::of(*piece, format)).collect();
         let end = placed.iter().map(|piece| piece.start + piece.bytes).max().unwrap_or_default();
-        upload.write(recording::wav_header(end / SIDES)).await?;
-        let mut line = TimeLine::default();
+        upload.write(recording::wav_header(format, end / recording::pair_bytes(format))).await?;
+        let mut line = TimeLine::new(format);
         // Read ahead, in order: a recording of hours has more than a thousand pieces.
-        let keys: Vec<_> = placed.iter().map(|piece| piece_key(account, conversation, piece.key)).collect();
+        let keys: Vec<_> = placed.iter().map(|placed| placed.piece.key(account, conversation)).collect();
         let mut read =
             stream::iter(keys).map(|key| async move { self.object(&key).await }).buffered(READ_AHEAD);
-        for piece in placed {
-            let Some(Some(mut audio)) = read.next().await.transpose()? else { return Ok(false) };
+        for placed in placed {
+            let Some(Some(audio)) = read.next().await.transpose()? else { return Ok(false) };
+            let mut audio = converted(audio, placed.piece.format, format);
             // The header counts the listed length.
-            audio.resize(piece.bytes, recording::SILENCE);
+            audio.resize(placed.bytes, format.encoding.silence());
             // Later pieces start no earlier than this one.
-            while let Some(settled) = line.settled(piece.start) {
-                upload.write(recording::wav_samples(&settled)).await?;
+            while let Some(settled) = line.settled(placed.start) {
+                upload.write(recording::wav_samples(format, &settled)).await?;
             }
-            line.lay(piece.start, &audio);
+            line.lay(placed.start, &audio);
         }
         while let Some(settled) = line.settled(end) {
-            upload.write(recording::wav_samples(&settled)).await?;
+            upload.write(recording::wav_samples(format, &settled)).await?;
         }
         Ok(true)
     }
@@ -88,24 +93,44 @@ impl Recordings {
     }
 }
 
+/// Audio of a piece in the format of the file: each pair of telephone samples twice in a wideband file.
+fn converted(audio: Vec<u8>, from: AudioFormat, to: AudioFormat) -> Vec<u8> {
+    if from == to {
+        return audio;
+    }
+    let samples = recording::wav_samples(from, &audio);
+    samples.chunks_exact(recording::pair_bytes(to)).flat_map(|pair| pair.repeat(2)).collect()
+}
+
 /// A piece in bytes of the time line, cut to the maximum length.
 struct Placed {
-    key: u64,
+    piece: Piece,
     start: usize,
     bytes: usize,
 }
 
 impl Placed {
-    fn of(piece: &Piece) -> Option<Self> {
-        let start = usize::try_from(piece.start).ok().filter(|start| *start < LONGEST)?;
-        let samples = (piece.bytes / SIDES).min(LONGEST - start);
-        Some(Self { key: piece.start, start: start * SIDES, bytes: samples * SIDES })
+    /// In a file of this format.
+    fn of(piece: Piece, format: AudioFormat) -> Option<Self> {
+        let (pair, longest) = (recording::pair_bytes(format), longest(format));
+        let samples = if piece.format == format { 1 } else { 2 };
+        let start =
+            usize::try_from(piece.start).ok()?.checked_mul(samples).filter(|start| *start < longest)?;
+        let length = samples * (piece.bytes / recording::pair_bytes(piece.format));
+        Some(Self { piece, start: start * pair, bytes: length.min(longest - start) * pair })
     }
 }
 
+/// The maximum length of a recording, in samples.
+fn longest(format: AudioFormat) -> usize {
+    usize::try_from(LONGEST.as_secs() * u64::from(format.sample_rate)).unwrap_or(usize::MAX)
+}
+
 /// Audio on the time line that is not written yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct TimeLine {
+    /// The byte of silence.
+    silence: u8,
     /// Number of bytes before `pending`, which are written.
     written: usize,
     /// The bytes after them. Beyond its end there is silence.
@@ -113,11 +138,15 @@ struct TimeLine {
 }
 
 impl TimeLine {
+    fn new(format: AudioFormat) -> Self {
+        Self { silence: format.encoding.silence(), written: 0, pending: vec![] }
+    }
+
     /// The next bytes before `end`, which no later piece can change; `None` at `end`.
     fn settled(&mut self, end: usize) -> Option<Vec<u8>> {
         let length = end.saturating_sub(self.written).min(STRIDE);
         let mut stretch: Vec<u8> = self.pending.drain(..length.min(self.pending.len())).collect();
-        stretch.resize(length, recording::SILENCE);
+        stretch.resize(length, self.silence);
         self.written += length;
         (length > 0).then_some(stretch)
     }
@@ -126,7 +155,7 @@ impl TimeLine {
     fn lay(&mut self, start: usize, audio: &[u8]) {
         let from = start.saturating_sub(self.written);
         let to = from + audio.len();
-        self.pending.resize(self.pending.len().max(to), recording::SILENCE);
+        self.pending.resize(self.pending.len().max(to), self.silence);
         self.pending[from..to].copy_from_slice(audio);
     }
 }
@@ -135,30 +164,43 @@ impl TimeLine {
 mod tests {
     use super::*;
 
+    const TELEPHONE: AudioFormat = AudioFormat::TELEPHONE;
+    const WIDEBAND: AudioFormat = AudioFormat::WIDEBAND;
+
     #[test]
     fn audio_beyond_the_maximum_length_is_cut_off() {
+        let longest = longest(TELEPHONE);
         let bytes = |start: usize, bytes| {
-            let placed = Placed::of(&Piece { start: start as u64, bytes })?;
-            assert_eq!(placed.start, start * SIDES);
+            let piece = Piece { format: TELEPHONE, start: start as u64, bytes };
+            let placed = Placed::of(piece, TELEPHONE)?;
+            assert_eq!(placed.start, start * 2);
             Some(placed.bytes)
         };
-        assert_eq!(bytes(LONGEST - 2, 100), Some(2 * SIDES));
-        assert_eq!(bytes(LONGEST - 50, 100), Some(100));
-        assert_eq!(bytes(LONGEST, 100), None);
+        assert_eq!(bytes(longest - 2, 100), Some(4));
+        assert_eq!(bytes(longest - 50, 100), Some(100));
+        assert_eq!(bytes(longest, 100), None);
         assert_eq!(bytes(7, 101), Some(100), "half a sample is none");
     }
 
     #[test]
+    fn telephone_audio_in_a_wideband_file_keeps_its_time() {
+        let placed = Placed::of(Piece { format: TELEPHONE, start: 8_000, bytes: 16_000 }, WIDEBAND).unwrap();
+        assert_eq!((placed.start, placed.bytes), (64_000, 64_000), "the second second");
+        assert_eq!(converted(vec![0x80, 0xFF], TELEPHONE, WIDEBAND), [0x7C, 0x7D, 0, 0, 0x7C, 0x7D, 0, 0]);
+    }
+
+    #[test]
     fn a_long_gap_is_written_in_strides() {
-        let mut line = TimeLine::default();
+        let end = longest(TELEPHONE) * 2;
+        let mut line = TimeLine::new(TELEPHONE);
         line.lay(0, &[1; 4]);
         let (mut written, mut longest) = (0, 0);
-        while let Some(stretch) = line.settled(LONGEST * SIDES) {
+        while let Some(stretch) = line.settled(end) {
             longest = longest.max(stretch.len());
             written += stretch.len();
         }
-        assert_eq!((written, longest), (LONGEST * SIDES, STRIDE));
-        line.lay(LONGEST * SIDES, &[2; 4]);
+        assert_eq!((written, longest), (end, STRIDE));
+        line.lay(end, &[2; 4]);
         assert_eq!(line.pending, [2; 4]);
     }
 }

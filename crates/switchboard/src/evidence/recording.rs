@@ -68,11 +68,13 @@ pub(crate) fn loudness(samples: &[i16]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use switchboard_model::audio::AudioFormat;
+
     use super::*;
 
     /// One second at 8 kHz with a constant mu-law byte on each side, as the recorder writes it.
     fn recording(caller: u8, agent: u8) -> Vec<u8> {
-        switchboard_model::recording::wav(&[caller, agent].repeat(8_000))
+        switchboard_model::recording::wav(AudioFormat::TELEPHONE, &[caller, agent].repeat(8_000))
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use switchboard_model::recording;
+use switchboard_model::{audio::AudioFormat, recording};
 
 use crate::world::{CONVERSATION, Event, World};
 
@@ -48,7 +48,7 @@ async fn pieces_of_a_lost_worker_are_joined_on_request() {
     world.store_object("pieces/000000000002", &[0x00; 4]);
     let answer = world.send(Event::sample(RECORDING)).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let whole = recording::wav(&[[0x80; 4], [0x00; 4]].concat());
+    let whole = recording::wav(AudioFormat::TELEPHONE, &[[0x80; 4], [0x00; 4]].concat());
     assert_eq!(world.objects.lock().unwrap().get(&world.key("recording.wav")).unwrap(), &whole);
 }
 

@@ -2,10 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use switchboard_model::{
-    conversations::{EndedReason, Lease, LegId},
-    recording::SAMPLE_RATE,
-};
+use switchboard_model::conversations::{EndedReason, Lease, LegId};
 use tokio::time::Instant;
 
 use crate::prelude::*;
@@ -149,6 +146,6 @@ async fn the_recording_is_one_file_of_the_calls_length() {
     assert_eq!(keys, [&format!("{}/{}/recording.wav", world.conversation.account, world.conversation.id)]);
     let lasted = ended.ended().unwrap().0.since(ended.started_at().unwrap());
     let samples = objects.values().next().unwrap().len() as u64 / 4;
-    let recorded = Duration::from_micros(samples * 1_000_000 / u64::from(SAMPLE_RATE));
+    let recorded = Duration::from_micros(samples * 1_000_000 / 8_000);
     assert!(recorded.abs_diff(lasted) < Duration::from_millis(500), "{recorded:?} of {lasted:?}");
 }
