@@ -169,4 +169,5 @@ async fn without_the_key_service_only_what_is_sealed_cannot_be_read() {
     assert!(table.conversation(account, id).await.unwrap_err().is_transient());
     assert!(table.agent(owner.id, agent.id).await.unwrap_err().is_transient());
     assert!(table.account(owner.id).await.unwrap_err().is_transient());
+    assert_eq!(table.limits(owner.id).await.unwrap(), owner.limits);
 }
