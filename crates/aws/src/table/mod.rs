@@ -84,6 +84,7 @@ mod outbox_tests;
 mod packs;
 #[cfg(test)]
 mod packs_tests;
+mod ranges;
 mod sealed;
 #[cfg(test)]
 mod sealed_tests;

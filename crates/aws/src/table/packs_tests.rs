@@ -113,6 +113,27 @@ async fn a_worker_that_lost_the_conversation_appends_nothing() {
     assert_eq!(table.events(account, id, 1, 1).await.unwrap().0[0].sequence, 2);
 }
 
+#[tokio::test]
+async fn events_after_any_number_of_takeovers_without_an_event_are_found() {
+    let table = testing::new_table().await;
+    let mut snapshot = held(&table, "first").await;
+    let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
+    for round in 0..3_u64 {
+        for holder in 0..20 {
+            assert!(table.take_lease(account, id, &Lease::new(holder.to_string(), at(5))).await.unwrap());
+        }
+        snapshot = table.conversation(account, id).await.unwrap().unwrap();
+        let change = appended(&snapshot.conversation, &snapshot, &[speech()]);
+        assert_eq!(table.append("19", &snapshot.conversation, &change).await.unwrap(), Appended::Stored);
+        for (offset, limit) in (0..=round).flat_map(|offset| [(offset, 1), (offset, 2), (offset, 9)]) {
+            let (events, has_more) = table.events(account, id, offset, limit).await.unwrap();
+            let expected: Vec<u64> = (offset + 1..=round + 1).take(limit).collect();
+            assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), expected);
+            assert_eq!(has_more, offset + (limit as u64) < round + 1, "{offset}+{limit} of {round}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_takeover_that_races_with_an_append_sees_it() {
     let table = testing::new_table().await;
