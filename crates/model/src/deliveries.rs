@@ -4,6 +4,7 @@
 //! an attempt, [`Delivery::after`] schedules the next one. [`Host`] has the in-flight slots and the circuit breaker.
 
 mod answers;
+mod first_attempts;
 mod hosts;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     answers::{MAX_ANSWER_BYTES, kept},
+    first_attempts::{are_first_attempts_due, first_attempts_due_after},
     hosts::{
         Admission, BREAKER_FAILURES, BREAKER_OPEN, HELD_AT_MOST, Host, IN_FLIGHT, LARGEST_WINDOW,
         MAX_IN_FLIGHT, SMALLEST_WINDOW, Window, held_for, host_of,

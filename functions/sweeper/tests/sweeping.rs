@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use lambda_runtime::LambdaEvent;
 use serde_json::Value;
-use switchboard_aws::{queue::CallMessage, table::TableError};
+use switchboard_aws::{
+    queue::CallMessage,
+    table::{TableError, testing},
+};
 use switchboard_model::{
     backoff::Jitter,
     conversations::{EndedReason, Lease, LegId, UtteranceProgress},
@@ -399,8 +402,8 @@ async fn lost_first_attempts_are_queued_until_they_are_recorded() {
         let then = system::now().after(Duration::from_mins(minutes));
         let due = table.due_checks(then, 100).await.unwrap();
         let check = due.first()?;
-        let result = table.lost_first_attempts(check, then).await.unwrap().unwrap();
-        Some(result.lost.iter().map(|key| key.sequence).collect::<Vec<_>>())
+        let (lost, _) = testing::lost_first_attempts(table, check, then).await.unwrap();
+        Some(lost.iter().map(|key| key.sequence).collect::<Vec<_>>())
     };
     assert_eq!(lost(14).await, None);
     failed(&world, 2, 1, MINUTE).await;
@@ -413,13 +416,50 @@ async fn lost_first_attempts_are_queued_until_they_are_recorded() {
 #[tokio::test]
 async fn first_attempts_that_cannot_be_queued_block_no_other() {
     let world = World::new().await;
-    world.eventful(1, 16 * MINUTE, 3).await;
-    world.carrier().unqueued = Some(2);
-    assert_eq!(world.sweep().await.queued, 2);
+    let (first, second) = (World::ids(1).1, World::ids(2).1);
+    world.eventful(1, 17 * MINUTE, 3).await;
+    world.eventful(2, 16 * MINUTE, 3).await;
+    world.carrier().unqueued = Some((first, 2));
+    assert_eq!(world.sweep().await.queued, 5);
+    let mut queued: Vec<_> =
+        world.carrier().queued.iter().map(|job| (job.conversation_id, job.sequence)).collect();
+    queued.sort_unstable();
+    assert_eq!(queued, [(first, 1), (first, 3), (second, 1), (second, 2), (second, 3)]);
     world.carrier().unqueued = None;
     assert_eq!(world.sweep().await.queued, 0, "it is put off");
     let late = system::now().after(Duration::from_mins(3));
-    assert_eq!(world.sweeper.backend.table.due_checks(late, 100).await.unwrap().len(), 1);
+    let table = &world.sweeper.backend.table;
+    let [again] = &table.due_checks(late, 100).await.unwrap()[..] else { panic!("that of the first one") };
+    let (lost, _) = testing::lost_first_attempts(table, again, late).await.unwrap();
+    assert_eq!(lost.iter().map(|key| key.sequence).collect::<Vec<_>>(), [2, 3], "the first was sent");
+}
+
+#[tokio::test]
+async fn a_check_goes_on_where_the_queue_failed() {
+    let world = World::new().await;
+    world.eventful(1, 16 * MINUTE, 45).await;
+    world.carrier().batches_left = Some(2);
+    assert_eq!(world.sweep().await.queued, 20);
+    let table = &world.sweeper.backend.table;
+    let late = system::now().after(Duration::from_mins(3));
+    let due = table.due_checks(late, 100).await.unwrap();
+    let (lost, _) = testing::lost_first_attempts(table, &due[0], late).await.unwrap();
+    assert_eq!(lost.iter().map(|key| key.sequence).collect::<Vec<_>>(), (21..=45).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_sweeps_queue_a_lost_first_attempt_once() {
+    let world = World::new().await;
+    for n in 0..20 {
+        world.eventful(n, 16 * MINUTE, 3).await;
+    }
+    let (one, two) = tokio::join!(world.sweep(), world.sweep());
+    assert_eq!(one.queued + two.queued, 60);
+    let mut queued: Vec<_> =
+        world.carrier().queued.iter().map(|job| (job.conversation_id, job.sequence)).collect();
+    queued.sort_unstable();
+    queued.dedup();
+    assert_eq!(queued.len(), 60);
 }
 
 #[tokio::test]
@@ -429,7 +469,7 @@ async fn a_delivery_that_cannot_be_queued_blocks_no_other() {
     for sequence in 1..=3 {
         failed(&world, sequence, 5, 32 * MINUTE).await;
     }
-    world.carrier().unqueued = Some(2);
+    world.carrier().unqueued = Some((World::ids(1).1, 2));
     assert_eq!(world.sweep().await.queued, 2);
     let late =
         world.sweeper.backend.table.due_deliveries(system::now().after(Duration::from_mins(3)), 100).await;

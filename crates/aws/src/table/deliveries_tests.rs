@@ -7,11 +7,12 @@ use switchboard_model::{
     accounts::{Account, Token},
     agents::AgentConfig,
     backoff::Jitter,
-    conversations::{EndedReason, JournalEntry, LegState, Snapshot, State},
-    costs::{Prices, Usage},
+    conversations::{JournalEntry, LegState, Snapshot, State},
+    costs::Usage,
     deliveries::{Admission, Attempt, Delivery, DeliveryStatus, MAX_IN_FLIGHT, SMALLEST_WINDOW},
     event_names::EventName,
     events::Event,
+    time::Timestamp,
     webhooks::{Webhook, WebhookMethod},
 };
 use tokio::task::JoinSet;
@@ -23,14 +24,21 @@ use super::{
 use switchboard_runtime as system;
 
 /// A conversation with events that match the webhooks of its agent, and its account.
-struct World {
-    table: Table,
-    snapshot: Snapshot,
+pub(super) struct World {
+    pub(super) table: Table,
+    pub(super) snapshot: Snapshot,
     events: Vec<Event>,
 }
 
 impl World {
-    async fn new() -> Self {
+    /// With twelve events.
+    pub(super) async fn new() -> Self {
+        let mut world = Self::without_events().await;
+        world.append(at(3), &Value::Null, 12).await;
+        world
+    }
+
+    pub(super) async fn without_events() -> Self {
         let table = testing::new_table().await;
         let owner = Account::new(account(), "Bakery".into(), at(0), "whsec_AAAA".into());
         table.create_account(&owner, &Token::new(system::random())).await.unwrap();
@@ -46,26 +54,25 @@ impl World {
         snapshot.conversation.legs.caller_mut().state = LegState::Answered { answered_at: at(1) };
         snapshot.conversation.state = State::Started { started_at: at(2) };
         table.create_conversation(&snapshot).await.unwrap();
-        let entry = JournalEntry {
-            at: at(3),
-            name: EventName::SpeechStarted,
-            data: Value::Null,
-            message: None,
-            faults: vec![],
-        };
-        let appended =
-            snapshot.conversation.append(&snapshot.agent, &vec![entry; 12], &Usage::default()).unwrap();
-        table.commit(&snapshot.conversation, &appended).await.unwrap();
-        snapshot.conversation = appended.conversation;
-        Self { table, snapshot, events: appended.events }
+        Self { table, snapshot, events: vec![] }
     }
 
-    fn fresh(&self, sequence: u64, webhook: usize) -> Delivery {
+    pub(super) async fn append(&mut self, at: Timestamp, data: &Value, count: usize) {
+        let Snapshot { conversation, agent } = &self.snapshot;
+        let (name, data) = (EventName::SpeechStarted, data.clone());
+        let entry = JournalEntry { at, name, data, message: None, faults: vec![] };
+        let appended = conversation.append(agent, &vec![entry; count], &Usage::default()).unwrap();
+        self.table.commit(conversation, &appended).await.unwrap();
+        self.snapshot.conversation = appended.conversation;
+        self.events.extend(appended.events);
+    }
+
+    pub(super) fn fresh(&self, sequence: u64, webhook: usize) -> Delivery {
         let event = &self.events[usize::try_from(sequence).unwrap() - 1];
         Delivery::new(event.id, sequence, webhook, event.created_at)
     }
 
-    fn key(&self, sequence: u64, webhook: usize) -> DeliveryKey {
+    pub(super) fn key(&self, sequence: u64, webhook: usize) -> DeliveryKey {
         let conversation = &self.snapshot.conversation;
         DeliveryKey { account: conversation.account_id, conversation: conversation.id, sequence, webhook }
     }
@@ -74,24 +81,8 @@ impl World {
         self.table.outgoing(self.key(sequence, webhook)).await.unwrap()
     }
 
-    async fn record(&self, before: Option<&Delivery>, after: &Delivery) -> Result<(), TableError> {
+    pub(super) async fn record(&self, before: Option<&Delivery>, after: &Delivery) -> Result<(), TableError> {
         self.table.record_delivery(&self.snapshot.conversation, before, after).await
-    }
-
-    /// The first attempts that a check finds lost at this time, if one is due, and whether there is another one.
-    async fn lost(&self, seconds: i64) -> Option<(Vec<DeliveryKey>, bool)> {
-        let due = self.table.due_checks(at(seconds), 100).await.unwrap();
-        let check = due.first()?;
-        let result = self.table.lost_first_attempts(check, at(seconds)).await.unwrap()?;
-        self.table.settle_check(check, &result).await.unwrap();
-        Some((result.lost, result.again_at.is_some()))
-    }
-
-    async fn end(&self) {
-        let Snapshot { conversation, agent } = &self.snapshot;
-        let (reason, prices) = (EndedReason::UserEnded, Prices::default());
-        let end = conversation.end(agent, reason, &[], &conversation.usage, &prices, at(20)).unwrap();
-        self.table.commit(conversation, &end).await.unwrap();
     }
 
     async fn due(&self, seconds: i64) -> Vec<DeliveryKey> {
@@ -99,7 +90,7 @@ impl World {
     }
 }
 
-fn attempt(status: u16) -> Attempt {
+pub(super) fn attempt(status: u16) -> Attempt {
     Attempt { at: at(10), status: Some(status), latency_ms: 42, answer: Some("thanks".into()) }
 }
 
@@ -186,40 +177,6 @@ async fn a_delivery_is_due_until_it_ends_in_a_list_of_its_own() {
     world.table.postpone_delivery(world.key(3, 1), at(0)).await.unwrap();
     world.table.forget_delivery(world.key(3, 1)).await.unwrap();
     assert_eq!(world.outgoing(3, 1).await.unwrap().delivery, None);
-}
-
-#[tokio::test]
-async fn lost_first_attempts_are_found_until_each_webhook_of_an_ended_conversation_has_one() {
-    let world = World::new().await;
-    let all = |except: &[DeliveryKey]| {
-        let keys = (1..=12).flat_map(|sequence| [world.key(sequence, 0), world.key(sequence, 1)]);
-        keys.filter(|key| !except.contains(key)).collect::<Vec<_>>()
-    };
-    assert_eq!(world.lost(899).await, None);
-    assert_eq!(world.lost(900).await, Some((vec![], true)), "the events are three seconds younger");
-    assert_eq!(world.lost(1_799).await, None, "a quarter of an hour later");
-    let failed = world.fresh(1, 1).after(attempt(500), None, Jitter::new(7));
-    world.record(None, &failed).await.unwrap();
-    assert_eq!(world.lost(1_800).await, Some((all(&[world.key(1, 1)]), true)));
-    assert_eq!(world.lost(1_800).await, None);
-    for key in all(&[world.key(1, 1), world.key(3, 0)]) {
-        world.record(None, &world.fresh(key.sequence, key.webhook)).await.unwrap();
-    }
-    // The wait grows with the age of the event.
-    assert_eq!(world.lost(3_590).await, None);
-    assert_eq!(world.lost(3_600).await, Some((vec![world.key(3, 0)], true)));
-    world.record(None, &world.fresh(3, 0)).await.unwrap();
-    assert_eq!(world.lost(8_000).await, Some((vec![], true)), "the conversation goes on");
-    world.end().await;
-    assert_eq!(world.lost(9_000).await, Some((vec![], false)));
-    assert_eq!(world.lost(1_000_000).await, None, "that was the last check");
-}
-
-#[tokio::test]
-async fn a_conversation_without_webhooks_has_no_check() {
-    let table = testing::new_table().await;
-    table.create_conversation(&queued(account())).await.unwrap();
-    assert_eq!(table.due_checks(at(1_000_000), 100).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -55,6 +55,8 @@ mod accounts;
 mod accounts_tests;
 mod agents;
 mod checks;
+#[cfg(test)]
+mod checks_tests;
 mod claims;
 mod conditions;
 mod conversations;
@@ -109,7 +111,7 @@ use aws_sdk_dynamodb::{
 use self::items::Item;
 pub use self::{
     accounts::FIRST_TOKEN,
-    checks::{Check, CheckResult},
+    checks::{Check, CheckRun, LostAttempts},
     claims::Claimed,
     conversations::{Admission, Begun, CallStart, Outcome, Queued},
     deliveries::Outgoing,

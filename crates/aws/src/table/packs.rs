@@ -227,6 +227,36 @@ pub(super) fn events(item: Item) -> Result<Vec<Event>, TableError> {
     Ok(entries(item)?.into_iter().map(|entry| entry.event).collect())
 }
 
+/// An event's webhooks, and the rest of what a check for lost first attempts needs of it.
+pub(super) struct Recipients {
+    pub(super) sequence: u64,
+    pub(super) created_at: Timestamp,
+    pub(super) webhooks: Vec<usize>,
+}
+
+/// The recipients of the events of an item, in order. The data of the events is not decoded: it may be large.
+pub(super) fn recipients(item: Item) -> Result<Vec<Recipients>, TableError> {
+    #[derive(Deserialize)]
+    struct Part {
+        #[serde(rename = "t")]
+        created_at: i64,
+        #[serde(rename = "w", default)]
+        webhooks: Vec<usize>,
+    }
+    if !item.has("first") {
+        let Event { sequence, created_at, webhooks, .. } = event_of_0_1_0(item)?;
+        return Ok(vec![Recipients { sequence, created_at, webhooks }]);
+    }
+    let StoredPack { first, events, .. } = item.read(EVENT)?;
+    let parts: Vec<Part> = serde_json::from_str(&events).map_err(|_| TableError::Corrupt(EVENT))?;
+    let recipients = |(sequence, Part { created_at, webhooks })| Recipients {
+        sequence,
+        created_at: Timestamp::from_millis(created_at),
+        webhooks,
+    };
+    Ok((first..).zip(parts).map(recipients).collect())
+}
+
 /// The messages of an item, in order: those of a pack, or the one of version 0.1.0.
 pub(super) fn messages(item: Item) -> Result<Vec<Message>, TableError> {
     if item.sk().is_some_and(|sk| sk.starts_with(MESSAGE)) {

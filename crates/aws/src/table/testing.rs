@@ -23,9 +23,10 @@ use serde_json::{Value, json};
 use switchboard_model::{
     ids::{AccountId, ConversationId},
     limits::Counters,
+    time::Timestamp,
 };
 
-use super::{Table, items::Item};
+use super::{Check, CheckRun, DeliveryKey, Table, items::Item};
 use crate::keys::{self, DueList, LIVE, REQUESTS};
 
 const TABLE: &str = "switchboard";
@@ -165,6 +166,24 @@ fn written(request: &Request) -> (Vec<WireItem>, bool) {
 #[must_use]
 pub fn due_key(account: AccountId, conversation: ConversationId) -> String {
     DueList::Conversations.pk(&keys::conversation_pk(account, conversation))
+}
+
+/// All first attempts that a check finds lost, and the check after its last page, which is not settled. None if the check is
+/// not due.
+///
+/// # Panics
+/// When the table cannot be read.
+pub async fn lost_first_attempts(
+    table: &Table,
+    check: &Check,
+    now: Timestamp,
+) -> Option<(Vec<DeliveryKey>, CheckRun)> {
+    let mut run = table.begin_check(check, now).await.expect("the table is there")?;
+    let mut lost = vec![];
+    while let Some(page) = table.lost_first_attempts(&mut run).await.expect("the table is there") {
+        lost.extend(page.deliveries());
+    }
+    Some((lost, run))
 }
 
 fn run<I: serde::de::DeserializeOwned, O: serde::Serialize>(
