@@ -167,6 +167,11 @@ pub(super) fn of_takeover(before: &Conversation, after: &Conversation) -> Result
     Ok(Item::new(pk, sk, &stored)?.expiring(before.expires_at))
 }
 
+/// A pack that keeps its place taken once its conversation was deleted.
+pub(super) fn empty(pk: String, sk: &str) -> Result<Item, TableError> {
+    Item::new(pk, sk, &StoredPack { first: 0, events: "[]".to_owned(), progress: None, holder: None })
+}
+
 /// Whether the data of an event holds this message.
 fn carries(data: &Value, message: &Message) -> bool {
     data.get("message").is_some_and(|stored| {

@@ -3,8 +3,8 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use switchboard_model::{
-    conversations::{Conversation, JournalEntry, Snapshot, Transition},
-    costs::Usage,
+    conversations::{Conversation, EndedReason, JournalEntry, Snapshot, Transition},
+    costs::{Prices, Usage},
     event_names::EventName,
     messages::MessageKind,
 };
@@ -111,6 +111,36 @@ async fn a_worker_that_lost_the_conversation_appends_nothing() {
     assert_eq!(table.append("fourth", &fourth, &more).await.unwrap(), Appended::Stored);
     assert_eq!(sequences(&table, first).await, [1, 2, 3]);
     assert_eq!(table.events(account, id, 1, 1).await.unwrap().0[0].sequence, 2);
+}
+
+#[tokio::test]
+async fn a_worker_appends_nothing_to_a_deleted_conversation_wherever_it_stopped() {
+    let table = testing::new_table().await;
+    let snapshot = held(&table, "first").await;
+    let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
+    // A worker may have been frozen after any of these writes.
+    let mut known = vec![snapshot.conversation.clone()];
+    for entries in [vec![said("Hello"), speech()], vec![said("At six?")]] {
+        let before = &known[known.len() - 1];
+        let change = appended(before, &snapshot, &entries);
+        assert_eq!(table.append("first", before, &change).await.unwrap(), Appended::Stored);
+        known.push(change.conversation);
+    }
+    assert!(table.take_lease(account, id, &Lease::new("second".into(), at(5))).await.unwrap());
+    known.push(read(&table, &known[0]).await);
+    let ended = table.transition_as("second", account, id, |now| {
+        let (reason, prices) = (EndedReason::Unknown, Prices::default());
+        now.conversation.end(&now.agent, reason, &[], &Usage::default(), &prices, at(9))
+    });
+    assert!(matches!(ended.await.unwrap(), Outcome::Changed(_)));
+    table.delete_conversation(account, id, at(20)).await.unwrap();
+    for before in &known {
+        let late = appended(before, &snapshot, &[said("too late")]);
+        assert_eq!(table.append("first", before, &late).await.unwrap(), Appended::LostLease);
+    }
+    assert_eq!(sequences(&table, &known[0]).await, [0; 0]);
+    assert_eq!(table.messages(account, id).await.unwrap(), []);
+    assert!(table.is_deleted(account, id).await.unwrap());
 }
 
 #[tokio::test]

@@ -141,7 +141,7 @@ async fn a_deletion_empties_the_answer_of_its_idempotency_key_and_keeps_the_key_
     let mut delivery = Delivery::new(EventId::new(at(0), 1), 1, 0, at(0));
     delivery.attempts.push(Attempt { at: at(0), status: Some(200), latency_ms: 1, answer: None });
     table.record_delivery(&call.conversation, None, &delivery).await.unwrap();
-    table.delete_conversation(owner, id).await.unwrap();
+    table.delete_conversation(owner, id, at(1)).await.unwrap();
     assert!(table.is_deleted(owner, id).await.unwrap());
     let items = everything(&table).await;
     assert!(!items.contains("+14155550100") && !items.contains("DLV#"), "{items}");
