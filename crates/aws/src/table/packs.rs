@@ -28,6 +28,9 @@ use crate::{
 /// Bytes of the text of a pack from which on another one is begun. An item holds 400 KB, and an event at most some 70.
 const FULL: usize = 200_000;
 
+/// The attribute of packs that hold messages: their number.
+pub(super) const MESSAGES: &str = "messages";
+
 /// An event in a pack. Its sequence follows from its position; most of its members are absent.
 #[derive(Serialize, Deserialize)]
 struct Record {
@@ -61,12 +64,20 @@ struct StoredPack {
     first: u64,
     /// A JSON list of [`Record`]s, since the tool call of a model can hold any number at any depth.
     events: String,
+    /// The number of its events with a message; absent: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    messages: usize,
     /// The [`Progress`] of the conversation after it, if the conversation was not written with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     progress: Option<String>,
     /// The worker that stored it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     holder: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl Record {
@@ -94,6 +105,8 @@ struct NewPack {
     /// Bytes of the records.
     size: usize,
     has_webhooks: bool,
+    /// The number of records with a message.
+    messages: usize,
     next_sequence: u64,
     next_message: u64,
 }
@@ -126,6 +139,7 @@ pub(super) fn of_transition(
             pack.size += text.len();
             pack.records.push(text);
             pack.has_webhooks |= !event.webhooks.is_empty();
+            pack.messages += usize::from(message.is_some());
             (pack.next_sequence, pack.next_message) = (event.sequence + 1, next_message);
         }
     }
@@ -142,6 +156,7 @@ pub(super) fn of_transition(
         let stored = StoredPack {
             first,
             events: format!("[{}]", pack.records.join(",")),
+            messages: pack.messages,
             progress: progress.transpose().map_err(corrupt)?,
             holder: signed.map(|signed| signed.holder.to_owned()),
         };
@@ -159,6 +174,7 @@ pub(super) fn of_takeover(before: &Conversation, after: &Conversation) -> Result
     let stored = StoredPack {
         first: before.next_sequence,
         events: "[]".to_owned(),
+        messages: 0,
         progress: Some(progress),
         holder: None,
     };
@@ -169,7 +185,8 @@ pub(super) fn of_takeover(before: &Conversation, after: &Conversation) -> Result
 
 /// A pack that keeps its place taken once its conversation was deleted.
 pub(super) fn empty(pk: String, sk: &str) -> Result<Item, TableError> {
-    Item::new(pk, sk, &StoredPack { first: 0, events: "[]".to_owned(), progress: None, holder: None })
+    let events = "[]".to_owned();
+    Item::new(pk, sk, &StoredPack { first: 0, events, messages: 0, progress: None, holder: None })
 }
 
 /// Whether the data of an event holds this message.

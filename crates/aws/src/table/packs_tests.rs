@@ -1,6 +1,15 @@
 //! Packs: what a worker appends, what another one cannot, and what version 0.1.0 stored.
 
+use std::{
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
 use aws_sdk_dynamodb::types::AttributeValue;
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use switchboard_model::{
     conversations::{Conversation, EndedReason, JournalEntry, Snapshot, Transition},
@@ -11,10 +20,11 @@ use switchboard_model::{
 use tokio::runtime::Handle;
 
 use super::{
-    Appended, Outcome, Table, TableError, items, testing,
+    Appended, Outcome, Table, TableError, items,
+    testing::{self, MemoryDatabase},
     tests::{account, at, said, started},
 };
-use crate::keys;
+use crate::{keys, testing::config_of};
 use switchboard_model::conversations::{InvalidTransition, Lease};
 
 fn speech() -> JournalEntry {
@@ -141,6 +151,33 @@ async fn a_worker_appends_nothing_to_a_deleted_conversation_wherever_it_stopped(
     assert_eq!(sequences(&table, &known[0]).await, [0; 0]);
     assert_eq!(table.messages(account, id).await.unwrap(), []);
     assert!(table.is_deleted(account, id).await.unwrap());
+}
+
+#[tokio::test]
+async fn packs_without_a_message_are_not_sent_to_a_reader_of_messages() {
+    let database = MemoryDatabase::new();
+    let received = Arc::new(AtomicUsize::new(0));
+    let counted = received.clone();
+    let config = config_of(move |request| {
+        let response = database.execute(&request);
+        counted.fetch_add(response.body.len(), Ordering::Relaxed);
+        ready(Some(response)).boxed()
+    });
+    let table = MemoryDatabase::table(&config).await;
+    let mut snapshot = held(&table, "first").await;
+    let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
+    let long = JournalEntry { data: json!("x".repeat(150_000)), ..speech() };
+    for entry in [said("Hello"), long.clone(), long.clone(), said("At six?"), long] {
+        let before = snapshot.conversation.clone();
+        let change = appended(&before, &snapshot, &[entry]);
+        assert_eq!(table.append("first", &before, &change).await.unwrap(), Appended::Stored);
+        snapshot.conversation = change.conversation;
+    }
+    received.store(0, Ordering::Relaxed);
+    let messages = table.messages(account, id).await.unwrap();
+    assert_eq!(messages.iter().map(|message| &*message.content).collect::<Vec<_>>(), ["Hello", "At six?"]);
+    let received = received.load(Ordering::Relaxed);
+    assert!(received < 5_000, "{received} bytes");
 }
 
 #[tokio::test]
