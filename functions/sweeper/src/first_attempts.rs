@@ -135,7 +135,7 @@ impl Sweeper {
     }
 }
 
-/// What was sent of some lost first attempts.
+/// The result of sending lost first attempts.
 #[derive(Default)]
 struct Sent {
     queued: usize,

@@ -34,7 +34,7 @@ fn last_passed(age: Duration) -> Option<Duration> {
     if doublings < DOUBLED {
         return Some(doubled);
     }
-    let pauses = (age - doubled).as_millis() / LONGEST_PAUSE.as_millis();
+    let pauses = age.saturating_sub(doubled).as_millis() / LONGEST_PAUSE.as_millis();
     Some(doubled + LONGEST_PAUSE * u32::try_from(pauses).unwrap_or(u32::MAX))
 }
 

@@ -2,7 +2,7 @@
 
 use switchboard_model::{ids::PhoneNumberId, phone_numbers::PhoneNumber};
 
-use crate::world::{World, ago, sid};
+use crate::world::{World, ago};
 
 /// A number whose purchase began this many seconds ago.
 fn coming(last: u32, seconds: i64) -> PhoneNumber {
