@@ -21,13 +21,20 @@ use crate::{
 };
 use serde_json::{Value, json};
 use switchboard_model::{
+    conversations::{Conversation, Lease, Snapshot},
     ids::{AccountId, ConversationId},
     limits::Counters,
     time::Timestamp,
 };
 
-use super::{Check, CheckRun, DeliveryKey, Table, items::Item};
-use crate::keys::{self, DueList, LIVE, REQUESTS};
+use super::{
+    ATTEMPTS, Check, CheckRun, DeliveryKey, Table, TableError, back_off,
+    conditions::Condition,
+    items::{self, Item},
+    packs,
+    transactions::Guard,
+};
+use crate::keys::{self, DueList, LIVE, REQUESTS, STATE};
 
 const TABLE: &str = "switchboard";
 
@@ -286,4 +293,42 @@ async fn create_table(client: &Client) {
         .send()
         .await
         .expect("the table is well-formed");
+}
+
+impl Table {
+    /// Takes the lease alone, from any holder; a worker takes it with [`Table::transition_taking`]. False if the conversation
+    /// has ended or does not exist; then nothing is written.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn take_lease(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        lease: &Lease,
+    ) -> Result<bool, TableError> {
+        let pk = keys::conversation_pk(account, conversation);
+        for attempt in 0..ATTEMPTS {
+            let Some(Snapshot { conversation: before, .. }) =
+                self.conversation(account, conversation).await?
+            else {
+                return Ok(false);
+            };
+            let after = Conversation { takeovers: before.takeovers + 1, ..before.clone() };
+            let goes_on = Condition::new("attribute_exists(pk) AND #state <> :ended")
+                .name("#state", "state")
+                .text(":ended", &"ended");
+            let writes = vec![
+                self.check(pk.clone(), STATE, &goes_on).guarded_by(Guard::Forbidden),
+                self.put(items::lease_item(pk.clone(), lease)?),
+                self.put_new(packs::of_takeover(&before, &after)?),
+            ];
+            match self.transact(writes).await {
+                // The previous holder may be writing.
+                Err(TableError::Conflict) => back_off(attempt).await,
+                written => return Ok(written?.is_none()),
+            }
+        }
+        Err(TableError::Conflict)
+    }
 }
