@@ -24,7 +24,7 @@ pub(crate) const LIVE: &str = "LIVE";
 pub(crate) const REQUESTS: &str = "REQUESTS";
 /// The bucket of the calls that an account at the carrier starts per second.
 pub(crate) const STARTS: &str = "STARTS";
-pub(crate) const FLIGHTS: &str = "FLIGHTS";
+pub(crate) const SLOTS: &str = "SLOTS";
 pub(crate) const SPENT: &str = "SPENT#";
 pub(crate) const CLAIM: &str = "CLAIM#";
 pub(crate) const MESSAGE: &str = "MSG#";

@@ -280,6 +280,6 @@ pub fn webhook_id(event: EventId, webhook: usize) -> String {
 
 /// The name of an attempt's in-flight slot at its host.
 #[must_use]
-pub fn flight(conversation: ConversationId, sequence: u64, webhook: usize) -> String {
+pub fn slot_name(conversation: ConversationId, sequence: u64, webhook: usize) -> String {
     format!("{conversation}/{sequence}/{webhook}")
 }

@@ -46,7 +46,7 @@ impl PreparedAttempt {
 
     /// The name of the in-flight slot of this attempt at its host.
     pub(crate) fn slot(&self) -> String {
-        deliveries::flight(self.job.conversation_id, self.job.sequence, self.job.webhook)
+        deliveries::slot_name(self.job.conversation_id, self.job.sequence, self.job.webhook)
     }
 }
 

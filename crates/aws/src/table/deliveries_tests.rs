@@ -12,6 +12,7 @@ use switchboard_model::{
     deliveries::{Admission, Attempt, Delivery, DeliveryStatus, MAX_IN_FLIGHT, SMALLEST_WINDOW},
     event_names::EventName,
     events::Event,
+    ids::AccountId,
     time::Timestamp,
     webhooks::{Webhook, WebhookMethod},
 };
@@ -22,6 +23,28 @@ use super::{
     tests::{account, at, queued},
 };
 use switchboard_runtime as system;
+
+impl Table {
+    async fn take_at_host(
+        &self,
+        owner: AccountId,
+        host: &str,
+        slots: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<Admission>, TableError> {
+        Ok(self.take_host_slots(owner, host, slots, now).await?.0)
+    }
+
+    async fn take_of_account(
+        &self,
+        owner: AccountId,
+        host: &str,
+        slots: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<Admission>, TableError> {
+        Ok(self.take_window_slots(owner, host, slots, now).await?.0)
+    }
+}
 
 /// A conversation with events that match the webhooks of its agent, and its account.
 pub(super) struct World {
@@ -201,23 +224,23 @@ async fn ten_of_many_concurrent_attempts_get_a_slot() {
     for asker in 0..8 {
         let table = world.table.clone();
         asking.spawn(async move {
-            let flights: Vec<_> = (0..3).map(|n| format!("{asker}/{n}")).collect();
-            let admissions = table.take_slots(owner, "example.com:443", &flights, at(0)).await.unwrap();
-            flights.into_iter().zip(admissions).collect::<Vec<_>>()
+            let slots: Vec<_> = (0..3).map(|n| format!("{asker}/{n}")).collect();
+            let admissions = table.take_at_host(owner, "example.com:443", &slots, at(0)).await.unwrap();
+            slots.into_iter().zip(admissions).collect::<Vec<_>>()
         });
     }
     let answers: Vec<_> = asking.join_all().await.into_iter().flatten().collect();
     let admitted: Vec<_> = answers
         .iter()
         .filter(|(_, admission)| *admission == Admission::Admitted)
-        .map(|(flight, _)| (flight.clone(), true))
+        .map(|(slot, _)| (slot.clone(), true))
         .collect();
     assert!(admitted.len() <= MAX_IN_FLIGHT && !admitted.is_empty(), "{answers:?}");
     let ask = |host: &'static str, n: usize| {
-        let flights: Vec<_> = (0..n).map(|n| format!("more/{n}")).collect();
+        let slots: Vec<_> = (0..n).map(|n| format!("more/{n}")).collect();
         let table = world.table.clone();
         async move {
-            let answers = table.take_slots(owner, host, &flights, at(1)).await.unwrap();
+            let answers = table.take_at_host(owner, host, &slots, at(1)).await.unwrap();
             answers.iter().filter(|admission| **admission == Admission::Admitted).count()
         }
     };
@@ -225,7 +248,7 @@ async fn ten_of_many_concurrent_attempts_get_a_slot() {
     assert_eq!(ask("example.com:443", 20).await, MAX_IN_FLIGHT - admitted.len());
     world.table.return_slots(owner, "example.com:443", &admitted, at(1)).await.unwrap();
     let more: Vec<_> = (20..40).map(|n| format!("more/{n}")).collect();
-    let answers = world.table.take_slots(owner, "example.com:443", &more, at(2)).await.unwrap();
+    let answers = world.table.take_at_host(owner, "example.com:443", &more, at(2)).await.unwrap();
     let count = answers.iter().filter(|admission| **admission == Admission::Admitted).count();
     assert_eq!(count, admitted.len());
 }
@@ -240,9 +263,9 @@ async fn hosts_share_the_window_of_their_account() {
     for n in 0..4 {
         let host = format!("{n}.example.com:443");
         let slots: Vec<_> = (0..4).map(|slot| format!("{n}/{slot}")).collect();
-        let at_host = table.take_slots(owner, &host, &slots, at(0)).await.unwrap();
+        let at_host = table.take_at_host(owner, &host, &slots, at(0)).await.unwrap();
         assert_eq!(at_host, [Admission::Admitted; 4]);
-        let of_account = table.take_account_slots(owner, &host, &slots, at(0)).await.unwrap();
+        let of_account = table.take_of_account(owner, &host, &slots, at(0)).await.unwrap();
         let slots = slots.into_iter().zip(of_account);
         admitted
             .extend(slots.filter(|(_, it)| *it == Admission::Admitted).map(|(slot, _)| (host.clone(), slot)));
@@ -251,18 +274,18 @@ async fn hosts_share_the_window_of_their_account() {
     // Those that were refused left nothing at their hosts.
     let more: Vec<_> = (0..10).map(|n| format!("x/{n}")).collect();
     assert_eq!(
-        table.take_slots(owner, "3.example.com:443", &more, at(0)).await.unwrap(),
+        table.take_at_host(owner, "3.example.com:443", &more, at(0)).await.unwrap(),
         [Admission::Admitted; 10]
     );
     let other = account();
     assert_eq!(
-        table.take_account_slots(other, "h", &more, at(0)).await.unwrap(),
+        table.take_of_account(other, "h", &more, at(0)).await.unwrap(),
         [Admission::Admitted; SMALLEST_WINDOW]
     );
     let returned: Vec<_> = admitted.into_iter().map(|(_, slot)| (slot, true)).collect();
     table.return_account_slots(owner, &returned, at(1)).await.unwrap();
     let many: Vec<_> = (0..30).map(|n| format!("y/{n}")).collect();
-    let admissions = table.take_account_slots(owner, "h", &many, at(1)).await.unwrap();
+    let admissions = table.take_of_account(owner, "h", &many, at(1)).await.unwrap();
     assert_eq!(admissions.iter().filter(|it| **it == Admission::Admitted).count(), 2 * SMALLEST_WINDOW);
 }
 
@@ -271,18 +294,18 @@ async fn a_silent_host_opens_the_circuit_for_the_whole_account() {
     let world = World::new().await;
     let owner = world.snapshot.conversation.account_id;
     for n in 0..5 {
-        let flight = vec![n.to_string()];
+        let slot = vec![n.to_string()];
         assert_eq!(
-            world.table.take_slots(owner, "h:1", &flight, at(n)).await.unwrap(),
+            world.table.take_at_host(owner, "h:1", &slot, at(n)).await.unwrap(),
             [Admission::Admitted]
         );
         world.table.return_slots(owner, "h:1", &[(n.to_string(), false)], at(n)).await.unwrap();
     }
     let until = at(4).after(Duration::from_secs(30));
-    let flight = vec!["x".to_owned()];
-    assert_eq!(world.table.take_slots(owner, "h:1", &flight, at(5)).await.unwrap(), [Admission::Open(until)]);
+    let slot = vec!["x".to_owned()];
+    assert_eq!(world.table.take_at_host(owner, "h:1", &slot, at(5)).await.unwrap(), [Admission::Open(until)]);
     assert_eq!(
-        world.table.take_slots(account(), "h:1", &flight, at(5)).await.unwrap(),
+        world.table.take_at_host(account(), "h:1", &slot, at(5)).await.unwrap(),
         [Admission::Admitted]
     );
 }

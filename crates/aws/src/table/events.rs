@@ -14,7 +14,7 @@ use switchboard_model::{
 use super::{
     Table, TableError,
     items::Item,
-    packs::{self, Signed},
+    packs::{self, StoredBy},
     request_error,
     single_writes::Refusal,
 };
@@ -46,8 +46,8 @@ impl Table {
         before: &Conversation,
         transition: &Transition,
     ) -> Result<Appended, TableError> {
-        let signed = Signed { holder, after: &transition.conversation };
-        let packs = packs::of_transition(before, transition, Some(&signed))?;
+        let stored_by = StoredBy { holder, after: &transition.conversation };
+        let packs = packs::of_transition(before, transition, Some(&stored_by))?;
         if packs.iter().any(packs::is_too_large) {
             return Err(TableError::TooLarge);
         }

@@ -1,7 +1,7 @@
 //! Packs: how events and messages are stored. A pack is one item with the consecutive events of one write.
 //!
 //! The packs of a conversation are a log. Each is stored where the one before it ends, on condition that nothing is
-//! stored there; so whoever stores a pack knows all events before it. A worker that takes a conversation over without an
+//! stored there; so a writer that stores a pack knows all events before it. A worker that takes a conversation over without an
 //! event leaves an empty pack there: what an earlier worker stores later is refused.
 //!
 //! A message is a part of its event. Version 0.1.0 stored each event and each message as an item of its own; they are read
@@ -112,7 +112,7 @@ struct NewPack {
 }
 
 /// The worker that stores packs, and the conversation after them.
-pub(super) struct Signed<'a> {
+pub(super) struct StoredBy<'a> {
     pub(super) holder: &'a str,
     pub(super) after: &'a Conversation,
 }
@@ -121,7 +121,7 @@ pub(super) struct Signed<'a> {
 pub(super) fn of_transition(
     before: &Conversation,
     transition: &Transition,
-    signed: Option<&Signed<'_>>,
+    stored_by: Option<&StoredBy<'_>>,
 ) -> Result<Vec<Item>, TableError> {
     let corrupt = |_| TableError::Corrupt("NEW");
     let mut packs: Vec<NewPack> = vec![];
@@ -149,8 +149,8 @@ pub(super) fn of_transition(
     let pk = conversation_pk(before.account_id, before.id);
     let items = packs.into_iter().map(|pack| {
         let NewPack { first, next_sequence, next_message, .. } = pack;
-        let progress = signed.map(|signed| {
-            let after = Progress { next_sequence, next_message, ..signed.after.progress() };
+        let progress = stored_by.map(|by| {
+            let after = Progress { next_sequence, next_message, ..by.after.progress() };
             serde_json::to_string(&after)
         });
         let stored = StoredPack {
@@ -158,7 +158,7 @@ pub(super) fn of_transition(
             events: format!("[{}]", pack.records.join(",")),
             messages: pack.messages,
             progress: progress.transpose().map_err(corrupt)?,
-            holder: signed.map(|signed| signed.holder.to_owned()),
+            holder: stored_by.map(|by| by.holder.to_owned()),
         };
         let takeovers = if first == before.next_sequence { before.takeovers } else { 0 };
         let item = Item::new(pk.clone(), pack_sk(first, takeovers), &stored)?.expiring(before.expires_at);
