@@ -14,7 +14,8 @@ use switchboard_model::{
     agents::AgentConfig,
     carriers::{CarrierCallId, CarrierName},
     conversations::{
-        Conversation, EndedReason, JournalEntry, Lease, LegState, Snapshot, State, UtteranceProgress,
+        Conversation, EndedReason, JournalEntry, Lease, LegState, Snapshot, State, Transition,
+        UtteranceProgress,
     },
     costs::{Prices, Usage},
     event_names::EventName,
@@ -82,7 +83,11 @@ async fn started(table: &StackTable, round: usize, heard_of: i64) -> Conversatio
         started_at: ago(100),
     };
     let lease = Lease { utterance: Some(speaking), ..Lease::new("worker".into(), ago(heard_of)) };
-    assert!(table.table.take_lease(account, id, &lease).await.unwrap());
+    let taken = table.table.transition_taking(&lease, account, id, |now| {
+        let conversation = Conversation { version: now.conversation.version + 1, ..now.conversation.clone() };
+        Ok(Transition { conversation, events: vec![], messages: vec![] })
+    });
+    assert!(matches!(taken.await.unwrap(), Outcome::Changed(_)));
     id
 }
 

@@ -24,7 +24,7 @@ pub(crate) const LIVE: &str = "LIVE";
 pub(crate) const REQUESTS: &str = "REQUESTS";
 /// The bucket of the calls that an account at the carrier starts per second.
 pub(crate) const STARTS: &str = "STARTS";
-pub(crate) const FLIGHTS: &str = "FLIGHTS";
+pub(crate) const SLOTS: &str = "SLOTS";
 pub(crate) const SPENT: &str = "SPENT#";
 pub(crate) const CLAIM: &str = "CLAIM#";
 pub(crate) const MESSAGE: &str = "MSG#";
@@ -120,10 +120,15 @@ impl DeliveryKey {
     /// Reads `pk` and `sk` of a delivery's item. `None` if they are of another item.
     pub(crate) fn of_item(pk: &str, sk: &str) -> Option<Self> {
         let (account, conversation) = conversation_of_key(pk)?;
-        let (sequence, webhook) = sk.strip_prefix(DELIVERY)?.split_once('#')?;
-        let (sequence, webhook) = (sequence.parse().ok()?, webhook.parse().ok()?);
+        let (sequence, webhook) = delivery_of_sk(sk)?;
         Some(Self { account, conversation, sequence, webhook })
     }
+}
+
+/// Reads the `sk` of a delivery's item: the event's number, and the webhook's index. `None` if it is of another item.
+pub(crate) fn delivery_of_sk(sk: &str) -> Option<(u64, usize)> {
+    let (sequence, webhook) = sk.strip_prefix(DELIVERY)?.split_once('#')?;
+    Some((sequence.parse().ok()?, webhook.parse().ok()?))
 }
 
 /// Reads the `pk` of a conversation's items. `None` if it is of another item.

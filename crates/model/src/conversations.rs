@@ -151,8 +151,8 @@ pub struct WorkerSignals {
     pub end_requested_at: Option<Timestamp>,
 }
 
-/// A conversation. It is small, and every transition rewrites it. The agent's configuration, the messages and the
-/// events are items beside it.
+/// A conversation. It is small, and every transition rewrites it, except for the events that a worker appends: they carry its
+/// [`Progress`]. The agent's configuration, the messages and the events are items beside it.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conversation {
     /// Its id.

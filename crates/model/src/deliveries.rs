@@ -4,6 +4,7 @@
 //! an attempt, [`Delivery::after`] schedules the next one. [`Host`] has the in-flight slots and the circuit breaker.
 
 mod answers;
+mod first_attempts;
 mod hosts;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     answers::{MAX_ANSWER_BYTES, kept},
+    first_attempts::{are_first_attempts_due, first_attempts_due_after},
     hosts::{
         Admission, BREAKER_FAILURES, BREAKER_OPEN, HELD_AT_MOST, Host, IN_FLIGHT, LARGEST_WINDOW,
         MAX_IN_FLIGHT, SMALLEST_WINDOW, Window, held_for, host_of,
@@ -276,6 +278,6 @@ pub fn webhook_id(event: EventId, webhook: usize) -> String {
 /// The name of an attempt's in-flight slot at its host. It keeps a repeated message of the attempt from making it a second
 /// time, and is of no concern to the delivery's next attempt: the process of the first may still keep its slot then.
 #[must_use]
-pub fn flight(conversation: ConversationId, sequence: u64, webhook: usize, attempt: u32) -> String {
+pub fn slot_name(conversation: ConversationId, sequence: u64, webhook: usize, attempt: u32) -> String {
     format!("{conversation}/{sequence}/{webhook}/{attempt}")
 }

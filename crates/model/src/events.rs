@@ -2,14 +2,14 @@
 //!
 //! This module does not know conversations: [`EventContext`] holds the little that matching needs of one.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use switchboard_filters::{Filter, FilterFailure, Lazy, Variables};
 
 use crate::{
-    deliveries::{Attempt, MAX_QUEUED},
+    deliveries::Attempt,
     event_names::EventName,
     hooks::{Hook, Instruction},
     ids::EventId,
@@ -43,18 +43,6 @@ pub struct Event {
     /// Provider faults before the event, and filters that failed on it. For the event log only; never delivered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
-}
-
-/// Maximum time before the sweeper queues the first attempts at an old event again.
-const LONGEST_POSTPONEMENT: Duration = Duration::from_hours(12);
-
-impl Event {
-    /// The time at which first attempts that are queued again at `now` are due once more. The wait grows with the age
-    /// of the event, so that an event whose attempts crash the function does not keep it busy.
-    #[must_use]
-    pub fn first_attempts_due_again_at(&self, now: Timestamp) -> Timestamp {
-        now.after(now.since(self.created_at).clamp(MAX_QUEUED, LONGEST_POSTPONEMENT))
-    }
 }
 
 /// The call of a phone number's webhook about an inbound call, before the event is stored.

@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use switchboard_aws::table::{Appended, Outcome, Table, TableError};
+use switchboard_aws::table::{Appended, DeliveryKey, Outcome, Table, TableError};
 use switchboard_model::{
     agents::AgentConfig,
     conversations::{Conversation, EndedReason, InvalidTransition, JournalEntry, Snapshot, Transition},
@@ -343,8 +343,9 @@ impl Writer {
     async fn record_delivery(&self, delivery: &Delivery) {
         loop {
             match self.table.record_delivery(&self.conversation, None, delivery).await {
-                // A conflict means that the customer has requested a redelivery meanwhile.
-                Ok(()) | Err(TableError::Conflict) => return,
+                Ok(()) => return self.forget_if_deleted(delivery).await,
+                // The customer has requested a redelivery meanwhile.
+                Err(TableError::Conflict) => return,
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "delivery write failed");
                 }
@@ -355,19 +356,63 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// Removes a delivery that was recorded after its conversation was deleted: a worker may be frozen while its call ends.
+    async fn forget_if_deleted(&self, delivery: &Delivery) {
+        let (account, conversation) = (self.conversation.account_id, self.conversation.id);
+        let Delivery { sequence, webhook, .. } = *delivery;
+        let forgetting = async {
+            if self.table.is_deleted(account, conversation).await? {
+                let key = DeliveryKey { account, conversation, sequence, webhook };
+                self.table.forget_delivery(key).await?;
+            }
+            Ok::<_, TableError>(())
+        };
+        // If this fails, the time to live removes it.
+        if let Err(error) = forgetting.await {
+            tracing::warn!(%error, "delivery of a deleted conversation not looked for");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
     use switchboard_aws::table::testing;
     use switchboard_model::{
         conversations::Lease,
-        ids::{AccountId, ConversationId},
+        ids::{AccountId, ConversationId, EventId},
         phone_numbers::E164,
     };
     use switchboard_runtime as system;
 
     use super::*;
     use crate::conversation_key::ConversationKey;
+
+    #[tokio::test]
+    async fn a_delivery_of_a_deleted_conversation_is_not_kept() {
+        let table = testing::new_table().await;
+        let at = system::now();
+        let (account, id, number) = (AccountId::new(at, 1), ConversationId::new(at, 2), "+14155550100");
+        let number: E164 = number.parse().unwrap();
+        let conversation = Conversation::outbound(id, account, None, number.clone(), number, at);
+        let snapshot = Snapshot { conversation: conversation.clone(), agent: AgentConfig::default() };
+        table.create_conversation(&snapshot).await.unwrap();
+        let writer = Writer {
+            table: table.clone(),
+            conversation,
+            agent: AgentConfig::default(),
+            holder: "a".into(),
+            lost: CancellationToken::new(),
+            clock: system::now,
+        };
+        let delivery = |sequence| Delivery::new(EventId::of(id, sequence, at), sequence, 0, at);
+        writer.record_delivery(&delivery(1)).await;
+        assert_eq!(table.deliveries(account, id, 1, 9).await.unwrap(), [delivery(1)]);
+        table.delete_conversation(account, id, at).await.unwrap();
+        writer.record_delivery(&delivery(2)).await;
+        assert_eq!(table.deliveries(account, id, 1, 9).await.unwrap(), []);
+    }
 
     #[tokio::test]
     async fn entries_queue_up_to_a_bound_while_the_table_is_down() {

@@ -11,8 +11,10 @@
 //!
 //! Each reads an index of what is due, the longest overdue first, and works on one item at a time:
 //! [`switchboard_model::sweep`] decides about a conversation, and the carrier is asked before a call ends. An item that
-//! fails is postponed, so it never stands before the others. Another process may act on the same item at the same time:
-//! the first write wins, and the sweeper reads the item again.
+//! fails is postponed, so it never stands before the others. Another process, or a sweep that overlaps, may act on the same
+//! item at the same time: the first write wins, and the sweeper reads the item again. A message is sent before the item is
+//! postponed, so it may be sent twice: its receiver finds the work done. Many messages are sent by the check that has
+//! claimed its conversation.
 //!
 //! The function knows nothing of what is said on a call. Start reading at [`Sweeper::sweep`].
 

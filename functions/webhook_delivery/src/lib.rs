@@ -153,7 +153,7 @@ impl WebhookDelivery {
         if wanted.is_empty() {
             return Ok(taken);
         }
-        let (admissions, may_be_kept) = match self.table.take_flights(account, host, wanted, now).await {
+        let (admissions, may_be_kept) = match self.table.take_slots(account, host, wanted, now).await {
             Ok(found) => found,
             // The kept ones serve the first attempts; the others come again.
             Err(error) if taken.is_empty() => return Err(error),

@@ -48,7 +48,7 @@ impl PreparedAttempt {
     /// The name of the in-flight slot of this attempt at its host.
     pub(crate) fn slot(&self) -> String {
         let DeliveryJob { conversation_id, sequence, webhook, attempt, .. } = self.job;
-        deliveries::flight(conversation_id, sequence, webhook, attempt)
+        deliveries::slot_name(conversation_id, sequence, webhook, attempt)
     }
 
     /// Whether the sweeper may have sent another message for this attempt. Then it takes a slot of its own name, so that the

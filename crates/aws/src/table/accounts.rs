@@ -43,7 +43,7 @@ impl Table {
     }
 
     /// An account with its secrets as they are stored.
-    async fn stored_account(&self, id: AccountId) -> Result<Option<Account>, TableError> {
+    pub(super) async fn stored_account(&self, id: AccountId) -> Result<Option<Account>, TableError> {
         let item = self.get(keys::account_pk(id), ACCOUNT).await?;
         item.map(|item| item.read(ACCOUNT)).transpose()
     }

@@ -398,39 +398,6 @@ impl Table {
         }
         Err(TableError::Conflict)
     }
-
-    /// The first `limit` items of `pk` whose `sk` is in a range, bounds included.
-    pub(super) async fn range(
-        &self,
-        pk: String,
-        from: String,
-        to: String,
-        limit: usize,
-    ) -> Result<Vec<Item>, TableError> {
-        let mut found = Vec::new();
-        let mut start = None;
-        loop {
-            let left = limit - found.len();
-            let request = self
-                .client
-                .query()
-                .table_name(&self.name)
-                .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
-                .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
-                .expression_attribute_values(":from", AttributeValue::S(from.clone()))
-                .expression_attribute_values(":to", AttributeValue::S(to.clone()))
-                .consistent_read(true)
-                .limit(i32::try_from(left).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(start)
-                .send();
-            let page = Box::pin(request).await.map_err(|error| request_error("Query", &error))?;
-            found.extend(page.items.unwrap_or_default().into_iter().map(Item::from));
-            start = page.last_evaluated_key;
-            if start.is_none() || found.len() >= limit {
-                return Ok(found);
-            }
-        }
-    }
 }
 
 /// Only the dialer can be told to wait.

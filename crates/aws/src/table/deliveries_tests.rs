@@ -7,11 +7,13 @@ use switchboard_model::{
     accounts::{Account, Token},
     agents::AgentConfig,
     backoff::Jitter,
-    conversations::{EndedReason, JournalEntry, LegState, Snapshot, State},
-    costs::{Prices, Usage},
+    conversations::{JournalEntry, LegState, Snapshot, State},
+    costs::Usage,
     deliveries::{Admission, Attempt, Delivery, DeliveryStatus, MAX_IN_FLIGHT, SMALLEST_WINDOW},
     event_names::EventName,
     events::Event,
+    ids::AccountId,
+    time::Timestamp,
     webhooks::{Webhook, WebhookMethod},
 };
 use tokio::task::JoinSet;
@@ -22,15 +24,44 @@ use super::{
 };
 use switchboard_runtime as system;
 
+impl Table {
+    async fn take_at_host(
+        &self,
+        owner: AccountId,
+        host: &str,
+        slots: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<Admission>, TableError> {
+        Ok(self.take_host_slots(owner, host, slots, now).await?.0)
+    }
+
+    async fn take_of_account(
+        &self,
+        owner: AccountId,
+        host: &str,
+        slots: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<Admission>, TableError> {
+        Ok(self.take_window_slots(owner, host, slots, now).await?.0)
+    }
+}
+
 /// A conversation with events that match the webhooks of its agent, and its account.
-struct World {
-    table: Table,
-    snapshot: Snapshot,
+pub(super) struct World {
+    pub(super) table: Table,
+    pub(super) snapshot: Snapshot,
     events: Vec<Event>,
 }
 
 impl World {
-    async fn new() -> Self {
+    /// With twelve events.
+    pub(super) async fn new() -> Self {
+        let mut world = Self::without_events().await;
+        world.append(at(3), &Value::Null, 12).await;
+        world
+    }
+
+    pub(super) async fn without_events() -> Self {
         let table = testing::new_table().await;
         let owner = Account::new(account(), "Bakery".into(), at(0), "whsec_AAAA".into());
         table.create_account(&owner, &Token::new(system::random())).await.unwrap();
@@ -46,26 +77,25 @@ impl World {
         snapshot.conversation.legs.caller_mut().state = LegState::Answered { answered_at: at(1) };
         snapshot.conversation.state = State::Started { started_at: at(2) };
         table.create_conversation(&snapshot).await.unwrap();
-        let entry = JournalEntry {
-            at: at(3),
-            name: EventName::SpeechStarted,
-            data: Value::Null,
-            message: None,
-            faults: vec![],
-        };
-        let appended =
-            snapshot.conversation.append(&snapshot.agent, &vec![entry; 12], &Usage::default()).unwrap();
-        table.commit(&snapshot.conversation, &appended).await.unwrap();
-        snapshot.conversation = appended.conversation;
-        Self { table, snapshot, events: appended.events }
+        Self { table, snapshot, events: vec![] }
     }
 
-    fn fresh(&self, sequence: u64, webhook: usize) -> Delivery {
+    pub(super) async fn append(&mut self, at: Timestamp, data: &Value, count: usize) {
+        let Snapshot { conversation, agent } = &self.snapshot;
+        let (name, data) = (EventName::SpeechStarted, data.clone());
+        let entry = JournalEntry { at, name, data, message: None, faults: vec![] };
+        let appended = conversation.append(agent, &vec![entry; count], &Usage::default()).unwrap();
+        self.table.commit(conversation, &appended).await.unwrap();
+        self.snapshot.conversation = appended.conversation;
+        self.events.extend(appended.events);
+    }
+
+    pub(super) fn fresh(&self, sequence: u64, webhook: usize) -> Delivery {
         let event = &self.events[usize::try_from(sequence).unwrap() - 1];
         Delivery::new(event.id, sequence, webhook, event.created_at)
     }
 
-    fn key(&self, sequence: u64, webhook: usize) -> DeliveryKey {
+    pub(super) fn key(&self, sequence: u64, webhook: usize) -> DeliveryKey {
         let conversation = &self.snapshot.conversation;
         DeliveryKey { account: conversation.account_id, conversation: conversation.id, sequence, webhook }
     }
@@ -74,24 +104,8 @@ impl World {
         self.table.outgoing(self.key(sequence, webhook)).await.unwrap()
     }
 
-    async fn record(&self, before: Option<&Delivery>, after: &Delivery) -> Result<(), TableError> {
+    pub(super) async fn record(&self, before: Option<&Delivery>, after: &Delivery) -> Result<(), TableError> {
         self.table.record_delivery(&self.snapshot.conversation, before, after).await
-    }
-
-    /// The first attempts that a check finds lost at this time, if one is due, and whether there is another one.
-    async fn lost(&self, seconds: i64) -> Option<(Vec<DeliveryKey>, bool)> {
-        let due = self.table.due_checks(at(seconds), 100).await.unwrap();
-        let check = due.first()?;
-        let result = self.table.lost_first_attempts(check, at(seconds)).await.unwrap()?;
-        self.table.settle_check(check, &result).await.unwrap();
-        Some((result.lost, result.again_at.is_some()))
-    }
-
-    async fn end(&self) {
-        let Snapshot { conversation, agent } = &self.snapshot;
-        let (reason, prices) = (EndedReason::UserEnded, Prices::default());
-        let end = conversation.end(agent, reason, &[], &conversation.usage, &prices, at(20)).unwrap();
-        self.table.commit(conversation, &end).await.unwrap();
     }
 
     async fn due(&self, seconds: i64) -> Vec<DeliveryKey> {
@@ -99,7 +113,7 @@ impl World {
     }
 }
 
-fn attempt(status: u16) -> Attempt {
+pub(super) fn attempt(status: u16) -> Attempt {
     Attempt { at: at(10), status: Some(status), latency_ms: 42, answer: Some("thanks".into()) }
 }
 
@@ -189,40 +203,6 @@ async fn a_delivery_is_due_until_it_ends_in_a_list_of_its_own() {
 }
 
 #[tokio::test]
-async fn lost_first_attempts_are_found_until_each_webhook_of_an_ended_conversation_has_one() {
-    let world = World::new().await;
-    let all = |except: &[DeliveryKey]| {
-        let keys = (1..=12).flat_map(|sequence| [world.key(sequence, 0), world.key(sequence, 1)]);
-        keys.filter(|key| !except.contains(key)).collect::<Vec<_>>()
-    };
-    assert_eq!(world.lost(899).await, None);
-    assert_eq!(world.lost(900).await, Some((vec![], true)), "the events are three seconds younger");
-    assert_eq!(world.lost(1_799).await, None, "a quarter of an hour later");
-    let failed = world.fresh(1, 1).after(attempt(500), None, Jitter::new(7));
-    world.record(None, &failed).await.unwrap();
-    assert_eq!(world.lost(1_800).await, Some((all(&[world.key(1, 1)]), true)));
-    assert_eq!(world.lost(1_800).await, None);
-    for key in all(&[world.key(1, 1), world.key(3, 0)]) {
-        world.record(None, &world.fresh(key.sequence, key.webhook)).await.unwrap();
-    }
-    // The wait grows with the age of the event.
-    assert_eq!(world.lost(3_590).await, None);
-    assert_eq!(world.lost(3_600).await, Some((vec![world.key(3, 0)], true)));
-    world.record(None, &world.fresh(3, 0)).await.unwrap();
-    assert_eq!(world.lost(8_000).await, Some((vec![], true)), "the conversation goes on");
-    world.end().await;
-    assert_eq!(world.lost(9_000).await, Some((vec![], false)));
-    assert_eq!(world.lost(1_000_000).await, None, "that was the last check");
-}
-
-#[tokio::test]
-async fn a_conversation_without_webhooks_has_no_check() {
-    let table = testing::new_table().await;
-    table.create_conversation(&queued(account())).await.unwrap();
-    assert_eq!(table.due_checks(at(1_000_000), 100).await.unwrap(), []);
-}
-
-#[tokio::test]
 async fn a_redelivery_is_due_in_case_its_message_is_lost() {
     let world = World::new().await;
     let again = world.fresh(1, 0).again(at(20));
@@ -244,23 +224,23 @@ async fn ten_of_many_concurrent_attempts_get_a_slot() {
     for asker in 0..8 {
         let table = world.table.clone();
         asking.spawn(async move {
-            let flights: Vec<_> = (0..3).map(|n| format!("{asker}/{n}")).collect();
-            let admissions = table.take_slots(owner, "example.com:443", &flights, at(0)).await.unwrap();
-            flights.into_iter().zip(admissions).collect::<Vec<_>>()
+            let slots: Vec<_> = (0..3).map(|n| format!("{asker}/{n}")).collect();
+            let admissions = table.take_at_host(owner, "example.com:443", &slots, at(0)).await.unwrap();
+            slots.into_iter().zip(admissions).collect::<Vec<_>>()
         });
     }
     let answers: Vec<_> = asking.join_all().await.into_iter().flatten().collect();
     let admitted: Vec<_> = answers
         .iter()
         .filter(|(_, admission)| *admission == Admission::Admitted)
-        .map(|(flight, _)| (flight.clone(), true))
+        .map(|(slot, _)| (slot.clone(), true))
         .collect();
     assert!(admitted.len() <= MAX_IN_FLIGHT && !admitted.is_empty(), "{answers:?}");
     let ask = |host: &'static str, n: usize| {
-        let flights: Vec<_> = (0..n).map(|n| format!("more/{n}")).collect();
+        let slots: Vec<_> = (0..n).map(|n| format!("more/{n}")).collect();
         let table = world.table.clone();
         async move {
-            let answers = table.take_slots(owner, host, &flights, at(1)).await.unwrap();
+            let answers = table.take_at_host(owner, host, &slots, at(1)).await.unwrap();
             answers.iter().filter(|admission| **admission == Admission::Admitted).count()
         }
     };
@@ -268,7 +248,7 @@ async fn ten_of_many_concurrent_attempts_get_a_slot() {
     assert_eq!(ask("example.com:443", 20).await, MAX_IN_FLIGHT - admitted.len());
     world.table.return_slots(owner, "example.com:443", &admitted, at(1)).await.unwrap();
     let more: Vec<_> = (20..40).map(|n| format!("more/{n}")).collect();
-    let answers = world.table.take_slots(owner, "example.com:443", &more, at(2)).await.unwrap();
+    let answers = world.table.take_at_host(owner, "example.com:443", &more, at(2)).await.unwrap();
     let count = answers.iter().filter(|admission| **admission == Admission::Admitted).count();
     assert_eq!(count, admitted.len());
 }
@@ -283,9 +263,9 @@ async fn hosts_share_the_window_of_their_account() {
     for n in 0..4 {
         let host = format!("{n}.example.com:443");
         let slots: Vec<_> = (0..4).map(|slot| format!("{n}/{slot}")).collect();
-        let at_host = table.take_slots(owner, &host, &slots, at(0)).await.unwrap();
+        let at_host = table.take_at_host(owner, &host, &slots, at(0)).await.unwrap();
         assert_eq!(at_host, [Admission::Admitted; 4]);
-        let of_account = table.take_account_slots(owner, &host, &slots, at(0)).await.unwrap();
+        let of_account = table.take_of_account(owner, &host, &slots, at(0)).await.unwrap();
         let slots = slots.into_iter().zip(of_account);
         admitted
             .extend(slots.filter(|(_, it)| *it == Admission::Admitted).map(|(slot, _)| (host.clone(), slot)));
@@ -294,18 +274,18 @@ async fn hosts_share_the_window_of_their_account() {
     // Those that were refused left nothing at their hosts.
     let more: Vec<_> = (0..10).map(|n| format!("x/{n}")).collect();
     assert_eq!(
-        table.take_slots(owner, "3.example.com:443", &more, at(0)).await.unwrap(),
+        table.take_at_host(owner, "3.example.com:443", &more, at(0)).await.unwrap(),
         [Admission::Admitted; 10]
     );
     let other = account();
     assert_eq!(
-        table.take_account_slots(other, "h", &more, at(0)).await.unwrap(),
+        table.take_of_account(other, "h", &more, at(0)).await.unwrap(),
         [Admission::Admitted; SMALLEST_WINDOW]
     );
     let returned: Vec<_> = admitted.into_iter().map(|(_, slot)| (slot, true)).collect();
     table.return_account_slots(owner, &returned, at(1)).await.unwrap();
     let many: Vec<_> = (0..30).map(|n| format!("y/{n}")).collect();
-    let admissions = table.take_account_slots(owner, "h", &many, at(1)).await.unwrap();
+    let admissions = table.take_of_account(owner, "h", &many, at(1)).await.unwrap();
     assert_eq!(admissions.iter().filter(|it| **it == Admission::Admitted).count(), 2 * SMALLEST_WINDOW);
 }
 
@@ -314,18 +294,18 @@ async fn a_silent_host_opens_the_circuit_for_the_whole_account() {
     let world = World::new().await;
     let owner = world.snapshot.conversation.account_id;
     for n in 0..5 {
-        let flight = vec![n.to_string()];
+        let slot = vec![n.to_string()];
         assert_eq!(
-            world.table.take_slots(owner, "h:1", &flight, at(n)).await.unwrap(),
+            world.table.take_at_host(owner, "h:1", &slot, at(n)).await.unwrap(),
             [Admission::Admitted]
         );
         world.table.return_slots(owner, "h:1", &[(n.to_string(), false)], at(n)).await.unwrap();
     }
     let until = at(4).after(Duration::from_secs(30));
-    let flight = vec!["x".to_owned()];
-    assert_eq!(world.table.take_slots(owner, "h:1", &flight, at(5)).await.unwrap(), [Admission::Open(until)]);
+    let slot = vec!["x".to_owned()];
+    assert_eq!(world.table.take_at_host(owner, "h:1", &slot, at(5)).await.unwrap(), [Admission::Open(until)]);
     assert_eq!(
-        world.table.take_slots(account(), "h:1", &flight, at(5)).await.unwrap(),
+        world.table.take_at_host(account(), "h:1", &slot, at(5)).await.unwrap(),
         [Admission::Admitted]
     );
 }

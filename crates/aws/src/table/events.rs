@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
 use switchboard_model::{
-    conversations::{Conversation, MAX_RESUMES, Progress, Transition},
+    conversations::{Conversation, Progress, Transition},
     events::Event,
     ids::{AccountId, ConversationId},
     messages::Message,
@@ -14,7 +14,7 @@ use switchboard_model::{
 use super::{
     Table, TableError,
     items::Item,
-    packs::{self, Signed},
+    packs::{self, StoredBy},
     request_error,
     single_writes::Refusal,
 };
@@ -46,8 +46,8 @@ impl Table {
         before: &Conversation,
         transition: &Transition,
     ) -> Result<Appended, TableError> {
-        let signed = Signed { holder, after: &transition.conversation };
-        let packs = packs::of_transition(before, transition, Some(&signed))?;
+        let stored_by = StoredBy { holder, after: &transition.conversation };
+        let packs = packs::of_transition(before, transition, Some(&stored_by))?;
         if packs.iter().any(packs::is_too_large) {
             return Err(TableError::TooLarge);
         }
@@ -110,16 +110,32 @@ impl Table {
         Ok(page.items.unwrap_or_default().pop().map(Item::from))
     }
 
-    /// All messages, in order.
+    /// The `sk` of the pack with the event `sequence`, or of the one before its place.
+    pub(super) async fn pack_of(&self, pk: String, sequence: u64) -> Result<String, TableError> {
+        if sequence <= 1 {
+            return Ok(EVENT.to_owned());
+        }
+        let pack = self.last_pack(pk, keys::after_packs_sk(sequence)).await?;
+        Ok(pack.as_ref().and_then(Item::sk).unwrap_or(EVENT).to_owned())
+    }
+
+    /// All messages, in order. The table leaves out the packs without one, but charges for reading them: a separate list of
+    /// messages would double the writes of a call, which cost more than these reads.
     pub async fn messages(&self, account: AccountId, id: ConversationId) -> Result<Vec<Message>, TableError> {
         // Packs, the lease, and the messages of version 0.1.0. No number sorts after a tilde.
         let pk = keys::conversation_pk(account, id);
+        let pages = self.pages(pk, EVENT.to_owned(), format!("{MESSAGE}~"));
+        // A filter cannot name a key; each message of version 0.1.0 has a content.
+        let names = [("#messages", packs::MESSAGES), ("#content", "content")];
+        let mut pages = pages.only("attribute_exists(#messages) OR attribute_exists(#content)", &names);
         let (mut packed, mut single) = (vec![], vec![]);
-        for item in self.range(pk, EVENT.into(), format!("{MESSAGE}~"), usize::MAX).await? {
-            match item.sk() {
-                Some(sk) if sk.starts_with(EVENT) => packed.extend(packs::messages(item)?),
-                Some(sk) if sk.starts_with(MESSAGE) => single.extend(packs::messages(item)?),
-                _ => {}
+        while let Some(page) = pages.next(usize::MAX).await? {
+            for item in page {
+                match item.sk() {
+                    Some(sk) if sk.starts_with(EVENT) => packed.extend(packs::messages(item)?),
+                    Some(sk) if sk.starts_with(MESSAGE) => single.extend(packs::messages(item)?),
+                    _ => {}
+                }
             }
         }
         single.extend(packed);
@@ -137,17 +153,18 @@ impl Table {
         // Events are numbered from 1 without gaps, so an offset is a number.
         let first = offset.saturating_add(1);
         let pk = keys::conversation_pk(account, id);
-        let from = if offset == 0 {
-            EVENT.to_owned()
-        } else {
-            let begins = self.last_pack(pk.clone(), keys::after_packs_sk(first)).await?;
-            begins.as_ref().and_then(Item::sk).unwrap_or(EVENT).to_owned()
-        };
-        // Takeovers leave packs without events.
-        let most = limit.saturating_add(1 + MAX_RESUMES as usize);
+        let from = self.pack_of(pk.clone(), first).await?;
+        // Takeovers leave packs without events: any number of them may follow each other.
+        let mut pages = self.pages(pk, from, format!("{EVENT}~"));
         let mut events = vec![];
-        for item in self.range(pk, from, format!("{EVENT}~"), most).await? {
-            events.extend(packs::events(item)?.into_iter().filter(|event| event.sequence >= first));
+        while events.len() <= limit
+            && let Some(page) = pages.next(limit + 1 - events.len()).await?
+        {
+            for item in page {
+                if events.len() <= limit {
+                    events.extend(packs::events(item)?.into_iter().filter(|event| event.sequence >= first));
+                }
+            }
         }
         let has_more = events.len() > limit;
         events.truncate(limit);

@@ -4,54 +4,21 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use switchboard_model::{
-    conversations::{Conversation, Lease, Snapshot},
+    conversations::Lease,
     ids::{AccountId, ConversationId},
 };
 
 use super::{
-    ATTEMPTS, Table, TableError, back_off, conditions::Condition, items, packs, request_error,
-    single_writes::Refusal, transactions::Guard,
+    ATTEMPTS, Table, TableError, back_off, conditions::Condition, items, request_error,
+    single_writes::Refusal,
 };
-use crate::keys::{self, LEASE, STATE};
+use crate::keys::{self, LEASE};
 
 /// Remaining validity of a released lease: the carrier connects the call to another worker within two seconds, and
 /// until then nothing else may end the conversation.
 const GRACE: Duration = Duration::from_secs(20);
 
 impl Table {
-    /// Takes the lease, from any holder. False if the conversation has ended or does not exist; then nothing is
-    /// written. [`Table::transition_taking`] takes it together with a transition.
-    pub async fn take_lease(
-        &self,
-        account: AccountId,
-        conversation: ConversationId,
-        lease: &Lease,
-    ) -> Result<bool, TableError> {
-        let pk = keys::conversation_pk(account, conversation);
-        for attempt in 0..ATTEMPTS {
-            let Some(Snapshot { conversation: before, .. }) =
-                self.conversation(account, conversation).await?
-            else {
-                return Ok(false);
-            };
-            let after = Conversation { takeovers: before.takeovers + 1, ..before.clone() };
-            let goes_on = Condition::new("attribute_exists(pk) AND #state <> :ended")
-                .name("#state", "state")
-                .text(":ended", &"ended");
-            let writes = vec![
-                self.check(pk.clone(), STATE, &goes_on).guarded_by(Guard::Forbidden),
-                self.put(items::lease_item(pk.clone(), lease)?),
-                self.put_new(packs::of_takeover(&before, &after)?),
-            ];
-            match self.transact(writes).await {
-                // The previous holder may be writing.
-                Err(TableError::Conflict) => back_off(attempt).await,
-                written => return Ok(written?.is_none()),
-            }
-        }
-        Err(TableError::Conflict)
-    }
-
     /// Renews a lease like [`Table::renew_lease`], but leaves the index of due items as it is: it costs a third. The lease
     /// may be due before it expires; then the sweeper sees that it is live.
     pub async fn checkpoint_lease(

@@ -31,7 +31,7 @@
 //! | check for lost first attempts at its webhooks | `acc_..#cnv_..` | `CHECK` |
 //! | delivery of that event to the agent's first webhook | `acc_..#cnv_..` | `DLV#000001#00` |
 //! | end of all deliveries to that webhook | `acc_..#cnv_..` | `STOP#00` |
-//! | in-flight slots of an account's webhooks at all hosts together | `acc_..#FLIGHTS` | `FLIGHTS` |
+//! | in-flight slots of an account's webhooks at all hosts together | `acc_..#SLOTS` | `SLOTS` |
 //! | in-flight slots and circuit breaker of a host of an account's webhooks | `acc_..#HOST#example.com:443` | `HOST#example.com:443` |
 //!
 //! Every item that a customer can request has the account in its `pk`: an id of another account is not found. Reads of
@@ -40,7 +40,11 @@
 //! - Index `account` (`account_pk`, `account_sk`): agents, credentials, phone numbers and conversations of an account, by
 //!   time. Each status of a conversation is a list of its own.
 //! - Index `due` (`due_pk`, `due_at` in milliseconds), sparse: items that the sweeper acts on at a time. States with a
-//!   deadline and leases are one list, deliveries another, checks for lost first attempts a third, numbers whose purchase or release is incomplete a fourth. A list is spread over several partition keys by a hash of the conversation.
+//!   deadline and leases are one list, deliveries another, checks for lost first attempts a third, numbers whose purchase or
+//!   release is incomplete a fourth, recordings that are to be joined a fifth. The first three are spread over several
+//!   partition keys by a hash of the conversation.
+//!
+//! After a deletion the conversation's packs stay for a day, empty.
 //!
 //! Signing secrets, headers of webhooks, and answers of idempotency keys are sealed within their items.
 //!
@@ -55,6 +59,8 @@ mod accounts;
 mod accounts_tests;
 mod agents;
 mod checks;
+#[cfg(test)]
+mod checks_tests;
 mod claims;
 mod conditions;
 mod conversations;
@@ -66,7 +72,6 @@ mod deliveries_tests;
 mod due;
 mod events;
 mod fleet;
-mod flights;
 mod items;
 mod leases;
 #[cfg(test)]
@@ -84,10 +89,12 @@ mod outbox_tests;
 mod packs;
 #[cfg(test)]
 mod packs_tests;
+mod ranges;
 mod sealed;
 #[cfg(test)]
 mod sealed_tests;
 mod single_writes;
+mod slots;
 mod spending;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -108,7 +115,7 @@ use aws_sdk_dynamodb::{
 use self::items::Item;
 pub use self::{
     accounts::FIRST_TOKEN,
-    checks::{Check, CheckResult},
+    checks::{Check, CheckRun, LostAttempts},
     claims::Claimed,
     conversations::{Admission, Begun, CallStart, Outcome, Queued},
     deliveries::Outgoing,

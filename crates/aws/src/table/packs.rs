@@ -1,7 +1,7 @@
 //! Packs: how events and messages are stored. A pack is one item with the consecutive events of one write.
 //!
 //! The packs of a conversation are a log. Each is stored where the one before it ends, on condition that nothing is
-//! stored there; so whoever stores a pack knows all events before it. A worker that takes a conversation over without an
+//! stored there; so a writer that stores a pack knows all events before it. A worker that takes a conversation over without an
 //! event leaves an empty pack there: what an earlier worker stores later is refused.
 //!
 //! A message is a part of its event. Version 0.1.0 stored each event and each message as an item of its own; they are read
@@ -27,6 +27,9 @@ use crate::{
 
 /// Bytes of the text of a pack from which on another one is begun. An item holds 400 KB, and an event at most some 70.
 const FULL: usize = 200_000;
+
+/// The attribute of packs that hold messages: their number.
+pub(super) const MESSAGES: &str = "messages";
 
 /// An event in a pack. Its sequence follows from its position; most of its members are absent.
 #[derive(Serialize, Deserialize)]
@@ -61,12 +64,20 @@ struct StoredPack {
     first: u64,
     /// A JSON list of [`Record`]s, since the tool call of a model can hold any number at any depth.
     events: String,
+    /// The number of its events with a message; absent: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    messages: usize,
     /// The [`Progress`] of the conversation after it, if the conversation was not written with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     progress: Option<String>,
     /// The worker that stored it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     holder: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl Record {
@@ -94,12 +105,14 @@ struct NewPack {
     /// Bytes of the records.
     size: usize,
     has_webhooks: bool,
+    /// The number of records with a message.
+    messages: usize,
     next_sequence: u64,
     next_message: u64,
 }
 
 /// The worker that stores packs, and the conversation after them.
-pub(super) struct Signed<'a> {
+pub(super) struct StoredBy<'a> {
     pub(super) holder: &'a str,
     pub(super) after: &'a Conversation,
 }
@@ -108,7 +121,7 @@ pub(super) struct Signed<'a> {
 pub(super) fn of_transition(
     before: &Conversation,
     transition: &Transition,
-    signed: Option<&Signed<'_>>,
+    stored_by: Option<&StoredBy<'_>>,
 ) -> Result<Vec<Item>, TableError> {
     let corrupt = |_| TableError::Corrupt("NEW");
     let mut packs: Vec<NewPack> = vec![];
@@ -126,6 +139,7 @@ pub(super) fn of_transition(
             pack.size += text.len();
             pack.records.push(text);
             pack.has_webhooks |= !event.webhooks.is_empty();
+            pack.messages += usize::from(message.is_some());
             (pack.next_sequence, pack.next_message) = (event.sequence + 1, next_message);
         }
     }
@@ -135,15 +149,16 @@ pub(super) fn of_transition(
     let pk = conversation_pk(before.account_id, before.id);
     let items = packs.into_iter().map(|pack| {
         let NewPack { first, next_sequence, next_message, .. } = pack;
-        let progress = signed.map(|signed| {
-            let after = Progress { next_sequence, next_message, ..signed.after.progress() };
+        let progress = stored_by.map(|by| {
+            let after = Progress { next_sequence, next_message, ..by.after.progress() };
             serde_json::to_string(&after)
         });
         let stored = StoredPack {
             first,
             events: format!("[{}]", pack.records.join(",")),
+            messages: pack.messages,
             progress: progress.transpose().map_err(corrupt)?,
-            holder: signed.map(|signed| signed.holder.to_owned()),
+            holder: stored_by.map(|by| by.holder.to_owned()),
         };
         let takeovers = if first == before.next_sequence { before.takeovers } else { 0 };
         let item = Item::new(pk.clone(), pack_sk(first, takeovers), &stored)?.expiring(before.expires_at);
@@ -159,12 +174,19 @@ pub(super) fn of_takeover(before: &Conversation, after: &Conversation) -> Result
     let stored = StoredPack {
         first: before.next_sequence,
         events: "[]".to_owned(),
+        messages: 0,
         progress: Some(progress),
         holder: None,
     };
     let pk = conversation_pk(before.account_id, before.id);
     let sk = pack_sk(before.next_sequence, before.takeovers);
     Ok(Item::new(pk, sk, &stored)?.expiring(before.expires_at))
+}
+
+/// A pack that keeps its place taken once its conversation was deleted.
+pub(super) fn empty(pk: String, sk: &str) -> Result<Item, TableError> {
+    let events = "[]".to_owned();
+    Item::new(pk, sk, &StoredPack { first: 0, events, messages: 0, progress: None, holder: None })
 }
 
 /// Whether the data of an event holds this message.
@@ -225,6 +247,36 @@ fn entries(item: Item) -> Result<Vec<Entry>, TableError> {
 /// The events of an item, in order.
 pub(super) fn events(item: Item) -> Result<Vec<Event>, TableError> {
     Ok(entries(item)?.into_iter().map(|entry| entry.event).collect())
+}
+
+/// An event's webhooks, and the rest of what a check for lost first attempts needs of it.
+pub(super) struct Recipients {
+    pub(super) sequence: u64,
+    pub(super) created_at: Timestamp,
+    pub(super) webhooks: Vec<usize>,
+}
+
+/// The recipients of the events of an item, in order. The data of the events is not decoded: it may be large.
+pub(super) fn recipients(item: Item) -> Result<Vec<Recipients>, TableError> {
+    #[derive(Deserialize)]
+    struct Part {
+        #[serde(rename = "t")]
+        created_at: i64,
+        #[serde(rename = "w", default)]
+        webhooks: Vec<usize>,
+    }
+    if !item.has("first") {
+        let Event { sequence, created_at, webhooks, .. } = event_of_0_1_0(item)?;
+        return Ok(vec![Recipients { sequence, created_at, webhooks }]);
+    }
+    let StoredPack { first, events, .. } = item.read(EVENT)?;
+    let parts: Vec<Part> = serde_json::from_str(&events).map_err(|_| TableError::Corrupt(EVENT))?;
+    let recipients = |(sequence, Part { created_at, webhooks })| Recipients {
+        sequence,
+        created_at: Timestamp::from_millis(created_at),
+        webhooks,
+    };
+    Ok((first..).zip(parts).map(recipients).collect())
 }
 
 /// The messages of an item, in order: those of a pack, or the one of version 0.1.0.

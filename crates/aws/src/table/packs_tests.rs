@@ -1,20 +1,30 @@
 //! Packs: what a worker appends, what another one cannot, and what version 0.1.0 stored.
 
+use std::{
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
 use aws_sdk_dynamodb::types::AttributeValue;
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use switchboard_model::{
-    conversations::{Conversation, JournalEntry, Snapshot, Transition},
-    costs::Usage,
+    conversations::{Conversation, EndedReason, JournalEntry, Snapshot, Transition},
+    costs::{Prices, Usage},
     event_names::EventName,
     messages::MessageKind,
 };
 use tokio::runtime::Handle;
 
 use super::{
-    Appended, Outcome, Table, TableError, items, testing,
+    Appended, Outcome, Table, TableError, items,
+    testing::{self, MemoryDatabase},
     tests::{account, at, said, started},
 };
-use crate::keys;
+use crate::{keys, testing::config_of};
 use switchboard_model::conversations::{InvalidTransition, Lease};
 
 fn speech() -> JournalEntry {
@@ -111,6 +121,84 @@ async fn a_worker_that_lost_the_conversation_appends_nothing() {
     assert_eq!(table.append("fourth", &fourth, &more).await.unwrap(), Appended::Stored);
     assert_eq!(sequences(&table, first).await, [1, 2, 3]);
     assert_eq!(table.events(account, id, 1, 1).await.unwrap().0[0].sequence, 2);
+}
+
+#[tokio::test]
+async fn a_worker_appends_nothing_to_a_deleted_conversation_wherever_it_stopped() {
+    let table = testing::new_table().await;
+    let snapshot = held(&table, "first").await;
+    let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
+    // A worker may have been frozen after any of these writes.
+    let mut known = vec![snapshot.conversation.clone()];
+    for entries in [vec![said("Hello"), speech()], vec![said("At six?")]] {
+        let before = &known[known.len() - 1];
+        let change = appended(before, &snapshot, &entries);
+        assert_eq!(table.append("first", before, &change).await.unwrap(), Appended::Stored);
+        known.push(change.conversation);
+    }
+    assert!(table.take_lease(account, id, &Lease::new("second".into(), at(5))).await.unwrap());
+    known.push(read(&table, &known[0]).await);
+    let ended = table.transition_as("second", account, id, |now| {
+        let (reason, prices) = (EndedReason::Unknown, Prices::default());
+        now.conversation.end(&now.agent, reason, &[], &Usage::default(), &prices, at(9))
+    });
+    assert!(matches!(ended.await.unwrap(), Outcome::Changed(_)));
+    table.delete_conversation(account, id, at(20)).await.unwrap();
+    for before in &known {
+        let late = appended(before, &snapshot, &[said("too late")]);
+        assert_eq!(table.append("first", before, &late).await.unwrap(), Appended::LostLease);
+    }
+    assert_eq!(sequences(&table, &known[0]).await, [0; 0]);
+    assert_eq!(table.messages(account, id).await.unwrap(), []);
+    assert!(table.is_deleted(account, id).await.unwrap());
+}
+
+#[tokio::test]
+async fn packs_without_a_message_are_not_sent_to_a_reader_of_messages() {
+    let database = MemoryDatabase::new();
+    let received = Arc::new(AtomicUsize::new(0));
+    let counted = received.clone();
+    let config = config_of(move |request| {
+        let response = database.execute(&request);
+        counted.fetch_add(response.body.len(), Ordering::Relaxed);
+        ready(Some(response)).boxed()
+    });
+    let table = MemoryDatabase::table(&config).await;
+    let mut snapshot = held(&table, "first").await;
+    let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
+    let long = JournalEntry { data: json!("x".repeat(150_000)), ..speech() };
+    for entry in [said("Hello"), long.clone(), long.clone(), said("At six?"), long] {
+        let before = snapshot.conversation.clone();
+        let change = appended(&before, &snapshot, &[entry]);
+        assert_eq!(table.append("first", &before, &change).await.unwrap(), Appended::Stored);
+        snapshot.conversation = change.conversation;
+    }
+    received.store(0, Ordering::Relaxed);
+    let messages = table.messages(account, id).await.unwrap();
+    assert_eq!(messages.iter().map(|message| &*message.content).collect::<Vec<_>>(), ["Hello", "At six?"]);
+    let received = received.load(Ordering::Relaxed);
+    assert!(received < 5_000, "{received} bytes");
+}
+
+#[tokio::test]
+async fn events_after_any_number_of_takeovers_without_an_event_are_found() {
+    let table = testing::new_table().await;
+    let mut snapshot = held(&table, "first").await;
+    let (account, id) = (snapshot.conversation.account_id, snapshot.conversation.id);
+    for round in 0..3_u64 {
+        for holder in 0..20 {
+            assert!(table.take_lease(account, id, &Lease::new(holder.to_string(), at(5))).await.unwrap());
+        }
+        snapshot = table.conversation(account, id).await.unwrap().unwrap();
+        let change = appended(&snapshot.conversation, &snapshot, &[speech()]);
+        assert_eq!(table.append("19", &snapshot.conversation, &change).await.unwrap(), Appended::Stored);
+        for (offset, limit) in (0..=round).flat_map(|offset| [(offset, 1), (offset, 2), (offset, 9)]) {
+            let (events, has_more) = table.events(account, id, offset, limit).await.unwrap();
+            let expected: Vec<u64> = (offset + 1..=round + 1).take(limit).collect();
+            assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), expected);
+            assert_eq!(has_more, offset + (limit as u64) < round + 1, "{offset}+{limit} of {round}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 //! No item of the table holds a secret in plain text, and a deletion leaves none.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, future::ready};
 
+use futures_util::FutureExt as _;
 use switchboard_model::{
     accounts::{Account, Token},
     agents::{Agent, AgentConfig},
@@ -16,10 +17,11 @@ use switchboard_model::{
 };
 
 use super::{
-    Claimed, Table, testing,
+    Claimed, Table,
+    testing::{self, MemoryDatabase},
     tests::{account, at, queued},
 };
-use crate::sealing;
+use crate::{sealing, testing::config_of};
 
 const SECRET: &str = "Bearer of-the-customer";
 
@@ -137,18 +139,42 @@ async fn a_deletion_empties_the_answer_of_its_idempotency_key_and_keeps_the_key_
     };
     let answer = Answer { status: 201, body: r#"{"to_number":"+14155550100"}"#.to_owned() };
     table.answer_claim(owner, "key", &first, answer, Some(id)).await.unwrap();
-    // A delivery that was recorded while the conversation was deleted.
-    let mut delivery = Delivery::new(EventId::new(at(0), 1), 1, 0, at(0));
-    delivery.attempts.push(Attempt { at: at(0), status: Some(200), latency_ms: 1, answer: None });
-    table.record_delivery(&call.conversation, None, &delivery).await.unwrap();
-    table.delete_conversation(owner, id).await.unwrap();
+    table.delete_conversation(owner, id, at(1)).await.unwrap();
     assert!(table.is_deleted(owner, id).await.unwrap());
     let items = everything(&table).await;
-    assert!(!items.contains("+14155550100") && !items.contains("DLV#"), "{items}");
+    assert!(!items.contains("+14155550100"), "{items}");
     let Claimed::Answered(answer) = table.claim(owner, "key", claim(2), at(1)).await.unwrap() else {
         panic!("a late repetition must not call again")
     };
     assert_eq!(answer.status, 404);
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_recorded_during_a_deletion_is_deleted_too() {
+    let database = MemoryDatabase::new();
+    let service = database.clone();
+    let config = config_of(move |request| ready(Some(service.execute(&request))).boxed());
+    let (table, call) = (MemoryDatabase::table(&config).await, queued(account()));
+    let (owner, id) = (call.conversation.account_id, call.conversation.id);
+    table.create_conversation(&call).await.unwrap();
+    let mut delivery = Delivery::new(EventId::new(at(0), 1), 1, 0, at(0));
+    delivery.attempts.push(Attempt { at: at(0), status: Some(200), latency_ms: 1, answer: None });
+    // Recorded after the other items were deleted, and before the state is.
+    let slow = config_of(move |request| {
+        let (database, table, call) = (database.clone(), table.clone(), call.clone());
+        let delivery = delivery.clone();
+        async move {
+            if request.target.as_ref().is_some_and(|target| target.ends_with("TransactWriteItems")) {
+                table.record_delivery(&call.conversation, None, &delivery).await.unwrap();
+            }
+            Some(database.execute(&request))
+        }
+        .boxed()
+    });
+    let table = MemoryDatabase::client(&slow);
+    table.delete_conversation(owner, id, at(1)).await.unwrap();
+    assert_eq!(table.deliveries(owner, id, 1, 1).await.unwrap(), []);
+    assert!(table.is_deleted(owner, id).await.unwrap());
 }
 
 #[tokio::test]
@@ -169,4 +195,5 @@ async fn without_the_key_service_only_what_is_sealed_cannot_be_read() {
     assert!(table.conversation(account, id).await.unwrap_err().is_transient());
     assert!(table.agent(owner.id, agent.id).await.unwrap_err().is_transient());
     assert!(table.account(owner.id).await.unwrap_err().is_transient());
+    assert_eq!(table.limits(owner.id).await.unwrap(), owner.limits);
 }

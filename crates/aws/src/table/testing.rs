@@ -21,12 +21,20 @@ use crate::{
 };
 use serde_json::{Value, json};
 use switchboard_model::{
+    conversations::{Conversation, Lease, Snapshot},
     ids::{AccountId, ConversationId},
     limits::Counters,
+    time::Timestamp,
 };
 
-use super::{Table, items::Item};
-use crate::keys::{self, DueList, LIVE, REQUESTS};
+use super::{
+    ATTEMPTS, Check, CheckRun, DeliveryKey, Table, TableError, back_off,
+    conditions::Condition,
+    items::{self, Item},
+    packs,
+    transactions::Guard,
+};
+use crate::keys::{self, DueList, LIVE, REQUESTS, STATE};
 
 const TABLE: &str = "switchboard";
 
@@ -167,6 +175,24 @@ pub fn due_key(account: AccountId, conversation: ConversationId) -> String {
     DueList::Conversations.pk(&keys::conversation_pk(account, conversation))
 }
 
+/// All first attempts that a check finds lost, and the check after its last page, which is not settled. None if the check is
+/// not due.
+///
+/// # Panics
+/// When the table cannot be read.
+pub async fn lost_first_attempts(
+    table: &Table,
+    check: &Check,
+    now: Timestamp,
+) -> Option<(Vec<DeliveryKey>, CheckRun)> {
+    let mut run = table.begin_check(check, now).await.expect("the table is there")?;
+    let mut lost = vec![];
+    while let Some(page) = table.lost_first_attempts(&mut run).await.expect("the table is there") {
+        lost.extend(page.deliveries());
+    }
+    Some((lost, run))
+}
+
 fn run<I: serde::de::DeserializeOwned, O: serde::Serialize>(
     request: &Request,
     operation: impl FnOnce(I) -> dynoxide::Result<O>,
@@ -267,4 +293,42 @@ async fn create_table(client: &Client) {
         .send()
         .await
         .expect("the table is well-formed");
+}
+
+impl Table {
+    /// Takes the lease alone, from any holder; a worker takes it with [`Table::transition_taking`]. False if the conversation
+    /// has ended or does not exist; then nothing is written.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn take_lease(
+        &self,
+        account: AccountId,
+        conversation: ConversationId,
+        lease: &Lease,
+    ) -> Result<bool, TableError> {
+        let pk = keys::conversation_pk(account, conversation);
+        for attempt in 0..ATTEMPTS {
+            let Some(Snapshot { conversation: before, .. }) =
+                self.conversation(account, conversation).await?
+            else {
+                return Ok(false);
+            };
+            let after = Conversation { takeovers: before.takeovers + 1, ..before.clone() };
+            let goes_on = Condition::new("attribute_exists(pk) AND #state <> :ended")
+                .name("#state", "state")
+                .text(":ended", &"ended");
+            let writes = vec![
+                self.check(pk.clone(), STATE, &goes_on).guarded_by(Guard::Forbidden),
+                self.put(items::lease_item(pk.clone(), lease)?),
+                self.put_new(packs::of_takeover(&before, &after)?),
+            ];
+            match self.transact(writes).await {
+                // The previous holder may be writing.
+                Err(TableError::Conflict) => back_off(attempt).await,
+                written => return Ok(written?.is_none()),
+            }
+        }
+        Err(TableError::Conflict)
+    }
 }

@@ -68,10 +68,10 @@ impl Host {
         self.failures == 0 && self.in_flight.len() <= MAX_IN_FLIGHT * 3 / 4
     }
 
-    /// Takes a slot for the attempt `flight`, if the host admits it.
-    pub fn admit(&mut self, flight: &str, now: Timestamp) -> Admission {
+    /// Takes a slot of this name, if the host admits it.
+    pub fn admit(&mut self, slot: &str, now: Timestamp) -> Admission {
         self.in_flight.retain(|_, until| *until > now);
-        if self.in_flight.contains_key(flight) || self.in_flight.len() >= MAX_IN_FLIGHT {
+        if self.in_flight.contains_key(slot) || self.in_flight.len() >= MAX_IN_FLIGHT {
             return Admission::Full;
         }
         if self.failures >= BREAKER_FAILURES {
@@ -81,20 +81,20 @@ impl Host {
             // This attempt is the probe; the others wait for its result.
             self.open_until = Some(now.after(BREAKER_OPEN));
         }
-        self.in_flight.insert(flight.to_owned(), now.after(IN_FLIGHT));
+        self.in_flight.insert(slot.to_owned(), now.after(IN_FLIGHT));
         Admission::Admitted
     }
 
     /// Returns the slot of an attempt that was not made. If it was the probe of an open circuit breaker, the next attempt is.
-    pub fn withdraw(&mut self, flight: &str) {
-        if self.in_flight.remove(flight).is_some() && self.failures >= BREAKER_FAILURES {
+    pub fn withdraw(&mut self, slot: &str) {
+        if self.in_flight.remove(slot).is_some() && self.failures >= BREAKER_FAILURES {
             self.open_until = None;
         }
     }
 
     /// Returns the slot of an attempt, and records whether the host gave an answer of any kind.
-    pub fn done(&mut self, flight: &str, answered: bool, now: Timestamp) {
-        self.in_flight.remove(flight);
+    pub fn done(&mut self, slot: &str, answered: bool, now: Timestamp) {
+        self.in_flight.remove(slot);
         if answered {
             (self.failures, self.open_until) = (0, None);
         } else {
@@ -131,19 +131,19 @@ impl Window {
         self.size >= KEEPING_WINDOW && self.in_flight.len() <= self.size / 2
     }
 
-    /// Takes a slot for the attempt `flight`, if one is free.
-    pub fn admit(&mut self, flight: &str, now: Timestamp) -> Admission {
+    /// Takes a slot of this name, if one is free.
+    pub fn admit(&mut self, slot: &str, now: Timestamp) -> Admission {
         self.in_flight.retain(|_, until| *until > now);
-        if self.in_flight.contains_key(flight) || self.in_flight.len() >= self.size {
+        if self.in_flight.contains_key(slot) || self.in_flight.len() >= self.size {
             return Admission::Full;
         }
-        self.in_flight.insert(flight.to_owned(), now.after(IN_FLIGHT));
+        self.in_flight.insert(slot.to_owned(), now.after(IN_FLIGHT));
         Admission::Admitted
     }
 
     /// Returns the slot of an attempt, and records whether its host gave an answer of any kind.
-    pub fn done(&mut self, flight: &str, answered: bool) {
-        self.in_flight.remove(flight);
+    pub fn done(&mut self, slot: &str, answered: bool) {
+        self.in_flight.remove(slot);
         let size = if answered { self.size.saturating_add(1) } else { self.size / 2 };
         self.size = size.clamp(SMALLEST_WINDOW, LARGEST_WINDOW);
     }

@@ -157,17 +157,17 @@ fn an_event_with_an_immediate_response_has_one_attempt() {
 fn a_host_has_ten_slots_and_an_attempt_takes_one() {
     let mut clock = Clock::new();
     let mut host = Host::default();
-    let flight = |n: usize| flight(conversation(), 1, n, 1);
+    let slot = |n: usize| slot_name(conversation(), 1, n, 1);
     for n in 0..MAX_IN_FLIGHT {
-        assert_eq!(host.admit(&flight(n), clock.0), Admission::Admitted);
+        assert_eq!(host.admit(&slot(n), clock.0), Admission::Admitted);
     }
-    assert_eq!(host.admit(&flight(99), clock.0), Admission::Full);
-    host.done(&flight(0), true, clock.0);
-    assert_eq!(host.admit(&flight(1), clock.0), Admission::Full, "it is under way already");
-    assert_eq!(host.admit(&flight(99), clock.0), Admission::Admitted);
+    assert_eq!(host.admit(&slot(99), clock.0), Admission::Full);
+    host.done(&slot(0), true, clock.0);
+    assert_eq!(host.admit(&slot(1), clock.0), Admission::Full, "it is under way already");
+    assert_eq!(host.admit(&slot(99), clock.0), Admission::Admitted);
     // The functions that made these attempts died.
     clock.advance(IN_FLIGHT);
-    assert_eq!(host.admit(&flight(100), clock.0), Admission::Admitted);
+    assert_eq!(host.admit(&slot(100), clock.0), Admission::Admitted);
     assert_eq!(host.in_flight.len(), 1);
 }
 
@@ -176,10 +176,10 @@ fn the_breaker_opens_and_admits_one_probe() {
     let mut clock = Clock::new();
     let mut host = Host::default();
     for n in 0..BREAKER_FAILURES {
-        let flight = n.to_string();
-        assert_eq!(host.admit(&flight, clock.0), Admission::Admitted);
+        let slot = n.to_string();
+        assert_eq!(host.admit(&slot, clock.0), Admission::Admitted);
         clock.advance(Duration::from_secs(15));
-        host.done(&flight, false, clock.0);
+        host.done(&slot, false, clock.0);
     }
     let open = Admission::Open(clock.0.after(BREAKER_OPEN));
     assert_eq!(host.admit("a", clock.0), open);

@@ -139,7 +139,7 @@ pub(crate) async fn delete(
     }
     let messages = api.table.messages(account, id).await?;
     api.recordings.remove(account, id).await?;
-    api.table.delete_conversation(account, id).await?;
+    api.table.delete_conversation(account, id, (api.now)()).await?;
     // A worker may have joined the recording meanwhile. One that joins it later finds no conversation, and removes it.
     api.recordings.remove(account, id).await?;
     tracing::info!("conversation deleted");

@@ -144,7 +144,11 @@ async fn an_expired_conversation_is_not_found() {
     let path = format!("/conversations/{id}");
     let mut snapshot = world.table.conversation(world.account, id.parse().unwrap()).await.unwrap().unwrap();
     for (kept, status) in [(1, 200), (0, 404)] {
-        world.table.delete_conversation(world.account, id.parse().unwrap()).await.unwrap();
+        world
+            .table
+            .delete_conversation(world.account, id.parse().unwrap(), switchboard_runtime::now())
+            .await
+            .unwrap();
         snapshot.conversation = snapshot.conversation.with_retention(Duration::from_secs(kept));
         world.table.create_conversation(&snapshot).await.unwrap();
         for event in [

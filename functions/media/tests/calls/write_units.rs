@@ -112,9 +112,9 @@ async fn run(agent: AgentConfig) -> World {
     // The sweeper's check for lost first attempts.
     let later = now().after(Duration::from_mins(20));
     for check in table.due_checks(later, 10).await.unwrap() {
-        let result = table.lost_first_attempts(&check, later).await.unwrap().unwrap();
-        assert_eq!((result.lost.len(), result.again_at), (0, None));
-        table.settle_check(&check, &result).await.unwrap();
+        let (lost, run) = testing::lost_first_attempts(table, &check, later).await.unwrap();
+        assert_eq!((lost.len(), run.again_at()), (0, None));
+        table.settle_check(&run).await.unwrap();
     }
     assert_eq!(conversation.account_id, account);
     assert_eq!(conversation.id, id);

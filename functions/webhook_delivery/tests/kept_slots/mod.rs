@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchboard_model::{
-    deliveries::{Admission, DeliveryStatus, flight, host_of},
+    deliveries::{Admission, DeliveryStatus, host_of, slot_name},
     ids::AccountId,
     time::Timestamp,
 };
@@ -43,7 +43,7 @@ async fn a_kept_slot_serves_the_next_batch_of_its_process() {
     world.handle(&[world.job(1, 0, 1)]).await;
     let (account, host) = receiver(&world);
     let others: Vec<_> = (0..9).map(|n| format!("other {n}")).collect();
-    let taken = world.webhooks.table.take_slots(account, &host, &others, now()).await.unwrap();
+    let (taken, _) = world.webhooks.table.take_slots(account, &host, &others, now()).await.unwrap();
     assert_eq!(taken, [Admission::Admitted; 9]);
     world.handle(&[world.job(2, 0, 1)]).await;
     assert_eq!((world.received().len(), world.queued()), (2, vec![]));
@@ -89,8 +89,8 @@ async fn an_attempt_that_the_sweeper_may_repeat_takes_a_slot_of_its_own() {
     world.event_at(2, Timestamp::from_millis(now().as_millis() - ago)).await;
     // Another process makes the attempt.
     let (account, host) = receiver(&world);
-    let name = flight(world.snapshot.conversation.id, 2, 0, 1);
-    let taken = world.webhooks.table.take_slots(account, &host, &[name], now()).await.unwrap();
+    let name = slot_name(world.snapshot.conversation.id, 2, 0, 1);
+    let (taken, _) = world.webhooks.table.take_slots(account, &host, &[name], now()).await.unwrap();
     assert_eq!(taken, [Admission::Admitted]);
     world.handle(&[world.job(2, 0, 1)]).await;
     assert_eq!((world.received().len(), world.queued().len()), (0, 1), "it is postponed");

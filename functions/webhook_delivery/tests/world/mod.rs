@@ -283,7 +283,7 @@ async fn receive(
 ) -> Response {
     let deletes = outside.lock().unwrap().deletes.take();
     if let Some((table, account, conversation)) = deletes {
-        table.delete_conversation(account, conversation).await.unwrap();
+        table.delete_conversation(account, conversation, switchboard_runtime::now()).await.unwrap();
     }
     let mut outside = outside.lock().unwrap();
     let header = |(name, value): (&HeaderName, &HeaderValue)| {

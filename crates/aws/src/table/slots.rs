@@ -11,7 +11,7 @@ use switchboard_model::{
 };
 
 use super::{ATTEMPTS, Table, TableError, back_off, conditions::Condition, items::Item};
-use crate::keys::{self, FLIGHTS};
+use crate::keys::{self, SLOTS};
 
 /// Retention of the slots of a host or an account after its last attempt.
 const HOST_KEPT: Duration = Duration::from_hours(24);
@@ -27,19 +27,8 @@ struct StoredSlots<S> {
 
 impl Table {
     /// Takes in-flight slots at a host for some attempts, in one write. All are refused if too many other writers
-    /// change the host at the same time.
-    pub async fn take_slots(
-        &self,
-        account: AccountId,
-        host: &str,
-        slots: &[String],
-        now: Timestamp,
-    ) -> Result<Vec<Admission>, TableError> {
-        Ok(self.take_host_slots(account, host, slots, now).await?.0)
-    }
-
-    /// The same, and whether the process may keep them.
-    async fn take_host_slots(
+    /// change the host at the same time. Returns whether the process may keep them.
+    pub(super) async fn take_host_slots(
         &self,
         account: AccountId,
         host: &str,
@@ -58,7 +47,7 @@ impl Table {
 
     /// Takes in-flight slots at a host, and for those attempts that get one, slots of the account. Returns whether the
     /// process may keep them for its next attempts, as long as they are valid.
-    pub async fn take_flights(
+    pub async fn take_slots(
         &self,
         account: AccountId,
         host: &str,
@@ -95,18 +84,8 @@ impl Table {
     }
 
     /// Takes in-flight slots of an account for attempts that have one at their host. Those that get none return theirs.
-    pub async fn take_account_slots(
-        &self,
-        account: AccountId,
-        host: &str,
-        slots: &[String],
-        now: Timestamp,
-    ) -> Result<Vec<Admission>, TableError> {
-        Ok(self.take_window_slots(account, host, slots, now).await?.0)
-    }
-
-    /// The same, and whether the process may keep them.
-    async fn take_window_slots(
+    /// Returns whether the process may keep them.
+    pub(super) async fn take_window_slots(
         &self,
         account: AccountId,
         host: &str,
@@ -117,7 +96,7 @@ impl Table {
             let admissions = slots.iter().map(|slot| window.admit(slot, now)).collect::<Vec<_>>();
             (admissions, window.may_keep_slots())
         };
-        let admissions = match self.change_slots(account, FLIGHTS.to_owned(), now, take).await {
+        let admissions = match self.change_slots(account, SLOTS.to_owned(), now, take).await {
             Err(TableError::Conflict) => Ok((vec![Admission::Full; slots.len()], false)),
             admissions => admissions,
         };
@@ -147,7 +126,7 @@ impl Table {
     ) -> Result<(), TableError> {
         let free =
             |window: &mut Window| slots.iter().for_each(|(slot, responded)| window.done(slot, *responded));
-        self.change_slots(account, FLIGHTS.to_owned(), now, free).await
+        self.change_slots(account, SLOTS.to_owned(), now, free).await
     }
 
     /// Changes the slots of a host or of an account. Nothing is written if they stay the same.

@@ -65,8 +65,10 @@ pub(crate) struct Carrier {
     pub(crate) queued: Vec<DeliveryJob>,
     /// The messages in the queue of calls, which is there too.
     pub(crate) calls_queued: Vec<CallMessage>,
-    /// The sequence of an event whose deliveries the queue refuses.
-    pub(crate) unqueued: Option<u64>,
+    /// An event whose deliveries the queue refuses, by its conversation and its sequence.
+    pub(crate) unqueued: Option<(ConversationId, u64)>,
+    /// Requests of several messages that the queue takes before it is away.
+    pub(crate) batches_left: Option<usize>,
 }
 
 pub(crate) struct World {
@@ -222,6 +224,31 @@ impl World {
     }
 }
 
+impl Carrier {
+    fn refuses(&self, job: &DeliveryJob) -> bool {
+        self.unqueued == Some((job.conversation_id, job.sequence))
+    }
+
+    fn queue_batch(&mut self, jobs: Vec<(String, DeliveryJob)>) -> Response {
+        if let Some(left) = &mut self.batches_left {
+            let Some(fewer) = left.checked_sub(1) else {
+                return (StatusCode::BAD_REQUEST, r#"{"__type":"com.amazonaws.sqs#AccessDenied"}"#)
+                    .into_response();
+            };
+            *left = fewer;
+        }
+        let (refused, taken): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|(_, job)| self.refuses(job));
+        let failed =
+            |(id, _): &(String, DeliveryJob)| json!({ "Id": id, "Code": "Refused", "SenderFault": true });
+        let failed: Vec<_> = refused.iter().map(failed).collect();
+        let sent =
+            |(id, _): &(String, DeliveryJob)| json!({ "Id": id, "MessageId": id, "MD5OfMessageBody": "" });
+        let sent: Vec<_> = taken.iter().map(sent).collect();
+        self.queued.extend(taken.into_iter().map(|(_, job)| job));
+        json!({ "Successful": sent, "Failed": failed }).to_string().into_response()
+    }
+}
+
 async fn answer(
     State(carrier): State<Arc<Mutex<Carrier>>>,
     method: Method,
@@ -234,12 +261,15 @@ async fn answer(
         return r#"{"MessageId":"1","MD5OfMessageBody":""}"#.into_response();
     }
     if let Some(job) = body_sent(&body, "/queue").and_then(|body| DeliveryJob::from_body(&body)) {
-        if carrier.unqueued == Some(job.sequence) {
+        if carrier.refuses(&job) {
             return (StatusCode::BAD_REQUEST, r#"{"__type":"com.amazonaws.sqs#AccessDenied"}"#)
                 .into_response();
         }
         carrier.queued.push(job);
         return r#"{"MessageId":"1","MD5OfMessageBody":""}"#.into_response();
+    }
+    if let Some(jobs) = batch_sent(&body) {
+        return carrier.queue_batch(jobs);
     }
     carrier.requests.push(format!("{method} {uri}"));
     if carrier.away {
@@ -277,6 +307,15 @@ async fn answer(
             created(&leaf, &call).to_string().into_response()
         }
     }
+}
+
+/// The messages with their ids, if this is a request of several to the queue of deliveries.
+fn batch_sent(body: &[u8]) -> Option<Vec<(String, DeliveryJob)>> {
+    let request: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let job = |entry: &serde_json::Value| {
+        Some((entry["Id"].as_str()?.to_owned(), DeliveryJob::from_body(entry["MessageBody"].as_str()?)?))
+    };
+    request["Entries"].as_array()?.iter().map(job).collect()
 }
 
 /// The message, if this is a request to the queue.

@@ -1,57 +1,20 @@
-//! A sweep, from the sample event to the requests to the carrier, and the table.
-
-#![cfg(test)]
-
-mod world;
+//! Conversations past their deadline, and their recordings.
 
 use std::time::Duration;
 
-use lambda_runtime::LambdaEvent;
-use serde_json::Value;
 use switchboard_aws::{queue::CallMessage, table::TableError};
 use switchboard_model::{
     audio::AudioFormat,
-    backoff::Jitter,
     conversations::{EndedReason, Lease, LegId, UtteranceProgress},
     costs::{Prices, Usage},
-    deliveries::{Attempt, Delivery},
-    fleet::WorkerReport,
-    ids::{EventId, PhoneNumberId},
-    phone_numbers::PhoneNumber,
 };
 use switchboard_runtime as system;
-use switchboard_sweeper::{StoppingTask, Swept};
-use world::{World, ago, sid};
+use switchboard_sweeper::Swept;
 
-const MINUTE: i64 = 60;
-const HOUR: i64 = 3_600;
-
-#[test]
-fn the_sample_of_the_schedule_is_accepted() {
-    let sample = include_str!("../../../events/schedule_sweep.json");
-    let payload: Value = serde_json::from_str(sample).unwrap();
-    assert_eq!(payload["detail-type"], "Scheduled Event");
-    // The function ignores the content of the event: only the clock decides which items are due.
-    let _: LambdaEvent<Value> = LambdaEvent::new(payload, lambda_runtime::Context::default());
-}
-
-#[tokio::test]
-async fn a_worker_whose_task_is_about_to_stop_is_told_so() {
-    let sample: Value = serde_json::from_str(include_str!("../../../events/ecs_task_stopping.json")).unwrap();
-    let world = World::new().await;
-    let table = &world.sweeper.backend.table;
-    let id = sample["detail"]["taskArn"].as_str().unwrap().to_owned();
-    let report = WorkerReport { id, live: 1, capacity: 10, at: system::now(), draining: false };
-    assert!(!table.report_worker(&report).await.unwrap());
-    let task = StoppingTask::of_event(&sample).unwrap();
-    world.sweeper.drain_worker(&task).await.unwrap();
-    assert!(table.report_worker(&report).await.unwrap());
-    let mut goes_on = sample.clone();
-    goes_on["detail"]["desiredStatus"] = "RUNNING".into();
-    assert_eq!(StoppingTask::of_event(&goes_on), None);
-    let schedule = serde_json::from_str(include_str!("../../../events/schedule_sweep.json")).unwrap();
-    assert_eq!(StoppingTask::of_event(&schedule), None);
-}
+use crate::{
+    HOUR, MINUTE,
+    world::{self, World, ago, sid},
+};
 
 #[tokio::test]
 async fn an_item_that_is_not_due_is_not_read() {
@@ -344,167 +307,4 @@ async fn a_concurrent_worker_report_and_sweep_end_a_call_once() {
         assert!(world.sweeper.backend.table.lease(account, id).await.unwrap().is_none());
     }
     assert_eq!(world.sweep().await.lag, Duration::ZERO);
-}
-
-/// A delivery of the conversation's `sequence`-th event that failed this many times, the last one this many
-/// seconds ago.
-async fn failed(world: &World, sequence: u64, times: usize, seconds: i64) -> Delivery {
-    let (_, id) = World::ids(1);
-    let conversation = world.conversation(1).await;
-    let at = ago(seconds);
-    let mut delivery = Delivery::new(EventId::of(id, sequence, at), sequence, 0, at);
-    for _ in 0..times {
-        let attempt = Attempt { at, status: Some(500), latency_ms: 0, answer: None };
-        delivery = delivery.after(attempt, None, Jitter::new(u32::MAX / 2));
-    }
-    world.sweeper.backend.table.record_delivery(&conversation, None, &delivery).await.unwrap();
-    delivery
-}
-
-#[tokio::test]
-async fn a_delivery_is_queued_after_a_long_wait_or_a_lost_message() {
-    let world = World::new().await;
-    world.queued(1, MINUTE).await;
-    // In order: a wait of half an hour is over; it is not; the message of a short wait is lost; it may still arrive.
-    let due = failed(&world, 1, 5, 31 * MINUTE).await;
-    failed(&world, 2, 5, 29 * MINUTE).await;
-    let lost = failed(&world, 3, 1, 16 * MINUTE).await;
-    failed(&world, 4, 1, 14 * MINUTE).await;
-    failed(&world, 5, 10, HOUR).await;
-
-    let swept = world.sweep().await;
-    assert_eq!((swept.queued, swept.looked_at), (2, 0));
-    let mut queued = world.carrier().queued.clone();
-    queued.sort_by_key(|job| job.sequence);
-    let attempts: Vec<_> = queued.iter().map(|job| (job.sequence, job.webhook, job.attempt)).collect();
-    assert_eq!(attempts, [(1, 0, due.attempt), (3, 0, lost.attempt)]);
-    assert_eq!((queued[0].account_id, queued[0].conversation_id), World::ids(1));
-    assert_eq!(world.sweep().await.queued, 0, "it is not queued every minute");
-
-    // Its message is lost again.
-    let again =
-        world.sweeper.backend.table.due_deliveries(system::now().after(Duration::from_mins(16)), 100).await;
-    assert_eq!(again.unwrap().iter().filter(|item| [1, 3].contains(&item.sequence)).count(), 2);
-}
-
-#[tokio::test]
-async fn lost_first_attempts_are_queued_until_they_are_recorded() {
-    let world = World::new().await;
-    world.eventful(1, 16 * MINUTE, 3).await;
-    let table = &world.sweeper.backend.table;
-    failed(&world, 1, 1, MINUTE).await;
-
-    assert_eq!(world.sweep().await.queued, 2);
-    let queued = || -> Vec<_> {
-        world.carrier().queued.iter().map(|job| (job.sequence, job.webhook, job.attempt)).collect()
-    };
-    assert_eq!(queued(), [(2, 0, 1), (3, 0, 1)]);
-    assert_eq!(world.sweep().await.queued, 0, "they are not queued every minute");
-
-    let lost = async |minutes| {
-        let then = system::now().after(Duration::from_mins(minutes));
-        let due = table.due_checks(then, 100).await.unwrap();
-        let check = due.first()?;
-        let result = table.lost_first_attempts(check, then).await.unwrap().unwrap();
-        Some(result.lost.iter().map(|key| key.sequence).collect::<Vec<_>>())
-    };
-    assert_eq!(lost(14).await, None);
-    failed(&world, 2, 1, MINUTE).await;
-    // Its message is lost again.
-    assert_eq!(lost(17).await, Some(vec![3]));
-    failed(&world, 3, 1, MINUTE).await;
-    assert_eq!(lost(17).await, Some(vec![]));
-}
-
-#[tokio::test]
-async fn first_attempts_that_cannot_be_queued_block_no_other() {
-    let world = World::new().await;
-    world.eventful(1, 16 * MINUTE, 3).await;
-    world.carrier().unqueued = Some(2);
-    assert_eq!(world.sweep().await.queued, 2);
-    world.carrier().unqueued = None;
-    assert_eq!(world.sweep().await.queued, 0, "it is put off");
-    let late = system::now().after(Duration::from_mins(3));
-    assert_eq!(world.sweeper.backend.table.due_checks(late, 100).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn a_delivery_that_cannot_be_queued_blocks_no_other() {
-    let world = World::new().await;
-    world.queued(1, MINUTE).await;
-    for sequence in 1..=3 {
-        failed(&world, sequence, 5, 32 * MINUTE).await;
-    }
-    world.carrier().unqueued = Some(2);
-    assert_eq!(world.sweep().await.queued, 2);
-    let late =
-        world.sweeper.backend.table.due_deliveries(system::now().after(Duration::from_mins(3)), 100).await;
-    assert_eq!(late.unwrap().iter().map(|item| item.sequence).collect::<Vec<_>>(), [2], "put off");
-}
-
-/// A number whose purchase began this many seconds ago.
-fn coming(last: u32, seconds: i64) -> PhoneNumber {
-    let (account, _) = World::ids(0);
-    let number = format!("+1415555{last:04}").parse().unwrap();
-    PhoneNumber::coming(PhoneNumberId::new(ago(seconds), last.into()), account, number, None, ago(seconds))
-}
-
-#[tokio::test]
-async fn an_incomplete_purchase_or_release_is_undone_at_the_carrier() {
-    let world = World::new().await;
-    let sid = |n: u32| format!("PN{n:032}");
-    let (bought, not_sold, taken) = (coming(200, 130), coming(201, 130), coming(202, 130));
-    let released = coming(203, 3_000).arrived(sid(3)).leaving(ago(130));
-    let (young, owned) = (coming(204, 60), coming(205, 3_000).arrived(sid(5)));
-    let numbers = [&bought, &not_sold, &taken, &released, &young, &owned];
-    for number in numbers {
-        world.sweeper.backend.table.add_phone_number(number).await.unwrap();
-    }
-    for (n, number, name) in [
-        (1, &bought, bought.friendly_name()),
-        (2, &taken, "bought by somebody else".to_owned()),
-        (3, &released, released.friendly_name()),
-        (4, &young, young.friendly_name()),
-        (5, &owned, owned.friendly_name()),
-    ] {
-        world.carrier().numbers.insert(sid(n), (number.phone_number.to_string(), name));
-    }
-    assert_eq!(world.sweep().await.cleared, 4);
-    let kept: Vec<_> = world.carrier().numbers.keys().cloned().collect();
-    assert_eq!(kept, [sid(2), sid(4), sid(5)]);
-    for number in numbers {
-        let stored =
-            world.sweeper.backend.table.phone_number(number.account_id, &number.phone_number).await.unwrap();
-        let stays = [&young, &owned].contains(&number);
-        assert_eq!(stored.as_ref(), stays.then_some(number));
-    }
-    assert_eq!(world.sweep().await.cleared, 0);
-}
-
-#[tokio::test]
-async fn a_pooled_number_whose_purchase_was_cut_short_returns_to_the_pool() {
-    let world = World::new().await;
-    let sid = format!("PN{:032}", 1);
-    let number = coming(200, 130).from_pool(sid.clone());
-    world.sweeper.backend.table.add_phone_number(&number).await.unwrap();
-    let at_carrier = (number.phone_number.to_string(), "of its first account".to_owned());
-    world.carrier().numbers.insert(sid.clone(), at_carrier);
-    assert_eq!(world.sweep().await.cleared, 1);
-    assert!(world.carrier().numbers.contains_key(&sid), "it is not released");
-    let pooled = world.sweeper.backend.table.pooled_numbers().await.unwrap();
-    assert_eq!(pooled.iter().map(|number| &number.sid).collect::<Vec<_>>(), [&sid]);
-}
-
-#[tokio::test]
-async fn a_number_is_postponed_while_the_carrier_is_silent() {
-    let world = World::new().await;
-    let number = coming(200, 130);
-    world.sweeper.backend.table.add_phone_number(&number).await.unwrap();
-    world.carrier().away = true;
-    assert_eq!(world.sweep().await.cleared, 0);
-    world.carrier().away = false;
-    assert_eq!(world.sweep().await.cleared, 0, "it is put off for a while");
-    let stored =
-        world.sweeper.backend.table.phone_number(number.account_id, &number.phone_number).await.unwrap();
-    assert!(stored.unwrap().is_leaving(), "nobody gets it any more");
 }
