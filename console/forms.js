@@ -33,6 +33,8 @@ export class FieldProblem extends Error {
 }
 
 const LONG = new Set(["prompt", "initial_message", "disclosure"]);
+/** Fields that are typed unseen. */
+const SECRET = new Set(["api_key", "auth_token"]);
 
 /** Pure. @param {string} name @param {any} schema @param {Record<string, any>} schemas @returns {Kind} */
 export function kindOf(name, schema, schemas) {
@@ -40,7 +42,7 @@ export function kindOf(name, schema, schemas) {
   const outer = resolve(schema);
   const inner = resolve((outer.anyOf ?? [outer]).find((/** @type {any} */ each) => each.type !== "null"));
   const types = [inner.type].flat().filter((type) => type !== "null");
-  const base = { about: schema.description ?? inner.description ?? "", initial: schema.default };
+  const base = { about: (schema.description ?? inner.description ?? "").replaceAll("`", ""), initial: schema.default };
   if (inner.discriminator) {
     const choices = Object.entries(inner.discriminator.mapping).map(([provider, ref]) => [provider, resolve({ $ref: ref })]);
     return { kind: "block", ...base, choices: Object.fromEntries(choices) };
@@ -56,7 +58,7 @@ export function kindOf(name, schema, schemas) {
 
 /** A name as a label: `initial_message` is "Initial message". @param {string} name */
 export function labelOf(name) {
-  const words = name.replaceAll("_", " ");
+  const words = name.replaceAll("_", " ").replace(/\b(api|id|url)\b/g, (word) => word.toUpperCase());
   return words[0].toUpperCase() + words.slice(1);
 }
 
@@ -79,7 +81,7 @@ function plain(path, name, kind, value) {
   let input;
   if (kind.kind === "flag") input = el("input", { ...attributes, type: "checkbox", checked: value === true });
   else if (kind.kind === "number") input = el("input", { ...attributes, type: "text", inputmode: kind.isInteger ? "numeric" : "decimal", value: lines });
-  else if (kind.kind === "text") input = el("input", { ...attributes, type: "text", value: lines, autocomplete: "off" });
+  else if (kind.kind === "text") input = el("input", { ...attributes, type: SECRET.has(name) ? "password" : "text", value: lines, autocomplete: "off" });
   else {
     const rows = Math.min(14, Math.max(kind.kind === "long" ? 3 : 2, String(lines).split("\n").length + 1));
     input = el("textarea", { ...attributes, rows, class: kind.kind === "json" ? "code" : null }, lines);

@@ -11,7 +11,9 @@ import { showAgent, showAgents } from "./agents.js";
 import { ApiError, get, setToken, token } from "./api.js";
 import { showConversation } from "./conversation.js";
 import { showConversations } from "./conversations.js";
+import { showCredentials } from "./credentials.js";
 import { el, errorBox, fill } from "./elements.js";
+import { showNumbers } from "./numbers.js";
 import { showTalk } from "./talk.js";
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
@@ -27,6 +29,8 @@ const ROUTES = [
   [/^#\/agents\/(agt_\w+|new)$/, (signal, id) => showAgent(main, id, signal)],
   [/^#\/agents\/(agt_\w+)\/talk$/, (signal, id) => showTalk(main, id, signal)],
   [/^#\/agents$/, (signal) => showAgents(main, signal)],
+  [/^#\/numbers$/, (signal) => showNumbers(main, signal)],
+  [/^#\/credentials$/, (signal) => showCredentials(main, signal)],
   [/^#\/conversations$/, (signal) => showConversations(main, signal)],
 ];
 

@@ -207,14 +207,38 @@ test("the API's error is at the field that is wrong", async () => {
 test("a provider's settings are those of its schema", async () => {
   await visit(`/agents/${AGENT}`);
   await page.locator("#field-voice-provider").selectOption("elevenlabs");
-  await page.getByLabel("Voice id").waitFor();
+  await page.getByLabel("Voice ID").waitFor();
   await page.getByLabel("Stability").waitFor();
+});
+
+test("a number gets its agent, and another number is bought", async () => {
+  await visit("/numbers");
+  await page.getByLabel("Agent that answers +14155550199").selectOption({ label: "Ada, corner bakery" });
+  await page.locator("#announcer", { hasText: "Saved" }).waitFor({ state: "attached" });
+  assert.equal(world.numbers[0].inbound_agent_id, AGENT);
+  await page.getByLabel("Digits that it contains").fill("415");
+  await page.getByRole("button", { name: "Search" }).click();
+  await page.getByRole("button", { name: "Buy +14155550123" }).click();
+  await page.getByRole("rowheader", { name: "+14155550123" }).waitFor();
+  assert.deepEqual(await axe(), []);
+});
+
+test("a key is added, shown by its end only, and typed unseen", async () => {
+  await visit("/credentials");
+  await page.getByRole("button", { name: "Add the key" }).click();
+  await page.getByText("Input should be a valid string").waitFor();
+  assert.equal(await page.getByLabel("API key").getAttribute("type"), "password");
+  await page.getByLabel("API key").fill("sk-secret-x7Qf");
+  await page.getByRole("button", { name: "Add the key" }).click();
+  await page.getByText("… x7Qf").waitFor();
+  assert.ok(!(await page.content()).includes("sk-secret"));
+  assert.deepEqual(await axe(), []);
 });
 
 for (const [name, options] of [["dark", { colorScheme: "dark" }], ["phone", { viewport: { width: 390, height: 844 }, hasTouch: true }]]) {
   test(`every page is accessible and fits: ${name}`, async () => {
     await open(options);
-    for (const hash of ["/conversations", `/conversations/${ENDED}`, "/agents", `/agents/${AGENT}`, `/agents/${AGENT}/talk`]) {
+    for (const hash of ["/conversations", `/conversations/${ENDED}`, "/agents", `/agents/${AGENT}`, `/agents/${AGENT}/talk`, "/numbers", "/credentials"]) {
       await visit("/nowhere");
       await visit(hash);
       await page.locator("main h1").waitFor();

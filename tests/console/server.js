@@ -10,7 +10,7 @@ const VERSION = "0123456789abcdef";
 
 /** @returns What the API has; tests change it. */
 function state() {
-  return { conversations: [fixtures.conversation], agents: [fixtures.agent], liveMs: 9_000, requests: [], numbers: [{ phone_number: "+14155550199" }] };
+  return { conversations: [fixtures.conversation], agents: [fixtures.agent], liveMs: 9_000, requests: [], numbers: [{ phone_number: "+14155550199", inbound_agent_id: null, webhooks: [], created_at: "2026-11-30T20:00:00.000Z", telephony: { account_sid: null } }], credentials: [] };
 }
 
 /** Starts the server on a free port; returns its address, its state, and how to stop it. */
@@ -48,7 +48,16 @@ async function answer(world, request, response) {
     if (!found.conversation) return json(404, { detail: "Not found" });
     return rest === "events" ? page(found.events) : json(200, found.conversation);
   }
-  if (resource === "phone_numbers") return page(world.numbers);
+  if (resource === "phone_numbers" && id === "buy" && request.method === "GET") return json(200, [{ phone_number: "+14155550123", postal_code: "94107", iso_country: "US" }]);
+  if (resource === "phone_numbers" && id === "buy") world.numbers.push({ ...world.numbers[0], phone_number: body.phone_number });
+  if (resource === "phone_numbers" && request.method === "PATCH") Object.assign(world.numbers[0], body);
+  if (resource === "phone_numbers") return request.method === "GET" ? page(world.numbers) : json(200, world.numbers[0]);
+  if (resource === "credentials" && request.method === "POST") {
+    if (!body.api_key) return json(422, { detail: [{ loc: ["body", "api_key"], msg: "Input should be a valid string", type: "string_type" }] });
+    world.credentials.push({ id: "crd_01JD9XQ4T0000000000000000A", provider: body.provider, last4: body.api_key.slice(-4), created_at: "2026-11-30T20:00:00.000Z" });
+    return json(200, world.credentials[0]);
+  }
+  if (resource === "credentials") return page(world.credentials);
   if (resource === "agents" && request.method === "PATCH") {
     if (body?.voice?.model === "") return json(422, {});
     if (body?.language_model?.temperature > 2) return json(422, { detail: [{ loc: ["body", "language_model", "temperature"], msg: "Input should be at most 2", type: "less_than_equal" }] });
