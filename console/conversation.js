@@ -102,7 +102,9 @@ class ConversationPage {
         if (!this.hasRecording) await this.#loadRecording();
         if (performance.now() >= settlesUntil) return;
       }
-      await pause(this.isLive ? LIVE_MS : 3 * LIVE_MS, this.signal);
+      // Then all its events are read again: a long call less often.
+      const pagesOfEvents = Math.ceil(this.events.length / PAGE);
+      await pause(this.isLive ? LIVE_MS : Math.min(SETTLING_MS, (2 + pagesOfEvents) * LIVE_MS), this.signal);
       try {
         await this.refresh();
         fill(this.problem);
