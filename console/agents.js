@@ -12,10 +12,12 @@ import { agentName } from "./story.js";
 /** The order of the form; fields that the API has beyond these follow. */
 const ORDER = ["initial_message", "prompt", "disclosure", "language_model", "voice", "transcriber", "max_duration_seconds", "recording", "webhooks", "hooks", "metadata"];
 
-/** A first agent, for an account that has none. */
+/** The text of a new agent's form. Its tool and hook end the call. */
 const SAMPLE = {
   initial_message: "Hello, this is Ada from the corner bakery. How can I help you?",
   prompt: "You are Ada, who works at the corner bakery. Answer in one or two short sentences.",
+  language_model: { provider: "openai", tools: [{ type: "function", function: { name: "end_call", description: "Ends the call, after the goodbye." } }] },
+  hooks: [{ events: ["function_call:triggered"], filter: "function.name == 'end_call'", instructions: [{ instruction: "hang_up" }] }],
   metadata: { name: "Ada, corner bakery" },
 };
 

@@ -120,6 +120,8 @@ class ConversationPage {
   #show(changed) {
     const { conversation } = this;
     const story = storyOf(conversation, this.events);
+    // Times before the start were counted from the first event.
+    const shown = this.start === story.start ? changed : this.events;
     this.start = story.start;
     document.title = `${agentName(conversation.agent_config, conversation.agent_id)} · Switchboard`;
     // An unchanged part is left alone, so that the focus stays where it is.
@@ -141,7 +143,7 @@ class ConversationPage {
       fill(this.transcript, ...this.#lines(story), story.said.length === 0 ? none : null);
     }
     this.shownWords = said;
-    this.log.show(changed, this.start);
+    this.log.show(shown, this.start);
   }
 
   #heading() {

@@ -15,6 +15,7 @@ import { el, fill } from "./elements.js";
  * @property {number} [min]
  * @property {number} [max]
  * @property {Record<string, any>} [choices] Of a block: the schema of each provider.
+ * @property {boolean} [isOptional] Of a block: whether the API has a default.
  *
  * @typedef {object} Field
  * @property {string} path
@@ -45,7 +46,8 @@ export function kindOf(name, schema, schemas) {
   const base = { about: (schema.description ?? inner.description ?? "").replaceAll("`", ""), initial: schema.default };
   if (inner.discriminator) {
     const choices = Object.entries(inner.discriminator.mapping).map(([provider, ref]) => [provider, resolve({ $ref: ref })]);
-    return { kind: "block", ...base, choices: Object.fromEntries(choices) };
+    const isOptional = (outer.anyOf ?? []).some((/** @type {any} */ each) => each.type === "null");
+    return { kind: "block", ...base, choices: Object.fromEntries(choices), isOptional };
   }
   if (types.includes("boolean")) return { kind: "flag", ...base };
   if (types.includes("number") || types.includes("integer")) {
@@ -141,12 +143,14 @@ function block(path, name, kind, schemas, value) {
     const properties = Object.entries(choices[provider]?.properties ?? {}).filter(([key]) => key !== "provider");
     const first = ["model", "voice_id", "speaker"];
     properties.sort(([a], [b]) => Number(first.includes(b)) - Number(first.includes(a)));
-    fields = properties.map(([key, schema]) => fieldOf(`${path}.${key}`, schema, schemas, given ? given[key] : /** @type {any} */ (schema).default));
+    fields = properties.map(([key, schema]) => fieldOf(`${path}.${key}`, schema, schemas, given && key in given ? given[key] : /** @type {any} */ (schema).default));
     fill(settings, ...fields.map(({ element }) => element));
   };
-  const provider = value?.provider ?? Object.keys(choices)[0];
+  // Without a choice, the API decides.
+  const names = kind.isOptional ? ["", ...Object.keys(choices)] : Object.keys(choices);
+  const provider = value?.provider ?? names[0];
   const select = el("select", { id, onchange: () => choose(select.value, select.value === value?.provider ? value : null) },
-    ...Object.keys(choices).map((each) => el("option", { value: each, selected: each === provider }, each)));
+    ...names.map((each) => el("option", { value: each, selected: each === provider }, each || "default of the API")));
   choose(provider, value);
   const problem = el("p", { class: "error", hidden: true });
   const complain = (/** @type {string} */ below, /** @type {string} */ message) => {
@@ -156,7 +160,7 @@ function block(path, name, kind, schemas, value) {
     problem.hidden = false;
     return true;
   };
-  const read = () => ({ provider: select.value, ...Object.fromEntries(fields.map((field) => [field.path.slice(path.length + 1), field.read()])) });
+  const read = () => select.value === "" ? null : ({ provider: select.value, ...Object.fromEntries(fields.map((field) => [field.path.slice(path.length + 1), field.read()])) });
   const element = el("fieldset", {}, el("legend", {}, labelOf(name)), el("p", { class: "hint" }, kind.about),
     el("div", { class: "field" }, el("label", { for: id }, "Provider"), select), problem, settings);
   return { path, element, read, complain };

@@ -17,6 +17,8 @@ const LATENCY_TOP = 186;
 /** Narrowest scale at the start, in pixels per second: words fit into their time. */
 const READABLE = 40;
 const WIDEST = 400;
+/** The widest that a short call gets by itself. */
+const COMFORTABLE = 110;
 const CHIP_WIDTH = 130;
 
 /** @typedef {import("./story.js").Story} Story @typedef {import("./recording.js").Peaks} Peaks */
@@ -29,6 +31,7 @@ export class Timeline {
     /** @type {Peaks | null} */
     this.peaks = null;
     this.scale = 0;
+    this.isZoomed = false;
     this.cursor = 0;
     this.canvas = el("canvas", { class: "timeline-canvas" });
     this.words = el("div");
@@ -93,6 +96,7 @@ export class Timeline {
 
   /** @param {number} scale */
   #zoom(scale) {
+    this.isZoomed = true;
     const middle = (this.scroller.scrollLeft + this.scroller.clientWidth / 2) / this.scale;
     this.scale = Math.min(WIDEST, Math.max(this.#fitting(), scale));
     this.#layOut();
@@ -102,7 +106,7 @@ export class Timeline {
   #layOut() {
     const { story } = this;
     if (!story || this.scroller.clientWidth === 0) return;
-    if (this.scale === 0) this.scale = Math.min(WIDEST, Math.max(READABLE, this.#fitting()));
+    if (!this.isZoomed) this.scale = Math.min(COMFORTABLE, Math.max(READABLE, this.#fitting()));
     this.inner.style.width = `${Math.max(this.scroller.clientWidth, (story.length / 1_000) * this.scale + 24)}px`;
     fill(this.words, ...wordBoxes(story, this.scale), ...chips(story, this.scale));
     this.moveCursor(this.cursor, false);

@@ -186,8 +186,20 @@ test("a live call grows on its page, and the focus stays", async () => {
   await page.getByRole("button", { name: "End the call" }).focus();
   world.liveMs = 11_500;
   await page.locator(".line").nth(2).waitFor();
+  const wide = await page.locator(".timeline-inner").evaluate((inner) => inner.clientWidth);
+  assert.ok(wide < 1_300, `a short call fits by itself: ${wide}`);
   assert.equal(await page.evaluate("document.activeElement.textContent"), "End the call");
   assert.deepEqual(await axe(), []);
+});
+
+test("times are counted from the start, also for events before it", async () => {
+  world.liveMs = -500;
+  await visit(`/conversations/${LIVE}`);
+  await page.locator(".events time").nth(1).waitFor();
+  assert.deepEqual(await texts(".events time"), ["0:00.0", "0:02.7"]);
+  world.liveMs = 500;
+  await page.locator(".events time").nth(2).waitFor();
+  assert.deepEqual((await texts(".events time")).slice(0, 3), ["-0:03.6", "-0:00.9", "0:00.0"]);
 });
 
 test("the API's error is at the field that is wrong", async () => {
@@ -209,6 +221,15 @@ test("the API's error is at the field that is wrong", async () => {
   const { body } = world.requests.filter(({ method }) => method === "PATCH").at(-1);
   assert.deepEqual(Object.keys(body).sort(), ["language_model", "prompt", "webhooks"], "only what was changed is sent");
   assert.equal(body.language_model.temperature, 0.5);
+});
+
+test("a new agent leaves to the API what was not chosen, and can end its calls", async () => {
+  await visit("/agents/new");
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("button", { name: "Save" }).waitFor();
+  const { body } = world.requests.find(({ method }) => method === "POST");
+  assert.deepEqual([body.voice, body.transcriber, body.language_model.provider, body.language_model.model], [null, null, "openai", "gpt-6-luna"]);
+  assert.equal(body.hooks[0].instructions[0].instruction, "hang_up");
 });
 
 test("a provider's settings are those of its schema", async () => {

@@ -88,7 +88,7 @@ export const events = eventsOf();
 export function liveAt(ms) {
   const until = START + ms;
   return {
-    conversation: { ...conversation, id: LIVE, status: "started", ended_at: null, ended_reason: null, cost_breakdown: null, messages: messages.filter(({ ended_at }) => Date.parse(ended_at) <= until) },
+    conversation: { ...conversation, id: LIVE, status: ms < 0 ? "queued" : "started", started_at: ms < 0 ? null : conversation.started_at, ended_at: null, ended_reason: null, cost_breakdown: null, messages: messages.filter(({ ended_at }) => Date.parse(ended_at) <= until) },
     events: events.filter(({ created_at }) => Date.parse(created_at) <= until),
   };
 }

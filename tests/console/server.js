@@ -63,6 +63,7 @@ async function answer(world, request, response) {
     if (body?.language_model?.temperature > 2) return json(422, { detail: [{ loc: ["body", "language_model", "temperature"], msg: "Input should be at most 2", type: "less_than_equal" }] });
     return json(200, fixtures.agent);
   }
+  if (resource === "agents" && request.method === "POST") return json(200, fixtures.agent);
   if (resource === "agents") return id ? json(200, fixtures.agent) : page(world.agents);
   return json(404, { detail: "Not found" });
 }

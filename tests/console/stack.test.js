@@ -54,6 +54,8 @@ test("an agent is made, talked to, called with, and its call is looked at", asyn
   await page.getByText("agent ended", { exact: false }).first().waitFor();
   await page.getByRole("button", { name: "Play", exact: true }).and(page.locator(":enabled")).waitFor();
   await page.getByRole("table", { name: "Cost" }).waitFor();
+  await page.getByText("openai / gpt-6-luna").waitFor();
+  await page.getByText("deepgram / aura-2-thalia-en").waitFor();
   await page.getByRole("button", { name: /^Play from/ }).first().click();
   await page.getByRole("button", { name: "Pause" }).waitFor();
   await page.screenshot({ path: `${SHOTS}/stack-conversation.png`, fullPage: true });
