@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * Agents: the list, and the form of one.
  *
@@ -106,5 +107,7 @@ function showProblems(error, fields, problem) {
   const homeless = [...found].filter(([path, message]) => !fields.some((field) => field.complain(path, message)));
   if (found.size === 0) fill(problem, errorBox(error));
   else fill(problem, errorBox(homeless.length > 0 ? homeless.map(([path, message]) => `${path}: ${message}`).join("\n") : `${found.size === 1 ? "One field is" : `${found.size} fields are`} wrong.`));
-  problem.parentElement?.querySelector("[aria-invalid=true]")?.focus();
+  /** @type {HTMLElement | null | undefined} */
+  const wrong = problem.parentElement?.querySelector("[aria-invalid=true]");
+  wrong?.focus();
 }

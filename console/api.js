@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The API: the token of this tab, requests, errors in words, lists.
  *

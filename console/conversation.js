@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The page of one conversation: timeline, recording, transcript, costs, events. The page of a live call grows.
  *
@@ -46,6 +47,10 @@ class ConversationPage {
     /** @type {any[]} */
     this.events = [];
     this.start = 0;
+    this.shownHeading = "";
+    this.shownWords = "";
+    this.blob = "";
+    this.isSettling = false;
     this.hasRecording = false;
     this.head = el("div", { class: "page-head" });
     this.length = el("span");

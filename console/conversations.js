@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The list of conversations: live, filtered, sorted, exported. Only the rows in view are in the page.
  *

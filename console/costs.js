@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The cost of a conversation, part by part.
  *

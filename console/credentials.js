@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The customer's own keys of providers: listed, added, deleted. A key is never shown again.
  *

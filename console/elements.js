@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * Makes elements and formats values. Text enters the page by `textContent` only, so words of a call are never markup.
  *

@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The event log of a conversation: each event with its data, notes and deliveries.
  *

@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * Forms made from the schemas of the OpenAPI document, with the API's errors at their fields.
  *

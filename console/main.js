@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The console: signs in, and shows the page that the address names (`#/conversations/{id}`).
  *

@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The account's numbers: the agent of each, buying one, giving one back.
  *

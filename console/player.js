@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * Plays a recording: button, place, speed.
  *

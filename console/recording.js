@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * Reads a recording (a WAV file, 16-bit linear, caller left, agent right) and finds its peaks. Pure.
  *

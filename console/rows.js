@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The rows of the list of conversations: filters, order, CSV. Pure.
  *

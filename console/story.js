@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * What happened in a conversation, put together from its messages and events. Pure.
  *

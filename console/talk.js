@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * Talks with an agent: by the microphone, or by a call to a telephone.
  *

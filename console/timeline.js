@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * Draws a conversation on a time line: the caller's lane, the moments, the agent's lane. Only the part in view is drawn.
  *
