@@ -5,7 +5,7 @@
  * @module
  */
 
-import { get, PAGE, pages, pause } from "./api.js";
+import { ApiError, get, PAGE, pages, pause } from "./api.js";
 import { announce, badge, clock, dateTime, dollars, el, emptyState, errorBox, fill } from "./elements.js";
 import { csv, filtered, merge, sorted, TYPES } from "./rows.js";
 
@@ -14,6 +14,8 @@ const FIRST = 2_000;
 const ALL = 10_000;
 /** Time between two looks for new conversations, in milliseconds. */
 const LIVE_MS = 4_000;
+/** Older calls that go on and are looked at each time: the oldest. */
+const OLDER = 10;
 /** Rows beyond the view, above and below. */
 const MARGIN = 12;
 
@@ -101,12 +103,29 @@ class ConversationList {
       try {
         const { items } = await get(`conversations?limit=${PAGE}`, this.signal);
         fill(this.problem);
-        if (merge(this.known, items)) this.#update();
+        const isChanged = merge(this.known, items);
+        if ((await this.#refreshOlder(items)) || isChanged) this.#update();
       } catch (error) {
         this.signal.throwIfAborted();
         fill(this.problem, errorBox(error));
       }
     }
+  }
+
+  /** Looks again at calls that went on when they were last seen, and are not among the newest. @param {any[]} newest */
+  async #refreshOlder(newest) {
+    const seen = new Set(newest.map(({ id }) => id));
+    const open = [...this.known.values()].filter(({ id, status }) => status !== "ended" && !seen.has(id)).slice(-OLDER);
+    let isChanged = false;
+    for (const { id } of open) {
+      try {
+        isChanged = merge(this.known, [await get(`conversations/${id}`, this.signal)]) || isChanged;
+      } catch (error) {
+        if (!(error instanceof ApiError && error.status === 404)) throw error;
+        isChanged = this.known.delete(id) || isChanged;
+      }
+    }
+    return isChanged;
   }
 
   /** @param {keyof typeof kept.filters} name @param {string} value */

@@ -135,6 +135,19 @@ test("the list is searched, filtered and sorted by keyboard, and grows", async (
   await page.getByText("of 61.").waitFor();
 });
 
+test("a live call that is no longer among the newest is seen to end", async () => {
+  world.conversations = many(150);
+  const old = world.conversations[149];
+  world.conversations[149] = { ...old, status: "started", ended_at: null, ended_reason: null, cost_breakdown: null };
+  await visit("/conversations");
+  await page.getByText("150 of 150.").waitFor();
+  await page.getByLabel("Status").selectOption("live");
+  await page.getByText("1 of 150.").waitFor();
+  world.conversations[149] = old;
+  await page.getByText("0 of 150.").waitFor();
+  await page.getByRole("heading", { name: "No conversation matches" }).waitFor();
+});
+
 test("a conversation is shown as text, whatever its words are", async () => {
   await visit(`/conversations/${ENDED}`);
   await page.getByRole("button", { name: "Play", exact: true }).and(page.locator(":enabled")).waitFor();
