@@ -212,7 +212,11 @@ function wordBoxes(story, scale) {
 /** @param {Story} story @param {number} scale */
 function chips(story, scale) {
   const marks = story.marks.filter(({ at, kind }) => at >= 0 && at <= story.length + 500 && kind !== "state");
-  const boxes = marks.map(({ at, text, label }) => ({ left: (at / 1_000) * scale, width: Math.min((label ?? text).length * 7 + 14, CHIP_WIDTH) }));
+  const end = (story.length / 1_000) * scale + 20;
+  const boxes = marks.map(({ at, text, label }) => {
+    const width = Math.min((label ?? text).length * 7 + 14, CHIP_WIDTH);
+    return { left: Math.max(0, Math.min((at / 1_000) * scale, end - width)), width };
+  });
   const rows = placeInRows(boxes, 2);
   return marks.map(({ kind, text, label, at }, index) => {
     const chip = el("div", { class: `chip chip-${kind} chip-row-${rows[index]}`, title: `${clock(at, true)} ${text}` }, label ?? text);
