@@ -152,6 +152,16 @@ impl Recordings {
         Ok(Some(request.uri().to_owned()))
     }
 
+    /// The scheme, host and port of all links to recordings; empty if none can be signed.
+    pub async fn link_origin(&self) -> String {
+        let Ok(until) = PresigningConfig::expires_in(Duration::from_mins(1)) else { return String::new() };
+        let signed = self.client.get_object().bucket(&self.bucket).key("any").presigned(until).await;
+        let Ok(request) = signed else { return String::new() };
+        let (scheme, rest) = request.uri().split_once("://").unwrap_or_default();
+        let host = rest.split('/').next().unwrap_or_default();
+        format!("{scheme}://{host}")
+    }
+
     /// Deletes all objects of a conversation. It is idempotent, also after a failure.
     pub async fn remove(&self, account: AccountId, conversation: ConversationId) -> Result<(), ServiceError> {
         let prefix = prefix(account, conversation);

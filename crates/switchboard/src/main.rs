@@ -65,6 +65,9 @@ enum Command {
         /// Kill the media worker that holds the call in the middle of a sentence.
         #[arg(long)]
         kill_worker: bool,
+        /// Keep everything running after the call until Ctrl-C, so that the console can show it.
+        #[arg(long)]
+        stay: bool,
         #[command(flatten)]
         providers: demo::ChosenProviders,
     },
@@ -128,8 +131,8 @@ fn main() -> ExitCode {
             session::run(state, api.port, &Purpose::Load(load::LoadRun::new(arguments)))
         }
         Some(Command::Test(arguments)) => session::test(state, api.port, arguments),
-        Some(Command::Demo { api: own, json, kill_worker, providers }) => {
-            let options = demo::DemoOptions { json, kill_worker, providers };
+        Some(Command::Demo { api: own, json, kill_worker, stay, providers }) => {
+            let options = demo::DemoOptions { json, kill_worker, stay, providers };
             session::run(state, own.port.or(api.port), &Purpose::Demo(options))
         }
         Some(Command::Serve { api: own }) => session::run(state, own.port.or(api.port), &Purpose::Serve),

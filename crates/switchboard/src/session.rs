@@ -184,11 +184,12 @@ fn print_banner(addresses: &Addresses) -> anyhow::Result<()> {
     });
     writeln!(
         std::io::stdout(),
-        "\nAPI    {api_url}\nToken  {token}\nFor another terminal:\n\n  \
+        "\nConsole  {}\n\nAPI    {api_url}\nToken  {token}\nFor another terminal:\n\n  \
          export API={api_url} TOKEN={token} CARRIER_URL={carrier_url}\n\nAll addresses: {state}/local.json; logs: {state}/logs\n\n\
          Place a call:\n\n  curl -sS {api_url}/conversations/create_phone_call \\\n    \
          -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \\\n    -d '{body}'\n\n\
-         Ctrl-C stops everything."
+         Ctrl-C stops everything.",
+        addresses.console_url("/conversations"),
     )?;
     Ok(())
 }

@@ -4,14 +4,16 @@
 //! the extractors of `extract` provide the caller's account, which `rate_limit` counts, the path's parameters, the query
 //! and the body.
 //! Handlers stand in one file per resource: `agents`, `conversations`, `events`, `phone_numbers`, `credentials`,
-//! `service`. [`switchboard_contract`] declares what a valid request is and what an answer looks like; `references` looks
-//! up the items that a body names; `errors` alone turns an error into a status. `openapi` describes the operations.
+//! `service`. `console` serves the files of the console, beside these routes. [`switchboard_contract`] declares what a valid
+//! request is and what an answer looks like; `references` looks up the items that a body names; `errors` alone turns an
+//! error into a status. `openapi` describes the operations.
 //!
 //! It knows nothing of providers and queues: the relay picks up a stored call from the table's stream. Of the carrier it
 //! knows how to hang up, and how to buy and import numbers. Start at `routes`.
 
 mod agents;
 mod config;
+mod console;
 mod conversations;
 mod credentials;
 mod errors;
@@ -75,7 +77,11 @@ pub struct Api {
 /// Every route, with and without a slash at the end of its path.
 pub fn router(api: Api) -> Router {
     // A layer of the routes would come too late: they are matched by then.
-    Router::new().fallback_service(routes(api)).layer(middleware::map_request(without_trailing_slash))
+    let api_routes = Router::new()
+        .fallback_service(routes(api.clone()))
+        .layer(middleware::map_request(without_trailing_slash));
+    // The page's relative links depend on the slash.
+    console::routes(api).fallback_service(api_routes)
 }
 
 async fn without_trailing_slash(mut request: Request) -> Request {

@@ -37,6 +37,8 @@ pub(crate) struct DemoOptions {
     pub(crate) json: Option<PathBuf>,
     /// Whether to kill the worker that holds the call while the agent speaks.
     pub(crate) kill_worker: bool,
+    /// Whether the stack runs on after the call.
+    pub(crate) stay: bool,
     /// The agent's providers.
     pub(crate) providers: ChosenProviders,
 }
@@ -55,6 +57,8 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &DemoOption
     report::calling(PERSON, &addresses.from_number, &agent, addresses)?;
     let placed = Instant::now();
     let id = client.create_phone_call(&addresses.from_number, PERSON, &agent).await?;
+    let console = addresses.console_url(&format!("/conversations/{id}"));
+    report::watched_at(&console)?;
 
     let kill = async {
         if options.kill_worker {
@@ -90,6 +94,10 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &DemoOption
             faults.join("; "),
             addresses.state.display()
         );
+    }
+    if options.stay {
+        report::stays(&console)?;
+        std::future::pending::<()>().await;
     }
     Ok(())
 }

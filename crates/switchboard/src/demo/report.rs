@@ -100,6 +100,16 @@ pub(super) fn event(elapsed: Duration, event: &Value) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{:6.1} s  {line}", elapsed.as_secs_f64())
 }
 
+/// Shows where the console shows the call.
+pub(super) fn watched_at(console: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "The console shows it while it runs: {console}\n")
+}
+
+/// Shows that the stack runs on.
+pub(super) fn stays(console: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "\nThe call in the console: {console}\nCtrl-C stops everything.")
+}
+
 /// Shows that a worker was killed.
 pub(super) fn killed(elapsed: Duration, pid: u32) -> io::Result<()> {
     let line = format!("  kill -9 {pid}: the media worker that holds this call is gone");

@@ -85,6 +85,12 @@ impl Addresses {
         Ok(runs.then(|| Self { state: state.to_owned(), ..addresses }))
     }
 
+    /// The address of a page of the console (`/conversations`). It signs in: the token is in the part that browsers
+    /// keep for themselves.
+    pub(crate) fn console_url(&self, page: &str) -> String {
+        format!("{}/console/#token={}&{page}", self.api_url, self.token)
+    }
+
     /// The base URL of a vendor; `None` if the catalogue has no adapter for it.
     pub(crate) fn provider_url(&self, provider: &str) -> Option<&str> {
         let connection = catalogue::connection(provider)?;

@@ -5,6 +5,7 @@
 mod agents;
 mod authentication;
 mod bodies;
+mod console;
 mod create_phone_call;
 mod create_web_call;
 mod credentials;

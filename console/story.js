@@ -1,0 +1,181 @@
+// @ts-check
+/**
+ * What happened in a conversation, put together from its messages and events. Pure.
+ *
+ * Times are milliseconds since the conversation's start, where its recording begins.
+ *
+ * @module
+ */
+
+/**
+ * @typedef {object} Said
+ * @property {"agent" | "user"} role
+ * @property {string} heard The words that were said; of the agent those that were heard.
+ * @property {string} unheard The agent's words that were generated and never heard.
+ * @property {number} from
+ * @property {number} to
+ * @property {boolean} interrupted
+ * @property {Latency | null} latency
+ *
+ * @typedef {object} Latency
+ * @property {{ name: string, ms: number }[]} parts
+ * @property {number} total The sum of the parts.
+ * @property {number | null} gap From the end of the caller's words to the agent's first, as recorded.
+ *
+ * @typedef {object} Mark A moment.
+ * @property {number} at
+ * @property {"tool" | "note" | "barge-in" | "delivery" | "key" | "state"} kind
+ * @property {string} text
+ * @property {string} [label] The text on the timeline, if it is shorter.
+ *
+ * @typedef {object} Speech
+ * @property {"agent" | "user"} role
+ * @property {number} from
+ * @property {number} to
+ *
+ * @typedef {object} Story
+ * @property {number} start The time of the start, in milliseconds of the Unix epoch.
+ * @property {number} length
+ * @property {Said[]} said
+ * @property {Mark[]} marks
+ * @property {Speech[]} speech
+ */
+
+const PARTS = [
+  ["transcript", "transcript_ms"],
+  ["model", "model_ms"],
+  ["voice", "voice_ms"],
+  ["sending", "send_ms"],
+];
+
+/** A name for an agent, which has none of its own. @param {any} config @param {string | null} id */
+export function agentName(config, id) {
+  const name = config?.metadata?.name;
+  if (name) return String(name);
+  const words = (config?.initial_message ?? config?.prompt ?? "").trim();
+  if (words === "") return id ?? "agent without a prompt";
+  return words.length > 48 ? `${words.slice(0, 47).trimEnd()}…` : words;
+}
+
+/** @param {any} conversation @param {any[]} events @returns {Story} */
+export function storyOf(conversation, events) {
+  const first = conversation.started_at ?? events[0]?.created_at ?? conversation.created_at;
+  const start = Date.parse(first);
+  const at = (/** @type {string} */ iso) => Date.parse(iso) - start;
+  const said = saidIn(events, conversation.messages ?? [], at);
+  const marks = events.flatMap((event) => marksOf(event, at));
+  for (const { role, interrupted, to } of said) {
+    if (role === "agent" && interrupted) marks.push({ at: to, kind: "barge-in", text: "The caller interrupts the agent", label: "barge-in" });
+  }
+  marks.sort((a, b) => a.at - b.at);
+  const speech = speechIn(events, at);
+  const last = events.at(-1);
+  const end = conversation.ended_at ?? last?.created_at ?? first;
+  const length = Math.max(at(end), 0, ...said.map(({ to }) => to));
+  return { start, length, said, marks, speech };
+}
+
+/**
+ * The utterances, in the order of their start. A message that is stored and has no event is there, too.
+ * @param {any[]} events @param {any[]} messages @param {(iso: string) => number} at @returns {Said[]}
+ */
+function saidIn(events, messages, at) {
+  /** @type {Said[]} */
+  const said = [];
+  /** @type {string[]} */
+  let generated = [];
+  const known = new Set();
+  const add = (/** @type {any} */ message, /** @type {any} */ stages) => {
+    const { role, content, interrupted, started_at: from, ended_at: to } = message;
+    known.add(`${role} ${from} ${content}`);
+    let unheard = "";
+    if (role === "agent") {
+      if (interrupted) unheard = restOf(generated.join(" "), content);
+      generated = [];
+    }
+    said.push({ role, heard: content, unheard, from: at(from), to: at(to), interrupted, latency: latencyOf(stages) });
+  };
+  for (const { event, data } of events) {
+    if (event === "message:generated") generated.push(data.message.content);
+    if (event === "message:sent" && data?.message) add(data.message, data.latency);
+  }
+  for (const message of messages) {
+    if (!known.has(`${message.role} ${message.started_at} ${message.content}`)) add(message, undefined);
+  }
+  said.sort((a, b) => a.from - b.from);
+  for (const [index, { latency, from }] of said.entries()) {
+    const before = said.slice(0, index).findLast(({ role }) => role === "user");
+    if (latency && before) latency.gap = from - before.to;
+  }
+  return said;
+}
+
+/** @param {any} stages @returns {Latency | null} */
+function latencyOf(stages) {
+  if (!stages) return null;
+  const parts = PARTS.map(([name, key]) => ({ name, ms: stages[key] ?? 0 })).filter(({ ms }) => ms > 0);
+  return { parts, total: parts.reduce((sum, { ms }) => sum + ms, 0), gap: null };
+}
+
+/**
+ * The words that follow the heard ones in the generated text.
+ * @param {string} generated @param {string} heard
+ */
+export function restOf(generated, heard) {
+  const plain = (/** @type {string} */ word) => word.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "");
+  const [words, past] = [generated, heard].map((text) => text.split(/\s+/).filter(Boolean));
+  let place = 0;
+  for (const word of past) {
+    // A word that was cut is heard in part.
+    const found = words.findIndex((other, index) => index >= place && index < place + 4 && plain(other).startsWith(plain(word)));
+    if (found >= 0) place = found + 1;
+  }
+  return words.slice(place).join(" ");
+}
+
+/** @param {any} event @param {(iso: string) => number} at @returns {Mark[]} */
+function marksOf({ event, data, notes, created_at: created, deliveries }, at) {
+  /** @type {Mark[]} */
+  const marks = [];
+  const now = at(created);
+  if (event === "function_call:triggered") marks.push({ at: now, kind: "tool", text: `Tool ${data?.function?.name ?? ""}` });
+  if (event.startsWith("phone_call:")) marks.push({ at: now, kind: "state", text: event.slice(11).replaceAll("_", " ") });
+  for (const note of notes ?? []) marks.push({ at: now, kind: "note", text: note });
+  for (const { url, attempts } of deliveries ?? []) {
+    for (const { at: tried, status, answer } of attempts) {
+      const isWell = status >= 200 && status < 300;
+      if (!isWell) marks.push({ at: at(tried), kind: "delivery", text: `Webhook ${url} failed: ${status ?? answer ?? "no response"}`, label: `webhook ${status ?? "failed"}` });
+    }
+  }
+  return marks;
+}
+
+/** The stretches of speech. One that has not ended is left out. @param {any[]} events @param {(iso: string) => number} at */
+function speechIn(events, at) {
+  /** @type {Speech[]} */
+  const speech = [];
+  /** @type {Map<"agent" | "user", number>} */
+  const open = new Map();
+  for (const { event, data, created_at: created } of events) {
+    if (event === "speech:started") open.set(data.role, at(created));
+    if (event === "speech:ended" && open.has(data.role)) {
+      speech.push({ role: data.role, from: open.get(data.role) ?? 0, to: at(created) });
+      open.delete(data.role);
+    }
+  }
+  return speech;
+}
+
+/**
+ * Places texts in rows so that none covers another: the row of each.
+ * @param {{ left: number, width: number }[]} boxes In the order of `left`. @param {number} rows @returns {number[]}
+ */
+export function placeInRows(boxes, rows) {
+  const ends = new Array(rows).fill(-Infinity);
+  return boxes.map(({ left, width }) => {
+    let row = ends.findIndex((end) => end <= left);
+    if (row < 0) row = ends.indexOf(Math.min(...ends));
+    ends[row] = Math.max(left + width, ends[row]);
+    return row;
+  });
+}
