@@ -2,7 +2,7 @@
 /**
  * The console: signs in, and shows the page that the address names (`#/conversations/{id}`).
  *
- * The token stays in this tab (`sessionStorage`). An address may bring one (`#token=sk_...`); it is taken out of the
+ * The token stays in this tab (`sessionStorage`). An address on this machine may bring one (`#token=sk_...`); it is taken out of the
  * address at once.
  *
  * @module
@@ -35,9 +35,10 @@ const ROUTES = [
   [/^#\/conversations$/, (signal) => showConversations(main, signal)],
 ];
 
+/** Only a stack on this machine prints such addresses. Elsewhere a link must not sign the reader in to another account. */
 function takeToken() {
   const [, given, path] = /^#token=(sk_\w+)(.*)$/.exec(location.hash) ?? [];
-  if (!given) return;
+  if (!given || !["127.0.0.1", "localhost", "[::1]"].includes(location.hostname)) return;
   setToken(given);
   history.replaceState(null, "", path.startsWith("&") ? `#${path.slice(1)}` : "#/conversations");
 }
