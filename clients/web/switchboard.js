@@ -70,11 +70,12 @@ class SwitchboardSpeaker extends AudioWorkletProcessor {
   constructor({ processorOptions: { rate } }) {
     super();
     this.step = rate / sampleRate;
-    this.queue = []; this.at = 0; this.last = 0;
+    // place: the next sample of the queue's first audio. last, next: the samples around the output's next one.
+    this.queue = []; this.place = 0; this.at = 0; this.last = 0; this.next = 0;
     this.port.onmessage = ({ data }) => {
       if (data !== "clear") { this.queue.push(data); return; }
       const marks = this.queue.filter((item) => typeof item === "string");
-      this.queue = []; this.at = 0;
+      this.queue = []; this.place = 0; this.at = 0; this.next = 0;
       marks.forEach((mark) => this.port.postMessage(mark));
     };
   }
@@ -82,11 +83,7 @@ class SwitchboardSpeaker extends AudioWorkletProcessor {
   take() {
     while (this.queue.length > 0) {
       const item = this.queue[0];
-      if (typeof item !== "string" && (this.place ?? 0) < item.length) {
-        const sample = item[this.place ?? 0];
-        this.place = (this.place ?? 0) + 1;
-        return sample;
-      }
+      if (typeof item !== "string" && this.place < item.length) return item[this.place++];
       this.queue.shift();
       this.place = 0;
       if (typeof item === "string") this.port.postMessage(item);
@@ -97,8 +94,8 @@ class SwitchboardSpeaker extends AudioWorkletProcessor {
     const output = channels[0];
     for (let index = 0; index < output.length; index++) {
       this.at += this.step;
-      while (this.at >= 1) { this.at -= 1; this.last = this.next ?? 0; this.next = this.take(); }
-      output[index] = this.last + ((this.next ?? 0) - this.last) * this.at;
+      while (this.at >= 1) { this.at -= 1; this.last = this.next; this.next = this.take(); }
+      output[index] = this.last + (this.next - this.last) * this.at;
     }
     channels.slice(1).forEach((channel) => channel.set(output));
     return true;
