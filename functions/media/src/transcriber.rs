@@ -185,7 +185,8 @@ impl CallTranscriber {
         if is_complete {
             (u64::try_from(reported.as_millis()).unwrap_or(u64::MAX), is_estimated)
         } else {
-            (duration_ms(format, sent.load(Ordering::Relaxed)), true)
+            let sent = sent.load(Ordering::Relaxed);
+            (duration_ms(format, sent), sent > 0)
         }
     }
 }
