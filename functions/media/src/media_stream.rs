@@ -160,8 +160,8 @@ impl MediaStream {
         }
     }
 
-    /// Tells a browser of an event of the conversation.
-    pub(crate) fn tell(&mut self, name: EventName, data: impl FnOnce() -> Value) {
+    /// Sends a browser an event of the conversation.
+    pub(crate) fn send_event(&mut self, name: EventName, data: impl FnOnce() -> Value) {
         if let Some(browser) = &self.browser {
             let message = WebMediaStream::event(name.as_str(), &data());
             let _ = browser.events.try_send(Utf8Bytes::from(message));

@@ -130,7 +130,7 @@ async fn serve_call(
     if let Some(token) = &admitted.resume_token {
         stream.offer_resume(token.clone());
         if conversation.started_at() == Some(admitted.began_at) {
-            stream.tell(EventName::Started, || Value::Null);
+            stream.send_event(EventName::Started, || Value::Null);
         }
     }
     let running = Call::new(worker, &admitted, stream, resources);

@@ -78,7 +78,7 @@ pub(crate) async fn close(
             faults.extend(response_times.note());
             faults.extend(usage.estimates());
             journal.finish(LastEntry { usage, end: Some(ConversationEnd { reason, at, faults }) }).await;
-            stream.tell(EventName::Ended, || json!({ "ended_reason": reason }));
+            stream.send_event(EventName::Ended, || json!({ "ended_reason": reason }));
             stream.close(Closing::Ended).await;
             if is_recorded {
                 join_recording(worker, key).await;
