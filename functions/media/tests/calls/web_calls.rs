@@ -170,6 +170,7 @@ async fn a_second_socket_takes_the_call_from_the_first() {
     let worker = world.worker();
     let first = Phone::browser(&worker.address, &path, None).await;
     call.until_messages(1).await;
+    let resumed_at = now().since(call.load().await.started_at().unwrap());
     // The network changed: the browser does not wait until the old socket breaks.
     let second = Phone::browser(&worker.address, &path, Some(&token(&first).await)).await;
     let (code, _) = close_frame(&first).await;
@@ -180,6 +181,17 @@ async fn a_second_socket_takes_the_call_from_the_first() {
     call.until_messages(3).await;
     second.hang_up().await;
     assert_eq!(call.ended().await.1, EndedReason::UserEnded);
+    worker.stop().await.unwrap();
+    let wav = world.object(|key| key.ends_with(&format!("{}/recording.wav", call.id)));
+    let samples = usize::try_from(resumed_at.as_millis()).unwrap() * 8;
+    let spoken = |pairs: &[u8]| pairs.chunks_exact(4).filter(|pair| pair[2..] != [0, 0]).count();
+    let (before, after) = wav[44..].split_at(4 * samples);
+    // Whole frames are played.
+    let said = |text: &str| (text.len() * FAST_VOICE).next_multiple_of(160);
+    assert!(spoken(before).abs_diff(said("Hello.")) < 50, "the first socket's part is stored");
+    assert!(spoken(after).abs_diff(said("At six.")) < 50, "and the second one's");
+    let replays = world.objects.lock().unwrap().keys().filter(|key| key.contains("/replay/")).count();
+    assert_eq!(replays, 2, "each socket has a replay log");
 }
 
 #[tokio::test(start_paused = true)]
