@@ -315,6 +315,30 @@ async fn audio_faster_than_twice_real_time_closes_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pings_are_limited_like_other_messages() {
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let (call, path) = world.conversation.web(quiet()).await;
+    let worker = world.worker();
+    let browser = Phone::browser(&worker.address, &path, None).await;
+    call.started().await;
+    for _ in 0..1_100 {
+        browser.ping().await;
+    }
+    assert_eq!(close_frame(&browser).await.0, 1008, "each counts as 10 ms of a burst of 10 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binary_message_closes_the_stream() {
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let (call, path) = world.conversation.web(quiet()).await;
+    let worker = world.worker();
+    let browser = Phone::browser(&worker.address, &path, None).await;
+    call.started().await;
+    browser.send_binary(vec![0xFF; 160]).await;
+    assert_eq!(close_frame(&browser).await, (1003, "a message was no text".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_socket_counts_as_broken() {
     let world = World::new(quiet(), FAST_VOICE).await;
     let (call, path) = world.conversation.web(quiet()).await;

@@ -220,6 +220,11 @@ impl Phone {
         self.messages.send(Message::binary(bytes)).await.unwrap();
     }
 
+    /// Sends a ping without content.
+    pub(crate) async fn ping(&self) {
+        self.messages.send(Message::Ping(vec![].into())).await.unwrap();
+    }
+
     /// Sends a frame of this audio.
     pub(crate) async fn send_audio(&self, timestamp_ms: usize, audio: &[u8]) {
         if self.is_browser {
