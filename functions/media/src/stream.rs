@@ -46,14 +46,14 @@ pub(crate) async fn serve(
     let mut codec = worker.carrier.media_stream_codec();
     let Some(start) = media_stream::read_start(&mut socket, &mut codec, START_TIMEOUT).await else {
         tracing::warn!("media stream refused: it does not name a call");
-        if let Some(_closing) = change_pool(&worker, place) {
+        if let Some(_closing) = place.turn_away() {
             media_stream::turn_away(socket).await;
         }
         return;
     };
     if key.is_some_and(|key| key != (start.account, start.conversation)) {
         tracing::warn!("media stream refused: it names another call than its handshake");
-        if let Some(_closing) = change_pool(&worker, place) {
+        if let Some(_closing) = place.turn_away() {
             media_stream::turn_away(socket).await;
         }
         return;
@@ -76,15 +76,8 @@ pub(crate) async fn serve_start(
     Box::pin(serve_call(worker, socket, codec, start, place, shutdown)).instrument(span).await;
 }
 
-/// Moves a socket that was refused to the pool of those that are being closed: a peer that does not close keeps none of
-/// the places of sockets that are not admitted yet. `None` if that pool is full.
-pub(crate) fn change_pool(worker: &Worker, place: Place) -> Option<Place> {
-    drop(place);
-    worker.unadmitted.turn_away()
-}
-
-async fn refuse(worker: &Worker, place: Place, stream: MediaStream, reason: Closing) {
-    if let Some(_closing) = change_pool(worker, place) {
+async fn refuse(place: Place, stream: MediaStream, reason: Closing) {
+    if let Some(_closing) = place.turn_away() {
         stream.close(reason).await;
     }
 }
@@ -104,12 +97,12 @@ async fn serve_call(
         Ok(StreamAdmission::Admitted(admitted, resources)) => (admitted, *resources),
         Ok(StreamAdmission::Refused) => {
             tracing::warn!("media stream refused: its token is not valid");
-            return refuse(worker, place, stream, Closing::Refused).await;
+            return refuse(place, stream, Closing::Refused).await;
         }
         Ok(StreamAdmission::Full) => {
             tracing::warn!("media stream refused: the worker is at its limit of calls");
             worker.counts.refused.fetch_add(1, Ordering::Relaxed);
-            return refuse(worker, place, stream, Closing::TryAgain).await;
+            return refuse(place, stream, Closing::TryAgain).await;
         }
         Ok(StreamAdmission::WithoutProviders(lease, conversation)) => {
             teardown::abandon(worker, &conversation, call, lease.holder()).await;
@@ -117,7 +110,7 @@ async fn serve_call(
         }
         Err(error) => {
             tracing::error!(%error, "admission failed");
-            return refuse(worker, place, stream, Closing::TryAgain).await;
+            return refuse(place, stream, Closing::TryAgain).await;
         }
     };
     drop(place);

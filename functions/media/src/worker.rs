@@ -73,8 +73,10 @@ pub struct Worker {
     pub(crate) capacity: usize,
     /// One permit for each call that may still be admitted.
     pub(crate) permits: Arc<Semaphore>,
-    /// Sockets without a permit.
+    /// The carrier's sockets without a permit.
     pub(crate) unadmitted: UnadmittedSockets,
+    /// Browsers' sockets without a permit.
+    pub(crate) unadmitted_browsers: UnadmittedSockets,
     pub(crate) trusts_forwarded_for: bool,
     pub(crate) media_url: Option<String>,
     /// The tasks that the worker waits for before it stops.
@@ -133,6 +135,7 @@ impl Worker {
             capacity: parts.max_calls,
             permits: Arc::new(Semaphore::new(parts.max_calls)),
             unadmitted: UnadmittedSockets::default(),
+            unadmitted_browsers: UnadmittedSockets::default(),
             media_url: parts.media_url,
             trusts_forwarded_for: parts.trusts_forwarded_for,
             tasks: TaskTracker::new(),
