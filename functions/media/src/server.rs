@@ -99,7 +99,6 @@ where
     let router = Router::new()
         .route("/live", get(live))
         .route("/health", get(health))
-        .route("/media", get(media))
         .route("/media/{account_id}/{conversation_id}", get(media_of))
         .route("/media/web/{account}/{conversation}/{token}", get(web))
         .with_state(Arc::clone(&worker));
@@ -175,8 +174,9 @@ async fn media_of(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let mut entry = enter(&worker, &worker.unadmitted, peer, &headers);
-    if let (Ok(_), Some(base)) = (&entry, &worker.media_url) {
-        let verifying = worker.carrier.verify_stream(media_url(base, key.0, key.1), headers, key);
+    if entry.is_ok() {
+        let url = media_url(&worker.media_url, key.0, key.1);
+        let verifying = worker.carrier.verify_stream(url, headers, key);
         match timeout(VERIFY_TIMEOUT, verifying).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => {
@@ -189,21 +189,10 @@ async fn media_of(
             Ok(Err(_)) | Err(_) => entry = Err(NoEntry::NotVerified),
         }
     }
-    accept_carrier(worker, entry, Some(key), upgrade)
-}
-
-/// A stream whose path names no conversation, of a worker that checks no signatures.
-async fn media(
-    State(worker): State<Arc<Worker>>,
-    ConnectInfo(peer): ConnectInfo<PeerAddress>,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    if worker.media_url.is_some() {
-        return StatusCode::FORBIDDEN.into_response();
-    }
-    let entry = enter(&worker, &worker.unadmitted, peer, &headers);
-    accept_carrier(worker, entry, None, upgrade)
+    let (serving, shutdown) = (Arc::clone(&worker), worker.shutdown.clone());
+    let serve = move |socket, place| stream::serve(serving, socket, (place, key), shutdown);
+    let span = spans::job(key.0, key.1);
+    accept(&worker, &worker.unadmitted, entry, span, upgrade, serve, media_stream::turn_away)
 }
 
 /// The media stream of a browser, from any origin.
@@ -219,23 +208,8 @@ async fn web(
     let (serving, shutdown) = (Arc::clone(&worker), worker.shutdown.clone());
     let serve = move |socket, place| browser::serve(serving, socket, url, place, shutdown);
     let turn_away = |socket| browser::turn_away(socket, Closing::TryAgain);
-    accept(&worker, &worker.unadmitted_browsers, entry, span(key), upgrade, serve, turn_away)
-}
-
-fn accept_carrier(
-    worker: Arc<Worker>,
-    entry: Result<Place, NoEntry>,
-    key: Option<(AccountId, ConversationId)>,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    let (serving, shutdown) = (Arc::clone(&worker), worker.shutdown.clone());
-    let serve = move |socket, place| stream::serve(serving, socket, (place, key), shutdown);
-    accept(&worker, &worker.unadmitted, entry, span(key), upgrade, serve, media_stream::turn_away)
-}
-
-/// The span of a stream that has not named its call yet; empty if its path names none either.
-fn span(key: Option<(AccountId, ConversationId)>) -> Span {
-    key.map_or_else(Span::none, |(account, conversation)| spans::job(account, conversation))
+    let span = key.map_or_else(Span::none, |(account, conversation)| spans::job(account, conversation));
+    accept(&worker, &worker.unadmitted_browsers, entry, span, upgrade, serve, turn_away)
 }
 
 /// The reason why a socket gets no place among those that are not admitted.

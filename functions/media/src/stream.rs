@@ -35,12 +35,12 @@ use crate::{
 /// Maximum time for the carrier to send the message that names the call; it comes with the handshake.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Serves one media stream to its end. `place` is its place among the sockets that are not admitted, `key` the call that its
-/// handshake was signed for.
+/// Serves one media stream to its end. `place` is its place among the sockets that are not admitted, `key` the call
+/// that its handshake was signed for.
 pub(crate) async fn serve(
     worker: Arc<Worker>,
     mut socket: WebSocket,
-    (place, key): (Place, Option<(AccountId, ConversationId)>),
+    (place, key): (Place, (AccountId, ConversationId)),
     shutdown: CancellationToken,
 ) {
     let mut codec = worker.carrier.media_stream_codec();
@@ -51,7 +51,7 @@ pub(crate) async fn serve(
         }
         return;
     };
-    if key.is_some_and(|key| key != (start.account, start.conversation)) {
+    if key != (start.account, start.conversation) {
         tracing::warn!("media stream refused: it names another call than its handshake");
         if let Some(_closing) = place.turn_away() {
             media_stream::turn_away(socket).await;

@@ -239,7 +239,8 @@ async fn a_url_opens_one_call_of_a_browser_only() {
     let mut start = start.clone();
     start["start"]["customParameters"]["conversation_id"] = json!(call.id);
     start["start"]["customParameters"]["token"] = json!(url_token);
-    let phone = Phone::silent(&worker.address).await;
+    let phone_path = format!("media/{}/{}", call.account, call.id);
+    let phone = Phone::at(&worker.address, &phone_path, None).await.unwrap();
     phone.send(&start.to_string()).await;
     assert_eq!(phone.closed().await, Closing::Clean);
     assert!(matches!(call.load().await.state, State::Connecting));
