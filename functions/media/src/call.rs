@@ -77,8 +77,10 @@ pub(crate) enum CallOutcome {
     Ended(EndedReason),
     /// Another worker continues it, with these unspoken words.
     HandedOver(Option<String>),
-    /// Another worker has the lease already.
+    /// The lease is gone: another worker has the call, or the conversation has ended without this one.
     LeaseLost,
+    /// The conversation has ended without this worker.
+    EndedElsewhere,
 }
 
 impl CallOutcome {
@@ -88,6 +90,7 @@ impl CallOutcome {
             Self::Ended(_) => "ended",
             Self::HandedOver(_) => "handed_over",
             Self::LeaseLost => "lease_lost",
+            Self::EndedElsewhere => "ended_elsewhere",
         }
     }
 }
@@ -317,9 +320,8 @@ impl<'a> Call<'a> {
 
     fn handle(&mut self, event: CallEvent) {
         match event {
-            CallEvent::LeaseLost | CallEvent::Signal(WorkerSignal::Ended) => {
-                self.outcome = Some(CallOutcome::LeaseLost);
-            }
+            CallEvent::LeaseLost => self.outcome = Some(CallOutcome::LeaseLost),
+            CallEvent::Signal(WorkerSignal::Ended) => self.outcome = Some(CallOutcome::EndedElsewhere),
             CallEvent::Signal(WorkerSignal::EndRequested) => self.feed(Input::HangUp),
             CallEvent::Signal(WorkerSignal::CarrierEnded) => self.feed(Input::StreamClosed),
             CallEvent::Signal(WorkerSignal::AnsweredBy(verdict)) => {

@@ -30,6 +30,8 @@ const HANG_UP_TIMEOUT: Duration = Duration::from_secs(5);
 const LAST_UPLOADS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time to join the recording. After it the first request for the recording joins it.
 const JOIN_TIMEOUT: Duration = Duration::from_mins(1);
+/// Maximum time to read how a conversation stands whose lease is gone.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum time to delete the recording of a deleted conversation.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -56,10 +58,14 @@ pub(crate) async fn close(
         ..
     } = finished;
     response_times.publish(key, call, at);
-    if let CallOutcome::LeaseLost = outcome {
-        // Another worker writes the conversation: this one stores its audio only, which is in no other place. The
+    if let CallOutcome::LeaseLost | CallOutcome::EndedElsewhere = outcome {
+        // This worker writes the conversation no more: it stores its audio only, which is in no other place. The
         // carrier's call goes on.
-        tokio::join!(stream.close(Closing::Replaced), finish_uploads(uploader, last_uploads));
+        let close = async {
+            let is_over = outcome == CallOutcome::EndedElsewhere || is_over(worker, key).await;
+            stream.close(if is_over { Closing::Ended } else { Closing::Replaced }).await;
+        };
+        tokio::join!(close, finish_uploads(uploader, last_uploads));
         return remove_if_deleted(worker, key).await;
     }
     let hang_up = async {
@@ -95,7 +101,7 @@ pub(crate) async fn close(
             lease.release(unspoken).await;
             stream.close(Closing::HandedOver).await;
         }
-        CallOutcome::LeaseLost => {}
+        CallOutcome::LeaseLost | CallOutcome::EndedElsewhere => {}
     }
 }
 
@@ -132,6 +138,14 @@ async fn hang_up(worker: &Worker, conversation: &Conversation, call: Option<&Car
             error => error.to_string(),
         };
         tracing::warn!(error, "hang-up failed");
+    }
+}
+
+/// Whether a conversation has ended, or was deleted since; false also if the table does not tell in time.
+async fn is_over(worker: &Worker, key: ConversationKey) -> bool {
+    match timeout(READ_TIMEOUT, worker.table.conversation(key.account, key.conversation)).await {
+        Ok(Ok(found)) => found.is_none_or(|found| found.conversation.ended().is_some()),
+        Ok(Err(_)) | Err(_) => false,
     }
 }
 

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use switchboard_aws::table::Outcome;
 use switchboard_model::{
-    conversations::{EndedReason, Lease, State},
+    conversations::{EndedReason, Lease, Snapshot, State},
+    costs::{Prices, Usage},
     messages::Role,
     recording,
 };
@@ -192,6 +194,29 @@ async fn a_second_socket_takes_the_call_from_the_first() {
     assert!(spoken(after).abs_diff(said("At six.")) < 50, "and the second one's");
     let replays = world.objects.lock().unwrap().keys().filter(|key| key.contains("/replay/")).count();
     assert_eq!(replays, 2, "each socket has a replay log");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_browser_learns_that_its_conversation_has_ended_elsewhere() {
+    for writes in [false, true] {
+        let world = World::new(quiet(), FAST_VOICE).await;
+        let (call, path) = world.conversation.web(quiet()).await;
+        let worker = world.worker();
+        let browser = Phone::browser(&worker.address, &path, None).await;
+        call.started().await;
+        let holder = call.lease().await.unwrap().holder;
+        let end = |Snapshot { conversation, agent }: &Snapshot| {
+            let (usage, prices) = (Usage::default(), Prices::default());
+            conversation.end(agent, EndedReason::Unknown, &[], &usage, &prices, now())
+        };
+        let ended = call.table.transition_as(&holder, call.account, call.id, end).await.unwrap();
+        assert!(matches!(ended, Outcome::Changed(_)), "{ended:?}");
+        if writes {
+            // The refused write comes before the next look at the worker signals.
+            world.providers.transcribe("When do you close?").await;
+        }
+        assert_eq!(close_frame(&browser).await, (1000, "the conversation has ended".to_owned()), "{writes}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
