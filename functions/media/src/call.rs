@@ -53,8 +53,8 @@ use crate::{
     worker_signals::WorkerSignal,
 };
 
-/// Time between two checkpoints of the agent's words, from which another worker continues if this one dies.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two looks at the agent's words, of which the lease stores checkpoints.
+const WORDS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An event that the loop waits for.
 enum CallEvent {
@@ -118,8 +118,8 @@ pub(crate) struct FinishedCall {
     pub(crate) response_times: ResponseTimes,
 }
 
-/// The conversions of a call's audio. The recording has the telephone's format, whatever the stream's: the next stream of
-/// the call may have another one.
+/// The conversions of a call's audio. The recording has the telephone's format, whatever the stream's: the next stream
+/// of the call may have another one.
 struct Converters {
     caller_to_recording: Converter,
     voice_to_recording: Converter,
@@ -212,7 +212,7 @@ impl<'a> Call<'a> {
         Self {
             lease,
             signals: worker.signals.subscribe(*key),
-            checkpoint: interval(CHECKPOINT_INTERVAL),
+            checkpoint: interval(WORDS_INTERVAL),
             conversation: conversation.clone(),
             agent,
             stream,
