@@ -36,11 +36,11 @@ use tracing::Instrument as _;
 use crate::pace::Pace;
 
 /// Messages waiting to be written: the 400 ms of audio that are sent ahead are 20, with marks between them; the rest
-/// lets the socket pause for 2 s. When the queue is full the carrier has stopped reading, and the stream counts as
-/// lost.
+/// lets the socket pause for 2 s. When the queue is full the other side has stopped reading, and the stream counts
+/// as lost.
 const QUEUED_MESSAGES: usize = 128;
-/// Events of the conversation waiting to be written to a browser: what a call makes in about ten seconds. When the queue is
-/// full the browser reads slowly, and loses the newest event: audio goes first.
+/// Events of the conversation waiting to be written to a browser: those of about ten seconds. When the queue is full the
+/// browser reads slowly, and loses the newest event: audio goes first.
 const QUEUED_EVENTS: usize = 64;
 /// Maximum time between two messages, without pings. The carrier sends 50 frames a second, also while the caller is
 /// silent.

@@ -165,6 +165,6 @@ impl Call<'_> {
 }
 
 fn stream_is_full() -> Input {
-    tracing::warn!("media stream lost: the carrier stopped reading");
+    tracing::warn!("media stream lost: its messages were not read");
     Input::StreamLost
 }
