@@ -16,6 +16,8 @@
 
 /** @typedef {"connecting" | "live" | "reconnecting" | "ended"} CallState */
 
+/** @typedef {{code: number, reason: string}} Closed How a socket was closed. */
+
 /**
  * @typedef {object} CallOptions
  * @property {"audio/l16" | "audio/x-mulaw"} [encoding] The audio, both ways: 16 kHz linear (the default), or the telephone's 8 kHz.
@@ -70,11 +72,12 @@ class SwitchboardSpeaker extends AudioWorkletProcessor {
   constructor({ processorOptions: { rate } }) {
     super();
     this.step = rate / sampleRate;
-    this.queue = []; this.at = 0; this.last = 0;
+    // place: the next sample of the queue's first audio. last, next: the samples around the output's next one.
+    this.queue = []; this.place = 0; this.at = 0; this.last = 0; this.next = 0;
     this.port.onmessage = ({ data }) => {
       if (data !== "clear") { this.queue.push(data); return; }
       const marks = this.queue.filter((item) => typeof item === "string");
-      this.queue = []; this.at = 0;
+      this.queue = []; this.place = 0; this.at = 0; this.next = 0;
       marks.forEach((mark) => this.port.postMessage(mark));
     };
   }
@@ -82,11 +85,7 @@ class SwitchboardSpeaker extends AudioWorkletProcessor {
   take() {
     while (this.queue.length > 0) {
       const item = this.queue[0];
-      if (typeof item !== "string" && (this.place ?? 0) < item.length) {
-        const sample = item[this.place ?? 0];
-        this.place = (this.place ?? 0) + 1;
-        return sample;
-      }
+      if (typeof item !== "string" && this.place < item.length) return item[this.place++];
       this.queue.shift();
       this.place = 0;
       if (typeof item === "string") this.port.postMessage(item);
@@ -97,8 +96,8 @@ class SwitchboardSpeaker extends AudioWorkletProcessor {
     const output = channels[0];
     for (let index = 0; index < output.length; index++) {
       this.at += this.step;
-      while (this.at >= 1) { this.at -= 1; this.last = this.next ?? 0; this.next = this.take(); }
-      output[index] = this.last + ((this.next ?? 0) - this.last) * this.at;
+      while (this.at >= 1) { this.at -= 1; this.last = this.next; this.next = this.take(); }
+      output[index] = this.last + (this.next - this.last) * this.at;
     }
     channels.slice(1).forEach((channel) => channel.set(output));
     return true;
@@ -117,10 +116,20 @@ export class Call extends EventTarget {
   #state = "connecting";
   /** @type {string | null} */
   #endReason = null;
-  /** @type {WebSocket | null} */
+  /** The socket that the worker has admitted last. @type {WebSocket | null} */
   #socket = null;
+  /** Sockets that wait to be admitted. One that was given up may still be. @type {Set<WebSocket>} */
+  #candidates = new Set();
+  /** Ends the wait for the present attempt to connect: null, a socket is live. @type {(closed: Closed | null) => void} */
+  #settle = () => {};
   /** @type {string | null} */
   #token = null;
+  /** The socket before it, which seems broken. @type {WebSocket | null} */
+  #left = null;
+  /** The user hung up while no socket was open: the next one that is admitted says so to the worker. */
+  #hangsUp = false;
+  /** Counts the reconnections and admissions: each ends the attempts of those before. */
+  #round = 0;
   #isMuted = false;
   /** When the socket's start was sent, by `performance.now()`. */
   #startedAt = 0;
@@ -198,9 +207,12 @@ export class Call extends EventTarget {
     this.#send({ event: "dtmf", dtmf: { digit } });
   }
 
-  /** Ends the call. */
+  /** Ends the call. While it reconnects, the worker learns of it with the next socket. */
   hangUp() {
+    if (this.#state === "ended") return;
+    this.#hangsUp = this.#state === "reconnecting";
     this.#send({ event: "stop" });
+    this.#send({ event: "stop" }, this.#left);
     this.#end("hung up");
   }
 
@@ -251,55 +263,76 @@ export class Call extends EventTarget {
    */
   async #connect(limitMs) {
     const until = performance.now() + limitMs;
+    const round = ++this.#round;
     for (let attempt = 0; ; attempt++) {
       await new Promise((done) => setTimeout(done, WAITS_MS[Math.min(attempt, WAITS_MS.length - 1)]));
-      if (this.#state === "ended") return;
+      const isOver = () => round !== this.#round || (this.#state === "ended" && !this.#hangsUp);
+      if (isOver()) return;
       const closed = await this.#open();
-      if (closed === null) return;
-      if (FINAL_CODES.has(closed.code)) throw new Error(closed.reason || `the socket was closed: ${closed.code}`);
+      if (closed === null || isOver()) return;
+      // A token may be used up because an earlier socket, given up meanwhile, was admitted with it: that one is waited for.
+      const isFinal = FINAL_CODES.has(closed.code) && this.#candidates.size === 0;
+      if (isFinal) throw new Error(closed.reason || `the socket was closed: ${closed.code}`);
       if (performance.now() >= until) throw new Error("the worker could not be reached");
     }
   }
 
   /**
-   * Opens one socket and waits until the worker has admitted it.
-   * @returns {Promise<CloseEvent | null>} Null if it is live, or how it was closed.
+   * Opens one socket and waits until the worker has admitted it, or an earlier one.
+   * @returns {Promise<Closed | null>} Null if a socket is live, or how this one was closed.
    */
   #open() {
     return new Promise((done) => {
       const socket = new WebSocket(this.#url);
-      this.#socket = socket;
-      const tooLate = setTimeout(() => {
-        // Not closed: if the worker has admitted it meanwhile, that would hang up.
-        this.#socket = null;
-        done(new CloseEvent("close", { code: 1006 }));
-      }, OPEN_MS);
+      let startedAt = 0;
+      // Not closed: if the worker has admitted it meanwhile, that would hang up. If it is admitted later, it has the call.
+      const tooLate = setTimeout(() => done({ code: 1006, reason: "" }), OPEN_MS);
+      this.#candidates.add(socket);
+      this.#settle = (closed) => {
+        clearTimeout(tooLate);
+        done(closed);
+      };
       socket.onopen = () => {
-        this.#startedAt = performance.now();
-        this.#nextFrameMs = 0;
+        startedAt = performance.now();
         const mediaFormat = { encoding: this.#encoding, sampleRate: this.#rate, channels: 1 };
         const token = this.#token === null ? {} : { token: this.#token };
         socket.send(JSON.stringify({ event: "connected", protocol: "Call", version: "1.0.0" }));
         socket.send(JSON.stringify({ event: "start", start: { mediaFormat, ...token } }));
       };
       socket.onmessage = ({ data }) => {
-        if (socket !== this.#socket) return;
         const message = JSON.parse(data);
+        if (message.event === "resume" && this.#candidates.delete(socket)) this.#admitted(socket, startedAt);
+        if (socket !== this.#socket) return;
         this.#lastMessageAt = performance.now();
         this.#receive(message);
-        if (message.event === "resume" && this.#state !== "live") {
-          clearTimeout(tooLate);
-          this.#watch();
-          this.#setState("live");
-          done(null);
-        }
       };
+      const settle = this.#settle;
       socket.onclose = (event) => {
-        clearTimeout(tooLate);
-        done(event);
+        this.#candidates.delete(socket);
+        settle(event);
         if (socket === this.#socket && this.#state === "live") void this.#lost(event);
       };
     });
+  }
+
+  /**
+   * The worker has given the call to this socket.
+   * @param {WebSocket} socket
+   * @param {number} startedAt When its start was sent, by `performance.now()`.
+   */
+  #admitted(socket, startedAt) {
+    this.#round++;
+    this.#socket = socket;
+    if (this.#state === "ended") {
+      this.#send({ event: "stop" });
+      this.#closeSockets();
+    } else {
+      this.#startedAt = startedAt;
+      this.#nextFrameMs = 0;
+      this.#watch();
+      this.#setState("live");
+    }
+    this.#settle(null);
   }
 
   /** @param {any} message */
@@ -345,11 +378,14 @@ export class Call extends EventTarget {
     this.#setState("reconnecting");
     this.#speaker?.port.postMessage("clear");
     // The worker must not take the end of a socket that seems broken for hanging up: it is left alone.
+    this.#left = this.#socket;
     this.#socket = null;
     try {
       await this.#connect(RESUME_MS);
     } catch (error) {
+      this.#hangsUp = false;
       this.#end(error instanceof Error ? error.message : String(error));
+      this.#closeSockets();
     }
   }
 
@@ -365,9 +401,12 @@ export class Call extends EventTarget {
     this.#send({ event: "media", media });
   }
 
-  /** @param {object} message */
-  #send(message) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  /**
+   * @param {object} message
+   * @param {WebSocket | null} [socket]
+   */
+  #send(message, socket = this.#socket) {
+    if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
   }
 
   /** @param {CallState} state */
@@ -381,11 +420,18 @@ export class Call extends EventTarget {
   #end(reason) {
     if (this.#state === "ended") return;
     clearInterval(this.#watchdog);
-    this.#socket?.close(1000);
-    this.#socket = null;
+    if (!this.#hangsUp) this.#closeSockets();
     this.#cleanUp.splice(0).forEach((clean) => clean());
     this.#endReason = reason;
     this.#setState("ended");
+  }
+
+  /** Closes all sockets, also those that were given up: none of them has the call any more. */
+  #closeSockets() {
+    this.#hangsUp = false;
+    for (const socket of [this.#socket, this.#left, ...this.#candidates]) socket?.close(1000);
+    this.#socket = this.#left = null;
+    this.#candidates.clear();
   }
 }
 

@@ -134,8 +134,8 @@ impl Attack<'_> {
         !self.stop.load(Ordering::SeqCst)
     }
 
-    /// Opens websockets that never start a call, as many as one address may, and renews those that are closed. They are
-    /// browsers': a carrier's has to be signed.
+    /// Opens websockets that never start a call, as many as the pool of browsers holds, and renews those that are closed. A
+    /// carrier's has to be signed.
     async fn sockets(&self) -> usize {
         let media = self.stack.address("media_url").strip_prefix("ws://").unwrap();
         let (host, path) = media.split_once('/').unwrap();
@@ -156,7 +156,7 @@ impl Attack<'_> {
             }
             closed
         };
-        join_all((0..32).map(|_| idle())).await.into_iter().sum()
+        join_all((0..64).map(|_| idle())).await.into_iter().sum()
     }
 
     /// Asks for far more calls than it may have.

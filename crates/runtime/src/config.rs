@@ -94,16 +94,21 @@ impl CallbackConfig {
     pub fn read(vars: &mut Vars) -> Self {
         Self {
             public_url: url(vars, "PUBLIC_URL", ["https://", "http://"]),
-            media_url: url(vars, "MEDIA_URL", ["wss://", "ws://"]),
+            media_url: required_media_url(vars),
         }
     }
+}
+
+/// `MEDIA_URL`: the worker's websocket, `wss://` or `ws://`, without a slash at its end.
+pub fn required_media_url(vars: &mut Vars) -> String {
+    url(vars, "MEDIA_URL", ["wss://", "ws://"])
 }
 
 /// `MEDIA_URL`: the worker's websocket, `wss://` or `ws://`, without a slash at its end. None if it is unset or empty: the
 /// deployment has no worker.
 pub fn media_url(vars: &mut Vars) -> Option<String> {
     let is_set = !vars.parsed("MEDIA_URL", String::new()).is_empty();
-    is_set.then(|| url(vars, "MEDIA_URL", ["wss://", "ws://"]))
+    is_set.then(|| required_media_url(vars))
 }
 
 fn url(vars: &mut Vars, name: &str, schemes: [&str; 2]) -> String {

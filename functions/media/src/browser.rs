@@ -26,25 +26,29 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// The names in the path of a browser's URL, and its token.
 pub(crate) type UrlParts = (String, String, String);
 
+/// The call that a browser's URL names; `None` if it names none of ours.
+pub(crate) fn key((account, conversation, _): &UrlParts) -> Option<(AccountId, ConversationId)> {
+    account.parse().ok().zip(conversation.parse().ok())
+}
+
 /// Serves one browser's stream to its end. `place` is its place among the sockets that are not admitted.
 pub(crate) async fn serve(
     worker: Arc<Worker>,
     mut socket: WebSocket,
-    (account, conversation, token): UrlParts,
+    url: UrlParts,
     place: Place,
     shutdown: CancellationToken,
 ) {
     let mut codec = AnyMediaStream::Web(WebMediaStream::default());
-    let ids = account.parse().ok().zip(conversation.parse().ok());
-    let start = match ids {
+    let start = match key(&url) {
         None => Err(Closing::Refused),
-        Some(ids) => read_start(&mut socket, &mut codec, ids, token).await,
+        Some(key) => read_start(&mut socket, &mut codec, key, url.2).await,
     };
     match start {
         Ok(start) => stream::serve_start(&worker, socket, codec, start, place, &shutdown).await,
         Err(closing) => {
             tracing::warn!(?closing, "media stream of a browser refused");
-            if let Some(_closing) = stream::change_pool(&worker, place) {
+            if let Some(_closing) = place.turn_away() {
                 turn_away(socket, closing).await;
             }
         }

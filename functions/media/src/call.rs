@@ -52,8 +52,8 @@ use crate::{
     worker_signals::WorkerSignal,
 };
 
-/// Time between two checkpoints of the agent's words, from which another worker continues if this one dies.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two looks at the agent's words, of which the lease stores checkpoints.
+const WORDS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An event that the loop waits for.
 enum CallEvent {
@@ -76,8 +76,10 @@ pub(crate) enum CallOutcome {
     Ended(EndedReason),
     /// Another worker continues it, with these unspoken words.
     HandedOver(Option<String>),
-    /// Another worker has the lease already.
+    /// The lease is gone: another worker has the call, or the conversation has ended without this one.
     LeaseLost,
+    /// The conversation has ended without this worker.
+    EndedElsewhere,
 }
 
 impl CallOutcome {
@@ -87,6 +89,7 @@ impl CallOutcome {
             Self::Ended(_) => "ended",
             Self::HandedOver(_) => "handed_over",
             Self::LeaseLost => "lease_lost",
+            Self::EndedElsewhere => "ended_elsewhere",
         }
     }
 }
@@ -114,8 +117,8 @@ pub(crate) struct FinishedCall {
     pub(crate) response_times: ResponseTimes,
 }
 
-/// The conversions of a call's audio. The recording has one format, whatever the stream's: the next stream of the call may
-/// have another one.
+/// The conversions of a call's audio. The recording has one format, whatever the stream's: the next stream of the call
+/// may have another one.
 struct Converters {
     caller_to_recording: Converter,
     voice_to_recording: Converter,
@@ -209,7 +212,7 @@ impl<'a> Call<'a> {
         Self {
             lease,
             signals: worker.signals.subscribe(*key),
-            checkpoint: interval(CHECKPOINT_INTERVAL),
+            checkpoint: interval(WORDS_INTERVAL),
             conversation: conversation.clone(),
             agent,
             stream,
@@ -317,9 +320,8 @@ impl<'a> Call<'a> {
 
     fn handle(&mut self, event: CallEvent) {
         match event {
-            CallEvent::LeaseLost | CallEvent::Signal(WorkerSignal::Ended) => {
-                self.outcome = Some(CallOutcome::LeaseLost);
-            }
+            CallEvent::LeaseLost => self.outcome = Some(CallOutcome::LeaseLost),
+            CallEvent::Signal(WorkerSignal::Ended) => self.outcome = Some(CallOutcome::EndedElsewhere),
             CallEvent::Signal(WorkerSignal::EndRequested) => self.feed(Input::HangUp),
             CallEvent::Signal(WorkerSignal::CarrierEnded) => self.feed(Input::StreamClosed),
             CallEvent::Signal(WorkerSignal::AnsweredBy(verdict)) => {

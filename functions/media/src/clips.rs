@@ -57,8 +57,8 @@ impl ClipCache {
         Self { stored, used: Mutex::default() }
     }
 
-    /// Loads the clips of an agent for a call that begins with `voice` and whose audio has this `format`. Sets that cannot be loaded in time are
-    /// left out. A call in another format than the clips' has none.
+    /// Loads the clips of an agent for a call that begins with `voice` and whose audio has this `format`. Sets that
+    /// cannot be loaded in time are left out. A call in another format than the clips' has none.
     pub(crate) async fn load(
         &self,
         key: ConversationKey,

@@ -19,8 +19,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `MAX_CALLS`: maximum number of live calls, 100 unless set.
     pub max_calls: usize,
-    /// `MEDIA_URL`: the websocket's URL as the carrier is given it, for the signature of handshakes.
-    pub media_url: Option<String>,
+    /// `MEDIA_URL`: the websocket's URL as the carrier is given it: handshakes are signed for it. `wss://` or `ws://`,
+    /// without a slash at its end.
+    pub media_url: String,
     /// `TRUST_FORWARDED_FOR`: `true` behind a load balancer that sets `X-Forwarded-For`; `false` unless set.
     pub trusts_forwarded_for: bool,
     /// `ECS_CONTAINER_METADATA_URI_V4`, which ECS sets; empty elsewhere.
@@ -49,8 +50,7 @@ impl Config {
     pub fn from_vars(mut vars: Vars) -> Result<Self, ConfigError> {
         let listen = vars.parsed("LISTEN", SocketAddr::from(([0, 0, 0, 0], 8080)));
         let max_calls = vars.parsed("MAX_CALLS", MAX_CALLS);
-        let media_url = Some(vars.parsed("MEDIA_URL", String::new())).filter(|url| !url.is_empty());
-        let media_url = media_url.map(|url| url.trim_end_matches('/').to_owned());
+        let media_url = config::required_media_url(&mut vars);
         let trusts_forwarded_for = vars.parsed("TRUST_FORWARDED_FOR", false);
         let task_metadata_url = vars.parsed("ECS_CONTAINER_METADATA_URI_V4", String::new());
         let stack = vars.parsed("STACK_NAME", "local".to_owned());
@@ -88,6 +88,7 @@ mod tests {
         let vars = Vars::from([
             ("LISTEN", "nowhere"),
             ("MAX_CALLS", "-1"),
+            ("MEDIA_URL", "https://media.example.com/media"),
             ("TRUST_FORWARDED_FOR", "maybe"),
             ("TABLE_NAME", "t"),
             (url_variable, "?"),
@@ -97,6 +98,7 @@ mod tests {
         for name in [
             "LISTEN",
             "MAX_CALLS",
+            "MEDIA_URL",
             "TRUST_FORWARDED_FOR",
             "RECORDINGS_BUCKET",
             "PROVIDER_KEYS_SECRET",
@@ -112,6 +114,7 @@ mod tests {
     #[test]
     fn variables_with_defaults_are_optional() {
         let vars = Vars::from([
+            ("MEDIA_URL", "wss://media.example.com/media/"),
             ("TABLE_NAME", "t"),
             ("RECORDINGS_BUCKET", "b"),
             ("PROVIDER_KEYS_SECRET", "s"),
@@ -119,8 +122,21 @@ mod tests {
         ]);
         let config = Config::from_vars(vars).unwrap();
         assert_eq!((config.listen.port(), config.max_calls), (8080, MAX_CALLS));
+        assert_eq!(config.media_url, "wss://media.example.com/media");
         assert!(!config.trusts_forwarded_for);
         assert_eq!(config.egress_policy, EgressPolicy::PublicOnly);
         assert_eq!(config.endpoints, Endpoints::from_vars(&|_| None).unwrap());
+    }
+
+    #[test]
+    fn a_worker_without_its_url_does_not_start() {
+        let vars = [
+            ("TABLE_NAME", "t"),
+            ("RECORDINGS_BUCKET", "b"),
+            ("PROVIDER_KEYS_SECRET", "s"),
+            ("SEALING_KEY_ID", "k"),
+        ];
+        let error = Config::from_vars(Vars::from(vars)).unwrap_err().to_string();
+        assert!(error.contains("MEDIA_URL"), "{error}");
     }
 }

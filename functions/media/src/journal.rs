@@ -35,7 +35,7 @@ const QUEUED_ITEMS: usize = 1_024;
 const BATCH: usize = 45;
 /// Time to wait for more entries before a write: events come in groups.
 const BATCH_WINDOW: Duration = Duration::from_millis(200);
-/// The same for entries that nobody waits for: neither messages nor events for a webhook. They are stored with the next
+/// The same for entries that are not waited for: neither messages nor events for a webhook. They are stored with the next
 /// message; a worker that dies takes those of this time with it.
 const QUIET_WINDOW: Duration = Duration::from_secs(4);
 /// Delay between two attempts while the table cannot be reached.
@@ -224,8 +224,8 @@ async fn write(
         .await;
 }
 
-/// Takes the queued items and those that follow within [`BATCH_WINDOW`], or within [`QUIET_WINDOW`] while nobody waits for
-/// them. False once the queue is closed and empty. A function call is stored at once: the caller waits for it.
+/// Takes the queued items and those that follow within [`BATCH_WINDOW`], or within [`QUIET_WINDOW`] while none of them
+/// is waited for. False once the queue is closed and empty. A function call is stored at once: the caller waits for it.
 async fn gather(queue: &mut mpsc::Receiver<Item>, batch: &mut Vec<Item>) -> bool {
     if queue.recv_many(batch, BATCH).await == 0 {
         return false;
@@ -248,7 +248,7 @@ async fn gather(queue: &mut mpsc::Receiver<Item>, batch: &mut Vec<Item>) -> bool
 }
 
 impl Item {
-    /// Whether somebody waits for it: a webhook, a worker that takes the call over, a function call.
+    /// Whether a webhook, a worker that takes the call over, or a function call waits for it.
     fn is_wanted(&self) -> bool {
         match self {
             Self::Entry(entry, recipients, ..) => entry.message.is_some() || !recipients.webhooks.is_empty(),

@@ -36,13 +36,14 @@ use tracing::Instrument as _;
 use crate::pace::Pace;
 
 /// Messages waiting to be written: the 400 ms of audio that are sent ahead are 20, with marks between them; the rest
-/// lets the socket pause for 2 s. When the queue is full the carrier has stopped reading, and the stream counts as
-/// lost.
+/// lets the socket pause for 2 s. When the queue is full the other side has stopped reading, and the stream counts
+/// as lost.
 const QUEUED_MESSAGES: usize = 128;
-/// Events of the conversation waiting to be written to a browser: what a call makes in about ten seconds. When the queue is
-/// full the browser reads slowly, and loses the newest event: audio goes first.
+/// Events of the conversation waiting to be written to a browser: those of about ten seconds. When the queue is full the
+/// browser reads slowly, and loses the newest event: audio goes first.
 const QUEUED_EVENTS: usize = 64;
-/// Maximum time between two messages. The carrier sends 50 frames a second, also while the caller is silent.
+/// Maximum time between two messages, without pings. The carrier sends 50 frames a second, also while the caller is
+/// silent.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time to write one message, and to close the socket.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,6 +88,8 @@ pub(crate) enum Closing {
     Failed,
     /// Audio came faster than it can be heard.
     TooFast,
+    /// A message is no text.
+    NotText,
     /// The first messages are no valid start.
     NoStart(&'static str),
 }
@@ -102,6 +105,7 @@ impl Closing {
             Self::TryAgain => (1013, "try again with the same token"),
             Self::Failed => (1011, "the call cannot begin"),
             Self::TooFast => (1008, "audio came faster than twice real time"),
+            Self::NotText => (1003, "a message was no text"),
             Self::NoStart(reason) => (1003, reason),
         };
         CloseFrame { code, reason: Utf8Bytes::from_static(reason) }
@@ -160,8 +164,8 @@ impl MediaStream {
         }
     }
 
-    /// Tells a browser of an event of the conversation.
-    pub(crate) fn tell(&mut self, name: EventName, data: impl FnOnce() -> Value) {
+    /// Sends a browser an event of the conversation.
+    pub(crate) fn send_event(&mut self, name: EventName, data: impl FnOnce() -> Value) {
         if let Some(browser) = &self.browser {
             let message = WebMediaStream::event(name.as_str(), &data());
             let _ = browser.events.try_send(Utf8Bytes::from(message));
@@ -178,27 +182,32 @@ impl MediaStream {
         loop {
             let next = timeout_at(self.last_message_at + SILENCE_TIMEOUT, self.incoming.next());
             let Ok(Some(Ok(message))) = next.await else { return MediaEvent::Lost };
-            self.last_message_at = Instant::now();
+            let now = Instant::now();
             let text = match message {
                 Message::Text(text) => text,
                 // A browser that closes hangs up. A carrier that does asks how the call goes on.
                 Message::Close(_) if self.browser.is_some() => return MediaEvent::Stopped,
                 Message::Close(_) => return MediaEvent::Lost,
+                Message::Binary(_) if self.browser.is_some() => {
+                    return give_up(self.browser.as_ref(), Closing::NotText);
+                }
                 // The library answers pings.
-                Message::Binary(_) | Message::Ping(_) | Message::Pong(_) => continue,
+                Message::Binary(_) | Message::Ping(_) | Message::Pong(_) => {
+                    if is_in_pace(self.browser.as_mut(), now, Duration::ZERO) {
+                        continue;
+                    }
+                    return give_up(self.browser.as_ref(), Closing::TooFast);
+                }
             };
+            self.last_message_at = now;
             let format = self.codec.audio_format();
             let frame = self.codec.parse(&text);
-            if let Some(browser) = &mut self.browser {
-                let audio = match &frame {
-                    Ok(InboundFrame::Media { audio, .. }) => format.duration_of(audio.len() as u64),
-                    _ => Duration::ZERO,
-                };
-                if !browser.pace.admits(self.last_message_at, audio) {
-                    tracing::warn!("media stream closed: its messages are faster than twice real time");
-                    browser.closing.send_replace(Some(Closing::TooFast));
-                    return MediaEvent::Lost;
-                }
+            let audio = match &frame {
+                Ok(InboundFrame::Media { audio, .. }) => format.duration_of(audio.len() as u64),
+                _ => Duration::ZERO,
+            };
+            if !is_in_pace(self.browser.as_mut(), now, audio) {
+                return give_up(self.browser.as_ref(), Closing::TooFast);
             }
             match frame {
                 Ok(InboundFrame::Media { timestamp, audio }) => {
@@ -261,6 +270,20 @@ impl MediaStream {
         let read_rest = async { while let Some(Ok(_)) = incoming.next().await {} };
         let _ = timeout(WRITE_TIMEOUT, async { tokio::join!(close_writer(&mut writer), read_rest) }).await;
     }
+}
+
+/// Whether a message with this much audio may come at `now`. A carrier's always may.
+fn is_in_pace(browser: Option<&mut Browser>, now: Instant, audio: Duration) -> bool {
+    browser.is_none_or(|browser| browser.pace.admits(now, audio))
+}
+
+/// Gives a browser's stream up. The call may be resumed on another socket.
+fn give_up(browser: Option<&Browser>, closing: Closing) -> MediaEvent {
+    tracing::warn!(?closing, "media stream of a browser given up");
+    if let Some(browser) = browser {
+        browser.closing.send_replace(Some(closing));
+    }
+    MediaEvent::Lost
 }
 
 async fn close_writer(writer: &mut JoinSet<()>) {

@@ -36,8 +36,8 @@ pub trait CarrierControl: Debug + Send + Sync {
     /// Reads and writes the messages of one media stream.
     fn media_stream_codec(&self) -> AnyMediaStream;
 
-    /// Whether the carrier signed a handshake for a stream of this conversation. `url` is the websocket's as the carrier was
-    /// given it.
+    /// Whether the carrier signed a handshake for a stream of this conversation. `url` is the websocket's as the carrier
+    /// was given it.
     fn verify_stream(
         &self,
         url: String,

@@ -11,7 +11,10 @@ use std::{
 use anyhow::bail;
 use axum::{
     Router,
-    extract::{ConnectInfo, Path, State, WebSocketUpgrade},
+    extract::{
+        ConnectInfo, Path, State,
+        ws::{WebSocket, WebSocketUpgrade},
+    },
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
     routing::get,
@@ -33,7 +36,7 @@ use crate::{
     fleet,
     media_stream::{self, Closing},
     stream,
-    unadmitted::{PeerAddress, PeerListener, Place},
+    unadmitted::{PeerAddress, PeerListener, Place, UnadmittedSockets},
     worker::Worker,
 };
 
@@ -96,7 +99,6 @@ where
     let router = Router::new()
         .route("/live", get(live))
         .route("/health", get(health))
-        .route("/media", get(media))
         .route("/media/{account_id}/{conversation_id}", get(media_of))
         .route("/media/web/{account}/{conversation}/{token}", get(web))
         .with_state(Arc::clone(&worker));
@@ -171,28 +173,29 @@ async fn media_of(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let place = enter(&worker, peer, &headers);
-    if let (Some(_), Some(base)) = (&place, &worker.media_url) {
-        let verifying = worker.carrier.verify_stream(media_url(base, key.0, key.1), headers, key);
-        let refused = match timeout(VERIFY_TIMEOUT, verifying).await {
-            Ok(Ok(true)) => None,
-            Ok(Ok(false)) => Some("handshake without a valid signature refused"),
-            // The carrier goes on with its document, and asks again.
-            Ok(Err(_)) | Err(_) => {
-                spans::job(key.0, key.1).in_scope(|| tracing::warn!("handshake not verified in time"));
-                return accept(worker, None, None, upgrade);
+    let mut entry = enter(&worker, &worker.unadmitted, peer, &headers);
+    if entry.is_ok() {
+        let url = media_url(&worker.media_url, key.0, key.1);
+        let verifying = worker.carrier.verify_stream(url, headers, key);
+        match timeout(VERIFY_TIMEOUT, verifying).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
+                worker.counts.refused.fetch_add(1, Ordering::Relaxed);
+                spans::job(key.0, key.1)
+                    .in_scope(|| tracing::warn!("handshake without a valid signature refused"));
+                return StatusCode::FORBIDDEN.into_response();
             }
-        };
-        if let Some(message) = refused {
-            worker.counts.refused.fetch_add(1, Ordering::Relaxed);
-            spans::job(key.0, key.1).in_scope(|| tracing::warn!("{message}"));
-            return StatusCode::FORBIDDEN.into_response();
+            // The carrier goes on with its document, and asks again.
+            Ok(Err(_)) | Err(_) => entry = Err(NoEntry::NotVerified),
         }
     }
-    accept(worker, place, Some(key), upgrade)
+    let (serving, shutdown) = (Arc::clone(&worker), worker.shutdown.clone());
+    let serve = move |socket, place| stream::serve(serving, socket, (place, key), shutdown);
+    let span = spans::job(key.0, key.1);
+    accept(&worker, &worker.unadmitted, entry, span, upgrade, serve, media_stream::turn_away)
 }
 
-/// Accepts the media stream of a browser, from any origin. What is said of [`accept`] holds here too.
+/// The media stream of a browser, from any origin.
 async fn web(
     State(worker): State<Arc<Worker>>,
     ConnectInfo(peer): ConnectInfo<PeerAddress>,
@@ -200,76 +203,71 @@ async fn web(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let place = enter(&worker, peer, &headers);
-    let upgrade = upgrade.read_buffer_size(READ_BUFFER);
-    let upgrade = upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
-    if let Some(place) = place {
-        return upgrade.on_upgrade(async move |socket| {
-            let (tasks, shutdown) = (worker.tasks.clone(), worker.shutdown.clone());
-            tasks.track_future(Box::pin(browser::serve(worker, socket, url, place, shutdown))).await;
-        });
-    }
-    tracing::warn!("media stream of a browser refused: too many streams are not admitted yet");
-    worker.counts.refused.fetch_add(1, Ordering::Relaxed);
-    let Some(place) = worker.unadmitted.turn_away() else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    };
-    upgrade.on_upgrade(async move |socket| {
-        worker.tasks.track_future(browser::turn_away(socket, Closing::TryAgain)).await;
-        drop(place);
-    })
+    let key = browser::key(&url);
+    let entry = enter(&worker, &worker.unadmitted_browsers, peer, &headers);
+    let (serving, shutdown) = (Arc::clone(&worker), worker.shutdown.clone());
+    let serve = move |socket, place| browser::serve(serving, socket, url, place, shutdown);
+    let turn_away = |socket| browser::turn_away(socket, Closing::TryAgain);
+    let span = key.map_or_else(Span::none, |(account, conversation)| spans::job(account, conversation));
+    accept(&worker, &worker.unadmitted_browsers, entry, span, upgrade, serve, turn_away)
 }
 
-/// A stream whose path names no conversation, of a worker that checks no signatures.
-async fn media(
-    State(worker): State<Arc<Worker>>,
-    ConnectInfo(peer): ConnectInfo<PeerAddress>,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    if worker.media_url.is_some() {
-        return StatusCode::FORBIDDEN.into_response();
-    }
-    let place = enter(&worker, peer, &headers);
-    accept(worker, place, None, upgrade)
+/// The reason why a socket gets no place among those that are not admitted.
+#[derive(Debug, Clone, Copy)]
+enum NoEntry {
+    TooMany,
+    /// The table or the key service did not answer.
+    NotVerified,
 }
 
-/// The span of a stream that has not named its call yet; empty if its path names none either.
-fn span(key: Option<(AccountId, ConversationId)>) -> Span {
-    key.map_or_else(Span::none, |(account, conversation)| spans::job(account, conversation))
-}
-
-/// A place among the sockets that are not admitted; `None` if there are too many.
-fn enter(worker: &Worker, peer: PeerAddress, headers: &HeaderMap) -> Option<Place> {
+/// A place among the sockets of `pool`, which are not admitted.
+fn enter(
+    worker: &Worker,
+    pool: &UnadmittedSockets,
+    peer: PeerAddress,
+    headers: &HeaderMap,
+) -> Result<Place, NoEntry> {
     let forwarded = worker.trusts_forwarded_for.then(|| PeerAddress::forwarded(headers)).flatten();
-    worker.unadmitted.enter(forwarded.unwrap_or(peer))
+    pool.enter(forwarded.unwrap_or(peer)).ok_or(NoEntry::TooMany)
 }
 
 /// Accepts a media stream. A socket gets a call's permit only once its token is accepted; until then it has a place in
 /// a small pool. Without one, the stream is accepted and closed at once, so that the carrier goes on with its TwiML;
 /// a refused handshake would be an error to the carrier, and end the call.
-fn accept(
-    worker: Arc<Worker>,
-    place: Option<Place>,
-    key: Option<(AccountId, ConversationId)>,
+fn accept<Serving, TurningAway>(
+    worker: &Worker,
+    pool: &UnadmittedSockets,
+    entry: Result<Place, NoEntry>,
+    span: Span,
     upgrade: WebSocketUpgrade,
-) -> Response {
+    serve: impl FnOnce(WebSocket, Place) -> Serving + Send + 'static,
+    turn_away: impl FnOnce(WebSocket) -> TurningAway + Send + 'static,
+) -> Response
+where
+    Serving: Future<Output = ()> + Send + 'static,
+    TurningAway: Future<Output = ()> + Send + 'static,
+{
+    let tasks = worker.tasks.clone();
     let upgrade = upgrade.read_buffer_size(READ_BUFFER);
     let upgrade = upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
-    if let Some(place) = place {
-        return upgrade.on_upgrade(async move |socket| {
-            let (tasks, shutdown) = (worker.tasks.clone(), worker.shutdown.clone());
-            let serving = stream::serve(worker, socket, (place, key), shutdown);
-            tasks.track_future(Box::pin(serving.instrument(span(key)))).await;
-        });
-    }
-    span(key).in_scope(|| tracing::warn!("media stream refused: too many streams are not admitted yet"));
+    let reason = match entry {
+        Ok(place) => {
+            return upgrade.on_upgrade(async move |socket| {
+                tasks.track_future(Box::pin(serve(socket, place).instrument(span))).await;
+            });
+        }
+        Err(reason) => reason,
+    };
     worker.counts.refused.fetch_add(1, Ordering::Relaxed);
-    let Some(place) = worker.unadmitted.turn_away() else {
+    span.in_scope(|| match reason {
+        NoEntry::TooMany => tracing::warn!("media stream refused: too many streams are not admitted yet"),
+        NoEntry::NotVerified => tracing::warn!("media stream refused: handshake not verified in time"),
+    });
+    let Some(place) = pool.turn_away() else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     upgrade.on_upgrade(async move |socket| {
-        worker.tasks.track_future(media_stream::turn_away(socket)).await;
+        tasks.track_future(turn_away(socket).instrument(span)).await;
         drop(place);
     })
 }

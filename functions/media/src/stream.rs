@@ -35,25 +35,25 @@ use crate::{
 /// Maximum time for the carrier to send the message that names the call; it comes with the handshake.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Serves one media stream to its end. `place` is its place among the sockets that are not admitted, `key` the call that its
-/// handshake was signed for.
+/// Serves one media stream to its end. `place` is its place among the sockets that are not admitted, `key` the call
+/// that its handshake was signed for.
 pub(crate) async fn serve(
     worker: Arc<Worker>,
     mut socket: WebSocket,
-    (place, key): (Place, Option<(AccountId, ConversationId)>),
+    (place, key): (Place, (AccountId, ConversationId)),
     shutdown: CancellationToken,
 ) {
     let mut codec = worker.carrier.media_stream_codec();
     let Some(start) = media_stream::read_start(&mut socket, &mut codec, START_TIMEOUT).await else {
         tracing::warn!("media stream refused: it does not name a call");
-        if let Some(_closing) = change_pool(&worker, place) {
+        if let Some(_closing) = place.turn_away() {
             media_stream::turn_away(socket).await;
         }
         return;
     };
-    if key.is_some_and(|key| key != (start.account, start.conversation)) {
+    if key != (start.account, start.conversation) {
         tracing::warn!("media stream refused: it names another call than its handshake");
-        if let Some(_closing) = change_pool(&worker, place) {
+        if let Some(_closing) = place.turn_away() {
             media_stream::turn_away(socket).await;
         }
         return;
@@ -76,15 +76,8 @@ pub(crate) async fn serve_start(
     Box::pin(serve_call(worker, socket, codec, start, place, shutdown)).instrument(span).await;
 }
 
-/// Moves a socket that was refused to the pool of those that are being closed: a peer that does not close keeps none of
-/// the places of sockets that are not admitted yet. `None` if that pool is full.
-pub(crate) fn change_pool(worker: &Worker, place: Place) -> Option<Place> {
-    drop(place);
-    worker.unadmitted.turn_away()
-}
-
-async fn refuse(worker: &Worker, place: Place, stream: MediaStream, reason: Closing) {
-    if let Some(_closing) = change_pool(worker, place) {
+async fn refuse(place: Place, stream: MediaStream, reason: Closing) {
+    if let Some(_closing) = place.turn_away() {
         stream.close(reason).await;
     }
 }
@@ -104,12 +97,12 @@ async fn serve_call(
         Ok(StreamAdmission::Admitted(admitted, resources)) => (admitted, *resources),
         Ok(StreamAdmission::Refused) => {
             tracing::warn!("media stream refused: its token is not valid");
-            return refuse(worker, place, stream, Closing::Refused).await;
+            return refuse(place, stream, Closing::Refused).await;
         }
         Ok(StreamAdmission::Full) => {
             tracing::warn!("media stream refused: the worker is at its limit of calls");
             worker.counts.refused.fetch_add(1, Ordering::Relaxed);
-            return refuse(worker, place, stream, Closing::TryAgain).await;
+            return refuse(place, stream, Closing::TryAgain).await;
         }
         Ok(StreamAdmission::WithoutProviders(lease, conversation)) => {
             teardown::abandon(worker, &conversation, call, lease.holder()).await;
@@ -117,7 +110,7 @@ async fn serve_call(
         }
         Err(error) => {
             tracing::error!(%error, "admission failed");
-            return refuse(worker, place, stream, Closing::TryAgain).await;
+            return refuse(place, stream, Closing::TryAgain).await;
         }
     };
     drop(place);
@@ -130,7 +123,7 @@ async fn serve_call(
     if let Some(token) = &admitted.resume_token {
         stream.offer_resume(token.clone());
         if conversation.started_at() == Some(admitted.began_at) {
-            stream.tell(EventName::Started, || Value::Null);
+            stream.send_event(EventName::Started, || Value::Null);
         }
     }
     let running = Call::new(worker, &admitted, stream, resources);

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use switchboard_dialogue::{EngineSettings, HistoryItem, Takeover};
+use switchboard_dialogue::{EngineSettings, HistoryItem, Takeover, clauses};
 use switchboard_model::{
     agents::AgentConfig,
     conversations::{JournalEntry, Lease, UtteranceProgress},
@@ -68,14 +68,16 @@ pub(crate) fn take_over(
 /// Adds the agent's disclosure to the settings, unless the caller has heard all of it. Until then nothing else was
 /// said: the greeting follows, or the reply to what the caller said meanwhile.
 pub(crate) fn with_disclosure(settings: EngineSettings, agent: &AgentConfig) -> EngineSettings {
-    let Some(disclosure) = agent.disclosure.as_deref().filter(|text| can_be_said(text)) else {
+    let Some(disclosure) = agent.disclosure.as_deref() else { return settings };
+    // Messages hold the text as it was spoken. The engine says nothing if nothing of it can be spoken.
+    let spoken = clauses(disclosure).join(" ");
+    if spoken.is_empty() {
         return settings;
-    };
+    }
     let Some(mut takeover) = settings.takeover else {
         return EngineSettings { disclosure: Some(disclosure.to_owned()), ..settings };
     };
-    let is_it = |item: &HistoryItem| matches!(item, HistoryItem::Agent { text, .. } if text.split_whitespace().eq(disclosure.split_whitespace()));
-    if takeover.history.iter().any(is_it) {
+    if takeover.history.iter().any(|item| begins_with(item, &spoken)) {
         return EngineSettings { takeover: Some(takeover), ..settings };
     }
     let user_waits = takeover.history.iter().any(|item| matches!(item, HistoryItem::User(_)));
@@ -83,8 +85,10 @@ pub(crate) fn with_disclosure(settings: EngineSettings, agent: &AgentConfig) -> 
     EngineSettings { disclosure: Some(disclosure.to_owned()), takeover: Some(takeover), ..settings }
 }
 
-fn can_be_said(text: &str) -> bool {
-    text.chars().any(char::is_alphanumeric)
+/// Whether words of the agent begin with all of `spoken`. After a crash, words that followed it may be in the same item.
+fn begins_with(item: &HistoryItem, spoken: &str) -> bool {
+    let HistoryItem::Agent { text, .. } = item else { return false };
+    text.strip_prefix(spoken).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }
 
 fn history_item(message: Message) -> HistoryItem {
@@ -184,6 +188,30 @@ mod tests {
         assert_eq!(taken_over(vec![heard]), (None, Some("the rest".into())));
         let new_call = with_disclosure(EngineSettings::default(), &agent);
         assert_eq!((new_call.disclosure, new_call.takeover), (again(), None));
+    }
+
+    #[test]
+    fn a_disclosure_with_markup_is_compared_as_it_was_spoken() {
+        let after = |disclosure: &str, heard: &str| {
+            let agent = AgentConfig { disclosure: Some(disclosure.into()), ..AgentConfig::default() };
+            let history = vec![HistoryItem::agent(heard)];
+            let takeover = Takeover { history, unspoken: Some("the rest".into()), ..Takeover::default() };
+            let settings = EngineSettings { takeover: Some(takeover), ..EngineSettings::default() };
+            let settings = with_disclosure(settings, &agent);
+            (settings.disclosure.is_some(), settings.takeover.and_then(|takeover| takeover.unspoken))
+        };
+        let goes_on = (false, Some("the rest".to_owned()));
+        for written in [
+            "This call is **recorded**.",
+            "This call is [recorded](https://example.com/privacy).",
+            "This call <break/> is recorded. \u{1f642}",
+            "# This call\nis ~recorded.",
+        ] {
+            assert_eq!(after(written, "This call is recorded."), goes_on, "{written}");
+            assert_eq!(after(written, "This call is recorded. Hello,"), goes_on, "{written}");
+            assert_eq!(after(written, "This call is"), (true, None), "{written}");
+        }
+        assert_eq!(after("<break/>", "Hello."), goes_on, "nothing of it can be said");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::{
     media_stream::Closing,
     provider_faults::fault,
     stored_text::{self, MAX_UNHEARD_BYTES},
+    uploader::{Upload, Uploader},
     worker::Worker,
 };
 
@@ -29,6 +30,10 @@ const HANG_UP_TIMEOUT: Duration = Duration::from_secs(5);
 const LAST_UPLOADS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time to join the recording. After it the first request for the recording joins it.
 const JOIN_TIMEOUT: Duration = Duration::from_mins(1);
+/// Maximum time to read how a conversation stands whose lease is gone.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum time to delete the recording of a deleted conversation.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Stores the rest of a call, hangs up if it is over, and closes its stream.
 ///
@@ -53,9 +58,15 @@ pub(crate) async fn close(
         ..
     } = finished;
     response_times.publish(key, call, at);
-    if let CallOutcome::LeaseLost = outcome {
-        // Another worker has the call: this one writes nothing more, and the carrier's call goes on.
-        return stream.close(Closing::Replaced).await;
+    if let CallOutcome::LeaseLost | CallOutcome::EndedElsewhere = outcome {
+        // This worker writes the conversation no more: it stores its audio only, which is in no other place. The
+        // carrier's call goes on.
+        let close = async {
+            let is_over = outcome == CallOutcome::EndedElsewhere || is_over(worker, key).await;
+            stream.close(if is_over { Closing::Ended } else { Closing::Replaced }).await;
+        };
+        tokio::join!(close, finish_uploads(uploader, last_uploads));
+        return remove_if_deleted(worker, key).await;
     }
     let hang_up = async {
         if matches!(outcome, CallOutcome::Ended(EndedReason::AgentEnded | EndedReason::Unknown)) {
@@ -63,11 +74,7 @@ pub(crate) async fn close(
         }
     };
     let pieces = uploader.pieces();
-    let upload = async {
-        if timeout(LAST_UPLOADS_TIMEOUT, uploader.finish(last_uploads)).await.is_err() {
-            tracing::warn!("last uploads timed out");
-        }
-    };
+    let upload = finish_uploads(uploader, last_uploads);
     let ((), (transcriber_ms, is_estimated), ()) = tokio::join!(hang_up, transcriber.finish(counted), upload);
     let transcribed = usage.of(transcribes.as_ref());
     transcribed.transcriber_ms += transcriber_ms;
@@ -78,7 +85,7 @@ pub(crate) async fn close(
             faults.extend(response_times.note());
             faults.extend(usage.estimates());
             journal.finish(LastEntry { usage, end: Some(ConversationEnd { reason, at, faults }) }).await;
-            stream.tell(EventName::Ended, || json!({ "ended_reason": reason }));
+            stream.send_event(EventName::Ended, || json!({ "ended_reason": reason }));
             stream.close(Closing::Ended).await;
             if is_recorded {
                 join_recording(worker, key).await;
@@ -94,7 +101,7 @@ pub(crate) async fn close(
             lease.release(unspoken).await;
             stream.close(Closing::HandedOver).await;
         }
-        CallOutcome::LeaseLost => {}
+        CallOutcome::LeaseLost | CallOutcome::EndedElsewhere => {}
     }
 }
 
@@ -120,8 +127,8 @@ pub(crate) async fn abandon(
     }
 }
 
-/// Ends the carrier's call, if there is one. If that fails, closing the stream ends it: the carrier then asks how the call continues,
-/// and the response is to hang up.
+/// Ends the carrier's call, if there is one. If that fails, closing the stream ends it: the carrier then asks how the
+/// call continues, and the response is to hang up.
 async fn hang_up(worker: &Worker, conversation: &Conversation, call: Option<&CarrierCallId>) {
     let Some(call) = call else { return };
     if let Err(error) = worker.carrier.hang_up(conversation, call, HANG_UP_TIMEOUT).await {
@@ -134,6 +141,21 @@ async fn hang_up(worker: &Worker, conversation: &Conversation, call: Option<&Car
     }
 }
 
+/// Whether a conversation has ended, or was deleted since; false also if the table does not tell in time.
+async fn is_over(worker: &Worker, key: ConversationKey) -> bool {
+    match timeout(READ_TIMEOUT, worker.table.conversation(key.account, key.conversation)).await {
+        Ok(Ok(found)) => found.is_none_or(|found| found.conversation.ended().is_some()),
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+/// Makes the last uploads.
+async fn finish_uploads(uploader: Uploader, last: Vec<Upload>) {
+    if timeout(LAST_UPLOADS_TIMEOUT, uploader.finish(last)).await.is_err() {
+        tracing::warn!("last uploads timed out");
+    }
+}
+
 async fn join_recording(worker: &Worker, key: ConversationKey) {
     match timeout(JOIN_TIMEOUT, join_or_remove(worker, key)).await {
         Ok(Ok(())) => {}
@@ -142,10 +164,23 @@ async fn join_recording(worker: &Worker, key: ConversationKey) {
     }
 }
 
+/// Deletes the recording of a conversation that has ended without this worker and was deleted meanwhile.
+async fn remove_if_deleted(worker: &Worker, key: ConversationKey) {
+    match timeout(REMOVE_TIMEOUT, remove_deleted(worker, key)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "recording of a deleted conversation not looked for"),
+        Err(_) => tracing::warn!("looking for the recording of a deleted conversation timed out"),
+    }
+}
+
 /// Joins the recording. If the conversation was deleted meanwhile, the recording is deleted as well.
 async fn join_or_remove(worker: &Worker, key: ConversationKey) -> Result<(), TableError> {
+    worker.recordings.join(key.account, key.conversation).await?;
+    remove_deleted(worker, key).await
+}
+
+async fn remove_deleted(worker: &Worker, key: ConversationKey) -> Result<(), TableError> {
     let ConversationKey { account, conversation } = key;
-    worker.recordings.join(account, conversation).await?;
     if worker.table.conversation(account, conversation).await?.is_none() {
         worker.recordings.remove(account, conversation).await?;
     }

@@ -177,8 +177,8 @@ impl CallTranscriber {
         if is_complete {
             (u64::try_from(reported.as_millis()).unwrap_or(u64::MAX), is_estimated)
         } else {
-            let sent_ms = duration_ms(format, sent.load(Ordering::Relaxed));
-            (sent_ms, sent_ms > 0)
+            let sent = sent.load(Ordering::Relaxed);
+            (duration_ms(format, sent), sent > 0)
         }
     }
 }

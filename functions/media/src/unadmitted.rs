@@ -1,5 +1,6 @@
-//! Sockets that are not admitted yet: a small pool of their own, bounded per address, so that sockets without a valid
-//! token take no call slot and cannot keep the carrier out.
+//! Sockets that are not admitted yet: small pools of their own, bounded per address, so that sockets without a valid
+//! token take no call slot. The carrier's, whose handshakes are signed, and browsers', whose are not, have a pool each:
+//! browsers cannot keep the carrier out.
 
 use std::{
     collections::HashMap,
@@ -96,7 +97,7 @@ impl PeerAddress {
     }
 }
 
-/// The pool.
+/// A pool.
 #[derive(Debug, Default)]
 pub(crate) struct UnadmittedSockets(Arc<Mutex<Counts>>);
 
@@ -136,6 +137,16 @@ impl UnadmittedSockets {
             counts.turned_away += 1;
             Place { counts: Arc::clone(&self.0), address: None }
         })
+    }
+}
+
+impl Place {
+    /// Moves a socket that was refused to those of its pool that are being closed: a peer that does not close keeps none
+    /// of the places of sockets that are not admitted yet. `None` if there are too many.
+    pub(crate) fn turn_away(self) -> Option<Self> {
+        let pool = UnadmittedSockets(Arc::clone(&self.counts));
+        drop(self);
+        pool.turn_away()
     }
 }
 

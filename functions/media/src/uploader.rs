@@ -18,9 +18,9 @@ use crate::{
     recorder::{PIECE, RecordingPiece},
 };
 
-/// Uploads waiting for their turn while the bucket is away: 18 pieces of 10 s, about 3 MB of a phone
-/// call and 12 MB of a web call. When the queue is full the newest
-/// is dropped, that part of the recording stays silent, and the gap is recorded on the conversation.
+/// Uploads waiting for their turn while the bucket is away: 18 pieces of 10 s, about 3 MB of a phone call and 12 MB of a
+/// web call. When the queue is full the newest is dropped, that part of the recording stays silent, and the gap is
+/// recorded on the conversation.
 const QUEUED_UPLOADS: usize = 18;
 /// Attempts at an upload that the bucket refuses. One that fails otherwise is tried until it succeeds.
 const ATTEMPTS: u32 = 3;

@@ -40,8 +40,8 @@ pub struct WorkerParts {
     pub prices: Prices,
     /// Maximum number of live calls.
     pub max_calls: usize,
-    /// The websocket's URL as the carrier is given it: handshakes must be signed for it. Without one, none is checked.
-    pub media_url: Option<String>,
+    /// The websocket's URL as the carrier is given it: handshakes are signed for it.
+    pub media_url: String,
     /// Whether `X-Forwarded-For` names the address that a socket comes from.
     pub trusts_forwarded_for: bool,
     /// The time of day.
@@ -73,10 +73,12 @@ pub struct Worker {
     pub(crate) capacity: usize,
     /// One permit for each call that may still be admitted.
     pub(crate) permits: Arc<Semaphore>,
-    /// Sockets without a permit.
+    /// The carrier's sockets without a permit.
     pub(crate) unadmitted: UnadmittedSockets,
+    /// Browsers' sockets without a permit.
+    pub(crate) unadmitted_browsers: UnadmittedSockets,
     pub(crate) trusts_forwarded_for: bool,
-    pub(crate) media_url: Option<String>,
+    pub(crate) media_url: String,
     /// The tasks that the worker waits for before it stops.
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
@@ -133,6 +135,7 @@ impl Worker {
             capacity: parts.max_calls,
             permits: Arc::new(Semaphore::new(parts.max_calls)),
             unadmitted: UnadmittedSockets::default(),
+            unadmitted_browsers: UnadmittedSockets::default(),
             media_url: parts.media_url,
             trusts_forwarded_for: parts.trusts_forwarded_for,
             tasks: TaskTracker::new(),

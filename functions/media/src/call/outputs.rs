@@ -143,7 +143,7 @@ impl Call<'_> {
 
     /// Queues an entry, if its event is stored. False if the journal's queue is full.
     pub(super) fn record(&mut self, mut entry: JournalEntry, recipients: Recipients) -> bool {
-        self.stream.tell(entry.name, || entry.event_data());
+        self.stream.send_event(entry.name, || entry.event_data());
         if !recipients.stores(entry.name) {
             return true;
         }
@@ -165,6 +165,6 @@ impl Call<'_> {
 }
 
 fn stream_is_full() -> Input {
-    tracing::warn!("media stream lost: the carrier stopped reading");
+    tracing::warn!("media stream lost: its messages were not read");
     Input::StreamLost
 }

@@ -251,3 +251,21 @@ async fn one_address_cannot_fill_the_pool_for_long() {
     world.conversation.started().await;
     assert_eq!(phone.received().closed, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn browsers_cannot_keep_the_carrier_out() {
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let worker = world.worker();
+    let mut idle = vec![];
+    for number in 0..40 {
+        let path = format!("/web/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0/{number}");
+        idle.push(Phone::browser_at(&worker.address, &path).await);
+    }
+    let refused = idle.last().unwrap();
+    assert_eq!(refused.closed_within(Duration::from_secs(1)).await, Closing::Clean);
+    assert_eq!(refused.received().close_frame.unwrap().0, 1013, "their own pool is full");
+    let phone = Phone::connect(&worker.address).await;
+    world.conversation.started().await;
+    assert_eq!(phone.received().closed, None);
+    assert_eq!(idle[0].received().closed, None);
+}

@@ -1,6 +1,9 @@
 //! The log of a call: every line carries the ids of its call, and none holds personal data.
 
-use std::{io, sync::OnceLock};
+use std::{
+    io,
+    sync::{OnceLock, atomic::Ordering},
+};
 
 use switchboard_model::conversations::EndedReason;
 use switchboard_runtime::{Vars, logging};
@@ -97,4 +100,39 @@ async fn the_line_of_a_panic_has_the_ids_of_its_call() {
     assert_eq!(lines.last().unwrap()["fields"]["outcome"], "panicked");
     let id = world.conversation.id.to_string();
     assert!(lines.iter().all(|line| line["span"]["conversation_id"] == id), "{lines:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_refusal_of_a_browser_has_the_ids_of_its_url() {
+    let lines = LogLines::default();
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let (call, path) = world.conversation.web(quiet()).await;
+    let _guard = capture(&lines, &Vars::default());
+    let worker = world.worker();
+    let browser = Phone::browser_at(&worker.address, &path).await;
+    browser.send("[]").await;
+    browser.closed().await;
+    worker.stop().await.unwrap();
+    let mut lines = lines.json();
+    lines.retain(|line| line["span"]["name"] != "fleet");
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert_eq!(lines[0]["fields"]["message"], "media stream of a browser refused");
+    let ids = ["account_id", "conversation_id"].map(|id| lines[0]["span"][id].as_str().unwrap());
+    assert_eq!(ids, [&*call.account.to_string(), &*call.id.to_string()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_cannot_be_verified_is_logged_once_with_its_cause() {
+    let lines = LogLines::default();
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let _guard = capture(&lines, &Vars::default());
+    let worker = world.worker();
+    world.carrier.never_verifies.store(true, Ordering::Relaxed);
+    assert_eq!(Phone::silent(&worker.address).await.closed().await, Closing::Clean);
+    worker.stop().await.unwrap();
+    let mut lines = lines.json();
+    lines.retain(|line| line["span"]["name"] != "fleet");
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert_eq!(lines[0]["fields"]["message"], "media stream refused: handshake not verified in time");
+    assert_eq!(lines[0]["span"]["conversation_id"], world.conversation.id.to_string());
 }

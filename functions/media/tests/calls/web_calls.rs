@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use switchboard_aws::table::Outcome;
 use switchboard_model::{
-    conversations::{EndedReason, Lease, State},
+    conversations::{EndedReason, Lease, Snapshot, State},
+    costs::{Prices, Usage},
     messages::Role,
     recording,
 };
@@ -239,6 +241,7 @@ async fn a_second_socket_takes_the_call_from_the_first() {
     let worker = world.worker();
     let first = Phone::browser(&worker.address, &path, None).await;
     call.until_messages(1).await;
+    let resumed_at = now().since(call.load().await.started_at().unwrap());
     // The network changed: the browser does not wait until the old socket breaks.
     let second = Phone::browser(&worker.address, &path, Some(&token(&first).await)).await;
     let (code, _) = close_frame(&first).await;
@@ -249,6 +252,40 @@ async fn a_second_socket_takes_the_call_from_the_first() {
     call.until_messages(3).await;
     second.hang_up().await;
     assert_eq!(call.ended().await.1, EndedReason::UserEnded);
+    worker.stop().await.unwrap();
+    let wav = world.object(|key| key.ends_with(&format!("{}/recording.wav", call.id)));
+    let samples = usize::try_from(resumed_at.as_millis()).unwrap() * 8;
+    let spoken = |pairs: &[u8]| pairs.chunks_exact(4).filter(|pair| pair[2..] != [0, 0]).count();
+    let (before, after) = wav[44..].split_at(4 * samples);
+    // Whole frames are played.
+    let said = |text: &str| (text.len() * FAST_VOICE).next_multiple_of(160);
+    assert!(spoken(before).abs_diff(said("Hello.")) < 50, "the first socket's part is stored");
+    assert!(spoken(after).abs_diff(said("At six.")) < 50, "and the second one's");
+    let replays = world.objects.lock().unwrap().keys().filter(|key| key.contains("/replay/")).count();
+    assert_eq!(replays, 2, "each socket has a replay log");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_browser_learns_that_its_conversation_has_ended_elsewhere() {
+    for writes in [false, true] {
+        let world = World::new(quiet(), FAST_VOICE).await;
+        let (call, path) = world.conversation.web(quiet()).await;
+        let worker = world.worker();
+        let browser = Phone::browser(&worker.address, &path, None).await;
+        call.started().await;
+        let holder = call.lease().await.unwrap().holder;
+        let end = |Snapshot { conversation, agent }: &Snapshot| {
+            let (usage, prices) = (Usage::default(), Prices::default());
+            conversation.end(agent, EndedReason::Unknown, &[], &usage, &prices, now())
+        };
+        let ended = call.table.transition_as(&holder, call.account, call.id, end).await.unwrap();
+        assert!(matches!(ended, Outcome::Changed(_)), "{ended:?}");
+        if writes {
+            // The refused write comes before the next look at the worker signals.
+            world.providers.transcribe("When do you close?").await;
+        }
+        assert_eq!(close_frame(&browser).await, (1000, "the conversation has ended".to_owned()), "{writes}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -296,7 +333,8 @@ async fn a_url_opens_one_call_of_a_browser_only() {
     let mut start = start.clone();
     start["start"]["customParameters"]["conversation_id"] = json!(call.id);
     start["start"]["customParameters"]["token"] = json!(url_token);
-    let phone = Phone::silent(&worker.address).await;
+    let phone_path = format!("media/{}/{}", call.account, call.id);
+    let phone = Phone::at(&worker.address, &phone_path, None).await.unwrap();
     phone.send(&start.to_string()).await;
     assert_eq!(phone.closed().await, Closing::Clean);
     assert!(matches!(call.load().await.state, State::Connecting));
@@ -369,6 +407,30 @@ async fn audio_faster_than_twice_real_time_closes_the_stream() {
     }
     assert_eq!(close_frame(&browser).await, (1008, "audio came faster than twice real time".to_owned()));
     assert!(matches!(call.load().await.state, State::Started { .. }), "it may be resumed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_are_limited_like_other_messages() {
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let (call, path) = world.conversation.web(quiet()).await;
+    let worker = world.worker();
+    let browser = Phone::browser(&worker.address, &path, None).await;
+    call.started().await;
+    for _ in 0..1_100 {
+        browser.ping().await;
+    }
+    assert_eq!(close_frame(&browser).await.0, 1008, "each counts as 10 ms of a burst of 10 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binary_message_closes_the_stream() {
+    let world = World::new(quiet(), FAST_VOICE).await;
+    let (call, path) = world.conversation.web(quiet()).await;
+    let worker = world.worker();
+    let browser = Phone::browser(&worker.address, &path, None).await;
+    call.started().await;
+    browser.send_binary(vec![0xFF; 160]).await;
+    assert_eq!(close_frame(&browser).await, (1003, "a message was no text".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

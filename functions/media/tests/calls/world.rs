@@ -48,7 +48,7 @@ use crate::support::{
     TEST_TIMEOUT,
     bucket::{self, Objects},
     conversation::StoredConversation,
-    phone::Address,
+    phone::{Address, MEDIA_URL},
     task::TestTask,
 };
 
@@ -195,7 +195,7 @@ impl World {
             webhooks: Arc::new(self.webhooks.clone()),
             prices: Prices { agent_per_minute: "0.06".parse().unwrap() },
             max_calls,
-            media_url: None,
+            media_url: MEDIA_URL.to_owned(),
             trusts_forwarded_for: false,
             clock: now,
             task: Arc::new(self.task.clone()),
@@ -273,14 +273,18 @@ impl Listener for MemoryListener {
     }
 }
 
-/// The carrier's REST API, as far as it ends calls.
+/// The carrier's REST API, as far as it ends calls, and its signatures.
 #[derive(Clone, Default)]
-pub(crate) struct ScriptedCarrier(Arc<Mutex<Vec<String>>>);
+pub(crate) struct ScriptedCarrier {
+    ended_calls: Arc<Mutex<Vec<String>>>,
+    /// Whether verifying a handshake takes for ever.
+    pub(crate) never_verifies: Arc<AtomicBool>,
+}
 
 impl ScriptedCarrier {
     /// The ids of the calls that were ended.
     pub(crate) fn ended_calls(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.ended_calls.lock().unwrap().clone()
     }
 }
 
@@ -301,7 +305,14 @@ impl CarrierControl for ScriptedCarrier {
         _headers: HeaderMap,
         _key: (AccountId, ConversationId),
     ) -> BoxFuture<'_, Result<bool, TableError>> {
-        async { Ok(true) }.boxed()
+        let never_verifies = self.never_verifies.load(Ordering::Relaxed);
+        async move {
+            if never_verifies {
+                std::future::pending::<()>().await;
+            }
+            Ok(true)
+        }
+        .boxed()
     }
 
     fn hang_up<'a>(
@@ -312,7 +323,7 @@ impl CarrierControl for ScriptedCarrier {
     ) -> BoxFuture<'a, Result<(), HangUpError>> {
         async move {
             sleep(AWS_DELAY).await;
-            self.0.lock().unwrap().push(call.id().to_owned());
+            self.ended_calls.lock().unwrap().push(call.id().to_owned());
             Ok(())
         }
         .boxed()

@@ -12,7 +12,7 @@ use switchboard_providers::Secret;
 
 use crate::{
     prelude::*,
-    support::phone::{CONNECTED, START},
+    support::phone::{CONNECTED, PATH, START},
     world::now,
 };
 
@@ -90,23 +90,16 @@ async fn a_worker_at_its_limit_closes_streams_at_once() {
     assert_eq!(phone.received().closed, None);
 }
 
-/// The path of the sample's stream, and its signatures with the deployment's token and with a customer's.
-const PATH: &str = "media/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0";
+/// The signatures of the sample's stream with the deployment's token and with a customer's.
 const SIGNED: &str = "xBTS7zVtoAtZG6Q7Mcni/HhQFP8=";
 const SIGNED_BY_CUSTOMER: &str = "y5bpRyhaDM940f8tRfCfkFUy788=";
 
-async fn verifying() -> World {
-    let mut world = World::new(quiet(), FAST_VOICE).await;
-    world.media_url = Some("wss://media.example.com/media".to_owned());
-    world
-}
-
 #[tokio::test]
 async fn a_handshake_that_the_carrier_did_not_sign_is_refused() {
-    let world = verifying().await;
+    let world = World::new(quiet(), FAST_VOICE).await;
     let worker = world.worker().await;
     let refused = async |path: &str, signature| Phone::at(&worker.address, path, signature).await.err();
-    assert_eq!(refused("media", None).await, Some(403));
+    assert_eq!(refused("media", None).await, Some(404), "a path that names no conversation");
     for signature in [None, Some(""), Some("AAAA"), Some(SIGNED_BY_CUSTOMER)] {
         assert_eq!(refused(PATH, signature).await, Some(403), "{signature:?}");
     }
@@ -120,7 +113,7 @@ async fn a_handshake_that_the_carrier_did_not_sign_is_refused() {
 
 #[tokio::test]
 async fn a_signed_stream_cannot_start_another_conversation() {
-    let world = verifying().await;
+    let world = World::new(quiet(), FAST_VOICE).await;
     let worker = world.worker().await;
     let phone = Phone::at(&worker.address, PATH, Some(SIGNED)).await.unwrap();
     phone.send(CONNECTED).await;
@@ -131,7 +124,7 @@ async fn a_signed_stream_cannot_start_another_conversation() {
 
 #[tokio::test]
 async fn a_stream_of_an_imported_number_is_signed_with_the_customers_token() {
-    let world = verifying().await;
+    let world = World::new(quiet(), FAST_VOICE).await;
     let table = &world.conversation.table;
     let call = world.conversation.load().await;
     let own_number = call.legs.caller().phone_call.as_ref().unwrap().own_number().clone();
@@ -157,7 +150,7 @@ async fn a_stream_of_an_imported_number_is_signed_with_the_customers_token() {
 
 #[tokio::test]
 async fn a_handshake_that_cannot_be_verified_leaves_the_call_to_the_carriers_document() {
-    let world = verifying().await;
+    let world = World::new(quiet(), FAST_VOICE).await;
     let worker = world.worker().await;
     world.lose_table();
     let phone = Phone::at(&worker.address, PATH, Some(SIGNED_BY_CUSTOMER)).await.unwrap();

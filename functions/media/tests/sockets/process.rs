@@ -13,6 +13,7 @@ use tokio::{
 
 use crate::{
     prelude::*,
+    support::phone::MEDIA_URL,
     world::{KEYS, TABLE},
 };
 
@@ -33,6 +34,7 @@ impl WorkerProcess {
             .env_clear()
             .envs([
                 ("LISTEN", address.to_string()),
+                ("MEDIA_URL", MEDIA_URL.to_owned()),
                 ("TABLE_NAME", TABLE.to_owned()),
                 ("RECORDINGS_BUCKET", "recordings".to_owned()),
                 ("PROVIDER_KEYS_SECRET", "keys".to_owned()),

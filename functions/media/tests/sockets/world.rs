@@ -41,6 +41,7 @@ use crate::support::{
     TEST_TIMEOUT,
     bucket::{self, Objects},
     conversation::StoredConversation,
+    phone::MEDIA_URL,
     task::TestTask,
 };
 
@@ -51,8 +52,6 @@ pub(crate) const KEYS: &str =
     r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","openai_api_key":"o","deepgram_api_key":"d"}"#;
 
 pub(crate) struct World {
-    /// Its workers check the signatures of handshakes for this URL; none: they check none.
-    pub(crate) media_url: Option<String>,
     /// The task that its workers run in.
     pub(crate) task: TestTask,
     pub(crate) conversation: StoredConversation,
@@ -89,7 +88,6 @@ impl World {
         let bucket_url = serve(move |request| Some(bucket::execute(&served, request))).await;
         let table = MemoryDatabase::table(&testing::config(&direct).await).await;
         Self {
-            media_url: None,
             task: TestTask::default(),
             conversation: StoredConversation::new(table, None, agent, now).await,
             vendors: Vendors::start(bytes_per_character).await,
@@ -145,7 +143,7 @@ impl World {
             webhooks: Arc::new(WebhookClient::new(egress_policy)),
             prices: Prices { agent_per_minute: "0.06".parse().unwrap() },
             max_calls,
-            media_url: self.media_url.clone(),
+            media_url: MEDIA_URL.to_owned(),
             trusts_forwarded_for: false,
             clock: now,
             task: Arc::new(self.task.clone()),

@@ -5,7 +5,10 @@ use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures_util::{SinkExt, StreamExt};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
+use sha1::Sha1;
+use switchboard_model::ids::{AccountId, ConversationId};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -25,6 +28,12 @@ pub(crate) const CONNECTED: &str = include_str!("../../../../events/media_stream
 pub(crate) const START: &str = include_str!("../../../../events/media_stream_start.json");
 pub(crate) const MEDIA: &str = include_str!("../../../../events/media_stream_media.json");
 pub(crate) const STOP: &str = include_str!("../../../../events/media_stream_stop.json");
+
+/// The path of the sample's stream.
+pub(crate) const PATH: &str = "media/acc_01JD8Q2M7X4T6R9V1B3C5D7E9F/cnv_01JD8QA1B2C3D4E5F6G7H8J9K0";
+/// The URL of the workers, as the carrier is given it, and the token with which the carrier signs.
+pub(crate) const MEDIA_URL: &str = "wss://media.example.com/media";
+const AUTH_TOKEN: &str = "t";
 
 const FRAME: Duration = Duration::from_millis(20);
 
@@ -136,9 +145,9 @@ pub(crate) fn browser_start(encoding: &str, sample_rate: u32, token: Option<&str
 }
 
 impl Phone {
-    /// Connects without sending a message.
+    /// Connects the sample's stream without sending a message.
     pub(crate) async fn silent(worker: &impl Address) -> Self {
-        Self::at(worker, "media", None).await.unwrap()
+        Self::at(worker, PATH, Some(&signature(PATH))).await.unwrap()
     }
 
     /// A browser that opens this path below `/media` with the telephone's format. It sends an origin, as browsers do.
@@ -156,11 +165,7 @@ impl Phone {
     }
 
     /// Connects to this path with this signature, without sending a message. The error is the status of the refusal.
-    pub(crate) async fn at(
-        worker: &impl Address,
-        path: &str,
-        signature: Option<&'static str>,
-    ) -> Result<Self, u16> {
+    pub(crate) async fn at(worker: &impl Address, path: &str, signature: Option<&str>) -> Result<Self, u16> {
         let signature: Vec<_> =
             signature.map(|signature| ("x-twilio-signature", signature)).into_iter().collect();
         Self::open(worker, path, &signature, false).await
@@ -169,12 +174,12 @@ impl Phone {
     async fn open(
         worker: &impl Address,
         path: &str,
-        headers: &[(&'static str, &'static str)],
+        headers: &[(&'static str, &str)],
         is_browser: bool,
     ) -> Result<Self, u16> {
         let mut request = format!("ws://worker/{path}").into_client_request().unwrap();
         for (name, value) in headers {
-            request.headers_mut().insert(*name, HeaderValue::from_static(value));
+            request.headers_mut().insert(*name, HeaderValue::from_str(value).unwrap());
         }
         let handshake = async { client_async(request, worker.connect().await).await };
         let socket = match timeout(TEST_TIMEOUT, handshake).await.unwrap() {
@@ -200,7 +205,11 @@ impl Phone {
     pub(crate) async fn with(worker: &impl Address, parameter: &str, value: &str) -> Self {
         let mut start: Value = serde_json::from_str(START).unwrap();
         start["start"]["customParameters"][parameter] = json!(value);
-        let phone = Self::silent(worker).await;
+        let parameter = |name: &str| start["start"]["customParameters"][name].as_str().unwrap();
+        let (account, conversation) = (parameter("account_id"), parameter("conversation_id"));
+        let are_ids = account.parse::<AccountId>().is_ok() && conversation.parse::<ConversationId>().is_ok();
+        let path = if are_ids { format!("media/{account}/{conversation}") } else { PATH.to_owned() };
+        let phone = Self::at(worker, &path, Some(&signature(&path))).await.unwrap();
         phone.send(CONNECTED).await;
         phone.send(&start.to_string()).await;
         phone
@@ -221,6 +230,11 @@ impl Phone {
     /// Sends a frame that the carrier never sends.
     pub(crate) async fn send_binary(&self, bytes: Vec<u8>) {
         self.messages.send(Message::binary(bytes)).await.unwrap();
+    }
+
+    /// Sends a ping without content.
+    pub(crate) async fn ping(&self) {
+        self.messages.send(Message::Ping(vec![].into())).await.unwrap();
     }
 
     /// Sends a frame of this audio.
@@ -299,6 +313,14 @@ impl Phone {
     pub(crate) fn received(&self) -> Received {
         self.received.borrow().clone()
     }
+}
+
+/// The carrier's signature of a handshake with this path.
+fn signature(path: &str) -> String {
+    let mut mac = Hmac::<Sha1>::new_from_slice(AUTH_TOKEN.as_bytes()).unwrap();
+    mac.update(MEDIA_URL.strip_suffix("media").unwrap().as_bytes());
+    mac.update(path.as_bytes());
+    BASE64_STANDARD.encode(mac.finalize().into_bytes())
 }
 
 /// Runs until the worker closes the stream.
