@@ -141,7 +141,7 @@ async fn handle_resume(State(callbacks): State<Arc<Callbacks>>, callback: Conver
     spans::record_call_sid(call.id());
     let Callbacks { backend, inbound, urls, .. } = &*callbacks;
     let resuming = switchboard_calls::resume(backend, &inbound.prices, account_id, conversation_id, &call);
-    match in_time(resuming).await {
+    match in_time(Box::pin(resuming)).await {
         Ok(ResumeOutcome::Connect { token, pause }) => {
             let carrier = &backend.carrier;
             respond_with(urls.connect_stream_after(pause, carrier, account_id, conversation_id, &token))
