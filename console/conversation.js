@@ -15,8 +15,10 @@ import { TYPES } from "./rows.js";
 import { agentName, storyOf } from "./story.js";
 import { Timeline } from "./timeline.js";
 
-/** Time between two looks at a live call, in milliseconds. */
-const LIVE_MS = 1_000;
+/** Time until the next look, in milliseconds, after an error or a call's end. */
+const LOOK_MS = 1_000;
+/** Longest wait for a live call's next event, in seconds. Then its status and the deliveries of older events are read again. */
+const WAIT_SECONDS = 5;
 /** How long deliveries and the recording are looked for after the end of a call, in milliseconds. */
 const SETTLING_MS = 20_000;
 /** Largest recording whose waveform is drawn, in bytes: half an hour. Longer ones are played only. */
@@ -81,19 +83,30 @@ class ConversationPage {
     const conversation = await get(`conversations/${this.id}`, this.signal);
     /** @type {any[]} */
     const found = [];
-    for (let index = first; index * PAGE <= MAX_EVENTS; index++) {
-      const page = await get(`conversations/${this.id}/events?index=${index}&limit=${PAGE}`, this.signal);
+    const kept = this.events.slice(0, (first - 1) * PAGE);
+    while (kept.length + found.length < MAX_EVENTS) {
+      const page = await this.#eventsAfter(kept.length + found.length, `limit=${PAGE}`);
       found.push(...page.items);
       if (!page.has_more) break;
     }
     const before = this.events.length;
-    const kept = this.events.slice(0, (first - 1) * PAGE);
     const changed = found.filter((event, index) => JSON.stringify(event) !== JSON.stringify(this.events[kept.length + index]));
     const isNew = this.conversation === null || conversation.status !== this.conversation.status || changed.length > 0;
     this.conversation = conversation;
     this.events = [...kept, ...found];
     if (isNew) this.#show(changed);
     if (before > 0) this.#say(found.slice(before - kept.length));
+  }
+
+  /** Events are numbered from 1 without gaps. @param {number} sequence @param {string} query */
+  #eventsAfter(sequence, query) {
+    return get(`conversations/${this.id}/events?after=${sequence}&${query}`, this.signal);
+  }
+
+  /** Waits until a live call has another event, or it is time to look again. */
+  async #nextEvent() {
+    if (this.events.length >= MAX_EVENTS) return pause(WAIT_SECONDS * 1_000, this.signal);
+    await this.#eventsAfter(this.events.length, `limit=1&wait=${WAIT_SECONDS}`);
   }
 
   /** Looks again while the call is live, and for a while after it. */
@@ -109,14 +122,16 @@ class ConversationPage {
       }
       // Then all its events are read again: a long call less often.
       const pagesOfEvents = Math.ceil(this.events.length / PAGE);
-      await pause(this.isLive ? LIVE_MS : Math.min(SETTLING_MS, (2 + pagesOfEvents) * LIVE_MS), this.signal);
+      if (!this.isLive) await pause(Math.min(SETTLING_MS, (2 + pagesOfEvents) * LOOK_MS), this.signal);
       try {
+        if (this.isLive) await this.#nextEvent();
         await this.refresh();
         fill(this.problem);
       } catch (error) {
         this.signal.throwIfAborted();
         if (error instanceof ApiError && (error.status === 401 || error.status === 404)) throw error;
         fill(this.problem, errorBox(error));
+        await pause(LOOK_MS, this.signal);
       }
     }
   }

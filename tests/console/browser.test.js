@@ -202,6 +202,8 @@ test("a live call grows on its page, and the focus stays", async () => {
   const wide = await page.locator(".timeline-inner").evaluate((inner) => inner.clientWidth);
   assert.ok(wide < 1_300, `a short call fits by itself: ${wide}`);
   assert.equal(await page.evaluate("document.activeElement.textContent"), "End the call");
+  const waits = world.requests.filter(({ path, query }) => path === `/conversations/${LIVE}/events` && query.wait);
+  assert.ok(waits.length > 0 && waits.every(({ query }) => Number(query.after) > 0), "it waits for later events");
   assert.deepEqual(await axe(), []);
 });
 

@@ -2,6 +2,7 @@
 
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import * as fixtures from "./fixtures.js";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -35,7 +36,7 @@ async function answer(world, request, response) {
   if (pathname === "/openapi.json") return json(200, JSON.parse(await readFile(new URL("functions/api/tests/http/openapi.json", ROOT))));
   if (request.headers.authorization !== `Bearer ${fixtures.TOKEN}`) return json(401, { detail: "Unauthorized" });
   const body = chunks.length > 0 ? JSON.parse(Buffer.concat(chunks).toString()) : null;
-  world.requests.push({ method: request.method, path: pathname, body });
+  world.requests.push({ method: request.method, path: pathname, query: Object.fromEntries(searchParams), body });
   const page = (items) => {
     const [index, limit] = [Number(searchParams.get("index") ?? 1), Number(searchParams.get("limit") ?? 100)];
     return json(200, { items: items.slice((index - 1) * limit, index * limit), index, has_more: items.length > index * limit });
@@ -44,9 +45,13 @@ async function answer(world, request, response) {
   if (resource === "conversations" && !id) return page(world.conversations);
   if (resource === "conversations" && rest === "recording") return json(200, { recording_url: `${world.url}/recording.wav` });
   if (resource === "conversations" && id) {
-    const found = id === fixtures.LIVE ? fixtures.liveAt(world.liveMs) : { conversation: world.conversations.find((each) => each.id === id), events: fixtures.events };
-    if (!found.conversation) return json(404, { detail: "Not found" });
-    return rest === "events" ? page(found.events) : json(200, found.conversation);
+    const find = () => (id === fixtures.LIVE ? fixtures.liveAt(world.liveMs) : { conversation: world.conversations.find((each) => each.id === id), events: fixtures.events });
+    if (!find().conversation) return json(404, { detail: "Not found" });
+    if (rest !== "events") return json(200, find().conversation);
+    const later = () => find().events.slice(Number(searchParams.get("after") ?? 0));
+    const until = performance.now() + Number(searchParams.get("wait") ?? 0) * 1_000;
+    while (later().length === 0 && find().conversation.status !== "ended" && performance.now() < until) await sleep(50);
+    return page(later());
   }
   if (resource === "phone_numbers" && id === "buy" && request.method === "GET") return json(200, [{ phone_number: "+14155550123", postal_code: "94107", iso_country: "US" }]);
   if (resource === "phone_numbers" && id === "buy") world.numbers.push({ ...world.numbers[0], phone_number: body.phone_number });

@@ -11,18 +11,11 @@ use switchboard_model::{
 use crate::{
     declaration::{Parameter, Record, Schemas, types},
     references::read_query,
-    validation::FieldError,
+    validation::{FieldError, MAX_INTEGER},
 };
 
-/// Reads the query of a list that has neither a filter nor a range of time.
-pub fn read_page(query: &Value) -> Result<Page, Vec<FieldError>> {
-    read_query(query, |field| page().read(field))
-}
-
-/// The parameters of the same query.
-pub fn page_parameters(schemas: &mut Schemas) -> Vec<Parameter> {
-    schemas.parameters(&page())
-}
+/// Maximum time for which a list of events waits for the next one, in seconds: the gateway gives a request 30 s.
+pub const MAX_WAIT: i64 = 20;
 
 fn page<'c>() -> Record<'c, Page> {
     Record::new("Page", "", |members| {
@@ -109,6 +102,54 @@ impl ListConversations {
     }
 }
 
+/// The query of `GET /conversations/{id}/events`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListEvents {
+    /// Only events with a larger sequence number; 0 if the query names none.
+    pub after: u64,
+    /// Maximum number of seconds to wait for an event, 0 to [`MAX_WAIT`].
+    pub wait: u64,
+    /// The page of the events after `after`.
+    pub page: Page,
+}
+
+impl ListEvents {
+    /// Reads the query.
+    pub fn read(query: &Value) -> Result<Self, Vec<FieldError>> {
+        read_query(query, |field| Self::record().read(field))
+    }
+
+    /// The parameters of the query.
+    pub fn parameters(schemas: &mut Schemas) -> Vec<Parameter> {
+        schemas.parameters(&Self::record())
+    }
+
+    /// The number of events before the page.
+    #[must_use]
+    pub fn offset(self) -> u64 {
+        self.after.saturating_add(self.page.offset())
+    }
+
+    fn record<'c>() -> Record<'c, Self> {
+        Record::new("ListEvents", "", |members| {
+            let after = members.or(
+                "after",
+                types::count::<i64>(0..=MAX_INTEGER),
+                0,
+                "Only events whose `sequence` is larger.",
+            );
+            let wait = members.or(
+                "wait",
+                types::count::<i64>(0..=MAX_WAIT),
+                0,
+                "Maximum time to wait for an event, in seconds, while the page is empty and the conversation has not ended.",
+            );
+            let page = members.include(&page());
+            Ok(Self { after: after?.unsigned_abs(), wait: wait?.unsigned_abs(), page: page? })
+        })
+    }
+}
+
 /// One page of a list.
 #[derive(Debug, Serialize)]
 pub struct PageView<T> {
@@ -167,6 +208,35 @@ mod tests {
             ("limit", "int_type"),
         ];
         assert_eq!(parse(&query), Err(wrong.map(|(name, kind)| json!([["query", name], kind])).to_vec()));
+    }
+
+    fn parse_events(query: &Value) -> Result<ListEvents, Vec<Value>> {
+        let read = ListEvents::read(query);
+        read.map_err(|errors| errors.iter().map(|error| json!([error.loc, error.kind])).collect())
+    }
+
+    #[test]
+    fn a_page_of_events_begins_after_a_sequence_number() {
+        let first = Page { index: 1, limit: 100 };
+        assert_eq!(parse_events(&json!({})), Ok(ListEvents { after: 0, wait: 0, page: first }));
+        let query = parse_events(&json!({ "after": 7, "wait": 20, "index": 3, "limit": 10 })).unwrap();
+        assert_eq!((query.wait, query.offset()), (20, 27));
+        let last = parse_events(&json!({ "after": MAX_INTEGER, "index": 100 })).unwrap();
+        assert_eq!(last.offset(), MAX_INTEGER.unsigned_abs() + 9_900);
+    }
+
+    #[test]
+    fn events_are_awaited_for_whole_seconds_up_to_twenty() {
+        for (query, name, kind) in [
+            (json!({ "wait": 21 }), "wait", "less_than_equal"),
+            (json!({ "wait": -1 }), "wait", "greater_than_equal"),
+            (json!({ "wait": "0.5" }), "wait", "int_type"),
+            (json!({ "after": -1 }), "after", "greater_than_equal"),
+            (json!({ "after": MAX_INTEGER + 1 }), "after", "less_than_equal"),
+            (json!({ "after": "evt_1" }), "after", "int_type"),
+        ] {
+            assert_eq!(parse_events(&query), Err(vec![json!([["query", name], kind])]), "{query}");
+        }
     }
 
     #[test]

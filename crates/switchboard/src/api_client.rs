@@ -11,8 +11,6 @@ use crate::devstack::addresses::Addresses;
 
 /// Limit for one request, the download of a recording included.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The largest page of the API.
-const PAGE: usize = 100;
 /// Interval at which awaited changes are polled.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -100,13 +98,11 @@ impl ApiClient {
         answer(self.get(&format!("/conversations/{id}"))).await
     }
 
-    /// Events after the first `seen`, oldest first; at most a page of them.
+    /// Events after the first `seen`, oldest first; at most a page of them. Events are numbered from 1 without gaps.
     pub(crate) async fn events_after(&self, id: &str, seen: usize) -> anyhow::Result<Vec<Value>> {
-        let index = seen / PAGE + 1;
-        let page =
-            answer(self.get(&format!("/conversations/{id}/events?index={index}&limit={PAGE}"))).await?;
-        let items = page["items"].as_array().context("the page has no items")?;
-        Ok(items.iter().skip(seen % PAGE).cloned().collect())
+        let mut page = answer(self.get(&format!("/conversations/{id}/events?after={seen}"))).await?;
+        let Value::Array(items) = page["items"].take() else { bail!("the page has no items") };
+        Ok(items)
     }
 
     /// The recording; `None` while it does not exist.

@@ -1,16 +1,17 @@
 //! `/conversations/{id}/events`: list the events with their deliveries, and deliver one again.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{Json, extract::State};
 use switchboard_aws::table::{DeliveryKey, TableError};
-use switchboard_contract::{conversations::ConversationView, events::EventView, lists};
+use switchboard_contract::{conversations::ConversationView, events::EventView, lists::ListEvents};
 use switchboard_model::{
-    conversations::Snapshot,
+    conversations::{Snapshot, Status},
     deliveries::Delivery,
     events::Event,
     ids::{AccountId, ConversationId, EventId},
 };
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
     Api,
@@ -23,6 +24,12 @@ use crate::{
 /// Maximum number of tries while attempts are recorded.
 const TRIES: usize = 4;
 
+/// Time between two looks at the table of a request that waits: a person who follows a call notices no second, and a look
+/// costs four reads and a write, which counts it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time that the looks of one request may take beyond its `wait`, if the table is slow. The gateway gives it 30 s in all.
+const LOOK_MARGIN: Duration = Duration::from_secs(3);
+
 /// `GET /conversations/{id}/events`: oldest first.
 pub(crate) async fn list(
     Caller(account): Caller,
@@ -32,10 +39,15 @@ pub(crate) async fn list(
 ) -> Result<PageResponse<EventView>, ApiError> {
     let snapshot = find(&api, account, id).await?;
     // After the look-up: an unknown id is a 404 also for a wrong query, like the id of another account.
-    let page = query.read(lists::read_page)?;
-    let (events, has_more) = api.table.events(account, id, page.offset(), page.limit).await?;
+    let query = query.read(ListEvents::read)?;
+    let mut found = api.table.events(account, id, query.offset(), query.page.limit).await?;
+    // The conversation was read first: after its end there is no later event.
+    if found.0.is_empty() && !has_ended(&snapshot) {
+        found = api.await_events(account, id, query).await?;
+    }
+    let (events, has_more) = found;
     let items = api.event_views(account, id, &snapshot, events).await?;
-    Ok(PageResponse::new((items, has_more), page, |event| event))
+    Ok(PageResponse::new((items, has_more), query.page, |event| event))
 }
 
 /// `POST /conversations/{id}/events/{event_id}/redeliver`: every webhook that the event matched receives it again, under
@@ -57,7 +69,40 @@ pub(crate) async fn redeliver(
     items.pop().map(Json).ok_or(ApiError::NotFound)
 }
 
+fn has_ended(snapshot: &Snapshot) -> bool {
+    snapshot.conversation.status() == Status::Ended
+}
+
 impl Api {
+    /// Looks once a second until there is an event, the conversation has ended, or the time of the query is over.
+    async fn await_events(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+        query: ListEvents,
+    ) -> Result<(Vec<Event>, bool), ApiError> {
+        let looking = async {
+            let mut looks = interval(LOOK_INTERVAL);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            // The first tick is at once.
+            looks.tick().await;
+            for _ in 0..query.wait {
+                // A request that waits holds an instance of the function: each second of it counts as a request, so an
+                // account holds as many as it may send per second.
+                self.count(account).await?;
+                looks.tick().await;
+                let snapshot = find(self, account, id).await?;
+                let found = self.table.events(account, id, query.offset(), query.page.limit).await?;
+                if !found.0.is_empty() || has_ended(&snapshot) {
+                    return Ok(found);
+                }
+            }
+            Ok((vec![], false))
+        };
+        let limit = Duration::from_secs(query.wait) + LOOK_MARGIN;
+        timeout(limit, looking).await.unwrap_or_else(|_elapsed| Ok((vec![], false)))
+    }
+
     async fn redeliver_to(&self, snapshot: &Snapshot, event: &Event, webhook: usize) -> Result<(), ApiError> {
         let conversation = &snapshot.conversation;
         let (account, sequence) = (conversation.account_id, event.sequence);

@@ -2,6 +2,7 @@
 //!
 //! A request is counted once its caller is known, before its handler runs: a request over the limit costs no more than the
 //! count. If counting fails, the request is served: the client did nothing wrong, and the gateway has a limit of its own.
+//! A request that waits for events counts once more for each second.
 
 use std::time::Duration;
 

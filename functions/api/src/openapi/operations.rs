@@ -7,7 +7,7 @@ use switchboard_contract::{
     credentials::{self, CredentialView},
     declaration::{Parameter, Schemas},
     events::EventView,
-    lists::{self, ListConversations, PageView},
+    lists::{self, ListConversations, ListEvents, PageView},
     phone_numbers::{
         self, AvailableNumberView, BuyNumber, DeleteNumber, ImportNumber, PhoneNumberView, SearchNumbers,
     },
@@ -128,7 +128,11 @@ fn about(id: &str) -> &'static str {
              recording is stored."
         }
         "list_events" => {
-            "Lists the events of a conversation in their order, each with every attempt to deliver it."
+            "Lists the events of a conversation in their order, each with every attempt to deliver it. To follow a live call, \
+             send the `sequence` of the last event as `after`, and `wait`: the answer comes with the next event, at the \
+             latest a second after it is stored, or with an empty page when the time is over or the conversation has ended. \
+             Each second of waiting counts as one more request of the account's limit; where that is exceeded, the wait ends \
+             with 429."
         }
         "redeliver_event" => {
             "Delivers an event once more to every webhook that received it, under the same `webhook-id`."
@@ -362,7 +366,7 @@ fn conversations() -> Vec<Operation> {
             "List the events with every delivery's attempts, oldest first",
             ("A page.", PageView::<EventView>::schema),
         ))
-        .query(lists::page_parameters),
+        .query(ListEvents::parameters),
         by_id(operation(
             ("post", "/conversations/{id}/events/{event_id}/redeliver"),
             "redeliver_event",

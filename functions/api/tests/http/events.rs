@@ -1,11 +1,18 @@
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
+
 use serde_json::{Value, json};
 use switchboard_aws::table::DeliveryKey;
 use switchboard_model::{
+    accounts::Limits,
     backoff::Jitter,
     deliveries::{Attempt, Delivery},
 };
+use tokio::time::timeout;
 
-use crate::world::{Answer, CONVERSATION, Event, World, at, conversation_id};
+use crate::world::{Answer, CONVERSATION, Event, FOREIGN_TOKEN, World, at, conversation_id};
 
 async fn page(world: &World, query: &str) -> Answer {
     world.get(&format!("/conversations/{CONVERSATION}/events{query}")).await
@@ -99,6 +106,12 @@ async fn the_log_is_paged() {
         ("?index=6&limit=1", vec![6], false),
         ("?index=100&limit=100", vec![], false),
         ("?index=10000&limit=1", vec![], false),
+        ("?after=0", vec![1, 2, 3, 4, 5, 6], false),
+        ("?after=2&limit=2", vec![3, 4], true),
+        ("?after=2&limit=2&index=2", vec![5, 6], false),
+        ("?after=6", vec![], false),
+        ("?after=9007199254740991&index=100", vec![], false),
+        ("?after=5&wait=20", vec![6], false),
         ("?unknown=1", vec![1, 2, 3, 4, 5, 6], false),
     ] {
         let page = page(&world, query).await;
@@ -106,6 +119,74 @@ async fn the_log_is_paged() {
         assert_eq!(sequences(&page), found, "{query}");
         assert_eq!(page.json()["has_more"], has_more, "{query}");
     }
+}
+
+/// Less than the longest wait.
+const SOON: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn an_event_ends_the_wait_for_it() {
+    let world = World::new().await;
+    world.started_call().await;
+    let mut waiting = pin!(page(&world, "?after=5&wait=20"));
+    assert!(timeout(Duration::from_millis(300), &mut waiting).await.is_err(), "it waits");
+    world.end_call().await;
+    let answer = timeout(SOON, waiting).await.unwrap();
+    assert_eq!((answer.status, sequences(&answer)), (200, vec![6]));
+    assert_eq!(answer.json()["items"][0]["data"]["conversation"]["status"], "ended");
+}
+
+#[tokio::test]
+async fn an_ended_conversation_is_answered_at_once() {
+    let world = World::new().await;
+    world.started_call().await;
+    // No event can end this wait.
+    let mut waiting = pin!(page(&world, "?after=1000&wait=20"));
+    assert!(timeout(Duration::from_millis(300), &mut waiting).await.is_err(), "it waits");
+    world.end_call().await;
+    let answers = [
+        timeout(SOON, waiting).await.unwrap(),
+        timeout(SOON, page(&world, "?after=1000&wait=20")).await.unwrap(),
+        timeout(SOON, page(&world, "?after=6&wait=20")).await.unwrap(),
+    ];
+    for answer in answers {
+        assert_eq!(answer.line(), r#"200 {"items":[],"index":1,"has_more":false}"#);
+    }
+}
+
+#[tokio::test]
+async fn a_wait_without_an_event_ends_with_an_empty_page_and_counts_its_seconds() {
+    let world = World::new().await;
+    world.started_call().await;
+    // Four requests may come together, and the clock stands still.
+    let limits = Limits { requests_per_second: 2, ..Limits::default() };
+    assert!(world.table.set_limits(world.account, &limits).await.unwrap());
+    let began = Instant::now();
+    let answer = page(&world, "?after=5&wait=2").await;
+    assert_eq!(answer.line(), r#"200 {"items":[],"index":1,"has_more":false}"#);
+    assert!(began.elapsed() >= Duration::from_secs(2));
+    assert_eq!(page(&world, "?wait=20").await.status, 200, "what does not wait counts as one request");
+    assert_eq!(page(&world, "").await.status, 429);
+}
+
+#[tokio::test]
+async fn a_wait_ends_where_the_accounts_requests_are_used_up() {
+    let world = World::new().await;
+    world.started_call().await;
+    let limits = Limits { requests_per_second: 1, ..Limits::default() };
+    assert!(world.table.set_limits(world.account, &limits).await.unwrap());
+    let answer = timeout(SOON, page(&world, "?after=5&wait=20")).await.unwrap();
+    assert_eq!(answer.line(), r#"429 {"detail":"Too many requests"}"#);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_foreign_conversation_is_not_waited_for() {
+    let world = World::new().await;
+    world.queued_call().await;
+    let request = Event::get(&format!("/conversations/{CONVERSATION}/events?wait=20"));
+    let answer = timeout(SOON, world.send(request.by_token(FOREIGN_TOKEN))).await.unwrap();
+    assert_eq!(answer.status, 404);
 }
 
 #[tokio::test]
@@ -124,6 +205,13 @@ async fn an_impossible_page_names_every_wrong_parameter() {
         ("?index=101", vec!["index"]),
         ("?index=5001&limit=2", vec!["index"]),
         ("?index=9223372036854775807&limit=100", vec!["index"]),
+        ("?after=-1", vec!["after"]),
+        ("?after=9007199254740992", vec!["after"]),
+        ("?after=evt_1", vec!["after"]),
+        ("?wait=21", vec!["wait"]),
+        ("?wait=-1", vec!["wait"]),
+        ("?wait=0.5", vec!["wait"]),
+        ("?after=&wait=&limit=0", vec!["after", "wait", "limit"]),
         ("?index=0&limit=0", vec!["index", "limit"]),
     ] {
         let answer = page(&world, query).await;

@@ -69,6 +69,11 @@ impl World {
     /// The sample's conversation, ended after a minute and a half.
     pub(crate) async fn ended_call(&self) {
         self.started_call().await;
+        self.end_call().await;
+    }
+
+    /// Ends the sample's started conversation: its sixth event.
+    pub(crate) async fn end_call(&self) {
         let prices = Prices { agent_per_minute: "0.05".parse().unwrap() };
         self.change(|call| {
             let Snapshot { conversation, agent } = call;
