@@ -17,7 +17,7 @@ const TOKENS: usize = 50;
 /// One provider in one role.
 pub(crate) struct Subject {
     pub(crate) provider: &'static str,
-    /// What is measured.
+    /// The kind of piece that is timed.
     pub(crate) unit: &'static str,
     pub(crate) role: fn() -> Role,
     pub(crate) script: Script,
