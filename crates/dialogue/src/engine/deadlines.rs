@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Engine {
-    /// When [`Input::Wake`] is due if nothing happens before; always after the last input.
+    /// When [`Input::Wake`](crate::Input::Wake) is due if nothing happens before; always after the last input.
     #[must_use]
     pub fn deadline(&self) -> Option<CallTime> {
         if self.phase.is_ended() {
