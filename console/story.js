@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * What happened in a conversation, put together from its messages and events. Pure.
+ * Puts a conversation's messages and events together: words, marks and responses on one time line. Pure.
  *
  * Times are milliseconds since the conversation's start, where its recording begins.
  *

@@ -39,10 +39,7 @@ impl Table {
             let admissions = slots.iter().map(|slot| host.admit(slot, now)).collect::<Vec<_>>();
             (admissions, host.may_keep_slots())
         };
-        match self.change_slots(account, keys::host_sk(host), now, take).await {
-            Err(TableError::Conflict) => Ok((vec![Admission::Full; slots.len()], false)),
-            admissions => admissions,
-        }
+        all_or_full(self.change_slots(account, keys::host_sk(host), now, take).await, slots)
     }
 
     /// Takes in-flight slots at a host, and for those attempts that get one, slots of the account. Returns whether the
@@ -96,10 +93,7 @@ impl Table {
             let admissions = slots.iter().map(|slot| window.admit(slot, now)).collect::<Vec<_>>();
             (admissions, window.may_keep_slots())
         };
-        let admissions = match self.change_slots(account, SLOTS.to_owned(), now, take).await {
-            Err(TableError::Conflict) => Ok((vec![Admission::Full; slots.len()], false)),
-            admissions => admissions,
-        };
+        let admissions = all_or_full(self.change_slots(account, SLOTS.to_owned(), now, take).await, slots);
         let is_admitted = |index: usize| {
             admissions.as_ref().is_ok_and(|(all, _)| all.get(index) == Some(&Admission::Admitted))
         };
@@ -162,5 +156,16 @@ impl Table {
             }
         }
         Err(TableError::Conflict)
+    }
+}
+
+/// The answer for these slots: all are refused if too many other writers changed the item at the same time.
+fn all_or_full(
+    taken: Result<(Vec<Admission>, bool), TableError>,
+    slots: &[String],
+) -> Result<(Vec<Admission>, bool), TableError> {
+    match taken {
+        Err(TableError::Conflict) => Ok((vec![Admission::Full; slots.len()], false)),
+        taken => taken,
     }
 }

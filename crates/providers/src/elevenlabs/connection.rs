@@ -73,7 +73,7 @@ pub(super) struct ClauseRequest {
     pub(super) events: mpsc::Sender<Reply>,
 }
 
-/// What a clause's stream receives.
+/// A message of the connection to a clause's stream.
 pub(super) enum Reply {
     Event(SpeechEvent),
     /// The last one, if the clause failed.
