@@ -285,8 +285,16 @@ export class Call extends EventTarget {
     return new Promise((done) => {
       const socket = new WebSocket(this.#url);
       let startedAt = 0;
-      // Not closed: if the worker has admitted it meanwhile, that would hang up. If it is admitted later, it has the call.
-      const tooLate = setTimeout(() => done({ code: 1006, reason: "" }), OPEN_MS);
+      // One that has sent its start is not closed: if the worker has admitted it meanwhile, that would hang up. If it is
+      // admitted later, it has the call. One that opens later would take the call from its successor.
+      const tooLate = setTimeout(() => {
+        if (socket.readyState === WebSocket.CONNECTING) {
+          this.#candidates.delete(socket);
+          socket.onopen = null;
+          socket.close(1000);
+        }
+        done({ code: 1006, reason: "" });
+      }, OPEN_MS);
       this.#candidates.add(socket);
       this.#settle = (closed) => {
         clearTimeout(tooLate);

@@ -99,6 +99,7 @@ test("after a clear the agent's next audio plays from its start", () => {
 
 /** A browser's socket, whose other side is the test. */
 class FakeSocket {
+  static CONNECTING = 0;
   static OPEN = 1;
   /** @type {FakeSocket[]} */
   static all = [];
@@ -257,6 +258,18 @@ test("a socket that is admitted late has the call", () =>
     await pass(50);
     sockets[3].admit("three");
     assert.equal(sockets[3].token, "two", "its token resumes the call");
+  }));
+
+test("a socket that opens too late takes the call from no other", () =>
+  withCall(async (call, pass, sockets) => {
+    sockets[0].break();
+    await pass(9_000);
+    sockets[2].admit("two");
+    assert.equal(call.state, "live");
+    assert.equal(sockets[1].closedWith, 1000);
+    sockets[1].onopen?.();
+    assert.ok(!sockets[1].has("start"));
+    assert.equal(call.state, "live");
   }));
 
 test("a call that cannot be resumed leaves no socket open", () =>
