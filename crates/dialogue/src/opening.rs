@@ -49,8 +49,9 @@ impl Opening {
         self.greeting.take()
     }
 
-    /// The caller's words that an earlier worker heard, if they are not in the conversation yet.
+    /// The caller's words that an earlier worker heard, if they are not in the conversation yet. They are replied to now.
     pub(crate) fn take_waiting(&mut self) -> Option<String> {
+        self.is_reply_due = false;
         self.waiting.take()
     }
 

@@ -408,7 +408,9 @@ impl Engine {
                 TurnStatus::Replaced => self.close_if_given_up(at),
                 TurnStatus::Over => {
                     self.idle.interrupted(at);
-                    self.opening.reply_behind(at, &mut self.agent, out);
+                    if !self.phase.is_closing() {
+                        self.opening.reply_behind(at, &mut self.agent, out);
+                    }
                     break;
                 }
                 TurnStatus::Waiting => break,

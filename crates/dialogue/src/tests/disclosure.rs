@@ -155,6 +155,35 @@ fn words_of_the_caller_during_it_join_those_that_wait() {
 }
 
 #[test]
+fn nothing_is_generated_behind_it_in_a_call_that_ends() {
+    let takeover =
+        Takeover { history: vec![HistoryItem::User("Who is this?".into())], ..Takeover::default() };
+    let mut call = disclosing(EngineSettings { takeover: Some(takeover), ..settings() });
+    call.feed(Input::HangUp);
+    call.advance(3_000);
+    let story = call.story();
+    assert_eq!(story.last().unwrap(), "end: AgentEnded", "{story:?}");
+    assert!(!story.iter().any(|line| line.starts_with("generate")), "{story:?}");
+}
+
+#[test]
+fn words_during_it_are_replied_to_once() {
+    let takeover =
+        Takeover { history: vec![HistoryItem::User("Who is this?".into())], ..Takeover::default() };
+    let mut call = disclosing(EngineSettings { takeover: Some(takeover), ..settings() });
+    call.says("And when do you close?");
+    call.advance(1_500);
+    // The model uses a function that outlasts the caller's interruption.
+    call.calls(0, "hours");
+    call.finishes(0);
+    call.tool_returns("hours", "six");
+    call.answers(1, "At six.");
+    call.advance(3_000);
+    let generated = call.done.iter().filter(|(_, output)| matches!(output, Output::StartGeneration { .. }));
+    assert_eq!(generated.count(), 2, "the reply, and its use of the function");
+}
+
+#[test]
 fn speech_of_the_caller_does_not_delay_it() {
     let mut call = Call::with(settings());
     call.feed(Input::MediaStarted);
