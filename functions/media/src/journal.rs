@@ -206,9 +206,7 @@ async fn write(
                 );
             }
         }
-        for delivery in &deliveries {
-            writer.record_delivery(delivery).await;
-        }
+        writer.record_deliveries(&deliveries).await;
     }
     // Without a last entry the call panicked; its supervisor ends the conversation then.
     let Ok(LastEntry { usage, end }) = ending.await else { return };
@@ -339,13 +337,22 @@ impl Writer {
         }
     }
 
-    /// Stores the delivery of a function call, with as many attempts as it takes.
+    /// Stores the deliveries of function calls.
+    async fn record_deliveries(&self, deliveries: &[Delivery]) {
+        for delivery in deliveries {
+            self.record_delivery(delivery).await;
+        }
+        if !deliveries.is_empty() {
+            self.forget_if_deleted(deliveries).await;
+        }
+    }
+
+    /// Stores a delivery, with as many attempts as it takes.
     async fn record_delivery(&self, delivery: &Delivery) {
         loop {
             match self.table.record_delivery(&self.conversation, None, delivery).await {
-                Ok(()) => return self.forget_if_deleted(delivery).await,
-                // The customer has requested a redelivery meanwhile.
-                Err(TableError::Conflict) => return,
+                // In a conflict the customer has requested a redelivery meanwhile.
+                Ok(()) | Err(TableError::Conflict) => return,
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "delivery write failed");
                 }
@@ -354,17 +361,18 @@ impl Writer {
             sleep(RETRY_DELAY).await;
         }
     }
-}
 
-impl Writer {
-    /// Removes a delivery that was recorded after its conversation was deleted: a worker may be frozen while its call ends.
-    async fn forget_if_deleted(&self, delivery: &Delivery) {
+    /// Removes deliveries that were recorded after their conversation was deleted: a worker may be frozen while its call
+    /// ends.
+    async fn forget_if_deleted(&self, deliveries: &[Delivery]) {
         let (account, conversation) = (self.conversation.account_id, self.conversation.id);
-        let Delivery { sequence, webhook, .. } = *delivery;
         let forgetting = async {
             if self.table.is_deleted(account, conversation).await? {
-                let key = DeliveryKey { account, conversation, sequence, webhook };
-                self.table.forget_delivery(key).await?;
+                for Delivery { sequence, webhook, .. } in deliveries {
+                    let (sequence, webhook) = (*sequence, *webhook);
+                    let key = DeliveryKey { account, conversation, sequence, webhook };
+                    self.table.forget_delivery(key).await?;
+                }
             }
             Ok::<_, TableError>(())
         };
@@ -407,10 +415,10 @@ mod tests {
             clock: system::now,
         };
         let delivery = |sequence| Delivery::new(EventId::of(id, sequence, at), sequence, 0, at);
-        writer.record_delivery(&delivery(1)).await;
+        writer.record_deliveries(&[delivery(1)]).await;
         assert_eq!(table.deliveries(account, id, 1, 9).await.unwrap(), [delivery(1)]);
         table.delete_conversation(account, id, at).await.unwrap();
-        writer.record_delivery(&delivery(2)).await;
+        writer.record_deliveries(&[delivery(2)]).await;
         assert_eq!(table.deliveries(account, id, 1, 9).await.unwrap(), []);
     }
 

@@ -105,7 +105,7 @@ impl Closing {
             Self::TryAgain => (1013, "try again with the same token"),
             Self::Failed => (1011, "the call cannot begin"),
             Self::TooFast => (1008, "audio came faster than twice real time"),
-            Self::NotText => (1003, "a message was no text"),
+            Self::NotText => (1008, "a message was no text"),
             Self::NoStart(reason) => (1003, reason),
         };
         CloseFrame { code, reason: Utf8Bytes::from_static(reason) }

@@ -59,8 +59,8 @@ pub(crate) async fn close(
     } = finished;
     response_times.publish(key, call, at);
     if let CallOutcome::LeaseLost | CallOutcome::EndedElsewhere = outcome {
-        // This worker writes the conversation no more: it stores its audio only, which is in no other place. The
-        // carrier's call goes on.
+        // This worker writes the conversation no more: it stores its audio only, which is in no other place. If the
+        // recording was made meanwhile, the audio is dropped. The carrier's call goes on.
         let close = async {
             let is_over = outcome == CallOutcome::EndedElsewhere || is_over(worker, key).await;
             stream.close(if is_over { Closing::Ended } else { Closing::Replaced }).await;

@@ -430,7 +430,8 @@ async fn a_binary_message_closes_the_stream() {
     let browser = Phone::browser(&worker.address, &path, None).await;
     call.started().await;
     browser.send_binary(vec![0xFF; 160]).await;
-    assert_eq!(close_frame(&browser).await, (1003, "a message was no text".to_owned()));
+    assert_eq!(close_frame(&browser).await, (1008, "a message was no text".to_owned()));
+    given_back(&call).await;
 }
 
 #[tokio::test(start_paused = true)]

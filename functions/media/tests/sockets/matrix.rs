@@ -26,7 +26,7 @@ const TRANSCRIBERS: [(&str, &str); 3] =
 const MODELS: [&str; 2] = ["openai", "google"];
 const VOICES: [&str; 5] = ["playht", "elevenlabs", "azure", "rimeai", "deepgram"];
 /// Calls at the same time: enough to be quick, few enough for two cores.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 4;
 
 /// The providers of one call.
 #[derive(Debug, Clone, Copy)]
