@@ -56,7 +56,7 @@ impl Error {
     /// Whether the provider refuses every request with this key and model, whoever asks: it does not accept the key, the
     /// account has no credit, or there is no such model.
     pub(crate) fn concerns_all_calls(&self) -> bool {
-        const CODES: [&str; 22] = [
+        const CODES: [&str; 23] = [
             "402",
             "404",
             "410",
@@ -78,15 +78,23 @@ impl Error {
             "INSUFFICIENT_PERMISSIONS",
             "model_not_found",
             "model_deprecated",
+            "unsupported_model",
             "NOT_FOUND",
         ];
         self.is_unauthorized() || matches!(self, Self::Rejected { code, .. } if CODES.contains(&&**code))
     }
 
-    /// Whether the provider does not have the voice, as far as its code says so.
+    /// Whether a voice's provider does not have the voice: as its code says, or as far as a bare status can say so.
     pub(crate) fn is_unknown_voice(&self) -> bool {
-        const CODES: [&str; 4] =
-            ["voice_not_found", "voice_does_not_exist", "voice_not_fine_tuned", "paid_plan_required"];
+        const CODES: [&str; 7] = [
+            "voice_not_found",
+            "voice_does_not_exist",
+            "voice_not_fine_tuned",
+            "paid_plan_required",
+            "404",
+            "410",
+            "NOT_FOUND",
+        ];
         matches!(self, Self::Rejected { code, .. } if CODES.contains(&&**code))
     }
 

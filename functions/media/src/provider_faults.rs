@@ -119,7 +119,7 @@ impl ProviderFaults {
         let named = state.named.0;
         let serving = stand_in.as_ref().map_or_else(|| named.to_owned(), ToString::to_string);
         for failed in failed {
-            tracing::warn!(role = role_name(role), failed, serving, "provider replaced");
+            tracing::warn!(role = role_name(role), failed, serving, "provider failed, and this one serves");
             self.push(format!("{} {failed}; {serving} serves", role_name(role)));
         }
     }

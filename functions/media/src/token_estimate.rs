@@ -45,6 +45,11 @@ impl TokenEstimate {
         self.reported = true;
     }
 
+    /// The request is made again, of the same vendor or another one: its usage is another one, too.
+    pub(crate) fn mark_repeated(&mut self) {
+        self.reported = false;
+    }
+
     /// Adds the estimate to `usage`, unless the vendor reported it. Vendors report nothing for a generation that we
     /// cancel, and charge for it.
     pub(crate) fn add_to(self, usage: &mut Usage) {
@@ -77,6 +82,15 @@ mod tests {
         let mut usage = Usage::default();
         estimate().add_to(&mut usage);
         assert_eq!((usage.input_tokens, usage.output_tokens, usage.tokens_estimated), (4, 2, true));
+    }
+
+    #[test]
+    fn a_generation_that_was_repeated_after_its_usage_is_estimated() {
+        let (mut usage, mut estimate) = (Usage::default(), estimate());
+        estimate.mark_reported();
+        estimate.mark_repeated();
+        estimate.add_to(&mut usage);
+        assert!(usage.tokens_estimated);
     }
 
     #[test]

@@ -92,7 +92,11 @@ pub fn served_locales(languages: &[String]) -> Vec<String> {
 }
 
 fn locale(language: &str) -> String {
+    // Its locales name no script.
     let tag = canonical(language);
+    let parts =
+        tag.split('-').enumerate().filter(|(place, part)| *place == 0 || !matches!(part.len(), 0 | 4));
+    let tag = parts.map(|(_, part)| part).collect::<Vec<_>>().join("-");
     if tag.is_empty() {
         return "en-US".to_owned();
     }

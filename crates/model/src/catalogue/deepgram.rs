@@ -247,6 +247,7 @@ mod tests {
         assert_eq!(nearest_model("flux-general-multi", "multi"), ("flux-general-multi", "multi"));
         assert_eq!(nearest_model("flux-general-multi", "sv"), ("nova-3", "sv"));
         assert_eq!(nearest_model("flux-general-multi", "tr-TR"), ("nova-2", "tr"), "nova-3 does not know it");
+        assert_eq!(nearest_model("nova-3", "nb-NO").1, "no", "as the vendor writes it");
         assert_eq!(nearest_model("flux", "en"), ("flux-general-en", "en"));
     }
 

@@ -5,7 +5,8 @@
 use jiff::civil::{Date, date};
 
 use super::{
-    Adapter, Capabilities, Connection, Model, Price, Row, Service, VoiceCapabilities, languages::primary,
+    Adapter, Capabilities, Connection, Model, Price, Row, Service, VoiceCapabilities,
+    languages::{is_same_language, primary},
 };
 use crate::audio::{AudioFormat, Encoding};
 
@@ -119,12 +120,7 @@ const LANGUAGES: &[&str] = &[
 
 /// A language as the vendor names it; none if it does not speak it.
 pub(super) fn spoken_language(language: &str) -> Option<&'static str> {
-    let language = match primary(language) {
-        written if written.eq_ignore_ascii_case("nb") => "no",
-        filipino if filipino.eq_ignore_ascii_case("tl") => "fil",
-        other => other,
-    };
-    LANGUAGES.iter().copied().find(|listed| listed.eq_ignore_ascii_case(language))
+    LANGUAGES.iter().copied().find(|listed| is_same_language(listed, language))
 }
 
 /// The `language_code` for a conversation in `language`: regional tags give errors or silence, and models before v2.5

@@ -26,7 +26,7 @@ impl Languages {
         let Self::Listed(listed) = self else { return Some(language) };
         let find = |is_it: &dyn Fn(&str) -> bool| listed.iter().copied().find(|listed| is_it(listed));
         find(&|tag| is_same(tag, language))
-            .or_else(|| find(&|tag| tag.eq_ignore_ascii_case(primary(language))))
+            .or_else(|| find(&|tag| tag.eq_ignore_ascii_case(language_of(language))))
             .or_else(|| find(&|tag| is_same_language(tag, language)))
     }
 }
@@ -36,9 +36,18 @@ pub(super) fn primary(tag: &str) -> &str {
     tag.split(['-', '_']).next().unwrap_or(tag)
 }
 
+/// The language of a tag by one of its names: vendors write Norwegian `no` or `nb`, Filipino `fil` or `tl`.
+fn language_of(tag: &str) -> &str {
+    match primary(tag) {
+        norwegian if norwegian.eq_ignore_ascii_case("nb") => "no",
+        filipino if filipino.eq_ignore_ascii_case("tl") => "fil",
+        other => other,
+    }
+}
+
 /// Whether two tags are of one language, whatever their regions.
 pub(super) fn is_same_language(tag: &str, other: &str) -> bool {
-    primary(tag).eq_ignore_ascii_case(primary(other))
+    language_of(tag).eq_ignore_ascii_case(language_of(other))
 }
 
 /// Whether two tags differ in their spelling only: `pt-BR` and `pt_br`.
@@ -65,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_language_is_asked_for_as_the_vendor_lists_it() {
-        let listed = Languages::Listed(&["en", "en-GB", "fr", "pt-BR", "pt-PT"]);
+        let listed = Languages::Listed(&["en", "en-GB", "fr", "no", "pt-BR", "pt-PT"]);
         for (language, nearest) in [
             ("en-GB", Some("en-GB")),
             ("en_gb", Some("en-GB")),
@@ -75,6 +84,7 @@ mod tests {
             ("pt", Some("pt-BR")),
             ("pt-PT", Some("pt-PT")),
             ("pt-AO", Some("pt-BR")),
+            ("nb-NO", Some("no")),
             ("sw", None),
             ("", None),
         ] {

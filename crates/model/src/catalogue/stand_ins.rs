@@ -84,8 +84,6 @@ fn azure_locale(language: &str) -> Option<String> {
 }
 
 fn azure_row(language: &str) -> Option<&'static (&'static str, &'static str, &'static str)> {
-    // Bokmål.
-    let language = if is_same_language(language, "nb") { "no" } else { language };
     AZURE.iter().find(|(known, ..)| is_same_language(known, language))
 }
 

@@ -4,7 +4,7 @@
 //! `cargo bench -p switchboard-providers --bench overhead`. For each provider a scripted vendor on the loopback address
 //! notes when it writes. A bare socket and the adapter read the same bytes from it, by turns, each on the runtime of the
 //! media worker, and note when they have them. It fails if the medians differ by a millisecond or more. TLS, which
-//! both would need, is left out. Run without `--bench`, as by `cargo test`, it only tries everything once.
+//! both would need, is left out. Run without `--bench`, as by `cargo test --benches`, it only tries everything once.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 

@@ -38,7 +38,7 @@ impl<P: ?Sized> Attempts<P> {
 
     /// The present candidate failed. Returns whether the request goes on, with the same candidate or the next one.
     pub(super) fn fail(&mut self, error: &Error) -> bool {
-        let cause = Cause::of(error);
+        let cause = Cause::of(error, self.chain.candidates[self.place()].id.service);
         if failover::retries(cause.failure, self.repeated, self.began.elapsed()) {
             self.chain.note_repetition(self.place(), &error.without_explanation());
             self.repeated += 1;

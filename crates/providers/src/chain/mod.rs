@@ -100,6 +100,8 @@ struct Memory {
     failed: Vec<bool>,
     /// The candidates whose failure was reported, or is about to be.
     noted: Vec<bool>,
+    /// The same for those that were asked again.
+    repeated: Vec<bool>,
     /// Failures that were not reported yet.
     notes: Vec<String>,
 }
@@ -107,7 +109,7 @@ struct Memory {
 impl<P: ?Sized> Chain<P> {
     fn new(candidates: Vec<Candidate<P>>, outages: ProviderOutages) -> Arc<Self> {
         let none = vec![false; candidates.len()];
-        let memory = Memory { failed: none.clone(), noted: none, notes: vec![] };
+        let memory = Memory { failed: none.clone(), noted: none.clone(), repeated: none, notes: vec![] };
         Arc::new(Self { candidates, outages, memory: Mutex::new(memory) })
     }
 
@@ -161,10 +163,12 @@ impl<P: ?Sized> Chain<P> {
         }
     }
 
-    /// Notes that a candidate failed, and is asked again.
+    /// Notes once in the call that a candidate failed, and is asked again.
     fn note_repetition(&self, place: usize, reason: &str) {
-        let note = self.fault(place, &format!("{reason}, and was asked again"));
-        self.memory().notes.push(note);
+        let mut memory = self.memory();
+        if !std::mem::replace(&mut memory.repeated[place], true) {
+            memory.notes.push(self.fault(place, &format!("{reason}, and was asked again")));
+        }
     }
 
     fn fault(&self, place: usize, reason: &str) -> String {
@@ -206,8 +210,8 @@ struct Cause {
 impl Cause {
     const SILENT: Self = Self { failure: Failure::Silent, is_of_voice: false };
 
-    fn of(error: &Error) -> Self {
-        let is_of_voice = error.is_unknown_voice();
+    fn of(error: &Error, service: Service) -> Self {
+        let is_of_voice = service == Service::Voice && error.is_unknown_voice();
         let failure = match error {
             Error::Unavailable { retry_after, .. } => Failure::Unavailable { retry_after: *retry_after },
             Error::Rejected { .. } if is_of_voice || error.concerns_all_calls() => Failure::Refused,

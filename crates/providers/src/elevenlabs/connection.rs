@@ -93,7 +93,8 @@ impl Speaking {
 
     /// Whether a clause waits for another one.
     pub(super) fn is_other_than(&self, number: u64) -> bool {
-        !matches!(self.0.load(Ordering::Relaxed), 0) && self.0.load(Ordering::Relaxed) != number
+        let now = self.0.load(Ordering::Relaxed);
+        now != 0 && now != number
     }
 }
 

@@ -1,7 +1,7 @@
 //! A websocket to `/ws3`, which synthesizes one clause at a time, and the few that a call keeps open.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -27,24 +27,44 @@ const MAX_KEPT: usize = 2;
 
 /// The sockets of a voice that no clause uses.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pool(Arc<Mutex<Vec<(Url, Socket, Instant)>>>);
+pub(super) struct Pool(Arc<Mutex<Idle>>);
+
+#[derive(Debug, Default)]
+struct Idle {
+    /// Sessions whose clauses may use the sockets.
+    sessions: usize,
+    sockets: Vec<(Url, Socket, Instant)>,
+}
 
 impl Pool {
     /// A socket with this address, which has the settings of its clauses.
     pub(super) fn take(&self, url: &Url) -> Option<Socket> {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = &mut self.locked().sockets;
         idle.retain(|(.., since)| since.elapsed() < MAX_IDLE);
         let place = idle.iter().rposition(|(of, ..)| of == url)?;
         Some(idle.remove(place).1)
     }
 
-    /// Closes all sockets.
-    pub(super) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    fn locked(&self) -> MutexGuard<'_, Idle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session begins to use the sockets.
+    pub(super) fn begin_session(&self) {
+        self.locked().sessions += 1;
+    }
+
+    /// A session ends. The last one closes all sockets.
+    pub(super) fn end_session(&self) {
+        let mut idle = self.locked();
+        idle.sessions = idle.sessions.saturating_sub(1);
+        if idle.sessions == 0 {
+            idle.sockets.clear();
+        }
     }
 
     pub(super) fn put(&self, url: &Url, socket: Socket) {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = &mut self.locked().sockets;
         if idle.len() < MAX_KEPT {
             idle.push((url.clone(), socket, Instant::now()));
         }

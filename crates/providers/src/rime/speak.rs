@@ -111,6 +111,7 @@ impl Synthesizer for Speak {
 
     fn open(&self, call: &CallContext) -> Box<dyn VoiceSession> {
         let url = self.url(call.format, &call.language);
+        self.idle.begin_session();
         Box::new(Session { url, voice: self.clone(), clauses: 0 })
     }
 }
@@ -123,9 +124,8 @@ struct Session {
 }
 
 impl Drop for Session {
-    /// No clause will use the idle connections.
     fn drop(&mut self) {
-        self.voice.idle.clear();
+        self.voice.idle.end_session();
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Value, json};
 
 pub(crate) use self::chosen_providers::ChosenProviders;
@@ -88,18 +88,20 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &DemoOption
     if options.kill_worker {
         faults.extend(report.faults_of_moving());
     }
-    if !faults.is_empty() {
-        bail!(
-            "the call did not go through: {}. The logs are in {}/logs.",
-            faults.join("; "),
-            addresses.state.display()
-        );
-    }
+    let result = if faults.is_empty() {
+        Ok(())
+    } else {
+        let (faults, state) = (faults.join("; "), addresses.state.display());
+        Err(anyhow!("the call did not go through: {faults}. The logs are in {state}/logs."))
+    };
     if options.stay {
+        if let Err(fault) = &result {
+            report::failed(fault)?;
+        }
         report::stays(&console)?;
         std::future::pending::<()>().await;
     }
-    Ok(())
+    result
 }
 
 /// Shows each event when it is stored, until the conversation has ended.

@@ -105,6 +105,11 @@ pub(super) fn watched_at(console: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "The console shows it while it runs: {console}\n")
 }
 
+/// Shows why the call failed, before the stack runs on.
+pub(super) fn failed(fault: &anyhow::Error) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "\nError: {fault:#}")
+}
+
 /// Shows that the stack runs on.
 pub(super) fn stays(console: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "\nThe call in the console: {console}\nCtrl-C stops everything.")

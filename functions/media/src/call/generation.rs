@@ -182,6 +182,7 @@ impl<'a> Generations<'a> {
             }
             Some(Ok(GenerationEvent::Fallback(fallback))) => {
                 faults.record_fallback(ProviderRole::LanguageModel, &fallback);
+                estimate.mark_repeated();
                 *stand_in = fallback.stand_in;
                 None
             }
