@@ -82,17 +82,18 @@ export async function showAgent(main, id, signal) {
     void attempt(save, async () => {
       const saved = isNew ? await request("POST", "agents", values(true)) : await request("PATCH", `agents/${id}`, values(false));
       announce("Saved.");
+      if (signal.aborted) return;
       location.hash = isNew ? `#/agents/${saved.id}` : "#/agents";
     });
   };
   const duplicate = el("button", { type: "button", onclick: () => attempt(duplicate, async () => {
     const { metadata, ...rest } = values(true);
     const copy = await request("POST", "agents", { ...rest, metadata: { ...metadata, name: `Copy of ${name}` } });
-    location.hash = `#/agents/${copy.id}`;
+    if (!signal.aborted) location.hash = `#/agents/${copy.id}`;
   }) }, "Duplicate");
   const remove = el("button", { type: "button", class: "quiet", onclick: () => window.confirm("Delete this agent? Its conversations stay.") && attempt(remove, async () => {
     await request("DELETE", `agents/${id}`);
-    location.hash = "#/agents";
+    if (!signal.aborted) location.hash = "#/agents";
   }) }, "Delete");
   const existing = isNew ? [] : [el("a", { class: "button", href: `#/agents/${id}/talk` }, "Talk to it"), duplicate, remove];
   fill(main, el("form", { class: "agent-form", novalidate: true, onsubmit: submit },

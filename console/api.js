@@ -105,7 +105,11 @@ async function send(method, path, body, signal) {
 
 /** @param {Response} answer */
 async function read(answer) {
-  const body = await answer.json().catch(() => null);
+  const body = await answer.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    if (answer.ok) throw new ApiError(0, "The answer of the API broke off. Try again.");
+    return null;
+  });
   if (answer.ok && body !== null) return body;
   const id = answer.headers.get("x-request-id");
   const { message, fields } = errorIn(answer.status, body?.detail, id);

@@ -15,15 +15,18 @@ import { TYPES } from "./rows.js";
 import { agentName, storyOf } from "./story.js";
 import { Timeline } from "./timeline.js";
 
-/** Time until the next look, in milliseconds, after an error or a call's end. */
+/** Shortest time between two looks, in milliseconds. */
 const LOOK_MS = 1_000;
-/** Longest wait for a live call's next event, in seconds. Then its status and the deliveries of older events are read again. */
+/** Longest wait for a live call's next event, in seconds. Then its status and the deliveries of the last page of events are read again. */
 const WAIT_SECONDS = 5;
 /** How long deliveries and the recording are looked for after the end of a call, in milliseconds. */
 const SETTLING_MS = 20_000;
-/** Largest recording whose waveform is drawn, in bytes: half an hour. Longer ones are played only. */
+/**
+ * Largest recording whose waveform is drawn, in bytes: half an hour of a phone call, 17 minutes of a web call. Longer ones are
+ * played only.
+ */
 const MAX_BYTES = 64 * 1024 * 1024;
-/** Maximum number of events: the end of the API's list. */
+/** Maximum number of events that are shown. */
 const MAX_EVENTS = 10_000;
 
 /**
@@ -53,6 +56,9 @@ class ConversationPage {
     this.shownWords = "";
     this.blob = "";
     this.isSettling = false;
+    this.isFollowing = false;
+    /** @type {number | null} */
+    this.settlesUntil = null;
     this.hasRecording = false;
     this.head = el("div", { class: "page-head" });
     this.length = el("span");
@@ -61,7 +67,7 @@ class ConversationPage {
     this.timeline = new Timeline((ms) => this.player.seek(ms));
     this.transcript = el("ol", { class: "transcript" });
     this.side = el("aside", { "aria-label": "Details" });
-    this.log = new EventLog(id);
+    this.log = new EventLog(id, (event) => this.#settleAgain(event));
     this.player.addEventListener("moved", () => this.timeline.moveCursor(this.player.at, !this.player.audio.paused));
     this.element = el("div", { class: "conversation" },
       this.head, this.problem,
@@ -109,22 +115,39 @@ class ConversationPage {
     await this.#eventsAfter(this.events.length, `limit=1&wait=${WAIT_SECONDS}`);
   }
 
+  /** Looks for the outcome of a delivery that was asked for again. @param {any} event */
+  #settleAgain(event) {
+    this.events = this.events.map((other) => (other.id === event.id ? event : other));
+    // The page of a live call looks anyway.
+    if (this.isLive) return;
+    this.settlesUntil = performance.now() + SETTLING_MS;
+    // It ends with the page.
+    if (!this.isFollowing) this.follow().catch((error) => this.signal.aborted || fill(this.problem, errorBox(error)));
+  }
+
   /** Looks again while the call is live, and for a while after it. */
   async follow() {
-    /** @type {number | null} */
-    let settlesUntil = null;
+    this.isFollowing = true;
     for (;;) {
       if (!this.isLive) {
-        settlesUntil ??= Math.max(performance.now() + 1, performance.now() + SETTLING_MS - (Date.now() - Date.parse(this.conversation.ended_at)));
+        // By no more than this if the clocks differ.
+        const age = Math.max(0, Date.now() - Date.parse(this.conversation.ended_at));
+        this.settlesUntil ??= performance.now() + Math.max(1, SETTLING_MS - age);
         this.isSettling = true;
         if (!this.hasRecording) await this.#loadRecording();
-        if (performance.now() >= settlesUntil) return;
+        if (performance.now() >= this.settlesUntil) {
+          this.isFollowing = false;
+          return;
+        }
       }
       // Then all its events are read again: a long call less often.
       const pagesOfEvents = Math.ceil(this.events.length / PAGE);
       if (!this.isLive) await pause(Math.min(SETTLING_MS, (2 + pagesOfEvents) * LOOK_MS), this.signal);
       try {
-        if (this.isLive) await this.#nextEvent();
+        if (this.isLive) {
+          await pause(document.hidden ? WAIT_SECONDS * 1_000 : LOOK_MS, this.signal);
+          await this.#nextEvent();
+        }
         await this.refresh();
         fill(this.problem);
       } catch (error) {
@@ -185,8 +208,8 @@ class ConversationPage {
     button.disabled = true;
     try {
       await request(method, path);
-      if (method === "DELETE") location.hash = "#/conversations";
-      else announce("The call ends.");
+      if (method !== "DELETE") announce("The call ends.");
+      else if (!this.signal.aborted) location.hash = "#/conversations";
     } catch (error) {
       fill(this.problem, errorBox(error));
       button.disabled = false;
@@ -224,13 +247,14 @@ class ConversationPage {
       ...fact("Webhooks", config.webhooks?.length), ...fact("Conversation", this.id));
     const served = cost?.served_by?.map((/** @type {any} */ part) => el("li", {}, `${part.role.replaceAll("_", " ")}: ${part.provider} ${part.model}`));
     return [el("h2", {}, "Details"), facts, cost ? costTable(cost) : el("p", { class: "hint" }, "The cost is here after the call."),
-      served?.length > 0 && el("details", {}, el("summary", {}, "Who served"), el("ul", {}, ...served))];
+      served?.length > 0 && el("details", {}, el("summary", {}, "Providers that served"), el("ul", {}, ...served))];
   }
 
   async #loadRecording() {
     if (this.conversation.agent_config.recording === false || !this.conversation.started_at) return;
+    let url = "";
     try {
-      const { recording_url: url } = await get(`conversations/${this.id}/recording`, this.signal);
+      url = (await get(`conversations/${this.id}/recording`, this.signal)).recording_url;
       this.hasRecording = true;
       this.player.say("Loading the recording…");
       const answer = await fetch(url, { signal: this.signal, credentials: "omit" }).catch(() => null);
@@ -249,6 +273,7 @@ class ConversationPage {
       this.timeline.showPeaks(peaks);
     } catch (error) {
       this.signal.throwIfAborted();
+      if (this.hasRecording) this.player.load(url);
       const isNotYet = error instanceof ApiError && (error.status === 404 || error.status === 409);
       this.player.say(isNotYet ? "There is no recording yet." : error instanceof Error ? error.message : String(error));
     }

@@ -36,6 +36,11 @@ const COLUMNS = [
   ["cost", "Cost", "number narrow-hides"],
 ];
 
+/** Forgets the filters of an account that signs out. */
+export function forgetFilters() {
+  kept.filters = { status: "", type: "", agent: "", text: "" };
+}
+
 /** @param {HTMLElement} main @param {AbortSignal} signal */
 export async function showConversations(main, signal) {
   document.title = "Conversations · Switchboard";
@@ -152,7 +157,9 @@ class ConversationList {
 
   #update() {
     const everything = [...this.known.values()];
-    const names = [...new Set(everything.map(({ agent }) => agent))].sort();
+    // The chosen one stays in the list, whatever conversations there are.
+    const chosen = kept.filters.agent === "" ? [] : [kept.filters.agent];
+    const names = [...new Set([...everything.map(({ agent }) => agent), ...chosen])].sort();
     if (names.length + 1 !== this.agents.options.length) {
       fill(this.agents, el("option", { value: "" }, "all"), ...names.map((name) => el("option", { value: name, selected: name === kept.filters.agent }, name)));
     }

@@ -15,7 +15,9 @@ export async function showCredentials(main, signal) {
   fill(main, el("p", { class: "hint" }, "Loading…"));
   const [document_, credentials] = await Promise.all([get("openapi.json", signal), all("credentials", signal)]);
   const problem = el("div");
-  const again = () => showCredentials(main, signal);
+  const again = async () => {
+    if (!signal.aborted) await showCredentials(main, signal);
+  };
   const row = (/** @type {any} */ { id, provider, last4, created_at: created }) => {
     const remove = el("button", { type: "button", class: "quiet", "aria-label": `Delete the key of ${provider} that ends with ${last4}`, onclick: async () => {
       if (!window.confirm("Delete this key? Agents that name it can no longer call.")) return;

@@ -20,9 +20,10 @@ export function summaryOf({ event, data }) {
 }
 
 export class EventLog {
-  /** @param {string} id The conversation's. */
-  constructor(id) {
+  /** @param {string} id The conversation's. @param {(event: any) => void} redelivers Called with an event that is delivered again. */
+  constructor(id, redelivers) {
     this.id = id;
+    this.redelivers = redelivers;
     /** @type {Map<string, HTMLElement>} */
     this.rows = new Map();
     this.list = el("ol", { class: "events hides-seconds" });
@@ -77,6 +78,7 @@ export class EventLog {
           const after = await request("POST", `conversations/${this.id}/events/${id}/redeliver`);
           announce("The event will be delivered again.");
           this.show([after], start);
+          this.redelivers(after);
         } catch (error) {
           again.after(errorBox(error));
           again.disabled = false;

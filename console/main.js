@@ -11,7 +11,7 @@
 import { showAgent, showAgents } from "./agents.js";
 import { ApiError, get, setToken, token } from "./api.js";
 import { showConversation } from "./conversation.js";
-import { showConversations } from "./conversations.js";
+import { forgetFilters, showConversations } from "./conversations.js";
 import { showCredentials } from "./credentials.js";
 import { el, errorBox, fill } from "./elements.js";
 import { showNumbers } from "./numbers.js";
@@ -35,11 +35,14 @@ const ROUTES = [
   [/^#\/conversations$/, (signal) => showConversations(main, signal)],
 ];
 
-/** Only a stack on this machine prints such addresses. Elsewhere a link must not sign the reader in to another account. */
+/**
+ * Takes the token out of the address. It signs in on this machine only, whose stack prints such addresses: elsewhere a link must
+ * not sign the reader in to another account.
+ */
 function takeToken() {
   const [, given, path] = /^#token=(sk_\w+)(.*)$/.exec(location.hash) ?? [];
-  if (!given || !["127.0.0.1", "localhost", "[::1]"].includes(location.hostname)) return;
-  setToken(given);
+  if (!given) return;
+  if (["127.0.0.1", "localhost", "[::1]"].includes(location.hostname)) setToken(given);
   history.replaceState(null, "", path.startsWith("&") ? `#${path.slice(1)}` : "#/conversations");
 }
 
@@ -82,8 +85,10 @@ function showSignIn(error) {
   const button = el("button", { type: "submit", class: "main" }, "Sign in");
   const signIn = async (/** @type {Event} */ event) => {
     event.preventDefault();
+    const given = input.value.trim();
+    if (!/^[\x21-\x7e]+$/.test(given)) return fill(problem, errorBox(new Error("This is not a token: it begins with sk_.")));
     button.disabled = true;
-    setToken(input.value.trim());
+    setToken(given);
     try {
       await get("conversations?limit=1");
       await route();
@@ -103,12 +108,14 @@ addEventListener("hashchange", () => void route());
 addEventListener("unauthorized", () => {
   const wasSignedIn = token() !== null;
   setToken(null);
+  forgetFilters();
   shown.abort(new DOMException("signed out", "AbortError"));
   sections.hidden = signOut.hidden = true;
   if (wasSignedIn) showSignIn(new Error("The API does not know this token."));
 });
 signOut.addEventListener("click", () => {
   setToken(null);
+  forgetFilters();
   void route();
 });
 // A plain link would change the address, which names the page.

@@ -15,7 +15,9 @@ export async function showNumbers(main, signal) {
   fill(main, el("p", { class: "hint" }, "Loading…"));
   const [numbers, agents] = await Promise.all([all("phone_numbers", signal), all("agents", signal)]);
   const problem = el("div");
-  const again = () => showNumbers(main, signal);
+  const again = async () => {
+    if (!signal.aborted) await showNumbers(main, signal);
+  };
   const rows = numbers.map((number) => row(number, agents, problem, again));
   const names = ["Number", "Inbound calls go to", "Webhooks", "Since", "Actions"];
   const table = el("div", { class: "card scrolls" }, el("table", { class: "plain" }, el("caption", { class: "unseen" }, "Numbers"),
@@ -28,18 +30,20 @@ export async function showNumbers(main, signal) {
 /** @param {any} number @param {any[]} agents @param {HTMLElement} problem @param {() => Promise<void>} again */
 function row({ phone_number: number, inbound_agent_id: inbound, webhooks, created_at: created, telephony }, agents, problem, again) {
   const path = `phone_numbers/${encodeURIComponent(number)}`;
+  let saved = inbound ?? "";
   const known = agents.map((agent) => el("option", { value: agent.id, selected: agent.id === inbound }, agentName(agent, agent.id)));
   const deleted = inbound && !agents.some(({ id }) => id === inbound) ? el("option", { value: inbound, selected: true }, `${inbound} (deleted)`) : null;
   const select = el("select", { "aria-label": `Agent that answers ${number}`, onchange: async () => {
     fill(problem);
     try {
       await request("PATCH", path, { inbound_agent_id: select.value || null });
+      saved = select.value;
       announce(`Saved: calls to ${number}.`);
     } catch (error) {
       fill(problem, errorBox(error));
-      select.value = inbound ?? "";
+      select.value = saved;
     }
-  } }, el("option", { value: "" }, webhooks.length > 0 ? "the webhook's choice" : "nobody: they are rejected"), deleted, ...known);
+  } }, el("option", { value: "" }, webhooks.length > 0 ? "the webhook's choice" : "no agent: they are rejected"), deleted, ...known);
   const remove = el("button", { type: "button", class: "quiet", "aria-label": `Remove ${number}`, onclick: async () => {
     if (!window.confirm(`Remove ${number} from this account? It stays with the deployment, which gives it to the next purchase that it fits.`)) return;
     try {

@@ -53,6 +53,7 @@ function microphone(id, signal) {
     try {
       // Asked for before the call is made: its URL is valid for a minute only.
       const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 };
+      if (!navigator.mediaDevices) throw new Error("The microphone needs HTTPS, or this machine: open the console by https://.");
       const stream = await navigator.mediaDevices.getUserMedia({ audio });
       const release = () => stream.getTracks().forEach((track) => track.stop());
       try {
@@ -117,7 +118,7 @@ function inWords(error) {
 /** @param {string} id @param {any[]} numbers */
 function telephone(id, numbers) {
   const title = el("h2", { id: "telephone-title" }, "With a telephone");
-  if (numbers.length === 0) return el("aside", { class: "card", "aria-labelledby": "telephone-title" }, title, el("p", {}, "The account has no number to call from. Buy one with ", el("code", {}, "POST /phone_numbers/buy"), "."));
+  if (numbers.length === 0) return el("aside", { class: "card", "aria-labelledby": "telephone-title" }, title, el("p", {}, "The account has no number to call from. ", el("a", { href: "#/numbers" }, "Buy one"), "."));
   const from = el("select", { id: "from-number" }, ...numbers.map(({ phone_number: number }) => el("option", { value: number }, number)));
   const to = el("input", { id: "to-number", type: "tel", required: true, autocomplete: "tel", placeholder: "+14155550100", "aria-describedby": "to-hint" });
   const problem = el("div");

@@ -189,6 +189,7 @@ test("an event shows its attempts, and is delivered again", async () => {
   assert.deepEqual(await axe(), []);
   await event.getByRole("button", { name: "Deliver again" }).click();
   await event.locator("summary").getByText("pending").waitFor();
+  await event.locator("summary").getByText("pending").waitFor({ state: "detached" });
 });
 
 test("a live call grows on its page, and the focus stays", async () => {
@@ -264,6 +265,25 @@ test("a number gets its agent, and another number is bought", async () => {
   await page.getByRole("button", { name: "Buy +14155550123" }).click();
   await page.getByRole("rowheader", { name: "+14155550123" }).waitFor();
   assert.deepEqual(await axe(), []);
+});
+
+test("an answer that comes late changes no other page", async () => {
+  let answer = () => {};
+  const held = new Promise((done) => (answer = () => done(null)));
+  await page.route("**/phone_numbers/*", async (route) => {
+    await held;
+    await route.fulfill({ json: {} });
+  });
+  page.on("dialog", (dialog) => dialog.accept());
+  await visit("/numbers");
+  await page.getByRole("button", { name: /^Remove / }).first().click();
+  await page.evaluate("location.hash = '#/conversations'");
+  await page.locator(".rows, [role=grid], table").first().waitFor();
+  const answered = page.waitForResponse("**/phone_numbers/*");
+  answer();
+  await answered;
+  await page.evaluate("new Promise((done) => setTimeout(done))");
+  assert.equal(await page.title(), "Conversations · Switchboard");
 });
 
 test("a key is added, shown by its end only, and typed unseen", async () => {
