@@ -137,6 +137,8 @@ pub struct Rate {
     interval: i64,
     /// Maximum number of tokens in the bucket.
     burst: i64,
+    /// Tokens that a request takes.
+    tokens: i64,
 }
 
 /// The conditional write that takes a token from a stored bucket, whose one number is in microseconds since 1970. Its
@@ -164,7 +166,7 @@ impl Rate {
     /// A rate of `per_second` tokens per second, and at most `burst` at once. Zero counts as one.
     #[must_use]
     pub fn new(per_second: u32, burst: u32) -> Self {
-        Self { interval: 1_000_000 / i64::from(per_second.max(1)), burst: i64::from(burst.max(1)) }
+        Self { interval: 1_000_000 / i64::from(per_second.max(1)), burst: i64::from(burst.max(1)), tokens: 1 }
     }
 
     /// The rate of call starts. The calls of a second may start together.
@@ -193,19 +195,26 @@ impl Rate {
         Self::new(limits.inbound_calls / 10, limits.inbound_calls.max(10))
     }
 
-    /// Takes a token from a bucket at `now`; a bucket of none was never used.
+    /// The same bucket, from which each request takes this many tokens; from a full one in any case.
+    #[must_use]
+    pub fn weighing(self, tokens: u32) -> Self {
+        Self { tokens: i64::from(tokens.max(1)), ..self }
+    }
+
+    /// Takes the tokens of a request from a bucket at `now`; a bucket of none was never used.
     ///
     /// # Errors
     /// The bucket is empty. The error is the time until the next token.
     pub fn take(self, full_at: Option<i64>, now: Timestamp) -> Result<Take, Duration> {
         let now = now.as_millis().saturating_mul(1_000);
-        let latest = now.saturating_add((self.burst - 1) * self.interval);
+        let latest = now.saturating_add((self.burst - self.tokens).max(0) * self.interval);
+        let interval = self.tokens * self.interval;
         match full_at {
             Some(full_at) if full_at > latest => {
                 Err(Duration::from_micros(full_at.saturating_sub(latest).unsigned_abs()))
             }
-            Some(full_at) if full_at > now => Ok(Take::Next { latest, interval: self.interval }),
-            _ => Ok(Take::First { now, full_at: now.saturating_add(self.interval) }),
+            Some(full_at) if full_at > now => Ok(Take::Next { latest, interval }),
+            _ => Ok(Take::First { now, full_at: now.saturating_add(interval) }),
         }
     }
 }
@@ -246,6 +255,15 @@ mod tests {
         assert_eq!(drain(rate, &mut bucket, at(50)), 1);
         assert_eq!(drain(rate, &mut bucket, at(1_050)), 20);
         assert_eq!(drain(rate, &mut bucket, at(100_000)), 40, "it never holds more than its burst");
+    }
+
+    #[test]
+    fn a_request_that_weighs_more_takes_more_tokens() {
+        let (rate, mut full_at) = (Rate::new(5, 10), None);
+        assert_eq!(drain(rate.weighing(4), &mut full_at, at(0)), 2);
+        assert_eq!(drain(rate, &mut full_at, at(0)), 2, "what they left");
+        let mut full_at = None;
+        assert_eq!(drain(rate.weighing(100), &mut full_at, at(0)), 1, "a full bucket gives one");
     }
 
     #[test]

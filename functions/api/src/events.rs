@@ -27,6 +27,9 @@ const TRIES: usize = 4;
 /// Time between two looks at the table of a request that waits: a person who follows a call notices no second, and a look
 /// costs four reads and a write, which counts it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Requests as which each second of a wait counts. A waiting request holds an instance of the function, so an account holds
+/// at most a quarter of its requests per second.
+const COUNTS_PER_SECOND: u32 = 4;
 /// Time that the looks of one request may take beyond its `wait`, if the table is slow. The gateway gives it 30 s in all.
 const LOOK_MARGIN: Duration = Duration::from_secs(3);
 
@@ -87,9 +90,7 @@ impl Api {
             // The first tick is at once.
             looks.tick().await;
             for _ in 0..query.wait {
-                // A request that waits holds an instance of the function: each second of it counts as a request, so an
-                // account holds as many as it may send per second.
-                self.count(account).await?;
+                self.count(account, COUNTS_PER_SECOND).await?;
                 looks.tick().await;
                 let snapshot = find(self, account, id).await?;
                 let found = self.table.events(account, id, query.offset(), query.page.limit).await?;

@@ -31,7 +31,7 @@ impl FromRequestParts<Api> for Caller {
         let token = header.and_then(Token::from_authorization).ok_or(ApiError::Unauthorized)?;
         let account = api.table.account_of_token(&token).await?.ok_or(ApiError::Unauthorized)?;
         spans::record_account(account);
-        api.count(account).await?;
+        api.count(account, 1).await?;
         parts.extensions.insert(Self(account));
         Ok(Self(account))
     }

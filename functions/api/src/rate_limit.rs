@@ -2,7 +2,7 @@
 //!
 //! A request is counted once its caller is known, before its handler runs: a request over the limit costs no more than the
 //! count. If counting fails, the request is served: the client did nothing wrong, and the gateway has a limit of its own.
-//! A request that waits for events counts once more for each second.
+//! A request that waits for events counts four times more for each second.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::{Api, errors::ApiError};
 const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Api {
-    /// Counts one request of an account. The error says that it exceeds the limit.
-    pub(crate) async fn count(&self, account: AccountId) -> Result<(), ApiError> {
+    /// Counts a request of an account, as `counts` of them. The error says that it exceeds the limit.
+    pub(crate) async fn count(&self, account: AccountId, counts: u32) -> Result<(), ApiError> {
         let counting = async {
             let limits = self.table.limits(account).await?;
-            self.table.take_request(account, &limits, (self.now)()).await
+            self.table.take_request(account, &limits, counts, (self.now)()).await
         };
         match timeout(COUNT_TIMEOUT, counting).await {
             Ok(Ok(None)) => {}

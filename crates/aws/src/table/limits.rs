@@ -198,9 +198,11 @@ impl Table {
         &self,
         account: AccountId,
         limits: &Limits,
+        counts: u32,
         now: Timestamp,
     ) -> Result<Option<Duration>, TableError> {
-        self.take_token(keys::busy_pk(account, REQUESTS), REQUESTS, Rate::requests(limits), now).await
+        let rate = Rate::requests(limits).weighing(counts);
+        self.take_token(keys::busy_pk(account, REQUESTS), REQUESTS, rate, now).await
     }
 
     /// Counts the start of a call against the calls per second of an account at the carrier: the customer's own with this

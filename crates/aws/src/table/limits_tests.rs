@@ -322,7 +322,7 @@ async fn requests_are_counted_per_account_until_the_stated_time() {
     let limits = Limits { requests_per_second: 2, ..Limits::default() };
     let ask = async |account, ms| {
         let now = Timestamp::from_millis(at(0).as_millis() + ms);
-        table.take_request(account, &limits, now).await.unwrap()
+        table.take_request(account, &limits, 1, now).await.unwrap()
     };
     for _ in 0..4 {
         assert_eq!(ask(one, 0).await, None);
@@ -341,7 +341,7 @@ async fn concurrent_requests_take_no_more_tokens_than_the_bucket_holds() {
     let mut tasks = JoinSet::new();
     for _ in 0..30 {
         let (table, limits) = (table.clone(), limits.clone());
-        tasks.spawn(async move { table.take_request(account, &limits, at(0)).await.unwrap() });
+        tasks.spawn(async move { table.take_request(account, &limits, 1, at(0)).await.unwrap() });
     }
     let went_on = tasks.join_all().await.into_iter().filter(Option::is_none).count();
     assert_eq!(went_on, 10);

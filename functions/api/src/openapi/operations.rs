@@ -131,7 +131,7 @@ fn about(id: &str) -> &'static str {
             "Lists the events of a conversation in their order, each with every attempt to deliver it. To follow a live call, \
              send the `sequence` of the last event as `after`, and `wait`: the answer comes with the next event, at the \
              latest a second after it is stored, or with an empty page when the time is over or the conversation has ended. \
-             Each second of waiting counts as one more request of the account's limit; where that is exceeded, the wait ends \
+             Each second of waiting counts as four more requests of the account's limit; where that is exceeded, the wait ends \
              with 429."
         }
         "redeliver_event" => {

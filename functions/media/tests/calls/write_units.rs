@@ -73,7 +73,7 @@ async fn run(agent: AgentConfig) -> World {
     let world = World::new(agent, VOICE).await;
     let (account, id, table) = (world.conversation.account, world.conversation.id, &world.conversation.table);
     // The request to the API; the carrier's id of the call, its reports of the ringing and of who answered.
-    table.take_request(account, &Limits::default(), now()).await.unwrap();
+    table.take_request(account, &Limits::default(), 1, now()).await.unwrap();
     for _ in 0..3 {
         let change = |Snapshot { conversation, .. }: &Snapshot| {
             let conversation = Conversation { version: conversation.version + 1, ..conversation.clone() };
