@@ -29,7 +29,7 @@ use switchboard_model::{
 
 use crate::failure::{Cause, ServiceError};
 
-/// Maximum length of a recording: four hours, after which the carrier ends every call. A piece that starts later is
+/// Maximum length of a recording: the carrier ends every call after four hours. A piece of a web call that starts later is
 /// ignored.
 const LONGEST: Duration = Duration::from_hours(4);
 /// Ends the name of a piece of [`AudioFormat::WIDEBAND`].
@@ -98,7 +98,7 @@ impl Recordings {
     }
 
     /// Joins the pieces into one WAV file and deletes them. Gaps are silent; where two pieces overlap, the later one
-    /// is kept; audio beyond four hours is dropped. A few megabytes are in memory at a time.
+    /// is kept; audio beyond four hours is dropped. Some 40 MB are in memory at most.
     ///
     /// Call it when the last piece is stored: later pieces are dropped. Returns whether there is a recording. It is
     /// idempotent, also after a failure, and safe to call concurrently.

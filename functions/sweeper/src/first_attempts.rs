@@ -19,7 +19,7 @@ const CHECKS: usize = 500;
 /// Checks that run at the same time. Each holds a page of events of at most 1 MB, and what it says of their webhooks.
 const CHECKS_AT_ONCE: usize = 20;
 /// Time in which a check begins new requests. Then it is paused, and goes on in the next sweep: one conversation may have
-/// more events than a sweep has time for. With a request to the table it stays below [`ITEM_TIMEOUT`].
+/// more events than a sweep has time for. The last step, of fifty packs with their deliveries, has the rest of [`ITEM_TIMEOUT`].
 const CHECK_TIME: Duration = Duration::from_secs(12);
 /// The number of every first attempt.
 const FIRST: u32 = 1;

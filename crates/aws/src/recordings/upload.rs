@@ -9,11 +9,16 @@ use aws_sdk_s3::{
     types::{CompletedMultipartUpload, CompletedPart},
 };
 
+use tokio::task::JoinSet;
+
 use crate::failure::{Cause, ServiceError};
 
-/// Bytes per part. S3 requires at least 5 MiB in all but the last part, and at most 10,000 parts: four hours are 56. A
-/// smaller object is uploaded with one request.
+/// Bytes per part. S3 requires at least 5 MiB in all but the last part, and at most 10,000 parts: four hours at 16 kHz are
+/// 110. A smaller object is uploaded with one request.
 pub(super) const PART: usize = 8 * 1024 * 1024;
+
+/// Parts that are sent at the same time.
+const AT_ONCE: usize = 3;
 
 /// A part takes a second at 10 MB/s.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -29,13 +34,15 @@ pub(super) struct Upload<'a> {
     /// `None` while all bytes fit into one part.
     id: Option<String>,
     parts: Vec<CompletedPart>,
+    /// Parts that are being sent.
+    sending: JoinSet<Result<CompletedPart, ServiceError>>,
     /// Bytes of the next part.
     waiting: Vec<u8>,
 }
 
 impl<'a> Upload<'a> {
     pub(super) fn new(client: &'a Client, bucket: &'a str, key: String) -> Self {
-        Self { client, bucket, key, id: None, parts: vec![], waiting: vec![] }
+        Self { client, bucket, key, id: None, parts: vec![], sending: JoinSet::new(), waiting: vec![] }
     }
 
     /// Appends bytes. They are buffered, so pass a few at a time.
@@ -58,6 +65,8 @@ impl<'a> Upload<'a> {
         if !last.is_empty() {
             self.send(last).await?;
         }
+        while self.sent().await? {}
+        self.parts.sort_by_key(CompletedPart::part_number);
         let parts = CompletedMultipartUpload::builder().set_parts(Some(self.parts)).build();
         self.client
             .complete_multipart_upload()
@@ -74,7 +83,8 @@ impl<'a> Upload<'a> {
     }
 
     /// Deletes the uploaded parts.
-    pub(super) async fn abandon(self) {
+    pub(super) async fn abandon(mut self) {
+        self.sending.shutdown().await;
         let Some(id) = self.id else { return };
         // If this fails, the bucket deletes the remaining parts after a day.
         let aborted = self.client.abort_multipart_upload().bucket(self.bucket).key(self.key).upload_id(id);
@@ -96,10 +106,11 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
+    /// Begins to send a part, and waits until fewer than [`AT_ONCE`] are being sent.
     async fn send(&mut self, part: Vec<u8>) -> Result<(), ServiceError> {
         let id = self.id().await?;
-        let number = i32::try_from(self.parts.len() + 1).unwrap_or(i32::MAX);
-        let sent = self
+        let number = i32::try_from(self.parts.len() + self.sending.len() + 1).unwrap_or(i32::MAX);
+        let request = self
             .client
             .upload_part()
             .bucket(self.bucket)
@@ -108,16 +119,26 @@ impl<'a> Upload<'a> {
             .part_number(number)
             .body(part.into())
             .customize()
-            .config_override(patient())
-            .send()
-            .await
-            .map_err(|error| ServiceError::of("UploadPart", &error))?;
-        let part = CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(sent.e_tag)
-            .set_checksum_crc32(sent.checksum_crc32);
-        self.parts.push(part.build());
+            .config_override(patient());
+        self.sending.spawn(async move {
+            let sent = request.send().await.map_err(|error| ServiceError::of("UploadPart", &error))?;
+            let part = CompletedPart::builder()
+                .part_number(number)
+                .set_e_tag(sent.e_tag)
+                .set_checksum_crc32(sent.checksum_crc32);
+            Ok(part.build())
+        });
+        while self.sending.len() >= AT_ONCE && self.sent().await? {}
         Ok(())
+    }
+
+    /// Waits for one of the parts that are being sent. False if there is none.
+    async fn sent(&mut self) -> Result<bool, ServiceError> {
+        let Some(sent) = self.sending.join_next().await else { return Ok(false) };
+        let sent =
+            sent.map_err(|error| ServiceError::Unavailable(Cause::new(format!("UploadPart: {error}"))))?;
+        self.parts.push(sent?);
+        Ok(true)
     }
 
     async fn id(&mut self) -> Result<String, ServiceError> {

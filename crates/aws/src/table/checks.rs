@@ -42,6 +42,9 @@ impl Check {
     }
 }
 
+/// Packs of events that a check looks at in one step: their deliveries are read with them, and may be many times as large.
+const PACKS: usize = 50;
+
 /// A check while it runs, through the events a page at a time.
 pub struct CheckRun {
     check: Check,
@@ -194,7 +197,7 @@ impl Table {
 
     /// The lost first attempts of the next page of events, which may be empty. None after the last page.
     pub async fn lost_first_attempts(&self, run: &mut CheckRun) -> Result<Option<LostAttempts>, TableError> {
-        let Some(page) = run.pages.next(usize::MAX).await? else { return Ok(None) };
+        let Some(page) = run.pages.next(PACKS).await? else { return Ok(None) };
         let mut events = vec![];
         for item in page {
             let found = packs::recipients(item)?.into_iter();

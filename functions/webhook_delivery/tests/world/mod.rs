@@ -192,11 +192,13 @@ impl World {
         ended.events.last().unwrap().sequence
     }
 
-    /// The write units of in-flight slots so far.
-    pub(crate) fn slot_units(&self) -> u64 {
+    /// The write units of in-flight slots so far: of hosts, and of the account.
+    pub(crate) fn slot_units(&self) -> [u64; 2] {
         let tally = self.database.tally();
-        let kinds = tally.kinds().into_iter().filter(|(kind, _)| ["HOST", "FLIGHTS"].contains(kind));
-        kinds.map(|(_, sum)| sum.units).sum()
+        let units = |kind: &str| {
+            tally.kinds().iter().filter(|(other, _)| *other == kind).map(|(_, sum)| sum.units).sum()
+        };
+        ["HOST", "SLOTS"].map(units)
     }
 
     pub(crate) async fn rotate(&self, secret: &str) {
