@@ -158,6 +158,8 @@ fn the_template_grants_no_wildcard_and_loses_no_message() {
     assert!(resources > 50, "{resources} resources were read");
     assert_eq!(template::wildcards(&template), [""; 0]);
     assert_eq!(template::unsafe_queues(&template), [""; 0]);
+    assert_eq!(template::losable(&template), [""; 0]);
+    assert_eq!(template::deleters(&template), ["ApiRole", "SweeperRole"]);
 }
 
 #[test]

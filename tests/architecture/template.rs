@@ -173,6 +173,28 @@ pub(crate) fn unwatched(template: &str) -> Vec<String> {
     wanted.into_iter().map(|(metric, dimension)| format!("{metric} {dimension}")).collect()
 }
 
+/// Resources with data that a deleted stack would take along, or that a failed creation would leave behind.
+pub(crate) fn losable(template: &str) -> Vec<&str> {
+    let stateful = ["AWS::DynamoDB::Table", "AWS::KMS::Key", "AWS::S3::Bucket"];
+    let mut found = resources(template);
+    found.retain(|it| {
+        let is_kept = it.value("DeletionPolicy") == Some("RetainExceptOnCreate")
+            && it.value("UpdateReplacePolicy") == Some("Retain");
+        stateful.contains(&it.kind) && !is_kept
+    });
+    found.into_iter().map(|it| it.name).collect()
+}
+
+/// Resources that grant the deletion of any item of the table.
+pub(crate) fn deleters(template: &str) -> Vec<&str> {
+    let mut found = resources(template);
+    found.retain(|it| {
+        let deletes = it.mentions("dynamodb:DeleteItem") || it.mentions("dynamodb:BatchWriteItem");
+        deletes && !it.mentions("dynamodb:LeadingKeys")
+    });
+    found.into_iter().map(|it| it.name).collect()
+}
+
 /// Settings of the media workers without which calls are cut off, and that are missing.
 pub(crate) fn unsafe_workers(template: &str) -> Vec<&'static str> {
     let settings = [
@@ -268,6 +290,27 @@ Outputs:
         assert_eq!(unwatched.len(), 7);
         assert_eq!(unwatched[0], "Errors !Ref Worker ");
         assert_eq!(unsafe_workers(TEMPLATE).len(), 6);
+    }
+
+    #[test]
+    fn losable_data_and_deleters_are_found() {
+        let template = "Resources:
+  Kept:
+    Type: AWS::S3::Bucket
+    DeletionPolicy: RetainExceptOnCreate
+    UpdateReplacePolicy: Retain
+  Lost:
+    Type: AWS::KMS::Key
+    DeletionPolicy: Retain
+    UpdateReplacePolicy: Retain
+  Anything:
+    Action: dynamodb:DeleteItem
+  Some:
+    Action: dynamodb:DeleteItem
+    Condition: dynamodb:LeadingKeys
+";
+        assert_eq!(losable(template), ["Lost"]);
+        assert_eq!(deleters(template), ["Anything"]);
     }
 
     #[test]

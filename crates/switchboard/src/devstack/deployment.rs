@@ -82,6 +82,7 @@ pub(crate) async fn deploy(
         ("Architecture", architecture),
         ("PublicUrl", plan.public_url),
         ("AllowHttpWebhooks", "true"),
+        ("LogLevel", &host.log_filter),
         // The sandbox is a carrier without a limit.
         ("CarrierCallsPerSecond", "1000"),
         ("MediaUrl", plan.media_url),

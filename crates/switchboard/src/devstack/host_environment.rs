@@ -15,6 +15,8 @@ pub(crate) struct HostEnvironment {
     pub(crate) path: OsString,
     /// `HOME`, for the children.
     pub(crate) home: OsString,
+    /// `RUST_LOG`: the log filter of functions and workers.
+    pub(crate) log_filter: String,
     /// The keys of real vendors, by their names in the deployment's provider keys.
     provider_keys: BTreeMap<&'static str, String>,
     /// `SWITCHBOARD_STORAGE_URL`: where functions and workers reach the table and the bucket, if not at the emulator. A
@@ -37,6 +39,7 @@ impl HostEnvironment {
         Self {
             path: or("PATH", "/usr/local/bin:/usr/bin:/bin"),
             home: or("HOME", "/"),
+            log_filter: vars.get("RUST_LOG").unwrap_or_else(|| "info".to_owned()),
             provider_keys: keys.filter_map(|name| Some((name, vars.get(&key_variable(name))?))).collect(),
             provider_urls: variables.filter_map(|name| Some((name, url(name)?))).collect(),
             carrier_number: vars.get(CARRIER_NUMBER),

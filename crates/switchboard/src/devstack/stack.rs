@@ -239,8 +239,8 @@ impl Stack {
         let table_name = deployment.outputs.table_name.clone();
         let mut environment = emulator::aws_environment(&emulator.url);
         environment.extend(emulator::storage_environment(&host));
-        let vendors = (&providers, &*media_url);
-        let mut template = media_template(&directories, environment, &deployment, vendors, &executables)?;
+        let settings = (&providers, &*media_url, &*host.log_filter);
+        let mut template = media_template(&directories, environment, &deployment, settings, &executables)?;
         let calls = load.as_ref().map_or(LIVE_CALLS, |setup| setup.calls.max(LIVE_CALLS));
         let mut table = None;
         if let Some(setup) = &load {
@@ -392,7 +392,7 @@ fn media_template(
     directories: &StateDirectory,
     mut environment: Vec<(String, OsString)>,
     deployment: &DeployedStack,
-    (providers, media_url): (&ProviderEndpoints, &str),
+    (providers, media_url, log_filter): (&ProviderEndpoints, &str, &str),
     executables: &Executables,
 ) -> anyhow::Result<WorkerTemplate> {
     environment.extend(
@@ -403,7 +403,7 @@ fn media_template(
             ("SEALING_KEY_ID", &deployment.outputs.sealing_key_id),
             ("MEDIA_URL", media_url),
             ("ALLOW_HTTP_WEBHOOKS", "true"),
-            ("RUST_LOG", "info"),
+            ("RUST_LOG", log_filter),
             ("RUST_BACKTRACE", "1"),
         ]
         .map(|(name, value)| (name.to_owned(), value.into())),
