@@ -107,7 +107,8 @@ pub(crate) fn unknown_tests(workspace: &Path, document: &str, section: &str) -> 
     named.into_iter().filter(|name| !exists(name)).map(str::to_owned).collect()
 }
 
-fn source_files(folder: &Path, found: &mut Vec<PathBuf>) {
+/// Every Rust file below a folder.
+pub(crate) fn source_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {

@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod cost;
+mod dashboard;
 mod documents;
 mod modules;
 mod template;
@@ -160,6 +162,31 @@ fn the_template_grants_no_wildcard_and_loses_no_message() {
     assert_eq!(template::unsafe_queues(&template), [""; 0]);
     assert_eq!(template::losable(&template), [""; 0]);
     assert_eq!(template::deleters(&template), ["ApiRole", "SweeperRole"]);
+}
+
+#[test]
+fn the_documented_costs_follow_from_the_template() {
+    let read = |path: &str| std::fs::read_to_string(workspace().join(path)).unwrap();
+    let (template, document) = (read("template.yaml"), read("docs/cost.md"));
+    for table in cost::tables(&template) {
+        assert!(document.contains(&table), "docs/cost.md lacks:\n{table}");
+    }
+    let idle = format!("{} USD a month", cost::idle_rounded(&template));
+    for path in ["README.md", "docs/deploy.md"] {
+        assert!(read(path).contains(&idle), "{path} lacks \"{idle}\"");
+    }
+}
+
+#[test]
+fn the_dashboard_shows_metrics_that_are_written() {
+    let template = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
+    let shown = dashboard::metrics(&template);
+    assert!(shown.len() >= 8, "{shown:?}");
+    let mut files = vec![];
+    documents::source_files(&workspace().join("functions"), &mut files);
+    let sources: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let missing: Vec<_> = shown.iter().filter(|name| !sources.contains(&format!("\"{name}\""))).collect();
+    assert!(missing.is_empty(), "no code writes {missing:?}");
 }
 
 #[test]

@@ -21,6 +21,11 @@ impl<'t> Resource<'t> {
         self.value(property)?.split_whitespace().next()?.parse().ok()
     }
 
+    /// Whether it is of this type.
+    pub(crate) fn is(&self, kind: &str) -> bool {
+        self.kind == kind
+    }
+
     fn mentions(&self, text: &str) -> bool {
         self.lines.iter().any(|line| line.contains(text))
     }

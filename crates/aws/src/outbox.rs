@@ -4,7 +4,7 @@
 //! | item | is in the outbox | its jobs |
 //! |---|---|---|
 //! | state of a conversation | inserted with `state` = `queued` | the call |
-//! | state of a conversation | changed, with `state` = `ended` | a wake of the account: a slot is free |
+//! | state of a conversation | changed, with `state` = `ended` | its end: slots of the account are free |
 //! | pack of events | inserted with `outbox` = `webhooks` | the first attempt for each webhook of each of its events |
 //! | delivery | written with `outbox` = `redelivery` | its next attempt |
 //!
@@ -16,7 +16,11 @@ use std::fmt;
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_dynamo::Item;
-use switchboard_model::ids::{AccountId, ConversationId};
+use switchboard_model::{
+    conversations::EndedReason,
+    costs::Usd,
+    ids::{AccountId, ConversationId},
+};
 
 use crate::{
     keys::{DeliveryKey, STATE, conversation_of_key},
@@ -41,10 +45,21 @@ const ENDED: &str = "ended";
 pub enum Job {
     /// A call to place.
     Call(CallJob),
-    /// A slot of this account was returned.
-    Wake(AccountId),
+    /// A conversation has ended and returned its slots.
+    Ended(EndedConversation),
     /// An attempt to deliver an event.
     Delivery(DeliveryJob),
+}
+
+/// A conversation that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedConversation {
+    /// The owner, whose slots are free.
+    pub account_id: AccountId,
+    /// The party or fault that ended it.
+    pub reason: EndedReason,
+    /// All its costs.
+    pub cost: Usd,
 }
 
 /// The kinds of items in the outbox.
@@ -110,6 +125,18 @@ struct Marks {
     outbox: Option<String>,
 }
 
+/// The attributes of the state of an ended conversation that its job has.
+#[derive(Deserialize)]
+struct StoredEnd {
+    ended_reason: EndedReason,
+    cost: StoredCost,
+}
+
+#[derive(Deserialize)]
+struct StoredCost {
+    total: Usd,
+}
+
 /// The attributes of a pack of events that its jobs need; and those of an event of version 0.1.0.
 #[derive(Deserialize)]
 struct StoredEvents {
@@ -143,7 +170,7 @@ pub fn decode(event_name: &str, new_image: &Item) -> Result<Vec<Job>, DecodeErro
     let state = marks.state.as_deref().filter(|_state| marks.sk == STATE);
     match marks.outbox.as_deref() {
         _ if is_new && state == Some(QUEUED) => queued_call(&marks),
-        _ if event_name == "MODIFY" && state == Some(ENDED) => ended_conversation(&marks),
+        _ if event_name == "MODIFY" && state == Some(ENDED) => ended_conversation(&marks, new_image),
         Some(WEBHOOKS) if is_new => first_attempts(&marks, new_image),
         Some(REDELIVERY) if event_name != "REMOVE" => redelivery(&marks, new_image),
         _ => Ok(vec![]),
@@ -156,9 +183,12 @@ fn queued_call(marks: &Marks) -> Result<Vec<Job>, DecodeError> {
     Ok(vec![Job::Call(CallJob { account_id, conversation_id })])
 }
 
-fn ended_conversation(marks: &Marks) -> Result<Vec<Job>, DecodeError> {
+fn ended_conversation(marks: &Marks, item: &Item) -> Result<Vec<Job>, DecodeError> {
     let key = conversation_of_key(&marks.pk).ok_or(DecodeError::Key(Kind::EndedConversation));
-    key.map(|(account_id, _)| vec![Job::Wake(account_id)])
+    // Without a reason or a cost the slots are free all the same.
+    let (reason, cost) = read::<StoredEnd>(item)
+        .map_or((EndedReason::Unknown, Usd::ZERO), |end| (end.ended_reason, end.cost.total));
+    key.map(|(account_id, _)| vec![Job::Ended(EndedConversation { account_id, reason, cost })])
 }
 
 fn first_attempts(marks: &Marks, item: &Item) -> Result<Vec<Job>, DecodeError> {

@@ -3,11 +3,19 @@
 //! The format is specified in
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 
-use std::io::Write as _;
+use std::{io::Write as _, sync::OnceLock};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use switchboard_model::time::Timestamp;
+
+use crate::Vars;
+
+/// The deployment that this process belongs to.
+static STACK: OnceLock<String> = OnceLock::new();
+
+/// The dimension that keeps the metrics of deployments apart.
+const STACK_DIMENSION: &str = "Stack";
 
 /// The namespace of all metrics.
 const NAMESPACE: &str = "Switchboard";
@@ -27,10 +35,17 @@ pub enum Unit {
     Seconds,
 }
 
+/// Sets the deployment of this process for all its metrics: `STACK_NAME`, or `local`.
+pub(crate) fn init(vars: &Vars) {
+    // Fails only if a test has set one already.
+    let _ = STACK.set(vars.get("STACK_NAME").unwrap_or_else(|| "local".to_owned()));
+}
+
 /// Metrics of one event. Their values share its time, dimensions and properties.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
-    dimensions: Vec<&'static str>,
+    stack: Option<String>,
+    breakdown: Option<&'static str>,
     properties: Map<String, Value>,
     series: Vec<(&'static str, Unit, Values)>,
 }
@@ -48,10 +63,11 @@ impl Metrics {
         Self::default()
     }
 
-    /// Adds a dimension: metrics are kept apart by its value, so it must have few values.
+    /// Counts the metrics by the value of a dimension, too, beside their sum. It must have few values: each is a metric that is
+    /// paid for.
     #[must_use]
-    pub fn dimension(mut self, name: &'static str, value: &str) -> Self {
-        self.dimensions.push(name);
+    pub fn by(mut self, name: &'static str, value: &str) -> Self {
+        self.breakdown = Some(name);
         self.property(name, value)
     }
 
@@ -85,8 +101,9 @@ impl Metrics {
 
     /// Writes the lines to standard output. A line must be nothing but JSON, so it does not pass the subscriber.
     pub fn write(&self, at: Timestamp) {
+        let stack = STACK.get().cloned();
         let mut output = std::io::stdout().lock();
-        for line in self.lines(at) {
+        for line in (Self { stack, ..self.clone() }).lines(at) {
             // There is no other place to report that standard output is closed.
             let _ = writeln!(output, "{line}");
         }
@@ -95,6 +112,13 @@ impl Metrics {
     /// The line that holds the values from `number * MAX_VALUES` on.
     fn line(&self, number: usize, at: Timestamp) -> Option<Value> {
         let mut members = self.properties.clone();
+        let mut dimensions = vec![];
+        if let Some(stack) = &self.stack {
+            members.insert(STACK_DIMENSION.to_owned(), json!(stack));
+            dimensions.push(STACK_DIMENSION);
+        }
+        let mut sets = vec![dimensions.clone()];
+        sets.extend(self.breakdown.map(|name| [&dimensions[..], &[name]].concat()));
         let mut declared = Vec::new();
         for (name, unit, values) in &self.series {
             let value = match values {
@@ -111,8 +135,7 @@ impl Metrics {
         if declared.is_empty() {
             return None;
         }
-        let directive =
-            json!({ "Namespace": NAMESPACE, "Dimensions": [self.dimensions], "Metrics": declared });
+        let directive = json!({ "Namespace": NAMESPACE, "Dimensions": sets, "Metrics": declared });
         members.insert(
             "_aws".to_owned(),
             json!({ "Timestamp": at.as_millis(), "CloudWatchMetrics": [directive] }),
@@ -131,8 +154,9 @@ mod tests {
 
     #[test]
     fn a_line_declares_every_metric_it_holds() {
-        let metrics = Metrics::new()
-            .dimension("Function", "media")
+        let metrics = Metrics { stack: Some("phones".to_owned()), ..Metrics::new() };
+        let metrics = metrics
+            .by("Reason", "user_ended")
             .property("conversation_id", "cnv_1")
             .values("response_ms", Unit::Milliseconds, [402, 413])
             .value("SweepEnded", Unit::Count, 3);
@@ -141,14 +165,15 @@ mod tests {
                 "Timestamp": 1_795_339_800_120_i64,
                 "CloudWatchMetrics": [{
                     "Namespace": "Switchboard",
-                    "Dimensions": [["Function"]],
+                    "Dimensions": [["Stack"], ["Stack", "Reason"]],
                     "Metrics": [
                         { "Name": "response_ms", "Unit": "Milliseconds" },
                         { "Name": "SweepEnded", "Unit": "Count" },
                     ],
                 }],
             },
-            "Function": "media",
+            "Stack": "phones",
+            "Reason": "user_ended",
             "conversation_id": "cnv_1",
             "response_ms": [402, 413],
             "SweepEnded": 3,
@@ -172,8 +197,7 @@ mod tests {
 
     #[test]
     fn metrics_without_values_are_no_line() {
-        let metrics =
-            Metrics::new().dimension("Function", "media").values("response_ms", Unit::Milliseconds, []);
+        let metrics = Metrics::new().by("Reason", "unknown").values("response_ms", Unit::Milliseconds, []);
         assert_eq!(metrics.lines(at()), Vec::<Value>::new());
     }
 }

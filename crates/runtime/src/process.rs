@@ -8,7 +8,7 @@ use std::{error::Error, process::ExitCode};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    ConfigError, Vars,
+    ConfigError, Vars, emf,
     logging::{self, Output},
 };
 
@@ -50,6 +50,7 @@ fn run<C>(
 ) -> ExitCode {
     let vars = Vars::from_env();
     logging::init(output, &vars);
+    emf::init(&vars);
     let config = match configure(vars) {
         Ok(config) => config,
         Err(error) => {

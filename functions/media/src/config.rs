@@ -26,8 +26,6 @@ pub struct Config {
     pub trusts_forwarded_for: bool,
     /// `ECS_CONTAINER_METADATA_URI_V4`, which ECS sets; empty elsewhere.
     pub task_metadata_url: String,
-    /// `STACK_NAME`: keeps the metrics of deployments apart; `local` unless set.
-    pub stack: String,
     /// `TABLE_NAME`.
     pub table: String,
     /// `RECORDINGS_BUCKET`.
@@ -53,7 +51,6 @@ impl Config {
         let media_url = config::required_media_url(&mut vars);
         let trusts_forwarded_for = vars.parsed("TRUST_FORWARDED_FOR", false);
         let task_metadata_url = vars.parsed("ECS_CONTAINER_METADATA_URI_V4", String::new());
-        let stack = vars.parsed("STACK_NAME", "local".to_owned());
         let prices = config::prices(&mut vars);
         let egress_policy = config::egress_policy(&mut vars);
         let (table, bucket) = (config::table(&mut vars), config::bucket(&mut vars));
@@ -65,7 +62,6 @@ impl Config {
             media_url,
             trusts_forwarded_for,
             task_metadata_url,
-            stack,
             table,
             bucket,
             secrets,

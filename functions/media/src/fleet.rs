@@ -50,7 +50,9 @@ async fn report_as(id: String, worker: &Worker, drain: &CancellationToken) {
         let live = u32::try_from(worker.capacity - worker.permits.available_permits()).unwrap_or(u32::MAX);
         let capacity = u32::try_from(worker.capacity).unwrap_or(u32::MAX);
         if number % REPORTS_PER_METRIC == 0 {
-            metrics(worker, live, capacity).write((worker.clock)());
+            for metrics in metrics(worker, live, capacity) {
+                metrics.write((worker.clock)());
+            }
         }
         let report = WorkerReport { id: id.clone(), live, capacity, at: (worker.clock)(), draining: false };
         let reporting = async {
@@ -90,16 +92,20 @@ async fn task(source: &dyn TaskSource) -> Option<Task> {
 }
 
 /// `CallLoad` is what the deployment scales on.
-fn metrics(worker: &Worker, live: u32, capacity: u32) -> Metrics {
-    let FleetCounts { refused, taken_over, provider_faults } = &*worker.counts;
+fn metrics(worker: &Worker, live: u32, capacity: u32) -> Vec<Metrics> {
+    let FleetCounts { refused, taken_over, .. } = &*worker.counts;
     let taken = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
     let load = u64::from(live) * 100 / u64::from(capacity.max(1));
-    Metrics::new()
-        .dimension("Stack", &worker.stack)
+    let whole = Metrics::new()
         .value("CallLoad", Unit::Percent, load)
         .value("LiveCalls", Unit::Count, live.into())
         .value("CallCapacity", Unit::Count, capacity.into())
         .value("StreamsRefused", Unit::Count, taken(refused))
         .value("CallsTakenOver", Unit::Count, taken(taken_over))
-        .value("ProviderFaults", Unit::Count, taken(provider_faults))
+        .value("ProviderFaults", Unit::Count, 0);
+    let faults = worker.counts.take_faults().into_iter();
+    let faults = faults.map(|(provider, count)| {
+        Metrics::new().value("ProviderFaults", Unit::Count, count).by("Provider", provider)
+    });
+    std::iter::once(whole).chain(faults).collect()
 }

@@ -3,10 +3,7 @@
 //! A fault names the role and the provider, and never holds a transcript or a key. Faults wait here for the next event
 //! that is stored, at the latest the end of the conversation.
 
-use std::{
-    fmt::Display,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{fmt::Display, sync::Arc};
 
 use switchboard_dialogue::{ModelFault, ProviderRole};
 use switchboard_model::{
@@ -62,13 +59,13 @@ impl ProviderFaults {
         self.counts = counts;
     }
 
-    fn count(&self) {
-        self.counts.provider_faults.fetch_add(1, Ordering::Relaxed);
+    fn count(&self, role: ProviderRole) {
+        self.counts.count_fault(self.provider(role));
     }
 
     /// Records an error of a provider, with the customer's key that it was asked with.
     pub(crate) fn record_error(&mut self, role: ProviderRole, error: &Error) {
-        self.count();
+        self.count(role);
         match self.role(role) {
             RoleProvider { named: (provider, Some(own)), stand_in: None } => {
                 self.push(format!("{} {provider} with {own}: {}", role_name(role), fault(error)));
@@ -79,7 +76,7 @@ impl ProviderFaults {
 
     /// Records that a provider sent nothing in time.
     pub(crate) fn record_timeout(&mut self, role: ProviderRole) {
-        self.count();
+        self.count(role);
         self.record(
             role,
             match role {

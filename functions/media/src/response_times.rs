@@ -67,7 +67,6 @@ impl ResponseTimes {
 
     fn metrics(&self, key: ConversationKey, call: Option<&CarrierCallId>) -> Metrics {
         let metrics = Metrics::new()
-            .dimension("Function", "media")
             .property("account_id", key.account)
             .property("conversation_id", key.conversation)
             .property("call_sid", call.map_or("", CarrierCallId::id))
@@ -143,11 +142,10 @@ mod tests {
                 "Timestamp": 1_795_339_800_000_i64,
                 "CloudWatchMetrics": [{
                     "Namespace": "Switchboard",
-                    "Dimensions": [["Function"]],
+                    "Dimensions": [[]],
                     "Metrics": names.map(metric),
                 }],
             },
-            "Function": "media",
             "account_id": key().account,
             "conversation_id": key().conversation,
             "call_sid": CALL_SID,

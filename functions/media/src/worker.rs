@@ -48,8 +48,6 @@ pub struct WorkerParts {
     pub clock: Clock,
     /// Describes the task that it runs in.
     pub task: Arc<dyn TaskSource>,
-    /// The stack of its metrics.
-    pub stack: String,
 }
 
 /// A worker that can be served.
@@ -67,7 +65,6 @@ pub struct Worker {
     pub(crate) clock: Clock,
     pub(crate) signals: SignalPoller,
     pub(crate) task: Arc<dyn TaskSource>,
-    pub(crate) stack: String,
     pub(crate) counts: Arc<FleetCounts>,
     /// Maximum number of live calls.
     pub(crate) capacity: usize,
@@ -103,7 +100,6 @@ impl Worker {
             sealer: sealer.clone(),
             carrier: Arc::new(Backend { table, sealer, carrier }),
             task: Arc::new(EcsTask { providers: providers.clone(), url: config.task_metadata_url.clone() }),
-            stack: config.stack.clone(),
             providers: Arc::new(VendorProviders { providers, egress_policy: config.egress_policy }),
             webhooks: Arc::new(WebhookClient::new(config.egress_policy)),
             prices: config.prices.clone(),
@@ -130,7 +126,6 @@ impl Worker {
             clock: parts.clock,
             signals: SignalPoller::default(),
             task: parts.task,
-            stack: parts.stack,
             counts: Arc::default(),
             capacity: parts.max_calls,
             permits: Arc::new(Semaphore::new(parts.max_calls)),

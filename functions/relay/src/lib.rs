@@ -13,10 +13,15 @@ use aws_lambda_events::{
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
 use switchboard_aws::{
-    outbox::{self, Job},
+    outbox::{self, EndedConversation, Job},
     queue::{self, CallMessage, DeliveryJob, Message, Queue},
 };
-use switchboard_runtime::{ConfigError, Vars, config, jobs, now, spans};
+use switchboard_model::conversations::EndedReason;
+use switchboard_runtime::{
+    ConfigError, Vars, config,
+    emf::{Metrics, Unit},
+    jobs, now, spans,
+};
 use tokio::time::{Instant, timeout_at};
 use tracing::Span;
 
@@ -68,6 +73,8 @@ struct PendingJob<J> {
 #[derive(Default)]
 struct PendingJobs {
     calls: Vec<PendingJob<CallMessage>>,
+    /// Conversations that have ended, with the indexes of their records.
+    ended: Vec<(usize, EndedConversation)>,
     deliveries: Vec<PendingJob<DeliveryJob>>,
 }
 
@@ -95,6 +102,10 @@ impl Relay {
         );
         let mut response = DynamoDbEventResponse::default();
         let first = calls.into_iter().chain(deliveries).min();
+        for (_, ended) in pending.ended.iter().filter(|(record, _)| first.is_none_or(|first| *record < first))
+        {
+            ended_metrics(ended).write(now());
+        }
         if let Some(record) = first.and_then(|index| event.records.into_iter().nth(index)) {
             let mut failure = DynamoDbBatchItemFailure::default();
             failure.item_identifier = record.change.sequence_number;
@@ -125,7 +136,9 @@ impl PendingJobs {
                     let span = spans::job(job.account_id, job.conversation_id);
                     self.calls.push(PendingJob { record, job: CallMessage::place(job), span });
                 }
-                Job::Wake(account_id) => {
+                Job::Ended(ended) => {
+                    self.ended.push((record, ended));
+                    let account_id = ended.account_id;
                     // The dialer starts as many calls as there are free slots, so one message is enough.
                     let job = CallMessage::Wake { account_id };
                     if self.calls.iter().all(|pending| pending.job != job) {
@@ -140,6 +153,19 @@ impl PendingJobs {
             }
         }
     }
+}
+
+/// The metrics of a conversation that has ended. Records that the stream repeats are counted once they are through.
+fn ended_metrics(ended: &EndedConversation) -> Metrics {
+    let reason = match ended.reason {
+        EndedReason::AgentEnded => "agent_ended",
+        EndedReason::UserEnded => "user_ended",
+        EndedReason::Unknown => "unknown",
+    };
+    Metrics::new()
+        .value("ConversationsEnded", Unit::Count, 1)
+        .value("CostMicroUsd", Unit::Count, ended.cost.as_micros())
+        .by("Reason", reason)
 }
 
 /// Sends jobs in their order, and stops at the first that was not sent. Returns the index of that job's record.

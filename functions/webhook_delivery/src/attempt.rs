@@ -90,6 +90,9 @@ impl WebhookDelivery {
         if recorded.is_ok() && after.next_attempt_at.is_none() {
             self.forget_if_deleted(attempt.job).await;
         }
+        if recorded.is_ok() {
+            metrics(after).write(now());
+        }
         match recorded {
             Ok(()) if after.status == DeliveryStatus::Exhausted => give_up(),
             Ok(()) => self.queue_next(attempt.job, after).await,
@@ -142,6 +145,14 @@ impl WebhookDelivery {
 /// dead-letter queue would call the operator for a customer's broken endpoint.
 fn give_up() -> JobOutcome {
     tracing::warn!("delivery given up");
-    Metrics::new().value("DeliveriesExhausted", Unit::Count, 1).write(now());
     JobOutcome::Done
+}
+
+/// The metrics of an attempt, after which the delivery is this.
+fn metrics(after: &Delivery) -> Metrics {
+    let is = |status| u64::from(after.status == status);
+    Metrics::new()
+        .value("DeliveriesDelivered", Unit::Count, is(DeliveryStatus::Delivered))
+        .value("DeliveriesExhausted", Unit::Count, is(DeliveryStatus::Exhausted))
+        .values("WebhookMs", Unit::Milliseconds, after.attempts.last().map(|attempt| attempt.latency_ms))
 }

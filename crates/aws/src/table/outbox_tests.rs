@@ -6,8 +6,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, LegId, RejectReason, State, Transition},
-    costs::Prices,
+    conversations::{Conversation, EndedReason, LegId, RejectReason, State, Transition},
+    costs::{Prices, Usd},
     deliveries::Delivery,
     event_names::EventName,
     events::Event,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     keys::{self, DeliveryKey},
-    outbox::{self, DecodeError, Job, Kind, decode},
+    outbox::{self, DecodeError, EndedConversation, Job, Kind, decode},
     queue::{CallJob, DeliveryJob},
 };
 
@@ -86,13 +86,18 @@ fn a_queued_call_reads_back_when_it_is_inserted() {
 }
 
 #[test]
-fn an_ended_conversation_wakes_its_account_when_it_ends() {
+fn an_ended_conversation_reads_back_with_reason_and_cost() {
     let conversation = conversation();
     let account = conversation.account_id;
     let (agent, prices) = (AgentConfig::default(), Prices::default());
-    let ended = conversation.reject(LegId::CALLER, &agent, RejectReason::Failed, &prices, at(5)).unwrap();
-    let item = call_item(&ended.conversation);
-    assert_eq!(jobs("MODIFY", item.clone()), [Job::Wake(account)]);
+    let ended = conversation.reject(LegId::CALLER, &agent, RejectReason::Busy, &prices, at(5)).unwrap();
+    let mut ended = ended.conversation;
+    let State::Ended { cost, .. } = &mut ended.state else { panic!("{ended:?}") };
+    cost.total = Usd::from_micros(42_000);
+    let item = call_item(&ended);
+    let (reason, cost) = (EndedReason::UserEnded, Usd::from_micros(42_000));
+    let job = Job::Ended(EndedConversation { account_id: account, reason, cost });
+    assert_eq!(jobs("MODIFY", item.clone()), [job]);
     assert_eq!(jobs("INSERT", item.clone()), []);
     assert_eq!(jobs("REMOVE", item), []);
 }

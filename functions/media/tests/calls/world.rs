@@ -199,7 +199,6 @@ impl World {
             trusts_forwarded_for: false,
             clock: now,
             task: Arc::new(self.task.clone()),
-            stack: "test".to_owned(),
         });
         let (address, listener) = in_memory();
         let stop = CancellationToken::new();

@@ -147,7 +147,6 @@ impl World {
             trusts_forwarded_for: false,
             clock: now,
             task: Arc::new(self.task.clone()),
-            stack: "test".to_owned(),
         });
         // Bound here, and served by the worker's own runtime.
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap().into_std().unwrap();
