@@ -1,4 +1,4 @@
-"""The official Azure Speech client against a server: is heard, in one language and in several, and is refused with a wrong key.
+"""The official Azure Speech client against a server: is heard, in one language, in several, and at 16 kHz, and is refused with a wrong key.
 
     python azure_check.py AZURE_URL AZURE_KEY DEEPGRAM_URL DEEPGRAM_KEY
 
@@ -15,7 +15,9 @@ import time
 
 import azure.cognitiveservices.speech as speechsdk
 
-from deepgram_check import FRAME_BYTES, FRAME_SECONDS, MAX_WER, SENTENCES, SILENCE, client, speak, word_errors, words
+from deepgram_check import (
+    FRAME_SECONDS, MAX_WER, SENTENCES, SILENCE, WIDE_SILENCE, WIDE_VOICE, client, speak, word_errors, words,
+)
 
 TICKS = 10_000_000
 
@@ -24,12 +26,13 @@ def configuration(base_url, key):
     return speechsdk.SpeechConfig(host=re.sub("^http", "ws", base_url), subscription=key)
 
 
-def recogniser(config, languages):
+def recogniser(config, languages, is_wide):
     telephone = speechsdk.audio.AudioStreamFormat(
         samples_per_second=8000, bits_per_sample=8, channels=1,
         wave_stream_format=speechsdk.AudioStreamWaveFormat.MULAW,
     )
-    stream = speechsdk.audio.PushAudioInputStream(telephone)
+    # The client's own default is linear audio at 16 kHz.
+    stream = speechsdk.audio.PushAudioInputStream(None if is_wide else telephone)
     options = {}
     if len(languages) > 1:
         config.set_property(speechsdk.PropertyId.SpeechServiceConnection_LanguageIdMode, "Continuous")
@@ -43,18 +46,19 @@ def recogniser(config, languages):
     return speechsdk.SpeechRecognizer(speech_config=config, audio_config=audio, **options), stream
 
 
-def listen(config, languages, audio):
+def listen(config, languages, audio, is_wide=False):
     """What the client reports for this audio followed by silence: names and results, in order."""
     reports = []
     over = threading.Event()
-    recognizer, stream = recogniser(config, languages)
+    recognizer, stream = recogniser(config, languages, is_wide)
     for name in ["recognizing", "recognized", "canceled", "session_stopped", "speech_start_detected", "speech_end_detected"]:
         getattr(recognizer, name).connect(lambda event, name=name: reports.append((name, event)))
     recognizer.session_stopped.connect(lambda _: over.set())
     recognizer.canceled.connect(lambda _: over.set())
     recognizer.start_continuous_recognition_async().get()
-    frames = [audio[at : at + FRAME_BYTES] for at in range(0, len(audio), FRAME_BYTES)]
-    frames = [SILENCE] * 25 + frames + [SILENCE] * 75
+    silence = WIDE_SILENCE if is_wide else SILENCE
+    frames = [audio[at : at + len(silence)] for at in range(0, len(audio), len(silence))]
+    frames = [silence] * 25 + frames + [silence] * 75
     started = time.monotonic()
     for number, frame in enumerate(frames):
         time.sleep(max(0.0, started + number * FRAME_SECONDS - time.monotonic()))
@@ -87,16 +91,18 @@ def check_reports(said, seconds, languages, reports):
 
 def check(arguments):
     deepgram = client(arguments.deepgram_url, arguments.deepgram_key)
-    languages_of_each = [["en-US"], ["en-US", "es-ES"], ["en-US"]]
+    cases = list(zip(SENTENCES, [["en-US"], ["en-US", "es-ES"], ["en-US"]], [False, False, True]))
 
     async def spoken():
         # The client belongs to one event loop.
-        return [(await speak(deepgram, said, container="none"))[0] for said, _ in zip(SENTENCES, languages_of_each)]
+        formats = [WIDE_VOICE if is_wide else {} for _, _, is_wide in cases]
+        return [(await speak(deepgram, said, container="none", **format))[0] for (said, _, _), format in zip(cases, formats)]
 
     utterances = []
-    for said, languages, audio in zip(SENTENCES, languages_of_each, asyncio.run(spoken())):
-        reports = listen(configuration(arguments.azure_url, arguments.azure_key), languages, audio)
-        utterances.append(check_reports(said, len(audio) / 8000, languages, reports))
+    for (said, languages, is_wide), audio in zip(cases, asyncio.run(spoken())):
+        reports = listen(configuration(arguments.azure_url, arguments.azure_key), languages, audio, is_wide)
+        seconds = len(audio) / (32000 if is_wide else 8000)
+        utterances.append(check_reports(said, seconds, languages, reports))
 
     reports = listen(configuration(arguments.azure_url, "wrong"), ["en-US"], b"")
     details = [event.cancellation_details for name, event in reports if name == "canceled"]

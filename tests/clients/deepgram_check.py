@@ -25,6 +25,9 @@ VOICE = {"model": "aura-2-thalia-en", "encoding": "mulaw", "sample_rate": 8000}
 FRAME_BYTES = 160
 FRAME_SECONDS = 0.02
 SILENCE = b"\xff" * FRAME_BYTES
+# Linear audio at 16 kHz: what a browser sends.
+WIDE_VOICE = {"encoding": "linear16", "sample_rate": 16000}
+WIDE_SILENCE = b"\x00" * 640
 ENDPOINTING_MS = 300
 MAX_WER = 0.15
 
@@ -53,7 +56,7 @@ async def speak(deepgram, text, **options):
     """The audio, and seconds to its first byte."""
     started = time.monotonic()
     first, audio = None, b""
-    async for chunk in deepgram.speak.v1.audio.generate(text=text, **VOICE, **options):
+    async for chunk in deepgram.speak.v1.audio.generate(text=text, **{**VOICE, **options}):
         first = first or time.monotonic() - started
         audio += chunk
     return audio, first
@@ -89,20 +92,20 @@ async def listen(deepgram, audio):
     return started, messages
 
 
-async def take_turns(deepgram, sentences):
-    """What a Flux model sent for these sentences with silence after each."""
+async def take_turns(deepgram, sentences, silence=SILENCE, **audio_format):
+    """What a Flux model sent for these sentences with silence after each, in the telephone's format or another one."""
     messages = []
+    audio_format = audio_format or {"encoding": "mulaw", "sample_rate": 8000}
     connection = deepgram.listen.v2.connect(
-        model="flux-general-en", encoding="mulaw", sample_rate=8000, eager_eot_threshold=0.5, eot_timeout_ms=3000,
-        keyterm=["corner bakery"],
+        model="flux-general-en", **audio_format, eager_eot_threshold=0.5, eot_timeout_ms=3000, keyterm=["corner bakery"],
     )
+    size = len(silence)
     async with connection as socket:
         socket.on(EventType.MESSAGE, messages.append)
         listening = asyncio.create_task(socket.start_listening())
         for sentence in sentences:
-            audio, _ = await speak(deepgram, sentence, container="none")
-            frames = [SILENCE] * 25 + [audio[at : at + FRAME_BYTES] for at in range(0, len(audio), FRAME_BYTES)]
-            frames += [SILENCE] * 100
+            audio, _ = await speak(deepgram, sentence, container="none", **audio_format)
+            frames = [silence] * 25 + [audio[at : at + size] for at in range(0, len(audio), size)] + [silence] * 100
             # The vendor advises messages of 80 ms.
             chunks = [b"".join(frames[at : at + 4]) for at in range(0, len(frames), 4)]
             started = time.monotonic()
@@ -186,7 +189,10 @@ async def check(base_url, key):
         heard = check_messages(said, started, messages)
         utterances.append({"said": said, "seconds": round(seconds, 2), "first_byte_ms": round(first * 1000), **heard})
 
-    turns = check_turns(SENTENCES[1:], await take_turns(deepgram, SENTENCES[1:]))
+    turns = [
+        check_turns(SENTENCES[1:2], await take_turns(deepgram, SENTENCES[1:2])),
+        check_turns(SENTENCES[2:], await take_turns(deepgram, SENTENCES[2:], WIDE_SILENCE, **WIDE_VOICE)),
+    ]
 
     wav, _ = await speak(deepgram, "Hello there.")
     assert wav[:4] == b"RIFF" and wav[8:16] == b"WAVEfmt ", "without container=none mu-law comes as WAV"

@@ -2,7 +2,7 @@
 
     python openai_check.py BASE_URL API_KEY
 
-Needs openai 3.54.0. Prints one JSON line; exit code 0 only if every check holds.
+Needs openai 3.57.0. Prints one JSON line; exit code 0 only if every check holds.
 """
 
 import argparse

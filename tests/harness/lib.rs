@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use self::{
-    clients::client,
+    clients::{client, playht_python},
     command::{switchboard, workspace},
     gate::{Gate, Passage},
     processes::{alive_on, kill, signal},

@@ -1,13 +1,17 @@
 //! The vendors' own Python clients accept the sandbox, and the hosted API's official client accepts our API.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
-use harness::{client, shared, workspace};
+use harness::{client, playht_python, shared, workspace};
 
 /// Runs one of the scripts beside the requirements, which must succeed; what it printed.
 pub(crate) fn check(script: &str, arguments: &[&str]) -> String {
+    check_with(&client("python"), script, arguments)
+}
+
+fn check_with(python: &Path, script: &str, arguments: &[&str]) -> String {
     let script = workspace().join("tests/clients").join(script);
-    let output = Command::new(client("python")).arg(script).args(arguments).output().unwrap();
+    let output = Command::new(python).arg(script).args(arguments).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
     printed
@@ -43,6 +47,13 @@ fn the_official_openai_client_reads_the_sandbox() {
 #[test]
 fn the_official_google_client_reads_the_sandbox() {
     check("google_check.py", &[shared().address("google_api_url"), "sandbox-google-key"]);
+}
+
+#[test]
+fn the_official_playht_client_finds_the_sandbox_and_speaks() {
+    let (url, key, user) =
+        (shared().address("playht_api_url"), "sandbox-playht-key", "sandbox-playht-user");
+    check_with(&playht_python(), "playht_check.py", &[url, key, user]);
 }
 
 #[test]

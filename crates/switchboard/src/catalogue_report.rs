@@ -2,8 +2,11 @@
 
 use std::io::Write as _;
 
+use jiff::civil::Date;
 use serde_json::{Value, json};
-use switchboard_model::catalogue::{self, Fallback, Model, Occasion, Price, ROWS, Row, Service};
+use switchboard_model::catalogue::{
+    self, Fallback, Model, Occasion, PRICES_AS_OF, Price, ROWS, Row, Service,
+};
 use switchboard_runtime::{Vars, now};
 
 use crate::devstack::{HostEnvironment, Source, key_variable};
@@ -24,7 +27,7 @@ pub(crate) struct Args {
 /// An address in the environment is none, or the output cannot be written.
 pub(crate) fn run(arguments: &Args) -> anyhow::Result<()> {
     let host = HostEnvironment::read(&Vars::from_env());
-    let report = Report::new(&host, &now().date().to_string())?;
+    let report = Report::new(&host, now().date())?;
     let mut out = std::io::stdout().lock();
     if arguments.json {
         writeln!(out, "{:#}", report.json())?;
@@ -38,8 +41,7 @@ pub(crate) fn run(arguments: &Args) -> anyhow::Result<()> {
 struct Report {
     providers: Vec<Provider>,
     fallbacks: Vec<Fallback>,
-    /// `YYYY-MM-DD`.
-    today: String,
+    today: Date,
 }
 
 /// A row of the catalogue.
@@ -51,7 +53,7 @@ struct Provider {
 }
 
 impl Report {
-    fn new(host: &HostEnvironment, today: &str) -> anyhow::Result<Self> {
+    fn new(host: &HostEnvironment, today: Date) -> anyhow::Result<Self> {
         let provider = |row: &&'static Row| {
             let Some(adapter) = row.adapter else {
                 return Ok(Provider { row, source: None, has_key: false });
@@ -60,7 +62,7 @@ impl Report {
             Ok(Provider { row, source: Some(Source::of(adapter.connection, host)?), has_key })
         };
         let providers = ROWS.iter().map(provider).collect::<anyhow::Result<_>>()?;
-        Ok(Self { providers, fallbacks: catalogue::fallbacks(), today: today.to_owned() })
+        Ok(Self { providers, fallbacks: catalogue::fallbacks(), today })
     }
 
     fn text(&self) -> String {
@@ -74,7 +76,7 @@ impl Report {
         let models = self.providers.iter().flat_map(|provider| {
             let row = provider.row;
             let listed = row.models.iter().map(move |model| {
-                [name(row), model.name.to_owned(), price(model.price), self.last_day(model)]
+                [name(row), model.name.to_owned(), self.price(model), self.last_day(model)]
             });
             listed.chain([[name(row), "(other models)".to_owned(), price(row.unlisted), String::new()]])
         });
@@ -87,25 +89,36 @@ impl Report {
             [(*role).to_owned(), asked.clone(), served.clone(), when]
         });
         format!(
-            "{}\n{}\n{}",
+            "{}\n{}\nList prices as published on {PRICES_AS_OF}.\n\n{}",
             table(["PROVIDER", "HERE", "KEY", "VARIABLES"], providers, ""),
             table(["PROVIDER", "MODEL", "PRICE (USD)", "LAST DAY"], models, ""),
             table(["FALLBACK OF", "ASKED", "SERVED", "WHEN"], fallbacks, "")
         )
     }
 
+    /// The price today, and those that are announced.
+    fn price(&self, model: &Model) -> String {
+        let later = model.later_prices.iter().filter(|(first, _)| *first > self.today);
+        later.fold(price(model.price_on(self.today)), |text, (first, later)| {
+            format!("{text}; from {first} {}", price(*later))
+        })
+    }
+
     fn last_day(&self, model: &Model) -> String {
         let Some(date) = model.retires_on else { return String::new() };
-        let date = date.to_string();
-        if date <= self.today { format!("{date} (past)") } else { date }
+        if date <= self.today { format!("{date} (past)") } else { date.to_string() }
     }
 
     fn json(&self) -> Value {
         let providers = self.providers.iter().map(|provider| {
             let row = provider.row;
             let models = row.models.iter().map(|model| {
+                let later = model.later_prices.iter().filter(|(first, _)| *first > self.today);
+                let later = later
+                    .map(|(first, price)| json!({ "from": first.to_string(), "price": price_json(*price) }));
                 json!({
-                    "model": model.name, "price": price_json(model.price),
+                    "model": model.name, "price": price_json(model.price_on(self.today)),
+                    "later_prices": later.collect::<Vec<_>>(),
                     "retires_on": model.retires_on.map(|date| date.to_string()),
                 })
             });
@@ -117,7 +130,8 @@ impl Report {
             })
         });
         json!({
-            "date": self.today, "providers": providers.collect::<Vec<_>>(), "fallbacks": self.fallbacks,
+            "date": self.today.to_string(), "prices_as_of": PRICES_AS_OF.to_string(),
+            "providers": providers.collect::<Vec<_>>(), "fallbacks": self.fallbacks,
         })
     }
 }
@@ -170,10 +184,16 @@ fn price_json(price: Price) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::date;
+
     use super::*;
 
     fn report<const N: usize>(variables: [(&str, &str); N]) -> Report {
-        Report::new(&HostEnvironment::read(&Vars::from(variables)), "2026-11-30").unwrap()
+        report_on(date(2026, 11, 30), variables)
+    }
+
+    fn report_on<const N: usize>(today: Date, variables: [(&str, &str); N]) -> Report {
+        Report::new(&HostEnvironment::read(&Vars::from(variables)), today).unwrap()
     }
 
     fn provider(report: &Value, service: &str, provider: &str) -> Value {
@@ -194,6 +214,30 @@ mod tests {
         assert_eq!(json["fallbacks"].as_array().unwrap().len(), catalogue::fallbacks().len());
         assert!(text.contains("0.75 in, 0.075 cached, 3.75 out per million tokens"), "{text}");
         assert!(text.contains("2026-10-16 (past)") && text.contains("2027-05-07\n"), "{text}");
+    }
+
+    #[test]
+    fn prices_are_those_of_the_day_and_the_announced_ones_have_theirs() {
+        let model = |report: &Report| {
+            let google = provider(&report.json(), "language_model", "google");
+            let models = google["models"].as_array().unwrap();
+            models.iter().find(|model| model["model"] == "gemini-3.8-flash*").unwrap().clone()
+        };
+        let (before, after) = (report([]), report_on(date(2027, 1, 1), []));
+        assert_eq!(before.json()["prices_as_of"], "2026-11-30");
+        assert!(before.text().contains("List prices as published on 2026-11-30."));
+        assert!(
+            before.text().contains("3.75 out per million tokens; from 2027-01-01 1.5 in"),
+            "{}",
+            before.text()
+        );
+        let announced = &model(&before)["later_prices"][0];
+        assert_eq!(
+            (&announced["from"], &announced["price"]["output"]),
+            (&json!("2027-01-01"), &json!("7.500"))
+        );
+        assert_eq!(model(&after)["price"], announced["price"]);
+        assert_eq!(model(&after)["later_prices"], json!([]));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) static TRANSCRIBER: Row = Row {
             words_within: Duration::from_secs(1),
             detects_turns: true,
             understands_turns: false,
-            formats: &[AudioFormat::TELEPHONE],
+            formats: &[AudioFormat::TELEPHONE, AudioFormat::WIDEBAND],
             max_key_term_tokens: None,
         }),
     }),

@@ -41,7 +41,7 @@ pub use self::fallback_table::{Fallback, Occasion, fallbacks};
 pub use self::fallbacks::{ResolvedProviders, resolve, served_transcriber_model};
 pub use self::languages::Languages;
 pub use self::names::spoken_voice;
-pub use self::prices::{CallPrices, CallTariff, Price, TokenPrices};
+pub use self::prices::{CallPrices, CallTariff, PRICES_AS_OF, Price, TokenPrices};
 pub use self::rates::{ProviderRates, Rate, ServedModels, rates, stand_in_rates};
 use crate::audio::AudioFormat;
 
@@ -203,8 +203,10 @@ pub struct Model {
     pub retires_on: Option<Date>,
     /// The languages it takes.
     pub languages: Languages,
-    /// Its list price.
+    /// Its list price on [`PRICES_AS_OF`].
     pub price: Price,
+    /// Announced list prices, each with the first day on which it holds, in the order of the days.
+    pub later_prices: &'static [(Date, Price)],
     /// Other prices for some languages.
     pub language_prices: &'static [(&'static str, Price)],
     /// Its own capabilities as a transcriber; none: those of its row.
@@ -229,6 +231,7 @@ impl Model {
             retires_on: None,
             languages: Languages::Any,
             price,
+            later_prices: &[],
             language_prices: &[],
             transcriber: None,
         }
@@ -242,9 +245,21 @@ impl Model {
         Self { languages: Languages::Listed(languages), ..self }
     }
 
-    fn price_in(&self, language: &str) -> Price {
+    /// Prices that are announced: each with its first day, in order.
+    const fn then(self, later_prices: &'static [(Date, Price)]) -> Self {
+        Self { later_prices, ..self }
+    }
+
+    /// The list price on a day, where the language makes no difference.
+    #[must_use]
+    pub fn price_on(&self, day: Date) -> Price {
+        let begun = self.later_prices.iter().take_while(|(first, _)| *first <= day);
+        begun.last().map_or(self.price, |(_, price)| *price)
+    }
+
+    fn price_in(&self, language: &str, day: Date) -> Price {
         let listed = self.language_prices.iter().find(|(listed, _)| *listed == language);
-        listed.map_or(self.price, |(_, price)| *price)
+        listed.map_or_else(|| self.price_on(day), |(_, price)| *price)
     }
 }
 
@@ -255,10 +270,10 @@ impl Row {
         self.models.iter().find(|model| matches(model.name, name))
     }
 
-    /// The list price of a model in a language.
+    /// The list price of a model in a language on a day.
     #[must_use]
-    pub fn price(&self, model: &str, language: &str) -> Price {
-        self.model(model).map_or(self.unlisted, |model| model.price_in(language))
+    pub fn price(&self, model: &str, language: &str, day: Date) -> Price {
+        self.model(model).map_or(self.unlisted, |model| model.price_in(language, day))
     }
 
     fn fallback(&self, model: &str) -> Option<&'static FallbackRule> {

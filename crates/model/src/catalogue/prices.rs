@@ -1,8 +1,13 @@
-//! Prices, in USD. The vendors' files have list prices, pay as you go, as published in November 2026.
+//! Prices, in USD. The vendors' files have list prices, pay as you go, as published on [`PRICES_AS_OF`], and those that were
+//! announced by then with the day from which they hold.
 
+use jiff::civil::Date;
 use rust_decimal::Decimal;
 
 use crate::phone_numbers::E164;
+
+/// The day of the price list: the last one on which the catalogue was compared with what the vendors publish.
+pub const PRICES_AS_OF: Date = jiff::civil::date(2026, 11, 30);
 
 /// The price of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

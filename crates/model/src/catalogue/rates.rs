@@ -19,6 +19,8 @@ pub struct ProviderRates {
     pub models: ServedModels,
     /// The language of the conversation, which has a part in the price of a transcriber.
     pub language: String,
+    /// The day whose prices these are.
+    pub day: Date,
 }
 
 /// The vendors' names of an agent's models.
@@ -70,15 +72,19 @@ pub fn rates(agent: &AgentConfig, today: Date) -> ProviderRates {
         Transcriber::Azure { languages, .. } => (azure::tariff(languages), ""),
     };
     ProviderRates {
-        language_model: token_rate(model.provider(), &settings.model, settings.credential_id.is_some()),
+        language_model: token_rate(
+            (model.provider(), &settings.model),
+            today,
+            settings.credential_id.is_some(),
+        ),
         transcriber: rate(
             (Service::Transcriber, transcriber.provider(), transcriber_model),
-            language,
+            (language, today),
             transcriber.credential_id().is_some(),
         ),
         voice: rate(
             (Service::Voice, voice.provider(), resolved.voice_model()),
-            "",
+            ("", today),
             voice.credential_id().is_some(),
         ),
         models: ServedModels {
@@ -87,6 +93,7 @@ pub fn rates(agent: &AgentConfig, today: Date) -> ProviderRates {
             voice: resolved.voice_model().to_owned(),
         },
         language: transcriber.language().to_owned(),
+        day: today,
     }
 }
 
@@ -94,40 +101,40 @@ pub fn rates(agent: &AgentConfig, today: Date) -> ProviderRates {
 #[must_use]
 pub fn stand_in_rates(rates: &ProviderRates, stand_in: &StandIn) -> ProviderRates {
     let StandIn { service, provider, model } = stand_in;
-    let mut rates = rates.clone();
+    let (mut rates, day) = (rates.clone(), rates.day);
     let Some(row) = row(*service, provider) else { return rates };
     match service {
-        Service::LanguageModel => rates.language_model = token_rate(row.provider, model, false),
+        Service::LanguageModel => rates.language_model = token_rate((row.provider, model), day, false),
         Service::Transcriber => {
             let (model, language) = match row.provider {
                 "deepgram" => deepgram::nearest_model(model, &rates.language),
                 _ => (model.as_str(), rates.language.as_str()),
             };
-            rates.transcriber = self::rate((*service, row.provider, model), language, false);
+            rates.transcriber = self::rate((*service, row.provider, model), (language, day), false);
         }
-        Service::Voice => rates.voice = self::rate((*service, row.provider, model), "", false),
+        Service::Voice => rates.voice = self::rate((*service, row.provider, model), ("", day), false),
         Service::Carrier => {}
     }
     rates
 }
 
-fn token_rate(provider: &'static str, model: &str, is_own_account: bool) -> Rate<TokenPrices> {
+fn token_rate((provider, model): (&'static str, &str), day: Date, is_own_account: bool) -> Rate<TokenPrices> {
     let is_known = is_listed(Service::LanguageModel, provider, model);
-    Rate { provider, price: tokens(provider, model), is_own_account, is_known }
+    Rate { provider, price: tokens(provider, model, day), is_own_account, is_known }
 }
 
 fn rate(
     (service, provider, model): (Service, &'static str, &str),
-    language: &str,
+    (language, day): (&str, Date),
     is_own_account: bool,
 ) -> Rate<Decimal> {
     let is_known = is_listed(service, provider, model);
-    Rate { provider, price: scalar(service, provider, model, language), is_own_account, is_known }
+    Rate { provider, price: scalar((service, provider, model), language, day), is_own_account, is_known }
 }
 
-/// A model's prices; of one that is not listed, those of its row.
-fn tokens(provider: &str, model: &str) -> TokenPrices {
-    let listed = listed(Service::LanguageModel, provider, model).map(|model| model.price);
+/// A model's prices on a day; of one that is not listed, those of its row.
+fn tokens(provider: &str, model: &str, day: Date) -> TokenPrices {
+    let listed = listed(Service::LanguageModel, provider, model).map(|model| model.price_on(day));
     match listed.or_else(|| row(Service::LanguageModel, provider).map(|row| row.unlisted)) {
         Some(Price::Tokens(prices)) => prices,
         _ => TokenPrices::default(),
@@ -148,8 +155,8 @@ pub(super) fn is_listed(service: Service, provider: &str, model: &str) -> bool {
         || listed(service, provider, model).is_some()
 }
 
-fn scalar(service: Service, provider: &str, model: &str, language: &str) -> Decimal {
-    match row(service, provider).map(|row| row.price(model, language)) {
+fn scalar((service, provider, model): (Service, &str, &str), language: &str, day: Date) -> Decimal {
+    match row(service, provider).map(|row| row.price(model, language, day)) {
         Some(Price::Minute(price) | Price::ThousandCharacters(price)) => price,
         _ => Decimal::ZERO,
     }
@@ -157,19 +164,65 @@ fn scalar(service: Service, provider: &str, model: &str, language: &str) -> Deci
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::date;
+
     use super::*;
+    use crate::{
+        agents::{LanguageModel, ModelSettings},
+        catalogue::PRICES_AS_OF,
+    };
 
     #[test]
     fn the_first_matching_model_is_priced() {
-        assert_eq!(tokens("openai", "gpt-4o-mini").input.to_string(), "0.150");
-        assert_eq!(tokens("openai", "gpt-4o-2024-08-06").output.to_string(), "10.000");
-        assert_eq!(tokens("openai", "gemini-3.8-flash").input.to_string(), "0.750");
+        assert_eq!(tokens("openai", "gpt-4o-mini", PRICES_AS_OF).input.to_string(), "0.150");
+        assert_eq!(tokens("openai", "gpt-4o-2024-08-06", PRICES_AS_OF).output.to_string(), "10.000");
+        assert_eq!(tokens("openai", "gemini-3.8-flash", PRICES_AS_OF).input.to_string(), "0.750");
+    }
+
+    #[test]
+    fn a_price_holds_from_its_first_day_on() {
+        let google = |model: &str| {
+            LanguageModel::Google(ModelSettings { model: model.into(), ..ModelSettings::default() })
+        };
+        let rates_on = |model: &str, day| {
+            rates(&AgentConfig { language_model: google(model), ..AgentConfig::default() }, day)
+        };
+        let output = |model: &str, day| rates_on(model, day).language_model.price.output.to_string();
+        let (last, first) = (date(2026, 12, 31), date(2027, 1, 1));
+        assert_eq!(output("gemini-3.8-flash", last), "3.750");
+        assert_eq!(output("gemini-3.8-flash", first), "7.500");
+        assert_eq!(output("gemini-2.5-flash", first), "7.500", "served by its successor at that day's price");
+        assert_eq!(output("gemini-3.5-flash-lite", first), output("gemini-3.5-flash-lite", last));
+        let stand_in = StandIn {
+            service: Service::LanguageModel,
+            provider: "google".into(),
+            model: "gemini-3.6-flash".into(),
+        };
+        let of_openai =
+            |day| stand_in_rates(&rates(&AgentConfig::default(), day), &stand_in).language_model.price.input;
+        assert_eq!(
+            (of_openai(last).to_string(), of_openai(first).to_string()),
+            ("0.750".into(), "1.500".into())
+        );
+    }
+
+    #[test]
+    fn announced_prices_are_in_order_and_later_than_the_list() {
+        for model in super::super::ROWS.iter().flat_map(|row| row.models) {
+            let days: Vec<_> =
+                [PRICES_AS_OF].into_iter().chain(model.later_prices.iter().map(|(day, _)| *day)).collect();
+            assert!(days.is_sorted_by(|one, next| one < next), "{model:?}");
+            assert!(
+                model.later_prices.is_empty() || model.language_prices.is_empty(),
+                "{model:?}: no day by language"
+            );
+        }
     }
 
     #[test]
     fn an_unlisted_model_is_never_the_cheapest() {
         let now = jiff::civil::date(2026, 11, 30);
-        let unlisted = tokens("openai", "something-new");
+        let unlisted = tokens("openai", "something-new", now);
         let live = super::super::models(Service::LanguageModel, "openai").iter();
         let live = live.filter(|model| model.retires_on.is_none_or(|retired| retired > now));
         for model in live {
@@ -213,14 +266,15 @@ mod tests {
 
     #[test]
     fn an_unlisted_model_costs_the_price_of_its_row() {
-        assert_eq!(tokens("openai", "something-new").output.to_string(), "12.000");
-        let voice = |model| scalar(Service::Voice, "deepgram", model, "").to_string();
+        assert_eq!(tokens("openai", "something-new", PRICES_AS_OF).output.to_string(), "12.000");
+        let voice = |model| scalar((Service::Voice, "deepgram", model), "", PRICES_AS_OF).to_string();
         assert_eq!(
             (voice("aura-2-thalia-en").as_str(), voice("aura-asteria-en").as_str()),
             ("0.030", "0.015")
         );
         assert_eq!(voice("something-new"), "0.030");
-        let transcriber = |model| scalar(Service::Transcriber, "deepgram", model, "en").to_string();
+        let transcriber =
+            |model| scalar((Service::Transcriber, "deepgram", model), "en", PRICES_AS_OF).to_string();
         assert_eq!(
             (transcriber("nova-2-meeting").as_str(), transcriber("whisper").as_str()),
             ("0.0058", "0.0048")

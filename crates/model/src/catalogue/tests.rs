@@ -52,7 +52,8 @@ fn rows_keys_and_variables_are_unique() {
 #[test]
 fn a_row_has_the_price_and_capabilities_of_its_service() {
     for row in ROWS {
-        let prices = row.models.iter().map(|model| model.price).chain([row.unlisted]);
+        let later = row.models.iter().flat_map(|model| model.later_prices).map(|(_, price)| *price);
+        let prices = row.models.iter().map(|model| model.price).chain(later).chain([row.unlisted]);
         for price in prices {
             let fits = match row.service {
                 Service::Carrier => matches!(price, Price::Call(_)),
@@ -130,6 +131,6 @@ fn only_a_transcriber_with_an_adapter_has_capabilities() {
 fn a_language_may_have_a_price_of_its_own() {
     const PRICES: &[(&str, Price)] = &[("multi", Price::per_minute(58))];
     let model = Model { language_prices: PRICES, ..Model::new("nova-9", Price::per_minute(48)) };
-    assert_eq!(model.price_in("multi"), Price::per_minute(58));
-    assert_eq!(model.price_in("en"), Price::per_minute(48));
+    assert_eq!(model.price_in("multi", PRICES_AS_OF), Price::per_minute(58));
+    assert_eq!(model.price_in("en", PRICES_AS_OF), Price::per_minute(48));
 }

@@ -26,6 +26,8 @@ struct Call {
     name: String,
     direction: String,
     to: Option<String>,
+    /// The day of the call, if the prices of another one than that of the list are meant.
+    day: Option<String>,
     #[serde(default)]
     imported: bool,
     /// The parts of the agent that differ from the default.
@@ -115,7 +117,9 @@ fn calculate(name: &str, text: &str) -> Decimal {
 }
 
 fn breakdown(call: &Call) -> CostBreakdown {
-    let at = |ms| Timestamp::from_millis(1_796_040_000_000 + ms);
+    let noon = |day: &str| format!("{day}T12:00:00Z").parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let begins = call.day.as_deref().map_or(1_796_040_000_000, noon);
+    let at = |ms| Timestamp::from_millis(begins + ms);
     let agent: AgentConfig = merged(&json!(AgentConfig::default()), &call.agent);
     let usage = merged(&json!(crate::costs::Usage::default()), &call.usage);
     let (id, account) = (ConversationId::new(at(0), 1), AccountId::new(at(0), 2));

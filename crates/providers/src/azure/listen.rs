@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use self::{
     connection::Connection,
-    turn::{Reply, Turn},
+    turn::{Reply, Turn, length},
 };
 use super::{VENDOR, endpoint, usp};
 use crate::{
@@ -37,11 +37,11 @@ use crate::{
     unusable::Unusable,
 };
 
-/// The format of the audio that a session is sent.
+/// The format of the audio that a session is sent, unless it is opened for [`AudioFormat::WIDEBAND`].
 const FORMAT: AudioFormat = AudioFormat::TELEPHONE;
 
-/// Size of a message of audio: 100 ms, as the vendor's clients send it.
-const CHUNK_BYTES: usize = 800;
+/// Length of a message of audio, as the vendor's clients send it.
+const CHUNK: Duration = Duration::from_millis(100);
 
 /// Silence after speech, in milliseconds, that ends a phrase. Shorter pauses are within a sentence.
 const SEGMENTATION_MS: u32 = 500;
@@ -84,6 +84,7 @@ pub struct Listen {
     context: String,
     key: Secret,
     timing: Timing,
+    format: AudioFormat,
 }
 
 impl Listen {
@@ -101,13 +102,18 @@ impl Listen {
         // The agent hears what the caller says, without asterisks.
         url.query_pairs_mut().append_pair("format", "simple").append_pair("profanity", "raw");
         let context = speech_context(&locales).to_string();
-        Ok(Self { url, context, key: providers.key(VENDOR)?, timing })
+        Ok(Self { url, context, key: providers.key(VENDOR)?, timing, format: FORMAT })
+    }
+
+    fn with_format(self, format: AudioFormat) -> Self {
+        if format == AudioFormat::WIDEBAND { Self { format, ..self } } else { self }
     }
 
     async fn open(self) -> Result<(AudioSink, TranscriberSession), Error> {
         let connection = Connection::open(&self.url, &self.key, self.timing.write).await?;
         let (sink, audio) = AudioSink::new(VENDOR);
-        let now = Instant::now();
+        let sink = sink.of_format(self.format);
+        let (now, format) = (Instant::now(), self.format);
         let mut session = Session {
             connection,
             next: Next::None,
@@ -115,7 +121,7 @@ impl Listen {
             listen: self,
             audio,
             chunk: BytesMut::new(),
-            turn: Turn::default(),
+            turn: Turn::new(format),
             started_by: None,
             last_received: now,
             pinged: false,
@@ -124,7 +130,7 @@ impl Listen {
             ready: VecDeque::new(),
             over: false,
         };
-        session.connection.configure().await?;
+        session.connection.configure(format).await?;
         session.begin_turn().await?;
         Ok((sink, session.into_stream()))
     }
@@ -133,9 +139,9 @@ impl Listen {
 impl Transcriber for Listen {
     fn connect_for(
         &self,
-        _format: AudioFormat,
+        format: AudioFormat,
     ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
-        self.clone().open().boxed()
+        self.clone().with_format(format).open().boxed()
     }
 }
 
@@ -275,7 +281,8 @@ impl Session {
     /// Sends audio once it is a whole message.
     async fn take(&mut self, frame: &[u8]) -> Result<(), Error> {
         self.chunk.extend_from_slice(frame);
-        if self.chunk.len() < CHUNK_BYTES { Ok(()) } else { self.flush().await }
+        let is_whole = self.listen.format.duration_of(length(&self.chunk)) >= CHUNK;
+        if is_whole { self.flush().await } else { Ok(()) }
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
@@ -288,7 +295,7 @@ impl Session {
     }
 
     async fn send(&mut self, audio: &[u8]) -> Result<(), Error> {
-        self.bytes_sent += u64::try_from(audio.len()).unwrap_or(0);
+        self.bytes_sent += length(audio);
         self.connection.audio(None, audio).await
     }
 
@@ -303,7 +310,7 @@ impl Session {
     async fn begin_turn(&mut self) -> Result<(), Error> {
         self.started_by = Some(Instant::now() + self.listen.timing.start);
         self.connection.begin_turn(&self.listen.context).await?;
-        self.connection.audio(Some("audio/x-wav"), &usp::wav_header()).await?;
+        self.connection.audio(Some("audio/x-wav"), &usp::wav_header(self.listen.format)).await?;
         for audio in self.turn.begin() {
             self.send(&audio).await?;
         }
@@ -316,7 +323,7 @@ impl Session {
         self.connection = *connection;
         let now = Instant::now();
         (self.renew_at, self.last_received, self.pinged) = (now + self.listen.timing.renew, now, false);
-        self.connection.configure().await?;
+        self.connection.configure(self.listen.format).await?;
         self.begin_turn().await
     }
 
@@ -369,7 +376,7 @@ impl Session {
 
     fn end(&mut self, error: Option<Error>) {
         // The vendor reports no usage.
-        let audio = FORMAT.duration_of(self.bytes_sent);
+        let audio = self.listen.format.duration_of(self.bytes_sent);
         self.ready.push_back(Ok(TranscriptEvent::Usage { audio, estimated: true }));
         self.ready.extend(error.map(Err));
         self.over = true;

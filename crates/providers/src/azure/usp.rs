@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::audio::{AudioFormat, Encoding};
+
 /// Maximum size of the headers that are read: a server sends some 150 bytes.
 const MAX_HEADERS: usize = 4 * 1024;
 
@@ -80,19 +82,24 @@ pub(super) fn binary(headers: Headers<'_>, body: &[u8]) -> Bytes {
     message.freeze()
 }
 
-/// The header of a WAV file without end, with 8 kHz mu-law.
-pub(super) fn wav_header() -> [u8; 44] {
+/// The header of a WAV file without end.
+pub(super) fn wav_header(format: AudioFormat) -> [u8; 44] {
+    let AudioFormat { encoding, sample_rate } = format;
+    let (tag, bytes_per_sample) = match encoding {
+        Encoding::Pcm16 => (1, 2),
+        Encoding::MuLaw => (7, 1),
+    };
     let mut header = [0; 44];
     let mut out = &mut header[..];
     out.put_slice(b"RIFF\0\0\0\0WAVEfmt ");
     out.put_u32_le(16);
-    // Mu-law, one channel, samples and bytes in a second, bytes and bits of a sample.
-    out.put_u16_le(7);
+    // The encoding, one channel, samples and bytes in a second, bytes and bits of a sample.
+    out.put_u16_le(tag);
     out.put_u16_le(1);
-    out.put_u32_le(8_000);
-    out.put_u32_le(8_000);
-    out.put_u16_le(1);
-    out.put_u16_le(8);
+    out.put_u32_le(sample_rate);
+    out.put_u32_le(sample_rate * u32::from(bytes_per_sample));
+    out.put_u16_le(bytes_per_sample);
+    out.put_u16_le(8 * bytes_per_sample);
     out.put_slice(b"data\0\0\0\0");
     header
 }
@@ -112,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_binary_message_has_the_length_of_its_headers() {
-        let message = binary(HEADERS, &wav_header());
+        let message = binary(HEADERS, &wav_header(AudioFormat::TELEPHONE));
         let length = usize::from(u16::from_be_bytes([message[0], message[1]]));
         let head = std::str::from_utf8(&message[2..2 + length]).unwrap();
         assert_eq!(
@@ -123,6 +130,12 @@ mod tests {
         // The header that the vendor's own client sends.
         let expected = b"RIFF\x00\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x07\x00\x01\x00@\x1f\x00\x00@\x1f\x00\x00\x01\x00\x08\x00data\x00\x00\x00\x00";
         assert_eq!(&message[2 + length..], expected);
+    }
+
+    #[test]
+    fn wideband_audio_has_the_header_that_the_vendors_client_sends() {
+        let expected = b"RIFF\x00\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x80\x3e\x00\x00\x00\x7d\x00\x00\x02\x00\x10\x00data\x00\x00\x00\x00";
+        assert_eq!(&wav_header(AudioFormat::WIDEBAND), expected);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use self::turn::{ServerMessage, Turn};
 use super::{
     VENDOR,
-    listen::{Settings, without_weight},
+    listen::{FORMAT, Settings, in_wideband, without_weight},
     socket,
 };
 use crate::{
@@ -31,11 +31,8 @@ use crate::{
     unusable::Unusable,
 };
 
-/// The format of the audio that a session is sent.
-const FORMAT: AudioFormat = AudioFormat::TELEPHONE;
-
-/// Size of a message of audio: 80 ms, as the vendor advises.
-const CHUNK_BYTES: usize = 640;
+/// Length of a message of audio, as the vendor advises.
+const CHUNK: Duration = Duration::from_millis(80);
 
 /// The decisions of the model about turns, and the time-outs of a session.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -76,6 +73,7 @@ pub struct Flux {
     url: Url,
     key: Secret,
     timing: Timing,
+    format: AudioFormat,
 }
 
 impl Flux {
@@ -88,7 +86,7 @@ impl Flux {
         if providers.endpoints.opts_out(VENDOR) {
             url.query_pairs_mut().append_pair(super::OPT_OUT.0, super::OPT_OUT.1);
         }
-        Ok(Self { url, key: providers.key(VENDOR)?, timing })
+        Ok(Self { url, key: providers.key(VENDOR)?, timing, format: FORMAT })
     }
 
     #[cfg(test)]
@@ -96,14 +94,24 @@ impl Flux {
         &self.url
     }
 
+    fn with_format(mut self, format: AudioFormat) -> Self {
+        if format == AudioFormat::WIDEBAND {
+            self.url = in_wideband(self.url);
+            self.format = format;
+        }
+        self
+    }
+
     async fn open(self) -> Result<(AudioSink, TranscriberSession), Error> {
         let socket = socket::open(&self.url, &self.key).await?;
         let (sink, audio) = AudioSink::new(VENDOR);
+        let sink = sink.of_format(self.format);
         let now = Instant::now();
         let session = Session {
             socket,
             audio,
             timing: self.timing,
+            format: self.format,
             turn: Turn::default(),
             chunk: BytesMut::new(),
             last_audio: now,
@@ -121,9 +129,9 @@ impl Flux {
 impl Transcriber for Flux {
     fn connect_for(
         &self,
-        _format: AudioFormat,
+        format: AudioFormat,
     ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
-        self.clone().open().boxed()
+        self.clone().with_format(format).open().boxed()
     }
 }
 
@@ -162,6 +170,7 @@ struct Session {
     socket: WebSocket,
     audio: mpsc::Receiver<Bytes>,
     timing: Timing,
+    format: AudioFormat,
     turn: Turn,
     /// Audio that is no whole message yet.
     chunk: BytesMut,
@@ -232,17 +241,18 @@ impl Session {
     async fn take(&mut self, frame: &[u8]) -> Result<(), Error> {
         self.last_audio = Instant::now();
         self.chunk.extend_from_slice(frame);
-        if self.chunk.len() < CHUNK_BYTES { Ok(()) } else { self.flush().await }
+        let length = u64::try_from(self.chunk.len()).unwrap_or(u64::MAX);
+        if self.format.duration_of(length) < CHUNK { Ok(()) } else { self.flush().await }
     }
 
     /// Sends silence for the time without audio.
     async fn fill(&mut self, until: Instant) -> Result<(), Error> {
         self.flush().await?;
-        let gap = FORMAT.bytes_in(self.timing.gap);
+        let gap = self.format.bytes_in(self.timing.gap);
         self.last_audio = until;
-        self.turn.pad(FORMAT.duration_of(gap));
+        self.turn.pad(self.format.duration_of(gap));
         let bytes = usize::try_from(gap).unwrap_or_default();
-        self.send(Bytes::from(vec![FORMAT.encoding.silence(); bytes])).await
+        self.send(Bytes::from(vec![self.format.encoding.silence(); bytes])).await
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
@@ -306,7 +316,7 @@ impl Session {
 
     fn end(&mut self, error: Option<Error>) {
         // This protocol does not report the usage.
-        let audio = FORMAT.duration_of(self.bytes_sent);
+        let audio = self.format.duration_of(self.bytes_sent);
         self.ready.push_back(Ok(TranscriptEvent::Usage { audio, estimated: true }));
         self.ready.extend(error.map(Err));
         self.over = true;

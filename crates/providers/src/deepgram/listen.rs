@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The format of the audio that a session is sent, unless it is opened for another one.
-const FORMAT: AudioFormat = AudioFormat::TELEPHONE;
+pub(super) const FORMAT: AudioFormat = AudioFormat::TELEPHONE;
 /// The parameters of [`FORMAT`], and those of the other one: linear samples are little-endian.
 const FORMAT_PARAMETERS: &str = "encoding=mulaw&sample_rate=8000";
 const WIDEBAND_PARAMETERS: &str = "encoding=linear16&sample_rate=16000";
@@ -102,9 +102,7 @@ impl Listen {
 
     fn with_format(mut self, format: AudioFormat) -> Self {
         if format == AudioFormat::WIDEBAND {
-            let query =
-                self.url.query().map(|query| query.replacen(FORMAT_PARAMETERS, WIDEBAND_PARAMETERS, 1));
-            self.url.set_query(query.as_deref());
+            self.url = in_wideband(self.url);
             self.format = format;
         }
         self
@@ -143,6 +141,13 @@ impl Transcriber for Listen {
     ) -> BoxFuture<'static, Result<(AudioSink, TranscriberSession), Error>> {
         self.clone().with_format(format).open().boxed()
     }
+}
+
+/// The same address, for [`AudioFormat::WIDEBAND`] instead of [`FORMAT`].
+pub(super) fn in_wideband(mut url: Url) -> Url {
+    let query = url.query().map(|query| query.replacen(FORMAT_PARAMETERS, WIDEBAND_PARAMETERS, 1));
+    url.set_query(query.as_deref());
+    url
 }
 
 fn listen_url(base: &Url, settings: &Settings<'_>) -> Url {

@@ -30,6 +30,7 @@ use switchboard_model::{
 };
 use switchboard_providers::{
     Error, Providers, Secret,
+    audio::AudioFormat,
     azure::listen::{Listen, Timing},
     transcriber::{AudioSink, Transcriber as _, TranscriberSession, TranscriptEvent},
 };
@@ -200,6 +201,39 @@ async fn a_session_transcribes_and_ends_after_the_last_words() {
         TranscriptEvent::Usage { audio: Duration::from_millis(120), estimated: true },
     ];
     assert!(events == expected, "{events:?}");
+}
+
+#[tokio::test]
+async fn wideband_audio_is_sent_as_it_is_behind_its_own_header() {
+    let server = listening(async |mut peer: Peer| {
+        let config: Value = serde_json::from_slice(&peer.expect("speech.config").await.body).unwrap();
+        let source = &config["context"]["audio"]["source"];
+        assert_eq!((&source["samplerate"], &source["bitspersample"]), (&json!("16000"), &json!("16")));
+        let context = peer.expect("speech.context").await;
+        let header = peer.expect("audio").await.body;
+        // Linear, one channel, 16,000 samples and 32,000 bytes in a second, two bytes and 16 bits in a sample.
+        assert_eq!(header[20..36], [1, 0, 1, 0, 0x80, 0x3E, 0, 0, 0, 0x7D, 0, 0, 2, 0, 16, 0]);
+        let id = context.request_id;
+        peer.say(&id, "turn.start", &json!({"context": {"serviceTag": "t"}})).await;
+        let audio = peer.expect("audio").await.body;
+        assert!(audio.len() == 5 * 640 && audio.iter().all(|byte| *byte == 0x55), "{}", audio.len());
+        assert!(peer.expect("audio").await.body.is_empty(), "the end of the audio");
+        peer.say(&id, "speech.phrase", &phrase("Hello there.", 100)).await;
+        peer.say(&id, "turn.end", &json!({})).await;
+        while peer.next().await.is_some() {}
+    })
+    .await;
+    let listen = Listen::new(&server.providers(), &["en-US".to_owned()], Timing::default()).unwrap();
+    let (mut sink, session) = listen.connect_for(AudioFormat::WIDEBAND).await.unwrap();
+    assert_eq!(sink.format(), AudioFormat::WIDEBAND);
+    for _ in 0..5 {
+        sink.send(Bytes::from_static(&[0x55; 640])).unwrap();
+    }
+    sink.finish();
+    let events: Vec<_> = session.map(Result::unwrap).collect().await;
+    assert_eq!(words(&events), [("Hello there.", 100)]);
+    let used = TranscriptEvent::Usage { audio: Duration::from_millis(100), estimated: true };
+    assert!(events.last() == Some(&used), "{events:?}");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use switchboard_model::agents::Transcriber;
 use switchboard_providers::{
     Error, Providers,
+    audio::AudioFormat,
     deepgram::{
         flux::{Flux, Timing},
         listen::Settings,
@@ -134,6 +135,36 @@ async fn silence_stands_in_for_audio_that_does_not_come() {
         panic!("{event:?}")
     };
     assert!(end <= Duration::from_millis(710), "the added silence does not count: {end:?}");
+}
+
+#[tokio::test]
+async fn wideband_audio_is_sent_as_it_is_and_named_in_the_address() {
+    let script = async |mut socket: WebSocket| {
+        // 80 ms of the caller, and 20 ms of silence in the place of the audio that does not come.
+        let Some(Ok(Message::Binary(audio))) = socket.recv().await else { panic!("audio is expected") };
+        assert!(audio.len() == 4 * 640 && audio.iter().all(|byte| *byte == 0x55), "{}", audio.len());
+        let Some(Ok(Message::Binary(silence))) = socket.recv().await else { panic!("silence is expected") };
+        assert!(silence.len() == 640 && silence.iter().all(|byte| *byte == 0), "{}", silence.len());
+        let _ = socket.send(Message::Close(Some(CloseFrame { code: 1000, reason: "".into() }))).await;
+        while let Some(Ok(_)) = socket.recv().await {}
+    };
+    let accept = async move |RawQuery(query): RawQuery, upgrade: WebSocketUpgrade| {
+        let expected = "model=flux-general-en&encoding=linear16&sample_rate=16000&eot_timeout_ms=3000";
+        assert_eq!(query.as_deref(), Some(expected));
+        upgrade.on_upgrade(script)
+    };
+    let server = Server::http(Router::new().route("/v2/listen", get(accept))).await;
+    let settings = Settings { model: "flux-general-en", language: "en", key_terms: &[] };
+    let timing = Timing { gap: Duration::from_millis(20), ..Timing::default() };
+    let flux = Flux::new(&server.providers(), &settings, timing).unwrap();
+    let (mut sink, session) = flux.connect_for(AudioFormat::WIDEBAND).await.unwrap();
+    assert_eq!(sink.format(), AudioFormat::WIDEBAND);
+    for _ in 0..4 {
+        sink.send(Bytes::from_static(&[0x55; 640])).unwrap();
+    }
+    let events: Vec<_> = session.collect().await;
+    let Some(Ok(TranscriptEvent::Usage { audio, .. })) = events.first() else { panic!("{events:?}") };
+    assert_eq!(*audio, Duration::from_millis(100), "as the vendor bills it, the silence included");
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{admission::Server, phrases::Phrases, usp};
 use crate::{
-    deepgram::recogniser::{Recogniser, RecogniserEvent},
+    deepgram::recogniser::{Encoding, Recogniser, RecogniserEvent},
     faults::{Disruption, Treatment},
     speech::Speech,
 };
@@ -249,7 +249,7 @@ impl Stream {
         };
         Ok(ProtocolTurn {
             request_id: request_id.to_owned(),
-            recogniser: Recogniser::new(self.speech.clone(), silence),
+            recogniser: Recogniser::new(self.speech.clone(), Encoding::Mulaw, silence),
             phrases: Phrases::new(self.options.is_detailed, language),
             has_header: false,
             is_closing: false,
@@ -276,7 +276,7 @@ impl Stream {
                 if message.content_type != Some("audio/x-wav") {
                     return Err("the first audio of a turn must be audio/x-wav");
                 }
-                usp::check_wav(header)?;
+                turn.recogniser.set_encoding(usp::read_wav(header)?);
                 turn.has_header = true;
                 turn.recogniser.audio(&header[44..])
             }

@@ -25,6 +25,8 @@ const LONG: Duration = Duration::from_mins(1);
 const ID: &str = "280ea3a98c654776ad28fb149d2b5bc5";
 const TIME: &str = "X-Timestamp: 2026-11-30T19:34:40.257Z";
 const WAV: &[u8] = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x07\0\x01\0@\x1f\0\0@\x1f\0\0\x01\0\x08\0data\0\0\0\0";
+const WIDE_WAV: &[u8] =
+    b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\0\0\0\0";
 const CONFIG: &str = r#"{"context":{"system":{"name":"test","version":"1"}}}"#;
 
 async fn serve(router: Router, tasks: &mut JoinSet<()>) -> String {
@@ -111,6 +113,29 @@ async fn a_turn_is_transcribed_until_its_audio_ends() {
         let phrase = answers.iter().find(|(_, body)| body["RecognitionStatus"] == "Success").unwrap();
         assert_eq!(phrase.1["DisplayText"], "Good morning.");
     }
+}
+
+#[tokio::test]
+async fn audio_at_16_khz_is_heard_at_its_own_rate() {
+    let mut tasks = JoinSet::new();
+    let url = server(&mut tasks).await;
+    let mut socket = connect(&url, &path("language=en-US"), "secret").await.unwrap();
+    // A second of sound and a second of silence, in samples of two bytes.
+    let loud: Vec<u8> =
+        [8_000_i16, 8_000, -8_000, -8_000].repeat(4_000).into_iter().flat_map(i16::to_le_bytes).collect();
+    let messages = vec![
+        text("speech.config", CONFIG),
+        text("speech.context", "{}"),
+        sound("Content-Type: audio/x-wav\r\n", WIDE_WAV),
+        sound("", &loud),
+        sound("", &vec![0; loud.len()]),
+        sound("", &[]),
+    ];
+    let answers = answers(&mut socket, messages).await.unwrap();
+    let phrase = answers.iter().find(|(_, body)| body["RecognitionStatus"] == "Success").unwrap();
+    assert_eq!(phrase.1["DisplayText"], "Good morning.");
+    let end = phrase.1["Offset"].as_u64().unwrap() + phrase.1["Duration"].as_u64().unwrap();
+    assert!((9_000_000..12_000_000).contains(&end), "in units of 100 ns: {end}");
 }
 
 #[tokio::test]

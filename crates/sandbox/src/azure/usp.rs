@@ -1,5 +1,7 @@
 //! The framing of the speech protocol: headers and a body in a text or a binary message. Pure.
 
+use crate::deepgram::recogniser::Encoding;
+
 /// A message of the client.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Message<'a> {
@@ -51,16 +53,17 @@ pub(super) fn is_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Checks the header of the audio: 8 kHz mu-law, one channel.
-pub(super) fn check_wav(header: &[u8]) -> Result<(), &'static str> {
+/// Reads the header of the audio: 8 kHz mu-law or 16 kHz linear, one channel.
+pub(super) fn read_wav(header: &[u8]) -> Result<Encoding, &'static str> {
     if header.len() < 44 || &header[..4] != b"RIFF" || &header[8..16] != b"WAVEfmt " {
         return Err("the audio of a turn must begin with a RIFF header");
     }
-    // Format 7, one channel, 8000 samples and bytes in a second, one byte and eight bits in a sample.
-    if header[20..36] != [7, 0, 1, 0, 0x40, 0x1F, 0, 0, 0x40, 0x1F, 0, 0, 1, 0, 8, 0] {
-        return Err("this server takes 8 kHz mu-law with one channel only");
+    // The format, one channel, samples and bytes in a second, bytes and bits in a sample.
+    match header[20..36] {
+        [7, 0, 1, 0, 0x40, 0x1F, 0, 0, 0x40, 0x1F, 0, 0, 1, 0, 8, 0] => Ok(Encoding::Mulaw),
+        [1, 0, 1, 0, 0x80, 0x3E, 0, 0, 0, 0x7D, 0, 0, 2, 0, 16, 0] => Ok(Encoding::Wideband),
+        _ => Err("this server takes 8 kHz mu-law and 16 kHz PCM with one channel only"),
     }
-    Ok(())
 }
 
 /// A text message of the server.
@@ -113,11 +116,14 @@ mod tests {
     #[test]
     fn audio_needs_its_header() {
         let header = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x07\0\x01\0@\x1f\0\0@\x1f\0\0\x01\0\x08\0data\0\0\0\0";
-        assert_eq!(check_wav(header), Ok(()));
+        assert_eq!(read_wav(header), Ok(Encoding::Mulaw));
+        let wideband =
+            b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\0\0\0\0";
+        assert_eq!(read_wav(wideband), Ok(Encoding::Wideband));
         let mut pcm = *header;
         pcm[20] = 1;
         assert!(
-            check_wav(&pcm).is_err() && check_wav(&header[..20]).is_err() && check_wav(&[0xFF; 800]).is_err()
+            read_wav(&pcm).is_err() && read_wav(&header[..20]).is_err() && read_wav(&[0xFF; 800]).is_err()
         );
     }
 }

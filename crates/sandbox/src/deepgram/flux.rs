@@ -57,7 +57,7 @@ pub(super) async fn listen(
             ignore(&mut stream, &stop).await;
             None
         } else {
-            let recogniser = Recogniser::new(speech, options.silence);
+            let recogniser = Recogniser::new(speech, options.encoding, options.silence);
             let turns = Turns::new(options, id.0);
             run(recogniser, turns, service.disruption, &mut stream, &mut sink, &stop).await
         };

@@ -14,7 +14,7 @@ const SHORTEST_ENDPOINTING: Duration = Duration::from_millis(100);
 
 /// The encoding of the client's audio, which is always mono, and at 8 kHz unless another rate is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(crate) enum Encoding {
     Mulaw,
     Linear16,
     /// Linear samples at 16 kHz.

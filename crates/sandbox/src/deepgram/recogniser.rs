@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+pub(crate) use super::options::Encoding;
 use super::{
-    options::{Encoding, ListenOptions},
+    options::ListenOptions,
     session::{Output, Session},
 };
 use crate::speech::Speech;
@@ -42,7 +43,7 @@ pub(crate) fn text(words: &[Word]) -> String {
     words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
 }
 
-/// The recognition of one stream of 8 kHz mu-law.
+/// The recognition of one stream.
 pub(crate) struct Recogniser {
     session: Session,
     speech: Speech,
@@ -51,9 +52,9 @@ pub(crate) struct Recogniser {
 
 impl Recogniser {
     /// `silence` ends a piece of speech.
-    pub(crate) fn new(speech: Speech, silence: Duration) -> Self {
+    pub(crate) fn new(speech: Speech, encoding: Encoding, silence: Duration) -> Self {
         let options = ListenOptions {
-            encoding: Encoding::Mulaw,
+            encoding,
             interim_results: true,
             endpointing: Some(silence),
             utterance_end: None,
@@ -63,13 +64,18 @@ impl Recogniser {
         Self { session: Session::new(options, String::new(), false), speech, decodes: JoinSet::new() }
     }
 
+    /// Sets the encoding of a stream whose audio is still to come.
+    pub(crate) fn set_encoding(&mut self, encoding: Encoding) {
+        self.session.set_encoding(encoding);
+    }
+
     /// Duration of the audio so far.
     pub(crate) fn position(&self) -> Duration {
         self.session.position()
     }
 
-    pub(crate) fn audio(&mut self, mulaw: &[u8]) -> Vec<RecogniserEvent> {
-        self.step(|session, out| session.audio(mulaw, out))
+    pub(crate) fn audio(&mut self, bytes: &[u8]) -> Vec<RecogniserEvent> {
+        self.step(|session, out| session.audio(bytes, out))
     }
 
     /// Ends the present piece of speech.

@@ -120,6 +120,11 @@ impl Session {
         }
     }
 
+    /// Sets the encoding of a stream whose audio is still to come.
+    pub(super) fn set_encoding(&mut self, encoding: Encoding) {
+        self.options.encoding = encoding;
+    }
+
     /// Takes audio as the client sent it.
     pub(super) fn audio(&mut self, bytes: &[u8], out: &mut Vec<Output>) {
         if self.closing {

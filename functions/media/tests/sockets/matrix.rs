@@ -4,7 +4,7 @@
 //! The speech is canned: the sandbox recognises a question in any speech, and its voices say the same sound. What is
 //! tested is each pair of our adapter and the vendor's protocol, in a whole call.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -15,11 +15,14 @@ use switchboard_model::{
     costs::CostBreakdown,
     egress_policy::EgressPolicy,
     messages::Role,
+    recording,
 };
 use switchboard_providers::{Providers, egress, endpoints::Endpoints, keys::Keys};
 use switchboard_sandbox::{Engines, Load, Sandbox};
 
-use crate::prelude::*;
+use tokio::time::interval;
+
+use crate::{prelude::*, support::phone::browser_start};
 
 const TRANSCRIBERS: [(&str, &str); 3] =
     [("deepgram", "nova-3"), ("deepgram", "flux-general-en"), ("azure", "")];
@@ -149,6 +152,53 @@ async fn every_combination_of_providers_holds_a_call() {
     });
     let wrong: Vec<_> =
         stream::iter(calls).buffer_unordered(AT_ONCE).filter_map(async |wrong| wrong).collect().await;
+    sandbox.stop().await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Says "Wait a moment, please" and two seconds of silence as linear audio at 16 kHz, in real time.
+async fn say_at_16_khz(browser: &Phone) {
+    let speech = include_bytes!("../support/wait_a_moment.ulaw");
+    let twice = |byte: &u8| [recording::decode(*byte).to_le_bytes(); 2];
+    let speech = speech.chunks(160).map(|frame| frame.iter().flat_map(twice).flatten().collect());
+    let silence = iter::repeat_n(vec![0; 640], 100);
+    let mut ticks = interval(Duration::from_millis(20));
+    for (number, frame) in speech.chain(silence).enumerate() {
+        ticks.tick().await;
+        browser.send_audio(number * 20, &frame).await;
+    }
+}
+
+/// A browser that speaks at 16 kHz; everything that is wrong with its call.
+async fn hold_in_browser(combination: Combination, sandbox: &Sandbox) -> Vec<String> {
+    let agent = agents::create(&combination.agent(), EgressPolicy::Local).into_valid().unwrap();
+    let world = World::new(agent.clone(), FAST_VOICE).await;
+    let (call, path) = world.conversation.web(agent).await;
+    let worker = world.worker_of(providers(sandbox)).await;
+    let browser = Phone::browser_at(&worker.address, &path).await;
+    browser.send(&browser_start("audio/l16", 16_000, None)).await;
+    call.until_messages(1).await;
+    say_at_16_khz(&browser).await;
+    let messages = call.until_messages(3).await;
+    browser.hang_up().await;
+    let (ended, _) = call.ended().await;
+    let (_, _, cost) = ended.ended().unwrap();
+    let mut wrong = combination.strangers(cost);
+    let roles: Vec<_> = messages.iter().map(|message| message.role).collect();
+    if roles != [Role::Agent, Role::User, Role::Agent] {
+        wrong.push(format!("messages: {messages:?}"));
+    }
+    wrong
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_transcriber_hears_a_browser_at_16_khz() {
+    let sandbox = Sandbox::start(Engines::Canned(Load::new())).await.unwrap();
+    let mut wrong = vec![];
+    for transcriber in TRANSCRIBERS {
+        let combination = Combination { transcriber, model: "openai", voice: "deepgram" };
+        wrong.extend(hold_in_browser(combination, &sandbox).await);
+    }
     sandbox.stop().await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::{
 
 use crate::{
     Error, Secret,
+    audio::AudioFormat,
     azure::{
         VENDOR, authorization, refusal_of_key,
         usp::{self, Headers},
@@ -87,12 +88,16 @@ impl Connection {
         self.socket.next().await
     }
 
-    /// Says who we are; once, before the first turn.
-    pub(super) async fn configure(&mut self) -> Result<(), Error> {
+    /// Says who we are, and the format of the audio; once, before the first turn.
+    pub(super) async fn configure(&mut self, format: AudioFormat) -> Result<(), Error> {
+        let AudioFormat { encoding, sample_rate } = format;
+        let (rate, bits) = (sample_rate.to_string(), (8 * encoding.bytes_per_sample()).to_string());
+        let source =
+            json!({"type": "Stream", "samplerate": rate, "bitspersample": bits, "channelcount": "1"});
         let body = json!({"context": {
             "system": {"name": "Switchboard", "version": env!("CARGO_PKG_VERSION"), "build": "Rust", "lang": "Rust"},
             "os": {"platform": "Linux", "name": "Linux", "version": ""},
-            "audio": {"source": {"type": "Stream", "samplerate": "8000", "bitspersample": "8", "channelcount": "1"}},
+            "audio": {"source": source},
         }});
         self.text("speech.config", &body.to_string()).await
     }

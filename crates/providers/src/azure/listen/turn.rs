@@ -9,8 +9,7 @@ use std::{collections::VecDeque, time::Duration};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::FORMAT;
-use crate::{Error, azure::VENDOR, transcriber::TranscriptEvent};
+use crate::{Error, audio::AudioFormat, azure::VENDOR, transcriber::TranscriptEvent};
 
 /// Audio without words that a next turn is sent again.
 const KEPT_SILENCE: Duration = Duration::from_secs(1);
@@ -51,8 +50,9 @@ pub(super) enum Reply {
 }
 
 /// The present turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turn {
+    format: AudioFormat,
     /// Bytes of the session's audio before the turn.
     began_at: u64,
     /// The audio that may have to be sent again, and how many bytes are before it.
@@ -65,12 +65,17 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// Of a session with audio of this format.
+    pub(super) fn new(format: AudioFormat) -> Self {
+        Self { format, began_at: 0, kept: VecDeque::new(), kept_from: 0, sent: 0, is_speech: false }
+    }
+
     /// Notes audio that is sent.
     pub(super) fn sent(&mut self, audio: Bytes) {
         self.sent += length(&audio);
         self.kept.push_back(audio);
         let limit = if self.is_speech { KEPT_SPEECH } else { KEPT_SILENCE };
-        self.forget(self.sent.saturating_sub(FORMAT.bytes_in(limit)));
+        self.forget(self.sent.saturating_sub(self.format.bytes_in(limit)));
     }
 
     /// Whether the server has delivered all words of the speech that it reported.
@@ -136,7 +141,7 @@ impl Turn {
             _ => {}
         }
         let words_end = self.end_of(&phrase);
-        self.forget(FORMAT.bytes_in(words_end));
+        self.forget(self.format.bytes_in(words_end));
         self.is_speech = false;
         let best = phrase.best.into_iter().next().map(|best| best.display);
         let text = if phrase.text.is_empty() { best.unwrap_or_default() } else { phrase.text };
@@ -165,7 +170,7 @@ impl Turn {
     fn end_of(&self, speech: &Speech) -> Duration {
         let ticks = speech.offset.saturating_add(speech.duration);
         let in_turn = Duration::from_micros(ticks / 10);
-        FORMAT.duration_of(self.began_at).saturating_add(in_turn).min(FORMAT.duration_of(self.sent))
+        self.format.duration_of(self.began_at).saturating_add(in_turn).min(self.format.duration_of(self.sent))
     }
 }
 
@@ -173,7 +178,8 @@ fn read(body: &str) -> Option<Speech> {
     serde_json::from_str(body).ok()
 }
 
-fn length(audio: &Bytes) -> u64 {
+/// The number of bytes.
+pub(super) fn length(audio: &[u8]) -> u64 {
     u64::try_from(audio.len()).unwrap_or(u64::MAX)
 }
 
@@ -186,7 +192,7 @@ mod tests {
 
     /// A turn that was sent this many frames of 20 ms.
     fn turn(frames: usize) -> Turn {
-        let mut turn = Turn::default();
+        let mut turn = Turn::new(AudioFormat::TELEPHONE);
         for _ in 0..frames {
             turn.sent(Bytes::from_static(&[0xFF; 160]));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::deepgram::{
     api::{Refusal, parameter},
     models,
+    recogniser::Encoding,
 };
 
 /// The languages that `flux-general-multi` can be told.
@@ -16,6 +17,7 @@ const WITHOUT_EFFECT: [&str; 5] = ["mip_opt_out", "numerals", "profanity_filter"
 /// The requested options.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct FluxOptions {
+    pub(super) encoding: Encoding,
     /// Silence that ends a turn.
     pub(super) silence: Duration,
     /// Whether a probable end is reported.
@@ -61,9 +63,14 @@ impl FluxOptions {
                 return Err(Refusal::parameter(format!("{name} is no parameter of /v2/listen")));
             }
         }
-        if (get("encoding"), get("sample_rate")) != (Some("mulaw"), Some("8000")) {
-            return Err(Refusal::parameter("encoding and sample_rate must be mulaw and 8000"));
-        }
+        let encoding = match (get("encoding"), get("sample_rate")) {
+            (Some("mulaw"), Some("8000")) => Encoding::Mulaw,
+            (Some("linear16"), Some("16000")) => Encoding::Wideband,
+            _ => {
+                let message = "encoding and sample_rate: this server has mulaw at 8000 and linear16 at 16000";
+                return Err(Refusal::parameter(message));
+            }
+        };
         let threshold = number("eot_threshold", 0.5..=1.0)?.unwrap_or(0.7);
         let eager = number("eager_eot_threshold", 0.3..=0.9)?;
         if eager.is_some_and(|eager| eager > threshold) {
@@ -85,6 +92,7 @@ impl FluxOptions {
         let only_times_out = threshold >= 1.0;
         let silence = if only_times_out { limit } else { (50.0 + 500.0 * (threshold - 0.2)).min(limit) };
         Ok(Self {
+            encoding,
             silence: Duration::from_secs_f64(silence / 1000.0),
             is_eager: eager.is_some(),
             only_times_out,
@@ -111,6 +119,19 @@ mod tests {
         assert_eq!(silence(""), 300);
         assert_eq!(silence("&eot_threshold=0.9"), 400);
         assert_eq!(silence("&eot_threshold=1.0&eot_timeout_ms=3000"), 3_000);
+    }
+
+    #[test]
+    fn the_encoding_and_its_rate_go_together() {
+        let encoding =
+            |query: &str| parse(&format!("model=flux-general-en&{query}")).map(|options| options.encoding);
+        assert_eq!(encoding("encoding=mulaw&sample_rate=8000"), Ok(Encoding::Mulaw));
+        assert_eq!(encoding("encoding=linear16&sample_rate=16000"), Ok(Encoding::Wideband));
+        assert!(
+            encoding("encoding=linear16&sample_rate=8000").is_err(),
+            "it would be heard at half its speed"
+        );
+        assert!(encoding("encoding=mulaw&sample_rate=16000").is_err());
     }
 
     #[test]

@@ -182,14 +182,20 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deepgram::recogniser::Encoding;
 
     fn words(text: &str) -> Vec<Word> {
         text.split_whitespace().map(|word| Word { text: word.to_owned(), start: 0.0, end: 1.0 }).collect()
     }
 
     fn told(is_eager: bool, heard: Vec<RecogniserEvent>) -> Vec<(String, String)> {
-        let options =
-            FluxOptions { silence: Duration::from_millis(300), is_eager, only_times_out: false, hints: None };
+        let options = FluxOptions {
+            encoding: Encoding::Mulaw,
+            silence: Duration::from_millis(300),
+            is_eager,
+            only_times_out: false,
+            hints: None,
+        };
         let mut turns = Turns::new(options, "r".into());
         let mut out = vec![];
         for heard in heard {
