@@ -98,7 +98,8 @@ pub(crate) fn run(state: Option<PathBuf>, port: Option<u16>, purpose: &Purpose) 
     outcome
 }
 
-fn install_tls_provider() {
+/// Chooses the TLS library of every client of this process.
+pub(crate) fn install_tls_provider() {
     // Fails only if a provider is installed already, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
