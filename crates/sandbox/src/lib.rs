@@ -27,7 +27,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-pub use canned::{Load, Measured, Percentiles};
+pub use canned::{HardWiredVendors, Load, Measured, Percentiles, serve_hard_wired};
 pub use twilio::{CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWNED_NUMBER};
 
 /// Time limit for calls and connections to end in [`Sandbox::stop`].

@@ -116,6 +116,9 @@ enum Command {
     /// Run a command and end its whole process tree when stdin ends.
     #[command(hide = true)]
     Guard(guard::Args),
+    /// Be the agent that a load test compares the media worker with.
+    #[command(hide = true)]
+    HardWired(load::AgentArgs),
     /// Become a command that ends with its guard.
     #[command(hide = true)]
     Tied(guard::TiedArgs),
@@ -135,6 +138,7 @@ fn main() -> ExitCode {
         Some(Command::Ring(arguments)) => ring::run(&arguments, state),
         Some(Command::Providers(arguments)) => catalogue_report::run(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Replay(arguments)) => replay::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Some(Command::HardWired(arguments)) => load::serve_hard_wired(arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Load(arguments)) => {
             session::run(state, api.port, &Purpose::Load(load::LoadRun::new(arguments)))
         }

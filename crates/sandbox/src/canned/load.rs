@@ -69,6 +69,13 @@ impl Load {
         self.measuring.store(whether, Ordering::Relaxed);
     }
 
+    /// Forgets the measurements so far, and counts callers from the beginning.
+    pub fn restart(&self) {
+        self.measures.clear();
+        self.callers.store(0, Ordering::Relaxed);
+        self.resumed.store(0, Ordering::Relaxed);
+    }
+
     /// The measurements so far.
     pub fn measured(&self) -> Measured {
         self.measures.sum()

@@ -126,6 +126,19 @@ impl Measures {
         }
     }
 
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        let histograms =
+            [&self.frames, &self.steps, &self.model, &self.voice, &self.carrier, &self.own_share];
+        for histogram in histograms.into_iter().chain([&self.greeting]) {
+            histogram.buckets.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+        }
+        self.interruptions.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        for counter in [&self.underruns, &self.answers, &self.unanswered] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Evaluates all of them.
     pub(super) fn sum(&self) -> Measured {
         let interruptions = self.interruptions.lock().unwrap_or_else(PoisonError::into_inner);

@@ -110,7 +110,8 @@ pub(crate) fn become_tied(args: &TiedArgs) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("starting {}", program.display()))
 }
 
-async fn end_of_stdin() {
+/// Waits until stdin ends.
+pub(crate) async fn end_of_stdin() {
     // A read error means the same as end of file: the owner is gone.
     let read = || drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     let _ = tokio::task::spawn_blocking(read).await;

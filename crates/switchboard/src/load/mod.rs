@@ -7,7 +7,12 @@
 //! The sandbox (`canned`) simulates the callers and takes the measurements of the audio path. This module places and
 //! ends the calls, reads the worker's process accounting, and writes the report. If the machine has two cores or
 //! more, the worker has one of its own, and everything else shares the others.
+//!
+//! Frames may be late on either side: `own_lateness` reads from the replay logs when the worker sent them, and the sandbox's
+//! own delays are in the report beside it. With `--compare`, `hard_wired` measures the least that an agent can cost.
 
+mod hard_wired;
+mod own_lateness;
 mod report;
 mod worker_process;
 
@@ -20,13 +25,14 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::value_parser;
 use serde_json::{Value, json};
-use switchboard_sandbox::Load;
+use switchboard_sandbox::{Load, Percentiles};
 use tokio::time::sleep;
 
+pub(crate) use self::hard_wired::{AgentArgs, serve as serve_hard_wired};
 use self::{report::LoadReport, worker_process::WorkerProcess};
 use crate::{
     api_client::{ApiClient, POLL_INTERVAL},
-    devstack::{Addresses, Counts, LoadSetup, Pool},
+    devstack::{self, Addresses, Counts, LoadSetup, Pool},
     progress::Progress,
 };
 
@@ -47,6 +53,10 @@ pub(crate) struct Args {
     /// Also write the numbers to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Then measure as many calls with an agent that only connects its vendors, and print how many times its processor time
+    /// the worker takes.
+    #[arg(long)]
+    compare: bool,
 }
 
 /// A load test to run.
@@ -107,39 +117,40 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &LoadRun) -
     if talking == 0 {
         bail!("no call came up. The logs are in {}/logs.", addresses.state.display());
     }
-    let before = worker.usage()?;
     let _ = counts.take();
-    load.measure(true);
-    let began = Instant::now();
-    let step = progress.step(&format!("measuring {talking} calls"));
-    let window = Duration::from_secs(args.seconds.into());
-    while let Some(left) = window.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
-        step.note(&format!("{} s left", left.as_secs()));
-        sleep(left.min(Duration::from_secs(1))).await;
-    }
-    let after = worker.usage()?;
-    load.measure(false);
+    let window = measure(load, &worker, args.seconds, &progress).await?;
     let table = counts.take();
-    let measured_for = began.elapsed();
     let talked_on = load.talking();
-    step.done(&format!("{talked_on} talk on"));
 
-    let live = end(&client, &ids, &progress).await?;
+    let (asked, live) = end(&client, &ids, &progress).await?;
+    let own_lateness = own_lateness(addresses, &asked, &window, &progress).await?;
+    let measured = load.measured();
+    let resumed = load.resumed();
+    let comparison = if args.compare {
+        let size = (args.calls, args.seconds);
+        Some(hard_wired::compare(size, addresses, load, &worker, &progress).await?)
+    } else {
+        None
+    };
     let report = LoadReport {
         calls: args.calls,
-        seconds: measured_for,
+        seconds: window.seconds,
         never_came_up: args.calls as usize - talking.min(args.calls as usize),
         broke_off: talking.saturating_sub(talked_on),
-        resumed: load.resumed(),
+        resumed,
         did_not_end: live,
-        measured: load.measured(),
-        cpu: after.cpu.saturating_sub(before.cpu),
-        waited: after.waited.saturating_sub(before.waited),
-        memory: after.memory.saturating_sub(idle.memory),
+        measured,
+        own_lateness,
+        cpu: window.cpu,
+        waited: window.waited,
+        sandbox_cpu: window.sandbox_cpu,
+        sandbox_waited: window.sandbox_waited,
+        memory: window.memory.saturating_sub(idle.memory),
         idle_memory: idle.memory,
         talking,
         one_core: worker.has_one_core(),
         table,
+        comparison,
     };
     report.print()?;
     if let Some(file) = &args.json {
@@ -150,6 +161,73 @@ pub(crate) async fn run(addresses: &Addresses, pool: &Pool, options: &LoadRun) -
         bail!("{failures}. The logs are in {}/logs.", addresses.state.display());
     }
     Ok(())
+}
+
+/// The cost of the time of measurement.
+struct Window {
+    began: Instant,
+    seconds: Duration,
+    /// Of the process that is measured.
+    cpu: Duration,
+    waited: Duration,
+    /// Its resident memory at the end, in bytes.
+    memory: u64,
+    /// Of this process: the callers and the vendors.
+    sandbox_cpu: Duration,
+    sandbox_waited: Duration,
+}
+
+/// Measures for some time.
+async fn measure(
+    load: &Load,
+    process: &WorkerProcess,
+    seconds: u32,
+    progress: &Progress,
+) -> anyhow::Result<Window> {
+    let own = WorkerProcess::new(std::process::id());
+    let (before, own_before) = (process.usage()?, own.usage()?);
+    load.measure(true);
+    let began = Instant::now();
+    let step = progress.step(&format!("measuring {} calls", load.talking()));
+    let window = Duration::from_secs(seconds.into());
+    while let Some(left) = window.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+        step.note(&format!("{} s left", left.as_secs()));
+        sleep(left.min(Duration::from_secs(1))).await;
+    }
+    let (after, own_after) = (process.usage()?, own.usage()?);
+    load.measure(false);
+    step.done(&format!("{} talk on", load.talking()));
+    Ok(Window {
+        began,
+        seconds: began.elapsed(),
+        cpu: after.cpu.saturating_sub(before.cpu),
+        waited: after.waited.saturating_sub(before.waited),
+        memory: after.memory,
+        sandbox_cpu: own_after.cpu.saturating_sub(own_before.cpu),
+        sandbox_waited: own_after.waited.saturating_sub(own_before.waited),
+    })
+}
+
+/// The lateness of the worker's frames during the measurement, by its own log.
+async fn own_lateness(
+    addresses: &Addresses,
+    calls: &[(String, Instant)],
+    window: &Window,
+    progress: &Progress,
+) -> anyhow::Result<Option<Percentiles>> {
+    let step = progress.step("reading the replay logs");
+    let recordings = devstack::recordings(&addresses.emulator_url, &addresses.bucket_name);
+    let mut lateness = vec![];
+    for (number, (id, ended)) in calls.iter().enumerate() {
+        let from_end = ended.saturating_duration_since(window.began);
+        let until_end = from_end.saturating_sub(window.seconds);
+        for log in recordings.replay_logs(addresses.account_id.parse()?, id.parse()?).await? {
+            lateness.extend(own_lateness::of(std::str::from_utf8(&log)?, from_end, until_end)?);
+        }
+        step.note(&format!("{} of {}", number + 1, calls.len()));
+    }
+    step.done("");
+    Ok(own_lateness::percentiles(lateness))
 }
 
 /// Creates all calls, as fast as the API accepts them; returns the ids of the conversations.
@@ -185,11 +263,18 @@ async fn all_talk(load: &Load, calls: u32, progress: &Progress) -> usize {
     load.talking()
 }
 
-/// Ends all conversations over the API; returns how many are still live when the time is up.
-async fn end(client: &ApiClient, ids: &[String], progress: &Progress) -> anyhow::Result<usize> {
+/// Ends all conversations over the API; returns when each was asked to end, and how many are still live when the time is
+/// up.
+async fn end(
+    client: &ApiClient,
+    ids: &[String],
+    progress: &Progress,
+) -> anyhow::Result<(Vec<(String, Instant)>, usize)> {
     let step = progress.step("ending the calls");
+    let mut ended = vec![];
     for (number, id) in ids.iter().enumerate() {
         client.end(id).await?;
+        ended.push((id.clone(), Instant::now()));
         step.note(&format!("{} of {}", number + 1, ids.len()));
     }
     let asked = Instant::now();
@@ -204,5 +289,5 @@ async fn end(client: &ApiClient, ids: &[String], progress: &Progress) -> anyhow:
         }
     }
     step.done("");
-    Ok(live.len())
+    Ok((ended, live.len()))
 }

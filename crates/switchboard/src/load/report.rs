@@ -29,16 +29,33 @@ pub(super) struct LoadReport {
     /// Number of calls during the measurement.
     pub(super) talking: usize,
     pub(super) measured: Measured,
+    /// Lateness of the agent's frames when the worker sent them.
+    pub(super) own_lateness: Option<Percentiles>,
     /// Processor time of the worker during the measurement.
     pub(super) cpu: Duration,
     /// Time during the measurement in which the worker was ready to run, but its core was busy.
     pub(super) waited: Duration,
+    /// The same two of this process: the callers and the vendors.
+    pub(super) sandbox_cpu: Duration,
+    pub(super) sandbox_waited: Duration,
     /// Growth of the worker's resident memory over its idle size, in bytes.
     pub(super) memory: u64,
     /// Resident memory of the idle worker, in bytes.
     pub(super) idle_memory: u64,
     /// The units of its requests to the table during the measurement.
     pub(super) table: Counted,
+    /// The same calls with a hard-wired agent.
+    pub(super) comparison: Option<Comparison>,
+}
+
+/// The cost of as many calls with a hard-wired agent.
+pub(super) struct Comparison {
+    pub(super) cpu_ms_per_call_second: f64,
+    /// Number of calls that came up.
+    pub(super) talking: usize,
+    pub(super) frame_lateness: Option<Percentiles>,
+    pub(super) underruns: u32,
+    pub(super) answers: u32,
 }
 
 impl LoadReport {
@@ -63,23 +80,24 @@ impl LoadReport {
     }
 
     /// All distributions: the name in JSON, the title in the text, and the values.
-    fn distributions(&self) -> [(&'static str, &'static str, Option<Percentiles>); 8] {
+    fn distributions(&self) -> [(&'static str, &'static str, Option<Percentiles>); 9] {
         let Measured { frame_lateness, sandbox_lateness, own_share, clear, greeting, .. } = self.measured;
         let Measured { transcript_to_model, sentence_to_voice, audio_to_carrier, .. } = self.measured;
         [
             ("frame_lateness_ms", "frame lateness", frame_lateness),
+            ("own_lateness_ms", "  when the worker sent it", self.own_lateness),
+            ("sandbox_lateness_ms", "  lateness of the sandbox itself", sandbox_lateness),
             ("response_own_share_ms", "our own share of a response", own_share),
             ("transcript_to_model_ms", "  final transcript to model", transcript_to_model),
             ("sentence_to_voice_ms", "  first sentence to voice", sentence_to_voice),
             ("audio_to_carrier_ms", "  first audio to carrier", audio_to_carrier),
             ("clear_ms", "200 ms of speech to clear", clear),
             ("greeting_ms", "stream's start to greeting", greeting),
-            ("sandbox_lateness_ms", "lateness of the sandbox itself", sandbox_lateness),
         ]
     }
 
     fn call_seconds(&self) -> f64 {
-        self.seconds.as_secs_f64() * count(self.talking)
+        call_seconds(self.seconds, self.talking)
     }
 
     fn cpu_ms_per_call_second(&self) -> f64 {
@@ -90,9 +108,9 @@ impl LoadReport {
         rounded(mib(self.memory) / count(self.talking))
     }
 
-    /// The share of the time that the worker waited for its core.
-    fn waited_percent(&self) -> f64 {
-        rounded(self.waited.as_secs_f64() * 100.0 / self.seconds.as_secs_f64())
+    /// The share of the time of measurement, in percent.
+    fn percent(&self, of: Duration) -> f64 {
+        rounded(of.as_secs_f64() * 100.0 / self.seconds.as_secs_f64())
     }
 
     /// Units per minute of a call.
@@ -129,7 +147,10 @@ impl LoadReport {
             "cpu_ms_per_call_second": self.cpu_ms_per_call_second(),
             "memory_mib_per_call": self.memory_mib_per_call(),
             "memory_mib_idle": rounded(mib(self.idle_memory)),
-            "worker_waited_percent": self.waited_percent(),
+            "worker_busy_percent": self.percent(self.cpu),
+            "worker_waited_percent": self.percent(self.waited),
+            "sandbox_busy_percent": self.percent(self.sandbox_cpu),
+            "sandbox_waited_percent": self.percent(self.sandbox_waited),
             "write_units_per_call_minute": self.per_call_minute(self.table.writes.units()),
             "read_units_per_call_minute": self.per_call_minute(self.table.read_units),
         });
@@ -145,6 +166,8 @@ impl LoadReport {
         for (name, _, times) in self.distributions() {
             json[name] = times.map_or(Value::Null, |times| json!({ "p50": times.p50, "p99": times.p99 }));
         }
+        let compared = self.comparison.as_ref();
+        json["hard_wired"] = compared.map_or(Value::Null, |agent| agent.json(self.cpu_ms_per_call_second()));
         json
     }
 
@@ -163,14 +186,18 @@ impl LoadReport {
         write!(
             text,
             "\nworker{}: {:.2} ms of CPU per call-second, {:.2} MiB per call beyond {:.1} MiB when idle; \
-             it waited for its core {:.1} % of the time\n\
+             it was busy {:.1} % of the time, and waited for its core {:.1} %\n\
+             sandbox, which is the callers and the vendors: busy {:.1} %, waited for a core {:.1} %\n\
              {} calls for {:.0} s: {} failed, {answers} answers ({unanswered} missing), \
              {interruptions} interruptions, {underruns} underruns\n",
             if self.one_core { " on one core" } else { "" },
             self.cpu_ms_per_call_second(),
             self.memory_mib_per_call(),
             mib(self.idle_memory),
-            self.waited_percent(),
+            self.percent(self.cpu),
+            self.percent(self.waited),
+            self.percent(self.sandbox_cpu),
+            self.percent(self.sandbox_waited),
             self.calls,
             self.seconds.as_secs_f64(),
             self.failed(),
@@ -189,11 +216,26 @@ impl LoadReport {
         for (place, key, writes, units) in self.busiest_keys() {
             writeln!(text, "  {writes:>7.1} writes{units:>8.1} units  {place} {key}")?;
         }
+        if let Some(agent) = &self.comparison {
+            let Comparison { cpu_ms_per_call_second, talking, frame_lateness, underruns, answers } = agent;
+            writeln!(
+                text,
+                "\na hard-wired agent: {cpu_ms_per_call_second:.2} ms of CPU per call-second, of which the worker takes {:.2} \
+                 times as much\n{talking} calls, {answers} answers, {underruns} underruns, p99 of frame lateness {:.2} ms",
+                self.cpu_ms_per_call_second() / cpu_ms_per_call_second,
+                frame_lateness.map_or(f64::NAN, |lateness| lateness.p99),
+            )?;
+        }
         if cfg!(debug_assertions) {
             text.push_str("This was an unoptimized build, so the times mean nothing.\n");
         }
         Ok(std::io::stdout().write_all(text.as_bytes())?)
     }
+}
+
+/// The time of measurement, once for each call.
+pub(super) fn call_seconds(seconds: Duration, talking: usize) -> f64 {
+    seconds.as_secs_f64() * count(talking)
 }
 
 fn mib(bytes: u64) -> f64 {
@@ -228,6 +270,10 @@ mod tests {
             measured: Measured { underruns: 2, ..Measured::default() },
             cpu: Duration::from_millis(100),
             waited: Duration::from_millis(20),
+            own_lateness: None,
+            sandbox_cpu: Duration::from_secs(1),
+            sandbox_waited: Duration::ZERO,
+            comparison: None,
             memory: 3 << 20,
             idle_memory: 9 << 20,
             table: Counted::default(),

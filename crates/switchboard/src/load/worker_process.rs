@@ -3,7 +3,10 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use rustix::{process::Pid, thread::sched_getaffinity};
+use rustix::{
+    process::Pid,
+    thread::{sched_getaffinity, sched_setaffinity},
+};
 
 /// A running media worker.
 pub(super) struct WorkerProcess {
@@ -31,6 +34,20 @@ impl WorkerProcess {
     /// Whether it may run on one core only.
     pub(super) fn has_one_core(&self) -> bool {
         self.process.is_some_and(|pid| sched_getaffinity(Some(pid)).is_ok_and(|cores| cores.count() == 1))
+    }
+
+    /// Runs `start` so that the processes it starts run on the same cores.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended, or `start` fails.
+    pub(super) fn on_its_cores<T>(&self, start: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        // Children inherit the cores of the thread that starts them.
+        let here = sched_getaffinity(None)?;
+        sched_setaffinity(None, &sched_getaffinity(self.process)?)?;
+        let started = start();
+        sched_setaffinity(None, &here)?;
+        started
     }
 
     /// Reads the totals.
