@@ -42,6 +42,7 @@ macro_rules! file {
 
 /// Name, type and content of each file beside the page, except the audio worklet.
 const FILES: &[(&str, &str, &str)] = &[
+    file!("account.js", JAVASCRIPT),
     file!("agents.js", JAVASCRIPT),
     file!("api.js", JAVASCRIPT),
     file!("console.css", CSS),
@@ -54,6 +55,7 @@ const FILES: &[(&str, &str, &str)] = &[
     file!("forms.js", JAVASCRIPT),
     file!("icon.svg", SVG),
     file!("main.js", JAVASCRIPT),
+    file!("number.js", JAVASCRIPT),
     file!("numbers.js", JAVASCRIPT),
     file!("player.js", JAVASCRIPT),
     file!("recording.js", JAVASCRIPT),
