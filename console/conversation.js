@@ -10,9 +10,9 @@ import { costTable } from "./costs.js";
 import { announce, badge, clock, dateTime, el, errorBox, fill } from "./elements.js";
 import { EventLog } from "./events.js";
 import { Player } from "./player.js";
-import { parseWav, peaksOf } from "./recording.js";
+import { BIN_MS, parseWav, peaksOf } from "./recording.js";
 import { TYPES } from "./rows.js";
-import { agentName, storyOf } from "./story.js";
+import { agentName, placedByAudio, storyOf } from "./story.js";
 import { Timeline } from "./timeline.js";
 
 /** Shortest time between two looks, in milliseconds. */
@@ -55,6 +55,8 @@ class ConversationPage {
     this.shownHeading = "";
     this.shownWords = "";
     this.blob = "";
+    /** @type {import("./recording.js").Peaks | null} */
+    this.peaks = null;
     this.isSettling = false;
     this.isFollowing = false;
     /** @type {number | null} */
@@ -162,7 +164,8 @@ class ConversationPage {
   /** @param {any[]} changed */
   #show(changed) {
     const { conversation } = this;
-    const story = storyOf(conversation, this.events);
+    const told = storyOf(conversation, this.events);
+    const story = this.peaks ? placedByAudio(told, this.peaks, BIN_MS) : told;
     // Times before the start were counted from the first event.
     const shown = this.start === story.start ? changed : this.events;
     this.start = story.start;
@@ -218,7 +221,7 @@ class ConversationPage {
 
   /** The transcript: utterances and moments in one order. @param {import("./story.js").Story} story */
   #lines(story) {
-    const marks = story.marks.filter(({ kind }) => kind !== "barge-in");
+    const marks = story.marks.filter(({ kind }) => kind !== "barge-in" && kind !== "hold");
     const items = [
       ...story.said.map((said) => ({ at: said.from, line: () => this.#line(said) })),
       ...marks.map(({ at, kind, text }) => ({ at, line: () => el("li", { class: `moment moment-${kind}` }, el("span", { class: "at" }, clock(at)), el("span", {}, text)) })),
@@ -227,13 +230,13 @@ class ConversationPage {
   }
 
   /** @param {import("./story.js").Said} said */
-  #line({ role, heard, unheard, from, interrupted, latency }) {
+  #line({ role, heard, unheard, from, interrupted, kind, latency }) {
     const speaker = role === "agent" ? "Agent" : "Caller";
     const at = el("button", { type: "button", class: "at", "aria-label": `Play from ${clock(from)}`, onclick: () => this.player.playFrom(from) }, clock(from));
     const words = el("p", {}, heard);
     if (unheard) words.append(" ", el("span", { class: "unseen" }, "Never heard: "), el("del", {}, unheard));
     return el("li", { class: `line line-${role}` }, at, el("div", {},
-      el("span", { class: "speaker" }, speaker, interrupted && el("span", { class: "hint" }, " interrupted")), words, latency && latencyBar(latency)));
+      el("span", { class: "speaker" }, speaker, kind && el("span", { class: "hint" }, ` ${kind}`), interrupted && el("span", { class: "hint" }, " interrupted")), words, latency && latencyBar(latency)));
   }
 
   #details() {
@@ -271,6 +274,8 @@ class ConversationPage {
       this.player.load(this.blob, peaks.length);
       this.player.say("");
       this.timeline.showPeaks(peaks);
+      this.peaks = peaks;
+      this.#show([]);
     } catch (error) {
       this.signal.throwIfAborted();
       if (this.hasRecording) this.player.load(url);
@@ -306,5 +311,5 @@ function latencyBar({ parts, total, gap }) {
 }
 
 function legend() {
-  return el("p", { class: "legend" }, ...["transcript", "model", "voice", "sending"].map((name) => el("span", {}, el("i", { class: `part-${name}`, "aria-hidden": "true" }), name)));
+  return el("p", { class: "legend" }, ...["transcript", "model", "voice", "sending", "onset"].map((name) => el("span", {}, el("i", { class: `part-${name}`, "aria-hidden": "true" }), name)));
 }

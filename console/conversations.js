@@ -7,7 +7,7 @@
 
 import { ApiError, get, PAGE, pages, pause } from "./api.js";
 import { announce, badge, clock, dateTime, dollars, el, emptyState, errorBox, fill } from "./elements.js";
-import { csv, filtered, merge, sorted, TYPES } from "./rows.js";
+import { csv, filtered, merge, NO_FILTERS, sorted, TYPES } from "./rows.js";
 
 /** Conversations that the list reads at first; a button reads all that the API lists. */
 const FIRST = 2_000;
@@ -21,7 +21,7 @@ const MARGIN = 12;
 
 /** Filters and order survive a visit to a conversation. */
 const kept = {
-  filters: { status: "", type: "", agent: "", text: "" },
+  filters: { ...NO_FILTERS },
   order: /** @type {import("./rows.js").Order} */ ({ by: "created", descending: true }),
 };
 
@@ -38,7 +38,7 @@ const COLUMNS = [
 
 /** Forgets the filters of an account that signs out. */
 export function forgetFilters() {
-  kept.filters = { status: "", type: "", agent: "", text: "" };
+  kept.filters = { ...NO_FILTERS };
 }
 
 /** @param {HTMLElement} main @param {AbortSignal} signal */
@@ -61,13 +61,20 @@ class ConversationList {
     this.rows = [];
     this.isLoaded = false;
     this.hasMore = false;
-    const choice = (/** @type {"status" | "type" | "agent"} */ name, /** @type {string} */ label, /** @type {[string, string][]} */ options) =>
+    const choice = (/** @type {keyof typeof kept.filters} */ name, /** @type {string} */ label, /** @type {[string, string][]} */ options) =>
       el("label", {}, label, el("select", { onchange: (/** @type {any} */ event) => this.#filter(name, event.target.value) },
         el("option", { value: "" }, "all"), ...options.map(([value, text]) => el("option", { value, selected: kept.filters[name] === value }, text))));
     const status = choice("status", "Status", [["queued", "queued"], ["started", "live"], ["ended", "ended"]]);
     const type = choice("type", "Type", Object.entries(TYPES));
-    const agent = choice("agent", "Agent", []);
-    this.agents = agent.querySelector("select");
+    // Their choices are what the rows have.
+    const [agent, answered] = [choice("agent", "Agent", []), choice("answered", "Answered by", [])];
+    this.found = /** @type {const} */ (["agent", "answered"]).map((key, index) => ({ key, label: [agent, answered][index], select: [agent, answered][index].querySelector("select") }));
+    const amount = (/** @type {"cost" | "score"} */ name, /** @type {string} */ label, /** @type {string} */ sample) => {
+      const input = el("input", { type: "text", inputmode: "decimal", value: kept.filters[name], placeholder: sample, oninput: () => this.#filter(name, input.value) });
+      return el("label", {}, label, input);
+    };
+    const cost = amount("cost", "Cost from ($)", "0.05");
+    this.score = amount("score", "Score up to", "0.8");
     const search = el("input", { type: "search", value: kept.filters.text, placeholder: "number, id, agent", oninput: () => this.#filter("text", search.value) });
     this.exporter = el("button", { type: "button", onclick: () => this.#export() }, "Export CSV");
     this.count = el("p", { class: "hint", role: "status" });
@@ -79,7 +86,7 @@ class ConversationList {
     this.space = el("div");
     this.element = el("div", { class: "conversations" },
       el("div", { class: "page-head" }, el("h1", {}, "Conversations"), el("div", { class: "actions" }, this.exporter)),
-      el("form", { class: "filters", role: "search", "aria-label": "Filters", onsubmit: (/** @type {Event} */ event) => event.preventDefault() }, el("label", {}, "Search", search), status, type, agent),
+      el("form", { class: "filters", role: "search", "aria-label": "Filters", onsubmit: (/** @type {Event} */ event) => event.preventDefault() }, el("label", {}, "Search", search), status, type, agent, answered, cost, this.score),
       this.problem, this.count, this.scroller, this.space);
     this.observer = new ResizeObserver(() => this.#draw());
     this.observer.observe(this.scroller);
@@ -157,12 +164,15 @@ class ConversationList {
 
   #update() {
     const everything = [...this.known.values()];
-    // The chosen one stays in the list, whatever conversations there are.
-    const chosen = kept.filters.agent === "" ? [] : [kept.filters.agent];
-    const names = [...new Set([...everything.map(({ agent }) => agent), ...chosen])].sort();
-    if (names.length + 1 !== this.agents.options.length) {
-      fill(this.agents, el("option", { value: "" }, "all"), ...names.map((name) => el("option", { value: name, selected: name === kept.filters.agent }, name)));
+    for (const { key, label, select } of this.found) {
+      // The chosen one stays in the list, whatever conversations there are.
+      const names = [...new Set([...everything.map((row) => row[key]), kept.filters[key]])].filter(Boolean).sort();
+      label.hidden = names.length === 0;
+      if (names.length + 1 === select.options.length) continue;
+      fill(select, el("option", { value: "" }, "all"), ...names.map((name) => el("option", { value: name, selected: name === kept.filters[key] }, name)));
     }
+    // Not every deployment measures it.
+    this.score.hidden = kept.filters.score === "" && everything.every(({ score }) => score === null);
     this.rows = sorted(filtered(everything, kept.filters), kept.order);
     this.exporter.disabled = this.rows.length === 0;
     const more = this.hasMore && this.isLoaded ? " There are older ones." : "";

@@ -8,12 +8,14 @@
  * @module
  */
 
+import { showAccount } from "./account.js";
 import { showAgent, showAgents } from "./agents.js";
 import { ApiError, get, setToken, token } from "./api.js";
 import { showConversation } from "./conversation.js";
 import { forgetFilters, showConversations } from "./conversations.js";
 import { showCredentials } from "./credentials.js";
 import { el, errorBox, fill } from "./elements.js";
+import { showNumber } from "./number.js";
 import { showNumbers } from "./numbers.js";
 import { showTalk } from "./talk.js";
 
@@ -31,6 +33,8 @@ const ROUTES = [
   [/^#\/agents\/(agt_\w+)\/talk$/, (signal, id) => showTalk(main, id, signal)],
   [/^#\/agents$/, (signal) => showAgents(main, signal)],
   [/^#\/numbers$/, (signal) => showNumbers(main, signal)],
+  [/^#\/numbers\/((?:%2B|\+)\d+)$/, (signal, id) => showNumber(main, decodeURIComponent(id), signal)],
+  [/^#\/account$/, (signal) => showAccount(main, signal)],
   [/^#\/credentials$/, (signal) => showCredentials(main, signal)],
   [/^#\/conversations$/, (signal) => showConversations(main, signal)],
 ];
@@ -58,8 +62,11 @@ async function route() {
     const found = pattern.exec(location.hash);
     if (!found) continue;
     for (const link of sections.querySelectorAll("a")) {
-      if (location.hash.startsWith(link.getAttribute("href") ?? "")) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
+      if (location.hash.startsWith(link.getAttribute("href") ?? "")) {
+        link.setAttribute("aria-current", "page");
+        // On a phone the sections may be wider than the screen.
+        link.scrollIntoView({ block: "nearest", inline: "nearest" });
+      } else link.removeAttribute("aria-current");
     }
     scrollTo(0, 0);
     try {

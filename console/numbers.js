@@ -1,19 +1,21 @@
 // @ts-check
 /**
- * The account's numbers: the agent of each, buying one, giving one back.
+ * The account's numbers: the agent of each, buying or importing one, giving one back.
  *
  * @module
  */
 
 import { all, get, request } from "./api.js";
 import { announce, dateTime, el, emptyState, errorBox, fill } from "./elements.js";
+import { fieldOf } from "./forms.js";
+import { showProblem } from "./number.js";
 import { agentName } from "./story.js";
 
 /** @param {HTMLElement} main @param {AbortSignal} signal */
 export async function showNumbers(main, signal) {
   document.title = "Numbers · Switchboard";
   fill(main, el("p", { class: "hint" }, "Loading…"));
-  const [numbers, agents] = await Promise.all([all("phone_numbers", signal), all("agents", signal)]);
+  const [document_, numbers, agents] = await Promise.all([get("openapi.json", signal), all("phone_numbers", signal), all("agents", signal)]);
   const problem = el("div");
   const again = async () => {
     if (!signal.aborted) await showNumbers(main, signal);
@@ -22,8 +24,8 @@ export async function showNumbers(main, signal) {
   const names = ["Number", "Inbound calls go to", "Webhooks", "Since", "Actions"];
   const table = el("div", { class: "card scrolls" }, el("table", { class: "plain" }, el("caption", { class: "unseen" }, "Numbers"),
     el("thead", {}, el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, ...rows)));
-  const none = emptyState("No number yet", el("p", {}, "Agents call from a number, and are called on one. Buy one below."));
-  fill(main, el("div", { class: "page-head" }, el("h1", {}, "Numbers")), problem, numbers.length > 0 ? table : none, purchase(signal, again));
+  const none = emptyState("No number yet", el("p", {}, "Agents call from a number, and are called on one. Buy one below, or import one of your own account at the carrier."));
+  fill(main, el("div", { class: "page-head" }, el("h1", {}, "Numbers")), problem, numbers.length > 0 ? table : none, el("div", { class: "pair" }, purchase(signal, again), importing(document_.components.schemas, again)));
   main.focus({ preventScroll: true });
 }
 
@@ -54,7 +56,7 @@ function row({ phone_number: number, inbound_agent_id: inbound, webhooks, create
     }
   } }, "Remove");
   return el("tr", {}, el("th", { scope: "row" }, number, telephony?.account_sid ? el("span", { class: "hint" }, " imported") : null),
-    el("td", {}, select), el("td", {}, webhooks.length), el("td", { class: "hint" }, dateTime(created)), el("td", {}, remove));
+    el("td", {}, select), el("td", {}, el("a", { href: `#/numbers/${encodeURIComponent(number)}`, "aria-label": `Webhooks of ${number}: ${webhooks.length || "none"}` }, webhooks.length === 0 ? "add" : webhooks.length)), el("td", { class: "hint" }, dateTime(created)), el("td", {}, remove));
 }
 
 /** @param {AbortSignal} signal @param {() => Promise<void>} again */
@@ -87,6 +89,30 @@ function purchase(signal, again) {
     } }, "Buy");
     return el("li", {}, el("span", {}, number), el("span", { class: "hint" }, [place, country].filter(Boolean).join(", ")), buy);
   }
-  return el("section", { class: "card narrow", "aria-labelledby": "buy-title" }, el("h2", { id: "buy-title" }, "Buy a number"),
+  return el("section", { class: "card", "aria-labelledby": "buy-title" }, el("h2", { id: "buy-title" }, "Buy a number"),
     el("form", { class: "inline", onsubmit: search }, el("div", { class: "field" }, el("label", { for: "digits" }, "Digits that it contains"), digits, el("p", { class: "hint", id: "digits-hint" }, "Empty: any number. * stands for any one digit.")), el("button", { type: "submit" }, "Search")), found);
+}
+
+/** @param {Record<string, any>} schemas @param {() => Promise<void>} again */
+function importing(schemas, again) {
+  const properties = schemas.ImportPhoneNumberInput.properties;
+  const fields = ["phone_number", "account_sid", "auth_token"].map((name) => fieldOf(name, properties[name], schemas, null));
+  const problem = el("div");
+  const button = el("button", { type: "submit" }, "Import");
+  const submit = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    button.disabled = true;
+    fill(problem);
+    try {
+      const { phone_number: number } = await request("POST", "phone_numbers/import", Object.fromEntries(fields.map((field) => [field.path, field.read()])));
+      announce(`${number} is imported.`);
+      await again();
+    } catch (error) {
+      showProblem(error, { path: "", element: form, read: () => null, complain: (path, message) => fields.some((field) => field.complain(path, message)) }, problem);
+      button.disabled = false;
+    }
+  };
+  const form = el("form", { novalidate: true, autocomplete: "off", onsubmit: submit }, problem, ...fields.map(({ element }) => element), button);
+  return el("section", { class: "card", "aria-labelledby": "import-title" }, el("h2", { id: "import-title" }, "Import a number"),
+    el("p", { class: "hint" }, "A number of your own account at the carrier. Its calls then come here, and the carrier bills you directly."), form);
 }

@@ -6,7 +6,7 @@
  */
 
 /** Length of a bin of peaks, in milliseconds. */
-export const BIN_MS = 10;
+export const BIN_MS = 5;
 /** Frames between two pauses: some milliseconds of work. */
 const FRAMES_PER_STEP = 200_000;
 

@@ -19,12 +19,17 @@ import { agentName } from "./story.js";
  * @property {string} agentId
  * @property {number | null} seconds From the start to the end.
  * @property {string} reason
+ * @property {string} answered Who took a phone call, if that is known.
+ * @property {number | null} score The score of its turns, 0 to 1; null if it was not measured.
  * @property {number | null} cost USD.
  * @property {string} text Everything that a search looks at, in lower case.
  *
- * @typedef {{ status: string, type: string, agent: string, text: string }} Filters
+ * @typedef {{ status: string, type: string, agent: string, answered: string, cost: string, score: string, text: string }} Filters `cost` is the least cost in USD, `score` the highest score; both as they are typed.
  * @typedef {{ by: "created" | "type" | "party" | "agent" | "status" | "seconds" | "cost", descending: boolean }} Order
  */
+
+/** All conversations. @type {Readonly<Filters>} */
+export const NO_FILTERS = { status: "", type: "", agent: "", answered: "", cost: "", score: "", text: "" };
 
 /** Types as people read them. @type {Record<string, string>} */
 export const TYPES = { inbound_phone_call: "inbound", outbound_phone_call: "outbound", web_call: "web" };
@@ -40,22 +45,34 @@ export function rowOf(conversation) {
   const agent = agentName(config, conversation.agent_id);
   const reason = conversation.ended_reason ?? "";
   const cost = conversation.cost_breakdown?.total ?? null;
+  const answered = (call?.reached ?? call?.answered_by ?? "").replaceAll("_", " ");
+  const score = conversation.quality?.turn_score ?? null;
   const metadata = Object.entries(config?.metadata ?? {}).flat();
   const text = [id, party, own, agent, conversation.agent_id, reason, ...metadata].join("\n").toLowerCase();
   const agentId = conversation.agent_id ?? "";
-  return { id, created, type, status, party, own, agent, agentId, seconds, reason, cost, text };
+  return { id, created, type, status, party, own, agent, agentId, seconds, reason, answered, score, cost, text };
 }
 
 /** @param {Row[]} rows @param {Filters} filters @returns {Row[]} */
-export function filtered(rows, { status, type, agent, text }) {
+export function filtered(rows, { status, type, agent, answered, cost, score, text }) {
+  const [least, highest] = [amountIn(cost), amountIn(score)];
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   return rows.filter(
     (row) =>
       (status === "" || row.status === status) &&
       (type === "" || row.type === type) &&
       (agent === "" || row.agent === agent) &&
+      (answered === "" || row.answered === answered) &&
+      (least === null || (row.cost ?? 0) >= least) &&
+      (highest === null || (row.score !== null && row.score <= highest)) &&
       words.every((word) => row.text.includes(word)),
   );
+}
+
+/** The number that a text means, with a point or a comma; null if it is none. @param {string} text */
+export function amountIn(text) {
+  const number = Number.parseFloat(text.trim().replace(/^\$/, "").replace(",", "."));
+  return Number.isFinite(number) ? number : null;
 }
 
 /** Rows in an order; rows without a value are last. @param {Row[]} rows @param {Order} order @returns {Row[]} */
@@ -76,7 +93,7 @@ export function merge(known, conversations) {
   for (const conversation of conversations) {
     const row = rowOf(conversation);
     const before = known.get(row.id);
-    if (before?.status === row.status && before.cost === row.cost) continue;
+    if (before && before.status === row.status && before.cost === row.cost && before.answered === row.answered && before.score === row.score) continue;
     known.set(row.id, row);
     isChanged = true;
   }
@@ -94,6 +111,8 @@ const COLUMNS = /** @type {const} */ ([
   ["agent_id", "agentId"],
   ["seconds", "seconds"],
   ["ended_reason", "reason"],
+  ["answered_by", "answered"],
+  ["turn_score", "score"],
   ["cost_usd", "cost"],
 ]);
 

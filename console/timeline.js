@@ -167,14 +167,11 @@ export class Timeline {
         context.globalAlpha = 1;
       }
     }
-    for (const { latency, from: begin } of story.said) {
-      if (!latency?.gap || latency.gap <= 0 || begin < from || begin - latency.gap > to) continue;
-      let place = begin - latency.gap;
-      for (const [index, { ms }] of latency.parts.entries()) {
-        const length = (ms / Math.max(latency.total, 1)) * latency.gap;
-        context.fillStyle = colour(`part-${index + 1}`);
-        context.fillRect(x(place), LATENCY_TOP, (length / 1_000) * scale, 6);
-        place += length;
+    for (const { latency } of story.said) {
+      for (const { name, from: begin, to: end } of latency?.bars ?? []) {
+        if (end < from || begin > to) continue;
+        context.fillStyle = colour(`part-${name}`);
+        context.fillRect(x(begin), LATENCY_TOP, x(end) - x(begin), 6);
       }
     }
   }

@@ -29,6 +29,22 @@ const CONFIG = {
 
 export const agent = { id: AGENT, uri: `https://api.example.com/agents/${AGENT}`, account_id: "acc_1", ...CONFIG, created_at: iso(-90_000_000), updated_at: iso(-80_000_000) };
 
+const limit = (most, used, standard = most) => ({ limit: most, default_limit: standard, used });
+export const account = {
+  id: "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F", uri: "https://api.example.com/account", name: "Corner bakery", created_at: iso(-90_000_000), day_ends_at: "2026-12-01T00:00:00.000Z",
+  limits: {
+    live_calls: limit(10, 3), inbound_calls: limit(10, 9), waiting_calls: limit(1_000, 0), calls_per_second: { ...limit(2, 1, 1), burst: 2 }, requests_per_second: { ...limit(20, 3), burst: 40 },
+    phone_numbers: limit(50, 2), numbers_bought_per_day: limit(50, 0), daily_spend_usd: limit(100, 101.25), destination_countries: { calling_codes: ["+1"], is_default: true }, restricted_numbers: false,
+  },
+};
+export const webhooksHealth = {
+  in_flight: 2, slots: 14,
+  hosts: [
+    { host: "hooks.example.com:443", state: "responding", failures: 0, paused_until: null, in_flight: 2, agents: [AGENT] },
+    { host: "<b>down</b>.example.com:443", state: "paused", failures: 7, paused_until: iso(30_000), in_flight: 0, agents: [AGENT, AGENT] },
+  ],
+};
+
 const SAID = [
   ["agent", 300, 4_100, "Hello, this is Ada from the corner bakery. Your cake is ready."],
   ["user", 4_900, 7_200, "Yes, what time do you close on Saturday?"],
@@ -73,7 +89,7 @@ function eventsOf() {
       ? [{ at: iso(to + 200), status: 500, latency_ms: 41, answer: "<b>no</b>" }, { at: iso(to + 5_200), status: 200, latency_ms: 18, answer: "" }]
       : [{ at: iso(to + 200), status: 200, latency_ms: 21, answer: "" }];
     const message = { role, content, started_at: iso(from), ended_at: iso(to), interrupted: generated !== undefined };
-    add(to + 60, "message:sent", latency ? { message, latency } : { message }, [delivery("delivered", attempts)], from === 13_900 ? ["language model openai failed: rate limit; google serves"] : undefined);
+    add(to + 60, "message:sent", { message, ...(latency ? { latency } : {}), ...(from === 22_000 ? { kind: "hold_phrase" } : {}) }, [delivery("delivered", attempts)], from === 13_900 ? ["language model openai failed: rate limit; google gemini-3.5-flash serves", "the call was taken over from another stream"] : undefined);
   }
   add(22_300, "function_call:triggered", { function: { id: "call_1", name: "end_call", arguments: { reason: "goodbye" } } });
   for (let second = 1; second * 1_000 < DURATION_MS; second++) add(second * 1_000, "conversation:duration", { duration: second });
@@ -111,30 +127,67 @@ export function many(count) {
   });
 }
 
+/**
+ * Where the sound of each utterance is. As in real calls, it begins after the agent's first frame, and ends before the silence at
+ * the end of the voice's clip; the caller's begins before the worker is sure of it.
+ */
+export const SOUNDS = SAID.map(([role, from, to, , , generated]) => (role === "agent" ? { role, from: from + 45, to: generated ? to : to - 260 } : { role, from: from - 80, to: to + 12 }));
+
+/**
+ * The stretches of sound of a stereo WAV by side, to the millisecond: what is louder than a twentieth of the side's loudest sample.
+ * Shorter pauses than `pause`, in milliseconds, are sound.
+ */
+export function soundsOf(file, pause = 300) {
+  const view = new DataView(file.buffer, file.byteOffset);
+  const rate = view.getUint32(24, true);
+  const sounds = { user: [], agent: [] };
+  for (const [channel, role] of ["user", "agent"].entries()) {
+    let loudest = 0;
+    for (let at = 44 + channel * 2; at + 2 <= file.byteLength; at += 4) loudest = Math.max(loudest, Math.abs(view.getInt16(at, true)));
+    const level = Math.max(500, loudest / 20);
+    for (let frame = 0; 44 + frame * 4 + 4 <= file.byteLength; frame++) {
+      if (Math.abs(view.getInt16(44 + frame * 4 + channel * 2, true)) < level) continue;
+      const at = (frame * 1_000) / rate;
+      const last = sounds[role].at(-1);
+      if (last && at - last.to < pause) last.to = at;
+      else sounds[role].push({ from: at, to: at });
+    }
+    // A click is no speech.
+    sounds[role] = sounds[role].filter(({ from, to }) => to - from > 60);
+  }
+  return sounds;
+}
+
 /** A stereo WAV of 8 kHz: a tone wherever someone speaks, the caller left. */
 export function wav(seconds = DURATION_MS / 1_000, rate = 8_000) {
   const frames = Math.round(seconds * rate);
-  const bytes = new Uint8Array(44 + frames * 4);
+  const samples = new Int16Array(frames * 2);
+  for (const { role, from, to } of SOUNDS) {
+    for (let frame = Math.round((from * rate) / 1_000); frame < Math.min(frames, (to * rate) / 1_000); frame++) {
+      const second = frame / rate;
+      samples[frame * 2 + (role === "agent" ? 1 : 0)] = (2_500 + 6_500 * Math.abs(Math.sin(second * 9) * Math.sin(second * 2.3))) * Math.sin(second * 1_400);
+    }
+  }
+  return wavOf(samples, 2, rate);
+}
+
+/** A WAV of 16-bit samples, those of all channels in turn. */
+export function wavOf(samples, channels, rate) {
+  const bytes = new Uint8Array(44 + samples.length * 2);
   const view = new DataView(bytes.buffer);
   const text = (at, word) => [...word].forEach((letter, index) => view.setUint8(at + index, letter.charCodeAt(0)));
   text(0, "RIFF");
-  view.setUint32(4, 36 + frames * 4, true);
+  view.setUint32(4, 36 + samples.length * 2, true);
   text(8, "WAVEfmt ");
   view.setUint32(16, 16, true);
   view.setUint16(20, 1, true);
-  view.setUint16(22, 2, true);
+  view.setUint16(22, channels, true);
   view.setUint32(24, rate, true);
-  view.setUint32(28, rate * 4, true);
-  view.setUint16(32, 4, true);
+  view.setUint32(28, rate * channels * 2, true);
+  view.setUint16(32, channels * 2, true);
   view.setUint16(34, 16, true);
   text(36, "data");
-  view.setUint32(40, frames * 4, true);
-  for (const [role, from, to] of SAID) {
-    for (let frame = Math.round((from * rate) / 1_000); frame < Math.min(frames, (to * rate) / 1_000); frame++) {
-      const second = frame / rate;
-      const level = 9_000 * Math.abs(Math.sin(second * 9) * Math.sin(second * 2.3)) * Math.sin(second * 1_400);
-      view.setInt16(44 + frame * 4 + (role === "agent" ? 2 : 0), level, true);
-    }
-  }
+  view.setUint32(40, samples.length * 2, true);
+  samples.forEach((sample, index) => view.setInt16(44 + index * 2, sample, true));
   return bytes;
 }

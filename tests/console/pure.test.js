@@ -2,16 +2,17 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
+import { limitRows } from "../../console/account.js";
 import { errorIn } from "../../console/api.js";
 import { costRows } from "../../console/costs.js";
 import { clock, dollars } from "../../console/elements.js";
 import { summaryOf } from "../../console/events.js";
 import { kindOf, valueOf } from "../../console/forms.js";
 import { BIN_MS, parseWav, peakBetween, peaksInSteps } from "../../console/recording.js";
-import { csv, filtered, merge, rowOf, sorted } from "../../console/rows.js";
-import { agentName, placeInRows, restOf, storyOf } from "../../console/story.js";
+import { amountIn, csv, filtered, merge, NO_FILTERS, rowOf, sorted } from "../../console/rows.js";
+import { agentName, barsIn, placedByAudio, placeInRows, restOf, storyOf } from "../../console/story.js";
 import { tickSeconds, wordPlaces } from "../../console/timeline.js";
-import { conversation, events, liveAt, many, wav } from "./fixtures.js";
+import { account, conversation, events, liveAt, many, SOUNDS, soundsOf, wav } from "./fixtures.js";
 
 const story = storyOf(conversation, events);
 
@@ -38,9 +39,50 @@ test("the parts of a latency add up, beside the silence that was recorded", () =
   assert.deepEqual(latency.parts.map(({ name }) => name), ["transcript", "model", "voice", "sending"]);
 });
 
-test("barge-in, tools, notes and failed attempts are moments", () => {
+test("the words of an interrupted greeting are known without the model", () => {
+  const config = { disclosure: "This call is recorded.", initial_message: "Hello, this is Ada from the corner bakery." };
+  const sent = (content, interrupted, from) => ({ event: "message:sent", created_at: conversation.started_at, deliveries: [], data: { message: { role: "agent", content, interrupted, started_at: new Date(Date.parse(conversation.started_at) + from).toISOString(), ended_at: conversation.started_at } } });
+  const unheard = (...messages) => storyOf({ ...conversation, messages: [], agent_config: config }, messages).said.map((said) => said.unheard);
+  assert.deepEqual(unheard(sent("This call is recorded.", false, 0), sent("Hello, this", true, 10)), ["", "is Ada from the corner bakery."]);
+  assert.deepEqual(unheard(sent("This call is recorded.", false, 0), sent("Hello, this is Ada from the corner bakery.", false, 10), sent("We", true, 20)), ["", "", ""]);
+});
+
+test("words are within 120 ms of their sound, and bars within 20 ms", () => {
+  const file = wav();
+  const placed = placedByAudio(story, [...take(peaksInSteps(parseWav(file.buffer)))].at(-1), BIN_MS);
+  // Measured apart from the page, by the millisecond.
+  const sounds = soundsOf(file);
+  const differences = story.said.map(({ from, to }, index) => Math.max(Math.abs(from - SOUNDS[index].from), Math.abs(to - SOUNDS[index].to)));
+  assert.ok(Math.max(...differences) > 250, "what the worker reports is further from the sound");
+  placed.said.forEach((said, index) => {
+    const sound = sounds[said.role].find(({ from, to }) => from < SOUNDS[index].to && to > SOUNDS[index].from);
+    assert.ok(Math.abs(said.from - sound.from) <= 120 && Math.abs(said.to - sound.to) <= 120, `${index}: ${said.from} to ${said.to}, heard ${sound.from} to ${sound.to}`);
+    if (!said.latency) return;
+    const { bars, gap } = said.latency;
+    const ended = sounds.user.findLast(({ from }) => from < sound.from).to;
+    assert.ok(Math.abs(bars[0].from - ended) <= 20 && Math.abs(bars.at(-1).to - sound.from) <= 20, JSON.stringify(bars));
+    assert.equal(bars.reduce((sum, { from, to }) => sum + to - from, 0), gap);
+  });
+});
+
+test("the parts of a latency fill their gap", () => {
+  const parts = [{ name: "transcript", ms: 500 }, { name: "model", ms: 100 }];
+  assert.deepEqual(barsIn(parts, 1_000, 650), [{ name: "transcript", from: 1_000, to: 1_500 }, { name: "model", from: 1_500, to: 1_600 }, { name: "onset", from: 1_600, to: 1_650 }]);
+  assert.deepEqual(barsIn(parts, 1_000, 550), [{ name: "transcript", from: 1_000, to: 1_450 }, { name: "model", from: 1_450, to: 1_550 }], "the caller ended later than the worker saw");
+  assert.deepEqual(barsIn(parts, 1_000, 60), [{ name: "model", from: 1_000, to: 1_060 }]);
+  assert.deepEqual(barsIn(parts, 1_000, -20), []);
+});
+
+test("an utterance without sound keeps its place", () => {
+  const silent = { channels: [new Uint8Array(3_000), new Uint8Array(3_000)], length: 30_000 };
+  assert.deepEqual(placedByAudio(story, silent, BIN_MS).said.map(({ from, to }) => [from, to]), story.said.map(({ from, to }) => [from, to]));
+});
+
+test("barge-in, hold phrases, handovers, stand-ins, tools, notes and failed attempts are moments", () => {
   const kinds = story.marks.map(({ kind }) => kind);
-  assert.deepEqual([...new Set(kinds)].sort(), ["barge-in", "delivery", "note", "state", "tool"]);
+  assert.deepEqual([...new Set(kinds)].sort(), ["barge-in", "delivery", "handover", "hold", "note", "stand-in", "state", "tool"]);
+  const labels = story.marks.filter(({ kind }) => ["handover", "hold", "stand-in"].includes(kind)).map(({ at, label }) => [at, label]);
+  assert.deepEqual(labels, [[18_360, "google gemini-3.5-flash serves"], [18_360, "handover"], [22_000, "hold phrase"]]);
   const failed = story.marks.filter(({ kind }) => kind === "delivery");
   assert.deepEqual(failed.map(({ at, text }) => [at, text]), [[7_400, "Webhook https://hooks.example.com/calls failed: 500"]]);
   assert.deepEqual(story.marks.map(({ at }) => at), story.marks.map(({ at }) => at).sort((a, b) => a - b));
@@ -110,16 +152,26 @@ test("a file that is no WAV, or ends early, is an error or short", () => {
   assert.equal(parseWav(wav(1).buffer.slice(0, 47)).samples.length, 0);
 });
 
-const FILTERS = { status: "", type: "", agent: "", text: "" };
-
 test("rows are filtered by every filter and every word", () => {
   const rows = many(300).map(rowOf);
-  assert.equal(filtered(rows, FILTERS).length, 300);
-  assert.equal(filtered(rows, { ...FILTERS, type: "web_call" }).length, 100);
-  assert.equal(filtered(rows, { ...FILTERS, type: "web_call", agent: "Ben, front desk" }).length, 50);
-  assert.equal(filtered(rows, { ...FILTERS, text: "+14155551003 ADA" }).length, 0);
-  assert.equal(filtered(rows, { ...FILTERS, text: "+14155551003 ben" }).length, 1);
-  assert.equal(filtered(rows, { ...FILTERS, status: "started" }).length, 0);
+  assert.equal(filtered(rows, NO_FILTERS).length, 300);
+  assert.equal(filtered(rows, { ...NO_FILTERS, type: "web_call" }).length, 100);
+  assert.equal(filtered(rows, { ...NO_FILTERS, type: "web_call", agent: "Ben, front desk" }).length, 50);
+  assert.equal(filtered(rows, { ...NO_FILTERS, text: "+14155551003 ADA" }).length, 0);
+  assert.equal(filtered(rows, { ...NO_FILTERS, text: "+14155551003 ben" }).length, 1);
+  assert.equal(filtered(rows, { ...NO_FILTERS, status: "started" }).length, 0);
+});
+
+test("rows are filtered by who answered, by cost and by score", () => {
+  const rows = many(100).map((each, index) => rowOf({ ...each, phone_call: each.phone_call && { ...each.phone_call, answered_by: index % 2 ? "machine_start" : null }, quality: index < 10 ? { turn_score: index / 10 } : null }));
+  const costs = (cost) => filtered(rows, { ...NO_FILTERS, cost });
+  assert.ok(costs("0.03").length > 0 && costs("0.03").every(({ cost }) => cost >= 0.03));
+  assert.deepEqual([costs("").length, costs("none").length, costs("$0,049").length], [100, 100, rows.filter(({ cost }) => cost >= 0.049).length]);
+  const answered = filtered(rows, { ...NO_FILTERS, answered: "machine start" });
+  assert.ok(answered.length > 20 && answered.every(({ type }) => type !== "web_call"));
+  assert.equal(rowOf({ ...conversation, phone_call: { ...conversation.phone_call, answered_by: "human", reached: "voicemail" } }).answered, "voicemail");
+  assert.equal(filtered(rows, { ...NO_FILTERS, score: "0.45" }).length, 5);
+  assert.deepEqual(["1", "1,5", " $2 ", "", "x"].map(amountIn), [1, 1.5, 2, null, null]);
 });
 
 test("rows are sorted both ways, those without a value last", () => {
@@ -139,9 +191,9 @@ test("a conversation that ended replaces its live row", () => {
 test("the CSV keeps commas, quotes and numbers, and runs no formula", () => {
   const row = { ...rowOf(conversation), agent: '=HYPERLINK("http://x"), Ada' };
   const [head, line, rest] = csv([row]).split("\r\n");
-  assert.equal(head, "id,created_at,type,status,other_number,own_number,agent,agent_id,seconds,ended_reason,cost_usd");
+  assert.equal(head, "id,created_at,type,status,other_number,own_number,agent,agent_id,seconds,ended_reason,answered_by,turn_score,cost_usd");
   assert.ok(line.includes(`"'=HYPERLINK(""http://x""), Ada"`), line);
-  assert.ok(line.includes(",+14155550100,+14155550199,") && line.endsWith(",24.6,agent_ended,0.030944"), line);
+  assert.ok(line.includes(",+14155550100,+14155550199,") && line.endsWith(",24.6,agent_ended,,,0.030944"), line);
   assert.equal(rest, "");
   assert.ok(csv([{ ...row, party: "+1+cmd" }]).includes(",'+1+cmd,"));
 });
@@ -152,6 +204,13 @@ test("cost parts add up to the total", () => {
   assert.equal(rows.length, 5);
   assert.equal(costRows({ ...conversation.cost_breakdown, telephony: null }).length, 4);
   assert.ok(costRows({ ...conversation.cost_breakdown, total: 0 }).every(({ share }) => share === 0));
+});
+
+test("limits are shown with their use, also beyond the limit", () => {
+  const rows = limitRows(account.limits);
+  assert.deepEqual(rows[0], { name: "Live outbound calls", used: "3", most: "10", standard: "10", value: 3, max: 10 });
+  const byName = (name) => rows.find((row) => row.name.startsWith(name));
+  assert.deepEqual([byName("API").most, byName("API").max, byName("Cost").used], ["20, 40 at once", 40, "$101.25"]);
 });
 
 test("errors are in words, each at its field", () => {

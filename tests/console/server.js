@@ -11,7 +11,7 @@ const VERSION = "0123456789abcdef";
 
 /** @returns What the API has; tests change it. */
 function state() {
-  return { conversations: [fixtures.conversation], agents: [fixtures.agent], liveMs: 9_000, requests: [], numbers: [{ phone_number: "+14155550199", inbound_agent_id: null, webhooks: [], created_at: "2026-11-30T20:00:00.000Z", telephony: { account_sid: null } }], credentials: [] };
+  return { conversations: [fixtures.conversation], agents: [fixtures.agent], liveMs: 9_000, requests: [], account: fixtures.account, webhooksHealth: fixtures.webhooksHealth, numbers: [{ phone_number: "+14155550199", inbound_agent_id: null, webhooks: [], created_at: "2026-11-30T20:00:00.000Z", telephony: { account_sid: null } }], credentials: [] };
 }
 
 /** Starts the server on a free port; returns its address, its state, and how to stop it. */
@@ -53,8 +53,17 @@ async function answer(world, request, response) {
     while (later().length === 0 && find().conversation.status !== "ended" && performance.now() < until) await sleep(50);
     return page(later());
   }
+  if (resource === "account") return json(200, id === "webhooks" ? world.webhooksHealth : world.account);
   if (resource === "phone_numbers" && id === "buy" && request.method === "GET") return json(200, [{ phone_number: "+14155550123", postal_code: "94107", iso_country: "US" }]);
   if (resource === "phone_numbers" && id === "buy") world.numbers.push({ ...world.numbers[0], phone_number: body.phone_number });
+  if (resource === "phone_numbers" && id === "import") {
+    if (!/^AC/.test(body.account_sid)) return json(422, { detail: [{ loc: ["body", "account_sid"], msg: "Should be AC and 32 hexadecimal digits", type: "value_error" }] });
+    world.numbers.push({ ...world.numbers[0], phone_number: body.phone_number, telephony: { account_sid: body.account_sid } });
+    return json(200, world.numbers.at(-1));
+  }
+  const number = resource === "phone_numbers" && id && world.numbers.find((each) => each.phone_number === decodeURIComponent(id));
+  if (number && request.method === "GET") return json(200, number);
+  if (number && request.method === "PATCH" && body.webhooks?.some(({ url }) => !url)) return json(422, { detail: [{ loc: ["body", "webhooks", 0, "url"], msg: "Field required", type: "missing" }] });
   if (resource === "phone_numbers" && request.method === "PATCH") Object.assign(world.numbers[0], body);
   if (resource === "phone_numbers") return request.method === "GET" ? page(world.numbers) : json(200, world.numbers[0]);
   if (resource === "credentials" && request.method === "POST") {

@@ -1,7 +1,7 @@
 /** The console that a local stack serves: makes an agent, talks to it, calls with it, and looks at the call. */
 
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 import { wav } from "./fixtures.js";
@@ -9,7 +9,7 @@ import { wav } from "./fixtures.js";
 const require = createRequire(`${process.env.NODE_PACKAGES}/`);
 const { chromium } = require("playwright-core");
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required"];
-const { API_URL, TOKEN, SHOTS } = process.env;
+const { API_URL, LOCAL, TOKEN, SHOTS } = process.env;
 
 let browser, page;
 const faults = [];
@@ -63,5 +63,27 @@ test("an agent is made, talked to, called with, and its call is looked at", asyn
 
   await page.getByRole("link", { name: "Conversations" }).first().click();
   await page.getByText("2 of 2.").waitFor();
+  assert.deepEqual(faults.splice(0), [], "the page has no error and breaks no policy");
+});
+
+test("a number is imported, and the account's page counts it and the call's cost", async () => {
+  const { customers_carrier: own } = JSON.parse(await readFile(LOCAL, "utf8"));
+  await page.getByRole("link", { name: "Numbers" }).click();
+  await page.getByLabel("Phone number").fill(own.phone_number);
+  await page.getByLabel("Account sid").fill(own.account_sid);
+  await page.getByLabel("Auth token").fill("wrong");
+  await page.getByRole("button", { name: "Import" }).click();
+  await page.getByText("The carrier does not accept these credentials").waitFor();
+  await page.getByLabel("Auth token").fill(own.auth_token);
+  await page.getByRole("button", { name: "Import" }).click();
+  await page.getByRole("rowheader", { name: `${own.phone_number} imported` }).waitFor();
+  await page.getByRole("link", { name: "Account", exact: true }).click();
+  await page.getByRole("row", { name: "Phone numbers 2" }).waitFor();
+  await page.getByRole("row", { name: /^Cost of today's calls \$0\.0[1-9]/ }).waitFor();
+  await page.getByText("+1 (those of the numbers that it bought)").waitFor();
+  await page.getByRole("heading", { name: "No agent has a webhook" }).waitFor();
+  await page.screenshot({ path: `${SHOTS}/stack-account.png`, fullPage: true });
+  const sizes = await page.evaluate("performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('.js')).map(({ encodedBodySize, decodedBodySize }) => [encodedBodySize, decodedBodySize])");
+  assert.ok(sizes.length > 10 && sizes.every(([sent, read]) => sent < read), "files are sent compressed");
   assert.deepEqual(faults, [], "the page has no error and breaks no policy");
 });

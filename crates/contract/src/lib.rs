@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod account;
 pub mod agents;
 pub mod conversations;
 pub mod credentials;

@@ -24,6 +24,7 @@ struct Links {
     #[serde(rename = "self")]
     this: String,
     openapi: String,
+    account: String,
     agents: String,
     conversations: String,
     create_phone_call: String,
@@ -43,6 +44,7 @@ impl ServiceView {
             links: Links {
                 this: link("/"),
                 openapi: link("/openapi.json"),
+                account: link("/account"),
                 agents: link("/agents"),
                 conversations: link("/conversations"),
                 create_phone_call: link("/conversations/create_phone_call"),

@@ -18,7 +18,7 @@ pub use self::{
     answers::{MAX_ANSWER_BYTES, kept},
     first_attempts::{are_first_attempts_due, first_attempts_due_after},
     hosts::{
-        Admission, BREAKER_FAILURES, BREAKER_OPEN, HELD_AT_MOST, Host, IN_FLIGHT, LARGEST_WINDOW,
+        Admission, BREAKER_FAILURES, BREAKER_OPEN, HELD_AT_MOST, Health, Host, IN_FLIGHT, LARGEST_WINDOW,
         MAX_IN_FLIGHT, SMALLEST_WINDOW, Window, held_for, host_of,
     },
 };

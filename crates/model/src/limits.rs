@@ -201,6 +201,20 @@ impl Rate {
         Self { tokens: i64::from(tokens.max(1)), ..self }
     }
 
+    /// The most that may come at once.
+    #[must_use]
+    pub fn burst(self) -> u32 {
+        u32::try_from(self.burst).unwrap_or(u32::MAX)
+    }
+
+    /// The tokens that a bucket lacks at `now`.
+    #[must_use]
+    pub fn used(self, full_at: Option<i64>, now: Timestamp) -> u32 {
+        let now = now.as_millis().saturating_mul(1_000);
+        let lacks = full_at.map_or(0, |full_at| full_at.saturating_sub(now).max(0));
+        u32::try_from(lacks.saturating_add(self.interval - 1) / self.interval).unwrap_or(u32::MAX)
+    }
+
     /// Takes the tokens of a request from a bucket at `now`; a bucket of none was never used.
     ///
     /// # Errors
@@ -250,7 +264,9 @@ mod tests {
     fn a_bucket_gives_its_burst_and_then_a_token_per_interval() {
         let rate = Rate::requests(&Limits::default());
         let mut bucket = None;
+        assert_eq!((rate.burst(), rate.used(bucket, at(0))), (40, 0));
         assert_eq!(drain(rate, &mut bucket, at(0)), 40);
+        assert_eq!([0, 1, 51, 9_000].map(|ms| rate.used(bucket, at(ms))), [40, 40, 39, 0]);
         assert_eq!(drain(rate, &mut bucket, at(49)), 0);
         assert_eq!(drain(rate, &mut bucket, at(50)), 1);
         assert_eq!(drain(rate, &mut bucket, at(1_050)), 20);

@@ -4,13 +4,14 @@
 //! the extractors of `extract` provide the caller's account, which `rate_limit` counts, the path's parameters, the query
 //! and the body.
 //! Handlers stand in one file per resource: `agents`, `conversations`, `events`, `phone_numbers`, `credentials`,
-//! `service`. `console` serves the files of the console, beside these routes. [`switchboard_contract`] declares what a valid
+//! `account`, `service`. `console` serves the files of the console, beside these routes. [`switchboard_contract`] declares what a valid
 //! request is and what an answer looks like; `references` looks up the items that a body names; `errors` alone turns an
 //! error into a status. `openapi` describes the operations.
 //!
 //! It knows nothing of providers and queues: the relay picks up a stored call from the table's stream. Of the carrier it
 //! knows how to hang up, and how to buy and import numbers. Start at `routes`.
 
+mod account;
 mod agents;
 mod config;
 mod console;

@@ -6,7 +6,7 @@ use axum::{
     routing::{self, MethodFilter, MethodRouter},
 };
 
-use crate::{Api, agents, conversations, credentials, events, openapi, phone_numbers, service};
+use crate::{Api, account, agents, conversations, credentials, events, openapi, phone_numbers, service};
 
 /// One route.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ impl Route {
         vec![
             get("/", service::get),
             get("/openapi.json", openapi::get),
+            get("/account", account::get),
+            get("/account/webhooks", account::webhooks),
             create("/agents", agents::create),
             get("/agents", agents::list),
             get("/agents/{id}", agents::get),

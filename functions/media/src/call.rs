@@ -201,6 +201,8 @@ impl<'a> Call<'a> {
         // The worker before this one has recorded them.
         if takeover.is_none() {
             faults.record_adjustments(&resolved.adjustments);
+        } else {
+            faults.record_takeover();
         }
         let speech = ClauseSynthesis::new(providers, clips, format);
         let recording_format = conversation.kind.recording_format();

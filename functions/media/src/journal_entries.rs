@@ -1,7 +1,7 @@
 //! Converts the engine's events into journal entries: the API's names and data, wall-clock times.
 
-use serde_json::{Value, json};
-use switchboard_dialogue::{CallTime, ConversationEvent, FunctionCall};
+use serde_json::{Map, Value, json};
+use switchboard_dialogue::{CallTime, ConversationEvent, FunctionCall, UtteranceKind};
 use switchboard_model::{
     conversations::JournalEntry,
     event_names::EventName,
@@ -43,12 +43,17 @@ pub(crate) fn from_event(
             let (started_at, ended_at) = (wall(started_at), wall(ended_at));
             message =
                 Some(Message { role, content, kind: message_kind(kind), started_at, ended_at, interrupted });
-            let latency = latency.map(|latency| {
+            let mut data = Map::new();
+            if let Some(latency) = latency {
                 let mut stages = json!(latency);
                 stages["response_ms"] = json!(latency.response_ms());
-                json!({ "latency": stages })
-            });
-            (EventName::MessageSent, latency.unwrap_or(Value::Null))
+                data.insert("latency".to_owned(), stages);
+            }
+            if let Some(name) = kind_name(kind) {
+                data.insert("kind".to_owned(), json!(name));
+            }
+            let data = if data.is_empty() { Value::Null } else { Value::Object(data) };
+            (EventName::MessageSent, data)
         }
         ConversationEvent::FunctionCall(FunctionCall { id, mut name, arguments, .. }) => {
             stored_text::cut(&mut name, MAX_NAME_BYTES);
@@ -61,6 +66,15 @@ pub(crate) fn from_event(
         ConversationEvent::ProviderTimedOut(_) | ConversationEvent::ModelFault(_) => return None,
     };
     Some(JournalEntry { at: wall(now), name, data, message, faults })
+}
+
+/// The name of a message that is no reply.
+fn kind_name(kind: UtteranceKind) -> Option<&'static str> {
+    match kind {
+        UtteranceKind::Speech => None,
+        UtteranceKind::HoldPhrase => Some("hold_phrase"),
+        UtteranceKind::Apology => Some("apology"),
+    }
 }
 
 /// Cuts a message that is too long to be stored; the fault that says so.
@@ -97,6 +111,25 @@ mod tests {
         );
         assert_eq!(entry.data["latency"]["response_ms"], 855);
         assert_eq!(entry.data["latency"]["voice_ms"], 150);
+    }
+
+    #[test]
+    fn a_hold_phrase_and_an_apology_are_named() {
+        let data = |kind| {
+            let event = ConversationEvent::MessageSent {
+                role: Role::Agent,
+                content: "One moment, please.".into(),
+                kind,
+                started_at: CallTime(0),
+                ended_at: CallTime(1),
+                interrupted: false,
+                latency: None,
+            };
+            from_event(event, Timestamp::from_millis(0), CallTime(2)).unwrap().event_data()["kind"].clone()
+        };
+        assert_eq!(data(UtteranceKind::Speech), Value::Null);
+        assert_eq!(data(UtteranceKind::HoldPhrase), "hold_phrase");
+        assert_eq!(data(UtteranceKind::Apology), "apology");
     }
 
     #[test]

@@ -159,6 +159,11 @@ impl ProviderFaults {
         }
     }
 
+    /// Records that the call goes on here after another stream.
+    pub(crate) fn record_takeover(&mut self) {
+        self.waiting.push("the call was taken over from another stream".to_owned());
+    }
+
     /// Takes the faults that wait.
     pub(crate) fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut self.waiting)

@@ -18,6 +18,10 @@ use switchboard_model::{
 
 use crate::dialogue::utterance_kind;
 
+/// Maximum time in which a worker whose stream broke gives its lease back, once it has stored the heard words. Later, a message
+/// that was cut off counts as interrupted by the caller.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
+
 /// The state from which the call continues, and the message that has to be stored first: the heard words of a message
 /// that was cut off by the end of its worker. `left` is the lease as the other worker left it.
 pub(crate) fn take_over(
@@ -29,13 +33,18 @@ pub(crate) fn take_over(
 ) -> (Takeover, Option<JournalEntry>) {
     let left = left.and_then(|lease| Some((lease.last_seen_at, lease.utterance?)));
     // The message may have been stored after its last checkpoint.
-    let left = left.filter(|(_, speaking)| {
-        let stored =
-            |message: &Message| message.role == Role::Agent && message.started_at >= speaking.started_at;
-        speaking.heard.is_empty() || !messages.iter().any(stored)
-    });
+    let stored =
+        left.as_ref().filter(|(_, speaking)| !speaking.heard.is_empty()).and_then(|(_, speaking)| {
+            let is_it =
+                |message: &&Message| message.role == Role::Agent && message.started_at >= speaking.started_at;
+            Some((messages.iter().find(is_it)?, speaking))
+        });
+    let cut_off = stored.and_then(|(message, speaking)| rest_of_cut_off(message, speaking, &messages, now));
+    let is_stored = stored.is_some();
+    let left = left.filter(|_| !is_stored);
     // Without messages the caller has not heard the greeting yet.
-    let mut unspoken = greeting.filter(|_| messages.is_empty() && left.is_none()).map(str::to_owned);
+    let mut unspoken =
+        cut_off.or_else(|| greeting.filter(|_| messages.is_empty() && left.is_none()).map(str::to_owned));
     let mut history: Vec<HistoryItem> = messages.into_iter().map(history_item).collect();
     let mut first_entry = None;
     if let Some((noted_at, speaking)) = left {
@@ -63,6 +72,28 @@ pub(crate) fn take_over(
         }
     }
     (Takeover { history, unspoken, elapsed }, first_entry)
+}
+
+/// The words that follow a message that was cut off by the end of its stream. A worker whose stream breaks stores the heard
+/// words first and gives its lease back later; a browser resumes within milliseconds, often in between. `None` if the
+/// caller cut the message off.
+fn rest_of_cut_off(
+    message: &Message,
+    checkpoint: &UtteranceProgress,
+    messages: &[Message],
+    now: Timestamp,
+) -> Option<String> {
+    let is_last = messages.last() == Some(message);
+    if !message.interrupted || !is_last || now.since(message.ended_at) > GIVEN_BACK_WITHIN {
+        return None;
+    }
+    let mut rest = checkpoint.heard.split_whitespace().chain(checkpoint.unheard.split_whitespace());
+    for word in message.content.split_whitespace() {
+        // The stored words are another utterance's.
+        rest.next().filter(|next| *next == word)?;
+    }
+    let rest: Vec<&str> = rest.collect();
+    Some(rest.join(" ")).filter(|rest| !rest.is_empty())
 }
 
 /// Adds the agent's disclosure to the settings, unless the caller has heard all of it. Until then nothing else was
@@ -153,6 +184,24 @@ mod tests {
         let (resumed, first) =
             take_over(None, vec![stored], Some(lease("We close at", "six.")), Duration::ZERO, at(3_100));
         assert_eq!((resumed.unspoken, resumed.history.len(), first), (None, 1, None));
+    }
+
+    #[test]
+    fn a_message_that_its_stream_cut_off_goes_on_before_the_lease_is_back() {
+        let mut cut = said(Role::Agent, "We close at");
+        (cut.started_at, cut.ended_at, cut.interrupted) = (at(0), at(1_200), true);
+        let left = || Some(lease("We", "close at six."));
+        let after = |messages: Vec<Message>, ms: i64| {
+            let (resumed, first) = take_over(Some("Hello."), messages, left(), Duration::ZERO, at(ms));
+            assert!(first.is_none());
+            resumed.unspoken
+        };
+        assert_eq!(after(vec![cut.clone()], 1_300).as_deref(), Some("six."));
+        assert_eq!(after(vec![cut.clone()], 3_300), None, "the caller interrupted it, and waits");
+        let replied = vec![cut.clone(), said(Role::User, "Thank you.")];
+        assert_eq!(after(replied, 1_300), None);
+        let another = Message { content: "Something else".into(), ..cut };
+        assert_eq!(after(vec![another], 1_300), None);
     }
 
     #[test]

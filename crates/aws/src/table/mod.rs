@@ -101,6 +101,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod transactions;
+mod usage;
 
 use std::{fmt, time::Duration};
 

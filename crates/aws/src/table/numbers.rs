@@ -260,7 +260,7 @@ pub(super) fn number_item(number: &PhoneNumber) -> Result<Item, TableError> {
     })
 }
 
-fn read_number(account_id: AccountId, item: Item) -> Result<PhoneNumber, TableError> {
+pub(super) fn read_number(account_id: AccountId, item: Item) -> Result<PhoneNumber, TableError> {
     let StoredNumber {
         id,
         phone_number,

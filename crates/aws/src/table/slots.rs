@@ -18,9 +18,9 @@ const HOST_KEPT: Duration = Duration::from_hours(24);
 
 /// A host or a window as an item.
 #[derive(Default, Serialize, Deserialize)]
-struct StoredSlots<S> {
+pub(super) struct StoredSlots<S> {
     #[serde(flatten)]
-    slots: S,
+    pub(super) slots: S,
     /// Grows with every write.
     version: u64,
 }

@@ -11,9 +11,15 @@ use crate::keys::{self, SPENT};
 const KEPT: std::time::Duration = std::time::Duration::from_hours(35 * 24);
 
 #[derive(Default, Deserialize)]
-struct Spent {
+pub(super) struct Spent {
     /// Millionths of a dollar.
-    micro_usd: u64,
+    pub(super) micro_usd: u64,
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct Bought {
+    /// Numbers that were bought on a day.
+    pub(super) bought: u32,
 }
 
 impl Table {

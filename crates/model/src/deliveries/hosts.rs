@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -49,6 +50,20 @@ pub struct Host {
     pub in_flight: BTreeMap<String, Timestamp>,
 }
 
+/// How a host answers, from its last attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// There was no attempt in the last day.
+    Idle,
+    /// The last attempt had a response.
+    Responding,
+    /// The last attempt had no response.
+    Failing,
+    /// The circuit breaker is open.
+    Paused,
+}
+
 /// The decision about an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -66,6 +81,22 @@ impl Host {
     #[must_use]
     pub fn may_keep_slots(&self) -> bool {
         self.failures == 0 && self.in_flight.len() <= MAX_IN_FLIGHT * 3 / 4
+    }
+
+    /// How the host answers, from its last attempts.
+    #[must_use]
+    pub fn health(&self, now: Timestamp) -> Health {
+        match self.failures {
+            0 => Health::Responding,
+            BREAKER_FAILURES.. if self.open_until.is_some_and(|until| until > now) => Health::Paused,
+            _ => Health::Failing,
+        }
+    }
+
+    /// The number of attempts that are under way.
+    #[must_use]
+    pub fn under_way(&self, now: Timestamp) -> usize {
+        under_way(&self.in_flight, now)
     }
 
     /// Takes a slot of this name, if the host admits it.
@@ -131,6 +162,12 @@ impl Window {
         self.size >= KEEPING_WINDOW && self.in_flight.len() <= self.size / 2
     }
 
+    /// The number of attempts that are under way.
+    #[must_use]
+    pub fn under_way(&self, now: Timestamp) -> usize {
+        under_way(&self.in_flight, now)
+    }
+
     /// Takes a slot of this name, if one is free.
     pub fn admit(&mut self, slot: &str, now: Timestamp) -> Admission {
         self.in_flight.retain(|_, until| *until > now);
@@ -147,6 +184,11 @@ impl Window {
         let size = if answered { self.size.saturating_add(1) } else { self.size / 2 };
         self.size = size.clamp(SMALLEST_WINDOW, LARGEST_WINDOW);
     }
+}
+
+/// The slots that are not lost.
+fn under_way(in_flight: &BTreeMap<String, Timestamp>, now: Timestamp) -> usize {
+    in_flight.values().filter(|until| **until > now).count()
 }
 
 /// The delay of an attempt that was not admitted, after it has waited for `waited`. The delay grows with the wait, so

@@ -25,8 +25,9 @@ const WITH_TOKEN: [u16; 4] = [401, 429, 500, 503];
 const WITH_BODY: [u16; 4] = [400, 413, 415, 422];
 
 /// The resources, as the document lists them.
-const TAGS: [(&str, &str); 5] = [
+const TAGS: [(&str, &str); 6] = [
     ("service", "The service and its description."),
+    ("account", "The account of the token: its limits with their use, and the health of its webhooks."),
     ("conversations", "Phone calls: placing, listing and ending them, their recordings and events."),
     ("agents", "Stored configurations of agents."),
     ("phone_numbers", "Numbers: buying, importing, and the choice of the agent that answers."),

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use switchboard_contract::{
+    account::{AccountView, WebhooksHealthView},
     agents::{self, AgentView},
     conversations::{ConversationView, CreatePhoneCall, RecordingView},
     credentials::{self, CredentialView},
@@ -110,6 +111,15 @@ fn about(id: &str) -> &'static str {
             "Shows the version, links to the resources, and the models and voices that others serve. Needs no token."
         }
         "get_openapi" => "Shows this document. Needs no token.",
+        "get_account" => {
+            "Shows the account of the token: its limits, each with its default and its present use. The operator of the \
+             deployment changes limits."
+        }
+        "get_webhooks_health" => {
+            "Shows how the hosts answer that the webhooks of the newest 100 agents name, at most 50. A host without a response \
+             in five attempts is paused for 30 s, and its deliveries wait. The calls of functions, and the webhooks of phone \
+             numbers, do not count."
+        }
         "create_phone_call" => {
             "Stores a call and queues it. The answer is the conversation with status `queued`; a call over the limit of live \
              calls stays queued until another one ends. Either `agent_config` or `agent_id` is required; with both, \
@@ -185,6 +195,7 @@ fn about(id: &str) -> &'static str {
 /// All operations, in the order of the documentation.
 pub(super) fn operations() -> Vec<Operation> {
     let mut all = service();
+    all.extend(account());
     all.extend(conversations());
     all.extend(agents());
     all.extend(phone_numbers());
@@ -208,6 +219,23 @@ fn service() -> Vec<Operation> {
             ("An OpenAPI 3.1 document.", ServiceView::schema),
         )
         .without_token(),
+    ]
+}
+
+fn account() -> Vec<Operation> {
+    vec![
+        operation(
+            ("get", "/account"),
+            "get_account",
+            "Show the account with its limits and their use",
+            ("The account.", Schemas::view::<AccountView>),
+        ),
+        operation(
+            ("get", "/account/webhooks"),
+            "get_webhooks_health",
+            "Show how the hosts of the webhooks answer",
+            ("The hosts.", Schemas::view::<WebhooksHealthView>),
+        ),
     ]
 }
 

@@ -1,5 +1,9 @@
 //! The files of the console.
 
+use std::io::Read as _;
+
+use flate2::read::GzDecoder;
+
 use crate::world::{Answer, Event, World};
 
 async fn ask(world: &World, path: &str) -> Answer {
@@ -50,6 +54,37 @@ async fn browsers_keep_the_files_of_a_version_and_ask_for_the_page() {
     assert_eq!((style.status, style.header("content-type")), (200, Some("text/css; charset=utf-8")));
     let worklet = ask(&world, &format!("/console/{}", main.replace("main", "worklet"))).await;
     assert!(worklet.status == 200 && worklet.body.contains("registerProcessor"));
+}
+
+#[tokio::test]
+async fn files_are_compressed_for_browsers_that_read_gzip() {
+    let world = World::new().await;
+    let page = ask(&world, "/console/").await;
+    let mut sizes = (0, 0);
+    for name in ["/main.js", "/console.css", "/icon.svg"] {
+        let path = format!("/console/{}", path_of(&page.body, name));
+        let plain = ask(&world, &path).await;
+        assert_eq!((plain.header("content-encoding"), plain.header("vary")), (None, Some("accept-encoding")));
+        let event = Event::get(&path).without("authorization").with("accept-encoding", "gzip, br");
+        let (headers, body) = world.send_for_bytes(event).await;
+        assert_eq!(headers["vary"], "accept-encoding");
+        assert_eq!(
+            (&headers["content-type"], &headers["cache-control"]),
+            (&plain.headers["content-type"], &plain.headers["cache-control"])
+        );
+        sizes = (sizes.0 + plain.body.len(), sizes.1 + body.len());
+        let text = match headers.get("content-encoding") {
+            Some(coding) => {
+                assert_eq!(coding, "gzip");
+                let mut text = String::new();
+                GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
+                text
+            }
+            None => String::from_utf8(body).unwrap(),
+        };
+        assert_eq!(text, plain.body, "{name}");
+    }
+    assert!(sizes.1 * 2 < sizes.0, "{sizes:?}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod account;
 mod agents;
 mod authentication;
 mod bodies;

@@ -15,6 +15,7 @@ async fn the_service_document_needs_no_token() {
         json!({
             "self": "https://api.example.com/",
             "openapi": "https://api.example.com/openapi.json",
+            "account": "https://api.example.com/account",
             "agents": "https://api.example.com/agents",
             "conversations": "https://api.example.com/conversations",
             "phone_numbers": "https://api.example.com/phone_numbers",

@@ -124,6 +124,12 @@ impl World {
         send(&self.router, event).await
     }
 
+    /// The headers and the bytes of an answer.
+    pub(crate) async fn send_for_bytes(&self, event: Event) -> (HeaderMap, Vec<u8>) {
+        let (_, headers, body) = pass(&self.router, event).await;
+        (headers, body)
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Event::get(path)).await
     }
@@ -168,12 +174,16 @@ pub(crate) async fn api(table: Table, url: &str) -> Api {
 
 /// Passes an event to the function as the Lambda runtime does.
 pub(crate) async fn send(router: &Router, event: Event) -> Answer {
+    let (status, headers, body) = pass(router, event).await;
+    Answer { status, headers, body: String::from_utf8(body).unwrap() }
+}
+
+async fn pass(router: &Router, event: Event) -> (u16, HeaderMap, Vec<u8>) {
     let request = lambda_http::request::from_str(&event.to_string()).unwrap();
     let response = router.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
-    let body = String::from_utf8(body.to_vec()).unwrap();
-    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    (parts.status.as_u16(), parts.headers, body.into())
 }
 
 /// The other account.
