@@ -16,7 +16,8 @@ use crate::{
     playback::{HeardUtterance, Playback},
     response::{Conclusion, Effect, Interrupted, Pipeline, PlaybackState, clause_splitter::clauses},
     types::{
-        FunctionCall, GenerationId, HistoryItem, ProviderRole, UtteranceId, UtteranceIds, UtteranceKind,
+        AnsweredCalls, FunctionCall, GenerationId, HistoryItem, ProviderRole, UtteranceId, UtteranceIds,
+        UtteranceKind,
     },
 };
 
@@ -68,6 +69,11 @@ impl AgentSide {
     /// The conversation for the model.
     pub(crate) fn history(&self) -> Vec<HistoryItem> {
         self.history.items()
+    }
+
+    /// See [`History::answered_calls`].
+    pub(crate) fn answered_calls(&self, call: &str) -> Option<AnsweredCalls> {
+        self.history.answered_calls(call)
     }
 
     /// Whether it is the agent's turn.

@@ -4,10 +4,10 @@
 //! a reply, and says the unspoken words of the agent, unless the caller speaks first. [`Unspoken`] holds those words;
 //! the order of events is in the engine (`take_over`, `hand_over`).
 //!
-//! Function calls are not part of what a worker leaves behind. If their results were not used yet, the model calls
-//! the functions again at the next worker: a function may run twice when a worker dies in between. That is the
-//! safer side: a function can recognise a repeated order by its conversation and arguments, but a caller
-//! cannot know whether the table is booked.
+//! Function calls are left behind once all of a response have returned (`Engine::answered_calls`), with the state that their
+//! vendor wants back. Of the others the next worker knows nothing, and the model calls the functions again: a function may
+//! run twice when a worker dies in between. That is the safer side: a function can recognise a repeated order by its
+//! conversation and arguments, but a caller cannot know whether the table is booked.
 
 use std::time::Duration;
 

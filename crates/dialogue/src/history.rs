@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::types::{FunctionCall, GenerationId, HistoryItem, UtteranceId, UtteranceKind};
+use crate::types::{AnsweredCalls, FunctionCall, GenerationId, HistoryItem, UtteranceId, UtteranceKind};
 
 /// Stands for a missing result: models refuse a function call without a result.
 pub(crate) const UNANSWERED: &str = "no result yet: the conversation went on before the function answered";
@@ -241,6 +241,23 @@ impl History {
         None
     }
 
+    /// The calls of the response of this worker that made the call `id`, with their results; none while one is missing.
+    pub(crate) fn answered_calls(&self, id: &str) -> Option<AnsweredCalls> {
+        let calls = |entry: &Entry| match entry {
+            Entry::Tools(Some(_), calls) if calls.iter().any(|(call, _)| call.id == id) => {
+                calls.iter().map(|(call, result)| Some((call.clone(), result.clone()?))).collect()
+            }
+            _ => None,
+        };
+        let (index, calls) =
+            self.entries.iter().enumerate().rev().find_map(|(index, entry)| Some((index, calls(entry)?)))?;
+        let said = match self.entries[..index].iter().rfind(|entry| !entry.is_hold_phrase()) {
+            Some(Entry::Agent { text, .. }) => Some(text.clone()),
+            _ => None,
+        };
+        Some(AnsweredCalls { said, calls })
+    }
+
     /// The whole history, in order. Texts of one side in a row become one item. A hold phrase that was said last is
     /// left out: to the model it would look like a reply.
     pub(crate) fn items(&self) -> Vec<HistoryItem> {
@@ -322,10 +339,27 @@ mod tests {
             content: content.into(),
         };
         assert_eq!(history.items()[1..3], [result("a", UNANSWERED), result("b", "late")]);
+        assert_eq!(history.answered_calls("b"), None, "a has not returned");
         assert_eq!(history.tool_returned("a", "later".into()), Some(generation));
+        let answered = [(call("a"), "later".to_owned()), (call("b"), "late".to_owned())];
+        assert_eq!(history.answered_calls("b").unwrap().calls, answered);
         assert_eq!(history.tool_returned("a", "again".into()), None);
         assert_eq!(history.items()[1], result("a", "later"));
         assert_eq!(history.items()[3], HistoryItem::User("Hurry!".into()));
+    }
+
+    #[test]
+    fn words_before_a_call_are_named_with_it() {
+        let mut history = History::default();
+        history.user_said("Is it ready?".into());
+        history.agent_says(UtteranceId(1), SPEECH, "Let me look.");
+        history.agent_holds(UtteranceId(2), None, "One moment, please.");
+        history.tools_called(GenerationId(1), &[call("a")]);
+        history.tool_returned("a", "yes".into());
+        assert_eq!(history.answered_calls("a").unwrap().said.as_deref(), Some("Let me look."));
+        history.tools_called(GenerationId(2), &[call("b")]);
+        history.tool_returned("b", "no".into());
+        assert_eq!(history.answered_calls("b").unwrap().said, None);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub use self::{
     response::clause_splitter::clauses,
     settings::{EngineSettings, Takeover, TranscriberProfile},
     types::{
-        ClauseId, FunctionCall, GenerationId, HistoryItem, Latency, Mark, ModelFault, PlacedWord,
-        ProviderRole, UtteranceKind,
+        AnsweredCalls, ClauseId, FunctionCall, GenerationId, HistoryItem, Latency, Mark, ModelFault,
+        PlacedWord, ProviderRole, UtteranceKind,
     },
 };

@@ -40,6 +40,15 @@ pub struct FunctionCall {
     pub provider_state: Option<serde_json::Value>,
 }
 
+/// The function calls of one response, all of which have returned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnsweredCalls {
+    /// What the agent said right before, heard or not: the same response may have begun with it.
+    pub said: Option<String>,
+    /// The calls with their results, in the order of the response.
+    pub calls: Vec<(FunctionCall, String)>,
+}
+
 /// Why the agent says something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

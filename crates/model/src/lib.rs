@@ -16,6 +16,7 @@ pub mod event_names;
 pub mod events;
 pub mod failover;
 pub mod fleet;
+pub mod function_rounds;
 pub mod hooks;
 pub mod idempotency;
 pub mod ids;

@@ -131,9 +131,9 @@ pub(crate) async fn admit(
     // A call that has just begun may have been connected more than once.
     let is_new = snapshot.conversation.started_at() == Some(began_at);
     if !is_new && snapshot.conversation.legs.caller().resumes > 0 {
-        let messages = worker.table.messages(key.account, key.conversation).await?;
+        let transcript = worker.table.transcript(key.account, key.conversation).await?;
         let greeting = snapshot.agent.initial_message.as_deref();
-        let (state, entry) = take_over(greeting, messages, left, elapsed, began_at);
+        let (state, entry) = take_over(greeting, transcript, left, elapsed, began_at);
         (takeover, first_entry) = (Some(state), entry);
     }
     let admitted = AdmittedCall {

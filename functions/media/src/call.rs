@@ -222,7 +222,12 @@ impl<'a> Call<'a> {
             began_at: *began_at,
             dialogue: Dialogue::new(settings),
             transcriber,
-            generations: Generations::new(agent, providers, conversation.legs.caller().resumes),
+            generations: Generations::new(
+                agent,
+                providers,
+                conversation.legs.caller().resumes,
+                takeover.as_ref().map_or(&[][..], |takeover| takeover.history.as_slice()),
+            ),
             speech,
             voice_activity: VoiceActivityDetector::new(format),
             was_speech: false,

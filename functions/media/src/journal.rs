@@ -14,6 +14,7 @@ use switchboard_model::{
     deliveries::Delivery,
     event_names::EventName,
     events::{Event, Recipients},
+    function_rounds::FunctionRound,
     time::Timestamp,
 };
 use tokio::{
@@ -65,6 +66,8 @@ enum Item {
     Entry(JournalEntry, Recipients, Usage, Option<oneshot::Sender<Event>>),
     /// The delivery of a function call whose event is stored.
     Delivery(Delivery),
+    /// Function calls that have returned, for the worker that takes the call over. Stored with the next entry.
+    Round(FunctionRound),
 }
 
 /// The call's end of the queue.
@@ -133,6 +136,13 @@ impl Journal {
         }
     }
 
+    /// Queues function calls that have returned. Never waits. Without them the next worker's model calls the functions again.
+    pub(crate) fn record_round(&self, round: FunctionRound) {
+        if !self.queue(Item::Round(round)) {
+            tracing::error!("function calls of a response dropped");
+        }
+    }
+
     fn queue(&self, item: Item) -> bool {
         // A closed queue means that the lease is lost, which the call learns by itself.
         !matches!(self.items.try_send(item), Err(TrySendError::Full(_)))
@@ -157,6 +167,8 @@ async fn write(
 ) {
     let mut refused = 0_usize;
     let mut batch = Vec::with_capacity(BATCH);
+    // Those that are not stored yet.
+    let mut rounds = vec![];
     while gather(&mut queue, &mut batch).await {
         let (mut entries, mut listeners, mut deliveries) = (vec![], vec![], vec![]);
         let mut usage = Usage::default();
@@ -168,6 +180,7 @@ async fn write(
                     usage = used;
                 }
                 Item::Delivery(delivery) => deliveries.push(delivery),
+                Item::Round(round) => rounds.push(round),
             }
         }
         // A batch that can never be stored is stored entry by entry: one entry does not take the others with it.
@@ -176,9 +189,19 @@ async fn write(
             if let Some((first, _)) = group.first_mut().filter(|_| refused > 0) {
                 first.faults.push(format!("{refused} events before this one could not be stored"));
             }
-            let (written, mut events) = writer.append(&group, &usage).await;
+            let (written, mut events) = writer.append(&group, &rounds, &usage).await;
             match written {
-                Write::Stored => refused = 0,
+                Write::Stored => {
+                    refused = 0;
+                    rounds.clear();
+                }
+                // Events are worth more than what the model would repeat.
+                Write::Refused if !rounds.is_empty() => {
+                    rounds.clear();
+                    group[0].0.faults.retain(|fault| !fault.ends_with("could not be stored"));
+                    groups.push_front(group);
+                    continue;
+                }
                 Write::Refused if group.len() > 1 => {
                     group[0].0.faults.retain(|fault| !fault.ends_with("could not be stored"));
                     groups.extend(group.into_iter().map(|entry| vec![entry]));
@@ -250,7 +273,7 @@ impl Item {
     fn is_wanted(&self) -> bool {
         match self {
             Self::Entry(entry, recipients, ..) => entry.message.is_some() || !recipients.webhooks.is_empty(),
-            Self::Delivery(_) => true,
+            Self::Delivery(_) | Self::Round(_) => true,
         }
     }
 }
@@ -266,12 +289,17 @@ enum Write {
 
 impl Writer {
     /// Appends entries, with as many attempts as it takes, and returns their events.
-    async fn append(&mut self, entries: &[(JournalEntry, Recipients)], usage: &Usage) -> (Write, Vec<Event>) {
+    async fn append(
+        &mut self,
+        entries: &[(JournalEntry, Recipients)],
+        rounds: &[FunctionRound],
+        usage: &Usage,
+    ) -> (Write, Vec<Event>) {
         let Ok(transition) = self.conversation.append_matched(&self.agent, entries, usage) else {
             return (Write::LeaseLost, vec![]);
         };
         loop {
-            match self.table.append(&self.holder, &self.conversation, &transition).await {
+            match self.table.append_with(&self.holder, &self.conversation, &transition, rounds).await {
                 Ok(Appended::Stored) => {
                     self.conversation = transition.conversation;
                     return (Write::Stored, transition.events);

@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use switchboard_dialogue::{EngineSettings, HistoryItem, Takeover, clauses};
+use switchboard_dialogue::{EngineSettings, FunctionCall, HistoryItem, Takeover, clauses};
 use switchboard_model::{
     agents::AgentConfig,
     conversations::{JournalEntry, Lease, UtteranceProgress},
     event_names::EventName,
+    function_rounds::{AnsweredCall, FunctionRound},
     messages::{Message, Role},
     time::Timestamp,
 };
@@ -26,7 +27,7 @@ const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
 /// that was cut off by the end of its worker. `left` is the lease as the other worker left it.
 pub(crate) fn take_over(
     greeting: Option<&str>,
-    messages: Vec<Message>,
+    (messages, rounds): (Vec<Message>, Vec<FunctionRound>),
     left: Option<Lease>,
     elapsed: Duration,
     now: Timestamp,
@@ -45,7 +46,7 @@ pub(crate) fn take_over(
     // Without messages the caller has not heard the greeting yet.
     let mut unspoken =
         cut_off.or_else(|| greeting.filter(|_| messages.is_empty() && left.is_none()).map(str::to_owned));
-    let mut history: Vec<HistoryItem> = messages.into_iter().map(history_item).collect();
+    let mut history: Vec<(Timestamp, HistoryItem)> = messages.into_iter().map(history_item).collect();
     let mut first_entry = None;
     if let Some((noted_at, speaking)) = left {
         // After a handover the agent was silent; after a crash the carrier played on for a while.
@@ -71,6 +72,7 @@ pub(crate) fn take_over(
             });
         }
     }
+    let history = with_functions(history, rounds);
     (Takeover { history, unspoken, elapsed }, first_entry)
 }
 
@@ -94,6 +96,33 @@ fn rest_of_cut_off(
     }
     let rest: Vec<&str> = rest.collect();
     Some(rest.join(" ")).filter(|rest| !rest.is_empty())
+}
+
+/// The history with the function calls in their places: a reply to results begins after them, and what was said while the
+/// functions ran, before.
+fn with_functions(
+    mut history: Vec<(Timestamp, HistoryItem)>,
+    rounds: Vec<FunctionRound>,
+) -> Vec<HistoryItem> {
+    for round in rounds.into_iter().rev() {
+        let mut place = history.iter().position(|(begins, _)| *begins >= round.at).unwrap_or(history.len());
+        let next = history.get(place).map(|(_, item)| item);
+        if matches!(next, Some(HistoryItem::Agent { text, .. }) if round.follows(text)) {
+            place += 1;
+        }
+        let FunctionRound { at, calls, .. } = round;
+        let results = calls.iter().map(|call| {
+            let AnsweredCall { id, result, .. } = call;
+            (at, HistoryItem::ToolResult { call: id.clone(), content: result.clone() })
+        });
+        let results: Vec<_> = results.collect();
+        let calls = calls.into_iter().map(|AnsweredCall { id, name, arguments, provider_state, .. }| {
+            FunctionCall { id, name, arguments, provider_state }
+        });
+        let round = [(at, HistoryItem::ToolCalls(calls.collect()))].into_iter().chain(results);
+        history.splice(place..place, round);
+    }
+    history.into_iter().map(|(_, item)| item).collect()
 }
 
 /// Adds the agent's disclosure to the settings, unless the caller has heard all of it. Until then nothing else was
@@ -122,8 +151,10 @@ fn begins_with(item: &HistoryItem, spoken: &str) -> bool {
     text.strip_prefix(spoken).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }
 
-fn history_item(message: Message) -> HistoryItem {
-    HistoryItem::message(message.role, message.content, utterance_kind(message.kind))
+/// A message, with the time at which it began.
+fn history_item(message: Message) -> (Timestamp, HistoryItem) {
+    let kind = utterance_kind(message.kind);
+    (message.started_at, HistoryItem::message(message.role, message.content, kind))
 }
 
 #[cfg(test)]
@@ -155,7 +186,7 @@ mod tests {
         let messages = vec![said(Role::Agent, "Hello."), said(Role::User, "When?")];
         let left = lease("We close at", "six in the evening on Saturday.");
         let (resumed, first) =
-            take_over(Some("Hello."), messages, Some(left), Duration::from_secs(9), at(400));
+            take_over(Some("Hello."), (messages, vec![]), Some(left), Duration::from_secs(9), at(400));
         let message = first.unwrap().message.unwrap();
         assert!(message.interrupted && message.content.starts_with("We close at"));
         let whole = format!("{} {}", message.content, resumed.unspoken.unwrap());
@@ -171,7 +202,7 @@ mod tests {
             utterance.kind = MessageKind::HoldPhrase;
         }
         let (resumed, first) =
-            take_over(None, vec![said(Role::User, "When?")], Some(left), Duration::ZERO, at(400));
+            take_over(None, (vec![said(Role::User, "When?")], vec![]), Some(left), Duration::ZERO, at(400));
         assert_eq!(first.unwrap().message.unwrap().kind, MessageKind::HoldPhrase);
         let held = HistoryItem::Agent { text: "One moment,".into(), kind: UtteranceKind::HoldPhrase };
         assert_eq!(resumed.history.last(), Some(&held));
@@ -181,8 +212,13 @@ mod tests {
     fn a_message_stored_after_its_checkpoint_is_not_repeated() {
         let mut stored = said(Role::Agent, "We close at six in the evening on Saturday.");
         (stored.started_at, stored.ended_at) = (at(0), at(3_000));
-        let (resumed, first) =
-            take_over(None, vec![stored], Some(lease("We close at", "six.")), Duration::ZERO, at(3_100));
+        let (resumed, first) = take_over(
+            None,
+            (vec![stored], vec![]),
+            Some(lease("We close at", "six.")),
+            Duration::ZERO,
+            at(3_100),
+        );
         assert_eq!((resumed.unspoken, resumed.history.len(), first), (None, 1, None));
     }
 
@@ -192,7 +228,7 @@ mod tests {
         (cut.started_at, cut.ended_at, cut.interrupted) = (at(0), at(1_200), true);
         let left = || Some(lease("We", "close at six."));
         let after = |messages: Vec<Message>, ms: i64| {
-            let (resumed, first) = take_over(Some("Hello."), messages, left(), Duration::ZERO, at(ms));
+            let (resumed, first) = take_over(Some("Hello."), (messages, vec![]), left(), Duration::ZERO, at(ms));
             assert!(first.is_none());
             resumed.unspoken
         };
@@ -206,13 +242,14 @@ mod tests {
 
     #[test]
     fn a_call_lost_before_its_first_word_is_greeted() {
-        let (resumed, first) = take_over(Some("Hello."), vec![], None, Duration::ZERO, at(300));
+        let (resumed, first) = take_over(Some("Hello."), (vec![], vec![]), None, Duration::ZERO, at(300));
         assert_eq!((resumed.unspoken.as_deref(), first), (Some("Hello."), None));
     }
 
     #[test]
     fn after_a_handover_only_the_rest_is_unspoken() {
-        let (resumed, first) = take_over(None, vec![], Some(lease("", "six.")), Duration::ZERO, at(5_000));
+        let (resumed, first) =
+            take_over(None, (vec![], vec![]), Some(lease("", "six.")), Duration::ZERO, at(5_000));
         assert_eq!((resumed.unspoken.as_deref(), first), (Some("six."), None));
     }
 
@@ -264,9 +301,66 @@ mod tests {
     }
 
     #[test]
+    fn functions_stand_between_what_was_said_before_and_their_reply() {
+        let message =
+            |role, content: &str, begins: i64| Message { started_at: at(begins), ..said(role, content) };
+        let call = |id: &str| AnsweredCall {
+            id: id.into(),
+            name: "look".into(),
+            arguments: "{}".into(),
+            result: format!("result of {id}"),
+            provider_state: Some(serde_json::json!({ "signature": id })),
+        };
+        let rounds = vec![
+            FunctionRound { at: at(1_500), said: None, calls: vec![call("a"), call("b")] },
+            FunctionRound { at: at(1_500), said: None, calls: vec![call("c")] },
+            FunctionRound { at: at(9_000), said: Some("Let me see.".into()), calls: vec![call("d")] },
+        ];
+        let messages = vec![
+            message(Role::User, "Is it ready?", 0),
+            message(Role::Agent, "One moment.", 1_000),
+            message(Role::Agent, "It is.", 2_000),
+            message(Role::User, "And the bread?", 8_000),
+            // Its first sound came after the result.
+            message(Role::Agent, "Let me", 9_100),
+        ];
+        let (resumed, _) = take_over(None, (messages, rounds), None, Duration::ZERO, at(9_500));
+        let told: Vec<_> = resumed
+            .history
+            .iter()
+            .map(|item| match item {
+                HistoryItem::User(text) | HistoryItem::Agent { text, .. } | HistoryItem::Note(text) => {
+                    text.clone()
+                }
+                HistoryItem::ToolCalls(calls) => {
+                    let signed =
+                        |call: &FunctionCall| call.provider_state.as_ref().unwrap()["signature"].to_string();
+                    calls.iter().map(signed).collect::<Vec<_>>().join(" ")
+                }
+                HistoryItem::ToolResult { content, .. } => content.clone(),
+            })
+            .collect();
+        let expected = [
+            "Is it ready?",
+            "One moment.",
+            "\"a\" \"b\"",
+            "result of a",
+            "result of b",
+            "\"c\"",
+            "result of c",
+            "It is.",
+            "And the bread?",
+            "Let me",
+            "\"d\"",
+            "result of d",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
     fn a_silent_agent_leaves_nothing_unspoken() {
         let (resumed, first) =
-            take_over(Some("Hello."), vec![said(Role::User, "Hm.")], None, Duration::ZERO, at(0));
+            take_over(Some("Hello."), (vec![said(Role::User, "Hm.")], vec![]), None, Duration::ZERO, at(0));
         assert_eq!(
             (resumed.history, resumed.unspoken, first),
             (vec![HistoryItem::User("Hm.".into())], None, None)

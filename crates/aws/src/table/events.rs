@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::{
 use switchboard_model::{
     conversations::{Conversation, Progress, Transition},
     events::Event,
+    function_rounds::FunctionRound,
     ids::{AccountId, ConversationId},
     messages::Message,
 };
@@ -46,7 +47,22 @@ impl Table {
         before: &Conversation,
         transition: &Transition,
     ) -> Result<Appended, TableError> {
-        let stored_by = StoredBy { holder, after: &transition.conversation };
+        self.append_with(holder, before, transition, &[]).await
+    }
+
+    /// Like [`append`](Self::append), with function calls for the worker that takes the conversation over. They are stored
+    /// with the events: without an event they are not.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append); function calls may be what is too large.
+    pub async fn append_with(
+        &self,
+        holder: &str,
+        before: &Conversation,
+        transition: &Transition,
+        functions: &[FunctionRound],
+    ) -> Result<Appended, TableError> {
+        let stored_by = StoredBy { holder, after: &transition.conversation, functions };
         let packs = packs::of_transition(before, transition, Some(&stored_by))?;
         if packs.iter().any(packs::is_too_large) {
             return Err(TableError::TooLarge);
@@ -122,24 +138,50 @@ impl Table {
     /// All messages, in order. The table leaves out the packs without one, but charges for reading them: a separate list of
     /// messages would double the writes of a call, which cost more than these reads.
     pub async fn messages(&self, account: AccountId, id: ConversationId) -> Result<Vec<Message>, TableError> {
-        // Packs, the lease, and the messages of version 0.1.0. No number sorts after a tilde.
-        let pk = keys::conversation_pk(account, id);
-        let pages = self.pages(pk, EVENT.to_owned(), format!("{MESSAGE}~"));
         // A filter cannot name a key; each message of version 0.1.0 has a content.
         let names = [("#messages", packs::MESSAGES), ("#content", "content")];
-        let mut pages = pages.only("attribute_exists(#messages) OR attribute_exists(#content)", &names);
-        let (mut packed, mut single) = (vec![], vec![]);
+        let only = "attribute_exists(#messages) OR attribute_exists(#content)";
+        Ok(self.read_transcript(account, id, only, &names).await?.0)
+    }
+
+    /// All messages, in order, and the function calls that workers left for the next one, in the order of their results.
+    pub async fn transcript(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+    ) -> Result<(Vec<Message>, Vec<FunctionRound>), TableError> {
+        let names =
+            [("#messages", packs::MESSAGES), ("#content", "content"), ("#functions", packs::FUNCTIONS)];
+        let only =
+            "attribute_exists(#messages) OR attribute_exists(#content) OR attribute_exists(#functions)";
+        self.read_transcript(account, id, only, &names).await
+    }
+
+    async fn read_transcript(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+        only: &'static str,
+        names: &[(&'static str, &'static str)],
+    ) -> Result<(Vec<Message>, Vec<FunctionRound>), TableError> {
+        // Packs, the lease, and the messages of version 0.1.0. No number sorts after a tilde.
+        let pk = keys::conversation_pk(account, id);
+        let mut pages = self.pages(pk, EVENT.to_owned(), format!("{MESSAGE}~")).only(only, names);
+        let (mut packed, mut single, mut functions) = (vec![], vec![], vec![]);
         while let Some(page) = pages.next(usize::MAX).await? {
             for item in page {
                 match item.sk() {
-                    Some(sk) if sk.starts_with(EVENT) => packed.extend(packs::messages(item)?),
+                    Some(sk) if sk.starts_with(EVENT) => {
+                        functions.extend(packs::functions(&item)?);
+                        packed.extend(packs::messages(item)?);
+                    }
                     Some(sk) if sk.starts_with(MESSAGE) => single.extend(packs::messages(item)?),
                     _ => {}
                 }
             }
         }
         single.extend(packed);
-        Ok(single)
+        Ok((single, functions))
     }
 
     /// At most `limit` events in order, from the one after `offset`, and whether there are more.

@@ -14,6 +14,7 @@ use switchboard_model::{
     conversations::{Conversation, Progress, Transition},
     event_names::EventName,
     events::{Event, NumberWebhookCall},
+    function_rounds::FunctionRound,
     ids::EventId,
     messages::{Message, MessageKind},
     time::Timestamp,
@@ -57,6 +58,9 @@ struct Record {
     id: Option<EventId>,
 }
 
+/// The attribute of packs that hold function calls.
+pub(super) const FUNCTIONS: &str = "functions";
+
 /// The attributes of a pack.
 #[derive(Serialize, Deserialize)]
 struct StoredPack {
@@ -73,6 +77,9 @@ struct StoredPack {
     /// The worker that stored it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     holder: Option<String>,
+    /// A JSON list of [`FunctionRound`]s that were over before its events were stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    functions: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -115,6 +122,8 @@ struct NewPack {
 pub(super) struct StoredBy<'a> {
     pub(super) holder: &'a str,
     pub(super) after: &'a Conversation,
+    /// Function calls for the next worker.
+    pub(super) functions: &'a [FunctionRound],
 }
 
 /// The packs with the events and messages of a transition; several only if they are very long.
@@ -147,6 +156,8 @@ pub(super) fn of_transition(
         return Err(TableError::Corrupt("NEW"));
     }
     let pk = conversation_pk(before.account_id, before.id);
+    let functions = stored_by.map(|by| by.functions).filter(|functions| !functions.is_empty());
+    let mut functions = functions.map(serde_json::to_string).transpose().map_err(corrupt)?;
     let items = packs.into_iter().map(|pack| {
         let NewPack { first, next_sequence, next_message, .. } = pack;
         let progress = stored_by.map(|by| {
@@ -159,6 +170,7 @@ pub(super) fn of_transition(
             messages: pack.messages,
             progress: progress.transpose().map_err(corrupt)?,
             holder: stored_by.map(|by| by.holder.to_owned()),
+            functions: functions.take(),
         };
         let takeovers = if first == before.next_sequence { before.takeovers } else { 0 };
         let item = Item::new(pk.clone(), pack_sk(first, takeovers), &stored)?.expiring(before.expires_at);
@@ -177,6 +189,7 @@ pub(super) fn of_takeover(before: &Conversation, after: &Conversation) -> Result
         messages: 0,
         progress: Some(progress),
         holder: None,
+        functions: None,
     };
     let pk = conversation_pk(before.account_id, before.id);
     let sk = pack_sk(before.next_sequence, before.takeovers);
@@ -186,7 +199,8 @@ pub(super) fn of_takeover(before: &Conversation, after: &Conversation) -> Result
 /// A pack that keeps its place taken once its conversation was deleted.
 pub(super) fn empty(pk: String, sk: &str) -> Result<Item, TableError> {
     let events = "[]".to_owned();
-    Item::new(pk, sk, &StoredPack { first: 0, events, messages: 0, progress: None, holder: None })
+    let stored = StoredPack { first: 0, events, messages: 0, progress: None, holder: None, functions: None };
+    Item::new(pk, sk, &stored)
 }
 
 /// Whether the data of an event holds this message.
@@ -207,8 +221,8 @@ pub(super) fn progress(item: Item) -> Result<Option<Progress>, TableError> {
 
 /// Whether DynamoDB would refuse a pack for its size: its text, and some KB for the rest of it.
 pub(super) fn is_too_large(item: &Item) -> bool {
-    let text = item.get("events").and_then(|events| events.as_s().ok());
-    text.is_some_and(|text| text.len() > 2 * FULL - 20_000)
+    let texts = ["events", FUNCTIONS].into_iter().filter_map(|name| item.get(name)?.as_s().ok());
+    texts.map(String::len).sum::<usize>() > 2 * FULL - 20_000
 }
 
 /// A stored event with the message that entered the conversation with it.
@@ -292,6 +306,13 @@ pub(super) fn messages(item: Item) -> Result<Vec<Message>, TableError> {
         found.push(Message { kind, ..message });
     }
     Ok(found)
+}
+
+/// The function calls of an item.
+pub(super) fn functions(item: &Item) -> Result<Vec<FunctionRound>, TableError> {
+    let text = item.get(FUNCTIONS).and_then(|functions| functions.as_s().ok());
+    let read = text.map(|text| serde_json::from_str(text).map_err(|_| TableError::Corrupt(EVENT)));
+    Ok(read.transpose()?.unwrap_or_default())
 }
 
 /// An event as version 0.1.0 stored it.

@@ -15,6 +15,7 @@ use switchboard_model::{
     conversations::{Conversation, EndedReason, JournalEntry, Snapshot, Transition},
     costs::{Prices, Usage},
     event_names::EventName,
+    function_rounds::{AnsweredCall, FunctionRound},
     messages::MessageKind,
 };
 use tokio::runtime::Handle;
@@ -88,6 +89,39 @@ async fn what_a_worker_appends_reads_back_and_its_state_is_not_written() {
         assert_eq!(page.iter().map(|event| event.sequence).collect::<Vec<_>>(), expected);
         assert_eq!(has_more, offset + (limit as u64) < 4, "{offset}+{limit}");
     }
+}
+
+#[tokio::test]
+async fn function_calls_are_stored_with_events_for_the_next_worker_alone() {
+    let table = testing::new_table().await;
+    let snapshot = held(&table, "first").await;
+    let before = &snapshot.conversation;
+    let (account, id) = (before.account_id, before.id);
+    let round = |result: &str| FunctionRound {
+        at: at(3),
+        said: Some("One moment.".into()),
+        calls: vec![AnsweredCall {
+            id: "fc_1".into(),
+            name: "look_up".into(),
+            arguments: "{}".into(),
+            result: result.into(),
+            provider_state: Some(json!({ "signature": "secret thoughts" })),
+        }],
+    };
+    let change = appended(before, &snapshot, &[speech()]);
+    let huge = table.append_with("first", before, &change, &[round(&"x".repeat(400_000))]).await;
+    assert!(matches!(huge, Err(TableError::TooLarge)), "{huge:?}");
+    let rounds = [round("three"), round("four")];
+    for _ in 0..2 {
+        // The second time as if the response had been lost.
+        let stored = table.append_with("first", before, &change, &rounds).await.unwrap();
+        assert_eq!(stored, Appended::Stored);
+    }
+    assert_eq!(table.transcript(account, id).await.unwrap(), (vec![], rounds.to_vec()));
+    assert_eq!(table.messages(account, id).await.unwrap(), []);
+    let (events, _) = table.events(account, id, 0, 100).await.unwrap();
+    assert_eq!(events, change.events);
+    assert!(!format!("{events:?}").contains("secret thoughts"));
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ use crate::{
     settings::EngineSettings,
     timing::{GOODBYE, LAST_WORDS},
     turn::backchannel::{answers_telephone, is_backchannel},
-    types::HistoryItem,
+    types::{AnsweredCalls, HistoryItem},
     user_side::{FreshWords, UserSide, Words},
     wordless_sound::WordlessSound,
 };
@@ -150,6 +150,13 @@ impl Engine {
     #[must_use]
     pub fn history(&self) -> Vec<HistoryItem> {
         self.agent.history()
+    }
+
+    /// The function calls of the response that made this call, with their results, once all have returned. They belong
+    /// into [`Takeover::history`](crate::Takeover::history) of the next worker.
+    #[must_use]
+    pub fn answered_calls(&self, call: &str) -> Option<AnsweredCalls> {
+        self.agent.answered_calls(call)
     }
 
     /// The heard and the unheard words of the agent's current utterance at `at`. `None` while the caller has

@@ -106,8 +106,10 @@ pub(super) struct Connection {
     /// When the last clause ended.
     ended_at: Option<Instant>,
     socket: Option<Socket>,
-    /// Whether the last attempt to connect failed for good.
+    /// Whether the last connection failed for good.
     is_refused: bool,
+    /// Why the vendor ended the connection between two clauses, if it failed for good: the next clause reports it.
+    refusal: Option<Failure>,
     /// The number of contexts so far.
     contexts: u64,
     active: Option<Context>,
@@ -141,6 +143,7 @@ impl Connection {
             ended_at: None,
             socket: None,
             is_refused: false,
+            refusal: None,
             contexts: 0,
             active: None,
         }
@@ -189,16 +192,18 @@ impl Connection {
                 continue;
             };
             let keep_alive_at = socket.idle_since + self.timing.keep_alive;
-            let is_lost = tokio::select! {
+            let failure = tokio::select! {
                 biased;
                 request = self.requests.recv() => return request,
-                message = socket.receive() => message.is_err(),
+                message = socket.receive() => message.err(),
                 () = sleep_until(keep_alive_at) => {
-                    socket.keep_alive(self.timing.write).await.is_err()
+                    socket.keep_alive(self.timing.write).await.err()
                 }
             };
-            if is_lost {
+            if let Some(failure) = failure {
                 self.socket = None;
+                self.is_refused = !failure.error.is_retryable();
+                self.refusal = Some(failure).filter(|_| self.is_refused);
             }
         }
     }
@@ -268,6 +273,9 @@ impl Connection {
         let first = self.timing.clause.first;
         let deadline = Instant::now() + first;
         let silent = |waited| Failure { error: Error::silent(VENDOR, waited), remedy: Remedy::None };
+        if let Some(refusal) = self.refusal.take() {
+            return Err(refusal);
+        }
         if self.socket.as_ref().is_none_or(|socket| socket.ending.len() >= MAX_ENDING) {
             timeout_at(deadline, self.connect()).await.map_err(|_| silent(first))??;
         }

@@ -76,6 +76,9 @@ impl Connection {
             // The client may be gone already.
             drop(timeout(SEND_TIMEOUT, sink.send(message)).await);
         }
+        // Until the client has closed too: a connection that is cut with unread messages may lose the refusal.
+        let closing = async { while let Some(Ok(_)) = stream.next().await {} };
+        drop(timeout(SEND_TIMEOUT, self.server.stop.run_until_cancelled(closing)).await);
     }
 
     async fn run(

@@ -47,8 +47,14 @@ struct CallIds {
 }
 
 impl CallIds {
-    fn new(worker: u32) -> Self {
-        Self { worker, calls: 0, vendors: HashMap::new(), used: HashSet::new() }
+    /// Calls of other workers have their vendor's ids everywhere.
+    fn new(worker: u32, history: &[HistoryItem]) -> Self {
+        let calls = history.iter().filter_map(|item| match item {
+            HistoryItem::ToolCalls(calls) => Some(calls),
+            _ => None,
+        });
+        let used = calls.flatten().map(|call| call.id.clone()).collect();
+        Self { worker, calls: 0, vendors: HashMap::new(), used }
     }
 
     /// Our id of a new call.
@@ -87,9 +93,19 @@ struct Running {
 }
 
 impl<'a> Generations<'a> {
-    /// Nothing runs yet. `worker`: how many workers the call had before.
-    pub(super) fn new(agent: &'a AgentConfig, providers: &'a CallProviders, worker: u32) -> Self {
-        Self { agent, providers, running: None, call_ids: CallIds::new(worker) }
+    /// Nothing runs yet. `worker`: how many workers the call had before; `history`: what they left.
+    pub(super) fn new(
+        agent: &'a AgentConfig,
+        providers: &'a CallProviders,
+        worker: u32,
+        history: &[HistoryItem],
+    ) -> Self {
+        Self { agent, providers, running: None, call_ids: CallIds::new(worker, history) }
+    }
+
+    /// The id of a function call on the vendor's wire.
+    pub(super) fn on_wire(&self, own: String) -> String {
+        self.call_ids.on_wire(own)
     }
 
     /// Starts a generation that continues `history`, in place of the running one.
@@ -238,13 +254,27 @@ mod tests {
 
     #[test]
     fn each_call_has_its_own_id_inside_and_on_the_wire() {
-        let mut ids = CallIds::new(2);
+        let mut ids = CallIds::new(2, &[]);
         let own = ["call_0", "", "call_0", "b", ""].map(|vendors| ids.assign(vendors.to_owned()));
         assert_eq!(own, ["call_2_1", "call_2_2", "call_2_3", "call_2_4", "call_2_5"]);
         let wire = own.map(|own| ids.on_wire(own));
         assert_eq!(wire, ["call_0", "call_2_2", "call_2_3", "b", "call_2_5"]);
         let long = ids.assign("x".repeat(MAX_NAME_BYTES + 1));
         assert_eq!(ids.on_wire(long.clone()), long);
+    }
+
+    #[test]
+    fn an_id_of_another_worker_is_not_given_to_another_call() {
+        let call = FunctionCall {
+            id: "call_0".into(),
+            name: "look".into(),
+            arguments: "{}".into(),
+            provider_state: None,
+        };
+        let mut ids = CallIds::new(1, &[HistoryItem::ToolCalls(vec![call])]);
+        let own = ids.assign("call_0".to_owned());
+        assert_eq!(ids.on_wire(own), "call_1_1");
+        assert_eq!(ids.on_wire("call_0".to_owned()), "call_0", "with its result");
     }
 
     #[test]
@@ -255,7 +285,7 @@ mod tests {
             arguments: arguments.into(),
             provider_state: None,
         };
-        let sent = |arguments| tool_call(call(arguments), &CallIds::new(0)).arguments;
+        let sent = |arguments| tool_call(call(arguments), &CallIds::new(0, &[])).arguments;
         assert_eq!(sent(r#"{"a": 1}"#), r#"{"a": 1}"#);
         assert_eq!(sent(r#"{"a": 1"#), "{}");
     }

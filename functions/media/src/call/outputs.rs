@@ -2,12 +2,15 @@
 
 use std::{collections::VecDeque, mem, time::Duration};
 
-use switchboard_dialogue::{ClauseId, ConversationEvent, FunctionCall, Input, Output, ProviderRole};
+use switchboard_dialogue::{
+    AnsweredCalls, ClauseId, ConversationEvent, FunctionCall, Input, Output, ProviderRole,
+};
 use switchboard_model::{
     agents::LanguageModel,
     conversations::{EndedReason, JournalEntry},
     event_names::EventName,
     events::Recipients,
+    function_rounds::{AnsweredCall, FunctionRound},
 };
 
 use super::{Call, CallOutcome};
@@ -31,9 +34,16 @@ impl Call<'_> {
         let (mut inputs, mut outputs) = (mem::take(&mut self.inputs), mem::take(&mut self.outputs));
         inputs.push_back(input);
         while let Some(input) = inputs.pop_front() {
+            let returned = match &input {
+                Input::ToolResult { call, .. } => Some(call.clone()),
+                _ => None,
+            };
             self.dialogue.on(self.now(), input, &mut outputs);
             for output in outputs.drain(..) {
                 self.perform(output, &mut inputs);
+            }
+            if let Some(call) = returned {
+                self.record_round(&call);
             }
         }
         (self.inputs, self.outputs) = (inputs, outputs);
@@ -78,6 +88,19 @@ impl Call<'_> {
             }
             Output::End { reason } => self.outcome = Some(CallOutcome::Ended(reason)),
             Output::HandOver { unspoken } => self.outcome = Some(CallOutcome::HandedOver(unspoken)),
+        }
+    }
+
+    /// Queues the calls of the response that made this one for the next worker, once all have returned.
+    fn record_round(&self, call: &str) {
+        let Some(AnsweredCalls { said, calls }) = self.dialogue.answered_calls(call) else { return };
+        let calls = calls.into_iter().map(|(call, result)| {
+            let FunctionCall { id, name, arguments, provider_state } = call;
+            AnsweredCall { id: self.generations.on_wire(id), name, arguments, result, provider_state }
+        });
+        let at = self.began_at.after(Duration::from_micros(self.now().0));
+        if let Some(round) = (FunctionRound { at, said, calls: calls.collect() }).bounded() {
+            self.journal.record_round(round);
         }
     }
 

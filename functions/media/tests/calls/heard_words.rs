@@ -13,15 +13,19 @@ use axum::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
-use switchboard_model::{agents::Voice, messages::Role};
+use switchboard_model::{
+    agents::{RimeVoice, Voice},
+    messages::Role,
+};
 use switchboard_providers::{
-    Providers,
+    Providers, StreamTimeouts,
     audio::AudioFormat,
     egress,
-    elevenlabs::speak::{Speak, Timing},
+    elevenlabs::{self, speak::Timing},
     endpoints::Endpoints,
     keys::Keys,
-    synthesizer::{CallContext, SpeechEvent, Synthesizer as _},
+    rime,
+    synthesizer::{CallContext, SpeechEvent, Synthesizer},
 };
 use tokio::{
     net::TcpListener,
@@ -84,9 +88,9 @@ fn characters(clause: &str) -> Vec<(char, usize, usize)> {
     characters
 }
 
-/// A vendor that speaks as [`audio`] says. Clauses with an odd number of characters are timed as a whole in the first
+/// `ElevenLabs`, speaking as [`audio`] says. Clauses with an odd number of characters are timed as a whole in the first
 /// message, the others message by message, so that words are split between them.
-async fn vendor(mut socket: WebSocket) {
+async fn elevenlabs_vendor(mut socket: WebSocket) {
     while let Some(Ok(message)) = socket.recv().await {
         let ws::Message::Text(text) = message else { continue };
         let message: Value = serde_json::from_str(&text).unwrap();
@@ -119,6 +123,49 @@ async fn vendor(mut socket: WebSocket) {
     }
 }
 
+/// Rime, speaking as [`audio`] says: the words that begin in a piece of audio come before it.
+async fn rime_vendor(mut socket: WebSocket) {
+    let (mut text, mut context) = (String::new(), Value::Null);
+    while let Some(Ok(message)) = socket.recv().await {
+        let ws::Message::Text(message) = message else { continue };
+        let message: Value = serde_json::from_str(&message).unwrap();
+        if let Some(more) = message["text"].as_str() {
+            (text, context) = (more.trim().to_owned(), message["contextId"].clone());
+        }
+        if message["operation"] != "flush" {
+            continue;
+        }
+        let (audio, words, seconds) =
+            (audio(&text), placed(&text), |bytes: usize| f64::from(u32::try_from(bytes).unwrap()) / 8_000.0);
+        let mut replies = vec![];
+        for (index, chunk) in audio.chunks(370 * MS).enumerate() {
+            let piece = index * 370 * MS..(index + 1) * 370 * MS;
+            let begun: Vec<_> = words.iter().filter(|(_, start, _)| piece.contains(start)).collect();
+            if !begun.is_empty() {
+                let times = json!({
+                    "words": begun.iter().map(|(word, ..)| word).collect::<Vec<_>>(),
+                    "start": begun.iter().map(|(_, start, _)| seconds(*start)).collect::<Vec<_>>(),
+                    "end": begun.iter().map(|(.., end)| seconds(*end)).collect::<Vec<_>>(),
+                });
+                replies.push(json!({"type": "timestamps", "word_timestamps": times, "contextId": context}));
+            }
+            replies
+                .push(json!({"type": "chunk", "data": BASE64_STANDARD.encode(chunk), "contextId": context}));
+        }
+        replies.push(json!({"type": "done", "contextId": context}));
+        for reply in replies {
+            let _ = socket.send(ws::Message::text(reply.to_string())).await;
+        }
+    }
+}
+
+/// The voices with word times.
+#[derive(Debug, Clone, Copy)]
+enum TimedVoice {
+    Elevenlabs,
+    Rime,
+}
+
 /// The adapter with its vendor, on a thread whose clock runs.
 struct Adapter(mpsc::Sender<(String, mpsc::Sender<Vec<SpeechEvent>>)>);
 
@@ -129,18 +176,23 @@ impl fmt::Debug for Adapter {
 }
 
 impl Adapter {
-    fn start() -> Self {
+    fn start(voice: TimedVoice) -> Self {
         let (sender, requests) = mpsc::channel::<(String, mpsc::Sender<Vec<SpeechEvent>>)>();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let url = format!("http://{}", listener.local_addr().unwrap());
-                let open = get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(vendor));
-                let router = Router::new().route("/v1/text-to-speech/{voice}/multi-stream-input", open);
+                let router = Router::new()
+                    .route(
+                        "/v1/text-to-speech/{voice}/multi-stream-input",
+                        get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(elevenlabs_vendor)),
+                    )
+                    .route("/ws3", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(rime_vendor)));
                 let mut server = JoinSet::new();
                 server.spawn(async move { axum::serve(listener, router).await.unwrap() });
-                let mut voice = speak(&url)
+                let mut voice = voice
+                    .speak(&url)
                     .open(&CallContext { format: AudioFormat::TELEPHONE, language: "en".to_owned() });
                 for (clause, reply) in requests {
                     let events: Vec<_> = voice.synthesize(&clause).collect().await;
@@ -153,24 +205,44 @@ impl Adapter {
     }
 }
 
-fn speak(url: &str) -> Speak {
-    let keys = r#"{"twilio_account_sid":"AC1","twilio_auth_token":"t","elevenlabs_api_key":"xi-1"}"#;
-    let providers = Providers {
-        http: egress::client(),
-        endpoints: Endpoints::from_vars(&|name| name.starts_with("ELEVENLABS").then(|| url.to_owned()))
+impl TimedVoice {
+    fn speak(self, url: &str) -> Box<dyn Synthesizer> {
+        let keys = json!({ "twilio_account_sid": "AC1", "twilio_auth_token": "t", "elevenlabs_api_key": "xi-1",
+            "rime_api_key": "rm-1" });
+        let providers = Providers {
+            http: egress::client(),
+            endpoints: Endpoints::from_vars(&|name| {
+                ["ELEVENLABS_API_URL", "RIME_API_URL"].contains(&name).then(|| url.to_owned())
+            })
             .unwrap(),
-        keys: Keys::parse(keys).unwrap(),
-    };
-    let voice = Voice::Elevenlabs {
-        voice_id: "a-voice".into(),
-        model_id: "eleven_flash_v2_5".into(),
-        optimize_latency: 3,
-        use_speaker_boost: false,
-        similarity_boost: 0.5,
-        stability: 0.5,
-        credential_id: None,
-    };
-    Speak::new(&providers, &voice, Timing::default()).unwrap()
+            keys: Keys::parse(&keys.to_string()).unwrap(),
+        };
+        match self {
+            Self::Elevenlabs => {
+                let voice = Voice::Elevenlabs {
+                    voice_id: "a-voice".into(),
+                    model_id: "eleven_flash_v2_5".into(),
+                    optimize_latency: 3,
+                    use_speaker_boost: false,
+                    similarity_boost: 0.5,
+                    stability: 0.5,
+                    credential_id: None,
+                };
+                Box::new(elevenlabs::speak::Speak::new(&providers, &voice, Timing::default()).unwrap())
+            }
+            Self::Rime => {
+                let voice = RimeVoice {
+                    speaker: "lyra".into(),
+                    speed_alpha: 1.0,
+                    reduce_latency: false,
+                    credential_id: None,
+                };
+                let timeouts =
+                    StreamTimeouts { first: Duration::from_secs(20), idle: Duration::from_secs(20) };
+                Box::new(rime::speak::Speak::new(&providers, &voice, timeouts).unwrap())
+            }
+        }
+    }
 }
 
 impl RecordedVoice for Adapter {
@@ -213,11 +285,20 @@ const REPLIES: [&str; 3] = [
 
 #[tokio::test(start_paused = true)]
 async fn the_words_stored_at_200_cuts_are_the_words_that_were_played() {
+    cut_200_times(TimedVoice::Elevenlabs).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_words_stored_at_200_cuts_of_a_rime_voice_are_the_words_that_were_played() {
+    cut_200_times(TimedVoice::Rime).await;
+}
+
+async fn cut_200_times(voice: TimedVoice) {
     let (mut numbers, mut cuts, mut partly) = (Numbers(42), 0, 0);
     let mut at_words = HashMap::<usize, u32>::new();
     for call in 0..20 {
         let world = World::new(quiet(), SLOW_VOICE).await;
-        world.providers.speak_with(Adapter::start());
+        world.providers.speak_with(Adapter::start(voice));
         let worker = world.worker();
         let phone = Phone::connect(&worker.address).await;
         for round in 0..10 {

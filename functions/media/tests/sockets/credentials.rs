@@ -12,9 +12,9 @@ use switchboard_model::{
 
 use crate::prelude::*;
 
-const MODEL: &str = "crd_01JD9XQ4T0000000000000000A";
-const TRANSCRIBER: &str = "crd_01JD9XQ4T0000000000000000B";
-const VOICE: &str = "crd_01JD9XQ4T0000000000000000C";
+pub(crate) const MODEL: &str = "crd_01JD9XQ4T0000000000000000A";
+pub(crate) const TRANSCRIBER: &str = "crd_01JD9XQ4T0000000000000000B";
+pub(crate) const VOICE: &str = "crd_01JD9XQ4T0000000000000000C";
 
 fn id(text: &str) -> CredentialId {
     text.parse().unwrap()
@@ -36,9 +36,17 @@ fn agent() -> AgentConfig {
     }
 }
 
-async fn store(world: &World, text: &str, provider: Provider, key: &str, base_url: Option<String>) {
+pub(crate) async fn store(
+    world: &World,
+    text: &str,
+    provider: Provider,
+    key: &str,
+    base_url: Option<String>,
+) {
     let sealed = world.sealer.seal((world.conversation.account, text), &Secret::new(key)).await.unwrap();
-    let (region, user_id) = (None, None);
+    // A key of PlayHT's belongs to a user.
+    let user_id = (provider == Provider::Playht).then(|| "sandbox-playht-user".to_owned());
+    let region = None;
     let new = CreateCredential { provider, api_key: Secret::new(key), region, user_id, base_url };
     let credential = new.credential(id(text), world.conversation.account, now());
     world.conversation.table.create_credential(&credential, sealed).await.unwrap();

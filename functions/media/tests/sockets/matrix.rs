@@ -12,7 +12,8 @@ use switchboard_contract::agents;
 use switchboard_model::{
     catalogue::{self, Service},
     conversations::EndedReason,
-    costs::CostBreakdown,
+    costs::{CostBreakdown, Usd},
+    credentials::Provider,
     egress_policy::EgressPolicy,
     messages::Role,
     recording,
@@ -22,7 +23,11 @@ use switchboard_sandbox::{Engines, Load, Sandbox};
 
 use tokio::time::interval;
 
-use crate::{prelude::*, support::phone::browser_start};
+use crate::{
+    credentials::{MODEL, TRANSCRIBER, VOICE, store},
+    prelude::*,
+    support::phone::browser_start,
+};
 
 const TRANSCRIBERS: [(&str, &str); 3] =
     [("deepgram", "nova-3"), ("deepgram", "flux-general-en"), ("azure", "")];
@@ -111,11 +116,31 @@ fn providers(sandbox: &Sandbox) -> Providers {
     }
 }
 
-/// Holds a call with a question and an answer. Returns everything that is wrong with it.
-async fn hold(combination: Combination, sandbox: &Sandbox) -> Vec<String> {
-    let agent = agents::create(&combination.agent(), EgressPolicy::Local).into_valid().unwrap();
+/// A call that was held.
+struct Held {
+    /// Everything that is wrong with it, whoever served.
+    wrong: Vec<String>,
+    cost: CostBreakdown,
+    notes: Vec<String>,
+}
+
+/// Holds a call with a question and an answer. `own` are the customer's keys of the model, the transcriber and the voice.
+async fn hold(combination: Combination, providers: Providers, own: Option<[&str; 3]>) -> Held {
+    let mut agent = combination.agent();
+    let blocks = ["language_model", "transcriber", "voice"].into_iter().zip([MODEL, TRANSCRIBER, VOICE]);
+    for (block, id) in blocks.filter(|_| own.is_some()) {
+        agent[block]["credential_id"] = json!(id);
+    }
+    let agent = agents::create(&agent, EgressPolicy::Local).into_valid().unwrap();
     let world = World::new(agent, FAST_VOICE).await;
-    let worker = world.worker_of(providers(sandbox)).await;
+    let named = [combination.model, combination.transcriber.0, combination.voice];
+    for ((id, provider), key) in
+        [MODEL, TRANSCRIBER, VOICE].into_iter().zip(named).zip(own.into_iter().flatten())
+    {
+        let provider = Provider::ALL.into_iter().find(|one| one.as_str() == provider).unwrap();
+        store(&world, id, provider, key, None).await;
+    }
+    let worker = world.worker_of(providers).await;
     let phone = Phone::connect(&worker.address).await;
     world.conversation.until_messages(1).await;
     let greeted = phone.received().audio().len();
@@ -125,7 +150,7 @@ async fn hold(combination: Combination, sandbox: &Sandbox) -> Vec<String> {
     phone.send(STOP).await;
     let (ended, reason) = world.conversation.ended().await;
     let (_, _, cost) = ended.ended().unwrap();
-    let mut wrong = combination.strangers(cost);
+    let mut wrong = vec![];
     let roles: Vec<_> = messages.iter().map(|message| message.role).collect();
     if roles != [Role::Agent, Role::User, Role::Agent] {
         wrong.push(format!("messages: {messages:?}"));
@@ -136,22 +161,88 @@ async fn hold(combination: Combination, sandbox: &Sandbox) -> Vec<String> {
     if reason != EndedReason::UserEnded {
         wrong.push(format!("ended: {reason:?}"));
     }
-    let notes = world.conversation.faults().await;
-    // Not every vendor reports what it bills; and the times of the answers are no fault.
-    let is_fault = |note: &String| !note.ends_with("an estimate") && !note.contains(": response p50 ");
-    wrong.extend(notes.into_iter().filter(is_fault));
-    wrong
+    Held { wrong, cost: cost.clone(), notes: world.conversation.faults().await }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_combination_of_providers_holds_a_call() {
     let sandbox = Sandbox::start(Engines::Canned(Load::new())).await.unwrap();
     let calls = Combination::all().into_iter().map(async |combination| {
-        let wrong = hold(combination, &sandbox).await;
+        let Held { mut wrong, cost, notes } = hold(combination, providers(&sandbox), None).await;
+        wrong.extend(combination.strangers(&cost));
+        // Not every vendor reports what it bills; and the times of the answers are no fault.
+        let is_fault = |note: &String| !note.ends_with("an estimate") && !note.contains(": response p50 ");
+        wrong.extend(notes.into_iter().filter(is_fault));
         (!wrong.is_empty()).then(|| format!("{combination:?}: {wrong:?}"))
     });
     let wrong: Vec<_> =
         stream::iter(calls).buffer_unordered(AT_ONCE).filter_map(async |wrong| wrong).collect().await;
+    sandbox.stop().await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Calls in which every provider occurs.
+const EACH_PROVIDER: [Combination; 5] = [
+    Combination { transcriber: ("deepgram", "nova-3"), model: "openai", voice: "playht" },
+    Combination { transcriber: ("azure", ""), model: "google", voice: "elevenlabs" },
+    Combination { transcriber: ("deepgram", "flux-general-en"), model: "openai", voice: "azure" },
+    Combination { transcriber: ("azure", ""), model: "openai", voice: "rimeai" },
+    Combination { transcriber: ("deepgram", "nova-3"), model: "google", voice: "deepgram" },
+];
+
+/// The key that the sandbox takes for a provider; PlayHT's is its first one.
+fn key(sandbox: &Sandbox, provider: &str) -> &'static str {
+    let connection = catalogue::connection(provider).unwrap();
+    let vendor = sandbox.vendors.iter().find(|vendor| vendor.name == connection.provider).unwrap();
+    vendor.keys[0].1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_provider_serves_with_the_customers_key_and_costs_nothing() {
+    let sandbox = Sandbox::start(Engines::Canned(Load::new())).await.unwrap();
+    let mut wrong = vec![];
+    for combination in EACH_PROVIDER {
+        // The deployment's own keys would be refused.
+        let mut providers = providers(&sandbox);
+        let keys = sandbox.vendors.iter().flat_map(|vendor| {
+            let is_carrier = vendor.name == "twilio";
+            vendor.keys.iter().map(move |(name, key)| (*name, if is_carrier { *key } else { "refused" }))
+        });
+        let keys: BTreeMap<_, _> = keys.chain([("twilio_auth_token", "t")]).collect();
+        providers.keys = Keys::parse(&json!(keys).to_string()).unwrap();
+        let Combination { transcriber, model, voice } = combination;
+        let own = [model, transcriber.0, voice].map(|provider| key(&sandbox, provider));
+        let held = hold(combination, providers, Some(own)).await;
+        wrong.extend(held.wrong);
+        wrong.extend(combination.strangers(&held.cost));
+        let cost = held.cost;
+        let costs = [cost.language_model.cost, cost.transcriber.cost, cost.voice.cost];
+        if costs != [Usd::ZERO; 3] || cost.voice.characters == 0 || cost.transcriber.ms == 0 {
+            wrong.push(format!("{combination:?} costs {cost:?}"));
+        }
+    }
+    sandbox.stop().await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_key_of_any_provider_is_named_and_another_vendor_serves() {
+    let sandbox = Sandbox::start(Engines::Canned(Load::new())).await.unwrap();
+    let mut wrong = vec![];
+    for combination in EACH_PROVIDER {
+        let held = hold(combination, providers(&sandbox), Some(["a-revoked-key"; 3])).await;
+        wrong.extend(held.wrong);
+        if combination.strangers(&held.cost).len() != 3 {
+            wrong.push(format!("{combination:?} was served by its own vendor: {:?}", held.cost.served_by));
+        }
+        for id in [MODEL, TRANSCRIBER, VOICE] {
+            let is_named = |note: &&String| note.contains(id) && note.ends_with(" serves");
+            if held.notes.iter().filter(is_named).count() != 1 {
+                wrong.push(format!("{combination:?} does not name {id} once: {:?}", held.notes));
+            }
+        }
+        assert!(!format!("{:?}", held.notes).contains("a-revoked-key"));
+    }
     sandbox.stop().await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
