@@ -25,4 +25,5 @@ mod two_tenants;
 mod unanswered_calls;
 mod web_calls;
 mod webhooks;
+mod websocket_suite;
 mod worker_takeover;

@@ -42,6 +42,6 @@ pub use self::{
     clock::Clock,
     config::Config,
     ports::{CarrierControl, EcsTask, ProviderSource, Task, TaskSource, VendorProviders, WebhookSender},
-    server::{DRAIN_TIMEOUT, listen, probe, serve, without_delay},
+    server::{DRAIN_TIMEOUT, limit_frames, listen, probe, serve, without_delay},
     worker::{Worker, WorkerParts},
 };

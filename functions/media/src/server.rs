@@ -231,6 +231,12 @@ fn enter(
     pool.enter(forwarded.unwrap_or(peer)).ok_or(NoEntry::TooMany)
 }
 
+/// A handshake of a media stream, with the limits of its socket.
+pub fn limit_frames(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER);
+    upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES)
+}
+
 /// Accepts a media stream. A socket gets a call's permit only once its token is accepted; until then it has a place in
 /// a small pool. Without one, the stream is accepted and closed at once, so that the carrier goes on with its TwiML;
 /// a refused handshake would be an error to the carrier, and end the call.
@@ -248,8 +254,7 @@ where
     TurningAway: Future<Output = ()> + Send + 'static,
 {
     let tasks = worker.tasks.clone();
-    let upgrade = upgrade.read_buffer_size(READ_BUFFER);
-    let upgrade = upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
+    let upgrade = limit_frames(upgrade);
     let reason = match entry {
         Ok(place) => {
             return upgrade.on_upgrade(async move |socket| {

@@ -6,6 +6,7 @@
 mod admission;
 mod conversation;
 mod credentials;
+mod framing;
 mod matrix;
 mod process;
 mod receiver;
