@@ -31,7 +31,6 @@ fn run(stack: &Stack, command: &str) -> Value {
         .args(["-c", command])
         .env("API", stack.address("api_url"))
         .env("TOKEN", stack.address("token"))
-        .env("CARRIER_URL", stack.address("twilio_api_url"))
         .output()
         .unwrap();
     let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -77,15 +76,15 @@ async fn the_calls_of_the_readme_are_made_as_printed() {
     let patched =
         stack.send(Method::PATCH, &format!("/phone_numbers/{number}"), Some(inbound)).await.unwrap();
     assert_eq!(patched.status, 200, "{}", patched.body);
-    run(stack, &block(r#"curl "$CARRIER_URL/sandbox/calls""#));
-    let rung = async |stack: &Stack| {
-        let page = stack.send(Method::GET, "/conversations", None).await?.body;
-        let items = page["items"].as_array().cloned().unwrap_or_default();
-        let is_it = |item: &Value| item["type"] == "inbound_phone_call" && item["agent_id"] == agent["id"];
-        Ok(items.into_iter().find(is_it))
-    };
-    let inbound = stack.wait(LINE, "there is no inbound call", rung).await.unwrap();
-    stack.ended(inbound["id"].as_str().unwrap()).await.unwrap();
+    let commands = block("cargo run -- ring");
+    let command = commands.lines().next().unwrap().split(" #").next().unwrap();
+    let words: Vec<_> = command.split_whitespace().skip(3).collect();
+    let rung = switchboard(&words).arg("--state").arg(stack.state()).output().unwrap();
+    let shown = String::from_utf8_lossy(&rung.stdout).into_owned();
+    assert!(rung.status.success(), "{shown}{}", String::from_utf8_lossy(&rung.stderr));
+    let page = stack.send(Method::GET, "/conversations", None).await.unwrap().body;
+    let is_it = |item: &&Value| item["type"] == "inbound_phone_call" && item["agent_id"] == agent["id"];
+    assert!(page["items"].as_array().unwrap().iter().any(|item| is_it(&item)), "{page}");
 
     listen.kill().unwrap();
     listen.wait().unwrap();

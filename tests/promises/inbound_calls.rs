@@ -27,7 +27,7 @@ pub(crate) async fn done(stack: &Stack, method: Method, path: &str, body: Option
 }
 
 /// Buys a number for one test; no two tests may buy the same.
-async fn buy(stack: &Stack, number: &str) {
+pub(crate) async fn buy(stack: &Stack, number: &str) {
     let bought =
         done(stack, Method::POST, "/phone_numbers/buy", Some(json!({ "phone_number": number }))).await;
     assert_eq!(bought["phone_number"], number);

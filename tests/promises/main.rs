@@ -18,6 +18,7 @@ mod official_clients;
 mod own_servers;
 mod phone_numbers;
 mod random_kills;
+mod ring;
 mod scenarios;
 mod secrets;
 mod table;

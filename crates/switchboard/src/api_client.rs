@@ -98,6 +98,42 @@ impl ApiClient {
         answer(self.get(&format!("/conversations/{id}"))).await
     }
 
+    /// A conversation; `None` if the account has none with this id.
+    pub(crate) async fn find_conversation(&self, id: &str) -> anyhow::Result<Option<Value>> {
+        self.find(&format!("/conversations/{id}")).await
+    }
+
+    /// A phone number; `None` if the account does not have it.
+    pub(crate) async fn find_number(&self, number: &str) -> anyhow::Result<Option<Value>> {
+        self.find(&format!("/phone_numbers/{}", number.replace('+', "%2B"))).await
+    }
+
+    /// The numbers of the account; at most a page of them.
+    pub(crate) async fn numbers(&self) -> anyhow::Result<Vec<Value>> {
+        let mut page = answer(self.get("/phone_numbers")).await?;
+        let items = if page.is_array() { page } else { page["items"].take() };
+        Ok(serde_json::from_value(items)?)
+    }
+
+    /// Has a person of the sandbox ring a number. Returns the carrier's id of the call.
+    pub(crate) async fn ring(&self, from: &str, to: &str) -> anyhow::Result<String> {
+        let url = format!("{}/sandbox/calls", self.sandbox_url);
+        let response = self.http.post(url).json(&json!({ "from": from, "to": to })).send().await;
+        let response = response.context("the sandbox's carrier did not respond")?;
+        let (status, body) = (response.status(), response.text().await?);
+        if !status.is_success() {
+            bail!("the sandbox's carrier refused the call: {body}");
+        }
+        let call: Value = serde_json::from_str(&body).context("the response is not JSON")?;
+        Ok(call["sid"].as_str().context("the call has no id")?.to_owned())
+    }
+
+    /// The carrier's status of a call, such as `in-progress`.
+    pub(crate) async fn carrier_status(&self, sid: &str) -> anyhow::Result<String> {
+        let call = answer(self.http.get(format!("{}/sandbox/calls/{sid}", self.sandbox_url))).await?;
+        Ok(call["status"].as_str().context("the call has no status")?.to_owned())
+    }
+
     /// Events after the first `seen`, oldest first; at most a page of them. Events are numbered from 1 without gaps.
     pub(crate) async fn events_after(&self, id: &str, seen: usize) -> anyhow::Result<Vec<Value>> {
         let mut page = answer(self.get(&format!("/conversations/{id}/events?after={seen}"))).await?;
@@ -173,6 +209,19 @@ impl ApiClient {
     pub(crate) async fn reset_sandbox(&self, url: &str) -> anyhow::Result<()> {
         self.http.delete(url).send().await.context("the sandbox did not respond")?.error_for_status()?;
         Ok(())
+    }
+
+    /// The resource at a path; `None` if there is none.
+    async fn find(&self, path: &str) -> anyhow::Result<Option<Value>> {
+        let response = self.get(path).send().await.context("the API did not respond")?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let (status, body) = (response.status(), response.text().await?);
+        if !status.is_success() {
+            bail!("the API answered {status}: {body}");
+        }
+        serde_json::from_str(&body).map(Some).context("the response is not JSON")
     }
 
     fn get(&self, path: &str) -> RequestBuilder {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod api_client;
+mod call_lines;
 mod catalogue_report;
 mod demo;
 mod devstack;
@@ -13,6 +14,7 @@ mod new_account;
 mod operate;
 mod progress;
 mod replay;
+mod ring;
 mod scenarios;
 mod session;
 mod signals;
@@ -100,6 +102,11 @@ enum Command {
     /// Prints the URL and the webhook to add to an agent's configuration. Then prints every webhook: its time,
     /// event, sequence and conversation, whether its signature is valid, whether it was repeated, and its data.
     Listen(listen::Args),
+    /// Have a simulated person ring a number of the local stack that runs, and show the conversation.
+    ///
+    /// The number's webhooks, or its own agent, take the call: `inbound_agent_id` of `PATCH /phone_numbers/{number}`, or the
+    /// number's page in the console. The exit code is 0 only if an agent took it.
+    Ring(ring::Args),
     /// Place the calls of scenario files, and check what was said, heard and stored.
     ///
     /// Uses the local stack that runs, or starts one. A failed scenario is shown as a timeline.
@@ -125,6 +132,7 @@ fn main() -> ExitCode {
         Some(Command::Queues(command)) => operate::run(operate::Command::Queues(command), state),
         Some(Command::Numbers(command)) => operate::run(operate::Command::Numbers(command), state),
         Some(Command::Listen(arguments)) => listen::run(arguments, state),
+        Some(Command::Ring(arguments)) => ring::run(&arguments, state),
         Some(Command::Providers(arguments)) => catalogue_report::run(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Replay(arguments)) => replay::run(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Load(arguments)) => {

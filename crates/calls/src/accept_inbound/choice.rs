@@ -2,7 +2,7 @@
 //!
 //! All webhooks of the number that match the event are called at the same time. The first of them, in their order,
 //! that names an agent or rejects the call decides. A response that is empty chooses nothing; neither does one that
-//! cannot be used, and that is noted. If none decides, the number's own agent takes the call.
+//! cannot be used. If none decides, the number's own agent takes the call. Notes of the first event say how it was decided.
 
 use std::time::Duration;
 
@@ -54,6 +54,7 @@ pub(super) struct AgentChoice {
     /// `None` turns the call away.
     pub(super) agent: Option<ChosenConfig>,
     pub(super) calls: Vec<NumberWebhookCall>,
+    /// How the agent was chosen, and the faults on the way; for the event log.
     pub(super) faults: Vec<String>,
 }
 
@@ -84,18 +85,25 @@ pub(super) async fn choose_agent(
         };
         let (url, method) = (webhook.url.clone(), webhook.method);
         calls.push(NumberWebhookCall { webhook: place, url, method, attempt });
-        decided = decided.or(match choice {
-            Ok(Decision::None) => None,
-            Ok(Decision::Agent(agent)) => Some(Some(*agent)),
-            Ok(Decision::Reject) => {
-                faults.push(format!("the number's webhooks.{place} rejected the call"));
-                Some(None)
+        match choice {
+            Ok(Decision::Agent(agent)) if decided.is_none() => {
+                let named = match agent.0 {
+                    Some(id) => format!("chose the agent {id}"),
+                    None => "gave the agent's configuration".to_owned(),
+                };
+                faults.push(format!("the number's webhooks.{place} {named}"));
+                decided = Some(Some(*agent));
             }
+            Ok(Decision::Reject) if decided.is_none() => {
+                faults.push(format!("the number's webhooks.{place} rejected the call"));
+                decided = Some(None);
+            }
+            // One before it has decided, or it leaves the decision to others.
+            Ok(Decision::Agent(_) | Decision::Reject | Decision::None) => {}
             Err(problem) => {
                 faults.push(format!("the number's webhooks.{place} chose no agent: {problem}"));
-                None
             }
-        });
+        }
     }
     let agent = match (decided, number.inbound_agent_id) {
         (Some(decided), _) => decided,
@@ -103,6 +111,9 @@ pub(super) async fn choose_agent(
             let agent = backend.table.agent(ringing.account_id, id).await?;
             if agent.is_none() {
                 faults.push("the number's agent does not exist any more".to_owned());
+            } else if !calls.is_empty() {
+                faults
+                    .push("no webhook of the number chose an agent: its own agent takes the call".to_owned());
             }
             agent.map(|Agent { id, config, .. }| (Some(id), config))
         }

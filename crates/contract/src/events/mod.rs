@@ -32,8 +32,8 @@ pub struct EventView {
     pub created_at: Timestamp,
     /// The data of the event; null for an event without data.
     pub data: Value,
-    /// Provider faults and failed filters before this event; at the end also the response times. Absent if there
-    /// are none.
+    /// Provider faults and failed filters before this event; for an inbound call also the choice of its agent, at the
+    /// end also the response times. Absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Its delivery to each webhook that subscribes to it.

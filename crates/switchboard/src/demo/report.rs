@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{repetition, webhook_receiver::DeliverySummary};
 use crate::api_client::{SandboxCall, Utterance};
+use crate::call_lines::{self, Direction};
 use crate::devstack::Addresses;
 use crate::evidence::{recording::ChannelLevels, words::WordErrors};
 
@@ -86,18 +87,10 @@ pub(super) fn calling(to: &str, from: &str, agent: &Value, addresses: &Addresses
 
 /// Shows an event, if it matters to a reader.
 pub(super) fn event(elapsed: Duration, event: &Value) -> io::Result<()> {
-    let data = &event["data"];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let line = match event["event"].as_str().unwrap_or_default() {
-        "phone_call:connection_requested" => "  the carrier dials".to_owned(),
-        "phone_call:accepted" => "  the person picks up".to_owned(),
-        "phone_call:rejected" => format!("  the call was not taken: {}", text(&data["reason"])),
-        "function_call:triggered" => format!("  the agent calls {}()", text(&data["function"]["name"])),
-        "conversation:ended" => format!("  the call is over: {}", text(&data["ended_reason"])),
-        "message:sent" => message(data),
-        _ => return Ok(()),
-    };
-    writeln!(io::stdout().lock(), "{:6.1} s  {line}", elapsed.as_secs_f64())
+    match call_lines::line(elapsed, event, Direction::Outbound) {
+        Some(line) => writeln!(io::stdout().lock(), "{line}"),
+        None => Ok(()),
+    }
 }
 
 /// Shows where the console shows the call.
@@ -125,23 +118,6 @@ pub(super) fn killed(elapsed: Duration, pid: u32) -> io::Result<()> {
 pub(super) fn back(elapsed: Duration, silence_ms: u64) -> io::Result<()> {
     let line = format!("  the call goes on on another worker, after {silence_ms} ms of silence");
     writeln!(io::stdout().lock(), "{:6.1} s  {line}", elapsed.as_secs_f64())
-}
-
-fn message(data: &Value) -> String {
-    let message = &data["message"];
-    let who = if message["role"] == "agent" { "agent " } else { "person" };
-    let cut = if message["interrupted"] == true { " [interrupted]" } else { "" };
-    let line = format!("{who}  {}{cut}", message["content"].as_str().unwrap_or_default());
-    let Some(latency) = data["latency"].as_object() else { return line };
-    let ms = |stage: &str| latency.get(stage).and_then(Value::as_u64).unwrap_or_default();
-    format!(
-        "{line}\n                  answered in {} ms: transcript {}, model {}, voice {}, sending {}",
-        ms("response_ms"),
-        ms("transcript_ms"),
-        ms("model_ms"),
-        ms("voice_ms"),
-        ms("send_ms")
-    )
 }
 
 impl DemoReport {

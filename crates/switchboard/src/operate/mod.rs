@@ -20,6 +20,7 @@ use switchboard_model::accounts::{Token, signing_secret};
 use switchboard_model::ids::AccountId;
 use switchboard_runtime::{now, random};
 
+use crate::devstack::Addresses;
 use crate::new_account;
 use output::CommandOutput;
 use target::{SelectedDeployment, Target};
@@ -294,6 +295,15 @@ pub(crate) async fn local_secret(state: Option<PathBuf>) -> anyhow::Result<Strin
     let selected = target::local(&target::running(state, "give the secret with `--secret whsec_...`")?)?;
     let account = selected.account(None).await.map_err(|error| selected.explain(error))?;
     Ok(account.signing_secret)
+}
+
+/// Finds the local stack that runs on a state directory, if one was named.
+///
+/// # Errors
+///
+/// No local stack runs; the error says how to start one.
+pub(crate) fn local_stack(state: Option<PathBuf>) -> anyhow::Result<Addresses> {
+    target::running(state, "ring a number of a deployed stack with a telephone")
 }
 
 /// Reads a name that fits into a line of a list.

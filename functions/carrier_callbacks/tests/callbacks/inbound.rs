@@ -170,26 +170,32 @@ async fn a_webhook_chooses_the_agent_or_leaves_it_to_the_number() {
         json!({ "agent_config": { "initial_message": "I came along.", "prompt": "a".repeat(39_000) } });
     let long = long.to_string();
     let stored = Some("I am stored.");
+    let gave = "the number's webhooks.0 gave the agent's configuration";
+    let chose = "the number's webhooks.0 chose the agent agt_01JD9XQ4T0000000000000000A";
+    let own = "no webhook of the number chose an agent: its own agent takes the call";
+    let none =
+        |problem: &str| vec![format!("the number's webhooks.0 chose no agent: {problem}"), own.to_owned()];
+    let one = |note: &str| vec![note.to_owned()];
     for (status, answer, greeting, notes) in [
-        (200, given, Some("I came along."), 0),
-        (200, &*marked, Some("I came along."), 0),
-        (200, &*long, Some("I came along."), 0),
-        (200, named, stored, 0),
-        (200, "", stored, 0),
-        (204, "", stored, 0),
-        (200, "{}", stored, 0),
-        (200, "null", stored, 0),
-        (200, r#"{ "ok": true }"#, stored, 0),
-        (200, r#"{ "reject": false }"#, stored, 0),
-        (200, "OK", stored, 1),
-        (200, "<html></html>", stored, 1),
-        (200, "[]", stored, 1),
-        (200, "\u{1f}\u{8b}\u{8}", stored, 1),
-        (500, given, stored, 1),
-        (308, "", stored, 1),
-        (200, r#"{ "agent_id": "agt_01JD9XQ4T0000000000000000B" }"#, stored, 1),
-        (200, r#"{ "agent_config": { "prompt": 7 } }"#, stored, 1),
-        (200, r#"{ "reject": true }"#, None, 1),
+        (200, given, Some("I came along."), one(gave)),
+        (200, &*marked, Some("I came along."), one(gave)),
+        (200, &*long, Some("I came along."), one(gave)),
+        (200, named, stored, one(chose)),
+        (200, "", stored, one(own)),
+        (204, "", stored, one(own)),
+        (200, "{}", stored, one(own)),
+        (200, "null", stored, one(own)),
+        (200, r#"{ "ok": true }"#, stored, one(own)),
+        (200, r#"{ "reject": false }"#, stored, one(own)),
+        (200, "OK", stored, none("its answer is not JSON, or too long")),
+        (200, "<html></html>", stored, none("its answer is not JSON, or too long")),
+        (200, "[]", stored, none("")),
+        (200, "\u{1f}\u{8b}\u{8}", stored, none("its answer is not JSON, or too long")),
+        (500, given, stored, none("it answered with status 500")),
+        (308, "", stored, none("it answered with status 308")),
+        (200, r#"{ "agent_id": "agt_01JD9XQ4T0000000000000000B" }"#, stored, none("agent_id: ")),
+        (200, r#"{ "agent_config": { "prompt": 7 } }"#, stored, none("agent_config.prompt: ")),
+        (200, r#"{ "reject": true }"#, None, one("the number's webhooks.0 rejected the call")),
     ] {
         let (webhook, received) = webhook(status, answer).await;
         let world =
@@ -201,7 +207,8 @@ async fn a_webhook_chooses_the_agent_or_leaves_it_to_the_number() {
         let snapshot = world.call().await.unwrap();
         assert_eq!(snapshot.agent.initial_message.as_deref(), greeting, "{answer}");
         let (_, faults, calls) = world.log().await;
-        assert_eq!(faults.len(), notes, "{answer}: {faults:?}");
+        let is_noted = faults.iter().zip(&notes).all(|(fault, note)| fault.starts_with(note));
+        assert!(faults.len() == notes.len() && is_noted, "{answer}: {faults:?}, not {notes:?}");
         assert_eq!(calls[0]["attempt"]["status"], status, "{calls}");
         let received = received.lock().unwrap().clone();
         assert_eq!((received.len(), &received[0]["event"]), (1, &json!("phone_call:connection_requested")));
@@ -217,14 +224,17 @@ async fn the_first_webhook_that_decides_wins() {
     let (failing, _) = webhook(500, "").await;
     let (choosing, _) = webhook(200, r#"{ "agent_config": {} }"#).await;
     let (rejecting, _) = webhook(200, r#"{ "reject": true }"#).await;
-    for (webhooks, takes) in [
-        (vec![silent.clone(), choosing.clone(), rejecting.clone()], true),
-        (vec![silent.clone(), failing.clone(), choosing.clone()], true),
-        (vec![failing, rejecting, choosing], false),
+    let (gave, rejected) = ("1 gave the agent's configuration", "1 rejected the call");
+    for (webhooks, takes, last_note) in [
+        (vec![silent.clone(), choosing.clone(), rejecting.clone()], true, gave),
+        (vec![silent.clone(), failing.clone(), choosing.clone()], true, "2 gave the agent's configuration"),
+        (vec![failing, rejecting, choosing], false, rejected),
     ] {
         let world = World::with_number(|number| PhoneNumber { webhooks, ..stored_agent(number) }).await;
         assert_eq!(world.call_in().await.1 != REJECT, takes);
-        assert_eq!(world.log().await.2.as_array().unwrap().len(), 3, "each was called once");
+        let (_, notes, calls) = world.log().await;
+        assert_eq!(calls.as_array().unwrap().len(), 3, "each was called once");
+        assert_eq!(notes.last().unwrap(), &format!("the number's webhooks.{last_note}"));
     }
 }
 
