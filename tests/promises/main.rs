@@ -8,6 +8,7 @@ mod concurrent_ends;
 mod credentials;
 mod deadlines;
 mod documented_commands;
+mod exported_scenarios;
 mod first_call;
 mod http_errors;
 mod inbound_calls;

@@ -9,6 +9,7 @@ pub mod events;
 pub mod lists;
 pub mod phone_numbers;
 pub mod references;
+pub mod scenarios;
 pub mod service;
 pub mod signature;
 pub mod validation;

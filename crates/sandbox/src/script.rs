@@ -9,6 +9,7 @@
 //!   "rules": [{
 //!     "about": "ignored",
 //!     "words": ["stock", "how many"],
+//!     "turn": 2,
 //!     "after_ms": 1500,
 //!     "say": "Let me look.",
 //!     "calls": [{"name": "count", "arguments": {"what": "cakes"}}],
@@ -17,7 +18,8 @@
 //! }
 //! ```
 //!
-//! The first rule with a word, or several words in a row, of the last user message applies: after `after_ms` it says its
+//! The first rule with a word, or several words in a row, of the last user message applies; with `turn`, only if that is the
+//! user message with this number, from 1. After `after_ms` it says its
 //! text and makes those of its tool calls that the request offers (`call` is for a single one). After the results of
 //! the tools it says `then`, where `{result}` stands for the last result; without `then` it says nothing. If no rule
 //! applies it says `default`. `when_silent`, if set, is the response to a request that ends with a system message.
@@ -82,6 +84,7 @@ struct Rule {
     #[serde(default, rename = "about")]
     _about: IgnoredAny,
     words: Vec<String>,
+    turn: Option<usize>,
     #[serde(default)]
     after_ms: u64,
     #[serde(default)]
@@ -121,7 +124,11 @@ impl Script {
         let messages = &conversation.messages;
         let last_said = messages.iter().rposition(|message| message.role == Role::User);
         let said = words(last_said.map_or("", |at| messages[at].text.as_str()));
-        let rule = self.rules.iter().find(|rule| rule.words.iter().any(|word| said.contains(&words(word))));
+        let turn = messages.iter().filter(|message| message.role == Role::User).count();
+        let rule = self.rules.iter().find(|rule| {
+            rule.turn.is_none_or(|wanted| wanted == turn)
+                && rule.words.iter().any(|word| said.contains(&words(word)))
+        });
         // The first message is the prompt.
         let noted = messages.len() > 1 && messages.last().is_some_and(|message| message.role == Role::Note);
         if noted && let Some(text) = &self.when_silent {

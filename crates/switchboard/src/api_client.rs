@@ -81,6 +81,21 @@ impl ApiClient {
         })
     }
 
+    /// A client of an API without its sandbox: another machine's, or a deployed one.
+    pub(crate) fn of_api(url: &str, token: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            http: reqwest::Client::builder().timeout(TIMEOUT).build()?,
+            api_url: url.trim_end_matches('/').to_owned(),
+            token: token.to_owned(),
+            sandbox_url: String::new(),
+        })
+    }
+
+    /// The scenario of a conversation that has ended.
+    pub(crate) async fn scenario(&self, id: &str) -> anyhow::Result<Value> {
+        answer(self.get(&format!("/conversations/{id}/scenario"))).await
+    }
+
     /// Creates a phone call; returns the id of the conversation.
     pub(crate) async fn create_phone_call(
         &self,

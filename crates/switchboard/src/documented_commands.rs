@@ -11,6 +11,8 @@ use crate::Arguments;
 
 /// Stands for the placeholder `ID`. `V`, `T` and `M` are a voice, a transcriber and a model.
 const ACCOUNT: &str = "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F";
+/// Stands for it behind the option that names a conversation.
+const CONVERSATION: &str = "cnv_01JD8QA1B2C3D4E5F6G7H8J9K0";
 
 /// A command as a document prints it.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,7 +52,9 @@ fn command_line(line: &str) -> Option<Vec<String>> {
 
 /// Why the program does not take a command.
 fn refusal(command: &Documented) -> Option<String> {
-    let words = command.words.iter().map(|word| match word.as_str() {
+    let before = [""].into_iter().chain(command.words.iter().map(String::as_str));
+    let words = before.zip(&command.words).map(|(before, word)| match word.as_str() {
+        "ID" if before == "--from-conversation" => CONVERSATION,
         "ID" => ACCOUNT,
         "V" | "T" => "deepgram",
         "M" => "openai",

@@ -50,7 +50,7 @@ impl Purpose {
     }
 }
 
-/// Runs scenarios on the stack that runs on this state directory, or starts one for them.
+/// Runs scenarios on the stack that runs on this state directory, or starts one for them; or writes one.
 ///
 /// # Errors
 ///
@@ -60,11 +60,16 @@ pub(crate) fn test(
     port: Option<u16>,
     arguments: scenarios::Args,
 ) -> anyhow::Result<ExitCode> {
-    let run_of_scenarios = arguments.read()?;
     let directory = match &state {
         Some(state) => state.clone(),
         None => devstack::workspace()?.join(".switchboard"),
     };
+    if arguments.export.is_wanted() {
+        install_tls_provider();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(arguments.export.write(&directory)).map(|()| ExitCode::SUCCESS);
+    }
+    let run_of_scenarios = arguments.read()?;
     let Some(addresses) = Addresses::of_running(&directory)? else {
         return run(state, port, &Purpose::Test(run_of_scenarios));
     };

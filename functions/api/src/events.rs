@@ -121,7 +121,7 @@ impl Api {
     }
 
     /// The views of consecutive events.
-    async fn event_views(
+    pub(crate) async fn event_views(
         &self,
         account: AccountId,
         id: ConversationId,

@@ -50,6 +50,7 @@ impl Route {
             delete("/conversations/{id}", conversations::delete),
             post("/conversations/{id}/end", conversations::end),
             get("/conversations/{id}/recording", conversations::recording),
+            get("/conversations/{id}/scenario", conversations::scenario),
             get("/conversations/{id}/events", events::list),
             post("/conversations/{id}/events/{event_id}/redeliver", events::redeliver),
         ]

@@ -248,4 +248,17 @@ mod tests {
         assert_eq!(message["tool_calls"][0]["function"], json!({"name": "end_call", "arguments": "{}"}));
         assert_eq!(message["tool_calls"].as_array().unwrap().len(), 1);
     }
+
+    #[test]
+    fn a_rule_of_a_turn_applies_to_that_message_alone() {
+        let script = script(json!({ "rules": [
+            { "words": ["yes"], "turn": 1, "say": "Which day?" },
+            { "words": ["yes"], "turn": 2, "say": "Booked." },
+        ]}));
+        assert_eq!(by(&script, &said("Yes.")).text, "Which day?");
+        let mut after = vec![("assistant", "Which day?"), ("user", "Yes.")];
+        assert_eq!(by(&script, &then("Yes.", &after)).text, "Booked.");
+        after.extend([("assistant", "Booked."), ("user", "Yes.")]);
+        assert_eq!(by(&script, &then("Yes.", &after)).text, not_recognised());
+    }
 }

@@ -31,6 +31,8 @@ pub(super) struct Call {
     /// An object is merged into the demo's agent; a string is the path of a whole configuration.
     #[serde(default)]
     agent: Value,
+    /// A whole configuration, in place of `agent`.
+    agent_config: Option<Map<String, Value>>,
     /// The script of the sandbox's language model.
     pub(super) model: Option<Value>,
     #[serde(default)]
@@ -143,6 +145,10 @@ impl File {
             call.caller.is_none() || call.to.is_none(),
             "{shown}: give either `caller`, a person of this scenario, or `to`, one of the sandbox's own people"
         );
+        ensure!(
+            call.agent.is_null() || call.agent_config.is_none(),
+            "{shown}: give either `agent`, changes to the demo's agent, or `agent_config`, a whole configuration"
+        );
         for message in &call.expect.messages {
             ensure!(
                 message.says.is_some()
@@ -153,7 +159,10 @@ impl File {
             );
         }
         let agent = match &call.agent {
-            Value::Null => parse(Path::new("demo/agent.json"), AGENT)?,
+            Value::Null => match &call.agent_config {
+                Some(config) => Value::Object(config.clone()),
+                None => parse(Path::new("demo/agent.json"), AGENT)?,
+            },
             Value::Object(patch) => {
                 let mut agent = parse(Path::new("demo/agent.json"), AGENT)?;
                 merge(&mut agent, patch);
@@ -234,6 +243,8 @@ mod tests {
             json!({ "provider": Voice::default().provider(), "model": "aura-2-orion-en" })
         );
         assert_eq!(agent["metadata"], json!({ "purpose": "demo", "a": "b" }));
+        let whole = read(r#"{ "about": "a", "agent_config": { "prompt": "You are Bob." }, "expect": {} }"#);
+        assert_eq!(whole.unwrap().agent, json!({ "prompt": "You are Bob." }));
         let own = read(r#"{ "about": "a", "agent": "own.json", "expect": {} }"#).unwrap().agent;
         assert_eq!(own, json!({ "prompt": "You are Bob." }));
     }
@@ -256,6 +267,10 @@ mod tests {
             ),
             (r#"{ "about": "a" }"#, "call.json:1:16: missing field `expect`"),
             (r#"{ "about": " ", "expect": {} }"#, "call.json: `about` must name"),
+            (
+                r#"{ "about": "a", "agent": {}, "agent_config": {}, "expect": {} }"#,
+                "call.json: give either `agent`, changes",
+            ),
             (r#"{ "about": "a", "agent": 1, "expect": {} }"#, "call.json: `agent` is an object, or the path"),
             (
                 r#"{ "about": "a", "agent": "none.json", "expect": {} }"#,

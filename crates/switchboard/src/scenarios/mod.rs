@@ -4,6 +4,7 @@
 //! `observed_call`; `expectations` and `heard_check` check it; `failure_report` shows a failure as a timeline.
 
 mod expectations;
+mod export;
 mod failure_report;
 mod file;
 mod function_server;
@@ -43,6 +44,8 @@ const CALLS: &str = "tests/calls";
 pub(crate) struct Args {
     /// Scenario files (see docs/test-calls.md), or directories of them [default: tests/calls of the checkout].
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) export: export::Export,
     /// Number of concurrent calls. Hearing and speaking take half a core each.
     #[arg(long, value_name = "N", default_value = "2")]
     jobs: NonZeroUsize,

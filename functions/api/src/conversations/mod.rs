@@ -1,7 +1,8 @@
 //! `/conversations`: create a call, list, get, delete, link to the recording; `end` ends one, `web_call` creates one for a
-//! browser.
+//! browser, `scenario` makes a test of one.
 
 mod end;
+mod scenario;
 mod web_call;
 
 use std::time::Duration;
@@ -22,7 +23,7 @@ use switchboard_model::{
 };
 use switchboard_runtime::spans;
 
-pub(crate) use self::{end::end, web_call::create_web_call};
+pub(crate) use self::{end::end, scenario::scenario, web_call::create_web_call};
 use crate::{
     Api,
     errors::ApiError,

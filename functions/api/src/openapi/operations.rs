@@ -11,6 +11,7 @@ use switchboard_contract::{
     phone_numbers::{
         self, AvailableNumberView, BuyNumber, DeleteNumber, ImportNumber, PhoneNumberView, SearchNumbers,
     },
+    scenarios::ScenarioView,
     service::ServiceView,
     web_calls::{CreateWebCall, CreatedWebCallView},
 };
@@ -126,6 +127,11 @@ fn about(id: &str) -> &'static str {
         "get_audio_recording" => {
             "Shows a link to the recording, which works for an hour. 404 until the conversation has ended and its \
              recording is stored."
+        }
+        "get_scenario" => {
+            "Shows a conversation that has ended as a scenario, a file for `switchboard test`: the caller says the stored words \
+             again with the same relations in time, the model gives the same replies, and the heard words are the expected \
+             ones. Webhooks and credentials are left out. 409 while it is live, and for a call that never started."
         }
         "list_events" => {
             "Lists the events of a conversation in their order, each with every attempt to deliver it. To follow a live call, \
@@ -360,6 +366,13 @@ fn conversations() -> Vec<Operation> {
             "Show a link to the recording; 404 until there is one",
             ("The link.", Schemas::view::<RecordingView>),
         )),
+        by_id(operation(
+            ("get", "/conversations/{id}/scenario"),
+            "get_scenario",
+            "Make a scenario of a conversation that has ended",
+            ("The scenario.", Schemas::view::<ScenarioView>),
+        ))
+        .errors(&[409]),
         by_id(operation(
             ("get", "/conversations/{id}/events"),
             "list_events",

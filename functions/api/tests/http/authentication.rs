@@ -56,7 +56,7 @@ async fn a_request_is_authenticated_before_it_is_checked() {
         Event::create("{}").with("content-type", "text/plain"),
         Event::create_from_bytes(&[0xFF]),
     ];
-    for path in ["", "/recording", "/events", "/events?limit=0"] {
+    for path in ["", "/recording", "/scenario", "/events", "/events?limit=0"] {
         events.push(Event::get(&format!("/conversations/{CONVERSATION}{path}")));
         events.push(Event::get(&format!("/conversations/nonsense{path}")));
     }

@@ -22,5 +22,6 @@ mod openapi;
 mod phone_numbers;
 mod recording;
 mod routes;
+mod scenario;
 mod schemathesis;
 mod world;
