@@ -76,9 +76,9 @@ async fn the_calls_of_the_readme_are_made_as_printed() {
     let patched =
         stack.send(Method::PATCH, &format!("/phone_numbers/{number}"), Some(inbound)).await.unwrap();
     assert_eq!(patched.status, 200, "{}", patched.body);
-    let ring = block("cargo run -- ring");
-    let ring = ring.lines().next().unwrap().split(" #").next().unwrap();
-    let words: Vec<_> = ring.split_whitespace().skip(3).collect();
+    let commands = block("cargo run -- ring");
+    let command = commands.lines().next().unwrap().split(" #").next().unwrap();
+    let words: Vec<_> = command.split_whitespace().skip(3).collect();
     let rung = switchboard(&words).arg("--state").arg(stack.state()).output().unwrap();
     let shown = String::from_utf8_lossy(&rung.stdout).into_owned();
     assert!(rung.status.success(), "{shown}{}", String::from_utf8_lossy(&rung.stderr));

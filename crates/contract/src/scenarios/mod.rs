@@ -234,7 +234,7 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use switchboard_model::{
-        agents::AgentConfig,
+        agents::{AgentConfig, Voice},
         conversations::{Conversation, LegId},
         costs::{Prices, Usage},
         deliveries::{Attempt, DeliveryStatus},
@@ -300,11 +300,9 @@ mod tests {
             next_attempt_at: None,
             attempts: vec![attempt],
         });
-        let mut config = AgentConfig::default();
-        config.voice = switchboard_model::agents::Voice::Deepgram {
-            model: "aura-2-thalia-en".into(),
-            credential_id: Some(CredentialId::new(Timestamp::from_millis(0), 1)),
-        };
+        let credential_id = Some(CredentialId::new(Timestamp::from_millis(0), 1));
+        let voice = Voice::Deepgram { model: "aura-2-thalia-en".into(), credential_id };
+        let config = AgentConfig { voice, ..AgentConfig::default() };
         let snapshot = snapshot(config, Some(EndedReason::UserEnded));
         let scenario = json!(ScenarioView::of(&snapshot, &messages, &[asked, said, called]).unwrap());
         assert_eq!(

@@ -17,18 +17,23 @@ use crate::{
 const TEXT: u8 = 0x1;
 const PING: u8 = 0x9;
 const FIN: u8 = 0x80;
+/// Set in the byte with the length.
+const MASKED: u8 = 0x80;
+/// The length follows in two or in eight bytes.
+const LONG: u8 = 0x7E;
+const VERY_LONG: u8 = 0x7F;
 
 /// A masked frame. The mask is zero, so the payload is sent as it is.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match u16::try_from(payload.len()) {
-        Ok(length) if length < 126 => frame.push(FIN | u8::try_from(length).unwrap()),
+        Ok(length) if length < 126 => frame.push(MASKED | u8::try_from(length).unwrap()),
         Ok(length) => {
-            frame.push(FIN | 126);
+            frame.push(MASKED | LONG);
             frame.extend(length.to_be_bytes());
         }
         Err(_) => {
-            frame.push(FIN | 127);
+            frame.push(MASKED | VERY_LONG);
             frame.extend((payload.len() as u64).to_be_bytes());
         }
     }
@@ -74,7 +79,8 @@ async fn a_socket_that_breaks_the_protocol_is_closed_and_the_call_can_still_begi
     let (call, path) = world.conversation.web(greeting("Hello.")).await;
     let worker = world.worker().await;
     let unmasked = [&[FIN | TEXT, 2][..], b"{}"].concat();
-    let oversize = [&[FIN | TEXT, FIN | 127][..], &(64 * 1024 + 1_u64).to_be_bytes(), &[0; 4]].concat();
+    let oversize =
+        [&[FIN | TEXT, MASKED | VERY_LONG][..], &(64 * 1024 + 1_u64).to_be_bytes(), &[0; 4]].concat();
     let pieces = [frame(TEXT, b"\xce\xba\xe1\xbd"), frame(FIN, b"\xb9\xed\xa0\x80")].concat();
     for (fault, bytes) in [
         ("a reserved bit", frame(FIN | 0x40 | TEXT, b"{}")),
@@ -88,7 +94,10 @@ async fn a_socket_that_breaks_the_protocol_is_closed_and_the_call_can_still_begi
         ("no UTF-8", frame(FIN | TEXT, b"\xff")),
         ("no UTF-8, in pieces", pieces),
         ("more than 64 KiB", oversize),
-        ("more than 64 KiB in fragments", [frame(TEXT, &[b' '; 65_000]), frame(0, &[b' '; 1_000])].concat()),
+        (
+            "more than 64 KiB in fragments",
+            [frame(TEXT, &vec![b' '; 65_000]), frame(0, &[b' '; 1_000])].concat(),
+        ),
         ("a close of one byte", frame(FIN | 0x8, b"\x03")),
         ("a close with a code that may not be sent", frame(FIN | 0x8, &1_005_u16.to_be_bytes())),
         ("a close with a reason that is no UTF-8", frame(FIN | 0x8, b"\x03\xe8\xff")),
