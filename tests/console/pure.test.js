@@ -1,7 +1,9 @@
 /** The parts of the console that need no browser. */
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import test from "node:test";
+import { decode } from "../../clients/web/switchboard.js";
 import { limitRows } from "../../console/account.js";
 import { errorIn } from "../../console/api.js";
 import { costRows } from "../../console/costs.js";
@@ -12,7 +14,7 @@ import { BIN_MS, parseWav, peakBetween, peaksInSteps } from "../../console/recor
 import { amountIn, csv, filtered, merge, NO_FILTERS, rowOf, sorted } from "../../console/rows.js";
 import { agentName, barsIn, placedByAudio, placeInRows, restOf, storyOf } from "../../console/story.js";
 import { tickSeconds, wordPlaces } from "../../console/timeline.js";
-import { account, conversation, events, liveAt, many, SOUNDS, soundsOf, wav } from "./fixtures.js";
+import { account, conversation, events, liveAt, many, SOUNDS, soundsOf, wav, wavOf } from "./fixtures.js";
 
 const story = storyOf(conversation, events);
 
@@ -63,6 +65,27 @@ test("words are within 120 ms of their sound, and bars within 20 ms", () => {
     assert.ok(Math.abs(bars[0].from - ended) <= 20 && Math.abs(bars.at(-1).to - sound.from) <= 20, JSON.stringify(bars));
     assert.equal(bars.reduce((sum, { from, to }) => sum + to - from, 0), gap);
   });
+});
+
+test("the silence between two people's speech is found within 20 ms", async () => {
+  const words = await readFile(new URL("../../functions/media/tests/support/wait_a_moment.ulaw", import.meta.url));
+  const speech = decode("audio/x-mulaw", words.toString("base64"));
+  for (const [volume, pause] of [[1, 700], [0.3, 450], [0.1, 1_203]]) {
+    // The caller's words, a pause, and the same words of the agent.
+    const [ends, begins] = [1_000 + speech.length / 8, 1_000 + speech.length / 8 + pause];
+    const samples = new Int16Array(2 * 8 * 6_000);
+    speech.forEach((sample, index) => {
+      samples[2 * (8_000 + index)] = sample * volume * 32_767;
+      samples[2 * (Math.round(begins * 8) + index) + 1] = sample * 32_767;
+    });
+    const file = wavOf(samples, 2, 8_000);
+    const told = [["user", 1_080, ends + 10], ["agent", begins - 40, begins + speech.length / 8 + 250]];
+    const said = told.map(([role, from, to]) => ({ role, heard: "", unheard: "", from, to, interrupted: false, kind: "", latency: role === "agent" ? { parts: [], total: 0, gap: null, bars: [] } : null }));
+    const placed = placedByAudio({ start: 0, length: 6_000, said, marks: [], speech: [] }, [...take(peaksInSteps(parseWav(file.buffer)))].at(-1), BIN_MS);
+    const sounds = soundsOf(file, 600);
+    const silence = sounds.agent[0].from - sounds.user.at(-1).to;
+    assert.ok(silence > pause && Math.abs(placed.said[1].latency.gap - silence) <= 20, `${placed.said[1].latency.gap} ms are shown, ${silence} ms are heard`);
+  }
 });
 
 test("the parts of a latency fill their gap", () => {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use switchboard_model::{
-    accounts::{Account, AccountUsage, Limits},
+    accounts::{Account, Limits},
     deliveries::{Health, Host, Window},
     ids::{AccountId, AgentId},
-    limits::{MAX_WAITING, Rate, calls_per_second},
+    limits::{AccountUsage, MAX_WAITING, Rate, calls_per_second},
     time::Timestamp,
 };
 

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{costs::Usd, ids::AccountId, limits::Counters, time::Timestamp};
+use crate::{ids::AccountId, time::Timestamp};
 
 /// Time for which a replaced signing secret still signs, so that every receiver can learn the new one.
 pub const ROTATION: Duration = Duration::from_hours(24);
@@ -105,23 +105,6 @@ impl Account {
         let previous = PreviousSecret { secret: self.signing_secret, until: now.after(ROTATION) };
         Self { signing_secret: new_secret, previous_signing_secret: Some(previous), ..self }
     }
-}
-
-/// The amounts that an account uses of its [`Limits`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AccountUsage {
-    /// Its calls.
-    pub counters: Counters,
-    /// The bucket of its requests per second.
-    pub requests: Option<i64>,
-    /// Its phone numbers, in any standing.
-    pub phone_numbers: u32,
-    /// The calling codes of those that it bought.
-    pub own_countries: Vec<String>,
-    /// The numbers that it bought today (UTC).
-    pub bought: u32,
-    /// The cost of its conversations that ended today (UTC).
-    pub spent: Usd,
 }
 
 /// A signing secret from 32 random bytes, as Standard Webhooks writes it.

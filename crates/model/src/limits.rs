@@ -88,6 +88,23 @@ pub struct Counters {
     pub full_at: Option<i64>,
 }
 
+/// The amounts that an account uses of its [`Limits`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountUsage {
+    /// Its calls.
+    pub counters: Counters,
+    /// The bucket of its requests per second.
+    pub requests: Option<i64>,
+    /// Its phone numbers, in any standing.
+    pub phone_numbers: u32,
+    /// The calling codes of those that it bought.
+    pub own_countries: Vec<String>,
+    /// The numbers that it bought today (UTC).
+    pub bought: u32,
+    /// The cost of its conversations that ended today (UTC).
+    pub spent: Usd,
+}
+
 impl Counters {
     /// Whether another inbound call is admitted.
     #[must_use]

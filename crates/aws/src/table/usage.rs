@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use switchboard_model::{
-    accounts::{Account, AccountUsage},
+    accounts::Account,
     costs::Usd,
     deliveries::{Host, Window},
     ids::AccountId,
-    limits::Counters,
+    limits::{AccountUsage, Counters},
     time::Timestamp,
 };
 
