@@ -31,8 +31,11 @@ impl Call<'_> {
         let (mut inputs, mut outputs) = (mem::take(&mut self.inputs), mem::take(&mut self.outputs));
         inputs.push_back(input);
         while let Some(input) = inputs.pop_front() {
-            self.dialogue.on(self.now(), input, &mut outputs);
+            let now = self.now();
+            self.timeline.record_input(now, &input);
+            self.dialogue.on(now, input, &mut outputs);
             for output in outputs.drain(..) {
+                self.timeline.record_output(now, &output);
                 self.perform(output, &mut inputs);
             }
         }
