@@ -27,7 +27,7 @@ const FUNCTIONS: [&str; 7] =
 const MAY_DEPEND_ON: [(&str, &[&str]); 12] = [
     ("filters", &[]),
     ("quality", &[]),
-    ("model", &["filters"]),
+    ("model", &["filters", "quality"]),
     ("dialogue", &["model"]),
     ("contract", &["filters", "model"]),
     ("providers", &["contract", "model"]),

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, ConversationType, EndedReason, PhoneCallView, Snapshot, Status},
+    conversations::{Conversation, ConversationType, EndedReason, PhoneCallView, Quality, Snapshot, Status},
     costs::{CharacterCost, CostBreakdown, ServedCost, TimedCost, TokenCost},
     egress_policy::EgressPolicy,
     ids::{AccountId, AgentId, ConversationId},
@@ -169,6 +169,8 @@ pub struct ConversationView {
     pub phone_call: Option<PhoneCallView>,
     /// The cost; null before the end.
     pub cost_breakdown: Option<CostView>,
+    /// The turn-taking; null before the end, of a conversation that never started, and if its worker was lost.
+    pub quality: Option<Quality>,
 }
 
 /// The cost of a conversation, in USD.
@@ -265,6 +267,7 @@ impl ConversationView {
             None => (None, None, None),
         };
         let (status, started_at) = (conversation.status(), conversation.started_at());
+        let quality = conversation.quality().cloned();
         let Conversation { id, account_id, kind, agent_id, created_at, legs, .. } = conversation;
         Self {
             id,
@@ -281,6 +284,7 @@ impl ConversationView {
             messages,
             phone_call: legs.caller().phone_call.as_ref().map(PhoneCallView::from),
             cost_breakdown,
+            quality,
         }
     }
 

@@ -10,6 +10,7 @@ mod cost;
 mod lease;
 mod legs;
 mod progress;
+mod quality;
 mod recipients;
 mod summary;
 mod transitions;
@@ -25,6 +26,7 @@ pub use self::legs::{
     Direction, Leg, LegId, LegRole, LegState, Legs, NoLegs, PhoneCall, Reconnect, ReportedEnd,
 };
 pub use self::progress::Progress;
+pub use self::quality::{Backchannels, Noises, Quality, ResponseTimes, Silence, SilentSide, YieldTimes};
 pub use self::summary::{PhoneCallView, summary_at};
 pub use self::transitions::{InvalidTransition, JournalEntry, RejectReason, Transition};
 pub use self::web::{MAX_WEB_RESUMES, WEB_RESUME, WEB_URL_VALIDITY};
@@ -101,6 +103,9 @@ pub enum State {
         ended_reason: EndedReason,
         /// The cost.
         cost: Box<CostBreakdown>,
+        /// The quality, if a worker measured it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quality: Option<Box<Quality>>,
     },
 }
 
@@ -353,6 +358,15 @@ impl Conversation {
             }
             (_, LegState::Answered { answered_at }) => Some(reconnected_by(answered_at.after(ANSWERED))),
             (_, LegState::Ended { ended_at, .. }) => Some(ended_at),
+        }
+    }
+
+    /// The quality; none before the end, and of a conversation that no worker ended.
+    #[must_use]
+    pub fn quality(&self) -> Option<&Quality> {
+        match &self.state {
+            State::Ended { quality, .. } => quality.as_deref(),
+            _ => None,
         }
     }
 

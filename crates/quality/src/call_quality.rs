@@ -57,7 +57,7 @@ pub struct CallQuality {
     pub pauses_cut_off: Rate,
     /// Both sides spoke.
     pub talk_over_ms: u32,
-    /// Nobody spoke: the longest silences, in the order of time.
+    /// Silence of both sides: the longest ones, in the order of time.
     pub dead_air: Vec<DeadAir>,
     /// EVA's score.
     pub turn_score: Option<f64>,

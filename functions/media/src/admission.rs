@@ -11,6 +11,7 @@ use switchboard_model::{
     accounts::{Account, sha256_hex},
     catalogue::{self, Connection},
     conversations::{Conversation, InvalidTransition, JournalEntry, Lease, Leg, Snapshot, State},
+    messages::Message,
     time::Timestamp,
 };
 use switchboard_providers::audio::AudioFormat;
@@ -40,6 +41,8 @@ pub(crate) struct AdmittedCall {
     pub(crate) elapsed: Duration,
     /// The state in which another worker left the call; `None` for a new call.
     pub(crate) takeover: Option<Takeover>,
+    /// The messages of the workers before this one.
+    pub(crate) earlier: Vec<Message>,
 }
 
 /// The parts that a call owns beside its stream.
@@ -127,13 +130,15 @@ pub(crate) async fn admit(
         }
     };
     let transcriber = providers.connect(worker, format);
-    let (mut takeover, mut first_entry) = (None, None);
+    let (mut takeover, mut first_entry, mut earlier) = (None, None, vec![]);
     // A call that has just begun may have been connected more than once.
     let is_new = snapshot.conversation.started_at() == Some(began_at);
     if !is_new && snapshot.conversation.legs.caller().resumes > 0 {
         let transcript = worker.table.transcript(key.account, key.conversation).await?;
+        earlier.clone_from(&transcript.0);
         let greeting = snapshot.agent.initial_message.as_deref();
         let (state, entry) = take_over(greeting, transcript, left, elapsed, began_at);
+        earlier.extend(entry.as_ref().and_then(|entry| entry.message.clone()));
         (takeover, first_entry) = (Some(state), entry);
     }
     let admitted = AdmittedCall {
@@ -148,6 +153,7 @@ pub(crate) async fn admit(
         began_at,
         elapsed,
         takeover,
+        earlier,
     };
     let resources = Box::new(CallResources { lease, transcriber, first_entry });
     Ok(StreamAdmission::Admitted(Box::new(admitted), resources))

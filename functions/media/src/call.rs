@@ -17,7 +17,7 @@ use switchboard_dialogue::{
 use switchboard_model::{
     agents::AgentConfig,
     catalogue::StandIn,
-    conversations::{Conversation, EndedReason, JournalEntry, Snapshot, UtteranceProgress},
+    conversations::{Conversation, EndedReason, JournalEntry, Quality, Snapshot, UtteranceProgress},
     costs::Usage,
     event_names::EventName,
     time::Timestamp,
@@ -34,6 +34,7 @@ use self::{
 };
 use crate::{
     admission::{AdmittedCall, CallResources},
+    call_timeline::CallTimeline,
     dialogue::{Dialogue, message_kind},
     journal::Journal,
     lease::HeldLease,
@@ -115,6 +116,8 @@ pub(crate) struct FinishedCall {
     /// Faults that are on no event yet.
     pub(crate) faults: Vec<String>,
     pub(crate) response_times: ResponseTimes,
+    /// The turn-taking so far; none if media never flowed.
+    pub(crate) quality: Option<Quality>,
 }
 
 /// The conversions of a call's audio. The recording has one format, whatever the stream's: the next stream of the call
@@ -156,6 +159,7 @@ pub(crate) struct Call<'a> {
     transcribes: Option<StandIn>,
     faults: ProviderFaults,
     response_times: ResponseTimes,
+    timeline: CallTimeline,
     /// The greeting has not started yet.
     awaits_greeting: bool,
     /// Empty between events: kept so that their memory is reused.
@@ -177,7 +181,17 @@ impl<'a> Call<'a> {
         resources: CallResources,
     ) -> Self {
         let AdmittedCall {
-            key, snapshot, providers, clips, account, began, began_at, elapsed, takeover, ..
+            key,
+            snapshot,
+            providers,
+            clips,
+            account,
+            began,
+            began_at,
+            elapsed,
+            takeover,
+            earlier,
+            ..
         } = admitted;
         let CallResources { lease, transcriber, first_entry } = resources;
         let Snapshot { conversation, agent } = snapshot;
@@ -241,6 +255,7 @@ impl<'a> Call<'a> {
             transcribes: None,
             faults,
             response_times: ResponseTimes::default(),
+            timeline: CallTimeline::new(*elapsed, earlier, conversation.started_at()),
             awaits_greeting: takeover.is_none()
                 && (agent.disclosure.is_some() || agent.initial_message.is_some()),
             inputs: VecDeque::new(),
@@ -301,6 +316,7 @@ impl<'a> Call<'a> {
             usage: self.usage,
             faults: self.faults.take(),
             response_times: self.response_times,
+            quality: self.timeline.quality(now, self.conversation.started_at()),
         }
     }
 
@@ -388,6 +404,7 @@ impl<'a> Call<'a> {
     fn handle_frame(&mut self, now: CallTime, frame: FrameActivity) {
         let matters = frame.is_speech || self.was_speech || self.dialogue.is_audible(now);
         self.was_speech = frame.is_speech;
+        self.timeline.record_frame(now, frame.is_callers(self.dialogue.is_audible(now)));
         if matters {
             self.feed(frame.into());
         }

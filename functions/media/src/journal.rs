@@ -9,7 +9,9 @@ use std::{collections::VecDeque, time::Duration};
 use switchboard_aws::table::{Appended, DeliveryKey, Outcome, Table, TableError};
 use switchboard_model::{
     agents::AgentConfig,
-    conversations::{Conversation, EndedReason, InvalidTransition, JournalEntry, Snapshot, Transition},
+    conversations::{
+        Conversation, EndedReason, InvalidTransition, JournalEntry, Quality, Snapshot, Transition,
+    },
     costs::{Prices, Usage},
     deliveries::Delivery,
     event_names::EventName,
@@ -94,6 +96,7 @@ pub(crate) struct ConversationEnd {
     pub(crate) at: Timestamp,
     /// Recorded on the last event.
     pub(crate) faults: Vec<String>,
+    pub(crate) quality: Option<Quality>,
 }
 
 impl Journal {
@@ -235,9 +238,9 @@ async fn write(
     let Ok(LastEntry { usage, end }) = ending.await else { return };
     writer
         .transition(|Snapshot { conversation, .. }| match &end {
-            Some(ConversationEnd { reason, at, faults }) => {
+            Some(ConversationEnd { reason, at, faults, quality }) => {
                 let ended = conversation.end(&writer.agent, *reason, &[], &usage, &prices, *at);
-                Ok(ended?.with_faults(faults.clone()))
+                Ok(ended?.with_faults(faults.clone()).with_quality(quality.clone()))
             }
             None if conversation.usage == usage => Err(InvalidTransition),
             None => conversation.append(&writer.agent, &[], &usage),

@@ -4,6 +4,7 @@ mod admission;
 mod browser;
 mod call;
 mod call_providers;
+mod call_timeline;
 mod clips;
 mod clock;
 mod config;

@@ -55,6 +55,7 @@ pub(crate) async fn close(
         mut faults,
         response_times,
         transcribes,
+        quality,
         ..
     } = finished;
     response_times.publish(key, call, at);
@@ -84,7 +85,9 @@ pub(crate) async fn close(
             faults.extend(pieces.fault());
             faults.extend(response_times.note());
             faults.extend(usage.estimates());
-            journal.finish(LastEntry { usage, end: Some(ConversationEnd { reason, at, faults }) }).await;
+            journal
+                .finish(LastEntry { usage, end: Some(ConversationEnd { reason, at, faults, quality }) })
+                .await;
             stream.send_event(EventName::Ended, || json!({ "ended_reason": reason }));
             stream.close(Closing::Ended).await;
             if is_recorded {

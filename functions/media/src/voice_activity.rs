@@ -22,6 +22,8 @@ const SPEECH: f32 = 0.5;
 const MIN_SPEECH_DB: i16 = -50;
 /// Maximum time from sending audio to its echo: 400 ms that are sent ahead, and 300 ms of the network.
 const ECHO: Duration = Duration::from_millis(700);
+/// An echo is at least this much weaker than the agent's audio, as the engine sees it.
+const ECHO_MARGIN_DB: i16 = 3;
 /// Level of silence, in dB.
 const SILENT_DB: i16 = -96;
 
@@ -33,6 +35,13 @@ pub(crate) struct FrameActivity {
     level_db: i16,
     /// Level of the agent's audio that may be in it as an echo.
     agent_level_db: i16,
+}
+
+impl FrameActivity {
+    /// Whether it is speech, and not an echo of the agent's, who may be audible.
+    pub(crate) fn is_callers(self, is_agent_audible: bool) -> bool {
+        self.is_speech && (!is_agent_audible || self.level_db >= self.agent_level_db - ECHO_MARGIN_DB)
+    }
 }
 
 impl From<FrameActivity> for Input {

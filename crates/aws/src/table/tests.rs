@@ -124,7 +124,10 @@ async fn every_state_reads_back_as_it_was_written() {
     let ended = |answered_at, started_at, ended_reason, telephony| {
         let ended_at = at(9);
         let cost = Box::new(CostBreakdown { telephony, ..cost() });
-        (LegState::Ended { answered_at, ended_at }, State::Ended { started_at, ended_at, ended_reason, cost })
+        (
+            LegState::Ended { answered_at, ended_at },
+            State::Ended { started_at, ended_at, ended_reason, cost, quality: None },
+        )
     };
     let carrier = TimedCost { provider: "twilio".into(), cost: usd("0.014"), ms: 1, estimated: false };
     let states = [

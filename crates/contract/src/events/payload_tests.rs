@@ -99,7 +99,13 @@ fn a_retry_has_the_content_of_the_first_attempt() {
     let live = conversation(started());
     let ended_reason = switchboard_model::conversations::EndedReason::AgentEnded;
     let cost = Box::new(live.cost(&agent(), &Prices::default(), at(9)));
-    let over = conversation(State::Ended { started_at: Some(at(5)), ended_at: at(9), ended_reason, cost });
+    let over = conversation(State::Ended {
+        started_at: Some(at(5)),
+        ended_at: at(9),
+        ended_reason,
+        cost,
+        quality: None,
+    });
     let sent = |conversation| Payload::new(&event, conversation, &agent(), WebhookMethod::Post, None);
     assert!(sent(&live) == sent(&over));
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Conversation, EndedReason, Leg, LegId, LegRole, LegState, MAX_RESUMES, PhoneCallView, Reconnect, State,
+    Conversation, EndedReason, Leg, LegId, LegRole, LegState, MAX_RESUMES, PhoneCallView, Quality, Reconnect,
+    State,
 };
 use crate::{
     agents::AgentConfig,
@@ -286,6 +287,7 @@ impl Conversation {
             ended_at: now,
             ended_reason,
             cost: Box::new(cost),
+            quality: None,
         });
         next.conversation.legs.iter_mut().for_each(|leg| leg.end(now));
         next.add(agent, entries);
@@ -334,6 +336,14 @@ impl Transition {
     pub fn with_faults(mut self, faults: Vec<String>) -> Self {
         if let Some(last) = self.events.last_mut() {
             last.faults.extend(faults);
+        }
+        self
+    }
+
+    /// Adds the quality to the end of a conversation that had started.
+    pub fn with_quality(mut self, measured: Option<Quality>) -> Self {
+        if let State::Ended { started_at: Some(_), quality, .. } = &mut self.conversation.state {
+            *quality = measured.map(Box::new);
         }
         self
     }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use switchboard_model::{conversations::EndedReason, event_names::EventName, messages::Role};
 
+use super::sound_kinds::{self, ScriptedSound};
 use crate::evidence::AGENT;
 
 /// A scenario and its agent.
@@ -20,6 +21,8 @@ pub(super) struct File {
     /// The agent's configuration, without the parts that the command adds.
     pub(super) agent: Value,
     pub(super) call: Call,
+    /// The kinds of the caller's sounds, which the script in `call` no longer has.
+    pub(super) sounds: Vec<ScriptedSound>,
 }
 
 /// A scenario: one scripted call.
@@ -95,6 +98,30 @@ pub(super) struct Expectations {
     pub(super) replies_within_ms: Option<u64>,
     /// Events that must occur.
     pub(super) events: Vec<EventName>,
+    /// Limits on the turn-taking.
+    pub(super) quality: Option<ExpectedQuality>,
+}
+
+/// Limits on the turn-taking. Each may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ExpectedQuality {
+    /// The longest time from the end of a turn to the response.
+    pub(super) response_ms_max: Option<u32>,
+    /// Whether the agent yields to every real interruption within 2 s; false: to none.
+    pub(super) yields: Option<bool>,
+    /// The longest time from an interruption to the agent's silence.
+    pub(super) yield_ms_max: Option<u32>,
+    /// Whether the agent ignores every sound that wants no response; false: none.
+    pub(super) ignores: Option<bool>,
+    /// How often the agent may begin to speak while the caller speaks.
+    pub(super) agent_interruptions_max: Option<u32>,
+    /// How many pauses within a turn the agent may take for the end.
+    pub(super) pauses_cut_off_max: Option<u32>,
+    /// The longest silence that is the agent's.
+    pub(super) dead_air_ms_max: Option<u32>,
+    /// The lowest turn score, 0 to 1.
+    pub(super) turn_score_min: Option<f64>,
 }
 
 /// An expected message.
@@ -139,7 +166,9 @@ impl File {
     pub(super) fn read(file: &Path) -> anyhow::Result<Self> {
         let shown = file.display();
         let text = fs::read_to_string(file).with_context(|| format!("reading {shown}"))?;
-        let call: Call = parse(file, &text)?;
+        let mut call: Call = parse(file, &text)?;
+        let sounds = call.caller.as_mut().map(sound_kinds::take).transpose();
+        let sounds = sounds.with_context(|| format!("{shown}: `caller.acts`"))?.unwrap_or_default();
         ensure!(!call.about.trim().is_empty(), "{shown}: `about` must name the tested behaviour");
         ensure!(
             call.caller.is_none() || call.to.is_none(),
@@ -177,7 +206,7 @@ impl File {
             _ => bail!("{shown}: `agent` is an object, or the path of an agent's configuration"),
         };
         ensure!(agent.is_object(), "{shown}: the configuration of the agent is not an object");
-        Ok(Self { path: file.to_owned(), agent, call })
+        Ok(Self { path: file.to_owned(), agent, call, sounds })
     }
 }
 

@@ -1,16 +1,22 @@
 //! `switchboard test`: places the calls of scenario files, and checks each against its expectations.
 //!
 //! `file` is the format, which `docs/test-calls.md` explains to authors. `runner` places a call and collects an
-//! `observed_call`; `expectations` and `heard_check` check it; `failure_report` shows a failure as a timeline.
+//! `observed_call`; `expectations` and `heard_check` check it; `failure_report` shows a failure as a timeline. The turn-taking
+//! is measured in `measured_call`, with the kinds of `sound_kinds`, limited by `expected_quality`, and shown in
+//! `quality_report`.
 
 mod expectations;
+mod expected_quality;
 mod export;
 mod failure_report;
 mod file;
 mod function_server;
 mod heard_check;
+mod measured_call;
 mod observed_call;
+mod quality_report;
 mod runner;
+mod sound_kinds;
 mod wording;
 
 use std::{
@@ -24,11 +30,13 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
+use switchboard_quality::HeardWords;
 use tokio::task::JoinSet;
 
 use self::{
     file::File,
     observed_call::ObservedCall,
+    quality_report::ReportedRun,
     runner::{Runner, ScenarioResult},
 };
 use crate::{
@@ -49,9 +57,15 @@ pub(crate) struct Args {
     /// Number of concurrent calls. Hearing and speaking take half a core each.
     #[arg(long, value_name = "N", default_value = "2")]
     jobs: NonZeroUsize,
+    /// Number of times that each scenario is run.
+    #[arg(long, value_name = "N", default_value = "1")]
+    runs: NonZeroUsize,
     /// Also write everything about the calls to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also write a report of the turn-taking to this file: Markdown, or the XML of test reports if its name ends in .xml.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 /// Scenarios to run, read and validated.
@@ -59,6 +73,7 @@ pub(crate) struct ScenarioRun {
     files: Vec<Arc<File>>,
     jobs: NonZeroUsize,
     json: Option<PathBuf>,
+    report: Option<PathBuf>,
 }
 
 impl Args {
@@ -79,7 +94,9 @@ impl Args {
         if !wrong.is_empty() {
             bail!("{}", wrong.join("\n"));
         }
-        Ok(ScenarioRun { files, jobs: self.jobs, json: self.json })
+        let count = files.len() * self.runs.get();
+        let files = files.into_iter().cycle().take(count).collect();
+        Ok(ScenarioRun { files, jobs: self.jobs, json: self.json, report: self.report })
     }
 }
 
@@ -124,6 +141,12 @@ pub(crate) async fn run(addresses: &Addresses, plan: &ScenarioRun) -> anyhow::Re
         fs::write(file, serde_json::to_vec_pretty(&all)?)
             .with_context(|| format!("writing {}", file.display()))?;
     }
+    if let Some(file) = &plan.report {
+        let runs: Vec<_> = outcomes.iter().map(Outcome::reported).collect();
+        let is_xml = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("xml"));
+        let text = if is_xml { quality_report::junit(&runs) } else { quality_report::markdown(&runs) };
+        fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
+    }
     if failed > 0 {
         bail!("{failed} of {} scenarios failed", outcomes.len());
     }
@@ -143,7 +166,7 @@ impl Outcome {
         });
         match &self.result {
             Err(error) => json["error"] = json!(format!("{error:#}")),
-            Ok(ScenarioResult { took, happened, faults }) => {
+            Ok(ScenarioResult { took, happened, faults, measured }) => {
                 let fault = |fault: &expectations::Mismatch| json!({ "expected": fault.expected, "happened": fault.happened });
                 let WordErrors { words, errors } = ledger_errors(happened);
                 json["faults"] = faults.iter().map(fault).collect();
@@ -154,6 +177,7 @@ impl Outcome {
                     "words": words, "errors": errors,
                     "messages": happened.ledger.iter().map(heard_check::HeardCheck::json).collect::<Vec<_>>(),
                 });
+                json["quality"] = json!(measured.as_ref().map(|measured| measured.json(happened)));
                 json["longest_wait_ms"] = json!(happened.longest_wait().map(|wait| wait.ms));
                 json["recording_path"] =
                     json!(happened.recorded.as_ref().map(|RecordingFile { path, .. }| path));
@@ -161,6 +185,38 @@ impl Outcome {
             }
         }
         json
+    }
+}
+
+impl Outcome {
+    /// The run, for the report.
+    fn reported(&self) -> ReportedRun {
+        let name = self.file.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let run = ReportedRun {
+            name,
+            about: self.file.call.about.clone(),
+            seconds: 0.0,
+            faults: vec![],
+            measured: None,
+            heard_words: HeardWords::default(),
+        };
+        match &self.result {
+            Err(error) => {
+                ReportedRun { faults: vec![format!("the call could not be made: {error:#}")], ..run }
+            }
+            Ok(ScenarioResult { took, happened, faults, measured }) => {
+                let fault =
+                    |fault: &expectations::Mismatch| format!("{} | {}", fault.expected, fault.happened);
+                let WordErrors { words, errors } = ledger_errors(happened);
+                ReportedRun {
+                    seconds: took.as_secs_f64(),
+                    faults: faults.iter().map(fault).collect(),
+                    measured: measured.clone(),
+                    heard_words: HeardWords { stored: words, errors },
+                    ..run
+                }
+            }
+        }
     }
 }
 
@@ -200,6 +256,14 @@ fn summary(outcomes: &[Outcome], failed: usize, took: Duration) -> io::Result<()
         outcomes.len() - failed,
         errors.words,
     )?;
+    let runs: Vec<_> = outcomes.iter().map(Outcome::reported).collect();
+    if let Some(flaky) = quality_report::flake_rate(&runs) {
+        writeln!(
+            out,
+            "{} of {} scenarios are flaky: they passed in one run and failed in another.",
+            flaky.hits, flaky.total
+        )?;
+    }
     for outcome in outcomes.iter().filter(|outcome| !outcome.is_ok()) {
         writeln!(out, "  FAILED  {}: {}", outcome.file.path.display(), outcome.file.call.about)?;
     }

@@ -11,9 +11,11 @@ use tokio::sync::Mutex;
 
 use super::{
     expectations::{self, Mismatch},
+    expected_quality,
     file::File,
     function_server::FunctionServer,
     heard_check,
+    measured_call::{self, MeasuredCall},
     observed_call::{ObservedCall, millis},
     wording::seconds,
 };
@@ -46,6 +48,8 @@ pub(super) struct ScenarioResult {
     pub(super) took: Duration,
     pub(super) happened: ObservedCall,
     pub(super) faults: Vec<Mismatch>,
+    /// Its turn-taking; none without a recording.
+    pub(super) measured: Option<MeasuredCall>,
 }
 
 /// Resources that a scenario created at the API and the sandbox, and must delete.
@@ -85,7 +89,9 @@ impl Runner {
         let mut faults = expectations::check(&file.call.expect, &happened);
         faults.extend(expectations::check_always(&happened));
         faults.extend(Self::unstored(&happened));
-        Ok(ScenarioResult { took: begun.elapsed(), happened, faults })
+        let measured = measured_call::measure(&happened, &file.sounds);
+        faults.extend(expected_quality::check(file.call.expect.quality.as_ref(), measured.as_ref()));
+        Ok(ScenarioResult { took: begun.elapsed(), happened, faults, measured })
     }
 
     async fn place_and_observe(

@@ -93,6 +93,7 @@ async fn the_sample_request_queues_a_call_with_all_defaults() {
         "provider": "twilio",
         "to_number": "+14155550100"
       },
+      "quality": null,
       "started_at": null,
       "status": "queued",
       "type": "outbound_phone_call",

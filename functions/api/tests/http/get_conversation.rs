@@ -14,6 +14,7 @@ async fn an_ended_conversation_has_messages_and_a_cost() {
     // The configuration is in the snapshot of `create_phone_call.rs`.
     let agent = conversation.as_object_mut().unwrap().remove("agent_config").unwrap();
     assert_eq!(agent["webhooks"][0]["headers"], json!({ "authorization": "Basic c2VjcmV0" }));
+    assert!(conversation.as_object_mut().unwrap().remove("quality").unwrap().is_object());
     insta::assert_json_snapshot!(conversation, @r#"
     {
       "account_id": "acc_01JD8Q2M7X4T6R9V1B3C5D7E9F",
@@ -109,6 +110,46 @@ async fn an_ended_conversation_has_messages_and_a_cost() {
 }
 
 #[tokio::test]
+async fn an_ended_conversation_has_its_quality() {
+    let world = World::new().await;
+    world.ended_call().await;
+    let conversation = world.send(Event::sample(SHOW)).await.json();
+    insta::assert_json_snapshot!(conversation["quality"], @r#"
+    {
+      "agent_interruptions": 0,
+      "backchannels": null,
+      "dead_air": [
+        {
+          "from": "2026-11-22T15:04:20.123Z",
+          "to": "2026-11-22T15:04:24.123Z",
+          "whose": "user"
+        }
+      ],
+      "estimated": true,
+      "noises": {
+        "ignored": 1,
+        "total": 2
+      },
+      "response_ms": {
+        "max": 900,
+        "p50": 610,
+        "p90": 900
+      },
+      "response_rate": 1.0,
+      "talk_over_ms": 380,
+      "turn_score": 0.94,
+      "turns": 3,
+      "version": 1,
+      "yield_ms": {
+        "max": 380,
+        "p50": 380
+      },
+      "yield_rate": 1.0
+    }
+    "#);
+}
+
+#[tokio::test]
 async fn a_live_conversation_has_messages_and_no_end() {
     let world = World::new().await;
     world.started_call().await;
@@ -116,7 +157,7 @@ async fn a_live_conversation_has_messages_and_no_end() {
     assert_eq!(conversation["status"], "started");
     assert_eq!(conversation["started_at"], "2026-11-22T15:04:11.123Z");
     assert_eq!(conversation["messages"].as_array().unwrap().len(), 2);
-    for name in ["ended_at", "ended_reason", "cost_breakdown"] {
+    for name in ["ended_at", "ended_reason", "cost_breakdown", "quality"] {
         assert!(conversation.as_object().unwrap()[name].is_null(), "{name}");
     }
 }

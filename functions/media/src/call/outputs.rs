@@ -38,8 +38,11 @@ impl Call<'_> {
                 Input::ToolResult { call, .. } => Some(call.clone()),
                 _ => None,
             };
-            self.dialogue.on(self.now(), input, &mut outputs);
+            let now = self.now();
+            self.timeline.record_input(now, &input);
+            self.dialogue.on(now, input, &mut outputs);
             for output in outputs.drain(..) {
+                self.timeline.record_output(now, &output);
                 self.perform(output, &mut inputs);
             }
             if let Some(call) = returned {

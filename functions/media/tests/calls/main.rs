@@ -16,6 +16,7 @@ mod isolation;
 mod logging;
 mod provider_faults;
 mod providers;
+mod quality;
 mod response_times;
 mod slow_carrier;
 mod stand_ins;

@@ -7,7 +7,8 @@ use switchboard_model::{
     agents::{Agent, AgentConfig},
     carriers::{CarrierCallId, CarrierName},
     conversations::{
-        Conversation, EndedReason, InvalidTransition, JournalEntry, LegId, Snapshot, Transition,
+        Conversation, EndedReason, InvalidTransition, JournalEntry, LegId, Noises, Quality, ResponseTimes,
+        Silence, SilentSide, Snapshot, Transition, YieldTimes,
     },
     costs::{Prices, Usage},
     credentials::Provider,
@@ -77,7 +78,8 @@ impl World {
         let prices = Prices { agent_per_minute: "0.05".parse().unwrap() };
         self.change(|call| {
             let Snapshot { conversation, agent } = call;
-            conversation.end(agent, EndedReason::UserEnded, &[], &usage(), &prices, at(96))
+            let end = conversation.end(agent, EndedReason::UserEnded, &[], &usage(), &prices, at(96))?;
+            Ok(end.with_quality(Some(quality())))
         })
         .await;
     }
@@ -102,6 +104,24 @@ fn agent() -> AgentConfig {
         filter: None,
     };
     AgentConfig { webhooks: vec![webhook], ..AgentConfig::default() }
+}
+
+fn quality() -> Quality {
+    Quality {
+        version: 1,
+        estimated: true,
+        turns: 3,
+        response_ms: Some(ResponseTimes { p50: 610, p90: 900, max: 900 }),
+        yield_ms: Some(YieldTimes { p50: 380, max: 380 }),
+        response_rate: Some(1.0),
+        yield_rate: Some(1.0),
+        agent_interruptions: 0,
+        backchannels: None,
+        noises: Some(Noises { total: 2, ignored: 1 }),
+        talk_over_ms: 380,
+        dead_air: vec![Silence { from: at(15), to: at(19), whose: SilentSide::User }],
+        turn_score: Some(0.94),
+    }
 }
 
 fn usage() -> Usage {
